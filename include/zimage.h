@@ -1,0 +1,147 @@
+/* zimage: Z-Image-Turbo, prompt to picture.
+ *
+ * The whole public interface. Load a model once, generate as often as you like:
+ *
+ *     zi_error err = {0};
+ *     zi_model *model = NULL;
+ *     zi_image *image = NULL;
+ *     zi_request request = zi_request_default();
+ *     request.prompt = "a red circle on a blue background";
+ *     if (zi_model_load(&(zi_model_options){.path = "Z-Image-Turbo"}, &model, &err) &&
+ *         zi_generate(model, &request, &image, &err) &&
+ *         zi_image_save(image, "out.png", NULL, &err)) ...
+ *
+ * Fallible functions return true when all went well; otherwise they fill the zi_error and leave
+ * their outputs untouched. The library never prints, exits or aborts. */
+#ifndef ZIMAGE_H
+#define ZIMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ZI_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define ZI_CHECKED __attribute__((warn_unused_result))
+#define ZI_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define ZI_CHECKED
+#define ZI_PRINTF(text, first)
+#endif
+
+/* ---- errors ---- */
+
+typedef enum {
+    ZI_OK = 0,
+    ZI_FAILED,   /* the world is not as it should be: a file, a tensor, the disk */
+    ZI_MISUSE,   /* the caller asked for something that cannot be: a size, a range */
+    ZI_CANCELLED /* the caller's progress callback said stop */
+} zi_status;
+
+typedef struct {
+    zi_status status;
+    char text[1024]; /* one line without a newline: what is wrong and what to do */
+} zi_error;
+
+/* ---- pictures ---- */
+
+typedef struct {
+    int width, height;
+    uint8_t *pixels; /* RGB, 8 bits each, [height, width, 3], top row first */
+} zi_image;
+
+typedef enum { ZI_FORMAT_BY_NAME = 0, ZI_FORMAT_PNG, ZI_FORMAT_JPEG, ZI_FORMAT_WEBP } zi_format;
+
+typedef struct {
+    zi_format format;   /* ZI_FORMAT_BY_NAME: by the extension .png, .jpg, .jpeg or .webp */
+    int quality;        /* JPEG and WebP, 1 to 100; 0 means 95 */
+    const char *recipe; /* UTF-8 text stored in the picture in the A1111 way; NULL for none */
+} zi_save_options;
+
+/* Writes the picture; the file appears under its name only when it is whole.
+ * options may be NULL: format by name, no recipe. */
+bool zi_image_save(const zi_image *image, const char *path, const zi_save_options *options,
+                   zi_error *error) ZI_CHECKED;
+
+/* Reads a PNG, JPEG or WebP picture as RGB (alpha over black is dropped, grey is spread).
+ * recipe, when not NULL, receives the stored recipe text or NULL; free() it. */
+bool zi_image_load(const char *path, zi_image **out, char **recipe, zi_error *error) ZI_CHECKED;
+
+void zi_image_free(zi_image *image);
+
+/* ---- models ---- */
+
+typedef struct zi_model zi_model;
+
+typedef struct {
+    const char *path; /* a diffusers folder */
+    int threads;      /* 0: as many as the machine has to give */
+    const char *cpu;  /* kernel tier: NULL for the best this machine has, or "ref" */
+} zi_model_options;
+
+/* Maps the weights of a model and checks every tensor's name, type and shape. */
+bool zi_model_load(const zi_model_options *options, zi_model **out, zi_error *error) ZI_CHECKED;
+void zi_model_free(zi_model *model);
+
+/* The side in pixels that the model was made for (1024 for Z-Image-Turbo). */
+int zi_model_native_size(const zi_model *model);
+
+/* The name that stands in recipes: the last part of the path it was loaded from. */
+const char *zi_model_name(const zi_model *model);
+
+/* Token ids of text, as the model's tokenizer sees it; with chat, in the chat form that the
+ * encoder is given, cut at 512. The ids belong to the caller: free(). */
+bool zi_tokenize(const char *model_path, const char *text, bool chat, int32_t **ids, size_t *count,
+                 zi_error *error) ZI_CHECKED;
+
+/* ---- generation ---- */
+
+typedef enum { ZI_STAGE_ENCODE = 0, ZI_STAGE_STEP, ZI_STAGE_DECODE } zi_stage;
+
+typedef struct {
+    zi_stage stage;
+    int step, steps; /* finished steps of all steps, in ZI_STAGE_STEP */
+    double fraction; /* how much of the stage is done, 0 to 1 */
+} zi_progress;
+
+/* Called often (every layer) from the thread that called zi_generate. Return false to stop. */
+typedef bool (*zi_progress_fn)(void *user, const zi_progress *progress);
+
+typedef enum { ZI_SCHEDULE_DIFFUSERS = 0, ZI_SCHEDULE_MLX } zi_schedule;
+typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compute;
+
+typedef struct {
+    const char *prompt;   /* UTF-8, required, not empty */
+    const char *negative; /* NULL: empty; has no effect while guidance is 0 */
+    int width, height;    /* pixels, multiples of 16, 16 to 8192; 0: the model's native size */
+    int steps;            /* transformer evaluations, 1 to 1000; 0 means 9 */
+    double shift;         /* time shift of the schedule, 0.01 to 100; 0: the model's own (3) */
+    zi_schedule schedule;
+    double guidance; /* diffusers' meaning: pos + g (pos - neg); 0 is off */
+    uint64_t seed;   /* as torch.manual_seed on the CPU */
+    zi_compute compute;
+    const char *trace_path; /* NULL, or a safetensors file of what happened (see docs/trace.md) */
+    zi_progress_fn progress;
+    void *user;
+} zi_request;
+
+/* All defaults; only the prompt is missing. */
+zi_request zi_request_default(void);
+
+/* Prompt to picture. The caller frees the image. */
+bool zi_generate(zi_model *model, const zi_request *request, zi_image **out,
+                 zi_error *error) ZI_CHECKED;
+
+/* The recipe of a picture as A1111 writes it ("prompt\nSteps: 9, Seed: 42, ..."); free() it.
+ * NULL when memory is short. width and height must be the picture's. */
+char *zi_recipe(const zi_model *model, const zi_request *request);
+
+/* ---- inspection ---- */
+
+/* What is at path (layout, architecture, precision, components, sizes, what is missing), as JSON
+ * text that the caller frees. Anything recognised is described; only unreadable or unknown things
+ * are an error. */
+bool zi_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
+
+#endif

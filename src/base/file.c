@@ -1,0 +1,247 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+char *zi_path_join(const char *dir, const char *name)
+{
+    size_t size = strlen(dir) + strlen(name) + 2;
+    char *path = malloc(size);
+    if (!path) return NULL;
+    bool slash = dir[0] && dir[strlen(dir) - 1] == '/';
+    snprintf(path, size, "%s%s%s", dir, slash ? "" : "/", name);
+    return path;
+}
+
+char *zi_path_base(const char *path)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/') end--;
+    size_t start = end;
+    while (start > 0 && path[start - 1] != '/') start--;
+    char *base = malloc(end - start + 1);
+    if (!base) return NULL;
+    memcpy(base, path + start, end - start);
+    base[end - start] = 0;
+    return base;
+}
+
+bool zi_is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool zi_is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Opens a regular file for reading and tells its size. */
+static bool open_regular(const char *path, int *fd, size_t *size, zi_error *error)
+{
+    /* O_NONBLOCK: a FIFO must not make us wait for its writer; it has no effect on files. */
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0) return zi_fail(error, "%s: cannot open: %s", path, strerror(errno));
+    struct stat st;
+    if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(*fd);
+        return zi_fail(error, "%s: not a regular file", path);
+    }
+    *size = (size_t)st.st_size;
+    return true;
+}
+
+bool zi_file_read(const char *path, size_t max, char **data, size_t *size, zi_error *error)
+{
+    int fd;
+    size_t total, done = 0;
+    if (!open_regular(path, &fd, &total, error)) return false;
+    bool ok = false;
+    char *bytes = NULL;
+    if (total > max) {
+        zi_fail(error, "%s: %zu bytes are more than the %zu allowed here", path, total, max);
+        goto out;
+    }
+    bytes = malloc(total + 1);
+    if (!bytes) {
+        zi_out_of_memory(error, total);
+        goto out;
+    }
+    while (done < total) {
+        ssize_t got = read(fd, bytes + done, total - done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) {
+            zi_fail(error, "%s: cannot read: %s", path, got ? strerror(errno) : "it shrank");
+            goto out;
+        }
+        done += (size_t)got;
+    }
+    bytes[total] = 0;
+    *data = bytes;
+    *size = total;
+    bytes = NULL;
+    ok = true;
+out:
+    free(bytes);
+    close(fd);
+    return ok;
+}
+
+bool zi_file_map(const char *path, zi_mapping *out, zi_error *error)
+{
+    int fd;
+    size_t size;
+    if (!open_regular(path, &fd, &size, error)) return false;
+    void *data = NULL;
+    if (size) {
+        data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            zi_fail(error, "%s: cannot map %zu bytes: %s", path, size, strerror(errno));
+            close(fd);
+            return false;
+        }
+    }
+    close(fd);
+    *out = (zi_mapping){data, size};
+    return true;
+}
+
+void zi_file_unmap(zi_mapping *mapping)
+{
+    if (mapping->data) munmap((void *)(uintptr_t)mapping->data, mapping->size);
+    *mapping = (zi_mapping){0};
+}
+
+/* Names of temporary files that exist right now, for zi_output_abandon_all: a signal handler can
+ * read this table without a lock. Rows are claimed and given back by exchanging pointers. */
+enum { MAX_OPEN_OUTPUTS = 64 };
+static _Atomic(char *) open_outputs[MAX_OPEN_OUTPUTS];
+
+static void remember(char *temporary)
+{
+    for (int i = 0; i < MAX_OPEN_OUTPUTS; i++) {
+        char *none = NULL;
+        if (atomic_compare_exchange_strong(&open_outputs[i], &none, temporary)) return;
+    }
+}
+
+static void forget(char *temporary)
+{
+    for (int i = 0; i < MAX_OPEN_OUTPUTS; i++) {
+        char *it = temporary;
+        if (atomic_compare_exchange_strong(&open_outputs[i], &it, NULL)) return;
+    }
+}
+
+void zi_output_abandon_all(void)
+{
+    for (int i = 0; i < MAX_OPEN_OUTPUTS; i++) {
+        char *temporary = atomic_load(&open_outputs[i]);
+        if (temporary) unlink(temporary);
+    }
+}
+
+bool zi_output_open(zi_output *output, const char *path, zi_error *error)
+{
+    *output = (zi_output){0};
+    if (zi_is_dir(path)) return zi_fail(error, "%s: is a folder; name a file", path);
+    size_t size = strlen(path) + sizeof ".part-XXXXXX";
+    output->path = malloc(size);
+    output->temporary = malloc(size);
+    int fd = -1;
+    if (!output->path || !output->temporary) {
+        zi_out_of_memory(error, size);
+        goto fail;
+    }
+    snprintf(output->path, size, "%s", path);
+    snprintf(output->temporary, size, "%s.part-XXXXXX", path);
+    fd = mkstemp(output->temporary);
+    if (fd < 0) {
+        zi_fail(error, "%s: cannot write here: %s", path, strerror(errno));
+        goto fail;
+    }
+    remember(output->temporary);
+    mode_t mask = umask(0);
+    umask(mask);
+    /* mkstemp made it private; give it the rights an ordinary new file has. */
+    if (fchmod(fd, 0666 & ~mask) != 0 || !(output->stream = fdopen(fd, "wb"))) {
+        zi_fail(error, "%s: cannot write: %s", path, strerror(errno));
+        close(fd);
+        zi_output_discard(output);
+        return false;
+    }
+    return true;
+fail:
+    free(output->path);
+    free(output->temporary);
+    *output = (zi_output){0};
+    return false;
+}
+
+bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error *error)
+{
+    if (size && fwrite(data, 1, size, output->stream) != size)
+        return zi_fail(error, "%s: cannot write: %s", output->path, strerror(errno));
+    return true;
+}
+
+/* A rename lasts through a crash only when its folder has been synced. */
+static void sync_folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash == path ? strdup("/") : slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+    int fd = dir ? open(dir, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(dir);
+}
+
+bool zi_output_commit(zi_output *output, zi_error *error)
+{
+    int flushed = fflush(output->stream) == 0 && fsync(fileno(output->stream)) == 0 ? 0 : errno;
+    int closed = fclose(output->stream) == 0 ? 0 : errno;
+    output->stream = NULL;
+    int failure = flushed ? flushed : closed;
+    if (!failure && rename(output->temporary, output->path) != 0) failure = errno;
+    if (failure) {
+        zi_fail(error, "%s: cannot write: %s", output->path, strerror(failure));
+        zi_output_discard(output);
+        return false;
+    }
+    sync_folder_of(output->path);
+    forget(output->temporary);
+    free(output->path);
+    free(output->temporary);
+    *output = (zi_output){0};
+    return true;
+}
+
+void zi_output_discard(zi_output *output)
+{
+    if (output->stream) fclose(output->stream);
+    if (output->temporary) {
+        unlink(output->temporary);
+        forget(output->temporary);
+    }
+    free(output->path);
+    free(output->temporary);
+    *output = (zi_output){0};
+}
+
+bool zi_output_probe(const char *path, zi_error *error)
+{
+    zi_output output;
+    if (!zi_output_open(&output, path, error)) return false;
+    zi_output_discard(&output);
+    return true;
+}
