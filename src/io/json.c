@@ -1,0 +1,185 @@
+#include "io/json.h"
+#include "base/file.h"
+#include "base/text.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int line_of(const char *text, const char *at)
+{
+    int line = 1;
+    for (; text < at; text++) line += *text == '\n';
+    return line;
+}
+
+bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error)
+{
+    char *text = NULL;
+    size_t size;
+    if (!zi_file_read(path, max, &text, &size, error)) return false;
+    bool ok = false;
+    cJSON *root = NULL;
+    /* cJSON takes a NUL for white space and any bytes for text. */
+    if (memchr(text, 0, size) || !zi_utf8_valid(text, size)) {
+        zi_fail(
+            error,
+            "%s: not valid JSON: it holds bytes that are not UTF-8; is it damaged or cut short?",
+            path);
+        goto out;
+    }
+    const char *end = text;
+    root = cJSON_ParseWithLengthOpts(text, size + 1, &end, true);
+    if (!root) {
+        zi_fail(error,
+                "%s: not valid JSON at line %d (byte %zu of %zu); is it damaged or cut short?",
+                path, line_of(text, end), (size_t)(end - text), size);
+        goto out;
+    }
+    *out = root;
+    ok = true;
+out:
+    free(text);
+    return ok;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+bool zi_json_unique(const char *path, const cJSON *object, const char *what, zi_error *error)
+{
+    if (!cJSON_IsObject(object)) return zi_fail(error, "%s: %s must be a JSON object", path, what);
+    size_t count = 0;
+    for (const cJSON *item = object->child; item; item = item->next) count++;
+    if (count < 2) return true;
+    const char **keys = malloc(count * sizeof *keys);
+    if (!keys) return zi_out_of_memory(error, count * sizeof *keys);
+    size_t n = 0;
+    for (const cJSON *item = object->child; item; item = item->next) keys[n++] = item->string;
+    qsort(keys, count, sizeof *keys, compare_keys);
+    bool ok = true;
+    for (size_t i = 1; i < count && ok; i++)
+        if (strcmp(keys[i - 1], keys[i]) == 0)
+            ok = zi_fail(error, "%s: key \"%.100s\" stands twice in %s", path, keys[i], what);
+    free(keys);
+    return ok;
+}
+
+const cJSON *zi_json_find(const cJSON *object, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    return cJSON_IsNull(item) ? NULL : item;
+}
+
+bool zi_json_is_int(const cJSON *item, int least, int most)
+{
+    if (!cJSON_IsNumber(item)) return false;
+    double value = item->valuedouble;
+    return value >= least && value <= most && value == floor(value);
+}
+
+/* "must be ..." of a field, or that it is missing. Returns false. */
+static bool wrong(const char *path, const cJSON *item, const char *name, const char *expected,
+                  zi_error *error)
+{
+    if (!item)
+        return zi_fail(error, "%s: field \"%s\" is missing; it must be %s", path, name, expected);
+    return zi_fail(error, "%s: field \"%s\" must be %s", path, name, expected);
+}
+
+bool zi_json_int(const char *path, const cJSON *object, const char *name, int least, int most,
+                 int *out, zi_error *error)
+{
+    const cJSON *item = zi_json_find(object, name);
+    if (!zi_json_is_int(item, least, most)) {
+        char expected[80];
+        snprintf(expected, sizeof expected, "a whole number from %d to %d", least, most);
+        return wrong(path, item, name, expected, error);
+    }
+    *out = (int)item->valuedouble;
+    return true;
+}
+
+bool zi_json_double(const char *path, const cJSON *object, const char *name, double least,
+                    double most, double *out, zi_error *error)
+{
+    const cJSON *item = zi_json_find(object, name);
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= least && item->valuedouble <= most)) {
+        char expected[80];
+        snprintf(expected, sizeof expected, "a number from %g to %g", least, most);
+        return wrong(path, item, name, expected, error);
+    }
+    *out = item->valuedouble;
+    return true;
+}
+
+bool zi_json_bool(const char *path, const cJSON *object, const char *name, bool *out,
+                  zi_error *error)
+{
+    const cJSON *item = zi_json_find(object, name);
+    if (!cJSON_IsBool(item)) return wrong(path, item, name, "true or false", error);
+    *out = cJSON_IsTrue(item);
+    return true;
+}
+
+bool zi_json_string(const char *path, const cJSON *object, const char *name, const char **out,
+                    zi_error *error)
+{
+    const cJSON *item = zi_json_find(object, name);
+    if (!cJSON_IsString(item)) return wrong(path, item, name, "a string", error);
+    *out = item->valuestring;
+    return true;
+}
+
+bool zi_json_array(const char *path, const cJSON *object, const char *name, const cJSON **out,
+                   zi_error *error)
+{
+    const cJSON *item = zi_json_find(object, name);
+    if (!cJSON_IsArray(item)) return wrong(path, item, name, "an array", error);
+    *out = item;
+    return true;
+}
+
+bool zi_json_object(const char *path, const cJSON *object, const char *name, const cJSON **out,
+                    zi_error *error)
+{
+    const cJSON *item = zi_json_find(object, name);
+    if (!cJSON_IsObject(item)) return wrong(path, item, name, "an object", error);
+    *out = item;
+    return true;
+}
+
+bool zi_json_int_or(const char *path, const cJSON *object, const char *name, int least, int most,
+                    int fallback, int *out, zi_error *error)
+{
+    if (zi_json_find(object, name)) return zi_json_int(path, object, name, least, most, out, error);
+    *out = fallback;
+    return true;
+}
+
+bool zi_json_double_or(const char *path, const cJSON *object, const char *name, double least,
+                       double most, double fallback, double *out, zi_error *error)
+{
+    if (zi_json_find(object, name))
+        return zi_json_double(path, object, name, least, most, out, error);
+    *out = fallback;
+    return true;
+}
+
+bool zi_json_bool_or(const char *path, const cJSON *object, const char *name, bool fallback,
+                     bool *out, zi_error *error)
+{
+    if (zi_json_find(object, name)) return zi_json_bool(path, object, name, out, error);
+    *out = fallback;
+    return true;
+}
+
+bool zi_json_string_or(const char *path, const cJSON *object, const char *name,
+                       const char *fallback, const char **out, zi_error *error)
+{
+    if (zi_json_find(object, name)) return zi_json_string(path, object, name, out, error);
+    *out = fallback;
+    return true;
+}

@@ -1,0 +1,307 @@
+#include "model/bpe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NO_RANK UINT32_MAX
+#define NOWHERE UINT32_MAX
+
+/* ---- building ---- */
+
+/* The smallest power of two that leaves a hash table of count entries at least half empty. */
+static uint32_t table_size(size_t count)
+{
+    uint32_t size = 16;
+    while (size < 2 * count) size *= 2;
+    return size;
+}
+
+bool zi_bpe_init(zi_bpe *bpe, const char *path, size_t tokens, size_t merges, zi_error *error)
+{
+    *bpe = (zi_bpe){0};
+    if (tokens > ZI_BPE_LIMIT || merges > ZI_BPE_LIMIT)
+        return zi_fail(error, "%s: %zu tokens and %zu merges; at most %d of each are supported",
+                       path, tokens, merges, ZI_BPE_LIMIT);
+    uint32_t names = table_size(tokens), pairs = table_size(merges);
+    zi_text_init(&bpe->texts, 256u << 20);
+    /* Room for every id there can be: pages that are not touched cost nothing. */
+    bpe->tokens = calloc(ZI_BPE_LIMIT, sizeof *bpe->tokens);
+    bpe->names = malloc(names * sizeof *bpe->names);
+    bpe->pairs = malloc(pairs * sizeof *bpe->pairs);
+    bpe->merged = malloc((merges + 1) * sizeof *bpe->merged);
+    if (!bpe->tokens || !bpe->names || !bpe->pairs || !bpe->merged) {
+        zi_bpe_free(bpe);
+        return zi_out_of_memory(error, pairs * sizeof *bpe->pairs);
+    }
+    bpe->names_mask = names - 1;
+    bpe->pairs_mask = pairs - 1;
+    for (uint32_t i = 0; i < names; i++) bpe->names[i] = -1;
+    for (uint32_t i = 0; i < pairs; i++) bpe->pairs[i].rank = NO_RANK;
+    return true;
+}
+
+void zi_bpe_free(zi_bpe *bpe)
+{
+    zi_text_free(&bpe->texts);
+    free(bpe->tokens);
+    free(bpe->names);
+    free(bpe->pairs);
+    free(bpe->merged);
+    *bpe = (zi_bpe){0};
+}
+
+/* FNV-1a. */
+static uint32_t hash_text(const char *text, size_t size)
+{
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < size; i++) hash = (hash ^ (unsigned char)text[i]) * 16777619u;
+    return hash ^ hash >> 15;
+}
+
+/* The place of a text in the table of names: where it is, or where it would go. */
+static int32_t *name_place(const zi_bpe *bpe, const char *text, size_t size)
+{
+    for (uint32_t i = hash_text(text, size);; i++) {
+        int32_t *place = &bpe->names[i & bpe->names_mask];
+        if (*place < 0) return place;
+        const zi_bpe_token *token = &bpe->tokens[*place];
+        if (token->size == size && memcmp(bpe->texts.data + token->at, text, size) == 0)
+            return place;
+    }
+}
+
+int32_t zi_bpe_find(const zi_bpe *bpe, const char *text, size_t size)
+{
+    return *name_place(bpe, text, size);
+}
+
+bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, int32_t id, bool raw,
+                zi_error *error)
+{
+    size_t size = strlen(text);
+    if (!size) return zi_fail(error, "%s: token %d is empty", path, id);
+    if (id < 0 || id >= ZI_BPE_LIMIT)
+        return zi_fail(error, "%s: token \"%.100s\" has id %d; ids must be from 0 to %d", path,
+                       text, id, ZI_BPE_LIMIT - 1);
+    int32_t *place = name_place(bpe, text, size);
+    if (*place >= 0) return zi_fail(error, "%s: token \"%.100s\" stands twice", path, text);
+    zi_bpe_token *token = &bpe->tokens[id];
+    if (token->size)
+        return zi_fail(error, "%s: tokens \"%.*s\" and \"%.100s\" have the same id %d", path,
+                       token->size < 100 ? (int)token->size : 100, bpe->texts.data + token->at,
+                       text, id);
+    size_t at = bpe->texts.size;
+    zi_text_append(&bpe->texts, text, size);
+    if (bpe->texts.failed) return zi_out_of_memory(error, at + size);
+    *token = (zi_bpe_token){(uint32_t)at, (uint32_t)size, raw};
+    *place = id;
+    if (id >= bpe->size) bpe->size = id + 1;
+    return true;
+}
+
+/* The place of a pair in the table of merges: where it is, or where it would go. */
+static zi_bpe_pair *pair_place(const zi_bpe *bpe, int32_t left, int32_t right)
+{
+    uint64_t hash = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
+    for (uint32_t i = (uint32_t)(hash >> 32);; i++) {
+        zi_bpe_pair *pair = &bpe->pairs[i & bpe->pairs_mask];
+        if (pair->rank == NO_RANK || (pair->left == left && pair->right == right)) return pair;
+    }
+}
+
+bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
+                  const char *right, size_t right_size, zi_error *error)
+{
+    unsigned number = bpe->merges + 1;
+    char whole[1024];
+    if (!left_size || !right_size || left_size > sizeof whole ||
+        right_size > sizeof whole - left_size)
+        return zi_fail(error, "%s: merge %u must be two tokens of together at most %zu bytes", path,
+                       number, sizeof whole);
+    memcpy(whole, left, left_size);
+    memcpy(whole + left_size, right, right_size);
+    const struct {
+        size_t at, size;
+    } parts[3] = {{0, left_size}, {left_size, right_size}, {0, left_size + right_size}};
+    int32_t ids[3];
+    for (int i = 0; i < 3; i++) {
+        ids[i] = zi_bpe_find(bpe, whole + parts[i].at, parts[i].size);
+        if (ids[i] < 0)
+            return zi_fail(error, "%s: merge %u names \"%.*s\", which is not in the vocabulary",
+                           path, number, (int)parts[i].size, whole + parts[i].at);
+    }
+    zi_bpe_pair *pair = pair_place(bpe, ids[0], ids[1]);
+    if (pair->rank != NO_RANK)
+        return zi_fail(error, "%s: merge %u (\"%.*s\") stands there twice", path, number,
+                       (int)(left_size + right_size), whole);
+    *pair = (zi_bpe_pair){ids[0], ids[1], bpe->merges};
+    bpe->merged[bpe->merges++] = ids[2];
+    return true;
+}
+
+/* The alphabet in which vocabularies write bytes: printable Latin-1 stands for itself, the other
+ * 68 bytes are U+0100 and up, in order. */
+enum { ALPHABET_END = 256 + 68 };
+
+static void make_alphabet(int codepoints[256], int bytes[ALPHABET_END])
+{
+    int next = 256;
+    for (int i = 0; i < ALPHABET_END; i++) bytes[i] = -1;
+    for (int byte = 0; byte < 256; byte++) {
+        bool printable = (byte > 32 && byte < 127) || (byte > 160 && byte != 173);
+        codepoints[byte] = printable ? byte : next++;
+        bytes[codepoints[byte]] = byte;
+    }
+}
+
+/* Replaces a token's text by the bytes it stands for, which are never more. A text with other
+ * characters than the alphabet's is left as it is: no merge can make such a token. */
+static void decode_token(zi_bpe *bpe, zi_bpe_token *token, const int bytes[ALPHABET_END])
+{
+    unsigned char *text = (unsigned char *)bpe->texts.data + token->at;
+    uint32_t n = 0;
+    for (int writing = 0; writing < 2; writing++) {
+        n = 0;
+        for (uint32_t i = 0; i < token->size; i++, n++) {
+            unsigned c = text[i];
+            /* All of the alphabet takes one or two bytes; the text is valid UTF-8. */
+            if (c >= 0xc0 && c < 0xe0)
+                c = (c & 0x1f) << 6 | (text[++i] & 0x3f);
+            else if (c >= 0x80)
+                return;
+            if (c >= ALPHABET_END || bytes[c] < 0) return;
+            if (writing) text[n] = (unsigned char)bytes[c];
+        }
+    }
+    token->size = n;
+}
+
+bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
+{
+    int codepoints[256], bytes[ALPHABET_END];
+    make_alphabet(codepoints, bytes);
+    for (int byte = 0; byte < 256; byte++) {
+        int c = codepoints[byte];
+        char text[2] = {(char)(c < 128 ? c : 0xc0 | c >> 6), (char)(0x80 | (c & 0x3f))};
+        bpe->byte_ids[byte] = zi_bpe_find(bpe, text, c < 128 ? 1 : 2);
+        if (bpe->byte_ids[byte] < 0)
+            return zi_fail(error,
+                           "%s: the vocabulary has no token for byte %d (U+%04X); it is not "
+                           "a byte-level one",
+                           path, byte, (unsigned)c);
+    }
+    for (int32_t id = 0; id < bpe->size; id++)
+        if (!bpe->tokens[id].raw) decode_token(bpe, &bpe->tokens[id], bytes);
+    free(bpe->names);
+    bpe->names = NULL;
+    return true;
+}
+
+/* ---- merging ---- */
+
+/* The symbols of a word form a list in an array; symbol i starts at byte i of the word. */
+struct zi_bpe_symbol {
+    int32_t id;
+    uint32_t previous, next; /* NOWHERE at the ends */
+    uint32_t rank;           /* of the merge with the next symbol; NO_RANK: none, or i is gone */
+};
+
+bool zi_ids_push(zi_ids *ids, int32_t id, zi_error *error)
+{
+    if (ids->count == ids->capacity) {
+        size_t capacity = ids->capacity + ids->capacity / 2 + 256;
+        int32_t *data = realloc(ids->data, capacity * sizeof *data);
+        if (!data) return zi_out_of_memory(error, capacity * sizeof *data);
+        ids->data = data;
+        ids->capacity = capacity;
+    }
+    ids->data[ids->count++] = id;
+    return true;
+}
+
+static bool scratch_reserve(zi_bpe_scratch *scratch, size_t size, zi_error *error)
+{
+    if (size <= scratch->capacity) return true;
+    size_t capacity = size + size / 2 + 64;
+    zi_bpe_scratch_free(scratch);
+    scratch->symbols = malloc(capacity * sizeof *scratch->symbols);
+    scratch->heap = malloc(2 * capacity * sizeof *scratch->heap);
+    if (!scratch->symbols || !scratch->heap) {
+        zi_bpe_scratch_free(scratch);
+        return zi_out_of_memory(error, 2 * capacity * sizeof *scratch->heap);
+    }
+    scratch->capacity = capacity;
+    return true;
+}
+
+void zi_bpe_scratch_free(zi_bpe_scratch *scratch)
+{
+    free(scratch->symbols);
+    free(scratch->heap);
+    *scratch = (zi_bpe_scratch){0};
+}
+
+/* The heap holds rank << 32 | position, smallest first: the earliest merge, then the leftmost. */
+static void heap_push(zi_bpe_scratch *scratch, uint64_t key)
+{
+    uint64_t *heap = scratch->heap;
+    size_t i = scratch->heap_size++;
+    for (; i > 0 && heap[(i - 1) / 2] > key; i = (i - 1) / 2) heap[i] = heap[(i - 1) / 2];
+    heap[i] = key;
+}
+
+static uint64_t heap_pop(zi_bpe_scratch *scratch)
+{
+    uint64_t *heap = scratch->heap, top = heap[0], last = heap[--scratch->heap_size];
+    size_t n = scratch->heap_size, i = 0;
+    for (size_t child = 1; child < n; child = 2 * i + 1) {
+        if (child + 1 < n && heap[child + 1] < heap[child]) child++;
+        if (heap[child] >= last) break;
+        heap[i] = heap[child];
+        i = child;
+    }
+    heap[i] = last;
+    return top;
+}
+
+/* Looks up the merge of the symbol at i with its next one. The heap never overflows: there are
+ * less than n first looks, and each of less than n merges takes one key out and puts two in. */
+static void look(const zi_bpe *bpe, zi_bpe_scratch *scratch, uint32_t i)
+{
+    zi_bpe_symbol *symbol = &scratch->symbols[i];
+    symbol->rank = NO_RANK;
+    if (symbol->next == NOWHERE) return;
+    symbol->rank = pair_place(bpe, symbol->id, scratch->symbols[symbol->next].id)->rank;
+    if (symbol->rank != NO_RANK) heap_push(scratch, (uint64_t)symbol->rank << 32 | i);
+}
+
+bool zi_bpe_encode(const zi_bpe *bpe, const char *word, size_t size, zi_bpe_scratch *scratch,
+                   zi_ids *ids, zi_error *error)
+{
+    if (!size) return true;
+    if (!scratch_reserve(scratch, size, error)) return false;
+    zi_bpe_symbol *symbols = scratch->symbols;
+    uint32_t n = (uint32_t)size;
+    for (uint32_t i = 0; i < n; i++)
+        symbols[i] = (zi_bpe_symbol){.id = bpe->byte_ids[(unsigned char)word[i]],
+                                     .previous = i - 1, /* of 0: NOWHERE */
+                                     .next = i + 1 < n ? i + 1 : NOWHERE};
+    scratch->heap_size = 0;
+    for (uint32_t i = 0; i < n; i++) look(bpe, scratch, i);
+    while (scratch->heap_size) {
+        uint64_t key = heap_pop(scratch);
+        uint32_t i = (uint32_t)key, rank = (uint32_t)(key >> 32);
+        zi_bpe_symbol *symbol = &symbols[i];
+        if (symbol->rank != rank) continue; /* an earlier merge took one of the two */
+        zi_bpe_symbol *taken = &symbols[symbol->next];
+        symbol->id = bpe->merged[rank];
+        symbol->next = taken->next;
+        taken->rank = NO_RANK;
+        if (symbol->next != NOWHERE) symbols[symbol->next].previous = i;
+        look(bpe, scratch, i);
+        if (symbol->previous != NOWHERE) look(bpe, scratch, symbol->previous);
+    }
+    for (uint32_t i = 0; i != NOWHERE; i = symbols[i].next)
+        if (!zi_ids_push(ids, symbols[i].id, error)) return false;
+    return true;
+}

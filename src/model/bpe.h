@@ -1,0 +1,68 @@
+/* Byte-pair encoding: a vocabulary, the merges in their order, and the merging of one word. */
+#ifndef ZI_MODEL_BPE_H
+#define ZI_MODEL_BPE_H
+
+#include "base/text.h"
+
+/* Ids are below this, and there are at most as many merges (Qwen3: 151,669 and 151,387). */
+enum { ZI_BPE_LIMIT = 1 << 20 };
+
+typedef struct {
+    uint32_t at, size; /* its text or bytes in zi_bpe.texts; size 0: no token has this id */
+    bool raw;          /* the text is meant as it stands, not in the byte alphabet */
+} zi_bpe_token;
+
+typedef struct {
+    int32_t left, right;
+    uint32_t rank; /* UINT32_MAX: an empty place of the table */
+} zi_bpe_pair;
+
+typedef struct {
+    zi_text texts;
+    zi_bpe_token *tokens; /* [ZI_BPE_LIMIT] by id, size of them used */
+    int32_t size;         /* one more than the largest id */
+    int32_t *names;       /* hash table of ids by text, -1 is empty; NULL once sealed */
+    uint32_t names_mask;
+    zi_bpe_pair *pairs; /* hash table of the merges */
+    uint32_t pairs_mask;
+    int32_t *merged; /* [merges] the token that merge number rank makes */
+    uint32_t merges;
+    int32_t byte_ids[256];
+} zi_bpe;
+
+/* Building: init with the numbers of tokens and merges to come, add the tokens, then the merges
+ * in order, then seal. path is the file named in errors. zi_bpe_free is right at any time after
+ * zi_bpe_init or for a zeroed struct. */
+bool zi_bpe_init(zi_bpe *bpe, const char *path, size_t tokens, size_t merges,
+                 zi_error *error) ZI_CHECKED;
+bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, int32_t id, bool raw,
+                zi_error *error) ZI_CHECKED;
+bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
+                  const char *right, size_t right_size, zi_error *error) ZI_CHECKED;
+bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error) ZI_CHECKED;
+void zi_bpe_free(zi_bpe *bpe);
+
+/* The id of a token's text before sealing, -1 when there is none. */
+int32_t zi_bpe_find(const zi_bpe *bpe, const char *text, size_t size);
+
+/* A growing list of ids and the memory that merging needs, both kept from word to word. */
+typedef struct {
+    int32_t *data;
+    size_t count, capacity;
+} zi_ids;
+
+typedef struct zi_bpe_symbol zi_bpe_symbol;
+typedef struct {
+    zi_bpe_symbol *symbols; /* [capacity] */
+    uint64_t *heap;         /* [2 * capacity] */
+    size_t heap_size, capacity;
+} zi_bpe_scratch;
+
+bool zi_ids_push(zi_ids *ids, int32_t id, zi_error *error) ZI_CHECKED;
+
+/* Appends the ids of one word of less than 2^31 bytes, in n log n steps. */
+bool zi_bpe_encode(const zi_bpe *bpe, const char *word, size_t size, zi_bpe_scratch *scratch,
+                   zi_ids *ids, zi_error *error) ZI_CHECKED;
+void zi_bpe_scratch_free(zi_bpe_scratch *scratch);
+
+#endif

@@ -1,0 +1,324 @@
+#include "model/tokenizer.h"
+#include "model/tokenizer_read.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+enum {
+    MAX_TEXT = 64 << 20, /* bytes */
+    /* Ordering a run of combining marks takes utf8proc a square of steps; writing systems need
+     * less than ten of them. */
+    MAX_MARKS = 256,
+    MATCH_LIMIT = 50000000, /* steps that one search for a word may take */
+    HEAP_LIMIT = 256 << 10  /* KiB */
+};
+
+struct zi_tokenizer {
+    zi_tokenizer_files files; /* with the added tokens longest first */
+    pcre2_code *word;
+    bool added_starts[256]; /* the bytes with which added tokens begin */
+};
+
+/* ---- loading ---- */
+
+/* Unicode's White_Space. PCRE2 knows the property since 10.40 only, and its \s has U+180E, too. */
+#define SPACES                                                                                     \
+    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"   \
+    "\\x{205f}\\x{3000}"
+
+/* One escape \c of the pattern; false for what Oniguruma and PCRE2 understand differently. */
+static bool translate_escape(char c, bool in_class, zi_text *text)
+{
+    bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z', digit = c >= '0' && c <= '9';
+    if (c == 's') zi_text_puts(text, in_class ? SPACES : "[" SPACES "]");
+    else if (c == 'S' && !in_class) zi_text_puts(text, "[^" SPACES "]");
+    else if (!c || digit || (letter && !strchr("rntpPd", c))) return false;
+    else zi_text_printf(text, "\\%c", c);
+    return true;
+}
+
+/* The pattern in the words of PCRE2, in memory of its own. */
+static bool translate(const zi_tokenizer_files *files, char **out, zi_error *error)
+{
+    zi_text text;
+    zi_text_init(&text, 1 << 20);
+    bool in_class = false;
+    for (const char *p = files->pattern; *p; p++) {
+        if (*p != '\\') {
+            if (*p == '[') in_class = true;
+            if (*p == ']') in_class = false;
+            zi_text_append(&text, p, 1);
+        } else if (!translate_escape(*++p, in_class, &text)) {
+            zi_text_free(&text);
+            return zi_fail(error,
+                           "%s: the splitting pattern uses \\%.1s, which is not supported; "
+                           "use the tokenizer that came with the model",
+                           files->path, p);
+        }
+    }
+    *out = zi_text_take(&text);
+    return *out || zi_out_of_memory(error, strlen(files->pattern));
+}
+
+static bool compile(zi_tokenizer *t, zi_error *error)
+{
+    char *pattern;
+    if (!translate(&t->files, &pattern, error)) return false;
+    int code;
+    size_t at;
+    t->word = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
+                            &code, &at, NULL);
+    free(pattern);
+    if (!t->word) {
+        char reason[200];
+        pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
+        return zi_fail(error, "%s: the splitting pattern cannot be used: %s", t->files.path,
+                       reason);
+    }
+    uint32_t empty = 0;
+    pcre2_pattern_info(t->word, PCRE2_INFO_MATCHEMPTY, &empty);
+    if (empty)
+        return zi_fail(error,
+                       "%s: the splitting pattern matches nothing at all; use the tokenizer "
+                       "that came with the model",
+                       t->files.path);
+    /* Without a compiler for this machine the pattern is interpreted: slower, the same words. */
+    (void)pcre2_jit_compile(t->word, PCRE2_JIT_COMPLETE);
+    return true;
+}
+
+static const zi_bpe_token *added_token(const zi_tokenizer *t, size_t i)
+{
+    return &t->files.bpe.tokens[t->files.added[i]];
+}
+
+/* Longest first, so that the first one found at a place is the right one. */
+static void sort_added(zi_tokenizer *t)
+{
+    int32_t *added = t->files.added;
+    for (size_t i = 1; i < t->files.added_count; i++) {
+        int32_t id = added[i];
+        size_t j = i;
+        for (; j > 0 && added_token(t, j - 1)->size < t->files.bpe.tokens[id].size; j--)
+            added[j] = added[j - 1];
+        added[j] = id;
+    }
+    for (size_t i = 0; i < t->files.added_count; i++)
+        t->added_starts[(unsigned char)t->files.bpe.texts.data[added_token(t, i)->at]] = true;
+}
+
+bool zi_tokenizer_load(const char *dir, zi_tokenizer **out, zi_error *error)
+{
+    zi_tokenizer *t = calloc(1, sizeof *t);
+    if (!t) return zi_out_of_memory(error, sizeof *t);
+    if (!zi_tokenizer_read(dir, &t->files, error) || !compile(t, error)) {
+        zi_tokenizer_free(t);
+        return false;
+    }
+    sort_added(t);
+    *out = t;
+    return true;
+}
+
+void zi_tokenizer_free(zi_tokenizer *t)
+{
+    if (!t) return;
+    zi_tokenizer_files_free(&t->files);
+    pcre2_code_free(t->word);
+    free(t);
+}
+
+/* ---- looking up ---- */
+
+int32_t zi_tokenizer_size(const zi_tokenizer *t)
+{
+    return t->files.bpe.size;
+}
+
+bool zi_tokenizer_bytes(const zi_tokenizer *t, int32_t id, const char **bytes, size_t *size)
+{
+    const zi_bpe *bpe = &t->files.bpe;
+    if (id < 0 || id >= bpe->size || !bpe->tokens[id].size) return false;
+    *bytes = bpe->texts.data + bpe->tokens[id].at;
+    *size = bpe->tokens[id].size;
+    return true;
+}
+
+/* The added token with which the text begins, -1 for none. */
+static int32_t added_at(const zi_tokenizer *t, const char *text, size_t size)
+{
+    if (!t->added_starts[(unsigned char)text[0]]) return -1;
+    for (size_t i = 0; i < t->files.added_count; i++) {
+        const zi_bpe_token *token = added_token(t, i);
+        if (token->size <= size &&
+            memcmp(t->files.bpe.texts.data + token->at, text, token->size) == 0)
+            return t->files.added[i];
+    }
+    return -1;
+}
+
+int32_t zi_tokenizer_special(const zi_tokenizer *t, const char *name)
+{
+    size_t size = strlen(name);
+    int32_t id = size ? added_at(t, name, size) : -1;
+    return id >= 0 && t->files.bpe.tokens[id].size == size ? id : -1;
+}
+
+/* ---- encoding ---- */
+
+typedef struct {
+    const zi_tokenizer *tokenizer;
+    pcre2_match_data *match;
+    pcre2_match_context *limits;
+    zi_bpe_scratch scratch;
+    zi_ids ids;
+} encoder;
+
+static bool check_marks(const char *text, size_t size, zi_error *error)
+{
+    int run = 0;
+    for (size_t at = 0; at < size;) {
+        utf8proc_int32_t c;
+        at += (size_t)utf8proc_iterate((const utf8proc_uint8_t *)text + at,
+                                       (utf8proc_ssize_t)(size - at), &c);
+        utf8proc_category_t category = utf8proc_category(c);
+        bool mark = category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
+                    category == UTF8PROC_CATEGORY_ME;
+        run = mark ? run + 1 : 0;
+        if (run > MAX_MARKS)
+            return zi_misuse(error,
+                             "the text has more than %d combining marks in a row; remove some",
+                             MAX_MARKS);
+    }
+    return true;
+}
+
+static bool to_nfc(const char *text, size_t size, char **out, size_t *out_size, zi_error *error)
+{
+    if (!check_marks(text, size, error)) return false;
+    utf8proc_uint8_t *composed = NULL;
+    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size,
+                                      &composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    if (n < 0) return zi_fail(error, "cannot normalize the text: %s", utf8proc_errmsg(n));
+    *out = (char *)composed;
+    *out_size = (size_t)n;
+    return true;
+}
+
+/* Text without added tokens, normalized. What the pattern leaves out makes words, too. */
+static bool encode_words(encoder *e, const char *text, size_t size, zi_error *error)
+{
+    const zi_tokenizer *t = e->tokenizer;
+    const zi_bpe *bpe = &t->files.bpe;
+    const size_t *found = pcre2_get_ovector_pointer(e->match);
+    for (size_t at = 0; at < size; at = found[1]) {
+        int result = pcre2_match(t->word, (PCRE2_SPTR)text, size, at, PCRE2_NO_UTF_CHECK, e->match,
+                                 e->limits);
+        if (result == PCRE2_ERROR_NOMATCH)
+            return zi_bpe_encode(bpe, text + at, size - at, &e->scratch, &e->ids, error);
+        if (result < 0) {
+            char reason[200];
+            pcre2_get_error_message(result, (PCRE2_UCHAR *)reason, sizeof reason);
+            return zi_fail(error, "%s: the splitting pattern fails on this text: %s", t->files.path,
+                           reason);
+        }
+        if (!zi_bpe_encode(bpe, text + at, found[0] - at, &e->scratch, &e->ids, error) ||
+            !zi_bpe_encode(bpe, text + found[0], found[1] - found[0], &e->scratch, &e->ids, error))
+            return false;
+    }
+    return true;
+}
+
+/* Text without added tokens. */
+static bool encode_plain(encoder *e, const char *text, size_t size, zi_error *error)
+{
+    if (!size) return true;
+    if (!e->tokenizer->files.nfc) return encode_words(e, text, size, error);
+    char *normal = NULL;
+    size_t normal_size = 0;
+    if (!to_nfc(text, size, &normal, &normal_size, error)) return false;
+    bool ok = encode_words(e, normal, normal_size, error);
+    free(normal);
+    return ok;
+}
+
+static bool encode_all(encoder *e, const char *text, size_t size, zi_error *error)
+{
+    size_t plain = 0; /* where the text since the last added token begins */
+    for (size_t at = 0; at < size;) {
+        int32_t id = added_at(e->tokenizer, text + at, size - at);
+        if (id < 0) {
+            at++;
+            continue;
+        }
+        if (!encode_plain(e, text + plain, at - plain, error) || !zi_ids_push(&e->ids, id, error))
+            return false;
+        at += e->tokenizer->files.bpe.tokens[id].size;
+        plain = at;
+    }
+    return encode_plain(e, text + plain, size - plain, error);
+}
+
+bool zi_tokenizer_encode(const zi_tokenizer *t, const char *text, size_t size, int32_t **ids,
+                         size_t *count, zi_error *error)
+{
+    if (size > MAX_TEXT)
+        return zi_misuse(error, "a text of %zu bytes is too long; at most %d are supported", size,
+                         MAX_TEXT);
+    if (!zi_utf8_valid(text, size)) return zi_misuse(error, "the text is not valid UTF-8");
+    bool ok = false;
+    encoder e = {.tokenizer = t};
+    e.match = pcre2_match_data_create_from_pattern(t->word, NULL);
+    e.limits = pcre2_match_context_create(NULL);
+    e.ids.capacity = 64;
+    e.ids.data = malloc(e.ids.capacity * sizeof *e.ids.data);
+    if (!e.match || !e.limits || !e.ids.data) {
+        zi_out_of_memory(error, e.ids.capacity * sizeof *e.ids.data);
+        goto out;
+    }
+    pcre2_set_match_limit(e.limits, MATCH_LIMIT);
+    pcre2_set_heap_limit(e.limits, HEAP_LIMIT);
+    if (!encode_all(&e, text, size, error)) goto out;
+    *ids = e.ids.data;
+    *count = e.ids.count;
+    e.ids.data = NULL;
+    ok = true;
+out:
+    free(e.ids.data);
+    zi_bpe_scratch_free(&e.scratch);
+    pcre2_match_context_free(e.limits);
+    pcre2_match_data_free(e.match);
+    return ok;
+}
+
+bool zi_tokenizer_chat(const zi_tokenizer *t, const char *prompt, size_t max_ids, int32_t **ids,
+                       size_t *count, zi_error *error)
+{
+    static const char *const needed[] = {"<|im_start|>", "<|im_end|>"};
+    for (int i = 0; i < 2; i++)
+        if (zi_tokenizer_special(t, needed[i]) < 0)
+            return zi_fail(error,
+                           "%s: has no added token \"%s\", which the chat form needs; use "
+                           "the tokenizer that came with the model",
+                           t->files.path, needed[i]);
+    if (!max_ids) return zi_misuse(error, "room for 0 ids is too little; ask for 1 or more");
+    zi_text text;
+    zi_text_init(&text, MAX_TEXT);
+    zi_text_puts(&text, "<|im_start|>user\n");
+    zi_text_puts(&text, prompt);
+    zi_text_puts(&text, "<|im_end|>\n<|im_start|>assistant\n");
+    bool ok;
+    if (text.failed)
+        ok = zi_misuse(error,
+                       "a prompt of %zu bytes is too long for the memory there is, or for "
+                       "the limit of %d",
+                       strlen(prompt), MAX_TEXT);
+    else
+        ok = zi_tokenizer_encode(t, text.data, text.size, ids, count, error);
+    zi_text_free(&text);
+    if (ok && *count > max_ids) *count = max_ids;
+    return ok;
+}

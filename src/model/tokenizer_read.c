@@ -1,0 +1,347 @@
+#include "model/tokenizer_read.h"
+#include "base/file.h"
+#include "io/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MAX_FILE = 64 << 20, /* Qwen3's tokenizer.json has 11 MB */
+    MAX_ADDED = 1024     /* each is tried at places in the text that begin as it does */
+};
+
+/* What the class Qwen2Tokenizer has built in and a folder without tokenizer.json does not say. */
+static const char qwen_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{"
+                                   "N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+                                   "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+static bool unsupported(const char *path, const char *what, zi_error *error)
+{
+    return zi_fail(error, "%s: %s is not supported; use the tokenizer that came with the model",
+                   path, what);
+}
+
+static bool has_type(const cJSON *item, const char *type)
+{
+    const cJSON *field = zi_json_find(item, "type");
+    return cJSON_IsString(field) && strcmp(field->valuestring, type) == 0;
+}
+
+/* That switches which would change the ids are absent, null, false or empty. */
+static bool all_off(const char *path, const cJSON *object, const char *const *names,
+                    zi_error *error)
+{
+    for (; *names; names++) {
+        const cJSON *field = zi_json_find(object, *names);
+        bool off = !field || cJSON_IsFalse(field) ||
+                   (cJSON_IsString(field) && !field->valuestring[0]) ||
+                   (cJSON_IsNumber(field) && field->valuedouble == 0);
+        char what[100];
+        snprintf(what, sizeof what, "field \"%s\" other than off", *names);
+        if (!off) return unsupported(path, what, error);
+    }
+    return true;
+}
+
+/* ---- parts that both forms have ---- */
+
+static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabulary, zi_error *error)
+{
+    for (const cJSON *item = vocabulary->child; item; item = item->next) {
+        if (!zi_json_is_int(item, 0, ZI_BPE_LIMIT - 1))
+            return zi_fail(error,
+                           "%s: the id of token \"%.100s\" must be a whole number from 0 to %d",
+                           path, item->string, ZI_BPE_LIMIT - 1);
+        if (!zi_bpe_add(bpe, path, item->string, (int32_t)item->valuedouble, false, error))
+            return false;
+    }
+    return true;
+}
+
+/* One added token; it may stand in the vocabulary, too. */
+static bool add_added(zi_tokenizer_files *files, const char *path, const cJSON *item, int32_t id,
+                      zi_error *error)
+{
+    static const char *const switches[] = {"single_word", "lstrip", "rstrip", "normalized", NULL};
+    const char *content;
+    if (!zi_json_string(path, item, "content", &content, error) ||
+        !all_off(path, item, switches, error))
+        return false;
+    int32_t known = zi_bpe_find(&files->bpe, content, strlen(content));
+    if (known < 0) {
+        if (!zi_bpe_add(&files->bpe, path, content, id, true, error)) return false;
+    } else if (known != id || files->bpe.tokens[id].raw) {
+        return zi_fail(error, "%s: added token \"%.100s\" stands there twice, with ids %d and %d",
+                       path, content, known, id);
+    }
+    files->bpe.tokens[id].raw = true;
+    files->added[files->added_count++] = id;
+    return true;
+}
+
+static bool reserve_added(zi_tokenizer_files *files, const char *path, size_t count,
+                          zi_error *error)
+{
+    if (count > MAX_ADDED)
+        return zi_fail(error, "%s: %zu added tokens; at most %d are supported", path, count,
+                       MAX_ADDED);
+    files->added = malloc((count + 1) * sizeof *files->added);
+    return files->added || zi_out_of_memory(error, count * sizeof *files->added);
+}
+
+static size_t children(const cJSON *parent)
+{
+    size_t count = 0;
+    for (const cJSON *item = parent->child; item; item = item->next) count++;
+    return count;
+}
+
+static bool keep_pattern(zi_tokenizer_files *files, const char *path, const char *pattern,
+                         zi_error *error)
+{
+    size_t pattern_size = strlen(pattern) + 1, path_size = strlen(path) + 1;
+    files->pattern = malloc(pattern_size);
+    files->path = malloc(path_size);
+    if (!files->pattern || !files->path) return zi_out_of_memory(error, pattern_size + path_size);
+    memcpy(files->pattern, pattern, pattern_size);
+    memcpy(files->path, path, path_size);
+    return true;
+}
+
+/* ---- tokenizer.json ---- */
+
+static bool read_normalizer(zi_tokenizer_files *files, const char *path, const cJSON *root,
+                            zi_error *error)
+{
+    const cJSON *normalizer = zi_json_find(root, "normalizer");
+    files->nfc = normalizer != NULL;
+    if (normalizer && !has_type(normalizer, "NFC"))
+        return unsupported(path, "a normalizer other than NFC", error);
+    return true;
+}
+
+/* A Sequence of one Split by a regular expression and ByteLevel without one of its own. */
+static bool read_splitter(zi_tokenizer_files *files, const char *path, const cJSON *root,
+                          zi_error *error)
+{
+    static const char *const split_off[] = {"invert", NULL};
+    static const char *const bytes_off[] = {"add_prefix_space", NULL};
+    const cJSON *sequence = zi_json_find(root, "pre_tokenizer");
+    const cJSON *parts = zi_json_find(sequence, "pretokenizers");
+    const cJSON *split = cJSON_GetArrayItem(parts, 0), *bytes = cJSON_GetArrayItem(parts, 1);
+    const cJSON *behavior = zi_json_find(split, "behavior");
+    const cJSON *regex = zi_json_find(zi_json_find(split, "pattern"), "Regex");
+    /* use_regex is true when it is absent. */
+    if (!has_type(sequence, "Sequence") || cJSON_GetArraySize(parts) != 2 ||
+        !has_type(split, "Split") || !has_type(bytes, "ByteLevel") || !cJSON_IsString(regex) ||
+        !cJSON_IsString(behavior) || strcmp(behavior->valuestring, "Isolated") != 0 ||
+        !cJSON_IsFalse(zi_json_find(bytes, "use_regex")))
+        return unsupported(path, "a pre_tokenizer other than Split by Regex, then ByteLevel",
+                           error);
+    return all_off(path, split, split_off, error) && all_off(path, bytes, bytes_off, error) &&
+           keep_pattern(files, path, regex->valuestring, error);
+}
+
+/* A merge is "left right" or ["left", "right"]. */
+static bool add_merge(zi_bpe *bpe, const char *path, const cJSON *item, zi_error *error)
+{
+    const cJSON *left = cJSON_GetArrayItem(item, 0), *right = cJSON_GetArrayItem(item, 1);
+    if (cJSON_IsString(item)) {
+        const char *text = item->valuestring, *space = strchr(text, ' ');
+        if (space && !strchr(space + 1, ' '))
+            return zi_bpe_merge(bpe, path, text, (size_t)(space - text), space + 1,
+                                strlen(space + 1), error);
+    } else if (cJSON_IsArray(item) && children(item) == 2 && cJSON_IsString(left) &&
+               cJSON_IsString(right)) {
+        return zi_bpe_merge(bpe, path, left->valuestring, strlen(left->valuestring),
+                            right->valuestring, strlen(right->valuestring), error);
+    }
+    return zi_fail(error, "%s: merge %u must be two tokens: \"a b\" or [\"a\", \"b\"]", path,
+                   bpe->merges + 1);
+}
+
+static bool read_model(zi_tokenizer_files *files, const char *path, const cJSON *root,
+                       zi_error *error)
+{
+    static const char *const switches[] = {"dropout",
+                                           "unk_token",
+                                           "continuing_subword_prefix",
+                                           "end_of_word_suffix",
+                                           "byte_fallback",
+                                           "ignore_merges",
+                                           NULL};
+    const cJSON *model, *vocabulary, *merges, *added;
+    if (!zi_json_object(path, root, "model", &model, error)) return false;
+    if (!has_type(model, "BPE"))
+        return unsupported(path, "a model of a type other than BPE", error);
+    if (!zi_json_unique(path, model, "field \"model\"", error) ||
+        !all_off(path, model, switches, error) ||
+        !zi_json_object(path, model, "vocab", &vocabulary, error) ||
+        !zi_json_array(path, model, "merges", &merges, error) ||
+        !zi_json_array(path, root, "added_tokens", &added, error) ||
+        !reserve_added(files, path, children(added), error) ||
+        !zi_bpe_init(&files->bpe, path, children(vocabulary) + children(added), children(merges),
+                     error) ||
+        !add_vocabulary(&files->bpe, path, vocabulary, error))
+        return false;
+    for (const cJSON *item = merges->child; item; item = item->next)
+        if (!add_merge(&files->bpe, path, item, error)) return false;
+    for (const cJSON *item = added->child; item; item = item->next) {
+        int id;
+        if (!zi_json_int(path, item, "id", 0, ZI_BPE_LIMIT - 1, &id, error) ||
+            !add_added(files, path, item, id, error))
+            return false;
+    }
+    return zi_bpe_seal(&files->bpe, path, error);
+}
+
+/* Its fields "truncation" and "padding" are about batches, "decoder" is about the way back. */
+static bool read_one_file(zi_tokenizer_files *files, const char *path, zi_error *error)
+{
+    cJSON *root = NULL;
+    if (!zi_json_read(path, MAX_FILE, &root, error)) return false;
+    bool ok = false;
+    const cJSON *processor = zi_json_find(root, "post_processor");
+    if (!zi_json_unique(path, root, "the file", error)) goto out;
+    if (processor && !has_type(processor, "ByteLevel")) {
+        unsupported(path, "a post_processor other than ByteLevel", error);
+        goto out;
+    }
+    ok = read_normalizer(files, path, root, error) && read_splitter(files, path, root, error) &&
+         read_model(files, path, root, error);
+out:
+    cJSON_Delete(root);
+    return ok;
+}
+
+/* ---- vocab.json, merges.txt, tokenizer_config.json ---- */
+
+/* Lines "left right"; those that begin with "#version" and empty ones do not count. With bpe NULL
+ * the lines are only counted. */
+static bool walk_merges(const char *path, const char *text, zi_bpe *bpe, size_t *count,
+                        zi_error *error)
+{
+    *count = 0;
+    for (const char *line = text; *line;) {
+        size_t size = strcspn(line, "\n");
+        const char *next = line + size + (line[size] == '\n');
+        if (size && line[size - 1] == '\r') size--;
+        const char *space = memchr(line, ' ', size);
+        if (size && strncmp(line, "#version", 8) != 0) {
+            ++*count;
+            size_t left = space ? (size_t)(space - line) : 0;
+            if (!space || memchr(space + 1, ' ', size - left - 1))
+                return zi_fail(error, "%s: merge %zu must be a line of two tokens, \"a b\"", path,
+                               *count);
+            if (bpe && !zi_bpe_merge(bpe, path, line, left, space + 1, size - left - 1, error))
+                return false;
+        }
+        line = next;
+    }
+    return true;
+}
+
+/* The tokens that tokenizer_config.json has by their ids. */
+static bool add_from_config(zi_tokenizer_files *files, const char *path, const cJSON *added,
+                            zi_error *error)
+{
+    for (const cJSON *item = added->child; item; item = item->next) {
+        char *end;
+        unsigned long id = strtoul(item->string, &end, 10);
+        if (item->string[0] < '0' || item->string[0] > '9' || *end || id >= ZI_BPE_LIMIT)
+            return zi_fail(error,
+                           "%s: key \"%.100s\" of added_tokens_decoder must be an id from 0 "
+                           "to %d",
+                           path, item->string, ZI_BPE_LIMIT - 1);
+        if (!add_added(files, path, item, (int32_t)id, error)) return false;
+    }
+    return true;
+}
+
+static bool read_config(const char *path, cJSON **config, const cJSON **added, zi_error *error)
+{
+    static const char *const switches[] = {"add_prefix_space", "split_special_tokens", NULL};
+    const char *type;
+    if (!zi_json_read(path, MAX_FILE, config, error) ||
+        !zi_json_unique(path, *config, "the file", error) ||
+        !zi_json_string(path, *config, "tokenizer_class", &type, error) ||
+        !all_off(path, *config, switches, error) ||
+        !zi_json_object(path, *config, "added_tokens_decoder", added, error) ||
+        !zi_json_unique(path, *added, "field \"added_tokens_decoder\"", error))
+        return false;
+    if (strcmp(type, "Qwen2Tokenizer") != 0 && strcmp(type, "Qwen2TokenizerFast") != 0)
+        return unsupported(path, "a tokenizer_class other than Qwen2Tokenizer", error);
+    return true;
+}
+
+static bool read_three_files(zi_tokenizer_files *files, const char *vocab_path,
+                             const char *merges_path, const char *config_path, zi_error *error)
+{
+    cJSON *vocabulary = NULL, *config = NULL;
+    const cJSON *added;
+    char *merges = NULL;
+    size_t size, count;
+    zi_bpe *bpe = &files->bpe;
+    bool ok = false;
+    if (!zi_json_read(vocab_path, MAX_FILE, &vocabulary, error) ||
+        !zi_file_read(merges_path, MAX_FILE, &merges, &size, error) ||
+        !read_config(config_path, &config, &added, error))
+        goto out;
+    if (!cJSON_IsObject(vocabulary)) {
+        zi_fail(error, "%s: must be an object of tokens and their ids", vocab_path);
+        goto out;
+    }
+    files->nfc = true;
+    ok = keep_pattern(files, vocab_path, qwen_pattern, error) &&
+         reserve_added(files, config_path, children(added), error) &&
+         walk_merges(merges_path, merges, NULL, &count, error) &&
+         zi_bpe_init(bpe, vocab_path, children(vocabulary) + children(added), count, error) &&
+         add_vocabulary(bpe, vocab_path, vocabulary, error) &&
+         walk_merges(merges_path, merges, bpe, &count, error) &&
+         add_from_config(files, config_path, added, error) && zi_bpe_seal(bpe, vocab_path, error);
+out:
+    cJSON_Delete(vocabulary);
+    cJSON_Delete(config);
+    free(merges);
+    return ok;
+}
+
+bool zi_tokenizer_read(const char *dir, zi_tokenizer_files *out, zi_error *error)
+{
+    static const char *const names[] = {"tokenizer.json", "vocab.json", "merges.txt",
+                                        "tokenizer_config.json"};
+    char *paths[4] = {0};
+    zi_tokenizer_files files = {0};
+    bool ok = false;
+    for (int i = 0; i < 4; i++) {
+        if ((paths[i] = zi_path_join(dir, names[i]))) continue;
+        zi_out_of_memory(error, strlen(dir));
+        goto out;
+    }
+    if (zi_is_file(paths[0]))
+        ok = read_one_file(&files, paths[0], error);
+    else if (zi_is_file(paths[1]))
+        ok = read_three_files(&files, paths[1], paths[2], paths[3], error);
+    else
+        zi_fail(error,
+                "%s: no tokenizer here: neither tokenizer.json nor vocab.json is there; copy "
+                "the model's tokenizer folder again",
+                dir);
+out:
+    for (int i = 0; i < 4; i++) free(paths[i]);
+    if (!ok) {
+        zi_tokenizer_files_free(&files);
+        return false;
+    }
+    *out = files;
+    return true;
+}
+
+void zi_tokenizer_files_free(zi_tokenizer_files *files)
+{
+    zi_bpe_free(&files->bpe);
+    free(files->added);
+    free(files->pattern);
+    free(files->path);
+    *files = (zi_tokenizer_files){0};
+}

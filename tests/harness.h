@@ -1,0 +1,31 @@
+/* The little that a test needs: named tests, checks that say what went wrong and go on.
+ *
+ *     static void adds(void) { CHECK(1 + 1 == 2); }
+ *     int main(void) { RUN(adds); return zi_test_result(); }
+ */
+#ifndef ZI_TEST_HARNESS_H
+#define ZI_TEST_HARNESS_H
+
+#include "zimage.h"
+
+#include <stdio.h>
+
+#define CHECK(condition) zi_check((condition), __FILE__, __LINE__, "%s", #condition)
+/* As CHECK, with a message of your own in printf's manner. */
+#define CHECK_MSG(condition, ...) zi_check((condition), __FILE__, __LINE__, __VA_ARGS__)
+/* A fallible call that must work; prints its error. */
+#define CHECK_OK(call, error) zi_check((call), __FILE__, __LINE__, "%s: %s", #call, (error).text)
+#define RUN(test) zi_test_run(#test, test)
+
+bool zi_check(bool condition, const char *file, int line, const char *format, ...) ZI_PRINTF(4, 5);
+void zi_test_run(const char *name, void (*test)(void));
+int zi_test_result(void); /* prints a summary; the exit code for main */
+
+/* Relative L2 error |a-b| / |b| and largest absolute difference. Infinity where a is not finite. */
+double zi_rel_l2(const float *a, const float *b, size_t n);
+double zi_max_abs(const float *a, const float *b, size_t n);
+
+/* ZI_TEST_DATA/name in a static buffer (eight of them, used in turn). */
+const char *zi_test_data(const char *name);
+
+#endif

@@ -1,0 +1,747 @@
+#include "harness.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "io/json.h"
+#include "model/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- a folder of our own ---- */
+
+static char folder[512];
+static const char *const file_names[] = {"tokenizer.json", "vocab.json", "merges.txt",
+                                         "tokenizer_config.json"};
+
+static const char *in_folder(const char *name)
+{
+    static char path[600];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static void put(const char *name, const char *text, size_t size)
+{
+    FILE *f = fopen(in_folder(name), "wb");
+    if (!CHECK(f)) return;
+    CHECK(fwrite(text, 1, size, f) == size);
+    CHECK(fclose(f) == 0);
+}
+
+static void clear_folder(void)
+{
+    for (size_t i = 0; i < sizeof file_names / sizeof *file_names; i++)
+        unlink(in_folder(file_names[i]));
+}
+
+static void put_json(const char *name, const cJSON *root)
+{
+    char *text = cJSON_PrintUnformatted(root);
+    if (CHECK(text)) put(name, text, strlen(text));
+    free(text);
+}
+
+static cJSON *read_json(const char *path)
+{
+    zi_error error = {0};
+    cJSON *root = NULL;
+    CHECK_OK(zi_json_read(path, 64 << 20, &root, &error), error);
+    return root;
+}
+
+static zi_tokenizer *load(const char *dir)
+{
+    zi_error error = {0};
+    zi_tokenizer *t = NULL;
+    CHECK_OK(zi_tokenizer_load(dir, &t, &error), error);
+    return t;
+}
+
+/* ---- golden cases ---- */
+
+static void check_ids(const char *what, const cJSON *expected, const int32_t *ids, size_t count)
+{
+    size_t n = 0;
+    for (const cJSON *item = expected->child; item; item = item->next, n++) {
+        if (n < count && ids[n] == (int32_t)item->valuedouble) continue;
+        CHECK_MSG(false, "%.60s: id %zu is %d, must be %d", what, n, n < count ? (int)ids[n] : -1,
+                  (int)item->valuedouble);
+        return;
+    }
+    CHECK_MSG(n == count, "%.60s: %zu ids, must be %zu", what, count, n);
+}
+
+/* The bytes of a case; free() them. */
+static char *case_bytes(const cJSON *item, size_t *size)
+{
+    const cJSON *hex = zi_json_find(item, "utf8_hex");
+    const char *text = zi_json_find(item, "text")->valuestring;
+    *size = hex ? strlen(hex->valuestring) / 2 : strlen(text);
+    char *bytes = malloc(*size + 1);
+    for (size_t i = 0; hex && bytes && i < *size; i++) {
+        unsigned byte = 0;
+        sscanf(hex->valuestring + 2 * i, "%2x", &byte);
+        bytes[i] = (char)byte;
+    }
+    if (!hex && bytes) memcpy(bytes, text, *size);
+    return bytes;
+}
+
+static void check_case(const zi_tokenizer *t, const cJSON *item)
+{
+    zi_error error = {0};
+    int32_t *ids = NULL;
+    size_t size, count = 0;
+    char *bytes = case_bytes(item, &size);
+    if (CHECK(bytes) && CHECK_OK(zi_tokenizer_encode(t, bytes, size, &ids, &count, &error), error))
+        check_ids(zi_json_find(item, "text")->valuestring, zi_json_find(item, "ids"), ids, count);
+    free(ids);
+    free(bytes);
+}
+
+static void check_chat(const zi_tokenizer *t, const cJSON *item)
+{
+    zi_error error = {0};
+    int32_t *ids = NULL;
+    size_t count = 0;
+    const char *prompt = zi_json_find(item, "prompt")->valuestring;
+    if (CHECK_OK(zi_tokenizer_chat(t, prompt, 512, &ids, &count, &error), error))
+        check_ids(prompt, zi_json_find(item, "ids"), ids, count);
+    free(ids);
+    ids = NULL;
+    if (CHECK_OK(zi_tokenizer_chat(t, prompt, 1 << 20, &ids, &count, &error), error))
+        CHECK((int)count == (int)zi_json_find(item, "n_full")->valuedouble);
+    free(ids);
+}
+
+static void check_golden(const char *dir, const char *group)
+{
+    cJSON *root = read_json(zi_test_data("tokenizer/cases.json"));
+    zi_tokenizer *t = load(dir);
+    if (root && t) {
+        int cases = 0, chats = 0;
+        const cJSON *set = zi_json_find(root, group);
+        for (const cJSON *i = zi_json_find(set, "cases")->child; i; i = i->next, cases++)
+            check_case(t, i);
+        for (const cJSON *i = zi_json_find(set, "chat")->child; i; i = i->next, chats++)
+            check_chat(t, i);
+        CHECK(cases == 238 && chats == 21);
+    }
+    zi_tokenizer_free(t);
+    cJSON_Delete(root);
+}
+
+static const char *tiny_file(const char *name)
+{
+    static char path[600];
+    snprintf(path, sizeof path, "%s/%s", zi_test_data("golden/model/tokenizer"), name);
+    return path;
+}
+
+static void golden_tiny(void)
+{
+    check_golden(zi_test_data("golden/model/tokenizer"), "tiny");
+}
+
+/* Copies the three files of the tiny tokenizer's other form. */
+static void put_tiny_files(void)
+{
+    clear_folder();
+    for (int i = 1; i < 4; i++) {
+        zi_error error = {0};
+        char *text = NULL;
+        size_t size = 0;
+        if (CHECK_OK(zi_file_read(tiny_file(file_names[i]), 1 << 20, &text, &size, &error), error))
+            put(file_names[i], text, size);
+        free(text);
+    }
+}
+
+static void golden_tiny_files(void)
+{
+    put_tiny_files();
+    check_golden(folder, "tiny");
+}
+
+/* The merges of tokenizer.json as "a b" instead of ["a", "b"]. */
+static void golden_tiny_merge_strings(void)
+{
+    clear_folder();
+    cJSON *root = read_json(tiny_file("tokenizer.json"));
+    cJSON *model = cJSON_GetObjectItem(root, "model"), *strings = cJSON_CreateArray();
+    for (const cJSON *m = cJSON_GetObjectItem(model, "merges")->child; m; m = m->next) {
+        char text[500];
+        snprintf(text, sizeof text, "%s %s", m->child->valuestring, m->child->next->valuestring);
+        cJSON_AddItemToArray(strings, cJSON_CreateString(text));
+    }
+    CHECK(cJSON_GetArraySize(strings) == 1000);
+    cJSON_ReplaceItemInObject(model, "merges", strings);
+    put_json("tokenizer.json", root);
+    cJSON_Delete(root);
+    check_golden(folder, "tiny");
+}
+
+/* One token of vocab.json, with what JSON wants escaped. */
+static void put_entry(zi_text *json, const char *token, size_t size, int id)
+{
+    zi_text_puts(json, id ? ",\"" : "{\"");
+    for (size_t i = 0; i < size; i++) {
+        if (token[i] == '"' || token[i] == '\\') zi_text_puts(json, "\\");
+        zi_text_append(json, token + i, 1);
+    }
+    zi_text_printf(json, "\":%d", id);
+}
+
+static void put_byte_tokens(zi_text *json)
+{
+    for (int pass = 0, id = 0, other = 256; pass < 2; pass++)
+        for (int byte = 0; byte < 256; byte++) {
+            bool printable = (byte > 32 && byte < 127) || (byte > 160 && byte != 173);
+            if (printable == (pass == 1)) continue;
+            int c = printable ? byte : other++;
+            char text[2] = {(char)(c < 128 ? c : 0xc0 | c >> 6), (char)(0x80 | (c & 0x3f))};
+            put_entry(json, text, c < 128 ? 1 : 2, id++);
+        }
+}
+
+static void put_qwen3_vocabulary(const char *merges)
+{
+    zi_text json;
+    zi_text_init(&json, 16 << 20);
+    put_byte_tokens(&json);
+    int id = 256;
+    for (const char *line = strchr(merges, '\n') + 1; *line; id++) {
+        char token[1000];
+        size_t size = strcspn(line, "\n"), left = strcspn(line, " ");
+        if (!CHECK(size < sizeof token && left < size)) break;
+        memcpy(token, line, left);
+        memcpy(token + left, line + left + 1, size - left - 1);
+        put_entry(&json, token, size - 1, id);
+        line += size + 1;
+    }
+    CHECK(id == 151643);
+    zi_text_puts(&json, "}");
+    if (CHECK(!json.failed)) put("vocab.json", json.data, json.size);
+    zi_text_free(&json);
+}
+
+/* The tokenizer of Qwen3-4B, from its merges and the added tokens of the tiny one. */
+static void put_qwen3_files(void)
+{
+    clear_folder();
+    zi_error error = {0};
+    char *merges = NULL;
+    size_t size = 0;
+    const char *path = zi_test_data("tokenizer/qwen3-merges.txt");
+    if (!CHECK_OK(zi_file_read(path, 4 << 20, &merges, &size, &error), error)) return;
+    put("merges.txt", merges, size);
+    put_qwen3_vocabulary(merges);
+    free(merges);
+    cJSON *config = read_json(tiny_file("tokenizer_config.json")), *moved = cJSON_CreateObject();
+    for (cJSON *i = cJSON_GetObjectItem(config, "added_tokens_decoder")->child; i; i = i->next) {
+        char key[16];
+        snprintf(key, sizeof key, "%d", atoi(i->string) - 1256 + 151643);
+        cJSON_AddItemToObject(moved, key, cJSON_Duplicate(i, true));
+    }
+    cJSON_ReplaceItemInObject(config, "added_tokens_decoder", moved);
+    put_json("tokenizer_config.json", config);
+    cJSON_Delete(config);
+}
+
+static void golden_qwen3(void)
+{
+    put_qwen3_files();
+    check_golden(folder, "qwen3");
+}
+
+/* To \s of PCRE2 U+180E is a space; Unicode took it off the list, and Oniguruma follows: here the
+ * second space belongs to the word and not to the first one. */
+static void white_space_is_unicodes(void)
+{
+    static const int32_t expected[] = {220, 86089, 254, 236};
+    zi_error error = {0};
+    int32_t *ids = NULL;
+    size_t count = 0;
+    put_qwen3_files();
+    zi_tokenizer *t = load(folder);
+    if (t && CHECK_OK(zi_tokenizer_encode(t, "  \xe1\xa0\x8e", 5, &ids, &count, &error), error))
+        CHECK(count == 4 && memcmp(ids, expected, sizeof expected) == 0);
+    free(ids);
+    zi_tokenizer_free(t);
+}
+
+/* ---- looking up, and the way back ---- */
+
+static void lookups(void)
+{
+    zi_tokenizer *t = load(zi_test_data("golden/model/tokenizer"));
+    if (!t) return;
+    const char *bytes = NULL;
+    size_t size = 0;
+    CHECK(zi_tokenizer_size(t) == 1282);
+    CHECK(zi_tokenizer_special(t, "<|im_end|>") == 1258);
+    CHECK(zi_tokenizer_special(t, "<think>") == 1280);
+    CHECK(zi_tokenizer_special(t, "<|im_end|>x") == -1);
+    CHECK(zi_tokenizer_special(t, "a") == -1);
+    CHECK(zi_tokenizer_special(t, "") == -1);
+    CHECK(zi_tokenizer_bytes(t, 1258, &bytes, &size) && size == 10);
+    CHECK(zi_tokenizer_bytes(t, 0, &bytes, &size) && size == 1 && *bytes == '!');
+    CHECK(!zi_tokenizer_bytes(t, -1, &bytes, &size));
+    CHECK(!zi_tokenizer_bytes(t, 1282, &bytes, &size));
+    zi_tokenizer_free(t);
+}
+
+/* The bytes of the ids of a text in NFC are the text. */
+static void bytes_of_ids_are_the_text(void)
+{
+    static const char text[] =
+        "a\0b \n\t\x7f <|im_start|>\xc3\xa9 \xe6\x97\xa5\xe6\x9c\xac 12 '\"\\ "
+        "\xf0\x9f\xa6\x8a\xc2\xa0\xc2\xad end";
+    zi_error error = {0};
+    int32_t *ids = NULL;
+    size_t count = 0;
+    zi_tokenizer *t = load(zi_test_data("golden/model/tokenizer"));
+    zi_text back;
+    zi_text_init(&back, 1000);
+    if (t && CHECK_OK(zi_tokenizer_encode(t, text, sizeof text - 1, &ids, &count, &error), error)) {
+        for (size_t i = 0; i < count; i++) {
+            const char *bytes = NULL;
+            size_t size = 0;
+            CHECK(zi_tokenizer_bytes(t, ids[i], &bytes, &size));
+            zi_text_append(&back, bytes, size);
+        }
+        CHECK(back.size == sizeof text - 1 && memcmp(back.data, text, back.size) == 0);
+    }
+    zi_text_free(&back);
+    free(ids);
+    zi_tokenizer_free(t);
+}
+
+/* ---- bad files ---- */
+
+/* An error must be one line that holds part and names the file. */
+static void check_error(const zi_error *error, const char *file, const char *part)
+{
+    CHECK_MSG(error->status == ZI_FAILED && !strchr(error->text, '\n'), "%s: one line", part);
+    CHECK_MSG(strstr(error->text, file) && strstr(error->text, part),
+              "\"%s\" must name %s and \"%s\"", error->text, file, part);
+}
+
+static void check_load_fails(const char *file, const char *part)
+{
+    zi_error error = {0};
+    zi_tokenizer *t = NULL;
+    if (CHECK_MSG(!zi_tokenizer_load(folder, &t, &error), "must fail: %s", part))
+        check_error(&error, file, part);
+    CHECK(!t);
+    zi_tokenizer_free(t);
+}
+
+/* Each row replaces the first "old" of the tiny tokenizer.json by "new". */
+static const struct {
+    const char *old, *new, *error;
+} bad_json[] = {
+    {"\"!\": 0,", "\"!\": \"0\",", "the id of token \"!\" must be a whole number from 0 to"},
+    {"\"!\": 0,", "\"!\": 0.5,", "the id of token \"!\" must be a whole number"},
+    {"\"!\": 0,", "\"!\": -1,", "the id of token \"!\" must be a whole number"},
+    {"\"!\": 0,", "\"!\": 2000000000,", "the id of token \"!\" must be a whole number"},
+    {"\"!\": 0,", "\"!\": 1e300,", "the id of token \"!\" must be a whole number"},
+    {"\"!\": 0,", "\"!\": 1,", "tokens \"!\" and \"\"\" have the same id 1"},
+    {"\"!\": 0,", "\"!\": 0, \"!\": 5000,", "token \"!\" stands twice"},
+    {"\"!\": 0,", "\"!\": 0, \"\": 5000,", "token 5000 is empty"},
+    {"\"!\": 0,", "", "no token for byte 33 (U+0021)"},
+    {"\"!\": 0,", "\"!\": 0, \"\xff\": 5000,", "not UTF-8"},
+    {"\"vocab\": {", "\"vocab\": 1, \"x\": {", "field \"vocab\" must be an object"},
+    {"\"merges\": [", "\"merges\": {}, \"x\": [", "field \"merges\" must be an array"},
+    {"\"merges\": [", "\"merges\": [\"zq zq\", ",
+     "merge 1 names \"zq\", which is not in the vocab"},
+    {"\"merges\": [", "\"merges\": [\"t zq\", ", "merge 1 names \"zq\", which is not in the vocab"},
+    {"\"merges\": [", "\"merges\": [\"z q\", ", "merge 1 names \"zq\", which is not in the vocab"},
+    {"\"merges\": [", "\"merges\": [\"t h\", ", "merge 2 (\"th\") stands there twice"},
+    {"\"merges\": [", "\"merges\": [\"t h e\", ", "merge 1 must be two tokens"},
+    {"\"merges\": [", "\"merges\": [\"th\", ", "merge 1 must be two tokens"},
+    {"\"merges\": [", "\"merges\": [\" th\", ", "merge 1 must be two tokens"},
+    {"\"merges\": [", "\"merges\": [[\"t\"], ", "merge 1 must be two tokens"},
+    {"\"merges\": [", "\"merges\": [[\"t\", 1], ", "merge 1 must be two tokens"},
+    {"\"merges\": [", "\"merges\": [7, ", "merge 1 must be two tokens"},
+    {"\"added_tokens\": [", "\"added_tokens\": [{}, ", "field \"id\" is missing"},
+    {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 9000}, ", "field \"content\" is missing"},
+    {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 9000, \"content\": 1}, ",
+     "field \"content\" must be a string"},
+    {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 1257, \"content\": \"x y\"}, ",
+     "tokens \"x y\" and \"<|im_start|>\" have the same id 1257"},
+    {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 1, \"content\": \"!\"}, ",
+     "added token \"!\" stands there twice, with ids 0 and 1"},
+    {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 1257, \"content\": \"<|im_start|>\"}, ",
+     "added token \"<|im_start|>\" stands there twice"},
+    {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 2e9, \"content\": \"x y\"}, ",
+     "field \"id\" must be a whole number from 0 to"},
+    {"\"added_tokens\": [", "\"x\": [", "field \"added_tokens\" is missing"},
+    {"\"single_word\": false", "\"single_word\": true", "field \"single_word\" other than off"},
+    {"\"lstrip\": false", "\"lstrip\": true", "field \"lstrip\" other than off"},
+    {"\"rstrip\": false", "\"rstrip\": true", "field \"rstrip\" other than off"},
+    {"\"normalized\": false", "\"normalized\": true", "field \"normalized\" other than off"},
+    {"\"dropout\": null", "\"dropout\": 0.1", "field \"dropout\" other than off"},
+    {"\"byte_fallback\": false", "\"byte_fallback\": true", "field \"byte_fallback\" other than"},
+    {"\"ignore_merges\": false", "\"ignore_merges\": true", "field \"ignore_merges\" other than"},
+    {"\"unk_token\": null", "\"unk_token\": \"!\"", "field \"unk_token\" other than off"},
+    {"\"type\": \"BPE\"", "\"type\": \"Unigram\"", "a type other than BPE is not supported"},
+    {"\"type\": \"NFC\"", "\"type\": \"NFKC\"", "a normalizer other than NFC is not supported"},
+    {"\"type\": \"Split\"", "\"type\": \"Digits\"", "a pre_tokenizer other than Split"},
+    {"\"behavior\": \"Isolated\"", "\"behavior\": \"Removed\"", "a pre_tokenizer other than Split"},
+    {"\"invert\": false", "\"invert\": true", "field \"invert\" other than off"},
+    {"\"use_regex\": false", "\"use_regex\": true", "a pre_tokenizer other than Split"},
+    {"\"add_prefix_space\": false", "\"add_prefix_space\": true",
+     "field \"add_prefix_space\" other"},
+    {"\"post_processor\": {\n  \"type\": \"ByteLevel\"",
+     "\"post_processor\": {\"type\": \"TemplateProcessing\"",
+     "a post_processor other than ByteLevel"},
+    {"\"Regex\": \"", "\"Regex\": \"(", "the splitting pattern cannot be used: missing closing"},
+    {"\"Regex\": \"", "\"Regex\": \"x*|", "the splitting pattern matches nothing at all"},
+    {"\"Regex\": \"", "\"Regex\": \"\\\\h|", "the splitting pattern uses \\h"},
+    {"\"Regex\": \"", "\"Regex\": \"(a)\\\\1|", "the splitting pattern uses \\1"},
+    {"\"version\"", "\"model\": 1, \"version\"", "key \"model\" stands twice in the file"},
+    {"\"version\"", "version", "not valid JSON at line 2 (byte"},
+};
+
+static void put_replaced(const char *name, const char *text, const char *old, const char *new)
+{
+    const char *at = strstr(text, old);
+    if (!CHECK_MSG(at, "the file has no %s", old)) return;
+    zi_text changed;
+    zi_text_init(&changed, 1 << 20);
+    zi_text_append(&changed, text, (size_t)(at - text));
+    zi_text_puts(&changed, new);
+    zi_text_puts(&changed, at + strlen(old));
+    if (CHECK(!changed.failed)) put(name, changed.data, changed.size);
+    zi_text_free(&changed);
+}
+
+static char *tiny_json(void)
+{
+    zi_error error = {0};
+    char *text = NULL;
+    size_t size = 0;
+    CHECK_OK(zi_file_read(tiny_file("tokenizer.json"), 1 << 20, &text, &size, &error), error);
+    return text;
+}
+
+static void bad_tokenizer_json(void)
+{
+    clear_folder();
+    char *text = tiny_json();
+    for (size_t i = 0; text && i < sizeof bad_json / sizeof *bad_json; i++) {
+        put_replaced("tokenizer.json", text, bad_json[i].old, bad_json[i].new);
+        check_load_fails("/tokenizer.json: ", bad_json[i].error);
+    }
+    free(text);
+}
+
+/* Halves of a merge that are too long, one by one and together. */
+static void oversized_merges(void)
+{
+    static const int sizes[][2] = {{3000, 1}, {1, 3000}, {1024, 1}, {1, 1024}, {3000, 3000}};
+    clear_folder();
+    char *text = tiny_json(), row[7000], many[3001];
+    memset(many, 'a', 3000);
+    many[3000] = 0;
+    for (size_t i = 0; text && i < sizeof sizes / sizeof *sizes; i++) {
+        snprintf(row, sizeof row, "\"merges\": [\"%.*s %.*s\", ", sizes[i][0], many, sizes[i][1],
+                 many);
+        put_replaced("tokenizer.json", text, "\"merges\": [", row);
+        check_load_fails("/tokenizer.json: ",
+                         "merge 1 must be two tokens of together at most 1024");
+    }
+    free(text);
+}
+
+static void truncated_tokenizer_json(void)
+{
+    clear_folder();
+    char *text = tiny_json();
+    size_t size = text ? strlen(text) : 0;
+    /* The white space at the end is no loss. */
+    while (size && text[size - 1] != '}') size--;
+    for (size_t cut = 1; text && cut < size; cut += cut / 2 + 1) {
+        put("tokenizer.json", text, size - cut);
+        check_load_fails("/tokenizer.json: ", "not valid JSON");
+    }
+    if (text) put("tokenizer.json", text, 0);
+    check_load_fails("/tokenizer.json: ", "not valid JSON");
+    free(text);
+}
+
+/* Each row replaces the first "old" of one of the three files by "new". */
+static const struct {
+    int file; /* in file_names */
+    const char *old, *new, *error;
+} bad_files[] = {
+    {1, "{", "[{", "not valid JSON"},
+    {1, "\"!\"", "\"\\\"\"", "token \"\"\" stands twice"},
+    {2, "t h\n", "t h\nt zq\n", "merge 2 names \"zq\", which is not in the vocabulary"},
+    {2, "t h\n", "th\n", "merge 1 must be a line of two tokens"},
+    {2, "t h\n", "t h e\n", "merge 1 must be a line of two tokens"},
+    {2, "t h\n", "t \n", "merge 1 must be two tokens"},
+    {3, "\"1257\"", "\"1256\"", "key \"1256\" stands twice in field \"added_tokens_decoder\""},
+    {3, "\"1257\"", "\"01257x\"", "key \"01257x\" of added_tokens_decoder must be an id"},
+    {3, "\"1257\"", "\"99999999999999999999\"", "must be an id from 0 to"},
+    {3, "\"1257\"", "\"-1\"", "must be an id from 0 to"},
+    {3, "\"1257\"", "\"7\"", "have the same id 7"},
+    {3, "\"added_tokens_decoder\"", "\"x\"", "field \"added_tokens_decoder\" is missing"},
+    {3, "\"Qwen2Tokenizer", "\"Llama", "a tokenizer_class other than Qwen2Tokenizer"},
+    {3, "\"lstrip\": false", "\"lstrip\": true", "field \"lstrip\" other than off"},
+};
+
+static void bad_three_files(void)
+{
+    for (size_t i = 0; i < sizeof bad_files / sizeof *bad_files; i++) {
+        zi_error error = {0};
+        char *text = NULL;
+        size_t size = 0;
+        const char *name = file_names[bad_files[i].file];
+        put_tiny_files();
+        if (CHECK_OK(zi_file_read(tiny_file(name), 1 << 20, &text, &size, &error), error))
+            put_replaced(name, text, bad_files[i].old, bad_files[i].new);
+        free(text);
+        check_load_fails(name, bad_files[i].error);
+    }
+}
+
+static void missing_files(void)
+{
+    put_tiny_files();
+    unlink(in_folder("merges.txt"));
+    check_load_fails("/merges.txt: ", "No such file");
+    put_tiny_files();
+    unlink(in_folder("tokenizer_config.json"));
+    check_load_fails("/tokenizer_config.json: ", "No such file");
+    clear_folder();
+    check_load_fails(folder, "no tokenizer here");
+    zi_error error = {0};
+    zi_tokenizer *t = NULL;
+    CHECK(!zi_tokenizer_load(in_folder("nowhere"), &t, &error));
+    check_error(&error, "nowhere", "no tokenizer here");
+}
+
+/* Of two added tokens that begin at the same place, in whatever order the file has them. */
+static void longest_added_token_wins(void)
+{
+    static const char *const rows[] = {
+        "{\"id\": 5000, \"content\": \"<x\"}, {\"id\": 5001, \"content\": \"<x>\"}",
+        "{\"id\": 5001, \"content\": \"<x>\"}, {\"id\": 5000, \"content\": \"<x\"}"};
+    clear_folder();
+    char *text = tiny_json();
+    for (int i = 0; text && i < 2; i++) {
+        char list[200];
+        snprintf(list, sizeof list, "\"added_tokens\": [%s, ", rows[i]);
+        put_replaced("tokenizer.json", text, "\"added_tokens\": [", list);
+        zi_tokenizer *t = load(folder);
+        zi_error error = {0};
+        int32_t *ids = NULL;
+        size_t count = 0;
+        if (t && CHECK_OK(zi_tokenizer_encode(t, "<x<x>", 5, &ids, &count, &error), error))
+            CHECK(count == 2 && ids[0] == 5000 && ids[1] == 5001);
+        free(ids);
+        zi_tokenizer_free(t);
+    }
+    free(text);
+}
+
+/* What is written in another way but means the same is read. */
+static void harmless_differences(void)
+{
+    static const struct {
+        int file;
+        const char *old, *new;
+    } rows[] = {
+        {0, "\"!\": 0,", "\"!\": 0, \"x y\": 1000000,"}, /* holes between ids */
+        {0, "\"special\": true", "\"special\": false"},
+        {2, "t h\n", "t h\r\n\n"},
+        {3, "\"Qwen2Tokenizer", "\"Qwen2TokenizerFast\", \"x\": \""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_error error = {0};
+        char *text = NULL;
+        size_t size = 0;
+        const char *name = file_names[rows[i].file];
+        put_tiny_files();
+        if (CHECK_OK(zi_file_read(tiny_file(name), 1 << 20, &text, &size, &error), error))
+            put_replaced(name, text, rows[i].old, rows[i].new);
+        free(text);
+        check_golden(folder, "tiny");
+    }
+}
+
+/* ---- bad text ---- */
+
+static void bad_text(void)
+{
+    static const struct {
+        const char *text;
+        size_t size;
+    } rows[] = {{"\xff", 1},
+                {"a\xc3", 2},
+                {"\xc0\x80", 2},
+                {"\xed\xa0\x80", 3},
+                {"\xf4\x90\x80\x80", 4},
+                {"<|im_end|>\x80", 11}};
+    zi_tokenizer *t = load(zi_test_data("golden/model/tokenizer"));
+    for (size_t i = 0; t && i < sizeof rows / sizeof *rows; i++) {
+        zi_error error = {0};
+        int32_t *ids = NULL;
+        size_t count = 0;
+        CHECK(!zi_tokenizer_encode(t, rows[i].text, rows[i].size, &ids, &count, &error));
+        CHECK(error.status == ZI_MISUSE && strstr(error.text, "not valid UTF-8"));
+        CHECK(!zi_tokenizer_chat(t, rows[i].text, 512, &ids, &count, &error));
+        CHECK(!ids);
+    }
+    zi_tokenizer_free(t);
+}
+
+static void chat_limits(void)
+{
+    zi_tokenizer *t = load(zi_test_data("golden/model/tokenizer"));
+    if (!t) return;
+    zi_error error = {0};
+    int32_t *ids = NULL;
+    size_t count = 0;
+    CHECK(!zi_tokenizer_chat(t, "x", 0, &ids, &count, &error) && error.status == ZI_MISUSE);
+    if (CHECK_OK(zi_tokenizer_chat(t, "x", 1, &ids, &count, &error), error))
+        CHECK(count == 1 && ids[0] == 1257);
+    free(ids);
+    zi_tokenizer_free(t);
+}
+
+static void chat_without_its_tokens(void)
+{
+    static const char *const names[] = {"<|im_start|>", "<|im_end|>"};
+    clear_folder();
+    char *text = tiny_json();
+    for (int i = 0; text && i < 2; i++) {
+        char old[40], part[60];
+        snprintf(old, sizeof old, "\"%s\"", names[i]);
+        snprintf(part, sizeof part, "no added token \"%s\"", names[i]);
+        put_replaced("tokenizer.json", text, old, "\"other\"");
+        zi_tokenizer *t = load(folder);
+        zi_error error = {0};
+        int32_t *ids = NULL;
+        size_t count = 0;
+        if (t && CHECK(!zi_tokenizer_chat(t, "x", 512, &ids, &count, &error)))
+            check_error(&error, "/tokenizer.json: ", part);
+        zi_tokenizer_free(t);
+    }
+    free(text);
+}
+
+/* ---- time ---- */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Prompts of 1 MB made of one piece of text again and again. The limit is wide (a busy machine,
+ * sanitizers), but far below what anything quadratic takes. */
+static void long_prompts(void)
+{
+    static const char *const pieces[] = {
+        "a",
+        " ",
+        "\n",
+        " \n",
+        " a",
+        "<",
+        "1",
+        "'",
+        "\xe6\x97\xa5",
+        "\xcc\x81"
+        "a",
+        "\xc2\xa0",
+        "A red fox, 3 people in the snow; \xe6\xa9\x98\xe7\x8c\xab isn't it?\n\n  "};
+    put_qwen3_files();
+    zi_tokenizer *t = load(folder);
+    char *text = malloc(1 << 20);
+    for (size_t i = 0; t && text && i < sizeof pieces / sizeof *pieces; i++) {
+        zi_error error = {0};
+        int32_t *ids = NULL;
+        size_t size = 0, count = 0, piece = strlen(pieces[i]);
+        for (; size + piece <= 1 << 20; size += piece) memcpy(text + size, pieces[i], piece);
+        double start = now();
+        CHECK_OK(zi_tokenizer_encode(t, text, size, &ids, &count, &error), error);
+        double seconds = now() - start;
+        CHECK(count > 1000);
+        CHECK_MSG(seconds < 5, "\"%s\": %.2f s", pieces[i], seconds);
+        free(ids);
+    }
+    free(text);
+    zi_tokenizer_free(t);
+}
+
+/* The text is refused in good time where normalizing or matching would take ages. */
+static void slow_text_is_refused(void)
+{
+    zi_tokenizer *t = load(zi_test_data("golden/model/tokenizer"));
+    size_t size = 1 << 20, count = 0;
+    char *text = malloc(size);
+    zi_error error = {0};
+    int32_t *ids = NULL;
+    double start = now();
+    if (t && CHECK(text)) {
+        for (size_t i = 0; i < size; i += 4) memcpy(text + i, "\xcc\x81\xcc\xa7", 4);
+        CHECK(!zi_tokenizer_encode(t, text, size, &ids, &count, &error));
+        CHECK(error.status == ZI_MISUSE && strstr(error.text, "combining marks"));
+        CHECK_OK(zi_tokenizer_encode(t, text, 512, &ids, &count, &error), error);
+        free(ids);
+        ids = NULL;
+    }
+    zi_tokenizer_free(t);
+    clear_folder();
+    char *json = tiny_json();
+    if (json) put_replaced("tokenizer.json", json, "\"Regex\": \"", "\"Regex\": \"(a+)+b|");
+    free(json);
+    t = load(folder);
+    if (t && text) {
+        memset(text, 'a', size);
+        CHECK(!zi_tokenizer_encode(t, text, size, &ids, &count, &error));
+        check_error(&error, "/tokenizer.json: ", "the splitting pattern fails on this text");
+    }
+    CHECK(now() - start < 20);
+    free(text);
+    zi_tokenizer_free(t);
+}
+
+int main(void)
+{
+    const char *base = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/zimage-tokenizer-XXXXXX", base && *base ? base : "/tmp");
+    if (!mkdtemp(folder)) {
+        perror(folder);
+        return 1;
+    }
+    RUN(golden_tiny);
+    RUN(golden_tiny_files);
+    RUN(golden_tiny_merge_strings);
+    RUN(golden_qwen3);
+    RUN(white_space_is_unicodes);
+    RUN(lookups);
+    RUN(longest_added_token_wins);
+    RUN(bytes_of_ids_are_the_text);
+    RUN(bad_tokenizer_json);
+    RUN(oversized_merges);
+    RUN(truncated_tokenizer_json);
+    RUN(bad_three_files);
+    RUN(missing_files);
+    RUN(harmless_differences);
+    RUN(bad_text);
+    RUN(chat_limits);
+    RUN(chat_without_its_tokens);
+    RUN(long_prompts);
+    RUN(slow_text_is_refused);
+    clear_folder();
+    rmdir(folder);
+    return zi_test_result();
+}
