@@ -1,0 +1,192 @@
+#include "io/checkpoint.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const zi_tensor *)a)->name, ((const zi_tensor *)b)->name);
+}
+
+/* Maps path and adds its tensors. */
+static bool add_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
+{
+    void *files = realloc(checkpoint->files,
+                          ((size_t)checkpoint->file_count + 1) * sizeof *checkpoint->files);
+    if (!files) return zi_out_of_memory(error, sizeof *checkpoint->files);
+    checkpoint->files = files;
+    int index = checkpoint->file_count;
+    zi_mapping mapping;
+    if (!zi_file_map(path, &mapping, error)) return false;
+    checkpoint->files[index].mapping = mapping;
+    checkpoint->files[index].path = strdup(path);
+    checkpoint->file_count++;
+    if (!checkpoint->files[index].path) return zi_out_of_memory(error, strlen(path));
+    return zi_safetensors_parse(path, &mapping, index, &checkpoint->tensors,
+                                &checkpoint->tensor_count, error);
+}
+
+/* Sorts by name and refuses a name that occurs twice. */
+static bool sort_tensors(zi_checkpoint *checkpoint, zi_error *error)
+{
+    if (checkpoint->tensor_count == 0) return true;
+    qsort(checkpoint->tensors, checkpoint->tensor_count, sizeof *checkpoint->tensors, by_name);
+    for (size_t i = 1; i < checkpoint->tensor_count; i++) {
+        const zi_tensor *a = &checkpoint->tensors[i - 1], *b = &checkpoint->tensors[i];
+        if (strcmp(a->name, b->name) != 0) continue;
+        return zi_fail(error, "%s: tensor %s is there twice (also in %s)",
+                       zi_tensor_file(checkpoint, b), b->name, zi_tensor_file(checkpoint, a));
+    }
+    return true;
+}
+
+bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error)
+{
+    zi_checkpoint checkpoint = {0};
+    if (!add_file(&checkpoint, path, error) || !sort_tensors(&checkpoint, error)) {
+        zi_checkpoint_close(&checkpoint);
+        return false;
+    }
+    *out = checkpoint;
+    return true;
+}
+
+/* A shard's name must be a plain file name: an index cannot send us elsewhere. */
+static bool plain_name(const char *name)
+{
+    return name[0] && name[0] != '.' && !strchr(name, '/') && !strchr(name, '\\');
+}
+
+static bool has_file(const zi_checkpoint *checkpoint, const char *path)
+{
+    for (int i = 0; i < checkpoint->file_count; i++)
+        if (strcmp(checkpoint->files[i].path, path) == 0) return true;
+    return false;
+}
+
+/* Maps each shard that weight_map names. */
+static bool add_shards(zi_checkpoint *checkpoint, const char *dir, const char *index,
+                       const cJSON *weight_map, zi_error *error)
+{
+    const cJSON *row;
+    cJSON_ArrayForEach(row, weight_map)
+    {
+        if (!cJSON_IsString(row) || !plain_name(row->valuestring))
+            return zi_fail(error, "%s: the shard of tensor %s is not a file name", index,
+                           row->string);
+        char *path = zi_path_join(dir, row->valuestring);
+        if (!path) return zi_out_of_memory(error, strlen(dir));
+        bool ok = has_file(checkpoint, path) || add_file(checkpoint, path, error);
+        free(path);
+        if (!ok) return false;
+    }
+    return true;
+}
+
+/* The index and the shards must tell the same story. */
+static bool check_index(const zi_checkpoint *checkpoint, const char *dir, const char *index,
+                        const cJSON *weight_map, zi_error *error)
+{
+    size_t rows = 0, prefix = strlen(dir) + (dir[strlen(dir) - 1] == '/' ? 0 : 1);
+    const cJSON *row;
+    cJSON_ArrayForEach(row, weight_map)
+    {
+        rows++;
+        const zi_tensor *tensor = zi_checkpoint_find(checkpoint, row->string);
+        const char *file = tensor ? zi_tensor_file(checkpoint, tensor) + prefix : NULL;
+        if (!file || strcmp(file, row->valuestring) != 0)
+            return zi_fail(error, "%s: tensor %s should be in %s but is %s; fetch both again",
+                           index, row->string, row->valuestring, file ? "elsewhere" : "not there");
+    }
+    if (rows != checkpoint->tensor_count)
+        return zi_fail(error, "%s: lists %zu tensors, the shards hold %zu; fetch them again", index,
+                       rows, checkpoint->tensor_count);
+    return true;
+}
+
+static bool open_sharded(const char *dir, const char *index, zi_checkpoint *out, zi_error *error)
+{
+    enum { MAX_INDEX = 64 << 20 };
+    zi_checkpoint checkpoint = {0};
+    cJSON *json = NULL;
+    bool ok = false;
+    if (!zi_json_read(index, MAX_INDEX, &json, error)) goto out;
+    const cJSON *weight_map = cJSON_GetObjectItemCaseSensitive(json, "weight_map");
+    if (!cJSON_IsObject(weight_map) || !weight_map->child) {
+        zi_fail(error, "%s: field \"weight_map\" must be an object of tensor and shard names",
+                index);
+        goto out;
+    }
+    if (!add_shards(&checkpoint, dir, index, weight_map, error) ||
+        !sort_tensors(&checkpoint, error) ||
+        !check_index(&checkpoint, dir, index, weight_map, error))
+        goto out;
+    *out = checkpoint;
+    checkpoint = (zi_checkpoint){0};
+    ok = true;
+out:
+    zi_checkpoint_close(&checkpoint);
+    cJSON_Delete(json);
+    return ok;
+}
+
+bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *out, zi_error *error)
+{
+    char file[256];
+    snprintf(file, sizeof file, "%s.safetensors", name);
+    char *single = zi_path_join(dir, file);
+    snprintf(file, sizeof file, "%s.safetensors.index.json", name);
+    char *index = zi_path_join(dir, file);
+    bool ok = false;
+    if (!single || !index) zi_out_of_memory(error, strlen(dir));
+    else if (zi_is_file(index)) ok = open_sharded(dir, index, out, error);
+    else if (zi_is_file(single)) ok = zi_checkpoint_open(single, out, error);
+    else zi_fail(error, "%s: weights are missing (neither %s.safetensors nor its index)", dir, name);
+    free(single);
+    free(index);
+    return ok;
+}
+
+void zi_checkpoint_close(zi_checkpoint *checkpoint)
+{
+    for (size_t i = 0; i < checkpoint->tensor_count; i++) free(checkpoint->tensors[i].name);
+    free(checkpoint->tensors);
+    for (int i = 0; i < checkpoint->file_count; i++) {
+        zi_file_unmap(&checkpoint->files[i].mapping);
+        free(checkpoint->files[i].path);
+    }
+    free(checkpoint->files);
+    *checkpoint = (zi_checkpoint){0};
+}
+
+const zi_tensor *zi_checkpoint_find(const zi_checkpoint *checkpoint, const char *name)
+{
+    if (!checkpoint->tensor_count) return NULL;
+    size_t low = 0, high = checkpoint->tensor_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(checkpoint->tensors[middle].name, name);
+        if (order == 0) return &checkpoint->tensors[middle];
+        if (order < 0) low = middle + 1;
+        else high = middle;
+    }
+    return NULL;
+}
+
+const char *zi_tensor_file(const zi_checkpoint *checkpoint, const zi_tensor *tensor)
+{
+    return checkpoint->files[tensor->file].path;
+}
+
+const char *zi_shape_text(const size_t *shape, int dims, char *buffer)
+{
+    size_t used = (size_t)snprintf(buffer, ZI_SHAPE_TEXT, "[");
+    for (int i = 0; i < dims && used < ZI_SHAPE_TEXT - 24; i++)
+        used += (size_t)snprintf(buffer + used, ZI_SHAPE_TEXT - used, "%s%zu", i ? ", " : "",
+                                 shape[i]);
+    snprintf(buffer + used, ZI_SHAPE_TEXT - used, "]");
+    return buffer;
+}

@@ -1,0 +1,68 @@
+/* Named tensors in mapped safetensors files. */
+#ifndef ZI_IO_CHECKPOINT_H
+#define ZI_IO_CHECKPOINT_H
+
+#include "base/dtype.h"
+#include "base/file.h"
+
+enum { ZI_MAX_DIMS = 8 };
+
+typedef struct {
+    char *name;
+    zi_dtype type;
+    int dims;
+    size_t shape[ZI_MAX_DIMS];
+    size_t count; /* elements */
+    size_t bytes;
+    const void *data; /* in the mapping */
+    int file;         /* index into zi_checkpoint.files */
+} zi_tensor;
+
+/* One file, or the shards of one component. Tensors are sorted by name. */
+typedef struct {
+    struct {
+        char *path;
+        zi_mapping mapping;
+    } * files;
+    int file_count;
+    zi_tensor *tensors;
+    size_t tensor_count;
+} zi_checkpoint;
+
+/* Opens one safetensors file. The header is believed in nothing: lengths, offsets, shapes and types
+ * are checked, and the tensors must fill the file without gaps or overlaps, as the format says.
+ * https://github.com/huggingface/safetensors#format */
+bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error) ZI_CHECKED;
+
+/* Opens DIR/NAME.safetensors, or, when there is DIR/NAME.safetensors.index.json, all the shards that
+ * it lists. Every tensor of the index must be in the shard it is said to be in, and no other. */
+bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *out,
+                            zi_error *error) ZI_CHECKED;
+
+void zi_checkpoint_close(zi_checkpoint *checkpoint);
+
+/* NULL when there is none of that name. */
+const zi_tensor *zi_checkpoint_find(const zi_checkpoint *checkpoint, const char *name);
+
+/* The file that a tensor came from, for error texts. */
+const char *zi_tensor_file(const zi_checkpoint *checkpoint, const zi_tensor *tensor);
+
+/* "[3840, 2560]" into a buffer of ZI_SHAPE_TEXT bytes; returns the buffer. */
+enum { ZI_SHAPE_TEXT = 160 };
+const char *zi_shape_text(const size_t *shape, int dims, char *buffer);
+
+/* ---- writing ---- */
+
+typedef struct {
+    const char *name;
+    zi_dtype type;
+    int dims;
+    size_t shape[ZI_MAX_DIMS];
+    const void *data;
+} zi_tensor_out;
+
+/* Writes a safetensors file of these tensors, in this order. */
+bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t count,
+                          zi_error *error) ZI_CHECKED;
+
+#endif

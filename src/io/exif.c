@@ -1,0 +1,177 @@
+/* The one EXIF field that pictures of this kind use: UserComment (tag 0x9286), 8 bytes that name a
+ * character set and then the text. A1111 and piexif write "UNICODE\0" and big-endian UTF-16. */
+#include "io/image.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+enum {
+    TAG_EXIF = 0x8769, /* in the first directory: where the EXIF directory is */
+    TAG_USER_COMMENT = 0x9286,
+    TYPE_LONG = 4,
+    TYPE_UNDEFINED = 7,
+    HEADER = 8,
+    DIRECTORY = 2 + 12 + 4, /* the size of a directory of one entry */
+    CHARSET = 8
+};
+static const char unicode[CHARSET] = "UNICODE", ascii[CHARSET] = "ASCII", unnamed[CHARSET];
+
+static void put16(zi_text *out, uint32_t value)
+{
+    uint8_t bytes[2] = {(uint8_t)(value >> 8), (uint8_t)value};
+    zi_text_append(out, bytes, 2);
+}
+
+static void put32(zi_text *out, uint32_t value)
+{
+    put16(out, value >> 16);
+    put16(out, value & 0xffff);
+}
+
+static void put_directory(zi_text *out, unsigned tag, unsigned type, uint32_t count,
+                          uint32_t value)
+{
+    put16(out, 1); /* entries */
+    put16(out, tag);
+    put16(out, type);
+    put32(out, count);
+    put32(out, value);
+    put32(out, 0); /* no further directory */
+}
+
+/* Appends valid UTF-8 as big-endian UTF-16 to out, which may be NULL; tells how many units. */
+static size_t put_utf16(zi_text *out, const char *text)
+{
+    const utf8proc_uint8_t *at = (const utf8proc_uint8_t *)text;
+    size_t units = 0;
+    while (*at) {
+        utf8proc_int32_t c;
+        utf8proc_ssize_t n = utf8proc_iterate(at, -1, &c);
+        if (n <= 0) break;
+        at += n;
+        units += c > 0xffff ? 2 : 1;
+        if (out && c > 0xffff) {
+            put16(out, 0xd800 + (((uint32_t)c - 0x10000) >> 10));
+            put16(out, 0xdc00 + ((uint32_t)c & 0x3ff));
+        } else if (out) {
+            put16(out, (uint32_t)c);
+        }
+    }
+    return units;
+}
+
+bool zi_exif_write(const char *name, const char *recipe, size_t max, zi_text *out,
+                   zi_error *error)
+{
+    const size_t head = HEADER + 2 * DIRECTORY + CHARSET;
+    size_t bytes = strlen(recipe), units = put_utf16(NULL, recipe);
+    /* The narrow form where only that one fits; a byte per unit means that all are ASCII. */
+    bool narrow = head + 2 * units > max && bytes == units;
+    size_t size = head + (narrow ? bytes : 2 * units);
+    if (size > max)
+        return zi_fail(error,
+                       "%s: the recipe takes %zu bytes, %zu are possible in this format; "
+                       "save as .png",
+                       name, size, max);
+    zi_text_puts(out, "MM");
+    put16(out, 42);
+    put32(out, HEADER);
+    put_directory(out, TAG_EXIF, TYPE_LONG, 1, HEADER + DIRECTORY);
+    put_directory(out, TAG_USER_COMMENT, TYPE_UNDEFINED,
+                  (uint32_t)(size - HEADER - 2 * DIRECTORY), HEADER + 2 * DIRECTORY);
+    zi_text_append(out, narrow ? ascii : unicode, CHARSET);
+    if (narrow) zi_text_append(out, recipe, bytes);
+    else put_utf16(out, recipe);
+    return !out->failed || zi_out_of_memory(error, size);
+}
+
+/* A TIFF block being read. */
+typedef struct {
+    const uint8_t *data;
+    size_t size;
+    bool big; /* byte order */
+} tiff;
+
+/* A number of 2 or 4 bytes; 0 where the block has ended, which means nothing anywhere. */
+static uint32_t get(const tiff *t, size_t at, unsigned bytes)
+{
+    if (at > t->size || t->size - at < bytes) return 0;
+    uint32_t value = 0;
+    for (unsigned i = 0; i < bytes; i++)
+        value = value << 8 | t->data[at + (t->big ? i : bytes - 1 - i)];
+    return value;
+}
+
+/* Where the directory has its entry of that tag; 0 when it has none. */
+static size_t find_entry(const tiff *t, size_t directory, unsigned tag)
+{
+    uint32_t count = get(t, directory, 2);
+    for (uint32_t i = 0; i < count; i++)
+        if (get(t, directory + 2 + 12 * (size_t)i, 2) == tag) return directory + 2 + 12 * (size_t)i;
+    return 0;
+}
+
+/* Whether UTF-16 text is big-endian: its mark tells, else the side of its bytes that has more
+ * zeros (settings are mostly ASCII), else the byte order of the block. Writers do not agree. */
+static bool utf16_is_big(const uint8_t *data, size_t size, bool block_is_big)
+{
+    if (size >= 2 && data[0] == 0xfe && data[1] == 0xff) return true;
+    if (size >= 2 && data[0] == 0xff && data[1] == 0xfe) return false;
+    size_t zeros[2] = {0, 0};
+    for (size_t i = 0; i < size; i++) zeros[i & 1] += !data[i];
+    return zeros[0] == zeros[1] ? block_is_big : zeros[0] > zeros[1];
+}
+
+/* UTF-16 up to its end or a NUL as UTF-8, halves of pairs as U+FFFD; NULL when memory is short. */
+static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big)
+{
+    const tiff units = {data, size - size % 2, big};
+    zi_text text;
+    zi_text_init(&text, size / 2 * 3);
+    for (size_t at = 0; at < units.size; at += 2) {
+        uint32_t c = get(&units, at, 2);
+        if (!c) break;
+        if (at == 0 && c == 0xfeff) continue; /* byte order mark */
+        uint32_t low = c >= 0xd800 && c < 0xdc00 ? get(&units, at + 2, 2) : 0;
+        if (low >= 0xdc00 && low < 0xe000) {
+            c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+            at += 2;
+        } else if (c >= 0xd800 && c < 0xe000) {
+            c = 0xfffd;
+        }
+        utf8proc_uint8_t bytes[4];
+        zi_text_append(&text, bytes,
+                       (size_t)utf8proc_encode_char((utf8proc_int32_t)c, bytes));
+    }
+    return zi_text_take(&text);
+}
+
+bool zi_exif_read(const uint8_t *data, size_t size, char **recipe, zi_error *error)
+{
+    *recipe = NULL;
+    if (size > 6 && !memcmp(data, "Exif\0", 6)) { /* some WebP files have JPEG's prefix, too */
+        data += 6;
+        size -= 6;
+    }
+    if (size < HEADER || (memcmp(data, "MM\0*", 4) && memcmp(data, "II*\0", 4))) return true;
+    tiff t = {data, size, data[0] == 'M'};
+    size_t link = find_entry(&t, get(&t, 4, 4), TAG_EXIF);
+    size_t entry = link ? find_entry(&t, get(&t, link + 8, 4), TAG_USER_COMMENT) : 0;
+    if (!entry) return true;
+    size_t count = get(&t, entry + 4, 4), at = get(&t, entry + 8, 4);
+    if (count < CHARSET || at > size || size - at < count) return true;
+    const uint8_t *text = data + at + CHARSET;
+    count -= CHARSET;
+    if (!memcmp(data + at, unicode, CHARSET)) {
+        *recipe = utf16_to_utf8(text, count, utf16_is_big(text, count, t.big));
+    } else if (!memcmp(data + at, ascii, CHARSET) || !memcmp(data + at, unnamed, CHARSET)) {
+        const uint8_t *end = count ? memchr(text, 0, count) : NULL;
+        if (end) count = (size_t)(end - text);
+        if (!zi_utf8_valid((const char *)text, count)) return true;
+        *recipe = strndup((const char *)text, count);
+    } else {
+        return true;
+    }
+    return *recipe || zi_out_of_memory(error, count);
+}

@@ -1,0 +1,156 @@
+#include "io/image.h"
+#include "base/file.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Knows a format by the first bytes of a file. */
+static bool is_png(const uint8_t *data, size_t size)
+{
+    return size >= 8 && memcmp(data, "\x89PNG\r\n\x1a\n", 8) == 0;
+}
+
+static bool is_jpeg(const uint8_t *data, size_t size)
+{
+    return size >= 3 && memcmp(data, "\xff\xd8\xff", 3) == 0;
+}
+
+static bool is_webp(const uint8_t *data, size_t size)
+{
+    return size >= 12 && memcmp(data, "RIFF", 4) == 0 && memcmp(data + 8, "WEBP", 4) == 0;
+}
+
+static const struct codec {
+    bool (*is)(const uint8_t *data, size_t size);
+    bool (*encode)(const zi_image *image, const char *name, const zi_save_options *options,
+                   zi_text *out, zi_error *error);
+    bool (*decode)(const uint8_t *data, size_t size, const char *name, zi_image **out,
+                   char **recipe, zi_error *error);
+} codecs[] = {
+    [ZI_FORMAT_PNG] = {is_png, zi_png_encode, zi_png_decode},
+    [ZI_FORMAT_JPEG] = {is_jpeg, zi_jpeg_encode, zi_jpeg_decode},
+    [ZI_FORMAT_WEBP] = {is_webp, zi_webp_encode, zi_webp_decode},
+};
+
+/* Compares with a lower-case word, whatever the locale. */
+static bool same_word(const char *text, const char *word)
+{
+    for (; *text && *word; text++, word++) {
+        char c = *text >= 'A' && *text <= 'Z' ? (char)(*text - 'A' + 'a') : *text;
+        if (c != *word) return false;
+    }
+    return *text == *word;
+}
+
+static bool format_of_name(const char *name, zi_format *format, zi_error *error)
+{
+    static const struct {
+        const char *extension;
+        zi_format format;
+    } known[] = {{".png", ZI_FORMAT_PNG},
+                 {".jpg", ZI_FORMAT_JPEG},
+                 {".jpeg", ZI_FORMAT_JPEG},
+                 {".webp", ZI_FORMAT_WEBP}};
+    const char *slash = strrchr(name, '/');
+    const char *dot = strrchr(slash ? slash : name, '.');
+    for (size_t i = 0; dot && i < sizeof known / sizeof known[0]; i++) {
+        if (!same_word(dot, known[i].extension)) continue;
+        *format = known[i].format;
+        return true;
+    }
+    return zi_misuse(error, "%s: the name tells no known format; end it in .png, .jpg or .webp",
+                     name);
+}
+
+bool zi_image_new(const char *name, uint32_t width, uint32_t height, zi_image **out,
+                  zi_error *error)
+{
+    if (!width || !height || width > ZI_IMAGE_SIDE_MAX || height > ZI_IMAGE_SIDE_MAX)
+        return zi_fail(error, "%s: a picture of %lu x %lu pixels; a side may be 1 to %d", name,
+                       (unsigned long)width, (unsigned long)height, ZI_IMAGE_SIDE_MAX);
+    size_t size = (size_t)width * height * 3; /* within 2^30 */
+    zi_image *image = malloc(sizeof *image);
+    uint8_t *pixels = malloc(size);
+    if (!image || !pixels) {
+        free(image);
+        free(pixels);
+        return zi_out_of_memory(error, size);
+    }
+    *image = (zi_image){(int)width, (int)height, pixels};
+    *out = image;
+    return true;
+}
+
+void zi_image_free(zi_image *image)
+{
+    if (!image) return;
+    free(image->pixels);
+    free(image);
+}
+
+bool zi_image_encode(const zi_image *image, const char *name, const zi_save_options *options,
+                     zi_text *out, zi_error *error)
+{
+    zi_save_options full = options ? *options : (zi_save_options){0};
+    if (full.format == ZI_FORMAT_BY_NAME && !format_of_name(name, &full.format, error))
+        return false;
+    if (full.format < ZI_FORMAT_PNG || full.format > ZI_FORMAT_WEBP)
+        return zi_misuse(error, "%s: %d is no picture format", name, (int)full.format);
+    if (full.quality < 0 || full.quality > 100)
+        return zi_misuse(error, "%s: the quality is %d; it may be 1 to 100", name, full.quality);
+    if (!full.quality) full.quality = 95;
+    if (image->width < 1 || image->height < 1 || image->width > ZI_IMAGE_SIDE_MAX ||
+        image->height > ZI_IMAGE_SIDE_MAX)
+        return zi_misuse(error, "%s: a picture of %d x %d pixels; a side may be 1 to %d", name,
+                         image->width, image->height, ZI_IMAGE_SIDE_MAX);
+    if (full.recipe) {
+        size_t size = strlen(full.recipe);
+        if (size > ZI_IMAGE_RECIPE_MAX)
+            return zi_misuse(error, "%s: the recipe has %zu bytes; %d is the limit", name, size,
+                             ZI_IMAGE_RECIPE_MAX);
+        if (!zi_utf8_valid(full.recipe, size))
+            return zi_misuse(error, "%s: the recipe is not valid UTF-8", name);
+    }
+    return codecs[full.format].encode(image, name, &full, out, error);
+}
+
+bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
+                     char **recipe, zi_error *error)
+{
+    zi_format format = ZI_FORMAT_PNG;
+    while (format <= ZI_FORMAT_WEBP && !codecs[format].is(data, size)) format++;
+    if (format > ZI_FORMAT_WEBP)
+        return zi_fail(error, "%s: not a PNG, JPEG or WebP picture", name);
+    char *found = NULL;
+    if (!codecs[format].decode(data, size, name, out, &found, error)) return false;
+    if (recipe) *recipe = found;
+    else free(found);
+    return true;
+}
+
+bool zi_image_save(const zi_image *image, const char *path, const zi_save_options *options,
+                   zi_error *error)
+{
+    bool ok = false;
+    zi_output output = {0};
+    zi_text bytes;
+    zi_text_init(&bytes, ZI_IMAGE_BYTES_MAX);
+    if (!zi_image_encode(image, path, options, &bytes, error)) goto out;
+    if (!zi_output_open(&output, path, error)) goto out;
+    ok = zi_output_write(&output, bytes.data, bytes.size, error) &&
+         zi_output_commit(&output, error);
+out:
+    zi_output_discard(&output);
+    zi_text_free(&bytes);
+    return ok;
+}
+
+bool zi_image_load(const char *path, zi_image **out, char **recipe, zi_error *error)
+{
+    char *data;
+    size_t size;
+    if (!zi_file_read(path, ZI_IMAGE_BYTES_MAX, &data, &size, error)) return false;
+    bool ok = zi_image_decode((const uint8_t *)data, size, path, out, recipe, error);
+    free(data);
+    return ok;
+}

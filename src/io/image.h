@@ -1,0 +1,52 @@
+/* Pictures: what the format files (png.c, jpeg.c, webp.c) share with image.c. */
+#ifndef ZI_IO_IMAGE_H
+#define ZI_IO_IMAGE_H
+
+#include "base/text.h"
+
+enum {
+    ZI_IMAGE_SIDE_MAX = 16384,      /* pixels, checked before anything is allocated */
+    ZI_IMAGE_BYTES_MAX = 1 << 30,   /* of a picture file */
+    ZI_IMAGE_RECIPE_MAX = 1 << 20,  /* of a recipe, in bytes */
+};
+
+/* A picture with pixels not set yet; refused, in the name of the file, when a side is not within
+ * 1 to ZI_IMAGE_SIDE_MAX. */
+bool zi_image_new(const char *name, uint32_t width, uint32_t height, zi_image **out,
+                  zi_error *error) ZI_CHECKED;
+
+/* zi_image_save without the file: appends the encoded picture to out. With ZI_FORMAT_BY_NAME the
+ * name tells the format; errors begin with it. */
+bool zi_image_encode(const zi_image *image, const char *name, const zi_save_options *options,
+                     zi_text *out, zi_error *error) ZI_CHECKED;
+
+/* zi_image_load without the file; the name is for errors only. */
+bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
+                     char **recipe, zi_error *error) ZI_CHECKED;
+
+/* One format each. The picture and the options have been checked, the quality is never 0; recipe
+ * is never NULL and receives NULL when there is none. Outputs are untouched after a failure, but
+ * for out, which may have grown. */
+bool zi_png_encode(const zi_image *image, const char *name, const zi_save_options *options,
+                   zi_text *out, zi_error *error) ZI_CHECKED;
+bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
+                   char **recipe, zi_error *error) ZI_CHECKED;
+bool zi_jpeg_encode(const zi_image *image, const char *name, const zi_save_options *options,
+                    zi_text *out, zi_error *error) ZI_CHECKED;
+bool zi_jpeg_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
+                    char **recipe, zi_error *error) ZI_CHECKED;
+bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_options *options,
+                    zi_text *out, zi_error *error) ZI_CHECKED;
+bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
+                    char **recipe, zi_error *error) ZI_CHECKED;
+
+/* Appends an EXIF block (a TIFF header and two directories) that holds the recipe, valid UTF-8, as
+ * its UserComment, in at most max bytes. */
+bool zi_exif_write(const char *name, const char *recipe, size_t max, zi_text *out,
+                   zi_error *error) ZI_CHECKED;
+
+/* The UserComment of an EXIF block as UTF-8 in new memory; NULL when there is none that can be
+ * read. Only lack of memory is an error: pictures of cameras have all kinds of odd EXIF. */
+bool zi_exif_read(const uint8_t *data, size_t size, char **recipe, zi_error *error) ZI_CHECKED;
+
+#endif

@@ -1,0 +1,213 @@
+/* JPEG through libjpeg(-turbo), without chroma subsampling. The recipe is the UserComment of an
+ * EXIF block in an APP1 marker. */
+#include "io/image.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jpeglib.h>
+#include <jerror.h>
+
+enum {
+    MARKER_MAX = 65533,  /* bytes in a marker behind its length */
+    SCANS_MAX = 500,     /* of a progressive file; a small one could ask for hours of work */
+    BLOCK = 16384
+};
+static const char exif_id[6] = "Exif\0"; /* and a second NUL */
+
+/* All that one call needs. libjpeg leaves by longjmp: what must survive that lives here and not in
+ * the locals of the function that called setjmp. */
+typedef struct {
+    struct jpeg_error_mgr errors;
+    struct jpeg_progress_mgr progress;
+    struct jpeg_destination_mgr destination;
+    jmp_buf leave;
+    const char *name, *trouble; /* the file's name, the first words of an error */
+    zi_error *error;
+    zi_text *out;    /* encoding: the destination */
+    zi_image *image; /* decoding: what comes of it, */
+    char *recipe;
+    JOCTET block[BLOCK];
+} job;
+
+static void on_error(j_common_ptr info)
+{
+    job *it = info->client_data;
+    char message[JMSG_LENGTH_MAX];
+    info->err->format_message(info, message);
+    zi_fail(it->error, "%s: %s: %s", it->name, it->trouble, message);
+    longjmp(it->leave, 1);
+}
+
+/* libjpeg paints over damage and warns; a warning that means lost pixels is an error here. */
+static void on_message(j_common_ptr info, int level)
+{
+    if (level >= 0) return;
+    switch (info->err->msg_code) {
+    case JWRN_JPEG_EOF:
+    case JWRN_HIT_MARKER:
+    case JWRN_HUFF_BAD_CODE:
+    case JWRN_ARITH_BAD_CODE:
+    case JWRN_MUST_RESYNC: on_error(info); break;
+    default: break;
+    }
+}
+
+static void on_output(j_common_ptr info)
+{
+    (void)info; /* the library prints nothing */
+}
+
+static void on_progress(j_common_ptr info)
+{
+    job *it = info->client_data;
+    const struct jpeg_decompress_struct *jpeg = (const struct jpeg_decompress_struct *)(void *)info;
+    if (jpeg->input_scan_number <= SCANS_MAX) return;
+    zi_fail(it->error, "%s: %s: more than %d scans", it->name, it->trouble, SCANS_MAX);
+    longjmp(it->leave, 1);
+}
+
+static struct jpeg_error_mgr *set_errors(job *it)
+{
+    jpeg_std_error(&it->errors);
+    it->errors.error_exit = on_error;
+    it->errors.emit_message = on_message;
+    it->errors.output_message = on_output;
+    return &it->errors;
+}
+
+/* The destination: a block that libjpeg fills, emptied into job.out. (The library's own
+ * jpeg_mem_dest leaves a dangling pointer behind when it fails.) */
+static void start_block(j_compress_ptr jpeg)
+{
+    job *it = jpeg->client_data;
+    it->destination.next_output_byte = it->block;
+    it->destination.free_in_buffer = BLOCK;
+}
+
+static void append_block(j_compress_ptr jpeg, size_t size)
+{
+    job *it = jpeg->client_data;
+    zi_text_append(it->out, it->block, size);
+    if (it->out->failed) ERREXIT1(jpeg, JERR_OUT_OF_MEMORY, 0);
+}
+
+static boolean empty_block(j_compress_ptr jpeg)
+{
+    append_block(jpeg, BLOCK);
+    start_block(jpeg);
+    return TRUE;
+}
+
+static void finish_block(j_compress_ptr jpeg)
+{
+    append_block(jpeg, BLOCK - jpeg->dest->free_in_buffer);
+}
+
+/* exif: an APP1 marker's content, or empty */
+static bool encode(job *it, j_compress_ptr jpeg, const zi_image *image, int quality,
+                   const zi_text *exif)
+{
+    if (setjmp(it->leave)) return false;
+    jpeg_create_compress(jpeg);
+    it->destination.init_destination = start_block;
+    it->destination.empty_output_buffer = empty_block;
+    it->destination.term_destination = finish_block;
+    jpeg->dest = &it->destination;
+    jpeg->image_width = (JDIMENSION)image->width;
+    jpeg->image_height = (JDIMENSION)image->height;
+    jpeg->input_components = 3;
+    jpeg->in_color_space = JCS_RGB;
+    jpeg_set_defaults(jpeg);
+    jpeg_set_quality(jpeg, quality, TRUE);
+    jpeg->optimize_coding = TRUE;
+    jpeg->comp_info[0].h_samp_factor = jpeg->comp_info[0].v_samp_factor = 1;
+    jpeg_start_compress(jpeg, TRUE);
+    if (exif->size)
+        jpeg_write_marker(jpeg, JPEG_APP0 + 1, (const JOCTET *)exif->data,
+                          (unsigned)exif->size);
+    size_t stride = (size_t)image->width * 3;
+    while (jpeg->next_scanline < jpeg->image_height) {
+        JSAMPROW row = image->pixels + jpeg->next_scanline * stride;
+        jpeg_write_scanlines(jpeg, &row, 1);
+    }
+    jpeg_finish_compress(jpeg);
+    return true;
+}
+
+bool zi_jpeg_encode(const zi_image *image, const char *name, const zi_save_options *options,
+                    zi_text *out, zi_error *error)
+{
+    bool ok = false;
+    job it = {.name = name, .trouble = "cannot encode as JPEG", .error = error, .out = out};
+    struct jpeg_compress_struct jpeg = {.client_data = &it};
+    jpeg.err = set_errors(&it);
+    zi_text exif;
+    zi_text_init(&exif, MARKER_MAX);
+    if (options->recipe) {
+        zi_text_append(&exif, exif_id, sizeof exif_id);
+        if (!zi_exif_write(name, options->recipe, MARKER_MAX - sizeof exif_id, &exif, error))
+            goto out;
+    }
+    ok = encode(&it, &jpeg, image, options->quality, &exif);
+out:
+    jpeg_destroy_compress(&jpeg);
+    zi_text_free(&exif);
+    return ok;
+}
+
+static bool read_recipe(job *it, j_decompress_ptr jpeg)
+{
+    for (jpeg_saved_marker_ptr m = jpeg->marker_list; m && !it->recipe; m = m->next)
+        if (m->data_length > sizeof exif_id && !memcmp(m->data, exif_id, sizeof exif_id) &&
+            !zi_exif_read(m->data + sizeof exif_id, m->data_length - sizeof exif_id, &it->recipe,
+                          it->error))
+            return false;
+    return true;
+}
+
+static bool decode(job *it, j_decompress_ptr jpeg, const uint8_t *data, size_t size)
+{
+    if (setjmp(it->leave)) return false;
+    jpeg_create_decompress(jpeg);
+    it->progress.progress_monitor = on_progress;
+    jpeg->progress = &it->progress;
+    jpeg_mem_src(jpeg, data, (unsigned long)size);
+    jpeg_save_markers(jpeg, JPEG_APP0 + 1, 0xffff);
+    jpeg_read_header(jpeg, TRUE);
+    if (jpeg->jpeg_color_space == JCS_CMYK || jpeg->jpeg_color_space == JCS_YCCK)
+        return zi_fail(it->error, "%s: a JPEG picture in CMYK colours; save it as RGB", it->name);
+    if (!zi_image_new(it->name, jpeg->image_width, jpeg->image_height, &it->image, it->error))
+        return false;
+    if (!read_recipe(it, jpeg)) return false;
+    jpeg->out_color_space = JCS_RGB;
+    jpeg_start_decompress(jpeg);
+    size_t stride = (size_t)it->image->width * 3;
+    while (jpeg->output_scanline < jpeg->output_height) {
+        JSAMPROW row = it->image->pixels + jpeg->output_scanline * stride;
+        jpeg_read_scanlines(jpeg, &row, 1);
+    }
+    jpeg_finish_decompress(jpeg);
+    return true;
+}
+
+bool zi_jpeg_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
+                    char **recipe, zi_error *error)
+{
+    job it = {.name = name, .trouble = "damaged JPEG picture", .error = error};
+    struct jpeg_decompress_struct jpeg = {.client_data = &it};
+    jpeg.err = set_errors(&it);
+    bool ok = decode(&it, &jpeg, data, size);
+    if (ok) {
+        *out = it.image;
+        *recipe = it.recipe;
+        it.image = NULL;
+        it.recipe = NULL;
+    }
+    jpeg_destroy_decompress(&jpeg);
+    zi_image_free(it.image);
+    free(it.recipe);
+    return ok;
+}

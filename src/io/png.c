@@ -1,0 +1,212 @@
+/* PNG through libpng. The recipe is a text chunk `parameters`, as PIL writes it: tEXt where
+ * Latin-1 is enough, else iTXt. */
+#include "io/image.h"
+
+#include <png.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+/* All that one call needs. libpng leaves by longjmp: what must survive that lives here and not in
+ * the locals of the function that called setjmp. */
+typedef struct {
+    const char *name, *trouble; /* the file's name, the first words of an error */
+    zi_error *error;
+    png_structp png;
+    png_infop info;
+    zi_text *out;        /* encoding: the destination, */
+    char *text;          /* the recipe as it goes into its chunk */
+    const uint8_t *data; /* decoding: what is left of the file, */
+    size_t size;
+    zi_image *image; /* what comes of it */
+} job;
+
+static void on_error(png_structp png, png_const_charp message)
+{
+    const job *it = png_get_error_ptr(png);
+    zi_fail(it->error, "%s: %s: %s", it->name, it->trouble, message);
+    png_longjmp(png, 1);
+}
+
+static void on_warning(png_structp png, png_const_charp message)
+{
+    (void)png;
+    (void)message;
+}
+
+static void write_bytes(png_structp png, png_bytep data, size_t size)
+{
+    job *it = png_get_io_ptr(png);
+    zi_text_append(it->out, data, size);
+    if (it->out->failed) png_error(png, "out of memory");
+}
+
+static void flush_bytes(png_structp png)
+{
+    (void)png;
+}
+
+static void read_bytes(png_structp png, png_bytep data, size_t size)
+{
+    job *it = png_get_io_ptr(png);
+    if (size > it->size) png_error(png, "the file ends too early");
+    memcpy(data, it->data, size);
+    it->data += size;
+    it->size -= size;
+}
+
+/* The recipe in new memory: as Latin-1 when that has all its characters, else as it is. */
+static char *to_chunk_text(const char *recipe, bool *latin1)
+{
+    size_t left = strlen(recipe);
+    char *text = malloc(left + 1), *to = text;
+    if (!text) return NULL;
+    const utf8proc_uint8_t *from = (const utf8proc_uint8_t *)recipe;
+    utf8proc_int32_t c = 0;
+    while (left) {
+        utf8proc_ssize_t n = utf8proc_iterate(from, (utf8proc_ssize_t)left, &c);
+        if (n <= 0 || c > 0xff) break;
+        *to++ = (char)c;
+        from += n;
+        left -= (size_t)n;
+    }
+    *to = 0;
+    *latin1 = !left;
+    if (left) memcpy(text, recipe, strlen(recipe) + 1);
+    return text;
+}
+
+static bool encode(job *it, const zi_image *image, bool latin1)
+{
+    if (setjmp(png_jmpbuf(it->png))) return false;
+    png_set_write_fn(it->png, it, write_bytes, flush_bytes);
+    png_set_IHDR(it->png, it->info, (png_uint_32)image->width, (png_uint_32)image->height, 8,
+                 PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+                 PNG_FILTER_TYPE_DEFAULT);
+    if (it->text) {
+        char key[] = "parameters", none[] = "";
+        png_text text = {
+            .compression = latin1 ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE,
+            .key = key,
+            .text = it->text,
+            .lang = none,
+            .lang_key = none};
+        png_set_text(it->png, it->info, &text, 1);
+    }
+    png_write_info(it->png, it->info);
+    for (int y = 0; y < image->height; y++)
+        png_write_row(it->png, image->pixels + (size_t)y * (size_t)image->width * 3);
+    png_write_end(it->png, NULL);
+    return true;
+}
+
+bool zi_png_encode(const zi_image *image, const char *name, const zi_save_options *options,
+                   zi_text *out, zi_error *error)
+{
+    bool ok = false, latin1 = true;
+    job it = {.name = name, .trouble = "cannot encode as PNG", .error = error, .out = out};
+    if (options->recipe && !(it.text = to_chunk_text(options->recipe, &latin1))) {
+        zi_out_of_memory(error, strlen(options->recipe));
+        goto out;
+    }
+    it.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
+    if (it.png) it.info = png_create_info_struct(it.png);
+    if (!it.info) {
+        zi_fail(error, "%s: cannot start libpng", name);
+        goto out;
+    }
+    ok = encode(&it, image, latin1);
+out:
+    png_destroy_write_struct(&it.png, &it.info);
+    free(it.text);
+    return ok;
+}
+
+/* Has libpng turn every kind of PNG into 8-bit RGB. */
+static void ask_for_rgb(job *it)
+{
+    const png_color_16 black = {0};
+    png_set_expand(it->png); /* palettes, fewer bits, a transparent colour */
+    png_set_scale_16(it->png);
+    png_set_gray_to_rgb(it->png);
+    png_set_background(it->png, &black, PNG_BACKGROUND_GAMMA_SCREEN, 0, 1.0);
+}
+
+static bool decode(job *it)
+{
+    if (setjmp(png_jmpbuf(it->png))) return false;
+    png_set_read_fn(it->png, it, read_bytes);
+    /* A bad checksum is an error in any chunk, for the recipe as for the pixels. */
+    png_set_crc_action(it->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    png_read_info(it->png, it->info);
+    if (!zi_image_new(it->name, png_get_image_width(it->png, it->info),
+                      png_get_image_height(it->png, it->info), &it->image, it->error))
+        return false;
+    ask_for_rgb(it);
+    int passes = png_set_interlace_handling(it->png);
+    png_read_update_info(it->png, it->info);
+    size_t stride = (size_t)it->image->width * 3;
+    if (png_get_rowbytes(it->png, it->info) != stride)
+        png_error(it->png, "its colours cannot be turned into RGB");
+    for (int pass = 0; pass < passes; pass++)
+        for (int y = 0; y < it->image->height; y++)
+            png_read_row(it->png, it->image->pixels + (size_t)y * stride, NULL);
+    png_read_end(it->png, it->info);
+    return true;
+}
+
+static char *latin1_to_utf8(const char *text)
+{
+    zi_text utf8;
+    zi_text_init(&utf8, 2 * strlen(text));
+    for (; *text; text++) {
+        utf8proc_uint8_t bytes[4];
+        utf8proc_ssize_t n = utf8proc_encode_char((unsigned char)*text, bytes);
+        zi_text_append(&utf8, bytes, (size_t)n);
+    }
+    return zi_text_take(&utf8);
+}
+
+/* The text chunk `parameters` as UTF-8; NULL when there is none. An iTXt that is not UTF-8 counts
+ * as none, as in PIL. */
+static bool read_recipe(const job *it, char **recipe)
+{
+    png_textp texts = NULL;
+    int count = png_get_text(it->png, it->info, &texts, NULL);
+    *recipe = NULL;
+    for (int i = 0; i < count; i++) {
+        if (strcmp(texts[i].key, "parameters") != 0) continue;
+        const char *text = texts[i].text ? texts[i].text : "";
+        size_t size = strlen(text);
+        if (texts[i].compression < PNG_ITXT_COMPRESSION_NONE) *recipe = latin1_to_utf8(text);
+        else if (zi_utf8_valid(text, size)) *recipe = strdup(text);
+        else return true;
+        return *recipe || zi_out_of_memory(it->error, size);
+    }
+    return true;
+}
+
+bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
+                   char **recipe, zi_error *error)
+{
+    bool ok = false;
+    job it = {.name = name,
+              .trouble = "damaged PNG picture",
+              .error = error,
+              .data = data,
+              .size = size};
+    it.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
+    if (it.png) it.info = png_create_info_struct(it.png);
+    if (!it.info) {
+        zi_fail(error, "%s: cannot start libpng", name);
+        goto out;
+    }
+    if (!decode(&it) || !read_recipe(&it, recipe)) goto out;
+    *out = it.image;
+    it.image = NULL;
+    ok = true;
+out:
+    png_destroy_read_struct(&it.png, &it.info, NULL);
+    zi_image_free(it.image);
+    return ok;
+}

@@ -1,0 +1,281 @@
+#include "io/recipe.h"
+#include "base/text.h"
+
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char negative_label[] = "Negative prompt:";
+
+/* ---- numbers with a point, whatever the host program told setlocale ---- */
+
+/* What stands between the digits of "0.5" in the current locale. */
+static void decimal_point(char point[16])
+{
+    char half[16];
+    int size = snprintf(half, sizeof half, "%.1f", 0.5);
+    snprintf(point, 16, "%.*s", size - 2, half + 1);
+}
+
+/* The shortest form that reads back as the same number. */
+static void put_double(zi_text *out, double value)
+{
+    char digits[64], point[16];
+    for (int precision = 6; precision <= 17; precision++) {
+        snprintf(digits, sizeof digits, "%.*g", precision, value);
+        if (strtod(digits, NULL) == value) break;
+    }
+    decimal_point(point);
+    char *at = strstr(digits, point);
+    if (at) zi_text_printf(out, "%.*s.%s", (int)(at - digits), digits, at + strlen(point));
+    else zi_text_puts(out, digits);
+}
+
+static bool read_double(const char *text, double *out)
+{
+    char copy[64], point[16], *end;
+    size_t size = strlen(text);
+    if (!size || size > 40 || strspn(text, "+-.0123456789eE") != size) return false;
+    decimal_point(point);
+    size_t whole = strcspn(text, ".");
+    bool fraction = text[whole] == '.';
+    snprintf(copy, sizeof copy, "%.*s%s%s", (int)whole, text, fraction ? point : "",
+             fraction ? text + whole + 1 : "");
+    *out = strtod(copy, &end);
+    return !*end && isfinite(*out);
+}
+
+/* Digits up to the character `stop`. */
+static bool read_uint(const char *text, char stop, uint64_t max, uint64_t *out)
+{
+    uint64_t value = 0;
+    const char *at = text;
+    for (; *at >= '0' && *at <= '9'; at++) {
+        unsigned digit = (unsigned)(*at - '0');
+        if (value > (max - digit) / 10) return false;
+        value = value * 10 + digit;
+    }
+    *out = value;
+    return at > text && *at == stop;
+}
+
+static bool read_int(const char *text, char stop, int *out)
+{
+    uint64_t value;
+    if (!read_uint(text, stop, INT_MAX, &value)) return false;
+    *out = (int)value;
+    return true;
+}
+
+/* "1024x768" */
+static bool read_size(const char *text, int *width, int *height)
+{
+    return read_int(text, 'x', width) && read_int(strchr(text, 'x') + 1, 0, height);
+}
+
+/* ---- writing ---- */
+
+static void put_value(zi_text *out, const char *key, const char *value)
+{
+    if (!value || !*value) return;
+    zi_text_printf(out, ", %s: ", key);
+    if (!strpbrk(value, ",:\"\n\r\t") && *value != ' ') {
+        zi_text_puts(out, value);
+        return;
+    }
+    cJSON *string = cJSON_CreateString(value);
+    char *quoted = string ? cJSON_PrintUnformatted(string) : NULL;
+    if (quoted) zi_text_puts(out, quoted);
+    else out->failed = true;
+    cJSON_free(quoted);
+    cJSON_Delete(string);
+}
+
+char *zi_recipe_format(const zi_recipe_fields *fields)
+{
+    zi_text out;
+    zi_text_init(&out, SIZE_MAX / 2);
+    if (fields->prompt) zi_text_puts(&out, fields->prompt);
+    zi_text_puts(&out, "\n");
+    if (fields->negative && *fields->negative) {
+        zi_text_puts(&out, negative_label);
+        zi_text_puts(&out, " ");
+        zi_text_puts(&out, fields->negative);
+        zi_text_puts(&out, "\n");
+    }
+    zi_text_printf(&out, "Steps: %d, Sampler: Euler", fields->steps);
+    put_value(&out, "Schedule type", fields->schedule);
+    zi_text_puts(&out, ", CFG scale: ");
+    put_double(&out, fields->cfg);
+    zi_text_printf(&out, ", Seed: %" PRIu64 ", Size: %dx%d", fields->seed, fields->width,
+                   fields->height);
+    put_value(&out, "Model", fields->model);
+    zi_text_puts(&out, ", Shift: ");
+    put_double(&out, fields->shift);
+    zi_text_puts(&out, ", Version: zimage " ZI_VERSION);
+    return zi_text_take(&out);
+}
+
+/* ---- reading ---- */
+
+typedef struct {
+    const char *data;
+    size_t size;
+} span;
+
+static bool is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           (unsigned char)c >= 0x80;
+}
+
+static bool is_key(char c)
+{
+    return is_word(c) || c == ' ' || c == '-' || c == '/';
+}
+
+/* The value at the start of rest: a JSON string up to a comma or the end, or else anything. */
+static span value_at(span rest)
+{
+    const char *at = rest.data, *end = at + rest.size;
+    if (at < end && *at == '"') {
+        const char *close = at + 1;
+        while (close < end && *close != '"') close += *close == '\\' && end - close > 1 ? 2 : 1;
+        if (close < end && (close + 1 == end || close[1] == ','))
+            return (span){at, (size_t)(close + 1 - at)};
+    }
+    while (at < end && *at != ',') at++;
+    return (span){rest.data, (size_t)(at - rest.data)};
+}
+
+/* Takes the next "key: value" off the line, skipping what is none. A1111 reads a line with the
+ * regular expression \s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$) and this finds the
+ * same pairs. */
+static bool next_pair(span *line, span *key, span *value)
+{
+    const char *at = line->data, *end = at + line->size;
+    while (at < end) {
+        const char *start = at++;
+        if (!is_word(*start)) continue;
+        while (at < end && is_key(*at)) at++;
+        if (at == end || *at != ':' || at - start < 2) continue;
+        *key = (span){start, (size_t)(at - start)};
+        at++;
+        while (at < end && (*at == ' ' || *at == '\t')) at++;
+        *value = value_at((span){at, (size_t)(end - at)});
+        at = value->data + value->size;
+        *line = (span){at, (size_t)(end - at)};
+        return true;
+    }
+    return false;
+}
+
+/* Copies a span to the end of the storage, as a string. */
+static const char *keep(char **storage, span from)
+{
+    char *start = *storage;
+    memcpy(start, from.data, from.size);
+    start[from.size] = 0;
+    *storage = start + from.size + 1;
+    return start;
+}
+
+/* The same for a value, which may be a JSON string: that one is never longer when decoded. */
+static const char *keep_value(char **storage, span from)
+{
+    cJSON *string = from.size && *from.data == '"' ? cJSON_ParseWithLength(from.data, from.size)
+                                                   : NULL;
+    if (cJSON_IsString(string))
+        from = (span){string->valuestring, strlen(string->valuestring)};
+    const char *kept = keep(storage, from);
+    cJSON_Delete(string);
+    return kept;
+}
+
+static bool key_is(span key, const char *name)
+{
+    return key.size == strlen(name) && memcmp(key.data, name, key.size) == 0;
+}
+
+static bool read_setting(span key, span from, zi_recipe_fields *out, char **storage,
+                         zi_error *error)
+{
+    bool ok = true;
+    const char *value = keep_value(storage, from), *kind = "a whole number";
+    if (key_is(key, "Steps")) ok = read_int(value, 0, &out->steps);
+    else if (key_is(key, "Seed")) ok = read_uint(value, 0, UINT64_MAX, &out->seed);
+    else if (key_is(key, "Model")) out->model = value;
+    else if (key_is(key, "Schedule type")) out->schedule = value;
+    else if (key_is(key, "Size")) {
+        kind = "a size like 1024x1024";
+        ok = read_size(value, &out->width, &out->height);
+    } else if (key_is(key, "CFG scale") || key_is(key, "Shift")) {
+        kind = "a number";
+        ok = read_double(value, *key.data == 'S' ? &out->shift : &out->cfg);
+    }
+    return ok || zi_fail(error, "recipe: %.*s is \"%.60s\" and should be %s; correct or remove it",
+                         (int)key.size, key.data, value, kind);
+}
+
+/* Cuts text into the prompts and the last line, which is empty when it holds no settings (fewer
+ * than three pairs). */
+static void cut_settings(const char *text, span *prompts, span *line)
+{
+    size_t end = strlen(text);
+    *prompts = (span){text, end};
+    while (end && strchr(" \t\r\n", text[end - 1])) end--;
+    size_t start = end;
+    while (start && text[start - 1] != '\n') start--;
+    *line = (span){text + start, end - start};
+    int pairs = 0;
+    span rest = *line, key, value;
+    while (pairs < 3 && next_pair(&rest, &key, &value)) pairs++;
+    if (pairs < 3) *line = (span){text + end, 0};
+    else prompts->size = start ? start - 1 : 0;
+}
+
+/* Cuts the prompts at the first line with the negative prompt's label. */
+static void cut_negative(span *prompt, span *negative)
+{
+    const size_t label = sizeof negative_label - 1;
+    const char *end = prompt->data + prompt->size;
+    *negative = (span){end, 0};
+    for (const char *line = prompt->data; line && (size_t)(end - line) >= label;) {
+        if (memcmp(line, negative_label, label) == 0) {
+            const char *rest = line + label;
+            if (rest < end && *rest == ' ') rest++;
+            *negative = (span){rest, (size_t)(end - rest)};
+            prompt->size = line > prompt->data ? (size_t)(line - prompt->data) - 1 : 0;
+            return;
+        }
+        line = memchr(line, '\n', (size_t)(end - line));
+        if (line) line++;
+    }
+}
+
+bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage, zi_error *error)
+{
+    /* Everything kept is a part of text, and all but the prompts follow a key of two or more
+     * bytes and a colon: their closing NULs need no room of their own. */
+    size_t size = strlen(text) + 4;
+    char *strings = malloc(size), *next = strings;
+    if (!strings) return zi_out_of_memory(error, size);
+    span prompt, negative, line, key, value;
+    cut_settings(text, &prompt, &line);
+    cut_negative(&prompt, &negative);
+    zi_recipe_fields fields = {.model = "", .schedule = ""};
+    fields.prompt = keep(&next, prompt);
+    fields.negative = keep(&next, negative);
+    while (next_pair(&line, &key, &value)) {
+        if (read_setting(key, value, &fields, &next, error)) continue;
+        free(strings);
+        return false;
+    }
+    *out = fields;
+    *storage = strings;
+    return true;
+}

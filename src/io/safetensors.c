@@ -1,0 +1,197 @@
+#include "io/safetensors.h"
+#include "base/text.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LENGTH_BYTES = 8, MAX_HEADER = 100 << 20 };
+
+static uint64_t read_length(const uint8_t *data)
+{
+    uint64_t value = 0;
+    for (int i = LENGTH_BYTES - 1; i >= 0; i--) value = value << 8 | data[i];
+    return value;
+}
+
+/* A JSON number that is a whole number a size_t and a double hold exactly. */
+static bool whole(const cJSON *item, size_t *out)
+{
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || item->valuedouble > 0x1p53 ||
+        item->valuedouble != floor(item->valuedouble))
+        return false;
+    *out = (size_t)item->valuedouble;
+    return true;
+}
+
+static bool parse_shape(const char *path, const cJSON *row, zi_tensor *tensor, zi_error *error)
+{
+    const cJSON *shape = cJSON_GetObjectItemCaseSensitive(row, "shape"), *item;
+    if (!cJSON_IsArray(shape) || cJSON_GetArraySize(shape) > ZI_MAX_DIMS)
+        return zi_fail(error, "%s: tensor %s: \"shape\" must be a list of at most %d sizes", path,
+                       row->string, ZI_MAX_DIMS);
+    tensor->count = 1;
+    cJSON_ArrayForEach(item, shape)
+    {
+        size_t size;
+        if (!whole(item, &size) || __builtin_mul_overflow(tensor->count, size, &tensor->count))
+            return zi_fail(error, "%s: tensor %s: impossible shape", path, row->string);
+        tensor->shape[tensor->dims++] = size;
+    }
+    if (__builtin_mul_overflow(tensor->count, zi_dtype_size(tensor->type), &tensor->bytes))
+        return zi_fail(error, "%s: tensor %s: impossible shape", path, row->string);
+    return true;
+}
+
+/* One row of the header: {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}. */
+static bool parse_tensor(const char *path, const cJSON *row, const uint8_t *data, size_t size,
+                         zi_tensor *tensor, zi_error *error)
+{
+    const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(row, "dtype");
+    const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(row, "data_offsets");
+    size_t begin, end;
+    if (!cJSON_IsString(dtype))
+        return zi_fail(error, "%s: tensor %s: \"dtype\" is missing", path, row->string);
+    tensor->type = zi_dtype_parse(dtype->valuestring);
+    if (tensor->type == ZI_DTYPE_COUNT)
+        return zi_fail(error, "%s: tensor %s: unknown dtype %.40s", path, row->string,
+                       dtype->valuestring);
+    if (!parse_shape(path, row, tensor, error)) return false;
+    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
+        !whole(cJSON_GetArrayItem(offsets, 0), &begin) ||
+        !whole(cJSON_GetArrayItem(offsets, 1), &end) || begin > end)
+        return zi_fail(error, "%s: tensor %s: \"data_offsets\" must be [begin, end]", path,
+                       row->string);
+    if (end > size)
+        return zi_fail(error,
+                       "%s: tensor %s ends at byte %zu of %zu: the file is cut off; fetch it again",
+                       path, row->string, end, size);
+    if (end - begin != tensor->bytes)
+        return zi_fail(error, "%s: tensor %s takes %zu bytes where its shape and type need %zu",
+                       path, row->string, end - begin, tensor->bytes);
+    tensor->data = data + begin;
+    return true;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const zi_tensor *const *x = a, *const *y = b;
+    if ((*x)->data != (*y)->data) return (*x)->data < (*y)->data ? -1 : 1;
+    return ((*x)->bytes > (*y)->bytes) - ((*x)->bytes < (*y)->bytes); /* empty ones first */
+}
+
+/* The tensors must lie end to end and fill the data: anything else is damage or hidden payload. */
+static bool check_cover(const char *path, const zi_tensor *tensors, size_t count,
+                        const uint8_t *data, size_t size, zi_error *error)
+{
+    const zi_tensor **order = malloc((count ? count : 1) * sizeof *order);
+    if (!order) return zi_out_of_memory(error, count * sizeof *order);
+    for (size_t i = 0; i < count; i++) order[i] = &tensors[i];
+    qsort(order, count, sizeof *order, by_place);
+    const uint8_t *end = data;
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        const uint8_t *begin = order[i]->data;
+        if (begin != end)
+            ok = zi_fail(error, "%s: tensor %s %s the one before it", path, order[i]->name,
+                         begin < end ? "overlaps" : "leaves a gap behind");
+        end = begin + order[i]->bytes;
+    }
+    free(order);
+    if (ok && end != data + size)
+        ok = zi_fail(error, "%s: %zu bytes behind the last tensor belong to none", path,
+                     (size_t)(data + size - end));
+    return ok;
+}
+
+static bool parse_rows(const char *path, const cJSON *header, const uint8_t *data, size_t size,
+                       int file, zi_tensor **tensors, size_t *count, zi_error *error)
+{
+    size_t first = *count, rows = (size_t)cJSON_GetArraySize(header);
+    zi_tensor *grown = realloc(*tensors, (*count + rows + 1) * sizeof *grown);
+    if (!grown) return zi_out_of_memory(error, rows * sizeof *grown);
+    *tensors = grown;
+    const cJSON *row;
+    cJSON_ArrayForEach(row, header)
+    {
+        if (strcmp(row->string, "__metadata__") == 0) continue;
+        zi_tensor tensor = {.file = file};
+        if (!parse_tensor(path, row, data, size, &tensor, error)) return false;
+        tensor.name = strdup(row->string);
+        if (!tensor.name) return zi_out_of_memory(error, strlen(row->string));
+        grown[(*count)++] = tensor;
+    }
+    return check_cover(path, grown + first, *count - first, data, size, error);
+}
+
+bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
+                          zi_tensor **tensors, size_t *count, zi_error *error)
+{
+    if (mapping->size < LENGTH_BYTES)
+        return zi_fail(error, "%s: %zu bytes are too few for a safetensors file", path,
+                       mapping->size);
+    uint64_t length = read_length(mapping->data);
+    if (length > MAX_HEADER)
+        return zi_fail(error, "%s: not a safetensors file (a header of %llu bytes)", path,
+                       (unsigned long long)length);
+    if (length > mapping->size - LENGTH_BYTES)
+        return zi_fail(error, "%s: the file is cut off inside its header; fetch it again", path);
+    const uint8_t *data = mapping->data + LENGTH_BYTES + length;
+    /* cJSON passes bytes that are no UTF-8 on: names in messages and outputs must be text. */
+    const char *text = (const char *)mapping->data + LENGTH_BYTES;
+    cJSON *header = zi_utf8_valid(text, length) ? cJSON_ParseWithLength(text, length) : NULL;
+    bool ok = cJSON_IsObject(header) ? parse_rows(path, header, data,
+                                                  mapping->size - LENGTH_BYTES - length, file,
+                                                  tensors, count, error)
+                                     : zi_fail(error, "%s: the header is not a JSON object", path);
+    cJSON_Delete(header);
+    return ok;
+}
+
+/* ---- writing ---- */
+
+static char *write_header(const zi_tensor_out *tensors, size_t count)
+{
+    zi_text text;
+    zi_text_init(&text, MAX_HEADER);
+    size_t offset = 0;
+    for (size_t i = 0; i < count; i++) {
+        const zi_tensor_out *t = &tensors[i];
+        zi_text_printf(&text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "{", t->name,
+                       zi_dtype_name(t->type));
+        size_t bytes = zi_dtype_size(t->type);
+        for (int d = 0; d < t->dims; d++) {
+            zi_text_printf(&text, "%s%zu", d ? "," : "", t->shape[d]);
+            bytes *= t->shape[d];
+        }
+        zi_text_printf(&text, "],\"data_offsets\":[%zu,%zu]}", offset, offset + bytes);
+        offset += bytes;
+    }
+    zi_text_puts(&text, count ? "}" : "{}");
+    while (text.size % 8) zi_text_puts(&text, " "); /* so that tensors are aligned */
+    return zi_text_take(&text);
+}
+
+bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t count,
+                          zi_error *error)
+{
+    char *header = write_header(tensors, count);
+    if (!header) return zi_out_of_memory(error, count * 100);
+    uint64_t length = strlen(header);
+    uint8_t bytes[LENGTH_BYTES];
+    for (int i = 0; i < LENGTH_BYTES; i++) bytes[i] = (uint8_t)(length >> 8 * i);
+    zi_output output = {0};
+    bool ok = zi_output_open(&output, path, error) &&
+              zi_output_write(&output, bytes, sizeof bytes, error) &&
+              zi_output_write(&output, header, length, error);
+    for (size_t i = 0; ok && i < count; i++) {
+        size_t size = zi_dtype_size(tensors[i].type);
+        for (int d = 0; d < tensors[i].dims; d++) size *= tensors[i].shape[d];
+        ok = zi_output_write(&output, tensors[i].data, size, error);
+    }
+    ok = ok && zi_output_commit(&output, error);
+    zi_output_discard(&output);
+    free(header);
+    return ok;
+}

@@ -1,0 +1,179 @@
+/* WebP through libwebp, lossy. The recipe is the UserComment of an EXIF chunk, put there and read
+ * through libwebpmux. */
+#include "io/image.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <webp/decode.h>
+#include <webp/encode.h>
+#include <webp/mux.h>
+
+static const char *encode_trouble(WebPEncodingError code)
+{
+    switch (code) {
+    case VP8_ENC_ERROR_OUT_OF_MEMORY:
+    case VP8_ENC_ERROR_BAD_WRITE: /* write_bytes could not get more of it */
+    case VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY: return "out of memory";
+    case VP8_ENC_ERROR_PARTITION0_OVERFLOW:
+    case VP8_ENC_ERROR_PARTITION_OVERFLOW:
+    case VP8_ENC_ERROR_FILE_TOO_BIG: return "too large for the format; save it as .png";
+    default: return "libwebp refuses it";
+    }
+}
+
+static const char *decode_trouble(VP8StatusCode code)
+{
+    switch (code) {
+    case VP8_STATUS_OUT_OF_MEMORY: return "out of memory";
+    case VP8_STATUS_SUSPENDED:
+    case VP8_STATUS_NOT_ENOUGH_DATA: return "damaged WebP picture: the file ends too early";
+    case VP8_STATUS_UNSUPPORTED_FEATURE: return "a WebP picture of an unknown kind";
+    default: return "damaged WebP picture";
+    }
+}
+
+static int write_bytes(const uint8_t *data, size_t size, const WebPPicture *picture)
+{
+    zi_text *out = picture->custom_ptr;
+    zi_text_append(out, data, size);
+    return !out->failed;
+}
+
+/* Puts the EXIF block beside an encoded picture. */
+static bool add_exif(const char *name, const zi_text *picture, const zi_text *exif, zi_text *out,
+                     zi_error *error)
+{
+    bool ok = false;
+    WebPData whole = {0};
+    const WebPData coded = {(const uint8_t *)picture->data, picture->size};
+    const WebPData block = {(const uint8_t *)exif->data, exif->size};
+    WebPMux *mux = WebPMuxNew();
+    if (!mux || WebPMuxSetImage(mux, &coded, 0) != WEBP_MUX_OK ||
+        WebPMuxSetChunk(mux, "EXIF", &block, 0) != WEBP_MUX_OK ||
+        WebPMuxAssemble(mux, &whole) != WEBP_MUX_OK) {
+        zi_fail(error, "%s: cannot put the recipe into the WebP file", name);
+        goto out;
+    }
+    zi_text_append(out, whole.bytes, whole.size);
+    ok = !out->failed || zi_out_of_memory(error, whole.size);
+out:
+    WebPDataClear(&whole);
+    WebPMuxDelete(mux);
+    return ok;
+}
+
+/* The picture alone, without the recipe. */
+static bool encode(const zi_image *image, const char *name, int quality, zi_text *out,
+                   zi_error *error)
+{
+    WebPConfig config;
+    WebPPicture picture;
+    if (!WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, (float)quality) ||
+        !WebPPictureInit(&picture))
+        return zi_fail(error, "%s: cannot start libwebp", name);
+    picture.width = image->width;
+    picture.height = image->height;
+    picture.writer = write_bytes;
+    picture.custom_ptr = out;
+    bool ok = WebPPictureImportRGB(&picture, image->pixels, image->width * 3) &&
+              WebPEncode(&config, &picture);
+    if (!ok)
+        zi_fail(error, "%s: cannot encode as WebP: %s", name, encode_trouble(picture.error_code));
+    WebPPictureFree(&picture);
+    return ok;
+}
+
+bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_options *options,
+                    zi_text *out, zi_error *error)
+{
+    if (image->width > WEBP_MAX_DIMENSION || image->height > WEBP_MAX_DIMENSION)
+        return zi_misuse(error, "%s: %d x %d pixels; WebP has at most %d a side, save it as .png",
+                         name, image->width, image->height, WEBP_MAX_DIMENSION);
+    if (!options->recipe) return encode(image, name, options->quality, out, error);
+    zi_text picture, exif;
+    zi_text_init(&picture, out->ceiling);
+    zi_text_init(&exif, out->ceiling);
+    bool ok = encode(image, name, options->quality, &picture, error) &&
+              zi_exif_write(name, options->recipe, out->ceiling, &exif, error) &&
+              add_exif(name, &picture, &exif, out, error);
+    zi_text_free(&picture);
+    zi_text_free(&exif);
+    return ok;
+}
+
+/* A file's RIFF header tells its size; libwebp does not mind when what follows the picture, as a
+ * recipe does, is cut off. */
+static bool whole_riff(const uint8_t *data, size_t size)
+{
+    uint32_t content = data[4] | (uint32_t)data[5] << 8 | (uint32_t)data[6] << 16 |
+                       (uint32_t)data[7] << 24; /* behind the first 8 bytes */
+    return content <= size - 8;
+}
+
+/* Over black is what premultiplied colours show, once their alpha is dropped. */
+static bool decode_alpha(const uint8_t *data, size_t size, WebPDecoderConfig *config,
+                         zi_image *image, const char *name, zi_error *error)
+{
+    config->output.colorspace = MODE_rgbA;
+    VP8StatusCode code = WebPDecode(data, size, config);
+    if (code == VP8_STATUS_OK) {
+        const WebPRGBABuffer *from = &config->output.u.RGBA;
+        uint8_t *to = image->pixels;
+        for (int y = 0; y < image->height; y++)
+            for (int x = 0; x < image->width; x++, to += 3)
+                memcpy(to, from->rgba + (size_t)y * (size_t)from->stride + (size_t)x * 4, 3);
+    } else {
+        zi_fail(error, "%s: %s", name, decode_trouble(code));
+    }
+    WebPFreeDecBuffer(&config->output);
+    return code == VP8_STATUS_OK;
+}
+
+static bool decode_opaque(const uint8_t *data, size_t size, WebPDecoderConfig *config,
+                          zi_image *image, const char *name, zi_error *error)
+{
+    size_t stride = (size_t)image->width * 3;
+    config->output.colorspace = MODE_RGB;
+    config->output.is_external_memory = 1;
+    config->output.u.RGBA =
+        (WebPRGBABuffer){image->pixels, (int)stride, stride * (size_t)image->height};
+    VP8StatusCode code = WebPDecode(data, size, config);
+    if (code != VP8_STATUS_OK) zi_fail(error, "%s: %s", name, decode_trouble(code));
+    return code == VP8_STATUS_OK;
+}
+
+static bool read_recipe(const uint8_t *data, size_t size, char **recipe, zi_error *error)
+{
+    const WebPData whole = {data, size};
+    WebPData exif = {0};
+    WebPMux *mux = WebPMuxCreate(&whole, 0);
+    bool ok = true;
+    *recipe = NULL;
+    if (mux && WebPMuxGetChunk(mux, "EXIF", &exif) == WEBP_MUX_OK)
+        ok = zi_exif_read(exif.bytes, exif.size, recipe, error);
+    WebPMuxDelete(mux);
+    return ok;
+}
+
+bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
+                    char **recipe, zi_error *error)
+{
+    WebPDecoderConfig config;
+    if (!WebPInitDecoderConfig(&config)) return zi_fail(error, "%s: cannot start libwebp", name);
+    VP8StatusCode code = whole_riff(data, size) ? WebPGetFeatures(data, size, &config.input)
+                                                : VP8_STATUS_NOT_ENOUGH_DATA;
+    if (code != VP8_STATUS_OK) return zi_fail(error, "%s: %s", name, decode_trouble(code));
+    if (config.input.has_animation)
+        return zi_fail(error, "%s: an animated WebP picture; save one frame of it", name);
+    zi_image *image;
+    if (!zi_image_new(name, (uint32_t)config.input.width, (uint32_t)config.input.height, &image,
+                      error))
+        return false;
+    bool ok = (config.input.has_alpha ? decode_alpha : decode_opaque)(data, size, &config, image,
+                                                                      name, error) &&
+              read_recipe(data, size, recipe, error);
+    if (ok) *out = image;
+    else zi_image_free(image);
+    return ok;
+}
