@@ -1,0 +1,139 @@
+/* Every kernel in portable C: what each one means, and what runs where no tier fits. Written so that
+ * compilers can use the vectors that every CPU of an architecture has. */
+#include "kernels/kernels.h"
+
+#include <math.h>
+
+enum { MR = 4, NR = 8 };
+
+static void pack_rows(zi_dtype type, const void *w, size_t ldw, size_t n, size_t k, size_t nr,
+                      float *out)
+{
+    enum { CHUNK = 256 };
+    float row[CHUNK];
+    size_t width = zi_dtype_size(type);
+    if (n < nr) memset(out, 0, k * nr * sizeof *out);
+    for (size_t j = 0; j < n; j++) {
+        const char *source = (const char *)w + j * ldw * width;
+        for (size_t p = 0; p < k; p += CHUNK) {
+            size_t count = k - p < CHUNK ? k - p : CHUNK;
+            zi_widen(type, source + p * width, row, count);
+            for (size_t i = 0; i < count; i++) out[(p + i) * nr + j] = row[i];
+        }
+    }
+}
+
+static void pack_columns(const float *w, size_t ldw, size_t n, size_t k, size_t nr, float *out)
+{
+    for (size_t p = 0; p < k; p++) {
+        for (size_t j = 0; j < n; j++) out[p * nr + j] = w[p * ldw + j];
+        for (size_t j = n; j < nr; j++) out[p * nr + j] = 0;
+    }
+}
+
+/* Four floats that GCC and Clang keep in one register on every 64-bit machine. */
+typedef float quad __attribute__((vector_size(16)));
+
+static quad load(const float *x)
+{
+    quad value;
+    memcpy(&value, x, sizeof value);
+    return value;
+}
+
+/* ROWS is a constant at each use, so that the sums stay in registers. */
+#define TILE(ROWS)                                                                                 \
+    do {                                                                                           \
+        quad sum[ROWS][NR / 4] = {{{0}}};                                                          \
+        for (size_t p = 0; p < k; p++)                                                             \
+            for (int i = 0; i < ROWS; i++)                                                         \
+                for (int j = 0; j < NR / 4; j++)                                                   \
+                    sum[i][j] += a[i * lda + p] * load(panel + p * NR + j * 4);                    \
+        for (int i = 0; i < ROWS; i++)                                                             \
+            for (int j = 0; j < NR / 4; j++) {                                                     \
+                if (accumulate) sum[i][j] += load(c + i * ldc + j * 4);                            \
+                memcpy(c + i * ldc + j * 4, &sum[i][j], sizeof sum[i][j]);                         \
+            }                                                                                      \
+    } while (0)
+
+static void tile(size_t rows, size_t k, const float *restrict a, size_t lda,
+                 const float *restrict panel, float *restrict c, size_t ldc, bool accumulate)
+{
+    if (rows == MR) {
+        TILE(MR);
+        return;
+    }
+    for (size_t r = 0; r < rows; r++, a += lda, c += ldc) TILE(1);
+}
+
+static void scale_row(const float *x, float factor, const float *weight, const float *scale,
+                      float *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float value = x[i] * factor;
+        if (weight) value *= weight[i];
+        if (scale) value *= 1.0f + scale[i];
+        out[i] = value;
+    }
+}
+
+static float sum_squares(const float *x, size_t n)
+{
+    float sums[16] = {0};
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int j = 0; j < 16; j++) sums[j] += x[i + (size_t)j] * x[i + (size_t)j];
+    float total = 0;
+    for (; i < n; i++) total += x[i] * x[i];
+    for (int j = 0; j < 16; j++) total += sums[j];
+    return total;
+}
+
+static void silu_mul(float *x, const float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float value = x[i] / (1.0f + expf(-x[i]));
+        x[i] = y ? value * y[i] : value;
+    }
+}
+
+static float exp_sum(float *x, float most, size_t n)
+{
+    float total = 0;
+    for (size_t i = 0; i < n; i++) {
+        x[i] = expf(x[i] - most);
+        total += x[i];
+    }
+    return total;
+}
+
+static float max(const float *x, size_t n)
+{
+    float most = x[0];
+    for (size_t i = 1; i < n; i++)
+        if (x[i] > most) most = x[i];
+    return most;
+}
+
+static void scale(float *x, float factor, size_t n)
+{
+    for (size_t i = 0; i < n; i++) x[i] *= factor;
+}
+
+void zi_kernels_ref(zi_kernels *kernels)
+{
+    *kernels = (zi_kernels){
+        .tier = "ref",
+        .mr = MR,
+        .nr = NR,
+        .pack_rows = pack_rows,
+        .pack_columns = pack_columns,
+        .tile = tile,
+        .scale_row = scale_row,
+        .sum_squares = sum_squares,
+        .silu_mul = silu_mul,
+        .exp_sum = exp_sum,
+        .max = max,
+        .scale = scale,
+    };
+}

@@ -1,0 +1,273 @@
+#include "model/config.h"
+#include "base/file.h"
+#include "io/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_CONFIG = 1 << 20, MAX_WIDTH = 65536, MAX_LAYERS = 512 };
+
+/* Reads FOLDER/NAME and tells its path for error texts (free both). */
+static bool read_json(const char *folder, const char *name, cJSON **json, char **path,
+                      zi_error *error)
+{
+    *path = zi_path_join(folder, name);
+    if (!*path) return zi_out_of_memory(error, strlen(folder));
+    return zi_json_read(*path, MAX_CONFIG, json, error);
+}
+
+static bool expect_class(const char *path, const cJSON *json, const char *field, const char *wanted,
+                         zi_error *error)
+{
+    const char *name;
+    if (!zi_json_string(path, json, field, &name, error)) return false;
+    if (strcmp(name, wanted) == 0) return true;
+    return zi_fail(error, "%s: this is %.60s; zimage draws with %s only", path, name, wanted);
+}
+
+static bool check_index(const char *path, const cJSON *json, zi_error *error)
+{
+    return expect_class(path, json, "_class_name", "ZImagePipeline", error);
+}
+
+static bool read_text(const char *path, const cJSON *json, zi_qwen_config *c, zi_error *error)
+{
+    double eps;
+    bool biased;
+    if (!expect_class(path, json, "model_type", "qwen3", error) ||
+        !zi_json_int(path, json, "num_hidden_layers", 2, MAX_LAYERS, &c->layers, error) ||
+        !zi_json_int(path, json, "hidden_size", 1, MAX_WIDTH, &c->hidden, error) ||
+        !zi_json_int(path, json, "num_attention_heads", 1, 1024, &c->heads, error) ||
+        !zi_json_int(path, json, "num_key_value_heads", 1, 1024, &c->kv_heads, error) ||
+        !zi_json_int_or(path, json, "head_dim", 2, 1024, c->hidden / c->heads, &c->head_dim,
+                        error) ||
+        !zi_json_int(path, json, "intermediate_size", 1, 1 << 20, &c->ffn, error) ||
+        !zi_json_int(path, json, "vocab_size", 1, 1 << 24, &c->vocab, error) ||
+        !zi_json_double(path, json, "rms_norm_eps", 0, 1, &eps, error) ||
+        !zi_json_double_or(path, json, "rope_theta", 1, 1e12, 1e6, &c->rope_theta, error) ||
+        !zi_json_bool_or(path, json, "attention_bias", false, &biased, error))
+        return false;
+    c->eps = (float)eps;
+    if (c->heads % c->kv_heads != 0)
+        return zi_fail(error, "%s: %d attention heads cannot share %d key/value heads", path,
+                       c->heads, c->kv_heads);
+    if (c->head_dim < 2 || c->head_dim % 2 != 0)
+        return zi_fail(error, "%s: \"head_dim\" must be even, it is %d", path, c->head_dim);
+    if (biased) return zi_fail(error, "%s: \"attention_bias\" is not supported", path);
+    return true;
+}
+
+/* A list of `count` whole numbers. */
+static bool read_ints(const char *path, const cJSON *json, const char *field, int count, int least,
+                      int most, int *out, zi_error *error)
+{
+    const cJSON *list, *item;
+    if (!zi_json_array(path, json, field, &list, error)) return false;
+    int n = 0;
+    cJSON_ArrayForEach(item, list)
+    {
+        if (n == count || !zi_json_is_int(item, least, most)) break;
+        out[n++] = item->valueint;
+    }
+    if (n == count && !item) return true;
+    return zi_fail(error, "%s: field \"%s\" must be %d whole numbers from %d to %d", path, field,
+                   count, least, most);
+}
+
+static bool check_transformer(const char *path, zi_transformer_config *c, int kv_heads,
+                              zi_error *error)
+{
+    if (c->dim % c->heads != 0 || kv_heads != c->heads)
+        return zi_fail(error, "%s: dim %d, %d heads and %d key/value heads do not fit together",
+                       path, c->dim, c->heads, kv_heads);
+    c->head_dim = c->dim / c->heads;
+    c->ffn = (int)(c->dim / 3.0 * 8.0);
+    c->modulation = c->dim < 256 ? c->dim : 256;
+    if (c->axes[0] % 2 || c->axes[1] % 2 || c->axes[2] % 2 ||
+        c->axes[0] + c->axes[1] + c->axes[2] != c->head_dim)
+        return zi_fail(error, "%s: \"axes_dims\" must be even and add up to the head's %d", path,
+                       c->head_dim);
+    if (c->head_dim > 1024) return zi_fail(error, "%s: heads of %d are too wide", path, c->head_dim);
+    return true;
+}
+
+static bool read_transformer(const char *path, const cJSON *json, zi_transformer_config *c,
+                             zi_error *error)
+{
+    double eps;
+    int kv_heads, frames;
+    bool qk_norm;
+    if (!expect_class(path, json, "_class_name", "ZImageTransformer2DModel", error) ||
+        !zi_json_int(path, json, "dim", 2, MAX_WIDTH, &c->dim, error) ||
+        !zi_json_int(path, json, "n_layers", 1, MAX_LAYERS, &c->layers, error) ||
+        !zi_json_int(path, json, "n_refiner_layers", 0, MAX_LAYERS, &c->refiners, error) ||
+        !zi_json_int(path, json, "n_heads", 1, 1024, &c->heads, error) ||
+        !zi_json_int_or(path, json, "n_kv_heads", 1, 1024, c->heads, &kv_heads, error) ||
+        !zi_json_int(path, json, "cap_feat_dim", 1, MAX_WIDTH, &c->caption_dim, error) ||
+        !zi_json_int(path, json, "in_channels", 1, 64, &c->channels, error) ||
+        !read_ints(path, json, "all_patch_size", 1, 2, 2, &c->patch, error) ||
+        !read_ints(path, json, "all_f_patch_size", 1, 1, 1, &frames, error) ||
+        !read_ints(path, json, "axes_dims", 3, 2, 1024, c->axes, error) ||
+        !read_ints(path, json, "axes_lens", 3, 1, 1 << 20, c->lens, error) ||
+        !zi_json_double(path, json, "norm_eps", 0, 1, &eps, error) ||
+        !zi_json_double(path, json, "rope_theta", 1, 1e12, &c->rope_theta, error) ||
+        !zi_json_double(path, json, "t_scale", 1e-6, 1e9, &c->t_scale, error) ||
+        !zi_json_bool_or(path, json, "qk_norm", true, &qk_norm, error))
+        return false;
+    c->eps = (float)eps;
+    if (!qk_norm) return zi_fail(error, "%s: a model without \"qk_norm\" is not supported", path);
+    const cJSON *siglip = zi_json_find(json, "siglip_feat_dim");
+    if (siglip)
+        return zi_fail(error, "%s: this is Z-Image-Omni (\"siglip_feat_dim\"), not supported", path);
+    return check_transformer(path, c, kv_heads, error);
+}
+
+static bool read_vae(const char *path, const cJSON *json, zi_vae_config *c, zi_error *error)
+{
+    double scaling, shift;
+    bool quant, post_quant, attention;
+    const cJSON *blocks;
+    if (!expect_class(path, json, "_class_name", "AutoencoderKL", error) ||
+        !zi_json_array(path, json, "block_out_channels", &blocks, error))
+        return false;
+    c->blocks = cJSON_GetArraySize(blocks);
+    if (c->blocks != 4)
+        return zi_fail(error, "%s: \"block_out_channels\" must have 4 numbers (8 pixels a latent)",
+                       path);
+    if (!read_ints(path, json, "block_out_channels", c->blocks, 1, 1024, c->channels, error) ||
+        !zi_json_int(path, json, "layers_per_block", 1, 16, &c->layers_per_block, error) ||
+        !zi_json_int(path, json, "norm_num_groups", 1, 1024, &c->groups, error) ||
+        !zi_json_int(path, json, "latent_channels", 1, 64, &c->latent, error) ||
+        !zi_json_int_or(path, json, "sample_size", 16, 8192, 1024, &c->native_size, error) ||
+        !zi_json_double(path, json, "scaling_factor", 1e-6, 1e6, &scaling, error) ||
+        !zi_json_double_or(path, json, "shift_factor", -1e6, 1e6, 0, &shift, error) ||
+        !zi_json_bool_or(path, json, "use_quant_conv", true, &quant, error) ||
+        !zi_json_bool_or(path, json, "use_post_quant_conv", true, &post_quant, error) ||
+        !zi_json_bool_or(path, json, "mid_block_add_attention", true, &attention, error))
+        return false;
+    c->scaling = (float)scaling;
+    c->shift = (float)shift;
+    for (int i = 0; i < c->blocks; i++)
+        if (c->channels[i] % c->groups != 0)
+            return zi_fail(error, "%s: %d channels cannot be put into %d groups", path,
+                           c->channels[i], c->groups);
+    if (quant || post_quant || !attention)
+        return zi_fail(error, "%s: not Z-Image's VAE (quant convolutions or no middle attention)",
+                       path);
+    c->native_size = c->native_size / 16 * 16;
+    return true;
+}
+
+static bool read_scheduler(const char *path, const cJSON *json, zi_scheduler_config *c,
+                           zi_error *error)
+{
+    bool dynamic;
+    if (!expect_class(path, json, "_class_name", "FlowMatchEulerDiscreteScheduler", error) ||
+        !zi_json_double_or(path, json, "shift", 0.01, 100, 1.0, &c->shift, error) ||
+        !zi_json_bool_or(path, json, "use_dynamic_shifting", false, &dynamic, error))
+        return false;
+    if (dynamic) return zi_fail(error, "%s: \"use_dynamic_shifting\" is not supported", path);
+    return true;
+}
+
+/* The five files differ in their name and reader only. */
+typedef bool (*reader)(const char *path, const cJSON *json, zi_config *config, zi_error *error);
+
+static bool index_reader(const char *path, const cJSON *json, zi_config *config, zi_error *error)
+{
+    (void)config;
+    return check_index(path, json, error);
+}
+static bool text_reader(const char *path, const cJSON *json, zi_config *config, zi_error *error)
+{
+    return read_text(path, json, &config->text, error);
+}
+static bool transformer_reader(const char *path, const cJSON *json, zi_config *config,
+                               zi_error *error)
+{
+    return read_transformer(path, json, &config->transformer, error);
+}
+static bool vae_reader(const char *path, const cJSON *json, zi_config *config, zi_error *error)
+{
+    return read_vae(path, json, &config->vae, error);
+}
+static bool scheduler_reader(const char *path, const cJSON *json, zi_config *config,
+                             zi_error *error)
+{
+    return read_scheduler(path, json, &config->scheduler, error);
+}
+
+static bool read_one(const char *folder, const char *name, reader read, zi_config *config,
+                     zi_error *error)
+{
+    cJSON *json = NULL;
+    char *path = NULL;
+    bool ok = read_json(folder, name, &json, &path, error) && read(path, json, config, error);
+    cJSON_Delete(json);
+    free(path);
+    return ok;
+}
+
+bool zi_config_read(const char *folder, zi_config *out, zi_error *error)
+{
+    static const struct {
+        const char *name;
+        reader read;
+    } files[] = {
+        {"model_index.json", index_reader},
+        {"text_encoder/config.json", text_reader},
+        {"transformer/config.json", transformer_reader},
+        {"vae/config.json", vae_reader},
+        {"scheduler/scheduler_config.json", scheduler_reader},
+    };
+    zi_config config = {0};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (!read_one(folder, files[i].name, files[i].read, &config, error)) return false;
+    if (config.transformer.caption_dim != config.text.hidden)
+        return zi_fail(error, "%s: the transformer wants captions of width %d, the text encoder "
+                       "gives %d", folder, config.transformer.caption_dim, config.text.hidden);
+    if (config.transformer.channels != config.vae.latent)
+        return zi_fail(error, "%s: the transformer makes %d latent channels, the VAE reads %d",
+                       folder, config.transformer.channels, config.vae.latent);
+    *out = config;
+    return true;
+}
+
+zi_config zi_config_real(void)
+{
+    return (zi_config){
+        .text = {.layers = 36,
+                 .hidden = 2560,
+                 .heads = 32,
+                 .kv_heads = 8,
+                 .head_dim = 128,
+                 .ffn = 9728,
+                 .vocab = 151936,
+                 .eps = 1e-6f,
+                 .rope_theta = 1e6},
+        .transformer = {.layers = 30,
+                        .refiners = 2,
+                        .dim = 3840,
+                        .heads = 30,
+                        .head_dim = 128,
+                        .ffn = 10240,
+                        .caption_dim = 2560,
+                        .channels = 16,
+                        .patch = 2,
+                        .modulation = 256,
+                        .axes = {32, 48, 48},
+                        .lens = {1536, 512, 512},
+                        .eps = 1e-5f,
+                        .rope_theta = 256,
+                        .t_scale = 1000},
+        .vae = {.blocks = 4,
+                .channels = {128, 256, 512, 512},
+                .layers_per_block = 2,
+                .groups = 32,
+                .latent = 16,
+                .native_size = 1024,
+                .scaling = 0.3611f,
+                .shift = 0.1159f},
+        .scheduler = {.shift = 3},
+    };
+}

@@ -1,0 +1,198 @@
+#include "model/weights.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MAX_NAME = 256 };
+
+bool zi_weights_open(const char *dir, const char *name, zi_weights *out, zi_error *error)
+{
+    zi_weights weights = {.prefix = ""};
+    if (!zi_checkpoint_open_dir(dir, name, &weights.checkpoint, error)) return false;
+    size_t count = weights.checkpoint.tensor_count;
+    weights.used = calloc(count + 1, sizeof *weights.used);
+    if (!weights.used) {
+        zi_weights_close(&weights);
+        return zi_out_of_memory(error, count);
+    }
+    *out = weights;
+    return true;
+}
+
+/* A fast generator is enough for weights that only need to cost time. */
+static uint32_t xorshift(uint32_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    return *state;
+}
+
+bool zi_weights_random(zi_dtype type, size_t largest, zi_weights *out, zi_error *error)
+{
+    zi_weights weights = {.prefix = "", .random = true, .noise_type = type};
+    weights.noise_bytes = largest * zi_dtype_size(type);
+    weights.noise = malloc(weights.noise_bytes);
+    if (!weights.noise) return zi_out_of_memory(error, weights.noise_bytes);
+    uint32_t state = 2463534242u;
+    for (size_t i = 0; i < largest; i++) {
+        float value = ((float)(xorshift(&state) >> 8) * 0x1p-24f - 0.5f) * 0.05f;
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        uint16_t half = (uint16_t)(bits >> 16); /* as BF16; as F16 bits it is small noise, too */
+        if (type == ZI_F16) half = (uint16_t)((half & 0x8000) | 0x2000 | (bits >> 16 & 0x3ff));
+        if (type == ZI_F32) memcpy((char *)weights.noise + i * 4, &value, 4);
+        else memcpy((char *)weights.noise + i * 2, &half, 2);
+    }
+    *out = weights;
+    return true;
+}
+
+void zi_weights_close(zi_weights *weights)
+{
+    zi_checkpoint_close(&weights->checkpoint);
+    for (size_t i = 0; i < weights->owned_count; i++) free(weights->owned[i]);
+    free(weights->owned);
+    free(weights->used);
+    free(weights->noise);
+    *weights = (zi_weights){0};
+}
+
+/* The tensor of that name and shape, or NULL and a recorded failure. dims of 1 are not ignored. */
+static const zi_tensor *find(zi_weights *weights, const char *name, const size_t *shape, int dims)
+{
+    char full[MAX_NAME + 16], wanted[ZI_SHAPE_TEXT], found[ZI_SHAPE_TEXT];
+    snprintf(full, sizeof full, "%s%s", weights->prefix, name);
+    const zi_tensor *tensor = zi_checkpoint_find(&weights->checkpoint, full);
+    if (!tensor) {
+        weights->failed = true;
+        zi_fail(weights->error, "%s: tensor %s is missing%s", weights->checkpoint.files[0].path,
+                full, weights->checkpoint.file_count > 1 ? " (nor is it in the other shards)" : "");
+        return NULL;
+    }
+    bool same = tensor->dims == dims;
+    for (int i = 0; same && i < dims; i++) same = tensor->shape[i] == shape[i];
+    const char *file = zi_tensor_file(&weights->checkpoint, tensor);
+    if (!same) {
+        weights->failed = true;
+        zi_fail(weights->error, "%s: tensor %s has shape %s, the config asks for %s", file, full,
+                zi_shape_text(tensor->shape, tensor->dims, found),
+                zi_shape_text(shape, dims, wanted));
+        return NULL;
+    }
+    if (!zi_dtype_computes(tensor->type)) {
+        weights->failed = true;
+        zi_fail(weights->error, "%s: tensor %s is %s; F32, F16 and BF16 are supported here", file,
+                full, zi_dtype_name(tensor->type));
+        return NULL;
+    }
+    weights->used[tensor - weights->checkpoint.tensors] = true;
+    return tensor;
+}
+
+/* Memory that lives as long as the weights. */
+static float *own_floats(zi_weights *weights, size_t n)
+{
+    void **grown = realloc(weights->owned, (weights->owned_count + 1) * sizeof *grown);
+    float *block = malloc((n ? n : 1) * sizeof *block);
+    if (grown) weights->owned = grown;
+    if (!grown || !block) {
+        free(block);
+        weights->failed = true;
+        zi_out_of_memory(weights->error, n * sizeof *block);
+        return NULL;
+    }
+    weights->owned[weights->owned_count++] = block;
+    return block;
+}
+
+static zi_matrix matrix(zi_weights *weights, const char *name, const size_t *shape, int dims)
+{
+    if (weights->failed) return (zi_matrix){0};
+    if (weights->random) return (zi_matrix){weights->noise, weights->noise_type, shape[0], shape[1]};
+    const zi_tensor *tensor = find(weights, name, shape, dims);
+    return tensor ? (zi_matrix){tensor->data, tensor->type, shape[0], shape[1]} : (zi_matrix){0};
+}
+
+/* n values stored as [n] (dims 1) or [1, n] (dims 2). */
+static const float *values_of(zi_weights *weights, size_t n, int dims, const char *name)
+{
+    if (weights->failed) return NULL;
+    const zi_tensor *tensor = NULL;
+    const size_t shape[2] = {1, n};
+    if (!weights->random && !(tensor = find(weights, name, shape + 2 - dims, dims))) return NULL;
+    float *values = own_floats(weights, n);
+    if (!values) return NULL;
+    if (tensor) zi_widen(tensor->type, tensor->data, values, n);
+    for (size_t i = 0; !tensor && i < n; i++) values[i] = 1;
+    return values;
+}
+
+static const float *vector(zi_weights *weights, size_t n, const char *name)
+{
+    return values_of(weights, n, 1, name);
+}
+
+const float *zi_weights_row(zi_weights *weights, size_t n, const char *name)
+{
+    return values_of(weights, n, 2, name);
+}
+
+#define FORMAT_NAME(buffer, format)                                                                \
+    char buffer[MAX_NAME];                                                                         \
+    va_list args;                                                                                  \
+    va_start(args, format);                                                                        \
+    vsnprintf(buffer, sizeof buffer - 16, format, args);                                           \
+    va_end(args)
+
+zi_matrix zi_weights_matrix(zi_weights *weights, size_t rows, size_t columns, const char *name, ...)
+{
+    FORMAT_NAME(text, name);
+    return matrix(weights, text, (size_t[]){rows, columns}, 2);
+}
+
+const float *zi_weights_vector(zi_weights *weights, size_t n, const char *name, ...)
+{
+    FORMAT_NAME(text, name);
+    return vector(weights, n, text);
+}
+
+zi_conv zi_weights_conv(zi_weights *weights, size_t out, size_t in, size_t size, const char *name,
+                        ...)
+{
+    FORMAT_NAME(text, name);
+    size_t end = strlen(text);
+    memcpy(text + end, ".weight", sizeof ".weight");
+    zi_matrix w = matrix(weights, text, (size_t[]){out, in, size, size}, 4);
+    memcpy(text + end, ".bias", sizeof ".bias");
+    return (zi_conv){w.data, w.type, out, in, size, vector(weights, out, text)};
+}
+
+zi_group_norm zi_weights_group_norm(zi_weights *weights, size_t channels, size_t groups, float eps,
+                                    const char *name, ...)
+{
+    FORMAT_NAME(text, name);
+    size_t end = strlen(text);
+    memcpy(text + end, ".weight", sizeof ".weight");
+    const float *weight = vector(weights, channels, text);
+    memcpy(text + end, ".bias", sizeof ".bias");
+    return (zi_group_norm){weight, vector(weights, channels, text), channels, groups, eps};
+}
+
+bool zi_weights_has(const zi_weights *weights, const char *name)
+{
+    return weights->random || zi_checkpoint_find(&weights->checkpoint, name);
+}
+
+bool zi_weights_all_used(zi_weights *weights, zi_error *error)
+{
+    for (size_t i = 0; i < weights->checkpoint.tensor_count; i++) {
+        const zi_tensor *tensor = &weights->checkpoint.tensors[i];
+        if (!weights->used[i])
+            return zi_fail(error, "%s: tensor %s is not part of the model that the config describes",
+                           zi_tensor_file(&weights->checkpoint, tensor), tensor->name);
+    }
+    return true;
+}
