@@ -1,0 +1,39 @@
+/* What a loaded model consists of. */
+#ifndef ZI_INTERNAL_H
+#define ZI_INTERNAL_H
+
+#include "model/qwen.h"
+#include "model/tokenizer.h"
+#include "model/transformer.h"
+#include "model/vae.h"
+
+struct zi_model {
+    char *name;
+    zi_config config;
+    zi_tokenizer *tokenizer;
+    zi_qwen text;
+    zi_transformer transformer;
+    zi_vae vae;
+    zi_kernels kernels;
+    zi_pool *pool;
+};
+
+/* The widest attention head of the three networks, for zi_ops_plan. */
+size_t zi_model_widest_head(const zi_config *config);
+
+/* What a traced request remembers. Pointers are borrowed. */
+typedef struct {
+    const int32_t *ids;
+    size_t id_count;
+    const float *embeds; /* [id_count, width] */
+    size_t embed_width;
+    const float *sigmas; /* [steps + 1] */
+    const float *latents; /* [steps + 1, channels, height, width] */
+    const float *image;  /* [3, 8 height, 8 width] */
+    size_t steps, channels, height, width;
+} zi_trace;
+
+/* Writes the tensors that docs/trace.md describes. */
+bool zi_trace_write(const char *path, const zi_trace *trace, zi_error *error) ZI_CHECKED;
+
+#endif

@@ -1,0 +1,71 @@
+/* Loading a model, and what can be asked of it without drawing. */
+#include "internal.h"
+#include "base/file.h"
+
+#include <stdlib.h>
+
+size_t zi_model_widest_head(const zi_config *config)
+{
+    int widest = config->text.head_dim;
+    if (config->transformer.head_dim > widest) widest = config->transformer.head_dim;
+    int vae = config->vae.channels[config->vae.blocks - 1]; /* one head as wide as its channels */
+    return (size_t)(vae > widest ? vae : widest);
+}
+
+static bool load(const zi_model_options *options, zi_model *model, zi_error *error)
+{
+    const char *folder = options->path;
+    if (!zi_is_dir(folder))
+        return zi_fail(error, "%s: %s; name a diffusers folder of Z-Image-Turbo", folder,
+                       zi_is_file(folder) ? "is a file, not a model folder" : "no such folder");
+    model->name = zi_path_base(folder);
+    if (!model->name) return zi_out_of_memory(error, strlen(folder));
+    char *tokenizer = zi_path_join(folder, "tokenizer");
+    bool ok = tokenizer && zi_kernels_select(options->cpu, &model->kernels, error) &&
+              zi_config_read(folder, &model->config, error) &&
+              zi_tokenizer_load(tokenizer, &model->tokenizer, error) &&
+              zi_qwen_load(folder, &model->config.text, &model->text, error) &&
+              zi_transformer_load(folder, &model->config.transformer, &model->transformer, error) &&
+              zi_vae_load(folder, &model->config.vae, &model->vae, error) &&
+              zi_pool_create((size_t)options->threads, &model->pool, error);
+    if (!tokenizer) zi_out_of_memory(error, strlen(folder));
+    free(tokenizer);
+    return ok;
+}
+
+bool zi_model_load(const zi_model_options *options, zi_model **out, zi_error *error)
+{
+    if (!options->path || !options->path[0]) return zi_misuse(error, "no model was named");
+    if (options->threads < 0 || options->threads > 1024)
+        return zi_misuse(error, "threads must be 0 to 1024, not %d", options->threads);
+    zi_model *model = calloc(1, sizeof *model);
+    if (!model) return zi_out_of_memory(error, sizeof *model);
+    if (!load(options, model, error)) {
+        zi_model_free(model);
+        return false;
+    }
+    *out = model;
+    return true;
+}
+
+void zi_model_free(zi_model *model)
+{
+    if (!model) return;
+    zi_pool_free(model->pool);
+    zi_vae_free(&model->vae);
+    zi_transformer_free(&model->transformer);
+    zi_qwen_free(&model->text);
+    zi_tokenizer_free(model->tokenizer);
+    free(model->name);
+    free(model);
+}
+
+int zi_model_native_size(const zi_model *model)
+{
+    return model->config.vae.native_size;
+}
+
+const char *zi_model_name(const zi_model *model)
+{
+    return model->name;
+}

@@ -1,0 +1,42 @@
+/* A trace: what happened in a request, as tensors in a safetensors file. */
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { FIXED = 4, NAME = 32 };
+
+static zi_tensor_out tensor(const char *name, zi_dtype type, const void *data, int dims, size_t a,
+                            size_t b, size_t c)
+{
+    return (zi_tensor_out){.name = name, .type = type, .dims = dims, .shape = {a, b, c}, .data = data};
+}
+
+bool zi_trace_write(const char *path, const zi_trace *t, zi_error *error)
+{
+    size_t count = FIXED + t->steps + 1, size = t->channels * t->height * t->width;
+    zi_tensor_out *tensors = calloc(count, sizeof *tensors);
+    char(*names)[NAME] = calloc(t->steps + 1, sizeof *names);
+    int64_t *ids = calloc(t->id_count + 1, sizeof *ids);
+    bool ok = false;
+    if (!tensors || !names || !ids) {
+        zi_out_of_memory(error, count * sizeof *tensors);
+        goto out;
+    }
+    for (size_t i = 0; i < t->id_count; i++) ids[i] = t->ids[i];
+    tensors[0] = tensor("input_ids", ZI_I64, ids, 1, t->id_count, 0, 0);
+    tensors[1] = tensor("prompt_embeds", ZI_F32, t->embeds, 2, t->id_count, t->embed_width, 0);
+    tensors[2] = tensor("sigmas", ZI_F32, t->sigmas, 1, t->steps + 1, 0, 0);
+    tensors[3] = tensor("image", ZI_F32, t->image, 3, 3, 8 * t->height, 8 * t->width);
+    for (size_t i = 0; i <= t->steps; i++) {
+        snprintf(names[i], NAME, "latents.%zu", i);
+        tensors[FIXED + i] = tensor(names[i], ZI_F32, t->latents + i * size, 3, t->channels,
+                                    t->height, t->width);
+    }
+    ok = zi_safetensors_write(path, tensors, count, error);
+out:
+    free(tensors);
+    free(names);
+    free(ids);
+    return ok;
+}
