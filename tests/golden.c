@@ -1,0 +1,77 @@
+#include "golden.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+
+static void give_up(const char *what, const char *why)
+{
+    printf("%s: %s\n", what, why);
+    exit(1);
+}
+
+zi_checkpoint zi_golden_open(const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof path, "golden/%s", name);
+    zi_checkpoint golden;
+    zi_error error = {0};
+    if (!zi_checkpoint_open(zi_test_data(path), &golden, &error)) give_up(name, error.text);
+    return golden;
+}
+
+const zi_tensor *zi_golden_tensor(const zi_checkpoint *golden, const char *name, ...)
+{
+    char text[128];
+    va_list args;
+    va_start(args, name);
+    vsnprintf(text, sizeof text, name, args);
+    va_end(args);
+    const zi_tensor *tensor = zi_checkpoint_find(golden, text);
+    if (!tensor) give_up(text, "no such golden tensor");
+    return tensor;
+}
+
+const float *zi_golden_floats(const zi_checkpoint *golden, const char *name, ...)
+{
+    char text[128];
+    va_list args;
+    va_start(args, name);
+    vsnprintf(text, sizeof text, name, args);
+    va_end(args);
+    const zi_tensor *tensor = zi_golden_tensor(golden, "%s", text);
+    if (tensor->type != ZI_F32) give_up(text, "golden tensor is not F32");
+    return tensor->data;
+}
+
+void zi_golden_compare(const zi_checkpoint *golden, const char *name, const float *values, size_t n,
+                       double rel_l2, double max_abs)
+{
+    const zi_tensor *tensor = zi_golden_tensor(golden, "%s", name);
+    const float *wanted = zi_golden_floats(golden, "%s", name);
+    if (!CHECK_MSG(tensor->count == n, "%s: %zu values, golden has %zu", name, n, tensor->count))
+        return;
+    double rel = zi_rel_l2(values, wanted, n), most = zi_max_abs(values, wanted, n);
+    CHECK_MSG(rel_l2 == 0 || rel <= rel_l2, "%s: relative L2 error %g > %g", name, rel, rel_l2);
+    CHECK_MSG(max_abs == 0 || most <= max_abs, "%s: largest difference %g > %g", name, most,
+              max_abs);
+}
+
+void zi_test_engine_start(zi_test_engine *engine, size_t threads)
+{
+    enum { ARENA = 256 << 20, WIDEST_HEAD = 256 };
+    zi_error error = {0};
+    *engine = (zi_test_engine){0};
+    if (!zi_pool_create(threads, &engine->pool, &error) ||
+        !zi_arena_create(&engine->arena, ARENA, &error) ||
+        !zi_kernels_select(NULL, &engine->ops.kernels, &error))
+        give_up("test engine", error.text);
+    engine->ops.pool = engine->pool;
+    zi_ops_plan(&engine->ops, &engine->arena, WIDEST_HEAD);
+    engine->run = (zi_run){.ops = &engine->ops, .arena = &engine->arena};
+}
+
+void zi_test_engine_stop(zi_test_engine *engine)
+{
+    zi_arena_free(&engine->arena);
+    zi_pool_free(engine->pool);
+}

@@ -1,0 +1,33 @@
+/* What the golden tests share: reference tensors, tolerances, and an engine to run stages with. */
+#ifndef ZI_TEST_GOLDEN_H
+#define ZI_TEST_GOLDEN_H
+
+#include "harness.h"
+#include "io/checkpoint.h"
+#include "model/run.h"
+
+/* Opens tests/data/golden/NAME; ends the program when it cannot be read. */
+zi_checkpoint zi_golden_open(const char *name);
+
+/* The values of a tensor (printf-like name); ends the program when it is missing. */
+const zi_tensor *zi_golden_tensor(const zi_checkpoint *golden, const char *name, ...)
+    ZI_PRINTF(2, 3);
+const float *zi_golden_floats(const zi_checkpoint *golden, const char *name, ...) ZI_PRINTF(2, 3);
+
+/* Checks n floats against a golden tensor: relative L2 error and largest difference (either bound
+ * may be 0: not checked). */
+void zi_golden_compare(const zi_checkpoint *golden, const char *name, const float *values, size_t n,
+                       double rel_l2, double max_abs);
+
+/* A pool of `threads`, reference kernels and an arena large enough for the small models. */
+typedef struct {
+    zi_pool *pool;
+    zi_ops ops;
+    zi_arena arena;
+    zi_run run;
+} zi_test_engine;
+
+void zi_test_engine_start(zi_test_engine *engine, size_t threads);
+void zi_test_engine_stop(zi_test_engine *engine);
+
+#endif

@@ -1,0 +1,233 @@
+/* Whole requests against diffusers' ZImagePipeline: every step through the trace, and the picture. */
+#include "golden.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LATENTS_REL_L2 1e-4
+#define IMAGE_MAX_ABS 1e-3
+
+typedef struct {
+    const char *name, *prompt, *negative;
+    int width, height, steps;
+    uint64_t seed;
+    double guidance;
+} pipeline_run;
+
+static const pipeline_run runs[] = {
+    {"en9", "a red fox in the snow, golden hour, film grain", NULL, 64, 64, 9, 42, 0},
+    {"zh4", "一座古老的石桥横跨在清澈的小河上，水墨画风格", NULL, 64, 96, 4, 1234, 0},
+    {"mix8", "Poster with the words \"雪\" and SNOW ❄️, 3 people, 1920s café", NULL, 112, 48, 8,
+     2147483648u, 0},
+    {"cfg6", "a glass teapot on a wooden table", "blurry, low quality", 64, 48, 6, 7, 4},
+};
+enum { RUNS = sizeof runs / sizeof *runs };
+
+static zi_model *model;
+static char trace_path[] = "pipeline-trace-XXXXXX";
+
+static zi_request request_of(const pipeline_run *run)
+{
+    zi_request request = zi_request_default();
+    request.prompt = run->prompt;
+    request.negative = run->negative;
+    request.width = run->width;
+    request.height = run->height;
+    request.steps = run->steps;
+    request.seed = run->seed;
+    request.guidance = run->guidance;
+    request.compute = ZI_COMPUTE_EXACT;
+    return request;
+}
+
+/* A traced tensor against a golden one of the same values (a batch dimension may differ). */
+static void compare(const zi_checkpoint *golden, const zi_checkpoint *trace, const char *run,
+                    const char *name, double rel_l2, double max_abs)
+{
+    char reference[64];
+    snprintf(reference, sizeof reference, "%s.%s", run, name);
+    const zi_tensor *mine = zi_golden_tensor(trace, "%s", name);
+    zi_golden_compare(golden, reference, mine->data, mine->count, rel_l2, max_abs);
+}
+
+static void compare_picture(const pipeline_run *run, const zi_image *image)
+{
+    char path[64];
+    snprintf(path, sizeof path, "golden/png/%s.png", run->name);
+    zi_image *wanted = NULL;
+    zi_error error = {0};
+    if (!CHECK_OK(zi_image_load(zi_test_data(path), &wanted, NULL, &error), error)) return;
+    CHECK(wanted->width == image->width && wanted->height == image->height);
+    int differing = 0, most = 0, total = 3 * image->width * image->height;
+    for (int i = 0; i < total; i++) {
+        int d = abs(wanted->pixels[i] - image->pixels[i]);
+        differing += d != 0;
+        if (d > most) most = d;
+    }
+    CHECK_MSG(most <= 1 && differing <= total / 200, "%s: %d of %d values differ, by up to %d",
+              run->name, differing, total, most);
+    zi_image_free(wanted);
+}
+
+static void golden_run(const pipeline_run *run)
+{
+    zi_checkpoint golden = zi_golden_open("pipeline.safetensors"), trace;
+    zi_error error = {0};
+    zi_image *image = NULL;
+    zi_request request = request_of(run);
+    request.trace_path = trace_path;
+    if (!CHECK_OK(zi_generate(model, &request, &image, &error), error)) return;
+    if (!CHECK_OK(zi_checkpoint_open(trace_path, &trace, &error), error)) return;
+    compare(&golden, &trace, run->name, "prompt_embeds", 2e-5, 3e-4);
+    compare(&golden, &trace, run->name, "sigmas", 0, 3e-7);
+    for (int i = 0; i <= run->steps; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "latents.%d", i);
+        compare(&golden, &trace, run->name, name, LATENTS_REL_L2, 0);
+    }
+    compare(&golden, &trace, run->name, "image", 0, IMAGE_MAX_ABS);
+    compare_picture(run, image);
+    zi_checkpoint_close(&trace);
+    zi_checkpoint_close(&golden);
+    zi_image_free(image);
+}
+
+static void english(void)
+{
+    golden_run(&runs[0]);
+}
+static void chinese(void)
+{
+    golden_run(&runs[1]);
+}
+static void mixed(void)
+{
+    golden_run(&runs[2]);
+}
+static void guided(void)
+{
+    golden_run(&runs[3]);
+}
+
+/* ---- behaviour of zi_generate ---- */
+
+typedef struct {
+    int calls, stop_at;
+    double last;
+    bool backwards;
+} watcher;
+
+/* Stages follow each other and fractions of a stage only grow. */
+static bool watch(void *user, const zi_progress *p)
+{
+    watcher *w = user;
+    double now = p->stage * 10000.0 + (p->stage == ZI_STAGE_STEP ? p->step : 0) + p->fraction;
+    w->backwards |= now < w->last || p->fraction < 0 || p->fraction > 1 || p->steps != 9;
+    w->last = now;
+    return ++w->calls != w->stop_at;
+}
+
+static void progress_and_cancelling(void)
+{
+    zi_request request = request_of(&runs[0]);
+    watcher all = {0};
+    zi_image *image = NULL;
+    zi_error error = {0};
+    request.progress = watch;
+    request.user = &all;
+    CHECK_OK(zi_generate(model, &request, &image, &error), error);
+    CHECK(all.calls > 9 * 3 && !all.backwards);
+    zi_image_free(image);
+    for (int stop = 1; stop <= all.calls; stop += 7) {
+        watcher w = {.stop_at = stop};
+        image = NULL;
+        request.user = &w;
+        CHECK(!zi_generate(model, &request, &image, &error));
+        CHECK(error.status == ZI_CANCELLED && !image && w.calls == stop);
+    }
+}
+
+static void refuses_what_cannot_be(void)
+{
+    static const struct {
+        zi_request request;
+        const char *says;
+    } rows[] = {
+        {{.prompt = NULL}, "prompt is empty"},
+        {{.prompt = ""}, "prompt is empty"},
+        {{.prompt = "\xff"}, "UTF-8"},
+        {{.prompt = "a", .negative = "\xc3(", .guidance = 1}, "negative prompt is not valid UTF-8"},
+        {{.prompt = "a", .width = 100}, "nearest that fit are 96 and 112"},
+        {{.prompt = "a", .height = 8}, "16 to 8192"},
+        {{.prompt = "a", .height = -64}, "16 to 8192"},
+        {{.prompt = "a", .width = 8208}, "16 to 8192"},
+        {{.prompt = "a", .width = 2147483632}, "16 to 8192"},
+        {{.prompt = "a", .steps = -1}, "1 to 1000"},
+        {{.prompt = "a", .steps = 1001}, "1 to 1000"},
+        {{.prompt = "a", .shift = -3}, "shift"},
+        {{.prompt = "a", .shift = NAN}, "shift"},
+        {{.prompt = "a", .guidance = -1}, "guidance"},
+        {{.prompt = "a", .guidance = INFINITY}, "guidance"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_image *image = NULL;
+        zi_error error = {0};
+        CHECK_MSG(!zi_generate(model, &rows[i].request, &image, &error), "row %zu went well", i);
+        CHECK_MSG(error.status == ZI_MISUSE && strstr(error.text, rows[i].says), "row %zu says: %s",
+                  i, error.text);
+    }
+}
+
+/* What cannot be written must not cost a picture's time for nothing, nor leave a file. */
+static void trace_that_cannot_be_written(void)
+{
+    zi_request request = request_of(&runs[1]);
+    request.trace_path = "no-such-folder/trace.safetensors";
+    zi_image *image = NULL;
+    zi_error error = {0};
+    CHECK(!zi_generate(model, &request, &image, &error) && !image);
+    CHECK_MSG(strstr(error.text, "no-such-folder"), "%s", error.text);
+}
+
+static void schedules_shifts_and_seeds_matter(void)
+{
+    zi_request base = request_of(&runs[0]), other[4];
+    for (int i = 0; i < 4; i++) other[i] = base;
+    other[0].schedule = ZI_SCHEDULE_MLX;
+    other[1].shift = 6;
+    other[2].seed = 43;
+    other[3].seed = base.seed + (1ull << 32); /* torch uses the low 32 bits */
+    zi_image *a = NULL, *b = NULL;
+    zi_error error = {0};
+    CHECK_OK(zi_generate(model, &base, &a, &error), error);
+    for (int i = 0; i < 4; i++) {
+        CHECK_OK(zi_generate(model, &other[i], &b, &error), error);
+        bool same = memcmp(a->pixels, b->pixels, 3 * 64 * 64) == 0;
+        CHECK_MSG(same == (i == 3), "variant %d", i);
+        zi_image_free(b);
+    }
+    zi_image_free(a);
+}
+
+int main(void)
+{
+    zi_error error = {0};
+    int fd = mkstemp(trace_path);
+    zi_model_options options = {.path = zi_test_data("golden/model"), .threads = 2};
+    if (!CHECK_OK(zi_model_load(&options, &model, &error), error)) return 1;
+    CHECK(zi_model_native_size(model) == 1024);
+    RUN(english);
+    RUN(chinese);
+    RUN(mixed);
+    RUN(guided);
+    RUN(progress_and_cancelling);
+    RUN(refuses_what_cannot_be);
+    RUN(trace_that_cannot_be_written);
+    RUN(schedules_shifts_and_seeds_matter);
+    zi_model_free(model);
+    close(fd);
+    unlink(trace_path);
+    return zi_test_result();
+}

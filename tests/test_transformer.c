@@ -1,0 +1,182 @@
+/* The transformer against diffusers' ZImageTransformer2DModel: outputs of eight shapes, and every
+ * intermediate of one. */
+#include "golden.h"
+#include "model/transformer.h"
+
+#include <string.h>
+
+#define REL_L2 3e-5
+#define MAX_ABS 3e-4
+
+static const char *const cases[] = {"s16x16_c32", "s8x8_c1",    "s12x20_c33", "s20x12_c31",
+                                    "s6x10_c77",  "s24x16_c64", "s2x2_c5",    "s4x8_c9_small"};
+enum { CASES = sizeof cases / sizeof *cases, TRACED = 2 };
+
+static zi_transformer transformer;
+static zi_checkpoint golden;
+
+static void load(void)
+{
+    zi_config config;
+    zi_error error = {0};
+    const char *folder = zi_test_data("golden/model");
+    CHECK_OK(zi_config_read(folder, &config, &error), error);
+    CHECK_OK(zi_transformer_load(folder, &config.transformer, &transformer, &error), error);
+}
+
+/* One call with latents and caption by their golden names. */
+static const float *run_named(zi_test_engine *engine, const char *latents_name,
+                              const char *caption_name, const char *t_name, size_t *count)
+{
+    const zi_tensor *latents = zi_golden_tensor(&golden, "%s", latents_name);
+    const zi_tensor *caption = zi_golden_tensor(&golden, "%s", caption_name);
+    float t = *zi_golden_floats(&golden, "%s", t_name);
+    zi_sequence sequence;
+    zi_error error = {0};
+    zi_sequence_plan(&transformer, latents->shape[2], latents->shape[3], caption->shape[0],
+                     &engine->arena, &sequence);
+    float *out = zi_arena_floats(&engine->arena, latents->count);
+    CHECK_OK(zi_transformer_caption(&engine->run, &transformer, caption->data, &sequence, &error),
+             error);
+    CHECK_OK(zi_transformer_step(&engine->run, &transformer, &sequence, latents->data, t, out,
+                                 &error),
+             error);
+    *count = latents->count;
+    return out;
+}
+
+static const float *run_case(zi_test_engine *engine, const char *name, size_t *count)
+{
+    char latents[64], caption[64], t[64];
+    snprintf(latents, sizeof latents, "%s.latents", name);
+    snprintf(caption, sizeof caption, "%s.cap_feats", name);
+    snprintf(t, sizeof t, "%s.t", name);
+    return run_named(engine, latents, caption, t, count);
+}
+
+static void outputs(void)
+{
+    zi_test_engine engine;
+    zi_test_engine_start(&engine, 1);
+    for (int i = 0; i < CASES; i++) {
+        char name[64];
+        size_t count;
+        const float *out = run_case(&engine, cases[i], &count);
+        snprintf(name, sizeof name, "%s.out", cases[i]);
+        zi_golden_compare(&golden, name, out, count, REL_L2, MAX_ABS);
+    }
+    zi_test_engine_stop(&engine);
+}
+
+/* Two captions that diffusers ran in one batch, with masks, are two calls here. */
+static void batch(void)
+{
+    zi_test_engine engine;
+    zi_test_engine_start(&engine, 2);
+    for (int i = 0; i < 2; i++) {
+        char caption[32], name[32];
+        size_t count;
+        snprintf(caption, sizeof caption, "batch.cap_feats%d", i);
+        snprintf(name, sizeof name, "batch.out%d", i);
+        const float *out = run_named(&engine, "batch.latents", caption, "batch.t", &count);
+        zi_golden_compare(&golden, name, out, count, REL_L2, MAX_ABS);
+    }
+    zi_test_engine_stop(&engine);
+}
+
+static int taps_seen;
+
+static void tap(void *user, const char *name, const float *data, size_t rows, size_t columns)
+{
+    (void)user;
+    char reference[64];
+    snprintf(reference, sizeof reference, "trace.%s", name);
+    if (!zi_checkpoint_find(&golden, reference)) return;
+    taps_seen++;
+    const zi_tensor *tensor = zi_golden_tensor(&golden, "%s", reference);
+    /* diffusers carries padding through the patches and the last layer; we stop at the picture. */
+    CHECK(tensor->shape[tensor->dims - 1] == columns && tensor->count >= rows * columns);
+    if (tensor->count == rows * columns) {
+        zi_golden_compare(&golden, reference, data, rows * columns, REL_L2, MAX_ABS);
+        return;
+    }
+    double error = zi_rel_l2(data, tensor->data, rows * columns);
+    CHECK_MSG(error <= REL_L2, "%s: relative L2 error %g", reference, error);
+}
+
+static void every_intermediate(void)
+{
+    zi_test_engine engine;
+    zi_test_engine_start(&engine, 2);
+    engine.run.tap = tap;
+    size_t count;
+    run_case(&engine, cases[TRACED], &count);
+    /* t_emb, patches, x_in, cap_in, both refiners, layers.0 with its three parts, layers.1, final */
+    CHECK_MSG(taps_seen == 12, "%d intermediates were compared", taps_seen);
+    zi_test_engine_stop(&engine);
+}
+
+static void rope_tables(void)
+{
+    zi_test_engine engine;
+    zi_test_engine_start(&engine, 1);
+    const zi_tensor *caption = zi_golden_tensor(&golden, "s12x20_c33.cap_feats");
+    zi_sequence s;
+    zi_error error = {0};
+    zi_sequence_plan(&transformer, 12, 20, 33, &engine.arena, &s);
+    CHECK_OK(zi_transformer_caption(&engine.run, &transformer, caption->data, &s, &error), error);
+    size_t n = s.tokens * (size_t)transformer.config.head_dim / 2;
+    zi_golden_compare(&golden, "trace.rope_cos", s.cosines, n, 0, 1e-6);
+    zi_golden_compare(&golden, "trace.rope_sin", s.sines, n, 0, 1e-6);
+    zi_test_engine_stop(&engine);
+}
+
+static void same_bits_with_more_threads(void)
+{
+    zi_test_engine one, eight;
+    zi_test_engine_start(&one, 1);
+    zi_test_engine_start(&eight, 8);
+    for (int i = 0; i < CASES; i++) {
+        size_t count;
+        const float *a = run_case(&one, cases[i], &count), *b = run_case(&eight, cases[i], &count);
+        CHECK_MSG(memcmp(a, b, count * sizeof *a) == 0, "%s differs", cases[i]);
+    }
+    zi_test_engine_stop(&one);
+    zi_test_engine_stop(&eight);
+}
+
+/* A layer whose output is not finite is named. */
+static void names_the_layer_that_overflows(void)
+{
+    zi_test_engine engine;
+    zi_test_engine_start(&engine, 1);
+    float *norm = (float *)(uintptr_t)transformer.layers[1].ffn_norm2;
+    float kept = norm[3];
+    norm[3] = 1e38f * 1e38f;
+    const zi_tensor *latents = zi_golden_tensor(&golden, "s8x8_c1.latents");
+    const zi_tensor *caption = zi_golden_tensor(&golden, "s8x8_c1.cap_feats");
+    zi_sequence s;
+    zi_error error = {0};
+    zi_sequence_plan(&transformer, 8, 8, 1, &engine.arena, &s);
+    float *out = zi_arena_floats(&engine.arena, latents->count);
+    CHECK_OK(zi_transformer_caption(&engine.run, &transformer, caption->data, &s, &error), error);
+    CHECK(!zi_transformer_step(&engine.run, &transformer, &s, latents->data, 0.5f, out, &error));
+    CHECK_MSG(strstr(error.text, "layers.1:"), "%s", error.text);
+    norm[3] = kept;
+    zi_test_engine_stop(&engine);
+}
+
+int main(void)
+{
+    golden = zi_golden_open("transformer.safetensors");
+    RUN(load);
+    RUN(outputs);
+    RUN(batch);
+    RUN(every_intermediate);
+    RUN(rope_tables);
+    RUN(same_bits_with_more_threads);
+    RUN(names_the_layer_that_overflows);
+    zi_transformer_free(&transformer);
+    zi_checkpoint_close(&golden);
+    return zi_test_result();
+}

@@ -1,0 +1,103 @@
+/* The VAE's decoder against diffusers' AutoencoderKL. */
+#include "golden.h"
+#include "model/vae.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_ABS 1e-4
+
+static const char *const cases[] = {"z8x8", "z6x10", "z12x4"};
+enum { CASES = sizeof cases / sizeof *cases };
+
+static zi_vae vae;
+static zi_checkpoint golden;
+
+static void load(void)
+{
+    zi_config config;
+    zi_error error = {0};
+    const char *folder = zi_test_data("golden/model");
+    CHECK_OK(zi_config_read(folder, &config, &error), error);
+    CHECK_OK(zi_vae_load(folder, &config.vae, &vae, &error), error);
+}
+
+static const float *decode(zi_test_engine *engine, const char *name, size_t *count)
+{
+    const zi_tensor *latents = zi_golden_tensor(&golden, "dec.%s.latents", name);
+    *count = latents->count / 16 * 64 * 3;
+    float *image = zi_arena_floats(&engine->arena, *count);
+    zi_error error = {0};
+    CHECK_OK(zi_vae_decode(&engine->run, &vae, latents->data, latents->shape[2], latents->shape[3],
+                           image, &error),
+             error);
+    return image;
+}
+
+static void pictures(void)
+{
+    zi_test_engine engine;
+    zi_test_engine_start(&engine, 1);
+    for (int i = 0; i < CASES; i++) {
+        char name[32];
+        size_t count;
+        const float *image = decode(&engine, cases[i], &count);
+        snprintf(name, sizeof name, "dec.%s.image", cases[i]);
+        zi_golden_compare(&golden, name, image, count, 0, MAX_ABS);
+    }
+    zi_test_engine_stop(&engine);
+}
+
+static int taps_seen;
+
+/* Ours are [pixels, channels], the golden ones [channels, pixels]. */
+static void tap(void *user, const char *name, const float *data, size_t rows, size_t columns)
+{
+    (void)user;
+    char reference[64];
+    snprintf(reference, sizeof reference, "dec.z8x8.trace.%s", name);
+    if (!zi_checkpoint_find(&golden, reference)) return;
+    taps_seen++;
+    float *turned = malloc(rows * columns * sizeof *turned);
+    for (size_t p = 0; p < rows; p++)
+        for (size_t c = 0; c < columns; c++) turned[c * rows + p] = data[p * columns + c];
+    zi_golden_compare(&golden, reference, turned, rows * columns, 2e-5, 0);
+    free(turned);
+}
+
+static void every_stage(void)
+{
+    zi_test_engine engine;
+    zi_test_engine_start(&engine, 2);
+    engine.run.tap = tap;
+    size_t count;
+    decode(&engine, "z8x8", &count);
+    CHECK_MSG(taps_seen == 5, "%d stages were compared", taps_seen);
+    zi_test_engine_stop(&engine);
+}
+
+static void same_bits_with_more_threads(void)
+{
+    zi_test_engine one, eight;
+    zi_test_engine_start(&one, 1);
+    zi_test_engine_start(&eight, 8);
+    for (int i = 0; i < CASES; i++) {
+        size_t count;
+        const float *a = decode(&one, cases[i], &count), *b = decode(&eight, cases[i], &count);
+        CHECK_MSG(memcmp(a, b, count * sizeof *a) == 0, "%s differs", cases[i]);
+    }
+    zi_test_engine_stop(&one);
+    zi_test_engine_stop(&eight);
+}
+
+int main(void)
+{
+    golden = zi_golden_open("vae.safetensors");
+    RUN(load);
+    RUN(pictures);
+    RUN(every_stage);
+    RUN(same_bits_with_more_threads);
+    zi_vae_free(&vae);
+    zi_checkpoint_close(&golden);
+    return zi_test_result();
+}
