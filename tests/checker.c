@@ -1,0 +1,563 @@
+#include "checker.h"
+#include "base/error.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the judge asks for. Colour distances are CIELAB's (CIE 1976): the two colours of this
+ * world that are most alike, blue and purple, are 29 apart. */
+static const double most_off_colour = 22;  /* a colour still goes by its name */
+static const double most_off_ground = 12;  /* what differs more is something on the ground */
+static const double most_patchy = 0.15;    /* of a thing's inside */
+static const double most_dirt = 0.01;      /* of the picture: marks too small to be things */
+static const double least_thing = 0.003;   /* of the picture */
+static const double least_overlap = 0.80;  /* of a thing and the shape it is said to be */
+static const double most_displaced = 0.10; /* of the width and of the height */
+static const double most_edge_width = 4.5; /* pixels, about 2 of them from the smoothing */
+
+/* Accepted radius as a share of the shorter side; true are 0.26, 0.16, 0.37 and 0.19. */
+static const double radius_range[][2] = {[ZI_MEDIUM] = {0.19, 0.33},
+                                         [ZI_SMALL] = {0.10, 0.21},
+                                         [ZI_LARGE] = {0.31, 0.46},
+                                         [ZI_PAIR] = {0.13, 0.26}};
+
+enum { MOST_THINGS = 2, CLEARANCE = 3, GRID = 40 };
+
+typedef struct {
+    double cx, cy, radius; /* pixels */
+    double overlap;        /* intersection by union */
+} fit;
+
+typedef struct {
+    uint8_t colour[3];
+    double patchy;     /* share of the inside that has another colour */
+    double edge_width; /* pixels */
+    int shape;         /* the best of the fits */
+    fit fits[ZI_SHAPES];
+} found_thing;
+
+typedef struct {
+    int label, left, top, right, bottom; /* bounds inclusive */
+    int pixels;
+} blob;
+
+/* A template's area and centroid at radius 1. */
+typedef struct {
+    double area, x, y;
+} outline;
+
+typedef struct {
+    const zi_image *image;
+    int width, height;
+    uint8_t *smooth; /* [height, width, 3], each pixel the mean of 3 x 3 */
+    int *labels;     /* [height, width]: 0 ground, else which blob */
+    int *stack;      /* [height * width] */
+    float *cover;    /* [height, width]: how much of a pixel is the thing looked at, 0 to 1 */
+    double linear[256];
+    double palette[ZI_COLOURS][3]; /* Lab */
+    outline outlines[ZI_SHAPES];
+    uint8_t ground[3];
+    double dirt; /* share of the picture */
+    int count;   /* things seen, also beyond those described */
+    blob blobs[MOST_THINGS];
+    found_thing found[MOST_THINGS];
+} view;
+
+static void add_fault(zi_verdict *verdict, unsigned fault, const char *format, ...) ZI_PRINTF(3, 4);
+
+static void add_fault(zi_verdict *verdict, unsigned fault, const char *format, ...)
+{
+    size_t used = strlen(verdict->text), room = sizeof verdict->text - used;
+    verdict->faults |= fault;
+    int written = used ? snprintf(verdict->text + used, room, "; ") : 0;
+    if (written < 0 || (size_t)written >= room) return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(verdict->text + used + written, room - (size_t)written, format, args);
+    va_end(args);
+}
+
+/* ---- colours ---- */
+
+static double lab_curve(double t)
+{
+    return t > 216.0 / 24389 ? cbrt(t) : (24389.0 / 27 * t + 16) / 116;
+}
+
+/* sRGB to CIELAB under D65. */
+static void to_lab(const view *v, const uint8_t rgb[3], double lab[3])
+{
+    double r = v->linear[rgb[0]], g = v->linear[rgb[1]], b = v->linear[rgb[2]];
+    double x = lab_curve((0.4124564 * r + 0.3575761 * g + 0.1804375 * b) / 0.95047);
+    double y = lab_curve(0.2126729 * r + 0.7151522 * g + 0.0721750 * b);
+    double z = lab_curve((0.0193339 * r + 0.1191920 * g + 0.9503041 * b) / 1.08883);
+    lab[0] = 116 * y - 16;
+    lab[1] = 500 * (x - y);
+    lab[2] = 200 * (y - z);
+}
+
+static double lab_distance(const double a[3], const double b[3])
+{
+    return sqrt((a[0] - b[0]) * (a[0] - b[0]) + (a[1] - b[1]) * (a[1] - b[1]) +
+                (a[2] - b[2]) * (a[2] - b[2]));
+}
+
+static int nearest_colour(const view *v, const uint8_t rgb[3], double *distance)
+{
+    double lab[3];
+    to_lab(v, rgb, lab);
+    int best = 0;
+    *distance = INFINITY;
+    for (int c = 0; c < ZI_COLOURS; c++) {
+        double d = lab_distance(lab, v->palette[c]);
+        if (d >= *distance) continue;
+        *distance = d;
+        best = c;
+    }
+    return best;
+}
+
+static const uint8_t *smooth_at(const view *v, int x, int y)
+{
+    return v->smooth + ((size_t)y * (size_t)v->width + (size_t)x) * 3;
+}
+
+static void smooth_picture(view *v)
+{
+    for (int y = 0; y < v->height; y++)
+        for (int x = 0; x < v->width; x++) {
+            int sum[3] = {0}, n = 0;
+            for (int j = y > 0 ? y - 1 : 0; j <= y + 1 && j < v->height; j++)
+                for (int i = x > 0 ? x - 1 : 0; i <= x + 1 && i < v->width; i++, n++)
+                    for (int c = 0; c < 3; c++)
+                        sum[c] += v->image->pixels[((size_t)j * (size_t)v->width + (size_t)i) * 3 +
+                                                   (size_t)c];
+            uint8_t *to = v->smooth + ((size_t)y * (size_t)v->width + (size_t)x) * 3;
+            for (int c = 0; c < 3; c++) to[c] = (uint8_t)((sum[c] + n / 2) / n);
+        }
+}
+
+/* Medians of red, green and blue from counts of each value. */
+static void median_colour(int counts[3][256], uint8_t out[3])
+{
+    for (int c = 0; c < 3; c++) {
+        int total = 0, seen = 0, value = 0;
+        for (int i = 0; i < 256; i++) total += counts[c][i];
+        while (value < 255 && (seen += counts[c][value]) * 2 < total) value++;
+        out[c] = (uint8_t)value;
+    }
+}
+
+static void count_colour(int counts[3][256], const uint8_t rgb[3])
+{
+    for (int c = 0; c < 3; c++) counts[c][rgb[c]]++;
+}
+
+/* The ground is the commonest colour along the four edges. */
+static void find_ground(view *v)
+{
+    int votes[ZI_COLOURS] = {0}, counts[ZI_COLOURS][3][256] = {{{0}}};
+    for (int y = 0; y < v->height; y++) {
+        bool edge_row = y == 0 || y == v->height - 1;
+        for (int x = 0; x < v->width; x += edge_row || v->width == 1 ? 1 : v->width - 1) {
+            double distance;
+            const uint8_t *rgb = smooth_at(v, x, y);
+            int colour = nearest_colour(v, rgb, &distance);
+            votes[colour]++;
+            count_colour(counts[colour], rgb);
+        }
+    }
+    int best = 0;
+    for (int c = 1; c < ZI_COLOURS; c++)
+        if (votes[c] > votes[best]) best = c;
+    median_colour(counts[best], v->ground);
+}
+
+/* ---- things ---- */
+
+/* Labels the pixels that hang together (8 neighbours) with a start that is marked -1. */
+static blob flood(view *v, int start, int label)
+{
+    blob b = {label, v->width, v->height, -1, -1, 0};
+    int depth = 0;
+    v->stack[depth++] = start;
+    v->labels[start] = label;
+    while (depth > 0) {
+        int at = v->stack[--depth], x = at % v->width, y = at / v->width;
+        b.pixels++;
+        if (x < b.left) b.left = x;
+        if (x > b.right) b.right = x;
+        if (y < b.top) b.top = y;
+        if (y > b.bottom) b.bottom = y;
+        for (int j = y - 1; j <= y + 1; j++)
+            for (int i = x - 1; i <= x + 1; i++) {
+                if (i < 0 || j < 0 || i >= v->width || j >= v->height) continue;
+                int next = j * v->width + i;
+                if (v->labels[next] != -1) continue;
+                v->labels[next] = label;
+                v->stack[depth++] = next;
+            }
+    }
+    return b;
+}
+
+static void find_blobs(view *v)
+{
+    int n = v->width * v->height, labels = 0, dirt = 0;
+    double ground[3], lab[3];
+    to_lab(v, v->ground, ground);
+    for (int i = 0; i < n; i++) {
+        const uint8_t *rgb = v->smooth + 3 * (size_t)i;
+        v->labels[i] = 0;
+        if (memcmp(rgb, v->ground, 3) == 0) continue; /* most pixels: spare them the roots */
+        to_lab(v, rgb, lab);
+        v->labels[i] = lab_distance(lab, ground) > most_off_ground ? -1 : 0;
+    }
+    for (int i = 0; i < n; i++) {
+        if (v->labels[i] != -1) continue;
+        blob b = flood(v, i, ++labels);
+        if (b.pixels < least_thing * n)
+            dirt += b.pixels;
+        else if (v->count++ < MOST_THINGS)
+            v->blobs[v->count - 1] = b;
+    }
+    v->dirt = (double)dirt / n;
+}
+
+static bool is_inside(const view *v, const blob *b, int x, int y)
+{
+    for (int j = y - CLEARANCE; j <= y + CLEARANCE; j++)
+        for (int i = x - CLEARANCE; i <= x + CLEARANCE; i++) {
+            if (i < 0 || j < 0 || i >= v->width || j >= v->height) continue;
+            if (v->labels[j * v->width + i] != b->label) return false;
+        }
+    return true;
+}
+
+/* Colour and evenness of a thing, away from its edge. */
+static void read_colour(const view *v, const blob *b, found_thing *thing)
+{
+    int counts[3][256] = {{0}}, inside = 0, other = 0;
+    double lab[3], mean[3];
+    for (int y = b->top; y <= b->bottom; y++)
+        for (int x = b->left; x <= b->right; x++)
+            if (is_inside(v, b, x, y)) count_colour(counts, smooth_at(v, x, y));
+    median_colour(counts, thing->colour);
+    to_lab(v, thing->colour, mean);
+    for (int y = b->top; y <= b->bottom; y++)
+        for (int x = b->left; x <= b->right; x++) {
+            if (!is_inside(v, b, x, y)) continue;
+            to_lab(v, smooth_at(v, x, y), lab);
+            inside++;
+            other += lab_distance(lab, mean) > most_off_colour;
+        }
+    thing->patchy = inside ? (double)other / inside : 1;
+}
+
+static blob widened(const view *v, const blob *b, int by_x, int by_y)
+{
+    blob wide = *b;
+    wide.left = b->left > by_x ? b->left - by_x : 0;
+    wide.top = b->top > by_y ? b->top - by_y : 0;
+    wide.right = b->right + by_x < v->width ? b->right + by_x : v->width - 1;
+    wide.bottom = b->bottom + by_y < v->height ? b->bottom + by_y : v->height - 1;
+    return wide;
+}
+
+/* How far each pixel has gone from the ground's colour to the thing's: 0.5 is the true edge, as
+ * edge pixels are mixtures. */
+static void read_cover(view *v, const blob *b, const uint8_t colour[3])
+{
+    double way[3], length = 0;
+    for (int c = 0; c < 3; c++) {
+        way[c] = (double)colour[c] - v->ground[c];
+        length += way[c] * way[c];
+    }
+    memset(v->cover, 0, (size_t)v->width * (size_t)v->height * sizeof *v->cover);
+    blob wide = widened(v, b, CLEARANCE, CLEARANCE);
+    for (int y = wide.top; y <= wide.bottom; y++)
+        for (int x = wide.left; x <= wide.right; x++) {
+            size_t at = (size_t)y * (size_t)v->width + (size_t)x;
+            if (v->labels[at] != 0 && v->labels[at] != b->label) continue;
+            double gone = 0;
+            for (int c = 0; c < 3; c++)
+                gone += way[c] * ((double)smooth_at(v, x, y)[c] - v->ground[c]);
+            v->cover[at] = (float)fmin(fmax(gone / fmax(length, 1), 0), 1);
+        }
+}
+
+/* Cover with what lies close to ground and thing taken as such, so that noise has no slope. */
+static double clear_cover(float cover)
+{
+    return fmin(fmax((cover - 0.15) / 0.7, 0), 1);
+}
+
+/* Half-covered pixels per pixel of outline. The outline's length is the sum of the cover's slope,
+ * which does not depend on how wide the edge is. */
+static double read_edge_width(const view *v, const blob *b)
+{
+    double between = 0, outline_length = 0;
+    blob wide = widened(v, b, CLEARANCE, CLEARANCE);
+    for (int y = wide.top; y < wide.bottom; y++)
+        for (int x = wide.left; x < wide.right; x++) {
+            const float *at = v->cover + (size_t)y * (size_t)v->width + (size_t)x;
+            double here = clear_cover(at[0]);
+            between += here > 0 && here < 1;
+            outline_length += hypot(clear_cover(at[1]) - here, clear_cover(at[v->width]) - here);
+        }
+    return between / fmax(outline_length, 1);
+}
+
+/* ---- shapes ---- */
+
+/* Points spread over a thing's surroundings: more would not tell more. */
+typedef struct {
+    int columns, rows;
+    double left, top, step; /* pixels */
+    bool covered[GRID][GRID];
+} grid;
+
+static grid grid_over(const view *v, const blob *b)
+{
+    int by_x = (b->right - b->left + 1) / 7 + 1, by_y = (b->bottom - b->top + 1) / 7 + 1;
+    blob wide = widened(v, b, by_x, by_y);
+    int width = wide.right - wide.left + 1, height = wide.bottom - wide.top + 1;
+    grid g = {.left = wide.left, .top = wide.top};
+    g.step = fmax((double)(width > height ? width : height) / GRID, 1);
+    g.columns = (int)(width / g.step);
+    g.rows = (int)(height / g.step);
+    for (int j = 0; j < g.rows; j++)
+        for (int i = 0; i < g.columns; i++) {
+            int x = (int)(g.left + (i + 0.5) * g.step), y = (int)(g.top + (j + 0.5) * g.step);
+            g.covered[j][i] = v->cover[(size_t)y * (size_t)v->width + (size_t)x] >= 0.5F;
+        }
+    return g;
+}
+
+static double overlap(const grid *g, int shape, const fit *f)
+{
+    int both = 0, either = 0;
+    for (int j = 0; j < g->rows; j++)
+        for (int i = 0; i < g->columns; i++) {
+            bool a = g->covered[j][i];
+            bool b = zi_shape_covers(shape, (g->left + (i + 0.5) * g->step - f->cx) / f->radius,
+                                     (g->top + (j + 0.5) * g->step - f->cy) / f->radius);
+            both += a && b;
+            either += a || b;
+        }
+    return either ? (double)both / either : 0;
+}
+
+/* Moves and scales a shape until its overlap is best. Where the first guess, by area and
+ * centroid, is far off, the thing is no such shape and the guess stays. */
+static void improve_fit(const grid *g, int shape, fit *f)
+{
+    f->overlap = overlap(g, shape, f);
+    if (f->overlap < 0.55) return;
+    for (double step = 0.12 * f->radius; step > 0.01 * f->radius; step /= 2) {
+        for (bool better = true; better;) {
+            better = false;
+            for (int i = 0; i < 6; i++) {
+                fit next = *f;
+                double by = i % 2 ? step : -step;
+                *(i < 2 ? &next.cx : i < 4 ? &next.cy : &next.radius) += by;
+                next.overlap = overlap(g, shape, &next);
+                if (next.overlap <= f->overlap) continue;
+                *f = next;
+                better = true;
+            }
+        }
+    }
+}
+
+static void measure_outlines(view *v)
+{
+    enum { FINE = 64 };
+    for (int shape = 0; shape < ZI_SHAPES; shape++) {
+        outline *o = &v->outlines[shape];
+        for (int j = 0; j < FINE; j++)
+            for (int i = 0; i < FINE; i++) {
+                double x = (i + 0.5) * 2 / FINE - 1, y = (j + 0.5) * 2 / FINE - 1;
+                if (!zi_shape_covers(shape, x, y)) continue;
+                o->area++;
+                o->x += x;
+                o->y += y;
+            }
+        o->x /= o->area;
+        o->y /= o->area;
+        o->area *= 4.0 / (FINE * FINE);
+    }
+}
+
+static void read_shape(const view *v, const blob *b, found_thing *thing)
+{
+    grid g = grid_over(v, b);
+    double area = 0, x = 0, y = 0;
+    for (int j = 0; j < g.rows; j++)
+        for (int i = 0; i < g.columns; i++)
+            if (g.covered[j][i]) {
+                area++;
+                x += g.left + (i + 0.5) * g.step;
+                y += g.top + (j + 0.5) * g.step;
+            }
+    if (area == 0) return;
+    for (int shape = 0; shape < ZI_SHAPES; shape++) {
+        const outline *o = &v->outlines[shape];
+        fit *f = &thing->fits[shape];
+        f->radius = g.step * sqrt(area / o->area);
+        f->cx = x / area - o->x * f->radius;
+        f->cy = y / area - o->y * f->radius;
+        improve_fit(&g, shape, f);
+        if (f->overlap > thing->fits[thing->shape].overlap) thing->shape = shape;
+    }
+}
+
+/* ---- the verdict ---- */
+
+static bool view_open(const zi_image *image, view *v, zi_error *error)
+{
+    size_t n = (size_t)image->width * (size_t)image->height;
+    *v = (view){.image = image, .width = image->width, .height = image->height};
+    v->smooth = malloc(n * 3);
+    v->labels = malloc(n * sizeof *v->labels);
+    v->stack = malloc(n * sizeof *v->stack);
+    v->cover = malloc(n * sizeof *v->cover);
+    if (!v->smooth || !v->labels || !v->stack || !v->cover)
+        return zi_out_of_memory(error, n * (3 + 2 * sizeof(int) + sizeof(float)));
+    for (int i = 0; i < 256; i++) {
+        double s = i / 255.0;
+        v->linear[i] = s > 0.04045 ? pow((s + 0.055) / 1.055, 2.4) : s / 12.92;
+    }
+    for (int c = 0; c < ZI_COLOURS; c++) to_lab(v, zi_colour_rgb[c], v->palette[c]);
+    measure_outlines(v);
+    return true;
+}
+
+static void view_close(view *v)
+{
+    free(v->smooth);
+    free(v->labels);
+    free(v->stack);
+    free(v->cover);
+}
+
+static void look(view *v)
+{
+    smooth_picture(v);
+    find_ground(v);
+    find_blobs(v);
+    for (int i = 0; i < v->count && i < MOST_THINGS; i++) {
+        const blob *b = &v->blobs[i];
+        found_thing *thing = &v->found[i];
+        read_colour(v, b, thing);
+        read_cover(v, b, thing->colour);
+        thing->edge_width = read_edge_width(v, b);
+        read_shape(v, b, thing);
+    }
+}
+
+static void judge_ground(const view *v, int asked, zi_verdict *out)
+{
+    double off;
+    int colour = nearest_colour(v, v->ground, &off);
+    const uint8_t *g = v->ground;
+    if (asked >= 0 && colour != asked)
+        add_fault(out, ZI_FAULT_BACKGROUND, "background %s, asked %s", zi_colour_name(colour),
+                  zi_colour_name(asked));
+    else if (off > most_off_colour)
+        add_fault(out, ZI_FAULT_BACKGROUND, "background %d %d %d is no clear %s", g[0], g[1], g[2],
+                  zi_colour_name(colour));
+    if (v->dirt > most_dirt)
+        add_fault(out, ZI_FAULT_BACKGROUND, "background dirty: %.1f %% specks", 100 * v->dirt);
+}
+
+static void judge_colour(const view *v, const found_thing *found, int asked, zi_verdict *out)
+{
+    double off;
+    int colour = nearest_colour(v, found->colour, &off);
+    const uint8_t *c = found->colour;
+    if (colour != asked)
+        add_fault(out, ZI_FAULT_COLOUR, "colour %s, asked %s", zi_colour_name(colour),
+                  zi_colour_name(asked));
+    else if (off > most_off_colour)
+        add_fault(out, ZI_FAULT_COLOUR, "colour %d %d %d is no clear %s", c[0], c[1], c[2],
+                  zi_colour_name(colour));
+    if (found->patchy > most_patchy)
+        add_fault(out, ZI_FAULT_COLOUR, "colour patchy: %.0f %%", 100 * found->patchy);
+}
+
+static void judge_thing(const view *v, const found_thing *found, const zi_thing *asked,
+                        zi_verdict *out)
+{
+    judge_colour(v, found, asked->colour, out);
+    const fit *f = &found->fits[found->shape];
+    if (found->shape != asked->shape || f->overlap < least_overlap)
+        add_fault(out, ZI_FAULT_SHAPE, "shape like %s (%.2f), asked %s (%.2f)",
+                  zi_shape_name(found->shape), f->overlap, zi_shape_name(asked->shape),
+                  found->fits[asked->shape].overlap);
+
+    double x, y, dx, dy;
+    zi_thing_centre(asked, v->width, v->height, &x, &y);
+    dx = (f->cx - x) / v->width;
+    dy = (f->cy - y) / v->height;
+    if (fabs(dx) > most_displaced || fabs(dy) > most_displaced)
+        add_fault(out, ZI_FAULT_POSITION, "%s off by %+.2f of the width, %+.2f of the height",
+                  zi_shape_name(asked->shape), dx, dy);
+
+    double share = f->radius / (v->width < v->height ? v->width : v->height);
+    const double *range = radius_range[asked->size];
+    if (share < range[0] || share > range[1])
+        add_fault(out, ZI_FAULT_SIZE, "radius %.2f of the shorter side, asked %.2f to %.2f", share,
+                  range[0], range[1]);
+    if (found->edge_width > most_edge_width)
+        add_fault(out, ZI_FAULT_BLUR, "edges %.1f pixels wide", found->edge_width);
+}
+
+static int count_bits(unsigned bits)
+{
+    int n = 0;
+    for (; bits; bits &= bits - 1) n++;
+    return n;
+}
+
+/* Which found thing is which asked one? Whatever leaves fewer faults. */
+static void judge_things(const view *v, const zi_scene *asked, zi_verdict *out)
+{
+    zi_verdict best = {0};
+    int least = 0;
+    for (int swap = 0; swap < asked->count; swap++) {
+        zi_verdict total = *out;
+        int faults = 0;
+        for (int i = 0; i < asked->count; i++) {
+            zi_verdict one = {0};
+            judge_thing(v, &v->found[i ^ swap], &asked->things[i], &one);
+            faults += count_bits(one.faults);
+            if (one.faults) add_fault(&total, one.faults, "%s", one.text);
+        }
+        if (swap && faults >= least) continue;
+        best = total;
+        least = faults;
+    }
+    *out = best;
+}
+
+bool zi_judge(const zi_image *image, const zi_scene *asked, zi_verdict *out, zi_error *error)
+{
+    view v;
+    zi_verdict verdict = {0};
+    bool ok = view_open(image, &v, error);
+    if (!ok) goto out;
+    look(&v);
+    judge_ground(&v, asked->background, &verdict);
+    if (v.count != asked->count)
+        add_fault(&verdict, ZI_FAULT_COUNT, "%d things, asked %d", v.count, asked->count);
+    else
+        judge_things(&v, asked, &verdict);
+    *out = verdict;
+out:
+    view_close(&v);
+    return ok;
+}
