@@ -144,4 +144,31 @@ char *zi_recipe(const zi_model *model, const zi_request *request);
  * are an error. */
 bool zi_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
 
+/* ---- measuring ---- */
+
+typedef struct {
+    int width, height;  /* pixels; 0: 512 */
+    int layers;         /* of the transformer's 30 and the text encoder's 35; 0: all */
+    const char *weights; /* how the made-up weights are stored: "f32", "f16", "bf16" (NULL) */
+    int threads;        /* 0: as many as the machine has to give */
+    const char *cpu;    /* kernel tier, as in zi_model_options */
+} zi_bench_options;
+
+typedef struct {
+    double seconds; /* wall clock */
+    double flop;    /* multiplications and additions in matrix products */
+} zi_bench_stage;
+
+typedef struct {
+    zi_bench_stage encode; /* a prompt of 64 tokens */
+    zi_bench_stage step;   /* one call of the transformer */
+    zi_bench_stage decode; /* latents to picture */
+    size_t memory;         /* bytes of working memory beside the weights */
+    int threads;
+} zi_bench_result;
+
+/* Times the three stages once each at the shapes of Z-Image-Turbo, with random weights made in
+ * memory. */
+bool zi_bench(const zi_bench_options *options, zi_bench_result *out, zi_error *error) ZI_CHECKED;
+
 #endif

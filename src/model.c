@@ -1,6 +1,7 @@
 /* Loading a model, and what can be asked of it without drawing. */
 #include "internal.h"
 #include "base/file.h"
+#include "io/recognise.h"
 
 #include <stdlib.h>
 
@@ -12,12 +13,25 @@ size_t zi_model_widest_head(const zi_config *config)
     return (size_t)(vae > widest ? vae : widest);
 }
 
+/* Says what a path is that is no folder. */
+static bool refuse_file(const char *path, zi_error *error)
+{
+    if (!zi_is_file(path)) return zi_fail(error, "%s: no such model folder", path);
+    zi_checkpoint checkpoint;
+    zi_error why;
+    if (!zi_checkpoint_open(path, &checkpoint, &why))
+        return zi_fail(error, "%s: not a model folder; name a diffusers folder of Z-Image-Turbo",
+                       path);
+    const char *name = zi_recognise(&checkpoint);
+    zi_checkpoint_close(&checkpoint);
+    return zi_fail(error, "%s: a single file (%s); name a diffusers folder of Z-Image-Turbo", path,
+                   name ? name : "of an unknown model");
+}
+
 static bool load(const zi_model_options *options, zi_model *model, zi_error *error)
 {
     const char *folder = options->path;
-    if (!zi_is_dir(folder))
-        return zi_fail(error, "%s: %s; name a diffusers folder of Z-Image-Turbo", folder,
-                       zi_is_file(folder) ? "is a file, not a model folder" : "no such folder");
+    if (!zi_is_dir(folder)) return refuse_file(folder, error);
     model->name = zi_path_base(folder);
     if (!model->name) return zi_out_of_memory(error, strlen(folder));
     char *tokenizer = zi_path_join(folder, "tokenizer");

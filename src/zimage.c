@@ -279,6 +279,7 @@ static bool check_caption(const job *j, const conditioning *c, zi_error *error)
 static bool generate(job *j, zi_image **out, zi_error *error)
 {
     bool guided = j->request.guidance > 0;
+    if (j->request.trace_path && !zi_output_probe(j->request.trace_path, error)) return false;
     if (!tokenize(j, error) || !check_caption(j, &j->positive, error) ||
         !check_caption(j, &j->negative, error) || !take_memory(j, error))
         return false;

@@ -112,19 +112,22 @@ static size_t find_entry(const tiff *t, size_t directory, unsigned tag)
     return 0;
 }
 
-/* Whether UTF-16 text is big-endian: its mark tells, else the side of its bytes that has more
- * zeros (settings are mostly ASCII), else the byte order of the block. Writers do not agree. */
+/* Whether UTF-16 text is big-endian. Writers do not agree whether the byte order of the block rules
+ * (piexif always writes big-endian), so that the zeros of ASCII characters, of which settings are
+ * full, tell. A big-endian block, as our own, is doubted only when no character would be ASCII. */
 static bool utf16_is_big(const uint8_t *data, size_t size, bool block_is_big)
 {
-    if (size >= 2 && data[0] == 0xfe && data[1] == 0xff) return true;
-    if (size >= 2 && data[0] == 0xff && data[1] == 0xfe) return false;
     size_t zeros[2] = {0, 0};
     for (size_t i = 0; i < size; i++) zeros[i & 1] += !data[i];
-    return zeros[0] == zeros[1] ? block_is_big : zeros[0] > zeros[1];
+    if (block_is_big) return zeros[0] || !zeros[1];
+    if (size >= 2 && data[0] == 0xff && data[1] == 0xfe) return false; /* byte order marks */
+    if (size >= 2 && data[0] == 0xfe && data[1] == 0xff) return true;
+    return zeros[0] > zeros[1];
 }
 
-/* UTF-16 up to its end or a NUL as UTF-8, halves of pairs as U+FFFD; NULL when memory is short. */
-static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big)
+/* UTF-16 up to its end or a NUL as UTF-8, halves of pairs as U+FFFD; mark: a byte order mark at
+ * the start is no text. NULL when memory is short. */
+static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool mark)
 {
     const tiff units = {data, size - size % 2, big};
     zi_text text;
@@ -132,7 +135,7 @@ static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big)
     for (size_t at = 0; at < units.size; at += 2) {
         uint32_t c = get(&units, at, 2);
         if (!c) break;
-        if (at == 0 && c == 0xfeff) continue; /* byte order mark */
+        if (at == 0 && c == 0xfeff && mark) continue;
         uint32_t low = c >= 0xd800 && c < 0xdc00 ? get(&units, at + 2, 2) : 0;
         if (low >= 0xdc00 && low < 0xe000) {
             c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
@@ -164,7 +167,8 @@ bool zi_exif_read(const uint8_t *data, size_t size, char **recipe, zi_error *err
     const uint8_t *text = data + at + CHARSET;
     count -= CHARSET;
     if (!memcmp(data + at, unicode, CHARSET)) {
-        *recipe = utf16_to_utf8(text, count, utf16_is_big(text, count, t.big));
+        bool big = utf16_is_big(text, count, t.big);
+        *recipe = utf16_to_utf8(text, count, big, !(t.big && big));
     } else if (!memcmp(data + at, ascii, CHARSET) || !memcmp(data + at, unnamed, CHARSET)) {
         const uint8_t *end = count ? memchr(text, 0, count) : NULL;
         if (end) count = (size_t)(end - text);

@@ -138,6 +138,9 @@ static bool decode(job *it)
     png_set_read_fn(it->png, it, read_bytes);
     /* A bad checksum is an error in any chunk, for the recipe as for the pixels. */
     png_set_crc_action(it->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    /* Values are taken as they are, as PIL does: no gamma, no profiles. */
+    png_set_keep_unknown_chunks(it->png, PNG_HANDLE_CHUNK_NEVER,
+                                (png_const_bytep) "cHRM\0gAMA\0iCCP\0sRGB", 4);
     png_read_info(it->png, it->info);
     if (!zi_image_new(it->name, png_get_image_width(it->png, it->info),
                       png_get_image_height(it->png, it->info), &it->image, it->error))

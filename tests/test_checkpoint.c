@@ -1,0 +1,240 @@
+/* Safetensors files: what is refused and how, and that what is written can be read. */
+#include "harness.h"
+#include "io/checkpoint.h"
+#include "io/recognise.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[] = "checkpoint-XXXXXX";
+
+static const char *in_folder(const char *name)
+{
+    static char paths[4][128];
+    static int next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+static void write_bytes(const char *path, const void *data, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+    CHECK(file && fwrite(data, 1, size, file) == size);
+    if (file) fclose(file);
+}
+
+/* A file with this header and `data` zero bytes behind it. */
+static void write_file(const char *path, const char *header, size_t data)
+{
+    size_t length = strlen(header), size = 8 + length + data;
+    unsigned char *bytes = calloc(1, size);
+    for (int i = 0; i < 8; i++) bytes[i] = (unsigned char)((uint64_t)length >> 8 * i);
+    memcpy(bytes + 8, header, length);
+    write_bytes(path, bytes, size);
+    free(bytes);
+}
+
+static void damaged_headers(void)
+{
+    static const struct {
+        const char *header;
+        size_t data;
+        const char *says;
+    } rows[] = {
+        {"", 0, "not a JSON object"},
+        {"[]", 0, "not a JSON object"},
+        {"{\"a\":", 0, "not a JSON object"},
+        {"{\"\xff\":1}", 0, "not a JSON object"},
+        {"{\"a\":{}}", 0, "tensor a: \"dtype\" is missing"},
+        {"{\"a\":{\"dtype\":\"F7\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "unknown dtype F7"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":7,\"data_offsets\":[0,4]}}", 4, "\"shape\""},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, "at most 8"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "impossible shape"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]}}", 4, "impossible shape"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,4]}}", 4, "impossible shape"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,4]}}", 4, "impossible shape"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "[begin, end]"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "[begin, end]"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 4, "cut off"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,1e300]}}", 4, "[begin, end]"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}}", 8, "takes 8 bytes where"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},"
+         "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[2,6]}}", 6, "overlaps"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},"
+         "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[5,9]}}", 9, "gap"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 9, "belong to none"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
+         "\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]}}", 4, "there twice"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *path = in_folder("damaged.safetensors");
+        zi_checkpoint checkpoint;
+        zi_error error = {0};
+        write_file(path, rows[i].header, rows[i].data);
+        if (!CHECK_MSG(!zi_checkpoint_open(path, &checkpoint, &error), "row %zu was accepted", i))
+            zi_checkpoint_close(&checkpoint);
+        CHECK_MSG(strstr(error.text, rows[i].says) && strstr(error.text, path), "row %zu says: %s",
+                  i, error.text);
+    }
+}
+
+static void damaged_lengths(void)
+{
+    static const struct {
+        unsigned char bytes[16];
+        size_t size;
+        const char *says;
+    } rows[] = {
+        {{0}, 0, "too few"},
+        {{1, 2, 3}, 7, "too few"},
+        {{200}, 16, "cut off inside its header"},
+        {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 16, "not a safetensors file"},
+        {{0, 0, 0, 0, 1}, 16, "not a safetensors file"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *path = in_folder("damaged.safetensors");
+        zi_checkpoint checkpoint;
+        zi_error error = {0};
+        write_bytes(path, rows[i].bytes, rows[i].size);
+        CHECK(!zi_checkpoint_open(path, &checkpoint, &error));
+        CHECK_MSG(strstr(error.text, rows[i].says), "row %zu says: %s", i, error.text);
+    }
+}
+
+static void no_such_file(void)
+{
+    zi_checkpoint checkpoint;
+    zi_error error = {0};
+    CHECK(!zi_checkpoint_open(in_folder("none"), &checkpoint, &error));
+    CHECK(!zi_checkpoint_open(folder, &checkpoint, &error));
+    CHECK_MSG(strstr(error.text, "not a regular file"), "%s", error.text);
+    /* A pipe without a writer must not make us wait. */
+    CHECK(mkfifo(in_folder("pipe"), 0600) == 0);
+    CHECK(!zi_checkpoint_open(in_folder("pipe"), &checkpoint, &error));
+}
+
+static void write_and_read(void)
+{
+    static const float values[6] = {1, 2, 3, 4, 5, 6};
+    static const uint16_t halves[3] = {0x3f80, 0xc000, 0};
+    static const int64_t ids[2] = {7, -1};
+    const zi_tensor_out out[] = {
+        {"z", ZI_F32, 2, {2, 3}, values},
+        {"a.weight", ZI_BF16, 1, {3}, halves}, /* leaves what follows unaligned */
+        {"ids", ZI_I64, 1, {2}, ids},
+        {"empty", ZI_F32, 2, {0, 4}, values},
+        {"scalar", ZI_F32, 0, {0}, values},
+    };
+    const char *path = in_folder("written.safetensors");
+    zi_checkpoint checkpoint;
+    zi_error error = {0};
+    if (!CHECK_OK(zi_safetensors_write(path, out, 5, &error), error)) return;
+    if (!CHECK_OK(zi_checkpoint_open(path, &checkpoint, &error), error)) return;
+    CHECK(checkpoint.tensor_count == 5);
+    const zi_tensor *z = zi_checkpoint_find(&checkpoint, "z");
+    CHECK(z && z->dims == 2 && z->shape[0] == 2 && z->shape[1] == 3);
+    CHECK(z && memcmp(z->data, values, sizeof values) == 0);
+    const zi_tensor *ids_read = zi_checkpoint_find(&checkpoint, "ids");
+    CHECK(ids_read && ids_read->type == ZI_I64 && memcmp(ids_read->data, ids, sizeof ids) == 0);
+    const zi_tensor *scalar = zi_checkpoint_find(&checkpoint, "scalar");
+    CHECK(scalar && scalar->dims == 0 && scalar->count == 1);
+    CHECK(!zi_checkpoint_find(&checkpoint, "zz"));
+    zi_checkpoint_close(&checkpoint);
+}
+
+/* Shards: the index and the files must tell the same story. */
+static void shards(void)
+{
+    static const struct {
+        const char *index, *says; /* says NULL: fine */
+    } rows[] = {
+        {"{\"weight_map\":{\"a\":\"s1.safetensors\",\"b\":\"s2.safetensors\"}}", NULL},
+        {"{\"weight_map\":{\"a\":\"s1.safetensors\"}}", NULL},
+        {"{\"weight_map\":{\"a\":\"s2.safetensors\",\"b\":\"s1.safetensors\"}}", "tensor a should be in s2"},
+        {"{\"weight_map\":{\"a\":\"s1.safetensors\",\"c\":\"s2.safetensors\"}}", "tensor c"},
+        {"{\"weight_map\":{\"a\":\"s1.safetensors\",\"b\":\"gone.safetensors\"}}", "gone.safetensors"},
+        {"{\"weight_map\":{\"a\":\"../s1.safetensors\"}}", "not a file name"},
+        {"{\"weight_map\":{\"a\":\"/s1.safetensors\"}}", "not a file name"},
+        {"{\"weight_map\":{\"a\":7}}", "not a file name"},
+        {"{\"weight_map\":{}}", "weight_map"},
+        {"{\"weight_map\":[]}", "weight_map"},
+        {"{}", "weight_map"},
+        {"nonsense", "index.json"},
+    };
+    write_file(in_folder("s1.safetensors"), "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
+    write_file(in_folder("s2.safetensors"), "{\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        write_bytes(in_folder("m.safetensors.index.json"), rows[i].index, strlen(rows[i].index));
+        zi_checkpoint checkpoint;
+        zi_error error = {0};
+        bool ok = zi_checkpoint_open_dir(folder, "m", &checkpoint, &error);
+        if (ok) zi_checkpoint_close(&checkpoint);
+        CHECK_MSG(ok == !rows[i].says, "row %zu: %s", i, error.text);
+        CHECK_MSG(!rows[i].says || strstr(error.text, rows[i].says), "row %zu says: %s", i,
+                  error.text);
+    }
+    zi_checkpoint checkpoint;
+    zi_error error = {0};
+    CHECK(!zi_checkpoint_open_dir(folder, "absent", &checkpoint, &error));
+    CHECK_MSG(strstr(error.text, "weights are missing"), "%s", error.text);
+}
+
+/* Every way of cutting a good file short is noticed. */
+static void truncation(void)
+{
+    enum { HEADER = 56 };
+    const char *path = in_folder("whole.safetensors"), *cut = in_folder("cut.safetensors");
+    write_file(path, "{\"a\":{\"dtype\":\"U8\",\"shape\":[40],\"data_offsets\":[0,40]}}", 40);
+    char *bytes = NULL;
+    size_t size;
+    zi_error error = {0};
+    if (!CHECK_OK(zi_file_read(path, 1 << 20, &bytes, &size, &error), error)) return;
+    for (size_t n = 0; n < size; n++) {
+        zi_checkpoint checkpoint;
+        write_bytes(cut, bytes, n);
+        if (!CHECK_MSG(!zi_checkpoint_open(cut, &checkpoint, &error), "%zu of %zu bytes", n, size))
+            zi_checkpoint_close(&checkpoint);
+    }
+    free(bytes);
+}
+
+static void foreign_models_are_named(void)
+{
+    static const struct {
+        const char *tensor, *name;
+    } rows[] = {
+        {"model.diffusion_model.input_blocks.0.0.weight", "Stable Diffusion"},
+        {"model.diffusion_model.label_emb.0.0.weight", "Stable Diffusion XL"},
+        {"conditioner.embedders.1.model.ln_final.weight", "Stable Diffusion XL"},
+        {"model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "Stable Diffusion 3"},
+        {"single_transformer_blocks.0.attn.to_q.weight", "Flux"},
+        {"layers.0.attention.qkv.lora_A.weight", "LoRA for a model"},
+        {"something.else", NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_tensor tensor = {.name = (char *)(uintptr_t)rows[i].tensor};
+        zi_checkpoint checkpoint = {.tensors = &tensor, .tensor_count = 1};
+        const char *name = zi_recognise(&checkpoint);
+        CHECK_MSG(name == rows[i].name || (name && rows[i].name && !strcmp(name, rows[i].name)),
+                  "%s is taken for %s", rows[i].tensor, name ? name : "nothing");
+    }
+}
+
+int main(void)
+{
+    if (!CHECK(mkdtemp(folder) != NULL)) return 1;
+    RUN(damaged_headers);
+    RUN(damaged_lengths);
+    RUN(no_such_file);
+    RUN(write_and_read);
+    RUN(shards);
+    RUN(truncation);
+    RUN(foreign_models_are_named);
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    CHECK(system(command) == 0);
+    return zi_test_result();
+}
