@@ -77,7 +77,7 @@ typedef struct zi_model zi_model;
 typedef struct {
     const char *path; /* a diffusers folder */
     int threads;      /* 0: as many as the machine has to give */
-    const char *cpu;  /* kernel tier: NULL for the best this machine has, or "ref" */
+    const char *cpu;  /* kernel tier: NULL for the best this machine has; "ref", "avx2", "avx512" */
 } zi_model_options;
 
 /* Maps the weights of a model and checks every tensor's name, type and shape. */
@@ -147,11 +147,11 @@ bool zi_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
 /* ---- measuring ---- */
 
 typedef struct {
-    int width, height;  /* pixels; 0: 512 */
-    int layers;         /* of the transformer's 30 and the text encoder's 35; 0: all */
+    int width, height;   /* pixels; 0: 512 */
+    int layers;          /* of the transformer's 30 and the text encoder's 35; 0: all */
     const char *weights; /* how the made-up weights are stored: "f32", "f16", "bf16" (NULL) */
-    int threads;        /* 0: as many as the machine has to give */
-    const char *cpu;    /* kernel tier, as in zi_model_options */
+    int threads;         /* 0: as many as the machine has to give */
+    const char *cpu;     /* kernel tier, as in zi_model_options */
 } zi_bench_options;
 
 typedef struct {

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { WIDEST_HEAD = 256 };
+
 static zi_test_engine engine;
 static uint32_t state = 12345;
 
@@ -32,9 +34,12 @@ static void *stored(zi_dtype type, size_t n, float **meaning)
         uint32_t bits;
         memcpy(&bits, &x[i], 4);
         uint16_t half = (uint16_t)(bits >> 16);
-        if (type == ZI_F16) half = (uint16_t)((state >> (i % 13) & 0xbfff) % 0x7c00 | (i & 1) << 15);
-        if (type == ZI_F32) memcpy(data + 4 * i, &x[i], 4);
-        else memcpy(data + 2 * i, &half, 2);
+        if (type == ZI_F16)
+            half = (uint16_t)((state >> (i % 13) & 0xbfff) % 0x7c00 | (i & 1) << 15);
+        if (type == ZI_F32)
+            memcpy(data + 4 * i, &x[i], 4);
+        else
+            memcpy(data + 2 * i, &half, 2);
     }
     zi_widen(type, data, x, n);
     *meaning = x;
@@ -62,8 +67,8 @@ static void check_linear(zi_dtype type, size_t T, size_t N, size_t K, bool biase
                 magnitudes += fabs((double)x[t * K + k] * w[n * K + k]);
             }
             if (!CHECK_MSG(close_to(y[t * N + n], sum, magnitudes, K),
-                           "%s T %zu N %zu K %zu: y[%zu, %zu] is %g, not %g", zi_dtype_name(type), T,
-                           N, K, t, n, y[t * N + n], sum))
+                           "%s T %zu N %zu K %zu: y[%zu, %zu] is %g, not %g", zi_dtype_name(type),
+                           T, N, K, t, n, y[t * N + n], sum))
                 return;
         }
     CHECK(y[T * N] == 42);
@@ -89,7 +94,8 @@ static void check_attention(size_t T, size_t S, size_t heads, size_t kv_heads, s
     float *v = values(S * kv_heads * dim), *out = values(T * heads * dim);
     double *weights = zi_arena_alloc(&engine.arena, S, sizeof *weights);
     for (size_t i = 0; i < T * heads * dim; i++) q[i] *= 8; /* sharp and flat rows */
-    zi_attention(&engine.ops, &(zi_attention_args){q, k, v, out, T, S, heads, kv_heads, dim, causal});
+    zi_attention(&engine.ops,
+                 &(zi_attention_args){q, k, v, out, T, S, heads, kv_heads, dim, causal});
     for (size_t t = 0; t < T; t++)
         for (size_t h = 0; h < heads; h++) {
             size_t seen = causal ? t + 1 : S;
@@ -108,8 +114,8 @@ static void check_attention(size_t T, size_t S, size_t heads, size_t kv_heads, s
                 for (size_t s = 0; s < seen; s++)
                     sum += weights[s] / total * v[(s * kv_heads + h / group) * dim + d];
                 float got = out[(t * heads + h) * dim + d];
-                if (!CHECK_MSG(fabs(got - sum) < 2e-5, "T %zu S %zu dim %zu causal %d: %g, not %g", T,
-                               S, dim, causal, got, sum))
+                if (!CHECK_MSG(fabs(got - sum) < 2e-5, "T %zu S %zu dim %zu causal %d: %g, not %g",
+                               T, S, dim, causal, got, sum))
                     return;
             }
         }
@@ -132,7 +138,8 @@ static void check_conv(zi_dtype type, size_t H, size_t W, size_t in, size_t out)
 {
     size_t mark = zi_arena_mark(&engine.arena), stride = (W + 2) * in;
     float *w, *x = values(H * W * in), *padded = values((H + 2) * stride), *bias = values(out);
-    float *panels = values(zi_conv3x3_workspace(&engine.ops, in, out)), *y = values(H * W * out + 1);
+    float *panels = values(zi_conv3x3_workspace(&engine.ops, in, out)),
+          *y = values(H * W * out + 1);
     zi_conv conv = {stored(type, out * in * 9, &w), type, out, in, 3, bias};
     y[H * W * out] = 42;
     zi_pad(&engine.ops, x, H, W, in, padded);
@@ -287,6 +294,14 @@ static void gates_and_sums(void)
     }
 }
 
+static void unknown_tiers(void)
+{
+    zi_kernels kernels;
+    zi_error error = {0};
+    CHECK(!zi_kernels_select("sse9", &kernels, &error));
+    CHECK(error.status == ZI_MISUSE && strstr(error.text, "sse9") && strstr(error.text, "ref"));
+}
+
 /* All 65,536 halves, by their definition. */
 static void half_precision(void)
 {
@@ -303,16 +318,23 @@ static void half_precision(void)
 
 int main(void)
 {
-    zi_test_engine_start(&engine, 3);
-    RUN(linear);
-    RUN(attention);
-    RUN(convolution);
-    RUN(upsampling);
-    RUN(group_norm);
-    RUN(row_norms);
-    RUN(turning_pairs);
-    RUN(gates_and_sums);
+    for (const char *const *tier = zi_kernels_usable(); *tier; tier++) {
+        zi_error error = {0};
+        printf("%s:\n", *tier);
+        zi_test_engine_start(&engine, 3);
+        CHECK_OK(zi_kernels_select(*tier, &engine.ops.kernels, &error), error);
+        zi_ops_plan(&engine.ops, &engine.arena, WIDEST_HEAD);
+        RUN(linear);
+        RUN(attention);
+        RUN(convolution);
+        RUN(upsampling);
+        RUN(group_norm);
+        RUN(row_norms);
+        RUN(turning_pairs);
+        RUN(gates_and_sums);
+        zi_test_engine_stop(&engine);
+    }
     RUN(half_precision);
-    zi_test_engine_stop(&engine);
+    RUN(unknown_tiers);
     return zi_test_result();
 }

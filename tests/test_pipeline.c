@@ -1,4 +1,5 @@
-/* Whole requests against diffusers' ZImagePipeline: every step through the trace, and the picture. */
+/* Whole requests against diffusers' ZImagePipeline: every step through the trace, and the picture.
+ */
 #include "golden.h"
 
 #include <math.h>
@@ -19,8 +20,8 @@ typedef struct {
 static const pipeline_run runs[] = {
     {"en9", "a red fox in the snow, golden hour, film grain", NULL, 64, 64, 9, 42, 0},
     {"zh4", "一座古老的石桥横跨在清澈的小河上，水墨画风格", NULL, 64, 96, 4, 1234, 0},
-    {"mix8", "Poster with the words \"雪\" and SNOW ❄️, 3 people, 1920s café", NULL, 112, 48, 8,
-     2147483648u, 0},
+    {"mix8", "Poster with the words \"雪\" and SNOW ❄️, 3 people, 1920s café", NULL, 112, 48,
+     8, 2147483648u, 0},
     {"cfg6", "a glass teapot on a wooden table", "blurry, low quality", 64, 48, 6, 7, 4},
 };
 enum { RUNS = sizeof runs / sizeof *runs };
@@ -211,17 +212,27 @@ static void schedules_shifts_and_seeds_matter(void)
     zi_image_free(a);
 }
 
-int main(void)
+static void load(const char *cpu)
 {
     zi_error error = {0};
+    zi_model_options options = {.path = zi_test_data("golden/model"), .threads = 2, .cpu = cpu};
+    if (!CHECK_OK(zi_model_load(&options, &model, &error), error)) exit(1);
+}
+
+int main(void)
+{
     int fd = mkstemp(trace_path);
-    zi_model_options options = {.path = zi_test_data("golden/model"), .threads = 2};
-    if (!CHECK_OK(zi_model_load(&options, &model, &error), error)) return 1;
+    for (const char *const *tier = zi_kernels_usable(); *tier; tier++) {
+        printf("%s:\n", *tier);
+        load(*tier);
+        RUN(english);
+        RUN(chinese);
+        RUN(mixed);
+        RUN(guided);
+        zi_model_free(model);
+    }
+    load(NULL);
     CHECK(zi_model_native_size(model) == 1024);
-    RUN(english);
-    RUN(chinese);
-    RUN(mixed);
-    RUN(guided);
     RUN(progress_and_cancelling);
     RUN(refuses_what_cannot_be);
     RUN(trace_that_cannot_be_written);

@@ -47,7 +47,14 @@ typedef struct {
 /* Fills every slot. */
 void zi_kernels_ref(zi_kernels *kernels);
 
-/* The best table for this machine, or the named tier ("ref"). An unknown name, or a tier that this
+/* Overwrite what they improve. Only for machines that have the instructions. */
+void zi_kernels_avx2(zi_kernels *kernels);
+void zi_kernels_avx512(zi_kernels *kernels);
+
+/* The names of the tiers that this machine can run, worst first; NULL ends the list. */
+const char *const *zi_kernels_usable(void);
+
+/* The best table for this machine, or that of a tier by name. An unknown name, or a tier that this
  * machine lacks, is an error that lists the usable ones. */
 bool zi_kernels_select(const char *tier, zi_kernels *kernels, zi_error *error) ZI_CHECKED;
 

@@ -1,5 +1,5 @@
-/* Every kernel in portable C: what each one means, and what runs where no tier fits. Written so that
- * compilers can use the vectors that every CPU of an architecture has. */
+/* Every kernel in portable C: what each one means, and what runs where no tier fits. Written so
+ * that compilers can use the vectors that every CPU of an architecture has. */
 #include "kernels/kernels.h"
 
 #include <math.h>
