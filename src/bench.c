@@ -145,8 +145,8 @@ static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
         return zi_misuse(error, "size %dx%d: both must be multiples of 16 from 16 to 8192", width,
                          height);
     if (options->layers < 0 || options->layers > most)
-        return zi_misuse(error, "%d layers are out of range; 1 to %d are possible",
-                         options->layers, most);
+        return zi_misuse(error, "%d layers are out of range; 1 to %d are possible", options->layers,
+                         most);
     if (options->threads < 0 || options->threads > 1024)
         return zi_misuse(error, "threads must be 0 to 1024, not %d", options->threads);
     if (options->layers) {
@@ -156,8 +156,7 @@ static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
     b->width = (size_t)width / 8;
     b->height = (size_t)height / 8;
     return zi_kernels_select(options->cpu, &b->ops.kernels, error) &&
-           zi_pool_create((size_t)options->threads, &b->pool, error) &&
-           make_models(b, type, error);
+           zi_pool_create((size_t)options->threads, &b->pool, error) && make_models(b, type, error);
 }
 
 static bool run_bench(bench *b, const zi_bench_options *options, zi_bench_result *r,

@@ -18,7 +18,8 @@ static const struct {
     {"scheduler", "scheduler_config.json", NULL},
 };
 
-/* Adds files, tensors, parameters, bytes and the elements of each type; tells the commonest type. */
+/* Adds files, tensors, parameters, bytes and the elements of each type; tells the commonest type.
+ */
 static zi_dtype describe_tensors(const zi_checkpoint *checkpoint, cJSON *out)
 {
     size_t elements[ZI_DTYPE_COUNT] = {0}, total = 0, bytes = 0;
@@ -63,7 +64,8 @@ static void describe_component(const char *folder, size_t i, cJSON *list, cJSON 
     char *dir = zi_path_join(folder, components[i].name);
     char *file = dir ? zi_path_join(dir, components[i].file) : NULL;
     cJSON *component = cJSON_AddObjectToObject(list, components[i].name);
-    /* A tokenizer may come as vocab.json and merges.txt; whether it works is its loader's affair. */
+    /* A tokenizer may come as vocab.json and merges.txt; whether it works is its loader's affair.
+     */
     bool there = file && (components[i].weights ? zi_is_file(file) : zi_is_dir(dir));
     cJSON_AddBoolToObject(component, "present", there);
     if (!there) {

@@ -27,9 +27,9 @@ typedef struct {
     size_t id_count;
     const float *embeds; /* [id_count, width] */
     size_t embed_width;
-    const float *sigmas; /* [steps + 1] */
+    const float *sigmas;  /* [steps + 1] */
     const float *latents; /* [steps + 1, channels, height, width] */
-    const float *image;  /* [3, 8 height, 8 width] */
+    const float *image;   /* [3, 8 height, 8 width] */
     size_t steps, channels, height, width;
 } zi_trace;
 

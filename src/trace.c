@@ -9,7 +9,8 @@ enum { FIXED = 4, NAME = 32 };
 static zi_tensor_out tensor(const char *name, zi_dtype type, const void *data, int dims, size_t a,
                             size_t b, size_t c)
 {
-    return (zi_tensor_out){.name = name, .type = type, .dims = dims, .shape = {a, b, c}, .data = data};
+    return (zi_tensor_out){
+        .name = name, .type = type, .dims = dims, .shape = {a, b, c}, .data = data};
 }
 
 bool zi_trace_write(const char *path, const zi_trace *t, zi_error *error)
@@ -30,8 +31,8 @@ bool zi_trace_write(const char *path, const zi_trace *t, zi_error *error)
     tensors[3] = tensor("image", ZI_F32, t->image, 3, 3, 8 * t->height, 8 * t->width);
     for (size_t i = 0; i <= t->steps; i++) {
         snprintf(names[i], NAME, "latents.%zu", i);
-        tensors[FIXED + i] = tensor(names[i], ZI_F32, t->latents + i * size, 3, t->channels,
-                                    t->height, t->width);
+        tensors[FIXED + i] =
+            tensor(names[i], ZI_F32, t->latents + i * size, 3, t->channels, t->height, t->width);
     }
     ok = zi_safetensors_write(path, tensors, count, error);
 out:

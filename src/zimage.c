@@ -177,11 +177,11 @@ static bool tokenize(job *j, zi_error *error)
 /* Text to what the transformer reads: through the encoder and the context refiner. */
 static bool encode(job *j, conditioning *c, zi_error *error)
 {
-    bool ok = zi_qwen_encode(&j->run, &j->model->text, c->tokens.ids, c->tokens.count, c->embeds,
-                             error);
+    bool ok =
+        zi_qwen_encode(&j->run, &j->model->text, c->tokens.ids, c->tokens.count, c->embeds, error);
     j->pass++;
-    ok = ok && zi_transformer_caption(&j->run, &j->model->transformer, c->embeds, &c->sequence,
-                                      error);
+    ok = ok &&
+         zi_transformer_caption(&j->run, &j->model->transformer, c->embeds, &c->sequence, error);
     j->pass++;
     return ok;
 }
@@ -206,8 +206,7 @@ static bool predict(job *j, float sigma, zi_error *error)
 
 static void remember(job *j, size_t step)
 {
-    if (j->history)
-        memcpy(j->history + step * j->size, j->latents, j->size * sizeof *j->history);
+    if (j->history) memcpy(j->history + step * j->size, j->latents, j->size * sizeof *j->history);
 }
 
 static bool sample(job *j, zi_error *error)

@@ -25,8 +25,10 @@ void zi_test_run(const char *name, void (*test)(void))
     bool ok = failed_checks == before;
     printf("%s %s\n", ok ? "ok  " : "FAIL", name);
     fflush(stdout);
-    if (ok) tests_passed++;
-    else tests_failed++;
+    if (ok)
+        tests_passed++;
+    else
+        tests_failed++;
 }
 
 int zi_test_result(void)

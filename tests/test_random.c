@@ -7,8 +7,8 @@
 /* Measured in torch: its AVX2 and its plain path differ by 2e-6 among themselves. */
 #define TOLERANCE 4e-6
 
-static const char *const seeds[] = {"0", "1", "42", "123456789", "2147483648", "4294967295",
-                                    "4294967301", "9223372036854775807"};
+static const char *const seeds[] = {
+    "0", "1", "42", "123456789", "2147483648", "4294967295", "4294967301", "9223372036854775807"};
 enum { SEEDS = sizeof seeds / sizeof *seeds };
 
 static void compare(const zi_checkpoint *golden, const char *name, const float *values, size_t n)
@@ -69,7 +69,7 @@ static void sequences(void)
     static const struct {
         char name;
         size_t counts[5];
-    } rows[] = {{'a', {5, 17, 33}},  {'b', {1, 1, 1, 1}}, {'c', {16, 16}},
+    } rows[] = {{'a', {5, 17, 33}},   {'b', {1, 1, 1, 1}}, {'c', {16, 16}},
                 {'d', {3, 16, 3, 1}}, {'e', {15, 1, 64}},  {'f', {1, 1024, 1}}};
     zi_checkpoint golden = zi_golden_open("randn.safetensors");
     for (int s = 0; s < 5; s++)

@@ -30,8 +30,9 @@ static void check_rows(const char *convention, zi_schedule schedule)
         CHECK(cJSON_GetArraySize(sigmas) == steps + 1);
         for (int i = 0; i <= steps; i++) {
             double wanted = cJSON_GetArrayItem(sigmas, i)->valuedouble;
-            CHECK_MSG(fabs(mine[i] - wanted) <= 3e-7, "%s shift %g steps %d: sigma %d is %.9g, not %.9g",
-                      convention, shift, steps, i, mine[i], wanted);
+            CHECK_MSG(fabs(mine[i] - wanted) <= 3e-7,
+                      "%s shift %g steps %d: sigma %d is %.9g, not %.9g", convention, shift, steps,
+                      i, mine[i], wanted);
             if (!times || i == steps) continue;
             double time = cJSON_GetArrayItem(times, i)->valuedouble;
             CHECK_MSG(fabs(zi_model_time(mine[i]) - time) <= 3e-7, "%s: time %d is %.9g, not %.9g",

@@ -54,10 +54,12 @@ static void tap(void *user, const char *name, const float *data, size_t rows, si
     (void)user;
     char reference[64];
     int layer;
-    if (strcmp(name, "embed") == 0) snprintf(reference, sizeof reference, "trace.embed");
+    if (strcmp(name, "embed") == 0)
+        snprintf(reference, sizeof reference, "trace.embed");
     else if (sscanf(name, "text encoder layers.%d", &layer) == 1)
         snprintf(reference, sizeof reference, "trace.after_layer%d", layer);
-    else return;
+    else
+        return;
     zi_golden_compare(&golden, reference, data, rows * columns, REL_L2, MAX_ABS);
     taps_seen++;
 }

@@ -38,9 +38,9 @@ static const float *run_named(zi_test_engine *engine, const char *latents_name,
     float *out = zi_arena_floats(&engine->arena, latents->count);
     CHECK_OK(zi_transformer_caption(&engine->run, &transformer, caption->data, &sequence, &error),
              error);
-    CHECK_OK(zi_transformer_step(&engine->run, &transformer, &sequence, latents->data, t, out,
-                                 &error),
-             error);
+    CHECK_OK(
+        zi_transformer_step(&engine->run, &transformer, &sequence, latents->data, t, out, &error),
+        error);
     *count = latents->count;
     return out;
 }
@@ -111,7 +111,8 @@ static void every_intermediate(void)
     engine.run.tap = tap;
     size_t count;
     run_case(&engine, cases[TRACED], &count);
-    /* t_emb, patches, x_in, cap_in, both refiners, layers.0 with its three parts, layers.1, final */
+    /* t_emb, patches, x_in, cap_in, both refiners, layers.0 with its three parts, layers.1, final
+     */
     CHECK_MSG(taps_seen == 12, "%d intermediates were compared", taps_seen);
     zi_test_engine_stop(&engine);
 }

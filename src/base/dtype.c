@@ -4,11 +4,11 @@ static const struct {
     const char *name;
     size_t size;
 } dtypes[ZI_DTYPE_COUNT] = {
-    [ZI_F32] = {"F32", 4},         [ZI_F16] = {"F16", 2},         [ZI_BF16] = {"BF16", 2},
-    [ZI_F64] = {"F64", 8},         [ZI_F8_E4M3] = {"F8_E4M3", 1}, [ZI_F8_E5M2] = {"F8_E5M2", 1},
-    [ZI_I8] = {"I8", 1},           [ZI_U8] = {"U8", 1},           [ZI_I16] = {"I16", 2},
-    [ZI_U16] = {"U16", 2},         [ZI_I32] = {"I32", 4},         [ZI_U32] = {"U32", 4},
-    [ZI_I64] = {"I64", 8},         [ZI_U64] = {"U64", 8},         [ZI_BOOL] = {"BOOL", 1},
+    [ZI_F32] = {"F32", 4}, [ZI_F16] = {"F16", 2},         [ZI_BF16] = {"BF16", 2},
+    [ZI_F64] = {"F64", 8}, [ZI_F8_E4M3] = {"F8_E4M3", 1}, [ZI_F8_E5M2] = {"F8_E5M2", 1},
+    [ZI_I8] = {"I8", 1},   [ZI_U8] = {"U8", 1},           [ZI_I16] = {"I16", 2},
+    [ZI_U16] = {"U16", 2}, [ZI_I32] = {"I32", 4},         [ZI_U32] = {"U32", 4},
+    [ZI_I64] = {"I64", 8}, [ZI_U64] = {"U64", 8},         [ZI_BOOL] = {"BOOL", 1},
 };
 
 const char *zi_dtype_name(zi_dtype type)

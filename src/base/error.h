@@ -5,7 +5,8 @@
 #include "zimage.h"
 
 /* Both fill the error and return false, so that `return zi_fail(...)` reads well. A NULL error is
- * allowed. zi_fail: the world is wrong (exit code 1); zi_misuse: the call is wrong (exit code 2). */
+ * allowed. zi_fail: the world is wrong (exit code 1); zi_misuse: the call is wrong (exit code 2).
+ */
 bool zi_fail(zi_error *error, const char *format, ...) ZI_PRINTF(2, 3);
 bool zi_misuse(zi_error *error, const char *format, ...) ZI_PRINTF(2, 3);
 

@@ -197,7 +197,9 @@ bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error 
 static void sync_folder_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    char *dir = slash == path ? strdup("/") : slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+    char *dir = slash == path ? strdup("/")
+                : slash       ? strndup(path, (size_t)(slash - path))
+                              : strdup(".");
     int fd = dir ? open(dir, O_RDONLY | O_CLOEXEC) : -1;
     if (fd >= 0) {
         fsync(fd);

@@ -9,9 +9,9 @@
 
 typedef struct {
     uint32_t state[624];
-    int used;         /* words of state handed out */
-    bool has_spare;   /* small draws make normals in pairs; the second one waits here, */
-    double spare;     /* also across large draws in between */
+    int used;       /* words of state handed out */
+    bool has_spare; /* small draws make normals in pairs; the second one waits here, */
+    double spare;   /* also across large draws in between */
 } zi_random;
 
 /* torch.Generator('cpu').manual_seed(seed): only the low 32 bits count. */

@@ -141,10 +141,14 @@ bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *ou
     snprintf(file, sizeof file, "%s.safetensors.index.json", name);
     char *index = zi_path_join(dir, file);
     bool ok = false;
-    if (!single || !index) zi_out_of_memory(error, strlen(dir));
-    else if (zi_is_file(index)) ok = open_sharded(dir, index, out, error);
-    else if (zi_is_file(single)) ok = zi_checkpoint_open(single, out, error);
-    else zi_fail(error, "%s: weights are missing (neither %s.safetensors nor its index)", dir, name);
+    if (!single || !index)
+        zi_out_of_memory(error, strlen(dir));
+    else if (zi_is_file(index))
+        ok = open_sharded(dir, index, out, error);
+    else if (zi_is_file(single))
+        ok = zi_checkpoint_open(single, out, error);
+    else
+        zi_fail(error, "%s: weights are missing (neither %s.safetensors nor its index)", dir, name);
     free(single);
     free(index);
     return ok;
@@ -170,8 +174,10 @@ const zi_tensor *zi_checkpoint_find(const zi_checkpoint *checkpoint, const char 
         size_t middle = low + (high - low) / 2;
         int order = strcmp(checkpoint->tensors[middle].name, name);
         if (order == 0) return &checkpoint->tensors[middle];
-        if (order < 0) low = middle + 1;
-        else high = middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return NULL;
 }
@@ -185,8 +191,8 @@ const char *zi_shape_text(const size_t *shape, int dims, char *buffer)
 {
     size_t used = (size_t)snprintf(buffer, ZI_SHAPE_TEXT, "[");
     for (int i = 0; i < dims && used < ZI_SHAPE_TEXT - 24; i++)
-        used += (size_t)snprintf(buffer + used, ZI_SHAPE_TEXT - used, "%s%zu", i ? ", " : "",
-                                 shape[i]);
+        used +=
+            (size_t)snprintf(buffer + used, ZI_SHAPE_TEXT - used, "%s%zu", i ? ", " : "", shape[i]);
     snprintf(buffer + used, ZI_SHAPE_TEXT - used, "]");
     return buffer;
 }

@@ -34,8 +34,9 @@ typedef struct {
  * https://github.com/huggingface/safetensors#format */
 bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error) ZI_CHECKED;
 
-/* Opens DIR/NAME.safetensors, or, when there is DIR/NAME.safetensors.index.json, all the shards that
- * it lists. Every tensor of the index must be in the shard it is said to be in, and no other. */
+/* Opens DIR/NAME.safetensors, or, when there is DIR/NAME.safetensors.index.json, all the shards
+ * that it lists. Every tensor of the index must be in the shard it is said to be in, and no other.
+ */
 bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *out,
                             zi_error *error) ZI_CHECKED;
 

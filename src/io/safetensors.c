@@ -141,10 +141,10 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
     /* cJSON passes bytes that are no UTF-8 on: names in messages and outputs must be text. */
     const char *text = (const char *)mapping->data + LENGTH_BYTES;
     cJSON *header = zi_utf8_valid(text, length) ? cJSON_ParseWithLength(text, length) : NULL;
-    bool ok = cJSON_IsObject(header) ? parse_rows(path, header, data,
-                                                  mapping->size - LENGTH_BYTES - length, file,
-                                                  tensors, count, error)
-                                     : zi_fail(error, "%s: the header is not a JSON object", path);
+    bool ok = cJSON_IsObject(header)
+                  ? parse_rows(path, header, data, mapping->size - LENGTH_BYTES - length, file,
+                               tensors, count, error)
+                  : zi_fail(error, "%s: the header is not a JSON object", path);
     cJSON_Delete(header);
     return ok;
 }

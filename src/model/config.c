@@ -87,7 +87,8 @@ static bool check_transformer(const char *path, zi_transformer_config *c, int kv
         c->axes[0] + c->axes[1] + c->axes[2] != c->head_dim)
         return zi_fail(error, "%s: \"axes_dims\" must be even and add up to the head's %d", path,
                        c->head_dim);
-    if (c->head_dim > 1024) return zi_fail(error, "%s: heads of %d are too wide", path, c->head_dim);
+    if (c->head_dim > 1024)
+        return zi_fail(error, "%s: heads of %d are too wide", path, c->head_dim);
     return true;
 }
 
@@ -118,7 +119,8 @@ static bool read_transformer(const char *path, const cJSON *json, zi_transformer
     if (!qk_norm) return zi_fail(error, "%s: a model without \"qk_norm\" is not supported", path);
     const cJSON *siglip = zi_json_find(json, "siglip_feat_dim");
     if (siglip)
-        return zi_fail(error, "%s: this is Z-Image-Omni (\"siglip_feat_dim\"), not supported", path);
+        return zi_fail(error, "%s: this is Z-Image-Omni (\"siglip_feat_dim\"), not supported",
+                       path);
     return check_transformer(path, c, kv_heads, error);
 }
 
@@ -224,8 +226,10 @@ bool zi_config_read(const char *folder, zi_config *out, zi_error *error)
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (!read_one(folder, files[i].name, files[i].read, &config, error)) return false;
     if (config.transformer.caption_dim != config.text.hidden)
-        return zi_fail(error, "%s: the transformer wants captions of width %d, the text encoder "
-                       "gives %d", folder, config.transformer.caption_dim, config.text.hidden);
+        return zi_fail(error,
+                       "%s: the transformer wants captions of width %d, the text encoder "
+                       "gives %d",
+                       folder, config.transformer.caption_dim, config.text.hidden);
     if (config.transformer.channels != config.vae.latent)
         return zi_fail(error, "%s: the transformer makes %d latent channels, the VAE reads %d",
                        folder, config.transformer.channels, config.vae.latent);

@@ -16,8 +16,8 @@ typedef struct {
 /* transformer/config.json (diffusers' ZImageTransformer2DModel). */
 typedef struct {
     int layers, refiners, dim, heads, head_dim, ffn, caption_dim, channels, patch;
-    int modulation;        /* width of the timestep embedding, min(dim, 256) */
-    int axes[3], lens[3];  /* rope: width of each axis in a head, positions it may take */
+    int modulation;       /* width of the timestep embedding, min(dim, 256) */
+    int axes[3], lens[3]; /* rope: width of each axis in a head, positions it may take */
     float eps;
     double rope_theta, t_scale;
 } zi_transformer_config;
@@ -42,8 +42,8 @@ typedef struct {
     zi_scheduler_config scheduler;
 } zi_config;
 
-/* Reads the five JSON files of a diffusers folder. Another pipeline (Stable Diffusion, Flux, ...) is
- * refused by its name. */
+/* Reads the five JSON files of a diffusers folder. Another pipeline (Stable Diffusion, Flux, ...)
+ * is refused by its name. */
 bool zi_config_read(const char *folder, zi_config *out, zi_error *error) ZI_CHECKED;
 
 /* Z-Image-Turbo itself: what the config files of the published model say. */

@@ -37,8 +37,8 @@ bool zi_qwen_bind(zi_weights *weights, const zi_qwen_config *config, zi_qwen *ou
         zi_qwen_free(&qwen);
         return zi_out_of_memory(error, layers * sizeof *qwen.layers);
     }
-    qwen.embed = zi_weights_matrix(w, (size_t)config->vocab, (size_t)config->hidden,
-                                   "embed_tokens.weight");
+    qwen.embed =
+        zi_weights_matrix(w, (size_t)config->vocab, (size_t)config->hidden, "embed_tokens.weight");
     for (size_t i = 0; i < layers && !w->failed; i++)
         qwen.layers[i] = bind_layer(w, config, (int)i);
     if (w->failed) {
@@ -154,8 +154,10 @@ static bool embed(const zi_qwen *qwen, const int32_t *ids, size_t n, float *x, z
     size_t row = hidden * zi_dtype_size(qwen->embed.type);
     for (size_t t = 0; t < n; t++) {
         if (ids[t] < 0 || ids[t] >= qwen->config.vocab)
-            return zi_fail(error, "the tokenizer gives id %d, but the text encoder knows only %d "
-                           "tokens: they are of different models", ids[t], qwen->config.vocab);
+            return zi_fail(error,
+                           "the tokenizer gives id %d, but the text encoder knows only %d "
+                           "tokens: they are of different models",
+                           ids[t], qwen->config.vocab);
         const char *source = (const char *)qwen->embed.data + (size_t)ids[t] * row;
         zi_widen(qwen->embed.type, source, x + t * hidden, hidden);
     }

@@ -24,14 +24,16 @@ bool zi_run_layer_done(const zi_run *run, double fraction, const float *x, size_
     va_end(args);
     if (run->tap) run->tap(run->tap_user, text, x, rows, columns);
     if (!all_finite(x, rows * columns))
-        return zi_fail(error, "%s: the results are not finite numbers; the model's weights are "
-                       "damaged or not for this program", text);
+        return zi_fail(error,
+                       "%s: the results are not finite numbers; the model's weights are "
+                       "damaged or not for this program",
+                       text);
     if (run->layer_done && !run->layer_done(run->user, fraction)) return zi_cancelled(error);
     return true;
 }
 
-void zi_run_tap(const zi_run *run, const float *data, size_t rows, size_t columns,
-                const char *name, ...)
+void zi_run_tap(const zi_run *run, const float *data, size_t rows, size_t columns, const char *name,
+                ...)
 {
     if (!run->tap) return;
     char text[MAX_NAME];

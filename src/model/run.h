@@ -11,7 +11,8 @@ typedef void (*zi_tap_fn)(void *user, const char *name, const float *data, size_
 typedef struct {
     zi_ops *ops;
     zi_arena *arena;
-    /* Called after every layer with the share of the stage that is done; false: stop. May be NULL. */
+    /* Called after every layer with the share of the stage that is done; false: stop. May be NULL.
+     */
     bool (*layer_done)(void *user, double fraction);
     void *user;
     zi_tap_fn tap; /* may be NULL */
@@ -23,7 +24,7 @@ typedef struct {
 bool zi_run_layer_done(const zi_run *run, double fraction, const float *x, size_t rows,
                        size_t columns, zi_error *error, const char *name, ...) ZI_PRINTF(7, 8);
 
-void zi_run_tap(const zi_run *run, const float *data, size_t rows, size_t columns,
-                const char *name, ...) ZI_PRINTF(5, 6);
+void zi_run_tap(const zi_run *run, const float *data, size_t rows, size_t columns, const char *name,
+                ...) ZI_PRINTF(5, 6);
 
 #endif

@@ -56,8 +56,10 @@ static void bind_ends(zi_transformer *t, zi_weights *w)
     t->t_embed0_bias = zi_weights_vector(w, T_HIDDEN, "t_embedder.mlp.0.bias");
     t->t_embed2 = zi_weights_matrix(w, M, T_HIDDEN, "t_embedder.mlp.2.weight");
     t->t_embed2_bias = zi_weights_vector(w, M, "t_embedder.mlp.2.bias");
-    t->final_modulation = zi_weights_matrix(w, D, M, "all_final_layer.2-1.adaLN_modulation.1.weight");
-    t->final_modulation_bias = zi_weights_vector(w, D, "all_final_layer.2-1.adaLN_modulation.1.bias");
+    t->final_modulation =
+        zi_weights_matrix(w, D, M, "all_final_layer.2-1.adaLN_modulation.1.weight");
+    t->final_modulation_bias =
+        zi_weights_vector(w, D, "all_final_layer.2-1.adaLN_modulation.1.bias");
     t->final_linear = zi_weights_matrix(w, patch, D, "all_final_layer.2-1.linear.weight");
     t->final_linear_bias = zi_weights_vector(w, patch, "all_final_layer.2-1.linear.bias");
 }
@@ -171,11 +173,11 @@ static void rope_tables(const zi_transformer_config *c, zi_sequence *s)
 
 /* Memory of one step (or caption) of T rows. */
 typedef struct {
-    float *h, *q, *k, *v;    /* [T, dim] */
-    float *gate, *up;        /* [T, ffn] */
-    float *modulation;       /* [4 dim] */
-    float *x;                /* [T, dim] */
-    float *patches;          /* [image, 4 channels], in and out */
+    float *h, *q, *k, *v;                           /* [T, dim] */
+    float *gate, *up;                               /* [T, ffn] */
+    float *modulation;                              /* [4 dim] */
+    float *x;                                       /* [T, dim] */
+    float *patches;                                 /* [image, 4 channels], in and out */
     float *frequencies, *t_hidden, *t_emb, *t_silu; /* [256], [1024], [modulation] twice */
 } workspace;
 
@@ -311,11 +313,11 @@ bool zi_transformer_caption(const zi_run *run, const zi_transformer *t, const fl
     pad_rows(s->refined, s->caption, s->caption_padded, t->caption_pad, D);
     zi_run_tap(run, s->refined, s->caption_padded, D, "cap_in");
     stack pass = {.config = c,
-                   .ws = &ws,
-                   .cosines = s->cosines + s->image_padded * half,
-                   .sines = s->sines + s->image_padded * half,
-                   .T = s->caption_padded,
-                   .total = c->refiners};
+                  .ws = &ws,
+                  .cosines = s->cosines + s->image_padded * half,
+                  .sines = s->sines + s->image_padded * half,
+                  .T = s->caption_padded,
+                  .total = c->refiners};
     bool ok = stack_forward(run, &pass, t->context_refiner, c->refiners, "context_refiner",
                             s->refined, error);
     zi_arena_reset(run->arena, mark);
@@ -350,8 +352,10 @@ static void patchify(const zi_sequence *s, size_t channels, float *latents, floa
                 size_t token = y / 2 * (W / 2) + x / 2, inside = y % 2 * 2 + x % 2;
                 float *patch = &patches[(token * 4 + inside) * channels + c];
                 float *latent = &latents[(c * H + y) * W + x];
-                if (forward) *patch = *latent;
-                else *latent = *patch;
+                if (forward)
+                    *patch = *latent;
+                else
+                    *latent = *patch;
             }
 }
 
@@ -386,13 +390,13 @@ bool zi_transformer_step(const zi_run *run, const zi_transformer *t, const zi_se
     zi_run_tap(run, ws.x, s->image_padded, D, "x_in");
 
     stack pass = {.config = c,
-                   .ws = &ws,
-                   .cosines = s->cosines,
-                   .sines = s->sines,
-                   .T = s->image_padded,
-                   .total = c->refiners + c->layers};
-    bool ok = stack_forward(run, &pass, t->noise_refiner, c->refiners, "noise_refiner", ws.x,
-                            error);
+                  .ws = &ws,
+                  .cosines = s->cosines,
+                  .sines = s->sines,
+                  .T = s->image_padded,
+                  .total = c->refiners + c->layers};
+    bool ok =
+        stack_forward(run, &pass, t->noise_refiner, c->refiners, "noise_refiner", ws.x, error);
     memcpy(ws.x + s->image_padded * D, s->refined, s->caption_padded * D * sizeof *ws.x);
     pass.T = s->tokens;
     ok = ok && stack_forward(run, &pass, t->layers, c->layers, "layers", ws.x, error);

@@ -11,8 +11,8 @@ typedef struct {
     const float *attention_norm1, *attention_norm2, *ffn_norm1, *ffn_norm2; /* [dim] */
     const float *q_norm, *k_norm;                                           /* [head_dim] */
     zi_matrix q, k, v, out;                                                 /* [dim, dim] */
-    zi_matrix w1, w2, w3;       /* gate and up [ffn, dim], down [dim, ffn] */
-    zi_matrix modulation;       /* [4 dim, modulation]; data NULL in the context refiner */
+    zi_matrix w1, w2, w3;         /* gate and up [ffn, dim], down [dim, ffn] */
+    zi_matrix modulation;         /* [4 dim, modulation]; data NULL in the context refiner */
     const float *modulation_bias; /* [4 dim] */
 } zi_block;
 
@@ -45,15 +45,15 @@ bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *confi
 
 void zi_transformer_free(zi_transformer *transformer);
 
-/* A picture size and a caption, prepared for any number of steps: both are padded to multiples of 32
- * tokens with learned pad tokens, which take part in attention like all others. */
+/* A picture size and a caption, prepared for any number of steps: both are padded to multiples of
+ * 32 tokens with learned pad tokens, which take part in attention like all others. */
 typedef struct {
-    size_t height, width;           /* latent pixels, even */
-    size_t image, image_padded;     /* tokens */
+    size_t height, width;       /* latent pixels, even */
+    size_t image, image_padded; /* tokens */
     size_t caption, caption_padded;
-    size_t tokens;                  /* image_padded + caption_padded */
-    float *cosines, *sines;         /* [tokens, head_dim / 2]: image rows, then caption rows */
-    float *refined;                 /* [caption_padded, dim]: out of the context refiner */
+    size_t tokens;          /* image_padded + caption_padded */
+    float *cosines, *sines; /* [tokens, head_dim / 2]: image rows, then caption rows */
+    float *refined;         /* [caption_padded, dim]: out of the context refiner */
 } zi_sequence;
 
 /* Lays out a sequence in the arena (which may be measuring). height and width: latent pixels. */
@@ -71,10 +71,10 @@ bool zi_transformer_caption(const zi_run *run, const zi_transformer *transformer
                             const float *features, zi_sequence *sequence,
                             zi_error *error) ZI_CHECKED;
 
-/* latents [channels, height, width] at model time t (0 noise, 1 picture) -> out, the same shape: the
- * velocity towards the picture (diffusers negates it before its scheduler).
- * Taps: t_emb, patches, x_in, noise_refiner.I, layers.I (with .adaLN, .attention, .feed_forward),
- * final_layer. */
+/* latents [channels, height, width] at model time t (0 noise, 1 picture) -> out, the same shape:
+ * the velocity towards the picture (diffusers negates it before its scheduler). Taps: t_emb,
+ * patches, x_in, noise_refiner.I, layers.I (with .adaLN, .attention, .feed_forward), final_layer.
+ */
 bool zi_transformer_step(const zi_run *run, const zi_transformer *transformer,
                          const zi_sequence *sequence, const float *latents, float t, float *out,
                          zi_error *error) ZI_CHECKED;

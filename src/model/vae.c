@@ -31,8 +31,8 @@ static void bind_middle(zi_vae *vae, zi_weights *w, size_t wide)
     const char *a = "decoder.mid_block.attentions.0";
     vae->middle[0] = bind_resnet(w, &vae->config, wide, wide, "decoder.mid_block.resnets.0");
     vae->middle[1] = bind_resnet(w, &vae->config, wide, wide, "decoder.mid_block.resnets.1");
-    vae->attention_norm = zi_weights_group_norm(w, wide, (size_t)vae->config.groups, EPS,
-                                                "%s.group_norm", a);
+    vae->attention_norm =
+        zi_weights_group_norm(w, wide, (size_t)vae->config.groups, EPS, "%s.group_norm", a);
     vae->q = zi_weights_matrix(w, wide, wide, "%s.to_q.weight", a);
     vae->k = zi_weights_matrix(w, wide, wide, "%s.to_k.weight", a);
     vae->v = zi_weights_matrix(w, wide, wide, "%s.to_v.weight", a);
@@ -62,8 +62,8 @@ static void bind_up_blocks(zi_vae *vae, zi_weights *w)
             vae->resnets[i * per_block + j] = bind_resnet(w, c, j ? out : in, out, name);
         }
         if (i + 1 < c->blocks)
-            vae->upsample[i] = zi_weights_conv(w, out, out, 3,
-                                               "decoder.up_blocks.%d.upsamplers.0.conv", i);
+            vae->upsample[i] =
+                zi_weights_conv(w, out, out, 3, "decoder.up_blocks.%d.upsamplers.0.conv", i);
         in = out;
     }
 }
@@ -84,8 +84,8 @@ bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out, 
     vae.conv_in = zi_weights_conv(w, wide, (size_t)config->latent, 3, "decoder.conv_in");
     bind_middle(&vae, w, wide);
     bind_up_blocks(&vae, w);
-    vae.norm_out = zi_weights_group_norm(w, thin, (size_t)config->groups, EPS,
-                                         "decoder.conv_norm_out");
+    vae.norm_out =
+        zi_weights_group_norm(w, thin, (size_t)config->groups, EPS, "decoder.conv_norm_out");
     vae.conv_out = zi_weights_conv(w, 3, thin, 3, "decoder.conv_out");
     if (w->failed) {
         zi_vae_free(&vae);

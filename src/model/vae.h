@@ -21,7 +21,7 @@ typedef struct {
     zi_group_norm attention_norm;
     zi_matrix q, k, v, o;
     const float *q_bias, *k_bias, *v_bias, *o_bias;
-    zi_resnet *resnets; /* [blocks, layers_per_block + 1] */
+    zi_resnet *resnets;                  /* [blocks, layers_per_block + 1] */
     zi_conv upsample[ZI_MAX_VAE_BLOCKS]; /* after each block but the last */
     zi_group_norm norm_out;
 } zi_vae;

@@ -43,8 +43,10 @@ bool zi_weights_random(zi_dtype type, size_t largest, zi_weights *out, zi_error 
         memcpy(&bits, &value, sizeof bits);
         uint16_t half = (uint16_t)(bits >> 16); /* as BF16; as F16 bits it is small noise, too */
         if (type == ZI_F16) half = (uint16_t)((half & 0x8000) | 0x2000 | (bits >> 16 & 0x3ff));
-        if (type == ZI_F32) memcpy((char *)weights.noise + i * 4, &value, 4);
-        else memcpy((char *)weights.noise + i * 2, &half, 2);
+        if (type == ZI_F32)
+            memcpy((char *)weights.noise + i * 4, &value, 4);
+        else
+            memcpy((char *)weights.noise + i * 2, &half, 2);
     }
     *out = weights;
     return true;
@@ -111,7 +113,8 @@ static float *own_floats(zi_weights *weights, size_t n)
 static zi_matrix matrix(zi_weights *weights, const char *name, const size_t *shape, int dims)
 {
     if (weights->failed) return (zi_matrix){0};
-    if (weights->random) return (zi_matrix){weights->noise, weights->noise_type, shape[0], shape[1]};
+    if (weights->random)
+        return (zi_matrix){weights->noise, weights->noise_type, shape[0], shape[1]};
     const zi_tensor *tensor = find(weights, name, shape, dims);
     return tensor ? (zi_matrix){tensor->data, tensor->type, shape[0], shape[1]} : (zi_matrix){0};
 }
@@ -191,7 +194,8 @@ bool zi_weights_all_used(zi_weights *weights, zi_error *error)
     for (size_t i = 0; i < weights->checkpoint.tensor_count; i++) {
         const zi_tensor *tensor = &weights->checkpoint.tensors[i];
         if (!weights->used[i])
-            return zi_fail(error, "%s: tensor %s is not part of the model that the config describes",
+            return zi_fail(error,
+                           "%s: tensor %s is not part of the model that the config describes",
                            zi_tensor_file(&weights->checkpoint, tensor), tensor->name);
     }
     return true;

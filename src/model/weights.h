@@ -33,8 +33,8 @@ bool zi_weights_random(zi_dtype type, size_t largest, zi_weights *out, zi_error 
 void zi_weights_close(zi_weights *weights);
 
 /* name is printf-like. On failure the result is empty and weights->failed is set. */
-zi_matrix zi_weights_matrix(zi_weights *weights, size_t rows, size_t columns, const char *name,
-                            ...) ZI_PRINTF(4, 5);
+zi_matrix zi_weights_matrix(zi_weights *weights, size_t rows, size_t columns, const char *name, ...)
+    ZI_PRINTF(4, 5);
 const float *zi_weights_vector(zi_weights *weights, size_t n, const char *name, ...)
     ZI_PRINTF(3, 4);
 

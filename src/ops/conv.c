@@ -8,9 +8,9 @@ enum { TAPS = 9 };
 typedef struct {
     const zi_ops *ops;
     const zi_conv *conv;
-    const float *x;  /* [H+2, W+2, in] */
-    float *panels;   /* [out / nr, TAPS, in, nr] */
-    float *y;        /* [H, W, out] */
+    const float *x; /* [H+2, W+2, in] */
+    float *panels;  /* [out / nr, TAPS, in, nr] */
+    float *y;       /* [H, W, out] */
     size_t W, row_stride;
 } conv_job;
 

@@ -29,7 +29,8 @@ static void tile_at(const linear_job *job, const float *panel, size_t row, size_
             c[i * N + j] = depth > 0 ? c[i * N + j] + edge[i * nr + j] : edge[i * nr + j];
 }
 
-static void add_bias(const linear_job *job, size_t row0, size_t row1, size_t column0, size_t column1)
+static void add_bias(const linear_job *job, size_t row0, size_t row1, size_t column0,
+                     size_t column1)
 {
     size_t N = job->w->rows;
     for (size_t i = row0; i < row1; i++)

@@ -23,8 +23,8 @@ static void rms_rows(const void *context, size_t begin, size_t end)
     const row_norm *job = context;
     for (size_t t = begin; t < end; t++) {
         const float *x = job->x + t * job->D;
-        job->kernels->scale_row(x, inverse_rms(job, x), job->weight, job->scale, job->y + t * job->D,
-                                job->D);
+        job->kernels->scale_row(x, inverse_rms(job, x), job->weight, job->scale,
+                                job->y + t * job->D, job->D);
     }
 }
 
@@ -153,8 +153,7 @@ static void apply_pixel(const group_apply *job, const float *x, float *y)
 static void apply_pixels(const void *context, size_t begin, size_t end)
 {
     const group_apply *job = context;
-    for (size_t p = begin; p < end; p++)
-        apply_pixel(job, job->x + p * job->C, job->y + p * job->C);
+    for (size_t p = begin; p < end; p++) apply_pixel(job, job->x + p * job->C, job->y + p * job->C);
 }
 
 void zi_group_norm_apply(zi_ops *ops, const zi_group_norm *norm, const float *x, size_t pixels,

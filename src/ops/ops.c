@@ -10,7 +10,8 @@ void zi_ops_plan(zi_ops *ops, zi_arena *arena, size_t head_dim)
                        + QUERY_BLOCK * (keys + wide + 2); /* scores, sums, maxima, totals */
     ops->scratch_stride = round_up(linear > attention ? linear : attention, 16);
     ops->scratch = zi_arena_floats(arena, ops->scratch_stride * zi_pool_threads(ops->pool));
-    ops->partials = zi_arena_alloc(arena, (size_t)NORM_CHUNKS * ZI_MAX_CHANNELS * 2, sizeof(double));
+    ops->partials =
+        zi_arena_alloc(arena, (size_t)NORM_CHUNKS * ZI_MAX_CHANNELS * 2, sizeof(double));
 }
 
 typedef struct {

@@ -1,7 +1,7 @@
-/* Operations on f32 tensors, spread over the thread pool. They cannot fail: shapes were checked when
- * weights were bound, and all memory comes from the caller. Rows are tokens or pixels (pictures are
- * [height, width, channels]). Results do not depend on the number of threads: work is split over
- * rows and columns of the output, never inside a sum. */
+/* Operations on f32 tensors, spread over the thread pool. They cannot fail: shapes were checked
+ * when weights were bound, and all memory comes from the caller. Rows are tokens or pixels
+ * (pictures are [height, width, channels]). Results do not depend on the number of threads: work is
+ * split over rows and columns of the output, never inside a sum. */
 #ifndef ZI_OPS_H
 #define ZI_OPS_H
 
