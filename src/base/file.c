@@ -152,6 +152,7 @@ void zi_output_abandon_all(void)
 bool zi_output_open(zi_output *output, const char *path, zi_error *error)
 {
     *output = (zi_output){0};
+    if (!path[0]) return zi_misuse(error, "the name of the output file is empty");
     if (zi_is_dir(path)) return zi_fail(error, "%s: is a folder; name a file", path);
     size_t size = strlen(path) + sizeof ".part-XXXXXX";
     output->path = malloc(size);

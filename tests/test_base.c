@@ -1,0 +1,246 @@
+/* The base layer: files that appear only when whole, the arena, the pool, text. */
+#include "harness.h"
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/pool.h"
+#include "base/text.h"
+
+#include <dirent.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[] = "base-XXXXXX";
+
+static const char *in_folder(const char *name)
+{
+    static char paths[4][128];
+    static int next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+static int files_in_folder(void)
+{
+    int count = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) count += entry->d_name[0] != '.';
+    if (dir) closedir(dir);
+    return count;
+}
+
+/* ---- files ---- */
+
+static void output_appears_when_whole(void)
+{
+    const char *path = in_folder("whole");
+    zi_output output;
+    zi_error error = {0};
+    CHECK_OK(zi_output_open(&output, path, &error), error);
+    CHECK_OK(zi_output_write(&output, "abc", 3, &error), error);
+    CHECK(!zi_is_file(path) && files_in_folder() == 1);
+    CHECK_OK(zi_output_commit(&output, &error), error);
+    zi_output_discard(&output); /* nothing more to do */
+    char *data = NULL;
+    size_t size;
+    CHECK_OK(zi_file_read(path, 100, &data, &size, &error), error);
+    CHECK(size == 3 && memcmp(data, "abc", 4) == 0 && files_in_folder() == 1);
+    struct stat st;
+    CHECK(stat(path, &st) == 0 && (st.st_mode & 0600) == 0600);
+    free(data);
+}
+
+static void discarded_output_leaves_what_was_there(void)
+{
+    const char *path = in_folder("whole");
+    zi_output output;
+    zi_error error = {0};
+    CHECK_OK(zi_output_open(&output, path, &error), error);
+    CHECK_OK(zi_output_write(&output, "xyz", 3, &error), error);
+    zi_output_discard(&output);
+    char *data = NULL;
+    size_t size;
+    CHECK_OK(zi_file_read(path, 100, &data, &size, &error), error);
+    CHECK(size == 3 && memcmp(data, "abc", 3) == 0 && files_in_folder() == 1);
+    free(data);
+}
+
+static void abandoned_outputs_are_removed(void)
+{
+    zi_output outputs[3];
+    zi_error error = {0};
+    for (int i = 0; i < 3; i++) {
+        char name[] = "abandoned0";
+        name[9] = (char)('0' + i);
+        CHECK_OK(zi_output_open(&outputs[i], in_folder(name), &error), error);
+    }
+    CHECK(files_in_folder() == 4);
+    zi_output_abandon_all();
+    CHECK(files_in_folder() == 1);
+    for (int i = 0; i < 3; i++) zi_output_discard(&outputs[i]);
+}
+
+static void unwritable_places(void)
+{
+    zi_output output;
+    zi_error error = {0};
+    CHECK(!zi_output_open(&output, in_folder("none/file"), &error));
+    CHECK_MSG(strstr(error.text, "none/file: cannot write"), "%s", error.text);
+    CHECK(!zi_output_open(&output, folder, &error));
+    CHECK_MSG(strstr(error.text, "is a folder"), "%s", error.text);
+    CHECK(!zi_output_probe("", &error));
+    CHECK_OK(zi_output_probe(in_folder("probe"), &error), error);
+    CHECK(files_in_folder() == 1);
+}
+
+static void reading(void)
+{
+    char *data;
+    size_t size;
+    zi_mapping mapping;
+    zi_error error = {0};
+    CHECK(!zi_file_read(in_folder("none"), 10, &data, &size, &error));
+    CHECK(!zi_file_read(folder, 10, &data, &size, &error));
+    CHECK(!zi_file_read(in_folder("whole"), 2, &data, &size, &error));
+    CHECK_MSG(strstr(error.text, "more than the 2 allowed"), "%s", error.text);
+    CHECK_OK(zi_file_map(in_folder("whole"), &mapping, &error), error);
+    CHECK(mapping.size == 3 && memcmp(mapping.data, "abc", 3) == 0);
+    zi_file_unmap(&mapping);
+    CHECK(!mapping.data);
+}
+
+static void paths(void)
+{
+    static const char *const rows[][2] = {{"a/b", "b"}, {"a/b//", "b"}, {"b", "b"},
+                                          {"/b", "b"},  {"/", ""},      {"", ""}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *base = zi_path_base(rows[i][0]);
+        CHECK_MSG(base && strcmp(base, rows[i][1]) == 0, "row %zu", i);
+        free(base);
+    }
+    char *joined = zi_path_join("a/", "b"), *other = zi_path_join("a", "b");
+    CHECK(strcmp(joined, "a/b") == 0 && strcmp(other, "a/b") == 0);
+    free(joined);
+    free(other);
+}
+
+/* ---- arena ---- */
+
+static void arena(void)
+{
+    zi_arena plan = zi_arena_measure(), real;
+    zi_error error = {0};
+    CHECK(!zi_arena_floats(&plan, 3));
+    size_t mark = zi_arena_mark(&plan);
+    zi_arena_floats(&plan, 1000);
+    zi_arena_reset(&plan, mark);
+    zi_arena_floats(&plan, 10);
+    CHECK(plan.peak == 64 + 4032 && !plan.overflow);
+    CHECK_OK(zi_arena_create(&real, plan.peak, &error), error);
+    float *a = zi_arena_floats(&real, 3), *b = zi_arena_floats(&real, 1000);
+    CHECK(a && b && (uintptr_t)a % 64 == 0 && (uintptr_t)b % 64 == 0 && b - a == 16);
+    CHECK(!zi_arena_floats(&real, 1) && real.overflow); /* it is full */
+    zi_arena_free(&real);
+    CHECK(!zi_arena_alloc(&plan, SIZE_MAX / 2, 4) && plan.overflow);
+}
+
+/* ---- pool ---- */
+
+enum { TASKS = 1000 };
+typedef struct {
+    atomic_int runs[TASKS];
+    atomic_size_t most_worker;
+} tally;
+
+static void count_task(void *context, size_t task, size_t worker)
+{
+    tally *t = context;
+    atomic_fetch_add(&t->runs[task], 1);
+    size_t most = atomic_load(&t->most_worker);
+    while (worker > most && !atomic_compare_exchange_weak(&t->most_worker, &most, worker)) continue;
+}
+
+static void every_task_once(void)
+{
+    for (size_t threads = 1; threads <= 8; threads *= 2) {
+        zi_pool *pool = NULL;
+        zi_error error = {0};
+        tally *t = calloc(1, sizeof *t);
+        if (!CHECK_OK(zi_pool_create(threads, &pool, &error), error)) return;
+        CHECK(zi_pool_threads(pool) == threads);
+        for (int run = 0; run < 50; run++) zi_pool_run(pool, TASKS, count_task, t);
+        zi_pool_run(pool, 0, count_task, t);
+        zi_pool_run(pool, 1, count_task, t);
+        for (int i = 0; i < TASKS; i++) CHECK(t->runs[i] == 50 + (i == 0));
+        CHECK(t->most_worker < threads);
+        zi_pool_free(pool);
+        free(t);
+    }
+    zi_pool_free(NULL);
+    CHECK(zi_processors() >= 1);
+}
+
+/* ---- text ---- */
+
+static void growing_text(void)
+{
+    zi_text text;
+    zi_text_init(&text, 100);
+    for (int i = 0; i < 10; i++) zi_text_printf(&text, "%d,", i);
+    zi_text_puts(&text, "end");
+    char *taken = zi_text_take(&text);
+    CHECK(taken && strcmp(taken, "0,1,2,3,4,5,6,7,8,9,end") == 0);
+    free(taken);
+    taken = zi_text_take(&text);
+    CHECK(taken && !*taken);
+    free(taken);
+    for (int i = 0; i < 20; i++) zi_text_puts(&text, "0123456789");
+    CHECK(text.failed && !zi_text_take(&text));
+}
+
+static void utf8(void)
+{
+    static const struct {
+        const char *text;
+        bool valid;
+    } rows[] = {
+        {"", true},
+        {"plain", true},
+        {"caf\xc3\xa9", true},
+        {"\xe9\x9b\xaa", true},
+        {"\xf0\x9f\x8e\xa8", true},
+        {"\x80", false},
+        {"\xc3", false},
+        {"\xc0\x80", false},
+        {"\xe0\x80\x80", false},
+        {"\xed\xa0\x80", false},
+        {"\xf4\x90\x80\x80", false},
+        {"\xf8\x88\x80\x80\x80", false},
+        {"a\xff", false},
+        {"\xf0\x9f\x8e", false},
+        {"\xf4\x8f\xbf\xbf", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        CHECK_MSG(zi_utf8_valid(rows[i].text, strlen(rows[i].text)) == rows[i].valid, "row %zu", i);
+}
+
+int main(void)
+{
+    if (!CHECK(mkdtemp(folder) != NULL)) return 1;
+    RUN(output_appears_when_whole);
+    RUN(discarded_output_leaves_what_was_there);
+    RUN(abandoned_outputs_are_removed);
+    RUN(unwritable_places);
+    RUN(reading);
+    RUN(paths);
+    RUN(arena);
+    RUN(every_task_once);
+    RUN(growing_text);
+    RUN(utf8);
+    unlink(in_folder("whole"));
+    CHECK(rmdir(folder) == 0);
+    return zi_test_result();
+}
