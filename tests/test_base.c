@@ -92,6 +92,8 @@ static void unwritable_places(void)
     CHECK(!zi_output_open(&output, folder, &error));
     CHECK_MSG(strstr(error.text, "is a folder"), "%s", error.text);
     CHECK(!zi_output_probe("", &error));
+    CHECK(!zi_output_probe("/dev/null", &error));
+    CHECK_MSG(strstr(error.text, "not a regular file"), "%s", error.text);
     CHECK_OK(zi_output_probe(in_folder("probe"), &error), error);
     CHECK(files_in_folder() == 1);
 }

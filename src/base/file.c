@@ -149,31 +149,49 @@ void zi_output_abandon_all(void)
     }
 }
 
+/* Creates PATH.part-PID-N and opens it; -1 and errno when that fails. The kernel gives it the
+ * rights of an ordinary new file. */
+static int create_temporary(zi_output *output, size_t size)
+{
+    static atomic_uint number;
+    int fd;
+    do {
+        snprintf(output->temporary, size, "%s.part-%ld-%u", output->path, (long)getpid(),
+                 atomic_fetch_add(&number, 1));
+        fd = open(output->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    } while (fd < 0 && errno == EEXIST);
+    return fd;
+}
+
+/* Renaming a file over a folder fails late, over a device replaces it. */
+static bool replaceable(const char *path, zi_error *error)
+{
+    struct stat st;
+    if (!path[0]) return zi_misuse(error, "the name of the output file is empty");
+    if (stat(path, &st) != 0 || S_ISREG(st.st_mode)) return true;
+    return zi_fail(error, "%s: is %s; name a file", path,
+                   S_ISDIR(st.st_mode) ? "a folder" : "not a regular file");
+}
+
 bool zi_output_open(zi_output *output, const char *path, zi_error *error)
 {
     *output = (zi_output){0};
-    if (!path[0]) return zi_misuse(error, "the name of the output file is empty");
-    if (zi_is_dir(path)) return zi_fail(error, "%s: is a folder; name a file", path);
-    size_t size = strlen(path) + sizeof ".part-XXXXXX";
-    output->path = malloc(size);
+    if (!replaceable(path, error)) return false;
+    size_t size = strlen(path) + 64;
+    output->path = strdup(path);
     output->temporary = malloc(size);
-    int fd = -1;
     if (!output->path || !output->temporary) {
         zi_out_of_memory(error, size);
         goto fail;
     }
-    snprintf(output->path, size, "%s", path);
-    snprintf(output->temporary, size, "%s.part-XXXXXX", path);
-    fd = mkstemp(output->temporary);
+    int fd = create_temporary(output, size);
     if (fd < 0) {
         zi_fail(error, "%s: cannot write here: %s", path, strerror(errno));
         goto fail;
     }
     remember(output->temporary);
-    mode_t mask = umask(0);
-    umask(mask);
-    /* mkstemp made it private; give it the rights an ordinary new file has. */
-    if (fchmod(fd, 0666 & ~mask) != 0 || !(output->stream = fdopen(fd, "wb"))) {
+    output->stream = fdopen(fd, "wb");
+    if (!output->stream) {
         zi_fail(error, "%s: cannot write: %s", path, strerror(errno));
         close(fd);
         zi_output_discard(output);

@@ -29,8 +29,7 @@ static void put32(zi_text *out, uint32_t value)
     put16(out, value & 0xffff);
 }
 
-static void put_directory(zi_text *out, unsigned tag, unsigned type, uint32_t count,
-                          uint32_t value)
+static void put_directory(zi_text *out, unsigned tag, unsigned type, uint32_t count, uint32_t value)
 {
     put16(out, 1); /* entries */
     put16(out, tag);
@@ -61,8 +60,7 @@ static size_t put_utf16(zi_text *out, const char *text)
     return units;
 }
 
-bool zi_exif_write(const char *name, const char *recipe, size_t max, zi_text *out,
-                   zi_error *error)
+bool zi_exif_write(const char *name, const char *recipe, size_t max, zi_text *out, zi_error *error)
 {
     const size_t head = HEADER + 2 * DIRECTORY + CHARSET;
     size_t bytes = strlen(recipe), units = put_utf16(NULL, recipe);
@@ -78,11 +76,13 @@ bool zi_exif_write(const char *name, const char *recipe, size_t max, zi_text *ou
     put16(out, 42);
     put32(out, HEADER);
     put_directory(out, TAG_EXIF, TYPE_LONG, 1, HEADER + DIRECTORY);
-    put_directory(out, TAG_USER_COMMENT, TYPE_UNDEFINED,
-                  (uint32_t)(size - HEADER - 2 * DIRECTORY), HEADER + 2 * DIRECTORY);
+    put_directory(out, TAG_USER_COMMENT, TYPE_UNDEFINED, (uint32_t)(size - HEADER - 2 * DIRECTORY),
+                  HEADER + 2 * DIRECTORY);
     zi_text_append(out, narrow ? ascii : unicode, CHARSET);
-    if (narrow) zi_text_append(out, recipe, bytes);
-    else put_utf16(out, recipe);
+    if (narrow)
+        zi_text_append(out, recipe, bytes);
+    else
+        put_utf16(out, recipe);
     return !out->failed || zi_out_of_memory(error, size);
 }
 
@@ -144,8 +144,7 @@ static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool mark
             c = 0xfffd;
         }
         utf8proc_uint8_t bytes[4];
-        zi_text_append(&text, bytes,
-                       (size_t)utf8proc_encode_char((utf8proc_int32_t)c, bytes));
+        zi_text_append(&text, bytes, (size_t)utf8proc_encode_char((utf8proc_int32_t)c, bytes));
     }
     return zi_text_take(&text);
 }

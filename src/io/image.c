@@ -119,12 +119,13 @@ bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_imag
 {
     zi_format format = ZI_FORMAT_PNG;
     while (format <= ZI_FORMAT_WEBP && !codecs[format].is(data, size)) format++;
-    if (format > ZI_FORMAT_WEBP)
-        return zi_fail(error, "%s: not a PNG, JPEG or WebP picture", name);
+    if (format > ZI_FORMAT_WEBP) return zi_fail(error, "%s: not a PNG, JPEG or WebP picture", name);
     char *found = NULL;
     if (!codecs[format].decode(data, size, name, out, &found, error)) return false;
-    if (recipe) *recipe = found;
-    else free(found);
+    if (recipe)
+        *recipe = found;
+    else
+        free(found);
     return true;
 }
 
@@ -137,8 +138,8 @@ bool zi_image_save(const zi_image *image, const char *path, const zi_save_option
     zi_text_init(&bytes, ZI_IMAGE_BYTES_MAX);
     if (!zi_image_encode(image, path, options, &bytes, error)) goto out;
     if (!zi_output_open(&output, path, error)) goto out;
-    ok = zi_output_write(&output, bytes.data, bytes.size, error) &&
-         zi_output_commit(&output, error);
+    ok =
+        zi_output_write(&output, bytes.data, bytes.size, error) && zi_output_commit(&output, error);
 out:
     zi_output_discard(&output);
     zi_text_free(&bytes);

@@ -5,9 +5,9 @@
 #include "base/text.h"
 
 enum {
-    ZI_IMAGE_SIDE_MAX = 16384,      /* pixels, checked before anything is allocated */
-    ZI_IMAGE_BYTES_MAX = 1 << 30,   /* of a picture file */
-    ZI_IMAGE_RECIPE_MAX = 1 << 20,  /* of a recipe, in bytes */
+    ZI_IMAGE_SIDE_MAX = 16384,     /* pixels, checked before anything is allocated */
+    ZI_IMAGE_BYTES_MAX = 1 << 30,  /* of a picture file */
+    ZI_IMAGE_RECIPE_MAX = 1 << 20, /* of a recipe, in bytes */
 };
 
 /* A picture with pixels not set yet; refused, in the name of the file, when a side is not within

@@ -11,8 +11,8 @@
 #include <jerror.h>
 
 enum {
-    MARKER_MAX = 65533,  /* bytes in a marker behind its length */
-    SCANS_MAX = 500,     /* of a progressive file; a small one could ask for hours of work */
+    MARKER_MAX = 65533, /* bytes in a marker behind its length */
+    SCANS_MAX = 500,    /* of a progressive file; a small one could ask for hours of work */
     BLOCK = 16384
 };
 static const char exif_id[6] = "Exif\0"; /* and a second NUL */
@@ -50,8 +50,11 @@ static void on_message(j_common_ptr info, int level)
     case JWRN_HIT_MARKER:
     case JWRN_HUFF_BAD_CODE:
     case JWRN_ARITH_BAD_CODE:
-    case JWRN_MUST_RESYNC: on_error(info); break;
-    default: break;
+    case JWRN_MUST_RESYNC:
+        on_error(info);
+        break;
+    default:
+        break;
     }
 }
 
@@ -126,8 +129,7 @@ static bool encode(job *it, j_compress_ptr jpeg, const zi_image *image, int qual
     jpeg->comp_info[0].h_samp_factor = jpeg->comp_info[0].v_samp_factor = 1;
     jpeg_start_compress(jpeg, TRUE);
     if (exif->size)
-        jpeg_write_marker(jpeg, JPEG_APP0 + 1, (const JOCTET *)exif->data,
-                          (unsigned)exif->size);
+        jpeg_write_marker(jpeg, JPEG_APP0 + 1, (const JOCTET *)exif->data, (unsigned)exif->size);
     size_t stride = (size_t)image->width * 3;
     while (jpeg->next_scanline < jpeg->image_height) {
         JSAMPROW row = image->pixels + jpeg->next_scanline * stride;

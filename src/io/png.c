@@ -85,12 +85,12 @@ static bool encode(job *it, const zi_image *image, bool latin1)
                  PNG_FILTER_TYPE_DEFAULT);
     if (it->text) {
         char key[] = "parameters", none[] = "";
-        png_text text = {
-            .compression = latin1 ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE,
-            .key = key,
-            .text = it->text,
-            .lang = none,
-            .lang_key = none};
+        png_text text = {.compression =
+                             latin1 ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE,
+                         .key = key,
+                         .text = it->text,
+                         .lang = none,
+                         .lang_key = none};
         png_set_text(it->png, it->info, &text, 1);
     }
     png_write_info(it->png, it->info);
@@ -120,6 +120,20 @@ out:
     png_destroy_write_struct(&it.png, &it.info);
     free(it.text);
     return ok;
+}
+
+/* Whether all chunks, up to IEND, are within the file. libpng would first get and clear the memory
+ * for a chunk of 2 GB and then see that the file has no such bytes. */
+static bool whole_chunks(const uint8_t *data, size_t size)
+{
+    size_t at = 8; /* behind the signature */
+    while (size - at >= 12) {
+        uint32_t length = png_get_uint_32(data + at);
+        if (length > size - at - 12) return false;
+        if (memcmp(data + at + 4, "IEND", 4) == 0) return true;
+        at += 12 + (size_t)length;
+    }
+    return false;
 }
 
 /* Has libpng turn every kind of PNG into 8-bit RGB. */
@@ -181,9 +195,12 @@ static bool read_recipe(const job *it, char **recipe)
         if (strcmp(texts[i].key, "parameters") != 0) continue;
         const char *text = texts[i].text ? texts[i].text : "";
         size_t size = strlen(text);
-        if (texts[i].compression < PNG_ITXT_COMPRESSION_NONE) *recipe = latin1_to_utf8(text);
-        else if (zi_utf8_valid(text, size)) *recipe = strdup(text);
-        else return true;
+        if (texts[i].compression < PNG_ITXT_COMPRESSION_NONE)
+            *recipe = latin1_to_utf8(text);
+        else if (zi_utf8_valid(text, size))
+            *recipe = strdup(text);
+        else
+            return true;
         return *recipe || zi_out_of_memory(it->error, size);
     }
     return true;
@@ -192,12 +209,11 @@ static bool read_recipe(const job *it, char **recipe)
 bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
                    char **recipe, zi_error *error)
 {
+    if (!whole_chunks(data, size))
+        return zi_fail(error, "%s: damaged PNG picture: the file ends too early", name);
     bool ok = false;
-    job it = {.name = name,
-              .trouble = "damaged PNG picture",
-              .error = error,
-              .data = data,
-              .size = size};
+    job it = {
+        .name = name, .trouble = "damaged PNG picture", .error = error, .data = data, .size = size};
     it.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
     if (it.png) it.info = png_create_info_struct(it.png);
     if (!it.info) {

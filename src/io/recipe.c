@@ -31,8 +31,10 @@ static void put_double(zi_text *out, double value)
     }
     decimal_point(point);
     char *at = strstr(digits, point);
-    if (at) zi_text_printf(out, "%.*s.%s", (int)(at - digits), digits, at + strlen(point));
-    else zi_text_puts(out, digits);
+    if (at)
+        zi_text_printf(out, "%.*s.%s", (int)(at - digits), digits, at + strlen(point));
+    else
+        zi_text_puts(out, digits);
 }
 
 static bool read_double(const char *text, double *out)
@@ -89,8 +91,10 @@ static void put_value(zi_text *out, const char *key, const char *value)
     }
     cJSON *string = cJSON_CreateString(value);
     char *quoted = string ? cJSON_PrintUnformatted(string) : NULL;
-    if (quoted) zi_text_puts(out, quoted);
-    else out->failed = true;
+    if (quoted)
+        zi_text_puts(out, quoted);
+    else
+        out->failed = true;
     cJSON_free(quoted);
     cJSON_Delete(string);
 }
@@ -187,10 +191,9 @@ static const char *keep(char **storage, span from)
 /* The same for a value, which may be a JSON string: that one is never longer when decoded. */
 static const char *keep_value(char **storage, span from)
 {
-    cJSON *string = from.size && *from.data == '"' ? cJSON_ParseWithLength(from.data, from.size)
-                                                   : NULL;
-    if (cJSON_IsString(string))
-        from = (span){string->valuestring, strlen(string->valuestring)};
+    cJSON *string =
+        from.size && *from.data == '"' ? cJSON_ParseWithLength(from.data, from.size) : NULL;
+    if (cJSON_IsString(string)) from = (span){string->valuestring, strlen(string->valuestring)};
     const char *kept = keep(storage, from);
     cJSON_Delete(string);
     return kept;
@@ -206,10 +209,14 @@ static bool read_setting(span key, span from, zi_recipe_fields *out, char **stor
 {
     bool ok = true;
     const char *value = keep_value(storage, from), *kind = "a whole number";
-    if (key_is(key, "Steps")) ok = read_int(value, 0, &out->steps);
-    else if (key_is(key, "Seed")) ok = read_uint(value, 0, UINT64_MAX, &out->seed);
-    else if (key_is(key, "Model")) out->model = value;
-    else if (key_is(key, "Schedule type")) out->schedule = value;
+    if (key_is(key, "Steps"))
+        ok = read_int(value, 0, &out->steps);
+    else if (key_is(key, "Seed"))
+        ok = read_uint(value, 0, UINT64_MAX, &out->seed);
+    else if (key_is(key, "Model"))
+        out->model = value;
+    else if (key_is(key, "Schedule type"))
+        out->schedule = value;
     else if (key_is(key, "Size")) {
         kind = "a size like 1024x1024";
         ok = read_size(value, &out->width, &out->height);
@@ -234,8 +241,10 @@ static void cut_settings(const char *text, span *prompts, span *line)
     int pairs = 0;
     span rest = *line, key, value;
     while (pairs < 3 && next_pair(&rest, &key, &value)) pairs++;
-    if (pairs < 3) *line = (span){text + end, 0};
-    else prompts->size = start ? start - 1 : 0;
+    if (pairs < 3)
+        *line = (span){text + end, 0};
+    else
+        prompts->size = start ? start - 1 : 0;
 }
 
 /* Cuts the prompts at the first line with the negative prompt's label. */

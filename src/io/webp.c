@@ -14,22 +14,29 @@ static const char *encode_trouble(WebPEncodingError code)
     switch (code) {
     case VP8_ENC_ERROR_OUT_OF_MEMORY:
     case VP8_ENC_ERROR_BAD_WRITE: /* write_bytes could not get more of it */
-    case VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY: return "out of memory";
+    case VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY:
+        return "out of memory";
     case VP8_ENC_ERROR_PARTITION0_OVERFLOW:
     case VP8_ENC_ERROR_PARTITION_OVERFLOW:
-    case VP8_ENC_ERROR_FILE_TOO_BIG: return "too large for the format; save it as .png";
-    default: return "libwebp refuses it";
+    case VP8_ENC_ERROR_FILE_TOO_BIG:
+        return "too large for the format; save it as .png";
+    default:
+        return "libwebp refuses it";
     }
 }
 
 static const char *decode_trouble(VP8StatusCode code)
 {
     switch (code) {
-    case VP8_STATUS_OUT_OF_MEMORY: return "out of memory";
+    case VP8_STATUS_OUT_OF_MEMORY:
+        return "out of memory";
     case VP8_STATUS_SUSPENDED:
-    case VP8_STATUS_NOT_ENOUGH_DATA: return "damaged WebP picture: the file ends too early";
-    case VP8_STATUS_UNSUPPORTED_FEATURE: return "a WebP picture of an unknown kind";
-    default: return "damaged WebP picture";
+    case VP8_STATUS_NOT_ENOUGH_DATA:
+        return "damaged WebP picture: the file ends too early";
+    case VP8_STATUS_UNSUPPORTED_FEATURE:
+        return "a WebP picture of an unknown kind";
+    default:
+        return "damaged WebP picture";
     }
 }
 
@@ -102,15 +109,6 @@ bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_optio
     return ok;
 }
 
-/* A file's RIFF header tells its size; libwebp does not mind when what follows the picture, as a
- * recipe does, is cut off. */
-static bool whole_riff(const uint8_t *data, size_t size)
-{
-    uint32_t content = data[4] | (uint32_t)data[5] << 8 | (uint32_t)data[6] << 16 |
-                       (uint32_t)data[7] << 24; /* behind the first 8 bytes */
-    return content <= size - 8;
-}
-
 /* Over black is what premultiplied colours show, once their alpha is dropped. */
 static bool decode_alpha(const uint8_t *data, size_t size, WebPDecoderConfig *config,
                          zi_image *image, const char *name, zi_error *error)
@@ -161,8 +159,7 @@ bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image
 {
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config)) return zi_fail(error, "%s: cannot start libwebp", name);
-    VP8StatusCode code = whole_riff(data, size) ? WebPGetFeatures(data, size, &config.input)
-                                                : VP8_STATUS_NOT_ENOUGH_DATA;
+    VP8StatusCode code = WebPGetFeatures(data, size, &config.input);
     if (code != VP8_STATUS_OK) return zi_fail(error, "%s: %s", name, decode_trouble(code));
     if (config.input.has_animation)
         return zi_fail(error, "%s: an animated WebP picture; save one frame of it", name);
@@ -173,7 +170,9 @@ bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image
     bool ok = (config.input.has_alpha ? decode_alpha : decode_opaque)(data, size, &config, image,
                                                                       name, error) &&
               read_recipe(data, size, recipe, error);
-    if (ok) *out = image;
-    else zi_image_free(image);
+    if (ok)
+        *out = image;
+    else
+        zi_image_free(image);
     return ok;
 }
