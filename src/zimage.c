@@ -100,7 +100,7 @@ typedef struct {
     float *history; /* [steps + 1, channels, height, width] when tracing */
     float *image;   /* [3, 8 height, 8 width] */
     zi_progress progress;
-    double passes, pass; /* transformer calls in a step, and those that are done */
+    double passes, pass; /* network calls of this stage, and those that are done */
 } job;
 
 static void plan_conditioning(job *j, conditioning *c)
@@ -191,15 +191,15 @@ static bool predict(job *j, float sigma, zi_error *error)
 {
     const zi_transformer *t = &j->model->transformer;
     float time = zi_model_time(sigma);
-    j->pass = 0;
     if (!zi_transformer_step(&j->run, t, &j->positive.sequence, j->latents, time, j->velocity,
                              error))
         return false;
+    j->pass++;
     if (j->request.guidance == 0) return true;
-    j->pass = 1;
     if (!zi_transformer_step(&j->run, t, &j->negative.sequence, j->latents, time,
                              j->negative_velocity, error))
         return false;
+    j->pass++;
     zi_guide(j->velocity, j->negative_velocity, j->size, (float)j->request.guidance);
     return true;
 }
@@ -215,7 +215,7 @@ static bool sample(job *j, zi_error *error)
     zi_random_seed(&random, j->request.seed);
     zi_random_normal(&random, j->latents, j->size);
     zi_sigmas(j->request.schedule, j->request.steps, j->request.shift, j->sigmas);
-    begin_stage(j, ZI_STAGE_STEP, j->request.guidance > 0 ? 2 : 1);
+    begin_stage(j, ZI_STAGE_STEP, j->request.steps * (j->request.guidance > 0 ? 2.0 : 1.0));
     remember(j, 0);
     for (int i = 0; i < j->request.steps; i++) {
         j->progress.step = i;

@@ -124,8 +124,11 @@ typedef struct {
 static bool watch(void *user, const zi_progress *p)
 {
     watcher *w = user;
-    double now = p->stage * 10000.0 + (p->stage == ZI_STAGE_STEP ? p->step : 0) + p->fraction;
-    w->backwards |= now < w->last || p->fraction < 0 || p->fraction > 1 || p->steps != 9;
+    double now = p->stage * 10.0 + p->fraction;
+    w->backwards |= now <= w->last || p->fraction < 0 || p->fraction > 1 || p->steps != 9;
+    /* In the middle of step i of n, i/n to (i+1)/n of the stage is done. */
+    if (p->stage == ZI_STAGE_STEP)
+        w->backwards |= p->fraction * 9 < p->step || p->fraction * 9 > p->step + 1.001;
     w->last = now;
     return ++w->calls != w->stop_at;
 }
