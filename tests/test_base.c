@@ -80,7 +80,11 @@ static void abandoned_outputs_are_removed(void)
     CHECK(files_in_folder() == 4);
     zi_output_abandon_all();
     CHECK(files_in_folder() == 1);
-    for (int i = 0; i < 3; i++) zi_output_discard(&outputs[i]);
+    /* Should the work go on after all, it fails and leaves nothing. */
+    CHECK(!zi_output_commit(&outputs[0], &error) && error.status == ZI_FAILED);
+    CHECK(strstr(error.text, "abandoned0") != NULL);
+    for (int i = 1; i < 3; i++) zi_output_discard(&outputs[i]);
+    CHECK(files_in_folder() == 1);
 }
 
 static void unwritable_places(void)

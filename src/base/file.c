@@ -158,7 +158,9 @@ static int create_temporary(zi_output *output, size_t size)
     do {
         snprintf(output->temporary, size, "%s.part-%ld-%u", output->path, (long)getpid(),
                  atomic_fetch_add(&number, 1));
+        remember(output->temporary);
         fd = open(output->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0) forget(output->temporary);
     } while (fd < 0 && errno == EEXIST);
     return fd;
 }
@@ -189,7 +191,6 @@ bool zi_output_open(zi_output *output, const char *path, zi_error *error)
         zi_fail(error, "%s: cannot write here: %s", path, strerror(errno));
         goto fail;
     }
-    remember(output->temporary);
     output->stream = fdopen(fd, "wb");
     if (!output->stream) {
         zi_fail(error, "%s: cannot write: %s", path, strerror(errno));

@@ -1,0 +1,51 @@
+# A thin front for CMake. `make` builds build/zimage, `make demo` draws a first picture,
+# `make check` builds with warnings as errors and runs all tests, then again under sanitizers.
+CMAKE ?= cmake
+BUILD ?= build
+CHECK_BUILD ?= build-check
+PREFIX ?= /usr/local
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+PROMPT ?= a red circle on a blue background
+MAKEFLAGS += --no-print-directory
+
+all:
+	@scripts/deps.sh --look
+	@$(CMAKE) -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release \
+		-DCMAKE_INSTALL_PREFIX=$(PREFIX) -DBUILD_TESTING=OFF
+	@$(CMAKE) --build $(BUILD) --parallel $(JOBS)
+
+deps:
+	@scripts/deps.sh
+
+demo: deps
+	@$(MAKE) all
+	$(BUILD)/zimage generate -m share/demo-model -p "$(PROMPT)" --seed 1 -o demo.png
+	@echo
+	@echo "demo.png is there. Next:"
+	@echo "  $(BUILD)/zimage generate -p \"a large yellow star on a purple background\" -o star.png"
+	@echo "  $(BUILD)/zimage generate -m path/to/Z-Image-Turbo -p \"a harbour at dawn\" -o harbour.png"
+	@echo "  $(BUILD)/zimage generate --help"
+
+check:
+	@scripts/deps.sh --tests
+	@$(CMAKE) -S . -B $(CHECK_BUILD) -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DZI_WERROR=ON
+	@$(CMAKE) --build $(CHECK_BUILD) --parallel $(JOBS)
+	@cd $(CHECK_BUILD) && ctest --output-on-failure
+	@$(MAKE) --no-print-directory sanitize BUILD=$(CHECK_BUILD)-asan KIND=address,undefined \
+		TESTS="-E 'demo|checker|cli_interrupt'"
+	@$(MAKE) --no-print-directory sanitize BUILD=$(CHECK_BUILD)-tsan KIND=thread \
+		TESTS="-R 'base|text_encoder|pipeline'"
+
+# The tests of ctest's options TESTS in a build with the sanitizers of KIND.
+sanitize:
+	@$(CMAKE) -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_TESTING=ON -DZI_SANITIZE=$(KIND)
+	@$(CMAKE) --build $(BUILD) --parallel $(JOBS)
+	@cd $(BUILD) && ctest --output-on-failure $(TESTS)
+
+install: all
+	$(CMAKE) --install $(BUILD)
+
+clean:
+	rm -rf $(BUILD) $(CHECK_BUILD) $(CHECK_BUILD)-asan $(CHECK_BUILD)-tsan demo.png
+
+.PHONY: all deps demo check sanitize install clean

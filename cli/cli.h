@@ -1,0 +1,98 @@
+/* What the subcommands share: options, progress, interruption, finding a model. The program's
+ * exit codes: 0 done, 1 it failed, 2 the call is wrong. */
+#ifndef ZI_CLI_H
+#define ZI_CLI_H
+
+#include "base/error.h"
+
+/* ---- subcommands: argv[0] is the subcommand's name; each returns the exit code ---- */
+
+int cmd_generate(int argc, char **argv);
+int cmd_tokenize(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
+
+/* ---- messages (main.c) ---- */
+
+/* Prints "zimage: text" on stderr; returns the exit code that goes with the error. */
+int zi_report(const zi_error *error);
+
+/* A remark on stderr in the same form; nothing when quiet. */
+void zi_note(bool quiet, const char *format, ...) ZI_PRINTF(2, 3);
+
+/* ---- options (options.c) ---- */
+
+typedef enum {
+    ZI_OPTION_FLAG,  /* bool: true when given */
+    ZI_OPTION_TEXT,  /* const char * */
+    ZI_OPTION_INT,   /* int, min to max */
+    ZI_OPTION_REAL,  /* double, min to max */
+    ZI_OPTION_SEED,  /* uint64_t, all of its range */
+    ZI_OPTION_CHOICE /* int: which of argument's words, as in "auto|exact|fast" */
+} zi_option_kind;
+
+typedef struct {
+    const char *name; /* the long name without its dashes; NULL ends a table */
+    char letter;      /* the short name, 0 for none */
+    zi_option_kind kind;
+    void *value; /* left alone unless the option is given */
+    double min, max;
+    const char *argument; /* how help calls the value; a choice's words */
+    const char *help;
+    bool *given; /* set to true when the option is given; may be NULL */
+} zi_option;
+
+typedef struct {
+    const char *name;
+    const char *about;      /* one sentence for help */
+    const char *positional; /* what the one word that is no option is called; NULL: there is none */
+    const zi_option *options;
+} zi_command;
+
+/* Reads a subcommand's arguments: `-x 1`, `-x1`, `--name 1`, `--name=1`; `--` ends the options.
+ * The word that is no option goes to *positional, which must come when the command names it.
+ * False: do not go on but return *code (help was asked for and printed, or the call is wrong and
+ * that was reported). */
+bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
+                      int *code) ZI_CHECKED;
+
+/* ---- models (models.c) ---- */
+
+/* Turns what -m says into a path that the caller frees: a path as it stands, else a name in the
+ * models folder; NULL stands for the demo model. demo, when not NULL, tells whether it is that. */
+bool zi_models_find(const char *name, char **path, bool *demo, zi_error *error) ZI_CHECKED;
+
+/* ---- interruption (interrupt.c) ---- */
+
+/* From now on SIGINT, SIGTERM and SIGHUP ask the work to end. Work that has not ended half a second
+ * later, or a second signal, ends the program on the spot, with its temporary files removed. */
+void zi_interrupt_install(void);
+bool zi_interrupted(void);
+
+/* ---- progress (progress.c) ---- */
+
+typedef struct {
+    bool bar;              /* draw a bar on stderr */
+    bool json;             /* print events on stdout */
+    int picture, pictures; /* which of how many, from 1 */
+    double called;         /* when the callback ran last; before that, when the work began */
+    double stage_began;
+    bool reported_any; /* what follows is the last report */
+    zi_stage stage;
+    int step;
+    double reported; /* when */
+} zi_reporter;
+
+/* Seconds on a clock that only goes forward. */
+double zi_seconds(void);
+
+/* Picture number `picture` of `pictures` begins now; bar and json as in the struct. */
+zi_reporter zi_reporter_start(bool bar, bool json, int picture, int pictures);
+
+/* The callback for zi_request.progress; user is a zi_reporter. Says stop when interrupted. */
+bool zi_reporter_progress(void *user, const zi_progress *progress);
+
+/* Takes the bar off the terminal, so that a line can be printed. */
+void zi_reporter_clear(zi_reporter *reporter);
+
+#endif

@@ -1,0 +1,312 @@
+/* zimage generate: a prompt becomes a picture file, or several. */
+#include "cli.h"
+
+#include "base/file.h"
+#include "base/text.h"
+
+#include <cJSON.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+typedef struct {
+    const char *model, *output, *aspect, *trace;
+    int count, quality, schedule, compute;
+    bool json, quiet, sized, seed_given;
+    zi_model_options load;
+    zi_request request;
+} call;
+
+/* The options of the contract, bound to c; the caller keeps the array. */
+enum { OPTIONS = 22 };
+static void bind_options(call *c, zi_option options[OPTIONS])
+{
+    zi_request *r = &c->request;
+    const zi_option table[] = {
+        {"prompt", 'p', ZI_OPTION_TEXT, &r->prompt, 0, 0, "TEXT", "what to draw", NULL},
+        {"model", 'm', ZI_OPTION_TEXT, &c->model, 0, 0, "MODEL",
+         "a diffusers folder, or a name in ./models (the demo model)", NULL},
+        {"output", 'o', ZI_OPTION_TEXT, &c->output, 0, 0, "FILE",
+         ".png, .jpg or .webp (zimage-SEED.png)", NULL},
+        {"width", 'W', ZI_OPTION_INT, &r->width, 16, 8192, "N",
+         "pixels, a multiple of 16 (what the model was made for)", &c->sized},
+        {"height", 'H', ZI_OPTION_INT, &r->height, 16, 8192, "N", "likewise", &c->sized},
+        {"aspect", 0, ZI_OPTION_TEXT, &c->aspect, 0, 0, "W:H",
+         "instead of both: the model's size as the shorter side", NULL},
+        {"steps", 's', ZI_OPTION_INT, &r->steps, 1, 1000, "N", "transformer evaluations (9)", NULL},
+        {"seed", 0, ZI_OPTION_SEED, &r->seed, 0, 0, "N", "0 to 2^64-1 (drawn and reported)",
+         &c->seed_given},
+        {"count", 'n', ZI_OPTION_INT, &c->count, 1, 10000, "COUNT",
+         "pictures with seeds SEED, SEED+1, ... (1)", NULL},
+        {"shift", 0, ZI_OPTION_REAL, &r->shift, 0.01, 100, "X", "time shift (the model's, 3)",
+         NULL},
+        {"schedule", 0, ZI_OPTION_CHOICE, &c->schedule, 0, 0, "diffusers|mlx",
+         "how steps are spaced", NULL},
+        {"guidance", 0, ZI_OPTION_REAL, &r->guidance, 0, 100, "G",
+         "classifier-free guidance, as in diffusers (0, off)", NULL},
+        {"negative", 0, ZI_OPTION_TEXT, &r->negative, 0, 0, "TEXT",
+         "what to keep away from; needs --guidance", NULL},
+        {"compute", 0, ZI_OPTION_CHOICE, &c->compute, 0, 0, "auto|exact|fast", "arithmetic", NULL},
+        {"quality", 0, ZI_OPTION_INT, &c->quality, 1, 100, "N", "of JPEG and WebP (95)", NULL},
+        {"threads", 0, ZI_OPTION_INT, &c->load.threads, 1, 1024, "N", "(all the machine has)",
+         NULL},
+        {"cpu", 0, ZI_OPTION_TEXT, &c->load.cpu, 0, 0, "TIER", "kernels to use (the best)", NULL},
+        {"trace", 0, ZI_OPTION_TEXT, &c->trace, 0, 0, "FILE",
+         "write what happened as tensors, .safetensors", NULL},
+        {"json", 0, ZI_OPTION_FLAG, &c->json, 0, 0, NULL, "one event a line on standard output",
+         NULL},
+        {"quiet", 'q', ZI_OPTION_FLAG, &c->quiet, 0, 0, NULL, "no bar and no remarks", NULL},
+        {0},
+    };
+    _Static_assert(sizeof table / sizeof *table <= OPTIONS, "room for all options");
+    memcpy(options, table, sizeof table);
+}
+
+/* ---- names of files ---- */
+
+/* path with -number before its extension, in new memory. */
+static char *numbered(const char *path, uint64_t number)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    const char *dot = strrchr(base, '.');
+    size_t stem = dot && dot != base ? (size_t)(dot - path) : strlen(path);
+    zi_text name;
+    zi_text_init(&name, strlen(path) + 32);
+    zi_text_append(&name, path, stem);
+    zi_text_printf(&name, "-%" PRIu64, number);
+    zi_text_puts(&name, path + stem);
+    return zi_text_take(&name);
+}
+
+/* Where picture number i (from 0) goes, in new memory: to -o, or to a default name that is free. */
+static char *picture_path(const call *c, int i)
+{
+    if (c->output) return c->count > 1 ? numbered(c->output, (uint64_t)i + 1) : strdup(c->output);
+    char name[64];
+    snprintf(name, sizeof name, "zimage-%" PRIu64 ".png", c->request.seed + (uint64_t)i);
+    char *path = strdup(name);
+    for (uint64_t n = 2; path && access(path, F_OK) == 0; n++) {
+        free(path);
+        path = numbered(name, n);
+    }
+    return path;
+}
+
+/* Whether the name tells a format; the library says so too, but only when the picture is done. */
+static bool check_extension(const char *path, zi_error *error)
+{
+    static const char *const known[] = {".png", ".jpg", ".jpeg", ".webp"};
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
+        if (!strcasecmp(dot, known[i])) return true;
+    return zi_misuse(error, "--output: %s ends in none of .png, .jpg, .jpeg, .webp", path);
+}
+
+typedef struct {
+    char *picture, *trace; /* trace: NULL when none is wanted */
+} files;
+
+static void free_names(files *names)
+{
+    free(names->picture);
+    free(names->trace);
+}
+
+/* The files of picture number i (from 0), seen to be writable; free_names in any case. */
+static bool name_files(const call *c, int i, files *names, zi_error *error)
+{
+    names->picture = picture_path(c, i);
+    if (c->trace)
+        names->trace = c->count > 1 ? numbered(c->trace, (uint64_t)i + 1) : strdup(c->trace);
+    if (!names->picture || (c->trace && !names->trace)) return zi_out_of_memory(error, 64);
+    if (!check_extension(names->picture, error)) return false;
+    if (!zi_output_probe(names->picture, error)) return false;
+    return !names->trace || zi_output_probe(names->trace, error);
+}
+
+/* ---- before the work ---- */
+
+static bool parse_aspect(const char *text, int *w, int *h, zi_error *error)
+{
+    char rest;
+    if (text[strspn(text, "0123456789:")] || sscanf(text, "%4d:%4d%c", w, h, &rest) != 2 ||
+        *w < 1 || *h < 1)
+        return zi_misuse(error, "--aspect: '%s' is not two numbers as in 16:9", text);
+    return true;
+}
+
+/* The native size as the shorter side, the other one to the nearest multiple of 16. */
+static bool apply_aspect(call *c, int native, zi_error *error)
+{
+    int w, h;
+    if (!c->aspect) return true;
+    if (!parse_aspect(c->aspect, &w, &h, error)) return false;
+    double ratio = w > h ? (double)w / h : (double)h / w;
+    double longer = 16 * (int)(native * ratio / 16 + 0.5);
+    if (longer > 8192)
+        return zi_misuse(error, "--aspect: %s makes a side of %.0f pixels; 8192 is the most",
+                         c->aspect, longer);
+    c->request.width = w > h ? (int)longer : native;
+    c->request.height = w > h ? native : (int)longer;
+    return true;
+}
+
+static bool draw_seed(call *c, zi_error *error)
+{
+    uint32_t seed; /* 32 bits: easy to type again, exact in every JSON reader */
+    if (c->seed_given) return true;
+    if (getentropy(&seed, sizeof seed) != 0)
+        return zi_fail(error, "the system gives no random numbers; name a --seed");
+    c->request.seed = seed;
+    zi_note(c->quiet, "seed %" PRIu32, seed);
+    return true;
+}
+
+/* All that can be refused without looking at the model. */
+static bool check(call *c, zi_error *error)
+{
+    int w, h;
+    const zi_request *r = &c->request;
+    if (!r->prompt) return zi_misuse(error, "--prompt is missing: say what to draw with -p TEXT");
+    if (!*r->prompt) return zi_misuse(error, "--prompt: is empty; say what to draw");
+    if (!zi_utf8_valid(r->prompt, strlen(r->prompt)))
+        return zi_misuse(error, "--prompt: is not valid UTF-8");
+    if (r->negative && !zi_utf8_valid(r->negative, strlen(r->negative)))
+        return zi_misuse(error, "--negative: is not valid UTF-8");
+    if (c->aspect && c->sized)
+        return zi_misuse(error, "--aspect: give either it or --width and --height");
+    if (c->aspect && !parse_aspect(c->aspect, &w, &h, error)) return false;
+    if (c->seed_given && r->seed > UINT64_MAX - (uint64_t)(c->count - 1))
+        return zi_misuse(error, "--count: the seeds %" PRIu64 " and on run past 2^64-1", r->seed);
+    if (r->negative && r->guidance <= 0)
+        zi_note(c->quiet, "--negative has no effect without --guidance");
+    return true;
+}
+
+/* ---- the work ---- */
+
+static bool print_result(const call *c, const char *path, const zi_image *image, uint64_t seed,
+                         double seconds, zi_error *error)
+{
+    if (!c->json) {
+        puts(path);
+        fflush(stdout);
+        return true;
+    }
+    char digits[24]; /* a double would round large seeds */
+    snprintf(digits, sizeof digits, "%" PRIu64, seed);
+    cJSON *event = cJSON_CreateObject();
+    cJSON_AddStringToObject(event, "event", "done");
+    cJSON_AddStringToObject(event, "file", path);
+    cJSON_AddRawToObject(event, "seed", digits);
+    cJSON_AddNumberToObject(event, "width", image->width);
+    cJSON_AddNumberToObject(event, "height", image->height);
+    cJSON_AddNumberToObject(event, "seconds", seconds);
+    char *line = cJSON_PrintUnformatted(event);
+    if (line) {
+        puts(line);
+        fflush(stdout);
+    }
+    cJSON_Delete(event);
+    bool ok = line != NULL;
+    cJSON_free(line);
+    return ok || zi_out_of_memory(error, strlen(path));
+}
+
+/* Generates with request and saves to path. */
+static bool draw(const call *c, zi_model *model, zi_request *request, const char *path,
+                 zi_reporter *reporter, zi_error *error)
+{
+    double begun = zi_seconds();
+    zi_image *image = NULL;
+    char *recipe = NULL;
+    bool ok = false;
+    bool drawn = zi_generate(model, request, &image, error);
+    zi_reporter_clear(reporter);
+    if (!drawn) goto out;
+    request->width = image->width;
+    request->height = image->height;
+    recipe = zi_recipe(model, request);
+    if (!recipe) {
+        zi_out_of_memory(error, strlen(request->prompt));
+        goto out;
+    }
+    zi_save_options save = {.quality = c->quality, .recipe = recipe};
+    if (!zi_image_save(image, path, &save, error)) goto out;
+    ok = print_result(c, path, image, request->seed, zi_seconds() - begun, error);
+out:
+    free(recipe);
+    zi_image_free(image);
+    return ok;
+}
+
+/* Picture number i, from 0. */
+static bool draw_number(const call *c, zi_model *model, int i, zi_error *error)
+{
+    bool bar = !c->quiet && !c->json && isatty(STDERR_FILENO);
+    zi_reporter reporter = zi_reporter_start(bar, c->json, i + 1, c->count);
+    files names = {0};
+    zi_request request = c->request;
+    bool ok = false;
+    if (zi_interrupted()) {
+        zi_cancelled(error);
+        goto out;
+    }
+    if (!name_files(c, i, &names, error)) goto out;
+    request.seed += (uint64_t)i;
+    request.trace_path = names.trace;
+    request.progress = zi_reporter_progress;
+    request.user = &reporter;
+    ok = draw(c, model, &request, names.picture, &reporter, error);
+out:
+    free_names(&names);
+    return ok;
+}
+
+static bool generate(call *c, zi_error *error)
+{
+    zi_model *model = NULL;
+    char *path = NULL;
+    files names = {0};
+    bool ok = false, demo;
+    if (!check(c, error) || !zi_models_find(c->model, &path, &demo, error) ||
+        !draw_seed(c, error) || !name_files(c, 0, &names, error))
+        goto out;
+    if (demo)
+        zi_note(c->quiet, "using the small demo model; -m FOLDER names a real one, such as a "
+                          "diffusers folder of Z-Image-Turbo");
+    c->load.path = path;
+    if (!zi_model_load(&c->load, &model, error) ||
+        !apply_aspect(c, zi_model_native_size(model), error))
+        goto out;
+    for (int i = 0; i < c->count; i++)
+        if (!draw_number(c, model, i, error)) goto out;
+    ok = true;
+out:
+    zi_model_free(model);
+    free_names(&names);
+    free(path);
+    return ok;
+}
+
+int cmd_generate(int argc, char **argv)
+{
+    call c = {.count = 1, .request = zi_request_default()};
+    zi_option options[OPTIONS];
+    bind_options(&c, options);
+    const zi_command command = {
+        "generate", "Draws what the prompt says and prints the file's name.", NULL, options};
+    zi_error error = {0};
+    int code;
+    if (!zi_options_parse(&command, argc, argv, NULL, &code)) return code;
+    static const zi_compute computes[] = {ZI_COMPUTE_AUTO, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST};
+    static const zi_schedule schedules[] = {ZI_SCHEDULE_DIFFUSERS, ZI_SCHEDULE_MLX};
+    c.request.compute = computes[c.compute];
+    c.request.schedule = schedules[c.schedule];
+    zi_interrupt_install();
+    return generate(&c, &error) ? 0 : zi_report(&error);
+}

@@ -1,0 +1,133 @@
+/* zimage inspect: what is in a model's folder or file. */
+#include "cli.h"
+
+#include <cJSON.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Text from files we did not write must not steer the terminal. */
+static void print_text(const char *text)
+{
+    for (; *text; text++) putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+}
+
+/* A key as a person would write it: blanks for underscores. */
+static int print_key(const char *key)
+{
+    for (const char *c = key; *c; c++) putchar(*c == '_' || (unsigned char)*c < 0x20 ? ' ' : *c);
+    return (int)strlen(key);
+}
+
+static void print_bytes(double bytes)
+{
+    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
+    int unit = 0;
+    for (; bytes >= 1000 && unit < 4; unit++) bytes /= 1000;
+    printf(unit ? "%.2f %s" : "%.0f %s", bytes, units[unit]);
+}
+
+static void print_number(const char *key, double number)
+{
+    size_t length = key ? strlen(key) : 0;
+    if (length >= 5 && !strcmp(key + length - 5, "bytes"))
+        print_bytes(number);
+    else if (number == floor(number) && fabs(number) < 1e15)
+        printf("%.0f", number);
+    else
+        printf("%g", number);
+}
+
+static void print_scalar(const cJSON *item)
+{
+    if (cJSON_IsString(item)) print_text(item->valuestring);
+    if (cJSON_IsNumber(item)) print_number(item->string, item->valuedouble);
+    if (cJSON_IsBool(item)) fputs(cJSON_IsTrue(item) ? "yes" : "no", stdout);
+    if (cJSON_IsNull(item)) fputs("-", stdout);
+}
+
+static bool is_nested(const cJSON *item)
+{
+    return cJSON_IsObject(item) ||
+           (cJSON_IsArray(item) && (cJSON_IsObject(item->child) || cJSON_IsArray(item->child)));
+}
+
+/* Words on one line with commas; sentences one below the other, from the given column on. */
+static void print_list(const cJSON *list, int column)
+{
+    if (!list->child) fputs("none", stdout);
+    for (const cJSON *item = list->child; item; item = item->next) {
+        bool sentence = cJSON_IsString(item) && strchr(item->valuestring, ' ');
+        print_scalar(item);
+        if (!item->next) break;
+        if (sentence)
+            printf("\n%*s", column, "");
+        else
+            fputs(", ", stdout);
+    }
+}
+
+/* The members of an object or array, one a line, values in one column. Depth is bounded by the
+ * JSON parser's own limit. */
+static void print_members(const cJSON *parent, int depth)
+{
+    int widest = 0;
+    for (const cJSON *item = parent->child; item; item = item->next)
+        if (item->string && !is_nested(item) && (int)strlen(item->string) > widest)
+            widest = (int)strlen(item->string);
+    for (const cJSON *item = parent->child; item; item = item->next) {
+        printf("%*s", 2 * depth, "");
+        int used = item->string ? print_key(item->string) : printf("-");
+        if (is_nested(item)) {
+            putchar('\n');
+            print_members(item, depth + 1);
+            continue;
+        }
+        printf("%*s", widest > used ? widest - used + 2 : 2, "");
+        if (cJSON_IsArray(item))
+            print_list(item, 2 * depth + widest + 2);
+        else
+            print_scalar(item);
+        putchar('\n');
+    }
+}
+
+int cmd_inspect(int argc, char **argv)
+{
+    const char *name = NULL;
+    bool raw = false;
+    const zi_option options[] = {
+        {"json", 0, ZI_OPTION_FLAG, &raw, 0, 0, NULL, "as JSON", NULL},
+        {0},
+    };
+    const zi_command command = {
+        "inspect", "Says what is at PATH: layout, architecture, precision, components, sizes.",
+        "PATH", options};
+    int code;
+    if (!zi_options_parse(&command, argc, argv, &name, &code)) return code;
+
+    zi_error error = {0};
+    char *path = NULL, *json = NULL;
+    cJSON *root = NULL;
+    code = 1;
+    if (!zi_models_find(name, &path, NULL, &error) || !zi_inspect(path, &json, &error)) {
+        code = zi_report(&error);
+        goto out;
+    }
+    if (raw) {
+        puts(json);
+    } else if ((root = cJSON_Parse(json))) {
+        print_members(root, 0);
+    } else {
+        zi_out_of_memory(&error, strlen(json));
+        code = zi_report(&error);
+        goto out;
+    }
+    code = 0;
+out:
+    cJSON_Delete(root);
+    free(json);
+    free(path);
+    return code;
+}

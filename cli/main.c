@@ -1,0 +1,97 @@
+/* The program: finds the subcommand and runs it. */
+#include "cli.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    const char *name, *about;
+    int (*run)(int argc, char **argv);
+} subcommand;
+
+static const subcommand subcommands[] = {
+    {"generate", "draw a picture from a prompt", cmd_generate},
+    {"inspect", "say what is in a model's folder or file", cmd_inspect},
+    {"tokenize", "print the token ids of a text", cmd_tokenize},
+    {"bench", "measure how fast this machine is", cmd_bench},
+};
+enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
+
+int zi_report(const zi_error *error)
+{
+    fprintf(stderr, "zimage: %s\n", error->text);
+    return error->status == ZI_MISUSE ? 2 : 1;
+}
+
+void zi_note(bool quiet, const char *format, ...)
+{
+    if (quiet) return;
+    va_list args;
+    va_start(args, format);
+    fputs("zimage: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+}
+
+static void print_help(FILE *stream)
+{
+    fprintf(stream,
+            "zimage %s: Z-Image-Turbo, prompt to picture\n\n"
+            "usage: zimage SUBCOMMAND [OPTION...]\n\n",
+            ZI_VERSION);
+    for (int i = 0; i < SUBCOMMANDS; i++)
+        fprintf(stream, "  %-10s %s\n", subcommands[i].name, subcommands[i].about);
+    fputs("\n`zimage SUBCOMMAND --help` lists its options. To begin with:\n\n"
+          "  zimage generate -p \"a red circle on a blue background\" -o out.png\n",
+          stream);
+}
+
+static int unknown(const char *name)
+{
+    zi_error error;
+    char names[200] = "";
+    for (int i = 0; i < SUBCOMMANDS; i++) {
+        size_t size = strlen(names);
+        snprintf(names + size, sizeof names - size, "%s%s", i ? ", " : "", subcommands[i].name);
+    }
+    zi_misuse(&error, "%s: no such subcommand; there are: %s", name, names);
+    return zi_report(&error);
+}
+
+static int run(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    const char *name = argv[1];
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+        print_help(stdout);
+        return 0;
+    }
+    if (!strcmp(name, "--version")) {
+        printf("zimage %s\n", ZI_VERSION);
+        return 0;
+    }
+    for (int i = 0; i < SUBCOMMANDS; i++)
+        if (!strcmp(name, subcommands[i].name)) return subcommands[i].run(argc - 1, argv + 1);
+    return unknown(name);
+}
+
+int main(int argc, char **argv)
+{
+    /* A full disk and a reader that went away are to be errors we can name, not sudden deaths that
+     * leave temporary files behind. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    int code = run(argc, argv);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        zi_note(false, "standard output: cannot write: %s", strerror(errno));
+        if (!code) code = 1;
+    }
+    return code;
+}

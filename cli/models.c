@@ -1,0 +1,87 @@
+/* Which model -m means. */
+#include "cli.h"
+
+#include "base/file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#ifdef __APPLE__
+#include <mach-o/dyld.h>
+#endif
+
+static bool exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+/* The folder of the running program, symbolic links resolved, in new memory; or NULL. */
+static char *program_folder(void)
+{
+    char *path = NULL;
+#ifdef __APPLE__
+    char name[4096];
+    uint32_t size = sizeof name;
+    if (_NSGetExecutablePath(name, &size) == 0) path = realpath(name, NULL);
+#else
+    path = realpath("/proc/self/exe", NULL);
+#endif
+    char *slash = path ? strrchr(path, '/') : NULL;
+    if (slash) *slash = 0;
+    return path;
+}
+
+/* dir/sub/demo-model in new memory if it is a folder, or NULL. */
+static char *demo_below(const char *dir, const char *sub)
+{
+    char *share = zi_path_join(dir, sub);
+    char *path = share ? zi_path_join(share, "demo-model") : NULL;
+    free(share);
+    if (path && !zi_is_dir(path)) {
+        free(path);
+        path = NULL;
+    }
+    return path;
+}
+
+static bool find_demo(char **path, zi_error *error)
+{
+    char *folder = program_folder();
+    /* As built, as installed and then moved as a whole, as installed. */
+    char *found = folder ? demo_below(folder, ZI_SHARE_RELATIVE) : NULL;
+    if (!found && folder) found = demo_below(folder, ZI_SHARE_RELATIVE "/zimage");
+    if (!found) found = demo_below(ZI_SHARE_INSTALLED, "");
+    free(folder);
+    if (!found)
+        return zi_fail(error,
+                       "the demo model is neither in %s beside the program nor in %s; "
+                       "name a model with -m",
+                       ZI_SHARE_RELATIVE, ZI_SHARE_INSTALLED);
+    *path = found;
+    return true;
+}
+
+bool zi_models_find(const char *name, char **path, bool *demo, zi_error *error)
+{
+    static const char *const shelves[] = {"models/mlx", "models/pytorch", "models/comfyui"};
+    if (demo) *demo = !name;
+    if (!name) return find_demo(path, error);
+    char *found = exists(name) ? strdup(name) : NULL;
+    for (size_t i = 0; !found && *name && i < sizeof shelves / sizeof *shelves; i++) {
+        found = zi_path_join(shelves[i], name);
+        if (found && !exists(found)) {
+            free(found);
+            found = NULL;
+        }
+    }
+    if (!found)
+        return zi_fail(error,
+                       "%s: no such file or folder, and no model of that name in %s, %s "
+                       "or %s",
+                       name, shelves[0], shelves[1], shelves[2]);
+    *path = found;
+    return true;
+}

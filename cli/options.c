@@ -1,0 +1,183 @@
+/* Options by table: one parser and one help for all subcommands. */
+#include "cli.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Digits and nothing else: no sign, no blanks, no other base. */
+static bool parse_natural(const char *text, uint64_t *out)
+{
+    if (!*text || text[strspn(text, "0123456789")]) return false;
+    errno = 0;
+    unsigned long long value = strtoull(text, NULL, 10);
+    if (errno || value > UINT64_MAX) return false;
+    *out = value;
+    return true;
+}
+
+static bool set_int(const zi_option *option, const char *text, zi_error *error)
+{
+    uint64_t value;
+    const char *digits = text + (*text == '-');
+    bool is_number = *digits && !digits[strspn(digits, "0123456789")];
+    if (!is_number) return zi_misuse(error, "--%s: '%s' is not a whole number", option->name, text);
+    if (digits != text || !parse_natural(text, &value) || (double)value < option->min ||
+        (double)value > option->max)
+        return zi_misuse(error, "--%s: %s is out of range; it goes from %.0f to %.0f", option->name,
+                         text, option->min, option->max);
+    *(int *)option->value = (int)value;
+    return true;
+}
+
+static bool set_seed(const zi_option *option, const char *text, zi_error *error)
+{
+    if (parse_natural(text, option->value)) return true;
+    return zi_misuse(error, "--%s: '%s' is not a whole number from 0 to 18446744073709551615",
+                     option->name, text);
+}
+
+static bool set_real(const zi_option *option, const char *text, zi_error *error)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (!*text || *end || text[strspn(text, "+-.0123456789eE")])
+        return zi_misuse(error, "--%s: '%s' is not a number", option->name, text);
+    if (!(value >= option->min && value <= option->max))
+        return zi_misuse(error, "--%s: %s is out of range; it goes from %g to %g", option->name,
+                         text, option->min, option->max);
+    *(double *)option->value = value;
+    return true;
+}
+
+static bool set_choice(const zi_option *option, const char *text, zi_error *error)
+{
+    const char *word = option->argument;
+    for (int i = 0;; i++) {
+        size_t length = strcspn(word, "|");
+        if (strlen(text) == length && !memcmp(text, word, length)) {
+            *(int *)option->value = i;
+            return true;
+        }
+        if (!word[length])
+            return zi_misuse(error, "--%s: '%s' is none of %s", option->name, text,
+                             option->argument);
+        word += length + 1;
+    }
+}
+
+static bool set(const zi_option *option, const char *text, zi_error *error)
+{
+    if (option->given) *option->given = true;
+    switch (option->kind) {
+    case ZI_OPTION_FLAG:
+        *(bool *)option->value = true;
+        return true;
+    case ZI_OPTION_TEXT:
+        *(const char **)option->value = text;
+        return true;
+    case ZI_OPTION_INT:
+        return set_int(option, text, error);
+    case ZI_OPTION_REAL:
+        return set_real(option, text, error);
+    case ZI_OPTION_SEED:
+        return set_seed(option, text, error);
+    case ZI_OPTION_CHOICE:
+        return set_choice(option, text, error);
+    }
+    return true;
+}
+
+/* The option that word ("--name", "--name=value", "-x", "-xvalue") names, or NULL. *attached is
+ * the value that came in the same word, or NULL. */
+static const zi_option *lookup(const zi_option *options, const char *word, const char **attached)
+{
+    *attached = NULL;
+    bool is_long = word[1] == '-';
+    size_t length = is_long ? strcspn(word + 2, "=") : 0;
+    for (const zi_option *option = options; option->name; option++) {
+        if (is_long && strlen(option->name) == length && !strncmp(option->name, word + 2, length)) {
+            if (word[2 + length]) *attached = word + 2 + length + 1;
+            return option;
+        }
+        if (!is_long && option->letter && option->letter == word[1]) {
+            if (word[2]) *attached = word + 2;
+            return option;
+        }
+    }
+    return NULL;
+}
+
+/* Takes the option at argv[*i] and its value; *i moves to the last word taken. */
+static bool take(const zi_command *command, int argc, char **argv, int *i, zi_error *error)
+{
+    const char *word = argv[*i], *value;
+    const zi_option *option = lookup(command->options, word, &value);
+    if (!option)
+        return zi_misuse(error, "%s: unknown option; `zimage %s --help` lists them", word,
+                         command->name);
+    if (option->kind == ZI_OPTION_FLAG) {
+        if (value) return zi_misuse(error, "%s: --%s takes no value", word, option->name);
+    } else if (!value) {
+        if (*i + 1 >= argc)
+            return zi_misuse(error, "--%s: its value %s is missing", option->name,
+                             option->argument);
+        value = argv[++*i];
+    }
+    return set(option, value, error);
+}
+
+static void print_help(const zi_command *command)
+{
+    printf("usage: zimage %s [OPTION...]%s%s\n\n%s\n\n", command->name,
+           command->positional ? " " : "", command->positional ? command->positional : "",
+           command->about);
+    for (const zi_option *option = command->options; option->name; option++) {
+        char names[80];
+        bool flag = option->kind == ZI_OPTION_FLAG;
+        snprintf(names, sizeof names, "%c%c%s --%s%s%s", option->letter ? '-' : ' ',
+                 option->letter ? option->letter : ' ', option->letter ? "," : " ", option->name,
+                 flag ? "" : " ", flag ? "" : option->argument);
+        printf("  %-32s %s\n", names, option->help);
+    }
+    printf("  %-32s %s\n", "-h, --help", "this list");
+}
+
+bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
+                      int *code)
+{
+    zi_error error = {0};
+    const char *found = NULL;
+    bool options_ended = false;
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        if (options_ended || word[0] != '-' || !word[1]) {
+            if (!command->positional)
+                zi_misuse(&error, "'%s': takes only options; quote a text that has blanks", word);
+            else if (found)
+                zi_misuse(&error, "'%s': one %s only; quote a text that has blanks", word,
+                          command->positional);
+            found = word;
+        } else if (!strcmp(word, "--")) {
+            options_ended = true;
+        } else if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+            print_help(command);
+            *code = 0;
+            return false;
+        } else if (!take(command, argc, argv, &i, &error)) {
+            break;
+        }
+        if (error.status) break;
+    }
+    if (!error.status && command->positional && !found)
+        zi_misuse(&error, "%s: its %s is missing; see `zimage %s --help`", command->name,
+                  command->positional, command->name);
+    if (error.status) {
+        *code = zi_report(&error);
+        return false;
+    }
+    if (positional) *positional = found;
+    return true;
+}

@@ -1,0 +1,41 @@
+/* zimage tokenize: the ids of a text as one JSON array. */
+#include "cli.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int cmd_tokenize(int argc, char **argv)
+{
+    const char *model = NULL, *text = NULL;
+    bool chat = false;
+    const zi_option options[] = {
+        {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL", "whose tokenizer (the demo model's)",
+         NULL},
+        {"chat", 0, ZI_OPTION_FLAG, &chat, 0, 0, NULL, "in the chat form, cut at 512", NULL},
+        {0},
+    };
+    const zi_command command = {"tokenize", "Prints the token ids of TEXT as one JSON array.",
+                                "TEXT", options};
+    int code;
+    if (!zi_options_parse(&command, argc, argv, &text, &code)) return code;
+
+    zi_error error = {0};
+    char *path = NULL;
+    int32_t *ids = NULL;
+    size_t count = 0;
+    code = 1;
+    if (!zi_models_find(model, &path, NULL, &error) ||
+        !zi_tokenize(path, text, chat, &ids, &count, &error)) {
+        code = zi_report(&error);
+        goto out;
+    }
+    putchar('[');
+    for (size_t i = 0; i < count; i++) printf("%s%" PRId32, i ? ", " : "", ids[i]);
+    puts("]");
+    code = 0;
+out:
+    free(ids);
+    free(path);
+    return code;
+}

@@ -1,0 +1,106 @@
+#!/bin/sh
+# Finds out which tools and libraries the build needs and this machine lacks, and installs them by
+# apt-get or Homebrew. Silent when all is there.
+#
+#   deps.sh           what the build needs
+#   deps.sh --tests   what the tests need, too
+#   deps.sh --look    install nothing, only say what is missing
+#
+# Exit code 1 when something is missing at the end; one line names it.
+set -u
+
+tests=no
+look=no
+for option in "$@"; do
+    case $option in
+    --tests) tests=yes ;;
+    --look) look=yes ;;
+    *)
+        echo "deps.sh: $option: unknown option; there are --tests and --look" >&2
+        exit 2
+        ;;
+    esac
+done
+
+# One line each: what, how to look for it, its Debian packages (joined by +), its Homebrew formula.
+needs() {
+    cat <<END
+C-compiler compiler gcc+libc6-dev gcc
+cmake      tool     cmake         cmake
+pkg-config tool     pkg-config    pkgconf
+libcjson   module   libcjson-dev  cjson
+libpng     module   libpng-dev    libpng
+libjpeg    module   libjpeg-dev   jpeg-turbo
+libwebp    module   libwebp-dev   webp
+libwebpmux module   libwebp-dev   webp
+libpcre2-8 module   libpcre2-dev  pcre2
+libutf8proc module  libutf8proc-dev utf8proc
+END
+    if [ $tests = yes ]; then echo "python3 tool python3 python3"; fi
+}
+
+present() { # WHAT HOW
+    case $2 in
+    tool) command -v "$1" ;;
+    compiler) echo '#include <stdio.h>' | ${CC:-cc} -fsyntax-only -x c - ;;
+    module) pkg-config --exists "$1" ;;
+    esac >/dev/null 2>&1
+}
+
+# The lines of needs() that are not met.
+missing() {
+    needs | while read -r what how debian brew; do
+        present "$what" "$how" || echo "$what $how $debian $brew"
+    done
+}
+
+packages() { # COLUMN: the packages in it, each once
+    missing | awk -v column="$1" '{ gsub(/\+/, "\n", $column); print $column }' | sort -u
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1 && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+        sudo "$@" # asks for the password, if it must, on the terminal
+    else
+        return 1
+    fi
+}
+
+apt_install() { # PACKAGE...
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
+install_missing() {
+    if command -v apt-get >/dev/null 2>&1; then
+        set -- $(packages 3)
+        echo "installing: $*"
+        # Lists may be absent or stale, so fetch them; without a network a local mirror may do.
+        as_root apt-get update -qq >/dev/null 2>&1
+        apt_install "$@"
+    elif command -v brew >/dev/null 2>&1; then
+        set -- $(packages 4)
+        echo "installing: $*"
+        brew install --quiet "$@"
+    fi
+}
+
+lacking=$(missing)
+if [ -z "$lacking" ]; then exit 0; fi
+if [ $look = no ]; then
+    install_missing >&2
+    lacking=$(missing)
+    if [ -z "$lacking" ]; then exit 0; fi
+fi
+
+system=Debian column=3
+if [ "$(uname)" = Darwin ]; then system=Homebrew column=4; fi
+how='install it and run make again'
+if [ $look = yes ]; then how='`make deps` installs what it can'; fi
+printf '%s\n' "$lacking" | awk -v system_name=$system -v column=$column -v how="$how" '
+    { gsub(/\+/, " ", $column) }
+    { list = list (NR > 1 ? ", " : "") $1 " (" system_name ": " $column ")" }
+    END { print "missing: " list "; " how }' >&2
+exit 1

@@ -1,0 +1,85 @@
+"""Ctrl-C and its kin."""
+
+import signal
+import subprocess
+import time
+import unittest
+
+from support import MODEL, SENTINEL, ZIMAGE, Case
+
+
+class Interrupted(Case):
+    """Ctrl-C ends within a second, with a line that says so and without partial files."""
+
+    def start(self, *args, stage="step"):
+        """The running program, once it has told of a layer in that stage."""
+        self.write("out.png", SENTINEL)
+        words = ["-m", MODEL, "-p", "x", "--seed", "1", "-o", "out.png", "--json"]
+        words += ["--trace", "t.safetensors"]
+        process = subprocess.Popen([ZIMAGE, "generate", *words, *args], cwd=self.dir,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.kill)
+        while f'"stage":"{stage}"'.encode() not in process.stdout.readline():
+            self.assertIsNone(process.poll())
+        return process
+
+    def start_long_layer(self):
+        process = self.start("-W", "1536", "-H", "1536", "--threads", "1", stage="encode")
+        time.sleep(1)  # past the encoder, into a layer of many seconds
+        return process
+
+    def ends(self, process, begun):
+        """Seconds that it took to end."""
+        _, errors = process.communicate(timeout=30)
+        seconds = time.monotonic() - begun
+        self.assertEqual(process.returncode, 1)
+        self.assertEqual(errors, b"zimage: cancelled\n")
+        self.assertEqual(self.files(), ["out.png"])
+        self.assertEqual(self.read("out.png"), SENTINEL)
+        return seconds
+
+    def test_signals(self):
+        times = []
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with self.subTest(number):
+                process = self.start("-W", "256", "-H", "256", "-s", "1000")
+                begun = time.monotonic()
+                process.send_signal(number)
+                times.append(self.ends(process, begun))
+        self.assertLess(max(times), 1)
+        self.assertLess(min(times), 0.45)  # by asking: before half a second brings the alarm
+
+    def test_inside_a_long_layer(self):
+        process = self.start_long_layer()
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        self.assertLess(self.ends(process, begun), 1)
+
+    def test_twice_ends_at_once(self):
+        times = []
+        for _ in range(3):  # one quick end proves it, a busy machine may be late now and then
+            process = self.start_long_layer()
+            begun = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            times.append(self.ends(process, begun))
+        self.assertLess(min(times), 0.45)
+
+    def test_an_ignored_signal_stays_ignored(self):
+        def ignore():
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+        process = subprocess.Popen(
+            [ZIMAGE, "generate", "-m", MODEL, "-p", "x", "--seed", "1", "-W", "128", "-H", "128",
+             "-s", "20", "-o", "out.png", "--json"],
+            cwd=self.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=ignore)
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0)
+        self.assertEqual(self.files(), ["out.png"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,238 @@
+"""The command line as such: subcommands, help, wrong calls."""
+
+import json
+import os
+import subprocess
+import unittest
+
+from support import MODEL, ZIMAGE, Case, png_chunks
+
+SUBCOMMANDS = ("generate", "inspect", "tokenize", "bench")
+
+
+class Program(Case):
+    def test_help(self):
+        for args in (["--help"], ["-h"], ["help"]):
+            text = self.good(self.zimage(*args)).stdout.decode()
+            for name in SUBCOMMANDS:
+                self.assertIn(f"\n  {name} ", text)
+
+    def test_help_of_subcommands(self):
+        for name in SUBCOMMANDS:
+            for option in ("--help", "-h"):
+                result = self.good(self.zimage(name, option))
+                self.assertIn(f"usage: zimage {name} ".encode(), result.stdout)
+                self.assertEqual(result.stderr, b"")
+
+    def test_help_of_generate_lists_the_contract(self):
+        text = self.good(self.zimage("generate", "--help")).stdout.decode()
+        for option in ("-m", "-p", "-o", "-W", "-H", "--aspect", "-s", "--steps", "--seed", "-n",
+                       "--shift", "--schedule", "--guidance", "--negative", "--compute",
+                       "--threads", "--cpu", "--trace", "--json", "-q", "--quality"):
+            self.assertRegex(text, rf"(?m)^  .*{option}\b")
+
+    def test_version(self):
+        self.assertRegex(self.good(self.zimage("--version")).stdout, rb"^zimage \d+\.\d+\.\d+\n$")
+
+    def test_nothing_asked(self):
+        result = self.zimage()
+        self.assertEqual(result.returncode, 2)
+        self.assertEqual(result.stdout, b"")
+        self.assertIn(b"usage: zimage", result.stderr)
+
+    def test_unknown_subcommand(self):
+        self.refused(self.zimage("paint"), 2, "paint", *SUBCOMMANDS)
+
+    def test_results_that_cannot_be_written(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full on this system")
+        for args in (["--help"], ["tokenize", "-m", MODEL, "x"]):
+            with open("/dev/full", "wb") as full:
+                result = subprocess.run([ZIMAGE, *args], stdout=full, stderr=subprocess.PIPE,
+                                        check=False)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(b"standard output: cannot write", result.stderr)
+
+
+class WrongCalls(Case):
+    """Exit code 2 and a line that names the option."""
+
+    def test_unknown_options(self):
+        for word in ("--frobnicate", "--vae=x", "-x", "--widt", "--widthy"):
+            self.refuses(2, [word, "unknown option", "zimage generate --help"], word)
+
+    def test_value_missing(self):
+        self.refuses(2, ["--seed", "missing"], "--seed")
+
+    def test_flag_with_value(self):
+        self.refuses(2, ["--json", "no value"], "--json=yes")
+
+    def test_stray_word(self):
+        self.refuses(2, ["'circle'", "quote"], "circle")
+
+    def test_prompt_missing(self):
+        self.refused(self.zimage("generate", "-m", MODEL), 2, "--prompt", "-p")
+        self.assertEqual(self.files(), [])
+
+    def test_seed(self):
+        for seed in ("-1", str(2**64), "1" * 40, "garbage", "", "1.5", "0x10", " 1", "1e3", "+1"):
+            self.refuses(2, ["--seed", f"'{seed}'", "18446744073709551615"], "--seed", seed)
+
+    def test_seeds_past_the_end(self):
+        self.refuses(2, ["--count", "2^64-1"], "-n", "2", "--seed", str(2**64 - 1))
+
+    def test_sizes_that_are_no_numbers(self):
+        for text in ("wide", "", "64px", "6 4", "1e2", "64.0"):
+            self.refuses(2, ["--width", f"'{text}'", "whole number"], "-W", text)
+
+    def test_sizes_out_of_range(self):
+        for text in ("0", "-64", "8", "8208", "99999999999999999999", "1000000"):
+            self.refuses(2, ["--width", text, "16 to 8192"], "--width", text)
+            self.refuses(2, ["--height", text, "16 to 8192"], "-H", text)
+
+    def test_sizes_that_are_no_multiples(self):
+        self.refuses(2, ["width 100", "96", "112", "multiple of 16"], "-W", "100")
+        self.refuses(2, ["height 65", "64", "80", "multiple of 16"], "-H", "65")
+
+    def test_aspect(self):
+        words = ["generate", "-m", MODEL, "-p", "x", "--seed", "1"]
+        for text in ("wide", "16", "16:", ":9", "0:9", "16:0", "-1:1", "16:9:1", "16x9", ""):
+            self.refused(self.zimage(*words, "--aspect", text), 2, "--aspect", f"'{text}'")
+        self.refuses(2, ["--aspect", "--width"], "--aspect", "1:1")
+        self.assertEqual(self.files(), ["out.png"])
+
+    def test_other_numbers(self):
+        for option, low, high in (("--steps", "0", "1001"), ("--count", "0", "10001"),
+                                  ("--threads", "0", "1025"), ("--quality", "0", "101"),
+                                  ("--shift", "0", "101"), ("--guidance", "-0.1", "1e9")):
+            for text in (low, high):
+                self.refuses(2, [option, text, "out of range"], option, text)
+            for text in ("x", "", "nan", "inf", "0x1", "1,5"):
+                self.refuses(2, [option, f"'{text}'", "number"], option, text)
+
+    def test_choices(self):
+        for option, word in (("--schedule", "mlx"), ("--compute", "exact")):
+            self.refuses(2, [option, "'xyz'", word], option, "xyz")
+            self.refuses(2, [option, "''", word], option, "")
+            self.refuses(2, [option, word], option, word[:2])
+        self.refuses(2, ["tier", "xyz", "ref"], "--cpu", "xyz")
+
+    def test_prompts(self):
+        self.refuses(2, ["--prompt", "empty"], "-p", "")
+        for text in (b"\xff", b"a \xc3(", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80",
+                     b"cut \xe4\xb8"):
+            self.refuses(2, ["--prompt", "UTF-8"], "-p", text)
+        self.refuses(2, ["--negative", "UTF-8"], "--guidance", "1", "--negative", b"\xff")
+
+    def test_a_name_without_a_format(self):
+        for name in ("picture", "picture.gif", "picture.png.bak", "a.png/"):
+            self.refuses(2, ["--output", name], "-o", name)
+
+
+class Forms(Case):
+    """The ways to write an option all mean the same."""
+
+    def test_forms(self):
+        pictures = []
+        for words in (["-W", "48"], ["-W48"], ["--width", "48"], ["--width=48"],
+                      ["-W", "32", "-W", "48"]):
+            self.good(self.generate(*words))
+            pictures.append(self.read("out.png"))
+        self.assertEqual(len(set(pictures)), 1)
+
+    def test_a_prompt_may_look_like_an_option(self):
+        self.good(self.generate("-p", "--seed"))
+
+
+class Tokenize(Case):
+    def ids(self, *args):
+        return json.loads(self.good(self.zimage("tokenize", "-m", MODEL, *args)).stdout)
+
+    def test_ids(self):
+        ids = self.ids("a red circle")
+        self.assertTrue(ids and all(isinstance(i, int) for i in ids))
+        self.assertEqual(self.ids("--", "--chat"), self.ids("--", "--chat"))
+        self.assertEqual(self.ids(""), [])
+
+    def test_chat_is_longer_and_cut(self):
+        plain, chat = self.ids("red"), self.ids("--chat", "red")
+        self.assertGreater(len(chat), len(plain))
+        self.assertEqual(len(self.ids("--chat", "red circle " * 600)), 512)
+        self.assertGreater(len(self.ids("red circle " * 600)), 512)
+
+    def test_agrees_with_the_reference(self):
+        with open(os.path.join(os.path.dirname(MODEL), "..", "tokenizer", "cases.json"),
+                  encoding="utf-8") as file:
+            cases = json.load(file)["tiny"]["cases"]
+        for case in cases[:40]:
+            text = bytes.fromhex(case["utf8_hex"])
+            if b"\0" not in text:
+                self.assertEqual(self.ids("--", text), case["ids"], text)
+
+    def test_wrong_calls(self):
+        self.refused(self.zimage("tokenize", "-m", MODEL), 2, "TEXT", "missing")
+        self.refused(self.zimage("tokenize", "-m", MODEL, "a", "b"), 2, "'b'", "quote")
+        self.refused(self.zimage("tokenize", "-m", MODEL, b"\xff"), 2, "UTF-8")
+        self.refused(self.zimage("tokenize", "-m", "nowhere", "a"), 1, "nowhere")
+
+
+class Inspect(Case):
+    def test_json_and_table(self):
+        result = self.good(self.zimage("inspect", "--json", MODEL))
+        self.assertIsInstance(json.loads(result.stdout), dict)
+        table = self.good(self.zimage("inspect", MODEL)).stdout.decode()
+        for word in ("diffusers", "transformer", "vae", "BF16"):
+            self.assertIn(word, table)
+        self.assertNotIn("{", table)
+
+    def test_says_what_is_missing(self):
+        model = self.copy_model()
+        os.remove(self.path("model", "vae", "diffusion_pytorch_model.safetensors"))
+        os.remove(self.path("model", "transformer", "config.json"))
+        lines = self.good(self.zimage("inspect", model)).stdout.decode().splitlines()
+        problems = [line for line in lines if "missing" in line or "cannot open" in line]
+        self.assertTrue(any("model/vae" in line for line in problems), lines)
+        self.assertTrue(any("model/transformer/config.json" in line for line in problems), lines)
+
+    def test_other_families_are_named(self):
+        self.write("sd/model_index.json", json.dumps({"_class_name": "StableDiffusionXLPipeline"}))
+        self.assertIn(b"StableDiffusionXL", self.good(self.zimage("inspect", "sd")).stdout)
+
+    def test_control_characters_stay_away_from_the_terminal(self):
+        name = "\x1b[31mZImagePipeline\x07"
+        self.write("odd/model_index.json", json.dumps({"_class_name": name}))
+        result = self.zimage("inspect", "odd")
+        self.assertNotIn(b"\x1b", result.stdout + result.stderr)
+
+    def test_refusals(self):
+        self.refused(self.zimage("inspect", "nowhere"), 1, "nowhere")
+        self.refused(self.zimage("inspect"), 2, "PATH", "missing")
+        os.mkdir(self.path("empty"))
+        self.refused(self.zimage("inspect", "empty"), 1, "empty")
+        self.write("noise.bin", b"\x01\x02\x03" * 100)
+        self.refused(self.zimage("inspect", "noise.bin"), 1, "noise.bin")
+
+
+class Models(Case):
+    def test_names_in_the_models_folder(self):
+        for shelf in ("mlx", "pytorch", "comfyui"):
+            os.makedirs(self.path("models", shelf))
+            os.symlink(MODEL, self.path("models", shelf, "mine-" + shelf))
+            self.good(self.generate(model="mine-" + shelf, output=shelf + ".png"))
+        self.good(self.generate(output="path.png"))
+        pictures = [png_chunks(self.read(name)) for name in ("mlx.png", "comfyui.png", "path.png")]
+        pixels = [[body for kind, body in chunks if kind == b"IDAT"] for chunks in pictures]
+        self.assertTrue(pixels[0] == pixels[1] == pixels[2])
+
+    def test_a_path_comes_before_a_name(self):
+        os.makedirs(self.path("models", "pytorch", "same"))
+        os.symlink(MODEL, self.path("same"))
+        self.good(self.generate(model="same"))
+
+    def test_neither_path_nor_name(self):
+        self.refuses(1, ["nobody", "models/pytorch"], model="nobody")
+        self.refuses(1, ["no such file or folder"], model="")
+
+
+if __name__ == "__main__":
+    unittest.main()
