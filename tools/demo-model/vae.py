@@ -1,0 +1,234 @@
+"""Trains the autoencoder to speak the fixed latents of latents.py.
+
+decoder   learns to draw crisp pictures from latents made a little noisy
+encoder   learns to make those latents from pictures
+sample    draws latents with the trained transformer, beside the pictures they should give
+polish    goes on with the decoder on those, so that edges are crisp for what it really gets
+
+usage: vae.py decoder|encoder|sample|polish FOLDER [--minutes 30] [--threads 1]
+FOLDER holds latents.npz and gets decoder.pt, encoder.pt and sampled.pt; sample
+reads tokenizer/ and last.pt.
+"""
+import argparse
+import itertools
+import os
+import random
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from tokenizers import Tokenizer
+
+import scenes
+from latents import SCALING, SHIFT, Latents
+from model import Model, sample
+from train import encode
+
+CONFIG = dict(
+    in_channels=3, out_channels=3, latent_channels=16, block_out_channels=(16, 32, 64, 64),
+    down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+    layers_per_block=1, norm_num_groups=2, act_fn="silu", mid_block_add_attention=True,
+    use_quant_conv=False, use_post_quant_conv=False, force_upcast=True, sample_size=256,
+    scaling_factor=SCALING, shift_factor=SHIFT)
+CROP = 64
+
+
+# -------------------------------------------------------------------- data
+
+def collage(rng, width, height):
+    """Overlapping shapes in any colours: keeps the autoencoder from knowing only the twelve."""
+    def colour():
+        return np.array([rng.uniform(-1, 1) for _ in range(3)], np.float32)
+
+    y, x = np.mgrid[0:height, 0:width] + 0.5
+    picture = np.broadcast_to(colour(), (height, width, 3))
+    for _ in range(rng.randint(1, 4)):
+        r = rng.uniform(0.12, 0.5) * min(width, height)
+        d = scenes.distance(rng.choice(scenes.SHAPES), x - rng.uniform(0, width), y - rng.uniform(0, height), r)
+        picture = picture + np.clip(0.5 - d, 0, 1)[..., None] * (colour() - picture)
+    return picture.astype(np.float32)
+
+
+def crop(rng, share_other):
+    """A window of 64 x 64, [64, 64, 3]; most show an edge."""
+    if rng.random() < share_other:
+        return collage(rng, CROP, CROP)
+    scene = scenes.random_scene(rng)
+    width, height = rng.randint(12, 32) * 8, rng.randint(12, 32) * 8
+    cx, cy, r = scenes.centre(rng.choice(scene.things), width, height)
+    if rng.random() < 0.1:
+        cx, cy = rng.uniform(0, width), rng.uniform(0, height)
+    left, top = (min(max(int((c + rng.uniform(-r, r) - CROP / 2) // 8 * 8), 0), side - CROP)
+                 for c, side in ((cx, width), (cy, height)))
+    return scenes.render(scene, width, height)[top:top + CROP, left:left + CROP]
+
+
+def batch(rng, share_other=0.15):
+    """Crops, and every third time whole pictures: [b, H, W, 3]."""
+    if rng.random() < 0.67:
+        return np.stack([crop(rng, share_other) for _ in range(12)])
+    width, height = rng.choice(((128, 128), (128, 128), (192, 128), (128, 192), (192, 192), (256, 256), (160, 144)))
+    return np.stack([collage(rng, width, height) if rng.random() < share_other
+                     else scenes.render(scenes.random_scene(rng), width, height)
+                     for _ in range(max(1, 3 * 128 * 128 // (width * height)))])
+
+
+def stored(z):
+    """Sampler latents -> as the autoencoder stores them."""
+    return z / SCALING + SHIFT
+
+
+def planes(pictures):
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+
+
+# ------------------------------------------------------------------ losses
+
+def picture_loss(out, want):
+    """L1 for flat colours, squares for the worst pixels, differences of neighbours for crisp edges.
+
+    Errors count in proportion to the picture's contrast, or else orange on yellow stays soft.
+    """
+    contrast = (want.amax((2, 3)) - want.amin((2, 3))).amax(1).clamp(min=0.25)[:, None, None, None]
+    e = (out - want) / contrast
+    dx, dy = e[..., 1:] - e[..., :-1], e[..., 1:, :] - e[..., :-1, :]
+    return e.abs().mean() + e.square().mean() + dx.abs().mean() + dy.abs().mean()
+
+
+def decoder_loss(vae, latents, rng, generator):
+    pictures = batch(rng)
+    z = torch.from_numpy(latents.of_picture(pictures).astype(np.float32))
+    level = torch.rand(len(z), 1, 1, 1, generator=generator) * 0.05
+    z = z + level * torch.randn(z.shape, generator=generator)
+    return picture_loss(decode(vae, z), planes(pictures))
+
+
+def decode(vae, z):
+    return vae.decoder(stored(z))
+
+
+def encoder_loss(vae, latents, rng, generator):
+    pictures = batch(rng, share_other=0.4)
+    z = torch.from_numpy(latents.of_picture(pictures).astype(np.float32))
+    mean = (vae.encoder(planes(pictures).contiguous())[:, :16] - SHIFT) * SCALING
+    return (mean - z).square().mean() + 0.3 * (mean - z).abs().mean()
+
+
+# ---------------------------------------------------- the transformer's latents
+
+SAMPLE_SIZES = ((128, 128), (192, 192), (192, 128), (128, 128), (192, 192), (128, 192), (256, 256), (256, 192))
+TOLERANCE = 0.25     # share of a latent's energy that may be wrong; worse ones show another scene
+
+
+def draw_samples(folder, count):
+    """Writes sampled.pt: a list of latents [b, 16, h, w] with pictures [b, H, W, 3] in bytes."""
+    model = Model().eval()
+    model.load_state_dict(torch.load(f"{folder}/last.pt")["ema"])
+    tokenizer = Tokenizer.from_file(f"{folder}/tokenizer/tokenizer.json")
+    latents, rng, groups = Latents(f"{folder}/latents.npz"), random.Random(3), []
+    torch.manual_seed(3)
+    for width, height in itertools.cycle(SAMPLE_SIZES):
+        if sum(len(z) for z, _ in groups) >= count:
+            break
+        drawn = [scenes.random_scene(rng) for _ in range(32)]
+        prompts = [scenes.caption(rng, s, open_share=0)[0] for s in drawn]
+        z = sample(model, *encode(tokenizer, prompts), torch.randn(32, 16, height // 8, width // 8))
+        want = torch.from_numpy(np.stack([latents.of_scene(s, width, height) for s in drawn]))
+        spread = (want - want.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
+        good = ((z - want).square().mean((1, 2, 3)) < TOLERANCE * spread).tolist()
+        pictures = [scenes.render(s, width, height) for s, g in zip(drawn, good) if g]
+        if pictures:
+            groups.append((z[good], np.round((np.stack(pictures) + 1) * 127.5).astype(np.uint8)))
+        print(f"{width} x {height}: {sum(good)} of 32 near enough", flush=True)
+    torch.save(groups, f"{folder}/sampled.pt")
+
+
+class Sampled:
+    """The loss on those latents, with clean ones mixed in."""
+
+    def __init__(self, path):
+        self.groups = torch.load(path, weights_only=False)
+
+    def __call__(self, vae, latents, rng, generator):
+        if rng.random() < 0.5:
+            return decoder_loss(vae, latents, rng, generator)
+        z, pictures = rng.choice(self.groups)
+        count = max(1, 3 * 128 * 128 * 3 // pictures[0].size)
+        pick = rng.sample(range(len(z)), min(count, len(z)))
+        want = planes(pictures[pick].astype(np.float32) / 127.5 - 1)
+        return picture_loss(decode(vae, z[pick]), want)
+
+
+# ---------------------------------------------------------------- training
+
+def quiet_variance(vae):
+    """The encoder's log variances are constant and small: sampling from it adds nothing visible."""
+    with torch.no_grad():
+        vae.encoder.conv_out.weight[16:] = 0
+        vae.encoder.conv_out.bias[16:] = -12
+
+
+def train(part, folder, loss_of, minutes, top, seed):
+    """part: 'decoder' or 'encoder'."""
+    torch.manual_seed(seed)
+    vae = AutoencoderKL(**CONFIG)
+    model = getattr(vae, part)
+    path = f"{folder}/{part}.pt"
+    ema = None
+    if os.path.exists(path):
+        model.load_state_dict(torch.load(path))
+    if part == "encoder":
+        quiet_variance(vae)
+    latents = Latents(f"{folder}/latents.npz")
+    rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=top, betas=(0.9, 0.99), weight_decay=0.0)
+    began, saved, step, total = time.time(), time.time(), 0, 0.0
+    progress = 0.0
+    while progress < 1:
+        progress = (time.time() - began) / (60 * minutes)
+        scale = min(1, (step + 1) / 100) * min(1, max(0, 1 - progress) / 0.5)
+        optimizer.param_groups[0]["lr"] = top * scale
+        loss = loss_of(vae, latents, rng, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        total += loss.item()
+        with torch.no_grad():
+            if ema is None:
+                ema = {k: v.clone() for k, v in model.state_dict().items()}
+            for key, value in model.state_dict().items():
+                ema[key].lerp_(value, 1 - min(0.995, step / (step + 10)))
+        if step % 100 == 0:
+            print(f"{part} step {step} progress {progress:.3f} loss {total / 100:.4f}", flush=True)
+            total = 0.0
+        if time.time() - saved > 120 or progress >= 1:
+            torch.save(ema, path + ".tmp")
+            os.replace(path + ".tmp", path)
+            saved = time.time()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("decoder", "encoder", "sample", "polish"))
+    parser.add_argument("folder")
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--count", type=int, default=1500, help="latents that sample draws")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.what == "sample":
+        draw_samples(args.folder, args.count)
+    elif args.what == "polish":
+        train("decoder", args.folder, Sampled(f"{args.folder}/sampled.pt"), args.minutes, 7e-4, args.seed)
+    else:
+        loss = decoder_loss if args.what == "decoder" else encoder_loss
+        train(args.what, args.folder, loss, args.minutes, 2e-3, args.seed)
+
+
+if __name__ == "__main__":
+    main()
