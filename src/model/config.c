@@ -25,13 +25,15 @@ static bool expect_class(const char *path, const cJSON *json, const char *field,
     return zi_fail(error, "%s: this is %.60s; zimage draws with %s only", path, name, wanted);
 }
 
-static bool check_index(const char *path, const cJSON *json, zi_error *error)
+static bool read_index(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
+    (void)config; /* it names the pipeline, no shapes */
     return expect_class(path, json, "_class_name", "ZImagePipeline", error);
 }
 
-static bool read_text(const char *path, const cJSON *json, zi_qwen_config *c, zi_error *error)
+static bool read_text(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
+    zi_qwen_config *c = &config->text;
     double eps;
     bool biased;
     if (!expect_class(path, json, "model_type", "qwen3", error) ||
@@ -92,9 +94,10 @@ static bool check_transformer(const char *path, zi_transformer_config *c, int kv
     return true;
 }
 
-static bool read_transformer(const char *path, const cJSON *json, zi_transformer_config *c,
+static bool read_transformer(const char *path, const cJSON *json, zi_config *config,
                              zi_error *error)
 {
+    zi_transformer_config *c = &config->transformer;
     double eps;
     int kv_heads, frames;
     bool qk_norm;
@@ -124,8 +127,9 @@ static bool read_transformer(const char *path, const cJSON *json, zi_transformer
     return check_transformer(path, c, kv_heads, error);
 }
 
-static bool read_vae(const char *path, const cJSON *json, zi_vae_config *c, zi_error *error)
+static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
+    zi_vae_config *c = &config->vae;
     double scaling, shift;
     bool quant, post_quant, attention;
     const cJSON *blocks;
@@ -160,9 +164,9 @@ static bool read_vae(const char *path, const cJSON *json, zi_vae_config *c, zi_e
     return true;
 }
 
-static bool read_scheduler(const char *path, const cJSON *json, zi_scheduler_config *c,
-                           zi_error *error)
+static bool read_scheduler(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
+    zi_scheduler_config *c = &config->scheduler;
     bool dynamic;
     if (!expect_class(path, json, "_class_name", "FlowMatchEulerDiscreteScheduler", error) ||
         !zi_json_double_or(path, json, "shift", 0.01, 100, 1.0, &c->shift, error) ||
@@ -172,32 +176,8 @@ static bool read_scheduler(const char *path, const cJSON *json, zi_scheduler_con
     return true;
 }
 
-/* The five files differ in their name and reader only. */
+/* Reads what one of the files says into its part of the config. */
 typedef bool (*reader)(const char *path, const cJSON *json, zi_config *config, zi_error *error);
-
-static bool index_reader(const char *path, const cJSON *json, zi_config *config, zi_error *error)
-{
-    (void)config;
-    return check_index(path, json, error);
-}
-static bool text_reader(const char *path, const cJSON *json, zi_config *config, zi_error *error)
-{
-    return read_text(path, json, &config->text, error);
-}
-static bool transformer_reader(const char *path, const cJSON *json, zi_config *config,
-                               zi_error *error)
-{
-    return read_transformer(path, json, &config->transformer, error);
-}
-static bool vae_reader(const char *path, const cJSON *json, zi_config *config, zi_error *error)
-{
-    return read_vae(path, json, &config->vae, error);
-}
-static bool scheduler_reader(const char *path, const cJSON *json, zi_config *config,
-                             zi_error *error)
-{
-    return read_scheduler(path, json, &config->scheduler, error);
-}
 
 static bool read_one(const char *folder, const char *name, reader read, zi_config *config,
                      zi_error *error)
@@ -216,11 +196,11 @@ bool zi_config_read(const char *folder, zi_config *out, zi_error *error)
         const char *name;
         reader read;
     } files[] = {
-        {"model_index.json", index_reader},
-        {"text_encoder/config.json", text_reader},
-        {"transformer/config.json", transformer_reader},
-        {"vae/config.json", vae_reader},
-        {"scheduler/scheduler_config.json", scheduler_reader},
+        {"model_index.json", read_index},
+        {"text_encoder/config.json", read_text},
+        {"transformer/config.json", read_transformer},
+        {"vae/config.json", read_vae},
+        {"scheduler/scheduler_config.json", read_scheduler},
     };
     zi_config config = {0};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
