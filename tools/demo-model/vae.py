@@ -30,7 +30,7 @@ CONFIG = dict(
     in_channels=3, out_channels=3, latent_channels=16, block_out_channels=(16, 32, 64, 64),
     down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
     layers_per_block=1, norm_num_groups=2, act_fn="silu", mid_block_add_attention=True,
-    use_quant_conv=False, use_post_quant_conv=False, force_upcast=True, sample_size=256,
+    use_quant_conv=False, use_post_quant_conv=False, force_upcast=True, sample_size=128,
     scaling_factor=SCALING, shift_factor=SHIFT)
 CROP = 64
 
