@@ -64,7 +64,7 @@ typedef struct {
 bool zi_image_save(const zi_image *image, const char *path, const zi_save_options *options,
                    zi_error *error) ZI_CHECKED;
 
-/* Reads a PNG, JPEG or WebP picture as RGB (alpha over black is dropped, grey is spread).
+/* Reads a PNG, JPEG or WebP picture as RGB (alpha is laid over black, grey is spread).
  * recipe, when not NULL, receives the stored recipe text or NULL; free() it. */
 bool zi_image_load(const char *path, zi_image **out, char **recipe, zi_error *error) ZI_CHECKED;
 
