@@ -52,7 +52,7 @@ static bool make_models(bench *b, zi_dtype type, zi_error *error)
 static void plan(bench *b)
 {
     size_t size = (size_t)b->config.vae.latent * b->height * b->width;
-    zi_ops_plan(&b->ops, &b->arena, zi_model_widest_head(&b->config));
+    zi_ops_plan(&b->ops, &b->arena, zi_model_limits(&b->config));
     b->embeds = zi_arena_floats(&b->arena, TOKENS * (size_t)b->config.text.hidden);
     b->latents = zi_arena_floats(&b->arena, size);
     b->velocity = zi_arena_floats(&b->arena, size);

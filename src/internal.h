@@ -18,8 +18,8 @@ struct zi_model {
     zi_pool *pool;
 };
 
-/* The widest attention head of the three networks, for zi_ops_plan. */
-size_t zi_model_widest_head(const zi_config *config);
+/* What zi_ops_plan must know of the three networks. */
+zi_ops_limits zi_model_limits(const zi_config *config);
 
 /* What a traced request remembers. Pointers are borrowed. */
 typedef struct {

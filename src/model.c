@@ -5,12 +5,28 @@
 
 #include <stdlib.h>
 
-size_t zi_model_widest_head(const zi_config *config)
+static void grow(size_t *most, int value)
 {
-    int widest = config->text.head_dim;
-    if (config->transformer.head_dim > widest) widest = config->transformer.head_dim;
+    if ((size_t)value > *most) *most = (size_t)value;
+}
+
+zi_ops_limits zi_model_limits(const zi_config *config)
+{
+    const zi_qwen_config *text = &config->text;
+    const zi_transformer_config *t = &config->transformer;
     int vae = config->vae.channels[config->vae.blocks - 1]; /* one head as wide as its channels */
-    return (size_t)(vae > widest ? vae : widest);
+    zi_ops_limits limits = {.depth = 1024};                 /* of the time embedding */
+    grow(&limits.head_dim, text->head_dim);
+    grow(&limits.head_dim, t->head_dim);
+    grow(&limits.head_dim, vae);
+    grow(&limits.depth, text->hidden);
+    grow(&limits.depth, text->ffn);
+    grow(&limits.depth, text->heads * text->head_dim);
+    grow(&limits.depth, t->dim);
+    grow(&limits.depth, t->ffn);
+    grow(&limits.depth, t->caption_dim);
+    grow(&limits.depth, vae);
+    return limits;
 }
 
 /* Says what a path is that is no folder. */

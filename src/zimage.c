@@ -117,7 +117,7 @@ static void plan(job *j)
     const zi_model *m = j->model;
     size_t steps = (size_t)j->request.steps;
     bool guided = j->request.guidance > 0;
-    zi_ops_plan(&j->ops, &j->arena, zi_model_widest_head(&m->config));
+    zi_ops_plan(&j->ops, &j->arena, zi_model_limits(&m->config));
     plan_conditioning(j, &j->positive);
     if (guided) plan_conditioning(j, &j->negative);
     j->sigmas = zi_arena_floats(&j->arena, steps + 1);

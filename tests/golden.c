@@ -58,7 +58,7 @@ void zi_golden_compare(const zi_checkpoint *golden, const char *name, const floa
 
 void zi_test_engine_start(zi_test_engine *engine, size_t threads)
 {
-    enum { ARENA = 256 << 20, WIDEST_HEAD = 256 };
+    enum { ARENA = 256 << 20, WIDEST_HEAD = 256, DEEPEST = 2048 };
     zi_error error = {0};
     *engine = (zi_test_engine){0};
     if (!zi_pool_create(threads, &engine->pool, &error) ||
@@ -66,7 +66,7 @@ void zi_test_engine_start(zi_test_engine *engine, size_t threads)
         !zi_kernels_select(NULL, &engine->ops.kernels, &error))
         give_up("test engine", error.text);
     engine->ops.pool = engine->pool;
-    zi_ops_plan(&engine->ops, &engine->arena, WIDEST_HEAD);
+    zi_ops_plan(&engine->ops, &engine->arena, (zi_ops_limits){WIDEST_HEAD, DEEPEST});
     engine->run = (zi_run){.ops = &engine->ops, .arena = &engine->arena};
 }
 
@@ -74,4 +74,18 @@ void zi_test_engine_stop(zi_test_engine *engine)
 {
     zi_arena_free(&engine->arena);
     zi_pool_free(engine->pool);
+}
+
+const char *zi_next_tier(size_t *index)
+{
+    bool usable;
+    const char *tier;
+    while ((tier = zi_kernels_tier((*index)++, &usable))) {
+        if (usable) {
+            printf("%s:\n", tier);
+            return tier;
+        }
+        printf("SKIP %s: this machine lacks its instructions\n", tier);
+    }
+    return NULL;
 }

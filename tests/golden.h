@@ -30,4 +30,8 @@ typedef struct {
 void zi_test_engine_start(zi_test_engine *engine, size_t threads);
 void zi_test_engine_stop(zi_test_engine *engine);
 
+/* The next kernel tier that this machine can run, from *index on, announced; the others are
+ * reported as skipped. NULL after the last one. */
+const char *zi_next_tier(size_t *index);
+
 #endif

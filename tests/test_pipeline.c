@@ -225,9 +225,9 @@ static void load(const char *cpu)
 int main(void)
 {
     int fd = mkstemp(trace_path);
-    for (const char *const *tier = zi_kernels_usable(); *tier; tier++) {
-        printf("%s:\n", *tier);
-        load(*tier);
+    const char *tier;
+    for (size_t i = 0; (tier = zi_next_tier(&i));) {
+        load(tier);
         RUN(english);
         RUN(chinese);
         RUN(mixed);

@@ -1,55 +1,59 @@
 /* AVX2 with FMA and F16C: x86-64 machines since 2013. */
-#include "kernels/x86.h"
+#include "kernels/x86_256.h"
 
+/* Twelve sums, two columns and a row's value fill 16 registers. */
 enum { MR = 6, NR = 16 };
 
-/* ROWS is a constant at each use: 2 ROWS sums, two columns and a row's value fill 16 registers. */
-#define TILE(ROWS)                                                                                 \
-    do {                                                                                           \
-        __m256 low[ROWS], high[ROWS];                                                              \
-        for (int i = 0; i < ROWS; i++) low[i] = high[i] = _mm256_setzero_ps();                     \
-        for (size_t p = 0; p < k; p++) {                                                           \
-            __m256 b0 = _mm256_loadu_ps(panel + p * NR);                                           \
-            __m256 b1 = _mm256_loadu_ps(panel + p * NR + 8);                                       \
-            for (int i = 0; i < ROWS; i++) {                                                       \
-                __m256 value = _mm256_broadcast_ss(a + (size_t)i * lda + p);                       \
-                low[i] = _mm256_fmadd_ps(value, b0, low[i]);                                       \
-                high[i] = _mm256_fmadd_ps(value, b1, high[i]);                                     \
-            }                                                                                      \
-        }                                                                                          \
-        for (int i = 0; i < ROWS; i++) {                                                           \
-            float *row = c + (size_t)i * ldc;                                                      \
-            if (accumulate) {                                                                      \
-                low[i] = _mm256_add_ps(low[i], _mm256_loadu_ps(row));                              \
-                high[i] = _mm256_add_ps(high[i], _mm256_loadu_ps(row + 8));                        \
-            }                                                                                      \
-            _mm256_storeu_ps(row, low[i]);                                                         \
-            _mm256_storeu_ps(row + 8, high[i]);                                                    \
-        }                                                                                          \
-    } while (0)
-
-static void tile(size_t rows, size_t k, const float *a, size_t lda, const float *panel, float *c,
-                 size_t ldc, bool accumulate)
+static void pack_a(const float *x, size_t ldx, size_t n, size_t k, float *out)
 {
-    switch (rows) {
-    case 6:
-        TILE(6);
-        break;
-    case 5:
-        TILE(5);
-        break;
-    case 4:
-        TILE(4);
-        break;
-    case 3:
-        TILE(3);
-        break;
-    case 2:
-        TILE(2);
-        break;
-    default:
-        TILE(1);
+    pack_a_x86(x, ldx, n, k, MR, out);
+}
+
+static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate)
+{
+    __m256 low[MR], high[MR];
+    for (int i = 0; i < MR; i++) low[i] = high[i] = _mm256_setzero_ps();
+    for (size_t p = 0; p < k; p++, a += MR, b += NR) {
+        __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
+        for (int i = 0; i < MR; i++) {
+            __m256 value = _mm256_broadcast_ss(a + i);
+            low[i] = _mm256_fmadd_ps(value, b0, low[i]);
+            high[i] = _mm256_fmadd_ps(value, b1, high[i]);
+        }
     }
+    for (size_t i = 0; i < MR; i++) {
+        float *row = c + i * ldc;
+        if (accumulate) {
+            low[i] = _mm256_add_ps(low[i], _mm256_loadu_ps(row));
+            high[i] = _mm256_add_ps(high[i], _mm256_loadu_ps(row + 8));
+        }
+        _mm256_storeu_ps(row, low[i]);
+        _mm256_storeu_ps(row + 8, high[i]);
+    }
+}
+
+/* ---- integers: pairs of 16 bits, whose products and sums (below 2^24) are exact ---- */
+
+static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+{
+    quantize_rows(x, ldx, n, k, group, QMR, 2, 2, quantize_numbers_x86, out);
+}
+
+static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
+                       const float *biases, void *out)
+{
+    pack_group_x86(q, ldq, n, group, scales, biases, QNR, 2, out);
+}
+
+static inline __m256i step(__m256i sum, __m256i b, __m256i a)
+{
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(b, a));
+}
+
+static void qtile(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
+                  bool accumulate)
+{
+    qtile_256(groups, group / 2, a, b, c, ldc, accumulate, step);
 }
 
 void zi_kernels_avx2(zi_kernels *kernels)
@@ -57,6 +61,15 @@ void zi_kernels_avx2(zi_kernels *kernels)
     kernels->tier = "avx2";
     kernels->mr = MR;
     kernels->nr = NR;
+    kernels->pack_a = pack_a;
     kernels->pack_rows = pack_rows_x86;
     kernels->tile = tile;
+    kernels->qmr = QMR;
+    kernels->qnr = QNR;
+    kernels->q_step = 2;
+    kernels->q_width = 2;
+    kernels->quantize = quantize;
+    kernels->pack_group = pack_group;
+    kernels->qtile = qtile;
+    overlay_vectors_x86(kernels);
 }

@@ -1,42 +1,59 @@
 /* AVX-512 F, BW, DQ, VL: server machines since 2017, desktop ones since Zen 4. */
-#include "kernels/x86.h"
+#include "kernels/x86_512.h"
 
+/* 24 sums, two columns and a row's value of 32 registers. */
 enum { MR = 12, NR = 32 };
 
-/* ROWS is a constant at each use: 2 ROWS sums, two columns and a row's value of 32 registers. */
-#define TILE(ROWS)                                                                                 \
-    do {                                                                                           \
-        __m512 low[ROWS], high[ROWS];                                                              \
-        for (int i = 0; i < ROWS; i++) low[i] = high[i] = _mm512_setzero_ps();                     \
-        for (size_t p = 0; p < k; p++) {                                                           \
-            __m512 b0 = _mm512_loadu_ps(panel + p * NR);                                           \
-            __m512 b1 = _mm512_loadu_ps(panel + p * NR + 16);                                      \
-            for (int i = 0; i < ROWS; i++) {                                                       \
-                __m512 value = _mm512_set1_ps(a[(size_t)i * lda + p]);                             \
-                low[i] = _mm512_fmadd_ps(value, b0, low[i]);                                       \
-                high[i] = _mm512_fmadd_ps(value, b1, high[i]);                                     \
-            }                                                                                      \
-        }                                                                                          \
-        for (int i = 0; i < ROWS; i++) {                                                           \
-            float *row = c + (size_t)i * ldc;                                                      \
-            if (accumulate) {                                                                      \
-                low[i] = _mm512_add_ps(low[i], _mm512_loadu_ps(row));                              \
-                high[i] = _mm512_add_ps(high[i], _mm512_loadu_ps(row + 16));                       \
-            }                                                                                      \
-            _mm512_storeu_ps(row, low[i]);                                                         \
-            _mm512_storeu_ps(row + 16, high[i]);                                                   \
-        }                                                                                          \
-    } while (0)
-
-static void tile(size_t rows, size_t k, const float *a, size_t lda, const float *panel, float *c,
-                 size_t ldc, bool accumulate)
+static void pack_a(const float *x, size_t ldx, size_t n, size_t k, float *out)
 {
-    if (rows == MR) {
-        TILE(MR);
-        return;
+    pack_a_x86(x, ldx, n, k, MR, out);
+}
+
+static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate)
+{
+    __m512 low[MR], high[MR];
+    for (int i = 0; i < MR; i++) low[i] = high[i] = _mm512_setzero_ps();
+    for (size_t p = 0; p < k; p++, a += MR, b += NR) {
+        __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
+        for (int i = 0; i < MR; i++) {
+            __m512 value = _mm512_set1_ps(a[i]);
+            low[i] = _mm512_fmadd_ps(value, b0, low[i]);
+            high[i] = _mm512_fmadd_ps(value, b1, high[i]);
+        }
     }
-    for (; rows >= 4; rows -= 4, a += 4 * lda, c += 4 * ldc) TILE(4);
-    for (; rows; rows--, a += lda, c += ldc) TILE(1);
+    for (size_t i = 0; i < MR; i++) {
+        float *row = c + i * ldc;
+        if (accumulate) {
+            low[i] = _mm512_add_ps(low[i], _mm512_loadu_ps(row));
+            high[i] = _mm512_add_ps(high[i], _mm512_loadu_ps(row + 16));
+        }
+        _mm512_storeu_ps(row, low[i]);
+        _mm512_storeu_ps(row + 16, high[i]);
+    }
+}
+
+/* ---- integers: pairs of 16 bits, whose products and sums (below 2^24) are exact ---- */
+
+static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+{
+    quantize_rows(x, ldx, n, k, group, QMR, 2, 2, quantize_numbers_x86, out);
+}
+
+static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
+                       const float *biases, void *out)
+{
+    pack_group_x86(q, ldq, n, group, scales, biases, QNR, 2, out);
+}
+
+static inline __m512i step(__m512i sum, __m512i b, __m512i a)
+{
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(b, a));
+}
+
+static void qtile(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
+                  bool accumulate)
+{
+    qtile_512(groups, group / 2, a, b, c, ldc, accumulate, step);
 }
 
 void zi_kernels_avx512(zi_kernels *kernels)
@@ -44,6 +61,15 @@ void zi_kernels_avx512(zi_kernels *kernels)
     kernels->tier = "avx512";
     kernels->mr = MR;
     kernels->nr = NR;
+    kernels->pack_a = pack_a;
     kernels->pack_rows = pack_rows_x86;
     kernels->tile = tile;
+    kernels->qmr = QMR;
+    kernels->qnr = QNR;
+    kernels->q_step = 2;
+    kernels->q_width = 2;
+    kernels->quantize = quantize;
+    kernels->pack_group = pack_group;
+    kernels->qtile = qtile;
+    overlay_vectors_x86(kernels);
 }

@@ -1,59 +1,84 @@
 #include "kernels/kernels.h"
 
 #include <stdio.h>
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
-/* Each tier builds upon those before it. */
-static const struct {
+#ifdef __x86_64__
+/* The compiler's own checks look at the processor and at what the operating system saves (cpuid and
+ * xgetbv). */
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
+
+static bool has_avxvnni(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avxvnni");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+static bool has_avx512vnni(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+static bool always(void)
+{
+    return true;
+}
+
+/* Worst first. Each tier overwrites slots of the one named by `base`. */
+static const struct tier {
     const char *name;
+    int base; /* index, or -1 */
+    bool (*usable)(void);
     void (*overlay)(zi_kernels *kernels);
 } tiers[] = {
-    {"ref", zi_kernels_ref},
+    {"ref", -1, always, zi_kernels_ref},
 #ifdef __x86_64__
-    {"avx2", zi_kernels_avx2},
-    {"avx512", zi_kernels_avx512},
+    {"avx2", 0, has_avx2, zi_kernels_avx2},
+    {"avxvnni", 1, has_avxvnni, zi_kernels_avxvnni},
+    {"avx512", 1, has_avx512, zi_kernels_avx512},
+    {"avx512vnni", 3, has_avx512vnni, zi_kernels_avx512vnni},
 #endif
 };
 enum { TIERS = sizeof tiers / sizeof *tiers };
 
-/* How many of the tiers this machine can run. The compiler's own check looks at the processor and
- * at what the operating system saves (cpuid and xgetbv). */
-static int usable_tiers(void)
+const char *zi_kernels_tier(size_t index, bool *usable)
 {
-#ifdef __x86_64__
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 1;
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
-        return 2;
-#endif
-    return TIERS;
+    if (index >= TIERS) return NULL;
+    *usable = tiers[index].usable();
+    return tiers[index].name;
 }
 
-const char *const *zi_kernels_usable(void)
+static void build(int index, zi_kernels *kernels)
 {
-    static const char *const names[][TIERS + 1] = {
-        {"ref"},
-#ifdef __x86_64__
-        {"ref", "avx2"},
-        {"ref", "avx2", "avx512"},
-#endif
-    };
-    return names[usable_tiers() - 1];
+    if (tiers[index].base >= 0) build(tiers[index].base, kernels);
+    tiers[index].overlay(kernels);
 }
 
-bool zi_kernels_select(const char *tier, zi_kernels *kernels, zi_error *error)
+bool zi_kernels_select(const char *name, zi_kernels *kernels, zi_error *error)
 {
-    int usable = usable_tiers(), chosen = usable - 1;
-    if (tier)
-        for (chosen = 0; chosen < usable && strcmp(tier, tiers[chosen].name) != 0;) chosen++;
-    if (chosen == usable) {
-        char list[64] = "";
-        for (int i = 0; i < usable; i++)
-            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "",
-                     tiers[i].name);
-        return zi_misuse(error, "kernel tier \"%s\" is not to be had here; this machine runs: %s",
-                         tier, list);
+    char list[96] = "";
+    int chosen = -1;
+    for (int i = 0; i < TIERS; i++) {
+        if (!tiers[i].usable()) continue;
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", list[0] ? ", " : "",
+                 tiers[i].name);
+        if (!name || strcmp(name, tiers[i].name) == 0) chosen = i;
     }
-    for (int i = 0; i <= chosen; i++) tiers[i].overlay(kernels);
+    if (chosen < 0)
+        return zi_misuse(error, "kernel tier \"%s\" is not to be had here; this machine runs: %s",
+                         name, list);
+    build(chosen, kernels);
     return true;
 }

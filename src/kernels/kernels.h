@@ -6,15 +6,22 @@
 #include "base/dtype.h"
 #include "base/error.h"
 
-/* No tier's tile is larger than this; the packed panel of a tile is [K, nr]. */
-enum { ZI_MAX_NR = 32 };
+/* No tier's tile is larger than ZI_MAX_MR x ZI_MAX_NR. */
+enum { ZI_MAX_MR = 16, ZI_MAX_NR = 32 };
+
+/* Numbers of a quantized row that share a scale; a group is 32 or 64 of them. */
+enum { ZI_MAX_GROUP = 64 };
 
 typedef struct {
     const char *tier;
 
-    /* ---- matrix product: c [rows, nr] (+)= a [rows, K] b [K, nr] ---- */
+    /* ---- f32 product: c [mr, nr] (+)= a^T b, of panels a [K, mr] and b [K, nr] ---- */
 
     size_t mr, nr; /* rows and columns of the register tile */
+
+    /* Packs n <= mr rows of x [n, K] (row stride ldx) into the panel out [K, mr], missing rows
+     * zero. */
+    void (*pack_a)(const float *x, size_t ldx, size_t n, size_t k, float *out);
 
     /* Packs n <= nr rows of w [n, K] (row stride ldw elements, of a computing type) into the panel
      * out [K, nr], f32, missing columns zero. */
@@ -24,10 +31,32 @@ typedef struct {
     /* Packs n <= nr columns of w [K, n] (row stride ldw, f32) into the panel out [K, nr]. */
     void (*pack_columns)(const float *w, size_t ldw, size_t n, size_t k, size_t nr, float *out);
 
-    /* The register tile: rows <= mr, all nr columns of c are written. a has row stride lda, c ldc.
-     * accumulate: add to c instead of overwriting it. */
-    void (*tile)(size_t rows, size_t k, const float *a, size_t lda, const float *panel, float *c,
-                 size_t ldc, bool accumulate);
+    /* The register tile, all of it; c has row stride ldc. accumulate: add to c instead of
+     * overwriting it. */
+    void (*tile)(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate);
+
+    /* ---- integer product over quantized groups: c [qmr, qnr] (+)= a^T b ----
+     *
+     * Each group of K numbers of a row of a is q * scale with q from -127 to 127, of a column of b
+     * q * scale + bias with q from 0 to 255, so that a group adds
+     *     scale_a * scale_b * (sum of q_a q_b)  +  (scale_a * sum of q_a) * bias_b
+     * to c: the sum of products exact in integers, then two fused multiply-adds in f32, so that
+     * every tier gives the same bits. A panel holds one group after the other, each laid out as the
+     * tier wants it (see quantized.h). */
+
+    size_t qmr, qnr;
+    size_t q_step, q_width; /* numbers of a row that lie together, bytes that each takes */
+
+    /* Quantizes n <= qmr rows of x [n, K] (row stride ldx) into a panel; missing rows are zero. */
+    void (*quantize)(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out);
+
+    /* Packs one group of n <= qnr columns: q [n, group] bytes (row stride ldq), scales and biases
+     * [n]; missing columns are zero. */
+    void (*pack_group)(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
+                       const float *biases, void *out);
+
+    void (*qtile)(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
+                  bool accumulate);
 
     /* ---- vectors ---- */
 
@@ -38,21 +67,36 @@ typedef struct {
     float (*sum_squares)(const float *x, size_t n);
     /* x[i] = silu(x[i]) * y[i]; y may be NULL (ones). */
     void (*silu_mul)(float *x, const float *y, size_t n);
-    /* x[i] = exp(x[i] - most); returns the sum. */
-    float (*exp_sum)(float *x, float most, size_t n);
+    /* x[i] = exp((x[i] - most) * factor); returns the sum. */
+    float (*exp_sum)(float *x, float most, float factor, size_t n);
     float (*max)(const float *x, size_t n); /* n > 0 */
     void (*scale)(float *x, float factor, size_t n);
 } zi_kernels;
+
+/* Bytes of a group in a panel of a or b. */
+static inline size_t zi_qa_bytes(const zi_kernels *kernels, size_t group)
+{
+    return kernels->qmr * (group * kernels->q_width + 3 * sizeof(float));
+}
+static inline size_t zi_qb_bytes(const zi_kernels *kernels, size_t group)
+{
+    return kernels->qnr * (group * kernels->q_width + 2 * sizeof(float));
+}
 
 /* Fills every slot. */
 void zi_kernels_ref(zi_kernels *kernels);
 
 /* Overwrite what they improve. Only for machines that have the instructions. */
 void zi_kernels_avx2(zi_kernels *kernels);
+void zi_kernels_avxvnni(zi_kernels *kernels);
 void zi_kernels_avx512(zi_kernels *kernels);
+void zi_kernels_avx512vnni(zi_kernels *kernels);
+void zi_kernels_neon(zi_kernels *kernels);
+void zi_kernels_neon_i8mm(zi_kernels *kernels);
 
-/* The names of the tiers that this machine can run, worst first; NULL ends the list. */
-const char *const *zi_kernels_usable(void);
+/* The name of this build's tier number `index`, worst first, and whether this machine has what it
+ * needs; NULL past the last one. */
+const char *zi_kernels_tier(size_t index, bool *usable);
 
 /* The best table for this machine, or that of a tier by name. An unknown name, or a tier that this
  * machine lacks, is an error that lists the usable ones. */

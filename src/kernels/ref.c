@@ -1,8 +1,6 @@
 /* Every kernel in portable C: what each one means, and what runs where no tier fits. Written so
  * that compilers can use the vectors that every CPU of an architecture has. */
-#include "kernels/kernels.h"
-
-#include <math.h>
+#include "kernels/quantized.h"
 
 enum { MR = 4, NR = 8 };
 
@@ -23,6 +21,11 @@ static void pack_rows(zi_dtype type, const void *w, size_t ldw, size_t n, size_t
     }
 }
 
+static void pack_a(const float *x, size_t ldx, size_t n, size_t k, float *out)
+{
+    pack_rows(ZI_F32, x, ldx, n, k, MR, out);
+}
+
 static void pack_columns(const float *w, size_t ldw, size_t n, size_t k, size_t nr, float *out)
 {
     for (size_t p = 0; p < k; p++) {
@@ -41,30 +44,57 @@ static quad load(const float *x)
     return value;
 }
 
-/* ROWS is a constant at each use, so that the sums stay in registers. */
-#define TILE(ROWS)                                                                                 \
-    do {                                                                                           \
-        quad sum[ROWS][NR / 4] = {{{0}}};                                                          \
-        for (size_t p = 0; p < k; p++)                                                             \
-            for (int i = 0; i < ROWS; i++)                                                         \
-                for (int j = 0; j < NR / 4; j++)                                                   \
-                    sum[i][j] += a[i * lda + p] * load(panel + p * NR + j * 4);                    \
-        for (int i = 0; i < ROWS; i++)                                                             \
-            for (int j = 0; j < NR / 4; j++) {                                                     \
-                if (accumulate) sum[i][j] += load(c + i * ldc + j * 4);                            \
-                memcpy(c + i * ldc + j * 4, &sum[i][j], sizeof sum[i][j]);                         \
-            }                                                                                      \
-    } while (0)
-
-static void tile(size_t rows, size_t k, const float *restrict a, size_t lda,
-                 const float *restrict panel, float *restrict c, size_t ldc, bool accumulate)
+static void tile(size_t k, const float *restrict a, const float *restrict b, float *restrict c,
+                 size_t ldc, bool accumulate)
 {
-    if (rows == MR) {
-        TILE(MR);
-        return;
-    }
-    for (size_t r = 0; r < rows; r++, a += lda, c += ldc) TILE(1);
+    quad sum[MR][NR / 4] = {{{0}}};
+    for (size_t p = 0; p < k; p++)
+        for (int i = 0; i < MR; i++)
+            for (int j = 0; j < NR / 4; j++) sum[i][j] += a[p * MR + i] * load(b + p * NR + j * 4);
+    for (int i = 0; i < MR; i++)
+        for (int j = 0; j < NR / 4; j++) {
+            float *at = c + i * ldc + j * 4;
+            if (accumulate) sum[i][j] += load(at);
+            memcpy(at, &sum[i][j], sizeof sum[i][j]);
+        }
 }
+
+/* ---- integers ---- */
+
+enum { QMR = 4, QNR = 8 };
+
+static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+{
+    quantize_rows(x, ldx, n, k, group, QMR, 1, 2, quantize_numbers, out);
+}
+
+static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
+                       const float *biases, void *out)
+{
+    pack_group_columns(q, ldq, n, group, scales, biases, QNR, 1, 2, out);
+}
+
+static void qtile(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
+                  bool accumulate)
+{
+    for (size_t g = 0; g < groups; g++) {
+        const int16_t *qa = a, *qb = b;
+        const float *scales_a = (const float *)(const void *)(qa + QMR * group);
+        const float *scales_b = (const float *)(const void *)(qb + QNR * group);
+        const float *sums = scales_a + QMR, *biases = scales_b + QNR;
+        for (size_t i = 0; i < QMR; i++)
+            for (size_t j = 0; j < QNR; j++) {
+                int32_t sum = 0;
+                for (size_t p = 0; p < group; p++) sum += qa[p * QMR + i] * qb[p * QNR + j];
+                float *at = &c[i * ldc + j], before = accumulate || g > 0 ? *at : 0.0f;
+                *at = fmaf(sums[i], biases[j], fmaf((float)sum, scales_a[i] * scales_b[j], before));
+            }
+        a = sums + 2 * QMR;
+        b = biases + QNR;
+    }
+}
+
+/* ---- vectors ---- */
 
 static void scale_row(const float *x, float factor, const float *weight, const float *scale,
                       float *out, size_t n)
@@ -97,11 +127,11 @@ static void silu_mul(float *x, const float *y, size_t n)
     }
 }
 
-static float exp_sum(float *x, float most, size_t n)
+static float exp_sum(float *x, float most, float factor, size_t n)
 {
     float total = 0;
     for (size_t i = 0; i < n; i++) {
-        x[i] = expf(x[i] - most);
+        x[i] = expf((x[i] - most) * factor);
         total += x[i];
     }
     return total;
@@ -126,9 +156,17 @@ void zi_kernels_ref(zi_kernels *kernels)
         .tier = "ref",
         .mr = MR,
         .nr = NR,
+        .pack_a = pack_a,
         .pack_rows = pack_rows,
         .pack_columns = pack_columns,
         .tile = tile,
+        .qmr = QMR,
+        .qnr = QNR,
+        .q_step = 1,
+        .q_width = 2,
+        .quantize = quantize,
+        .pack_group = pack_group,
+        .qtile = qtile,
         .scale_row = scale_row,
         .sum_squares = sum_squares,
         .silu_mul = silu_mul,

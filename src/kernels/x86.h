@@ -2,7 +2,7 @@
 #ifndef ZI_KERNELS_X86_H
 #define ZI_KERNELS_X86_H
 
-#include "kernels/kernels.h"
+#include "kernels/quantized.h"
 
 #include <immintrin.h>
 
@@ -57,6 +57,237 @@ static inline void pack_rows_x86(zi_dtype type, const void *w, size_t ldw, size_
                 if (i < n) zi_widen(type, rows + (i * ldw + p) * width, &out[p * nr + i], 1);
             }
     }
+}
+
+/* Eight columns of x [n, 8] from p on, rows past n zero: out [8, mr] of the rows from `first` on.
+ * Stores 8, 4 or 2 rows. */
+static inline void pack_a8(const float *x, size_t ldx, size_t n, size_t first, size_t rows,
+                           size_t mr, float *out)
+{
+    __m256 block[8];
+    for (size_t i = 0; i < 8; i++)
+        block[i] = i < rows && first + i < n ? _mm256_loadu_ps(x + (first + i) * ldx)
+                                             : _mm256_setzero_ps();
+    transpose8(block);
+    for (size_t i = 0; i < 8; i++) {
+        float *at = out + i * mr + first;
+        if (rows == 8) {
+            _mm256_storeu_ps(at, block[i]);
+            continue;
+        }
+        _mm_storeu_ps(at, _mm256_castps256_ps128(block[i]));
+        if (rows == 6) _mm_storel_pi((__m64 *)(void *)(at + 4), _mm256_extractf128_ps(block[i], 1));
+    }
+}
+
+/* The pack_a slot for an mr of 6 or 12. */
+static inline void pack_a_x86(const float *x, size_t ldx, size_t n, size_t k, size_t mr, float *out)
+{
+    size_t p = 0;
+    for (; p + 8 <= k; p += 8) {
+        if (mr == 6) {
+            pack_a8(x + p, ldx, n, 0, 6, mr, out + p * mr);
+        } else {
+            pack_a8(x + p, ldx, n, 0, 8, mr, out + p * mr);
+            pack_a8(x + p, ldx, n, 8, 4, mr, out + p * mr);
+        }
+    }
+    for (; p < k; p++)
+        for (size_t i = 0; i < mr; i++) out[p * mr + i] = i < n ? x[i * ldx + p] : 0;
+}
+
+/* ---- quantized groups; a group is a multiple of 32 ---- */
+
+static inline float highest(__m256 x)
+{
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_shuffle_ps(half, half, 1)));
+}
+
+static inline float total(__m256 x)
+{
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
+}
+
+static inline float quantize_numbers_x86(const float *x, size_t group, int16_t *q, int32_t *sum)
+{
+    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+    __m256 largest = _mm256_setzero_ps();
+    for (size_t i = 0; i < group; i += 8)
+        largest = _mm256_max_ps(largest, _mm256_and_ps(_mm256_loadu_ps(x + i), magnitude));
+    float most = highest(largest);
+    __m256 inverse = _mm256_set1_ps(most > 0 ? 127.0f / most : 0);
+    __m256i sums = _mm256_setzero_si256();
+    for (size_t i = 0; i < group; i += 16) {
+        __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), inverse));
+        __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8), inverse));
+        __m256i both = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+        _mm256_storeu_si256((__m256i *)(void *)(q + i), both);
+        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(both, _mm256_set1_epi16(1)));
+    }
+    int32_t parts[8];
+    _mm256_storeu_si256((__m256i *)(void *)parts, sums);
+    *sum = 0;
+    for (int i = 0; i < 8; i++) *sum += parts[i];
+    return most / 127.0f;
+}
+
+/* Eight steps of four bytes of a column: 16 numbers widened to 16 bits, or 32 as they are. */
+static inline __m256 load_steps(const uint8_t *q, size_t width)
+{
+    __m256i steps = width == 2
+                        ? _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)q))
+                        : _mm256_loadu_si256((const __m256i *)(const void *)q);
+    return _mm256_castsi256_ps(steps);
+}
+
+/* The pack_group slot for steps of four bytes: numbers of `width` bytes, 1 or 2. */
+static inline void pack_group_x86(const uint8_t *q, size_t ldq, size_t n, size_t group,
+                                  const float *scales, const float *biases, size_t columns,
+                                  size_t width, float *out)
+{
+    size_t at_once = 32 / width;
+    for (size_t j = 0; j < columns; j += 8)
+        for (size_t p = 0; p < group; p += at_once) {
+            __m256 block[8];
+            for (size_t i = 0; i < 8; i++)
+                block[i] =
+                    j + i < n ? load_steps(q + (j + i) * ldq + p, width) : _mm256_setzero_ps();
+            transpose8(block);
+            for (size_t i = 0; i < 8; i++)
+                _mm256_storeu_ps(out + (p * width / 4 + i) * columns + j, block[i]);
+        }
+    place_scales(scales, biases, n, columns, out + group * width / 4 * columns);
+}
+
+/* ---- vectors ---- */
+
+/* exp(x) to about one unit in the last place: 2^n e^r with |r| <= ln 2 / 2; 0 below -87.3. */
+static inline __m256 exp8(__m256 x)
+{
+    x = _mm256_min_ps(x, _mm256_set1_ps(88.3762626647949f));
+    __m256 tiny = _mm256_cmp_ps(x, _mm256_set1_ps(-87.3365447504f), _CMP_LT_OQ);
+    __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504088896341f)),
+                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
+    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);
+    __m256 y = _mm256_set1_ps(1.0f / 5040);
+    static const float terms[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+    for (size_t i = 0; i < sizeof terms / sizeof *terms; i++)
+        y = _mm256_fmadd_ps(y, r, _mm256_set1_ps(terms[i]));
+    __m256i power = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+    y = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(y), power));
+    return _mm256_andnot_ps(tiny, y);
+}
+
+/* n < 8 numbers, the others `fill`. */
+static inline __m256 load_some(const float *x, size_t n, float fill)
+{
+    float some[8] = {fill, fill, fill, fill, fill, fill, fill, fill};
+    memcpy(some, x, n * sizeof *x);
+    return _mm256_loadu_ps(some);
+}
+
+static inline void store_some(float *x, size_t n, __m256 value)
+{
+    float some[8];
+    _mm256_storeu_ps(some, value);
+    memcpy(x, some, n * sizeof *x);
+}
+
+static inline __m256 silu8(__m256 x)
+{
+    __m256 e = exp8(_mm256_sub_ps(_mm256_setzero_ps(), x));
+    return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1), e));
+}
+
+static inline void silu_mul_x86(float *x, const float *y, size_t n)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 value = silu8(_mm256_loadu_ps(x + i));
+        if (y) value = _mm256_mul_ps(value, _mm256_loadu_ps(y + i));
+        _mm256_storeu_ps(x + i, value);
+    }
+    if (i == n) return;
+    __m256 value = silu8(load_some(x + i, n - i, 0));
+    if (y) value = _mm256_mul_ps(value, load_some(y + i, n - i, 0));
+    store_some(x + i, n - i, value);
+}
+
+static inline float exp_sum_x86(float *x, float most, float factor, size_t n)
+{
+    __m256 top = _mm256_set1_ps(most), by = _mm256_set1_ps(factor), sum = _mm256_setzero_ps();
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 value = exp8(_mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x + i), top), by));
+        _mm256_storeu_ps(x + i, value);
+        sum = _mm256_add_ps(sum, value);
+    }
+    if (i < n) {
+        __m256 rest = load_some(x + i, n - i, -INFINITY);
+        __m256 value = exp8(_mm256_mul_ps(_mm256_sub_ps(rest, top), by));
+        store_some(x + i, n - i, value);
+        sum = _mm256_add_ps(sum, value);
+    }
+    return total(sum);
+}
+
+static inline float max_x86(const float *x, size_t n)
+{
+    __m256 most = _mm256_set1_ps(x[0]);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) most = _mm256_max_ps(most, _mm256_loadu_ps(x + i));
+    if (i < n) most = _mm256_max_ps(most, load_some(x + i, n - i, x[0]));
+    return highest(most);
+}
+
+static inline float sum_squares_x86(const float *x, size_t n)
+{
+    __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                      _mm256_setzero_ps()};
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        for (size_t j = 0; j < 4; j++) {
+            __m256 value = _mm256_loadu_ps(x + i + 8 * j);
+            sums[j] = _mm256_fmadd_ps(value, value, sums[j]);
+        }
+    float rest = 0;
+    for (; i < n; i++) rest += x[i] * x[i];
+    return rest +
+           total(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
+}
+
+static inline void scale_row_x86(const float *x, float factor, const float *weight,
+                                 const float *scale, float *out, size_t n)
+{
+    const __m256 one = _mm256_set1_ps(1);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 value = _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(factor));
+        if (weight) value = _mm256_mul_ps(value, _mm256_loadu_ps(weight + i));
+        if (scale) value = _mm256_mul_ps(value, _mm256_add_ps(one, _mm256_loadu_ps(scale + i)));
+        _mm256_storeu_ps(out + i, value);
+    }
+    for (; i < n; i++) {
+        float value = x[i] * factor;
+        if (weight) value *= weight[i];
+        if (scale) value *= 1.0f + scale[i];
+        out[i] = value;
+    }
+}
+
+/* The vector slots, for every x86 tier. */
+static inline void overlay_vectors_x86(zi_kernels *kernels)
+{
+    kernels->silu_mul = silu_mul_x86;
+    kernels->exp_sum = exp_sum_x86;
+    kernels->max = max_x86;
+    kernels->sum_squares = sum_squares_x86;
+    kernels->scale_row = scale_row_x86;
 }
 
 #endif

@@ -26,17 +26,21 @@ struct zi_tokenizer {
 
 /* Unicode's White_Space. PCRE2 knows the property since 10.40 only, and its \s has U+180E, too. */
 #define SPACES                                                                                     \
-    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"   \
+    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"    \
     "\\x{205f}\\x{3000}"
 
 /* One escape \c of the pattern; false for what Oniguruma and PCRE2 understand differently. */
 static bool translate_escape(char c, bool in_class, zi_text *text)
 {
     bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z', digit = c >= '0' && c <= '9';
-    if (c == 's') zi_text_puts(text, in_class ? SPACES : "[" SPACES "]");
-    else if (c == 'S' && !in_class) zi_text_puts(text, "[^" SPACES "]");
-    else if (!c || digit || (letter && !strchr("rntpPd", c))) return false;
-    else zi_text_printf(text, "\\%c", c);
+    if (c == 's')
+        zi_text_puts(text, in_class ? SPACES : "[" SPACES "]");
+    else if (c == 'S' && !in_class)
+        zi_text_puts(text, "[^" SPACES "]");
+    else if (!c || digit || (letter && !strchr("rntpPd", c)))
+        return false;
+    else
+        zi_text_printf(text, "\\%c", c);
     return true;
 }
 

@@ -255,7 +255,8 @@ static void block_forward(const zi_run *run, const zi_transformer_config *c, con
                                            .S = T,
                                            .heads = heads,
                                            .kv_heads = heads,
-                                           .dim = dim});
+                                           .dim = dim,
+                                           .fast = ops->fast && block->q.bits});
     zi_linear(ops, ws->h, T, &block->out, NULL, ws->q);
     zi_run_tap(run, ws->q, T, D, "%s.attention", name);
     zi_add_rms_norm(ops, x, ws->q, T, D, block->attention_norm2, c->eps, m.gate_msa);

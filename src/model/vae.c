@@ -20,7 +20,7 @@ static zi_resnet bind_resnet(zi_weights *w, const zi_vae_config *c, size_t in, s
     };
     if (in != out) {
         zi_conv conv = zi_weights_conv(w, out, in, 1, "%s.conv_shortcut", name);
-        r.shortcut = (zi_matrix){conv.data, conv.type, out, in};
+        r.shortcut = (zi_matrix){.data = conv.data, .type = conv.type, .rows = out, .columns = in};
         r.shortcut_bias = conv.bias;
     }
     return r;

@@ -114,9 +114,14 @@ static zi_matrix matrix(zi_weights *weights, const char *name, const size_t *sha
 {
     if (weights->failed) return (zi_matrix){0};
     if (weights->random)
-        return (zi_matrix){weights->noise, weights->noise_type, shape[0], shape[1]};
+        return (zi_matrix){.data = weights->noise,
+                           .type = weights->noise_type,
+                           .rows = shape[0],
+                           .columns = shape[1]};
     const zi_tensor *tensor = find(weights, name, shape, dims);
-    return tensor ? (zi_matrix){tensor->data, tensor->type, shape[0], shape[1]} : (zi_matrix){0};
+    if (!tensor) return (zi_matrix){0};
+    return (zi_matrix){
+        .data = tensor->data, .type = tensor->type, .rows = shape[0], .columns = shape[1]};
 }
 
 /* n values stored as [n] (dims 1) or [1, n] (dims 2). */

@@ -2,68 +2,192 @@
 
 #include <math.h>
 
+enum { GROUP = 64, ZERO = 128 }; /* of quantized keys: a key is (q - ZERO) * scale */
+
 typedef struct {
     const zi_ops *ops;
     const zi_attention_args *args;
     size_t query_blocks;
+    bool integer;
 } attention_job;
 
 /* One task's place: a head, a run of queries, and its scratch memory. */
 typedef struct {
     const zi_attention_args *args;
     const zi_kernels *kernels;
+    bool integer;
     size_t head, kv_head;
     size_t query, queries; /* first one and how many */
     size_t wide;           /* dim rounded up to whole panels */
-    size_t score_stride;
-    float *keys, *values; /* packed panels */
-    float *scores;        /* [QUERY_BLOCK, score_stride] */
-    float *sums;          /* [QUERY_BLOCK, wide], weighted values so far */
-    float *most, *totals; /* [QUERY_BLOCK], largest score and sum of exponentials so far */
+    float *panels;         /* of the queries: [QUERY_BLOCK + mr, dim] */
+    float *weights;        /* of a block's weights: [QUERY_BLOCK + mr, KEY_BLOCK] */
+    float *keys, *values;  /* one panel of each */
+    float *scores;         /* [QUERY_BLOCK, KEY_BLOCK] */
+    float *sums;           /* [QUERY_BLOCK, wide], weighted values so far */
+    float *most, *totals;  /* [QUERY_BLOCK], largest score and sum of exponentials so far */
 } block;
+
+/* Carves a worker's memory; returns the floats taken. */
+static size_t carve(block *b, const zi_kernels *kernels, size_t dim, float *memory)
+{
+    size_t mr = kernels->mr > kernels->qmr ? kernels->mr : kernels->qmr;
+    size_t nr = kernels->nr > kernels->qnr ? kernels->nr : kernels->qnr;
+    size_t queries = QUERY_BLOCK + mr, taken = 0;
+    b->wide = round_up(dim, kernels->nr);
+    b->panels = memory;
+    taken += queries * (dim + 3 * (dim / GROUP));
+    b->weights = memory + taken;
+    taken += queries * KEY_BLOCK;
+    b->keys = memory + taken;
+    taken += nr * (dim + 2 * dim / GROUP);
+    b->values = memory + taken;
+    taken += KEY_BLOCK * nr;
+    b->scores = memory + taken;
+    taken += QUERY_BLOCK * KEY_BLOCK;
+    b->sums = memory + taken;
+    taken += QUERY_BLOCK * b->wide;
+    b->most = memory + taken;
+    b->totals = b->most + QUERY_BLOCK;
+    return taken + 2 * QUERY_BLOCK;
+}
+
+size_t attention_scratch(const zi_kernels *kernels, size_t dim)
+{
+    return carve(&(block){0}, kernels, dim, NULL);
+}
 
 static block place(const attention_job *job, size_t task, size_t worker)
 {
     const zi_attention_args *args = job->args;
-    const zi_kernels *kernels = &job->ops->kernels;
-    block b = {.args = args, .kernels = kernels};
+    block b = {.args = args, .kernels = &job->ops->kernels, .integer = job->integer};
     b.head = task / job->query_blocks;
     b.kv_head = b.head / (args->heads / args->kv_heads);
     b.query = task % job->query_blocks * QUERY_BLOCK;
     b.queries = smaller(QUERY_BLOCK, args->T - b.query);
-    b.wide = round_up(args->dim, kernels->nr);
-    b.score_stride = round_up(KEY_BLOCK, kernels->nr);
-    b.keys = worker_scratch(job->ops, worker);
-    b.values = b.keys + b.score_stride * args->dim;
-    b.scores = b.values + KEY_BLOCK * b.wide;
-    b.sums = b.scores + QUERY_BLOCK * b.score_stride;
-    b.most = b.sums + QUERY_BLOCK * b.wide;
-    b.totals = b.most + QUERY_BLOCK;
+    carve(&b, b.kernels, args->dim, worker_scratch(job->ops, worker));
     return b;
 }
 
-/* scores [queries, keys] = q k^T / sqrt(dim), with what a causal row may not see at -infinity. */
+/* ---- scores in f32 ---- */
+
+static void pack_queries(const block *b)
+{
+    const zi_attention_args *args = b->args;
+    size_t mr = b->kernels->mr, dim = args->dim, ldq = args->heads * dim;
+    const float *q = args->q + b->query * ldq + b->head * dim;
+    for (size_t i = 0; i < b->queries; i += mr)
+        b->kernels->pack_a(q + i * ldq, ldq, smaller(mr, b->queries - i), dim, b->panels + i * dim);
+}
+
+/* scores [queries, keys] = q k^T */
 static void score(const block *b, size_t key, size_t keys)
 {
     const zi_attention_args *args = b->args;
-    size_t nr = b->kernels->nr, dim = args->dim;
-    size_t ldq = args->heads * dim, ldk = args->kv_heads * dim;
-    const float *q = args->q + b->query * ldq + b->head * dim;
+    size_t mr = b->kernels->mr, nr = b->kernels->nr, dim = args->dim, ldk = args->kv_heads * dim;
     const float *k = args->k + key * ldk + b->kv_head * dim;
     for (size_t j = 0; j < keys; j += nr) {
-        float *panel = b->keys + j * dim;
-        b->kernels->pack_rows(ZI_F32, k + j * ldk, ldk, smaller(nr, keys - j), dim, nr, panel);
-        for (size_t i = 0; i < b->queries; i += b->kernels->mr)
-            b->kernels->tile(smaller(b->kernels->mr, b->queries - i), dim, q + i * ldq, ldq, panel,
-                             b->scores + i * b->score_stride + j, b->score_stride, false);
+        size_t columns = smaller(nr, keys - j);
+        b->kernels->pack_rows(ZI_F32, k + j * ldk, ldk, columns, dim, nr, b->keys);
+        for (size_t i = 0; i < b->queries; i += mr) {
+            part c;
+            part_begin(&c, b->scores + i * KEY_BLOCK + j, KEY_BLOCK, smaller(mr, b->queries - i),
+                       columns, mr, nr, false);
+            b->kernels->tile(dim, b->panels + i * dim, b->keys, c.c, c.ldc, false);
+            part_end(&c);
+        }
     }
-    float factor = (float)(1.0 / sqrt((double)dim));
+}
+
+/* ---- scores in integers ---- */
+
+/* A quantized key of one head, in the memory of its `dim` floats: bytes [dim], then scales and
+ * biases [dim / GROUP]. */
+static float *key_scales(float *key, size_t dim)
+{
+    return key + dim / 4;
+}
+
+static void quantize_key(float *key, size_t dim)
+{
+    uint8_t bytes[ZI_MAX_HEAD];
+    float scales[2 * ZI_MAX_HEAD / GROUP], *biases = scales + dim / GROUP;
+    for (size_t g = 0; g < dim / GROUP; g++) {
+        const float *x = key + g * GROUP;
+        float most = 0;
+        for (size_t i = 0; i < GROUP; i++) most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+        float inverse = most > 0 ? 127.0f / most : 0;
+        for (size_t i = 0; i < GROUP; i++)
+            bytes[g * GROUP + i] = (uint8_t)(int)(x[i] * inverse + (ZERO + 0.5f));
+        scales[g] = most / 127.0f;
+        biases[g] = -ZERO * scales[g];
+    }
+    memcpy(key, bytes, dim);
+    memcpy(key_scales(key, dim), scales, 2 * (dim / GROUP) * sizeof *scales);
+}
+
+static void quantize_keys(const void *context, size_t begin, size_t end)
+{
+    const attention_job *job = context;
+    size_t dim = job->args->dim, heads = job->args->kv_heads;
+    for (size_t row = begin * heads; row < end * heads; row++)
+        quantize_key(job->args->k + row * dim, dim);
+}
+
+static void quantize_queries(const block *b)
+{
+    const zi_attention_args *args = b->args;
+    size_t mr = b->kernels->qmr, dim = args->dim, ldq = args->heads * dim;
+    size_t bytes = dim / GROUP * zi_qa_bytes(b->kernels, GROUP);
+    const float *q = args->q + b->query * ldq + b->head * dim;
+    for (size_t i = 0; i < b->queries; i += mr)
+        b->kernels->quantize(q + i * ldq, ldq, smaller(mr, b->queries - i), dim, GROUP,
+                             (char *)b->panels + i / mr * bytes);
+}
+
+/* One panel of keys. */
+static void pack_keys(const block *b, size_t key, size_t columns)
+{
+    size_t dim = b->args->dim, ldk = b->args->kv_heads * dim, groups = dim / GROUP;
+    float *first = b->args->k + key * ldk + b->kv_head * dim;
+    char *panel = (char *)b->keys;
+    for (size_t g = 0; g < groups; g++, panel += zi_qb_bytes(b->kernels, GROUP)) {
+        float scales[ZI_MAX_NR], biases[ZI_MAX_NR];
+        for (size_t j = 0; j < columns; j++) {
+            const float *stored = key_scales(first + j * ldk, dim);
+            scales[j] = stored[g];
+            biases[j] = stored[groups + g];
+        }
+        b->kernels->pack_group((const uint8_t *)first + g * GROUP, ldk * sizeof *first, columns,
+                               GROUP, scales, biases, panel);
+    }
+}
+
+static void integer_score(const block *b, size_t key, size_t keys)
+{
+    size_t mr = b->kernels->qmr, nr = b->kernels->qnr, groups = b->args->dim / GROUP;
+    size_t bytes = groups * zi_qa_bytes(b->kernels, GROUP);
+    for (size_t j = 0; j < keys; j += nr) {
+        size_t columns = smaller(nr, keys - j);
+        pack_keys(b, key + j, columns);
+        for (size_t i = 0; i < b->queries; i += mr) {
+            part c;
+            part_begin(&c, b->scores + i * KEY_BLOCK + j, KEY_BLOCK, smaller(mr, b->queries - i),
+                       columns, mr, nr, false);
+            b->kernels->qtile(groups, GROUP, (char *)b->panels + i / mr * bytes, b->keys, c.c,
+                              c.ldc, false);
+            part_end(&c);
+        }
+    }
+}
+
+/* ---- weights and values ---- */
+
+/* What a causal row may not see is at -infinity. */
+static void hide_future(const block *b, size_t key, size_t keys)
+{
     for (size_t i = 0; i < b->queries; i++) {
-        float *row = b->scores + i * b->score_stride;
-        b->kernels->scale(row, factor, keys);
-        if (!args->causal) continue;
-        for (size_t j = b->query + i + 1 > key ? b->query + i + 1 - key : 0; j < keys; j++)
-            row[j] = -INFINITY;
+        size_t seen = b->query + i + 1 > key ? b->query + i + 1 - key : 0;
+        for (size_t j = seen; j < keys; j++) b->scores[i * KEY_BLOCK + j] = -INFINITY;
     }
 }
 
@@ -71,12 +195,13 @@ static void score(const block *b, size_t key, size_t keys)
  * same measure. */
 static void weigh(const block *b, size_t keys)
 {
+    float factor = (float)(1.0 / sqrt((double)b->args->dim));
     for (size_t i = 0; i < b->queries; i++) {
-        float *row = b->scores + i * b->score_stride;
+        float *row = b->scores + i * KEY_BLOCK;
         float most = b->kernels->max(row, keys);
         if (most < b->most[i]) most = b->most[i];
-        float shrink = expf(b->most[i] - most);
-        b->totals[i] = b->totals[i] * shrink + b->kernels->exp_sum(row, most, keys);
+        float shrink = expf((b->most[i] - most) * factor);
+        b->totals[i] = b->totals[i] * shrink + b->kernels->exp_sum(row, most, factor, keys);
         if (shrink != 1.0f) b->kernels->scale(b->sums + i * b->wide, shrink, b->wide);
         b->most[i] = most;
     }
@@ -86,15 +211,20 @@ static void weigh(const block *b, size_t keys)
 static void gather(const block *b, size_t key, size_t keys)
 {
     const zi_attention_args *args = b->args;
-    size_t nr = b->kernels->nr, ldv = args->kv_heads * args->dim;
+    size_t mr = b->kernels->mr, nr = b->kernels->nr, ldv = args->kv_heads * args->dim;
     const float *v = args->v + key * ldv + b->kv_head * args->dim;
+    for (size_t i = 0; i < b->queries; i += mr)
+        b->kernels->pack_a(b->scores + i * KEY_BLOCK, KEY_BLOCK, smaller(mr, b->queries - i), keys,
+                           b->weights + i * keys);
     for (size_t j = 0; j < args->dim; j += nr) {
-        float *panel = b->values + j * KEY_BLOCK;
-        b->kernels->pack_columns(v + j, ldv, smaller(nr, args->dim - j), keys, nr, panel);
-        for (size_t i = 0; i < b->queries; i += b->kernels->mr)
-            b->kernels->tile(smaller(b->kernels->mr, b->queries - i), keys,
-                             b->scores + i * b->score_stride, b->score_stride, panel,
-                             b->sums + i * b->wide + j, b->wide, true);
+        b->kernels->pack_columns(v + j, ldv, smaller(nr, args->dim - j), keys, nr, b->values);
+        for (size_t i = 0; i < b->queries; i += mr) {
+            part c;
+            part_begin(&c, b->sums + i * b->wide + j, b->wide, smaller(mr, b->queries - i), nr, mr,
+                       nr, true);
+            b->kernels->tile(keys, b->weights + i * keys, b->values, c.c, c.ldc, true);
+            part_end(&c);
+        }
     }
 }
 
@@ -108,10 +238,12 @@ static void attention_task(void *context, size_t task, size_t worker)
         b.most[i] = -INFINITY;
         b.totals[i] = 0;
     }
+    (b.integer ? quantize_queries : pack_queries)(&b);
     size_t end = args->causal ? smaller(args->S, b.query + b.queries) : args->S;
     for (size_t key = 0; key < end; key += KEY_BLOCK) {
         size_t keys = smaller(KEY_BLOCK, end - key);
-        score(&b, key, keys);
+        (b.integer ? integer_score : score)(&b, key, keys);
+        if (args->causal) hide_future(&b, key, keys);
         weigh(&b, keys);
         gather(&b, key, keys);
     }
@@ -123,6 +255,8 @@ static void attention_task(void *context, size_t task, size_t worker)
 
 void zi_attention(zi_ops *ops, const zi_attention_args *args)
 {
-    attention_job job = {ops, args, (args->T + QUERY_BLOCK - 1) / QUERY_BLOCK};
+    attention_job job = {ops, args, (args->T + QUERY_BLOCK - 1) / QUERY_BLOCK,
+                         args->fast && args->dim % GROUP == 0};
+    if (job.integer) run_rows(ops, args->S, 16, quantize_keys, &job);
     zi_pool_run(ops->pool, args->heads * job.query_blocks, attention_task, &job);
 }

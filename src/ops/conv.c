@@ -39,37 +39,26 @@ static void pack_panels(const void *context, size_t begin, size_t end)
     }
 }
 
-/* `rows` pixels from w on of row h, one panel of output channels, into tile [rows, nr]. */
-static void conv_tile(const conv_job *job, size_t h, size_t w, size_t rows, const float *panel,
-                      float *tile, size_t stride)
-{
-    const zi_kernels *kernels = &job->ops->kernels;
-    size_t in = job->conv->in;
-    for (size_t tap = 0; tap < TAPS; tap++) {
-        const float *x = job->x + (h + tap / 3) * job->row_stride + (w + tap % 3) * in;
-        kernels->tile(rows, in, x, in, panel + tap * in * kernels->nr, tile, stride, tap > 0);
-    }
-}
-
 static void conv_row(void *context, size_t h, size_t worker)
 {
     const conv_job *job = context;
     const zi_kernels *kernels = &job->ops->kernels;
-    size_t out = job->conv->out, nr = kernels->nr, mr = kernels->mr;
-    float *edge = worker_scratch(job->ops, worker);
-    float *y = job->y + h * job->W * out;
-    for (size_t n = 0; n < out; n += nr) {
-        const float *panel = job->panels + n * TAPS * job->conv->in;
-        size_t columns = smaller(nr, out - n);
-        for (size_t w = 0; w < job->W; w += mr) {
-            size_t rows = smaller(mr, job->W - w);
-            bool whole = columns == nr;
-            float *tile = whole ? y + w * out + n : edge;
-            size_t stride = whole ? out : nr;
-            conv_tile(job, h, w, rows, panel, tile, stride);
+    size_t in = job->conv->in, out = job->conv->out, nr = kernels->nr, mr = kernels->mr;
+    float *packed = worker_scratch(job->ops, worker), *y = job->y + h * job->W * out;
+    for (size_t w = 0; w < job->W; w += mr) {
+        size_t rows = smaller(mr, job->W - w);
+        for (size_t tap = 0; tap < TAPS; tap++)
+            kernels->pack_a(job->x + (h + tap / 3) * job->row_stride + (w + tap % 3) * in, in, rows,
+                            in, packed + tap * in * mr);
+        for (size_t n = 0; n < out; n += nr) {
+            size_t columns = smaller(nr, out - n);
+            part c;
+            part_begin(&c, y + w * out + n, out, rows, columns, mr, nr, false);
+            kernels->tile(TAPS * in, packed, job->panels + n * TAPS * in, c.c, c.ldc, false);
+            part_end(&c);
             for (size_t i = 0; i < rows; i++)
                 for (size_t j = 0; j < columns; j++)
-                    y[(w + i) * out + n + j] = tile[i * stride + j] + job->conv->bias[n + j];
+                    y[(w + i) * out + n + j] += job->conv->bias[n + j];
         }
     }
 }

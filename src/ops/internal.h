@@ -5,11 +5,10 @@
 #include "ops/ops.h"
 
 enum {
-    BLOCK_N = 64,     /* columns of a linear task */
-    BLOCK_K = 512,    /* depth packed at once */
-    QUERY_BLOCK = 64, /* rows of an attention task */
-    KEY_BLOCK = 256,  /* keys looked at together */
-    NORM_CHUNKS = 64, /* parts of a picture that are summed apart */
+    MAX_ROWS = 1152,   /* rows of a product that are packed at once */
+    QUERY_BLOCK = 144, /* rows of an attention task */
+    KEY_BLOCK = 256,   /* keys looked at together */
+    NORM_CHUNKS = 64,  /* parts of a picture that are summed apart */
 };
 
 static inline size_t round_up(size_t n, size_t multiple)
@@ -26,6 +25,43 @@ static inline float *worker_scratch(const zi_ops *ops, size_t worker)
 {
     return ops->scratch + worker * ops->scratch_stride;
 }
+
+/* A tile of c of which only rows x columns may exist: then c is a buffer meanwhile. */
+typedef struct {
+    float *c, *target;
+    size_t ldc, target_ldc, rows, columns;
+    float buffer[ZI_MAX_MR * ZI_MAX_NR];
+} part;
+
+/* filled: the tile holds something that the kernel adds to. */
+static inline void part_begin(part *p, float *c, size_t ldc, size_t rows, size_t columns, size_t mr,
+                              size_t nr, bool filled)
+{
+    p->c = p->target = c;
+    p->ldc = p->target_ldc = ldc;
+    p->rows = rows;
+    p->columns = columns;
+    if (rows == mr && columns == nr) return;
+    p->c = p->buffer;
+    p->ldc = nr;
+    for (size_t i = 0; filled && i < rows; i++)
+        memcpy(p->c + i * nr, c + i * ldc, columns * sizeof *c);
+}
+
+static inline void part_end(const part *p)
+{
+    if (p->c == p->target) return;
+    for (size_t i = 0; i < p->rows; i++)
+        memcpy(p->target + i * p->target_ldc, p->c + i * p->ldc, p->columns * sizeof *p->c);
+}
+
+/* Floats of scratch memory that linear.c wants for a worker, and for the packed input of products
+ * up to `depth` deep. */
+size_t linear_scratch(const zi_kernels *kernels);
+size_t linear_packed(const zi_kernels *kernels, size_t depth);
+
+/* The same for a worker of attention.c. */
+size_t attention_scratch(const zi_kernels *kernels, size_t dim);
 
 /* Calls fn for rows [begin, end) of n, in parallel, each call a run of up to `grain` rows. */
 typedef void (*row_fn)(const void *context, size_t begin, size_t end);

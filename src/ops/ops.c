@@ -1,15 +1,12 @@
 #include "ops/internal.h"
 
-void zi_ops_plan(zi_ops *ops, zi_arena *arena, size_t head_dim)
+void zi_ops_plan(zi_ops *ops, zi_arena *arena, zi_ops_limits limits)
 {
-    size_t nr = ops->kernels.nr;
-    size_t linear = BLOCK_K * round_up(BLOCK_N, nr) + ops->kernels.mr * nr;
-    size_t wide = round_up(head_dim, nr);
-    size_t keys = round_up(KEY_BLOCK, nr);
-    size_t attention = keys * head_dim + KEY_BLOCK * wide /* packed keys and values */
-                       + QUERY_BLOCK * (keys + wide + 2); /* scores, sums, maxima, totals */
+    size_t linear = linear_scratch(&ops->kernels);
+    size_t attention = attention_scratch(&ops->kernels, limits.head_dim);
     ops->scratch_stride = round_up(linear > attention ? linear : attention, 16);
     ops->scratch = zi_arena_floats(arena, ops->scratch_stride * zi_pool_threads(ops->pool));
+    ops->packed = zi_arena_floats(arena, linear_packed(&ops->kernels, limits.depth));
     ops->partials =
         zi_arena_alloc(arena, (size_t)NORM_CHUNKS * ZI_MAX_CHANNELS * 2, sizeof(double));
 }

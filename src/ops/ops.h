@@ -13,22 +13,38 @@
 typedef struct {
     zi_kernels kernels;
     zi_pool *pool;
+    bool fast;      /* integer products where weights are quantized */
     float *scratch; /* [threads, scratch_stride] */
     size_t scratch_stride;
+    float *packed;    /* the input of a product, see linear.c */
     double *partials; /* for sums over a whole picture, see norm.c */
 } zi_ops;
 
 /* Widest attention head and most channels of a group norm that scratch memory is made for. */
 enum { ZI_MAX_HEAD = 1024, ZI_MAX_CHANNELS = 4096 };
 
-/* Takes scratch memory for heads up to head_dim from the arena (which may be measuring). */
-void zi_ops_plan(zi_ops *ops, zi_arena *arena, size_t head_dim);
+/* The largest that operations will meet: width of an attention head, inner side of a product. */
+typedef struct {
+    size_t head_dim, depth;
+} zi_ops_limits;
 
-/* A stored matrix [rows, columns], row-major, of a computing type; data is borrowed (mapped). */
+/* Takes scratch memory for these from the arena (which may be measuring). */
+void zi_ops_plan(zi_ops *ops, zi_arena *arena, zi_ops_limits limits);
+
+/* A stored matrix [rows, columns], row-major; data is borrowed (mapped).
+ *
+ * Plain (bits 0): of a computing type. In groups (bits 8 or 4, as MLX stores them): each run of
+ * `group` numbers of a row, which divides `columns`, shares a scale and a bias [rows,
+ * columns/group], and stands for q * scale + bias with q from 0 on, one byte each, or two to a
+ * byte, low one first. */
 typedef struct {
     const void *data;
     zi_dtype type;
     size_t rows, columns;
+    int bits;
+    size_t group; /* 32 or 64 */
+    const void *scales, *biases;
+    zi_dtype scale_type;
 } zi_matrix;
 
 /* A stored convolution [out, in, size, size] with its bias [out]; size is 1 or 3. */
@@ -49,11 +65,12 @@ void zi_linear(zi_ops *ops, const float *x, size_t T, const zi_matrix *w, const 
 
 typedef struct {
     const float *q; /* [T, heads * dim] */
-    const float *k; /* [S, kv_heads * dim] */
+    float *k;       /* [S, kv_heads * dim]; overwritten when fast */
     const float *v; /* [S, kv_heads * dim] */
     float *out;     /* [T, heads * dim] */
     size_t T, S, heads, kv_heads, dim;
     bool causal; /* row t sees columns 0..t (needs S == T) */
+    bool fast;   /* q and k may be quantized to eight bits, in groups */
 } zi_attention_args;
 
 /* softmax(q k^T / sqrt(dim)) v for each head, without ever holding the scores of more than a block

@@ -1,0 +1,35 @@
+/* AVX-512 VNNI: servers since 2019, desktop machines since Zen 4. Four products of bytes a step and
+ * column, added exactly. */
+#include "kernels/x86_512.h"
+
+static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+{
+    quantize_rows(x, ldx, n, k, group, QMR, 4, 1, quantize_numbers_x86, out);
+}
+
+static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
+                       const float *biases, void *out)
+{
+    pack_group_x86(q, ldq, n, group, scales, biases, QNR, 1, out);
+}
+
+static inline __m512i step(__m512i sum, __m512i b, __m512i a)
+{
+    return _mm512_dpbusd_epi32(sum, b, a);
+}
+
+static void qtile(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
+                  bool accumulate)
+{
+    qtile_512(groups, group / 4, a, b, c, ldc, accumulate, step);
+}
+
+void zi_kernels_avx512vnni(zi_kernels *kernels)
+{
+    kernels->tier = "avx512vnni";
+    kernels->q_step = 4;
+    kernels->q_width = 1;
+    kernels->quantize = quantize;
+    kernels->pack_group = pack_group;
+    kernels->qtile = qtile;
+}

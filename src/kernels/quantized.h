@@ -1,0 +1,87 @@
+/* How quantized panels are laid out, for the tiers that fill them in portable C.
+ *
+ * A group of a panel of R rows (of a) or columns (of b): numbers [group / step, R, step], each
+ * `width` bytes, then scales [R], f32, then for a the sums scale * sum(q) [R], f32, and sum(q) [R],
+ * int32; for b the biases [R], f32. */
+#ifndef ZI_KERNELS_QUANTIZED_H
+#define ZI_KERNELS_QUANTIZED_H
+
+#include "kernels/kernels.h"
+
+#include <math.h>
+
+/* Copies the numbers of one row or column, `bytes` a step, to their places. */
+static inline void place_numbers(const void *numbers, size_t steps, size_t bytes, size_t row,
+                                 size_t rows, void *out)
+{
+    for (size_t i = 0; i < steps; i++)
+        memcpy((char *)out + (i * rows + row) * bytes, (const char *)numbers + i * bytes, bytes);
+}
+
+/* q [group] of x [group], with its sum; returns the scale. */
+typedef float (*quantize_fn)(const float *x, size_t group, int16_t *q, int32_t *sum);
+
+static inline float quantize_numbers(const float *x, size_t group, int16_t *q, int32_t *sum)
+{
+    float most = 0;
+    for (size_t i = 0; i < group; i++) most = fmaxf(most, fabsf(x[i]));
+    float inverse = most > 0 ? 127.0f / most : 0;
+    *sum = 0;
+    for (size_t i = 0; i < group; i++) *sum += q[i] = (int16_t)lrintf(x[i] * inverse);
+    return most / 127.0f;
+}
+
+static inline void narrow_numbers(int16_t *q, size_t group)
+{
+    int8_t *narrow = (int8_t *)q; /* in place: each is read before its place is overwritten */
+    for (size_t i = 0; i < group; i++) narrow[i] = (int8_t)q[i];
+}
+
+/* The quantize slot for a layout. */
+static inline void quantize_rows(const float *x, size_t ldx, size_t n, size_t k, size_t group,
+                                 size_t rows, size_t step, size_t width, quantize_fn numbers,
+                                 void *out)
+{
+    char *at = out;
+    for (size_t begin = 0; begin < k; begin += group) {
+        float *scales = (float *)(void *)(at + rows * group * width), *sums = scales + rows;
+        int32_t *whole = (int32_t *)(void *)(sums + rows);
+        for (size_t r = 0; r < rows; r++) {
+            int16_t q[ZI_MAX_GROUP] = {0};
+            int32_t sum = 0;
+            scales[r] = r < n ? numbers(x + r * ldx + begin, group, q, &sum) : 0;
+            sums[r] = scales[r] * (float)sum;
+            whole[r] = sum;
+            if (width == 1) narrow_numbers(q, group);
+            place_numbers(q, group / step, step * width, r, rows, at);
+        }
+        at = (char *)(whole + rows);
+    }
+}
+
+/* What follows the numbers in a group of columns. */
+static inline void place_scales(const float *scales, const float *biases, size_t n, size_t columns,
+                                float *out)
+{
+    for (size_t j = 0; j < columns; j++) {
+        out[j] = j < n ? scales[j] : 0;
+        out[columns + j] = j < n ? biases[j] : 0;
+    }
+}
+
+/* The pack_group slot for a layout. */
+static inline void pack_group_columns(const uint8_t *q, size_t ldq, size_t n, size_t group,
+                                      const float *scales, const float *biases, size_t columns,
+                                      size_t step, size_t width, void *out)
+{
+    for (size_t j = 0; j < columns; j++) {
+        uint16_t numbers[ZI_MAX_GROUP] = {0};
+        if (j < n && width == 1) memcpy(numbers, q + j * ldq, group);
+        for (size_t i = 0; j < n && width == 2 && i < group; i++) numbers[i] = q[j * ldq + i];
+        place_numbers(numbers, group / step, step * width, j, columns, out);
+    }
+    place_scales(scales, biases, n, columns,
+                 (float *)(void *)((char *)out + columns * group * width));
+}
+
+#endif

@@ -1,0 +1,59 @@
+/* The integer tile of the tiers with 256-bit registers: the same but for the instruction that
+ * multiplies and adds. */
+#ifndef ZI_KERNELS_X86_256_H
+#define ZI_KERNELS_X86_256_H
+
+#include "kernels/x86.h"
+
+enum { QMR = 6, QNR = 16 };
+
+/* sum + products of the steps in b and a, in each of eight columns. */
+typedef __m256i (*multiply_add)(__m256i sum, __m256i b, __m256i a);
+
+/* c = c + (sum scale_a) scale_b + sum_a bias_b, eight columns. */
+static inline __m256 add_group(__m256 c, __m256i sum, __m256 scale, __m256 sum_a, __m256 bias)
+{
+    c = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, c);
+    return _mm256_fmadd_ps(sum_a, bias, c);
+}
+
+/* The qtile slot for steps of four bytes; `steps` of them in a group. */
+static inline __attribute__((always_inline)) void qtile_256(size_t groups, size_t steps,
+                                                            const char *a, const char *b, float *c,
+                                                            size_t ldc, bool accumulate,
+                                                            multiply_add step)
+{
+    for (size_t g = 0; g < groups; g++) {
+        __m256i low[QMR], high[QMR];
+        for (int i = 0; i < QMR; i++) low[i] = high[i] = _mm256_setzero_si256();
+        for (size_t s = 0; s < steps; s++, a += QMR * 4, b += QNR * 4) {
+            __m256i b0 = _mm256_loadu_si256((const __m256i *)(const void *)b);
+            __m256i b1 = _mm256_loadu_si256((const __m256i *)(const void *)(b + 32));
+            for (int i = 0; i < QMR; i++) {
+                __m256i value = _mm256_castps_si256(
+                    _mm256_broadcast_ss((const float *)(const void *)(a + i * 4)));
+                low[i] = step(low[i], b0, value);
+                high[i] = step(high[i], b1, value);
+            }
+        }
+        const float *scales = (const float *)(const void *)a, *sums = scales + QMR;
+        const float *columns = (const float *)(const void *)b;
+        __m256 scale0 = _mm256_loadu_ps(columns), scale1 = _mm256_loadu_ps(columns + 8);
+        __m256 bias0 = _mm256_loadu_ps(columns + QNR), bias1 = _mm256_loadu_ps(columns + QNR + 8);
+        for (size_t i = 0; i < QMR; i++) {
+            float *row = c + i * ldc;
+            bool fresh = !accumulate && g == 0;
+            __m256 c0 = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(row);
+            __m256 c1 = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(row + 8);
+            __m256 scale = _mm256_broadcast_ss(scales + i), sum = _mm256_broadcast_ss(sums + i);
+            c0 = add_group(c0, low[i], _mm256_mul_ps(scale, scale0), sum, bias0);
+            c1 = add_group(c1, high[i], _mm256_mul_ps(scale, scale1), sum, bias1);
+            _mm256_storeu_ps(row, c0);
+            _mm256_storeu_ps(row + 8, c1);
+        }
+        a += QMR * 3 * sizeof(float);
+        b += QNR * 2 * sizeof(float);
+    }
+}
+
+#endif
