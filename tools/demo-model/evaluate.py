@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 import scenes
-from model import Model, sample
+from model import Model, load_exported, sample
 from train import encode
 
 SIZES = "128x128,192x128,128x192,160x128,192x192,256x256,144x208,256x160"
@@ -42,10 +41,7 @@ class Own:
         self.tokenizer = Tokenizer.from_file(f"{folder}/tokenizer/tokenizer.json")
         self.vae = AutoencoderKL.from_pretrained(f"{folder}/vae", torch_dtype=torch.float32)
         self.model = Model().eval()
-        text = load_file(f"{folder}/text_encoder/model.safetensors")
-        self.model.text.load_state_dict({k.removeprefix("model."): v.float() for k, v in text.items()})
-        image = load_file(f"{folder}/transformer/diffusion_pytorch_model.safetensors")
-        self.model.image.load_state_dict({k: v.float() for k, v in image.items()})
+        load_exported(self.model, folder)
 
     @torch.no_grad()
     def draw(self, prompts, width, height, seeds):

@@ -12,12 +12,14 @@ import sys
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 TEXT = dict(vocab_size=640, hidden_size=128, num_hidden_layers=4, num_attention_heads=4,
             num_key_value_heads=2, head_dim=32, intermediate_size=256)
 IMAGE = dict(dim=192, n_heads=3, n_layers=6, n_refiner_layers=1, cap_feat_dim=128,
              in_channels=16, axes_dims=[16, 24, 24], axes_lens=[1536, 512, 512])
 MULTIPLE = 32   # both sequences are padded to a multiple of this
+BFLOAT16 = torch.cpu._is_avx512_bf16_supported()   # elsewhere products in it are many times slower than in f32
 
 
 class Normalize(torch.autograd.Function):
@@ -307,6 +309,14 @@ class Model(nn.Module):
 
     def forward(self, x, t, ids, valid):
         return self.image(x, t, self.text(ids).float(), valid)
+
+
+def load_exported(model, folder):
+    """The weights of an exported model, in f32."""
+    text = load_file(f"{folder}/text_encoder/model.safetensors")
+    model.text.load_state_dict({k.removeprefix("model."): v.float() for k, v in text.items()})
+    image = load_file(f"{folder}/transformer/diffusion_pytorch_model.safetensors")
+    model.image.load_state_dict({k: v.float() for k, v in image.items()})
 
 
 @torch.no_grad()

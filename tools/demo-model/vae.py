@@ -5,7 +5,9 @@ encoder   learns to make those latents from pictures
 sample    draws latents with the trained transformer, beside the pictures they should give
 polish    goes on with the decoder on those, so that edges are crisp for what it really gets
 
-usage: vae.py decoder|encoder|sample|polish FOLDER [--minutes 30] [--threads 1]
+usage: vae.py start FOLDER MODEL
+       vae.py decoder|encoder|sample|polish FOLDER [--minutes 30] [--threads 1]
+start writes decoder.pt and encoder.pt from an exported model, to go on from.
 FOLDER holds latents.npz and gets decoder.pt, encoder.pt and sampled.pt; sample
 reads tokenizer/ and last.pt.
 """
@@ -211,17 +213,26 @@ def train(part, folder, loss_of, minutes, top, seed):
             saved = time.time()
 
 
+def start(folder, exported):
+    vae = AutoencoderKL.from_pretrained(f"{exported}/vae", torch_dtype=torch.float32)
+    for part in ("decoder", "encoder"):
+        torch.save(getattr(vae, part).state_dict(), f"{folder}/{part}.pt")
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("decoder", "encoder", "sample", "polish"))
+    parser.add_argument("what", choices=("start", "decoder", "encoder", "sample", "polish"))
     parser.add_argument("folder")
+    parser.add_argument("model", nargs="?", help="for start: an exported model")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--count", type=int, default=1500, help="latents that sample draws")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    if args.what == "sample":
+    if args.what == "start":
+        start(args.folder, args.model)
+    elif args.what == "sample":
         draw_samples(args.folder, args.count)
     elif args.what == "polish":
         train("decoder", args.folder, Sampled(f"{args.folder}/sampled.pt"), args.minutes, 7e-4, args.seed)
