@@ -233,6 +233,49 @@ static int deck_deal_other(deck *d, uint64_t *random, int a, int b)
     return card;
 }
 
+/* ---- scenes that training never shows ---- */
+
+/* As zlib's. */
+static uint32_t crc32_of(const char *text)
+{
+    uint32_t crc = ~0u;
+    for (; *text; text++) {
+        crc ^= (unsigned char)*text;
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    return ~crc;
+}
+
+static void describe_thing(const zi_thing *t, zi_text *out)
+{
+    static const char *const sizes[] = {
+        [ZI_MEDIUM] = "", [ZI_SMALL] = "small", [ZI_LARGE] = "large", [ZI_PAIR] = "pair"};
+    static const char *const places[ZI_PLACES] = {"top left",    "top",    "top right",
+                                                  "left",        "",       "right",
+                                                  "bottom left", "bottom", "bottom right"};
+    zi_text_printf(out, "Thing(colour='%s', shape='%s', size='%s', place='%s')",
+                   zi_colour_name(t->colour), zi_shape_name(t->shape), sizes[t->size],
+                   places[t->place]);
+}
+
+/* The trainer's rule (held_out of tools/demo-model/scenes.py): one scene in fifty, by a hash of how
+ * Python writes it, with the left or upper thing first. */
+static bool held_out(const zi_scene *scene)
+{
+    const zi_thing *first = &scene->things[0], *second = &scene->things[1];
+    bool swapped = scene->count == 2 && first->place > second->place;
+    zi_text text;
+    zi_text_init(&text, 512);
+    zi_text_printf(&text, "Scene(background='%s', things=(", zi_colour_name(scene->background));
+    describe_thing(swapped ? second : first, &text);
+    zi_text_puts(&text, scene->count == 2 ? ", " : ",");
+    if (scene->count == 2) describe_thing(swapped ? first : second, &text);
+    zi_text_puts(&text, "))");
+    bool held = !text.failed && crc32_of(text.data) % 50 == 0;
+    zi_text_free(&text);
+    return held;
+}
+
 typedef struct {
     uint64_t random;
     deck shapes, colours, backgrounds, sizes, places, relations, forms, pictures;
@@ -304,34 +347,53 @@ static void write_chinese(const zi_scene *scene, bool place_named, int form, zi_
                        word_for(SHAPE, t[1].shape, true), word_for(PLACE, t[0].place, true));
 }
 
-static void deal_prompt(decks *d, int count, zi_unseen *out)
+/* Gives the first thing size and place; returns the place that the prompt names, if any. */
+static int deal_single(decks *d, zi_thing *thing)
+{
+    int place = deck_deal(&d->places, &d->random);
+    thing->size = (zi_size)deck_deal(&d->sizes, &d->random);
+    thing->place = place == NO_PLACE ? ZI_CENTRE : place;
+    return place;
+}
+
+/* Gives the second thing its colour, and both their places. */
+static void deal_pair(decks *d, zi_thing *a, zi_thing *b)
+{
+    do b->colour = deck_deal(&d->colours, &d->random);
+    while (b->shape == a->shape && b->colour == a->colour);
+    a->size = b->size = ZI_PAIR;
+    a->place = deck_deal(&d->relations, &d->random);
+    b->place = ZI_PLACES - 1 - a->place;
+}
+
+/* Whether one of the prompts from first up to (not including) u shows u's scene. */
+static bool repeated(const zi_unseen *first, const zi_unseen *u)
+{
+    for (; first < u; first++)
+        if (memcmp(&first->scene, &u->scene, sizeof u->scene) == 0) return true;
+    return false;
+}
+
+static void deal_prompt(decks *d, int count, const zi_unseen *first, zi_unseen *out)
 {
     zi_scene *scene = &out->scene;
-    uint64_t *random = &d->random;
-    scene->count = count;
     zi_thing *a = &scene->things[0], *b = &scene->things[1];
-    *a = (zi_thing){.shape = deck_deal(&d->shapes, random),
-                    .colour = deck_deal(&d->colours, random)};
     int place = NO_PLACE;
-    if (count == 1) {
-        a->size = (zi_size)deck_deal(&d->sizes, random);
-        place = deck_deal(&d->places, random);
-        a->place = place == NO_PLACE ? ZI_CENTRE : place;
-    } else {
-        do
-            *b = (zi_thing){.shape = deck_deal(&d->shapes, random),
-                            .colour = deck_deal(&d->colours, random)};
-        while (b->shape == a->shape && b->colour == a->colour);
-        a->size = b->size = ZI_PAIR;
-        a->place = deck_deal(&d->relations, random);
-        b->place = ZI_PLACES - 1 - a->place;
-    }
-    scene->background =
-        deck_deal_other(&d->backgrounds, random, a->colour, count == 2 ? b->colour : a->colour);
-    int picture = deck_deal(&d->pictures, random);
+    scene->count = count;
+    *a = (zi_thing){.shape = deck_deal(&d->shapes, &d->random),
+                    .colour = deck_deal(&d->colours, &d->random)};
+    if (count == 2) b->shape = deck_deal(&d->shapes, &d->random);
+    do { /* everything else until training has never seen it */
+        if (count == 1)
+            place = deal_single(d, a);
+        else
+            deal_pair(d, a, b);
+        scene->background = deck_deal_other(&d->backgrounds, &d->random, a->colour,
+                                            count == 2 ? b->colour : a->colour);
+    } while (!held_out(scene) || repeated(first, out));
+    int picture = deck_deal(&d->pictures, &d->random), form = deck_deal(&d->forms, &d->random);
     out->width = picture_sizes[picture][0];
     out->height = picture_sizes[picture][1];
-    int form = deck_deal(&d->forms, random);
     zi_text text;
     zi_text_init(&text, sizeof out->prompt);
     (form < CHINESE ? write_english : write_chinese)(scene, place != NO_PLACE, form, &text);
@@ -345,7 +407,7 @@ void zi_unseen_prompts(zi_unseen *out)
     decks d = decks_new(20251123);
     for (int i = 0; i < ZI_UNSEEN; i++) {
         out[i].seed = (uint64_t)i;
-        deal_prompt(&d, i < ZI_UNSEEN_SINGLE ? 1 : 2, &out[i]);
+        deal_prompt(&d, i < ZI_UNSEEN_SINGLE ? 1 : 2, out, &out[i]);
     }
 }
 

@@ -56,8 +56,9 @@ zi_image *zi_scene_draw(const zi_scene *scene, int width, int height);
 /* What a prompt asks for, in English or Chinese; false when it is not of this world. */
 bool zi_scene_parse(const char *prompt, zi_scene *out) ZI_CHECKED;
 
-/* The prompts that the demo model never saw in training. They must not change while a trained
- * model is in use: the trainer leaves out exactly these. */
+/* Prompts for scenes that the trainer of the demo model holds out, in every wording: one scene in
+ * fifty, see held_out in tools/demo-model/scenes.py. They must not change while a model is in use.
+ */
 enum { ZI_UNSEEN_SINGLE = 100, ZI_UNSEEN_DOUBLE = 100, ZI_UNSEEN = 200 };
 
 typedef struct {

@@ -1,7 +1,6 @@
-/* Draws 200 prompts that are kept from training (late, see its README) and counts how many pictures
- * show what was asked. With an argument, a folder that exists, the pictures and their LIST.json
- * (see scenes.h) go there, to look at or to draw the same prompts with another program and compare.
- */
+/* Draws 200 prompts for scenes that training never showed and counts how many pictures show what
+ * was asked. With an argument, a folder that exists, the pictures and their LIST.json (see
+ * scenes.h) go there, to look at or to draw the same prompts with another program and compare. */
 #include "checker.h"
 #include "harness.h"
 #include "base/file.h"
