@@ -5,31 +5,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void print_stage(const char *name, const zi_bench_stage *stage)
+typedef struct {
+    const char *name;
+    const zi_bench_stage *stage;
+} named_stage;
+
+enum { STAGES = 4 };
+
+static double rate(const zi_bench_stage *stage)
 {
-    printf("%-8s %9.3f s %9.1f GFLOP/s\n", name, stage->seconds,
-           stage->flop / stage->seconds * 1e-9);
+    return stage->flop / stage->seconds;
 }
 
-static void print_text(const zi_bench_result *r)
+static void print_text(const zi_bench_result *r, const named_stage *stages)
 {
-    print_stage("encode", &r->encode);
-    print_stage("step", &r->step);
-    print_stage("decode", &r->decode);
-    printf("%d threads, %.0f MB beside the weights\n", r->threads, (double)r->memory * 1e-6);
+    printf("%s, %s, %d threads; peak of this run %.1f GFLOP/s in f32, %.1f GOP/s in integers\n",
+           r->tier, r->fast ? "fast" : "exact", r->threads, r->peak_f32 * 1e-9,
+           r->peak_integer * 1e-9);
+    for (int i = 0; i < STAGES; i++)
+        printf("%-8s %9.3f s %9.1f GFLOP/s %6.0f %% of the f32 peak\n", stages[i].name,
+               stages[i].stage->seconds, rate(stages[i].stage) * 1e-9,
+               100 * rate(stages[i].stage) / r->peak_f32);
+    printf("%.0f MB beside the weights\n", (double)r->memory * 1e-6);
 }
 
-static void print_json(const zi_bench_result *r)
+static void print_json(const zi_bench_result *r, const named_stage *stages,
+                       const zi_bench_options *o)
 {
-    const struct {
-        const char *name;
-        const zi_bench_stage *stage;
-    } stages[] = {{"encode", &r->encode}, {"step", &r->step}, {"decode", &r->decode}};
-    putchar('{');
-    for (int i = 0; i < 3; i++)
-        printf("\"%s\": {\"seconds\": %.6f, \"gflops\": %.3f}, ", stages[i].name,
-               stages[i].stage->seconds, stages[i].stage->flop / stages[i].stage->seconds * 1e-9);
-    printf("\"threads\": %d, \"memory_bytes\": %zu}\n", r->threads, r->memory);
+    printf("{\"tier\": \"%s\", \"threads\": %d, \"width\": %d, \"height\": %d, "
+           "\"precision\": \"%s\", \"compute\": \"%s\", \"peak_f32_gflops\": %.3f, "
+           "\"peak_int_gops\": %.3f, \"memory_bytes\": %zu, \"stages\": [",
+           r->tier, r->threads, o->width, o->height, o->weights, r->fast ? "fast" : "exact",
+           r->peak_f32 * 1e-9, r->peak_integer * 1e-9, r->memory);
+    for (int i = 0; i < STAGES; i++)
+        printf("%s{\"name\": \"%s\", \"seconds\": %.6f, \"gflops\": %.3f, \"share\": %.4f}",
+               i ? ", " : "", stages[i].name, stages[i].stage->seconds,
+               rate(stages[i].stage) * 1e-9, rate(stages[i].stage) / r->peak_f32);
+    puts("]}");
 }
 
 /* "512x768" -> 512 and 768; what they may be is the library's affair. */
@@ -41,13 +53,18 @@ static bool parse_size(const char *text, int *width, int *height)
 
 int cmd_bench(int argc, char **argv)
 {
-    zi_bench_options o = {0};
+    zi_bench_options o = {.weights = "bf16"};
+    int compute = ZI_COMPUTE_AUTO;
     const char *size = "512x512";
     bool json = false;
     const zi_option options[] = {
         {"size", 0, ZI_OPTION_TEXT, &size, 0, 0, "WxH", "picture size (512x512)", NULL},
         {"layers", 0, ZI_OPTION_INT, &o.layers, 1, 1e6, "N", "of the 30 layers (all)", NULL},
-        {"precision", 0, ZI_OPTION_TEXT, &o.weights, 0, 0, "P", "of weights: f32, f16, bf16 (bf16)",
+        {"precision", 0, ZI_OPTION_TEXT, &o.weights, 0, 0, "P",
+         "the transformer's weights: bf16, fp16, fp32, fp8, q4 (bf16)", NULL},
+        {"compute", 0, ZI_OPTION_CHOICE, &compute, 0, 0, "auto|exact|fast",
+         "arithmetic (auto: fast for fp8 and q4)", NULL},
+        {"repeat", 0, ZI_OPTION_INT, &o.repeat, 1, 1000, "N", "repetitions, for a median (1)",
          NULL},
         {"threads", 0, ZI_OPTION_INT, &o.threads, 1, 1024, "N", "threads (all processors)", NULL},
         {"cpu", 0, ZI_OPTION_TEXT, &o.cpu, 0, 0, "TIER", "kernel tier (the best there is)", NULL},
@@ -66,11 +83,16 @@ int cmd_bench(int argc, char **argv)
         zi_misuse(&error, "--size: \"%s\" is not of the form 512x512", size);
         return zi_report(&error);
     }
+    o.compute = (zi_compute)compute;
     zi_interrupt_install();
     if (!zi_bench(&o, &result, &error)) return zi_report(&error);
+    const named_stage stages[STAGES] = {{"encode", &result.encode},
+                                        {"step", &result.step},
+                                        {"block", &result.block},
+                                        {"decode", &result.decode}};
     if (json)
-        print_json(&result);
+        print_json(&result, stages, &o);
     else
-        print_text(&result);
+        print_text(&result, stages);
     return 0;
 }

@@ -109,6 +109,7 @@ typedef struct {
 typedef bool (*zi_progress_fn)(void *user, const zi_progress *progress);
 
 typedef enum { ZI_SCHEDULE_DIFFUSERS = 0, ZI_SCHEDULE_MLX } zi_schedule;
+/* Fast: integer products where weights are quantized. Auto is fast where that is so. */
 typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compute;
 
 typedef struct {
@@ -149,26 +150,34 @@ bool zi_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
 typedef struct {
     int width, height;   /* pixels; 0: 512 */
     int layers;          /* of the transformer's 30 and the text encoder's 35; 0: all */
-    const char *weights; /* how the made-up weights are stored: "f32", "f16", "bf16" (NULL) */
+    const char *weights; /* how the made-up weights of the transformer are stored: "bf16" (NULL),
+                            "fp16", "fp32", "fp8" (eight bits in groups of 64) or "q4" */
     int threads;         /* 0: as many as the machine has to give */
     const char *cpu;     /* kernel tier, as in zi_model_options */
+    zi_compute compute;
+    int repeat; /* how often each stage runs, 1 to 1000; 0: once */
 } zi_bench_options;
 
 typedef struct {
-    double seconds; /* wall clock */
-    double flop;    /* multiplications and additions in matrix products */
+    double seconds; /* wall clock, the median of the repetitions */
+    double flop;    /* multiplications and additions that the matrix products ask for */
 } zi_bench_stage;
 
 typedef struct {
     zi_bench_stage encode; /* a prompt of 64 tokens */
     zi_bench_stage step;   /* one call of the transformer */
+    zi_bench_stage block;  /* one of its layers */
     zi_bench_stage decode; /* latents to picture */
+    double peak_f32;       /* multiplications and additions a second that all threads reach together
+                              in registers, the most that was measured before, between and after */
+    double peak_integer;   /* the same for the integer instructions that fast arithmetic uses */
     size_t memory;         /* bytes of working memory beside the weights */
     int threads;
+    const char *tier; /* of kernels; a constant */
+    bool fast;        /* whether integers were used */
 } zi_bench_result;
 
-/* Times the three stages once each at the shapes of Z-Image-Turbo, with random weights made in
- * memory. */
+/* Times the stages at the shapes of Z-Image-Turbo, with random weights made in memory. */
 bool zi_bench(const zi_bench_options *options, zi_bench_result *out, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -2,6 +2,7 @@
 #include "internal.h"
 #include "base/random.h"
 
+#include <stdlib.h>
 #include <time.h>
 
 enum { TOKENS = 64 };
@@ -27,25 +28,39 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static zi_dtype weight_type(const char *name)
+/* How weights are stored, by the names that convert knows. */
+typedef struct {
+    const char *name;
+    zi_dtype type; /* of what is not quantized, and of scales */
+    int bits;      /* of the transformer's matrices in groups of 64, or 0 */
+} precision;
+
+static const precision precisions[] = {{"bf16", ZI_BF16, 0},
+                                       {"fp16", ZI_F16, 0},
+                                       {"fp32", ZI_F32, 0},
+                                       {"fp8", ZI_BF16, 8},
+                                       {"q4", ZI_BF16, 4}};
+
+static const precision *find_precision(const char *name, zi_error *error)
 {
-    if (!name || strcmp(name, "bf16") == 0) return ZI_BF16;
-    if (strcmp(name, "f16") == 0) return ZI_F16;
-    return strcmp(name, "f32") == 0 ? ZI_F32 : ZI_DTYPE_COUNT;
+    for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++)
+        if (!name || strcmp(name, precisions[i].name) == 0) return &precisions[i];
+    zi_misuse(error, "precision \"%s\" is unknown; there are bf16, fp16, fp32, fp8 and q4", name);
+    return NULL;
 }
 
-static bool make_models(bench *b, zi_dtype type, zi_error *error)
+static bool make_models(bench *b, const precision *p, zi_error *error)
 {
     const zi_config *c = &b->config;
     size_t text = (size_t)c->text.vocab * (size_t)c->text.hidden;
     size_t block = (size_t)c->transformer.dim * (size_t)c->transformer.ffn;
     size_t wide = (size_t)c->vae.channels[c->vae.blocks - 1];
     zi_weights weights;
-    return zi_weights_random(type, text, &weights, error) &&
+    return zi_weights_random(p->type, 0, text, &weights, error) &&
            zi_qwen_bind(&weights, &c->text, &b->text, error) &&
-           zi_weights_random(type, block, &weights, error) &&
+           zi_weights_random(p->type, p->bits, block, &weights, error) &&
            zi_transformer_bind(&weights, &c->transformer, &b->transformer, error) &&
-           zi_weights_random(type, wide * wide * 9, &weights, error) &&
+           zi_weights_random(p->type, 0, wide * wide * 9, &weights, error) &&
            zi_vae_bind(&weights, &c->vae, &b->vae, error);
 }
 
@@ -77,12 +92,16 @@ static double encode_flop(const zi_qwen_config *c)
     return (c->layers - 1) * (2 * TOKENS * matrices + attention_flop(TOKENS, q));
 }
 
-static double step_flop(const zi_transformer_config *c, const zi_sequence *s)
+static double block_flop(const zi_transformer_config *c, double tokens)
 {
     double dim = c->dim, matrices = 4 * dim * dim + 3 * dim * c->ffn;
-    double image = (double)s->image_padded, all = (double)s->tokens;
-    return c->refiners * (2 * image * matrices + attention_flop(image, dim)) +
-           c->layers * (2 * all * matrices + attention_flop(all, dim));
+    return 2 * tokens * matrices + attention_flop(tokens, dim);
+}
+
+static double step_flop(const zi_transformer_config *c, const zi_sequence *s)
+{
+    return c->refiners * block_flop(c, (double)s->image_padded) +
+           c->layers * block_flop(c, (double)s->tokens);
 }
 
 static double resnet_flop(double pixels, double in, double out)
@@ -108,7 +127,66 @@ static double decode_flop(const zi_vae_config *c, double pixels)
 
 /* ---- running ---- */
 
-static bool time_stages(bench *b, zi_bench_result *r, zi_error *error)
+/* The peak of all threads together: each counts what it does in the same stretch of time. */
+typedef struct {
+    size_t (*loop)(size_t rounds);
+    double seconds;
+    _Atomic size_t done;
+} peak_job;
+
+static void peak_task(void *context, size_t task, size_t worker)
+{
+    (void)task;
+    (void)worker;
+    peak_job *job = context;
+    size_t done = 0;
+    for (double end = now() + job->seconds; now() < end;) done += job->loop(20000);
+    job->done += done;
+}
+
+static void grow_peak(bench *b, size_t (*loop)(size_t rounds), double *peak)
+{
+    peak_job job = {.loop = loop, .seconds = 0.2};
+    double start = now();
+    zi_pool_run(b->pool, zi_pool_threads(b->pool), peak_task, &job);
+    double rate = 2 * (double)job.done / (now() - start);
+    if (rate > *peak) *peak = rate;
+}
+
+static void grow_peaks(bench *b, zi_bench_result *r)
+{
+    grow_peak(b, b->ops.kernels.peak_f32, &r->peak_f32);
+    grow_peak(b, b->ops.kernels.peak_integer, &r->peak_integer);
+}
+
+/* Times of one repetition; a step's blocks are told apart by when each ended. */
+typedef struct {
+    double encode, step, decode, block;
+    double ended[64]; /* when each block ended; blocks of a step: refiners, then layers */
+    int blocks;
+} lap;
+
+static bool note_block(void *user, double fraction)
+{
+    (void)fraction;
+    lap *l = user;
+    l->ended[l->blocks++] = now();
+    return true;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, size_t n)
+{
+    qsort(values, n, sizeof *values, by_size);
+    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+static bool run_lap(bench *b, lap *l, zi_error *error)
 {
     zi_run run = {.ops = &b->ops, .arena = &b->arena};
     for (int i = 0; i < TOKENS; i++) b->ids[i] = i;
@@ -117,30 +195,64 @@ static bool time_stages(bench *b, zi_bench_result *r, zi_error *error)
         !zi_transformer_caption(&run, &b->transformer, b->embeds, &b->sequence, error))
         return false;
     double encoded = now();
+    run.layer_done = note_block;
+    run.user = l;
     if (!zi_transformer_step(&run, &b->transformer, &b->sequence, b->latents, 0.5f, b->velocity,
                              error))
         return false;
     double stepped = now();
+    run.layer_done = NULL;
     if (!zi_vae_decode(&run, &b->vae, b->latents, b->height, b->width, b->image, error))
         return false;
-    double decoded = now();
-    size_t pixels = b->height * b->width;
-    r->encode = (zi_bench_stage){encoded - start, encode_flop(&b->config.text)};
-    r->step = (zi_bench_stage){stepped - encoded, step_flop(&b->config.transformer, &b->sequence)};
-    r->decode = (zi_bench_stage){decoded - stepped, decode_flop(&b->config.vae, (double)pixels)};
+    l->encode = encoded - start;
+    l->step = stepped - encoded;
+    l->decode = now() - stepped;
+    double blocks[64];
+    int refiners = b->config.transformer.refiners;
+    for (int i = refiners; i < l->blocks; i++) blocks[i - refiners] = l->ended[i] - l->ended[i - 1];
+    l->block = median(blocks, (size_t)(l->blocks - refiners));
     return true;
+}
+
+static zi_bench_stage stage_of(const lap *laps, size_t count, size_t field, double flop)
+{
+    double seconds[1000];
+    for (size_t i = 0; i < count; i++)
+        memcpy(&seconds[i], (const char *)&laps[i] + field, sizeof *seconds);
+    return (zi_bench_stage){median(seconds, count), flop};
+}
+
+static bool time_stages(bench *b, size_t repeat, zi_bench_result *r, zi_error *error)
+{
+    const zi_transformer_config *c = &b->config.transformer;
+    lap *laps = calloc(repeat, sizeof *laps);
+    bool ok = laps || zi_out_of_memory(error, repeat * sizeof *laps);
+    grow_peaks(b, r);
+    for (size_t i = 0; i < repeat && ok; i++) {
+        ok = run_lap(b, &laps[i], error);
+        grow_peaks(b, r);
+    }
+    if (ok) {
+        double pixels = (double)(b->height * b->width);
+        r->encode = stage_of(laps, repeat, offsetof(lap, encode), encode_flop(&b->config.text));
+        r->step = stage_of(laps, repeat, offsetof(lap, step), step_flop(c, &b->sequence));
+        r->block =
+            stage_of(laps, repeat, offsetof(lap, block), block_flop(c, (double)b->sequence.tokens));
+        r->decode =
+            stage_of(laps, repeat, offsetof(lap, decode), decode_flop(&b->config.vae, pixels));
+    }
+    free(laps);
+    return ok;
 }
 
 static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
 {
-    zi_dtype type = weight_type(options->weights);
+    const precision *p = find_precision(options->weights, error);
     int width = options->width ? options->width : 512;
     int height = options->height ? options->height : 512;
     b->config = zi_config_real();
     int most = b->config.transformer.layers;
-    if (type == ZI_DTYPE_COUNT)
-        return zi_misuse(error, "precision \"%s\" is unknown; there are f32, f16 and bf16",
-                         options->weights);
+    if (!p) return false;
     if (width < 16 || height < 16 || width > 8192 || height > 8192 || width % 16 || height % 16)
         return zi_misuse(error, "size %dx%d: both must be multiples of 16 from 16 to 8192", width,
                          height);
@@ -149,6 +261,9 @@ static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
                          most);
     if (options->threads < 0 || options->threads > 1024)
         return zi_misuse(error, "threads must be 0 to 1024, not %d", options->threads);
+    if (options->repeat < 0 || options->repeat > 1000)
+        return zi_misuse(error, "repeat must be 0 to 1000, not %d", options->repeat);
+    b->ops.fast = options->compute != ZI_COMPUTE_EXACT && p->bits;
     if (options->layers) {
         b->config.transformer.layers = options->layers;
         b->config.text.layers = options->layers + 1; /* the last one is not computed */
@@ -156,7 +271,7 @@ static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
     b->width = (size_t)width / 8;
     b->height = (size_t)height / 8;
     return zi_kernels_select(options->cpu, &b->ops.kernels, error) &&
-           zi_pool_create((size_t)options->threads, &b->pool, error) && make_models(b, type, error);
+           zi_pool_create((size_t)options->threads, &b->pool, error) && make_models(b, p, error);
 }
 
 static bool run_bench(bench *b, const zi_bench_options *options, zi_bench_result *r,
@@ -174,7 +289,9 @@ static bool run_bench(bench *b, const zi_bench_options *options, zi_bench_result
     zi_random_normal(&random, b->latents, (size_t)b->config.vae.latent * b->height * b->width);
     r->memory = size;
     r->threads = (int)zi_pool_threads(b->pool);
-    return time_stages(b, r, error);
+    r->tier = b->ops.kernels.tier;
+    r->fast = b->ops.fast;
+    return time_stages(b, options->repeat ? (size_t)options->repeat : 1, r, error);
 }
 
 bool zi_bench(const zi_bench_options *options, zi_bench_result *out, zi_error *error)

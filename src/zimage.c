@@ -300,7 +300,9 @@ bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_
     j.height = (size_t)j.request.height / 8;
     j.width = (size_t)j.request.width / 8;
     j.size = (size_t)model->config.transformer.channels * j.height * j.width;
-    j.ops = (zi_ops){.kernels = model->kernels, .pool = model->pool};
+    j.ops = (zi_ops){.kernels = model->kernels,
+                     .pool = model->pool,
+                     .fast = request->compute != ZI_COMPUTE_EXACT};
     j.progress.steps = j.request.steps;
     bool ok = generate(&j, out, error);
     zi_arena_free(&j.arena);

@@ -1,10 +1,10 @@
-/* What the golden tests share: reference tensors, tolerances, and an engine to run stages with. */
+/* What the golden tests share: reference tensors and tolerances. */
 #ifndef ZI_TEST_GOLDEN_H
 #define ZI_TEST_GOLDEN_H
 
+#include "engine.h"
 #include "harness.h"
 #include "io/checkpoint.h"
-#include "model/run.h"
 
 /* Opens tests/data/golden/NAME; ends the program when it cannot be read. */
 zi_checkpoint zi_golden_open(const char *name);
@@ -18,20 +18,5 @@ const float *zi_golden_floats(const zi_checkpoint *golden, const char *name, ...
  * may be 0: not checked). */
 void zi_golden_compare(const zi_checkpoint *golden, const char *name, const float *values, size_t n,
                        double rel_l2, double max_abs);
-
-/* A pool of `threads`, reference kernels and an arena large enough for the small models. */
-typedef struct {
-    zi_pool *pool;
-    zi_ops ops;
-    zi_arena arena;
-    zi_run run;
-} zi_test_engine;
-
-void zi_test_engine_start(zi_test_engine *engine, size_t threads);
-void zi_test_engine_stop(zi_test_engine *engine);
-
-/* The next kernel tier that this machine can run, from *index on, announced; the others are
- * reported as skipped. NULL after the last one. */
-const char *zi_next_tier(size_t *index);
 
 #endif

@@ -3,8 +3,10 @@
  * scenes.h) go there, to look at or to draw the same prompts with another program and compare. */
 #include "checker.h"
 #include "harness.h"
+#include "internal.h"
 #include "base/file.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,58 +44,132 @@ out:
     return ok;
 }
 
-/* Draws and judges one prompt; false when that could not be done. */
-static bool try_prompt(zi_model *model, int index, bool *right, zi_error *error)
+static bool draw(zi_model *model, int index, zi_compute compute, zi_image **out, zi_error *error)
 {
     const zi_unseen *u = &unseen[index];
     zi_request request = zi_request_default();
-    zi_image *image = NULL;
-    zi_verdict verdict;
-    bool ok = false;
     request.prompt = u->prompt;
     request.width = u->width;
     request.height = u->height;
     request.steps = 9;
     request.seed = u->seed;
-    request.guidance = 0;
-    if (!zi_generate(model, &request, &image, error)) goto out;
-    if (out_folder && !save(image, index, error)) goto out;
-    if (!zi_judge(image, &u->scene, &verdict, error)) goto out;
-    *right = verdict.faults == 0;
-    if (!*right) printf("wrong %03d: %s: %s\n", index, u->prompt, verdict.text);
-    fflush(stdout);
-    ok = true;
-out:
-    zi_image_free(image);
-    return ok;
+    request.compute = compute;
+    return zi_generate(model, &request, out, error);
 }
 
-static void draws_what_is_asked(void)
+/* Adds one to rights[number of things] if the picture is right; says what is wrong with it. */
+static bool judge(const zi_image *image, int index, int rights[3], zi_error *error)
+{
+    const zi_unseen *u = &unseen[index];
+    zi_verdict verdict;
+    if (!zi_judge(image, &u->scene, &verdict, error)) return false;
+    rights[u->scene.count] += verdict.faults == 0;
+    if (verdict.faults) printf("wrong %03d: %s: %s\n", index, u->prompt, verdict.text);
+    fflush(stdout);
+    return true;
+}
+
+static zi_model *load(void)
 {
     const char *path = ZI_SHARE "/demo-model";
     zi_error error = {0};
     zi_model *model = NULL;
-    int rights[3] = {0};
-    bool ok = true;
-    zi_unseen_prompts(unseen);
-    if (!CHECK_MSG(zi_is_dir(path), "%s is missing: make it with tools/demo-model", path)) return;
-    if (!CHECK_OK(zi_model_load(&(zi_model_options){.path = path}, &model, &error), error)) return;
-    if (out_folder) ok = CHECK_OK(save_list(&error), error);
+    if (!CHECK_MSG(zi_is_dir(path), "%s is missing: make it with tools/demo-model", path))
+        return NULL;
+    CHECK_OK(zi_model_load(&(zi_model_options){.path = path}, &model, &error), error);
+    return model;
+}
+
+static int exact_rights[3];
+
+static void draws_what_is_asked(void)
+{
+    zi_error error = {0};
+    zi_model *model = load();
+    bool ok = model && (!out_folder || CHECK_OK(save_list(&error), error));
     for (int i = 0; i < ZI_UNSEEN && ok; i++) {
-        bool right = false;
-        ok = CHECK_OK(try_prompt(model, i, &right, &error), error);
-        rights[unseen[i].scene.count] += right;
+        zi_image *image = NULL;
+        ok = CHECK_OK(draw(model, i, ZI_COMPUTE_EXACT, &image, &error) &&
+                          (!out_folder || save(image, i, &error)) &&
+                          judge(image, i, exact_rights, &error),
+                      error);
+        zi_image_free(image);
     }
     zi_model_free(model);
-    printf("one thing: %d of %d right\ntwo things: %d of %d right\n", rights[1], ZI_UNSEEN_SINGLE,
-           rights[2], ZI_UNSEEN_DOUBLE);
-    CHECK_MSG(rights[1] >= LEAST_SINGLE, "one thing: %d, wanted %d", rights[1], LEAST_SINGLE);
-    CHECK_MSG(rights[2] >= LEAST_DOUBLE, "two things: %d, wanted %d", rights[2], LEAST_DOUBLE);
+    printf("one thing: %d of %d right\ntwo things: %d of %d right\n", exact_rights[1],
+           ZI_UNSEEN_SINGLE, exact_rights[2], ZI_UNSEEN_DOUBLE);
+    CHECK_MSG(exact_rights[1] >= LEAST_SINGLE, "one thing: %d, wanted %d", exact_rights[1],
+              LEAST_SINGLE);
+    CHECK_MSG(exact_rights[2] >= LEAST_DOUBLE, "two things: %d, wanted %d", exact_rights[2],
+              LEAST_DOUBLE);
+}
+
+/* ---- eight bits ---- */
+
+/* Binds the transformer anew, with its matrices quantized. */
+static bool quantize(zi_model *model, zi_error *error)
+{
+    zi_weights weights;
+    zi_transformer transformer;
+    if (!zi_weights_open(ZI_SHARE "/demo-model/transformer", "diffusion_pytorch_model", &weights,
+                         error))
+        return false;
+    weights.bits = 8;
+    if (!zi_transformer_bind(&weights, &model->config.transformer, &transformer, error))
+        return false;
+    zi_transformer_free(&model->transformer);
+    model->transformer = transformer;
+    return true;
+}
+
+static double correlation(const zi_image *a, const zi_image *b)
+{
+    size_t n = (size_t)a->width * (size_t)a->height * 3;
+    double sa = 0, sb = 0, saa = 0, sbb = 0, sab = 0;
+    for (size_t i = 0; i < n; i++) {
+        double x = a->pixels[i], y = b->pixels[i];
+        sa += x;
+        sb += y;
+        saa += x * x;
+        sbb += y * y;
+        sab += x * y;
+    }
+    double N = (double)n;
+    return (sab - sa * sb / N) / sqrt((saa - sa * sa / N) * (sbb - sb * sb / N));
+}
+
+/* Fast arithmetic on quantized weights draws what exact arithmetic on them does, and is judged like
+ * the model as it is stored. */
+static void fast_is_as_good(void)
+{
+    zi_error error = {0};
+    zi_model *model = load();
+    bool ok = model && CHECK_OK(quantize(model, &error), error);
+    int rights[3] = {0};
+    for (int i = 0; i < ZI_UNSEEN && ok; i++) {
+        zi_image *fast = NULL, *exact = NULL;
+        ok = CHECK_OK(draw(model, i, ZI_COMPUTE_FAST, &fast, &error) &&
+                          judge(fast, i, rights, &error),
+                      error);
+        if (ok && i % 10 == 0 && CHECK_OK(draw(model, i, ZI_COMPUTE_EXACT, &exact, &error), error))
+            CHECK_MSG(correlation(fast, exact) > 0.99, "%s: correlation %.4f", unseen[i].prompt,
+                      correlation(fast, exact));
+        zi_image_free(fast);
+        zi_image_free(exact);
+    }
+    zi_model_free(model);
+    printf("fast: %d of %d and %d of %d right\n", rights[1], ZI_UNSEEN_SINGLE, rights[2],
+           ZI_UNSEEN_DOUBLE);
+    for (int count = 1; count <= 2; count++)
+        CHECK_MSG(abs(rights[count] - exact_rights[count]) <= 2, "%d things: fast %d, exact %d",
+                  count, rights[count], exact_rights[count]);
 }
 
 int main(int argc, char **argv)
 {
     if (argc > 1) out_folder = argv[1];
+    zi_unseen_prompts(unseen);
     RUN(draws_what_is_asked);
+    RUN(fast_is_as_good);
     return zi_test_result();
 }

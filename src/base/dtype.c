@@ -49,3 +49,46 @@ void zi_widen(zi_dtype type, const void *source, float *out, size_t n)
         memcpy(out, source, n * sizeof *out);
     }
 }
+
+static uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static uint16_t to_bf16(float value)
+{
+    uint32_t bits = bits_of(value);
+    if (value != value) return (uint16_t)(bits >> 16 | 0x40); /* a quiet NaN */
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* Adding a power of two so large that the half's last bit becomes the sum's last bit lets the
+ * machine round, half to even. */
+static uint16_t to_f16(float value)
+{
+    uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00);
+    if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* 65520 and up */
+    uint32_t exponent = magnitude >> 23;
+    if (exponent < 113) exponent = 113; /* subnormal halves share the least exponent */
+    uint32_t large_bits = (exponent + 13) << 23;
+    float large, absolute;
+    memcpy(&large, &large_bits, sizeof large);
+    memcpy(&absolute, &magnitude, sizeof absolute);
+    uint32_t rounded = bits_of(absolute + large) - large_bits; /* in units of the half's last bit */
+    return (uint16_t)(sign | (rounded + ((exponent - 113) << 10)));
+}
+
+void zi_narrow(zi_dtype type, const float *source, void *out, size_t n)
+{
+    if (type == ZI_F32) {
+        memcpy(out, source, n * sizeof *source);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint16_t bits = type == ZI_F16 ? to_f16(source[i]) : to_bf16(source[i]);
+        memcpy((char *)out + 2 * i, &bits, sizeof bits);
+    }
+}

@@ -65,4 +65,7 @@ static inline float zi_f16_to_f32(uint16_t bits)
 /* n elements of a computing type as f32; source needs no alignment. */
 void zi_widen(zi_dtype type, const void *source, float *out, size_t n);
 
+/* n numbers to a computing type, rounded half to even; out needs no alignment. */
+void zi_narrow(zi_dtype type, const float *source, void *out, size_t n);
+
 #endif

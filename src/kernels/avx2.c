@@ -12,15 +12,18 @@ static void pack_a(const float *x, size_t ldx, size_t n, size_t k, float *out)
 static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate)
 {
     __m256 low[MR], high[MR];
+    UNROLL
     for (int i = 0; i < MR; i++) low[i] = high[i] = _mm256_setzero_ps();
     for (size_t p = 0; p < k; p++, a += MR, b += NR) {
         __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
+        UNROLL
         for (int i = 0; i < MR; i++) {
             __m256 value = _mm256_broadcast_ss(a + i);
             low[i] = _mm256_fmadd_ps(value, b0, low[i]);
             high[i] = _mm256_fmadd_ps(value, b1, high[i]);
         }
     }
+    UNROLL
     for (size_t i = 0; i < MR; i++) {
         float *row = c + i * ldc;
         if (accumulate) {
@@ -56,6 +59,27 @@ static void qtile(size_t groups, size_t group, const void *a, const void *b, flo
     qtile_256(groups, group / 2, a, b, c, ldc, accumulate, step);
 }
 
+/* ---- peak ---- */
+
+/* The empty asm keeps the compiler from working a round out only once. */
+static size_t peak_f32(size_t rounds)
+{
+    enum { SUMS = 12 };
+    __m256 sums[SUMS], x = _mm256_set1_ps(1), y = _mm256_set1_ps(0.5f);
+    UNROLL
+    for (int i = 0; i < SUMS; i++) sums[i] = x;
+    for (size_t r = 0; r < rounds; r++) UNROLL
+    for (int i = 0; i < SUMS; i++) sums[i] = _mm256_fmadd_ps(sums[i], y, x);
+    UNROLL
+    for (int i = 0; i < SUMS; i++) __asm__ volatile("" : : "x"(sums[i]));
+    return rounds * SUMS * 8;
+}
+
+static size_t peak_integer(size_t rounds)
+{
+    return peak_integer_256(rounds, 2, step);
+}
+
 void zi_kernels_avx2(zi_kernels *kernels)
 {
     kernels->tier = "avx2";
@@ -71,5 +95,7 @@ void zi_kernels_avx2(zi_kernels *kernels)
     kernels->quantize = quantize;
     kernels->pack_group = pack_group;
     kernels->qtile = qtile;
+    kernels->peak_f32 = peak_f32;
+    kernels->peak_integer = peak_integer;
     overlay_vectors_x86(kernels);
 }

@@ -24,6 +24,11 @@ static void qtile(size_t groups, size_t group, const void *a, const void *b, flo
     qtile_512(groups, group / 4, a, b, c, ldc, accumulate, step);
 }
 
+static size_t peak_integer(size_t rounds)
+{
+    return peak_integer_512(rounds, 4, step);
+}
+
 void zi_kernels_avx512vnni(zi_kernels *kernels)
 {
     kernels->tier = "avx512vnni";
@@ -32,4 +37,5 @@ void zi_kernels_avx512vnni(zi_kernels *kernels)
     kernels->quantize = quantize;
     kernels->pack_group = pack_group;
     kernels->qtile = qtile;
+    kernels->peak_integer = peak_integer;
 }

@@ -24,6 +24,11 @@ static void qtile(size_t groups, size_t group, const void *a, const void *b, flo
     qtile_256(groups, group / 4, a, b, c, ldc, accumulate, step);
 }
 
+static size_t peak_integer(size_t rounds)
+{
+    return peak_integer_256(rounds, 4, step);
+}
+
 void zi_kernels_avxvnni(zi_kernels *kernels)
 {
     kernels->tier = "avxvnni";
@@ -32,4 +37,5 @@ void zi_kernels_avxvnni(zi_kernels *kernels)
     kernels->quantize = quantize;
     kernels->pack_group = pack_group;
     kernels->qtile = qtile;
+    kernels->peak_integer = peak_integer;
 }

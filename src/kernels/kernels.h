@@ -46,6 +46,7 @@ typedef struct {
 
     size_t qmr, qnr;
     size_t q_step, q_width; /* numbers of a row that lie together, bytes that each takes */
+    int q_zero;             /* what panels of b store is q - q_zero: 0, or 128 for signed bytes */
 
     /* Quantizes n <= qmr rows of x [n, K] (row stride ldx) into a panel; missing rows are zero. */
     void (*quantize)(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out);
@@ -55,6 +56,7 @@ typedef struct {
     void (*pack_group)(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out);
 
+    /* groups > 0 */
     void (*qtile)(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
                   bool accumulate);
 
@@ -71,6 +73,12 @@ typedef struct {
     float (*exp_sum)(float *x, float most, float factor, size_t n);
     float (*max)(const float *x, size_t n); /* n > 0 */
     void (*scale)(float *x, float factor, size_t n);
+
+    /* ---- the machine's own peak, for `zimage bench`: loops within registers ---- */
+
+    /* Both return how many multiply-adds they did. */
+    size_t (*peak_f32)(size_t rounds);
+    size_t (*peak_integer)(size_t rounds); /* by the instructions of qtile */
 } zi_kernels;
 
 /* Bytes of a group in a panel of a or b. */

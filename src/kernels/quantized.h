@@ -21,11 +21,31 @@ static inline void place_numbers(const void *numbers, size_t steps, size_t bytes
 /* q [group] of x [group], with its sum; returns the scale. */
 typedef float (*quantize_fn)(const float *x, size_t group, int16_t *q, int32_t *sum);
 
+/* The largest magnitude, as bits, which grow with it: an infinity or a NaN is larger than any
+ * number, so that the group's scale shows it. */
+static inline float largest_magnitude(const float *x, size_t n)
+{
+    uint32_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        bits &= 0x7fffffff;
+        if (bits > most) most = bits;
+    }
+    float value;
+    memcpy(&value, &most, sizeof value);
+    return value;
+}
+
+/* What makes q of x. Groups too small for it to be finite become zeros. */
+static inline float inverse_scale(float most)
+{
+    return most >= 0x1p-120f ? 127.0f / most : 0;
+}
+
 static inline float quantize_numbers(const float *x, size_t group, int16_t *q, int32_t *sum)
 {
-    float most = 0;
-    for (size_t i = 0; i < group; i++) most = fmaxf(most, fabsf(x[i]));
-    float inverse = most > 0 ? 127.0f / most : 0;
+    float most = largest_magnitude(x, group), inverse = inverse_scale(most);
     *sum = 0;
     for (size_t i = 0; i < group; i++) *sum += q[i] = (int16_t)lrintf(x[i] * inverse);
     return most / 127.0f;

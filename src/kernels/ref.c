@@ -150,6 +150,35 @@ static void scale(float *x, float factor, size_t n)
     for (size_t i = 0; i < n; i++) x[i] *= factor;
 }
 
+/* ---- peak ---- */
+
+enum { PEAK_SUMS = 8 };
+
+/* The empty asm keeps the compiler from working a round out only once. */
+static size_t peak_f32(size_t rounds)
+{
+    quad sums[PEAK_SUMS] = {{0}}, x = {1, 1, 1, 1}, y = {0.5f, 0.5f, 0.5f, 0.5f};
+    for (size_t r = 0; r < rounds; r++)
+        for (int i = 0; i < PEAK_SUMS; i++) {
+            __asm__ volatile("" : "+m"(x));
+            sums[i] += x * y;
+        }
+    __asm__ volatile("" : : "m"(sums));
+    return rounds * PEAK_SUMS * 4;
+}
+
+static size_t peak_integer(size_t rounds)
+{
+    int32_t sums[PEAK_SUMS] = {0}, x = 3, y = 5;
+    for (size_t r = 0; r < rounds; r++)
+        for (int i = 0; i < PEAK_SUMS; i++) {
+            __asm__ volatile("" : "+r"(x));
+            sums[i] += x * y;
+        }
+    __asm__ volatile("" : : "m"(sums));
+    return rounds * PEAK_SUMS;
+}
+
 void zi_kernels_ref(zi_kernels *kernels)
 {
     *kernels = (zi_kernels){
@@ -173,5 +202,7 @@ void zi_kernels_ref(zi_kernels *kernels)
         .exp_sum = exp_sum,
         .max = max,
         .scale = scale,
+        .peak_f32 = peak_f32,
+        .peak_integer = peak_integer,
     };
 }

@@ -6,6 +6,13 @@
 
 #include <immintrin.h>
 
+/* Before loops over a tile's rows: only unrolled ones keep the sums in registers. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* Eight stored numbers as f32; no alignment needed. */
 static inline __m256 load8(zi_dtype type, const char *source)
 {
@@ -112,14 +119,23 @@ static inline float total(__m256 x)
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
 }
 
+static inline float largest_magnitude_x86(const float *x, size_t group)
+{
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+    __m256i most = _mm256_setzero_si256();
+    for (size_t i = 0; i < group; i += 8) {
+        __m256i bits = _mm256_loadu_si256((const __m256i *)(const void *)(x + i));
+        most = _mm256_max_epi32(most, _mm256_and_si256(bits, magnitude));
+    }
+    float parts[8];
+    _mm256_storeu_ps(parts, _mm256_castsi256_ps(most));
+    return largest_magnitude(parts, 8);
+}
+
 static inline float quantize_numbers_x86(const float *x, size_t group, int16_t *q, int32_t *sum)
 {
-    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
-    __m256 largest = _mm256_setzero_ps();
-    for (size_t i = 0; i < group; i += 8)
-        largest = _mm256_max_ps(largest, _mm256_and_ps(_mm256_loadu_ps(x + i), magnitude));
-    float most = highest(largest);
-    __m256 inverse = _mm256_set1_ps(most > 0 ? 127.0f / most : 0);
+    float most = largest_magnitude_x86(x, group);
+    __m256 inverse = _mm256_set1_ps(inverse_scale(most));
     __m256i sums = _mm256_setzero_si256();
     for (size_t i = 0; i < group; i += 16) {
         __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), inverse));
@@ -165,10 +181,13 @@ static inline void pack_group_x86(const uint8_t *q, size_t ldq, size_t n, size_t
 
 /* ---- vectors ---- */
 
-/* exp(x) to about one unit in the last place: 2^n e^r with |r| <= ln 2 / 2; 0 below -87.3. */
+/* exp(x) to about one unit in the last place: 2^n e^r with |r| <= ln 2 / 2; 0 below -87.3, infinite
+ * above 88.3. */
 static inline __m256 exp8(__m256 x)
 {
-    x = _mm256_min_ps(x, _mm256_set1_ps(88.3762626647949f));
+    const __m256 limit = _mm256_set1_ps(88.3762626647949f);
+    __m256 huge = _mm256_cmp_ps(x, limit, _CMP_GT_OQ);
+    x = _mm256_min_ps(limit, x); /* in this order a NaN stays one */
     __m256 tiny = _mm256_cmp_ps(x, _mm256_set1_ps(-87.3365447504f), _CMP_LT_OQ);
     __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504088896341f)),
                                _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -180,6 +199,7 @@ static inline __m256 exp8(__m256 x)
         y = _mm256_fmadd_ps(y, r, _mm256_set1_ps(terms[i]));
     __m256i power = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
     y = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(y), power));
+    y = _mm256_blendv_ps(y, _mm256_set1_ps(INFINITY), huge);
     return _mm256_andnot_ps(tiny, y);
 }
 

@@ -25,21 +25,26 @@ static inline __attribute__((always_inline)) void qtile_256(size_t groups, size_
 {
     for (size_t g = 0; g < groups; g++) {
         __m256i low[QMR], high[QMR];
+        UNROLL
         for (int i = 0; i < QMR; i++) low[i] = high[i] = _mm256_setzero_si256();
         for (size_t s = 0; s < steps; s++, a += QMR * 4, b += QNR * 4) {
             __m256i b0 = _mm256_loadu_si256((const __m256i *)(const void *)b);
             __m256i b1 = _mm256_loadu_si256((const __m256i *)(const void *)(b + 32));
+            UNROLL
             for (int i = 0; i < QMR; i++) {
                 __m256i value = _mm256_castps_si256(
                     _mm256_broadcast_ss((const float *)(const void *)(a + i * 4)));
                 low[i] = step(low[i], b0, value);
                 high[i] = step(high[i], b1, value);
+                /* Adds at once: otherwise products wait in registers, and sums leave them. */
+                __asm__("" : "+x"(low[i]), "+x"(high[i]));
             }
         }
         const float *scales = (const float *)(const void *)a, *sums = scales + QMR;
         const float *columns = (const float *)(const void *)b;
         __m256 scale0 = _mm256_loadu_ps(columns), scale1 = _mm256_loadu_ps(columns + 8);
         __m256 bias0 = _mm256_loadu_ps(columns + QNR), bias1 = _mm256_loadu_ps(columns + QNR + 8);
+        UNROLL
         for (size_t i = 0; i < QMR; i++) {
             float *row = c + i * ldc;
             bool fresh = !accumulate && g == 0;
@@ -54,6 +59,25 @@ static inline __attribute__((always_inline)) void qtile_256(size_t groups, size_
         a += QMR * 3 * sizeof(float);
         b += QNR * 2 * sizeof(float);
     }
+}
+
+/* Multiply-adds of a tile's step, `products` to a column, without its loads. The empty asm keeps
+ * the compiler from working a product out only once. */
+static inline __attribute__((always_inline)) size_t peak_integer_256(size_t rounds, size_t products,
+                                                                     multiply_add step)
+{
+    enum { SUMS = 12 };
+    __m256i sums[SUMS], x = _mm256_set1_epi8(3), y = _mm256_set1_epi8(5);
+    UNROLL
+    for (int i = 0; i < SUMS; i++) sums[i] = x;
+    for (size_t r = 0; r < rounds; r++) UNROLL
+    for (int i = 0; i < SUMS; i++) {
+        __asm__ volatile("" : "+x"(x));
+        sums[i] = step(sums[i], x, y);
+    }
+    UNROLL
+    for (int i = 0; i < SUMS; i++) __asm__ volatile("" : : "x"(sums[i]));
+    return rounds * SUMS * 8 * products;
 }
 
 #endif

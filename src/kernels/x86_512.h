@@ -25,21 +25,26 @@ static inline __attribute__((always_inline)) void qtile_512(size_t groups, size_
 {
     for (size_t g = 0; g < groups; g++) {
         __m512i low[QMR], high[QMR];
+        UNROLL
         for (int i = 0; i < QMR; i++) low[i] = high[i] = _mm512_setzero_si512();
         for (size_t s = 0; s < steps; s++, a += QMR * 4, b += QNR * 4) {
             __m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + 64);
+            UNROLL
             for (int i = 0; i < QMR; i++) {
                 int32_t bits;
                 memcpy(&bits, a + i * 4, sizeof bits);
                 __m512i value = _mm512_set1_epi32(bits);
                 low[i] = step(low[i], b0, value);
                 high[i] = step(high[i], b1, value);
+                /* Adds at once: otherwise products wait in registers, and sums leave them. */
+                __asm__("" : "+v"(low[i]), "+v"(high[i]));
             }
         }
         const float *scales = (const float *)(const void *)a, *sums = scales + QMR;
         const float *columns = (const float *)(const void *)b;
         __m512 scale0 = _mm512_loadu_ps(columns), scale1 = _mm512_loadu_ps(columns + 16);
         __m512 bias0 = _mm512_loadu_ps(columns + QNR), bias1 = _mm512_loadu_ps(columns + QNR + 16);
+        UNROLL
         for (size_t i = 0; i < QMR; i++) {
             float *row = c + i * ldc;
             bool fresh = !accumulate && g == 0;
@@ -54,6 +59,25 @@ static inline __attribute__((always_inline)) void qtile_512(size_t groups, size_
         a += QMR * 3 * sizeof(float);
         b += QNR * 2 * sizeof(float);
     }
+}
+
+/* Multiply-adds of a tile's step, `products` to a column, without its loads. The empty asm keeps
+ * the compiler from working a product out only once. */
+static inline __attribute__((always_inline)) size_t peak_integer_512(size_t rounds, size_t products,
+                                                                     multiply_add step)
+{
+    enum { SUMS = 24 };
+    __m512i sums[SUMS], x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(5);
+    UNROLL
+    for (int i = 0; i < SUMS; i++) sums[i] = x;
+    for (size_t r = 0; r < rounds; r++) UNROLL
+    for (int i = 0; i < SUMS; i++) {
+        __asm__ volatile("" : "+v"(x));
+        sums[i] = step(sums[i], x, y);
+    }
+    UNROLL
+    for (int i = 0; i < SUMS; i++) __asm__ volatile("" : : "v"(sums[i]));
+    return rounds * SUMS * 16 * products;
 }
 
 #endif

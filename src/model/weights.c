@@ -1,4 +1,5 @@
 #include "model/weights.h"
+#include "io/quantize.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -30,24 +31,28 @@ static uint32_t xorshift(uint32_t *state)
     return *state;
 }
 
-bool zi_weights_random(zi_dtype type, size_t largest, zi_weights *out, zi_error *error)
+/* Numbers up to 0.025 as F32, F16 or BF16. */
+static void *make_noise(zi_dtype type, size_t count)
 {
-    zi_weights weights = {.prefix = "", .random = true, .noise_type = type};
-    weights.noise_bytes = largest * zi_dtype_size(type);
-    weights.noise = malloc(weights.noise_bytes);
-    if (!weights.noise) return zi_out_of_memory(error, weights.noise_bytes);
+    enum { CHUNK = 256 };
+    size_t width = zi_dtype_size(type);
+    char *noise = malloc(count * width);
     uint32_t state = 2463534242u;
-    for (size_t i = 0; i < largest; i++) {
-        float value = ((float)(xorshift(&state) >> 8) * 0x1p-24f - 0.5f) * 0.05f;
-        uint32_t bits;
-        memcpy(&bits, &value, sizeof bits);
-        uint16_t half = (uint16_t)(bits >> 16); /* as BF16; as F16 bits it is small noise, too */
-        if (type == ZI_F16) half = (uint16_t)((half & 0x8000) | 0x2000 | (bits >> 16 & 0x3ff));
-        if (type == ZI_F32)
-            memcpy((char *)weights.noise + i * 4, &value, 4);
-        else
-            memcpy((char *)weights.noise + i * 2, &half, 2);
+    for (size_t i = 0; noise && i < count; i += CHUNK) {
+        float values[CHUNK];
+        size_t n = count - i < CHUNK ? count - i : CHUNK;
+        for (size_t j = 0; j < n; j++)
+            values[j] = ((float)(xorshift(&state) >> 8) * 0x1p-24f - 0.5f) * 0.05f;
+        zi_narrow(type, values, noise + i * width, n);
     }
+    return noise;
+}
+
+bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_weights *out, zi_error *error)
+{
+    zi_weights weights = {.prefix = "", .bits = bits, .random = true, .noise_type = type};
+    weights.noise = make_noise(type, largest);
+    if (!weights.noise) return zi_out_of_memory(error, largest * zi_dtype_size(type));
     *out = weights;
     return true;
 }
@@ -95,33 +100,70 @@ static const zi_tensor *find(zi_weights *weights, const char *name, const size_t
 }
 
 /* Memory that lives as long as the weights. */
-static float *own_floats(zi_weights *weights, size_t n)
+static void *own(zi_weights *weights, size_t bytes)
 {
     void **grown = realloc(weights->owned, (weights->owned_count + 1) * sizeof *grown);
-    float *block = malloc((n ? n : 1) * sizeof *block);
+    void *block = malloc(bytes ? bytes : 1);
     if (grown) weights->owned = grown;
     if (!grown || !block) {
         free(block);
         weights->failed = true;
-        zi_out_of_memory(weights->error, n * sizeof *block);
+        zi_out_of_memory(weights->error, bytes);
         return NULL;
     }
     weights->owned[weights->owned_count++] = block;
     return block;
 }
 
+static void quantize(const zi_matrix *from, zi_matrix *to, uint8_t *q, char *scales, char *biases)
+{
+    float values[ZI_MAX_GROUP];
+    size_t width = zi_dtype_size(from->type), group_bytes = to->group * (size_t)to->bits / 8;
+    for (size_t g = 0; g < from->rows * from->columns / to->group; g++) {
+        const char *source = (const char *)from->data + g * to->group * width;
+        zi_widen(from->type, source, values, to->group);
+        zi_quantize_group(values, to->group, to->bits, from->type, q + g * group_bytes,
+                          scales + g * width, biases + g * width);
+    }
+}
+
+/* The matrix in groups, where the rule for shapes allows it. */
+static zi_matrix quantized(zi_weights *weights, zi_matrix from)
+{
+    const size_t shape[2] = {from.rows, from.columns};
+    if (!weights->bits || !from.data || !zi_quantizable(shape, 2)) return from;
+    zi_matrix to = from;
+    to.bits = weights->bits;
+    to.group = 64;
+    to.scale_type = from.type;
+    size_t count = from.rows * from.columns;
+    if (weights->random) { /* any bytes will do */
+        to.scales = to.biases = from.data;
+        return to;
+    }
+    uint8_t *q = own(weights, count * (size_t)to.bits / 8);
+    char *scales = own(weights, 2 * count / to.group * zi_dtype_size(from.type));
+    if (weights->failed) return (zi_matrix){0};
+    char *biases = scales + count / to.group * zi_dtype_size(from.type);
+    quantize(&from, &to, q, scales, biases);
+    to.data = q;
+    to.scales = scales;
+    to.biases = biases;
+    return to;
+}
+
+/* As it is stored. */
 static zi_matrix matrix(zi_weights *weights, const char *name, const size_t *shape, int dims)
 {
     if (weights->failed) return (zi_matrix){0};
-    if (weights->random)
-        return (zi_matrix){.data = weights->noise,
-                           .type = weights->noise_type,
-                           .rows = shape[0],
-                           .columns = shape[1]};
+    zi_matrix m = {
+        .data = weights->noise, .type = weights->noise_type, .rows = shape[0], .columns = shape[1]};
+    if (weights->random) return m;
     const zi_tensor *tensor = find(weights, name, shape, dims);
     if (!tensor) return (zi_matrix){0};
-    return (zi_matrix){
-        .data = tensor->data, .type = tensor->type, .rows = shape[0], .columns = shape[1]};
+    m.data = tensor->data;
+    m.type = tensor->type;
+    return m;
 }
 
 /* n values stored as [n] (dims 1) or [1, n] (dims 2). */
@@ -131,7 +173,7 @@ static const float *values_of(zi_weights *weights, size_t n, int dims, const cha
     const zi_tensor *tensor = NULL;
     const size_t shape[2] = {1, n};
     if (!weights->random && !(tensor = find(weights, name, shape + 2 - dims, dims))) return NULL;
-    float *values = own_floats(weights, n);
+    float *values = own(weights, n * sizeof *values);
     if (!values) return NULL;
     if (tensor) zi_widen(tensor->type, tensor->data, values, n);
     for (size_t i = 0; !tensor && i < n; i++) values[i] = 1;
@@ -158,7 +200,7 @@ const float *zi_weights_row(zi_weights *weights, size_t n, const char *name)
 zi_matrix zi_weights_matrix(zi_weights *weights, size_t rows, size_t columns, const char *name, ...)
 {
     FORMAT_NAME(text, name);
-    return matrix(weights, text, (size_t[]){rows, columns}, 2);
+    return quantized(weights, matrix(weights, text, (size_t[]){rows, columns}, 2));
 }
 
 const float *zi_weights_vector(zi_weights *weights, size_t n, const char *name, ...)

@@ -11,11 +11,11 @@
 typedef struct {
     zi_checkpoint checkpoint;
     const char *prefix; /* before every name: "" or "model." */
+    int bits;           /* 8 or 4: matrices are quantized in groups of 64 while binding; or 0 */
     bool random;        /* no checkpoint: weights are made up, for benchmarks */
     void *noise;        /* the random matrix data that all matrices share */
-    size_t noise_bytes;
     zi_dtype noise_type;
-    void **owned; /* the vectors */
+    void **owned; /* vectors and quantized matrices */
     size_t owned_count;
     bool *used; /* by tensor of the checkpoint */
     bool failed;
@@ -26,9 +26,10 @@ typedef struct {
 bool zi_weights_open(const char *dir, const char *name, zi_weights *out,
                      zi_error *error) ZI_CHECKED;
 
-/* Random weights of type for any name that is asked for: matrices of values around 1/sqrt(columns),
- * vectors of ones. largest: elements of the largest matrix. */
-bool zi_weights_random(zi_dtype type, size_t largest, zi_weights *out, zi_error *error) ZI_CHECKED;
+/* Random weights of type for any name that is asked for: matrices of small values, vectors of ones.
+ * largest: elements of the largest matrix. bits: 0, or those of quantized matrices. */
+bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_weights *out,
+                       zi_error *error) ZI_CHECKED;
 
 void zi_weights_close(zi_weights *weights);
 

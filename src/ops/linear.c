@@ -26,12 +26,18 @@ typedef struct {
     layout panels;
 } linear_job;
 
+/* Groups of 128 are taken as two of 64 with the same scale. */
+static size_t unit_of(const zi_matrix *w)
+{
+    return smaller(w->group, ZI_MAX_GROUP);
+}
+
 static layout layout_for(const zi_ops *ops, const zi_matrix *w)
 {
     const zi_kernels *k = &ops->kernels;
+    size_t unit = unit_of(w);
     if (!w->bits || !ops->fast) return (layout){false, k->mr, k->nr, 1, k->mr * 4, k->nr * 4};
-    return (layout){
-        true, k->qmr, k->qnr, w->group, zi_qa_bytes(k, w->group), zi_qb_bytes(k, w->group)};
+    return (layout){true, k->qmr, k->qnr, unit, zi_qa_bytes(k, unit), zi_qb_bytes(k, unit)};
 }
 
 size_t linear_scratch(const zi_kernels *kernels)
@@ -63,7 +69,7 @@ static void pack_input(const void *context, size_t begin, size_t end)
         size_t row = tile * mr, rows = smaller(mr, job->T - row);
         void *panel = input_panel(job, row);
         if (job->panels.integer)
-            kernels->quantize(job->x + row * K, K, rows, K, job->w->group, panel);
+            kernels->quantize(job->x + row * K, K, rows, K, job->panels.unit, panel);
         else
             kernels->pack_a(job->x + row * K, K, rows, K, panel);
     }
@@ -71,58 +77,46 @@ static void pack_input(const void *context, size_t begin, size_t end)
 
 /* ---- the weights ---- */
 
-/* Scales or biases of group g for rows [row, row + n) of w. */
-static void group_scales(const zi_matrix *w, const void *stored, size_t row, size_t n, size_t g,
-                         float *out)
+/* Scales or biases at a column, for rows [row, row + n) of w. */
+static void group_scales(const zi_matrix *w, const void *stored, size_t row, size_t n,
+                         size_t column, float *out)
 {
     size_t groups = w->columns / w->group, width = zi_dtype_size(w->scale_type);
-    for (size_t j = 0; j < n; j++)
-        zi_widen(w->scale_type, (const char *)stored + ((row + j) * groups + g) * width, out + j,
-                 1);
+    const char *first = (const char *)stored + (row * groups + column / w->group) * width;
+    for (size_t j = 0; j < n; j++) zi_widen(w->scale_type, first + j * groups * width, out + j, 1);
 }
 
-/* The numbers of group g as bytes [n, group]; returns their row stride. `space` is used for
- * nibbles. */
-static size_t group_numbers(const zi_matrix *w, size_t row, size_t n, size_t g, uint8_t *space,
-                            const uint8_t **out)
-{
-    const uint8_t *data = w->data;
-    if (w->bits == 8) {
-        *out = data + row * w->columns + g * w->group;
-        return w->columns;
-    }
-    for (size_t j = 0; j < n; j++) {
-        const uint8_t *pairs = data + ((row + j) * w->columns + g * w->group) / 2;
-        for (size_t i = 0; i < w->group; i++)
-            space[j * w->group + i] = pairs[i / 2] >> (i % 2 * 4) & 15;
-    }
-    *out = space;
-    return w->group;
-}
-
-/* One group of n columns of the product: rows of w. */
+/* One unit of depth of n rows of w. */
 typedef struct {
-    uint8_t space[ZI_MAX_NR * ZI_MAX_GROUP];
-    float scales[ZI_MAX_NR], biases[ZI_MAX_NR];
-    const uint8_t *q;
+    const uint8_t *q; /* [n, unit] with row stride ldq */
     size_t ldq;
+    float scales[ZI_MAX_NR], biases[ZI_MAX_NR];
+    uint8_t space[ZI_MAX_NR * ZI_MAX_GROUP]; /* for nibbles */
 } weight_group;
 
-static void read_group(const zi_matrix *w, size_t row, size_t n, size_t g, weight_group *out)
+static void read_group(const zi_matrix *w, size_t row, size_t n, size_t column, weight_group *out)
 {
-    group_scales(w, w->scales, row, n, g, out->scales);
-    group_scales(w, w->biases, row, n, g, out->biases);
-    out->ldq = group_numbers(w, row, n, g, out->space, &out->q);
+    size_t unit = unit_of(w);
+    const uint8_t *first =
+        (const uint8_t *)w->data + (row * w->columns + column) * (size_t)w->bits / 8;
+    group_scales(w, w->scales, row, n, column, out->scales);
+    group_scales(w, w->biases, row, n, column, out->biases);
+    out->q = w->bits == 8 ? first : out->space;
+    out->ldq = w->bits == 8 ? w->columns : unit;
+    for (size_t j = 0; w->bits == 4 && j < n; j++)
+        for (size_t i = 0; i < unit; i++)
+            out->space[j * unit + i] = first[j * w->columns / 2 + i / 2] >> (i % 2 * 4) & 15;
 }
 
 /* q scale + bias of rows [row, row + n) and columns [depth, depth + k): out [n, k] */
 static void dequantize(const zi_matrix *w, size_t row, size_t n, size_t depth, size_t k, float *out)
 {
     weight_group group;
-    for (size_t p = 0; p < k; p += w->group) {
-        read_group(w, row, n, (depth + p) / w->group, &group);
+    size_t unit = unit_of(w);
+    for (size_t p = 0; p < k; p += unit) {
+        read_group(w, row, n, depth + p, &group);
         for (size_t j = 0; j < n; j++)
-            for (size_t i = 0; i < w->group; i++)
+            for (size_t i = 0; i < unit; i++)
                 out[j * k + p + i] =
                     (float)group.q[j * group.ldq + i] * group.scales[j] + group.biases[j];
     }
@@ -135,11 +129,12 @@ static void pack_weights(const linear_job *job, size_t row, size_t n, size_t dep
 {
     const zi_kernels *kernels = &job->ops->kernels;
     const zi_matrix *w = job->w;
+    size_t unit = job->panels.unit;
     if (job->panels.integer) {
         weight_group group;
-        for (size_t p = 0; p < k; p += w->group, panel += job->panels.b_bytes) {
-            read_group(w, row, n, (depth + p) / w->group, &group);
-            kernels->pack_group(group.q, group.ldq, n, w->group, group.scales, group.biases, panel);
+        for (size_t p = 0; p < k; p += unit, panel += job->panels.b_bytes) {
+            read_group(w, row, n, depth + p, &group);
+            kernels->pack_group(group.q, group.ldq, n, unit, group.scales, group.biases, panel);
         }
     } else if (w->bits) {
         dequantize(w, row, n, depth, k, plain);

@@ -42,7 +42,7 @@ typedef struct {
     zi_dtype type;
     size_t rows, columns;
     int bits;
-    size_t group; /* 32 or 64 */
+    size_t group; /* 32, 64 or 128 */
     const void *scales, *biases;
     zi_dtype scale_type;
 } zi_matrix;

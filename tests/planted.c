@@ -1,0 +1,345 @@
+#include "planted.h"
+#include "kernel_checks.h"
+#include "kernels/quantized.h"
+
+#include <math.h>
+
+static zi_kernels right; /* what the wrong ones call */
+
+static void read_one(const volatile float *x)
+{
+    (void)*x;
+}
+
+/* ---- packing ---- */
+
+static void pack_a_drops_last(const float *x, size_t ldx, size_t n, size_t k, float *out)
+{
+    right.pack_a(x, ldx, n, k, out);
+    if (k % 8 == 1) memset(out + (k - 1) * right.mr, 0, right.mr * sizeof *out);
+}
+
+static void pack_a_leaves_rows(const float *x, size_t ldx, size_t n, size_t k, float *out)
+{
+    for (size_t p = 0; p < k; p++)
+        for (size_t i = 0; i < n; i++) out[p * right.mr + i] = x[i * ldx + p];
+}
+
+static void pack_a_reads_ahead(const float *x, size_t ldx, size_t n, size_t k, float *out)
+{
+    right.pack_a(x, ldx, n, k, out);
+    if (n > 0) read_one(x + (n - 1) * ldx + k);
+}
+
+static void pack_rows_reads_row_n(zi_dtype type, const void *w, size_t ldw, size_t n, size_t k,
+                                  size_t nr, float *out)
+{
+    right.pack_rows(type, w, ldw, n, k, nr, out);
+    if (n > 0 && n < nr && k > 0) (void)*((const volatile char *)w + n * ldw * zi_dtype_size(type));
+}
+
+static void pack_rows_flushes(zi_dtype type, const void *w, size_t ldw, size_t n, size_t k,
+                              size_t nr, float *out)
+{
+    right.pack_rows(type, w, ldw, n, k, nr, out);
+    for (size_t i = 0; type == ZI_F16 && i < k * nr; i++)
+        if (fabsf(out[i]) < 0x1p-14f) out[i] = 0;
+}
+
+static void pack_rows_writes_behind(zi_dtype type, const void *w, size_t ldw, size_t n, size_t k,
+                                    size_t nr, float *out)
+{
+    right.pack_rows(type, w, ldw, n, k, nr, out);
+    if (k % 8 != 0) out[k * nr] = 0;
+}
+
+static void pack_columns_leaves_columns(const float *w, size_t ldw, size_t n, size_t k, size_t nr,
+                                        float *out)
+{
+    for (size_t p = 0; p < k; p++) memcpy(out + p * nr, w + p * ldw, n * sizeof *out);
+}
+
+static void pack_columns_writes_before(const float *w, size_t ldw, size_t n, size_t k, size_t nr,
+                                       float *out)
+{
+    right.pack_columns(w, ldw, n, k, nr, out);
+    out[-1] = 0;
+}
+
+/* ---- tiles ---- */
+
+static void tile_drops_last(size_t k, const float *a, const float *b, float *c, size_t ldc,
+                            bool accumulate)
+{
+    right.tile(k > 16 ? k - 1 : k, a, b, c, ldc, accumulate);
+}
+
+static void tile_overwrites(size_t k, const float *a, const float *b, float *c, size_t ldc,
+                            bool accumulate)
+{
+    (void)accumulate;
+    right.tile(k, a, b, c, ldc, false);
+}
+
+/* Twice what two roundings may add to a number. */
+static void tile_is_inexact(size_t k, const float *a, const float *b, float *c, size_t ldc,
+                            bool accumulate)
+{
+    right.tile(k, a, b, c, ldc, accumulate);
+    if (k == 1 && !accumulate) c[ldc + 3] *= 1 + 4 * 0x1p-23f;
+}
+
+static void tile_writes_gaps(size_t k, const float *a, const float *b, float *c, size_t ldc,
+                             bool accumulate)
+{
+    right.tile(k, a, b, c, ldc, accumulate);
+    if (ldc > right.nr) c[right.nr] = 0;
+}
+
+static void tile_reads_ahead(size_t k, const float *a, const float *b, float *c, size_t ldc,
+                             bool accumulate)
+{
+    right.tile(k, a, b, c, ldc, accumulate);
+    read_one(b + k * right.nr);
+}
+
+static void tile_hides_nan(size_t k, const float *a, const float *b, float *c, size_t ldc,
+                           bool accumulate)
+{
+    right.tile(k, a, b, c, ldc, accumulate);
+    for (size_t i = 0; i < right.mr; i++)
+        for (size_t j = 0; j < right.nr; j++)
+            if (isnan(c[i * ldc + j])) c[i * ldc + j] = 0;
+}
+
+/* ---- integers ---- */
+
+static float round_away(const float *x, size_t group, int16_t *q, int32_t *sum)
+{
+    float scale = quantize_numbers(x, group, q, sum), inverse = inverse_scale(scale * 127);
+    *sum = 0;
+    for (size_t i = 0; i < group; i++) *sum += q[i] = (int16_t)roundf(x[i] * inverse);
+    return scale;
+}
+
+static void quantize_rounds_away(const float *x, size_t ldx, size_t n, size_t k, size_t group,
+                                 void *out)
+{
+    quantize_rows(x, ldx, n, k, group, right.qmr, right.q_step, right.q_width, round_away, out);
+}
+
+static void quantize_mistakes_sums(const float *x, size_t ldx, size_t n, size_t k, size_t group,
+                                   void *out)
+{
+    right.quantize(x, ldx, n, k, group, out);
+    int32_t *sums = (int32_t *)(void *)((char *)out + right.qmr * (group * right.q_width + 8));
+    if (n > 0) sums[n - 1] -= sums[n - 1] > 0;
+}
+
+static void pack_group_leaves_columns(const uint8_t *q, size_t ldq, size_t n, size_t group,
+                                      const float *scales, const float *biases, void *out)
+{
+    right.pack_group(q, ldq, n, group, scales, biases, out);
+    if (n < right.qnr) memset(out, 1, right.q_width * right.q_step * right.qnr);
+}
+
+static void pack_group_is_signed(const uint8_t *q, size_t ldq, size_t n, size_t group,
+                                 const float *scales, const float *biases, void *out)
+{
+    right.pack_group(q, ldq, n, group, scales, biases, out);
+    for (size_t i = 0; right.q_width == 2 && i < right.qnr * group; i++)
+        if (((int16_t *)out)[i] > 127) ((int16_t *)out)[i] -= 256;
+}
+
+static void *trailer(const void *group, size_t rows, size_t size, size_t which)
+{
+    return (char *)(void *)group + rows * (size * right.q_width + which * 4);
+}
+
+/* sum of one group as instructions compute it that add pairs in 16 bits; or exactly. */
+static int32_t group_sum(const void *a, const void *b, size_t group, size_t i, size_t j,
+                         bool saturating)
+{
+    int32_t sum = 0;
+    for (size_t p = 0; p < group; p += 2) {
+        int32_t pair = panel_number_a(&right, a, i, p) * panel_number_b(&right, b, j, p) +
+                       panel_number_a(&right, a, i, p + 1) * panel_number_b(&right, b, j, p + 1);
+        if (saturating && pair > INT16_MAX) pair = INT16_MAX;
+        if (saturating && pair < INT16_MIN) pair = INT16_MIN;
+        sum += pair;
+    }
+    return sum;
+}
+
+static void qtile_wrong(size_t groups, size_t group, const char *a, const char *b, float *c,
+                        size_t ldc, bool accumulate, bool saturating, bool fused)
+{
+    for (size_t g = 0; g < groups; g++) {
+        const float *scale_a = trailer(a, right.qmr, group, 0), *scale_b, *bias;
+        const float *sum_a = trailer(a, right.qmr, group, 1);
+        scale_b = trailer(b, right.qnr, group, 0);
+        bias = trailer(b, right.qnr, group, 1);
+        for (size_t i = 0; i < right.qmr; i++)
+            for (size_t j = 0; j < right.qnr; j++) {
+                float *at = c + i * ldc + j, before = accumulate || g > 0 ? *at : 0;
+                float sum = (float)group_sum(a, b, group, i, j, saturating);
+                float scale = scale_a[i] * scale_b[j];
+                *at = fused ? fmaf(sum_a[i], bias[j], fmaf(sum, scale, before))
+                            : sum_a[i] * bias[j] + (sum * scale + before);
+            }
+        a += zi_qa_bytes(&right, group);
+        b += zi_qb_bytes(&right, group);
+    }
+}
+
+static void qtile_saturates(size_t groups, size_t group, const void *a, const void *b, float *c,
+                            size_t ldc, bool accumulate)
+{
+    qtile_wrong(groups, group, a, b, c, ldc, accumulate, true, true);
+}
+
+static void qtile_rounds_twice(size_t groups, size_t group, const void *a, const void *b, float *c,
+                               size_t ldc, bool accumulate)
+{
+    qtile_wrong(groups, group, a, b, c, ldc, accumulate, false, false);
+}
+
+static void qtile_overwrites(size_t groups, size_t group, const void *a, const void *b, float *c,
+                             size_t ldc, bool accumulate)
+{
+    (void)accumulate;
+    right.qtile(groups, group, a, b, c, ldc, false);
+}
+
+/* ---- vectors ---- */
+
+static void scale_row_forgets_one(const float *x, float factor, const float *weight,
+                                  const float *scale, float *out, size_t n)
+{
+    right.scale_row(x, factor, weight, scale, out, n);
+    if (scale && n % 8 == 7) right.scale_row(x + n - 1, factor, weight, NULL, out + n - 1, 1);
+}
+
+static float sum_squares_drops_last(const float *x, size_t n)
+{
+    return right.sum_squares(x, n > 32 ? n - 1 : n);
+}
+
+static float sum_squares_reads_ahead(const float *x, size_t n)
+{
+    read_one(x + n);
+    return right.sum_squares(x, n);
+}
+
+static void silu_mul_ignores_y(float *x, const float *y, size_t n)
+{
+    right.silu_mul(x, n > 100 ? NULL : y, n);
+}
+
+static void silu_mul_is_inexact(float *x, const float *y, size_t n)
+{
+    right.silu_mul(x, y, n);
+    for (size_t i = 0; i < n; i++) x[i] *= 1 + 4 * 0x1p-23f;
+}
+
+/* What comes of clamping the exponent: silu(-1e16) is not 0. */
+static void silu_mul_clamps(float *x, const float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float value = x[i] / (1 + expf(fminf(-x[i], 88)));
+        x[i] = y ? value * y[i] : value;
+    }
+}
+
+static float exp_sum_drops_last(float *x, float most, float factor, size_t n)
+{
+    float last = n ? x[n - 1] : 0, total = right.exp_sum(x, most, factor, n);
+    if (n % 8 != 5) return total;
+    return total - expf((last - most) * factor);
+}
+
+/* What comes of min(x, limit) where a NaN is no smaller than the limit. */
+static float exp_sum_hides_nan(float *x, float most, float factor, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (isnan(x[i])) x[i] = most;
+    return right.exp_sum(x, most, factor, n);
+}
+
+static float exp_sum_writes_behind(float *x, float most, float factor, size_t n)
+{
+    x[n] = 0;
+    return right.exp_sum(x, most, factor, n);
+}
+
+static float max_starts_at_zero(const float *x, size_t n)
+{
+    return fmaxf(right.max(x, n), 0);
+}
+
+static float max_drops_last(const float *x, size_t n)
+{
+    return right.max(x, n > 1 ? n - 1 : n);
+}
+
+static void scale_drops_last(float *x, float factor, size_t n)
+{
+    right.scale(x, factor, n > 4 ? n - 1 : n);
+}
+
+static size_t peak_is_constant(size_t rounds)
+{
+    (void)rounds;
+    return right.peak_f32(1);
+}
+
+#define SLOT(slot) offsetof(zi_kernels, slot)
+#define BUG(slot, bug)                                                                             \
+    {                                                                                              \
+#bug, SLOT(slot), (void (*)(void))bug                                                      \
+    }
+const planted_bug planted_bugs[] = {
+    BUG(pack_a, pack_a_drops_last),
+    BUG(pack_a, pack_a_leaves_rows),
+    BUG(pack_a, pack_a_reads_ahead),
+    BUG(pack_rows, pack_rows_reads_row_n),
+    BUG(pack_rows, pack_rows_flushes),
+    BUG(pack_rows, pack_rows_writes_behind),
+    BUG(pack_columns, pack_columns_leaves_columns),
+    BUG(pack_columns, pack_columns_writes_before),
+    BUG(tile, tile_drops_last),
+    BUG(tile, tile_overwrites),
+    BUG(tile, tile_is_inexact),
+    BUG(tile, tile_writes_gaps),
+    BUG(tile, tile_reads_ahead),
+    BUG(tile, tile_hides_nan),
+    BUG(quantize, quantize_rounds_away),
+    BUG(quantize, quantize_mistakes_sums),
+    BUG(pack_group, pack_group_leaves_columns),
+    BUG(pack_group, pack_group_is_signed),
+    BUG(qtile, qtile_saturates),
+    BUG(qtile, qtile_rounds_twice),
+    BUG(qtile, qtile_overwrites),
+    BUG(scale_row, scale_row_forgets_one),
+    BUG(sum_squares, sum_squares_drops_last),
+    BUG(sum_squares, sum_squares_reads_ahead),
+    BUG(silu_mul, silu_mul_ignores_y),
+    BUG(silu_mul, silu_mul_is_inexact),
+    BUG(silu_mul, silu_mul_clamps),
+    BUG(exp_sum, exp_sum_drops_last),
+    BUG(exp_sum, exp_sum_hides_nan),
+    BUG(exp_sum, exp_sum_writes_behind),
+    BUG(max, max_starts_at_zero),
+    BUG(max, max_drops_last),
+    BUG(scale, scale_drops_last),
+    BUG(peak_f32, peak_is_constant),
+    BUG(peak_integer, peak_is_constant),
+};
+const size_t planted_bug_count = sizeof planted_bugs / sizeof *planted_bugs;
+
+zi_kernels plant(const planted_bug *bug, const zi_kernels *kernels)
+{
+    zi_kernels wrong = right = *kernels;
+    memcpy((char *)&wrong + bug->slot, &bug->kernel, sizeof bug->kernel);
+    return wrong;
+}
