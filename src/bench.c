@@ -85,17 +85,21 @@ static double attention_flop(double tokens, double width)
     return 4 * tokens * tokens * width;
 }
 
-static double encode_flop(const zi_qwen_config *c)
-{
-    double q = (double)c->heads * c->head_dim, kv = (double)c->kv_heads * c->head_dim;
-    double matrices = c->hidden * (2 * q + 2 * kv + 3.0 * c->ffn);
-    return (c->layers - 1) * (2 * TOKENS * matrices + attention_flop(TOKENS, q));
-}
-
 static double block_flop(const zi_transformer_config *c, double tokens)
 {
     double dim = c->dim, matrices = 4 * dim * dim + 3 * dim * c->ffn;
     return 2 * tokens * matrices + attention_flop(tokens, dim);
+}
+
+/* The text encoder and the transformer's layers for captions. */
+static double encode_flop(const zi_config *config, const zi_sequence *s)
+{
+    const zi_qwen_config *c = &config->text;
+    double q = (double)c->heads * c->head_dim, kv = (double)c->kv_heads * c->head_dim;
+    double matrices = c->hidden * (2 * q + 2 * kv + 3.0 * c->ffn);
+    return (c->layers - 1) * (2 * TOKENS * matrices + attention_flop(TOKENS, q)) +
+           config->transformer.refiners *
+               block_flop(&config->transformer, (double)s->caption_padded);
 }
 
 static double step_flop(const zi_transformer_config *c, const zi_sequence *s)
@@ -234,7 +238,8 @@ static bool time_stages(bench *b, size_t repeat, zi_bench_result *r, zi_error *e
     }
     if (ok) {
         double pixels = (double)(b->height * b->width);
-        r->encode = stage_of(laps, repeat, offsetof(lap, encode), encode_flop(&b->config.text));
+        r->encode =
+            stage_of(laps, repeat, offsetof(lap, encode), encode_flop(&b->config, &b->sequence));
         r->step = stage_of(laps, repeat, offsetof(lap, step), step_flop(c, &b->sequence));
         r->block =
             stage_of(laps, repeat, offsetof(lap, block), block_flop(c, (double)b->sequence.tokens));

@@ -1,7 +1,8 @@
 """What every peer program shares: it reads one request a line and answers each with one line.
 
 A request is {"threads", "width", "height"}, the answer {"stages": {name: [seconds, ...]}, "note"} or {"error"}.
-A peer stays loaded between its turns and sleeps on its input meanwhile, so that it costs the others nothing.
+A line "ready" comes first, so that nobody is timed while another still loads. A peer stays loaded between
+its turns and sleeps on its input meanwhile.
 """
 import json
 import os
@@ -21,11 +22,11 @@ def serve(measure):
     # The libraries may print; what they print must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         try:
             stages, note = measure(**json.loads(line))
             answer = {"stages": stages, "note": note}
         except Exception as error:  # whatever goes wrong in one peer, the others go on
             answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        print(json.dumps(answer), file=answers, flush=True)
