@@ -134,97 +134,6 @@ static void attention(void)
     check_attention(257, 257, 2, 2, 10, true);
 }
 
-static void check_conv(zi_dtype type, size_t H, size_t W, size_t in, size_t out)
-{
-    size_t mark = zi_arena_mark(&engine.arena), stride = (W + 2) * in;
-    float *w, *x = values(H * W * in), *padded = values((H + 2) * stride), *bias = values(out);
-    float *panels = values(zi_conv3x3_workspace(&engine.ops, in, out)),
-          *y = values(H * W * out + 1);
-    zi_conv conv = {stored(type, out * in * 9, &w), type, out, in, 3, bias};
-    y[H * W * out] = 42;
-    zi_pad(&engine.ops, x, H, W, in, padded);
-    zi_conv3x3(&engine.ops, &conv, padded, H, W, panels, y);
-    for (size_t p = 0; p < H * W; p++)
-        for (size_t o = 0; o < out; o++) {
-            double sum = bias[o], magnitudes = fabs(sum);
-            for (size_t tap = 0; tap < 9; tap++) {
-                size_t row = p / W + tap / 3, column = p % W + tap % 3; /* with a border of one */
-                if (row < 1 || row > H || column < 1 || column > W) continue;
-                for (size_t c = 0; c < in; c++) {
-                    double product = (double)x[((row - 1) * W + column - 1) * in + c] *
-                                     w[(o * in + c) * 9 + tap];
-                    sum += product;
-                    magnitudes += fabs(product);
-                }
-            }
-            if (!CHECK_MSG(close_to(y[p * out + o], sum, magnitudes, in * 9),
-                           "%zux%zu in %zu out %zu: pixel %zu channel %zu is %g, not %g", H, W, in,
-                           out, p, o, y[p * out + o], sum))
-                return;
-        }
-    CHECK(y[H * W * out] == 42);
-    zi_arena_reset(&engine.arena, mark);
-}
-
-static void convolution(void)
-{
-    check_conv(ZI_F32, 1, 1, 1, 1);
-    check_conv(ZI_BF16, 2, 3, 4, 3);
-    check_conv(ZI_F16, 5, 9, 3, 20);
-    check_conv(ZI_BF16, 8, 8, 16, 16);
-    check_conv(ZI_F32, 7, 13, 33, 17);
-}
-
-static void upsampling(void)
-{
-    size_t mark = zi_arena_mark(&engine.arena);
-    float *x = values(2 * 3 * 5), *y = values(6 * 8 * 5);
-    zi_upsample_pad(&engine.ops, x, 2, 3, 5, y);
-    for (size_t row = 0; row < 6; row++)
-        for (size_t column = 0; column < 8; column++)
-            for (size_t c = 0; c < 5; c++) {
-                bool border = row == 0 || row == 5 || column == 0 || column == 7;
-                float wanted = border ? 0 : x[((row - 1) / 2 * 3 + (column - 1) / 2) * 5 + c];
-                CHECK(y[(row * 8 + column) * 5 + c] == wanted);
-            }
-    zi_arena_reset(&engine.arena, mark);
-}
-
-static void group_norm(void)
-{
-    enum { H = 9, W = 11, C = 12, GROUPS = 3, PER = C / GROUPS };
-    size_t mark = zi_arena_mark(&engine.arena);
-    float *x = values(H * W * C), *y = values(H * W * C), *weight = values(C), *bias = values(C);
-    float *padded = values((H + 2) * (W + 2) * C);
-    for (size_t i = 0; i < H * W * C; i++) x[i] += 30; /* a mean that dwarfs the deviation */
-    zi_group_norm norm = {weight, bias, C, GROUPS, 1e-6f};
-    zi_group_norm_apply(&engine.ops, &norm, x, H * W, y);
-    zi_group_norm_silu_pad(&engine.ops, &norm, x, H, W, padded);
-    for (size_t c = 0; c < C; c++) {
-        double mean = 0, variance = 0;
-        for (size_t p = 0; p < H * W; p++)
-            for (size_t i = 0; i < PER; i++) mean += x[p * C + c / PER * PER + i];
-        mean /= H * W * PER;
-        for (size_t p = 0; p < H * W; p++)
-            for (size_t i = 0; i < PER; i++) {
-                double d = x[p * C + c / PER * PER + i] - mean;
-                variance += d * d / (H * W * PER);
-            }
-        for (size_t p = 0; p < H * W; p++) {
-            double wanted = (x[p * C + c] - mean) / sqrt(variance + 1e-6) * weight[c] + bias[c];
-            float got = y[p * C + c];
-            float inside = padded[((p / W + 1) * (W + 2) + p % W + 1) * C + c];
-            CHECK_MSG(fabs(got - wanted) < 1e-4, "%g, not %g", got, wanted);
-            CHECK(fabs(inside - wanted / (1 + exp(-wanted))) < 1e-4);
-        }
-    }
-    for (size_t i = 0; i < (W + 2) * C; i++)
-        CHECK(padded[i] == 0 && padded[(H + 1) * (W + 2) * C + i] == 0);
-    for (size_t row = 0; row < H + 2; row++)
-        CHECK(padded[row * (W + 2) * C] == 0 && padded[(row * (W + 2) + W + 1) * C] == 0);
-    zi_arena_reset(&engine.arena, mark);
-}
-
 static void row_norms(void)
 {
     enum { T = 33, D = 19 };
@@ -326,9 +235,6 @@ int main(void)
         zi_ops_plan(&engine.ops, &engine.arena, (zi_ops_limits){WIDEST_HEAD, DEEPEST});
         RUN(linear);
         RUN(attention);
-        RUN(convolution);
-        RUN(upsampling);
-        RUN(group_norm);
         RUN(row_norms);
         RUN(turning_pairs);
         RUN(gates_and_sums);

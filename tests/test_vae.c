@@ -2,6 +2,7 @@
 #include "golden.h"
 #include "model/vae.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,6 +91,30 @@ static void same_bits_with_more_threads(void)
     zi_test_engine_stop(&eight);
 }
 
+/* What a decoding takes beside its weights, with the scratch memory of eight threads. */
+static double megabytes(size_t side)
+{
+    zi_test_engine engine;
+    zi_test_engine_start(&engine, 8);
+    zi_config config = zi_config_real();
+    zi_vae real = {.config = config.vae};
+    zi_arena arena = zi_arena_measure();
+    zi_ops_plan(&engine.ops, &arena, (zi_ops_limits){512, 1024});
+    zi_vae_plan(&engine.ops, &real, side / 8, side / 8, &arena);
+    zi_test_engine_stop(&engine);
+    double taken = (double)arena.peak * 1e-6;
+    printf("     %zux%zu: %.0f MB\n", side, side, taken);
+    return arena.overflow ? INFINITY : taken;
+}
+
+/* The largest picture has 256 channels: 268 MB at 512x512. */
+static void memory(void)
+{
+    CHECK(megabytes(512) < 330);
+    CHECK(megabytes(1024) < 1150);
+    CHECK(megabytes(2048) < 4500);
+}
+
 int main(void)
 {
     golden = zi_golden_open("vae.safetensors");
@@ -97,6 +122,7 @@ int main(void)
     RUN(pictures);
     RUN(every_stage);
     RUN(same_bits_with_more_threads);
+    RUN(memory);
     zi_vae_free(&vae);
     zi_checkpoint_close(&golden);
     return zi_test_result();

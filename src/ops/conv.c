@@ -1,108 +1,348 @@
-/* 3x3 convolution as nine matrix products: for a run of pixels in one row, the inputs of a tap are
- * rows of a matrix that lies in memory already (stride = channels), because the input carries its
- * border. No patches are ever copied. */
+/* 3x3 convolution in Winograd's domain (winograd.c): a picture is cut into tiles of 4x4 results,
+ * tiles into blocks. At each of 36 points a block's transformed inputs [tiles, in] are multiplied
+ * by the transformed weights [in, out].
+ *
+ * The picture is worked on in bands of a few rows of blocks. First all inputs of a band are
+ * normed, transformed and packed into panels; then its results are written, which may happen on top
+ * of its inputs: later bands need but one row of those, which is kept. Blocks depend on the
+ * picture's size alone, so neither bands nor threads change a bit of the results. */
 #include "ops/internal.h"
 
-enum { TAPS = 9 };
+enum {
+    TILE = 4,    /* results of a tile, a side */
+    POINTS = 36, /* (TILE + 2)^2 */
+    TAPS = 9,
+    PADDING = 16,          /* keeps points from lying powers of two apart, in one cache set */
+    CHANNELS = 64,         /* of the input, that are transformed together */
+    BLOCK = 48,            /* tiles of a block, a multiple of most tiers' mr */
+    BLOCK_SIDE = 16,       /* most tiles of a block in one direction */
+    BLOCK_PIXELS = 924,    /* most that a block reads: 3 x 16 tiles with their border */
+    COLUMNS = 32,          /* of the results, for a task */
+    BAND_FLOATS = 4 << 20, /* of transformed inputs, if they are not those of one row of blocks */
+};
 
 typedef struct {
     const zi_ops *ops;
-    const zi_conv *conv;
-    const float *x; /* [H+2, W+2, in] */
-    float *panels;  /* [out / nr, TAPS, in, nr] */
-    float *y;       /* [H, W, out] */
-    size_t W, row_stride;
+    const zi_conv3x3_args *args;
+    size_t in, out, points; /* a shortcut counts as TILE^2 points more: the pixels themselves */
+    size_t tiles_high, tiles_wide, block_height, block_width;
+    size_t blocks_high, blocks_wide, band;
+    size_t panels;                      /* of a block's tiles */
+    size_t chunks;                      /* of the input's channels */
+    size_t columns;                     /* of a task */
+    size_t weights_step, products_step; /* from one point to the next */
+    float *a, *b;                       /* [in]: the norm */
+    float *weights;                     /* [out / nr, POINTS, weights_step: in, nr] */
+    float *side_weights;                /* [out / nr, in, nr] */
+    float *inputs;                      /* [blocks of a band, points, panels, in, mr] */
+    float *moments;                     /* [blocks of a band, 2, out] */
+    float *above, *next;  /* [x.width, in]: the row of x above this band and the next one */
+    size_t first, blocks; /* row of blocks where this band begins, and all its blocks */
 } conv_job;
 
-size_t zi_conv3x3_workspace(const zi_ops *ops, size_t in, size_t out)
+static size_t parts(size_t n, size_t size)
 {
-    return TAPS * in * round_up(out, ops->kernels.nr);
+    return (n + size - 1) / size;
 }
 
-/* One panel's worth of output channels: weights [out, in, 3, 3] to [tap, in, nr]. */
-static void pack_panels(const void *context, size_t begin, size_t end)
+/* How the work is cut up, and memory for it. */
+static conv_job conv_prepare(const zi_ops *ops, const zi_conv3x3_args *args, zi_arena *arena)
 {
-    const conv_job *job = context;
-    const zi_conv *conv = job->conv;
-    size_t nr = job->ops->kernels.nr, in = conv->in, width = zi_dtype_size(conv->type);
-    for (size_t block = begin; block < end; block++) {
-        float *panel = job->panels + block * TAPS * in * nr;
-        memset(panel, 0, TAPS * in * nr * sizeof *panel);
-        for (size_t j = 0; j < nr && block * nr + j < conv->out; j++) {
-            const char *source = (const char *)conv->data + (block * nr + j) * in * TAPS * width;
-            for (size_t c = 0; c < in; c++) {
-                float taps[TAPS];
-                zi_widen(conv->type, source + c * TAPS * width, taps, TAPS);
-                for (size_t tap = 0; tap < TAPS; tap++) panel[(tap * in + c) * nr + j] = taps[tap];
-            }
-        }
-    }
+    const zi_kernels *k = &ops->kernels;
+    conv_job j = {.ops = ops, .args = args, .in = args->conv->in, .out = args->conv->out};
+    j.points = POINTS + (args->shortcut ? TILE * TILE : 0);
+    j.tiles_high = parts(args->y.height, TILE);
+    j.tiles_wide = parts(args->y.width, TILE);
+    j.block_width = smaller(j.tiles_wide, BLOCK_SIDE);
+    j.block_height = smaller(smaller(j.tiles_high, BLOCK_SIDE), BLOCK / j.block_width);
+    j.blocks_high = parts(j.tiles_high, j.block_height);
+    j.blocks_wide = parts(j.tiles_wide, j.block_width);
+    j.panels = parts(j.block_width * j.block_height, k->mr);
+    j.chunks = parts(j.in, CHANNELS);
+    j.columns = round_up(COLUMNS, k->nr);
+    j.weights_step = j.in * k->nr + PADDING;
+    j.products_step = j.panels * k->mr * j.columns + PADDING;
+    size_t row = j.blocks_wide * j.points * j.panels * k->mr * j.in, wide = round_up(j.out, k->nr);
+    size_t band = args->band ? args->band : BAND_FLOATS / row + (row > BAND_FLOATS);
+    band = smaller(band, j.blocks_high);
+    j.band = parts(j.blocks_high, parts(j.blocks_high, band));
+    j.a = zi_arena_floats(arena, j.in);
+    j.b = zi_arena_floats(arena, j.in);
+    j.weights = zi_arena_floats(arena, parts(j.out, k->nr) * POINTS * j.weights_step);
+    j.side_weights = zi_arena_floats(arena, args->shortcut ? j.in * wide : 0);
+    j.inputs = zi_arena_floats(arena, j.band * row);
+    j.moments = zi_arena_floats(arena, j.band * j.blocks_wide * 2 * j.out);
+    j.above = zi_arena_floats(arena, args->y.width * j.in);
+    j.next = zi_arena_floats(arena, args->y.width * j.in);
+    return j;
 }
 
-static void conv_row(void *context, size_t h, size_t worker)
+size_t conv_scratch(const zi_kernels *kernels)
+{
+    size_t points = POINTS + TILE * TILE, columns = round_up(COLUMNS, kernels->nr);
+    size_t transform = (BLOCK_PIXELS + points * kernels->mr) * CHANNELS;
+    size_t multiply =
+        (points * round_up(BLOCK, kernels->mr) + TILE * TILE) * columns + points * PADDING;
+    return transform > multiply ? transform : multiply;
+}
+
+/* ---- the weights ---- */
+
+/* A panel of nr results, for one chunk of input channels. */
+static void weights_task(void *context, size_t task, size_t worker)
 {
     const conv_job *job = context;
     const zi_kernels *kernels = &job->ops->kernels;
-    size_t in = job->conv->in, out = job->conv->out, nr = kernels->nr, mr = kernels->mr;
-    float *packed = worker_scratch(job->ops, worker), *y = job->y + h * job->W * out;
-    for (size_t w = 0; w < job->W; w += mr) {
-        size_t rows = smaller(mr, job->W - w);
-        for (size_t tap = 0; tap < TAPS; tap++)
-            kernels->pack_a(job->x + (h + tap / 3) * job->row_stride + (w + tap % 3) * in, in, rows,
-                            in, packed + tap * in * mr);
-        for (size_t n = 0; n < out; n += nr) {
-            size_t columns = smaller(nr, out - n);
-            part c;
-            part_begin(&c, y + w * out + n, out, rows, columns, mr, nr, false);
-            kernels->tile(TAPS * in, packed, job->panels + n * TAPS * in, c.c, c.ldc, false);
-            part_end(&c);
-            for (size_t i = 0; i < rows; i++)
-                for (size_t j = 0; j < columns; j++)
-                    y[(w + i) * out + n + j] += job->conv->bias[n + j];
-        }
-    }
+    const zi_conv *conv = job->args->conv;
+    const zi_matrix *shortcut = job->args->shortcut;
+    size_t panel = task / job->chunks, c = task % job->chunks * CHANNELS, in = job->in;
+    size_t n = smaller(CHANNELS, in - c), nr = kernels->nr, row = panel * nr;
+    size_t rows = smaller(nr, job->out - row), at = row * in + c;
+    float *taps = worker_scratch(job->ops, worker); /* [n, TAPS, nr] */
+    kernels->pack_rows(conv->type, (const char *)conv->data + at * TAPS * zi_dtype_size(conv->type),
+                       in * TAPS, rows, n * TAPS, nr, taps);
+    for (size_t i = 0; i < n; i++)
+        winograd_weights(taps + i * TAPS * nr, nr,
+                         job->weights + panel * POINTS * job->weights_step + (c + i) * nr,
+                         job->weights_step);
+    if (shortcut)
+        kernels->pack_rows(shortcut->type,
+                           (const char *)shortcut->data + at * zi_dtype_size(shortcut->type), in,
+                           rows, n, nr, job->side_weights + (panel * in + c) * nr);
 }
 
-void zi_conv3x3(zi_ops *ops, const zi_conv *conv, const float *x, size_t H, size_t W,
-                float *workspace, float *y)
-{
-    conv_job job = {ops, conv, x, workspace, y, W, (W + 2) * conv->in};
-    size_t nr = ops->kernels.nr;
-    run_rows(ops, (conv->out + nr - 1) / nr, 1, pack_panels, &job);
-    zi_pool_run(ops->pool, H, conv_row, &job);
-}
+/* ---- blocks ---- */
 
-/* ---- borders and enlarging ---- */
-
+/* Tiles [top, top + height) x [left, left + width) of the picture. */
 typedef struct {
-    const float *x;
-    float *y;
-    size_t H, W, C; /* of the output without its border */
-    size_t factor;  /* output pixels per input pixel */
-} pad_job;
+    size_t top, left, height, width;
+} block;
 
-static void pad_rows(const void *context, size_t begin, size_t end)
+static block block_at(const conv_job *job, size_t index)
 {
-    const pad_job *job = context;
-    size_t C = job->C, stride = (job->W + 2) * C;
-    for (size_t row = begin; row < end; row++) {
-        float *y = job->y + row * stride;
-        memset(y, 0, stride * sizeof *y);
-        if (row == 0 || row == job->H + 1) continue;
-        const float *x = job->x + (row - 1) / job->factor * (job->W / job->factor) * C;
-        for (size_t w = 0; w < job->W; w++)
-            memcpy(y + (w + 1) * C, x + w / job->factor * C, C * sizeof *y);
+    block b = {.top = (job->first + index / job->blocks_wide) * job->block_height,
+               .left = index % job->blocks_wide * job->block_width};
+    b.height = smaller(job->block_height, job->tiles_high - b.top);
+    b.width = smaller(job->block_width, job->tiles_wide - b.left);
+    return b;
+}
+
+/* The first row of x that results of a row of blocks stand over. */
+static size_t first_row(const conv_job *job, size_t block_row)
+{
+    return block_row * job->block_height * TILE / (job->args->doubled ? 2 : 1);
+}
+
+/* Channel c of a pixel of x, by the results' coordinates. */
+static const float *input_pixel(const conv_job *job, size_t row, size_t column, size_t c)
+{
+    const zi_conv3x3_args *args = job->args;
+    if (args->doubled) {
+        row /= 2;
+        column /= 2;
+    }
+    const float *line =
+        row < first_row(job, job->first) ? job->above : args->x.data + row * args->x.stride;
+    return line + column * job->in + c;
+}
+
+/* ---- first half: from x to panels ---- */
+
+/* out [4 height + 2, 4 width + 2, pixel]: what a block reads of channels [c, c + n), normed, with
+ * zeros up to `pixel` of them. */
+static void load_block(const conv_job *job, const block *b, size_t c, size_t n, size_t pixel,
+                       float *out)
+{
+    const zi_conv3x3_args *args = job->args;
+    size_t H = args->y.height, W = args->y.width, left = b->left * TILE;
+    size_t width = b->width * TILE + 2; /* which begins one to the left */
+    size_t begin = left == 0, end = smaller(width, W + 1 - left);
+    const float *scale = job->a + c, *shift = job->b + c;
+    for (size_t i = 0; i < b->height * TILE + 2; i++, out += width * pixel) {
+        size_t row = b->top * TILE + i; /* one below */
+        if (row == 0 || row > H) {
+            memset(out, 0, width * pixel * sizeof *out);
+            continue;
+        }
+        memset(out, 0, begin * pixel * sizeof *out);
+        memset(out + end * pixel, 0, (width - end) * pixel * sizeof *out);
+        for (size_t j = begin; j < end; j++) {
+            const float *x = input_pixel(job, row - 1, left + j - 1, c);
+            float *y = out + j * pixel;
+            if (args->norm)
+                for (size_t k = 0; k < n; k++) y[k] = x[k] * scale[k] + shift[k];
+            else
+                memcpy(y, x, n * sizeof *y);
+            for (size_t k = n; k < pixel; k++) y[k] = 0;
+        }
+        if (args->norm)
+            job->ops->kernels.silu_mul(out + begin * pixel, NULL, (end - begin) * pixel);
     }
 }
 
-void zi_pad(zi_ops *ops, const float *x, size_t H, size_t W, size_t C, float *y)
+/* The pixels of a tile as they are, to out [TILE, TILE] that lie `step` apart. */
+static void copy_tile(const conv_job *job, size_t top, size_t left, size_t c, size_t n, float *out,
+                      size_t step)
 {
-    pad_job job = {x, y, H, W, C, 1};
-    run_rows(ops, H + 2, 1, pad_rows, &job);
+    for (size_t i = 0; i < TILE * TILE; i++, out += step) {
+        size_t row = top + i / TILE, column = left + i % TILE;
+        if (row < job->args->y.height && column < job->args->y.width)
+            memcpy(out, input_pixel(job, row, column, c), n * sizeof *out);
+        else
+            memset(out, 0, n * sizeof *out);
+    }
 }
 
-void zi_upsample_pad(zi_ops *ops, const float *x, size_t H, size_t W, size_t C, float *y)
+/* Transforms up to mr tiles of a loaded block, from number `first` on: points [points, mr, pixel].
+ */
+static void transform_tiles(const conv_job *job, const block *b, const float *loaded, size_t first,
+                            size_t count, size_t c, size_t n, size_t pixel, float *points)
 {
-    pad_job job = {x, y, 2 * H, 2 * W, C, 2};
-    run_rows(ops, 2 * H + 2, 1, pad_rows, &job);
+    size_t row = (b->width * TILE + 2) * pixel, step = job->ops->kernels.mr * pixel;
+    for (size_t t = 0; t < count; t++, points += pixel) {
+        size_t i = (first + t) / b->width * TILE, j = (first + t) % b->width * TILE;
+        winograd_input(loaded + i * row + j * pixel, row, pixel, pixel, points, step);
+        if (job->args->shortcut)
+            copy_tile(job, b->top * TILE + i, b->left * TILE + j, c, n, points + POINTS * step,
+                      step);
+    }
+}
+
+/* One chunk of channels of a block; the last task keeps a row of x for the next band. */
+static void transform_task(void *context, size_t task, size_t worker)
+{
+    const conv_job *job = context;
+    const zi_kernels *kernels = &job->ops->kernels;
+    if (task == job->blocks * job->chunks) {
+        const zi_picture *x = &job->args->x;
+        size_t row = first_row(job, job->first + job->band);
+        if (row < x->height)
+            memcpy(job->next, x->data + (row - 1) * x->stride, x->width * job->in * sizeof(float));
+        return;
+    }
+    block b = block_at(job, task / job->chunks);
+    size_t c = task % job->chunks * CHANNELS, mr = kernels->mr, tiles = b.height * b.width;
+    size_t n = smaller(CHANNELS, job->in - c), pixel = round_up(n, 4);
+    float *loaded = worker_scratch(job->ops, worker);
+    float *points = loaded + BLOCK_PIXELS * CHANNELS;
+    float *panels = job->inputs + task / job->chunks * job->points * job->panels * job->in * mr;
+    load_block(job, &b, c, n, pixel, loaded);
+    for (size_t p = 0; p * mr < tiles; p++) {
+        size_t count = smaller(mr, tiles - p * mr);
+        transform_tiles(job, &b, loaded, p * mr, count, c, n, pixel, points);
+        for (size_t i = 0; i < job->points; i++)
+            kernels->pack_a(points + i * mr * pixel, pixel, count, n,
+                            panels + ((i * job->panels + p) * job->in + c) * mr);
+    }
+}
+
+/* ---- second half: products and results ---- */
+
+/* products [points, products_step: rows, columns] of all tiles of a block and columns from `column`
+ * on. */
+static void multiply(const conv_job *job, size_t index, size_t tiles, size_t column, size_t n,
+                     float *products)
+{
+    const zi_kernels *kernels = &job->ops->kernels;
+    size_t mr = kernels->mr, nr = kernels->nr, in = job->in;
+    const float *inputs = job->inputs + index * job->points * job->panels * in * mr;
+    for (size_t i = 0; i < job->points; i++) {
+        for (size_t j = 0; j < n; j += nr) {
+            size_t panel = (column + j) / nr;
+            const float *weights = i < POINTS
+                                       ? job->weights + (panel * POINTS + i) * job->weights_step
+                                       : job->side_weights + panel * in * nr;
+            for (size_t p = 0; p * mr < tiles; p++)
+                kernels->tile(in, inputs + p * in * mr, weights,
+                              products + p * mr * job->columns + j, job->columns, false);
+        }
+        inputs += job->panels * in * mr;
+        products += job->products_step;
+    }
+}
+
+/* Writes a tile of results, values [TILE, TILE] that lie `step` apart, where y has such pixels. */
+static void put_tile(const zi_picture *y, size_t top, size_t left, size_t column, size_t n,
+                     const float *values, size_t step, const float *bias, bool add)
+{
+    for (size_t i = 0; i < TILE * TILE; i++, values += step) {
+        size_t row = top + i / TILE, at = left + i % TILE;
+        if (row >= y->height || at >= y->width) continue;
+        float *out = y->data + row * y->stride + at * y->channels + column;
+        if (add)
+            for (size_t c = 0; c < n; c++) out[c] += values[c] + bias[column + c];
+        else
+            for (size_t c = 0; c < n; c++) out[c] = values[c] + bias[column + c];
+    }
+}
+
+static void note_moments(const conv_job *job, const block *b, size_t index, size_t column, size_t n)
+{
+    const zi_picture *y = &job->args->y;
+    size_t top = b->top * TILE, left = b->left * TILE;
+    float *mean = job->moments + index * 2 * job->out + column;
+    block_moments(y->data + top * y->stride + left * job->out + column, y->stride,
+                  smaller(b->height * TILE, y->height - top),
+                  smaller(b->width * TILE, y->width - left), job->out, n, mean, mean + job->out);
+}
+
+static void multiply_task(void *context, size_t task, size_t worker)
+{
+    const conv_job *job = context;
+    const zi_conv3x3_args *args = job->args;
+    size_t index = task % job->blocks, column = task / job->blocks * job->columns;
+    size_t n = smaller(job->columns, job->out - column);
+    size_t step = job->products_step, wide = round_up(n, 4);
+    block b = block_at(job, index);
+    float *products = worker_scratch(job->ops, worker), *results = products + job->points * step;
+    multiply(job, index, b.height * b.width, column, n, products);
+    for (size_t t = 0; t < b.height * b.width; t++, products += job->columns) {
+        size_t top = (b.top + t / b.width) * TILE, left = (b.left + t % b.width) * TILE;
+        winograd_output(products, step, wide, results);
+        put_tile(&args->y, top, left, column, n, results, wide, args->conv->bias, args->add);
+        if (args->shortcut)
+            put_tile(&args->side, top, left, column, n, products + POINTS * step, step,
+                     args->shortcut_bias, false);
+    }
+    if (args->moments) note_moments(job, &b, index, column, n);
+}
+
+/* ---- bands ---- */
+
+static void collect_moments(const conv_job *job)
+{
+    const zi_picture *y = &job->args->y;
+    for (size_t i = 0; i < job->blocks; i++) {
+        block b = block_at(job, i);
+        const float *mean = job->moments + i * 2 * job->out;
+        add_moments(job->args->moments, mean, mean + job->out, job->out,
+                    smaller(b.height * TILE, y->height - b.top * TILE) *
+                        smaller(b.width * TILE, y->width - b.left * TILE));
+    }
+}
+
+void zi_conv3x3(zi_ops *ops, const zi_conv3x3_args *args, zi_arena *arena)
+{
+    size_t mark = zi_arena_mark(arena);
+    conv_job job = conv_prepare(ops, args, arena);
+    if (args->norm) group_coefficients(args->norm, args->moments, job.a, job.b);
+    if (args->moments) *args->moments = (zi_moments){0};
+    zi_pool_run(ops->pool, parts(job.out, ops->kernels.nr) * job.chunks, weights_task, &job);
+    for (; job.first < job.blocks_high; job.first += job.band) {
+        job.blocks = smaller(job.band, job.blocks_high - job.first) * job.blocks_wide;
+        zi_pool_run(ops->pool, job.blocks * job.chunks + 1, transform_task, &job);
+        zi_pool_run(ops->pool, job.blocks * parts(job.out, job.columns), multiply_task, &job);
+        if (args->moments) collect_moments(&job);
+        float *above = job.above;
+        job.above = job.next;
+        job.next = above;
+    }
+    zi_arena_reset(arena, mark);
+}
+
+void zi_conv3x3_plan(const zi_ops *ops, const zi_conv3x3_args *args, zi_arena *arena)
+{
+    size_t mark = zi_arena_mark(arena);
+    conv_prepare(ops, args, arena);
+    zi_arena_reset(arena, mark);
 }

@@ -8,7 +8,7 @@ enum {
     MAX_ROWS = 1152,   /* rows of a product that are packed at once */
     QUERY_BLOCK = 144, /* rows of an attention task */
     KEY_BLOCK = 256,   /* keys looked at together */
-    NORM_CHUNKS = 64,  /* parts of a picture that are summed apart */
+    NORM_CHUNKS = 64,  /* parts of a picture whose moments are taken apart */
 };
 
 static inline size_t round_up(size_t n, size_t multiple)
@@ -24,6 +24,21 @@ static inline size_t smaller(size_t a, size_t b)
 static inline float *worker_scratch(const zi_ops *ops, size_t worker)
 {
     return ops->scratch + worker * ops->scratch_stride;
+}
+
+/* Four floats that GCC and Clang keep in one register on every 64-bit machine. */
+typedef float quad __attribute__((vector_size(16)));
+
+static inline quad quad_load(const float *x)
+{
+    quad value;
+    memcpy(&value, x, sizeof value);
+    return value;
+}
+
+static inline void quad_store(float *x, quad value)
+{
+    memcpy(x, &value, sizeof value);
 }
 
 /* A tile of c of which only rows x columns may exist: then c is a buffer meanwhile. */
@@ -62,6 +77,34 @@ size_t linear_packed(const zi_kernels *kernels, size_t depth);
 
 /* The same for a worker of attention.c. */
 size_t attention_scratch(const zi_kernels *kernels, size_t dim);
+
+/* The same for a worker of conv.c. */
+size_t conv_scratch(const zi_kernels *kernels);
+
+/* ---- group_norm.c ---- */
+
+/* group_norm(x) = a x + b, [channels] each. */
+void group_coefficients(const zi_group_norm *norm, const zi_moments *moments, float *a, float *b);
+
+/* Mean and sum of squared deviations of n channels over a block of pixels. */
+void block_moments(const float *x, size_t stride, size_t height, size_t width, size_t channels,
+                   size_t n, float *mean, float *spread);
+
+/* Adds a block's moments of `channels` channels to those of a picture. */
+void add_moments(zi_moments *total, const float *mean, const float *spread, size_t channels,
+                 size_t pixels);
+
+/* ---- winograd.c; n channels (a multiple of four) lie together, pixels and points apart ---- */
+
+/* 6x6 pixels, of which one lies `pixel` and a row lies `row` after another, to 36 points that lie
+ * `step` apart. */
+void winograd_input(const float *x, size_t row, size_t pixel, size_t n, float *out, size_t step);
+
+/* w [9, n] to 36 points that lie `step` apart. */
+void winograd_weights(const float *w, size_t n, float *out, size_t step);
+
+/* 36 points that lie `step` apart to out [4, 4, n]. */
+void winograd_output(const float *m, size_t step, size_t n, float *out);
 
 /* Calls fn for rows [begin, end) of n, in parallel, each call a run of up to `grain` rows. */
 typedef void (*row_fn)(const void *context, size_t begin, size_t end);

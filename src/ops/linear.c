@@ -4,8 +4,8 @@
 #include "ops/internal.h"
 
 enum {
-    BLOCK_N = 128, /* columns of a task */
-    BLOCK_K = 512, /* depth of the weights packed at once, a multiple of every group */
+    BLOCK_N = 64,   /* columns of a task */
+    BLOCK_K = 1024, /* depth of the weights packed at once, a multiple of every group */
 };
 
 /* Panels of one arithmetic: dense f32, or integers in groups. A unit of depth is one number of each

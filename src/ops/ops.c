@@ -4,11 +4,11 @@ void zi_ops_plan(zi_ops *ops, zi_arena *arena, zi_ops_limits limits)
 {
     size_t linear = linear_scratch(&ops->kernels);
     size_t attention = attention_scratch(&ops->kernels, limits.head_dim);
-    ops->scratch_stride = round_up(linear > attention ? linear : attention, 16);
+    size_t conv = conv_scratch(&ops->kernels), most = linear > attention ? linear : attention;
+    ops->scratch_stride = round_up(most > conv ? most : conv, 16);
     ops->scratch = zi_arena_floats(arena, ops->scratch_stride * zi_pool_threads(ops->pool));
     ops->packed = zi_arena_floats(arena, linear_packed(&ops->kernels, limits.depth));
-    ops->partials =
-        zi_arena_alloc(arena, (size_t)NORM_CHUNKS * ZI_MAX_CHANNELS * 2, sizeof(double));
+    ops->partials = zi_arena_floats(arena, (size_t)NORM_CHUNKS * ZI_MAX_CHANNELS * 2);
 }
 
 typedef struct {

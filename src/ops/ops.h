@@ -16,8 +16,8 @@ typedef struct {
     bool fast;      /* integer products where weights are quantized */
     float *scratch; /* [threads, scratch_stride] */
     size_t scratch_stride;
-    float *packed;    /* the input of a product, see linear.c */
-    double *partials; /* for sums over a whole picture, see norm.c */
+    float *packed;   /* the input of a product, see linear.c */
+    float *partials; /* for moments of a whole picture, see group_norm.c */
 } zi_ops;
 
 /* Widest attention head and most channels of a group norm that scratch memory is made for. */
@@ -93,19 +93,32 @@ void zi_add_rms_norm(zi_ops *ops, float *x, float *y, size_t T, size_t D, const 
 void zi_layer_norm(zi_ops *ops, const float *x, size_t T, size_t D, float eps, const float *scale,
                    float *y);
 
+/* ---- group_norm.c ---- */
+
+/* A picture [height, width, channels] whose rows lie `stride` floats apart. */
+typedef struct {
+    float *data;
+    size_t height, width, channels, stride;
+} zi_picture;
+
+/* What a group norm must know of a picture: of each channel its mean and the sum of squared
+ * deviations from it. */
+typedef struct {
+    double pixels;
+    double mean[ZI_MAX_CHANNELS], spread[ZI_MAX_CHANNELS];
+} zi_moments;
+
 typedef struct {
     const float *weight, *bias; /* [channels] */
     size_t channels, groups;
     float eps;
 } zi_group_norm;
 
-/* y [H, W, C] = group_norm(x [H, W, C]). */
-void zi_group_norm_apply(zi_ops *ops, const zi_group_norm *norm, const float *x, size_t pixels,
-                         float *y);
+void zi_moments_measure(zi_ops *ops, const zi_picture *x, zi_moments *out);
 
-/* y [H+2, W+2, C] = silu(group_norm(x [H, W, C])) inside a border of zeros, as conv wants it. */
-void zi_group_norm_silu_pad(zi_ops *ops, const zi_group_norm *norm, const float *x, size_t H,
-                            size_t W, float *y);
+/* y [H * W, C] = group_norm(x [H, W, C]), whose moments are known. */
+void zi_group_norm_apply(zi_ops *ops, const zi_group_norm *norm, const zi_moments *moments,
+                         const zi_picture *x, float *y);
 
 /* ---- pointwise.c ---- */
 
@@ -120,17 +133,28 @@ void zi_rope(zi_ops *ops, float *x, size_t T, size_t heads, size_t dim, const fl
 
 /* ---- conv.c ---- */
 
-/* Floats that zi_conv3x3 needs for the packed weights of a layer. */
-size_t zi_conv3x3_workspace(const zi_ops *ops, size_t in, size_t out);
+typedef struct {
+    const zi_conv *conv;       /* 3x3 */
+    zi_picture x;              /* [H, W, in]; doubled: [H/2, W/2, in] */
+    bool doubled;              /* each pixel of x stands for 2x2 */
+    const zi_group_norm *norm; /* x passes through this and SiLU first; NULL: as it is */
+    zi_picture y;              /* [H, W, out] */
+    bool add;                  /* add to y instead of overwriting it */
+    /* At once a 1x1 convolution of x itself, [out, in], not in groups; NULL: none. */
+    const zi_matrix *shortcut;
+    const float *shortcut_bias;
+    zi_picture side; /* its result, [H, W, out] */
+    /* Those of x if there is a norm, replaced by those of y; NULL: of no interest. */
+    zi_moments *moments;
+    size_t band; /* rows of blocks that are worked on together; 0: what suits a cache */
+} zi_conv3x3_args;
 
-/* y [H, W, out] = conv (3x3, stride 1) of x [H+2, W+2, in], which carries its border of zeros. */
-void zi_conv3x3(zi_ops *ops, const zi_conv *conv, const float *x, size_t H, size_t W,
-                float *workspace, float *y);
+/* 3x3 convolution, stride 1, inside a border of zeros. Takes working memory from the arena and
+ * gives it back. Results may take the place of x: y and side may share memory with x where their
+ * row r (doubled: rows 2r and 2r + 1) ends before row r + 1 of x begins. */
+void zi_conv3x3(zi_ops *ops, const zi_conv3x3_args *args, zi_arena *arena);
 
-/* y [H+2, W+2, C]: x [H, W, C] inside a border of zeros. */
-void zi_pad(zi_ops *ops, const float *x, size_t H, size_t W, size_t C, float *y);
-
-/* y [2H+2, 2W+2, C]: x [H, W, C] with each pixel doubled, inside a border of zeros. */
-void zi_upsample_pad(zi_ops *ops, const float *x, size_t H, size_t W, size_t C, float *y);
+/* Adds what that takes to a measuring arena (of pictures only the shapes count). */
+void zi_conv3x3_plan(const zi_ops *ops, const zi_conv3x3_args *args, zi_arena *arena);
 
 #endif
