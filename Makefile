@@ -36,6 +36,24 @@ check:
 	@$(MAKE) --no-print-directory sanitize BUILD=$(CHECK_BUILD)-tsan KIND=thread \
 		TESTS="-R 'base|text_encoder|pipeline'"
 
+	@$(MAKE) --no-print-directory check-arm64
+
+# Kernels and operations on an emulated arm64 machine, where the tools for that are to be had.
+check-arm64:
+	@if [ "$$(uname -sm)" != "Linux x86_64" ]; then \
+		echo "SKIP arm64: emulated on Linux on x86-64 only"; \
+	elif why=$$(scripts/deps.sh --arm64 2>&1); then \
+		$(MAKE) --no-print-directory arm64; \
+	else \
+		echo "SKIP arm64: $$(echo "$$why" | tail -n 1)"; \
+	fi
+
+arm64:
+	@$(CMAKE) -S . -B $(CHECK_BUILD)-arm64 -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64-linux-gnu.cmake \
+		-DCMAKE_BUILD_TYPE=Release -DZI_OPS_ONLY=ON -DZI_WERROR=ON
+	@$(CMAKE) --build $(CHECK_BUILD)-arm64 --parallel $(JOBS)
+	@cd $(CHECK_BUILD)-arm64 && ctest --output-on-failure --parallel $(JOBS)
+
 # The tests of ctest's options TESTS in a build with the sanitizers of KIND.
 sanitize:
 	@$(CMAKE) -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_TESTING=ON -DZI_SANITIZE=$(KIND)
@@ -46,6 +64,6 @@ install: all
 	$(CMAKE) --install $(BUILD)
 
 clean:
-	rm -rf $(BUILD) $(CHECK_BUILD) $(CHECK_BUILD)-asan $(CHECK_BUILD)-tsan demo.png
+	rm -rf $(BUILD) $(CHECK_BUILD) $(CHECK_BUILD)-asan $(CHECK_BUILD)-tsan $(CHECK_BUILD)-arm64 demo.png
 
-.PHONY: all deps demo check sanitize install clean
+.PHONY: all deps demo check check-arm64 arm64 sanitize install clean

@@ -4,19 +4,22 @@
 #
 #   deps.sh           what the build needs
 #   deps.sh --tests   what the tests need, too
+#   deps.sh --arm64   what it takes to build for arm64 and run that here, on Debian, too
 #   deps.sh --look    install nothing, only say what is missing
 #
 # Exit code 1 when something is missing at the end; one line names it.
 set -u
 
 tests=no
+arm64=no
 look=no
 for option in "$@"; do
     case $option in
     --tests) tests=yes ;;
+    --arm64) arm64=yes ;;
     --look) look=yes ;;
     *)
-        echo "deps.sh: $option: unknown option; there are --tests and --look" >&2
+        echo "deps.sh: $option: unknown option; there are --tests, --arm64 and --look" >&2
         exit 2
         ;;
     esac
@@ -37,12 +40,17 @@ libpcre2-8 module   libpcre2-dev  pcre2
 libutf8proc module  libutf8proc-dev utf8proc
 END
     if [ $tests = yes ]; then echo "python3 tool python3 python3"; fi
+    if [ $arm64 = yes ]; then
+        echo "aarch64-linux-gnu-gcc cross gcc-aarch64-linux-gnu+libc6-dev-arm64-cross none"
+        echo "qemu-aarch64 tool qemu-user none"
+    fi
 }
 
 present() { # WHAT HOW
     case $2 in
     tool) command -v "$1" ;;
     compiler) echo '#include <stdio.h>' | ${CC:-cc} -fsyntax-only -x c - ;;
+    cross) echo '#include <stdio.h>' | "$1" -fsyntax-only -x c - ;;
     module) pkg-config --exists "$1" ;;
     esac >/dev/null 2>&1
 }

@@ -346,21 +346,24 @@ static bool check_row(const trial *t, void *group, size_t size, size_t r, const 
     memcpy(&sums, trailer(k, group, k->qmr, size, 1, r), 4);
     memcpy(&whole, trailer(k, group, k->qmr, size, 2, r), 4);
     if (!defined) return !isfinite(scale) || wrong("row %zu hides what is not finite", r);
-    inverse = most >= 0x1p-120f ? 127.0f / most : 0;
+    inverse = most >= 0x1p-120f ? (float)k->q_most / most : 0;
     for (size_t i = 0; i < size; i++) {
         int wanted = (int)lrintf(x[i] * inverse), got = panel_number_a(k, group, r, i);
         sum += wanted;
         if (got != wanted) return wrong("row %zu: number %zu is %d, not %d", r, i, got, wanted);
     }
-    if (!same(scale, most / 127.0f)) return wrong("row %zu: scale %.9g", r, (double)scale);
+    if (!same(scale, most / (float)k->q_most))
+        return wrong("row %zu: scale %.9g", r, (double)scale);
     if (!same(sums, scale * (float)sum)) return wrong("row %zu: scaled sum", r);
     return whole == sum || wrong("row %zu: sum %d, not %d", r, whole, sum);
 }
 
 /* Numbers that lie between two quantized ones, at a scale of 1. */
-static void make_ties(float *x, size_t n)
+static void make_ties(float *x, size_t n, int most)
 {
-    for (size_t i = 0; i < n; i++) x[i] = i % 32 ? (float)(random_bits() % 253) - 126.5f : 127;
+    for (size_t i = 0; i < n; i++)
+        x[i] = i % 32 ? (float)(random_bits() % (2 * (unsigned)most - 1)) - (float)most + 0.5f
+                      : (float)most;
 }
 
 static bool quantize(const trial *t)
@@ -371,7 +374,7 @@ static bool quantize(const trial *t)
     float *x = floats(t, 0, strided(t->n, depth, ldx));
     for (size_t r = 0; r < t->n; r++) {
         fill(x + r * ldx, depth, t->fill, t->check->largest);
-        if (t->fill == ALTERNATING) make_ties(x + r * ldx, depth);
+        if (t->fill == ALTERNATING) make_ties(x + r * ldx, depth, k->q_most);
     }
     zi_guarded_lock(0);
     char *out = zi_guarded(1, t->k * zi_qa_bytes(k, size), 0, t->place);
@@ -385,23 +388,24 @@ static bool quantize(const trial *t)
     return intact(1);
 }
 
-/* From 0 to 255, of a column, or from -127 to 127, of a row. LARGE, ALTERNATING and MIXED are what
- * makes sums of 16 bits overflow. */
-static int any_number(fill_kind kind, size_t i, bool column)
+/* From 0 to 255, of a column, or from -most to most, of a row. LARGE, ALTERNATING and MIXED are
+ * what makes sums of 16 bits overflow. */
+static int any_number(fill_kind kind, size_t i, bool column, int most)
 {
     switch (kind) {
     case ZERO:
         return 0;
     case LARGE:
-        return column ? 255 : 127;
+        return column ? 255 : most;
     case TINY:
         return (int)(random_bits() % 2);
     case ALTERNATING:
-        return column ? (int)(i % 2) * 255 : i % 2 ? 127 : -127;
+        return column ? (int)(i % 2) * 255 : i % 2 ? most : -most;
     case MIXED:
-        return column ? 255 : -127;
+        return column ? 255 : -most;
     default:
-        return column ? (int)(random_bits() % 256) : (int)(random_bits() % 255) - 127;
+        return column ? (int)(random_bits() % 256)
+                      : (int)(random_bits() % (2 * (unsigned)most + 1)) - most;
     }
 }
 
@@ -410,7 +414,7 @@ static bool pack_group(const trial *t)
     const zi_kernels *k = t->kernels;
     size_t size = t->k, ldq = size + t->pad, count = strided(t->n, size, ldq);
     uint8_t *q = zi_guarded(0, count, 1 - t->variant, t->place);
-    for (size_t i = 0; i < count; i++) q[i] = (uint8_t)any_number(t->fill, i, true);
+    for (size_t i = 0; i < count; i++) q[i] = (uint8_t)any_number(t->fill, i, true, 0);
     zi_guarded_lock(0);
     const float *scales = vector(t, 1, t->n, t->fill), *biases = vector(t, 2, t->n, finite_kind());
     char *out = zi_guarded(3, zi_qb_bytes(k, size), 0, t->place);
@@ -442,7 +446,7 @@ static char *any_rows(const trial *t, int index, size_t size)
             float scale = number(t->fill, r, t->check->largest), sums;
             int32_t sum = 0;
             for (size_t i = 0; i < size; i++) {
-                int value = any_number(t->fill, i, false);
+                int value = any_number(t->fill, i, false, k->q_most);
                 write_number(k, group, number_at(k, k->qmr, r, i), value);
                 sum += value;
             }
@@ -465,7 +469,7 @@ static char *any_columns(const trial *t, int index, size_t size)
         for (size_t j = 0; j < k->qnr; j++)
             for (size_t i = 0; i < size; i++)
                 write_number(k, group, number_at(k, k->qnr, j, i),
-                             any_number(t->fill, i, true) - k->q_zero);
+                             any_number(t->fill, i, true, 0) - k->q_zero);
         fill(trailer(k, group, k->qnr, size, 0, 0), k->qnr, t->fill, t->check->largest);
         fill(trailer(k, group, k->qnr, size, 1, 0), k->qnr, kind, t->check->largest);
     }

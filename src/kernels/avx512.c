@@ -12,6 +12,7 @@ static void pack_a(const float *x, size_t ldx, size_t n, size_t k, float *out)
 static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate)
 {
     __m512 low[MR], high[MR];
+    prefetch_tile(c, ldc, MR, NR);
     UNROLL
     for (int i = 0; i < MR; i++) low[i] = high[i] = _mm512_setzero_ps();
     for (size_t p = 0; p < k; p++, a += MR, b += NR) {
@@ -35,39 +36,42 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
     }
 }
 
-/* ---- integers: pairs of 16 bits, whose products and sums (below 2^24) are exact ---- */
+/* ---- integers: bytes in fours, pairs of products added in 16 bits, which 63 * 255 * 2 fit ---- */
 
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_rows(x, ldx, n, k, group, QMR, 2, 2, quantize_numbers_x86, out);
+    quantize_rows(x, ldx, n, k, group, QMR, 4, 1, 63, quantize_numbers_x86, out);
 }
 
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
-    pack_group_x86(q, ldq, n, group, scales, biases, QNR, 2, out);
+    pack_group_x86(q, ldq, n, group, scales, biases, QNR, out);
 }
 
 static inline __m512i step(__m512i sum, __m512i b, __m512i a)
 {
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(b, a));
+    __m512i pairs = _mm512_maddubs_epi16(b, a);
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 }
 
 static void qtile(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
                   bool accumulate)
 {
-    qtile_512(groups, group / 2, a, b, c, ldc, accumulate, step);
+    qtile_512(groups, group / 4, a, b, c, ldc, accumulate, step);
 }
 
 /* ---- peak ---- */
 
-/* The empty asm keeps the compiler from working a round out only once. */
 static size_t peak_f32(size_t rounds)
 {
     enum { SUMS = 24 };
     __m512 sums[SUMS], x = _mm512_set1_ps(1), y = _mm512_set1_ps(0.5f);
     UNROLL
-    for (int i = 0; i < SUMS; i++) sums[i] = x;
+    for (int i = 0; i < SUMS; i++) {
+        sums[i] = x;
+        __asm__("" : "+v"(sums[i])); /* it must not see that they are alike */
+    }
     for (size_t r = 0; r < rounds; r++) UNROLL
     for (int i = 0; i < SUMS; i++) sums[i] = _mm512_fmadd_ps(sums[i], y, x);
     UNROLL
@@ -77,7 +81,7 @@ static size_t peak_f32(size_t rounds)
 
 static size_t peak_integer(size_t rounds)
 {
-    return peak_integer_512(rounds, 2, step);
+    return peak_integer_512(rounds, 4, step);
 }
 
 void zi_kernels_avx512(zi_kernels *kernels)
@@ -90,8 +94,9 @@ void zi_kernels_avx512(zi_kernels *kernels)
     kernels->tile = tile;
     kernels->qmr = QMR;
     kernels->qnr = QNR;
-    kernels->q_step = 2;
-    kernels->q_width = 2;
+    kernels->q_most = 63;
+    kernels->q_step = 4;
+    kernels->q_width = 1;
     kernels->quantize = quantize;
     kernels->pack_group = pack_group;
     kernels->qtile = qtile;

@@ -4,13 +4,13 @@
 
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_rows(x, ldx, n, k, group, QMR, 4, 1, quantize_numbers_x86, out);
+    quantize_rows(x, ldx, n, k, group, QMR, 4, 1, 127, quantize_numbers_x86, out);
 }
 
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
-    pack_group_x86(q, ldq, n, group, scales, biases, QNR, 1, out);
+    pack_group_x86(q, ldq, n, group, scales, biases, QNR, out);
 }
 
 static inline __m512i step(__m512i sum, __m512i b, __m512i a)
@@ -32,8 +32,7 @@ static size_t peak_integer(size_t rounds)
 void zi_kernels_avx512vnni(zi_kernels *kernels)
 {
     kernels->tier = "avx512vnni";
-    kernels->q_step = 4;
-    kernels->q_width = 1;
+    kernels->q_most = 127;
     kernels->quantize = quantize;
     kernels->pack_group = pack_group;
     kernels->qtile = qtile;

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 #ifdef __x86_64__
@@ -31,6 +33,45 @@ static bool has_avx512vnni(void)
 }
 #endif
 
+#if defined(__aarch64__) && defined(__linux__)
+static bool has_dotprod(void)
+{
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+}
+
+static bool has_i8mm(void)
+{
+    return has_dotprod() && getauxval(AT_HWCAP2) & HWCAP2_I8MM;
+}
+#elif defined(__aarch64__) && defined(__APPLE__)
+static bool has_feature(const char *name)
+{
+    int value = 0;
+    size_t size = sizeof value;
+    return sysctlbyname(name, &value, &size, NULL, 0) == 0 && value;
+}
+
+static bool has_dotprod(void)
+{
+    return has_feature("hw.optional.arm.FEAT_DotProd");
+}
+
+static bool has_i8mm(void)
+{
+    return has_dotprod() && has_feature("hw.optional.arm.FEAT_I8MM");
+}
+#elif defined(__aarch64__)
+static bool has_dotprod(void)
+{
+    return false; /* no way to ask is known here */
+}
+
+static bool has_i8mm(void)
+{
+    return false;
+}
+#endif
+
 static bool always(void)
 {
     return true;
@@ -49,6 +90,10 @@ static const struct tier {
     {"avxvnni", 1, has_avxvnni, zi_kernels_avxvnni},
     {"avx512", 1, has_avx512, zi_kernels_avx512},
     {"avx512vnni", 3, has_avx512vnni, zi_kernels_avx512vnni},
+#elif defined(__aarch64__)
+    {"neon", 0, always, zi_kernels_neon},
+    {"neon-dotprod", 1, has_dotprod, zi_kernels_neon_dotprod},
+    {"neon-i8mm", 2, has_i8mm, zi_kernels_neon_i8mm},
 #endif
 };
 enum { TIERS = sizeof tiers / sizeof *tiers };

@@ -1,6 +1,7 @@
 /* Every kernel in portable C: what each one means, and what runs where no tier fits. Written so
  * that compilers can use the vectors that every CPU of an architecture has. */
 #include "kernels/quantized.h"
+#include "kernels/unroll.h"
 
 enum { MR = 4, NR = 8 };
 
@@ -65,7 +66,7 @@ enum { QMR = 4, QNR = 8 };
 
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_rows(x, ldx, n, k, group, QMR, 1, 2, quantize_numbers, out);
+    quantize_rows(x, ldx, n, k, group, QMR, 1, 2, 127, quantize_numbers, out);
 }
 
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
@@ -152,29 +153,31 @@ static void scale(float *x, float factor, size_t n)
 
 /* ---- peak ---- */
 
-enum { PEAK_SUMS = 8 };
+enum { PEAK_SUMS = 12 };
 
-/* The empty asm keeps the compiler from working a round out only once. */
 static size_t peak_f32(size_t rounds)
 {
     quad sums[PEAK_SUMS] = {{0}}, x = {1, 1, 1, 1}, y = {0.5f, 0.5f, 0.5f, 0.5f};
-    for (size_t r = 0; r < rounds; r++)
-        for (int i = 0; i < PEAK_SUMS; i++) {
-            __asm__ volatile("" : "+m"(x));
-            sums[i] += x * y;
-        }
+    __asm__ volatile("" : "+m"(sums)); /* it must not see that they are alike */
+    for (size_t r = 0; r < rounds; r++) {
+        UNROLL
+        for (int i = 0; i < PEAK_SUMS; i++) sums[i] = sums[i] * y + x;
+    }
     __asm__ volatile("" : : "m"(sums));
     return rounds * PEAK_SUMS * 4;
 }
 
+/* The empty asm keeps the compiler from working a product out only once. */
 static size_t peak_integer(size_t rounds)
 {
     int32_t sums[PEAK_SUMS] = {0}, x = 3, y = 5;
-    for (size_t r = 0; r < rounds; r++)
+    for (size_t r = 0; r < rounds; r++) {
+        UNROLL
         for (int i = 0; i < PEAK_SUMS; i++) {
             __asm__ volatile("" : "+r"(x));
             sums[i] += x * y;
         }
+    }
     __asm__ volatile("" : : "m"(sums));
     return rounds * PEAK_SUMS;
 }
@@ -191,6 +194,7 @@ void zi_kernels_ref(zi_kernels *kernels)
         .tile = tile,
         .qmr = QMR,
         .qnr = QNR,
+        .q_most = 127,
         .q_step = 1,
         .q_width = 2,
         .quantize = quantize,

@@ -3,15 +3,9 @@
 #define ZI_KERNELS_X86_H
 
 #include "kernels/quantized.h"
+#include "kernels/unroll.h"
 
 #include <immintrin.h>
-
-/* Before loops over a tile's rows: only unrolled ones keep the sums in registers. */
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
 
 /* Eight stored numbers as f32; no alignment needed. */
 static inline __m256 load8(zi_dtype type, const char *source)
@@ -40,6 +34,14 @@ static inline void transpose8(__m256 r[8])
         r[i] = _mm256_permute2f128_ps(s[i], s[i + 4], 0x20);
         r[i + 4] = _mm256_permute2f128_ps(s[i], s[i + 4], 0x31);
     }
+}
+
+/* Asks for a tile of c, which is used only after the products: it has long left the cache. */
+static inline void prefetch_tile(const float *c, size_t ldc, size_t rows, size_t columns)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < columns; j += 16)
+            _mm_prefetch((const char *)(c + i * ldc + j), _MM_HINT_T0);
 }
 
 /* The pack_rows slot for an nr that is a multiple of eight. */
@@ -132,10 +134,11 @@ static inline float largest_magnitude_x86(const float *x, size_t group)
     return largest_magnitude(parts, 8);
 }
 
-static inline float quantize_numbers_x86(const float *x, size_t group, int16_t *q, int32_t *sum)
+static inline float quantize_numbers_x86(const float *x, size_t group, float limit, int16_t *q,
+                                         int32_t *sum)
 {
     float most = largest_magnitude_x86(x, group);
-    __m256 inverse = _mm256_set1_ps(inverse_scale(most));
+    __m256 inverse = _mm256_set1_ps(inverse_scale(most, limit));
     __m256i sums = _mm256_setzero_si256();
     for (size_t i = 0; i < group; i += 16) {
         __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), inverse));
@@ -148,35 +151,25 @@ static inline float quantize_numbers_x86(const float *x, size_t group, int16_t *
     _mm256_storeu_si256((__m256i *)(void *)parts, sums);
     *sum = 0;
     for (int i = 0; i < 8; i++) *sum += parts[i];
-    return most / 127.0f;
+    return most / limit;
 }
 
-/* Eight steps of four bytes of a column: 16 numbers widened to 16 bits, or 32 as they are. */
-static inline __m256 load_steps(const uint8_t *q, size_t width)
-{
-    __m256i steps = width == 2
-                        ? _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)q))
-                        : _mm256_loadu_si256((const __m256i *)(const void *)q);
-    return _mm256_castsi256_ps(steps);
-}
-
-/* The pack_group slot for steps of four bytes: numbers of `width` bytes, 1 or 2. */
+/* The pack_group slot for bytes in steps of four. */
 static inline void pack_group_x86(const uint8_t *q, size_t ldq, size_t n, size_t group,
                                   const float *scales, const float *biases, size_t columns,
-                                  size_t width, float *out)
+                                  float *out)
 {
-    size_t at_once = 32 / width;
     for (size_t j = 0; j < columns; j += 8)
-        for (size_t p = 0; p < group; p += at_once) {
+        for (size_t p = 0; p < group; p += 32) {
             __m256 block[8];
             for (size_t i = 0; i < 8; i++)
-                block[i] =
-                    j + i < n ? load_steps(q + (j + i) * ldq + p, width) : _mm256_setzero_ps();
+                block[i] = j + i < n ? load8(ZI_F32, (const char *)q + (j + i) * ldq + p)
+                                     : _mm256_setzero_ps();
             transpose8(block);
             for (size_t i = 0; i < 8; i++)
-                _mm256_storeu_ps(out + (p * width / 4 + i) * columns + j, block[i]);
+                _mm256_storeu_ps(out + (p / 4 + i) * columns + j, block[i]);
         }
-    place_scales(scales, biases, n, columns, out + group * width / 4 * columns);
+    place_scales(scales, biases, n, columns, out + group / 4 * columns);
 }
 
 /* ---- vectors ---- */

@@ -23,6 +23,7 @@ static inline __attribute__((always_inline)) void qtile_256(size_t groups, size_
                                                             size_t ldc, bool accumulate,
                                                             multiply_add step)
 {
+    prefetch_tile(c, ldc, QMR, QNR);
     for (size_t g = 0; g < groups; g++) {
         __m256i low[QMR], high[QMR];
         UNROLL

@@ -90,6 +90,18 @@ class Deps(Case):
         self.assertNotIn("python3", self.deps().stderr)
         self.assertIn("python3", self.deps("--tests").stderr)
 
+    def test_names_what_arm64_takes(self):
+        self.write("installed", "")
+        self.assertIn("missing: aarch64-linux-gnu-gcc (Debian: gcc-aarch64-linux-gnu "
+                      "libc6-dev-arm64-cross), qemu-aarch64 (Debian: qemu-user);",
+                      self.deps("--arm64").stderr)
+        self.tool("qemu-aarch64", "exit 0")
+        self.tool("aarch64-linux-gnu-gcc", "exit 1")  # no headers
+        self.assertIn("missing: aarch64-linux-gnu-gcc (", self.deps("--arm64").stderr)
+        self.tool("aarch64-linux-gnu-gcc", "exit 0")
+        result = self.deps("--arm64")
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
+
 
 if __name__ == "__main__":
     unittest.main()
