@@ -16,6 +16,9 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
     UNROLL
     for (int i = 0; i < MR; i++) low[i] = high[i] = _mm512_setzero_ps();
     for (size_t p = 0; p < k; p++, a += MR, b += NR) {
+        _mm_prefetch((const char *)(a + AHEAD * MR), _MM_HINT_T0);
+        _mm_prefetch((const char *)(b + AHEAD * NR), _MM_HINT_T0);
+        _mm_prefetch((const char *)(b + AHEAD * NR + 16), _MM_HINT_T0);
         __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
         UNROLL
         for (int i = 0; i < MR; i++) {

@@ -5,7 +5,8 @@
 
 #include "kernels/x86.h"
 
-enum { QMR = 6, QNR = 16 };
+/* AHEAD: steps of a and b that are asked for before they are needed. */
+enum { QMR = 6, QNR = 16, AHEAD = 64 };
 
 /* sum + products of the steps in b and a, in each of eight columns. */
 typedef __m256i (*multiply_add)(__m256i sum, __m256i b, __m256i a);
@@ -29,6 +30,8 @@ static inline __attribute__((always_inline)) void qtile_256(size_t groups, size_
         UNROLL
         for (int i = 0; i < QMR; i++) low[i] = high[i] = _mm256_setzero_si256();
         for (size_t s = 0; s < steps; s++, a += QMR * 4, b += QNR * 4) {
+            _mm_prefetch(a + AHEAD * QMR * 4, _MM_HINT_T0);
+            _mm_prefetch(b + AHEAD * QNR * 4, _MM_HINT_T0);
             __m256i b0 = _mm256_loadu_si256((const __m256i *)(const void *)b);
             __m256i b1 = _mm256_loadu_si256((const __m256i *)(const void *)(b + 32));
             UNROLL

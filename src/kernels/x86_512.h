@@ -5,7 +5,8 @@
 
 #include "kernels/x86.h"
 
-enum { QMR = 12, QNR = 32 };
+/* AHEAD: steps of a and b that are asked for before they are needed. */
+enum { QMR = 12, QNR = 32, AHEAD = 32 };
 
 /* sum + products of the steps in b and a, in each of sixteen columns. */
 typedef __m512i (*multiply_add)(__m512i sum, __m512i b, __m512i a);
@@ -29,6 +30,9 @@ static inline __attribute__((always_inline)) void qtile_512(size_t groups, size_
         UNROLL
         for (int i = 0; i < QMR; i++) low[i] = high[i] = _mm512_setzero_si512();
         for (size_t s = 0; s < steps; s++, a += QMR * 4, b += QNR * 4) {
+            _mm_prefetch(a + AHEAD * QMR * 4, _MM_HINT_T0);
+            _mm_prefetch(b + AHEAD * QNR * 4, _MM_HINT_T0);
+            _mm_prefetch(b + AHEAD * QNR * 4 + 64, _MM_HINT_T0);
             __m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + 64);
             UNROLL
             for (int i = 0; i < QMR; i++) {

@@ -4,8 +4,10 @@
 #include "ops/internal.h"
 
 enum {
-    BLOCK_N = 64,   /* columns of a task */
-    BLOCK_K = 1024, /* depth of the weights packed at once, a multiple of every group */
+    BLOCK_N = 128,      /* columns of a task */
+    BLOCK_K = 1024,     /* most depth of the weights packed at once */
+    BLOCK_BYTES = 1024, /* of a column packed at once: the block stays in the second cache */
+    LINE = 64,
 };
 
 /* Panels of one arithmetic: dense f32, or integers in groups. A unit of depth is one number of each
@@ -14,6 +16,7 @@ typedef struct {
     bool integer;
     size_t mr, nr, unit;
     size_t a_bytes, b_bytes; /* of a panel, per unit */
+    size_t depth;            /* of the weights packed at once, a multiple of every group */
 } layout;
 
 typedef struct {
@@ -36,8 +39,15 @@ static layout layout_for(const zi_ops *ops, const zi_matrix *w)
 {
     const zi_kernels *k = &ops->kernels;
     size_t unit = unit_of(w);
-    if (!w->bits || !ops->fast) return (layout){false, k->mr, k->nr, 1, k->mr * 4, k->nr * 4};
-    return (layout){true, k->qmr, k->qnr, unit, zi_qa_bytes(k, unit), zi_qb_bytes(k, unit)};
+    if (!w->bits || !ops->fast)
+        return (layout){false, k->mr, k->nr, 1, k->mr * 4, k->nr * 4, BLOCK_BYTES / 4};
+    return (layout){true,
+                    k->qmr,
+                    k->qnr,
+                    unit,
+                    zi_qa_bytes(k, unit),
+                    zi_qb_bytes(k, unit),
+                    BLOCK_BYTES / k->q_width};
 }
 
 size_t linear_scratch(const zi_kernels *kernels)
@@ -77,48 +87,69 @@ static void pack_input(const void *context, size_t begin, size_t end)
 
 /* ---- the weights ---- */
 
-/* Scales or biases at a column, for rows [row, row + n) of w. */
-static void group_scales(const zi_matrix *w, const void *stored, size_t row, size_t n,
-                         size_t column, float *out)
+/* Scales and biases of some rows of w, by group of the columns that are packed at once. */
+typedef struct {
+    float scales[BLOCK_K / 32][ZI_MAX_NR], biases[BLOCK_K / 32][ZI_MAX_NR];
+} group_table;
+
+static void widen_scales(const zi_matrix *w, const void *stored, size_t row, size_t n, size_t first,
+                         size_t groups, float (*out)[ZI_MAX_NR])
 {
-    size_t groups = w->columns / w->group, width = zi_dtype_size(w->scale_type);
-    const char *first = (const char *)stored + (row * groups + column / w->group) * width;
-    for (size_t j = 0; j < n; j++) zi_widen(w->scale_type, first + j * groups * width, out + j, 1);
+    size_t stride = w->columns / w->group, width = zi_dtype_size(w->scale_type);
+    float values[BLOCK_K / 32];
+    for (size_t j = 0; j < n; j++) {
+        const char *source = (const char *)stored + ((row + j) * stride + first) * width;
+        zi_widen(w->scale_type, source, values, groups);
+        for (size_t g = 0; g < groups; g++) out[g][j] = values[g];
+    }
 }
 
-/* One unit of depth of n rows of w. */
-typedef struct {
-    const uint8_t *q; /* [n, unit] with row stride ldq */
-    size_t ldq;
-    float scales[ZI_MAX_NR], biases[ZI_MAX_NR];
-    uint8_t space[ZI_MAX_NR * ZI_MAX_GROUP]; /* for nibbles */
-} weight_group;
+static void read_scales(const zi_matrix *w, size_t row, size_t n, size_t depth, size_t k,
+                        group_table *out)
+{
+    size_t first = depth / w->group, groups = (depth + k + w->group - 1) / w->group - first;
+    widen_scales(w, w->scales, row, n, first, groups, out->scales);
+    widen_scales(w, w->biases, row, n, first, groups, out->biases);
+}
 
-static void read_group(const zi_matrix *w, size_t row, size_t n, size_t column, weight_group *out)
+/* The numbers [n, unit] of rows [row, row + n) from a column on, with their row stride. Nibbles are
+ * spread out into `space`. */
+static const uint8_t *read_numbers(const zi_matrix *w, size_t row, size_t n, size_t column,
+                                   uint8_t *space, size_t *stride)
 {
     size_t unit = unit_of(w);
     const uint8_t *first =
         (const uint8_t *)w->data + (row * w->columns + column) * (size_t)w->bits / 8;
-    group_scales(w, w->scales, row, n, column, out->scales);
-    group_scales(w, w->biases, row, n, column, out->biases);
-    out->q = w->bits == 8 ? first : out->space;
-    out->ldq = w->bits == 8 ? w->columns : unit;
-    for (size_t j = 0; w->bits == 4 && j < n; j++)
+    *stride = w->bits == 8 ? w->columns : unit;
+    if (w->bits == 8) return first;
+    for (size_t j = 0; j < n; j++)
         for (size_t i = 0; i < unit; i++)
-            out->space[j * unit + i] = first[j * w->columns / 2 + i / 2] >> (i % 2 * 4) & 15;
+            space[j * unit + i] = first[j * w->columns / 2 + i / 2] >> (i % 2 * 4) & 15;
+    return space;
 }
 
-/* q scale + bias of rows [row, row + n) and columns [depth, depth + k): out [n, k] */
-static void dequantize(const zi_matrix *w, size_t row, size_t n, size_t depth, size_t k, float *out)
+/* Rows [row, row + n) of w from column `depth` on, k of them: into a panel of integers, or, where
+ * panel is NULL, as q scale + bias into plain [n, k]. */
+static void pack_groups(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
+                        char *panel, float *plain)
 {
-    weight_group group;
-    size_t unit = unit_of(w);
+    const zi_matrix *w = job->w;
+    size_t unit = unit_of(w), stride;
+    group_table table;
+    uint8_t space[ZI_MAX_NR * ZI_MAX_GROUP];
+    read_scales(w, row, n, depth, k, &table);
     for (size_t p = 0; p < k; p += unit) {
-        read_group(w, row, n, depth + p, &group);
+        size_t g = (depth + p) / w->group - depth / w->group;
+        const float *scales = table.scales[g], *biases = table.biases[g];
+        const uint8_t *q = read_numbers(w, row, n, depth + p, space, &stride);
+        if (panel) {
+            job->ops->kernels.pack_group(q, stride, n, unit, scales, biases, panel);
+            panel += job->panels.b_bytes;
+            continue;
+        }
         for (size_t j = 0; j < n; j++)
             for (size_t i = 0; i < unit; i++)
-                out[j * k + p + i] =
-                    (float)group.q[j * group.ldq + i] * group.scales[j] + group.biases[j];
+                plain[j * k + p + i] = (float)q[j * stride + i] * scales[j] + biases[j];
     }
 }
 
@@ -129,15 +160,10 @@ static void pack_weights(const linear_job *job, size_t row, size_t n, size_t dep
 {
     const zi_kernels *kernels = &job->ops->kernels;
     const zi_matrix *w = job->w;
-    size_t unit = job->panels.unit;
     if (job->panels.integer) {
-        weight_group group;
-        for (size_t p = 0; p < k; p += unit, panel += job->panels.b_bytes) {
-            read_group(w, row, n, depth + p, &group);
-            kernels->pack_group(group.q, group.ldq, n, unit, group.scales, group.biases, panel);
-        }
+        pack_groups(job, row, n, depth, k, panel, NULL);
     } else if (w->bits) {
-        dequantize(w, row, n, depth, k, plain);
+        pack_groups(job, row, n, depth, k, NULL, plain);
         kernels->pack_rows(ZI_F32, plain, k, n, k, kernels->nr, (float *)(void *)panel);
     } else {
         const char *source =
@@ -175,6 +201,17 @@ static void add_bias(const linear_job *job, size_t row0, size_t row1, size_t col
         for (size_t j = column0; j < column1; j++) job->y[i * N + j] += job->bias[j];
 }
 
+/* Asks for a share of the next row of tiles' input: all of it at once, when it is needed, would
+ * keep the first of those tiles waiting. column is counted within the task. */
+static void prefetch_input(const linear_job *job, size_t row, size_t depth, size_t k, size_t column)
+{
+    const layout *p = &job->panels;
+    size_t share = k / p->unit * p->a_bytes * p->nr / BLOCK_N;
+    const char *input =
+        input_panel(job, row) + depth / p->unit * p->a_bytes + column / p->nr * share;
+    for (size_t i = 0; row < job->T && i < share; i += LINE) __builtin_prefetch(input + i);
+}
+
 static void linear_task(void *context, size_t task, size_t worker)
 {
     const linear_job *job = context;
@@ -186,14 +223,16 @@ static void linear_task(void *context, size_t task, size_t worker)
     float *plain = worker_scratch(job->ops, worker);
     char *panels = (char *)(plain + BLOCK_K * p->nr);
 
-    for (size_t depth = 0; depth < K; depth += BLOCK_K) {
-        size_t k = smaller(BLOCK_K, K - depth), bytes = k / p->unit * p->b_bytes;
+    for (size_t depth = 0; depth < K; depth += p->depth) {
+        size_t k = smaller(p->depth, K - depth), bytes = k / p->unit * p->b_bytes;
         for (size_t j = column0; j < column1; j += p->nr)
             pack_weights(job, j, smaller(p->nr, column1 - j), depth, k, plain,
                          panels + (j - column0) / p->nr * bytes);
         for (size_t i = row0; i < row1; i += p->mr)
-            for (size_t j = column0; j < column1; j += p->nr)
+            for (size_t j = column0; j < column1; j += p->nr) {
+                prefetch_input(job, i + p->mr, depth, k, j - column0);
                 tile_at(job, panels + (j - column0) / p->nr * bytes, i, j, depth, k);
+            }
     }
     if (job->bias) add_bias(job, row0, row1, column0, column1);
 }
