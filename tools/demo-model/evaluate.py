@@ -58,7 +58,7 @@ class Pipeline:
 
     def __init__(self, folder):
         from diffusers import ZImagePipeline
-        self.pipe = ZImagePipeline.from_pretrained(folder, torch_dtype=torch.float32)
+        self.pipe = ZImagePipeline.from_pretrained(folder).to(torch.float32)
         self.pipe.set_progress_bar_config(disable=True)
 
     def draw(self, prompts, width, height, seeds):
