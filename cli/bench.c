@@ -25,7 +25,7 @@ static void print_text(const zi_bench_result *r, const named_stage *stages)
     for (int i = 0; i < STAGES; i++)
         printf("%-8s %9.3f s %9.1f GFLOP/s %6.0f %% of the f32 peak\n", stages[i].name,
                stages[i].stage->seconds, rate(stages[i].stage) * 1e-9,
-               100 * rate(stages[i].stage) / r->peak_f32);
+               100 * stages[i].stage->share);
     printf("%.0f MB beside the weights\n", (double)r->memory * 1e-6);
 }
 
@@ -40,7 +40,7 @@ static void print_json(const zi_bench_result *r, const named_stage *stages,
     for (int i = 0; i < STAGES; i++)
         printf("%s{\"name\": \"%s\", \"seconds\": %.6f, \"gflops\": %.3f, \"share\": %.4f}",
                i ? ", " : "", stages[i].name, stages[i].stage->seconds,
-               rate(stages[i].stage) * 1e-9, rate(stages[i].stage) / r->peak_f32);
+               rate(stages[i].stage) * 1e-9, stages[i].stage->share);
     puts("]}");
 }
 

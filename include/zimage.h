@@ -161,6 +161,8 @@ typedef struct {
 typedef struct {
     double seconds; /* wall clock, the median of the repetitions */
     double flop;    /* multiplications and additions that the matrix products ask for */
+    double share;   /* of what the f32 peak, measured right before and after, would have done; the
+                       median */
 } zi_bench_stage;
 
 typedef struct {
@@ -169,7 +171,7 @@ typedef struct {
     zi_bench_stage block;  /* one of its layers */
     zi_bench_stage decode; /* latents to picture */
     double peak_f32;       /* multiplications and additions a second that all threads reach together
-                              in registers, the most that was measured before, between and after */
+                              in registers, the most that was measured */
     double peak_integer;   /* the same for the integer instructions that fast arithmetic uses */
     size_t memory;         /* bytes of working memory beside the weights */
     int threads;

@@ -19,6 +19,8 @@ typedef struct {
     int32_t ids[TOKENS];
     float *embeds, *latents, *velocity, *image;
     zi_sequence sequence;
+    double start, peak; /* of the span that is running: when it began, the f32 peak before it */
+    zi_bench_result result;
 } bench;
 
 static double now(void)
@@ -148,33 +150,78 @@ static void peak_task(void *context, size_t task, size_t worker)
     job->done += done;
 }
 
-static void grow_peak(bench *b, size_t (*loop)(size_t rounds), double *peak)
+/* Multiplications and additions a second; *most keeps the most that was ever measured. */
+static double measure_peak(bench *b, size_t (*loop)(size_t rounds), double *most)
 {
-    peak_job job = {.loop = loop, .seconds = 0.2};
+    peak_job job = {.loop = loop, .seconds = 0.04};
     double start = now();
     zi_pool_run(b->pool, zi_pool_threads(b->pool), peak_task, &job);
     double rate = 2 * (double)job.done / (now() - start);
-    if (rate > *peak) *peak = rate;
+    if (rate > *most) *most = rate;
+    return rate;
 }
 
-static void grow_peaks(bench *b, zi_bench_result *r)
-{
-    grow_peak(b, b->ops.kernels.peak_f32, &r->peak_f32);
-    grow_peak(b, b->ops.kernels.peak_integer, &r->peak_integer);
-}
-
-/* Times of one repetition; a step's blocks are told apart by when each ended. */
+/* Some work: its wall clock, and what the f32 peak, measured right before and right after it, would
+ * have done meanwhile. Processors change their pace, and neighbours take their share of it. */
 typedef struct {
-    double encode, step, decode, block;
-    double ended[64]; /* when each block ended; blocks of a step: refiners, then layers */
-    int blocks;
+    double seconds, possible;
+} span;
+
+/* Ends a span, and begins the next. */
+static span next_span(bench *b)
+{
+    span s = {.seconds = now() - b->start};
+    double peak = measure_peak(b, b->ops.kernels.peak_f32, &b->result.peak_f32);
+    s.possible = s.seconds * (b->peak + peak) / 2;
+    b->peak = peak;
+    b->start = now();
+    return s;
+}
+
+/* Spans of one repetition. */
+typedef struct {
+    bench *bench;
+    span encode, step, decode;
+    span blocks[64]; /* of a step: refiners, then layers */
+    int count;
 } lap;
+
+static void add_span(span *total, span part)
+{
+    total->seconds += part.seconds;
+    total->possible += part.possible;
+}
 
 static bool note_block(void *user, double fraction)
 {
     (void)fraction;
     lap *l = user;
-    l->ended[l->blocks++] = now();
+    span s = l->blocks[l->count++] = next_span(l->bench);
+    add_span(&l->step, s);
+    return true;
+}
+
+static bool run_lap(bench *b, lap *l, zi_error *error)
+{
+    zi_run run = {.ops = &b->ops, .arena = &b->arena};
+    for (int i = 0; i < TOKENS; i++) b->ids[i] = i;
+    measure_peak(b, b->ops.kernels.peak_integer, &b->result.peak_integer);
+    next_span(b);
+    if (!zi_qwen_encode(&run, &b->text, b->ids, TOKENS, b->embeds, error) ||
+        !zi_transformer_caption(&run, &b->transformer, b->embeds, &b->sequence, error))
+        return false;
+    l->encode = next_span(b);
+    run.layer_done = note_block;
+    run.user = l;
+    if (!zi_transformer_step(&run, &b->transformer, &b->sequence, b->latents, 0.5f, b->velocity,
+                             error))
+        return false;
+    add_span(&l->step, next_span(b)); /* its last, small layer */
+    run.layer_done = NULL;
+    if (!zi_vae_decode(&run, &b->vae, b->latents, b->height, b->width, b->image, error))
+        return false;
+    l->decode = next_span(b);
+    measure_peak(b, b->ops.kernels.peak_integer, &b->result.peak_integer);
     return true;
 }
 
@@ -190,61 +237,56 @@ static double median(double *values, size_t n)
     return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-static bool run_lap(bench *b, lap *l, zi_error *error)
+/* Medians of `count` spans of as many operations, which lie `stride` bytes apart. */
+static zi_bench_stage stage_of(const span *first, size_t stride, size_t count, double flop)
 {
-    zi_run run = {.ops = &b->ops, .arena = &b->arena};
-    for (int i = 0; i < TOKENS; i++) b->ids[i] = i;
-    double start = now();
-    if (!zi_qwen_encode(&run, &b->text, b->ids, TOKENS, b->embeds, error) ||
-        !zi_transformer_caption(&run, &b->transformer, b->embeds, &b->sequence, error))
-        return false;
-    double encoded = now();
-    run.layer_done = note_block;
-    run.user = l;
-    if (!zi_transformer_step(&run, &b->transformer, &b->sequence, b->latents, 0.5f, b->velocity,
-                             error))
-        return false;
-    double stepped = now();
-    run.layer_done = NULL;
-    if (!zi_vae_decode(&run, &b->vae, b->latents, b->height, b->width, b->image, error))
-        return false;
-    l->encode = encoded - start;
-    l->step = stepped - encoded;
-    l->decode = now() - stepped;
-    double blocks[64];
-    int refiners = b->config.transformer.refiners;
-    for (int i = refiners; i < l->blocks; i++) blocks[i - refiners] = l->ended[i] - l->ended[i - 1];
-    l->block = median(blocks, (size_t)(l->blocks - refiners));
-    return true;
+    double seconds[1000], shares[1000];
+    for (size_t i = 0; i < count; i++) {
+        const span *s = (const span *)(const void *)((const char *)first + i * stride);
+        seconds[i] = s->seconds;
+        shares[i] = flop / s->possible;
+    }
+    return (zi_bench_stage){median(seconds, count), flop, median(shares, count)};
 }
 
-static zi_bench_stage stage_of(const lap *laps, size_t count, size_t field, double flop)
-{
-    double seconds[1000];
-    for (size_t i = 0; i < count; i++)
-        memcpy(&seconds[i], (const char *)&laps[i] + field, sizeof *seconds);
-    return (zi_bench_stage){median(seconds, count), flop};
-}
-
-static bool time_stages(bench *b, size_t repeat, zi_bench_result *r, zi_error *error)
+static zi_bench_stage blocks_of(const bench *b, const lap *l)
 {
     const zi_transformer_config *c = &b->config.transformer;
+    return stage_of(l->blocks + c->refiners, sizeof *l->blocks, (size_t)(l->count - c->refiners),
+                    block_flop(c, (double)b->sequence.tokens));
+}
+
+/* The block of the median repetition: medians of each one's layers. */
+static zi_bench_stage block_of(const bench *b, const lap *laps, size_t count)
+{
+    double seconds[1000], shares[1000];
+    zi_bench_stage stage = {0};
+    for (size_t i = 0; i < count; i++) {
+        stage = blocks_of(b, &laps[i]);
+        seconds[i] = stage.seconds;
+        shares[i] = stage.share;
+    }
+    return (zi_bench_stage){median(seconds, count), stage.flop, median(shares, count)};
+}
+
+static bool time_stages(bench *b, size_t repeat, zi_error *error)
+{
+    const zi_transformer_config *c = &b->config.transformer;
+    zi_bench_result *r = &b->result;
     lap *laps = calloc(repeat, sizeof *laps);
     bool ok = laps || zi_out_of_memory(error, repeat * sizeof *laps);
-    grow_peaks(b, r);
     for (size_t i = 0; i < repeat && ok; i++) {
+        laps[i].bench = b;
         ok = run_lap(b, &laps[i], error);
-        grow_peaks(b, r);
     }
     if (ok) {
         double pixels = (double)(b->height * b->width);
         r->encode =
-            stage_of(laps, repeat, offsetof(lap, encode), encode_flop(&b->config, &b->sequence));
-        r->step = stage_of(laps, repeat, offsetof(lap, step), step_flop(c, &b->sequence));
-        r->block =
-            stage_of(laps, repeat, offsetof(lap, block), block_flop(c, (double)b->sequence.tokens));
+            stage_of(&laps->encode, sizeof *laps, repeat, encode_flop(&b->config, &b->sequence));
+        r->step = stage_of(&laps->step, sizeof *laps, repeat, step_flop(c, &b->sequence));
+        r->block = block_of(b, laps, repeat);
         r->decode =
-            stage_of(laps, repeat, offsetof(lap, decode), decode_flop(&b->config.vae, pixels));
+            stage_of(&laps->decode, sizeof *laps, repeat, decode_flop(&b->config.vae, pixels));
     }
     free(laps);
     return ok;
@@ -279,8 +321,7 @@ static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
            zi_pool_create((size_t)options->threads, &b->pool, error) && make_models(b, p, error);
 }
 
-static bool run_bench(bench *b, const zi_bench_options *options, zi_bench_result *r,
-                      zi_error *error)
+static bool run_bench(bench *b, const zi_bench_options *options, zi_error *error)
 {
     if (!prepare(b, options, error)) return false;
     b->ops.pool = b->pool;
@@ -292,23 +333,22 @@ static bool run_bench(bench *b, const zi_bench_options *options, zi_bench_result
     zi_random random;
     zi_random_seed(&random, 1);
     zi_random_normal(&random, b->latents, (size_t)b->config.vae.latent * b->height * b->width);
-    r->memory = size;
-    r->threads = (int)zi_pool_threads(b->pool);
-    r->tier = b->ops.kernels.tier;
-    r->fast = b->ops.fast;
-    return time_stages(b, options->repeat ? (size_t)options->repeat : 1, r, error);
+    b->result.memory = size;
+    b->result.threads = (int)zi_pool_threads(b->pool);
+    b->result.tier = b->ops.kernels.tier;
+    b->result.fast = b->ops.fast;
+    return time_stages(b, options->repeat ? (size_t)options->repeat : 1, error);
 }
 
 bool zi_bench(const zi_bench_options *options, zi_bench_result *out, zi_error *error)
 {
     bench b = {0};
-    zi_bench_result result = {0};
-    bool ok = run_bench(&b, options, &result, error);
+    bool ok = run_bench(&b, options, error);
     zi_arena_free(&b.arena);
     zi_vae_free(&b.vae);
     zi_transformer_free(&b.transformer);
     zi_qwen_free(&b.text);
     zi_pool_free(b.pool);
-    if (ok) *out = result;
+    if (ok) *out = b.result;
     return ok;
 }
