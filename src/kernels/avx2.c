@@ -42,7 +42,7 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
 
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_rows(x, ldx, n, k, group, QMR, 4, 1, 63, quantize_numbers_x86, out);
+    quantize_x86(x, ldx, n, k, group, QMR, 63, out);
 }
 
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,

@@ -4,7 +4,7 @@
 
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_rows(x, ldx, n, k, group, QMR, 4, 1, 127, quantize_numbers_x86, out);
+    quantize_x86(x, ldx, n, k, group, QMR, 127, out);
 }
 
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,

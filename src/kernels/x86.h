@@ -134,24 +134,51 @@ static inline float largest_magnitude_x86(const float *x, size_t group)
     return largest_magnitude(parts, 8);
 }
 
-static inline float quantize_numbers_x86(const float *x, size_t group, float limit, int16_t *q,
-                                         int32_t *sum)
+/* 32 numbers as signed bytes; adds them, in fours of neighbours, to sums. */
+static inline __m256i quantize32(const float *x, __m256 inverse, __m256i *sums)
 {
-    float most = largest_magnitude_x86(x, group);
-    __m256 inverse = _mm256_set1_ps(inverse_scale(most, limit));
-    __m256i sums = _mm256_setzero_si256();
-    for (size_t i = 0; i < group; i += 16) {
-        __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), inverse));
-        __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8), inverse));
-        __m256i both = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
-        _mm256_storeu_si256((__m256i *)(void *)(q + i), both);
-        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(both, _mm256_set1_epi16(1)));
+    __m256i q[4];
+    for (size_t i = 0; i < 4; i++)
+        q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), inverse));
+    for (size_t i = 0; i < 4; i++) *sums = _mm256_add_epi32(*sums, q[i]);
+    __m256i bytes =
+        _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+    /* Packing works within halves of registers. */
+    return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+static inline int32_t total_of_integers(__m256i x)
+{
+    __m128i half = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
+    return _mm_cvtsi128_si32(half) + _mm_extract_epi32(half, 1);
+}
+
+/* The quantize slot for bytes in steps of four (quantized.h has the layout). */
+static inline void quantize_x86(const float *x, size_t ldx, size_t n, size_t k, size_t group,
+                                size_t rows, float limit, void *out)
+{
+    char *at = out;
+    for (size_t begin = 0; begin < k; begin += group) {
+        float *scales = (float *)(void *)(at + rows * group), *sums = scales + rows;
+        int32_t *whole = (int32_t *)(void *)(sums + rows);
+        for (size_t r = 0; r < rows; r++) {
+            const float *row = x + r * ldx + begin;
+            int32_t q[ZI_MAX_GROUP / 4] = {0};
+            float most = r < n ? largest_magnitude_x86(row, group) : 0;
+            __m256 inverse = _mm256_set1_ps(inverse_scale(most, limit));
+            __m256i total = _mm256_setzero_si256();
+            for (size_t i = 0; r < n && i < group; i += 32)
+                _mm256_storeu_si256((__m256i *)(void *)(q + i / 4),
+                                    quantize32(row + i, inverse, &total));
+            for (size_t i = 0; i < group / 4; i++)
+                memcpy(at + (i * rows + r) * 4, q + i, sizeof *q);
+            whole[r] = total_of_integers(total);
+            scales[r] = most / limit;
+            sums[r] = scales[r] * (float)whole[r];
+        }
+        at = (char *)(whole + rows);
     }
-    int32_t parts[8];
-    _mm256_storeu_si256((__m256i *)(void *)parts, sums);
-    *sum = 0;
-    for (int i = 0; i < 8; i++) *sum += parts[i];
-    return most / limit;
 }
 
 /* The pack_group slot for bytes in steps of four. */
