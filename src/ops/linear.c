@@ -212,6 +212,22 @@ static void prefetch_input(const linear_job *job, size_t row, size_t depth, size
     for (size_t i = 0; row < job->T && i < share; i += LINE) __builtin_prefetch(input + i);
 }
 
+/* Asks for share number `turn` of `turns` of what the task packs next: rows of the weights are
+ * short pieces far apart, which no machine sees coming. */
+static void prefetch_weights(const linear_job *job, size_t column0, size_t column1, size_t depth,
+                             size_t turn, size_t turns)
+{
+    const zi_matrix *w = job->w;
+    if (depth >= w->columns) return;
+    size_t bits = w->bits ? (size_t)w->bits : 8 * zi_dtype_size(w->type);
+    size_t bytes = smaller(job->panels.depth, w->columns - depth) * bits / 8;
+    size_t rows = column1 - column0, end = column0 + rows * (turn + 1) / turns;
+    for (size_t row = column0 + rows * turn / turns; row < end; row++) {
+        const char *source = (const char *)w->data + (row * w->columns + depth) * bits / 8;
+        for (size_t i = 0; i < bytes; i += LINE) __builtin_prefetch(source + i, 0, 2);
+    }
+}
+
 static void linear_task(void *context, size_t task, size_t worker)
 {
     const linear_job *job = context;
@@ -219,7 +235,7 @@ static void linear_task(void *context, size_t task, size_t worker)
     size_t N = job->w->rows, K = job->w->columns;
     size_t column0 = task % job->column_blocks * BLOCK_N, column1 = smaller(column0 + BLOCK_N, N);
     size_t row0 = task / job->column_blocks * job->rows_per_task;
-    size_t row1 = smaller(row0 + job->rows_per_task, job->T);
+    size_t row1 = smaller(row0 + job->rows_per_task, job->T), turns = (row1 - row0) / p->mr + 1;
     float *plain = worker_scratch(job->ops, worker);
     char *panels = (char *)(plain + BLOCK_K * p->nr);
 
@@ -228,11 +244,13 @@ static void linear_task(void *context, size_t task, size_t worker)
         for (size_t j = column0; j < column1; j += p->nr)
             pack_weights(job, j, smaller(p->nr, column1 - j), depth, k, plain,
                          panels + (j - column0) / p->nr * bytes);
-        for (size_t i = row0; i < row1; i += p->mr)
+        for (size_t i = row0; i < row1; i += p->mr) {
+            prefetch_weights(job, column0, column1, depth + k, (i - row0) / p->mr, turns);
             for (size_t j = column0; j < column1; j += p->nr) {
                 prefetch_input(job, i + p->mr, depth, k, j - column0);
                 tile_at(job, panels + (j - column0) / p->nr * bytes, i, j, depth, k);
             }
+        }
     }
     if (job->bias) add_bias(job, row0, row1, column0, column1);
 }
