@@ -23,8 +23,10 @@ static const struct {
      {"cap_pad_token", "decoder.mid", "model.layers.0.self_attn"}},
     {"Z-Image transformer", true, {"cap_pad_token", "context_refiner."}},
     {"Lumina 2 transformer", false, {"time_caption_embed."}},
-    {"Lumina 2 transformer", false, {"context_refiner.", "layers.0.adaLN_modulation.1."}},
-    {"Z-Image transformer", true, {"cap_embedder.", "context_refiner."}}, /* without pad tokens */
+    /* without pad tokens, as the seed repository's converter leaves it; Lumina 2 has .1. there */
+    {"Z-Image transformer", true, {"context_refiner.", "layers.0.adaLN_modulation.0."}},
+    {"Z-Image transformer", true, {"context_refiner.", "layers.0.adaLN_modulation.weight"}},
+    {"Lumina 2 transformer", false, {"cap_embedder.", "context_refiner."}},
     {"Qwen-Image", false, {"transformer_blocks.", "img_mod."}},
     {"Flux", false, {"double_blocks.", "single_blocks."}},
     {"Flux", false, {"single_transformer_blocks."}},
