@@ -214,6 +214,58 @@ static void truncation(void)
     free(bytes);
 }
 
+/* What files say about themselves; only strings count. */
+static void metadata(void)
+{
+    const char *path = in_folder("told.safetensors");
+    write_file(path, "{\"__metadata__\":{\"a\":\"1\",\"b\":\"two\",\"c\":3,\"\":\"\",\"d\":\"4\"}}",
+               0);
+    zi_checkpoint checkpoint;
+    zi_error error = {0};
+    if (!CHECK_OK(zi_checkpoint_open(path, &checkpoint, &error), error)) return;
+    static const struct {
+        const char *key, *value;
+    } rows[] = {{"a", "1"}, {"b", "two"}, {"c", NULL}, {"", ""}, {"d", "4"}, {"e", NULL}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *value = zi_checkpoint_metadata(&checkpoint, rows[i].key);
+        CHECK_MSG(rows[i].value ? value && strcmp(value, rows[i].value) == 0 : !value, "%s is %s",
+                  rows[i].key, value ? value : "not there");
+    }
+    zi_checkpoint_close(&checkpoint);
+    write_file(path, "{\"__metadata__\":[7]}", 0);
+    if (!CHECK_OK(zi_checkpoint_open(path, &checkpoint, &error), error)) return;
+    CHECK(checkpoint.metadata_count == 0);
+    zi_checkpoint_close(&checkpoint);
+}
+
+/* 0.safetensors, 1.safetensors: up to the first that is not there. */
+static void numbered_files(void)
+{
+    char dir[64];
+    snprintf(dir, sizeof dir, "%s/numbered", folder);
+    CHECK(mkdir(dir, 0700) == 0);
+    zi_checkpoint checkpoint;
+    zi_error error = {0};
+    CHECK(!zi_checkpoint_open_numbered(dir, &checkpoint, &error));
+    CHECK_MSG(strstr(error.text, "0.safetensors"), "%s", error.text);
+    static const char *const names[] = {"0", "1", "3"};
+    for (int i = 0; i < 3; i++) {
+        char name[64], header[128];
+        snprintf(name, sizeof name, "numbered/%s.safetensors", names[i]);
+        snprintf(header, sizeof header,
+                 "{\"t%s\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", names[i]);
+        write_file(in_folder(name), header, 4);
+    }
+    if (!CHECK_OK(zi_checkpoint_open_numbered(dir, &checkpoint, &error), error)) return;
+    CHECK(checkpoint.tensor_count == 2 && zi_checkpoint_find(&checkpoint, "t0") &&
+          zi_checkpoint_find(&checkpoint, "t1"));
+    zi_checkpoint_close(&checkpoint);
+    write_file(in_folder("numbered/1.safetensors"),
+               "{\"t0\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
+    CHECK(!zi_checkpoint_open_numbered(dir, &checkpoint, &error));
+    CHECK_MSG(strstr(error.text, "there twice"), "%s", error.text);
+}
+
 static void foreign_models_are_named(void)
 {
     static const struct {
@@ -225,6 +277,16 @@ static void foreign_models_are_named(void)
         {"model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "Stable Diffusion 3"},
         {"single_transformer_blocks.0.attn.to_q.weight", "Flux"},
         {"layers.0.attention.qkv.lora_A.weight", "LoRA for a model"},
+        {"blocks.0.attn.lokr_w1", "LoRA for a model"},
+        {"unet.lora.down.weight", "LoRA for a model"},
+        {"double_blocks.0.img_attn.qkv.weight", NULL},
+        {"siglip_embedder.1.weight", "Z-Image-Omni"},
+        {"model.diffusion_model.t_embedder_2.mlp.0.weight", "TwinFlow Z-Image"},
+        {"dec_net.cond_embed.weight", "pixel-space Z-Image"},
+        {"control_layers.0.before_proj.weight", "ControlNet for Z-Image"},
+        {"time_caption_embed.caption_embedder.0.weight", "Lumina 2 transformer"},
+        {"text_model.encoder.layers.0.mlp.fc1.weight", "CLIP text encoder"},
+        {"encoder.block.0.layer.0.SelfAttention.q.weight", "T5 text encoder"},
         {"something.else", NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -233,6 +295,57 @@ static void foreign_models_are_named(void)
         const char *name = zi_recognise(&checkpoint);
         CHECK_MSG(name == rows[i].name || (name && rows[i].name && !strcmp(name, rows[i].name)),
                   "%s is taken for %s", rows[i].tensor, name ? name : "nothing");
+        const char *foreign = zi_recognise_foreign(&checkpoint);
+        CHECK_MSG(foreign == name, "%s is foreign as %s", rows[i].tensor, foreign ? foreign : "?");
+    }
+}
+
+/* Models of several names: which is ours. */
+static void models_are_told_apart(void)
+{
+    static const struct {
+        const char *tensors[3], *name;
+        bool foreign;
+    } rows[] = {
+        {{"cap_pad_token", "context_refiner.0.attention.qkv.weight"}, "Z-Image transformer", false},
+        {{"cap_embedder.layers.1.weight", "context_refiner.0.attention.to_q.weight",
+          "layers.0.adaLN_modulation.weight"},
+         "Z-Image transformer",
+         false},
+        {{"cap_embedder.1.weight", "context_refiner.0.attention.qkv.weight",
+          "layers.0.adaLN_modulation.1.weight"},
+         "Lumina 2 transformer",
+         true},
+        {{"cap_pad_token", "context_refiner.0.attention.qkv.weight", "siglip_refiner.0.x"},
+         "Z-Image-Omni",
+         true},
+        {{"double_blocks.0.x", "single_blocks.0.x"}, "Flux", true},
+        {{"transformer_blocks.0.img_mod.1.weight"}, "Qwen-Image", true},
+        {{"transformer_blocks.0.attn.add_q_proj.weight", "context_embedder.weight"},
+         "Stable Diffusion 3",
+         true},
+        {{"decoder.conv_in.weight", "decoder.mid.block_1.conv1.weight"}, "autoencoder", false},
+        {{"decoder.conv_in.weight", "decoder.mid.block_1.conv1.weight", "post_quant_conv.weight"},
+         "autoencoder of Stable Diffusion",
+         true},
+        {{"blk.0.attn_q_norm.weight", "blk.0.ffn_gate.weight"}, "Qwen3 language model", false},
+        {{"model.layers.0.self_attn.q_norm.weight", "model.layers.0.mlp.gate_proj.weight"},
+         "Qwen3 language model",
+         false},
+        {{"model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.gate_proj.weight"},
+         "language model",
+         true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_tensor tensors[3];
+        zi_checkpoint checkpoint = {.tensors = tensors};
+        for (int j = 0; j < 3 && rows[i].tensors[j]; j++)
+            tensors[checkpoint.tensor_count++] =
+                (zi_tensor){.name = (char *)(uintptr_t)rows[i].tensors[j]};
+        const char *name = zi_recognise(&checkpoint);
+        CHECK_MSG(name && strcmp(name, rows[i].name) == 0, "row %zu: %s", i, name ? name : "?");
+        CHECK_MSG(!zi_recognise_foreign(&checkpoint) == !rows[i].foreign, "row %zu is foreign: %d",
+                  i, !rows[i].foreign);
     }
 }
 
@@ -245,7 +358,10 @@ int main(void)
     RUN(write_and_read);
     RUN(shards);
     RUN(truncation);
+    RUN(metadata);
+    RUN(numbered_files);
     RUN(foreign_models_are_named);
+    RUN(models_are_told_apart);
     char command[64];
     snprintf(command, sizeof command, "rm -r %s", folder);
     CHECK(system(command) == 0);

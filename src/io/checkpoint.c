@@ -25,8 +25,7 @@ static bool add_file(zi_checkpoint *checkpoint, const char *path, zi_error *erro
     checkpoint->files[index].path = strdup(path);
     checkpoint->file_count++;
     if (!checkpoint->files[index].path) return zi_out_of_memory(error, strlen(path));
-    return zi_safetensors_parse(path, &mapping, index, &checkpoint->tensors,
-                                &checkpoint->tensor_count, error);
+    return zi_safetensors_parse(path, &mapping, index, checkpoint, error);
 }
 
 /* Sorts by name and refuses a name that occurs twice. */
@@ -154,8 +153,34 @@ bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *ou
     return ok;
 }
 
+bool zi_checkpoint_open_numbered(const char *dir, zi_checkpoint *out, zi_error *error)
+{
+    zi_checkpoint checkpoint = {0};
+    bool ok = true, more = true;
+    for (int i = 0; ok && more; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%d.safetensors", i);
+        char *path = zi_path_join(dir, name);
+        more = i == 0 || (path && zi_is_file(path));
+        ok = path ? !more || add_file(&checkpoint, path, error)
+                  : zi_out_of_memory(error, strlen(dir));
+        free(path);
+    }
+    if (!ok || !sort_tensors(&checkpoint, error)) {
+        zi_checkpoint_close(&checkpoint);
+        return false;
+    }
+    *out = checkpoint;
+    return true;
+}
+
 void zi_checkpoint_close(zi_checkpoint *checkpoint)
 {
+    for (size_t i = 0; i < checkpoint->metadata_count; i++) {
+        free(checkpoint->metadata[i].key);
+        free(checkpoint->metadata[i].value);
+    }
+    free(checkpoint->metadata);
     for (size_t i = 0; i < checkpoint->tensor_count; i++) free(checkpoint->tensors[i].name);
     free(checkpoint->tensors);
     for (int i = 0; i < checkpoint->file_count; i++) {
@@ -180,6 +205,28 @@ const zi_tensor *zi_checkpoint_find(const zi_checkpoint *checkpoint, const char 
             high = middle;
     }
     return NULL;
+}
+
+const char *zi_checkpoint_metadata(const zi_checkpoint *checkpoint, const char *key)
+{
+    for (size_t i = 0; i < checkpoint->metadata_count; i++)
+        if (strcmp(checkpoint->metadata[i].key, key) == 0) return checkpoint->metadata[i].value;
+    return NULL;
+}
+
+bool zi_checkpoint_add_metadata(zi_checkpoint *checkpoint, const char *key, const char *value,
+                                zi_error *error)
+{
+    size_t count = checkpoint->metadata_count;
+    zi_metadata *grown = checkpoint->metadata;
+    if ((count & (count - 1)) == 0) /* room for the next power of two */
+        grown = realloc(grown, (count ? 2 * count : 1) * sizeof *grown);
+    if (!grown) return zi_out_of_memory(error, count * sizeof *grown);
+    checkpoint->metadata = grown;
+    grown[count] = (zi_metadata){strdup(key), strdup(value)};
+    checkpoint->metadata_count++;
+    if (!grown[count].key || !grown[count].value) return zi_out_of_memory(error, strlen(value));
+    return true;
 }
 
 const char *zi_tensor_file(const zi_checkpoint *checkpoint, const zi_tensor *tensor)

@@ -18,6 +18,11 @@ typedef struct {
     int file;         /* index into zi_checkpoint.files */
 } zi_tensor;
 
+/* Text that a file says about itself: safetensors' __metadata__, GGUF's strings. */
+typedef struct {
+    char *key, *value;
+} zi_metadata;
+
 /* One file, or the shards of one component. Tensors are sorted by name. */
 typedef struct {
     struct {
@@ -27,6 +32,8 @@ typedef struct {
     int file_count;
     zi_tensor *tensors;
     size_t tensor_count;
+    zi_metadata *metadata; /* of all files, in their order */
+    size_t metadata_count;
 } zi_checkpoint;
 
 /* Opens one safetensors file. The header is believed in nothing: lengths, offsets, shapes and types
@@ -40,10 +47,20 @@ bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error) Z
 bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *out,
                             zi_error *error) ZI_CHECKED;
 
+/* Opens DIR/0.safetensors, DIR/1.safetensors and so on, as mflux writes them. */
+bool zi_checkpoint_open_numbered(const char *dir, zi_checkpoint *out, zi_error *error) ZI_CHECKED;
+
 void zi_checkpoint_close(zi_checkpoint *checkpoint);
 
 /* NULL when there is none of that name. */
 const zi_tensor *zi_checkpoint_find(const zi_checkpoint *checkpoint, const char *name);
+
+/* What the files say under a key (the first that says something), NULL when they are silent. */
+const char *zi_checkpoint_metadata(const zi_checkpoint *checkpoint, const char *key);
+
+/* For readers of file formats: key and value are copied. */
+bool zi_checkpoint_add_metadata(zi_checkpoint *checkpoint, const char *key, const char *value,
+                                zi_error *error) ZI_CHECKED;
 
 /* The file that a tensor came from, for error texts. */
 const char *zi_tensor_file(const zi_checkpoint *checkpoint, const zi_tensor *tensor);

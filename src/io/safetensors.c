@@ -105,28 +105,44 @@ static bool check_cover(const char *path, const zi_tensor *tensors, size_t count
     return ok;
 }
 
-static bool parse_rows(const char *path, const cJSON *header, const uint8_t *data, size_t size,
-                       int file, zi_tensor **tensors, size_t *count, zi_error *error)
+/* "__metadata__": an object of strings; what is none is no one's business. */
+static bool parse_metadata(const cJSON *object, zi_checkpoint *checkpoint, zi_error *error)
 {
-    size_t first = *count, rows = (size_t)cJSON_GetArraySize(header);
-    zi_tensor *grown = realloc(*tensors, (*count + rows + 1) * sizeof *grown);
+    const cJSON *item;
+    cJSON_ArrayForEach(item, object)
+    {
+        if (item->string && cJSON_IsString(item) &&
+            !zi_checkpoint_add_metadata(checkpoint, item->string, item->valuestring, error))
+            return false;
+    }
+    return true;
+}
+
+static bool parse_rows(const char *path, const cJSON *header, const uint8_t *data, size_t size,
+                       int file, zi_checkpoint *checkpoint, zi_error *error)
+{
+    size_t first = checkpoint->tensor_count, rows = (size_t)cJSON_GetArraySize(header);
+    zi_tensor *grown = realloc(checkpoint->tensors, (first + rows + 1) * sizeof *grown);
     if (!grown) return zi_out_of_memory(error, rows * sizeof *grown);
-    *tensors = grown;
+    checkpoint->tensors = grown;
     const cJSON *row;
     cJSON_ArrayForEach(row, header)
     {
-        if (strcmp(row->string, "__metadata__") == 0) continue;
+        if (strcmp(row->string, "__metadata__") == 0) {
+            if (!parse_metadata(row, checkpoint, error)) return false;
+            continue;
+        }
         zi_tensor tensor = {.file = file};
         if (!parse_tensor(path, row, data, size, &tensor, error)) return false;
         tensor.name = strdup(row->string);
         if (!tensor.name) return zi_out_of_memory(error, strlen(row->string));
-        grown[(*count)++] = tensor;
+        grown[checkpoint->tensor_count++] = tensor;
     }
-    return check_cover(path, grown + first, *count - first, data, size, error);
+    return check_cover(path, grown + first, checkpoint->tensor_count - first, data, size, error);
 }
 
 bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
-                          zi_tensor **tensors, size_t *count, zi_error *error)
+                          zi_checkpoint *checkpoint, zi_error *error)
 {
     if (mapping->size < LENGTH_BYTES)
         return zi_fail(error, "%s: %zu bytes are too few for a safetensors file", path,
@@ -143,7 +159,7 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
     cJSON *header = zi_utf8_valid(text, length) ? cJSON_ParseWithLength(text, length) : NULL;
     bool ok = cJSON_IsObject(header)
                   ? parse_rows(path, header, data, mapping->size - LENGTH_BYTES - length, file,
-                               tensors, count, error)
+                               checkpoint, error)
                   : zi_fail(error, "%s: the header is not a JSON object", path);
     cJSON_Delete(header);
     return ok;

@@ -5,9 +5,9 @@
 
 #include "io/checkpoint.h"
 
-/* Adds the tensors of a mapped file to the array (grown with realloc, names with strdup). What was
- * added stays there after a failure, for the caller to free. */
+/* Adds the tensors and the metadata of a mapped file, the file-th of the checkpoint. What was added
+ * stays there after a failure, for zi_checkpoint_close to free. */
 bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
-                          zi_tensor **tensors, size_t *count, zi_error *error) ZI_CHECKED;
+                          zi_checkpoint *checkpoint, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -1,0 +1,87 @@
+#include "io/formats.h"
+#include "io/json.h"
+#include "io/keymap.h"
+#include "base/text.h"
+
+/* The supported ones in ComfyUI's words, and the type of their weights. */
+static const struct {
+    const char *name;
+    zi_dtype type;
+} formats[] = {
+    {"float8_e4m3fn", ZI_F8_E4M3},
+    {"float8_e5m2", ZI_F8_E5M2},
+    {"int8_tensorwise", ZI_I8},
+};
+enum { FORMATS = sizeof formats / sizeof *formats };
+
+/* One layer's {"format": "...", ...}. *type becomes the type its weight must have. */
+static bool check_layer(const char *file, const char *layer, const cJSON *says, zi_dtype *type,
+                        zi_error *error)
+{
+    const cJSON *format = zi_json_find(says, "format");
+    if (!cJSON_IsString(format))
+        return zi_fail(error, "%s: the quantization of %s has no \"format\"", file, layer);
+    if (cJSON_IsTrue(zi_json_find(says, "convrot")))
+        return zi_fail(error,
+                       "%s: %s is quantized in rotated form (convrot), which is not supported; use "
+                       "the bf16 or fp8 file of this model",
+                       file, layer);
+    for (int i = 0; i < FORMATS; i++) {
+        if (strcmp(formats[i].name, format->valuestring) != 0) continue;
+        *type = formats[i].type;
+        return true;
+    }
+    return zi_fail(error,
+                   "%s: %s is quantized as %.40s, which is not supported; use the bf16 or fp8 file "
+                   "of this model",
+                   file, layer, format->valuestring);
+}
+
+bool zi_formats_check_marker(const zi_checkpoint *checkpoint, const zi_tensor *marker,
+                             zi_dtype type, zi_error *error)
+{
+    const char *file = zi_tensor_file(checkpoint, marker);
+    bool text = marker->type == ZI_U8 && zi_utf8_valid(marker->data, marker->bytes);
+    cJSON *says = text ? cJSON_ParseWithLength(marker->data, marker->bytes) : NULL;
+    zi_dtype wanted = ZI_DTYPE_COUNT;
+    bool ok = cJSON_IsObject(says)
+                  ? check_layer(file, marker->name, says, &wanted, error)
+                  : zi_fail(error, "%s: tensor %s is not JSON in bytes", file, marker->name);
+    cJSON_Delete(says);
+    if (ok && wanted != type)
+        return zi_fail(error, "%s: tensor %s tells of %s weights, but they are %s", file,
+                       marker->name, zi_dtype_name(wanted), zi_dtype_name(type));
+    return ok;
+}
+
+/* {"format_version": "1.0", "layers": {"NAME": {"format": "..."}}} */
+static bool check_metadata(const zi_checkpoint *checkpoint, zi_error *error)
+{
+    static const char key[] = "_quantization_metadata";
+    const char *text = zi_checkpoint_metadata(checkpoint, key);
+    if (!text) return true;
+    const char *file = checkpoint->files[0].path;
+    cJSON *says = cJSON_Parse(text);
+    const cJSON *layers = zi_json_find(says, "layers"), *layer;
+    bool ok = cJSON_IsObject(layers) ||
+              zi_fail(error, "%s: metadata %s is not JSON with \"layers\"", file, key);
+    zi_dtype type;
+    for (layer = layers ? layers->child : NULL; ok && layer; layer = layer->next)
+        ok = check_layer(file, layer->string ? layer->string : "a layer", layer, &type, error);
+    cJSON_Delete(says);
+    return ok;
+}
+
+bool zi_formats_check(const zi_checkpoint *checkpoint, zi_error *error)
+{
+    for (size_t i = 0; i < checkpoint->tensor_count; i++) {
+        const zi_tensor *tensor = &checkpoint->tensors[i];
+        const char *format = zi_key_foreign_format(tensor->name);
+        if (!format) continue;
+        return zi_fail(error,
+                       "%s: tensor %s is of a %s file, which is not supported; use the bf16 or fp8 "
+                       "file of this model",
+                       zi_tensor_file(checkpoint, tensor), tensor->name, format);
+    }
+    return check_metadata(checkpoint, error);
+}

@@ -1,0 +1,16 @@
+/* Formats of quantized weights that ComfyUI's files name in JSON. */
+#ifndef ZI_IO_FORMATS_H
+#define ZI_IO_FORMATS_H
+
+#include "io/checkpoint.h"
+
+/* Refuses a checkpoint in which a tensor's name or the metadata tells of a format that is not
+ * supported. */
+bool zi_formats_check(const zi_checkpoint *checkpoint, zi_error *error) ZI_CHECKED;
+
+/* Refuses what a marker (a tensor NAME.comfy_quant, JSON in bytes) says about a weight of that
+ * type, unless it is supported and true. */
+bool zi_formats_check_marker(const zi_checkpoint *checkpoint, const zi_tensor *marker,
+                             zi_dtype type, zi_error *error) ZI_CHECKED;
+
+#endif

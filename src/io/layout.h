@@ -1,0 +1,37 @@
+/* What is at a path: which files serve which part of a model, and where the rest of it lies. */
+#ifndef ZI_IO_LAYOUT_H
+#define ZI_IO_LAYOUT_H
+
+#include "io/checkpoint.h"
+#include "io/keymap.h"
+
+/* Where a part's tensors are. */
+typedef struct {
+    char *path;       /* a file, or a folder with stem; NULL: the part is not there */
+    const char *stem; /* of the files in the folder; NULL: 0.safetensors, 1.safetensors, ... */
+    char *config;     /* its config file; NULL: none */
+} zi_layout_part;
+
+typedef struct {
+    zi_naming naming; /* whose layout; a file of one part in everyone's names is diffusers' */
+    bool folder;
+    zi_layout_part parts[ZI_PARTS];
+    char *tokenizer; /* folder; NULL: none (in a GGUF text encoder, it is in the file) */
+    char *scheduler; /* its config file; NULL: none */
+} zi_layout;
+
+/* path is a diffusers, MLX or mflux folder, the folder of a single part, or a file with one part or
+ * all. Fails when it is none of these, and names what it recognises. */
+bool zi_layout_read(const char *path, zi_layout *out, zi_error *error) ZI_CHECKED;
+
+void zi_layout_free(zi_layout *layout);
+
+/* Opens the files of a part that is there. A file of several parts holds the others' tensors, too.
+ */
+bool zi_layout_open(const zi_layout *layout, zi_part part, zi_checkpoint *out,
+                    zi_error *error) ZI_CHECKED;
+
+/* "diffusers", "ComfyUI", "MLX", "mflux", "GGUF" */
+const char *zi_naming_name(zi_naming naming);
+
+#endif

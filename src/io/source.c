@@ -1,0 +1,356 @@
+#include "io/source.h"
+#include "io/formats.h"
+#include "io/recognise.h"
+
+#include <stdlib.h>
+
+/* A stored tensor, or a part of a fused one, and what it is to a canonical tensor. */
+struct piece {
+    char *name;
+    zi_role role;
+    zi_kind kind;
+    zi_naming naming;
+    int slice, slices;
+    const zi_checkpoint *checkpoint;
+    const zi_tensor *tensor;
+};
+
+struct pieces {
+    struct piece *list;
+    size_t count, capacity;
+};
+
+static bool add_piece(struct pieces *pieces, const zi_checkpoint *checkpoint,
+                      const zi_tensor *tensor, const zi_key *key, zi_error *error)
+{
+    if (pieces->count == pieces->capacity) {
+        size_t capacity = pieces->capacity ? 2 * pieces->capacity : 64;
+        struct piece *grown = realloc(pieces->list, capacity * sizeof *grown);
+        if (!grown) return zi_out_of_memory(error, capacity * sizeof *grown);
+        pieces->list = grown;
+        pieces->capacity = capacity;
+    }
+    struct piece piece = {.name = strdup(key->name),
+                          .role = key->role,
+                          .kind = key->kind,
+                          .naming = key->naming,
+                          .slice = key->slice,
+                          .slices = key->slices,
+                          .checkpoint = checkpoint,
+                          .tensor = tensor};
+    if (!piece.name) return zi_out_of_memory(error, strlen(key->name));
+    pieces->list[pieces->count++] = piece;
+    return true;
+}
+
+/* Adds the tensors of a part. */
+static bool collect(const zi_checkpoint *checkpoint, zi_source *source, struct pieces *pieces,
+                    zi_error *error)
+{
+    const char *foreign = zi_recognise_foreign(checkpoint);
+    if (foreign)
+        return zi_fail(error, "%s: not a part of Z-Image (%s)", checkpoint->files[0].path, foreign);
+    if (!zi_formats_check(checkpoint, error)) return false;
+    for (size_t i = 0; i < checkpoint->tensor_count; i++) {
+        const zi_tensor *tensor = &checkpoint->tensors[i];
+        zi_key keys[ZI_MAX_FUSED];
+        int count = zi_key_read(tensor->name, &source->form, keys);
+        if (!count)
+            return zi_fail(error, "%s: tensor %s is not part of Z-Image",
+                           zi_tensor_file(checkpoint, tensor), tensor->name);
+        if (keys[0].part != source->part || keys[0].role == ZI_NEEDLESS) continue;
+        if (!source->file) source->file = zi_tensor_file(checkpoint, tensor);
+        for (int j = 0; j < count; j++)
+            if (!add_piece(pieces, checkpoint, tensor, &keys[j], error)) return false;
+    }
+    return true;
+}
+
+static int by_name_and_role(const void *a, const void *b)
+{
+    const struct piece *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+    return order ? order : (int)x->role - (int)y->role;
+}
+
+static const char *file_of(const struct piece *piece)
+{
+    return zi_tensor_file(piece->checkpoint, piece->tensor);
+}
+
+/* The rows of a piece, when rows of its tensor are divided among the parts of a fused one. */
+static zi_rows rows_of(const struct piece *piece)
+{
+    const zi_tensor *tensor = piece->tensor;
+    size_t n = (size_t)piece->slices;
+    return (zi_rows){tensor, (const uint8_t *)tensor->data + tensor->bytes / n * piece->slice,
+                     tensor->count / n};
+}
+
+static bool wrong_shape(const struct piece *piece, const char *wanted, zi_error *error)
+{
+    char shape[ZI_SHAPE_TEXT];
+    return zi_fail(error, "%s: tensor %s has shape %s; %s", file_of(piece), piece->tensor->name,
+                   zi_shape_text(piece->tensor->shape, piece->tensor->dims, shape), wanted);
+}
+
+/* ---- the weight itself ---- */
+
+static void set_shape(zi_entry *entry, const size_t *shape, int dims)
+{
+    entry->dims = dims;
+    memcpy(entry->shape, shape, (size_t)dims * sizeof *shape);
+    if (dims > 0 && entry->kind != ZI_ROW) entry->shape[0] = entry->rows;
+}
+
+/* The canonical shape of stored numbers. */
+static bool shape_entry(const struct piece *piece, bool nhwc, zi_entry *entry, zi_error *error)
+{
+    const size_t *s = piece->tensor->shape;
+    int dims = piece->tensor->dims;
+    switch (piece->kind) {
+    case ZI_VECTOR:
+        if (dims != 1) return wrong_shape(piece, "it should have one dimension", error);
+        break;
+    case ZI_ROW:
+        if (dims == 1) {
+            set_shape(entry, (size_t[]){1, s[0]}, 2);
+            return true;
+        }
+        if (dims != 2 || s[0] != 1) return wrong_shape(piece, "it should be a single row", error);
+        break;
+    case ZI_POINTWISE:
+        if (dims == 4 && s[2] == 1 && s[3] == 1) dims = 2;
+        /* fall through */
+    case ZI_MATRIX:
+        if (dims != 2) return wrong_shape(piece, "it should be a matrix", error);
+        break;
+    case ZI_KERNEL:
+        if (dims != 4) return wrong_shape(piece, "it should have four dimensions", error);
+        entry->nhwc = nhwc;
+        if (nhwc) {
+            set_shape(entry, (size_t[]){s[0], s[3], s[1], s[2]}, 4);
+            return true;
+        }
+    }
+    set_shape(entry, s, dims);
+    return true;
+}
+
+static bool begin_entry(const struct piece *piece, bool nhwc, zi_entry *entry, zi_error *error)
+{
+    const zi_tensor *tensor = piece->tensor;
+    size_t n = (size_t)piece->slices;
+    if (n > 1 && (tensor->dims != 2 || tensor->shape[0] % n))
+        return wrong_shape(piece, "its rows should be q, k and v, as many of each", error);
+    zi_rows rows = rows_of(piece);
+    *entry = (zi_entry){.kind = piece->kind,
+                        .checkpoint = piece->checkpoint,
+                        .tensor = tensor,
+                        .data = rows.data,
+                        .bytes = tensor->bytes / n};
+    entry->rows = tensor->dims ? tensor->shape[0] / n : 0;
+    entry->row = entry->rows * (size_t)piece->slice;
+    return shape_entry(piece, nhwc, entry, error);
+}
+
+/* ---- its companions ---- */
+
+/* Bits of numbers in packed words, when that many are in a group; 0 when that cannot be. */
+static int bits_of(size_t words, size_t groups, size_t group)
+{
+    size_t numbers;
+    if (!groups || words > SIZE_MAX / 32 || __builtin_mul_overflow(groups, group, &numbers))
+        return 0;
+    size_t bits = words * 32 / numbers;
+    bool known = bits == 3 || bits == 4 || bits == 5 || bits == 6 || bits == 8;
+    return known && bits * numbers == words * 32 ? (int)bits : 0;
+}
+
+/* MLX: weight U32 [rows, words], scales and biases [rows, groups]. */
+static bool set_groups(const struct piece *weight, const struct piece *scales,
+                       const struct piece *biases, size_t group, zi_entry *entry, zi_error *error)
+{
+    static const size_t known[] = {64, 32, 128};
+    const zi_tensor *w = weight->tensor, *s = scales->tensor, *b = biases->tensor;
+    if (w->type != ZI_U32 || w->dims != 2)
+        return wrong_shape(weight, "beside scales and biases it should be a matrix of U32", error);
+    if (s->dims != 2 || s->shape[0] != w->shape[0] || scales->slices != weight->slices)
+        return wrong_shape(scales, "it should have a row for each row of its weight", error);
+    if (b->dims != 2 || b->shape[0] != s->shape[0] || b->shape[1] != s->shape[1] ||
+        b->type != s->type)
+        return wrong_shape(biases, "it should be of the shape and type of the scales", error);
+    if (!zi_dtype_computes(s->type))
+        return zi_fail(error, "%s: tensor %s is %s; scales should be F32, F16 or BF16",
+                       file_of(scales), s->name, zi_dtype_name(s->type));
+    for (int i = 0; !entry->bits && i < 3; i++) {
+        entry->group = group ? group : known[i];
+        entry->bits = bits_of(w->shape[1], s->shape[1], entry->group);
+    }
+    if (!entry->bits)
+        return wrong_shape(scales, "no group size and number of bits fit it and its weight", error);
+    if (entry->bits != 4 && entry->bits != 8)
+        return zi_fail(error, "%s: tensor %s is of %d-bit numbers; 4 and 8 bits are supported",
+                       file_of(weight), w->name, entry->bits);
+    entry->packing = ZI_GROUPED;
+    entry->shape[1] = s->shape[1] * entry->group;
+    entry->scales = rows_of(scales);
+    entry->biases = rows_of(biases);
+    return true;
+}
+
+/* A factor for all of the stored tensor, or one for each of its rows. */
+static bool set_factor(const struct piece *weight, const struct piece *factor, zi_entry *entry,
+                       zi_error *error)
+{
+    const zi_tensor *w = weight->tensor, *f = factor->tensor;
+    if (f->type == ZI_U8 || f->type == ZI_F8_E4M3)
+        return zi_fail(error,
+                       "%s: tensor %s is of an %s file, which is not supported; use the bf16 or "
+                       "fp8 file of this model",
+                       file_of(factor), f->name, f->type == ZI_U8 ? "MXFP8" : "NVFP4");
+    if (!zi_dtype_computes(f->type))
+        return zi_fail(error, "%s: tensor %s is %s; a scale should be F32, F16 or BF16",
+                       file_of(factor), f->name, zi_dtype_name(f->type));
+    if (w->type != ZI_F8_E4M3 && w->type != ZI_F8_E5M2 && w->type != ZI_I8)
+        return zi_fail(error, "%s: tensor %s is a scale of %s, which is %s; fp8 or I8 is expected",
+                       file_of(factor), f->name, w->name, zi_dtype_name(w->type));
+    bool column = f->dims == 1 || (f->dims == 2 && f->shape[1] == 1);
+    if (f->count == 1)
+        entry->scales = (zi_rows){f, f->data, 1};
+    else if (column && f->shape[0] == w->shape[0] && factor->slices == weight->slices)
+        entry->scales = rows_of(factor);
+    else
+        return wrong_shape(factor, "it should have one number, or one for each row of its weight",
+                           error);
+    entry->packing = ZI_SCALED;
+    return true;
+}
+
+/* Integers mean nothing without what belongs to them. */
+static bool check_alone(const struct piece *weight, zi_error *error)
+{
+    zi_dtype type = weight->tensor->type;
+    const char *lacks = type == ZI_I8    ? "its weight_scale is missing"
+                        : type == ZI_U32 ? "its scales and biases are missing"
+                        : type == ZI_U8  ? "packed numbers of an unknown format"
+                                         : "not a type of weights";
+    bool whole = (type >= ZI_I8 && type <= ZI_BOOL) || type == ZI_F64;
+    return !whole || zi_fail(error, "%s: tensor %s is %s: %s", file_of(weight),
+                             weight->tensor->name, zi_dtype_name(type), lacks);
+}
+
+static bool finish_entry(const struct piece *const by_role[ZI_NEEDLESS], size_t group,
+                         zi_entry *entry, zi_error *error)
+{
+    const struct piece *weight = by_role[ZI_ITSELF], *scales = by_role[ZI_SCALES],
+                       *biases = by_role[ZI_BIASES], *factor = by_role[ZI_FACTOR],
+                       *marker = by_role[ZI_MARKER];
+    if (marker &&
+        !zi_formats_check_marker(marker->checkpoint, marker->tensor, weight->tensor->type, error))
+        return false;
+    if (scales && biases) return set_groups(weight, scales, biases, group, entry, error);
+    if (scales || biases)
+        return zi_fail(error, "%s: tensor %s is there without its %s",
+                       file_of(scales ? scales : biases), (scales ? scales : biases)->tensor->name,
+                       scales ? "biases" : "scales");
+    return factor ? set_factor(weight, factor, entry, error) : check_alone(weight, error);
+}
+
+/* ---- all of it ---- */
+
+/* Makes an entry of the pieces of one name; returns how many there are, 0 after a failure. */
+static size_t add_entry(const struct piece *pieces, size_t count, bool nhwc, size_t group,
+                        zi_source *source, zi_error *error)
+{
+    const struct piece *by_role[ZI_NEEDLESS] = {0};
+    size_t n = 0;
+    for (; n < count && strcmp(pieces[n].name, pieces[0].name) == 0; n++) {
+        const struct piece *other = by_role[pieces[n].role];
+        if (other) {
+            zi_fail(error, "%s: tensors %s and %s (in %s) are both %s", file_of(other),
+                    other->tensor->name, pieces[n].tensor->name, file_of(&pieces[n]),
+                    pieces[n].name);
+            return 0;
+        }
+        by_role[pieces[n].role] = &pieces[n];
+    }
+    if (!by_role[ZI_ITSELF]) {
+        zi_fail(error, "%s: tensor %s is there without the weight it belongs to",
+                file_of(&pieces[0]), pieces[0].tensor->name);
+        return 0;
+    }
+    zi_entry *entry = &source->entries[source->count];
+    if (!begin_entry(by_role[ZI_ITSELF], nhwc, entry, error) ||
+        !finish_entry(by_role, group, entry, error))
+        return 0;
+    entry->name = strdup(pieces[0].name);
+    if (!entry->name) {
+        zi_out_of_memory(error, strlen(pieces[0].name));
+        return 0;
+    }
+    source->count++;
+    return n;
+}
+
+static bool add_entries(struct pieces *pieces, size_t group, zi_source *source, zi_error *error)
+{
+    bool nhwc = false; /* files of MLX's names have MLX's shapes */
+    for (size_t i = 0; i < pieces->count; i++) {
+        zi_naming naming = pieces->list[i].naming;
+        nhwc = nhwc || naming == ZI_NAMES_MLX || naming == ZI_NAMES_MFLUX;
+    }
+    if (!pieces->count) return true;
+    qsort(pieces->list, pieces->count, sizeof *pieces->list, by_name_and_role);
+    source->entries = calloc(pieces->count, sizeof *source->entries);
+    if (!source->entries) return zi_out_of_memory(error, pieces->count * sizeof *source->entries);
+    for (size_t i = 0, n; i < pieces->count; i += n) {
+        n = add_entry(&pieces->list[i], pieces->count - i, nhwc, group, source, error);
+        if (!n) return false;
+    }
+    return true;
+}
+
+bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_part part,
+                      size_t group, zi_source *out, zi_error *error)
+{
+    zi_source source = {.part = part};
+    struct pieces pieces = {0};
+    bool ok = true;
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < checkpoints[i]->tensor_count; j++)
+            zi_vae_form_note(&source.form, checkpoints[i]->tensors[j].name);
+    for (size_t i = 0; ok && i < count; i++) ok = collect(checkpoints[i], &source, &pieces, error);
+    ok = ok && add_entries(&pieces, group, &source, error);
+    for (size_t i = 0; i < pieces.count; i++) free(pieces.list[i].name);
+    free(pieces.list);
+    if (!ok) {
+        zi_source_free(&source);
+        return false;
+    }
+    *out = source;
+    return true;
+}
+
+void zi_source_free(zi_source *source)
+{
+    for (size_t i = 0; i < source->count; i++) free(source->entries[i].name);
+    free(source->entries);
+    *source = (zi_source){0};
+}
+
+static int by_entry_name(const void *name, const void *entry)
+{
+    return strcmp(name, ((const zi_entry *)entry)->name);
+}
+
+const zi_entry *zi_source_find(const zi_source *source, const char *name)
+{
+    if (!source->count) return NULL;
+    return bsearch(name, source->entries, source->count, sizeof *source->entries, by_entry_name);
+}
+
+const char *zi_entry_file(const zi_entry *entry)
+{
+    return zi_tensor_file(entry->checkpoint, entry->tensor);
+}

@@ -1,0 +1,164 @@
+/* What is at a path: the reference model in every layout, and what is none. */
+#include "harness.h"
+#include "io/layout.h"
+#include "io/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[] = "layout-XXXXXX";
+
+static const char *in_folder(const char *name)
+{
+    static char paths[4][128];
+    static int next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+static void reference_layouts(void)
+{
+    enum { T = 1 << ZI_TRANSFORMER, E = 1 << ZI_TEXT_ENCODER, V = 1 << ZI_VAE };
+    static const struct {
+        const char *path;
+        zi_naming naming;
+        int parts, configs;
+        bool folder, extras; /* tokenizer and scheduler */
+    } rows[] = {
+        {"golden/model", ZI_NAMES_DIFFUSERS, T | E | V, T | E | V, true, true},
+        {"golden/mlx/FP16", ZI_NAMES_MLX, T | E | V, T | E | V, true, true},
+        {"golden/mlx/FP8", ZI_NAMES_MLX, T | E | V, T | E | V, true, true},
+        {"golden/model/transformer", ZI_NAMES_DIFFUSERS, T, T, true, false},
+        {"golden/model/text_encoder", ZI_NAMES_DIFFUSERS, E, E, true, false},
+        {"golden/model/vae", ZI_NAMES_DIFFUSERS, V, V, true, false},
+        {"golden/comfyui/seed_single_file.safetensors", ZI_NAMES_COMFYUI, T | E | V, 0, false,
+         false},
+        {"golden/comfyui/split_ae.safetensors", ZI_NAMES_COMFYUI, V, 0, false, false},
+        {"golden/comfyui/split_diffusion_model_fp8_e4m3fn.safetensors", ZI_NAMES_COMFYUI, T, 0,
+         false, false},
+        {"golden/mlx/FP8/weights.safetensors", ZI_NAMES_MLX, T, 0, false, false},
+        {"golden/mlx/FP8/vae.safetensors", ZI_NAMES_MLX, V, 0, false, false},
+        {"golden/mlx/FP8/text_encoder.safetensors", ZI_NAMES_DIFFUSERS, E, 0, false, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_layout layout;
+        zi_error error = {0};
+        if (!CHECK_OK(zi_layout_read(zi_test_data(rows[i].path), &layout, &error), error)) continue;
+        CHECK_MSG(layout.naming == rows[i].naming && layout.folder == rows[i].folder, "%s is of %s",
+                  rows[i].path, zi_naming_name(layout.naming));
+        CHECK_MSG(!layout.tokenizer == !rows[i].extras && !layout.scheduler == !rows[i].extras,
+                  "%s: %s, %s", rows[i].path, layout.tokenizer ? layout.tokenizer : "no tokenizer",
+                  layout.scheduler ? layout.scheduler : "no scheduler");
+        for (int part = 0; part < ZI_PARTS; part++) {
+            const zi_layout_part *where = &layout.parts[part];
+            zi_checkpoint checkpoint;
+            zi_source source;
+            CHECK_MSG(!where->path == !(rows[i].parts >> part & 1) &&
+                          !where->config == !(rows[i].configs >> part & 1),
+                      "%s: %s is at %s, its config at %s", rows[i].path,
+                      zi_part_name((zi_part)part), where->path ? where->path : "no place",
+                      where->config ? where->config : "no place");
+            if (!where->path) continue;
+            if (!CHECK_OK(zi_layout_open(&layout, (zi_part)part, &checkpoint, &error), error))
+                continue;
+            const zi_checkpoint *one = &checkpoint;
+            if (CHECK_OK(zi_source_create(&one, 1, (zi_part)part, 0, &source, &error), error)) {
+                CHECK_MSG(source.count > 40, "%s: %zu", rows[i].path, source.count);
+                zi_source_free(&source);
+            }
+            zi_checkpoint_close(&checkpoint);
+        }
+        zi_layout_free(&layout);
+    }
+}
+
+static void write_tensors(const char *path, const char *const *names, size_t count)
+{
+    static const float values[4];
+    zi_tensor_out out[8];
+    zi_error error = {0};
+    for (size_t i = 0; i < count; i++) out[i] = (zi_tensor_out){names[i], ZI_F32, 1, {4}, values};
+    CHECK_OK(zi_safetensors_write(path, out, count, &error), error);
+}
+
+/* mflux: numbered files, no configs; parts may be missing. */
+static void mflux_folder(void)
+{
+    static const char *const first[] = {"layers.0.ffn_norm1.weight"};
+    static const char *const second[] = {"layers.1.ffn_norm1.weight", "t_embedder.linear1.bias"};
+    static const char *const vae[] = {"decoder.conv_norm_out.norm.weight"};
+    mkdir(in_folder("mflux"), 0700);
+    mkdir(in_folder("mflux/transformer"), 0700);
+    mkdir(in_folder("mflux/vae"), 0700);
+    mkdir(in_folder("mflux/tokenizer"), 0700);
+    write_tensors(in_folder("mflux/transformer/0.safetensors"), first, 1);
+    write_tensors(in_folder("mflux/transformer/1.safetensors"), second, 2);
+    write_tensors(in_folder("mflux/vae/0.safetensors"), vae, 1);
+    zi_layout layout;
+    zi_checkpoint checkpoint;
+    zi_error error = {0};
+    if (!CHECK_OK(zi_layout_read(in_folder("mflux"), &layout, &error), error)) return;
+    CHECK(layout.naming == ZI_NAMES_MFLUX && layout.folder && layout.tokenizer);
+    CHECK(!layout.scheduler && !layout.parts[ZI_TEXT_ENCODER].path);
+    if (CHECK_OK(zi_layout_open(&layout, ZI_TRANSFORMER, &checkpoint, &error), error)) {
+        CHECK(checkpoint.tensor_count == 3 && checkpoint.file_count == 2);
+        zi_checkpoint_close(&checkpoint);
+    }
+    if (CHECK_OK(zi_layout_open(&layout, ZI_VAE, &checkpoint, &error), error)) {
+        CHECK(checkpoint.tensor_count == 1);
+        zi_checkpoint_close(&checkpoint);
+    }
+    zi_layout_free(&layout);
+}
+
+static void what_is_none(void)
+{
+    static const char *const lora[] = {"layers.0.attention.to_q.lora_A.weight"};
+    static const char *const flux[] = {"double_blocks.0.a", "single_blocks.0.a"};
+    static const char *const what[] = {"something.weight"};
+    static const char *const needless[] = {"lm_head.weight"};
+    write_tensors(in_folder("lora.safetensors"), lora, 1);
+    write_tensors(in_folder("flux.safetensors"), flux, 2);
+    write_tensors(in_folder("what.safetensors"), what, 1);
+    write_tensors(in_folder("needless.safetensors"), needless, 1);
+    mkdir(in_folder("empty"), 0700);
+    mkdir(in_folder("other"), 0700);
+    write_tensors(in_folder("other/model.safetensors"), flux, 2);
+    FILE *file = fopen(in_folder("text"), "w");
+    CHECK(file && fputs("hello", file) >= 0 && fclose(file) == 0);
+    static const struct {
+        const char *name, *says;
+    } rows[] = {
+        {"lora.safetensors", "LoRA"},
+        {"flux.safetensors", "(Flux)"},
+        {"what.safetensors", "unknown model"},
+        {"needless.safetensors", "unknown model"},
+        {"empty", "no model folder"},
+        {"other", "(Flux)"},
+        {"text", "too few for a safetensors file"},
+        {"absent", "no such file or folder"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_layout layout;
+        zi_error error = {0};
+        bool ok = zi_layout_read(in_folder(rows[i].name), &layout, &error);
+        CHECK_MSG(!ok && strstr(error.text, rows[i].says) && strstr(error.text, rows[i].name),
+                  "%s: %s", rows[i].name, ok ? "accepted" : error.text);
+        if (ok) zi_layout_free(&layout);
+    }
+}
+
+int main(void)
+{
+    if (!CHECK(mkdtemp(folder) != NULL)) return 1;
+    RUN(reference_layouts);
+    RUN(mflux_folder);
+    RUN(what_is_none);
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    CHECK(system(command) == 0);
+    return zi_test_result();
+}

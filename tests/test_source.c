@@ -1,0 +1,410 @@
+/* Parts of a model by canonical names: the reference model in every layout, and what is refused. */
+#include "harness.h"
+#include "io/source.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool open_source(const char *path, const char *stem, zi_part part, zi_checkpoint *checkpoint,
+                        zi_source *source)
+{
+    zi_error error = {0};
+    const char *full = zi_test_data(path);
+    if (!CHECK_OK(stem ? zi_checkpoint_open_dir(full, stem, checkpoint, &error)
+                       : zi_checkpoint_open(full, checkpoint, &error),
+                  error))
+        return false;
+    const zi_checkpoint *one = checkpoint;
+    if (CHECK_OK(zi_source_create(&one, 1, part, 0, source, &error), error)) return true;
+    zi_checkpoint_close(checkpoint);
+    return false;
+}
+
+static void close_source(zi_checkpoint *checkpoint, zi_source *source)
+{
+    zi_source_free(source);
+    zi_checkpoint_close(checkpoint);
+}
+
+/* ---- the reference model ---- */
+
+static float value_at(const zi_entry *entry, size_t i)
+{
+    float value;
+    zi_widen(entry->tensor->type, entry->data + i * zi_dtype_size(entry->tensor->type), &value, 1);
+    return value;
+}
+
+/* Where the i-th number of a kernel lies that is stored [out, h, w, in]. */
+static size_t nhwc_place(const zi_entry *entry, size_t i)
+{
+    size_t in = entry->shape[1], area = entry->shape[2] * entry->shape[3];
+    size_t o = i / (in * area), c = i / area % in, p = i % area;
+    return (o * area + p) * in + c;
+}
+
+/* As many numbers as in the original, equal up to the rounding to 16 bits. */
+static bool same_values(const zi_entry *entry, const zi_entry *original)
+{
+    size_t count = 1;
+    for (int d = 0; d < original->dims; d++) count *= original->shape[d];
+    for (size_t i = 0; i < count; i++) {
+        float a = value_at(entry, entry->nhwc ? nhwc_place(entry, i) : i);
+        float b = value_at(original, i);
+        if (!(fabsf(a - b) <= 4e-3f * fabsf(b) + 1e-6f)) return false;
+    }
+    return true;
+}
+
+static void check_entry(const char *path, const zi_entry *entry, const zi_entry *original)
+{
+    CHECK_MSG(entry->kind == original->kind && entry->dims == original->dims &&
+                  memcmp(entry->shape, original->shape, sizeof entry->shape) == 0,
+              "%s: %s has another shape", path, entry->name);
+    CHECK(entry->row + entry->rows <= entry->tensor->shape[0]);
+    if (entry->packing == ZI_GROUPED) {
+        size_t scales = entry->shape[0] * entry->shape[1] / entry->group;
+        CHECK_MSG(entry->bits == 8 && entry->group == 64, "%s: %d bits in %zu", entry->name,
+                  entry->bits, entry->group);
+        CHECK(entry->scales.count == scales && entry->biases.count == scales);
+        CHECK(entry->bytes == entry->shape[0] * entry->shape[1]);
+    } else if (zi_dtype_computes(entry->tensor->type)) {
+        CHECK_MSG(same_values(entry, original), "%s: %s has other values", path, entry->name);
+    } else {
+        CHECK_MSG(entry->tensor->type == ZI_F8_E4M3 && entry->packing == ZI_PLAIN,
+                  "%s: %s is no plain fp8", path, entry->name);
+        CHECK(entry->bytes == original->shape[0] * original->shape[1]);
+    }
+}
+
+/* Every file of the reference model has the same entries as its diffusers folder, fused or not. */
+static void layouts_agree(void)
+{
+    static const char *const folders[ZI_PARTS][2] = {
+        {"golden/model/transformer", "diffusion_pytorch_model"},
+        {"golden/model/text_encoder", "model"},
+        {"golden/model/vae", "diffusion_pytorch_model"}};
+    static const struct {
+        const char *path;
+        zi_part part;
+        int lacks;
+    } rows[] = {
+        {"golden/comfyui/seed_single_file.safetensors", ZI_TRANSFORMER, 0},
+        {"golden/comfyui/seed_single_file.safetensors", ZI_TEXT_ENCODER, 0},
+        {"golden/comfyui/seed_single_file.safetensors", ZI_VAE, 0},
+        {"golden/comfyui/split_ae.safetensors", ZI_VAE, 0},
+        {"golden/comfyui/split_diffusion_model_fp8_e4m3fn.safetensors", ZI_TRANSFORMER, 0},
+        {"golden/mlx/FP16/weights.safetensors", ZI_TRANSFORMER, 2}, /* the pad tokens */
+        {"golden/mlx/FP8/weights.safetensors", ZI_TRANSFORMER, 2},
+        {"golden/mlx/FP16/text_encoder.safetensors", ZI_TEXT_ENCODER, 0},
+        {"golden/mlx/FP16/vae.safetensors", ZI_VAE, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_checkpoint reference, checkpoint;
+        zi_source original, source;
+        zi_part part = rows[i].part;
+        if (!open_source(folders[part][0], folders[part][1], part, &reference, &original)) return;
+        CHECK(original.count == reference.tensor_count);
+        if (open_source(rows[i].path, NULL, part, &checkpoint, &source)) {
+            int lacks = 0;
+            for (size_t j = 0; j < original.count; j++) {
+                const zi_entry *entry = zi_source_find(&source, original.entries[j].name);
+                if (entry) check_entry(rows[i].path, entry, &original.entries[j]);
+                lacks += !entry;
+            }
+            CHECK_MSG(lacks == rows[i].lacks && source.count + lacks == original.count,
+                      "%s: %d entries are missing, %zu there", rows[i].path, lacks, source.count);
+            close_source(&checkpoint, &source);
+        }
+        close_source(&reference, &original);
+    }
+}
+
+static void absent_parts_are_empty(void)
+{
+    zi_checkpoint checkpoint;
+    zi_source source;
+    if (!open_source("golden/comfyui/split_ae.safetensors", NULL, ZI_TRANSFORMER, &checkpoint,
+                     &source))
+        return;
+    CHECK(source.count == 0 && !source.file && !zi_source_find(&source, "x_pad_token"));
+    close_source(&checkpoint, &source);
+}
+
+/* ---- made up ones ---- */
+
+/* Reads "NAME TYPE SIZES" up to the next "; ". Data are zeros, or the text behind a "=". */
+static const char *make_tensor(const char *text, zi_tensor *out)
+{
+    static const uint64_t zeros[4096];
+    char name[128], type[16];
+    int used = 0;
+    CHECK(sscanf(text, "%127s %15[^ ;]%n", name, type, &used) == 2);
+    *out =
+        (zi_tensor){.name = strdup(name), .type = zi_dtype_parse(type), .count = 1, .data = zeros};
+    CHECK_MSG(out->type < ZI_DTYPE_COUNT, "%s", type);
+    for (text += used; *text == ' ' && text[1] != '='; text += used) {
+        CHECK(sscanf(text, " %zu%n", &out->shape[out->dims], &used) == 1);
+        out->count *= out->shape[out->dims++];
+    }
+    if (*text == ' ') {
+        out->data = text + 2;
+        out->dims = 1;
+        out->count = out->shape[0] = strlen(text + 2);
+        text += 2 + out->count;
+    }
+    out->bytes = out->count * zi_dtype_size(out->type);
+    CHECK(out->bytes <= sizeof zeros);
+    return *text == ';' ? text + 2 : text;
+}
+
+/* A checkpoint of these tensors, as a reader of files leaves it. */
+static void make(const char *text, zi_checkpoint *out)
+{
+    enum { MOST = 8 };
+    *out = (zi_checkpoint){0};
+    out->files = calloc(1, sizeof *out->files);
+    out->files[0].path = strdup("made.safetensors");
+    out->file_count = 1;
+    out->tensors = calloc(MOST, sizeof *out->tensors);
+    while (*text && out->tensor_count < MOST)
+        text = make_tensor(text, &out->tensors[out->tensor_count++]);
+}
+
+#define W "layers.0.feed_forward.w1"
+#define QKV "layers.0.attention.qkv"
+
+/* What is refused, and the words that say so. Tensors stand in their file's order. */
+static void refusals(void)
+{
+    static const struct {
+        const char *tensors, *metadata, *says;
+    } rows[] = {
+        {W ".weight BF16 4 64; "
+           "model.diffusion_model." W ".weight BF16 4 64",
+         NULL, "tensors " W ".weight and model.diffusion_model." W ".weight"},
+        {QKV ".weight BF16 12 64; "
+             "layers.0.attention.to_k.weight BF16 4 64",
+         NULL, "are both layers.0.attention.to_k.weight"},
+        {W ".weight F8_E4M3 4 64; " W ".weight_scale F32; " W ".scale_weight F32", NULL,
+         "are both " W ".weight"},
+        {W ".weight_scale F32", NULL, W ".weight_scale is there without the weight"},
+        {W ".scales F16 4 1; " W ".biases F16 4 1", NULL, "without the weight"},
+        {W ".comfy_quant U8 4", NULL, "without the weight"},
+        {W ".weight U32 4 16; " W ".scales F16 4 1", NULL, "without its biases"},
+        {W ".weight U32 4 16; " W ".biases F16 4 1", NULL, "without its scales"},
+        {W ".weight U32 4 16", NULL, "scales and biases are missing"},
+        {W ".weight I8 4 16", NULL, "weight_scale is missing"},
+        {W ".weight U8 4 16", NULL, "unknown format"},
+        {W ".weight I64 4 16", NULL, "not a type of weights"},
+        {W ".weight BF16 4 16; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL, "matrix of U32"},
+        {W ".weight U32 4 16; " W ".scales F16 5 1; " W ".biases F16 5 1", NULL,
+         W ".scales has shape [5, 1]; it should have a row"},
+        {W ".weight U32 4 16; " W ".scales F16 4 1; " W ".biases F16 4 2", NULL,
+         W ".biases has shape [4, 2]; it should be of the shape"},
+        {W ".weight U32 4 16; " W ".scales F16 4 1; " W ".biases F32 4 1", NULL,
+         "shape and type of the scales"},
+        {W ".weight U32 4 16; " W ".scales I8 4 1; " W ".biases I8 4 1", NULL, "scales should be"},
+        {W ".weight U32 4 17; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL,
+         "no group size and number of bits"},
+        {W ".weight U32 4 16; " W ".scales F16 4 0; " W ".biases F16 4 0", NULL,
+         "no group size and number of bits"},
+        {W ".weight U32 4 6; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL, "of 3-bit numbers"},
+        {W ".weight U32 4 10; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL,
+         "of 5-bit numbers"},
+        {W ".weight U32 4 12; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL,
+         "of 6-bit numbers"},
+        {W ".weight F8_E4M3 4 16; " W ".weight_scale F32 3", NULL, "[3]; it should have one"},
+        {W ".weight F8_E4M3 4 16; " W ".weight_scale F32 4 2", NULL, "it should have one"},
+        {W ".weight F8_E4M3 4 16; " W ".weight_scale F32 1 4", NULL, "it should have one"},
+        {QKV ".weight F8_E4M3 12 16; " QKV ".weight_scale F32 4", NULL, "it should have one"},
+        {"layers.0.attention.to_q.weight F8_E4M3 12 16; " QKV ".weight_scale F32 12", NULL,
+         QKV ".weight_scale is there without the weight"},
+        {W ".weight F8_E4M3 4 16; " W ".weight_scale I32", NULL, "a scale should be"},
+        {W ".weight F8_E4M3 4 64; " W ".weight_scale U8 4 2", NULL, "MXFP8"},
+        {W ".weight U8 4 32; " W ".weight_scale F8_E4M3 4 4", NULL, "NVFP4"},
+        {W ".weight BF16 4 16; " W ".weight_scale F32", NULL, "fp8 or I8 is expected"},
+        {QKV ".weight BF16 13 16", NULL,
+         QKV ".weight has shape [13, 16]; its rows should be q, k and v"},
+        {QKV ".weight BF16 12", NULL, "q, k and v"},
+        {W ".weight BF16 16", NULL, "should be a matrix"},
+        {W ".weight BF16 4 16 1 1", NULL, "should be a matrix"},
+        {"layers.0.ffn_norm1.weight F32 4 4", NULL, "one dimension"},
+        {"x_pad_token F32 2 4", NULL, "a single row"},
+        {"layers.0.odd.weight F32 4", NULL, "tensor layers.0.odd.weight is not part of Z-Image"},
+        {"double_blocks.0.x F32 4; "
+         "single_blocks.0.x F32 4",
+         NULL, "Flux"},
+        {"layers.0.attention.to_q.lora_A.weight F32 4 4", NULL, "LoRA"},
+        {W ".weight U8 4 32; " W ".weight_scale_2 F32", NULL, "NVFP4"},
+        {W ".svd_up BF16 4 32", NULL, "SDNQ"},
+        {W ".wscales BF16 4 32", NULL, "Nunchaku"},
+        {W ".weight F8_E4M3 4 16; " W ".comfy_quant U8 ={\"format\":\"mxfp8\"}", NULL,
+         W ".comfy_quant is quantized as mxfp8"},
+        {W ".weight I8 4 16; " W
+           ".comfy_quant U8 ={\"format\":\"int8_tensorwise\",\"convrot\":true}",
+         NULL, "convrot"},
+        {W ".weight F8_E5M2 4 16; " W ".comfy_quant U8 ={\"format\":\"float8_e4m3fn\"}", NULL,
+         "tells of F8_E4M3 weights, but they are F8_E5M2"},
+        {W ".weight F8_E4M3 4 16; " W ".comfy_quant U8 ={\"fo", NULL, "not JSON"},
+        {W ".weight F8_E4M3 4 16; " W ".comfy_quant U8 ={}", NULL, "no \"format\""},
+        {W ".weight F8_E4M3 4 16; " W ".comfy_quant F32 4", NULL, "not JSON"},
+        {W ".weight BF16 4 16", "{\"layers\":{\"layers.1.a\":{\"format\":\"nvfp4\"}}}",
+         "layers.1.a is quantized as nvfp4"},
+        {W ".weight BF16 4 16", "{\"layers\":", "_quantization_metadata is not JSON"},
+        {W ".weight BF16 4 16", "{\"layers\":{\"a\":{}}}", "no \"format\""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_checkpoint checkpoint;
+        zi_source source;
+        zi_error error = {0};
+        make(rows[i].tensors, &checkpoint);
+        if (rows[i].metadata)
+            CHECK_OK(zi_checkpoint_add_metadata(&checkpoint, "_quantization_metadata",
+                                                rows[i].metadata, &error),
+                     error);
+        const zi_checkpoint *one = &checkpoint;
+        bool ok = zi_source_create(&one, 1, ZI_TRANSFORMER, 0, &source, &error);
+        CHECK_MSG(!ok && strstr(error.text, rows[i].says) && strstr(error.text, "made.safetensors"),
+                  "row %zu (%s): %s", i, rows[i].says, ok ? "accepted" : error.text);
+        if (ok) zi_source_free(&source);
+        zi_checkpoint_close(&checkpoint);
+    }
+}
+
+/* Shape, packing and rows of one entry of what is accepted. */
+static void packings(void)
+{
+    static const struct {
+        const char *tensors;
+        size_t group;
+        const char *name;
+        size_t rows, columns, row, scales, scale_offset;
+        zi_packing packing;
+        int bits;
+        size_t entry_group;
+    } rows[] = {
+        {W ".weight U32 4 32; " W ".scales BF16 4 2; " W ".biases BF16 4 2", 0, W ".weight", 4, 128,
+         0, 8, 0, ZI_GROUPED, 8, 64},
+        {W ".weight U32 4 16; " W ".scales F16 4 2; " W ".biases F16 4 2", 0, W ".weight", 4, 128,
+         0, 8, 0, ZI_GROUPED, 4, 64},
+        {W ".weight U32 4 16; " W ".scales F16 4 2; " W ".biases F16 4 2", 32, W ".weight", 4, 64,
+         0, 8, 0, ZI_GROUPED, 8, 32},
+        {W ".weight U32 4 64; " W ".scales F16 4 2; " W ".biases F16 4 2", 0, W ".weight", 4, 256,
+         0, 8, 0, ZI_GROUPED, 8, 128},
+        {W ".weight U32 4 4; " W ".scales F16 4 1; " W ".biases F16 4 1", 0, W ".weight", 4, 32, 0,
+         4, 0, ZI_GROUPED, 4, 32},
+        {QKV ".weight U32 12 16; " QKV ".scales F16 12 1; " QKV ".biases F16 12 1", 0,
+         "layers.0.attention.to_v.weight", 4, 64, 8, 4, 16, ZI_GROUPED, 8, 64},
+        {W ".weight F8_E4M3 4 16", 0, W ".weight", 4, 16, 0, 0, 0, ZI_PLAIN, 0, 0},
+        {W ".weight F8_E4M3 4 16; " W ".weight_scale F32; " W ".input_scale F32", 0, W ".weight", 4,
+         16, 0, 1, 0, ZI_SCALED, 0, 0},
+        {W ".weight F8_E5M2 4 16; " W ".scale_weight F32 1; " W ".scale_input F32 1; "
+           "scaled_fp8 F8_E5M2 0",
+         0, W ".weight", 4, 16, 0, 1, 0, ZI_SCALED, 0, 0},
+        {W ".weight I8 4 16; " W ".weight_scale F32 4 1; " W
+           ".comfy_quant U8 ={\"format\":\"int8_tensorwise\"}",
+         0, W ".weight", 4, 16, 0, 4, 0, ZI_SCALED, 0, 0},
+        {W ".weight I8 1 16; " W ".weight_scale F32 1 1", 0, W ".weight", 1, 16, 0, 1, 0, ZI_SCALED,
+         0, 0},
+        {QKV ".weight I8 12 16; " QKV ".weight_scale F32 12", 0, "layers.0.attention.to_k.weight",
+         4, 16, 4, 4, 16, ZI_SCALED, 0, 0},
+        {QKV ".weight I8 12 16; " QKV ".weight_scale F32 12 1", 0, "layers.0.attention.to_v.weight",
+         4, 16, 8, 4, 32, ZI_SCALED, 0, 0},
+        {QKV ".weight F8_E4M3 12 16; " QKV ".weight_scale F32 1", 0,
+         "layers.0.attention.to_v.weight", 4, 16, 8, 1, 0, ZI_SCALED, 0, 0},
+        {"x_pad_token F16 16", 0, "x_pad_token", 1, 16, 0, 0, 0, ZI_PLAIN, 0, 0},
+        {"norm_final.weight F16 16; "
+         "x_pad_token F16 1 16",
+         0, "x_pad_token", 1, 16, 0, 0, 0, ZI_PLAIN, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_checkpoint checkpoint;
+        zi_source source;
+        zi_error error = {0};
+        make(rows[i].tensors, &checkpoint);
+        const zi_checkpoint *one = &checkpoint;
+        if (!CHECK_MSG(zi_source_create(&one, 1, ZI_TRANSFORMER, rows[i].group, &source, &error),
+                       "row %zu: %s", i, error.text))
+            return;
+        const zi_entry *e = zi_source_find(&source, rows[i].name);
+        if (!CHECK(e != NULL)) return;
+        CHECK_MSG(e->dims == 2 && e->shape[0] == rows[i].rows && e->shape[1] == rows[i].columns &&
+                      e->packing == rows[i].packing && e->bits == rows[i].bits &&
+                      e->group == rows[i].entry_group,
+                  "row %zu: [%zu, %zu], packing %d, %d bits in %zu", i, e->shape[0], e->shape[1],
+                  e->packing, e->bits, e->group);
+        const zi_tensor *stored = e->tensor;
+        const uint8_t *data = stored->data;
+        CHECK(e->row == rows[i].row);
+        CHECK(e->data == data + e->row * (stored->bytes / stored->shape[0]));
+        CHECK_MSG(e->scales.count == rows[i].scales, "row %zu: %zu scales", i, e->scales.count);
+        if (e->scales.tensor) {
+            data = e->scales.tensor->data;
+            CHECK(e->scales.data == data + rows[i].scale_offset);
+        }
+        zi_source_free(&source);
+        zi_checkpoint_close(&checkpoint);
+    }
+}
+
+/* mflux keeps diffusers' names for most of a VAE, and stores all its kernels as MLX does. */
+static void mflux_kernels_are_nhwc(void)
+{
+    static const char plain[] = "decoder.up_blocks.0.resnets.0.conv1.weight BF16 8 4 3 3; "
+                                "decoder.conv_in.weight BF16 8 4 3 3";
+    static const char mflux[] = "decoder.up_blocks.0.resnets.0.conv1.weight BF16 8 3 3 4; "
+                                "decoder.conv_in.conv.weight BF16 8 3 3 4";
+    for (int i = 0; i < 2; i++) {
+        zi_checkpoint checkpoint;
+        zi_source source;
+        zi_error error = {0};
+        make(i ? mflux : plain, &checkpoint);
+        const zi_checkpoint *one = &checkpoint;
+        if (!CHECK_OK(zi_source_create(&one, 1, ZI_VAE, 0, &source, &error), error)) return;
+        for (size_t j = 0; j < source.count; j++) {
+            const zi_entry *e = &source.entries[j];
+            CHECK(e->nhwc == (i == 1) && e->dims == 4 && e->shape[0] == 8 && e->shape[1] == 4 &&
+                  e->shape[2] == 3 && e->shape[3] == 3);
+        }
+        CHECK(source.count == 2 && source.form.blocks == 1);
+        zi_source_free(&source);
+        zi_checkpoint_close(&checkpoint);
+    }
+}
+
+/* Parts of one model from several files; the same tensor in two of them is refused. */
+static void several_files(void)
+{
+    static const char a[] = W ".weight BF16 4 16";
+    static const char b[] = "x_pad_token BF16 1 16; "
+                            "decoder.conv_in.bias BF16 16";
+    zi_checkpoint first, second;
+    zi_source source;
+    zi_error error = {0};
+    make(a, &first);
+    make(b, &second);
+    const zi_checkpoint *both[2] = {&first, &second}, *twice[2] = {&first, &first};
+    if (CHECK_OK(zi_source_create(both, 2, ZI_TRANSFORMER, 0, &source, &error), error)) {
+        const zi_entry *pad = zi_source_find(&source, "x_pad_token");
+        CHECK(source.count == 2 && pad && pad->checkpoint == &second);
+        CHECK(pad && strcmp(zi_entry_file(pad), "made.safetensors") == 0);
+        zi_source_free(&source);
+    }
+    CHECK(!zi_source_create(twice, 2, ZI_TRANSFORMER, 0, &source, &error));
+    CHECK_MSG(strstr(error.text, "are both"), "%s", error.text);
+    zi_checkpoint_close(&first);
+    zi_checkpoint_close(&second);
+}
+
+int main(void)
+{
+    RUN(layouts_agree);
+    RUN(absent_parts_are_empty);
+    RUN(refusals);
+    RUN(packings);
+    RUN(mflux_kernels_are_nhwc);
+    RUN(several_files);
+    return zi_test_result();
+}
