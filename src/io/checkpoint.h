@@ -1,4 +1,4 @@
-/* Named tensors in mapped safetensors files. */
+/* Named tensors in mapped safetensors and GGUF files. */
 #ifndef ZI_IO_CHECKPOINT_H
 #define ZI_IO_CHECKPOINT_H
 
@@ -18,20 +18,24 @@ typedef struct {
     int file;         /* index into zi_checkpoint.files */
 } zi_tensor;
 
+typedef struct zi_gguf zi_gguf; /* see gguf.h */
+
 /* One file, or the shards of one component. Tensors are sorted by name. */
 typedef struct {
     struct {
         char *path;
         zi_mapping mapping;
-    } * files;
+    } *files;
     int file_count;
     zi_tensor *tensors;
     size_t tensor_count;
+    zi_gguf *gguf; /* the metadata of a GGUF file; NULL: it is none */
 } zi_checkpoint;
 
-/* Opens one safetensors file. The header is believed in nothing: lengths, offsets, shapes and types
- * are checked, and the tensors must fill the file without gaps or overlaps, as the format says.
- * https://github.com/huggingface/safetensors#format */
+/* Opens one file, safetensors or GGUF as its first bytes say. A safetensors header is believed in
+ * nothing: lengths, offsets, shapes and types are checked, and the tensors must fill the file
+ * without gaps or overlaps, as the format says. https://github.com/huggingface/safetensors#format
+ */
 bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error) ZI_CHECKED;
 
 /* Opens DIR/NAME.safetensors, or, when there is DIR/NAME.safetensors.index.json, all the shards
