@@ -1,14 +1,16 @@
-"""Makes golden/gguf_blocks.safetensors and golden/tokenizer.gguf, with gguf 0.19.0, torch 2.13.0,
-numpy 2.4.6 and safetensors 0.8.0: `python3 make_gguf.py`."""
+"""Makes golden/gguf_blocks.safetensors, golden/tokenizer-*.gguf and golden/tokenizer_gguf.json, with
+gguf 0.19.0, torch 2.13.0, tokenizers 0.23.3, numpy 2.4.6 and safetensors 0.8.0: `python3 make_gguf.py`."""
 
 import json
 import pathlib
 
 import gguf
 import numpy as np
+import tokenizers
 import torch
 from gguf import GGMLQuantizationType as Type
 from safetensors.numpy import save_file
+from tokenizers import pre_tokenizers
 
 HERE = pathlib.Path(__file__).parent
 ROWS, COLUMNS = 3, 512
@@ -69,28 +71,69 @@ def vectors():
     save_file(out, HERE / "golden/gguf_blocks.safetensors")
 
 
-def tokenizer():
-    """The small model's tokenizer, as llama.cpp's converter would write it."""
-    folder = HERE / "golden/model/tokenizer"
-    whole = json.loads((folder / "tokenizer.json").read_text())
-    names, types = {}, {}
-    for text, id in whole["model"]["vocab"].items():
-        names[id], types[id] = text, gguf.TokenType.NORMAL
+QWEN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+        r"\s*[\r\n]+|\s+(?!\S)|\s+")
+LLAMA = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+         r"\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
+def by_pattern(pattern):
+    return pre_tokenizers.Sequence([
+        pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ])
+
+
+# As in the tokenizer.json of Qwen2.5, Llama 3 and SmolLM2: how words are split, whether texts are
+# normalized, whether a word that is a token is taken whole.
+SPLITTERS = {
+    "qwen2": (by_pattern(QWEN), True, False),
+    "llama-bpe": (by_pattern(LLAMA), False, True),
+    "smollm": (pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+    ]), False, False),
+}
+
+# Tokens that no merges make.
+WHOLE = ["\u0120quick", "supercalifragilisticexpialidocious", "\u0120"]
+
+MORE_TEXTS = [
+    "a  1", "1234567 89", "it's 5's, IT'S they'll", "x \n 12\n\n3", "  \t7", "\n\n  a\n 1 \n", "12  34   ", "  12",
+    "1 a  b   c    ", "\u0661\u0662\u0663 \u00bd \u2167 \u4e8c", "e\u0301 \u00e9", " quick quickly  quick", "\u00a0\u00a01\u00a0b",
+]
+
+
+def whole_tokenizer(whole, pre, extra):
+    splitter, nfc, whole_words = SPLITTERS[pre]
+    vocab = dict(whole["model"]["vocab"]) | extra
+    merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in whole["model"]["merges"]]
+    out = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, merges, ignore_merges=whole_words))
+    out.pre_tokenizer = splitter
+    if nfc:
+        out.normalizer = tokenizers.normalizers.NFC()
     for token in whole["added_tokens"]:
-        names[token["id"]] = token["content"]
-        types[token["id"]] = gguf.TokenType.CONTROL if token["special"] else gguf.TokenType.USER_DEFINED
+        # Each in a call of its own: the ids follow from the vocabulary's size.
+        out.add_special_tokens([tokenizers.AddedToken(token["content"], normalized=False)])
+    return out, merges
+
+
+def write_tokenizer(pre, whole, reference, merges):
+    kinds = {t["content"]: gguf.TokenType.CONTROL if t["special"] else gguf.TokenType.USER_DEFINED
+             for t in whole["added_tokens"]}
+    names = {id: text for text, id in reference.get_vocab(with_added_tokens=True).items()}
     count = max(names) + 3  # two that no text gives
-    merges = [m if isinstance(m, str) else " ".join(m) for m in whole["model"]["merges"]]
     end = {text: id for id, text in names.items()}
-    out = gguf.GGUFWriter(HERE / "golden/tokenizer.gguf", "qwen3")
+    out = gguf.GGUFWriter(HERE / f"golden/tokenizer-{pre}.gguf", "qwen3")
     out.add_tokenizer_model("gpt2")
-    out.add_tokenizer_pre("qwen2")
+    out.add_tokenizer_pre(pre)
     out.add_token_list([names.get(i, f"[PAD{i}]") for i in range(count)])
-    out.add_token_types([types.get(i, gguf.TokenType.UNUSED) for i in range(count)])
-    out.add_token_merges(merges)
+    out.add_token_types([kinds.get(names[i], gguf.TokenType.NORMAL) if i in names else gguf.TokenType.UNUSED
+                         for i in range(count)])
+    out.add_token_merges([" ".join(pair) for pair in merges])
     out.add_bos_token_id(end["<|endoftext|>"])
     out.add_eos_token_id(end["<|im_end|>"])
-    out.add_add_bos_token(False)
+    out.add_add_bos_token(pre == "llama-bpe")
     out.add_chat_template("{{ messages }}")
     out.write_header_to_file()
     out.write_kv_data_to_file()
@@ -98,6 +141,24 @@ def tokenizer():
     out.close()
 
 
+def tokenizer_files():
+    """The small model's tokenizer with each way of splitting, as llama.cpp's converter would write it,
+    and what the Rust tokenizers make of texts."""
+    whole = json.loads((HERE / "golden/model/tokenizer/tokenizer.json").read_text())
+    cases = json.loads((HERE / "tokenizer/cases.json").read_text())["tiny"]["cases"]
+    texts = [bytes.fromhex(case["utf8_hex"]).decode() if "utf8_hex" in case else case["text"] for case in cases]
+    found = {}
+    for pre in SPLITTERS:
+        first = max(whole["model"]["vocab"].values()) + 1
+        extra = {text: first + i for i, text in enumerate(WHOLE) if text not in whole["model"]["vocab"]}
+        reference, merges = whole_tokenizer(whole, pre, extra)
+        write_tokenizer(pre, whole, reference, merges)
+        found[pre] = [{"utf8_hex": text.encode().hex(), "ids": reference.encode(text).ids}
+                      for text in texts + MORE_TEXTS if len(text) < 300]
+    lines = json.dumps(found).replace("{\"utf8", "\n{\"utf8")
+    (HERE / "golden/tokenizer_gguf.json").write_text(lines + "\n")
+
+
 if __name__ == "__main__":
     vectors()
-    tokenizer()
+    tokenizer_files()
