@@ -199,7 +199,7 @@ bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
         int c = codepoints[byte];
         char text[2] = {(char)(c < 128 ? c : 0xc0 | c >> 6), (char)(0x80 | (c & 0x3f))};
         bpe->byte_ids[byte] = zi_bpe_find(bpe, text, c < 128 ? 1 : 2);
-        if (bpe->byte_ids[byte] < 0)
+        if (bpe->byte_ids[byte] < 0 && !bpe->gaps)
             return zi_fail(error,
                            "%s: the vocabulary has no token for byte %d (U+%04X); it is not "
                            "a byte-level one",
@@ -211,7 +211,8 @@ bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
 
 /* ---- merging ---- */
 
-/* The symbols of a word form a list in an array; symbol i starts at byte i of the word. */
+/* The symbols of a word form a list in an array; symbol i starts at byte i of the word (of those of
+ * its bytes that have a token). */
 struct zi_bpe_symbol {
     int32_t id;
     uint32_t previous, next; /* NOWHERE at the ends */
@@ -295,11 +296,15 @@ bool zi_bpe_encode(const zi_bpe *bpe, const char *word, size_t size, zi_bpe_scra
     if (whole >= 0) return zi_ids_push(ids, whole, error);
     if (!scratch_reserve(scratch, size, error)) return false;
     zi_bpe_symbol *symbols = scratch->symbols;
-    uint32_t n = (uint32_t)size;
-    for (uint32_t i = 0; i < n; i++)
-        symbols[i] = (zi_bpe_symbol){.id = bpe->byte_ids[(unsigned char)word[i]],
-                                     .previous = i - 1, /* of 0: NOWHERE */
-                                     .next = i + 1 < n ? i + 1 : NOWHERE};
+    uint32_t n = 0;
+    for (size_t i = 0; i < size; i++) {
+        int32_t id = bpe->byte_ids[(unsigned char)word[i]];
+        if (id < 0) continue;
+        symbols[n] = (zi_bpe_symbol){.id = id, .previous = n - 1, .next = n + 1}; /* 0: NOWHERE */
+        n++;
+    }
+    if (!n) return true;
+    symbols[n - 1].next = NOWHERE;
     scratch->heap_size = 0;
     for (uint32_t i = 0; i < n; i++) look(bpe, scratch, i);
     while (scratch->heap_size) {

@@ -26,11 +26,14 @@ typedef struct {
     /* A word that is a token is not merged. Set it before sealing: then names are by bytes after
      * it, otherwise NULL. */
     bool whole_words;
+    /* Bytes may lack a token: texts lose them, as with SmolLM's 21, which are control characters
+     * and what no or hardly any text has. Set it before sealing, which otherwise refuses gaps. */
+    bool gaps;
     zi_bpe_pair *pairs; /* hash table of the merges */
     uint32_t pairs_mask;
     int32_t *merged; /* [merges] the token that merge number rank makes */
     uint32_t merges;
-    int32_t byte_ids[256];
+    int32_t byte_ids[256]; /* -1: none */
 } zi_bpe;
 
 /* Building: init with the numbers of tokens and merges to come, add the tokens, then the merges

@@ -16,16 +16,16 @@ enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED };
  * digit ends a run of spaces as the end of the text does. */
 static const struct {
     const char *name, *pattern;
-    bool nfc, whole_words;
+    bool nfc, whole_words, gaps;
 } splitters[] = {
-    {"qwen2", zi_qwen_pattern, true, false},
+    {"qwen2", zi_qwen_pattern, true, false, false},
     {"llama-bpe",
      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
      " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-     false, true},
+     false, true, false},
     {"smollm",
      "\\p{N}|'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?![^\\s\\p{N}])|\\s+",
-     false, false},
+     false, false, true},
 };
 
 enum { SPLITTERS = sizeof splitters / sizeof *splitters };
@@ -99,7 +99,7 @@ static size_t count_added(const zi_gguf_value *types)
     return count;
 }
 
-static bool read_vocabulary(const zi_gguf *gguf, bool whole_words, zi_tokenizer_files *files,
+static bool read_vocabulary(const zi_gguf *gguf, size_t splitter, zi_tokenizer_files *files,
                             zi_error *error)
 {
     const zi_gguf_value *tokens, *types, *merges;
@@ -114,7 +114,8 @@ static bool read_vocabulary(const zi_gguf *gguf, bool whole_words, zi_tokenizer_
     if (!zi_tokenizer_reserve_added(files, gguf->path, count_added(types), error) ||
         !zi_bpe_init(bpe, gguf->path, tokens->count, merges->count, error))
         return false;
-    bpe->whole_words = whole_words;
+    bpe->whole_words = splitters[splitter].whole_words;
+    bpe->gaps = splitters[splitter].gaps;
     return add_tokens(gguf, tokens, types, files, error) && add_merges(gguf, merges, bpe, error) &&
            zi_bpe_seal(bpe, gguf->path, error);
 }
@@ -158,8 +159,7 @@ bool zi_tokenizer_read_gguf(const zi_gguf *gguf, zi_tokenizer_files *out, zi_err
     size_t splitter = 0;
     if (!read_splitter(gguf, &splitter, error) ||
         !zi_tokenizer_keep_pattern(&files, gguf->path, splitters[splitter].pattern, error) ||
-        !read_vocabulary(gguf, splitters[splitter].whole_words, &files, error) ||
-        !read_usage(gguf, &files, error)) {
+        !read_vocabulary(gguf, splitter, &files, error) || !read_usage(gguf, &files, error)) {
         zi_tokenizer_files_free(&files);
         return false;
     }

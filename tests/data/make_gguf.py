@@ -107,6 +107,10 @@ MORE_TEXTS = [
 def whole_tokenizer(whole, pre, extra):
     splitter, nfc, whole_words = SPLITTERS[pre]
     vocab = dict(whole["model"]["vocab"]) | extra
+    if pre == "smollm":  # the real one lacks tokens for bytes, too
+        for text in "\u0104*j":
+            del vocab[text]
+            vocab[f"[unused {text}]"] = whole["model"]["vocab"][text]
     merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in whole["model"]["merges"]]
     out = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, merges, ignore_merges=whole_words))
     out.pre_tokenizer = splitter
