@@ -226,9 +226,12 @@ static void bad_tokens(void)
         uint8_t kind, text;
         const char *says;
     } rows[] = {
-        {6, '#', "token 2 is of kind 6"},       {0, '#', "token 2 is of kind 0"},
-        {1, 0xff, "token 2 is not UTF-8 text"}, {1, 0, "token 2 is not UTF-8 text"},
-        {1, 'A', "token \"A\" stands twice"},   {1, ' ', "names \"#\", which is not in the vocabulary"},
+        {6, '#', "token 2 is of kind 6"},
+        {0, '#', "token 2 is of kind 0"},
+        {1, 0xff, "token 2 is not UTF-8 text"},
+        {1, 0, "token 2 is not UTF-8 text"},
+        {1, 'A', "token \"A\" stands twice"},
+        {1, ' ', "names \"#\", which is not in the vocabulary"},
     };
     enum { AT = 2 * (8 + 1) + 8 };
     zi_checkpoint file = zi_golden_open("tokenizer-qwen2.gguf");
