@@ -127,7 +127,7 @@ static bool inspect_file(const char *path, cJSON *root, zi_error *error)
     zi_checkpoint checkpoint;
     if (!zi_checkpoint_open(path, &checkpoint, error)) return false;
     const char *name = zi_recognise(&checkpoint);
-    cJSON_AddStringToObject(root, "layout", "safetensors file");
+    cJSON_AddStringToObject(root, "layout", checkpoint.gguf ? "GGUF file" : "safetensors file");
     cJSON_AddStringToObject(root, "architecture", name ? name : "unknown");
     cJSON_AddStringToObject(root, "precision", zi_dtype_name(describe_tensors(&checkpoint, root)));
     zi_checkpoint_close(&checkpoint);

@@ -1,14 +1,37 @@
 #include "base/dtype.h"
+#include "base/blocks.h"
+
+#include <math.h>
 
 static const struct {
     const char *name;
-    size_t size;
+    size_t size, block;
 } dtypes[ZI_DTYPE_COUNT] = {
-    [ZI_F32] = {"F32", 4}, [ZI_F16] = {"F16", 2},         [ZI_BF16] = {"BF16", 2},
-    [ZI_F64] = {"F64", 8}, [ZI_F8_E4M3] = {"F8_E4M3", 1}, [ZI_F8_E5M2] = {"F8_E5M2", 1},
-    [ZI_I8] = {"I8", 1},   [ZI_U8] = {"U8", 1},           [ZI_I16] = {"I16", 2},
-    [ZI_U16] = {"U16", 2}, [ZI_I32] = {"I32", 4},         [ZI_U32] = {"U32", 4},
-    [ZI_I64] = {"I64", 8}, [ZI_U64] = {"U64", 8},         [ZI_BOOL] = {"BOOL", 1},
+    [ZI_F32] = {"F32", 4, 1},
+    [ZI_F16] = {"F16", 2, 1},
+    [ZI_BF16] = {"BF16", 2, 1},
+    [ZI_F64] = {"F64", 8, 1},
+    [ZI_F8_E4M3] = {"F8_E4M3", 1, 1},
+    [ZI_F8_E5M2] = {"F8_E5M2", 1, 1},
+    [ZI_I8] = {"I8", 1, 1},
+    [ZI_U8] = {"U8", 1, 1},
+    [ZI_I16] = {"I16", 2, 1},
+    [ZI_U16] = {"U16", 2, 1},
+    [ZI_I32] = {"I32", 4, 1},
+    [ZI_U32] = {"U32", 4, 1},
+    [ZI_I64] = {"I64", 8, 1},
+    [ZI_U64] = {"U64", 8, 1},
+    [ZI_BOOL] = {"BOOL", 1, 1},
+    [ZI_Q4_0] = {"Q4_0", 2 + 16, 32},
+    [ZI_Q4_1] = {"Q4_1", 2 + 2 + 16, 32},
+    [ZI_Q5_0] = {"Q5_0", 2 + 4 + 16, 32},
+    [ZI_Q5_1] = {"Q5_1", 2 + 2 + 4 + 16, 32},
+    [ZI_Q8_0] = {"Q8_0", 2 + 32, 32},
+    [ZI_Q2_K] = {"Q2_K", 16 + 64 + 2 + 2, 256},
+    [ZI_Q3_K] = {"Q3_K", 32 + 64 + 12 + 2, 256},
+    [ZI_Q4_K] = {"Q4_K", 2 + 2 + 12 + 128, 256},
+    [ZI_Q5_K] = {"Q5_K", 2 + 2 + 12 + 32 + 128, 256},
+    [ZI_Q6_K] = {"Q6_K", 128 + 64 + 16 + 2, 256},
 };
 
 const char *zi_dtype_name(zi_dtype type)
@@ -21,18 +44,43 @@ size_t zi_dtype_size(zi_dtype type)
     return dtypes[type].size;
 }
 
+size_t zi_dtype_block(zi_dtype type)
+{
+    return dtypes[type].block;
+}
+
+size_t zi_dtype_bytes(zi_dtype type, size_t count)
+{
+    return count / dtypes[type].block * dtypes[type].size;
+}
+
 zi_dtype zi_dtype_parse(const char *name)
 {
     for (int i = 0; i < ZI_DTYPE_COUNT; i++)
-        if (strcmp(name, dtypes[i].name) == 0) return (zi_dtype)i;
+        if (dtypes[i].block == 1 && strcmp(name, dtypes[i].name) == 0) return (zi_dtype)i;
     return ZI_DTYPE_COUNT;
+}
+
+/* Four bits of exponent, three of mantissa: shifted into place and scaled by 2^120, as halves are.
+ * There is no infinity; all ones is NaN. */
+static float e4m3_to_f32(uint8_t code)
+{
+    uint32_t magnitude = (uint32_t)(code & 0x7f) << 20;
+    float value;
+    memcpy(&value, &magnitude, sizeof value);
+    value = (code & 0x7f) == 0x7f ? NAN : value * 0x1p120f;
+    return code & 0x80 ? -value : value;
 }
 
 void zi_widen(zi_dtype type, const void *source, float *out, size_t n)
 {
     const char *bytes = source; /* files promise no alignment, so halves are copied out */
+    const uint8_t *codes = source;
     uint16_t half;
     switch (type) {
+    case ZI_F32:
+        memcpy(out, source, n * sizeof *out);
+        break;
     case ZI_BF16:
         for (size_t i = 0; i < n; i++) {
             memcpy(&half, bytes + 2 * i, sizeof half);
@@ -45,8 +93,17 @@ void zi_widen(zi_dtype type, const void *source, float *out, size_t n)
             out[i] = zi_f16_to_f32(half);
         }
         break;
-    default: /* ZI_F32; callers have refused the rest */
-        memcpy(out, source, n * sizeof *out);
+    case ZI_F8_E4M3:
+        for (size_t i = 0; i < n; i++) out[i] = e4m3_to_f32(codes[i]);
+        break;
+    case ZI_F8_E5M2: /* the upper byte of a half */
+        for (size_t i = 0; i < n; i++) out[i] = zi_f16_to_f32((uint16_t)(codes[i] << 8));
+        break;
+    case ZI_I8:
+        for (size_t i = 0; i < n; i++) out[i] = (int8_t)codes[i];
+        break;
+    default: /* callers have refused what is no block type */
+        zi_dequantize(type, source, out, n);
     }
 }
 
@@ -64,31 +121,54 @@ static uint16_t to_bf16(float value)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-/* Adding a power of two so large that the half's last bit becomes the sum's last bit lets the
- * machine round, half to even. */
+/* A magnitude in units of the last bit of a format that keeps `kept` bits of mantissa and whose
+ * least exponent (biased as f32's, shared by its subnormals) is `least`; what the exponent adds is
+ * in it. Adding a power of two so large that the format's last bit becomes the sum's last bit lets
+ * the machine round, half to even. */
+static uint32_t round_to(uint32_t magnitude, uint32_t kept, uint32_t least)
+{
+    uint32_t exponent = magnitude >> 23;
+    if (exponent < least) exponent = least;
+    uint32_t large_bits = (exponent + 23 - kept) << 23;
+    float large, absolute;
+    memcpy(&large, &large_bits, sizeof large);
+    memcpy(&absolute, &magnitude, sizeof absolute);
+    return bits_of(absolute + large) - large_bits + ((exponent - least) << kept);
+}
+
 static uint16_t to_f16(float value)
 {
     uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00);
     if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* 65520 and up */
-    uint32_t exponent = magnitude >> 23;
-    if (exponent < 113) exponent = 113; /* subnormal halves share the least exponent */
-    uint32_t large_bits = (exponent + 13) << 23;
-    float large, absolute;
-    memcpy(&large, &large_bits, sizeof large);
-    memcpy(&absolute, &magnitude, sizeof absolute);
-    uint32_t rounded = bits_of(absolute + large) - large_bits; /* in units of the half's last bit */
-    return (uint16_t)(sign | (rounded + ((exponent - 113) << 10)));
+    return (uint16_t)(sign | round_to(magnitude, 10, 113));
+}
+
+static uint8_t to_e4m3(float value)
+{
+    uint32_t bits = bits_of(value), sign = bits >> 24 & 0x80, magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) return (uint8_t)(sign | 0x7f);
+    if (magnitude >= 0x43e00000) return (uint8_t)(sign | 0x7e); /* 448 and up */
+    return (uint8_t)(sign | round_to(magnitude, 3, 121));
 }
 
 void zi_narrow(zi_dtype type, const float *source, void *out, size_t n)
 {
-    if (type == ZI_F32) {
+    uint8_t *codes = out;
+    switch (type) {
+    case ZI_F32:
         memcpy(out, source, n * sizeof *source);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        uint16_t bits = type == ZI_F16 ? to_f16(source[i]) : to_bf16(source[i]);
-        memcpy((char *)out + 2 * i, &bits, sizeof bits);
+        break;
+    case ZI_F8_E4M3:
+        for (size_t i = 0; i < n; i++) codes[i] = to_e4m3(source[i]);
+        break;
+    case ZI_Q8_0:
+        zi_quantize_q8_0(source, out, n);
+        break;
+    default: /* ZI_F16 and ZI_BF16; callers have refused the rest */
+        for (size_t i = 0; i < n; i++) {
+            uint16_t bits = type == ZI_F16 ? to_f16(source[i]) : to_bf16(source[i]);
+            memcpy(codes + 2 * i, &bits, sizeof bits);
+        }
     }
 }

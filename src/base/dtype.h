@@ -22,14 +22,30 @@ typedef enum {
     ZI_I64,
     ZI_U64,
     ZI_BOOL,
+    ZI_Q4_0, /* blocks, as GGUF files have them: see blocks.h */
+    ZI_Q4_1,
+    ZI_Q5_0,
+    ZI_Q5_1,
+    ZI_Q8_0,
+    ZI_Q2_K,
+    ZI_Q3_K,
+    ZI_Q4_K,
+    ZI_Q5_K,
+    ZI_Q6_K,
     ZI_DTYPE_COUNT
 } zi_dtype;
 
 /* As safetensors spells it ("F32", "BF16", ...). */
 const char *zi_dtype_name(zi_dtype type);
-size_t zi_dtype_size(zi_dtype type); /* bytes per element */
+size_t zi_dtype_size(zi_dtype type); /* bytes per element, or per block of elements */
 
-/* ZI_DTYPE_COUNT when the name is unknown. */
+/* Elements of a block; 1 where every element stands for itself. */
+size_t zi_dtype_block(zi_dtype type);
+
+/* Bytes of count elements, which are whole blocks. */
+size_t zi_dtype_bytes(zi_dtype type, size_t count);
+
+/* A type that safetensors knows; ZI_DTYPE_COUNT when the name is unknown. */
 zi_dtype zi_dtype_parse(const char *name);
 
 /* Whether type is one that the engine computes with: F32, F16 or BF16. */
@@ -62,10 +78,13 @@ static inline float zi_f16_to_f32(uint16_t bits)
     return value;
 }
 
-/* n elements of a computing type as f32; source needs no alignment. */
+/* n elements as f32, whole blocks of them; source needs no alignment. For computing types, F8_E4M3,
+ * F8_E5M2, I8 and all block types. */
 void zi_widen(zi_dtype type, const void *source, float *out, size_t n);
 
-/* n numbers to a computing type, rounded half to even; out needs no alignment. */
+/* n numbers to a computing type or F8_E4M3, rounded half to even, or to Q8_0, whole blocks of them;
+ * out needs no alignment. F8_E4M3 has no infinity: what is larger than 448 becomes 448 (so does
+ * torch). */
 void zi_narrow(zi_dtype type, const float *source, void *out, size_t n);
 
 #endif

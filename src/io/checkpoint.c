@@ -1,4 +1,5 @@
 #include "io/checkpoint.h"
+#include "io/gguf.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 
@@ -11,8 +12,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const zi_tensor *)a)->name, ((const zi_tensor *)b)->name);
 }
 
-/* Maps path and adds its tensors. */
-static bool add_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
+/* Maps path as the last of the files. */
+static bool map_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
     void *files = realloc(checkpoint->files,
                           ((size_t)checkpoint->file_count + 1) * sizeof *checkpoint->files);
@@ -24,8 +25,26 @@ static bool add_file(zi_checkpoint *checkpoint, const char *path, zi_error *erro
     checkpoint->files[index].mapping = mapping;
     checkpoint->files[index].path = strdup(path);
     checkpoint->file_count++;
-    if (!checkpoint->files[index].path) return zi_out_of_memory(error, strlen(path));
-    return zi_safetensors_parse(path, &mapping, index, checkpoint, error);
+    return checkpoint->files[index].path || zi_out_of_memory(error, strlen(path));
+}
+
+/* Maps path and adds its tensors. */
+static bool add_safetensors(zi_checkpoint *checkpoint, const char *path, zi_error *error)
+{
+    if (!map_file(checkpoint, path, error)) return false;
+    int index = checkpoint->file_count - 1;
+    return zi_safetensors_parse(path, &checkpoint->files[index].mapping, index, checkpoint, error);
+}
+
+/* The same for the only file, of either kind. */
+static bool add_only_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
+{
+    if (!map_file(checkpoint, path, error)) return false;
+    const zi_mapping *mapping = &checkpoint->files[0].mapping;
+    if (!zi_gguf_is(mapping))
+        return zi_safetensors_parse(path, mapping, 0, checkpoint, error);
+    return zi_gguf_parse(checkpoint->files[0].path, mapping, &checkpoint->tensors,
+                         &checkpoint->tensor_count, &checkpoint->gguf, error);
 }
 
 /* Sorts by name and refuses a name that occurs twice. */
@@ -45,7 +64,7 @@ static bool sort_tensors(zi_checkpoint *checkpoint, zi_error *error)
 bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error)
 {
     zi_checkpoint checkpoint = {0};
-    if (!add_file(&checkpoint, path, error) || !sort_tensors(&checkpoint, error)) {
+    if (!add_only_file(&checkpoint, path, error) || !sort_tensors(&checkpoint, error)) {
         zi_checkpoint_close(&checkpoint);
         return false;
     }
@@ -78,7 +97,7 @@ static bool add_shards(zi_checkpoint *checkpoint, const char *dir, const char *i
                            row->string);
         char *path = zi_path_join(dir, row->valuestring);
         if (!path) return zi_out_of_memory(error, strlen(dir));
-        bool ok = has_file(checkpoint, path) || add_file(checkpoint, path, error);
+        bool ok = has_file(checkpoint, path) || add_safetensors(checkpoint, path, error);
         free(path);
         if (!ok) return false;
     }
@@ -162,7 +181,7 @@ bool zi_checkpoint_open_numbered(const char *dir, zi_checkpoint *out, zi_error *
         snprintf(name, sizeof name, "%d.safetensors", i);
         char *path = zi_path_join(dir, name);
         more = i == 0 || (path && zi_is_file(path));
-        ok = path ? !more || add_file(&checkpoint, path, error)
+        ok = path ? !more || add_safetensors(&checkpoint, path, error)
                   : zi_out_of_memory(error, strlen(dir));
         free(path);
     }
@@ -188,6 +207,7 @@ void zi_checkpoint_close(zi_checkpoint *checkpoint)
         free(checkpoint->files[i].path);
     }
     free(checkpoint->files);
+    zi_gguf_free(checkpoint->gguf);
     *checkpoint = (zi_checkpoint){0};
 }
 

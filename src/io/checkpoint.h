@@ -1,4 +1,4 @@
-/* Named tensors in mapped safetensors files. */
+/* Named tensors in mapped safetensors and GGUF files. */
 #ifndef ZI_IO_CHECKPOINT_H
 #define ZI_IO_CHECKPOINT_H
 
@@ -18,27 +18,31 @@ typedef struct {
     int file;         /* index into zi_checkpoint.files */
 } zi_tensor;
 
-/* Text that a file says about itself: safetensors' __metadata__, GGUF's strings. */
+/* Text that a safetensors file says about itself (__metadata__). */
 typedef struct {
     char *key, *value;
 } zi_metadata;
+
+typedef struct zi_gguf zi_gguf; /* see gguf.h */
 
 /* One file, or the shards of one component. Tensors are sorted by name. */
 typedef struct {
     struct {
         char *path;
         zi_mapping mapping;
-    } * files;
+    } *files;
     int file_count;
     zi_tensor *tensors;
     size_t tensor_count;
     zi_metadata *metadata; /* of all files, in their order */
     size_t metadata_count;
+    zi_gguf *gguf; /* the metadata of a GGUF file; NULL: it is none */
 } zi_checkpoint;
 
-/* Opens one safetensors file. The header is believed in nothing: lengths, offsets, shapes and types
- * are checked, and the tensors must fill the file without gaps or overlaps, as the format says.
- * https://github.com/huggingface/safetensors#format */
+/* Opens one file, safetensors or GGUF as its first bytes say. A safetensors header is believed in
+ * nothing: lengths, offsets, shapes and types are checked, and the tensors must fill the file
+ * without gaps or overlaps, as the format says. https://github.com/huggingface/safetensors#format
+ */
 bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error) ZI_CHECKED;
 
 /* Opens DIR/NAME.safetensors, or, when there is DIR/NAME.safetensors.index.json, all the shards

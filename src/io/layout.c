@@ -90,16 +90,6 @@ static bool find_folder(const char *path, size_t row, zi_layout *layout, zi_erro
            find(path, "scheduler/scheduler_config.json", false, &layout->scheduler, error);
 }
 
-static bool is_gguf(const char *path)
-{
-    char magic[4] = "";
-    FILE *file = fopen(path, "rb");
-    bool is = file && fread(magic, 1, sizeof magic, file) == sizeof magic &&
-              memcmp(magic, "GGUF", sizeof magic) == 0;
-    if (file) fclose(file);
-    return is;
-}
-
 /* Which parts a checkpoint has, and in whose names: the first that are not everyone's. */
 static void survey(const zi_checkpoint *checkpoint, bool has[ZI_PARTS], zi_naming *naming)
 {
@@ -127,8 +117,8 @@ static bool find_parts(const char *path, const char *stem, zi_layout *layout, zi
     bool has[ZI_PARTS] = {0}, ok = true, any = false;
     const char *foreign = zi_recognise_foreign(&checkpoint), *name = zi_recognise(&checkpoint);
     survey(&checkpoint, has, &layout->naming);
+    if (checkpoint.gguf) layout->naming = ZI_NAMES_GGUF;
     zi_checkpoint_close(&checkpoint);
-    if (is_gguf(path)) layout->naming = ZI_NAMES_GGUF;
     for (int part = 0; ok && part < ZI_PARTS; part++) {
         if (!has[part]) continue;
         any = true;

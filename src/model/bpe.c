@@ -75,21 +75,21 @@ int32_t zi_bpe_find(const zi_bpe *bpe, const char *text, size_t size)
     return *name_place(bpe, text, size);
 }
 
-bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, int32_t id, bool raw,
+bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id, bool raw,
                 zi_error *error)
 {
-    size_t size = strlen(text);
+    int shown = size < 100 ? (int)size : 100;
     if (!size) return zi_fail(error, "%s: token %d is empty", path, id);
     if (id < 0 || id >= ZI_BPE_LIMIT)
-        return zi_fail(error, "%s: token \"%.100s\" has id %d; ids must be from 0 to %d", path,
+        return zi_fail(error, "%s: token \"%.*s\" has id %d; ids must be from 0 to %d", path, shown,
                        text, id, ZI_BPE_LIMIT - 1);
     int32_t *place = name_place(bpe, text, size);
-    if (*place >= 0) return zi_fail(error, "%s: token \"%.100s\" stands twice", path, text);
+    if (*place >= 0) return zi_fail(error, "%s: token \"%.*s\" stands twice", path, shown, text);
     zi_bpe_token *token = &bpe->tokens[id];
     if (token->size)
-        return zi_fail(error, "%s: tokens \"%.*s\" and \"%.100s\" have the same id %d", path,
+        return zi_fail(error, "%s: tokens \"%.*s\" and \"%.*s\" have the same id %d", path,
                        token->size < 100 ? (int)token->size : 100, bpe->texts.data + token->at,
-                       text, id);
+                       shown, text, id);
     size_t at = bpe->texts.size;
     zi_text_append(&bpe->texts, text, size);
     if (bpe->texts.failed) return zi_out_of_memory(error, at + size);
@@ -156,7 +156,7 @@ static void make_alphabet(int codepoints[256], int bytes[ALPHABET_END])
 
 /* Replaces a token's text by the bytes it stands for, which are never more. A text with other
  * characters than the alphabet's is left as it is: no merge can make such a token. */
-static void decode_token(zi_bpe *bpe, zi_bpe_token *token, const int bytes[ALPHABET_END])
+static bool decode_token(zi_bpe *bpe, zi_bpe_token *token, const int bytes[ALPHABET_END])
 {
     unsigned char *text = (unsigned char *)bpe->texts.data + token->at;
     uint32_t n = 0;
@@ -168,12 +168,27 @@ static void decode_token(zi_bpe *bpe, zi_bpe_token *token, const int bytes[ALPHA
             if (c >= 0xc0 && c < 0xe0)
                 c = (c & 0x1f) << 6 | (text[++i] & 0x3f);
             else if (c >= 0x80)
-                return;
-            if (c >= ALPHABET_END || bytes[c] < 0) return;
+                return false;
+            if (c >= ALPHABET_END || bytes[c] < 0) return false;
             if (writing) text[n] = (unsigned char)bytes[c];
         }
     }
     token->size = n;
+    return true;
+}
+
+/* Replaces all tokens' texts by bytes, and in the table of names, too, where that is wanted. */
+static void decode_tokens(zi_bpe *bpe, const int bytes[ALPHABET_END])
+{
+    for (uint32_t i = 0; i <= bpe->names_mask; i++) bpe->names[i] = -1;
+    for (int32_t id = 0; id < bpe->size; id++) {
+        zi_bpe_token *token = &bpe->tokens[id];
+        if (!token->raw && token->size && decode_token(bpe, token, bytes))
+            *name_place(bpe, bpe->texts.data + token->at, token->size) = id;
+    }
+    if (bpe->whole_words) return;
+    free(bpe->names);
+    bpe->names = NULL;
 }
 
 bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
@@ -184,22 +199,20 @@ bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
         int c = codepoints[byte];
         char text[2] = {(char)(c < 128 ? c : 0xc0 | c >> 6), (char)(0x80 | (c & 0x3f))};
         bpe->byte_ids[byte] = zi_bpe_find(bpe, text, c < 128 ? 1 : 2);
-        if (bpe->byte_ids[byte] < 0)
+        if (bpe->byte_ids[byte] < 0 && !bpe->gaps)
             return zi_fail(error,
                            "%s: the vocabulary has no token for byte %d (U+%04X); it is not "
                            "a byte-level one",
                            path, byte, (unsigned)c);
     }
-    for (int32_t id = 0; id < bpe->size; id++)
-        if (!bpe->tokens[id].raw) decode_token(bpe, &bpe->tokens[id], bytes);
-    free(bpe->names);
-    bpe->names = NULL;
+    decode_tokens(bpe, bytes);
     return true;
 }
 
 /* ---- merging ---- */
 
-/* The symbols of a word form a list in an array; symbol i starts at byte i of the word. */
+/* The symbols of a word form a list in an array; symbol i starts at byte i of the word (of those of
+ * its bytes that have a token). */
 struct zi_bpe_symbol {
     int32_t id;
     uint32_t previous, next; /* NOWHERE at the ends */
@@ -279,13 +292,19 @@ bool zi_bpe_encode(const zi_bpe *bpe, const char *word, size_t size, zi_bpe_scra
                    zi_ids *ids, zi_error *error)
 {
     if (!size) return true;
+    int32_t whole = bpe->whole_words ? zi_bpe_find(bpe, word, size) : -1;
+    if (whole >= 0) return zi_ids_push(ids, whole, error);
     if (!scratch_reserve(scratch, size, error)) return false;
     zi_bpe_symbol *symbols = scratch->symbols;
-    uint32_t n = (uint32_t)size;
-    for (uint32_t i = 0; i < n; i++)
-        symbols[i] = (zi_bpe_symbol){.id = bpe->byte_ids[(unsigned char)word[i]],
-                                     .previous = i - 1, /* of 0: NOWHERE */
-                                     .next = i + 1 < n ? i + 1 : NOWHERE};
+    uint32_t n = 0;
+    for (size_t i = 0; i < size; i++) {
+        int32_t id = bpe->byte_ids[(unsigned char)word[i]];
+        if (id < 0) continue;
+        symbols[n] = (zi_bpe_symbol){.id = id, .previous = n - 1, .next = n + 1}; /* 0: NOWHERE */
+        n++;
+    }
+    if (!n) return true;
+    symbols[n - 1].next = NOWHERE;
     scratch->heap_size = 0;
     for (uint32_t i = 0; i < n; i++) look(bpe, scratch, i);
     while (scratch->heap_size) {

@@ -21,21 +21,27 @@ typedef struct {
     zi_text texts;
     zi_bpe_token *tokens; /* [ZI_BPE_LIMIT] by id, size of them used */
     int32_t size;         /* one more than the largest id */
-    int32_t *names;       /* hash table of ids by text, -1 is empty; NULL once sealed */
+    int32_t *names;       /* hash table of ids by text, -1 is empty; once sealed: see whole_words */
     uint32_t names_mask;
+    /* A word that is a token is not merged. Set it before sealing: then names are by bytes after
+     * it, otherwise NULL. */
+    bool whole_words;
+    /* Bytes may lack a token: texts lose them, as with SmolLM's 21, which are control characters
+     * and what no or hardly any text has. Set it before sealing, which otherwise refuses gaps. */
+    bool gaps;
     zi_bpe_pair *pairs; /* hash table of the merges */
     uint32_t pairs_mask;
     int32_t *merged; /* [merges] the token that merge number rank makes */
     uint32_t merges;
-    int32_t byte_ids[256];
+    int32_t byte_ids[256]; /* -1: none */
 } zi_bpe;
 
 /* Building: init with the numbers of tokens and merges to come, add the tokens, then the merges
- * in order, then seal. path is the file named in errors. zi_bpe_free is right at any time after
- * zi_bpe_init or for a zeroed struct. */
+ * in order, then seal. Texts are valid UTF-8. path is the file named in errors. zi_bpe_free is
+ * right at any time after zi_bpe_init or for a zeroed struct. */
 bool zi_bpe_init(zi_bpe *bpe, const char *path, size_t tokens, size_t merges,
                  zi_error *error) ZI_CHECKED;
-bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, int32_t id, bool raw,
+bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id, bool raw,
                 zi_error *error) ZI_CHECKED;
 bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
                   const char *right, size_t right_size, zi_error *error) ZI_CHECKED;

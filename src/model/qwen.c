@@ -151,7 +151,7 @@ static void layer_forward(const zi_run *run, const zi_qwen_config *c, const zi_q
 static bool embed(const zi_qwen *qwen, const int32_t *ids, size_t n, float *x, zi_error *error)
 {
     size_t hidden = (size_t)qwen->config.hidden;
-    size_t row = hidden * zi_dtype_size(qwen->embed.type);
+    size_t row = zi_dtype_bytes(qwen->embed.type, hidden);
     for (size_t t = 0; t < n; t++) {
         if (ids[t] < 0 || ids[t] >= qwen->config.vocab)
             return zi_fail(error,

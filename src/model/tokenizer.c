@@ -114,11 +114,16 @@ static void sort_added(zi_tokenizer *t)
         t->added_starts[(unsigned char)t->files.bpe.texts.data[added_token(t, i)->at]] = true;
 }
 
-bool zi_tokenizer_load(const char *dir, zi_tokenizer **out, zi_error *error)
+/* Makes a tokenizer of what was read, which it takes over. */
+static bool build(zi_tokenizer_files *files, zi_tokenizer **out, zi_error *error)
 {
     zi_tokenizer *t = calloc(1, sizeof *t);
-    if (!t) return zi_out_of_memory(error, sizeof *t);
-    if (!zi_tokenizer_read(dir, &t->files, error) || !compile(t, error)) {
+    if (!t) {
+        zi_tokenizer_files_free(files);
+        return zi_out_of_memory(error, sizeof *t);
+    }
+    t->files = *files;
+    if (!compile(t, error)) {
         zi_tokenizer_free(t);
         return false;
     }
@@ -127,12 +132,29 @@ bool zi_tokenizer_load(const char *dir, zi_tokenizer **out, zi_error *error)
     return true;
 }
 
+bool zi_tokenizer_load(const char *dir, zi_tokenizer **out, zi_error *error)
+{
+    zi_tokenizer_files files;
+    return zi_tokenizer_read(dir, &files, error) && build(&files, out, error);
+}
+
+bool zi_tokenizer_load_gguf(const zi_gguf *gguf, zi_tokenizer **out, zi_error *error)
+{
+    zi_tokenizer_files files;
+    return zi_tokenizer_read_gguf(gguf, &files, error) && build(&files, out, error);
+}
+
 void zi_tokenizer_free(zi_tokenizer *t)
 {
     if (!t) return;
     zi_tokenizer_files_free(&t->files);
     pcre2_code_free(t->word);
     free(t);
+}
+
+const zi_tokenizer_usage *zi_tokenizer_get_usage(const zi_tokenizer *t)
+{
+    return &t->files.usage;
 }
 
 /* ---- looking up ---- */

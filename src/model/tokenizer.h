@@ -4,7 +4,7 @@
 #ifndef ZI_MODEL_TOKENIZER_H
 #define ZI_MODEL_TOKENIZER_H
 
-#include "base/error.h"
+#include "io/gguf.h"
 
 /* Never changes after loading: several threads may use one at a time. */
 typedef struct zi_tokenizer zi_tokenizer;
@@ -12,7 +12,21 @@ typedef struct zi_tokenizer zi_tokenizer;
 /* From a folder with tokenizer.json, or with vocab.json, merges.txt and tokenizer_config.json.
  * Whatever these files ask for and this code does not do is an error. */
 bool zi_tokenizer_load(const char *dir, zi_tokenizer **out, zi_error *error) ZI_CHECKED;
+
+/* From the metadata of a GGUF file: a byte-level one (tokenizer.ggml.model gpt2) that splits words
+ * as qwen2, llama-bpe or smollm do. */
+bool zi_tokenizer_load_gguf(const zi_gguf *gguf, zi_tokenizer **out, zi_error *error) ZI_CHECKED;
+
 void zi_tokenizer_free(zi_tokenizer *tokenizer);
+
+/* What a GGUF file says about texts for its model; of a folder nothing is known. */
+typedef struct {
+    int32_t bos, eos;          /* the tokens that begin and end a text; -1: none */
+    bool add_bos;              /* texts shall begin with bos, which is there */
+    const char *chat_template; /* in Jinja; NULL: none */
+} zi_tokenizer_usage;
+
+const zi_tokenizer_usage *zi_tokenizer_get_usage(const zi_tokenizer *tokenizer);
 
 /* The ids [count] of UTF-8 text, nothing added; free() them (never NULL). NUL bytes are text. */
 bool zi_tokenizer_encode(const zi_tokenizer *tokenizer, const char *text, size_t size,

@@ -10,10 +10,9 @@ enum {
     MAX_ADDED = 1024     /* each is tried at places in the text that begin as it does */
 };
 
-/* What the class Qwen2Tokenizer has built in and a folder without tokenizer.json does not say. */
-static const char qwen_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{"
-                                   "N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-                                   "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const char zi_qwen_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{"
+                               "N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+                               "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 static bool unsupported(const char *path, const char *what, zi_error *error)
 {
@@ -52,7 +51,8 @@ static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabular
             return zi_fail(error,
                            "%s: the id of token \"%.100s\" must be a whole number from 0 to %d",
                            path, item->string, ZI_BPE_LIMIT - 1);
-        if (!zi_bpe_add(bpe, path, item->string, (int32_t)item->valuedouble, false, error))
+        if (!zi_bpe_add(bpe, path, item->string, strlen(item->string), (int32_t)item->valuedouble,
+                        false, error))
             return false;
     }
     return true;
@@ -69,7 +69,7 @@ static bool add_added(zi_tokenizer_files *files, const char *path, const cJSON *
         return false;
     int32_t known = zi_bpe_find(&files->bpe, content, strlen(content));
     if (known < 0) {
-        if (!zi_bpe_add(&files->bpe, path, content, id, true, error)) return false;
+        if (!zi_bpe_add(&files->bpe, path, content, strlen(content), id, true, error)) return false;
     } else if (known != id || files->bpe.tokens[id].raw) {
         return zi_fail(error, "%s: added token \"%.100s\" stands there twice, with ids %d and %d",
                        path, content, known, id);
@@ -79,8 +79,8 @@ static bool add_added(zi_tokenizer_files *files, const char *path, const cJSON *
     return true;
 }
 
-static bool reserve_added(zi_tokenizer_files *files, const char *path, size_t count,
-                          zi_error *error)
+bool zi_tokenizer_reserve_added(zi_tokenizer_files *files, const char *path, size_t count,
+                                zi_error *error)
 {
     if (count > MAX_ADDED)
         return zi_fail(error, "%s: %zu added tokens; at most %d are supported", path, count,
@@ -96,8 +96,8 @@ static size_t children(const cJSON *parent)
     return count;
 }
 
-static bool keep_pattern(zi_tokenizer_files *files, const char *path, const char *pattern,
-                         zi_error *error)
+bool zi_tokenizer_keep_pattern(zi_tokenizer_files *files, const char *path, const char *pattern,
+                               zi_error *error)
 {
     size_t pattern_size = strlen(pattern) + 1, path_size = strlen(path) + 1;
     files->pattern = malloc(pattern_size);
@@ -139,7 +139,7 @@ static bool read_splitter(zi_tokenizer_files *files, const char *path, const cJS
         return unsupported(path, "a pre_tokenizer other than Split by Regex, then ByteLevel",
                            error);
     return all_off(path, split, split_off, error) && all_off(path, bytes, bytes_off, error) &&
-           keep_pattern(files, path, regex->valuestring, error);
+           zi_tokenizer_keep_pattern(files, path, regex->valuestring, error);
 }
 
 /* A merge is "left right" or ["left", "right"]. */
@@ -179,7 +179,7 @@ static bool read_model(zi_tokenizer_files *files, const char *path, const cJSON 
         !zi_json_object(path, model, "vocab", &vocabulary, error) ||
         !zi_json_array(path, model, "merges", &merges, error) ||
         !zi_json_array(path, root, "added_tokens", &added, error) ||
-        !reserve_added(files, path, children(added), error) ||
+        !zi_tokenizer_reserve_added(files, path, children(added), error) ||
         !zi_bpe_init(&files->bpe, path, children(vocabulary) + children(added), children(merges),
                      error) ||
         !add_vocabulary(&files->bpe, path, vocabulary, error))
@@ -292,8 +292,8 @@ static bool read_three_files(zi_tokenizer_files *files, const char *vocab_path,
         goto out;
     }
     files->nfc = true;
-    ok = keep_pattern(files, vocab_path, qwen_pattern, error) &&
-         reserve_added(files, config_path, children(added), error) &&
+    ok = zi_tokenizer_keep_pattern(files, vocab_path, zi_qwen_pattern, error) &&
+         zi_tokenizer_reserve_added(files, config_path, children(added), error) &&
          walk_merges(merges_path, merges, NULL, &count, error) &&
          zi_bpe_init(bpe, vocab_path, children(vocabulary) + children(added), count, error) &&
          add_vocabulary(bpe, vocab_path, vocabulary, error) &&
@@ -311,7 +311,7 @@ bool zi_tokenizer_read(const char *dir, zi_tokenizer_files *out, zi_error *error
     static const char *const names[] = {"tokenizer.json", "vocab.json", "merges.txt",
                                         "tokenizer_config.json"};
     char *paths[4] = {0};
-    zi_tokenizer_files files = {0};
+    zi_tokenizer_files files = {.usage = {.bos = -1, .eos = -1}};
     bool ok = false;
     for (int i = 0; i < 4; i++) {
         if ((paths[i] = zi_path_join(dir, names[i]))) continue;
@@ -343,5 +343,6 @@ void zi_tokenizer_files_free(zi_tokenizer_files *files)
     free(files->added);
     free(files->pattern);
     free(files->path);
+    free(files->chat_template);
     *files = (zi_tokenizer_files){0};
 }

@@ -1,6 +1,7 @@
 /* The matrix product behind every linear layer. The input is packed (or quantized) once into panels
  * of a tile's height. A task then owns a block of the output: it packs a slice of the weights to
  * panels that stay in its cache, and runs its rows over them. */
+#include "base/blocks.h"
 #include "ops/internal.h"
 
 enum {
@@ -29,17 +30,21 @@ typedef struct {
     layout panels;
 } linear_job;
 
-/* Groups of 128 are taken as two of 64 with the same scale. */
+/* Groups of 128 are taken as two of 64 with the same scale, and so are whole rows of I8. 0: w is
+ * not made of integers in groups that the kernels know. */
 static size_t unit_of(const zi_matrix *w)
 {
-    return smaller(w->group, ZI_MAX_GROUP);
+    if (w->bits) return smaller(w->group, ZI_MAX_GROUP);
+    if (w->type == ZI_I8 && w->columns % ZI_MAX_GROUP == 0) return ZI_MAX_GROUP;
+    size_t group = zi_block_group(w->type);
+    return group == 32 && !w->row_scale ? group : 0;
 }
 
 static layout layout_for(const zi_ops *ops, const zi_matrix *w)
 {
     const zi_kernels *k = &ops->kernels;
     size_t unit = unit_of(w);
-    if (!w->bits || !ops->fast)
+    if (!unit || !ops->fast)
         return (layout){false, k->mr, k->nr, 1, k->mr * 4, k->nr * 4, BLOCK_BYTES / 4};
     return (layout){true,
                     k->qmr,
@@ -153,6 +158,51 @@ static void pack_groups(const linear_job *job, size_t row, size_t n, size_t dept
     }
 }
 
+static float scale_of(const zi_matrix *w, size_t row)
+{
+    return w->row_scale ? w->row_scale[w->row_scales > 1 ? row : 0] : 1;
+}
+
+/* A unit of a row of I8 or of blocks as q scale + bias. */
+static void read_unit(const zi_matrix *w, size_t row, size_t column, size_t unit, uint8_t *q,
+                      float *scale, float *bias)
+{
+    const uint8_t *data = (const uint8_t *)w->data + row * zi_dtype_bytes(w->type, w->columns);
+    if (w->type != ZI_I8) {
+        zi_block_read(w->type, data, column / unit, q, scale, bias);
+        return;
+    }
+    for (size_t i = 0; i < unit; i++)
+        q[i] = data[column + i] ^ 0x80; /* from signed to 128 and up */
+    *scale = scale_of(w, row);
+    *bias = -128 * *scale;
+}
+
+static void pack_units(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
+                       char *panel)
+{
+    size_t unit = job->panels.unit;
+    float scales[ZI_MAX_NR], biases[ZI_MAX_NR];
+    uint8_t q[ZI_MAX_NR * ZI_MAX_GROUP];
+    for (size_t p = 0; p < k; p += unit, panel += job->panels.b_bytes) {
+        for (size_t j = 0; j < n; j++)
+            read_unit(job->w, row + j, depth + p, unit, q + j * unit, &scales[j], &biases[j]);
+        job->ops->kernels.pack_group(q, unit, n, unit, scales, biases, panel);
+    }
+}
+
+/* Rows of numbers that the kernels do not read, or that have a scale, as f32 into plain [n, k]. */
+static void widen_rows(const zi_matrix *w, size_t row, size_t n, size_t depth, size_t k,
+                       float *plain)
+{
+    for (size_t j = 0; j < n; j++, plain += k) {
+        size_t before = (row + j) * w->columns + depth;
+        zi_widen(w->type, (const char *)w->data + zi_dtype_bytes(w->type, before), plain, k);
+        float scale = scale_of(w, row + j);
+        for (size_t i = 0; w->row_scale && i < k; i++) plain[i] *= scale;
+    }
+}
+
 /* Rows [row, row + n) of w, n <= nr, from column `depth` on, into a panel of k numbers a column.
  * `plain` [nr, BLOCK_K] is used on the way. */
 static void pack_weights(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
@@ -161,9 +211,15 @@ static void pack_weights(const linear_job *job, size_t row, size_t n, size_t dep
     const zi_kernels *kernels = &job->ops->kernels;
     const zi_matrix *w = job->w;
     if (job->panels.integer) {
-        pack_groups(job, row, n, depth, k, panel, NULL);
-    } else if (w->bits) {
-        pack_groups(job, row, n, depth, k, NULL, plain);
+        if (w->bits)
+            pack_groups(job, row, n, depth, k, panel, NULL);
+        else
+            pack_units(job, row, n, depth, k, panel);
+    } else if (w->bits || w->row_scale || !zi_dtype_computes(w->type)) {
+        if (w->bits)
+            pack_groups(job, row, n, depth, k, NULL, plain);
+        else
+            widen_rows(w, row, n, depth, k, plain);
         kernels->pack_rows(ZI_F32, plain, k, n, k, kernels->nr, (float *)(void *)panel);
     } else {
         const char *source =
@@ -212,6 +268,12 @@ static void prefetch_input(const linear_job *job, size_t row, size_t depth, size
     for (size_t i = 0; row < job->T && i < share; i += LINE) __builtin_prefetch(input + i);
 }
 
+/* Of n numbers of w. */
+static size_t stored_bytes(const zi_matrix *w, size_t n)
+{
+    return w->bits ? n * (size_t)w->bits / 8 : zi_dtype_bytes(w->type, n);
+}
+
 /* Asks for share number `turn` of `turns` of what the task packs next: rows of the weights are
  * short pieces far apart, which no machine sees coming. */
 static void prefetch_weights(const linear_job *job, size_t column0, size_t column1, size_t depth,
@@ -219,11 +281,10 @@ static void prefetch_weights(const linear_job *job, size_t column0, size_t colum
 {
     const zi_matrix *w = job->w;
     if (depth >= w->columns) return;
-    size_t bits = w->bits ? (size_t)w->bits : 8 * zi_dtype_size(w->type);
-    size_t bytes = smaller(job->panels.depth, w->columns - depth) * bits / 8;
+    size_t bytes = stored_bytes(w, smaller(job->panels.depth, w->columns - depth));
     size_t rows = column1 - column0, end = column0 + rows * (turn + 1) / turns;
     for (size_t row = column0 + rows * turn / turns; row < end; row++) {
-        const char *source = (const char *)w->data + (row * w->columns + depth) * bits / 8;
+        const char *source = (const char *)w->data + stored_bytes(w, row * w->columns + depth);
         for (size_t i = 0; i < bytes; i += LINE) __builtin_prefetch(source + i, 0, 2);
     }
 }

@@ -33,10 +33,11 @@ void zi_ops_plan(zi_ops *ops, zi_arena *arena, zi_ops_limits limits);
 
 /* A stored matrix [rows, columns], row-major; data is borrowed (mapped).
  *
- * Plain (bits 0): of a computing type. In groups (bits 8 or 4, as MLX stores them): each run of
- * `group` numbers of a row, which divides `columns`, shares a scale and a bias [rows,
- * columns/group], and stands for q * scale + bias with q from 0 on, one byte each, or two to a
- * byte, low one first. */
+ * Plain (bits 0): of a computing type, fp8, I8, or a block type whose blocks divide `columns`;
+ * times a scale for all of it or for each row, if there are any. In groups (bits 8 or 4, as MLX
+ * stores them): each run of `group` numbers of a row, which divides `columns`, shares a scale and a
+ * bias [rows, columns/group], and stands for q * scale + bias with q from 0 on, one byte each, or
+ * two to a byte, low one first. */
 typedef struct {
     const void *data;
     zi_dtype type;
@@ -45,6 +46,8 @@ typedef struct {
     size_t group; /* 32, 64 or 128 */
     const void *scales, *biases;
     zi_dtype scale_type;
+    const float *row_scale; /* [row_scales]; NULL: none */
+    size_t row_scales;      /* 1 or rows */
 } zi_matrix;
 
 /* A stored convolution [out, in, size, size] with its bias [out]; size is 1 or 3. */

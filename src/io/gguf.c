@@ -1,0 +1,415 @@
+#include "io/gguf.h"
+#include "base/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAGIC_BYTES = 4, DEFAULT_ALIGNMENT = 32 };
+
+/* ---- the numbers that files have for types ---- */
+
+/* Types that are known by name alone have ZI_DTYPE_COUNT. */
+static const struct {
+    uint32_t number;
+    zi_dtype type;
+    const char *name;
+} tensor_types[] = {
+    {0, ZI_F32, "F32"},
+    {1, ZI_F16, "F16"},
+    {2, ZI_Q4_0, "Q4_0"},
+    {3, ZI_Q4_1, "Q4_1"},
+    {6, ZI_Q5_0, "Q5_0"},
+    {7, ZI_Q5_1, "Q5_1"},
+    {8, ZI_Q8_0, "Q8_0"},
+    {9, ZI_DTYPE_COUNT, "Q8_1"},
+    {10, ZI_Q2_K, "Q2_K"},
+    {11, ZI_Q3_K, "Q3_K"},
+    {12, ZI_Q4_K, "Q4_K"},
+    {13, ZI_Q5_K, "Q5_K"},
+    {14, ZI_Q6_K, "Q6_K"},
+    {15, ZI_DTYPE_COUNT, "Q8_K"},
+    {16, ZI_DTYPE_COUNT, "IQ2_XXS"},
+    {17, ZI_DTYPE_COUNT, "IQ2_XS"},
+    {18, ZI_DTYPE_COUNT, "IQ3_XXS"},
+    {19, ZI_DTYPE_COUNT, "IQ1_S"},
+    {20, ZI_DTYPE_COUNT, "IQ4_NL"},
+    {21, ZI_DTYPE_COUNT, "IQ3_S"},
+    {22, ZI_DTYPE_COUNT, "IQ2_S"},
+    {23, ZI_DTYPE_COUNT, "IQ4_XS"},
+    {24, ZI_I8, "I8"},
+    {25, ZI_I16, "I16"},
+    {26, ZI_I32, "I32"},
+    {27, ZI_I64, "I64"},
+    {28, ZI_F64, "F64"},
+    {29, ZI_DTYPE_COUNT, "IQ1_M"},
+    {30, ZI_BF16, "BF16"},
+    {34, ZI_DTYPE_COUNT, "TQ1_0"},
+    {35, ZI_DTYPE_COUNT, "TQ2_0"},
+    {39, ZI_DTYPE_COUNT, "MXFP4"},
+    {40, ZI_DTYPE_COUNT, "NVFP4"},
+    {41, ZI_DTYPE_COUNT, "Q1_0"},
+};
+
+enum { TENSOR_TYPES = sizeof tensor_types / sizeof *tensor_types };
+
+bool zi_gguf_tensor_type(zi_dtype type, uint32_t *out)
+{
+    for (size_t i = 0; i < TENSOR_TYPES; i++) {
+        if (tensor_types[i].type != type) continue;
+        *out = tensor_types[i].number;
+        return type != ZI_DTYPE_COUNT;
+    }
+    return false;
+}
+
+static bool find_type(const char *path, const char *tensor, uint32_t number, zi_dtype *out,
+                      zi_error *error)
+{
+    for (size_t i = 0; i < TENSOR_TYPES; i++) {
+        if (tensor_types[i].number != number) continue;
+        *out = tensor_types[i].type;
+        return *out != ZI_DTYPE_COUNT ||
+               zi_fail(error,
+                       "%s: tensor %s is %s, which is not supported; use a file of Q8_0, Q6_K, "
+                       "Q5_K or Q4_K",
+                       path, tensor, tensor_types[i].name);
+    }
+    return zi_fail(error, "%s: tensor %s is of type number %u, which is not known", path, tensor,
+                   number);
+}
+
+/* ---- reading on ---- */
+
+typedef struct {
+    const char *path;
+    const uint8_t *data;
+    size_t size, at;
+    zi_error *error;
+} reader;
+
+static size_t left(const reader *r)
+{
+    return r->size - r->at;
+}
+
+/* what: the part of the file that ends too early. */
+static bool cut_off(const reader *r, const char *what)
+{
+    zi_fail(r->error, "%s: the file is cut off inside %s; fetch it again", r->path, what);
+    return false;
+}
+
+/* A number as it lies in the file, of 4 or 8 bytes. */
+static bool read_number(reader *r, void *out, size_t bytes, const char *what)
+{
+    if (left(r) < bytes) return cut_off(r, what);
+    memcpy(out, r->data + r->at, bytes);
+    r->at += bytes;
+    return true;
+}
+
+static bool read_text(reader *r, zi_gguf_text *out, const char *what)
+{
+    uint64_t size = 0;
+    if (!read_number(r, &size, sizeof size, what)) return false;
+    if (size > left(r))
+        return zi_fail(r->error, "%s: a text of %llu bytes in %s goes beyond the end of the file",
+                       r->path, (unsigned long long)size, what);
+    *out = (zi_gguf_text){(const char *)r->data + r->at, (size_t)size};
+    r->at += (size_t)size;
+    return true;
+}
+
+static bool plain(zi_gguf_text text)
+{
+    return !memchr(text.data, 0, text.size) && zi_utf8_valid(text.data, text.size);
+}
+
+/* A name of a value or tensor; number counts from 1. */
+static bool read_name(reader *r, zi_gguf_text *out, const char *kind, size_t number)
+{
+    char what[64];
+    snprintf(what, sizeof what, "%s %zu", kind, number);
+    if (!read_text(r, out, what)) return false;
+    return (out->size && out->size <= 4096 && plain(*out)) ||
+           zi_fail(r->error, "%s: the name of %s is not text", r->path, what);
+}
+
+/* The array with room for one more of size bytes; it grows with what was read, not with what a file
+ * promises. NULL: out of memory. */
+static void *grow(void *array, size_t count, size_t size, zi_error *error)
+{
+    if (count & (count - 1)) return array; /* it is full at powers of two only */
+    void *grown = realloc(array, (count ? 2 * count : 1) * size);
+    if (!grown) zi_out_of_memory(error, 2 * count * size);
+    return grown;
+}
+
+/* ---- metadata ---- */
+
+static bool read_strings(reader *r, size_t count, const char *what)
+{
+    zi_gguf_text text;
+    if (count > left(r) / 8) return cut_off(r, what);
+    for (size_t i = 0; i < count; i++)
+        if (!read_text(r, &text, what)) return false;
+    return true;
+}
+
+static bool read_elements(reader *r, zi_gguf_value *value, const char *what)
+{
+    value->data = r->data + r->at;
+    if (value->type == ZI_GGUF_STRING) return read_strings(r, value->count, what);
+    size_t bytes = zi_gguf_value_bytes(value->type);
+    if (value->count > left(r) / bytes) return cut_off(r, what);
+    r->at += value->count * bytes;
+    return true;
+}
+
+static bool read_value(reader *r, zi_gguf_value *value, size_t number)
+{
+    char what[160];
+    uint32_t type = 0;
+    uint64_t count = 1;
+    if (!read_name(r, &value->key, "value", number)) return false;
+    snprintf(what, sizeof what, "key %.*s", value->key.size < 140 ? (int)value->key.size : 140,
+             value->key.data);
+    if (!read_number(r, &type, sizeof type, what)) return false;
+    value->array = type == ZI_GGUF_ARRAY;
+    if (value->array &&
+        (!read_number(r, &type, sizeof type, what) || !read_number(r, &count, sizeof count, what)))
+        return false;
+    if (type >= ZI_GGUF_TYPES)
+        return zi_fail(r->error, "%s: %s is of type number %u, which is not known", r->path, what,
+                       type);
+    if (type == ZI_GGUF_ARRAY)
+        return zi_fail(r->error, "%s: %s is an array of arrays, which is not supported", r->path,
+                       what);
+    if (count > left(r)) return cut_off(r, what);
+    value->type = (zi_gguf_type)type;
+    value->count = (size_t)count;
+    return read_elements(r, value, what);
+}
+
+static int compare(zi_gguf_text a, zi_gguf_text b)
+{
+    int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
+    return order ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return compare(((const zi_gguf_value *)a)->key, ((const zi_gguf_value *)b)->key);
+}
+
+static bool read_values(reader *r, uint64_t count, zi_gguf *gguf)
+{
+    for (size_t i = 0; i < count; i++) {
+        void *grown = grow(gguf->values, i, sizeof *gguf->values, r->error);
+        if (!grown) return false;
+        gguf->values = grown;
+        if (!read_value(r, &gguf->values[i], i + 1)) return false;
+        gguf->count++;
+    }
+    if (gguf->count) qsort(gguf->values, gguf->count, sizeof *gguf->values, by_key);
+    for (size_t i = 1; i < gguf->count; i++) {
+        zi_gguf_text key = gguf->values[i].key;
+        if (compare(gguf->values[i - 1].key, key) == 0)
+            return zi_fail(r->error, "%s: key %.*s is there twice", r->path, (int)key.size,
+                           key.data);
+    }
+    return true;
+}
+
+/* ---- tensors ---- */
+
+/* Files have the innermost side first. */
+static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
+{
+    uint32_t dims = 0;
+    if (!read_number(r, &dims, sizeof dims, what)) return false;
+    if (dims > ZI_MAX_DIMS)
+        return zi_fail(r->error, "%s: %s has %u dimensions; at most %d are supported", r->path,
+                       what, dims, ZI_MAX_DIMS);
+    tensor->dims = (int)dims;
+    tensor->count = 1;
+    for (int i = tensor->dims - 1; i >= 0; i--) {
+        uint64_t side = 0;
+        if (!read_number(r, &side, sizeof side, what)) return false;
+        tensor->shape[i] = (size_t)side;
+        if (__builtin_mul_overflow(tensor->count, side, &tensor->count))
+            return zi_fail(r->error, "%s: %s: impossible shape", r->path, what);
+    }
+    return true;
+}
+
+/* Whether the elements make whole blocks in every row, and how many bytes they take. */
+static bool measure(const reader *r, zi_tensor *tensor)
+{
+    size_t block = zi_dtype_block(tensor->type), unused;
+    size_t columns = tensor->dims ? tensor->shape[tensor->dims - 1] : 1;
+    if (columns % block)
+        return zi_fail(r->error,
+                       "%s: tensor %s is %s, in blocks of %zu, but its rows have %zu numbers",
+                       r->path, tensor->name, zi_dtype_name(tensor->type), block, columns);
+    if (__builtin_mul_overflow(tensor->count / block, zi_dtype_size(tensor->type), &unused))
+        return zi_fail(r->error, "%s: tensor %s: impossible shape", r->path, tensor->name);
+    tensor->bytes = zi_dtype_bytes(tensor->type, tensor->count);
+    return true;
+}
+
+/* What is said about one tensor; its data is meanwhile at an offset from the file's beginning. */
+static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
+{
+    char what[160];
+    zi_gguf_text name;
+    uint32_t type = 0;
+    uint64_t offset = 0;
+    if (!read_name(r, &name, "tensor", number)) return false;
+    tensor->name = strndup(name.data, name.size);
+    if (!tensor->name) return zi_out_of_memory(r->error, name.size);
+    snprintf(what, sizeof what, "tensor %.140s", tensor->name);
+    if (!read_shape(r, tensor, what) || !read_number(r, &type, sizeof type, what) ||
+        !read_number(r, &offset, sizeof offset, what) ||
+        !find_type(r->path, tensor->name, type, &tensor->type, r->error) || !measure(r, tensor))
+        return false;
+    if (offset > r->size)
+        return zi_fail(r->error,
+                       "%s: tensor %s begins at byte %llu of a file of %zu: cut off; "
+                       "fetch it again",
+                       r->path, tensor->name, (unsigned long long)offset, r->size);
+    tensor->data = r->data + offset;
+    return true;
+}
+
+/* Offsets count from where the data begins, which is known now. */
+static bool place(const reader *r, size_t begin, size_t alignment, zi_tensor *tensor)
+{
+    size_t offset = (size_t)((const uint8_t *)tensor->data - r->data);
+    if (offset % alignment)
+        return zi_fail(r->error,
+                       "%s: tensor %s begins at byte %zu of the data, which is no multiple "
+                       "of general.alignment, %zu",
+                       r->path, tensor->name, offset, alignment);
+    if (begin > r->size || offset > r->size - begin || tensor->bytes > r->size - begin - offset)
+        return zi_fail(r->error,
+                       "%s: tensor %s goes beyond the end of the file: it is cut off; "
+                       "fetch it again",
+                       r->path, tensor->name);
+    tensor->data = r->data + begin + offset;
+    return true;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const zi_tensor *const *x = a, *const *y = b;
+    if ((*x)->data != (*y)->data) return (*x)->data < (*y)->data ? -1 : 1;
+    return ((*x)->bytes > (*y)->bytes) - ((*x)->bytes < (*y)->bytes); /* empty ones first */
+}
+
+static bool check_overlap(const reader *r, const zi_tensor *tensors, size_t count)
+{
+    const zi_tensor **order = malloc((count ? count : 1) * sizeof *order);
+    if (!order) return zi_out_of_memory(r->error, count * sizeof *order);
+    for (size_t i = 0; i < count; i++) order[i] = &tensors[i];
+    qsort(order, count, sizeof *order, by_place);
+    bool ok = true;
+    for (size_t i = 1; ok && i < count; i++)
+        if ((const uint8_t *)order[i - 1]->data + order[i - 1]->bytes >
+            (const uint8_t *)order[i]->data)
+            ok = zi_fail(r->error, "%s: tensors %s and %s overlap", r->path, order[i - 1]->name,
+                         order[i]->name);
+    free(order);
+    return ok;
+}
+
+static bool read_alignment(const reader *r, const zi_gguf *gguf, size_t *out)
+{
+    enum { MOST = 1 << 24 };
+    int64_t alignment = DEFAULT_ALIGNMENT;
+    if (zi_gguf_find(gguf, "general.alignment") &&
+        !zi_gguf_integer(gguf, "general.alignment", 1, MOST, &alignment, r->error))
+        return false;
+    if (alignment & (alignment - 1))
+        return zi_fail(r->error, "%s: general.alignment is %lld, which is no power of two", r->path,
+                       (long long)alignment);
+    *out = (size_t)alignment;
+    return true;
+}
+
+static bool read_tensors(reader *r, uint64_t declared, const zi_gguf *gguf, zi_tensor **tensors,
+                         size_t *count)
+{
+    size_t alignment = 0;
+    for (size_t i = 0; i < declared; i++) {
+        zi_tensor *grown = grow(*tensors, i, sizeof *grown, r->error);
+        if (!grown) return false;
+        *tensors = grown;
+        grown[i] = (zi_tensor){0};
+        *count = i + 1; /* now its name is freed even when reading it fails */
+        if (!read_tensor(r, i + 1, &grown[i])) return false;
+    }
+    if (!read_alignment(r, gguf, &alignment)) return false;
+    size_t begin = (r->at + alignment - 1) / alignment * alignment;
+    for (size_t i = 0; i < *count; i++)
+        if (!place(r, begin, alignment, &(*tensors)[i])) return false;
+    return check_overlap(r, *tensors, *count);
+}
+
+/* ---- the file ---- */
+
+bool zi_gguf_is(const zi_mapping *mapping)
+{
+    return mapping->size >= MAGIC_BYTES && memcmp(mapping->data, "GGUF", MAGIC_BYTES) == 0;
+}
+
+static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
+{
+    enum { LEAST_VALUE = 8 + 1 + 4 + 1, LEAST_TENSOR = 8 + 1 + 4 + 4 + 8 };
+    uint32_t version = 0;
+    if (!read_number(r, &version, sizeof version, "its header")) return false;
+    if (version && !(version & 0xffff))
+        return zi_fail(r->error, "%s: a big-endian GGUF file, which is not supported", r->path);
+    if (version != 2 && version != 3)
+        return zi_fail(r->error, "%s: GGUF version %u is not supported; 2 and 3 are", r->path,
+                       version);
+    if (!read_number(r, tensors, sizeof *tensors, "its header") ||
+        !read_number(r, values, sizeof *values, "its header"))
+        return false;
+    if (*values > left(r) / LEAST_VALUE || *tensors > left(r) / LEAST_TENSOR)
+        return zi_fail(r->error,
+                       "%s: %llu values and %llu tensors do not fit into a file of %zu bytes",
+                       r->path, (unsigned long long)*values, (unsigned long long)*tensors, r->size);
+    return true;
+}
+
+static bool check_split(const zi_gguf *gguf, zi_error *error)
+{
+    int64_t files = 0;
+    if (!zi_gguf_find(gguf, "split.count")) return true;
+    if (!zi_gguf_integer(gguf, "split.count", 0, UINT16_MAX, &files, error)) return false;
+    return files <= 1 || zi_fail(error,
+                                 "%s: one of %lld files that make a model together (split.count), "
+                                 "which is not supported; merge them with gguf-split",
+                                 gguf->path, (long long)files);
+}
+
+bool zi_gguf_parse(const char *path, const zi_mapping *mapping, zi_tensor **tensors, size_t *count,
+                   zi_gguf **gguf, zi_error *error)
+{
+    reader r = {path, mapping->data, mapping->size, MAGIC_BYTES, error};
+    uint64_t tensors_declared = 0, values_declared = 0;
+    if (!read_header(&r, &tensors_declared, &values_declared)) return false;
+    *gguf = calloc(1, sizeof **gguf);
+    if (!*gguf) return zi_out_of_memory(error, sizeof **gguf);
+    (*gguf)->path = path;
+    return read_values(&r, values_declared, *gguf) && check_split(*gguf, error) &&
+           read_tensors(&r, tensors_declared, *gguf, tensors, count);
+}
+
+void zi_gguf_free(zi_gguf *gguf)
+{
+    if (!gguf) return;
+    free(gguf->values);
+    free(gguf);
+}

@@ -1,0 +1,116 @@
+/* The GGUF format, versions 2 and 3: named values (metadata), then the tensors' names, shapes,
+ * types and places, then their bytes. https://github.com/ggml-org/ggml/blob/master/docs/gguf.md */
+#ifndef ZI_IO_GGUF_H
+#define ZI_IO_GGUF_H
+
+#include "io/checkpoint.h"
+
+/* Numbered as in files. */
+typedef enum {
+    ZI_GGUF_U8 = 0,
+    ZI_GGUF_I8,
+    ZI_GGUF_U16,
+    ZI_GGUF_I16,
+    ZI_GGUF_U32,
+    ZI_GGUF_I32,
+    ZI_GGUF_F32,
+    ZI_GGUF_BOOL,
+    ZI_GGUF_STRING,
+    ZI_GGUF_ARRAY,
+    ZI_GGUF_U64,
+    ZI_GGUF_I64,
+    ZI_GGUF_F64,
+    ZI_GGUF_TYPES
+} zi_gguf_type;
+
+/* Text in the mapping: no NUL behind it. */
+typedef struct {
+    const char *data;
+    size_t size;
+} zi_gguf_text;
+
+bool zi_gguf_text_is(zi_gguf_text text, const char *string);
+
+/* Bytes of a number; 0 for strings and arrays. */
+size_t zi_gguf_value_bytes(zi_gguf_type type);
+
+typedef struct {
+    zi_gguf_text key;  /* valid UTF-8 without NUL bytes */
+    zi_gguf_type type; /* of an array: that of its elements */
+    bool array;
+    size_t count;        /* elements; 1 where it is no array */
+    const uint8_t *data; /* in the mapping; strings are length (8 bytes) and text */
+} zi_gguf_value;
+
+/* A file's metadata, sorted by key. */
+struct zi_gguf {
+    const char *path; /* for error texts; the checkpoint's */
+    zi_gguf_value *values;
+    size_t count;
+};
+
+/* Whether a file says that it is GGUF. */
+bool zi_gguf_is(const zi_mapping *mapping);
+
+/* Makes the tensors of a mapped file that zi_gguf_is (*tensors is NULL before, names are of strdup)
+ * and its metadata. The file is believed in nothing: counts, lengths, types, shapes and places are
+ * checked, and tensors must not overlap. What was made stays there after a failure, for the caller
+ * to free. path must outlive *gguf. */
+bool zi_gguf_parse(const char *path, const zi_mapping *mapping, zi_tensor **tensors, size_t *count,
+                   zi_gguf **gguf, zi_error *error) ZI_CHECKED;
+
+void zi_gguf_free(zi_gguf *gguf);
+
+/* ---- metadata ---- */
+
+/* NULL when there is none of that name. */
+const zi_gguf_value *zi_gguf_find(const zi_gguf *gguf, const char *key);
+
+/* Required values: *out is set only when the value is there, of a fitting type and in range. Text
+ * is valid UTF-8 without NUL bytes. Any integer type does for an integer, integers do for numbers.
+ */
+bool zi_gguf_string(const zi_gguf *gguf, const char *key, zi_gguf_text *out,
+                    zi_error *error) ZI_CHECKED;
+bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t least, int64_t most,
+                     int64_t *out, zi_error *error) ZI_CHECKED;
+bool zi_gguf_number(const zi_gguf *gguf, const char *key, double *out, zi_error *error) ZI_CHECKED;
+bool zi_gguf_bool(const zi_gguf *gguf, const char *key, bool *out, zi_error *error) ZI_CHECKED;
+
+/* Required arrays of strings, of integers, or of numbers; then their elements. */
+bool zi_gguf_strings(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
+                     zi_error *error) ZI_CHECKED;
+bool zi_gguf_integers(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
+                      zi_error *error) ZI_CHECKED;
+bool zi_gguf_numbers(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
+                     zi_error *error) ZI_CHECKED;
+
+/* The string at *at, which begins at 0 and moves on; call it at most `count` times. */
+zi_gguf_text zi_gguf_next(const zi_gguf_value *strings, size_t *at);
+int64_t zi_gguf_integer_at(const zi_gguf_value *integers, size_t i); /* of U64: as if signed */
+double zi_gguf_number_at(const zi_gguf_value *numbers, size_t i);
+
+/* ---- writing ---- */
+
+/* A value to be written. data: the number, an array of numbers, or of `const char *` (an array with
+ * one of them where it is no array). */
+typedef struct {
+    const char *key;
+    zi_gguf_type type;
+    bool array;
+    size_t count;
+    const void *data;
+} zi_gguf_out;
+
+/* Writes the bytes of tensor number `tensor`, all of them, with zi_output_write. */
+typedef bool (*zi_gguf_fill)(void *context, size_t tensor, zi_output *output, zi_error *error);
+
+/* Writes a GGUF file of these values and tensors, in this order, which appears when it is whole.
+ * Tensors are asked for one after the other; fill NULL: they are at their `data`. */
+bool zi_gguf_write(const char *path, const zi_gguf_out *values, size_t value_count,
+                   const zi_tensor_out *tensors, size_t tensor_count, zi_gguf_fill fill,
+                   void *context, zi_error *error) ZI_CHECKED;
+
+/* The number that files have for a type; false for a type that GGUF does not know. */
+bool zi_gguf_tensor_type(zi_dtype type, uint32_t *out);
+
+#endif

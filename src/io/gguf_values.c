@@ -1,0 +1,200 @@
+/* The metadata of a GGUF file, by name and type. */
+#include "base/text.h"
+#include "io/gguf.h"
+
+#include <math.h>
+#include <string.h>
+
+static const struct {
+    size_t bytes;
+    bool integer, number;
+} types[ZI_GGUF_TYPES] = {
+    [ZI_GGUF_U8] = {1, true, true},     [ZI_GGUF_I8] = {1, true, true},
+    [ZI_GGUF_U16] = {2, true, true},    [ZI_GGUF_I16] = {2, true, true},
+    [ZI_GGUF_U32] = {4, true, true},    [ZI_GGUF_I32] = {4, true, true},
+    [ZI_GGUF_U64] = {8, true, true},    [ZI_GGUF_I64] = {8, true, true},
+    [ZI_GGUF_F32] = {4, false, true},   [ZI_GGUF_F64] = {8, false, true},
+    [ZI_GGUF_BOOL] = {1, false, false},
+};
+
+size_t zi_gguf_value_bytes(zi_gguf_type type)
+{
+    return types[type].bytes;
+}
+
+bool zi_gguf_text_is(zi_gguf_text text, const char *string)
+{
+    return text.size == strlen(string) && memcmp(text.data, string, text.size) == 0;
+}
+
+/* ---- elements ---- */
+
+zi_gguf_text zi_gguf_next(const zi_gguf_value *strings, size_t *at)
+{
+    uint64_t size;
+    memcpy(&size, strings->data + *at, sizeof size);
+    zi_gguf_text text = {(const char *)strings->data + *at + sizeof size, (size_t)size};
+    *at += sizeof size + text.size;
+    return text;
+}
+
+int64_t zi_gguf_integer_at(const zi_gguf_value *integers, size_t i)
+{
+    union {
+        int8_t i8;
+        uint16_t u16;
+        int16_t i16;
+        uint32_t u32;
+        int32_t i32;
+        int64_t i64;
+    } value;
+    const uint8_t *at = integers->data + i * types[integers->type].bytes;
+    memcpy(&value, at, types[integers->type].bytes);
+    switch (integers->type) {
+    case ZI_GGUF_U8:
+        return *at;
+    case ZI_GGUF_I8:
+        return value.i8;
+    case ZI_GGUF_U16:
+        return value.u16;
+    case ZI_GGUF_I16:
+        return value.i16;
+    case ZI_GGUF_U32:
+        return value.u32;
+    case ZI_GGUF_I32:
+        return value.i32;
+    default:
+        return value.i64;
+    }
+}
+
+double zi_gguf_number_at(const zi_gguf_value *numbers, size_t i)
+{
+    const uint8_t *at = numbers->data + i * types[numbers->type].bytes;
+    float single;
+    double number;
+    if (numbers->type == ZI_GGUF_F32) {
+        memcpy(&single, at, sizeof single);
+        return single;
+    }
+    if (numbers->type != ZI_GGUF_F64) return (double)zi_gguf_integer_at(numbers, i);
+    memcpy(&number, at, sizeof number);
+    return number;
+}
+
+/* ---- values ---- */
+
+static int order(zi_gguf_text text, const char *key)
+{
+    int found = strncmp(text.data, key, text.size); /* neither has a NUL inside */
+    return found ? found : key[text.size] ? -1 : 0;
+}
+
+const zi_gguf_value *zi_gguf_find(const zi_gguf *gguf, const char *key)
+{
+    size_t low = 0, high = gguf->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int found = order(gguf->values[middle].key, key);
+        if (found == 0) return &gguf->values[middle];
+        if (found < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+static bool is_string(zi_gguf_type type)
+{
+    return type == ZI_GGUF_STRING;
+}
+
+static bool is_integer(zi_gguf_type type)
+{
+    return types[type].integer;
+}
+
+static bool is_number(zi_gguf_type type)
+{
+    return types[type].number;
+}
+
+static bool is_bool(zi_gguf_type type)
+{
+    return type == ZI_GGUF_BOOL;
+}
+
+/* The value of that name, an array or not, of a fitting type; what names it in the error. */
+static bool get(const zi_gguf *gguf, const char *key, bool array, bool (*fits)(zi_gguf_type),
+                const char *what, const zi_gguf_value **out, zi_error *error)
+{
+    *out = zi_gguf_find(gguf, key);
+    if (!*out) return zi_fail(error, "%s: key %s is missing", gguf->path, key);
+    if ((*out)->array != array || !fits((*out)->type))
+        return zi_fail(error, "%s: key %s must be %s", gguf->path, key, what);
+    return true;
+}
+
+bool zi_gguf_string(const zi_gguf *gguf, const char *key, zi_gguf_text *out, zi_error *error)
+{
+    const zi_gguf_value *value;
+    size_t at = 0;
+    if (!get(gguf, key, false, is_string, "a string", &value, error)) return false;
+    zi_gguf_text text = zi_gguf_next(value, &at);
+    if (memchr(text.data, 0, text.size) || !zi_utf8_valid(text.data, text.size))
+        return zi_fail(error, "%s: key %s is not UTF-8 text", gguf->path, key);
+    *out = text;
+    return true;
+}
+
+bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t least, int64_t most,
+                     int64_t *out, zi_error *error)
+{
+    const zi_gguf_value *value;
+    if (!get(gguf, key, false, is_integer, "a whole number", &value, error)) return false;
+    int64_t number = zi_gguf_integer_at(value, 0);
+    if (number < least || number > most || (value->type == ZI_GGUF_U64 && number < 0))
+        return zi_fail(error, "%s: key %s must be from %lld to %lld", gguf->path, key,
+                       (long long)least, (long long)most);
+    *out = number;
+    return true;
+}
+
+bool zi_gguf_number(const zi_gguf *gguf, const char *key, double *out, zi_error *error)
+{
+    const zi_gguf_value *value;
+    if (!get(gguf, key, false, is_number, "a number", &value, error)) return false;
+    double number = zi_gguf_number_at(value, 0);
+    if (!isfinite(number)) return zi_fail(error, "%s: key %s is not finite", gguf->path, key);
+    *out = number;
+    return true;
+}
+
+bool zi_gguf_bool(const zi_gguf *gguf, const char *key, bool *out, zi_error *error)
+{
+    const zi_gguf_value *value;
+    if (!get(gguf, key, false, is_bool, "true or false", &value, error)) return false;
+    if (*value->data > 1)
+        return zi_fail(error, "%s: key %s must be true or false", gguf->path, key);
+    *out = *value->data;
+    return true;
+}
+
+bool zi_gguf_strings(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
+                     zi_error *error)
+{
+    return get(gguf, key, true, is_string, "an array of strings", out, error);
+}
+
+bool zi_gguf_integers(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
+                      zi_error *error)
+{
+    return get(gguf, key, true, is_integer, "an array of whole numbers", out, error);
+}
+
+bool zi_gguf_numbers(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
+                     zi_error *error)
+{
+    return get(gguf, key, true, is_number, "an array of numbers", out, error);
+}

@@ -1,0 +1,129 @@
+#include "base/text.h"
+#include "io/gguf.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 32, MAX_HEADER = 256 << 20 };
+
+static size_t padding(size_t size)
+{
+    return (ALIGNMENT - size % ALIGNMENT) % ALIGNMENT;
+}
+
+static void put_number(zi_text *text, uint64_t number, size_t bytes)
+{
+    zi_text_append(text, &number, bytes); /* files are little-endian, as all machines here are */
+}
+
+static void put_string(zi_text *text, const char *string)
+{
+    put_number(text, strlen(string), 8);
+    zi_text_puts(text, string);
+}
+
+static void put_value(zi_text *text, const zi_gguf_out *value)
+{
+    put_string(text, value->key);
+    put_number(text, value->array ? ZI_GGUF_ARRAY : value->type, 4);
+    if (value->array) {
+        put_number(text, value->type, 4);
+        put_number(text, value->count, 8);
+    }
+    size_t count = value->array ? value->count : 1;
+    const char *const *strings = value->data;
+    if (value->type == ZI_GGUF_STRING)
+        for (size_t i = 0; i < count; i++) put_string(text, strings[i]);
+    else
+        zi_text_append(text, value->data, count * zi_gguf_value_bytes(value->type));
+}
+
+/* Checks a tensor and tells its bytes. */
+static bool measure(const char *path, const zi_tensor_out *tensor, uint32_t *type, size_t *bytes,
+                    zi_error *error)
+{
+    size_t count = 1;
+    for (int i = 0; i < tensor->dims; i++) count *= tensor->shape[i];
+    if (!zi_gguf_tensor_type(tensor->type, type))
+        return zi_fail(error, "%s: tensor %s is %s, which GGUF does not know", path, tensor->name,
+                       zi_dtype_name(tensor->type));
+    if ((tensor->dims ? tensor->shape[tensor->dims - 1] : 1) % zi_dtype_block(tensor->type))
+        return zi_fail(error, "%s: the rows of tensor %s are not whole blocks of %s", path,
+                       tensor->name, zi_dtype_name(tensor->type));
+    *bytes = zi_dtype_bytes(tensor->type, count);
+    return true;
+}
+
+static bool put_tensors(zi_text *text, const char *path, const zi_tensor_out *tensors,
+                        size_t tensor_count, zi_error *error)
+{
+    size_t offset = 0, bytes = 0;
+    uint32_t type = 0;
+    for (size_t i = 0; i < tensor_count; i++) {
+        const zi_tensor_out *t = &tensors[i];
+        if (!measure(path, t, &type, &bytes, error)) return false;
+        put_string(text, t->name);
+        put_number(text, (uint64_t)t->dims, 4);
+        for (int d = t->dims - 1; d >= 0; d--) put_number(text, t->shape[d], 8);
+        put_number(text, type, 4);
+        put_number(text, offset, 8);
+        offset += bytes + padding(bytes);
+    }
+    return true;
+}
+
+static bool write_header(zi_output *output, const char *path, const zi_gguf_out *values,
+                         size_t value_count, const zi_tensor_out *tensors, size_t tensor_count,
+                         zi_error *error)
+{
+    zi_text text;
+    zi_text_init(&text, MAX_HEADER);
+    zi_text_puts(&text, "GGUF");
+    put_number(&text, 3, 4);
+    put_number(&text, tensor_count, 8);
+    put_number(&text, value_count, 8);
+    for (size_t i = 0; i < value_count; i++) put_value(&text, &values[i]);
+    bool ok = put_tensors(&text, path, tensors, tensor_count, error);
+    while (text.size % ALIGNMENT && !text.failed) put_number(&text, 0, 1);
+    if (ok && text.failed) ok = zi_out_of_memory(error, text.size);
+    ok = ok && zi_output_write(output, text.data, text.size, error);
+    zi_text_free(&text);
+    return ok;
+}
+
+/* A tensor and what aligns the one behind it. A fill that writes too much or too little would spoil
+ * all that follow. */
+static bool write_tensor(zi_output *output, const char *path, const zi_tensor_out *tensor,
+                         size_t number, zi_gguf_fill fill, void *context, zi_error *error)
+{
+    static const char zeros[ALIGNMENT];
+    uint32_t type;
+    size_t bytes = 0;
+    if (!measure(path, tensor, &type, &bytes, error)) return false;
+    off_t before = ftello(output->stream);
+    if (!(fill ? fill(context, number, output, error)
+               : zi_output_write(output, tensor->data, bytes, error)))
+        return false;
+    off_t after = ftello(output->stream);
+    if (before < 0 || after < 0)
+        return zi_fail(error, "%s: cannot write: %s", path, strerror(errno));
+    if ((size_t)(after - before) != bytes)
+        return zi_fail(error, "%s: tensor %s was written with %lld bytes instead of %zu", path,
+                       tensor->name, (long long)(after - before), bytes);
+    return zi_output_write(output, zeros, padding(bytes), error);
+}
+
+bool zi_gguf_write(const char *path, const zi_gguf_out *values, size_t value_count,
+                   const zi_tensor_out *tensors, size_t tensor_count, zi_gguf_fill fill,
+                   void *context, zi_error *error)
+{
+    zi_output output = {0};
+    bool ok = zi_output_open(&output, path, error) &&
+              write_header(&output, path, values, value_count, tensors, tensor_count, error);
+    for (size_t i = 0; ok && i < tensor_count; i++)
+        ok = write_tensor(&output, path, &tensors[i], i, fill, context, error);
+    ok = ok && zi_output_commit(&output, error);
+    zi_output_discard(&output);
+    return ok;
+}

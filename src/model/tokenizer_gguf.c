@@ -1,0 +1,169 @@
+/* The tokenizer in the metadata of a GGUF file. */
+#include "model/tokenizer_read.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TOKENS "tokenizer.ggml.tokens"
+#define TYPES "tokenizer.ggml.token_type"
+#define MERGES "tokenizer.ggml.merges"
+
+/* Kinds of tokens, as files number them. */
+enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED };
+
+/* What a name of tokenizer.ggml.pre stands for, as the models' own tokenizer.json have it. SmolLM
+ * cuts out each digit before it splits by GPT-2's pattern: here that is one pattern, in which a
+ * digit ends a run of spaces as the end of the text does. */
+static const struct {
+    const char *name, *pattern;
+    bool nfc, whole_words, gaps;
+} splitters[] = {
+    {"qwen2", zi_qwen_pattern, true, false, false},
+    {"llama-bpe",
+     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
+     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+     false, true, false},
+    {"smollm",
+     "\\p{N}|'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?![^\\s\\p{N}])|\\s+",
+     false, false, true},
+};
+
+enum { SPLITTERS = sizeof splitters / sizeof *splitters };
+
+static bool read_splitter(const zi_gguf *gguf, size_t *out, zi_error *error)
+{
+    zi_gguf_text model, pre;
+    if (!zi_gguf_string(gguf, "tokenizer.ggml.model", &model, error)) return false;
+    if (!zi_gguf_text_is(model, "gpt2"))
+        return zi_fail(error,
+                       "%s: a tokenizer of kind %.*s (tokenizer.ggml.model) is not supported; "
+                       "gpt2 is",
+                       gguf->path, model.size < 100 ? (int)model.size : 100, model.data);
+    if (!zi_gguf_string(gguf, "tokenizer.ggml.pre", &pre, error)) return false;
+    for (*out = 0; *out < SPLITTERS; ++*out)
+        if (zi_gguf_text_is(pre, splitters[*out].name)) return true;
+    return zi_fail(error,
+                   "%s: splitting words as %.*s does (tokenizer.ggml.pre) is not supported; "
+                   "qwen2, llama-bpe and smollm are",
+                   gguf->path, pre.size < 100 ? (int)pre.size : 100, pre.data);
+}
+
+/* Tokens with their kinds, all added at once; no merge makes those that are not NORMAL. */
+static bool add_tokens(const zi_gguf *gguf, const zi_gguf_value *tokens, const zi_gguf_value *types,
+                       zi_tokenizer_files *files, zi_error *error)
+{
+    size_t at = 0;
+    for (size_t id = 0; id < tokens->count; id++) {
+        zi_gguf_text text = zi_gguf_next(tokens, &at);
+        int64_t type = zi_gguf_integer_at(types, id);
+        if (!zi_utf8_valid(text.data, text.size) || memchr(text.data, 0, text.size))
+            return zi_fail(error, "%s: token %zu is not UTF-8 text", gguf->path, id);
+        if (type < NORMAL || type > UNUSED)
+            return zi_fail(error,
+                           "%s: token %zu is of kind %lld (" TYPES "), which is not supported",
+                           gguf->path, id, (long long)type);
+        if (!zi_bpe_add(&files->bpe, gguf->path, text.data, text.size, (int32_t)id, type != NORMAL,
+                        error))
+            return false;
+        if (type == CONTROL || type == USER_DEFINED)
+            files->added[files->added_count++] = (int32_t)id;
+    }
+    return true;
+}
+
+/* A merge is "left right". */
+static bool add_merges(const zi_gguf *gguf, const zi_gguf_value *merges, zi_bpe *bpe,
+                       zi_error *error)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < merges->count; i++) {
+        zi_gguf_text text = zi_gguf_next(merges, &at);
+        const char *space = memchr(text.data, ' ', text.size);
+        size_t left = space ? (size_t)(space - text.data) : 0, right = text.size - left - 1;
+        if (!space || memchr(space + 1, ' ', right))
+            return zi_fail(error, "%s: merge %zu must be two tokens, \"a b\"", gguf->path, i + 1);
+        if (!zi_utf8_valid(text.data, text.size))
+            return zi_fail(error, "%s: merge %zu is not UTF-8 text", gguf->path, i + 1);
+        if (!zi_bpe_merge(bpe, gguf->path, text.data, left, space + 1, right, error)) return false;
+    }
+    return true;
+}
+
+static size_t count_added(const zi_gguf_value *types)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < types->count; i++) {
+        int64_t type = zi_gguf_integer_at(types, i);
+        count += type == CONTROL || type == USER_DEFINED;
+    }
+    return count;
+}
+
+static bool read_vocabulary(const zi_gguf *gguf, size_t splitter, zi_tokenizer_files *files,
+                            zi_error *error)
+{
+    const zi_gguf_value *tokens, *types, *merges;
+    zi_bpe *bpe = &files->bpe;
+    if (!zi_gguf_strings(gguf, TOKENS, &tokens, error) ||
+        !zi_gguf_integers(gguf, TYPES, &types, error) ||
+        !zi_gguf_strings(gguf, MERGES, &merges, error))
+        return false;
+    if (types->count != tokens->count)
+        return zi_fail(error, "%s: %zu kinds of tokens (" TYPES ") for %zu tokens", gguf->path,
+                       types->count, tokens->count);
+    if (!zi_tokenizer_reserve_added(files, gguf->path, count_added(types), error) ||
+        !zi_bpe_init(bpe, gguf->path, tokens->count, merges->count, error))
+        return false;
+    bpe->whole_words = splitters[splitter].whole_words;
+    bpe->gaps = splitters[splitter].gaps;
+    return add_tokens(gguf, tokens, types, files, error) && add_merges(gguf, merges, bpe, error) &&
+           zi_bpe_seal(bpe, gguf->path, error);
+}
+
+/* An optional id of a token; -1 when it is absent. */
+static bool read_id(const zi_gguf *gguf, const char *key, int32_t size, int32_t *out,
+                    zi_error *error)
+{
+    int64_t id = -1;
+    if (zi_gguf_find(gguf, key) && !zi_gguf_integer(gguf, key, 0, size - 1, &id, error))
+        return false;
+    *out = (int32_t)id;
+    return true;
+}
+
+static bool read_usage(const zi_gguf *gguf, zi_tokenizer_files *files, zi_error *error)
+{
+    static const char bos_key[] = "tokenizer.ggml.bos_token_id";
+    static const char add_key[] = "tokenizer.ggml.add_bos_token";
+    static const char template_key[] = "tokenizer.chat_template";
+    zi_tokenizer_usage *usage = &files->usage;
+    zi_gguf_text text;
+    if (!read_id(gguf, bos_key, files->bpe.size, &usage->bos, error) ||
+        !read_id(gguf, "tokenizer.ggml.eos_token_id", files->bpe.size, &usage->eos, error))
+        return false;
+    if (zi_gguf_find(gguf, add_key) && !zi_gguf_bool(gguf, add_key, &usage->add_bos, error))
+        return false;
+    if (usage->add_bos && usage->bos < 0)
+        return zi_fail(error, "%s: key %s asks for a token that %s does not name", gguf->path,
+                       add_key, bos_key);
+    if (!zi_gguf_find(gguf, template_key)) return true;
+    if (!zi_gguf_string(gguf, template_key, &text, error)) return false;
+    files->chat_template = strndup(text.data, text.size);
+    usage->chat_template = files->chat_template;
+    return files->chat_template || zi_out_of_memory(error, text.size);
+}
+
+bool zi_tokenizer_read_gguf(const zi_gguf *gguf, zi_tokenizer_files *out, zi_error *error)
+{
+    zi_tokenizer_files files = {0};
+    size_t splitter = 0;
+    if (!read_splitter(gguf, &splitter, error) ||
+        !zi_tokenizer_keep_pattern(&files, gguf->path, splitters[splitter].pattern, error) ||
+        !read_vocabulary(gguf, splitter, &files, error) || !read_usage(gguf, &files, error)) {
+        zi_tokenizer_files_free(&files);
+        return false;
+    }
+    files.nfc = splitters[splitter].nfc;
+    *out = files;
+    return true;
+}

@@ -1,0 +1,141 @@
+/* Numbers in blocks and in eight bits against gguf-py and torch, bit for bit. */
+#include "base/blocks.h"
+#include "golden.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static zi_checkpoint golden;
+
+static void dequantizing(void)
+{
+    for (int type = ZI_Q4_0; type <= ZI_Q6_K; type++) {
+        const char *name = zi_dtype_name((zi_dtype)type);
+        const zi_tensor *blocks = zi_golden_tensor(&golden, "%s.blocks", name);
+        const zi_tensor *values = zi_golden_tensor(&golden, "%s.values", name);
+        CHECK(zi_dtype_bytes((zi_dtype)type, values->count) == blocks->bytes);
+        CHECK(values->count % zi_dtype_block((zi_dtype)type) == 0);
+        float *got = malloc(values->bytes);
+        zi_widen((zi_dtype)type, blocks->data, got, values->count);
+        for (size_t i = 0; i < values->count; i++) {
+            float wanted;
+            memcpy(&wanted, (const char *)values->data + 4 * i, sizeof wanted);
+            if (!CHECK_MSG(memcmp(&got[i], &wanted, sizeof wanted) == 0, "%s[%zu] is %g, not %g",
+                           name, i, got[i], wanted))
+                break;
+        }
+        free(got);
+    }
+}
+
+/* q * scale + bias says the same as the numbers, exactly or all but. */
+static void reading_groups(void)
+{
+    for (int i = ZI_Q4_0; i <= ZI_Q6_K; i++) {
+        zi_dtype type = (zi_dtype)i;
+        const zi_tensor *blocks = zi_golden_tensor(&golden, "%s.blocks", zi_dtype_name(type));
+        const zi_tensor *values = zi_golden_tensor(&golden, "%s.values", zi_dtype_name(type));
+        size_t size = zi_block_group(type);
+        CHECK(size == 16 || size == 32);
+        for (size_t g = 0; g < values->count / size; g++) {
+            uint8_t q[ZI_BLOCK_GROUP];
+            float scale, bias, wanted[ZI_BLOCK_GROUP];
+            zi_block_read(type, blocks->data, g, q, &scale, &bias);
+            zi_widen(ZI_F32, (const char *)values->data + g * size * 4, wanted, size);
+            for (size_t j = 0; j < size; j++)
+                if (!CHECK_MSG(fabs(q[j] * (double)scale + bias - wanted[j]) <=
+                                   0x1p-23 * (q[j] * fabs((double)scale) + fabs((double)bias)),
+                               "%s group %zu: %d is not %g", zi_dtype_name(type), g, q[j],
+                               wanted[j]))
+                    return;
+        }
+    }
+    CHECK(zi_block_group(ZI_F32) == 0 && zi_block_group(ZI_I8) == 0);
+}
+
+static void widening_eight_bits(void)
+{
+    static const zi_dtype types[] = {ZI_F8_E4M3, ZI_F8_E5M2};
+    for (int t = 0; t < 2; t++) {
+        const float *wanted = zi_golden_floats(&golden, "%s.all", zi_dtype_name(types[t]));
+        for (int code = 0; code < 256; code++) {
+            uint8_t byte = (uint8_t)code;
+            float got;
+            zi_widen(types[t], &byte, &got, 1);
+            CHECK_MSG(isnan(wanted[code]) ? isnan(got) : memcmp(&got, &wanted[code], 4) == 0,
+                      "%s code %d is %g, not %g", zi_dtype_name(types[t]), code, got, wanted[code]);
+        }
+    }
+    const int8_t whole[3] = {-128, 0, 127};
+    float got[3];
+    zi_widen(ZI_I8, whole, got, 3);
+    CHECK(got[0] == -128 && got[1] == 0 && got[2] == 127);
+}
+
+static void narrowing_to_eight_bits(void)
+{
+    const zi_tensor *x = zi_golden_tensor(&golden, "F8_E4M3.x");
+    const uint8_t *codes = zi_golden_tensor(&golden, "F8_E4M3.codes")->data;
+    for (size_t i = 0; i < x->count; i++) {
+        float value;
+        uint8_t got;
+        zi_widen(ZI_F32, (const char *)x->data + 4 * i, &value, 1);
+        zi_narrow(ZI_F8_E4M3, &value, &got, 1);
+        /* A NaN's sign is its own affair. */
+        CHECK_MSG(got == codes[i] || (isnan(value) && (got & 0x7f) == 0x7f),
+                  "%g becomes %d, not %d", value, got, codes[i]);
+    }
+}
+
+static void quantizing(void)
+{
+    const zi_tensor *x = zi_golden_tensor(&golden, "Q8_0.x");
+    const zi_tensor *wanted = zi_golden_tensor(&golden, "Q8_0.quantized");
+    float *values = malloc(x->bytes);
+    uint8_t *got = malloc(wanted->bytes);
+    zi_widen(ZI_F32, x->data, values, x->count);
+    CHECK(zi_dtype_bytes(ZI_Q8_0, x->count) == wanted->bytes);
+    zi_narrow(ZI_Q8_0, values, got, x->count);
+    for (size_t i = 0; i < wanted->bytes; i++)
+        CHECK_MSG(got[i] == ((const uint8_t *)wanted->data)[i], "block %zu, byte %zu: %d, not %d",
+                  i / 34, i % 34, got[i], ((const uint8_t *)wanted->data)[i]);
+    free(values);
+    free(got);
+}
+
+/* No float may reach the conversion to a whole number that it does not fit. */
+static void quantizing_what_is_no_number(void)
+{
+    static const float odd[] = {NAN, INFINITY, -INFINITY, 1e-45f};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        float x[32] = {1, -1, odd[i]};
+        uint8_t block[34];
+        if (i == 3) x[0] = x[1] = 0;
+        zi_quantize_q8_0(x, block, 32);
+        for (int j = 2; j < 34; j++) CHECK_MSG(block[j] == 0, "%g: %d", odd[i], block[j]);
+    }
+}
+
+/* Names of block types mean nothing in a safetensors header. */
+static void names(void)
+{
+    CHECK(zi_dtype_parse("F8_E5M2") == ZI_F8_E5M2);
+    CHECK(zi_dtype_parse("Q8_0") == ZI_DTYPE_COUNT);
+    CHECK(strcmp(zi_dtype_name(ZI_Q6_K), "Q6_K") == 0);
+    CHECK(zi_dtype_bytes(ZI_BF16, 7) == 14 && zi_dtype_block(ZI_BF16) == 1);
+}
+
+int main(void)
+{
+    golden = zi_golden_open("gguf_blocks.safetensors");
+    RUN(dequantizing);
+    RUN(reading_groups);
+    RUN(widening_eight_bits);
+    RUN(narrowing_to_eight_bits);
+    RUN(quantizing);
+    RUN(quantizing_what_is_no_number);
+    RUN(names);
+    zi_checkpoint_close(&golden);
+    return zi_test_result();
+}
