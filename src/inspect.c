@@ -2,7 +2,7 @@
 #include "io/checkpoint.h"
 #include "io/json.h"
 #include "io/recognise.h"
-#include "model/config.h"
+#include "model/assembly.h"
 
 #include <stdlib.h>
 
@@ -79,11 +79,24 @@ static void describe_component(const char *folder, size_t i, cJSON *list, cJSON 
     free(dir);
 }
 
+static bool read_configs(const char *folder, zi_config *config, zi_error *error)
+{
+    zi_assembly assembly;
+    bool ok = true;
+    if (!zi_assembly_read(&(zi_model_options){.path = folder}, &assembly, error)) return false;
+    for (int part = 0; ok && part < ZI_PARTS; part++) {
+        const char *path = zi_assembly_config(&assembly, (zi_part)part);
+        ok = path && zi_config_read((zi_part)part, path, config, error);
+    }
+    zi_assembly_free(&assembly);
+    return ok;
+}
+
 static void describe_config(const char *folder, cJSON *root, cJSON *problems)
 {
-    zi_config config;
+    zi_config config = {0};
     zi_error why;
-    if (!zi_config_read(folder, &config, &why)) {
+    if (!read_configs(folder, &config, &why)) {
         cJSON_AddItemToArray(problems, cJSON_CreateString(why.text));
         return;
     }
