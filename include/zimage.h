@@ -156,6 +156,15 @@ char *zi_recipe(const zi_model *model, const zi_request *request);
  * are an error. */
 bool zi_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
 
+/* ---- health ---- */
+
+/* Whether a model works, as JSON text that the caller frees: "passed", and "checks", a list of
+ * "name", "passed" and "says". Weights are read, small pictures drawn; against, when not NULL, is
+ * the path of the model that this one was made from, whose picture it should draw. progress and
+ * user: as in a request. A check that is not passed is no error. */
+bool zi_verify(const zi_model_options *options, const char *against, zi_progress_fn progress,
+               void *user, char **json, zi_error *error) ZI_CHECKED;
+
 /* ---- measuring ---- */
 
 typedef struct {

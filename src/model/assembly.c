@@ -1,6 +1,7 @@
 #include "model/assembly.h"
 #include "base/file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,7 +98,7 @@ static bool read_config(const zi_assembly *assembly, zi_part part, zi_config *co
     const char *usual = assembly->layouts[place].parts[part].usual_config;
     if (path) return zi_config_read(part, path, config, error);
     if (!usual) return true; /* the weights must tell */
-    return zi_fail(error, "%s: %s is missing; a folder named with --reference lends its own",
+    return zi_fail(error, "%s/%s is missing; a folder named with --reference lends its own",
                    assembly->paths[place], usual);
 }
 
@@ -105,14 +106,12 @@ static bool refuse_missing(const zi_assembly *assembly, zi_part part, zi_error *
 {
     const char *path = assembly->paths[ZI_PLACE_MODEL], *name = zi_part_name(part);
     const char *usual = assembly->layouts[ZI_PLACE_MODEL].parts[part].usual_place;
+    char what[128];
+    snprintf(what, sizeof what, usual ? "/%s is missing" : ": no %s in it", usual ? usual : name);
     if (part == ZI_TRANSFORMER)
-        return zi_fail(error, "%s: no transformer in it%s%s%s; -m must name what has one", path,
-                       usual ? " (" : "", usual ? usual : "", usual ? ")" : "");
-    return zi_fail(error,
-                   "%s: no %s in it%s%s%s; name one with %s, or with --reference a folder that "
-                   "has one",
-                   path, name, usual ? " (" : "", usual ? usual : "", usual ? ")" : "",
-                   part_options[part]);
+        return zi_fail(error, "%s%s; -m must name what has a transformer", path, what);
+    return zi_fail(error, "%s%s; name a %s with %s, or with --reference a folder that has one",
+                   path, what, name, part_options[part]);
 }
 
 bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_config *config,
@@ -136,6 +135,13 @@ bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_er
         const char *path = assembly->layouts[places[i]].scheduler;
         if (path) return zi_config_read_scheduler(path, config, error);
     }
+    /* Diffusers' folders always have one; what else people have is Z-Image-Turbo. */
+    const zi_layout *model = &assembly->layouts[ZI_PLACE_MODEL];
+    if (model->naming == ZI_NAMES_DIFFUSERS && model->parts[ZI_TRANSFORMER].usual_place)
+        return zi_fail(error,
+                       "%s/scheduler/scheduler_config.json is missing; a folder named with "
+                       "--reference lends its own",
+                       assembly->paths[ZI_PLACE_MODEL]);
     config->scheduler = zi_config_real().scheduler;
     return true;
 }

@@ -314,3 +314,44 @@ bool zi_weights_all_used(zi_weights *weights, zi_error *error)
     }
     return true;
 }
+
+/* Whether the numbers of an entry are finite; *zero: and nothing but zeros. */
+static bool entry_finite(zi_weights *weights, const zi_entry *entry, float *row, size_t columns,
+                         bool *zero)
+{
+    size_t rows = entry->dims ? entry->shape[0] : 1;
+    zi_matrix m = stored(weights, entry, rows, columns);
+    for (size_t i = 0; i < rows; i++) {
+        float sum = 0, most = 0;
+        zi_matrix_row(&m, i, row);
+        for (size_t j = 0; j < columns; j++) {
+            sum += row[j] - row[j];
+            most = fmaxf(most, fabsf(row[j]));
+        }
+        if (sum != 0) return false;
+        *zero = *zero && most == 0;
+    }
+    return true;
+}
+
+bool zi_weights_sound(zi_weights *weights, zi_error *error)
+{
+    for (size_t i = 0; i < weights->source.count; i++) {
+        const zi_entry *entry = &weights->source.entries[i];
+        const char *end = strstr(entry->name, ".weight");
+        size_t columns = 1;
+        for (int d = 1; d < entry->dims; d++) columns *= entry->shape[d];
+        float *row = malloc((columns + 1) * sizeof *row);
+        bool zero = true;
+        if (!row) return zi_out_of_memory(error, columns * sizeof *row);
+        bool finite = entry_finite(weights, entry, row, columns, &zero);
+        free(row);
+        if (!finite)
+            return zi_fail(error, "%s: tensor %s has numbers that are not finite",
+                           zi_entry_file(entry), entry->tensor->name);
+        if (zero && entry->kind == ZI_VECTOR && end)
+            return zi_fail(error, "%s: tensor %s is all zeros", zi_entry_file(entry),
+                           entry->tensor->name);
+    }
+    return true;
+}

@@ -60,4 +60,8 @@ void zi_weights_ignore(zi_weights *weights, const char *beginning, ...) ZI_PRINT
 /* Fails for the first tensor that nobody asked for: the file is of another model. */
 bool zi_weights_all_used(zi_weights *weights, zi_error *error) ZI_CHECKED;
 
+/* Fails for the first tensor with a number that is not finite, and for the first norm of zeros
+ * alone. Reads everything. */
+bool zi_weights_sound(zi_weights *weights, zi_error *error) ZI_CHECKED;
+
 #endif

@@ -7,7 +7,7 @@ import unittest
 
 from support import MODEL, ZIMAGE, Case, png_chunks
 
-SUBCOMMANDS = ("generate", "inspect", "tokenize", "bench")
+SUBCOMMANDS = ("generate", "inspect", "verify", "tokenize", "bench")
 
 
 class Program(Case):
