@@ -22,14 +22,19 @@ typedef struct {
 } call;
 
 /* The options of the contract, bound to c; the caller keeps the array. */
-enum { OPTIONS = 22 };
+enum { OPTIONS = 25 };
 static void bind_options(call *c, zi_option options[OPTIONS])
 {
     zi_request *r = &c->request;
     const zi_option table[] = {
         {"prompt", 'p', ZI_OPTION_TEXT, &r->prompt, 0, 0, "TEXT", "what to draw", NULL},
         {"model", 'm', ZI_OPTION_TEXT, &c->model, 0, 0, "MODEL",
-         "a diffusers folder, or a name in ./models (the demo model)", NULL},
+         "a folder or file, or a name in ./models (the demo model)", NULL},
+        {"vae", 0, ZI_OPTION_TEXT, &c->load.vae, 0, 0, "FILE|DIR", "instead of MODEL's", NULL},
+        {"text-encoder", 0, ZI_OPTION_TEXT, &c->load.text_encoder, 0, 0, "FILE|DIR",
+         "instead of MODEL's", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &c->load.reference, 0, 0, "DIR",
+         "a folder that lends what MODEL lacks", NULL},
         {"output", 'o', ZI_OPTION_TEXT, &c->output, 0, 0, "FILE",
          ".png, .jpg or .webp (zimage-SEED.png)", NULL},
         {"width", 'W', ZI_OPTION_INT, &r->width, 16, 8192, "N",
@@ -270,6 +275,7 @@ out:
 static bool generate(call *c, zi_error *error)
 {
     zi_model *model = NULL;
+    const char *remark;
     char *path = NULL;
     files names = {0};
     bool ok = false, demo;
@@ -280,9 +286,9 @@ static bool generate(call *c, zi_error *error)
         zi_note(c->quiet, "using the small demo model; -m FOLDER names a real one, such as a "
                           "diffusers folder of Z-Image-Turbo");
     c->load.path = path;
-    if (!zi_model_load(&c->load, &model, error) ||
-        !apply_aspect(c, zi_model_native_size(model), error))
-        goto out;
+    if (!zi_model_load(&c->load, &model, error)) goto out;
+    for (size_t i = 0; (remark = zi_model_remark(model, i)); i++) zi_note(c->quiet, "%s", remark);
+    if (!apply_aspect(c, zi_model_native_size(model), error)) goto out;
     for (int i = 0; i < c->count; i++)
         if (!draw_number(c, model, i, error)) goto out;
     ok = true;

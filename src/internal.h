@@ -2,13 +2,14 @@
 #ifndef ZI_INTERNAL_H
 #define ZI_INTERNAL_H
 
+#include "model/assembly.h"
 #include "model/qwen.h"
-#include "model/tokenizer.h"
 #include "model/transformer.h"
 #include "model/vae.h"
 
 struct zi_model {
     char *name;
+    char *remark; /* NULL: none */
     zi_config config;
     zi_tokenizer *tokenizer;
     zi_qwen text;

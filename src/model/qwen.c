@@ -1,5 +1,4 @@
 #include "model/qwen.h"
-#include "base/file.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -9,17 +8,18 @@ static zi_qwen_layer bind_layer(zi_weights *w, const zi_qwen_config *c, int i)
     size_t hidden = (size_t)c->hidden, ffn = (size_t)c->ffn, dim = (size_t)c->head_dim;
     size_t q = (size_t)c->heads * dim, kv = (size_t)c->kv_heads * dim;
     return (zi_qwen_layer){
-        .input_norm = zi_weights_vector(w, hidden, "layers.%d.input_layernorm.weight", i),
-        .post_norm = zi_weights_vector(w, hidden, "layers.%d.post_attention_layernorm.weight", i),
-        .q_norm = zi_weights_vector(w, dim, "layers.%d.self_attn.q_norm.weight", i),
-        .k_norm = zi_weights_vector(w, dim, "layers.%d.self_attn.k_norm.weight", i),
-        .q = zi_weights_matrix(w, q, hidden, "layers.%d.self_attn.q_proj.weight", i),
-        .k = zi_weights_matrix(w, kv, hidden, "layers.%d.self_attn.k_proj.weight", i),
-        .v = zi_weights_matrix(w, kv, hidden, "layers.%d.self_attn.v_proj.weight", i),
-        .o = zi_weights_matrix(w, hidden, q, "layers.%d.self_attn.o_proj.weight", i),
-        .gate = zi_weights_matrix(w, ffn, hidden, "layers.%d.mlp.gate_proj.weight", i),
-        .up = zi_weights_matrix(w, ffn, hidden, "layers.%d.mlp.up_proj.weight", i),
-        .down = zi_weights_matrix(w, hidden, ffn, "layers.%d.mlp.down_proj.weight", i),
+        .input_norm = zi_weights_vector(w, hidden, "model.layers.%d.input_layernorm.weight", i),
+        .post_norm =
+            zi_weights_vector(w, hidden, "model.layers.%d.post_attention_layernorm.weight", i),
+        .q_norm = zi_weights_vector(w, dim, "model.layers.%d.self_attn.q_norm.weight", i),
+        .k_norm = zi_weights_vector(w, dim, "model.layers.%d.self_attn.k_norm.weight", i),
+        .q = zi_weights_matrix(w, q, hidden, "model.layers.%d.self_attn.q_proj.weight", i),
+        .k = zi_weights_matrix(w, kv, hidden, "model.layers.%d.self_attn.k_proj.weight", i),
+        .v = zi_weights_matrix(w, kv, hidden, "model.layers.%d.self_attn.v_proj.weight", i),
+        .o = zi_weights_matrix(w, hidden, q, "model.layers.%d.self_attn.o_proj.weight", i),
+        .gate = zi_weights_matrix(w, ffn, hidden, "model.layers.%d.mlp.gate_proj.weight", i),
+        .up = zi_weights_matrix(w, ffn, hidden, "model.layers.%d.mlp.up_proj.weight", i),
+        .down = zi_weights_matrix(w, hidden, ffn, "model.layers.%d.mlp.down_proj.weight", i),
     };
 }
 
@@ -29,35 +29,24 @@ bool zi_qwen_bind(zi_weights *weights, const zi_qwen_config *config, zi_qwen *ou
     *weights = (zi_weights){0};
     zi_weights *w = &qwen.weights;
     w->error = error;
-    /* Some repositories ship the bare Qwen3Model, without the causal model's prefix. */
-    w->prefix = zi_weights_has(w, "model.embed_tokens.weight") ? "model." : "";
     size_t layers = (size_t)config->layers - 1;
     qwen.layers = calloc(layers, sizeof *qwen.layers);
     if (!qwen.layers) {
         zi_qwen_free(&qwen);
         return zi_out_of_memory(error, layers * sizeof *qwen.layers);
     }
-    qwen.embed =
-        zi_weights_matrix(w, (size_t)config->vocab, (size_t)config->hidden, "embed_tokens.weight");
+    qwen.embed = zi_weights_matrix(w, (size_t)config->vocab, (size_t)config->hidden,
+                                   "model.embed_tokens.weight");
     for (size_t i = 0; i < layers && !w->failed; i++)
         qwen.layers[i] = bind_layer(w, config, (int)i);
-    if (w->failed) {
+    zi_weights_ignore(w, "model.layers.%d.", (int)layers); /* the last one is never computed */
+    zi_weights_ignore(w, "model.norm.");
+    if (w->failed || !zi_weights_all_used(w, error)) {
         zi_qwen_free(&qwen);
         return false;
     }
     *out = qwen;
     return true;
-}
-
-bool zi_qwen_load(const char *folder, const zi_qwen_config *config, zi_qwen *out, zi_error *error)
-{
-    char *dir = zi_path_join(folder, "text_encoder");
-    if (!dir) return zi_out_of_memory(error, sizeof "text_encoder");
-    zi_weights weights;
-    bool ok = zi_weights_open(dir, "model", &weights, error) &&
-              zi_qwen_bind(&weights, config, out, error);
-    free(dir);
-    return ok;
 }
 
 void zi_qwen_free(zi_qwen *qwen)
@@ -151,15 +140,13 @@ static void layer_forward(const zi_run *run, const zi_qwen_config *c, const zi_q
 static bool embed(const zi_qwen *qwen, const int32_t *ids, size_t n, float *x, zi_error *error)
 {
     size_t hidden = (size_t)qwen->config.hidden;
-    size_t row = zi_dtype_bytes(qwen->embed.type, hidden);
     for (size_t t = 0; t < n; t++) {
         if (ids[t] < 0 || ids[t] >= qwen->config.vocab)
             return zi_fail(error,
                            "the tokenizer gives id %d, but the text encoder knows only %d "
                            "tokens: they are of different models",
                            ids[t], qwen->config.vocab);
-        const char *source = (const char *)qwen->embed.data + (size_t)ids[t] * row;
-        zi_widen(qwen->embed.type, source, x + t * hidden, hidden);
+        zi_matrix_row(&qwen->embed, (size_t)ids[t], x + t * hidden);
     }
     return true;
 }

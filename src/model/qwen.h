@@ -20,10 +20,6 @@ typedef struct {
     zi_qwen_layer *layers; /* config.layers - 1: the last one is never computed */
 } zi_qwen;
 
-/* Loads FOLDER/text_encoder. */
-bool zi_qwen_load(const char *folder, const zi_qwen_config *config, zi_qwen *out,
-                  zi_error *error) ZI_CHECKED;
-
 /* Binds weights that are open already; takes them over, also on failure. */
 bool zi_qwen_bind(zi_weights *weights, const zi_qwen_config *config, zi_qwen *out,
                   zi_error *error) ZI_CHECKED;

@@ -50,12 +50,20 @@ typedef struct {
     size_t row_scales;      /* 1 or rows */
 } zi_matrix;
 
-/* A stored convolution [out, in, size, size] with its bias [out]; size is 1 or 3. */
+/* Whether it is made of integers, so that `fast` may compute with integers. */
+bool zi_matrix_quantized(const zi_matrix *w);
+
+/* A row [columns] as f32. */
+void zi_matrix_row(const zi_matrix *w, size_t row, float *out);
+
+/* A stored convolution [out, in, size, size], or [out, size, size, in] if nhwc, of a computing
+ * type, with its bias [out]; size is 1 or 3. */
 typedef struct {
     const void *data;
     zi_dtype type;
     size_t out, in, size;
     const float *bias;
+    bool nhwc;
 } zi_conv;
 
 /* ---- linear.c ---- */
