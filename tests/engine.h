@@ -19,4 +19,8 @@ void zi_test_engine_stop(zi_test_engine *engine);
  * reported as skipped. NULL after the last one. */
 const char *zi_next_tier(size_t *index);
 
+/* What integer products round n numbers of a row by, which are a group: x becomes
+ * rint(x * top / most). */
+float zi_test_most(const zi_kernels *kernels, const float *x, size_t n, float *top);
+
 #endif

@@ -1,4 +1,5 @@
 #include "kernel_checks.h"
+#include "engine.h"
 
 #include <float.h>
 #include <math.h>
@@ -335,35 +336,37 @@ static void *trailer(const zi_kernels *kernels, void *group, size_t rows, size_t
 static bool check_row(const trial *t, void *group, size_t size, size_t r, const float *x)
 {
     const zi_kernels *k = t->kernels;
-    float most = 0, inverse, scale, sums;
+    float most, top, inverse, scale, sums;
     int32_t sum = 0, whole;
     bool defined = true;
-    for (size_t i = 0; i < size; i++) {
-        most = fmaxf(most, fabsf(x[i]));
-        defined &= isfinite(x[i]);
-    }
+    for (size_t i = 0; i < size; i++) defined &= isfinite(x[i]);
     memcpy(&scale, trailer(k, group, k->qmr, size, 0, r), 4);
     memcpy(&sums, trailer(k, group, k->qmr, size, 1, r), 4);
     memcpy(&whole, trailer(k, group, k->qmr, size, 2, r), 4);
     if (!defined) return !isfinite(scale) || wrong("row %zu hides what is not finite", r);
-    inverse = most >= 0x1p-120f ? (float)k->q_most / most : 0;
+    most = zi_test_most(k, x, size, &top);
+    inverse = most >= 0x1p-120f ? top / most : 0;
     for (size_t i = 0; i < size; i++) {
         int wanted = (int)lrintf(x[i] * inverse), got = panel_number_a(k, group, r, i);
         sum += wanted;
         if (got != wanted) return wrong("row %zu: number %zu is %d, not %d", r, i, got, wanted);
     }
-    if (!same(scale, most / (float)k->q_most))
-        return wrong("row %zu: scale %.9g", r, (double)scale);
+    if (!same(scale, most / top)) return wrong("row %zu: scale %.9g", r, (double)scale);
     if (!same(sums, scale * (float)sum)) return wrong("row %zu: scaled sum", r);
     return whole == sum || wrong("row %zu: sum %d, not %d", r, whole, sum);
 }
 
-/* Numbers that lie between two quantized ones, at a scale of 1. */
-static void make_ties(float *x, size_t n, int most)
+/* Numbers that lie between two quantized ones, at a scale of 1. With bounded fours all but the
+ * largest are small. */
+static void make_ties(float *x, size_t n, bool fours)
 {
+    unsigned most = fours ? 31 : 127;
     for (size_t i = 0; i < n; i++)
-        x[i] = i % 32 ? (float)(random_bits() % (2 * (unsigned)most - 1)) - (float)most + 0.5f
-                      : (float)most;
+        x[i] = (float)(random_bits() % (2 * most - 1)) - (float)most + 0.5f;
+    for (size_t i = 0; i < n; i += 32) {
+        x[i] = fours ? 126 : 127;
+        if (fours) x[i + 1] = x[i + 4] = x[i + 5] = 0;
+    }
 }
 
 static bool quantize(const trial *t)
@@ -374,7 +377,7 @@ static bool quantize(const trial *t)
     float *x = floats(t, 0, strided(t->n, depth, ldx));
     for (size_t r = 0; r < t->n; r++) {
         fill(x + r * ldx, depth, t->fill, t->check->largest);
-        if (t->fill == ALTERNATING) make_ties(x + r * ldx, depth, k->q_most);
+        if (t->fill == ALTERNATING) make_ties(x + r * ldx, depth, k->q_fours);
     }
     zi_guarded_lock(0);
     char *out = zi_guarded(1, t->k * zi_qa_bytes(k, size), 0, t->place);
@@ -386,6 +389,12 @@ static bool quantize(const trial *t)
                            r < t->n ? x + r * ldx + g * size : zeros))
                 return false;
     return intact(1);
+}
+
+/* The largest number that may fill whole rows. */
+static int most_of(const zi_kernels *kernels)
+{
+    return kernels->q_fours ? 32 : 127;
 }
 
 /* From 0 to 255, of a column, or from -most to most, of a row. LARGE, ALTERNATING and MIXED are
@@ -446,7 +455,7 @@ static char *any_rows(const trial *t, int index, size_t size)
             float scale = number(t->fill, r, t->check->largest), sums;
             int32_t sum = 0;
             for (size_t i = 0; i < size; i++) {
-                int value = any_number(t->fill, i, false, k->q_most);
+                int value = any_number(t->fill, i, false, most_of(k));
                 write_number(k, group, number_at(k, k->qmr, r, i), value);
                 sum += value;
             }

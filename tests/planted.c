@@ -114,10 +114,10 @@ static void tile_hides_nan(size_t k, const float *a, const float *b, float *c, s
 
 /* ---- integers ---- */
 
-static float round_away(const float *x, size_t group, float limit, int16_t *q, int32_t *sum)
+static float round_away(const float *x, size_t group, int16_t *q, int32_t *sum)
 {
-    float scale = quantize_numbers(x, group, limit, q, sum);
-    float inverse = inverse_scale(scale * limit, limit);
+    float scale = quantize_numbers(x, group, q, sum);
+    float inverse = inverse_scale(scale * Q_MOST, Q_MOST);
     *sum = 0;
     for (size_t i = 0; i < group; i++) *sum += q[i] = (int16_t)roundf(x[i] * inverse);
     return scale;
@@ -126,8 +126,7 @@ static float round_away(const float *x, size_t group, float limit, int16_t *q, i
 static void quantize_rounds_away(const float *x, size_t ldx, size_t n, size_t k, size_t group,
                                  void *out)
 {
-    quantize_rows(x, ldx, n, k, group, right.qmr, right.q_step, right.q_width, (float)right.q_most,
-                  round_away, out);
+    quantize_rows(x, ldx, n, k, group, right.qmr, right.q_step, right.q_width, round_away, out);
 }
 
 static void quantize_mistakes_sums(const float *x, size_t ldx, size_t n, size_t k, size_t group,
@@ -296,10 +295,7 @@ static size_t peak_is_constant(size_t rounds)
 }
 
 #define SLOT(slot) offsetof(zi_kernels, slot)
-#define BUG(slot, bug)                                                                             \
-    {                                                                                              \
-#bug, SLOT(slot), (void (*)(void))bug                                                      \
-    }
+#define BUG(slot, bug) {#bug, SLOT(slot), (void (*)(void))bug}
 const planted_bug planted_bugs[] = {
     BUG(pack_a, pack_a_drops_last),
     BUG(pack_a, pack_a_leaves_rows),

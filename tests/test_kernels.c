@@ -19,7 +19,7 @@ static void every_slot_has_a_check(void)
     bool known[sizeof(zi_kernels) / sizeof(void *)] = {0};
     static const size_t sizes[] = {
         offsetof(zi_kernels, tier),   offsetof(zi_kernels, mr),      offsetof(zi_kernels, nr),
-        offsetof(zi_kernels, qmr),    offsetof(zi_kernels, qnr),     offsetof(zi_kernels, q_most),
+        offsetof(zi_kernels, qmr),    offsetof(zi_kernels, qnr),     offsetof(zi_kernels, q_fours),
         offsetof(zi_kernels, q_step), offsetof(zi_kernels, q_width), offsetof(zi_kernels, q_zero)};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         known[sizes[i] / sizeof(void *)] = true;
@@ -34,7 +34,7 @@ static void sizes_are_sane(void)
     const zi_kernels *k = &kernels;
     CHECK(k->mr > 0 && k->mr <= ZI_MAX_MR && k->nr > 0 && k->nr <= ZI_MAX_NR);
     CHECK(k->qmr > 0 && k->qmr <= ZI_MAX_MR && k->qnr > 0 && k->qnr <= ZI_MAX_NR);
-    CHECK((k->q_most == 127 || k->q_most == 63) && (k->q_zero == 0 || k->q_zero == 128));
+    CHECK(k->q_zero == 0 || k->q_zero == 128);
     CHECK(k->q_step > 0 && 32 % k->q_step == 0 && (k->q_width == 1 || k->q_width == 2));
 }
 

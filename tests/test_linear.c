@@ -101,20 +101,19 @@ static void check_exact(const problem *p, const float *y)
     }
 }
 
-/* Inputs are rounded to whole shares of the largest of their unit; all else is exact but for f32
+/* Inputs are rounded to whole shares of the most of their unit; all else is exact but for f32
  * rounding, of numbers from 0 to 255 with a bias. */
-static void check_fast(const problem *p, size_t unit, float limit, const float *y)
+static void check_fast(const zi_kernels *kernels, const problem *p, size_t unit, const float *y)
 {
     size_t N = p->w.rows, K = p->w.columns;
     for (size_t i = 0; i < p->T * N; i++) {
         const float *x = p->x + i / N * K, *w = p->values + i % N * K;
         double sum = 0, magnitudes = 0;
         for (size_t g = 0; g < K; g += unit) {
-            float most = 0, largest = 0;
-            for (size_t k = g; k < g + unit; k++) most = fmaxf(most, fabsf(x[k]));
+            float top, most = zi_test_most(kernels, x + g, unit, &top), largest = 0;
             for (size_t k = g; k < g + unit; k++) largest = fmaxf(largest, fabsf(w[k]));
             for (size_t k = g; k < g + unit; k++) {
-                double rounded = rintf(x[k] * (limit / most)) * (double)(most / limit);
+                double rounded = rintf(x[k] * (top / most)) * (double)(most / top);
                 sum += rounded * w[k];
                 magnitudes += fabs(rounded) * 2 * largest;
             }
@@ -159,7 +158,7 @@ static void run_product(zi_test_engine *engine, const problem *p, size_t unit, f
     }
     *before = y;
     if (engine->ops.fast && unit && p->w.columns % unit == 0)
-        check_fast(p, unit, (float)engine->ops.kernels.q_most, y);
+        check_fast(&engine->ops.kernels, p, unit, y);
     else
         check_exact(p, y);
 }

@@ -38,11 +38,15 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
     }
 }
 
-/* ---- integers: bytes in fours, pairs of products added in 16 bits, which 63 * 255 * 2 fit ---- */
+/* ---- integers: bytes in fours. Products of two steps are added in 16 bits (see q_fours) before
+ * they are widened: without an instruction for it, widening is what costs. ---- */
+
+/* Eight sums, four columns, two steps of a row and two on their way fill 16 registers. */
+enum { QMR = 4 };
 
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_x86(x, ldx, n, k, group, QMR, 63, out);
+    quantize_x86(x, ldx, n, k, group, QMR, true, out);
 }
 
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
@@ -51,16 +55,46 @@ static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, con
     pack_group_x86(q, ldq, n, group, scales, biases, QNR, out);
 }
 
-static inline __m256i step(__m256i sum, __m256i b, __m256i a)
+/* sum + products of two steps, in each of eight columns. Written out, since compilers copy sums
+ * about and put some of them into memory. */
+static inline __m256i two_steps(__m256i sum, __m256i b0, __m256i b1, __m256i a0, __m256i a1)
 {
-    __m256i pairs = _mm256_maddubs_epi16(b, a);
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    static const int16_t ones[16]
+        __attribute__((aligned(32))) = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    __m256i first, second;
+    __asm__("vpmaddubsw %[a0], %[b0], %[first]\n\t"
+            "vpmaddubsw %[a1], %[b1], %[second]\n\t"
+            "vpaddw %[second], %[first], %[first]\n\t"
+            "vpmaddwd %[ones], %[first], %[first]\n\t"
+            "vpaddd %[first], %[sum], %[sum]"
+            : [sum] "+x"(sum), [first] "=&x"(first), [second] "=&x"(second)
+            : [a0] "x"(a0), [a1] "x"(a1), [b0] "x"(b0), [b1] "x"(b1), [ones] "m"(ones));
+    return sum;
 }
 
-static void qtile(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
-                  bool accumulate)
+static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
+                  size_t ldc, bool accumulate)
 {
-    qtile_256(groups, group / 4, a, b, c, ldc, accumulate, step);
+    const char *a = a_panel, *b = b_panel;
+    prefetch_tile(c, ldc, QMR, QNR);
+    for (size_t g = 0; g < groups; g++) {
+        __m256i low[QMR], high[QMR];
+        UNROLL
+        for (int i = 0; i < QMR; i++) low[i] = high[i] = _mm256_setzero_si256();
+        for (size_t s = 0; s < group; s += 8, a += QMR * 8, b += QNR * 8) {
+            __m256i b00 = load_columns(b), b01 = load_columns(b + 32);
+            __m256i b10 = load_columns(b + 64), b11 = load_columns(b + 96);
+            UNROLL
+            for (int i = 0; i < QMR; i++) {
+                __m256i a0 = load_step(a + i * 4), a1 = load_step(a + (QMR + i) * 4);
+                low[i] = two_steps(low[i], b00, b10, a0, a1);
+                high[i] = two_steps(high[i], b01, b11, a0, a1);
+            }
+        }
+        add_sums(low, high, QMR, a, b, c, ldc, !accumulate && g == 0);
+        a += QMR * 3 * sizeof(float);
+        b += QNR * 2 * sizeof(float);
+    }
 }
 
 /* ---- peak ---- */
@@ -81,9 +115,21 @@ static size_t peak_f32(size_t rounds)
     return rounds * SUMS * 8;
 }
 
+/* A tile's steps without its loads. The empty asm keeps the compiler from working them out once. */
 static size_t peak_integer(size_t rounds)
 {
-    return peak_integer_256(rounds, 4, step);
+    enum { SUMS = 8 };
+    __m256i sums[SUMS], x = _mm256_set1_epi8(3), y = _mm256_set1_epi8(5);
+    UNROLL
+    for (int i = 0; i < SUMS; i++) sums[i] = x;
+    for (size_t r = 0; r < rounds; r++) UNROLL
+    for (int i = 0; i < SUMS; i++) {
+        __asm__ volatile("" : "+x"(x));
+        sums[i] = two_steps(sums[i], x, x, y, y);
+    }
+    UNROLL
+    for (int i = 0; i < SUMS; i++) __asm__ volatile("" : : "x"(sums[i]));
+    return rounds * SUMS * 8 * 8;
 }
 
 void zi_kernels_avx2(zi_kernels *kernels)
@@ -96,7 +142,7 @@ void zi_kernels_avx2(zi_kernels *kernels)
     kernels->tile = tile;
     kernels->qmr = QMR;
     kernels->qnr = QNR;
-    kernels->q_most = 63;
+    kernels->q_fours = true;
     kernels->q_step = 4;
     kernels->q_width = 1;
     kernels->quantize = quantize;

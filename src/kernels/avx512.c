@@ -39,11 +39,15 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
     }
 }
 
-/* ---- integers: bytes in fours, pairs of products added in 16 bits, which 63 * 255 * 2 fit ---- */
+/* ---- integers: bytes in fours. Products of two steps are added in 16 bits (see q_fours) before
+ * they are widened. ---- */
+
+/* Twenty sums, four columns, two steps of a row, two on their way and the ones: 29 registers. */
+enum { QMR = 10 };
 
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_x86(x, ldx, n, k, group, QMR, 63, out);
+    quantize_x86(x, ldx, n, k, group, QMR, true, out);
 }
 
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
@@ -52,16 +56,39 @@ static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, con
     pack_group_x86(q, ldq, n, group, scales, biases, QNR, out);
 }
 
-static inline __m512i step(__m512i sum, __m512i b, __m512i a)
+/* sum + products of two steps, in each of sixteen columns. */
+static inline __m512i two_steps(__m512i sum, __m512i b0, __m512i b1, __m512i a0, __m512i a1)
 {
-    __m512i pairs = _mm512_maddubs_epi16(b, a);
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+    __m512i pairs = _mm512_add_epi16(_mm512_maddubs_epi16(b0, a0), _mm512_maddubs_epi16(b1, a1));
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+    /* Adds at once: otherwise products wait in registers, and sums leave them. */
+    __asm__("" : "+v"(sum));
+    return sum;
 }
 
-static void qtile(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
-                  bool accumulate)
+static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
+                  size_t ldc, bool accumulate)
 {
-    qtile_512(groups, group / 4, a, b, c, ldc, accumulate, step);
+    const char *a = a_panel, *b = b_panel;
+    prefetch_tile(c, ldc, QMR, QNR);
+    for (size_t g = 0; g < groups; g++) {
+        __m512i low[QMR], high[QMR];
+        UNROLL
+        for (int i = 0; i < QMR; i++) low[i] = high[i] = _mm512_setzero_si512();
+        for (size_t s = 0; s < group; s += 8, a += QMR * 8, b += QNR * 8) {
+            __m512i b00 = _mm512_loadu_si512(b), b01 = _mm512_loadu_si512(b + 64);
+            __m512i b10 = _mm512_loadu_si512(b + 128), b11 = _mm512_loadu_si512(b + 192);
+            UNROLL
+            for (int i = 0; i < QMR; i++) {
+                __m512i a0 = load_step(a + i * 4), a1 = load_step(a + (QMR + i) * 4);
+                low[i] = two_steps(low[i], b00, b10, a0, a1);
+                high[i] = two_steps(high[i], b01, b11, a0, a1);
+            }
+        }
+        add_sums(low, high, QMR, a, b, c, ldc, !accumulate && g == 0);
+        a += QMR * 3 * sizeof(float);
+        b += QNR * 2 * sizeof(float);
+    }
 }
 
 /* ---- peak ---- */
@@ -82,9 +109,21 @@ static size_t peak_f32(size_t rounds)
     return rounds * SUMS * 16;
 }
 
+/* A tile's steps without its loads. The empty asm keeps the compiler from working them out once. */
 static size_t peak_integer(size_t rounds)
 {
-    return peak_integer_512(rounds, 4, step);
+    enum { SUMS = 16 };
+    __m512i sums[SUMS], x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(5);
+    UNROLL
+    for (int i = 0; i < SUMS; i++) sums[i] = x;
+    for (size_t r = 0; r < rounds; r++) UNROLL
+    for (int i = 0; i < SUMS; i++) {
+        __asm__ volatile("" : "+v"(x));
+        sums[i] = two_steps(sums[i], x, x, y, y);
+    }
+    UNROLL
+    for (int i = 0; i < SUMS; i++) __asm__ volatile("" : : "v"(sums[i]));
+    return rounds * SUMS * 16 * 8;
 }
 
 void zi_kernels_avx512(zi_kernels *kernels)
@@ -97,7 +136,7 @@ void zi_kernels_avx512(zi_kernels *kernels)
     kernels->tile = tile;
     kernels->qmr = QMR;
     kernels->qnr = QNR;
-    kernels->q_most = 63;
+    kernels->q_fours = true;
     kernels->q_step = 4;
     kernels->q_width = 1;
     kernels->quantize = quantize;

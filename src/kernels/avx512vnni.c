@@ -2,39 +2,66 @@
  * column, added exactly. */
 #include "kernels/x86_512.h"
 
+/* 24 sums, two columns and a row's step of 32 registers. */
+enum { QMR = 12 };
+
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_x86(x, ldx, n, k, group, QMR, 127, out);
+    quantize_x86(x, ldx, n, k, group, QMR, false, out);
 }
 
-static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
-                       const float *biases, void *out)
+static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
+                  size_t ldc, bool accumulate)
 {
-    pack_group_x86(q, ldq, n, group, scales, biases, QNR, out);
+    const char *a = a_panel, *b = b_panel;
+    prefetch_tile(c, ldc, QMR, QNR);
+    for (size_t g = 0; g < groups; g++) {
+        __m512i low[QMR], high[QMR];
+        UNROLL
+        for (int i = 0; i < QMR; i++) low[i] = high[i] = _mm512_setzero_si512();
+        for (size_t s = 0; s < group; s += 4, a += QMR * 4, b += QNR * 4) {
+            _mm_prefetch(a + AHEAD * QMR * 4, _MM_HINT_T0);
+            _mm_prefetch(b + AHEAD * QNR * 4, _MM_HINT_T0);
+            _mm_prefetch(b + AHEAD * QNR * 4 + 64, _MM_HINT_T0);
+            __m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + 64);
+            UNROLL
+            for (int i = 0; i < QMR; i++) {
+                __m512i step = load_step(a + i * 4);
+                low[i] = _mm512_dpbusd_epi32(low[i], b0, step);
+                high[i] = _mm512_dpbusd_epi32(high[i], b1, step);
+                /* Keeps the sums where they are: otherwise some go to memory and back. */
+                __asm__("" : "+v"(low[i]), "+v"(high[i]));
+            }
+        }
+        add_sums(low, high, QMR, a, b, c, ldc, !accumulate && g == 0);
+        a += QMR * 3 * sizeof(float);
+        b += QNR * 2 * sizeof(float);
+    }
 }
 
-static inline __m512i step(__m512i sum, __m512i b, __m512i a)
-{
-    return _mm512_dpbusd_epi32(sum, b, a);
-}
-
-static void qtile(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
-                  bool accumulate)
-{
-    qtile_512(groups, group / 4, a, b, c, ldc, accumulate, step);
-}
-
+/* A tile's steps without its loads. The empty asm keeps the compiler from working them out once. */
 static size_t peak_integer(size_t rounds)
 {
-    return peak_integer_512(rounds, 4, step);
+    enum { SUMS = 24 };
+    __m512i sums[SUMS], x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(5);
+    UNROLL
+    for (int i = 0; i < SUMS; i++) sums[i] = x;
+    for (size_t r = 0; r < rounds; r++) UNROLL
+    for (int i = 0; i < SUMS; i++) {
+        __asm__ volatile("" : "+v"(x));
+        sums[i] = _mm512_dpbusd_epi32(sums[i], x, y);
+    }
+    UNROLL
+    for (int i = 0; i < SUMS; i++) __asm__ volatile("" : : "v"(sums[i]));
+    return rounds * SUMS * 16 * 4;
 }
 
 void zi_kernels_avx512vnni(zi_kernels *kernels)
 {
     kernels->tier = "avx512vnni";
-    kernels->q_most = 127;
+    kernels->qmr = QMR;
+    kernels->q_fours = false;
     kernels->quantize = quantize;
-    kernels->pack_group = pack_group;
     kernels->qtile = qtile;
     kernels->peak_integer = peak_integer;
 }

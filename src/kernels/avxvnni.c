@@ -2,39 +2,63 @@
  * and column, added exactly. */
 #include "kernels/x86_256.h"
 
+/* Twelve sums, two columns and a row's step fill 15 registers. */
+enum { QMR = 6 };
+
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_x86(x, ldx, n, k, group, QMR, 127, out);
+    quantize_x86(x, ldx, n, k, group, QMR, false, out);
 }
 
-static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
-                       const float *biases, void *out)
+static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
+                  size_t ldc, bool accumulate)
 {
-    pack_group_x86(q, ldq, n, group, scales, biases, QNR, out);
+    const char *a = a_panel, *b = b_panel;
+    prefetch_tile(c, ldc, QMR, QNR);
+    for (size_t g = 0; g < groups; g++) {
+        __m256i low[QMR], high[QMR];
+        UNROLL
+        for (int i = 0; i < QMR; i++) low[i] = high[i] = _mm256_setzero_si256();
+        for (size_t s = 0; s < group; s += 4, a += QMR * 4, b += QNR * 4) {
+            __m256i b0 = load_columns(b), b1 = load_columns(b + 32);
+            UNROLL
+            for (int i = 0; i < QMR; i++) {
+                __m256i step = load_step(a + i * 4);
+                low[i] = _mm256_dpbusd_avx_epi32(low[i], b0, step);
+                high[i] = _mm256_dpbusd_avx_epi32(high[i], b1, step);
+                /* Keeps the sums where they are: otherwise some go to memory and back. */
+                __asm__("" : "+x"(low[i]), "+x"(high[i]));
+            }
+        }
+        add_sums(low, high, QMR, a, b, c, ldc, !accumulate && g == 0);
+        a += QMR * 3 * sizeof(float);
+        b += QNR * 2 * sizeof(float);
+    }
 }
 
-static inline __m256i step(__m256i sum, __m256i b, __m256i a)
-{
-    return _mm256_dpbusd_avx_epi32(sum, b, a);
-}
-
-static void qtile(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
-                  bool accumulate)
-{
-    qtile_256(groups, group / 4, a, b, c, ldc, accumulate, step);
-}
-
+/* A tile's steps without its loads. The empty asm keeps the compiler from working them out once. */
 static size_t peak_integer(size_t rounds)
 {
-    return peak_integer_256(rounds, 4, step);
+    enum { SUMS = 12 };
+    __m256i sums[SUMS], x = _mm256_set1_epi8(3), y = _mm256_set1_epi8(5);
+    UNROLL
+    for (int i = 0; i < SUMS; i++) sums[i] = x;
+    for (size_t r = 0; r < rounds; r++) UNROLL
+    for (int i = 0; i < SUMS; i++) {
+        __asm__ volatile("" : "+x"(x));
+        sums[i] = _mm256_dpbusd_avx_epi32(sums[i], x, y);
+    }
+    UNROLL
+    for (int i = 0; i < SUMS; i++) __asm__ volatile("" : : "x"(sums[i]));
+    return rounds * SUMS * 8 * 4;
 }
 
 void zi_kernels_avxvnni(zi_kernels *kernels)
 {
     kernels->tier = "avxvnni";
-    kernels->q_most = 127;
+    kernels->qmr = QMR;
+    kernels->q_fours = false;
     kernels->quantize = quantize;
-    kernels->pack_group = pack_group;
     kernels->qtile = qtile;
     kernels->peak_integer = peak_integer;
 }

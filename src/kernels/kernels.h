@@ -37,15 +37,17 @@ typedef struct {
 
     /* ---- integer product over quantized groups: c [qmr, qnr] (+)= a^T b ----
      *
-     * Each group of K numbers of a row of a is q * scale with q from -q_most to q_most, of a column
+     * Each group of K numbers of a row of a is q * scale with q from -127 to 127, of a column
      * of b q * scale + bias with q from 0 to 255, so that a group adds
      *     scale_a * scale_b * (sum of q_a q_b)  +  (scale_a * sum of q_a) * bias_b
      * to c: the sum of products exact in integers, then two fused multiply-adds in f32, so that
-     * every tier of the same q_most gives the same bits. A panel holds one group after the other,
+     * every tier of the same q_fours gives the same bits. A panel holds one group after the other,
      * each laid out as the tier wants it (see quantized.h). */
 
     size_t qmr, qnr;
-    int q_most;             /* 127; or 63, where pairs of products are added in 16 bits */
+    bool q_fours;           /* q of a are so small that four products fit 16 bits: the magnitudes of
+                               numbers 8i, 8i + 1, 8i + 4 and 8i + 5 of a row add up to 128 at most, and so do
+                               those of 8i + 2, 8i + 3, 8i + 6 and 8i + 7 */
     size_t q_step, q_width; /* numbers of a row that lie together, bytes that each takes */
     int q_zero;             /* what panels of b store is q - q_zero: 0, or 128 for signed bytes */
 

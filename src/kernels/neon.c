@@ -115,7 +115,7 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
 
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_rows(x, ldx, n, k, group, QMR, 1, 2, 127, quantize_numbers_neon, out);
+    quantize_rows(x, ldx, n, k, group, QMR, 1, 2, quantize_numbers_neon, out);
 }
 
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
@@ -326,7 +326,6 @@ void zi_kernels_neon(zi_kernels *kernels)
     kernels->tile = tile;
     kernels->qmr = QMR;
     kernels->qnr = QNR;
-    kernels->q_most = 127;
     kernels->q_step = 1;
     kernels->q_width = 2;
     kernels->quantize = quantize;

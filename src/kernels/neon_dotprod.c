@@ -9,7 +9,7 @@ enum { ZERO = 128 };
 
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_rows(x, ldx, n, k, group, QMR, 4, 1, 127, quantize_numbers_neon, out);
+    quantize_rows(x, ldx, n, k, group, QMR, 4, 1, quantize_numbers_neon, out);
 }
 
 /* Four columns, 16 numbers of each: [4, 4, 4], steps first. */

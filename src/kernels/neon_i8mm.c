@@ -6,7 +6,7 @@ enum { ROW_PAIRS = QMR / 2, COLUMN_PAIRS = QNR / 2 };
 
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_rows(x, ldx, n, k, group, QMR, 8, 1, 127, quantize_numbers_neon, out);
+    quantize_rows(x, ldx, n, k, group, QMR, 8, 1, quantize_numbers_neon, out);
 }
 
 static inline uint64x2_t column(const uint8_t *q, size_t ldq, size_t n, size_t j)

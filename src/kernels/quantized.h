@@ -10,6 +10,8 @@
 
 #include <math.h>
 
+#define Q_MOST 127.0f /* the largest magnitude of q */
+
 /* Copies the numbers of one row or column, `bytes` a step, to their places. */
 static inline void place_numbers(const void *numbers, size_t steps, size_t bytes, size_t row,
                                  size_t rows, void *out)
@@ -19,7 +21,7 @@ static inline void place_numbers(const void *numbers, size_t steps, size_t bytes
 }
 
 /* q [group] of x [group], with its sum; returns the scale. */
-typedef float (*quantize_fn)(const float *x, size_t group, float limit, int16_t *q, int32_t *sum);
+typedef float (*quantize_fn)(const float *x, size_t group, int16_t *q, int32_t *sum);
 
 /* The largest magnitude, as bits, which grow with it: an infinity or a NaN is larger than any
  * number, so that the group's scale shows it. */
@@ -37,19 +39,19 @@ static inline float largest_magnitude(const float *x, size_t n)
     return value;
 }
 
-/* What makes q of x. Groups too small for it to be finite become zeros. */
-static inline float inverse_scale(float most, float limit)
+/* What makes q of x, of which the most becomes top. Groups too small for it to be finite become
+ * zeros. */
+static inline float inverse_scale(float most, float top)
 {
-    return most >= 0x1p-120f ? limit / most : 0;
+    return most >= 0x1p-120f ? top / most : 0;
 }
 
-static inline float quantize_numbers(const float *x, size_t group, float limit, int16_t *q,
-                                     int32_t *sum)
+static inline float quantize_numbers(const float *x, size_t group, int16_t *q, int32_t *sum)
 {
-    float most = largest_magnitude(x, group), inverse = inverse_scale(most, limit);
+    float most = largest_magnitude(x, group), inverse = inverse_scale(most, Q_MOST);
     *sum = 0;
     for (size_t i = 0; i < group; i++) *sum += q[i] = (int16_t)lrintf(x[i] * inverse);
-    return most / limit;
+    return most / Q_MOST;
 }
 
 static inline void narrow_numbers(int16_t *q, size_t group)
@@ -60,8 +62,8 @@ static inline void narrow_numbers(int16_t *q, size_t group)
 
 /* The quantize slot for a layout. */
 static inline void quantize_rows(const float *x, size_t ldx, size_t n, size_t k, size_t group,
-                                 size_t rows, size_t step, size_t width, float limit,
-                                 quantize_fn numbers, void *out)
+                                 size_t rows, size_t step, size_t width, quantize_fn numbers,
+                                 void *out)
 {
     char *at = out;
     for (size_t begin = 0; begin < k; begin += group) {
@@ -70,7 +72,7 @@ static inline void quantize_rows(const float *x, size_t ldx, size_t n, size_t k,
         for (size_t r = 0; r < rows; r++) {
             int16_t q[ZI_MAX_GROUP] = {0};
             int32_t sum = 0;
-            scales[r] = r < n ? numbers(x + r * ldx + begin, group, limit, q, &sum) : 0;
+            scales[r] = r < n ? numbers(x + r * ldx + begin, group, q, &sum) : 0;
             sums[r] = scales[r] * (float)sum;
             whole[r] = sum;
             if (width == 1) narrow_numbers(q, group);

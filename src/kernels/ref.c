@@ -66,7 +66,7 @@ enum { QMR = 4, QNR = 8 };
 
 static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_rows(x, ldx, n, k, group, QMR, 1, 2, 127, quantize_numbers, out);
+    quantize_rows(x, ldx, n, k, group, QMR, 1, 2, quantize_numbers, out);
 }
 
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
@@ -194,7 +194,6 @@ void zi_kernels_ref(zi_kernels *kernels)
         .tile = tile,
         .qmr = QMR,
         .qnr = QNR,
-        .q_most = 127,
         .q_step = 1,
         .q_width = 2,
         .quantize = quantize,

@@ -134,6 +134,22 @@ static inline float largest_magnitude_x86(const float *x, size_t group)
     return largest_magnitude(parts, 8);
 }
 
+/* The most that magnitudes of four numbers (see q_fours) add up to; as above, bits are compared. */
+static inline float largest_four(const float *x, size_t group)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    __m128i most = _mm_setzero_si128();
+    for (size_t i = 0; i < group; i += 8) {
+        __m256 magnitude = _mm256_andnot_ps(sign, _mm256_loadu_ps(x + i));
+        __m128 pairs =
+            _mm_add_ps(_mm256_castps256_ps128(magnitude), _mm256_extractf128_ps(magnitude, 1));
+        pairs = _mm_add_ps(pairs, _mm_shuffle_ps(pairs, pairs, 0xb1));
+        most = _mm_max_epi32(most, _mm_castps_si128(pairs));
+    }
+    most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0x4e));
+    return _mm_cvtss_f32(_mm_castsi128_ps(most));
+}
+
 /* 32 numbers as signed bytes; adds them, in fours of neighbours, to sums. */
 static inline __m256i quantize32(const float *x, __m256 inverse, __m256i *sums)
 {
@@ -156,8 +172,10 @@ static inline int32_t total_of_integers(__m256i x)
 
 /* The quantize slot for bytes in steps of four (quantized.h has the layout). */
 static inline void quantize_x86(const float *x, size_t ldx, size_t n, size_t k, size_t group,
-                                size_t rows, float limit, void *out)
+                                size_t rows, bool fours, void *out)
 {
+    /* Rounding adds two at most to 126: magnitudes of four q stay within 128. */
+    const float top = fours ? 126 : Q_MOST;
     char *at = out;
     for (size_t begin = 0; begin < k; begin += group) {
         float *scales = (float *)(void *)(at + rows * group), *sums = scales + rows;
@@ -165,16 +183,17 @@ static inline void quantize_x86(const float *x, size_t ldx, size_t n, size_t k, 
         for (size_t r = 0; r < rows; r++) {
             const float *row = x + r * ldx + begin;
             int32_t q[ZI_MAX_GROUP / 4] = {0};
-            float most = r < n ? largest_magnitude_x86(row, group) : 0;
-            __m256 inverse = _mm256_set1_ps(inverse_scale(most, limit));
+            float most = 0;
+            if (r < n) most = fours ? largest_four(row, group) : largest_magnitude_x86(row, group);
+            __m256 inverse = _mm256_set1_ps(inverse_scale(most, top));
             __m256i total = _mm256_setzero_si256();
             for (size_t i = 0; r < n && i < group; i += 32)
                 _mm256_storeu_si256((__m256i *)(void *)(q + i / 4),
                                     quantize32(row + i, inverse, &total));
+            scales[r] = most / top;
             for (size_t i = 0; i < group / 4; i++)
                 memcpy(at + (i * rows + r) * 4, q + i, sizeof *q);
             whole[r] = total_of_integers(total);
-            scales[r] = most / limit;
             sums[r] = scales[r] * (float)whole[r];
         }
         at = (char *)(whole + rows);
