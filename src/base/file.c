@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "base/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -147,6 +148,7 @@ void zi_output_abandon_all(void)
         char *temporary = atomic_load(&open_outputs[i]);
         if (temporary) unlink(temporary);
     }
+    zi_folder_abandon_all();
 }
 
 /* Creates PATH.part-PID-N and opens it; -1 and errno when that fails. The kernel gives it the
@@ -213,21 +215,6 @@ bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error 
     return true;
 }
 
-/* A rename lasts through a crash only when its folder has been synced. */
-static void sync_folder_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *dir = slash == path ? strdup("/")
-                : slash       ? strndup(path, (size_t)(slash - path))
-                              : strdup(".");
-    int fd = dir ? open(dir, O_RDONLY | O_CLOEXEC) : -1;
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
-    free(dir);
-}
-
 bool zi_output_commit(zi_output *output, zi_error *error)
 {
     int flushed = fflush(output->stream) == 0 && fsync(fileno(output->stream)) == 0 ? 0 : errno;
@@ -240,7 +227,7 @@ bool zi_output_commit(zi_output *output, zi_error *error)
         zi_output_discard(output);
         return false;
     }
-    sync_folder_of(output->path);
+    zi_sync_folder_of(output->path); /* a rename lasts through a crash only then */
     forget(output->temporary);
     free(output->path);
     free(output->temporary);

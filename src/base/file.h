@@ -44,7 +44,8 @@ void zi_output_discard(zi_output *output);
 /* Whether a file could be created at path, for refusing before the work instead of after it. */
 bool zi_output_probe(const char *path, zi_error *error) ZI_CHECKED;
 
-/* Removes the temporary files of all open outputs; safe to call from a signal handler. */
+/* Removes the temporary files and folders of all open outputs; safe to call from a signal handler.
+ */
 void zi_output_abandon_all(void);
 
 #endif
