@@ -121,6 +121,29 @@ void zi_file_unmap(zi_mapping *mapping)
     *mapping = (zi_mapping){0};
 }
 
+static void advise(const void *data, size_t size, int advice)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data / page * page;
+    if (size) posix_madvise((void *)begin, (uintptr_t)data + size - begin, advice);
+}
+
+void zi_pages_ahead(const void *data, size_t size)
+{
+    advise(data, size, POSIX_MADV_SEQUENTIAL);
+    advise(data, size, POSIX_MADV_WILLNEED);
+}
+
+void zi_pages_behind(const void *data, size_t size)
+{
+#ifdef MADV_DONTNEED
+    /* posix_madvise of the same name does nothing in glibc. What is mapped stays readable. */
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data / page * page;
+    if (size) madvise((void *)begin, (uintptr_t)data + size - begin, MADV_DONTNEED);
+#else
+    advise(data, size, POSIX_MADV_DONTNEED);
+#endif
+}
+
 /* Names of temporary files that exist right now, for zi_output_abandon_all: a signal handler can
  * read this table without a lock. Rows are claimed and given back by exchanging pointers. */
 enum { MAX_OPEN_OUTPUTS = 64 };
