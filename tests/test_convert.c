@@ -3,7 +3,6 @@
 #include "harness.h"
 #include "convert/describe.h"
 #include "convert/shards.h"
-#include "io/checkpoint.h"
 #include "io/layout.h"
 
 #include <math.h>
@@ -278,6 +277,32 @@ static void quantized_sources(void)
     }
 }
 
+/* With its tokenizer, and back. */
+static void text_encoder_as_gguf(void)
+{
+    const char *file = in_folder("text.gguf"), *back = in_folder("text");
+    const char *part = zi_test_data("golden/model/text_encoder");
+    zi_checkpoint checkpoint;
+    zi_error error = {0};
+    const zi_gguf_value *tokens, *merges;
+    int64_t end, layers;
+    if (!converts(part, file, ZI_LAYOUT_GGUF, ZI_PRECISION_ORIGINAL)) return;
+    CHECK_OK(zi_checkpoint_open(file, &checkpoint, &error), error);
+    CHECK(zi_gguf_strings(checkpoint.gguf, "tokenizer.ggml.tokens", &tokens, &error) &&
+          tokens->count == 1300);
+    CHECK(zi_gguf_strings(checkpoint.gguf, "tokenizer.ggml.merges", &merges, &error) &&
+          merges->count == 1000);
+    size_t at = 0;
+    CHECK(zi_gguf_text_is(zi_gguf_next(merges, &at), "t h"));
+    CHECK(zi_gguf_integer(checkpoint.gguf, "tokenizer.ggml.eos_token_id", 0, 1299, &end, &error) &&
+          end == 1258);
+    CHECK(zi_gguf_integer(checkpoint.gguf, "qwen3.block_count", 0, 99, &layers, &error) &&
+          layers == 4);
+    zi_checkpoint_close(&checkpoint);
+    if (converts(file, back, ZI_LAYOUT_DIFFUSERS, ZI_PRECISION_ORIGINAL))
+        same_part(back, part, ZI_TEXT_ENCODER, true);
+}
+
 /* Small shards, read back through their index. */
 static void shards(void)
 {
@@ -392,6 +417,7 @@ int main(void)
     RUN(gguf_blocks);
     RUN(fp8);
     RUN(quantized_sources);
+    RUN(text_encoder_as_gguf);
     RUN(shards);
     RUN(configs_from_shapes);
     RUN(overflow);

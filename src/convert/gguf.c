@@ -1,5 +1,9 @@
-/* One part as a GGUF file: a transformer as ComfyUI-GGUF and stable-diffusion.cpp want it. */
-#include "convert/parts.h"
+/* One part as a GGUF file: a transformer as ComfyUI-GGUF and stable-diffusion.cpp want it, or a
+ * text encoder as llama.cpp does. */
+#include "convert/gguf_text.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 /* The number by which a file says what most of it is. */
 static uint32_t file_type(const zi_plan *plan)
@@ -19,14 +23,27 @@ static uint32_t file_type(const zi_plan *plan)
 
 bool zi_conversion_write_gguf(zi_conversion *c, zi_error *error)
 {
-    const zi_plan *plan = &c->parts[ZI_TRANSFORMER].plan;
-    const char *arch = "lumina2";
+    bool text = !c->parts[ZI_TRANSFORMER].there;
+    const zi_plan *plan = &c->parts[text ? ZI_TEXT_ENCODER : ZI_TRANSFORMER].plan;
+    const char *arch = text ? "qwen3" : "lumina2";
     uint32_t type = file_type(plan), version = 2;
-    const zi_gguf_out values[] = {
+    const zi_gguf_out general[] = {
         {"general.architecture", ZI_GGUF_STRING, false, 1, &arch},
         {"general.file_type", ZI_GGUF_U32, false, 1, &type},
         {"general.quantization_version", ZI_GGUF_U32, false, 1, &version},
     };
-    return zi_write_gguf(c->options->destination, values, sizeof values / sizeof *values, plan,
-                         &c->work, error);
+    size_t count = sizeof general / sizeof *general;
+    zi_gguf_text_values more = {0};
+    bool ok = !text || zi_gguf_text_describe(c, &more, error);
+    zi_gguf_out *values = malloc((count + more.count) * sizeof *values);
+    if (ok && !values) ok = zi_out_of_memory(error, count * sizeof *values);
+    if (ok) {
+        memcpy(values, general, sizeof general);
+        if (more.count) memcpy(values + count, more.values, more.count * sizeof *values);
+        ok = zi_write_gguf(c->options->destination, values, count + more.count, plan, &c->work,
+                           error);
+    }
+    free(values);
+    zi_gguf_text_free(&more);
+    return ok;
 }
