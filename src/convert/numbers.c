@@ -100,8 +100,10 @@ static bool halves_hold(const float *x, size_t n)
 static bool write_grouped(const zi_form *form, float *x, size_t n, zi_written to)
 {
     size_t size = zi_dtype_size(form->type), bytes = form->group * (size_t)form->bits / 8;
+    uint8_t numbers[128 * sizeof(float)]; /* of the largest group */
     for (size_t i = 0; i < n; i += form->group) {
-        for (size_t j = 0; j < form->group; j++) x[i + j] = rounded(form->type, x[i + j]);
+        zi_narrow(form->type, x + i, numbers, form->group);
+        zi_widen(form->type, numbers, x + i, form->group);
         zi_quantize_group(x + i, form->group, form->bits, form->type, to.numbers, to.scales,
                           to.biases);
         to.numbers += bytes;
