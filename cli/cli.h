@@ -12,6 +12,8 @@ int cmd_tokenize(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_convert(int argc, char **argv);
+int cmd_quantize(int argc, char **argv);
 
 /* ---- messages (main.c) ---- */
 
@@ -46,12 +48,13 @@ typedef struct {
 typedef struct {
     const char *name;
     const char *about;      /* one sentence for help */
-    const char *positional; /* what the one word that is no option is called; NULL: there is none */
+    const char *positional; /* what words that are no options are called ("PATH", "SRC DST"); NULL:
+                               there are none */
     const zi_option *options;
 } zi_command;
 
 /* Reads a subcommand's arguments: `-x 1`, `-x1`, `--name 1`, `--name=1`; `--` ends the options.
- * The word that is no option goes to *positional, which must come when the command names it.
+ * Words that are no options go to positional[0] and on, as many as the command names.
  * False: do not go on but return *code (help was asked for and printed, or the call is wrong and
  * that was reported). */
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,

@@ -14,6 +14,8 @@ typedef struct {
 
 static const subcommand subcommands[] = {
     {"generate", "draw a picture from a prompt", cmd_generate},
+    {"convert", "write a model in another layout", cmd_convert},
+    {"quantize", "write a model in another precision", cmd_quantize},
     {"inspect", "say what is in a model's folder or file", cmd_inspect},
     {"verify", "check that a model works", cmd_verify},
     {"tokenize", "print the token ids of a text", cmd_tokenize},

@@ -145,21 +145,30 @@ static void print_help(const zi_command *command)
     printf("  %-32s %s\n", "-h, --help", "this list");
 }
 
+/* Words that are no options, of which command->positional tells the names. */
+static int count_words(const zi_command *command)
+{
+    int count = command->positional ? 1 : 0;
+    for (const char *c = command->positional; c && *c; c++) count += *c == ' ';
+    return count;
+}
+
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
                       int *code)
 {
     zi_error error = {0};
-    const char *found = NULL;
+    int found = 0, wanted = count_words(command);
     bool options_ended = false;
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
         if (options_ended || word[0] != '-' || !word[1]) {
             if (!command->positional)
                 zi_misuse(&error, "'%s': takes only options; quote a text that has blanks", word);
-            else if (found)
-                zi_misuse(&error, "'%s': one %s only; quote a text that has blanks", word,
-                          command->positional);
-            found = word;
+            else if (found == wanted)
+                zi_misuse(&error, "'%s': %s%s only; quote a text that has blanks", word,
+                          wanted == 1 ? "one " : "", command->positional);
+            else if (positional)
+                positional[found++] = word;
         } else if (!strcmp(word, "--")) {
             options_ended = true;
         } else if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
@@ -171,13 +180,13 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
         }
         if (error.status) break;
     }
-    if (!error.status && command->positional && !found)
+    if (!error.status && found < wanted)
         zi_misuse(&error, "%s: its %s is missing; see `zimage %s --help`", command->name,
-                  command->positional, command->name);
+                  found ? strchr(command->positional, ' ') + 1 : command->positional,
+                  command->name);
     if (error.status) {
         *code = zi_report(&error);
         return false;
     }
-    if (positional) *positional = found;
     return true;
 }

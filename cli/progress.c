@@ -9,7 +9,7 @@
 #include <time.h>
 
 static const double bar_interval = 0.1, event_interval = 0.25; /* seconds */
-static const char *const stage_names[] = {"encode", "step", "decode"};
+static const char *const stage_names[] = {"encode", "step", "decode", "convert"};
 
 double zi_seconds(void)
 {
@@ -36,6 +36,8 @@ static void draw_bar(const zi_reporter *reporter, const zi_progress *progress, d
         snprintf(what, sizeof what, "reading the prompt");
     } else if (progress->stage == ZI_STAGE_DECODE) {
         snprintf(what, sizeof what, "developing");
+    } else if (progress->stage == ZI_STAGE_CONVERT) {
+        snprintf(what, sizeof what, "converting");
     } else {
         int step = progress->step < progress->steps ? progress->step + 1 : progress->steps;
         snprintf(what, sizeof what, "step %d of %d", step, progress->steps);

@@ -108,7 +108,12 @@ bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, i
 
 /* ---- generation ---- */
 
-typedef enum { ZI_STAGE_ENCODE = 0, ZI_STAGE_STEP, ZI_STAGE_DECODE } zi_stage;
+typedef enum {
+    ZI_STAGE_ENCODE = 0,
+    ZI_STAGE_STEP,
+    ZI_STAGE_DECODE,
+    ZI_STAGE_CONVERT /* of zi_convert */
+} zi_stage;
 
 typedef struct {
     zi_stage stage;
@@ -116,7 +121,8 @@ typedef struct {
     double fraction; /* how much of the stage is done, 0 to 1 */
 } zi_progress;
 
-/* Called often (every layer) from the thread that called zi_generate. Return false to stop. */
+/* Called often (every layer) from the thread that called zi_generate or zi_convert. Return false to
+ * stop. */
 typedef bool (*zi_progress_fn)(void *user, const zi_progress *progress);
 
 typedef enum { ZI_SCHEDULE_DIFFUSERS = 0, ZI_SCHEDULE_MLX } zi_schedule;
@@ -164,6 +170,45 @@ bool zi_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
  * user: as in a request. A check that is not passed is no error. */
 bool zi_verify(const zi_model_options *options, const char *against, zi_progress_fn progress,
                void *user, char **json, zi_error *error) ZI_CHECKED;
+
+/* ---- conversion ---- */
+
+/* A layout to write. */
+typedef enum {
+    ZI_LAYOUT_SAME = 0,  /* the source's own */
+    ZI_LAYOUT_MLX,       /* a folder */
+    ZI_LAYOUT_DIFFUSERS, /* a folder */
+    ZI_LAYOUT_COMFYUI,   /* one safetensors file */
+    ZI_LAYOUT_GGUF       /* one file: the transformer, or a text encoder that comes alone */
+} zi_layout_kind;
+
+/* Original keeps stored types where the layout has them (what it lacks becomes 16-bit). The last
+ * three quantize matrices of the transformer whose rows are whole groups of 64 (in GGUF: of 32):
+ * FP8 is float8_e4m3fn in diffusers (a plain cast) and ComfyUI (with scales), and 8-bit groups in
+ * MLX; Q8 and Q4 are groups of 64 in MLX, Q8_0 and Q4_0 in GGUF. */
+typedef enum {
+    ZI_PRECISION_ORIGINAL = 0,
+    ZI_PRECISION_FP16,
+    ZI_PRECISION_BF16,
+    ZI_PRECISION_FP8,
+    ZI_PRECISION_Q8,
+    ZI_PRECISION_Q4
+} zi_precision;
+
+typedef struct {
+    const char *source, *destination; /* nothing, or an empty folder, is at the destination */
+    zi_layout_kind layout;
+    zi_precision precision;
+    const char *vae, *text_encoder; /* NULL, or a file or folder to take this part from */
+    const char *reference; /* NULL, or a diffusers or MLX folder that lends what the source lacks */
+    int threads;           /* 0: as many as the machine has to give */
+    zi_progress_fn progress; /* stage ZI_STAGE_CONVERT */
+    void *user;
+} zi_convert_options;
+
+/* Writes a model, or a part that comes alone, in another layout or precision. The destination
+ * appears only when it is whole. */
+bool zi_convert(const zi_convert_options *options, zi_error *error) ZI_CHECKED;
 
 /* ---- measuring ---- */
 

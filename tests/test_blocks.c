@@ -90,18 +90,24 @@ static void narrowing_to_eight_bits(void)
 
 static void quantizing(void)
 {
-    const zi_tensor *x = zi_golden_tensor(&golden, "Q8_0.x");
-    const zi_tensor *wanted = zi_golden_tensor(&golden, "Q8_0.quantized");
-    float *values = malloc(x->bytes);
-    uint8_t *got = malloc(wanted->bytes);
-    zi_widen(ZI_F32, x->data, values, x->count);
-    CHECK(zi_dtype_bytes(ZI_Q8_0, x->count) == wanted->bytes);
-    zi_narrow(ZI_Q8_0, values, got, x->count);
-    for (size_t i = 0; i < wanted->bytes; i++)
-        CHECK_MSG(got[i] == ((const uint8_t *)wanted->data)[i], "block %zu, byte %zu: %d, not %d",
-                  i / 34, i % 34, got[i], ((const uint8_t *)wanted->data)[i]);
-    free(values);
-    free(got);
+    static const zi_dtype types[] = {ZI_Q8_0, ZI_Q4_0};
+    for (int t = 0; t < 2; t++) {
+        const char *name = zi_dtype_name(types[t]);
+        const zi_tensor *x = zi_golden_tensor(&golden, "%s.x", name);
+        const zi_tensor *wanted = zi_golden_tensor(&golden, "%s.quantized", name);
+        size_t size = zi_dtype_size(types[t]);
+        float *values = malloc(x->bytes);
+        uint8_t *got = malloc(wanted->bytes);
+        zi_widen(ZI_F32, x->data, values, x->count);
+        CHECK(zi_dtype_bytes(types[t], x->count) == wanted->bytes);
+        zi_narrow(types[t], values, got, x->count);
+        for (size_t i = 0; i < wanted->bytes; i++)
+            CHECK_MSG(got[i] == ((const uint8_t *)wanted->data)[i],
+                      "%s block %zu, byte %zu: %d, not %d", name, i / size, i % size, got[i],
+                      ((const uint8_t *)wanted->data)[i]);
+        free(values);
+        free(got);
+    }
 }
 
 /* No float may reach the conversion to a whole number that it does not fit. */
@@ -114,6 +120,8 @@ static void quantizing_what_is_no_number(void)
         if (i == 3) x[0] = x[1] = 0;
         zi_quantize_q8_0(x, block, 32);
         for (int j = 2; j < 34; j++) CHECK_MSG(block[j] == 0, "%g: %d", odd[i], block[j]);
+        zi_quantize_q4_0(x, block, 32);
+        if (i < 3) CHECK_MSG((block[2 + 2] & 15) == 8, "%g: %d", odd[i], block[4]);
     }
 }
 

@@ -209,3 +209,24 @@ void zi_quantize_q8_0(const float *x, void *blocks, size_t n)
         }
     }
 }
+
+/* The number of largest magnitude, the first of equal ones, decides: it becomes -8 or all but. */
+void zi_quantize_q4_0(const float *x, void *blocks, size_t n)
+{
+    uint8_t *out = blocks;
+    for (size_t i = 0; i < n; i += 32) {
+        float most = x[i];
+        for (size_t j = 1; j < 32; j++)
+            if (fabsf(x[i + j]) > fabsf(most)) most = x[i + j];
+        float scale = most / -8, inverse = scale == 0 ? 0 : 1 / scale;
+        uint8_t q[32];
+        for (size_t j = 0; j < 32; j++) {
+            float whole = truncf(x[i + j] * inverse + 8.5f);
+            /* What is no number becomes zero. */
+            q[j] = whole >= 0 && whole <= 16 ? (uint8_t)(whole < 15 ? whole : 15) : 8;
+        }
+        zi_narrow(ZI_F16, &scale, out, 1);
+        out += 2;
+        for (size_t j = 0; j < 16; j++) *out++ = (uint8_t)(q[j] | q[j + 16] << 4);
+    }
+}

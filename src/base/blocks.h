@@ -20,7 +20,8 @@ void zi_block_read(zi_dtype type, const void *row, size_t group, uint8_t *q, flo
 /* n numbers of a block type, the same bits as gguf-py's dequantize gives. */
 void zi_dequantize(zi_dtype type, const void *blocks, float *out, size_t n);
 
-/* n numbers to blocks of Q8_0, the same bytes as gguf-py's quantize gives. */
+/* n numbers to blocks of Q8_0 or Q4_0, the same bytes as gguf-py's quantize gives. */
 void zi_quantize_q8_0(const float *x, void *blocks, size_t n);
+void zi_quantize_q4_0(const float *x, void *blocks, size_t n);
 
 #endif

@@ -165,6 +165,9 @@ void zi_narrow(zi_dtype type, const float *source, void *out, size_t n)
     case ZI_Q8_0:
         zi_quantize_q8_0(source, out, n);
         break;
+    case ZI_Q4_0:
+        zi_quantize_q4_0(source, out, n);
+        break;
     default: /* ZI_F16 and ZI_BF16; callers have refused the rest */
         for (size_t i = 0; i < n; i++) {
             uint16_t bits = type == ZI_F16 ? to_f16(source[i]) : to_bf16(source[i]);

@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "base/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -129,6 +130,29 @@ void zi_file_unmap(zi_mapping *mapping)
     *mapping = (zi_mapping){0};
 }
 
+static void advise(const void *data, size_t size, int advice)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data / page * page;
+    if (size) posix_madvise((void *)begin, (uintptr_t)data + size - begin, advice);
+}
+
+void zi_pages_ahead(const void *data, size_t size)
+{
+    advise(data, size, POSIX_MADV_SEQUENTIAL);
+    advise(data, size, POSIX_MADV_WILLNEED);
+}
+
+void zi_pages_behind(const void *data, size_t size)
+{
+#ifdef MADV_DONTNEED
+    /* posix_madvise of the same name does nothing in glibc. What is mapped stays readable. */
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data / page * page;
+    if (size) madvise((void *)begin, (uintptr_t)data + size - begin, MADV_DONTNEED);
+#else
+    advise(data, size, POSIX_MADV_DONTNEED);
+#endif
+}
+
 /* Names of temporary files that exist right now, for zi_output_abandon_all: a signal handler can
  * read this table without a lock. Rows are claimed and given back by exchanging pointers. */
 enum { MAX_OPEN_OUTPUTS = 64 };
@@ -156,6 +180,7 @@ void zi_output_abandon_all(void)
         char *temporary = atomic_load(&open_outputs[i]);
         if (temporary) unlink(temporary);
     }
+    zi_folder_abandon_all();
 }
 
 /* Creates PATH.part-PID-N and opens it; -1 and errno when that fails. The kernel gives it the
@@ -222,21 +247,6 @@ bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error 
     return true;
 }
 
-/* A rename lasts through a crash only when its folder has been synced. */
-static void sync_folder_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *dir = slash == path ? strdup("/")
-                : slash       ? strndup(path, (size_t)(slash - path))
-                              : strdup(".");
-    int fd = dir ? open(dir, O_RDONLY | O_CLOEXEC) : -1;
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
-    free(dir);
-}
-
 bool zi_output_commit(zi_output *output, zi_error *error)
 {
     int flushed = fflush(output->stream) == 0 && fsync(fileno(output->stream)) == 0 ? 0 : errno;
@@ -249,7 +259,7 @@ bool zi_output_commit(zi_output *output, zi_error *error)
         zi_output_discard(output);
         return false;
     }
-    sync_folder_of(output->path);
+    zi_sync_folder_of(output->path); /* a rename lasts through a crash only then */
     forget(output->temporary);
     free(output->path);
     free(output->temporary);

@@ -31,6 +31,11 @@ typedef struct {
 bool zi_file_map(const char *path, zi_mapping *out, zi_error *error) ZI_CHECKED;
 void zi_file_unmap(zi_mapping *mapping);
 
+/* Tells the system that these mapped bytes are read next, from the first to the last; or that they
+ * are not needed any more, so that they take no memory of this process. */
+void zi_pages_ahead(const void *data, size_t size);
+void zi_pages_behind(const void *data, size_t size);
+
 /* An output file under construction: bytes go to a temporary file in the same folder, which takes
  * the real name in zi_output_commit. zi_output_discard removes what was written; it does nothing
  * after a commit, so that it can stand at every `out:`. */
@@ -47,7 +52,8 @@ void zi_output_discard(zi_output *output);
 /* Whether a file could be created at path, for refusing before the work instead of after it. */
 bool zi_output_probe(const char *path, zi_error *error) ZI_CHECKED;
 
-/* Removes the temporary files of all open outputs; safe to call from a signal handler. */
+/* Removes the temporary files and folders of all open outputs; safe to call from a signal handler.
+ */
 void zi_output_abandon_all(void);
 
 #endif

@@ -3,6 +3,7 @@
 #include "io/json.h"
 #include "io/safetensors.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,8 +42,7 @@ static bool add_only_file(zi_checkpoint *checkpoint, const char *path, zi_error 
 {
     if (!map_file(checkpoint, path, error)) return false;
     const zi_mapping *mapping = &checkpoint->files[0].mapping;
-    if (!zi_gguf_is(mapping))
-        return zi_safetensors_parse(path, mapping, 0, checkpoint, error);
+    if (!zi_gguf_is(mapping)) return zi_safetensors_parse(path, mapping, 0, checkpoint, error);
     return zi_gguf_parse(checkpoint->files[0].path, mapping, &checkpoint->tensors,
                          &checkpoint->tensor_count, &checkpoint->gguf, error);
 }
@@ -262,4 +262,19 @@ const char *zi_shape_text(const size_t *shape, int dims, char *buffer)
             (size_t)snprintf(buffer + used, ZI_SHAPE_TEXT - used, "%s%zu", i ? ", " : "", shape[i]);
     snprintf(buffer + used, ZI_SHAPE_TEXT - used, "]");
     return buffer;
+}
+
+bool zi_tensor_write(zi_output *output, const zi_tensor_out *tensor, size_t number, size_t bytes,
+                     zi_tensor_fill fill, void *context, zi_error *error)
+{
+    off_t before = ftello(output->stream);
+    if (!(fill ? fill(context, number, output, error)
+               : zi_output_write(output, tensor->data, bytes, error)))
+        return false;
+    off_t after = ftello(output->stream);
+    if (before < 0 || after < 0)
+        return zi_fail(error, "%s: cannot write: %s", output->path, strerror(errno));
+    return (size_t)(after - before) == bytes ||
+           zi_fail(error, "%s: tensor %s was written with %lld bytes instead of %zu", output->path,
+                   tensor->name, (long long)(after - before), bytes);
 }

@@ -83,8 +83,22 @@ typedef struct {
     const void *data;
 } zi_tensor_out;
 
+/* Writes the bytes of tensor number `tensor`, all of them, with zi_output_write. */
+typedef bool (*zi_tensor_fill)(void *context, size_t tensor, zi_output *output, zi_error *error);
+
+/* Writes one tensor's bytes, from fill or (NULL) from its data. A fill that writes too much or too
+ * little would spoil all that follow: it is refused. */
+bool zi_tensor_write(zi_output *output, const zi_tensor_out *tensor, size_t number, size_t bytes,
+                     zi_tensor_fill fill, void *context, zi_error *error) ZI_CHECKED;
+
 /* Writes a safetensors file of these tensors, in this order. */
 bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t count,
                           zi_error *error) ZI_CHECKED;
+
+/* The same with tensors that are asked for one after the other. format: what the file's metadata
+ * says under "format", "pt" or "mlx". */
+bool zi_safetensors_stream(const char *path, const char *format, const zi_tensor_out *tensors,
+                           size_t count, zi_tensor_fill fill, void *context,
+                           zi_error *error) ZI_CHECKED;
 
 #endif

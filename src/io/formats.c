@@ -85,3 +85,10 @@ bool zi_formats_check(const zi_checkpoint *checkpoint, zi_error *error)
     }
     return check_metadata(checkpoint, error);
 }
+
+void zi_formats_marker(zi_dtype type, char text[ZI_FORMAT_TEXT])
+{
+    for (int i = 0; i < FORMATS; i++)
+        if (formats[i].type == type)
+            snprintf(text, ZI_FORMAT_TEXT, "{\"format\": \"%s\"}", formats[i].name);
+}

@@ -13,4 +13,8 @@ bool zi_formats_check(const zi_checkpoint *checkpoint, zi_error *error) ZI_CHECK
 bool zi_formats_check_marker(const zi_checkpoint *checkpoint, const zi_tensor *marker,
                              zi_dtype type, zi_error *error) ZI_CHECKED;
 
+/* Such a marker for weights of F8_E4M3, F8_E5M2 or I8. */
+enum { ZI_FORMAT_TEXT = 40 };
+void zi_formats_marker(zi_dtype type, char text[ZI_FORMAT_TEXT]);
+
 #endif

@@ -101,13 +101,10 @@ typedef struct {
     const void *data;
 } zi_gguf_out;
 
-/* Writes the bytes of tensor number `tensor`, all of them, with zi_output_write. */
-typedef bool (*zi_gguf_fill)(void *context, size_t tensor, zi_output *output, zi_error *error);
-
 /* Writes a GGUF file of these values and tensors, in this order, which appears when it is whole.
  * Tensors are asked for one after the other; fill NULL: they are at their `data`. */
 bool zi_gguf_write(const char *path, const zi_gguf_out *values, size_t value_count,
-                   const zi_tensor_out *tensors, size_t tensor_count, zi_gguf_fill fill,
+                   const zi_tensor_out *tensors, size_t tensor_count, zi_tensor_fill fill,
                    void *context, zi_error *error) ZI_CHECKED;
 
 /* The number that files have for a type; false for a type that GGUF does not know. */

@@ -1,7 +1,6 @@
 #include "base/text.h"
 #include "io/gguf.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,30 +91,20 @@ static bool write_header(zi_output *output, const char *path, const zi_gguf_out 
     return ok;
 }
 
-/* A tensor and what aligns the one behind it. A fill that writes too much or too little would spoil
- * all that follow. */
+/* A tensor and what aligns the one behind it. */
 static bool write_tensor(zi_output *output, const char *path, const zi_tensor_out *tensor,
-                         size_t number, zi_gguf_fill fill, void *context, zi_error *error)
+                         size_t number, zi_tensor_fill fill, void *context, zi_error *error)
 {
     static const char zeros[ALIGNMENT];
     uint32_t type;
     size_t bytes = 0;
-    if (!measure(path, tensor, &type, &bytes, error)) return false;
-    off_t before = ftello(output->stream);
-    if (!(fill ? fill(context, number, output, error)
-               : zi_output_write(output, tensor->data, bytes, error)))
-        return false;
-    off_t after = ftello(output->stream);
-    if (before < 0 || after < 0)
-        return zi_fail(error, "%s: cannot write: %s", path, strerror(errno));
-    if ((size_t)(after - before) != bytes)
-        return zi_fail(error, "%s: tensor %s was written with %lld bytes instead of %zu", path,
-                       tensor->name, (long long)(after - before), bytes);
-    return zi_output_write(output, zeros, padding(bytes), error);
+    return measure(path, tensor, &type, &bytes, error) &&
+           zi_tensor_write(output, tensor, number, bytes, fill, context, error) &&
+           zi_output_write(output, zeros, padding(bytes), error);
 }
 
 bool zi_gguf_write(const char *path, const zi_gguf_out *values, size_t value_count,
-                   const zi_tensor_out *tensors, size_t tensor_count, zi_gguf_fill fill,
+                   const zi_tensor_out *tensors, size_t tensor_count, zi_tensor_fill fill,
                    void *context, zi_error *error)
 {
     zi_output output = {0};

@@ -2,15 +2,41 @@
 
 #include <math.h>
 
+enum { LANES = 8 };
+
+/* Smallest and largest of n numbers, several at a time. */
+static void find_range(const float *w, size_t n, float *low, float *high)
+{
+    float lows[LANES], highs[LANES];
+    for (size_t j = 0; j < LANES; j++) lows[j] = highs[j] = w[0];
+    for (size_t i = 0; i < n; i += LANES)
+        for (size_t j = 0; j < LANES && i + j < n; j++) {
+            lows[j] = w[i + j] < lows[j] ? w[i + j] : lows[j];
+            highs[j] = w[i + j] > highs[j] ? w[i + j] : highs[j];
+        }
+    *low = lows[0];
+    *high = highs[0];
+    for (size_t j = 1; j < LANES; j++) {
+        *low = lows[j] < *low ? lows[j] : *low;
+        *high = highs[j] > *high ? highs[j] : *high;
+    }
+}
+
+/* Clamped and rounded half to even: adding a number whose last bit counts ones rounds to them. NaN
+ * is 0. */
+static inline uint8_t level(float value, float most)
+{
+    value = value > 0 ? value : 0;
+    value = value < most ? value : most;
+    return (uint8_t)(int)((value + 0x1p23f) - 0x1p23f);
+}
+
 /* All in f32, whatever the tensor's type; scale and bias are rounded to it at the very end. */
 void zi_quantize_group(const float *w, size_t n, int bits, zi_dtype type, uint8_t *q, void *scale,
                        void *bias)
 {
-    float low = w[0], high = w[0], most = (float)((1 << bits) - 1);
-    for (size_t i = 1; i < n; i++) {
-        low = w[i] < low ? w[i] : low;
-        high = w[i] > high ? w[i] : high;
-    }
+    float low, high, most = (float)((1 << bits) - 1);
+    find_range(w, n, &low, &high);
     float step = fmaxf((high - low) / most, 1e-7f), edge = low, base = 0;
     if (!(fabsf(low) > fabsf(high))) {
         step = -step;
@@ -21,13 +47,12 @@ void zi_quantize_group(const float *w, size_t n, int bits, zi_dtype type, uint8_
         step = edge / whole;
         base = edge;
     }
-    for (size_t i = 0; i < n; i++) {
-        float value = fminf(fmaxf(rintf((w[i] - base) / step), 0), most);
-        if (bits == 8)
-            q[i] = (uint8_t)value;
-        else
-            q[i / 2] = (uint8_t)(i % 2 ? q[i / 2] | (unsigned)value << 4 : (unsigned)value);
-    }
+    if (bits == 8)
+        for (size_t i = 0; i < n; i++) q[i] = level((w[i] - base) / step, most);
+    else
+        for (size_t i = 0; i < n; i += 2)
+            q[i / 2] = (uint8_t)(level((w[i] - base) / step, most) |
+                                 level((w[i + 1] - base) / step, most) << 4);
     zi_narrow(type, &step, scale, 1);
     zi_narrow(type, &base, bias, 1);
 }

@@ -167,32 +167,38 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
 
 /* ---- writing ---- */
 
-static char *write_header(const zi_tensor_out *tensors, size_t count)
+static size_t bytes_of(const zi_tensor_out *tensor)
+{
+    size_t bytes = zi_dtype_size(tensor->type);
+    for (int d = 0; d < tensor->dims; d++) bytes *= tensor->shape[d];
+    return bytes;
+}
+
+static char *write_header(const char *format, const zi_tensor_out *tensors, size_t count)
 {
     zi_text text;
     zi_text_init(&text, MAX_HEADER);
     size_t offset = 0;
+    zi_text_puts(&text, "{");
+    if (format) zi_text_printf(&text, "\"__metadata__\":{\"format\":\"%s\"}", format);
     for (size_t i = 0; i < count; i++) {
         const zi_tensor_out *t = &tensors[i];
-        zi_text_printf(&text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "{", t->name,
-                       zi_dtype_name(t->type));
-        size_t bytes = zi_dtype_size(t->type);
-        for (int d = 0; d < t->dims; d++) {
-            zi_text_printf(&text, "%s%zu", d ? "," : "", t->shape[d]);
-            bytes *= t->shape[d];
-        }
-        zi_text_printf(&text, "],\"data_offsets\":[%zu,%zu]}", offset, offset + bytes);
-        offset += bytes;
+        zi_text_printf(&text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i || format ? "," : "",
+                       t->name, zi_dtype_name(t->type));
+        for (int d = 0; d < t->dims; d++) zi_text_printf(&text, "%s%zu", d ? "," : "", t->shape[d]);
+        zi_text_printf(&text, "],\"data_offsets\":[%zu,%zu]}", offset, offset + bytes_of(t));
+        offset += bytes_of(t);
     }
-    zi_text_puts(&text, count ? "}" : "{}");
-    while (text.size % 8) zi_text_puts(&text, " "); /* so that tensors are aligned */
+    zi_text_puts(&text, "}");
+    while (text.size % 8 && !text.failed)
+        zi_text_puts(&text, " "); /* so that tensors are aligned */
     return zi_text_take(&text);
 }
 
-bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t count,
-                          zi_error *error)
+bool zi_safetensors_stream(const char *path, const char *format, const zi_tensor_out *tensors,
+                           size_t count, zi_tensor_fill fill, void *context, zi_error *error)
 {
-    char *header = write_header(tensors, count);
+    char *header = write_header(format, tensors, count);
     if (!header) return zi_out_of_memory(error, count * 100);
     uint64_t length = strlen(header);
     uint8_t bytes[LENGTH_BYTES];
@@ -201,13 +207,16 @@ bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t
     bool ok = zi_output_open(&output, path, error) &&
               zi_output_write(&output, bytes, sizeof bytes, error) &&
               zi_output_write(&output, header, length, error);
-    for (size_t i = 0; ok && i < count; i++) {
-        size_t size = zi_dtype_size(tensors[i].type);
-        for (int d = 0; d < tensors[i].dims; d++) size *= tensors[i].shape[d];
-        ok = zi_output_write(&output, tensors[i].data, size, error);
-    }
+    for (size_t i = 0; ok && i < count; i++)
+        ok = zi_tensor_write(&output, &tensors[i], i, bytes_of(&tensors[i]), fill, context, error);
     ok = ok && zi_output_commit(&output, error);
     zi_output_discard(&output);
     free(header);
     return ok;
+}
+
+bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t count,
+                          zi_error *error)
+{
+    return zi_safetensors_stream(path, NULL, tensors, count, NULL, NULL, error);
 }

@@ -68,6 +68,8 @@ def vectors():
     out["F8_E4M3.codes"] = torch.from_numpy(out["F8_E4M3.x"]).to(torch.float8_e4m3fn).view(torch.uint8).numpy()
     out["Q8_0.x"] = q8_0_inputs(rng)
     out["Q8_0.quantized"] = gguf.quants.quantize(out["Q8_0.x"], Type.Q8_0)
+    out["Q4_0.x"] = np.concatenate([out["Q8_0.x"][3:], np.zeros((1, 32), np.float32), np.float32([[0.5, -0.5] * 16, [-0.5, 0.5] * 16])])
+    out["Q4_0.quantized"] = gguf.quants.quantize(out["Q4_0.x"], Type.Q4_0)
     save_file(out, HERE / "golden/gguf_blocks.safetensors")
 
 

@@ -1,0 +1,79 @@
+/* zimage convert and zimage quantize: a model in another layout or precision. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* The words of the options, in the order of the library's numbers. */
+static const char layouts[] = "mlx|diffusers|comfyui|gguf";
+static const char precisions[] = "original|fp16|bf16|fp8|q8|q4";
+
+static int convert(zi_convert_options *options, bool quiet)
+{
+    zi_error error = {0};
+    char *source = NULL;
+    if (!zi_models_find(options->source, &source, NULL, &error)) return zi_report(&error);
+    zi_reporter reporter = zi_reporter_start(!quiet && isatty(STDERR_FILENO), false, 1, 1);
+    options->source = source;
+    options->progress = zi_reporter_progress;
+    options->user = &reporter;
+    zi_interrupt_install();
+    bool ok = zi_convert(options, &error);
+    zi_reporter_clear(&reporter);
+    free(source);
+    if (!ok) return zi_report(&error);
+    if (!quiet) puts(options->destination);
+    return 0;
+}
+
+/* Quantizing is converting that keeps the layout and must be told the precision. */
+static int run(int argc, char **argv, bool quantize)
+{
+    zi_convert_options o = {0};
+    const char *words[2] = {NULL, NULL};
+    int layout = 0, precision = 0, code;
+    bool has_layout = false, has_precision = false, quiet = false;
+    const zi_option options[] = {
+        {"precision", 0, ZI_OPTION_CHOICE, &precision, 0, 0, precisions,
+         "fp8, q8 and q4 quantize the transformer alone", &has_precision},
+        {"vae", 0, ZI_OPTION_TEXT, &o.vae, 0, 0, "FILE|DIR", "take the VAE from here", NULL},
+        {"text-encoder", 0, ZI_OPTION_TEXT, &o.text_encoder, 0, 0, "FILE|DIR",
+         "take the text encoder from here", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &o.reference, 0, 0, "DIR",
+         "a diffusers or MLX folder that lends what SRC lacks", NULL},
+        {"threads", 't', ZI_OPTION_INT, &o.threads, 1, 1024, "N", "as many as the machine has",
+         NULL},
+        {"quiet", 'q', ZI_OPTION_FLAG, &quiet, 0, 0, NULL, "print only errors", NULL},
+        {quantize ? NULL : "to", 0, ZI_OPTION_CHOICE, &layout, 0, 0, layouts,
+         "the layout: folders, one safetensors file, a GGUF file of one part", &has_layout},
+        {0},
+    };
+    const zi_command command = {
+        quantize ? "quantize" : "convert",
+        quantize ? "Writes the model (or its transformer) at SRC to DST in another precision."
+                 : "Writes the model (or a part of one) at SRC to DST in another layout.",
+        "SRC DST", options};
+    if (!zi_options_parse(&command, argc, argv, words, &code)) return code;
+    zi_error error;
+    if (quantize ? !has_precision : !has_layout) {
+        zi_misuse(&error, "--%s is missing: one of %s", quantize ? "precision" : "to",
+                  quantize ? precisions : layouts);
+        return zi_report(&error);
+    }
+    o.source = words[0];
+    o.destination = words[1];
+    o.precision = (zi_precision)precision;
+    o.layout = quantize ? ZI_LAYOUT_SAME : (zi_layout_kind)(layout + 1);
+    return convert(&o, quiet);
+}
+
+int cmd_convert(int argc, char **argv)
+{
+    return run(argc, argv, false);
+}
+
+int cmd_quantize(int argc, char **argv)
+{
+    return run(argc, argv, true);
+}

@@ -1,0 +1,154 @@
+#include "base/folder.h"
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct zi_folder_entry {
+    zi_folder_entry *next;
+    char path[];
+};
+
+/* The entries of open folders, for a signal handler, which must not wait for a lock: a row belongs
+ * to the folder that claimed it, and lists grow at their front. */
+enum { MAX_OPEN_FOLDERS = 16 };
+static _Atomic(zi_folder_entry *) open_folders[MAX_OPEN_FOLDERS];
+
+static void show(zi_folder_entry *before, zi_folder_entry *now)
+{
+    for (int i = 0; i < MAX_OPEN_FOLDERS; i++) {
+        zi_folder_entry *it = before;
+        if (atomic_compare_exchange_strong(&open_folders[i], &it, now)) return;
+    }
+}
+
+/* What was made last goes first: files before the folders that they are in. */
+static void remove_entries(const zi_folder_entry *entry)
+{
+    for (; entry; entry = entry->next)
+        if (unlink(entry->path) != 0) rmdir(entry->path);
+}
+
+void zi_folder_abandon_all(void)
+{
+    for (int i = 0; i < MAX_OPEN_FOLDERS; i++) remove_entries(atomic_load(&open_folders[i]));
+}
+
+/* Remembers a path before it is made: removing what is not there does no harm. */
+static zi_folder_entry *add_entry(zi_folder *folder, const char *dir, const char *name,
+                                  zi_error *error)
+{
+    size_t size = strlen(dir) + strlen(name) + 2;
+    zi_folder_entry *entry = malloc(sizeof *entry + size);
+    if (!entry) {
+        zi_out_of_memory(error, size);
+        return NULL;
+    }
+    snprintf(entry->path, size, "%s%s%s", dir, *name ? "/" : "", name);
+    entry->next = folder->entries;
+    show(folder->entries, entry);
+    folder->entries = entry;
+    return entry;
+}
+
+static const char *root_of(const zi_folder *folder)
+{
+    const zi_folder_entry *entry = folder->entries;
+    while (entry->next) entry = entry->next;
+    return entry->path;
+}
+
+/* Without the slashes behind a name, which would put the temporary folder inside of it. */
+static char *copy_path(const char *path)
+{
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    return strndup(path, length);
+}
+
+bool zi_folder_open(zi_folder *folder, const char *path, zi_error *error)
+{
+    static atomic_uint number;
+    *folder = (zi_folder){.path = copy_path(path)};
+    size_t size = strlen(path) + 64;
+    char *name = malloc(size);
+    bool made = false;
+    if (!folder->path || !name) zi_out_of_memory(error, size);
+    if (folder->path && name) {
+        snprintf(name, size, "%s.part-%ld-%u", folder->path, (long)getpid(),
+                 atomic_fetch_add(&number, 1));
+        zi_folder_entry *entry = add_entry(folder, name, "", error);
+        made = entry && mkdir(name, 0777) == 0;
+        if (entry && !made) zi_fail(error, "%s: cannot write here: %s", path, strerror(errno));
+    }
+    free(name);
+    if (!made) zi_folder_discard(folder);
+    return made;
+}
+
+bool zi_folder_add(zi_folder *folder, const char *name, zi_error *error)
+{
+    const char *path = zi_folder_file(folder, name, error);
+    if (!path) return false;
+    return mkdir(path, 0777) == 0 ||
+           zi_fail(error, "%s: cannot make this folder: %s", path, strerror(errno));
+}
+
+const char *zi_folder_file(zi_folder *folder, const char *name, zi_error *error)
+{
+    const zi_folder_entry *entry = add_entry(folder, root_of(folder), name, error);
+    return entry ? entry->path : NULL;
+}
+
+static void free_entries(zi_folder *folder)
+{
+    if (folder->entries) show(folder->entries, NULL);
+    while (folder->entries) {
+        zi_folder_entry *next = folder->entries->next;
+        free(folder->entries);
+        folder->entries = next;
+    }
+    free(folder->path);
+    *folder = (zi_folder){0};
+}
+
+bool zi_folder_commit(zi_folder *folder, zi_error *error)
+{
+    const char *root = root_of(folder);
+    if (rename(root, folder->path) != 0) {
+        int failure = errno;
+        bool taken = failure == ENOTEMPTY || failure == EEXIST || failure == ENOTDIR;
+        zi_fail(error, "%s: %s%s", folder->path, taken ? "" : "cannot write: ",
+                taken ? "something came there while it was written" : strerror(failure));
+        zi_folder_discard(folder);
+        return false;
+    }
+    zi_sync_folder_of(folder->path);
+    free_entries(folder);
+    return true;
+}
+
+void zi_folder_discard(zi_folder *folder)
+{
+    remove_entries(folder->entries);
+    free_entries(folder);
+}
+
+void zi_sync_folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash == path ? strdup("/")
+                : slash       ? strndup(path, (size_t)(slash - path))
+                              : strdup(".");
+    int fd = dir ? open(dir, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(dir);
+}

@@ -1,0 +1,35 @@
+/* An output folder under construction: it is built under a temporary name beside the place where it
+ * is to be, and takes that place when it is whole. */
+#ifndef ZI_BASE_FOLDER_H
+#define ZI_BASE_FOLDER_H
+
+#include "base/error.h"
+
+typedef struct zi_folder_entry zi_folder_entry;
+
+typedef struct {
+    char *path;               /* where it is to be; nothing or an empty folder is there */
+    zi_folder_entry *entries; /* what was made, the latest first; the last is the folder itself */
+} zi_folder;
+
+bool zi_folder_open(zi_folder *folder, const char *path, zi_error *error) ZI_CHECKED;
+
+/* Makes a folder in it ("vae"). */
+bool zi_folder_add(zi_folder *folder, const char *name, zi_error *error) ZI_CHECKED;
+
+/* The path of a file to be written into it ("vae/config.json"), which the folder remembers. NULL
+ * after a failure. */
+const char *zi_folder_file(zi_folder *folder, const char *name, zi_error *error);
+
+bool zi_folder_commit(zi_folder *folder, zi_error *error) ZI_CHECKED;
+
+/* Removes what was made; does nothing after a commit. */
+void zi_folder_discard(zi_folder *folder);
+
+/* Removes all open folders; safe to call from a signal handler. */
+void zi_folder_abandon_all(void);
+
+/* Makes what was renamed or created in the folder of path last through a crash. */
+void zi_sync_folder_of(const char *path);
+
+#endif

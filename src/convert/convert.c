@@ -1,0 +1,25 @@
+/* A model in another layout or precision. */
+#include "convert/parts.h"
+#include "convert/place.h"
+
+static bool write_all(zi_conversion *c, zi_error *error)
+{
+    if (c->target == ZI_NAMES_COMFYUI) return zi_conversion_write_comfyui(c, error);
+    if (c->target == ZI_NAMES_GGUF) return zi_conversion_write_gguf(c, error);
+    return zi_conversion_write_folder(c, error);
+}
+
+bool zi_convert(const zi_convert_options *options, zi_error *error)
+{
+    if (!options->source || !options->destination)
+        return zi_misuse(error, "source or destination is missing");
+    if (options->threads < 0) return zi_misuse(error, "threads cannot be negative");
+    zi_conversion c;
+    bool ok = zi_conversion_plan(&c, options, error);
+    bool folder = c.target == ZI_NAMES_MLX || c.target == ZI_NAMES_DIFFUSERS;
+    ok = ok && zi_place_check(options->destination, folder, c.inputs, ZI_INPUTS, error) &&
+         zi_place_room(options->destination, c.work.total, error) &&
+         zi_pool_create((size_t)options->threads, &c.work.pool, error) && write_all(&c, error);
+    zi_conversion_free(&c);
+    return ok;
+}

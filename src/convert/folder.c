@@ -1,0 +1,157 @@
+/* Folders: MLX's and diffusers', or one of their parts. */
+#include "base/folder.h"
+#include "base/text.h"
+#include "convert/describe.h"
+#include "convert/parts.h"
+#include "convert/shards.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_NAME = 512, MAX_SHARD_MB = 5000 };
+
+/* Where the parts of a whole model lie, and what their files are called. */
+static const struct {
+    const char *format;
+    struct {
+        const char *folder, *stem, *config;
+    } parts[ZI_PARTS];
+} layouts[ZI_NAMINGS] = {
+    [ZI_NAMES_DIFFUSERS] = {"pt",
+                            {{"transformer/", "diffusion_pytorch_model", "config.json"},
+                             {"text_encoder/", "model", "config.json"},
+                             {"vae/", "diffusion_pytorch_model", "config.json"}}},
+    [ZI_NAMES_MLX] = {"mlx",
+                      {{"", "weights", "config.json"},
+                       {"", "text_encoder", "text_encoder_config.json"},
+                       {"", "vae", "vae_config.json"}}},
+};
+
+static const char model_index[] =
+    "{\n  \"_class_name\": \"ZImagePipeline\",\n  \"_diffusers_version\": \"0.36.0\",\n"
+    "  \"scheduler\": [\"diffusers\", \"FlowMatchEulerDiscreteScheduler\"],\n"
+    "  \"text_encoder\": [\"transformers\", \"Qwen3Model\"],\n"
+    "  \"tokenizer\": [\"transformers\", \"Qwen2Tokenizer\"],\n"
+    "  \"transformer\": [\"diffusers\", \"ZImageTransformer2DModel\"],\n"
+    "  \"vae\": [\"diffusers\", \"AutoencoderKL\"]\n}\n";
+
+/* Of Z-Image-Turbo. */
+static const char scheduler_config[] =
+    "{\n  \"_class_name\": \"FlowMatchEulerDiscreteScheduler\",\n"
+    "  \"_diffusers_version\": \"0.36.0\",\n  \"num_train_timesteps\": 1000,\n"
+    "  \"use_dynamic_shifting\": false,\n  \"shift\": 3.0\n}\n";
+
+static bool write_bytes(zi_folder *folder, const char *name, const void *data, size_t size,
+                        zi_error *error)
+{
+    const char *path = zi_folder_file(folder, name, error);
+    zi_output output = {0};
+    bool ok = path && zi_output_open(&output, path, error) &&
+              zi_output_write(&output, data, size, error) && zi_output_commit(&output, error);
+    zi_output_discard(&output);
+    return ok;
+}
+
+static bool copy_file(zi_folder *folder, const char *from, const char *name, zi_error *error)
+{
+    zi_mapping mapping;
+    if (!zi_file_map(from, &mapping, error)) return false;
+    bool ok = write_bytes(folder, name, mapping.data, mapping.size, error);
+    zi_file_unmap(&mapping);
+    return ok;
+}
+
+/* The plain files of a folder. */
+static bool copy_folder(zi_folder *folder, const char *from, const char *name, zi_error *error)
+{
+    if (!zi_folder_add(folder, name, error)) return false;
+    DIR *dir = opendir(from);
+    if (!dir) return zi_fail(error, "%s: cannot read this folder", from);
+    const struct dirent *entry;
+    bool ok = true;
+    while (ok && (entry = readdir(dir))) {
+        char to[MAX_NAME];
+        char *path = entry->d_name[0] == '.' ? NULL : zi_path_join(from, entry->d_name);
+        snprintf(to, sizeof to, "%s/%s", name, entry->d_name);
+        if (path && zi_is_file(path)) ok = copy_file(folder, path, to, error);
+        free(path);
+    }
+    closedir(dir);
+    return ok;
+}
+
+static bool write_config(zi_conversion *c, zi_folder *folder, zi_part part, const char *dir,
+                         zi_error *error)
+{
+    const zi_convert_part *it = &c->parts[part];
+    zi_description of = {&it->source, it->config, c->target, c->options->precision, &it->plan};
+    char name[MAX_NAME], *text = NULL;
+    snprintf(name, sizeof name, "%s%s", dir, layouts[c->target].parts[part].config);
+    bool ok =
+        zi_describe(&of, &text, error) && write_bytes(folder, name, text, strlen(text), error);
+    free(text);
+    return ok;
+}
+
+/* Configs first: what is wrong with them is known before the long work. */
+static bool write_part(zi_conversion *c, zi_folder *folder, zi_part part, zi_error *error)
+{
+    const char *dir = c->whole ? layouts[c->target].parts[part].folder : "";
+    const char *stem = layouts[c->target].parts[part].stem;
+    size_t most = c->target == ZI_NAMES_DIFFUSERS ? (size_t)MAX_SHARD_MB * 1000000 : SIZE_MAX;
+    zi_shards shards = {folder, dir, stem, layouts[c->target].format, most};
+    return zi_shards_write(&shards, &c->parts[part].plan, &c->work, error);
+}
+
+static bool write_rest(zi_conversion *c, zi_folder *folder, zi_error *error)
+{
+    static const char scheduler[] = "scheduler/scheduler_config.json";
+    if (c->target == ZI_NAMES_DIFFUSERS &&
+        !write_bytes(folder, "model_index.json", model_index, sizeof model_index - 1, error))
+        return false;
+    return copy_folder(folder, c->tokenizer, "tokenizer", error) &&
+           zi_folder_add(folder, "scheduler", error) &&
+           (c->scheduler ? copy_file(folder, c->scheduler, scheduler, error)
+                         : write_bytes(folder, scheduler, scheduler_config,
+                                       sizeof scheduler_config - 1, error));
+}
+
+static bool write_configs(zi_conversion *c, zi_folder *folder, zi_error *error)
+{
+    bool ok = true;
+    for (int part = 0; ok && part < ZI_PARTS; part++) {
+        const char *dir = c->whole ? layouts[c->target].parts[part].folder : "";
+        char name[MAX_NAME];
+        if (!c->parts[part].there) continue;
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(dir, "/"), dir);
+        ok = (!*name || zi_folder_add(folder, name, error)) &&
+             write_config(c, folder, (zi_part)part, dir, error);
+    }
+    return ok;
+}
+
+bool zi_conversion_write_folder(zi_conversion *c, zi_error *error)
+{
+    zi_folder folder;
+    if (c->whole && !c->tokenizer)
+        return zi_fail(error,
+                       "%s: there is no tokenizer; name a model that has one with --reference",
+                       c->options->source);
+    if (!zi_folder_open(&folder, c->options->destination, error)) return false;
+    bool ok = write_configs(c, &folder, error) && (!c->whole || write_rest(c, &folder, error));
+    for (int part = 0; ok && part < ZI_PARTS; part++)
+        ok = !c->parts[part].there || write_part(c, &folder, (zi_part)part, error);
+    if (ok) return zi_folder_commit(&folder, error);
+    zi_folder_discard(&folder);
+    return false;
+}
+
+bool zi_conversion_write_comfyui(zi_conversion *c, zi_error *error)
+{
+    const zi_plan *plan = NULL;
+    for (int part = 0; !plan && part < ZI_PARTS; part++)
+        if (c->parts[part].plan.count) plan = &c->parts[part].plan;
+    return zi_write_safetensors(c->options->destination, "pt", plan, 0, plan->count, &c->work,
+                                error);
+}

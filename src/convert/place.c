@@ -1,0 +1,105 @@
+#include "convert/place.h"
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+/* The folder that path is, or is to be, in. */
+static char *folder_of(const char *path)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/') end--;
+    while (end > 0 && path[end - 1] != '/') end--;
+    while (end > 1 && path[end - 1] == '/') end--;
+    return end ? strndup(path, end) : strdup(".");
+}
+
+/* The whole path without links, of what need not be there itself. */
+static bool resolve(const char *path, char **out, zi_error *error)
+{
+    char *whole = realpath(path, NULL);
+    if (!whole) {
+        char *folder = folder_of(path), *base = zi_path_base(path);
+        char *real = folder ? realpath(folder, NULL) : NULL;
+        if (folder && base && !real)
+            zi_fail(error, "%s: cannot write here: %s", path, strerror(errno));
+        else
+            zi_out_of_memory(error, strlen(path));
+        whole = real && base ? zi_path_join(real, base) : NULL;
+        free(folder);
+        free(base);
+        free(real);
+    }
+    *out = whole;
+    return whole;
+}
+
+/* Whether path is dir, or in it. */
+static bool is_within(const char *path, const char *dir)
+{
+    size_t length = strlen(dir);
+    return strncmp(path, dir, length) == 0 &&
+           (path[length] == 0 || path[length] == '/' || (length && dir[length - 1] == '/'));
+}
+
+static bool check_input(const char *path, const char *whole, const char *input, zi_error *error)
+{
+    char *real = realpath(input, NULL);
+    bool ok = true;
+    if (real && strcmp(whole, real) == 0)
+        ok = zi_misuse(error, "%s: source and destination are the same", path);
+    else if (real && is_within(whole, real))
+        ok = zi_misuse(error, "%s: lies inside of %s, which is read; name another place", path,
+                       input);
+    else if (real && is_within(real, whole))
+        ok = zi_misuse(error, "%s: %s, which is read, lies inside of it; name another place", path,
+                       input);
+    free(real);
+    return ok;
+}
+
+static bool is_empty(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    if (!dir) return false;
+    const struct dirent *entry;
+    bool empty = true;
+    while (empty && (entry = readdir(dir)))
+        empty = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
+    closedir(dir);
+    return empty;
+}
+
+bool zi_place_check(const char *path, bool folder, const char *const *inputs, size_t count,
+                    zi_error *error)
+{
+    char *whole;
+    struct stat st;
+    if (!path[0]) return zi_misuse(error, "the name of the destination is empty");
+    if (!resolve(path, &whole, error)) return false;
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++)
+        ok = !inputs[i] || check_input(path, whole, inputs[i], error);
+    free(whole);
+    if (ok && lstat(path, &st) == 0 && !(folder && is_empty(path)))
+        ok = zi_fail(error, "%s: is there already; remove it, or name another place", path);
+    return ok;
+}
+
+bool zi_place_room(const char *path, size_t bytes, zi_error *error)
+{
+    struct statvfs disk;
+    char *folder = folder_of(path);
+    if (!folder) return zi_out_of_memory(error, strlen(path));
+    bool known = statvfs(folder, &disk) == 0;
+    free(folder);
+    if (!known) return zi_fail(error, "%s: cannot write here: %s", path, strerror(errno));
+    unsigned long long room = (unsigned long long)disk.f_bavail * disk.f_frsize;
+    return bytes <= room ||
+           zi_fail(error, "%s: %zu bytes are needed and %llu are free on this disk", path, bytes,
+                   room);
+}

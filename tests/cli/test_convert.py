@@ -1,0 +1,258 @@
+"""zimage convert and quantize: what they print, what they refuse, and that nothing is left behind."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import unittest
+
+from support import MODEL, ZIMAGE, Case, change_json, read_safetensors, write_safetensors
+
+GOLDEN = os.path.dirname(MODEL)
+SINGLE = os.path.join(GOLDEN, "comfyui", "seed_single_file.safetensors")
+SPLIT = os.path.join(GOLDEN, "comfyui", "split_diffusion_model_fp8_e4m3fn.safetensors")
+VAE = os.path.join(GOLDEN, "comfyui", "split_ae.safetensors")
+SHARD = "diffusion_pytorch_model-00002-of-00002.safetensors"
+
+
+class Converted(Case):
+    def convert(self, *args, **options):
+        return self.zimage("convert", *args, **options)
+
+    def refuses(self, code, words, *args, command="convert", **options):
+        """It fails so and leaves no file or folder."""
+        before = self.everything()
+        self.refused(self.zimage(command, *args, **options), code, *words)
+        self.assertEqual(self.everything(), before)
+
+    def everything(self):
+        found = []
+        for folder, folders, names in os.walk(self.dir):
+            found += [os.path.join(folder, name) for name in folders + names]
+        return sorted(found)
+
+
+class Works(Converted):
+    def test_prints_the_destination(self):
+        for layout, name in (("mlx", "m"), ("diffusers", "d/"), ("comfyui", "c.safetensors"),
+                             ("gguf", "g.gguf")):
+            with self.subTest(layout):
+                result = self.good(self.convert(MODEL, name, "--to", layout))
+                self.assertEqual(result.stdout.decode(), name + "\n")
+                self.assertEqual(result.stderr, b"")
+        self.assertEqual(self.good(self.convert(MODEL, "q", "--to", "mlx", "-q")).stdout, b"")
+
+    def test_a_picture_of_the_diffusers_folder(self):
+        self.good(self.convert(SINGLE, "folder", "--to", "diffusers", "--reference", MODEL))
+        self.good(self.generate(model=MODEL, output="a.png"))
+        self.good(self.generate(model="folder", output="b.png"))
+        pixels = [self.read(name).split(b"IDAT", 1)[1] for name in ("a.png", "b.png")]
+        self.assertEqual(*pixels)
+
+    def test_an_empty_folder_as_the_destination(self):
+        os.mkdir(self.path("empty"))
+        self.good(self.convert(MODEL, "empty", "--to", "mlx"))
+        self.assertIn("empty/weights.safetensors", self.files())
+
+    def test_split_files(self):
+        self.good(self.convert(SPLIT, "whole.safetensors", "--to", "comfyui", "--vae", VAE,
+                               "--text-encoder", os.path.join(MODEL, "text_encoder")))
+        tensors = read_safetensors(self.path("whole.safetensors"))
+        for prefix in ("model.diffusion_model.", "text_encoders.qwen3_4b.transformer.", "vae."):
+            self.assertTrue(any(name.startswith(prefix) for name in tensors), prefix)
+
+    def test_a_part_alone(self):
+        self.good(self.convert(os.path.join(MODEL, "vae"), "vae.safetensors", "--to", "comfyui"))
+        got, wanted = read_safetensors(self.path("vae.safetensors")), read_safetensors(VAE)
+        self.assertEqual(got, wanted)
+        self.good(self.convert(SPLIT, "t", "--to", "diffusers"))
+        self.assertEqual(self.files(), ["t/config.json", "t/diffusion_pytorch_model.safetensors",
+                                        "vae.safetensors"])
+        with open(self.path("t", "config.json"), encoding="utf-8") as file:
+            self.assertEqual(json.load(file)["n_layers"], 2)
+
+    def test_quantize_keeps_the_layout(self):
+        self.good(self.convert(MODEL, "mlx", "--to", "mlx"))
+        self.good(self.zimage("quantize", "mlx", "q4", "--precision", "q4"))
+        with open(self.path("q4", "config.json"), encoding="utf-8") as file:
+            config = json.load(file)
+        self.assertEqual(config["quantization"], {"group_size": 64, "bits": 4})
+        self.assertEqual(config["precision"], "Q4")
+        self.good(self.zimage("quantize", SINGLE, "s.safetensors", "--precision", "fp8"))
+        types = {row[0] for row in read_safetensors(self.path("s.safetensors")).values()}
+        self.assertIn("F8_E4M3", types)
+
+    def test_the_same_bytes_from_any_number_of_threads(self):
+        for threads in ("1", "3"):
+            self.good(self.convert(MODEL, threads, "--to", "mlx", "--precision", "fp8",
+                                   "--threads", threads))
+        for name in ("weights.safetensors", "vae.safetensors"):
+            self.assertEqual(self.read("1/" + name), self.read("3/" + name))
+
+
+class Refused(Converted):
+    def test_calls(self):
+        self.refuses(2, ["--to", "mlx|diffusers"], MODEL, "x")
+        self.refuses(2, ["--precision"], MODEL, "x", command="quantize")
+        self.refuses(2, ["DST"], MODEL, "--to", "mlx")
+        self.refuses(2, ["SRC DST"], MODEL, "x", "y", "--to", "mlx")
+        self.refuses(2, ["--to", "onnx"], MODEL, "x", "--to", "onnx")
+        self.refuses(2, ["empty"], MODEL, "", "--to", "mlx")
+
+    def test_precisions(self):
+        for layout, precision, can in (("diffusers", "q4", "fp8"), ("comfyui", "q8", "fp8"),
+                                       ("gguf", "fp8", "q8, q4")):
+            with self.subTest(layout):
+                self.refuses(2, ["precision " + precision, can], MODEL, "x", "--to", layout,
+                             "--precision", precision)
+        self.refuses(2, ["transformer"], VAE, "x", "--to", "mlx", "--precision", "q8")
+        self.refuses(2, ["transformer"], os.path.join(MODEL, "text_encoder"), "x", "--to", "gguf",
+                     "--precision", "q8")
+
+    def test_sources(self):
+        self.refuses(1, ["nowhere"], "nowhere", "x", "--to", "mlx")
+        self.refuses(2, ["VAE", "GGUF"], VAE, "x", "--to", "gguf")
+        self.refuses(1, ["no VAE"], MODEL, "x", "--to", "mlx", "--vae", SPLIT)
+        self.refuses(2, ["one part"], MODEL, "x", "--to", "gguf", "--vae", VAE)
+        lora = {"transformer.layers.0.attention.to_q.lora_A.weight": ["F16", [1, 2], bytes(4)]}
+        write_safetensors(self.path("lora.safetensors"), lora)
+        self.refuses(1, ["lora.safetensors", "LoRA"], "lora.safetensors", "x", "--to", "mlx")
+        flux = {"double_blocks.0.a": ["F16", [1], bytes(2)], "single_blocks.0.a": ["F16", [1], bytes(2)]}
+        write_safetensors(self.path("flux.safetensors"), flux)
+        self.refuses(1, ["flux.safetensors", "Flux"], "flux.safetensors", "x", "--to", "mlx")
+
+    def test_what_is_missing(self):
+        self.refuses(1, ["tokenizer", "--reference"], SINGLE, "x", "--to", "diffusers")
+        self.refuses(1, ["text encoder", "--reference"], SPLIT, "x", "--to", "mlx", "--vae", VAE)
+        tensors = read_safetensors(SPLIT)
+        del tensors["x_embedder.weight"]
+        write_safetensors(self.path("part.safetensors"), tensors)
+        self.refuses(1, ["part.safetensors", "all_x_embedder.2-1.weight"], "part.safetensors", "x",
+                     "--to", "mlx")
+
+    def test_a_third_of_a_fused_tensor(self):
+        self.copy_model()
+        folder = self.path("model", "transformer")
+        tensors = {}
+        for name in os.listdir(folder):
+            if name.endswith(".safetensors"):
+                tensors.update(read_safetensors(os.path.join(folder, name)))
+        del tensors["layers.0.attention.to_k.weight"]
+        write_safetensors(self.path("part.safetensors"), tensors)
+        self.refuses(1, ["layers.0.attention.qkv.weight", "part"], "part.safetensors", "x", "--to",
+                     "comfyui")
+
+    def test_truncated(self):
+        self.copy_model()
+        path = self.path("model", "transformer", SHARD)
+        os.truncate(path, os.path.getsize(path) // 2)
+        self.refuses(1, [SHARD, "cut off"], "model", "x", "--to", "mlx")
+
+    def test_a_config_that_contradicts_the_tensors(self):
+        self.copy_model()
+        config = self.path("model", "transformer", "config.json")
+        change_json(config, n_layers=7)
+        self.refuses(1, ["config.json", "n_layers"], "model", "x", "--to", "mlx")
+        self.write("model/transformer/config.json", "{")
+        self.refuses(1, ["config.json"], "model", "x", "--to", "mlx")
+
+    def test_places(self):
+        self.copy_model()
+        self.refuses(2, ["inside"], "model", "model/out", "--to", "mlx")
+        self.refuses(2, ["inside"], "model", "model/vae/out", "--to", "mlx")
+        self.refuses(2, ["same"], "model", "model", "--to", "mlx")
+        self.refuses(2, ["inside"], "model/vae", "model", "--to", "mlx")
+        os.symlink(self.path("model"), self.path("link"))
+        self.refuses(2, ["inside"], "link", "model/out", "--to", "mlx")
+        self.refuses(2, ["inside"], SINGLE, "model/out", "--to", "mlx", "--reference", "model")
+        self.refuses(1, ["no/such"], "model", "no/such/place", "--to", "mlx")
+
+    def test_what_is_there_stays(self):
+        self.write("full/file", "x")
+        self.write("file", "x")
+        for name, layout in (("full", "mlx"), ("file", "diffusers"), ("file", "comfyui"),
+                             ("full", "gguf")):
+            with self.subTest(name=name, layout=layout):
+                self.refuses(1, [name, "already"], MODEL, name, "--to", layout)
+        self.assertEqual(self.read("file"), b"x")
+
+    def test_a_read_only_place(self):
+        if os.geteuid() == 0:
+            self.skipTest("root may write everywhere")
+        os.mkdir(self.path("locked"), 0o555)
+        for layout in ("mlx", "comfyui"):
+            self.refuses(1, ["locked", "cannot write"], MODEL, "locked/x", "--to", layout)
+
+    def test_a_place_that_takes_no_files(self):
+        if not os.path.isdir("/proc/self"):
+            self.skipTest("no /proc")
+        for layout in ("mlx", "comfyui"):
+            self.refuses(1, ["/proc/x"], MODEL, "/proc/x", "--to", layout)
+
+
+class Space(Converted):
+    def test_a_disk_that_is_too_small(self):
+        """A file of 4 TiB without contents: more than the disk has, less than a file may have."""
+        rows = 2**31
+        header = json.dumps({"cap_embedder.1.weight": {
+            "dtype": "BF16", "shape": [rows, 1024], "data_offsets": [0, rows * 2048]}}).encode()
+        self.write("huge.safetensors", struct.pack("<Q", len(header)) + header)
+        free = shutil.disk_usage(self.dir).free
+        if free >= rows * 2048:
+            self.skipTest("the disk is too large")
+        try:
+            os.truncate(self.path("huge.safetensors"), 8 + len(header) + rows * 2048)
+        except OSError:
+            self.skipTest("no such large files here")
+        result = self.convert("huge.safetensors", "x.safetensors", "--to", "comfyui")
+        self.refused(result, 1, "x.safetensors", f"{rows * 2048} bytes are needed", "free")
+        self.assertEqual(self.files(), ["huge.safetensors"])
+
+    def test_a_disk_that_fills_up(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+        for layout, name in (("mlx", "x"), ("diffusers", "x"), ("comfyui", "x.safetensors"),
+                             ("gguf", "x.gguf")):
+            with self.subTest(layout):
+                self.refuses(1, ["cannot write"], MODEL, name, "--to", layout, preexec_fn=limit)
+
+
+class Interrupted(Converted):
+    def big(self):
+        """A transformer that takes a while to convert."""
+        tensors = read_safetensors(SPLIT)
+        tensors.pop("cap_embedder.1.weight")  # to stand last
+        tensors["cap_embedder.1.weight"] = ["F8_E4M3", [200_000, 1024], bytes(200_000 * 1024)]
+        write_safetensors(self.path("big.safetensors"), tensors)
+
+    def test_signals(self):
+        self.big()
+        for layout in ("comfyui", "gguf", "mlx"):
+            for number, times in ((signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 2)):
+                with self.subTest(layout=layout, number=number, times=times):
+                    self.interrupt(layout, number, times)
+
+    def interrupt(self, layout, number, times):
+        before = self.everything()
+        process = subprocess.Popen(
+            [ZIMAGE, "convert", "big.safetensors", "out", "--to", layout, "--precision", "bf16",
+             "--threads", "1"],
+            cwd=self.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.kill)
+        while self.everything() == before:
+            self.assertIsNone(process.poll(), process.stderr)
+        for _ in range(times):
+            process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+        self.assertEqual(process.returncode, 1)
+        self.assertTrue(re.fullmatch(rb"zimage: cancelled\n", errors), errors)
+        self.assertEqual(self.everything(), before)
+
+
+if __name__ == "__main__":
+    unittest.main()
