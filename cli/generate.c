@@ -295,7 +295,7 @@ out:
 
 int cmd_generate(int argc, char **argv)
 {
-    call c = {.count = 1, .request = zi_request_default()};
+    call c = {.count = 1, .load.scratch = getenv("TMPDIR"), .request = zi_request_default()};
     zi_option options[OPTIONS];
     bind_options(&c, options);
     const zi_command command = {

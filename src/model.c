@@ -49,7 +49,9 @@ static bool load(const zi_model_options *options, zi_model *model, zi_error *err
     const char *folder = options->path;
     if (!zi_is_dir(folder)) return refuse_file(folder, error);
     model->name = zi_path_base(folder);
-    if (!model->name) return zi_out_of_memory(error, strlen(folder));
+    if (options->scratch) model->scratch = strdup(options->scratch);
+    if (!model->name || (options->scratch && !model->scratch))
+        return zi_out_of_memory(error, strlen(folder));
     char *tokenizer = zi_path_join(folder, "tokenizer");
     bool ok = tokenizer && zi_kernels_select(options->cpu, &model->kernels, error) &&
               zi_config_read(folder, &model->config, error) &&
@@ -86,6 +88,7 @@ void zi_model_free(zi_model *model)
     zi_transformer_free(&model->transformer);
     zi_qwen_free(&model->text);
     zi_tokenizer_free(model->tokenizer);
+    free(model->scratch);
     free(model->name);
     free(model);
 }
