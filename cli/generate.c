@@ -29,7 +29,8 @@ static void bind_options(call *c, zi_option options[OPTIONS])
     const zi_option table[] = {
         {"prompt", 'p', ZI_OPTION_TEXT, &r->prompt, 0, 0, "TEXT", "what to draw", NULL},
         {"model", 'm', ZI_OPTION_TEXT, &c->model, 0, 0, "MODEL",
-         "a diffusers folder, or a name in ./models (the demo model)", NULL},
+         "a diffusers folder, or a name in ./models (the only one there, else the demo model)",
+         NULL},
         {"output", 'o', ZI_OPTION_TEXT, &c->output, 0, 0, "FILE",
          ".png, .jpg or .webp (zimage-SEED.png)", NULL},
         {"width", 'W', ZI_OPTION_INT, &r->width, 16, 8192, "N",
@@ -267,18 +268,32 @@ out:
     return ok;
 }
 
+/* Says which model draws when none was named. */
+static void note_choice(const call *c, const char *path, size_t models)
+{
+    if (models == 1)
+        zi_note(c->quiet, "using %s, the only model in the models folder", path);
+    else if (models == 0)
+        zi_note(c->quiet, "using the small demo model; -m FOLDER names a real one, such as a "
+                          "diffusers folder of Z-Image-Turbo");
+    else
+        zi_note(c->quiet,
+                "using the small demo model; -m names one of the %zu models in the "
+                "models folder",
+                models);
+}
+
 static bool generate(call *c, zi_error *error)
 {
     zi_model *model = NULL;
     char *path = NULL;
     files names = {0};
-    bool ok = false, demo;
-    if (!check(c, error) || !zi_models_find(c->model, &path, &demo, error) ||
+    size_t models = 0;
+    bool ok = false;
+    if (!check(c, error) || !zi_models_find(c->model, &path, &models, error) ||
         !draw_seed(c, error) || !name_files(c, 0, &names, error))
         goto out;
-    if (demo)
-        zi_note(c->quiet, "using the small demo model; -m FOLDER names a real one, such as a "
-                          "diffusers folder of Z-Image-Turbo");
+    if (!c->model) note_choice(c, path, models);
     c->load.path = path;
     if (!zi_model_load(&c->load, &model, error) ||
         !apply_aspect(c, zi_model_native_size(model), error))

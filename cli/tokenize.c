@@ -10,7 +10,7 @@ int cmd_tokenize(int argc, char **argv)
     const char *model = NULL, *text = NULL;
     bool chat = false;
     const zi_option options[] = {
-        {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL", "whose tokenizer (the demo model's)",
+        {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL", "whose tokenizer (as in generate)",
          NULL},
         {"chat", 0, ZI_OPTION_FLAG, &chat, 0, 0, NULL, "in the chat form, cut at 512", NULL},
         {0},
