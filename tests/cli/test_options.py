@@ -124,6 +124,14 @@ class WrongCalls(Case):
             self.refuses(2, ["--prompt", "UTF-8"], "-p", text)
         self.refuses(2, ["--negative", "UTF-8"], "--guidance", "1", "--negative", b"\xff")
 
+    def test_errors_stand_alone(self):
+        for words, args in ((["width 100", "112"], ["-W", "100"]), (["a.gif"], ["-o", "a.gif"]),
+                            (["--aspect", "8192"], ["--aspect", "999:1"]),
+                            (["tier", "xyz"], ["--cpu", "xyz"])):
+            self.refused_alone(2, words, "-p", "x", "--negative", "y", *args)
+        self.refused_alone(1, ["nowhere/x.png"], "-p", "x", "-o", "nowhere/x.png")
+        self.refused_alone(1, ["nowhere"], "-p", "x", "-m", "nowhere")
+
     def test_a_name_without_a_format(self):
         for name in ("picture", "picture.gif", "picture.png.bak", "a.png/"):
             self.refuses(2, ["--output", name], "-o", name)
