@@ -217,6 +217,34 @@ static void schedules_shifts_and_seeds_matter(void)
     zi_image_free(a);
 }
 
+static void models_that_cannot_be_loaded(void)
+{
+    static const struct {
+        const char *path;
+        int threads;
+        zi_status status;
+        const char *says;
+    } rows[] = {
+        {NULL, 1, ZI_MISUSE, "no model was named"},
+        {"", 1, ZI_MISUSE, "no model was named"},
+        {"no-such-folder", 1, ZI_FAILED, "no-such-folder: no such model folder"},
+        {"/dev/null", 1, ZI_FAILED, "/dev/null: no such model folder"},
+        {ZI_TEST_DATA "/README.md", 1, ZI_FAILED, "README.md: not a model folder"},
+        {ZI_TEST_DATA "/golden/vae.safetensors", 1, ZI_FAILED, "a single file"},
+        {ZI_TEST_DATA "/golden", 1, ZI_FAILED, "model_index.json"},
+        {ZI_TEST_DATA "/golden/model", -1, ZI_MISUSE, "threads must be 0 to 1024"},
+        {ZI_TEST_DATA "/golden/model", 1025, ZI_MISUSE, "threads must be 0 to 1024"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_model *none = NULL;
+        zi_error error = {0};
+        zi_model_options options = {.path = rows[i].path, .threads = rows[i].threads};
+        CHECK_MSG(!zi_model_load(&options, &none, &error) && !none, "row %zu went well", i);
+        CHECK_MSG(error.status == rows[i].status && strstr(error.text, rows[i].says),
+                  "row %zu says: %s", i, error.text);
+    }
+}
+
 /* ---- threads ---- */
 
 /* All that a request computed, as its trace holds it: *size bytes in new memory, or NULL. */
@@ -302,6 +330,7 @@ int main(void)
     RUN(trace_that_cannot_be_written);
     RUN(schedules_shifts_and_seeds_matter);
     zi_model_free(model);
+    RUN(models_that_cannot_be_loaded);
     RUN(threads_change_no_bit);
     close(fd);
     unlink(trace_path);
