@@ -84,6 +84,7 @@ static void the_counter_counts(void)
     zi_pool *pool = NULL;
     zi_error error = {0};
     if (!CHECK_OK(zi_pool_create(2, &pool, &error), error)) return;
+    zi_pool_run(pool, 2, allocate, NULL); /* now the threads have let go of what started them */
     before = calls;
     zi_pool_run(pool, 2, allocate, NULL);
     CHECK_MSG(calls - before == 4, "%zu calls of 4 in two threads", calls - before);
