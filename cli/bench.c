@@ -26,7 +26,8 @@ static void print_text(const zi_bench_result *r, const named_stage *stages)
         printf("%-8s %9.3f s %9.1f GFLOP/s %6.0f %% of the f32 peak\n", stages[i].name,
                stages[i].stage->seconds, rate(stages[i].stage) * 1e-9,
                100 * stages[i].stage->share);
-    printf("%.0f MB beside the weights\n", (double)r->memory * 1e-6);
+    printf("%.0f MB beside the weights%s\n", (double)r->memory * 1e-6,
+           r->memory_in_file ? ", in a file" : "");
 }
 
 static void print_json(const zi_bench_result *r, const named_stage *stages,
@@ -34,9 +35,10 @@ static void print_json(const zi_bench_result *r, const named_stage *stages,
 {
     printf("{\"tier\": \"%s\", \"threads\": %d, \"width\": %d, \"height\": %d, "
            "\"precision\": \"%s\", \"compute\": \"%s\", \"peak_f32_gflops\": %.3f, "
-           "\"peak_int_gops\": %.3f, \"memory_bytes\": %zu, \"stages\": [",
+           "\"peak_int_gops\": %.3f, \"memory_bytes\": %zu, \"memory_in_file\": %s, \"stages\": [",
            r->tier, r->threads, o->width, o->height, o->weights, r->fast ? "fast" : "exact",
-           r->peak_f32 * 1e-9, r->peak_integer * 1e-9, r->memory);
+           r->peak_f32 * 1e-9, r->peak_integer * 1e-9, r->memory,
+           r->memory_in_file ? "true" : "false");
     for (int i = 0; i < STAGES; i++)
         printf("%s{\"name\": \"%s\", \"seconds\": %.6f, \"gflops\": %.3f, \"share\": %.4f}",
                i ? ", " : "", stages[i].name, stages[i].stage->seconds,
@@ -53,7 +55,7 @@ static bool parse_size(const char *text, int *width, int *height)
 
 int cmd_bench(int argc, char **argv)
 {
-    zi_bench_options o = {.weights = "bf16"};
+    zi_bench_options o = {.weights = "bf16", .scratch = getenv("TMPDIR")};
     int compute = ZI_COMPUTE_AUTO;
     const char *size = "512x512";
     bool json = false;

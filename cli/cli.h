@@ -63,8 +63,10 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
 /* ---- models (models.c) ---- */
 
 /* Turns what -m says into a path that the caller frees: a path as it stands, else a name in the
- * models folder; NULL stands for the demo model. demo, when not NULL, tells whether it is that. */
-bool zi_models_find(const char *name, char **path, bool *demo, zi_error *error) ZI_CHECKED;
+ * models folder; NULL stands for the only model of the models folder, or for the demo model when
+ * there is none or a choice. There are that many: *models, which may be NULL, unless one is named.
+ */
+bool zi_models_find(const char *name, char **path, size_t *models, zi_error *error) ZI_CHECKED;
 
 /* ---- interruption (interrupt.c) ---- */
 

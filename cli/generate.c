@@ -17,6 +17,7 @@ typedef struct {
     const char *model, *output, *aspect, *trace;
     int count, quality, schedule, compute;
     bool json, quiet, sized, seed_given;
+    size_t models; /* in the models folder */
     zi_model_options load;
     zi_request request;
 } call;
@@ -29,7 +30,7 @@ static void bind_options(call *c, zi_option options[OPTIONS])
     const zi_option table[] = {
         {"prompt", 'p', ZI_OPTION_TEXT, &r->prompt, 0, 0, "TEXT", "what to draw", NULL},
         {"model", 'm', ZI_OPTION_TEXT, &c->model, 0, 0, "MODEL",
-         "a folder or file, or a name in ./models (the demo model)", NULL},
+         "a folder or file, or a name in ./models (the only one, or the demo model)", NULL},
         {"vae", 0, ZI_OPTION_TEXT, &c->load.vae, 0, 0, "FILE|DIR", "instead of MODEL's", NULL},
         {"text-encoder", 0, ZI_OPTION_TEXT, &c->load.text_encoder, 0, 0, "FILE|DIR",
          "instead of MODEL's", NULL},
@@ -167,7 +168,6 @@ static bool draw_seed(call *c, zi_error *error)
     if (getentropy(&seed, sizeof seed) != 0)
         return zi_fail(error, "the system gives no random numbers; name a --seed");
     c->request.seed = seed;
-    zi_note(c->quiet, "seed %" PRIu32, seed);
     return true;
 }
 
@@ -187,8 +187,6 @@ static bool check(call *c, zi_error *error)
     if (c->aspect && !parse_aspect(c->aspect, &w, &h, error)) return false;
     if (c->seed_given && r->seed > UINT64_MAX - (uint64_t)(c->count - 1))
         return zi_misuse(error, "--count: the seeds %" PRIu64 " and on run past 2^64-1", r->seed);
-    if (r->negative && r->guidance <= 0)
-        zi_note(c->quiet, "--negative has no effect without --guidance");
     return true;
 }
 
@@ -222,6 +220,49 @@ static bool print_result(const call *c, const char *path, const zi_image *image,
     return ok || zi_out_of_memory(error, strlen(path));
 }
 
+/* Says which model draws when none was named. */
+static void remark_choice(const call *c)
+{
+    if (c->models == 1)
+        zi_note(c->quiet, "using %s, the only model in the models folder", c->load.path);
+    else if (c->models == 0)
+        zi_note(c->quiet, "using the small demo model; -m FOLDER names a real one, such as a "
+                          "diffusers folder of Z-Image-Turbo");
+    else
+        zi_note(c->quiet,
+                "using the small demo model; -m names one of the %zu models in the "
+                "models folder",
+                c->models);
+}
+
+/* All that is worth knowing beside the result. */
+static void remark(const call *c, const zi_model *model)
+{
+    const zi_request *r = &c->request;
+    const char *line;
+    if (!c->seed_given) zi_note(c->quiet, "seed %" PRIu64, r->seed);
+    if (!c->model) remark_choice(c);
+    for (size_t i = 0; (line = zi_model_remark(model, i)); i++) zi_note(c->quiet, "%s", line);
+    if (r->negative && r->guidance <= 0)
+        zi_note(c->quiet, "--negative has no effect without --guidance");
+}
+
+/* Remarks come when the work has begun, so that the line of a call that is refused stands alone. */
+typedef struct {
+    const call *call;
+    const zi_model *model;
+    bool remarked;
+    zi_reporter reporter;
+} watcher;
+
+static bool watch(void *user, const zi_progress *progress)
+{
+    watcher *w = user;
+    if (!w->remarked) remark(w->call, w->model);
+    w->remarked = true;
+    return zi_reporter_progress(&w->reporter, progress);
+}
+
 /* Generates with request and saves to path. */
 static bool draw(const call *c, zi_model *model, zi_request *request, const char *path,
                  zi_reporter *reporter, zi_error *error)
@@ -253,7 +294,7 @@ out:
 static bool draw_number(const call *c, zi_model *model, int i, zi_error *error)
 {
     bool bar = !c->quiet && !c->json && isatty(STDERR_FILENO);
-    zi_reporter reporter = zi_reporter_start(bar, c->json, i + 1, c->count);
+    watcher w = {c, model, i > 0, zi_reporter_start(bar, c->json, i + 1, c->count)};
     files names = {0};
     zi_request request = c->request;
     bool ok = false;
@@ -264,9 +305,9 @@ static bool draw_number(const call *c, zi_model *model, int i, zi_error *error)
     if (!name_files(c, i, &names, error)) goto out;
     request.seed += (uint64_t)i;
     request.trace_path = names.trace;
-    request.progress = zi_reporter_progress;
-    request.user = &reporter;
-    ok = draw(c, model, &request, names.picture, &reporter, error);
+    request.progress = watch;
+    request.user = &w;
+    ok = draw(c, model, &request, names.picture, &w.reporter, error);
 out:
     free_names(&names);
     return ok;
@@ -275,20 +316,16 @@ out:
 static bool generate(call *c, zi_error *error)
 {
     zi_model *model = NULL;
-    const char *remark;
     char *path = NULL;
     files names = {0};
-    bool ok = false, demo;
-    if (!check(c, error) || !zi_models_find(c->model, &path, &demo, error) ||
+    bool ok = false;
+    if (!check(c, error) || !zi_models_find(c->model, &path, &c->models, error) ||
         !draw_seed(c, error) || !name_files(c, 0, &names, error))
         goto out;
-    if (demo)
-        zi_note(c->quiet, "using the small demo model; -m FOLDER names a real one, such as a "
-                          "diffusers folder of Z-Image-Turbo");
     c->load.path = path;
-    if (!zi_model_load(&c->load, &model, error)) goto out;
-    for (size_t i = 0; (remark = zi_model_remark(model, i)); i++) zi_note(c->quiet, "%s", remark);
-    if (!apply_aspect(c, zi_model_native_size(model), error)) goto out;
+    if (!zi_model_load(&c->load, &model, error) ||
+        !apply_aspect(c, zi_model_native_size(model), error))
+        goto out;
     for (int i = 0; i < c->count; i++)
         if (!draw_number(c, model, i, error)) goto out;
     ok = true;
@@ -301,7 +338,7 @@ out:
 
 int cmd_generate(int argc, char **argv)
 {
-    call c = {.count = 1, .request = zi_request_default()};
+    call c = {.count = 1, .load.scratch = getenv("TMPDIR"), .request = zi_request_default()};
     zi_option options[OPTIONS];
     bind_options(&c, options);
     const zi_command command = {

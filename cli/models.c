@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,13 +65,58 @@ static bool find_demo(char **path, zi_error *error)
     return true;
 }
 
-bool zi_models_find(const char *name, char **path, bool *demo, zi_error *error)
+/* The models folder of the current folder. */
+static const char *const shelves[] = {"models/mlx", "models/pytorch", "models/comfyui"};
+enum { SHELVES = sizeof shelves / sizeof *shelves };
+
+/* Whether what lies in the models folder is one: a folder or a file of weights. */
+static bool is_model(const char *path, const char *name)
 {
-    static const char *const shelves[] = {"models/mlx", "models/pytorch", "models/comfyui"};
-    if (demo) *demo = !name;
-    if (!name) return find_demo(path, error);
+    const char *dot = strrchr(name, '.');
+    if (name[0] == '.') return false;
+    if (zi_is_dir(path)) return true;
+    return dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf")) && zi_is_file(path);
+}
+
+/* How many models the models folder has; *path becomes one of them, in new memory. */
+static size_t count_models(char **path)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < SHELVES; i++) {
+        DIR *shelf = opendir(shelves[i]);
+        for (struct dirent *entry; shelf && (entry = readdir(shelf));) {
+            char *model = zi_path_join(shelves[i], entry->d_name);
+            if (model && is_model(model, entry->d_name)) {
+                count++;
+                free(*path);
+                *path = model;
+            } else {
+                free(model);
+            }
+        }
+        if (shelf) closedir(shelf);
+    }
+    return count;
+}
+
+static bool find_unnamed(char **path, size_t *models, zi_error *error)
+{
+    char *only = NULL;
+    size_t count = count_models(&only);
+    if (models) *models = count;
+    if (count == 1) {
+        *path = only;
+        return true;
+    }
+    free(only);
+    return find_demo(path, error);
+}
+
+bool zi_models_find(const char *name, char **path, size_t *models, zi_error *error)
+{
+    if (!name) return find_unnamed(path, models, error);
     char *found = exists(name) ? strdup(name) : NULL;
-    for (size_t i = 0; !found && *name && i < sizeof shelves / sizeof *shelves; i++) {
+    for (size_t i = 0; !found && *name && i < SHELVES; i++) {
         found = zi_path_join(shelves[i], name);
         if (found && !exists(found)) {
             free(found);

@@ -11,7 +11,7 @@ int cmd_tokenize(int argc, char **argv)
     zi_model_options load = {0};
     bool chat = false;
     const zi_option options[] = {
-        {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL", "whose tokenizer (the demo model's)",
+        {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL", "whose tokenizer (as in generate)",
          NULL},
         {"text-encoder", 0, ZI_OPTION_TEXT, &load.text_encoder, 0, 0, "FILE|DIR",
          "a GGUF with a tokenizer inside, or what has one beside it", NULL},

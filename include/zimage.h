@@ -84,6 +84,8 @@ typedef struct {
     const char *reference;
     int threads;     /* 0: as many as the machine has to give */
     const char *cpu; /* kernel tier: NULL for the best this machine has; "ref", "avx2", "avx512" */
+    const char *scratch; /* folder on a disk for working memory that is large beside what the
+                            machine has free, as for pictures of 2048 x 2048; NULL: /var/tmp */
 } zi_model_options;
 
 /* Maps the weights of a model and checks every tensor's name, type and shape. */
@@ -219,6 +221,7 @@ typedef struct {
                             "fp16", "fp32", "fp8" (eight bits in groups of 64) or "q4" */
     int threads;         /* 0: as many as the machine has to give */
     const char *cpu;     /* kernel tier, as in zi_model_options */
+    const char *scratch; /* as in zi_model_options */
     zi_compute compute;
     int repeat; /* how often each stage runs, 1 to 1000; 0: once */
 } zi_bench_options;
@@ -239,6 +242,7 @@ typedef struct {
                               in registers, the most that was measured */
     double peak_integer;   /* the same for the integer instructions that fast arithmetic uses */
     size_t memory;         /* bytes of working memory beside the weights */
+    bool memory_in_file;   /* whether those were in a file, see scratch in zi_model_options */
     int threads;
     const char *tier; /* of kernels; a constant */
     bool fast;        /* whether integers were used */

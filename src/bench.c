@@ -328,12 +328,13 @@ static bool run_bench(bench *b, const zi_bench_options *options, zi_error *error
     b->arena = zi_arena_measure();
     plan(b);
     size_t size = b->arena.peak;
-    if (!zi_arena_create(&b->arena, size, error)) return false;
+    if (!zi_arena_create_fitting(&b->arena, size, options->scratch, error)) return false;
     plan(b);
     zi_random random;
     zi_random_seed(&random, 1);
     zi_random_normal(&random, b->latents, (size_t)b->config.vae.latent * b->height * b->width);
     b->result.memory = size;
+    b->result.memory_in_file = b->arena.in_file;
     b->result.threads = (int)zi_pool_threads(b->pool);
     b->result.tier = b->ops.kernels.tier;
     b->result.fast = b->ops.fast;

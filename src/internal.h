@@ -10,6 +10,7 @@
 struct zi_model {
     char *name;
     char *remark; /* NULL: none */
+    char *scratch; /* folder for large working memory, or NULL */
     zi_config config;
     zi_tokenizer *tokenizer;
     zi_qwen text;

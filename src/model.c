@@ -61,7 +61,9 @@ static bool load(const zi_model_options *options, zi_model *model, zi_error *err
 {
     zi_assembly assembly;
     model->name = zi_path_base(options->path);
-    if (!model->name) return zi_out_of_memory(error, strlen(options->path));
+    if (options->scratch) model->scratch = strdup(options->scratch);
+    if (!model->name || (options->scratch && !model->scratch))
+        return zi_out_of_memory(error, strlen(options->path));
     if (!zi_kernels_select(options->cpu, &model->kernels, error) ||
         !zi_assembly_read(options, &assembly, error))
         return false;
@@ -97,6 +99,7 @@ void zi_model_free(zi_model *model)
     zi_qwen_free(&model->text);
     zi_tokenizer_free(model->tokenizer);
     free(model->remark);
+    free(model->scratch);
     free(model->name);
     free(model);
 }

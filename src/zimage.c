@@ -142,7 +142,7 @@ static bool take_memory(job *j, zi_error *error)
         return zi_misuse(error, "a picture of %d x %d is too large for this machine",
                          j->request.width, j->request.height);
     size_t size = j->arena.peak;
-    if (!zi_arena_create(&j->arena, size, error)) return false;
+    if (!zi_arena_create_fitting(&j->arena, size, j->model->scratch, error)) return false;
     plan(j);
     return true;
 }

@@ -6,11 +6,16 @@
 #include "base/text.h"
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/vfs.h>
+#endif
 
 static char folder[] = "base-XXXXXX";
 
@@ -153,6 +158,89 @@ static void arena(void)
     CHECK(!zi_arena_alloc(&plan, SIZE_MAX / 2, 4) && plan.overflow);
 }
 
+/* Large memory goes to a file only where it would crowd out the rest. */
+static void small_arenas(void)
+{
+    const size_t GB = (size_t)1 << 30;
+    static const struct {
+        size_t size, free; /* gigabytes */
+        bool small;
+    } rows[] = {{1, 0, true},  {1, 1, true}, {2, 4, false}, {2, 5, true},
+                {4, 3, false}, {4, 9, true}, {9, 16, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        CHECK_MSG(zi_arena_is_small(rows[i].size * GB, rows[i].free * GB) == rows[i].small,
+                  "row %zu", i);
+    CHECK(zi_arena_is_small(64 * GB, SIZE_MAX)); /* nothing is known */
+}
+
+#ifdef __linux__
+
+static void arena_in_file(void)
+{
+    enum { SIZE = 3 << 20 };
+    zi_arena arena;
+    zi_error error = {0};
+    int before = files_in_folder();
+    if (!zi_arena_create_in_file(&arena, SIZE, folder, &error) && strstr(error.text, "memory;")) {
+        printf("SKIP: %s\n", error.text);
+        return;
+    }
+    CHECK_MSG(arena.base && arena.in_file && arena.size >= SIZE, "%s", error.text);
+    CHECK(files_in_folder() == before); /* it has no name */
+    unsigned char *a = zi_arena_alloc(&arena, SIZE, 1);
+    CHECK(a && a[0] == 0 && a[SIZE - 1] == 0);
+    memset(a, 7, SIZE);
+    CHECK(a[0] == 7 && a[SIZE - 1] == 7 && !zi_arena_alloc(&arena, 1, 1));
+    zi_arena_free(&arena);
+    CHECK(!arena.base && !arena.in_file);
+}
+
+/* No room is an error at once and not a signal later. A limit for files stands in for a full disk.
+ */
+static void arena_without_a_file(void)
+{
+    zi_arena arena;
+    zi_error error = {0};
+    struct rlimit limit, old;
+    CHECK(!zi_arena_create_in_file(&arena, 1000, in_folder("none"), &error) && !arena.base);
+    CHECK_MSG(strstr(error.text, "none: cannot put working memory there"), "%s", error.text);
+    CHECK(getrlimit(RLIMIT_FSIZE, &old) == 0);
+    limit = (struct rlimit){1 << 20, old.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    CHECK(!zi_arena_create_in_file(&arena, 2 << 20, folder, &error) && !arena.base);
+    CHECK(setrlimit(RLIMIT_FSIZE, &old) == 0);
+    signal(SIGXFSZ, handler);
+    CHECK_MSG(strstr(error.text, "cannot reserve 2097152 bytes") || strstr(error.text, "memory;"),
+              "%s", error.text);
+    CHECK(files_in_folder() == 1);
+}
+
+/* A file system in memory would be no help. */
+static void arena_on_tmpfs(void)
+{
+    struct statfs fs;
+    zi_arena arena;
+    zi_error error = {0};
+    if (statfs("/dev/shm", &fs) != 0 || fs.f_type != 0x01021994) {
+        printf("SKIP: /dev/shm is no tmpfs here\n");
+        return;
+    }
+    CHECK(!zi_arena_create_in_file(&arena, 1000, "/dev/shm", &error) && !arena.base);
+    CHECK_MSG(strstr(error.text, "/dev/shm: lies in memory"), "%s", error.text);
+}
+
+#else
+
+static void arena_in_file(void)
+{
+    zi_arena arena;
+    zi_error error = {0};
+    CHECK(!zi_arena_create_in_file(&arena, 1000, folder, &error) && !arena.base);
+}
+
+#endif
+
 /* ---- pool ---- */
 
 enum { TASKS = 1000 };
@@ -186,7 +274,6 @@ static void every_task_once(void)
         free(t);
     }
     zi_pool_free(NULL);
-    CHECK(zi_processors() >= 1);
 }
 
 /* ---- text ---- */
@@ -243,6 +330,12 @@ int main(void)
     RUN(reading);
     RUN(paths);
     RUN(arena);
+    RUN(small_arenas);
+    RUN(arena_in_file);
+#ifdef __linux__
+    RUN(arena_without_a_file);
+    RUN(arena_on_tmpfs);
+#endif
     RUN(every_task_once);
     RUN(growing_text);
     RUN(utf8);

@@ -100,6 +100,9 @@ static void damaged_lengths(void)
         {{0}, 0, "too few"},
         {{1, 2, 3}, 7, "too few"},
         {{200}, 16, "cut off inside its header"},
+        {{9}, 16, "cut off inside its header"},
+        {{16}, 16, "cut off inside its header"},
+        {{8}, 16, "not a JSON object"},
         {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, 16, "not a safetensors file"},
         {{0, 0, 0, 0, 1}, 16, "not a safetensors file"},
     };

@@ -3,7 +3,7 @@
  * scenes.h) go there, to look at or to draw the same prompts with another program and compare. */
 #include "checker.h"
 #include "harness.h"
-#include "internal.h"
+#include "quantized.h"
 #include "base/file.h"
 
 #include <math.h>
@@ -106,24 +106,6 @@ static void draws_what_is_asked(void)
 
 /* ---- eight bits ---- */
 
-/* Binds the transformer anew, with its matrices quantized. */
-static bool quantize(zi_model *model, zi_error *error)
-{
-    zi_weights weights;
-    zi_transformer transformer;
-    zi_layout layout;
-    if (!zi_layout_read(ZI_SHARE "/demo-model", &layout, error)) return false;
-    bool open = zi_weights_open(&layout, ZI_TRANSFORMER, 0, &weights, error);
-    zi_layout_free(&layout);
-    if (!open) return false;
-    weights.bits = 8;
-    if (!zi_transformer_bind(&weights, &model->config.transformer, &transformer, error))
-        return false;
-    zi_transformer_free(&model->transformer);
-    model->transformer = transformer;
-    return true;
-}
-
 static double correlation(const zi_image *a, const zi_image *b)
 {
     size_t n = (size_t)a->width * (size_t)a->height * 3;
@@ -146,7 +128,7 @@ static void fast_is_as_good(void)
 {
     zi_error error = {0};
     zi_model *model = load();
-    bool ok = model && CHECK_OK(quantize(model, &error), error);
+    bool ok = model && CHECK_OK(zi_test_quantize(model, ZI_SHARE "/demo-model", &error), error);
     int rights[3] = {0};
     for (int i = 0; i < ZI_UNSEEN && ok; i++) {
         zi_image *fast = NULL, *exact = NULL;

@@ -1,6 +1,8 @@
 /* Whole requests against diffusers' ZImagePipeline: every step through the trace, and the picture.
  */
 #include "golden.h"
+#include "quantized.h"
+#include "base/file.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -20,8 +22,8 @@ typedef struct {
 static const pipeline_run runs[] = {
     {"en9", "a red fox in the snow, golden hour, film grain", NULL, 64, 64, 9, 42, 0},
     {"zh4", "一座古老的石桥横跨在清澈的小河上，水墨画风格", NULL, 64, 96, 4, 1234, 0},
-    {"mix8", "Poster with the words \"雪\" and SNOW ❄️, 3 people, 1920s café", NULL, 112, 48,
-     8, 2147483648u, 0},
+    {"mix8", "Poster with the words \"雪\" and SNOW ❄️, 3 people, 1920s café", NULL, 112, 48, 8,
+     2147483648u, 0},
     {"cfg6", "a glass teapot on a wooden table", "blurry, low quality", 64, 48, 6, 7, 4},
 };
 enum { RUNS = sizeof runs / sizeof *runs };
@@ -215,6 +217,93 @@ static void schedules_shifts_and_seeds_matter(void)
     zi_image_free(a);
 }
 
+static void models_that_cannot_be_loaded(void)
+{
+    static const struct {
+        const char *path;
+        int threads;
+        zi_status status;
+        const char *says;
+    } rows[] = {
+        {NULL, 1, ZI_MISUSE, "no model was named"},
+        {"", 1, ZI_MISUSE, "no model was named"},
+        {"no-such-folder", 1, ZI_FAILED, "no-such-folder: no such file or folder"},
+        {"/dev/null", 1, ZI_FAILED, "/dev/null: no such file or folder"},
+        {ZI_TEST_DATA "/README.md", 1, ZI_FAILED, "README.md: not a safetensors file"},
+        {ZI_TEST_DATA "/golden/vae.safetensors", 1, ZI_FAILED, "not a part of Z-Image"},
+        {ZI_TEST_DATA "/golden", 1, ZI_FAILED, "model_index.json"},
+        {ZI_TEST_DATA "/golden/model", -1, ZI_MISUSE, "threads must be 0 to 1024"},
+        {ZI_TEST_DATA "/golden/model", 1025, ZI_MISUSE, "threads must be 0 to 1024"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_model *none = NULL;
+        zi_error error = {0};
+        zi_model_options options = {.path = rows[i].path, .threads = rows[i].threads};
+        CHECK_MSG(!zi_model_load(&options, &none, &error) && !none, "row %zu went well", i);
+        CHECK_MSG(error.status == rows[i].status && strstr(error.text, rows[i].says),
+                  "row %zu says: %s", i, error.text);
+    }
+}
+
+/* ---- threads ---- */
+
+/* All that a request computed, as its trace holds it: *size bytes in new memory, or NULL. */
+static char *traced(const char *folder, int threads, zi_compute compute, bool quantize,
+                    size_t *size)
+{
+    zi_model *loaded = NULL;
+    zi_image *image = NULL;
+    char *bytes = NULL;
+    zi_error error = {0};
+    zi_model_options options = {.path = folder, .threads = threads};
+    zi_request request = zi_request_default();
+    request.prompt = "a large yellow star on a purple background";
+    request.width = 208; /* 117 tokens and 27: no multiples of tiles or padding */
+    request.height = 144;
+    request.steps = 2;
+    request.compute = compute;
+    request.guidance = 2;
+    request.trace_path = trace_path;
+    CHECK_OK(zi_model_load(&options, &loaded, &error) &&
+                 (!quantize || zi_test_quantize(loaded, folder, &error)) &&
+                 zi_generate(loaded, &request, &image, &error) &&
+                 zi_file_read(trace_path, 1 << 24, &bytes, size, &error),
+             error);
+    zi_image_free(image);
+    zi_model_free(loaded);
+    return bytes;
+}
+
+static void same_bits(const char *folder)
+{
+    static const struct {
+        zi_compute compute;
+        bool quantize;
+    } rows[] = {{ZI_COMPUTE_EXACT, false}, {ZI_COMPUTE_EXACT, true}, {ZI_COMPUTE_FAST, true}};
+    enum { ROWS = sizeof rows / sizeof *rows };
+    char *one[ROWS];
+    for (int i = 0; i < ROWS; i++) {
+        size_t size, other;
+        one[i] = traced(folder, 1, rows[i].compute, rows[i].quantize, &size);
+        for (int threads = 2; threads <= 8; threads *= 4) {
+            char *more = traced(folder, threads, rows[i].compute, rows[i].quantize, &other);
+            CHECK_MSG(one[i] && more && size == other && memcmp(one[i], more, size) == 0,
+                      "row %d: %d threads differ from one", i, threads);
+            free(more);
+        }
+        /* What is compared is what was asked for: each row gives other numbers. */
+        if (i > 0 && one[i - 1] && one[i])
+            CHECK_MSG(memcmp(one[i - 1], one[i], size) != 0, "row %d", i);
+    }
+    for (int i = 0; i < ROWS; i++) free(one[i]);
+}
+
+static void threads_change_no_bit(void)
+{
+    same_bits(zi_test_data("golden/model"));
+    same_bits(ZI_SHARE "/demo-model");
+}
+
 static void load(const char *cpu)
 {
     zi_error error = {0};
@@ -241,6 +330,8 @@ int main(void)
     RUN(trace_that_cannot_be_written);
     RUN(schedules_shifts_and_seeds_matter);
     zi_model_free(model);
+    RUN(models_that_cannot_be_loaded);
+    RUN(threads_change_no_bit);
     close(fd);
     unlink(trace_path);
     return zi_test_result();

@@ -90,6 +90,30 @@ static void same_bits_with_more_threads(void)
     zi_test_engine_stop(&eight);
 }
 
+/* Working memory in a file holds the same numbers. */
+static void same_bits_in_a_file(void)
+{
+    zi_test_engine memory, file;
+    zi_error error = {0};
+    zi_test_engine_start(&memory, 2);
+    zi_test_engine_start(&file, 2);
+    size_t size = file.arena.size, count;
+    zi_arena_free(&file.arena);
+    if (!zi_arena_create_in_file(&file.arena, size, ".", &error) &&
+        !zi_arena_create_in_file(&file.arena, size, "/var/tmp", &error)) {
+        printf("SKIP: %s\n", error.text);
+        goto out;
+    }
+    zi_ops_plan(&file.ops, &file.arena, (zi_ops_limits){256, 2048});
+    for (int i = 0; i < CASES; i++) {
+        const float *a = decode(&memory, cases[i], &count), *b = decode(&file, cases[i], &count);
+        CHECK_MSG(memcmp(a, b, count * sizeof *a) == 0, "%s differs", cases[i]);
+    }
+out:
+    zi_test_engine_stop(&memory);
+    zi_test_engine_stop(&file);
+}
+
 /* What a decoding takes beside its weights, with the scratch memory of eight threads. */
 static double megabytes(size_t side)
 {
@@ -121,6 +145,7 @@ int main(void)
     RUN(pictures);
     RUN(every_stage);
     RUN(same_bits_with_more_threads);
+    RUN(same_bits_in_a_file);
     RUN(memory);
     zi_vae_free(&vae);
     zi_checkpoint_close(&golden);

@@ -1,13 +1,9 @@
 #include "base/pool.h"
+#include "base/machine.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
-#ifdef __linux__
-#include <sched.h>
-#endif
 
 struct zi_pool {
     size_t threads; /* with the caller */
@@ -134,28 +130,4 @@ void zi_pool_run(zi_pool *pool, size_t tasks, zi_task_fn fn, void *context)
     pthread_mutex_lock(&pool->mutex);
     while (pool->busy) pthread_cond_wait(&pool->done, &pool->mutex);
     pthread_mutex_unlock(&pool->mutex);
-}
-
-/* Whole processors that cgroup v2 grants ("quota period" in microseconds), or fallback. */
-static size_t cgroup_processors(size_t fallback)
-{
-    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r");
-    if (!file) return fallback;
-    unsigned long quota, period;
-    size_t granted = fallback;
-    if (fscanf(file, "%lu %lu", &quota, &period) == 2 && period > 0)
-        granted = quota / period > 0 ? quota / period : 1;
-    fclose(file);
-    return granted < fallback ? granted : fallback;
-}
-
-size_t zi_processors(void)
-{
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    size_t count = online > 0 ? (size_t)online : 1;
-#ifdef __linux__
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) count = (size_t)CPU_COUNT(&set);
-#endif
-    return cgroup_processors(count);
 }

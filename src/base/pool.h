@@ -19,7 +19,4 @@ size_t zi_pool_threads(const zi_pool *pool);
  * time, and tasks start no tasks. */
 void zi_pool_run(zi_pool *pool, size_t tasks, zi_task_fn fn, void *context);
 
-/* Processors that this process may keep busy: affinity mask and cgroup quota considered. */
-size_t zi_processors(void);
-
 #endif

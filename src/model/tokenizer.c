@@ -69,7 +69,7 @@ static bool translate(const zi_tokenizer_files *files, char **out, zi_error *err
 
 static bool compile(zi_tokenizer *t, zi_error *error)
 {
-    char *pattern;
+    char *pattern = NULL; /* GCC 13 does not see that translate sets it */
     if (!translate(&t->files, &pattern, error)) return false;
     int code;
     size_t at;

@@ -79,6 +79,11 @@ class Case(unittest.TestCase):
         for word in words:
             self.assertIn(word, text)
 
+    def refused_alone(self, code, words, *args):
+        """generate with just these words fails so: no remark, as on a seed, blurs the one line."""
+        self.refused(self.zimage("generate", *args), code, *words)
+        self.assertEqual(self.files(), [])
+
     def refuses(self, code, words, *args, **options):
         """generate fails so; the picture that was there stays and no other file comes."""
         self.write("out.png", SENTINEL)

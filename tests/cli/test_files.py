@@ -30,12 +30,13 @@ class Unwritable(Case):
 
     def test_full_disk(self):
         """A file size limit stands in for the disk's end: both fail in write(2)."""
-        for extra in ([], ["--trace", "t.safetensors"]):
-            limit = 4096
-            with self.subTest(extra):
-                self.refuses(1, ["t.safetensors" if extra else "out.png"], *extra, size=128,
-                             preexec_fn=lambda: resource.setrlimit(
-                                 resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)))
+        # A small picture is written at once, when its file is closed.
+        for size, limit, extra in ((128, 4096, []), (128, 4096, ["--trace", "t.safetensors"]),
+                                   (16, 100, [])):
+            with self.subTest(size=size, extra=extra):
+                self.refuses(1, ["t.safetensors" if extra else "out.png"], *extra, size=size,
+                             preexec_fn=lambda most=limit: resource.setrlimit(
+                                 resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY)))
 
     def test_failure_leaves_the_pictures_before_it(self):
         os.mkdir(self.path("out-2.png"))

@@ -5,7 +5,7 @@ import os
 import subprocess
 import unittest
 
-from support import MODEL, ZIMAGE, Case, png_chunks
+from support import MODEL, ZIMAGE, Case, png_chunks, png_recipe
 
 SUBCOMMANDS = ("generate", "inspect", "verify", "tokenize", "bench")
 
@@ -124,6 +124,14 @@ class WrongCalls(Case):
             self.refuses(2, ["--prompt", "UTF-8"], "-p", text)
         self.refuses(2, ["--negative", "UTF-8"], "--guidance", "1", "--negative", b"\xff")
 
+    def test_errors_stand_alone(self):
+        for words, args in ((["width 100", "112"], ["-W", "100"]), (["a.gif"], ["-o", "a.gif"]),
+                            (["--aspect", "8192"], ["--aspect", "999:1"]),
+                            (["tier", "xyz"], ["--cpu", "xyz"])):
+            self.refused_alone(2, words, "-p", "x", "--negative", "y", *args)
+        self.refused_alone(1, ["nowhere/x.png"], "-p", "x", "-o", "nowhere/x.png")
+        self.refused_alone(1, ["nowhere"], "-p", "x", "-m", "nowhere")
+
     def test_a_name_without_a_format(self):
         for name in ("picture", "picture.gif", "picture.png.bak", "a.png/"):
             self.refuses(2, ["--output", name], "-o", name)
@@ -228,6 +236,49 @@ class Models(Case):
         os.makedirs(self.path("models", "pytorch", "same"))
         os.symlink(MODEL, self.path("same"))
         self.good(self.generate(model="same"))
+
+    def unnamed(self, *extra):
+        """stderr's lines of a call that names no model."""
+        words = ["-p", "a red circle", "-W64", "-H64", "-s1", "--seed", "1", "-o", "out.png"]
+        result = self.good(self.zimage("generate", *words, *extra))
+        return result.stderr.decode().splitlines()
+
+    def test_the_only_model_is_taken(self):
+        for shelf in ("mlx", "pytorch", "comfyui"):
+            os.makedirs(self.path("models", shelf))
+        os.symlink(MODEL, self.path("models", "pytorch", "mine"))
+        # What no model is does not count.
+        self.write("models/pytorch/.DS_Store", "x")
+        self.write("models/pytorch/README.md", "x")
+        os.makedirs(self.path("models", "mlx", ".cache"))
+        lines = self.unnamed()
+        self.assertEqual(len(lines), 1, lines)
+        self.assertIn("models/pytorch/mine", lines[0])
+        self.assertIn("Model: mine", png_recipe(self.read("out.png")))
+        self.assertEqual(self.unnamed("-q"), [])
+        self.assertEqual(self.good(self.zimage("tokenize", "red")).stdout,
+                         self.good(self.zimage("tokenize", "-m", MODEL, "red")).stdout)
+
+    def test_an_only_file_is_taken_too(self):
+        self.write("models/comfyui/mine.safetensors", b"no model")
+        words = ["generate", "-p", "x", "--seed", "1", "-q", "-o", "out.png"]
+        self.refused(self.zimage(*words), 1, "models/comfyui/mine.safetensors")
+
+    def test_of_several_models_none_is_taken(self):
+        for shelf in ("mlx", "pytorch"):
+            os.makedirs(self.path("models", shelf))
+            os.symlink(MODEL, self.path("models", shelf, "same"))
+        lines = self.unnamed()
+        self.assertEqual(len(lines), 1, lines)
+        self.assertIn("demo model", lines[0])
+        self.assertIn("2 models", lines[0])
+        self.assertIn("Model: demo-model", png_recipe(self.read("out.png")))
+
+    def test_without_models_the_demo_model_draws(self):
+        lines = self.unnamed()
+        self.assertEqual(len(lines), 1, lines)
+        self.assertIn("demo model", lines[0])
+        self.assertIn("Model: demo-model", png_recipe(self.read("out.png")))
 
     def test_neither_path_nor_name(self):
         self.refuses(1, ["nobody", "models/pytorch"], model="nobody")

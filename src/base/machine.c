@@ -1,0 +1,204 @@
+#include "base/machine.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+enum { MAX_TEXT = 16384, MAX_PATH = 4096 };
+
+/* The text of a small file that tells no size, cut at MAX_TEXT; false if there is none. */
+static bool read_text(const char *folder, const char *name, char text[MAX_TEXT])
+{
+    char path[2 * MAX_PATH];
+    int length = snprintf(path, sizeof path, "%s/%s", folder, name);
+    int fd = length < (int)sizeof path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return false;
+    size_t size = 0;
+    ssize_t got;
+    while (size < MAX_TEXT - 1 && (got = read(fd, text + size, MAX_TEXT - 1 - size)) > 0)
+        size += (size_t)got;
+    close(fd);
+    text[size] = 0;
+    return size > 0;
+}
+
+/* The number of a file that holds one; "max" and what is below 0 or no number: SIZE_MAX. */
+static size_t read_number(const char *folder, const char *name)
+{
+    char text[MAX_TEXT], *end;
+    if (!read_text(folder, name, text)) return SIZE_MAX;
+    long long value = strtoll(text, &end, 10);
+    return end == text || value < 0 ? SIZE_MAX : (size_t)value;
+}
+
+/* The number behind `name` at the beginning of a line, or `fallback`. */
+static size_t field(const char *text, const char *name, size_t fallback)
+{
+    size_t length = strlen(name);
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, name, length) == 0) return strtoull(line + length, NULL, 10);
+        if (!*line) break;
+    }
+    return fallback;
+}
+
+static void shrink(size_t *least, size_t value)
+{
+    if (value < *least) *least = value;
+}
+
+/* ---- control groups ---- */
+
+/* A tree of them: the controller that names it in /proc/self/cgroup (version 2 has no name), where
+ * it stands, and what a group in it limits. */
+typedef struct {
+    const char *controller, *mount;
+    size_t (*limit)(const char *group);
+} hierarchy;
+
+/* quota / period, rounded down, but not to 0. */
+static size_t whole(size_t quota, size_t period)
+{
+    if (quota == SIZE_MAX || period == SIZE_MAX || period == 0) return SIZE_MAX;
+    return quota >= period ? quota / period : 1;
+}
+
+static size_t processors_v2(const char *group)
+{
+    char text[MAX_TEXT];
+    unsigned long long quota, period;
+    if (!read_text(group, "cpu.max", text)) return SIZE_MAX;
+    if (sscanf(text, "%llu %llu", &quota, &period) != 2) return SIZE_MAX; /* "max 100000" */
+    return whole(quota, period);
+}
+
+static size_t processors_v1(const char *group)
+{
+    return whole(read_number(group, "cpu.cfs_quota_us"), read_number(group, "cpu.cfs_period_us"));
+}
+
+/* What a group may still take: caches of files count as used there, but give way. */
+static size_t rest(size_t limit, size_t used, const char *group, const char *active,
+                   const char *inactive)
+{
+    char text[MAX_TEXT];
+    if (limit == SIZE_MAX || used == SIZE_MAX) return limit;
+    if (read_text(group, "memory.stat", text)) {
+        size_t caches = field(text, active, 0) + field(text, inactive, 0);
+        used -= caches < used ? caches : used;
+    }
+    return used < limit ? limit - used : 0;
+}
+
+static size_t memory_v2(const char *group)
+{
+    return rest(read_number(group, "memory.max"), read_number(group, "memory.current"), group,
+                "active_file ", "inactive_file ");
+}
+
+static size_t memory_v1(const char *group)
+{
+    return rest(read_number(group, "memory.limit_in_bytes"),
+                read_number(group, "memory.usage_in_bytes"), group, "total_active_file ",
+                "total_inactive_file ");
+}
+
+/* Whether a controller is one of a list "cpu,cpuacct" of `length`; nothing is in an empty list. */
+static bool listed(const char *controller, const char *list, size_t length)
+{
+    size_t size = strlen(controller);
+    for (const char *end = list + length; list < end;) {
+        const char *comma = memchr(list, ',', (size_t)(end - list));
+        size_t word = (size_t)((comma ? comma : end) - list);
+        if (word == size && memcmp(list, controller, size) == 0) return true;
+        list += word + 1;
+    }
+    return length == 0 && size == 0;
+}
+
+/* The group of this process in a hierarchy, from lines "4:memory:/path"; "" if there is none. */
+static void own_group(const char *groups, const char *controller, char path[MAX_PATH])
+{
+    path[0] = 0;
+    for (const char *line = groups; line && *line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        size_t length = strcspn(line, "\n");
+        const char *list = memchr(line, ':', length);
+        const char *name = list ? memchr(list + 1, ':', length - (size_t)(list + 1 - line)) : NULL;
+        if (!name || !listed(controller, list + 1, (size_t)(name - list - 1))) continue;
+        size_t size = length - (size_t)(name + 1 - line);
+        if (size >= MAX_PATH) return;
+        memcpy(path, name + 1, size);
+        path[size] = 0;
+        return;
+    }
+}
+
+/* The smallest limit from the group of this process up to the root. Within a container the path may
+ * be the host's: then only what is at the root exists. */
+static size_t smallest_limit(const char *root, const hierarchy *h)
+{
+    char groups[MAX_TEXT], path[MAX_PATH], folder[2 * MAX_PATH - 16];
+    size_t least = SIZE_MAX;
+    snprintf(folder, sizeof folder, "%s/proc/self", root);
+    if (!read_text(folder, "cgroup", groups)) return least;
+    own_group(groups, h->controller, path);
+    for (;;) {
+        snprintf(folder, sizeof folder, "%s%s%s", root, h->mount, path);
+        shrink(&least, h->limit(folder));
+        char *slash = strrchr(path, '/');
+        if (!slash) return least;
+        *slash = 0;
+    }
+}
+
+#define MOUNT "/sys/fs/cgroup"
+
+/* Beside a version 1, version 2 may stand in a folder of its own. */
+static size_t smallest_of(const char *root, const hierarchy *trees, size_t count)
+{
+    size_t least = SIZE_MAX;
+    for (size_t i = 0; i < count; i++) shrink(&least, smallest_limit(root, &trees[i]));
+    return least;
+}
+
+size_t zi_granted_processors(const char *root)
+{
+    static const hierarchy trees[] = {{"", MOUNT, processors_v2},
+                                      {"", MOUNT "/unified", processors_v2},
+                                      {"cpu", MOUNT "/cpu", processors_v1}};
+    return smallest_of(root, trees, sizeof trees / sizeof *trees);
+}
+
+size_t zi_free_memory(const char *root)
+{
+    static const hierarchy trees[] = {{"", MOUNT, memory_v2},
+                                      {"", MOUNT "/unified", memory_v2},
+                                      {"memory", MOUNT "/memory", memory_v1}};
+    char text[MAX_TEXT], folder[MAX_PATH];
+    size_t least = smallest_of(root, trees, sizeof trees / sizeof *trees);
+    snprintf(folder, sizeof folder, "%s/proc", root);
+    if (read_text(folder, "meminfo", text)) {
+        size_t kilobytes = field(text, "MemAvailable:", SIZE_MAX);
+        if (kilobytes < SIZE_MAX / 1024) shrink(&least, kilobytes * 1024);
+    }
+    return least;
+}
+
+size_t zi_processors(void)
+{
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t count = online > 0 ? (size_t)online : 1;
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) count = (size_t)CPU_COUNT(&set);
+#endif
+    shrink(&count, zi_granted_processors(""));
+    return count;
+}
