@@ -35,6 +35,11 @@ typedef struct {
      * overwriting it. */
     void (*tile)(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate);
 
+    /* y[j] = the product of row j of w [n, k] (row stride ldw bytes, of a computing type or Q8_0; k
+     * is whole blocks) and x [k]. Reads w in its order and once. */
+    void (*dot_rows)(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
+                     float *y);
+
     /* ---- integer product over quantized groups: c [qmr, qnr] (+)= a^T b ----
      *
      * Each group of K numbers of a row of a is q * scale with q from -q_most to q_most, of a column

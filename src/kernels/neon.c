@@ -162,6 +162,75 @@ static void qtile(size_t groups, size_t group, const void *panel_a, const void *
     }
 }
 
+/* ---- rows ---- */
+
+static inline float32x4_t bytes4(int16x4_t q)
+{
+    return vcvtq_f32_s32(vmovl_s16(q));
+}
+
+/* A block of Q8_0: a half and 32 numbers. */
+static inline float32x4_t block_sum(const char *block, const float *x)
+{
+    float32x4_t a = vdupq_n_f32(0), b = a;
+    for (size_t i = 0; i < 32; i += 8) {
+        int16x8_t q = vmovl_s8(vreinterpret_s8_u8(vld1_u8((const uint8_t *)block + 2 + i)));
+        a = vfmaq_f32(a, bytes4(vget_low_s16(q)), vld1q_f32(x + i));
+        b = vfmaq_f32(b, bytes4(vget_high_s16(q)), vld1q_f32(x + i + 4));
+    }
+    return vaddq_f32(a, b);
+}
+
+static float dot_q8_0(const char *w, const float *x, size_t k)
+{
+    float32x4_t sums[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
+    for (size_t i = 0; i < k; i += 32, w += 34) {
+        uint16_t bits;
+        memcpy(&bits, w, sizeof bits);
+        float32x4_t *sum = &sums[i / 32 % 2];
+        *sum = vfmaq_n_f32(*sum, block_sum(w, x + i), zi_f16_to_f32(bits));
+    }
+    return vaddvq_f32(vaddq_f32(sums[0], sums[1]));
+}
+
+static inline float dot_plain(zi_dtype type, const char *w, const float *x, size_t k)
+{
+    size_t width = zi_dtype_size(type), i = 0;
+    float32x4_t sums[4];
+    for (int j = 0; j < 4; j++) sums[j] = vdupq_n_f32(0);
+    for (; i + 16 <= k; i += 16) {
+        UNROLL
+        for (size_t j = 0; j < 4; j++)
+            sums[j] = vfmaq_f32(sums[j], load4(type, w + (i + 4 * j) * width),
+                                vld1q_f32(x + i + 4 * j));
+    }
+    for (; i + 4 <= k; i += 4)
+        sums[0] = vfmaq_f32(sums[0], load4(type, w + i * width), vld1q_f32(x + i));
+    float rest = 0;
+    for (; i < k; i++) {
+        float value;
+        zi_widen(type, w + i * width, &value, 1);
+        rest += value * x[i];
+    }
+    return rest + vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])));
+}
+
+static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
+                     float *y)
+{
+    for (size_t j = 0; j < n; j++) {
+        const char *row = (const char *)w + j * ldw;
+        if (type == ZI_Q8_0)
+            y[j] = dot_q8_0(row, x, k);
+        else if (type == ZI_F16)
+            y[j] = dot_plain(ZI_F16, row, x, k);
+        else if (type == ZI_BF16)
+            y[j] = dot_plain(ZI_BF16, row, x, k);
+        else
+            y[j] = dot_plain(ZI_F32, row, x, k);
+    }
+}
+
 /* ---- vectors ---- */
 
 /* exp(x) to about one unit in the last place: 2^n e^r with |r| <= ln 2 / 2; 0 below -87.3, infinite
@@ -324,6 +393,7 @@ void zi_kernels_neon(zi_kernels *kernels)
     kernels->pack_a = pack_a;
     kernels->pack_rows = pack_rows;
     kernels->tile = tile;
+    kernels->dot_rows = dot_rows;
     kernels->qmr = QMR;
     kernels->qnr = QNR;
     kernels->q_most = 127;

@@ -50,6 +50,12 @@ typedef struct {
     size_t row_scales;      /* 1 or rows */
 } zi_matrix;
 
+/* Whether it is made of integers, so that `fast` may compute with integers. */
+bool zi_matrix_quantized(const zi_matrix *w);
+
+/* A row [columns] as f32. */
+void zi_matrix_row(const zi_matrix *w, size_t row, float *out);
+
 /* A stored convolution [out, in, size, size] with its bias [out]; size is 1 or 3. */
 typedef struct {
     const void *data;
@@ -60,7 +66,8 @@ typedef struct {
 
 /* ---- linear.c ---- */
 
-/* y [T, N] = x [T, K] w^T [K, N] + bias [N]; bias may be NULL. y is not x. */
+/* y [T, N] = x [T, K] w^T [K, N] + bias [N]; bias may be NULL. y is not x. A few rows, unless they
+ * are computed in integers, take the way of matvec.c. */
 void zi_linear(zi_ops *ops, const float *x, size_t T, const zi_matrix *w, const float *bias,
                float *y);
 
@@ -72,7 +79,7 @@ typedef struct {
     const float *v; /* [S, kv_heads * dim] */
     float *out;     /* [T, heads * dim] */
     size_t T, S, heads, kv_heads, dim;
-    bool causal; /* row t sees columns 0..t (needs S == T) */
+    bool causal; /* row t sees columns 0..S - T + t: the rows are the last of S */
     bool fast;   /* q and k may be quantized to eight bits, in groups */
 } zi_attention_args;
 

@@ -1,0 +1,37 @@
+/* What can be asked of a stored matrix without multiplying it. */
+#include "base/blocks.h"
+#include "ops/ops.h"
+
+bool zi_matrix_quantized(const zi_matrix *w)
+{
+    return w->bits || w->type == ZI_I8 || zi_block_group(w->type);
+}
+
+/* Groups of bytes, or of nibbles, the low one first. */
+static void row_of_groups(const zi_matrix *w, size_t row, float *out)
+{
+    size_t groups = w->columns / w->group, width = zi_dtype_size(w->scale_type);
+    const uint8_t *q = (const uint8_t *)w->data + row * w->columns * (size_t)w->bits / 8;
+    for (size_t g = 0, i = 0; g < groups; g++) {
+        size_t at = (row * groups + g) * width;
+        float scale, bias;
+        zi_widen(w->scale_type, (const char *)w->scales + at, &scale, 1);
+        zi_widen(w->scale_type, (const char *)w->biases + at, &bias, 1);
+        for (size_t end = i + w->group; i < end; i++) {
+            int number = w->bits == 8 ? q[i] : q[i / 2] >> (i % 2 * 4) & 15;
+            out[i] = (float)number * scale + bias;
+        }
+    }
+}
+
+void zi_matrix_row(const zi_matrix *w, size_t row, float *out)
+{
+    if (w->bits) {
+        row_of_groups(w, row, out);
+        return;
+    }
+    size_t before = zi_dtype_bytes(w->type, row * w->columns);
+    zi_widen(w->type, (const char *)w->data + before, out, w->columns);
+    float scale = w->row_scale ? w->row_scale[w->row_scales > 1 ? row : 0] : 1;
+    for (size_t i = 0; w->row_scale && i < w->columns; i++) out[i] *= scale;
+}
