@@ -33,11 +33,16 @@ static bool read_index(const char *path, const cJSON *json, zi_config *config, z
 
 static bool read_text(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
-    zi_qwen_config *c = &config->text;
+    config->text.qk_norm = true;
+    return expect_class(path, json, "model_type", "qwen3", error) &&
+           zi_config_read_qwen(path, json, &config->text, error);
+}
+
+bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *c, zi_error *error)
+{
     double eps;
     bool biased;
-    if (!expect_class(path, json, "model_type", "qwen3", error) ||
-        !zi_json_int(path, json, "num_hidden_layers", 2, MAX_LAYERS, &c->layers, error) ||
+    if (!zi_json_int(path, json, "num_hidden_layers", 2, MAX_LAYERS, &c->layers, error) ||
         !zi_json_int(path, json, "hidden_size", 1, MAX_WIDTH, &c->hidden, error) ||
         !zi_json_int(path, json, "num_attention_heads", 1, 1024, &c->heads, error) ||
         !zi_json_int(path, json, "num_key_value_heads", 1, 1024, &c->kv_heads, error) ||
@@ -47,6 +52,8 @@ static bool read_text(const char *path, const cJSON *json, zi_config *config, zi
         !zi_json_int(path, json, "vocab_size", 1, 1 << 24, &c->vocab, error) ||
         !zi_json_double(path, json, "rms_norm_eps", 0, 1, &eps, error) ||
         !zi_json_double_or(path, json, "rope_theta", 1, 1e12, 1e6, &c->rope_theta, error) ||
+        !zi_json_int_or(path, json, "max_position_embeddings", 1, 1 << 30, 1 << 30, &c->context,
+                        error) ||
         !zi_json_bool_or(path, json, "attention_bias", false, &biased, error))
         return false;
     c->eps = (float)eps;
@@ -228,7 +235,8 @@ zi_config zi_config_real(void)
                  .ffn = 9728,
                  .vocab = 151936,
                  .eps = 1e-6f,
-                 .rope_theta = 1e6},
+                 .rope_theta = 1e6,
+                 .qk_norm = true},
         .transformer = {.layers = 30,
                         .refiners = 2,
                         .dim = 3840,

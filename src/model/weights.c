@@ -22,6 +22,31 @@ bool zi_weights_open(const char *dir, const char *name, zi_weights *out, zi_erro
     return true;
 }
 
+static bool open_language(size_t group, zi_weights *weights, zi_error *error)
+{
+    if (!zi_source_create_language(weights->opened, group, &weights->source, error)) return false;
+    weights->used = calloc(weights->source.count + 1, sizeof *weights->used);
+    return weights->used || zi_out_of_memory(error, weights->source.count);
+}
+
+bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_weights *out,
+                              zi_error *error)
+{
+    zi_weights weights = {.prefix = "", .opened = malloc(sizeof *checkpoint)};
+    if (!weights.opened) {
+        zi_checkpoint_close(checkpoint);
+        return zi_out_of_memory(error, sizeof *checkpoint);
+    }
+    *weights.opened = *checkpoint;
+    *checkpoint = (zi_checkpoint){0};
+    if (!open_language(group, &weights, error)) {
+        zi_weights_close(&weights);
+        return false;
+    }
+    *out = weights;
+    return true;
+}
+
 /* A fast generator is enough for weights that only need to cost time. */
 static uint32_t xorshift(uint32_t *state)
 {
@@ -59,6 +84,9 @@ bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_weights *out,
 
 void zi_weights_close(zi_weights *weights)
 {
+    zi_source_free(&weights->source);
+    if (weights->opened) zi_checkpoint_close(weights->opened);
+    free(weights->opened);
     zi_checkpoint_close(&weights->checkpoint);
     for (size_t i = 0; i < weights->owned_count; i++) free(weights->owned[i]);
     free(weights->owned);
@@ -152,6 +180,66 @@ static zi_matrix quantized(zi_weights *weights, zi_matrix from)
     return to;
 }
 
+/* ---- of a language model ---- */
+
+/* The entry of that name and shape, or NULL and a recorded failure. */
+static const zi_entry *find_entry(zi_weights *weights, const char *name, const size_t *shape,
+                                  int dims)
+{
+    char full[MAX_NAME + 16], wanted[ZI_SHAPE_TEXT], found[ZI_SHAPE_TEXT];
+    snprintf(full, sizeof full, "%s%s", weights->prefix, name);
+    const zi_entry *entry = zi_source_find(&weights->source, full);
+    bool same = entry && entry->dims == dims;
+    for (int i = 0; same && i < dims; i++) same = entry->shape[i] == shape[i];
+    if (same) {
+        weights->used[entry - weights->source.entries] = true;
+        return entry;
+    }
+    weights->failed = true;
+    if (!entry)
+        zi_fail(weights->error, "%s: tensor %s is missing", weights->opened->files[0].path, full);
+    else
+        zi_fail(weights->error, "%s: tensor %s has shape %s, the config asks for %s",
+                zi_entry_file(entry), entry->tensor->name,
+                zi_shape_text(entry->shape, entry->dims, found),
+                zi_shape_text(shape, dims, wanted));
+    return NULL;
+}
+
+static zi_matrix entry_matrix(zi_weights *weights, const char *name, const size_t *shape)
+{
+    const zi_entry *entry = find_entry(weights, name, shape, 2);
+    if (!entry) return (zi_matrix){0};
+    zi_matrix m = {.data = entry->data,
+                   .type = entry->tensor->type,
+                   .rows = shape[0],
+                   .columns = shape[1]};
+    if (entry->packing == ZI_GROUPED) {
+        m.bits = entry->bits;
+        m.group = entry->group;
+        m.scales = entry->scales.data;
+        m.biases = entry->biases.data;
+        m.scale_type = entry->scales.tensor->type;
+    } else if (entry->packing == ZI_SCALED) {
+        float *scale = own(weights, entry->scales.count * sizeof *scale);
+        if (!scale) return (zi_matrix){0};
+        zi_widen(entry->scales.tensor->type, entry->scales.data, scale, entry->scales.count);
+        m.row_scale = scale;
+        m.row_scales = entry->scales.count;
+    }
+    return m;
+}
+
+static const float *entry_vector(zi_weights *weights, size_t n, const char *name)
+{
+    const zi_entry *entry = find_entry(weights, name, &n, 1);
+    float *values = entry ? own(weights, n * sizeof *values) : NULL;
+    if (values) zi_widen(entry->tensor->type, entry->data, values, n);
+    return values;
+}
+
+/* ---- of any ---- */
+
 /* As it is stored. */
 static zi_matrix matrix(zi_weights *weights, const char *name, const size_t *shape, int dims)
 {
@@ -159,6 +247,7 @@ static zi_matrix matrix(zi_weights *weights, const char *name, const size_t *sha
     zi_matrix m = {
         .data = weights->noise, .type = weights->noise_type, .rows = shape[0], .columns = shape[1]};
     if (weights->random) return m;
+    if (weights->opened) return entry_matrix(weights, name, shape);
     const zi_tensor *tensor = find(weights, name, shape, dims);
     if (!tensor) return (zi_matrix){0};
     m.data = tensor->data;
@@ -182,6 +271,7 @@ static const float *values_of(zi_weights *weights, size_t n, int dims, const cha
 
 static const float *vector(zi_weights *weights, size_t n, const char *name)
 {
+    if (weights->opened && !weights->failed) return entry_vector(weights, n, name);
     return values_of(weights, n, 1, name);
 }
 
@@ -233,7 +323,8 @@ zi_group_norm zi_weights_group_norm(zi_weights *weights, size_t channels, size_t
 
 bool zi_weights_has(const zi_weights *weights, const char *name)
 {
-    return weights->random || zi_checkpoint_find(&weights->checkpoint, name);
+    return weights->random || zi_source_find(&weights->source, name) ||
+           zi_checkpoint_find(&weights->checkpoint, name);
 }
 
 bool zi_weights_all_used(zi_weights *weights, zi_error *error)

@@ -3,13 +3,15 @@
 #ifndef ZI_MODEL_WEIGHTS_H
 #define ZI_MODEL_WEIGHTS_H
 
-#include "io/checkpoint.h"
+#include "io/source.h"
 #include "ops/ops.h"
 
 /* The weights of one component. Matrices stay where the file is mapped; vectors (norms, biases) are
  * small and kept as f32 copies. */
 typedef struct {
     zi_checkpoint checkpoint;
+    zi_checkpoint *opened; /* of a language model, whose tensors are found in `source`; or NULL */
+    zi_source source;
     const char *prefix; /* before every name: "" or "model." */
     int bits;           /* 8 or 4: matrices are quantized in groups of 64 while binding; or 0 */
     bool random;        /* no checkpoint: weights are made up, for benchmarks */
@@ -17,7 +19,7 @@ typedef struct {
     zi_dtype noise_type;
     void **owned; /* vectors and quantized matrices */
     size_t owned_count;
-    bool *used; /* by tensor of the checkpoint */
+    bool *used; /* by tensor of the checkpoint, or by entry of the source */
     bool failed;
     zi_error *error; /* while binding */
 } zi_weights;
@@ -25,6 +27,11 @@ typedef struct {
 /* Opens DIR/NAME.safetensors or its shards. Begin binding with weights->error set. */
 bool zi_weights_open(const char *dir, const char *name, zi_weights *out,
                      zi_error *error) ZI_CHECKED;
+
+/* Takes over an open checkpoint of a language model in any layout, also on failure. group: as for
+ * zi_source_create. */
+bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_weights *out,
+                              zi_error *error) ZI_CHECKED;
 
 /* Random weights of type for any name that is asked for: matrices of small values, vectors of ones.
  * largest: elements of the largest matrix. bits: 0, or those of quantized matrices. */
