@@ -382,7 +382,10 @@ bool zi_key_read_head(const char *stored, zi_key *key)
 {
     static const struct rule head = {
         ZI_TEXT_ENCODER, ZI_MATRIX, 0, {"lm_head", NULL, NULL, NULL, "output"}};
-    return read_rule(&head, stored, &(zi_vae_form){0}, key);
+    zi_key found;
+    if (!read_rule(&head, stored, &(zi_vae_form){0}, &found)) return false;
+    *key = found;
+    return true;
 }
 
 /* ---- writing ---- */
