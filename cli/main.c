@@ -14,6 +14,7 @@ typedef struct {
 
 static const subcommand subcommands[] = {
     {"generate", "draw a picture from a prompt", cmd_generate},
+    {"enhance", "turn a short prompt into a rich one", cmd_enhance},
     {"inspect", "say what is in a model's folder or file", cmd_inspect},
     {"tokenize", "print the token ids of a text", cmd_tokenize},
     {"bench", "measure how fast this machine is", cmd_bench},

@@ -18,6 +18,9 @@ struct zi_model {
     zi_pool *pool;
 };
 
+/* The tokenizer of an image model's folder, or of its tokenizer's. */
+bool zi_tokenizer_of(const char *path, zi_tokenizer **out, zi_error *error) ZI_CHECKED;
+
 /* What zi_ops_plan must know of the three networks. */
 zi_ops_limits zi_model_limits(const zi_config *config);
 
