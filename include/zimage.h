@@ -230,4 +230,25 @@ typedef struct {
 /* Times the stages at the shapes of Z-Image-Turbo, with random weights made in memory. */
 bool zi_bench(const zi_bench_options *options, zi_bench_result *out, zi_error *error) ZI_CHECKED;
 
+typedef struct {
+    const char *type;        /* of the weights, as it is called in files; a constant */
+    double bytes_per_second; /* of weights, the median of the repetitions */
+    double share;            /* of the bandwidth, measured right before and after; the median */
+} zi_bench_products;
+
+enum { ZI_BENCH_TYPES = 3 };
+
+typedef struct {
+    double bytes_per_second; /* that all threads read together from memory, in its order; the most
+                                that was measured */
+    zi_bench_products products[ZI_BENCH_TYPES]; /* of one row of input, as for a token's decoding */
+    int threads;
+    const char *tier; /* of kernels; a constant */
+} zi_bench_memory_result;
+
+/* Measures what decoding with a language model is bound by, and how near to it the products come,
+ * at the shapes of Qwen2.5-1.5B. Of options only threads, cpu and repeat count. */
+bool zi_bench_memory(const zi_bench_options *options, zi_bench_memory_result *out,
+                     zi_error *error) ZI_CHECKED;
+
 #endif
