@@ -7,7 +7,7 @@ import unittest
 
 from support import MODEL, ZIMAGE, Case, png_chunks
 
-SUBCOMMANDS = ("generate", "inspect", "tokenize", "bench")
+SUBCOMMANDS = ("generate", "enhance", "inspect", "tokenize", "bench")
 
 
 class Program(Case):
@@ -28,7 +28,8 @@ class Program(Case):
         text = self.good(self.zimage("generate", "--help")).stdout.decode()
         for option in ("-m", "-p", "-o", "-W", "-H", "--aspect", "-s", "--steps", "--seed", "-n",
                        "--shift", "--schedule", "--guidance", "--negative", "--compute",
-                       "--threads", "--cpu", "--trace", "--json", "-q", "--quality"):
+                       "--threads", "--cpu", "--trace", "--json", "-q", "--quality", "--llm", "--template",
+                       "--enhance", "--random-prompt"):
             self.assertRegex(text, rf"(?m)^  .*{option}\b")
 
     def test_version(self):
