@@ -521,9 +521,20 @@ static void widen_row(zi_dtype type, const char *w, size_t ldw, size_t j, size_t
     zi_widen(type, w + j * ldw, out, k);
 }
 
+/* Nibbles under a half, and another one where there are minima. */
+static void fill_nibbles(zi_dtype type, char *blocks, size_t k)
+{
+    size_t size = zi_dtype_size(type);
+    for (char *at = blocks; at < blocks + zi_dtype_bytes(type, k); at += size) {
+        float halves[2] = {uniform(), uniform()};
+        for (size_t i = 0; i < size; i++) at[i] = (char)random_bits();
+        zi_narrow(ZI_F16, halves, at, type == ZI_Q4_1 ? 2 : 1);
+    }
+}
+
 static bool dot_rows(const trial *t)
 {
-    static const zi_dtype types[] = {ZI_F32, ZI_BF16, ZI_Q8_0, ZI_F16};
+    static const zi_dtype types[] = {ZI_F32, ZI_BF16, ZI_Q4_0, ZI_Q4_1, ZI_Q8_0, ZI_F16};
     static float row[8192];
     zi_dtype type = types[t->variant];
     size_t block = zi_dtype_block(type), k = t->k / block * block;
@@ -533,7 +544,10 @@ static bool dot_rows(const trial *t)
     for (size_t j = 0; j < t->n; j++) {
         fill(row, k, type == ZI_F16 && t->fill == LARGE ? PLAIN : t->fill, 0x1p40f);
         if (type == ZI_Q8_0 && (t->fill == LARGE || t->fill >= FINITE)) fill(row, k, PLAIN, 1);
-        zi_narrow(type, row, w + j * ldw, k);
+        if (type == ZI_Q4_0 || type == ZI_Q4_1)
+            fill_nibbles(type, w + j * ldw, k);
+        else
+            zi_narrow(type, row, w + j * ldw, k);
     }
     zi_guarded_lock(0);
     const float *x = vector(t, 1, k, finite_kind());
@@ -707,7 +721,7 @@ const kernel_check kernel_checks[] = {
     {SLOT(pack_rows), FIELD(nr), depths, 6, FLT_MAX, pack_rows, 1},
     {SLOT(pack_columns), FIELD(nr), depths, 1, FLT_MAX, pack_columns, 1},
     {SLOT(tile), 0, depths, 2, 0x1p57f, tile, 1},
-    {SLOT(dot_rows), FIELD(mr), depths, 4, 0x1p40f, dot_rows, 1},
+    {SLOT(dot_rows), FIELD(mr), depths, 6, 0x1p40f, dot_rows, 1},
     {SLOT(quantize), FIELD(qmr), group_counts, 2, FLT_MAX, quantize, 64},
     {SLOT(pack_group), FIELD(qnr), group_sizes, 2, FLT_MAX, pack_group, 1},
     {SLOT(qtile), 0, group_counts, 4, 0x1p40f, qtile, 64},

@@ -126,6 +126,18 @@ static void dot_rows_forgets_block(zi_dtype type, const void *w, size_t ldw, siz
     right.dot_rows(type, w, ldw, n, x, type == ZI_Q8_0 && k % 64 == 32 ? k - 32 : k, y);
 }
 
+static void dot_rows_forgets_minima(zi_dtype type, const void *w, size_t ldw, size_t n,
+                                    const float *x, size_t k, float *y)
+{
+    char blocks[4096];
+    size_t bytes = zi_dtype_bytes(type, k);
+    right.dot_rows(type, w, ldw, n, x, k, y);
+    if (type != ZI_Q4_1 || n == 0 || bytes > sizeof blocks) return;
+    memcpy(blocks, w, bytes);
+    for (size_t i = 0; i < bytes; i += zi_dtype_size(type)) memset(blocks + i + 2, 0, 2);
+    right.dot_rows(type, blocks, bytes, 1, x, k, y);
+}
+
 static void dot_rows_ignores_stride(zi_dtype type, const void *w, size_t ldw, size_t n,
                                     const float *x, size_t k, float *y)
 {
@@ -352,6 +364,7 @@ const planted_bug planted_bugs[] = {
     BUG(tile, tile_hides_nan),
     BUG(dot_rows, dot_rows_drops_last),
     BUG(dot_rows, dot_rows_forgets_block),
+    BUG(dot_rows, dot_rows_forgets_minima),
     BUG(dot_rows, dot_rows_ignores_stride),
     BUG(dot_rows, dot_rows_reads_ahead),
     BUG(dot_rows, dot_rows_writes_behind),

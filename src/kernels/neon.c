@@ -193,6 +193,40 @@ static float dot_q8_0(const char *w, const float *x, size_t k)
     return vaddvq_f32(vaddq_f32(sums[0], sums[1]));
 }
 
+/* Sixteen nibbles in bytes times scale, plus minimum, times x: rounded as zi_widen does it. */
+static inline float32x4_t nibbles16(int8x16_t bytes, float scale, float minimum, const float *x,
+                                    float32x4_t sum)
+{
+    int16x8_t halves[2] = {vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes)};
+    for (size_t i = 0; i < 4; i++) {
+        int16x8_t half = halves[i / 2];
+        float32x4_t q = bytes4(i % 2 ? vget_high_s16(half) : vget_low_s16(half));
+        float32x4_t value = vaddq_f32(vmulq_n_f32(q, scale), vdupq_n_f32(minimum));
+        sum = vfmaq_f32(sum, value, vld1q_f32(x + 4 * i));
+    }
+    return sum;
+}
+
+/* Blocks of a half, another one where there are minima, and 16 bytes: the low nibbles are the first
+ * numbers. zero is what nibbles are counted from. */
+static float dot_nibbles(const char *w, const float *x, size_t k, bool minima, int zero)
+{
+    size_t head = minima ? 4 : 2;
+    float32x4_t low = vdupq_n_f32(0), high = low;
+    for (size_t i = 0; i < k; i += 32, w += head + 16) {
+        uint16_t bits[2] = {0, 0};
+        memcpy(bits, w, head);
+        float scale = zi_f16_to_f32(bits[0]), minimum = zi_f16_to_f32(bits[1]);
+        uint8x16_t q = vld1q_u8((const uint8_t *)w + head);
+        int8x16_t shift = vdupq_n_s8((int8_t)zero);
+        int8x16_t first = vreinterpretq_s8_u8(vandq_u8(q, vdupq_n_u8(15)));
+        int8x16_t second = vreinterpretq_s8_u8(vshrq_n_u8(q, 4));
+        low = nibbles16(vsubq_s8(first, shift), scale, minimum, x + i, low);
+        high = nibbles16(vsubq_s8(second, shift), scale, minimum, x + i + 16, high);
+    }
+    return vaddvq_f32(vaddq_f32(low, high));
+}
+
 static inline float dot_plain(zi_dtype type, const char *w, const float *x, size_t k)
 {
     size_t width = zi_dtype_size(type), i = 0;
@@ -222,6 +256,8 @@ static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const f
         const char *row = (const char *)w + j * ldw;
         if (type == ZI_Q8_0)
             y[j] = dot_q8_0(row, x, k);
+        else if (type == ZI_Q4_0 || type == ZI_Q4_1)
+            y[j] = dot_nibbles(row, x, k, type == ZI_Q4_1, type == ZI_Q4_0 ? 8 : 0);
         else if (type == ZI_F16)
             y[j] = dot_plain(ZI_F16, row, x, k);
         else if (type == ZI_BF16)

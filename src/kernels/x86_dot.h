@@ -92,6 +92,51 @@ static float dot_q8_0_256(const char *w, const float *x, size_t k)
     return total(_mm256_add_ps(even, odd));
 }
 
+/* Sixteen nibbles in bytes times scale, plus minimum, times x: rounded as zi_widen does it. */
+static inline __m256 nibbles16(__m128i bytes, __m256 scale, __m256 minimum, const float *x,
+                               __m256 sum)
+{
+    __m128i halves[2] = {bytes, _mm_unpackhi_epi64(bytes, bytes)};
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        __m256 q = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(halves[i]));
+        __m256 value = _mm256_add_ps(_mm256_mul_ps(q, scale), minimum);
+        sum = _mm256_fmadd_ps(value, _mm256_loadu_ps(x + 8 * i), sum);
+    }
+    return sum;
+}
+
+/* Blocks of a half, another one where there are minima, and 16 bytes: the low nibbles are the first
+ * numbers. zero is what nibbles are counted from. */
+static inline __attribute__((always_inline)) float
+dot_nibbles_256(const char *w, const float *x, size_t k, bool minima, int zero)
+{
+    const __m128i mask = _mm_set1_epi8(15), shift = _mm_set1_epi8((char)zero);
+    const size_t head = minima ? 4 : 2;
+    __m256 low = _mm256_setzero_ps(), high = low;
+    for (size_t i = 0; i < k; i += 32, w += head + 16) {
+        _mm_prefetch(w + DOT_AHEAD, _MM_HINT_T0);
+        __m256 scale = _mm256_set1_ps(block_scale(w));
+        __m256 minimum = minima ? _mm256_set1_ps(block_scale(w + 2)) : _mm256_setzero_ps();
+        __m128i q = _mm_loadu_si128((const __m128i *)(const void *)(w + head));
+        __m128i first = _mm_sub_epi8(_mm_and_si128(q, mask), shift);
+        __m128i second = _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(q, 4), mask), shift);
+        low = nibbles16(first, scale, minimum, x + i, low);
+        high = nibbles16(second, scale, minimum, x + i + 16, high);
+    }
+    return total(_mm256_add_ps(low, high));
+}
+
+static float dot_q4_0_256(const char *w, const float *x, size_t k)
+{
+    return dot_nibbles_256(w, x, k, false, 8);
+}
+
+static float dot_q4_1_256(const char *w, const float *x, size_t k)
+{
+    return dot_nibbles_256(w, x, k, true, 0);
+}
+
 /* The dot_rows slot by one function a type. */
 static inline void dot_each_row(const dot_fn *by_type, zi_dtype type, const void *w, size_t ldw,
                                 size_t n, const float *x, size_t k, float *y)
@@ -105,7 +150,9 @@ static inline void dot_rows_256(zi_dtype type, const void *w, size_t ldw, size_t
     static const dot_fn by_type[ZI_DTYPE_COUNT] = {[ZI_F32] = dot_f32_256,
                                                    [ZI_F16] = dot_f16_256,
                                                    [ZI_BF16] = dot_bf16_256,
-                                                   [ZI_Q8_0] = dot_q8_0_256};
+                                                   [ZI_Q8_0] = dot_q8_0_256,
+                                                   [ZI_Q4_0] = dot_q4_0_256,
+                                                   [ZI_Q4_1] = dot_q4_1_256};
     dot_each_row(by_type, type, w, ldw, n, x, k, y);
 }
 
@@ -187,7 +234,9 @@ static inline void dot_rows_512(zi_dtype type, const void *w, size_t ldw, size_t
     static const dot_fn by_type[ZI_DTYPE_COUNT] = {[ZI_F32] = dot_f32_512,
                                                    [ZI_F16] = dot_f16_512,
                                                    [ZI_BF16] = dot_bf16_512,
-                                                   [ZI_Q8_0] = dot_q8_0_512};
+                                                   [ZI_Q8_0] = dot_q8_0_512,
+                                                   [ZI_Q4_0] = dot_q4_0_256,
+                                                   [ZI_Q4_1] = dot_q4_1_256};
     dot_each_row(by_type, type, w, ldw, n, x, k, y);
 }
 

@@ -22,7 +22,8 @@ typedef struct {
 /* Whether the kernels read w as it is stored. */
 static bool direct(const zi_matrix *w)
 {
-    return !w->bits && !w->row_scale && (zi_dtype_computes(w->type) || w->type == ZI_Q8_0);
+    bool blocks = w->type == ZI_Q8_0 || w->type == ZI_Q4_0 || w->type == ZI_Q4_1;
+    return !w->bits && !w->row_scale && (blocks || zi_dtype_computes(w->type));
 }
 
 /* Row n of w times all rows of x. */
