@@ -7,6 +7,7 @@
 
 enum {
     GRAIN_BYTES = 64 << 10, /* of weights that a task reads at least */
+    WORTH_WAKING = 1 << 18, /* products of attention: fewer take less time than threads to wake */
     TASKS = 16,             /* a thread, so that uneven ones level out */
 };
 
@@ -133,5 +134,10 @@ static void attend_task(void *context, size_t task, size_t worker)
 void attend_few(zi_ops *ops, const zi_attention_args *args)
 {
     attend_job job = {ops, args};
-    zi_pool_run(ops->pool, args->heads * args->T, attend_task, &job);
+    size_t tasks = args->heads * args->T;
+    if (tasks * args->S * args->dim >= WORTH_WAKING) {
+        zi_pool_run(ops->pool, tasks, attend_task, &job);
+        return;
+    }
+    for (size_t task = 0; task < tasks; task++) attend_task(&job, task, 0);
 }

@@ -10,7 +10,8 @@ import shutil
 import struct
 import unittest
 
-from support import (MODEL, SENTINEL, Case, change_json, png_recipe, write_safetensors)
+from support import (MODEL, SENTINEL, Case, change_json, png_recipe, read_safetensors,
+                     write_safetensors)
 
 ENHANCER = os.path.join(os.path.dirname(MODEL), "enhancer")
 HF = os.path.join(ENHANCER, "hf")
@@ -61,6 +62,37 @@ def chain_tensors(answer, ends=True):
         tensors[at + "input_layernorm.weight"] = vector(VOCAB, 1)
         tensors[at + "post_attention_layernorm.weight"] = vector(VOCAB, 1)
     return tensors
+
+
+def mlx_tensors(bits, group=32):
+    """The golden model with its matrices in MLX's groups, and the same numbers as F32."""
+    packed, plain = {}, {}
+    for name, (dtype, shape, data) in read_safetensors(os.path.join(HF, "model.safetensors")).items():
+        assert dtype == "BF16"
+        values = [struct.unpack("<f", b"\0\0" + data[i : i + 2])[0] for i in range(0, len(data), 2)]
+        if len(shape) == 1:
+            packed[name] = plain[name] = ["F32", shape, struct.pack(f"<{len(values)}f", *values)]
+            continue
+        numbers, scales, biases, rounded = [], [], [], []
+        for at in range(0, len(values), group):
+            part = values[at : at + group]
+            scale = (max(part) - min(part)) / (2**bits - 1) or 1.0
+            # as they are stored
+            scale, bias = struct.unpack("<2f", struct.pack("<2f", scale, min(part)))
+            q = [min(max(round((x - bias) / scale), 0), 2**bits - 1) for x in part]
+            numbers += q
+            rounded += [x * scale + bias for x in q]
+            scales.append(scale)
+            biases.append(bias)
+        words = bytes(numbers) if bits == 8 else bytes(
+            a | b << 4 for a, b in zip(numbers[::2], numbers[1::2]))
+        groups = [shape[0], shape[1] // group]
+        module = name.removesuffix(".weight")
+        packed[name] = ["U32", [shape[0], shape[1] * bits // 32], words]
+        for suffix, list_ in (".scales", scales), (".biases", biases):
+            packed[module + suffix] = ["F32", groups, struct.pack(f"<{len(list_)}f", *list_)]
+        plain[name] = ["F32", shape, struct.pack(f"<{len(rounded)}f", *rounded)]
+    return packed, plain
 
 
 class Enhancing(Case):
@@ -126,6 +158,23 @@ class Golden(Enhancing):
 
         self.assertEqual(ids("7", "1"), ids("7", "3"))
         self.assertNotEqual(ids("7", "1"), ids("8", "1"))
+
+
+class Groups(Enhancing):
+    """MLX's folders."""
+
+    def test_same_as_the_plain_numbers(self):
+        def ids(tensors, name, **config):
+            llm = self.copy_llm(name)
+            change_json(os.path.join(llm, "config.json"), **config)
+            write_safetensors(os.path.join(llm, "model.safetensors"), tensors)
+            return self.good(self.enhance("--raw", "--ids", "--max-tokens", "30", llm=llm)).stdout
+
+        for bits in 4, 8:
+            packed, plain = mlx_tensors(bits)
+            quantization = {"group_size": 32, "bits": bits}
+            self.assertEqual(ids(packed, f"mlx{bits}", quantization=quantization),
+                             ids(plain, f"plain{bits}"))
 
 
 class Answers(Enhancing):
