@@ -152,7 +152,10 @@ static void print_help(const zi_command *command)
         bool flag = option->kind == ZI_OPTION_FLAG, level = option->kind == ZI_OPTION_LEVEL;
         snprintf(names, sizeof names, "%c%c%s --%s%s%s%s", option->letter ? '-' : ' ',
                  option->letter ? option->letter : ' ', option->letter ? "," : " ", option->name,
-                 flag ? "" : level ? "[=" : " ", flag ? "" : option->argument, level ? "]" : "");
+                 flag    ? ""
+                 : level ? "[="
+                         : " ",
+                 flag ? "" : option->argument, level ? "]" : "");
         printf("  %-32s %s\n", names, option->help);
     }
     printf("  %-32s %s\n", "-h, --help", "this list");

@@ -43,14 +43,16 @@ static const char place[] = "{prompt}";
 
 zi_enhance_request zi_enhance_default(void)
 {
-    return (zi_enhance_request){
-        .max_tokens = DEFAULT_TOKENS, .temperature = 0.7, .top_k = 20, .top_p = 0.8, .penalty = 1.05};
+    return (zi_enhance_request){.max_tokens = DEFAULT_TOKENS,
+                                .temperature = 0.7,
+                                .top_k = 20,
+                                .top_p = 0.8,
+                                .penalty = 1.05};
 }
 
 bool zi_llm_load(const zi_model_options *options, zi_llm **out, zi_error *error)
 {
-    if (!options->path || !options->path[0])
-        return zi_misuse(error, "no language model was named");
+    if (!options->path || !options->path[0]) return zi_misuse(error, "no language model was named");
     if (options->threads < 0 || options->threads > 1024)
         return zi_misuse(error, "threads must be 0 to 1024, not %d", options->threads);
     zi_llm *llm = calloc(1, sizeof *llm);
@@ -87,8 +89,10 @@ static bool fill_in(const char *instructions, const char *prompt, char **out, zi
 {
     const char *at = strstr(instructions, place);
     if (!at)
-        return zi_misuse(error, "the instructions for the language model have no %s, the place "
-                                "where the prompt goes", place);
+        return zi_misuse(error,
+                         "the instructions for the language model have no %s, the place "
+                         "where the prompt goes",
+                         place);
     zi_text text;
     zi_text_init(&text, 64 << 20);
     zi_text_append(&text, instructions, (size_t)(at - instructions));
@@ -102,7 +106,8 @@ static bool fill_in(const char *instructions, const char *prompt, char **out, zi
 static bool encode_raw(const zi_lm *lm, const char *prompt, int32_t **ids, size_t *count,
                        zi_error *error)
 {
-    if (!zi_tokenizer_encode(lm->tokenizer, prompt, strlen(prompt), ids, count, error)) return false;
+    if (!zi_tokenizer_encode(lm->tokenizer, prompt, strlen(prompt), ids, count, error))
+        return false;
     if (lm->bos < 0 || (*count && **ids == lm->bos)) return true;
     int32_t *grown = realloc(*ids, (*count + 1) * sizeof *grown);
     if (!grown) {
@@ -184,8 +189,7 @@ static void lost_quotes(const char *prompt, const char *answer, zi_text *out)
     for (const char *at = prompt; zi_next_quote(&at, &quote);) {
         char *copy = strndup(quote.data, quote.size);
         if (copy && !strstr(answer, copy) && !(out->data && strstr(out->data, copy)))
-            zi_text_printf(out, chinese ? "画面中写着“%s”。" : " It shows the text \"%s\".",
-                           copy);
+            zi_text_printf(out, chinese ? "画面中写着“%s”。" : " It shows the text \"%s\".", copy);
         if (!copy) out->failed = true;
         free(copy);
     }
@@ -216,8 +220,10 @@ static bool fit(const zi_tokenizer *tokenizer, char *answer, const char *more, z
         if (count <= ENCODER_TOKENS) return true;
         size_t size = strlen(answer), cut = zi_cut_place(answer, size * 9 / 10);
         if (!cut)
-            return zi_fail(error, "the answer of the language model cannot be cut to the %d tokens "
-                                  "that the text encoder takes", ENCODER_TOKENS);
+            return zi_fail(error,
+                           "the answer of the language model cannot be cut to the %d tokens "
+                           "that the text encoder takes",
+                           ENCODER_TOKENS);
         answer[cut] = 0;
     }
 }
@@ -312,13 +318,12 @@ bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhanced *out
     zi_ops ops = {.kernels = llm->kernels, .pool = llm->pool};
     listener l = {.lm = &llm->lm, .request = &r};
     zi_text_init(&l.said.text, MAX_ANSWER);
-    zi_lm_request ask = {
-        .ids = ids,
-        .count = count,
-        .most = (size_t)r.max_tokens,
-        .sampling = {r.temperature, r.top_k, r.top_p, r.min_p, r.penalty, r.seed},
-        .token = hear,
-        .user = &l};
+    zi_lm_request ask = {.ids = ids,
+                         .count = count,
+                         .most = (size_t)r.max_tokens,
+                         .sampling = {r.temperature, r.top_k, r.top_p, r.min_p, r.penalty, r.seed},
+                         .token = hear,
+                         .user = &l};
     zi_lm_result result = {0};
     zi_enhanced enhanced = {.prompt_tokens = count};
     bool ok = zi_lm_generate(&ops, &llm->lm, &ask, &result, error) &&

@@ -345,7 +345,7 @@ bool zi_tokenize(const char *model_path, const char *text, bool chat, int32_t **
     zi_tokenizer *tokenizer = NULL;
     if (!zi_tokenizer_of(model_path, &tokenizer, error)) return false;
     bool ok = chat ? zi_tokenizer_chat(tokenizer, text, TOKENS, ids, count, error)
-              : zi_tokenizer_encode(tokenizer, text, strlen(text), ids, count, error);
+                   : zi_tokenizer_encode(tokenizer, text, strlen(text), ids, count, error);
     zi_tokenizer_free(tokenizer);
     return ok;
 }

@@ -74,7 +74,10 @@ static void characters(void)
         {"abc", "abc"},
         {"\xe9\x9b\xaa!", "\xe9\x9b\xaa!"},
         {"\xf0\x9f\x90\x88", "\xf0\x9f\x90\x88"},
-        {"a\xe9\x9b" "b", "a\xef\xbf\xbd" "b"},
+        {"a\xe9\x9b"
+         "b",
+         "a\xef\xbf\xbd"
+         "b"},
         {"\xff\x80x", "\xef\xbf\xbd\xef\xbf\xbdx"},
         {"\xed\xa0\x80", "\xef\xbf\xbd"},
         {"\xc3", "\xef\xbf\xbd"},
@@ -172,10 +175,9 @@ static void sampling(void)
     CHECK(drawn((zi_sampling){1, 0, 1, 0.2, 1, 0}, -1) == 7);
     CHECK(drawn((zi_sampling){1, 1, 1, 0, 1, 0}, -1) == 1);
     CHECK(drawn((zi_sampling){0, 0, 1, 0, 1.5, 0}, 0) == 2); /* the first one was there */
-    static const zi_sampling bad[] = {{-1, 0, 1, 0, 1, 0}, {NAN, 0, 1, 0, 1, 0},
-                                      {1, -1, 1, 0, 1, 0}, {1, 0, 0, 0, 1, 0},
-                                      {1, 0, 1.1, 0, 1, 0}, {1, 0, 1, -1, 1, 0},
-                                      {1, 0, 1, 0, 0, 0}};
+    static const zi_sampling bad[] = {
+        {-1, 0, 1, 0, 1, 0},  {NAN, 0, 1, 0, 1, 0}, {1, -1, 1, 0, 1, 0}, {1, 0, 0, 0, 1, 0},
+        {1, 0, 1.1, 0, 1, 0}, {1, 0, 1, -1, 1, 0},  {1, 0, 1, 0, 0, 0}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         zi_error error = {0};
         CHECK(!zi_sampling_check(&bad[i], &error) && error.status == ZI_MISUSE);

@@ -235,8 +235,8 @@ static inline float dot_plain(zi_dtype type, const char *w, const float *x, size
     for (; i + 16 <= k; i += 16) {
         UNROLL
         for (size_t j = 0; j < 4; j++)
-            sums[j] = vfmaq_f32(sums[j], load4(type, w + (i + 4 * j) * width),
-                                vld1q_f32(x + i + 4 * j));
+            sums[j] =
+                vfmaq_f32(sums[j], load4(type, w + (i + 4 * j) * width), vld1q_f32(x + i + 4 * j));
     }
     for (; i + 4 <= k; i += 4)
         sums[0] = vfmaq_f32(sums[0], load4(type, w + i * width), vld1q_f32(x + i));

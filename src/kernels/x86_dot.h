@@ -108,8 +108,8 @@ static inline __m256 nibbles16(__m128i bytes, __m256 scale, __m256 minimum, cons
 
 /* Blocks of a half, another one where there are minima, and 16 bytes: the low nibbles are the first
  * numbers. zero is what nibbles are counted from. */
-static inline __attribute__((always_inline)) float
-dot_nibbles_256(const char *w, const float *x, size_t k, bool minima, int zero)
+static inline __attribute__((always_inline)) float dot_nibbles_256(const char *w, const float *x,
+                                                                   size_t k, bool minima, int zero)
 {
     const __m128i mask = _mm_set1_epi8(15), shift = _mm_set1_epi8((char)zero);
     const size_t head = minima ? 4 : 2;
@@ -147,12 +147,9 @@ static inline void dot_each_row(const dot_fn *by_type, zi_dtype type, const void
 static inline void dot_rows_256(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x,
                                 size_t k, float *y)
 {
-    static const dot_fn by_type[ZI_DTYPE_COUNT] = {[ZI_F32] = dot_f32_256,
-                                                   [ZI_F16] = dot_f16_256,
-                                                   [ZI_BF16] = dot_bf16_256,
-                                                   [ZI_Q8_0] = dot_q8_0_256,
-                                                   [ZI_Q4_0] = dot_q4_0_256,
-                                                   [ZI_Q4_1] = dot_q4_1_256};
+    static const dot_fn by_type[ZI_DTYPE_COUNT] = {
+        [ZI_F32] = dot_f32_256,   [ZI_F16] = dot_f16_256,   [ZI_BF16] = dot_bf16_256,
+        [ZI_Q8_0] = dot_q8_0_256, [ZI_Q4_0] = dot_q4_0_256, [ZI_Q4_1] = dot_q4_1_256};
     dot_each_row(by_type, type, w, ldw, n, x, k, y);
 }
 
@@ -205,8 +202,8 @@ static float dot_bf16_512(const char *w, const float *x, size_t k)
 
 static inline __m512 block_512(const char *q, const float *x)
 {
-    __m512 low = _mm512_cvtepi32_ps(
-        _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)q)));
+    __m512 low =
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)q)));
     __m512 high = _mm512_cvtepi32_ps(
         _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(q + 16))));
     return _mm512_fmadd_ps(high, _mm512_loadu_ps(x + 16), _mm512_mul_ps(low, _mm512_loadu_ps(x)));
@@ -231,12 +228,9 @@ static float dot_q8_0_512(const char *w, const float *x, size_t k)
 static inline void dot_rows_512(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x,
                                 size_t k, float *y)
 {
-    static const dot_fn by_type[ZI_DTYPE_COUNT] = {[ZI_F32] = dot_f32_512,
-                                                   [ZI_F16] = dot_f16_512,
-                                                   [ZI_BF16] = dot_bf16_512,
-                                                   [ZI_Q8_0] = dot_q8_0_512,
-                                                   [ZI_Q4_0] = dot_q4_0_256,
-                                                   [ZI_Q4_1] = dot_q4_1_256};
+    static const dot_fn by_type[ZI_DTYPE_COUNT] = {
+        [ZI_F32] = dot_f32_512,   [ZI_F16] = dot_f16_512,   [ZI_BF16] = dot_bf16_512,
+        [ZI_Q8_0] = dot_q8_0_512, [ZI_Q4_0] = dot_q4_0_256, [ZI_Q4_1] = dot_q4_1_256};
     dot_each_row(by_type, type, w, ldw, n, x, k, y);
 }
 

@@ -7,8 +7,12 @@ static const char replacement[] = "\xef\xbf\xbd";
 /* Bytes of the character that begins with this byte; 0: none does. */
 static size_t length_of(unsigned char first)
 {
-    return first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3
-         : first < 0xf5 ? 4 : 0;
+    return first < 0x80   ? 1
+           : first < 0xc2 ? 0
+           : first < 0xe0 ? 2
+           : first < 0xf0 ? 3
+           : first < 0xf5 ? 4
+                          : 0;
 }
 
 static void give_up_part(zi_characters *c)

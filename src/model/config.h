@@ -50,7 +50,8 @@ typedef struct {
  * is refused by its name. */
 bool zi_config_read(const char *folder, zi_config *out, zi_error *error) ZI_CHECKED;
 
-/* What a config.json says about the shapes of a Qwen or Llama; what its family is says the caller. */
+/* What a config.json says about the shapes of a Qwen or Llama; what its family is says the caller.
+ */
 bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *out,
                          zi_error *error) ZI_CHECKED;
 

@@ -17,7 +17,8 @@ static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi
     bool tied = config->tied || (!head && !config->untied);
     if (!zi_qwen_bind_language(&weights, &config->qwen, tied, &lm->qwen, error)) return false;
     if (zi_tokenizer_size(lm->tokenizer) <= config->qwen.vocab) return true;
-    return zi_fail(error, "%s: its tokenizer has %d tokens, its model %d: they do not belong together",
+    return zi_fail(error,
+                   "%s: its tokenizer has %d tokens, its model %d: they do not belong together",
                    lm->path, zi_tokenizer_size(lm->tokenizer), config->qwen.vocab);
 }
 

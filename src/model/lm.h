@@ -38,7 +38,7 @@ typedef struct {
 typedef struct {
     int32_t *ids; /* [count], free() */
     size_t count;
-    bool ended;                        /* the model came to an end by itself */
+    bool ended;                         /* the model came to an end by itself */
     double read_seconds, write_seconds; /* for the prompt, and for what was added */
 } zi_lm_result;
 

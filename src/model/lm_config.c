@@ -124,7 +124,8 @@ bool zi_lm_config_json(const char *path, zi_lm *lm, zi_lm_config *out, zi_error 
 {
     cJSON *json = NULL;
     *out = (zi_lm_config){0};
-    bool ok = zi_json_read(path, MAX_CONFIG, &json, error) && read_config(path, json, lm, out, error);
+    bool ok =
+        zi_json_read(path, MAX_CONFIG, &json, error) && read_config(path, json, lm, out, error);
     cJSON_Delete(json);
     return ok;
 }

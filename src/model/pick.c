@@ -52,8 +52,7 @@ static size_t sort_candidates(const float *logits, size_t vocab, size_t most, zi
 {
     size_t count = 0;
     if (!most || most >= vocab) {
-        for (; count < vocab; count++)
-            out[count] = (zi_candidate){logits[count], (int32_t)count};
+        for (; count < vocab; count++) out[count] = (zi_candidate){logits[count], (int32_t)count};
         qsort(out, count, sizeof *out, by_value);
         return count;
     }
@@ -83,7 +82,8 @@ static size_t cut(const zi_candidate *list, size_t count, double top_p, double m
 {
     double sum = 0, wanted = top_p * *total;
     size_t n = 0;
-    while (n < count && (n == 0 || (sum < wanted && list[n].value >= min_p))) sum += list[n++].value;
+    while (n < count && (n == 0 || (sum < wanted && list[n].value >= min_p)))
+        sum += list[n++].value;
     *total = sum;
     return n;
 }

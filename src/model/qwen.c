@@ -38,7 +38,8 @@ static void bind_head(zi_qwen *qwen, bool tied)
     size_t hidden = (size_t)qwen->config.hidden;
     qwen->norm = zi_weights_vector(w, hidden, "norm.weight");
     w->prefix = "";
-    qwen->head = tied ? qwen->embed : zi_weights_matrix(w, qwen->embed.rows, hidden, "lm_head.weight");
+    qwen->head =
+        tied ? qwen->embed : zi_weights_matrix(w, qwen->embed.rows, hidden, "lm_head.weight");
 }
 
 /* The first `layers` of them; takes weights over. */

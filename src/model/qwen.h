@@ -9,8 +9,8 @@
 #include "model/weights.h"
 
 typedef struct {
-    const float *input_norm, *post_norm; /* [hidden] */
-    const float *q_norm, *k_norm;        /* [head_dim]; NULL: none */
+    const float *input_norm, *post_norm;   /* [hidden] */
+    const float *q_norm, *k_norm;          /* [head_dim]; NULL: none */
     const float *q_bias, *k_bias, *v_bias; /* NULL: none */
     zi_matrix q, k, v, o, gate, up, down;
 } zi_qwen_layer;

@@ -210,10 +210,8 @@ static zi_matrix entry_matrix(zi_weights *weights, const char *name, const size_
 {
     const zi_entry *entry = find_entry(weights, name, shape, 2);
     if (!entry) return (zi_matrix){0};
-    zi_matrix m = {.data = entry->data,
-                   .type = entry->tensor->type,
-                   .rows = shape[0],
-                   .columns = shape[1]};
+    zi_matrix m = {
+        .data = entry->data, .type = entry->tensor->type, .rows = shape[0], .columns = shape[1]};
     if (entry->packing == ZI_GROUPED) {
         m.bits = entry->bits;
         m.group = entry->group;

@@ -50,7 +50,8 @@ static void one_row(const matvec_job *job, size_t n, float *space)
 static void matvec_task(void *context, size_t task, size_t worker)
 {
     const matvec_job *job = context;
-    size_t begin = task * job->rows_per_task, end = smaller(begin + job->rows_per_task, job->w->rows);
+    size_t begin = task * job->rows_per_task,
+           end = smaller(begin + job->rows_per_task, job->w->rows);
     for (size_t n = begin; n < end; n++) one_row(job, n, worker_scratch(job->ops, worker));
 }
 
@@ -99,8 +100,7 @@ static void gather_values(const float *weights, size_t keys, const float *v, siz
                 sum[q] += weights[j] * quad_load(v + j * ldv + i + 4 * q);
         for (size_t q = 0; q < WIDE; q++) quad_store(sums + i + 4 * q, sum[q]);
     }
-    for (; i < n; i += 4)
-        add_values(weights, keys, v + i, ldv, smaller(4, n - i), sums + i);
+    for (; i < n; i += 4) add_values(weights, keys, v + i, ldv, smaller(4, n - i), sums + i);
 }
 
 /* One query of one head, KEY_BLOCK keys at a time, as in attention.c. */
