@@ -118,6 +118,8 @@ int cmd_enhance(int argc, char **argv)
          "language model: a folder or a GGUF (models/prompt_enhancer, else MODEL's encoder)", NULL},
         {"model", 'm', ZI_OPTION_TEXT, &c.model, 0, 0, "MODEL",
          "image model whose text encoder is asked (the demo model)", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &c.load.reference, 0, 0, "DIR",
+         "a folder that lends what MODEL lacks", NULL},
         {"template", 0, ZI_OPTION_TEXT, &c.template, 0, 0, "FILE",
          "what the model is told, with {prompt} in it (text of our own)", NULL},
         {"raw", 0, ZI_OPTION_FLAG, &r->raw, 0, 0, NULL,

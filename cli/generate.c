@@ -23,7 +23,7 @@ typedef struct {
 } call;
 
 /* The options of the contract, bound to c; the caller keeps the array. */
-enum { OPTIONS = 26 };
+enum { OPTIONS = 29 };
 enum { ENHANCE = 1, ENHANCE_TRY };
 static void bind_options(call *c, zi_option options[OPTIONS])
 {
@@ -39,7 +39,12 @@ static void bind_options(call *c, zi_option options[OPTIONS])
         {"random-prompt", 0, ZI_OPTION_FLAG, &c->random, 0, 0, NULL,
          "instead of --prompt: one made up from the seed", NULL},
         {"model", 'm', ZI_OPTION_TEXT, &c->model, 0, 0, "MODEL",
-         "a diffusers folder, or a name in ./models (the demo model)", NULL},
+         "a folder or file, or a name in ./models (the demo model)", NULL},
+        {"vae", 0, ZI_OPTION_TEXT, &c->load.vae, 0, 0, "FILE|DIR", "instead of MODEL's", NULL},
+        {"text-encoder", 0, ZI_OPTION_TEXT, &c->load.text_encoder, 0, 0, "FILE|DIR",
+         "instead of MODEL's", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &c->load.reference, 0, 0, "DIR",
+         "a folder that lends what MODEL lacks", NULL},
         {"output", 'o', ZI_OPTION_TEXT, &c->output, 0, 0, "FILE",
          ".png, .jpg or .webp (zimage-SEED.png)", NULL},
         {"width", 'W', ZI_OPTION_INT, &r->width, 16, 8192, "N",
@@ -242,12 +247,13 @@ static bool ask(call *c, const char *model_path, zi_error *error)
     char *path = NULL, *template = NULL;
     r.prompt = c->request.prompt;
     r.seed = c->request.seed;
-    r.model_path = model_path;
+    r.model = &c->load;
     r.text = keep_on;
     bool ok = zi_read_template(c->template, &template, error);
     r.instructions = template;
     if (ok && zi_models_find_llm(c->llm, model_path, &path, error)) {
         zi_model_options options = {.path = path, .threads = c->load.threads, .cpu = c->load.cpu};
+        if (strcmp(path, model_path) == 0) options = c->load;
         zi_note(c->quiet, "asking the language model in %s for more of a prompt", path);
         ok = zi_llm_load(&options, &llm, error) && zi_enhance(llm, &r, &enhanced, error);
     } else {
@@ -372,6 +378,7 @@ out:
 static bool generate(call *c, zi_error *error)
 {
     zi_model *model = NULL;
+    const char *remark;
     char *path = NULL;
     files names = {0};
     bool ok = false, demo;
@@ -383,9 +390,9 @@ static bool generate(call *c, zi_error *error)
                           "diffusers folder of Z-Image-Turbo");
     c->load.path = path;
     if (!settle_prompt(c, path, error)) goto out;
-    if (!zi_model_load(&c->load, &model, error) ||
-        !apply_aspect(c, zi_model_native_size(model), error))
-        goto out;
+    if (!zi_model_load(&c->load, &model, error)) goto out;
+    for (size_t i = 0; (remark = zi_model_remark(model, i)); i++) zi_note(c->quiet, "%s", remark);
+    if (!apply_aspect(c, zi_model_native_size(model), error)) goto out;
     for (int i = 0; i < c->count; i++)
         if (!draw_number(c, model, i, error)) goto out;
     ok = true;

@@ -13,10 +13,12 @@ static void print_text(const char *text)
     for (; *text; text++) putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
 }
 
-/* A key as a person would write it: blanks for underscores. */
+/* A key as a person would write it: blanks for underscores, but not in names of types (Q8_0). */
 static int print_key(const char *key)
 {
-    for (const char *c = key; *c; c++) putchar(*c == '_' || (unsigned char)*c < 0x20 ? ' ' : *c);
+    bool words = !key[strcspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")];
+    for (const char *c = key; *c; c++)
+        putchar((words && *c == '_') || (unsigned char)*c < 0x20 ? ' ' : *c);
     return (int)strlen(key);
 }
 

@@ -16,6 +16,7 @@ static const subcommand subcommands[] = {
     {"generate", "draw a picture from a prompt", cmd_generate},
     {"enhance", "turn a short prompt into a rich one", cmd_enhance},
     {"inspect", "say what is in a model's folder or file", cmd_inspect},
+    {"verify", "check that a model works", cmd_verify},
     {"tokenize", "print the token ids of a text", cmd_tokenize},
     {"bench", "measure how fast this machine is", cmd_bench},
 };

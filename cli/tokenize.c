@@ -8,10 +8,15 @@
 int cmd_tokenize(int argc, char **argv)
 {
     const char *model = NULL, *text = NULL;
+    zi_model_options load = {0};
     bool chat = false;
     const zi_option options[] = {
         {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL", "whose tokenizer (the demo model's)",
          NULL},
+        {"text-encoder", 0, ZI_OPTION_TEXT, &load.text_encoder, 0, 0, "FILE|DIR",
+         "a GGUF with a tokenizer inside, or what has one beside it", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &load.reference, 0, 0, "DIR",
+         "lends the tokenizer that MODEL lacks", NULL},
         {"chat", 0, ZI_OPTION_FLAG, &chat, 0, 0, NULL, "in the chat form, cut at 512", NULL},
         {0},
     };
@@ -25,8 +30,9 @@ int cmd_tokenize(int argc, char **argv)
     int32_t *ids = NULL;
     size_t count = 0;
     code = 1;
-    if (!zi_models_find(model, &path, NULL, &error) ||
-        !zi_tokenize(path, text, chat, &ids, &count, &error)) {
+    bool found = zi_models_find(model, &path, NULL, &error);
+    load.path = path;
+    if (!found || !zi_tokenize(&load, text, chat, &ids, &count, &error)) {
         code = zi_report(&error);
         goto out;
     }

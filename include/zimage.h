@@ -75,9 +75,15 @@ void zi_image_free(zi_image *image);
 typedef struct zi_model zi_model;
 
 typedef struct {
-    const char *path; /* a diffusers folder */
-    int threads;      /* 0: as many as the machine has to give */
-    const char *cpu;  /* kernel tier: NULL for the best this machine has; "ref", "avx2", "avx512" */
+    /* A diffusers, MLX or mflux folder, or a file with a transformer or with all parts. */
+    const char *path;
+    /* Folders or files that serve these parts; NULL: path, or else reference, has them. */
+    const char *vae, *text_encoder;
+    /* A folder that lends what the others lack: tokenizer, scheduler, configs, VAE, text encoder;
+     * or NULL. */
+    const char *reference;
+    int threads;     /* 0: as many as the machine has to give */
+    const char *cpu; /* kernel tier: NULL for the best this machine has; "ref", "avx2", "avx512" */
 } zi_model_options;
 
 /* Maps the weights of a model and checks every tensor's name, type and shape. */
@@ -90,10 +96,15 @@ int zi_model_native_size(const zi_model *model);
 /* The name that stands in recipes: the last part of the path it was loaded from. */
 const char *zi_model_name(const zi_model *model);
 
+/* What the user should know about a model that was loaded: sentence number i, NULL behind the last.
+ */
+const char *zi_model_remark(const zi_model *model, size_t i);
+
 /* Token ids of text, as the model's tokenizer sees it; with chat, in the chat form that the
- * encoder is given, cut at 512. The ids belong to the caller: free(). */
-bool zi_tokenize(const char *model_path, const char *text, bool chat, int32_t **ids, size_t *count,
-                 zi_error *error) ZI_CHECKED;
+ * encoder is given, cut at 512. Of a model's folder only the tokenizer must be there. The ids
+ * belong to the caller: free(). */
+bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, int32_t **ids,
+                 size_t *count, zi_error *error) ZI_CHECKED;
 
 /* ---- generation ---- */
 
@@ -158,8 +169,9 @@ typedef struct {
     double min_p;             /* and those of this share of the likeliest; 0: all */
     double penalty;           /* on tokens that were there, 1 and up; 0 or 1: none */
     uint64_t seed;
-    const char *model_path; /* the image model that shall take the whole answer: its tokens count
-                               for the limit of 512; NULL: the language model's do */
+    const zi_model_options
+        *model; /* of the image model that shall take the whole answer: its tokens
+                   count for the limit of 512; NULL: the language model's do */
     /* Called with what is new in the answer, whole characters; return false to stop. May be NULL.
      * The result may be cut shorter, and have sentences appended. */
     bool (*text)(void *user, const char *text);
@@ -192,6 +204,15 @@ char *zi_random_prompt(uint64_t seed);
  * text that the caller frees. Anything recognised is described; only unreadable or unknown things
  * are an error. */
 bool zi_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
+
+/* ---- health ---- */
+
+/* Whether a model works, as JSON text that the caller frees: "passed", and "checks", a list of
+ * "name", "passed" and "says". Weights are read, small pictures drawn; against, when not NULL, is
+ * the path of the model that this one was made from, whose picture it should draw. progress and
+ * user: as in a request. A check that is not passed is no error. */
+bool zi_verify(const zi_model_options *options, const char *against, zi_progress_fn progress,
+               void *user, char **json, zi_error *error) ZI_CHECKED;
 
 /* ---- measuring ---- */
 

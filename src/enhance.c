@@ -58,7 +58,7 @@ bool zi_llm_load(const zi_model_options *options, zi_llm **out, zi_error *error)
     zi_llm *llm = calloc(1, sizeof *llm);
     if (!llm) return zi_out_of_memory(error, sizeof *llm);
     if (!zi_kernels_select(options->cpu, &llm->kernels, error) ||
-        !zi_lm_load(options->path, &llm->lm, error) ||
+        !zi_lm_load(options, &llm->lm, error) ||
         !zi_pool_create((size_t)options->threads, &llm->pool, error)) {
         zi_llm_free(llm);
         return false;
@@ -282,7 +282,7 @@ static bool conclude(listener *l, const zi_lm_result *result, char **out, zi_err
         ok = (*out = zi_text_take(&answer)) || zi_out_of_memory(error, answer.size);
     } else {
         ok = check_answer(result, r, answer.data, error);
-        if (ok && r->model_path) ok = zi_tokenizer_of(r->model_path, &encoder, error);
+        if (ok && r->model) ok = zi_assembly_tokenizer(r->model, &encoder, error);
         ok = ok && finish(encoder ? encoder : l->lm->tokenizer, r->prompt, answer.data, out, error);
     }
     zi_tokenizer_free(encoder);

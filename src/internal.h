@@ -2,13 +2,14 @@
 #ifndef ZI_INTERNAL_H
 #define ZI_INTERNAL_H
 
+#include "model/assembly.h"
 #include "model/qwen.h"
-#include "model/tokenizer.h"
 #include "model/transformer.h"
 #include "model/vae.h"
 
 struct zi_model {
     char *name;
+    char *remark; /* NULL: none */
     zi_config config;
     zi_tokenizer *tokenizer;
     zi_qwen text;
@@ -17,9 +18,6 @@ struct zi_model {
     zi_kernels kernels;
     zi_pool *pool;
 };
-
-/* The tokenizer of an image model's folder, or of its tokenizer's. */
-bool zi_tokenizer_of(const char *path, zi_tokenizer **out, zi_error *error) ZI_CHECKED;
 
 /* What zi_ops_plan must know of the three networks. */
 zi_ops_limits zi_model_limits(const zi_config *config);

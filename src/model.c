@@ -1,7 +1,7 @@
 /* Loading a model, and what can be asked of it without drawing. */
 #include "internal.h"
 #include "base/file.h"
-#include "io/recognise.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 
@@ -29,37 +29,47 @@ zi_ops_limits zi_model_limits(const zi_config *config)
     return limits;
 }
 
-/* Says what a path is that is no folder. */
-static bool refuse_file(const char *path, zi_error *error)
+/* Says what was taken as it is for want of something better. */
+static bool add_remarks(const zi_model_options *options, zi_model *model, zi_error *error)
 {
-    if (!zi_is_file(path)) return zi_fail(error, "%s: no such model folder", path);
-    zi_checkpoint checkpoint;
-    zi_error why;
-    if (!zi_checkpoint_open(path, &checkpoint, &why))
-        return zi_fail(error, "%s: not a model folder; name a diffusers folder of Z-Image-Turbo",
-                       path);
-    const char *name = zi_recognise(&checkpoint);
-    zi_checkpoint_close(&checkpoint);
-    return zi_fail(error, "%s: a single file (%s); name a diffusers folder of Z-Image-Turbo", path,
-                   name ? name : "of an unknown model");
+    if (!model->transformer.weights.zeros) return true;
+    zi_text text;
+    zi_text_init(&text, 1 << 16);
+    zi_text_printf(&text,
+                   "%s: the pad tokens are missing, as in folders that an early converter wrote, "
+                   "and zeros stand in for them: pictures will differ from those of the original",
+                   options->path);
+    model->remark = zi_text_take(&text);
+    return model->remark || zi_out_of_memory(error, strlen(options->path));
+}
+
+static bool load_parts(const zi_assembly *assembly, zi_model *model, zi_error *error)
+{
+    zi_config *config = &model->config;
+    zi_weights weights;
+    return zi_assembly_open(assembly, ZI_TEXT_ENCODER, config, &weights, error) &&
+           zi_qwen_bind(&weights, &config->text, &model->text, error) &&
+           zi_assembly_open(assembly, ZI_TRANSFORMER, config, &weights, error) &&
+           zi_transformer_bind(&weights, &config->transformer, &model->transformer, error) &&
+           zi_assembly_open(assembly, ZI_VAE, config, &weights, error) &&
+           zi_vae_bind(&weights, &config->vae, &model->vae, error) &&
+           zi_assembly_scheduler(assembly, config, error) &&
+           zi_config_fit(assembly->paths[ZI_PLACE_MODEL], config, error);
 }
 
 static bool load(const zi_model_options *options, zi_model *model, zi_error *error)
 {
-    const char *folder = options->path;
-    if (!zi_is_dir(folder)) return refuse_file(folder, error);
-    model->name = zi_path_base(folder);
-    if (!model->name) return zi_out_of_memory(error, strlen(folder));
-    char *tokenizer = zi_path_join(folder, "tokenizer");
-    bool ok = tokenizer && zi_kernels_select(options->cpu, &model->kernels, error) &&
-              zi_config_read(folder, &model->config, error) &&
-              zi_tokenizer_load(tokenizer, &model->tokenizer, error) &&
-              zi_qwen_load(folder, &model->config.text, &model->text, error) &&
-              zi_transformer_load(folder, &model->config.transformer, &model->transformer, error) &&
-              zi_vae_load(folder, &model->config.vae, &model->vae, error) &&
+    zi_assembly assembly;
+    model->name = zi_path_base(options->path);
+    if (!model->name) return zi_out_of_memory(error, strlen(options->path));
+    if (!zi_kernels_select(options->cpu, &model->kernels, error) ||
+        !zi_assembly_read(options, &assembly, error))
+        return false;
+    bool ok = load_parts(&assembly, model, error) &&
+              zi_assembly_tokenizer(options, &model->tokenizer, error) &&
+              add_remarks(options, model, error) &&
               zi_pool_create((size_t)options->threads, &model->pool, error);
-    if (!tokenizer) zi_out_of_memory(error, strlen(folder));
-    free(tokenizer);
+    zi_assembly_free(&assembly);
     return ok;
 }
 
@@ -86,6 +96,7 @@ void zi_model_free(zi_model *model)
     zi_transformer_free(&model->transformer);
     zi_qwen_free(&model->text);
     zi_tokenizer_free(model->tokenizer);
+    free(model->remark);
     free(model->name);
     free(model);
 }
@@ -98,4 +109,9 @@ int zi_model_native_size(const zi_model *model)
 const char *zi_model_name(const zi_model *model)
 {
     return model->name;
+}
+
+const char *zi_model_remark(const zi_model *model, size_t i)
+{
+    return i == 0 ? model->remark : NULL;
 }

@@ -329,21 +329,12 @@ char *zi_recipe(const zi_model *model, const zi_request *request)
     return zi_recipe_format(&fields);
 }
 
-bool zi_tokenizer_of(const char *path, zi_tokenizer **out, zi_error *error)
+bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, int32_t **ids,
+                 size_t *count, zi_error *error)
 {
-    char *dir = zi_path_join(path, "tokenizer");
-    if (!dir) return zi_out_of_memory(error, strlen(path));
-    bool ok = zi_tokenizer_load(zi_is_dir(dir) ? dir : path, out, error);
-    free(dir);
-    return ok;
-}
-
-bool zi_tokenize(const char *model_path, const char *text, bool chat, int32_t **ids, size_t *count,
-                 zi_error *error)
-{
-    if (!check_text("text", text, error)) return false;
     zi_tokenizer *tokenizer = NULL;
-    if (!zi_tokenizer_of(model_path, &tokenizer, error)) return false;
+    if (!check_text("text", text, error) || !zi_assembly_tokenizer(options, &tokenizer, error))
+        return false;
     bool ok = chat ? zi_tokenizer_chat(tokenizer, text, TOKENS, ids, count, error)
                    : zi_tokenizer_encode(tokenizer, text, strlen(text), ids, count, error);
     zi_tokenizer_free(tokenizer);

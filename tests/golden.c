@@ -9,6 +9,21 @@ static void give_up(const char *what, const char *why)
     exit(1);
 }
 
+zi_config zi_golden_part(const char *path, zi_part part, zi_weights *weights)
+{
+    char name[256];
+    snprintf(name, sizeof name, "golden/%s", path);
+    zi_model_options options = {.path = zi_test_data(name)};
+    zi_assembly assembly;
+    zi_config config = {0};
+    zi_error error = {0};
+    if (!zi_assembly_read(&options, &assembly, &error) ||
+        !zi_assembly_open(&assembly, part, &config, weights, &error))
+        give_up(path, error.text);
+    zi_assembly_free(&assembly);
+    return config;
+}
+
 zi_checkpoint zi_golden_open(const char *name)
 {
     char path[256];

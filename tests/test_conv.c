@@ -69,7 +69,8 @@ static problem make(shape s)
 {
     problem p = {.s = s, .height = s.doubled ? s.H / 2 : s.H, .width = s.doubled ? s.W / 2 : s.W};
     void *w = stored(s.type, s.out * s.in * 9, &p.w), *w1 = stored(s.type, s.out * s.in, &p.w1);
-    p.conv = (zi_conv){w, s.type, s.out, s.in, 3, values(s.out)};
+    p.conv = (zi_conv){
+        .data = w, .type = s.type, .out = s.out, .in = s.in, .size = 3, .bias = values(s.out)};
     p.matrix = (zi_matrix){.data = w1, .type = s.type, .rows = s.out, .columns = s.in};
     p.bias1 = values(s.out);
     p.x = values(p.height * p.width * s.in);
@@ -357,6 +358,30 @@ static void in_place(void)
     }
 }
 
+/* Weights in the other order are the same weights. */
+static void other_order(void)
+{
+    for (size_t j = 0; j < VARIOUS; j++) {
+        size_t mark = zi_arena_mark(&engine.arena);
+        problem p = make(various[j]);
+        size_t in = p.s.in, size = zi_dtype_size(p.s.type);
+        results usual = room(&p.s), other = room(&p.s);
+        char *turned = zi_arena_alloc(&engine.arena, p.s.out * in * 9 * size + 1, 1);
+        const char *stored_so = p.conv.data;
+        turned++;
+        for (size_t i = 0; i < p.s.out * in * 9; i++) {
+            size_t out = i / (in * 9), channel = i / 9 % in, tap = i % 9;
+            memcpy(turned + ((out * 9 + tap) * in + channel) * size, stored_so + i * size, size);
+        }
+        run_apart(&engine.ops, &p, 0, usual);
+        p.conv.data = turned;
+        p.conv.nhwc = true;
+        run_apart(&engine.ops, &p, 0, other);
+        CHECK_MSG(same(&p.s, usual, other), "case %zu with channels last", j);
+        zi_arena_reset(&engine.arena, mark);
+    }
+}
+
 /* ---- group norm by itself ---- */
 
 static void group_norm(void)
@@ -399,6 +424,7 @@ int main(void)
         RUN(threads);
         RUN(bands);
         RUN(in_place);
+        RUN(other_order);
         RUN(group_norm);
         zi_test_engine_stop(&engine);
     }

@@ -111,9 +111,11 @@ static bool quantize(zi_model *model, zi_error *error)
 {
     zi_weights weights;
     zi_transformer transformer;
-    if (!zi_weights_open(ZI_SHARE "/demo-model/transformer", "diffusion_pytorch_model", &weights,
-                         error))
-        return false;
+    zi_layout layout;
+    if (!zi_layout_read(ZI_SHARE "/demo-model", &layout, error)) return false;
+    bool open = zi_weights_open(&layout, ZI_TRANSFORMER, 0, &weights, error);
+    zi_layout_free(&layout);
+    if (!open) return false;
     weights.bits = 8;
     if (!zi_transformer_bind(&weights, &model->config.transformer, &transformer, error))
         return false;

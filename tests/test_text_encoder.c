@@ -13,11 +13,10 @@ static zi_checkpoint golden;
 
 static void load(void)
 {
-    zi_config config;
+    zi_weights weights;
     zi_error error = {0};
-    const char *folder = zi_test_data("golden/model");
-    CHECK_OK(zi_config_read(folder, &config, &error), error);
-    CHECK_OK(zi_qwen_load(folder, &config.text, &qwen, &error), error);
+    zi_config config = zi_golden_part("model", ZI_TEXT_ENCODER, &weights);
+    CHECK_OK(zi_qwen_bind(&weights, &config.text, &qwen, &error), error);
 }
 
 /* Encodes the valid tokens of a golden prompt. */

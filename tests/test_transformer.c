@@ -17,11 +17,10 @@ static zi_checkpoint golden;
 
 static void load(void)
 {
-    zi_config config;
+    zi_weights weights;
     zi_error error = {0};
-    const char *folder = zi_test_data("golden/model");
-    CHECK_OK(zi_config_read(folder, &config, &error), error);
-    CHECK_OK(zi_transformer_load(folder, &config.transformer, &transformer, &error), error);
+    zi_config config = zi_golden_part("model", ZI_TRANSFORMER, &weights);
+    CHECK_OK(zi_transformer_bind(&weights, &config.transformer, &transformer, &error), error);
 }
 
 /* One call with latents and caption by their golden names. */

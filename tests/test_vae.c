@@ -16,11 +16,10 @@ static zi_checkpoint golden;
 
 static void load(void)
 {
-    zi_config config;
+    zi_weights weights;
     zi_error error = {0};
-    const char *folder = zi_test_data("golden/model");
-    CHECK_OK(zi_config_read(folder, &config, &error), error);
-    CHECK_OK(zi_vae_load(folder, &config.vae, &vae, &error), error);
+    zi_config config = zi_golden_part("model", ZI_VAE, &weights);
+    CHECK_OK(zi_vae_bind(&weights, &config.vae, &vae, &error), error);
 }
 
 static const float *decode(zi_test_engine *engine, const char *name, size_t *count)

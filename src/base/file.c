@@ -32,6 +32,15 @@ char *zi_path_base(const char *path)
     return base;
 }
 
+char *zi_path_folder(const char *path)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/') end--;
+    while (end > 0 && path[end - 1] != '/') end--;
+    while (end > 1 && path[end - 1] == '/') end--;
+    return end ? strndup(path, end) : strdup(".");
+}
+
 bool zi_is_dir(const char *path)
 {
     struct stat st;

@@ -12,6 +12,9 @@ char *zi_path_join(const char *dir, const char *name);
 /* The part behind the last slash, trailing slashes ignored, in new memory. */
 char *zi_path_base(const char *path);
 
+/* What is before that, "." if nothing is, in new memory. */
+char *zi_path_folder(const char *path);
+
 bool zi_is_dir(const char *path);
 bool zi_is_file(const char *path);
 

@@ -9,22 +9,26 @@ static const struct {
     zi_naming naming;
     const char *telling;
     struct {
-        const char *folder, *stem, *config;
+        const char *folder, *stem, *place, *config;
     } parts[ZI_PARTS];
 } folders[] = {
     {ZI_NAMES_MFLUX,
      "transformer/0.safetensors",
-     {{"transformer", NULL, NULL}, {"text_encoder", NULL, NULL}, {"vae", NULL, NULL}}},
+     {{"transformer", NULL, "transformer/0.safetensors", NULL},
+      {"text_encoder", NULL, "text_encoder/0.safetensors", NULL},
+      {"vae", NULL, "vae/0.safetensors", NULL}}},
     {ZI_NAMES_DIFFUSERS,
      "model_index.json",
-     {{"transformer", "diffusion_pytorch_model", "transformer/config.json"},
-      {"text_encoder", "model", "text_encoder/config.json"},
-      {"vae", "diffusion_pytorch_model", "vae/config.json"}}},
+     {{"transformer", "diffusion_pytorch_model", "transformer/diffusion_pytorch_model.safetensors",
+       "transformer/config.json"},
+      {"text_encoder", "model", "text_encoder/model.safetensors", "text_encoder/config.json"},
+      {"vae", "diffusion_pytorch_model", "vae/diffusion_pytorch_model.safetensors",
+       "vae/config.json"}}},
     {ZI_NAMES_MLX,
      "weights",
-     {{"", "weights", "config.json"},
-      {"", "text_encoder", "text_encoder_config.json"},
-      {"", "vae", "vae_config.json"}}},
+     {{"", "weights", "weights.safetensors", "config.json"},
+      {"", "text_encoder", "text_encoder.safetensors", "text_encoder_config.json"},
+      {"", "vae", "vae.safetensors", "vae_config.json"}}},
 };
 
 /* Of the folder of a single part. */
@@ -71,6 +75,8 @@ static bool find_folder_part(const char *path, size_t row, int part, zi_layout_p
     const char *folder = folders[row].parts[part].folder, *stem = folders[row].parts[part].stem;
     const char *config = folders[row].parts[part].config;
     char *dir;
+    out->usual_place = folders[row].parts[part].place;
+    out->usual_config = config;
     if (!join(path, folder, &dir, error)) return false;
     if (has_weights(dir, stem)) {
         out->path = dir;

@@ -10,6 +10,8 @@ typedef struct {
     char *path;       /* a file, or a folder with stem; NULL: the part is not there */
     const char *stem; /* of the files in the folder; NULL: 0.safetensors, 1.safetensors, ... */
     char *config;     /* its config file; NULL: none */
+    /* Where such a folder has them, whether they are there or not; NULL: anywhere, and nowhere. */
+    const char *usual_place, *usual_config;
 } zi_layout_part;
 
 typedef struct {

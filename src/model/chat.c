@@ -8,14 +8,18 @@
  * is no template. A model that may think, or not, is told that it has thought. */
 static const struct {
     const char *marks[3];
+    const char *thinks; /* an added token, where there is no template to tell of thoughts */
     zi_chat chat;
 } families[] = {
     {{"<|im_start|>", "<|im_end|>", "enable_thinking"},
+     "<think>",
      {"<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
       "<|im_end|>"}},
     {{"<|im_start|>", "<|im_end|>"},
+     NULL,
      {"<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>"}},
     {{"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
+     NULL,
      {"<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
       "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"}},
 };
@@ -28,6 +32,7 @@ bool zi_chat_find(const char *path, const char *text, const zi_tokenizer *tokeni
         bool all = zi_tokenizer_special(tokenizer, families[i].chat.stop) >= 0;
         for (int j = 0; all && j < 3 && families[i].marks[j]; j++) {
             const char *mark = families[i].marks[j];
+            if (j == 2 && !text && families[i].thinks) mark = families[i].thinks;
             all = text ? strstr(text, mark) != NULL : zi_tokenizer_special(tokenizer, mark) >= 0;
         }
         if (!all) continue;

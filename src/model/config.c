@@ -1,20 +1,10 @@
 #include "model/config.h"
-#include "base/file.h"
 #include "io/json.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_CONFIG = 1 << 20, MAX_WIDTH = 65536, MAX_LAYERS = 512 };
-
-/* Reads FOLDER/NAME and tells its path for error texts (free both). */
-static bool read_json(const char *folder, const char *name, cJSON **json, char **path,
-                      zi_error *error)
-{
-    *path = zi_path_join(folder, name);
-    if (!*path) return zi_out_of_memory(error, strlen(folder));
-    return zi_json_read(*path, MAX_CONFIG, json, error);
-}
 
 static bool expect_class(const char *path, const cJSON *json, const char *field, const char *wanted,
                          zi_error *error)
@@ -25,17 +15,30 @@ static bool expect_class(const char *path, const cJSON *json, const char *field,
     return zi_fail(error, "%s: this is %.60s; zimage draws with %s only", path, name, wanted);
 }
 
-static bool read_index(const char *path, const cJSON *json, zi_config *config, zi_error *error)
+/* How many numbers of quantized weights share a scale, in configs of MLX. */
+static bool read_group(const char *path, const cJSON *json, size_t *out, zi_error *error)
 {
-    (void)config; /* it names the pipeline, no shapes */
-    return expect_class(path, json, "_class_name", "ZImagePipeline", error);
+    const cJSON *says = zi_json_find(json, "quantization");
+    int group = 0;
+    if (cJSON_IsObject(says) &&
+        !zi_json_int_or(path, says, "group_size", 32, 128, 0, &group, error))
+        return false;
+    *out = (size_t)group;
+    return (group & (group - 1)) == 0 ||
+           zi_fail(error, "%s: groups of %d numbers are not supported; 32, 64 and 128 are", path,
+                   group);
 }
 
 static bool read_text(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
+    const char *type;
+    if (!zi_json_string_or(path, json, "model_type", "qwen3", &type, error)) return false;
+    if (strcmp(type, "qwen3") != 0)
+        return zi_fail(error, "%s: this is %.60s; zimage reads prompts with qwen3 only", path,
+                       type);
     config->text.qk_norm = true;
-    return expect_class(path, json, "model_type", "qwen3", error) &&
-           zi_config_read_qwen(path, json, &config->text, error);
+    return zi_config_read_qwen(path, json, &config->text, error) &&
+           read_group(path, json, &config->group[ZI_TEXT_ENCODER], error);
 }
 
 bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *c, zi_error *error)
@@ -57,13 +60,23 @@ bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *c,
         !zi_json_bool_or(path, json, "attention_bias", false, &biased, error))
         return false;
     c->eps = (float)eps;
+    if (biased) return zi_fail(error, "%s: \"attention_bias\" is not supported", path);
+    return true;
+}
+
+bool zi_config_check_qwen(const char *path, const zi_qwen_config *c, zi_error *error)
+{
     if (c->heads % c->kv_heads != 0)
         return zi_fail(error, "%s: %d attention heads cannot share %d key/value heads", path,
                        c->heads, c->kv_heads);
     if (c->head_dim < 2 || c->head_dim % 2 != 0)
-        return zi_fail(error, "%s: \"head_dim\" must be even, it is %d", path, c->head_dim);
-    if (biased) return zi_fail(error, "%s: \"attention_bias\" is not supported", path);
+        return zi_fail(error, "%s: the width of a head must be even, it is %d", path, c->head_dim);
     return true;
+}
+
+static bool check_text(const char *path, zi_config *config, zi_error *error)
+{
+    return zi_config_check_qwen(path, &config->text, error);
 }
 
 /* A list of `count` whole numbers. */
@@ -83,21 +96,82 @@ static bool read_ints(const char *path, const cJSON *json, const char *field, in
                    count, least, most);
 }
 
-static bool check_transformer(const char *path, zi_transformer_config *c, int kv_heads,
-                              zi_error *error)
+/* Shared evenly by time, rows and columns as in Z-Image-Turbo: a quarter and twice three eighths.
+ */
+static void default_axes(zi_transformer_config *c, int head)
 {
-    if (c->dim % c->heads != 0 || kv_heads != c->heads)
-        return zi_fail(error, "%s: dim %d, %d heads and %d key/value heads do not fit together",
-                       path, c->dim, c->heads, kv_heads);
+    c->axes[0] = head / 4;
+    c->axes[1] = c->axes[2] = head / 8 * 3;
+}
+
+static bool check_transformer(const char *path, zi_config *config, zi_error *error)
+{
+    zi_transformer_config *c = &config->transformer;
+    if (c->dim % c->heads != 0)
+        return zi_fail(error, "%s: %d heads cannot share a width of %d", path, c->heads, c->dim);
     c->head_dim = c->dim / c->heads;
-    c->ffn = (int)(c->dim / 3.0 * 8.0);
     c->modulation = c->dim < 256 ? c->dim : 256;
+    if (!c->axes[0]) default_axes(c, c->head_dim);
     if (c->axes[0] % 2 || c->axes[1] % 2 || c->axes[2] % 2 ||
         c->axes[0] + c->axes[1] + c->axes[2] != c->head_dim)
-        return zi_fail(error, "%s: \"axes_dims\" must be even and add up to the head's %d", path,
-                       c->head_dim);
+        return zi_fail(error,
+                       "%s: the rope's axes (\"axes_dims\") must be even and add up to the head's "
+                       "%d, but they are %d, %d and %d; a folder named with --reference lends its "
+                       "config",
+                       path, c->head_dim, c->axes[0], c->axes[1], c->axes[2]);
     if (c->head_dim > 1024)
         return zi_fail(error, "%s: heads of %d are too wide", path, c->head_dim);
+    return true;
+}
+
+/* Fields that diffusers and MLX name differently. */
+enum { DIM, LAYERS, HEADS, CAPTION, NAMES };
+static const char *const field_names[2][NAMES] = {
+    {"dim", "n_layers", "n_heads", "cap_feat_dim"},
+    {"hidden_size", "num_hidden_layers", "num_attention_heads", "text_embed_dim"},
+};
+
+/* Of diffusers alone. */
+static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transformer_config *c,
+                                  zi_error *error)
+{
+    int kv_heads, frames;
+    if (!zi_json_int_or(path, json, "n_kv_heads", 1, 1024, c->heads, &kv_heads, error) ||
+        !read_ints(path, json, "all_patch_size", 1, 2, 2, &c->patch, error) ||
+        !read_ints(path, json, "all_f_patch_size", 1, 1, 1, &frames, error))
+        return false;
+    c->ffn = (int)(c->dim / 3.0 * 8.0);
+    return kv_heads == c->heads ||
+           zi_fail(error, "%s: %d heads and %d key/value heads do not fit together", path, c->heads,
+                   kv_heads);
+}
+
+/* Of the seed repository's MLX folders. */
+static bool read_mlx_fields(const char *path, const cJSON *json, zi_transformer_config *c,
+                            zi_error *error)
+{
+    return zi_json_int_or(path, json, "patch_size", 2, 2, 2, &c->patch, error) &&
+           zi_json_int_or(path, json, "intermediate_size", 1, 1 << 20, (int)(c->dim / 3.0 * 8.0),
+                          &c->ffn, error);
+}
+
+/* Of the rope and what else has a usual value. */
+static bool read_usual_fields(const char *path, const cJSON *json, bool mlx,
+                              zi_transformer_config *c, zi_error *error)
+{
+    const zi_transformer_config usual = zi_config_real().transformer;
+    double eps;
+    bool axes = !mlx || zi_json_find(json, "axes_dims");
+    bool lens = !mlx || zi_json_find(json, "axes_lens");
+    memcpy(c->lens, usual.lens, sizeof c->lens);
+    if ((axes && !read_ints(path, json, "axes_dims", 3, 2, 1024, c->axes, error)) ||
+        (lens && !read_ints(path, json, "axes_lens", 3, 1, 1 << 20, c->lens, error)) ||
+        !zi_json_double_or(path, json, "norm_eps", 0, 1, 1e-5, &eps, error) ||
+        !zi_json_double_or(path, json, "rope_theta", 1, 1e12, usual.rope_theta, &c->rope_theta,
+                           error) ||
+        !zi_json_double_or(path, json, "t_scale", 1e-6, 1e9, usual.t_scale, &c->t_scale, error))
+        return false;
+    c->eps = (float)eps;
     return true;
 }
 
@@ -105,33 +179,36 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
                              zi_error *error)
 {
     zi_transformer_config *c = &config->transformer;
-    double eps;
-    int kv_heads, frames;
-    bool qk_norm;
-    if (!expect_class(path, json, "_class_name", "ZImageTransformer2DModel", error) ||
-        !zi_json_int(path, json, "dim", 2, MAX_WIDTH, &c->dim, error) ||
-        !zi_json_int(path, json, "n_layers", 1, MAX_LAYERS, &c->layers, error) ||
-        !zi_json_int(path, json, "n_refiner_layers", 0, MAX_LAYERS, &c->refiners, error) ||
-        !zi_json_int(path, json, "n_heads", 1, 1024, &c->heads, error) ||
-        !zi_json_int_or(path, json, "n_kv_heads", 1, 1024, c->heads, &kv_heads, error) ||
-        !zi_json_int(path, json, "cap_feat_dim", 1, MAX_WIDTH, &c->caption_dim, error) ||
-        !zi_json_int(path, json, "in_channels", 1, 64, &c->channels, error) ||
-        !read_ints(path, json, "all_patch_size", 1, 2, 2, &c->patch, error) ||
-        !read_ints(path, json, "all_f_patch_size", 1, 1, 1, &frames, error) ||
-        !read_ints(path, json, "axes_dims", 3, 2, 1024, c->axes, error) ||
-        !read_ints(path, json, "axes_lens", 3, 1, 1 << 20, c->lens, error) ||
-        !zi_json_double(path, json, "norm_eps", 0, 1, &eps, error) ||
-        !zi_json_double(path, json, "rope_theta", 1, 1e12, &c->rope_theta, error) ||
-        !zi_json_double(path, json, "t_scale", 1e-6, 1e9, &c->t_scale, error) ||
-        !zi_json_bool_or(path, json, "qk_norm", true, &qk_norm, error))
+    bool qk_norm, mlx = !zi_json_find(json, "_class_name") && zi_json_find(json, "hidden_size");
+    const char *const *names = field_names[mlx];
+    if (!mlx && !expect_class(path, json, "_class_name", "ZImageTransformer2DModel", error))
         return false;
-    c->eps = (float)eps;
+    if (!zi_json_int(path, json, names[DIM], 2, MAX_WIDTH, &c->dim, error) ||
+        !zi_json_int(path, json, names[LAYERS], 1, MAX_LAYERS, &c->layers, error) ||
+        !zi_json_int(path, json, "n_refiner_layers", 0, MAX_LAYERS, &c->refiners, error) ||
+        !zi_json_int(path, json, names[HEADS], 1, 1024, &c->heads, error) ||
+        !zi_json_int(path, json, names[CAPTION], 1, MAX_WIDTH, &c->caption_dim, error) ||
+        !zi_json_int(path, json, "in_channels", 1, 64, &c->channels, error) ||
+        !(mlx ? read_mlx_fields : read_diffusers_fields)(path, json, c, error) ||
+        !read_usual_fields(path, json, mlx, c, error) ||
+        !zi_json_bool_or(path, json, "qk_norm", true, &qk_norm, error) ||
+        !read_group(path, json, &config->group[ZI_TRANSFORMER], error))
+        return false;
     if (!qk_norm) return zi_fail(error, "%s: a model without \"qk_norm\" is not supported", path);
-    const cJSON *siglip = zi_json_find(json, "siglip_feat_dim");
-    if (siglip)
-        return zi_fail(error, "%s: this is Z-Image-Omni (\"siglip_feat_dim\"), not supported",
-                       path);
-    return check_transformer(path, c, kv_heads, error);
+    return !zi_json_find(json, "siglip_feat_dim") ||
+           zi_fail(error, "%s: this is Z-Image-Omni (\"siglip_feat_dim\"), not supported", path);
+}
+
+static bool check_vae(const char *path, zi_config *config, zi_error *error)
+{
+    const zi_vae_config *c = &config->vae;
+    for (int i = 0; i < c->blocks; i++)
+        if (c->channels[i] % c->groups != 0)
+            return zi_fail(error,
+                           "%s: %d channels cannot be put into %d groups (\"norm_num_groups\"); a "
+                           "folder named with --reference lends its config",
+                           path, c->channels[i], c->groups);
+    return true;
 }
 
 static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_error *error)
@@ -160,10 +237,6 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
         return false;
     c->scaling = (float)scaling;
     c->shift = (float)shift;
-    for (int i = 0; i < c->blocks; i++)
-        if (c->channels[i] % c->groups != 0)
-            return zi_fail(error, "%s: %d channels cannot be put into %d groups", path,
-                           c->channels[i], c->groups);
     if (quant || post_quant || !attention)
         return zi_fail(error, "%s: not Z-Image's VAE (quant convolutions or no middle attention)",
                        path);
@@ -183,44 +256,57 @@ static bool read_scheduler(const char *path, const cJSON *json, zi_config *confi
     return true;
 }
 
-/* Reads what one of the files says into its part of the config. */
+/* Reads what a file says into its part of the config. */
 typedef bool (*reader)(const char *path, const cJSON *json, zi_config *config, zi_error *error);
 
-static bool read_one(const char *folder, const char *name, reader read, zi_config *config,
-                     zi_error *error)
+static bool read_file(const char *path, reader read, zi_config *config, zi_error *error)
 {
     cJSON *json = NULL;
-    char *path = NULL;
-    bool ok = read_json(folder, name, &json, &path, error) && read(path, json, config, error);
+    bool ok = zi_json_read(path, MAX_CONFIG, &json, error) && read(path, json, config, error);
     cJSON_Delete(json);
-    free(path);
     return ok;
 }
 
-bool zi_config_read(const char *folder, zi_config *out, zi_error *error)
+static bool read_index(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
-    static const struct {
-        const char *name;
-        reader read;
-    } files[] = {
-        {"model_index.json", read_index},
-        {"text_encoder/config.json", read_text},
-        {"transformer/config.json", read_transformer},
-        {"vae/config.json", read_vae},
-        {"scheduler/scheduler_config.json", read_scheduler},
-    };
-    zi_config config = {0};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        if (!read_one(folder, files[i].name, files[i].read, &config, error)) return false;
-    if (config.transformer.caption_dim != config.text.hidden)
+    (void)config; /* it names the pipeline, no shapes */
+    return expect_class(path, json, "_class_name", "ZImagePipeline", error);
+}
+
+bool zi_config_check_pipeline(const char *path, zi_error *error)
+{
+    return read_file(path, read_index, NULL, error);
+}
+
+bool zi_config_read(zi_part part, const char *path, zi_config *config, zi_error *error)
+{
+    static const reader readers[ZI_PARTS] = {read_transformer, read_text, read_vae};
+    return read_file(path, readers[part], config, error) &&
+           zi_config_check(part, path, config, error);
+}
+
+bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *error)
+{
+    return read_file(path, read_scheduler, config, error);
+}
+
+bool zi_config_check(zi_part part, const char *where, zi_config *config, zi_error *error)
+{
+    static bool (*const checks[ZI_PARTS])(const char *, zi_config *,
+                                          zi_error *) = {check_transformer, check_text, check_vae};
+    return checks[part](where, config, error);
+}
+
+bool zi_config_fit(const char *where, const zi_config *config, zi_error *error)
+{
+    if (config->transformer.caption_dim != config->text.hidden)
         return zi_fail(error,
                        "%s: the transformer wants captions of width %d, the text encoder "
                        "gives %d",
-                       folder, config.transformer.caption_dim, config.text.hidden);
-    if (config.transformer.channels != config.vae.latent)
+                       where, config->transformer.caption_dim, config->text.hidden);
+    if (config->transformer.channels != config->vae.latent)
         return zi_fail(error, "%s: the transformer makes %d latent channels, the VAE reads %d",
-                       folder, config.transformer.channels, config.vae.latent);
-    *out = config;
+                       where, config->transformer.channels, config->vae.latent);
     return true;
 }
 

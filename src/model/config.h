@@ -1,8 +1,10 @@
-/* The shapes of a model, read from its folder's config files and range-checked once. */
+/* The shapes of a model, from config files or from the weights themselves, range-checked once. */
 #ifndef ZI_MODEL_CONFIG_H
 #define ZI_MODEL_CONFIG_H
 
+#include "io/gguf.h"
 #include "io/json.h"
+#include "io/source.h"
 
 enum { ZI_MAX_VAE_BLOCKS = 8 };
 
@@ -44,16 +46,43 @@ typedef struct {
     zi_transformer_config transformer;
     zi_vae_config vae;
     zi_scheduler_config scheduler;
+    size_t group[ZI_PARTS]; /* numbers in a group of MLX's, where a config says so; or 0 */
 } zi_config;
 
-/* Reads the five JSON files of a diffusers folder. Another pipeline (Stable Diffusion, Flux, ...)
- * is refused by its name. */
-bool zi_config_read(const char *folder, zi_config *out, zi_error *error) ZI_CHECKED;
+/* ---- config.c: from JSON ---- */
+
+/* Refuses a model_index.json of another pipeline by its name. */
+bool zi_config_check_pipeline(const char *path, zi_error *error) ZI_CHECKED;
+
+/* Reads a part's config file, diffusers' and transformers' or MLX's, into its part of the config.
+ */
+bool zi_config_read(zi_part part, const char *path, zi_config *config, zi_error *error) ZI_CHECKED;
+
+bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *error) ZI_CHECKED;
+
+/* That a part's numbers are in range and fit together; where names their source in errors. */
+bool zi_config_check(zi_part part, const char *where, zi_config *config,
+                     zi_error *error) ZI_CHECKED;
+
+/* That the parts fit each other. */
+bool zi_config_fit(const char *where, const zi_config *config, zi_error *error) ZI_CHECKED;
+
+/* ---- infer.c: from what the weights are ---- */
+
+/* Fills in the config of the part that a source lists, from its shapes and, for a text encoder,
+ * from what its GGUF file says (NULL: it is none). What shapes do not tell is as in Z-Image-Turbo.
+ */
+bool zi_config_infer(const zi_source *source, const zi_gguf *gguf, zi_config *config,
+                     zi_error *error) ZI_CHECKED;
 
 /* What a config.json says about the shapes of a Qwen or Llama; what its family is says the caller.
  */
 bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *out,
                          zi_error *error) ZI_CHECKED;
+
+/* That its numbers fit together. */
+bool zi_config_check_qwen(const char *path, const zi_qwen_config *config,
+                          zi_error *error) ZI_CHECKED;
 
 /* Z-Image-Turbo itself: what the config files of the published model say. */
 zi_config zi_config_real(void);

@@ -1,6 +1,7 @@
 #include "model/lm_config.h"
 #include "base/file.h"
-#include "io/layout.h"
+#include "io/recognise.h"
+#include "model/assembly.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -60,70 +61,29 @@ static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
            add_known_stops(lm, error);
 }
 
-static bool load_gguf_file(const char *path, zi_lm *lm, zi_error *error)
-{
-    zi_checkpoint checkpoint;
-    if (!zi_checkpoint_open(path, &checkpoint, error)) return false;
-    if (checkpoint.gguf) return load_gguf(&checkpoint, lm, error);
-    zi_checkpoint_close(&checkpoint);
-    return zi_fail(error,
-                   "%s: of files, only a GGUF serves as a language model; others come as folders, "
-                   "with config.json and tokenizer",
-                   path);
-}
-
-/* A model whose config, tokenizer and weights, which are taken over, are in different places. */
-static bool load_parts(const char *config_path, const char *tokenizer, zi_checkpoint *checkpoint,
-                       zi_lm *lm, zi_error *error)
-{
-    zi_lm_config config;
-    char *folder = strdup(config_path);
-    bool ok = folder != NULL || zi_out_of_memory(error, strlen(config_path));
-    char *slash = ok ? strrchr(folder, '/') : NULL;
-    if (slash) *slash = 0;
-    ok = ok && zi_lm_config_json(config_path, lm, &config, error) &&
-         zi_tokenizer_load(tokenizer, &lm->tokenizer, error) &&
-         zi_lm_read_folder(tokenizer, lm, error);
-    /* generation_config.json stands beside the config. */
-    if (ok && slash && strcmp(folder, tokenizer) != 0) ok = zi_lm_read_folder(folder, lm, error);
-    free(folder);
-    if (!ok) {
-        zi_checkpoint_close(checkpoint);
-        return false;
-    }
-    return bind_model(checkpoint, &config, lm, error) && add_known_stops(lm, error);
-}
-
 /* FOLDER with config.json, of transformers or MLX. */
-static bool load_folder(const char *folder, const char *config, zi_lm *lm, zi_error *error)
+static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, zi_error *error)
 {
     zi_checkpoint checkpoint;
-    return zi_checkpoint_open_dir(folder, "model", &checkpoint, error) &&
-           load_parts(config, folder, &checkpoint, lm, error);
+    zi_lm_config config;
+    return zi_lm_config_json(config_path, lm, &config, error) &&
+           zi_tokenizer_load(folder, &lm->tokenizer, error) &&
+           zi_lm_read_folder(folder, lm, error) &&
+           zi_checkpoint_open_dir(folder, "model", &checkpoint, error) &&
+           bind_model(&checkpoint, &config, lm, error) && add_known_stops(lm, error);
 }
 
-/* The text encoder of an image model. */
-static bool load_encoder(const char *path, zi_lm *lm, zi_error *error)
+/* The text encoder of an image model, which is Qwen3 with a tied head. */
+static bool load_encoder(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
-    zi_layout layout;
-    zi_checkpoint checkpoint;
-    if (!zi_layout_read(path, &layout, error)) return false;
-    const zi_layout_part *part = &layout.parts[ZI_TEXT_ENCODER];
-    bool ok = part->path ||
-              zi_fail(error, "%s: has no text encoder that could serve as a language model", path);
-    ok = ok && zi_layout_open(&layout, ZI_TEXT_ENCODER, &checkpoint, error);
-    if (ok && checkpoint.gguf) {
-        ok = load_gguf(&checkpoint, lm, error);
-    } else if (ok && part->config && layout.tokenizer) {
-        ok = load_parts(part->config, layout.tokenizer, &checkpoint, lm, error);
-    } else if (ok) {
-        zi_checkpoint_close(&checkpoint);
-        ok = zi_fail(error,
-                     "%s: its text encoder has no %s here, so that it cannot serve as a language "
-                     "model; name another one",
-                     path, part->config ? "tokenizer" : "config");
-    }
-    zi_layout_free(&layout);
+    zi_assembly assembly;
+    zi_config config = {0};
+    zi_weights weights;
+    if (!zi_assembly_read(options, &assembly, error)) return false;
+    bool ok = zi_assembly_open(&assembly, ZI_TEXT_ENCODER, &config, &weights, error) &&
+              zi_qwen_bind_language(&weights, &config.text, true, &lm->qwen, error) &&
+              zi_assembly_tokenizer(options, &lm->tokenizer, error) && add_known_stops(lm, error);
+    zi_assembly_free(&assembly);
     return ok;
 }
 
@@ -143,6 +103,22 @@ static char *find_gguf(const char *folder, int *count)
     return found;
 }
 
+/* A GGUF file of a language model, or an image model in a file. */
+static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *error)
+{
+    zi_checkpoint checkpoint;
+    if (!zi_checkpoint_open(options->path, &checkpoint, error)) return false;
+    if (zi_checkpoint_find(&checkpoint, "token_embd.weight") && checkpoint.gguf)
+        return load_gguf(&checkpoint, lm, error);
+    bool foreign = zi_recognise_foreign(&checkpoint) != NULL;
+    zi_checkpoint_close(&checkpoint);
+    if (!foreign) return load_encoder(options, lm, error);
+    return zi_fail(error,
+                   "%s: of files, only a GGUF serves as a language model; others come as folders, "
+                   "with config.json and tokenizer",
+                   options->path);
+}
+
 /* Whether a config is that of a model by itself, not the transformer's of an image model. */
 static bool is_config(const char *path)
 {
@@ -153,9 +129,10 @@ static bool is_config(const char *path)
     return is;
 }
 
-static bool load(const char *path, zi_lm *lm, zi_error *error)
+static bool load(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
-    if (zi_is_file(path)) return load_gguf_file(path, lm, error);
+    const char *path = options->path;
+    if (zi_is_file(path)) return load_file(options, lm, error);
     if (!zi_is_dir(path)) return zi_fail(error, "%s: no such file or folder", path);
     int ggufs;
     char *config = zi_path_join(path, "config.json"), *gguf = find_gguf(path, &ggufs);
@@ -163,21 +140,21 @@ static bool load(const char *path, zi_lm *lm, zi_error *error)
     if (ok && is_config(config))
         ok = load_folder(path, config, lm, error);
     else if (ok && gguf && ggufs == 1)
-        ok = load_gguf_file(gguf, lm, error);
+        ok = load_file(&(zi_model_options){.path = gguf}, lm, error);
     else if (ok && ggufs > 1)
         ok = zi_fail(error, "%s: holds %d GGUF files; name the one to use", path, ggufs);
     else if (ok)
-        ok = load_encoder(path, lm, error);
+        ok = load_encoder(options, lm, error);
     free(config);
     free(gguf);
     return ok;
 }
 
-bool zi_lm_load(const char *path, zi_lm *out, zi_error *error)
+bool zi_lm_load(const zi_model_options *options, zi_lm *out, zi_error *error)
 {
-    zi_lm lm = {.bos = -1, .path = strdup(path)};
-    if (!lm.path) return zi_out_of_memory(error, strlen(path));
-    if (!load(path, &lm, error)) {
+    zi_lm lm = {.bos = -1, .path = strdup(options->path)};
+    if (!lm.path) return zi_out_of_memory(error, strlen(options->path));
+    if (!load(options, &lm, error)) {
         zi_lm_free(&lm);
         return false;
     }
@@ -269,10 +246,10 @@ static bool write_tokens(writer *w, const zi_run *run, zi_error *error)
 
 static bool check(const zi_lm *lm, const zi_lm_request *r, zi_error *error)
 {
-    size_t context = (size_t)lm->qwen.config.context;
+    size_t context = (size_t)lm->qwen.config.context; /* 0: nobody says */
     if (!zi_sampling_check(&r->sampling, error)) return false;
     if (!r->count) return zi_misuse(error, "there is nothing to be continued");
-    if (r->count + r->most <= context) return true;
+    if (!context || r->count + r->most <= context) return true;
     return zi_misuse(error,
                      "%zu tokens and %zu to come are more than the context of this language model, "
                      "%zu; shorten the prompt or ask for fewer",

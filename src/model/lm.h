@@ -17,10 +17,10 @@ typedef struct {
     char *path;          /* for error texts */
 } zi_lm;
 
-/* path is a GGUF file, a folder with config.json, weights and tokenizer as Hugging Face and MLX
- * have them, a folder with one GGUF file, or an image model, whose text encoder it is then.
- * Architectures: Qwen2, Qwen3 and Llama. */
-bool zi_lm_load(const char *path, zi_lm *out, zi_error *error) ZI_CHECKED;
+/* options->path is a GGUF file, a folder with config.json, weights and tokenizer as Hugging Face
+ * and MLX have them, a folder with one GGUF file, or an image model (then the other options count,
+ * too), whose text encoder it is. Architectures: Qwen2, Qwen3 and Llama. */
+bool zi_lm_load(const zi_model_options *options, zi_lm *out, zi_error *error) ZI_CHECKED;
 
 void zi_lm_free(zi_lm *lm);
 

@@ -103,6 +103,7 @@ static bool read_config(const char *path, const cJSON *json, zi_lm *lm, zi_lm_co
     const struct family *family = find_family(path, type, strlen(type), error);
     if (!family || !check_switches(path, json, error) ||
         !zi_config_read_qwen(path, json, &out->qwen, error) ||
+        !zi_config_check_qwen(path, &out->qwen, error) ||
         !zi_json_bool_or(path, json, "tie_word_embeddings", false, &out->tied, error) ||
         !read_stops(path, json, lm, error))
         return false;
@@ -225,15 +226,6 @@ static bool read_real(const zi_gguf *gguf, const char *family, const char *name,
     return zi_fail(error, "%s: key %s is %g, which cannot be", gguf->path, key, *out);
 }
 
-static bool check_shapes(const char *path, const zi_qwen_config *c, zi_error *error)
-{
-    if (c->heads % c->kv_heads == 0 && c->head_dim >= 2 && c->head_dim % 2 == 0 &&
-        c->head_dim <= ZI_MAX_HEAD)
-        return true;
-    return zi_fail(error, "%s: %d heads of width %d and %d key/value heads do not fit together",
-                   path, c->heads, c->head_dim, c->kv_heads);
-}
-
 static bool check_gguf_rope(const zi_gguf *gguf, const char *family, zi_error *error)
 {
     char key[100];
@@ -274,5 +266,5 @@ bool zi_lm_config_gguf(const zi_gguf *gguf, int vocab, zi_lm_config *out, zi_err
     c->eps = (float)eps;
     c->interleaved = family->neighbours;
     set_family(family, c);
-    return check_shapes(gguf->path, c, error);
+    return zi_config_check_qwen(gguf->path, c, error);
 }

@@ -1,5 +1,4 @@
 #include "model/qwen.h"
-#include "base/file.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -9,35 +8,36 @@ static zi_qwen_layer bind_layer(zi_weights *w, const zi_qwen_config *c, int i)
     size_t hidden = (size_t)c->hidden, ffn = (size_t)c->ffn, dim = (size_t)c->head_dim;
     size_t q = (size_t)c->heads * dim, kv = (size_t)c->kv_heads * dim;
     zi_qwen_layer layer = {
-        .input_norm = zi_weights_vector(w, hidden, "layers.%d.input_layernorm.weight", i),
-        .post_norm = zi_weights_vector(w, hidden, "layers.%d.post_attention_layernorm.weight", i),
-        .q = zi_weights_matrix(w, q, hidden, "layers.%d.self_attn.q_proj.weight", i),
-        .k = zi_weights_matrix(w, kv, hidden, "layers.%d.self_attn.k_proj.weight", i),
-        .v = zi_weights_matrix(w, kv, hidden, "layers.%d.self_attn.v_proj.weight", i),
-        .o = zi_weights_matrix(w, hidden, q, "layers.%d.self_attn.o_proj.weight", i),
-        .gate = zi_weights_matrix(w, ffn, hidden, "layers.%d.mlp.gate_proj.weight", i),
-        .up = zi_weights_matrix(w, ffn, hidden, "layers.%d.mlp.up_proj.weight", i),
-        .down = zi_weights_matrix(w, hidden, ffn, "layers.%d.mlp.down_proj.weight", i),
+        .input_norm = zi_weights_vector(w, hidden, "model.layers.%d.input_layernorm.weight", i),
+        .post_norm =
+            zi_weights_vector(w, hidden, "model.layers.%d.post_attention_layernorm.weight", i),
+        .q = zi_weights_matrix(w, q, hidden, "model.layers.%d.self_attn.q_proj.weight", i),
+        .k = zi_weights_matrix(w, kv, hidden, "model.layers.%d.self_attn.k_proj.weight", i),
+        .v = zi_weights_matrix(w, kv, hidden, "model.layers.%d.self_attn.v_proj.weight", i),
+        .o = zi_weights_matrix(w, hidden, q, "model.layers.%d.self_attn.o_proj.weight", i),
+        .gate = zi_weights_matrix(w, ffn, hidden, "model.layers.%d.mlp.gate_proj.weight", i),
+        .up = zi_weights_matrix(w, ffn, hidden, "model.layers.%d.mlp.up_proj.weight", i),
+        .down = zi_weights_matrix(w, hidden, ffn, "model.layers.%d.mlp.down_proj.weight", i),
     };
     if (c->qk_norm) {
-        layer.q_norm = zi_weights_vector(w, dim, "layers.%d.self_attn.q_norm.weight", i);
-        layer.k_norm = zi_weights_vector(w, dim, "layers.%d.self_attn.k_norm.weight", i);
+        layer.q_norm = zi_weights_vector(w, dim, "model.layers.%d.self_attn.q_norm.weight", i);
+        layer.k_norm = zi_weights_vector(w, dim, "model.layers.%d.self_attn.k_norm.weight", i);
     }
     if (c->biases) {
-        layer.q_bias = zi_weights_vector(w, q, "layers.%d.self_attn.q_proj.bias", i);
-        layer.k_bias = zi_weights_vector(w, kv, "layers.%d.self_attn.k_proj.bias", i);
-        layer.v_bias = zi_weights_vector(w, kv, "layers.%d.self_attn.v_proj.bias", i);
+        layer.q_bias = zi_weights_vector(w, q, "model.layers.%d.self_attn.q_proj.bias", i);
+        layer.k_bias = zi_weights_vector(w, kv, "model.layers.%d.self_attn.k_proj.bias", i);
+        layer.v_bias = zi_weights_vector(w, kv, "model.layers.%d.self_attn.v_proj.bias", i);
     }
     return layer;
 }
 
-/* Final norm and head. Their names have no prefix in common. */
+/* Final norm and head. */
 static void bind_head(zi_qwen *qwen, bool tied)
 {
     zi_weights *w = &qwen->weights;
     size_t hidden = (size_t)qwen->config.hidden;
-    qwen->norm = zi_weights_vector(w, hidden, "norm.weight");
-    w->prefix = "";
+    qwen->norm = zi_weights_vector(w, hidden, "model.norm.weight");
+    if (tied) zi_weights_ignore(w, "lm_head.");
     qwen->head =
         tied ? qwen->embed : zi_weights_matrix(w, qwen->embed.rows, hidden, "lm_head.weight");
 }
@@ -50,12 +50,10 @@ static bool bind(zi_weights *weights, const zi_qwen_config *config, size_t layer
     *weights = (zi_weights){0};
     zi_weights *w = &out->weights;
     w->error = error;
-    /* Some repositories ship the bare Qwen3Model, without the causal model's prefix. */
-    w->prefix = zi_weights_has(w, "model.embed_tokens.weight") ? "model." : "";
     out->layers = calloc(layers, sizeof *out->layers);
     if (!out->layers) return zi_out_of_memory(error, layers * sizeof *out->layers);
-    out->embed =
-        zi_weights_matrix(w, (size_t)config->vocab, (size_t)config->hidden, "embed_tokens.weight");
+    out->embed = zi_weights_matrix(w, (size_t)config->vocab, (size_t)config->hidden,
+                                   "model.embed_tokens.weight");
     for (size_t i = 0; i < layers && !w->failed; i++)
         out->layers[i] = bind_layer(w, config, (int)i);
     return !w->failed;
@@ -64,7 +62,11 @@ static bool bind(zi_weights *weights, const zi_qwen_config *config, size_t layer
 bool zi_qwen_bind(zi_weights *weights, const zi_qwen_config *config, zi_qwen *out, zi_error *error)
 {
     zi_qwen qwen;
-    if (!bind(weights, config, (size_t)config->layers - 1, &qwen, error)) {
+    size_t layers = (size_t)config->layers - 1;
+    bool ok = bind(weights, config, layers, &qwen, error);
+    if (ok) zi_weights_ignore(&qwen.weights, "model.layers.%d.", (int)layers);
+    if (ok) zi_weights_ignore(&qwen.weights, "model.norm.");
+    if (!ok || !zi_weights_all_used(&qwen.weights, error)) {
         zi_qwen_free(&qwen);
         return false;
     }
@@ -78,23 +80,12 @@ bool zi_qwen_bind_language(zi_weights *weights, const zi_qwen_config *config, bo
     zi_qwen qwen;
     bool ok = bind(weights, config, (size_t)config->layers, &qwen, error);
     if (ok) bind_head(&qwen, tied);
-    if (!ok || qwen.weights.failed) {
+    if (!ok || qwen.weights.failed || !zi_weights_all_used(&qwen.weights, error)) {
         zi_qwen_free(&qwen);
         return false;
     }
     *out = qwen;
     return true;
-}
-
-bool zi_qwen_load(const char *folder, const zi_qwen_config *config, zi_qwen *out, zi_error *error)
-{
-    char *dir = zi_path_join(folder, "text_encoder");
-    if (!dir) return zi_out_of_memory(error, sizeof "text_encoder");
-    zi_weights weights;
-    bool ok = zi_weights_open(dir, "model", &weights, error) &&
-              zi_qwen_bind(&weights, config, out, error);
-    free(dir);
-    return ok;
 }
 
 void zi_qwen_free(zi_qwen *qwen)

@@ -25,10 +25,6 @@ typedef struct {
     zi_matrix head;        /* of a language model: [vocab, hidden], its own or embed */
 } zi_qwen;
 
-/* Loads FOLDER/text_encoder. */
-bool zi_qwen_load(const char *folder, const zi_qwen_config *config, zi_qwen *out,
-                  zi_error *error) ZI_CHECKED;
-
 /* Binds weights that are open already; takes them over, also on failure. */
 bool zi_qwen_bind(zi_weights *weights, const zi_qwen_config *config, zi_qwen *out,
                   zi_error *error) ZI_CHECKED;

@@ -1,5 +1,4 @@
 #include "model/transformer.h"
-#include "base/file.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -92,18 +91,6 @@ bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *confi
     }
     *out = t;
     return true;
-}
-
-bool zi_transformer_load(const char *folder, const zi_transformer_config *config,
-                         zi_transformer *out, zi_error *error)
-{
-    char *dir = zi_path_join(folder, "transformer");
-    if (!dir) return zi_out_of_memory(error, sizeof "transformer");
-    zi_weights weights;
-    bool ok = zi_weights_open(dir, "diffusion_pytorch_model", &weights, error) &&
-              zi_transformer_bind(&weights, config, out, error);
-    free(dir);
-    return ok;
 }
 
 void zi_transformer_free(zi_transformer *t)
@@ -256,7 +243,7 @@ static void block_forward(const zi_run *run, const zi_transformer_config *c, con
                                            .heads = heads,
                                            .kv_heads = heads,
                                            .dim = dim,
-                                           .fast = ops->fast && block->q.bits});
+                                           .fast = ops->fast && zi_matrix_quantized(&block->q)});
     zi_linear(ops, ws->h, T, &block->out, NULL, ws->q);
     zi_run_tap(run, ws->q, T, D, "%s.attention", name);
     zi_add_rms_norm(ops, x, ws->q, T, D, block->attention_norm2, c->eps, m.gate_msa);

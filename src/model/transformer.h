@@ -35,10 +35,6 @@ typedef struct {
     zi_block *noise_refiner, *context_refiner, *layers;
 } zi_transformer;
 
-/* Loads FOLDER/transformer. */
-bool zi_transformer_load(const char *folder, const zi_transformer_config *config,
-                         zi_transformer *out, zi_error *error) ZI_CHECKED;
-
 /* Binds weights that are open already; takes them over, also on failure. */
 bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *config,
                          zi_transformer *out, zi_error *error) ZI_CHECKED;

@@ -1,5 +1,4 @@
 #include "model/vae.h"
-#include "base/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,23 +88,13 @@ bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out, 
     vae.norm_out =
         zi_weights_group_norm(w, thin, (size_t)config->groups, EPS, "decoder.conv_norm_out");
     vae.conv_out = zi_weights_conv(w, IMAGE, thin, 3, "decoder.conv_out");
-    if (w->failed) {
+    zi_weights_ignore(w, "encoder.");
+    if (w->failed || !zi_weights_all_used(w, error)) {
         zi_vae_free(&vae);
         return false;
     }
     *out = vae;
     return true;
-}
-
-bool zi_vae_load(const char *folder, const zi_vae_config *config, zi_vae *out, zi_error *error)
-{
-    char *dir = zi_path_join(folder, "vae");
-    if (!dir) return zi_out_of_memory(error, sizeof "vae");
-    zi_weights weights;
-    bool ok = zi_weights_open(dir, "diffusion_pytorch_model", &weights, error) &&
-              zi_vae_bind(&weights, config, out, error);
-    free(dir);
-    return ok;
 }
 
 void zi_vae_free(zi_vae *vae)

@@ -26,10 +26,6 @@ typedef struct {
     zi_group_norm norm_out;
 } zi_vae;
 
-/* Loads FOLDER/vae. */
-bool zi_vae_load(const char *folder, const zi_vae_config *config, zi_vae *out,
-                 zi_error *error) ZI_CHECKED;
-
 /* Binds weights that are open already; takes them over, also on failure. */
 bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out,
                  zi_error *error) ZI_CHECKED;

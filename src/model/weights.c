@@ -8,15 +8,26 @@
 
 enum { MAX_NAME = 256 };
 
-bool zi_weights_open(const char *dir, const char *name, zi_weights *out, zi_error *error)
+static bool open_source(const zi_layout *layout, zi_part part, size_t group, zi_weights *weights,
+                        zi_error *error)
 {
-    zi_weights weights = {.prefix = ""};
-    if (!zi_checkpoint_open_dir(dir, name, &weights.checkpoint, error)) return false;
-    size_t count = weights.checkpoint.tensor_count;
-    weights.used = calloc(count + 1, sizeof *weights.used);
-    if (!weights.used) {
+    zi_checkpoint *checkpoint = weights->checkpoint;
+    if (!zi_layout_open(layout, part, checkpoint, error)) return false;
+    const zi_checkpoint *one = checkpoint;
+    if (!zi_source_create(&one, 1, part, group, &weights->source, error)) return false;
+    weights->used = calloc(weights->source.count + 1, sizeof *weights->used);
+    return weights->used || zi_out_of_memory(error, weights->source.count);
+}
+
+bool zi_weights_open(const zi_layout *layout, zi_part part, size_t group, zi_weights *out,
+                     zi_error *error)
+{
+    zi_weights weights = {.naming = layout->naming,
+                          .checkpoint = calloc(1, sizeof *weights.checkpoint)};
+    if (!weights.checkpoint) return zi_out_of_memory(error, sizeof *weights.checkpoint);
+    if (!open_source(layout, part, group, &weights, error)) {
         zi_weights_close(&weights);
-        return zi_out_of_memory(error, count);
+        return false;
     }
     *out = weights;
     return true;
@@ -24,7 +35,8 @@ bool zi_weights_open(const char *dir, const char *name, zi_weights *out, zi_erro
 
 static bool open_language(size_t group, zi_weights *weights, zi_error *error)
 {
-    if (!zi_source_create_language(weights->opened, group, &weights->source, error)) return false;
+    if (!zi_source_create_language(weights->checkpoint, group, &weights->source, error))
+        return false;
     weights->used = calloc(weights->source.count + 1, sizeof *weights->used);
     return weights->used || zi_out_of_memory(error, weights->source.count);
 }
@@ -32,12 +44,13 @@ static bool open_language(size_t group, zi_weights *weights, zi_error *error)
 bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_weights *out,
                               zi_error *error)
 {
-    zi_weights weights = {.prefix = "", .opened = malloc(sizeof *checkpoint)};
-    if (!weights.opened) {
+    zi_weights weights = {.naming = checkpoint->gguf ? ZI_NAMES_GGUF : ZI_NAMES_DIFFUSERS,
+                          .checkpoint = malloc(sizeof *checkpoint)};
+    if (!weights.checkpoint) {
         zi_checkpoint_close(checkpoint);
         return zi_out_of_memory(error, sizeof *checkpoint);
     }
-    *weights.opened = *checkpoint;
+    *weights.checkpoint = *checkpoint;
     *checkpoint = (zi_checkpoint){0};
     if (!open_language(group, &weights, error)) {
         zi_weights_close(&weights);
@@ -75,7 +88,7 @@ static void *make_noise(zi_dtype type, size_t count)
 
 bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_weights *out, zi_error *error)
 {
-    zi_weights weights = {.prefix = "", .bits = bits, .random = true, .noise_type = type};
+    zi_weights weights = {.bits = bits, .noise_type = type};
     weights.noise = make_noise(type, largest);
     if (!weights.noise) return zi_out_of_memory(error, largest * zi_dtype_size(type));
     *out = weights;
@@ -85,9 +98,8 @@ bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_weights *out,
 void zi_weights_close(zi_weights *weights)
 {
     zi_source_free(&weights->source);
-    if (weights->opened) zi_checkpoint_close(weights->opened);
-    free(weights->opened);
-    zi_checkpoint_close(&weights->checkpoint);
+    if (weights->checkpoint) zi_checkpoint_close(weights->checkpoint);
+    free(weights->checkpoint);
     for (size_t i = 0; i < weights->owned_count; i++) free(weights->owned[i]);
     free(weights->owned);
     free(weights->used);
@@ -95,36 +107,39 @@ void zi_weights_close(zi_weights *weights)
     *weights = (zi_weights){0};
 }
 
-/* The tensor of that name and shape, or NULL and a recorded failure. dims of 1 are not ignored. */
-static const zi_tensor *find(zi_weights *weights, const char *name, const size_t *shape, int dims)
+/* A tensor that is not there, by the name that such files have for it. */
+static void miss(zi_weights *weights, const char *name)
 {
-    char full[MAX_NAME + 16], wanted[ZI_SHAPE_TEXT], found[ZI_SHAPE_TEXT];
-    snprintf(full, sizeof full, "%s%s", weights->prefix, name);
-    const zi_tensor *tensor = zi_checkpoint_find(&weights->checkpoint, full);
-    if (!tensor) {
-        weights->failed = true;
-        zi_fail(weights->error, "%s: tensor %s is missing%s", weights->checkpoint.files[0].path,
-                full, weights->checkpoint.file_count > 1 ? " (nor is it in the other shards)" : "");
+    zi_stored stored;
+    bool known = zi_key_write(weights->naming, name, ZI_ITSELF, &weights->source.form, &stored);
+    weights->failed = true;
+    zi_fail(weights->error, "%s: tensor %s is missing%s", weights->checkpoint->files[0].path,
+            known ? stored.name : name,
+            weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "");
+}
+
+/* The entry of that name and shape, or NULL and a recorded failure. dims of 1 are not ignored. */
+static const zi_entry *find(zi_weights *weights, const char *name, const size_t *shape, int dims)
+{
+    char wanted[ZI_SHAPE_TEXT], found[ZI_SHAPE_TEXT];
+    const zi_entry *entry = zi_source_find(&weights->source, name);
+    if (!entry) {
+        miss(weights, name);
         return NULL;
     }
-    bool same = tensor->dims == dims;
-    for (int i = 0; same && i < dims; i++) same = tensor->shape[i] == shape[i];
-    const char *file = zi_tensor_file(&weights->checkpoint, tensor);
+    bool same = entry->dims == dims;
+    for (int i = 0; same && i < dims; i++) same = entry->shape[i] == shape[i];
     if (!same) {
+        bool renamed = strcmp(entry->tensor->name, name) != 0;
         weights->failed = true;
-        zi_fail(weights->error, "%s: tensor %s has shape %s, the config asks for %s", file, full,
-                zi_shape_text(tensor->shape, tensor->dims, found),
+        zi_fail(weights->error, "%s: tensor %s%s%s%s has shape %s, the config asks for %s",
+                zi_entry_file(entry), entry->tensor->name, renamed ? " (" : "", renamed ? name : "",
+                renamed ? ")" : "", zi_shape_text(entry->shape, entry->dims, found),
                 zi_shape_text(shape, dims, wanted));
         return NULL;
     }
-    if (!zi_dtype_computes(tensor->type)) {
-        weights->failed = true;
-        zi_fail(weights->error, "%s: tensor %s is %s; F32, F16 and BF16 are supported here", file,
-                full, zi_dtype_name(tensor->type));
-        return NULL;
-    }
-    weights->used[tensor - weights->checkpoint.tensors] = true;
-    return tensor;
+    weights->used[entry - weights->source.entries] = true;
+    return entry;
 }
 
 /* Memory that lives as long as the weights. */
@@ -155,17 +170,18 @@ static void quantize(const zi_matrix *from, zi_matrix *to, uint8_t *q, char *sca
     }
 }
 
-/* The matrix in groups, where the rule for shapes allows it. */
+/* The matrix in groups, where it is not yet and the rule for shapes allows it. */
 static zi_matrix quantized(zi_weights *weights, zi_matrix from)
 {
     const size_t shape[2] = {from.rows, from.columns};
-    if (!weights->bits || !from.data || !zi_quantizable(shape, 2)) return from;
+    bool plain = from.data && !from.bits && !from.row_scale && zi_dtype_computes(from.type);
+    if (!weights->bits || !plain || !zi_quantizable(shape, 2)) return from;
     zi_matrix to = from;
     to.bits = weights->bits;
     to.group = 64;
     to.scale_type = from.type;
     size_t count = from.rows * from.columns;
-    if (weights->random) { /* any bytes will do */
+    if (!weights->checkpoint) { /* any bytes will do */
         to.scales = to.biases = from.data;
         return to;
     }
@@ -180,38 +196,11 @@ static zi_matrix quantized(zi_weights *weights, zi_matrix from)
     return to;
 }
 
-/* ---- of a language model ---- */
-
-/* The entry of that name and shape, or NULL and a recorded failure. */
-static const zi_entry *find_entry(zi_weights *weights, const char *name, const size_t *shape,
-                                  int dims)
+/* An entry as it is stored, looked at as [rows, columns]. */
+static zi_matrix stored(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns)
 {
-    char full[MAX_NAME + 16], wanted[ZI_SHAPE_TEXT], found[ZI_SHAPE_TEXT];
-    snprintf(full, sizeof full, "%s%s", weights->prefix, name);
-    const zi_entry *entry = zi_source_find(&weights->source, full);
-    bool same = entry && entry->dims == dims;
-    for (int i = 0; same && i < dims; i++) same = entry->shape[i] == shape[i];
-    if (same) {
-        weights->used[entry - weights->source.entries] = true;
-        return entry;
-    }
-    weights->failed = true;
-    if (!entry)
-        zi_fail(weights->error, "%s: tensor %s is missing", weights->opened->files[0].path, full);
-    else
-        zi_fail(weights->error, "%s: tensor %s has shape %s, the config asks for %s",
-                zi_entry_file(entry), entry->tensor->name,
-                zi_shape_text(entry->shape, entry->dims, found),
-                zi_shape_text(shape, dims, wanted));
-    return NULL;
-}
-
-static zi_matrix entry_matrix(zi_weights *weights, const char *name, const size_t *shape)
-{
-    const zi_entry *entry = find_entry(weights, name, shape, 2);
-    if (!entry) return (zi_matrix){0};
     zi_matrix m = {
-        .data = entry->data, .type = entry->tensor->type, .rows = shape[0], .columns = shape[1]};
+        .data = entry->data, .type = entry->tensor->type, .rows = rows, .columns = columns};
     if (entry->packing == ZI_GROUPED) {
         m.bits = entry->bits;
         m.group = entry->group;
@@ -228,54 +217,51 @@ static zi_matrix entry_matrix(zi_weights *weights, const char *name, const size_
     return m;
 }
 
-static const float *entry_vector(zi_weights *weights, size_t n, const char *name)
+static zi_matrix matrix(zi_weights *weights, const char *name, size_t rows, size_t columns)
 {
-    const zi_entry *entry = find_entry(weights, name, &n, 1);
-    float *values = entry ? own(weights, n * sizeof *values) : NULL;
-    if (values) zi_widen(entry->tensor->type, entry->data, values, n);
+    if (weights->failed) return (zi_matrix){0};
+    if (!weights->checkpoint)
+        return (zi_matrix){
+            .data = weights->noise, .type = weights->noise_type, .rows = rows, .columns = columns};
+    const zi_entry *entry = find(weights, name, (size_t[]){rows, columns}, 2);
+    return entry ? stored(weights, entry, rows, columns) : (zi_matrix){0};
+}
+
+/* The numbers of an entry as f32; a factor may be there for each of the first dimension. */
+static float *widened(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns)
+{
+    zi_matrix m = stored(weights, entry, rows, columns);
+    float *values = m.data ? own(weights, rows * columns * sizeof *values) : NULL;
+    for (size_t i = 0; values && i < rows; i++) zi_matrix_row(&m, i, values + i * columns);
     return values;
 }
 
-/* ---- of any ---- */
-
-/* As it is stored. */
-static zi_matrix matrix(zi_weights *weights, const char *name, const size_t *shape, int dims)
+static const float *filled(zi_weights *weights, size_t n, float value)
 {
-    if (weights->failed) return (zi_matrix){0};
-    zi_matrix m = {
-        .data = weights->noise, .type = weights->noise_type, .rows = shape[0], .columns = shape[1]};
-    if (weights->random) return m;
-    if (weights->opened) return entry_matrix(weights, name, shape);
-    const zi_tensor *tensor = find(weights, name, shape, dims);
-    if (!tensor) return (zi_matrix){0};
-    m.data = tensor->data;
-    m.type = tensor->type;
-    return m;
-}
-
-/* n values stored as [n] (dims 1) or [1, n] (dims 2). */
-static const float *values_of(zi_weights *weights, size_t n, int dims, const char *name)
-{
-    if (weights->failed) return NULL;
-    const zi_tensor *tensor = NULL;
-    const size_t shape[2] = {1, n};
-    if (!weights->random && !(tensor = find(weights, name, shape + 2 - dims, dims))) return NULL;
     float *values = own(weights, n * sizeof *values);
-    if (!values) return NULL;
-    if (tensor) zi_widen(tensor->type, tensor->data, values, n);
-    for (size_t i = 0; !tensor && i < n; i++) values[i] = 1;
+    for (size_t i = 0; values && i < n; i++) values[i] = value;
     return values;
 }
 
 static const float *vector(zi_weights *weights, size_t n, const char *name)
 {
-    if (weights->opened && !weights->failed) return entry_vector(weights, n, name);
-    return values_of(weights, n, 1, name);
+    if (weights->failed) return NULL;
+    if (!weights->checkpoint) return filled(weights, n, 1);
+    const zi_entry *entry = find(weights, name, &n, 1);
+    bool whole = entry && entry->packing == ZI_PLAIN; /* blocks of numbers are whole rows */
+    return entry ? widened(weights, entry, whole ? 1 : n, whole ? n : 1) : NULL;
 }
 
 const float *zi_weights_row(zi_weights *weights, size_t n, const char *name)
 {
-    return values_of(weights, n, 2, name);
+    if (weights->failed) return NULL;
+    if (!weights->checkpoint) return filled(weights, n, 1);
+    if (weights->naming == ZI_NAMES_MLX && !zi_source_find(&weights->source, name)) {
+        weights->zeros = true;
+        return filled(weights, n, 0);
+    }
+    const zi_entry *entry = find(weights, name, (size_t[]){1, n}, 2);
+    return entry ? widened(weights, entry, 1, n) : NULL;
 }
 
 #define FORMAT_NAME(buffer, format)                                                                \
@@ -288,7 +274,7 @@ const float *zi_weights_row(zi_weights *weights, size_t n, const char *name)
 zi_matrix zi_weights_matrix(zi_weights *weights, size_t rows, size_t columns, const char *name, ...)
 {
     FORMAT_NAME(text, name);
-    return quantized(weights, matrix(weights, text, (size_t[]){rows, columns}, 2));
+    return quantized(weights, matrix(weights, text, rows, columns));
 }
 
 const float *zi_weights_vector(zi_weights *weights, size_t n, const char *name, ...)
@@ -297,15 +283,32 @@ const float *zi_weights_vector(zi_weights *weights, size_t n, const char *name, 
     return vector(weights, n, text);
 }
 
+/* The kernels alone: as they are stored, if convolutions can read them so. */
+static zi_conv kernels(zi_weights *weights, const char *name, size_t out, size_t in, size_t size)
+{
+    zi_conv conv = {weights->noise, weights->noise_type, out, in, size, NULL, false};
+    if (weights->failed || !weights->checkpoint) return conv;
+    const zi_entry *entry = find(weights, name, (size_t[]){out, in, size, size}, 4);
+    if (!entry) return (zi_conv){0};
+    conv.nhwc = entry->nhwc;
+    conv.data = entry->data;
+    conv.type = entry->tensor->type;
+    if (entry->packing == ZI_PLAIN && zi_dtype_computes(conv.type)) return conv;
+    conv.data = widened(weights, entry, out, in * size * size);
+    conv.type = ZI_F32;
+    return conv;
+}
+
 zi_conv zi_weights_conv(zi_weights *weights, size_t out, size_t in, size_t size, const char *name,
                         ...)
 {
     FORMAT_NAME(text, name);
     size_t end = strlen(text);
     memcpy(text + end, ".weight", sizeof ".weight");
-    zi_matrix w = matrix(weights, text, (size_t[]){out, in, size, size}, 4);
+    zi_conv conv = kernels(weights, text, out, in, size);
     memcpy(text + end, ".bias", sizeof ".bias");
-    return (zi_conv){w.data, w.type, out, in, size, vector(weights, out, text)};
+    conv.bias = vector(weights, out, text);
+    return conv;
 }
 
 zi_group_norm zi_weights_group_norm(zi_weights *weights, size_t channels, size_t groups, float eps,
@@ -321,18 +324,66 @@ zi_group_norm zi_weights_group_norm(zi_weights *weights, size_t channels, size_t
 
 bool zi_weights_has(const zi_weights *weights, const char *name)
 {
-    return weights->random || zi_source_find(&weights->source, name) ||
-           zi_checkpoint_find(&weights->checkpoint, name);
+    return !weights->checkpoint || zi_source_find(&weights->source, name);
+}
+
+void zi_weights_ignore(zi_weights *weights, const char *beginning, ...)
+{
+    FORMAT_NAME(text, beginning);
+    for (size_t i = 0; i < weights->source.count; i++)
+        if (strncmp(weights->source.entries[i].name, text, strlen(text)) == 0)
+            weights->used[i] = true;
 }
 
 bool zi_weights_all_used(zi_weights *weights, zi_error *error)
 {
-    for (size_t i = 0; i < weights->checkpoint.tensor_count; i++) {
-        const zi_tensor *tensor = &weights->checkpoint.tensors[i];
+    for (size_t i = 0; i < weights->source.count; i++) {
+        const zi_entry *entry = &weights->source.entries[i];
         if (!weights->used[i])
             return zi_fail(error,
                            "%s: tensor %s is not part of the model that the config describes",
-                           zi_tensor_file(&weights->checkpoint, tensor), tensor->name);
+                           zi_entry_file(entry), entry->tensor->name);
+    }
+    return true;
+}
+
+/* Whether the numbers of an entry are finite; *zero: and nothing but zeros. */
+static bool entry_finite(zi_weights *weights, const zi_entry *entry, float *row, size_t columns,
+                         bool *zero)
+{
+    size_t rows = entry->dims ? entry->shape[0] : 1;
+    zi_matrix m = stored(weights, entry, rows, columns);
+    for (size_t i = 0; i < rows; i++) {
+        float sum = 0, most = 0;
+        zi_matrix_row(&m, i, row);
+        for (size_t j = 0; j < columns; j++) {
+            sum += row[j] - row[j];
+            most = fmaxf(most, fabsf(row[j]));
+        }
+        if (sum != 0) return false;
+        *zero = *zero && most == 0;
+    }
+    return true;
+}
+
+bool zi_weights_sound(zi_weights *weights, zi_error *error)
+{
+    for (size_t i = 0; i < weights->source.count; i++) {
+        const zi_entry *entry = &weights->source.entries[i];
+        const char *end = strstr(entry->name, ".weight");
+        size_t columns = 1;
+        for (int d = 1; d < entry->dims; d++) columns *= entry->shape[d];
+        float *row = malloc((columns + 1) * sizeof *row);
+        bool zero = true;
+        if (!row) return zi_out_of_memory(error, columns * sizeof *row);
+        bool finite = entry_finite(weights, entry, row, columns, &zero);
+        free(row);
+        if (!finite)
+            return zi_fail(error, "%s: tensor %s has numbers that are not finite",
+                           zi_entry_file(entry), entry->tensor->name);
+        if (zero && entry->kind == ZI_VECTOR && end)
+            return zi_fail(error, "%s: tensor %s is all zeros", zi_entry_file(entry),
+                           entry->tensor->name);
     }
     return true;
 }

@@ -88,21 +88,34 @@ size_t conv_scratch(const zi_kernels *kernels)
 
 /* ---- the weights ---- */
 
+/* Rows [row, row + rows) of the weights, n of their channels from c on, to taps [n, TAPS, nr], or
+ * [TAPS, n, nr] if that is their order. */
+static void pack_taps(const conv_job *job, size_t row, size_t rows, size_t c, size_t n, float *taps)
+{
+    const zi_kernels *kernels = &job->ops->kernels;
+    const zi_conv *conv = job->args->conv;
+    size_t runs = conv->nhwc ? TAPS : 1, length = conv->nhwc ? n : n * TAPS, in = job->in;
+    size_t first = row * in * TAPS + (conv->nhwc ? c : c * TAPS);
+    for (size_t i = 0; i < runs; i++)
+        kernels->pack_rows(conv->type,
+                           (const char *)conv->data + (first + i * in) * zi_dtype_size(conv->type),
+                           in * TAPS, rows, length, kernels->nr, taps + i * n * kernels->nr);
+}
+
 /* A panel of nr results, for one chunk of input channels. */
 static void weights_task(void *context, size_t task, size_t worker)
 {
     const conv_job *job = context;
     const zi_kernels *kernels = &job->ops->kernels;
-    const zi_conv *conv = job->args->conv;
     const zi_matrix *shortcut = job->args->shortcut;
+    bool nhwc = job->args->conv->nhwc;
     size_t panel = task / job->chunks, c = task % job->chunks * CHANNELS, in = job->in;
     size_t n = smaller(CHANNELS, in - c), nr = kernels->nr, row = panel * nr;
     size_t rows = smaller(nr, job->out - row), at = row * in + c;
-    float *taps = worker_scratch(job->ops, worker); /* [n, TAPS, nr] */
-    kernels->pack_rows(conv->type, (const char *)conv->data + at * TAPS * zi_dtype_size(conv->type),
-                       in * TAPS, rows, n * TAPS, nr, taps);
+    float *taps = worker_scratch(job->ops, worker);
+    pack_taps(job, row, rows, c, n, taps);
     for (size_t i = 0; i < n; i++)
-        winograd_weights(taps + i * TAPS * nr, nr,
+        winograd_weights(taps + i * (nhwc ? nr : TAPS * nr), nhwc ? n * nr : nr, nr,
                          job->weights + panel * POINTS * job->weights_step + (c + i) * nr,
                          job->weights_step);
     if (shortcut)

@@ -109,8 +109,8 @@ void add_moments(zi_moments *total, const float *mean, const float *spread, size
  * `step` apart. */
 void winograd_input(const float *x, size_t row, size_t pixel, size_t n, float *out, size_t step);
 
-/* w [9, n] to 36 points that lie `step` apart. */
-void winograd_weights(const float *w, size_t n, float *out, size_t step);
+/* w [9, n], of which one tap lies `tap` after another, to 36 points that lie `step` apart. */
+void winograd_weights(const float *w, size_t tap, size_t n, float *out, size_t step);
 
 /* 36 points that lie `step` apart to out [4, 4, n]. */
 void winograd_output(const float *m, size_t step, size_t n, float *out);

@@ -5,10 +5,9 @@
 #include "ops/internal.h"
 
 enum {
-    BLOCK_N = 128,      /* columns of a task */
-    BLOCK_K = 1024,     /* most depth of the weights packed at once */
-    BLOCK_BYTES = 1024, /* of a column packed at once: the block stays in the second cache */
-    LINE = 64,
+    BLOCK_N = 64,          /* columns of a task */
+    BLOCK_BYTES = 4096,    /* of a column packed at once: the block stays in the second cache */
+    BLOCK_K = BLOCK_BYTES, /* most numbers in them */
 };
 
 /* Panels of one arithmetic: dense f32, or integers in groups. A unit of depth is one number of each
@@ -55,10 +54,16 @@ static layout layout_for(const zi_ops *ops, const zi_matrix *w)
                     BLOCK_BYTES / k->q_width};
 }
 
+/* Floats of nr rows that are widened before they are packed. */
+static size_t plain_size(size_t nr)
+{
+    return nr * (BLOCK_BYTES / 4);
+}
+
 size_t linear_scratch(const zi_kernels *kernels)
 {
     size_t nr = kernels->nr > kernels->qnr ? kernels->nr : kernels->qnr;
-    return BLOCK_K * (round_up(BLOCK_N, nr) + nr) + round_up(BLOCK_N, nr) * (BLOCK_K / 32 * 2);
+    return plain_size(nr) + round_up(BLOCK_N, nr) * (BLOCK_BYTES / 4 + BLOCK_K / 32 * 2);
 }
 
 size_t linear_packed(const zi_kernels *kernels, size_t depth)
@@ -204,7 +209,7 @@ static void widen_rows(const zi_matrix *w, size_t row, size_t n, size_t depth, s
 }
 
 /* Rows [row, row + n) of w, n <= nr, from column `depth` on, into a panel of k numbers a column.
- * `plain` [nr, BLOCK_K] is used on the way. */
+ * `plain` [nr, k] is used on the way. */
 static void pack_weights(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                          float *plain, char *panel)
 {
@@ -257,38 +262,6 @@ static void add_bias(const linear_job *job, size_t row0, size_t row1, size_t col
         for (size_t j = column0; j < column1; j++) job->y[i * N + j] += job->bias[j];
 }
 
-/* Asks for a share of the next row of tiles' input: all of it at once, when it is needed, would
- * keep the first of those tiles waiting. column is counted within the task. */
-static void prefetch_input(const linear_job *job, size_t row, size_t depth, size_t k, size_t column)
-{
-    const layout *p = &job->panels;
-    size_t share = k / p->unit * p->a_bytes * p->nr / BLOCK_N;
-    const char *input =
-        input_panel(job, row) + depth / p->unit * p->a_bytes + column / p->nr * share;
-    for (size_t i = 0; row < job->T && i < share; i += LINE) __builtin_prefetch(input + i);
-}
-
-/* Of n numbers of w. */
-static size_t stored_bytes(const zi_matrix *w, size_t n)
-{
-    return w->bits ? n * (size_t)w->bits / 8 : zi_dtype_bytes(w->type, n);
-}
-
-/* Asks for share number `turn` of `turns` of what the task packs next: rows of the weights are
- * short pieces far apart, which no machine sees coming. */
-static void prefetch_weights(const linear_job *job, size_t column0, size_t column1, size_t depth,
-                             size_t turn, size_t turns)
-{
-    const zi_matrix *w = job->w;
-    if (depth >= w->columns) return;
-    size_t bytes = stored_bytes(w, smaller(job->panels.depth, w->columns - depth));
-    size_t rows = column1 - column0, end = column0 + rows * (turn + 1) / turns;
-    for (size_t row = column0 + rows * turn / turns; row < end; row++) {
-        const char *source = (const char *)w->data + stored_bytes(w, row * w->columns + depth);
-        for (size_t i = 0; i < bytes; i += LINE) __builtin_prefetch(source + i, 0, 2);
-    }
-}
-
 static void linear_task(void *context, size_t task, size_t worker)
 {
     const linear_job *job = context;
@@ -296,22 +269,18 @@ static void linear_task(void *context, size_t task, size_t worker)
     size_t N = job->w->rows, K = job->w->columns;
     size_t column0 = task % job->column_blocks * BLOCK_N, column1 = smaller(column0 + BLOCK_N, N);
     size_t row0 = task / job->column_blocks * job->rows_per_task;
-    size_t row1 = smaller(row0 + job->rows_per_task, job->T), turns = (row1 - row0) / p->mr + 1;
+    size_t row1 = smaller(row0 + job->rows_per_task, job->T);
     float *plain = worker_scratch(job->ops, worker);
-    char *panels = (char *)(plain + BLOCK_K * p->nr);
+    char *panels = (char *)(plain + plain_size(p->nr));
 
     for (size_t depth = 0; depth < K; depth += p->depth) {
         size_t k = smaller(p->depth, K - depth), bytes = k / p->unit * p->b_bytes;
         for (size_t j = column0; j < column1; j += p->nr)
             pack_weights(job, j, smaller(p->nr, column1 - j), depth, k, plain,
                          panels + (j - column0) / p->nr * bytes);
-        for (size_t i = row0; i < row1; i += p->mr) {
-            prefetch_weights(job, column0, column1, depth + k, (i - row0) / p->mr, turns);
-            for (size_t j = column0; j < column1; j += p->nr) {
-                prefetch_input(job, i + p->mr, depth, k, j - column0);
+        for (size_t i = row0; i < row1; i += p->mr)
+            for (size_t j = column0; j < column1; j += p->nr)
                 tile_at(job, panels + (j - column0) / p->nr * bytes, i, j, depth, k);
-            }
-        }
     }
     if (job->bias) add_bias(job, row0, row1, column0, column1);
 }

@@ -56,18 +56,19 @@ bool zi_matrix_quantized(const zi_matrix *w);
 /* A row [columns] as f32. */
 void zi_matrix_row(const zi_matrix *w, size_t row, float *out);
 
-/* A stored convolution [out, in, size, size] with its bias [out]; size is 1 or 3. */
+/* A stored convolution [out, in, size, size], or [out, size, size, in] if nhwc, of a computing
+ * type, with its bias [out]; size is 1 or 3. */
 typedef struct {
     const void *data;
     zi_dtype type;
     size_t out, in, size;
     const float *bias;
+    bool nhwc;
 } zi_conv;
 
 /* ---- linear.c ---- */
 
-/* y [T, N] = x [T, K] w^T [K, N] + bias [N]; bias may be NULL. y is not x. A few rows, unless they
- * are computed in integers, take the way of matvec.c. */
+/* y [T, N] = x [T, K] w^T [K, N] + bias [N]; bias may be NULL. y is not x. */
 void zi_linear(zi_ops *ops, const float *x, size_t T, const zi_matrix *w, const float *bias,
                float *y);
 
@@ -79,7 +80,7 @@ typedef struct {
     const float *v; /* [S, kv_heads * dim] */
     float *out;     /* [T, heads * dim] */
     size_t T, S, heads, kv_heads, dim;
-    bool causal; /* row t sees columns 0..S - T + t: the rows are the last of S */
+    bool causal; /* row t sees columns 0..t (needs S == T) */
     bool fast;   /* q and k may be quantized to eight bits, in groups */
 } zi_attention_args;
 

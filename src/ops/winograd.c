@@ -63,12 +63,12 @@ void winograd_input(const float *x, size_t row, size_t pixel, size_t n, float *o
     }
 }
 
-void winograd_weights(const float *w, size_t n, float *out, size_t step)
+void winograd_weights(const float *w, size_t tap, size_t n, float *out, size_t step)
 {
     for (size_t c = 0; c < n; c += 4) {
         quad column[3], line[6], half[6][3];
         for (size_t j = 0; j < 3; j++) {
-            for (size_t i = 0; i < 3; i++) column[i] = quad_load(w + (i * 3 + j) * n + c);
+            for (size_t i = 0; i < 3; i++) column[i] = quad_load(w + (i * 3 + j) * tap + c);
             weights_line(column, line);
             for (size_t i = 0; i < 6; i++) half[i][j] = line[i];
         }

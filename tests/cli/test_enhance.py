@@ -177,6 +177,26 @@ class Groups(Enhancing):
                              ids(plain, f"plain{bits}"))
 
 
+class Encoders(Enhancing):
+    """Image models, whose text encoders are language models."""
+
+    def ids(self, model, *args):
+        words = ["--raw", "--ids", "--max-tokens", "6", "-m", model]
+        return json.loads(self.good(self.enhance(*words, *args)).stdout)
+
+    def test_layouts(self):
+        golden = os.path.dirname(MODEL)
+        ids = self.ids(MODEL)
+        self.assertEqual(len(ids), 6)
+        self.assertEqual(self.ids(os.path.join(golden, "mlx", "FP16")), ids)
+        file = os.path.join(golden, "comfyui", "seed_single_file.safetensors")
+        self.fails(1, ["no tokenizer", "--reference"], "-m", file)
+        self.assertEqual(self.ids(file, "--reference", MODEL), ids)
+
+    def test_drawing(self):
+        self.refuses(1, ["no end"], "--enhance", "-q")
+
+
 class Answers(Enhancing):
     def test_alone_on_standard_output(self):
         self.answers(ANSWER, llm=self.chain())

@@ -7,7 +7,7 @@ import unittest
 
 from support import MODEL, ZIMAGE, Case, png_chunks
 
-SUBCOMMANDS = ("generate", "enhance", "inspect", "tokenize", "bench")
+SUBCOMMANDS = ("generate", "enhance", "inspect", "verify", "tokenize", "bench")
 
 
 class Program(Case):
@@ -59,7 +59,7 @@ class WrongCalls(Case):
     """Exit code 2 and a line that names the option."""
 
     def test_unknown_options(self):
-        for word in ("--frobnicate", "--vae=x", "-x", "--widt", "--widthy"):
+        for word in ("--frobnicate", "--vea=x", "-x", "--widt", "--widthy"):
             self.refuses(2, [word, "unknown option", "zimage generate --help"], word)
 
     def test_value_missing(self):

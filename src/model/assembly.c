@@ -1,0 +1,212 @@
+#include "model/assembly.h"
+#include "base/file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The option that supplies a part. */
+static const char *const part_options[ZI_PARTS] = {"-m", "--text-encoder", "--vae"};
+
+/* ---- places ---- */
+
+/* Another pipeline's folder (Stable Diffusion, Flux, ...) is refused by its name. */
+static bool check_pipeline(const char *folder, zi_error *error)
+{
+    char *index = zi_path_join(folder, "model_index.json");
+    if (!index) return zi_out_of_memory(error, strlen(folder));
+    bool ok = !zi_is_file(index) || zi_config_check_pipeline(index, error);
+    free(index);
+    return ok;
+}
+
+static bool read_place(const char *path, zi_place place, zi_layout *out, zi_error *error)
+{
+    bool whole = place == ZI_PLACE_MODEL || place == ZI_PLACE_REFERENCE;
+    return (!whole || check_pipeline(path, error)) && zi_layout_read(path, out, error);
+}
+
+/* The first place that has the part; what was named for one part serves no other. */
+static int find_part(const zi_assembly *assembly, zi_part part)
+{
+    for (int i = 0; i < ZI_PLACE_COUNT; i++) {
+        if (i == ZI_PLACE_TEXT_ENCODER && part != ZI_TEXT_ENCODER) continue;
+        if (i == ZI_PLACE_VAE && part != ZI_VAE) continue;
+        if (i == ZI_PLACE_REFERENCE && part == ZI_TRANSFORMER) continue;
+        if (assembly->layouts[i].parts[part].path) return i;
+    }
+    return ZI_PLACE_COUNT;
+}
+
+/* What was named for a part must have it. */
+static bool check_named(const zi_assembly *assembly, zi_place place, zi_part part, zi_error *error)
+{
+    const char *path = assembly->paths[place];
+    if (!path || assembly->layouts[place].parts[part].path) return true;
+    return zi_fail(error, "%s: no %s in it; %s must name one", path, zi_part_name(part),
+                   part_options[part]);
+}
+
+bool zi_assembly_read(const zi_model_options *options, zi_assembly *out, zi_error *error)
+{
+    zi_assembly assembly = {
+        .paths = {options->text_encoder, options->vae, options->path, options->reference}};
+    bool ok = true;
+    for (int i = 0; ok && i < ZI_PLACE_COUNT; i++)
+        ok = !assembly.paths[i] ||
+             read_place(assembly.paths[i], (zi_place)i, &assembly.layouts[i], error);
+    if (!ok || !check_named(&assembly, ZI_PLACE_TEXT_ENCODER, ZI_TEXT_ENCODER, error) ||
+        !check_named(&assembly, ZI_PLACE_VAE, ZI_VAE, error)) {
+        zi_assembly_free(&assembly);
+        return false;
+    }
+    for (int part = 0; part < ZI_PARTS; part++)
+        assembly.from[part] = find_part(&assembly, (zi_part)part);
+    *out = assembly;
+    return true;
+}
+
+void zi_assembly_free(zi_assembly *assembly)
+{
+    for (int i = 0; i < ZI_PLACE_COUNT; i++) zi_layout_free(&assembly->layouts[i]);
+    *assembly = (zi_assembly){0};
+}
+
+const zi_layout *zi_assembly_layout(const zi_assembly *assembly, zi_part part)
+{
+    int place = assembly->from[part];
+    return place < ZI_PLACE_COUNT ? &assembly->layouts[place] : NULL;
+}
+
+/* ---- configs ---- */
+
+const char *zi_assembly_config(const zi_assembly *assembly, zi_part part)
+{
+    static const zi_place lenders[] = {ZI_PLACE_REFERENCE, ZI_PLACE_MODEL};
+    const zi_layout *own = zi_assembly_layout(assembly, part);
+    const char *config = own ? own->parts[part].config : NULL;
+    for (size_t i = 0; !config && i < sizeof lenders / sizeof *lenders; i++)
+        config = assembly->layouts[lenders[i]].parts[part].config;
+    return config;
+}
+
+static bool read_config(const zi_assembly *assembly, zi_part part, zi_config *config,
+                        zi_error *error)
+{
+    const char *path = zi_assembly_config(assembly, part);
+    int place = assembly->from[part];
+    const char *usual = assembly->layouts[place].parts[part].usual_config;
+    if (path) return zi_config_read(part, path, config, error);
+    if (!usual) return true; /* the weights must tell */
+    return zi_fail(error, "%s/%s is missing; a folder named with --reference lends its own",
+                   assembly->paths[place], usual);
+}
+
+static bool refuse_missing(const zi_assembly *assembly, zi_part part, zi_error *error)
+{
+    const char *path = assembly->paths[ZI_PLACE_MODEL], *name = zi_part_name(part);
+    const char *usual = assembly->layouts[ZI_PLACE_MODEL].parts[part].usual_place;
+    char what[128];
+    snprintf(what, sizeof what, usual ? "/%s is missing" : ": no %s in it", usual ? usual : name);
+    if (part == ZI_TRANSFORMER)
+        return zi_fail(error, "%s%s; -m must name what has a transformer", path, what);
+    return zi_fail(error, "%s%s; name a %s with %s, or with --reference a folder that has one",
+                   path, what, name, part_options[part]);
+}
+
+bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_config *config,
+                      zi_weights *weights, zi_error *error)
+{
+    const zi_layout *layout = zi_assembly_layout(assembly, part);
+    if (!layout) return refuse_missing(assembly, part, error);
+    if (!read_config(assembly, part, config, error) ||
+        !zi_weights_open(layout, part, config->group[part], weights, error))
+        return false;
+    bool ok = zi_assembly_config(assembly, part) ||
+              zi_config_infer(&weights->source, weights->checkpoint->gguf, config, error);
+    if (!ok) zi_weights_close(weights);
+    return ok;
+}
+
+bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_error *error)
+{
+    static const zi_place places[] = {ZI_PLACE_MODEL, ZI_PLACE_REFERENCE};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const char *path = assembly->layouts[places[i]].scheduler;
+        if (path) return zi_config_read_scheduler(path, config, error);
+    }
+    /* Diffusers' folders always have one; what else people have is Z-Image-Turbo. */
+    const zi_layout *model = &assembly->layouts[ZI_PLACE_MODEL];
+    if (model->naming == ZI_NAMES_DIFFUSERS && model->parts[ZI_TRANSFORMER].usual_place)
+        return zi_fail(error,
+                       "%s/scheduler/scheduler_config.json is missing; a folder named with "
+                       "--reference lends its own",
+                       assembly->paths[ZI_PLACE_MODEL]);
+    config->scheduler = zi_config_real().scheduler;
+    return true;
+}
+
+/* ---- the tokenizer ---- */
+
+static bool has_file(const char *dir, const char *name)
+{
+    char *path = zi_path_join(dir, name);
+    bool is = path && zi_is_file(path);
+    free(path);
+    return is;
+}
+
+/* Loads it from the folder dir/sub, if that is there: *out stays NULL otherwise. */
+static bool try_folder(const char *dir, const char *sub, zi_tokenizer **out, zi_error *error)
+{
+    char *path = zi_path_join(dir, sub);
+    if (!path) return zi_out_of_memory(error, strlen(dir));
+    bool ok = !zi_is_dir(path) || zi_tokenizer_load(path, out, error);
+    free(path);
+    return ok;
+}
+
+/* In a folder with a tokenizer, or of one. */
+static bool try_around(const char *dir, zi_tokenizer **out, zi_error *error)
+{
+    if (!try_folder(dir, "tokenizer", out, error)) return false;
+    bool itself = has_file(dir, "tokenizer.json") || has_file(dir, "vocab.json");
+    return *out || !itself || zi_tokenizer_load(dir, out, error);
+}
+
+static bool try_gguf(const char *path, zi_tokenizer **out, zi_error *error)
+{
+    zi_checkpoint checkpoint;
+    if (!zi_checkpoint_open(path, &checkpoint, error)) return false;
+    bool there = checkpoint.gguf && zi_gguf_find(checkpoint.gguf, "tokenizer.ggml.model");
+    bool ok = !there || zi_tokenizer_load_gguf(checkpoint.gguf, out, error);
+    zi_checkpoint_close(&checkpoint);
+    return ok;
+}
+
+/* Beside a file or a folder, or in the folder above, as with diffusers' text_encoder. */
+static bool try_beside(const char *path, zi_tokenizer **out, zi_error *error)
+{
+    char *dir = zi_is_dir(path) ? strdup(path) : zi_path_folder(path);
+    if (!dir) return zi_out_of_memory(error, strlen(path));
+    bool ok = try_around(dir, out, error) && (*out || try_folder(dir, "../tokenizer", out, error));
+    free(dir);
+    return ok;
+}
+
+bool zi_assembly_tokenizer(const zi_model_options *options, zi_tokenizer **out, zi_error *error)
+{
+    const char *folders[] = {options->path, options->reference};
+    const char *text = options->text_encoder ? options->text_encoder : options->path;
+    *out = NULL;
+    for (int i = 0; i < 2; i++)
+        if (folders[i] && zi_is_dir(folders[i]) && !try_around(folders[i], out, error))
+            return false;
+        else if (*out)
+            return true;
+    if (zi_is_file(text) && !try_gguf(text, out, error)) return false;
+    if (!*out && options->text_encoder && !try_beside(text, out, error)) return false;
+    return *out ||
+           zi_fail(error, "%s: no tokenizer in it; name a folder that has one with --reference",
+                   options->path);
+}

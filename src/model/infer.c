@@ -1,0 +1,148 @@
+/* Configs from the weights themselves, where no file describes them. */
+#include "model/config.h"
+
+#include <stdio.h>
+
+/* A side of a tensor that must be there and of that many dimensions. */
+typedef struct {
+    const char *name;
+    int dims, side;
+    int most;
+    int *out;
+} measure;
+
+static bool take(const zi_source *source, const measure *m, zi_error *error)
+{
+    const zi_entry *entry = zi_source_find(source, m->name);
+    if (!entry || entry->dims != m->dims)
+        return zi_fail(error, "%s: tensor %s is missing", source->file, m->name);
+    size_t size = entry->shape[m->side];
+    if (size < 1 || size > (size_t)m->most)
+        return zi_fail(error, "%s: tensor %s has a side of %zu; 1 to %d are possible",
+                       zi_entry_file(entry), entry->tensor->name, size, m->most);
+    *m->out = (int)size;
+    return true;
+}
+
+static bool take_all(const zi_source *source, const measure *measures, size_t count,
+                     zi_error *error)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!take(source, &measures[i], error)) return false;
+    return true;
+}
+
+/* How many tensors there are with the numbers 0, 1, ... in the place of format's %d. */
+static int count(const zi_source *source, const char *before, const char *behind)
+{
+    char name[ZI_MAX_KEY];
+    for (int n = 0;; n++) {
+        snprintf(name, sizeof name, "%s%d%s", before, n, behind);
+        if (!zi_source_find(source, name)) return n;
+    }
+}
+
+enum { WIDTH = 65536, FFN = 1 << 20, VOCABULARY = 1 << 24, HEAD = 1024 };
+
+static bool infer_transformer(const zi_source *source, zi_config *config, zi_error *error)
+{
+    int patch, head;
+    zi_transformer_config *c = &config->transformer;
+    const measure measures[] = {
+        {"all_x_embedder.2-1.weight", 2, 0, WIDTH, &c->dim},
+        {"all_x_embedder.2-1.weight", 2, 1, 4 * 64, &patch},
+        {"cap_embedder.1.weight", 2, 1, WIDTH, &c->caption_dim},
+        {"layers.0.feed_forward.w1.weight", 2, 0, FFN, &c->ffn},
+        {"layers.0.attention.norm_q.weight", 1, 0, HEAD, &head},
+    };
+    *c = zi_config_real().transformer;
+    if (!take_all(source, measures, sizeof measures / sizeof *measures, error)) return false;
+    c->layers = count(source, "layers.", ".attention.norm_q.weight");
+    c->refiners = count(source, "noise_refiner.", ".attention.norm_q.weight");
+    c->channels = patch / 4;
+    if (patch % 4 || c->dim % head)
+        return zi_fail(error, "%s: patches of %d numbers, or heads of %d in %d, are not of Z-Image",
+                       source->file, patch, head, c->dim);
+    c->heads = c->dim / head;
+    c->axes[0] = 0; /* as usual for that head */
+    return true;
+}
+
+/* What a GGUF file says beside its shapes. */
+static bool read_gguf(const zi_gguf *gguf, zi_qwen_config *c, zi_error *error)
+{
+    static const char eps_key[] = "qwen3.attention.layer_norm_rms_epsilon";
+    static const char theta_key[] = "qwen3.rope.freq_base";
+    zi_gguf_text architecture;
+    double eps = c->eps;
+    int64_t layers = c->layers;
+    if (!zi_gguf_find(gguf, "general.architecture")) return true;
+    if (!zi_gguf_string(gguf, "general.architecture", &architecture, error)) return false;
+    if (!zi_gguf_text_is(architecture, "qwen3"))
+        return zi_fail(error, "%s: this is %.*s; zimage reads prompts with qwen3 only", gguf->path,
+                       architecture.size < 60 ? (int)architecture.size : 60, architecture.data);
+    if (!zi_gguf_integer(gguf, "qwen3.block_count", 2, 512, &layers, error) ||
+        !zi_gguf_number(gguf, eps_key, &eps, error) ||
+        (zi_gguf_find(gguf, theta_key) && !zi_gguf_number(gguf, theta_key, &c->rope_theta, error)))
+        return false;
+    c->layers = (int)layers;
+    c->eps = (float)eps;
+    if (!(eps >= 0 && eps <= 1 && c->rope_theta >= 1 && c->rope_theta <= 1e12))
+        return zi_fail(error, "%s: keys %s (%g) and %s (%g) are out of range", gguf->path, eps_key,
+                       eps, theta_key, c->rope_theta);
+    return true;
+}
+
+static bool infer_text(const zi_source *source, const zi_gguf *gguf, zi_config *config,
+                       zi_error *error)
+{
+    int q, kv;
+    zi_qwen_config *c = &config->text;
+    const measure measures[] = {
+        {"model.embed_tokens.weight", 2, 0, VOCABULARY, &c->vocab},
+        {"model.embed_tokens.weight", 2, 1, WIDTH, &c->hidden},
+        {"model.layers.0.self_attn.q_norm.weight", 1, 0, HEAD, &c->head_dim},
+        {"model.layers.0.self_attn.q_proj.weight", 2, 0, WIDTH, &q},
+        {"model.layers.0.self_attn.k_proj.weight", 2, 0, WIDTH, &kv},
+        {"model.layers.0.mlp.gate_proj.weight", 2, 0, FFN, &c->ffn},
+    };
+    *c = zi_config_real().text;
+    if (!take_all(source, measures, sizeof measures / sizeof *measures, error)) return false;
+    c->layers = count(source, "model.layers.", ".self_attn.q_norm.weight");
+    if (q % c->head_dim || kv % c->head_dim || c->layers < 2)
+        return zi_fail(error, "%s: %d layers with heads of %d in %d and %d are not of Qwen3",
+                       source->file, c->layers, c->head_dim, q, kv);
+    c->heads = q / c->head_dim;
+    c->kv_heads = kv / c->head_dim;
+    return !gguf || read_gguf(gguf, c, error);
+}
+
+static bool infer_vae(const zi_source *source, zi_config *config, zi_error *error)
+{
+    zi_vae_config *c = &config->vae;
+    *c = zi_config_real().vae;
+    if (source->form.blocks != c->blocks)
+        return zi_fail(error, "%s: a decoder of %d blocks; Z-Image's VAE has 4 (8 pixels a latent)",
+                       source->file, source->form.blocks);
+    const measure latent = {"decoder.conv_in.weight", 4, 1, 64, &c->latent};
+    if (!take(source, &latent, error)) return false;
+    for (int i = 0; i < c->blocks; i++) {
+        char name[ZI_MAX_KEY];
+        snprintf(name, sizeof name, "decoder.up_blocks.%d.resnets.0.conv1.weight", i);
+        const measure wide = {name, 4, 0, 1024, &c->channels[c->blocks - 1 - i]};
+        if (!take(source, &wide, error)) return false;
+    }
+    c->layers_per_block = count(source, "decoder.up_blocks.0.resnets.", ".conv1.weight") - 1;
+    return c->layers_per_block >= 1 ||
+           zi_fail(error, "%s: a decoder with a single resnet in a block is not of Z-Image's VAE",
+                   source->file);
+}
+
+bool zi_config_infer(const zi_source *source, const zi_gguf *gguf, zi_config *config,
+                     zi_error *error)
+{
+    bool ok = source->part == ZI_TRANSFORMER    ? infer_transformer(source, config, error)
+              : source->part == ZI_TEXT_ENCODER ? infer_text(source, gguf, config, error)
+                                                : infer_vae(source, config, error);
+    return ok && zi_config_check(source->part, source->file, config, error);
+}
