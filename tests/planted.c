@@ -138,6 +138,14 @@ static void dot_rows_forgets_minima(zi_dtype type, const void *w, size_t ldw, si
     right.dot_rows(type, blocks, bytes, 1, x, k, y);
 }
 
+/* What comes of scaling a block's sum instead of its numbers. */
+static void dot_rows_rounds_by_type(zi_dtype type, const void *w, size_t ldw, size_t n,
+                                    const float *x, size_t k, float *y)
+{
+    right.dot_rows(type, w, ldw, n, x, k, y);
+    for (size_t i = 0; type == ZI_Q8_0 && i < n; i++) y[i] = nextafterf(y[i], INFINITY);
+}
+
 static void dot_rows_ignores_stride(zi_dtype type, const void *w, size_t ldw, size_t n,
                                     const float *x, size_t k, float *y)
 {
@@ -362,6 +370,7 @@ const planted_bug planted_bugs[] = {
     BUG(dot_rows, dot_rows_drops_last),
     BUG(dot_rows, dot_rows_forgets_block),
     BUG(dot_rows, dot_rows_forgets_minima),
+    BUG(dot_rows, dot_rows_rounds_by_type),
     BUG(dot_rows, dot_rows_ignores_stride),
     BUG(dot_rows, dot_rows_reads_ahead),
     BUG(dot_rows, dot_rows_writes_behind),

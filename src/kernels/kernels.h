@@ -36,7 +36,8 @@ typedef struct {
     void (*tile)(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate);
 
     /* y[j] = the product of row j of w [n, k] (row stride ldw bytes, of a computing type, Q8_0,
-     * Q4_0 or Q4_1; k is whole blocks) and x [k]. Reads w in its order and once. */
+     * Q4_0 or Q4_1; k is whole blocks) and x [k], the same bits for numbers that mean the same.
+     * Reads w in its order and once. */
     void (*dot_rows)(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
                      float *y);
 

@@ -164,107 +164,110 @@ static void qtile(size_t groups, size_t group, const void *panel_a, const void *
 
 /* ---- rows ---- */
 
-static inline float32x4_t bytes4(int16x4_t q)
+/* Bytes of 32 numbers: of blocks these are one. A constant where the type is one. */
+static inline __attribute__((always_inline)) size_t bytes_of_32(zi_dtype type)
 {
-    return vcvtq_f32_s32(vmovl_s16(q));
+    return type == ZI_F32    ? 128
+           : type == ZI_Q8_0 ? 34
+           : type == ZI_Q4_0 ? 18
+           : type == ZI_Q4_1 ? 20
+                             : 64;
 }
 
-/* A block of Q8_0: a half and 32 numbers. */
-static inline float32x4_t block_sum(const char *block, const float *x)
+static inline float half_at(const char *source)
 {
-    float32x4_t a = vdupq_n_f32(0), b = a;
-    for (size_t i = 0; i < 32; i += 8) {
-        int16x8_t q = vmovl_s8(vreinterpret_s8_u8(vld1_u8((const uint8_t *)block + 2 + i)));
-        a = vfmaq_f32(a, bytes4(vget_low_s16(q)), vld1q_f32(x + i));
-        b = vfmaq_f32(b, bytes4(vget_high_s16(q)), vld1q_f32(x + i + 4));
+    uint16_t bits;
+    memcpy(&bits, source, sizeof bits);
+    return zi_f16_to_f32(bits);
+}
+
+/* A block's 32 bytes, signed, in two halves. */
+static inline __attribute__((always_inline)) void block_bytes(zi_dtype type, const char *w,
+                                                              int8x16_t q[2])
+{
+    const uint8_t *bytes = (const uint8_t *)w;
+    if (type == ZI_Q8_0) {
+        q[0] = vreinterpretq_s8_u8(vld1q_u8(bytes + 2));
+        q[1] = vreinterpretq_s8_u8(vld1q_u8(bytes + 18));
+        return;
     }
-    return vaddq_f32(a, b);
+    uint8x16_t nibbles = vld1q_u8(bytes + (type == ZI_Q4_1 ? 4 : 2));
+    int8x16_t zero = vdupq_n_s8(type == ZI_Q4_0 ? 8 : 0);
+    q[0] = vsubq_s8(vreinterpretq_s8_u8(vandq_u8(nibbles, vdupq_n_u8(15))), zero);
+    q[1] = vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(nibbles, 4)), zero);
 }
 
-static float dot_q8_0(const char *w, const float *x, size_t k)
+/* 32 numbers as f32, rounded as zi_widen rounds them. */
+static inline __attribute__((always_inline)) void load32(zi_dtype type, const char *w,
+                                                         float32x4_t out[8])
 {
-    float32x4_t sums[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
-    for (size_t i = 0; i < k; i += 32, w += 34) {
-        uint16_t bits;
-        memcpy(&bits, w, sizeof bits);
-        float32x4_t *sum = &sums[i / 32 % 2];
-        *sum = vfmaq_n_f32(*sum, block_sum(w, x + i), zi_f16_to_f32(bits));
-    }
-    return vaddvq_f32(vaddq_f32(sums[0], sums[1]));
-}
-
-/* Sixteen nibbles in bytes times scale, plus minimum, times x: rounded as zi_widen does it. */
-static inline float32x4_t nibbles16(int8x16_t bytes, float scale, float minimum, const float *x,
-                                    float32x4_t sum)
-{
-    int16x8_t halves[2] = {vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes)};
-    for (size_t i = 0; i < 4; i++) {
-        int16x8_t half = halves[i / 2];
-        float32x4_t q = bytes4(i % 2 ? vget_high_s16(half) : vget_low_s16(half));
-        float32x4_t value = vaddq_f32(vmulq_n_f32(q, scale), vdupq_n_f32(minimum));
-        sum = vfmaq_f32(sum, value, vld1q_f32(x + 4 * i));
-    }
-    return sum;
-}
-
-/* Blocks of a half, another one where there are minima, and 16 bytes: the low nibbles are the first
- * numbers. zero is what nibbles are counted from. */
-static float dot_nibbles(const char *w, const float *x, size_t k, bool minima, int zero)
-{
-    size_t head = minima ? 4 : 2;
-    float32x4_t low = vdupq_n_f32(0), high = low;
-    for (size_t i = 0; i < k; i += 32, w += head + 16) {
-        uint16_t bits[2] = {0, 0};
-        memcpy(bits, w, head);
-        float scale = zi_f16_to_f32(bits[0]), minimum = zi_f16_to_f32(bits[1]);
-        uint8x16_t q = vld1q_u8((const uint8_t *)w + head);
-        int8x16_t shift = vdupq_n_s8((int8_t)zero);
-        int8x16_t first = vreinterpretq_s8_u8(vandq_u8(q, vdupq_n_u8(15)));
-        int8x16_t second = vreinterpretq_s8_u8(vshrq_n_u8(q, 4));
-        low = nibbles16(vsubq_s8(first, shift), scale, minimum, x + i, low);
-        high = nibbles16(vsubq_s8(second, shift), scale, minimum, x + i + 16, high);
-    }
-    return vaddvq_f32(vaddq_f32(low, high));
-}
-
-static inline float dot_plain(zi_dtype type, const char *w, const float *x, size_t k)
-{
-    size_t width = zi_dtype_size(type), i = 0;
-    float32x4_t sums[4];
-    for (int j = 0; j < 4; j++) sums[j] = vdupq_n_f32(0);
-    for (; i + 16 <= k; i += 16) {
+    if (zi_dtype_computes(type)) {
         UNROLL
-        for (size_t j = 0; j < 4; j++)
-            sums[j] =
-                vfmaq_f32(sums[j], load4(type, w + (i + 4 * j) * width), vld1q_f32(x + i + 4 * j));
+        for (size_t j = 0; j < 8; j++) out[j] = load4(type, w + j * bytes_of_32(type) / 8);
+        return;
     }
-    for (; i + 4 <= k; i += 4)
-        sums[0] = vfmaq_f32(sums[0], load4(type, w + i * width), vld1q_f32(x + i));
+    int8x16_t q[2];
+    block_bytes(type, w, q);
+    float scale = half_at(w);
+    UNROLL
+    for (int j = 0; j < 8; j++) {
+        int16x8_t half = j % 4 < 2 ? vmovl_s8(vget_low_s8(q[j / 4])) : vmovl_high_s8(q[j / 4]);
+        int16x4_t four = j % 2 ? vget_high_s16(half) : vget_low_s16(half);
+        out[j] = vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(four)), scale);
+        if (type == ZI_Q4_1) out[j] = vaddq_f32(out[j], vdupq_n_f32(half_at(w + 2)));
+    }
+}
+
+/* All types are summed alike: numbers that mean the same give the same bits. */
+static inline __attribute__((always_inline)) float dot(zi_dtype type, const char *w, const float *x,
+                                                       size_t k)
+{
+    size_t i = 0;
+    float32x4_t sums[4], values[8];
+    UNROLL
+    for (int j = 0; j < 4; j++) sums[j] = vdupq_n_f32(0);
+    for (; i + 32 <= k; i += 32, w += bytes_of_32(type)) {
+        load32(type, w, values);
+        UNROLL
+        for (size_t j = 0; j < 8; j++)
+            sums[j % 4] = vfmaq_f32(sums[j % 4], values[j], vld1q_f32(x + i + 4 * j));
+    }
     float rest = 0;
-    for (; i < k; i++) {
-        float value;
-        zi_widen(type, w + i * width, &value, 1);
-        rest += value * x[i];
+    if (i < k) { /* of no block type */
+        size_t width = bytes_of_32(type) / 32;
+        for (; i + 4 <= k; i += 4, w += 4 * width)
+            sums[0] = vfmaq_f32(sums[0], load4(type, w), vld1q_f32(x + i));
+        for (; i < k; i++, w += width) {
+            float value;
+            zi_widen(type, w, &value, 1);
+            rest += value * x[i];
+        }
     }
     return rest + vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])));
+}
+
+static float dot_row(zi_dtype type, const char *w, const float *x, size_t k)
+{
+    switch (type) {
+    case ZI_F16:
+        return dot(ZI_F16, w, x, k);
+    case ZI_BF16:
+        return dot(ZI_BF16, w, x, k);
+    case ZI_Q8_0:
+        return dot(ZI_Q8_0, w, x, k);
+    case ZI_Q4_0:
+        return dot(ZI_Q4_0, w, x, k);
+    case ZI_Q4_1:
+        return dot(ZI_Q4_1, w, x, k);
+    default:
+        return dot(ZI_F32, w, x, k);
+    }
 }
 
 static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
                      float *y)
 {
-    for (size_t j = 0; j < n; j++) {
-        const char *row = (const char *)w + j * ldw;
-        if (type == ZI_Q8_0)
-            y[j] = dot_q8_0(row, x, k);
-        else if (type == ZI_Q4_0 || type == ZI_Q4_1)
-            y[j] = dot_nibbles(row, x, k, type == ZI_Q4_1, type == ZI_Q4_0 ? 8 : 0);
-        else if (type == ZI_F16)
-            y[j] = dot_plain(ZI_F16, row, x, k);
-        else if (type == ZI_BF16)
-            y[j] = dot_plain(ZI_BF16, row, x, k);
-        else
-            y[j] = dot_plain(ZI_F32, row, x, k);
-    }
+    for (size_t j = 0; j < n; j++) y[j] = dot_row(type, (const char *)w + j * ldw, x, k);
 }
 
 /* ---- vectors ---- */

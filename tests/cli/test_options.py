@@ -55,6 +55,17 @@ class Program(Case):
             self.assertIn(b"standard output: cannot write", result.stderr)
 
 
+class Memory(Case):
+    def test_bench(self):
+        result = json.loads(self.good(self.zimage("bench", "--memory", "--json")).stdout)
+        self.assertGreater(result["memory_gb_per_second"], 0)
+        self.assertEqual([row["type"] for row in result["products"]], ["F16", "BF16", "Q8_0"])
+        for row in result["products"]:
+            self.assertGreater(row["gb_per_second"], 0)
+            self.assertGreater(row["share"], 0)
+        self.refused(self.zimage("bench", "--memory", "--cpu", "xyz"), 2, "tier", "xyz")
+
+
 class WrongCalls(Case):
     """Exit code 2 and a line that names the option."""
 
