@@ -24,7 +24,8 @@ static zi_lm load(const char *path)
 {
     zi_lm lm = {0};
     zi_error error = {0};
-    if (!CHECK_OK(zi_lm_load(&(zi_model_options){.path = zi_test_data(path)}, &lm, &error), error)) exit(1);
+    if (!CHECK_OK(zi_lm_load(&(zi_model_options){.path = zi_test_data(path)}, &lm, &error), error))
+        exit(1);
     return lm;
 }
 
