@@ -53,12 +53,30 @@ static bool parse_size(const char *text, int *width, int *height)
     return sscanf(text, "%5dx%5d%c", width, height, &end) == 2 && *width > 0 && *height > 0;
 }
 
+static void print_memory(const zi_bench_memory_result *r, bool json)
+{
+    printf(json ? "{\"tier\": \"%s\", \"threads\": %d, \"memory_gb_per_second\": %.3f, "
+                  "\"products\": ["
+                : "%s, %d threads; memory is read at %.2f GB/s\n",
+           r->tier, r->threads, r->bytes_per_second * 1e-9);
+    for (int i = 0; i < ZI_BENCH_TYPES; i++) {
+        const zi_bench_products *p = &r->products[i];
+        if (json)
+            printf("%s{\"type\": \"%s\", \"gb_per_second\": %.3f, \"share\": %.4f}", i ? ", " : "",
+                   p->type, p->bytes_per_second * 1e-9, p->share);
+        else
+            printf("%-8s %9.2f GB/s %6.0f %% of it, products of one row\n", p->type,
+                   p->bytes_per_second * 1e-9, 100 * p->share);
+    }
+    if (json) puts("]}");
+}
+
 int cmd_bench(int argc, char **argv)
 {
     zi_bench_options o = {.weights = "bf16", .scratch = getenv("TMPDIR")};
     int compute = ZI_COMPUTE_AUTO;
     const char *size = "512x512";
-    bool json = false;
+    bool json = false, memory = false;
     const zi_option options[] = {
         {"size", 0, ZI_OPTION_TEXT, &size, 0, 0, "WxH", "picture size (512x512)", NULL},
         {"layers", 0, ZI_OPTION_INT, &o.layers, 1, 1e6, "N", "of the 30 layers (all)", NULL},
@@ -70,6 +88,8 @@ int cmd_bench(int argc, char **argv)
          NULL},
         {"threads", 0, ZI_OPTION_INT, &o.threads, 1, 1024, "N", "threads (all processors)", NULL},
         {"cpu", 0, ZI_OPTION_TEXT, &o.cpu, 0, 0, "TIER", "kernel tier (the best there is)", NULL},
+        {"memory", 0, ZI_OPTION_FLAG, &memory, 0, 0, NULL,
+         "instead: how fast memory is, and products of one row beside it", NULL},
         {"json", 0, ZI_OPTION_FLAG, &json, 0, 0, NULL, "as JSON", NULL},
         {0},
     };
@@ -87,6 +107,12 @@ int cmd_bench(int argc, char **argv)
     }
     o.compute = (zi_compute)compute;
     zi_interrupt_install();
+    if (memory) {
+        zi_bench_memory_result read;
+        if (!zi_bench_memory(&o, &read, &error)) return zi_report(&error);
+        print_memory(&read, json);
+        return 0;
+    }
     if (!zi_bench(&o, &result, &error)) return zi_report(&error);
     const named_stage stages[STAGES] = {{"encode", &result.encode},
                                         {"step", &result.step},

@@ -14,6 +14,7 @@ int cmd_verify(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
+int cmd_enhance(int argc, char **argv);
 
 /* ---- messages (main.c) ---- */
 
@@ -26,12 +27,15 @@ void zi_note(bool quiet, const char *format, ...) ZI_PRINTF(2, 3);
 /* ---- options (options.c) ---- */
 
 typedef enum {
-    ZI_OPTION_FLAG,  /* bool: true when given */
-    ZI_OPTION_TEXT,  /* const char * */
-    ZI_OPTION_INT,   /* int, min to max */
-    ZI_OPTION_REAL,  /* double, min to max */
-    ZI_OPTION_SEED,  /* uint64_t, all of its range */
-    ZI_OPTION_CHOICE /* int: which of argument's words, as in "auto|exact|fast" */
+    ZI_OPTION_FLAG,   /* bool: true when given */
+    ZI_OPTION_TEXT,   /* const char * */
+    ZI_OPTION_INT,    /* int, min to max */
+    ZI_OPTION_REAL,   /* double, min to max */
+    ZI_OPTION_SEED,   /* uint64_t, all of its range */
+    ZI_OPTION_CHOICE, /* int: which of argument's words, as in "auto|exact|fast" */
+    /* int: 1 when given alone, 2 and on for argument's words, which come in the same word:
+     * --name=try */
+    ZI_OPTION_LEVEL
 } zi_option_kind;
 
 typedef struct {
@@ -67,6 +71,18 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
  * there is none or a choice. There are that many: *models, which may be NULL, unless one is named.
  */
 bool zi_models_find(const char *name, char **path, size_t *models, zi_error *error) ZI_CHECKED;
+
+/* The language model that --llm means, as a path that the caller frees: a path as it stands; NULL:
+ * models/prompt_enhancer if it is there, else the image model at `model`, whose text encoder is
+ * one.
+ */
+bool zi_models_find_llm(const char *name, const char *model, char **path,
+                        zi_error *error) ZI_CHECKED;
+
+/* ---- prompts (enhance.c) ---- */
+
+/* What --template names, in new memory; NULL stays NULL. */
+bool zi_read_template(const char *path, char **out, zi_error *error) ZI_CHECKED;
 
 /* ---- interruption (interrupt.c) ---- */
 

@@ -14,21 +14,31 @@
 #include <unistd.h>
 
 typedef struct {
-    const char *model, *output, *aspect, *trace;
-    int count, quality, schedule, compute;
-    bool json, quiet, sized, seed_given;
+    const char *model, *output, *aspect, *trace, *llm, *template;
+    int count, quality, schedule, compute, enhance;
+    bool json, quiet, sized, seed_given, random;
+    char *composed, *enhanced; /* prompts of our own */
     size_t models; /* in the models folder */
     zi_model_options load;
     zi_request request;
 } call;
 
 /* The options of the contract, bound to c; the caller keeps the array. */
-enum { OPTIONS = 25 };
+enum { OPTIONS = 29 };
+enum { ENHANCE = 1, ENHANCE_TRY };
 static void bind_options(call *c, zi_option options[OPTIONS])
 {
     zi_request *r = &c->request;
     const zi_option table[] = {
         {"prompt", 'p', ZI_OPTION_TEXT, &r->prompt, 0, 0, "TEXT", "what to draw", NULL},
+        {"enhance", 0, ZI_OPTION_LEVEL, &c->enhance, 0, 0, "try",
+         "let a language model make more of the prompt; try: draw even if it fails", NULL},
+        {"llm", 0, ZI_OPTION_TEXT, &c->llm, 0, 0, "PATH",
+         "it (models/prompt_enhancer, or the model's own text encoder)", NULL},
+        {"template", 0, ZI_OPTION_TEXT, &c->template, 0, 0, "FILE",
+         "what it is told, with {prompt} in it", NULL},
+        {"random-prompt", 0, ZI_OPTION_FLAG, &c->random, 0, 0, NULL,
+         "instead of --prompt: one made up from the seed", NULL},
         {"model", 'm', ZI_OPTION_TEXT, &c->model, 0, 0, "MODEL",
          "a folder or file, or a name in ./models (the only one, or the demo model)", NULL},
         {"vae", 0, ZI_OPTION_TEXT, &c->load.vae, 0, 0, "FILE|DIR", "instead of MODEL's", NULL},
@@ -176,9 +186,13 @@ static bool check(call *c, zi_error *error)
 {
     int w, h;
     const zi_request *r = &c->request;
-    if (!r->prompt) return zi_misuse(error, "--prompt is missing: say what to draw with -p TEXT");
-    if (!*r->prompt) return zi_misuse(error, "--prompt: is empty; say what to draw");
-    if (!zi_utf8_valid(r->prompt, strlen(r->prompt)))
+    bool empty = !r->prompt || !*r->prompt;
+    if (c->random && !empty)
+        return zi_misuse(error, "--random-prompt: is for an empty prompt; leave out --prompt");
+    if (!c->random && !r->prompt)
+        return zi_misuse(error, "--prompt is missing: say what to draw with -p TEXT");
+    if (!c->random && empty) return zi_misuse(error, "--prompt: is empty; say what to draw");
+    if (!empty && !zi_utf8_valid(r->prompt, strlen(r->prompt)))
         return zi_misuse(error, "--prompt: is not valid UTF-8");
     if (r->negative && !zi_utf8_valid(r->negative, strlen(r->negative)))
         return zi_misuse(error, "--negative: is not valid UTF-8");
@@ -188,6 +202,93 @@ static bool check(call *c, zi_error *error)
     if (c->seed_given && r->seed > UINT64_MAX - (uint64_t)(c->count - 1))
         return zi_misuse(error, "--count: the seeds %" PRIu64 " and on run past 2^64-1", r->seed);
     return true;
+}
+
+/* ---- prompts of our own ---- */
+
+static bool keep_on(void *user, const char *text)
+{
+    (void)user;
+    (void)text;
+    return !zi_interrupted();
+}
+
+/* Says what will be drawn. */
+static bool show_prompt(const call *c, zi_error *error)
+{
+    const zi_request *r = &c->request;
+    zi_note(c->quiet, "prompt: %s", r->prompt);
+    if (!c->json) return true;
+    cJSON *event = cJSON_CreateObject();
+    cJSON_AddStringToObject(event, "event", "prompt");
+    cJSON_AddStringToObject(event, "prompt", r->prompt);
+    if (r->original) cJSON_AddStringToObject(event, "original", r->original);
+    char *line = cJSON_PrintUnformatted(event);
+    if (line) {
+        puts(line);
+        fflush(stdout);
+    }
+    cJSON_Delete(event);
+    bool ok = line != NULL;
+    cJSON_free(line);
+    return ok || zi_out_of_memory(error, strlen(r->prompt));
+}
+
+/* Asks the language model, which is gone from memory when the image model comes. */
+static bool ask(call *c, const char *model_path, zi_error *error)
+{
+    zi_enhance_request r = zi_enhance_default();
+    zi_enhanced enhanced = {0};
+    zi_llm *llm = NULL;
+    char *path = NULL, *template = NULL;
+    r.prompt = c->request.prompt;
+    r.seed = c->request.seed;
+    r.model = &c->load;
+    r.text = keep_on;
+    bool ok = zi_read_template(c->template, &template, error);
+    r.instructions = template;
+    if (ok && zi_models_find_llm(c->llm, model_path, &path, error)) {
+        zi_model_options options = {.path = path, .threads = c->load.threads, .cpu = c->load.cpu};
+        if (strcmp(path, model_path) == 0) options = c->load;
+        zi_note(c->quiet, "asking the language model in %s for more of a prompt", path);
+        ok = zi_llm_load(&options, &llm, error) && zi_enhance(llm, &r, &enhanced, error);
+    } else {
+        ok = false;
+    }
+    if (ok) {
+        c->enhanced = enhanced.text;
+        enhanced.text = NULL;
+    }
+    zi_enhanced_free(&enhanced);
+    zi_llm_free(llm);
+    free(template);
+    free(path);
+    return ok;
+}
+
+static bool enhance(call *c, const char *model_path, zi_error *error)
+{
+    if (ask(c, model_path, error)) {
+        c->request.original = c->request.prompt;
+        c->request.prompt = c->enhanced;
+        return show_prompt(c, error);
+    }
+    if (c->enhance != ENHANCE_TRY || error->status == ZI_CANCELLED) return false;
+    zi_note(c->quiet, "%s; drawing the prompt as it is", error->text);
+    *error = (zi_error){0};
+    return true;
+}
+
+/* The prompt to be drawn, for all pictures of the call. */
+static bool settle_prompt(call *c, const char *model_path, zi_error *error)
+{
+    if (c->random) {
+        c->composed = zi_random_prompt(c->request.seed);
+        if (!c->composed) return zi_out_of_memory(error, 1);
+        c->request.prompt = c->composed;
+        if (!c->enhance && !show_prompt(c, error)) return false;
+    }
+    return !c->enhance || enhance(c, model_path, error);
 }
 
 /* ---- the work ---- */
@@ -245,6 +346,8 @@ static void remark(const call *c, const zi_model *model)
     for (size_t i = 0; (line = zi_model_remark(model, i)); i++) zi_note(c->quiet, "%s", line);
     if (r->negative && r->guidance <= 0)
         zi_note(c->quiet, "--negative has no effect without --guidance");
+    if (!c->enhance && (c->llm || c->template))
+        zi_note(c->quiet, "--%s has no effect without --enhance", c->llm ? "llm" : "template");
 }
 
 /* Remarks come when the work has begun, so that the line of a call that is refused stands alone. */
@@ -323,7 +426,7 @@ static bool generate(call *c, zi_error *error)
         !draw_seed(c, error) || !name_files(c, 0, &names, error))
         goto out;
     c->load.path = path;
-    if (!zi_model_load(&c->load, &model, error) ||
+    if (!settle_prompt(c, path, error) || !zi_model_load(&c->load, &model, error) ||
         !apply_aspect(c, zi_model_native_size(model), error))
         goto out;
     for (int i = 0; i < c->count; i++)
@@ -333,6 +436,8 @@ out:
     zi_model_free(model);
     free_names(&names);
     free(path);
+    free(c->composed);
+    free(c->enhanced);
     return ok;
 }
 

@@ -131,3 +131,12 @@ bool zi_models_find(const char *name, char **path, size_t *models, zi_error *err
     *path = found;
     return true;
 }
+
+bool zi_models_find_llm(const char *name, const char *model, char **path, zi_error *error)
+{
+    static const char shelf[] = "models/prompt_enhancer";
+    const char *found = name ? name : zi_is_dir(shelf) ? shelf : model;
+    if (!exists(found)) return zi_fail(error, "--llm: %s: no such file or folder", found);
+    *path = strdup(found);
+    return *path || zi_out_of_memory(error, strlen(found));
+}

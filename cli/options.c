@@ -68,6 +68,17 @@ static bool set_choice(const zi_option *option, const char *text, zi_error *erro
     }
 }
 
+/* As a choice, of which the option alone is the first. */
+static bool set_level(const zi_option *option, const char *text, zi_error *error)
+{
+    int *level = option->value;
+    *level = 1;
+    if (!text) return true;
+    if (!set_choice(option, text, error)) return false;
+    *level += 2;
+    return true;
+}
+
 static bool set(const zi_option *option, const char *text, zi_error *error)
 {
     if (option->given) *option->given = true;
@@ -86,6 +97,8 @@ static bool set(const zi_option *option, const char *text, zi_error *error)
         return set_seed(option, text, error);
     case ZI_OPTION_CHOICE:
         return set_choice(option, text, error);
+    case ZI_OPTION_LEVEL:
+        return set_level(option, text, error);
     }
     return true;
 }
@@ -120,7 +133,7 @@ static bool take(const zi_command *command, int argc, char **argv, int *i, zi_er
                          command->name);
     if (option->kind == ZI_OPTION_FLAG) {
         if (value) return zi_misuse(error, "%s: --%s takes no value", word, option->name);
-    } else if (!value) {
+    } else if (!value && option->kind != ZI_OPTION_LEVEL) {
         if (*i + 1 >= argc)
             return zi_misuse(error, "--%s: its value %s is missing", option->name,
                              option->argument);
@@ -136,10 +149,13 @@ static void print_help(const zi_command *command)
            command->about);
     for (const zi_option *option = command->options; option->name; option++) {
         char names[80];
-        bool flag = option->kind == ZI_OPTION_FLAG;
-        snprintf(names, sizeof names, "%c%c%s --%s%s%s", option->letter ? '-' : ' ',
+        bool flag = option->kind == ZI_OPTION_FLAG, level = option->kind == ZI_OPTION_LEVEL;
+        snprintf(names, sizeof names, "%c%c%s --%s%s%s%s", option->letter ? '-' : ' ',
                  option->letter ? option->letter : ' ', option->letter ? "," : " ", option->name,
-                 flag ? "" : " ", flag ? "" : option->argument);
+                 flag    ? ""
+                 : level ? "[="
+                         : " ",
+                 flag ? "" : option->argument, level ? "]" : "");
         printf("  %-32s %s\n", names, option->help);
     }
     printf("  %-32s %s\n", "-h, --help", "this list");

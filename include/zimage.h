@@ -133,6 +133,7 @@ typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compu
 
 typedef struct {
     const char *prompt;   /* UTF-8, required, not empty */
+    const char *original; /* what was asked for before zi_enhance, for the recipe; NULL: the same */
     const char *negative; /* NULL: empty; has no effect while guidance is 0 */
     int width, height;    /* pixels, multiples of 16, 16 to 8192; 0: the model's native size */
     int steps;            /* transformer evaluations, 1 to 1000; 0 means 9 */
@@ -156,6 +157,54 @@ bool zi_generate(zi_model *model, const zi_request *request, zi_image **out,
 /* The recipe of a picture as A1111 writes it ("prompt\nSteps: 9, Seed: 42, ..."); free() it.
  * NULL when memory is short. width and height must be the picture's. */
 char *zi_recipe(const zi_model *model, const zi_request *request);
+
+/* ---- better prompts ---- */
+
+/* A language model. options->path: a GGUF file, a folder of Hugging Face's or MLX's, or an image
+ * model, whose text encoder is one. Qwen2, Qwen3 and Llama are known. */
+typedef struct zi_llm zi_llm;
+bool zi_llm_load(const zi_model_options *options, zi_llm **out, zi_error *error) ZI_CHECKED;
+void zi_llm_free(zi_llm *llm);
+
+typedef struct {
+    const char *prompt;       /* UTF-8, required, not empty */
+    const char *instructions; /* text with {prompt} where the prompt goes; NULL: the library's */
+    bool raw;                 /* continue the prompt as it stands: special tokens in it count */
+    int max_tokens;           /* of the answer, 1 to 500; raw: 1 and up; 0 means 400 */
+    double temperature;       /* 0: always the likeliest token */
+    int top_k;                /* likeliest tokens that are considered; 0: all */
+    double top_p;             /* of these, those that make up this share; 0 or 1: all */
+    double min_p;             /* and those of this share of the likeliest; 0: all */
+    double penalty;           /* on tokens that were there, 1 and up; 0 or 1: none */
+    uint64_t seed;
+    const zi_model_options
+        *model; /* of the image model that shall take the whole answer: its tokens
+                   count for the limit of 512; NULL: the language model's do */
+    /* Called with what is new in the answer, whole characters; return false to stop. May be NULL.
+     * The result may be cut shorter, and have sentences appended. */
+    bool (*text)(void *user, const char *text);
+    void *user;
+} zi_enhance_request;
+
+/* Everything at its default; only the prompt is missing. */
+zi_enhance_request zi_enhance_default(void);
+
+typedef struct {
+    char *text;   /* the answer, cleaned; raw: all of it */
+    int32_t *ids; /* [count]: the tokens that were generated */
+    size_t count, prompt_tokens;
+    double read_seconds, write_seconds; /* for the prompt's tokens, and for the answer's */
+} zi_enhanced;
+
+/* A richer prompt for the same picture, in the same language. What stands in quotation marks is in
+ * the answer letter by letter: where the model lost it, a sentence that says so is appended. An
+ * answer that has no end, is empty or in another language is an error. */
+bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhanced *out,
+                zi_error *error) ZI_CHECKED;
+void zi_enhanced_free(zi_enhanced *enhanced);
+
+/* A prompt out of word lists, the same for the same seed; free() it. NULL when memory is short. */
+char *zi_random_prompt(uint64_t seed);
 
 /* ---- inspection ---- */
 
@@ -250,5 +299,26 @@ typedef struct {
 
 /* Times the stages at the shapes of Z-Image-Turbo, with random weights made in memory. */
 bool zi_bench(const zi_bench_options *options, zi_bench_result *out, zi_error *error) ZI_CHECKED;
+
+typedef struct {
+    const char *type;        /* of the weights, as it is called in files; a constant */
+    double bytes_per_second; /* of weights, the median of the repetitions */
+    double share;            /* of the bandwidth, measured right before and after; the median */
+} zi_bench_products;
+
+enum { ZI_BENCH_TYPES = 3 };
+
+typedef struct {
+    double bytes_per_second; /* that all threads read together from memory, in its order; the most
+                                that was measured */
+    zi_bench_products products[ZI_BENCH_TYPES]; /* of one row of input, as for a token's decoding */
+    int threads;
+    const char *tier; /* of kernels; a constant */
+} zi_bench_memory_result;
+
+/* Measures what decoding with a language model is bound by, and how near to it the products come,
+ * at the shapes of Qwen2.5-1.5B. Of options only threads, cpu and repeat count. */
+bool zi_bench_memory(const zi_bench_options *options, zi_bench_memory_result *out,
+                     zi_error *error) ZI_CHECKED;
 
 #endif

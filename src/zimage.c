@@ -316,6 +316,7 @@ char *zi_recipe(const zi_model *model, const zi_request *request)
     zi_request r;
     if (!resolve(model, request, &r, NULL)) return NULL;
     zi_recipe_fields fields = {.prompt = r.prompt,
+                               .original = r.original,
                                .negative = r.negative,
                                .model = model->name,
                                .schedule = r.schedule == ZI_SCHEDULE_MLX ? "mlx" : "diffusers",

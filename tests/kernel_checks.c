@@ -522,6 +522,66 @@ static bool qtile(const trial *t)
     return gaps_intact(c, k->qmr, k->qnr, ldc) && intact(2);
 }
 
+/* ---- rows ---- */
+
+/* Row j of stored numbers as f32. */
+static void widen_row(zi_dtype type, const char *w, size_t ldw, size_t j, size_t k, float *out)
+{
+    zi_widen(type, w + j * ldw, out, k);
+}
+
+/* Nibbles under a half, and another one where there are minima. */
+static void fill_nibbles(zi_dtype type, char *blocks, size_t k)
+{
+    size_t size = zi_dtype_size(type);
+    for (char *at = blocks; at < blocks + zi_dtype_bytes(type, k); at += size) {
+        float halves[2] = {uniform(), uniform()};
+        for (size_t i = 0; i < size; i++) at[i] = (char)random_bits();
+        zi_narrow(ZI_F16, halves, at, type == ZI_Q4_1 ? 2 : 1);
+    }
+}
+
+static bool dot_rows(const trial *t)
+{
+    static const zi_dtype types[] = {ZI_F32, ZI_BF16, ZI_Q4_0, ZI_Q4_1, ZI_Q8_0, ZI_F16};
+    static float row[8192];
+    zi_dtype type = types[t->variant];
+    size_t block = zi_dtype_block(type), k = t->k / block * block;
+    size_t bytes = zi_dtype_bytes(type, k), ldw = bytes + t->pad;
+    size_t size = t->n ? (t->n - 1) * ldw + bytes : 0;
+    char *w = zi_guarded(0, size, 1, t->place);
+    for (size_t j = 0; j < t->n; j++) {
+        fill(row, k, type == ZI_F16 && t->fill == LARGE ? PLAIN : t->fill, 0x1p40f);
+        if (type == ZI_Q8_0 && (t->fill == LARGE || t->fill >= FINITE)) fill(row, k, PLAIN, 1);
+        if (type == ZI_Q4_0 || type == ZI_Q4_1)
+            fill_nibbles(type, w + j * ldw, k);
+        else
+            zi_narrow(type, row, w + j * ldw, k);
+    }
+    zi_guarded_lock(0);
+    const float *x = vector(t, 1, k, finite_kind());
+    float *y = floats(t, 2, t->n);
+    do t->kernels->dot_rows(type, w, ldw, t->n, x, k, y);
+    while (again());
+    for (size_t j = 0; j < t->n; j++) {
+        double sum = 0, magnitudes = 0;
+        widen_row(type, w, ldw, j, k, row);
+        for (size_t i = 0; i < k; i++) {
+            sum += (double)row[i] * x[i];
+            magnitudes += fabs((double)row[i] * x[i]);
+        }
+        double bound = ((double)k + 2) * (unit * magnitudes + 0x1p-149) + 0x1p-140 * (double)k;
+        if (!close_to(y[j], sum, bound))
+            return wrong("y[%zu] is %.9g, not %.9g", j, (double)y[j], sum);
+        float widened;
+        t->kernels->dot_rows(ZI_F32, row, 0, 1, x, k, &widened);
+        if (!same(y[j], widened))
+            return wrong("y[%zu] is %.9g, but %.9g of the same numbers as F32", j, (double)y[j],
+                         (double)widened);
+    }
+    return intact(2);
+}
+
 /* ---- vectors ---- */
 
 /* k numbers that the kernel changes; what they were is in `kept`. */
@@ -675,6 +735,7 @@ const kernel_check kernel_checks[] = {
     {SLOT(pack_rows), FIELD(nr), depths, 6, FLT_MAX, pack_rows, 1},
     {SLOT(pack_columns), FIELD(nr), depths, 1, FLT_MAX, pack_columns, 1},
     {SLOT(tile), 0, depths, 2, 0x1p57f, tile, 1},
+    {SLOT(dot_rows), FIELD(mr), depths, 6, 0x1p40f, dot_rows, 1},
     {SLOT(quantize), FIELD(qmr), group_counts, 2, FLT_MAX, quantize, 64},
     {SLOT(pack_group), FIELD(qnr), group_sizes, 2, FLT_MAX, pack_group, 1},
     {SLOT(qtile), 0, group_counts, 4, 0x1p40f, qtile, 64},

@@ -112,6 +112,61 @@ static void tile_hides_nan(size_t k, const float *a, const float *b, float *c, s
             if (isnan(c[i * ldc + j])) c[i * ldc + j] = 0;
 }
 
+/* ---- rows ---- */
+
+static void dot_rows_drops_last(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x,
+                                size_t k, float *y)
+{
+    right.dot_rows(type, w, ldw, n, x, type != ZI_Q8_0 && k % 8 == 7 ? k - 1 : k, y);
+}
+
+static void dot_rows_forgets_block(zi_dtype type, const void *w, size_t ldw, size_t n,
+                                   const float *x, size_t k, float *y)
+{
+    right.dot_rows(type, w, ldw, n, x, type == ZI_Q8_0 && k % 64 == 32 ? k - 32 : k, y);
+}
+
+static void dot_rows_forgets_minima(zi_dtype type, const void *w, size_t ldw, size_t n,
+                                    const float *x, size_t k, float *y)
+{
+    char blocks[4096];
+    size_t bytes = zi_dtype_bytes(type, k);
+    right.dot_rows(type, w, ldw, n, x, k, y);
+    if (type != ZI_Q4_1 || n == 0 || bytes > sizeof blocks) return;
+    memcpy(blocks, w, bytes);
+    for (size_t i = 0; i < bytes; i += zi_dtype_size(type)) memset(blocks + i + 2, 0, 2);
+    right.dot_rows(type, blocks, bytes, 1, x, k, y);
+}
+
+/* What comes of scaling a block's sum instead of its numbers. */
+static void dot_rows_rounds_by_type(zi_dtype type, const void *w, size_t ldw, size_t n,
+                                    const float *x, size_t k, float *y)
+{
+    right.dot_rows(type, w, ldw, n, x, k, y);
+    for (size_t i = 0; type == ZI_Q8_0 && i < n; i++) y[i] = nextafterf(y[i], INFINITY);
+}
+
+static void dot_rows_ignores_stride(zi_dtype type, const void *w, size_t ldw, size_t n,
+                                    const float *x, size_t k, float *y)
+{
+    (void)ldw;
+    right.dot_rows(type, w, zi_dtype_bytes(type, k), n, x, k, y);
+}
+
+static void dot_rows_reads_ahead(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x,
+                                 size_t k, float *y)
+{
+    right.dot_rows(type, w, ldw, n, x, k, y);
+    if (n > 0) read_one(x + k);
+}
+
+static void dot_rows_writes_behind(zi_dtype type, const void *w, size_t ldw, size_t n,
+                                   const float *x, size_t k, float *y)
+{
+    right.dot_rows(type, w, ldw, n, x, k, y);
+    if (n > 0) y[n] = 0;
+}
+
 /* ---- integers ---- */
 
 static float round_away(const float *x, size_t group, int16_t *q, int32_t *sum)
@@ -311,6 +366,13 @@ const planted_bug planted_bugs[] = {
     BUG(tile, tile_writes_gaps),
     BUG(tile, tile_reads_ahead),
     BUG(tile, tile_hides_nan),
+    BUG(dot_rows, dot_rows_drops_last),
+    BUG(dot_rows, dot_rows_forgets_block),
+    BUG(dot_rows, dot_rows_forgets_minima),
+    BUG(dot_rows, dot_rows_rounds_by_type),
+    BUG(dot_rows, dot_rows_ignores_stride),
+    BUG(dot_rows, dot_rows_reads_ahead),
+    BUG(dot_rows, dot_rows_writes_behind),
     BUG(quantize, quantize_rounds_away),
     BUG(quantize, quantize_mistakes_sums),
     BUG(pack_group, pack_group_leaves_columns),

@@ -207,6 +207,10 @@ static void rules_one_by_one(void)
         {"token_embd.weight", "model.embed_tokens.weight", -1},
         {"output_norm.weight", "model.norm.weight", -1},
         {"blk.7.attn_q.weight", "model.layers.7.self_attn.q_proj.weight", -1},
+        {"layers.3.self_attn.q_proj.bias", "model.layers.3.self_attn.q_proj.bias", -1},
+        {"blk.7.attn_q.bias", "model.layers.7.self_attn.q_proj.bias", -1},
+        {"blk.7.attn_k.bias", "model.layers.7.self_attn.k_proj.bias", -1},
+        {"blk.7.attn_v.bias", "model.layers.7.self_attn.v_proj.bias", -1},
         {"blk.7.attn_k.weight", "model.layers.7.self_attn.k_proj.weight", -1},
         {"blk.7.attn_v.weight", "model.layers.7.self_attn.v_proj.weight", -1},
         {"blk.7.attn_output.weight", "model.layers.7.self_attn.o_proj.weight", -1},
@@ -343,9 +347,9 @@ static void strangers(void)
         "decoder.mid_block.resnets.2.conv1.weight",
         "quant_conv.weight",
         "post_quant_conv.weight",
-        "model.layers.0.self_attn.q_proj.bias", /* Qwen 2 */
+        "model.layers.0.self_attn.o_proj.bias", /* Qwen 2 */
         "model.layers.0.mlp.gate.weight",
-        "blk.0.attn_q.bias",
+        "blk.0.attn_output.bias",
         "vae.layers.0.attention.to_q.weight",
         "text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.weight",
     };
@@ -368,6 +372,23 @@ static void strangers(void)
         CHECK_MSG(!zi_key_write(ZI_NAMES_COMFYUI, not_canonical[i], ZI_ITSELF, &real_form, &out),
                   "%s is written as %s", not_canonical[i], out.name);
     }
+}
+
+static void heads(void)
+{
+    static const struct {
+        const char *stored, *canonical;
+        zi_role role;
+    } rows[] = {{"lm_head.weight", "lm_head.weight", ZI_ITSELF},
+                {"output.weight", "lm_head.weight", ZI_ITSELF},
+                {"lm_head.scales", "lm_head.weight", ZI_SCALES},
+                {"lm_head.biases", "lm_head.weight", ZI_BIASES}};
+    zi_key key;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        CHECK_MSG(zi_key_read_head(rows[i].stored, &key) && key.role == rows[i].role &&
+                      strcmp(key.name, rows[i].canonical) == 0,
+                  "%s", rows[i].stored);
+    CHECK(!zi_key_read_head("output_norm.weight", &key) && !zi_key_read_head("lm_head.bias", &key));
 }
 
 static void vae_forms(void)
@@ -424,6 +445,7 @@ int main(void)
     RUN(prefixes);
     RUN(companions);
     RUN(strangers);
+    RUN(heads);
     RUN(vae_forms);
     RUN(foreign_formats);
     return zi_test_result();

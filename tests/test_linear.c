@@ -139,7 +139,8 @@ static const struct {
 /* K is in blocks of 256 or, where a block is smaller, of seven times 32. */
 static const struct {
     size_t T, N, blocks;
-} sizes[] = {{1, 1, 2}, {5, 35, 5}, {13, 130, 1}, {37, 65, 1}, {9, 257, 2}};
+} sizes[] = {{1, 1, 2},   {5, 35, 5},  {13, 130, 1}, {37, 65, 1},
+             {9, 257, 2}, {1, 700, 2}, {4, 33, 3}};
 
 enum { TYPES = sizeof types / sizeof *types, SIZES = sizeof sizes / sizeof *sizes, KEPT = 2000 };
 

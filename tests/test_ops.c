@@ -98,7 +98,7 @@ static void check_attention(size_t T, size_t S, size_t heads, size_t kv_heads, s
                  &(zi_attention_args){q, k, v, out, T, S, heads, kv_heads, dim, causal, false});
     for (size_t t = 0; t < T; t++)
         for (size_t h = 0; h < heads; h++) {
-            size_t seen = causal ? t + 1 : S;
+            size_t seen = causal ? S - T + t + 1 : S;
             double most = -INFINITY, total = 0;
             for (size_t s = 0; s < seen; s++) {
                 double score = 0;
@@ -132,6 +132,10 @@ static void attention(void)
     check_attention(3, 3, 4, 2, 8, true);
     check_attention(300, 300, 4, 1, 16, true);
     check_attention(257, 257, 2, 2, 10, true);
+    check_attention(1, 300, 4, 2, 64, true);
+    check_attention(4, 600, 3, 1, 22, true);
+    check_attention(2, 257, 2, 2, 34, false);
+    check_attention(150, 700, 2, 1, 16, true);
 }
 
 static void row_norms(void)

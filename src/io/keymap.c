@@ -79,12 +79,12 @@ static const struct rule rules[] = {
       "blk.#.attn_norm"),
     E(ZI_VECTOR, 0, "model.layers.#.post_attention_layernorm", NULL, NULL,
       "layers.#.post_attention_layernorm", "blk.#.ffn_norm"),
-    E(ZI_MATRIX, 0, "model.layers.#.self_attn.q_proj", NULL, NULL, "layers.#.self_attn.q_proj",
-      "blk.#.attn_q"),
-    E(ZI_MATRIX, 0, "model.layers.#.self_attn.k_proj", NULL, NULL, "layers.#.self_attn.k_proj",
-      "blk.#.attn_k"),
-    E(ZI_MATRIX, 0, "model.layers.#.self_attn.v_proj", NULL, NULL, "layers.#.self_attn.v_proj",
-      "blk.#.attn_v"),
+    E(ZI_MATRIX, HAS_BIAS, "model.layers.#.self_attn.q_proj", NULL, NULL,
+      "layers.#.self_attn.q_proj", "blk.#.attn_q"),
+    E(ZI_MATRIX, HAS_BIAS, "model.layers.#.self_attn.k_proj", NULL, NULL,
+      "layers.#.self_attn.k_proj", "blk.#.attn_k"),
+    E(ZI_MATRIX, HAS_BIAS, "model.layers.#.self_attn.v_proj", NULL, NULL,
+      "layers.#.self_attn.v_proj", "blk.#.attn_v"),
     E(ZI_MATRIX, 0, "model.layers.#.self_attn.o_proj", NULL, NULL, "layers.#.self_attn.o_proj",
       "blk.#.attn_output"),
     E(ZI_VECTOR, 0, "model.layers.#.self_attn.q_norm", NULL, NULL, "layers.#.self_attn.q_norm",
@@ -376,6 +376,16 @@ int zi_key_read(const char *stored, const zi_vae_form *form, zi_key keys[ZI_MAX_
         if (count) return count;
     }
     return 0;
+}
+
+bool zi_key_read_head(const char *stored, zi_key *key)
+{
+    static const struct rule head = {
+        ZI_TEXT_ENCODER, ZI_MATRIX, 0, {"lm_head", NULL, NULL, NULL, "output"}};
+    zi_key found;
+    if (!read_rule(&head, stored, &(zi_vae_form){0}, &found)) return false;
+    *key = found;
+    return true;
 }
 
 /* ---- writing ---- */

@@ -67,6 +67,10 @@ void zi_vae_form_note(zi_vae_form *form, const char *name);
  * 0 for a name that is not part of the model. */
 int zi_key_read(const char *stored, const zi_vae_form *form, zi_key keys[ZI_MAX_FUSED]);
 
+/* The same for the output head of a language model, which is needless in an image model: canonical
+ * names are lm_head.weight and those of its companions. */
+bool zi_key_read_head(const char *stored, zi_key *key);
+
 /* The name that a layout has for a canonical tensor or its companion, without prefix. slice and
  * slices: which rows of it, when the layout fuses it with others. */
 typedef struct {

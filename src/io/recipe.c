@@ -120,6 +120,7 @@ char *zi_recipe_format(const zi_recipe_fields *fields)
     put_value(&out, "Model", fields->model);
     zi_text_puts(&out, ", Shift: ");
     put_double(&out, fields->shift);
+    put_value(&out, "Original prompt", fields->original);
     zi_text_puts(&out, ", Version: zimage " ZI_VERSION);
     return zi_text_take(&out);
 }
@@ -215,6 +216,8 @@ static bool read_setting(span key, span from, zi_recipe_fields *out, char **stor
         ok = read_uint(value, 0, UINT64_MAX, &out->seed);
     else if (key_is(key, "Model"))
         out->model = value;
+    else if (key_is(key, "Original prompt"))
+        out->original = value;
     else if (key_is(key, "Schedule type"))
         out->schedule = value;
     else if (key_is(key, "Size")) {
@@ -276,7 +279,7 @@ bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage, zi
     span prompt, negative, line, key, value;
     cut_settings(text, &prompt, &line);
     cut_negative(&prompt, &negative);
-    zi_recipe_fields fields = {.model = "", .schedule = ""};
+    zi_recipe_fields fields = {.model = "", .schedule = "", .original = ""};
     fields.prompt = keep(&next, prompt);
     fields.negative = keep(&next, negative);
     while (next_pair(&line, &key, &value)) {

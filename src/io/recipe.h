@@ -13,6 +13,7 @@
 
 typedef struct {
     const char *prompt, *negative, *model, *schedule; /* UTF-8 */
+    const char *original; /* the prompt before a language model rewrote it */
     int steps, width, height;
     uint64_t seed;
     double cfg; /* neg + c (pos - neg): 1 where our own guidance is 0 */

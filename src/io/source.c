@@ -47,7 +47,7 @@ static bool add_piece(struct pieces *pieces, const zi_checkpoint *checkpoint,
 static bool collect(const zi_checkpoint *checkpoint, zi_source *source, struct pieces *pieces,
                     zi_error *error)
 {
-    const char *foreign = zi_recognise_foreign(checkpoint);
+    const char *foreign = source->language ? NULL : zi_recognise_foreign(checkpoint);
     if (foreign)
         return zi_fail(error, "%s: not a part of Z-Image (%s)", checkpoint->files[0].path, foreign);
     if (!zi_formats_check(checkpoint, error)) return false;
@@ -56,8 +56,10 @@ static bool collect(const zi_checkpoint *checkpoint, zi_source *source, struct p
         zi_key keys[ZI_MAX_FUSED];
         int count = zi_key_read(tensor->name, &source->form, keys);
         if (!count)
-            return zi_fail(error, "%s: tensor %s is not part of Z-Image",
-                           zi_tensor_file(checkpoint, tensor), tensor->name);
+            return zi_fail(error, "%s: tensor %s is not part of %s",
+                           zi_tensor_file(checkpoint, tensor), tensor->name,
+                           source->language ? "a Qwen or Llama model" : "Z-Image");
+        if (source->language && zi_key_read_head(tensor->name, &keys[0])) count = 1;
         if (keys[0].part != source->part || keys[0].role == ZI_NEEDLESS) continue;
         if (!source->file) source->file = zi_tensor_file(checkpoint, tensor);
         for (int j = 0; j < count; j++)
@@ -311,10 +313,9 @@ static bool add_entries(struct pieces *pieces, size_t group, zi_source *source, 
     return true;
 }
 
-bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_part part,
-                      size_t group, zi_source *out, zi_error *error)
+static bool create(const zi_checkpoint *const *checkpoints, size_t count, size_t group,
+                   zi_source source, zi_source *out, zi_error *error)
 {
-    zi_source source = {.part = part};
     struct pieces pieces = {0};
     bool ok = true;
     for (size_t i = 0; i < count; i++)
@@ -330,6 +331,19 @@ bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_
     }
     *out = source;
     return true;
+}
+
+bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_part part,
+                      size_t group, zi_source *out, zi_error *error)
+{
+    return create(checkpoints, count, group, (zi_source){.part = part}, out, error);
+}
+
+bool zi_source_create_language(const zi_checkpoint *checkpoint, size_t group, zi_source *out,
+                               zi_error *error)
+{
+    zi_source source = {.part = ZI_TEXT_ENCODER, .language = true};
+    return create(&checkpoint, 1, group, source, out, error);
 }
 
 void zi_source_free(zi_source *source)

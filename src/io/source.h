@@ -44,6 +44,7 @@ typedef struct {
     zi_vae_form form; /* of a VAE's names */
     zi_entry *entries;
     size_t count;
+    bool language;    /* a language model */
     const char *file; /* the first that has a tensor of the part, for error texts; NULL: none has */
 } zi_source;
 
@@ -56,6 +57,11 @@ typedef struct {
  * name, companions without their weight or of a wrong shape, formats that are not supported. */
 bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_part part,
                       size_t group, zi_source *out, zi_error *error) ZI_CHECKED;
+
+/* The same for the text encoder's place in a language model, which may be of another family: its
+ * output head is an entry, too, if it has one of its own. */
+bool zi_source_create_language(const zi_checkpoint *checkpoint, size_t group, zi_source *out,
+                               zi_error *error) ZI_CHECKED;
 
 void zi_source_free(zi_source *source);
 

@@ -1,5 +1,6 @@
 /* AVX2 with FMA and F16C: x86-64 machines since 2013. */
 #include "kernels/x86_256.h"
+#include "kernels/x86_dot.h"
 
 /* Twelve sums, two columns and a row's value fill 16 registers. */
 enum { MR = 6, NR = 16 };
@@ -140,6 +141,7 @@ void zi_kernels_avx2(zi_kernels *kernels)
     kernels->pack_a = pack_a;
     kernels->pack_rows = pack_rows_x86;
     kernels->tile = tile;
+    kernels->dot_rows = dot_rows_x86;
     kernels->qmr = QMR;
     kernels->qnr = QNR;
     kernels->q_fours = true;

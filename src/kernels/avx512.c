@@ -1,5 +1,6 @@
 /* AVX-512 F, BW, DQ, VL: server machines since 2017, desktop ones since Zen 4. */
 #include "kernels/x86_512.h"
+#include "kernels/x86_dot.h"
 
 /* 24 sums, two columns and a row's value of 32 registers. */
 enum { MR = 12, NR = 32 };
@@ -134,6 +135,7 @@ void zi_kernels_avx512(zi_kernels *kernels)
     kernels->pack_a = pack_a;
     kernels->pack_rows = pack_rows_x86;
     kernels->tile = tile;
+    kernels->dot_rows = dot_rows_x86;
     kernels->qmr = QMR;
     kernels->qnr = QNR;
     kernels->q_fours = true;

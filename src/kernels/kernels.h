@@ -35,6 +35,12 @@ typedef struct {
      * overwriting it. */
     void (*tile)(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate);
 
+    /* y[j] = the product of row j of w [n, k] (row stride ldw bytes, of a computing type, Q8_0,
+     * Q4_0 or Q4_1; k is whole blocks) and x [k], the same bits for numbers that mean the same.
+     * Reads w in its order and once. */
+    void (*dot_rows)(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
+                     float *y);
+
     /* ---- integer product over quantized groups: c [qmr, qnr] (+)= a^T b ----
      *
      * Each group of K numbers of a row of a is q * scale with q from -127 to 127, of a column

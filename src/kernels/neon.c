@@ -162,6 +162,114 @@ static void qtile(size_t groups, size_t group, const void *panel_a, const void *
     }
 }
 
+/* ---- rows ---- */
+
+/* Bytes of 32 numbers: of blocks these are one. A constant where the type is one. */
+static inline __attribute__((always_inline)) size_t bytes_of_32(zi_dtype type)
+{
+    return type == ZI_F32    ? 128
+           : type == ZI_Q8_0 ? 34
+           : type == ZI_Q4_0 ? 18
+           : type == ZI_Q4_1 ? 20
+                             : 64;
+}
+
+static inline float half_at(const char *source)
+{
+    uint16_t bits;
+    memcpy(&bits, source, sizeof bits);
+    return zi_f16_to_f32(bits);
+}
+
+/* A block's 32 bytes, signed, in two halves. */
+static inline __attribute__((always_inline)) void block_bytes(zi_dtype type, const char *w,
+                                                              int8x16_t q[2])
+{
+    const uint8_t *bytes = (const uint8_t *)w;
+    if (type == ZI_Q8_0) {
+        q[0] = vreinterpretq_s8_u8(vld1q_u8(bytes + 2));
+        q[1] = vreinterpretq_s8_u8(vld1q_u8(bytes + 18));
+        return;
+    }
+    uint8x16_t nibbles = vld1q_u8(bytes + (type == ZI_Q4_1 ? 4 : 2));
+    int8x16_t zero = vdupq_n_s8(type == ZI_Q4_0 ? 8 : 0);
+    q[0] = vsubq_s8(vreinterpretq_s8_u8(vandq_u8(nibbles, vdupq_n_u8(15))), zero);
+    q[1] = vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(nibbles, 4)), zero);
+}
+
+/* 32 numbers as f32, rounded as zi_widen rounds them. */
+static inline __attribute__((always_inline)) void load32(zi_dtype type, const char *w,
+                                                         float32x4_t out[8])
+{
+    if (zi_dtype_computes(type)) {
+        UNROLL
+        for (size_t j = 0; j < 8; j++) out[j] = load4(type, w + j * bytes_of_32(type) / 8);
+        return;
+    }
+    int8x16_t q[2];
+    block_bytes(type, w, q);
+    float scale = half_at(w);
+    UNROLL
+    for (int j = 0; j < 8; j++) {
+        int16x8_t half = j % 4 < 2 ? vmovl_s8(vget_low_s8(q[j / 4])) : vmovl_high_s8(q[j / 4]);
+        int16x4_t four = j % 2 ? vget_high_s16(half) : vget_low_s16(half);
+        out[j] = vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(four)), scale);
+        if (type == ZI_Q4_1) out[j] = vaddq_f32(out[j], vdupq_n_f32(half_at(w + 2)));
+    }
+}
+
+/* All types are summed alike: numbers that mean the same give the same bits. */
+static inline __attribute__((always_inline)) float dot(zi_dtype type, const char *w, const float *x,
+                                                       size_t k)
+{
+    size_t i = 0;
+    float32x4_t sums[4], values[8];
+    UNROLL
+    for (int j = 0; j < 4; j++) sums[j] = vdupq_n_f32(0);
+    for (; i + 32 <= k; i += 32, w += bytes_of_32(type)) {
+        load32(type, w, values);
+        UNROLL
+        for (size_t j = 0; j < 8; j++)
+            sums[j % 4] = vfmaq_f32(sums[j % 4], values[j], vld1q_f32(x + i + 4 * j));
+    }
+    float rest = 0;
+    if (i < k) { /* of no block type */
+        size_t width = bytes_of_32(type) / 32;
+        for (; i + 4 <= k; i += 4, w += 4 * width)
+            sums[0] = vfmaq_f32(sums[0], load4(type, w), vld1q_f32(x + i));
+        for (; i < k; i++, w += width) {
+            float value;
+            zi_widen(type, w, &value, 1);
+            rest += value * x[i];
+        }
+    }
+    return rest + vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])));
+}
+
+static float dot_row(zi_dtype type, const char *w, const float *x, size_t k)
+{
+    switch (type) {
+    case ZI_F16:
+        return dot(ZI_F16, w, x, k);
+    case ZI_BF16:
+        return dot(ZI_BF16, w, x, k);
+    case ZI_Q8_0:
+        return dot(ZI_Q8_0, w, x, k);
+    case ZI_Q4_0:
+        return dot(ZI_Q4_0, w, x, k);
+    case ZI_Q4_1:
+        return dot(ZI_Q4_1, w, x, k);
+    default:
+        return dot(ZI_F32, w, x, k);
+    }
+}
+
+static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
+                     float *y)
+{
+    for (size_t j = 0; j < n; j++) y[j] = dot_row(type, (const char *)w + j * ldw, x, k);
+}
+
 /* ---- vectors ---- */
 
 /* exp(x) to about one unit in the last place: 2^n e^r with |r| <= ln 2 / 2; 0 below -87.3, infinite
@@ -324,6 +432,7 @@ void zi_kernels_neon(zi_kernels *kernels)
     kernels->pack_a = pack_a;
     kernels->pack_rows = pack_rows;
     kernels->tile = tile;
+    kernels->dot_rows = dot_rows;
     kernels->qmr = QMR;
     kernels->qnr = QNR;
     kernels->q_step = 1;

@@ -60,6 +60,30 @@ static void tile(size_t k, const float *restrict a, const float *restrict b, flo
         }
 }
 
+/* Sums in eight parts, of a stretch that is widened at once. */
+static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
+                     float *y)
+{
+    enum { CHUNK = 256 };
+    float row[CHUNK];
+    for (size_t j = 0; j < n; j++) {
+        const char *source = (const char *)w + j * ldw;
+        quad low = {0}, high = {0};
+        float rest = 0;
+        for (size_t p = 0; p < k; p += CHUNK) {
+            size_t count = k - p < CHUNK ? k - p : CHUNK, i = 0;
+            zi_widen(type, source + zi_dtype_bytes(type, p), row, count);
+            for (; i + 8 <= count; i += 8) {
+                low += load(row + i) * load(x + p + i);
+                high += load(row + i + 4) * load(x + p + i + 4);
+            }
+            for (; i < count; i++) rest += row[i] * x[p + i];
+        }
+        low += high;
+        y[j] = (low[0] + low[1]) + (low[2] + low[3]) + rest;
+    }
+}
+
 /* ---- integers ---- */
 
 enum { QMR = 4, QNR = 8 };
@@ -192,6 +216,7 @@ void zi_kernels_ref(zi_kernels *kernels)
         .pack_rows = pack_rows,
         .pack_columns = pack_columns,
         .tile = tile,
+        .dot_rows = dot_rows,
         .qmr = QMR,
         .qnr = QNR,
         .q_step = 1,

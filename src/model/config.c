@@ -31,14 +31,20 @@ static bool read_group(const char *path, const cJSON *json, size_t *out, zi_erro
 
 static bool read_text(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
-    zi_qwen_config *c = &config->text;
     const char *type;
-    double eps;
-    bool biased;
     if (!zi_json_string_or(path, json, "model_type", "qwen3", &type, error)) return false;
     if (strcmp(type, "qwen3") != 0)
         return zi_fail(error, "%s: this is %.60s; zimage reads prompts with qwen3 only", path,
                        type);
+    config->text.qk_norm = true;
+    return zi_config_read_qwen(path, json, &config->text, error) &&
+           read_group(path, json, &config->group[ZI_TEXT_ENCODER], error);
+}
+
+bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *c, zi_error *error)
+{
+    double eps;
+    bool biased;
     if (!zi_json_int(path, json, "num_hidden_layers", 2, MAX_LAYERS, &c->layers, error) ||
         !zi_json_int(path, json, "hidden_size", 1, MAX_WIDTH, &c->hidden, error) ||
         !zi_json_int(path, json, "num_attention_heads", 1, 1024, &c->heads, error) ||
@@ -49,23 +55,28 @@ static bool read_text(const char *path, const cJSON *json, zi_config *config, zi
         !zi_json_int(path, json, "vocab_size", 1, 1 << 24, &c->vocab, error) ||
         !zi_json_double(path, json, "rms_norm_eps", 0, 1, &eps, error) ||
         !zi_json_double_or(path, json, "rope_theta", 1, 1e12, 1e6, &c->rope_theta, error) ||
-        !zi_json_bool_or(path, json, "attention_bias", false, &biased, error) ||
-        !read_group(path, json, &config->group[ZI_TEXT_ENCODER], error))
+        !zi_json_int_or(path, json, "max_position_embeddings", 1, 1 << 30, 1 << 30, &c->context,
+                        error) ||
+        !zi_json_bool_or(path, json, "attention_bias", false, &biased, error))
         return false;
     c->eps = (float)eps;
     if (biased) return zi_fail(error, "%s: \"attention_bias\" is not supported", path);
     return true;
 }
 
-static bool check_text(const char *path, zi_config *config, zi_error *error)
+bool zi_config_check_qwen(const char *path, const zi_qwen_config *c, zi_error *error)
 {
-    const zi_qwen_config *c = &config->text;
     if (c->heads % c->kv_heads != 0)
         return zi_fail(error, "%s: %d attention heads cannot share %d key/value heads", path,
                        c->heads, c->kv_heads);
     if (c->head_dim < 2 || c->head_dim % 2 != 0)
         return zi_fail(error, "%s: the width of a head must be even, it is %d", path, c->head_dim);
     return true;
+}
+
+static bool check_text(const char *path, zi_config *config, zi_error *error)
+{
+    return zi_config_check_qwen(path, &config->text, error);
 }
 
 /* A list of `count` whole numbers. */
@@ -310,7 +321,8 @@ zi_config zi_config_real(void)
                  .ffn = 9728,
                  .vocab = 151936,
                  .eps = 1e-6f,
-                 .rope_theta = 1e6},
+                 .rope_theta = 1e6,
+                 .qk_norm = true},
         .transformer = {.layers = 30,
                         .refiners = 2,
                         .dim = 3840,

@@ -3,15 +3,20 @@
 #define ZI_MODEL_CONFIG_H
 
 #include "io/gguf.h"
+#include "io/json.h"
 #include "io/source.h"
 
 enum { ZI_MAX_VAE_BLOCKS = 8 };
 
-/* text_encoder/config.json (transformers' Qwen3). */
+/* text_encoder/config.json (transformers' Qwen3), or that of a language model of its kin. */
 typedef struct {
     int layers, hidden, heads, kv_heads, head_dim, ffn, vocab;
     float eps;
     double rope_theta;
+    bool qk_norm;     /* q and k have norms, as in Qwen3 */
+    bool biases;      /* q, k and v have biases, as in Qwen2 */
+    bool interleaved; /* rope turns neighbours, as in GGUF's Llama; otherwise halves */
+    int context;      /* positions that it was trained for; of no interest to an encoder */
 } zi_qwen_config;
 
 /* transformer/config.json (diffusers' ZImageTransformer2DModel). */
@@ -69,6 +74,15 @@ bool zi_config_fit(const char *where, const zi_config *config, zi_error *error) 
  */
 bool zi_config_infer(const zi_source *source, const zi_gguf *gguf, zi_config *config,
                      zi_error *error) ZI_CHECKED;
+
+/* What a config.json says about the shapes of a Qwen or Llama; what its family is says the caller.
+ */
+bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *out,
+                         zi_error *error) ZI_CHECKED;
+
+/* That its numbers fit together. */
+bool zi_config_check_qwen(const char *path, const zi_qwen_config *config,
+                          zi_error *error) ZI_CHECKED;
 
 /* Z-Image-Turbo itself: what the config files of the published model say. */
 zi_config zi_config_real(void);

@@ -1,5 +1,6 @@
 /* The text encoder: Qwen3 (https://arxiv.org/abs/2505.09388), run up to the layer before the last,
- * whose output (without a final norm) is what Z-Image is conditioned on. */
+ * whose output (without a final norm) is what Z-Image is conditioned on. All of it, token by token,
+ * is a language model, as are Qwen2 and Llama, which differ in what q and k go through. */
 #ifndef ZI_MODEL_QWEN_H
 #define ZI_MODEL_QWEN_H
 
@@ -8,8 +9,9 @@
 #include "model/weights.h"
 
 typedef struct {
-    const float *input_norm, *post_norm; /* [hidden] */
-    const float *q_norm, *k_norm;        /* [head_dim] */
+    const float *input_norm, *post_norm;   /* [hidden] */
+    const float *q_norm, *k_norm;          /* [head_dim]; NULL: none */
+    const float *q_bias, *k_bias, *v_bias; /* NULL: none */
     zi_matrix q, k, v, o, gate, up, down;
 } zi_qwen_layer;
 
@@ -17,12 +19,19 @@ typedef struct {
     zi_qwen_config config;
     zi_weights weights;
     zi_matrix embed;       /* [vocab, hidden] */
-    zi_qwen_layer *layers; /* config.layers - 1: the last one is never computed */
+    zi_qwen_layer *layers; /* [layer_count] */
+    size_t layer_count;    /* an encoder's last one is never computed, and not there */
+    const float *norm;     /* of a language model: [hidden] */
+    zi_matrix head;        /* of a language model: [vocab, hidden], its own or embed */
 } zi_qwen;
 
 /* Binds weights that are open already; takes them over, also on failure. */
 bool zi_qwen_bind(zi_weights *weights, const zi_qwen_config *config, zi_qwen *out,
                   zi_error *error) ZI_CHECKED;
+
+/* The same for a language model. tied: the head is the embedding, even if there is another. */
+bool zi_qwen_bind_language(zi_weights *weights, const zi_qwen_config *config, bool tied,
+                           zi_qwen *out, zi_error *error) ZI_CHECKED;
 
 void zi_qwen_free(zi_qwen *qwen);
 
@@ -34,5 +43,23 @@ void zi_qwen_plan(const zi_qwen *qwen, size_t n, zi_arena *arena);
  * Taps: embed, layers.I. */
 bool zi_qwen_encode(const zi_run *run, const zi_qwen *qwen, const int32_t *ids, size_t n,
                     float *out, zi_error *error) ZI_CHECKED;
+
+/* ---- language models ---- */
+
+/* Keys and values of all tokens that were read. */
+typedef struct {
+    float *k, *v; /* [layers, capacity, kv_heads * head_dim] */
+    size_t capacity, count;
+} zi_qwen_cache;
+
+/* An empty cache for `capacity` tokens, from the arena (which may be measuring), and the memory
+ * that reading up to n of them takes for its time. */
+void zi_qwen_cache_plan(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
+                        zi_qwen_cache *out);
+
+/* Reads n more tokens, for which the cache must have room, and says what may follow the last one:
+ * logits [vocab]. */
+bool zi_qwen_read(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache, const int32_t *ids,
+                  size_t n, float *logits, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -201,6 +201,7 @@ typedef struct {
     pcre2_match_context *limits;
     zi_bpe_scratch scratch;
     zi_ids ids;
+    bool plain; /* added tokens are text */
 } encoder;
 
 static bool check_marks(const char *text, size_t size, zi_error *error)
@@ -275,7 +276,7 @@ static bool encode_all(encoder *e, const char *text, size_t size, zi_error *erro
 {
     size_t plain = 0; /* where the text since the last added token begins */
     for (size_t at = 0; at < size;) {
-        int32_t id = added_at(e->tokenizer, text + at, size - at);
+        int32_t id = e->plain ? -1 : added_at(e->tokenizer, text + at, size - at);
         if (id < 0) {
             at++;
             continue;
@@ -288,15 +289,15 @@ static bool encode_all(encoder *e, const char *text, size_t size, zi_error *erro
     return encode_plain(e, text + plain, size - plain, error);
 }
 
-bool zi_tokenizer_encode(const zi_tokenizer *t, const char *text, size_t size, int32_t **ids,
-                         size_t *count, zi_error *error)
+static bool encode(const zi_tokenizer *t, const char *text, size_t size, bool plain, int32_t **ids,
+                   size_t *count, zi_error *error)
 {
     if (size > MAX_TEXT)
         return zi_misuse(error, "a text of %zu bytes is too long; at most %d are supported", size,
                          MAX_TEXT);
     if (!zi_utf8_valid(text, size)) return zi_misuse(error, "the text is not valid UTF-8");
     bool ok = false;
-    encoder e = {.tokenizer = t};
+    encoder e = {.tokenizer = t, .plain = plain};
     e.match = pcre2_match_data_create_from_pattern(t->word, NULL);
     e.limits = pcre2_match_context_create(NULL);
     e.ids.capacity = 64;
@@ -318,6 +319,18 @@ out:
     pcre2_match_context_free(e.limits);
     pcre2_match_data_free(e.match);
     return ok;
+}
+
+bool zi_tokenizer_encode(const zi_tokenizer *t, const char *text, size_t size, int32_t **ids,
+                         size_t *count, zi_error *error)
+{
+    return encode(t, text, size, false, ids, count, error);
+}
+
+bool zi_tokenizer_encode_plain(const zi_tokenizer *t, const char *text, size_t size, int32_t **ids,
+                               size_t *count, zi_error *error)
+{
+    return encode(t, text, size, true, ids, count, error);
 }
 
 bool zi_tokenizer_chat(const zi_tokenizer *t, const char *prompt, size_t max_ids, int32_t **ids,

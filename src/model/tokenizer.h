@@ -32,9 +32,13 @@ const zi_tokenizer_usage *zi_tokenizer_get_usage(const zi_tokenizer *tokenizer);
 bool zi_tokenizer_encode(const zi_tokenizer *tokenizer, const char *text, size_t size,
                          int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
 
-/* The same for a prompt in the chat form of Qwen3 with thinking enabled: a user's turn and the
- * start of the assistant's. Only the first max_ids ids (1 or more) are kept: a long prompt loses
- * the assistant's start. */
+/* The same where the names of added tokens are text as any other. */
+bool zi_tokenizer_encode_plain(const zi_tokenizer *tokenizer, const char *text, size_t size,
+                               int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
+
+/* zi_tokenizer_encode for a prompt in the chat form of Qwen3 with thinking enabled: a user's turn
+ * and the start of the assistant's. Only the first max_ids ids (1 or more) are kept: a long prompt
+ * loses the assistant's start. */
 bool zi_tokenizer_chat(const zi_tokenizer *tokenizer, const char *prompt, size_t max_ids,
                        int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
 

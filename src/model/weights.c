@@ -33,6 +33,33 @@ bool zi_weights_open(const zi_layout *layout, zi_part part, size_t group, zi_wei
     return true;
 }
 
+static bool open_language(size_t group, zi_weights *weights, zi_error *error)
+{
+    if (!zi_source_create_language(weights->checkpoint, group, &weights->source, error))
+        return false;
+    weights->used = calloc(weights->source.count + 1, sizeof *weights->used);
+    return weights->used || zi_out_of_memory(error, weights->source.count);
+}
+
+bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_weights *out,
+                              zi_error *error)
+{
+    zi_weights weights = {.naming = checkpoint->gguf ? ZI_NAMES_GGUF : ZI_NAMES_DIFFUSERS,
+                          .checkpoint = malloc(sizeof *checkpoint)};
+    if (!weights.checkpoint) {
+        zi_checkpoint_close(checkpoint);
+        return zi_out_of_memory(error, sizeof *checkpoint);
+    }
+    *weights.checkpoint = *checkpoint;
+    *checkpoint = (zi_checkpoint){0};
+    if (!open_language(group, &weights, error)) {
+        zi_weights_close(&weights);
+        return false;
+    }
+    *out = weights;
+    return true;
+}
+
 /* A fast generator is enough for weights that only need to cost time. */
 static uint32_t xorshift(uint32_t *state)
 {
@@ -293,6 +320,11 @@ zi_group_norm zi_weights_group_norm(zi_weights *weights, size_t channels, size_t
     const float *weight = vector(weights, channels, text);
     memcpy(text + end, ".bias", sizeof ".bias");
     return (zi_group_norm){weight, vector(weights, channels, text), channels, groups, eps};
+}
+
+bool zi_weights_has(const zi_weights *weights, const char *name)
+{
+    return !weights->checkpoint || zi_source_find(&weights->source, name);
 }
 
 void zi_weights_ignore(zi_weights *weights, const char *beginning, ...)

@@ -29,6 +29,11 @@ typedef struct {
 bool zi_weights_open(const zi_layout *layout, zi_part part, size_t group, zi_weights *out,
                      zi_error *error) ZI_CHECKED;
 
+/* Takes over an open checkpoint of a language model in any layout, also on failure. group: as for
+ * zi_source_create. */
+bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_weights *out,
+                              zi_error *error) ZI_CHECKED;
+
 /* Random weights of type for any name that is asked for: matrices of small values, vectors of ones.
  * largest: elements of the largest matrix. bits: 0, or those of quantized matrices. */
 bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_weights *out,
@@ -53,6 +58,9 @@ zi_conv zi_weights_conv(zi_weights *weights, size_t out, size_t in, size_t size,
 /* NAME.weight and NAME.bias [channels] of a group norm. */
 zi_group_norm zi_weights_group_norm(zi_weights *weights, size_t channels, size_t groups, float eps,
                                     const char *name, ...) ZI_PRINTF(5, 6);
+
+/* Whether there is a tensor of that canonical name. */
+bool zi_weights_has(const zi_weights *weights, const char *name);
 
 /* What begins so is of no use: the part that draws no pictures. */
 void zi_weights_ignore(zi_weights *weights, const char *beginning, ...) ZI_PRINTF(2, 3);

@@ -185,8 +185,9 @@ static void integer_score(const block *b, size_t key, size_t keys)
 /* What a causal row may not see is at -infinity. */
 static void hide_future(const block *b, size_t key, size_t keys)
 {
+    size_t first = b->args->S - b->args->T + b->query; /* the key of the first query's own row */
     for (size_t i = 0; i < b->queries; i++) {
-        size_t seen = b->query + i + 1 > key ? b->query + i + 1 - key : 0;
+        size_t seen = first + i + 1 > key ? first + i + 1 - key : 0;
         for (size_t j = seen; j < keys; j++) b->scores[i * KEY_BLOCK + j] = -INFINITY;
     }
 }
@@ -239,7 +240,7 @@ static void attention_task(void *context, size_t task, size_t worker)
         b.totals[i] = 0;
     }
     (b.integer ? quantize_queries : pack_queries)(&b);
-    size_t end = args->causal ? smaller(args->S, b.query + b.queries) : args->S;
+    size_t end = args->causal ? args->S - args->T + b.query + b.queries : args->S;
     for (size_t key = 0; key < end; key += KEY_BLOCK) {
         size_t keys = smaller(KEY_BLOCK, end - key);
         (b.integer ? integer_score : score)(&b, key, keys);
@@ -255,6 +256,10 @@ static void attention_task(void *context, size_t task, size_t worker)
 
 void zi_attention(zi_ops *ops, const zi_attention_args *args)
 {
+    if (args->T <= FEW_ROWS && !args->fast) {
+        attend_few(ops, args);
+        return;
+    }
     attention_job job = {ops, args, (args->T + QUERY_BLOCK - 1) / QUERY_BLOCK,
                          args->fast && args->dim % GROUP == 0};
     if (job.integer) run_rows(ops, args->S, 16, quantize_keys, &job);

@@ -5,6 +5,7 @@
 #include "ops/ops.h"
 
 enum {
+    FEW_ROWS = 4,      /* not worth packing */
     MAX_ROWS = 1152,   /* rows of a product that are packed at once */
     QUERY_BLOCK = 144, /* rows of an attention task */
     KEY_BLOCK = 256,   /* keys looked at together */
@@ -80,6 +81,14 @@ size_t attention_scratch(const zi_kernels *kernels, size_t dim);
 
 /* The same for a worker of conv.c. */
 size_t conv_scratch(const zi_kernels *kernels);
+
+/* ---- matvec.c ---- */
+
+/* zi_linear, for a few rows. */
+void matvec(zi_ops *ops, const float *x, size_t T, const zi_matrix *w, const float *bias, float *y);
+
+/* zi_attention, for a few rows. */
+void attend_few(zi_ops *ops, const zi_attention_args *args);
 
 /* ---- group_norm.c ---- */
 

@@ -305,6 +305,10 @@ static void linear_rows(linear_job *job)
 void zi_linear(zi_ops *ops, const float *x, size_t T, const zi_matrix *w, const float *bias,
                float *y)
 {
+    if (T <= FEW_ROWS && !layout_for(ops, w).integer) {
+        matvec(ops, x, T, w, bias, y);
+        return;
+    }
     size_t chunks = (T + MAX_ROWS - 1) / MAX_ROWS, rows = (T + chunks - 1) / chunks;
     for (size_t begin = 0; begin < T; begin += rows) {
         linear_job job = {.ops = ops,

@@ -7,7 +7,7 @@ import unittest
 
 from support import MODEL, ZIMAGE, Case, png_chunks, png_recipe
 
-SUBCOMMANDS = ("generate", "inspect", "verify", "tokenize", "bench")
+SUBCOMMANDS = ("generate", "enhance", "convert", "quantize", "inspect", "verify", "tokenize", "bench")
 
 
 class Program(Case):
@@ -28,7 +28,8 @@ class Program(Case):
         text = self.good(self.zimage("generate", "--help")).stdout.decode()
         for option in ("-m", "-p", "-o", "-W", "-H", "--aspect", "-s", "--steps", "--seed", "-n",
                        "--shift", "--schedule", "--guidance", "--negative", "--compute",
-                       "--threads", "--cpu", "--trace", "--json", "-q", "--quality"):
+                       "--threads", "--cpu", "--trace", "--json", "-q", "--quality", "--llm", "--template",
+                       "--enhance", "--random-prompt"):
             self.assertRegex(text, rf"(?m)^  .*{option}\b")
 
     def test_version(self):
@@ -52,6 +53,17 @@ class Program(Case):
                                         check=False)
             self.assertEqual(result.returncode, 1)
             self.assertIn(b"standard output: cannot write", result.stderr)
+
+
+class Memory(Case):
+    def test_bench(self):
+        result = json.loads(self.good(self.zimage("bench", "--memory", "--json")).stdout)
+        self.assertGreater(result["memory_gb_per_second"], 0)
+        self.assertEqual([row["type"] for row in result["products"]], ["F16", "BF16", "Q8_0"])
+        for row in result["products"]:
+            self.assertGreater(row["gb_per_second"], 0)
+            self.assertGreater(row["share"], 0)
+        self.refused(self.zimage("bench", "--memory", "--cpu", "xyz"), 2, "tier", "xyz")
 
 
 class WrongCalls(Case):

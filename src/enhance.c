@@ -1,0 +1,343 @@
+/* Better prompts: a language model is asked, and its answer is held to what was asked for. */
+#include "internal.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "model/answer.h"
+#include "model/lm.h"
+
+#include <stdlib.h>
+
+enum {
+    ENCODER_TOKENS = 500, /* of the encoder's 512, less its chat form */
+    DEFAULT_TOKENS = 400,
+    MAX_ANSWER = 1 << 20 /* bytes */
+};
+
+struct zi_llm {
+    zi_lm lm;
+    zi_kernels kernels;
+    zi_pool *pool;
+};
+
+/* What the model is told, by the language of the prompt. */
+static const char instructions_english[] =
+    "Rewrite the request below as one detailed prompt for an image generator.\n"
+    "- Keep everything it asks for: subjects and their number, colours, actions, style.\n"
+    "- Add what it leaves open: details of the subject, the place, light, colours, composition, "
+    "and a style or mood that fits.\n"
+    "- Write in the language of the request.\n"
+    "- Text in quotation marks is to be drawn: repeat it letter by letter, in quotation marks.\n"
+    "- One paragraph of plain description, at most 100 words.\n"
+    "Answer with the prompt alone.\n\n"
+    "Request: {prompt}";
+static const char instructions_chinese[] =
+    "请把下面的要求改写成一段详细的图像生成提示词。\n"
+    "- 保留要求中的一切：主体及其数量、颜色、动作、风格。\n"
+    "- 补充没有说明的内容：主体的细节、地点、光线、色彩、构图，以及合适的风格或氛围。\n"
+    "- 用中文书写。\n"
+    "- 引号中的文字是要画出来的：逐字保留，并加引号。\n"
+    "- 只写一段描述，不超过150个字。\n"
+    "只回答提示词本身。\n\n"
+    "要求：{prompt}";
+static const char place[] = "{prompt}";
+
+zi_enhance_request zi_enhance_default(void)
+{
+    return (zi_enhance_request){.max_tokens = DEFAULT_TOKENS,
+                                .temperature = 0.7,
+                                .top_k = 20,
+                                .top_p = 0.8,
+                                .penalty = 1.05};
+}
+
+bool zi_llm_load(const zi_model_options *options, zi_llm **out, zi_error *error)
+{
+    if (!options->path || !options->path[0]) return zi_misuse(error, "no language model was named");
+    if (options->threads < 0 || options->threads > 1024)
+        return zi_misuse(error, "threads must be 0 to 1024, not %d", options->threads);
+    zi_llm *llm = calloc(1, sizeof *llm);
+    if (!llm) return zi_out_of_memory(error, sizeof *llm);
+    if (!zi_kernels_select(options->cpu, &llm->kernels, error) ||
+        !zi_lm_load(options, &llm->lm, error) ||
+        !zi_pool_create((size_t)options->threads, &llm->pool, error)) {
+        zi_llm_free(llm);
+        return false;
+    }
+    *out = llm;
+    return true;
+}
+
+void zi_llm_free(zi_llm *llm)
+{
+    if (!llm) return;
+    zi_pool_free(llm->pool);
+    zi_lm_free(&llm->lm);
+    free(llm);
+}
+
+void zi_enhanced_free(zi_enhanced *enhanced)
+{
+    free(enhanced->text);
+    free(enhanced->ids);
+    *enhanced = (zi_enhanced){0};
+}
+
+/* ---- the question ---- */
+
+/* instructions with the prompt in its place, in new memory. */
+static bool fill_in(const char *instructions, const char *prompt, char **out, zi_error *error)
+{
+    const char *at = strstr(instructions, place);
+    if (!at)
+        return zi_misuse(error,
+                         "the instructions for the language model have no %s, the place "
+                         "where the prompt goes",
+                         place);
+    zi_text text;
+    zi_text_init(&text, 64 << 20);
+    zi_text_append(&text, instructions, (size_t)(at - instructions));
+    zi_text_puts(&text, prompt);
+    zi_text_puts(&text, at + strlen(place));
+    *out = zi_text_take(&text);
+    return *out || zi_out_of_memory(error, strlen(prompt));
+}
+
+/* Text that is continued as it stands, behind the token that begins texts, if the model has one. */
+static bool encode_raw(const zi_lm *lm, const char *prompt, int32_t **ids, size_t *count,
+                       zi_error *error)
+{
+    if (!zi_tokenizer_encode(lm->tokenizer, prompt, strlen(prompt), ids, count, error))
+        return false;
+    if (lm->bos < 0 || (*count && **ids == lm->bos)) return true;
+    int32_t *grown = realloc(*ids, (*count + 1) * sizeof *grown);
+    if (!grown) {
+        free(*ids);
+        return zi_out_of_memory(error, *count);
+    }
+    memmove(grown + 1, grown, (*count)++ * sizeof *grown);
+    *grown = lm->bos;
+    *ids = grown;
+    return true;
+}
+
+static bool encode(const zi_lm *lm, const zi_enhance_request *r, int32_t **ids, size_t *count,
+                   zi_error *error)
+{
+    if (r->raw) return encode_raw(lm, r->prompt, ids, count, error);
+    zi_chat chat;
+    char *question = NULL;
+    const char *own = zi_is_chinese(r->prompt) ? instructions_chinese : instructions_english;
+    if (!zi_chat_find(lm->path, lm->chat_template, lm->tokenizer, &chat, error) ||
+        !fill_in(r->instructions ? r->instructions : own, r->prompt, &question, error))
+        return false;
+    bool ok = zi_chat_encode(&chat, lm->tokenizer, question, ids, count, error);
+    free(question);
+    return ok;
+}
+
+/* ---- the answer ---- */
+
+typedef struct {
+    const zi_lm *lm;
+    const zi_enhance_request *request;
+    zi_characters said;
+    size_t shown; /* bytes of the answer that the caller knows */
+} listener;
+
+/* The answer so far; false when memory is short. */
+static bool answer_of(const listener *l, zi_text *out)
+{
+    zi_text_init(out, MAX_ANSWER);
+    const char *said = l->said.text.data ? l->said.text.data : "";
+    if (l->request->raw)
+        zi_text_puts(out, said);
+    else
+        zi_answer(said, out);
+    return !l->said.text.failed && !out->failed;
+}
+
+static bool show(listener *l)
+{
+    zi_text answer;
+    bool ok = true;
+    if (!l->request->text) return true;
+    if (answer_of(l, &answer) && answer.size > l->shown) {
+        ok = l->request->text(l->request->user, answer.data + l->shown);
+        l->shown = answer.size;
+    }
+    zi_text_free(&answer);
+    return ok;
+}
+
+static bool hear(void *user, int32_t id)
+{
+    listener *l = user;
+    const char *bytes;
+    size_t size;
+    if (zi_tokenizer_bytes(l->lm->tokenizer, id, &bytes, &size))
+        zi_characters_add(&l->said, bytes, size);
+    return show(l);
+}
+
+/* ---- holding it to what was asked for ---- */
+
+/* Sentences for what of the prompt's quoted text the answer lost. */
+static void lost_quotes(const char *prompt, const char *answer, zi_text *out)
+{
+    bool chinese = zi_is_chinese(prompt);
+    zi_quote quote;
+    for (const char *at = prompt; zi_next_quote(&at, &quote);) {
+        char *copy = strndup(quote.data, quote.size);
+        if (copy && !strstr(answer, copy) && !(out->data && strstr(out->data, copy)))
+            zi_text_printf(out, chinese ? "画面中写着“%s”。" : " It shows the text \"%s\".", copy);
+        if (!copy) out->failed = true;
+        free(copy);
+    }
+}
+
+static bool count_tokens(const zi_tokenizer *tokenizer, const char *text, const char *more,
+                         size_t *out, zi_error *error)
+{
+    *out = 0;
+    const char *parts[] = {text, more};
+    for (int i = 0; i < 2; i++) {
+        int32_t *ids;
+        size_t count;
+        if (!zi_tokenizer_encode(tokenizer, parts[i], strlen(parts[i]), &ids, &count, error))
+            return false;
+        free(ids);
+        *out += count;
+    }
+    return true;
+}
+
+/* Cuts the answer until the encoder takes it with what is appended. */
+static bool fit(const zi_tokenizer *tokenizer, char *answer, const char *more, zi_error *error)
+{
+    size_t count;
+    for (;;) {
+        if (!count_tokens(tokenizer, answer, more, &count, error)) return false;
+        if (count <= ENCODER_TOKENS) return true;
+        size_t size = strlen(answer), cut = zi_cut_place(answer, size * 9 / 10);
+        if (!cut)
+            return zi_fail(error,
+                           "the answer of the language model cannot be cut to the %d tokens "
+                           "that the text encoder takes",
+                           ENCODER_TOKENS);
+        answer[cut] = 0;
+    }
+}
+
+/* The answer with the quotes that it lost, and not too long, in new memory. */
+static bool finish(const zi_tokenizer *tokenizer, const char *prompt, char *answer, char **out,
+                   zi_error *error)
+{
+    zi_text lost, text;
+    zi_text_init(&lost, MAX_ANSWER);
+    zi_text_init(&text, MAX_ANSWER);
+    lost_quotes(prompt, answer, &lost);
+    bool ok = !lost.failed || zi_out_of_memory(error, lost.size);
+    ok = ok && fit(tokenizer, answer, lost.data ? lost.data : "", error);
+    zi_text_free(&lost);
+    zi_text_init(&lost, MAX_ANSWER);
+    if (ok) lost_quotes(prompt, answer, &lost); /* cutting may have lost more */
+    zi_text_puts(&text, answer);
+    if (lost.data) zi_text_puts(&text, lost.data);
+    *out = ok ? zi_text_take(&text) : NULL;
+    bool failed = ok && (!*out || lost.failed);
+    zi_text_free(&lost);
+    zi_text_free(&text);
+    return failed ? zi_out_of_memory(error, strlen(answer)) : ok;
+}
+
+static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r,
+                         const char *answer, zi_error *error)
+{
+    if (!result->ended)
+        return zi_fail(error,
+                       "the language model came to no end within %zu tokens; ask for a shorter "
+                       "prompt, or use another model",
+                       result->count);
+    if (!*answer) return zi_fail(error, "the language model answered nothing");
+    if (!r->instructions && zi_is_chinese(r->prompt) && !zi_is_chinese(answer))
+        return zi_fail(error, "the language model answered in another language; try again with "
+                              "another seed, or use another model");
+    return true;
+}
+
+/* Turns what was said into the result's text. */
+static bool conclude(listener *l, const zi_lm_result *result, char **out, zi_error *error)
+{
+    const zi_enhance_request *r = l->request;
+    zi_text answer;
+    zi_tokenizer *encoder = NULL;
+    zi_characters_end(&l->said);
+    if (!answer_of(l, &answer)) {
+        zi_text_free(&answer);
+        return zi_out_of_memory(error, l->said.text.size);
+    }
+    zi_text_puts(&answer, ""); /* never NULL */
+    bool ok = true;
+    if (r->raw) {
+        ok = (*out = zi_text_take(&answer)) || zi_out_of_memory(error, answer.size);
+    } else {
+        ok = check_answer(result, r, answer.data, error);
+        if (ok && r->model) ok = zi_assembly_tokenizer(r->model, &encoder, error);
+        ok = ok && finish(encoder ? encoder : l->lm->tokenizer, r->prompt, answer.data, out, error);
+    }
+    zi_tokenizer_free(encoder);
+    zi_text_free(&answer);
+    return ok;
+}
+
+static bool resolve(const zi_enhance_request *request, zi_enhance_request *r, zi_error *error)
+{
+    *r = *request;
+    if (!r->prompt || !r->prompt[0]) return zi_misuse(error, "the prompt is empty");
+    if (!zi_utf8_valid(r->prompt, strlen(r->prompt)) ||
+        (r->instructions && !zi_utf8_valid(r->instructions, strlen(r->instructions))))
+        return zi_misuse(error, "the %s not valid UTF-8 text",
+                         zi_utf8_valid(r->prompt, strlen(r->prompt)) ? "instructions are"
+                                                                     : "prompt is");
+    if (!r->max_tokens) r->max_tokens = DEFAULT_TOKENS;
+    if (r->top_p == 0) r->top_p = 1;
+    if (r->penalty == 0) r->penalty = 1;
+    int most = r->raw ? 1 << 20 : ENCODER_TOKENS;
+    if (r->max_tokens < 1 || r->max_tokens > most)
+        return zi_misuse(error, "%d tokens are out of range; 1 to %d are possible", r->max_tokens,
+                         most);
+    return true;
+}
+
+bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhanced *out, zi_error *error)
+{
+    zi_enhance_request r;
+    int32_t *ids = NULL;
+    size_t count = 0;
+    if (!resolve(request, &r, error) || !encode(&llm->lm, &r, &ids, &count, error)) return false;
+    zi_ops ops = {.kernels = llm->kernels, .pool = llm->pool};
+    listener l = {.lm = &llm->lm, .request = &r};
+    zi_text_init(&l.said.text, MAX_ANSWER);
+    zi_lm_request ask = {.ids = ids,
+                         .count = count,
+                         .most = (size_t)r.max_tokens,
+                         .sampling = {r.temperature, r.top_k, r.top_p, r.min_p, r.penalty, r.seed},
+                         .token = hear,
+                         .user = &l};
+    zi_lm_result result = {0};
+    zi_enhanced enhanced = {.prompt_tokens = count};
+    bool ok = zi_lm_generate(&ops, &llm->lm, &ask, &result, error) &&
+              conclude(&l, &result, &enhanced.text, error);
+    zi_text_free(&l.said.text);
+    free(ids);
+    if (!ok) {
+        free(result.ids);
+        return false;
+    }
+    enhanced.ids = result.ids;
+    enhanced.count = result.count;
+    enhanced.read_seconds = result.read_seconds;
+    enhanced.write_seconds = result.write_seconds;
+    *out = enhanced;
+    return true;
+}

@@ -1,0 +1,175 @@
+#include "model/answer.h"
+
+#include <string.h>
+
+static const char replacement[] = "\xef\xbf\xbd";
+
+/* Bytes of the character that begins with this byte; 0: none does. */
+static size_t length_of(unsigned char first)
+{
+    return first < 0x80   ? 1
+           : first < 0xc2 ? 0
+           : first < 0xe0 ? 2
+           : first < 0xf0 ? 3
+           : first < 0xf5 ? 4
+                          : 0;
+}
+
+static void give_up_part(zi_characters *c)
+{
+    if (c->part_size) zi_text_puts(&c->text, replacement);
+    c->part_size = 0;
+}
+
+static void add_byte(zi_characters *c, char byte)
+{
+    bool continues = ((unsigned char)byte & 0xc0) == 0x80;
+    if (!c->part_size || !continues) {
+        give_up_part(c);
+        c->part[c->part_size++] = byte;
+    } else {
+        c->part[c->part_size++] = byte;
+    }
+    size_t length = length_of((unsigned char)c->part[0]);
+    if (c->part_size < length) return;
+    if (length && zi_utf8_valid(c->part, length))
+        zi_text_append(&c->text, c->part, length);
+    else
+        zi_text_puts(&c->text, replacement);
+    c->part_size = 0;
+}
+
+void zi_characters_add(zi_characters *c, const char *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++) add_byte(c, bytes[i]);
+}
+
+void zi_characters_end(zi_characters *c)
+{
+    give_up_part(c);
+}
+
+/* ---- answers ---- */
+
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+/* Whether text begins with word, or is the beginning of it. */
+static bool may_begin(const char *text, const char *word)
+{
+    size_t size = strlen(text), length = strlen(word);
+    return strncmp(text, word, size < length ? size : length) == 0;
+}
+
+/* What follows the thoughts; NULL while they go on. */
+static const char *behind_thoughts(const char *said)
+{
+    static const char begin[] = "<think>", end[] = "</think>";
+    while (is_space(*said)) said++;
+    if (!may_begin(said, begin)) return said;
+    const char *close = strstr(said, end);
+    return close ? close + strlen(end) : NULL;
+}
+
+void zi_answer(const char *said, zi_text *out)
+{
+    said = behind_thoughts(said);
+    if (!said) return;
+    while (is_space(*said)) said++;
+    for (const char *at = said; *at;) {
+        size_t spaces = strspn(at, " \n\r\t"), word = strcspn(at + spaces, " \n\r\t");
+        if (!at[spaces]) return;
+        bool broken = strcspn(at, "\n\r") < spaces;
+        if (broken)
+            zi_text_puts(out, " ");
+        else
+            zi_text_append(out, at, spaces);
+        zi_text_append(out, at + spaces, word);
+        at += spaces + word;
+    }
+}
+
+/* ---- quoted text ---- */
+
+static const struct {
+    const char *open, *close;
+} marks[] = {
+    {"\"", "\""},
+    {"\xe2\x80\x9c", "\xe2\x80\x9d"}, /* “ ” */
+    {"\xe2\x80\x9e", "\xe2\x80\x9c"}, /* „ “ */
+    {"\xe2\x80\x98", "\xe2\x80\x99"}, /* ‘ ’ */
+    {"\xc2\xab", "\xc2\xbb"},         /* « » */
+    {"\xe3\x80\x8c", "\xe3\x80\x8d"}, /* 「 」 */
+    {"\xe3\x80\x8e", "\xe3\x80\x8f"}, /* 『 』 */
+};
+
+bool zi_next_quote(const char **at, zi_quote *out)
+{
+    for (; **at; ++*at)
+        for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+            size_t open = strlen(marks[i].open);
+            if (strncmp(*at, marks[i].open, open) != 0) continue;
+            const char *begin = *at + open, *close = strstr(begin, marks[i].close);
+            if (!close || close == begin) continue;
+            *out = (zi_quote){begin, (size_t)(close - begin)};
+            *at = close + strlen(marks[i].close);
+            return true;
+        }
+    return false;
+}
+
+static uint32_t code_at(const char *text, size_t length)
+{
+    if (length != 3) return 0; /* others are not asked for */
+    const unsigned char *b = (const unsigned char *)text;
+    return (uint32_t)(b[0] & 15) << 12 | (uint32_t)(b[1] & 63) << 6 | (b[2] & 63);
+}
+
+bool zi_is_chinese(const char *text)
+{
+    bool han = false;
+    for (size_t length; *text; text += length) {
+        length = length_of((unsigned char)*text);
+        if (!length) length = 1;
+        uint32_t code = code_at(text, length);
+        if ((code >= 0x3400 && code < 0x4dc0) || (code >= 0x4e00 && code < 0xa000)) han = true;
+        bool other = (code >= 0x3040 && code < 0x3100) || (code >= 0xac00 && code < 0xd7b0);
+        if (other) return false;
+    }
+    return han;
+}
+
+/* Whether a character ends a sentence (2) or a part of one (1). */
+static int ends(const char *text, size_t length, char next)
+{
+    static const char *const sentences[] = {"\xe3\x80\x82", "\xef\xbc\x81", "\xef\xbc\x9f"};
+    static const char *const parts[] = {"\xef\xbc\x8c", "\xe3\x80\x81", "\xef\xbc\x9b"};
+    if (length == 1) {
+        bool last = !next || is_space(next);
+        return !last ? 0 : strchr(".!?", *text) ? 2 : strchr(",;:", *text) ? 1 : 0;
+    }
+    for (int i = 0; i < 3; i++) {
+        if (strncmp(text, sentences[i], 3) == 0) return 2;
+        if (strncmp(text, parts[i], 3) == 0) return 1;
+    }
+    return 0;
+}
+
+size_t zi_cut_place(const char *text, size_t size)
+{
+    size_t places[3] = {0}, at = 0;
+    while (text[at]) {
+        size_t length = length_of((unsigned char)text[at]);
+        if (!length) length = 1;
+        if (at + length >= size) break;
+        if (is_space(text[at]) || length > 1) places[0] = is_space(text[at]) ? at : at + length;
+        int rank = ends(text + at, length, text[at + length]);
+        if (rank) places[rank] = at + length;
+        at += length;
+    }
+    for (int rank = 2; rank >= 0; rank--)
+        if (places[rank] * 2 > size) return places[rank]; /* not at the price of half the text */
+    return places[0];
+}

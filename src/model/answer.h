@@ -1,0 +1,42 @@
+/* What a language model says, as text: whole characters, without its thoughts, as one paragraph. */
+#ifndef ZI_MODEL_ANSWER_H
+#define ZI_MODEL_ANSWER_H
+
+#include "base/text.h"
+
+/* Bytes come in as tokens bring them, and go out as whole characters: what is no UTF-8 becomes
+ * U+FFFD. Begins as {0} but for zi_text_init. */
+typedef struct {
+    zi_text text;
+    char part[4]; /* of a character that is not whole yet */
+    size_t part_size;
+} zi_characters;
+
+void zi_characters_add(zi_characters *characters, const char *bytes, size_t size);
+
+/* No more bytes will come. */
+void zi_characters_end(zi_characters *characters);
+
+/* An answer out of what the model has said so far, into new text: without a leading
+ * <think>...</think> (or any part of it), spaces at both ends, and line breaks inside. While more
+ * may come, what may turn out to be a part of these is held back, so that answers only grow. */
+void zi_answer(const char *said, zi_text *out);
+
+/* ---- quoted text ---- */
+
+typedef struct {
+    const char *data;
+    size_t size;
+} zi_quote;
+
+/* The next text in quotation marks at or behind *at, which moves on; false when there is none. */
+bool zi_next_quote(const char **at, zi_quote *out);
+
+/* Whether text is written in Chinese: Han characters, and none of Japan's and Korea's own. */
+bool zi_is_chinese(const char *text);
+
+/* The last place below `size` where a text can be cut: after a sentence, else after a part of one,
+ * else between words or characters; 0 when there is none. */
+size_t zi_cut_place(const char *text, size_t size);
+
+#endif

@@ -1,0 +1,80 @@
+#include "model/chat.h"
+#include "model/bpe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A family is the first whose marks are all in the template, or among the added tokens where there
+ * is no template. A model that may think, or not, is told that it has thought. */
+static const struct {
+    const char *marks[3];
+    const char *thinks; /* an added token, where there is no template to tell of thoughts */
+    zi_chat chat;
+} families[] = {
+    {{"<|im_start|>", "<|im_end|>", "enable_thinking"},
+     "<think>",
+     {"<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
+      "<|im_end|>"}},
+    {{"<|im_start|>", "<|im_end|>"},
+     NULL,
+     {"<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>"}},
+    {{"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
+     NULL,
+     {"<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
+      "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"}},
+};
+enum { FAMILIES = sizeof families / sizeof *families };
+
+bool zi_chat_find(const char *path, const char *text, const zi_tokenizer *tokenizer, zi_chat *out,
+                  zi_error *error)
+{
+    for (size_t i = 0; i < FAMILIES; i++) {
+        bool all = zi_tokenizer_special(tokenizer, families[i].chat.stop) >= 0;
+        for (int j = 0; all && j < 3 && families[i].marks[j]; j++) {
+            const char *mark = families[i].marks[j];
+            if (j == 2 && !text && families[i].thinks) mark = families[i].thinks;
+            all = text ? strstr(text, mark) != NULL : zi_tokenizer_special(tokenizer, mark) >= 0;
+        }
+        if (!all) continue;
+        *out = families[i].chat;
+        return true;
+    }
+    return zi_fail(error,
+                   text ? "%s: its chat template is of a kind that is not known here; models that "
+                          "speak ChatML (Qwen, SmolLM) or as Llama 3 does can be asked"
+                        : "%s: has no chat template, nor the tokens of one that is known here; use "
+                          "an instruction-tuned Qwen, SmolLM or Llama 3",
+                   path);
+}
+
+/* Appends the ids of text. */
+static bool append(const zi_tokenizer *tokenizer, const char *text, bool controls, zi_ids *out,
+                   zi_error *error)
+{
+    int32_t *ids;
+    size_t count;
+    bool ok = controls
+                  ? zi_tokenizer_encode(tokenizer, text, strlen(text), &ids, &count, error)
+                  : zi_tokenizer_encode_plain(tokenizer, text, strlen(text), &ids, &count, error);
+    if (!ok) return false;
+    for (size_t i = 0; ok && i < count; i++) ok = zi_ids_push(out, ids[i], error);
+    free(ids);
+    return ok;
+}
+
+bool zi_chat_encode(const zi_chat *chat, const zi_tokenizer *tokenizer, const char *question,
+                    int32_t **ids, size_t *count, zi_error *error)
+{
+    zi_ids list = {.capacity = 64};
+    list.data = malloc(list.capacity * sizeof *list.data);
+    if (!list.data) return zi_out_of_memory(error, list.capacity);
+    if (!append(tokenizer, chat->begin, true, &list, error) ||
+        !append(tokenizer, question, false, &list, error) ||
+        !append(tokenizer, chat->end, true, &list, error)) {
+        free(list.data);
+        return false;
+    }
+    *ids = list.data;
+    *count = list.count;
+    return true;
+}

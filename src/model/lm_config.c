@@ -1,0 +1,270 @@
+#include "model/lm_config.h"
+#include "base/file.h"
+#include "model/bpe.h"
+
+#include <stdlib.h>
+
+enum { MAX_CONFIG = 1 << 20, MAX_TOKENIZER_CONFIG = 16 << 20, MAX_SIDE = 1 << 20 };
+
+/* What architectures differ in. theta: of rope, where a config is silent. */
+static const struct family {
+    const char *name;
+    bool qk_norm, biases, neighbours; /* neighbours: GGUF files have q and k shuffled for that */
+    double theta;
+} families[] = {
+    {"qwen2", false, true, false, 1e4},
+    {"qwen3", true, false, false, 1e6},
+    {"llama", false, false, true, 1e4},
+};
+enum { FAMILIES = sizeof families / sizeof *families };
+
+static const struct family *find_family(const char *path, const char *name, size_t size,
+                                        zi_error *error)
+{
+    for (size_t i = 0; i < FAMILIES; i++)
+        if (strlen(families[i].name) == size && memcmp(families[i].name, name, size) == 0)
+            return &families[i];
+    zi_fail(error,
+            "%s: a model of architecture %.*s does not serve as a language model here; qwen2, "
+            "qwen3 and llama do",
+            path, size < 60 ? (int)size : 60, name);
+    return NULL;
+}
+
+static void set_family(const struct family *family, zi_qwen_config *c)
+{
+    c->qk_norm = family->qk_norm;
+    c->biases = family->biases;
+}
+
+bool zi_lm_add_stop(zi_lm *lm, int32_t id, zi_error *error)
+{
+    if (id < 0) return true;
+    for (size_t i = 0; i < lm->stop_count; i++)
+        if (lm->stops[i] == id) return true;
+    int32_t *grown = realloc(lm->stops, (lm->stop_count + 1) * sizeof *grown);
+    if (!grown) return zi_out_of_memory(error, lm->stop_count);
+    lm->stops = grown;
+    lm->stops[lm->stop_count++] = id;
+    return true;
+}
+
+/* ---- JSON ---- */
+
+/* "eos_token_id": a number or a list of them. */
+static bool read_stops(const char *path, const cJSON *json, zi_lm *lm, zi_error *error)
+{
+    const cJSON *field = zi_json_find(json, "eos_token_id");
+    const cJSON *item = cJSON_IsArray(field) ? field->child : field;
+    for (; item; item = cJSON_IsArray(field) ? item->next : NULL) {
+        if (!zi_json_is_int(item, 0, ZI_BPE_LIMIT))
+            return zi_fail(error, "%s: field \"eos_token_id\" must be token ids", path);
+        if (!zi_lm_add_stop(lm, (int32_t)item->valuedouble, error)) return false;
+    }
+    return true;
+}
+
+/* Rope with a rule for long texts would compute something else. */
+static bool check_rope(const char *path, const cJSON *json, zi_error *error)
+{
+    static const char *const fields[] = {"rope_scaling", "rope_parameters"};
+    for (int i = 0; i < 2; i++) {
+        const cJSON *rope = zi_json_find(json, fields[i]);
+        const cJSON *type = zi_json_find(rope, "rope_type");
+        if (!type) type = zi_json_find(rope, "type");
+        if (!cJSON_IsString(type) || strcmp(type->valuestring, "default") == 0) continue;
+        return zi_fail(error, "%s: rope scaling of type %.60s (\"%s\") is not supported", path,
+                       type->valuestring, fields[i]);
+    }
+    return true;
+}
+
+/* What is off in all models that are computed here. */
+static bool check_switches(const char *path, const cJSON *json, zi_error *error)
+{
+    static const char *const off[] = {"mlp_bias", "use_sliding_window"};
+    const char *act;
+    bool on;
+    for (int i = 0; i < 2; i++) {
+        if (!zi_json_bool_or(path, json, off[i], false, &on, error)) return false;
+        if (on) return zi_fail(error, "%s: \"%s\" is not supported", path, off[i]);
+    }
+    if (!zi_json_string_or(path, json, "hidden_act", "silu", &act, error)) return false;
+    if (strcmp(act, "silu") != 0)
+        return zi_fail(error, "%s: \"hidden_act\" %.60s is not supported", path, act);
+    return check_rope(path, json, error);
+}
+
+static bool read_config(const char *path, const cJSON *json, zi_lm *lm, zi_lm_config *out,
+                        zi_error *error)
+{
+    const char *type;
+    if (!zi_json_string(path, json, "model_type", &type, error)) return false;
+    const struct family *family = find_family(path, type, strlen(type), error);
+    if (!family || !check_switches(path, json, error) ||
+        !zi_config_read_qwen(path, json, &out->qwen, error) ||
+        !zi_config_check_qwen(path, &out->qwen, error) ||
+        !zi_json_bool_or(path, json, "tie_word_embeddings", false, &out->tied, error) ||
+        !read_stops(path, json, lm, error))
+        return false;
+    set_family(family, &out->qwen);
+    out->untied = zi_json_find(json, "tie_word_embeddings") && !out->tied;
+    const cJSON *rope = zi_json_find(json, "rope_parameters"); /* of newer transformers */
+    double theta = family->theta;
+    if (!zi_json_double_or(path, rope ? rope : json, "rope_theta", 1, 1e12, theta,
+                           &out->qwen.rope_theta, error))
+        return false;
+    const cJSON *groups = zi_json_find(json, "quantization");
+    int group = 0;
+    if (groups && !zi_json_int(path, groups, "group_size", 1, 1024, &group, error)) return false;
+    out->group = (size_t)group;
+    return true;
+}
+
+bool zi_lm_config_json(const char *path, zi_lm *lm, zi_lm_config *out, zi_error *error)
+{
+    cJSON *json = NULL;
+    *out = (zi_lm_config){0};
+    bool ok =
+        zi_json_read(path, MAX_CONFIG, &json, error) && read_config(path, json, lm, out, error);
+    cJSON_Delete(json);
+    return ok;
+}
+
+/* "chat_template": text, or a list of named ones, of which "default" is meant. */
+static bool read_template(const cJSON *json, zi_lm *lm, zi_error *error)
+{
+    const cJSON *field = zi_json_find(json, "chat_template");
+    if (cJSON_IsArray(field)) {
+        const cJSON *item, *list = field;
+        field = NULL;
+        cJSON_ArrayForEach(item, list)
+        {
+            const cJSON *name = zi_json_find(item, "name");
+            if (cJSON_IsString(name) && strcmp(name->valuestring, "default") == 0)
+                field = zi_json_find(item, "template");
+        }
+    }
+    if (!cJSON_IsString(field) || lm->chat_template) return true;
+    lm->chat_template = strdup(field->valuestring);
+    return lm->chat_template || zi_out_of_memory(error, strlen(field->valuestring));
+}
+
+static bool read_generation(const char *path, zi_lm *lm, zi_error *error)
+{
+    cJSON *json = NULL;
+    bool ok = zi_json_read(path, MAX_CONFIG, &json, error) && read_stops(path, json, lm, error);
+    cJSON_Delete(json);
+    return ok;
+}
+
+static bool read_tokenizer_config(const char *path, zi_lm *lm, zi_error *error)
+{
+    cJSON *json = NULL;
+    const char *bos;
+    bool begins;
+    bool ok = zi_json_read(path, MAX_TOKENIZER_CONFIG, &json, error) &&
+              zi_json_bool_or(path, json, "add_bos_token", false, &begins, error) &&
+              read_template(json, lm, error);
+    if (ok && begins && (ok = zi_json_string_or(path, json, "bos_token", "", &bos, error)))
+        lm->bos = zi_tokenizer_special(lm->tokenizer, bos);
+    cJSON_Delete(json);
+    return ok;
+}
+
+static bool read_jinja(const char *path, zi_lm *lm, zi_error *error)
+{
+    size_t size;
+    free(lm->chat_template);
+    lm->chat_template = NULL;
+    return zi_file_read(path, MAX_TOKENIZER_CONFIG, &lm->chat_template, &size, error);
+}
+
+bool zi_lm_read_folder(const char *folder, zi_lm *lm, zi_error *error)
+{
+    static const struct {
+        const char *name;
+        bool (*read)(const char *path, zi_lm *lm, zi_error *error);
+    } files[] = {{"generation_config.json", read_generation},
+                 {"tokenizer_config.json", read_tokenizer_config},
+                 {"chat_template.jinja", read_jinja}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = zi_path_join(folder, files[i].name);
+        if (!path) return zi_out_of_memory(error, strlen(folder));
+        bool ok = !zi_is_file(path) || files[i].read(path, lm, error);
+        free(path);
+        if (!ok) return false;
+    }
+    return true;
+}
+
+/* ---- GGUF ---- */
+
+/* Reads ARCHITECTURE.NAME, which may be absent where there is a fallback (not 0). */
+static bool read_int(const zi_gguf *gguf, const char *family, const char *name, int most,
+                     int fallback, int *out, zi_error *error)
+{
+    char key[100];
+    int64_t value = fallback;
+    snprintf(key, sizeof key, "%s.%s", family, name);
+    if ((!fallback || zi_gguf_find(gguf, key)) &&
+        !zi_gguf_integer(gguf, key, 1, most, &value, error))
+        return false;
+    *out = (int)value;
+    return true;
+}
+
+static bool read_real(const zi_gguf *gguf, const char *family, const char *name, double fallback,
+                      double *out, zi_error *error)
+{
+    char key[100];
+    *out = fallback;
+    snprintf(key, sizeof key, "%s.%s", family, name);
+    if ((fallback == 0 || zi_gguf_find(gguf, key)) && !zi_gguf_number(gguf, key, out, error))
+        return false;
+    if (*out > 0 && *out < 1e12) return true;
+    return zi_fail(error, "%s: key %s is %g, which cannot be", gguf->path, key, *out);
+}
+
+static bool check_gguf_rope(const zi_gguf *gguf, const char *family, zi_error *error)
+{
+    char key[100];
+    zi_gguf_text type;
+    snprintf(key, sizeof key, "%s.rope.scaling.type", family);
+    if (!zi_gguf_find(gguf, key)) return true;
+    if (!zi_gguf_string(gguf, key, &type, error)) return false;
+    if (zi_gguf_text_is(type, "none")) return true;
+    return zi_fail(error, "%s: rope scaling of type %.*s (%s) is not supported", gguf->path,
+                   type.size < 60 ? (int)type.size : 60, type.data, key);
+}
+
+bool zi_lm_config_gguf(const zi_gguf *gguf, int vocab, zi_lm_config *out, zi_error *error)
+{
+    zi_gguf_text name;
+    double eps;
+    *out = (zi_lm_config){.qwen = {.vocab = vocab}};
+    zi_qwen_config *c = &out->qwen;
+    if (!zi_gguf_string(gguf, "general.architecture", &name, error)) return false;
+    const struct family *family = find_family(gguf->path, name.data, name.size, error);
+    if (!family) return false;
+    const char *f = family->name;
+    if (!read_int(gguf, f, "block_count", 512, 0, &c->layers, error) ||
+        !read_int(gguf, f, "embedding_length", MAX_SIDE, 0, &c->hidden, error) ||
+        !read_int(gguf, f, "feed_forward_length", MAX_SIDE, 0, &c->ffn, error) ||
+        !read_int(gguf, f, "attention.head_count", 1024, 0, &c->heads, error) ||
+        !read_int(gguf, f, "attention.head_count_kv", 1024, c->heads, &c->kv_heads, error) ||
+        !read_int(gguf, f, "attention.key_length", ZI_MAX_HEAD, c->hidden / c->heads + 1,
+                  &c->head_dim, error) ||
+        !read_int(gguf, f, "context_length", 1 << 30, 0, &c->context, error) ||
+        !read_real(gguf, f, "attention.layer_norm_rms_epsilon", 0, &eps, error) ||
+        !read_real(gguf, f, "rope.freq_base", family->theta, &c->rope_theta, error) ||
+        !check_gguf_rope(gguf, f, error))
+        return false;
+    char key[100];
+    snprintf(key, sizeof key, "%s.attention.key_length", f);
+    if (!zi_gguf_find(gguf, key)) c->head_dim = c->hidden / c->heads;
+    c->eps = (float)eps;
+    c->interleaved = family->neighbours;
+    set_family(family, c);
+    return zi_config_check_qwen(gguf->path, c, error);
+}

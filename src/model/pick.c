@@ -1,0 +1,105 @@
+#include "model/pick.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+bool zi_sampling_check(const zi_sampling *s, zi_error *error)
+{
+    if (!(s->temperature >= 0 && s->temperature <= 100))
+        return zi_misuse(error, "temperature %g is out of range; 0 to 100 is possible",
+                         s->temperature);
+    if (s->top_k < 0) return zi_misuse(error, "top-k %d is out of range", s->top_k);
+    if (!(s->top_p > 0 && s->top_p <= 1))
+        return zi_misuse(error, "top-p %g is out of range; above 0 up to 1 is possible", s->top_p);
+    if (!(s->min_p >= 0 && s->min_p <= 1))
+        return zi_misuse(error, "min-p %g is out of range; 0 to 1 is possible", s->min_p);
+    if (!(s->penalty > 0 && s->penalty <= 10))
+        return zi_misuse(error, "penalty %g is out of range; above 0 up to 10 is possible",
+                         s->penalty);
+    return true;
+}
+
+/* Each token once, however often it was there: the first change marks it. */
+static void punish(float *logits, size_t vocab, const int32_t *seen, size_t count, float penalty)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool before = false;
+        for (size_t j = 0; j < i && !before; j++) before = seen[j] == seen[i];
+        if (before || seen[i] < 0 || (size_t)seen[i] >= vocab) continue;
+        float *logit = &logits[seen[i]];
+        *logit = *logit > 0 ? *logit / penalty : *logit * penalty;
+    }
+}
+
+static int32_t likeliest(const float *logits, size_t vocab)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < vocab; i++)
+        if (logits[i] > logits[best]) best = i;
+    return (int32_t)best;
+}
+
+/* Largest first; of equals the one with the smaller id. */
+static int by_value(const void *a, const void *b)
+{
+    const zi_candidate *x = a, *y = b;
+    if (x->value != y->value) return x->value < y->value ? 1 : -1;
+    return x->id < y->id ? -1 : 1;
+}
+
+/* The `most` largest, sorted; all of them for 0. */
+static size_t sort_candidates(const float *logits, size_t vocab, size_t most, zi_candidate *out)
+{
+    size_t count = 0;
+    if (!most || most >= vocab) {
+        for (; count < vocab; count++) out[count] = (zi_candidate){logits[count], (int32_t)count};
+        qsort(out, count, sizeof *out, by_value);
+        return count;
+    }
+    for (size_t i = 0; i < vocab; i++) {
+        if (count == most && logits[i] <= out[count - 1].value) continue;
+        size_t at = count < most ? count++ : count - 1;
+        for (; at > 0 && out[at - 1].value < logits[i]; at--) out[at] = out[at - 1];
+        out[at] = (zi_candidate){logits[i], (int32_t)i};
+    }
+    return count;
+}
+
+/* Turns values into probabilities relative to the largest; returns their sum. */
+static double weigh(zi_candidate *list, size_t count, double temperature)
+{
+    double total = 0;
+    float most = list[0].value;
+    for (size_t i = 0; i < count; i++) {
+        list[i].value = (float)exp(((double)list[i].value - most) / temperature);
+        total += list[i].value;
+    }
+    return total;
+}
+
+/* How many of the likeliest stay; *total becomes their sum. */
+static size_t cut(const zi_candidate *list, size_t count, double top_p, double min_p, double *total)
+{
+    double sum = 0, wanted = top_p * *total;
+    size_t n = 0;
+    while (n < count && (n == 0 || (sum < wanted && list[n].value >= min_p)))
+        sum += list[n++].value;
+    *total = sum;
+    return n;
+}
+
+int32_t zi_pick(const zi_sampling *s, zi_random *random, float *logits, size_t vocab,
+                const int32_t *seen, size_t count, zi_candidate *space)
+{
+    if (s->penalty != 1) punish(logits, vocab, seen, count, (float)s->penalty);
+    if (s->temperature == 0) return likeliest(logits, vocab);
+    size_t n = sort_candidates(logits, vocab, (size_t)s->top_k, space);
+    double total = weigh(space, n, s->temperature);
+    n = cut(space, n, s->top_p, s->min_p, &total);
+    float uniform;
+    zi_random_uniform(random, &uniform, 1);
+    double left = uniform * total;
+    size_t i = 0;
+    while (i + 1 < n && (left -= space[i].value) >= 0) i++;
+    return space[i].id;
+}

@@ -1,0 +1,223 @@
+/* Language models against transformers: logits and greedy continuations of the tiny Qwen2, from a
+ * folder and from GGUF files. */
+#include "golden.h"
+#include "model/lm_config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROMPTS = 3, ADDED = 24 };
+#define MAX_ABS 2e-3
+
+static zi_checkpoint golden;
+
+static const struct {
+    const char *name, *path;
+    bool every_step; /* has golden logits; otherwise of the first and the last */
+} models[] = {{"hf", "golden/enhancer/hf", true},
+              {"gguf_f16", "golden/enhancer/gguf/f16.gguf", false},
+              {"gguf_q8_0", "golden/enhancer/gguf/q8_0.gguf", false},
+              {"gguf_q4_k_m", "golden/enhancer/gguf/q4_k_m.gguf", false}};
+enum { MODELS = sizeof models / sizeof *models };
+
+static zi_lm load(const char *path)
+{
+    zi_lm lm = {0};
+    zi_error error = {0};
+    if (!CHECK_OK(zi_lm_load(&(zi_model_options){.path = zi_test_data(path)}, &lm, &error), error))
+        exit(1);
+    return lm;
+}
+
+/* A golden prompt's ids, I64 or I32. */
+static int32_t *prompt_ids(int prompt, size_t *count)
+{
+    const zi_tensor *t = zi_golden_tensor(&golden, "p%d.input_ids", prompt);
+    int32_t *ids = malloc(t->count * sizeof *ids);
+    for (size_t i = 0; i < t->count; i++) {
+        int64_t wide = 0;
+        if (t->type == ZI_I64)
+            memcpy(&wide, (const char *)t->data + 8 * i, 8);
+        else
+            memcpy(&ids[i], (const char *)t->data + 4 * i, 4);
+        if (t->type == ZI_I64) ids[i] = (int32_t)wide;
+    }
+    *count = t->count;
+    return ids;
+}
+
+static int64_t greedy(int model, int prompt, size_t i)
+{
+    const zi_tensor *t = zi_golden_tensor(&golden, "%s.p%d.greedy", models[model].name, prompt);
+    int64_t wide = 0;
+    int32_t id = 0;
+    if (t->type == ZI_I64) {
+        memcpy(&wide, (const char *)t->data + 8 * i, 8);
+        return wide;
+    }
+    memcpy(&id, (const char *)t->data + 4 * i, 4);
+    return id;
+}
+
+static void check_logits(int model, int prompt, int step, const float *logits, size_t vocab)
+{
+    const zi_tensor *t = zi_golden_tensor(&golden, "%s.p%d.logits", models[model].name, prompt);
+    size_t row = models[model].every_step ? (size_t)step : step > 0;
+    if (!models[model].every_step && step > 0 && step < ADDED - 1) return;
+    CHECK(t->count / t->shape[0] == vocab);
+    double most = zi_max_abs(logits, (const float *)t->data + row * vocab, vocab);
+    CHECK_MSG(most <= MAX_ABS, "%s p%d step %d: logits differ by %g", models[model].name, prompt,
+              step, most);
+}
+
+static void check_prompt(int model, int prompt, const zi_lm *lm)
+{
+    zi_test_engine engine;
+    zi_test_engine_start(&engine, 2);
+    size_t count, vocab = (size_t)lm->qwen.config.vocab;
+    int32_t *ids = prompt_ids(prompt, &count);
+    zi_qwen_cache cache;
+    zi_qwen_cache_plan(&lm->qwen, count + ADDED, count, &engine.arena, &cache);
+    float *logits = zi_arena_floats(&engine.arena, vocab);
+    zi_error error = {0};
+    CHECK_OK(zi_qwen_read(&engine.run, &lm->qwen, &cache, ids, count, logits, &error), error);
+    for (int step = 0; step < ADDED; step++) {
+        check_logits(model, prompt, step, logits, vocab);
+        int32_t next = (int32_t)greedy(model, prompt, (size_t)step);
+        CHECK_OK(zi_qwen_read(&engine.run, &lm->qwen, &cache, &next, 1, logits, &error), error);
+    }
+    free(ids);
+    zi_test_engine_stop(&engine);
+}
+
+static void logits_are_right(void)
+{
+    for (int m = 0; m < MODELS; m++) {
+        zi_lm lm = load(models[m].path);
+        for (int p = 0; p < PROMPTS; p++) check_prompt(m, p, &lm);
+        zi_lm_free(&lm);
+    }
+}
+
+static bool run(const zi_lm *lm, const zi_lm_request *request, size_t threads, zi_lm_result *out,
+                zi_error *error)
+{
+    zi_ops ops = {0};
+    CHECK_OK(zi_pool_create(threads, &ops.pool, error), *error);
+    CHECK_OK(zi_kernels_select(NULL, &ops.kernels, error), *error);
+    bool ok = zi_lm_generate(&ops, lm, request, out, error);
+    zi_pool_free(ops.pool);
+    return ok;
+}
+
+static const zi_sampling plain = {.top_p = 1, .penalty = 1};
+
+static void greedy_continuations(void)
+{
+    for (int m = 0; m < MODELS; m++) {
+        zi_lm lm = load(models[m].path);
+        for (int p = 0; p < PROMPTS; p++) {
+            zi_error error = {0};
+            zi_lm_result result = {0};
+            size_t count;
+            int32_t *ids = prompt_ids(p, &count);
+            zi_lm_request request = {ids, count, ADDED, plain, NULL, NULL};
+            lm.stop_count = 0; /* the golden ones go on */
+            CHECK_OK(run(&lm, &request, 3, &result, &error), error);
+            bool same = result.count == ADDED;
+            for (size_t i = 0; same && i < ADDED; i++) same = result.ids[i] == greedy(m, p, i);
+            CHECK_MSG(same, "%s p%d: other tokens", models[m].name, p);
+            free(result.ids);
+            free(ids);
+        }
+        zi_lm_free(&lm);
+    }
+}
+
+/* A prompt that is read in one batch, in several, or token by token gives nearly the same, and the
+ * same with any number of threads. */
+static void batches(void)
+{
+    zi_lm lm = load(models[0].path);
+    zi_test_engine engine, other;
+    zi_test_engine_start(&engine, 1);
+    zi_test_engine_start(&other, 3);
+    enum { LONG = 1100 };
+    int32_t ids[LONG];
+    for (int i = 0; i < LONG; i++) ids[i] = i * 7 % 290;
+    size_t vocab = (size_t)lm.qwen.config.vocab;
+    zi_qwen_cache cache, cache2, cache3;
+    zi_qwen_cache_plan(&lm.qwen, LONG, LONG, &engine.arena, &cache);
+    zi_qwen_cache_plan(&lm.qwen, LONG, LONG, &other.arena, &cache2);
+    zi_qwen_cache_plan(&lm.qwen, LONG, LONG, &engine.arena, &cache3);
+    float *a = zi_arena_floats(&engine.arena, vocab), *b = zi_arena_floats(&other.arena, vocab);
+    float *c = zi_arena_floats(&engine.arena, vocab);
+    zi_error error = {0};
+    CHECK_OK(zi_qwen_read(&engine.run, &lm.qwen, &cache, ids, LONG, a, &error), error);
+    CHECK_OK(zi_qwen_read(&other.run, &lm.qwen, &cache2, ids, LONG, b, &error), error);
+    for (size_t i = 0; i < LONG; i++)
+        CHECK_OK(zi_qwen_read(&engine.run, &lm.qwen, &cache3, ids + i, 1, c, &error), error);
+    CHECK(memcmp(a, b, vocab * sizeof *a) == 0);
+    CHECK_MSG(zi_max_abs(a, c, vocab) < 1e-4, "%g", zi_max_abs(a, c, vocab));
+    zi_test_engine_stop(&engine);
+    zi_test_engine_stop(&other);
+    zi_lm_free(&lm);
+}
+
+static void contexts(void)
+{
+    zi_lm lm = load(models[1].path);
+    zi_error error = {0};
+    zi_lm_result result = {0};
+    int32_t ids[20] = {0};
+    lm.qwen.config.context = 30;
+    zi_lm_request request = {ids, 20, 11, plain, NULL, NULL};
+    CHECK(!run(&lm, &request, 1, &result, &error) && strstr(error.text, "context") &&
+          strstr(error.text, "30"));
+    request.most = 10;
+    CHECK_OK(run(&lm, &request, 1, &result, &error), error);
+    free(result.ids);
+    request.count = 0;
+    CHECK(!run(&lm, &request, 1, &result, &error));
+    zi_lm_free(&lm);
+}
+
+/* A stop token ends a text and is not part of it; seeds repeat, and differ. */
+static void ends_and_seeds(void)
+{
+    zi_lm lm = load(models[0].path);
+    zi_error error = {0};
+    zi_lm_result a = {0}, b = {0};
+    size_t count;
+    int32_t *ids = prompt_ids(0, &count), stop = (int32_t)greedy(0, 0, 3);
+    zi_lm_request request = {ids, count, ADDED, plain, NULL, NULL};
+    CHECK_OK(zi_lm_add_stop(&lm, stop, &error), error);
+    CHECK_OK(run(&lm, &request, 1, &a, &error), error);
+    CHECK(a.ended && a.count == 3);
+    free(a.ids);
+    lm.stop_count = 0;
+    request.sampling = (zi_sampling){.temperature = 1, .top_p = 0.95, .penalty = 1.1, .seed = 5};
+    CHECK_OK(run(&lm, &request, 1, &a, &error), error);
+    CHECK_OK(run(&lm, &request, 2, &b, &error), error);
+    CHECK(a.count == ADDED && b.count == ADDED && memcmp(a.ids, b.ids, ADDED * 4) == 0);
+    free(b.ids);
+    request.sampling.seed = 6;
+    CHECK_OK(run(&lm, &request, 2, &b, &error), error);
+    CHECK(memcmp(a.ids, b.ids, ADDED * 4) != 0);
+    free(a.ids);
+    free(b.ids);
+    free(ids);
+    zi_lm_free(&lm);
+}
+
+int main(void)
+{
+    golden = zi_golden_open("enhancer/expected.safetensors");
+    RUN(logits_are_right);
+    RUN(greedy_continuations);
+    RUN(batches);
+    RUN(contexts);
+    RUN(ends_and_seeds);
+    zi_checkpoint_close(&golden);
+    return zi_test_result();
+}
