@@ -18,7 +18,7 @@ typedef struct {
     int count, quality, schedule, compute, enhance;
     bool json, quiet, sized, seed_given, random;
     char *composed, *enhanced; /* prompts of our own */
-    size_t models; /* in the models folder */
+    size_t models;             /* in the models folder */
     zi_model_options load;
     zi_request request;
 } call;

@@ -9,7 +9,7 @@
 
 struct zi_model {
     char *name;
-    char *remark; /* NULL: none */
+    char *remark;  /* NULL: none */
     char *scratch; /* folder for large working memory, or NULL */
     zi_config config;
     zi_tokenizer *tokenizer;
