@@ -7,7 +7,7 @@
 enum {
     FEW_ROWS = 4,      /* not worth packing */
     MAX_ROWS = 1152,   /* rows of a product that are packed at once */
-    QUERY_BLOCK = 144, /* rows of an attention task */
+    QUERY_BLOCK = 192, /* rows of an attention task */
     KEY_BLOCK = 256,   /* keys looked at together */
     NORM_CHUNKS = 64,  /* parts of a picture whose moments are taken apart */
 };
