@@ -56,21 +56,47 @@ static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, con
     pack_group_x86(q, ldq, n, group, scales, biases, QNR, out);
 }
 
-/* sum + products of two steps, in each of eight columns. Written out, since compilers copy sums
- * about and put some of them into memory. */
-static inline __m256i two_steps(__m256i sum, __m256i b0, __m256i b1, __m256i a0, __m256i a1)
+/* Products of two steps, added, in each of eight columns, and their sum with those before. Written
+ * out, since compilers copy sums about and put some of them into memory. */
+#define TWO_STEPS                                                                                  \
+    "vpmaddubsw %[a0], %[b0], %[first]\n\t"                                                        \
+    "vpmaddubsw %[a1], %[b1], %[second]\n\t"                                                       \
+    "vpaddw %[second], %[first], %[first]\n\t"                                                     \
+    "vpmaddwd %[ones], %[first], %[first]"
+
+static const int16_t ones[16]
+    __attribute__((aligned(32))) = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+static inline __m256i two_steps(__m256i b0, __m256i b1, __m256i a0, __m256i a1)
 {
-    static const int16_t ones[16]
-        __attribute__((aligned(32))) = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     __m256i first, second;
-    __asm__("vpmaddubsw %[a0], %[b0], %[first]\n\t"
-            "vpmaddubsw %[a1], %[b1], %[second]\n\t"
-            "vpaddw %[second], %[first], %[first]\n\t"
-            "vpmaddwd %[ones], %[first], %[first]\n\t"
-            "vpaddd %[first], %[sum], %[sum]"
+    __asm__(TWO_STEPS
+            : [first] "=&x"(first), [second] "=&x"(second)
+            : [a0] "x"(a0), [a1] "x"(a1), [b0] "x"(b0), [b1] "x"(b1), [ones] "m"(ones));
+    return first;
+}
+
+static inline __m256i two_more_steps(__m256i sum, __m256i b0, __m256i b1, __m256i a0, __m256i a1)
+{
+    __m256i first, second;
+    __asm__(TWO_STEPS "\n\tvpaddd %[first], %[sum], %[sum]"
             : [sum] "+x"(sum), [first] "=&x"(first), [second] "=&x"(second)
             : [a0] "x"(a0), [a1] "x"(a1), [b0] "x"(b0), [b1] "x"(b1), [ones] "m"(ones));
     return sum;
+}
+
+/* Adds two steps of a tile to its sums, or begins them. */
+static inline __attribute__((always_inline)) void
+add_steps(__m256i *low, __m256i *high, const char *a, const char *b, bool begin)
+{
+    __m256i b00 = load_columns(b), b01 = load_columns(b + 32);
+    __m256i b10 = load_columns(b + 64), b11 = load_columns(b + 96);
+    UNROLL
+    for (int i = 0; i < QMR; i++) {
+        __m256i a0 = load_step(a + i * 4), a1 = load_step(a + (QMR + i) * 4);
+        low[i] = begin ? two_steps(b00, b10, a0, a1) : two_more_steps(low[i], b00, b10, a0, a1);
+        high[i] = begin ? two_steps(b01, b11, a0, a1) : two_more_steps(high[i], b01, b11, a0, a1);
+    }
 }
 
 static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
@@ -80,18 +106,11 @@ static void qtile(size_t groups, size_t group, const void *a_panel, const void *
     prefetch_tile(c, ldc, QMR, QNR);
     for (size_t g = 0; g < groups; g++) {
         __m256i low[QMR], high[QMR];
-        UNROLL
-        for (int i = 0; i < QMR; i++) low[i] = high[i] = _mm256_setzero_si256();
-        for (size_t s = 0; s < group; s += 8, a += QMR * 8, b += QNR * 8) {
-            __m256i b00 = load_columns(b), b01 = load_columns(b + 32);
-            __m256i b10 = load_columns(b + 64), b11 = load_columns(b + 96);
-            UNROLL
-            for (int i = 0; i < QMR; i++) {
-                __m256i a0 = load_step(a + i * 4), a1 = load_step(a + (QMR + i) * 4);
-                low[i] = two_steps(low[i], b00, b10, a0, a1);
-                high[i] = two_steps(high[i], b01, b11, a0, a1);
-            }
-        }
+        add_steps(low, high, a, b, true);
+        a += QMR * 8;
+        b += QNR * 8;
+        for (size_t s = 8; s < group; s += 8, a += QMR * 8, b += QNR * 8)
+            add_steps(low, high, a, b, false);
         add_sums(low, high, QMR, a, b, c, ldc, !accumulate && g == 0);
         a += QMR * 3 * sizeof(float);
         b += QNR * 2 * sizeof(float);
@@ -126,7 +145,7 @@ static size_t peak_integer(size_t rounds)
     for (size_t r = 0; r < rounds; r++) UNROLL
     for (int i = 0; i < SUMS; i++) {
         __asm__ volatile("" : "+x"(x));
-        sums[i] = two_steps(sums[i], x, x, y, y);
+        sums[i] = two_more_steps(sums[i], x, x, y, y);
     }
     UNROLL
     for (int i = 0; i < SUMS; i++) __asm__ volatile("" : : "x"(sums[i]));
