@@ -12,8 +12,12 @@ enum {
     /* Ordering a run of combining marks takes utf8proc a square of steps; writing systems need
      * less than ten of them. */
     MAX_MARKS = 256,
-    MATCH_LIMIT = 50000000, /* steps that one search for a word may take */
-    HEAP_LIMIT = 256 << 10  /* KiB */
+    /* Steps that one search for a word may take: the patterns of models take a few for each byte of
+     * a run of spaces, one that backtracks without end any number. */
+    MATCH_LIMIT = 50000000,
+    MATCH_STEPS = 64, /* a byte of the text, and */
+    MATCH_LEAST = 10000,
+    HEAP_LIMIT = 256 << 10 /* KiB */
 };
 
 struct zi_tokenizer {
@@ -305,7 +309,8 @@ bool zi_tokenizer_encode(const zi_tokenizer *t, const char *text, size_t size, i
         zi_out_of_memory(error, e.ids.capacity * sizeof *e.ids.data);
         goto out;
     }
-    pcre2_set_match_limit(e.limits, MATCH_LIMIT);
+    size_t steps = MATCH_LEAST + MATCH_STEPS * size;
+    pcre2_set_match_limit(e.limits, steps < MATCH_LIMIT ? (uint32_t)steps : MATCH_LIMIT);
     pcre2_set_heap_limit(e.limits, HEAP_LIMIT);
     if (!encode_all(&e, text, size, error)) goto out;
     *ids = e.ids.data;
