@@ -115,33 +115,34 @@ bool __wrap_zi_is_dir(const char *path)
     return false;
 }
 
-/* The file's bytes and `extra` zeros in memory of their own. */
-static bool copy(const char *path, size_t extra, void **out, size_t *size, zi_error *error)
+/* The file's bytes in memory of their own; text: with a closing NUL. */
+static bool copy(const char *path, bool text, uint8_t **out, size_t *size, zi_error *error)
 {
     int i = find(path);
     if (i == file_count) return zi_fail(error, "%s: cannot open: it is not there", path);
     *size = files[i].size;
-    *out = calloc(1, *size + extra);
+    *out = malloc(*size + text);
     FUZZ_EXPECT(*out);
     if (*size) memcpy(*out, files[i].data, *size);
+    if (text) (*out)[*size] = 0;
     return true;
 }
 
 bool __wrap_zi_file_read(const char *path, size_t max, char **data, size_t *size, zi_error *error);
 bool __wrap_zi_file_read(const char *path, size_t max, char **data, size_t *size, zi_error *error)
 {
-    void *bytes = NULL;
-    if (!copy(path, 1, &bytes, size, error)) return false;
+    uint8_t *bytes = NULL;
+    if (!copy(path, true, &bytes, size, error)) return false;
     FUZZ_EXPECT(*size <= max);
-    *data = bytes;
+    *data = (char *)bytes;
     return true;
 }
 
 bool __wrap_zi_file_map(const char *path, zi_mapping *out, zi_error *error);
 bool __wrap_zi_file_map(const char *path, zi_mapping *out, zi_error *error)
 {
-    void *bytes = NULL;
-    if (!copy(path, 0, &bytes, &out->size, error)) return false;
+    uint8_t *bytes = NULL;
+    if (!copy(path, false, &bytes, &out->size, error)) return false;
     out->data = bytes;
     return true;
 }

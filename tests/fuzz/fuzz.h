@@ -24,8 +24,7 @@ void fuzz_expect(bool condition, const char *file, int line, const char *text);
 /* What any call returns: an error must be a line of text. */
 bool fuzz_ok(bool ok, const zi_error *error);
 
-/* Reads every byte of a file's tensors, of its parts by canonical names, and all that zi_inspect
- * looks at. */
+/* Looks at a file's tensors, at its parts by canonical names, and at what zi_inspect says. */
 void fuzz_checkpoint(const zi_checkpoint *checkpoint);
 
 /* Encodes some texts. */
