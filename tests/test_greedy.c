@@ -193,16 +193,14 @@ static void colliding_merges(void)
     zi_bpe_free(&bpe);
 }
 
-/* A splitting pattern that goes back and forth a million times at every place of a text. */
-static void pattern_without_end(void)
+/* The golden tokenizer with something before its splitting pattern. */
+static void put_pattern(const char *insert)
 {
-    static const char old[] = "\"Regex\": \"", insert[] = "(?:a|aa){10,22}$|a|";
+    static const char old[] = "\"Regex\": \"";
     zi_error error = {0};
     zi_text changed;
-    zi_tokenizer *t = NULL;
-    char *json = NULL, text[401];
-    int32_t *ids = NULL;
-    size_t size, count;
+    char *json = NULL;
+    size_t size;
     zi_text_init(&changed, 1 << 20);
     if (!CHECK_OK(zi_file_read(zi_test_data("golden/model/tokenizer/tokenizer.json"), 1 << 20,
                                &json, &size, &error),
@@ -213,6 +211,19 @@ static void pattern_without_end(void)
     zi_text_puts(&changed, insert);
     zi_text_puts(&changed, json + at);
     put("tokenizer.json", changed.data, changed.size);
+    zi_text_free(&changed);
+    free(json);
+}
+
+/* It goes back and forth a million times at every place of a text. */
+static void pattern_without_end(void)
+{
+    zi_error error = {0};
+    zi_tokenizer *t = NULL;
+    char text[401];
+    int32_t *ids = NULL;
+    size_t count;
+    put_pattern("(?:a|aa){10,22}$|a|");
     memset(text, 'a', sizeof text);
     text[400] = 'b';
     double start = now();
@@ -222,8 +233,20 @@ static void pattern_without_end(void)
     }
     CHECK_MSG(now() - start < 2, "%.2f s", now() - start);
     zi_tokenizer_free(t);
-    zi_text_free(&changed);
-    free(json);
+}
+
+static void pattern_that_is_slow_to_compile(void)
+{
+    enum { STARS = 20000 };
+    zi_error error = {0};
+    zi_tokenizer *t = NULL;
+    char *stars = malloc(2 * STARS + 1);
+    if (!CHECK(stars)) return;
+    for (int i = 0; i < STARS; i++) memcpy(stars + 2 * i, "a*", 3);
+    put_pattern(stars);
+    CHECK(!zi_tokenizer_load(folder, &t, &error));
+    CHECK_MSG(strstr(error.text, "tokenizer.json: a splitting pattern of 4"), "%s", error.text);
+    free(stars);
 }
 
 int main(void)
@@ -236,6 +259,7 @@ int main(void)
     RUN(colliding_tokens);
     RUN(colliding_merges);
     RUN(pattern_without_end);
+    RUN(pattern_that_is_slow_to_compile);
     static const char *const names[] = {"many.json", "many.safetensors", "deep.json", "many.gguf",
                                         "tokenizer.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) unlink(in_folder(names[i]));

@@ -9,6 +9,9 @@
 
 enum {
     MAX_TEXT = 64 << 20, /* bytes */
+    /* Bytes in the words of PCRE2, which takes a square of steps to compile some; Qwen's has 700.
+     */
+    MAX_PATTERN = 8 << 10,
     /* Ordering a run of combining marks takes utf8proc a square of steps; writing systems need
      * less than ten of them. */
     MAX_MARKS = 256,
@@ -52,7 +55,7 @@ static bool translate_escape(char c, bool in_class, zi_text *text)
 static bool translate(const zi_tokenizer_files *files, char **out, zi_error *error)
 {
     zi_text text;
-    zi_text_init(&text, 1 << 20);
+    zi_text_init(&text, MAX_PATTERN);
     bool in_class = false;
     for (const char *p = files->pattern; *p; p++) {
         if (*p != '\\') {
@@ -68,7 +71,10 @@ static bool translate(const zi_tokenizer_files *files, char **out, zi_error *err
         }
     }
     *out = zi_text_take(&text);
-    return *out || zi_out_of_memory(error, strlen(files->pattern));
+    return *out || zi_fail(error,
+                           "%s: a splitting pattern of %zu bytes is longer than any model's; use "
+                           "the tokenizer that came with the model",
+                           files->path, strlen(files->pattern));
 }
 
 static bool compile(zi_tokenizer *t, zi_error *error)
