@@ -2,11 +2,14 @@
 #include "base/text.h"
 
 #include <sanitizer/allocator_interface.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
 
-enum { MAX_FILES = 8, SPARE = 64 << 20 };
+enum { MAX_FILES = 8, SPARE = 64 << 20, MOST_SECONDS = 10 };
 
 static struct {
     const char *path;
@@ -52,12 +55,30 @@ static void given_back(const volatile void *data)
     if (data) atomic_fetch_sub(&in_use, __sanitizer_get_allocated_size(data));
 }
 
+/* ---- time ---- */
+
+/* That of the processor: libFuzzer's own limit takes a machine that pauses for a hang. */
+static void limit_time(int seconds)
+{
+    const struct itimerval timer = {.it_value.tv_sec = seconds};
+    FUZZ_EXPECT(setitimer(ITIMER_VIRTUAL, &timer, NULL) == 0);
+}
+
+static void too_slow(int number)
+{
+    (void)number;
+    static const char text[] = "a run takes longer than the limit\n";
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    abort();
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
     FUZZ_EXPECT(__sanitizer_install_malloc_and_free_hooks(taken, given_back) > 0);
+    FUZZ_EXPECT(signal(SIGVTALRM, too_slow) != SIG_ERR);
     return 0;
 }
 
@@ -74,10 +95,12 @@ void fuzz_begin(void)
     file_count = 0;
     atomic_store(&before, atomic_load(&in_use));
     atomic_store(&most, atomic_load(&in_use) + SPARE);
+    limit_time(MOST_SECONDS);
 }
 
 void fuzz_end(void)
 {
+    limit_time(0);
     atomic_store(&most, SIZE_MAX);
     FUZZ_EXPECT(atomic_load(&in_use) == atomic_load(&before));
 }

@@ -8,7 +8,7 @@
 #include "model/tokenizer.h"
 
 /* Forgets all files and begins a run: until fuzz_end memory in use may grow by what the files hold
- * and 64 MB. */
+ * and 64 MB, and ten seconds of the processor's time may pass. */
 void fuzz_begin(void);
 
 /* A file of the run. Its bytes are borrowed. */
