@@ -320,9 +320,24 @@ static void utf8(void)
         CHECK_MSG(zi_utf8_valid(rows[i].text, strlen(rows[i].text)) == rows[i].valid, "row %zu", i);
 }
 
+/* Messages are a line of UTF-8, whatever was put into them and wherever it was cut. */
+static void messages(void)
+{
+    zi_error error = {0};
+    CHECK(!zi_fail(&error, "%s: %.3s is odd", "a\nb\x1b[1m", "\xc3\xa9\xc3\xa9"));
+    CHECK_MSG(strcmp(error.text, "a b [1m: \xc3\xa9? is odd") == 0, "%s", error.text);
+    char text[sizeof error.text + 2];
+    for (size_t i = 0; i < sizeof text; i++) text[i] = i % 2 ? '\xa9' : '\xc3';
+    CHECK(!zi_misuse(&error, "%.*s", (int)sizeof text, text));
+    CHECK(strlen(error.text) == sizeof error.text - 1);
+    CHECK(zi_utf8_valid(error.text, strlen(error.text)));
+    CHECK(error.text[sizeof error.text - 2] == '?');
+}
+
 int main(void)
 {
     if (!CHECK(mkdtemp(folder) != NULL)) return 1;
+    RUN(messages);
     RUN(output_appears_when_whole);
     RUN(discarded_output_leaves_what_was_there);
     RUN(abandoned_outputs_are_removed);
