@@ -15,6 +15,9 @@ int cmd_bench(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_enhance(int argc, char **argv);
+int cmd_download(int argc, char **argv);
+int cmd_models(int argc, char **argv);
+int cmd_import(int argc, char **argv);
 
 /* ---- messages (main.c) ---- */
 
@@ -52,8 +55,8 @@ typedef struct {
 typedef struct {
     const char *name;
     const char *about;      /* one sentence for help */
-    const char *positional; /* what words that are no options are called ("PATH", "SRC DST"); NULL:
-                               there are none */
+    const char *positional; /* what words that are no options are called ("PATH", "SRC DST"); those
+                               in brackets may be left out ("[NAME]"); NULL: there are none */
     const zi_option *options;
 } zi_command;
 
@@ -64,17 +67,31 @@ typedef struct {
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
                       int *code) ZI_CHECKED;
 
-/* ---- models (models.c) ---- */
+/* ---- models (models.c, place.c) ---- */
+
+/* The models folder and the hub, as the environment names them (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT,
+ * HF_TOKEN, ...), with the strings that they borrow. */
+typedef struct {
+    zi_shelf shelf;
+    char *cache, *token;
+} zi_place;
+
+/* folder: NULL for ./models. */
+bool zi_place_read(const char *folder, zi_place *out, zi_error *error) ZI_CHECKED;
+void zi_place_free(zi_place *place);
 
 /* Turns what -m says into a path that the caller frees: a path as it stands, else a name in the
- * models folder; NULL stands for the only model of the models folder, or for the demo model when
- * there is none or a choice. There are that many: *models, which may be NULL, unless one is named.
- */
+ * models folder, else OWNER/NAME in the hub's cache; NULL stands for the default, the only model of
+ * the models folder, or Z-Image-Turbo in the cache, else for the demo model. In the folder there
+ * are that many: *models, which may be NULL, unless one is named. */
 bool zi_models_find(const char *name, char **path, size_t *models, zi_error *error) ZI_CHECKED;
 
+/* Whether a path that it found is the demo model's. */
+bool zi_models_is_demo(const char *path);
+
 /* The language model that --llm means, as a path that the caller frees: a path as it stands; NULL:
- * models/prompt_enhancer if it is there, else the image model at `model`, whose text encoder is
- * one.
+ * what models/prompt_enhancer or the hub's cache has, else the image model at `model`, whose text
+ * encoder is one.
  */
 bool zi_models_find_llm(const char *name, const char *model, char **path,
                         zi_error *error) ZI_CHECKED;

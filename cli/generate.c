@@ -40,7 +40,8 @@ static void bind_options(call *c, zi_option options[OPTIONS])
         {"random-prompt", 0, ZI_OPTION_FLAG, &c->random, 0, 0, NULL,
          "instead of --prompt: one made up from the seed", NULL},
         {"model", 'm', ZI_OPTION_TEXT, &c->model, 0, 0, "MODEL",
-         "a folder or file, or a name in ./models (the only one, or the demo model)", NULL},
+         "a folder or file, a name in ./models, or OWNER/NAME that was downloaded (the default)",
+         NULL},
         {"vae", 0, ZI_OPTION_TEXT, &c->load.vae, 0, 0, "FILE|DIR", "instead of MODEL's", NULL},
         {"text-encoder", 0, ZI_OPTION_TEXT, &c->load.text_encoder, 0, 0, "FILE|DIR",
          "instead of MODEL's", NULL},
@@ -321,19 +322,34 @@ static bool print_result(const call *c, const char *path, const zi_image *image,
     return ok || zi_out_of_memory(error, strlen(path));
 }
 
+/* Says that the demo model draws, and how there will be a real one. */
+static void remark_demo(const call *c)
+{
+    zi_place place;
+    zi_error why;
+    if (c->models > 0) {
+        zi_note(c->quiet,
+                "using the small demo model; -m names one of the %zu models in the models folder",
+                c->models);
+        return;
+    }
+    char *advice = zi_place_read(NULL, &place, &why) ? zi_shelf_advice(&place.shelf) : NULL;
+    if (advice) {
+        zi_note(c->quiet, "using the small demo model; %s", advice);
+        zi_place_free(&place);
+    }
+    free(advice);
+}
+
 /* Says which model draws when none was named. */
 static void remark_choice(const call *c)
 {
-    if (c->models == 1)
+    if (zi_models_is_demo(c->load.path))
+        remark_demo(c);
+    else if (c->models == 1)
         zi_note(c->quiet, "using %s, the only model in the models folder", c->load.path);
-    else if (c->models == 0)
-        zi_note(c->quiet, "using the small demo model; -m FOLDER names a real one, such as a "
-                          "diffusers folder of Z-Image-Turbo");
     else
-        zi_note(c->quiet,
-                "using the small demo model; -m names one of the %zu models in the "
-                "models folder",
-                c->models);
+        zi_note(c->quiet, "using %s", c->load.path);
 }
 
 /* All that is worth knowing beside the result. */

@@ -3,12 +3,10 @@
 
 #include "base/file.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #ifdef __APPLE__
 #include <mach-o/dyld.h>
 #endif
@@ -65,78 +63,41 @@ static bool find_demo(char **path, zi_error *error)
     return true;
 }
 
-/* The models folder of the current folder. */
-static const char *const shelves[] = {"models/mlx", "models/pytorch", "models/comfyui"};
-enum { SHELVES = sizeof shelves / sizeof *shelves };
-
-/* Whether what lies in the models folder is one: a folder or a file of weights. */
-static bool is_model(const char *path, const char *name)
+bool zi_models_is_demo(const char *path)
 {
-    const char *dot = strrchr(name, '.');
-    if (name[0] == '.') return false;
-    if (zi_is_dir(path)) return true;
-    return dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf")) && zi_is_file(path);
+    char *demo = NULL;
+    bool is = find_demo(&demo, NULL) && !strcmp(demo, path);
+    free(demo);
+    return is;
 }
 
-/* How many models the models folder has; *path becomes one of them, in new memory. */
-static size_t count_models(char **path)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < SHELVES; i++) {
-        DIR *shelf = opendir(shelves[i]);
-        for (struct dirent *entry; shelf && (entry = readdir(shelf));) {
-            char *model = zi_path_join(shelves[i], entry->d_name);
-            if (model && is_model(model, entry->d_name)) {
-                count++;
-                free(*path);
-                *path = model;
-            } else {
-                free(model);
-            }
-        }
-        if (shelf) closedir(shelf);
-    }
-    return count;
-}
-
-static bool find_unnamed(char **path, size_t *models, zi_error *error)
-{
-    char *only = NULL;
-    size_t count = count_models(&only);
-    if (models) *models = count;
-    if (count == 1) {
-        *path = only;
-        return true;
-    }
-    free(only);
-    return find_demo(path, error);
-}
+/* ---- finding ---- */
 
 bool zi_models_find(const char *name, char **path, size_t *models, zi_error *error)
 {
-    if (!name) return find_unnamed(path, models, error);
-    char *found = exists(name) ? strdup(name) : NULL;
-    for (size_t i = 0; !found && *name && i < SHELVES; i++) {
-        found = zi_path_join(shelves[i], name);
-        if (found && !exists(found)) {
-            free(found);
-            found = NULL;
-        }
-    }
-    if (!found)
-        return zi_fail(error,
-                       "%s: no such file or folder, and no model of that name in %s, %s "
-                       "or %s",
-                       name, shelves[0], shelves[1], shelves[2]);
-    *path = found;
-    return true;
+    zi_place place;
+    zi_found found = {0};
+    if (!zi_place_read(NULL, &place, error)) return false;
+    bool ok = zi_shelf_find(&place.shelf, name, &found, error);
+    if (ok && !found.path) ok = find_demo(&found.path, error);
+    zi_place_free(&place);
+    if (models) *models = found.models;
+    if (ok) *path = found.path;
+    return ok;
 }
 
 bool zi_models_find_llm(const char *name, const char *model, char **path, zi_error *error)
 {
-    static const char shelf[] = "models/prompt_enhancer";
-    const char *found = name ? name : zi_is_dir(shelf) ? shelf : model;
-    if (!exists(found)) return zi_fail(error, "--llm: %s: no such file or folder", found);
-    *path = strdup(found);
-    return *path || zi_out_of_memory(error, strlen(found));
+    zi_place place;
+    char *found = NULL;
+    if (name && !exists(name)) return zi_fail(error, "--llm: %s: no such file or folder", name);
+    if (!zi_place_read(NULL, &place, error)) return false;
+    bool ok = name || zi_shelf_find_llm(&place.shelf, &found, error);
+    zi_place_free(&place);
+    if (ok && !found) {
+        found = strdup(name ? name : model);
+        ok = found || zi_out_of_memory(error, 64);
+    }
+    if (ok) *path = found;
+    return ok;
 }

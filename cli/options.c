@@ -161,11 +161,16 @@ static void print_help(const zi_command *command)
     printf("  %-32s %s\n", "-h, --help", "this list");
 }
 
-/* Words that are no options, of which command->positional tells the names. */
-static int count_words(const zi_command *command)
+/* Words that are no options, of which command->positional tells the names; *needed: those that must
+ * be there. */
+static int count_words(const zi_command *command, int *needed)
 {
     int count = command->positional ? 1 : 0;
-    for (const char *c = command->positional; c && *c; c++) count += *c == ' ';
+    *needed = command->positional && command->positional[0] != '[';
+    for (const char *c = command->positional; c && *c; c++) {
+        count += *c == ' ';
+        *needed += *c == ' ' && c[1] != '[';
+    }
     return count;
 }
 
@@ -173,7 +178,7 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
                       int *code)
 {
     zi_error error = {0};
-    int found = 0, wanted = count_words(command);
+    int found = 0, needed, wanted = count_words(command, &needed);
     bool options_ended = false;
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
@@ -196,7 +201,7 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
         }
         if (error.status) break;
     }
-    if (!error.status && found < wanted)
+    if (!error.status && found < needed)
         zi_misuse(&error, "%s: its %s is missing; see `zimage %s --help`", command->name,
                   found ? strchr(command->positional, ' ') + 1 : command->positional,
                   command->name);

@@ -9,7 +9,7 @@
 #include <time.h>
 
 static const double bar_interval = 0.1, event_interval = 0.25; /* seconds */
-static const char *const stage_names[] = {"encode", "step", "decode", "convert"};
+static const char *const stage_names[] = {"encode", "step", "decode", "convert", "copy"};
 
 double zi_seconds(void)
 {
@@ -38,6 +38,8 @@ static void draw_bar(const zi_reporter *reporter, const zi_progress *progress, d
         snprintf(what, sizeof what, "developing");
     } else if (progress->stage == ZI_STAGE_CONVERT) {
         snprintf(what, sizeof what, "converting");
+    } else if (progress->stage == ZI_STAGE_COPY) {
+        snprintf(what, sizeof what, "copying");
     } else {
         int step = progress->step < progress->steps ? progress->step + 1 : progress->steps;
         snprintf(what, sizeof what, "step %d of %d", step, progress->steps);

@@ -95,7 +95,8 @@ void zi_model_free(zi_model *model);
 /* The side in pixels that the model was made for (1024 for Z-Image-Turbo). */
 int zi_model_native_size(const zi_model *model);
 
-/* The name that stands in recipes: the last part of the path it was loaded from. */
+/* The name that stands in recipes: the last part of the path it was loaded from, or the
+ * repository's name if that is a snapshot in a hub's cache. */
 const char *zi_model_name(const zi_model *model);
 
 /* What the user should know about a model that was loaded: sentence number i, NULL behind the last.
@@ -114,7 +115,8 @@ typedef enum {
     ZI_STAGE_ENCODE = 0,
     ZI_STAGE_STEP,
     ZI_STAGE_DECODE,
-    ZI_STAGE_CONVERT /* of zi_convert */
+    ZI_STAGE_CONVERT, /* of zi_convert */
+    ZI_STAGE_COPY     /* of zi_shelf_import */
 } zi_stage;
 
 typedef struct {
@@ -260,6 +262,130 @@ typedef struct {
 /* Writes a model, or a part that comes alone, in another layout or precision. The destination
  * appears only when it is whole. */
 bool zi_convert(const zi_convert_options *options, zi_error *error) ZI_CHECKED;
+
+/* ---- models from a hub ---- */
+
+/* A hub of Hugging Face's kind, and where its files are kept. Strings are borrowed. */
+typedef struct {
+    const char *endpoint; /* NULL: https://huggingface.co. Plain http only where this says so */
+    const char *token;    /* NULL: none. Goes to the endpoint alone */
+    const char *cache;    /* the hub's cache, a folder shared with other programs */
+    const char *ca_file;  /* certificates to trust; NULL: the system's */
+    const char *proxy;    /* NULL: none */
+    int timeout;          /* seconds of silence after which a connection is given up; 0: 20 */
+    bool offline;         /* ask no one: only what is in the cache */
+} zi_hub;
+
+typedef struct {
+    const char *name; /* in the repository */
+    uint64_t done, size;
+} zi_hub_file;
+
+typedef struct {
+    const zi_hub_file *files; /* all that are wanted */
+    size_t count, finished;
+    uint64_t done, size; /* bytes of all */
+} zi_hub_progress;
+
+/* Called often, also while nothing comes, from the thread that called. Return false to stop. */
+typedef bool (*zi_hub_progress_fn)(void *user, const zi_hub_progress *progress);
+
+typedef struct {
+    zi_hub hub;
+    const char *repo;      /* OWNER/NAME or OWNER/NAME@REVISION; NULL: Z-Image-Turbo;
+                              "prompt-enhancer": Qwen2.5-1.5B-Instruct */
+    const char *file;      /* this file alone; NULL: those that a model takes */
+    const char *local_dir; /* a folder to put them in; NULL: the hub's cache */
+    zi_hub_progress_fn progress;
+    void *user;
+} zi_download_options;
+
+typedef struct {
+    char *path;       /* the model's folder, or the file; free() it */
+    uint64_t fetched; /* bytes that came over the network */
+    bool unasked;     /* the hub could not be asked, or was not to be: this is what was there */
+} zi_downloaded;
+
+/* Fetches what is not there yet, several files at a time, and checks sizes and digests. What an
+ * interrupted call has fetched is kept and goes on in the next one; files appear under their names,
+ * and a model in the cache, only when whole. */
+bool zi_download(const zi_download_options *options, zi_downloaded *out,
+                 zi_error *error) ZI_CHECKED;
+
+/* The folder in the cache of a model that is there as a whole; repo as in zi_download_options.
+ * False without an error (a status of ZI_OK) when it is not there. free() the path. */
+bool zi_hub_find(const zi_hub *hub, const char *repo, char **path, zi_error *error) ZI_CHECKED;
+
+/* Removes a repository from the cache. */
+bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error) ZI_CHECKED;
+
+/* ---- the models folder ---- */
+
+/* FOLDER/mlx, pytorch and comfyui hold models, FOLDER/prompt_enhancer a language model or several.
+ * Beside them there are the models in the hub's cache, which are called OWNER/NAME. */
+typedef struct {
+    const char *folder; /* it need not be there */
+    zi_hub hub;
+} zi_shelf;
+
+typedef struct {
+    char *path;    /* NULL: there is none; free() it */
+    size_t models; /* in the folder, where none was named */
+    bool chosen;   /* it is the default, not just the only one */
+} zi_found;
+
+/* The model of a name: a path as it stands, else one in the folder (NAME or mlx/NAME), else one in
+ * the cache. NULL: the default, else the only one in the folder, else Z-Image-Turbo in the cache if
+ * the folder has none; finding none of these is no error. */
+bool zi_shelf_find(const zi_shelf *shelf, const char *name, zi_found *out,
+                   zi_error *error) ZI_CHECKED;
+
+/* The language model in the folder, else the one in the cache; *path is NULL when there is none. */
+bool zi_shelf_find_llm(const zi_shelf *shelf, char **path, zi_error *error) ZI_CHECKED;
+
+/* All models as JSON text that the caller frees: "folder", "default" and "models", a list of
+ * "name", "path", "kind" (image or language), "layout", "architecture", "precision", "bytes",
+ * "default", "health" and "problems". */
+bool zi_shelf_list(const zi_shelf *shelf, char **json, zi_error *error) ZI_CHECKED;
+
+/* Makes a model the default; it must be in the folder or in the cache. */
+bool zi_shelf_choose(const zi_shelf *shelf, const char *name, zi_error *error) ZI_CHECKED;
+
+/* Removes a model from the folder or from the cache. Where it is a link, only the link. */
+bool zi_shelf_remove(const zi_shelf *shelf, const char *name, zi_error *error) ZI_CHECKED;
+
+/* Moves models that lie in the folder itself, as they once did, to where they belong; dry: only
+ * says so. JSON text that the caller frees: a list of "from", and "to" or "problem". */
+bool zi_shelf_migrate(const zi_shelf *shelf, bool dry, char **json, zi_error *error) ZI_CHECKED;
+
+typedef enum { ZI_IMPORT_COPY = 0, ZI_IMPORT_LINK, ZI_IMPORT_MOVE } zi_import_mode;
+
+typedef struct {
+    const char *source; /* a file or folder */
+    const char *name;   /* NULL: the source's */
+    zi_import_mode mode;
+    bool convert; /* to this layout and precision, instead of the mode */
+    zi_layout_kind layout;
+    zi_precision precision;
+    int threads;             /* 0: as many as the machine has to give */
+    zi_progress_fn progress; /* stages ZI_STAGE_COPY and ZI_STAGE_CONVERT */
+    void *user;
+} zi_import_options;
+
+/* Puts a model, or a part of one, into the folder; *path, which the caller frees, is where it is.
+ * What is no part of Z-Image and no language model is refused by its name. */
+bool zi_shelf_import(const zi_shelf *shelf, const zi_import_options *options, char **path,
+                     zi_error *error) ZI_CHECKED;
+
+/* Downloads a model and converts it into the folder (of `import`, source and mode have no meaning).
+ * The original is removed afterwards unless it was in the cache. */
+bool zi_shelf_download(const zi_shelf *shelf, const zi_download_options *options,
+                       const zi_import_options *import, zi_downloaded *out,
+                       zi_error *error) ZI_CHECKED;
+
+/* One sentence for those who have no model yet: what to call, what it takes and which precision
+ * suits this machine; free() it. NULL when memory is short. */
+char *zi_shelf_advice(const zi_shelf *shelf);
 
 /* ---- measuring ---- */
 

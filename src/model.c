@@ -4,6 +4,7 @@
 #include "base/text.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static void grow(size_t *most, int value)
 {
@@ -57,10 +58,26 @@ static bool load_parts(const zi_assembly *assembly, zi_model *model, zi_error *e
            zi_config_fit(assembly->paths[ZI_PLACE_MODEL], config, error);
 }
 
+/* The last part of the path; of a snapshot in a hub's cache, models--OWNER--NAME/snapshots/COMMIT,
+ * that is NAME. */
+static char *name_of(const char *path)
+{
+    char *folder = zi_path_folder(path), *above = zi_path_folder(folder ? folder : path);
+    char *middle = folder ? zi_path_base(folder) : NULL, *repo = above ? zi_path_base(above) : NULL;
+    char *dashes = repo && !strncmp(repo, "models--", 8) ? strstr(repo + 8, "--") : NULL;
+    bool cached = dashes && middle && !strcmp(middle, "snapshots");
+    char *name = cached ? strdup(dashes + 2) : zi_path_base(path);
+    free(repo);
+    free(middle);
+    free(above);
+    free(folder);
+    return name;
+}
+
 static bool load(const zi_model_options *options, zi_model *model, zi_error *error)
 {
     zi_assembly assembly;
-    model->name = zi_path_base(options->path);
+    model->name = name_of(options->path);
     if (options->scratch) model->scratch = strdup(options->scratch);
     if (!model->name || (options->scratch && !model->scratch))
         return zi_out_of_memory(error, strlen(options->path));

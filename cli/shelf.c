@@ -1,0 +1,223 @@
+/* zimage models and zimage import: the models folder. */
+#include "cli.h"
+
+#include <cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct {
+    const char *folder;
+    bool json, yes, dry, quiet;
+    zi_place place;
+} call;
+
+static const char *text_of(const cJSON *row, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(row, name);
+    return cJSON_IsString(item) ? item->valuestring : "-";
+}
+
+/* ---- the list ---- */
+
+static void size_of(const cJSON *row, char *out, size_t size)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(row, "bytes");
+    double bytes = cJSON_IsNumber(item) ? item->valuedouble : 0;
+    if (bytes < 1e9)
+        snprintf(out, size, "%.1f MB", bytes / 1e6);
+    else
+        snprintf(out, size, "%.1f GB", bytes / 1e9);
+}
+
+static void print_row(const cJSON *row, int widest)
+{
+    char size[32], problem[400] = "";
+    const cJSON *problems = cJSON_GetObjectItemCaseSensitive(row, "problems");
+    const char *health = text_of(row, "health");
+    const cJSON *chosen = cJSON_GetObjectItemCaseSensitive(row, "default");
+    if (problems && problems->child)
+        snprintf(problem, sizeof problem, ": %s", problems->child->valuestring);
+    size_of(row, size, sizeof size);
+    printf("%c %-*s  %-14s  %-24s  %9s  %s%s\n", cJSON_IsTrue(chosen) ? '*' : ' ', widest,
+           text_of(row, "name"), text_of(row, "layout"), text_of(row, "precision"), size, health,
+           problem);
+}
+
+static bool list(call *c, const char *name, zi_error *error)
+{
+    char *json = NULL;
+    (void)name;
+    if (!zi_shelf_list(&c->place.shelf, &json, error)) return false;
+    cJSON *root = c->json ? NULL : cJSON_Parse(json), *row;
+    const cJSON *rows = cJSON_GetObjectItemCaseSensitive(root, "models");
+    int widest = 4;
+    cJSON_ArrayForEach(row, rows)
+    {
+        int length = (int)strlen(text_of(row, "name"));
+        if (length > widest) widest = length;
+    }
+    if (c->json) puts(json);
+    cJSON_ArrayForEach(row, rows) print_row(row, widest);
+    if (!c->json && cJSON_GetArraySize(rows) == 0) {
+        char *advice = zi_shelf_advice(&c->place.shelf);
+        zi_note(c->quiet, "no models in %s, and none in the hub's cache; %s", c->place.shelf.folder,
+                advice ? advice : "see zimage download --help");
+        free(advice);
+    }
+    cJSON_Delete(root);
+    free(json);
+    return true;
+}
+
+/* ---- actions ---- */
+
+static bool choose(call *c, const char *name, zi_error *error)
+{
+    zi_found found = {0};
+    if (name) return zi_shelf_choose(&c->place.shelf, name, error);
+    if (!zi_shelf_find(&c->place.shelf, NULL, &found, error)) return false;
+    if (found.path)
+        puts(found.path);
+    else
+        zi_note(c->quiet, "no default was chosen; zimage models default NAME does it");
+    free(found.path);
+    return true;
+}
+
+/* Asks on the terminal. */
+static bool confirm(const call *c, const char *name, const char *path, zi_error *error)
+{
+    char answer[16] = "";
+    if (c->yes) return true;
+    if (!isatty(STDIN_FILENO))
+        return zi_misuse(error, "%s: removing it needs a yes: add --yes", name);
+    fprintf(stderr, "remove %s (%s)? [y/N] ", name, path);
+    if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
+        return zi_fail(error, "%s: kept", name);
+    return true;
+}
+
+static bool drop(call *c, const char *name, zi_error *error)
+{
+    if (!name) return zi_misuse(error, "models remove: NAME is missing");
+    return confirm(c, name, c->place.shelf.folder, error) &&
+           zi_shelf_remove(&c->place.shelf, name, error);
+}
+
+static bool migrate(call *c, const char *name, zi_error *error)
+{
+    char *json = NULL;
+    size_t problems = 0;
+    if (name) return zi_misuse(error, "'%s': models migrate takes no name", name);
+    if (!zi_shelf_migrate(&c->place.shelf, c->dry, &json, error)) return false;
+    cJSON *rows = cJSON_Parse(json), *row;
+    if (c->json) puts(json);
+    cJSON_ArrayForEach(row, rows)
+    {
+        const cJSON *problem = cJSON_GetObjectItemCaseSensitive(row, "problem");
+        problems += problem != NULL;
+        if (problem) zi_note(c->quiet, "stays where it is: %s", problem->valuestring);
+        if (!problem && !c->json) printf("%s -> %s\n", text_of(row, "from"), text_of(row, "to"));
+    }
+    if (!cJSON_GetArraySize(rows)) zi_note(c->quiet, "nothing to move");
+    cJSON_Delete(rows);
+    free(json);
+    return true;
+}
+
+static const struct {
+    const char *name;
+    bool (*run)(call *c, const char *name, zi_error *error);
+} actions[] = {{"list", list}, {"default", choose}, {"remove", drop}, {"migrate", migrate}};
+enum { ACTIONS = sizeof actions / sizeof *actions };
+
+int cmd_models(int argc, char **argv)
+{
+    call c = {0};
+    const char *words[2] = {"list", NULL};
+    zi_error error = {0};
+    int code;
+    const zi_option options[] = {
+        {"models", 0, ZI_OPTION_TEXT, &c.folder, 0, 0, "DIR", "the models folder (./models)", NULL},
+        {"dry-run", 0, ZI_OPTION_FLAG, &c.dry, 0, 0, NULL, "migrate: only say what it would do",
+         NULL},
+        {"yes", 'y', ZI_OPTION_FLAG, &c.yes, 0, 0, NULL, "remove: do not ask", NULL},
+        {"json", 0, ZI_OPTION_FLAG, &c.json, 0, 0, NULL, "list and migrate: as JSON", NULL},
+        {"quiet", 'q', ZI_OPTION_FLAG, &c.quiet, 0, 0, NULL, "no remarks", NULL},
+        {0},
+    };
+    const zi_command command = {
+        "models",
+        "Lists the models in the models folder and in the hub's cache (the default with a star).\n"
+        "default NAME makes one the default, remove NAME removes one, migrate moves models that "
+        "lie\n"
+        "in the folder itself to mlx, pytorch, comfyui or prompt_enhancer in it.",
+        "[list|default|remove|migrate] [NAME]", options};
+    if (!zi_options_parse(&command, argc, argv, words, &code)) return code;
+    int action = 0;
+    while (action < ACTIONS && strcmp(words[0], actions[action].name) != 0) action++;
+    if (action == ACTIONS) {
+        zi_misuse(&error, "models: '%s' is none of list, default, remove, migrate", words[0]);
+        return zi_report(&error);
+    }
+    if (!zi_place_read(c.folder, &c.place, &error)) return zi_report(&error);
+    bool ok = actions[action].run(&c, words[1], &error);
+    zi_place_free(&c.place);
+    return ok ? 0 : zi_report(&error);
+}
+
+/* ---- import ---- */
+
+static bool import(call *c, zi_import_options *o, zi_error *error)
+{
+    char *path = NULL;
+    zi_place place;
+    if (!zi_place_read(c->folder, &place, error)) return false;
+    zi_reporter reporter = zi_reporter_start(!c->quiet && isatty(STDERR_FILENO), false, 1, 1);
+    o->progress = zi_reporter_progress;
+    o->user = &reporter;
+    zi_interrupt_install();
+    bool ok = zi_shelf_import(&place.shelf, o, &path, error);
+    zi_reporter_clear(&reporter);
+    if (ok) puts(path);
+    free(path);
+    zi_place_free(&place);
+    return ok;
+}
+
+int cmd_import(int argc, char **argv)
+{
+    call c = {0};
+    zi_import_options o = {0};
+    zi_error error = {0};
+    int layout = 0, precision = 0, code;
+    bool link = false, move = false, has_layout = false, has_precision = false;
+    const zi_option options[] = {
+        {"name", 0, ZI_OPTION_TEXT, &o.name, 0, 0, "NAME", "how it is to be called (as PATH)",
+         NULL},
+        {"to", 0, ZI_OPTION_CHOICE, &layout, 0, 0, "mlx|diffusers|comfyui|gguf",
+         "convert it to this layout", &has_layout},
+        {"precision", 0, ZI_OPTION_CHOICE, &precision, 0, 0, "original|fp16|bf16|fp8|q8|q4",
+         "convert it to this precision", &has_precision},
+        {"link", 0, ZI_OPTION_FLAG, &link, 0, 0, NULL, "only link to it", NULL},
+        {"move", 0, ZI_OPTION_FLAG, &move, 0, 0, NULL, "move it there", NULL},
+        {"models", 0, ZI_OPTION_TEXT, &c.folder, 0, 0, "DIR", "the models folder (./models)", NULL},
+        {"quiet", 'q', ZI_OPTION_FLAG, &c.quiet, 0, 0, NULL, "no bar", NULL},
+        {0},
+    };
+    const zi_command command = {
+        "import", "Copies a model, or a part of one, into the models folder and prints its path.",
+        "PATH", options};
+    if (!zi_options_parse(&command, argc, argv, &o.source, &code)) return code;
+    o.mode = link ? ZI_IMPORT_LINK : move ? ZI_IMPORT_MOVE : ZI_IMPORT_COPY;
+    o.convert = has_layout || has_precision;
+    o.layout = has_layout ? (zi_layout_kind)(layout + 1) : ZI_LAYOUT_SAME;
+    o.precision = (zi_precision)precision;
+    if (link + move + o.convert > 1)
+        zi_misuse(&error, "--link, --move and converting (--to, --precision) exclude each other");
+    else if (import(&c, &o, &error))
+        return 0;
+    return zi_report(&error);
+}

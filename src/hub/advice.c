@@ -1,0 +1,54 @@
+/* What someone without a model should do, on this machine. */
+#include "base/machine.h"
+#include "base/text.h"
+#include "hub/disk.h"
+#include "zimage.h"
+
+#include <unistd.h>
+
+/* Z-Image-Turbo as its makers publish it, and as MLX folders of a precision, in bytes. While a
+ * picture is drawn the transformer has to be in memory, and a gigabyte and a half beside it; the
+ * text encoder is read once for a prompt. */
+static const uint64_t original_bytes = 32900000000;
+static const struct {
+    const char *precision;
+    uint64_t disk, memory;
+} choices[] = {
+    {"bf16", 20600000000, 14000000000},
+    {"q8", 14900000000, 8200000000},
+    {"q4", 11900000000, 5200000000},
+};
+enum { CHOICES = sizeof choices / sizeof *choices };
+
+static uint64_t memory_of_machine(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    uint64_t all = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+    size_t granted = zi_free_memory("");
+    return granted < all || !all ? granted : all;
+}
+
+char *zi_shelf_advice(const zi_shelf *shelf)
+{
+    char download[32], need[32], have[32], free_text[32];
+    uint64_t memory = memory_of_machine(), room = 0;
+    size_t pick = 0;
+    zi_text text;
+    while (pick < CHOICES - 1 && memory < choices[pick].memory) pick++;
+    uint64_t disk = original_bytes + choices[pick].disk;
+    bool known = zi_disk_room(shelf->folder, &room, NULL), fits = memory >= choices[pick].memory;
+    zi_text_init(&text, 2000);
+    zi_text_printf(&text, "`zimage download --to mlx --precision %s` gets the real one: %s to ",
+                   choices[pick].precision, zi_bytes_text(original_bytes, download));
+    zi_text_printf(&text, "download, of which %s stay; ", zi_bytes_text(choices[pick].disk, need));
+    zi_text_printf(&text, "of this machine's memory %s are free, which %s",
+                   zi_bytes_text(memory, have),
+                   fits ? "is enough for this precision" : "is little: expect it to be slow");
+    if (known && room >= disk)
+        zi_text_printf(&text, ", and of its disk %s, which is enough",
+                       zi_bytes_text(room, free_text));
+    else if (known)
+        zi_text_printf(&text, ", and of its disk %s, which is too little: %s are needed meanwhile",
+                       zi_bytes_text(room, free_text), zi_bytes_text(disk, need));
+    return zi_text_take(&text);
+}

@@ -1,0 +1,207 @@
+#include "hub/disk.h"
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#endif
+#ifdef __APPLE__
+#include <sys/clonefile.h>
+#endif
+
+enum { MAX_DEPTH = 16, COPY_BLOCK = 4 << 20 };
+
+bool zi_make_folders(const char *path, zi_error *error)
+{
+    char *copy = strdup(path);
+    if (!copy) return zi_out_of_memory(error, strlen(path));
+    bool ok = true;
+    for (char *at = copy + 1; ok && *copy; at++) {
+        if (*at && *at != '/') continue;
+        bool last = !*at;
+        *at = 0;
+        if (mkdir(copy, 0777) != 0 && !zi_is_dir(copy))
+            ok = zi_fail(error, "%s: cannot make this folder: %s", copy, strerror(errno));
+        if (last) break;
+        *at = '/';
+    }
+    free(copy);
+    return ok;
+}
+
+bool zi_make_folder_of(const char *path, zi_error *error)
+{
+    char *folder = zi_path_folder(path);
+    bool ok = folder ? zi_make_folders(folder, error) : zi_out_of_memory(error, strlen(path));
+    free(folder);
+    return ok;
+}
+
+bool zi_disk_room(const char *path, uint64_t *out, zi_error *error)
+{
+    struct statvfs disk;
+    char *at = strdup(path);
+    bool ok = at || zi_out_of_memory(error, strlen(path));
+    while (ok && statvfs(at, &disk) != 0) {
+        int why = errno;
+        char *above = why == ENOENT ? zi_path_folder(at) : NULL;
+        if (!above || !strcmp(above, at)) ok = zi_fail(error, "%s: %s", at, strerror(why));
+        free(at);
+        at = above;
+    }
+    free(at);
+    if (ok) *out = (uint64_t)disk.f_bavail * disk.f_frsize;
+    return ok;
+}
+
+bool zi_disk_has(const char *path, uint64_t bytes, const char *what, zi_error *error)
+{
+    uint64_t room;
+    char need[32], free_text[32];
+    if (!zi_disk_room(path, &room, error)) return false;
+    return bytes <= room ||
+           zi_fail(error, "%s: %s takes %s, and %s are free on this disk", path, what,
+                   zi_bytes_text(bytes, need), zi_bytes_text(room, free_text));
+}
+
+const char *zi_bytes_text(uint64_t bytes, char out[32])
+{
+    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB", "PB"};
+    double value = (double)bytes;
+    int unit = 0;
+    for (; value >= 999.5 && unit < 5; unit++) value /= 1000;
+    snprintf(out, 32, unit && value < 100 ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    return out;
+}
+
+/* ---- copies ---- */
+
+/* Both files with the same blocks, where the disk can do that; to is a path without a file. */
+static bool clone_file(int from, int to)
+{
+#ifdef FICLONE
+    return ioctl(to, FICLONE, from) == 0;
+#else
+    (void)from, (void)to;
+    return false;
+#endif
+}
+
+static bool copy_bytes(int from, zi_output *to, zi_copied_fn copied, void *user, const char *name,
+                       zi_error *error)
+{
+    char *block = malloc(COPY_BLOCK);
+    bool ok = block || zi_out_of_memory(error, COPY_BLOCK);
+    ssize_t got = 1;
+    while (ok && got) {
+        got = read(from, block, COPY_BLOCK);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) ok = zi_fail(error, "%s: cannot read: %s", name, strerror(errno));
+        ok = ok && zi_output_write(to, block, (size_t)got, error);
+        if (ok && copied && !copied(user, (uint64_t)got)) ok = zi_cancelled(error);
+    }
+    free(block);
+    return ok;
+}
+
+bool zi_copy_file(const char *from, const char *to, zi_copied_fn copied, void *user,
+                  zi_error *error)
+{
+    zi_output output;
+    struct stat st;
+#ifdef __APPLE__
+    if (clonefile(from, to, 0) == 0 && stat(from, &st) == 0)
+        return !copied || copied(user, (uint64_t)st.st_size) || zi_cancelled(error);
+#endif
+    int fd = open(from, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        zi_fail(error, "%s: cannot open: %s", from, strerror(errno));
+        if (fd >= 0) close(fd);
+        return false;
+    }
+    bool ok = zi_output_open(&output, to, error);
+    if (ok && clone_file(fd, fileno(output.stream)))
+        ok = !copied || copied(user, (uint64_t)st.st_size) || zi_cancelled(error);
+    else
+        ok = ok && copy_bytes(fd, &output, copied, user, from, error);
+    ok = ok && zi_output_commit(&output, error);
+    close(fd);
+    zi_output_discard(&output);
+    return ok;
+}
+
+/* ---- trees ---- */
+
+static bool walk(const char *root, const char *name, int depth, zi_walk_fn fn, void *user,
+                 zi_error *error)
+{
+    char *path = *name ? zi_path_join(root, name) : strdup(root);
+    DIR *dir = path ? opendir(path) : NULL;
+    bool ok = dir || zi_fail(error, "%s: cannot read this folder", path ? path : root);
+    if (ok && depth > MAX_DEPTH) ok = zi_fail(error, "%s: folders are nested too deep", path);
+    for (const struct dirent *entry; ok && (entry = readdir(dir));) {
+        struct stat st;
+        if (entry->d_name[0] == '.') continue;
+        char *below = *name ? zi_path_join(name, entry->d_name) : strdup(entry->d_name);
+        char *full = below ? zi_path_join(root, below) : NULL;
+        if (!full)
+            ok = zi_out_of_memory(error, strlen(root));
+        else if (stat(full, &st) != 0)
+            ok = zi_fail(error, "%s: cannot be read: %s", full, strerror(errno));
+        else if (S_ISDIR(st.st_mode))
+            ok = walk(root, below, depth + 1, fn, user, error);
+        else if (S_ISREG(st.st_mode))
+            ok = fn(user, below, (uint64_t)st.st_size, error);
+        free(full);
+        free(below);
+    }
+    if (dir) closedir(dir);
+    free(path);
+    return ok;
+}
+
+bool zi_walk(const char *path, zi_walk_fn fn, void *user, zi_error *error)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) return zi_fail(error, "%s: %s", path, strerror(errno));
+    if (S_ISREG(st.st_mode)) return fn(user, "", (uint64_t)st.st_size, error);
+    return walk(path, "", 0, fn, user, error);
+}
+
+static bool remove_below(const char *path, int depth, zi_error *error)
+{
+    DIR *dir = depth > MAX_DEPTH ? NULL : opendir(path);
+    bool ok = dir || zi_fail(error, "%s: cannot read this folder", path);
+    for (const struct dirent *entry; ok && (entry = readdir(dir));) {
+        struct stat st;
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
+        char *below = zi_path_join(path, entry->d_name);
+        if (!below)
+            ok = zi_out_of_memory(error, strlen(path));
+        else if (lstat(below, &st) == 0 && S_ISDIR(st.st_mode))
+            ok = remove_below(below, depth + 1, error);
+        else if (unlink(below) != 0)
+            ok = zi_fail(error, "%s: cannot be removed: %s", below, strerror(errno));
+        free(below);
+    }
+    if (dir) closedir(dir);
+    if (ok && rmdir(path) != 0)
+        ok = zi_fail(error, "%s: cannot be removed: %s", path, strerror(errno));
+    return ok;
+}
+
+bool zi_remove_all(const char *path, zi_error *error)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0) return zi_fail(error, "%s: %s", path, strerror(errno));
+    if (S_ISDIR(st.st_mode)) return remove_below(path, 0, error);
+    return unlink(path) == 0 || zi_fail(error, "%s: cannot be removed: %s", path, strerror(errno));
+}

@@ -1,0 +1,38 @@
+/* Folders and copies: what putting models away takes. */
+#ifndef ZI_HUB_DISK_H
+#define ZI_HUB_DISK_H
+
+#include "base/error.h"
+
+/* Makes the folder and those above it. */
+bool zi_make_folders(const char *path, zi_error *error) ZI_CHECKED;
+
+/* The same for the folder that path is, or is to be, in. */
+bool zi_make_folder_of(const char *path, zi_error *error) ZI_CHECKED;
+
+/* Bytes that are free on the disk of path, or of the nearest folder above that is there. */
+bool zi_disk_room(const char *path, uint64_t *out, zi_error *error) ZI_CHECKED;
+
+/* Fails when that is less than `bytes`, which `what` takes. */
+bool zi_disk_has(const char *path, uint64_t bytes, const char *what, zi_error *error) ZI_CHECKED;
+
+/* Called with bytes that were copied since the last call; false: stop. NULL: no one asks. */
+typedef bool (*zi_copied_fn)(void *user, uint64_t bytes);
+
+/* Copies a file to where none is, sharing its blocks where the disk can; it appears when whole. */
+bool zi_copy_file(const char *from, const char *to, zi_copied_fn copied, void *user,
+                  zi_error *error) ZI_CHECKED;
+
+/* Calls fn with every file below path ("" and path itself if that is one): its name relative to
+ * path. Names that begin with a dot are passed over, links are followed. Stops at the first false.
+ */
+typedef bool (*zi_walk_fn)(void *user, const char *name, uint64_t size, zi_error *error);
+bool zi_walk(const char *path, zi_walk_fn fn, void *user, zi_error *error) ZI_CHECKED;
+
+/* Removes a file, a link or a folder with all that is in it; links are not followed. */
+bool zi_remove_all(const char *path, zi_error *error) ZI_CHECKED;
+
+/* "12.3 GB", as people write it. */
+const char *zi_bytes_text(uint64_t bytes, char out[32]);
+
+#endif

@@ -1,0 +1,427 @@
+/* Models that come into the models folder: from elsewhere, from its own old place, from a hub. */
+#include "base/file.h"
+#include "base/folder.h"
+#include "base/text.h"
+#include "hub/cache.h"
+#include "hub/address.h"
+#include "hub/disk.h"
+#include "hub/shelf.h"
+#include "io/json.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- what it is ---- */
+
+static const char *text_of(const cJSON *object, const char *name)
+{
+    const cJSON *item = zi_json_find(object, name);
+    return cJSON_IsString(item) ? item->valuestring : "";
+}
+
+static bool has_part(const cJSON *inspected, const char *part)
+{
+    const cJSON *component = zi_json_find(zi_json_find(inspected, "components"), part);
+    return cJSON_IsTrue(zi_json_find(component, "present"));
+}
+
+static bool is_language_model(const char *path)
+{
+    zi_llm *llm = NULL;
+    bool is = zi_llm_load(&(zi_model_options){.path = path, .threads = 1}, &llm, NULL);
+    zi_llm_free(llm);
+    return is;
+}
+
+static bool sort_out(const char *path, const cJSON *inspected, zi_shelf_kind *kind, zi_error *error)
+{
+    const cJSON *problems = zi_json_find(inspected, "problems");
+    const char *layout = text_of(inspected, "layout");
+    if (problems && problems->child) {
+        const char *what = text_of(inspected, "architecture");
+        const char *why = problems->child->valuestring;
+        bool told = !*what || strstr(why, what) || !strcmp(what, "Z-Image");
+        return zi_fail(error, "%s%s%s%s", why, told ? "" : " (", told ? "" : what, told ? "" : ")");
+    }
+    *kind = !strcmp(layout, "MLX") || !strcmp(layout, "mflux") ? ZI_SHELF_MLX
+            : zi_is_dir(path)                                  ? ZI_SHELF_PYTORCH
+                                                               : ZI_SHELF_COMFYUI;
+    return true;
+}
+
+bool zi_shelf_detect(const char *path, zi_shelf_kind *kind, zi_error *error)
+{
+    char *json = NULL;
+    zi_error why = {0};
+    bool ok = zi_inspect(path, &json, &why);
+    cJSON *inspected = ok ? cJSON_Parse(json) : NULL;
+    bool whole = has_part(inspected, "transformer");
+    ok = ok && sort_out(path, inspected, kind, &why);
+    /* A text encoder that comes with a tokenizer is a language model, too. */
+    if (!whole && is_language_model(path)) {
+        *kind = ZI_SHELF_LANGUAGE;
+        ok = true;
+    }
+    if (!ok && error) *error = why;
+    cJSON_Delete(inspected);
+    free(json);
+    return ok;
+}
+
+/* ---- copying ---- */
+
+typedef struct {
+    const char *from;
+    zi_folder *folder; /* NULL: a file alone */
+    const zi_import_options *options;
+    uint64_t done, total;
+} copying;
+
+static bool count_copied(void *user, uint64_t bytes)
+{
+    copying *c = user;
+    c->done += bytes;
+    zi_progress progress = {.stage = ZI_STAGE_COPY,
+                            .fraction = c->total ? (double)c->done / (double)c->total : 1};
+    return !c->options->progress || c->options->progress(c->options->user, &progress);
+}
+
+/* Makes the folders of NAME that are not there yet. */
+static bool add_folders(copying *c, const char *name, zi_error *error)
+{
+    for (const char *slash = name; (slash = strchr(slash, '/')); slash++) {
+        size_t length = (size_t)(slash - name);
+        char dir[1024];
+        if (length >= sizeof dir) return zi_fail(error, "%s: the name is too long", name);
+        snprintf(dir, sizeof dir, "%.*s", (int)length, name);
+        const char *path = zi_folder_file(c->folder, dir, error);
+        if (!path) return false;
+        if (mkdir(path, 0777) != 0 && errno != EEXIST)
+            return zi_fail(error, "%s: cannot make this folder: %s", path, strerror(errno));
+    }
+    return true;
+}
+
+static bool copy_one(void *user, const char *name, uint64_t size, zi_error *error)
+{
+    copying *c = user;
+    (void)size;
+    char *from = zi_path_join(c->from, name);
+    bool ok = from || zi_out_of_memory(error, strlen(name));
+    ok = ok && add_folders(c, name, error);
+    const char *to = ok ? zi_folder_file(c->folder, name, error) : NULL;
+    ok = to && zi_copy_file(from, to, count_copied, c, error);
+    free(from);
+    return ok;
+}
+
+static bool copy_folder(copying *c, const char *to, zi_error *error)
+{
+    zi_folder folder;
+    if (!zi_folder_open(&folder, to, error)) return false;
+    c->folder = &folder;
+    if (zi_walk(c->from, copy_one, c, error)) return zi_folder_commit(&folder, error);
+    zi_folder_discard(&folder);
+    return false;
+}
+
+static bool copy(const zi_import_options *o, const char *to, zi_error *error)
+{
+    copying c = {.from = o->source, .options = o};
+    return zi_shelf_bytes(o->source, &c.total, error) &&
+           zi_disk_has(to, c.total, "the copy", error) &&
+           (zi_is_dir(o->source) ? copy_folder(&c, to, error)
+                                 : zi_copy_file(o->source, to, count_copied, &c, error));
+}
+
+static bool make_link(const char *from, const char *to, zi_error *error)
+{
+    char *whole = realpath(from, NULL);
+    bool ok = whole && symlink(whole, to) == 0;
+    if (!ok) zi_fail(error, "%s: cannot make this link: %s", to, strerror(errno));
+    free(whole);
+    return ok;
+}
+
+static bool move(const zi_import_options *o, const char *to, zi_error *error)
+{
+    struct stat st;
+    if (lstat(o->source, &st) == 0 && S_ISLNK(st.st_mode))
+        return zi_misuse(error, "%s: is a link; name what it leads to", o->source);
+    if (rename(o->source, to) == 0) {
+        zi_sync_folder_of(to);
+        return true;
+    }
+    if (errno != EXDEV)
+        return zi_fail(error, "%s: cannot be moved: %s", o->source, strerror(errno));
+    return copy(o, to, error) && zi_remove_all(o->source, error);
+}
+
+/* ---- import ---- */
+
+static const zi_shelf_kind kinds_of_layouts[] = {
+    [ZI_LAYOUT_MLX] = ZI_SHELF_MLX,
+    [ZI_LAYOUT_DIFFUSERS] = ZI_SHELF_PYTORCH,
+    [ZI_LAYOUT_COMFYUI] = ZI_SHELF_COMFYUI,
+    [ZI_LAYOUT_GGUF] = ZI_SHELF_COMFYUI,
+};
+
+static const char *const precision_names[] = {"", "-fp16", "-bf16", "-fp8", "-q8", "-q4"};
+
+/* Converted models are files in two layouts, and their names tell them. */
+static const char *ending_of(zi_layout_kind layout)
+{
+    return layout == ZI_LAYOUT_COMFYUI ? ".safetensors" : layout == ZI_LAYOUT_GGUF ? ".gguf" : "";
+}
+
+/* The source's own name, without the ending of a file where that is to become something else. */
+static char *own_name(const zi_import_options *o)
+{
+    char *base = zi_path_base(o->source);
+    char *dot = base && o->convert && !zi_is_dir(o->source) ? strrchr(base, '.') : NULL;
+    if (dot && dot != base) *dot = 0;
+    return base;
+}
+
+static char *name_of(const zi_import_options *o)
+{
+    zi_text text;
+    char *base = o->name ? strdup(o->name) : own_name(o);
+    if (!base || !o->convert) return base;
+    zi_text_init(&text, 1024);
+    zi_text_puts(&text, base);
+    if (!o->name) zi_text_puts(&text, precision_names[o->precision]);
+    size_t length = strlen(base), tail = strlen(ending_of(o->layout));
+    bool has_ending = length > tail && !strcmp(base + length - tail, ending_of(o->layout));
+    if (!has_ending) zi_text_puts(&text, ending_of(o->layout));
+    free(base);
+    return zi_text_take(&text);
+}
+
+/* Refuses a name that is taken, and says one that is free. */
+static bool check_free(const char *path, const char *name, zi_error *error)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0) return true;
+    for (int n = 2; n < 1000; n++) {
+        const char *dot = zi_is_dir(path) ? NULL : strrchr(name, '.');
+        size_t stem = dot && dot != name ? (size_t)(dot - name) : strlen(name);
+        char *dir = zi_path_folder(path), other[512];
+        snprintf(other, sizeof other, "%.*s-%d%s", (int)stem, name, n, name + stem);
+        char *candidate = dir ? zi_path_join(dir, other) : NULL;
+        bool is_free = candidate && lstat(candidate, &st) != 0;
+        free(candidate);
+        free(dir);
+        if (is_free)
+            return zi_fail(error,
+                           "%s: is there already; give the new one another name, as in --name %s",
+                           path, other);
+    }
+    return zi_fail(error, "%s: is there already", path);
+}
+
+/* Where it is to be, in new memory: FOLDER/SHELF/NAME, free and in a folder that is there. */
+static bool settle(const zi_shelf *shelf, const zi_import_options *o, zi_shelf_kind kind,
+                   char **path, zi_error *error)
+{
+    char *name = name_of(o), *dir = zi_path_join(shelf->folder, zi_shelf_kind_name(kind));
+    char *to = name && dir ? zi_path_join(dir, name) : NULL;
+    bool ok = to || zi_out_of_memory(error, 64);
+    if (ok && (!zi_file_name_valid(name) || strchr(name, '/') || name[0] == '.'))
+        ok = zi_misuse(error, "'%s' is no name for a model; use letters, digits, - and .", name);
+    ok = ok && check_free(to, name, error) && zi_make_folders(dir, error);
+    free(dir);
+    free(name);
+    if (ok)
+        *path = to;
+    else
+        free(to);
+    return ok;
+}
+
+static bool put(const zi_import_options *o, const char *to, zi_error *error)
+{
+    zi_convert_options convert = {.source = o->source,
+                                  .destination = to,
+                                  .layout = o->layout,
+                                  .precision = o->precision,
+                                  .threads = o->threads,
+                                  .progress = o->progress,
+                                  .user = o->user};
+    if (o->convert) return zi_convert(&convert, error);
+    return o->mode == ZI_IMPORT_LINK   ? make_link(o->source, to, error)
+           : o->mode == ZI_IMPORT_MOVE ? move(o, to, error)
+                                       : copy(o, to, error);
+}
+
+/* A folder that is the language model itself has no room for others. */
+static bool check_room_for_language(const zi_shelf *shelf, zi_error *error)
+{
+    char *config = NULL, *dir = zi_path_join(shelf->folder, "prompt_enhancer");
+    if (dir) config = zi_path_join(dir, "config.json");
+    bool taken = config && zi_is_file(config);
+    if (taken)
+        zi_fail(error,
+                "%s: holds a language model already; remove it with zimage models remove "
+                "prompt_enhancer",
+                dir);
+    free(config);
+    free(dir);
+    return !taken;
+}
+
+bool zi_shelf_import(const zi_shelf *shelf, const zi_import_options *options, char **path,
+                     zi_error *error)
+{
+    zi_shelf_kind kind;
+    char *to = NULL;
+    if (!zi_shelf_detect(options->source, &kind, error)) return false;
+    if (options->convert && kind == ZI_SHELF_LANGUAGE)
+        return zi_fail(error, "%s: a language model is used as it is, not converted",
+                       options->source);
+    if (kind == ZI_SHELF_LANGUAGE && !check_room_for_language(shelf, error)) return false;
+    if (options->convert && options->layout != ZI_LAYOUT_SAME)
+        kind = kinds_of_layouts[options->layout];
+    if (!settle(shelf, options, kind, &to, error)) return false;
+    if (!put(options, to, error)) {
+        free(to);
+        return false;
+    }
+    *path = to;
+    return true;
+}
+
+/* ---- from a hub ---- */
+
+/* The name that a repository's model gets, if none was given. */
+static char *repo_base(const zi_download_options *options, zi_error *error)
+{
+    zi_repo_name name;
+    if (!zi_repo_read(options->repo, &name, error)) return NULL;
+    char *base = zi_path_base(name.repo);
+    if (!base) zi_out_of_memory(error, strlen(name.repo));
+    zi_repo_free(&name);
+    return base;
+}
+
+/* Whether the result would find its place taken; known before anything is fetched. */
+static bool check_place(const zi_shelf *shelf, const zi_import_options *import, zi_error *error)
+{
+    char *path = NULL;
+    zi_layout_kind layout = import->layout ? import->layout : ZI_LAYOUT_DIFFUSERS;
+    bool ok = settle(shelf, import, kinds_of_layouts[layout], &path, error);
+    free(path);
+    return ok;
+}
+
+/* Into FOLDER/.incoming/NAME, where an interrupted download goes on. */
+static bool fetch_original(const zi_shelf *shelf, const zi_download_options *options,
+                           const char *base, char **work, zi_downloaded *out, zi_error *error)
+{
+    zi_download_options o = *options;
+    zi_error why;
+    char *incoming = zi_path_join(shelf->folder, ".incoming");
+    *work = incoming ? zi_path_join(incoming, base) : NULL;
+    free(incoming);
+    if (!*work) return zi_out_of_memory(error, strlen(base));
+    if (!o.file && o.hub.cache && zi_hub_find(&o.hub, o.repo, &out->path, &why)) {
+        out->unasked = true;
+        return true;
+    }
+    o.local_dir = *work;
+    return zi_download(&o, out, error);
+}
+
+static bool convert_original(const zi_shelf *shelf, const zi_import_options *import,
+                             zi_downloaded *original, zi_downloaded *out, zi_error *error)
+{
+    zi_import_options o = *import;
+    char *path = NULL;
+    o.source = original->path;
+    if (!zi_shelf_import(shelf, &o, &path, error)) return false;
+    *out = *original;
+    out->path = path;
+    return true;
+}
+
+bool zi_shelf_download(const zi_shelf *shelf, const zi_download_options *options,
+                       const zi_import_options *import, zi_downloaded *out, zi_error *error)
+{
+    zi_import_options o = *import;
+    zi_downloaded original = {0};
+    char *base = repo_base(options, error), *work = NULL, *name = NULL;
+    if (!base) return false;
+    o.source = base;
+    o.convert = true;
+    name = name_of(&o);
+    if (name) o.name = name;
+    bool ok = check_place(shelf, &o, error) &&
+              fetch_original(shelf, options, base, &work, &original, error) &&
+              convert_original(shelf, &o, &original, out, error);
+    if (ok && !original.unasked) ok = zi_remove_all(work, error);
+    free(original.path);
+    free(name);
+    free(work);
+    free(base);
+    return ok;
+}
+
+/* ---- the old flat layout ---- */
+
+static bool is_shelf(const char *name)
+{
+    for (int kind = 0; kind < ZI_SHELVES; kind++)
+        if (!strcmp(name, zi_shelf_kind_name((zi_shelf_kind)kind))) return true;
+    return false;
+}
+
+/* Moves FOLDER/NAME to its shelf, or says why not. */
+static void migrate_one(const zi_shelf *shelf, const char *path, const char *name, bool dry,
+                        cJSON *rows)
+{
+    zi_error why = {0};
+    zi_shelf_kind kind;
+    char *dir = NULL, *to = NULL;
+    struct stat st;
+    bool ok = zi_shelf_detect(path, &kind, &why);
+    if (ok) {
+        dir = zi_path_join(shelf->folder, zi_shelf_kind_name(kind));
+        to = dir ? zi_path_join(dir, name) : NULL;
+        ok = to || zi_out_of_memory(&why, strlen(name));
+    }
+    if (ok && lstat(to, &st) == 0) ok = zi_fail(&why, "%s: is there already", to);
+    if (ok && !dry)
+        ok = zi_make_folders(dir, &why) &&
+             (rename(path, to) == 0 ||
+              zi_fail(&why, "%s: cannot be moved: %s", path, strerror(errno)));
+    cJSON *row = cJSON_CreateObject();
+    cJSON_AddStringToObject(row, "from", path);
+    cJSON_AddStringToObject(row, ok ? "to" : "problem", ok ? to : why.text);
+    cJSON_AddItemToArray(rows, row);
+    free(to);
+    free(dir);
+}
+
+bool zi_shelf_migrate(const zi_shelf *shelf, bool dry, char **json, zi_error *error)
+{
+    DIR *dir = opendir(shelf->folder);
+    if (!dir)
+        return zi_fail(error, "%s: cannot read this folder: %s", shelf->folder, strerror(errno));
+    cJSON *rows = cJSON_CreateArray();
+    for (const struct dirent *entry; (entry = readdir(dir));) {
+        char *path = zi_path_join(shelf->folder, entry->d_name);
+        if (path && !is_shelf(entry->d_name) && zi_shelf_may_be_model(path, entry->d_name))
+            migrate_one(shelf, path, entry->d_name, dry, rows);
+        free(path);
+    }
+    closedir(dir);
+    char *text = cJSON_Print(rows);
+    cJSON_Delete(rows);
+    if (!text) return zi_out_of_memory(error, 1 << 16);
+    *json = text;
+    return true;
+}

@@ -1,0 +1,151 @@
+/* The models folder and the hub's cache as a list. */
+#include "base/file.h"
+#include "base/text.h"
+#include "hub/address.h"
+#include "hub/cache.h"
+#include "hub/shelf.h"
+#include "io/json.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *text_of(const cJSON *object, const char *name)
+{
+    const cJSON *item = zi_json_find(object, name);
+    return cJSON_IsString(item) ? item->valuestring : NULL;
+}
+
+static void add_text(cJSON *row, const char *name, const char *text)
+{
+    if (text) cJSON_AddStringToObject(row, name, text);
+}
+
+/* "good", "damaged", or what a file of some parts lacks: "lacks vae, tokenizer". */
+static void add_health(cJSON *row, const cJSON *inspected)
+{
+    const cJSON *problems = zi_json_find(inspected, "problems"), *item;
+    const cJSON *missing = zi_json_find(inspected, "missing");
+    zi_text health;
+    zi_text_init(&health, 1000);
+    if (problems && problems->child) {
+        zi_text_puts(&health, "damaged");
+    } else if (missing && missing->child) {
+        zi_text_puts(&health, "lacks ");
+        cJSON_ArrayForEach(item, missing)
+            zi_text_printf(&health, "%s%s", item->valuestring, item->next ? ", " : "");
+    } else {
+        zi_text_puts(&health, "good");
+    }
+    char *text = zi_text_take(&health);
+    add_text(row, "health", text);
+    free(text);
+    cJSON_AddItemToObject(row, "problems",
+                          problems ? cJSON_Duplicate(problems, true) : cJSON_CreateArray());
+}
+
+static void describe_image(cJSON *row, const char *path)
+{
+    zi_error why = {0};
+    char *json = NULL;
+    cJSON *inspected = NULL;
+    if (zi_inspect(path, &json, &why)) inspected = cJSON_Parse(json);
+    if (inspected) {
+        add_text(row, "layout", text_of(inspected, "layout"));
+        add_text(row, "architecture", text_of(inspected, "architecture"));
+        add_text(row, "precision", text_of(inspected, "precision"));
+        add_health(row, inspected);
+    } else {
+        add_text(row, "health", "damaged");
+        cJSON *problems = cJSON_AddArrayToObject(row, "problems");
+        cJSON_AddItemToArray(problems, cJSON_CreateString(why.text));
+    }
+    cJSON_Delete(inspected);
+    free(json);
+}
+
+static void describe_language(cJSON *row, const char *path)
+{
+    zi_error why = {0};
+    zi_llm *llm = NULL;
+    bool good = zi_llm_load(&(zi_model_options){.path = path, .threads = 1}, &llm, &why);
+    zi_llm_free(llm);
+    add_text(row, "health", good ? "good" : "damaged");
+    cJSON *problems = cJSON_AddArrayToObject(row, "problems");
+    if (!good) cJSON_AddItemToArray(problems, cJSON_CreateString(why.text));
+}
+
+static void add_row(cJSON *rows, const char *name, const char *path, bool language,
+                    const char *chosen)
+{
+    uint64_t bytes = 0;
+    cJSON *row = cJSON_CreateObject();
+    add_text(row, "name", name);
+    add_text(row, "path", path);
+    add_text(row, "kind", language ? "language" : "image");
+    if (zi_shelf_bytes(path, &bytes, NULL)) cJSON_AddNumberToObject(row, "bytes", (double)bytes);
+    cJSON_AddBoolToObject(row, "default", chosen && !strcmp(chosen, name));
+    if (language)
+        describe_language(row, path);
+    else
+        describe_image(row, path);
+    cJSON_AddItemToArray(rows, row);
+}
+
+/* Whether a snapshot is of Z-Image: people's caches hold all kinds of models. */
+static bool is_ours(const char *path)
+{
+    zi_shelf_kind kind;
+    return zi_shelf_detect(path, &kind, NULL) && kind != ZI_SHELF_LANGUAGE;
+}
+
+/* "models--OWNER--NAME" as OWNER/NAME, or false. */
+static bool read_folder_name(const char *folder, char *out, size_t size)
+{
+    static const char begin[] = "models--";
+    if (strncmp(folder, begin, sizeof begin - 1) != 0) return false;
+    const char *owner = folder + sizeof begin - 1, *dashes = strstr(owner, "--");
+    if (!dashes) return false;
+    snprintf(out, size, "%.*s/%s", (int)(dashes - owner), owner, dashes + 2);
+    return zi_repo_valid(out, strlen(out));
+}
+
+static void add_cached(const zi_shelf *shelf, cJSON *rows, const char *chosen)
+{
+    zi_repo_name enhancer = {0};
+    DIR *dir = shelf->hub.cache ? opendir(shelf->hub.cache) : NULL;
+    bool known = zi_repo_read("prompt-enhancer", &enhancer, NULL);
+    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
+        char name[160], *path = NULL;
+        zi_error why;
+        if (!read_folder_name(entry->d_name, name, sizeof name)) continue;
+        if (!zi_hub_find(&shelf->hub, name, &path, &why)) continue;
+        bool language = known && !strcmp(name, enhancer.repo);
+        if (language || is_ours(path)) add_row(rows, name, path, language, chosen);
+        free(path);
+    }
+    if (dir) closedir(dir);
+    zi_repo_free(&enhancer);
+}
+
+bool zi_shelf_list(const zi_shelf *shelf, char **json, zi_error *error)
+{
+    zi_shelf_entries all;
+    if (!zi_shelf_entries_read(shelf, &all, error)) return false;
+    char *chosen = zi_shelf_default(shelf);
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "folder", shelf->folder);
+    add_text(root, "default", chosen);
+    cJSON *rows = cJSON_AddArrayToObject(root, "models");
+    for (size_t i = 0; i < all.count; i++)
+        add_row(rows, all.entries[i].name, all.entries[i].path,
+                all.entries[i].kind == ZI_SHELF_LANGUAGE, chosen);
+    add_cached(shelf, rows, chosen);
+    char *text = cJSON_Print(root);
+    cJSON_Delete(root);
+    free(chosen);
+    zi_shelf_entries_free(&all);
+    if (!text) return zi_out_of_memory(error, 1 << 16);
+    *json = text;
+    return true;
+}
