@@ -63,16 +63,33 @@ static bool add(EVP_MD_CTX *digest, int fd, uint64_t from, uint64_t to, void *bl
     return true;
 }
 
+/* Whether a whole block, or the last one, is there behind `seen`: threads wake each other no more
+ * often than for that. */
+static bool has_block(const zi_hasher *h, uint64_t seen)
+{
+    return h->written - seen >= BLOCK || (h->written == h->size && seen < h->size);
+}
+
 /* Waits for bytes behind `seen`; false: there is to be an end. */
 static bool wait_for_more(zi_hasher *h, uint64_t seen, uint64_t *written)
 {
     pthread_mutex_lock(&h->mutex);
-    while (!h->stop && h->written == seen && seen < h->size) pthread_cond_wait(&h->more, &h->mutex);
+    while (!h->stop && !has_block(h, seen)) pthread_cond_wait(&h->more, &h->mutex);
     bool on = !h->stop;
     /* A block at a time, so that a stop is heard. */
     *written = h->written - seen > BLOCK ? seen + BLOCK : h->written;
     pthread_mutex_unlock(&h->mutex);
     return on;
+}
+
+/* Lets the disk begin with what was written, so that little is left to wait for in the end. */
+static void begin_writing(int fd, uint64_t from, uint64_t to)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+    sync_file_range(fd, (off_t)from, (off_t)(to - from), SYNC_FILE_RANGE_WRITE);
+#else
+    (void)fd, (void)from, (void)to;
+#endif
 }
 
 static void *follow(void *context)
@@ -85,6 +102,7 @@ static void *follow(void *context)
     while (ok && seen < h->size) {
         if (!wait_for_more(h, seen, &written)) break;
         ok = add(h->digest, h->fd, seen, written, block);
+        begin_writing(h->fd, seen, written);
         seen = written;
     }
     /* What is called whole later must be on the disk by then. */
@@ -119,8 +137,9 @@ bool zi_hasher_start(int fd, uint64_t size, zi_digest_kind kind, zi_hasher **out
 void zi_hasher_advance(zi_hasher *hasher, uint64_t written)
 {
     pthread_mutex_lock(&hasher->mutex);
+    bool news = written / BLOCK != hasher->written / BLOCK || written == hasher->size;
     hasher->written = written;
-    pthread_cond_signal(&hasher->more);
+    if (news) pthread_cond_signal(&hasher->more);
     pthread_mutex_unlock(&hasher->mutex);
 }
 

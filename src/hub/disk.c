@@ -53,7 +53,8 @@ bool zi_disk_room(const char *path, uint64_t *out, zi_error *error)
     while (ok && statvfs(at, &disk) != 0) {
         int why = errno;
         char *above = why == ENOENT ? zi_path_folder(at) : NULL;
-        if (!above || !strcmp(above, at)) ok = zi_fail(error, "%s: %s", at, strerror(why));
+        if (!above || !strcmp(above, at))
+            ok = zi_fail(error, "%s: cannot write here: %s", at, strerror(why));
         free(at);
         at = above;
     }

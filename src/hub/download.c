@@ -149,6 +149,7 @@ static bool plan(download *d, zi_error *error)
         d->wanted[i] = w;
         if (!ok || !keep_on(d)) return ok && zi_cancelled(error);
         if (is_there(d, &w) || take_from_cache(d, &w)) continue;
+        w.replace = size_of(w.target) != UINT64_MAX;
         uint64_t part = size_of(w.partial);
         d->bytes += part <= w.size ? w.size - part : w.size;
         d->wanted[i] = d->wanted[d->missing];

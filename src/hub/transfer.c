@@ -244,7 +244,8 @@ static bool start(job *j, CURLM *multi, zi_error *error)
     if (!take_lock(j, &taken, error)) return false;
     j->not_before = now() + lock_interval;
     if (!taken) return true;
-    if (stat(j->file->target, &st) == 0 && (uint64_t)st.st_size == j->file->size) {
+    if (!j->file->replace && stat(j->file->target, &st) == 0 &&
+        (uint64_t)st.st_size == j->file->size) {
         j->done = j->file->size; /* whoever had the lock has fetched it */
         j->stage = DONE;
         close_file(j);

@@ -14,6 +14,7 @@ typedef struct {
     uint64_t size;
     zi_digest_kind kind;
     const char *digest;
+    bool replace; /* what is at `target` is something else */
 } zi_wanted;
 
 typedef struct {

@@ -32,11 +32,12 @@ class Repo:
             file: hashlib.sha256(data).hexdigest() if is_large(file) else git_sha1(data)
             for file, data in files.items()
         }
+        self.blobs = {file: git_sha1(data) for file, data in files.items()}
         self.commit = hashlib.sha1(json.dumps(sorted(self.etags.items())).encode()).hexdigest()
 
     def sibling(self, name):
         data, etag = self.files[name], self.etags[name]
-        row = {"rfilename": name, "size": len(data), "blobId": git_sha1(data)}
+        row = {"rfilename": name, "size": len(data), "blobId": self.blobs[name]}
         if is_large(name):
             row["lfs"] = {"sha256": etag, "size": len(data), "pointerSize": 134}
         return row
@@ -44,7 +45,7 @@ class Repo:
     def tree(self):
         rows = []
         for name, data in self.files.items():
-            row = {"type": "file", "oid": git_sha1(data), "size": len(data), "path": name}
+            row = {"type": "file", "oid": self.blobs[name], "size": len(data), "path": name}
             if is_large(name):
                 row["lfs"] = {"oid": self.etags[name], "size": len(data), "pointerSize": 134}
             rows.append(row)
@@ -63,6 +64,12 @@ class Handler(BaseHTTPRequestHandler):
             super().handle()
         except OSError:
             pass  # the client went away
+
+    def finish(self):
+        try:
+            super().finish()
+        except OSError:
+            pass
 
     def do_HEAD(self):
         self.answer()
@@ -175,7 +182,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(302 if is_large(file) else 307)
         for key, value in headers.items():
             self.send_header(key, value)
-        self.send_header("Location", self.hub.location or location)
+        self.send_header("Location", is_large(file) and self.hub.location or location)
         self.send_header("Content-Length", "0")
         self.end_headers()
         return None
@@ -221,16 +228,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_body(self, body, name, endless):
         hub, block = self.hub, 1 << 20
+        limit = hub.cuts.pop(0) if hub.cuts and self.server.is_cdn else None
         if hub.rate:
             block = max(1024, int(hub.rate / 100))
         for at in range(0, len(body), block):
             piece = body[at : at + block]
-            if hub.cut is not None and hub.cuts > 0 and self.row["sent"] + len(piece) > hub.cut:
-                hub.cuts -= 1
-                self.connection.sendall(piece[: max(0, hub.cut - self.row["sent"])])
-                self.row["sent"] += max(0, hub.cut - self.row["sent"])
+            if limit is not None and self.row["sent"] + len(piece) > limit:
+                rest = piece[: limit - self.row["sent"]]
+                self.connection.sendall(rest)
+                self.row["sent"] += len(rest)
                 self.close_connection = True
-                return self.connection.close()
+                return None
             self.connection.sendall(piece)
             self.row["sent"] += len(piece)
             if hub.rate:
@@ -257,7 +265,7 @@ class Hub:
         self.token, self.private, self.gated = None, False, False
         self.busy, self.busy_path = [], ""  # [(status, headers)] for the next requests of that path
         self.ranges, self.content_range = True, None
-        self.rate, self.cut, self.cuts = None, None, 0  # bytes a second; bytes after which to break off, how often
+        self.rate, self.cuts = None, []  # bytes a second; after how many to break off, once each
         self.instead, self.absent = {}, set()  # other data than announced; files that are gone
         self.endless, self.stall, self.stall_seconds = set(), set(), 30  # names of files
         self.endless_listing = False

@@ -17,6 +17,12 @@ MODEL = os.path.join(os.path.abspath(os.environ["ZI_TEST_DATA"]), "golden", "mod
 SENTINEL = b"what was here before"
 LIMIT = 60  # seconds that one run may take
 
+# Neither models that this machine has nor its network are of interest.
+for name in [name for name in os.environ if name.startswith("HF_")]:
+    del os.environ[name]
+os.environ["HF_HOME"] = os.path.join(tempfile.gettempdir(), "zimage-test-no-cache")
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+
 
 class Case(unittest.TestCase):
     """A test with an empty folder of its own, in which the program runs."""
