@@ -201,6 +201,8 @@ int cmd_import(int argc, char **argv)
          "convert it to this layout", &has_layout},
         {"precision", 0, ZI_OPTION_CHOICE, &precision, 0, 0, "original|fp16|bf16|fp8|q8|q4",
          "convert it to this precision", &has_precision},
+        {"reference", 0, ZI_OPTION_TEXT, &o.reference, 0, 0, "DIR",
+         "converting: a diffusers or MLX folder that lends what PATH lacks", NULL},
         {"link", 0, ZI_OPTION_FLAG, &link, 0, 0, NULL, "only link to it", NULL},
         {"move", 0, ZI_OPTION_FLAG, &move, 0, 0, NULL, "move it there", NULL},
         {"models", 0, ZI_OPTION_TEXT, &c.folder, 0, 0, "DIR", "the models folder (./models)", NULL},

@@ -367,6 +367,7 @@ typedef struct {
     bool convert; /* to this layout and precision, instead of the mode */
     zi_layout_kind layout;
     zi_precision precision;
+    const char *reference;   /* as for zi_convert */
     int threads;             /* 0: as many as the machine has to give */
     zi_progress_fn progress; /* stages ZI_STAGE_COPY and ZI_STAGE_CONVERT */
     void *user;

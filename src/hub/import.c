@@ -41,10 +41,10 @@ static bool sort_out(const char *path, const cJSON *inspected, zi_shelf_kind *ki
 {
     const cJSON *problems = zi_json_find(inspected, "problems");
     const char *layout = text_of(inspected, "layout");
-    if (problems && problems->child) {
+    if (problems && problems->child && !zi_shelf_may_be_lent(problems->child->valuestring)) {
         const char *what = text_of(inspected, "architecture");
         const char *why = problems->child->valuestring;
-        bool told = !*what || strstr(why, what) || !strcmp(what, "Z-Image");
+        bool told = !*what || strstr(why, what) || !strncmp(what, "Z-Image", 7);
         return zi_fail(error, "%s%s%s%s", why, told ? "" : " (", told ? "" : what, told ? "" : ")");
     }
     *kind = !strcmp(layout, "MLX") || !strcmp(layout, "mflux") ? ZI_SHELF_MLX
@@ -249,6 +249,7 @@ static bool put(const zi_import_options *o, const char *to, zi_error *error)
                                   .destination = to,
                                   .layout = o->layout,
                                   .precision = o->precision,
+                                  .reference = o->reference,
                                   .threads = o->threads,
                                   .progress = o->progress,
                                   .user = o->user};

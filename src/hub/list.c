@@ -21,7 +21,7 @@ static void add_text(cJSON *row, const char *name, const char *text)
     if (text) cJSON_AddStringToObject(row, name, text);
 }
 
-/* "good", "damaged", or what a file of some parts lacks: "lacks vae, tokenizer". */
+/* "good", "damaged", "needs a reference", or what a file of some parts lacks: "lacks vae". */
 static void add_health(cJSON *row, const cJSON *inspected)
 {
     const cJSON *problems = zi_json_find(inspected, "problems"), *item;
@@ -29,7 +29,8 @@ static void add_health(cJSON *row, const cJSON *inspected)
     zi_text health;
     zi_text_init(&health, 1000);
     if (problems && problems->child) {
-        zi_text_puts(&health, "damaged");
+        bool lent = zi_shelf_may_be_lent(problems->child->valuestring);
+        zi_text_puts(&health, lent ? "needs a reference" : "damaged");
     } else if (missing && missing->child) {
         zi_text_puts(&health, "lacks ");
         cJSON_ArrayForEach(item, missing)

@@ -37,6 +37,9 @@ bool zi_shelf_may_be_model(const char *path, const char *name);
 /* What is at path and where it belongs. Fails, with its name, when it is nothing of ours. */
 bool zi_shelf_detect(const char *path, zi_shelf_kind *kind, zi_error *error) ZI_CHECKED;
 
+/* Whether a model with this problem works with a reference: a file without a config, say. */
+bool zi_shelf_may_be_lent(const char *problem);
+
 /* Bytes of a file, or of all files in a folder. */
 bool zi_shelf_bytes(const char *path, uint64_t *out, zi_error *error) ZI_CHECKED;
 

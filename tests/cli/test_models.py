@@ -1,0 +1,273 @@
+"""zimage models and zimage import: what is in the models folder and how it gets there."""
+
+import json
+import os
+import resource
+import shutil
+import struct
+import unittest
+
+from support import MODEL, Case, png_recipe, write_safetensors
+from test_download import REPO, HubCase
+
+
+
+def write_foreign(path, *names):
+    """A small checkpoint with tensors of these names."""
+    write_safetensors(path, {name: ["F32", [1], struct.pack("<f", 1)] for name in names})
+
+
+class ModelsCase(HubCase):
+    def models(self, *args, **options):
+        return self.zimage("models", *args, env=self.env, **options)
+
+    def listed(self, *args):
+        rows = json.loads(self.good(self.models("--json", *args)).stdout)["models"]
+        return {row["name"]: row for row in rows}
+
+    def put(self, name):
+        path = self.path("models", name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        shutil.copytree(MODEL, path)
+        return path
+
+    def default(self):
+        return self.read("models/default.txt").decode()
+
+    def draw(self, *args):
+        words = ["-p", "a", "-s1", "-W64", "-H64", "--seed", "1", "-o", "out.png"]
+        result = self.good(self.zimage("generate", *words, *args, env=self.env))
+        return png_recipe(self.read("out.png")), result.stderr.decode()
+
+
+class Models(ModelsCase):
+    def test_nothing(self):
+        result = self.good(self.models())
+        self.assertEqual(result.stdout, b"")
+        for word in (b"no models", b"zimage download", b"GB"):
+            self.assertIn(word, result.stderr)
+        self.assertEqual(self.listed(), {})
+        self.assertEqual(self.files(), [])
+
+    def test_the_list(self):
+        self.put("pytorch/whole")
+        os.truncate(self.put("pytorch/broken") + "/vae/diffusion_pytorch_model.safetensors", 5000)
+        self.good(self.zimage("convert", MODEL, "some.safetensors", "--to", "comfyui"))
+        os.makedirs(self.path("models", "comfyui"))
+        os.rename(self.path("some.safetensors"), self.path("models", "comfyui", "some.safetensors"))
+        write_foreign(self.path("models", "comfyui", "other.safetensors"), "double_blocks.0.x",
+                      "single_blocks.0.x")
+        self.write("models/comfyui/notes.txt", "x")
+        self.write("models/mlx/.hidden/x", "x")
+        self.add_model()
+        self.good(self.download())
+        self.hub.add("stable/diffusion", {
+            "model_index.json": b'{"_class_name": "StableDiffusionPipeline"}',
+            "unet/config.json": b"{}"})
+        self.good(self.download("stable/diffusion"))
+        rows = self.listed()
+        self.assertEqual(sorted(rows), [REPO, "comfyui/other.safetensors", "comfyui/some.safetensors",
+                                        "pytorch/broken", "pytorch/whole"])
+        health = {name: row["health"] for name, row in rows.items()}
+        self.assertEqual(health, {
+            REPO: "good", "pytorch/whole": "good", "pytorch/broken": "damaged",
+            "comfyui/other.safetensors": "damaged", "comfyui/some.safetensors": "needs a reference"})
+        self.assertIn("Flux", rows["comfyui/other.safetensors"]["architecture"])
+        whole = rows["pytorch/whole"]
+        size = sum(os.path.getsize(os.path.join(at, name))
+                   for at, _, names in os.walk(MODEL) for name in names)
+        self.assertEqual((whole["layout"], whole["precision"], whole["kind"], whole["bytes"]),
+                         ("diffusers", "BF16", "image", size))
+        text = self.good(self.models()).stdout.decode()
+        self.assertEqual(len(text.splitlines()), 5)
+        self.assertIn("damaged: models/pytorch/broken/vae/", text)
+
+    def test_the_default(self):
+        self.put("pytorch/one")
+        self.put("mlx/two")
+        self.assertIn("demo model", self.draw()[1])
+        self.good(self.models("default", "one"))
+        self.assertEqual(self.default(), "pytorch/one\n")
+        recipe, said = self.draw()
+        self.assertIn("Model: one", recipe)
+        self.assertIn("models/pytorch/one", said)
+        self.assertEqual(self.good(self.models("default")).stdout, b"models/pytorch/one\n")
+        self.good(self.models("default", "mlx/two"))
+        self.assertIn("Model: two", self.draw()[0])
+        self.assertTrue(self.listed()["mlx/two"]["default"])
+        self.assertIn(b"* mlx/two", self.models().stdout)
+        self.refused(self.models("default", "three"), 1, "no such model")
+        self.assertEqual(self.default(), "mlx/two\n")
+        shutil.rmtree(self.path("models", "mlx", "two"))
+        self.refused(self.zimage("generate", "-p", "x", env=self.env), 1, "mlx/two",
+                     "not there any more")
+        self.add_model()
+        self.good(self.download())
+        self.good(self.models("default", REPO))
+        self.assertIn("Model: Z-Image-Turbo", self.draw()[0])
+
+    def test_removing(self):
+        self.put("pytorch/one")
+        outside = self.copy_model("outside")
+        os.makedirs(self.path("models", "mlx"))
+        os.symlink(outside, self.path("models", "mlx", "link"))
+        self.good(self.models("default", "one"))
+        self.refused(self.models("remove", "one"), 2, "--yes")
+        self.assertIn("pytorch/one", self.listed())
+        self.good(self.models("remove", "--yes", "one"))
+        self.assertEqual(os.listdir(self.path("models", "pytorch")), [])
+        self.assertFalse(os.path.exists(self.path("models", "default.txt")))
+        self.good(self.models("remove", "-y", "link"))
+        self.assertEqual(self.listed(), {})
+        self.assertTrue(os.path.exists(outside + "/model_index.json"))
+        self.refused(self.models("remove", "-y", "one"), 1, "no such model")
+        self.refused(self.models("remove", "-y", "../outside"), 2, "no repository")
+        self.refused(self.models("remove", "-y"), 2, "NAME is missing")
+        self.add_model()
+        self.good(self.download())
+        self.good(self.models("remove", "-y", REPO))
+        self.assertEqual(self.listed(), {})
+        self.refused(self.models("remove", "-y", REPO), 1, "not in the cache")
+
+    def test_migrating(self):
+        self.put("Z-Image-Turbo")
+        self.good(self.zimage("convert", MODEL, "models/ZTI-MLX", "--to", "mlx"))
+        self.good(self.zimage("convert", MODEL, "models/all.safetensors", "--to", "comfyui"))
+        write_foreign(self.path("models", "flux.safetensors"), "double_blocks.0.x",
+                      "single_blocks.0.x")
+        self.put("pytorch/taken")
+        self.put("taken")
+        self.write("models/README.md", "x")
+        before = self.files()
+        for words in (["--dry-run"], []):
+            self.assertEqual(self.files(), before)
+            result = self.good(self.models("migrate", *words))
+            self.assertEqual(sorted(result.stdout.decode().splitlines()), [
+                "models/Z-Image-Turbo -> models/pytorch/Z-Image-Turbo",
+                "models/ZTI-MLX -> models/mlx/ZTI-MLX",
+                "models/all.safetensors -> models/comfyui/all.safetensors"])
+            said = result.stderr.decode()
+            self.assertEqual(said.count("stays where it is"), 2)
+            self.assertIn("Flux", said)
+            self.assertIn("models/pytorch/taken: is there already", said)
+        self.assertEqual(sorted(self.listed()), ["comfyui/all.safetensors", "mlx/ZTI-MLX",
+                                                 "pytorch/Z-Image-Turbo", "pytorch/taken"])
+        shutil.rmtree(self.path("models"))
+        self.refused(self.models("migrate"), 1, "cannot read this folder")
+
+    def test_another_folder(self):
+        self.put("pytorch/one")
+        os.rename(self.path("models"), self.path("elsewhere"))
+        self.assertEqual(self.listed(), {})
+        self.assertEqual(list(self.listed("--models", "elsewhere")), ["pytorch/one"])
+
+    def test_calls_that_are_wrong(self):
+        self.refused(self.models("dance"), 2, "dance", "migrate")
+        self.refused(self.models("list", "a", "b"), 2)
+
+    def test_the_first_run_says_how_to_get_a_model(self):
+        recipe, said = self.draw()
+        self.assertIn("Model: demo-model", recipe)
+        (line,) = [line for line in said.splitlines() if "demo model" in line]
+        for word in ("zimage download --to mlx --precision ", "GB to download", "memory", "disk"):
+            self.assertIn(word, line)
+
+
+class Import(ModelsCase):
+    def add(self, *args, **options):
+        return self.zimage("import", *args, env=self.env, **options)
+
+    def imported(self, path, *args):
+        self.assertEqual(self.good(self.add(*args)).stdout.decode(), path + "\n")
+        return self.path(path)
+
+    def same(self, a, b):
+        for at, _, names in os.walk(a):
+            for name in names:
+                one = os.path.join(at, name)
+                with open(one, "rb") as x, open(os.path.join(b, os.path.relpath(one, a)), "rb") as y:
+                    self.assertEqual(x.read(), y.read())
+
+    def test_folders(self):
+        self.same(MODEL, self.imported("models/pytorch/model", MODEL))
+        self.good(self.zimage("convert", MODEL, "m", "--to", "mlx"))
+        self.same(self.path("m"), self.imported("models/mlx/m", "m/"))
+        self.good(self.generate(model="m"))
+
+    def test_a_snapshot_is_copied_as_files(self):
+        self.add_model()
+        folder = self.good(self.download()).stdout.decode().strip()
+        copy = self.imported("models/pytorch/mine", folder, "--name", "mine")
+        self.same(folder, copy)
+        self.assertFalse(os.path.islink(os.path.join(copy, "model_index.json")))
+
+    def test_files(self):
+        self.good(self.zimage("convert", MODEL, "all.safetensors", "--to", "comfyui"))
+        self.imported("models/comfyui/all.safetensors", "all.safetensors")
+        self.assertTrue(os.path.exists(self.path("all.safetensors")))
+
+    def test_links_and_moves(self):
+        self.copy_model("mine")
+        link = self.imported("models/pytorch/mine", "mine", "--link")
+        self.assertEqual(os.readlink(link), os.path.realpath(self.path("mine")))
+        moved = self.imported("models/pytorch/moved", "mine", "--move", "--name", "moved")
+        self.assertFalse(os.path.exists(self.path("mine")))
+        self.same(MODEL, moved)
+        self.refused(self.add(MODEL, "--link", "--move"), 2, "exclude each other")
+
+    def test_converting(self):
+        self.imported("models/mlx/model-q4", MODEL, "--to", "mlx", "--precision", "q4")
+        self.imported("models/comfyui/model-fp8.safetensors", MODEL, "--to", "comfyui",
+                      "--precision", "fp8")
+        self.imported("models/comfyui/mine.gguf", MODEL, "--to", "gguf", "--name", "mine")
+        self.imported("models/pytorch/model-fp16", MODEL, "--precision", "fp16")
+        self.assertEqual({row["health"] for row in self.listed().values()},
+                         {"good", "needs a reference", "lacks text_encoder, vae, tokenizer"})
+        self.imported("models/mlx/again", "models/comfyui/model-fp8.safetensors", "--to", "mlx",
+                      "--name", "again", "--reference", MODEL)
+        self.good(self.generate(model="again"))
+
+    def test_names_that_are_taken(self):
+        self.imported("models/pytorch/model", MODEL)
+        before = self.files()
+        self.refused(self.add(MODEL), 1, "models/pytorch/model: is there already",
+                     "--name model-2")
+        self.assertEqual(self.files(), before)
+        self.imported("models/pytorch/model-2", MODEL, "--name", "model-2")
+        self.refused(self.add(MODEL), 1, "--name model-3")
+        for name in ("../x", "a/b", ".x", ""):
+            self.refused(self.add(MODEL, "--name", name), 2, "no name for a model")
+
+    def test_foreign_checkpoints(self):
+        for names, word in ((["double_blocks.0.x", "single_blocks.0.x"], "Flux"),
+                            (["conditioner.embedders.0.x"], "Stable Diffusion XL"),
+                            (["a.lora_A.weight"], "LoRA"), (["what"], "unknown")):
+            write_foreign(self.path("x.safetensors"), *names)
+            self.refused(self.add("x.safetensors"), 1, word)
+        self.write("sd/model_index.json", '{"_class_name": "StableDiffusionPipeline"}')
+        self.refused(self.add("sd"), 1, "StableDiffusionPipeline")
+        self.refused(self.add("nothing"), 1, "nothing")
+        self.assertFalse(os.path.exists(self.path("models")))
+
+    def test_a_language_model(self):
+        shutil.copytree(os.path.join(MODEL, "text_encoder"), self.path("lm"))
+        for name in os.listdir(os.path.join(MODEL, "tokenizer")):
+            shutil.copy(os.path.join(MODEL, "tokenizer", name), self.path("lm"))
+        path = self.imported("models/prompt_enhancer/lm", "lm")
+        row = self.listed()["prompt_enhancer/lm"]
+        self.assertEqual((row["kind"], row["health"]), ("language", "good"))
+        self.refused(self.models("default", "lm"), 1, "language model")
+        self.refused(self.add("lm", "--to", "mlx"), 1, "language model")
+        words = ["enhance", "-p", "x", "--raw", "--ids", "--max-tokens", "2", "--temperature", "0"]
+        found = self.good(self.zimage(*words, env=self.env))
+        named = self.good(self.zimage(*words, "--llm", path, env=self.env))
+        self.assertEqual(found.stdout, named.stdout)
+
+    def test_a_full_disk(self):
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        self.refused(self.add(MODEL, preexec_fn=limit), 1, "cannot write")
+        self.assertEqual(self.files(), [])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,194 @@
+/* Names, addresses and digests: what comes from a hub and is not believed as it stands. */
+#include "harness.h"
+
+#include "hub/address.h"
+#include "hub/cache.h"
+#include "hub/digest.h"
+#include "hub/disk.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static bool is_private(const char *text)
+{
+    struct sockaddr_in four = {.sin_family = AF_INET};
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+    if (inet_pton(AF_INET, text, &four.sin_addr) == 1)
+        return zi_address_is_private((struct sockaddr *)&four);
+    CHECK(inet_pton(AF_INET6, text, &six.sin6_addr) == 1);
+    return zi_address_is_private((struct sockaddr *)&six);
+}
+
+static void addresses(void)
+{
+    static const char *const private_ones[] = {
+        "0.0.0.0",
+        "10.0.0.0",
+        "10.255.255.255",
+        "100.64.0.0",
+        "100.127.255.255",
+        "127.0.0.1",
+        "127.255.255.255",
+        "169.254.169.254",
+        "172.16.0.0",
+        "172.31.255.255",
+        "192.0.0.1",
+        "192.168.255.255",
+        "198.18.0.0",
+        "198.19.255.255",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::127.0.0.1",
+        "::ffff:10.1.2.3",
+        "64:ff9b::7f00:1",
+        "fc00::1",
+        "fdff::1",
+        "fe80::1",
+        "febf::1",
+        "fec0::1",
+        "ff02::1",
+    };
+    static const char *const public_ones[] = {
+        "9.255.255.255",    "11.0.0.0",        "100.63.255.255", "100.128.0.0",
+        "126.255.255.255",  "128.0.0.0",       "169.253.0.1",    "172.15.255.255",
+        "172.32.0.0",       "192.0.1.0",       "192.167.0.1",    "198.17.0.1",
+        "198.20.0.0",       "223.255.255.255", "2600:9000::1",   "::ffff:8.8.8.8",
+        "64:ff9b::808:808", "fbff::1",         "fe00::1",
+    };
+    for (size_t i = 0; i < sizeof private_ones / sizeof *private_ones; i++)
+        CHECK_MSG(is_private(private_ones[i]), "%s", private_ones[i]);
+    for (size_t i = 0; i < sizeof public_ones / sizeof *public_ones; i++)
+        CHECK_MSG(!is_private(public_ones[i]), "%s", public_ones[i]);
+    CHECK(zi_host_is_private("LocalHost") && zi_host_is_private("a.localhost"));
+    CHECK(zi_host_is_private("[::1]") && zi_host_is_private("[fe80::1%25eth0]"));
+    CHECK(!zi_host_is_private("[2600:9000::1]") && !zi_host_is_private("8.8.8.8"));
+    CHECK(!zi_host_is_private("huggingface.co") && !zi_host_is_private("notlocalhost"));
+}
+
+static void origins(void)
+{
+    zi_origin a, b;
+    zi_error error = {0};
+    CHECK(zi_origin_read("https://Huggingface.co/x?y", &a, &error));
+    CHECK(zi_origin_read("https://huggingface.co:443/z", &b, &error));
+    CHECK(zi_origin_same(&a, &b));
+    zi_origin_free(&b);
+    static const char *const others[] = {"http://huggingface.co/", "https://huggingface.co:444/",
+                                         "https://huggingface.co.evil.example/",
+                                         "https://cdn.huggingface.co/"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        CHECK(zi_origin_read(others[i], &b, &error));
+        CHECK_MSG(!zi_origin_same(&a, &b), "%s", others[i]);
+        zi_origin_free(&b);
+    }
+    zi_origin_free(&a);
+    static const char *const wrong[] = {"", "file:///etc/passwd", "ftp://x/", "/x",
+                                        "https://huggingface.co@evil.example/"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        bool read = zi_origin_read(wrong[i], &b, &error);
+        CHECK_MSG(!read, "%s", wrong[i]);
+        if (read) zi_origin_free(&b);
+    }
+}
+
+static void names(void)
+{
+    static const char *const good[] = {"a",    "a/b/c.json", ".gitattributes",
+                                       "a..b", "..a/b",      "\xe6\x97\xa5.json"};
+    static const char *const bad[] = {"",     "/",     "/a",   "a/", "a//b", ".",    "..",  "a/..",
+                                      "../a", "a/./b", "a\\b", "c:", "a\nb", "\xff", "\x7f"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        CHECK_MSG(zi_file_name_valid(good[i]), "%s", good[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK_MSG(!zi_file_name_valid(bad[i]), "%s", bad[i]);
+    CHECK(zi_revision_valid("main") && zi_revision_valid("refs/pr/1"));
+    CHECK(!zi_revision_valid("../x") && !zi_revision_valid("") && !zi_revision_valid("a b"));
+    CHECK(zi_digest_valid(ZI_DIGEST_GIT, "0123456789abcdef0123456789abcdef01234567"));
+    CHECK(!zi_digest_valid(ZI_DIGEST_GIT, "0123456789ABCDEF0123456789abcdef01234567"));
+    CHECK(!zi_digest_valid(ZI_DIGEST_SHA256, "0123456789abcdef0123456789abcdef01234567"));
+}
+
+static void repositories(void)
+{
+    zi_repo_name name;
+    zi_error error = {0};
+    CHECK(zi_repo_read(NULL, &name, &error));
+    CHECK(!strcmp(name.repo, "Tongyi-MAI/Z-Image-Turbo") && !strcmp(name.revision, "main"));
+    zi_repo_free(&name);
+    CHECK(zi_repo_read("a.b/c_d-e@v1/x", &name, &error));
+    CHECK(!strcmp(name.repo, "a.b/c_d-e") && !strcmp(name.revision, "v1/x"));
+    zi_repo_free(&name);
+    static const char *const bad[] = {"",    "a",      "a/",    "/b",   "a/b/c",  "a/..",
+                                      "./b", "a--b/c", "a b/c", "a/b@", "a/b@..", "@main"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        bool read = zi_repo_read(bad[i], &name, &error);
+        CHECK_MSG(!read && error.status == ZI_MISUSE, "%s", bad[i]);
+        if (read) zi_repo_free(&name);
+    }
+}
+
+/* A hasher that follows a file as it grows, by pieces of any size, says what one reading says. */
+static void digests(void)
+{
+    static const size_t pieces[] = {1, 1 << 20, 3000000, 17, (1 << 20) - 1};
+    char path[] = "/tmp/zimage-digest-XXXXXX", followed[ZI_DIGEST_TEXT], read[ZI_DIGEST_TEXT];
+    zi_error error = {0};
+    zi_hasher *hasher = NULL;
+    int fd = mkstemp(path);
+    size_t total = 0, done = 0;
+    CHECK(fd >= 0);
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) total += pieces[i];
+    char *data = malloc(total);
+    for (size_t i = 0; i < total; i++) data[i] = (char)(i * 2654435761u >> 13);
+    CHECK(zi_hasher_start(fd, total, ZI_DIGEST_SHA256, &hasher, &error));
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        CHECK(!zi_hasher_finished(hasher, followed));
+        CHECK(pwrite(fd, data + done, pieces[i], (off_t)done) == (ssize_t)pieces[i]);
+        done += pieces[i];
+        zi_hasher_advance(hasher, done);
+    }
+    while (!zi_hasher_finished(hasher, followed)) usleep(1000);
+    zi_hasher_stop(hasher);
+    CHECK(zi_digest_file(path, ZI_DIGEST_SHA256, read, &error) && !strcmp(read, followed));
+    /* One that is given up ends. */
+    CHECK(zi_hasher_start(fd, total, ZI_DIGEST_SHA256, &hasher, &error));
+    zi_hasher_advance(hasher, 5);
+    zi_hasher_stop(hasher);
+    /* What git hash-object says of "hello\n", and sha256sum of nothing. */
+    CHECK(ftruncate(fd, 0) == 0 && zi_digest_file(path, ZI_DIGEST_SHA256, read, &error));
+    CHECK(!strcmp(read, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"));
+    CHECK(pwrite(fd, "hello\n", 6, 0) == 6 && zi_digest_file(path, ZI_DIGEST_GIT, read, &error));
+    CHECK(!strcmp(read, "ce013625030ba8dba906f756967f9e9ca394464a"));
+    close(fd);
+    unlink(path);
+    free(data);
+}
+
+static void sizes(void)
+{
+    char text[32];
+    CHECK(!strcmp(zi_bytes_text(0, text), "0 bytes") &&
+          !strcmp(zi_bytes_text(999, text), "999 bytes"));
+    CHECK(!strcmp(zi_bytes_text(12300000000, text), "12.3 GB"));
+    CHECK(!strcmp(zi_bytes_text(999600, text), "1.0 MB"));
+    CHECK(!strcmp(zi_bytes_text(UINT64_MAX, text), "18447 PB"));
+}
+
+int main(void)
+{
+    RUN(addresses);
+    RUN(origins);
+    RUN(names);
+    RUN(repositories);
+    RUN(digests);
+    RUN(sizes);
+    return zi_test_result();
+}
