@@ -256,6 +256,28 @@ static void every_task_once(void)
     zi_pool_free(NULL);
 }
 
+/* Runs that follow at once find threads that look on, later ones find them asleep, or on the way.
+ */
+static void short_runs(void)
+{
+    static const useconds_t pauses[] = {0, 0, 0, 0, 10, 40, 50, 60, 500};
+    enum { PAUSES = sizeof pauses / sizeof *pauses, RUNS = 900 };
+    for (size_t threads = 2; threads <= 4; threads++) {
+        zi_pool *pool = NULL;
+        zi_error error = {0};
+        tally *t = calloc(1, sizeof *t);
+        if (!CHECK_OK(zi_pool_create(threads, &pool, &error), error)) return;
+        for (int run = 0; run < RUNS; run++) {
+            if (pauses[run % PAUSES]) usleep(pauses[run % PAUSES]);
+            zi_pool_run(pool, 2 + (size_t)run % 3, count_task, t);
+        }
+        CHECK(t->runs[0] == RUNS && t->runs[1] == RUNS);
+        CHECK(t->runs[2] == RUNS / 3 * 2 && t->runs[3] == RUNS / 3);
+        zi_pool_free(pool);
+        free(t);
+    }
+}
+
 /* ---- text ---- */
 
 static void growing_text(void)
@@ -331,6 +353,7 @@ int main(void)
     RUN(arena_on_tmpfs);
 #endif
     RUN(every_task_once);
+    RUN(short_runs);
     RUN(growing_text);
     RUN(utf8);
     unlink(zi_test_path("whole"));
