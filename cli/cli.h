@@ -4,6 +4,7 @@
 #define ZI_CLI_H
 
 #include "base/error.h"
+#include "base/machine.h"
 
 /* ---- subcommands: argv[0] is the subcommand's name; each returns the exit code ---- */
 
@@ -104,9 +105,6 @@ typedef struct {
     int step;
     double reported; /* when */
 } zi_reporter;
-
-/* Seconds on a clock that only goes forward. */
-double zi_seconds(void);
 
 /* Picture number `picture` of `pictures` begins now; bar and json as in the struct. */
 zi_reporter zi_reporter_start(bool bar, bool json, int picture, int pictures);

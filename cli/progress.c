@@ -6,17 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const double bar_interval = 0.1, event_interval = 0.25; /* seconds */
 static const char *const stage_names[] = {"encode", "step", "decode", "convert"};
-
-double zi_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* Seconds until the stage ends, if it goes on as it began; negative when there is no telling. */
 static double seconds_left(const zi_reporter *reporter, double fraction, double now)

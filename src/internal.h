@@ -35,6 +35,9 @@ typedef struct {
     size_t steps, channels, height, width;
 } zi_trace;
 
+/* Of the n values, which it sorts (bench.c). */
+double zi_median(double *values, size_t n);
+
 /* Writes the tensors that docs/trace.md describes. */
 bool zi_trace_write(const char *path, const zi_trace *trace, zi_error *error) ZI_CHECKED;
 

@@ -4,11 +4,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* A layer of a language model is a dozen runs of some microseconds each, which is what waking a
  * thread takes: those who wait look on for a while before they sleep. */
-enum { PATIENCE = 50000 /* nanoseconds */, LOOKS = 16 /* between looks at the clock */ };
+#define PATIENCE 50e-6 /* seconds */
+enum { LOOKS = 16 };   /* between looks at the clock */
 
 struct zi_pool {
     size_t threads; /* with the caller */
@@ -35,13 +35,6 @@ static inline void relax(void)
 #endif
 }
 
-static int64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static size_t value_of(atomic_size_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_acquire);
@@ -50,7 +43,7 @@ static size_t value_of(atomic_size_t *counter)
 /* Looks on while the counter is `value`, until patience is at its end. */
 static void look_on(atomic_size_t *counter, size_t value)
 {
-    for (int64_t end = now() + PATIENCE; now() < end;)
+    for (double end = zi_seconds() + PATIENCE; zi_seconds() < end;)
         for (int i = 0; i < LOOKS; i++) {
             if (value_of(counter) != value) return;
             relax();
