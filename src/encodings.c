@@ -6,8 +6,8 @@
 
 enum { SAMPLE = 64 }; /* bytes that are looked at in three places of a tensor */
 
-/* Two sums at once that mix every byte in (FNV-1a, and the same with another prime and a turn): keys
- * must differ where texts differ, not withstand an enemy. */
+/* Two sums at once that mix every byte in (FNV-1a, and the same with another prime and a turn):
+ * keys must differ where texts differ, not withstand an enemy. */
 static void mix(uint64_t digest[2], const void *data, size_t size)
 {
     const uint8_t *bytes = data;

@@ -99,8 +99,8 @@ typedef struct {
     float *velocity, *negative_velocity;
     float *history; /* [steps + 1, channels, height, width] when tracing */
     float *image;   /* [3, 8 height, 8 width] */
-    float *guess;    /* [channels, height, width] of the latents at the end, for previews */
-    uint8_t *seen;   /* [height, width, 3] */
+    float *guess;   /* [channels, height, width] of the latents at the end, for previews */
+    uint8_t *seen;  /* [height, width, 3] */
     zi_progress progress;
     double passes, pass; /* network calls of this stage, and those that are done */
 } job;

@@ -114,8 +114,7 @@ static void make_up(float *latents, size_t channels)
         zi_random_normal(&random, values, PATCHES * PATCHES);
         for (size_t y = 0; y < SIDE; y++)
             for (size_t x = 0; x < SIDE; x++)
-                latents[(c * SIDE + y) * SIDE + x] =
-                    values[y / PATCH * PATCHES + x / PATCH];
+                latents[(c * SIDE + y) * SIDE + x] = values[y / PATCH * PATCHES + x / PATCH];
     }
 }
 

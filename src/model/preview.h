@@ -1,5 +1,5 @@
-/* Small pictures straight from latents: one linear map from a latent's channels to a colour, found by
- * least squares on what the decoder makes of latents. */
+/* Small pictures straight from latents: one linear map from a latent's channels to a colour, found
+ * by least squares on what the decoder makes of latents. */
 #ifndef ZI_MODEL_PREVIEW_H
 #define ZI_MODEL_PREVIEW_H
 
@@ -10,7 +10,7 @@ enum { ZI_PREVIEW_CHANNELS = 64 }; /* of latents, at most */
 typedef struct {
     size_t channels; /* 0: nothing is known yet */
     /* Sums over pairs of latents x (with a 1 behind them) and colours y: x x^T and x y^T. */
-    double *squares; /* [channels + 1, channels + 1] */
+    double *squares;  /* [channels + 1, channels + 1] */
     double *products; /* [channels + 1, 3] */
     float *map;       /* [channels + 1, 3] */
 } zi_preview;
