@@ -71,11 +71,11 @@ bool zi_image_load(const char *path, zi_image **out, char **recipe, zi_error *er
 void zi_image_free(zi_image *image);
 
 /* The same without files: a picture as the bytes of its file (free() them), and back. A format must
- * be named. */
+ * be named. A picture of more than `pixels` is refused before it takes memory; 0: any will do. */
 bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, uint8_t **data,
                        size_t *size, zi_error *error) ZI_CHECKED;
-bool zi_image_from_bytes(const void *data, size_t size, zi_image **out, char **recipe,
-                         zi_error *error) ZI_CHECKED;
+bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image **out,
+                         char **recipe, zi_error *error) ZI_CHECKED;
 
 /* What a picture's recipe says. */
 typedef struct {
