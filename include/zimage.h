@@ -155,8 +155,8 @@ typedef enum { ZI_SCHEDULE_DIFFUSERS = 0, ZI_SCHEDULE_MLX } zi_schedule;
 typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compute;
 
 /* What the text encoder made of texts, as the caller keeps it, so that a prompt that comes again is
- * not encoded again. A key, 32 hexadecimal digits, stands for the text and for all else that counts:
- * encoder, tokenizer, arithmetic. */
+ * not encoded again. A key, 32 hexadecimal digits, stands for the text and for all else that
+ * counts: encoder, tokenizer, arithmetic. */
 typedef struct {
     /* Fills in values [count] and returns true if it has them. */
     bool (*find)(void *user, const char *key, float *values, size_t count);
@@ -220,6 +220,7 @@ typedef struct {
     /* Called with what is new in the answer, whole characters; return false to stop. May be NULL.
      * The result may be cut shorter, and have sentences appended. */
     bool (*text)(void *user, const char *text);
+    bool (*goes_on)(void *user); /* asked in every layer; false: stop. May be NULL */
     void *user;
 } zi_enhance_request;
 
