@@ -19,9 +19,10 @@ function differences(first, second) {
 function pair(first, second) {
   const picture = (image, side) => el(`figure.${side}`, {}, el('img', { src: pictureUrl(image.id), alt: `${side}: ${image.prompt}` }));
   const view = el('div.compare-view', {}, picture(first, 'left'), picture(second, 'right'), el('div.compare-line', { 'aria-hidden': 'true' }));
-  view.style.setProperty('--ratio', Math.max(first.width / first.height, second.width / second.height));
+  const both = el('div.compare-pair');
+  both.style.setProperty('--ratio', Math.max(first.width / first.height, second.width / second.height));
   const range = el('input', { type: 'range', min: 0, max: 100, value: 50, 'aria-label': 'Where the pictures meet',
-    oninput: () => view.style.setProperty('--split', `${range.value}%`) });
+    oninput: () => both.style.setProperty('--split', `${range.value}%`) });
   const beside = button('.small', 'compare', 'Side by side', () => {
     const on = view.classList.toggle('beside');
     beside.setAttribute('aria-pressed', on);
@@ -33,17 +34,21 @@ function pair(first, second) {
     range.value = ((event.clientX - left) / width) * 100;
     range.dispatchEvent(new Event('input'));
   });
-  return [view, el('div.row', {}, range, beside), differences(first, second)];
+  both.append(view, range);
+  return { both, beside, differences: differences(first, second) };
 }
 
 export async function compare(first) {
-  const place = el('div.compare-pair', {}, el('div.compare-view.skeleton'));
+  const place = el('div', {}, el('div.compare-view.skeleton')), tools = el('div.row'), recipes = el('div');
   const list = el('ul.compare-list', { 'aria-label': 'Compare with' });
-  dialog('Compare two pictures', '.wide', place, el('h3', {}, 'Compare with'), list);
+  dialog('Compare two pictures', '.wide', place, el('div.compare-head', {}, el('h3', {}, 'Compare with'), tools), list, recipes);
   const { images } = await get('/api/images?limit=40').catch(() => ({ images: [] }));
   const others = images.filter((image) => image.id !== first.id);
   const choose = (second) => {
-    place.replaceChildren(...pair(first, second));
+    const { both, beside, differences: table } = pair(first, second);
+    place.replaceChildren(both);
+    tools.replaceChildren(beside);
+    recipes.replaceChildren(table);
     for (const tile of list.querySelectorAll('button')) tile.setAttribute('aria-pressed', tile.dataset.id === second.id);
   };
   list.append(...others.map((image) => el('li', {}, el('button.tile', { type: 'button', 'data-id': image.id, 'aria-label': `${image.prompt}, seed ${image.seed}`, onclick: () => choose(image) },

@@ -35,7 +35,7 @@ export const button = (classes, name, text, onclick, more = {}) =>
 export function facts(pairs) {
   const list = el('dl.facts');
   for (const [name, value] of pairs) {
-    if (value != null && value !== '') list.append(el('dt', {}, name), el('dd', {}, String(value)));
+    if (value != null && value !== false && value !== '') list.append(el(`div.fact${String(value).length > 40 || name === 'Prompt' ? '.long' : ''}`, {}, el('dt', {}, name), el('dd', {}, String(value))));
   }
   return list;
 }

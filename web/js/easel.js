@@ -217,7 +217,11 @@ async function caughtUp() {
 
 export function start() {
   on('size', (next) => { shape = next; if (frame.dataset.mode === 'empty') emptyFrame(); });
-  on('submitted', (entry) => { shown = { job: entry.id, image: null }; show(); });
+  on('submitted', (entry) => {
+    shown = { job: entry.id, image: null };
+    show();
+    if ($('#stage').getBoundingClientRect().top > innerHeight / 2) $('.easel').scrollIntoView(); // below the form, on phones
+  });
   on('job', jobChanged);
   on('jobs', caughtUp);
   on('image', ({ job: id, image }) => {

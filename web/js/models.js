@@ -64,7 +64,8 @@ async function load() {
   }
   const { model, action } = document.activeElement?.dataset ?? {};
   body.removeAttribute('aria-busy');
-  body.replaceChildren(...SHELVES.map(shelf));
+  const filled = ([name]) => models.some((one) => one.shelf === name);
+  body.replaceChildren(...SHELVES.toSorted((a, b) => filled(b) - filled(a)).map(shelf)); // what is empty comes last
   if (action) $(`[data-model="${CSS.escape(model)}"][data-action="${action}"]`, body)?.focus();
 }
 
