@@ -1,0 +1,116 @@
+"""What goes over the wire: nothing to anybody else, little at first, and all of it again after a broken connection."""
+
+import re
+import unittest
+import urllib.request
+
+from support import RED, STAR, Browser, PageCase, expect
+
+FIRST_LOAD = 100_000  # bytes, compressed
+SECONDS = 0.2
+
+
+class Network(PageCase):
+    def test_first_load(self):
+        """All that comes before the page can be used, pictures and data aside, in a browser that has nothing of it yet."""
+        times = []
+        for _ in range(5):
+            context = Browser.get().new_context()
+            page = context.new_page()
+            received = []
+            session = context.new_cdp_session(page)
+            session.send("Network.enable")
+            session.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
+            page.goto(self.server.url)
+            expect(page.locator("#status")).to_have_text("Ready")
+            times.append(page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000)
+            self.assertGreater(len(received), 10)
+            self.assertLess(sum(received), FIRST_LOAD)
+            context.close()
+        self.assertLess(min(times), SECONDS, times)
+
+    def test_nothing_from_elsewhere(self):
+        """tearDown looks at every request; here every view makes its own."""
+        self.draw(RED)
+        for view in "gallery", "models", "log", "generate":
+            self.page.click(f".tabs [href='#{view}']")
+        self.assertGreater(len(self.requests), 20)
+        for url in {url for url in self.requests if re.search(r"\.(js|css|svg)$|/$", url)}:
+            with urllib.request.urlopen(url) as answer:
+                body = answer.read().decode()
+            body = body.replace("http://www.w3.org/2000/svg", "")  # a name, which is not fetched
+            self.assertNotRegex(body, r"(https?:)?//[a-z0-9-]+\.[a-z]", url)
+
+    def test_policy(self):
+        with urllib.request.urlopen(self.server.url) as answer:
+            policy = answer.headers["Content-Security-Policy"]
+        rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";") if " " in rule.strip())
+        self.assertEqual(rules["default-src"], "'none'")
+        for kind in "script-src", "style-src", "connect-src":
+            self.assertEqual(rules[kind], "'self'", policy)
+        for kind in "base-uri", "frame-ancestors":
+            self.assertEqual(rules[kind], "'none'", policy)
+        self.assertNotIn("unsafe", policy)
+        refused = self.page.evaluate("""() => new Promise((resolve) => {
+            document.addEventListener('securitypolicyviolation', (event) => resolve(event.violatedDirective));
+            const script = document.createElement('script');
+            script.textContent = 'window.broken = true';
+            document.body.append(script); })""")
+        self.assertTrue(refused.startswith("script-src"))
+        self.assertFalse(self.page.evaluate("'broken' in window"))
+        self.complaints.clear()  # the browser said so, too
+
+    def test_catching_up(self):
+        """Offline while a picture is finished: afterwards it is there."""
+        self.begin_long(seed=77)
+        expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
+        self.page.context.set_offline(True)
+        expect(self.page.locator("#status")).to_have_text("No connection, trying again")
+        other = self.open_page()  # it sees the end
+        expect(other.locator("#status")).to_have_text("Ready")
+        self.page.context.set_offline(False)
+        expect(self.page.locator("#run")).to_contain_text("seed 77")
+        expect(self.page.locator("#status")).to_have_text("Ready")
+
+
+class Restart(PageCase):
+    def test_server_comes_back(self):
+        self.draw(STAR, seed=1)
+        self.server.stop()
+        expect(self.page.locator("#status")).to_have_text("No connection, trying again")
+        self.page.click("#generate")
+        expect(self.page.locator("#form-error")).to_contain_text("does not answer")
+        self.server.start()
+        expect(self.page.locator("#status")).to_have_text("Ready")
+        expect(self.page.locator("#strip img")).to_have_count(1)
+        self.draw(RED)
+        self.complaints.clear()
+
+
+class Key(PageCase):
+    options = ("--api-key", "open sesame")
+
+    def open_page(self, *args, **options):
+        context = Browser.get().new_context(viewport={"width": 1000, "height": 800})
+        self.addCleanup(context.close)
+        page = context.new_page()
+        page.goto(self.server.url)
+        return page
+
+    def test_asks_for_the_key(self):
+        dialog = self.page.get_by_role("dialog", name="This server wants a key")
+        field = dialog.get_by_label("The key")
+        field.fill("wrong")
+        dialog.get_by_role("button", name="Sign in").click()
+        expect(dialog.locator("#key-error")).not_to_be_empty()
+        expect(field).to_be_focused()
+        field.fill("open sesame")
+        dialog.get_by_role("button", name="Sign in").click()
+        expect(dialog).to_have_count(0)
+        expect(self.page.locator("#status")).to_have_text("Ready")
+        self.draw(RED)
+        self.page.wait_for_function("document.querySelector('#frame .picture').naturalWidth === 128")
+
+
+if __name__ == "__main__":
+    unittest.main()
