@@ -15,6 +15,7 @@ int cmd_bench(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_enhance(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 
 /* ---- messages (main.c) ---- */
 
@@ -71,6 +72,9 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
  * there is none or a choice. There are that many: *models, which may be NULL, unless one is named.
  */
 bool zi_models_find(const char *name, char **path, size_t *models, zi_error *error) ZI_CHECKED;
+
+/* The demo model that comes with the program, as a path that the caller frees. */
+bool zi_models_find_demo(char **path, zi_error *error) ZI_CHECKED;
 
 /* The language model that --llm means, as a path that the caller frees: a path as it stands; NULL:
  * models/prompt_enhancer if it is there, else the image model at `model`, whose text encoder is

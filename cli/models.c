@@ -48,7 +48,7 @@ static char *demo_below(const char *dir, const char *sub)
     return path;
 }
 
-static bool find_demo(char **path, zi_error *error)
+bool zi_models_find_demo(char **path, zi_error *error)
 {
     char *folder = program_folder();
     /* As built, as installed and then moved as a whole, as installed. */
@@ -109,7 +109,7 @@ static bool find_unnamed(char **path, size_t *models, zi_error *error)
         return true;
     }
     free(only);
-    return find_demo(path, error);
+    return zi_models_find_demo(path, error);
 }
 
 bool zi_models_find(const char *name, char **path, size_t *models, zi_error *error)

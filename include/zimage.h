@@ -70,6 +70,29 @@ bool zi_image_load(const char *path, zi_image **out, char **recipe, zi_error *er
 
 void zi_image_free(zi_image *image);
 
+/* The same without files: a picture as the bytes of its file (free() them), and back. A format must
+ * be named. */
+bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, uint8_t **data,
+                       size_t *size, zi_error *error) ZI_CHECKED;
+bool zi_image_from_bytes(const void *data, size_t size, zi_image **out, char **recipe,
+                         zi_error *error) ZI_CHECKED;
+
+/* What a picture's recipe says. */
+typedef struct {
+    const char *prompt, *negative, *model, *schedule; /* UTF-8 */
+    const char *original; /* the prompt before a language model rewrote it */
+    int steps, width, height;
+    uint64_t seed;
+    double cfg; /* neg + c (pos - neg): 1 where our own guidance is 0 */
+    double shift;
+} zi_recipe_fields;
+
+/* Reads any A1111 text. What it does not state is 0 or "", and unknown keys are ignored; a value
+ * that is no number where one belongs is an error. Without a line of settings at the end all is
+ * prompt. The strings live in *storage: free() it after use. */
+bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage,
+                     zi_error *error) ZI_CHECKED;
+
 /* ---- models ---- */
 
 typedef struct zi_model zi_model;
@@ -131,6 +154,16 @@ typedef enum { ZI_SCHEDULE_DIFFUSERS = 0, ZI_SCHEDULE_MLX } zi_schedule;
 /* Fast: integer products where weights are quantized. Auto is fast where that is so. */
 typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compute;
 
+/* What the text encoder made of texts, as the caller keeps it, so that a prompt that comes again is
+ * not encoded again. A key, 32 hexadecimal digits, stands for the text and for all else that counts:
+ * encoder, tokenizer, arithmetic. */
+typedef struct {
+    /* Fills in values [count] and returns true if it has them. */
+    bool (*find)(void *user, const char *key, float *values, size_t count);
+    void (*keep)(void *user, const char *key, const float *values, size_t count);
+    void *user;
+} zi_encodings;
+
 typedef struct {
     const char *prompt;   /* UTF-8, required, not empty */
     const char *original; /* what was asked for before zi_enhance, for the recipe; NULL: the same */
@@ -144,7 +177,11 @@ typedef struct {
     zi_compute compute;
     const char *trace_path; /* NULL, or a safetensors file of what happened (see docs/trace.md) */
     zi_progress_fn progress;
+    /* Called after every step with about what will be seen, an eighth as wide and high: colours by
+     * a linear map of the latents, without the decoder. image is lent. May be NULL. */
+    void (*preview)(void *user, int step, const zi_image *image);
     void *user;
+    const zi_encodings *encodings; /* NULL: nothing is kept */
 } zi_request;
 
 /* All defaults; only the prompt is missing. */

@@ -38,6 +38,8 @@ libwebp    module   libwebp-dev   webp
 libwebpmux module   libwebp-dev   webp
 libpcre2-8 module   libpcre2-dev  pcre2
 libutf8proc module  libutf8proc-dev utf8proc
+libmicrohttpd module libmicrohttpd-dev libmicrohttpd
+sqlite3    module   libsqlite3-dev sqlite
 END
     if [ $tests = yes ]; then echo "python3 tool python3 python3"; fi
     if [ $arm64 = yes ]; then

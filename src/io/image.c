@@ -155,3 +155,24 @@ bool zi_image_load(const char *path, zi_image **out, char **recipe, zi_error *er
     free(data);
     return ok;
 }
+
+bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, uint8_t **data,
+                       size_t *size, zi_error *error)
+{
+    zi_text bytes;
+    zi_text_init(&bytes, ZI_IMAGE_BYTES_MAX);
+    bool ok = zi_image_encode(image, "the picture", options, &bytes, error);
+    if (ok) {
+        *size = bytes.size;
+        *data = (uint8_t *)zi_text_take(&bytes);
+        ok = *data || zi_out_of_memory(error, *size);
+    }
+    zi_text_free(&bytes);
+    return ok;
+}
+
+bool zi_image_from_bytes(const void *data, size_t size, zi_image **out, char **recipe,
+                         zi_error *error)
+{
+    return zi_image_decode(data, size, "the picture", out, recipe, error);
+}
