@@ -7,12 +7,12 @@ set(TYPE_css "text/css; charset=utf-8")
 set(TYPE_js "text/javascript; charset=utf-8")
 set(TYPE_svg "image/svg+xml")
 
+include(${CMAKE_CURRENT_LIST_DIR}/embed.cmake)
+
 # The bytes of FILE as a static array NAME, appended to ${arrays}.
 function(zi_bytes file name)
-  file(READ ${file} hex HEX)
-  string(REGEX REPLACE "(................................................................)" "\\1\n" hex "${hex}")
-  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," hex "${hex}")
-  set(arrays "${arrays}static const unsigned char ${name}[] = {\n${hex}\n};\n" PARENT_SCOPE)
+  zi_hex(${file} bytes)
+  set(arrays "${arrays}static const unsigned char ${name}[] = {\n${bytes}\n};\n" PARENT_SCOPE)
 endfunction()
 
 file(GLOB_RECURSE files RELATIVE ${WEB} ${WEB}/*)

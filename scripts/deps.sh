@@ -5,6 +5,7 @@
 #   deps.sh           what the build needs
 #   deps.sh --tests   what the tests need, too
 #   deps.sh --arm64   what it takes to build for arm64 and run that here, on Debian, too
+#   deps.sh --web     the browser that tests the page, on Debian, too
 #   deps.sh --look    install nothing, only say what is missing
 #
 # Exit code 1 when something is missing at the end; one line names it.
@@ -12,14 +13,16 @@ set -u
 
 tests=no
 arm64=no
+web=no
 look=no
 for option in "$@"; do
     case $option in
     --tests) tests=yes ;;
     --arm64) arm64=yes ;;
+    --web) web=yes ;;
     --look) look=yes ;;
     *)
-        echo "deps.sh: $option: unknown option; there are --tests, --arm64 and --look" >&2
+        echo "deps.sh: $option: unknown option; there are --tests, --arm64, --web and --look" >&2
         exit 2
         ;;
     esac
@@ -42,6 +45,7 @@ libmicrohttpd module libmicrohttpd-dev libmicrohttpd
 sqlite3    module   libsqlite3-dev sqlite
 END
     if [ $tests = yes ]; then echo "python3 tool python3 python3"; fi
+    if [ $web = yes ]; then echo "chromium tool chromium none"; fi
     if [ $arm64 = yes ]; then
         echo "aarch64-linux-gnu-gcc cross gcc-aarch64-linux-gnu+libc6-dev-arm64-cross none"
         echo "qemu-aarch64 tool qemu-user none"

@@ -13,6 +13,7 @@ const SHELVES = [
   ['pytorch', 'PyTorch', 'models/pytorch'],
   ['comfyui', 'ComfyUI and GGUF', 'models/comfyui'],
   ['prompt_enhancer', 'Language models', 'models/prompt_enhancer'],
+  ['named', 'Named at the start', null],
   ['demo', 'Comes with zimage', null],
 ];
 const KINDS = { convert: 'Converting', quantize: 'Quantizing', verify: 'Checking' };
