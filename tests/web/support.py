@@ -21,7 +21,7 @@ DATA = os.path.abspath(os.environ["ZI_TEST_DATA"])
 CHROMIUM = os.environ["CHROMIUM"]
 SCREENSHOTS = os.path.abspath(os.environ["SCREENSHOTS"])
 
-PATIENCE = 30000  # milliseconds until something that must come is given up
+PATIENCE = 60000  # milliseconds until something that must come is given up
 DESK = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 RED = "a red circle on a blue background"
@@ -144,7 +144,7 @@ class PageCase(unittest.TestCase):
 
     def begin_long(self, page=None, **fields):
         """A job that takes seconds."""
-        self.begin(STAR, page, width=512, height=512, steps=20, **fields)
+        self.begin(STAR, page, width=320, height=320, steps=20, **fields)
         expect((page or self.page).locator("#cancel")).to_be_visible()
 
     def shot(self, page, name):

@@ -1,6 +1,7 @@
 """The history: searching, reusing, deleting; the recipe of a picture that is dropped."""
 
 import base64
+import json
 import os
 import unittest
 import urllib.request
@@ -21,7 +22,6 @@ class Gallery(PageCase):
 
     def picture(self, prompt):
         with urllib.request.urlopen(f"{self.server.url}api/images?q={prompt.split()[1]}") as answer:
-
             found = json.load(answer)["images"][0]
         with urllib.request.urlopen(f"{self.server.url}api/images/{found['id']}/file") as answer:
             return found, answer.read()

@@ -23,13 +23,13 @@ export function recipeFacts(image) {
 // A picture's name in lists and as alternative text.
 export const title = (image) => image.prompt || `Picture ${image.id}`;
 
-const download = (image, format, name) =>
-  el('a.button.small', { href: fileUrl(image.id, format, true), download: `zimage-${image.seed}.${name}`, 'aria-label': `Download as ${format.toUpperCase()}` },
+const download = (image, format) =>
+  el('a.button.small', { href: fileUrl(image.id, format, true), download: true, 'aria-label': `Download as ${format.toUpperCase()}` },
     format === 'png' && icon('save'), format.toUpperCase().replace('WEBP', 'WebP'));
 
 export function downloads(image) {
   return el('div.row.joined', { role: 'group', 'aria-label': 'Download' },
-    download(image, 'png', 'png'), download(image, 'jpeg', 'jpg'), download(image, 'webp', 'webp'));
+    download(image, 'png'), download(image, 'jpeg'), download(image, 'webp'));
 }
 
 // closing: what to do first, in a dialog.

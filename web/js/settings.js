@@ -13,7 +13,6 @@ const PLACE = { width: 'size', height: 'size' }; // where errors of other fields
 const KEPT = ['prompt', 'width', 'height', 'steps', 'shift', 'seed', 'count', 'guidance', 'negative', 'schedule', 'compute'];
 
 const shapes = () => $$('[name=shape]', form).map((input) => input.value);
-const tiers = () => $$('[name=tier]', form).map((input) => Number(input.value));
 const portrait = () => $('#portrait').getAttribute('aria-pressed') === 'true';
 const locked = () => $('#lock').getAttribute('aria-pressed') === 'true';
 let models = [];
@@ -52,14 +51,14 @@ function setSize(width, height) {
   showSize();
 }
 
-// The choices that give the size in the fields; none are chosen when it is a free one.
+// The choices that give the size in the fields; no shape is chosen when it is a free one.
 function showSize() {
   const width = Number(field.width.value), height = Number(field.height.value);
-  const known = recognise(width, height, shapes(), tiers());
-  for (const input of $$('[name=shape]', form)) input.checked = known?.shape === input.value;
-  for (const input of $$('[name=tier]', form)) input.checked = known?.tier === Number(input.value);
+  const chosen = recognise(width, height, [field.shape.value, ...shapes()].filter(Boolean));
+  for (const input of $$('[name=shape]', form)) input.checked = chosen === input.value;
+  for (const input of $$('[name=tier]', form)) input.checked = Math.min(width, height) === Number(input.value);
   if (width !== height) setPortrait(height > width);
-  $('#size-note').textContent = known ? `${((width * height) / 1e6).toFixed(width * height < 1e5 ? 2 : 1)} megapixels` : 'free size';
+  $('#size-note').textContent = chosen ? `${((width * height) / 1e6).toFixed(width * height < 1e5 ? 2 : 1)} megapixels` : 'free size';
   emit('size', { width, height });
 }
 

@@ -10,14 +10,11 @@ export function fit(shape, tier) {
 
 export const turned = (shape) => shape.split(':').reverse().join(':');
 
-// Which of shapes and tiers give this size: {shape, tier, portrait}, or null for a free one.
-export function recognise(width, height, shapes, tiers) {
+// Which of shapes this size has, or null for a free one: the first that fits, as small sizes fit several.
+export function recognise(width, height, shapes) {
   const portrait = height > width;
-  for (const tier of tiers) {
-    for (const shape of shapes) {
-      const [w, h] = fit(portrait ? turned(shape) : shape, tier);
-      if (w === width && h === height) return { shape, tier, portrait };
-    }
-  }
-  return null;
+  return shapes.find((shape) => {
+    const [w, h] = fit(portrait ? turned(shape) : shape, Math.min(width, height));
+    return w === width && h === height;
+  }) ?? null;
 }
