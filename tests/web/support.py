@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import urllib.request
@@ -72,6 +73,61 @@ class Server:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+class Line:
+    """A line to the server that can be cut."""
+
+    def __init__(self, port):
+        self.port = port
+        self.ends = []
+        self.whole = True
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                end, _ = self.listener.accept()
+            except OSError:
+                return
+            if not self.whole:
+                end.close()
+                continue
+            other = socket.create_connection(("127.0.0.1", self.port))
+            self.ends += [end, other]
+            for pair in (end, other), (other, end):
+                threading.Thread(target=self.carry, args=pair, daemon=True).start()
+
+    @staticmethod
+    def carry(one, other):
+        try:
+            while data := one.recv(65536):
+                other.sendall(data)
+        except OSError:
+            pass
+        for end in one, other:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        self.whole = False
+        for end in self.ends:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        self.ends.clear()
+
+    def mend(self):
+        self.whole = True
+
+    def close(self):
+        self.cut()
+        self.listener.close()
+
+
 class Browser:
     """One Chromium for all tests."""
 
@@ -116,15 +172,16 @@ class PageCase(unittest.TestCase):
         if "Failed to load resource" not in text and "ERR_" not in text:
             self.complaints.append(text)
 
-    def open_page(self, view="", viewport=DESK, **options):
+    def open_page(self, view="", viewport=DESK, url=None, **options):
+        url = url or self.server.url
         context = Browser.get().new_context(viewport=viewport, **options)
         context.set_default_timeout(PATIENCE)
         self.addCleanup(context.close)
         page = context.new_page()
         page.on("console", lambda message: message.type == "error" and self.complain(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.goto(f"{self.server.url}#{view}" if view else self.server.url)
+        page.on("request", lambda request: self.requests.append(request.url.replace(url, self.server.url)))
+        page.goto(f"{url}#{view}" if view else url)
         expect(page.locator("#status")).to_have_text("Ready")
         return page
 

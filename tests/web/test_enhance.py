@@ -30,7 +30,7 @@ class Enhance(PageCase):
     def setUpClass(cls):
         super().setUpClass()
         folder, cls.answer, remove = one_answer()
-        shutil.copytree(folder, os.path.join(cls.server.models, "prompt_enhancer", "one"))
+        shutil.copytree(folder, os.path.join(cls.server.models, "prompt_enhancer"))
         remove()
 
     def test_text_streams_in(self):
@@ -60,7 +60,7 @@ class Enhance(PageCase):
     def test_errors_stand_beside_the_prompt(self):
         self.page.click("#enhance")
         expect(self.page.locator("#prompt-error")).to_contain_text("Say what to draw")
-        model = os.path.join(self.server.models, "prompt_enhancer", "one")
+        model = os.path.join(self.server.models, "prompt_enhancer")
         os.rename(model, os.path.join(self.server.dir, "one"))
         self.addCleanup(os.rename, os.path.join(self.server.dir, "one"), model)
         self.page.fill("#prompt", "a cow")

@@ -31,22 +31,22 @@ class Models(PageCase):
         expect(self.model("demo")).to_contain_text("128 × 128")
 
     def test_inspect(self):
-        self.page.get_by_role("button", name="Inspect: small").click()
+        self.page.get_by_role("button", name="Inspect: small", exact=True).click()
         dialog = self.page.get_by_role("dialog", name="small")
         for word in "Z-Image", "transformer", "text encoder", "parameters":
             expect(dialog).to_contain_text(word)
         self.page.keyboard.press("Escape")
-        expect(self.page.get_by_role("button", name="Inspect: small")).to_be_focused()
+        expect(self.page.get_by_role("button", name="Inspect: small", exact=True)).to_be_focused()
 
     def test_verify(self):
-        self.page.get_by_role("button", name="Verify: demo").click()
+        self.page.get_by_role("button", name="Verify: demo", exact=True).click()
         job = self.page.locator(".model-job").first
         expect(job).to_contain_text("It works: demo")
         expect(job.locator(".chip.good")).not_to_have_count(0)
         expect(job.locator(".chip.bad")).to_have_count(0)
 
     def convert(self, source, layout, precision, name=None):
-        self.page.get_by_role("button", name=f"Convert: {source}").click()
+        self.page.get_by_role("button", name=f"Convert: {source}", exact=True).click()
         dialog = self.page.get_by_role("dialog", name=f"Convert {source}")
         dialog.get_by_label("Layout").select_option(layout)
         dialog.get_by_label("Precision").select_option(precision)
@@ -61,7 +61,7 @@ class Models(PageCase):
         self.assertEqual(name, "demo-mlx-fp16")
         expect(self.page.locator(".model-job").first).to_contain_text("Converted demo")
         expect(self.model(name)).to_contain_text("MLX")
-        self.page.get_by_role("button", name=f"Use: {name}").click()
+        self.page.get_by_role("button", name=f"Use: {name}", exact=True).click()
         expect(self.page.locator("#view-generate")).to_be_visible()
         self.assertEqual(self.page.input_value("#model"), f"mlx/{name}")
         self.draw(RED)
@@ -113,7 +113,7 @@ class Models(PageCase):
         self.assertFalse(os.path.exists(os.path.join(self.server.models, "comfyui", "x.safetensors")))
 
     def test_log(self):
-        self.page.get_by_role("button", name="Verify: demo").click()
+        self.page.get_by_role("button", name="Verify: demo", exact=True).click()
         expect(self.page.locator(".model-job").first).to_contain_text("It works: demo")
         self.page.click(".tabs >> text=Log")
         expect(self.page.locator("#log .log-line")).not_to_have_count(0)

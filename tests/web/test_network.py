@@ -4,7 +4,7 @@ import re
 import unittest
 import urllib.request
 
-from support import RED, STAR, Browser, PageCase, expect
+from support import RED, STAR, Browser, Line, PageCase, expect
 
 FIRST_LOAD = 100_000  # bytes, compressed
 SECONDS = 0.2
@@ -12,21 +12,24 @@ SECONDS = 0.2
 
 class Network(PageCase):
     def test_first_load(self):
-        """All that comes before the page can be used, pictures and data aside, in a browser that has nothing of it yet."""
+        """All that comes before the page can be used, pictures and data aside, with nothing of it in the cache. The
+        machine may be busy with other things: the best of many loads counts."""
+        page = Browser.get().new_context().new_page()
+        self.addCleanup(page.context.close)
+        session = page.context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        received = []
+        session.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
         times = []
-        for _ in range(5):
-            context = Browser.get().new_context()
-            page = context.new_page()
-            received = []
-            session = context.new_cdp_session(page)
-            session.send("Network.enable")
-            session.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
+        while len(times) < 40 and min(times, default=1) >= SECONDS:
+            received.clear()
             page.goto(self.server.url)
             expect(page.locator("#status")).to_have_text("Ready")
-            times.append(page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000)
             self.assertGreater(len(received), 10)
             self.assertLess(sum(received), FIRST_LOAD)
-            context.close()
+            times.append(page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000)
+            page.goto("about:blank")
         self.assertLess(min(times), SECONDS, times)
 
     def test_nothing_from_elsewhere(self):
@@ -61,16 +64,30 @@ class Network(PageCase):
         self.complaints.clear()  # the browser said so, too
 
     def test_catching_up(self):
-        """Offline while a picture is finished: afterwards it is there."""
-        self.begin_long(seed=77)
-        expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
-        self.page.context.set_offline(True)
-        expect(self.page.locator("#status")).to_have_text("No connection, trying again")
-        other = self.open_page()  # it sees the end
-        expect(other.locator("#status")).to_have_text("Ready")
-        self.page.context.set_offline(False)
-        expect(self.page.locator("#run")).to_contain_text("seed 77")
+        """The line is cut while a picture is drawn and mended when it is finished: it is there, and nothing was lost."""
+        line = Line(self.server.port)
+        self.addCleanup(line.close)
+        page = self.open_page(url=line.url)
+        self.begin_long(page, seed=77)
+        expect(page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
+        line.cut()
+        expect(page.locator("#status")).to_have_text("No connection, trying again")
+        expect(self.page.locator("#strip .ring")).to_have_count(0)  # another page, which sees the end
         expect(self.page.locator("#status")).to_have_text("Ready")
+        line.mend()
+        expect(page.locator("#status")).to_have_text("Ready")
+        expect(page.locator("#run")).to_contain_text("seed 77")
+        self.assertTrue([url for url in self.requests if "last_event_id=" in url])
+
+    def test_a_short_cut_is_not_noticed(self):
+        line = Line(self.server.port)
+        self.addCleanup(line.close)
+        page = self.open_page(url=line.url)
+        self.begin_long(page, seed=78)
+        line.cut()
+        line.mend()
+        expect(page.locator("#run")).to_contain_text("seed 78")
+        expect(page.locator("#status")).to_have_text("Ready")
 
 
 class Restart(PageCase):

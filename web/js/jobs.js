@@ -11,13 +11,18 @@ export const waiting = () => all().filter(open).sort((a, b) => (a.position ?? 0)
 // Merges what is known into a job, and tells everyone.
 function change(id, what, reason) {
   const entry = jobs.get(id) ?? {
-    id, state: 'queued', position: null, params: {}, progress: null, preview: null, images: [], text: null, result: null, error: null,
+    id, created: Date.now() / 1000, state: 'queued', position: null, params: {}, progress: null, preview: null, images: [], text: null, result: null, error: null,
   };
   jobs.set(id, Object.assign(entry, what));
   emit('job', { job: entry, reason });
 }
 
-export const add = (entry) => jobs.has(entry.id) || change(entry.id, entry, 'queued');
+// What the answer to a submission says; its event may have been quicker.
+export function add(entry) {
+  const known = jobs.get(entry.id);
+  if (known) known.created = entry.created;
+  else change(entry.id, entry, 'queued');
+}
 
 on('snapshot', ({ jobs: list }) => {
   jobs.clear();

@@ -19,7 +19,7 @@ export function upload(file, place) {
       let answer = {};
       try { answer = JSON.parse(request.responseText); } catch { /* said below */ }
       if (request.status === 201) resolve(answer);
-      else reject(new ApiError(answer.error?.message ?? `The server answered ${request.status}.`));
+      else reject(new ApiError(`${file.name}: ${answer.error?.message ?? `the server answered ${request.status}`}`));
     };
     request.onerror = () => reject(new ApiError(`The connection broke while ${file.name} was on its way.`));
     request.onabort = () => reject(new ApiError('Cancelled. Nothing was imported.'));
