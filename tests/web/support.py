@@ -80,6 +80,7 @@ class Line:
         self.port = port
         self.ends = []
         self.whole = True
+        self.asked = b""  # all that the browser sent
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -95,13 +96,13 @@ class Line:
                 continue
             other = socket.create_connection(("127.0.0.1", self.port))
             self.ends += [end, other]
-            for pair in (end, other), (other, end):
-                threading.Thread(target=self.carry, args=pair, daemon=True).start()
+            for way in (end, other, True), (other, end, False):
+                threading.Thread(target=self.carry, args=way, daemon=True).start()
 
-    @staticmethod
-    def carry(one, other):
+    def carry(self, one, other, asking):
         try:
             while data := one.recv(65536):
+                self.asked += data if asking else b""
                 other.sendall(data)
         except OSError:
             pass
