@@ -281,7 +281,10 @@ static bool json_refused(zi_call *call, zi_answer *answer)
 static zi_answer handle(zi_call *call)
 {
     zi_answer answer;
-    if (call->asset) return send_asset(call, call->asset);
+    if (call->asset) {
+        zi_connection_stage(call->server->connections, call->place, ZI_IS_SERVED);
+        return send_asset(call, call->asset);
+    }
     if (call->too_large)
         return zi_reply_error(call, 413, NULL, "the body is too large; %zu bytes are the most",
                               call->route->body);

@@ -41,7 +41,7 @@ class Looks(PageCase):
             for view in VIEWS:
                 page.click(f".tabs [href='#{view}']")
                 expect(page.locator(f"#view-{view}")).to_be_visible()
-                expect(page.locator(".skeleton")).to_have_count(0)
+                expect(page.locator(f"#view-{view} .skeleton")).to_have_count(0)
                 page.wait_for_load_state("networkidle") if view != "log" else None
                 self.axe(page, f"{where} {view}")
                 self.fits(page, f"{where} {view}")
