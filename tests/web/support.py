@@ -5,6 +5,7 @@ screenshots (SCREENSHOTS).
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -190,15 +191,16 @@ class PageCase(unittest.TestCase):
         """Fills the form and waits for the picture."""
         page = page or self.page
         self.begin(prompt, page, **fields)
-        expect(page.locator("#run")).to_contain_text("Drawn")
+        expect(page.locator("#run")).to_have_attribute("data-mode", re.compile("^image "))
 
     def begin(self, prompt=RED, page=None, **fields):
         page = page or self.page
         page.fill("#prompt", prompt)
         for name, value in fields.items():
             page.fill(f"#{name}", str(value))
+        before = page.get_attribute("#run", "data-mode")
         page.click("#generate")
-        expect(page.locator("#run")).not_to_contain_text("Drawn")
+        expect(page.locator("#run")).not_to_have_attribute("data-mode", before)
 
     def begin_long(self, page=None, **fields):
         """A job that takes seconds."""
