@@ -66,7 +66,8 @@ async function load() {
   const { model, action } = document.activeElement?.dataset ?? {};
   body.removeAttribute('aria-busy');
   const filled = ([name]) => models.some((one) => one.shelf === name);
-  body.replaceChildren(...SHELVES.toSorted((a, b) => filled(b) - filled(a)).map(shelf)); // what is empty comes last
+  const shelves = SHELVES.filter((one) => one[2] || filled(one)); // folders are there, empty or not
+  body.replaceChildren(...shelves.toSorted((a, b) => filled(b) - filled(a)).map(shelf)); // what is empty comes last
   if (action) $(`[data-model="${CSS.escape(model)}"][data-action="${action}"]`, body)?.focus();
 }
 
