@@ -8,17 +8,24 @@ import urllib.request
 
 from support import RED, STAR, PageCase, expect
 
+
 class Gallery(PageCase):
     def setUp(self):
         super().setUp()
         expect(self.page.locator("#model option")).not_to_have_count(0)
-        if not self.page.locator("#strip img").count():
-            self.draw(RED, seed=11)
-            self.draw(STAR, seed=12)
-            self.draw(STAR, seed=13)
+        with urllib.request.urlopen(f"{self.server.url}api/images") as answer:
+            for image in json.load(answer)["images"]:
+                self.delete(image["id"])
+        self.draw(RED, seed=11)
+        self.draw(STAR, seed=12)
+        self.draw(STAR, seed=13)
         self.page.click(".tabs >> text=Gallery")
         self.cards = self.page.locator(".card button")
         expect(self.cards).not_to_have_count(0)
+
+    def delete(self, identity):
+        request = urllib.request.Request(f"{self.server.url}api/images/{identity}", method="DELETE")
+        urllib.request.urlopen(request).close()
 
     def picture(self, prompt):
         with urllib.request.urlopen(f"{self.server.url}api/images?q={prompt.split()[1]}") as answer:
@@ -90,8 +97,7 @@ class Gallery(PageCase):
         other = self.open_page("gallery")
         before = self.cards.count()
         identity = self.cards.first.get_attribute("data-id")
-        request = urllib.request.Request(f"{self.server.url}api/images/{identity}", method="DELETE")
-        urllib.request.urlopen(request).close()
+        self.delete(identity)
         expect(self.cards).to_have_count(before - 1)
         expect(other.locator(".card button")).to_have_count(before - 1)
 
