@@ -378,6 +378,7 @@ static void complain(void *cls, const char *format, va_list args)
     char text[500];
     vsnprintf(text, sizeof text, format, args);
     text[strcspn(text, "\r\n")] = 0;
+    if (!strncmp(text, "Failed to send", 14)) return; /* a client went away, as clients do */
     zi_log_refusal(server->log, "http: %s", text);
 }
 

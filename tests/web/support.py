@@ -209,4 +209,6 @@ class PageCase(unittest.TestCase):
 
     def shot(self, page, name):
         os.makedirs(SCREENSHOTS, exist_ok=True)
+        if not page.locator("dialog").count() and "running" not in name and "result" not in name:
+            page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=os.path.join(SCREENSHOTS, f"{name}.png"))
