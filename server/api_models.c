@@ -49,8 +49,13 @@ static bool take_in(zi_call *call, char *place, zi_refusal *refusal)
     bool ok = fflush(call->upload) == 0 && fsync(fileno(call->upload)) == 0 &&
               rename(call->upload_path, staged) == 0;
     if (!ok) zi_refuse(refusal, 500, NULL, "%s: %s", place, strerror(errno));
-    if (ok && !zi_inspect(staged, &json, &error))
-        ok = zi_refuse(refusal, 400, NULL, "this is no model's file: %s", error.text);
+    if (ok && !zi_inspect(staged, &json, &error)) {
+        /* Where it lies meanwhile is nobody's business. */
+        size_t path = strlen(staged);
+        bool named = !strncmp(error.text, staged, path) && !strncmp(error.text + path, ": ", 2);
+        ok = zi_refuse(refusal, 400, NULL, "this is no model's file: %s",
+                       error.text + (named ? path + 2 : 0));
+    }
     free(json);
     if (ok && link(staged, place) != 0 && (errno == EEXIST || rename(staged, place) != 0))
         ok =

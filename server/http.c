@@ -1,6 +1,5 @@
 /* The daemon: from the first byte of a request to its handler. */
 #include "server/http.h"
-#include "server/assets.h"
 #include "server/listen.h"
 #include "server/log.h"
 
@@ -210,8 +209,12 @@ static bool begin(zi_call *call, zi_answer *answer)
     if (refused(call, asset != NULL, keyless, answer)) return true;
     if (asset) {
         bool reads = !strcmp(call->method, "GET") || !strcmp(call->method, "HEAD");
-        *answer = reads ? send_asset(call, asset) : not_found(call, "GET");
-        return true;
+        bool body =
+            zi_call_header(call, "Content-Length") || zi_call_header(call, "Transfer-Encoding");
+        /* What is answered here ends the connection, and a page has many files. */
+        call->asset = reads && !body ? asset : NULL;
+        if (!call->asset) *answer = reads ? send_asset(call, asset) : not_found(call, "GET");
+        return !call->asset;
     }
     if (!call->route) {
         *answer = not_found(call, allowed);
@@ -278,6 +281,10 @@ static bool json_refused(zi_call *call, zi_answer *answer)
 static zi_answer handle(zi_call *call)
 {
     zi_answer answer;
+    if (call->asset) {
+        zi_connection_stage(call->server->connections, call->place, ZI_IS_SERVED);
+        return send_asset(call, call->asset);
+    }
     if (call->too_large)
         return zi_reply_error(call, 413, NULL, "the body is too large; %zu bytes are the most",
                               call->route->body);
@@ -317,7 +324,7 @@ static enum MHD_Result serve(void *cls, struct MHD_Connection *connection, const
         if (!call) return MHD_NO;
         zi_connection_stage(call->server->connections, call->place, ZI_WAITS_FOR_BODY);
         if (begin(call, &answer)) return answer;
-        if (call->route->flags & ZI_ROUTE_UPLOAD)
+        if (call->route && call->route->flags & ZI_ROUTE_UPLOAD)
             zi_connection_stage(call->server->connections, call->place, ZI_UPLOADS);
         return MHD_YES;
     }
@@ -371,6 +378,7 @@ static void complain(void *cls, const char *format, va_list args)
     char text[500];
     vsnprintf(text, sizeof text, format, args);
     text[strcspn(text, "\r\n")] = 0;
+    if (!strncmp(text, "Failed to send", 14)) return; /* a client went away, as clients do */
     zi_log_refusal(server->log, "http: %s", text);
 }
 

@@ -2,6 +2,7 @@
 #ifndef ZI_SERVER_HTTP_H
 #define ZI_SERVER_HTTP_H
 
+#include "server/assets.h"
 #include "server/internal.h"
 
 #include <microhttpd.h>
@@ -42,7 +43,8 @@ struct zi_call {
     struct MHD_Connection *connection;
     const char *method, *url;
     const zi_family *family;
-    const zi_route *route;
+    const zi_route *route;                /* or: */
+    const zi_asset *asset;                /* of the page */
     char *parameters[ZI_PATH_PARAMETERS]; /* what stands in the braces */
     zi_text body;
     cJSON *json;

@@ -93,7 +93,12 @@ static bool settle_seed(zi_job *job, zi_refusal *refusal)
 
 static bool settle_generate(zi_server *server, zi_job *job, zi_refusal *refusal)
 {
-    if (!job->order.count) job->order.count = 1;
+    zi_order *o = &job->order;
+    if (!o->count) o->count = 1;
+    if (o->width * o->height > ZI_MAX_PIXELS)
+        return zi_refuse(refusal, 400, "width",
+                         "%dx%d are too many pixels; %d (2048x2048) are the most", o->width,
+                         o->height, ZI_MAX_PIXELS);
     return settle_model(server, job, refusal) && settle_seed(job, refusal);
 }
 

@@ -1,4 +1,0 @@
-/* No page yet: the table is empty. */
-#include "server/assets.h"
-
-const zi_asset zi_assets[] = {{0}};
