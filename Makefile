@@ -33,12 +33,13 @@ check:
 	@$(CMAKE) --build $(CHECK_BUILD) --parallel $(JOBS)
 	@cd $(CHECK_BUILD) && ctest --output-on-failure
 	@$(MAKE) --no-print-directory sanitize BUILD=$(CHECK_BUILD)-asan KIND=address,undefined \
-		TESTS="-E 'demo|checker|cli_interrupt'"
+		TESTS="-E 'demo|checker|cli_interrupt|server_crash|server_load|server_security'"
 	@$(MAKE) --no-print-directory sanitize BUILD=$(CHECK_BUILD)-tsan KIND=thread \
-		TESTS="-R 'base|^convert|text_encoder|pipeline'"
+		TESTS="-R 'base|^convert|^hub|text_encoder|pipeline|server_api|server_jobs'"
 
 	@$(MAKE) --no-print-directory check-arm64
 	@$(MAKE) --no-print-directory check-interop
+	@$(MAKE) --no-print-directory check-web
 	@$(MAKE) --no-print-directory fuzz
 
 # What is written here, read by MLX, diffusers and gguf-py, and a real language model beside transformers, where
@@ -49,6 +50,16 @@ check-interop:
 		$(CHECK_BUILD)-interop/bin/python -B -W ignore -m unittest discover -s tests/interop; \
 	else \
 		echo "SKIP interop: $$(echo "$$why" | tail -n 1)"; \
+	fi
+
+# The page in a real browser, where that is to be had. Pictures of every view are left in $(CHECK_BUILD)-web/screenshots.
+check-web:
+	@if why=$$({ scripts/deps.sh --web && scripts/venv.sh $(CHECK_BUILD)-web tests/web/requirements.txt; } 2>&1); then \
+		ZIMAGE=$(CHECK_BUILD)/zimage ZI_TEST_DATA=tests/data CHROMIUM=$$(command -v chromium) \
+		SCREENSHOTS=$(CHECK_BUILD)-web/screenshots \
+		$(CHECK_BUILD)-web/bin/python -B -m unittest discover -s tests/web; \
+	else \
+		echo "SKIP web: $$(echo "$$why" | tail -n 1)"; \
 	fi
 
 # Kernels and operations on an emulated arm64 machine, where the tools for that are to be had.
@@ -93,6 +104,6 @@ install: all
 
 clean:
 	rm -rf $(BUILD) $(CHECK_BUILD) $(CHECK_BUILD)-asan $(CHECK_BUILD)-tsan $(CHECK_BUILD)-arm64 \
-		$(CHECK_BUILD)-interop $(CHECK_BUILD)-fuzz demo.png
+		$(CHECK_BUILD)-interop $(CHECK_BUILD)-web $(CHECK_BUILD)-fuzz demo.png
 
-.PHONY: all deps demo check check-interop check-arm64 arm64 fuzz fuzzing sanitize install clean
+.PHONY: all deps demo check check-interop check-web check-arm64 arm64 fuzz fuzzing sanitize install clean

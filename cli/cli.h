@@ -4,6 +4,7 @@
 #define ZI_CLI_H
 
 #include "base/error.h"
+#include "base/machine.h"
 
 /* ---- subcommands: argv[0] is the subcommand's name; each returns the exit code ---- */
 
@@ -18,6 +19,7 @@ int cmd_enhance(int argc, char **argv);
 int cmd_download(int argc, char **argv);
 int cmd_models(int argc, char **argv);
 int cmd_import(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 
 /* ---- messages (main.c) ---- */
 
@@ -72,7 +74,7 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
 /* The models folder and the hub, as the environment names them (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT,
  * HF_TOKEN, ...), with the strings that they borrow. */
 typedef struct {
-    zi_shelf shelf;
+    zi_store store;
     char *cache, *token;
 } zi_place;
 
@@ -88,6 +90,9 @@ bool zi_models_find(const char *name, char **path, size_t *models, zi_error *err
 
 /* Whether a path that it found is the demo model's. */
 bool zi_models_is_demo(const char *path);
+
+/* The demo model that comes with the program, as a path that the caller frees. */
+bool zi_models_find_demo(char **path, zi_error *error) ZI_CHECKED;
 
 /* The language model that --llm means, as a path that the caller frees: a path as it stands; NULL:
  * what models/prompt_enhancer or the hub's cache has, else the image model at `model`, whose text
@@ -122,9 +127,6 @@ typedef struct {
     double reported; /* when */
 } zi_reporter;
 
-/* Seconds on a clock that only goes forward. */
-double zi_seconds(void);
-
 /* Picture number `picture` of `pictures` begins now; bar and json as in the struct. */
 zi_reporter zi_reporter_start(bool bar, bool json, int picture, int pictures);
 
@@ -133,5 +135,9 @@ bool zi_reporter_progress(void *user, const zi_progress *progress);
 
 /* Takes the bar off the terminal, so that a line can be printed. */
 void zi_reporter_clear(zi_reporter *reporter);
+
+struct cJSON;
+/* Prints an event as a line on stdout, at once, and deletes it. */
+bool zi_print_event(struct cJSON *event, zi_error *error) ZI_CHECKED;
 
 #endif

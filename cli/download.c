@@ -65,17 +65,6 @@ static void draw_bar(const zi_hub_progress *p, double left)
     fflush(stderr);
 }
 
-static void print_line(cJSON *event)
-{
-    char *line = cJSON_PrintUnformatted(event);
-    if (line) {
-        puts(line);
-        fflush(stdout);
-    }
-    cJSON_free(line);
-    cJSON_Delete(event);
-}
-
 static void print_event(const zi_hub_progress *p, double left)
 {
     cJSON *event = cJSON_CreateObject();
@@ -93,7 +82,7 @@ static void print_event(const zi_hub_progress *p, double left)
         cJSON_AddItemToArray(files, file);
     }
     if (left >= 0) cJSON_AddNumberToObject(event, "seconds_left", left);
-    print_line(event);
+    (void)!zi_print_event(event, NULL); /* the next one may find memory again */
 }
 
 static bool watch(void *user, const zi_hub_progress *progress)
@@ -124,18 +113,18 @@ typedef struct {
     zi_import_options import;
 } call;
 
-static void print_result(const call *c, const zi_downloaded *result)
+static bool print_result(const call *c, const zi_downloaded *result, zi_error *error)
 {
     if (!c->json) {
         puts(result->path);
-        return;
+        return true;
     }
     cJSON *event = cJSON_CreateObject();
     cJSON_AddStringToObject(event, "event", "done");
     cJSON_AddStringToObject(event, "path", result->path);
     cJSON_AddNumberToObject(event, "fetched", (double)result->fetched);
     cJSON_AddBoolToObject(event, "unasked", result->unasked);
-    print_line(event);
+    return zi_print_event(event, error);
 }
 
 static bool download(call *c, zi_error *error)
@@ -147,7 +136,7 @@ static bool download(call *c, zi_error *error)
     watcher w = {.bar = bar, .json = c->json};
     zi_reporter reporter = zi_reporter_start(bar, c->json, 1, 1);
     bool converts = c->has_layout || c->has_precision;
-    c->download.hub = place.shelf.hub;
+    c->download.hub = place.store.hub;
     c->download.progress = watch;
     c->download.user = &w;
     c->import.progress = zi_reporter_progress;
@@ -155,13 +144,13 @@ static bool download(call *c, zi_error *error)
     c->import.layout = c->has_layout ? (zi_layout_kind)(c->layout + 1) : ZI_LAYOUT_SAME;
     c->import.precision = (zi_precision)c->precision;
     zi_interrupt_install();
-    bool ok = converts ? zi_shelf_download(&place.shelf, &c->download, &c->import, &result, error)
+    bool ok = converts ? zi_store_download(&place.store, &c->download, &c->import, &result, error)
                        : zi_download(&c->download, &result, error);
     zi_reporter_clear(&reporter);
     if (w.drawn) fputs("\r\033[K", stderr);
     if (ok && result.unasked && !converts)
         zi_note(c->quiet, "the hub was not asked; this is what the cache has");
-    if (ok) print_result(c, &result);
+    ok = ok && print_result(c, &result, error);
     free(result.path);
     zi_place_free(&place);
     return ok;

@@ -224,15 +224,7 @@ static bool show_prompt(const call *c, zi_error *error)
     cJSON_AddStringToObject(event, "event", "prompt");
     cJSON_AddStringToObject(event, "prompt", r->prompt);
     if (r->original) cJSON_AddStringToObject(event, "original", r->original);
-    char *line = cJSON_PrintUnformatted(event);
-    if (line) {
-        puts(line);
-        fflush(stdout);
-    }
-    cJSON_Delete(event);
-    bool ok = line != NULL;
-    cJSON_free(line);
-    return ok || zi_out_of_memory(error, strlen(r->prompt));
+    return zi_print_event(event, error);
 }
 
 /* Asks the language model, which is gone from memory when the image model comes. */
@@ -311,15 +303,7 @@ static bool print_result(const call *c, const char *path, const zi_image *image,
     cJSON_AddNumberToObject(event, "width", image->width);
     cJSON_AddNumberToObject(event, "height", image->height);
     cJSON_AddNumberToObject(event, "seconds", seconds);
-    char *line = cJSON_PrintUnformatted(event);
-    if (line) {
-        puts(line);
-        fflush(stdout);
-    }
-    cJSON_Delete(event);
-    bool ok = line != NULL;
-    cJSON_free(line);
-    return ok || zi_out_of_memory(error, strlen(path));
+    return zi_print_event(event, error);
 }
 
 /* Says that the demo model draws, and how there will be a real one. */
@@ -333,7 +317,7 @@ static void remark_demo(const call *c)
                 c->models);
         return;
     }
-    char *advice = zi_place_read(NULL, &place, &why) ? zi_shelf_advice(&place.shelf) : NULL;
+    char *advice = zi_place_read(NULL, &place, &why) ? zi_store_advice(&place.store) : NULL;
     if (advice) {
         zi_note(c->quiet, "using the small demo model; %s", advice);
         zi_place_free(&place);

@@ -46,7 +46,7 @@ static char *demo_below(const char *dir, const char *sub)
     return path;
 }
 
-static bool find_demo(char **path, zi_error *error)
+bool zi_models_find_demo(char **path, zi_error *error)
 {
     char *folder = program_folder();
     /* As built, as installed and then moved as a whole, as installed. */
@@ -66,7 +66,7 @@ static bool find_demo(char **path, zi_error *error)
 bool zi_models_is_demo(const char *path)
 {
     char *demo = NULL;
-    bool is = find_demo(&demo, NULL) && !strcmp(demo, path);
+    bool is = zi_models_find_demo(&demo, NULL) && !strcmp(demo, path);
     free(demo);
     return is;
 }
@@ -78,8 +78,8 @@ bool zi_models_find(const char *name, char **path, size_t *models, zi_error *err
     zi_place place;
     zi_found found = {0};
     if (!zi_place_read(NULL, &place, error)) return false;
-    bool ok = zi_shelf_find(&place.shelf, name, &found, error);
-    if (ok && !found.path) ok = find_demo(&found.path, error);
+    bool ok = zi_store_find(&place.store, name, &found, error);
+    if (ok && !found.path) ok = zi_models_find_demo(&found.path, error);
     zi_place_free(&place);
     if (models) *models = found.models;
     if (ok) *path = found.path;
@@ -92,7 +92,7 @@ bool zi_models_find_llm(const char *name, const char *model, char **path, zi_err
     char *found = NULL;
     if (name && !exists(name)) return zi_fail(error, "--llm: %s: no such file or folder", name);
     if (!zi_place_read(NULL, &place, error)) return false;
-    bool ok = name || zi_shelf_find_llm(&place.shelf, &found, error);
+    bool ok = name || zi_store_find_llm(&place.store, &found, error);
     zi_place_free(&place);
     if (ok && !found) {
         found = strdup(name ? name : model);

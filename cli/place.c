@@ -96,8 +96,8 @@ bool zi_place_read(const char *folder, zi_place *out, zi_error *error)
     char *cache = find_cache();
     if (!cache) return zi_fail(error, "the path of the hub's cache is too long; see HF_HOME");
     *out = (zi_place){.cache = cache, .token = find_token()};
-    zi_hub *hub = &out->shelf.hub;
-    out->shelf.folder = folder ? folder : "models";
+    zi_hub *hub = &out->store.hub;
+    out->store.folder = folder ? folder : "models";
     hub->endpoint = first_set(endpoints);
     hub->cache = cache;
     hub->token = out->token;

@@ -70,6 +70,29 @@ bool zi_image_load(const char *path, zi_image **out, char **recipe, zi_error *er
 
 void zi_image_free(zi_image *image);
 
+/* The same without files: a picture as the bytes of its file (free() them), and back. A format must
+ * be named. A picture of more than `pixels` is refused before it takes memory; 0: any will do. */
+bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, uint8_t **data,
+                       size_t *size, zi_error *error) ZI_CHECKED;
+bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image **out,
+                         char **recipe, zi_error *error) ZI_CHECKED;
+
+/* What a picture's recipe says. */
+typedef struct {
+    const char *prompt, *negative, *model, *schedule; /* UTF-8 */
+    const char *original; /* the prompt before a language model rewrote it */
+    int steps, width, height;
+    uint64_t seed;
+    double cfg; /* neg + c (pos - neg): 1 where our own guidance is 0 */
+    double shift;
+} zi_recipe_fields;
+
+/* Reads any A1111 text. What it does not state is 0 or "", and unknown keys are ignored; a value
+ * that is no number where one belongs is an error. Without a line of settings at the end all is
+ * prompt. The strings live in *storage: free() it after use. */
+bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage,
+                     zi_error *error) ZI_CHECKED;
+
 /* ---- models ---- */
 
 typedef struct zi_model zi_model;
@@ -116,7 +139,7 @@ typedef enum {
     ZI_STAGE_STEP,
     ZI_STAGE_DECODE,
     ZI_STAGE_CONVERT, /* of zi_convert */
-    ZI_STAGE_COPY     /* of zi_shelf_import */
+    ZI_STAGE_COPY     /* of zi_store_import */
 } zi_stage;
 
 typedef struct {
@@ -133,6 +156,16 @@ typedef enum { ZI_SCHEDULE_DIFFUSERS = 0, ZI_SCHEDULE_MLX } zi_schedule;
 /* Fast: integer products where weights are quantized. Auto is fast where that is so. */
 typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compute;
 
+/* What the text encoder made of texts, as the caller keeps it, so that a prompt that comes again is
+ * not encoded again. A key, 32 hexadecimal digits, stands for the text and for all else that
+ * counts: encoder, tokenizer, arithmetic. */
+typedef struct {
+    /* Fills in values [count] and returns true if it has them. */
+    bool (*find)(void *user, const char *key, float *values, size_t count);
+    void (*keep)(void *user, const char *key, const float *values, size_t count);
+    void *user;
+} zi_encodings;
+
 typedef struct {
     const char *prompt;   /* UTF-8, required, not empty */
     const char *original; /* what was asked for before zi_enhance, for the recipe; NULL: the same */
@@ -146,7 +179,11 @@ typedef struct {
     zi_compute compute;
     const char *trace_path; /* NULL, or a safetensors file of what happened (see docs/trace.md) */
     zi_progress_fn progress;
+    /* Called after every step with about what will be seen, an eighth as wide and high: colours by
+     * a linear map of the latents, without the decoder. image is lent. May be NULL. */
+    void (*preview)(void *user, int step, const zi_image *image);
     void *user;
+    const zi_encodings *encodings; /* NULL: nothing is kept */
 } zi_request;
 
 /* All defaults; only the prompt is missing. */
@@ -185,6 +222,7 @@ typedef struct {
     /* Called with what is new in the answer, whole characters; return false to stop. May be NULL.
      * The result may be cut shorter, and have sentences appended. */
     bool (*text)(void *user, const char *text);
+    bool (*goes_on)(void *user); /* asked in every layer; false: stop. May be NULL */
     void *user;
 } zi_enhance_request;
 
@@ -326,7 +364,7 @@ bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error) ZI_CHEC
 typedef struct {
     const char *folder; /* it need not be there */
     zi_hub hub;
-} zi_shelf;
+} zi_store;
 
 typedef struct {
     char *path;    /* NULL: there is none; free() it */
@@ -337,26 +375,26 @@ typedef struct {
 /* The model of a name: a path as it stands, else one in the folder (NAME or mlx/NAME), else one in
  * the cache. NULL: the default, else the only one in the folder, else Z-Image-Turbo in the cache if
  * the folder has none; finding none of these is no error. */
-bool zi_shelf_find(const zi_shelf *shelf, const char *name, zi_found *out,
+bool zi_store_find(const zi_store *store, const char *name, zi_found *out,
                    zi_error *error) ZI_CHECKED;
 
 /* The language model in the folder, else the one in the cache; *path is NULL when there is none. */
-bool zi_shelf_find_llm(const zi_shelf *shelf, char **path, zi_error *error) ZI_CHECKED;
+bool zi_store_find_llm(const zi_store *store, char **path, zi_error *error) ZI_CHECKED;
 
 /* All models as JSON text that the caller frees: "folder", "default" and "models", a list of
  * "name", "path", "kind" (image or language), "layout", "architecture", "precision", "bytes",
  * "default", "health" and "problems". */
-bool zi_shelf_list(const zi_shelf *shelf, char **json, zi_error *error) ZI_CHECKED;
+bool zi_store_list(const zi_store *store, char **json, zi_error *error) ZI_CHECKED;
 
 /* Makes a model the default; it must be in the folder or in the cache. */
-bool zi_shelf_choose(const zi_shelf *shelf, const char *name, zi_error *error) ZI_CHECKED;
+bool zi_store_choose(const zi_store *store, const char *name, zi_error *error) ZI_CHECKED;
 
 /* Removes a model from the folder or from the cache. Where it is a link, only the link. */
-bool zi_shelf_remove(const zi_shelf *shelf, const char *name, zi_error *error) ZI_CHECKED;
+bool zi_store_remove(const zi_store *store, const char *name, zi_error *error) ZI_CHECKED;
 
 /* Moves models that lie in the folder itself, as they once did, to where they belong; dry: only
  * says so. JSON text that the caller frees: a list of "from", and "to" or "problem". */
-bool zi_shelf_migrate(const zi_shelf *shelf, bool dry, char **json, zi_error *error) ZI_CHECKED;
+bool zi_store_migrate(const zi_store *store, bool dry, char **json, zi_error *error) ZI_CHECKED;
 
 typedef enum { ZI_IMPORT_COPY = 0, ZI_IMPORT_LINK, ZI_IMPORT_MOVE } zi_import_mode;
 
@@ -375,18 +413,18 @@ typedef struct {
 
 /* Puts a model, or a part of one, into the folder; *path, which the caller frees, is where it is.
  * What is no part of Z-Image and no language model is refused by its name. */
-bool zi_shelf_import(const zi_shelf *shelf, const zi_import_options *options, char **path,
+bool zi_store_import(const zi_store *store, const zi_import_options *options, char **path,
                      zi_error *error) ZI_CHECKED;
 
 /* Downloads a model and converts it into the folder (of `import`, source and mode have no meaning).
  * The original is removed afterwards unless it was in the cache. */
-bool zi_shelf_download(const zi_shelf *shelf, const zi_download_options *options,
+bool zi_store_download(const zi_store *store, const zi_download_options *options,
                        const zi_import_options *import, zi_downloaded *out,
                        zi_error *error) ZI_CHECKED;
 
 /* One sentence for those who have no model yet: what to call, what it takes and which precision
  * suits this machine; free() it. NULL when memory is short. */
-char *zi_shelf_advice(const zi_shelf *shelf);
+char *zi_store_advice(const zi_store *store);
 
 /* ---- measuring ---- */
 

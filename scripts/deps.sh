@@ -6,6 +6,7 @@
 #   deps.sh --tests   what the tests need, too
 #   deps.sh --arm64   what it takes to build for arm64 and run that here, on Debian, too
 #   deps.sh --fuzz    what it takes to build the fuzz targets, on Debian, too
+#   deps.sh --web     the browser that tests the page, on Debian, too
 #   deps.sh --look    install nothing, only say what is missing
 #
 # Exit code 1 when something is missing at the end; one line names it.
@@ -14,15 +15,17 @@ set -u
 tests=no
 arm64=no
 fuzz=no
+web=no
 look=no
 for option in "$@"; do
     case $option in
     --tests) tests=yes ;;
     --arm64) arm64=yes ;;
     --fuzz) fuzz=yes ;;
+    --web) web=yes ;;
     --look) look=yes ;;
     *)
-        echo "deps.sh: $option: unknown option; there are --tests, --arm64, --fuzz and --look" >&2
+        echo "deps.sh: $option: unknown option; there are --tests, --arm64, --fuzz, --web and --look" >&2
         exit 2
         ;;
     esac
@@ -43,8 +46,11 @@ libpcre2-8 module   libpcre2-dev  pcre2
 libutf8proc module  libutf8proc-dev utf8proc
 libcurl    module   libcurl4-openssl-dev curl
 libcrypto  module   libssl-dev    openssl@3
+libmicrohttpd module libmicrohttpd-dev libmicrohttpd
+sqlite3    module   libsqlite3-dev sqlite
 END
     if [ $tests = yes ]; then echo "python3 tool python3 python3"; fi
+    if [ $web = yes ]; then echo "chromium tool chromium none"; fi
     if [ $arm64 = yes ]; then
         echo "aarch64-linux-gnu-gcc cross gcc-aarch64-linux-gnu+libc6-dev-arm64-cross none"
         echo "qemu-aarch64 tool qemu-user none"

@@ -1,9 +1,9 @@
 /* Times the stages at real shapes with made-up weights. */
 #include "internal.h"
+#include "base/machine.h"
 #include "base/random.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 enum { TOKENS = 64 };
 
@@ -22,13 +22,6 @@ typedef struct {
     double start, peak; /* of the span that is running: when it began, the f32 peak before it */
     zi_bench_result result;
 } bench;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* How weights are stored, by the names that convert knows. */
 typedef struct {
@@ -146,7 +139,7 @@ static void peak_task(void *context, size_t task, size_t worker)
     (void)worker;
     peak_job *job = context;
     size_t done = 0;
-    for (double end = now() + job->seconds; now() < end;) done += job->loop(20000);
+    for (double end = zi_seconds() + job->seconds; zi_seconds() < end;) done += job->loop(20000);
     job->done += done;
 }
 
@@ -154,9 +147,9 @@ static void peak_task(void *context, size_t task, size_t worker)
 static double measure_peak(bench *b, size_t (*loop)(size_t rounds), double *most)
 {
     peak_job job = {.loop = loop, .seconds = 0.04};
-    double start = now();
+    double start = zi_seconds();
     zi_pool_run(b->pool, zi_pool_threads(b->pool), peak_task, &job);
-    double rate = 2 * (double)job.done / (now() - start);
+    double rate = 2 * (double)job.done / (zi_seconds() - start);
     if (rate > *most) *most = rate;
     return rate;
 }
@@ -170,11 +163,11 @@ typedef struct {
 /* Ends a span, and begins the next. */
 static span next_span(bench *b)
 {
-    span s = {.seconds = now() - b->start};
+    span s = {.seconds = zi_seconds() - b->start};
     double peak = measure_peak(b, b->ops.kernels.peak_f32, &b->result.peak_f32);
     s.possible = s.seconds * (b->peak + peak) / 2;
     b->peak = peak;
-    b->start = now();
+    b->start = zi_seconds();
     return s;
 }
 
@@ -231,7 +224,7 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *values, size_t n)
+double zi_median(double *values, size_t n)
 {
     qsort(values, n, sizeof *values, by_size);
     return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
@@ -246,7 +239,7 @@ static zi_bench_stage stage_of(const span *first, size_t stride, size_t count, d
         seconds[i] = s->seconds;
         shares[i] = flop / s->possible;
     }
-    return (zi_bench_stage){median(seconds, count), flop, median(shares, count)};
+    return (zi_bench_stage){zi_median(seconds, count), flop, zi_median(shares, count)};
 }
 
 static zi_bench_stage blocks_of(const bench *b, const lap *l)
@@ -266,7 +259,7 @@ static zi_bench_stage block_of(const bench *b, const lap *laps, size_t count)
         seconds[i] = stage.seconds;
         shares[i] = stage.share;
     }
-    return (zi_bench_stage){median(seconds, count), stage.flop, median(shares, count)};
+    return (zi_bench_stage){zi_median(seconds, count), stage.flop, zi_median(shares, count)};
 }
 
 static bool time_stages(bench *b, size_t repeat, zi_error *error)

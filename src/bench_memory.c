@@ -1,8 +1,8 @@
 /* How fast memory is read, and products of one row of input beside it. */
 #include "internal.h"
+#include "base/machine.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 enum {
     BYTES = 320 << 20, /* of the buffer: more than caches hold, less than a small machine has */
@@ -29,13 +29,6 @@ typedef struct {
     float *x, *y;
 } bench;
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 typedef uint64_t words __attribute__((vector_size(32)));
 
 static void read_task(void *context, size_t task, size_t worker)
@@ -58,38 +51,26 @@ static void read_task(void *context, size_t task, size_t worker)
 /* Bytes a second. */
 static double read_all(bench *b)
 {
-    double start = now();
+    double start = zi_seconds();
     zi_pool_run(b->pool, BYTES / CHUNK, read_task, b->buffer);
-    return BYTES / (now() - start);
+    return BYTES / (zi_seconds() - start);
 }
 
 /* The same for weights of a type, layer after layer through the buffer. */
 static double multiply_all(bench *b, zi_dtype type)
 {
     size_t done = 0;
-    double start = now();
+    double start = zi_seconds();
     for (int i = 0;; i = (i + 1) % SHAPES) {
         zi_matrix w = {.data = (const char *)b->buffer + done,
                        .type = type,
                        .rows = shapes[i].rows,
                        .columns = shapes[i].columns};
         size_t bytes = w.rows * zi_dtype_bytes(type, w.columns);
-        if (done + bytes > BYTES) return (double)done / (now() - start);
+        if (done + bytes > BYTES) return (double)done / (zi_seconds() - start);
         zi_linear(&b->ops, b->x, 1, &w, NULL, b->y);
         done += bytes;
     }
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t n)
-{
-    qsort(values, n, sizeof *values, by_size);
-    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
 static void measure(bench *b, size_t repeat, zi_bench_memory_result *out)
@@ -106,8 +87,8 @@ static void measure(bench *b, size_t repeat, zi_bench_memory_result *out)
             if (after > out->bytes_per_second) out->bytes_per_second = after;
         }
     for (int t = 0; t < ZI_BENCH_TYPES; t++)
-        out->products[t] = (zi_bench_products){zi_dtype_name(types[t]), median(rates[t], repeat),
-                                               median(shares[t], repeat)};
+        out->products[t] = (zi_bench_products){zi_dtype_name(types[t]), zi_median(rates[t], repeat),
+                                               zi_median(shares[t], repeat)};
 }
 
 static void plan(bench *b)

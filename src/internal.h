@@ -5,7 +5,7 @@
 #include "model/assembly.h"
 #include "model/qwen.h"
 #include "model/transformer.h"
-#include "model/vae.h"
+#include "model/preview.h"
 
 struct zi_model {
     char *name;
@@ -18,10 +18,18 @@ struct zi_model {
     zi_vae vae;
     zi_kernels kernels;
     zi_pool *pool;
+    zi_preview preview;
+    uint64_t text_digest[2]; /* of the encoder's weights, once it is asked for */
+    bool digested;
 };
 
 /* What zi_ops_plan must know of the three networks. */
 zi_ops_limits zi_model_limits(const zi_config *config);
+
+/* The key of a text's encoding, see zi_encodings: 32 hexadecimal digits and a NUL. */
+enum { ZI_ENCODING_KEY = 33 };
+void zi_encoding_key(zi_model *model, bool fast, const int32_t *ids, size_t count,
+                     char key[ZI_ENCODING_KEY]);
 
 /* What a traced request remembers. Pointers are borrowed. */
 typedef struct {
@@ -34,6 +42,9 @@ typedef struct {
     const float *image;   /* [3, 8 height, 8 width] */
     size_t steps, channels, height, width;
 } zi_trace;
+
+/* Of the n values, which it sorts (bench.c). */
+double zi_median(double *values, size_t n);
 
 /* Writes the tensors that docs/trace.md describes. */
 bool zi_trace_write(const char *path, const zi_trace *trace, zi_error *error) ZI_CHECKED;

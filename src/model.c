@@ -111,6 +111,7 @@ void zi_model_free(zi_model *model)
 {
     if (!model) return;
     zi_pool_free(model->pool);
+    zi_preview_free(&model->preview);
     zi_vae_free(&model->vae);
     zi_transformer_free(&model->transformer);
     zi_qwen_free(&model->text);

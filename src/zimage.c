@@ -87,7 +87,7 @@ typedef struct {
 } conditioning;
 
 typedef struct {
-    const zi_model *model;
+    zi_model *model;
     zi_request request;
     zi_ops ops;
     zi_arena arena;
@@ -99,6 +99,8 @@ typedef struct {
     float *velocity, *negative_velocity;
     float *history; /* [steps + 1, channels, height, width] when tracing */
     float *image;   /* [3, 8 height, 8 width] */
+    float *guess;   /* [channels, height, width] of the latents at the end, for previews */
+    uint8_t *seen;  /* [height, width, 3] */
     zi_progress progress;
     double passes, pass; /* network calls of this stage, and those that are done */
 } job;
@@ -125,6 +127,8 @@ static void plan(job *j)
     j->velocity = zi_arena_floats(&j->arena, j->size);
     if (guided) j->negative_velocity = zi_arena_floats(&j->arena, j->size);
     if (j->request.trace_path) j->history = zi_arena_floats(&j->arena, (steps + 1) * j->size);
+    if (j->request.preview) j->guess = zi_arena_floats(&j->arena, j->size);
+    if (j->request.preview) j->seen = zi_arena_alloc(&j->arena, 3 * j->height, j->width);
     j->image = zi_arena_floats(&j->arena, 3 * 64 * j->height * j->width);
     /* The stages follow each other in the same memory. */
     zi_qwen_plan(&m->text, j->positive.tokens.count, &j->arena);
@@ -177,8 +181,14 @@ static bool tokenize(job *j, zi_error *error)
 /* Text to what the transformer reads: through the encoder and the context refiner. */
 static bool encode(job *j, conditioning *c, zi_error *error)
 {
-    bool ok =
-        zi_qwen_encode(&j->run, &j->model->text, c->tokens.ids, c->tokens.count, c->embeds, error);
+    const zi_encodings *known = j->request.encodings;
+    size_t count = c->tokens.count * (size_t)j->model->config.text.hidden;
+    char key[ZI_ENCODING_KEY];
+    if (known) zi_encoding_key(j->model, j->ops.fast, c->tokens.ids, c->tokens.count, key);
+    bool found = known && known->find(known->user, key, c->embeds, count);
+    bool ok = found || zi_qwen_encode(&j->run, &j->model->text, c->tokens.ids, c->tokens.count,
+                                      c->embeds, error);
+    if (ok && known && !found) known->keep(known->user, key, c->embeds, count);
     j->pass++;
     ok = ok &&
          zi_transformer_caption(&j->run, &j->model->transformer, c->embeds, &c->sequence, error);
@@ -209,6 +219,17 @@ static void remember(job *j, size_t step)
     if (j->history) memcpy(j->history + step * j->size, j->latents, j->size * sizeof *j->history);
 }
 
+/* Shows where the step that was just done, the one to sigma, is heading. */
+static void preview(job *j, int step, float sigma)
+{
+    if (!j->request.preview) return;
+    zi_image image = {j->request.width / 8, j->request.height / 8, j->seen};
+    memcpy(j->guess, j->latents, j->size * sizeof *j->guess);
+    zi_euler_step(j->guess, j->velocity, j->size, sigma, 0);
+    zi_preview_draw(&j->model->preview, j->guess, j->height * j->width, j->seen);
+    j->request.preview(j->request.user, step, &image);
+}
+
 static bool sample(job *j, zi_error *error)
 {
     zi_random random;
@@ -222,6 +243,7 @@ static bool sample(job *j, zi_error *error)
         if (!predict(j, j->sigmas[i], error)) return false;
         zi_euler_step(j->latents, j->velocity, j->size, j->sigmas[i], j->sigmas[i + 1]);
         remember(j, (size_t)i + 1);
+        preview(j, i + 1, j->sigmas[i + 1]);
     }
     j->progress.step = j->request.steps;
     return true;
@@ -286,10 +308,15 @@ static bool generate(job *j, zi_image **out, zi_error *error)
     begin_stage(j, ZI_STAGE_ENCODE, guided ? 4 : 2);
     if (!encode(j, &j->positive, error)) return false;
     if (guided && !encode(j, &j->negative, error)) return false;
+    if (j->request.preview && !zi_preview_fit(&j->model->preview, &j->run, &j->model->vae,
+                                              zi_model_limits(&j->model->config), error))
+        return false;
     if (!sample(j, error)) return false;
     begin_stage(j, ZI_STAGE_DECODE, 1);
     if (!zi_vae_decode(&j->run, &j->model->vae, j->latents, j->height, j->width, j->image, error))
         return false;
+    if (j->request.preview)
+        zi_preview_learn(&j->model->preview, j->latents, j->image, j->height, j->width);
     return write_trace(j, error) && to_pixels(j, out, error);
 }
 

@@ -10,10 +10,21 @@ typedef struct {
     zi_ops ops;
     zi_arena arena;
     zi_run run;
+    uint32_t random;
 } zi_test_engine;
 
 void zi_test_engine_start(zi_test_engine *engine, size_t threads);
 void zi_test_engine_stop(zi_test_engine *engine);
+
+/* From -1 to 1, the same sequence in every engine. */
+float zi_test_uniform(zi_test_engine *engine);
+
+/* n of them in the arena. */
+float *zi_test_values(zi_test_engine *engine, size_t n);
+
+/* n values of a stored type in the arena, at an address that nothing can be aligned to, and in
+ * *meaning what they stand for. */
+void *zi_test_stored(zi_test_engine *engine, zi_dtype type, size_t n, float **meaning);
 
 /* The next kernel tier that this machine can run, from *index on, announced; the others are
  * reported as skipped. NULL after the last one. */

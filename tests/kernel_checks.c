@@ -524,26 +524,30 @@ static bool qtile(const trial *t)
 
 /* ---- rows ---- */
 
+enum { DOT_TYPES = 11 };
+
 /* Row j of stored numbers as f32. */
 static void widen_row(zi_dtype type, const char *w, size_t ldw, size_t j, size_t k, float *out)
 {
     zi_widen(type, w + j * ldw, out, k);
 }
 
-/* Nibbles under a half, and another one where there are minima. */
-static void fill_nibbles(zi_dtype type, char *blocks, size_t k)
+/* Random numbers of a block type, with halves where it has its one or two factors. */
+static void fill_blocks(zi_dtype type, char *blocks, size_t k)
 {
-    size_t size = zi_dtype_size(type);
-    for (char *at = blocks; at < blocks + zi_dtype_bytes(type, k); at += size) {
+    size_t size = zi_dtype_size(type), at = type == ZI_Q6_K ? 208 : 0;
+    bool minima = type == ZI_Q4_1 || type == ZI_Q5_1 || type == ZI_Q4_K || type == ZI_Q5_K;
+    for (char *block = blocks; block < blocks + zi_dtype_bytes(type, k); block += size) {
         float halves[2] = {uniform(), uniform()};
-        for (size_t i = 0; i < size; i++) at[i] = (char)random_bits();
-        zi_narrow(ZI_F16, halves, at, type == ZI_Q4_1 ? 2 : 1);
+        for (size_t i = 0; i < size; i++) block[i] = (char)random_bits();
+        zi_narrow(ZI_F16, halves, block + at, minima ? 2 : 1);
     }
 }
 
 static bool dot_rows(const trial *t)
 {
-    static const zi_dtype types[] = {ZI_F32, ZI_BF16, ZI_Q4_0, ZI_Q4_1, ZI_Q8_0, ZI_F16};
+    static const zi_dtype types[DOT_TYPES] = {ZI_F32,  ZI_BF16, ZI_Q4_0, ZI_Q4_1, ZI_Q5_0, ZI_Q5_1,
+                                              ZI_Q4_K, ZI_Q5_K, ZI_Q6_K, ZI_Q8_0, ZI_F16};
     static float row[8192];
     zi_dtype type = types[t->variant];
     size_t block = zi_dtype_block(type), k = t->k / block * block;
@@ -553,8 +557,8 @@ static bool dot_rows(const trial *t)
     for (size_t j = 0; j < t->n; j++) {
         fill(row, k, type == ZI_F16 && t->fill == LARGE ? PLAIN : t->fill, 0x1p40f);
         if (type == ZI_Q8_0 && (t->fill == LARGE || t->fill >= FINITE)) fill(row, k, PLAIN, 1);
-        if (type == ZI_Q4_0 || type == ZI_Q4_1)
-            fill_nibbles(type, w + j * ldw, k);
+        if (block > 1 && type != ZI_Q8_0)
+            fill_blocks(type, w + j * ldw, k);
         else
             zi_narrow(type, row, w + j * ldw, k);
     }
@@ -580,6 +584,41 @@ static bool dot_rows(const trial *t)
                          (double)widened[0]);
     }
     return intact(2);
+}
+
+static bool dot_groups(const trial *t)
+{
+    static float row[8192];
+    int bits = t->variant & 1 ? 8 : 4;
+    size_t group = (size_t)32 << t->variant / 2, k = t->k / group * group;
+    size_t bytes = k * (size_t)bits / 8;
+    uint8_t *q = zi_guarded(0, bytes, 1, t->place);
+    for (size_t i = 0; i < bytes; i++) q[i] = (uint8_t)random_bits();
+    zi_guarded_lock(0);
+    const float *x = vector(t, 1, k, finite_kind());
+    float *scales = floats(t, 2, k / group), *biases = floats(t, 3, k / group);
+    fill(scales, k / group, t->fill, 0x1p30f);
+    fill(biases, k / group, t->fill, 0x1p30f);
+    float got;
+    do got = t->kernels->dot_groups(bits, q, group, scales, biases, x, k);
+    while (again());
+    for (size_t i = 0; i < k; i++) {
+        int number = bits == 8 ? q[i] : q[i / 2] >> i % 2 * 4 & 15;
+        row[i] = (float)number * scales[i / group] + biases[i / group];
+    }
+    double sum = 0, magnitudes = 0;
+    for (size_t i = 0; i < k; i++) {
+        sum += (double)row[i] * x[i];
+        magnitudes += fabs((double)row[i] * x[i]);
+    }
+    double bound = ((double)k + 2) * (unit * magnitudes + 0x1p-149) + 0x1p-140 * (double)k;
+    if (!close_to(got, sum, bound)) return wrong("it is %.9g, not %.9g", (double)got, sum);
+    float widened[2];
+    t->kernels->dot_rows(ZI_F32, row, 0, 1, x, k, widened);
+    if (!same(got, widened[0]))
+        return wrong("it is %.9g, but %.9g of the same numbers as F32", (double)got,
+                     (double)widened[0]);
+    return intact(2) && intact(3);
 }
 
 /* ---- vectors ---- */
@@ -735,7 +774,8 @@ const kernel_check kernel_checks[] = {
     {SLOT(pack_rows), FIELD(nr), depths, 6, FLT_MAX, pack_rows, 1},
     {SLOT(pack_columns), FIELD(nr), depths, 1, FLT_MAX, pack_columns, 1},
     {SLOT(tile), 0, depths, 2, 0x1p57f, tile, 1},
-    {SLOT(dot_rows), FIELD(mr), depths, 6, 0x1p40f, dot_rows, 1},
+    {SLOT(dot_rows), FIELD(mr), depths, DOT_TYPES, 0x1p40f, dot_rows, 1},
+    {SLOT(dot_groups), 0, depths, 6, 0x1p30f, dot_groups, 1},
     {SLOT(quantize), FIELD(qmr), group_counts, 2, FLT_MAX, quantize, 64},
     {SLOT(pack_group), FIELD(qnr), group_sizes, 2, FLT_MAX, pack_group, 1},
     {SLOT(qtile), 0, group_counts, 4, 0x1p40f, qtile, 64},

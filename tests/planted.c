@@ -138,6 +138,20 @@ static void dot_rows_forgets_minima(zi_dtype type, const void *w, size_t ldw, si
     right.dot_rows(type, blocks, bytes, 1, x, k, y);
 }
 
+/* What comes of forgetting that the last four scales of eight have bits elsewhere. */
+static void dot_rows_mistakes_sixes(zi_dtype type, const void *w, size_t ldw, size_t n,
+                                    const float *x, size_t k, float *y)
+{
+    char blocks[4096];
+    size_t bytes = zi_dtype_bytes(type, k);
+    right.dot_rows(type, w, ldw, n, x, k, y);
+    if (type != ZI_Q4_K || n == 0 || bytes > sizeof blocks) return;
+    memcpy(blocks, w, bytes);
+    for (size_t i = 0; i < bytes; i += zi_dtype_size(type))
+        for (size_t j = i + 4; j < i + 8; j++) blocks[j] &= 63;
+    right.dot_rows(type, blocks, bytes, 1, x, k, y);
+}
+
 /* What comes of scaling a block's sum instead of its numbers. */
 static void dot_rows_rounds_by_type(zi_dtype type, const void *w, size_t ldw, size_t n,
                                     const float *x, size_t k, float *y)
@@ -165,6 +179,44 @@ static void dot_rows_writes_behind(zi_dtype type, const void *w, size_t ldw, siz
 {
     right.dot_rows(type, w, ldw, n, x, k, y);
     if (n > 0) y[n] = 0;
+}
+
+static float dot_groups_forgets_bias(int bits, const void *w, size_t group, const float *scales,
+                                     const float *biases, const float *x, size_t k)
+{
+    float zeros[256] = {0};
+    if (k / group > 1) biases = zeros;
+    return right.dot_groups(bits, w, group, scales, biases, x, k);
+}
+
+static float dot_groups_swaps_nibbles(int bits, const void *w, size_t group, const float *scales,
+                                      const float *biases, const float *x, size_t k)
+{
+    uint8_t bytes[4096];
+    memcpy(bytes, w, k * (size_t)bits / 8);
+    for (size_t i = 0; bits == 4 && i < k / 2; i++)
+        bytes[i] = (uint8_t)(bytes[i] << 4 | bytes[i] >> 4);
+    return right.dot_groups(bits, bytes, group, scales, biases, x, k);
+}
+
+static float dot_groups_rounds_once(int bits, const void *w, size_t group, const float *scales,
+                                    const float *biases, const float *x, size_t k)
+{
+    float row[4096], sum;
+    const uint8_t *q = w;
+    for (size_t i = 0; i < k; i++) {
+        int number = bits == 8 ? q[i] : q[i / 2] >> i % 2 * 4 & 15;
+        row[i] = fmaf((float)number, scales[i / group], biases[i / group]);
+    }
+    right.dot_rows(ZI_F32, row, 0, 1, x, k, &sum);
+    return sum;
+}
+
+static float dot_groups_reads_ahead(int bits, const void *w, size_t group, const float *scales,
+                                    const float *biases, const float *x, size_t k)
+{
+    read_one(scales + k / group);
+    return right.dot_groups(bits, w, group, scales, biases, x, k);
 }
 
 /* ---- integers ---- */
@@ -369,10 +421,15 @@ const planted_bug planted_bugs[] = {
     BUG(dot_rows, dot_rows_drops_last),
     BUG(dot_rows, dot_rows_forgets_block),
     BUG(dot_rows, dot_rows_forgets_minima),
+    BUG(dot_rows, dot_rows_mistakes_sixes),
     BUG(dot_rows, dot_rows_rounds_by_type),
     BUG(dot_rows, dot_rows_ignores_stride),
     BUG(dot_rows, dot_rows_reads_ahead),
     BUG(dot_rows, dot_rows_writes_behind),
+    BUG(dot_groups, dot_groups_forgets_bias),
+    BUG(dot_groups, dot_groups_swaps_nibbles),
+    BUG(dot_groups, dot_groups_rounds_once),
+    BUG(dot_groups, dot_groups_reads_ahead),
     BUG(quantize, quantize_rounds_away),
     BUG(quantize, quantize_mistakes_sums),
     BUG(pack_group, pack_group_leaves_columns),

@@ -9,41 +9,16 @@
 enum { WIDEST_HEAD = 64, DEEPEST = 64 };
 
 static zi_test_engine engine;
-static uint32_t state = 12345;
-
-static float uniform(void)
-{
-    state = state * 1664525u + 1013904223u;
-    return (float)(state >> 8) * 0x1p-23f - 1.0f;
-}
 
 /* n values in the arena; every test gives them back. */
 static float *values(size_t n)
 {
-    float *x = zi_arena_floats(&engine.arena, n);
-    for (size_t i = 0; i < n; i++) x[i] = uniform();
-    return x;
+    return zi_test_values(&engine, n);
 }
 
-/* Values of a stored type: what is stored, and in *meaning what it stands for. */
 static void *stored(zi_dtype type, size_t n, float **meaning)
 {
-    float *x = values(n);
-    char *data = zi_arena_alloc(&engine.arena, n * zi_dtype_size(type) + 1, 1);
-    data++; /* nothing promises alignment */
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &x[i], 4);
-        uint16_t half = (uint16_t)(bits >> 16);
-        if (type == ZI_F16) half = (uint16_t)((bits >> 16 & 0x8000) | (0x2c00 + (bits & 0xfff)));
-        if (type == ZI_F32)
-            memcpy(data + 4 * i, &x[i], 4);
-        else
-            memcpy(data + 2 * i, &half, 2);
-    }
-    zi_widen(type, data, x, n);
-    *meaning = x;
-    return data;
+    return zi_test_stored(&engine, type, n, meaning);
 }
 
 /* ---- a convolution and everything that can go with it ---- */

@@ -12,22 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static char folder[] = "greedy-XXXXXX";
-
-static const char *in_folder(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static void put(const char *name, const void *data, size_t size)
-{
-    FILE *file = fopen(in_folder(name), "wb");
-    CHECK(file && fwrite(data, 1, size, file) == size);
-    if (file) fclose(file);
-}
-
 static double now(void)
 {
     struct timespec t;
@@ -39,7 +23,7 @@ static void check_refused(const char *name, const char *says)
 {
     zi_checkpoint checkpoint;
     zi_error error = {0};
-    if (!CHECK(!zi_checkpoint_open(in_folder(name), &checkpoint, &error)))
+    if (!CHECK(!zi_checkpoint_open(zi_test_path(name), &checkpoint, &error)))
         zi_checkpoint_close(&checkpoint);
     CHECK_MSG(strstr(error.text, says) && strstr(error.text, name), "%s", error.text);
 }
@@ -58,9 +42,9 @@ static void json_of_many_values(void)
     for (size_t i = 8; i < SIZE + 8; i += 2) memcpy(text + i, ",0", 2);
     text[8] = '[';
     memcpy(text + SIZE + 6, " ]", 2);
-    put("many.json", text + 8, SIZE);
-    put("many.safetensors", text, SIZE + 8);
-    CHECK(!zi_json_read(in_folder("many.json"), SIZE, &json, &error));
+    zi_test_write(zi_test_path("many.json"), text + 8, SIZE);
+    zi_test_write(zi_test_path("many.safetensors"), text, SIZE + 8);
+    CHECK(!zi_json_read(zi_test_path("many.json"), SIZE, &json, &error));
     CHECK_MSG(strstr(error.text, "many.json: too many values"), "%s", error.text);
     check_refused("many.safetensors", "more values than any model");
     free(text);
@@ -74,8 +58,8 @@ static void deep_json(void)
     zi_error error = {0};
     cJSON *json = NULL;
     memset(text, '[', SIZE);
-    put("deep.json", text, SIZE);
-    CHECK(!zi_json_read(in_folder("deep.json"), SIZE, &json, &error));
+    zi_test_write(zi_test_path("deep.json"), text, SIZE);
+    CHECK(!zi_json_read(zi_test_path("deep.json"), SIZE, &json, &error));
     CHECK_MSG(strstr(error.text, "deep.json: not valid JSON"), "%s", error.text);
     free(text);
 }
@@ -107,7 +91,7 @@ static void gguf_of_many_tensors(void)
         memcpy(bytes, "GGUF\3\0\0\0", 8);
         memcpy(bytes + 8, &(uint64_t){i ? COUNT : 0}, 8);
         memcpy(bytes + 16, &(uint64_t){i ? 0 : COUNT}, 8);
-        put("many.gguf", bytes, SIZE);
+        zi_test_write(zi_test_path("many.gguf"), bytes, SIZE);
         check_refused("many.gguf", says[i]);
     }
     free(bytes);
@@ -210,7 +194,7 @@ static void put_pattern(const char *insert)
     zi_text_append(&changed, json, at);
     zi_text_puts(&changed, insert);
     zi_text_puts(&changed, json + at);
-    put("tokenizer.json", changed.data, changed.size);
+    zi_test_write(zi_test_path("tokenizer.json"), changed.data, changed.size);
     zi_text_free(&changed);
     free(json);
 }
@@ -227,7 +211,7 @@ static void pattern_without_end(void)
     memset(text, 'a', sizeof text);
     text[400] = 'b';
     double start = now();
-    if (CHECK_OK(zi_tokenizer_load(folder, &t, &error), error)) {
+    if (CHECK_OK(zi_tokenizer_load(zi_test_folder(), &t, &error), error)) {
         CHECK(!zi_tokenizer_encode(t, text, sizeof text, &ids, &count, &error));
         CHECK_MSG(strstr(error.text, "the splitting pattern fails"), "%s", error.text);
     }
@@ -244,14 +228,13 @@ static void pattern_that_is_slow_to_compile(void)
     if (!CHECK(stars)) return;
     for (int i = 0; i < STARS; i++) memcpy(stars + 2 * i, "a*", 3);
     put_pattern(stars);
-    CHECK(!zi_tokenizer_load(folder, &t, &error));
+    CHECK(!zi_tokenizer_load(zi_test_folder(), &t, &error));
     CHECK_MSG(strstr(error.text, "tokenizer.json: a splitting pattern of 4"), "%s", error.text);
     free(stars);
 }
 
 int main(void)
 {
-    if (!CHECK(mkdtemp(folder) != NULL)) return 1;
     RUN(json_of_many_values);
     RUN(deep_json);
     RUN(json_of_a_real_tokenizer);
@@ -260,9 +243,5 @@ int main(void)
     RUN(colliding_merges);
     RUN(pattern_without_end);
     RUN(pattern_that_is_slow_to_compile);
-    static const char *const names[] = {"many.json", "many.safetensors", "deep.json", "many.gguf",
-                                        "tokenizer.json"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) unlink(in_folder(names[i]));
-    CHECK(rmdir(folder) == 0);
     return zi_test_result();
 }

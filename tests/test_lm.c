@@ -121,7 +121,7 @@ static void greedy_continuations(void)
             zi_lm_result result = {0};
             size_t count;
             int32_t *ids = prompt_ids(p, &count);
-            zi_lm_request request = {ids, count, ADDED, plain, NULL, NULL};
+            zi_lm_request request = {.ids = ids, .count = count, .most = ADDED, .sampling = plain};
             lm.stop_count = 0; /* the golden ones go on */
             CHECK_OK(run(&lm, &request, 3, &result, &error), error);
             bool same = result.count == ADDED;
@@ -171,7 +171,7 @@ static void contexts(void)
     zi_lm_result result = {0};
     int32_t ids[20] = {0};
     lm.qwen.config.context = 30;
-    zi_lm_request request = {ids, 20, 11, plain, NULL, NULL};
+    zi_lm_request request = {.ids = ids, .count = 20, .most = 11, .sampling = plain};
     CHECK(!run(&lm, &request, 1, &result, &error) && strstr(error.text, "context") &&
           strstr(error.text, "30"));
     request.most = 10;
@@ -190,7 +190,7 @@ static void ends_and_seeds(void)
     zi_lm_result a = {0}, b = {0};
     size_t count;
     int32_t *ids = prompt_ids(0, &count), stop = (int32_t)greedy(0, 0, 3);
-    zi_lm_request request = {ids, count, ADDED, plain, NULL, NULL};
+    zi_lm_request request = {.ids = ids, .count = count, .most = ADDED, .sampling = plain};
     CHECK_OK(zi_lm_add_stop(&lm, stop, &error), error);
     CHECK_OK(run(&lm, &request, 1, &a, &error), error);
     CHECK(a.ended && a.count == 3);

@@ -8,42 +8,16 @@
 enum { WIDEST_HEAD = 256, DEEPEST = 1100 };
 
 static zi_test_engine engine;
-static uint32_t state = 12345;
-
-static float uniform(void)
-{
-    state = state * 1664525u + 1013904223u;
-    return (float)(state >> 8) * 0x1p-23f - 1.0f;
-}
 
 /* n values in the arena; every test starts it anew. */
 static float *values(size_t n)
 {
-    float *x = zi_arena_floats(&engine.arena, n);
-    for (size_t i = 0; i < n; i++) x[i] = uniform();
-    return x;
+    return zi_test_values(&engine, n);
 }
 
-/* Values of a stored type: what is stored, and what it means. */
 static void *stored(zi_dtype type, size_t n, float **meaning)
 {
-    float *x = values(n);
-    char *data = zi_arena_alloc(&engine.arena, n * zi_dtype_size(type) + 1, 1);
-    data++; /* nothing promises alignment */
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &x[i], 4);
-        uint16_t half = (uint16_t)(bits >> 16);
-        if (type == ZI_F16)
-            half = (uint16_t)((state >> (i % 13) & 0xbfff) % 0x7c00 | (i & 1) << 15);
-        if (type == ZI_F32)
-            memcpy(data + 4 * i, &x[i], 4);
-        else
-            memcpy(data + 2 * i, &half, 2);
-    }
-    zi_widen(type, data, x, n);
-    *meaning = x;
-    return data;
+    return zi_test_stored(&engine, type, n, meaning);
 }
 
 /* |got - sum| within c (n + 1) u times the sum of magnitudes. */

@@ -1,8 +1,12 @@
-/* What this process may take of the machine: processors and memory, control groups considered. */
+/* The machine: its clock, and what this process may take of its processors and memory, control
+ * groups considered. */
 #ifndef ZI_BASE_MACHINE_H
 #define ZI_BASE_MACHINE_H
 
 #include "base/error.h"
+
+/* Seconds on a clock that only goes forward. */
+double zi_seconds(void);
 
 /* Processors that this process may keep busy: affinity mask and the quotas below. */
 size_t zi_processors(void);

@@ -5,14 +5,20 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+/* A layer of a language model is a dozen runs of some microseconds each, which is what waking a
+ * thread takes: those who wait look on for a while before they sleep. */
+#define PATIENCE 50e-6 /* seconds */
+enum { LOOKS = 16 };   /* between looks at the clock */
+
 struct zi_pool {
     size_t threads; /* with the caller */
+    bool patient;   /* there is a processor for each: nobody is kept from working by looking on */
     pthread_t *workers;
-    pthread_mutex_t mutex;
+    pthread_mutex_t mutex; /* of those who sleep */
     pthread_cond_t start, done;
-    /* One run; guarded by mutex, but for next. */
-    size_t run;  /* counts runs, so that a worker can tell a new one from a false wake-up */
-    size_t busy; /* workers that have not finished this run */
+    /* One run: counting it publishes what it is, and nothing changes before nobody is busy. */
+    atomic_size_t run, ended; /* how many have begun, and are over */
+    atomic_size_t busy;       /* workers that have not finished this run */
     size_t tasks;
     zi_task_fn fn;
     void *context;
@@ -20,10 +26,52 @@ struct zi_pool {
     bool stop;
 };
 
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" : : : "memory"); /* yield does not wait at all on most machines */
+#endif
+}
+
+static size_t value_of(atomic_size_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_acquire);
+}
+
+/* Looks on while the counter is `value`, until patience is at its end. */
+static void look_on(atomic_size_t *counter, size_t value)
+{
+    for (double end = zi_seconds() + PATIENCE; zi_seconds() < end;)
+        for (int i = 0; i < LOOKS; i++) {
+            if (value_of(counter) != value) return;
+            relax();
+        }
+}
+
+/* Waits while the counter is `value`; whoever changes it wakes those who wait for `changed`. */
+static void await(zi_pool *pool, atomic_size_t *counter, size_t value, pthread_cond_t *changed)
+{
+    if (pool->patient) look_on(counter, value);
+    if (value_of(counter) != value) return;
+    pthread_mutex_lock(&pool->mutex);
+    while (value_of(counter) == value) pthread_cond_wait(changed, &pool->mutex);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
 typedef struct {
     zi_pool *pool;
     size_t worker;
 } worker_start;
+
+static void count(zi_pool *pool, atomic_size_t *counter, pthread_cond_t *changed)
+{
+    pthread_mutex_lock(&pool->mutex); /* or somebody might fall asleep just now */
+    atomic_fetch_add_explicit(counter, 1, memory_order_release);
+    pthread_cond_broadcast(changed);
+    pthread_mutex_unlock(&pool->mutex);
+}
 
 static void work(zi_pool *pool, size_t worker)
 {
@@ -38,18 +86,13 @@ static void *worker_main(void *argument)
     zi_pool *pool = begin->pool;
     size_t worker = begin->worker, seen = 0;
     free(begin);
-    pthread_mutex_lock(&pool->mutex);
-    for (;;) {
-        while (!pool->stop && pool->run == seen) pthread_cond_wait(&pool->start, &pool->mutex);
-        if (pool->stop) break;
-        seen = pool->run;
-        pthread_mutex_unlock(&pool->mutex);
+    for (;; seen++) {
+        await(pool, &pool->run, seen, &pool->start);
+        if (pool->stop) return NULL;
         work(pool, worker);
-        pthread_mutex_lock(&pool->mutex);
-        if (--pool->busy == 0) pthread_cond_signal(&pool->done);
+        if (atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_acq_rel) > 1) continue;
+        count(pool, &pool->ended, &pool->done);
     }
-    pthread_mutex_unlock(&pool->mutex);
-    return NULL;
 }
 
 static bool start_worker(zi_pool *pool, size_t worker)
@@ -74,6 +117,7 @@ bool zi_pool_create(size_t threads, zi_pool **out, zi_error *error)
     }
     pool->workers = workers;
     pool->threads = 1;
+    pool->patient = threads <= zi_processors();
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->start, NULL);
     pthread_cond_init(&pool->done, NULL);
@@ -92,10 +136,8 @@ bool zi_pool_create(size_t threads, zi_pool **out, zi_error *error)
 void zi_pool_free(zi_pool *pool)
 {
     if (!pool) return;
-    pthread_mutex_lock(&pool->mutex);
     pool->stop = true;
-    pthread_cond_broadcast(&pool->start);
-    pthread_mutex_unlock(&pool->mutex);
+    count(pool, &pool->run, &pool->start);
     for (size_t i = 0; i + 1 < pool->threads; i++) pthread_join(pool->workers[i], NULL);
     pthread_cond_destroy(&pool->done);
     pthread_cond_destroy(&pool->start);
@@ -115,19 +157,13 @@ void zi_pool_run(zi_pool *pool, size_t tasks, zi_task_fn fn, void *context)
         for (size_t task = 0; task < tasks; task++) fn(context, task, 0);
         return;
     }
-    pthread_mutex_lock(&pool->mutex);
     pool->fn = fn;
     pool->context = context;
     pool->tasks = tasks;
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    pool->busy = pool->threads - 1;
-    pool->run++;
-    pthread_cond_broadcast(&pool->start);
-    pthread_mutex_unlock(&pool->mutex);
-
+    atomic_store_explicit(&pool->busy, pool->threads - 1, memory_order_relaxed);
+    size_t before = value_of(&pool->ended);
+    count(pool, &pool->run, &pool->start);
     work(pool, 0);
-
-    pthread_mutex_lock(&pool->mutex);
-    while (pool->busy) pthread_cond_wait(&pool->done, &pool->mutex);
-    pthread_mutex_unlock(&pool->mutex);
+    await(pool, &pool->ended, before, &pool->done);
 }

@@ -28,7 +28,7 @@ static uint64_t memory_of_machine(void)
     return granted < all || !all ? granted : all;
 }
 
-char *zi_shelf_advice(const zi_shelf *shelf)
+char *zi_store_advice(const zi_store *store)
 {
     char download[32], need[32], have[32], free_text[32];
     uint64_t memory = memory_of_machine(), room = 0;
@@ -36,7 +36,7 @@ char *zi_shelf_advice(const zi_shelf *shelf)
     zi_text text;
     while (pick < CHOICES - 1 && memory < choices[pick].memory) pick++;
     uint64_t disk = original_bytes + choices[pick].disk;
-    bool known = zi_disk_room(shelf->folder, &room, NULL), fits = memory >= choices[pick].memory;
+    bool known = zi_disk_room(store->folder, &room, NULL), fits = memory >= choices[pick].memory;
     zi_text_init(&text, 2000);
     zi_text_printf(&text, "`zimage download --to mlx --precision %s` gets the real one: %s to ",
                    choices[pick].precision, zi_bytes_text(original_bytes, download));

@@ -5,7 +5,7 @@
 #include "hub/cache.h"
 #include "hub/address.h"
 #include "hub/disk.h"
-#include "hub/shelf.h"
+#include "hub/store.h"
 #include "io/json.h"
 
 #include <dirent.h>
@@ -37,11 +37,11 @@ static bool is_language_model(const char *path)
     return is;
 }
 
-static bool sort_out(const char *path, const cJSON *inspected, zi_shelf_kind *kind, zi_error *error)
+static bool sort_out(const char *path, const cJSON *inspected, zi_store_kind *kind, zi_error *error)
 {
     const cJSON *problems = zi_json_find(inspected, "problems");
     const char *layout = text_of(inspected, "layout");
-    if (problems && problems->child && !zi_shelf_may_be_lent(problems->child->valuestring)) {
+    if (problems && problems->child && !zi_store_may_be_lent(problems->child->valuestring)) {
         const char *what = text_of(inspected, "architecture");
         const char *why = problems->child->valuestring;
         bool told = !*what || strstr(why, what) || !strncmp(what, "Z-Image", 7);
@@ -53,7 +53,7 @@ static bool sort_out(const char *path, const cJSON *inspected, zi_shelf_kind *ki
     return true;
 }
 
-bool zi_shelf_detect(const char *path, zi_shelf_kind *kind, zi_error *error)
+bool zi_store_detect(const char *path, zi_store_kind *kind, zi_error *error)
 {
     char *json = NULL;
     zi_error why = {0};
@@ -132,7 +132,7 @@ static bool copy_folder(copying *c, const char *to, zi_error *error)
 static bool copy(const zi_import_options *o, const char *to, zi_error *error)
 {
     copying c = {.from = o->source, .options = o};
-    return zi_shelf_bytes(o->source, &c.total, error) &&
+    return zi_store_bytes(o->source, &c.total, error) &&
            zi_disk_has(to, c.total, "the copy", error) &&
            (zi_is_dir(o->source) ? copy_folder(&c, to, error)
                                  : zi_copy_file(o->source, to, count_copied, &c, error));
@@ -163,7 +163,7 @@ static bool move(const zi_import_options *o, const char *to, zi_error *error)
 
 /* ---- import ---- */
 
-static const zi_shelf_kind kinds_of_layouts[] = {
+static const zi_store_kind kinds_of_layouts[] = {
     [ZI_LAYOUT_MLX] = ZI_SHELF_MLX,
     [ZI_LAYOUT_DIFFUSERS] = ZI_SHELF_PYTORCH,
     [ZI_LAYOUT_COMFYUI] = ZI_SHELF_COMFYUI,
@@ -225,10 +225,10 @@ static bool check_free(const char *path, const char *name, zi_error *error)
 }
 
 /* Where it is to be, in new memory: FOLDER/SHELF/NAME, free and in a folder that is there. */
-static bool settle(const zi_shelf *shelf, const zi_import_options *o, zi_shelf_kind kind,
+static bool settle(const zi_store *store, const zi_import_options *o, zi_store_kind kind,
                    char **path, zi_error *error)
 {
-    char *name = name_of(o), *dir = zi_path_join(shelf->folder, zi_shelf_kind_name(kind));
+    char *name = name_of(o), *dir = zi_path_join(store->folder, zi_store_kind_name(kind));
     char *to = name && dir ? zi_path_join(dir, name) : NULL;
     bool ok = to || zi_out_of_memory(error, 64);
     if (ok && (!zi_file_name_valid(name) || strchr(name, '/') || name[0] == '.'))
@@ -260,9 +260,9 @@ static bool put(const zi_import_options *o, const char *to, zi_error *error)
 }
 
 /* A folder that is the language model itself has no room for others. */
-static bool check_room_for_language(const zi_shelf *shelf, zi_error *error)
+static bool check_room_for_language(const zi_store *store, zi_error *error)
 {
-    char *config = NULL, *dir = zi_path_join(shelf->folder, "prompt_enhancer");
+    char *config = NULL, *dir = zi_path_join(store->folder, "prompt_enhancer");
     if (dir) config = zi_path_join(dir, "config.json");
     bool taken = config && zi_is_file(config);
     if (taken)
@@ -275,19 +275,19 @@ static bool check_room_for_language(const zi_shelf *shelf, zi_error *error)
     return !taken;
 }
 
-bool zi_shelf_import(const zi_shelf *shelf, const zi_import_options *options, char **path,
+bool zi_store_import(const zi_store *store, const zi_import_options *options, char **path,
                      zi_error *error)
 {
-    zi_shelf_kind kind;
+    zi_store_kind kind;
     char *to = NULL;
-    if (!zi_shelf_detect(options->source, &kind, error)) return false;
+    if (!zi_store_detect(options->source, &kind, error)) return false;
     if (options->convert && kind == ZI_SHELF_LANGUAGE)
         return zi_fail(error, "%s: a language model is used as it is, not converted",
                        options->source);
-    if (kind == ZI_SHELF_LANGUAGE && !check_room_for_language(shelf, error)) return false;
+    if (kind == ZI_SHELF_LANGUAGE && !check_room_for_language(store, error)) return false;
     if (options->convert && options->layout != ZI_LAYOUT_SAME)
         kind = kinds_of_layouts[options->layout];
-    if (!settle(shelf, options, kind, &to, error)) return false;
+    if (!settle(store, options, kind, &to, error)) return false;
     if (!put(options, to, error)) {
         free(to);
         return false;
@@ -310,22 +310,22 @@ static char *repo_base(const zi_download_options *options, zi_error *error)
 }
 
 /* Whether the result would find its place taken; known before anything is fetched. */
-static bool check_place(const zi_shelf *shelf, const zi_import_options *import, zi_error *error)
+static bool check_place(const zi_store *store, const zi_import_options *import, zi_error *error)
 {
     char *path = NULL;
     zi_layout_kind layout = import->layout ? import->layout : ZI_LAYOUT_DIFFUSERS;
-    bool ok = settle(shelf, import, kinds_of_layouts[layout], &path, error);
+    bool ok = settle(store, import, kinds_of_layouts[layout], &path, error);
     free(path);
     return ok;
 }
 
 /* Into FOLDER/.incoming/NAME, where an interrupted download goes on. */
-static bool fetch_original(const zi_shelf *shelf, const zi_download_options *options,
+static bool fetch_original(const zi_store *store, const zi_download_options *options,
                            const char *base, char **work, zi_downloaded *out, zi_error *error)
 {
     zi_download_options o = *options;
     zi_error why;
-    char *incoming = zi_path_join(shelf->folder, ".incoming");
+    char *incoming = zi_path_join(store->folder, ".incoming");
     *work = incoming ? zi_path_join(incoming, base) : NULL;
     free(incoming);
     if (!*work) return zi_out_of_memory(error, strlen(base));
@@ -337,19 +337,19 @@ static bool fetch_original(const zi_shelf *shelf, const zi_download_options *opt
     return zi_download(&o, out, error);
 }
 
-static bool convert_original(const zi_shelf *shelf, const zi_import_options *import,
+static bool convert_original(const zi_store *store, const zi_import_options *import,
                              zi_downloaded *original, zi_downloaded *out, zi_error *error)
 {
     zi_import_options o = *import;
     char *path = NULL;
     o.source = original->path;
-    if (!zi_shelf_import(shelf, &o, &path, error)) return false;
+    if (!zi_store_import(store, &o, &path, error)) return false;
     *out = *original;
     out->path = path;
     return true;
 }
 
-bool zi_shelf_download(const zi_shelf *shelf, const zi_download_options *options,
+bool zi_store_download(const zi_store *store, const zi_download_options *options,
                        const zi_import_options *import, zi_downloaded *out, zi_error *error)
 {
     zi_import_options o = *import;
@@ -360,9 +360,9 @@ bool zi_shelf_download(const zi_shelf *shelf, const zi_download_options *options
     o.convert = true;
     name = name_of(&o);
     if (name) o.name = name;
-    bool ok = check_place(shelf, &o, error) &&
-              fetch_original(shelf, options, base, &work, &original, error) &&
-              convert_original(shelf, &o, &original, out, error);
+    bool ok = check_place(store, &o, error) &&
+              fetch_original(store, options, base, &work, &original, error) &&
+              convert_original(store, &o, &original, out, error);
     if (ok && !original.unasked) ok = zi_remove_all(work, error);
     free(original.path);
     free(name);
@@ -376,21 +376,21 @@ bool zi_shelf_download(const zi_shelf *shelf, const zi_download_options *options
 static bool is_shelf(const char *name)
 {
     for (int kind = 0; kind < ZI_SHELVES; kind++)
-        if (!strcmp(name, zi_shelf_kind_name((zi_shelf_kind)kind))) return true;
+        if (!strcmp(name, zi_store_kind_name((zi_store_kind)kind))) return true;
     return false;
 }
 
 /* Moves FOLDER/NAME to its shelf, or says why not. */
-static void migrate_one(const zi_shelf *shelf, const char *path, const char *name, bool dry,
+static void migrate_one(const zi_store *store, const char *path, const char *name, bool dry,
                         cJSON *rows)
 {
     zi_error why = {0};
-    zi_shelf_kind kind;
+    zi_store_kind kind;
     char *dir = NULL, *to = NULL;
     struct stat st;
-    bool ok = zi_shelf_detect(path, &kind, &why);
+    bool ok = zi_store_detect(path, &kind, &why);
     if (ok) {
-        dir = zi_path_join(shelf->folder, zi_shelf_kind_name(kind));
+        dir = zi_path_join(store->folder, zi_store_kind_name(kind));
         to = dir ? zi_path_join(dir, name) : NULL;
         ok = to || zi_out_of_memory(&why, strlen(name));
     }
@@ -407,16 +407,16 @@ static void migrate_one(const zi_shelf *shelf, const char *path, const char *nam
     free(dir);
 }
 
-bool zi_shelf_migrate(const zi_shelf *shelf, bool dry, char **json, zi_error *error)
+bool zi_store_migrate(const zi_store *store, bool dry, char **json, zi_error *error)
 {
-    DIR *dir = opendir(shelf->folder);
+    DIR *dir = opendir(store->folder);
     if (!dir)
-        return zi_fail(error, "%s: cannot read this folder: %s", shelf->folder, strerror(errno));
+        return zi_fail(error, "%s: cannot read this folder: %s", store->folder, strerror(errno));
     cJSON *rows = cJSON_CreateArray();
     for (const struct dirent *entry; (entry = readdir(dir));) {
-        char *path = zi_path_join(shelf->folder, entry->d_name);
-        if (path && !is_shelf(entry->d_name) && zi_shelf_may_be_model(path, entry->d_name))
-            migrate_one(shelf, path, entry->d_name, dry, rows);
+        char *path = zi_path_join(store->folder, entry->d_name);
+        if (path && !is_shelf(entry->d_name) && zi_store_may_be_model(path, entry->d_name))
+            migrate_one(store, path, entry->d_name, dry, rows);
         free(path);
     }
     closedir(dir);

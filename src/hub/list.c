@@ -3,7 +3,7 @@
 #include "base/text.h"
 #include "hub/address.h"
 #include "hub/cache.h"
-#include "hub/shelf.h"
+#include "hub/store.h"
 #include "io/json.h"
 
 #include <dirent.h>
@@ -29,7 +29,7 @@ static void add_health(cJSON *row, const cJSON *inspected)
     zi_text health;
     zi_text_init(&health, 1000);
     if (problems && problems->child) {
-        bool lent = zi_shelf_may_be_lent(problems->child->valuestring);
+        bool lent = zi_store_may_be_lent(problems->child->valuestring);
         zi_text_puts(&health, lent ? "needs a reference" : "damaged");
     } else if (missing && missing->child) {
         zi_text_puts(&health, "lacks ");
@@ -84,7 +84,7 @@ static void add_row(cJSON *rows, const char *name, const char *path, bool langua
     add_text(row, "name", name);
     add_text(row, "path", path);
     add_text(row, "kind", language ? "language" : "image");
-    if (zi_shelf_bytes(path, &bytes, NULL)) cJSON_AddNumberToObject(row, "bytes", (double)bytes);
+    if (zi_store_bytes(path, &bytes, NULL)) cJSON_AddNumberToObject(row, "bytes", (double)bytes);
     cJSON_AddBoolToObject(row, "default", chosen && !strcmp(chosen, name));
     if (language)
         describe_language(row, path);
@@ -96,8 +96,8 @@ static void add_row(cJSON *rows, const char *name, const char *path, bool langua
 /* Whether a snapshot is of Z-Image: people's caches hold all kinds of models. */
 static bool is_ours(const char *path)
 {
-    zi_shelf_kind kind;
-    return zi_shelf_detect(path, &kind, NULL) && kind != ZI_SHELF_LANGUAGE;
+    zi_store_kind kind;
+    return zi_store_detect(path, &kind, NULL) && kind != ZI_SHELF_LANGUAGE;
 }
 
 /* "models--OWNER--NAME" as OWNER/NAME, or false. */
@@ -111,16 +111,16 @@ static bool read_folder_name(const char *folder, char *out, size_t size)
     return zi_repo_valid(out, strlen(out));
 }
 
-static void add_cached(const zi_shelf *shelf, cJSON *rows, const char *chosen)
+static void add_cached(const zi_store *store, cJSON *rows, const char *chosen)
 {
     zi_repo_name enhancer = {0};
-    DIR *dir = shelf->hub.cache ? opendir(shelf->hub.cache) : NULL;
+    DIR *dir = store->hub.cache ? opendir(store->hub.cache) : NULL;
     bool known = zi_repo_read("prompt-enhancer", &enhancer, NULL);
     for (const struct dirent *entry; dir && (entry = readdir(dir));) {
         char name[160], *path = NULL;
         zi_error why;
         if (!read_folder_name(entry->d_name, name, sizeof name)) continue;
-        if (!zi_hub_find(&shelf->hub, name, &path, &why)) continue;
+        if (!zi_hub_find(&store->hub, name, &path, &why)) continue;
         bool language = known && !strcmp(name, enhancer.repo);
         if (language || is_ours(path)) add_row(rows, name, path, language, chosen);
         free(path);
@@ -129,23 +129,23 @@ static void add_cached(const zi_shelf *shelf, cJSON *rows, const char *chosen)
     zi_repo_free(&enhancer);
 }
 
-bool zi_shelf_list(const zi_shelf *shelf, char **json, zi_error *error)
+bool zi_store_list(const zi_store *store, char **json, zi_error *error)
 {
-    zi_shelf_entries all;
-    if (!zi_shelf_entries_read(shelf, &all, error)) return false;
-    char *chosen = zi_shelf_default(shelf);
+    zi_store_entries all;
+    if (!zi_store_entries_read(store, &all, error)) return false;
+    char *chosen = zi_store_default(store);
     cJSON *root = cJSON_CreateObject();
-    cJSON_AddStringToObject(root, "folder", shelf->folder);
+    cJSON_AddStringToObject(root, "folder", store->folder);
     add_text(root, "default", chosen);
     cJSON *rows = cJSON_AddArrayToObject(root, "models");
     for (size_t i = 0; i < all.count; i++)
         add_row(rows, all.entries[i].name, all.entries[i].path,
                 all.entries[i].kind == ZI_SHELF_LANGUAGE, chosen);
-    add_cached(shelf, rows, chosen);
+    add_cached(store, rows, chosen);
     char *text = cJSON_Print(root);
     cJSON_Delete(root);
     free(chosen);
-    zi_shelf_entries_free(&all);
+    zi_store_entries_free(&all);
     if (!text) return zi_out_of_memory(error, 1 << 16);
     *json = text;
     return true;

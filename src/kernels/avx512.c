@@ -136,6 +136,7 @@ void zi_kernels_avx512(zi_kernels *kernels)
     kernels->pack_rows = pack_rows_x86;
     kernels->tile = tile;
     kernels->dot_rows = dot_rows_x86;
+    kernels->dot_groups = dot_groups_x86;
     kernels->qmr = QMR;
     kernels->qnr = QNR;
     kernels->q_fours = true;

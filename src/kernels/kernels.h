@@ -35,11 +35,16 @@ typedef struct {
      * overwriting it. */
     void (*tile)(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate);
 
-    /* y[j] = the product of row j of w [n, k] (row stride ldw bytes, of a computing type, Q8_0,
-     * Q4_0 or Q4_1; k is whole blocks) and x [k], the same bits for numbers that mean the same.
-     * Reads w in its order and once. */
+    /* y[j] = the product of row j of w [n, k] (row stride ldw bytes, of a type that zi_kernels_dot
+     * knows; k is whole blocks) and x [k], the same bits for numbers that mean the same. Reads w in
+     * its order and once. */
     void (*dot_rows)(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
                      float *y);
+
+    /* The same for a row of numbers q scale + bias, rounded twice: q of 8 or 4 bits, two to a byte
+     * (low one first), in groups of 32, 64 or 128; scales and biases [k / group]. */
+    float (*dot_groups)(int bits, const void *w, size_t group, const float *scales,
+                        const float *biases, const float *x, size_t k);
 
     /* ---- integer product over quantized groups: c [qmr, qnr] (+)= a^T b ----
      *
@@ -98,6 +103,13 @@ static inline size_t zi_qa_bytes(const zi_kernels *kernels, size_t group)
 static inline size_t zi_qb_bytes(const zi_kernels *kernels, size_t group)
 {
     return kernels->qnr * (group * kernels->q_width + 2 * sizeof(float));
+}
+
+/* Whether dot_rows takes numbers of a type. */
+static inline bool zi_kernels_dot(zi_dtype type)
+{
+    bool rare = type == ZI_Q2_K || type == ZI_Q3_K;
+    return zi_dtype_computes(type) || (type >= ZI_Q4_0 && type < ZI_DTYPE_COUNT && !rare);
 }
 
 /* Fills every slot. */

@@ -164,77 +164,168 @@ static void qtile(size_t groups, size_t group, const void *panel_a, const void *
 
 /* ---- rows ---- */
 
-/* Bytes of 32 numbers: of blocks these are one. A constant where the type is one. */
-static inline __attribute__((always_inline)) size_t bytes_of_32(zi_dtype type)
+#define INLINE static inline __attribute__((always_inline))
+
+/* Numbers of a block and its bytes; others than blocks are taken in 32s. Constants where the type
+ * is one. */
+INLINE size_t block_numbers(zi_dtype type)
+{
+    return type == ZI_Q4_K || type == ZI_Q5_K || type == ZI_Q6_K ? 256 : 32;
+}
+
+INLINE size_t block_bytes(zi_dtype type)
 {
     return type == ZI_F32    ? 128
            : type == ZI_Q8_0 ? 34
            : type == ZI_Q4_0 ? 18
            : type == ZI_Q4_1 ? 20
+           : type == ZI_Q5_0 ? 22
+           : type == ZI_Q5_1 ? 24
+           : type == ZI_Q4_K ? 144
+           : type == ZI_Q5_K ? 176
+           : type == ZI_Q6_K ? 210
                              : 64;
 }
 
-static inline float half_at(const char *source)
+static inline float half_at(const uint8_t *source)
 {
     uint16_t bits;
     memcpy(&bits, source, sizeof bits);
     return zi_f16_to_f32(bits);
 }
 
-/* A block's 32 bytes, signed, in two halves. */
-static inline __attribute__((always_inline)) void block_bytes(zi_dtype type, const char *w,
-                                                              int8x16_t q[2])
+/* ---- numbers: 16 of them as bytes ---- */
+
+/* The low nibbles of 16 bytes, or the high ones. */
+INLINE uint8x16_t nibbles(const uint8_t *from, bool high)
 {
-    const uint8_t *bytes = (const uint8_t *)w;
-    if (type == ZI_Q8_0) {
-        q[0] = vreinterpretq_s8_u8(vld1q_u8(bytes + 2));
-        q[1] = vreinterpretq_s8_u8(vld1q_u8(bytes + 18));
-        return;
-    }
-    uint8x16_t nibbles = vld1q_u8(bytes + (type == ZI_Q4_1 ? 4 : 2));
-    int8x16_t zero = vdupq_n_s8(type == ZI_Q4_0 ? 8 : 0);
-    q[0] = vsubq_s8(vreinterpretq_s8_u8(vandq_u8(nibbles, vdupq_n_u8(15))), zero);
-    q[1] = vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(nibbles, 4)), zero);
+    uint8x16_t bytes = vld1q_u8(from);
+    return high ? vshrq_n_u8(bytes, 4) : vandq_u8(bytes, vdupq_n_u8(15));
 }
 
-/* 32 numbers as f32, rounded as zi_widen rounds them. */
-static inline __attribute__((always_inline)) void load32(zi_dtype type, const char *w,
-                                                         float32x4_t out[8])
+/* Half h of 32 bits as bytes of 0 and 16. */
+INLINE uint8x16_t fifth_bits(const uint8_t *from, size_t h)
 {
-    if (zi_dtype_computes(type)) {
-        UNROLL
-        for (size_t j = 0; j < 8; j++) out[j] = load4(type, w + j * bytes_of_32(type) / 8);
-        return;
+    uint8x16_t bits = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
+    uint8x16_t spread = vcombine_u8(vdup_n_u8(from[2 * h]), vdup_n_u8(from[2 * h + 1]));
+    return vandq_u8(vtstq_u8(spread, bits), vdupq_n_u8(16));
+}
+
+/* Bits `bit` and up of 16 bytes in the places of `mask`, which begins with bit 4. */
+INLINE uint8x16_t high_bits(const uint8_t *from, size_t bit, uint8_t mask)
+{
+    return vandq_u8(vshlq_u8(vld1q_u8(from), vdupq_n_s8((int8_t)(4 - (int)bit))), vdupq_n_u8(mask));
+}
+
+/* Half h of part p (of 32 numbers) of a block, and what there stands for zero. */
+INLINE uint8x16_t half_bytes(zi_dtype type, const uint8_t *block, size_t p, size_t h, uint8_t *zero)
+{
+    const uint8_t *at = block + p / 2 * 32 + 16 * h; /* where two parts share bytes */
+    *zero = type == ZI_Q4_0 ? 8 : type == ZI_Q5_0 ? 16 : type == ZI_Q6_K ? 32 : 0;
+    switch (type) {
+    case ZI_Q8_0:
+        return vld1q_u8(block + 2 + 16 * h);
+    case ZI_Q4_0:
+        return nibbles(block + 2, h);
+    case ZI_Q4_1:
+        return nibbles(block + 4, h);
+    case ZI_Q5_0:
+        return vorrq_u8(nibbles(block + 6, h), fifth_bits(block + 2, h));
+    case ZI_Q5_1:
+        return vorrq_u8(nibbles(block + 8, h), fifth_bits(block + 4, h));
+    case ZI_Q4_K:
+        return nibbles(at + 16, p % 2);
+    case ZI_Q5_K:
+        return vorrq_u8(nibbles(at + 48, p % 2), high_bits(block + 16 + 16 * h, p, 16));
+    default:
+        return vorrq_u8(nibbles(block + p / 4 * 64 + p % 2 * 32 + 16 * h, p % 4 > 1),
+                        high_bits(block + 128 + p / 4 * 32 + 16 * h, p % 4 * 2, 48));
     }
-    int8x16_t q[2];
-    block_bytes(type, w, q);
-    float scale = half_at(w);
+}
+
+/* ---- scales ---- */
+
+INLINE bool has_minima(zi_dtype type)
+{
+    return type == ZI_Q4_1 || type == ZI_Q5_1 || type == ZI_Q4_K || type == ZI_Q5_K;
+}
+
+/* Of the 32s of a block, or of its 16s. */
+typedef struct {
+    float scales[16], minima[8];
+} block_scales;
+
+/* Q4_K and Q5_K have eight scales and minima of six bits each, Q6_K sixteen scales in bytes. */
+INLINE void read_scales(zi_dtype type, const uint8_t *block, block_scales *out)
+{
+    const uint8_t *s = block + 4;
+    if (type == ZI_Q6_K) {
+        float scale = half_at(block + 208);
+        for (size_t i = 0; i < 16; i++)
+            out->scales[i] = scale * (float)((const int8_t *)block)[192 + i];
+    } else if (type == ZI_Q4_K || type == ZI_Q5_K) {
+        float scale = half_at(block), minimum = -half_at(block + 2);
+        for (size_t i = 0; i < 4; i++) {
+            out->scales[i] = scale * (float)(s[i] & 63);
+            out->minima[i] = minimum * (float)(s[i + 4] & 63);
+            out->scales[i + 4] = scale * (float)((s[i + 8] & 15) | (s[i] >> 2 & 48));
+            out->minima[i + 4] = minimum * (float)(s[i + 8] >> 4 | (s[i + 4] >> 2 & 48));
+        }
+    } else if (!zi_dtype_computes(type)) {
+        out->scales[0] = half_at(block);
+        if (has_minima(type)) out->minima[0] = half_at(block + 2);
+    }
+}
+
+/* ---- a row ---- */
+
+/* Four of 16 signed bytes. */
+INLINE float32x4_t widen4(int8x16_t bytes, size_t j)
+{
+    int16x8_t half = j < 2 ? vmovl_s8(vget_low_s8(bytes)) : vmovl_high_s8(bytes);
+    return vcvtq_f32_s32(vmovl_s16(j % 2 ? vget_high_s16(half) : vget_low_s16(half)));
+}
+
+/* Part p of a block as f32, rounded as zi_widen rounds them. */
+INLINE void load32(zi_dtype type, const char *w, const block_scales *s, size_t p,
+                   float32x4_t out[8])
+{
+    const uint8_t *block = (const uint8_t *)w;
     UNROLL
-    for (int j = 0; j < 8; j++) {
-        int16x8_t half = j % 4 < 2 ? vmovl_s8(vget_low_s8(q[j / 4])) : vmovl_high_s8(q[j / 4]);
-        int16x4_t four = j % 2 ? vget_high_s16(half) : vget_low_s16(half);
-        out[j] = vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(four)), scale);
-        if (type == ZI_Q4_1) out[j] = vaddq_f32(out[j], vdupq_n_f32(half_at(w + 2)));
+    for (size_t j = 0; j < 8; j++) {
+        if (zi_dtype_computes(type)) {
+            out[j] = load4(type, w + j * block_bytes(type) / 8);
+            continue;
+        }
+        uint8_t zero;
+        uint8x16_t bytes = half_bytes(type, block, p, j / 4, &zero);
+        int8x16_t q = vreinterpretq_s8_u8(vsubq_u8(bytes, vdupq_n_u8(zero)));
+        out[j] = vmulq_n_f32(widen4(q, j % 4), s->scales[type == ZI_Q6_K ? 2 * p + j / 4 : p]);
+        if (has_minima(type)) out[j] = vaddq_f32(out[j], vdupq_n_f32(s->minima[p]));
     }
 }
 
 /* All types are summed alike: numbers that mean the same give the same bits. */
-static inline __attribute__((always_inline)) float dot(zi_dtype type, const char *w, const float *x,
-                                                       size_t k)
+INLINE float dot(zi_dtype type, const char *w, const float *x, size_t k)
 {
-    size_t i = 0;
+    size_t i = 0, step = block_numbers(type);
     float32x4_t sums[4], values[8];
+    block_scales scales;
     UNROLL
     for (int j = 0; j < 4; j++) sums[j] = vdupq_n_f32(0);
-    for (; i + 32 <= k; i += 32, w += bytes_of_32(type)) {
-        load32(type, w, values);
+    for (; i + step <= k; i += step, w += block_bytes(type)) {
+        read_scales(type, (const uint8_t *)w, &scales);
         UNROLL
-        for (size_t j = 0; j < 8; j++)
-            sums[j % 4] = vfmaq_f32(sums[j % 4], values[j], vld1q_f32(x + i + 4 * j));
+        for (size_t p = 0; p < step / 32; p++) {
+            load32(type, w, &scales, p, values);
+            UNROLL
+            for (size_t j = 0; j < 8; j++)
+                sums[j % 4] = vfmaq_f32(sums[j % 4], values[j], vld1q_f32(x + i + 32 * p + 4 * j));
+        }
     }
     float rest = 0;
     if (i < k) { /* of no block type */
-        size_t width = bytes_of_32(type) / 32;
+        size_t width = block_bytes(type) / 32;
         for (; i + 4 <= k; i += 4, w += 4 * width)
             sums[0] = vfmaq_f32(sums[0], load4(type, w), vld1q_f32(x + i));
         for (; i < k; i++, w += width) {
@@ -246,28 +337,67 @@ static inline __attribute__((always_inline)) float dot(zi_dtype type, const char
     return rest + vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])));
 }
 
-static float dot_row(zi_dtype type, const char *w, const float *x, size_t k)
-{
-    switch (type) {
-    case ZI_F16:
-        return dot(ZI_F16, w, x, k);
-    case ZI_BF16:
-        return dot(ZI_BF16, w, x, k);
-    case ZI_Q8_0:
-        return dot(ZI_Q8_0, w, x, k);
-    case ZI_Q4_0:
-        return dot(ZI_Q4_0, w, x, k);
-    case ZI_Q4_1:
-        return dot(ZI_Q4_1, w, x, k);
-    default:
-        return dot(ZI_F32, w, x, k);
-    }
-}
-
 static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
                      float *y)
 {
-    for (size_t j = 0; j < n; j++) y[j] = dot_row(type, (const char *)w + j * ldw, x, k);
+    const char *row = w;
+#define ROWS(name)                                                                                 \
+    case name:                                                                                     \
+        for (size_t j = 0; j < n; j++) y[j] = dot(name, row + j * ldw, x, k);                      \
+        break
+    switch (type) {
+        ROWS(ZI_F32);
+        ROWS(ZI_F16);
+        ROWS(ZI_BF16);
+        ROWS(ZI_Q4_0);
+        ROWS(ZI_Q4_1);
+        ROWS(ZI_Q5_0);
+        ROWS(ZI_Q5_1);
+        ROWS(ZI_Q8_0);
+        ROWS(ZI_Q4_K);
+        ROWS(ZI_Q5_K);
+        ROWS(ZI_Q6_K);
+    default: /* callers have asked zi_kernels_dot */
+        break;
+    }
+#undef ROWS
+}
+
+/* Half h of 32 numbers in MLX's groups: bytes, or nibbles whose low ones come first. */
+INLINE uint8x16_t group_bytes(int bits, const uint8_t *w, size_t h)
+{
+    if (bits == 8) return vld1q_u8(w + 16 * h);
+    uint8x16_t low = nibbles(w, false), high = nibbles(w, true);
+    return h ? vzip2q_u8(low, high) : vzip1q_u8(low, high);
+}
+
+INLINE float dot_grouped(int bits, const uint8_t *w, size_t group, const float *scales,
+                         const float *biases, const float *x, size_t k)
+{
+    float32x4_t sums[4];
+    UNROLL
+    for (int j = 0; j < 4; j++) sums[j] = vdupq_n_f32(0);
+    for (size_t i = 0; i < k; i += 32, w += 4 * bits) {
+        float scale = scales[i / group];
+        float32x4_t bias = vdupq_n_f32(biases[i / group]);
+        UNROLL
+        for (size_t j = 0; j < 8; j++) {
+            uint8x16_t bytes = group_bytes(bits, w, j / 4);
+            uint16x8_t half = j % 4 < 2 ? vmovl_u8(vget_low_u8(bytes)) : vmovl_high_u8(bytes);
+            uint16x4_t four = j % 2 ? vget_high_u16(half) : vget_low_u16(half);
+            float32x4_t q = vcvtq_f32_u32(vmovl_u16(four));
+            float32x4_t value = vaddq_f32(vmulq_n_f32(q, scale), bias);
+            sums[j % 4] = vfmaq_f32(sums[j % 4], value, vld1q_f32(x + i + 4 * j));
+        }
+    }
+    return vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])));
+}
+
+static float dot_groups(int bits, const void *w, size_t group, const float *scales,
+                        const float *biases, const float *x, size_t k)
+{
+    return bits == 8 ? dot_grouped(8, w, group, scales, biases, x, k)
+                     : dot_grouped(4, w, group, scales, biases, x, k);
 }
 
 /* ---- vectors ---- */
@@ -433,6 +563,7 @@ void zi_kernels_neon(zi_kernels *kernels)
     kernels->pack_rows = pack_rows;
     kernels->tile = tile;
     kernels->dot_rows = dot_rows;
+    kernels->dot_groups = dot_groups;
     kernels->qmr = QMR;
     kernels->qnr = QNR;
     kernels->q_step = 1;

@@ -84,6 +84,23 @@ static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const f
     }
 }
 
+static float dot_groups(int bits, const void *w, size_t group, const float *scales,
+                        const float *biases, const float *x, size_t k)
+{
+    const uint8_t *q = w;
+    quad low = {0}, high = {0};
+    float row[8];
+    for (size_t p = 0; p < k; p += 8) {
+        float scale = scales[p / group], bias = biases[p / group];
+        for (size_t i = p; i < p + 8; i++)
+            row[i - p] = (float)(bits == 8 ? q[i] : q[i / 2] >> i % 2 * 4 & 15) * scale + bias;
+        low += load(row) * load(x + p);
+        high += load(row + 4) * load(x + p + 4);
+    }
+    low += high;
+    return (low[0] + low[1]) + (low[2] + low[3]);
+}
+
 /* ---- integers ---- */
 
 enum { QMR = 4, QNR = 8 };
@@ -217,6 +234,7 @@ void zi_kernels_ref(zi_kernels *kernels)
         .pack_columns = pack_columns,
         .tile = tile,
         .dot_rows = dot_rows,
+        .dot_groups = dot_groups,
         .qmr = QMR,
         .qnr = QNR,
         .q_step = 1,

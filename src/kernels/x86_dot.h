@@ -1,6 +1,7 @@
-/* The dot_rows slot of the x86 tiers: rows of stored weights come from memory once and are used at
- * once, so that what counts is to ask for them early. Numbers are rounded as zi_widen rounds them,
- * and all types are summed alike: numbers that mean the same give the same bits. */
+/* The dot_rows and dot_groups slots of the x86 tiers: rows of stored weights come from memory once
+ * and are used at once, so that what counts is to ask for them early and to spend few instructions
+ * on each number. Numbers are rounded as zi_widen rounds them, and all types are summed alike:
+ * numbers that mean the same give the same bits. */
 #ifndef ZI_KERNELS_X86_DOT_H
 #define ZI_KERNELS_X86_DOT_H
 
@@ -8,93 +9,300 @@
 
 enum { DOT_AHEAD = 1024 }; /* bytes of weights that are asked for before they are needed */
 
-typedef float (*dot_fn)(const char *w, const float *x, size_t k);
+#define INLINE static inline __attribute__((always_inline))
 
-/* Bytes of 32 numbers: of blocks these are one. A constant where the type is one. */
-static inline __attribute__((always_inline)) size_t bytes_of_32(zi_dtype type)
+/* Numbers of a block and its bytes; others than blocks are taken in 32s. Constants where the type
+ * is one. */
+INLINE size_t block_numbers(zi_dtype type)
+{
+    return type == ZI_Q4_K || type == ZI_Q5_K || type == ZI_Q6_K ? 256 : 32;
+}
+
+INLINE size_t block_bytes(zi_dtype type)
 {
     return type == ZI_F32    ? 128
            : type == ZI_Q8_0 ? 34
            : type == ZI_Q4_0 ? 18
            : type == ZI_Q4_1 ? 20
+           : type == ZI_Q5_0 ? 22
+           : type == ZI_Q5_1 ? 24
+           : type == ZI_Q4_K ? 144
+           : type == ZI_Q5_K ? 176
+           : type == ZI_Q6_K ? 210
                              : 64;
 }
 
-static inline float half_at(const char *source)
+INLINE __m256i load_twice(const char *source)
 {
-    uint16_t bits;
-    memcpy(&bits, source, sizeof bits);
-    return _cvtsh_ss(bits);
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)source));
 }
 
-/* A block's 32 bytes, signed, in two halves. */
-static inline __attribute__((always_inline)) void block_bytes(zi_dtype type, const char *w,
-                                                              __m128i q[2])
+INLINE uint32_t word_at(const char *source)
 {
-    if (type == ZI_Q8_0) {
-        q[0] = _mm_loadu_si128((const __m128i *)(const void *)(w + 2));
-        q[1] = _mm_loadu_si128((const __m128i *)(const void *)(w + 18));
-        return;
+    uint32_t word;
+    memcpy(&word, source, sizeof word);
+    return word;
+}
+
+INLINE uint16_t short_at(const char *source)
+{
+    uint16_t word;
+    memcpy(&word, source, sizeof word);
+    return word;
+}
+
+/* A half, in every place. */
+INLINE __m256 half_everywhere(const char *source)
+{
+    return _mm256_cvtph_ps(_mm_set1_epi16((int16_t)short_at(source)));
+}
+
+/* ---- numbers: 16 of them as signed bytes, in both halves of a register, since bytes are cheap to
+ * move about within a half ---- */
+
+INLINE __m256i low_nibbles(__m256i bytes)
+{
+    return _mm256_and_si256(bytes, _mm256_set1_epi8(15));
+}
+
+INLINE __m256i high_nibbles(__m256i bytes)
+{
+    return low_nibbles(_mm256_srli_epi16(bytes, 4));
+}
+
+/* Half h of 32 bits as bytes of 0 and 16. */
+INLINE __m256i fifth_bits(const char *source, size_t h)
+{
+    const __m256i bits = _mm256_set1_epi64x((int64_t)0x8040201008040201);
+    const __m256i places = _mm256_broadcastsi128_si256(
+        _mm_set_epi64x((int64_t)(h ? 0x0303030303030303 : 0x0101010101010101),
+                       (int64_t)(h ? 0x0202020202020202 : 0)));
+    __m256i spread = _mm256_shuffle_epi8(_mm256_set1_epi32((int32_t)word_at(source)), places);
+    __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, bits), bits);
+    return _mm256_and_si256(set, _mm256_set1_epi8(16));
+}
+
+/* Bits `bit` and up of bytes in the places of `mask`, which begins with bit `to`. */
+INLINE __m256i move_bits(__m256i bytes, int bit, int to, char mask)
+{
+    bytes = bit < to ? _mm256_slli_epi16(bytes, to - bit) : _mm256_srli_epi16(bytes, bit - to);
+    return _mm256_and_si256(bytes, _mm256_set1_epi8(mask));
+}
+
+/* Half h of part p of Q6_K: a group. */
+INLINE __m256i sixes(const char *block, size_t p, size_t h)
+{
+    __m256i low = load_twice(block + p / 4 * 64 + p % 2 * 32 + 16 * h);
+    __m256i high = load_twice(block + 128 + p / 4 * 32 + 16 * h);
+    low = p % 4 < 2 ? low_nibbles(low) : high_nibbles(low);
+    high = move_bits(high, (int)p % 4 * 2, 4, 48);
+    return _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32));
+}
+
+/* Half h of part p of Q4_K or Q5_K, whose nibbles begin at `from`. */
+INLINE __m256i fours(const char *from, size_t p, size_t h)
+{
+    __m256i bytes = load_twice(from + p / 2 * 32 + 16 * h);
+    return p % 2 ? high_nibbles(bytes) : low_nibbles(bytes);
+}
+
+/* The nibbles of half h of a block of 32. */
+INLINE __m256i nibbles(const char *from, size_t h)
+{
+    return h ? high_nibbles(load_twice(from)) : low_nibbles(load_twice(from));
+}
+
+/* Half h of part p of a block, less what stands for zero. */
+INLINE __m256i half_bytes(zi_dtype type, const char *block, size_t p, size_t h)
+{
+    switch (type) {
+    case ZI_Q8_0:
+        return load_twice(block + 2 + 16 * h);
+    case ZI_Q4_0:
+        return _mm256_sub_epi8(nibbles(block + 2, h), _mm256_set1_epi8(8));
+    case ZI_Q4_1:
+        return nibbles(block + 4, h);
+    case ZI_Q5_0:
+        return _mm256_sub_epi8(_mm256_or_si256(nibbles(block + 6, h), fifth_bits(block + 2, h)),
+                               _mm256_set1_epi8(16));
+    case ZI_Q5_1:
+        return _mm256_or_si256(nibbles(block + 8, h), fifth_bits(block + 4, h));
+    case ZI_Q4_K:
+        return fours(block + 16, p, h);
+    case ZI_Q5_K:
+        return _mm256_or_si256(fours(block + 48, p, h),
+                               move_bits(load_twice(block + 16 + 16 * h), (int)p, 4, 16));
+    default:
+        return sixes(block, p, h);
     }
-    const __m128i mask = _mm_set1_epi8(15), zero = _mm_set1_epi8(type == ZI_Q4_0 ? 8 : 0);
-    __m128i nibbles =
-        _mm_loadu_si128((const __m128i *)(const void *)(w + (type == ZI_Q4_1 ? 4 : 2)));
-    q[0] = _mm_sub_epi8(_mm_and_si128(nibbles, mask), zero);
-    q[1] = _mm_sub_epi8(_mm_and_si128(_mm_srli_epi16(nibbles, 4), mask), zero);
 }
 
-/* 32 numbers as f32. */
-static inline __attribute__((always_inline)) void load32_256(zi_dtype type, const char *w,
-                                                             __m256 out[4])
+/* Eight of 16 bytes, signed or not, as f32. Signed ones lie on top of their place: times 2^24. */
+INLINE __m256 widen8(__m256i bytes, size_t first, bool with_sign)
+{
+    int64_t at = (int64_t)(0x0101010101010101 * first);
+    const __m256i zero_extended =
+        _mm256_setr_epi64x((int64_t)0xffffff01ffffff00, (int64_t)0xffffff03ffffff02,
+                           (int64_t)0xffffff05ffffff04, (int64_t)0xffffff07ffffff06);
+    const __m256i on_top = _mm256_setr_epi64x(0x01ffffff00ffffff, 0x03ffffff02ffffff,
+                                              0x05ffffff04ffffff, 0x07ffffff06ffffff);
+    __m256i places = _mm256_or_si256(with_sign ? on_top : zero_extended, _mm256_set1_epi64x(at));
+    return _mm256_cvtepi32_ps(_mm256_shuffle_epi8(bytes, places));
+}
+
+/* ---- scales ---- */
+
+/* Of the 32s of a block, or of its 16s. */
+typedef struct {
+    float scales[16], minima[8];
+} block_scales;
+
+/* Eight bytes as f32. */
+INLINE __m256 bytes8(uint64_t bytes)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes)));
+}
+
+INLINE bool has_minima(zi_dtype type)
+{
+    return type == ZI_Q4_1 || type == ZI_Q5_1 || type == ZI_Q4_K || type == ZI_Q5_K;
+}
+
+/* Eight scales and minima of six bits each. */
+INLINE void read_sixes(const char *block, block_scales *out)
+{
+    const uint32_t six = 0x3f3f3f3f, four = 0x0f0f0f0f, two = 0x30303030;
+    uint32_t s = word_at(block + 4), m = word_at(block + 8), both = word_at(block + 12);
+    uint64_t scales = (both & four) | (s >> 2 & two), minima = (both >> 4 & four) | (m >> 2 & two);
+    __m256 factor = half_everywhere(block), minus = _mm256_set1_ps(-0.0f);
+    _mm256_storeu_ps(out->scales, _mm256_mul_ps(factor, bytes8(scales << 32 | (s & six))));
+    factor = _mm256_xor_ps(half_everywhere(block + 2), minus);
+    _mm256_storeu_ps(out->minima, _mm256_mul_ps(factor, bytes8(minima << 32 | (m & six))));
+}
+
+INLINE void read_scales(zi_dtype type, const char *block, block_scales *out)
+{
+    if (type == ZI_Q4_K || type == ZI_Q5_K) read_sixes(block, out);
+    if (type != ZI_Q6_K) return;
+    __m256 factor = half_everywhere(block + 208);
+    for (size_t i = 0; i < 16; i += 8) {
+        __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(block + 192 + i));
+        __m256 scales = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+        _mm256_storeu_ps(out->scales + i, _mm256_mul_ps(factor, scales));
+    }
+}
+
+/* The scale of half h of part p of a block. */
+INLINE __m256 scale_of(zi_dtype type, const char *block, const block_scales *s, size_t p, size_t h)
+{
+    if (type == ZI_Q4_K || type == ZI_Q5_K) return _mm256_broadcast_ss(&s->scales[p]);
+    if (type == ZI_Q6_K) return _mm256_broadcast_ss(&s->scales[2 * p + h]);
+    return half_everywhere(block);
+}
+
+INLINE __m256 minimum_of(zi_dtype type, const char *block, const block_scales *s, size_t p)
+{
+    if (type == ZI_Q4_K || type == ZI_Q5_K) return _mm256_broadcast_ss(&s->minima[p]);
+    return has_minima(type) ? half_everywhere(block + 2) : _mm256_setzero_ps();
+}
+
+/* ---- a row ---- */
+
+/* Part p of a block as f32. Scales have so few bits that q * scale is exact: with a minimum it may
+ * be one fused operation, and without one 2^24 may come and go. */
+INLINE void load32_256(zi_dtype type, const char *block, const block_scales *s, size_t p,
+                       __m256 out[4])
 {
     if (zi_dtype_computes(type)) {
         UNROLL
-        for (size_t j = 0; j < 4; j++) out[j] = load8(type, w + j * bytes_of_32(type) / 4);
+        for (size_t j = 0; j < 4; j++) out[j] = load8(type, block + j * block_bytes(type) / 4);
         return;
     }
-    __m128i q[2];
-    if (type != ZI_Q8_0) block_bytes(type, w, q);
-    __m256 scale = _mm256_set1_ps(half_at(w));
+    bool minima = has_minima(type);
+    __m256 minimum = minimum_of(type, block, s, p);
     UNROLL
-    for (int j = 0; j < 4; j++) {
-        __m128i bytes; /* eight of them: loading them again is cheaper than moving them */
-        if (type == ZI_Q8_0)
-            bytes = _mm_loadl_epi64((const __m128i *)(const void *)(w + 2 + 8 * j));
-        else
-            bytes = j % 2 ? _mm_unpackhi_epi64(q[j / 2], q[j / 2]) : q[j / 2];
-        out[j] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)), scale);
-        if (type == ZI_Q4_1) out[j] = _mm256_add_ps(out[j], _mm256_set1_ps(half_at(w + 2)));
+    for (size_t j = 0; j < 4; j++) {
+        __m256 q = widen8(half_bytes(type, block, p, j / 2), j % 2 * 8, !minima);
+        __m256 scale = scale_of(type, block, s, p, j / 2);
+        if (!minima) scale = _mm256_mul_ps(scale, _mm256_set1_ps(0x1p-24f));
+        out[j] = minima ? _mm256_fmadd_ps(q, scale, minimum) : _mm256_mul_ps(q, scale);
     }
 }
 
-static inline __attribute__((always_inline)) float dot_256(zi_dtype type, const char *w,
-                                                           const float *x, size_t k)
+/* What is left of a row that is not made of blocks. */
+INLINE float dot_rest(zi_dtype type, const char *w, const float *x, size_t k, __m256 *sum)
 {
-    size_t i = 0;
+    size_t i = 0, width = block_bytes(type) / 32;
+    float rest = 0;
+    for (; i + 8 <= k; i += 8, w += 8 * width)
+        *sum = _mm256_fmadd_ps(load8(type, w), _mm256_loadu_ps(x + i), *sum);
+    for (; i < k; i++, w += width) {
+        float value;
+        zi_widen(type, w, &value, 1);
+        rest += value * x[i];
+    }
+    return rest;
+}
+
+INLINE void ask_ahead(const char *w, size_t bytes)
+{
+    for (size_t line = 0; line < bytes; line += 64) _mm_prefetch(w + DOT_AHEAD + line, _MM_HINT_T0);
+}
+
+INLINE float dot_256(zi_dtype type, const char *w, const float *x, size_t k)
+{
+    size_t i = 0, step = block_numbers(type);
     __m256 sums[4], values[4];
+    block_scales scales;
     UNROLL
     for (int j = 0; j < 4; j++) sums[j] = _mm256_setzero_ps();
-    for (; i + 32 <= k; i += 32, w += bytes_of_32(type)) {
-        _mm_prefetch(w + DOT_AHEAD, _MM_HINT_T0);
-        if (type == ZI_F32) _mm_prefetch(w + DOT_AHEAD + 64, _MM_HINT_T0);
-        load32_256(type, w, values);
+    for (; i + step <= k; i += step, w += block_bytes(type)) {
+        ask_ahead(w, block_bytes(type));
+        read_scales(type, w, &scales);
         UNROLL
-        for (size_t j = 0; j < 4; j++)
-            sums[j] = _mm256_fmadd_ps(values[j], _mm256_loadu_ps(x + i + 8 * j), sums[j]);
-    }
-    float rest = 0;
-    if (i < k) { /* of no block type */
-        size_t width = bytes_of_32(type) / 32;
-        for (; i + 8 <= k; i += 8, w += 8 * width)
-            sums[0] = _mm256_fmadd_ps(load8(type, w), _mm256_loadu_ps(x + i), sums[0]);
-        for (; i < k; i++, w += width) {
-            float value;
-            zi_widen(type, w, &value, 1);
-            rest += value * x[i];
+        for (size_t p = 0; p < step / 32; p++) {
+            load32_256(type, w, &scales, p, values);
+            UNROLL
+            for (size_t j = 0; j < 4; j++)
+                sums[j] =
+                    _mm256_fmadd_ps(values[j], _mm256_loadu_ps(x + i + 32 * p + 8 * j), sums[j]);
         }
     }
+    float rest = i < k ? dot_rest(type, w, x + i, k - i, &sums[0]) : 0;
     return rest +
            total(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
+}
+
+/* ---- a row in MLX's groups ---- */
+
+/* Half h of 32 numbers: bytes, or nibbles whose low ones come first. */
+INLINE __m256i group_bytes(int bits, const char *w, size_t h)
+{
+    if (bits == 8) return load_twice(w + 16 * h);
+    __m256i both = load_twice(w), low = low_nibbles(both), high = high_nibbles(both);
+    return h ? _mm256_unpackhi_epi8(low, high) : _mm256_unpacklo_epi8(low, high);
+}
+
+/* Scales are of any precision: products are rounded before the bias is added. */
+INLINE float dot_groups_256(int bits, const char *w, size_t group, const float *scales,
+                            const float *biases, const float *x, size_t k)
+{
+    __m256 sums[4];
+    UNROLL
+    for (int j = 0; j < 4; j++) sums[j] = _mm256_setzero_ps();
+    for (size_t i = 0; i < k; scales++, biases++) {
+        __m256 scale = _mm256_broadcast_ss(scales), bias = _mm256_broadcast_ss(biases);
+        for (size_t end = i + group; i < end; i += 32, w += 4 * bits) {
+            _mm_prefetch(w + DOT_AHEAD, _MM_HINT_T0);
+            UNROLL
+            for (size_t j = 0; j < 4; j++) {
+                __m256 q = widen8(group_bytes(bits, w, j / 2), j % 2 * 8, false);
+                __m256 value = _mm256_add_ps(_mm256_mul_ps(q, scale), bias);
+                sums[j] = _mm256_fmadd_ps(value, _mm256_loadu_ps(x + i + 8 * j), sums[j]);
+            }
+        }
+    }
+    return total(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
 }
 
 #ifdef __AVX512F__
@@ -107,97 +315,124 @@ static inline __m512 load16(zi_dtype type, const char *source)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
-static inline __attribute__((always_inline)) void load32_512(zi_dtype type, const char *w,
-                                                             __m512 out[2])
+/* As load32_256. */
+INLINE void load32_512(zi_dtype type, const char *block, const block_scales *s, size_t p,
+                       __m512 out[2])
 {
     if (zi_dtype_computes(type)) {
-        out[0] = load16(type, w);
-        out[1] = load16(type, w + bytes_of_32(type) / 2);
+        out[0] = load16(type, block);
+        out[1] = load16(type, block + block_bytes(type) / 2);
         return;
     }
-    __m128i q[2];
-    block_bytes(type, w, q);
-    __m512 scale = _mm512_set1_ps(half_at(w));
+    __m512 minimum = _mm512_set1_ps(_mm256_cvtss_f32(minimum_of(type, block, s, p)));
     UNROLL
-    for (int j = 0; j < 2; j++) {
-        out[j] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q[j])), scale);
-        if (type == ZI_Q4_1) out[j] = _mm512_add_ps(out[j], _mm512_set1_ps(half_at(w + 2)));
+    for (size_t h = 0; h < 2; h++) {
+        __m128i bytes = _mm256_castsi256_si128(half_bytes(type, block, p, h));
+        __m512 q = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+        __m512 scale = _mm512_set1_ps(_mm256_cvtss_f32(scale_of(type, block, s, p, h)));
+        out[h] = has_minima(type) ? _mm512_fmadd_ps(q, scale, minimum) : _mm512_mul_ps(q, scale);
     }
 }
 
-static inline __attribute__((always_inline)) float dot_512(zi_dtype type, const char *w,
-                                                           const float *x, size_t k)
+/* 32s take turns with the sums. */
+INLINE float dot_512(zi_dtype type, const char *w, const float *x, size_t k)
 {
-    size_t i = 0;
-    __m512 sums[4], values[4];
+    size_t i = 0, numbers = block_numbers(type), bytes = block_bytes(type);
+    size_t step = numbers < 64 ? 64 : numbers;
+    __m512 sums[4], values[2];
+    block_scales scales;
     UNROLL
     for (int j = 0; j < 4; j++) sums[j] = _mm512_setzero_ps();
-    for (; i + 64 <= k; i += 64, w += 2 * bytes_of_32(type)) {
-        for (size_t line = 0; line < 2 * bytes_of_32(type); line += 64)
-            _mm_prefetch(w + DOT_AHEAD + line, _MM_HINT_T0);
-        load32_512(type, w, values);
-        load32_512(type, w + bytes_of_32(type), values + 2);
+    for (; i + step <= k; i += step, w += step / numbers * bytes) {
+        ask_ahead(w, step / numbers * bytes);
+        read_scales(type, w, &scales);
         UNROLL
-        for (size_t j = 0; j < 4; j++)
-            sums[j] = _mm512_fmadd_ps(values[j], _mm512_loadu_ps(x + i + 16 * j), sums[j]);
+        for (size_t p = 0; p < step / 32; p++) {
+            load32_512(type, numbers < 64 ? w + p * bytes : w, &scales, p, values);
+            UNROLL
+            for (size_t j = 0; j < 2; j++)
+                sums[p % 2 * 2 + j] = _mm512_fmadd_ps(
+                    values[j], _mm512_loadu_ps(x + i + 32 * p + 16 * j), sums[p % 2 * 2 + j]);
+        }
     }
-    if (i + 32 <= k) {
-        load32_512(type, w, values);
+    if (i + 32 <= k) { /* of no block of 256 */
+        load32_512(type, w, &scales, 0, values);
         for (size_t j = 0; j < 2; j++)
             sums[j] = _mm512_fmadd_ps(values[j], _mm512_loadu_ps(x + i + 16 * j), sums[j]);
         i += 32;
-        w += bytes_of_32(type);
+        w += bytes;
     }
     float rest = i < k ? dot_256(type, w, x + i, k - i) : 0; /* of no block type */
     __m512 sum = _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3]));
     return rest + _mm512_reduce_add_ps(sum);
 }
 
-#define DOT(type, w, x, k) dot_512(type, w, x, k)
+INLINE float dot_groups_512(int bits, const char *w, size_t group, const float *scales,
+                            const float *biases, const float *x, size_t k)
+{
+    __m512 sums[4]; /* those of this 32, and of the next */
+    UNROLL
+    for (int j = 0; j < 4; j++) sums[j] = _mm512_setzero_ps();
+    for (size_t i = 0; i < k; i += 32, w += 4 * bits) {
+        __m512 scale = _mm512_set1_ps(scales[i / group]);
+        __m512 bias = _mm512_set1_ps(biases[i / group]);
+        _mm_prefetch(w + DOT_AHEAD, _MM_HINT_T0);
+        UNROLL
+        for (size_t h = 0; h < 2; h++) {
+            __m128i bytes = _mm256_castsi256_si128(group_bytes(bits, w, h));
+            __m512 q = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+            __m512 value = _mm512_add_ps(_mm512_mul_ps(q, scale), bias);
+            __m512 sum = _mm512_fmadd_ps(value, _mm512_loadu_ps(x + i + 16 * h), sums[h]);
+            sums[h] = sums[2 + h];
+            sums[2 + h] = sum;
+        }
+    }
+    __m512 this = _mm512_add_ps(sums[0], sums[1]), next = _mm512_add_ps(sums[2], sums[3]);
+    return _mm512_reduce_add_ps(_mm512_add_ps(this, next)); /* of which one is first is the same */
+}
+
+#define DOT dot_512
+#define DOT_GROUPS dot_groups_512
 #else
-#define DOT(type, w, x, k) dot_256(type, w, x, k)
+#define DOT dot_256
+#define DOT_GROUPS dot_groups_256
 #endif
-
-static float dot_f32(const char *w, const float *x, size_t k)
-{
-    return DOT(ZI_F32, w, x, k);
-}
-
-static float dot_f16(const char *w, const float *x, size_t k)
-{
-    return DOT(ZI_F16, w, x, k);
-}
-
-static float dot_bf16(const char *w, const float *x, size_t k)
-{
-    return DOT(ZI_BF16, w, x, k);
-}
-
-static float dot_q8_0(const char *w, const float *x, size_t k)
-{
-    return DOT(ZI_Q8_0, w, x, k);
-}
-
-static float dot_q4_0(const char *w, const float *x, size_t k)
-{
-    return DOT(ZI_Q4_0, w, x, k);
-}
-
-static float dot_q4_1(const char *w, const float *x, size_t k)
-{
-    return DOT(ZI_Q4_1, w, x, k);
-}
-
-#undef DOT
 
 /* The dot_rows slot, in registers as wide as the file is compiled for. */
 static inline void dot_rows_x86(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x,
                                 size_t k, float *y)
 {
-    static const dot_fn by_type[ZI_DTYPE_COUNT] = {
-        [ZI_F32] = dot_f32,   [ZI_F16] = dot_f16,   [ZI_BF16] = dot_bf16,
-        [ZI_Q8_0] = dot_q8_0, [ZI_Q4_0] = dot_q4_0, [ZI_Q4_1] = dot_q4_1};
-    for (size_t j = 0; j < n; j++) y[j] = by_type[type]((const char *)w + j * ldw, x, k);
+    const char *row = w;
+#define ROWS(name)                                                                                 \
+    case name:                                                                                     \
+        for (size_t j = 0; j < n; j++) y[j] = DOT(name, row + j * ldw, x, k);                      \
+        break
+    switch (type) {
+        ROWS(ZI_F32);
+        ROWS(ZI_F16);
+        ROWS(ZI_BF16);
+        ROWS(ZI_Q4_0);
+        ROWS(ZI_Q4_1);
+        ROWS(ZI_Q5_0);
+        ROWS(ZI_Q5_1);
+        ROWS(ZI_Q8_0);
+        ROWS(ZI_Q4_K);
+        ROWS(ZI_Q5_K);
+        ROWS(ZI_Q6_K);
+    default: /* callers have asked zi_kernels_dot */
+        break;
+    }
+#undef ROWS
 }
+
+static inline float dot_groups_x86(int bits, const void *w, size_t group, const float *scales,
+                                   const float *biases, const float *x, size_t k)
+{
+    return bits == 8 ? DOT_GROUPS(8, w, group, scales, biases, x, k)
+                     : DOT_GROUPS(4, w, group, scales, biases, x, k);
+}
+
+#undef DOT
+#undef DOT_GROUPS
 
 #endif

@@ -1,11 +1,11 @@
 #include "model/lm_config.h"
 #include "base/file.h"
+#include "base/machine.h"
 #include "io/recognise.h"
 #include "model/assembly.h"
 
 #include <dirent.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* ---- loading ---- */
 
@@ -187,13 +187,6 @@ typedef struct {
     bool ended;
 } writer;
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* The last token is not read any more. */
 static void plan(writer *w)
 {
@@ -259,18 +252,18 @@ static bool check(const zi_lm *lm, const zi_lm_request *r, zi_error *error)
 static bool generate(writer *w, zi_lm_result *out, zi_error *error)
 {
     const zi_lm_request *r = w->request;
-    zi_run run = {.ops = w->ops, .arena = &w->arena};
-    double begun = now();
+    zi_run run = {.ops = w->ops, .arena = &w->arena, .layer_done = r->layer_done, .user = r->user};
+    double begun = zi_seconds();
     memcpy(w->ids, r->ids, r->count * sizeof *w->ids);
     w->count = r->count;
     if (r->most && !zi_qwen_read(&run, &w->lm->qwen, &w->cache, r->ids, r->count, w->logits, error))
         return false;
-    double read = now();
+    double read = zi_seconds();
     if (!write_tokens(w, &run, error)) return false;
     zi_lm_result result = {.count = w->count - r->count,
                            .ended = w->ended,
                            .read_seconds = read - begun,
-                           .write_seconds = now() - read};
+                           .write_seconds = zi_seconds() - read};
     result.ids = malloc((result.count + 1) * sizeof *result.ids);
     if (!result.ids) return zi_out_of_memory(error, result.count);
     memcpy(result.ids, w->ids + r->count, result.count * sizeof *result.ids);

@@ -6,9 +6,9 @@
 #include <math.h>
 
 enum {
-    GRAIN_BYTES = 64 << 10, /* of weights that a task reads at least */
-    WORTH_WAKING = 1 << 18, /* products of attention: fewer take less time than threads to wake */
-    TASKS = 16,             /* a thread, so that uneven ones level out */
+    GRAIN_BYTES = 16 << 10,  /* of weights that a task reads at least */
+    WORTH_SHARING = 1 << 16, /* products of attention: fewer are done before others know of them */
+    TASKS = 16,              /* a thread, so that uneven ones level out */
 };
 
 typedef struct {
@@ -23,44 +23,73 @@ typedef struct {
 /* Whether the kernels read w as it is stored. */
 static bool direct(const zi_matrix *w)
 {
-    bool blocks = w->type == ZI_Q8_0 || w->type == ZI_Q4_0 || w->type == ZI_Q4_1;
-    return !w->bits && !w->row_scale && (blocks || zi_dtype_computes(w->type));
+    return !w->bits && !w->row_scale && zi_kernels_dot(w->type);
 }
 
-/* Row n of w times all rows of x. */
+static void direct_rows(const matvec_job *job, size_t begin, size_t n, const float *x, float *y)
+{
+    const zi_matrix *w = job->w;
+    size_t bytes = zi_dtype_bytes(w->type, w->columns);
+    const char *first = (const char *)w->data + begin * bytes;
+    job->ops->kernels.dot_rows(w->type, first, bytes, n, x, w->columns, y);
+}
+
+/* A row in MLX's groups, whose scales and biases are in `factors`. */
+static float row_of_groups(const matvec_job *job, size_t row, const float *x, const float *factors)
+{
+    const zi_matrix *w = job->w;
+    const char *q = (const char *)w->data + row * w->columns * (size_t)w->bits / 8;
+    return job->ops->kernels.dot_groups(w->bits, q, w->group, factors,
+                                        factors + w->columns / w->group, x, w->columns);
+}
+
+static void read_factors(const zi_matrix *w, size_t row, float *out)
+{
+    size_t groups = w->columns / w->group, at = row * groups * zi_dtype_size(w->scale_type);
+    zi_widen(w->scale_type, (const char *)w->scales + at, out, groups);
+    zi_widen(w->scale_type, (const char *)w->biases + at, out + groups, groups);
+}
+
+/* Row n of w, times all rows of x. */
 static void one_row(const matvec_job *job, size_t n, float *space)
 {
-    const zi_kernels *kernels = &job->ops->kernels;
     const zi_matrix *w = job->w;
     size_t K = w->columns, N = w->rows;
-    zi_dtype type = w->type;
-    const void *row = (const char *)w->data + n * zi_dtype_bytes(type, K);
-    if (!direct(w)) {
+    if (w->bits)
+        read_factors(w, n, space);
+    else if (!direct(w))
         zi_matrix_row(w, n, space);
-        row = space;
-        type = ZI_F32;
-    }
     for (size_t t = 0; t < job->T; t++) {
-        float sum;
-        kernels->dot_rows(type, row, 0, 1, job->x + t * K, K, &sum);
-        job->y[t * N + n] = job->bias ? sum + job->bias[n] : sum;
+        const float *x = job->x + t * K;
+        float *y = job->y + t * N + n;
+        if (w->bits)
+            *y = row_of_groups(job, n, x, space);
+        else if (direct(w))
+            direct_rows(job, n, 1, x, y);
+        else
+            job->ops->kernels.dot_rows(ZI_F32, space, 0, 1, x, K, y);
     }
 }
 
 static void matvec_task(void *context, size_t task, size_t worker)
 {
     const matvec_job *job = context;
-    size_t begin = task * job->rows_per_task,
-           end = smaller(begin + job->rows_per_task, job->w->rows);
-    for (size_t n = begin; n < end; n++) one_row(job, n, worker_scratch(job->ops, worker));
+    size_t N = job->w->rows, begin = task * job->rows_per_task;
+    size_t end = smaller(begin + job->rows_per_task, N);
+    if (job->T == 1 && direct(job->w))
+        direct_rows(job, begin, end - begin, job->x, job->y + begin);
+    else
+        for (size_t n = begin; n < end; n++) one_row(job, n, worker_scratch(job->ops, worker));
+    for (size_t t = 0; job->bias && t < job->T; t++)
+        for (size_t n = begin; n < end; n++) job->y[t * N + n] += job->bias[n];
 }
 
 void matvec(zi_ops *ops, const float *x, size_t T, const zi_matrix *w, const float *bias, float *y)
 {
     size_t bytes = w->bits ? w->columns * (size_t)w->bits / 8 : zi_dtype_bytes(w->type, w->columns);
-    size_t least = GRAIN_BYTES / (bytes + 1) + 1;
-    size_t share = w->rows / (TASKS * zi_pool_threads(ops->pool)) + 1;
-    matvec_job job = {ops, x, w, bias, y, T, share > least ? share : least};
+    size_t threads = zi_pool_threads(ops->pool);
+    size_t tasks = round_up(smaller(w->rows * bytes / GRAIN_BYTES, TASKS * threads), threads);
+    matvec_job job = {ops, x, w, bias, y, T, tasks ? (w->rows + tasks - 1) / tasks : w->rows};
     zi_pool_run(ops->pool, (w->rows + job.rows_per_task - 1) / job.rows_per_task, matvec_task,
                 &job);
 }
@@ -135,7 +164,7 @@ void attend_few(zi_ops *ops, const zi_attention_args *args)
 {
     attend_job job = {ops, args};
     size_t tasks = args->heads * args->T;
-    if (tasks * args->S * args->dim >= WORTH_WAKING) {
+    if (tasks * args->S * args->dim >= WORTH_SHARING) {
         zi_pool_run(ops->pool, tasks, attend_task, &job);
         return;
     }

@@ -7,10 +7,13 @@ layers add nothing.
 import json
 import os
 import shutil
+import signal
 import struct
+import subprocess
+import time
 import unittest
 
-from support import (MODEL, SENTINEL, Case, change_json, png_recipe, read_safetensors,
+from support import (MODEL, SENTINEL, ZIMAGE, Case, change_json, png_recipe, read_safetensors,
                      write_safetensors)
 
 ENHANCER = os.path.join(os.path.dirname(MODEL), "enhancer")
@@ -300,6 +303,40 @@ class Refusals(Enhancing):
         self.fails(2, ["UTF-8"], llm=HF, prompt=b"\xff")
         self.fails(2, ["--temperature", "out of range"], "--temperature", "-1", llm=HF)
         self.fails(2, ["501", "500"], "--max-tokens", "501", llm=HF)
+
+
+class Interrupted(Enhancing):
+    """Ctrl-C while a long prompt is read ends within a second."""
+
+    def start(self, *args):
+        folder = self.chain()
+        change_json(os.path.join(folder, "config.json"), max_position_embeddings=1 << 20)
+        process = subprocess.Popen(
+            [ZIMAGE, *args, "--llm", folder, "--threads", "1", "-p", "a cow " * 20000],
+            cwd=self.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(process.kill)
+        time.sleep(2)  # past loading, into minutes of reading
+        self.assertIsNone(process.poll())
+        return process
+
+    def ends(self, process):
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        answer, errors = process.communicate(timeout=30)
+        self.assertLess(time.monotonic() - begun, 1)
+        self.assertEqual(process.returncode, 1)
+        self.assertEqual(answer, b"")
+        self.assertTrue(errors.endswith(b"zimage: cancelled\n"), errors)
+
+    def test_enhance(self):
+        self.ends(self.start("enhance"))
+
+    def test_generate(self):
+        self.write("out.png", SENTINEL)
+        self.ends(self.start("generate", "--enhance", "-m", MODEL, "-o", "out.png"))
+        self.assertEqual(self.read("out.png"), SENTINEL)
+        kept = [name for name in self.files() if not name.startswith("llm")]
+        self.assertEqual(kept, ["out.png"])
 
 
 class Drawing(Enhancing):

@@ -1,6 +1,7 @@
 """What every peer program shares: it reads one request a line and answers each with one line.
 
-A request is {"threads", "width", "height"}, the answer {"stages": {name: [seconds, ...]}, "note"} or {"error"}.
+A request is {"threads", "width", "height"} (llm_peer.py has its own), the answer
+{"stages": {name: [seconds, ...]}, "note"} or {"error"}.
 A line "ready" comes first, so that nobody is timed while another still loads. A peer stays loaded between
 its turns and sleeps on its input meanwhile.
 """
@@ -18,7 +19,7 @@ def tokens(width, height):
 
 
 def serve(measure):
-    """Answers requests by measure(threads, width, height) -> (stages, note), until the input ends."""
+    """Answers requests by measure(**request) -> (stages, note), until the input ends."""
     # The libraries may print; what they print must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

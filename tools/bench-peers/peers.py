@@ -33,7 +33,9 @@ class Kept:
             raise Failed(self.last_words())
 
     def measure(self, threads, width, height):
-        request = {"threads": threads, "width": width, "height": height}
+        return self.ask(threads=threads, width=width, height=height)
+
+    def ask(self, **request):
         try:
             print(json.dumps(request), file=self.process.stdin, flush=True)
             answer = json.loads(self.process.stdout.readline())

@@ -49,7 +49,7 @@ static bool list(call *c, const char *name, zi_error *error)
 {
     char *json = NULL;
     (void)name;
-    if (!zi_shelf_list(&c->place.shelf, &json, error)) return false;
+    if (!zi_store_list(&c->place.store, &json, error)) return false;
     cJSON *root = c->json ? NULL : cJSON_Parse(json), *row;
     const cJSON *rows = cJSON_GetObjectItemCaseSensitive(root, "models");
     int widest = 4;
@@ -61,8 +61,8 @@ static bool list(call *c, const char *name, zi_error *error)
     if (c->json) puts(json);
     cJSON_ArrayForEach(row, rows) print_row(row, widest);
     if (!c->json && cJSON_GetArraySize(rows) == 0) {
-        char *advice = zi_shelf_advice(&c->place.shelf);
-        zi_note(c->quiet, "no models in %s, and none in the hub's cache; %s", c->place.shelf.folder,
+        char *advice = zi_store_advice(&c->place.store);
+        zi_note(c->quiet, "no models in %s, and none in the hub's cache; %s", c->place.store.folder,
                 advice ? advice : "see zimage download --help");
         free(advice);
     }
@@ -76,8 +76,8 @@ static bool list(call *c, const char *name, zi_error *error)
 static bool choose(call *c, const char *name, zi_error *error)
 {
     zi_found found = {0};
-    if (name) return zi_shelf_choose(&c->place.shelf, name, error);
-    if (!zi_shelf_find(&c->place.shelf, NULL, &found, error)) return false;
+    if (name) return zi_store_choose(&c->place.store, name, error);
+    if (!zi_store_find(&c->place.store, NULL, &found, error)) return false;
     if (found.path)
         puts(found.path);
     else
@@ -102,8 +102,8 @@ static bool confirm(const call *c, const char *name, const char *path, zi_error 
 static bool drop(call *c, const char *name, zi_error *error)
 {
     if (!name) return zi_misuse(error, "models remove: NAME is missing");
-    return confirm(c, name, c->place.shelf.folder, error) &&
-           zi_shelf_remove(&c->place.shelf, name, error);
+    return confirm(c, name, c->place.store.folder, error) &&
+           zi_store_remove(&c->place.store, name, error);
 }
 
 static bool migrate(call *c, const char *name, zi_error *error)
@@ -111,7 +111,7 @@ static bool migrate(call *c, const char *name, zi_error *error)
     char *json = NULL;
     size_t problems = 0;
     if (name) return zi_misuse(error, "'%s': models migrate takes no name", name);
-    if (!zi_shelf_migrate(&c->place.shelf, c->dry, &json, error)) return false;
+    if (!zi_store_migrate(&c->place.store, c->dry, &json, error)) return false;
     cJSON *rows = cJSON_Parse(json), *row;
     if (c->json) puts(json);
     cJSON_ArrayForEach(row, rows)
@@ -179,7 +179,7 @@ static bool import(call *c, zi_import_options *o, zi_error *error)
     o->progress = zi_reporter_progress;
     o->user = &reporter;
     zi_interrupt_install();
-    bool ok = zi_shelf_import(&place.shelf, o, &path, error);
+    bool ok = zi_store_import(&place.store, o, &path, error);
     zi_reporter_clear(&reporter);
     if (ok) puts(path);
     free(path);

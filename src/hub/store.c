@@ -1,4 +1,4 @@
-#include "hub/shelf.h"
+#include "hub/store.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "hub/cache.h"
@@ -15,7 +15,7 @@
 static const char *const kind_names[ZI_SHELVES] = {"mlx", "pytorch", "comfyui", "prompt_enhancer"};
 static const char default_file[] = "default.txt";
 
-const char *zi_shelf_kind_name(zi_shelf_kind kind)
+const char *zi_store_kind_name(zi_store_kind kind)
 {
     return kind_names[kind];
 }
@@ -28,16 +28,16 @@ static bool ends_in(const char *name, const char *ending)
     return dot && !strcmp(dot, ending);
 }
 
-bool zi_shelf_may_be_model(const char *path, const char *name)
+bool zi_store_may_be_model(const char *path, const char *name)
 {
     if (name[0] == '.') return false;
     if (zi_is_dir(path)) return true;
     return (ends_in(name, ".safetensors") || ends_in(name, ".gguf")) && zi_is_file(path);
 }
 
-static bool add_entry(zi_shelf_entries *entries, const zi_shelf_entry *entry, zi_error *error)
+static bool add_entry(zi_store_entries *entries, const zi_store_entry *entry, zi_error *error)
 {
-    zi_shelf_entry *more =
+    zi_store_entry *more =
         realloc(entries->entries, (entries->count + 1) * sizeof *entries->entries);
     if (!more) return zi_out_of_memory(error, sizeof *more);
     entries->entries = more;
@@ -45,15 +45,15 @@ static bool add_entry(zi_shelf_entries *entries, const zi_shelf_entry *entry, zi
     return true;
 }
 
-static bool add_named(zi_shelf_entries *entries, zi_shelf_kind kind, const char *dir,
+static bool add_named(zi_store_entries *entries, zi_store_kind kind, const char *dir,
                       const char *name, zi_error *error)
 {
-    zi_shelf_entry entry = {.kind = kind,
+    zi_store_entry entry = {.kind = kind,
                             .name = *name ? zi_path_join(kind_names[kind], name)
                                           : strdup(kind_names[kind]),
                             .path = *name ? zi_path_join(dir, name) : strdup(dir)};
     bool ok = (entry.name && entry.path) || zi_out_of_memory(error, strlen(dir));
-    bool taken = ok && zi_shelf_may_be_model(entry.path, *name ? name : kind_names[kind]);
+    bool taken = ok && zi_store_may_be_model(entry.path, *name ? name : kind_names[kind]);
     if (taken && add_entry(entries, &entry, error)) return true;
     free(entry.name);
     free(entry.path);
@@ -62,7 +62,7 @@ static bool add_named(zi_shelf_entries *entries, zi_shelf_kind kind, const char 
 
 static int by_name(const void *a, const void *b)
 {
-    const zi_shelf_entry *x = a, *y = b;
+    const zi_store_entry *x = a, *y = b;
     return x->kind != y->kind ? (int)x->kind - (int)y->kind : strcmp(x->name, y->name);
 }
 
@@ -75,11 +75,11 @@ static bool is_model_itself(const char *dir)
     return is;
 }
 
-static bool read_shelf(const zi_shelf *shelf, zi_shelf_kind kind, zi_shelf_entries *out,
+static bool read_shelf(const zi_store *store, zi_store_kind kind, zi_store_entries *out,
                        zi_error *error)
 {
-    char *dir = zi_path_join(shelf->folder, kind_names[kind]);
-    if (!dir) return zi_out_of_memory(error, strlen(shelf->folder));
+    char *dir = zi_path_join(store->folder, kind_names[kind]);
+    if (!dir) return zi_out_of_memory(error, strlen(store->folder));
     bool ok = true, itself = kind == ZI_SHELF_LANGUAGE && is_model_itself(dir);
     DIR *opened = itself ? NULL : opendir(dir);
     if (itself) ok = add_named(out, kind, dir, "", error);
@@ -90,28 +90,28 @@ static bool read_shelf(const zi_shelf *shelf, zi_shelf_kind kind, zi_shelf_entri
     return ok;
 }
 
-bool zi_shelf_entries_read(const zi_shelf *shelf, zi_shelf_entries *out, zi_error *error)
+bool zi_store_entries_read(const zi_store *store, zi_store_entries *out, zi_error *error)
 {
     bool ok = true;
-    *out = (zi_shelf_entries){0};
+    *out = (zi_store_entries){0};
     for (int kind = 0; ok && kind < ZI_SHELVES; kind++)
-        ok = read_shelf(shelf, (zi_shelf_kind)kind, out, error);
-    if (!ok) zi_shelf_entries_free(out);
+        ok = read_shelf(store, (zi_store_kind)kind, out, error);
+    if (!ok) zi_store_entries_free(out);
     if (out->count) qsort(out->entries, out->count, sizeof *out->entries, by_name);
     return ok;
 }
 
-void zi_shelf_entries_free(zi_shelf_entries *entries)
+void zi_store_entries_free(zi_store_entries *entries)
 {
     for (size_t i = 0; i < entries->count; i++) {
         free(entries->entries[i].name);
         free(entries->entries[i].path);
     }
     free(entries->entries);
-    *entries = (zi_shelf_entries){0};
+    *entries = (zi_store_entries){0};
 }
 
-bool zi_shelf_may_be_lent(const char *problem)
+bool zi_store_may_be_lent(const char *problem)
 {
     return strstr(problem, "--reference") != NULL; /* as all refusals that it helps against say */
 }
@@ -123,7 +123,7 @@ static bool add_size(void *user, const char *name, uint64_t size, zi_error *erro
     return true;
 }
 
-bool zi_shelf_bytes(const char *path, uint64_t *out, zi_error *error)
+bool zi_store_bytes(const char *path, uint64_t *out, zi_error *error)
 {
     *out = 0;
     return zi_walk(path, add_size, out, error);
@@ -131,9 +131,9 @@ bool zi_shelf_bytes(const char *path, uint64_t *out, zi_error *error)
 
 /* ---- the default ---- */
 
-char *zi_shelf_default(const zi_shelf *shelf)
+char *zi_store_default(const zi_store *store)
 {
-    char *path = zi_path_join(shelf->folder, default_file), *text = NULL;
+    char *path = zi_path_join(store->folder, default_file), *text = NULL;
     size_t size;
     if (path && zi_is_file(path) && zi_file_read(path, 1024, &text, &size, NULL))
         text[strcspn(text, "\r\n")] = 0;
@@ -143,16 +143,16 @@ char *zi_shelf_default(const zi_shelf *shelf)
     return NULL;
 }
 
-bool zi_shelf_set_default(const zi_shelf *shelf, const char *name, zi_error *error)
+bool zi_store_set_default(const zi_store *store, const char *name, zi_error *error)
 {
     zi_output output = {0};
-    char *path = zi_path_join(shelf->folder, default_file);
-    bool ok = path || zi_out_of_memory(error, strlen(shelf->folder));
+    char *path = zi_path_join(store->folder, default_file);
+    bool ok = path || zi_out_of_memory(error, strlen(store->folder));
     if (ok && !name)
         ok = unlink(path) == 0 || errno == ENOENT ||
              zi_fail(error, "%s: cannot be removed: %s", path, strerror(errno));
     else if (ok)
-        ok = zi_make_folders(shelf->folder, error) && zi_output_open(&output, path, error) &&
+        ok = zi_make_folders(store->folder, error) && zi_output_open(&output, path, error) &&
              zi_output_write(&output, name, strlen(name), error) &&
              zi_output_write(&output, "\n", 1, error) && zi_output_commit(&output, error);
     zi_output_discard(&output);
@@ -169,54 +169,54 @@ static bool exists(const char *path)
 }
 
 /* Puts FOLDER/name, or what is called so on a shelf, into *entry, in new memory. */
-static bool find_on_shelves(const zi_shelf *shelf, const char *name, zi_shelf_entry *entry,
+static bool find_on_shelves(const zi_store *store, const char *name, zi_store_entry *entry,
                             zi_error *error)
 {
-    zi_shelf_entries all;
+    zi_store_entries all;
     bool found = false;
-    *entry = (zi_shelf_entry){0};
-    if (!zi_shelf_entries_read(shelf, &all, error)) return false;
+    *entry = (zi_store_entry){0};
+    if (!zi_store_entries_read(store, &all, error)) return false;
     for (size_t i = 0; i < all.count && !found; i++) {
         const char *full = all.entries[i].name, *slash = strchr(full, '/');
         if (strcmp(full, name) != 0 && (!slash || strcmp(slash + 1, name) != 0)) continue;
         *entry = all.entries[i];
-        all.entries[i] = (zi_shelf_entry){0};
+        all.entries[i] = (zi_store_entry){0};
         found = true;
     }
-    zi_shelf_entries_free(&all);
+    zi_store_entries_free(&all);
     return true;
 }
 
-static void free_entry(zi_shelf_entry *entry)
+static void free_entry(zi_store_entry *entry)
 {
     free(entry->name);
     free(entry->path);
-    *entry = (zi_shelf_entry){0};
+    *entry = (zi_store_entry){0};
 }
 
 /* In the folder or in the cache; *path is NULL when it is in neither. */
-static bool find_kept(const zi_shelf *shelf, const char *name, char **path, zi_error *error)
+static bool find_kept(const zi_store *store, const char *name, char **path, zi_error *error)
 {
-    zi_shelf_entry entry;
+    zi_store_entry entry;
     zi_error why;
     *path = NULL;
-    if (!find_on_shelves(shelf, name, &entry, error)) return false;
+    if (!find_on_shelves(store, name, &entry, error)) return false;
     *path = entry.path;
     entry.path = NULL;
     free_entry(&entry);
-    if (!*path && shelf->hub.cache && strchr(name, '/') &&
-        !zi_hub_find(&shelf->hub, name, path, &why))
+    if (!*path && store->hub.cache && strchr(name, '/') &&
+        !zi_hub_find(&store->hub, name, path, &why))
         *path = NULL;
     return true;
 }
 
-static bool find_named(const zi_shelf *shelf, const char *name, zi_found *out, zi_error *error)
+static bool find_named(const zi_store *store, const char *name, zi_found *out, zi_error *error)
 {
     if (*name && exists(name)) {
         out->path = strdup(name);
         return out->path || zi_out_of_memory(error, strlen(name));
     }
-    if (!find_kept(shelf, name, &out->path, error)) return false;
+    if (!find_kept(store, name, &out->path, error)) return false;
     if (out->path) return true;
     zi_repo_name repo;
     bool may_be_repo = zi_repo_read(name, &repo, NULL);
@@ -224,28 +224,28 @@ static bool find_named(const zi_shelf *shelf, const char *name, zi_found *out, z
     return zi_fail(error,
                    "%s: no such file or folder, and no model of that name in %s/mlx, %s/pytorch "
                    "or %s/comfyui%s%s",
-                   name, shelf->folder, shelf->folder, shelf->folder,
+                   name, store->folder, store->folder, store->folder,
                    may_be_repo ? ", nor a whole one in the hub's cache: zimage download " : "",
                    may_be_repo ? name : "");
 }
 
-static bool find_default(const zi_shelf *shelf, const char *name, zi_found *out, zi_error *error)
+static bool find_default(const zi_store *store, const char *name, zi_found *out, zi_error *error)
 {
-    if (!find_kept(shelf, name, &out->path, error)) return false;
+    if (!find_kept(store, name, &out->path, error)) return false;
     out->chosen = true;
     return out->path ||
            zi_fail(error,
                    "%s/%s names %s, which is not there any more; choose another one with zimage "
                    "models default NAME",
-                   shelf->folder, default_file, name);
+                   store->folder, default_file, name);
 }
 
-static bool find_unnamed(const zi_shelf *shelf, zi_found *out, zi_error *error)
+static bool find_unnamed(const zi_store *store, zi_found *out, zi_error *error)
 {
-    zi_shelf_entries all;
+    zi_store_entries all;
     zi_error why;
-    if (!zi_shelf_entries_read(shelf, &all, error)) return false;
-    char *chosen = zi_shelf_default(shelf);
+    if (!zi_store_entries_read(store, &all, error)) return false;
+    char *chosen = zi_store_default(store);
     bool ok = true;
     const char *only = NULL;
     for (size_t i = 0; i < all.count; i++) {
@@ -254,35 +254,35 @@ static bool find_unnamed(const zi_shelf *shelf, zi_found *out, zi_error *error)
         only = all.entries[i].path;
     }
     if (chosen) {
-        ok = find_default(shelf, chosen, out, error);
+        ok = find_default(store, chosen, out, error);
     } else if (out->models == 1) {
         out->path = strdup(only);
         ok = out->path || zi_out_of_memory(error, strlen(only));
-    } else if (out->models == 0 && shelf->hub.cache &&
-               !zi_hub_find(&shelf->hub, NULL, &out->path, &why)) {
+    } else if (out->models == 0 && store->hub.cache &&
+               !zi_hub_find(&store->hub, NULL, &out->path, &why)) {
         out->path = NULL;
     }
-    zi_shelf_entries_free(&all);
+    zi_store_entries_free(&all);
     free(chosen);
     return ok;
 }
 
-bool zi_shelf_find(const zi_shelf *shelf, const char *name, zi_found *out, zi_error *error)
+bool zi_store_find(const zi_store *store, const char *name, zi_found *out, zi_error *error)
 {
     zi_found found = {0};
-    bool ok = name ? find_named(shelf, name, &found, error) : find_unnamed(shelf, &found, error);
+    bool ok = name ? find_named(store, name, &found, error) : find_unnamed(store, &found, error);
     if (ok) *out = found;
     return ok;
 }
 
-bool zi_shelf_find_llm(const zi_shelf *shelf, char **path, zi_error *error)
+bool zi_store_find_llm(const zi_store *store, char **path, zi_error *error)
 {
-    zi_shelf_entries all;
+    zi_store_entries all;
     zi_error why;
     const char *only = NULL;
     size_t count = 0;
     *path = NULL;
-    if (!zi_shelf_entries_read(shelf, &all, error)) return false;
+    if (!zi_store_entries_read(store, &all, error)) return false;
     for (size_t i = 0; i < all.count; i++) {
         if (all.entries[i].kind != ZI_SHELF_LANGUAGE) continue;
         count++;
@@ -291,30 +291,30 @@ bool zi_shelf_find_llm(const zi_shelf *shelf, char **path, zi_error *error)
     bool ok = true;
     if (count > 1)
         ok = zi_fail(error, "%s/prompt_enhancer has %zu language models; name one with --llm",
-                     shelf->folder, count);
+                     store->folder, count);
     else if (count == 1)
         ok = (*path = strdup(only)) || zi_out_of_memory(error, strlen(only));
-    else if (shelf->hub.cache && !zi_hub_find(&shelf->hub, "prompt-enhancer", path, &why))
+    else if (store->hub.cache && !zi_hub_find(&store->hub, "prompt-enhancer", path, &why))
         *path = NULL;
-    zi_shelf_entries_free(&all);
+    zi_store_entries_free(&all);
     return ok;
 }
 
 /* ---- choosing and removing ---- */
 
-bool zi_shelf_choose(const zi_shelf *shelf, const char *name, zi_error *error)
+bool zi_store_choose(const zi_store *store, const char *name, zi_error *error)
 {
-    zi_shelf_entry entry;
+    zi_store_entry entry;
     char *cached = NULL;
     zi_error why;
-    if (!find_on_shelves(shelf, name, &entry, error)) return false;
-    bool in_cache = !entry.name && shelf->hub.cache && strchr(name, '/') &&
-                    zi_hub_find(&shelf->hub, name, &cached, &why);
+    if (!find_on_shelves(store, name, &entry, error)) return false;
+    bool in_cache = !entry.name && store->hub.cache && strchr(name, '/') &&
+                    zi_hub_find(&store->hub, name, &cached, &why);
     bool ok = false;
     if (entry.name && entry.kind >= ZI_SHELF_IMAGES)
         zi_fail(error, "%s: is a language model; it draws nothing", entry.name);
     else if (entry.name || in_cache)
-        ok = zi_shelf_set_default(shelf, entry.name ? entry.name : name, error);
+        ok = zi_store_set_default(store, entry.name ? entry.name : name, error);
     else
         zi_fail(error, "%s: no such model; zimage models lists them", name);
     free(cached);
@@ -322,19 +322,19 @@ bool zi_shelf_choose(const zi_shelf *shelf, const char *name, zi_error *error)
     return ok;
 }
 
-bool zi_shelf_remove(const zi_shelf *shelf, const char *name, zi_error *error)
+bool zi_store_remove(const zi_store *store, const char *name, zi_error *error)
 {
-    zi_shelf_entry entry;
-    char *chosen = zi_shelf_default(shelf);
-    bool ok = find_on_shelves(shelf, name, &entry, error);
+    zi_store_entry entry;
+    char *chosen = zi_store_default(store);
+    bool ok = find_on_shelves(store, name, &entry, error);
     const char *known = ok && entry.name ? entry.name : name;
     if (ok && entry.name)
         ok = zi_remove_all(entry.path, error);
-    else if (ok && shelf->hub.cache && strchr(name, '/'))
-        ok = zi_hub_remove(&shelf->hub, name, error);
+    else if (ok && store->hub.cache && strchr(name, '/'))
+        ok = zi_hub_remove(&store->hub, name, error);
     else if (ok)
         ok = zi_fail(error, "%s: no such model; zimage models lists them", name);
-    if (ok && chosen && !strcmp(chosen, known)) ok = zi_shelf_set_default(shelf, NULL, error);
+    if (ok && chosen && !strcmp(chosen, known)) ok = zi_store_set_default(store, NULL, error);
     free(chosen);
     free_entry(&entry);
     return ok;

@@ -1,6 +1,6 @@
 /* What the parts of the models folder's code share. */
-#ifndef ZI_HUB_SHELF_H
-#define ZI_HUB_SHELF_H
+#ifndef ZI_HUB_STORE_H
+#define ZI_HUB_STORE_H
 
 #include "base/error.h"
 
@@ -11,40 +11,40 @@ typedef enum {
     ZI_SHELF_LANGUAGE,
     ZI_SHELVES,
     ZI_SHELF_IMAGES = ZI_SHELF_LANGUAGE /* those before it hold image models */
-} zi_shelf_kind;
+} zi_store_kind;
 
-const char *zi_shelf_kind_name(zi_shelf_kind kind);
+const char *zi_store_kind_name(zi_store_kind kind);
 
 /* What lies on a shelf: its name ("mlx/NAME") and path, in new memory. */
 typedef struct {
     char *name, *path;
-    zi_shelf_kind kind;
-} zi_shelf_entry;
+    zi_store_kind kind;
+} zi_store_entry;
 
 typedef struct {
-    zi_shelf_entry *entries;
+    zi_store_entry *entries;
     size_t count;
-} zi_shelf_entries;
+} zi_store_entries;
 
 /* All of them, by shelf and name. */
-bool zi_shelf_entries_read(const zi_shelf *shelf, zi_shelf_entries *out,
+bool zi_store_entries_read(const zi_store *store, zi_store_entries *out,
                            zi_error *error) ZI_CHECKED;
-void zi_shelf_entries_free(zi_shelf_entries *entries);
+void zi_store_entries_free(zi_store_entries *entries);
 
 /* Whether what is called so may be a model: a folder, or a file of weights. */
-bool zi_shelf_may_be_model(const char *path, const char *name);
+bool zi_store_may_be_model(const char *path, const char *name);
 
 /* What is at path and where it belongs. Fails, with its name, when it is nothing of ours. */
-bool zi_shelf_detect(const char *path, zi_shelf_kind *kind, zi_error *error) ZI_CHECKED;
+bool zi_store_detect(const char *path, zi_store_kind *kind, zi_error *error) ZI_CHECKED;
 
 /* Whether a model with this problem works with a reference: a file without a config, say. */
-bool zi_shelf_may_be_lent(const char *problem);
+bool zi_store_may_be_lent(const char *problem);
 
 /* Bytes of a file, or of all files in a folder. */
-bool zi_shelf_bytes(const char *path, uint64_t *out, zi_error *error) ZI_CHECKED;
+bool zi_store_bytes(const char *path, uint64_t *out, zi_error *error) ZI_CHECKED;
 
 /* The name of the default, in new memory; NULL: none was chosen. */
-char *zi_shelf_default(const zi_shelf *shelf);
-bool zi_shelf_set_default(const zi_shelf *shelf, const char *name, zi_error *error) ZI_CHECKED;
+char *zi_store_default(const zi_store *store);
+bool zi_store_set_default(const zi_store *store, const char *name, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -1,0 +1,56 @@
+# Puts the page's files into a C table:   cmake -DWEB=web -DOUT=assets.c -P assets.cmake
+# Each file as it is and, where that is smaller, as gzip makes it. server/assets.h describes the table.
+cmake_minimum_required(VERSION 3.20)
+
+set(TYPE_html "text/html; charset=utf-8")
+set(TYPE_css "text/css; charset=utf-8")
+set(TYPE_js "text/javascript; charset=utf-8")
+set(TYPE_svg "image/svg+xml")
+
+include(${CMAKE_CURRENT_LIST_DIR}/embed.cmake)
+
+# The bytes of FILE as a static array NAME, appended to ${arrays}.
+function(zi_bytes file name)
+  zi_hex(${file} bytes)
+  set(arrays "${arrays}static const unsigned char ${name}[] = {\n${bytes}\n};\n" PARENT_SCOPE)
+endfunction()
+
+file(GLOB_RECURSE files RELATIVE ${WEB} ${WEB}/*)
+list(SORT files)
+set(arrays "")
+set(rows "")
+set(count 0)
+foreach(file ${files})
+  get_filename_component(extension ${file} LAST_EXT)
+  string(SUBSTRING ${extension} 1 -1 extension)
+  if(NOT TYPE_${extension})
+    message(FATAL_ERROR "${WEB}/${file}: no media type for .${extension} in cmake/assets.cmake")
+  endif()
+  set(path "/${file}")
+  if(file STREQUAL "index.html")
+    set(path "/")
+  endif()
+  file(SHA256 ${WEB}/${file} etag)
+  string(SUBSTRING ${etag} 0 16 etag)
+  zi_bytes(${WEB}/${file} plain_${count})
+
+  execute_process(COMMAND gzip -9 -n -c ${WEB}/${file} OUTPUT_FILE ${OUT}.gz RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "gzip ${WEB}/${file}: ${failed}")
+  endif()
+  file(SIZE ${WEB}/${file} plain_size)
+  file(SIZE ${OUT}.gz gzip_size)
+  set(gzip "NULL")
+  if(gzip_size LESS plain_size)
+    set(gzip gzip_${count})
+    zi_bytes(${OUT}.gz ${gzip})
+  else()
+    set(gzip_size 0)
+  endif()
+  string(APPEND rows "    {\"${path}\", \"${TYPE_${extension}}\", \"\\\"${etag}\\\"\",\n"
+                     "     plain_${count}, ${gzip}, NULL, ${plain_size}, ${gzip_size}, 0},\n")
+  math(EXPR count "${count} + 1")
+endforeach()
+file(REMOVE ${OUT}.gz)
+file(WRITE ${OUT} "/* Made by cmake/assets.cmake from the files in web/. */\n#include \"server/assets.h\"\n\n"
+                  "${arrays}\nconst zi_asset zi_assets[] = {\n${rows}    {0},\n};\n")

@@ -1,0 +1,225 @@
+/* /api/config, health, metrics, log, login, random-prompt, openapi.json */
+#include "server/http.h"
+#include "server/worker.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+extern const unsigned char zi_openapi[];
+extern const size_t zi_openapi_size;
+
+static zi_answer openapi(zi_call *call)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        zi_openapi_size, (void *)(uintptr_t)zi_openapi, MHD_RESPMEM_PERSISTENT);
+    if (!response) return MHD_NO;
+    MHD_add_response_header(response, "Content-Type", "application/json");
+    return zi_reply(call, 200, response);
+}
+
+/* ---- what may be asked for ---- */
+
+static void add_range(cJSON *to, const char *name, double min, double max, double usual)
+{
+    cJSON *range = cJSON_AddObjectToObject(to, name);
+    cJSON_AddNumberToObject(range, "min", min);
+    cJSON_AddNumberToObject(range, "max", max);
+    if (usual >= 0) cJSON_AddNumberToObject(range, "default", usual);
+}
+
+/* Words of "one|two". */
+static cJSON *words(const char *text)
+{
+    cJSON *array = cJSON_CreateArray();
+    while (*text) {
+        size_t length = strcspn(text, "|");
+        char word[40];
+        snprintf(word, sizeof word, "%.*s", (int)length, text);
+        cJSON_AddItemToArray(array, cJSON_CreateString(word));
+        text += length + (text[length] != 0);
+    }
+    return array;
+}
+
+static void add_layouts(cJSON *config)
+{
+    static const char *const layouts[][2] = {{"mlx", "original|fp16|bf16|fp8|q8|q4"},
+                                             {"diffusers", "original|fp16|bf16|fp8"},
+                                             {"comfyui", "original|fp16|bf16|fp8"},
+                                             {"gguf", "original|fp16|bf16|q8|q4"}};
+    cJSON *array = cJSON_AddArrayToObject(config, "layouts");
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
+        cJSON *layout = cJSON_CreateObject();
+        cJSON_AddStringToObject(layout, "name", layouts[i][0]);
+        cJSON_AddItemToObject(layout, "precisions", words(layouts[i][1]));
+        cJSON_AddItemToArray(array, layout);
+    }
+}
+
+static void add_limits(cJSON *config)
+{
+    cJSON *limits = cJSON_AddObjectToObject(config, "limits");
+    cJSON_AddNumberToObject(limits, "queue", ZI_QUEUE);
+    cJSON_AddNumberToObject(limits, "prompt_bytes", ZI_PROMPT_BYTES);
+    cJSON_AddNumberToObject(limits, "body_bytes", ZI_BODY_JSON);
+    cJSON_AddNumberToObject(limits, "picture_bytes", ZI_BODY_PICTURE);
+}
+
+/* Of the model that draws when none is named; null: it does not say. */
+static cJSON *native_size(zi_call *call, const char *model)
+{
+    cJSON *detail = NULL, *size = NULL;
+    zi_refusal refusal;
+    if (model && zi_shelf_inspect(call->server->shelf, model, NULL, &detail, &refusal))
+        size = cJSON_DetachItemFromObject(cJSON_GetObjectItem(detail, "model"), "native_size");
+    cJSON_Delete(detail);
+    return size ? size : cJSON_CreateNull();
+}
+
+static zi_answer config(zi_call *call)
+{
+    static const int tiers[] = {512, 768, 1024, 1280};
+    cJSON *json = cJSON_CreateObject();
+    char *model = zi_shelf_default(call->server->shelf);
+    cJSON_AddStringToObject(json, "version", ZI_VERSION);
+    cJSON_AddStringToObject(json, "default_model", model ? model : "");
+    cJSON_AddItemToObject(json, "native_size", native_size(call, model));
+    cJSON_AddBoolToObject(json, "key_required", zi_guard_needs_key(call->server->guard));
+    add_range(json, "sizes", 16, ZI_MAX_SIDE, -1);
+    cJSON_AddNumberToObject(cJSON_GetObjectItem(json, "sizes"), "multiple", 16);
+    cJSON_AddItemToObject(json, "aspects", words("1:1|5:4|4:3|7:5|3:2|16:9|21:9"));
+    cJSON_AddItemToObject(json, "tiers", cJSON_CreateIntArray(tiers, 4));
+    add_range(json, "steps", 1, ZI_MAX_STEPS, 9);
+    add_range(json, "shift", 0.01, 100, 3);
+    add_range(json, "guidance", 0, 100, 0);
+    add_range(json, "count", 1, ZI_MAX_COUNT, -1);
+    add_limits(json);
+    cJSON_AddItemToObject(json, "schedules", words("diffusers|mlx"));
+    cJSON_AddItemToObject(json, "computes", words("auto|exact|fast"));
+    add_layouts(json);
+    cJSON_AddItemToObject(json, "formats", words("png|jpeg|webp"));
+    free(model);
+    return zi_reply_json(call, 200, json);
+}
+
+/* ---- how it goes ---- */
+
+static zi_answer health(zi_call *call)
+{
+    zi_server *s = call->server;
+    zi_jobs_counts counts = zi_jobs_count(s->jobs);
+    char *loaded = zi_worker_loaded(s->worker);
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "status", "ok");
+    cJSON_AddStringToObject(json, "version", ZI_VERSION);
+    cJSON_AddNumberToObject(json, "uptime", zi_wall_seconds() - s->began);
+    cJSON_AddNumberToObject(json, "queued", (double)counts.queued);
+    cJSON_AddBoolToObject(json, "running", counts.running != 0);
+    cJSON_AddItemToObject(json, "loaded", loaded ? cJSON_CreateString(loaded) : cJSON_CreateNull());
+    cJSON_AddNumberToObject(json, "listeners", (double)zi_streams_open());
+    free(loaded);
+    return zi_reply_json(call, 200, json);
+}
+
+static void add_metric(zi_text *text, const char *name, const char *type, const char *about,
+                       double value)
+{
+    zi_text_printf(text, "# HELP zimage_%s %s\n# TYPE zimage_%s %s\nzimage_%s %.15g\n", name, about,
+                   name, type, name, value);
+}
+
+static zi_answer metrics(zi_call *call)
+{
+    static const char *const ends[] = {"", "", "done", "failed", "cancelled"};
+    zi_server *s = call->server;
+    zi_jobs_counts counts = zi_jobs_count(s->jobs);
+    zi_text text;
+    zi_text_init(&text, 1 << 16);
+    add_metric(&text, "uptime_seconds", "gauge", "Since the start.", zi_wall_seconds() - s->began);
+    add_metric(&text, "requests_total", "counter", "HTTP requests.",
+               (double)atomic_load(&s->requests));
+    add_metric(&text, "requests_refused_total", "counter", "For their host, origin or key.",
+               (double)atomic_load(&s->refused));
+    add_metric(&text, "requests_failed_total", "counter", "Answered with 500 and above.",
+               (double)atomic_load(&s->failures));
+    add_metric(&text, "pictures_total", "counter", "Drawn and saved.",
+               (double)atomic_load(&s->pictures));
+    add_metric(&text, "queue_length", "gauge", "Jobs that wait.", (double)counts.queued);
+    add_metric(&text, "running", "gauge", "Whether a job runs.", counts.running != 0);
+    add_metric(&text, "event_streams", "gauge", "That are open.", (double)zi_streams_open());
+    zi_text_puts(&text, "# HELP zimage_jobs_total Jobs that have ended.\n"
+                        "# TYPE zimage_jobs_total counter\n");
+    for (int i = ZI_JOB_DONE; i < ZI_JOB_UNKNOWN; i++)
+        zi_text_printf(&text, "zimage_jobs_total{state=\"%s\"} %zu\n", ends[i], counts.ended[i]);
+    size_t size = text.size;
+    char *data = zi_text_take(&text);
+    return data ? zi_reply_bytes(call, 200, "text/plain; version=0.0.4; charset=utf-8", data, size,
+                                 NULL)
+                : MHD_NO;
+}
+
+static zi_answer show_log(zi_call *call)
+{
+    return zi_reply_json(call, 200, zi_log_describe(call->server->log));
+}
+
+/* ---- small things ---- */
+
+static zi_answer login(zi_call *call)
+{
+    char cookie[200];
+    const char *key = NULL;
+    zi_refusal refusal;
+    static const zi_param params[] = {{"key", ZI_PARAM_TEXT, 0, 0, 500, NULL, true, 0}, {0}};
+    if (!zi_params_read(call->json, params, &key, &refusal))
+        return zi_reply_refusal(call, &refusal);
+    const char *token = zi_guard_login(call->server->guard, key);
+    if (!token) {
+        zi_log_refusal(call->server->log, "refused a login: wrong key");
+        return zi_reply_error(call, 401, "key", "the key is wrong");
+    }
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (!response) return MHD_NO;
+    snprintf(cookie, sizeof cookie, "zimage=%s; Path=/; HttpOnly; SameSite=Strict", token);
+    MHD_add_response_header(response, "Set-Cookie", cookie);
+    return zi_reply(call, 204, response);
+}
+
+static zi_answer random_prompt(zi_call *call)
+{
+    const char *text;
+    char digits[24];
+    zi_answer answer;
+    uint32_t drawn;
+    uint64_t seed;
+    if (!zi_call_query(call, "seed", &text, &answer)) return answer;
+    if (text && !zi_seed_parse(text, &seed))
+        return zi_reply_error(call, 400, "seed", "seed must be a whole number in digits");
+    if (!text) {
+        if (getentropy(&drawn, sizeof drawn) != 0)
+            return zi_reply_error(call, 500, NULL, "the system gives no random numbers");
+        seed = drawn;
+    }
+    char *prompt = zi_random_prompt(seed);
+    if (!prompt) return MHD_NO;
+    snprintf(digits, sizeof digits, "%" PRIu64, seed);
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "prompt", prompt);
+    cJSON_AddStringToObject(json, "seed", digits);
+    free(prompt);
+    return zi_reply_json(call, 200, json);
+}
+
+const zi_route zi_system_routes[] = {
+    {"GET", "/api/config", config, 0, 0},
+    {"GET", "/api/health", health, ZI_ROUTE_KEYLESS, 0},
+    {"GET", "/api/metrics", metrics, 0, 0},
+    {"GET", "/api/log", show_log, 0, 0},
+    {"GET", "/api/openapi.json", openapi, 0, 0},
+    {"GET", "/api/random-prompt", random_prompt, 0, 0},
+    {"POST", "/api/login", login, ZI_ROUTE_JSON | ZI_ROUTE_KEYLESS, ZI_BODY_JSON},
+    {0}};

@@ -1,0 +1,61 @@
+/* Events: a ring of recent ones, and connections that sleep until there are new ones. */
+#ifndef ZI_SERVER_EVENTS_H
+#define ZI_SERVER_EVENTS_H
+
+#include "base/error.h"
+#include "base/text.h"
+
+#include <cJSON.h>
+
+struct MHD_Connection;
+
+typedef struct zi_events zi_events;
+
+typedef struct {
+    uint64_t id;  /* counts on, also over restarts */
+    uint64_t job; /* 0: of none */
+    const char *name;
+    const char *data; /* JSON */
+} zi_event;
+
+/* A connection that waits for events. Zeroed but for connection and job before its first use. */
+typedef struct zi_sleeper {
+    struct MHD_Connection *connection;
+    uint64_t job; /* wakes for this one's events only; 0: for all */
+    bool asleep, listed;
+    double since; /* when it fell asleep */
+    struct zi_sleeper *next;
+} zi_sleeper;
+
+zi_events *zi_events_create(void); /* NULL when memory is short */
+void zi_events_free(zi_events *events);
+
+/* Adds an event and wakes who waits for it; takes data over. A passing event replaces the earlier
+ * one of the same name and job, so that it takes no room: what counts is the latest. name is a
+ * constant. */
+void zi_events_publish(zi_events *events, uint64_t job, const char *name, cJSON *data,
+                       bool passing);
+
+/* The number of the latest event. */
+uint64_t zi_events_latest(zi_events *events);
+
+/* Calls each for every event behind *cursor (of the job; 0: of all), which moves on; it stops when
+ * each returns false. False: events behind *cursor are gone. */
+bool zi_events_read(zi_events *events, uint64_t job, uint64_t *cursor,
+                    bool (*each)(void *user, const zi_event *event), void *user);
+
+/* Suspends the connection until there is an event behind cursor, for 15 seconds at most; false:
+ * there is one already, or the server ends, and it goes on at once. */
+bool zi_sleep(zi_events *events, zi_sleeper *sleeper, uint64_t cursor);
+
+/* Before the sleeper is freed; its connection is gone. */
+void zi_sleeper_remove(zi_events *events, zi_sleeper *sleeper);
+
+/* Wakes who slept long enough for a sign of life; to be called about once a second. */
+void zi_events_tick(zi_events *events);
+
+/* Wakes all and lets nobody sleep any more. */
+void zi_events_close(zi_events *events);
+bool zi_events_closed(zi_events *events);
+
+#endif

@@ -1,0 +1,141 @@
+#include "server/guard.h"
+
+#include "base/error.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+enum { TOKEN = 32, NAME = 256 };
+
+struct zi_guard {
+    const char *key;
+    bool local;            /* listens on this machine's own address only */
+    char token[TOKEN + 1]; /* the cookie's value */
+    char own[2][NAME];     /* names of this machine, when others reach it */
+};
+
+static bool is_local(const char *host)
+{
+    return !host || !strcmp(host, "localhost") || !strncmp(host, "127.", 4) || !strcmp(host, "::1");
+}
+
+static bool is_address(const char *host)
+{
+    unsigned char bytes[sizeof(struct in6_addr)];
+    return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
+}
+
+static bool make_token(char *token, zi_error *error)
+{
+    unsigned char random[TOKEN / 2];
+    if (getentropy(random, sizeof random) != 0)
+        return zi_fail(error, "the system gives no random numbers");
+    for (size_t i = 0; i < sizeof random; i++) snprintf(token + 2 * i, 3, "%02x", random[i]);
+    return true;
+}
+
+bool zi_guard_create(const zi_server_options *options, zi_guard **out, zi_error *error)
+{
+    if (options->key && !options->key[0]) return zi_misuse(error, "--api-key is empty");
+    if (!is_local(options->host) && !options->key && !options->insecure)
+        return zi_misuse(error,
+                         "--host: %s can be reached from other machines; set a key with "
+                         "--api-key, or say --insecure if everyone may draw",
+                         options->host);
+    zi_guard *guard = calloc(1, sizeof *guard);
+    if (!guard) return zi_out_of_memory(error, sizeof *guard);
+    guard->key = options->key;
+    guard->local = is_local(options->host);
+    if (options->host) snprintf(guard->own[0], NAME, "%s", options->host);
+    if (gethostname(guard->own[1], NAME - 1) != 0) guard->own[1][0] = 0;
+    if (!make_token(guard->token, error)) {
+        free(guard);
+        return false;
+    }
+    *out = guard;
+    return true;
+}
+
+void zi_guard_free(zi_guard *guard)
+{
+    free(guard);
+}
+
+/* The name in "name", "name:port", "[address]" or "[address]:port". */
+static bool host_name(const char *host, char name[NAME])
+{
+    size_t length;
+    if (*host == '[') {
+        host++;
+        length = strcspn(host, "]");
+        if (!host[length]) return false;
+        if (host[length + 1] && host[length + 1] != ':') return false;
+    } else {
+        length = strcspn(host, ":");
+    }
+    if (!length || length >= NAME) return false;
+    memcpy(name, host, length);
+    name[length] = 0;
+    return true;
+}
+
+bool zi_guard_host(const zi_guard *guard, const zi_claim *claim)
+{
+    char name[NAME];
+    if (!claim->host || !host_name(claim->host, name)) return false;
+    /* An address cannot be made to point elsewhere; a name can, unless it is known. */
+    if (!strcasecmp(name, "localhost")) return true;
+    if (guard->local) return is_local(name) && is_address(name);
+    if (is_address(name)) return true;
+    size_t length = strlen(name);
+    if (length > 6 && !strcasecmp(name + length - 6, ".local")) name[length - 6] = 0;
+    return (guard->own[0][0] && !strcasecmp(name, guard->own[0])) ||
+           (guard->own[1][0] && !strcasecmp(name, guard->own[1]));
+}
+
+bool zi_guard_origin(const zi_claim *claim)
+{
+    const char *origin = claim->origin;
+    if (origin) {
+        const char *behind = !strncmp(origin, "http://", 7)    ? origin + 7
+                             : !strncmp(origin, "https://", 8) ? origin + 8
+                                                               : NULL;
+        return behind && claim->host && !strcasecmp(behind, claim->host);
+    }
+    return !claim->site || !strcmp(claim->site, "same-origin") || !strcmp(claim->site, "none");
+}
+
+/* Takes as long wherever the texts differ. */
+static bool equal(const char *given, const char *right)
+{
+    size_t given_length = strlen(given), length = strlen(right);
+    unsigned char differs = given_length != length;
+    for (size_t i = 0; i < given_length; i++)
+        differs |= (unsigned char)given[i] ^ (unsigned char)right[length ? i % length : 0];
+    return !differs;
+}
+
+bool zi_guard_key(const zi_guard *guard, const zi_claim *claim)
+{
+    if (!guard->key) return true;
+    const char *bearer = claim->authorization;
+    bool is_bearer = bearer && !strncasecmp(bearer, "Bearer ", 7);
+    return (claim->key && equal(claim->key, guard->key)) ||
+           (is_bearer && equal(bearer + 7, guard->key)) ||
+           (claim->cookie && equal(claim->cookie, guard->token));
+}
+
+bool zi_guard_needs_key(const zi_guard *guard)
+{
+    return guard->key != NULL;
+}
+
+const char *zi_guard_login(const zi_guard *guard, const char *key)
+{
+    return !guard->key || equal(key, guard->key) ? guard->token : NULL;
+}

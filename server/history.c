@@ -1,0 +1,277 @@
+#include "server/history_db.h"
+
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- names ---- */
+
+bool zi_image_id_valid(const char *text)
+{
+    static const char form[] = "00000000-000000-xxxxxxxx";
+    if (strlen(text) != sizeof form - 1) return false;
+    for (size_t i = 0; form[i]; i++) {
+        const char *allowed = form[i] == '0'   ? "0123456789"
+                              : form[i] == 'x' ? "0123456789abcdef"
+                                               : "-";
+        if (!strchr(allowed, text[i])) return false;
+    }
+    return true;
+}
+
+/* Names sort as time goes: seconds, then microseconds (5 hex digits), then chance (3). */
+static void make_id(char id[ZI_IMAGE_ID])
+{
+    struct timespec now;
+    struct tm tm;
+    uint16_t chance = 0;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &tm);
+    if (getentropy(&chance, sizeof chance) != 0) chance = (uint16_t)now.tv_nsec;
+    strftime(id, ZI_IMAGE_ID, "%Y%m%d-%H%M%S-", &tm);
+    snprintf(id + 16, ZI_IMAGE_ID - 16, "%05lx%03x", (unsigned long)(now.tv_nsec / 1000),
+             chance & 0xfffu);
+}
+
+static double time_of(const char *id)
+{
+    struct tm tm = {0};
+    unsigned long micro = 0;
+    if (sscanf(id, "%4d%2d%2d-%2d%2d%2d-%5lx", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour,
+               &tm.tm_min, &tm.tm_sec, &micro) != 7)
+        return 0;
+    tm.tm_year -= 1900;
+    tm.tm_mon--;
+    return (double)timegm(&tm) + (double)micro * 1e-6;
+}
+
+static char *file_in(const char *folder, const char *id, const char *extension)
+{
+    char name[ZI_IMAGE_ID + 8];
+    if (!zi_image_id_valid(id)) return NULL;
+    snprintf(name, sizeof name, "%s%s", id, extension);
+    return zi_path_join(folder, name);
+}
+
+char *zi_history_path(const zi_history *history, const char *id)
+{
+    return file_in(history->folder, id, ".png");
+}
+
+char *zi_history_thumbnail(const zi_history *history, const char *id)
+{
+    return file_in(history->thumbnails, id, ".webp");
+}
+
+/* ---- the database ---- */
+
+bool zi_db_fail(zi_history *h, zi_error *error)
+{
+    return zi_fail(error, "%s/history.db: %s", h->folder, sqlite3_errmsg(h->db));
+}
+
+bool zi_db_prepare(zi_history *h, const char *sql, sqlite3_stmt **out, zi_error *error)
+{
+    return sqlite3_prepare_v2(h->db, sql, -1, out, NULL) == SQLITE_OK || zi_db_fail(h, error);
+}
+
+void zi_db_bind(sqlite3_stmt *s, int count, const char *const *texts)
+{
+    for (int i = 0; i < count; i++) sqlite3_bind_text(s, i + 1, texts[i], -1, SQLITE_TRANSIENT);
+}
+
+bool zi_db_run_with(zi_history *h, const char *sql, const char *id, zi_error *error)
+{
+    sqlite3_stmt *s = NULL;
+    if (!zi_db_prepare(h, sql, &s, error)) return false;
+    zi_db_bind(s, 1, &id);
+    bool ok = sqlite3_step(s) == SQLITE_DONE || zi_db_fail(h, error);
+    sqlite3_finalize(s);
+    return ok;
+}
+
+/* ---- rows ---- */
+
+static const char *or_null(const char *text)
+{
+    return text && *text ? text : NULL;
+}
+
+bool zi_history_insert(zi_history *h, const char *id, int width, int height, double bytes,
+                       double seconds, const char *recipe, zi_error *error)
+{
+    zi_recipe_fields f = {.prompt = "", .model = "", .schedule = ""};
+    char *storage = NULL, seed[24];
+    sqlite3_stmt *s = NULL;
+    if (!zi_recipe_parse(recipe, &f, &storage, NULL))
+        f = (zi_recipe_fields){.prompt = recipe, .model = "", .schedule = "", .cfg = 1};
+    snprintf(seed, sizeof seed, "%" PRIu64, f.seed);
+    bool ok =
+        zi_db_prepare(h,
+                      "INSERT OR IGNORE INTO images VALUES (?1, ?9, ?10, ?11, ?12, ?13, ?2, ?3, ?4,"
+                      " ?5, ?6, ?14, ?7, ?15, ?16, ?8, 0)",
+                      &s, error);
+    if (ok) {
+        const char *texts[] = {id,      recipe, f.prompt,  or_null(f.original), or_null(f.negative),
+                               f.model, seed,   f.schedule};
+        zi_db_bind(s, 8, texts);
+        sqlite3_bind_double(s, 9, time_of(id));
+        sqlite3_bind_int(s, 10, width);
+        sqlite3_bind_int(s, 11, height);
+        sqlite3_bind_double(s, 12, bytes);
+        if (seconds >= 0) sqlite3_bind_double(s, 13, seconds);
+        sqlite3_bind_int(s, 14, f.steps);
+        sqlite3_bind_double(s, 15, f.shift);
+        sqlite3_bind_double(s, 16, f.cfg > 1 ? f.cfg - 1 : 0);
+        ok = sqlite3_step(s) == SQLITE_DONE || zi_db_fail(h, error);
+    }
+    sqlite3_finalize(s);
+    free(storage);
+    return ok;
+}
+
+const char zi_history_columns[] =
+    "SELECT id, created, width, height, bytes, prompt, original, negative,"
+    " model, steps, seed, shift, guidance, schedule, seconds, recipe"
+    " FROM images WHERE deleted = 0";
+
+/* The row at which a statement of zi_history_columns stands. */
+cJSON *zi_history_describe(sqlite3_stmt *s)
+{
+    cJSON *image = cJSON_CreateObject();
+    for (int i = 0; i < sqlite3_column_count(s); i++) {
+        const char *name = sqlite3_column_name(s, i);
+        int type = sqlite3_column_type(s, i);
+        if (type == SQLITE_NULL)
+            cJSON_AddNullToObject(image, name);
+        else if (type == SQLITE_TEXT)
+            cJSON_AddStringToObject(image, name, (const char *)sqlite3_column_text(s, i));
+        else
+            cJSON_AddNumberToObject(image, name, sqlite3_column_double(s, i));
+    }
+    return image;
+}
+
+bool zi_history_add(zi_history *history, const zi_image *image, const char *recipe, double seconds,
+                    char id[ZI_IMAGE_ID], zi_error *error)
+{
+    struct stat st;
+    make_id(id);
+    char *path = zi_history_path(history, id);
+    zi_save_options save = {.format = ZI_FORMAT_PNG, .recipe = recipe};
+    bool ok = path ? zi_image_save(image, path, &save, error) : zi_out_of_memory(error, 1);
+    if (ok && stat(path, &st) != 0) ok = zi_fail(error, "%s: %s", path, strerror(errno));
+    if (ok) {
+        pthread_mutex_lock(&history->mutex);
+        ok = zi_history_insert(history, id, image->width, image->height, (double)st.st_size,
+                               seconds, recipe, error);
+        pthread_mutex_unlock(&history->mutex);
+    }
+    free(path);
+    return ok;
+}
+
+cJSON *zi_history_get(zi_history *history, const char *id, zi_error *error)
+{
+    char sql[600];
+    sqlite3_stmt *s = NULL;
+    cJSON *image = NULL;
+    snprintf(sql, sizeof sql, "%s AND id = ?1", zi_history_columns);
+    pthread_mutex_lock(&history->mutex);
+    if (zi_db_prepare(history, sql, &s, error)) {
+        zi_db_bind(s, 1, &id);
+        int step = sqlite3_step(s);
+        if (step == SQLITE_ROW)
+            image = zi_history_describe(s);
+        else if (step != SQLITE_DONE)
+            zi_db_fail(history, error);
+    }
+    sqlite3_finalize(s);
+    pthread_mutex_unlock(&history->mutex);
+    return image;
+}
+
+/* ---- files ---- */
+
+enum { MOST_BYTES = 1 << 30 }; /* of a picture's file */
+
+int zi_history_file(const zi_history *history, const char *id)
+{
+    char *path = zi_history_path(history, id);
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    free(path);
+    return fd;
+}
+
+/* All of a regular file, in new memory; fd is closed. */
+static bool read_all(int fd, const char *name, uint8_t **data, size_t *size, zi_error *error)
+{
+    struct stat st;
+    FILE *file = fdopen(fd, "rb");
+    uint8_t *bytes = NULL;
+    bool ok = false;
+    if (!file) {
+        close(fd);
+    } else if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= MOST_BYTES) {
+        *size = (size_t)st.st_size;
+        bytes = malloc(*size + 1);
+        ok = bytes && fread(bytes, 1, *size, file) == *size;
+    }
+    if (file) fclose(file);
+    if (ok) {
+        *data = bytes;
+        return true;
+    }
+    free(bytes);
+    return zi_fail(error, "picture %s: its file cannot be read", name);
+}
+
+bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **recipe,
+                     zi_error *error)
+{
+    uint8_t *data = NULL;
+    size_t size = 0;
+    int fd = zi_history_file(history, id);
+    if (fd < 0 || !read_all(fd, id, &data, &size, error)) return false;
+    bool ok = zi_image_from_bytes(data, size, 0, image, recipe, error);
+    free(data);
+    return ok;
+}
+
+/* ---- deleting ---- */
+
+bool zi_history_remove_file(char *path, zi_error *error)
+{
+    bool ok = path && (unlink(path) == 0 || errno == ENOENT);
+    if (!ok) zi_fail(error, "%s: %s", path ? path : "out of memory", strerror(errno));
+    free(path);
+    return ok;
+}
+
+bool zi_history_finish_delete(zi_history *h, const char *id, zi_error *error)
+{
+    return zi_history_remove_file(zi_history_thumbnail(h, id), error) &&
+           zi_history_remove_file(zi_history_path(h, id), error) &&
+           zi_db_run_with(h, "DELETE FROM images WHERE id = ?1", id, error);
+}
+
+bool zi_history_delete(zi_history *history, const char *id, zi_error *error)
+{
+    pthread_mutex_lock(&history->mutex);
+    /* First the mark: the file of a picture without a row would be taken in again. */
+    bool ok = zi_db_run_with(history, "UPDATE images SET deleted = 1 WHERE id = ?1 AND deleted = 0",
+                             id, error) &&
+              sqlite3_changes(history->db) > 0;
+    ok = ok && zi_history_finish_delete(history, id, error);
+    pthread_mutex_unlock(&history->mutex);
+    return ok;
+}

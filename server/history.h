@@ -1,0 +1,52 @@
+/* The pictures that were drawn: files in the output folder, and a database of what is in them.
+ *
+ * The file is written first, whole and through to the disk; then its row. Whatever happens in
+ * between, the next start finds a file without a row and takes it in. */
+#ifndef ZI_SERVER_HISTORY_H
+#define ZI_SERVER_HISTORY_H
+
+#include "server/log.h"
+#include "server/refusal.h"
+
+enum { ZI_IMAGE_ID = 25 }; /* "20260131-235959-0123abcd" and a NUL */
+
+typedef struct zi_history zi_history;
+
+/* Makes the folder when it is missing. Another server on the same folder is an error. */
+bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error *error) ZI_CHECKED;
+void zi_history_close(zi_history *history);
+
+/* Saves a picture with its recipe. */
+bool zi_history_add(zi_history *history, const zi_image *image, const char *recipe, double seconds,
+                    char id[ZI_IMAGE_ID], zi_error *error) ZI_CHECKED;
+
+typedef struct {
+    int limit;
+    const char *cursor;       /* an id: what is older; NULL: from the latest on */
+    const char *words;        /* all of them are in the texts or the seed; NULL: any */
+    const char *model, *seed; /* exactly; NULL: any */
+} zi_history_query;
+
+/* {"images", "next", "total"}; NULL after an error. */
+cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_error *error);
+
+/* NULL: there is none (error untouched), or an error. */
+cJSON *zi_history_get(zi_history *history, const char *id, zi_error *error);
+
+/* False without an error: there is none. */
+bool zi_history_delete(zi_history *history, const char *id, zi_error *error);
+
+/* Whether text has the form of an id, and so cannot lead out of the folder. */
+bool zi_image_id_valid(const char *text);
+
+/* A picture's file, open for reading; -1: there is none. No link is followed. */
+int zi_history_file(const zi_history *history, const char *id);
+
+/* The picture in it, and its recipe as zi_image_load gives it. False without an error: as above. */
+bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **recipe,
+                     zi_error *error);
+
+/* The path of a picture's thumbnail, in new memory; NULL: no id, or no memory. */
+char *zi_history_thumbnail(const zi_history *history, const char *id);
+
+#endif

@@ -1,0 +1,33 @@
+/* What the parts of the server share. */
+#ifndef ZI_SERVER_INTERNAL_H
+#define ZI_SERVER_INTERNAL_H
+
+#include "server/server.h"
+#include "server/connections.h"
+#include "server/events.h"
+#include "server/guard.h"
+#include "server/history.h"
+#include "server/jobs.h"
+#include "server/log.h"
+#include "server/shelf.h"
+
+#include <stdatomic.h>
+
+struct zi_server {
+    zi_server_options options;
+    char address[300];
+    double began; /* seconds since 1970 */
+    zi_guard *guard;
+    zi_events *events;
+    zi_log *log;
+    zi_history *history;
+    zi_shelf *shelf;
+    zi_jobs *jobs;
+    zi_worker *worker;
+    zi_connections *connections;
+    struct MHD_Daemon *daemon;
+    /* For /api/metrics. */
+    atomic_ullong requests, refused, pictures, failures;
+};
+
+#endif

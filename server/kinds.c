@@ -1,0 +1,174 @@
+/* Tables of what jobs take, and what is looked up before they wait. */
+#include "server/kinds.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define AT(field) offsetof(zi_order, field)
+
+enum { NAME = 300 };
+
+static const zi_param generate_params[] = {
+    {"prompt", ZI_PARAM_TEXT, AT(prompt), 1, ZI_PROMPT_BYTES, NULL, true, 0},
+    {"original", ZI_PARAM_TEXT, AT(original), 0, ZI_PROMPT_BYTES, NULL, false, 0},
+    {"negative", ZI_PARAM_TEXT, AT(negative), 0, ZI_PROMPT_BYTES, NULL, false, 0},
+    {"model", ZI_PARAM_TEXT, AT(model), 1, NAME, NULL, false, 0},
+    {"width", ZI_PARAM_INT, AT(width), 16, ZI_MAX_SIDE, NULL, false, 16},
+    {"height", ZI_PARAM_INT, AT(height), 16, ZI_MAX_SIDE, NULL, false, 16},
+    {"steps", ZI_PARAM_INT, AT(steps), 1, ZI_MAX_STEPS, NULL, false, 0},
+    {"shift", ZI_PARAM_REAL, AT(shift), 0.01, 100, NULL, false, 0},
+    {"guidance", ZI_PARAM_REAL, AT(guidance), 0, 100, NULL, false, 0},
+    {"seed", ZI_PARAM_SEED, AT(seed), 0, 0, NULL, false, 0},
+    {"count", ZI_PARAM_INT, AT(count), 1, ZI_MAX_COUNT, NULL, false, 0},
+    {"schedule", ZI_PARAM_CHOICE, AT(schedule), 0, 0, "diffusers|mlx", false, 0},
+    {"compute", ZI_PARAM_CHOICE, AT(compute), 0, 0, "auto|exact|fast", false, 0},
+    {0}};
+
+#define PLACES                                                                                     \
+    {"source", ZI_PARAM_TEXT, AT(source), 1, NAME, NULL, true, 0},                                 \
+        {"destination", ZI_PARAM_TEXT, AT(destination), 1, 200, NULL, true, 0},                    \
+        {"vae", ZI_PARAM_TEXT, AT(vae), 1, NAME, NULL, false, 0},                                  \
+        {"text_encoder", ZI_PARAM_TEXT, AT(text_encoder), 1, NAME, NULL, false, 0},                \
+    {                                                                                              \
+        "reference", ZI_PARAM_TEXT, AT(reference), 1, NAME, NULL, false, 0                         \
+    }
+#define PRECISIONS "original|fp16|bf16|fp8|q8|q4"
+
+static const zi_param convert_params[] = {
+    PLACES,
+    {"layout", ZI_PARAM_CHOICE, AT(layout), 0, 0, "same|mlx|diffusers|comfyui|gguf", false, 0},
+    {"precision", ZI_PARAM_CHOICE, AT(precision), 0, 0, PRECISIONS, false, 0},
+    {0}};
+
+/* Converting that keeps the layout and must be told the precision. */
+static const zi_param quantize_params[] = {
+    PLACES, {"precision", ZI_PARAM_CHOICE, AT(precision), 0, 0, PRECISIONS, true, 0}, {0}};
+
+static const zi_param verify_params[] = {
+    {"model", ZI_PARAM_TEXT, AT(model), 1, NAME, NULL, false, 0},
+    {"against", ZI_PARAM_TEXT, AT(against), 1, NAME, NULL, false, 0},
+    {0}};
+
+static const zi_param enhance_params[] = {
+    {"prompt", ZI_PARAM_TEXT, AT(prompt), 1, ZI_PROMPT_BYTES, NULL, true, 0},
+    {"llm", ZI_PARAM_TEXT, AT(llm), 1, NAME, NULL, false, 0},
+    {"temperature", ZI_PARAM_REAL, AT(temperature), 0, 10, NULL, false, 0},
+    {"max_tokens", ZI_PARAM_INT, AT(max_tokens), 1, 500, NULL, false, 0},
+    {"seed", ZI_PARAM_SEED, AT(seed), 0, 0, NULL, false, 0},
+    {0}};
+
+/* ---- settling ---- */
+
+static bool settle_model(zi_server *server, zi_job *job, zi_refusal *refusal)
+{
+    zi_order *o = &job->order;
+    if (!o->model) {
+        char *name = zi_shelf_default(server->shelf);
+        if (!name || !zi_params_set(job->params, "model", cJSON_CreateString(name))) {
+            free(name);
+            return zi_refuse(refusal, 500, NULL, "out of memory");
+        }
+        free(name);
+        o->model = cJSON_GetObjectItemCaseSensitive(job->params, "model")->valuestring;
+    }
+    return zi_shelf_find(server->shelf, o->model, "model", &o->path, refusal);
+}
+
+static bool settle_seed(zi_job *job, zi_refusal *refusal)
+{
+    char digits[24];
+    zi_seed *seed = &job->order.seed;
+    uint32_t drawn = 0;
+    if (!seed->given && getentropy(&drawn, sizeof drawn) != 0)
+        return zi_refuse(refusal, 500, NULL, "the system gives no random numbers");
+    if (!seed->given) *seed = (zi_seed){true, drawn};
+    snprintf(digits, sizeof digits, "%" PRIu64, seed->value);
+    return zi_params_set(job->params, "seed", cJSON_CreateString(digits)) ||
+           zi_refuse(refusal, 500, NULL, "out of memory");
+}
+
+static bool settle_generate(zi_server *server, zi_job *job, zi_refusal *refusal)
+{
+    zi_order *o = &job->order;
+    if (!o->count) o->count = 1;
+    if (o->width * o->height > ZI_MAX_PIXELS)
+        return zi_refuse(refusal, 400, "width",
+                         "%dx%d are too many pixels; %d (2048x2048) are the most", o->width,
+                         o->height, ZI_MAX_PIXELS);
+    return settle_model(server, job, refusal) && settle_seed(job, refusal);
+}
+
+static bool settle_verify(zi_server *server, zi_job *job, zi_refusal *refusal)
+{
+    zi_order *o = &job->order;
+    return settle_model(server, job, refusal) &&
+           (!o->against ||
+            zi_shelf_find(server->shelf, o->against, "against", &o->other_path, refusal));
+}
+
+static bool settle_enhance(zi_server *server, zi_job *job, zi_refusal *refusal)
+{
+    zi_order *o = &job->order;
+    zi_refusal none;
+    bool ok = settle_seed(job, refusal);
+    if (ok && o->llm) return zi_shelf_find(server->shelf, o->llm, "llm", &o->path, refusal);
+    if (ok && zi_shelf_find(server->shelf, "prompt_enhancer", NULL, &o->path, &none)) return true;
+    char *name = ok ? zi_shelf_default(server->shelf) : NULL;
+    ok = name && zi_shelf_find(server->shelf, name, "llm", &o->path, refusal);
+    free(name);
+    return ok;
+}
+
+static bool find_part(zi_server *server, const char *name, const char *field, char **path,
+                      zi_refusal *refusal)
+{
+    return !name || zi_shelf_find(server->shelf, name, field, path, refusal);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), size = strlen(end);
+    return length > size && !strcmp(text + length - size, end);
+}
+
+/* The folder of new models of a layout, and the extension of their files. */
+static const struct {
+    const char *folder, *extension;
+} homes[] = {
+    {NULL, ""}, {"mlx", ""}, {"pytorch", ""}, {"comfyui", ".safetensors"}, {"comfyui", ".gguf"}};
+
+/* As homes, for what keeps the layout of what lies at path. */
+static size_t home_of(const char *source, const char *path)
+{
+    if (ends_with(path, ".gguf")) return ZI_LAYOUT_GGUF;
+    if (ends_with(path, ".safetensors")) return ZI_LAYOUT_COMFYUI;
+    return !strncmp(source, "mlx/", 4) ? ZI_LAYOUT_MLX : ZI_LAYOUT_DIFFUSERS;
+}
+
+static bool settle_convert(zi_server *server, zi_job *job, zi_refusal *refusal)
+{
+    zi_order *o = &job->order;
+    char file[256];
+    if (!zi_shelf_find(server->shelf, o->source, "source", &o->path, refusal) ||
+        !find_part(server, o->vae, "vae", &o->vae_path, refusal) ||
+        !find_part(server, o->text_encoder, "text_encoder", &o->text_encoder_path, refusal) ||
+        !find_part(server, o->reference, "reference", &o->reference_path, refusal))
+        return false;
+    size_t home = o->layout ? (size_t)o->layout : home_of(o->source, o->path);
+    const char *extension = homes[home].extension;
+    snprintf(file, sizeof file, "%s%s", o->destination,
+             ends_with(o->destination, extension) ? "" : extension);
+    return zi_shelf_place(server->shelf, homes[home].folder, file, "destination", &o->place,
+                          &o->name, refusal);
+}
+
+const zi_kind zi_kinds[] = {{"generate", generate_params, settle_generate, zi_work_generate},
+                            {"convert", convert_params, settle_convert, zi_work_convert},
+                            {"quantize", quantize_params, settle_convert, zi_work_convert},
+                            {"verify", verify_params, settle_verify, zi_work_verify},
+                            {"enhance", enhance_params, settle_enhance, zi_work_enhance},
+                            {0}};

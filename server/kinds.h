@@ -1,0 +1,23 @@
+/* The kinds of jobs: what they take, how that is settled, and who does it. */
+#ifndef ZI_SERVER_KINDS_H
+#define ZI_SERVER_KINDS_H
+
+#include "server/internal.h"
+
+struct zi_kind {
+    const char *name;
+    const zi_param *params;
+    /* Looks up models and fills in what is settled before the job waits. */
+    bool (*settle)(zi_server *server, zi_job *job, zi_refusal *refusal);
+    bool (*run)(zi_worker *worker, zi_job *job, zi_error *error);
+};
+
+extern const zi_kind zi_kinds[]; /* name NULL ends the table */
+
+/* worker.c, work_models.c */
+bool zi_work_generate(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_work_enhance(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_work_convert(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_work_verify(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+
+#endif

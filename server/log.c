@@ -1,0 +1,166 @@
+#include "server/log.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { LINES = 500, LONGEST = 2000, REFUSALS_A_SECOND = 10 };
+
+typedef struct {
+    double time;
+    zi_log_level level;
+    char *text;
+} line;
+
+struct zi_log {
+    pthread_mutex_t mutex;
+    zi_events *events;
+    line lines[LINES]; /* a ring: line number n is at n % LINES */
+    size_t count;
+    double second; /* in which refusals were counted last */
+    int refusals;
+};
+
+static const char *const levels[] = {"info", "warning", "error"};
+
+static double clock_seconds(clockid_t which)
+{
+    struct timespec now;
+    clock_gettime(which, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+double zi_wall_seconds(void)
+{
+    return clock_seconds(CLOCK_REALTIME);
+}
+
+double zi_steady_seconds(void)
+{
+    return clock_seconds(CLOCK_MONOTONIC);
+}
+
+zi_log *zi_log_create(zi_events *events)
+{
+    zi_log *log = calloc(1, sizeof *log);
+    if (!log) return NULL;
+    log->events = events;
+    pthread_mutex_init(&log->mutex, NULL);
+    return log;
+}
+
+void zi_log_free(zi_log *log)
+{
+    if (!log) return;
+    for (size_t i = 0; i < LINES; i++) free(log->lines[i].text);
+    pthread_mutex_destroy(&log->mutex);
+    free(log);
+}
+
+/* Bytes of the UTF-8 character at text, 0 where there is none. Text ends with a NUL, so no
+ * sequence is read beyond it. */
+static size_t character(const char *text)
+{
+    size_t size = 1;
+    while (size <= 4 && !zi_utf8_valid(text, size)) {
+        if (!text[size]) return 0;
+        size++;
+    }
+    return size <= 4 ? size : 0;
+}
+
+void zi_escape_line(const char *text, zi_text *out)
+{
+    while (*text && out->size < LONGEST) {
+        unsigned char c = (unsigned char)*text;
+        size_t size = character(text);
+        bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)text[1] < 0xa0) ||
+                       /* the marks that turn the direction of a line */
+                       (c == 0xe2 && size == 3 && (unsigned char)text[1] <= 0x81);
+        if (size && !control) {
+            zi_text_append(out, text, size);
+            text += size;
+        } else {
+            zi_text_printf(out, "\\x%02x", c);
+            text++;
+        }
+    }
+}
+
+static cJSON *describe(const line *l)
+{
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddNumberToObject(object, "time", l->time);
+    cJSON_AddStringToObject(object, "level", levels[l->level]);
+    cJSON_AddStringToObject(object, "text", l->text);
+    return object;
+}
+
+static void print(const line *l)
+{
+    char when[40];
+    time_t seconds = (time_t)l->time;
+    struct tm tm;
+    localtime_r(&seconds, &tm);
+    strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm);
+    fprintf(stderr, "%s %s %s\n", when, levels[l->level], l->text);
+}
+
+static void add(zi_log *log, zi_log_level level, const char *format, va_list args)
+{
+    char raw[LONGEST];
+    zi_text text;
+    vsnprintf(raw, sizeof raw, format, args);
+    zi_text_init(&text, 8 * LONGEST);
+    zi_text_puts(&text, "");
+    zi_escape_line(raw, &text);
+    line l = {zi_wall_seconds(), level, zi_text_take(&text)};
+    if (!l.text) return;
+    cJSON *event = describe(&l);
+    print(&l);
+    pthread_mutex_lock(&log->mutex);
+    line *slot = &log->lines[log->count++ % LINES];
+    free(slot->text);
+    *slot = l;
+    pthread_mutex_unlock(&log->mutex);
+    zi_events_publish(log->events, 0, "log", event, false);
+}
+
+void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    add(log, level, format, args);
+    va_end(args);
+}
+
+void zi_log_refusal(zi_log *log, const char *format, ...)
+{
+    double now = zi_steady_seconds();
+    pthread_mutex_lock(&log->mutex);
+    if (now - log->second >= 1) {
+        log->second = now;
+        log->refusals = 0;
+    }
+    bool quiet = ++log->refusals > REFUSALS_A_SECOND;
+    pthread_mutex_unlock(&log->mutex);
+    if (quiet) return;
+    va_list args;
+    va_start(args, format);
+    add(log, ZI_LOG_WARNING, format, args);
+    va_end(args);
+}
+
+cJSON *zi_log_describe(zi_log *log)
+{
+    cJSON *object = cJSON_CreateObject(), *lines = cJSON_AddArrayToObject(object, "lines");
+    pthread_mutex_lock(&log->mutex);
+    size_t first = log->count > LINES ? log->count - LINES : 0;
+    for (size_t i = first; i < log->count; i++)
+        cJSON_AddItemToArray(lines, describe(&log->lines[i % LINES]));
+    pthread_mutex_unlock(&log->mutex);
+    return object;
+}

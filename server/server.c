@@ -1,0 +1,86 @@
+/* Puts the parts together, and takes them apart in the opposite order. */
+#include "server/http.h"
+#include "server/worker.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* The parts, and the thread that looks after connections once a second. */
+typedef struct {
+    zi_server server; /* first: a zi_server * is one of these */
+    pthread_t ticker;
+    bool ticks;
+    atomic_bool ends;
+} whole;
+
+static void *tick(void *user)
+{
+    whole *w = user;
+    struct timespec pause = {0, 250000000};
+    for (int i = 1; !atomic_load(&w->ends); i++) {
+        nanosleep(&pause, NULL);
+        if (i % 4) continue;
+        zi_connections_tick(w->server.connections);
+        zi_events_tick(w->server.events);
+    }
+    return NULL;
+}
+
+static bool start(whole *w, zi_error *error)
+{
+    zi_server *s = &w->server;
+    const zi_server_options *o = &s->options;
+    if (!zi_guard_create(o, &s->guard, error)) return false;
+    s->events = zi_events_create();
+    s->log = s->events ? zi_log_create(s->events) : NULL;
+    s->connections = zi_connections_create();
+    s->jobs = zi_jobs_create(s);
+    if (!s->log || !s->connections || !s->jobs) return zi_out_of_memory(error, sizeof *w);
+    if (!zi_shelf_create(o, &s->shelf, error) ||
+        !zi_history_open(o->output, s->log, &s->history, error) ||
+        !zi_worker_start(s, &s->worker, error) || !zi_http_start(s, error))
+        return false;
+    w->ticks = pthread_create(&w->ticker, NULL, tick, w) == 0;
+    return w->ticks || zi_fail(error, "no thread could be started");
+}
+
+bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error *error)
+{
+    whole *w = calloc(1, sizeof *w);
+    if (!w) return zi_out_of_memory(error, sizeof *w);
+    w->server.options = *options;
+    w->server.began = zi_wall_seconds();
+    if (!start(w, error)) {
+        zi_server_stop(&w->server);
+        return false;
+    }
+    *out = &w->server;
+    return true;
+}
+
+const char *zi_server_address(const zi_server *server)
+{
+    return server->address;
+}
+
+void zi_server_stop(zi_server *server)
+{
+    whole *w = (whole *)server;
+    if (!server) return;
+    atomic_store(&w->ends, true);
+    if (w->ticks) pthread_join(w->ticker, NULL);
+    if (server->jobs) zi_jobs_close(server->jobs);
+    zi_worker_end(server->worker);
+    if (server->events) zi_events_close(server->events);
+    zi_http_stop(server);
+    zi_worker_free(server->worker);
+    zi_history_close(server->history);
+    zi_shelf_free(server->shelf);
+    zi_jobs_free(server->jobs);
+    zi_connections_free(server->connections);
+    zi_log_free(server->log);
+    zi_events_free(server->events);
+    zi_guard_free(server->guard);
+    free(w);
+}

@@ -1,0 +1,29 @@
+/* The server: an HTTP API and a page on top of the library. */
+#ifndef ZI_SERVER_H
+#define ZI_SERVER_H
+
+#include "zimage.h"
+
+typedef struct {
+    const char *host;            /* an address of this machine; NULL: 127.0.0.1 */
+    int port;                    /* 0: any that is free */
+    const char *key;             /* that clients must show; NULL: none */
+    bool insecure;               /* listen beyond this machine without a key */
+    const char *models, *output; /* folders; output is made when it is missing */
+    const char *demo;            /* the demo model; NULL: there is none */
+    zi_model_options load;       /* path: the model that draws when none is named, or NULL; vae and
+                                    text_encoder are that one's, the rest is for all */
+} zi_server_options;
+
+typedef struct zi_server zi_server;
+
+/* Returns when requests are answered; the strings of options must outlive the server. */
+bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error *error) ZI_CHECKED;
+
+/* "http://127.0.0.1:7860" */
+const char *zi_server_address(const zi_server *server);
+
+/* Cancels what runs, closes all connections, frees all. */
+void zi_server_stop(zi_server *server);
+
+#endif

@@ -1,0 +1,137 @@
+/* Event streams. */
+#include "server/http.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 16 << 10, MOST_PENDING = 64 << 10, MOST_SNAPSHOT = 64 << 20 };
+
+typedef struct {
+    zi_server *server;
+    zi_stream_options options;
+    zi_sleeper sleeper;
+    uint64_t cursor;
+    zi_text pending; /* not sent yet, from offset on */
+    size_t offset;
+    bool fresh, ended, slept;
+} stream;
+
+static atomic_size_t open_streams;
+
+size_t zi_streams_open(void)
+{
+    return atomic_load(&open_streams);
+}
+
+static void print_event(uint64_t id, const char *name, const char *data, zi_text *out)
+{
+    zi_text_printf(out, "id: %" PRIu64 "\nevent: %s\ndata: ", id, name);
+    zi_text_puts(out, data);
+    zi_text_puts(out, "\n\n");
+}
+
+static bool is_last(const char *name)
+{
+    return !strcmp(name, "done") || !strcmp(name, "failed") || !strcmp(name, "cancelled");
+}
+
+static bool format_own(void *user, const zi_event *event, zi_text *out)
+{
+    uint64_t job = *(uint64_t *)user;
+    print_event(event->id, event->name, event->data, out);
+    return !job || !is_last(event->name);
+}
+
+static bool snapshot_own(void *user, zi_server *server, uint64_t job, uint64_t *cursor,
+                         zi_text *out)
+{
+    (void)user;
+    bool ended = false;
+    cJSON *json = zi_jobs_snapshot(server->jobs, job, cursor, &ended);
+    char *text = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
+    if (text) print_event(*cursor, "snapshot", text, out);
+    cJSON_free(text);
+    return !(job && ended);
+}
+
+static bool take(void *user, const zi_event *event)
+{
+    stream *s = user;
+    s->ended = !s->options.format(s->options.user, event, &s->pending);
+    return !s->ended && s->pending.size < MOST_PENDING;
+}
+
+/* Fills pending with what is new. */
+static void fill(stream *s)
+{
+    zi_text_free(&s->pending);
+    zi_text_init(&s->pending, MOST_SNAPSHOT);
+    s->offset = 0;
+    if (!s->fresh && zi_events_read(s->server->events, s->options.job, &s->cursor, take, s)) return;
+    s->fresh = false;
+    s->ended =
+        !s->options.snapshot(s->options.user, s->server, s->options.job, &s->cursor, &s->pending);
+}
+
+static ssize_t read_stream(void *user, uint64_t position, char *buffer, size_t most)
+{
+    (void)position;
+    stream *s = user;
+    if (s->offset == s->pending.size && !s->ended) fill(s);
+    if (s->pending.failed) return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (s->offset == s->pending.size) {
+        if (s->ended || zi_events_closed(s->server->events))
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        if (!s->slept) {
+            s->slept = zi_sleep(s->server->events, &s->sleeper, s->cursor);
+            return 0;
+        }
+        zi_text_puts(&s->pending, ":\n\n"); /* a sign of life: nothing happened */
+    }
+    s->slept = false;
+    size_t size = s->pending.size - s->offset;
+    if (size > most) size = most;
+    memcpy(buffer, s->pending.data + s->offset, size);
+    s->offset += size;
+    return (ssize_t)size;
+}
+
+static void free_stream(void *user)
+{
+    stream *s = user;
+    atomic_fetch_sub(&open_streams, 1);
+    if (s->sleeper.listed) zi_sleeper_remove(s->server->events, &s->sleeper);
+    if (s->options.cancels_job && !s->ended) zi_jobs_cancel(s->server->jobs, s->options.job);
+    if (s->options.free_user) s->options.free_user(s->options.user);
+    zi_text_free(&s->pending);
+    free(s);
+}
+
+zi_answer zi_reply_stream(zi_call *call, const zi_stream_options *options)
+{
+    stream *s = calloc(1, sizeof *s);
+    if (!s) return MHD_NO;
+    s->server = call->server;
+    s->options = *options;
+    if (!s->options.format) {
+        s->options.format = format_own;
+        s->options.user = &s->options.job;
+    }
+    if (!s->options.snapshot) s->options.snapshot = snapshot_own;
+    s->cursor = options->cursor;
+    s->fresh = !options->resumes;
+    s->sleeper = (zi_sleeper){.connection = call->connection, .job = options->job};
+    zi_text_init(&s->pending, MOST_SNAPSHOT);
+    atomic_fetch_add(&open_streams, 1);
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, s, free_stream);
+    if (!response) {
+        free_stream(s);
+        return MHD_NO;
+    }
+    MHD_add_response_header(response, "Content-Type", "text/event-stream");
+    MHD_add_response_header(response, "X-Accel-Buffering", "no");
+    return zi_reply(call, MHD_HTTP_OK, response);
+}

@@ -1,0 +1,116 @@
+/* Jobs about models and texts: convert, quantize, verify, enhance. */
+#include "server/kinds.h"
+#include "server/worker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool watch(void *user, const zi_progress *p)
+{
+    zi_watch *w = user;
+    if (atomic_load_explicit(&w->job->cancel, memory_order_relaxed)) return false;
+    zi_watch_report(w, p->fraction, false);
+    return true;
+}
+
+static void tell_changed(zi_worker *worker)
+{
+    zi_shelf_changed(worker->server->shelf);
+    zi_events_publish(worker->server->events, 0, "models", cJSON_CreateObject(), false);
+}
+
+bool zi_work_convert(zi_worker *worker, zi_job *job, zi_error *error)
+{
+    zi_watch w = zi_watch_start(worker, job, "convert");
+    const zi_order *o = &job->order;
+    zi_convert_options options = {.source = o->path,
+                                  .destination = o->place,
+                                  .layout = (zi_layout_kind)o->layout,
+                                  .precision = (zi_precision)o->precision,
+                                  .vae = o->vae_path,
+                                  .text_encoder = o->text_encoder_path,
+                                  .reference = o->reference_path,
+                                  .threads = worker->server->options.load.threads,
+                                  .progress = watch,
+                                  .user = &w};
+    if (!zi_convert(&options, error)) return false;
+    cJSON *result = cJSON_CreateObject();
+    cJSON_AddStringToObject(result, "model", o->name);
+    zi_jobs_result(worker->server->jobs, job, result);
+    tell_changed(worker);
+    return true;
+}
+
+/* A verification does not know how much is still to come: of its progress only time goes on. */
+static bool watch_checks(void *user, const zi_progress *p)
+{
+    zi_watch *w = user;
+    if (atomic_load_explicit(&w->job->cancel, memory_order_relaxed)) return false;
+    (void)p;
+    zi_watch_report(w, 0, false);
+    return true;
+}
+
+bool zi_work_verify(zi_worker *worker, zi_job *job, zi_error *error)
+{
+    zi_watch w = zi_watch_start(worker, job, "verify");
+    zi_model_options options = zi_worker_options(worker, job->order.path);
+    char *json = NULL;
+    if (!zi_verify(&options, job->order.other_path, watch_checks, &w, &json, error)) return false;
+    cJSON *result = cJSON_Parse(json);
+    free(json);
+    if (!result) return zi_out_of_memory(error, 1);
+    zi_jobs_result(worker->server->jobs, job, result);
+    return true;
+}
+
+/* ---- enhance ---- */
+
+static bool load(zi_worker *w, const char *path, zi_error *error)
+{
+    if (w->llm && !strcmp(w->llm_path, path)) return true;
+    zi_llm_free(w->llm);
+    free(w->llm_path);
+    w->llm = NULL;
+    w->llm_path = strdup(path);
+    if (!w->llm_path) return zi_out_of_memory(error, strlen(path));
+    zi_model_options options = zi_worker_options(w, path);
+    return zi_llm_load(&options, &w->llm, error);
+}
+
+static bool goes_on(void *user)
+{
+    const zi_watch *w = user;
+    return !atomic_load(&w->job->cancel);
+}
+
+static bool hear(void *user, const char *text)
+{
+    zi_watch *w = user;
+    zi_jobs_text(w->worker->server->jobs, w->job, text, false);
+    return true;
+}
+
+bool zi_work_enhance(zi_worker *worker, zi_job *job, zi_error *error)
+{
+    zi_watch w = zi_watch_start(worker, job, "load");
+    const zi_order *o = &job->order;
+    zi_enhanced enhanced = {0};
+    zi_enhance_request r = zi_enhance_default();
+    const cJSON *heat = cJSON_GetObjectItemCaseSensitive(job->params, "temperature");
+    if (!load(worker, o->path, error)) return false;
+    w.progress.stage = "write";
+    zi_watch_report(&w, 0, true);
+    r.prompt = o->prompt;
+    r.seed = o->seed.value;
+    if (cJSON_IsNumber(heat)) r.temperature = heat->valuedouble;
+    if (r.temperature == 0) r.penalty = 1;
+    if (o->max_tokens) r.max_tokens = o->max_tokens;
+    r.text = hear;
+    r.goes_on = goes_on;
+    r.user = &w;
+    if (!zi_enhance(worker->llm, &r, &enhanced, error)) return false;
+    zi_jobs_text(worker->server->jobs, job, enhanced.text, true);
+    zi_enhanced_free(&enhanced);
+    return true;
+}

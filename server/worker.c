@@ -1,0 +1,294 @@
+#include "server/worker.h"
+#include "server/base64.h"
+#include "server/kinds.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- progress ---- */
+
+zi_watch zi_watch_start(zi_worker *worker, zi_job *job, const char *stage)
+{
+    zi_watch w = {.worker = worker, .job = job, .began = zi_steady_seconds()};
+    w.progress = (zi_job_progress){.stage = stage, .seconds_left = -1};
+    zi_jobs_report(worker->server->jobs, job, &w.progress);
+    return w;
+}
+
+void zi_watch_report(zi_watch *watch, double fraction, bool now)
+{
+    double time = zi_steady_seconds(), spent = time - watch->began;
+    if (!now && time - watch->reported < 0.1) return;
+    watch->reported = time;
+    watch->progress.fraction = fraction;
+    watch->progress.seconds_left = fraction > 0.02 ? spent / fraction * (1 - fraction) : -1;
+    zi_jobs_report(watch->worker->server->jobs, watch->job, &watch->progress);
+}
+
+/* ---- models ---- */
+
+char *zi_worker_loaded(zi_worker *worker)
+{
+    pthread_mutex_lock(&worker->mutex);
+    char *name = worker->loaded ? strdup(worker->loaded) : NULL;
+    pthread_mutex_unlock(&worker->mutex);
+    return name;
+}
+
+static void set_loaded(zi_worker *w, const char *name)
+{
+    pthread_mutex_lock(&w->mutex);
+    free(w->loaded);
+    w->loaded = name ? strdup(name) : NULL;
+    pthread_mutex_unlock(&w->mutex);
+    zi_events_publish(w->server->events, 0, "models", cJSON_CreateObject(), false);
+}
+
+zi_model_options zi_worker_options(const zi_worker *worker, const char *path)
+{
+    zi_model_options options = worker->server->options.load;
+    if (!options.path || strcmp(options.path, path) != 0) options.vae = options.text_encoder = NULL;
+    options.path = path;
+    return options;
+}
+
+static void unload(zi_worker *w)
+{
+    if (!w->model) return;
+    zi_model_free(w->model);
+    free(w->model_path);
+    w->model = NULL;
+    w->model_path = NULL;
+    set_loaded(w, NULL);
+}
+
+/* Makes the model at path the one in memory. */
+static bool load(zi_worker *w, const char *name, const char *path, zi_error *error)
+{
+    if (w->model && !strcmp(w->model_path, path)) return true;
+    unload(w);
+    zi_model_options options = zi_worker_options(w, path);
+    double began = zi_steady_seconds();
+    if (!zi_model_load(&options, &w->model, error)) return false;
+    w->model_path = strdup(path);
+    if (!w->model_path) {
+        zi_model_free(w->model);
+        w->model = NULL;
+        return zi_out_of_memory(error, strlen(path));
+    }
+    set_loaded(w, name);
+    zi_log_line(w->server->log, ZI_LOG_INFO, "model %s: loaded in %.1f s", name,
+                zi_steady_seconds() - began);
+    const char *remark;
+    for (size_t i = 0; (remark = zi_model_remark(w->model, i)); i++)
+        zi_log_line(w->server->log, ZI_LOG_WARNING, "%s", remark);
+    return true;
+}
+
+/* ---- generating ---- */
+
+static void report_encoded(zi_watch *w)
+{
+    cJSON *data = cJSON_CreateObject();
+    w->encoded = true;
+    cJSON_AddNumberToObject(data, "picture", w->progress.picture);
+    cJSON_AddBoolToObject(data, "cached", zi_known_texts_hit(w->worker->texts));
+    zi_jobs_event(w->worker->server->jobs, w->job, "encoded", data, false);
+}
+
+/* Called in every layer. */
+static bool watch(void *user, const zi_progress *p)
+{
+    static const char *const stages[] = {"encode", "step", "decode", "convert"};
+    zi_watch *w = user;
+    if (atomic_load_explicit(&w->job->cancel, memory_order_relaxed)) return false;
+    if (p->stage != ZI_STAGE_ENCODE && !w->encoded) report_encoded(w);
+    bool turn = strcmp(w->progress.stage, stages[p->stage]) != 0;
+    double in_picture = p->stage == ZI_STAGE_ENCODE ? p->fraction
+                        : p->stage == ZI_STAGE_STEP ? 1 + p->fraction * p->steps
+                                                    : 1 + p->steps + p->fraction;
+    w->progress.stage = stages[p->stage];
+    w->progress.step = p->step;
+    w->progress.steps = p->steps;
+    w->units = (p->steps + 2.0) * w->progress.pictures;
+    w->done = (p->steps + 2.0) * (w->progress.picture - 1) + in_picture;
+    zi_watch_report(w, w->done / w->units, turn);
+    return true;
+}
+
+static void report_step(zi_watch *w, int step)
+{
+    cJSON *data = cJSON_CreateObject();
+    w->progress.step = step;
+    zi_job_progress *p = &w->progress;
+    p->fraction = ((p->steps + 2.0) * (p->picture - 1) + 1 + step) / w->units;
+    double spent = zi_steady_seconds() - w->began;
+    cJSON_AddNumberToObject(data, "picture", p->picture);
+    cJSON_AddNumberToObject(data, "pictures", p->pictures);
+    cJSON_AddNumberToObject(data, "step", step);
+    cJSON_AddNumberToObject(data, "steps", p->steps);
+    cJSON_AddNumberToObject(data, "fraction", p->fraction);
+    cJSON_AddNumberToObject(data, "seconds_left", spent / p->fraction * (1 - p->fraction));
+    zi_jobs_event(w->worker->server->jobs, w->job, "step", data, false);
+}
+
+/* What fits as a PNG into an event; nothing when memory is short. */
+static cJSON *preview_json(const zi_watch *w, int step, const zi_image *image)
+{
+    uint8_t *data = NULL;
+    size_t size = 0;
+    zi_save_options save = {.format = ZI_FORMAT_PNG};
+    if (!zi_image_to_bytes(image, &save, &data, &size, NULL)) return NULL;
+    char *text = zi_base64(data, size);
+    free(data);
+    if (!text) return NULL;
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddNumberToObject(json, "picture", w->progress.picture);
+    cJSON_AddNumberToObject(json, "step", step);
+    cJSON_AddNumberToObject(json, "width", image->width);
+    cJSON_AddNumberToObject(json, "height", image->height);
+    cJSON_AddStringToObject(json, "mime", "image/png");
+    cJSON_AddStringToObject(json, "data", text);
+    free(text);
+    return json;
+}
+
+static void preview(void *user, int step, const zi_image *image)
+{
+    zi_watch *w = user;
+    report_step(w, step);
+    cJSON *json = preview_json(w, step, image);
+    if (json) zi_jobs_preview(w->worker->server->jobs, w->job, json);
+}
+
+static bool save(zi_worker *w, zi_job *job, const zi_request *request, const zi_image *image,
+                 int picture, double seconds, zi_error *error)
+{
+    char id[ZI_IMAGE_ID];
+    zi_server *s = w->server;
+    zi_request said = *request;
+    said.width = image->width;
+    said.height = image->height;
+    char *recipe = zi_recipe(w->model, &said);
+    if (!recipe) return zi_out_of_memory(error, strlen(request->prompt));
+    bool ok = zi_history_add(s->history, image, recipe, seconds, id, error);
+    free(recipe);
+    cJSON *described = ok ? zi_history_get(s->history, id, error) : NULL;
+    if (!described) return ok ? zi_fail(error, "the picture is gone already") : false;
+    zi_jobs_image(s->jobs, job, picture, id, described);
+    atomic_fetch_add(&s->pictures, 1);
+    return true;
+}
+
+static bool draw(zi_watch *w, int picture, zi_error *error)
+{
+    zi_worker *worker = w->worker;
+    const zi_order *o = &w->job->order;
+    double began = zi_steady_seconds();
+    zi_image *image = NULL;
+    zi_request r = zi_request_default();
+    r.prompt = o->prompt;
+    r.original = o->original;
+    r.negative = o->negative;
+    r.width = o->width;
+    r.height = o->height;
+    r.steps = o->steps;
+    r.shift = o->shift;
+    r.guidance = o->guidance;
+    r.seed = o->seed.value + (uint64_t)(picture - 1);
+    r.schedule = (zi_schedule)o->schedule;
+    r.compute = (zi_compute)o->compute;
+    r.progress = watch;
+    r.preview = preview;
+    r.user = w;
+    r.encodings = zi_known_texts_encodings(worker->texts);
+    w->encoded = false;
+    w->progress.picture = picture;
+    bool ok = zi_generate(worker->model, &r, &image, error);
+    if (ok) {
+        w->progress.stage = "save";
+        ok = save(worker, w->job, &r, image, picture, zi_steady_seconds() - began, error);
+    }
+    zi_image_free(image);
+    return ok;
+}
+
+bool zi_work_generate(zi_worker *worker, zi_job *job, zi_error *error)
+{
+    zi_watch w = zi_watch_start(worker, job, "load");
+    if (!load(worker, job->order.model, job->order.path, error)) return false;
+    w.began = zi_steady_seconds();
+    w.progress.pictures = job->order.count;
+    for (int i = 1; i <= job->order.count; i++) {
+        if (atomic_load(&job->cancel)) return zi_cancelled(error);
+        if (!draw(&w, i, error)) return false;
+    }
+    return true;
+}
+
+/* ---- the thread ---- */
+
+static void settle(zi_worker *w, zi_job *job, bool ok, const zi_error *error)
+{
+    zi_refusal why;
+    zi_server *s = w->server;
+    bool cancelled = !ok && error->status == ZI_CANCELLED;
+    if (ok || cancelled) {
+        zi_log_line(s->log, ZI_LOG_INFO, "%s %llx: %s in %.1f s", job->kind->name,
+                    (unsigned long long)job->id, ok ? "done" : "cancelled",
+                    zi_wall_seconds() - job->started);
+        zi_jobs_end(s->jobs, job, ok ? ZI_JOB_DONE : ZI_JOB_CANCELLED, NULL);
+        return;
+    }
+    zi_refuse_error(&why, NULL, error);
+    zi_log_line(s->log, ZI_LOG_ERROR, "%s %llx: %s", job->kind->name, (unsigned long long)job->id,
+                error->text);
+    zi_jobs_end(s->jobs, job, ZI_JOB_FAILED, &why);
+}
+
+static void *work(void *user)
+{
+    zi_worker *w = user;
+    zi_job *job;
+    while ((job = zi_jobs_take(w->server->jobs))) {
+        zi_error error = {0};
+        bool ok = job->kind->run(w, job, &error);
+        settle(w, job, ok, &error);
+    }
+    return NULL;
+}
+
+bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error)
+{
+    zi_worker *w = calloc(1, sizeof *w);
+    if (!w) return zi_out_of_memory(error, sizeof *w);
+    w->server = server;
+    pthread_mutex_init(&w->mutex, NULL);
+    w->texts = zi_known_texts_create(server->options.output);
+    if (!w->texts || pthread_create(&w->thread, NULL, work, w) != 0) {
+        zi_known_texts_free(w->texts);
+        free(w);
+        return zi_fail(error, "no thread could be started for the work");
+    }
+    *out = w;
+    return true;
+}
+
+void zi_worker_end(zi_worker *worker)
+{
+    if (worker) pthread_join(worker->thread, NULL);
+}
+
+void zi_worker_free(zi_worker *worker)
+{
+    if (!worker) return;
+    zi_model_free(worker->model);
+    zi_llm_free(worker->llm);
+    zi_known_texts_free(worker->texts);
+    pthread_mutex_destroy(&worker->mutex);
+    free(worker->model_path);
+    free(worker->llm_path);
+    free(worker->loaded);
+    free(worker);
+}

@@ -1,0 +1,51 @@
+/* The one thread that owns the model. */
+#ifndef ZI_SERVER_WORKER_H
+#define ZI_SERVER_WORKER_H
+
+#include "server/encodings.h"
+#include "server/internal.h"
+
+#include <pthread.h>
+
+struct zi_worker {
+    zi_server *server;
+    pthread_t thread;
+    zi_model *model; /* NULL: none is loaded */
+    char *model_path;
+    zi_llm *llm;
+    char *llm_path;
+    zi_known_texts *texts;
+    /* For those who ask from other threads. */
+    pthread_mutex_t mutex;
+    char *loaded; /* the model's name; NULL: none */
+};
+
+bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error) ZI_CHECKED;
+
+/* After zi_jobs_close: waits for what runs. Others may still ask what is loaded. */
+void zi_worker_end(zi_worker *worker);
+void zi_worker_free(zi_worker *worker);
+
+/* The name of the model in memory, or NULL; free() it. */
+char *zi_worker_loaded(zi_worker *worker);
+
+/* What to load for models at path: the options of the server, with its own parts where it is the
+ * server's own model. */
+zi_model_options zi_worker_options(const zi_worker *worker, const char *path);
+
+/* A progress callback's memory: reports when something is new, ten times a second at most. */
+typedef struct {
+    zi_worker *worker;
+    zi_job *job;
+    zi_job_progress progress;
+    double began, reported;
+    double done, units; /* of work: encoding, a step and decoding are one each */
+    bool encoded;
+} zi_watch;
+
+zi_watch zi_watch_start(zi_worker *worker, zi_job *job, const char *stage);
+
+/* Something has changed: fraction of the whole job. now: without waiting for its time. */
+void zi_watch_report(zi_watch *watch, double fraction, bool now);
+
+#endif

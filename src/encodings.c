@@ -1,0 +1,53 @@
+/* Keys of what the text encoder makes of texts. */
+#include "internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum { SAMPLE = 64 }; /* bytes that are looked at in three places of a tensor */
+
+/* Two sums at once that mix every byte in (FNV-1a, and the same with another prime and a turn):
+ * keys must differ where texts differ, not withstand an enemy. */
+static void mix(uint64_t digest[2], const void *data, size_t size)
+{
+    const uint8_t *bytes = data;
+    for (size_t i = 0; i < size; i++) {
+        digest[0] = (digest[0] ^ bytes[i]) * UINT64_C(0x100000001b3);
+        digest[1] = ((digest[1] << 5 | digest[1] >> 59) ^ bytes[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    }
+}
+
+static void mix_tensor(uint64_t digest[2], const zi_tensor *t)
+{
+    const uint8_t *bytes = t->data;
+    size_t sample = t->bytes < SAMPLE ? t->bytes : SAMPLE;
+    mix(digest, t->name, strlen(t->name));
+    mix(digest, &t->type, sizeof t->type);
+    mix(digest, &t->bytes, sizeof t->bytes);
+    mix(digest, bytes, sample);
+    mix(digest, bytes + (t->bytes - sample) / 2, sample);
+    mix(digest, bytes + t->bytes - sample, sample);
+}
+
+static void digest_encoder(zi_model *model)
+{
+    const zi_checkpoint *checkpoint = model->text.weights.checkpoint;
+    uint64_t *digest = model->text_digest;
+    digest[0] = UINT64_C(0xcbf29ce484222325);
+    digest[1] = 1;
+    for (size_t i = 0; checkpoint && i < checkpoint->tensor_count; i++)
+        mix_tensor(digest, &checkpoint->tensors[i]);
+    model->digested = true;
+}
+
+void zi_encoding_key(zi_model *model, bool fast, const int32_t *ids, size_t count,
+                     char key[ZI_ENCODING_KEY])
+{
+    if (!model->digested) digest_encoder(model);
+    uint64_t digest[2] = {model->text_digest[0], model->text_digest[1]};
+    /* Tiers add in other orders: a picture must not depend on which one drew before. */
+    mix(digest, model->kernels.tier, strlen(model->kernels.tier));
+    mix(digest, &fast, sizeof fast);
+    mix(digest, ids, count * sizeof *ids);
+    snprintf(key, ZI_ENCODING_KEY, "%016" PRIx64 "%016" PRIx64, digest[0], digest[1]);
+}

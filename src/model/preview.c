@@ -1,0 +1,163 @@
+#include "model/preview.h"
+
+#include "base/random.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Made-up latents: patches of one value each, as large as it takes for the decoder to see a plain
+ * area. */
+enum { PATCH = 4, PATCHES = 6, SIDE = PATCH * PATCHES };
+
+static bool take_memory(zi_preview *p, size_t channels, zi_error *error)
+{
+    size_t n = channels + 1;
+    p->squares = calloc(n * n, sizeof *p->squares);
+    p->products = calloc(n * 3, sizeof *p->products);
+    p->map = calloc(n * 3, sizeof *p->map);
+    if (p->squares && p->products && p->map) {
+        p->channels = channels;
+        return true;
+    }
+    zi_preview_free(p);
+    return zi_out_of_memory(error, n * n * sizeof *p->squares);
+}
+
+void zi_preview_free(zi_preview *preview)
+{
+    free(preview->squares);
+    free(preview->products);
+    free(preview->map);
+    *preview = (zi_preview){0};
+}
+
+/* The mean of the 8 x 8 pixels that belong to the latent at (y, x). */
+static void colour_at(const float *image, size_t height, size_t width, size_t y, size_t x,
+                      double rgb[3])
+{
+    for (size_t c = 0; c < 3; c++) {
+        double sum = 0;
+        const float *plane = image + c * 64 * height * width;
+        for (size_t i = 0; i < 8; i++)
+            for (size_t k = 0; k < 8; k++) {
+                float value = plane[(y * 8 + i) * 8 * width + x * 8 + k];
+                sum += fminf(fmaxf(value, -1.0f), 1.0f);
+            }
+        rgb[c] = sum / 64;
+    }
+}
+
+static void add_pair(zi_preview *p, const double *x, const double rgb[3])
+{
+    size_t n = p->channels + 1;
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < n; k++) p->squares[i * n + k] += x[i] * x[k];
+        for (size_t c = 0; c < 3; c++) p->products[i * 3 + c] += x[i] * rgb[c];
+    }
+}
+
+/* Solves squares * map = products by Cholesky's way, with a little added to the diagonal so that
+ * few pairs will do: [n, n] -> lower triangle. */
+static void solve(zi_preview *p)
+{
+    size_t n = p->channels + 1;
+    double a[(ZI_PREVIEW_CHANNELS + 1) * (ZI_PREVIEW_CHANNELS + 1)], b[ZI_PREVIEW_CHANNELS + 1];
+    double ridge = 1e-3 * p->squares[n * n - 1]; /* which is how many pairs there were */
+    memcpy(a, p->squares, n * n * sizeof *a);
+    for (size_t i = 0; i < n; i++) {
+        a[i * n + i] += ridge;
+        for (size_t k = 0; k <= i; k++) {
+            double sum = a[i * n + k];
+            for (size_t m = 0; m < k; m++) sum -= a[i * n + m] * a[k * n + m];
+            a[i * n + k] = k == i ? sqrt(sum) : sum / a[k * n + k];
+        }
+    }
+    for (size_t c = 0; c < 3; c++) {
+        for (size_t i = 0; i < n; i++) {
+            b[i] = p->products[i * 3 + c];
+            for (size_t k = 0; k < i; k++) b[i] -= a[i * n + k] * b[k];
+            b[i] /= a[i * n + i];
+        }
+        for (size_t i = n; i-- > 0;) {
+            for (size_t k = i + 1; k < n; k++) b[i] -= a[k * n + i] * b[k];
+            b[i] /= a[i * n + i];
+            p->map[i * 3 + c] = (float)b[i];
+        }
+    }
+}
+
+static void learn_at(zi_preview *p, const float *latents, const float *image, size_t height,
+                     size_t width, size_t y, size_t x)
+{
+    double values[ZI_PREVIEW_CHANNELS + 1], rgb[3];
+    for (size_t c = 0; c < p->channels; c++) values[c] = latents[(c * height + y) * width + x];
+    values[p->channels] = 1;
+    colour_at(image, height, width, y, x, rgb);
+    add_pair(p, values, rgb);
+}
+
+void zi_preview_learn(zi_preview *preview, const float *latents, const float *image, size_t height,
+                      size_t width)
+{
+    for (size_t y = 0; y < height; y++)
+        for (size_t x = 0; x < width; x++) learn_at(preview, latents, image, height, width, y, x);
+    solve(preview);
+}
+
+static void make_up(float *latents, size_t channels)
+{
+    zi_random random;
+    zi_random_seed(&random, 1);
+    for (size_t c = 0; c < channels; c++) {
+        float values[PATCHES * PATCHES];
+        zi_random_normal(&random, values, PATCHES * PATCHES);
+        for (size_t y = 0; y < SIDE; y++)
+            for (size_t x = 0; x < SIDE; x++)
+                latents[(c * SIDE + y) * SIDE + x] = values[y / PATCH * PATCHES + x / PATCH];
+    }
+}
+
+bool zi_preview_fit(zi_preview *preview, const zi_run *run, const zi_vae *vae, zi_ops_limits limits,
+                    zi_error *error)
+{
+    size_t channels = (size_t)vae->config.latent;
+    if (preview->channels) return true;
+    if (channels > ZI_PREVIEW_CHANNELS)
+        return zi_fail(error, "latents of %zu channels have no preview; %d are the most", channels,
+                       ZI_PREVIEW_CHANNELS);
+    zi_ops ops = *run->ops;
+    zi_arena arena = zi_arena_measure();
+    float *latents = NULL, *image = NULL;
+    bool ok = true;
+    for (int pass = 0; pass < 2 && ok; pass++) { /* see zi_arena on why twice */
+        zi_ops_plan(&ops, &arena, limits);
+        latents = zi_arena_floats(&arena, channels * SIDE * SIDE);
+        image = zi_arena_floats(&arena, 3 * 64 * SIDE * SIDE);
+        zi_vae_plan(&ops, vae, SIDE, SIDE, &arena);
+        if (!pass) ok = zi_arena_create(&arena, arena.peak, error);
+    }
+    if (ok) make_up(latents, channels);
+    zi_run own = {.ops = &ops, .arena = &arena, .layer_done = run->layer_done, .user = run->user};
+    ok = ok && zi_vae_decode(&own, vae, latents, SIDE, SIDE, image, error) &&
+         take_memory(preview, channels, error);
+    for (size_t y = PATCH / 2; ok && y < SIDE; y += PATCH)
+        for (size_t x = PATCH / 2; x < SIDE; x += PATCH)
+            learn_at(preview, latents, image, SIDE, SIDE, y, x);
+    if (ok) solve(preview);
+    zi_arena_free(&arena);
+    return ok;
+}
+
+void zi_preview_draw(const zi_preview *preview, const float *latents, size_t n, uint8_t *rgb)
+{
+    const float *bias = preview->map + preview->channels * 3;
+    for (size_t i = 0; i < n; i++)
+        for (size_t c = 0; c < 3; c++) {
+            float value = bias[c];
+            for (size_t k = 0; k < preview->channels; k++)
+                value += latents[k * n + i] * preview->map[k * 3 + c];
+            value = fminf(fmaxf(value * 0.5f + 0.5f, 0.0f), 1.0f);
+            rgb[i * 3 + c] = (uint8_t)rintf(value * 255.0f);
+        }
+}

@@ -1,0 +1,31 @@
+/* Small pictures straight from latents: one linear map from a latent's channels to a colour, found
+ * by least squares on what the decoder makes of latents. */
+#ifndef ZI_MODEL_PREVIEW_H
+#define ZI_MODEL_PREVIEW_H
+
+#include "model/vae.h"
+
+enum { ZI_PREVIEW_CHANNELS = 64 }; /* of latents, at most */
+
+typedef struct {
+    size_t channels; /* 0: nothing is known yet */
+    /* Sums over pairs of latents x (with a 1 behind them) and colours y: x x^T and x y^T. */
+    double *squares;  /* [channels + 1, channels + 1] */
+    double *products; /* [channels + 1, 3] */
+    float *map;       /* [channels + 1, 3] */
+} zi_preview;
+
+/* The first time, decodes a few made-up latents to begin with. It takes memory of its own. */
+bool zi_preview_fit(zi_preview *preview, const zi_run *run, const zi_vae *vae, zi_ops_limits limits,
+                    zi_error *error) ZI_CHECKED;
+
+/* Learns from a picture: latents [channels, height, width], image [3, 8 height, 8 width]. */
+void zi_preview_learn(zi_preview *preview, const float *latents, const float *image, size_t height,
+                      size_t width);
+
+/* latents [channels, n] -> rgb [n, 3] */
+void zi_preview_draw(const zi_preview *preview, const float *latents, size_t n, uint8_t *rgb);
+
+void zi_preview_free(zi_preview *preview);
+
+#endif

@@ -1,0 +1,153 @@
+"""The history: searching, reusing, deleting; the recipe of a picture that is dropped."""
+
+import base64
+import json
+import os
+import unittest
+import urllib.request
+
+from support import RED, STAR, PageCase, expect
+
+
+class Gallery(PageCase):
+    def setUp(self):
+        super().setUp()
+        expect(self.page.locator("#model option")).not_to_have_count(0)
+        with urllib.request.urlopen(f"{self.server.url}api/images") as answer:
+            for image in json.load(answer)["images"]:
+                self.delete(image["id"])
+        self.draw(RED, seed=11)
+        self.draw(STAR, seed=12)
+        self.draw(STAR, seed=13)
+        self.page.click(".tabs >> text=Gallery")
+        self.cards = self.page.locator(".card button")
+        expect(self.cards).not_to_have_count(0)
+
+    def delete(self, identity):
+        request = urllib.request.Request(f"{self.server.url}api/images/{identity}", method="DELETE")
+        urllib.request.urlopen(request).close()
+
+    def picture(self, prompt):
+        with urllib.request.urlopen(f"{self.server.url}api/images?q={prompt.split()[1]}") as answer:
+            found = json.load(answer)["images"][0]
+        with urllib.request.urlopen(f"{self.server.url}api/images/{found['id']}/file") as answer:
+            return found, answer.read()
+
+    def drop(self, selector, name, kind, data):
+        """What a browser does when a file is dropped on an element."""
+        self.page.evaluate(
+            """([selector, name, type, data]) => {
+                const file = new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name, { type });
+                const dataTransfer = new DataTransfer();
+                dataTransfer.items.add(file);
+                for (const event of ['dragover', 'drop'])
+                    document.querySelector(selector).dispatchEvent(new DragEvent(event, { bubbles: true, cancelable: true, dataTransfer }));
+            }""",
+            [selector, name, kind, base64.b64encode(data).decode()])
+
+    def test_search(self):
+        everything = self.cards.count()
+        self.page.fill("#search", "CIRCLE red")
+        expect(self.cards).to_have_count(1)
+        expect(self.cards.first).to_contain_text(RED)
+        expect(self.page.locator("#gallery-count")).to_have_text("1 picture found")
+        self.page.fill("#search", "purple 12")
+        expect(self.cards).to_have_count(1)
+        self.page.fill("#search", "no such thing")
+        expect(self.page.get_by_role("heading", name="No picture matches")).to_be_visible()
+        self.page.get_by_text("Clear the search").click()
+        expect(self.cards).to_have_count(everything)
+
+    def test_reuse(self):
+        self.page.fill("#search", "circle")
+        expect(self.cards).to_have_count(1)
+        self.cards.first.click()
+        dialog = self.page.get_by_role("dialog", name="Picture")
+        expect(dialog.locator(".facts")).to_contain_text("11")
+        dialog.get_by_text("Use these settings").click()
+        expect(dialog).to_have_count(0)
+        expect(self.page.locator("#view-generate")).to_be_visible()
+        self.assertEqual(self.page.input_value("#prompt"), RED)
+        self.assertEqual(self.page.input_value("#seed"), "11")
+        found, before = self.picture(RED)
+        self.page.click("#generate")
+        expect(self.page.locator("#run")).to_contain_text("Drawn")
+        again, after = self.picture(RED)
+        self.assertNotEqual(found["id"], again["id"])
+        self.assertEqual(before, after)  # the same recipe, the same file
+
+    def test_delete(self):
+        before = self.cards.count()
+        self.cards.first.click()
+        self.page.get_by_role("button", name="Delete", exact=True).click()
+        expect(self.page.get_by_role("button", name="Keep")).to_be_focused()
+        self.page.keyboard.press("Enter")
+        expect(self.page.get_by_role("button", name="Delete", exact=True)).to_be_focused()
+        self.page.keyboard.press("Enter")
+        self.page.get_by_role("button", name="Delete for good").click()
+        expect(self.cards).to_have_count(before - 1)
+        expect(self.cards.first).to_be_focused()
+        pictures = os.path.join(self.server.dir, "pictures")
+        files = [name for _, _, names in os.walk(pictures) for name in names if name.endswith(".png")]
+        self.assertEqual(len(files), before - 1)
+        self.page.reload()
+        expect(self.cards).to_have_count(before - 1)
+
+    def test_deleted_elsewhere(self):
+        other = self.open_page("gallery")
+        before = self.cards.count()
+        identity = self.cards.first.get_attribute("data-id")
+        self.delete(identity)
+        expect(self.cards).to_have_count(before - 1)
+        expect(other.locator(".card button")).to_have_count(before - 1)
+
+    def test_dropped_picture_tells_its_recipe(self):
+        found, data = self.picture(STAR)
+        self.drop("#view-gallery", "found.png", "image/png", data)
+        dialog = self.page.get_by_role("dialog", name="The recipe of this picture")
+        for word in STAR, found["seed"], "demo-model":
+            expect(dialog).to_contain_text(word)
+        dialog.get_by_text("Use these settings").click()
+        self.assertEqual(self.page.input_value("#prompt"), STAR)
+        self.assertEqual(self.page.input_value("#seed"), found["seed"])
+
+    def test_chosen_picture_tells_its_recipe(self):
+        _, data = self.picture(RED)
+        self.page.set_input_files("#recipe-file", {"name": "red.png", "mimeType": "image/png", "buffer": data})
+        expect(self.page.get_by_role("dialog", name="The recipe of this picture")).to_contain_text(RED)
+
+    def test_no_recipe(self):
+        self.drop("#view-gallery", "notes.txt", "text/plain", b"no picture")
+        expect(self.page.locator("#toasts")).to_contain_text("notes.txt is no PNG, JPEG or WebP picture.")
+        self.drop("#view-gallery", "broken.png", "image/png", b"no picture")
+        expect(self.page.locator("#toasts")).to_contain_text("broken.png: ")
+        blank = self.page.evaluate("""() => {
+            const canvas = document.createElement('canvas');
+            canvas.width = canvas.height = 8;
+            canvas.getContext('2d').fillRect(0, 0, 8, 8);
+            return canvas.toDataURL('image/png').split(',')[1]; }""")
+        self.drop("#view-gallery", "blank.png", "image/png", base64.b64decode(blank))
+        expect(self.page.get_by_role("dialog")).to_contain_text("This picture carries no recipe.")
+
+    def test_arrow_keys_go_through_the_pictures(self):
+        first, second = (self.cards.nth(n).get_attribute("data-id") for n in (0, 1))
+        self.cards.first.click()
+        dialog = self.page.get_by_role("dialog", name="Picture")
+        expect(dialog).to_have_attribute("data-image", first)
+        self.page.keyboard.press("ArrowRight")
+        expect(dialog).to_have_attribute("data-image", second)
+        self.page.keyboard.press("ArrowLeft")
+        expect(dialog).to_have_attribute("data-image", first)
+
+class Nothing(PageCase):
+    def test_empty(self):
+        self.page.click(".tabs >> text=Gallery")
+        expect(self.page.get_by_role("heading", name="No pictures yet")).to_be_visible()
+        self.page.get_by_text("Draw the first one").click()
+        expect(self.page.locator("#view-generate")).to_be_visible()
+        self.page.click("text=a red circle on a blue background")
+        self.page.click("#generate")
+        expect(self.page.locator("#run")).to_contain_text("Drawn")
+
+if __name__ == "__main__":
+    unittest.main()

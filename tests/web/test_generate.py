@@ -1,0 +1,225 @@
+"""From a prompt to a saved picture, and what can happen on the way."""
+
+import re
+import unittest
+import zlib
+
+from support import PHONE, RED, STAR, PageCase, expect
+
+
+def png_text(data):
+    """The text chunks of a PNG file, by keyword."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    found, at = {}, 8
+    while at < len(data):
+        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        body = data[at + 8 : at + 8 + size]
+        assert zlib.crc32(kind + body) == int.from_bytes(data[at + 8 + size : at + 12 + size], "big")
+        if kind == b"tEXt":
+            keyword, text = body.split(b"\0", 1)
+            found[keyword.decode()] = text.decode("latin-1")
+        at += 12 + size
+    return found
+
+
+class Generate(PageCase):
+    def saved(self, name, page=None):
+        with (page or self.page).expect_download() as download:
+            (page or self.page).click(f"#run >> text={name}")
+        with open(download.value.path(), "rb") as file:
+            return download.value.suggested_filename, file.read()
+
+    def size(self, page=None):
+        page = page or self.page
+        return int(page.input_value("#width")), int(page.input_value("#height"))
+
+    def test_prompt_to_saved_picture(self):
+        self.draw(RED, seed=42)
+        picture = self.page.locator("#frame .picture")
+        expect(picture).to_have_attribute("alt", RED)
+        self.assertEqual(picture.evaluate("node => [node.naturalWidth, node.naturalHeight]"), [128, 128])
+        for word in RED, "demo-model", "128 × 128", "42":
+            expect(self.page.locator("#result")).to_contain_text(word)
+        name, data = self.saved("PNG")
+        self.assertRegex(name, r"^zimage-[0-9a-f-]+\.png$")
+        recipe = png_text(data)["parameters"]
+        self.assertTrue(recipe.startswith(RED + "\n"), recipe)
+        self.assertIn("Seed: 42", recipe)
+        self.assertEqual(self.saved("JPEG")[1][:3], b"\xff\xd8\xff")
+        data = self.saved("WebP")[1]
+        self.assertEqual((data[:4], data[8:12]), (b"RIFF", b"WEBP"))
+
+    def test_progress_and_preview(self):
+        self.begin_long()
+        bar = self.page.get_by_role("progressbar", name="Progress of the picture")
+        expect(bar).to_be_visible()
+        expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
+        expect(self.page.locator("#run")).to_contain_text("left")
+        expect(self.page.locator("#frame .preview")).to_be_visible()
+        expect(self.page.locator("#status")).to_have_text("At work")
+        self.page.wait_for_function("document.querySelector('#frame .preview')?.naturalWidth > 0")
+        before = int(bar.get_attribute("aria-valuenow"))
+        self.page.wait_for_function(
+            "before => document.querySelector('#run .bar')?.getAttribute('aria-valuenow') > before", arg=before)
+        expect(self.page.locator("#run")).to_contain_text("Drawn")
+        expect(self.page.locator("#announcer")).to_have_text("1 picture finished.")
+
+    def test_cancel(self):
+        self.begin_long()
+        self.page.click("#cancel")
+        expect(self.page.locator("#run")).to_have_text("Cancelled.")
+        expect(self.page.locator("#status")).to_have_text("Ready")
+        expect(self.page.locator("#frame .invitation")).to_be_visible()
+
+    def test_reload_in_mid_run(self):
+        self.begin_long(seed=7)
+        expect(self.page.locator("#frame .preview")).to_be_visible()
+        self.page.reload()
+        expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
+        expect(self.page.locator("#frame .preview")).to_be_visible()
+        self.assertEqual(self.page.input_value("#prompt"), STAR)
+        expect(self.page.locator("#run")).to_contain_text("seed 7")
+
+    def test_queue(self):
+        self.begin_long()
+        self.page.fill("#prompt", RED)
+        self.page.click("#generate")
+        expect(self.page.locator("#run")).to_contain_text("in the queue")
+        expect(self.page.locator("#status")).to_have_text("At work, 1 job waiting")
+        expect(self.page.locator("#strip .ring")).to_have_count(2)
+        self.page.click("#cancel")
+        expect(self.page.locator("#strip .ring")).to_have_count(1)
+        self.page.click("#strip .tile >> nth=0")
+        self.page.click("#cancel")
+        expect(self.page.locator("#status")).to_have_text("Ready")
+
+    def test_several_pictures(self):
+        self.page.fill("#count", "3")
+        expect(self.page.locator("#generate")).to_have_text("Generate 3 pictures")
+        self.page.click("#lock")
+        before = self.page.locator("#strip img").count()
+        self.draw(RED, seed=100)
+        expect(self.page.locator("#strip img")).to_have_count(before + 3)
+        expect(self.page.locator("#run")).to_contain_text("seed 102")
+
+    def test_shapes_and_tiers(self):
+        for landscape in True, False:
+            if not landscape:
+                self.page.click("#portrait")
+            for shape in "1:1", "5:4", "4:3", "7:5", "3:2", "16:9", "21:9":
+                w, h = map(int, shape.split(":"))
+                self.page.check(f"[name=shape][value='{shape}']", force=True)
+                for tier in 512, 768, 1024, 1280:
+                    self.page.check(f"[name=tier][value='{tier}']", force=True)
+                    width, height = self.size()
+                    if not landscape:
+                        width, height = height, width
+                    self.assertEqual(height, tier, shape)
+                    self.assertEqual(width % 16, 0)
+                    self.assertLessEqual(abs(width - tier * w / h), 8)
+                    self.assertTrue(self.page.is_checked(f"[name=shape][value='{shape}']"))
+                    expect(self.page.locator(".frame-size")).to_have_text(" × ".join(map(str, self.size())))
+
+    def test_the_largest_shape_is_drawn(self):
+        self.page.check("[name=shape][value='21:9']", force=True)
+        self.page.check("[name=tier][value='1280']", force=True)
+        self.begin(RED, steps=1)
+        expect(self.page.locator("#size-error")).to_be_empty()
+        expect(self.page.locator("#cancel")).to_be_visible()
+        self.page.click("#cancel")
+        expect(self.page.locator("#run")).to_have_text("Cancelled.")
+
+    def test_free_size(self):
+        self.page.fill("#width", "160")
+        self.page.fill("#height", "96")
+        expect(self.page.locator("#size-note")).to_have_text("free size")
+        self.page.fill("#width", "165")
+        self.page.locator("#width").blur()
+        self.assertEqual(self.size(), (160, 96))
+        self.draw()
+        expect(self.page.locator("#result")).to_contain_text("160 × 96")
+
+    def test_errors_stand_beside_their_fields(self):
+        def refused(field, message, focused):
+            self.page.click("#generate")
+            expect(self.page.locator(f"#{field}-error")).to_contain_text(message)
+            expect(self.page.locator(f"#{focused}")).to_be_focused()
+            expect(self.page.locator(f"#{focused}")).to_have_attribute("aria-invalid", "true")
+            self.assertIn(f"{field}-error", self.page.get_attribute(f"#{focused}", "aria-describedby"))
+
+        refused("prompt", "Say what to draw", "prompt")
+        self.page.fill("#prompt", RED)
+        expect(self.page.locator("#prompt-error")).to_be_empty()
+        self.page.fill("#seed", "fish")
+        refused("seed", "whole number", "seed")
+        self.page.fill("#seed", "99999999999999999999")  # twenty digits, and yet too many: the server's word
+        refused("seed", "seed", "seed")
+        self.page.fill("#seed", "1")
+        self.page.fill("#width", "99999")
+        refused("size", "Width is a whole number", "width")
+        self.page.fill("#width", "128")
+        self.page.fill("#count", "99")
+        refused("count", "from 1 to 16", "count")
+        self.page.fill("#count", "1")
+        self.page.fill("#prompt", "é" * 8000)
+        refused("prompt", "prompt", "prompt")
+
+    def test_seed_dice_and_lock(self):
+        seed = lambda: self.page.input_value("#seed")
+        first = seed()
+        self.assertRegex(first, r"^\d+$")
+        self.page.click("#dice")
+        self.assertNotEqual(seed(), first)
+        self.draw()
+        drawn = seed()
+        expect(self.page.locator("#run")).to_contain_text(drawn)
+        self.draw()
+        self.assertNotEqual(seed(), drawn)
+        self.page.click("#lock")
+        expect(self.page.locator("#lock")).to_have_attribute("aria-pressed", "true")
+        kept = seed()
+        self.draw()
+        self.assertEqual(seed(), kept)
+        self.page.fill("#seed", "18446744073709551615")  # more than a double holds
+        self.draw()
+        expect(self.page.locator("#run")).to_contain_text("18446744073709551615")
+
+    def test_use_these_settings(self):
+        self.draw(STAR, seed=5, width=96, height=144)
+        self.page.fill("#prompt", "something else")
+        self.page.fill("#seed", "6")
+        self.page.check("[name=shape][value='1:1']", force=True)
+        self.page.click("#run >> text=Use these settings")
+        self.assertEqual(self.page.input_value("#prompt"), STAR)
+        self.assertEqual(self.page.input_value("#seed"), "5")
+        self.assertEqual(self.size(), (96, 144))
+        expect(self.page.locator("#lock")).to_have_attribute("aria-pressed", "true")
+
+    def test_compare(self):
+        self.draw(RED, seed=1)
+        self.draw(RED, seed=2)
+        self.page.click("#run >> text=Compare")
+        dialog = self.page.get_by_role("dialog", name="Compare two pictures")
+        expect(dialog.locator(".differences")).to_contain_text("Seed")
+        self.page.wait_for_function("[...document.querySelectorAll('dialog figure img')].every(img => img.naturalWidth)")
+        dialog.get_by_role("slider").focus()
+        self.page.keyboard.press("Home")
+        self.assertEqual(dialog.locator(".compare-pair").evaluate("node => node.style.getPropertyValue('--split')"), "0%")
+        dialog.get_by_text("Side by side").click()
+        left, right = (dialog.locator(f"figure.{side}").bounding_box() for side in ("left", "right"))
+        self.assertGreaterEqual(right["x"], left["x"] + left["width"])
+        self.page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+        expect(self.page.locator("#run").get_by_text("Compare")).to_be_focused()
+
+    def test_on_a_phone(self):
+        page = self.open_page(viewport=PHONE, has_touch=True, is_mobile=True)
+        self.draw(RED, page, seed=3)
+        self.assertTrue(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+        stage = page.locator("#stage").bounding_box()
+        self.assertLess(stage["y"], PHONE["height"] / 2)  # the page went to the picture
+        self.saved("PNG", page)
+
+
+if __name__ == "__main__":
+    unittest.main()

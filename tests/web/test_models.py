@@ -1,0 +1,126 @@
+"""The models folder: inspecting, checking, converting, importing."""
+
+import os
+import shutil
+import unittest
+
+from support import DATA, RED, PageCase, expect
+
+SMALL = os.path.join(DATA, "golden", "model")
+
+
+class Models(PageCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        shutil.copytree(SMALL, os.path.join(cls.server.models, "pytorch", "small"))
+
+    def setUp(self):
+        super().setUp()
+        self.page.click(".tabs >> text=Models")
+        expect(self.model("small")).to_be_visible()
+
+    def model(self, name):
+        return self.page.locator(".model").filter(has=self.page.get_by_role("heading", name=name, exact=True))
+
+    def test_list(self):
+        for word in "diffusers", "BF16", "Usable":
+            expect(self.model("small")).to_contain_text(word)
+        for folder in "models/mlx", "models/pytorch", "models/comfyui", "models/prompt_enhancer":
+            expect(self.page.locator("#models")).to_contain_text(folder)
+        expect(self.model("demo")).to_contain_text("128 × 128")
+
+    def test_inspect(self):
+        self.page.get_by_role("button", name="Inspect: small", exact=True).click()
+        dialog = self.page.get_by_role("dialog", name="small")
+        for word in "Z-Image", "transformer", "text encoder", "parameters":
+            expect(dialog).to_contain_text(word)
+        self.page.keyboard.press("Escape")
+        expect(self.page.get_by_role("button", name="Inspect: small", exact=True)).to_be_focused()
+
+    def test_verify(self):
+        self.page.get_by_role("button", name="Verify: demo", exact=True).click()
+        job = self.page.locator(".model-job").first
+        expect(job).to_contain_text("It works: demo")
+        expect(job.locator(".chip.good")).not_to_have_count(0)
+        expect(job.locator(".chip.bad")).to_have_count(0)
+
+    def convert(self, source, layout, precision, name=None):
+        self.page.get_by_role("button", name=f"Convert: {source}", exact=True).click()
+        dialog = self.page.get_by_role("dialog", name=f"Convert {source}")
+        dialog.get_by_label("Layout").select_option(layout)
+        dialog.get_by_label("Precision").select_option(precision)
+        if name is not None:
+            dialog.get_by_label("Name of the new model").fill(name)
+        suggested = dialog.get_by_label("Name of the new model").input_value()
+        dialog.get_by_role("button", name="Convert").click()
+        return dialog, suggested
+
+    def test_convert_and_draw(self):
+        _, name = self.convert("demo", "mlx", "fp16")
+        self.assertEqual(name, "demo-mlx-fp16")
+        expect(self.page.locator(".model-job").first).to_contain_text("Converted demo")
+        expect(self.model(name)).to_contain_text("MLX")
+        self.page.get_by_role("button", name=f"Use: {name}", exact=True).click()
+        expect(self.page.locator("#view-generate")).to_be_visible()
+        self.assertEqual(self.page.input_value("#model"), f"mlx/{name}")
+        self.draw(RED)
+        expect(self.page.locator("#result")).to_contain_text(name)
+
+    def test_precision_chooses_among_the_models(self):
+        self.convert("demo", "mlx", "q8", "eight")
+        expect(self.model("eight")).to_be_visible()
+        self.page.click(".tabs >> text=Generate")
+        offered = self.page.locator("#precision option").all_inner_texts()
+        self.assertGreaterEqual(len(offered), 3, offered)
+        self.page.select_option("#model", "mlx/eight")
+        precision = next(text for text in offered if "8" in text)
+        self.page.select_option("#precision", precision)
+        self.assertEqual(self.page.locator("#model option").count(), 1)
+        self.assertEqual(self.page.input_value("#model"), "mlx/eight")
+        self.page.select_option("#precision", "")
+        self.assertGreaterEqual(self.page.locator("#model option").count(), 3)
+
+    def test_quantize_and_errors_beside_their_fields(self):
+        self.convert("demo", "comfyui", "bf16", "taken")
+        expect(self.model("taken.safetensors")).to_be_visible()
+        dialog, _ = self.convert("demo", "comfyui", "bf16", "taken")
+        expect(dialog.locator("#convert-destination-error")).to_contain_text("taken")
+        dialog.get_by_label("Name of the new model").fill("")
+        dialog.get_by_role("button", name="Convert").click()
+        expect(dialog.locator("#convert-destination-error")).to_contain_text("needs a name")
+        dialog.get_by_label("Name of the new model").fill("../outside")
+        dialog.get_by_role("button", name="Convert").click()
+        expect(dialog.locator("#convert-destination-error")).not_to_be_empty()
+        self.page.keyboard.press("Escape")
+        self.convert("demo", "same", "fp8", "demo-fp8")
+        expect(self.model("demo-fp8")).to_be_visible()
+        expect(self.page.locator(".model-job").first).to_contain_text("Quantized demo")
+
+    def test_import(self):
+        self.convert("demo", "comfyui", "fp16", "source")
+        expect(self.model("source.safetensors")).to_be_visible()
+        file = os.path.join(self.server.dir, "brought.safetensors")
+        os.rename(os.path.join(self.server.models, "comfyui", "source.safetensors"), file)
+        self.page.set_input_files("#import-file", file)
+        expect(self.model("brought.safetensors")).to_be_visible()
+        with open(file, "rb") as before, open(os.path.join(self.server.models, "comfyui", "brought.safetensors"), "rb") as after:
+            self.assertEqual(before.read(), after.read())
+        self.page.set_input_files("#import-file", {"name": "x.safetensors", "mimeType": "", "buffer": b"no model"})
+        expect(self.page.locator("#import-error")).to_contain_text("x.safetensors")
+        self.page.set_input_files("#import-file", {"name": "x.zip", "mimeType": "", "buffer": b"no model"})
+        expect(self.page.locator("#import-error")).to_contain_text("x.zip is no .safetensors or .gguf file.")
+        self.assertFalse(os.path.exists(os.path.join(self.server.models, "comfyui", "x.safetensors")))
+
+    def test_log(self):
+        self.page.get_by_role("button", name="Verify: demo", exact=True).click()
+        expect(self.page.locator(".model-job").first).to_contain_text("It works: demo")
+        self.page.click(".tabs >> text=Log")
+        expect(self.page.locator("#log .log-line")).not_to_have_count(0)
+        before = self.page.locator("#log .log-line").count()
+        self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {}})})")
+        self.page.wait_for_function("before => document.querySelectorAll('#log .log-line').length > before", arg=before)
+
+
+if __name__ == "__main__":
+    unittest.main()

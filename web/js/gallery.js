@@ -1,0 +1,158 @@
+// The history of pictures.
+import { $, ago, announce, button, dialog, el, icon, plural, size, toast } from './dom.js';
+import { call, get, pictureUrl, thumbnailUrl } from './api.js';
+import { on } from './events.js';
+import { actions, downloads, recipeFacts, title } from './picture.js';
+
+const PAGE = 60;
+const body = $('#gallery'), search = $('#search'), count = $('#gallery-count');
+let images = [], next = null, total = 0, asked = 0, visible = false, stale = true;
+let grid = null, box = null;
+
+function card(image) {
+  return el('li.card', {}, el('button', { type: 'button', 'data-id': image.id, onclick: () => open(image) },
+    el('img', { src: thumbnailUrl(image.id), alt: '', width: 256, height: 256, loading: 'lazy' }),
+    el('span.card-title', {}, title(image)),
+    el('span.note.numbers', {}, `${size(image)}, ${ago(image.created)}`)));
+}
+
+function showCount() {
+  count.textContent = search.value.trim() ? `${plural(total, 'picture')} found` : plural(total, 'picture');
+}
+
+function empty() {
+  const found = search.value.trim();
+  return el('div.empty', {}, icon(found ? 'search' : 'picture'),
+    el('h2', {}, found ? 'No picture matches' : 'No pictures yet'),
+    el('p', {}, found ? 'All words must be in the prompt, the model’s name or the seed.' : 'What you draw is kept here, with the recipe to draw it again.'),
+    found ? button('', 'close', 'Clear the search', () => { search.value = ''; load(); search.focus(); })
+      : el('a.button.primary', { href: '#generate' }, icon('brush'), 'Draw the first one'));
+}
+
+function show() {
+  showCount();
+  if (!images.length) { body.replaceChildren(empty()); return; }
+  grid = el('ul.grid', {}, ...images.map(card));
+  const more = button('', null, 'Show more', () => loadMore());
+  more.hidden = !next;
+  body.replaceChildren(grid, el('div.more-row', {}, more));
+  if (next) watcher.observe(more);
+}
+
+const watcher = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && loadMore(), { rootMargin: '400px' });
+
+const query = (cursor) => `/api/images?${new URLSearchParams({
+  limit: PAGE, ...(search.value.trim() && { q: search.value.trim() }), ...(cursor && { cursor }),
+})}`;
+
+async function load() {
+  const turn = ++asked;
+  stale = false;
+  try {
+    const list = await get(query());
+    if (turn !== asked) return;
+    ({ images, next, total } = list);
+    show();
+    if (search.value.trim()) announce(count.textContent);
+  } catch (error) {
+    if (turn === asked) body.replaceChildren(el('div.empty', {}, el('p.error', { role: 'alert' }, error.message), button('', null, 'Try again', load)));
+  }
+}
+
+async function loadMore() {
+  if (!next) return;
+  const turn = asked, cursor = next;
+  next = null;
+  const list = await get(query(cursor)).catch(() => null);
+  if (!list || turn !== asked) { next ??= cursor; return; }
+  images.push(...list.images);
+  next = list.next;
+  grid.append(...list.images.map(card));
+  $('.more-row button', body).hidden = !next;
+}
+
+/* ---- one picture ---- */
+
+function neighbour(image, step) {
+  const other = images[images.findIndex((one) => one.id === image.id) + step];
+  if (!other) return;
+  fill(other);
+}
+
+// Deleting takes a second press of another button in the same place.
+function deleting(image) {
+  const place = el('div.row.deleting');
+  const ask = () => {
+    place.replaceChildren(
+      button('.small.danger', 'trash', 'Delete for good', () => remove(image)),
+      button('.small', null, 'Keep', idle));
+    $('.danger + button', place).focus();
+  };
+  const idle = () => {
+    const asked = place.contains(document.activeElement);
+    place.replaceChildren(button('.small.danger', 'trash', 'Delete', ask));
+    if (asked) $('button', place).focus();
+  };
+  idle();
+  return place;
+}
+
+async function remove(image) {
+  try {
+    await call('DELETE', `/api/images/${image.id}`);
+  } catch (error) {
+    if (error.status !== 404) { toast(error.message); return; }
+  }
+  const at = images.findIndex((one) => one.id === image.id);
+  box.close();
+  forget(image.id);
+  toast('The picture is deleted.');
+  const beside = images[Math.min(at, images.length - 1)];
+  (beside ? $(`[data-id="${beside.id}"]`, body) : $('#title-gallery')).focus();
+}
+
+function forget(id) {
+  if (!images.some((image) => image.id === id)) return;
+  images = images.filter((image) => image.id !== id);
+  total--;
+  $(`[data-id="${id}"]`, body)?.parentNode.remove();
+  if (images.length) showCount();
+  else load();
+}
+
+function fill(image) {
+  const close = () => box.close();
+  const picture = el('img', { src: pictureUrl(image.id), alt: title(image), width: image.width, height: image.height });
+  $('.dialog-body', box).replaceChildren(
+    el('figure.detail-picture', {}, picture),
+    el('div.detail-text', {}, recipeFacts(image), downloads(image), el('div.row.wrap', {}, ...actions(image, close)), deleting(image)));
+  box.dataset.image = image.id;
+}
+
+function open(image) {
+  box = dialog('Picture', '.wide.detail');
+  fill(image);
+  const opened = box;
+  opened.addEventListener('keydown', (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const now = images.find((one) => one.id === opened.dataset.image);
+    if (step && now) neighbour(now, step);
+  });
+}
+
+export function enter() {
+  visible = true;
+  if (stale) load();
+}
+export const leave = () => { visible = false; };
+
+export function start() {
+  body.replaceChildren(el('ul.grid', { 'aria-hidden': 'true' }, ...Array.from({ length: 12 }, () =>
+    el('li.card', {}, el('div.card-blank', {}, el('div.skeleton.square'), el('div.skeleton.line'), el('div.skeleton.line.short'))))));
+  let timer = 0;
+  search.addEventListener('input', () => { clearTimeout(timer); timer = setTimeout(load, 180); });
+  const changed = () => { if (visible) load(); else stale = true; };
+  on('image', changed);
+  on('snapshot', changed);
+  on('deleted', ({ image }) => forget(image));
+}

@@ -1,0 +1,52 @@
+// What the server has to say.
+import { $, el, icon, toast } from './dom.js';
+import { get } from './api.js';
+import { on } from './events.js';
+
+const LINES = 500;
+const log = $('#log');
+let loaded = false, lines = [];
+
+const clock = (time) => new Date(time * 1000).toTimeString().slice(0, 8);
+const line = ({ time, level, text }) => el(`div.log-line.${level}`, {}, el('time', { datetime: new Date(time * 1000).toISOString() }, clock(time)),
+  el('span.log-level', {}, level), el('span.log-text', {}, text));
+
+const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+const toEnd = () => { log.scrollTop = log.scrollHeight; };
+
+function show() {
+  log.replaceChildren(...(lines.length ? lines.map(line) : [el('div.empty', {}, icon('list'), el('p', {}, 'Nothing to report yet.'))]));
+  toEnd();
+}
+
+async function load() {
+  const list = await get('/api/log').catch(() => null);
+  if (!list) return;
+  ({ lines } = list);
+  loaded = true;
+  show();
+}
+
+function add(entry) {
+  if (!loaded) return;
+  const follow = atEnd();
+  lines.push(entry);
+  if (lines.length === 1) { show(); return; }
+  log.append(line(entry));
+  while (lines.length > LINES) { lines.shift(); log.firstChild.remove(); }
+  if (follow) toEnd();
+}
+
+export function enter() {
+  if (loaded) toEnd();
+  else load();
+}
+
+export function start() {
+  on('log', add);
+  on('snapshot', () => { if (loaded) load(); });
+  $('#log-copy').addEventListener('click', async () => {
+    await navigator.clipboard.writeText(lines.map(({ time, level, text }) => `${clock(time)} ${level} ${text}`).join('\n'))
+      .then(() => toast('The log is in the clipboard.'), () => toast('This browser does not let pages write to the clipboard.'));
+  });
+}

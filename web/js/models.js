@@ -1,0 +1,189 @@
+// The models folder: what is in it, and what can be done with it.
+import { $, bar, button, bytes, dialog, el, fieldError, icon, seconds, setBar, toast } from './dom.js';
+import { cancel, get, submit } from './api.js';
+import { on } from './events.js';
+import { add, all, open } from './jobs.js';
+import { chooseModel } from './settings.js';
+import { dropZone } from './recipe.js';
+import { convert } from './convert.js';
+import { upload } from './upload.js';
+
+const SHELVES = [
+  ['mlx', 'MLX', 'models/mlx'],
+  ['pytorch', 'PyTorch', 'models/pytorch'],
+  ['comfyui', 'ComfyUI and GGUF', 'models/comfyui'],
+  ['prompt_enhancer', 'Language models', 'models/prompt_enhancer'],
+  ['named', 'Named at the start', null],
+  ['demo', 'Comes with zimage', null],
+];
+const KINDS = { convert: 'Converting', quantize: 'Quantizing', verify: 'Checking' };
+const body = $('#models'), list = $('#model-jobs');
+let visible = false, stale = true, models = [];
+
+const shortName = (name) => name.split('/').pop();
+
+/* ---- the list ---- */
+
+function state(model) {
+  if (model.problems.length) return el('span.chip.bad', {}, 'Damaged');
+  if (model.loaded) return el('span.chip.good', {}, icon('check'), 'In memory');
+  if (model.shelf === 'prompt_enhancer') return el('span.chip.good', {}, 'For enhancing');
+  return model.usable ? el('span.chip.good', {}, 'Usable') : el('span.chip.warn', {}, 'Incomplete');
+}
+
+function card(model) {
+  const named = { 'data-model': model.name };
+  const action = (name, text, what) => button('.small', name, text, what, { 'aria-label': `${text}: ${shortName(model.name)}`, 'data-action': text, ...named });
+  const drawing = model.shelf !== 'prompt_enhancer';
+  return el('li.panel.model', named,
+    el('div.model-head', {}, el('h3', {}, shortName(model.name)), state(model)),
+    el('p.row.wrap', {}, model.layout && el('span.chip', {}, model.layout), model.precision && el('span.chip', {}, model.precision),
+      el('span.chip', {}, bytes(model.bytes)), model.native_size && el('span.chip', {}, `${model.native_size} × ${model.native_size}`)),
+    ...model.problems.map((text) => el('p.error', {}, text)),
+    model.missing.length > 0 && drawing && el('p.note', {}, `It lacks: ${model.missing.join(', ')}.`),
+    el('div.row.wrap', {},
+      drawing && model.usable && action('brush', 'Use', () => { chooseModel(model.name); location.hash = '#generate'; }),
+      action('read', 'Inspect', () => inspect(model)),
+      drawing && model.usable && action('check', 'Verify', () => begin('verify', { model: model.name })),
+      drawing && action('turn', 'Convert', () => convert(model, models))));
+}
+
+function shelf([name, title, folder]) {
+  const inside = models.filter((model) => model.shelf === name);
+  return el('section.shelf', {},
+    el('h2', {}, title, folder && el('span.note.mono', {}, folder)),
+    inside.length ? el('ul.model-list', {}, ...inside.map(card)) : el('p.note.shelf-empty', {}, 'Nothing here.'));
+}
+
+async function load() {
+  stale = false;
+  try {
+    ({ models } = await get('/api/models'));
+  } catch (error) {
+    body.replaceChildren(el('p.error', { role: 'alert' }, error.message));
+    return;
+  }
+  const { model, action } = document.activeElement?.dataset ?? {};
+  body.removeAttribute('aria-busy');
+  const filled = ([name]) => models.some((one) => one.shelf === name);
+  const shelves = SHELVES.filter((one) => one[2] || filled(one)); // folders are there, empty or not
+  body.replaceChildren(...shelves.toSorted((a, b) => filled(b) - filled(a)).map(shelf)); // what is empty comes last
+  if (action) $(`[data-model="${CSS.escape(model)}"][data-action="${action}"]`, body)?.focus();
+}
+
+/* ---- inspection ---- */
+
+const words = (key) => key.replaceAll('_', ' ');
+const plain = (key, value) => (key === 'bytes' ? bytes(value) : typeof value === 'number' ? value.toLocaleString('en') : value === true ? 'yes' : value === false ? 'no' : String(value));
+
+// JSON as nested lists of terms.
+function tree(value) {
+  return el('dl.facts', {}, ...Object.entries(value).flatMap(([key, inner]) => {
+    if (inner === null || (Array.isArray(inner) && !inner.length)) return [el('dt', {}, words(key)), el('dd', {}, 'none')];
+    if (Array.isArray(inner)) return [el('dt', {}, words(key)), el('dd', {}, inner.map((one) => (typeof one === 'object' ? JSON.stringify(one) : one)).join(', '))];
+    if (typeof inner === 'object') return [el('dt.wide', {}, words(key)), el('dd.nested', {}, tree(inner))];
+    return [el('dt', {}, words(key)), el('dd', {}, plain(key, inner))];
+  }));
+}
+
+async function inspect(model) {
+  const box = dialog(shortName(model.name), '', el('div.skeleton.inspect-blank'));
+  try {
+    const detail = await get(`/api/models/${model.name}`);
+    $('.dialog-body', box).replaceChildren(tree(detail.inspect));
+  } catch (error) {
+    $('.dialog-body', box).replaceChildren(el('p.error', { role: 'alert' }, error.message));
+  }
+}
+
+/* ---- jobs ---- */
+
+async function begin(kind, params) {
+  try {
+    add(await submit(kind, params));
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+function outcome(entry) {
+  if (entry.state === 'failed') return el('p.error', { role: 'alert' }, entry.error.message);
+  if (entry.state === 'cancelled') return el('p.note', {}, 'Cancelled. Nothing was left behind.');
+  if (entry.state !== 'done') return null;
+  if (entry.kind !== 'verify') return el('p.note', {}, `Done: ${entry.result?.model ?? entry.params.destination}`);
+  return el('ul.checks', {}, ...entry.result.checks.map((check) =>
+    el('li', {}, el(`span.chip.${check.passed ? 'good' : 'bad'}`, {}, check.passed ? 'passed' : 'failed'), el('span', {}, el('strong', {}, words(check.name)), ' ', check.says ?? ''))));
+}
+
+function jobTitle(entry) {
+  const what = shortName(entry.params.source ?? entry.params.model ?? 'the default model');
+  const whole = entry.state === 'done' ? { convert: 'Converted', quantize: 'Quantized', verify: entry.result?.passed ? 'It works:' : 'Something is wrong with' }[entry.kind] : KINDS[entry.kind];
+  return `${whole} ${what}`;
+}
+
+function jobItem(entry) {
+  const item = el('li.model-job', { 'data-job': entry.id, 'data-state': entry.state });
+  const left = entry.progress?.seconds_left;
+  item.append(el('div.row', {}, el('strong.job-title', {}, jobTitle(entry)),
+    open(entry) && button('.small.quiet', 'stop', 'Cancel', () => cancel(entry.id).catch((error) => toast(error.message)), { 'aria-label': `Cancel: ${jobTitle(entry)}` })));
+  if (open(entry)) {
+    const progress = bar(jobTitle(entry));
+    setBar(progress, entry.state === 'running' ? entry.progress?.fraction ?? null : 0);
+    item.append(progress, el('p.note.numbers', {}, entry.state === 'queued' ? 'Waiting for its turn' : left == null ? 'At work' : `${seconds(left)} left`));
+  } else {
+    item.append(outcome(entry));
+  }
+  return item;
+}
+
+const ours = (entry) => KINDS[entry.kind];
+
+function showJobs() {
+  const entries = all().filter(ours).sort((a, b) => open(b) - open(a) || b.created - a.created).slice(0, 6);
+  list.replaceChildren(...(entries.length ? entries.map(jobItem) : [el('li.note', {}, 'Nothing. Conversions and checks are shown here.')]));
+}
+
+// Progress changes an item in place, so that its button keeps the focus.
+function jobChanged({ job: entry, reason }) {
+  if (!ours(entry)) return;
+  const item = $(`[data-job="${entry.id}"]`, list);
+  if (reason !== 'progress' || item?.dataset.state !== 'running') { showJobs(); return; }
+  const left = entry.progress.seconds_left;
+  setBar($('.bar', item), entry.progress.fraction);
+  $('.note', item).textContent = left == null ? 'At work' : `${seconds(left)} left`;
+}
+
+/* ---- */
+
+export function enter() {
+  visible = true;
+  if (stale) load();
+}
+export const leave = () => { visible = false; };
+
+async function bring(file) {
+  if (!file) return;
+  fieldError('import');
+  try {
+    const model = await upload(file, $('#import-progress'));
+    toast(`${shortName(model.name)} is in the models folder.`);
+    load();
+  } catch (error) {
+    fieldError('import', error.message);
+  }
+}
+
+export function start() {
+  body.replaceChildren(...[1, 2, 3].map(() => el('div.skeleton.model-blank')));
+  showJobs();
+  const changed = () => { if (visible) load(); else stale = true; };
+  on('models', changed);
+  on('snapshot', changed);
+  on('job', jobChanged);
+  on('jobs', showJobs);
+  dropZone($('#view-models'), bring);
+  $('#import-file').addEventListener('change', ({ target }) => {
+    bring(target.files[0]);
+    target.value = '';
+  });
+}

@@ -1,0 +1,41 @@
+// What a picture's recipe says, and what can be done with a picture; on the easel and in the gallery alike.
+import { ago, button, el, facts, icon, seconds, size } from './dom.js';
+import { fileUrl } from './api.js';
+import { useRecipe } from './settings.js';
+import { compare } from './compare.js';
+
+export function recipeFacts(image) {
+  return facts([
+    ['Prompt', image.prompt],
+    ['Before enhancing', image.original !== image.prompt && image.original],
+    ['Not in it', image.negative],
+    ['Model', image.model],
+    ['Size', image.width && size(image)],
+    ['Steps', image.steps || null],
+    ['Seed', image.seed],
+    ['Time shift', image.shift || null],
+    ['Guidance', image.guidance || null],
+    ['Schedule', image.schedule !== 'diffusers' && image.schedule],
+    ['Drawn', image.created && `${ago(image.created)}${image.seconds ? `, in ${seconds(image.seconds)}` : ''}`],
+  ]);
+}
+
+// A picture's name in lists and as alternative text.
+export const title = (image) => image.prompt || `Picture ${image.id}`;
+
+const download = (image, format) =>
+  el('a.button.small', { href: fileUrl(image.id, format, true), download: true, 'aria-label': `Download as ${format.toUpperCase()}` },
+    format === 'png' && icon('save'), format.toUpperCase().replace('WEBP', 'WebP'));
+
+export function downloads(image) {
+  return el('div.row.joined', { role: 'group', 'aria-label': 'Download' },
+    download(image, 'png'), download(image, 'jpeg'), download(image, 'webp'));
+}
+
+// closing: what to do first, in a dialog.
+export function actions(image, closing = () => {}) {
+  return [
+    button('.small', 'use', 'Use these settings', () => { closing(); useRecipe(image); }),
+    button('.small', 'compare', 'Compare', () => { closing(); compare(image); }),
+  ];
+}
