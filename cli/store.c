@@ -48,7 +48,7 @@ static void print_row(const cJSON *row, int widest)
 static bool list(call *c, const char *name, zi_error *error)
 {
     char *json = NULL;
-    (void)name;
+    if (name) return zi_misuse(error, "'%s': models list takes no name", name);
     if (!zi_store_list(&c->place.store, &json, error)) return false;
     cJSON *root = c->json ? NULL : cJSON_Parse(json), *row;
     const cJSON *rows = cJSON_GetObjectItemCaseSensitive(root, "models");
@@ -93,7 +93,7 @@ static bool confirm(const call *c, const char *name, const char *path, zi_error 
     if (c->yes) return true;
     if (!isatty(STDIN_FILENO))
         return zi_misuse(error, "%s: removing it needs a yes: add --yes", name);
-    fprintf(stderr, "remove %s (%s)? [y/N] ", name, path);
+    fprintf(stderr, "remove %s? [y/N] ", path);
     if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
         return zi_fail(error, "%s: kept", name);
     return true;
@@ -101,9 +101,14 @@ static bool confirm(const call *c, const char *name, const char *path, zi_error 
 
 static bool drop(call *c, const char *name, zi_error *error)
 {
+    zi_found found = {0};
     if (!name) return zi_misuse(error, "models remove: NAME is missing");
-    return confirm(c, name, c->place.store.folder, error) &&
-           zi_store_remove(&c->place.store, name, error);
+    /* A snapshot that is not whole is found by its name alone. */
+    bool known = zi_store_find(&c->place.store, name, &found, NULL);
+    bool ok = confirm(c, name, known ? found.path : name, error) &&
+              zi_store_remove(&c->place.store, name, error);
+    free(found.path);
+    return ok;
 }
 
 static bool migrate(call *c, const char *name, zi_error *error)

@@ -5,9 +5,10 @@ import os
 import resource
 import shutil
 import struct
+import subprocess
 import unittest
 
-from support import MODEL, Case, png_recipe, write_safetensors
+from support import MODEL, ZIMAGE, png_recipe, write_safetensors
 from test_download import REPO, HubCase
 
 
@@ -106,6 +107,18 @@ class Models(ModelsCase):
         self.good(self.models("default", REPO))
         self.assertIn("Model: Z-Image-Turbo", self.draw()[0])
 
+    def answer(self, text, *args):
+        """models with a terminal on which someone answers; the exit code."""
+        ours, theirs = os.openpty()
+        run = subprocess.Popen([ZIMAGE, "models", *args], cwd=self.dir, env=self.env, stdin=theirs,
+                               stderr=subprocess.PIPE)
+        os.write(ours, text)
+        said = run.communicate(timeout=30)[1]
+        os.close(ours)
+        os.close(theirs)
+        self.assertIn(b"remove models/pytorch/one? [y/N]", said)
+        return run.returncode
+
     def test_removing(self):
         self.put("pytorch/one")
         outside = self.copy_model("outside")
@@ -113,8 +126,9 @@ class Models(ModelsCase):
         os.symlink(outside, self.path("models", "mlx", "link"))
         self.good(self.models("default", "one"))
         self.refused(self.models("remove", "one"), 2, "--yes")
-        self.assertIn("pytorch/one", self.listed())
-        self.good(self.models("remove", "--yes", "one"))
+        for answer, code in ((b"n\n", 1), (b"\n", 1), (b"y\n", 0)):
+            self.assertIn("pytorch/one", self.listed())
+            self.assertEqual(self.answer(answer, "remove", "one"), code)
         self.assertEqual(os.listdir(self.path("models", "pytorch")), [])
         self.assertFalse(os.path.exists(self.path("models", "default.txt")))
         self.good(self.models("remove", "-y", "link"))
@@ -164,6 +178,7 @@ class Models(ModelsCase):
     def test_calls_that_are_wrong(self):
         self.refused(self.models("dance"), 2, "dance", "migrate")
         self.refused(self.models("list", "a", "b"), 2)
+        self.refused(self.models("list", "a"), 2, "takes no name")
 
     def test_the_first_run_says_how_to_get_a_model(self):
         recipe, said = self.draw()
