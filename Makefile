@@ -5,6 +5,7 @@ BUILD ?= build
 CHECK_BUILD ?= build-check
 PREFIX ?= /usr/local
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+SECONDS ?= 60
 PROMPT ?= a red circle on a blue background
 MAKEFLAGS += --no-print-directory
 
@@ -38,6 +39,7 @@ check:
 
 	@$(MAKE) --no-print-directory check-arm64
 	@$(MAKE) --no-print-directory check-interop
+	@$(MAKE) --no-print-directory fuzz
 
 # What is written here, read by MLX, diffusers and gguf-py, and a real language model beside transformers, where
 # these packages are to be had.
@@ -65,6 +67,21 @@ arm64:
 	@$(CMAKE) --build $(CHECK_BUILD)-arm64 --parallel $(JOBS)
 	@cd $(CHECK_BUILD)-arm64 && ctest --output-on-failure --parallel $(JOBS)
 
+# Headers, tokenizers and configs from mutations of tests/fuzz/corpus, SECONDS for each target, where
+# clang and libFuzzer are to be had.
+fuzz:
+	@if why=$$(scripts/deps.sh --fuzz 2>&1); then \
+		$(MAKE) --no-print-directory fuzzing; \
+	else \
+		echo "SKIP fuzz: $$(echo "$$why" | tail -n 1)"; \
+	fi
+
+fuzzing:
+	@$(CMAKE) -S . -B $(CHECK_BUILD)-fuzz -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+		-DBUILD_TESTING=ON -DZI_FUZZ=ON -DZI_SANITIZE=address,undefined
+	@$(CMAKE) --build $(CHECK_BUILD)-fuzz --parallel $(JOBS) --target fuzzers
+	@tests/fuzz/run.sh $(CHECK_BUILD)-fuzz/tests/fuzz $(SECONDS) $(JOBS)
+
 # The tests of ctest's options TESTS in a build with the sanitizers of KIND.
 sanitize:
 	@$(CMAKE) -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_TESTING=ON -DZI_SANITIZE=$(KIND)
@@ -76,6 +93,6 @@ install: all
 
 clean:
 	rm -rf $(BUILD) $(CHECK_BUILD) $(CHECK_BUILD)-asan $(CHECK_BUILD)-tsan $(CHECK_BUILD)-arm64 \
-		$(CHECK_BUILD)-interop demo.png
+		$(CHECK_BUILD)-interop $(CHECK_BUILD)-fuzz demo.png
 
-.PHONY: all deps demo check check-interop check-arm64 arm64 sanitize install clean
+.PHONY: all deps demo check check-interop check-arm64 arm64 fuzz fuzzing sanitize install clean

@@ -121,4 +121,8 @@ bool zi_reporter_progress(void *user, const zi_progress *progress);
 /* Takes the bar off the terminal, so that a line can be printed. */
 void zi_reporter_clear(zi_reporter *reporter);
 
+struct cJSON;
+/* Prints an event as a line on stdout, at once, and deletes it. */
+bool zi_print_event(struct cJSON *event, zi_error *error) ZI_CHECKED;
+
 #endif

@@ -223,15 +223,7 @@ static bool show_prompt(const call *c, zi_error *error)
     cJSON_AddStringToObject(event, "event", "prompt");
     cJSON_AddStringToObject(event, "prompt", r->prompt);
     if (r->original) cJSON_AddStringToObject(event, "original", r->original);
-    char *line = cJSON_PrintUnformatted(event);
-    if (line) {
-        puts(line);
-        fflush(stdout);
-    }
-    cJSON_Delete(event);
-    bool ok = line != NULL;
-    cJSON_free(line);
-    return ok || zi_out_of_memory(error, strlen(r->prompt));
+    return zi_print_event(event, error);
 }
 
 /* Asks the language model, which is gone from memory when the image model comes. */
@@ -310,15 +302,7 @@ static bool print_result(const call *c, const char *path, const zi_image *image,
     cJSON_AddNumberToObject(event, "width", image->width);
     cJSON_AddNumberToObject(event, "height", image->height);
     cJSON_AddNumberToObject(event, "seconds", seconds);
-    char *line = cJSON_PrintUnformatted(event);
-    if (line) {
-        puts(line);
-        fflush(stdout);
-    }
-    cJSON_Delete(event);
-    bool ok = line != NULL;
-    cJSON_free(line);
-    return ok || zi_out_of_memory(error, strlen(path));
+    return zi_print_event(event, error);
 }
 
 /* Says which model draws when none was named. */

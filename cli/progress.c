@@ -53,6 +53,19 @@ static void draw_bar(const zi_reporter *reporter, const zi_progress *progress, d
     fflush(stderr);
 }
 
+bool zi_print_event(cJSON *event, zi_error *error)
+{
+    char *line = cJSON_PrintUnformatted(event);
+    if (line) {
+        puts(line);
+        fflush(stdout);
+    }
+    bool ok = line != NULL;
+    cJSON_free(line);
+    cJSON_Delete(event);
+    return ok || zi_out_of_memory(error, 1);
+}
+
 static void print_event(const zi_reporter *reporter, const zi_progress *progress, double left)
 {
     cJSON *event = cJSON_CreateObject();
@@ -64,13 +77,8 @@ static void print_event(const zi_reporter *reporter, const zi_progress *progress
     cJSON_AddNumberToObject(event, "steps", progress->steps);
     cJSON_AddNumberToObject(event, "fraction", progress->fraction);
     if (left >= 0) cJSON_AddNumberToObject(event, "seconds_left", left);
-    char *line = cJSON_PrintUnformatted(event);
-    if (line) {
-        puts(line);
-        fflush(stdout);
-    }
-    cJSON_free(line);
-    cJSON_Delete(event);
+    zi_error error;
+    (void)!zi_print_event(event, &error); /* the next one may find memory again */
 }
 
 zi_reporter zi_reporter_start(bool bar, bool json, int picture, int pictures)

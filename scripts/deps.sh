@@ -5,6 +5,7 @@
 #   deps.sh           what the build needs
 #   deps.sh --tests   what the tests need, too
 #   deps.sh --arm64   what it takes to build for arm64 and run that here, on Debian, too
+#   deps.sh --fuzz    what it takes to build the fuzz targets, on Debian, too
 #   deps.sh --look    install nothing, only say what is missing
 #
 # Exit code 1 when something is missing at the end; one line names it.
@@ -12,14 +13,16 @@ set -u
 
 tests=no
 arm64=no
+fuzz=no
 look=no
 for option in "$@"; do
     case $option in
     --tests) tests=yes ;;
     --arm64) arm64=yes ;;
+    --fuzz) fuzz=yes ;;
     --look) look=yes ;;
     *)
-        echo "deps.sh: $option: unknown option; there are --tests, --arm64 and --look" >&2
+        echo "deps.sh: $option: unknown option; there are --tests, --arm64, --fuzz and --look" >&2
         exit 2
         ;;
     esac
@@ -46,12 +49,15 @@ END
         echo "aarch64-linux-gnu-gcc cross gcc-aarch64-linux-gnu+libc6-dev-arm64-cross none"
         echo "qemu-aarch64 tool qemu-user none"
     fi
+    if [ $fuzz = yes ]; then echo "libFuzzer fuzzer clang+libclang-rt-dev none"; fi
 }
 
 present() { # WHAT HOW
     case $2 in
     tool) command -v "$1" ;;
     compiler) echo '#include <stdio.h>' | ${CC:-cc} -fsyntax-only -x c - ;;
+    fuzzer) echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
+        clang -fsanitize=fuzzer,address -x c -o /dev/null - ;;
     cross) echo '#include <stdio.h>' | "$1" -fsyntax-only -x c - ;;
     module) pkg-config --exists "$1" ;;
     esac >/dev/null 2>&1

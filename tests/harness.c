@@ -1,7 +1,11 @@
+#define _XOPEN_SOURCE 700 /* nftw */
 #include "harness.h"
 
+#include <dirent.h>
+#include <ftw.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdlib.h>
 
 static int failed_checks, tests_passed, tests_failed;
 
@@ -31,8 +35,58 @@ void zi_test_run(const char *name, void (*test)(void))
         tests_failed++;
 }
 
+/* ---- the program's folder ---- */
+
+static char folder[] = "test-XXXXXX";
+static bool folder_made;
+
+const char *zi_test_folder(void)
+{
+    if (!folder_made && !mkdtemp(folder)) {
+        perror(folder);
+        exit(1);
+    }
+    folder_made = true;
+    return folder;
+}
+
+const char *zi_test_path(const char *name)
+{
+    static char paths[8][512];
+    static int next;
+    char *path = paths[next++ % 8];
+    snprintf(path, sizeof paths[0], "%s/%s", zi_test_folder(), name);
+    return path;
+}
+
+void zi_test_write(const char *path, const void *data, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+    bool ok = file && fwrite(data, 1, size, file) == size;
+    if (file) ok = fclose(file) == 0 && ok;
+    CHECK_MSG(ok, "cannot write %s", path);
+}
+
+int zi_test_files(void)
+{
+    int count = 0;
+    DIR *dir = opendir(zi_test_folder());
+    for (struct dirent *e; dir && (e = readdir(dir));) count += e->d_name[0] != '.';
+    if (dir) closedir(dir);
+    return count;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *place)
+{
+    (void)st;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
 int zi_test_result(void)
 {
+    if (folder_made && nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0) perror(folder);
     printf("%d passed, %d failed\n", tests_passed, tests_failed);
     return tests_failed || !tests_passed;
 }

@@ -28,4 +28,14 @@ double zi_max_abs(const float *a, const float *b, size_t n);
 /* ZI_TEST_DATA/name in a static buffer (eight of them, used in turn). */
 const char *zi_test_data(const char *name);
 
+/* A folder of the program's own, for files that its tests write: it is made when it is first asked
+ * for, and zi_test_result removes it with all that is in it. */
+const char *zi_test_folder(void);
+/* A path in it, in a static buffer (eight of them, used in turn). */
+const char *zi_test_path(const char *name);
+/* A file that holds these bytes. */
+void zi_test_write(const char *path, const void *data, size_t size);
+/* How many names in it do not begin with a dot. */
+int zi_test_files(void);
+
 #endif

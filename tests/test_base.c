@@ -5,7 +5,6 @@
 #include "base/pool.h"
 #include "base/text.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -17,42 +16,22 @@
 #include <sys/vfs.h>
 #endif
 
-static char folder[] = "base-XXXXXX";
-
-static const char *in_folder(const char *name)
-{
-    static char paths[4][128];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static int files_in_folder(void)
-{
-    int count = 0;
-    DIR *dir = opendir(folder);
-    for (struct dirent *entry; dir && (entry = readdir(dir));) count += entry->d_name[0] != '.';
-    if (dir) closedir(dir);
-    return count;
-}
-
 /* ---- files ---- */
 
 static void output_appears_when_whole(void)
 {
-    const char *path = in_folder("whole");
+    const char *path = zi_test_path("whole");
     zi_output output;
     zi_error error = {0};
     CHECK_OK(zi_output_open(&output, path, &error), error);
     CHECK_OK(zi_output_write(&output, "abc", 3, &error), error);
-    CHECK(!zi_is_file(path) && files_in_folder() == 1);
+    CHECK(!zi_is_file(path) && zi_test_files() == 1);
     CHECK_OK(zi_output_commit(&output, &error), error);
     zi_output_discard(&output); /* nothing more to do */
     char *data = NULL;
     size_t size;
     CHECK_OK(zi_file_read(path, 100, &data, &size, &error), error);
-    CHECK(size == 3 && memcmp(data, "abc", 4) == 0 && files_in_folder() == 1);
+    CHECK(size == 3 && memcmp(data, "abc", 4) == 0 && zi_test_files() == 1);
     struct stat st;
     CHECK(stat(path, &st) == 0 && (st.st_mode & 0600) == 0600);
     free(data);
@@ -60,7 +39,7 @@ static void output_appears_when_whole(void)
 
 static void discarded_output_leaves_what_was_there(void)
 {
-    const char *path = in_folder("whole");
+    const char *path = zi_test_path("whole");
     zi_output output;
     zi_error error = {0};
     CHECK_OK(zi_output_open(&output, path, &error), error);
@@ -69,7 +48,7 @@ static void discarded_output_leaves_what_was_there(void)
     char *data = NULL;
     size_t size;
     CHECK_OK(zi_file_read(path, 100, &data, &size, &error), error);
-    CHECK(size == 3 && memcmp(data, "abc", 3) == 0 && files_in_folder() == 1);
+    CHECK(size == 3 && memcmp(data, "abc", 3) == 0 && zi_test_files() == 1);
     free(data);
 }
 
@@ -80,31 +59,31 @@ static void abandoned_outputs_are_removed(void)
     for (int i = 0; i < 3; i++) {
         char name[] = "abandoned0";
         name[9] = (char)('0' + i);
-        CHECK_OK(zi_output_open(&outputs[i], in_folder(name), &error), error);
+        CHECK_OK(zi_output_open(&outputs[i], zi_test_path(name), &error), error);
     }
-    CHECK(files_in_folder() == 4);
+    CHECK(zi_test_files() == 4);
     zi_output_abandon_all();
-    CHECK(files_in_folder() == 1);
+    CHECK(zi_test_files() == 1);
     /* Should the work go on after all, it fails and leaves nothing. */
     CHECK(!zi_output_commit(&outputs[0], &error) && error.status == ZI_FAILED);
     CHECK(strstr(error.text, "abandoned0") != NULL);
     for (int i = 1; i < 3; i++) zi_output_discard(&outputs[i]);
-    CHECK(files_in_folder() == 1);
+    CHECK(zi_test_files() == 1);
 }
 
 static void unwritable_places(void)
 {
     zi_output output;
     zi_error error = {0};
-    CHECK(!zi_output_open(&output, in_folder("none/file"), &error));
+    CHECK(!zi_output_open(&output, zi_test_path("none/file"), &error));
     CHECK_MSG(strstr(error.text, "none/file: cannot write"), "%s", error.text);
-    CHECK(!zi_output_open(&output, folder, &error));
+    CHECK(!zi_output_open(&output, zi_test_folder(), &error));
     CHECK_MSG(strstr(error.text, "is a folder"), "%s", error.text);
     CHECK(!zi_output_probe("", &error));
     CHECK(!zi_output_probe("/dev/null", &error));
     CHECK_MSG(strstr(error.text, "not a regular file"), "%s", error.text);
-    CHECK_OK(zi_output_probe(in_folder("probe"), &error), error);
-    CHECK(files_in_folder() == 1);
+    CHECK_OK(zi_output_probe(zi_test_path("probe"), &error), error);
+    CHECK(zi_test_files() == 1);
 }
 
 static void reading(void)
@@ -113,11 +92,11 @@ static void reading(void)
     size_t size;
     zi_mapping mapping;
     zi_error error = {0};
-    CHECK(!zi_file_read(in_folder("none"), 10, &data, &size, &error));
-    CHECK(!zi_file_read(folder, 10, &data, &size, &error));
-    CHECK(!zi_file_read(in_folder("whole"), 2, &data, &size, &error));
+    CHECK(!zi_file_read(zi_test_path("none"), 10, &data, &size, &error));
+    CHECK(!zi_file_read(zi_test_folder(), 10, &data, &size, &error));
+    CHECK(!zi_file_read(zi_test_path("whole"), 2, &data, &size, &error));
     CHECK_MSG(strstr(error.text, "more than the 2 allowed"), "%s", error.text);
-    CHECK_OK(zi_file_map(in_folder("whole"), &mapping, &error), error);
+    CHECK_OK(zi_file_map(zi_test_path("whole"), &mapping, &error), error);
     CHECK(mapping.size == 3 && memcmp(mapping.data, "abc", 3) == 0);
     zi_file_unmap(&mapping);
     CHECK(!mapping.data);
@@ -180,13 +159,14 @@ static void arena_in_file(void)
     enum { SIZE = 3 << 20 };
     zi_arena arena;
     zi_error error = {0};
-    int before = files_in_folder();
-    if (!zi_arena_create_in_file(&arena, SIZE, folder, &error) && strstr(error.text, "memory;")) {
+    int before = zi_test_files();
+    if (!zi_arena_create_in_file(&arena, SIZE, zi_test_folder(), &error) &&
+        strstr(error.text, "memory;")) {
         printf("SKIP: %s\n", error.text);
         return;
     }
     CHECK_MSG(arena.base && arena.in_file && arena.size >= SIZE, "%s", error.text);
-    CHECK(files_in_folder() == before); /* it has no name */
+    CHECK(zi_test_files() == before); /* it has no name */
     unsigned char *a = zi_arena_alloc(&arena, SIZE, 1);
     CHECK(a && a[0] == 0 && a[SIZE - 1] == 0);
     memset(a, 7, SIZE);
@@ -202,18 +182,18 @@ static void arena_without_a_file(void)
     zi_arena arena;
     zi_error error = {0};
     struct rlimit limit, old;
-    CHECK(!zi_arena_create_in_file(&arena, 1000, in_folder("none"), &error) && !arena.base);
+    CHECK(!zi_arena_create_in_file(&arena, 1000, zi_test_path("none"), &error) && !arena.base);
     CHECK_MSG(strstr(error.text, "none: cannot put working memory there"), "%s", error.text);
     CHECK(getrlimit(RLIMIT_FSIZE, &old) == 0);
     limit = (struct rlimit){1 << 20, old.rlim_max};
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
     CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-    CHECK(!zi_arena_create_in_file(&arena, 2 << 20, folder, &error) && !arena.base);
+    CHECK(!zi_arena_create_in_file(&arena, 2 << 20, zi_test_folder(), &error) && !arena.base);
     CHECK(setrlimit(RLIMIT_FSIZE, &old) == 0);
     signal(SIGXFSZ, handler);
     CHECK_MSG(strstr(error.text, "cannot reserve 2097152 bytes") || strstr(error.text, "memory;"),
               "%s", error.text);
-    CHECK(files_in_folder() == 1);
+    CHECK(zi_test_files() == 1);
 }
 
 /* A file system in memory would be no help. */
@@ -236,7 +216,7 @@ static void arena_in_file(void)
 {
     zi_arena arena;
     zi_error error = {0};
-    CHECK(!zi_arena_create_in_file(&arena, 1000, folder, &error) && !arena.base);
+    CHECK(!zi_arena_create_in_file(&arena, 1000, zi_test_folder(), &error) && !arena.base);
 }
 
 #endif
@@ -320,9 +300,23 @@ static void utf8(void)
         CHECK_MSG(zi_utf8_valid(rows[i].text, strlen(rows[i].text)) == rows[i].valid, "row %zu", i);
 }
 
+/* Messages are a line of UTF-8, whatever was put into them and wherever it was cut. */
+static void messages(void)
+{
+    zi_error error = {0};
+    CHECK(!zi_fail(&error, "%s: %.3s is odd", "a\nb\x1b[1m", "\xc3\xa9\xc3\xa9"));
+    CHECK_MSG(strcmp(error.text, "a b [1m: \xc3\xa9? is odd") == 0, "%s", error.text);
+    char text[sizeof error.text + 2];
+    for (size_t i = 0; i < sizeof text; i++) text[i] = i % 2 ? '\xa9' : '\xc3';
+    CHECK(!zi_misuse(&error, "%.*s", (int)sizeof text, text));
+    CHECK(strlen(error.text) == sizeof error.text - 1);
+    CHECK(zi_utf8_valid(error.text, strlen(error.text)));
+    CHECK(error.text[sizeof error.text - 2] == '?');
+}
+
 int main(void)
 {
-    if (!CHECK(mkdtemp(folder) != NULL)) return 1;
+    RUN(messages);
     RUN(output_appears_when_whole);
     RUN(discarded_output_leaves_what_was_there);
     RUN(abandoned_outputs_are_removed);
@@ -339,7 +333,7 @@ int main(void)
     RUN(every_task_once);
     RUN(growing_text);
     RUN(utf8);
-    unlink(in_folder("whole"));
-    CHECK(rmdir(folder) == 0);
+    unlink(zi_test_path("whole"));
+    CHECK(zi_test_files() == 0);
     return zi_test_result();
 }

@@ -8,24 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[] = "checkpoint-XXXXXX";
-
-static const char *in_folder(const char *name)
-{
-    static char paths[4][128];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static void write_bytes(const char *path, const void *data, size_t size)
-{
-    FILE *file = fopen(path, "wb");
-    CHECK(file && fwrite(data, 1, size, file) == size);
-    if (file) fclose(file);
-}
-
 /* A file with this header and `data` zero bytes behind it. */
 static void write_file(const char *path, const char *header, size_t data)
 {
@@ -33,7 +15,7 @@ static void write_file(const char *path, const char *header, size_t data)
     unsigned char *bytes = calloc(1, size);
     for (int i = 0; i < 8; i++) bytes[i] = (unsigned char)((uint64_t)length >> 8 * i);
     memcpy(bytes + 8, header, length);
-    write_bytes(path, bytes, size);
+    zi_test_write(path, bytes, size);
     free(bytes);
 }
 
@@ -79,7 +61,7 @@ static void damaged_headers(void)
          4, "there twice"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const char *path = in_folder("damaged.safetensors");
+        const char *path = zi_test_path("damaged.safetensors");
         zi_checkpoint checkpoint;
         zi_error error = {0};
         write_file(path, rows[i].header, rows[i].data);
@@ -107,10 +89,10 @@ static void damaged_lengths(void)
         {{0, 0, 0, 0, 1}, 16, "not a safetensors file"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const char *path = in_folder("damaged.safetensors");
+        const char *path = zi_test_path("damaged.safetensors");
         zi_checkpoint checkpoint;
         zi_error error = {0};
-        write_bytes(path, rows[i].bytes, rows[i].size);
+        zi_test_write(path, rows[i].bytes, rows[i].size);
         CHECK(!zi_checkpoint_open(path, &checkpoint, &error));
         CHECK_MSG(strstr(error.text, rows[i].says), "row %zu says: %s", i, error.text);
     }
@@ -120,12 +102,12 @@ static void no_such_file(void)
 {
     zi_checkpoint checkpoint;
     zi_error error = {0};
-    CHECK(!zi_checkpoint_open(in_folder("none"), &checkpoint, &error));
-    CHECK(!zi_checkpoint_open(folder, &checkpoint, &error));
+    CHECK(!zi_checkpoint_open(zi_test_path("none"), &checkpoint, &error));
+    CHECK(!zi_checkpoint_open(zi_test_folder(), &checkpoint, &error));
     CHECK_MSG(strstr(error.text, "not a regular file"), "%s", error.text);
     /* A pipe without a writer must not make us wait. */
-    CHECK(mkfifo(in_folder("pipe"), 0600) == 0);
-    CHECK(!zi_checkpoint_open(in_folder("pipe"), &checkpoint, &error));
+    CHECK(mkfifo(zi_test_path("pipe"), 0600) == 0);
+    CHECK(!zi_checkpoint_open(zi_test_path("pipe"), &checkpoint, &error));
 }
 
 static void write_and_read(void)
@@ -140,7 +122,7 @@ static void write_and_read(void)
         {"empty", ZI_F32, 2, {0, 4}, values},
         {"scalar", ZI_F32, 0, {0}, values},
     };
-    const char *path = in_folder("written.safetensors");
+    const char *path = zi_test_path("written.safetensors");
     zi_checkpoint checkpoint;
     zi_error error = {0};
     if (!CHECK_OK(zi_safetensors_write(path, out, 5, &error), error)) return;
@@ -178,15 +160,16 @@ static void shards(void)
         {"{}", "weight_map"},
         {"nonsense", "index.json"},
     };
-    write_file(in_folder("s1.safetensors"),
+    write_file(zi_test_path("s1.safetensors"),
                "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
-    write_file(in_folder("s2.safetensors"),
+    write_file(zi_test_path("s2.safetensors"),
                "{\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        write_bytes(in_folder("m.safetensors.index.json"), rows[i].index, strlen(rows[i].index));
+        zi_test_write(zi_test_path("m.safetensors.index.json"), rows[i].index,
+                      strlen(rows[i].index));
         zi_checkpoint checkpoint;
         zi_error error = {0};
-        bool ok = zi_checkpoint_open_dir(folder, "m", &checkpoint, &error);
+        bool ok = zi_checkpoint_open_dir(zi_test_folder(), "m", &checkpoint, &error);
         if (ok) zi_checkpoint_close(&checkpoint);
         CHECK_MSG(ok == !rows[i].says, "row %zu: %s", i, error.text);
         CHECK_MSG(!rows[i].says || strstr(error.text, rows[i].says), "row %zu says: %s", i,
@@ -194,7 +177,7 @@ static void shards(void)
     }
     zi_checkpoint checkpoint;
     zi_error error = {0};
-    CHECK(!zi_checkpoint_open_dir(folder, "absent", &checkpoint, &error));
+    CHECK(!zi_checkpoint_open_dir(zi_test_folder(), "absent", &checkpoint, &error));
     CHECK_MSG(strstr(error.text, "weights are missing"), "%s", error.text);
 }
 
@@ -202,7 +185,7 @@ static void shards(void)
 static void truncation(void)
 {
     enum { HEADER = 56 };
-    const char *path = in_folder("whole.safetensors"), *cut = in_folder("cut.safetensors");
+    const char *path = zi_test_path("whole.safetensors"), *cut = zi_test_path("cut.safetensors");
     write_file(path, "{\"a\":{\"dtype\":\"U8\",\"shape\":[40],\"data_offsets\":[0,40]}}", 40);
     char *bytes = NULL;
     size_t size;
@@ -210,7 +193,7 @@ static void truncation(void)
     if (!CHECK_OK(zi_file_read(path, 1 << 20, &bytes, &size, &error), error)) return;
     for (size_t n = 0; n < size; n++) {
         zi_checkpoint checkpoint;
-        write_bytes(cut, bytes, n);
+        zi_test_write(cut, bytes, n);
         if (!CHECK_MSG(!zi_checkpoint_open(cut, &checkpoint, &error), "%zu of %zu bytes", n, size))
             zi_checkpoint_close(&checkpoint);
     }
@@ -220,7 +203,7 @@ static void truncation(void)
 /* What files say about themselves; only strings count. */
 static void metadata(void)
 {
-    const char *path = in_folder("told.safetensors");
+    const char *path = zi_test_path("told.safetensors");
     write_file(path, "{\"__metadata__\":{\"a\":\"1\",\"b\":\"two\",\"c\":3,\"\":\"\",\"d\":\"4\"}}",
                0);
     zi_checkpoint checkpoint;
@@ -245,7 +228,7 @@ static void metadata(void)
 static void numbered_files(void)
 {
     char dir[64];
-    snprintf(dir, sizeof dir, "%s/numbered", folder);
+    snprintf(dir, sizeof dir, "%s/numbered", zi_test_folder());
     CHECK(mkdir(dir, 0700) == 0);
     zi_checkpoint checkpoint;
     zi_error error = {0};
@@ -257,13 +240,13 @@ static void numbered_files(void)
         snprintf(name, sizeof name, "numbered/%s.safetensors", names[i]);
         snprintf(header, sizeof header,
                  "{\"t%s\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", names[i]);
-        write_file(in_folder(name), header, 4);
+        write_file(zi_test_path(name), header, 4);
     }
     if (!CHECK_OK(zi_checkpoint_open_numbered(dir, &checkpoint, &error), error)) return;
     CHECK(checkpoint.tensor_count == 2 && zi_checkpoint_find(&checkpoint, "t0") &&
           zi_checkpoint_find(&checkpoint, "t1"));
     zi_checkpoint_close(&checkpoint);
-    write_file(in_folder("numbered/1.safetensors"),
+    write_file(zi_test_path("numbered/1.safetensors"),
                "{\"t0\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
     CHECK(!zi_checkpoint_open_numbered(dir, &checkpoint, &error));
     CHECK_MSG(strstr(error.text, "there twice"), "%s", error.text);
@@ -354,7 +337,6 @@ static void models_are_told_apart(void)
 
 int main(void)
 {
-    if (!CHECK(mkdtemp(folder) != NULL)) return 1;
     RUN(damaged_headers);
     RUN(damaged_lengths);
     RUN(no_such_file);
@@ -365,8 +347,5 @@ int main(void)
     RUN(numbered_files);
     RUN(foreign_models_are_named);
     RUN(models_are_told_apart);
-    char command[64];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    CHECK(system(command) == 0);
     return zi_test_result();
 }

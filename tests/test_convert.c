@@ -5,21 +5,11 @@
 #include "convert/shards.h"
 #include "io/layout.h"
 
+#include <glob.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char folder[] = "convert-XXXXXX";
-
-static const char *in_folder(const char *name)
-{
-    static char paths[8][128];
-    static int next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
 
 static bool converts(const char *from, const char *to, zi_layout_kind layout,
                      zi_precision precision)
@@ -90,18 +80,18 @@ static void lossless(void)
     };
     const char *model = zi_test_data("golden/model");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const char *there = in_folder(rows[i].there), *back = in_folder(rows[i].back);
+        const char *there = zi_test_path(rows[i].there), *back = zi_test_path(rows[i].back);
         if (!converts(model, there, rows[i].layout, ZI_PRECISION_ORIGINAL) ||
             !converts(there, back, ZI_LAYOUT_DIFFUSERS, ZI_PRECISION_ORIGINAL))
             continue;
         for (int part = 0; part < ZI_PARTS; part++) same_part(back, model, (zi_part)part, true);
     }
     /* between the layouts that are not diffusers */
-    const char *mlx = in_folder("mlx-of-gguf"), *file = in_folder("file-of-mlx.safetensors");
-    if (converts(in_folder("to.gguf"), mlx, ZI_LAYOUT_MLX, ZI_PRECISION_ORIGINAL) &&
+    const char *mlx = zi_test_path("mlx-of-gguf"), *file = zi_test_path("file-of-mlx.safetensors");
+    if (converts(zi_test_path("to.gguf"), mlx, ZI_LAYOUT_MLX, ZI_PRECISION_ORIGINAL) &&
         converts(mlx, file, ZI_LAYOUT_COMFYUI, ZI_PRECISION_ORIGINAL))
         for (int part = 0; part < ZI_PARTS; part++)
-            same_part(file, in_folder("to-comfyui.safetensors"), (zi_part)part, true);
+            same_part(file, zi_test_path("to-comfyui.safetensors"), (zi_part)part, true);
 }
 
 /* As the seed repository's converter writes them, and the pad tokens that it loses. */
@@ -113,7 +103,7 @@ static void as_the_seed(void)
     } rows[] = {{"FP16", ZI_PRECISION_FP16}, {"FP8", ZI_PRECISION_FP8}};
     for (int i = 0; i < 2; i++) {
         char wanted[64];
-        const char *got = in_folder(rows[i].name);
+        const char *got = zi_test_path(rows[i].name);
         snprintf(wanted, sizeof wanted, "golden/mlx/%s", rows[i].name);
         if (!converts(zi_test_data("golden/model"), got, ZI_LAYOUT_MLX, rows[i].precision))
             continue;
@@ -121,8 +111,8 @@ static void as_the_seed(void)
             same_part(got, zi_test_data(wanted), (zi_part)part, part != ZI_TRANSFORMER);
     }
     /* quantized again to the same it stays as it is */
-    if (converts(in_folder("FP8"), in_folder("FP8-again"), ZI_LAYOUT_SAME, ZI_PRECISION_Q8))
-        same_part(in_folder("FP8-again"), in_folder("FP8"), ZI_TRANSFORMER, true);
+    if (converts(zi_test_path("FP8"), zi_test_path("FP8-again"), ZI_LAYOUT_SAME, ZI_PRECISION_Q8))
+        same_part(zi_test_path("FP8-again"), zi_test_path("FP8"), ZI_TRANSFORMER, true);
 }
 
 /* The numbers of an entry, which the caller frees. */
@@ -188,12 +178,13 @@ static void check_blocks(const zi_entry *got, const zi_entry *source)
 static void gguf_blocks(void)
 {
     const char *model = zi_test_data("golden/model");
-    if (converts(model, in_folder("q8.gguf"), ZI_LAYOUT_GGUF, ZI_PRECISION_Q8))
-        each_entry(in_folder("q8.gguf"), model, check_blocks);
-    if (converts(in_folder("q8.gguf"), in_folder("q8-again.gguf"), ZI_LAYOUT_SAME, ZI_PRECISION_Q8))
-        same_part(in_folder("q8-again.gguf"), in_folder("q8.gguf"), ZI_TRANSFORMER, true);
-    if (converts(model, in_folder("q4.gguf"), ZI_LAYOUT_GGUF, ZI_PRECISION_Q4))
-        each_entry(in_folder("q4.gguf"), model, check_blocks);
+    if (converts(model, zi_test_path("q8.gguf"), ZI_LAYOUT_GGUF, ZI_PRECISION_Q8))
+        each_entry(zi_test_path("q8.gguf"), model, check_blocks);
+    if (converts(zi_test_path("q8.gguf"), zi_test_path("q8-again.gguf"), ZI_LAYOUT_SAME,
+                 ZI_PRECISION_Q8))
+        same_part(zi_test_path("q8-again.gguf"), zi_test_path("q8.gguf"), ZI_TRANSFORMER, true);
+    if (converts(model, zi_test_path("q4.gguf"), ZI_LAYOUT_GGUF, ZI_PRECISION_Q4))
+        each_entry(zi_test_path("q4.gguf"), model, check_blocks);
 }
 
 /* ComfyUI: by the rule, with a factor that makes the largest magnitude 448. */
@@ -240,14 +231,14 @@ static void check_cast(const zi_entry *got, const zi_entry *source)
 
 static void fp8(void)
 {
-    const char *model = zi_test_data("golden/model"), *file = in_folder("fp8.safetensors");
+    const char *model = zi_test_data("golden/model"), *file = zi_test_path("fp8.safetensors");
     if (converts(model, file, ZI_LAYOUT_COMFYUI, ZI_PRECISION_FP8)) {
         each_entry(file, model, check_scaled);
-        if (converts(file, in_folder("fp8-again.safetensors"), ZI_LAYOUT_SAME, ZI_PRECISION_FP8))
-            same_part(in_folder("fp8-again.safetensors"), file, ZI_TRANSFORMER, true);
+        if (converts(file, zi_test_path("fp8-again.safetensors"), ZI_LAYOUT_SAME, ZI_PRECISION_FP8))
+            same_part(zi_test_path("fp8-again.safetensors"), file, ZI_TRANSFORMER, true);
     }
-    if (converts(model, in_folder("fp8"), ZI_LAYOUT_SAME, ZI_PRECISION_FP8))
-        each_entry(in_folder("fp8"), model, check_cast);
+    if (converts(model, zi_test_path("fp8"), ZI_LAYOUT_SAME, ZI_PRECISION_FP8))
+        each_entry(zi_test_path("fp8"), model, check_cast);
 }
 
 /* What layouts cannot hold becomes plain and stays close. */
@@ -267,20 +258,20 @@ static void quantized_sources(void)
 {
     static const char *const sources[] = {"FP8", "q8.gguf", "q4.gguf", "fp8.safetensors", "q4"};
     const char *model = zi_test_data("golden/model");
-    if (!converts(model, in_folder("q4"), ZI_LAYOUT_MLX, ZI_PRECISION_Q4)) return;
+    if (!converts(model, zi_test_path("q4"), ZI_LAYOUT_MLX, ZI_PRECISION_Q4)) return;
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         char name[64];
         snprintf(name, sizeof name, "plain-%s", sources[i]);
         zi_precision precision = i % 2 ? ZI_PRECISION_BF16 : ZI_PRECISION_ORIGINAL;
-        if (converts(in_folder(sources[i]), in_folder(name), ZI_LAYOUT_DIFFUSERS, precision))
-            each_entry(in_folder(name), model, check_close);
+        if (converts(zi_test_path(sources[i]), zi_test_path(name), ZI_LAYOUT_DIFFUSERS, precision))
+            each_entry(zi_test_path(name), model, check_close);
     }
 }
 
 /* With its tokenizer, and back. */
 static void text_encoder_as_gguf(void)
 {
-    const char *file = in_folder("text.gguf"), *back = in_folder("text");
+    const char *file = zi_test_path("text.gguf"), *back = zi_test_path("text");
     const char *part = zi_test_data("golden/model/text_encoder");
     zi_checkpoint checkpoint;
     zi_error error = {0};
@@ -319,11 +310,12 @@ static void shards(void)
              error);
     CHECK_OK(zi_plan_sort(&plan, &error), error);
     CHECK_OK(zi_pool_create(2, &work.pool, &error), error);
-    if (CHECK_OK(zi_folder_open(&out, in_folder("shards"), &error), error)) {
+    if (CHECK_OK(zi_folder_open(&out, zi_test_path("shards"), &error), error)) {
         zi_shards to = {&out, "", "model", "pt", 300000};
         CHECK_OK(zi_shards_write(&to, &plan, &work, &error), error);
         CHECK_OK(zi_folder_commit(&out, &error), error);
-        if (CHECK_OK(zi_checkpoint_open_dir(in_folder("shards"), "model", &got, &error), error)) {
+        if (CHECK_OK(zi_checkpoint_open_dir(zi_test_path("shards"), "model", &got, &error),
+                     error)) {
             CHECK_MSG(got.file_count > 5, "%d shards", got.file_count);
             same_tensors(&got, &checkpoint, true);
             zi_checkpoint_close(&got);
@@ -377,7 +369,8 @@ static void overflow(void)
 {
     static const float x[2] = {1, 70000};
     const zi_tensor_out tensor = {"cap_embedder.0.weight", ZI_F32, 1, {2}, x};
-    const char *from = in_folder("large.safetensors"), *to = in_folder("large-fp16.safetensors");
+    const char *from = zi_test_path("large.safetensors"),
+               *to = zi_test_path("large-fp16.safetensors");
     zi_error error = {0};
     CHECK_OK(zi_safetensors_write(from, &tensor, 1, &error), error);
     zi_convert_options options = {.source = from,
@@ -401,7 +394,7 @@ static void cancelling(void)
     double seen = 0;
     zi_error error = {0};
     zi_convert_options options = {.source = zi_test_data("golden/model"),
-                                  .destination = in_folder("cancelled"),
+                                  .destination = zi_test_path("cancelled"),
                                   .layout = ZI_LAYOUT_MLX,
                                   .progress = stop_halfway,
                                   .user = &seen};
@@ -409,9 +402,16 @@ static void cancelling(void)
     CHECK(access(options.destination, F_OK) != 0);
 }
 
+/* By any of the tests before. */
+static void nothing_half_written(void)
+{
+    glob_t found = {0};
+    CHECK(glob(zi_test_path("*.part-*"), 0, NULL, &found) == GLOB_NOMATCH);
+    globfree(&found);
+}
+
 int main(void)
 {
-    if (!mkdtemp(folder)) return 1;
     RUN(lossless);
     RUN(as_the_seed);
     RUN(gguf_blocks);
@@ -422,8 +422,6 @@ int main(void)
     RUN(configs_from_shapes);
     RUN(overflow);
     RUN(cancelling);
-    char command[160]; /* nothing half-written may be left to remove */
-    snprintf(command, sizeof command, "! ls -a %s | grep -q part- && rm -r %s", folder, folder);
-    CHECK(system(command) == 0);
+    RUN(nothing_half_written);
     return zi_test_result();
 }

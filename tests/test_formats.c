@@ -9,8 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[] = "formats-XXXXXX";
-
 /* Of the reference data; zi_test_data's buffers do not last. */
 static struct {
     char model[256], transformer[256], encoder[256], vae[256];
@@ -37,15 +35,6 @@ static void find_data(void)
         snprintf(name, sizeof name, "golden/%s", rows[i].name);
         snprintf(rows[i].path, sizeof paths.model, "%s", zi_test_data(name));
     }
-}
-
-static const char *in_folder(const char *name)
-{
-    static char texts[8][128];
-    static int next;
-    char *path = texts[next++ % 8];
-    snprintf(path, sizeof texts[0], "%s/%s", folder, name);
-    return path;
 }
 
 static double correlation(const float *a, const float *b, size_t n)
@@ -76,7 +65,7 @@ static bool draw(const zi_model_options *options, zi_compute compute, float imag
     request.width = request.height = SIDE;
     request.seed = 42;
     request.compute = compute;
-    request.trace_path = in_folder("trace.safetensors");
+    request.trace_path = zi_test_path("trace.safetensors");
     bool ok = CHECK_OK(zi_model_load(options, &model, &error), error) &&
               CHECK_OK(zi_generate(model, &request, &picture, &error), error) &&
               CHECK_OK(zi_checkpoint_open(request.trace_path, &trace, &error), error);
@@ -127,7 +116,7 @@ static const char *whole_mlx(const char *precision)
     zi_weights weights;
     zi_test_tensors tensors = {0};
     zi_error error = {0};
-    snprintf(path, sizeof path, "%s", in_folder(precision));
+    snprintf(path, sizeof path, "%s", zi_test_path(precision));
     snprintf(name, sizeof name, "golden/mlx/%s", precision);
     snprintf(command, sizeof command, "cp -R '%s' '%s' && chmod -R u+w '%s'", zi_test_data(name),
              path, path);
@@ -258,7 +247,7 @@ static void comfyui_fp8(void)
 
 static const char *write_variant(const char *name, const zi_test_tensors *tensors)
 {
-    const char *path = in_folder(name);
+    const char *path = zi_test_path(name);
     zi_error error = {0};
     bool gguf = strstr(name, ".gguf") != NULL;
     CHECK_OK(gguf ? zi_gguf_write(path, NULL, 0, tensors->list, tensors->count, NULL, NULL, &error)
@@ -320,7 +309,7 @@ static void mlx_with_groups_of_32(void)
     zi_test_tensors stored, meaning;
     char path[128], file[160];
     zi_error error = {0};
-    snprintf(path, sizeof path, "%s", in_folder("groups"));
+    snprintf(path, sizeof path, "%s", zi_test_path("groups"));
     CHECK(mkdir(path, 0700) == 0);
     zi_variant_make(ZI_TRANSFORMER, ZI_NAMES_MLX, ZI_AS_Q8_32, &stored, &meaning);
     snprintf(file, sizeof file, "%s/weights.safetensors", path);
@@ -353,7 +342,7 @@ static void encoders(void)
         zi_test_tensors stored, meaning;
         zi_error error = {0};
         zi_variant_make(ZI_TEXT_ENCODER, ZI_NAMES_GGUF, rows[i].format, &stored, &meaning);
-        const char *path = in_folder(rows[i].file);
+        const char *path = zi_test_path(rows[i].file);
         CHECK_OK(zi_variant_write_encoder(path, &stored, &error), error);
         zi_model_options options = {
             .path = paths.transformer, .text_encoder = path, .vae = paths.vae};
@@ -378,7 +367,6 @@ static void encoders(void)
 
 int main(void)
 {
-    if (!mkdtemp(folder)) return 1;
     find_data();
     RUN(lossless);
     RUN(mlx_folders);
@@ -387,8 +375,5 @@ int main(void)
     RUN(transformers);
     RUN(mlx_with_groups_of_32);
     RUN(encoders);
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    if (system(command) != 0) return 1;
     return zi_test_result();
 }

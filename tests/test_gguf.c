@@ -6,24 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static char folder[] = "gguf-XXXXXX";
-
-static const char *in_folder(const char *name)
-{
-    static char paths[4][128];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static void write_bytes(const char *path, const void *data, size_t size)
-{
-    FILE *file = fopen(path, "wb");
-    CHECK(file && fwrite(data, 1, size, file) == size);
-    if (file) fclose(file);
-}
-
 /* "GGUF" and what words say: 1:N, 4:N and 8:N a number of so many bytes, s:TEXT a text with its
  * length, z:N zero bytes, p zeros up to a multiple of 32. Returns the size. */
 static size_t compose(const char *words, unsigned char *out)
@@ -53,8 +35,8 @@ static size_t compose(const char *words, unsigned char *out)
 static bool open_words(const char *words, zi_checkpoint *checkpoint, zi_error *error)
 {
     unsigned char bytes[4096];
-    const char *path = in_folder("words.gguf");
-    write_bytes(path, bytes, compose(words, bytes));
+    const char *path = zi_test_path("words.gguf");
+    zi_test_write(path, bytes, compose(words, bytes));
     return zi_checkpoint_open(path, checkpoint, error);
 }
 
@@ -155,11 +137,11 @@ static void damage_everywhere(void)
         compose("4:3 8:2 8:3 " GOOD_VALUE "s:words 4:9 4:8 8:2 s:one s:two "
                 "s:general.alignment 4:4 4:32 s:b 4:1 8:32 4:8 8:32 " GOOD_TENSOR "p z:32 z:34",
                 bytes);
-    const char *path = in_folder("cut.gguf");
+    const char *path = zi_test_path("cut.gguf");
     zi_checkpoint checkpoint;
     zi_error error = {0};
     for (size_t n = 0; n < size; n++) {
-        write_bytes(path, bytes, n);
+        zi_test_write(path, bytes, n);
         if (!CHECK_MSG(!zi_checkpoint_open(path, &checkpoint, &error), "%zu of %zu bytes", n, size))
             zi_checkpoint_close(&checkpoint);
     }
@@ -167,7 +149,7 @@ static void damage_everywhere(void)
     for (size_t n = 0; n < size; n++)
         for (int bit = 0; bit < 8; bit++) {
             bytes[n] ^= (unsigned char)(1 << bit);
-            write_bytes(path, bytes, size);
+            zi_test_write(path, bytes, size);
             if (zi_checkpoint_open(path, &checkpoint, &error)) {
                 accepted++;
                 zi_checkpoint_close(&checkpoint);
@@ -185,8 +167,8 @@ static void no_shards(void)
     zi_error error = {0};
     CHECK_OK(open_words(HEADER GOOD_VALUE GOOD_TENSOR "p z:32", &checkpoint, &error), error);
     zi_checkpoint_close(&checkpoint);
-    write_bytes(in_folder("m.safetensors.index.json"), index, sizeof index - 1);
-    CHECK(!zi_checkpoint_open_dir(folder, "m", &checkpoint, &error));
+    zi_test_write(zi_test_path("m.safetensors.index.json"), index, sizeof index - 1);
+    CHECK(!zi_checkpoint_open_dir(zi_test_folder(), "m", &checkpoint, &error));
     CHECK_MSG(strstr(error.text, "not a safetensors file"), "%s", error.text);
 }
 
@@ -353,7 +335,7 @@ static void write_and_read(void)
     static payload p;
     const zi_tensor_out *tensors = make_tensors(&p);
     for (int streamed = 0; streamed < 2; streamed++) {
-        const char *path = in_folder(streamed ? "streamed.gguf" : "written.gguf");
+        const char *path = zi_test_path(streamed ? "streamed.gguf" : "written.gguf");
         source s = {tensors, SIZE_MAX, 0};
         zi_checkpoint checkpoint;
         zi_error error = {0};
@@ -374,7 +356,7 @@ static void refused_writing(void)
 {
     static payload p;
     const zi_tensor_out *tensors = make_tensors(&p);
-    const char *path = in_folder("refused.gguf");
+    const char *path = zi_test_path("refused.gguf");
     const zi_tensor_out fp8 = {"f", ZI_F8_E4M3, 1, {4}, p.x};
     const zi_tensor_out ragged = {"r", ZI_Q8_0, 2, {2, 48}, p.blocks};
     zi_error error = {0};
@@ -387,7 +369,7 @@ static void refused_writing(void)
     CHECK(!zi_gguf_write(path, NULL, 0, tensors, 6, fill, &s, &error));
     CHECK_MSG(strstr(error.text, "tensor q.weight was written with 203 bytes instead of 204"), "%s",
               error.text);
-    CHECK(!zi_gguf_write(in_folder("none/x.gguf"), NULL, 0, tensors, 6, NULL, NULL, &error));
+    CHECK(!zi_gguf_write(zi_test_path("none/x.gguf"), NULL, 0, tensors, 6, NULL, NULL, &error));
     CHECK(access(path, F_OK) != 0);
 }
 
@@ -432,7 +414,6 @@ int main(int argc, char **argv)
                  error);
         return error.text[0] != 0;
     }
-    if (!CHECK(mkdtemp(folder) != NULL)) return 1;
     RUN(good_files);
     RUN(damaged_files);
     RUN(damage_everywhere);
@@ -440,8 +421,5 @@ int main(int argc, char **argv)
     RUN(write_and_read);
     RUN(refused_writing);
     RUN(golden_files);
-    char command[64];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    CHECK(system(command) == 0);
     return zi_test_result();
 }

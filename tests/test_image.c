@@ -2,7 +2,6 @@
 #include "harness.h"
 #include "io/image.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <jpeglib.h>
 #include <png.h>
@@ -16,26 +15,6 @@
 
 static const char *const extensions[] = {"png", "jpg", "webp"};
 enum { FORMATS = 3 };
-
-static char folder[] = "test_image.XXXXXX";
-
-static const char *in_folder(const char *name)
-{
-    static char paths[4][512];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static int files_in_folder(void)
-{
-    int count = 0;
-    DIR *dir = opendir(folder);
-    for (struct dirent *e; dir && (e = readdir(dir));) count += e->d_name[0] != '.';
-    if (dir) closedir(dir);
-    return count;
-}
 
 /* A smooth picture, so that lossy formats keep it. */
 static zi_image *gradient(int width, int height)
@@ -83,8 +62,8 @@ static void pixels_come_back(void)
             snprintf(name, sizeof name, "p%zu.%s", i, extensions[f]);
             zi_image *image = gradient(sizes[i][0], sizes[i][1]), *back = NULL;
             char *recipe = (char *)image; /* to see that it is set */
-            if (CHECK_OK(zi_image_save(image, in_folder(name), NULL, &error), error) &&
-                CHECK_OK(zi_image_load(in_folder(name), &back, &recipe, &error), error)) {
+            if (CHECK_OK(zi_image_save(image, zi_test_path(name), NULL, &error), error) &&
+                CHECK_OK(zi_image_load(zi_test_path(name), &back, &recipe, &error), error)) {
                 int worst = worst_difference(image, back);
                 CHECK_MSG(worst <= tolerance[f], "%s is off by %d", name, worst);
                 CHECK(recipe == NULL);
@@ -100,8 +79,8 @@ static void png_is_exact(void)
     zi_error error = {0};
     zi_image *image = gradient(301, 77), *back = NULL;
     fill_noise(image);
-    CHECK_OK(zi_image_save(image, in_folder("noise.png"), NULL, &error), error);
-    if (CHECK_OK(zi_image_load(in_folder("noise.png"), &back, NULL, &error), error))
+    CHECK_OK(zi_image_save(image, zi_test_path("noise.png"), NULL, &error), error);
+    if (CHECK_OK(zi_image_load(zi_test_path("noise.png"), &back, NULL, &error), error))
         CHECK(worst_difference(image, back) == 0);
     zi_image_free(back);
     zi_image_free(image);
@@ -114,8 +93,8 @@ static void jpeg_keeps_thin_colours(void)
     zi_image *image = gradient(64, 64), *back = NULL;
     for (int i = 0; i < 64 * 64; i++)
         memcpy(image->pixels + (size_t)i * 3, i % 64 == 31 ? "\xe0\x10\x10" : "\x10\x10\xe0", 3);
-    CHECK_OK(zi_image_save(image, in_folder("line.jpeg"), NULL, &error), error);
-    if (CHECK_OK(zi_image_load(in_folder("line.jpeg"), &back, NULL, &error), error))
+    CHECK_OK(zi_image_save(image, zi_test_path("line.jpeg"), NULL, &error), error);
+    if (CHECK_OK(zi_image_load(zi_test_path("line.jpeg"), &back, NULL, &error), error))
         CHECK_MSG(worst_difference(image, back) < 40, "off by %d", worst_difference(image, back));
     zi_image_free(back);
     zi_image_free(image);
@@ -155,8 +134,8 @@ static bool recipe_survives(const char *extension, const char *recipe, zi_error 
     zi_image *image = gradient(24, 17), *back = NULL;
     char *found = NULL;
     zi_save_options options = {.recipe = recipe};
-    bool ok = zi_image_save(image, in_folder(name), &options, error) &&
-              zi_image_load(in_folder(name), &back, &found, error);
+    bool ok = zi_image_save(image, zi_test_path(name), &options, error) &&
+              zi_image_load(zi_test_path(name), &back, &found, error);
     if (ok) {
         CHECK_MSG(found && strcmp(found, recipe) == 0, "%s: \"%.80s\" became \"%.80s\"", name,
                   recipe, found ? found : "(none)");
@@ -510,7 +489,7 @@ static void expect_misuse(const zi_image *image, const char *name, const zi_save
                           const char *part)
 {
     zi_error error = {0};
-    CHECK(!zi_image_save(image, in_folder(name), options, &error));
+    CHECK(!zi_image_save(image, zi_test_path(name), options, &error));
     CHECK_MSG(error.status == ZI_MISUSE && strstr(error.text, name) && strstr(error.text, part),
               "%s: status %d, \"%s\"", name, (int)error.status, error.text);
 }
@@ -518,7 +497,7 @@ static void expect_misuse(const zi_image *image, const char *name, const zi_save
 static void misuse(void)
 {
     zi_image *image = gradient(4, 4);
-    int before = files_in_folder();
+    int before = zi_test_files();
     static const char *const names[] = {"a.gif", "noextension", "a.png.txt", "png", "a.", "a.pn"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         expect_misuse(image, names[i], NULL, ".png, .jpg or .webp");
@@ -529,7 +508,7 @@ static void misuse(void)
     expect_misuse(&(zi_image){0, 4, image->pixels}, "a.png", NULL, "0 x 4");
     expect_misuse(&(zi_image){4, 16385, image->pixels}, "a.png", NULL, "4 x 16385");
     expect_misuse(&(zi_image){16384, 1, image->pixels}, "a.webp", NULL, "16383");
-    CHECK(files_in_folder() == before);
+    CHECK(zi_test_files() == before);
     zi_image_free(image);
 }
 
@@ -563,17 +542,17 @@ static void unwritable_places(void)
 {
     zi_error error = {0};
     zi_image *image = gradient(4, 4), *back = NULL;
-    CHECK(!zi_image_save(image, in_folder("missing/a.png"), NULL, &error));
+    CHECK(!zi_image_save(image, zi_test_path("missing/a.png"), NULL, &error));
     CHECK(error.status == ZI_FAILED && strstr(error.text, "missing/a.png"));
-    CHECK_OK(zi_image_save(image, in_folder("file.png"), NULL, &error), error);
-    CHECK(!zi_image_save(image, in_folder("file.png/a.png"), NULL, &error));
+    CHECK_OK(zi_image_save(image, zi_test_path("file.png"), NULL, &error), error);
+    CHECK(!zi_image_save(image, zi_test_path("file.png/a.png"), NULL, &error));
     CHECK(strstr(error.text, "file.png/a.png"));
     if (geteuid() != 0) { /* who is root may write everywhere */
-        CHECK(mkdir(in_folder("closed"), 0500) == 0);
-        CHECK(!zi_image_save(image, in_folder("closed/a.png"), NULL, &error));
-        rmdir(in_folder("closed"));
+        CHECK(mkdir(zi_test_path("closed"), 0500) == 0);
+        CHECK(!zi_image_save(image, zi_test_path("closed/a.png"), NULL, &error));
+        rmdir(zi_test_path("closed"));
     }
-    CHECK(!zi_image_load(in_folder("absent.png"), &back, NULL, &error));
+    CHECK(!zi_image_load(zi_test_path("absent.png"), &back, NULL, &error));
     CHECK(strstr(error.text, "absent.png") && !back);
     zi_image_free(image);
 }
@@ -601,16 +580,16 @@ static void full_disk(void)
     for (int f = 0; f < FORMATS; f++) {
         char name[16];
         snprintf(name, sizeof name, "full.%s", extensions[f]);
-        const char *path = in_folder(name);
-        int before = files_in_folder();
+        const char *path = zi_test_path(name);
+        int before = zi_test_files();
         for (rlim_t bytes = 0; bytes <= 16384; bytes = bytes ? bytes * 8 : 4) {
             CHECK(!save_on_full_disk(image, path, bytes, &error));
             CHECK_MSG(error.status == ZI_FAILED && strstr(error.text, name), "%s", error.text);
-            CHECK_MSG(files_in_folder() == before, "%s: something is left behind", name);
+            CHECK_MSG(zi_test_files() == before, "%s: something is left behind", name);
         }
         CHECK_OK(zi_image_save(old, path, NULL, &error), error);
         CHECK(!save_on_full_disk(image, path, 1000, &error));
-        CHECK(files_in_folder() == before + 1);
+        CHECK(zi_test_files() == before + 1);
         if (CHECK_OK(zi_image_load(path, &back, NULL, &error), error))
             CHECK(back->width == 5 && back->height == 6);
         zi_image_free(back);
@@ -620,21 +599,8 @@ static void full_disk(void)
     zi_image_free(old);
 }
 
-static void remove_folder(void)
-{
-    DIR *dir = opendir(folder);
-    for (struct dirent *e; dir && (e = readdir(dir));)
-        if (e->d_name[0] != '.') remove(in_folder(e->d_name));
-    if (dir) closedir(dir);
-    rmdir(folder);
-}
-
 int main(void)
 {
-    if (!mkdtemp(folder)) {
-        perror(folder);
-        return 1;
-    }
     RUN(png_chunk_beyond_the_file); /* first: it looks at the most memory ever in use */
     RUN(pixels_come_back);
     RUN(png_is_exact);
@@ -654,6 +620,5 @@ int main(void)
     RUN(names_and_formats);
     RUN(unwritable_places);
     RUN(full_disk);
-    remove_folder();
     return zi_test_result();
 }

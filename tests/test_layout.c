@@ -8,17 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[] = "layout-XXXXXX";
-
-static const char *in_folder(const char *name)
-{
-    static char paths[4][128];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
 static void reference_layouts(void)
 {
     enum { T = 1 << ZI_TRANSFORMER, E = 1 << ZI_TEXT_ENCODER, V = 1 << ZI_VAE };
@@ -90,17 +79,17 @@ static void mflux_folder(void)
     static const char *const first[] = {"layers.0.ffn_norm1.weight"};
     static const char *const second[] = {"layers.1.ffn_norm1.weight", "t_embedder.linear1.bias"};
     static const char *const vae[] = {"decoder.conv_norm_out.norm.weight"};
-    mkdir(in_folder("mflux"), 0700);
-    mkdir(in_folder("mflux/transformer"), 0700);
-    mkdir(in_folder("mflux/vae"), 0700);
-    mkdir(in_folder("mflux/tokenizer"), 0700);
-    write_tensors(in_folder("mflux/transformer/0.safetensors"), first, 1);
-    write_tensors(in_folder("mflux/transformer/1.safetensors"), second, 2);
-    write_tensors(in_folder("mflux/vae/0.safetensors"), vae, 1);
+    mkdir(zi_test_path("mflux"), 0700);
+    mkdir(zi_test_path("mflux/transformer"), 0700);
+    mkdir(zi_test_path("mflux/vae"), 0700);
+    mkdir(zi_test_path("mflux/tokenizer"), 0700);
+    write_tensors(zi_test_path("mflux/transformer/0.safetensors"), first, 1);
+    write_tensors(zi_test_path("mflux/transformer/1.safetensors"), second, 2);
+    write_tensors(zi_test_path("mflux/vae/0.safetensors"), vae, 1);
     zi_layout layout;
     zi_checkpoint checkpoint;
     zi_error error = {0};
-    if (!CHECK_OK(zi_layout_read(in_folder("mflux"), &layout, &error), error)) return;
+    if (!CHECK_OK(zi_layout_read(zi_test_path("mflux"), &layout, &error), error)) return;
     CHECK(layout.naming == ZI_NAMES_MFLUX && layout.folder && layout.tokenizer);
     CHECK(!layout.scheduler && !layout.parts[ZI_TEXT_ENCODER].path);
     if (CHECK_OK(zi_layout_open(&layout, ZI_TRANSFORMER, &checkpoint, &error), error)) {
@@ -120,14 +109,14 @@ static void what_is_none(void)
     static const char *const flux[] = {"double_blocks.0.a", "single_blocks.0.a"};
     static const char *const what[] = {"something.weight"};
     static const char *const needless[] = {"lm_head.weight"};
-    write_tensors(in_folder("lora.safetensors"), lora, 1);
-    write_tensors(in_folder("flux.safetensors"), flux, 2);
-    write_tensors(in_folder("what.safetensors"), what, 1);
-    write_tensors(in_folder("needless.safetensors"), needless, 1);
-    mkdir(in_folder("empty"), 0700);
-    mkdir(in_folder("other"), 0700);
-    write_tensors(in_folder("other/model.safetensors"), flux, 2);
-    FILE *file = fopen(in_folder("text"), "w");
+    write_tensors(zi_test_path("lora.safetensors"), lora, 1);
+    write_tensors(zi_test_path("flux.safetensors"), flux, 2);
+    write_tensors(zi_test_path("what.safetensors"), what, 1);
+    write_tensors(zi_test_path("needless.safetensors"), needless, 1);
+    mkdir(zi_test_path("empty"), 0700);
+    mkdir(zi_test_path("other"), 0700);
+    write_tensors(zi_test_path("other/model.safetensors"), flux, 2);
+    FILE *file = fopen(zi_test_path("text"), "w");
     CHECK(file && fputs("hello", file) >= 0 && fclose(file) == 0);
     static const struct {
         const char *name, *says;
@@ -144,7 +133,7 @@ static void what_is_none(void)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_layout layout;
         zi_error error = {0};
-        bool ok = zi_layout_read(in_folder(rows[i].name), &layout, &error);
+        bool ok = zi_layout_read(zi_test_path(rows[i].name), &layout, &error);
         CHECK_MSG(!ok && strstr(error.text, rows[i].says) && strstr(error.text, rows[i].name),
                   "%s: %s", rows[i].name, ok ? "accepted" : error.text);
         if (ok) zi_layout_free(&layout);
@@ -153,12 +142,8 @@ static void what_is_none(void)
 
 int main(void)
 {
-    if (!CHECK(mkdtemp(folder) != NULL)) return 1;
     RUN(reference_layouts);
     RUN(mflux_folder);
     RUN(what_is_none);
-    char command[64];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    CHECK(system(command) == 0);
     return zi_test_result();
 }

@@ -11,29 +11,18 @@
 
 /* ---- a folder of our own ---- */
 
-static char folder[512];
 static const char *const file_names[] = {"tokenizer.json", "vocab.json", "merges.txt",
                                          "tokenizer_config.json"};
 
-static const char *in_folder(const char *name)
-{
-    static char path[600];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
 static void put(const char *name, const char *text, size_t size)
 {
-    FILE *f = fopen(in_folder(name), "wb");
-    if (!CHECK(f)) return;
-    CHECK(fwrite(text, 1, size, f) == size);
-    CHECK(fclose(f) == 0);
+    zi_test_write(zi_test_path(name), text, size);
 }
 
 static void clear_folder(void)
 {
     for (size_t i = 0; i < sizeof file_names / sizeof *file_names; i++)
-        unlink(in_folder(file_names[i]));
+        unlink(zi_test_path(file_names[i]));
 }
 
 static void put_json(const char *name, const cJSON *root)
@@ -162,7 +151,7 @@ static void put_tiny_files(void)
 static void golden_tiny_files(void)
 {
     put_tiny_files();
-    check_golden(folder, "tiny");
+    check_golden(zi_test_folder(), "tiny");
 }
 
 /* The merges of tokenizer.json as "a b" instead of ["a", "b"]. */
@@ -180,7 +169,7 @@ static void golden_tiny_merge_strings(void)
     cJSON_ReplaceItemInObject(model, "merges", strings);
     put_json("tokenizer.json", root);
     cJSON_Delete(root);
-    check_golden(folder, "tiny");
+    check_golden(zi_test_folder(), "tiny");
 }
 
 /* One token of vocab.json, with what JSON wants escaped. */
@@ -253,7 +242,7 @@ static void put_qwen3_files(void)
 static void golden_qwen3(void)
 {
     put_qwen3_files();
-    check_golden(folder, "qwen3");
+    check_golden(zi_test_folder(), "qwen3");
 }
 
 /* To \s of PCRE2 U+180E is a space; Unicode took it off the list, and Oniguruma follows: here the
@@ -265,7 +254,7 @@ static void white_space_is_unicodes(void)
     int32_t *ids = NULL;
     size_t count = 0;
     put_qwen3_files();
-    zi_tokenizer *t = load(folder);
+    zi_tokenizer *t = load(zi_test_folder());
     if (t && CHECK_OK(zi_tokenizer_encode(t, "  \xe1\xa0\x8e", 5, &ids, &count, &error), error))
         CHECK(count == 4 && memcmp(ids, expected, sizeof expected) == 0);
     free(ids);
@@ -333,7 +322,7 @@ static void check_load_fails(const char *file, const char *part)
 {
     zi_error error = {0};
     zi_tokenizer *t = NULL;
-    if (CHECK_MSG(!zi_tokenizer_load(folder, &t, &error), "must fail: %s", part))
+    if (CHECK_MSG(!zi_tokenizer_load(zi_test_folder(), &t, &error), "must fail: %s", part))
         check_error(&error, file, part);
     CHECK(!t);
     zi_tokenizer_free(t);
@@ -512,16 +501,16 @@ static void bad_three_files(void)
 static void missing_files(void)
 {
     put_tiny_files();
-    unlink(in_folder("merges.txt"));
+    unlink(zi_test_path("merges.txt"));
     check_load_fails("/merges.txt: ", "No such file");
     put_tiny_files();
-    unlink(in_folder("tokenizer_config.json"));
+    unlink(zi_test_path("tokenizer_config.json"));
     check_load_fails("/tokenizer_config.json: ", "No such file");
     clear_folder();
-    check_load_fails(folder, "no tokenizer here");
+    check_load_fails(zi_test_folder(), "no tokenizer here");
     zi_error error = {0};
     zi_tokenizer *t = NULL;
-    CHECK(!zi_tokenizer_load(in_folder("nowhere"), &t, &error));
+    CHECK(!zi_tokenizer_load(zi_test_path("nowhere"), &t, &error));
     check_error(&error, "nowhere", "no tokenizer here");
 }
 
@@ -537,7 +526,7 @@ static void longest_added_token_wins(void)
         char list[200];
         snprintf(list, sizeof list, "\"added_tokens\": [%s, ", rows[i]);
         put_replaced("tokenizer.json", text, "\"added_tokens\": [", list);
-        zi_tokenizer *t = load(folder);
+        zi_tokenizer *t = load(zi_test_folder());
         zi_error error = {0};
         int32_t *ids = NULL;
         size_t count = 0;
@@ -570,7 +559,7 @@ static void harmless_differences(void)
         if (CHECK_OK(zi_file_read(tiny_file(name), 1 << 20, &text, &size, &error), error))
             put_replaced(name, text, rows[i].old, rows[i].new);
         free(text);
-        check_golden(folder, "tiny");
+        check_golden(zi_test_folder(), "tiny");
     }
 }
 
@@ -624,7 +613,7 @@ static void chat_without_its_tokens(void)
         snprintf(old, sizeof old, "\"%s\"", names[i]);
         snprintf(part, sizeof part, "no added token \"%s\"", names[i]);
         put_replaced("tokenizer.json", text, old, "\"other\"");
-        zi_tokenizer *t = load(folder);
+        zi_tokenizer *t = load(zi_test_folder());
         zi_error error = {0};
         int32_t *ids = NULL;
         size_t count = 0;
@@ -663,7 +652,7 @@ static void long_prompts(void)
         "\xc2\xa0",
         "A red fox, 3 people in the snow; \xe6\xa9\x98\xe7\x8c\xab isn't it?\n\n  "};
     put_qwen3_files();
-    zi_tokenizer *t = load(folder);
+    zi_tokenizer *t = load(zi_test_folder());
     char *text = malloc(1 << 20);
     for (size_t i = 0; t && text && i < sizeof pieces / sizeof *pieces; i++) {
         zi_error error = {0};
@@ -703,7 +692,7 @@ static void slow_text_is_refused(void)
     char *json = tiny_json();
     if (json) put_replaced("tokenizer.json", json, "\"Regex\": \"", "\"Regex\": \"(a+)+b|");
     free(json);
-    t = load(folder);
+    t = load(zi_test_folder());
     if (t && text) {
         memset(text, 'a', size);
         CHECK(!zi_tokenizer_encode(t, text, size, &ids, &count, &error));
@@ -716,12 +705,6 @@ static void slow_text_is_refused(void)
 
 int main(void)
 {
-    const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/zimage-tokenizer-XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(folder)) {
-        perror(folder);
-        return 1;
-    }
     RUN(golden_tiny);
     RUN(golden_tiny_files);
     RUN(golden_tiny_merge_strings);
@@ -741,7 +724,5 @@ int main(void)
     RUN(chat_without_its_tokens);
     RUN(long_prompts);
     RUN(slow_text_is_refused);
-    clear_folder();
-    rmdir(folder);
     return zi_test_result();
 }

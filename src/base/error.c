@@ -1,16 +1,29 @@
 #include "base/error.h"
+#include "base/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+/* Makes one line of text, whatever a file name or a foreign library brought along: control
+ * characters become spaces, bytes that are no UTF-8, as where a long name was cut, question marks.
+ */
+static void clean(char *text)
+{
+    size_t size = strlen(text), length;
+    for (size_t i = 0; i < size; i += length ? length : 1) {
+        length = zi_utf8_sequence(text + i, size - i);
+        if (!length) text[i] = '?';
+        if ((unsigned char)text[i] < 0x20) text[i] = ' ';
+    }
+}
 
 static bool fill(zi_error *error, zi_status status, const char *format, va_list args)
 {
     if (error) {
         error->status = status;
         vsnprintf(error->text, sizeof error->text, format, args);
-        /* One line, whatever a file name or a foreign library brought along. */
-        for (char *c = error->text; *c; c++)
-            if ((unsigned char)*c < 0x20) *c = ' ';
+        clean(error->text);
     }
     return false;
 }

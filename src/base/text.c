@@ -78,9 +78,9 @@ char *zi_text_take(zi_text *text)
     return data;
 }
 
-/* Length of the well-formed UTF-8 sequence at s (at most n bytes), 0 when there is none. */
-static size_t utf8_sequence(const unsigned char *s, size_t n)
+size_t zi_utf8_sequence(const char *data, size_t n)
 {
+    const unsigned char *s = (const unsigned char *)data;
     unsigned lead = s[0];
     if (lead < 0x80) return 1;
     size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
@@ -95,9 +95,8 @@ static size_t utf8_sequence(const unsigned char *s, size_t n)
 
 bool zi_utf8_valid(const char *data, size_t size)
 {
-    const unsigned char *s = (const unsigned char *)data;
     for (size_t i = 0; i < size;) {
-        size_t length = utf8_sequence(s + i, size - i);
+        size_t length = zi_utf8_sequence(data + i, size - i);
         if (!length) return false;
         i += length;
     }

@@ -20,6 +20,10 @@ void zi_text_free(zi_text *text);
 /* The data in the caller's hands (free() it), or NULL after a failure; the text is empty again. */
 char *zi_text_take(zi_text *text);
 
+/* Length of the well-formed UTF-8 sequence at data (at most size bytes, 1 or more), 0 when there is
+ * none. */
+size_t zi_utf8_sequence(const char *data, size_t size);
+
 /* Whether data is valid UTF-8 (no surrogates, no overlong forms, at most U+10FFFF). */
 bool zi_utf8_valid(const char *data, size_t size);
 

@@ -164,7 +164,7 @@ static bool write_bytes(struct writer *writer, const uint8_t *data, size_t bytes
         zi_pages_ahead(data + at, n);
         if (!zi_output_write(output, data + at, n, error) || !advance(writer->work, n, error))
             return false;
-        zi_pages_behind(data + at, n);
+        zi_pages_behind(data, at + n); /* all: reading maps pages before the first again */
     }
     return true;
 }

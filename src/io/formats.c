@@ -40,8 +40,10 @@ static bool check_layer(const char *file, const char *layer, const cJSON *says, 
 bool zi_formats_check_marker(const zi_checkpoint *checkpoint, const zi_tensor *marker,
                              zi_dtype type, zi_error *error)
 {
+    enum { MAX_MARKER = 1 << 16 };
     const char *file = zi_tensor_file(checkpoint, marker);
-    bool text = marker->type == ZI_U8 && zi_utf8_valid(marker->data, marker->bytes);
+    bool text = marker->type == ZI_U8 && marker->bytes <= MAX_MARKER &&
+                zi_utf8_valid(marker->data, marker->bytes);
     cJSON *says = text ? cJSON_ParseWithLength(marker->data, marker->bytes) : NULL;
     zi_dtype wanted = ZI_DTYPE_COUNT;
     bool ok = cJSON_IsObject(says)
@@ -61,7 +63,7 @@ static bool check_metadata(const zi_checkpoint *checkpoint, zi_error *error)
     const char *text = zi_checkpoint_metadata(checkpoint, key);
     if (!text) return true;
     const char *file = checkpoint->files[0].path;
-    cJSON *says = cJSON_Parse(text);
+    cJSON *says = zi_json_affordable(text, strlen(text)) ? cJSON_Parse(text) : NULL;
     const cJSON *layers = zi_json_find(says, "layers"), *layer;
     bool ok = cJSON_IsObject(layers) ||
               zi_fail(error, "%s: metadata %s is not JSON with \"layers\"", file, key);

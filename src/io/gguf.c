@@ -365,7 +365,8 @@ bool zi_gguf_is(const zi_mapping *mapping)
 
 static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
 {
-    enum { LEAST_VALUE = 8 + 1 + 4 + 1, LEAST_TENSOR = 8 + 1 + 4 + 4 + 8 };
+    /* What is kept of a value or a tensor is larger than what it takes in a file. */
+    enum { LEAST_VALUE = 8 + 1 + 4 + 1, LEAST_TENSOR = 8 + 1 + 4 + 4 + 8, MOST = 1 << 16 };
     uint32_t version = 0;
     if (!read_number(r, &version, sizeof version, "its header")) return false;
     if (version && !(version & 0xffff))
@@ -380,6 +381,10 @@ static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
         return zi_fail(r->error,
                        "%s: %llu values and %llu tensors do not fit into a file of %zu bytes",
                        r->path, (unsigned long long)*values, (unsigned long long)*tensors, r->size);
+    if (*values > MOST || *tensors > MOST)
+        return zi_fail(r->error,
+                       "%s: %llu values and %llu tensors; at most %d of each are supported",
+                       r->path, (unsigned long long)*values, (unsigned long long)*tensors, MOST);
     return true;
 }
 

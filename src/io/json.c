@@ -13,6 +13,25 @@ static int line_of(const char *text, const char *at)
     return line;
 }
 
+bool zi_json_affordable(const char *text, size_t size)
+{
+    /* What a value and a text take, with what malloc adds. */
+    enum { VALUE = 80, STRING = 32, SPARE = 64 << 20 };
+    size_t bytes = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (c == '"') quoted = !quoted;
+        if (quoted) {
+            bytes += c == '"' ? STRING : 0;
+            i += c == '\\';
+        } else if (c == ',' || c == '[' || c == '{') {
+            bytes += VALUE;
+        }
+    }
+    return bytes <= size + SPARE;
+}
+
 bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error)
 {
     char *text = NULL;
@@ -26,6 +45,12 @@ bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error)
             error,
             "%s: not valid JSON: it holds bytes that are not UTF-8; is it damaged or cut short?",
             path);
+        goto out;
+    }
+    if (!zi_json_affordable(text, size)) {
+        zi_fail(error,
+                "%s: too many values: they would take more memory than any model's file needs",
+                path);
         goto out;
     }
     const char *end = text;

@@ -10,6 +10,10 @@
  * hold one value and nothing behind it. */
 bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error) ZI_CHECKED;
 
+/* Whether cJSON's tree of this text takes no more than the text's size and 64 MB: "[0,0,0,..." takes
+ * forty times its size. Ask before parsing what may be large. */
+bool zi_json_affordable(const char *text, size_t size);
+
 /* That object is an object in which no key stands twice (cJSON keeps both, lookups find the
  * first). what names it in the error: "the file", "field \"model\"". Call it on objects where a
  * second value would be silently ignored. */

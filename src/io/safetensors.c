@@ -1,7 +1,7 @@
 #include "io/safetensors.h"
 #include "base/text.h"
+#include "io/json.h"
 
-#include <cjson/cJSON.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +154,8 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
     if (length > mapping->size - LENGTH_BYTES)
         return zi_fail(error, "%s: the file is cut off inside its header; fetch it again", path);
     const uint8_t *data = mapping->data + LENGTH_BYTES + length;
+    if (!zi_json_affordable((const char *)mapping->data + LENGTH_BYTES, length))
+        return zi_fail(error, "%s: a header of more values than any model has", path);
     /* cJSON passes bytes that are no UTF-8 on: names in messages and outputs must be text. */
     const char *text = (const char *)mapping->data + LENGTH_BYTES;
     cJSON *header = zi_utf8_valid(text, length) ? cJSON_ParseWithLength(text, length) : NULL;

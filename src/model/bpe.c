@@ -6,6 +6,10 @@
 #define NO_RANK UINT32_MAX
 #define NOWHERE UINT32_MAX
 
+/* How far from its place in a hash table an entry may lie. Tables are at least half empty, and
+ * entries hardly ever go beyond a tenth of this unless they were made to collide. */
+enum { MAX_PROBES = 1024 };
+
 /* ---- building ---- */
 
 /* The smallest power of two that leaves a hash table of count entries at least half empty. */
@@ -58,21 +62,31 @@ static uint32_t hash_text(const char *text, size_t size)
     return hash ^ hash >> 15;
 }
 
-/* The place of a text in the table of names: where it is, or where it would go. */
+/* The place of a text in the table of names: where it is, or where it would go; NULL where that is
+ * too far. */
 static int32_t *name_place(const zi_bpe *bpe, const char *text, size_t size)
 {
-    for (uint32_t i = hash_text(text, size);; i++) {
+    uint32_t begin = hash_text(text, size);
+    for (uint32_t i = begin; i - begin < MAX_PROBES; i++) {
         int32_t *place = &bpe->names[i & bpe->names_mask];
         if (*place < 0) return place;
         const zi_bpe_token *token = &bpe->tokens[*place];
         if (token->size == size && memcmp(bpe->texts.data + token->at, text, size) == 0)
             return place;
     }
+    return NULL;
 }
 
 int32_t zi_bpe_find(const zi_bpe *bpe, const char *text, size_t size)
 {
-    return *name_place(bpe, text, size);
+    const int32_t *place = name_place(bpe, text, size);
+    return place ? *place : -1;
+}
+
+static bool colliding(const char *path, const char *what, zi_error *error)
+{
+    return zi_fail(error, "%s: %s were made to slow reading down; fetch the file again elsewhere",
+                   path, what);
 }
 
 bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id, bool raw,
@@ -84,6 +98,7 @@ bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, size_t size, in
         return zi_fail(error, "%s: token \"%.*s\" has id %d; ids must be from 0 to %d", path, shown,
                        text, id, ZI_BPE_LIMIT - 1);
     int32_t *place = name_place(bpe, text, size);
+    if (!place) return colliding(path, "tokens", error);
     if (*place >= 0) return zi_fail(error, "%s: token \"%.*s\" stands twice", path, shown, text);
     zi_bpe_token *token = &bpe->tokens[id];
     if (token->size)
@@ -99,14 +114,17 @@ bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, size_t size, in
     return true;
 }
 
-/* The place of a pair in the table of merges: where it is, or where it would go. */
+/* The place of a pair in the table of merges: where it is, or where it would go; NULL where that is
+ * too far. */
 static zi_bpe_pair *pair_place(const zi_bpe *bpe, int32_t left, int32_t right)
 {
     uint64_t hash = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
-    for (uint32_t i = (uint32_t)(hash >> 32);; i++) {
+    uint32_t begin = (uint32_t)(hash >> 32);
+    for (uint32_t i = begin; i - begin < MAX_PROBES; i++) {
         zi_bpe_pair *pair = &bpe->pairs[i & bpe->pairs_mask];
         if (pair->rank == NO_RANK || (pair->left == left && pair->right == right)) return pair;
     }
+    return NULL;
 }
 
 bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
@@ -131,6 +149,7 @@ bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_s
                            path, number, (int)parts[i].size, whole + parts[i].at);
     }
     zi_bpe_pair *pair = pair_place(bpe, ids[0], ids[1]);
+    if (!pair) return colliding(path, "merges", error);
     if (pair->rank != NO_RANK)
         return zi_fail(error, "%s: merge %u (\"%.*s\") stands there twice", path, number,
                        (int)(left_size + right_size), whole);
@@ -178,17 +197,21 @@ static bool decode_token(zi_bpe *bpe, zi_bpe_token *token, const int bytes[ALPHA
 }
 
 /* Replaces all tokens' texts by bytes, and in the table of names, too, where that is wanted. */
-static void decode_tokens(zi_bpe *bpe, const int bytes[ALPHABET_END])
+static bool decode_tokens(zi_bpe *bpe, const char *path, const int bytes[ALPHABET_END],
+                          zi_error *error)
 {
     for (uint32_t i = 0; i <= bpe->names_mask; i++) bpe->names[i] = -1;
     for (int32_t id = 0; id < bpe->size; id++) {
         zi_bpe_token *token = &bpe->tokens[id];
-        if (!token->raw && token->size && decode_token(bpe, token, bytes))
-            *name_place(bpe, bpe->texts.data + token->at, token->size) = id;
+        if (token->raw || !token->size || !decode_token(bpe, token, bytes)) continue;
+        int32_t *place = name_place(bpe, bpe->texts.data + token->at, token->size);
+        if (!place) return colliding(path, "tokens", error);
+        *place = id;
     }
-    if (bpe->whole_words) return;
+    if (bpe->whole_words) return true;
     free(bpe->names);
     bpe->names = NULL;
+    return true;
 }
 
 bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
@@ -205,8 +228,7 @@ bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
                            "a byte-level one",
                            path, byte, (unsigned)c);
     }
-    decode_tokens(bpe, bytes);
-    return true;
+    return decode_tokens(bpe, path, bytes, error);
 }
 
 /* ---- merging ---- */
@@ -284,7 +306,8 @@ static void look(const zi_bpe *bpe, zi_bpe_scratch *scratch, uint32_t i)
     zi_bpe_symbol *symbol = &scratch->symbols[i];
     symbol->rank = NO_RANK;
     if (symbol->next == NOWHERE) return;
-    symbol->rank = pair_place(bpe, symbol->id, scratch->symbols[symbol->next].id)->rank;
+    const zi_bpe_pair *pair = pair_place(bpe, symbol->id, scratch->symbols[symbol->next].id);
+    if (pair) symbol->rank = pair->rank;
     if (symbol->rank != NO_RANK) heap_push(scratch, (uint64_t)symbol->rank << 32 | i);
 }
 

@@ -9,11 +9,18 @@
 
 enum {
     MAX_TEXT = 64 << 20, /* bytes */
+    /* Bytes in the words of PCRE2, which takes a square of steps to compile some; Qwen's has 700.
+     */
+    MAX_PATTERN = 8 << 10,
     /* Ordering a run of combining marks takes utf8proc a square of steps; writing systems need
      * less than ten of them. */
     MAX_MARKS = 256,
-    MATCH_LIMIT = 50000000, /* steps that one search for a word may take */
-    HEAP_LIMIT = 256 << 10  /* KiB */
+    /* Steps that one search for a word may take: the patterns of models take a few for each byte of
+     * a run of spaces, one that backtracks without end any number. */
+    MATCH_LIMIT = 50000000,
+    MATCH_STEPS = 64, /* a byte of the text, and */
+    MATCH_LEAST = 10000,
+    HEAP_LIMIT = 256 << 10 /* KiB */
 };
 
 struct zi_tokenizer {
@@ -48,7 +55,7 @@ static bool translate_escape(char c, bool in_class, zi_text *text)
 static bool translate(const zi_tokenizer_files *files, char **out, zi_error *error)
 {
     zi_text text;
-    zi_text_init(&text, 1 << 20);
+    zi_text_init(&text, MAX_PATTERN);
     bool in_class = false;
     for (const char *p = files->pattern; *p; p++) {
         if (*p != '\\') {
@@ -64,7 +71,10 @@ static bool translate(const zi_tokenizer_files *files, char **out, zi_error *err
         }
     }
     *out = zi_text_take(&text);
-    return *out || zi_out_of_memory(error, strlen(files->pattern));
+    return *out || zi_fail(error,
+                           "%s: a splitting pattern of %zu bytes is longer than any model's; use "
+                           "the tokenizer that came with the model",
+                           files->path, strlen(files->pattern));
 }
 
 static bool compile(zi_tokenizer *t, zi_error *error)
@@ -306,7 +316,8 @@ static bool encode(const zi_tokenizer *t, const char *text, size_t size, bool pl
         zi_out_of_memory(error, e.ids.capacity * sizeof *e.ids.data);
         goto out;
     }
-    pcre2_set_match_limit(e.limits, MATCH_LIMIT);
+    size_t steps = MATCH_LEAST + MATCH_STEPS * size;
+    pcre2_set_match_limit(e.limits, steps < MATCH_LIMIT ? (uint32_t)steps : MATCH_LIMIT);
     pcre2_set_heap_limit(e.limits, HEAP_LIMIT);
     if (!encode_all(&e, text, size, error)) goto out;
     *ids = e.ids.data;

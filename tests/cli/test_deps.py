@@ -102,6 +102,16 @@ class Deps(Case):
         result = self.deps("--arm64")
         self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
 
+    def test_names_what_fuzzing_takes(self):
+        self.write("installed", "")
+        line = "missing: libFuzzer (Debian: clang libclang-rt-dev);"
+        self.assertIn(line, self.deps("--fuzz").stderr)
+        self.tool("clang", "exit 1")  # without its libraries
+        self.assertIn(line, self.deps("--fuzz").stderr)
+        self.tool("clang", "exit 0")
+        result = self.deps("--fuzz")
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -1,0 +1,85 @@
+/* Going through all that was read: every byte that it claims to have must be there. */
+#include "base/text.h"
+#include "fuzz.h"
+#include "io/source.h"
+#include "model/config.h"
+
+#include <cjson/cJSON.h>
+#include <sanitizer/asan_interface.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void check_bytes(const void *data, size_t size)
+{
+    FUZZ_EXPECT(!size || !__asan_region_is_poisoned((void *)(uintptr_t)data, size));
+}
+
+static void check_rows(const zi_rows *rows)
+{
+    if (rows->tensor) check_bytes(rows->data, rows->count * zi_dtype_size(rows->tensor->type));
+}
+
+static void check_part(const zi_checkpoint *checkpoint, zi_part part)
+{
+    zi_source source;
+    zi_error error = {0};
+    zi_config config = {0};
+    if (!fuzz_ok(zi_source_create(&checkpoint, 1, part, 0, &source, &error), &error)) return;
+    for (size_t i = 0; i < source.count; i++) {
+        const zi_entry *entry = &source.entries[i];
+        check_bytes(entry->data, entry->bytes);
+        check_rows(&entry->scales);
+        check_rows(&entry->biases);
+        FUZZ_EXPECT(zi_source_find(&source, entry->name) == entry);
+    }
+    if (source.count) fuzz_ok(zi_config_infer(&source, checkpoint->gguf, &config, &error), &error);
+    zi_source_free(&source);
+}
+
+static void inspect(const char *path)
+{
+    char *text = NULL;
+    zi_error error = {0};
+    if (!fuzz_ok(zi_inspect(path, &text, &error), &error)) return;
+    FUZZ_EXPECT(zi_utf8_valid(text, strlen(text)));
+    cJSON *json = cJSON_Parse(text);
+    FUZZ_EXPECT(cJSON_IsObject(json));
+    cJSON_Delete(json);
+    free(text);
+}
+
+void fuzz_checkpoint(const zi_checkpoint *checkpoint)
+{
+    for (size_t i = 0; i < checkpoint->tensor_count; i++) {
+        const zi_tensor *tensor = &checkpoint->tensors[i];
+        check_bytes(tensor->data, tensor->bytes);
+        FUZZ_EXPECT(zi_checkpoint_find(checkpoint, tensor->name) == tensor);
+    }
+    for (int part = 0; part < ZI_PARTS; part++) check_part(checkpoint, (zi_part)part);
+    inspect(checkpoint->files[0].path);
+}
+
+void fuzz_tokenizer(const zi_tokenizer *tokenizer)
+{
+    static const char *const texts[] = {
+        "",
+        "a red circle on a blue background, it's 1234",
+        "  \t\r\n\n  x  \xc2\xa0\xe3\x80\x80 ",
+        "e\xcc\x81\xcc\xa7 \xed\x95\x9c\xea\xb5\xad \xf0\x9f\x98\x80\xf0\x9f\x98\x80 <|im_end|>a",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!",
+    };
+    for (size_t i = 0; i < 2 * sizeof texts / sizeof *texts; i++) {
+        const char *text = texts[i / 2], *bytes;
+        size_t count = 0, size;
+        int32_t *ids = NULL;
+        zi_error error = {0};
+        bool ok = i % 2 ? zi_tokenizer_chat(tokenizer, text, 512, &ids, &count, &error)
+                        : zi_tokenizer_encode(tokenizer, text, strlen(text), &ids, &count, &error);
+        if (!fuzz_ok(ok, &error)) continue;
+        for (size_t j = 0; j < count; j++) {
+            FUZZ_EXPECT(zi_tokenizer_bytes(tokenizer, ids[j], &bytes, &size) && size);
+            check_bytes(bytes, size);
+        }
+        free(ids);
+    }
+}
