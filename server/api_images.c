@@ -81,20 +81,19 @@ static const struct {
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* The stored picture in another format, with its recipe. */
-static zi_answer send_converted(zi_call *call, const char *path, int format, int quality,
-                                const char *const *headers)
+static zi_answer send_converted(zi_call *call, int format, int quality, const char *const *headers)
 {
     zi_image *image = NULL;
     char *recipe = NULL;
     uint8_t *data = NULL;
     size_t size = 0;
     zi_error error = {0};
-    bool ok = zi_image_load(path, &image, &recipe, &error);
+    bool ok = zi_history_load(call->server->history, call->parameters[0], &image, &recipe, &error);
     zi_save_options save = {formats[format].format, quality, recipe};
     ok = ok && zi_image_to_bytes(image, &save, &data, &size, &error);
     zi_image_free(image);
     free(recipe);
-    if (!ok) return failed(call, &error);
+    if (!ok) return error.status ? failed(call, &error) : no_image(call);
     return zi_reply_bytes(call, 200, formats[format].type, data, size, headers);
 }
 
@@ -126,15 +125,9 @@ static zi_answer file(zi_call *call)
     snprintf(disposition, sizeof disposition, "%s; filename=\"zimage-%s.%s\"",
              download ? "attachment" : "inline", call->parameters[0], formats[format].extension);
     const char *headers[] = {"Content-Disposition", disposition, "Cache-Control", lasting, NULL};
-    char *path = zi_history_path(call->server->history, call->parameters[0]);
-    if (!path) return MHD_NO;
-    int fd = format ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (format)
-        answer = send_converted(call, path, format, quality, headers);
-    else
-        answer = fd < 0 ? no_image(call) : zi_reply_file(call, "image/png", fd, headers);
-    free(path);
-    return answer;
+    if (format) return send_converted(call, format, quality, headers);
+    int fd = zi_history_file(call->server->history, call->parameters[0]);
+    return fd < 0 ? no_image(call) : zi_reply_file(call, "image/png", fd, headers);
 }
 
 /* ---- thumbnails ---- */
@@ -160,10 +153,11 @@ static void shrink(const zi_image *in, zi_image *out)
     }
 }
 
-static bool make_thumbnail(const char *picture, const char *path, zi_error *error)
+static bool make_thumbnail(const zi_history *history, const char *id, const char *path,
+                           zi_error *error)
 {
     zi_image *image = NULL, small = {0};
-    if (!zi_image_load(picture, &image, NULL, error)) return false;
+    if (!zi_history_load(history, id, &image, NULL, error)) return false;
     int longer = image->width > image->height ? image->width : image->height;
     int most = longer < THUMBNAIL ? longer : THUMBNAIL;
     small.width = image->width * most / longer;
@@ -189,16 +183,14 @@ static zi_answer thumbnail(zi_call *call)
     cJSON_Delete(image);
     zi_history *history = call->server->history;
     char *path = zi_history_thumbnail(history, call->parameters[0]);
-    char *picture = zi_history_path(history, call->parameters[0]);
     const char *headers[] = {"Cache-Control", lasting, NULL};
     int fd = -1;
-    if (path && picture) {
+    if (path) {
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0 && make_thumbnail(picture, path, &error))
+        if (fd < 0 && make_thumbnail(history, call->parameters[0], path, &error))
             fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     }
     free(path);
-    free(picture);
     if (fd >= 0) return zi_reply_file(call, "image/webp", fd, headers);
     return error.status ? failed(call, &error) : no_image(call);
 }

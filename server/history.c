@@ -74,7 +74,7 @@ static char *file_in(const char *folder, const char *id, const char *extension)
     return zi_path_join(folder, name);
 }
 
-char *zi_history_path(const zi_history *history, const char *id)
+static char *picture_path(const zi_history *history, const char *id)
 {
     return file_in(history->folder, id, ".png");
 }
@@ -195,7 +195,7 @@ bool zi_history_add(zi_history *history, const zi_image *image, const char *reci
 {
     struct stat st;
     make_id(id);
-    char *path = zi_history_path(history, id);
+    char *path = picture_path(history, id);
     zi_save_options save = {.format = ZI_FORMAT_PNG, .recipe = recipe};
     bool ok = path ? zi_image_save(image, path, &save, error) : zi_out_of_memory(error, 1);
     if (ok && stat(path, &st) != 0) ok = zi_fail(error, "%s: %s", path, strerror(errno));
@@ -227,6 +227,53 @@ cJSON *zi_history_get(zi_history *history, const char *id, zi_error *error)
     sqlite3_finalize(s);
     pthread_mutex_unlock(&history->mutex);
     return image;
+}
+
+/* ---- files ---- */
+
+enum { MOST_BYTES = 1 << 30 }; /* of a picture's file */
+
+int zi_history_file(const zi_history *history, const char *id)
+{
+    char *path = picture_path(history, id);
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    free(path);
+    return fd;
+}
+
+/* All of a regular file, in new memory; fd is closed. */
+static bool read_all(int fd, const char *name, uint8_t **data, size_t *size, zi_error *error)
+{
+    struct stat st;
+    FILE *file = fdopen(fd, "rb");
+    uint8_t *bytes = NULL;
+    bool ok = false;
+    if (!file) {
+        close(fd);
+    } else if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= MOST_BYTES) {
+        *size = (size_t)st.st_size;
+        bytes = malloc(*size + 1);
+        ok = bytes && fread(bytes, 1, *size, file) == *size;
+    }
+    if (file) fclose(file);
+    if (ok) {
+        *data = bytes;
+        return true;
+    }
+    free(bytes);
+    return zi_fail(error, "picture %s: its file cannot be read", name);
+}
+
+bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **recipe,
+                     zi_error *error)
+{
+    uint8_t *data = NULL;
+    size_t size = 0;
+    int fd = zi_history_file(history, id);
+    if (fd < 0 || !read_all(fd, id, &data, &size, error)) return false;
+    bool ok = zi_image_from_bytes(data, size, image, recipe, error);
+    free(data);
+    return ok;
 }
 
 /* ---- search ---- */
@@ -350,7 +397,7 @@ static bool remove_file(char *path, zi_error *error)
 static bool finish_delete(zi_history *h, const char *id, zi_error *error)
 {
     return remove_file(zi_history_thumbnail(h, id), error) &&
-           remove_file(zi_history_path(h, id), error) &&
+           remove_file(picture_path(h, id), error) &&
            run_with(h, "DELETE FROM images WHERE id = ?1", id, error);
 }
 
@@ -398,7 +445,7 @@ static bool forget_missing(zi_history *h, zi_error *error)
     ids = ok ? read_ids(h, "SELECT id FROM images", error) : NULL;
     ok = ids != NULL;
     for (size_t i = 0; ok && ids[i]; i++) {
-        char *path = zi_history_path(h, ids[i]);
+        char *path = picture_path(h, ids[i]);
         if (path && !zi_is_file(path)) ok = finish_delete(h, ids[i], error);
         free(path);
     }
@@ -411,18 +458,19 @@ static bool forget_missing(zi_history *h, zi_error *error)
 static bool adopt(zi_history *h, const char *id, zi_error *error)
 {
     zi_image *image = NULL;
-    char *recipe = NULL, *path = zi_history_path(h, id);
+    char *recipe = NULL, *path = picture_path(h, id);
     struct stat st;
     zi_error why = {0};
     bool ok = true;
     cJSON *known = zi_history_get(h, id, error);
-    if (!known && path && stat(path, &st) == 0) {
-        if (zi_image_load(path, &image, &recipe, &why)) {
+    if (!known && path && lstat(path, &st) == 0) {
+        if (zi_history_load(h, id, &image, &recipe, &why)) {
             ok = insert(h, id, image->width, image->height, (double)st.st_size, -1,
                         recipe ? recipe : "", error);
             if (ok) zi_log_line(h->log, ZI_LOG_INFO, "picture %s: taken into the history", id);
         } else {
-            zi_log_line(h->log, ZI_LOG_WARNING, "%s", why.text);
+            zi_log_line(h->log, ZI_LOG_WARNING, "picture %s: not taken into the history: %s", id,
+                        why.status ? why.text : "its file cannot be opened");
         }
     }
     cJSON_Delete(known);

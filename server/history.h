@@ -39,8 +39,14 @@ bool zi_history_delete(zi_history *history, const char *id, zi_error *error);
 /* Whether text has the form of an id, and so cannot lead out of the folder. */
 bool zi_image_id_valid(const char *text);
 
-/* The path of a picture's file, and of its thumbnail, in new memory; NULL: no id, or no memory. */
-char *zi_history_path(const zi_history *history, const char *id);
+/* A picture's file, open for reading; -1: there is none. No link is followed. */
+int zi_history_file(const zi_history *history, const char *id);
+
+/* The picture in it, and its recipe as zi_image_load gives it. False without an error: as above. */
+bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **recipe,
+                     zi_error *error);
+
+/* The path of a picture's thumbnail, in new memory; NULL: no id, or no memory. */
 char *zi_history_thumbnail(const zi_history *history, const char *id);
 
 #endif

@@ -1,0 +1,259 @@
+"""Every operation of the OpenAPI file against the server, and every kind of event."""
+
+import os
+import shutil
+import urllib.parse
+
+from serving import GOLDEN, MODEL, OPENAPI, PROMPT, SCHEMAS, Case, Stream, path
+import test_enhance
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def fill(template, **values):
+    for name, value in values.items():
+        template = template.replace("{" + name + "}", value)
+    return template
+
+
+class Api(Case):
+    """With a model of the models folder beside the demo model, and a language model."""
+
+    @classmethod
+    def prepare(cls):
+        os.makedirs(path(cls.dir, "models", "pytorch"))
+        shutil.copytree(MODEL, path(cls.dir, "models", "pytorch", "golden"))
+        os.makedirs(path(cls.dir, "models", "prompt_enhancer"))
+        # A language model that knows one answer.
+        maker = test_enhance.Enhancing()
+        maker.dir = cls.dir
+        folder = maker.chain()
+        os.rmdir(path(cls.dir, "models", "prompt_enhancer"))
+        shutil.move(folder, path(cls.dir, "models", "prompt_enhancer"))
+
+
+class Operations(Api):
+    def setUp(self):
+        self.tried = []
+
+    def call(self, method, template, status, body=None, raw=None, headers=None, query="", **values):
+        """Calls an operation and holds the answer against its description."""
+        operation = OPENAPI["paths"][template][method.lower()]
+        values = {name: urllib.parse.quote(value) for name, value in values.items()}
+        reply = self.server.request(method, fill(template, **values) + query, body=body, raw=raw,
+                                    headers=headers)
+        self.assertEqual(reply.status, status, reply.body)
+        described = operation["responses"][str(status)].get("content")
+        if described:
+            kind = reply.headers["Content-Type"].split(";")[0]
+            self.assertIn(kind, described)
+            if kind == "application/json":
+                self.conforms(reply.json, described[kind]["schema"])
+        else:
+            self.assertEqual(reply.body, b"")
+        self.tried.append((method.lower(), template))
+        return reply
+
+    def test_every_operation(self):
+        call = self.call
+        self.assertEqual(call("GET", "/api/openapi.json", 200).json, OPENAPI)
+        self.assertEqual(call("GET", "/api/config", 200).json["native_size"], 1024)
+        self.assertEqual(call("GET", "/api/health", 200).json["loaded"], None)
+        models = call("GET", "/api/models", 200).json
+        self.assertEqual([m["name"] for m in models["models"]],
+                         ["pytorch/golden", "prompt_enhancer", "demo"])
+        self.assertEqual(models["default"], "pytorch/golden")
+        call("GET", "/api/models/{name}", 200, name="pytorch/golden")
+        call("GET", "/api/models/{name}", 404, name="pytorch/none")
+        params = {"prompt": PROMPT, "seed": "18446744073709551615", "model": "demo", "count": 2,
+                  "steps": 2, "width": 64, "height": 48, "negative": "green", "guidance": 1.5,
+                  "original": "a circle"}
+        job = call("POST", "/api/jobs", 202, {"kind": "generate", "params": params}).json
+        self.assertEqual(job["params"]["seed"], "18446744073709551615")
+        stream = call("GET", "/api/jobs/{id}/events", 200, id=job["id"])
+        self.assertIn(b"event: snapshot", stream.body)
+        call("GET", "/api/jobs", 200)
+        job = call("GET", "/api/jobs/{id}", 200, id=job["id"]).json
+        self.assertEqual((job["state"], len(job["images"])), ("done", 2))
+        call("DELETE", "/api/jobs/{id}", 409, id=job["id"])
+        call("DELETE", "/api/jobs/{id}", 404, id="ffff")
+        self.images(call, job["images"])
+        call("GET", "/api/random-prompt", 200, query="?seed=7")
+        call("GET", "/api/log", 200)
+        self.assertIn(b'zimage_jobs_total{state="done"} 1\n', call("GET", "/api/metrics", 200).body)
+        call("POST", "/api/login", 204, {"key": "none is needed"})
+        self.import_file(call)
+        stream = Stream(self.server, "/api/events")
+        self.assertEqual(next(iter(stream)).name, "snapshot")
+        stream.close()
+        self.tried.append(("get", "/api/events"))
+        reply = call("POST", "/api/enhance", 200, {"prompt": "a cow"})
+        self.assertIn(b"event: done", reply.body)
+        described = {(method, template) for template, item in OPENAPI["paths"].items()
+                     for method in item if method != "parameters"}
+        self.assertEqual(described - set(self.tried), set())
+
+    def images(self, call, ids):
+        listed = call("GET", "/api/images", 200, query="?limit=1&q=circle+red").json
+        self.assertEqual((listed["total"], listed["images"][0]["id"]), (2, ids[1]))
+        self.assertEqual(listed["images"][0]["seed"], "0")  # counted on, as 64 bits do
+        older = call("GET", "/api/images", 200, query=f"?limit=1&cursor={listed['next']}").json
+        self.assertEqual((older["images"][0]["id"], older["next"]), (ids[0], None))
+        for query in "?q=yellow", "?model=other", "?seed=12", "?q=100%25":
+            self.assertEqual(call("GET", "/api/images", 200, query=query).json["total"], 0)
+        image = call("GET", "/api/images/{id}", 200, id=ids[0]).json
+        self.assertEqual([image[name] for name in ("width", "height", "steps", "original",
+                                                   "negative", "guidance")],
+                         [64, 48, 2, "a circle", "green", 1.5])
+        file = call("GET", "/api/images/{id}/file", 200, id=ids[0], query="?download=1")
+        self.assertTrue(file.headers["Content-Disposition"].startswith("attachment"))
+        self.assertTrue(file.body.startswith(PNG))
+        self.assertEqual(len(file.body), image["bytes"])
+        for query in "?format=png", "?format=jpeg&quality=80", "?format=webp":
+            file = call("GET", "/api/images/{id}/file", 200, id=ids[0], query=query)
+            recipe = call("POST", "/api/recipe", 200, raw=file.body).json
+            self.assertEqual(recipe["recipe"], image["recipe"])
+            self.assertEqual(recipe["fields"]["seed"], image["seed"])
+            self.assertEqual(recipe["fields"]["guidance"], 1.5)
+        thumbnail = call("GET", "/api/images/{id}/thumbnail", 200, id=ids[0])
+        self.assertEqual(self.server.get(f"/api/images/{ids[0]}/thumbnail").body, thumbnail.body)
+        call("DELETE", "/api/images/{id}", 204, id=ids[0])
+        call("DELETE", "/api/images/{id}", 404, id=ids[0])
+        for what in "", "/file", "/file?format=webp", "/thumbnail":
+            self.refused(self.server.get(f"/api/images/{ids[0]}{what}"), 404)
+        self.assertEqual([name for name in os.listdir(path(self.dir, "output"))
+                          if name.endswith(".png")], [ids[1] + ".png"])
+
+    def import_file(self, call):
+        source = path(GOLDEN, "comfyui", "split_diffusion_model_fp8_e4m3fn.safetensors")
+        with open(source, "rb") as file:
+            data = file.read()
+        name = "comfyui/in.safetensors"
+        call("PUT", "/api/models/{name}", 400, raw=b"no such thing", name=name)
+        call("PUT", "/api/models/{name}", 201, raw=data, name=name)
+        call("PUT", "/api/models/{name}", 409, raw=data, name=name)
+        for wrong in "mlx/a.gguf", "comfyui/a.pickle", "comfyui/../a.gguf", "comfyui/.a.gguf":
+            self.refused(self.server.request("PUT", "/api/models/" + wrong, raw=data), 400, "name")
+        with open(path(self.dir, "models", name), "rb") as file:
+            self.assertEqual(file.read(), data)
+        self.assertEqual([n for n in os.listdir(path(self.dir, "output")) if "upload" in n], [])
+
+
+class Events(Api):
+    def follow(self, kind, **params):
+        """A job's events, of the stream of all, held against their schemas."""
+        stream = Stream(self.server, "/api/events")
+        self.assertEqual(next(iter(stream)).name, "snapshot")
+        job = self.server.submit(kind, **params)
+        events = [event for event in stream.until("done", "failed") if event.data.get("job") == job]
+        stream.close()
+        for event in events:
+            self.conforms(event.data, SCHEMAS["Event_" + event.name])
+        return events
+
+    def test_events_of_each_kind(self):
+        events = self.follow("generate", steps=3, model="demo", count=2)
+        seen = {e.name for e in events}
+        self.assertEqual([e.name for e in events][:2], ["queued", "started"])
+        self.assertEqual([(e.data["picture"], e.data["step"]) for e in events if e.name == "step"],
+                         [(p, s) for p in (1, 2) for s in (1, 2, 3)])
+        self.assertEqual([e.data["picture"] for e in events if e.name == "image"], [1, 2])
+        self.assertEqual([e.data["cached"] for e in events if e.name == "encoded"][1], True)
+        for kind, params, state in (
+                ("convert", {"source": "demo", "destination": "b", "layout": "mlx"}, "done"),
+                ("quantize", {"source": "demo", "destination": "c", "precision": "fp8"}, "done"),
+                ("verify", {"model": "demo"}, "done"),
+                ("enhance", {"prompt": "a cow", "temperature": 0}, "done"),
+                ("generate", {"model": "prompt_enhancer"}, "failed")):
+            events = self.follow(kind, **params)
+            seen |= {e.name for e in events}
+            self.assertEqual(events[-1].name, state, (kind, events))
+            self.seen_result(kind, events[-1])
+        models = [m["name"] for m in self.server.get("/api/models").json["models"]]
+        self.assertIn("mlx/b", models)
+        self.assertIn("pytorch/c", models)
+        self.assertEqual({"queued", "started", "progress", "encoded", "step", "preview", "image",
+                          "text", "done", "failed"}, seen)
+
+    def seen_result(self, kind, event):
+        if event.name != "done":
+            return
+        if kind == "verify":
+            self.assertTrue(event.data["result"]["passed"], event.data)
+        if kind == "enhance":
+            self.assertEqual(event.data["text"], "Big-cow,dusk.")
+        if kind in ("convert", "quantize"):
+            self.assertEqual(event.data["result"]["model"],
+                             {"convert": "mlx/b", "quantize": "pytorch/c"}[kind])
+
+    def test_stream_of_all(self):
+        stream = Stream(self.server, "/api/events")
+        events = iter(stream)
+        self.assertEqual(next(events).name, "snapshot")
+        job = self.server.submit(model="demo", steps=1)
+        found = stream.until("done")
+        self.assertEqual(found[0].name, "queued")
+        self.assertEqual(found[0].data["job"], job)
+        image = self.server.get(f"/api/jobs/{job}").json["images"][0]
+        self.server.request("DELETE", f"/api/images/{image}")
+        found += stream.until("deleted")
+        stream.close()
+        self.assertIn("log", [e.name for e in found])
+        for event in found:
+            self.conforms(event.data, SCHEMAS["Event_" + event.name])
+
+
+class Requests(Api):
+    def test_methods(self):
+        for template, item in OPENAPI["paths"].items():
+            url = fill(template, id="0", name="demo")
+            allowed = {m.upper() for m in item if m != "parameters"}
+            reply = self.server.request("PATCH", url)
+            self.refused(reply, 405)
+            self.assertEqual(set(reply.headers["Allow"].split(", ")), allowed, template)
+        self.refused(self.server.get("/api/none"), 404)
+        head = self.server.request("HEAD", "/api/health")
+        self.assertEqual((head.status, head.body), (200, b""))
+
+    def test_wrong_fields(self):
+        for field, params in (
+                ("prompt", {}), ("prompt", {"prompt": ""}), ("prompt", {"prompt": 7}),
+                ("prompt", {"prompt": "x" * 8001}), ("width", {"prompt": "a", "width": 17}),
+                ("width", {"prompt": "a", "width": 4096}), ("steps", {"prompt": "a", "steps": 0}),
+                ("steps", {"prompt": "a", "steps": 1.5}), ("shift", {"prompt": "a", "shift": "3"}),
+                ("seed", {"prompt": "a", "seed": -1}), ("seed", {"prompt": "a", "seed": "1e3"}),
+                ("seed", {"prompt": "a", "seed": "18446744073709551616"}),
+                ("count", {"prompt": "a", "count": 17}), ("colour", {"prompt": "a", "colour": 1}),
+                ("schedule", {"prompt": "a", "schedule": "euler"})):
+            reply = self.server.request("POST", "/api/jobs", {"kind": "generate", "params": params})
+            self.refused(reply, 400, field)
+        for field, status, body in (
+                ("kind", 400, {"params": {}}), ("kind", 400, {"kind": "dance", "params": {}}),
+                ("params", 400, {"kind": "generate"}), ("params", 400, {"kind": "verify", "params": 1}),
+                ("more", 400, {"kind": "verify", "params": {}, "more": 1}),
+                ("model", 404, {"kind": "generate", "params": {"prompt": "a", "model": "x"}}),
+                ("source", 404, {"kind": "convert", "params": {"source": "x", "destination": "y"}}),
+                ("destination", 409, {"kind": "convert", "params": {
+                    "source": "demo", "destination": "golden", "layout": "diffusers"}}),
+                ("destination", 400, {"kind": "convert", "params": {
+                    "source": "demo", "destination": "../x", "layout": "mlx"}}),
+                ("layout", 400, {"kind": "quantize", "params": {
+                    "source": "demo", "destination": "x", "precision": "q8", "layout": "mlx"}})):
+            self.refused(self.server.request("POST", "/api/jobs", body), status, field)
+        for raw in b"", b"{", b"[]", b"{} x", b'{"kind":"\xff"}', b"{\0}", b"[" * 100000:
+            reply = self.server.request("POST", "/api/jobs", raw=raw,
+                                        headers={"Content-Type": "application/json"})
+            self.refused(reply, 400)
+        twice = b'{"kind":"generate","params":{"prompt":"a","prompt":"b"}}'
+        self.refused(self.server.request("POST", "/api/jobs", raw=twice,
+                                         headers={"Content-Type": "application/json"}), 400, "prompt")
+        self.refused(self.server.request("POST", "/api/jobs", raw=b"{}"), 415)
+        for query, field in ("limit=0", "limit"), ("limit=x", "limit"), ("cursor=..", "cursor"):
+            self.refused(self.server.get("/api/images?" + query), 400, field)
+        self.refused(self.server.request("POST", "/api/recipe", raw=b"GIF89a"), 400)
+
+
+if __name__ == "__main__":
+    import unittest
+
+    unittest.main()
