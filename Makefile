@@ -33,9 +33,9 @@ check:
 	@$(CMAKE) --build $(CHECK_BUILD) --parallel $(JOBS)
 	@cd $(CHECK_BUILD) && ctest --output-on-failure
 	@$(MAKE) --no-print-directory sanitize BUILD=$(CHECK_BUILD)-asan KIND=address,undefined \
-		TESTS="-E 'demo|checker|cli_interrupt'"
+		TESTS="-E 'demo|checker|cli_interrupt|server_crash|server_load|server_security'"
 	@$(MAKE) --no-print-directory sanitize BUILD=$(CHECK_BUILD)-tsan KIND=thread \
-		TESTS="-R 'base|^convert|text_encoder|pipeline'"
+		TESTS="-R 'base|^convert|text_encoder|pipeline|server_api|server_jobs'"
 
 	@$(MAKE) --no-print-directory check-arm64
 	@$(MAKE) --no-print-directory check-interop

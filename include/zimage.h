@@ -71,11 +71,11 @@ bool zi_image_load(const char *path, zi_image **out, char **recipe, zi_error *er
 void zi_image_free(zi_image *image);
 
 /* The same without files: a picture as the bytes of its file (free() them), and back. A format must
- * be named. */
+ * be named. A picture of more than `pixels` is refused before it takes memory; 0: any will do. */
 bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, uint8_t **data,
                        size_t *size, zi_error *error) ZI_CHECKED;
-bool zi_image_from_bytes(const void *data, size_t size, zi_image **out, char **recipe,
-                         zi_error *error) ZI_CHECKED;
+bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image **out,
+                         char **recipe, zi_error *error) ZI_CHECKED;
 
 /* What a picture's recipe says. */
 typedef struct {
@@ -160,8 +160,8 @@ typedef enum { ZI_SCHEDULE_DIFFUSERS = 0, ZI_SCHEDULE_MLX } zi_schedule;
 typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compute;
 
 /* What the text encoder made of texts, as the caller keeps it, so that a prompt that comes again is
- * not encoded again. A key, 32 hexadecimal digits, stands for the text and for all else that counts:
- * encoder, tokenizer, arithmetic. */
+ * not encoded again. A key, 32 hexadecimal digits, stands for the text and for all else that
+ * counts: encoder, tokenizer, arithmetic. */
 typedef struct {
     /* Fills in values [count] and returns true if it has them. */
     bool (*find)(void *user, const char *key, float *values, size_t count);
@@ -225,6 +225,7 @@ typedef struct {
     /* Called with what is new in the answer, whole characters; return false to stop. May be NULL.
      * The result may be cut shorter, and have sentences appended. */
     bool (*text)(void *user, const char *text);
+    bool (*goes_on)(void *user); /* asked in every layer; false: stop. May be NULL */
     void *user;
 } zi_enhance_request;
 

@@ -271,7 +271,7 @@ bool zi_history_load(const zi_history *history, const char *id, zi_image **image
     size_t size = 0;
     int fd = zi_history_file(history, id);
     if (fd < 0 || !read_all(fd, id, &data, &size, error)) return false;
-    bool ok = zi_image_from_bytes(data, size, image, recipe, error);
+    bool ok = zi_image_from_bytes(data, size, 0, image, recipe, error);
     free(data);
     return ok;
 }

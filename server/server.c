@@ -71,9 +71,10 @@ void zi_server_stop(zi_server *server)
     atomic_store(&w->ends, true);
     if (w->ticks) pthread_join(w->ticker, NULL);
     if (server->jobs) zi_jobs_close(server->jobs);
-    zi_worker_stop(server->worker);
+    zi_worker_end(server->worker);
     if (server->events) zi_events_close(server->events);
     zi_http_stop(server);
+    zi_worker_free(server->worker);
     zi_history_close(server->history);
     zi_shelf_free(server->shelf);
     zi_jobs_free(server->jobs);

@@ -79,10 +79,15 @@ static bool load(zi_worker *w, const char *path, zi_error *error)
     return zi_llm_load(&options, &w->llm, error);
 }
 
+static bool goes_on(void *user)
+{
+    const zi_watch *w = user;
+    return !atomic_load(&w->job->cancel);
+}
+
 static bool hear(void *user, const char *text)
 {
     zi_watch *w = user;
-    if (atomic_load(&w->job->cancel)) return false;
     zi_jobs_text(w->worker->server->jobs, w->job, text, false);
     return true;
 }
@@ -103,6 +108,7 @@ bool zi_work_enhance(zi_worker *worker, zi_job *job, zi_error *error)
     if (r.temperature == 0) r.penalty = 1;
     if (o->max_tokens) r.max_tokens = o->max_tokens;
     r.text = hear;
+    r.goes_on = goes_on;
     r.user = &w;
     if (!zi_enhance(worker->llm, &r, &enhanced, error)) return false;
     zi_jobs_text(worker->server->jobs, job, enhanced.text, true);

@@ -295,10 +295,14 @@ bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error)
     return true;
 }
 
-void zi_worker_stop(zi_worker *worker)
+void zi_worker_end(zi_worker *worker)
+{
+    if (worker) pthread_join(worker->thread, NULL);
+}
+
+void zi_worker_free(zi_worker *worker)
 {
     if (!worker) return;
-    pthread_join(worker->thread, NULL);
     zi_model_free(worker->model);
     zi_llm_free(worker->llm);
     zi_known_texts_free(worker->texts);

@@ -22,8 +22,9 @@ struct zi_worker {
 
 bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error) ZI_CHECKED;
 
-/* After zi_jobs_close: waits for what runs. */
-void zi_worker_stop(zi_worker *worker);
+/* After zi_jobs_close: waits for what runs. Others may still ask what is loaded. */
+void zi_worker_end(zi_worker *worker);
+void zi_worker_free(zi_worker *worker);
 
 /* The name of the model in memory, or NULL; free() it. */
 char *zi_worker_loaded(zi_worker *worker);

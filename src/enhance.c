@@ -169,6 +169,13 @@ static bool show(listener *l)
     return ok;
 }
 
+static bool layer_done(void *user, double fraction)
+{
+    const zi_enhance_request *r = ((const listener *)user)->request;
+    (void)fraction;
+    return !r->goes_on || r->goes_on(r->user);
+}
+
 static bool hear(void *user, int32_t id)
 {
     listener *l = user;
@@ -323,6 +330,7 @@ bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhanced *out
                          .most = (size_t)r.max_tokens,
                          .sampling = {r.temperature, r.top_k, r.top_p, r.min_p, r.penalty, r.seed},
                          .token = hear,
+                         .layer_done = layer_done,
                          .user = &l};
     zi_lm_result result = {0};
     zi_enhanced enhanced = {.prompt_tokens = count};

@@ -114,11 +114,18 @@ bool zi_image_encode(const zi_image *image, const char *name, const zi_save_opti
     return codecs[full.format].encode(image, name, &full, out, error);
 }
 
-bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                     char **recipe, zi_error *error)
+/* One beyond the last: none. */
+static zi_format format_of_bytes(const uint8_t *data, size_t size)
 {
     zi_format format = ZI_FORMAT_PNG;
     while (format <= ZI_FORMAT_WEBP && !codecs[format].is(data, size)) format++;
+    return format;
+}
+
+bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
+                     char **recipe, zi_error *error)
+{
+    zi_format format = format_of_bytes(data, size);
     if (format > ZI_FORMAT_WEBP) return zi_fail(error, "%s: not a PNG, JPEG or WebP picture", name);
     char *found = NULL;
     if (!codecs[format].decode(data, size, name, out, &found, error)) return false;
@@ -171,8 +178,17 @@ bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, ui
     return ok;
 }
 
-bool zi_image_from_bytes(const void *data, size_t size, zi_image **out, char **recipe,
-                         zi_error *error)
+bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image **out,
+                         char **recipe, zi_error *error)
 {
+    zi_format format = format_of_bytes(data, size);
+    uint32_t width, height;
+    if (pixels && format <= ZI_FORMAT_WEBP) {
+        if (!zi_image_size(data, size, format, &width, &height))
+            return zi_fail(error, "the picture does not say how large it is");
+        if ((uint64_t)width * height > pixels)
+            return zi_fail(error, "the picture has %lu x %lu pixels; %zu in all are the most",
+                           (unsigned long)width, (unsigned long)height, pixels);
+    }
     return zi_image_decode(data, size, "the picture", out, recipe, error);
 }

@@ -259,7 +259,7 @@ static bool check(const zi_lm *lm, const zi_lm_request *r, zi_error *error)
 static bool generate(writer *w, zi_lm_result *out, zi_error *error)
 {
     const zi_lm_request *r = w->request;
-    zi_run run = {.ops = w->ops, .arena = &w->arena};
+    zi_run run = {.ops = w->ops, .arena = &w->arena, .layer_done = r->layer_done, .user = r->user};
     double begun = now();
     memcpy(w->ids, r->ids, r->count * sizeof *w->ids);
     w->count = r->count;

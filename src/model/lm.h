@@ -32,6 +32,7 @@ typedef struct {
     zi_sampling sampling;
     /* Called with every new token but those that end a text; false: stop. May be NULL. */
     bool (*token)(void *user, int32_t id);
+    bool (*layer_done)(void *user, double fraction); /* as in zi_run */
     void *user;
 } zi_lm_request;
 

@@ -85,6 +85,7 @@ class Jobs(Case):
             self.server.request("DELETE", f"/api/jobs/{reply.json['id']}")
         self.server.request("DELETE", f"/api/jobs/{first}")
         stream.close()
+        self.server.wait(first)
         # 100 ended ones are remembered, the others are gone.
         for _ in range(60):
             job = self.server.submit(model="demo", steps=1, width=16,

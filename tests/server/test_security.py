@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -158,6 +159,17 @@ class Sizes(Case):
                                    b"Content-Length: 99999999\r\n\r\n")
         self.assertEqual(status_of(answer), 413)
         self.assertEqual(self.server.get("/api/health").status, 200)
+
+    def test_large_pictures(self):
+        """A few bytes that would unfold into gigabytes are refused before they do."""
+        for data in (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 16384, 16384)
+                     + b"\x08\2\0\0\0" + bytes(100),
+                     b"\xff\xd8\xff\xff\xe0\0\4ab\xff\xc2\0\x11\x08"
+                     + struct.pack(">HH", 16384, 16384) + bytes(100),
+                     b"RIFF\x40\0\0\0WEBPVP8L\x30\0\0\0\x2f"
+                     + struct.pack("<I", 16383 | 16383 << 14) + bytes(100)):
+            message = self.refused(self.server.request("POST", "/api/recipe", raw=data), 400)
+            self.assertRegex(message, "1638. x 1638. pixels")
 
     def test_large_headers(self):
         for data in (b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
