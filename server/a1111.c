@@ -332,7 +332,7 @@ static zi_answer png_info(zi_call *call)
     char *recipe = NULL;
     zi_image *image = NULL;
     void *data = zi_base64_decode(comma ? comma + 1 : text, &size);
-    bool ok = data && zi_image_from_bytes(data, size, &image, &recipe, &error);
+    bool ok = data && zi_image_from_bytes(data, size, ZI_MOST_PIXELS, &image, &recipe, &error);
     free(data);
     zi_image_free(image);
     if (!ok) return zi_reply_error(call, 422, "image", "Invalid encoded image");

@@ -11,6 +11,7 @@ enum {
     ZI_PATH_PARAMETERS = 2,
     ZI_BODY_JSON = 1 << 20, /* bytes; what most routes take */
     ZI_BODY_PICTURE = 64 << 20,
+    ZI_MOST_PIXELS = 1 << 25, /* of a picture that a client sends */
 };
 
 typedef struct zi_call zi_call;

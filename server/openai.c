@@ -375,7 +375,7 @@ static char *in_format(const wish *w, const char *png)
     zi_save_options save = {formats[w->format].format, jpeg_quality(w), NULL};
     if (save.format == ZI_FORMAT_PNG) return strdup(png);
     void *bytes = zi_base64_decode(png, &size);
-    bool ok = bytes && zi_image_from_bytes(bytes, size, &image, NULL, &error) &&
+    bool ok = bytes && zi_image_from_bytes(bytes, size, 0, &image, NULL, &error) &&
               zi_image_to_bytes(image, &save, &data, &size, &error);
     char *text = ok ? zi_base64(data, size) : NULL;
     zi_image_free(image);
