@@ -25,7 +25,7 @@ class Requests(Case):
         done = subprocess.run(
             [program, "run", os.path.abspath(FILE), "--url", self.server.address,
              "--phases", "coverage,fuzzing", "--checks", ",".join(CHECKS), "--no-color",
-             "--max-time", str(SECONDS), "--request-timeout", "60", "--workers", "2", *STREAMS],
+             "--max-time", str(SECONDS), "--request-timeout", "60", *STREAMS],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.dir)
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertIn(" passed", done.stdout)
