@@ -22,6 +22,7 @@ static bool serve(zi_server_options *o, const char *model, zi_error *error)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     bool ok = !model || zi_models_find(model, &path, NULL, error);
     if (ok && !zi_models_find_demo(&demo, NULL)) demo = NULL;

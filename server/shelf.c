@@ -35,11 +35,13 @@ struct zi_shelf {
 
 /* ---- paths ---- */
 
-/* Nothing that leads elsewhere, hides, or cannot be shown. */
+/* Nothing that leads elsewhere, hides, cannot be shown, or is still being written. */
 static bool is_plain(const char *name)
 {
     size_t length = strlen(name);
-    if (!length || length > LONGEST_NAME || name[0] == '.' || strchr(name, '/')) return false;
+    if (!length || length > LONGEST_NAME || name[0] == '.' || strchr(name, '/') ||
+        strstr(name, ".part-"))
+        return false;
     for (const char *c = name; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f || *c == '\\') return false;
     return zi_utf8_valid(name, length);

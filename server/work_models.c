@@ -41,8 +41,7 @@ bool zi_work_convert(zi_worker *worker, zi_job *job, zi_error *error)
     return true;
 }
 
-/* Stages of a verification come again and again: its fraction goes on by what each has of the rest.
- */
+/* A verification does not know how much is still to come: of its progress only time goes on. */
 static bool watch_checks(void *user, const zi_progress *p)
 {
     zi_watch *w = user;

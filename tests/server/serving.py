@@ -23,7 +23,7 @@ sys.path.append(os.path.join(HERE, "..", "cli"))
 ZIMAGE = os.path.abspath(os.environ["ZIMAGE"])
 GOLDEN = os.path.join(os.path.abspath(os.environ["ZI_TEST_DATA"]), "golden")
 MODEL = os.path.join(GOLDEN, "model")
-LIMIT = 120  # seconds that anything may take: a sanitizer may be at work
+LIMIT = 300  # seconds that anything may take: a sanitizer may be at work
 PROMPT = "a red circle on a blue background"
 
 with open(os.path.join(HERE, "..", "..", "server", "openapi.json"), encoding="utf-8") as _file:

@@ -197,6 +197,8 @@ class Jobs(Case):
 
 
 class Restarts(Case):
+    """Servers of their own, one after the other on one folder."""
+
     def test_ends_cleanly_and_remembers(self):
         folder = tempfile.mkdtemp(prefix="zimage-server-")
         self.addCleanup(shutil.rmtree, folder)
@@ -225,6 +227,42 @@ class Restarts(Case):
         self.assertEqual(second.returncode, 1)
         self.assertIn(b"another server uses this folder", second.stderr)
         self.assertEqual(server.stop(), 0)
+
+    def test_what_an_end_left_behind(self):
+        folder = tempfile.mkdtemp(prefix="zimage-server-")
+        self.addCleanup(shutil.rmtree, folder)
+        server = Server(folder)
+        kept, removed = server.wait(server.submit(model="demo", steps=1, count=2))["images"]
+        self.assertEqual(server.get(f"/api/images/{kept}/thumbnail").status, 200)
+        self.assertEqual(server.stop(), 0)
+
+        def output(*names):
+            return path(folder, "output", *names)
+        with open(output(kept + ".png"), "rb") as file:
+            picture = file.read()
+        orphan, half, foreign = "20200101-000000-00000000", "20200101-000000-00000001", "mine.png"
+        gone = [kept + ".png.part-1-0", ".upload.part-1-0", path(".thumbnails", "a.webp.part-1-0"),
+                path(".encodings", "a.part-1-0")]
+        for name, data in [(orphan + ".png", picture), (half + ".png", picture[:-20]),
+                           (foreign, picture)] + [(name, picture) for name in gone]:
+            with open(output(name), "wb") as file:
+                file.write(data)
+        os.remove(output(removed + ".png"))
+        os.makedirs(path(folder, "models", "mlx", "x.part-1-0"))
+        server = Server(folder)
+        listed = server.get("/api/images").json
+        self.assertEqual([i["id"] for i in listed["images"]], [kept, orphan])
+        first, second = listed["images"]
+        self.assertEqual((second["recipe"], second["seconds"]), (first["recipe"], None))
+        self.assertEqual(second["created"], 1577836800)
+        self.refused(server.get(f"/api/images/{removed}"), 404)
+        self.assertEqual([m["name"] for m in server.get("/api/models").json["models"]], ["demo"])
+        self.assertIn(half, server.log())
+        self.assertEqual(server.stop(), 0)
+        for name in gone:
+            self.assertFalse(os.path.exists(output(name)), name)
+        for name in half + ".png", foreign:
+            self.assertTrue(os.path.exists(output(name)), name)
 
 
 if __name__ == "__main__":

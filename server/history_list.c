@@ -1,0 +1,111 @@
+/* Searching the history. */
+#include "server/history_db.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_WORDS = 20 };
+
+/* A word of the search as a LIKE pattern, in new memory. */
+static char *pattern(const char *word, size_t length)
+{
+    zi_text text;
+    zi_text_init(&text, 4 * length + 16);
+    zi_text_puts(&text, "%");
+    for (size_t i = 0; i < length; i++) {
+        if (strchr("%_\\", word[i])) zi_text_puts(&text, "\\");
+        zi_text_append(&text, word + i, 1);
+    }
+    zi_text_puts(&text, "%");
+    return zi_text_take(&text);
+}
+
+typedef struct {
+    zi_text where;
+    char *values[MOST_WORDS + 3];
+    int count;
+} filter;
+
+static void add_condition(filter *f, const char *before, char *value, const char *after)
+{
+    f->values[f->count++] = value;
+    zi_text_printf(&f->where, " AND %s?%d%s", before, f->count, after);
+}
+
+static filter make_filter(const zi_history_query *query)
+{
+    filter f = {.count = 0};
+    zi_text_init(&f.where, 1 << 14);
+    zi_text_puts(&f.where, "");
+    for (const char *word = query->words; word && *word && f.count < MOST_WORDS;) {
+        size_t length = strcspn(word, " \t\n");
+        if (length)
+            add_condition(&f,
+                          "(prompt || ' ' || ifnull(original, '') || ' ' || ifnull(negative, '') "
+                          "|| ' ' || model || ' ' || seed) LIKE ",
+                          pattern(word, length), " ESCAPE '\\'");
+        word += length + (word[length] != 0);
+    }
+    if (query->model) add_condition(&f, "model = ", strdup(query->model), "");
+    if (query->seed) add_condition(&f, "seed = ", strdup(query->seed), "");
+    return f;
+}
+
+static bool count_matches(zi_history *h, const filter *f, double *total, zi_error *error)
+{
+    zi_text sql;
+    sqlite3_stmt *s = NULL;
+    zi_text_init(&sql, 1 << 15);
+    zi_text_printf(&sql, "SELECT count(*) FROM images WHERE deleted = 0%s", f->where.data);
+    bool ok = !sql.failed && zi_db_prepare(h, sql.data, &s, error);
+    if (ok) {
+        zi_db_bind(s, f->count, (const char *const *)f->values);
+        ok = sqlite3_step(s) == SQLITE_ROW || zi_db_fail(h, error);
+        *total = sqlite3_column_double(s, 0);
+    }
+    sqlite3_finalize(s);
+    zi_text_free(&sql);
+    return ok;
+}
+
+/* One row more than asked for tells whether there is another page. */
+static bool list_page(zi_history *h, const filter *f, int limit, cJSON *list, zi_error *error)
+{
+    zi_text sql;
+    sqlite3_stmt *s = NULL;
+    cJSON *images = cJSON_AddArrayToObject(list, "images");
+    int rows = 0, step = SQLITE_DONE;
+    zi_text_init(&sql, 1 << 15);
+    zi_text_printf(&sql, "%s%s ORDER BY id DESC LIMIT %d", zi_history_columns, f->where.data,
+                   limit + 1);
+    bool ok = !sql.failed && zi_db_prepare(h, sql.data, &s, error);
+    if (ok) zi_db_bind(s, f->count, (const char *const *)f->values);
+    while (ok && rows <= limit && (step = sqlite3_step(s)) == SQLITE_ROW)
+        if (rows++ < limit) cJSON_AddItemToArray(images, zi_history_describe(s));
+    if (ok && step != SQLITE_DONE && step != SQLITE_ROW) ok = zi_db_fail(h, error);
+    const cJSON *last = cJSON_GetArrayItem(images, limit - 1);
+    cJSON_AddItemToObject(list, "next",
+                          rows > limit ? cJSON_Duplicate(cJSON_GetObjectItem(last, "id"), true)
+                                       : cJSON_CreateNull());
+    sqlite3_finalize(s);
+    zi_text_free(&sql);
+    return ok;
+}
+
+cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_error *error)
+{
+    double total = 0;
+    cJSON *list = cJSON_CreateObject();
+    filter f = make_filter(query);
+    pthread_mutex_lock(&history->mutex);
+    bool ok = count_matches(history, &f, &total, error);
+    if (query->cursor) add_condition(&f, "id < ", strdup(query->cursor), "");
+    ok = ok && list_page(history, &f, query->limit, list, error);
+    pthread_mutex_unlock(&history->mutex);
+    cJSON_AddNumberToObject(list, "total", total);
+    for (int i = 0; i < f.count; i++) free(f.values[i]);
+    zi_text_free(&f.where);
+    if (ok) return list;
+    cJSON_Delete(list);
+    return NULL;
+}

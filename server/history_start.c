@@ -1,0 +1,189 @@
+/* Opening the history: the folder is taken, and files and rows are brought in line. */
+#include "server/history_db.h"
+
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Ids of a query's first column, in new memory, NULL at the end. */
+static char **read_ids(zi_history *h, const char *sql, zi_error *error)
+{
+    sqlite3_stmt *s = NULL;
+    size_t count = 0;
+    char **ids = NULL;
+    if (!zi_db_prepare(h, sql, &s, error)) return NULL;
+    for (bool more = true; more; count++) {
+        char **grown = realloc(ids, (count + 1) * sizeof *ids);
+        if (!grown) break;
+        ids = grown;
+        more = sqlite3_step(s) == SQLITE_ROW;
+        ids[count] = more ? strdup((const char *)sqlite3_column_text(s, 0)) : NULL;
+        if (!ids[count]) more = false;
+    }
+    sqlite3_finalize(s);
+    return ids;
+}
+
+/* Ends deletions that were begun, and forgets pictures whose files somebody removed. */
+static bool forget_missing(zi_history *h, zi_error *error)
+{
+    char **ids = read_ids(h, "SELECT id FROM images WHERE deleted = 1", error);
+    bool ok = ids != NULL;
+    for (size_t i = 0; ok && ids[i]; i++) ok = zi_history_finish_delete(h, ids[i], error);
+    for (size_t i = 0; ids && ids[i]; i++) free(ids[i]);
+    free(ids);
+    ids = ok ? read_ids(h, "SELECT id FROM images", error) : NULL;
+    ok = ids != NULL;
+    for (size_t i = 0; ok && ids[i]; i++) {
+        char *path = zi_history_path(h, ids[i]);
+        if (path && !zi_is_file(path)) ok = zi_history_finish_delete(h, ids[i], error);
+        free(path);
+    }
+    for (size_t i = 0; ids && ids[i]; i++) free(ids[i]);
+    free(ids);
+    return ok;
+}
+
+/* Takes in a picture that has no row. One that cannot be read stays where it is, unlisted. */
+static bool adopt(zi_history *h, const char *id, zi_error *error)
+{
+    zi_image *image = NULL;
+    char *recipe = NULL, *path = zi_history_path(h, id);
+    struct stat st;
+    zi_error why = {0};
+    bool ok = true;
+    cJSON *known = zi_history_get(h, id, error);
+    if (!known && path && lstat(path, &st) == 0) {
+        if (zi_history_load(h, id, &image, &recipe, &why)) {
+            ok = zi_history_insert(h, id, image->width, image->height, (double)st.st_size, -1,
+                                   recipe ? recipe : "", error);
+            if (ok) zi_log_line(h->log, ZI_LOG_INFO, "picture %s: taken into the history", id);
+        } else {
+            zi_log_line(h->log, ZI_LOG_WARNING, "picture %s: not taken into the history: %s", id,
+                        why.status ? why.text : "its file cannot be opened");
+        }
+    }
+    cJSON_Delete(known);
+    zi_image_free(image);
+    free(recipe);
+    free(path);
+    return ok;
+}
+
+/* What an end in the middle of writing left in a folder where only the server writes. */
+static void remove_parts(const zi_history *h, const char *name)
+{
+    char *path = zi_path_join(h->folder, name);
+    DIR *folder = path ? opendir(path) : NULL;
+    for (struct dirent *entry; folder && (entry = readdir(folder));)
+        if (strstr(entry->d_name, ".part-")) unlinkat(dirfd(folder), entry->d_name, 0);
+    if (folder) closedir(folder);
+    free(path);
+}
+
+/* Pictures without rows, and what an end in the middle of writing left behind. */
+static bool sweep(zi_history *h, zi_error *error)
+{
+    DIR *folder = opendir(h->folder);
+    bool ok = folder || zi_fail(error, "%s: %s", h->folder, strerror(errno));
+    for (struct dirent *entry; ok && (entry = readdir(folder));) {
+        char id[ZI_IMAGE_ID];
+        const char *name = entry->d_name;
+        snprintf(id, sizeof id, "%.*s", ZI_IMAGE_ID - 1, name);
+        bool ours = zi_image_id_valid(id);
+        if (ours && !strcmp(name + ZI_IMAGE_ID - 1, ".png"))
+            ok = adopt(h, id, error);
+        else if ((ours && !strncmp(name + ZI_IMAGE_ID - 1, ".png.part-", 10)) ||
+                 !strncmp(name, ".upload.part-", 13))
+            ok = zi_history_remove_file(zi_path_join(h->folder, name), error);
+    }
+    if (folder) closedir(folder);
+    remove_parts(h, ".thumbnails");
+    remove_parts(h, ".encodings");
+    return ok;
+}
+
+static bool take_folder(zi_history *h, zi_error *error)
+{
+    char *lock = zi_path_join(h->folder, ".lock");
+    if (!lock) return zi_out_of_memory(error, strlen(h->folder));
+    if (mkdir(h->folder, 0777) != 0 && errno != EEXIST)
+        zi_fail(error, "%s: %s", h->folder, strerror(errno));
+    h->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    bool ok = h->lock >= 0 || zi_fail(error, "%s: %s", lock, strerror(errno));
+    if (ok && flock(h->lock, LOCK_EX | LOCK_NB) != 0)
+        ok = zi_fail(error, "%s: another server uses this folder; name another one with --output",
+                     h->folder);
+    free(lock);
+    if (ok) mkdir(h->thumbnails, 0777);
+    return ok;
+}
+
+static bool run(zi_history *h, const char *sql, zi_error *error)
+{
+    return sqlite3_exec(h->db, sql, NULL, NULL, NULL) == SQLITE_OK || zi_db_fail(h, error);
+}
+
+static const char schema[] =
+    "PRAGMA journal_mode = WAL;"
+    "PRAGMA synchronous = NORMAL;"
+    "PRAGMA user_version = 1;"
+    "CREATE TABLE IF NOT EXISTS images ("
+    " id TEXT PRIMARY KEY, created REAL NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,"
+    " bytes INTEGER NOT NULL, seconds REAL, recipe TEXT NOT NULL, prompt TEXT NOT NULL,"
+    " original TEXT, negative TEXT, model TEXT NOT NULL, steps INTEGER NOT NULL,"
+    " seed TEXT NOT NULL, shift REAL NOT NULL, guidance REAL NOT NULL, schedule TEXT NOT NULL,"
+    " deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;";
+
+static bool open_db(zi_history *h, zi_error *error)
+{
+    char *path = zi_path_join(h->folder, "history.db");
+    bool ok =
+        path && (sqlite3_open_v2(path, &h->db,
+                                 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
+                                 NULL) == SQLITE_OK ||
+                 zi_db_fail(h, error));
+    free(path);
+    if (ok) sqlite3_busy_timeout(h->db, 5000);
+    return ok && run(h, schema, error);
+}
+
+bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error *error)
+{
+    zi_history *h = calloc(1, sizeof *h);
+    if (!h) return zi_out_of_memory(error, sizeof *h);
+    pthread_mutex_init(&h->mutex, NULL);
+    h->log = log;
+    h->lock = -1;
+    h->folder = strdup(folder);
+    h->thumbnails = zi_path_join(folder, ".thumbnails");
+    if (!h->folder || !h->thumbnails) {
+        zi_history_close(h);
+        return zi_out_of_memory(error, strlen(folder));
+    }
+    if (!take_folder(h, error) || !open_db(h, error) || !forget_missing(h, error) ||
+        !sweep(h, error)) {
+        zi_history_close(h);
+        return false;
+    }
+    *out = h;
+    return true;
+}
+
+void zi_history_close(zi_history *history)
+{
+    if (!history) return;
+    sqlite3_close(history->db);
+    if (history->lock >= 0) close(history->lock);
+    pthread_mutex_destroy(&history->mutex);
+    free(history->folder);
+    free(history->thumbnails);
+    free(history);
+}
