@@ -1,11 +1,13 @@
 /* Requests: the first byte of an input chooses a route, what follows up to a line end is what
  * stands in the braces of its path and in every parameter of its query, the rest is the body. All
  * runs as in the server, from libmicrohttpd's first call to the reply, but for libmicrohttpd
- * itself, which is played here, and for the worker, which takes no jobs. */
+ * itself, which is played here, the models, of which there is one that nobody looks into, and the
+ * worker, which takes no jobs. */
 #include "fuzz.h"
 #include "base/text.h"
 #include "server/http.h"
 
+#include <ftw.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,12 +216,25 @@ static void add_routes(const zi_route *table)
         }
 }
 
+static char output[] = "/tmp/fuzz-requests.XXXXXX";
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st, (void)kind, (void)at;
+    return remove(path);
+}
+
+static void remove_output(void)
+{
+    nftw(output, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static void start(void)
 {
-    static char output[] = "/tmp/fuzz-requests.XXXXXX", models[80];
+    static char models[80];
     zi_error error = {0};
     zi_server *started;
-    FUZZ_EXPECT(mkdtemp(output));
+    FUZZ_EXPECT(mkdtemp(output) && atexit(remove_output) == 0);
     snprintf(models, sizeof models, "%s/models", output);
     const zi_server_options options = {.models = models, .output = output, .demo = "demo-model"};
     FUZZ_EXPECT(fuzz_ok(zi_server_start(&options, &started, &error), &error));
