@@ -19,7 +19,7 @@ zi_watch zi_watch_start(zi_worker *worker, zi_job *job, const char *stage)
 void zi_watch_report(zi_watch *watch, double fraction, bool now)
 {
     double time = zi_steady_seconds(), spent = time - watch->began;
-    if (!now && time - watch->reported < 0.1) return;
+    if (!now && time - watch->reported < 0.25) return;
     watch->reported = time;
     watch->progress.fraction = fraction;
     watch->progress.seconds_left = fraction > 0.02 ? spent / fraction * (1 - fraction) : -1;

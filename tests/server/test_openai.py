@@ -2,12 +2,11 @@
 
 import base64
 import json
-import socket
 import threading
 import time
 import urllib.parse
 
-from serving import LIMIT, PROMPT, Case, Stream
+from serving import LIMIT, PROMPT, Case, Stream, connect
 
 SMALL = {"prompt": PROMPT, "size": "64x64", "steps": 2}
 LONG = {"prompt": PROMPT, "size": "512x512", "steps": 100}
@@ -132,6 +131,19 @@ class OpenAI(Case):
         self.assertEqual(self.server.request("POST", GENERATIONS, raw="{", headers={
             "Content-Type": "application/json"}).json["error"]["type"], "invalid_request_error")
 
+    def test_multipart(self):
+        """As for pictures to edit, whole and broken; others are served meanwhile."""
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        part = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na\r\n'
+        for body in part + b"--x--\r\n", part, b"--x", b"\r\n--y--", b"":
+            for url, status in (GENERATIONS, 415), ("/v1/images/edits", 404):
+                reply = self.server.request("POST", url, raw=body, headers=kind)
+                self.assertEqual(reply.status, status)
+        with connect(self.server) as wire:  # says that there is more than there is
+            wire.sendall(b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
+                         b"Content-Type: application/json\r\n\r\n{" % GENERATIONS.encode())
+            self.generate()
+
     # ---- streams ----
 
     def test_stream(self):
@@ -235,7 +247,7 @@ class OpenAI(Case):
         """Asks for a picture and goes away; the job's id."""
         known = {j["id"] for j in self.server.get("/api/jobs").json["jobs"]}
         body = json.dumps(dict(LONG, **options)).encode()
-        wire = socket.create_connection(("127.0.0.1", self.server.port), timeout=LIMIT)
+        wire = connect(self.server)
         wire.sendall(b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
                      b"Content-Length: %d\r\n\r\n" % (GENERATIONS.encode(), len(body)) + body)
         new = []
