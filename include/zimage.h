@@ -93,6 +93,11 @@ typedef struct {
 bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage,
                      zi_error *error) ZI_CHECKED;
 
+/* The settings in any A1111 text as they stand there, one by one ("Steps", "9"). False: memory is
+ * short. */
+bool zi_recipe_settings(const char *text,
+                        void (*each)(void *user, const char *key, const char *value), void *user);
+
 /* ---- models ---- */
 
 typedef struct zi_model zi_model;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THUMBNAIL = 256, MOST_PIXELS = 1 << 25 };
+enum { THUMBNAIL = 256 };
 
 static zi_answer failed(zi_call *call, const zi_error *error)
 {
@@ -222,7 +222,7 @@ cJSON *zi_recipe_json(const void *data, size_t size, zi_error *error)
 {
     zi_image *image = NULL;
     char *recipe = NULL;
-    if (!zi_image_from_bytes(data, size, MOST_PIXELS, &image, &recipe, error)) return NULL;
+    if (!zi_image_from_bytes(data, size, ZI_MOST_PIXELS, &image, &recipe, error)) return NULL;
     cJSON *json = cJSON_CreateObject();
     cJSON_AddNumberToObject(json, "width", image->width);
     cJSON_AddNumberToObject(json, "height", image->height);

@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 char *zi_base64(const void *data, size_t size)
 {
@@ -21,4 +22,36 @@ char *zi_base64(const void *data, size_t size)
     }
     *out = 0;
     return text;
+}
+
+static int digit(char c)
+{
+    if (c >= 'A' && c <= 'Z') return c - 'A';
+    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
+    if (c >= '0' && c <= '9') return c - '0' + 52;
+    return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
+}
+
+void *zi_base64_decode(const char *text, size_t *size)
+{
+    uint32_t bits = 0;
+    int count = 0; /* of bits */
+    uint8_t *data = malloc(strlen(text) / 4 * 3 + 4), *out = data;
+    for (; data && *text && *text != '='; text++) {
+        if (strchr(" \t\r\n", *text)) continue;
+        int value = digit(*text);
+        if (value < 0) break;
+        bits = bits << 6 | (uint32_t)value;
+        count += 6;
+        if (count < 8) continue;
+        count -= 8;
+        *out++ = (uint8_t)(bits >> count);
+    }
+    if (!data || text[strspn(text, "= \t\r\n")] || count == 6) {
+        free(data);
+        return NULL;
+    }
+    *size = (size_t)(out - data);
+    *out = 0;
+    return data;
 }

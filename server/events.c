@@ -1,10 +1,12 @@
 #include "server/events.h"
 #include "server/log.h"
 
+#include <errno.h>
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum { RING = 2048, MAX_BYTES = 8 << 20, PATIENCE = 15 };
 
@@ -125,6 +127,20 @@ static bool is_news(const zi_events *events, uint64_t job, uint64_t cursor)
     return false;
 }
 
+static int socket_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info ? info->connect_fd : -1;
+}
+
+bool zi_peer_gone(int socket)
+{
+    char byte;
+    ssize_t size = recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return size == 0 || (size < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
 bool zi_sleep(zi_events *events, zi_sleeper *sleeper, uint64_t cursor)
 {
     pthread_mutex_lock(&events->mutex);
@@ -137,6 +153,7 @@ bool zi_sleep(zi_events *events, zi_sleeper *sleeper, uint64_t cursor)
     if (sleeps) {
         sleeper->asleep = true;
         sleeper->since = zi_steady_seconds();
+        sleeper->socket = socket_of(sleeper->connection);
         MHD_suspend_connection(sleeper->connection);
     }
     pthread_mutex_unlock(&events->mutex);
@@ -159,7 +176,7 @@ void zi_events_tick(zi_events *events)
     double now = zi_steady_seconds();
     pthread_mutex_lock(&events->mutex);
     for (zi_sleeper *s = events->sleepers; s; s = s->next)
-        if (s->asleep && now - s->since >= PATIENCE) wake(s);
+        if (s->asleep && (now - s->since >= PATIENCE || zi_peer_gone(s->socket))) wake(s);
     pthread_mutex_unlock(&events->mutex);
 }
 

@@ -24,6 +24,7 @@ typedef struct zi_sleeper {
     uint64_t job; /* wakes for this one's events only; 0: for all */
     bool asleep, listed;
     double since; /* when it fell asleep */
+    int socket;
     struct zi_sleeper *next;
 } zi_sleeper;
 
@@ -51,8 +52,12 @@ bool zi_sleep(zi_events *events, zi_sleeper *sleeper, uint64_t cursor);
 /* Before the sleeper is freed; its connection is gone. */
 void zi_sleeper_remove(zi_events *events, zi_sleeper *sleeper);
 
-/* Wakes who slept long enough for a sign of life; to be called about once a second. */
+/* Wakes who slept long enough for a sign of life, and those whose client has gone; to be called
+ * about once a second. */
 void zi_events_tick(zi_events *events);
+
+/* Whether the client at the other end closed the connection, which is not noticed in sleep. */
+bool zi_peer_gone(int socket);
 
 /* Wakes all and lets nobody sleep any more. */
 void zi_events_close(zi_events *events);

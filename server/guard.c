@@ -1,4 +1,5 @@
 #include "server/guard.h"
+#include "server/base64.h"
 
 #include "base/error.h"
 
@@ -84,9 +85,40 @@ static bool host_name(const char *host, char name[NAME])
     return true;
 }
 
+/* Takes as long wherever the texts differ. */
+static bool equal(const char *given, const char *right)
+{
+    size_t given_length = strlen(given), length = strlen(right);
+    unsigned char differs = given_length != length;
+    for (size_t i = 0; i < given_length; i++)
+        differs |= (unsigned char)given[i] ^ (unsigned char)right[length ? i % length : 0];
+    return !differs;
+}
+
+/* The key as the password of whatever user, as clients of A1111 send it. */
+static bool is_password(const char *credentials, const char *key)
+{
+    size_t size;
+    char *text = zi_base64_decode(credentials, &size);
+    const char *colon = text ? strchr(text, ':') : NULL;
+    bool same = colon && equal(colon + 1, key);
+    free(text);
+    return same;
+}
+
+static bool shows_key(const zi_guard *guard, const zi_claim *claim)
+{
+    const char *said = claim->authorization;
+    if (!guard->key) return false;
+    return (claim->key && equal(claim->key, guard->key)) ||
+           (said && !strncasecmp(said, "Bearer ", 7) && equal(said + 7, guard->key)) ||
+           (said && !strncasecmp(said, "Basic ", 6) && is_password(said + 6, guard->key));
+}
+
 bool zi_guard_host(const zi_guard *guard, const zi_claim *claim)
 {
     char name[NAME];
+    if (shows_key(guard, claim)) return true;
     if (!claim->host || !host_name(claim->host, name)) return false;
     /* An address cannot be made to point elsewhere; a name can, unless it is known. */
     if (!strcasecmp(name, "localhost")) return true;
@@ -110,23 +142,9 @@ bool zi_guard_origin(const zi_claim *claim)
     return !claim->site || !strcmp(claim->site, "same-origin") || !strcmp(claim->site, "none");
 }
 
-/* Takes as long wherever the texts differ. */
-static bool equal(const char *given, const char *right)
-{
-    size_t given_length = strlen(given), length = strlen(right);
-    unsigned char differs = given_length != length;
-    for (size_t i = 0; i < given_length; i++)
-        differs |= (unsigned char)given[i] ^ (unsigned char)right[length ? i % length : 0];
-    return !differs;
-}
-
 bool zi_guard_key(const zi_guard *guard, const zi_claim *claim)
 {
-    if (!guard->key) return true;
-    const char *bearer = claim->authorization;
-    bool is_bearer = bearer && !strncasecmp(bearer, "Bearer ", 7);
-    return (claim->key && equal(claim->key, guard->key)) ||
-           (is_bearer && equal(bearer + 7, guard->key)) ||
+    return !guard->key || shows_key(guard, claim) ||
            (claim->cookie && equal(claim->cookie, guard->token));
 }
 

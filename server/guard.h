@@ -17,7 +17,8 @@ typedef struct {
     const char *cookie;               /* the one called zimage */
 } zi_claim;
 
-/* Host names this server: otherwise a foreign name was made to point here (DNS rebinding). */
+/* Host names this server: otherwise a foreign name was made to point here (DNS rebinding). A client
+ * that shows the key itself may call it what it likes: a foreign page has no key. */
 bool zi_guard_host(const zi_guard *guard, const zi_claim *claim);
 
 /* The request comes from no other site's page. */

@@ -23,6 +23,8 @@ static const zi_route *const own_tables[] = {zi_jobs_routes, zi_images_routes, z
                                              zi_system_routes, NULL};
 static const zi_family families[] = {
     {"/api/", own_tables, zi_error_json},
+    {"/v1/", (const zi_route *const[]){zi_openai_routes, NULL}, zi_openai_error},
+    {"/sdapi/", (const zi_route *const[]){zi_a1111_routes, NULL}, zi_a1111_error},
     {"/", (const zi_route *const[]){NULL}, zi_error_json}, /* the page's files */
 };
 

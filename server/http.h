@@ -12,6 +12,7 @@ enum {
     ZI_PATH_PARAMETERS = 2,
     ZI_BODY_JSON = 1 << 20, /* bytes; what most routes take */
     ZI_BODY_PICTURE = 64 << 20,
+    ZI_MOST_PIXELS = 1 << 25, /* of a picture that a client sends */
 };
 
 typedef struct zi_call zi_call;
@@ -107,7 +108,9 @@ typedef struct {
     uint64_t cursor;        /* goes on behind this event, if resumes */
     bool resumes;           /* false: begins with what `snapshot` gives */
     bool cancels_job;       /* when the client goes away */
-    zi_format_event format; /* NULL: the own API's */
+    zi_format_event format; /* NULL: the own API's; called with the events locked */
+    /* Adds what takes its time, after some events were read; may be NULL. */
+    void (*finish)(void *user, zi_text *out);
     /* What stands at the beginning and where events were lost; NULL: the own API's snapshot.
      * Returns false when the stream ends there. *cursor becomes the latest event it covers. */
     bool (*snapshot)(void *user, zi_server *server, uint64_t job, uint64_t *cursor, zi_text *out);
@@ -132,5 +135,10 @@ cJSON *zi_error_json(unsigned status, const char *message, const char *field);
 cJSON *zi_recipe_json(const void *data, size_t size, zi_error *error);
 
 extern const zi_route zi_jobs_routes[], zi_images_routes[], zi_models_routes[], zi_system_routes[];
+
+/* APIs of others, and their errors. */
+extern const zi_route zi_openai_routes[], zi_a1111_routes[];
+cJSON *zi_openai_error(unsigned status, const char *message, const char *field);
+cJSON *zi_a1111_error(unsigned status, const char *message, const char *field);
 
 #endif

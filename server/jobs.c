@@ -352,6 +352,13 @@ zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id)
     return state;
 }
 
+void zi_jobs_skip(zi_jobs *jobs)
+{
+    pthread_mutex_lock(&jobs->mutex);
+    if (jobs->running) atomic_store(&jobs->running->skip, true);
+    pthread_mutex_unlock(&jobs->mutex);
+}
+
 /* ---- for the worker ---- */
 
 zi_job *zi_jobs_take(zi_jobs *jobs)

@@ -56,7 +56,7 @@ typedef struct zi_job {
     const zi_kind *kind;
     cJSON *params; /* as submitted, with what was settled */
     zi_order order;
-    atomic_bool cancel;
+    atomic_bool cancel, skip; /* all of it, or the picture that is drawn */
     /* The rest is the queue's, under its mutex. */
     zi_job_state state;
     double created, started, finished;
@@ -89,6 +89,9 @@ zi_job_state zi_jobs_state(zi_jobs *jobs, uint64_t id, zi_refusal *error);
 
 /* Asks it to end; its state before. */
 zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id);
+
+/* Asks the running job to leave its present picture out. */
+void zi_jobs_skip(zi_jobs *jobs);
 
 typedef struct {
     size_t queued, ended[ZI_JOB_UNKNOWN]; /* by state, since the start */

@@ -53,6 +53,11 @@ static const zi_param verify_params[] = {
     {"against", ZI_PARAM_TEXT, AT(against), 1, NAME, NULL, false, 0},
     {0}};
 
+static const zi_param load_params[] = {{"model", ZI_PARAM_TEXT, AT(model), 1, NAME, NULL, false, 0},
+                                       {0}};
+
+static const zi_param no_params[] = {{0}};
+
 static const zi_param enhance_params[] = {
     {"prompt", ZI_PARAM_TEXT, AT(prompt), 1, ZI_PROMPT_BYTES, NULL, true, 0},
     {"llm", ZI_PARAM_TEXT, AT(llm), 1, NAME, NULL, false, 0},
@@ -100,6 +105,14 @@ static bool settle_generate(zi_server *server, zi_job *job, zi_refusal *refusal)
                          "%dx%d are too many pixels; %d (2048x2048) are the most", o->width,
                          o->height, ZI_MAX_PIXELS);
     return settle_model(server, job, refusal) && settle_seed(job, refusal);
+}
+
+static bool settle_nothing(zi_server *server, zi_job *job, zi_refusal *refusal)
+{
+    (void)server;
+    (void)job;
+    (void)refusal;
+    return true;
 }
 
 static bool settle_verify(zi_server *server, zi_job *job, zi_refusal *refusal)
@@ -171,4 +184,6 @@ const zi_kind zi_kinds[] = {{"generate", generate_params, settle_generate, zi_wo
                             {"quantize", quantize_params, settle_convert, zi_work_convert},
                             {"verify", verify_params, settle_verify, zi_work_verify},
                             {"enhance", enhance_params, settle_enhance, zi_work_enhance},
+                            {"load", load_params, settle_model, zi_work_load},
+                            {"unload", no_params, settle_nothing, zi_work_unload},
                             {0}};

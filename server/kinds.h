@@ -16,6 +16,8 @@ extern const zi_kind zi_kinds[]; /* name NULL ends the table */
 
 /* worker.c, work_models.c */
 bool zi_work_generate(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_work_load(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_work_unload(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 bool zi_work_enhance(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 bool zi_work_convert(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 bool zi_work_verify(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;

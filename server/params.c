@@ -115,6 +115,11 @@ static bool read_one(const zi_param *p, const cJSON *item, void *out, zi_refusal
         return true;
     case ZI_PARAM_REAL:
         return read_number(p, item, at, refusal);
+    case ZI_PARAM_BOOL:
+        if (!cJSON_IsBool(item))
+            return zi_refuse(refusal, 400, p->name, "%s must be true or false", p->name);
+        *(bool *)at = cJSON_IsTrue(item);
+        return true;
     case ZI_PARAM_CHOICE:
         return read_choice(p, item, at, refusal);
     case ZI_PARAM_SEED:
@@ -123,13 +128,15 @@ static bool read_one(const zi_param *p, const cJSON *item, void *out, zi_refusal
     return true;
 }
 
-bool zi_params_read(const cJSON *object, const zi_param *table, void *out, zi_refusal *refusal)
+static bool read_all(const cJSON *object, const zi_param *table, bool known_only, void *out,
+                     zi_refusal *refusal)
 {
     const cJSON *item;
     cJSON_ArrayForEach(item, object)
     {
         const zi_param *p = table;
         while (p->name && strcmp(p->name, item->string) != 0) p++;
+        if (!p->name && known_only) continue;
         if (!p->name)
             return zi_refuse(refusal, 400, item->string, "%s: there is no such field",
                              item->string);
@@ -143,4 +150,15 @@ bool zi_params_read(const cJSON *object, const zi_param *table, void *out, zi_re
             return zi_refuse(refusal, 400, p->name, "%s is missing", p->name);
     }
     return true;
+}
+
+bool zi_params_read(const cJSON *object, const zi_param *table, void *out, zi_refusal *refusal)
+{
+    return read_all(object, table, false, out, refusal);
+}
+
+bool zi_params_read_known(const cJSON *object, const zi_param *table, void *out,
+                          zi_refusal *refusal)
+{
+    return !cJSON_IsObject(object) || read_all(object, table, true, out, refusal);
 }

@@ -15,6 +15,7 @@ typedef enum {
     ZI_PARAM_TEXT,   /* const char *, of min to max bytes; lives as long as the object */
     ZI_PARAM_INT,    /* int */
     ZI_PARAM_REAL,   /* double */
+    ZI_PARAM_BOOL,   /* bool */
     ZI_PARAM_CHOICE, /* int: which of words */
     ZI_PARAM_SEED    /* zi_seed, a number or digits */
 } zi_param_kind;
@@ -33,6 +34,10 @@ typedef struct {
  * that stand twice are refused. */
 bool zi_params_read(const cJSON *object, const zi_param *table, void *out,
                     zi_refusal *refusal) ZI_CHECKED;
+
+/* The same, but passes over fields that the table does not have, and over what is no object. */
+bool zi_params_read_known(const cJSON *object, const zi_param *table, void *out,
+                          zi_refusal *refusal) ZI_CHECKED;
 
 /* Sets a field of the object, whatever was there. False: memory is short. */
 bool zi_params_set(cJSON *object, const char *name, cJSON *value);

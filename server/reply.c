@@ -169,6 +169,10 @@ zi_answer zi_call_wait(zi_call *call, uint64_t cursor)
 {
     call->sleeper.connection = call->connection;
     call->sleeper.job = call->job;
+    /* Nobody waits any more: the connection is closed, and with it the call. */
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info && zi_peer_gone(info->connect_fd)) return MHD_NO;
     /* Where there is news already, the handler is called again at once: suspended and woken. */
     if (!zi_sleep(call->server->events, &call->sleeper, cursor)) {
         if (zi_events_closed(call->server->events)) return MHD_NO;

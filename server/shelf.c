@@ -29,6 +29,7 @@ struct zi_shelf {
     char *root;  /* the models folder, links resolved; NULL: there is none */
     char *named; /* the name of the model that the server was started with, or NULL */
     pthread_mutex_t mutex;
+    char *chosen; /* the name of the model that clients made the default, or NULL */
     known *known;
 };
 
@@ -303,11 +304,31 @@ static void count_one(void *user, const char *name, const char *folder, const ch
 char *zi_shelf_default(zi_shelf *shelf)
 {
     visitor v = {.shelf = shelf};
+    pthread_mutex_lock(&shelf->mutex);
+    char *chosen = shelf->chosen ? strdup(shelf->chosen) : NULL;
+    pthread_mutex_unlock(&shelf->mutex);
+    if (chosen) return chosen;
     if (shelf->options->load.path && shelf->named) return strdup(shelf->named);
     visit(shelf, count_one, &v);
     if (v.count == 1) return v.only;
     free(v.only);
     return strdup(demo);
+}
+
+bool zi_shelf_choose(zi_shelf *shelf, const char *name, const char *field, zi_refusal *refusal)
+{
+    char *path = NULL, *copy = strdup(name);
+    if (!copy) return zi_refuse(refusal, 500, NULL, "out of memory");
+    if (!zi_shelf_find(shelf, name, field, &path, refusal)) {
+        free(copy);
+        return false;
+    }
+    free(path);
+    pthread_mutex_lock(&shelf->mutex);
+    free(shelf->chosen);
+    shelf->chosen = copy;
+    pthread_mutex_unlock(&shelf->mutex);
+    return true;
 }
 
 cJSON *zi_shelf_list(zi_shelf *shelf, const char *loaded)
@@ -388,5 +409,6 @@ void zi_shelf_free(zi_shelf *shelf)
     pthread_mutex_destroy(&shelf->mutex);
     free(shelf->root);
     free(shelf->named);
+    free(shelf->chosen);
     free(shelf);
 }

@@ -21,6 +21,10 @@ bool zi_shelf_find(zi_shelf *shelf, const char *name, const char *field, char **
 /* The name of the model that draws when none is named; free() it. */
 char *zi_shelf_default(zi_shelf *shelf);
 
+/* Makes it the one that draws when none is named, until the server ends. */
+bool zi_shelf_choose(zi_shelf *shelf, const char *name, const char *field,
+                     zi_refusal *refusal) ZI_CHECKED;
+
 /* Where a new model goes: the path and the name it will have, both free()d by the caller. Refuses
  * what is there already. */
 bool zi_shelf_place(zi_shelf *shelf, const char *folder, const char *file, const char *field,

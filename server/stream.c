@@ -69,7 +69,10 @@ static void fill(stream *s)
     zi_text_free(&s->pending);
     zi_text_init(&s->pending, MOST_SNAPSHOT);
     s->offset = 0;
-    if (!s->fresh && zi_events_read(s->server->events, s->options.job, &s->cursor, take, s)) return;
+    if (!s->fresh && zi_events_read(s->server->events, s->options.job, &s->cursor, take, s)) {
+        if (s->options.finish) s->options.finish(s->options.user, &s->pending);
+        return;
+    }
     s->fresh = false;
     s->ended =
         !s->options.snapshot(s->options.user, s->server, s->options.job, &s->cursor, &s->pending);

@@ -19,7 +19,7 @@ zi_watch zi_watch_start(zi_worker *worker, zi_job *job, const char *stage)
 void zi_watch_report(zi_watch *watch, double fraction, bool now)
 {
     double time = zi_steady_seconds(), spent = time - watch->began;
-    if (!now && time - watch->reported < 0.1) return;
+    if (!now && time - watch->reported < 0.25) return;
     watch->reported = time;
     watch->progress.fraction = fraction;
     watch->progress.seconds_left = fraction > 0.02 ? spent / fraction * (1 - fraction) : -1;
@@ -102,7 +102,9 @@ static bool watch(void *user, const zi_progress *p)
 {
     static const char *const stages[] = {"encode", "step", "decode", "convert"};
     zi_watch *w = user;
-    if (atomic_load_explicit(&w->job->cancel, memory_order_relaxed)) return false;
+    if (atomic_load_explicit(&w->job->cancel, memory_order_relaxed) ||
+        atomic_load_explicit(&w->job->skip, memory_order_relaxed))
+        return false;
     if (p->stage != ZI_STAGE_ENCODE && !w->encoded) report_encoded(w);
     bool turn = strcmp(w->progress.stage, stages[p->stage]) != 0;
     double in_picture = p->stage == ZI_STAGE_ENCODE ? p->fraction
@@ -205,6 +207,7 @@ static bool draw(zi_watch *w, int picture, zi_error *error)
     r.encodings = zi_known_texts_encodings(worker->texts);
     w->encoded = false;
     w->progress.picture = picture;
+    atomic_store(&w->job->skip, false);
     bool ok = zi_generate(worker->model, &r, &image, error);
     if (ok) {
         w->progress.stage = "save";
@@ -222,8 +225,25 @@ bool zi_work_generate(zi_worker *worker, zi_job *job, zi_error *error)
     w.progress.pictures = job->order.count;
     for (int i = 1; i <= job->order.count; i++) {
         if (atomic_load(&job->cancel)) return zi_cancelled(error);
-        if (!draw(&w, i, error)) return false;
+        if (draw(&w, i, error)) continue;
+        bool skipped = error->status == ZI_CANCELLED && atomic_exchange(&job->skip, false);
+        if (!skipped || atomic_load(&job->cancel)) return false;
+        *error = (zi_error){0};
     }
+    return true;
+}
+
+bool zi_work_load(zi_worker *worker, zi_job *job, zi_error *error)
+{
+    zi_watch_start(worker, job, "load");
+    return load(worker, job->order.model, job->order.path, error);
+}
+
+bool zi_work_unload(zi_worker *worker, zi_job *job, zi_error *error)
+{
+    (void)job;
+    (void)error;
+    unload(worker);
     return true;
 }
 

@@ -33,7 +33,7 @@ char *zi_worker_loaded(zi_worker *worker);
  * server's own model. */
 zi_model_options zi_worker_options(const zi_worker *worker, const char *path);
 
-/* A progress callback's memory: reports when something is new, ten times a second at most. */
+/* A progress callback's memory: reports when something is new, four times a second at most. */
 typedef struct {
     zi_worker *worker;
     zi_job *job;

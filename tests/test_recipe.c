@@ -197,6 +197,27 @@ static void reads_parts(void)
     }
 }
 
+static void append(void *user, const char *key, const char *value)
+{
+    char *text = user;
+    snprintf(text + strlen(text), 400 - strlen(text), "[%s=%s]", key, value);
+}
+
+static void settings_as_they_stand(void)
+{
+    char all[400] = "";
+    CHECK(zi_recipe_settings("a cat: sleeping, 1\nNegative prompt: no: dogs\n"
+                             "Steps: 20, Sampler: DPM++ 2M, Size: 512x768, Model hash: 0123abcd, "
+                             "Lora hashes: \"a: 1, b: \\\"2\", Version: v1.10.1",
+                             append, all));
+    CHECK_MSG(!strcmp(all, "[Steps=20][Sampler=DPM++ 2M][Size=512x768][Model hash=0123abcd]"
+                           "[Lora hashes=a: 1, b: \"2][Version=v1.10.1]"),
+              "%s", all);
+    all[0] = 0;
+    CHECK(zi_recipe_settings("Steps: 20, Size: 512x512", append, all) && !all[0]);
+    CHECK(zi_recipe_settings("", append, all) && !all[0]);
+}
+
 static void refuses_non_numbers(void)
 {
     static const char *const settings[][2] = {
@@ -245,7 +266,9 @@ static void any_text(void)
         zi_recipe_fields f;
         char *storage = NULL;
         if (zi_recipe_parse(text, &f, &storage, &error)) {
+            char all[400] = "";
             CHECK(strlen(f.prompt) <= size);
+            if (size < 97) CHECK(zi_recipe_settings(text, append, all));
             free(storage);
         }
     }
@@ -259,6 +282,7 @@ int main(void)
     RUN(any_locale);
     RUN(reads_others);
     RUN(reads_parts);
+    RUN(settings_as_they_stand);
     RUN(refuses_non_numbers);
     RUN(any_text);
     return zi_test_result();

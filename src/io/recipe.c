@@ -291,3 +291,19 @@ bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage, zi
     *storage = strings;
     return true;
 }
+
+bool zi_recipe_settings(const char *text,
+                        void (*each)(void *user, const char *key, const char *value), void *user)
+{
+    span prompts, line, key, value;
+    char *strings = malloc(strlen(text) + 2), *next;
+    cut_settings(text, &prompts, &line);
+    while (strings && next_pair(&line, &key, &value)) {
+        next = strings;
+        const char *name = keep(&next, key);
+        each(user, name, keep_value(&next, value));
+    }
+    bool ok = strings != NULL;
+    free(strings);
+    return ok;
+}

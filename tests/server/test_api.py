@@ -219,8 +219,8 @@ class Requests(Api):
         for field, params in (
                 ("prompt", {}), ("prompt", {"prompt": ""}), ("prompt", {"prompt": 7}),
                 ("prompt", {"prompt": "x" * 8001}), ("width", {"prompt": "a", "width": 17}),
-                ("width", {"prompt": "a", "width": 4112}), ("width", {"prompt": "a", "width": 4096, "height": 4096}),
-                ("steps", {"prompt": "a", "steps": 0}),
+                ("width", {"prompt": "a", "width": 4112}),
+                ("width", {"prompt": "a", "width": 4096, "height": 1040}), ("steps", {"prompt": "a", "steps": 0}),
                 ("steps", {"prompt": "a", "steps": 1.5}), ("shift", {"prompt": "a", "shift": "3"}),
                 ("seed", {"prompt": "a", "seed": -1}), ("seed", {"prompt": "a", "seed": "1e3"}),
                 ("seed", {"prompt": "a", "seed": "18446744073709551616"}),

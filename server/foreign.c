@@ -1,0 +1,171 @@
+#include "server/foreign.h"
+#include "server/base64.h"
+#include "server/worker.h"
+
+#include "base/file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- waiting ---- */
+
+bool zi_foreign_submit(zi_call *call, const char *kind, cJSON *params, zi_refusal *refusal)
+{
+    call->cancel_job = true;
+    return zi_jobs_submit(call->server->jobs, kind, params, &call->job, refusal);
+}
+
+bool zi_foreign_ended(zi_call *call, zi_job_state *state, zi_refusal *why, zi_answer *answer)
+{
+    uint64_t cursor = zi_events_latest(call->server->events);
+    *state = zi_jobs_state(call->server->jobs, call->job, why);
+    if (*state > ZI_JOB_RUNNING) {
+        call->cancel_job = false;
+        return true;
+    }
+    *answer = zi_call_wait(call, cursor);
+    return false;
+}
+
+/* ---- pictures ---- */
+
+static void put_base64(const void *data, size_t size, zi_text *out)
+{
+    char *text = zi_base64(data, size);
+    if (text)
+        zi_text_puts(out, text);
+    else
+        out->failed = true;
+    free(text);
+}
+
+/* The file as it stands. */
+static bool put_file(int fd, zi_text *out, zi_error *error)
+{
+    struct stat st;
+    char *data = NULL;
+    bool ok = fstat(fd, &st) == 0 && (data = malloc((size_t)st.st_size + 1)) != NULL;
+    size_t size = 0;
+    while (ok && size < (size_t)st.st_size) {
+        ssize_t count = read(fd, data + size, (size_t)st.st_size - size);
+        ok = count > 0;
+        if (ok) size += (size_t)count;
+    }
+    close(fd);
+    if (ok) put_base64(data, size, out);
+    free(data);
+    return ok || zi_fail(error, "the picture's file cannot be read");
+}
+
+static bool put_converted(zi_server *server, const char *id, const zi_save_options *how,
+                          zi_text *out, zi_error *error)
+{
+    zi_image *image = NULL;
+    char *recipe = NULL;
+    uint8_t *data = NULL;
+    size_t size = 0;
+    zi_save_options save = *how;
+    bool ok = zi_history_load(server->history, id, &image, &recipe, error);
+    save.recipe = recipe;
+    ok = ok && zi_image_to_bytes(image, &save, &data, &size, error);
+    if (ok) put_base64(data, size, out);
+    zi_image_free(image);
+    free(recipe);
+    free(data);
+    return ok;
+}
+
+bool zi_foreign_picture(zi_server *server, const char *id, zi_format format, int quality,
+                        zi_text *out, zi_error *error)
+{
+    zi_save_options how = {format, quality, NULL};
+    if (format != ZI_FORMAT_PNG) return put_converted(server, id, &how, out, error);
+    int fd = zi_history_file(server->history, id);
+    return fd >= 0 && put_file(fd, out, error);
+}
+
+/* ---- replies that hold pictures ---- */
+
+void zi_foreign_open(cJSON *object, zi_text *out)
+{
+    char *text = cJSON_PrintUnformatted(object);
+    if (text)
+        zi_text_append(out, text, strlen(text) - 1);
+    else
+        out->failed = true;
+    cJSON_free(text);
+    cJSON_Delete(object);
+}
+
+zi_answer zi_foreign_reply(zi_call *call, zi_text *out)
+{
+    size_t size = out->size;
+    char *data = zi_text_take(out);
+    return data ? zi_reply_bytes(call, 200, "application/json", data, size, NULL) : MHD_NO;
+}
+
+/* ---- models ---- */
+
+cJSON *zi_foreign_models(zi_server *server)
+{
+    char *loaded = zi_worker_loaded(server->worker);
+    cJSON *list = zi_shelf_list(server->shelf, loaded);
+    cJSON *models = cJSON_DetachItemFromObject(list, "models"), *model = models->child, *next;
+    cJSON_Delete(list);
+    free(loaded);
+    for (; model; model = next) {
+        next = model->next;
+        const char *shelf = cJSON_GetStringValue(cJSON_GetObjectItem(model, "shelf"));
+        if (!cJSON_IsTrue(cJSON_GetObjectItem(model, "usable")) ||
+            (shelf && !strcmp(shelf, "prompt_enhancer")))
+            cJSON_Delete(cJSON_DetachItemViaPointer(models, model));
+    }
+    return models;
+}
+
+char *zi_foreign_short(const char *name)
+{
+    char *base = zi_path_base(name), *dot = base ? strrchr(base, '.') : NULL;
+    if (dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf"))) *dot = 0;
+    return base;
+}
+
+static bool means(const char *said, const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    char *brief = zi_foreign_short(name);
+    bool same = !strcmp(said, name) || (slash && !strcmp(said, slash + 1)) ||
+                (brief && !strcmp(said, brief));
+    free(brief);
+    return same;
+}
+
+char *zi_foreign_model(zi_server *server, const char *said)
+{
+    char *text = strdup(said), *found = NULL;
+    char *hash = text ? strrchr(text, '[') : NULL;
+    const cJSON *model;
+    if (hash > text && hash[-1] == ' ' && hash[strlen(hash) - 1] == ']') hash[-1] = 0;
+    cJSON *models = zi_foreign_models(server);
+    cJSON_ArrayForEach(model, models)
+    {
+        const char *name = cJSON_GetObjectItem(model, "name")->valuestring;
+        if (text && !found && means(text, name)) found = strdup(name);
+    }
+    cJSON_Delete(models);
+    free(text);
+    return found;
+}
+
+/* ---- numbers ---- */
+
+bool zi_foreign_seed(double seed, cJSON *params)
+{
+    char digits[24];
+    if (seed < 0) return true;
+    snprintf(digits, sizeof digits, "%.0f", seed);
+    return zi_params_set(params, "seed", cJSON_CreateString(digits));
+}

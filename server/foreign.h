@@ -1,0 +1,39 @@
+/* What the APIs of others share: their requests wait for a job and carry pictures as base64. */
+#ifndef ZI_SERVER_FOREIGN_H
+#define ZI_SERVER_FOREIGN_H
+
+#include "server/http.h"
+
+/* Submits a job that lives as long as its client waits. Takes params over. */
+bool zi_foreign_submit(zi_call *call, const char *kind, cJSON *params,
+                       zi_refusal *refusal) ZI_CHECKED;
+
+/* Whether call->job has ended; else *answer is what the handler returns to be called again. why is
+ * filled when it failed. */
+bool zi_foreign_ended(zi_call *call, zi_job_state *state, zi_refusal *why, zi_answer *answer);
+
+/* Appends a stored picture, with its recipe, in base64. False without an error: it is gone. */
+bool zi_foreign_picture(zi_server *server, const char *id, zi_format format, int quality,
+                        zi_text *out, zi_error *error);
+
+/* Appends {"name": value, ...} without the closing brace, for what is too long for cJSON to follow.
+ * Takes object over. */
+void zi_foreign_open(cJSON *object, zi_text *out);
+
+/* Replies with what was gathered. */
+zi_answer zi_foreign_reply(zi_call *call, zi_text *out);
+
+/* Models that draw, as /api/models lists them. */
+cJSON *zi_foreign_models(zi_server *server);
+
+/* The model that a client means by its name, by the last part of it, without its extension or with
+ * A1111's hash behind it; in new memory, NULL: there is none. */
+char *zi_foreign_model(zi_server *server, const char *said);
+
+/* The last part of a model's name without its extension, in new memory. */
+char *zi_foreign_short(const char *name);
+
+/* Whether a whole number that JSON can say is a seed that was given: -1 asks for any. */
+bool zi_foreign_seed(double seed, cJSON *params);
+
+#endif
