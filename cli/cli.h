@@ -20,6 +20,7 @@ int cmd_download(int argc, char **argv);
 int cmd_models(int argc, char **argv);
 int cmd_import(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
+int cmd_gallery(int argc, char **argv);
 
 /* ---- messages (main.c) ---- */
 

@@ -1,4 +1,4 @@
-/* zimage inspect: what is in a model's folder or file. */
+/* zimage inspect: what is in a model's folder or file, or in a picture. */
 #include "cli.h"
 
 #include <cJSON.h>
@@ -7,10 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Text from files we did not write must not steer the terminal. */
-static void print_text(const char *text)
+/* Text from files we did not write must not steer the terminal. Its lines begin at a column. */
+static void print_text(const char *text, int column)
 {
-    for (; *text; text++) putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+    for (; *text; text++) {
+        if (*text == '\n')
+            printf("\n%*s", column, "");
+        else
+            putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+    }
 }
 
 /* A key as a person would write it: blanks for underscores, but not in names of types (Q8_0). */
@@ -41,9 +46,9 @@ static void print_number(const char *key, double number)
         printf("%g", number);
 }
 
-static void print_scalar(const cJSON *item)
+static void print_scalar(const cJSON *item, int column)
 {
-    if (cJSON_IsString(item)) print_text(item->valuestring);
+    if (cJSON_IsString(item)) print_text(item->valuestring, column);
     if (cJSON_IsNumber(item)) print_number(item->string, item->valuedouble);
     if (cJSON_IsBool(item)) fputs(cJSON_IsTrue(item) ? "yes" : "no", stdout);
     if (cJSON_IsNull(item)) fputs("-", stdout);
@@ -61,7 +66,7 @@ static void print_list(const cJSON *list, int column)
     if (!list->child) fputs("none", stdout);
     for (const cJSON *item = list->child; item; item = item->next) {
         bool sentence = cJSON_IsString(item) && strchr(item->valuestring, ' ');
-        print_scalar(item);
+        print_scalar(item, column);
         if (!item->next) break;
         if (sentence)
             printf("\n%*s", column, "");
@@ -87,10 +92,11 @@ static void print_members(const cJSON *parent, int depth)
             continue;
         }
         printf("%*s", widest > used ? widest - used + 2 : 2, "");
+        int column = 2 * depth + widest + 2;
         if (cJSON_IsArray(item))
-            print_list(item, 2 * depth + widest + 2);
+            print_list(item, column);
         else
-            print_scalar(item);
+            print_scalar(item, column);
         putchar('\n');
     }
 }
@@ -103,9 +109,11 @@ int cmd_inspect(int argc, char **argv)
         {"json", 0, ZI_OPTION_FLAG, &raw, 0, 0, NULL, "as JSON", NULL},
         {0},
     };
-    const zi_command command = {
-        "inspect", "Says what is at PATH: layout, architecture, precision, components, sizes.",
-        "PATH", options};
+    const zi_command command = {"inspect",
+                                "Says what is at PATH: a model's layout, architecture, precision, "
+                                "components and sizes, or\n"
+                                "a picture's recipe.",
+                                "PATH", options};
     int code;
     if (!zi_options_parse(&command, argc, argv, &name, &code)) return code;
 

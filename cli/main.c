@@ -15,6 +15,7 @@ typedef struct {
 static const subcommand subcommands[] = {
     {"generate", "draw a picture from a prompt", cmd_generate},
     {"serve", "serve a page and an API to draw with", cmd_serve},
+    {"gallery", "list and remove what the server has drawn", cmd_gallery},
     {"enhance", "turn a short prompt into a rich one", cmd_enhance},
     {"convert", "write a model in another layout", cmd_convert},
     {"quantize", "write a model in another precision", cmd_quantize},

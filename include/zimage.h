@@ -93,6 +93,10 @@ typedef struct {
 bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage,
                      zi_error *error) ZI_CHECKED;
 
+/* The same as JSON text that the caller frees, with "guidance" as in a request and the seed as
+ * text. NULL: it cannot be read. */
+char *zi_recipe_describe(const char *text);
+
 /* The settings in any A1111 text as they stand there, one by one ("Steps", "9"). False: memory is
  * short. */
 bool zi_recipe_settings(const char *text,
@@ -253,9 +257,9 @@ char *zi_random_prompt(uint64_t seed);
 
 /* ---- inspection ---- */
 
-/* What is at path (layout, architecture, precision, components, sizes, what is missing), as JSON
- * text that the caller frees. Anything recognised is described; only unreadable or unknown things
- * are an error. */
+/* What is at path (layout, architecture, precision, components, sizes, what is missing; of a
+ * picture, its size and recipe), as JSON text that the caller frees. Anything recognised is
+ * described; only unreadable or unknown things are an error. */
 bool zi_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
 
 /* ---- health ---- */

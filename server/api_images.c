@@ -199,23 +199,10 @@ static zi_answer thumbnail(zi_call *call)
 
 static cJSON *describe_recipe(const char *recipe)
 {
-    zi_recipe_fields f;
-    char *storage = NULL, seed[24];
-    if (!zi_recipe_parse(recipe, &f, &storage, NULL)) return cJSON_CreateNull();
-    cJSON *fields = cJSON_CreateObject();
-    snprintf(seed, sizeof seed, "%" PRIu64, f.seed);
-    const char *const texts[][2] = {{"prompt", f.prompt},     {"original", f.original},
-                                    {"negative", f.negative}, {"model", f.model},
-                                    {"schedule", f.schedule}, {"seed", seed}};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        cJSON_AddStringToObject(fields, texts[i][0], texts[i][1] ? texts[i][1] : "");
-    cJSON_AddNumberToObject(fields, "steps", f.steps);
-    cJSON_AddNumberToObject(fields, "width", f.width);
-    cJSON_AddNumberToObject(fields, "height", f.height);
-    cJSON_AddNumberToObject(fields, "guidance", f.cfg > 1 ? f.cfg - 1 : 0);
-    cJSON_AddNumberToObject(fields, "shift", f.shift);
-    free(storage);
-    return fields;
+    char *text = zi_recipe_describe(recipe);
+    cJSON *fields = text ? cJSON_Parse(text) : NULL;
+    free(text);
+    return fields ? fields : cJSON_CreateNull();
 }
 
 cJSON *zi_recipe_json(const void *data, size_t size, zi_error *error)

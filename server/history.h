@@ -14,6 +14,9 @@ typedef struct zi_history zi_history;
 
 /* Makes the folder when it is missing. Another server on the same folder is an error. */
 bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error *error) ZI_CHECKED;
+
+/* The history of a folder that is there, in which a server may be at work: to list and delete. */
+bool zi_history_look(const char *folder, zi_history **out, zi_error *error) ZI_CHECKED;
 void zi_history_close(zi_history *history);
 
 /* Saves a picture with its recipe. */

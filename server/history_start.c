@@ -155,21 +155,48 @@ static bool open_db(zi_history *h, zi_error *error)
     return ok && run(h, schema, error);
 }
 
-bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error *error)
+static zi_history *create(const char *folder, zi_log *log, zi_error *error)
 {
     zi_history *h = calloc(1, sizeof *h);
-    if (!h) return zi_out_of_memory(error, sizeof *h);
-    pthread_mutex_init(&h->mutex, NULL);
-    h->log = log;
-    h->lock = -1;
-    h->folder = strdup(folder);
-    h->thumbnails = zi_path_join(folder, ".thumbnails");
-    if (!h->folder || !h->thumbnails) {
-        zi_history_close(h);
-        return zi_out_of_memory(error, strlen(folder));
+    if (h) {
+        pthread_mutex_init(&h->mutex, NULL);
+        h->log = log;
+        h->lock = -1;
+        h->folder = strdup(folder);
+        h->thumbnails = zi_path_join(folder, ".thumbnails");
+        if (h->folder && h->thumbnails) return h;
     }
+    zi_history_close(h);
+    zi_out_of_memory(error, strlen(folder));
+    return NULL;
+}
+
+bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error *error)
+{
+    zi_history *h = create(folder, log, error);
+    if (!h) return false;
     if (!take_folder(h, error) || !open_db(h, error) || !forget_missing(h, error) ||
         !sweep(h, error)) {
+        zi_history_close(h);
+        return false;
+    }
+    *out = h;
+    return true;
+}
+
+bool zi_history_look(const char *folder, zi_history **out, zi_error *error)
+{
+    zi_history *h = create(folder, NULL, error);
+    if (!h) return false;
+    char *db = zi_path_join(folder, "history.db");
+    bool ok = db || zi_out_of_memory(error, strlen(folder));
+    if (ok && !zi_is_file(db))
+        ok = zi_fail(error,
+                     "%s: no server has drawn into this folder; name another one with "
+                     "--output",
+                     folder);
+    free(db);
+    if (!ok || !open_db(h, error)) {
         zi_history_close(h);
         return false;
     }

@@ -1,9 +1,11 @@
 /* What is at a path, as JSON. */
 #include "internal.h"
 #include "base/file.h"
+#include "io/image.h"
 #include "io/json.h"
 #include "io/recognise.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 typedef struct {
@@ -267,6 +269,53 @@ static bool inspect_foreign_file(inspection *in, zi_error *error)
     return true;
 }
 
+/* ---- pictures ---- */
+
+char *zi_recipe_describe(const char *text)
+{
+    zi_recipe_fields f;
+    char *storage = NULL, seed[24];
+    if (!zi_recipe_parse(text, &f, &storage, NULL)) return NULL;
+    cJSON *fields = cJSON_CreateObject();
+    snprintf(seed, sizeof seed, "%" PRIu64, f.seed);
+    const char *const texts[][2] = {{"prompt", f.prompt},     {"original", f.original},
+                                    {"negative", f.negative}, {"model", f.model},
+                                    {"schedule", f.schedule}, {"seed", seed}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        cJSON_AddStringToObject(fields, texts[i][0], texts[i][1] ? texts[i][1] : "");
+    cJSON_AddNumberToObject(fields, "steps", f.steps);
+    cJSON_AddNumberToObject(fields, "width", f.width);
+    cJSON_AddNumberToObject(fields, "height", f.height);
+    cJSON_AddNumberToObject(fields, "guidance", f.cfg > 1 ? f.cfg - 1 : 0);
+    cJSON_AddNumberToObject(fields, "shift", f.shift);
+    free(storage);
+    char *json = cJSON_PrintUnformatted(fields);
+    cJSON_Delete(fields);
+    return json;
+}
+
+static bool inspect_picture(const char *path, char **json, zi_error *error)
+{
+    zi_image *image = NULL;
+    char *recipe = NULL;
+    if (!zi_image_load(path, &image, &recipe, error)) return false;
+    char *fields = recipe ? zi_recipe_describe(recipe) : NULL;
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "path", path);
+    cJSON_AddNumberToObject(root, "width", image->width);
+    cJSON_AddNumberToObject(root, "height", image->height);
+    cJSON_AddItemToObject(root, "recipe", recipe ? cJSON_CreateString(recipe) : cJSON_CreateNull());
+    cJSON_AddItemToObject(root, "fields", fields ? cJSON_Parse(fields) : cJSON_CreateNull());
+    zi_image_free(image);
+    free(recipe);
+    free(fields);
+    *json = cJSON_Print(root);
+    cJSON_Delete(root);
+    return *json || zi_out_of_memory(error, 1 << 16);
+}
+
+/* ---- anything ---- */
+
 static bool inspect(inspection *in, zi_error *error)
 {
     zi_error why;
@@ -287,6 +336,7 @@ static bool inspect(inspection *in, zi_error *error)
 bool zi_inspect(const char *path, char **json, zi_error *error)
 {
     zi_error why = {0};
+    if (zi_is_picture(path)) return inspect_picture(path, json, error);
     inspection in = {.path = path,
                      .root = cJSON_CreateObject(),
                      .components = cJSON_CreateObject(),

@@ -122,6 +122,15 @@ static zi_format format_of_bytes(const uint8_t *data, size_t size)
     return format;
 }
 
+bool zi_is_picture(const char *path)
+{
+    uint8_t begin[16];
+    FILE *file = zi_is_file(path) ? fopen(path, "rb") : NULL;
+    size_t size = file ? fread(begin, 1, sizeof begin, file) : 0;
+    if (file) fclose(file);
+    return format_of_bytes(begin, size) <= ZI_FORMAT_WEBP;
+}
+
 bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
                      char **recipe, zi_error *error)
 {

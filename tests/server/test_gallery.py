@@ -1,0 +1,60 @@
+"""zimage gallery beside a running server, and inspect of what it drew."""
+
+import json
+import os
+import subprocess
+
+from serving import PROMPT, ZIMAGE, Case, path
+
+
+class Gallery(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for seed, prompt in (("1", PROMPT), ("2", "a white moon on a pink background")):
+            cls.server.wait(cls.server.submit(model="demo", steps=1, seed=seed, prompt=prompt))
+
+    def call(self, *args, folder=None):
+        return subprocess.run([ZIMAGE, *args], cwd=folder or self.dir, capture_output=True, text=True,
+                              timeout=60)
+
+    def gallery(self, *args):
+        done = self.call("gallery", "--json", *args)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def test_list_and_search(self):
+        self.assertEqual([image["seed"] for image in self.gallery()], ["2", "1"])
+        self.assertEqual([image["seed"] for image in self.gallery("-n", "1")], ["2"])
+        self.assertEqual([image["prompt"] for image in self.gallery("circle red")], [PROMPT])
+        self.assertEqual(self.gallery("harbour"), [])
+        line = self.call("gallery", "moon").stdout
+        name = line.split()[0]
+        self.assertTrue(os.path.isfile(path(self.dir, name)), line)
+        self.assertIn("a white moon on a pink background", line)
+
+    def test_inspect_tells_the_recipe(self):
+        name = self.gallery("circle")[0]["id"]
+        done = self.call("inspect", "--json", f"output/{name}.png")
+        picture = json.loads(done.stdout)
+        self.assertEqual(picture["fields"]["prompt"], PROMPT)
+        self.assertEqual(picture["fields"]["seed"], "1")
+        self.assertIn("Steps: 1", picture["recipe"])
+        self.assertIn(PROMPT, self.call("inspect", f"output/{name}.png").stdout)
+
+    def test_remove(self):
+        job = self.server.wait(self.server.submit(model="demo", steps=1, prompt="a gray ring"))
+        name = job["images"][0]
+        self.assertEqual(self.call("gallery", "--remove", name).returncode, 0)
+        self.assertEqual(self.gallery("ring"), [])
+        self.assertEqual(self.server.get(f"/api/images/{name}").status, 404)
+        self.assertFalse(os.path.exists(path(self.dir, "output", f"{name}.png")))
+
+    def test_what_is_not_there(self):
+        for args, says in ((("--remove", "20260101-000000-00000000"), "has no picture"),
+                           (("--remove", "../../etc/passwd"), "has no picture"),
+                           (("--output", "nowhere"), "nowhere: no server has drawn")):
+            done = self.call("gallery", *args)
+            self.assertEqual(done.returncode, 1, args)
+            self.assertEqual(len(done.stderr.splitlines()), 1)
+            self.assertIn(says, done.stderr)
