@@ -55,6 +55,8 @@ int cmd_serve(int argc, char **argv)
         {"models", 0, ZI_OPTION_TEXT, &o.models, 0, 0, "DIR", "the models folder (models)", NULL},
         {"output", 'o', ZI_OPTION_TEXT, &o.output, 0, 0, "DIR",
          "where pictures and their history are kept (output)", NULL},
+        {"import", 0, ZI_OPTION_TEXT, &o.import, 0, 0, "DIR",
+         "clients may import models from below this folder, too", NULL},
         {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL",
          "draws when none is chosen (the only one in the models folder, or the demo model)", NULL},
         {"vae", 0, ZI_OPTION_TEXT, &o.load.vae, 0, 0, "PATH", "MODEL's VAE is here", NULL},

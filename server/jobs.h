@@ -38,7 +38,7 @@ typedef struct {
 typedef struct {
     const char *prompt, *original, *negative, *model, *against, *llm;
     const char *source, *destination, *vae, *text_encoder, *reference;
-    int width, height, steps, count, schedule, compute, layout, precision, max_tokens;
+    int width, height, steps, count, schedule, compute, layout, precision, mode, max_tokens;
     double shift, guidance, temperature;
     zi_seed seed;
     char *path, *other_path; /* of model or source, and of against */

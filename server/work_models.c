@@ -1,4 +1,4 @@
-/* Jobs about models and texts: convert, quantize, verify, enhance. */
+/* Jobs about models and texts: convert, quantize, import, verify, enhance. */
 #include "server/kinds.h"
 #include "server/worker.h"
 
@@ -38,6 +38,54 @@ bool zi_work_convert(zi_worker *worker, zi_job *job, zi_error *error)
     cJSON_AddStringToObject(result, "model", o->name);
     zi_jobs_result(worker->server->jobs, job, result);
     tell_changed(worker);
+    return true;
+}
+
+/* ---- import ---- */
+
+static bool watch_import(void *user, const zi_progress *p)
+{
+    zi_watch *w = user;
+    w->progress.stage = p->stage == ZI_STAGE_COPY ? "copy" : "convert";
+    return watch(w, p);
+}
+
+static zi_import_options import_options(zi_watch *w)
+{
+    const zi_order *o = &w->job->order;
+    const zi_model_options *load = &w->worker->server->options.load;
+    return (zi_import_options){.source = o->path,
+                               .name = o->destination,
+                               .mode = (zi_import_mode)o->mode,
+                               .convert = o->layout || o->precision,
+                               .layout = (zi_layout_kind)o->layout,
+                               .precision = (zi_precision)o->precision,
+                               .reference = load->reference,
+                               .threads = load->threads,
+                               .progress = watch_import,
+                               .user = w};
+}
+
+/* A new model is at path, which is free()d: models/mlx/NAME is called mlx/NAME. */
+static void arrived(zi_watch *w, char *path)
+{
+    const char *name = path + strlen(path);
+    cJSON *result = cJSON_CreateObject();
+    for (int slashes = 0; name > path && (name[-1] != '/' || ++slashes < 2);) name--;
+    cJSON_AddStringToObject(result, "model", name);
+    free(path);
+    zi_jobs_result(w->worker->server->jobs, w->job, result);
+    tell_changed(w->worker);
+}
+
+bool zi_work_import(zi_worker *worker, zi_job *job, zi_error *error)
+{
+    zi_watch w = zi_watch_start(worker, job, "copy");
+    zi_store store = {.folder = worker->server->options.models};
+    zi_import_options options = import_options(&w);
+    char *path = NULL;
+    if (!zi_store_import(&store, &options, &path, error)) return false;
+    arrived(&w, path);
     return true;
 }
 
