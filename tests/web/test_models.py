@@ -112,6 +112,27 @@ class Models(PageCase):
         expect(self.page.locator("#import-error")).to_contain_text("x.zip is no .safetensors or .gguf file.")
         self.assertFalse(os.path.exists(os.path.join(self.server.models, "comfyui", "x.safetensors")))
 
+    def test_import_by_path(self):
+        shutil.copytree(SMALL, os.path.join(self.server.models, "flat"))
+        form, error = self.page.locator("#import-form"), self.page.locator("#import-path-error")
+        path = form.get_by_label("Or its path")
+        form.get_by_role("button", name="Import").click()
+        expect(error).to_have_text("Which file or folder?")
+        path.fill("/etc")
+        form.get_by_role("button", name="Import").click()
+        expect(error).to_contain_text("zimage import PATH")
+        expect(path).to_have_attribute("aria-invalid", "true")
+        expect(path).to_be_focused()
+        path.fill("flat")
+        path.press("Enter")
+        expect(self.page.locator(".model-job").first).to_contain_text("Imported flat")
+        expect(self.model("flat")).to_contain_text("diffusers")
+        expect(error).to_be_empty()
+        self.assertEqual(path.input_value(), "")
+        path.fill("flat")
+        path.press("Enter")
+        expect(self.page.locator(".model-job").first.get_by_role("alert")).to_contain_text("there already")
+
     def test_log(self):
         self.page.get_by_role("button", name="Verify: demo", exact=True).click()
         expect(self.page.locator(".model-job").first).to_contain_text("It works: demo")

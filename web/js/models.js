@@ -7,6 +7,7 @@ import { chooseModel } from './settings.js';
 import { dropZone } from './recipe.js';
 import { convert } from './convert.js';
 import { upload } from './upload.js';
+import * as arrivals from './arrivals.js';
 
 const SHELVES = [
   ['mlx', 'MLX', 'models/mlx'],
@@ -16,7 +17,7 @@ const SHELVES = [
   ['named', 'Named at the start', null],
   ['demo', 'Comes with zimage', null],
 ];
-const KINDS = { convert: 'Converting', quantize: 'Quantizing', verify: 'Checking' };
+const KINDS = { convert: 'Converting', quantize: 'Quantizing', import: 'Importing', verify: 'Checking' };
 const body = $('#models'), list = $('#model-jobs');
 let visible = false, stale = true, models = [];
 
@@ -117,7 +118,7 @@ function outcome(entry) {
 
 function jobTitle(entry) {
   const what = shortName(entry.params.source ?? entry.params.model ?? 'the default model');
-  const whole = entry.state === 'done' ? { convert: 'Converted', quantize: 'Quantized', verify: entry.result?.passed ? 'It works:' : 'Something is wrong with' }[entry.kind] : KINDS[entry.kind];
+  const whole = entry.state === 'done' ? { convert: 'Converted', quantize: 'Quantized', import: 'Imported', verify: entry.result?.passed ? 'It works:' : 'Something is wrong with' }[entry.kind] : KINDS[entry.kind];
   return `${whole} ${what}`;
 }
 
@@ -140,7 +141,7 @@ const ours = (entry) => KINDS[entry.kind];
 
 function showJobs() {
   const entries = all().filter(ours).sort((a, b) => open(b) - open(a) || b.created - a.created).slice(0, 6);
-  list.replaceChildren(...(entries.length ? entries.map(jobItem) : [el('li.note', {}, 'Nothing. Conversions and checks are shown here.')]));
+  list.replaceChildren(...(entries.length ? entries.map(jobItem) : [el('li.note', {}, 'Nothing. Imports, conversions and checks are shown here.')]));
 }
 
 // Progress changes an item in place, so that its button keeps the focus.
@@ -181,6 +182,7 @@ export function start() {
   on('snapshot', changed);
   on('job', jobChanged);
   on('jobs', showJobs);
+  arrivals.start();
   dropZone($('#view-models'), bring);
   $('#import-file').addEventListener('change', ({ target }) => {
     bring(target.files[0]);
