@@ -55,6 +55,14 @@ static const zi_param import_params[] = {
     {"precision", ZI_PARAM_CHOICE, AT(precision), 0, 0, PRECISIONS, false, 0},
     {0}};
 
+/* As import_params; to is the layout, as on the command line. */
+static const zi_param download_params[] = {
+    {"repo", ZI_PARAM_TEXT, AT(repo), 1, NAME, NULL, false, 0},
+    {"name", ZI_PARAM_TEXT, AT(destination), 1, 200, NULL, false, 0},
+    {"to", ZI_PARAM_CHOICE, AT(layout), 0, 0, LAYOUTS, false, 0},
+    {"precision", ZI_PARAM_CHOICE, AT(precision), 0, 0, PRECISIONS, false, 0},
+    {0}};
+
 /* Converting that keeps the layout and must be told the precision. */
 static const zi_param quantize_params[] = {
     PLACES, {"precision", ZI_PARAM_CHOICE, AT(precision), 0, 0, PRECISIONS, true, 0}, {0}};
@@ -215,10 +223,23 @@ static bool settle_import(zi_server *server, zi_job *job, zi_refusal *refusal)
     return true;
 }
 
+/* Whether repo is one is found out by looking into the cache, which asks no one. */
+static bool settle_download(zi_server *server, zi_job *job, zi_refusal *refusal)
+{
+    const zi_order *o = &job->order;
+    zi_error error;
+    char *path = NULL;
+    if (!check_name(o->destination, refusal)) return false;
+    bool ok = zi_hub_find(&server->options.hub, o->repo, &path, &error) || error.status == ZI_OK;
+    free(path);
+    return ok || zi_refuse_error(refusal, "repo", &error);
+}
+
 const zi_kind zi_kinds[] = {{"generate", generate_params, settle_generate, zi_work_generate},
                             {"convert", convert_params, settle_convert, zi_work_convert},
                             {"quantize", quantize_params, settle_convert, zi_work_convert},
                             {"import", import_params, settle_import, zi_work_import},
+                            {"download", download_params, settle_download, zi_work_download},
                             {"verify", verify_params, settle_verify, zi_work_verify},
                             {"enhance", enhance_params, settle_enhance, zi_work_enhance},
                             {"load", load_params, settle_model, zi_work_load},

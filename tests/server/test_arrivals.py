@@ -1,11 +1,14 @@
-"""Models that come into the models folder: imported by path."""
+"""Models that come into the models folder: imported by path, downloaded from a double of the hub."""
 
 import filecmp
+import json
 import os
 import shutil
 import struct
+import subprocess
 
-from serving import MODEL, SCHEMAS, Case, Stream, path
+from serving import MODEL, SCHEMAS, ZIMAGE, Case, Server, Stream, path
+from hub import Hub  # found by way of serving
 from support import write_safetensors
 
 
@@ -171,6 +174,118 @@ class ImportFrom(Arrivals):
         self.no("import", "mode", "copy or move", source="team/golden", mode="link")
         for source in "out", "../shared-not", self.shared, path(self.dir, "shared-not"):
             self.no("import", "source", "zimage import PATH", source=source)
+
+
+REPO = "Tongyi-MAI/Z-Image-Turbo"
+
+
+def model_files():
+    files = {}
+    for at, _, names in os.walk(MODEL):
+        for name in names:
+            with open(path(at, name), "rb") as file:
+                files[os.path.relpath(path(at, name), MODEL)] = file.read()
+    return files
+
+
+class Download(Arrivals):
+    @classmethod
+    def setUpClass(cls):
+        cls.hub = Hub()
+        cls.addClassCleanup(cls.hub.close)
+        os.environ["HF_ENDPOINT"] = cls.hub.url
+        super().setUpClass()
+
+    @classmethod
+    def prepare(cls):
+        os.environ["HF_HOME"] = path(cls.dir, "hf")
+        os.environ["HF_HUB_DOWNLOAD_TIMEOUT"] = "2"
+
+    def setUp(self):
+        super().setUp()
+        self.hub.repos.clear()
+        self.hub.requests.clear()
+        self.hub.rate, self.hub.gated, self.hub.token = None, False, None
+        self.repo = self.hub.add(REPO, model_files())
+
+    def test_as_it_is(self):
+        self.hub.rate = 1 << 20
+        events = self.follow("download")
+        self.assertEqual(events[-1].data["result"], {"model": "pytorch/Z-Image-Turbo"})
+        seen = [e.data["progress"] for e in events if e.name == "progress"]
+        known = [p for p in seen if p["bytes"]]
+        self.assertTrue(known, seen)
+        self.assertEqual({p["bytes"] for p in known}, {sum(map(len, self.repo.files.values()))})
+        self.assertTrue({p["file"] for p in known} - {None} <= set(self.repo.files))
+        done = [p["bytes_done"] for p in known]
+        self.assertEqual(done, sorted(done))
+        self.same(path(self.models, "pytorch", "Z-Image-Turbo"))
+        self.assertEqual(self.listed(), ["pytorch/Z-Image-Turbo", "demo"])
+        job = self.ends("generate", "done", model="pytorch/Z-Image-Turbo", prompt="a", steps=1,
+                        width=32, height=32)
+        self.assertEqual(len(job["images"]), 1)
+
+    def test_converted(self):
+        events = self.follow("download", repo=REPO, to="mlx", precision="q8", name="small")
+        self.assertEqual(events[-1].data["result"], {"model": "mlx/small"})
+        parts = [e.data["progress"]["fraction"] for e in events if e.name == "progress"]
+        self.assertEqual(parts, sorted(parts))
+        self.assertTrue(all(name.startswith("mlx/small/") for name in self.left()), self.left())
+
+    def test_cancel_and_resume(self):
+        self.hub.rate = 200000
+        job = self.server.submit("download")
+        stream = Stream(self.server, f"/api/jobs/{job}/events")
+        for event in stream:
+            if event.name == "progress" and (event.data["progress"]["bytes_done"] or 0) > 100000:
+                break
+        stream.close()
+        self.server.request("DELETE", f"/api/jobs/{job}")
+        self.assertEqual(self.server.wait(job)["state"], "cancelled")
+        self.assertEqual(self.listed(), ["demo"])
+        self.hub.rate = None
+        before = self.hub.sent()
+        self.assertGreater(before, 100000)
+        self.ends("download", "done")
+        self.same(path(self.models, "pytorch", "Z-Image-Turbo"))
+        whole = sum(map(len, self.repo.files.values()))
+        self.assertLess(self.hub.sent(), whole + before)  # some of it was not sent again
+
+    def test_failures(self):
+        for repo in "x", "../x", "a/b/c", "a/..", "http://127.0.0.1/x", "a/b@../c":
+            self.no("download", "repo", repo=repo)
+        self.no("download", "name", name="../x")
+        self.no("download", "layout", layout="mlx")
+        self.assertEqual(self.hub.requests, [])
+        job = self.ends("download", "failed", repo="no/body")
+        self.assertIn("no/body", job["error"]["message"])
+        self.hub.gated, self.hub.token = True, "secret"
+        job = self.ends("download", "failed")
+        self.assertIn(REPO, job["error"]["message"])
+        self.assertNotIn("secret", json.dumps(job))
+        self.hub.gated, self.hub.token = False, None
+        shutil.copytree(MODEL, path(self.models, "pytorch", "Z-Image-Turbo"))
+        self.hub.requests.clear()
+        job = self.ends("download", "failed")
+        self.assertIn("there already", job["error"]["message"])
+        self.assertEqual(self.hub.sent(), 0)
+        self.assertEqual(self.listed(), ["pytorch/Z-Image-Turbo", "demo"])
+
+    def test_from_the_cache(self):
+        """What is there as a whole is not fetched, also where the hub is not to be asked."""
+        subprocess.run([ZIMAGE, "download", REPO], check=True, capture_output=True)
+        self.hub.requests.clear()
+        offline = Server(self.dir, "--models", "models", "--output", "other",
+                         env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        self.addCleanup(offline.stop)
+        job = offline.wait(offline.submit("download", name="cached"))
+        self.assertEqual(job["state"], "done", job)
+        self.assertEqual(self.hub.requests, [])
+        self.same(path(self.models, "pytorch", "cached"))
+        self.assertTrue(os.path.exists(path(self.dir, "hf", "hub")))
+        job = offline.wait(offline.submit("download", repo="no/body"))
+        self.assertIn("HF_HUB_OFFLINE", job["error"]["message"])
+        shutil.rmtree(path(self.dir, "hf"))
 
 
 if __name__ == "__main__":
