@@ -16,6 +16,7 @@ static void wait_for_end(const sigset_t *signals)
 
 static bool serve(zi_server_options *o, const char *model, zi_error *error)
 {
+    zi_place place;
     zi_server *server = NULL;
     char *path = NULL, *demo = NULL;
     sigset_t signals;
@@ -24,6 +25,8 @@ static bool serve(zi_server_options *o, const char *model, zi_error *error)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    if (!zi_place_read(o->models, &place, error)) return false;
+    o->hub = place.store.hub;
     bool ok = !model || zi_models_find(model, &path, NULL, error);
     if (ok && !zi_models_find_demo(&demo, NULL)) demo = NULL;
     o->load.path = path;
@@ -35,6 +38,7 @@ static bool serve(zi_server_options *o, const char *model, zi_error *error)
         wait_for_end(&signals);
         zi_server_stop(server);
     }
+    zi_place_free(&place);
     free(path);
     free(demo);
     return ok;
@@ -55,6 +59,8 @@ int cmd_serve(int argc, char **argv)
         {"models", 0, ZI_OPTION_TEXT, &o.models, 0, 0, "DIR", "the models folder (models)", NULL},
         {"output", 'o', ZI_OPTION_TEXT, &o.output, 0, 0, "DIR",
          "where pictures and their history are kept (output)", NULL},
+        {"import", 0, ZI_OPTION_TEXT, &o.import, 0, 0, "DIR",
+         "clients may import models from below this folder, too", NULL},
         {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL",
          "draws when none is chosen (the only one in the models folder, or the demo model)", NULL},
         {"vae", 0, ZI_OPTION_TEXT, &o.load.vae, 0, 0, "PATH", "MODEL's VAE is here", NULL},

@@ -425,8 +425,9 @@ typedef struct {
 bool zi_store_import(const zi_store *store, const zi_import_options *options, char **path,
                      zi_error *error) ZI_CHECKED;
 
-/* Downloads a model and converts it into the folder (of `import`, source and mode have no meaning).
- * The original is removed afterwards unless it was in the cache. */
+/* Downloads a model into the folder, converted where `import` has a layout or a precision (its
+ * source, mode and convert have no meaning). An original that is converted is removed afterwards
+ * unless it was in the cache. */
 bool zi_store_download(const zi_store *store, const zi_download_options *options,
                        const zi_import_options *import, zi_downloaded *out,
                        zi_error *error) ZI_CHECKED;

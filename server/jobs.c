@@ -117,6 +117,10 @@ static cJSON *progress_json(const zi_job_progress *p)
     cJSON_AddNumberToObject(json, "steps", p->steps);
     cJSON_AddNumberToObject(json, "fraction", p->fraction);
     add_number(json, "seconds_left", p->seconds_left, p->seconds_left >= 0);
+    add_number(json, "bytes_done", (double)p->done, p->size > 0);
+    add_number(json, "bytes", (double)p->size, p->size > 0);
+    cJSON_AddItemToObject(json, "file",
+                          p->file[0] ? cJSON_CreateString(p->file) : cJSON_CreateNull());
     return json;
 }
 

@@ -15,7 +15,8 @@ enum {
     ZI_MAX_SIDE = 4096, /* pixels; 21:9 with a shorter side of 1280 has 2992 */
     ZI_MAX_PIXELS = 2048 * 2048,
     ZI_MAX_STEPS = 100,
-    ZI_MAX_COUNT = 16
+    ZI_MAX_COUNT = 16,
+    ZI_FILE_NAME = 404 /* bytes of a file's name in a repository */
 };
 
 typedef enum {
@@ -31,14 +32,17 @@ typedef struct {
     const char *stage; /* a constant */
     int picture, pictures, step, steps;
     double fraction, seconds_left; /* of the whole job; seconds_left < 0: unknown */
+    /* Of a download; size 0: nothing is known, file "": none is under way. */
+    uint64_t done, size;
+    char file[ZI_FILE_NAME];
 } zi_job_progress;
 
 /* What a kind of job was asked for: fields of its table in kinds.c. Texts live in the job's params.
  */
 typedef struct {
     const char *prompt, *original, *negative, *model, *against, *llm;
-    const char *source, *destination, *vae, *text_encoder, *reference;
-    int width, height, steps, count, schedule, compute, layout, precision, max_tokens;
+    const char *source, *destination, *vae, *text_encoder, *reference, *repo;
+    int width, height, steps, count, schedule, compute, layout, precision, mode, max_tokens;
     double shift, guidance, temperature;
     zi_seed seed;
     char *path, *other_path; /* of model or source, and of against */

@@ -1,5 +1,6 @@
 /* Tables of what jobs take, and what is looked up before they wait. */
 #include "server/kinds.h"
+#include "server/origin.h"
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -10,7 +11,7 @@
 
 #define AT(field) offsetof(zi_order, field)
 
-enum { NAME = 300 };
+enum { NAME = 300, LONGEST_PATH = 1000 };
 
 static const zi_param generate_params[] = {
     {"prompt", ZI_PARAM_TEXT, AT(prompt), 1, ZI_PROMPT_BYTES, NULL, true, 0},
@@ -36,11 +37,29 @@ static const zi_param generate_params[] = {
     {                                                                                              \
         "reference", ZI_PARAM_TEXT, AT(reference), 1, NAME, NULL, false, 0                         \
     }
+#define LAYOUTS "same|mlx|diffusers|comfyui|gguf"
 #define PRECISIONS "original|fp16|bf16|fp8|q8|q4"
 
 static const zi_param convert_params[] = {
     PLACES,
-    {"layout", ZI_PARAM_CHOICE, AT(layout), 0, 0, "same|mlx|diffusers|comfyui|gguf", false, 0},
+    {"layout", ZI_PARAM_CHOICE, AT(layout), 0, 0, LAYOUTS, false, 0},
+    {"precision", ZI_PARAM_CHOICE, AT(precision), 0, 0, PRECISIONS, false, 0},
+    {0}};
+
+/* Layout and precision are those of zi_convert: same and original leave the model as it is. */
+static const zi_param import_params[] = {
+    {"source", ZI_PARAM_TEXT, AT(source), 1, LONGEST_PATH, NULL, true, 0},
+    {"name", ZI_PARAM_TEXT, AT(destination), 1, 200, NULL, false, 0},
+    {"mode", ZI_PARAM_CHOICE, AT(mode), 0, 0, "copy|link|move", false, 0},
+    {"layout", ZI_PARAM_CHOICE, AT(layout), 0, 0, LAYOUTS, false, 0},
+    {"precision", ZI_PARAM_CHOICE, AT(precision), 0, 0, PRECISIONS, false, 0},
+    {0}};
+
+/* As import_params; to is the layout, as on the command line. */
+static const zi_param download_params[] = {
+    {"repo", ZI_PARAM_TEXT, AT(repo), 1, NAME, NULL, false, 0},
+    {"name", ZI_PARAM_TEXT, AT(destination), 1, 200, NULL, false, 0},
+    {"to", ZI_PARAM_CHOICE, AT(layout), 0, 0, LAYOUTS, false, 0},
     {"precision", ZI_PARAM_CHOICE, AT(precision), 0, 0, PRECISIONS, false, 0},
     {0}};
 
@@ -179,9 +198,48 @@ static bool settle_convert(zi_server *server, zi_job *job, zi_refusal *refusal)
                           &o->name, refusal);
 }
 
+/* A new model's name, where the library chooses the folder. */
+static bool check_name(const char *name, zi_refusal *refusal)
+{
+    bool plain = !name || (name[0] != '.' && !strchr(name, '/') && !strchr(name, '\\') &&
+                           !strchr(name, ':'));
+    for (const char *c = name; plain && c && *c; c++)
+        plain = (unsigned char)*c >= 0x20 && *c != 0x7f;
+    return plain || zi_refuse(refusal, 400, "name", "the name must be a plain file name");
+}
+
+static bool settle_import(zi_server *server, zi_job *job, zi_refusal *refusal)
+{
+    zi_order *o = &job->order;
+    if (!check_name(o->destination, refusal) ||
+        !zi_origin_find(&server->options, o->source, &o->path, refusal))
+        return false;
+    if (o->mode && (o->layout || o->precision))
+        return zi_refuse(refusal, 400, "mode",
+                         "what is converted is neither linked nor moved; leave the mode out");
+    if (o->mode == ZI_IMPORT_LINK && !zi_origin_is_ours(&server->options, o->path))
+        return zi_refuse(refusal, 400, "mode",
+                         "this server follows no link out of its models folder; copy or move it");
+    return true;
+}
+
+/* Whether repo is one is found out by looking into the cache, which asks no one. */
+static bool settle_download(zi_server *server, zi_job *job, zi_refusal *refusal)
+{
+    const zi_order *o = &job->order;
+    zi_error error;
+    char *path = NULL;
+    if (!check_name(o->destination, refusal)) return false;
+    bool ok = zi_hub_find(&server->options.hub, o->repo, &path, &error) || error.status == ZI_OK;
+    free(path);
+    return ok || zi_refuse_error(refusal, "repo", &error);
+}
+
 const zi_kind zi_kinds[] = {{"generate", generate_params, settle_generate, zi_work_generate},
                             {"convert", convert_params, settle_convert, zi_work_convert},
                             {"quantize", quantize_params, settle_convert, zi_work_convert},
+                            {"import", import_params, settle_import, zi_work_import},
+                            {"download", download_params, settle_download, zi_work_download},
                             {"verify", verify_params, settle_verify, zi_work_verify},
                             {"enhance", enhance_params, settle_enhance, zi_work_enhance},
                             {"load", load_params, settle_model, zi_work_load},

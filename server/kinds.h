@@ -20,6 +20,8 @@ bool zi_work_load(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 bool zi_work_unload(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 bool zi_work_enhance(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 bool zi_work_convert(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_work_import(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_work_download(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 bool zi_work_verify(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 
 #endif

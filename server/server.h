@@ -10,6 +10,9 @@ typedef struct {
     const char *key;             /* that clients must show; NULL: none */
     bool insecure;               /* listen beyond this machine without a key */
     const char *models, *output; /* folders; output is made when it is missing */
+    const char *import;          /* clients may import models from below this folder, too; NULL:
+                                    from below the models folder alone */
+    zi_hub hub;                  /* where models are downloaded from */
     const char *demo;            /* the demo model; NULL: there is none */
     zi_model_options load;       /* path: the model that draws when none is named, or NULL; vae and
                                     text_encoder are that one's, the rest is for all */

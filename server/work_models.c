@@ -1,7 +1,8 @@
-/* Jobs about models and texts: convert, quantize, verify, enhance. */
+/* Jobs about models and texts: convert, quantize, import, download, verify, enhance. */
 #include "server/kinds.h"
 #include "server/worker.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,109 @@ bool zi_work_convert(zi_worker *worker, zi_job *job, zi_error *error)
     cJSON_AddStringToObject(result, "model", o->name);
     zi_jobs_result(worker->server->jobs, job, result);
     tell_changed(worker);
+    return true;
+}
+
+/* ---- import ---- */
+
+static bool watch_import(void *user, const zi_progress *p)
+{
+    zi_watch *w = user;
+    zi_progress whole = *p;
+    bool turn = w->progress.size > 0; /* a download has ended */
+    w->progress.stage = p->stage == ZI_STAGE_COPY ? "copy" : "convert";
+    w->progress.size = 0;
+    w->progress.file[0] = 0;
+    whole.fraction = w->done + (1 - w->done) * p->fraction;
+    if (turn) zi_watch_report(w, whole.fraction, true);
+    return watch(w, &whole);
+}
+
+static zi_import_options import_options(zi_watch *w)
+{
+    const zi_order *o = &w->job->order;
+    const zi_model_options *load = &w->worker->server->options.load;
+    return (zi_import_options){.source = o->path,
+                               .name = o->destination,
+                               .mode = (zi_import_mode)o->mode,
+                               .convert = o->layout || o->precision,
+                               .layout = (zi_layout_kind)o->layout,
+                               .precision = (zi_precision)o->precision,
+                               .reference = load->reference,
+                               .threads = load->threads,
+                               .progress = watch_import,
+                               .user = w};
+}
+
+/* A new model is at path, which is free()d: models/mlx/NAME is called mlx/NAME. */
+static void arrived(zi_watch *w, char *path)
+{
+    const char *name = path + strlen(path);
+    cJSON *result = cJSON_CreateObject();
+    for (int slashes = 0; name > path && (name[-1] != '/' || ++slashes < 2);) name--;
+    cJSON_AddStringToObject(result, "model", name);
+    free(path);
+    zi_jobs_result(w->worker->server->jobs, w->job, result);
+    tell_changed(w->worker);
+}
+
+bool zi_work_import(zi_worker *worker, zi_job *job, zi_error *error)
+{
+    zi_watch w = zi_watch_start(worker, job, "copy");
+    zi_store store = {.folder = worker->server->options.models};
+    zi_import_options options = import_options(&w);
+    char *path = NULL;
+    if (!zi_store_import(&store, &options, &path, error)) return false;
+    arrived(&w, path);
+    return true;
+}
+
+/* ---- download ---- */
+
+/* How much of the job is fetching, where a conversion follows. */
+static const double fetching = 0.8;
+
+/* Names the file that is under way and the most of it there. */
+static void name_file(zi_job_progress *progress, const zi_hub_progress *p)
+{
+    const zi_hub_file *file = NULL;
+    for (size_t i = 0; i < p->count; i++)
+        if (p->files[i].done < p->files[i].size && (!file || p->files[i].done > file->done))
+            file = &p->files[i];
+    snprintf(progress->file, sizeof progress->file, "%s", file ? file->name : "");
+}
+
+static bool watch_download(void *user, const zi_hub_progress *p)
+{
+    zi_watch *w = user;
+    const zi_order *o = &w->job->order;
+    if (atomic_load_explicit(&w->job->cancel, memory_order_relaxed)) return false;
+    if (!p->size) return true; /* nothing is known yet */
+    w->done = o->layout || o->precision ? fetching : 1;
+    double fraction = w->done * (double)p->done / (double)p->size;
+    bool begins = !w->progress.size;
+    if (begins) {
+        w->began = zi_steady_seconds();
+        w->first = fraction;
+    }
+    w->progress.done = p->done;
+    w->progress.size = p->size;
+    name_file(&w->progress, p);
+    zi_watch_report(w, fraction, begins);
+    return true;
+}
+
+bool zi_work_download(zi_worker *worker, zi_job *job, zi_error *error)
+{
+    zi_watch w = zi_watch_start(worker, job, "download");
+    const zi_server_options *server = &worker->server->options;
+    zi_store store = {.folder = server->models, .hub = server->hub};
+    zi_download_options options = {
+        .hub = server->hub, .repo = job->order.repo, .progress = watch_download, .user = &w};
+    zi_import_options import = import_options(&w);
+    zi_downloaded out = {0};
+    if (!zi_store_download(&store, &options, &import, &out, error)) return false;
+    arrived(&w, out.path);
     return true;
 }
 

@@ -22,7 +22,8 @@ void zi_watch_report(zi_watch *watch, double fraction, bool now)
     if (!now && time - watch->reported < 0.25) return;
     watch->reported = time;
     watch->progress.fraction = fraction;
-    watch->progress.seconds_left = fraction > 0.02 ? spent / fraction * (1 - fraction) : -1;
+    double gone = fraction - watch->first;
+    watch->progress.seconds_left = gone > 0.02 ? spent / gone * (1 - fraction) : -1;
     zi_jobs_report(watch->worker->server->jobs, watch->job, &watch->progress);
 }
 

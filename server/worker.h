@@ -39,6 +39,7 @@ typedef struct {
     zi_job *job;
     zi_job_progress progress;
     double began, reported;
+    double first;       /* fraction of the job that was done before it began */
     double done, units; /* of work: encoding, a step and decoding are one each */
     bool encoded;
 } zi_watch;

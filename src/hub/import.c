@@ -337,12 +337,14 @@ static bool fetch_original(const zi_store *store, const zi_download_options *opt
     return zi_download(&o, out, error);
 }
 
-static bool convert_original(const zi_store *store, const zi_import_options *import,
-                             zi_downloaded *original, zi_downloaded *out, zi_error *error)
+/* What lies in the cache stays there. */
+static bool put_original(const zi_store *store, const zi_import_options *import,
+                         const zi_downloaded *original, zi_downloaded *out, zi_error *error)
 {
     zi_import_options o = *import;
     char *path = NULL;
     o.source = original->path;
+    o.mode = original->unasked ? ZI_IMPORT_COPY : ZI_IMPORT_MOVE;
     if (!zi_store_import(store, &o, &path, error)) return false;
     *out = *original;
     out->path = path;
@@ -357,13 +359,13 @@ bool zi_store_download(const zi_store *store, const zi_download_options *options
     char *base = repo_base(options, error), *work = NULL, *name = NULL;
     if (!base) return false;
     o.source = base;
-    o.convert = true;
+    o.convert = o.layout || o.precision;
     name = name_of(&o);
     if (name) o.name = name;
     bool ok = check_place(store, &o, error) &&
               fetch_original(store, options, base, &work, &original, error) &&
-              convert_original(store, &o, &original, out, error);
-    if (ok && !original.unasked) ok = zi_remove_all(work, error);
+              put_original(store, &o, &original, out, error);
+    if (ok && o.convert && !original.unasked) ok = zi_remove_all(work, error);
     free(original.path);
     free(name);
     free(work);

@@ -7,7 +7,8 @@ import unittest
 
 from support import MODEL, ZIMAGE, Case, png_chunks, png_recipe
 
-SUBCOMMANDS = ("generate", "enhance", "convert", "quantize", "inspect", "verify", "tokenize", "bench")
+SUBCOMMANDS = ("generate", "serve", "gallery", "enhance", "convert", "quantize", "download", "import", "models",
+               "inspect", "verify", "tokenize", "bench")
 
 
 class Program(Case):

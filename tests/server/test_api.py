@@ -162,6 +162,7 @@ class Events(Api):
         for kind, params, state in (
                 ("convert", {"source": "demo", "destination": "b", "layout": "mlx"}, "done"),
                 ("quantize", {"source": "demo", "destination": "c", "precision": "fp8"}, "done"),
+                ("import", {"source": "pytorch/c", "name": "d"}, "done"),
                 ("verify", {"model": "demo"}, "done"),
                 ("enhance", {"prompt": "a cow", "temperature": 0}, "done"),
                 ("generate", {"model": "prompt_enhancer"}, "failed")):
@@ -182,9 +183,9 @@ class Events(Api):
             self.assertTrue(event.data["result"]["passed"], event.data)
         if kind == "enhance":
             self.assertEqual(event.data["text"], "Big-cow,dusk.")
-        if kind in ("convert", "quantize"):
-            self.assertEqual(event.data["result"]["model"],
-                             {"convert": "mlx/b", "quantize": "pytorch/c"}[kind])
+        made = {"convert": "mlx/b", "quantize": "pytorch/c", "import": "pytorch/d"}
+        if kind in made:
+            self.assertEqual(event.data["result"]["model"], made[kind])
 
     def test_stream_of_all(self):
         stream = Stream(self.server, "/api/events")

@@ -1,10 +1,16 @@
 """The models folder: inspecting, checking, converting, importing."""
 
 import os
+import re
 import shutil
+import sys
+import tempfile
 import unittest
 
 from support import DATA, RED, PageCase, expect
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
+from hub import Hub
 
 SMALL = os.path.join(DATA, "golden", "model")
 
@@ -112,6 +118,27 @@ class Models(PageCase):
         expect(self.page.locator("#import-error")).to_contain_text("x.zip is no .safetensors or .gguf file.")
         self.assertFalse(os.path.exists(os.path.join(self.server.models, "comfyui", "x.safetensors")))
 
+    def test_import_by_path(self):
+        shutil.copytree(SMALL, os.path.join(self.server.models, "flat"))
+        form, error = self.page.locator("#import-form"), self.page.locator("#import-path-error")
+        path = form.get_by_label("Or its path")
+        form.get_by_role("button", name="Import").click()
+        expect(error).to_have_text("Which file or folder?")
+        path.fill("/etc")
+        form.get_by_role("button", name="Import").click()
+        expect(error).to_contain_text("zimage import PATH")
+        expect(path).to_have_attribute("aria-invalid", "true")
+        expect(path).to_be_focused()
+        path.fill("flat")
+        path.press("Enter")
+        expect(self.page.locator(".model-job").first).to_contain_text("Imported flat")
+        expect(self.model("flat")).to_contain_text("diffusers")
+        expect(error).to_be_empty()
+        self.assertEqual(path.input_value(), "")
+        path.fill("flat")
+        path.press("Enter")
+        expect(self.page.locator(".model-job").first.get_by_role("alert")).to_contain_text("there already")
+
     def test_log(self):
         self.page.get_by_role("button", name="Verify: demo", exact=True).click()
         expect(self.page.locator(".model-job").first).to_contain_text("It works: demo")
@@ -120,6 +147,82 @@ class Models(PageCase):
         before = self.page.locator("#log .log-line").count()
         self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {}})})")
         self.page.wait_for_function("before => document.querySelectorAll('#log .log-line').length > before", arg=before)
+
+
+class Download(PageCase):
+    """Beside a double of the hub."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.hub = Hub()
+        cls.addClassCleanup(cls.hub.close)
+        os.environ["HF_ENDPOINT"] = cls.hub.url
+        os.environ["HF_HOME"] = os.path.join(cls.hub_dir(), "hf")
+        super().setUpClass()
+
+    @classmethod
+    def hub_dir(cls):
+        folder = tempfile.TemporaryDirectory(prefix="zimage-web-hub-")
+        cls.addClassCleanup(folder.cleanup)
+        return folder.name
+
+    def setUp(self):
+        super().setUp()
+        files = {}
+        for at, _, names in os.walk(SMALL):
+            for name in names:
+                with open(os.path.join(at, name), "rb") as file:
+                    files[os.path.relpath(os.path.join(at, name), SMALL)] = file.read()
+        self.hub.add("Tongyi-MAI/Z-Image-Turbo", files)
+        self.hub.rate, self.hub.gated, self.hub.token = None, False, None
+        self.page.click(".tabs >> text=Models")
+        self.form = self.page.locator("#fetch-form")
+        self.job = self.page.locator(".model-job").first
+
+    def go(self):
+        self.form.get_by_role("button", name="Download").click()
+
+    def shelved(self, name):
+        return self.page.locator("#models").get_by_role("heading", name=name, exact=True)
+
+    def test_choices(self):
+        self.assertEqual(self.form.get_by_label("Repository").input_value(), "Tongyi-MAI/Z-Image-Turbo")
+        expect(self.page.locator("#fetch-note")).to_contain_text("32.9 GB to download")
+        self.form.get_by_label("Layout").select_option("mlx")
+        self.form.get_by_label("Precision").select_option("q4")
+        expect(self.page.locator("#fetch-note")).to_contain_text("11.9 GB stay")
+        self.form.get_by_label("Layout").select_option("comfyui")
+        self.assertNotIn("q4", self.form.get_by_label("Precision").evaluate("e => [...e.options].map(o => o.value)"))
+        self.form.get_by_label("Repository").fill("no repository")
+        expect(self.page.locator("#fetch-note")).not_to_contain_text("GB")
+        self.go()
+        expect(self.page.locator("#fetch-repo-error")).to_contain_text("OWNER/NAME")
+        expect(self.form.get_by_label("Repository")).to_be_focused()
+
+    def test_cancel_and_resume(self):
+        self.hub.rate = 100000
+        self.go()
+        expect(self.job).to_contain_text("Downloading Z-Image-Turbo")
+        expect(self.job.locator(".numbers")).to_contain_text(re.compile(r"\d.* of 4\.\d+ MB"))
+        expect(self.job.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile(r"^\d+$"))
+        self.shot(self.page, "models-downloading")
+        self.job.get_by_role("button", name="Cancel").click()
+        expect(self.job).to_contain_text("What has come so far is kept.")
+        self.hub.rate = None
+        self.job.get_by_role("button", name="Resume").click()
+        expect(self.job).to_contain_text("Downloaded Z-Image-Turbo")
+        expect(self.shelved("Z-Image-Turbo")).to_be_visible()
+        self.shot(self.page, "models-downloaded")
+
+    def test_resume_after_failure_and_convert(self):
+        self.hub.gated, self.hub.token = True, "secret"
+        self.form.get_by_label("Layout").select_option("mlx")
+        self.form.get_by_label("Precision").select_option("q8")
+        self.go()
+        expect(self.job.get_by_role("alert")).to_contain_text("Tongyi-MAI/Z-Image-Turbo")
+        self.hub.gated, self.hub.token = False, None
+        self.job.get_by_role("button", name="Resume").click()
+        expect(self.shelved("Z-Image-Turbo-q8")).to_be_visible()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@ import { $, button, dialog, el, fieldError } from './dom.js';
 import { get, submit } from './api.js';
 import { add } from './jobs.js';
 
-const LAYOUTS = { mlx: 'MLX folder', diffusers: 'diffusers folder', comfyui: 'ComfyUI file', gguf: 'GGUF file' };
-const PRECISIONS = { original: 'as it is', fp16: '16 bits (FP16)', bf16: '16 bits (BF16)', fp8: '8 bits (FP8)', q8: '8 bits (Q8)', q4: '4 bits (Q4)' };
+export const LAYOUTS = { mlx: 'MLX folder', diffusers: 'diffusers folder', comfyui: 'ComfyUI file', gguf: 'GGUF file' };
+export const PRECISIONS = { original: 'as it is', fp16: '16 bits (FP16)', bf16: '16 bits (BF16)', fp8: '8 bits (FP8)', q8: '8 bits (Q8)', q4: '4 bits (Q4)' };
 const FIELDS = ['destination', 'layout', 'precision', 'reference']; // as the API calls them
 
 const baseName = (name) => name.split('/').pop().replace(/\.(safetensors|gguf)$/i, '');

@@ -7,6 +7,7 @@ import { chooseModel } from './settings.js';
 import { dropZone } from './recipe.js';
 import { convert } from './convert.js';
 import { upload } from './upload.js';
+import * as arrivals from './arrivals.js';
 
 const SHELVES = [
   ['mlx', 'MLX', 'models/mlx'],
@@ -16,7 +17,7 @@ const SHELVES = [
   ['named', 'Named at the start', null],
   ['demo', 'Comes with zimage', null],
 ];
-const KINDS = { convert: 'Converting', quantize: 'Quantizing', verify: 'Checking' };
+const KINDS = { convert: 'Converting', quantize: 'Quantizing', import: 'Importing', download: 'Downloading', verify: 'Checking' };
 const body = $('#models'), list = $('#model-jobs');
 let visible = false, stale = true, models = [];
 
@@ -107,7 +108,9 @@ async function begin(kind, params) {
 }
 
 function outcome(entry) {
-  if (entry.state === 'failed') return el('p.error', { role: 'alert' }, entry.error.message);
+  const resume = () => entry.kind === 'download' && button('.small', 'turn', 'Resume', () => begin('download', entry.params), { 'aria-label': `Resume: ${jobTitle(entry)}` });
+  if (entry.state === 'failed') return el('div.side-form', {}, el('p.error', { role: 'alert' }, entry.error.message), el('div.row', {}, resume()));
+  if (entry.state === 'cancelled' && entry.kind === 'download') return el('div.side-form', {}, el('p.note', {}, 'Cancelled. What has come so far is kept.'), el('div.row', {}, resume()));
   if (entry.state === 'cancelled') return el('p.note', {}, 'Cancelled. Nothing was left behind.');
   if (entry.state !== 'done') return null;
   if (entry.kind !== 'verify') return el('p.note', {}, `Done: ${entry.result?.model ?? entry.params.destination}`);
@@ -116,20 +119,27 @@ function outcome(entry) {
 }
 
 function jobTitle(entry) {
-  const what = shortName(entry.params.source ?? entry.params.model ?? 'the default model');
-  const whole = entry.state === 'done' ? { convert: 'Converted', quantize: 'Quantized', verify: entry.result?.passed ? 'It works:' : 'Something is wrong with' }[entry.kind] : KINDS[entry.kind];
+  const what = shortName(entry.params.source ?? entry.params.repo ?? entry.params.model ?? 'the default model');
+  const whole = entry.state === 'done' ? { convert: 'Converted', quantize: 'Quantized', import: 'Imported', download: 'Downloaded', verify: entry.result?.passed ? 'It works:' : 'Something is wrong with' }[entry.kind] : KINDS[entry.kind];
   return `${whole} ${what}`;
+}
+
+// What is known of a job that is open.
+function soFar(entry) {
+  const { seconds_left: left, bytes: all, bytes_done: done, file } = entry.progress ?? {};
+  if (entry.state === 'queued') return 'Waiting for its turn';
+  const time = left == null ? null : `${seconds(left)} left`;
+  return [all && `${bytes(done)} of ${bytes(all)}`, time, file && shortName(file)].filter(Boolean).join(' · ') || 'At work';
 }
 
 function jobItem(entry) {
   const item = el('li.model-job', { 'data-job': entry.id, 'data-state': entry.state });
-  const left = entry.progress?.seconds_left;
   item.append(el('div.row', {}, el('strong.job-title', {}, jobTitle(entry)),
     open(entry) && button('.small.quiet', 'stop', 'Cancel', () => cancel(entry.id).catch((error) => toast(error.message)), { 'aria-label': `Cancel: ${jobTitle(entry)}` })));
   if (open(entry)) {
     const progress = bar(jobTitle(entry));
     setBar(progress, entry.state === 'running' ? entry.progress?.fraction ?? null : 0);
-    item.append(progress, el('p.note.numbers', {}, entry.state === 'queued' ? 'Waiting for its turn' : left == null ? 'At work' : `${seconds(left)} left`));
+    item.append(progress, el('p.note.numbers', {}, soFar(entry)));
   } else {
     item.append(outcome(entry));
   }
@@ -140,7 +150,7 @@ const ours = (entry) => KINDS[entry.kind];
 
 function showJobs() {
   const entries = all().filter(ours).sort((a, b) => open(b) - open(a) || b.created - a.created).slice(0, 6);
-  list.replaceChildren(...(entries.length ? entries.map(jobItem) : [el('li.note', {}, 'Nothing. Conversions and checks are shown here.')]));
+  list.replaceChildren(...(entries.length ? entries.map(jobItem) : [el('li.note', {}, 'Nothing. Downloads, imports, conversions and checks are shown here.')]));
 }
 
 // Progress changes an item in place, so that its button keeps the focus.
@@ -148,9 +158,8 @@ function jobChanged({ job: entry, reason }) {
   if (!ours(entry)) return;
   const item = $(`[data-job="${entry.id}"]`, list);
   if (reason !== 'progress' || item?.dataset.state !== 'running') { showJobs(); return; }
-  const left = entry.progress.seconds_left;
   setBar($('.bar', item), entry.progress.fraction);
-  $('.note', item).textContent = left == null ? 'At work' : `${seconds(left)} left`;
+  $('.note', item).textContent = soFar(entry);
 }
 
 /* ---- */
@@ -181,6 +190,7 @@ export function start() {
   on('snapshot', changed);
   on('job', jobChanged);
   on('jobs', showJobs);
+  arrivals.start();
   dropZone($('#view-models'), bring);
   $('#import-file').addEventListener('change', ({ target }) => {
     bring(target.files[0]);

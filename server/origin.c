@@ -1,0 +1,109 @@
+#include "server/origin.h"
+
+#include "base/file.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { ROOTS = 2, MAX_DEPTH = 8 };
+
+/* Folders that sources may be in, links resolved; NULL: there is none. */
+typedef struct {
+    char *paths[ROOTS];
+} roots;
+
+static roots open_roots(const zi_server_options *o)
+{
+    return (roots){{realpath(o->models, NULL), o->import ? realpath(o->import, NULL) : NULL}};
+}
+
+static void close_roots(roots *r)
+{
+    for (int i = 0; i < ROOTS; i++) free(r->paths[i]);
+}
+
+static bool is_below(const char *root, const char *path)
+{
+    size_t length = root ? strlen(root) : 0;
+    if (length && root[length - 1] == '/') length--; /* the root of all */
+    return root && !strncmp(path, root, length) && path[length] == '/' && path[length + 1];
+}
+
+static bool is_within(const roots *r, const char *path)
+{
+    for (int i = 0; i < ROOTS; i++)
+        if (is_below(r->paths[i], path)) return true;
+    return false;
+}
+
+static bool stays(const roots *r, const char *path, int depth);
+
+static bool entries_stay(const roots *r, const char *path, int depth)
+{
+    DIR *dir = opendir(path);
+    bool ok = dir != NULL;
+    for (const struct dirent *entry; ok && (entry = readdir(dir));) {
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
+        char *below = zi_path_join(path, entry->d_name),
+             *real = below ? realpath(below, NULL) : NULL;
+        ok = real && stays(r, real, depth + 1);
+        free(real);
+        free(below);
+    }
+    if (dir) closedir(dir);
+    return ok;
+}
+
+/* Whether a real path, and all that is found below it when links are followed, is within. */
+static bool stays(const roots *r, const char *path, int depth)
+{
+    if (depth > MAX_DEPTH || !is_within(r, path)) return false;
+    return zi_is_dir(path) ? entries_stay(r, path, depth) : zi_is_file(path);
+}
+
+static char *find(const roots *r, const char *source)
+{
+    if (source[0] == '/') {
+        char *real = realpath(source, NULL);
+        if (real && stays(r, real, 0)) return real;
+        free(real);
+        return NULL;
+    }
+    for (int i = 0; i < ROOTS; i++) {
+        char *path = r->paths[i] ? zi_path_join(r->paths[i], source) : NULL;
+        char *real = path ? realpath(path, NULL) : NULL;
+        free(path);
+        if (real && stays(r, real, 0)) return real;
+        free(real);
+    }
+    return NULL;
+}
+
+bool zi_origin_find(const zi_server_options *options, const char *source, char **path,
+                    zi_refusal *refusal)
+{
+    roots r = open_roots(options);
+    char *found = find(&r, source);
+    close_roots(&r);
+    if (found) {
+        *path = found;
+        return true;
+    }
+    return zi_refuse(
+        refusal, 400, "source",
+        "no model is there that this server may read: it reads below its models "
+        "folder%s. zimage import PATH on the command line takes one from anywhere%s",
+        options->import ? " and the folder of --import, and follows no link out of them"
+                        : ", and follows no link out of it",
+        options->import ? "" : "; so does a server started with --import DIR, from DIR");
+}
+
+bool zi_origin_is_ours(const zi_server_options *options, const char *path)
+{
+    char *root = realpath(options->models, NULL);
+    bool ours = is_below(root, path);
+    free(root);
+    return ours;
+}

@@ -1,0 +1,294 @@
+"""Models that come into the models folder: imported by path, downloaded from a double of the hub."""
+
+import filecmp
+import json
+import os
+import shutil
+import struct
+import subprocess
+
+from serving import MODEL, SCHEMAS, ZIMAGE, Case, Server, Stream, path
+from hub import Hub  # found by way of serving
+from support import write_safetensors
+
+
+def write_foreign(name, *tensors):
+    """A small checkpoint with tensors of these names."""
+    write_safetensors(name, {tensor: ["F32", [1], struct.pack("<f", 1)] for tensor in tensors})
+
+
+class Arrivals(Case):
+    def setUp(self):
+        self.models = path(self.dir, "models")
+        for folder in os.listdir(self.models):
+            shutil.rmtree(path(self.models, folder))
+
+    def follow(self, kind, **params):
+        """All events of a job."""
+        stream = Stream(self.server, f"/api/jobs/{self.server.submit(kind, **params)}/events")
+        events = list(stream)
+        stream.close()
+        for event in events:
+            self.conforms(event.data, SCHEMAS["Event_" + event.name])
+        return events
+
+    def ends(self, kind, state, **params):
+        """The job when it has ended so."""
+        job = self.server.wait(self.server.submit(kind, **params))
+        self.conforms(job, SCHEMAS["JobWithPreview"])
+        self.assertEqual(job["state"], state, job)
+        return job
+
+    def no(self, kind, field, *words, **params):
+        reply = self.server.request("POST", "/api/jobs", {"kind": kind, "params": params})
+        message = self.refused(reply, 400, field)
+        for word in words:
+            self.assertIn(word, message)
+        return message
+
+    def listed(self):
+        return [m["name"] for m in self.server.get("/api/models").json["models"]]
+
+    def left(self):
+        """All files in the models folder."""
+        return sorted(path(at, name)[len(self.models) + 1:] for at, _, names in os.walk(self.models)
+                      for name in names)
+
+    def same(self, folder):
+        for at, _, names in os.walk(MODEL):
+            for name in names:
+                whole = path(at, name)
+                self.assertTrue(filecmp.cmp(whole, path(folder, os.path.relpath(whole, MODEL)), False))
+
+
+class Import(Arrivals):
+    @classmethod
+    def prepare(cls):
+        cls.outside = path(cls.dir, "outside")
+        shutil.copytree(MODEL, cls.outside)
+
+    def test_flat_layout(self):
+        """What lies where models once lay."""
+        shutil.copytree(MODEL, path(self.models, "old"))
+        events = self.follow("import", source="old", name="new")
+        self.assertEqual(events[-1].data["result"], {"model": "pytorch/new"})
+        self.assertIn("copy", [e.data["progress"]["stage"] for e in events if e.name == "progress"])
+        self.same(path(self.models, "pytorch", "new"))
+        job = self.ends("import", "done", source=path(self.models, "old"), mode="link")
+        self.assertEqual(job["result"]["model"], "pytorch/old")
+        self.assertEqual(self.listed(), ["pytorch/new", "pytorch/old", "demo"])
+        job = self.ends("import", "done", source="old", layout="mlx", precision="q8")
+        self.assertEqual(job["result"]["model"], "mlx/old-q8")
+        shutil.rmtree(path(self.models, "pytorch"))
+        self.ends("import", "done", source="old", mode="move")
+        self.assertFalse(os.path.exists(path(self.models, "old")))
+        self.same(path(self.models, "pytorch", "old"))
+        self.assertEqual(self.listed(), ["mlx/old-q8", "pytorch/old", "demo"])
+
+    def test_nothing_from_elsewhere(self):
+        os.makedirs(path(self.models, "below"))
+        said = {self.no("import", "source", "zimage import PATH", "--import DIR", source=source)
+                for source in (self.outside, "../outside", "below/../../outside", "/", "/etc/passwd",
+                               "none", self.models, ".", self.dir, "/none/at/all",
+                               path(self.models, "..", "outside"))}
+        self.assertEqual(len(said), 1)  # nor does the answer say what is there
+        self.no("import", "source", source="")
+        self.no("import", "source", source="x" * 1001)
+        self.assertEqual(self.left(), [])
+
+    def test_links_that_lead_out(self):
+        os.symlink(self.outside, path(self.models, "whole"))
+        shutil.copytree(MODEL, path(self.models, "part"))
+        inner = path(self.models, "part", "vae", "config.json")
+        os.remove(inner)
+        os.symlink(path(self.outside, "vae", "config.json"), inner)
+        shutil.copytree(MODEL, path(self.models, "folder"))
+        shutil.rmtree(path(self.models, "folder", "vae"))
+        os.symlink(path(self.outside, "vae"), path(self.models, "folder", "vae"))
+        os.makedirs(path(self.models, "round"))
+        os.symlink(".", path(self.models, "round", "again"))
+        try:
+            for source in "whole", "whole/vae", "part", "folder", "folder/vae", "round":
+                self.no("import", "source", "zimage import PATH", source=source)
+        finally:
+            os.remove(path(self.models, "whole"))
+
+    def test_links_within(self):
+        shutil.copytree(MODEL, path(self.models, "part"))
+        os.rename(path(self.models, "part", "vae"), path(self.models, "lent"))
+        os.symlink("../lent", path(self.models, "part", "vae"))
+        self.ends("import", "done", source="part")
+        self.same(path(self.models, "pytorch", "part"))
+
+    def test_wrong_fields(self):
+        shutil.copytree(MODEL, path(self.models, "old"))
+        for name in "../x", "a/b", ".x", "a\\b", "a\nb":
+            self.no("import", "name", source="old", name=name)
+        self.no("import", "mode", "leave the mode out", source="old", mode="move", precision="fp8")
+        self.no("import", "mode", source="old", mode="steal")
+        self.no("import", "source")
+        self.no("import", "reference", source="old", reference="demo")
+
+    def test_foreign_and_taken(self):
+        folder = path(self.models, "old")
+        os.makedirs(folder)
+        write_foreign(path(folder, "x.safetensors"), "double_blocks.0.x", "single_blocks.0.x")
+        job = self.ends("import", "failed", source="old/x.safetensors")
+        self.assertIn("Flux", job["error"]["message"])
+        self.assertEqual(self.left(), ["old/x.safetensors"])
+        shutil.copytree(MODEL, path(self.models, "pytorch", "golden"))
+        job = self.ends("import", "failed", source="pytorch/golden")
+        self.assertIn("golden-2", job["error"]["message"])
+
+    def test_cancel(self):
+        """At any time: the model is there as a whole, or not at all."""
+        shutil.copytree(MODEL, path(self.models, "old"))
+        for params in {}, {"layout": "mlx"}, {"precision": "fp8"}:
+            job = self.server.submit("import", source="old", name="x", **params)
+            self.server.request("DELETE", f"/api/jobs/{job}")
+            state = self.server.wait(job)["state"]
+            self.assertIn(state, ("cancelled", "done"))
+            new = [name for name in self.left() if not name.startswith("old/")]
+            self.assertEqual(bool(new), state == "done", new)
+            shutil.rmtree(path(self.models, "pytorch"), ignore_errors=True)
+            shutil.rmtree(path(self.models, "mlx"), ignore_errors=True)
+
+
+class ImportFrom(Arrivals):
+    """A server that was started with a folder to import from."""
+
+    args = ("--import", "shared")
+
+    @classmethod
+    def prepare(cls):
+        cls.shared = path(cls.dir, "shared")
+        shutil.copytree(MODEL, path(cls.shared, "team", "golden"))
+        shutil.copytree(MODEL, path(cls.dir, "shared-not"))
+        os.symlink("../shared-not", path(cls.shared, "out"))
+
+    def test_from_there(self):
+        for source in "team/golden", path(self.shared, "team", "golden"):
+            self.ends("import", "done", source=source)
+            self.same(path(self.models, "pytorch", "golden"))
+            shutil.rmtree(path(self.models, "pytorch"))
+        self.no("import", "mode", "copy or move", source="team/golden", mode="link")
+        for source in "out", "../shared-not", self.shared, path(self.dir, "shared-not"):
+            self.no("import", "source", "zimage import PATH", source=source)
+
+
+REPO = "Tongyi-MAI/Z-Image-Turbo"
+
+
+def model_files():
+    files = {}
+    for at, _, names in os.walk(MODEL):
+        for name in names:
+            with open(path(at, name), "rb") as file:
+                files[os.path.relpath(path(at, name), MODEL)] = file.read()
+    return files
+
+
+class Download(Arrivals):
+    @classmethod
+    def setUpClass(cls):
+        cls.hub = Hub()
+        cls.addClassCleanup(cls.hub.close)
+        os.environ["HF_ENDPOINT"] = cls.hub.url
+        super().setUpClass()
+
+    @classmethod
+    def prepare(cls):
+        os.environ["HF_HOME"] = path(cls.dir, "hf")
+        os.environ["HF_HUB_DOWNLOAD_TIMEOUT"] = "2"
+
+    def setUp(self):
+        super().setUp()
+        self.hub.repos.clear()
+        self.hub.requests.clear()
+        self.hub.rate, self.hub.gated, self.hub.token = None, False, None
+        self.repo = self.hub.add(REPO, model_files())
+
+    def test_as_it_is(self):
+        self.hub.rate = 1 << 20
+        events = self.follow("download")
+        self.assertEqual(events[-1].data["result"], {"model": "pytorch/Z-Image-Turbo"})
+        seen = [e.data["progress"] for e in events if e.name == "progress"]
+        known = [p for p in seen if p["bytes"]]
+        self.assertTrue(known, seen)
+        self.assertEqual({p["bytes"] for p in known}, {sum(map(len, self.repo.files.values()))})
+        self.assertTrue({p["file"] for p in known} - {None} <= set(self.repo.files))
+        done = [p["bytes_done"] for p in known]
+        self.assertEqual(done, sorted(done))
+        self.same(path(self.models, "pytorch", "Z-Image-Turbo"))
+        self.assertEqual(self.listed(), ["pytorch/Z-Image-Turbo", "demo"])
+        job = self.ends("generate", "done", model="pytorch/Z-Image-Turbo", prompt="a", steps=1,
+                        width=32, height=32)
+        self.assertEqual(len(job["images"]), 1)
+
+    def test_converted(self):
+        events = self.follow("download", repo=REPO, to="mlx", precision="q8", name="small")
+        self.assertEqual(events[-1].data["result"], {"model": "mlx/small"})
+        parts = [e.data["progress"]["fraction"] for e in events if e.name == "progress"]
+        self.assertEqual(parts, sorted(parts))
+        self.assertTrue(all(name.startswith("mlx/small/") for name in self.left()), self.left())
+
+    def test_cancel_and_resume(self):
+        self.hub.rate = 200000
+        job = self.server.submit("download")
+        stream = Stream(self.server, f"/api/jobs/{job}/events")
+        for event in stream:
+            if event.name == "progress" and (event.data["progress"]["bytes_done"] or 0) > 100000:
+                break
+        stream.close()
+        self.server.request("DELETE", f"/api/jobs/{job}")
+        self.assertEqual(self.server.wait(job)["state"], "cancelled")
+        self.assertEqual(self.listed(), ["demo"])
+        self.hub.rate = None
+        before = self.hub.sent()
+        self.assertGreater(before, 100000)
+        self.ends("download", "done")
+        self.same(path(self.models, "pytorch", "Z-Image-Turbo"))
+        whole = sum(map(len, self.repo.files.values()))
+        self.assertLess(self.hub.sent(), whole + before)  # some of it was not sent again
+
+    def test_failures(self):
+        for repo in "x", "../x", "a/b/c", "a/..", "http://127.0.0.1/x", "a/b@../c":
+            self.no("download", "repo", repo=repo)
+        self.no("download", "name", name="../x")
+        self.no("download", "layout", layout="mlx")
+        self.assertEqual(self.hub.requests, [])
+        job = self.ends("download", "failed", repo="no/body")
+        self.assertIn("no/body", job["error"]["message"])
+        self.hub.gated, self.hub.token = True, "secret"
+        job = self.ends("download", "failed")
+        self.assertIn(REPO, job["error"]["message"])
+        self.assertNotIn("secret", json.dumps(job))
+        self.hub.gated, self.hub.token = False, None
+        shutil.copytree(MODEL, path(self.models, "pytorch", "Z-Image-Turbo"))
+        self.hub.requests.clear()
+        job = self.ends("download", "failed")
+        self.assertIn("there already", job["error"]["message"])
+        self.assertEqual(self.hub.sent(), 0)
+        self.assertEqual(self.listed(), ["pytorch/Z-Image-Turbo", "demo"])
+
+    def test_from_the_cache(self):
+        """What is there as a whole is not fetched, also where the hub is not to be asked."""
+        subprocess.run([ZIMAGE, "download", REPO], check=True, capture_output=True)
+        self.hub.requests.clear()
+        offline = Server(self.dir, "--models", "models", "--output", "other",
+                         env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        self.addCleanup(offline.stop)
+        job = offline.wait(offline.submit("download", name="cached"))
+        self.assertEqual(job["state"], "done", job)
+        self.assertEqual(self.hub.requests, [])
+        self.same(path(self.models, "pytorch", "cached"))
+        self.assertTrue(os.path.exists(path(self.dir, "hf", "hub")))
+        job = offline.wait(offline.submit("download", repo="no/body"))
+        self.assertIn("HF_HUB_OFFLINE", job["error"]["message"])
+        shutil.rmtree(path(self.dir, "hf"))
+
+
+if __name__ == "__main__":
+    import unittest
+
+    unittest.main()
