@@ -126,6 +126,7 @@ class Import(Arrivals):
             self.no("import", "name", source="old", name=name)
         self.no("import", "mode", "leave the mode out", source="old", mode="move", precision="fp8")
         self.no("import", "mode", source="old", mode="steal")
+        self.no("import", "precision", source="old", layout="diffusers", precision="q4")
         self.no("import", "source")
         self.no("import", "reference", source="old", reference="demo")
 
@@ -255,6 +256,7 @@ class Download(Arrivals):
         for repo in "x", "../x", "a/b/c", "a/..", "http://127.0.0.1/x", "a/b@../c":
             self.no("download", "repo", repo=repo)
         self.no("download", "name", name="../x")
+        self.no("download", "precision", "gguf has no fp8", to="gguf", precision="fp8")
         self.no("download", "layout", layout="mlx")
         self.assertEqual(self.hub.requests, [])
         job = self.ends("download", "failed", repo="no/body")
