@@ -8,7 +8,8 @@ import struct
 import subprocess
 
 from serving import MODEL, SCHEMAS, ZIMAGE, Case, Server, Stream, path
-from hub import Hub  # found by way of serving
+import test_enhance  # found by way of serving
+from hub import Hub
 from support import write_safetensors
 
 
@@ -180,12 +181,12 @@ class ImportFrom(Arrivals):
 REPO = "Tongyi-MAI/Z-Image-Turbo"
 
 
-def model_files():
+def files_of(folder):
     files = {}
-    for at, _, names in os.walk(MODEL):
+    for at, _, names in os.walk(folder):
         for name in names:
             with open(path(at, name), "rb") as file:
-                files[os.path.relpath(path(at, name), MODEL)] = file.read()
+                files[os.path.relpath(path(at, name), folder)] = file.read()
     return files
 
 
@@ -207,7 +208,7 @@ class Download(Arrivals):
         self.hub.repos.clear()
         self.hub.requests.clear()
         self.hub.rate, self.hub.gated, self.hub.token = None, False, None
-        self.repo = self.hub.add(REPO, model_files())
+        self.repo = self.hub.add(REPO, files_of(MODEL))
 
     def test_as_it_is(self):
         self.hub.rate = 1 << 20
@@ -232,6 +233,21 @@ class Download(Arrivals):
         parts = [e.data["progress"]["fraction"] for e in events if e.name == "progress"]
         self.assertEqual(parts, sorted(parts))
         self.assertTrue(all(name.startswith("mlx/small/") for name in self.left()), self.left())
+
+    def test_language_model(self):
+        maker = test_enhance.Enhancing()
+        maker.dir = self.dir
+        os.makedirs(path(self.models, "prompt_enhancer"))
+        self.hub.add("Qwen/Qwen2.5-1.5B-Instruct", files_of(maker.chain()))
+        shutil.rmtree(self.models)
+        os.makedirs(self.models)
+        job = self.ends("download", "done", repo="prompt-enhancer")
+        self.assertEqual(job["result"]["model"], "prompt_enhancer/Qwen2.5-1.5B-Instruct")
+        self.assertEqual(self.listed(), ["prompt_enhancer", "demo"])
+        job = self.ends("enhance", "done", prompt="a cow", temperature=0)
+        self.assertEqual(job["text"], "Big-cow,dusk.")
+        job = self.ends("download", "failed", repo="prompt-enhancer")
+        self.assertIn("there already", job["error"]["message"])
 
     def test_cancel_and_resume(self):
         self.hub.rate = 200000
