@@ -1,5 +1,6 @@
 /* /api/config, health, metrics, log, login, random-prompt, openapi.json */
 #include "server/http.h"
+#include "server/kinds.h"
 #include "server/worker.h"
 
 #include <inttypes.h>
@@ -46,15 +47,11 @@ static cJSON *words(const char *text)
 
 static void add_layouts(cJSON *config)
 {
-    static const char *const layouts[][2] = {{"mlx", "original|fp16|bf16|fp8|q8|q4"},
-                                             {"diffusers", "original|fp16|bf16|fp8"},
-                                             {"comfyui", "original|fp16|bf16|fp8"},
-                                             {"gguf", "original|fp16|bf16|q8|q4"}};
     cJSON *array = cJSON_AddArrayToObject(config, "layouts");
-    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
+    for (size_t i = 1; i < ZI_LAYOUT_OFFERS; i++) {
         cJSON *layout = cJSON_CreateObject();
-        cJSON_AddStringToObject(layout, "name", layouts[i][0]);
-        cJSON_AddItemToObject(layout, "precisions", words(layouts[i][1]));
+        cJSON_AddStringToObject(layout, "name", zi_layout_offers[i].name);
+        cJSON_AddItemToObject(layout, "precisions", words(zi_layout_offers[i].precisions));
         cJSON_AddItemToArray(array, layout);
     }
 }

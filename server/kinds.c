@@ -208,10 +208,37 @@ static bool check_name(const char *name, zi_refusal *refusal)
     return plain || zi_refuse(refusal, 400, "name", "the name must be a plain file name");
 }
 
+const zi_layout_offer zi_layout_offers[ZI_LAYOUT_OFFERS] = {
+    [ZI_LAYOUT_MLX] = {"mlx", "original|fp16|bf16|fp8|q8|q4"},
+    [ZI_LAYOUT_DIFFUSERS] = {"diffusers", "original|fp16|bf16|fp8"},
+    [ZI_LAYOUT_COMFYUI] = {"comfyui", "original|fp16|bf16|fp8"},
+    [ZI_LAYOUT_GGUF] = {"gguf", "original|fp16|bf16|q8|q4"}};
+
+static bool has_word(const char *words, const char *word)
+{
+    size_t length = strlen(word);
+    for (const char *at = words; at; at = strchr(at, '|')) {
+        at += *at == '|';
+        if (!strncmp(at, word, length) && (!at[length] || at[length] == '|')) return true;
+    }
+    return false;
+}
+
+/* Before much is fetched for nothing. */
+static bool check_precision(const zi_job *job, zi_refusal *refusal)
+{
+    const zi_layout_offer *layout = &zi_layout_offers[job->order.layout];
+    const cJSON *word = cJSON_GetObjectItemCaseSensitive(job->params, "precision");
+    if (!layout->name || !cJSON_IsString(word) || has_word(layout->precisions, word->valuestring))
+        return true;
+    return zi_refuse(refusal, 400, "precision", "%s has no %s, only %s", layout->name,
+                     word->valuestring, layout->precisions);
+}
+
 static bool settle_import(zi_server *server, zi_job *job, zi_refusal *refusal)
 {
     zi_order *o = &job->order;
-    if (!check_name(o->destination, refusal) ||
+    if (!check_name(o->destination, refusal) || !check_precision(job, refusal) ||
         !zi_origin_find(&server->options, o->source, &o->path, refusal))
         return false;
     if (o->mode && (o->layout || o->precision))
@@ -229,7 +256,7 @@ static bool settle_download(zi_server *server, zi_job *job, zi_refusal *refusal)
     const zi_order *o = &job->order;
     zi_error error;
     char *path = NULL;
-    if (!check_name(o->destination, refusal)) return false;
+    if (!check_name(o->destination, refusal) || !check_precision(job, refusal)) return false;
     bool ok = zi_hub_find(&server->options.hub, o->repo, &path, &error) || error.status == ZI_OK;
     free(path);
     return ok || zi_refuse_error(refusal, "repo", &error);

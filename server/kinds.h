@@ -14,6 +14,14 @@ struct zi_kind {
 
 extern const zi_kind zi_kinds[]; /* name NULL ends the table */
 
+/* The layouts by their numbers, and the precisions that each of them has ("one|two"). The first is
+ * to keep what there is: it has none of its own. */
+enum { ZI_LAYOUT_OFFERS = ZI_LAYOUT_GGUF + 1 };
+typedef struct {
+    const char *name, *precisions;
+} zi_layout_offer;
+extern const zi_layout_offer zi_layout_offers[ZI_LAYOUT_OFFERS];
+
 /* worker.c, work_models.c */
 bool zi_work_generate(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 bool zi_work_load(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;

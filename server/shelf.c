@@ -64,6 +64,34 @@ static char *inside(const zi_shelf *shelf, const char *folder, const char *file)
     return real;
 }
 
+static bool is_model(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    if (zi_is_dir(path)) return true;
+    return dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf")) && zi_is_file(path);
+}
+
+/* The language model: the folder for it, or the only one in that. NULL: there is none. */
+static char *inside_enhancer(const zi_shelf *shelf)
+{
+    char *folder = inside(shelf, enhancer, NULL), *only = NULL;
+    char *config = folder ? zi_path_join(folder, "config.json") : NULL;
+    DIR *dir = config && !zi_is_file(config) ? opendir(folder) : NULL;
+    int count = 0;
+    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
+        char *model = is_plain(entry->d_name) ? inside(shelf, enhancer, entry->d_name) : NULL;
+        if (model && is_model(model) && !count++)
+            only = model;
+        else
+            free(model);
+    }
+    if (dir) closedir(dir);
+    free(config);
+    char *other = count == 1 ? folder : only;
+    free(other);
+    return count == 1 ? only : folder;
+}
+
 /* The folder that name ("mlx/NAME") is in, or NULL; *file is what is behind it. */
 static const char *folder_of(const char *name, const char **file)
 {
@@ -84,7 +112,7 @@ bool zi_shelf_find(zi_shelf *shelf, const char *name, const char *field, char **
     if (folder)
         found = inside(shelf, folder, file);
     else if (!strcmp(name, enhancer))
-        found = inside(shelf, enhancer, NULL);
+        found = inside_enhancer(shelf);
     else if (!strcmp(name, demo) && shelf->options->demo)
         found = strdup(shelf->options->demo);
     else if (shelf->named && !strcmp(name, shelf->named))
@@ -225,13 +253,6 @@ static int by_name(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static bool is_model(const char *path)
-{
-    const char *dot = strrchr(path, '.');
-    if (zi_is_dir(path)) return true;
-    return dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf")) && zi_is_file(path);
-}
-
 static void visit_folder(zi_shelf *shelf, const char *folder, each_fn each, void *user)
 {
     struct dirent **entries = NULL;
@@ -257,8 +278,8 @@ static void visit(zi_shelf *shelf, each_fn each, void *user)
     if (shelf->named && !strncmp(shelf->named, "named/", 6))
         each(user, shelf->named, named, shelf->options->load.path);
     for (size_t i = 0; i < FOLDERS; i++) visit_folder(shelf, folders[i], each, user);
-    char *path = inside(shelf, enhancer, NULL);
-    if (path && zi_is_dir(path)) each(user, enhancer, enhancer, path);
+    char *path = inside_enhancer(shelf);
+    if (path && is_model(path)) each(user, enhancer, enhancer, path);
     free(path);
     if (shelf->options->demo) each(user, demo, demo, shelf->options->demo);
 }

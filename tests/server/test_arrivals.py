@@ -8,7 +8,8 @@ import struct
 import subprocess
 
 from serving import MODEL, SCHEMAS, ZIMAGE, Case, Server, Stream, path
-from hub import Hub  # found by way of serving
+import test_enhance  # found by way of serving
+from hub import Hub
 from support import write_safetensors
 
 
@@ -126,6 +127,7 @@ class Import(Arrivals):
             self.no("import", "name", source="old", name=name)
         self.no("import", "mode", "leave the mode out", source="old", mode="move", precision="fp8")
         self.no("import", "mode", source="old", mode="steal")
+        self.no("import", "precision", source="old", layout="diffusers", precision="q4")
         self.no("import", "source")
         self.no("import", "reference", source="old", reference="demo")
 
@@ -179,12 +181,12 @@ class ImportFrom(Arrivals):
 REPO = "Tongyi-MAI/Z-Image-Turbo"
 
 
-def model_files():
+def files_of(folder):
     files = {}
-    for at, _, names in os.walk(MODEL):
+    for at, _, names in os.walk(folder):
         for name in names:
             with open(path(at, name), "rb") as file:
-                files[os.path.relpath(path(at, name), MODEL)] = file.read()
+                files[os.path.relpath(path(at, name), folder)] = file.read()
     return files
 
 
@@ -206,7 +208,7 @@ class Download(Arrivals):
         self.hub.repos.clear()
         self.hub.requests.clear()
         self.hub.rate, self.hub.gated, self.hub.token = None, False, None
-        self.repo = self.hub.add(REPO, model_files())
+        self.repo = self.hub.add(REPO, files_of(MODEL))
 
     def test_as_it_is(self):
         self.hub.rate = 1 << 20
@@ -232,6 +234,21 @@ class Download(Arrivals):
         self.assertEqual(parts, sorted(parts))
         self.assertTrue(all(name.startswith("mlx/small/") for name in self.left()), self.left())
 
+    def test_language_model(self):
+        maker = test_enhance.Enhancing()
+        maker.dir = self.dir
+        os.makedirs(path(self.models, "prompt_enhancer"))
+        self.hub.add("Qwen/Qwen2.5-1.5B-Instruct", files_of(maker.chain()))
+        shutil.rmtree(self.models)
+        os.makedirs(self.models)
+        job = self.ends("download", "done", repo="prompt-enhancer")
+        self.assertEqual(job["result"]["model"], "prompt_enhancer/Qwen2.5-1.5B-Instruct")
+        self.assertEqual(self.listed(), ["prompt_enhancer", "demo"])
+        job = self.ends("enhance", "done", prompt="a cow", temperature=0)
+        self.assertEqual(job["text"], "Big-cow,dusk.")
+        job = self.ends("download", "failed", repo="prompt-enhancer")
+        self.assertIn("there already", job["error"]["message"])
+
     def test_cancel_and_resume(self):
         self.hub.rate = 200000
         job = self.server.submit("download")
@@ -255,6 +272,7 @@ class Download(Arrivals):
         for repo in "x", "../x", "a/b/c", "a/..", "http://127.0.0.1/x", "a/b@../c":
             self.no("download", "repo", repo=repo)
         self.no("download", "name", name="../x")
+        self.no("download", "precision", "gguf has no fp8", to="gguf", precision="fp8")
         self.no("download", "layout", layout="mlx")
         self.assertEqual(self.hub.requests, [])
         job = self.ends("download", "failed", repo="no/body")

@@ -212,6 +212,7 @@ class Download(PageCase):
         self.job.get_by_role("button", name="Resume").click()
         expect(self.job).to_contain_text("Downloaded Z-Image-Turbo")
         expect(self.shelved("Z-Image-Turbo")).to_be_visible()
+        expect(self.page.get_by_role("button", name="Resume")).to_have_count(0)
         self.shot(self.page, "models-downloaded")
 
     def test_resume_after_failure_and_convert(self):

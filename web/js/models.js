@@ -107,10 +107,13 @@ async function begin(kind, params) {
   }
 }
 
+// Whether this download was asked for again.
+const goesOn = (entry) => all().some((other) => other.kind === 'download' && other.created > entry.created && JSON.stringify(other.params) === JSON.stringify(entry.params));
+
 function outcome(entry) {
-  const resume = () => entry.kind === 'download' && button('.small', 'turn', 'Resume', () => begin('download', entry.params), { 'aria-label': `Resume: ${jobTitle(entry)}` });
-  if (entry.state === 'failed') return el('div.side-form', {}, el('p.error', { role: 'alert' }, entry.error.message), el('div.row', {}, resume()));
-  if (entry.state === 'cancelled' && entry.kind === 'download') return el('div.side-form', {}, el('p.note', {}, 'Cancelled. What has come so far is kept.'), el('div.row', {}, resume()));
+  const resume = () => entry.kind === 'download' && !goesOn(entry) && button('.small', 'turn', 'Resume', () => begin('download', entry.params), { 'aria-label': `Resume: ${jobTitle(entry)}` });
+  if (entry.state === 'failed') return el('div.side-form', {}, el('p.error', { role: 'alert' }, entry.error.message), resume());
+  if (entry.state === 'cancelled' && entry.kind === 'download') return el('div.side-form', {}, el('p.note', {}, 'Cancelled. What has come so far is kept.'), resume());
   if (entry.state === 'cancelled') return el('p.note', {}, 'Cancelled. Nothing was left behind.');
   if (entry.state !== 'done') return null;
   if (entry.kind !== 'verify') return el('p.note', {}, `Done: ${entry.result?.model ?? entry.params.destination}`);
