@@ -184,7 +184,7 @@ class Server:
         if kind == "generate":
             params.setdefault("prompt", PROMPT)
         reply = self.request("POST", "/api/jobs", {"kind": kind, "params": params})
-        assert reply.status == 202, (reply.status, reply.body)
+        assert reply.status == 202, (reply.status, reply.body[:500])
         return reply.json["id"]
 
     def wait(self, job):
@@ -232,9 +232,9 @@ class Case(unittest.TestCase):
         self.assertEqual(errors_of(value, schema), [])
 
     def refused(self, reply, status, field=None):
-        self.assertEqual(reply.status, status, reply.body)
+        self.assertEqual(reply.status, status, reply.body[:500])
         self.conforms(reply.json, SCHEMAS["Error"])
-        self.assertEqual(reply.json["error"]["field"], field, reply.body)
+        self.assertEqual(reply.json["error"]["field"], field, reply.body[:500])
         return reply.json["error"]["message"]
 
 

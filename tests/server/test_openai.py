@@ -21,13 +21,13 @@ def size_of(png):
 class OpenAI(Case):
     def generate(self, **body):
         reply = self.server.request("POST", GENERATIONS, dict(SMALL, **body))
-        self.assertEqual(reply.status, 200, reply.body)
+        self.assertEqual(reply.status, 200, reply.body[:500])
         return reply.json
 
     def refused_as_theirs(self, status, param, body=None, code=None, url=GENERATIONS, **options):
         method = "GET" if body is None else "POST"
         reply = self.server.request(method, url, body, **options)
-        self.assertEqual(reply.status, status, reply.body)
+        self.assertEqual(reply.status, status, reply.body[:500])
         error = reply.json["error"]
         self.assertEqual(sorted(error), ["code", "message", "param", "type"])
         self.assertEqual((error["param"], error["code"]), (param, code), error)
@@ -115,7 +115,7 @@ class OpenAI(Case):
 
     def test_refusals(self):
         for field, values in {"prompt": (None, "", 1, "a" * 9000), "n": (0, 11, 1.5, "1"),
-                              "size": ("64", "64x", "64x64x64", "0x64", "64x65", "4096x64", "axb",
+                              "size": ("64", "64x", "64x64x64", "0x64", "64x65", "4112x64", "axb",
                                        "64x99999999999", 64), "output_format": ("gif", 1),
                               "response_format": ("json",), "output_compression": (-1, 101),
                               "background": ("transparent", "red"), "stream": ("yes", 1),
