@@ -31,7 +31,7 @@ check:
 	@scripts/deps.sh --tests
 	@$(CMAKE) -S . -B $(CHECK_BUILD) -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DZI_WERROR=ON
 	@$(CMAKE) --build $(CHECK_BUILD) --parallel $(JOBS)
-	@cd $(CHECK_BUILD) && ctest --output-on-failure
+	@cd $(CHECK_BUILD) && ctest --output-on-failure --parallel $(JOBS)
 	@$(MAKE) --no-print-directory sanitize BUILD=$(CHECK_BUILD)-asan KIND=address,undefined \
 		TESTS="-E 'demo|checker|cli_interrupt|server_crash|server_load|server_security'"
 	@$(MAKE) --no-print-directory sanitize BUILD=$(CHECK_BUILD)-tsan KIND=thread \
@@ -96,7 +96,7 @@ fuzzing:
 sanitize:
 	@$(CMAKE) -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_TESTING=ON -DZI_SANITIZE=$(KIND)
 	@$(CMAKE) --build $(BUILD) --parallel $(JOBS)
-	@cd $(BUILD) && ctest --output-on-failure $(TESTS)
+	@cd $(BUILD) && ctest --output-on-failure --parallel $(JOBS) $(TESTS)
 
 install: all
 	$(CMAKE) --install $(BUILD)
