@@ -26,21 +26,11 @@ struct zi_log {
 
 static const char *const levels[] = {"info", "warning", "error"};
 
-static double clock_seconds(clockid_t which)
-{
-    struct timespec now;
-    clock_gettime(which, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 double zi_wall_seconds(void)
 {
-    return clock_seconds(CLOCK_REALTIME);
-}
-
-double zi_steady_seconds(void)
-{
-    return clock_seconds(CLOCK_MONOTONIC);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
 zi_log *zi_log_create(zi_events *events)
@@ -139,7 +129,7 @@ void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...)
 
 void zi_log_refusal(zi_log *log, const char *format, ...)
 {
-    double now = zi_steady_seconds();
+    double now = zi_seconds();
     pthread_mutex_lock(&log->mutex);
     if (now - log->second >= 1) {
         log->second = now;

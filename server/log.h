@@ -4,6 +4,8 @@
 
 #include "server/events.h"
 
+#include "base/machine.h"
+
 typedef enum { ZI_LOG_INFO, ZI_LOG_WARNING, ZI_LOG_ERROR } zi_log_level;
 
 typedef struct zi_log zi_log;
@@ -23,8 +25,7 @@ cJSON *zi_log_describe(zi_log *log);
 /* text with everything escaped that could forge a line or drive a terminal. */
 void zi_escape_line(const char *text, zi_text *out);
 
-/* Seconds since 1970, and seconds of a clock that only goes forward. */
+/* Seconds since 1970; zi_seconds is for what something takes. */
 double zi_wall_seconds(void);
-double zi_steady_seconds(void);
 
 #endif

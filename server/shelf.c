@@ -169,7 +169,7 @@ static void forget(known *k)
 /* Looks at a model, or remembers. Called with the mutex held; NULL: memory is short. */
 static const known *know(zi_shelf *shelf, const char *name, const char *path)
 {
-    double now = zi_steady_seconds();
+    double now = zi_seconds();
     for (known **at = &shelf->known; *at; at = &(*at)->next) {
         known *k = *at;
         if (strcmp(k->name, name) != 0) continue;

@@ -10,7 +10,7 @@
 
 zi_watch zi_watch_start(zi_worker *worker, zi_job *job, const char *stage)
 {
-    zi_watch w = {.worker = worker, .job = job, .began = zi_steady_seconds()};
+    zi_watch w = {.worker = worker, .job = job, .began = zi_seconds()};
     w.progress = (zi_job_progress){.stage = stage, .seconds_left = -1};
     zi_jobs_report(worker->server->jobs, job, &w.progress);
     return w;
@@ -18,7 +18,7 @@ zi_watch zi_watch_start(zi_worker *worker, zi_job *job, const char *stage)
 
 void zi_watch_report(zi_watch *watch, double fraction, bool now)
 {
-    double time = zi_steady_seconds(), spent = time - watch->began;
+    double time = zi_seconds(), spent = time - watch->began;
     if (!now && time - watch->reported < 0.25) return;
     watch->reported = time;
     watch->progress.fraction = fraction;
@@ -70,7 +70,7 @@ static bool load(zi_worker *w, const char *name, const char *path, zi_error *err
     if (w->model && !strcmp(w->model_path, path)) return true;
     unload(w);
     zi_model_options options = zi_worker_options(w, path);
-    double began = zi_steady_seconds();
+    double began = zi_seconds();
     if (!zi_model_load(&options, &w->model, error)) return false;
     w->model_path = strdup(path);
     if (!w->model_path) {
@@ -80,7 +80,7 @@ static bool load(zi_worker *w, const char *name, const char *path, zi_error *err
     }
     set_loaded(w, name);
     zi_log_line(w->server->log, ZI_LOG_INFO, "model %s: loaded in %.1f s", name,
-                zi_steady_seconds() - began);
+                zi_seconds() - began);
     const char *remark;
     for (size_t i = 0; (remark = zi_model_remark(w->model, i)); i++)
         zi_log_line(w->server->log, ZI_LOG_WARNING, "%s", remark);
@@ -126,7 +126,7 @@ static void report_step(zi_watch *w, int step)
     w->progress.step = step;
     zi_job_progress *p = &w->progress;
     p->fraction = ((p->steps + 2.0) * (p->picture - 1) + 1 + step) / w->units;
-    double spent = zi_steady_seconds() - w->began;
+    double spent = zi_seconds() - w->began;
     cJSON_AddNumberToObject(data, "picture", p->picture);
     cJSON_AddNumberToObject(data, "pictures", p->pictures);
     cJSON_AddNumberToObject(data, "step", step);
@@ -188,7 +188,7 @@ static bool draw(zi_watch *w, int picture, zi_error *error)
 {
     zi_worker *worker = w->worker;
     const zi_order *o = &w->job->order;
-    double began = zi_steady_seconds();
+    double began = zi_seconds();
     zi_image *image = NULL;
     zi_request r = zi_request_default();
     r.prompt = o->prompt;
@@ -212,7 +212,7 @@ static bool draw(zi_watch *w, int picture, zi_error *error)
     bool ok = zi_generate(worker->model, &r, &image, error);
     if (ok) {
         w->progress.stage = "save";
-        ok = save(worker, w->job, &r, image, picture, zi_steady_seconds() - began, error);
+        ok = save(worker, w->job, &r, image, picture, zi_seconds() - began, error);
     }
     zi_image_free(image);
     return ok;
@@ -222,7 +222,7 @@ bool zi_work_generate(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_watch w = zi_watch_start(worker, job, "load");
     if (!load(worker, job->order.model, job->order.path, error)) return false;
-    w.began = zi_steady_seconds();
+    w.began = zi_seconds();
     w.progress.pictures = job->order.count;
     for (int i = 1; i <= job->order.count; i++) {
         if (atomic_load(&job->cancel)) return zi_cancelled(error);
