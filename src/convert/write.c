@@ -123,6 +123,21 @@ static bool hold_scales(struct writer *writer, const zi_item *item, zi_error *er
     return (writer->scales && writer->biases) || zi_out_of_memory(error, 2 * bytes);
 }
 
+/* Gives back the pages of about the first of all parts that an item is made of. What is read again
+ * comes back. */
+static void leave_behind(const zi_item *item, size_t done, size_t all)
+{
+    double bytes = 0;
+    for (int i = 0; i < item->count; i++) bytes += (double)item->entries[i]->bytes;
+    bytes *= (double)done / (double)all;
+    for (int i = 0; i < item->count && bytes > 0; i++) {
+        const zi_entry *entry = item->entries[i];
+        size_t part = bytes < (double)entry->bytes ? (size_t)bytes : entry->bytes;
+        zi_pages_behind(entry->data, part);
+        bytes -= (double)part;
+    }
+}
+
 static bool write_converted(struct writer *writer, const zi_item *item, zi_output *output,
                             zi_error *error)
 {
@@ -150,6 +165,7 @@ static bool write_converted(struct writer *writer, const zi_item *item, zi_outpu
         if (!zi_output_write(output, writer->chunk, bytes, error) ||
             !advance(writer->work, bytes, error))
             return false;
+        leave_behind(item, end, segments);
     }
     return true;
 }
@@ -206,10 +222,7 @@ static bool fill(void *context, size_t number, zi_output *output, zi_error *erro
     if (item->role != ZI_ITSELF)
         return zi_output_write(output, computed, item->bytes, error) &&
                advance(writer->work, item->bytes, error);
-    if (!write_converted(writer, item, output, error)) return false;
-    for (int i = 0; i < item->count; i++)
-        zi_pages_behind(item->entries[i]->data, item->entries[i]->bytes);
-    return true;
+    return write_converted(writer, item, output, error);
 }
 
 /* Memory for the largest of the items. */

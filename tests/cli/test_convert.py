@@ -36,7 +36,42 @@ class Converted(Case):
         return sorted(found)
 
 
+def sparse_encoder(path, tokens):
+    """A text encoder with this many tokens, whose numbers the disk need not hold."""
+    folder, embed, tensors = os.path.join(MODEL, "text_encoder"), "model.embed_tokens.weight", {}
+    for name in os.listdir(folder):
+        if name.endswith(".safetensors"):
+            tensors.update(read_safetensors(os.path.join(folder, name)))
+    dtype, (_, width), _ = tensors.pop(embed)
+    header, end = {}, 0
+    for name, (kind, shape, data) in tensors.items():
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [end, end + len(data)]}
+        end += len(data)
+    size = end + tokens * width * 2
+    header[embed] = {"dtype": dtype, "shape": [tokens, width], "data_offsets": [end, size]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in tensors.values()))
+        file.truncate(8 + len(text) + size)
+    return size
+
+
 class Works(Converted):
+    @unittest.skipUnless(hasattr(os, "wait4"), "no wait4 here")
+    def test_memory(self):
+        """What was read does not stay in memory, whether it is copied or computed with."""
+        size = sparse_encoder(self.path("in.safetensors"), 2_000_000)
+        for precision in "original", "fp16":
+            with self.subTest(precision):
+                process = subprocess.Popen([ZIMAGE, "convert", "in.safetensors", precision + ".safetensors", "--to",
+                                            "comfyui", "--precision", precision], cwd=self.dir, stdout=subprocess.DEVNULL)
+                _, status, used = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                self.assertEqual(process.returncode, 0)
+                self.assertLess(used.ru_maxrss * 1024, size / 3)
+                os.remove(self.path(precision + ".safetensors"))
+
     def test_prints_the_destination(self):
         for layout, name in (("mlx", "m"), ("diffusers", "d/"), ("comfyui", "c.safetensors"),
                              ("gguf", "g.gguf")):
