@@ -141,7 +141,7 @@ static bool submit(zi_call *call, wish *w, zi_refusal *refusal)
     if (!zi_params_read_known(call->json, table, w, refusal) || !possible(call->json, w, refusal))
         return false;
     cJSON *params = job_params(w);
-    if (settle_model(call, w, params, refusal) && zi_foreign_seed(w->seed, params))
+    if (settle_model(call, w, params, refusal) && zi_foreign_seed(w->seed, params, refusal))
         return zi_foreign_submit(call, "generate", params, refusal);
     cJSON_Delete(params);
     return false;

@@ -162,10 +162,11 @@ char *zi_foreign_model(zi_server *server, const char *said)
 
 /* ---- numbers ---- */
 
-bool zi_foreign_seed(double seed, cJSON *params)
+bool zi_foreign_seed(double seed, cJSON *params, zi_refusal *refusal)
 {
     char digits[24];
     if (seed < 0) return true;
     snprintf(digits, sizeof digits, "%.0f", seed);
-    return zi_params_set(params, "seed", cJSON_CreateString(digits));
+    return zi_params_set(params, "seed", cJSON_CreateString(digits)) ||
+           zi_refuse(refusal, 500, NULL, "out of memory");
 }

@@ -34,6 +34,6 @@ char *zi_foreign_model(zi_server *server, const char *said);
 char *zi_foreign_short(const char *name);
 
 /* Whether a whole number that JSON can say is a seed that was given: -1 asks for any. */
-bool zi_foreign_seed(double seed, cJSON *params);
+bool zi_foreign_seed(double seed, cJSON *params, zi_refusal *refusal);
 
 #endif

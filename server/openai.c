@@ -479,7 +479,7 @@ static zi_answer generate(zi_call *call)
     if (!read_wish(call, w, &refusal)) return zi_reply_refusal(call, &refusal);
     uint64_t cursor = zi_events_latest(call->server->events);
     cJSON *params = job_params(w);
-    if (!settle_model(call, w, params, &refusal) || !zi_foreign_seed(w->seed, params)) {
+    if (!settle_model(call, w, params, &refusal) || !zi_foreign_seed(w->seed, params, &refusal)) {
         cJSON_Delete(params);
         return zi_reply_refusal(call, &refusal);
     }
