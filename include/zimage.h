@@ -93,9 +93,10 @@ typedef struct {
 bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage,
                      zi_error *error) ZI_CHECKED;
 
-/* The same as JSON text that the caller frees, with "guidance" as in a request and the seed as
- * text. NULL: it cannot be read. */
-char *zi_recipe_describe(const char *text);
+/* A picture's "width", "height", "recipe" and its "fields", with "guidance" as in a request and the
+ * seed as text, as JSON text that the caller frees; NULL when memory is short. recipe may be NULL.
+ */
+char *zi_image_describe(const zi_image *image, const char *recipe);
 
 /* The settings in any A1111 text as they stand there, one by one ("Steps", "9"). False: memory is
  * short. */

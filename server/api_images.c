@@ -4,7 +4,6 @@
 #include "base/file.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,24 +196,15 @@ static zi_answer thumbnail(zi_call *call)
 
 /* ---- recipes ---- */
 
-static cJSON *describe_recipe(const char *recipe)
-{
-    char *text = zi_recipe_describe(recipe);
-    cJSON *fields = text ? cJSON_Parse(text) : NULL;
-    free(text);
-    return fields ? fields : cJSON_CreateNull();
-}
-
 cJSON *zi_recipe_json(const void *data, size_t size, zi_error *error)
 {
     zi_image *image = NULL;
     char *recipe = NULL;
     if (!zi_image_from_bytes(data, size, ZI_MOST_PIXELS, &image, &recipe, error)) return NULL;
-    cJSON *json = cJSON_CreateObject();
-    cJSON_AddNumberToObject(json, "width", image->width);
-    cJSON_AddNumberToObject(json, "height", image->height);
-    cJSON_AddItemToObject(json, "recipe", recipe ? cJSON_CreateString(recipe) : cJSON_CreateNull());
-    cJSON_AddItemToObject(json, "fields", recipe ? describe_recipe(recipe) : cJSON_CreateNull());
+    char *text = zi_image_describe(image, recipe);
+    cJSON *json = text ? cJSON_Parse(text) : NULL;
+    if (!json) zi_out_of_memory(error, 1 << 16);
+    free(text);
     zi_image_free(image);
     free(recipe);
     return json;

@@ -271,11 +271,12 @@ static bool inspect_foreign_file(inspection *in, zi_error *error)
 
 /* ---- pictures ---- */
 
-char *zi_recipe_describe(const char *text)
+/* Null where the text cannot be read. */
+static cJSON *describe_recipe(const char *text)
 {
     zi_recipe_fields f;
     char *storage = NULL, seed[24];
-    if (!zi_recipe_parse(text, &f, &storage, NULL)) return NULL;
+    if (!zi_recipe_parse(text, &f, &storage, NULL)) return cJSON_CreateNull();
     cJSON *fields = cJSON_CreateObject();
     snprintf(seed, sizeof seed, "%" PRIu64, f.seed);
     const char *const texts[][2] = {{"prompt", f.prompt},     {"original", f.original},
@@ -289,8 +290,18 @@ char *zi_recipe_describe(const char *text)
     cJSON_AddNumberToObject(fields, "guidance", f.cfg > 1 ? f.cfg - 1 : 0);
     cJSON_AddNumberToObject(fields, "shift", f.shift);
     free(storage);
-    char *json = cJSON_PrintUnformatted(fields);
-    cJSON_Delete(fields);
+    return fields;
+}
+
+char *zi_image_describe(const zi_image *image, const char *recipe)
+{
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddNumberToObject(root, "width", image->width);
+    cJSON_AddNumberToObject(root, "height", image->height);
+    cJSON_AddItemToObject(root, "recipe", recipe ? cJSON_CreateString(recipe) : cJSON_CreateNull());
+    cJSON_AddItemToObject(root, "fields", recipe ? describe_recipe(recipe) : cJSON_CreateNull());
+    char *json = cJSON_Print(root);
+    cJSON_Delete(root);
     return json;
 }
 
@@ -299,18 +310,9 @@ static bool inspect_picture(const char *path, char **json, zi_error *error)
     zi_image *image = NULL;
     char *recipe = NULL;
     if (!zi_image_load(path, &image, &recipe, error)) return false;
-    char *fields = recipe ? zi_recipe_describe(recipe) : NULL;
-    cJSON *root = cJSON_CreateObject();
-    cJSON_AddStringToObject(root, "path", path);
-    cJSON_AddNumberToObject(root, "width", image->width);
-    cJSON_AddNumberToObject(root, "height", image->height);
-    cJSON_AddItemToObject(root, "recipe", recipe ? cJSON_CreateString(recipe) : cJSON_CreateNull());
-    cJSON_AddItemToObject(root, "fields", fields ? cJSON_Parse(fields) : cJSON_CreateNull());
+    *json = zi_image_describe(image, recipe);
     zi_image_free(image);
     free(recipe);
-    free(fields);
-    *json = cJSON_Print(root);
-    cJSON_Delete(root);
     return *json || zi_out_of_memory(error, 1 << 16);
 }
 
