@@ -50,7 +50,8 @@ void *zi_test_stored(zi_test_engine *engine, zi_dtype type, size_t n, float **me
         uint32_t bits;
         memcpy(&bits, &x[i], 4);
         uint16_t half = (uint16_t)(bits >> 16);
-        if (type == ZI_F16) half = (uint16_t)((bits >> 16 & 0x8000) | (0x2c00 + (bits & 0xfff)));
+        if (type == ZI_F16) /* of any size, subnormal ones included */
+            half = (uint16_t)((engine->random >> i % 13 & 0xbfff) % 0x7c00 | (i & 1) << 15);
         if (type == ZI_F32)
             memcpy(data + 4 * i, &x[i], 4);
         else
