@@ -101,6 +101,22 @@ class Gallery(PageCase):
         expect(self.cards).to_have_count(before - 1)
         expect(other.locator(".card button")).to_have_count(before - 1)
 
+    def test_deleted_while_the_list_is_on_its_way(self):
+        other = self.open_page()
+        held = []
+        other.route("**/api/images?limit=60*", lambda route: held.append((route, route.fetch())) if not held else route.continue_())
+        with other.expect_request("**/api/images?limit=60*"):
+            other.click(".tabs [href='#gallery']")
+        while not held:
+            other.wait_for_timeout(20)
+        before = self.cards.count()
+        self.delete(self.cards.first.get_attribute("data-id"))
+        expect(self.cards).to_have_count(before - 1)
+        other.wait_for_timeout(500)  # for the event, which comes before the list
+        route, answer = held[0]
+        route.fulfill(response=answer)
+        expect(other.locator(".card button")).to_have_count(before - 1)
+
     def test_dropped_picture_tells_its_recipe(self):
         found, data = self.picture(STAR)
         self.drop("#view-gallery", "found.png", "image/png", data)

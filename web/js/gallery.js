@@ -6,7 +6,7 @@ import { actions, downloads, recipeFacts, title } from './picture.js';
 
 const PAGE = 60;
 const body = $('#gallery'), search = $('#search'), count = $('#gallery-count');
-let images = [], next = null, total = 0, asked = 0, visible = false, stale = true;
+let images = [], next = null, total = 0, asked = 0, visible = false, stale = true, loading = false;
 let grid = null, box = null;
 
 function card(image) {
@@ -48,6 +48,7 @@ const query = (cursor) => `/api/images?${new URLSearchParams({
 async function load() {
   const turn = ++asked;
   stale = false;
+  loading = true;
   try {
     const list = await get(query());
     if (turn !== asked) return;
@@ -56,6 +57,8 @@ async function load() {
     if (search.value.trim()) announce(count.textContent);
   } catch (error) {
     if (turn === asked) body.replaceChildren(el('div.empty', {}, el('p.error', { role: 'alert' }, error.message), button('', null, 'Try again', load)));
+  } finally {
+    if (turn === asked) loading = false;
   }
 }
 
@@ -154,5 +157,5 @@ export function start() {
   const changed = () => { if (visible) load(); else stale = true; };
   on('image', changed);
   on('snapshot', changed);
-  on('deleted', ({ image }) => forget(image));
+  on('deleted', ({ image }) => { if (loading) load(); else forget(image); }); // what is on its way may still have it
 }

@@ -1,24 +1,36 @@
 // The page begins here: which view is shown, and what the server is up to.
-import { $, $$, plural } from './dom.js';
+import { $, $$, plural, toast } from './dom.js';
 import { connect, on } from './events.js';
 import { waiting } from './jobs.js';
 import * as theme from './theme.js';
 import * as settings from './settings.js';
 import * as easel from './easel.js';
-import * as gallery from './gallery.js';
 import * as recipe from './recipe.js';
-import * as models from './models.js';
-import * as log from './log.js';
 
 const TITLES = { generate: 'Generate', gallery: 'Gallery', models: 'Models', log: 'Log' };
-const VIEWS = { generate: {}, gallery, models, log };
+// Views that begin when they are first opened. They are fetched when the page is there, and not before.
+const LATER = { gallery: () => import('./gallery.js'), models: () => import('./models.js'), log: () => import('./log.js') };
+const views = {}; // of these, what has begun
 let current = null;
+
+async function enter(name) {
+  if (!LATER[name]) return;
+  try {
+    const view = await LATER[name]();
+    if (!views[name]) view.start();
+    views[name] = view;
+    if (name === current) view.enter();
+  } catch (error) {
+    console.error(error);
+    toast('This view did not arrive. Load the page again.');
+  }
+}
 
 function route(event) {
   const name = TITLES[location.hash.slice(1)] ? location.hash.slice(1) : 'generate';
   if (location.hash === '#main') { $('#main').focus(); return; }
   if (name === current) return;
-  VIEWS[current]?.leave?.();
+  views[current]?.leave?.();
   current = name;
   for (const view of $$('.view')) view.hidden = view.id !== `view-${name}`;
   for (const link of $$('.tabs a')) {
@@ -26,7 +38,7 @@ function route(event) {
     else link.removeAttribute('aria-current');
   }
   document.title = name === 'generate' ? 'zimage' : `${TITLES[name]}, zimage`;
-  VIEWS[name].enter?.();
+  enter(name);
   if (event) {
     scrollTo(0, 0);
     $(`#title-${name}`).focus({ preventScroll: true });
@@ -45,11 +57,12 @@ function showStatus() {
   if (status.textContent !== text) status.textContent = text;
 }
 
-for (const part of [theme, settings, easel, gallery, recipe, models, log]) part.start();
+for (const part of [theme, settings, easel, recipe]) part.start();
 on('connection', (state) => { connected = state === 'open'; showStatus(); });
 on('job', showStatus);
 on('jobs', showStatus);
 addEventListener('hashchange', route);
+addEventListener('load', () => { for (const fetched of Object.values(LATER)) fetched().catch(() => {}); });
 for (const name of ['dragover', 'drop']) addEventListener(name, (event) => event.preventDefault()); // a missed drop leaves the page alone
 route();
 connect();
