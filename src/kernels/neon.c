@@ -1,5 +1,6 @@
 /* Advanced SIMD, which every arm64 machine has. */
 #include "kernels/neon.h"
+#include "kernels/dot.h"
 
 /* 24 sums, four vectors of columns and two of rows' values of 32 registers. */
 enum { MR = 6, NR = 16, VECTORS = NR / 4 };
@@ -164,29 +165,6 @@ static void qtile(size_t groups, size_t group, const void *panel_a, const void *
 
 /* ---- rows ---- */
 
-#define INLINE static inline __attribute__((always_inline))
-
-/* Numbers of a block and its bytes; others than blocks are taken in 32s. Constants where the type
- * is one. */
-INLINE size_t block_numbers(zi_dtype type)
-{
-    return type == ZI_Q4_K || type == ZI_Q5_K || type == ZI_Q6_K ? 256 : 32;
-}
-
-INLINE size_t block_bytes(zi_dtype type)
-{
-    return type == ZI_F32    ? 128
-           : type == ZI_Q8_0 ? 34
-           : type == ZI_Q4_0 ? 18
-           : type == ZI_Q4_1 ? 20
-           : type == ZI_Q5_0 ? 22
-           : type == ZI_Q5_1 ? 24
-           : type == ZI_Q4_K ? 144
-           : type == ZI_Q5_K ? 176
-           : type == ZI_Q6_K ? 210
-                             : 64;
-}
-
 static inline float half_at(const uint8_t *source)
 {
     uint16_t bits;
@@ -338,30 +316,7 @@ INLINE float dot(zi_dtype type, const char *w, const float *x, size_t k)
 }
 
 static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
-                     float *y)
-{
-    const char *row = w;
-#define ROWS(name)                                                                                 \
-    case name:                                                                                     \
-        for (size_t j = 0; j < n; j++) y[j] = dot(name, row + j * ldw, x, k);                      \
-        break
-    switch (type) {
-        ROWS(ZI_F32);
-        ROWS(ZI_F16);
-        ROWS(ZI_BF16);
-        ROWS(ZI_Q4_0);
-        ROWS(ZI_Q4_1);
-        ROWS(ZI_Q5_0);
-        ROWS(ZI_Q5_1);
-        ROWS(ZI_Q8_0);
-        ROWS(ZI_Q4_K);
-        ROWS(ZI_Q5_K);
-        ROWS(ZI_Q6_K);
-    default: /* callers have asked zi_kernels_dot */
-        break;
-    }
-#undef ROWS
-}
+                     float *y){DOT_EACH_ROW(dot, type, w, ldw, n, x, k, y)}
 
 /* Half h of 32 numbers in MLX's groups: bytes, or nibbles whose low ones come first. */
 INLINE uint8x16_t group_bytes(int bits, const uint8_t *w, size_t h)

@@ -5,32 +5,10 @@
 #ifndef ZI_KERNELS_X86_DOT_H
 #define ZI_KERNELS_X86_DOT_H
 
+#include "kernels/dot.h"
 #include "kernels/x86.h"
 
 enum { DOT_AHEAD = 1024 }; /* bytes of weights that are asked for before they are needed */
-
-#define INLINE static inline __attribute__((always_inline))
-
-/* Numbers of a block and its bytes; others than blocks are taken in 32s. Constants where the type
- * is one. */
-INLINE size_t block_numbers(zi_dtype type)
-{
-    return type == ZI_Q4_K || type == ZI_Q5_K || type == ZI_Q6_K ? 256 : 32;
-}
-
-INLINE size_t block_bytes(zi_dtype type)
-{
-    return type == ZI_F32    ? 128
-           : type == ZI_Q8_0 ? 34
-           : type == ZI_Q4_0 ? 18
-           : type == ZI_Q4_1 ? 20
-           : type == ZI_Q5_0 ? 22
-           : type == ZI_Q5_1 ? 24
-           : type == ZI_Q4_K ? 144
-           : type == ZI_Q5_K ? 176
-           : type == ZI_Q6_K ? 210
-                             : 64;
-}
 
 INLINE __m256i load_twice(const char *source)
 {
@@ -402,27 +380,7 @@ INLINE float dot_groups_512(int bits, const char *w, size_t group, const float *
 static inline void dot_rows_x86(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x,
                                 size_t k, float *y)
 {
-    const char *row = w;
-#define ROWS(name)                                                                                 \
-    case name:                                                                                     \
-        for (size_t j = 0; j < n; j++) y[j] = DOT(name, row + j * ldw, x, k);                      \
-        break
-    switch (type) {
-        ROWS(ZI_F32);
-        ROWS(ZI_F16);
-        ROWS(ZI_BF16);
-        ROWS(ZI_Q4_0);
-        ROWS(ZI_Q4_1);
-        ROWS(ZI_Q5_0);
-        ROWS(ZI_Q5_1);
-        ROWS(ZI_Q8_0);
-        ROWS(ZI_Q4_K);
-        ROWS(ZI_Q5_K);
-        ROWS(ZI_Q6_K);
-    default: /* callers have asked zi_kernels_dot */
-        break;
-    }
-#undef ROWS
+    DOT_EACH_ROW(DOT, type, w, ldw, n, x, k, y)
 }
 
 static inline float dot_groups_x86(int bits, const void *w, size_t group, const float *scales,
