@@ -56,7 +56,7 @@ function offerPrecisions() {
 
 async function offer() {
   layouts = (await get('/api/config').catch(() => ({}))).layouts ?? [];
-  $('#fetch-to').replaceChildren(new Option('As it is', 'same'), ...layouts.map(({ name }) => new Option(LAYOUTS[name] ?? name, name)));
+  $('#fetch-to').replaceChildren(new Option('as it is', 'same'), ...layouts.map(({ name }) => new Option(LAYOUTS[name] ?? name, name)));
   offerPrecisions();
 }
 
