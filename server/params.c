@@ -9,12 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* As much of a field's name as there is room for, in whole characters: a client may send any. */
+static void name_field(zi_refusal *refusal, const char *field)
+{
+    size_t size = strlen(field), fits = 0, next;
+    while (fits < size && (next = zi_utf8_sequence(field + fits, size - fits)) &&
+           fits + next < sizeof refusal->field)
+        fits += next;
+    memcpy(refusal->field, field, fits);
+    refusal->field[fits] = 0;
+}
+
 bool zi_refuse(zi_refusal *refusal, unsigned status, const char *field, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     refusal->status = status;
-    snprintf(refusal->field, sizeof refusal->field, "%s", field ? field : "");
+    name_field(refusal, field ? field : "");
     vsnprintf(refusal->text, sizeof refusal->text, format, args);
     va_end(args);
     return false;

@@ -230,6 +230,7 @@ class Requests(Api):
                 ("seed", {"prompt": "a", "seed": -1}), ("seed", {"prompt": "a", "seed": "1e3"}),
                 ("seed", {"prompt": "a", "seed": "18446744073709551616"}),
                 ("count", {"prompt": "a", "count": 17}), ("colour", {"prompt": "a", "colour": 1}),
+                ("x" + "é" * 31, {"prompt": "a", "x" + "é" * 40: 1}),
                 ("schedule", {"prompt": "a", "schedule": "euler"})):
             reply = self.server.request("POST", "/api/jobs", {"kind": "generate", "params": params})
             self.refused(reply, 400, field)
