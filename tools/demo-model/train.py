@@ -1,7 +1,8 @@
 """Trains text encoder and transformer together: rectified flow on latents of fresh scenes.
 
-The schedule follows the clock: --minutes is the whole training time, summed
-over resumed runs, and the learning rate reaches zero at its end.  --start goes
+The schedule follows the processor's time, so that other work beside it takes
+nothing away: --minutes is the whole of it for each rank, summed over resumed
+runs, and the learning rate reaches zero at its end.  --start goes
 on from an exported model with half the rates, which fall almost from the outset.
 
 usage: train.py FOLDER [--minutes 95] [--ranks 2] [--batch 24] [--start MODEL] [--resume]
@@ -201,7 +202,8 @@ def run(rank, args):
     for p in trained:            # the text encoder's last layer and norm get no gradient
         p.grad = torch.zeros_like(p)
     data = Data(args.folder, rank)
-    began, saved, progress, last_now = time.time(), time.time(), spent / (60 * args.minutes), spent
+    began, saved = time.process_time(), time.time()
+    progress, last_now = spent / (60 * args.minutes), spent
     losses = []
     while progress < 1:
         width, height = data.size(step, 1 if step >= START_STEP else progress)
@@ -210,7 +212,7 @@ def run(rank, args):
         count = max(4, round(args.batch * 96 / tokens))
         loss, pure = loss_of(model, *data.batch(step, count, width, height))
         loss.backward()
-        now = spent + time.time() - began
+        now = spent + time.process_time() - began
         progress = average(trained, now / (60 * args.minutes), args.ranks)
         scale = rate(step, progress)
         muon.step(0.02 * scale)
@@ -233,7 +235,7 @@ def run(rank, args):
             last_now = now
         if rank == 0 and (time.time() - saved > 150 or progress >= 1):
             state = dict(model=model.state_dict(), ema=ema, adam=adam.state_dict(), muon=muon.buffers,
-                         step=step, spent=spent + time.time() - began)
+                         step=step, spent=spent + time.process_time() - began)
             torch.save(state, f"{args.folder}/last.tmp")
             os.replace(f"{args.folder}/last.tmp", f"{args.folder}/last.pt")
             saved = time.time()

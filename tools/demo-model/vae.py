@@ -172,8 +172,8 @@ def quiet_variance(vae):
         vae.encoder.conv_out.bias[16:] = -12
 
 
-def train(part, folder, loss_of, minutes, top, seed):
-    """part: 'decoder' or 'encoder'."""
+def train(part, folder, loss_of, minutes, threads, top, seed):
+    """part: 'decoder' or 'encoder'; minutes of the processor's time on each of the threads."""
     torch.manual_seed(seed)
     vae = AutoencoderKL(**CONFIG)
     model = getattr(vae, part)
@@ -186,10 +186,10 @@ def train(part, folder, loss_of, minutes, top, seed):
     latents = Latents(f"{folder}/latents.npz")
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=top, betas=(0.9, 0.99), weight_decay=0.0)
-    began, saved, step, total = time.time(), time.time(), 0, 0.0
+    began, saved, step, total = time.process_time(), time.time(), 0, 0.0
     progress = 0.0
     while progress < 1:
-        progress = (time.time() - began) / (60 * minutes)
+        progress = (time.process_time() - began) / (60 * minutes * threads)
         scale = min(1, (step + 1) / 100) * min(1, max(0, 1 - progress) / 0.5)
         optimizer.param_groups[0]["lr"] = top * scale
         loss = loss_of(vae, latents, rng, generator)
@@ -235,10 +235,10 @@ def main():
     elif args.what == "sample":
         draw_samples(args.folder, args.count)
     elif args.what == "polish":
-        train("decoder", args.folder, Sampled(f"{args.folder}/sampled.pt"), args.minutes, 7e-4, args.seed)
+        train("decoder", args.folder, Sampled(f"{args.folder}/sampled.pt"), args.minutes, args.threads, 7e-4, args.seed)
     else:
         loss = decoder_loss if args.what == "decoder" else encoder_loss
-        train(args.what, args.folder, loss, args.minutes, 2e-3, args.seed)
+        train(args.what, args.folder, loss, args.minutes, args.threads, 2e-3, args.seed)
 
 
 if __name__ == "__main__":
