@@ -124,6 +124,20 @@ bool zi_file_map(const char *path, zi_mapping *out, zi_error *error)
     return true;
 }
 
+bool zi_file_map_again(const char *path, const zi_mapping *mapping, zi_error *error)
+{
+    int fd;
+    size_t size;
+    if (!open_regular(path, &fd, &size, error)) return false;
+    bool ok = size == mapping->size || zi_fail(error, "%s: is not as large as it was", path);
+    if (ok && size &&
+        mmap((void *)(uintptr_t)mapping->data, size, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0) ==
+            MAP_FAILED)
+        ok = zi_fail(error, "%s: cannot map %zu bytes: %s", path, size, strerror(errno));
+    close(fd);
+    return ok;
+}
+
 void zi_file_unmap(zi_mapping *mapping)
 {
     if (mapping->data) munmap((void *)(uintptr_t)mapping->data, mapping->size);
@@ -240,6 +254,32 @@ fail:
     return false;
 }
 
+bool zi_output_continue(zi_output *output, const char *path, zi_error *error)
+{
+    *output = (zi_output){0};
+    if (!replaceable(path, error)) return false;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    output->path = strdup(path);
+    output->stream = fd < 0 ? NULL : fdopen(fd, "r+b");
+    if (output->path && output->stream) return true;
+    zi_fail(error, "%s: cannot write here: %s", path, strerror(errno));
+    if (fd >= 0 && !output->stream) close(fd);
+    zi_output_discard(output);
+    return false;
+}
+
+bool zi_output_seek(zi_output *output, size_t offset, zi_error *error)
+{
+    return fseeko(output->stream, (off_t)offset, SEEK_SET) == 0 ||
+           zi_fail(error, "%s: cannot write: %s", output->path, strerror(errno));
+}
+
+bool zi_output_sync(zi_output *output, zi_error *error)
+{
+    return (fflush(output->stream) == 0 && fsync(fileno(output->stream)) == 0) ||
+           zi_fail(error, "%s: cannot write: %s", output->path, strerror(errno));
+}
+
 bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error *error)
 {
     if (size && fwrite(data, 1, size, output->stream) != size)
@@ -249,18 +289,17 @@ bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error 
 
 bool zi_output_commit(zi_output *output, zi_error *error)
 {
-    int flushed = fflush(output->stream) == 0 && fsync(fileno(output->stream)) == 0 ? 0 : errno;
-    int closed = fclose(output->stream) == 0 ? 0 : errno;
+    bool ok = zi_output_sync(output, error);
+    bool closed = fclose(output->stream) == 0;
     output->stream = NULL;
-    int failure = flushed ? flushed : closed;
-    if (!failure && rename(output->temporary, output->path) != 0) failure = errno;
-    if (failure) {
-        zi_fail(error, "%s: cannot write: %s", output->path, strerror(failure));
+    if (ok && (!closed || (output->temporary && rename(output->temporary, output->path) != 0)))
+        ok = zi_fail(error, "%s: cannot write: %s", output->path, strerror(errno));
+    if (!ok) {
         zi_output_discard(output);
         return false;
     }
     zi_sync_folder_of(output->path); /* a rename lasts through a crash only then */
-    forget(output->temporary);
+    if (output->temporary) forget(output->temporary);
     free(output->path);
     free(output->temporary);
     *output = (zi_output){0};

@@ -31,6 +31,10 @@ typedef struct {
 bool zi_file_map(const char *path, zi_mapping *out, zi_error *error) ZI_CHECKED;
 void zi_file_unmap(zi_mapping *mapping);
 
+/* Puts another file of the same size in the place of the one that is mapped, at the same address.
+ */
+bool zi_file_map_again(const char *path, const zi_mapping *mapping, zi_error *error) ZI_CHECKED;
+
 /* Tells the system that these mapped bytes are read next, from the first to the last; or that they
  * are not needed any more, so that they take no memory of this process. */
 void zi_pages_ahead(const void *data, size_t size);
@@ -48,6 +52,16 @@ bool zi_output_open(zi_output *output, const char *path, zi_error *error) ZI_CHE
 bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error *error) ZI_CHECKED;
 bool zi_output_commit(zi_output *output, zi_error *error) ZI_CHECKED;
 void zi_output_discard(zi_output *output);
+
+/* Opens a file at path itself, to go on with what an earlier call left: nothing of it is cut off or
+ * removed, whatever happens, and zi_output_commit only makes it last. */
+bool zi_output_continue(zi_output *output, const char *path, zi_error *error) ZI_CHECKED;
+
+/* Where the next bytes go, from the file's begin. */
+bool zi_output_seek(zi_output *output, size_t offset, zi_error *error) ZI_CHECKED;
+
+/* Brings what was written so far to the disk. */
+bool zi_output_sync(zi_output *output, zi_error *error) ZI_CHECKED;
 
 /* Whether a file could be created at path, for refusing before the work instead of after it. */
 bool zi_output_probe(const char *path, zi_error *error) ZI_CHECKED;

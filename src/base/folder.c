@@ -51,7 +51,7 @@ static zi_folder_entry *add_entry(zi_folder *folder, const char *dir, const char
     }
     snprintf(entry->path, size, "%s%s%s", dir, *name ? "/" : "", name);
     entry->next = folder->entries;
-    show(folder->entries, entry);
+    if (!folder->stays) show(folder->entries, entry);
     folder->entries = entry;
     return entry;
 }
@@ -91,12 +91,26 @@ bool zi_folder_open(zi_folder *folder, const char *path, zi_error *error)
     return made;
 }
 
+static bool make(const zi_folder *folder, const char *path, zi_error *error)
+{
+    return mkdir(path, 0777) == 0 || (folder->stays && errno == EEXIST) ||
+           zi_fail(error, "%s: cannot make this folder: %s", path, strerror(errno));
+}
+
+bool zi_folder_continue(zi_folder *folder, const char *path, zi_error *error)
+{
+    *folder = (zi_folder){.path = copy_path(path), .stays = true};
+    if (!folder->path) return zi_out_of_memory(error, strlen(path));
+    const zi_folder_entry *entry = add_entry(folder, folder->path, "", error);
+    if (entry && make(folder, entry->path, error)) return true;
+    zi_folder_discard(folder);
+    return false;
+}
+
 bool zi_folder_add(zi_folder *folder, const char *name, zi_error *error)
 {
     const char *path = zi_folder_file(folder, name, error);
-    if (!path) return false;
-    return mkdir(path, 0777) == 0 ||
-           zi_fail(error, "%s: cannot make this folder: %s", path, strerror(errno));
+    return path && make(folder, path, error);
 }
 
 const char *zi_folder_file(zi_folder *folder, const char *name, zi_error *error)
@@ -107,7 +121,7 @@ const char *zi_folder_file(zi_folder *folder, const char *name, zi_error *error)
 
 static void free_entries(zi_folder *folder)
 {
-    if (folder->entries) show(folder->entries, NULL);
+    if (folder->entries && !folder->stays) show(folder->entries, NULL);
     while (folder->entries) {
         zi_folder_entry *next = folder->entries->next;
         free(folder->entries);
@@ -120,7 +134,7 @@ static void free_entries(zi_folder *folder)
 bool zi_folder_commit(zi_folder *folder, zi_error *error)
 {
     const char *root = root_of(folder);
-    if (rename(root, folder->path) != 0) {
+    if (!folder->stays && rename(root, folder->path) != 0) {
         int failure = errno;
         bool taken = failure == ENOTEMPTY || failure == EEXIST || failure == ENOTDIR;
         zi_fail(error, "%s: %s%s", folder->path, taken ? "" : "cannot write: ",
@@ -135,7 +149,7 @@ bool zi_folder_commit(zi_folder *folder, zi_error *error)
 
 void zi_folder_discard(zi_folder *folder)
 {
-    remove_entries(folder->entries);
+    if (!folder->stays) remove_entries(folder->entries);
     free_entries(folder);
 }
 

@@ -9,10 +9,15 @@ typedef struct zi_folder_entry zi_folder_entry;
 
 typedef struct {
     char *path;               /* where it is to be; nothing or an empty folder is there */
+    bool stays;               /* it is built there, and is not removed */
     zi_folder_entry *entries; /* what was made, the latest first; the last is the folder itself */
 } zi_folder;
 
 bool zi_folder_open(zi_folder *folder, const char *path, zi_error *error) ZI_CHECKED;
+
+/* The same at path itself, to go on with what an earlier call left there: it stays, whatever
+ * happens. */
+bool zi_folder_continue(zi_folder *folder, const char *path, zi_error *error) ZI_CHECKED;
 
 /* Makes a folder in it ("vae"). */
 bool zi_folder_add(zi_folder *folder, const char *name, zi_error *error) ZI_CHECKED;

@@ -2,8 +2,9 @@
 #include "convert/parts.h"
 #include "convert/place.h"
 
-static bool write_all(zi_conversion *c, zi_error *error)
+bool zi_conversion_write(zi_conversion *c, zi_error *error)
 {
+    if (!zi_pool_create((size_t)c->options->threads, &c->work.pool, error)) return false;
     if (c->target == ZI_NAMES_COMFYUI) return zi_conversion_write_comfyui(c, error);
     if (c->target == ZI_NAMES_GGUF) return zi_conversion_write_gguf(c, error);
     return zi_conversion_write_folder(c, error);
@@ -18,8 +19,7 @@ bool zi_convert(const zi_convert_options *options, zi_error *error)
     bool ok = zi_conversion_plan(&c, options, error);
     bool folder = c.target == ZI_NAMES_MLX || c.target == ZI_NAMES_DIFFUSERS;
     ok = ok && zi_place_check(options->destination, folder, c.inputs, ZI_INPUTS, error) &&
-         zi_place_room(options->destination, c.work.total, error) &&
-         zi_pool_create((size_t)options->threads, &c.work.pool, error) && write_all(&c, error);
+         zi_place_room(options->destination, c.work.total, error) && zi_conversion_write(&c, error);
     zi_conversion_free(&c);
     return ok;
 }

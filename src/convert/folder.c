@@ -138,7 +138,9 @@ bool zi_conversion_write_folder(zi_conversion *c, zi_error *error)
         return zi_fail(error,
                        "%s: there is no tokenizer; name a model that has one with --reference",
                        c->options->source);
-    if (!zi_folder_open(&folder, c->options->destination, error)) return false;
+    if (!(c->work.arrivals ? zi_folder_continue(&folder, c->options->destination, error)
+                           : zi_folder_open(&folder, c->options->destination, error)))
+        return false;
     bool ok = write_configs(c, &folder, error) && (!c->whole || write_rest(c, &folder, error));
     for (int part = 0; ok && part < ZI_PARTS; part++)
         ok = !c->parts[part].there || write_part(c, &folder, (zi_part)part, error);

@@ -35,7 +35,11 @@ bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options,
 
 void zi_conversion_free(zi_conversion *conversion);
 
-/* Writes it. */
+/* Writes it to the destination, which nobody has looked at yet. With work.arrivals set it is built
+ * there and goes on with what an earlier call has left; not for GGUF. */
+bool zi_conversion_write(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
+
+/* The same for a layout. */
 bool zi_conversion_write_folder(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 bool zi_conversion_write_comfyui(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 bool zi_conversion_write_gguf(zi_conversion *conversion, zi_error *error) ZI_CHECKED;

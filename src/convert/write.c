@@ -264,13 +264,73 @@ static void release(struct writer *writer, zi_tensor_out *outs)
     free(outs);
 }
 
+static bool write_one(struct writer *writer, size_t number, const zi_tensor_out *outs,
+                      zi_output *output, zi_error *error)
+{
+    size_t bytes = writer->items[writer->first + number].bytes;
+    return zi_tensor_write(output, &outs[number], number, bytes, fill, writer, error);
+}
+
+static bool write_in_order(struct writer *writer, size_t count, const zi_tensor_out *outs,
+                           zi_output *output, zi_error *error)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) ok = write_one(writer, i, outs, output, error);
+    return ok;
+}
+
+/* Puts each tensor in its place when what it is made of has come. */
+static bool write_lineup(struct writer *writer, const zi_lineup *lineup, const size_t *offsets,
+                         const zi_tensor_out *outs, zi_output *output, zi_error *error)
+{
+    bool ok = true;
+    for (size_t place = 0; ok && place < lineup->count; place++) {
+        size_t number = lineup->order[place] - lineup->first;
+        if (zi_lineup_turns(lineup, place))
+            ok = zi_output_sync(output, error) && zi_lineup_release(lineup, place, error) &&
+                 zi_lineup_wait(lineup, place, error);
+        if (ok && zi_lineup_written(lineup, place))
+            ok = advance(writer->work, writer->items[writer->first + number].bytes, error);
+        else
+            ok = ok && zi_output_seek(output, offsets[number], error) &&
+                 write_one(writer, number, outs, output, error);
+    }
+    return ok && zi_output_sync(output, error) && zi_lineup_release(lineup, lineup->count, error);
+}
+
+static bool write_arriving(struct writer *writer, const zi_plan *plan, size_t count, size_t begin,
+                           const zi_tensor_out *outs, zi_output *output, zi_error *error)
+{
+    zi_lineup lineup = {0};
+    size_t *offsets = malloc((count + 1) * sizeof *offsets);
+    if (!offsets) return zi_out_of_memory(error, count * sizeof *offsets);
+    for (size_t i = 0; i < count; i++) {
+        offsets[i] = begin;
+        begin += writer->items[writer->first + i].bytes;
+    }
+    bool ok =
+        zi_lineup_create(writer->work->arrivals, plan, writer->first, count, &lineup, error) &&
+        write_lineup(writer, &lineup, offsets, outs, output, error);
+    zi_lineup_free(&lineup);
+    free(offsets);
+    return ok;
+}
+
 bool zi_write_safetensors(const char *path, const char *format, const zi_plan *plan, size_t first,
                           size_t count, zi_work *work, zi_error *error)
 {
     struct writer writer = {.work = work, .items = plan->items, .first = first};
     zi_tensor_out *outs = outs_of(plan->items + first, count, error);
+    zi_output output = {0};
+    size_t begin;
     bool ok = outs && prepare(&writer, count, error) &&
-              zi_safetensors_stream(path, format, outs, count, fill, &writer, error);
+              (work->arrivals ? zi_output_continue(&output, path, error)
+                              : zi_output_open(&output, path, error)) &&
+              zi_safetensors_begin(&output, format, outs, count, &begin, error) &&
+              (work->arrivals ? write_arriving(&writer, plan, count, begin, outs, &output, error)
+                              : write_in_order(&writer, count, outs, &output, error)) &&
+              zi_output_commit(&output, error);
+    zi_output_discard(&output);
     release(&writer, outs);
     return ok;
 }

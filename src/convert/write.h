@@ -4,7 +4,7 @@
 #define ZI_CONVERT_WRITE_H
 
 #include "base/pool.h"
-#include "convert/plan.h"
+#include "convert/arrivals.h"
 #include "io/gguf.h"
 
 /* What the files of a conversion share. */
@@ -12,10 +12,12 @@ typedef struct {
     zi_pool *pool;
     zi_progress_fn progress; /* NULL: no one asks */
     void *user;
-    size_t done, total; /* bytes of tensors */
+    size_t done, total;          /* bytes of tensors */
+    const zi_arrivals *arrivals; /* NULL: all that is read is there */
 } zi_work;
 
-/* Writes `count` items from `first` on, which zi_plan_sort has sorted, as one safetensors file. */
+/* Writes `count` items from `first` on, which zi_plan_sort has sorted, as one safetensors file.
+ * Where sources arrive, the file is built in its place and goes on from an earlier call. */
 bool zi_write_safetensors(const char *path, const char *format, const zi_plan *plan, size_t first,
                           size_t count, zi_work *work, zi_error *error) ZI_CHECKED;
 

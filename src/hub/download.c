@@ -3,8 +3,9 @@
 #include "base/text.h"
 #include "hub/cache.h"
 #include "hub/disk.h"
+#include "hub/guide.h"
+#include "hub/headers.h"
 #include "hub/listing.h"
-#include "hub/transfer.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 
 typedef struct {
     const zi_download_options *options;
+    const zi_guide *guide; /* NULL: none */
     const zi_hub *hub;
     zi_repo_name name;
     zi_client client;
@@ -117,6 +119,8 @@ static bool is_there(const download *d, const zi_wanted *w)
     char digest[ZI_DIGEST_TEXT];
     if (size_of(w->target) != w->size) return false;
     if (!d->options->local_dir) return true;
+    if (d->guide && d->guide->is_used(d->guide->user, w)) return true;
+    if (size_of(w->partial) != UINT64_MAX) return false; /* at its target is only its header */
     return zi_digest_file(w->target, w->kind, digest, NULL) && !strcmp(digest, w->digest);
 }
 
@@ -175,26 +179,70 @@ static void drop_twins(download *d)
     d->missing = kept;
 }
 
+static bool make_room(const download *d, zi_error *error)
+{
+    const char *place = d->options->local_dir ? d->options->local_dir : d->hub->cache;
+    if (!d->guide && !zi_disk_has(place, d->bytes, "what is to be fetched", error)) return false;
+    for (size_t i = 0; i < d->missing; i++)
+        if (!zi_make_folder_of(d->wanted[i].partial, error) ||
+            !zi_make_folder_of(d->wanted[i].lock, error))
+            return false;
+    return true;
+}
+
+static bool ask_only(void *user, const zi_hub_progress *progress)
+{
+    (void)progress;
+    return keep_on(user);
+}
+
+/* Puts the weights before the rest; returns how many there are. */
+static size_t weights_first(download *d)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < d->missing; i++) {
+        zi_wanted w = d->wanted[i];
+        const char *dot = strrchr(w.name, '.');
+        if (!dot || strcmp(dot, ".safetensors") != 0) continue;
+        d->wanted[i] = d->wanted[count];
+        d->wanted[count++] = w;
+    }
+    return count;
+}
+
+/* Headers and small files before all others, for the guide to know what comes. */
+static bool fetch_foreword(download *d, const zi_transfer *all, uint64_t *fetched, zi_error *error)
+{
+    size_t weights = weights_first(d);
+    zi_transfer part = *all;
+    part.progress = ask_only;
+    part.user = d;
+    part.gate = NULL;
+    part.files = d->wanted + weights;
+    part.count = d->missing - weights;
+    bool ok = zi_transfer_run(&part, error) && zi_headers_fetch(&part, d->wanted, weights, error);
+    *fetched = part.fetched;
+    return ok && d->guide->begin(d->guide->user, d->options->local_dir, d->wanted, weights, error);
+}
+
 static bool fetch(download *d, uint64_t *fetched, zi_error *error)
 {
     const zi_download_options *o = d->options;
+    uint64_t before = 0;
     zi_transfer transfer = {.client = &d->client,
                             .repo = d->name.repo,
                             .commit = d->listing.commit,
                             .files = d->wanted,
                             .count = d->missing,
                             .progress = o->progress,
-                            .user = o->user};
-    const char *place = o->local_dir ? o->local_dir : d->hub->cache;
-    if (!d->missing) return true;
-    if (!zi_disk_has(place, d->bytes, "what is to be fetched", error)) return false;
-    for (size_t i = 0; i < d->missing; i++)
-        if (!zi_make_folder_of(d->wanted[i].partial, error) ||
-            !zi_make_folder_of(d->wanted[i].lock, error))
-            return false;
+                            .user = o->user,
+                            .gate = d->guide ? &d->guide->gate : NULL};
+    if (!d->missing && !d->guide) return true;
+    if (!make_room(d, error)) return false;
     d->client.keep_on = NULL; /* the transfer asks itself */
-    bool ok = zi_transfer_run(&transfer, error);
-    *fetched = transfer.fetched;
+    bool ok = (!d->guide || fetch_foreword(d, &transfer, &before, error)) &&
+              zi_transfer_run(&transfer, error);
+    *fetched = before + transfer.fetched;
     return ok;
 }
 
@@ -275,15 +323,17 @@ static bool run(download *d, zi_downloaded *out, zi_error *error)
     d->client.user = d;
     if (!zi_listing_fetch(&d->client, repo, d->name.revision, &d->listing, &reached, error))
         return !reached && error->status != ZI_CANCELLED && use_cache(d, out);
-    if (!zi_listing_choose(&d->listing, repo, d->options->file, error) || !plan(d, error))
-        return false;
+    if (!zi_listing_choose(&d->listing, repo, d->options->file, error)) return false;
+    if (d->guide && !d->guide->suits(d->guide->user, &d->listing)) d->guide = NULL;
+    if (!plan(d, error)) return false;
     drop_twins(d);
     return fetch(d, &out->fetched, error) && finish(d, out, error);
 }
 
-bool zi_download(const zi_download_options *options, zi_downloaded *out, zi_error *error)
+bool zi_download_guided(const zi_download_options *options, const zi_guide *guide,
+                        zi_downloaded *out, zi_error *error)
 {
-    download d = {.options = options, .hub = &options->hub};
+    download d = {.options = options, .guide = guide, .hub = &options->hub};
     zi_error why = {0};
     zi_downloaded result = {0};
     if (!options->local_dir && !options->hub.cache)
@@ -299,4 +349,9 @@ bool zi_download(const zi_download_options *options, zi_downloaded *out, zi_erro
     else if (error)
         *error = why;
     return ok;
+}
+
+bool zi_download(const zi_download_options *options, zi_downloaded *out, zi_error *error)
+{
+    return zi_download_guided(options, NULL, out, error);
 }

@@ -1,8 +1,7 @@
-/* Models that come into the models folder: from elsewhere, from its own old place, from a hub. */
+/* Models that come into the models folder from elsewhere, and from its own old place. */
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/text.h"
-#include "hub/cache.h"
 #include "hub/address.h"
 #include "hub/disk.h"
 #include "hub/store.h"
@@ -147,7 +146,7 @@ static bool make_link(const char *from, const char *to, zi_error *error)
     return ok;
 }
 
-static bool move(const zi_import_options *o, const char *to, zi_error *error)
+bool zi_store_move(const zi_import_options *o, const char *to, zi_error *error)
 {
     struct stat st;
     if (lstat(o->source, &st) == 0 && S_ISLNK(st.st_mode))
@@ -163,12 +162,12 @@ static bool move(const zi_import_options *o, const char *to, zi_error *error)
 
 /* ---- import ---- */
 
-static const zi_store_kind kinds_of_layouts[] = {
-    [ZI_LAYOUT_MLX] = ZI_SHELF_MLX,
-    [ZI_LAYOUT_DIFFUSERS] = ZI_SHELF_PYTORCH,
-    [ZI_LAYOUT_COMFYUI] = ZI_SHELF_COMFYUI,
-    [ZI_LAYOUT_GGUF] = ZI_SHELF_COMFYUI,
-};
+zi_store_kind zi_store_kind_of(zi_layout_kind layout)
+{
+    return layout == ZI_LAYOUT_MLX         ? ZI_SHELF_MLX
+           : layout == ZI_LAYOUT_DIFFUSERS ? ZI_SHELF_PYTORCH
+                                           : ZI_SHELF_COMFYUI;
+}
 
 static const char *const precision_names[] = {"", "-fp16", "-bf16", "-fp8", "-q8", "-q4"};
 
@@ -187,7 +186,7 @@ static char *own_name(const zi_import_options *o)
     return base;
 }
 
-static char *name_of(const zi_import_options *o)
+char *zi_store_name(const zi_import_options *o)
 {
     zi_text text;
     char *base = o->name ? strdup(o->name) : own_name(o);
@@ -224,11 +223,10 @@ static bool check_free(const char *path, const char *name, zi_error *error)
     return zi_fail(error, "%s: is there already", path);
 }
 
-/* Where it is to be, in new memory: FOLDER/SHELF/NAME, free and in a folder that is there. */
-static bool settle(const zi_store *store, const zi_import_options *o, zi_store_kind kind,
-                   char **path, zi_error *error)
+bool zi_store_settle(const zi_store *store, const zi_import_options *o, zi_store_kind kind,
+                     char **path, zi_error *error)
 {
-    char *name = name_of(o), *dir = zi_path_join(store->folder, zi_store_kind_name(kind));
+    char *name = zi_store_name(o), *dir = zi_path_join(store->folder, zi_store_kind_name(kind));
     char *to = name && dir ? zi_path_join(dir, name) : NULL;
     bool ok = to || zi_out_of_memory(error, 64);
     if (ok && (!zi_file_name_valid(name) || strchr(name, '/') || name[0] == '.'))
@@ -255,7 +253,7 @@ static bool put(const zi_import_options *o, const char *to, zi_error *error)
                                   .user = o->user};
     if (o->convert) return zi_convert(&convert, error);
     return o->mode == ZI_IMPORT_LINK   ? make_link(o->source, to, error)
-           : o->mode == ZI_IMPORT_MOVE ? move(o, to, error)
+           : o->mode == ZI_IMPORT_MOVE ? zi_store_move(o, to, error)
                                        : copy(o, to, error);
 }
 
@@ -286,91 +284,14 @@ bool zi_store_import(const zi_store *store, const zi_import_options *options, ch
                        options->source);
     if (kind == ZI_SHELF_LANGUAGE && !check_room_for_language(store, error)) return false;
     if (options->convert && options->layout != ZI_LAYOUT_SAME)
-        kind = kinds_of_layouts[options->layout];
-    if (!settle(store, options, kind, &to, error)) return false;
+        kind = zi_store_kind_of(options->layout);
+    if (!zi_store_settle(store, options, kind, &to, error)) return false;
     if (!put(options, to, error)) {
         free(to);
         return false;
     }
     *path = to;
     return true;
-}
-
-/* ---- from a hub ---- */
-
-/* The name that a repository's model gets, if none was given. */
-static char *repo_base(const zi_download_options *options, zi_error *error)
-{
-    zi_repo_name name;
-    if (!zi_repo_read(options->repo, &name, error)) return NULL;
-    char *base = zi_path_base(name.repo);
-    if (!base) zi_out_of_memory(error, strlen(name.repo));
-    zi_repo_free(&name);
-    return base;
-}
-
-/* Whether the result would find its place taken; known before anything is fetched. */
-static bool check_place(const zi_store *store, const zi_import_options *import, zi_error *error)
-{
-    char *path = NULL;
-    zi_layout_kind layout = import->layout ? import->layout : ZI_LAYOUT_DIFFUSERS;
-    bool ok = settle(store, import, kinds_of_layouts[layout], &path, error);
-    free(path);
-    return ok;
-}
-
-/* Into FOLDER/.incoming/NAME, where an interrupted download goes on. */
-static bool fetch_original(const zi_store *store, const zi_download_options *options,
-                           const char *base, char **work, zi_downloaded *out, zi_error *error)
-{
-    zi_download_options o = *options;
-    zi_error why;
-    char *incoming = zi_path_join(store->folder, ".incoming");
-    *work = incoming ? zi_path_join(incoming, base) : NULL;
-    free(incoming);
-    if (!*work) return zi_out_of_memory(error, strlen(base));
-    if (!o.file && o.hub.cache && zi_hub_find(&o.hub, o.repo, &out->path, &why)) {
-        out->unasked = true;
-        return true;
-    }
-    o.local_dir = *work;
-    return zi_download(&o, out, error);
-}
-
-/* What lies in the cache stays there. */
-static bool put_original(const zi_store *store, const zi_import_options *import,
-                         const zi_downloaded *original, zi_downloaded *out, zi_error *error)
-{
-    zi_import_options o = *import;
-    char *path = NULL;
-    o.source = original->path;
-    o.mode = original->unasked ? ZI_IMPORT_COPY : ZI_IMPORT_MOVE;
-    if (!zi_store_import(store, &o, &path, error)) return false;
-    *out = *original;
-    out->path = path;
-    return true;
-}
-
-bool zi_store_download(const zi_store *store, const zi_download_options *options,
-                       const zi_import_options *import, zi_downloaded *out, zi_error *error)
-{
-    zi_import_options o = *import;
-    zi_downloaded original = {0};
-    char *base = repo_base(options, error), *work = NULL, *name = NULL;
-    if (!base) return false;
-    o.source = base;
-    o.convert = o.layout || o.precision;
-    name = name_of(&o);
-    if (name) o.name = name;
-    bool ok = check_place(store, &o, error) &&
-              fetch_original(store, options, base, &work, &original, error) &&
-              put_original(store, &o, &original, out, error);
-    if (ok && o.convert && !original.unasked) ok = zi_remove_all(work, error);
-    free(original.path);
-    free(name);
-    free(work);
-    free(base);
-    return ok;
 }
 
 /* ---- the old flat layout ---- */

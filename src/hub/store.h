@@ -37,6 +37,19 @@ bool zi_store_may_be_model(const char *path, const char *name);
 /* What is at path and where it belongs. Fails, with its name, when it is nothing of ours. */
 bool zi_store_detect(const char *path, zi_store_kind *kind, zi_error *error) ZI_CHECKED;
 
+/* Where models of a layout belong. */
+zi_store_kind zi_store_kind_of(zi_layout_kind layout);
+
+/* The name that what is imported gets, in new memory. */
+char *zi_store_name(const zi_import_options *options);
+
+/* Where it is to be, in new memory: FOLDER/SHELF/NAME, free and in a folder that is there. */
+bool zi_store_settle(const zi_store *store, const zi_import_options *options, zi_store_kind kind,
+                     char **path, zi_error *error) ZI_CHECKED;
+
+/* Moves the options' source to that place, from another disk, too. */
+bool zi_store_move(const zi_import_options *options, const char *to, zi_error *error) ZI_CHECKED;
+
 /* Whether a model with this problem works with a reference: a file without a config, say. */
 bool zi_store_may_be_lent(const char *problem);
 

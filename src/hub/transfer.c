@@ -216,15 +216,31 @@ static bool begin_job(job *j, const zi_wanted *file, zi_transfer *transfer, zi_e
     return true;
 }
 
+static uint64_t limit_of(const job *j)
+{
+    const zi_wanted *f = j->file;
+    return f->upto && f->upto < f->size ? f->upto : f->size;
+}
+
+static void end_job(job *j)
+{
+    const zi_transfer_gate *gate = j->transfer->gate;
+    close_file(j);
+    j->stage = DONE;
+    if (gate) gate->arrived(gate->user, j->file);
+}
+
 /* Asks for the next part, or goes on to the check where there is none. */
 static bool ask_for_part(job *j, CURLM *multi, zi_error *error)
 {
     char range[64];
-    if (j->done == j->file->size) {
-        j->stage = CHECKING;
+    uint64_t limit = limit_of(j);
+    if (j->done >= limit) {
+        j->stage = limit < j->file->size ? DONE : CHECKING;
+        if (j->stage == DONE) close_file(j);
         return true;
     }
-    j->end = j->file->size - j->done > part_size ? j->done + part_size : j->file->size;
+    j->end = limit - j->done > part_size ? j->done + part_size : limit;
     j->accepted = false;
     if (!zi_ask_aim(&j->ask, j->url ? j->url : j->file->url, error)) return false;
     snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, j->done, j->end - 1);
@@ -247,8 +263,7 @@ static bool start(job *j, CURLM *multi, zi_error *error)
     if (!j->file->replace && stat(j->file->target, &st) == 0 &&
         (uint64_t)st.st_size == j->file->size) {
         j->done = j->file->size; /* whoever had the lock has fetched it */
-        j->stage = DONE;
-        close_file(j);
+        end_job(j);
         return true;
     }
     return open_partial(j, error) && ask_for_part(j, multi, error);
@@ -329,8 +344,7 @@ static bool check(job *j, CURLM *multi, zi_error *error)
     if (rename(f->partial, f->target) != 0)
         return zi_fail(error, "%s: cannot write: %s", f->target, strerror(errno));
     zi_sync_folder_of(f->target);
-    close_file(j);
-    j->stage = DONE;
+    end_job(j);
     return true;
 }
 
@@ -351,6 +365,11 @@ static bool report(zi_transfer *t, const job *jobs, zi_hub_file *rows, double *l
     return !t->progress || t->progress(t->user, &progress);
 }
 
+static bool may_begin(const zi_transfer *t, const job *j)
+{
+    return !t->gate || t->gate->may_begin(t->gate->user, j->file);
+}
+
 /* Starts what may start and checks what may be checked. Files come in their order. */
 static bool push(zi_transfer *t, job *jobs, CURLM *multi, size_t *left, bool *checking,
                  zi_error *error)
@@ -368,7 +387,8 @@ static bool push(zi_transfer *t, job *jobs, CURLM *multi, size_t *left, bool *ch
     for (size_t i = 0; ok && i < t->count; i++) {
         job *j = &jobs[i];
         bool open = j->fd >= 0;
-        if (j->stage == WAITING && (open || active < MAX_ACTIVE) && j->not_before <= now()) {
+        if (j->stage == WAITING && j->not_before <= now() &&
+            (open || (active < MAX_ACTIVE && may_begin(t, j)))) {
             ok = start(j, multi, error);
             active += !open && j->fd >= 0;
         }

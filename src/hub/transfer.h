@@ -14,8 +14,16 @@ typedef struct {
     uint64_t size;
     zi_digest_kind kind;
     const char *digest;
-    bool replace; /* what is at `target` is something else */
+    bool replace;  /* what is at `target` is something else */
+    uint64_t upto; /* leave it at `partial` when that has so many bytes; 0: all of it */
 } zi_wanted;
+
+/* Who has a say in when files come. */
+typedef struct {
+    bool (*may_begin)(void *user, const zi_wanted *file);
+    void (*arrived)(void *user, const zi_wanted *file); /* it is at `target` */
+    void *user;
+} zi_transfer_gate;
 
 typedef struct {
     zi_client *client;
@@ -24,7 +32,8 @@ typedef struct {
     size_t count;
     zi_hub_progress_fn progress; /* may be NULL */
     void *user;
-    uint64_t fetched; /* bytes that came */
+    const zi_transfer_gate *gate; /* NULL: none */
+    uint64_t fetched;             /* bytes that came */
 } zi_transfer;
 
 /* Fetches all that are not there. After a failure partial files stay. */

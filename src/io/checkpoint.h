@@ -95,10 +95,9 @@ bool zi_tensor_write(zi_output *output, const zi_tensor_out *tensor, size_t numb
 bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t count,
                           zi_error *error) ZI_CHECKED;
 
-/* The same with tensors that are asked for one after the other. format: what the file's metadata
- * says under "format", "pt" or "mlx". */
-bool zi_safetensors_stream(const char *path, const char *format, const zi_tensor_out *tensors,
-                           size_t count, zi_tensor_fill fill, void *context,
-                           zi_error *error) ZI_CHECKED;
+/* Writes what stands before the tensors, whose bytes follow without gaps; *size, where the first
+ * begins, may be NULL. format: what the file's metadata says under "format", "pt" or "mlx". */
+bool zi_safetensors_begin(zi_output *output, const char *format, const zi_tensor_out *tensors,
+                          size_t count, size_t *size, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -6,13 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENGTH_BYTES = 8, MAX_HEADER = 100 << 20 };
+enum { LENGTH_BYTES = ZI_SAFETENSORS_LENGTH, MAX_HEADER = 100 << 20 };
 
 static uint64_t read_length(const uint8_t *data)
 {
     uint64_t value = 0;
     for (int i = LENGTH_BYTES - 1; i >= 0; i--) value = value << 8 | data[i];
     return value;
+}
+
+uint64_t zi_safetensors_head(const uint8_t bytes[ZI_SAFETENSORS_LENGTH])
+{
+    uint64_t length = read_length(bytes);
+    return length <= MAX_HEADER ? LENGTH_BYTES + length : 0;
 }
 
 /* A JSON number that is a whole number a size_t and a double hold exactly. */
@@ -197,22 +203,17 @@ static char *write_header(const char *format, const zi_tensor_out *tensors, size
     return zi_text_take(&text);
 }
 
-bool zi_safetensors_stream(const char *path, const char *format, const zi_tensor_out *tensors,
-                           size_t count, zi_tensor_fill fill, void *context, zi_error *error)
+bool zi_safetensors_begin(zi_output *output, const char *format, const zi_tensor_out *tensors,
+                          size_t count, size_t *size, zi_error *error)
 {
     char *header = write_header(format, tensors, count);
     if (!header) return zi_out_of_memory(error, count * 100);
     uint64_t length = strlen(header);
     uint8_t bytes[LENGTH_BYTES];
     for (int i = 0; i < LENGTH_BYTES; i++) bytes[i] = (uint8_t)(length >> 8 * i);
-    zi_output output = {0};
-    bool ok = zi_output_open(&output, path, error) &&
-              zi_output_write(&output, bytes, sizeof bytes, error) &&
-              zi_output_write(&output, header, length, error);
-    for (size_t i = 0; ok && i < count; i++)
-        ok = zi_tensor_write(&output, &tensors[i], i, bytes_of(&tensors[i]), fill, context, error);
-    ok = ok && zi_output_commit(&output, error);
-    zi_output_discard(&output);
+    bool ok = zi_output_write(output, bytes, sizeof bytes, error) &&
+              zi_output_write(output, header, length, error);
+    if (size) *size = sizeof bytes + length;
     free(header);
     return ok;
 }
@@ -220,5 +221,12 @@ bool zi_safetensors_stream(const char *path, const char *format, const zi_tensor
 bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t count,
                           zi_error *error)
 {
-    return zi_safetensors_stream(path, NULL, tensors, count, NULL, NULL, error);
+    zi_output output = {0};
+    bool ok = zi_output_open(&output, path, error) &&
+              zi_safetensors_begin(&output, NULL, tensors, count, NULL, error);
+    for (size_t i = 0; ok && i < count; i++)
+        ok = zi_output_write(&output, tensors[i].data, bytes_of(&tensors[i]), error);
+    ok = ok && zi_output_commit(&output, error);
+    zi_output_discard(&output);
+    return ok;
 }

@@ -108,10 +108,8 @@ class Case(unittest.TestCase):
 # ---- safetensors ----
 
 
-def read_safetensors(path):
+def read_safetensors_bytes(data):
     """{name: [dtype, shape, bytes]}"""
-    with open(path, "rb") as file:
-        data = file.read()
     (size,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + size])
     header.pop("__metadata__", None)
@@ -122,16 +120,25 @@ def read_safetensors(path):
     }
 
 
-def write_safetensors(path, tensors):
-    header, body = {}, b""
+def read_safetensors(path):
+    with open(path, "rb") as file:
+        return read_safetensors_bytes(file.read())
+
+
+def safetensors_bytes(tensors, padding=0):
+    """padding: spaces in the header."""
+    header, at = {}, 0
     for name, (dtype, shape, data) in tensors.items():
-        offsets = [len(body), len(body) + len(data)]
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": offsets}
-        body += data
-    text = json.dumps(header).encode()
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header).encode() + b" " * padding
     text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in tensors.values())
+
+
+def write_safetensors(path, tensors):
     with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + body)
+        file.write(safetensors_bytes(tensors))
 
 
 def shard_of(folder, tensor):

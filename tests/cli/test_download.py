@@ -14,19 +14,20 @@ import time
 import unittest
 
 from hub import Hub, git_sha1
-from support import MODEL, ZIMAGE, Case, png_recipe
+from support import (MODEL, ZIMAGE, Case, png_recipe, read_safetensors, read_safetensors_bytes,
+                     safetensors_bytes)
 
 REPO = "Tongyi-MAI/Z-Image-Turbo"
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def model_files():
+def model_files(model=MODEL):
     files = {}
-    for folder, _, names in os.walk(MODEL):
+    for folder, _, names in os.walk(model):
         for name in names:
             path = os.path.join(folder, name)
             with open(path, "rb") as file:
-                files[os.path.relpath(path, MODEL)] = file.read()
+                files[os.path.relpath(path, model)] = file.read()
     return files
 
 
@@ -483,6 +484,206 @@ class Resumption(HubCase):
         self.assertLess(max(twice), 8_000_000)
         self.assertEqual(sum(twice) + len(data), self.hub.sent(cdn=True))
         self.assertLess(sum(twice), len(data))
+
+
+DEMO = os.path.join(HERE, "..", "..", "share", "demo-model")
+SHARD = "diffusion_pytorch_model-%05d-of-%05d.safetensors"
+
+
+def in_shards(count):
+    """The files of the demo model, its transformer in so many shards in which names are mixed."""
+    files = model_files(DEMO)
+    tensors = read_safetensors(os.path.join(DEMO, "transformer", "diffusion_pytorch_model.safetensors"))
+    del files["transformer/diffusion_pytorch_model.safetensors"]
+    names, weight_map = sorted(tensors, key=lambda name: hashlib.sha1(name.encode()).digest()), {}
+    for i in range(count):
+        shard = SHARD % (i + 1, count)
+        own = names[i * len(names) // count : (i + 1) * len(names) // count]
+        weight_map.update({name: shard for name in own})
+        files["transformer/" + shard] = safetensors_bytes({name: tensors[name] for name in own})
+    index = {"metadata": {}, "weight_map": weight_map}
+    files["transformer/diffusion_pytorch_model.safetensors.index.json"] = json.dumps(index).encode()
+    return files
+
+
+class Arriving(HubCase):
+    """Weights are converted while others come, and do not stay."""
+
+    def setUp(self):
+        super().setUp()
+        self.source = in_shards(5)
+        self.repo = self.hub.add(REPO, self.source)
+        self.weights = [name for name in self.source if name.endswith(".safetensors")]
+        for name, data in self.source.items():
+            self.write("source/" + name, data)
+        self.work = self.path("models", ".incoming", "Z-Image-Turbo")
+
+    def tree(self, name):
+        return {path[len(name) :]: self.read(path) for path in self.files() if path.startswith(name)}
+
+    def on_disk(self):
+        """The weights of which more than a header takes room."""
+        heavy = []
+        for name in self.weights:
+            try:
+                taken = os.stat(os.path.join(self.work, name)).st_blocks * 512
+            except FileNotFoundError:
+                continue
+            if taken > len(self.source[name]) / 2:
+                heavy.append(name)
+        return heavy
+
+    def start(self, *args):
+        return subprocess.Popen([ZIMAGE, "download", "-q", *args], cwd=self.dir, env=self.env,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def test_the_same_as_afterwards(self):
+        for words in (["--to", "mlx", "--precision", "q8"], ["--to", "comfyui", "--precision", "fp8"],
+                      ["--to", "diffusers", "--precision", "fp16"], ["--to", "mlx"],
+                      ["--to", "gguf", "--precision", "q8"], ["--precision", "bf16"]):
+            layout = words[1] if words[0] == "--to" else "diffusers"
+            want = "want" + {"comfyui": ".safetensors", "gguf": ".gguf"}.get(layout, "")
+            self.hub.requests.clear()
+            path = self.good(self.download(*words)).stdout.decode().strip()
+            self.good(self.zimage("convert", "source", want, "--to", layout, *words[-2:]))
+            self.assertEqual(self.tree(path), self.tree(want))
+            whole = sum(map(len, self.source.values()))
+            self.assertEqual(self.hub.sent(), whole)
+            self.assertEqual([name for name in os.listdir(self.path("models")) if name[0] == "."], [])
+            for name in path, want:
+                subprocess.run(["rm", "-rf", self.path(name)], check=True)
+
+    def test_few_at_a_time(self):
+        self.hub.rate = 4_000_000
+        run, most, early = self.start("--to", "mlx", "--precision", "q8"), 0, False
+        while run.poll() is None:
+            most = max(most, len(self.on_disk()))
+            made = os.path.join(self.work, ".cache", "zimage", "converted", "weights.safetensors")
+            early |= os.path.exists(made) and self.hub.sent(cdn=True) < 8_000_000
+            time.sleep(0.005)
+        self.assertEqual(run.communicate()[1], b"")
+        self.assertEqual(run.returncode, 0)
+        self.assertIn(most, (1, 2))
+        self.assertTrue(early)
+
+    def test_interruptions(self):
+        """Killed at random places; what was converted is neither lost nor fetched again."""
+        chance = random.Random(5)
+        self.hub.rate = 6_000_000
+        whole = sum(len(self.source[name]) for name in self.weights)
+        for round in range(12):
+            before = self.hub.sent(cdn=True)
+            run = self.start("--to", "mlx", "--precision", "q8")
+            until = before + chance.randint(0, 1_500_000)
+            while self.hub.sent(cdn=True) < until:
+                self.assertIsNone(run.poll(), (round, run.stderr.read() if run.poll() else ""))
+                time.sleep(0.002)
+            run.kill()
+            run.communicate()
+            self.assertFalse(os.path.exists(self.path("models", "mlx", "Z-Image-Turbo-q8")))
+        self.hub.rate = None
+        path = self.good(self.download("--to", "mlx", "--precision", "q8")).stdout.decode().strip()
+        self.good(self.zimage("convert", "source", "want", "--to", "mlx", "--precision", "q8"))
+        self.assertEqual(self.tree(path), self.tree("want"))
+        self.assertLess(self.hub.sent(cdn=True), whole + 12 * 1_200_000)
+
+    def used(self):
+        try:
+            with open(os.path.join(self.work, ".cache", "zimage", "journal"), encoding="ascii") as file:
+                return len(file.read().splitlines()) - 1
+        except FileNotFoundError:
+            return 0
+
+    def stop_when_some_are_used(self, *words, count=2):
+        self.hub.rate = 6_000_000
+        run = self.start(*words)
+        while self.used() < count:
+            self.assertIsNone(run.poll())
+            time.sleep(0.002)
+        run.send_signal(signal.SIGINT)
+        self.assertEqual(run.communicate(timeout=30)[1], b"zimage: cancelled\n")
+        self.hub.rate = None
+
+    def test_used_files_are_not_fetched_again(self):
+        words = ["--to", "mlx", "--precision", "q8"]
+        self.stop_when_some_are_used(*words)
+        self.hub.requests.clear()
+        self.good(self.download(*words))
+        asked = {row["path"] for row in self.hub.requests if row["cdn"]}
+        self.assertLessEqual(len(asked), len(self.weights) - 2)
+
+    def test_another_wish(self):
+        """What was made for another one is of no use, and is not mixed up with it."""
+        self.stop_when_some_are_used("--to", "mlx", "--precision", "q8")
+        path = self.good(self.download("--to", "mlx", "--precision", "q4")).stdout.decode().strip()
+        self.good(self.zimage("convert", "source", "want", "--to", "mlx", "--precision", "q4"))
+        self.assertEqual(self.tree(path), self.tree("want"))
+
+    def test_what_was_made_is_gone(self):
+        words = ["--to", "mlx", "--precision", "q8"]
+        self.stop_when_some_are_used(*words)
+        subprocess.run(["rm", "-rf", self.path(self.work, ".cache", "zimage", "converted")], check=True)
+        path = self.good(self.download(*words)).stdout.decode().strip()
+        self.good(self.zimage("convert", "source", "want", *words))
+        self.assertEqual(self.tree(path), self.tree("want"))
+
+    def test_foreign_ones_are_not_fetched(self):
+        """Their headers tell."""
+        self.source = {name: data for name, data in self.source.items() if "transformer" not in name}
+        foreign = {"double_blocks.0.img_attn.qkv.weight": ["BF16", [3 << 10, 1 << 10], bytes(6 << 20)]}
+        self.source["transformer/diffusion_pytorch_model.safetensors"] = safetensors_bytes(foreign)
+        self.source["transformer/config.json"] = b'{"_class_name": "FluxTransformer2DModel"}'
+        self.hub.add(REPO, self.source)
+        result = self.download("--to", "mlx", "--precision", "q8")
+        self.refused(result, 1, "Flux")
+        self.assertLess(self.hub.sent(cdn=True), 4_500_000)
+        self.assertFalse(os.path.exists(self.work))
+
+    def test_what_cannot_be_made_is_not_fetched(self):
+        self.refused(self.download("--precision", "q8"), 2, "precision q8", "diffusers")
+        self.assertLess(self.hub.sent(cdn=True), 8_000_000)
+
+    def test_a_conversion_that_fails(self):
+        """It says why, at once; another wish goes on with what is there."""
+        name = next(name for name in self.weights if "transformer" in name)
+        tensors = read_safetensors_bytes(self.source[name])
+        first = next(iter(tensors))
+        tensors[first][2] = b"\x80\x47" * (len(tensors[first][2]) // 2)  # 65536, in BF16
+        self.source[name] = safetensors_bytes(tensors)
+        self.hub.add(REPO, self.source)
+        self.refused(self.download("--to", "diffusers", "--precision", "fp16"), 1, first, "65504")
+        self.good(self.download("--to", "diffusers", "--precision", "bf16"))
+
+    def test_long_headers(self):
+        tensors = read_safetensors_bytes(self.source[self.weights[0]])
+        self.source[self.weights[0]] = safetensors_bytes(tensors, padding=3 << 20)
+        self.hub.add(REPO, self.source)
+        self.good(self.download("--to", "mlx"))
+        bad = {**self.source, self.weights[0]: b"\xff" * 3_000_000}
+        self.hub.add("a/b", bad)
+        self.refused(self.download("a/b", "--to", "mlx", "--name", "other"), 1, "not a safetensors file")
+
+    def test_a_server_without_ranges(self):
+        self.hub.ranges = False
+        self.good(self.download("--to", "mlx", "--precision", "q8"))
+
+    def test_two_at_once(self):
+        self.hub.rate = 3_000_000
+        run = self.start("--to", "mlx", "--precision", "q8")
+        while not self.on_disk():
+            time.sleep(0.005)
+        self.refused(self.download("--to", "mlx", "--precision", "q4"), 1, "another zimage")
+        self.hub.rate = None
+        self.assertEqual(run.wait(60), 0)
+        run.communicate()
+
+    def test_no_room(self):
+        def change(listing):
+            for row in listing["siblings"]:
+                if "lfs" in row and "transformer" in row["rfilename"]:
+                    row["lfs"]["size"] = 10**15
+        self.hub.change_listing = change
+        self.refused(self.download("--to", "mlx"), 1)
 
 
 class Secure(HubCase):

@@ -1,0 +1,175 @@
+/* zi_store_download: models that come into the models folder from a hub. */
+#include "base/file.h"
+#include "base/text.h"
+#include "hub/address.h"
+#include "hub/arrival.h"
+#include "hub/cache.h"
+#include "hub/disk.h"
+#include "hub/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+typedef struct {
+    const zi_store *store;
+    const zi_download_options *options;
+    zi_import_options import; /* with a name */
+    char *base;               /* of the repository */
+    char *name;
+    char *incoming, *work; /* FOLDER/.incoming and NAME in it, where an interrupted one goes on */
+    char *lock;
+    int held;
+    zi_arrival *arrival;
+} fetching;
+
+/* ---- names ---- */
+
+/* The name that a repository's model gets, if none was given. */
+static char *repo_base(const zi_download_options *options, zi_error *error)
+{
+    zi_repo_name name;
+    if (!zi_repo_read(options->repo, &name, error)) return NULL;
+    char *base = zi_path_base(name.repo);
+    if (!base) zi_out_of_memory(error, strlen(name.repo));
+    zi_repo_free(&name);
+    return base;
+}
+
+static char *lock_name(const char *work)
+{
+    zi_text text;
+    zi_text_init(&text, 8192);
+    zi_text_printf(&text, "%s.lock", work);
+    return zi_text_take(&text);
+}
+
+static bool name_all(fetching *f, zi_error *error)
+{
+    f->base = repo_base(f->options, error);
+    if (!f->base) return false;
+    f->import.source = f->base;
+    f->import.convert = f->import.layout || f->import.precision;
+    f->name = zi_store_name(&f->import);
+    f->import.name = f->name;
+    f->incoming = zi_path_join(f->store->folder, ".incoming");
+    f->work = f->incoming ? zi_path_join(f->incoming, f->base) : NULL;
+    f->lock = f->work ? lock_name(f->work) : NULL;
+    return (f->name && f->lock) || zi_out_of_memory(error, strlen(f->base));
+}
+
+/* Where the result is to be, in new memory; known before anything is fetched. A model as it is
+ * finds its shelf when it is there. */
+static bool settle(const fetching *f, zi_layout_kind as_it_is, char **path, zi_error *error)
+{
+    zi_layout_kind layout = f->import.layout ? f->import.layout : as_it_is;
+    return zi_store_settle(f->store, &f->import, zi_store_kind_of(layout), path, error);
+}
+
+/* ---- fetching ---- */
+
+/* Two calls would be in each other's way. */
+static bool take_lock(fetching *f, zi_error *error)
+{
+    if (!zi_make_folders(f->incoming, error)) return false;
+    f->held = open(f->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (f->held < 0) return zi_fail(error, "%s: cannot write here: %s", f->lock, strerror(errno));
+    return flock(f->held, LOCK_EX | LOCK_NB) == 0 ||
+           zi_fail(error, "%s: another zimage is fetching this model", f->work);
+}
+
+static bool watch(void *user, const zi_hub_progress *progress)
+{
+    const fetching *f = user;
+    const zi_download_options *o = f->options;
+    return !zi_arrival_failed(f->arrival) && (!o->progress || o->progress(o->user, progress));
+}
+
+/* *made is what was converted on the way, if it was. */
+static bool fetch(fetching *f, zi_downloaded *original, const char **made, zi_error *error)
+{
+    zi_download_options o = *f->options;
+    o.local_dir = f->work;
+    o.progress = watch;
+    o.user = f;
+    if (!take_lock(f, error) || !zi_arrival_create(f->work, &f->import, &f->arrival, error))
+        return false;
+    bool ok = zi_download_guided(&o, zi_arrival_guide(f->arrival), original, error);
+    return zi_arrival_finish(f->arrival, ok, made, error);
+}
+
+/* ---- what is made of it ---- */
+
+/* What lies in the cache stays there. */
+static bool put_original(const fetching *f, const zi_downloaded *original, char **path,
+                         zi_error *error)
+{
+    zi_import_options o = f->import;
+    o.source = original->path;
+    o.mode = original->unasked ? ZI_IMPORT_COPY : ZI_IMPORT_MOVE;
+    return zi_store_import(f->store, &o, path, error);
+}
+
+static bool put_made(const fetching *f, const char *made, char **path, zi_error *error)
+{
+    zi_import_options o = f->import;
+    char *to = NULL;
+    o.source = made;
+    if (!settle(f, ZI_LAYOUT_DIFFUSERS, &to, error)) return false;
+    if (zi_store_move(&o, to, error)) {
+        *path = to;
+        return true;
+    }
+    free(to);
+    return false;
+}
+
+static bool clear(const fetching *f, zi_error *error)
+{
+    bool ok = !zi_is_dir(f->work) || zi_remove_all(f->work, error);
+    unlink(f->lock);
+    rmdir(f->incoming); /* unless others are coming */
+    return ok;
+}
+
+static bool run(fetching *f, zi_downloaded *out, zi_error *error)
+{
+    zi_error why;
+    const zi_download_options *o = f->options;
+    const char *made = NULL;
+    char *path = NULL;
+    if (!name_all(f, error) || !settle(f, ZI_LAYOUT_DIFFUSERS, &path, error)) return false;
+    free(path);
+    path = NULL;
+    bool ok = true;
+    out->unasked = !o->file && o->hub.cache && zi_hub_find(&o->hub, o->repo, &out->path, &why);
+    if (!out->unasked) ok = fetch(f, out, &made, error);
+    ok = ok && (made ? put_made(f, made, &path, error) : put_original(f, out, &path, error)) &&
+         (f->held < 0 || clear(f, error));
+    free(out->path);
+    out->path = path;
+    return ok;
+}
+
+bool zi_store_download(const zi_store *store, const zi_download_options *options,
+                       const zi_import_options *import, zi_downloaded *out, zi_error *error)
+{
+    fetching f = {.store = store, .options = options, .import = *import, .held = -1};
+    zi_downloaded result = {0};
+    bool ok = run(&f, &result, error);
+    if (ok)
+        *out = result;
+    else
+        free(result.path);
+    zi_arrival_free(f.arrival);
+    if (f.held >= 0) close(f.held);
+    free(f.lock);
+    free(f.work);
+    free(f.incoming);
+    free(f.name);
+    free(f.base);
+    return ok;
+}

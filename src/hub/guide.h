@@ -1,0 +1,25 @@
+/* A download in which someone has a say: what is already of no use, and when files may come. */
+#ifndef ZI_HUB_GUIDE_H
+#define ZI_HUB_GUIDE_H
+
+#include "hub/listing.h"
+#include "hub/transfer.h"
+
+typedef struct {
+    /* Whether it is of use for this repository; asked first, and if not, never again. */
+    bool (*suits)(void *user, const zi_listing *listing);
+    /* Whether all that could be wanted of the file has been made of it. */
+    bool (*is_used)(void *user, const zi_wanted *file);
+    /* All small files are in the folder, and the headers of the weights, `count` files of which
+     * more is to come. */
+    bool (*begin)(void *user, const char *folder, const zi_wanted *weights, size_t count,
+                  zi_error *error);
+    zi_transfer_gate gate; /* for the weights, and for small files that are there already */
+    void *user;
+} zi_guide;
+
+/* zi_download into a folder, with a guide (NULL: none). */
+bool zi_download_guided(const zi_download_options *options, const zi_guide *guide,
+                        zi_downloaded *out, zi_error *error) ZI_CHECKED;
+
+#endif
