@@ -427,8 +427,9 @@ bool zi_store_import(const zi_store *store, const zi_import_options *options, ch
                      zi_error *error) ZI_CHECKED;
 
 /* Downloads a model into the folder, converted where `import` has a layout or a precision (its
- * source, mode and convert have no meaning). An original that is converted is removed afterwards
- * unless it was in the cache. */
+ * source, mode and convert have no meaning). Of an original that is converted, files go as soon as
+ * they have been, and while others come, unless it was in the cache: progress of the download comes
+ * first, then that of what is left to convert. */
 bool zi_store_download(const zi_store *store, const zi_download_options *options,
                        const zi_import_options *import, zi_downloaded *out,
                        zi_error *error) ZI_CHECKED;
