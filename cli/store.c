@@ -45,6 +45,13 @@ static void print_row(const cJSON *row, int widest)
            problem);
 }
 
+static void print_incomplete(const cJSON *row)
+{
+    char size[32];
+    size_of(row, size, sizeof size);
+    printf("  %s: %s of a download that has not ended\n", text_of(row, "name"), size);
+}
+
 static bool list(call *c, const char *name, zi_error *error)
 {
     char *json = NULL;
@@ -60,6 +67,8 @@ static bool list(call *c, const char *name, zi_error *error)
     }
     if (c->json) puts(json);
     cJSON_ArrayForEach(row, rows) print_row(row, widest);
+    cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(root, "incomplete"))
+        print_incomplete(row);
     if (!c->json && cJSON_GetArraySize(rows) == 0) {
         char *advice = zi_store_advice(&c->place.store);
         zi_note(c->quiet, "no models in %s, and none in the hub's cache; %s", c->place.store.folder,

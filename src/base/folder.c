@@ -119,6 +119,14 @@ const char *zi_folder_file(zi_folder *folder, const char *name, zi_error *error)
     return entry ? entry->path : NULL;
 }
 
+bool zi_folder_output(zi_folder *folder, const char *name, zi_output *output, zi_error *error)
+{
+    const char *path = zi_folder_file(folder, name, error);
+    if (!path) return false;
+    return folder->stays ? zi_output_continue(output, path, error)
+                         : zi_output_open(output, path, error);
+}
+
 static void free_entries(zi_folder *folder)
 {
     if (folder->entries && !folder->stays) show(folder->entries, NULL);

@@ -3,7 +3,7 @@
 #ifndef ZI_BASE_FOLDER_H
 #define ZI_BASE_FOLDER_H
 
-#include "base/error.h"
+#include "base/file.h"
 
 typedef struct zi_folder_entry zi_folder_entry;
 
@@ -25,6 +25,10 @@ bool zi_folder_add(zi_folder *folder, const char *name, zi_error *error) ZI_CHEC
 /* The path of a file to be written into it ("vae/config.json"), which the folder remembers. NULL
  * after a failure. */
 const char *zi_folder_file(zi_folder *folder, const char *name, zi_error *error);
+
+/* Opens such a file; in a folder that stays it is written over. */
+bool zi_folder_output(zi_folder *folder, const char *name, zi_output *output,
+                      zi_error *error) ZI_CHECKED;
 
 bool zi_folder_commit(zi_folder *folder, zi_error *error) ZI_CHECKED;
 

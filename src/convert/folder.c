@@ -45,9 +45,8 @@ static const char scheduler_config[] =
 static bool write_bytes(zi_folder *folder, const char *name, const void *data, size_t size,
                         zi_error *error)
 {
-    const char *path = zi_folder_file(folder, name, error);
     zi_output output = {0};
-    bool ok = path && zi_output_open(&output, path, error) &&
+    bool ok = zi_folder_output(folder, name, &output, error) &&
               zi_output_write(&output, data, size, error) && zi_output_commit(&output, error);
     zi_output_discard(&output);
     return ok;

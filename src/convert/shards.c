@@ -43,10 +43,9 @@ static bool write_index(const zi_shards *shards, const zi_plan *plan, size_t cou
     }
     zi_text_puts(&text, "\n  }\n}\n");
     snprintf(name, sizeof name, "%s%s.safetensors.index.json", shards->dir, shards->stem);
-    const char *path = zi_folder_file(shards->folder, name, error);
     zi_output output = {0};
-    bool ok = path && (!text.failed || zi_out_of_memory(error, text.size)) &&
-              zi_output_open(&output, path, error) &&
+    bool ok = (!text.failed || zi_out_of_memory(error, text.size)) &&
+              zi_folder_output(shards->folder, name, &output, error) &&
               zi_output_write(&output, text.data, text.size, error) &&
               zi_output_commit(&output, error);
     zi_output_discard(&output);

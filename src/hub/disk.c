@@ -199,6 +199,27 @@ static bool remove_below(const char *path, int depth, zi_error *error)
     return ok;
 }
 
+static uint64_t taken_below(const char *path, int depth)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0) return 0;
+    uint64_t bytes = (uint64_t)st.st_blocks * 512;
+    DIR *dir = S_ISDIR(st.st_mode) && depth <= MAX_DEPTH ? opendir(path) : NULL;
+    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
+        char *below = zi_path_join(path, entry->d_name);
+        if (below) bytes += taken_below(below, depth + 1);
+        free(below);
+    }
+    if (dir) closedir(dir);
+    return bytes;
+}
+
+uint64_t zi_disk_taken(const char *path)
+{
+    return taken_below(path, 0);
+}
+
 bool zi_remove_all(const char *path, zi_error *error)
 {
     struct stat st;

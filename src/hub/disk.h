@@ -13,6 +13,9 @@ bool zi_make_folder_of(const char *path, zi_error *error) ZI_CHECKED;
 /* Bytes that are free on the disk of path, or of the nearest folder above that is there. */
 bool zi_disk_room(const char *path, uint64_t *out, zi_error *error) ZI_CHECKED;
 
+/* What a file, or a folder with all that is in it, takes on the disk; links are not followed. */
+uint64_t zi_disk_taken(const char *path);
+
 /* Fails when that is less than `bytes`, which `what` takes. */
 bool zi_disk_has(const char *path, uint64_t bytes, const char *what, zi_error *error) ZI_CHECKED;
 

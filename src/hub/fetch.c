@@ -1,18 +1,13 @@
 /* zi_store_download: models that come into the models folder from a hub. */
 #include "base/file.h"
-#include "base/text.h"
 #include "hub/address.h"
 #include "hub/arrival.h"
 #include "hub/cache.h"
-#include "hub/disk.h"
+#include "hub/incoming.h"
 #include "hub/store.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 typedef struct {
     const zi_store *store;
@@ -20,9 +15,7 @@ typedef struct {
     zi_import_options import; /* with a name */
     char *base;               /* of the repository */
     char *name;
-    char *incoming, *work; /* FOLDER/.incoming and NAME in it, where an interrupted one goes on */
-    char *lock;
-    int held;
+    zi_incoming incoming; /* where an interrupted one goes on */
     zi_arrival *arrival;
 } fetching;
 
@@ -39,14 +32,6 @@ static char *repo_base(const zi_download_options *options, zi_error *error)
     return base;
 }
 
-static char *lock_name(const char *work)
-{
-    zi_text text;
-    zi_text_init(&text, 8192);
-    zi_text_printf(&text, "%s.lock", work);
-    return zi_text_take(&text);
-}
-
 static bool name_all(fetching *f, zi_error *error)
 {
     f->base = repo_base(f->options, error);
@@ -55,10 +40,8 @@ static bool name_all(fetching *f, zi_error *error)
     f->import.convert = f->import.layout || f->import.precision;
     f->name = zi_store_name(&f->import);
     f->import.name = f->name;
-    f->incoming = zi_path_join(f->store->folder, ".incoming");
-    f->work = f->incoming ? zi_path_join(f->incoming, f->base) : NULL;
-    f->lock = f->work ? lock_name(f->work) : NULL;
-    return (f->name && f->lock) || zi_out_of_memory(error, strlen(f->base));
+    return zi_incoming_name(f->store, f->base, &f->incoming, error) &&
+           (f->name || zi_out_of_memory(error, strlen(f->base)));
 }
 
 /* Where the result is to be, in new memory; known before anything is fetched. A model as it is
@@ -71,16 +54,6 @@ static bool settle(const fetching *f, zi_layout_kind as_it_is, char **path, zi_e
 
 /* ---- fetching ---- */
 
-/* Two calls would be in each other's way. */
-static bool take_lock(fetching *f, zi_error *error)
-{
-    if (!zi_make_folders(f->incoming, error)) return false;
-    f->held = open(f->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (f->held < 0) return zi_fail(error, "%s: cannot write here: %s", f->lock, strerror(errno));
-    return flock(f->held, LOCK_EX | LOCK_NB) == 0 ||
-           zi_fail(error, "%s: another zimage is fetching this model", f->work);
-}
-
 static bool watch(void *user, const zi_hub_progress *progress)
 {
     const fetching *f = user;
@@ -92,10 +65,11 @@ static bool watch(void *user, const zi_hub_progress *progress)
 static bool fetch(fetching *f, zi_downloaded *original, const char **made, zi_error *error)
 {
     zi_download_options o = *f->options;
-    o.local_dir = f->work;
+    o.local_dir = f->incoming.path;
     o.progress = watch;
     o.user = f;
-    if (!take_lock(f, error) || !zi_arrival_create(f->work, &f->import, &f->arrival, error))
+    if (!zi_incoming_lock(&f->incoming, error) ||
+        !zi_arrival_create(f->incoming.path, &f->import, &f->arrival, error))
         return false;
     bool ok = zi_download_guided(&o, zi_arrival_guide(f->arrival), original, error);
     return zi_arrival_finish(f->arrival, ok, made, error);
@@ -127,14 +101,6 @@ static bool put_made(const fetching *f, const char *made, char **path, zi_error 
     return false;
 }
 
-static bool clear(const fetching *f, zi_error *error)
-{
-    bool ok = !zi_is_dir(f->work) || zi_remove_all(f->work, error);
-    unlink(f->lock);
-    rmdir(f->incoming); /* unless others are coming */
-    return ok;
-}
-
 static bool run(fetching *f, zi_downloaded *out, zi_error *error)
 {
     zi_error why;
@@ -148,7 +114,7 @@ static bool run(fetching *f, zi_downloaded *out, zi_error *error)
     out->unasked = !o->file && o->hub.cache && zi_hub_find(&o->hub, o->repo, &out->path, &why);
     if (!out->unasked) ok = fetch(f, out, &made, error);
     ok = ok && (made ? put_made(f, made, &path, error) : put_original(f, out, &path, error)) &&
-         (f->held < 0 || clear(f, error));
+         (out->unasked || zi_incoming_clear(&f->incoming, error));
     free(out->path);
     out->path = path;
     return ok;
@@ -157,7 +123,7 @@ static bool run(fetching *f, zi_downloaded *out, zi_error *error)
 bool zi_store_download(const zi_store *store, const zi_download_options *options,
                        const zi_import_options *import, zi_downloaded *out, zi_error *error)
 {
-    fetching f = {.store = store, .options = options, .import = *import, .held = -1};
+    fetching f = {.store = store, .options = options, .import = *import, .incoming.lock = -1};
     zi_downloaded result = {0};
     bool ok = run(&f, &result, error);
     if (ok)
@@ -165,10 +131,7 @@ bool zi_store_download(const zi_store *store, const zi_download_options *options
     else
         free(result.path);
     zi_arrival_free(f.arrival);
-    if (f.held >= 0) close(f.held);
-    free(f.lock);
-    free(f.work);
-    free(f.incoming);
+    zi_incoming_free(&f.incoming);
     free(f.name);
     free(f.base);
     return ok;

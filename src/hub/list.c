@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "hub/address.h"
 #include "hub/cache.h"
+#include "hub/incoming.h"
 #include "hub/store.h"
 #include "io/json.h"
 
@@ -111,6 +112,14 @@ static bool read_folder_name(const char *folder, char *out, size_t size)
     return zi_repo_valid(out, strlen(out));
 }
 
+static void add_incoming(void *user, const char *name, uint64_t bytes)
+{
+    cJSON *row = cJSON_CreateObject();
+    add_text(row, "name", name);
+    cJSON_AddNumberToObject(row, "bytes", (double)bytes);
+    cJSON_AddItemToArray(user, row);
+}
+
 static void add_cached(const zi_store *store, cJSON *rows, const char *chosen)
 {
     zi_repo_name enhancer = {0};
@@ -142,6 +151,7 @@ bool zi_store_list(const zi_store *store, char **json, zi_error *error)
         add_row(rows, all.entries[i].name, all.entries[i].path,
                 all.entries[i].kind == ZI_SHELF_LANGUAGE, chosen);
     add_cached(store, rows, chosen);
+    zi_incoming_each(store, add_incoming, cJSON_AddArrayToObject(root, "incomplete"));
     char *text = cJSON_Print(root);
     cJSON_Delete(root);
     free(chosen);

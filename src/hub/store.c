@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "hub/cache.h"
 #include "hub/disk.h"
+#include "hub/incoming.h"
 #include "io/json.h"
 
 #include <dirent.h>
@@ -325,6 +326,8 @@ bool zi_store_choose(const zi_store *store, const char *name, zi_error *error)
 bool zi_store_remove(const zi_store *store, const char *name, zi_error *error)
 {
     zi_store_entry entry;
+    const char *incomplete = zi_incoming_called(name);
+    if (incomplete) return zi_incoming_remove(store, incomplete, error);
     char *chosen = zi_store_default(store);
     bool ok = find_on_shelves(store, name, &entry, error);
     const char *known = ok && entry.name ? entry.name : name;

@@ -521,6 +521,11 @@ class Arriving(HubCase):
     def tree(self, name):
         return {path[len(name) :]: self.read(path) for path in self.files() if path.startswith(name)}
 
+    def same(self, path, want="want"):
+        got, wanted = self.tree(path), self.tree(want)
+        self.assertEqual(sorted(got), sorted(wanted))
+        self.assertEqual([name for name in got if got[name] != wanted[name]], [])
+
     def on_disk(self):
         """The weights of which more than a header takes room."""
         heavy = []
@@ -546,7 +551,7 @@ class Arriving(HubCase):
             self.hub.requests.clear()
             path = self.good(self.download(*words)).stdout.decode().strip()
             self.good(self.zimage("convert", "source", want, "--to", layout, *words[-2:]))
-            self.assertEqual(self.tree(path), self.tree(want))
+            self.same(path, want)
             whole = sum(map(len, self.source.values()))
             self.assertEqual(self.hub.sent(), whole)
             self.assertEqual([name for name in os.listdir(self.path("models")) if name[0] == "."], [])
@@ -584,7 +589,7 @@ class Arriving(HubCase):
         self.hub.rate = None
         path = self.good(self.download("--to", "mlx", "--precision", "q8")).stdout.decode().strip()
         self.good(self.zimage("convert", "source", "want", "--to", "mlx", "--precision", "q8"))
-        self.assertEqual(self.tree(path), self.tree("want"))
+        self.same(path)
         self.assertLess(self.hub.sent(cdn=True), whole + 12 * 1_200_000)
 
     def used(self):
@@ -612,12 +617,27 @@ class Arriving(HubCase):
         asked = {row["path"] for row in self.hub.requests if row["cdn"]}
         self.assertLessEqual(len(asked), len(self.weights) - 2)
 
+    def test_incomplete_ones_are_listed_and_removed(self):
+        self.stop_when_some_are_used("--to", "mlx")
+        name = ".incoming/Z-Image-Turbo"
+        result = self.good(self.zimage("models", env=self.env))
+        self.assertIn(name + ": ", result.stdout.decode())
+        rows = json.loads(self.good(self.zimage("models", "--json", env=self.env)).stdout)["incomplete"]
+        self.assertEqual([row["name"] for row in rows], [name])
+        taken = int(subprocess.run(["du", "-s", "-B1", self.work], capture_output=True, check=True)
+                    .stdout.split()[0])
+        self.assertEqual(rows[0]["bytes"], taken)
+        self.refused(self.zimage("models", "remove", "-y", ".incoming/../mlx", env=self.env), 1, "no such")
+        self.good(self.zimage("models", "remove", "-y", name, env=self.env))
+        self.assertFalse(os.path.exists(self.path("models", ".incoming")))
+        self.refused(self.zimage("models", "remove", "-y", name, env=self.env), 1, "no such")
+
     def test_another_wish(self):
         """What was made for another one is of no use, and is not mixed up with it."""
         self.stop_when_some_are_used("--to", "mlx", "--precision", "q8")
         path = self.good(self.download("--to", "mlx", "--precision", "q4")).stdout.decode().strip()
         self.good(self.zimage("convert", "source", "want", "--to", "mlx", "--precision", "q4"))
-        self.assertEqual(self.tree(path), self.tree("want"))
+        self.same(path)
 
     def test_what_was_made_is_gone(self):
         words = ["--to", "mlx", "--precision", "q8"]
@@ -625,7 +645,7 @@ class Arriving(HubCase):
         subprocess.run(["rm", "-rf", self.path(self.work, ".cache", "zimage", "converted")], check=True)
         path = self.good(self.download(*words)).stdout.decode().strip()
         self.good(self.zimage("convert", "source", "want", *words))
-        self.assertEqual(self.tree(path), self.tree("want"))
+        self.same(path)
 
     def test_foreign_ones_are_not_fetched(self):
         """Their headers tell."""
