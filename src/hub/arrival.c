@@ -28,7 +28,7 @@ typedef struct {
 struct zi_arrival {
     const char *work;
     const zi_import_options *import;
-    char *output;
+    char *own, *output; /* work/.cache/zimage and converted in it, beside the journal */
     char purpose[256];
     zi_journal journal;
     zi_guide guide;
@@ -59,7 +59,9 @@ static weights *find(zi_arrival *a, const char *name)
 /* The file at a path below the folder. */
 static weights *find_path(zi_arrival *a, const char *path)
 {
-    return find(a, path + strlen(a->work) + 1);
+    size_t length = strlen(a->work);
+    bool below = !strncmp(path, a->work, length) && path[length] == '/';
+    return below ? find(a, path + length + 1) : NULL;
 }
 
 /* ---- what the conversion asks ---- */
@@ -153,8 +155,7 @@ static bool is_anything(const char *path)
     return lstat(path, &st) == 0;
 }
 
-/* Only a diffusers folder tells by its headers alone what it is. GGUF's header comes after all has
- * been thought out, but its tensors are not written in any order. */
+/* Only a diffusers folder tells by its headers alone what it is. */
 static bool suits(void *user, const zi_listing *listing)
 {
     zi_arrival *a = user;
@@ -164,7 +165,7 @@ static bool suits(void *user, const zi_listing *listing)
     if (!diffusers || !add_files(a, listing)) return false;
     snprintf(a->purpose, sizeof a->purpose, "zimage %s, layout %d, precision %d, commit %s",
              ZI_VERSION, (int)a->import->layout, (int)a->import->precision, listing->commit);
-    char *path = zi_path_join(a->work, ".cache/zimage/journal");
+    char *path = zi_path_join(a->own, "journal");
     bool ok = path && zi_journal_open(&a->journal, path, a->purpose, NULL);
     free(path);
     if (ok && !is_anything(a->output)) zi_journal_forget(&a->journal);
@@ -215,21 +216,23 @@ static void arrived(void *user, const zi_wanted *wanted)
     pthread_mutex_unlock(&a->mutex);
 }
 
-/* Whether the headers tell everything: scaled numbers are planned with by their scales. */
-static bool is_plain(const zi_arrival *a)
+/* *plain: the headers tell everything, where scaled numbers would be planned with by their scales.
+ */
+static bool read_headers(const zi_arrival *a, bool *plain, zi_error *error)
 {
-    bool plain = true;
-    for (size_t i = 0; plain && i < a->count; i++) {
+    *plain = true;
+    for (size_t i = 0; i < a->count; i++) {
         zi_checkpoint checkpoint;
         char *path = zi_path_join(a->work, a->files[i].name);
-        plain = path && zi_checkpoint_open(path, &checkpoint, NULL);
+        bool ok = path ? zi_checkpoint_open(path, &checkpoint, error)
+                       : zi_out_of_memory(error, strlen(a->work));
         free(path);
-        if (!plain) break;
-        for (size_t t = 0; plain && t < checkpoint.tensor_count; t++)
-            plain = zi_dtype_computes(checkpoint.tensors[t].type);
+        if (!ok) return false;
+        for (size_t t = 0; t < checkpoint.tensor_count; t++)
+            *plain &= zi_dtype_computes(checkpoint.tensors[t].type);
         zi_checkpoint_close(&checkpoint);
     }
-    return plain;
+    return true;
 }
 
 /* For what is to be written, and the largest files that are there meanwhile. */
@@ -263,6 +266,12 @@ static void set_turns(zi_arrival *a)
     }
 }
 
+/* What was made for another purpose. */
+static bool forget_all(const zi_arrival *a, zi_error *error)
+{
+    return !is_anything(a->own) || zi_remove_all(a->own, error);
+}
+
 static bool start(zi_arrival *a, zi_error *error)
 {
     a->planned = true;
@@ -270,26 +279,30 @@ static bool start(zi_arrival *a, zi_error *error)
     a->conversion.work.arrivals = &a->arrivals;
     set_turns(a);
     if (!has_room(a, error)) return false;
-    if (!a->journal.text && ((is_anything(a->output) && !zi_remove_all(a->output, error)) ||
-                             !zi_journal_add(&a->journal, a->purpose, error)))
+    if (!a->journal.text &&
+        !(forget_all(a, error) && zi_journal_add(&a->journal, a->purpose, error)))
         return false;
     a->running = pthread_create(&a->thread, NULL, convert, a) == 0;
     return a->running || zi_fail(error, "the system gives no thread to convert with");
 }
 
 static bool begin(void *user, const char *folder, const zi_wanted *missing, size_t count,
-                  zi_error *error)
+                  bool *lean, zi_error *error)
 {
     zi_arrival *a = user;
     zi_store_kind kind;
+    bool plain;
     for (size_t i = 0; i < count; i++) {
         weights *file = find(a, missing[i].name);
         if (file) file->state = ABSENT;
     }
-    if (!is_plain(a)) return true;
-    if (zi_store_detect(folder, &kind, error)) return !a->import->convert || start(a, error);
-    (void)!zi_remove_all(folder, NULL); /* nothing that was fetched is of use */
-    return false;
+    if (!read_headers(a, &plain, error)) return false;
+    if (plain && !zi_store_detect(folder, &kind, error)) {
+        (void)!zi_remove_all(folder, NULL); /* nothing that was fetched is of use */
+        return false;
+    }
+    *lean = plain && a->import->convert;
+    return *lean ? start(a, error) : forget_all(a, error);
 }
 
 /* ---- from begin to end ---- */
@@ -298,8 +311,10 @@ bool zi_arrival_create(const char *work, const zi_import_options *import, zi_arr
                        zi_error *error)
 {
     zi_arrival *a = calloc(1, sizeof *a);
-    if (a) a->output = zi_path_join(work, ".cache/zimage/converted");
+    if (a) a->own = zi_path_join(work, ".cache/zimage");
+    if (a && a->own) a->output = zi_path_join(a->own, "converted");
     if (!a || !a->output) {
+        if (a) free(a->own);
         free(a);
         return zi_out_of_memory(error, sizeof *a);
     }
@@ -323,6 +338,7 @@ bool zi_arrival_create(const char *work, const zi_import_options *import, zi_arr
 
 const zi_guide *zi_arrival_guide(const zi_arrival *arrival)
 {
+    /* Whose tensors are written one after the other. */
     return arrival->import->layout == ZI_LAYOUT_GGUF ? NULL : &arrival->guide;
 }
 
@@ -385,5 +401,6 @@ void zi_arrival_free(zi_arrival *a)
     for (size_t i = 0; i < a->count; i++) free(a->files[i].name);
     free(a->files);
     free(a->output);
+    free(a->own);
     free(a);
 }

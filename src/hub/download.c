@@ -179,10 +179,14 @@ static void drop_twins(download *d)
     d->missing = kept;
 }
 
-static bool make_room(const download *d, zi_error *error)
+static bool has_room(const download *d, zi_error *error)
 {
     const char *place = d->options->local_dir ? d->options->local_dir : d->hub->cache;
-    if (!d->guide && !zi_disk_has(place, d->bytes, "what is to be fetched", error)) return false;
+    return zi_disk_has(place, d->bytes, "what is to be fetched", error);
+}
+
+static bool make_folders(const download *d, zi_error *error)
+{
     for (size_t i = 0; i < d->missing; i++)
         if (!zi_make_folder_of(d->wanted[i].partial, error) ||
             !zi_make_folder_of(d->wanted[i].lock, error))
@@ -213,7 +217,9 @@ static size_t weights_first(download *d)
 /* Headers and small files before all others, for the guide to know what comes. */
 static bool fetch_foreword(download *d, const zi_transfer *all, uint64_t *fetched, zi_error *error)
 {
+    const zi_guide *guide = d->guide;
     size_t weights = weights_first(d);
+    bool lean = false;
     zi_transfer part = *all;
     part.progress = ask_only;
     part.user = d;
@@ -222,7 +228,9 @@ static bool fetch_foreword(download *d, const zi_transfer *all, uint64_t *fetche
     part.count = d->missing - weights;
     bool ok = zi_transfer_run(&part, error) && zi_headers_fetch(&part, d->wanted, weights, error);
     *fetched = part.fetched;
-    return ok && d->guide->begin(d->guide->user, d->options->local_dir, d->wanted, weights, error);
+    return ok &&
+           guide->begin(guide->user, d->options->local_dir, d->wanted, weights, &lean, error) &&
+           (lean || has_room(d, error));
 }
 
 static bool fetch(download *d, uint64_t *fetched, zi_error *error)
@@ -238,7 +246,7 @@ static bool fetch(download *d, uint64_t *fetched, zi_error *error)
                             .user = o->user,
                             .gate = d->guide ? &d->guide->gate : NULL};
     if (!d->missing && !d->guide) return true;
-    if (!make_room(d, error)) return false;
+    if ((!d->guide && !has_room(d, error)) || !make_folders(d, error)) return false;
     d->client.keep_on = NULL; /* the transfer asks itself */
     bool ok = (!d->guide || fetch_foreword(d, &transfer, &before, error)) &&
               zi_transfer_run(&transfer, error);

@@ -130,6 +130,8 @@ bool zi_store_download(const zi_store *store, const zi_download_options *options
         *out = result;
     else
         free(result.path);
+    if (f.incoming.lock >= 0 && !zi_is_dir(f.incoming.path)) /* it goes on nowhere */
+        (void)!zi_incoming_clear(&f.incoming, NULL);
     zi_arrival_free(f.arrival);
     zi_incoming_free(&f.incoming);
     free(f.name);

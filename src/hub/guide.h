@@ -11,9 +11,10 @@ typedef struct {
     /* Whether all that could be wanted of the file has been made of it. */
     bool (*is_used)(void *user, const zi_wanted *file);
     /* All small files are in the folder, and the headers of the weights, `count` files of which
-     * more is to come. */
+     * more is to come. *lean: they will not all be there at a time, and there is room for what
+     * will. */
     bool (*begin)(void *user, const char *folder, const zi_wanted *weights, size_t count,
-                  zi_error *error);
+                  bool *lean, zi_error *error);
     zi_transfer_gate gate; /* for the weights, and for small files that are there already */
     void *user;
 } zi_guide;

@@ -60,7 +60,7 @@ static bool look(zi_wanted *w, int *fd, zi_error *error)
     w->replace = *fd >= 0;
     if (*fd < 0 && errno == ENOENT) return true; /* it has come as a whole */
     if (*fd < 0) return zi_fail(error, "%s: cannot open: %s", w->partial, strerror(errno));
-    return measure(*fd, w->partial, w->size, &w->upto, error);
+    return measure(*fd, w->name, w->size, &w->upto, error);
 }
 
 static bool find_head(zi_wanted *w, zi_error *error)

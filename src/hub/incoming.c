@@ -31,8 +31,10 @@ bool zi_incoming_lock(zi_incoming *it, zi_error *error)
     it->lock = open(it->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (it->lock < 0)
         return zi_fail(error, "%s: cannot write here: %s", it->lock_path, strerror(errno));
-    return flock(it->lock, LOCK_EX | LOCK_NB) == 0 ||
-           zi_fail(error, "%s: another zimage is fetching this model", it->path);
+    if (flock(it->lock, LOCK_EX | LOCK_NB) == 0) return true;
+    close(it->lock);
+    it->lock = -1;
+    return zi_fail(error, "%s: another zimage is fetching this model", it->path);
 }
 
 bool zi_incoming_clear(zi_incoming *it, zi_error *error)

@@ -704,6 +704,7 @@ class Arriving(HubCase):
                     row["lfs"]["size"] = 10**15
         self.hub.change_listing = change
         self.refused(self.download("--to", "mlx"), 1)
+        self.assertLess(self.hub.sent(cdn=True), 4_000_000)
 
 
 class Secure(HubCase):

@@ -10,7 +10,7 @@ import subprocess
 from serving import MODEL, SCHEMAS, ZIMAGE, Case, Server, Stream, path
 import test_enhance  # found by way of serving
 from hub import Hub
-from support import write_safetensors
+from support import safetensors_bytes, write_safetensors
 
 
 def write_foreign(name, *tensors):
@@ -267,6 +267,32 @@ class Download(Arrivals):
         self.same(path(self.models, "pytorch", "Z-Image-Turbo"))
         whole = sum(map(len, self.repo.files.values()))
         self.assertLess(self.hub.sent(), whole + before)  # some of it was not sent again
+
+    def test_another_model_is_not_fetched(self):
+        files = {name: data for name, data in self.repo.files.items() if "transformer" not in name}
+        files["transformer/diffusion_pytorch_model.safetensors"] = safetensors_bytes(
+            {"double_blocks.0.img_attn.qkv.weight": ["BF16", [3 << 10, 1 << 10], bytes(6 << 20)]})
+        files["transformer/config.json"] = b'{"_class_name": "FluxTransformer2DModel"}'
+        self.hub.add("flux/dev", files)
+        job = self.ends("download", "failed", repo="flux/dev")
+        self.assertIn("Flux", job["error"]["message"])
+        self.assertLess(self.hub.sent(cdn=True), 6 << 20)
+        self.assertEqual(self.left(), [])
+
+    def test_another_wish(self):
+        """Of a conversion that did not end nothing stays in the model as it is."""
+        self.hub.rate = 500_000
+        job = self.server.submit("download", to="mlx", precision="q8")
+        work = path(self.models, ".incoming", "Z-Image-Turbo", ".cache", "zimage")
+        while not os.path.exists(work):
+            self.assertIn(self.server.get(f"/api/jobs/{job}").json["state"], ("queued", "running"))
+        self.server.request("DELETE", f"/api/jobs/{job}")
+        self.server.wait(job)
+        self.hub.rate = None
+        self.ends("download", "done")
+        self.same(path(self.models, "pytorch", "Z-Image-Turbo"))
+        self.assertFalse(os.path.exists(
+            path(self.models, "pytorch", "Z-Image-Turbo", ".cache", "zimage")))
 
     def test_failures(self):
         for repo in "x", "../x", "a/b/c", "a/..", "http://127.0.0.1/x", "a/b@../c":
