@@ -1,6 +1,7 @@
 #include "convert/arrivals.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* The last of the files that an item is made of; all of them are of one checkpoint. */
 static int last_file(const zi_item *item)
@@ -19,19 +20,14 @@ static bool uses(const zi_item *item, const zi_checkpoint *checkpoint, int file)
     return false;
 }
 
-/* No file is released before all that takes some of it is written. */
-static bool is_written(const zi_arrivals *arrivals, const zi_item *item)
-{
-    for (int i = 0; i < item->count; i++)
-        if (arrivals->released(arrivals->user, zi_entry_file(item->entries[i]))) return true;
-    return false;
-}
-
-size_t zi_arrivals_bytes(const zi_arrivals *arrivals, const zi_plan *plan)
+size_t zi_arrivals_bytes(const zi_plan *plan, const char *path)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < plan->count; i++)
-        if (!is_written(arrivals, &plan->items[i])) bytes += plan->items[i].bytes;
+    for (size_t i = 0; i < plan->count; i++) {
+        const zi_item *item = &plan->items[i];
+        const zi_checkpoint *checkpoint = item->entries[0]->checkpoint;
+        if (!strcmp(checkpoint->files[last_file(item)].path, path)) bytes += item->bytes;
+    }
     return bytes;
 }
 
@@ -115,9 +111,13 @@ bool zi_lineup_wait(const zi_lineup *s, size_t place, zi_error *error)
     return true;
 }
 
+/* No file is released before all that takes some of it is written. */
 bool zi_lineup_written(const zi_lineup *s, size_t place)
 {
-    return is_written(s->arrivals, item_at(s, place));
+    const zi_item *item = item_at(s, place);
+    for (int i = 0; i < item->count; i++)
+        if (s->arrivals->released(s->arrivals->user, zi_entry_file(item->entries[i]))) return true;
+    return false;
 }
 
 /* By what is still to be written of this file, or by a file behind it. */

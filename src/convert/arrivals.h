@@ -16,8 +16,8 @@ typedef struct {
     void *user;
 } zi_arrivals;
 
-/* Bytes of a plan that are still to be written. */
-size_t zi_arrivals_bytes(const zi_arrivals *arrivals, const zi_plan *plan);
+/* Bytes of a plan that can be written when this file has come, and could not before. */
+size_t zi_arrivals_bytes(const zi_plan *plan, const char *path);
 
 /* The items of one file that is written, sorted by the last of the files that each is made of. */
 typedef struct {

@@ -21,7 +21,7 @@ typedef struct {
     char *name;
     char digest[ZI_DIGEST_TEXT];
     uint64_t size;
-    int turn; /* as they are converted */
+    int turn; /* as they are converted, from 0; below 0: they are not */
     state state;
 } weights;
 
@@ -141,7 +141,7 @@ static bool add_files(zi_arrival *a, const zi_listing *listing)
         const zi_listed *it = &listing->files[i];
         if (!is_weights(it->name)) continue;
         weights *file = &a->files[a->count];
-        *file = (weights){.name = strdup(it->name), .size = it->size, .state = THERE};
+        *file = (weights){.name = strdup(it->name), .size = it->size, .turn = -1, .state = THERE};
         memcpy(file->digest, it->digest, sizeof file->digest);
         if (!file->name) return false;
         a->count++;
@@ -188,7 +188,7 @@ static bool has_turn(const zi_arrival *a, const weights *file)
     for (size_t i = 0; i < a->count; i++) {
         const weights *it = &a->files[i];
         if (it->state == ABSENT && it->turn < file->turn) return file == a->awaited;
-        there += it->state == COMING || it->state == THERE;
+        there += it->turn >= 0 && (it->state == COMING || it->state == THERE);
     }
     return there < MOST_FILES || file == a->awaited;
 }
@@ -235,25 +235,6 @@ static bool read_headers(const zi_arrival *a, bool *plain, zi_error *error)
     return true;
 }
 
-/* For what is to be written, and the largest files that are there meanwhile. */
-static bool has_room(const zi_arrival *a, zi_error *error)
-{
-    uint64_t largest[MOST_FILES] = {0}, bytes = 0;
-    for (size_t i = 0; i < a->count; i++) {
-        uint64_t size = a->files[i].state == ABSENT ? a->files[i].size : 0;
-        for (int k = 0; k < MOST_FILES; k++) {
-            if (size <= largest[k]) continue;
-            uint64_t smaller = largest[k];
-            largest[k] = size;
-            size = smaller;
-        }
-    }
-    for (int k = 0; k < MOST_FILES; k++) bytes += largest[k];
-    for (int part = 0; part < ZI_PARTS; part++)
-        bytes += zi_arrivals_bytes(&a->arrivals, &a->conversion.parts[part].plan);
-    return zi_disk_has(a->work, bytes, "what is to be fetched and what is made of it", error);
-}
-
 static void set_turns(zi_arrival *a)
 {
     int turn = 0;
@@ -264,6 +245,37 @@ static void set_turns(zi_arrival *a)
             if (file) file->turn = turn++;
         }
     }
+}
+
+static weights *of_turn(const zi_arrival *a, int turn)
+{
+    for (size_t i = 0; i < a->count; i++)
+        if (a->files[i].turn == turn) return &a->files[i];
+    return NULL;
+}
+
+static uint64_t made_of(const zi_arrival *a, const weights *file)
+{
+    uint64_t bytes = 0;
+    char *path = zi_path_join(a->work, file->name);
+    for (int part = 0; path && part < ZI_PARTS; part++)
+        bytes += zi_arrivals_bytes(&a->conversion.parts[part].plan, path);
+    free(path);
+    return bytes;
+}
+
+/* For what is made until then, and for the files that are there, at any time. */
+static bool has_room(const zi_arrival *a, zi_error *error)
+{
+    uint64_t most = 0, made = 0;
+    for (int turn = 0; of_turn(a, turn); turn++) {
+        uint64_t there = 0;
+        if (of_turn(a, turn)->state != USED) made += made_of(a, of_turn(a, turn));
+        for (int next = turn; next < turn + MOST_FILES && of_turn(a, next); next++)
+            if (of_turn(a, next)->state == ABSENT) there += of_turn(a, next)->size;
+        if (made + there > most) most = made + there;
+    }
+    return zi_disk_has(a->work, most, "what is to be fetched and what is made of it", error);
 }
 
 /* What was made for another purpose. */
