@@ -193,7 +193,7 @@ static zi_answer flags(zi_call *call)
 static cJSON *drawing(zi_call *call, bool preview)
 {
     zi_jobs *jobs = call->server->jobs;
-    uint64_t id = zi_jobs_count(jobs).running;
+    uint64_t id = zi_jobs_count(jobs).at_work;
     cJSON *job = id ? zi_jobs_describe(jobs, id, preview) : NULL;
     const char *kind = cJSON_GetStringValue(cJSON_GetObjectItem(job, "kind"));
     const char *state = cJSON_GetStringValue(cJSON_GetObjectItem(job, "state"));

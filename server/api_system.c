@@ -114,7 +114,7 @@ static zi_answer health(zi_call *call)
     cJSON_AddStringToObject(json, "version", ZI_VERSION);
     cJSON_AddNumberToObject(json, "uptime", zi_wall_seconds() - s->began);
     cJSON_AddNumberToObject(json, "queued", (double)counts.queued);
-    cJSON_AddBoolToObject(json, "running", counts.running != 0);
+    cJSON_AddBoolToObject(json, "running", counts.running > 0);
     cJSON_AddItemToObject(json, "loaded", loaded ? cJSON_CreateString(loaded) : cJSON_CreateNull());
     cJSON_AddNumberToObject(json, "listeners", (double)zi_streams_open());
     free(loaded);
@@ -145,7 +145,7 @@ static zi_answer metrics(zi_call *call)
     add_metric(&text, "pictures_total", "counter", "Drawn and saved.",
                (double)atomic_load(&s->pictures));
     add_metric(&text, "queue_length", "gauge", "Jobs that wait.", (double)counts.queued);
-    add_metric(&text, "running", "gauge", "Whether a job runs.", counts.running != 0);
+    add_metric(&text, "running", "gauge", "Jobs that run.", (double)counts.running);
     add_metric(&text, "event_streams", "gauge", "That are open.", (double)zi_streams_open());
     zi_text_puts(&text, "# HELP zimage_jobs_total Jobs that have ended.\n"
                         "# TYPE zimage_jobs_total counter\n");

@@ -15,11 +15,11 @@ struct zi_jobs {
     zi_server *server;
     pthread_mutex_t mutex;
     pthread_cond_t added;
-    uint64_t latest; /* id */
-    zi_job *queue;   /* the next one first */
-    zi_job *running; /* NULL: none */
-    zi_job *ended;   /* the latest first */
-    size_t queued, remembered;
+    uint64_t latest;           /* id */
+    zi_job *queue;             /* of all lanes, as they came */
+    zi_job *running[ZI_LANES]; /* NULL: none */
+    zi_job *ended;             /* the latest first */
+    size_t queued[ZI_LANES], remembered;
     size_t count[ZI_JOB_UNKNOWN]; /* of ended ones, by state, since the start */
     bool closed;
 };
@@ -62,7 +62,7 @@ void zi_jobs_free(zi_jobs *jobs)
 {
     if (!jobs) return;
     free_list(jobs->queue);
-    free_list(jobs->running);
+    for (int lane = 0; lane < ZI_LANES; lane++) free_list(jobs->running[lane]);
     free_list(jobs->ended);
     pthread_cond_destroy(&jobs->added);
     pthread_mutex_destroy(&jobs->mutex);
@@ -99,12 +99,15 @@ static void add_copy(cJSON *to, const char *name, const cJSON *item)
     cJSON_AddItemToObject(to, name, item ? cJSON_Duplicate(item, true) : cJSON_CreateNull());
 }
 
+/* In the queue of its lane; 0: it does not wait. */
 static int position_of(const zi_jobs *jobs, const zi_job *job)
 {
-    int position = 1;
-    const zi_job *at = jobs->queue;
-    while (at && at != job) at = at->next, position++;
-    return at ? position : 0;
+    int position = 0;
+    for (const zi_job *at = jobs->queue; at; at = at->next) {
+        if (at->kind->lane == job->kind->lane) position++;
+        if (at == job) return position;
+    }
+    return 0;
 }
 
 static cJSON *progress_json(const zi_job_progress *p)
@@ -159,7 +162,8 @@ static cJSON *describe(const zi_jobs *jobs, const zi_job *job, bool preview)
 
 static zi_job *find(const zi_jobs *jobs, uint64_t id)
 {
-    zi_job *const lists[] = {jobs->running, jobs->queue, jobs->ended};
+    zi_job *const lists[] = {jobs->running[ZI_LANE_WORK], jobs->running[ZI_LANE_FETCH], jobs->queue,
+                             jobs->ended};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (zi_job *job = lists[i]; job; job = job->next)
             if (job->id == id) return job;
@@ -168,7 +172,8 @@ static zi_job *find(const zi_jobs *jobs, uint64_t id)
 
 static void add_all(const zi_jobs *jobs, cJSON *array, bool preview)
 {
-    const zi_job *const lists[] = {jobs->running, jobs->queue, jobs->ended};
+    const zi_job *const lists[] = {jobs->running[ZI_LANE_WORK], jobs->running[ZI_LANE_FETCH],
+                                   jobs->queue, jobs->ended};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (const zi_job *job = lists[i]; job; job = job->next)
             cJSON_AddItemToArray(array, describe(jobs, job, preview));
@@ -219,8 +224,12 @@ zi_jobs_counts zi_jobs_count(zi_jobs *jobs)
 {
     zi_jobs_counts counts = {0};
     pthread_mutex_lock(&jobs->mutex);
-    counts.queued = jobs->queued;
-    counts.running = jobs->running ? jobs->running->id : 0;
+    for (int lane = 0; lane < ZI_LANES; lane++) {
+        counts.queued += jobs->queued[lane];
+        counts.running += jobs->running[lane] != NULL;
+    }
+    const zi_job *job = jobs->running[ZI_LANE_WORK];
+    counts.at_work = job ? job->id : 0;
     memcpy(counts.ended, jobs->count, sizeof counts.ended);
     pthread_mutex_unlock(&jobs->mutex);
     return counts;
@@ -243,11 +252,11 @@ static void publish_position(zi_jobs *jobs, const zi_job *job, int position)
     publish(jobs, job, "queued", data, false);
 }
 
-static void publish_positions(zi_jobs *jobs)
+static void publish_positions(zi_jobs *jobs, zi_lane lane)
 {
     int position = 1;
     for (const zi_job *job = jobs->queue; job; job = job->next)
-        publish_position(jobs, job, position++);
+        if (job->kind->lane == lane) publish_position(jobs, job, position++);
 }
 
 static void publish_end(zi_jobs *jobs, const zi_job *job)
@@ -303,20 +312,31 @@ bool zi_jobs_submit(zi_jobs *jobs, const char *kind, cJSON *params, uint64_t *id
 {
     zi_job *job = make_job(jobs, kind, params, refusal), **end = &jobs->queue;
     if (!job) return false;
+    size_t *queued = &jobs->queued[job->kind->lane];
     pthread_mutex_lock(&jobs->mutex);
-    bool full = jobs->queued >= ZI_QUEUE || jobs->closed;
+    bool full = *queued >= ZI_QUEUE || jobs->closed;
     if (!full) {
         *id = job->id = ++jobs->latest;
         while (*end) end = &(*end)->next;
         *end = job;
-        publish_position(jobs, job, (int)++jobs->queued);
-        pthread_cond_signal(&jobs->added);
+        publish_position(jobs, job, (int)++*queued);
+        pthread_cond_broadcast(&jobs->added);
     }
     pthread_mutex_unlock(&jobs->mutex);
     if (!full) return true;
     free_job(job);
     return zi_refuse(refusal, 429, NULL, "the queue is full: %d jobs wait already; try again later",
                      ZI_QUEUE);
+}
+
+/* Takes a job out of the queue. With the mutex held. */
+static void leave_queue(zi_jobs *jobs, zi_job *job)
+{
+    zi_job **at = &jobs->queue;
+    while (*at != job) at = &(*at)->next;
+    *at = job->next;
+    job->next = NULL;
+    jobs->queued[job->kind->lane]--;
 }
 
 /* Puts it before the ended ones and lets go of the oldest. With the mutex held. */
@@ -345,12 +365,10 @@ zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id)
     zi_job_state state = job ? job->state : ZI_JOB_UNKNOWN;
     if (state == ZI_JOB_RUNNING) atomic_store(&job->cancel, true);
     if (state == ZI_JOB_QUEUED) {
-        zi_job **at = &jobs->queue;
-        while (*at != job) at = &(*at)->next;
-        *at = job->next;
-        jobs->queued--;
+        zi_lane lane = job->kind->lane;
+        leave_queue(jobs, job);
         retire(jobs, job, ZI_JOB_CANCELLED);
-        publish_positions(jobs);
+        publish_positions(jobs, lane);
     }
     pthread_mutex_unlock(&jobs->mutex);
     return state;
@@ -359,26 +377,34 @@ zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id)
 void zi_jobs_skip(zi_jobs *jobs)
 {
     pthread_mutex_lock(&jobs->mutex);
-    if (jobs->running) atomic_store(&jobs->running->skip, true);
+    zi_job *job = jobs->running[ZI_LANE_WORK];
+    if (job) atomic_store(&job->skip, true);
     pthread_mutex_unlock(&jobs->mutex);
 }
 
 /* ---- for the worker ---- */
 
-zi_job *zi_jobs_take(zi_jobs *jobs)
+/* The one that has waited longest; NULL: none does. With the mutex held. */
+static zi_job *next_of(const zi_jobs *jobs, zi_lane lane)
 {
+    zi_job *job = jobs->queue;
+    while (job && job->kind->lane != lane) job = job->next;
+    return job;
+}
+
+zi_job *zi_jobs_take(zi_jobs *jobs, zi_lane lane)
+{
+    zi_job *job;
     pthread_mutex_lock(&jobs->mutex);
-    while (!jobs->queue && !jobs->closed) pthread_cond_wait(&jobs->added, &jobs->mutex);
-    zi_job *job = jobs->closed ? NULL : jobs->queue;
+    while (!(job = next_of(jobs, lane)) && !jobs->closed)
+        pthread_cond_wait(&jobs->added, &jobs->mutex);
     if (job) {
-        jobs->queue = job->next;
-        jobs->queued--;
-        job->next = NULL;
+        leave_queue(jobs, job);
         job->state = ZI_JOB_RUNNING;
         job->started = zi_wall_seconds();
-        jobs->running = job;
+        jobs->running[lane] = job;
         publish(jobs, job, "started", cJSON_CreateObject(), false);
-        publish_positions(jobs);
+        publish_positions(jobs, lane);
     }
     pthread_mutex_unlock(&jobs->mutex);
     return job;
@@ -388,7 +414,7 @@ void zi_jobs_end(zi_jobs *jobs, zi_job *job, zi_job_state state, const zi_refusa
 {
     pthread_mutex_lock(&jobs->mutex);
     if (error) job->error = *error;
-    jobs->running = NULL;
+    jobs->running[job->kind->lane] = NULL;
     retire(jobs, job, state);
     pthread_mutex_unlock(&jobs->mutex);
 }
@@ -460,11 +486,11 @@ void zi_jobs_close(zi_jobs *jobs)
 {
     pthread_mutex_lock(&jobs->mutex);
     jobs->closed = true;
-    if (jobs->running) atomic_store(&jobs->running->cancel, true);
+    for (int lane = 0; lane < ZI_LANES; lane++)
+        if (jobs->running[lane]) atomic_store(&jobs->running[lane]->cancel, true);
     while (jobs->queue) {
         zi_job *job = jobs->queue;
-        jobs->queue = job->next;
-        jobs->queued--;
+        leave_queue(jobs, job);
         retire(jobs, job, ZI_JOB_CANCELLED);
     }
     pthread_cond_broadcast(&jobs->added);

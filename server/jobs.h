@@ -1,4 +1,4 @@
-/* What was asked for: a bounded queue, one worker, and what became of it. */
+/* What was asked for: a bounded queue for each lane, and what became of it. */
 #ifndef ZI_SERVER_JOBS_H
 #define ZI_SERVER_JOBS_H
 
@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 
 enum {
-    ZI_QUEUE = 64,
+    ZI_QUEUE = 64, /* jobs that may wait in a lane */
     ZI_PROMPT_BYTES = 8000,
     ZI_MAX_SIDE = 4096, /* pixels; 21:9 with a shorter side of 1280 has 2992 */
     ZI_MAX_PIXELS = 2048 * 2048,
@@ -27,6 +27,13 @@ typedef enum {
     ZI_JOB_CANCELLED,
     ZI_JOB_UNKNOWN /* there is no such job */
 } zi_job_state;
+
+/* Lanes go on side by side; of each lane one job runs at a time. */
+typedef enum {
+    ZI_LANE_WORK,  /* all that draws, writes and computes */
+    ZI_LANE_FETCH, /* what waits for a hub, for an hour maybe */
+    ZI_LANES
+} zi_lane;
 
 typedef struct {
     const char *stage; /* a constant */
@@ -94,12 +101,13 @@ zi_job_state zi_jobs_state(zi_jobs *jobs, uint64_t id, zi_refusal *error);
 /* Asks it to end; its state before. */
 zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id);
 
-/* Asks the running job to leave its present picture out. */
+/* Asks the job that draws to leave its present picture out. */
 void zi_jobs_skip(zi_jobs *jobs);
 
 typedef struct {
-    size_t queued, ended[ZI_JOB_UNKNOWN]; /* by state, since the start */
-    uint64_t running;                     /* 0: none */
+    size_t queued, running;       /* of all lanes */
+    size_t ended[ZI_JOB_UNKNOWN]; /* by state, since the start */
+    uint64_t at_work;             /* the one that runs in ZI_LANE_WORK; 0: none */
 } zi_jobs_counts;
 zi_jobs_counts zi_jobs_count(zi_jobs *jobs);
 
@@ -109,8 +117,8 @@ cJSON *zi_job_id_json(uint64_t id);
 
 /* ---- for the worker ---- */
 
-/* Waits for the next job; NULL: the server ends. */
-zi_job *zi_jobs_take(zi_jobs *jobs);
+/* Waits for the next job of the lane; NULL: the server ends. */
+zi_job *zi_jobs_take(zi_jobs *jobs, zi_lane lane);
 void zi_jobs_end(zi_jobs *jobs, zi_job *job, zi_job_state state, const zi_refusal *error);
 
 /* Remembers, and tells who listens. */

@@ -262,13 +262,14 @@ static bool settle_download(zi_server *server, zi_job *job, zi_refusal *refusal)
     return ok || zi_refuse_error(refusal, "repo", &error);
 }
 
-const zi_kind zi_kinds[] = {{"generate", generate_params, settle_generate, zi_work_generate},
-                            {"convert", convert_params, settle_convert, zi_work_convert},
-                            {"quantize", quantize_params, settle_convert, zi_work_convert},
-                            {"import", import_params, settle_import, zi_work_import},
-                            {"download", download_params, settle_download, zi_work_download},
-                            {"verify", verify_params, settle_verify, zi_work_verify},
-                            {"enhance", enhance_params, settle_enhance, zi_work_enhance},
-                            {"load", load_params, settle_model, zi_work_load},
-                            {"unload", no_params, settle_nothing, zi_work_unload},
-                            {0}};
+const zi_kind zi_kinds[] = {
+    {"generate", ZI_LANE_WORK, generate_params, settle_generate, zi_work_generate},
+    {"convert", ZI_LANE_WORK, convert_params, settle_convert, zi_work_convert},
+    {"quantize", ZI_LANE_WORK, quantize_params, settle_convert, zi_work_convert},
+    {"import", ZI_LANE_WORK, import_params, settle_import, zi_work_import},
+    {"download", ZI_LANE_FETCH, download_params, settle_download, zi_work_download},
+    {"verify", ZI_LANE_WORK, verify_params, settle_verify, zi_work_verify},
+    {"enhance", ZI_LANE_WORK, enhance_params, settle_enhance, zi_work_enhance},
+    {"load", ZI_LANE_WORK, load_params, settle_model, zi_work_load},
+    {"unload", ZI_LANE_WORK, no_params, settle_nothing, zi_work_unload},
+    {0}};

@@ -6,6 +6,7 @@
 
 struct zi_kind {
     const char *name;
+    zi_lane lane;
     const zi_param *params;
     /* Looks up models and fills in what is settled before the job waits. */
     bool (*settle)(zi_server *server, zi_job *job, zi_refusal *refusal);

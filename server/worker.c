@@ -248,7 +248,7 @@ bool zi_work_unload(zi_worker *worker, zi_job *job, zi_error *error)
     return true;
 }
 
-/* ---- the thread ---- */
+/* ---- the threads ---- */
 
 static void settle(zi_worker *w, zi_job *job, bool ok, const zi_error *error)
 {
@@ -270,9 +270,10 @@ static void settle(zi_worker *w, zi_job *job, bool ok, const zi_error *error)
 
 static void *work(void *user)
 {
-    zi_worker *w = user;
+    const zi_hand *hand = user;
+    zi_worker *w = hand->worker;
     zi_job *job;
-    while ((job = zi_jobs_take(w->server->jobs))) {
+    while ((job = zi_jobs_take(w->server->jobs, hand->lane))) {
         zi_error error = {0};
         bool ok = job->kind->run(w, job, &error);
         settle(w, job, ok, &error);
@@ -282,23 +283,25 @@ static void *work(void *user)
 
 bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error)
 {
-    zi_worker *w = calloc(1, sizeof *w);
+    zi_worker *w = *out = calloc(1, sizeof *w);
     if (!w) return zi_out_of_memory(error, sizeof *w);
     w->server = server;
     pthread_mutex_init(&w->mutex, NULL);
     w->texts = zi_known_texts_create(server->options.output);
-    if (!w->texts || pthread_create(&w->thread, NULL, work, w) != 0) {
-        zi_known_texts_free(w->texts);
-        free(w);
-        return zi_fail(error, "no thread could be started for the work");
+    if (!w->texts) return zi_out_of_memory(error, sizeof *w);
+    for (int lane = 0; lane < ZI_LANES; lane++) {
+        zi_hand *hand = &w->hands[lane];
+        *hand = (zi_hand){.worker = w, .lane = (zi_lane)lane};
+        hand->started = pthread_create(&hand->thread, NULL, work, hand) == 0;
+        if (!hand->started) return zi_fail(error, "no thread could be started for the work");
     }
-    *out = w;
     return true;
 }
 
 void zi_worker_end(zi_worker *worker)
 {
-    if (worker) pthread_join(worker->thread, NULL);
+    for (int lane = 0; worker && lane < ZI_LANES; lane++)
+        if (worker->hands[lane].started) pthread_join(worker->hands[lane].thread, NULL);
 }
 
 void zi_worker_free(zi_worker *worker)

@@ -1,4 +1,4 @@
-/* The one thread that owns the model. */
+/* The threads that do the jobs, one for each lane. */
 #ifndef ZI_SERVER_WORKER_H
 #define ZI_SERVER_WORKER_H
 
@@ -7,9 +7,17 @@
 
 #include <pthread.h>
 
+typedef struct {
+    zi_worker *worker;
+    zi_lane lane;
+    pthread_t thread;
+    bool started;
+} zi_hand;
+
 struct zi_worker {
     zi_server *server;
-    pthread_t thread;
+    zi_hand hands[ZI_LANES];
+    /* For the thread of ZI_LANE_WORK alone: it owns the model. */
     zi_model *model; /* NULL: none is loaded */
     char *model_path;
     zi_llm *llm;
@@ -20,9 +28,10 @@ struct zi_worker {
     char *loaded; /* the model's name; NULL: none */
 };
 
+/* When it fails, what has started is in out, to be ended and freed. */
 bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error) ZI_CHECKED;
 
-/* After zi_jobs_close: waits for what runs. Others may still ask what is loaded. */
+/* After zi_jobs_close: waits for all that runs. Others may still ask what is loaded. */
 void zi_worker_end(zi_worker *worker);
 void zi_worker_free(zi_worker *worker);
 

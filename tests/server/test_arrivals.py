@@ -4,8 +4,10 @@ import filecmp
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
+import time
 
 from serving import MODEL, SCHEMAS, ZIMAGE, Case, Server, Stream, path
 import test_enhance  # found by way of serving
@@ -190,7 +192,9 @@ def files_of(folder):
     return files
 
 
-class Download(Arrivals):
+class FromHub(Arrivals):
+    """Servers whose hub is a double."""
+
     @classmethod
     def setUpClass(cls):
         cls.hub = Hub()
@@ -210,6 +214,8 @@ class Download(Arrivals):
         self.hub.rate, self.hub.gated, self.hub.token = None, False, None
         self.repo = self.hub.add(REPO, files_of(MODEL))
 
+
+class Download(FromHub):
     def test_as_it_is(self):
         self.hub.rate = 1 << 20
         events = self.follow("download")
@@ -330,6 +336,166 @@ class Download(Arrivals):
         job = offline.wait(offline.submit("download", repo="no/body"))
         self.assertIn("HF_HUB_OFFLINE", job["error"]["message"])
         shutil.rmtree(path(self.dir, "hf"))
+
+
+SMALL = {"model": "demo", "steps": 1, "width": 32, "height": 32}
+LONG = {"model": "demo", "steps": 100, "width": 256, "height": 256, "count": 16}  # minutes, if left alone
+
+
+class Lanes(FromHub):
+    """Downloads go on beside all else, one at a time."""
+
+    def setUp(self):
+        super().setUp()
+        self.hub.rate = 5000  # bytes a second: minutes, if left alone
+
+    def tearDown(self):
+        for job in self.server.get("/api/jobs").json["jobs"]:
+            if job["state"] in ("queued", "running"):
+                self.cancel(job["id"])
+                self.server.wait(job["id"])
+
+    def get(self, job):
+        return self.server.get(f"/api/jobs/{job}").json
+
+    def state(self, job):
+        return self.get(job)["state"]
+
+    def cancel(self, job):
+        self.assertEqual(self.server.request("DELETE", f"/api/jobs/{job}").status, 200)
+
+    def begun(self, server=None, **params):
+        """A download that is getting bytes."""
+        server = server or self.server
+        job = server.submit("download", **params)
+        stream = Stream(server, f"/api/jobs/{job}/events")
+        for event in stream:
+            if event.name == "progress" and event.data["progress"]["bytes_done"]:
+                break
+        stream.close()
+        return job
+
+    def drawing(self, server=None):
+        """A picture that is in its steps."""
+        server = server or self.server
+        job = server.submit(**LONG)
+        stream = Stream(server, f"/api/jobs/{job}/events")
+        stream.until("step")
+        stream.close()
+        return job
+
+    def test_drawing_meanwhile(self):
+        download = self.begun()
+        for _ in range(2):
+            self.ends("generate", "done", **SMALL)
+        self.ends("verify", "done", model="demo")
+        self.assertEqual(self.state(download), "running")
+        began = time.monotonic()
+        self.cancel(download)
+        self.assertEqual(self.server.wait(download)["state"], "cancelled")
+        self.assertLess(time.monotonic() - began, 10 if "san" in ZIMAGE else 2)
+        self.assertEqual(self.listed(), ["demo"])
+
+    def test_both_are_told_of(self):
+        download, picture = self.begun(), self.drawing()
+        jobs = self.server.get("/api/jobs").json
+        self.conforms(jobs, SCHEMAS["JobList"])
+        self.assertEqual([job["id"] for job in jobs["jobs"][:2]], [picture, download])
+        stream = Stream(self.server, "/api/events")  # as after a reload
+        events = iter(stream)
+        first = {job["id"]: job["state"] for job in next(events).data["jobs"]}
+        self.assertEqual((first[picture], first[download]), ("running", "running"))
+        wanted = {picture: "step", download: "progress"}
+        for event in events:
+            self.assertNotEqual(event.name, "done")
+            if wanted.get(event.data.get("job")) == event.name:
+                del wanted[event.data["job"]]
+            if not wanted:
+                break
+        stream.close()
+        health = self.server.get("/api/health").json
+        self.assertEqual((health["running"], health["queued"]), (True, 0))
+        self.assertIn(b"\nzimage_running 2\n", self.server.get("/api/metrics").body)
+        self.cancel(picture)
+        self.server.wait(picture)
+        self.assertEqual(self.state(download), "running")
+        self.assertIs(self.server.get("/api/health").json["running"], True)
+        self.assertIn(b"\nzimage_running 1\n", self.server.get("/api/metrics").body)
+
+    def test_one_behind_the_other(self):
+        first = self.begun()
+        second, third = (self.server.submit("download", name=name) for name in "ab")
+        picture = self.drawing()
+        waits = self.server.submit(**SMALL)
+        self.assertEqual([self.get(job)["position"] for job in (first, second, third, picture, waits)],
+                         [None, 1, 2, None, 1])
+        self.assertEqual(self.server.get("/api/health").json["queued"], 3)
+        self.cancel(picture)
+        self.assertEqual(self.server.wait(waits)["state"], "done")
+        self.assertEqual([self.state(job) for job in (first, second, third)],
+                         ["running", "queued", "queued"])
+        self.cancel(second)
+        self.assertEqual(self.get(third)["position"], 1)
+        self.hub.rate = None
+        self.cancel(first)
+        ended = [self.server.wait(job) for job in (first, second, third)]
+        self.assertEqual([job["state"] for job in ended], ["cancelled", "cancelled", "done"])
+        self.assertGreaterEqual(ended[2]["started"], ended[0]["finished"])
+
+    def test_a_full_lane(self):
+        """Who fills one leaves the other free."""
+        self.begun()
+        order = {"kind": "download", "params": {}}
+        replies = [self.server.request("POST", "/api/jobs", order) for _ in range(65)]
+        self.assertEqual([reply.status for reply in replies], [202] * 64 + [429])
+        self.refused(replies[-1], 429)
+        self.ends("generate", "done", **SMALL)
+        self.assertEqual(self.get(replies[63].json["id"])["position"], 64)
+
+    def test_arrival_while_drawing(self):
+        """The new model is there at once, for the next picture."""
+        self.hub.rate = None
+        picture = self.drawing()
+        waits = self.server.submit(**SMALL)
+        self.ends("download", "done", name="whole")
+        self.ends("download", "done", to="mlx", precision="q8", name="small")
+        self.assertEqual((self.state(picture), self.state(waits)), ("running", "queued"))
+        self.assertEqual(self.listed(), ["mlx/small", "pytorch/whole", "demo"])
+        after = [self.server.submit(**{**SMALL, "model": model}) for model in ("pytorch/whole", "mlx/small")]
+        self.cancel(picture)
+        for job in waits, *after:
+            self.assertEqual(self.server.wait(job)["state"], "done")
+
+    def test_others_see_drawing_only(self):
+        """To clients of A1111's API a download is nothing that they could watch or interrupt."""
+        download = self.begun()
+        for _ in range(2):
+            progress = self.server.get("/sdapi/v1/progress").json
+            self.assertEqual((progress["progress"], progress["state"]["job"]), (0, ""))
+            for what in "interrupt", "skip":
+                self.assertEqual(self.server.request("POST", f"/sdapi/v1/{what}", {}).status, 200)
+            self.assertEqual(self.state(download), "running")
+            picture = self.drawing()
+            progress = self.server.get("/sdapi/v1/progress").json
+            self.assertGreater(progress["progress"], 0)
+            self.assertEqual(progress["state"]["sampling_steps"], 100)
+            self.server.request("POST", "/sdapi/v1/interrupt", {})
+            self.assertEqual(self.server.wait(picture)["state"], "cancelled")
+        self.assertEqual(self.state(download), "running")
+
+    def test_the_server_ends(self):
+        """In the midst of both, with more of both waiting, and of a download alone."""
+        for draws in True, False:
+            server = Server(self.dir, "--models", "models", "--output", "other")
+            self.begun(server)
+            server.submit("download", name="x")
+            if draws:
+                self.drawing(server)
+                server.submit(**SMALL)
+            began = time.monotonic()
+            self.assertEqual(server.stop(signal.SIGINT), 0, server.log())
+            self.assertLess(time.monotonic() - began, 10 if "san" in ZIMAGE else 2)
+            self.assertEqual(self.listed(), ["demo"])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import unittest
 
-from support import DATA, RED, PageCase, expect
+from support import DATA, RED, STAR, PageCase, expect
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 from hub import Hub
@@ -214,6 +214,39 @@ class Download(PageCase):
         expect(self.shelved("Z-Image-Turbo")).to_be_visible()
         expect(self.page.get_by_role("button", name="Resume")).to_have_count(0)
         self.shot(self.page, "models-downloaded")
+
+    def test_drawing_meanwhile(self):
+        """A running download and a running picture are shown side by side, also after a reload."""
+        self.hub.rate = 5000
+        page, status, run = self.page, self.page.locator("#status"), self.page.locator("#run")
+        self.go()
+        expect(self.job.locator(".numbers")).to_contain_text("of 4.")
+        expect(status).to_have_text("Downloading")
+        self.go()
+        expect(self.job).to_contain_text("Waiting for its turn")
+        expect(status).to_have_text("Downloading, 1 job waiting")
+        page.click(".tabs >> text=Generate")
+        self.begin(STAR, width=448, height=448, steps=20)
+        for _ in range(2):
+            expect(run).to_contain_text(re.compile(r"Step \d+ of 20"))
+            expect(status).to_have_text("At work and downloading, 1 job waiting")
+            page.reload()
+        self.shot(page, "generate-running-beside-download")
+        page.click(".tabs >> text=Models")
+        running = page.locator(".model-job[data-state=running]")
+        expect(running.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile(r"^\d+$"))
+        before = running.locator(".numbers").inner_text()
+        expect(running.locator(".numbers")).not_to_have_text(before)
+        expect(status).to_have_text("At work and downloading, 1 job waiting")
+        page.click(".tabs >> text=Generate")
+        expect(run).to_contain_text("Drawn")
+        expect(status).to_have_text("Downloading, 1 job waiting")
+        page.click(".tabs >> text=Models")
+        cancels = page.locator(".model-job").get_by_role("button", name="Cancel")
+        for left in 1, 0:
+            cancels.first.click()
+            expect(cancels).to_have_count(left)
+        expect(status).to_have_text("Ready")
 
     def test_resume_after_failure_and_convert(self):
         self.hub.gated, self.hub.token = True, "secret"

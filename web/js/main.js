@@ -45,6 +45,14 @@ function route(event) {
   }
 }
 
+// Downloads go on beside all else, one of each at a time.
+function activity(jobs) {
+  const fetches = jobs.some(({ kind }) => kind === 'download'), others = jobs.some(({ kind }) => kind !== 'download');
+  const queued = jobs.length - fetches - others;
+  const what = !fetches ? 'At work' : others ? 'At work and downloading' : 'Downloading';
+  return queued ? `${what}, ${plural(queued, 'job')} waiting` : what;
+}
+
 let connected = null;
 function showStatus() {
   const status = $('#status');
@@ -52,7 +60,7 @@ function showStatus() {
   const [state, text] = connected === false ? ['away', 'No connection, trying again']
     : connected === null ? ['', 'Connecting']
       : !jobs.length ? ['ready', 'Ready']
-        : ['busy', jobs.length > 1 ? `At work, ${plural(jobs.length - 1, 'job')} waiting` : 'At work'];
+        : ['busy', activity(jobs)];
   status.dataset.state = state;
   if (status.textContent !== text) status.textContent = text;
 }
