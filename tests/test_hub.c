@@ -7,6 +7,7 @@
 #include "hub/disk.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -135,7 +136,7 @@ static void repositories(void)
     }
 }
 
-/* A hasher that follows a file as it grows, by pieces of any size, says what one reading says. */
+/* A hasher that writes a file by pieces of any size says what one reading says. */
 static void digests(void)
 {
     static const size_t pieces[] = {1, 1 << 20, 3000000, 17, (1 << 20) - 1};
@@ -146,27 +147,66 @@ static void digests(void)
     size_t total = 0, done = 0;
     CHECK(fd >= 0);
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) total += pieces[i];
-    char *data = malloc(total);
+    char *data = malloc(total), *back = malloc(total);
     for (size_t i = 0; i < total; i++) data[i] = (char)(i * 2654435761u >> 13);
-    CHECK(zi_hasher_start(fd, total, ZI_DIGEST_SHA256, &hasher, &error));
+    CHECK(zi_hasher_start(fd, 0, total, ZI_DIGEST_SHA256, &hasher, &error));
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
         CHECK(!zi_hasher_finished(hasher, followed));
-        CHECK(pwrite(fd, data + done, pieces[i], (off_t)done) == (ssize_t)pieces[i]);
+        CHECK(zi_hasher_take(hasher, data + done, pieces[i]));
         done += pieces[i];
-        zi_hasher_advance(hasher, done);
     }
     while (!zi_hasher_finished(hasher, followed)) usleep(1000);
     zi_hasher_stop(hasher);
     CHECK(zi_digest_file(path, ZI_DIGEST_SHA256, read, &error) && !strcmp(read, followed));
-    /* One that is given up ends. */
-    CHECK(zi_hasher_start(fd, total, ZI_DIGEST_SHA256, &hasher, &error));
-    zi_hasher_advance(hasher, 5);
+    /* Of what was there before, more than buffers hold, it reads the file. */
+    CHECK(ftruncate(fd, 4000017) == 0);
+    CHECK(zi_hasher_start(fd, 4000017, total, ZI_DIGEST_SHA256, &hasher, &error));
+    CHECK(zi_hasher_take(hasher, data + 4000017, total - 4000017));
+    while (!zi_hasher_finished(hasher, followed)) usleep(1000);
     zi_hasher_stop(hasher);
+    CHECK(!strcmp(read, followed));
+    /* One that is given up ends, and what it took is in the file. */
+    CHECK(ftruncate(fd, 0) == 0);
+    CHECK(zi_hasher_start(fd, 0, total, ZI_DIGEST_SHA256, &hasher, &error));
+    CHECK(zi_hasher_take(hasher, data, 3000005));
+    zi_hasher_stop(hasher);
+    CHECK(pread(fd, back, total, 0) == 3000005 && !memcmp(back, data, 3000005));
+    /* One whose file cannot be written says so. */
+    int closed = open("/dev/null", O_RDONLY);
+    CHECK(zi_hasher_start(closed, 0, total, ZI_DIGEST_SHA256, &hasher, &error));
+    CHECK(!zi_hasher_take(hasher, data, total) && errno == EBADF);
+    zi_hasher_stop(hasher);
+    close(closed);
     /* What git hash-object says of "hello\n", and sha256sum of nothing. */
     CHECK(ftruncate(fd, 0) == 0 && zi_digest_file(path, ZI_DIGEST_SHA256, read, &error));
     CHECK(!strcmp(read, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"));
     CHECK(pwrite(fd, "hello\n", 6, 0) == 6 && zi_digest_file(path, ZI_DIGEST_GIT, read, &error));
     CHECK(!strcmp(read, "ce013625030ba8dba906f756967f9e9ca394464a"));
+    close(fd);
+    unlink(path);
+    free(data);
+    free(back);
+}
+
+/* Neither thread misses what the other one did: it would wait for ever. */
+static void many_digests(void)
+{
+    enum { SIZE = 3000000, PIECE = 500000 };
+    char path[] = "/tmp/zimage-digest-XXXXXX", text[ZI_DIGEST_TEXT], first[ZI_DIGEST_TEXT] = "";
+    zi_error error = {0};
+    int fd = mkstemp(path);
+    char *data = calloc(1, SIZE);
+    CHECK(fd >= 0);
+    for (int round = 0; round < 200; round++) {
+        zi_hasher *hasher = NULL;
+        CHECK(zi_hasher_start(fd, 0, SIZE, ZI_DIGEST_SHA256, &hasher, &error));
+        for (size_t at = 0; at < SIZE; at += PIECE)
+            CHECK(zi_hasher_take(hasher, data + at, SIZE - at < PIECE ? SIZE - at : PIECE));
+        while (!zi_hasher_finished(hasher, text)) usleep(200);
+        zi_hasher_stop(hasher);
+        if (!round) memcpy(first, text, sizeof text);
+        CHECK(*text && !strcmp(text, first));
+    }
     close(fd);
     unlink(path);
     free(data);
@@ -189,6 +229,7 @@ int main(void)
     RUN(names);
     RUN(repositories);
     RUN(digests);
+    RUN(many_digests);
     RUN(sizes);
     return zi_test_result();
 }

@@ -1,5 +1,5 @@
-/* Digests of files, computed in a thread of their own that follows the bytes as they are written.
- */
+/* Digests of files, computed beside writing them, in a thread per file that shares this work with
+ * the thread that has the bytes. */
 #ifndef ZI_HUB_DIGEST_H
 #define ZI_HUB_DIGEST_H
 
@@ -15,18 +15,20 @@ bool zi_digest_valid(zi_digest_kind kind, const char *text);
 
 typedef struct zi_hasher zi_hasher;
 
-/* Begins with the file's first byte; fd is read by position and must stay open until stop. */
-bool zi_hasher_start(int fd, uint64_t size, zi_digest_kind kind, zi_hasher **out,
+/* Of a file that has its first `done` bytes already; fd is read and written by position and must
+ * stay open until stop. */
+bool zi_hasher_start(int fd, uint64_t done, uint64_t size, zi_digest_kind kind, zi_hasher **out,
                      zi_error *error) ZI_CHECKED;
 
-/* So many bytes, from the first on, are in the file now. */
-void zi_hasher_advance(zi_hasher *hasher, uint64_t written);
+/* The file's next bytes; they are written soon. false: the file cannot be written, or read again,
+ * and errno says why. */
+bool zi_hasher_take(zi_hasher *hasher, const char *data, size_t size) ZI_CHECKED;
 
-/* Whether all bytes were seen and are on the disk; then text is their digest, or empty when they
- * could not be read or written. */
+/* Whether there is no more to do: text is the digest of all bytes, which are on the disk, or empty
+ * when they could not be read or written, and errno says why. */
 bool zi_hasher_finished(zi_hasher *hasher, char text[ZI_DIGEST_TEXT]);
 
-/* Ends the thread, wherever it is. NULL is allowed. */
+/* Ends the thread, wherever it is, and writes what was taken. NULL is allowed. */
 void zi_hasher_stop(zi_hasher *hasher);
 
 /* All at once, of a file that is there; false when it cannot be read. */

@@ -75,9 +75,7 @@ static bool start_hashing(job *j, zi_error *error)
 {
     zi_hasher_stop(j->hasher);
     j->hasher = NULL;
-    if (!zi_hasher_start(j->fd, j->file->size, j->file->kind, &j->hasher, error)) return false;
-    zi_hasher_advance(j->hasher, j->done);
-    return true;
+    return zi_hasher_start(j->fd, j->done, j->file->size, j->file->kind, &j->hasher, error);
 }
 
 /* Opens what there is of the file. */
@@ -179,27 +177,21 @@ static bool accept_answer(job *j, zi_error *error)
 static size_t take_bytes(char *data, size_t one, size_t count, void *user)
 {
     job *j = user;
-    size_t size = one * count, written = 0;
+    size_t size = one * count;
     if (!j->accepted && !accept_answer(j, &j->error)) return 0;
     if (!j->accepted) return size;
     if (size > j->end - j->done) {
         zi_fail(&j->error, "%s: %s sends more bytes than it announced", j->file->name, j->ask.host);
         return 0;
     }
-    while (written < size) {
-        ssize_t n = pwrite(j->fd, data + written, size - written, (off_t)(j->done + written));
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) {
-            zi_fail(&j->error, "%s: cannot write: %s; what is there stays, run it again",
-                    j->file->partial, strerror(errno));
-            return 0;
-        }
-        written += (size_t)n;
+    if (!zi_hasher_take(j->hasher, data, size)) {
+        zi_fail(&j->error, "%s: cannot write: %s; what is there stays, run it again",
+                j->file->partial, strerror(errno));
+        return 0;
     }
     j->done += size;
     j->transfer->fetched += size;
     j->tries = 0;
-    zi_hasher_advance(j->hasher, j->done);
     return size;
 }
 
@@ -331,7 +323,9 @@ static bool check(job *j, CURLM *multi, zi_error *error)
     const zi_wanted *f = j->file;
     char digest[ZI_DIGEST_TEXT];
     if (!zi_hasher_finished(j->hasher, digest)) return true;
-    if (!*digest) return zi_fail(error, "%s: cannot be written, or read again", f->partial);
+    if (!*digest)
+        return zi_fail(error, "%s: cannot write: %s; what is there stays, run it again", f->partial,
+                       strerror(errno));
     if (strcmp(digest, f->digest) != 0) {
         if (j->resumed) return start_over(j, error) && ask_for_part(j, multi, error);
         unlink(f->partial);
