@@ -35,8 +35,9 @@ static zi_answer list(zi_call *call)
         return zi_reply_error(call, 400, "cursor", "cursor must be `next` of another page");
     if (q.words && strlen(q.words) > 500)
         return zi_reply_error(call, 400, "q", "q has more than 500 bytes");
-    cJSON *images = zi_history_list(call->server->history, &q, &error);
-    return images ? zi_reply_json(call, 200, images) : failed(call, &error);
+    char *text = zi_history_text(call->server->history, &q, &error);
+    return text ? zi_reply_bytes(call, 200, "application/json", text, strlen(text), NULL)
+                : failed(call, &error);
 }
 
 /* The picture's row, or NULL and what to answer. */
@@ -65,7 +66,7 @@ static zi_answer delete_image(zi_call *call)
         return error.status ? failed(call, &error) : no_image(call);
     cJSON *data = cJSON_CreateObject();
     cJSON_AddStringToObject(data, "image", id);
-    zi_events_publish(call->server->events, 0, "deleted", data, false);
+    zi_events_publish(call->server->events, "deleted", data);
     return zi_reply_nothing(call);
 }
 

@@ -82,7 +82,7 @@ static zi_answer put(zi_call *call)
         take_in(call, place, &refusal);
     if (ok) {
         zi_shelf_changed(call->server->shelf);
-        zi_events_publish(call->server->events, 0, "models", cJSON_CreateObject(), false);
+        zi_events_publish(call->server->events, "models", cJSON_CreateObject());
         ok = inspect(call, called, &detail, &refusal);
     }
     free(place);

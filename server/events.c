@@ -78,7 +78,7 @@ static void make_room(zi_events *events, size_t size)
         drop(events, &events->ring[events->oldest++ % RING]);
 }
 
-void zi_events_publish(zi_events *events, uint64_t job, const char *name, cJSON *data, bool passing)
+void zi_events_add(zi_events *events, uint64_t job, const char *name, cJSON *data, bool passing)
 {
     char *text = cJSON_PrintUnformatted(data);
     cJSON_Delete(data);
@@ -89,9 +89,21 @@ void zi_events_publish(zi_events *events, uint64_t job, const char *name, cJSON 
     make_room(events, size);
     events->ring[++events->latest % RING] = (entry){job, name, text, size, passing};
     events->bytes += size;
+    pthread_mutex_unlock(&events->mutex);
+}
+
+void zi_events_wake(zi_events *events, uint64_t job)
+{
+    pthread_mutex_lock(&events->mutex);
     for (zi_sleeper *s = events->sleepers; s; s = s->next)
         if (s->asleep && (!s->job || s->job == job)) wake(s);
     pthread_mutex_unlock(&events->mutex);
+}
+
+void zi_events_publish(zi_events *events, const char *name, cJSON *data)
+{
+    zi_events_add(events, 0, name, data, false);
+    zi_events_wake(events, 0);
 }
 
 uint64_t zi_events_latest(zi_events *events)

@@ -33,6 +33,9 @@ typedef struct {
 /* {"images", "next", "total"}; NULL after an error. */
 cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_error *error);
 
+/* The same as text in new memory; asked again, it costs nothing until something has changed. */
+char *zi_history_text(zi_history *history, const zi_history_query *query, zi_error *error);
+
 /* NULL: there is none (error untouched), or an error. */
 cJSON *zi_history_get(zi_history *history, const char *id, zi_error *error);
 

@@ -8,11 +8,19 @@
 #include <pthread.h>
 #include <sqlite3.h>
 
+/* The latest page that was asked for: programs that look for news ask for the same again and again.
+ */
+typedef struct {
+    char *query, *text; /* NULL: none */
+    int64_t version;    /* of the rows */
+} zi_history_page;
+
 struct zi_history {
     char *folder, *thumbnails;
     zi_log *log;
     pthread_mutex_t mutex; /* of db; held by the callers of all below */
     sqlite3 *db;
+    zi_history_page page;
     int lock; /* a file that says that the folder is taken */
 };
 

@@ -109,3 +109,73 @@ cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_er
     cJSON_Delete(list);
     return NULL;
 }
+
+/* ---- the latest page ---- */
+
+/* Counts what this connection changed and, in the upper half, what others committed; -1: unknown.
+ */
+static int64_t version_of(zi_history *h)
+{
+    sqlite3_stmt *s = NULL;
+    int64_t version = -1;
+    if (sqlite3_prepare_v2(h->db, "PRAGMA data_version", -1, &s, NULL) == SQLITE_OK &&
+        sqlite3_step(s) == SQLITE_ROW)
+        version = (int64_t)sqlite3_column_int(s, 0) << 32 | (uint32_t)sqlite3_total_changes(h->db);
+    sqlite3_finalize(s);
+    return version;
+}
+
+/* No two queries have the same; NULL when memory is short. */
+static char *name_of(const zi_history_query *query)
+{
+    const char *const parts[] = {query->cursor, query->words, query->model, query->seed};
+    zi_text text;
+    zi_text_init(&text, 1 << 16);
+    zi_text_printf(&text, "%d", query->limit);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i]) {
+            zi_text_printf(&text, " %zu:%zu:", i, strlen(parts[i]));
+            zi_text_puts(&text, parts[i]);
+        }
+    return zi_text_take(&text);
+}
+
+/* Takes name over. */
+static void keep(zi_history *h, char *name, const char *text, int64_t version)
+{
+    pthread_mutex_lock(&h->mutex);
+    free(h->page.query);
+    free(h->page.text);
+    h->page = (zi_history_page){name, strdup(text), version};
+    pthread_mutex_unlock(&h->mutex);
+}
+
+static char *kept(zi_history *h, const char *name, int64_t *version)
+{
+    pthread_mutex_lock(&h->mutex);
+    const zi_history_page *p = &h->page;
+    *version = version_of(h);
+    bool same = name && p->query && p->text && *version >= 0 && *version == p->version &&
+                !strcmp(name, p->query);
+    char *text = same ? strdup(p->text) : NULL;
+    pthread_mutex_unlock(&h->mutex);
+    return text;
+}
+
+char *zi_history_text(zi_history *history, const zi_history_query *query, zi_error *error)
+{
+    int64_t version; /* from before the rows are read: what changes meanwhile is read again */
+    char *name = name_of(query), *text = kept(history, name, &version);
+    if (text) {
+        free(name);
+        return text;
+    }
+    cJSON *list = zi_history_list(history, query, error);
+    if (list && !(text = cJSON_PrintUnformatted(list))) zi_out_of_memory(error, 1);
+    cJSON_Delete(list);
+    if (text)
+        keep(history, name, text, version);
+    else
+        free(name);
+    return text;
+}

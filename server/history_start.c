@@ -208,6 +208,8 @@ void zi_history_close(zi_history *history)
 {
     if (!history) return;
     sqlite3_close(history->db);
+    free(history->page.query);
+    free(history->page.text);
     if (history->lock >= 0) close(history->lock);
     pthread_mutex_destroy(&history->mutex);
     free(history->folder);

@@ -46,6 +46,7 @@ static void free_job(zi_job *job)
     cJSON_Delete(job->preview);
     cJSON_Delete(job->result);
     zi_text_free(&job->text);
+    free(job->described);
     free(job);
 }
 
@@ -176,7 +177,8 @@ static void add_all(const zi_jobs *jobs, cJSON *array, bool preview)
                                    jobs->queue, jobs->ended};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (const zi_job *job = lists[i]; job; job = job->next)
-            cJSON_AddItemToArray(array, describe(jobs, job, preview));
+            cJSON_AddItemToArray(array, job->described && !preview ? cJSON_CreateRaw(job->described)
+                                                                   : describe(jobs, job, preview));
 }
 
 cJSON *zi_jobs_describe(zi_jobs *jobs, uint64_t id, bool preview)
@@ -237,11 +239,25 @@ zi_jobs_counts zi_jobs_count(zi_jobs *jobs)
 
 /* ---- events; all with the mutex held, so that a snapshot knows which events are in it ---- */
 
-static void publish(zi_jobs *jobs, const zi_job *job, const char *name, cJSON *data, bool passing)
+/* Wakes nobody, as others may follow at once. */
+static void add(zi_jobs *jobs, const zi_job *job, const char *name, cJSON *data, bool passing)
 {
     cJSON_AddItemToObject(data, "job", zi_job_id_json(job->id));
     cJSON_AddStringToObject(data, "kind", job->kind->name);
-    zi_events_publish(jobs->server->events, job->id, name, data, passing);
+    zi_events_add(jobs->server->events, job->id, name, data, passing);
+}
+
+static void publish(zi_jobs *jobs, const zi_job *job, const char *name, cJSON *data)
+{
+    add(jobs, job, name, data, false);
+    zi_events_wake(jobs->server->events, job->id);
+}
+
+static void add_progress(zi_jobs *jobs, const zi_job *job)
+{
+    cJSON *data = cJSON_CreateObject();
+    cJSON_AddItemToObject(data, "progress", progress_json(&job->progress));
+    add(jobs, job, "progress", data, true);
 }
 
 static void publish_position(zi_jobs *jobs, const zi_job *job, int position)
@@ -249,7 +265,7 @@ static void publish_position(zi_jobs *jobs, const zi_job *job, int position)
     cJSON *data = cJSON_CreateObject();
     cJSON_AddNumberToObject(data, "position", position);
     add_copy(data, "params", job->params);
-    publish(jobs, job, "queued", data, false);
+    publish(jobs, job, "queued", data);
 }
 
 static void publish_positions(zi_jobs *jobs, zi_lane lane)
@@ -272,7 +288,7 @@ static void publish_end(zi_jobs *jobs, const zi_job *job)
             data, "text", job->text.data ? cJSON_CreateString(job->text.data) : cJSON_CreateNull());
         add_copy(data, "result", job->result);
     }
-    publish(jobs, job, states[job->state], data, false);
+    publish(jobs, job, states[job->state], data);
 }
 
 /* ---- submitting ---- */
@@ -346,6 +362,10 @@ static void retire(zi_jobs *jobs, zi_job *job, zi_job_state state)
     job->finished = zi_wall_seconds();
     cJSON_Delete(job->preview);
     job->preview = NULL;
+    /* It stays so, and clients that poll ask for all that are remembered. */
+    cJSON *json = describe(jobs, job, false);
+    job->described = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
     jobs->count[state]++;
     job->next = jobs->ended;
     jobs->ended = job;
@@ -403,7 +423,7 @@ zi_job *zi_jobs_take(zi_jobs *jobs, zi_lane lane)
         job->state = ZI_JOB_RUNNING;
         job->started = zi_wall_seconds();
         jobs->running[lane] = job;
-        publish(jobs, job, "started", cJSON_CreateObject(), false);
+        publish(jobs, job, "started", cJSON_CreateObject());
         publish_positions(jobs, lane);
     }
     pthread_mutex_unlock(&jobs->mutex);
@@ -421,29 +441,35 @@ void zi_jobs_end(zi_jobs *jobs, zi_job *job, zi_job_state state, const zi_refusa
 
 void zi_jobs_report(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress)
 {
-    cJSON *data = cJSON_CreateObject();
-    cJSON_AddItemToObject(data, "progress", progress_json(progress));
     pthread_mutex_lock(&jobs->mutex);
     job->progress = *progress;
-    publish(jobs, job, "progress", data, true);
+    add_progress(jobs, job);
+    zi_events_wake(jobs->server->events, job->id);
     pthread_mutex_unlock(&jobs->mutex);
 }
 
-void zi_jobs_event(zi_jobs *jobs, zi_job *job, const char *name, cJSON *data, bool passing)
+void zi_jobs_event(zi_jobs *jobs, zi_job *job, const char *name, cJSON *data)
 {
     pthread_mutex_lock(&jobs->mutex);
-    publish(jobs, job, name, data, passing);
+    publish(jobs, job, name, data);
     pthread_mutex_unlock(&jobs->mutex);
 }
 
-void zi_jobs_preview(zi_jobs *jobs, zi_job *job, cJSON *preview)
+void zi_jobs_step(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress, bool told,
+                  cJSON *step, cJSON *preview)
 {
-    cJSON *data = cJSON_CreateObject();
-    add_copy(data, "preview", preview);
     pthread_mutex_lock(&jobs->mutex);
-    cJSON_Delete(job->preview);
-    job->preview = preview;
-    publish(jobs, job, "preview", data, true);
+    job->progress = *progress;
+    add(jobs, job, "step", step, false);
+    if (told) add_progress(jobs, job);
+    if (preview) {
+        cJSON_Delete(job->preview);
+        job->preview = preview;
+        cJSON *data = cJSON_CreateObject();
+        add_copy(data, "preview", preview);
+        add(jobs, job, "preview", data, true);
+    }
+    zi_events_wake(jobs->server->events, job->id);
     pthread_mutex_unlock(&jobs->mutex);
 }
 
@@ -454,7 +480,7 @@ void zi_jobs_image(zi_jobs *jobs, zi_job *job, int picture, const char *id, cJSO
     cJSON_AddItemToObject(data, "image", image);
     pthread_mutex_lock(&jobs->mutex);
     cJSON_AddItemToArray(job->images, cJSON_CreateString(id));
-    publish(jobs, job, "image", data, false);
+    publish(jobs, job, "image", data);
     pthread_mutex_unlock(&jobs->mutex);
 }
 
@@ -469,7 +495,7 @@ void zi_jobs_text(zi_jobs *jobs, zi_job *job, const char *text, bool all)
     if (!all) {
         cJSON *data = cJSON_CreateObject();
         cJSON_AddStringToObject(data, "text", text);
-        publish(jobs, job, "text", data, false);
+        publish(jobs, job, "text", data);
     }
     pthread_mutex_unlock(&jobs->mutex);
 }

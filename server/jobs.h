@@ -76,6 +76,7 @@ typedef struct zi_job {
     cJSON *preview, *result;  /* NULL: none */
     zi_text text;
     zi_refusal error;
+    char *described; /* of one that has ended; NULL: memory was short */
     struct zi_job *next;
 } zi_job;
 
@@ -123,11 +124,15 @@ void zi_jobs_end(zi_jobs *jobs, zi_job *job, zi_job_state state, const zi_refusa
 
 /* Remembers, and tells who listens. */
 void zi_jobs_report(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress);
-void zi_jobs_event(zi_jobs *jobs, zi_job *job, const char *name, cJSON *data, bool passing);
-void zi_jobs_preview(zi_jobs *jobs, zi_job *job, cJSON *preview);
+void zi_jobs_event(zi_jobs *jobs, zi_job *job, const char *name, cJSON *data);
 void zi_jobs_image(zi_jobs *jobs, zi_job *job, int picture, const char *id, cJSON *image);
 void zi_jobs_text(zi_jobs *jobs, zi_job *job, const char *text, bool all);
 void zi_jobs_result(zi_jobs *jobs, zi_job *job, cJSON *result);
+
+/* A step is done: events "step", "progress" if told, and "preview" unless that is NULL, which wake
+ * those who listen once. */
+void zi_jobs_step(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress, bool told,
+                  cJSON *step, cJSON *preview);
 
 /* Cancels everything and lets zi_jobs_take return NULL. */
 void zi_jobs_close(zi_jobs *jobs);

@@ -116,7 +116,7 @@ static void add(zi_log *log, zi_log_level level, const char *format, va_list arg
     free(slot->text);
     *slot = l;
     pthread_mutex_unlock(&log->mutex);
-    zi_events_publish(log->events, 0, "log", event, false);
+    zi_events_publish(log->events, "log", event);
 }
 
 void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...)

@@ -17,7 +17,7 @@ static bool watch(void *user, const zi_progress *p)
 static void tell_changed(zi_worker *worker)
 {
     zi_shelf_changed(worker->server->shelf);
-    zi_events_publish(worker->server->events, 0, "models", cJSON_CreateObject(), false);
+    zi_events_publish(worker->server->events, "models", cJSON_CreateObject());
 }
 
 bool zi_work_convert(zi_worker *worker, zi_job *job, zi_error *error)

@@ -16,11 +16,19 @@ zi_watch zi_watch_start(zi_worker *worker, zi_job *job, const char *stage)
     return w;
 }
 
+/* Whether the latest report is that many seconds old; then the next one counts as made. */
+static bool is_due(zi_watch *watch, double seconds)
+{
+    double time = zi_seconds();
+    if (time - watch->reported < seconds) return false;
+    watch->reported = time;
+    return true;
+}
+
 void zi_watch_report(zi_watch *watch, double fraction, bool now)
 {
-    double time = zi_seconds(), spent = time - watch->began;
-    if (!now && time - watch->reported < 0.25) return;
-    watch->reported = time;
+    if (!is_due(watch, now ? 0 : 0.25)) return;
+    double spent = watch->reported - watch->began;
     watch->progress.fraction = fraction;
     double gone = fraction - watch->first;
     watch->progress.seconds_left = gone > 0.02 ? spent / gone * (1 - fraction) : -1;
@@ -43,7 +51,7 @@ static void set_loaded(zi_worker *w, const char *name)
     free(w->loaded);
     w->loaded = name ? strdup(name) : NULL;
     pthread_mutex_unlock(&w->mutex);
-    zi_events_publish(w->server->events, 0, "models", cJSON_CreateObject(), false);
+    zi_events_publish(w->server->events, "models", cJSON_CreateObject());
 }
 
 zi_model_options zi_worker_options(const zi_worker *worker, const char *path)
@@ -95,7 +103,7 @@ static void report_encoded(zi_watch *w)
     w->encoded = true;
     cJSON_AddNumberToObject(data, "picture", w->progress.picture);
     cJSON_AddBoolToObject(data, "cached", zi_known_texts_hit(w->worker->texts));
-    zi_jobs_event(w->worker->server->jobs, w->job, "encoded", data, false);
+    zi_jobs_event(w->worker->server->jobs, w->job, "encoded", data);
 }
 
 /* Called in every layer. */
@@ -120,20 +128,20 @@ static bool watch(void *user, const zi_progress *p)
     return true;
 }
 
-static void report_step(zi_watch *w, int step)
+static cJSON *step_json(zi_watch *w, int step)
 {
     cJSON *data = cJSON_CreateObject();
-    w->progress.step = step;
     zi_job_progress *p = &w->progress;
+    p->step = step;
     p->fraction = ((p->steps + 2.0) * (p->picture - 1) + 1 + step) / w->units;
-    double spent = zi_seconds() - w->began;
+    p->seconds_left = (zi_seconds() - w->began) / p->fraction * (1 - p->fraction);
     cJSON_AddNumberToObject(data, "picture", p->picture);
     cJSON_AddNumberToObject(data, "pictures", p->pictures);
     cJSON_AddNumberToObject(data, "step", step);
     cJSON_AddNumberToObject(data, "steps", p->steps);
     cJSON_AddNumberToObject(data, "fraction", p->fraction);
-    cJSON_AddNumberToObject(data, "seconds_left", spent / p->fraction * (1 - p->fraction));
-    zi_jobs_event(w->worker->server->jobs, w->job, "step", data, false);
+    cJSON_AddNumberToObject(data, "seconds_left", p->seconds_left);
+    return data;
 }
 
 /* What fits as a PNG into an event; nothing when memory is short. */
@@ -160,9 +168,9 @@ static cJSON *preview_json(const zi_watch *w, int step, const zi_image *image)
 static void preview(void *user, int step, const zi_image *image)
 {
     zi_watch *w = user;
-    report_step(w, step);
-    cJSON *json = preview_json(w, step, image);
-    if (json) zi_jobs_preview(w->worker->server->jobs, w->job, json);
+    cJSON *done = step_json(w, step), *json = preview_json(w, step, image);
+    /* Where steps are short, progress comes with them rather than between them. */
+    zi_jobs_step(w->worker->server->jobs, w->job, &w->progress, is_due(w, 0.1), done, json);
 }
 
 static bool save(zi_worker *w, zi_job *job, const zi_request *request, const zi_image *image,

@@ -50,6 +50,27 @@ class Gallery(Case):
         self.assertEqual(self.server.get(f"/api/images/{name}").status, 404)
         self.assertFalse(os.path.exists(path(self.dir, "output", f"{name}.png")))
 
+    def test_pages_are_never_old(self):
+        """The same question gets another answer when something has changed, whoever changed it."""
+        def found(query):
+            return [image["seed"] for image in self.server.get(f"/api/images?{query}").json["images"]]
+        for _ in range(2):
+            self.assertEqual(found("q=mast"), [])
+        job = self.server.wait(self.server.submit(model="demo", steps=1, count=2, seed="3", prompt="a mast"))
+        for _ in range(2):
+            self.assertEqual(found("q=mast"), ["4", "3"])
+        self.assertEqual(self.call("gallery", "--remove", job["images"][0]).returncode, 0)
+        self.assertEqual(found("q=mast"), ["4"])
+        self.assertEqual(self.server.request("DELETE", f"/api/images/{job['images'][1]}").status, 204)
+        self.assertEqual(found("q=mast"), [])
+
+    def test_pages_are_not_mixed_up(self):
+        for query, seeds in (("seed=2", ["2"]), ("model=2", []), ("q=moon", ["2"]), ("q=circle", ["1"]),
+                             ("limit=1&q=background", ["2"]), ("limit=2&q=background", ["2", "1"]),
+                             ("seed=2&q=moon", ["2"]), ("q=moon%202:1:2", [])):
+            reply = self.server.get(f"/api/images?{query}").json
+            self.assertEqual([image["seed"] for image in reply["images"]], seeds, query)
+
     def test_what_is_not_there(self):
         for args, says in ((("--remove", "20260101-000000-00000000"), "has no picture"),
                            (("--remove", "../../etc/passwd"), "has no picture"),

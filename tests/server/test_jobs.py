@@ -75,6 +75,25 @@ class Jobs(Case):
         for image in images:
             self.assertEqual(self.server.get(f"/api/images/{image}/file").status, 200)
 
+    def test_list_says_what_each_job_is(self):
+        self.server.wait(self.server.submit(model="demo", steps=1, width=64, height=64))
+        self.server.wait(self.server.submit("verify", model="demo"))
+        broken = path(self.dir, "models", "pytorch", "broken")
+        shutil.copytree(MODEL, broken)
+        shutil.rmtree(path(broken, "vae"))
+        self.server.wait(self.server.submit(model="pytorch/broken", steps=1, width=64, height=64))
+        first, stream = self.running()
+        self.server.request("DELETE", f"/api/jobs/{self.server.submit(model='demo')}")
+        self.server.request("DELETE", f"/api/jobs/{first}")
+        stream.until("cancelled")
+        stream.close()
+        jobs = self.server.get("/api/jobs").json["jobs"]
+        self.assertEqual({job["state"] for job in jobs}, {"done", "failed", "cancelled"})
+        for job in jobs:
+            alone = self.server.get(f"/api/jobs/{job['id']}").json
+            self.assertIsNone(alone.pop("preview"))
+            self.assertEqual(job, alone)
+
     def test_queue_full(self):
         first, stream = self.running()
         body = {"kind": "generate", "params": {"prompt": "a", "model": "demo"}}
