@@ -128,18 +128,12 @@ static void *convert(void *user)
 
 /* ---- what the download asks ---- */
 
-static bool is_weights(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    return dot && !strcmp(dot, ".safetensors");
-}
-
 static bool add_files(zi_arrival *a, const zi_listing *listing)
 {
     a->files = calloc(listing->count + 1, sizeof *a->files);
     for (size_t i = 0; a->files && i < listing->count; i++) {
         const zi_listed *it = &listing->files[i];
-        if (!is_weights(it->name)) continue;
+        if (!zi_has_header(it->name)) continue;
         weights *file = &a->files[a->count];
         *file = (weights){.name = strdup(it->name), .size = it->size, .turn = -1, .state = THERE};
         memcpy(file->digest, it->digest, sizeof file->digest);

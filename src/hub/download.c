@@ -206,8 +206,7 @@ static size_t weights_first(download *d)
     size_t count = 0;
     for (size_t i = 0; i < d->missing; i++) {
         zi_wanted w = d->wanted[i];
-        const char *dot = strrchr(w.name, '.');
-        if (!dot || strcmp(dot, ".safetensors") != 0) continue;
+        if (!zi_has_header(w.name)) continue;
         d->wanted[i] = d->wanted[count];
         d->wanted[count++] = w;
     }

@@ -118,6 +118,11 @@ static bool ends_with(const char *text, const char *end)
     return length >= tail && !strcmp(text + length - tail, end);
 }
 
+bool zi_has_header(const char *name)
+{
+    return ends_with(name, ".safetensors");
+}
+
 /* Weights in another precision beside the model's own: STEM.fp16.safetensors. */
 static bool is_variant(const char *name)
 {

@@ -27,6 +27,9 @@ bool zi_listing_fetch(zi_client *client, const char *repo, const char *revision,
 bool zi_listing_choose(zi_listing *listing, const char *repo, const char *file,
                        zi_error *error) ZI_CHECKED;
 
+/* Whether a file of this name has weights and, before them, a header that tells which. */
+bool zi_has_header(const char *name);
+
 void zi_listing_free(zi_listing *listing);
 
 #endif
