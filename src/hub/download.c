@@ -22,7 +22,8 @@ typedef struct {
     zi_listing listing;
     zi_wanted *wanted; /* [listing.count]; those that are not there come first */
     size_t missing;
-    uint64_t bytes; /* still to come */
+    uint64_t bytes;        /* still to come */
+    uint64_t before, size; /* of what is missing: what came before the transfer, and all of it */
 } download;
 
 static bool keep_on(void *user)
@@ -194,10 +195,15 @@ static bool make_folders(const download *d, zi_error *error)
     return true;
 }
 
-static bool ask_only(void *user, const zi_hub_progress *progress)
+/* Of a transfer that is a part of all. */
+static bool report_part(void *user, const zi_hub_progress *progress)
 {
-    (void)progress;
-    return keep_on(user);
+    const download *d = user;
+    zi_hub_progress all = *progress;
+    all.done += d->before;
+    all.size = d->size;
+    all.finished = 0;
+    return !d->options->progress || d->options->progress(d->options->user, &all);
 }
 
 /* Puts the weights before the rest; returns how many there are. */
@@ -220,12 +226,15 @@ static bool fetch_foreword(download *d, const zi_transfer *all, uint64_t *fetche
     size_t weights = weights_first(d);
     bool lean = false;
     zi_transfer part = *all;
-    part.progress = ask_only;
+    part.progress = report_part;
     part.user = d;
     part.gate = NULL;
     part.files = d->wanted + weights;
     part.count = d->missing - weights;
-    bool ok = zi_transfer_run(&part, error) && zi_headers_fetch(&part, d->wanted, weights, error);
+    for (size_t i = 0; i < d->missing; i++) d->size += d->wanted[i].size;
+    bool ok = zi_transfer_run(&part, error);
+    for (size_t i = weights; i < d->missing; i++) d->before += d->wanted[i].size;
+    ok = ok && zi_headers_fetch(&part, d->wanted, weights, error);
     *fetched = part.fetched;
     return ok &&
            guide->begin(guide->user, d->options->local_dir, d->wanted, weights, &lean, error) &&

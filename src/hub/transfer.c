@@ -197,9 +197,20 @@ static size_t take_bytes(char *data, size_t one, size_t count, void *user)
 
 /* ---- requests ---- */
 
+/* So much of a file is there before its turn. */
+static uint64_t bytes_there(const zi_wanted *file)
+{
+    struct stat st;
+    if (!file->replace && stat(file->target, &st) == 0 && (uint64_t)st.st_size == file->size)
+        return file->size;
+    return stat(file->partial, &st) == 0 && (uint64_t)st.st_size <= file->size
+               ? (uint64_t)st.st_size
+               : 0;
+}
+
 static bool begin_job(job *j, const zi_wanted *file, zi_transfer *transfer, zi_error *error)
 {
-    *j = (job){.file = file, .transfer = transfer, .fd = -1, .lock = -1};
+    *j = (job){.file = file, .transfer = transfer, .fd = -1, .lock = -1, .done = bytes_there(file)};
     if (!zi_ask_begin(transfer->client, &j->ask, error)) return false;
     curl_easy_setopt(j->ask.easy, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(j->ask.easy, CURLOPT_WRITEDATA, j);
