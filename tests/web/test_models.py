@@ -218,6 +218,8 @@ class Download(PageCase):
     def test_drawing_meanwhile(self):
         """A running download and a running picture are shown side by side, also after a reload."""
         self.hub.rate = 5000
+        self.hub.add("somebody/slow", self.hub.repos["Tongyi-MAI/Z-Image-Turbo"].files)
+        self.form.get_by_label("Repository").fill("somebody/slow")
         page, status, run = self.page, self.page.locator("#status"), self.page.locator("#run")
         self.go()
         expect(self.job.locator(".numbers")).to_contain_text("of 4.")
