@@ -195,10 +195,10 @@ bool __wrap_zi_inspect(const char *path, char **json, zi_error *error)
     return *json || zi_out_of_memory(error, 1);
 }
 
-zi_job *__wrap_zi_jobs_take(zi_jobs *jobs);
-zi_job *__wrap_zi_jobs_take(zi_jobs *jobs)
+zi_job *__wrap_zi_jobs_take(zi_jobs *jobs, zi_lane lane);
+zi_job *__wrap_zi_jobs_take(zi_jobs *jobs, zi_lane lane)
 {
-    (void)jobs;
+    (void)jobs, (void)lane;
     while (true) pause();
 }
 
@@ -291,7 +291,9 @@ static void cancel_all(zi_server *s)
 {
     uint64_t id;
     if (!zi_jobs_count(s->jobs).queued) return;
-    cJSON *list = zi_jobs_list(s->jobs);
+    cJSON *raw = zi_jobs_list(s->jobs);
+    char *text = cJSON_PrintUnformatted(raw); /* what has ended is text in it */
+    cJSON *list = cJSON_Parse(text);
     const cJSON *job;
     cJSON_ArrayForEach(job, cJSON_GetObjectItem(list, "jobs"))
     {
@@ -299,6 +301,8 @@ static void cancel_all(zi_server *s)
         zi_jobs_cancel(s->jobs, id);
     }
     cJSON_Delete(list);
+    cJSON_Delete(raw);
+    free(text);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
