@@ -46,9 +46,9 @@ static bool name_all(fetching *f, zi_error *error)
 
 /* Where the result is to be, in new memory; known before anything is fetched. A model as it is
  * finds its shelf when it is there. */
-static bool settle(const fetching *f, zi_layout_kind as_it_is, char **path, zi_error *error)
+static bool settle(const fetching *f, char **path, zi_error *error)
 {
-    zi_layout_kind layout = f->import.layout ? f->import.layout : as_it_is;
+    zi_layout_kind layout = f->import.layout ? f->import.layout : ZI_LAYOUT_DIFFUSERS;
     return zi_store_settle(f->store, &f->import, zi_store_kind_of(layout), path, error);
 }
 
@@ -92,7 +92,7 @@ static bool put_made(const fetching *f, const char *made, char **path, zi_error 
     zi_import_options o = f->import;
     char *to = NULL;
     o.source = made;
-    if (!settle(f, ZI_LAYOUT_DIFFUSERS, &to, error)) return false;
+    if (!settle(f, &to, error)) return false;
     if (zi_store_move(&o, to, error)) {
         *path = to;
         return true;
@@ -107,7 +107,7 @@ static bool run(fetching *f, zi_downloaded *out, zi_error *error)
     const zi_download_options *o = f->options;
     const char *made = NULL;
     char *path = NULL;
-    if (!name_all(f, error) || !settle(f, ZI_LAYOUT_DIFFUSERS, &path, error)) return false;
+    if (!name_all(f, error) || !settle(f, &path, error)) return false;
     free(path);
     path = NULL;
     bool ok = true;
