@@ -1,6 +1,6 @@
 # Puts the page's files into a C table:   cmake -DWEB=web -DOUT=assets.c -P assets.cmake
-# Each file as it is and, where that is smaller, as gzip makes it, but style.css with the files that it imports in the
-# place of the lines that do. server/assets.h describes the table.
+# Each file as it is and, where that is smaller, as gzip makes it; style sheets and modules are joined (join.cmake).
+# server/assets.h describes the table.
 cmake_minimum_required(VERSION 3.20)
 
 set(TYPE_html "text/html; charset=utf-8")
@@ -9,6 +9,7 @@ set(TYPE_js "text/javascript; charset=utf-8")
 set(TYPE_svg "image/svg+xml")
 
 include(${CMAKE_CURRENT_LIST_DIR}/embed.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/join.cmake)
 
 # The bytes of FILE as a static array NAME, appended to ${arrays}.
 function(zi_bytes file name)
@@ -16,22 +17,12 @@ function(zi_bytes file name)
   set(arrays "${arrays}static const unsigned char ${name}[] = {\n${bytes}\n};\n" PARENT_SCOPE)
 endfunction()
 
-# The style sheet, joined, in FILE.
-function(zi_join_styles out)
-  file(STRINGS ${WEB}/style.css lines)
-  file(WRITE ${out} "")
-  foreach(line IN LISTS lines)
-    if(line MATCHES "^@import \"(.*)\";$")
-      file(READ ${WEB}/${CMAKE_MATCH_1} part)
-      file(APPEND ${out} "${part}")
-    endif()
-  endforeach()
-endfunction()
-
 file(GLOB_RECURSE files RELATIVE ${WEB} ${WEB}/*)
-list(FILTER files EXCLUDE REGEX "^style/")
+list(FILTER files EXCLUDE REGEX "^(style|js)/")
+list(APPEND files js/main.js)
 list(SORT files)
-zi_join_styles(${OUT}.css)
+zi_join_styles(${WEB} ${OUT}.css)
+zi_join_modules(${WEB} ${OUT}.js)
 set(arrays "")
 set(rows "")
 set(count 0)
@@ -43,8 +34,8 @@ foreach(file ${files})
   endif()
   set(path "/${file}")
   set(source ${WEB}/${file})
-  if(file STREQUAL "style.css")
-    set(source ${OUT}.css)
+  if(file STREQUAL "style.css" OR file STREQUAL "js/main.js")
+    set(source ${OUT}.${extension})
   endif()
   if(file STREQUAL "index.html")
     set(path "/")
@@ -67,9 +58,9 @@ foreach(file ${files})
     set(gzip_size 0)
   endif()
   string(APPEND rows "    {\"${path}\", \"${TYPE_${extension}}\", \"\\\"${etag}\\\"\",\n"
-                     "     plain_${count}, ${gzip}, NULL, ${plain_size}, ${gzip_size}, 0},\n")
+                     "     plain_${count}, ${gzip}, ${plain_size}, ${gzip_size}},\n")
   math(EXPR count "${count} + 1")
 endforeach()
-file(REMOVE ${OUT}.gz ${OUT}.css)
+file(REMOVE ${OUT}.gz ${OUT}.css ${OUT}.js)
 file(WRITE ${OUT} "/* Made by cmake/assets.cmake from the files in web/. */\n#include \"server/assets.h\"\n\n"
                   "${arrays}\nconst zi_asset zi_assets[] = {\n${rows}    {0},\n};\n")

@@ -93,9 +93,7 @@ static zi_answer send_asset(zi_call *call, const zi_asset *asset)
     const unsigned char *data = asset->plain;
     size_t size = asset->plain_size;
     bool same = known && strstr(known, asset->etag);
-    if (asset->brotli && accepts(call, "br")) {
-        data = asset->brotli, size = asset->brotli_size, coding = "br";
-    } else if (asset->gzip && accepts(call, "gzip")) {
+    if (asset->gzip && accepts(call, "gzip")) {
         data = asset->gzip, size = asset->gzip_size, coding = "gzip";
     }
     struct MHD_Response *response = MHD_create_response_from_buffer(

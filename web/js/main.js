@@ -1,36 +1,32 @@
 // The page begins here: which view is shown, and what the server is up to.
-import { $, $$, plural, toast } from './dom.js';
+import { $, $$, plural } from './dom.js';
 import { connect, on } from './events.js';
 import { waiting } from './jobs.js';
 import * as theme from './theme.js';
 import * as settings from './settings.js';
 import * as easel from './easel.js';
 import * as recipe from './recipe.js';
+import * as gallery from './gallery.js';
+import * as models from './models.js';
+import * as log from './log.js';
 
 const TITLES = { generate: 'Generate', gallery: 'Gallery', models: 'Models', log: 'Log' };
-// Views that begin when they are first opened. They are fetched when the page is there, and not before.
-const LATER = { gallery: () => import('./gallery.js'), models: () => import('./models.js'), log: () => import('./log.js') };
-const views = {}; // of these, what has begun
+const LATER = { gallery, models, log }; // views that begin when they are first opened
+const begun = new Set();
 let current = null;
 
-async function enter(name) {
-  if (!LATER[name]) return;
-  try {
-    const view = await LATER[name]();
-    if (!views[name]) view.start();
-    views[name] = view;
-    if (name === current) view.enter();
-  } catch (error) {
-    console.error(error);
-    toast('This view did not arrive. Load the page again.');
-  }
+function enter(name) {
+  const view = LATER[name];
+  if (view && !begun.has(name)) view.start();
+  begun.add(name);
+  view?.enter();
 }
 
 function route(event) {
   const name = TITLES[location.hash.slice(1)] ? location.hash.slice(1) : 'generate';
   if (location.hash === '#main') { $('#main').focus(); return; }
   if (name === current) return;
-  views[current]?.leave?.();
+  LATER[current]?.leave?.();
   current = name;
   for (const view of $$('.view')) view.hidden = view.id !== `view-${name}`;
   for (const link of $$('.tabs a')) {
@@ -70,7 +66,6 @@ on('connection', (state) => { connected = state === 'open'; showStatus(); });
 on('job', showStatus);
 on('jobs', showStatus);
 addEventListener('hashchange', route);
-addEventListener('load', () => { for (const fetched of Object.values(LATER)) fetched().catch(() => {}); });
 for (const name of ['dragover', 'drop']) addEventListener(name, (event) => event.preventDefault()); // a missed drop leaves the page alone
 route();
 connect();
