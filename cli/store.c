@@ -49,7 +49,9 @@ static void print_incomplete(const cJSON *row)
 {
     char size[32];
     size_of(row, size, sizeof size);
-    printf("  %s: %s of a download that has not ended\n", text_of(row, "name"), size);
+    bool download = !strcmp(text_of(row, "kind"), "download");
+    printf("  %s: %s of a %s\n", text_of(row, "name"), size,
+           download ? "download that has not ended" : "model that was not written to its end");
 }
 
 static bool list(call *c, const char *name, zi_error *error)

@@ -393,14 +393,15 @@ bool zi_store_find_llm(const zi_store *store, char **path, zi_error *error) ZI_C
 
 /* All models as JSON text that the caller frees: "folder", "default" and "models", a list of
  * "name", "path", "kind" (image or language), "layout", "architecture", "precision", "bytes",
- * "default", "health" and "problems"; and "incomplete", downloads that have not ended, a list of
- * "name" and "bytes". */
+ * "default", "health" and "problems"; and "incomplete", a list of "name", "kind" and "bytes":
+ * downloads that have not ended ("download"), and what killed calls left of models that they wrote
+ * ("leftover"). */
 bool zi_store_list(const zi_store *store, char **json, zi_error *error) ZI_CHECKED;
 
 /* Makes a model the default; it must be in the folder or in the cache. */
 bool zi_store_choose(const zi_store *store, const char *name, zi_error *error) ZI_CHECKED;
 
-/* Removes a model from the folder or from the cache, or what an incomplete download has brought.
+/* Removes a model from the folder or from the cache, or what is incomplete.
  * Where it is a link, only the link. */
 bool zi_store_remove(const zi_store *store, const char *name, zi_error *error) ZI_CHECKED;
 

@@ -2,6 +2,7 @@
 #include "server/log.h"
 
 #include "base/file.h"
+#include "base/draft.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -40,7 +41,7 @@ static bool is_plain(const char *name)
 {
     size_t length = strlen(name);
     if (!length || length > LONGEST_NAME || name[0] == '.' || strchr(name, '/') ||
-        strstr(name, ".part-"))
+        zi_draft_named(name))
         return false;
     for (const char *c = name; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f || *c == '\\') return false;

@@ -1,7 +1,9 @@
 /* The base layer: files that appear only when whole, the arena, the pool, text. */
 #include "harness.h"
 #include "base/arena.h"
+#include "base/draft.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/pool.h"
 #include "base/text.h"
 
@@ -69,6 +71,78 @@ static void abandoned_outputs_are_removed(void)
     CHECK(strstr(error.text, "abandoned0") != NULL);
     for (int i = 1; i < 3; i++) zi_output_discard(&outputs[i]);
     CHECK(zi_test_files() == 1);
+}
+
+static void make_file(const char *name)
+{
+    zi_test_write(zi_test_path(name), "", 0);
+}
+
+static bool is_there(const char *name)
+{
+    struct stat st;
+    return lstat(zi_test_path(name), &st) == 0;
+}
+
+/* What nobody writes goes, and what is written stays. */
+static void drafts(void)
+{
+    zi_output output;
+    zi_folder folder;
+    zi_error error = {0};
+    int before = zi_test_files();
+    CHECK(zi_draft_named("mlx/x.part-12-0") && zi_draft_named("x.part-a.part-1-23"));
+    CHECK(!zi_draft_named("x.part-12") && !zi_draft_named("x.part-12-0.png"));
+    CHECK(!zi_draft_named("x.part--1") && !zi_draft_named("x.part-1-") && !zi_draft_named("x"));
+    char mine[64];
+    zi_draft_name("kept", mine, sizeof mine);
+    unsigned next = (unsigned)strtoul(strrchr(mine, '-') + 1, NULL, 10) + 1;
+    CHECK_OK(zi_output_open(&output, zi_test_path("kept"), &error), error);
+    CHECK(zi_draft_claim(output.temporary) < 0);
+    snprintf(mine, sizeof mine, "kept.part-%ld-%u", (long)getpid(), next + 1);
+    make_file(mine); /* the name that the folder would take, of a process with the same number */
+    CHECK_OK(zi_folder_open(&folder, zi_test_path("kept"), &error), error);
+    snprintf(mine, sizeof mine, "kept.part-%ld-%u", (long)getpid(), next + 2);
+    CHECK(is_there(mine) && zi_draft_claim(zi_test_path(mine)) < 0);
+
+    make_file("kept.part-77-0"), make_file("kept.part-77"), make_file("kepta.part-1-1");
+    CHECK(mkdir(zi_test_path("kept.part-78-1"), 0777) == 0);
+    make_file("kept.part-78-1/below");
+    zi_drafts_sweep(zi_test_path("kept"));
+    CHECK(!is_there("kept.part-77-0") && !is_there("kept.part-78-1"));
+    CHECK(is_there("kept.part-77") && is_there("kepta.part-1-1"));
+    CHECK(is_there(mine));
+    zi_folder_discard(&folder);
+    CHECK_OK(zi_output_commit(&output, &error), error);
+    unlink(zi_test_path("kept.part-77")), unlink(zi_test_path("kepta.part-1-1"));
+    unlink(zi_test_path("kept"));
+    CHECK(zi_test_files() == before);
+}
+
+static void new_files_replace_nothing(void)
+{
+    zi_output output;
+    zi_error error = {0};
+    char *data = NULL;
+    size_t size = 0;
+    int before = zi_test_files();
+    CHECK_OK(zi_output_open(&output, zi_test_path("new"), &error), error);
+    make_file("new");
+    CHECK_OK(zi_output_write(&output, "late", 4, &error), error);
+    CHECK(!zi_output_commit_new(&output, &error));
+    CHECK_MSG(strstr(error.text, "new: something came there"), "%s", error.text);
+    CHECK_OK(zi_file_read(zi_test_path("new"), 10, &data, &size, &error), error);
+    CHECK(size == 0);
+    free(data);
+    unlink(zi_test_path("new"));
+    CHECK_OK(zi_output_open(&output, zi_test_path("new"), &error), error);
+    CHECK_OK(zi_output_write(&output, "first", 5, &error), error);
+    CHECK_OK(zi_output_commit_new(&output, &error), error);
+    CHECK_OK(zi_file_read(zi_test_path("new"), 10, &data, &size, &error), error);
+    CHECK(size == 5 && !memcmp(data, "first", 5));
+    free(data);
+    unlink(zi_test_path("new"));
+    CHECK(zi_test_files() == before);
 }
 
 static void unwritable_places(void)
@@ -342,6 +416,8 @@ int main(void)
     RUN(output_appears_when_whole);
     RUN(discarded_output_leaves_what_was_there);
     RUN(abandoned_outputs_are_removed);
+    RUN(drafts);
+    RUN(new_files_replace_nothing);
     RUN(unwritable_places);
     RUN(reading);
     RUN(paths);

@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "base/draft.h"
 #include "base/folder.h"
 
 #include <errno.h>
@@ -197,17 +198,19 @@ void zi_output_abandon_all(void)
     zi_folder_abandon_all();
 }
 
-/* Creates PATH.part-PID-N and opens it; -1 and errno when that fails. The kernel gives it the
+/* Creates the temporary file and opens it; -1 and errno when that fails. The kernel gives it the
  * rights of an ordinary new file. */
 static int create_temporary(zi_output *output, size_t size)
 {
-    static atomic_uint number;
     int fd;
     do {
-        snprintf(output->temporary, size, "%s.part-%ld-%u", output->path, (long)getpid(),
-                 atomic_fetch_add(&number, 1));
+        zi_draft_name(output->path, output->temporary, size);
         remember(output->temporary);
         fd = open(output->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 && !zi_draft_lock(fd)) {
+            close(fd);
+            fd = -1, errno = EEXIST;
+        }
         if (fd < 0) forget(output->temporary);
     } while (fd < 0 && errno == EEXIST);
     return fd;
@@ -227,7 +230,7 @@ bool zi_output_open(zi_output *output, const char *path, zi_error *error)
 {
     *output = (zi_output){0};
     if (!replaceable(path, error)) return false;
-    size_t size = strlen(path) + 64;
+    size_t size = ZI_DRAFT_ROOM(path);
     output->path = strdup(path);
     output->temporary = malloc(size);
     if (!output->path || !output->temporary) {
@@ -287,13 +290,33 @@ bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error 
     return true;
 }
 
-bool zi_output_commit(zi_output *output, zi_error *error)
+/* A link replaces nothing; disks that have none get a name that was free a moment ago. */
+static bool take_free_name(const char *temporary, const char *path)
+{
+    struct stat st;
+    if (link(temporary, path) == 0) return unlink(temporary) == 0;
+    if (errno == EEXIST) return false;
+    if (lstat(path, &st) != 0) return rename(temporary, path) == 0;
+    errno = EEXIST;
+    return false;
+}
+
+static bool take_name(const char *temporary, const char *path, bool replace)
+{
+    return replace ? rename(temporary, path) == 0 : take_free_name(temporary, path);
+}
+
+static bool commit(zi_output *output, bool replace, zi_error *error)
 {
     bool ok = zi_output_sync(output, error);
     bool closed = fclose(output->stream) == 0;
     output->stream = NULL;
-    if (ok && (!closed || (output->temporary && rename(output->temporary, output->path) != 0)))
-        ok = zi_fail(error, "%s: cannot write: %s", output->path, strerror(errno));
+    if (ok &&
+        (!closed || (output->temporary && !take_name(output->temporary, output->path, replace)))) {
+        bool taken = closed && !replace && errno == EEXIST;
+        ok = zi_fail(error, "%s: %s%s", output->path, taken ? "" : "cannot write: ",
+                     taken ? "something came there while it was written" : strerror(errno));
+    }
     if (!ok) {
         zi_output_discard(output);
         return false;
@@ -304,6 +327,16 @@ bool zi_output_commit(zi_output *output, zi_error *error)
     free(output->temporary);
     *output = (zi_output){0};
     return true;
+}
+
+bool zi_output_commit(zi_output *output, zi_error *error)
+{
+    return commit(output, true, error);
+}
+
+bool zi_output_commit_new(zi_output *output, zi_error *error)
+{
+    return commit(output, false, error);
 }
 
 void zi_output_discard(zi_output *output)

@@ -51,6 +51,9 @@ typedef struct {
 bool zi_output_open(zi_output *output, const char *path, zi_error *error) ZI_CHECKED;
 bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error *error) ZI_CHECKED;
 bool zi_output_commit(zi_output *output, zi_error *error) ZI_CHECKED;
+
+/* The same, where nothing may be at path: what came there meanwhile stays, and this fails. */
+bool zi_output_commit_new(zi_output *output, zi_error *error) ZI_CHECKED;
 void zi_output_discard(zi_output *output);
 
 /* Opens a file at path itself, to go on with what an earlier call left: nothing of it is cut off or

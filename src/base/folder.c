@@ -1,6 +1,8 @@
 #include "base/folder.h"
+#include "base/draft.h"
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -63,6 +65,16 @@ static const char *root_of(const zi_folder *folder)
     return entry->path;
 }
 
+/* The only entry, whose name something else has. */
+static void forget_root(zi_folder *folder)
+{
+    if (folder->lock >= 0) close(folder->lock);
+    folder->lock = -1;
+    show(folder->entries, NULL);
+    free(folder->entries);
+    folder->entries = NULL;
+}
+
 /* Without the slashes behind a name, which would put the temporary folder inside of it. */
 static char *copy_path(const char *path)
 {
@@ -71,21 +83,29 @@ static char *copy_path(const char *path)
     return strndup(path, length);
 }
 
+/* The folder itself under a name that nothing has; one that a sweep took away is made again. */
+static bool make_root(zi_folder *folder, char *name, size_t size, zi_error *error)
+{
+    for (;;) {
+        zi_draft_name(folder->path, name, size);
+        zi_folder_entry *entry = add_entry(folder, name, "", error);
+        if (!entry) return false;
+        bool made = mkdir(name, 0777) == 0, there = !made && errno == EEXIST;
+        if (made) folder->lock = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (folder->lock >= 0 && zi_draft_lock(folder->lock)) return true;
+        if (!there && folder->lock < 0)
+            return zi_fail(error, "%s: cannot write here: %s", folder->path, strerror(errno));
+        forget_root(folder);
+    }
+}
+
 bool zi_folder_open(zi_folder *folder, const char *path, zi_error *error)
 {
-    static atomic_uint number;
-    *folder = (zi_folder){.path = copy_path(path)};
-    size_t size = strlen(path) + 64;
+    *folder = (zi_folder){.path = copy_path(path), .lock = -1};
+    size_t size = ZI_DRAFT_ROOM(path);
     char *name = malloc(size);
-    bool made = false;
     if (!folder->path || !name) zi_out_of_memory(error, size);
-    if (folder->path && name) {
-        snprintf(name, size, "%s.part-%ld-%u", folder->path, (long)getpid(),
-                 atomic_fetch_add(&number, 1));
-        zi_folder_entry *entry = add_entry(folder, name, "", error);
-        made = entry && mkdir(name, 0777) == 0;
-        if (entry && !made) zi_fail(error, "%s: cannot write here: %s", path, strerror(errno));
-    }
+    bool made = folder->path && name && make_root(folder, name, size, error);
     free(name);
     if (!made) zi_folder_discard(folder);
     return made;
@@ -99,7 +119,7 @@ static bool make(const zi_folder *folder, const char *path, zi_error *error)
 
 bool zi_folder_continue(zi_folder *folder, const char *path, zi_error *error)
 {
-    *folder = (zi_folder){.path = copy_path(path), .stays = true};
+    *folder = (zi_folder){.path = copy_path(path), .stays = true, .lock = -1};
     if (!folder->path) return zi_out_of_memory(error, strlen(path));
     const zi_folder_entry *entry = add_entry(folder, folder->path, "", error);
     if (entry && make(folder, entry->path, error)) return true;
@@ -135,8 +155,9 @@ static void free_entries(zi_folder *folder)
         free(folder->entries);
         folder->entries = next;
     }
+    if (folder->path && folder->lock >= 0) close(folder->lock);
     free(folder->path);
-    *folder = (zi_folder){0};
+    *folder = (zi_folder){.lock = -1};
 }
 
 bool zi_folder_commit(zi_folder *folder, zi_error *error)
@@ -159,6 +180,38 @@ void zi_folder_discard(zi_folder *folder)
 {
     if (!folder->stays) remove_entries(folder->entries);
     free_entries(folder);
+}
+
+enum { MAX_DEPTH = 16 }; /* of folders in folders */
+
+static bool remove_below(const char *path, int depth, zi_error *error)
+{
+    DIR *dir = depth > MAX_DEPTH ? NULL : opendir(path);
+    bool ok = dir || zi_fail(error, "%s: cannot read this folder", path);
+    for (const struct dirent *entry; ok && (entry = readdir(dir));) {
+        struct stat st;
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
+        char *below = zi_path_join(path, entry->d_name);
+        if (!below)
+            ok = zi_out_of_memory(error, strlen(path));
+        else if (lstat(below, &st) == 0 && S_ISDIR(st.st_mode))
+            ok = remove_below(below, depth + 1, error);
+        else if (unlink(below) != 0)
+            ok = zi_fail(error, "%s: cannot be removed: %s", below, strerror(errno));
+        free(below);
+    }
+    if (dir) closedir(dir);
+    if (ok && rmdir(path) != 0)
+        ok = zi_fail(error, "%s: cannot be removed: %s", path, strerror(errno));
+    return ok;
+}
+
+bool zi_remove_all(const char *path, zi_error *error)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0) return zi_fail(error, "%s: %s", path, strerror(errno));
+    if (S_ISDIR(st.st_mode)) return remove_below(path, 0, error);
+    return unlink(path) == 0 || zi_fail(error, "%s: cannot be removed: %s", path, strerror(errno));
 }
 
 void zi_sync_folder_of(const char *path)

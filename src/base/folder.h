@@ -10,6 +10,7 @@ typedef struct zi_folder_entry zi_folder_entry;
 typedef struct {
     char *path;               /* where it is to be; nothing or an empty folder is there */
     bool stays;               /* it is built there, and is not removed */
+    int lock;                 /* see base/draft.h; below 0: none */
     zi_folder_entry *entries; /* what was made, the latest first; the last is the folder itself */
 } zi_folder;
 
@@ -37,6 +38,9 @@ void zi_folder_discard(zi_folder *folder);
 
 /* Removes all open folders; safe to call from a signal handler. */
 void zi_folder_abandon_all(void);
+
+/* Removes a file, a link or a folder with all that is in it; links are not followed. */
+bool zi_remove_all(const char *path, zi_error *error) ZI_CHECKED;
 
 /* Makes what was renamed or created in the folder of path last through a crash. */
 void zi_sync_folder_of(const char *path);

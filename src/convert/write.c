@@ -329,7 +329,7 @@ bool zi_write_safetensors(const char *path, const char *format, const zi_plan *p
               zi_safetensors_begin(&output, format, outs, count, &begin, error) &&
               (work->arrivals ? write_arriving(&writer, plan, count, begin, outs, &output, error)
                               : write_in_order(&writer, count, outs, &output, error)) &&
-              zi_output_commit(&output, error);
+              zi_output_commit_new(&output, error);
     zi_output_discard(&output);
     release(&writer, outs);
     return ok;

@@ -1,5 +1,6 @@
 #include "hub/arrival.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "convert/parts.h"
 #include "hub/disk.h"
 #include "hub/headers.h"

@@ -133,7 +133,7 @@ bool zi_copy_file(const char *from, const char *to, zi_copied_fn copied, void *u
         ok = !copied || copied(user, (uint64_t)st.st_size) || zi_cancelled(error);
     else
         ok = ok && copy_bytes(fd, &output, copied, user, from, error);
-    ok = ok && zi_output_commit(&output, error);
+    ok = ok && zi_output_commit_new(&output, error);
     close(fd);
     zi_output_discard(&output);
     return ok;
@@ -177,28 +177,6 @@ bool zi_walk(const char *path, zi_walk_fn fn, void *user, zi_error *error)
     return walk(path, "", 0, fn, user, error);
 }
 
-static bool remove_below(const char *path, int depth, zi_error *error)
-{
-    DIR *dir = depth > MAX_DEPTH ? NULL : opendir(path);
-    bool ok = dir || zi_fail(error, "%s: cannot read this folder", path);
-    for (const struct dirent *entry; ok && (entry = readdir(dir));) {
-        struct stat st;
-        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
-        char *below = zi_path_join(path, entry->d_name);
-        if (!below)
-            ok = zi_out_of_memory(error, strlen(path));
-        else if (lstat(below, &st) == 0 && S_ISDIR(st.st_mode))
-            ok = remove_below(below, depth + 1, error);
-        else if (unlink(below) != 0)
-            ok = zi_fail(error, "%s: cannot be removed: %s", below, strerror(errno));
-        free(below);
-    }
-    if (dir) closedir(dir);
-    if (ok && rmdir(path) != 0)
-        ok = zi_fail(error, "%s: cannot be removed: %s", path, strerror(errno));
-    return ok;
-}
-
 static uint64_t taken_below(const char *path, int depth)
 {
     struct stat st;
@@ -218,12 +196,4 @@ static uint64_t taken_below(const char *path, int depth)
 uint64_t zi_disk_taken(const char *path)
 {
     return taken_below(path, 0);
-}
-
-bool zi_remove_all(const char *path, zi_error *error)
-{
-    struct stat st;
-    if (lstat(path, &st) != 0) return zi_fail(error, "%s: %s", path, strerror(errno));
-    if (S_ISDIR(st.st_mode)) return remove_below(path, 0, error);
-    return unlink(path) == 0 || zi_fail(error, "%s: cannot be removed: %s", path, strerror(errno));
 }

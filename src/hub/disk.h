@@ -32,9 +32,6 @@ bool zi_copy_file(const char *from, const char *to, zi_copied_fn copied, void *u
 typedef bool (*zi_walk_fn)(void *user, const char *name, uint64_t size, zi_error *error);
 bool zi_walk(const char *path, zi_walk_fn fn, void *user, zi_error *error) ZI_CHECKED;
 
-/* Removes a file, a link or a folder with all that is in it; links are not followed. */
-bool zi_remove_all(const char *path, zi_error *error) ZI_CHECKED;
-
 /* "12.3 GB", as people write it. */
 const char *zi_bytes_text(uint64_t bytes, char out[32]);
 

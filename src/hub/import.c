@@ -1,6 +1,7 @@
 /* Models that come into the models folder from elsewhere, and from its own old place. */
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/draft.h"
 #include "base/text.h"
 #include "hub/address.h"
 #include "hub/disk.h"
@@ -131,6 +132,7 @@ static bool copy_folder(copying *c, const char *to, zi_error *error)
 static bool copy(const zi_import_options *o, const char *to, zi_error *error)
 {
     copying c = {.from = o->source, .options = o};
+    zi_drafts_sweep(to);
     return zi_store_bytes(o->source, &c.total, error) &&
            zi_disk_has(to, c.total, "the copy", error) &&
            (zi_is_dir(o->source) ? copy_folder(&c, to, error)

@@ -1,5 +1,6 @@
 #include "hub/incoming.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/text.h"
 #include "hub/address.h"
 #include "hub/disk.h"

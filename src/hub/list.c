@@ -4,6 +4,7 @@
 #include "hub/address.h"
 #include "hub/cache.h"
 #include "hub/incoming.h"
+#include "hub/leftover.h"
 #include "hub/store.h"
 #include "io/json.h"
 
@@ -112,12 +113,23 @@ static bool read_folder_name(const char *folder, char *out, size_t size)
     return zi_repo_valid(out, strlen(out));
 }
 
-static void add_incoming(void *user, const char *name, uint64_t bytes)
+static void add_incomplete(cJSON *rows, const char *kind, const char *name, uint64_t bytes)
 {
     cJSON *row = cJSON_CreateObject();
     add_text(row, "name", name);
+    add_text(row, "kind", kind);
     cJSON_AddNumberToObject(row, "bytes", (double)bytes);
-    cJSON_AddItemToArray(user, row);
+    cJSON_AddItemToArray(rows, row);
+}
+
+static void add_incoming(void *rows, const char *name, uint64_t bytes)
+{
+    add_incomplete(rows, "download", name, bytes);
+}
+
+static void add_leftover(void *rows, const char *name, uint64_t bytes)
+{
+    add_incomplete(rows, "leftover", name, bytes);
 }
 
 static void add_cached(const zi_store *store, cJSON *rows, const char *chosen)
@@ -151,7 +163,9 @@ bool zi_store_list(const zi_store *store, char **json, zi_error *error)
         add_row(rows, all.entries[i].name, all.entries[i].path,
                 all.entries[i].kind == ZI_SHELF_LANGUAGE, chosen);
     add_cached(store, rows, chosen);
-    zi_incoming_each(store, add_incoming, cJSON_AddArrayToObject(root, "incomplete"));
+    cJSON *incomplete = cJSON_AddArrayToObject(root, "incomplete");
+    zi_incoming_each(store, add_incoming, incomplete);
+    zi_leftover_each(store, add_leftover, incomplete);
     char *text = cJSON_Print(root);
     cJSON_Delete(root);
     free(chosen);

@@ -1,9 +1,12 @@
 #include "hub/store.h"
 #include "base/file.h"
+#include "base/folder.h"
+#include "base/draft.h"
 #include "base/text.h"
 #include "hub/cache.h"
 #include "hub/disk.h"
 #include "hub/incoming.h"
+#include "hub/leftover.h"
 #include "io/json.h"
 
 #include <dirent.h>
@@ -31,7 +34,7 @@ static bool ends_in(const char *name, const char *ending)
 
 bool zi_store_may_be_model(const char *path, const char *name)
 {
-    if (name[0] == '.') return false;
+    if (name[0] == '.' || zi_draft_named(name)) return false;
     if (zi_is_dir(path)) return true;
     return (ends_in(name, ".safetensors") || ends_in(name, ".gguf")) && zi_is_file(path);
 }
@@ -328,6 +331,7 @@ bool zi_store_remove(const zi_store *store, const char *name, zi_error *error)
     zi_store_entry entry;
     const char *incomplete = zi_incoming_called(name);
     if (incomplete) return zi_incoming_remove(store, incomplete, error);
+    if (zi_draft_named(name)) return zi_leftover_remove(store, name, error);
     char *chosen = zi_store_default(store);
     bool ok = find_on_shelves(store, name, &entry, error);
     const char *known = ok && entry.name ? entry.name : name;

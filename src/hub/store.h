@@ -31,7 +31,7 @@ bool zi_store_entries_read(const zi_store *store, zi_store_entries *out,
                            zi_error *error) ZI_CHECKED;
 void zi_store_entries_free(zi_store_entries *entries);
 
-/* Whether what is called so may be a model: a folder, or a file of weights. */
+/* Whether what is called so may be a model: a folder, or a file of weights, and whole. */
 bool zi_store_may_be_model(const char *path, const char *name);
 
 /* What is at path and where it belongs. Fails, with its name, when it is nothing of ours. */

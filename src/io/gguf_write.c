@@ -112,7 +112,7 @@ bool zi_gguf_write(const char *path, const zi_gguf_out *values, size_t value_cou
               write_header(&output, path, values, value_count, tensors, tensor_count, error);
     for (size_t i = 0; ok && i < tensor_count; i++)
         ok = write_tensor(&output, path, &tensors[i], i, fill, context, error);
-    ok = ok && zi_output_commit(&output, error);
+    ok = ok && zi_output_commit_new(&output, error);
     zi_output_discard(&output);
     return ok;
 }

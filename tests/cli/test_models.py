@@ -1,5 +1,6 @@
 """zimage models and zimage import: what is in the models folder and how it gets there."""
 
+import fcntl
 import json
 import os
 import resource
@@ -142,6 +143,33 @@ class Models(ModelsCase):
         self.good(self.models("remove", "-y", REPO))
         self.assertEqual(self.listed(), {})
         self.refused(self.models("remove", "-y", REPO), 1, "not in the cache")
+
+    def test_what_killed_calls_left(self):
+        """It is no model, though its files may be whole; it is listed, and goes when asked or when its place is wanted."""
+        left = ["comfyui/a.safetensors.part-1-0", "mlx/x.part-1-0", "mlx/x.part-2-7"]
+        self.put(left[1])
+        for name in left[0], left[2] + "/vae/x":
+            self.write(f"models/{name}", b"x" * 10_000)
+        self.put("pytorch/only")
+        self.assertIn("Model: only", self.draw()[0])
+        self.assertEqual(list(self.listed()), ["pytorch/only"])
+        rows = json.loads(self.good(self.models("--json")).stdout)["incomplete"]
+        self.assertEqual(sorted(row["name"] for row in rows), left)
+        self.assertEqual({row["kind"] for row in rows}, {"leftover"})
+        self.assertGreater(min(row["bytes"] for row in rows), 10_000)
+        self.assertIn("mlx/x.part-1-0: ", self.good(self.models()).stdout.decode())
+
+        writer = os.open(self.path("models", left[1]), os.O_RDONLY)
+        self.addCleanup(os.close, writer)
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        self.assertNotIn("x.part-1-0", self.good(self.models()).stdout.decode())
+        self.refused(self.models("remove", "-y", left[1]), 1, "is being written")
+        self.good(self.models("remove", "-y", left[0]))
+        self.assertEqual(os.listdir(self.path("models", "comfyui")), [])
+        for name in left[0], "mlx/y.part-1-0", "../models/mlx/x.part-2-7", "mlx/../mlx/x.part-2-7":
+            self.refused(self.models("remove", "-y", name), 1, "no such model")
+        self.good(self.zimage("convert", MODEL, "models/mlx/x", "--to", "mlx"))
+        self.assertEqual(sorted(os.listdir(self.path("models", "mlx"))), ["x", "x.part-1-0"])
 
     def test_migrating(self):
         self.put("Z-Image-Turbo")
