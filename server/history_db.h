@@ -31,6 +31,9 @@ bool zi_db_prepare(zi_history *history, const char *sql, sqlite3_stmt **out,
 /* Binds texts to the statement's first places. NULL is NULL. */
 void zi_db_bind(sqlite3_stmt *statement, int count, const char *const *texts);
 
+/* fold(TEXT) in SQL: what history_list.c compares. */
+bool zi_history_add_fold(zi_history *history, zi_error *error) ZI_CHECKED;
+
 /* Runs a statement with one id. */
 bool zi_db_run_with(zi_history *history, const char *sql, const char *id,
                     zi_error *error) ZI_CHECKED;

@@ -152,7 +152,7 @@ static bool open_db(zi_history *h, zi_error *error)
                  zi_db_fail(h, error));
     free(path);
     if (ok) sqlite3_busy_timeout(h->db, 5000);
-    return ok && run(h, schema, error);
+    return ok && zi_history_add_fold(h, error) && run(h, schema, error);
 }
 
 static zi_history *create(const char *folder, zi_log *log, zi_error *error)

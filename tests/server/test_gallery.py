@@ -71,6 +71,16 @@ class Gallery(Case):
             reply = self.server.get(f"/api/images?{query}").json
             self.assertEqual([image["seed"] for image in reply["images"]], seeds, query)
 
+    def test_search_knows_no_case(self):
+        """In any writing, and however an accent is written."""
+        prompt = "ÉCOLE in der Straße, МОРЕ, 100% \u0130 o_o"
+        job = self.server.wait(self.server.submit(model="demo", steps=1, seed="7", prompt=prompt))
+        for words in ("école", "e\u0301cole", "STRASSE straße", "море", "Море ÉCOLE", "100%", "O_O", "i"):
+            self.assertIn("7", [image["seed"] for image in self.gallery(words)], words)
+        for words in ("ecole", "10%", "o%o", "mope"):
+            self.assertNotIn("7", [image["seed"] for image in self.gallery(words)], words)
+        self.assertEqual(self.call("gallery", "--remove", job["images"][0]).returncode, 0)
+
     def test_what_is_not_there(self):
         for args, says in ((("--remove", "20260101-000000-00000000"), "has no picture"),
                            (("--remove", "../../etc/passwd"), "has no picture"),
