@@ -3,7 +3,7 @@
 The schedule follows the processor's time, so that other work beside it takes
 nothing away: --minutes is the whole of it for each rank, summed over resumed
 runs, and the learning rate reaches zero at its end.  --start goes
-on from an exported model with half the rates, which fall almost from the outset.
+on from an exported model with lower rates, which fall almost from the outset.
 
 usage: train.py FOLDER [--minutes 95] [--ranks 2] [--batch 24] [--start MODEL] [--resume]
 FOLDER holds tokenizer/ and latents.npz and gets last.pt.
@@ -12,6 +12,7 @@ import argparse
 import os
 import random
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ SHIFT = 3.0
 DECAY_FROM = 0.62       # share of the time after which the learning rate falls
 START_STEP = 10**5      # the first step of a --start run: its batches are new ones
 START_DECAY_FROM = 0.15
-START_PEAK = 0.5
+START_PEAK = 0.7
 EMA = 0.992
 
 
@@ -56,21 +57,30 @@ class Data:
     def size(self, step, progress):
         """Width and height: 128 x 128 at first, later also the other sizes that it is meant for."""
         rng = random.Random(SEED + step)
-        if rng.random() >= (0.0 if progress < 0.1 else 0.3 if progress < 0.6 else 0.75):
+        if rng.random() >= (0.0 if progress < 0.1 else 0.3 if progress < 0.6 else 0.85):
             return 128, 128
         if rng.random() < 0.12:
             return 16 * rng.randint(8, 16), 16 * rng.randint(8, 16)
         return rng.choices(((192, 192), (192, 128), (128, 192), (256, 256), (256, 192), (192, 256), (160, 128)),
-                           (7, 3, 3, 7, 3, 3, 1))[0]
+                           (6, 2, 2, 16, 3, 3, 1))[0]
+
+    def scene(self, rng, width, height):
+        """One that may be shown. Large things are rare, and in large pictures they are the hardest."""
+        while True:
+            scene = scenes.random_scene(rng)
+            if width * height >= 192 * 192 and rng.random() < 0.3:
+                thing = scene.things[0]
+                place = rng.choice(scenes.PLACE_NAMES) if rng.random() < 0.6 else ""
+                scene = scenes.Scene(scene.background, (replace(thing, size="large", place=place),))
+            if not scenes.held_out(scene):
+                return scene
 
     def batch(self, step, count, width, height):
         rng = random.Random(SEED + 2 * step + self.rank + 10**9)
         noise_rng = torch.Generator().manual_seed(SEED + 2 * step + self.rank)
         prompts, clean = [], []
         while len(prompts) < count:
-            scene = scenes.random_scene(rng)
-            if scenes.held_out(scene):
-                continue
+            scene = self.scene(rng, width, height)
             text, _ = scenes.caption(rng, scene)
             prompts.append("" if rng.random() < 0.01 else text)
             clean.append(self.latents.of_scene(scene, width, height))
@@ -78,7 +88,7 @@ class Data:
         ids, valid = encode(self.tokenizer, prompts)
         u = torch.rand(count, generator=noise_rng)
         sigma = SHIFT * u / (1 + (SHIFT - 1) * u)
-        sigma[:count // 4] = 1
+        sigma[:count // 2] = 1
         return ids, valid, clean, sigma, torch.randn(clean.shape, generator=noise_rng)
 
 
