@@ -53,7 +53,7 @@ function(zi_join_module web file name above)
     zi_check_names(${path} ${other} "${import}")
   endforeach()
 
-  string(REGEX MATCHALL "\nexport (async function|function|const|class) [A-Za-z$]+" exports "${text}")
+  string(REGEX MATCHALL "\nexport (async function|function|const|class) [A-Za-z0-9_$]+" exports "${text}")
   list(TRANSFORM exports REPLACE ".* " "")
   set_property(GLOBAL PROPERTY zi_exports_${name} "${exports}")
   string(REPLACE ";" ", " exports "${exports}")

@@ -1,6 +1,7 @@
 /* Conversions of the reference model: what is lossless gives the same bytes back, what is quantized
  * is what MLX's and gguf-py's own quantizers make of it. */
 #include "harness.h"
+#include "base/file.h"
 #include "convert/describe.h"
 #include "convert/shards.h"
 #include "io/layout.h"
@@ -402,6 +403,40 @@ static void cancelling(void)
     CHECK(access(options.destination, F_OK) != 0);
 }
 
+static bool write_there(void *user, const zi_progress *progress)
+{
+    (void)progress;
+    zi_test_write(user, "other", 5);
+    return true;
+}
+
+/* Two conversions to one file: the one that ends later does not take the earlier one's place. */
+static void a_file_came_there(void)
+{
+    static const struct {
+        const char *source, *name;
+        zi_layout_kind layout;
+    } cases[] = {{"golden/model", "late.safetensors", ZI_LAYOUT_COMFYUI},
+                 {"golden/model/text_encoder", "late.gguf", ZI_LAYOUT_GGUF}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[512], *data = NULL;
+        size_t size = 0;
+        zi_error error = {0};
+        snprintf(path, sizeof path, "%s", zi_test_path(cases[i].name));
+        zi_convert_options options = {.source = zi_test_data(cases[i].source),
+                                      .destination = path,
+                                      .layout = cases[i].layout,
+                                      .reference = zi_test_data("golden/model"),
+                                      .progress = write_there,
+                                      .user = path};
+        CHECK(!zi_convert(&options, &error));
+        CHECK_MSG(strstr(error.text, "something came there"), "%s", error.text);
+        CHECK_OK(zi_file_read(path, 100, &data, &size, &error), error);
+        CHECK(size == 5 && !memcmp(data, "other", 5));
+        free(data);
+    }
+}
+
 /* By any of the tests before. */
 static void nothing_half_written(void)
 {
@@ -422,6 +457,7 @@ int main(void)
     RUN(configs_from_shapes);
     RUN(overflow);
     RUN(cancelling);
+    RUN(a_file_came_there);
     RUN(nothing_half_written);
     return zi_test_result();
 }

@@ -1,7 +1,7 @@
 /* Models that come into the models folder from elsewhere, and from its own old place. */
+#include "base/draft.h"
 #include "base/file.h"
 #include "base/folder.h"
-#include "base/draft.h"
 #include "base/text.h"
 #include "hub/address.h"
 #include "hub/disk.h"

@@ -1,7 +1,7 @@
 #include "hub/leftover.h"
+#include "base/draft.h"
 #include "base/file.h"
 #include "base/folder.h"
-#include "base/draft.h"
 #include "hub/disk.h"
 #include "hub/store.h"
 

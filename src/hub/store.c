@@ -1,7 +1,7 @@
 #include "hub/store.h"
+#include "base/draft.h"
 #include "base/file.h"
 #include "base/folder.h"
-#include "base/draft.h"
 #include "base/text.h"
 #include "hub/cache.h"
 #include "hub/disk.h"

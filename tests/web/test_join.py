@@ -26,15 +26,16 @@ class Join(unittest.TestCase):
 
     def test_each_once_and_before_what_needs_it(self):
         script, _ = self.join(
-            base="export const $ = [';', ']'];\nexport class Fault extends Error {}\n",
+            base="export const $ = [';', ']'];\nexport const a_1 = 1;\nexport class Fault extends Error {}\n",
             left="// First.\nimport { $, Fault as Bad } from './base.js';\nexport function left() { return `${$} \\\\n`; }\n",
             right="import * as base from './base.js';\nexport async function right() { return base.$; }\n",
             main="import { left } from './left.js';\nimport { right } from './right.js';\nleft(right);\n")
         self.assertEqual(script, """const page = {};
 page.base = (() => {
 const $ = [';', ']'];
+const a_1 = 1;
 class Fault extends Error {}
-return { $, Fault };
+return { $, a_1, Fault };
 })();
 page.left = (() => {
 // First.

@@ -17,9 +17,10 @@ let current = null;
 
 function enter(name) {
   const view = LATER[name];
-  if (view && !begun.has(name)) view.start();
+  if (!view) return;
+  if (!begun.has(name)) view.start();
   begun.add(name);
-  view?.enter();
+  view.enter();
 }
 
 function route(event) {
