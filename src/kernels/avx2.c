@@ -10,23 +10,28 @@ static void pack_a(const float *x, size_t ldx, size_t n, size_t k, float *out)
     pack_a_x86(x, ldx, n, k, MR, out);
 }
 
+static inline __attribute__((always_inline)) void add_step(__m256 *low, __m256 *high,
+                                                           const float *a, const float *b)
+{
+    __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
+    UNROLL
+    for (int i = 0; i < MR; i++) {
+        __m256 value = _mm256_broadcast_ss(a + i);
+        low[i] = _mm256_fmadd_ps(value, b0, low[i]);
+        high[i] = _mm256_fmadd_ps(value, b1, high[i]);
+    }
+}
+
 static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate)
 {
     __m256 low[MR], high[MR];
     prefetch_tile(c, ldc, MR, NR);
     UNROLL
     for (int i = 0; i < MR; i++) low[i] = high[i] = _mm256_setzero_ps();
-    for (size_t p = 0; p < k; p++, a += MR, b += NR) {
-        _mm_prefetch((const char *)(a + AHEAD * MR), _MM_HINT_T0);
-        _mm_prefetch((const char *)(b + AHEAD * NR), _MM_HINT_T0);
-        __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
-        UNROLL
-        for (int i = 0; i < MR; i++) {
-            __m256 value = _mm256_broadcast_ss(a + i);
-            low[i] = _mm256_fmadd_ps(value, b0, low[i]);
-            high[i] = _mm256_fmadd_ps(value, b1, high[i]);
-        }
-    }
+    size_t p = 0;
+    for (; p + 4 <= k; p += 4, a += 4 * MR, b += 4 * NR) UNROLL
+    for (int i = 0; i < 4; i++) add_step(low, high, a + i * MR, b + i * NR);
+    for (; p < k; p++, a += MR, b += NR) add_step(low, high, a, b);
     UNROLL
     for (size_t i = 0; i < MR; i++) {
         float *row = c + i * ldc;
@@ -102,16 +107,19 @@ add_steps(__m256i *low, __m256i *high, const char *a, const char *b, bool begin)
 static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
                   size_t ldc, bool accumulate)
 {
+    enum { A = QMR * 8, B = QNR * 8 }; /* bytes of two steps */
     const char *a = a_panel, *b = b_panel;
-    prefetch_tile(c, ldc, QMR, QNR);
+    begin_tile(c, ldc, QMR, accumulate);
     for (size_t g = 0; g < groups; g++) {
         __m256i low[QMR], high[QMR];
         add_steps(low, high, a, b, true);
-        a += QMR * 8;
-        b += QNR * 8;
-        for (size_t s = 8; s < group; s += 8, a += QMR * 8, b += QNR * 8)
-            add_steps(low, high, a, b, false);
-        add_sums(low, high, QMR, a, b, c, ldc, !accumulate && g == 0);
+        UNROLL
+        for (int i = 1; i < 4; i++) add_steps(low, high, a + i * A, b + i * B, false);
+        a += 4 * A;
+        b += 4 * B;
+        for (size_t s = 32; s < group; s += 32, a += 4 * A, b += 4 * B) UNROLL
+        for (int i = 0; i < 4; i++) add_steps(low, high, a + i * A, b + i * B, false);
+        add_sums(low, high, QMR, a, b, c, ldc);
         a += QMR * 3 * sizeof(float);
         b += QNR * 2 * sizeof(float);
     }
@@ -159,6 +167,7 @@ void zi_kernels_avx2(zi_kernels *kernels)
     kernels->nr = NR;
     kernels->pack_a = pack_a;
     kernels->pack_rows = pack_rows_x86;
+    kernels->pack_columns = pack_columns_x86;
     kernels->tile = tile;
     kernels->dot_rows = dot_rows_x86;
     kernels->dot_groups = dot_groups_x86;

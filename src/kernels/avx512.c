@@ -10,24 +10,35 @@ static void pack_a(const float *x, size_t ldx, size_t n, size_t k, float *out)
     pack_a_x86(x, ldx, n, k, MR, out);
 }
 
+/* sum + a b. Written out, since compilers copy sums about and put some of them into memory. */
+static inline __m512 multiply_add(__m512 sum, __m512 a, __m512 b)
+{
+    __asm__("vfmadd231ps %[b], %[a], %[sum]" : [sum] "+v"(sum) : [a] "v"(a), [b] "v"(b));
+    return sum;
+}
+
+static inline __attribute__((always_inline)) void add_step(__m512 *low, __m512 *high,
+                                                           const float *a, const float *b)
+{
+    __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
+    UNROLL
+    for (int i = 0; i < MR; i++) {
+        __m512 value = _mm512_set1_ps(a[i]);
+        low[i] = multiply_add(low[i], value, b0);
+        high[i] = multiply_add(high[i], value, b1);
+    }
+}
+
 static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate)
 {
     __m512 low[MR], high[MR];
     prefetch_tile(c, ldc, MR, NR);
     UNROLL
     for (int i = 0; i < MR; i++) low[i] = high[i] = _mm512_setzero_ps();
-    for (size_t p = 0; p < k; p++, a += MR, b += NR) {
-        _mm_prefetch((const char *)(a + AHEAD * MR), _MM_HINT_T0);
-        _mm_prefetch((const char *)(b + AHEAD * NR), _MM_HINT_T0);
-        _mm_prefetch((const char *)(b + AHEAD * NR + 16), _MM_HINT_T0);
-        __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
-        UNROLL
-        for (int i = 0; i < MR; i++) {
-            __m512 value = _mm512_set1_ps(a[i]);
-            low[i] = _mm512_fmadd_ps(value, b0, low[i]);
-            high[i] = _mm512_fmadd_ps(value, b1, high[i]);
-        }
-    }
+    size_t p = 0;
+    for (; p + 4 <= k; p += 4, a += 4 * MR, b += 4 * NR) UNROLL
+    for (int i = 0; i < 4; i++) add_step(low, high, a + i * MR, b + i * NR);
+    for (; p < k; p++, a += MR, b += NR) add_step(low, high, a, b);
     UNROLL
     for (size_t i = 0; i < MR; i++) {
         float *row = c + i * ldc;
@@ -71,7 +82,7 @@ static void qtile(size_t groups, size_t group, const void *a_panel, const void *
                   size_t ldc, bool accumulate)
 {
     const char *a = a_panel, *b = b_panel;
-    prefetch_tile(c, ldc, QMR, QNR);
+    begin_tile(c, ldc, QMR, accumulate);
     for (size_t g = 0; g < groups; g++) {
         __m512i low[QMR], high[QMR];
         UNROLL
@@ -86,7 +97,7 @@ static void qtile(size_t groups, size_t group, const void *a_panel, const void *
                 high[i] = two_steps(high[i], b01, b11, a0, a1);
             }
         }
-        add_sums(low, high, QMR, a, b, c, ldc, !accumulate && g == 0);
+        add_sums(low, high, QMR, a, b, c, ldc);
         a += QMR * 3 * sizeof(float);
         b += QNR * 2 * sizeof(float);
     }
@@ -134,6 +145,7 @@ void zi_kernels_avx512(zi_kernels *kernels)
     kernels->nr = NR;
     kernels->pack_a = pack_a;
     kernels->pack_rows = pack_rows_x86;
+    kernels->pack_columns = pack_columns_x86;
     kernels->tile = tile;
     kernels->dot_rows = dot_rows_x86;
     kernels->dot_groups = dot_groups_x86;

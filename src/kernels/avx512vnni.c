@@ -10,30 +10,33 @@ static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t grou
     quantize_x86(x, ldx, n, k, group, QMR, false, out);
 }
 
+static inline __attribute__((always_inline)) void add_step(__m512i *low, __m512i *high,
+                                                           const char *a, const char *b)
+{
+    __m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + 64);
+    UNROLL
+    for (int i = 0; i < QMR; i++) {
+        __m512i step = load_step(a + i * 4);
+        low[i] = _mm512_dpbusd_epi32(low[i], b0, step);
+        high[i] = _mm512_dpbusd_epi32(high[i], b1, step);
+        /* Keeps the sums where they are: otherwise some go to memory and back. */
+        __asm__("" : "+v"(low[i]), "+v"(high[i]));
+    }
+}
+
 static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
                   size_t ldc, bool accumulate)
 {
+    enum { A = QMR * 4, B = QNR * 4 }; /* bytes of a step */
     const char *a = a_panel, *b = b_panel;
-    prefetch_tile(c, ldc, QMR, QNR);
+    begin_tile(c, ldc, QMR, accumulate);
     for (size_t g = 0; g < groups; g++) {
         __m512i low[QMR], high[QMR];
         UNROLL
         for (int i = 0; i < QMR; i++) low[i] = high[i] = _mm512_setzero_si512();
-        for (size_t s = 0; s < group; s += 4, a += QMR * 4, b += QNR * 4) {
-            _mm_prefetch(a + AHEAD * QMR * 4, _MM_HINT_T0);
-            _mm_prefetch(b + AHEAD * QNR * 4, _MM_HINT_T0);
-            _mm_prefetch(b + AHEAD * QNR * 4 + 64, _MM_HINT_T0);
-            __m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + 64);
-            UNROLL
-            for (int i = 0; i < QMR; i++) {
-                __m512i step = load_step(a + i * 4);
-                low[i] = _mm512_dpbusd_epi32(low[i], b0, step);
-                high[i] = _mm512_dpbusd_epi32(high[i], b1, step);
-                /* Keeps the sums where they are: otherwise some go to memory and back. */
-                __asm__("" : "+v"(low[i]), "+v"(high[i]));
-            }
-        }
-        add_sums(low, high, QMR, a, b, c, ldc, !accumulate && g == 0);
+        for (size_t s = 0; s < group; s += 16, a += 4 * A, b += 4 * B) UNROLL
+        for (int i = 0; i < 4; i++) add_step(low, high, a + i * A, b + i * B);
+        add_sums(low, high, QMR, a, b, c, ldc);
         a += QMR * 3 * sizeof(float);
         b += QNR * 2 * sizeof(float);
     }

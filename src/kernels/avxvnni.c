@@ -10,27 +10,33 @@ static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t grou
     quantize_x86(x, ldx, n, k, group, QMR, false, out);
 }
 
+static inline __attribute__((always_inline)) void add_step(__m256i *low, __m256i *high,
+                                                           const char *a, const char *b)
+{
+    __m256i b0 = load_columns(b), b1 = load_columns(b + 32);
+    UNROLL
+    for (int i = 0; i < QMR; i++) {
+        __m256i step = load_step(a + i * 4);
+        low[i] = _mm256_dpbusd_avx_epi32(low[i], b0, step);
+        high[i] = _mm256_dpbusd_avx_epi32(high[i], b1, step);
+        /* Keeps the sums where they are: otherwise some go to memory and back. */
+        __asm__("" : "+x"(low[i]), "+x"(high[i]));
+    }
+}
+
 static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
                   size_t ldc, bool accumulate)
 {
+    enum { A = QMR * 4, B = QNR * 4 }; /* bytes of a step */
     const char *a = a_panel, *b = b_panel;
-    prefetch_tile(c, ldc, QMR, QNR);
+    begin_tile(c, ldc, QMR, accumulate);
     for (size_t g = 0; g < groups; g++) {
         __m256i low[QMR], high[QMR];
         UNROLL
         for (int i = 0; i < QMR; i++) low[i] = high[i] = _mm256_setzero_si256();
-        for (size_t s = 0; s < group; s += 4, a += QMR * 4, b += QNR * 4) {
-            __m256i b0 = load_columns(b), b1 = load_columns(b + 32);
-            UNROLL
-            for (int i = 0; i < QMR; i++) {
-                __m256i step = load_step(a + i * 4);
-                low[i] = _mm256_dpbusd_avx_epi32(low[i], b0, step);
-                high[i] = _mm256_dpbusd_avx_epi32(high[i], b1, step);
-                /* Keeps the sums where they are: otherwise some go to memory and back. */
-                __asm__("" : "+x"(low[i]), "+x"(high[i]));
-            }
-        }
-        add_sums(low, high, QMR, a, b, c, ldc, !accumulate && g == 0);
+        for (size_t s = 0; s < group; s += 16, a += 4 * A, b += 4 * B) UNROLL
+        for (int i = 0; i < 4; i++) add_step(low, high, a + i * A, b + i * B);
+        add_sums(low, high, QMR, a, b, c, ldc);
         a += QMR * 3 * sizeof(float);
         b += QNR * 2 * sizeof(float);
     }

@@ -36,8 +36,10 @@ static inline void transpose8(__m256 r[8])
     }
 }
 
-/* Asks for a tile of c, which is used only after the products: it has long left the cache. */
-static inline void prefetch_tile(const float *c, size_t ldc, size_t rows, size_t columns)
+/* Asks for a tile of c, which is used only after the products: it has long left the cache. Always
+ * inlined, since GCC drops loops of nothing else whose counts it does not know. */
+static inline __attribute__((always_inline)) void prefetch_tile(const float *c, size_t ldc,
+                                                                size_t rows, size_t columns)
 {
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < columns; j += 16)
@@ -65,6 +67,17 @@ static inline void pack_rows_x86(zi_dtype type, const void *w, size_t ldw, size_
                 out[p * nr + i] = 0;
                 if (i < n) zi_widen(type, rows + (i * ldw + p) * width, &out[p * nr + i], 1);
             }
+    }
+}
+
+/* The pack_columns slot for an nr that is a multiple of eight. */
+static inline void pack_columns_x86(const float *w, size_t ldw, size_t n, size_t k, size_t nr,
+                                    float *out)
+{
+    for (size_t p = 0; p < k; p++, w += ldw, out += nr) {
+        size_t j = 0;
+        for (; j + 8 <= n; j += 8) _mm256_storeu_ps(out + j, _mm256_loadu_ps(w + j));
+        for (; j < nr; j++) out[j] = j < n ? w[j] : 0;
     }
 }
 

@@ -4,8 +4,7 @@
 
 #include "kernels/x86.h"
 
-/* Columns of a tile; steps of an f32 tile's a and b that are asked for before they are needed. */
-enum { QNR = 16, AHEAD = 64 };
+enum { QNR = 16 }; /* columns of a tile */
 
 /* Four numbers of a row, in every place. */
 static inline __m256i load_step(const char *a)
@@ -25,12 +24,21 @@ static inline __m256 add_sum(__m256 c, __m256i sum, __m256 scale, __m256 sum_a, 
     return _mm256_fmadd_ps(sum_a, bias, c);
 }
 
-/* What a group's sums add to c [rows, QNR]; a and b are what follows its numbers. fresh: c is
- * overwritten. */
+/* Before a tile [rows, QNR]. */
+static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ldc, size_t rows,
+                                                             bool accumulate)
+{
+    prefetch_tile(c, ldc, rows, QNR);
+    for (size_t i = 0; i < rows && !accumulate; i++) {
+        _mm256_storeu_ps(c + i * ldc, _mm256_setzero_ps());
+        _mm256_storeu_ps(c + i * ldc + 8, _mm256_setzero_ps());
+    }
+}
+
+/* Adds a group's sums to c [rows, QNR]; a and b are what follows its numbers. */
 static inline __attribute__((always_inline)) void add_sums(const __m256i *low, const __m256i *high,
                                                            size_t rows, const char *a,
-                                                           const char *b, float *c, size_t ldc,
-                                                           bool fresh)
+                                                           const char *b, float *c, size_t ldc)
 {
     const float *scales = (const float *)(const void *)a, *sums = scales + rows;
     const float *columns = (const float *)(const void *)b;
@@ -39,9 +47,8 @@ static inline __attribute__((always_inline)) void add_sums(const __m256i *low, c
     UNROLL
     for (size_t i = 0; i < rows; i++) {
         float *row = c + i * ldc;
-        __m256 c0 = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(row);
-        __m256 c1 = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(row + 8);
         __m256 scale = _mm256_broadcast_ss(scales + i), sum = _mm256_broadcast_ss(sums + i);
+        __m256 c0 = _mm256_loadu_ps(row), c1 = _mm256_loadu_ps(row + 8);
         c0 = add_sum(c0, low[i], _mm256_mul_ps(scale, scale0), sum, bias0);
         c1 = add_sum(c1, high[i], _mm256_mul_ps(scale, scale1), sum, bias1);
         _mm256_storeu_ps(row, c0);

@@ -4,8 +4,7 @@
 
 #include "kernels/x86.h"
 
-/* Columns of a tile; steps of a and b that are asked for before they are needed. */
-enum { QNR = 32, AHEAD = 32 };
+enum { QNR = 32 }; /* columns of a tile */
 
 /* Four numbers of a row, in every place. */
 static inline __m512i load_step(const char *a)
@@ -22,12 +21,21 @@ static inline __m512 add_sum(__m512 c, __m512i sum, __m512 scale, __m512 sum_a, 
     return _mm512_fmadd_ps(sum_a, bias, c);
 }
 
-/* What a group's sums add to c [rows, QNR]; a and b are what follows its numbers. fresh: c is
- * overwritten. */
+/* Before a tile [rows, QNR]. */
+static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ldc, size_t rows,
+                                                             bool accumulate)
+{
+    prefetch_tile(c, ldc, rows, QNR);
+    for (size_t i = 0; i < rows && !accumulate; i++) {
+        _mm512_storeu_ps(c + i * ldc, _mm512_setzero_ps());
+        _mm512_storeu_ps(c + i * ldc + 16, _mm512_setzero_ps());
+    }
+}
+
+/* Adds a group's sums to c [rows, QNR]; a and b are what follows its numbers. */
 static inline __attribute__((always_inline)) void add_sums(const __m512i *low, const __m512i *high,
                                                            size_t rows, const char *a,
-                                                           const char *b, float *c, size_t ldc,
-                                                           bool fresh)
+                                                           const char *b, float *c, size_t ldc)
 {
     const float *scales = (const float *)(const void *)a, *sums = scales + rows;
     const float *columns = (const float *)(const void *)b;
@@ -36,9 +44,8 @@ static inline __attribute__((always_inline)) void add_sums(const __m512i *low, c
     UNROLL
     for (size_t i = 0; i < rows; i++) {
         float *row = c + i * ldc;
-        __m512 c0 = fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(row);
-        __m512 c1 = fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(row + 16);
         __m512 scale = _mm512_set1_ps(scales[i]), sum = _mm512_set1_ps(sums[i]);
+        __m512 c0 = _mm512_loadu_ps(row), c1 = _mm512_loadu_ps(row + 16);
         c0 = add_sum(c0, low[i], _mm512_mul_ps(scale, scale0), sum, bias0);
         c1 = add_sum(c1, high[i], _mm512_mul_ps(scale, scale1), sum, bias1);
         _mm512_storeu_ps(row, c0);
