@@ -24,7 +24,7 @@ static inline __m256 add_sum(__m256 c, __m256i sum, __m256 scale, __m256 sum_a, 
     return _mm256_fmadd_ps(sum_a, bias, c);
 }
 
-/* Before a tile [rows, QNR]. */
+/* Before a tile [rows, QNR]: asks for what c has, or clears it. */
 static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ldc, size_t rows,
                                                              bool accumulate)
 {

@@ -21,7 +21,7 @@ static inline __m512 add_sum(__m512 c, __m512i sum, __m512 scale, __m512 sum_a, 
     return _mm512_fmadd_ps(sum_a, bias, c);
 }
 
-/* Before a tile [rows, QNR]. */
+/* Before a tile [rows, QNR]: asks for what c has, or clears it. */
 static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ldc, size_t rows,
                                                              bool accumulate)
 {
