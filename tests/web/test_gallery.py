@@ -93,6 +93,61 @@ class Gallery(PageCase):
         self.page.reload()
         expect(self.cards).to_have_count(before - 1)
 
+    def test_delete_is_told_before_it_is_answered(self):
+        held = []
+        self.page.route("**/api/images/*", lambda route: held.append((route, route.fetch())) if route.request.method == "DELETE" else route.continue_())
+        before = self.cards.count()
+        beside = self.cards.nth(2).get_attribute("data-id")
+        self.cards.nth(1).click()
+        self.page.get_by_role("button", name="Delete", exact=True).click()
+        self.page.get_by_role("button", name="Delete for good").click()
+        expect(self.cards).to_have_count(before - 1)  # the event took it out
+        route, answer = held[0]
+        route.fulfill(response=answer)
+        expect(self.page.get_by_role("dialog")).to_have_count(0)
+        expect(self.page.locator(f"[data-id='{beside}']")).to_be_focused()
+
+    def test_going_on_while_a_picture_is_deleted(self):
+        held = []
+        self.page.route("**/api/images/*", lambda route: held.append(route) if route.request.method == "DELETE" else route.continue_())
+        before = self.cards.count()
+        second = self.cards.nth(1).get_attribute("data-id")
+        self.cards.first.click()
+        self.page.get_by_role("button", name="Delete", exact=True).click()
+        self.page.get_by_role("button", name="Delete for good").click()
+        self.page.keyboard.press("ArrowRight")
+        dialog = self.page.get_by_role("dialog", name="Picture")
+        expect(dialog).to_have_attribute("data-image", second)
+        held[0].continue_()
+        expect(self.cards).to_have_count(before - 1)
+        expect(self.page.locator("#toasts")).to_contain_text("The picture is deleted.")
+        expect(dialog).to_have_attribute("data-image", second)  # what is looked at now stays
+        self.page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+        expect(self.page.locator(f"[data-id='{second}']")).to_be_focused()
+
+    def test_focus_outlasts_what_others_do(self):
+        before = self.cards.count()
+        first, second, third = (self.cards.nth(n).get_attribute("data-id") for n in range(3))
+        card = lambda identity: self.page.locator(f"[data-id='{identity}']")
+        card(second).focus()
+        self.draw(RED, seed=14, page=self.open_page())
+        expect(self.cards).to_have_count(before + 1)
+        expect(card(second)).to_be_focused()
+        self.delete(second)
+        expect(card(second)).to_have_count(0)
+        expect(card(third)).to_be_focused()
+        card(first).click()
+        self.draw(RED, seed=15, page=self.open_page())
+        expect(self.cards).to_have_count(before + 1)
+        self.page.keyboard.press("Escape")
+        expect(card(first)).to_be_focused()
+        card(third).focus()
+        for identity in [self.cards.nth(n).get_attribute("data-id") for n in range(before + 1)]:
+            self.delete(identity)
+        expect(self.page.get_by_role("heading", name="No pictures yet")).to_be_visible()
+        expect(self.page.locator("#title-gallery")).to_be_focused()
+
     def test_deleted_elsewhere(self):
         other = self.open_page("gallery")
         before = self.cards.count()

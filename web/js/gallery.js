@@ -7,7 +7,7 @@ import { actions, downloads, recipeFacts, title } from './picture.js';
 const PAGE = 60;
 const body = $('#gallery'), search = $('#search'), count = $('#gallery-count');
 let images = [], next = null, total = 0, asked = 0, visible = false, stale = true, loading = false;
-let grid = null, box = null;
+let grid = null, box = null, shown = null;
 
 function card(image) {
   return el('li.card', {}, el('button', { type: 'button', 'data-id': image.id, onclick: () => open(image) },
@@ -27,6 +27,21 @@ function empty() {
     el('p', {}, found ? 'All words must be in the prompt, the model’s name or the seed.' : 'What you draw is kept here, with the recipe to draw it again.'),
     found ? button('', 'close', 'Clear the search', () => { search.value = ''; load(); search.focus(); })
       : el('a.button.primary', { href: '#generate' }, icon('brush'), 'Draw the first one'));
+}
+
+const placeOf = (id) => images.findIndex((image) => image.id === id);
+
+// What has the focus within the list, as { id, at }: a picture and its place; null: nothing has it.
+function focused() {
+  if (!body.contains(document.activeElement)) return null;
+  const { id } = document.activeElement.dataset;
+  return { id, at: placeOf(id) };
+}
+
+// Puts the focus on that picture, on the one in its place when it is gone, or on the title when there is none.
+function focus({ id, at }) {
+  const image = images[placeOf(id)] ?? images[Math.min(at, images.length - 1)];
+  (image ? $(`[data-id="${image.id}"]`, grid) : $('#title-gallery')).focus();
 }
 
 function show() {
@@ -52,8 +67,10 @@ async function load() {
   try {
     const list = await get(query());
     if (turn !== asked) return;
+    const held = focused();
     ({ images, next, total } = list);
     show();
+    if (held) focus(held);
     if (search.value.trim()) announce(count.textContent);
   } catch (error) {
     if (turn === asked) body.replaceChildren(el('div.empty', {}, el('p.error', { role: 'alert' }, error.message), button('', null, 'Try again', load)));
@@ -67,7 +84,8 @@ async function loadMore() {
   const turn = asked, cursor = next;
   next = null;
   const list = await get(query(cursor)).catch(() => null);
-  if (!list || turn !== asked) { next ??= cursor; return; }
+  if (turn !== asked) return;
+  if (!list) { next = cursor; return; }
   images.push(...list.images);
   next = list.next;
   grid.append(...list.images.map(card));
@@ -77,7 +95,7 @@ async function loadMore() {
 /* ---- one picture ---- */
 
 function neighbour(image, step) {
-  const other = images[images.findIndex((one) => one.id === image.id) + step];
+  const other = images[placeOf(image.id) + step];
   if (!other) return;
   fill(other);
 }
@@ -106,21 +124,21 @@ async function remove(image) {
   } catch (error) {
     if (error.status !== 404) { toast(error.message); return; }
   }
-  const at = images.findIndex((one) => one.id === image.id);
-  box.close();
+  if (box.dataset.image === image.id) box.close();
   forget(image.id);
   toast('The picture is deleted.');
-  const beside = images[Math.min(at, images.length - 1)];
-  (beside ? $(`[data-id="${beside.id}"]`, body) : $('#title-gallery')).focus();
 }
 
+// Also told by an event, which may come before the answer to who deleted it.
 function forget(id) {
-  if (!images.some((image) => image.id === id)) return;
+  if (placeOf(id) < 0) return;
+  const held = focused();
   images = images.filter((image) => image.id !== id);
   total--;
   $(`[data-id="${id}"]`, body)?.parentNode.remove();
   if (images.length) showCount();
   else load();
+  if (held?.id === id) focus(held);
 }
 
 function fill(image) {
@@ -130,6 +148,7 @@ function fill(image) {
     el('figure.detail-picture', {}, picture),
     el('div.detail-text', {}, recipeFacts(image), downloads(image), el('div.row.wrap', {}, ...actions(image, close)), deleting(image)));
   box.dataset.image = image.id;
+  shown = { id: image.id, at: placeOf(image.id) };
 }
 
 function open(image) {
@@ -141,6 +160,8 @@ function open(image) {
     const now = images.find((one) => one.id === opened.dataset.image);
     if (step && now) neighbour(now, step);
   });
+  // The card that opened it may be gone, or made anew.
+  opened.addEventListener('close', () => document.activeElement === document.body && focus(shown));
 }
 
 export function enter() {
