@@ -126,6 +126,15 @@ class Gallery(PageCase):
         expect(dialog).to_have_count(0)
         expect(self.page.locator(f"[data-id='{second}']")).to_be_focused()
 
+    def test_a_picture_that_comes_leaves_the_others_where_they_are(self):
+        before = self.cards.count()
+        old = self.cards.first.element_handle()
+        self.draw(RED, seed=16, page=self.open_page())
+        expect(self.cards).to_have_count(before + 1)
+        expect(self.cards.first).to_contain_text(RED)
+        self.assertTrue(old.evaluate("node => node.isConnected"))
+        expect(self.page.locator("#gallery-count")).to_have_text(f"{before + 1} pictures")
+
     def test_focus_outlasts_what_others_do(self):
         before = self.cards.count()
         first, second, third = (self.cards.nth(n).get_attribute("data-id") for n in range(3))

@@ -148,6 +148,21 @@ class Models(PageCase):
         self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {}})})")
         self.page.wait_for_function("before => document.querySelectorAll('#log .log-line').length > before", arg=before)
 
+    def test_log_while_it_is_on_its_way(self):
+        held = []
+        self.page.route("**/api/log", lambda route: held.append((route, route.fetch())) if not held else route.continue_())
+        self.page.click(".tabs >> text=Log")
+        while not held:
+            self.page.wait_for_timeout(20)
+        self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {}})})")
+        expect(self.page.locator("#status")).to_have_text("At work")
+        expect(self.page.locator("#status")).to_have_text("Ready")
+        route, answer = held[0]
+        route.fulfill(response=answer)
+        lines = self.page.evaluate("fetch('/api/log').then(answer => answer.json())")["lines"]
+        self.assertGreater(len(lines), len(answer.json()["lines"]))
+        expect(self.page.locator("#log .log-text")).to_have_text([line["text"] for line in lines])
+
 
 class Download(PageCase):
     """Beside a double of the hub."""

@@ -43,6 +43,28 @@ export async function call(method, path, body, options) {
 }
 
 export const get = (path) => call('GET', path);
+
+// A list that events change. Of questions that overtake each other only the last one's answer counts: those before get
+// null. What happens while one is open() may be missing in its answer, so ask again.
+export function question() {
+  let last = 0, pending = 0;
+  return {
+    open: () => pending !== 0,
+    async ask(path) {
+      const turn = pending = ++last;
+      try {
+        const answer = await get(path);
+        return turn === last ? answer : null;
+      } catch (error) {
+        if (turn === last) throw error;
+        return null;
+      } finally {
+        if (turn === last) pending = 0;
+      }
+    },
+  };
+}
+
 export const submit = (kind, params) => call('POST', '/api/jobs', { kind, params });
 export const cancel = (id) => call('DELETE', `/api/jobs/${id}`);
 export const fileUrl = (id, format, download) =>

@@ -1,6 +1,6 @@
 // The right side of Generate: the picture as it comes about, its progress, and the latest pictures.
 import { $, announce, bar, button, el, icon, plural, seconds, setBar, size } from './dom.js';
-import { cancel, get, pictureUrl, thumbnailUrl } from './api.js';
+import { cancel, get, pictureUrl, question, thumbnailUrl } from './api.js';
 import { on } from './events.js';
 import { job as jobById, open, waiting } from './jobs.js';
 import { actions, downloads, recipeFacts, title } from './picture.js';
@@ -13,6 +13,7 @@ const EXAMPLES = {
 
 const frame = $('#frame'), run = $('#run'), result = $('#result'), strip = $('#strip');
 const images = new Map(); // the latest pictures by id, the latest first
+const asked = question();
 let shown = { job: null, image: null, pinned: false }; // a job that is followed, or a picture; pinned: by hand
 let shape = { width: 1024, height: 1024 };
 let examples = 'other';
@@ -162,7 +163,7 @@ function showStrip() {
 }
 
 async function loadImages() {
-  const list = await get(`/api/images?limit=${STRIP}`).catch(() => null);
+  const list = await asked.ask(`/api/images?limit=${STRIP}`).catch(() => null);
   if (!list) return;
   images.clear();
   for (const image of list.images) images.set(image.id, image);
@@ -217,8 +218,9 @@ async function caughtUp() {
 
 export function start() {
   on('size', (next) => { shape = next; if (frame.dataset.mode === 'empty') emptyFrame(); });
-  on('submitted', (entry) => {
+  on('submitted', async (entry) => {
     shown = { job: entry.id, image: null };
+    if (!open(jobById(entry.id))) await finished(jobById(entry.id)); // before this answer came
     show();
     if ($('#stage').getBoundingClientRect().top > innerHeight / 2) $('.easel').scrollIntoView(); // below the form, on phones
   });
@@ -228,11 +230,13 @@ export function start() {
     remember(image);
     if (shown.job === id) shown.image = image.id;
     show();
+    if (asked.open()) loadImages(); // it may not be among what is on its way
   });
   on('deleted', ({ image }) => {
     images.delete(image);
     if (shown.image === image) shown.image = null;
     show();
+    if (asked.open()) loadImages();
   });
   on('model', (model) => { examples = model?.shelf === 'demo' ? 'demo' : 'other'; show(); });
   show();

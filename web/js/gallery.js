@@ -1,12 +1,13 @@
 // The history of pictures.
 import { $, ago, announce, button, dialog, el, icon, plural, size, toast } from './dom.js';
-import { call, get, pictureUrl, thumbnailUrl } from './api.js';
+import { call, get, pictureUrl, question, thumbnailUrl } from './api.js';
 import { on } from './events.js';
 import { actions, downloads, recipeFacts, title } from './picture.js';
 
 const PAGE = 60;
 const body = $('#gallery'), search = $('#search'), count = $('#gallery-count');
-let images = [], next = null, total = 0, asked = 0, visible = false, stale = true, loading = false;
+const asked = question();
+let images = [], next = null, total = 0, visible = false, stale = true;
 let grid = null, box = null, shown = null;
 
 function card(image) {
@@ -46,7 +47,7 @@ function focus({ id, at }) {
 
 function show() {
   showCount();
-  if (!images.length) { body.replaceChildren(empty()); return; }
+  if (!images.length) { grid = null; body.replaceChildren(empty()); return; }
   grid = el('ul.grid', {}, ...images.map(card));
   const more = button('', null, 'Show more', () => loadMore());
   more.hidden = !next;
@@ -61,30 +62,26 @@ const query = (cursor) => `/api/images?${new URLSearchParams({
 })}`;
 
 async function load() {
-  const turn = ++asked;
   stale = false;
-  loading = true;
   try {
-    const list = await get(query());
-    if (turn !== asked) return;
+    const list = await asked.ask(query());
+    if (!list) return;
     const held = focused();
     ({ images, next, total } = list);
     show();
     if (held) focus(held);
     if (search.value.trim()) announce(count.textContent);
   } catch (error) {
-    if (turn === asked) body.replaceChildren(el('div.empty', {}, el('p.error', { role: 'alert' }, error.message), button('', null, 'Try again', load)));
-  } finally {
-    if (turn === asked) loading = false;
+    body.replaceChildren(el('div.empty', {}, el('p.error', { role: 'alert' }, error.message), button('', null, 'Try again', load)));
   }
 }
 
 async function loadMore() {
   if (!next) return;
-  const turn = asked, cursor = next;
+  const before = grid, cursor = next;
   next = null;
   const list = await get(query(cursor)).catch(() => null);
-  if (turn !== asked) return;
+  if (grid !== before) return; // all of it was asked for again
   if (!list) { next = cursor; return; }
   images.push(...list.images);
   next = list.next;
@@ -110,9 +107,9 @@ function deleting(image) {
     $('.danger + button', place).focus();
   };
   const idle = () => {
-    const asked = place.contains(document.activeElement);
+    const had = place.contains(document.activeElement);
     place.replaceChildren(button('.small.danger', 'trash', 'Delete', ask));
-    if (asked) $('button', place).focus();
+    if (had) $('button', place).focus();
   };
   idle();
   return place;
@@ -139,6 +136,15 @@ function forget(id) {
   if (images.length) showCount();
   else load();
   if (held?.id === id) focus(held);
+}
+
+// A new picture comes first; the others stay where they are, and how far one has scrolled.
+function arrived(image) {
+  if (placeOf(image.id) >= 0) return;
+  images.unshift(image);
+  total++;
+  grid.prepend(card(image));
+  showCount();
 }
 
 function fill(image) {
@@ -176,7 +182,10 @@ export function start() {
   let timer = 0;
   search.addEventListener('input', () => { clearTimeout(timer); timer = setTimeout(load, 180); });
   const changed = () => { if (visible) load(); else stale = true; };
-  on('image', changed);
+  on('image', ({ image }) => {
+    if (visible && grid && !asked.open() && !search.value.trim()) arrived(image);
+    else changed();
+  });
   on('snapshot', changed);
-  on('deleted', ({ image }) => { if (loading) load(); else forget(image); }); // what is on its way may still have it
+  on('deleted', ({ image }) => { if (asked.open()) load(); else forget(image); }); // what is on its way may still have it
 }

@@ -1,10 +1,11 @@
 // What the server has to say.
 import { $, el, icon, toast } from './dom.js';
-import { get } from './api.js';
+import { question } from './api.js';
 import { on } from './events.js';
 
 const LINES = 500;
 const log = $('#log');
+const asked = question();
 let loaded = false, lines = [];
 
 const clock = (time) => new Date(time * 1000).toTimeString().slice(0, 8);
@@ -20,15 +21,18 @@ function show() {
 }
 
 async function load() {
-  const list = await get('/api/log').catch(() => null);
+  const list = await asked.ask('/api/log').catch(() => null);
   if (!list) return;
   ({ lines } = list);
   loaded = true;
   show();
 }
 
+const same = (one, other) => one.time === other.time && one.text === other.text;
+
 function add(entry) {
-  if (!loaded) return;
+  if (asked.open()) load(); // it may not be among what is on its way
+  if (!loaded || lines.some((other) => same(entry, other))) return;
   const follow = atEnd();
   lines.push(entry);
   if (lines.length === 1) { show(); return; }

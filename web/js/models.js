@@ -1,6 +1,6 @@
 // The models folder: what is in it, and what can be done with it.
 import { $, bar, button, bytes, dialog, el, fieldError, icon, seconds, setBar, toast } from './dom.js';
-import { cancel, get, submit } from './api.js';
+import { cancel, get, question, submit } from './api.js';
 import { on } from './events.js';
 import { add, all, open } from './jobs.js';
 import { chooseModel } from './settings.js';
@@ -19,6 +19,7 @@ const SHELVES = [
 ];
 const KINDS = { convert: 'Converting', quantize: 'Quantizing', import: 'Importing', download: 'Downloading', verify: 'Checking' };
 const body = $('#models'), list = $('#model-jobs');
+const asked = question();
 let visible = false, stale = true, models = [];
 
 const shortName = (name) => name.split('/').pop();
@@ -59,7 +60,9 @@ function shelf([name, title, folder]) {
 async function load() {
   stale = false;
   try {
-    ({ models } = await get('/api/models'));
+    const answer = await asked.ask('/api/models');
+    if (!answer) return;
+    ({ models } = answer);
   } catch (error) {
     body.replaceChildren(el('p.error', { role: 'alert' }, error.message));
     return;
@@ -67,8 +70,8 @@ async function load() {
   const { model, action } = document.activeElement?.dataset ?? {};
   body.removeAttribute('aria-busy');
   const filled = ([name]) => models.some((one) => one.shelf === name);
-  const shelves = SHELVES.filter((one) => one[2] || filled(one)); // folders are there, empty or not
-  body.replaceChildren(...shelves.toSorted((a, b) => filled(b) - filled(a)).map(shelf)); // what is empty comes last
+  const there = SHELVES.filter((one) => one[2] || filled(one)); // folders are there, empty or not
+  body.replaceChildren(...there.toSorted((a, b) => filled(b) - filled(a)).map(shelf)); // what is empty comes last
   if (action) $(`[data-model="${CSS.escape(model)}"][data-action="${action}"]`, body)?.focus();
 }
 

@@ -1,6 +1,6 @@
 // The form: what to draw, and how.
 import { $, $$, announce, fieldError, plural, setIcon, setRange, storage } from './dom.js';
-import { get, submit } from './api.js';
+import { get, question, submit } from './api.js';
 import { add } from './jobs.js';
 import { fit, recognise, round, turned } from './sizes.js';
 import { emit, on } from './events.js';
@@ -15,6 +15,7 @@ const KEPT = ['prompt', 'width', 'height', 'steps', 'shift', 'seed', 'count', 'g
 const shapes = () => $$('[name=shape]', form).map((input) => input.value);
 const portrait = () => $('#portrait').getAttribute('aria-pressed') === 'true';
 const locked = () => $('#lock').getAttribute('aria-pressed') === 'true';
+const asked = question();
 let models = [];
 let sized = false; // whether somebody chose a size; until then it is the model's own
 
@@ -149,7 +150,7 @@ function modelChosen() {
 }
 
 async function loadModels() {
-  const list = await get('/api/models').catch(() => null);
+  const list = await asked.ask('/api/models').catch(() => null);
   if (!list) return;
   const wanted = field.model.value || storage.get('settings')?.model || list.default;
   models = list.models.filter((model) => model.usable && model.shelf !== 'prompt_enhancer');
