@@ -112,6 +112,7 @@ class Line:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+        one.close()  # other's own thread closes that
 
     def cut(self):
         self.whole = False
@@ -184,8 +185,14 @@ class PageCase(unittest.TestCase):
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url.replace(url, self.server.url)))
         page.goto(f"{url}#{view}" if view else url)
-        expect(page.locator("#status")).to_have_text("Ready")
+        self.await_lists(page)
         return page
+
+    def await_lists(self, page):
+        """Until the page knows what there is: its state, the models, the pictures."""
+        expect(page.locator("#status")).to_have_text("Ready")
+        expect(page.locator("#model option")).not_to_have_count(0)
+        expect(page.locator("#strip:not([aria-busy])")).to_have_count(1)
 
     def draw(self, prompt=RED, page=None, **fields):
         """Fills the form and waits for the picture."""

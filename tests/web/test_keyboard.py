@@ -86,6 +86,7 @@ class Keyboard(PageCase):
         expect(self.page.locator("#search")).to_be_focused()
         self.page.keyboard.press("Tab")
         expect(self.page.locator("#recipe-file")).to_be_focused()
+        expect(self.page.locator(".card button")).not_to_have_count(0)
         self.page.keyboard.press("Tab")
         expect(self.page.locator(".card button").first).to_be_focused()
         self.page.keyboard.press("Enter")

@@ -77,15 +77,29 @@ class Models(PageCase):
         self.convert("demo", "mlx", "q8", "eight")
         expect(self.model("eight")).to_be_visible()
         self.page.click(".tabs >> text=Generate")
+        self.page.select_option("#model", "mlx/eight")
         offered = self.page.locator("#precision option").all_inner_texts()
         self.assertGreaterEqual(len(offered), 3, offered)
-        self.page.select_option("#model", "mlx/eight")
         precision = next(text for text in offered if "8" in text)
         self.page.select_option("#precision", precision)
         self.assertEqual(self.page.locator("#model option").count(), 1)
         self.assertEqual(self.page.input_value("#model"), "mlx/eight")
         self.page.select_option("#precision", "")
         self.assertGreaterEqual(self.page.locator("#model option").count(), 3)
+
+    def test_chosen_model_is_kept(self):
+        self.convert("demo", "mlx", "bf16", "kept")
+        expect(self.model("kept")).to_be_visible()
+        self.page.get_by_role("button", name="Use: kept", exact=True).click()
+        self.page.route("**/api/models", lambda route: route.abort())
+        self.page.reload()
+        self.page.fill("#prompt", STAR)
+        self.page.locator("#prompt").blur()  # all of the form is kept, while there is no list of models yet
+        self.page.unroute("**/api/models")
+        self.page.reload()
+        self.await_lists(self.page)
+        self.assertEqual(self.page.input_value("#prompt"), STAR)
+        self.assertEqual(self.page.input_value("#model"), "mlx/kept")
 
     def test_quantize_and_errors_beside_their_fields(self):
         self.convert("demo", "comfyui", "bf16", "taken")
@@ -213,6 +227,17 @@ class Download(PageCase):
         self.go()
         expect(self.page.locator("#fetch-repo-error")).to_contain_text("OWNER/NAME")
         expect(self.form.get_by_label("Repository")).to_be_focused()
+
+    def test_before_the_layouts_are_known(self):
+        held = []
+        self.page.route("**/api/config", lambda route: held.append(route))
+        self.page.reload()
+        self.await_lists(self.page)
+        self.go()
+        expect(self.shelved("Z-Image-Turbo")).to_be_visible()
+        for route in held:
+            route.abort()
+        shutil.rmtree(os.path.join(self.server.models, "pytorch", "Z-Image-Turbo"))
 
     def test_cancel_and_resume(self):
         self.hub.rate = 100000

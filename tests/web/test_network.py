@@ -94,6 +94,7 @@ class Network(PageCase):
         page = self.open_page(url=line.url)
         self.begin_long(page, seed=77)
         expect(page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
+        expect(self.page.locator("#strip .ring")).to_have_count(1)
         line.cut()
         expect(page.locator("#status")).to_have_text("No connection, trying again")
         expect(self.page.locator("#strip .ring")).to_have_count(0)  # another page, which sees the end

@@ -56,8 +56,7 @@ function offerPrecisions() {
 
 async function offer() {
   layouts = (await get('/api/config').catch(() => ({}))).layouts ?? [];
-  $('#fetch-to').replaceChildren(new Option('as it is', 'same'), ...layouts.map(({ name }) => new Option(LAYOUTS[name] ?? name, name)));
-  offerPrecisions();
+  $('#fetch-to').append(...layouts.map(({ name }) => new Option(LAYOUTS[name] ?? name, name)));
 }
 
 function download(event) {
@@ -68,6 +67,7 @@ function download(event) {
 
 export function start() {
   offer();
+  hint();
   $('#fetch-form').addEventListener('submit', download);
   $('#fetch-to').addEventListener('change', offerPrecisions);
   for (const id of ['repo', 'precision']) $(`#fetch-${id}`).addEventListener('input', hint);

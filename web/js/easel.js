@@ -164,6 +164,7 @@ function showStrip() {
 
 async function loadImages() {
   const list = await asked.ask(`/api/images?limit=${STRIP}`).catch(() => null);
+  if (!asked.open()) strip.removeAttribute('aria-busy');
   if (!list) return;
   images.clear();
   for (const image of list.images) images.set(image.id, image);

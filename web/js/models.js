@@ -1,9 +1,10 @@
 // The models folder: what is in it, and what can be done with it.
 import { $, bar, button, bytes, dialog, el, fieldError, icon, seconds, setBar, toast } from './dom.js';
-import { cancel, get, question, submit } from './api.js';
+import { cancel, get, submit } from './api.js';
 import { on } from './events.js';
 import { add, all, open } from './jobs.js';
 import { chooseModel } from './settings.js';
+import { shelf as known } from './shelf.js';
 import { dropZone } from './recipe.js';
 import { convert } from './convert.js';
 import { upload } from './upload.js';
@@ -19,7 +20,6 @@ const SHELVES = [
 ];
 const KINDS = { convert: 'Converting', quantize: 'Quantizing', import: 'Importing', download: 'Downloading', verify: 'Checking' };
 const body = $('#models'), list = $('#model-jobs');
-const asked = question();
 let visible = false, stale = true, models = [];
 
 const shortName = (name) => name.split('/').pop();
@@ -57,16 +57,14 @@ function shelf([name, title, folder]) {
     inside.length ? el('ul.model-list', {}, ...inside.map(card)) : el('p.note.shelf-empty', {}, 'Nothing here.'));
 }
 
-async function load() {
+function show() {
+  if (!known()) return;
   stale = false;
-  try {
-    const answer = await asked.ask('/api/models');
-    if (!answer) return;
-    ({ models } = answer);
-  } catch (error) {
-    body.replaceChildren(el('p.error', { role: 'alert' }, error.message));
+  if (known().error) {
+    body.replaceChildren(el('p.error', { role: 'alert' }, known().error));
     return;
   }
+  ({ models } = known());
   const { model, action } = document.activeElement?.dataset ?? {};
   body.removeAttribute('aria-busy');
   const filled = ([name]) => models.some((one) => one.shelf === name);
@@ -172,7 +170,7 @@ function jobChanged({ job: entry, reason }) {
 
 export function enter() {
   visible = true;
-  if (stale) load();
+  if (stale) show();
 }
 export const leave = () => { visible = false; };
 
@@ -182,7 +180,6 @@ async function bring(file) {
   try {
     const model = await upload(file, $('#import-progress'));
     toast(`${shortName(model.name)} is in the models folder.`);
-    load();
   } catch (error) {
     fieldError('import', error.message);
   }
@@ -191,9 +188,7 @@ async function bring(file) {
 export function start() {
   body.replaceChildren(...[1, 2, 3].map(() => el('div.skeleton.model-blank')));
   showJobs();
-  const changed = () => { if (visible) load(); else stale = true; };
-  on('models', changed);
-  on('snapshot', changed);
+  on('shelf', () => { if (visible) show(); else stale = true; });
   on('job', jobChanged);
   on('jobs', showJobs);
   arrivals.start();

@@ -1,6 +1,6 @@
 // The form: what to draw, and how.
 import { $, $$, announce, fieldError, plural, setIcon, setRange, storage } from './dom.js';
-import { get, question, submit } from './api.js';
+import { get, submit } from './api.js';
 import { add } from './jobs.js';
 import { fit, recognise, round, turned } from './sizes.js';
 import { emit, on } from './events.js';
@@ -15,7 +15,6 @@ const KEPT = ['prompt', 'width', 'height', 'steps', 'shift', 'seed', 'count', 'g
 const shapes = () => $$('[name=shape]', form).map((input) => input.value);
 const portrait = () => $('#portrait').getAttribute('aria-pressed') === 'true';
 const locked = () => $('#lock').getAttribute('aria-pressed') === 'true';
-const asked = question();
 let models = [];
 let sized = false; // whether somebody chose a size; until then it is the model's own
 
@@ -73,8 +72,11 @@ function showValues() {
   $('#generate span').textContent = count > 1 && count <= 16 ? `Generate ${plural(count, 'picture')}` : 'Generate';
 }
 
+// Until there is a list to choose from it is the one of the last time.
+const chosenModel = () => field.model.value || storage.get('settings')?.model;
+
 const keep = () => storage.set('settings', {
-  ...Object.fromEntries(KEPT.map((name) => [name, field[name].value])), model: field.model.value, locked: locked(), sized,
+  ...Object.fromEntries(KEPT.map((name) => [name, field[name].value])), model: chosenModel(), locked: locked(), sized,
 });
 
 // Puts values into the form; what is missing, or not stated, stays.
@@ -118,6 +120,7 @@ export function chooseModel(name) {
   if (field.precision.value && field.precision.value !== found.precision) { field.precision.value = ''; listModels(); }
   field.model.value = found.name;
   modelChosen();
+  keep();
 }
 
 function listModels() {
@@ -149,10 +152,9 @@ function modelChosen() {
   else showSize();
 }
 
-async function loadModels() {
-  const list = await asked.ask('/api/models').catch(() => null);
-  if (!list) return;
-  const wanted = field.model.value || storage.get('settings')?.model || list.default;
+function offerModels(list) {
+  if (list.error) return; // what was there before stays
+  const wanted = chosenModel() || list.default;
   models = list.models.filter((model) => model.usable && model.shelf !== 'prompt_enhancer');
   const precision = field.precision.value;
   const precisions = [...new Set(models.map((model) => model.precision).filter(Boolean))].sort();
@@ -209,7 +211,7 @@ export function params() {
     prompt: field.prompt.value.trim(),
     original: originalOf(field.prompt.value),
     negative: field.negative.value.trim() || null,
-    model: field.model.value || null,
+    model: chosenModel() || null,
     width: Number(field.width.value),
     height: Number(field.height.value),
     steps: Number(field.steps.value),
@@ -287,7 +289,6 @@ export function start() {
   form.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit();
   });
-  on('models', loadModels);
-  on('snapshot', loadModels);
+  on('shelf', offerModels);
   loadConfig();
 }
