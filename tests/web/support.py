@@ -210,8 +210,8 @@ class PageCase(unittest.TestCase):
         expect(page.locator("#run")).not_to_have_attribute("data-mode", before)
 
     def begin_long(self, page=None, **fields):
-        """A job that takes seconds."""
-        self.begin(STAR, page, width=320, height=320, steps=20, **fields)
+        """A job that takes seconds, on fast machines too."""
+        self.begin(STAR, page, **{"width": 512, "height": 512, "steps": 20, **fields})
         expect((page or self.page).locator("#cancel")).to_be_visible()
 
     def shot(self, page, name):

@@ -268,7 +268,7 @@ class Download(PageCase):
         expect(self.job).to_contain_text("Waiting for its turn")
         expect(status).to_have_text("Downloading, 1 job waiting")
         page.click(".tabs >> text=Generate")
-        self.begin(STAR, width=448, height=448, steps=20)
+        self.begin_long(width=640, height=640)
         for _ in range(2):
             expect(run).to_contain_text(re.compile(r"Step \d+ of 20"))
             expect(status).to_have_text("At work and downloading, 1 job waiting")
