@@ -213,6 +213,16 @@ class Generate(PageCase):
         self.draw()
         expect(self.page.locator("#run")).to_contain_text("18446744073709551615")
 
+    def test_form_is_kept(self):
+        self.page.fill("#prompt", STAR)
+        self.page.click("#lock")
+        for _ in range(2):
+            self.page.reload()
+            self.await_lists(self.page)
+            self.assertEqual(self.page.input_value("#prompt"), STAR)
+            expect(self.page.locator("#lock")).to_have_attribute("aria-pressed", "true")
+            self.assertTrue(self.page.is_checked("[name=tier][value='128']"))
+
     def test_use_these_settings(self):
         self.draw(STAR, seed=5, width=96, height=144)
         self.page.fill("#prompt", "something else")

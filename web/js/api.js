@@ -44,22 +44,25 @@ export async function call(method, path, body, options) {
 
 export const get = (path) => call('GET', path);
 
-// A list that events change. Of questions that overtake each other only the last one's answer counts: those before get
-// null. What happens while one is open() may be missing in its answer, so ask again.
+// What is asked again and again while events change the answer. Of questions that overtake each other only the last one
+// is answered: those before get null.
 export function question() {
-  let last = 0, pending = 0;
+  let last = 0, old = false;
   return {
-    open: () => pending !== 0,
+    // Something happened that an answer on its way may not know of: it is asked for again.
+    outdate() { old = true; },
     async ask(path) {
-      const turn = pending = ++last;
+      const turn = ++last;
       try {
-        const answer = await get(path);
+        let answer;
+        do {
+          old = false;
+          answer = await get(path);
+        } while (old && turn === last);
         return turn === last ? answer : null;
       } catch (error) {
         if (turn === last) throw error;
         return null;
-      } finally {
-        if (turn === last) pending = 0;
       }
     },
   };

@@ -164,8 +164,8 @@ function showStrip() {
 
 async function loadImages() {
   const list = await asked.ask(`/api/images?limit=${STRIP}`).catch(() => null);
-  if (!asked.open()) strip.removeAttribute('aria-busy');
   if (!list) return;
+  strip.removeAttribute('aria-busy');
   images.clear();
   for (const image of list.images) images.set(image.id, image);
   show();
@@ -228,16 +228,16 @@ export function start() {
   on('job', jobChanged);
   on('jobs', caughtUp);
   on('image', ({ job: id, image }) => {
+    asked.outdate();
     remember(image);
     if (shown.job === id) shown.image = image.id;
     show();
-    if (asked.open()) loadImages(); // it may not be among what is on its way
   });
   on('deleted', ({ image }) => {
+    asked.outdate();
     images.delete(image);
     if (shown.image === image) shown.image = null;
     show();
-    if (asked.open()) loadImages();
   });
   on('model', (model) => { examples = model?.shelf === 'demo' ? 'demo' : 'other'; show(); });
   show();

@@ -183,9 +183,13 @@ export function start() {
   search.addEventListener('input', () => { clearTimeout(timer); timer = setTimeout(load, 180); });
   const changed = () => { if (visible) load(); else stale = true; };
   on('image', ({ image }) => {
-    if (visible && grid && !asked.open() && !search.value.trim()) arrived(image);
+    asked.outdate();
+    if (visible && grid && !search.value.trim()) arrived(image);
     else changed();
   });
   on('snapshot', changed);
-  on('deleted', ({ image }) => { if (asked.open()) load(); else forget(image); }); // what is on its way may still have it
+  on('deleted', ({ image }) => {
+    asked.outdate();
+    forget(image);
+  });
 }

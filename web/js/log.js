@@ -31,7 +31,7 @@ async function load() {
 const same = (one, other) => one.time === other.time && one.text === other.text;
 
 function add(entry) {
-  if (asked.open()) load(); // it may not be among what is on its way
+  asked.outdate();
   if (!loaded || lines.some((other) => same(entry, other))) return;
   const follow = atEnd();
   lines.push(entry);

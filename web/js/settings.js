@@ -255,6 +255,7 @@ export function start() {
     useSettings(before);
     sized = before.sized;
     setLock(before.locked);
+    keep();
   }
   if (!field.seed.value) field.seed.value = drawSeed();
   showSize();
