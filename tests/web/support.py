@@ -131,6 +131,38 @@ class Line:
         self.listener.close()
 
 
+class Hold:
+    """The first request like this waits until it is let go: with the server's answer, which the page does not know yet,
+    or (unsent) before the server knows of it."""
+
+    def __init__(self, page, pattern, method="GET", unsent=False):
+        self.page, self.method, self.unsent = page, method, unsent
+        self.route = self.answer = None
+        page.route(pattern, self.take)
+
+    def take(self, route):
+        if self.route or route.request.method != self.method:
+            route.continue_()
+            return
+        self.route = route
+        if not self.unsent:
+            self.answer = route.fetch()
+
+    def wait(self):
+        for _ in range(PATIENCE // 20):
+            if self.answer or self.unsent and self.route:
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError("nothing was asked")
+
+    def let_go(self):
+        self.wait()
+        if self.unsent:
+            self.route.continue_()
+        else:
+            self.route.fulfill(response=self.answer)
+
+
 class Browser:
     """One Chromium for all tests."""
 

@@ -6,7 +6,7 @@ import os
 import unittest
 import urllib.request
 
-from support import RED, STAR, PageCase, expect
+from support import RED, STAR, Hold, PageCase, expect
 
 
 class Gallery(PageCase):
@@ -93,22 +93,19 @@ class Gallery(PageCase):
         expect(self.cards).to_have_count(before - 1)
 
     def test_delete_is_told_before_it_is_answered(self):
-        held = []
-        self.page.route("**/api/images/*", lambda route: held.append((route, route.fetch())) if route.request.method == "DELETE" else route.continue_())
+        held = Hold(self.page, "**/api/images/*", "DELETE")
         before = self.cards.count()
         beside = self.cards.nth(2).get_attribute("data-id")
         self.cards.nth(1).click()
         self.page.get_by_role("button", name="Delete", exact=True).click()
         self.page.get_by_role("button", name="Delete for good").click()
         expect(self.cards).to_have_count(before - 1)  # the event took it out
-        route, answer = held[0]
-        route.fulfill(response=answer)
+        held.let_go()
         expect(self.page.get_by_role("dialog")).to_have_count(0)
         expect(self.page.locator(f"[data-id='{beside}']")).to_be_focused()
 
     def test_going_on_while_a_picture_is_deleted(self):
-        held = []
-        self.page.route("**/api/images/*", lambda route: held.append(route) if route.request.method == "DELETE" else route.continue_())
+        held = Hold(self.page, "**/api/images/*", "DELETE", unsent=True)
         before = self.cards.count()
         second = self.cards.nth(1).get_attribute("data-id")
         self.cards.first.click()
@@ -117,7 +114,7 @@ class Gallery(PageCase):
         self.page.keyboard.press("ArrowRight")
         dialog = self.page.get_by_role("dialog", name="Picture")
         expect(dialog).to_have_attribute("data-image", second)
-        held[0].continue_()
+        held.let_go()
         expect(self.cards).to_have_count(before - 1)
         expect(self.page.locator("#toasts")).to_contain_text("The picture is deleted.")
         expect(dialog).to_have_attribute("data-image", second)  # what is looked at now stays
@@ -166,18 +163,14 @@ class Gallery(PageCase):
 
     def test_deleted_while_the_list_is_on_its_way(self):
         other = self.open_page()
-        held = []
-        other.route("**/api/images?limit=60*", lambda route: held.append((route, route.fetch())) if not held else route.continue_())
-        with other.expect_request("**/api/images?limit=60*"):
-            other.click(".tabs [href='#gallery']")
-        while not held:
-            other.wait_for_timeout(20)
+        held = Hold(other, "**/api/images?limit=60*")
+        other.click(".tabs [href='#gallery']")
+        held.wait()
         before = self.cards.count()
         self.delete(self.cards.first.get_attribute("data-id"))
         expect(self.cards).to_have_count(before - 1)
         other.wait_for_timeout(500)  # for the event, which comes before the list
-        route, answer = held[0]
-        route.fulfill(response=answer)
+        held.let_go()
         expect(other.locator(".card button")).to_have_count(before - 1)
 
     def test_dropped_picture_tells_its_recipe(self):

@@ -4,7 +4,7 @@ import re
 import unittest
 import zlib
 
-from support import PHONE, RED, STAR, PageCase, expect
+from support import PHONE, RED, STAR, Hold, PageCase, expect
 
 
 def png_text(data):
@@ -50,32 +50,27 @@ class Generate(PageCase):
         self.assertEqual((data[:4], data[8:12]), (b"RIFF", b"WEBP"))
 
     def test_drawn_before_the_answer(self):
-        held = []
-        self.page.route("**/api/jobs", lambda route: held.append((route, route.fetch())))
+        held = Hold(self.page, "**/api/jobs", "POST")
         before = self.page.locator("#strip img").count()
         self.page.fill("#prompt", RED)
         self.page.fill("#seed", "43")
         self.page.click("#generate")
         expect(self.page.locator("#strip img")).to_have_count(before + 1)
         expect(self.page.locator("#status")).to_have_text("Ready")
-        route, answer = held[0]
-        route.fulfill(response=answer)
+        held.let_go()
         expect(self.page.locator("#generate")).to_be_enabled()
         expect(self.page.locator("#run")).to_contain_text("seed 43")
         expect(self.page.locator("#frame .picture")).to_be_visible()
 
     def test_drawn_while_the_list_is_on_its_way(self):
         other = self.open_page()
-        held = []
-        other.route("**/api/images?limit=24", lambda route: held.append((route, route.fetch())) if not held else route.continue_())
+        held = Hold(other, "**/api/images?limit=24")
         other.reload()
-        while not held:
-            other.wait_for_timeout(20)
+        held.wait()
         self.draw(RED, seed=44)
         expect(other.locator("#strip img")).not_to_have_count(0)  # by the event
-        route, answer = held[0]
-        with other.expect_response("**/api/images?limit=24"):
-            route.fulfill(response=answer)
+        held.let_go()
+        expect(other.locator("#strip:not([aria-busy])")).to_have_count(1)
         expect(other.locator("#strip img")).to_have_count(self.page.locator("#strip img").count())
 
     def test_progress_and_preview(self):

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import unittest
 
-from support import DATA, RED, STAR, PageCase, expect
+from support import DATA, RED, STAR, Hold, PageCase, expect
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 from hub import Hub
@@ -163,18 +163,15 @@ class Models(PageCase):
         self.page.wait_for_function("before => document.querySelectorAll('#log .log-line').length > before", arg=before)
 
     def test_log_while_it_is_on_its_way(self):
-        held = []
-        self.page.route("**/api/log", lambda route: held.append((route, route.fetch())) if not held else route.continue_())
+        held = Hold(self.page, "**/api/log")
         self.page.click(".tabs >> text=Log")
-        while not held:
-            self.page.wait_for_timeout(20)
+        held.wait()
         self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {}})})")
         expect(self.page.locator("#status")).to_have_text("At work")
         expect(self.page.locator("#status")).to_have_text("Ready")
-        route, answer = held[0]
-        route.fulfill(response=answer)
+        held.let_go()
         lines = self.page.evaluate("fetch('/api/log').then(answer => answer.json())")["lines"]
-        self.assertGreater(len(lines), len(answer.json()["lines"]))
+        self.assertGreater(len(lines), len(held.answer.json()["lines"]))
         expect(self.page.locator("#log .log-text")).to_have_text([line["text"] for line in lines])
 
 
@@ -229,14 +226,12 @@ class Download(PageCase):
         expect(self.form.get_by_label("Repository")).to_be_focused()
 
     def test_before_the_layouts_are_known(self):
-        held = []
-        self.page.route("**/api/config", lambda route: held.append(route))
+        held = Hold(self.page, "**/api/config", unsent=True)
         self.page.reload()
         self.await_lists(self.page)
         self.go()
         expect(self.shelved("Z-Image-Turbo")).to_be_visible()
-        for route in held:
-            route.abort()
+        held.let_go()
         shutil.rmtree(os.path.join(self.server.models, "pytorch", "Z-Image-Turbo"))
 
     def test_cancel_and_resume(self):
