@@ -131,6 +131,15 @@ class Gallery(PageCase):
         self.assertTrue(old.evaluate("node => node.isConnected"))
         expect(self.page.locator("#gallery-count")).to_have_text(f"{before + 1} pictures")
 
+    def test_focus_outlasts_what_others_find(self):
+        self.page.fill("#search", "star")
+        expect(self.cards).to_have_count(2)
+        held = self.cards.first.get_attribute("data-id")
+        self.cards.first.focus()
+        self.draw(STAR, seed=17, page=self.open_page())
+        expect(self.cards).to_have_count(3)
+        expect(self.page.locator(f"[data-id='{held}']")).to_be_focused()
+
     def test_focus_outlasts_what_others_do(self):
         before = self.cards.count()
         first, second, third = (self.cards.nth(n).get_attribute("data-id") for n in range(3))
