@@ -107,17 +107,22 @@ class Crowd(Case):
 
     @unittest.skipUnless(os.path.exists("/proc/self/schedstat"), "reads /proc")
     def test_crowd(self):
-        """Time on the clock says little on a busy machine; the processor's time does not lie."""
+        """Time on the clock says little on a busy machine; the processor's time does not lie. But clients ask by the
+        clock: a picture that others kept from the processors is asked for more often, and drawn again."""
         ratios, shares, parts = [], [], []
-        for _ in range(PAIRS):
+        processors, deadline = len(os.sched_getaffinity(0)), time.monotonic() + 60
+        while len(shares) < PAIRS:
             alone = self.draw()
             seconds, (talking, clients, server), saw = self.draw_in_crowd()
             self.assertEqual(saw["failures"], [])
             self.assertGreaterEqual(saw["requests"], POLLING)
             self.assertGreater(saw["events"], LISTENING * 20)
+            if server < 0.8 * seconds * processors and time.monotonic() < deadline:
+                print(f"the server had {100 * server / seconds / processors:.0f} % of the machine; once more")
+                continue
             ratios.append(seconds / alone)
             shares.append(talking / server)
-            parts.append((talking + clients) / seconds / len(os.sched_getaffinity(0)))
+            parts.append((talking + clients) / seconds / processors)
             print(f"{saw['requests']} requests and {saw['events']} events took {100 * shares[-1]:.1f} % of "
                   f"the server's time, {100 * parts[-1]:.1f} % of all processors with the clients; "
                   f"{seconds:.2f} s instead of {alone:.2f}; the slowest request {saw['slowest']:.2f} s")
