@@ -110,7 +110,7 @@ class Crowd(Case):
         """Time on the clock says little on a busy machine; the processor's time does not lie. But clients ask by the
         clock: a picture that others kept from the processors is asked for more often, and drawn again."""
         ratios, shares, parts = [], [], []
-        processors, deadline = len(os.sched_getaffinity(0)), time.monotonic() + 60
+        processors, deadline = len(os.sched_getaffinity(0)), time.monotonic() + 60 * PAIRS
         while len(shares) < PAIRS:
             alone = self.draw()
             seconds, (talking, clients, server), saw = self.draw_in_crowd()

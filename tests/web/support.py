@@ -163,6 +163,25 @@ class Hold:
             self.route.fulfill(response=self.answer)
 
 
+class HoldEvents:
+    """The page, loaded anew, does not hear of the server's events of a kind until they are let go."""
+
+    def __init__(self, page, name):
+        self.page = page
+        page.add_init_script("""
+            const listen = EventTarget.prototype.addEventListener;
+            window.held = [];
+            EventSource.prototype.addEventListener = function (name, listener) {
+                listen.call(this, name, name === '%s' ? (event) => held.push(() => listener(event)) : listener);
+            };""" % name)
+        page.reload()
+
+    def let_go(self):
+        """Those that have come; there is one at least."""
+        self.page.wait_for_function("held.length")
+        self.page.evaluate("held.splice(0).forEach((tell) => tell())")
+
+
 class Browser:
     """One Chromium for all tests."""
 

@@ -6,7 +6,7 @@ import os
 import unittest
 import urllib.request
 
-from support import RED, STAR, Hold, PageCase, expect
+from support import RED, STAR, Hold, HoldEvents, PageCase, expect
 
 
 class Gallery(PageCase):
@@ -181,6 +181,38 @@ class Gallery(PageCase):
         other.wait_for_timeout(500)  # for the event, which comes before the list
         held.let_go()
         expect(other.locator(".card button")).to_have_count(before - 1)
+
+    def test_known_before_it_is_told(self):
+        before = self.cards.count()
+        held = HoldEvents(self.page, "image")
+        self.await_lists(self.page)
+        expect(self.cards).to_have_count(before)
+        self.draw(RED, seed=18, page=self.open_page())
+        self.page.fill("#search", " ")  # asks for the list
+        expect(self.cards).to_have_count(before + 1)
+        held.let_go()
+        self.page.wait_for_timeout(300)
+        expect(self.cards).to_have_count(before + 1)
+        expect(self.page.locator("#gallery-count")).to_have_text(f"{before + 1} pictures")
+
+    def test_an_answer_that_was_overtaken(self):
+        held = Hold(self.page, "**/api/images?*q=circle*")
+        self.page.fill("#search", "circle")
+        held.wait()
+        self.page.fill("#search", "star")
+        expect(self.cards).to_have_count(2)
+        expect(self.page.locator("#gallery-count")).to_have_text("2 pictures found")
+        held.let_go()
+        self.page.wait_for_timeout(300)
+        expect(self.cards).to_have_count(2)
+
+    def test_a_picture_that_comes_ends_an_error(self):
+        self.page.route("**/api/images?*", lambda route: route.abort())
+        self.page.fill("#search", " ")
+        expect(self.page.get_by_role("button", name="Try again")).to_be_visible()
+        self.page.unroute("**/api/images?*")
+        self.draw(RED, seed=19, page=self.open_page())
+        expect(self.cards).to_have_count(4)
 
     def test_dropped_picture_tells_its_recipe(self):
         found, data = self.picture(STAR)

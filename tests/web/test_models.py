@@ -7,7 +7,7 @@ import sys
 import tempfile
 import unittest
 
-from support import DATA, RED, STAR, Hold, PageCase, expect
+from support import DATA, RED, STAR, Hold, HoldEvents, PageCase, expect
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 from hub import Hub
@@ -173,6 +173,28 @@ class Models(PageCase):
         lines = self.page.evaluate("fetch('/api/log').then(answer => answer.json())")["lines"]
         self.assertGreater(len(lines), len(held.answer.json()["lines"]))
         expect(self.page.locator("#log .log-text")).to_have_text([line["text"] for line in lines])
+
+    def test_log_known_before_it_is_told(self):
+        held = HoldEvents(self.page, "log")
+        self.await_lists(self.page)
+        self.page.get_by_role("button", name="Verify: demo", exact=True).click()
+        expect(self.page.locator(".model-job").first).to_contain_text("It works: demo")
+        self.page.click(".tabs >> text=Log")
+        expect(self.page.locator("#log .log-line")).not_to_have_count(0)
+        lines = self.page.locator("#log .log-line").count()
+        held.let_go()
+        self.page.wait_for_timeout(300)
+        expect(self.page.locator("#log .log-line")).to_have_count(lines)
+
+    def test_a_list_of_models_that_was_overtaken(self):
+        held = Hold(self.page, "**/api/models")
+        self.page.reload()
+        held.wait()
+        self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'convert', params: {source: 'pytorch/small', layout: 'mlx', destination: 'later'}})})")
+        expect(self.page.locator("#model option[value='mlx/later']")).to_have_count(1)
+        held.let_go()
+        self.page.wait_for_timeout(300)
+        expect(self.page.locator("#model option[value='mlx/later']")).to_have_count(1)
 
 
 class Download(PageCase):

@@ -221,7 +221,8 @@ export function start() {
   on('size', (next) => { shape = next; if (frame.dataset.mode === 'empty') emptyFrame(); });
   on('submitted', async (entry) => {
     shown = { job: entry.id, image: null };
-    if (!open(jobById(entry.id))) await finished(jobById(entry.id)); // before this answer came
+    const now = jobById(entry.id); // it may have ended before this answer came
+    if (!open(now)) await finished(now);
     show();
     if ($('#stage').getBoundingClientRect().top > innerHeight / 2) $('.easel').scrollIntoView(); // below the form, on phones
   });

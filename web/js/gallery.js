@@ -8,7 +8,7 @@ const PAGE = 60;
 const body = $('#gallery'), search = $('#search'), count = $('#gallery-count');
 const asked = question();
 let images = [], next = null, total = 0, visible = false, stale = true;
-let grid = null, box = null, shown = null;
+let grid = null, box = null;
 
 function card(image) {
   return el('li.card', {}, el('button', { type: 'button', 'data-id': image.id, onclick: () => open(image) },
@@ -72,6 +72,8 @@ async function load() {
     if (held) focus(held);
     if (search.value.trim()) announce(count.textContent);
   } catch (error) {
+    images = [];
+    grid = next = null;
     body.replaceChildren(el('div.empty', {}, el('p.error', { role: 'alert' }, error.message), button('', null, 'Try again', load)));
   }
 }
@@ -153,8 +155,7 @@ function fill(image) {
   $('.dialog-body', box).replaceChildren(
     el('figure.detail-picture', {}, picture),
     el('div.detail-text', {}, recipeFacts(image), downloads(image), el('div.row.wrap', {}, ...actions(image, close)), deleting(image)));
-  box.dataset.image = image.id;
-  shown = { id: image.id, at: placeOf(image.id) };
+  Object.assign(box.dataset, { image: image.id, at: placeOf(image.id) });
 }
 
 function open(image) {
@@ -167,7 +168,9 @@ function open(image) {
     if (step && now) neighbour(now, step);
   });
   // The card that opened it may be gone, or made anew.
-  opened.addEventListener('close', () => document.activeElement === document.body && focus(shown));
+  opened.addEventListener('close', () => {
+    if (document.activeElement === document.body) focus({ id: opened.dataset.image, at: Number(opened.dataset.at) });
+  });
 }
 
 export function enter() {

@@ -20,7 +20,7 @@ const SHELVES = [
 ];
 const KINDS = { convert: 'Converting', quantize: 'Quantizing', import: 'Importing', download: 'Downloading', verify: 'Checking' };
 const body = $('#models'), list = $('#model-jobs');
-let visible = false, stale = true, models = [];
+let visible = false, stale = true;
 
 const shortName = (name) => name.split('/').pop();
 
@@ -47,11 +47,11 @@ function card(model) {
       drawing && model.usable && action('brush', 'Use', () => { chooseModel(model.name); location.hash = '#generate'; }),
       action('read', 'Inspect', () => inspect(model)),
       drawing && model.usable && action('check', 'Verify', () => begin('verify', { model: model.name })),
-      drawing && action('turn', 'Convert', () => convert(model, models))));
+      drawing && action('turn', 'Convert', () => convert(model, known().models))));
 }
 
 function shelf([name, title, folder]) {
-  const inside = models.filter((model) => model.shelf === name);
+  const inside = known().models.filter((model) => model.shelf === name);
   return el('section.shelf', {},
     el('h2', {}, title, folder && el('span.note.mono', {}, folder)),
     inside.length ? el('ul.model-list', {}, ...inside.map(card)) : el('p.note.shelf-empty', {}, 'Nothing here.'));
@@ -60,11 +60,11 @@ function shelf([name, title, folder]) {
 function show() {
   if (!known()) return;
   stale = false;
-  if (known().error) {
-    body.replaceChildren(el('p.error', { role: 'alert' }, known().error));
+  const { models, error } = known();
+  if (error) {
+    body.replaceChildren(el('p.error', { role: 'alert' }, error));
     return;
   }
-  ({ models } = known());
   const { model, action } = document.activeElement?.dataset ?? {};
   body.removeAttribute('aria-busy');
   const filled = ([name]) => models.some((one) => one.shelf === name);

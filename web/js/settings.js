@@ -80,7 +80,7 @@ const keep = () => storage.set('settings', {
 });
 
 // Puts values into the form; what is missing, or not stated, stays.
-export function useSettings(values) {
+function useSettings(values) {
   for (const name of KEPT) {
     if (values[name] != null && values[name] !== '') field[name].value = values[name];
   }
@@ -92,7 +92,6 @@ export function useSettings(values) {
   showSize();
   showValues();
   ERRORS.forEach((id) => fieldError(id));
-  keep();
 }
 
 // All of a picture's recipe, its seed kept, ready to be drawn again.
@@ -255,7 +254,6 @@ export function start() {
     useSettings(before);
     sized = before.sized;
     setLock(before.locked);
-    keep();
   }
   if (!field.seed.value) field.seed.value = drawSeed();
   showSize();
