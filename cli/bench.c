@@ -102,7 +102,8 @@ int cmd_bench(int argc, char **argv)
     zi_error error = {0};
     zi_bench_result result;
     if (!parse_size(size, &o.width, &o.height)) {
-        zi_misuse(&error, "--size: \"%s\" is not of the form 512x512", size);
+        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                     "--size: \"%s\" is not of the form 512x512", size);
         return zi_report(&error);
     }
     o.compute = (zi_compute)compute;

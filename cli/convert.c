@@ -57,8 +57,8 @@ static int run(int argc, char **argv, bool quantize)
     if (!zi_options_parse(&command, argc, argv, words, &code)) return code;
     zi_error error;
     if (quantize ? !has_precision : !has_layout) {
-        zi_misuse(&error, "--%s is missing: one of %s", quantize ? "precision" : "to",
-                  quantize ? precisions : layouts);
+        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL, "--%s is missing: one of %s",
+                     quantize ? "precision" : "to", quantize ? precisions : layouts);
         return zi_report(&error);
     }
     o.source = words[0];

@@ -43,7 +43,7 @@ static bool list(const call *c, zi_history *history, const char *words, zi_error
     {
         if (c->json) {
             cJSON *copy = cJSON_Duplicate(image, true);
-            ok = copy ? zi_print_event(copy, error) : zi_out_of_memory(error, 1);
+            ok = copy ? zi_print_event(copy, error) : zi_error_no_memory(error, 1);
             if (!ok) break;
             continue;
         }
@@ -59,9 +59,9 @@ static bool remove_picture(const call *c, zi_history *history, zi_error *error)
 {
     zi_error why = {0};
     if (zi_image_id_valid(c->remove) && zi_history_delete(history, c->remove, &why)) return true;
-    if (why.status) return zi_fail(error, "%s", why.text);
-    return zi_fail(error, "%s: the gallery has no picture %s; zimage gallery lists them", c->folder,
-                   c->remove);
+    if (why.code) return zi_error_set(error, ZI_ERROR_IO, NULL, "%s", why.text);
+    return zi_error_set(error, ZI_ERROR_IO, c->folder,
+                        "the gallery has no picture %s; zimage gallery lists them", c->remove);
 }
 
 int cmd_gallery(int argc, char **argv)

@@ -120,7 +120,8 @@ static bool check_extension(const char *path, zi_error *error)
     const char *dot = strrchr(path, '.');
     for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
         if (!strcasecmp(dot, known[i])) return true;
-    return zi_misuse(error, "--output: %s ends in none of .png, .jpg, .jpeg, .webp", path);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                        "--output: %s ends in none of .png, .jpg, .jpeg, .webp", path);
 }
 
 typedef struct {
@@ -139,7 +140,7 @@ static bool name_files(const call *c, int i, files *names, zi_error *error)
     names->picture = picture_path(c, i);
     if (c->trace)
         names->trace = c->count > 1 ? numbered(c->trace, (uint64_t)i + 1) : strdup(c->trace);
-    if (!names->picture || (c->trace && !names->trace)) return zi_out_of_memory(error, 64);
+    if (!names->picture || (c->trace && !names->trace)) return zi_error_no_memory(error, 64);
     if (!check_extension(names->picture, error)) return false;
     if (!zi_output_probe(names->picture, error)) return false;
     return !names->trace || zi_output_probe(names->trace, error);
@@ -152,7 +153,8 @@ static bool parse_aspect(const char *text, int *w, int *h, zi_error *error)
     char rest;
     if (text[strspn(text, "0123456789:")] || sscanf(text, "%4d:%4d%c", w, h, &rest) != 2 ||
         *w < 1 || *h < 1)
-        return zi_misuse(error, "--aspect: '%s' is not two numbers as in 16:9", text);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "--aspect: '%s' is not two numbers as in 16:9", text);
     return true;
 }
 
@@ -165,8 +167,9 @@ static bool apply_aspect(call *c, int native, zi_error *error)
     double ratio = w > h ? (double)w / h : (double)h / w;
     double longer = 16 * (int)(native * ratio / 16 + 0.5);
     if (longer > 8192)
-        return zi_misuse(error, "--aspect: %s makes a side of %.0f pixels; 8192 is the most",
-                         c->aspect, longer);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "--aspect: %s makes a side of %.0f pixels; 8192 is the most", c->aspect,
+                            longer);
     c->request.width = w > h ? (int)longer : native;
     c->request.height = w > h ? native : (int)longer;
     return true;
@@ -177,7 +180,8 @@ static bool draw_seed(call *c, zi_error *error)
     uint32_t seed; /* 32 bits: easy to type again, exact in every JSON reader */
     if (c->seed_given) return true;
     if (getentropy(&seed, sizeof seed) != 0)
-        return zi_fail(error, "the system gives no random numbers; name a --seed");
+        return zi_error_set(error, ZI_ERROR_IO, NULL,
+                            "the system gives no random numbers; name a --seed");
     c->request.seed = seed;
     return true;
 }
@@ -189,19 +193,26 @@ static bool check(call *c, zi_error *error)
     const zi_request *r = &c->request;
     bool empty = !r->prompt || !*r->prompt;
     if (c->random && !empty)
-        return zi_misuse(error, "--random-prompt: is for an empty prompt; leave out --prompt");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "--random-prompt: is for an empty prompt; leave out --prompt");
     if (!c->random && !r->prompt)
-        return zi_misuse(error, "--prompt is missing: say what to draw with -p TEXT");
-    if (!c->random && empty) return zi_misuse(error, "--prompt: is empty; say what to draw");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "--prompt is missing: say what to draw with -p TEXT");
+    if (!c->random && empty)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "--prompt: is empty; say what to draw");
     if (!empty && !zi_utf8_valid(r->prompt, strlen(r->prompt)))
-        return zi_misuse(error, "--prompt: is not valid UTF-8");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "--prompt: is not valid UTF-8");
     if (r->negative && !zi_utf8_valid(r->negative, strlen(r->negative)))
-        return zi_misuse(error, "--negative: is not valid UTF-8");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "--negative: is not valid UTF-8");
     if (c->aspect && c->sized)
-        return zi_misuse(error, "--aspect: give either it or --width and --height");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "--aspect: give either it or --width and --height");
     if (c->aspect && !parse_aspect(c->aspect, &w, &h, error)) return false;
     if (c->seed_given && r->seed > UINT64_MAX - (uint64_t)(c->count - 1))
-        return zi_misuse(error, "--count: the seeds %" PRIu64 " and on run past 2^64-1", r->seed);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "--count: the seeds %" PRIu64 " and on run past 2^64-1", r->seed);
     return true;
 }
 
@@ -266,7 +277,7 @@ static bool enhance(call *c, const char *model_path, zi_error *error)
         c->request.prompt = c->enhanced;
         return show_prompt(c, error);
     }
-    if (c->enhance != ENHANCE_TRY || error->status == ZI_CANCELLED) return false;
+    if (c->enhance != ENHANCE_TRY || error->code == ZI_ERROR_CANCELLED) return false;
     zi_note(c->quiet, "%s; drawing the prompt as it is", error->text);
     *error = (zi_error){0};
     return true;
@@ -277,7 +288,7 @@ static bool settle_prompt(call *c, const char *model_path, zi_error *error)
 {
     if (c->random) {
         c->composed = zi_random_prompt(c->request.seed);
-        if (!c->composed) return zi_out_of_memory(error, 1);
+        if (!c->composed) return zi_error_no_memory(error, 1);
         c->request.prompt = c->composed;
         if (!c->enhance && !show_prompt(c, error)) return false;
     }
@@ -381,7 +392,7 @@ static bool draw(const call *c, zi_model *model, zi_request *request, const char
     request->height = image->height;
     recipe = zi_recipe(model, request);
     if (!recipe) {
-        zi_out_of_memory(error, strlen(request->prompt));
+        zi_error_no_memory(error, strlen(request->prompt));
         goto out;
     }
     zi_save_options save = {.quality = c->quality, .recipe = recipe};
@@ -402,7 +413,7 @@ static bool draw_number(const call *c, zi_model *model, int i, zi_error *error)
     zi_request request = c->request;
     bool ok = false;
     if (zi_interrupted()) {
-        zi_cancelled(error);
+        zi_error_cancelled(error);
         goto out;
     }
     if (!name_files(c, i, &names, error)) goto out;

@@ -130,7 +130,7 @@ int cmd_inspect(int argc, char **argv)
     } else if ((root = cJSON_Parse(json))) {
         print_members(root, 0);
     } else {
-        zi_out_of_memory(&error, strlen(json));
+        zi_error_no_memory(&error, strlen(json));
         code = zi_report(&error);
         goto out;
     }

@@ -32,7 +32,7 @@ enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
 int zi_report(const zi_error *error)
 {
     fprintf(stderr, "zimage: %s\n", error->text);
-    return error->status == ZI_MISUSE ? 2 : 1;
+    return error->code == ZI_ERROR_INVALID_ARGUMENT ? 2 : 1;
 }
 
 void zi_note(bool quiet, const char *format, ...)
@@ -67,7 +67,8 @@ static int unknown(const char *name)
         size_t size = strlen(names);
         snprintf(names + size, sizeof names - size, "%s%s", i ? ", " : "", subcommands[i].name);
     }
-    zi_misuse(&error, "%s: no such subcommand; there are: %s", name, names);
+    zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, name, "no such subcommand; there are: %s",
+                 names);
     return zi_report(&error);
 }
 

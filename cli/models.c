@@ -55,10 +55,10 @@ bool zi_models_find_demo(char **path, zi_error *error)
     if (!found) found = demo_below(ZI_SHARE_INSTALLED, "");
     free(folder);
     if (!found)
-        return zi_fail(error,
-                       "the demo model is neither in %s beside the program nor in %s; "
-                       "name a model with -m",
-                       ZI_SHARE_RELATIVE, ZI_SHARE_INSTALLED);
+        return zi_error_set(error, ZI_ERROR_IO, NULL,
+                            "the demo model is neither in %s beside the program nor in %s; "
+                            "name a model with -m",
+                            ZI_SHARE_RELATIVE, ZI_SHARE_INSTALLED);
     *path = found;
     return true;
 }
@@ -90,13 +90,15 @@ bool zi_models_find_llm(const char *name, const char *model, char **path, zi_err
 {
     zi_place place;
     char *found = NULL;
-    if (name && !exists(name)) return zi_fail(error, "--llm: %s: no such file or folder", name);
+    if (name && !exists(name))
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL, "--llm: %s: no such file or folder",
+                            name);
     if (!zi_place_read(NULL, &place, error)) return false;
     bool ok = name || zi_store_find_llm(&place.store, &found, error);
     zi_place_free(&place);
     if (ok && !found) {
         found = strdup(name ? name : model);
-        ok = found || zi_out_of_memory(error, 64);
+        ok = found || zi_error_no_memory(error, 64);
     }
     if (ok) *path = found;
     return ok;

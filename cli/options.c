@@ -23,11 +23,14 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
     uint64_t value;
     const char *digits = text + (*text == '-');
     bool is_number = *digits && !digits[strspn(digits, "0123456789")];
-    if (!is_number) return zi_misuse(error, "--%s: '%s' is not a whole number", option->name, text);
+    if (!is_number)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "--%s: '%s' is not a whole number", option->name, text);
     if (digits != text || !parse_natural(text, &value) || (double)value < option->min ||
         (double)value > option->max)
-        return zi_misuse(error, "--%s: %s is out of range; it goes from %.0f to %.0f", option->name,
-                         text, option->min, option->max);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "--%s: %s is out of range; it goes from %.0f to %.0f", option->name,
+                            text, option->min, option->max);
     *(int *)option->value = (int)value;
     return true;
 }
@@ -35,8 +38,9 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
 static bool set_seed(const zi_option *option, const char *text, zi_error *error)
 {
     if (parse_natural(text, option->value)) return true;
-    return zi_misuse(error, "--%s: '%s' is not a whole number from 0 to 18446744073709551615",
-                     option->name, text);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                        "--%s: '%s' is not a whole number from 0 to 18446744073709551615",
+                        option->name, text);
 }
 
 static bool set_real(const zi_option *option, const char *text, zi_error *error)
@@ -44,10 +48,12 @@ static bool set_real(const zi_option *option, const char *text, zi_error *error)
     char *end;
     double value = strtod(text, &end);
     if (!*text || *end || text[strspn(text, "+-.0123456789eE")])
-        return zi_misuse(error, "--%s: '%s' is not a number", option->name, text);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "--%s: '%s' is not a number",
+                            option->name, text);
     if (!(value >= option->min && value <= option->max))
-        return zi_misuse(error, "--%s: %s is out of range; it goes from %g to %g", option->name,
-                         text, option->min, option->max);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "--%s: %s is out of range; it goes from %g to %g", option->name, text,
+                            option->min, option->max);
     *(double *)option->value = value;
     return true;
 }
@@ -62,8 +68,8 @@ static bool set_choice(const zi_option *option, const char *text, zi_error *erro
             return true;
         }
         if (!word[length])
-            return zi_misuse(error, "--%s: '%s' is none of %s", option->name, text,
-                             option->argument);
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "--%s: '%s' is none of %s",
+                                option->name, text, option->argument);
         word += length + 1;
     }
 }
@@ -129,14 +135,16 @@ static bool take(const zi_command *command, int argc, char **argv, int *i, zi_er
     const char *word = argv[*i], *value;
     const zi_option *option = lookup(command->options, word, &value);
     if (!option)
-        return zi_misuse(error, "%s: unknown option; `zimage %s --help` lists them", word,
-                         command->name);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, word,
+                            "unknown option; `zimage %s --help` lists them", command->name);
     if (option->kind == ZI_OPTION_FLAG) {
-        if (value) return zi_misuse(error, "%s: --%s takes no value", word, option->name);
+        if (value)
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, word, "--%s takes no value",
+                                option->name);
     } else if (!value && option->kind != ZI_OPTION_LEVEL) {
         if (*i + 1 >= argc)
-            return zi_misuse(error, "--%s: its value %s is missing", option->name,
-                             option->argument);
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                                "--%s: its value %s is missing", option->name, option->argument);
         value = argv[++*i];
     }
     return set(option, value, error);
@@ -184,10 +192,12 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
         const char *word = argv[i];
         if (options_ended || word[0] != '-' || !word[1]) {
             if (!command->positional)
-                zi_misuse(&error, "'%s': takes only options; quote a text that has blanks", word);
+                zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                             "'%s': takes only options; quote a text that has blanks", word);
             else if (found == wanted)
-                zi_misuse(&error, "'%s': %s%s only; quote a text that has blanks", word,
-                          wanted == 1 ? "one " : "", command->positional);
+                zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                             "'%s': %s%s only; quote a text that has blanks", word,
+                             wanted == 1 ? "one " : "", command->positional);
             else if (positional)
                 positional[found++] = word;
         } else if (!strcmp(word, "--")) {
@@ -199,13 +209,14 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
         } else if (!take(command, argc, argv, &i, &error)) {
             break;
         }
-        if (error.status) break;
+        if (error.code) break;
     }
-    if (!error.status && found < needed)
-        zi_misuse(&error, "%s: its %s is missing; see `zimage %s --help`", command->name,
-                  found ? strchr(command->positional, ' ') + 1 : command->positional,
-                  command->name);
-    if (error.status) {
+    if (!error.code && found < needed)
+        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, command->name,
+                     "its %s is missing; see `zimage %s --help`",
+                     found ? strchr(command->positional, ' ') + 1 : command->positional,
+                     command->name);
+    if (error.code) {
         *code = zi_report(&error);
         return false;
     }

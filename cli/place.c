@@ -94,7 +94,9 @@ bool zi_place_read(const char *folder, zi_place *out, zi_error *error)
     const char *timeout = getenv("HF_HUB_DOWNLOAD_TIMEOUT");
     int seconds = timeout ? atoi(timeout) : 0;
     char *cache = find_cache();
-    if (!cache) return zi_fail(error, "the path of the hub's cache is too long; see HF_HOME");
+    if (!cache)
+        return zi_error_set(error, ZI_ERROR_IO, NULL,
+                            "the path of the hub's cache is too long; see HF_HOME");
     *out = (zi_place){.cache = cache, .token = find_token()};
     zi_hub *hub = &out->store.hub;
     out->store.folder = folder ? folder : "models";

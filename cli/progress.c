@@ -57,7 +57,7 @@ bool zi_print_event(cJSON *event, zi_error *error)
     bool ok = line != NULL;
     cJSON_free(line);
     cJSON_Delete(event);
-    return ok || zi_out_of_memory(error, 1);
+    return ok || zi_error_no_memory(error, 1);
 }
 
 static void print_event(const zi_reporter *reporter, const zi_progress *progress, double left)

@@ -57,7 +57,9 @@ static void print_incomplete(const cJSON *row)
 static bool list(call *c, const char *name, zi_error *error)
 {
     char *json = NULL;
-    if (name) return zi_misuse(error, "'%s': models list takes no name", name);
+    if (name)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "'%s': models list takes no name", name);
     if (!zi_store_list(&c->place.store, &json, error)) return false;
     cJSON *root = c->json ? NULL : cJSON_Parse(json), *row;
     const cJSON *rows = cJSON_GetObjectItemCaseSensitive(root, "models");
@@ -103,17 +105,20 @@ static bool confirm(const call *c, const char *name, const char *path, zi_error 
     char answer[16] = "";
     if (c->yes) return true;
     if (!isatty(STDIN_FILENO))
-        return zi_misuse(error, "%s: removing it needs a yes: add --yes", name);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
+                            "removing it needs a yes: add --yes");
     fprintf(stderr, "remove %s? [y/N] ", path);
     if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
-        return zi_fail(error, "%s: kept", name);
+        return zi_error_set(error, ZI_ERROR_IO, name, "kept");
     return true;
 }
 
 static bool drop(call *c, const char *name, zi_error *error)
 {
     zi_found found = {0};
-    if (!name) return zi_misuse(error, "models remove: NAME is missing");
+    if (!name)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "models remove: NAME is missing");
     /* A snapshot that is not whole is found by its name alone. */
     bool known = zi_store_find(&c->place.store, name, &found, NULL);
     bool ok = confirm(c, name, known ? found.path : name, error) &&
@@ -126,7 +131,9 @@ static bool migrate(call *c, const char *name, zi_error *error)
 {
     char *json = NULL;
     size_t problems = 0;
-    if (name) return zi_misuse(error, "'%s': models migrate takes no name", name);
+    if (name)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "'%s': models migrate takes no name", name);
     if (!zi_store_migrate(&c->place.store, c->dry, &json, error)) return false;
     cJSON *rows = cJSON_Parse(json), *row;
     if (c->json) puts(json);
@@ -175,7 +182,8 @@ int cmd_models(int argc, char **argv)
     int action = 0;
     while (action < ACTIONS && strcmp(words[0], actions[action].name) != 0) action++;
     if (action == ACTIONS) {
-        zi_misuse(&error, "models: '%s' is none of list, default, remove, migrate", words[0]);
+        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                     "models: '%s' is none of list, default, remove, migrate", words[0]);
         return zi_report(&error);
     }
     if (!zi_place_read(c.folder, &c.place, &error)) return zi_report(&error);
@@ -234,7 +242,8 @@ int cmd_import(int argc, char **argv)
     o.layout = has_layout ? (zi_layout_kind)(layout + 1) : ZI_LAYOUT_SAME;
     o.precision = (zi_precision)precision;
     if (link + move + o.convert > 1)
-        zi_misuse(&error, "--link, --move and converting (--to, --precision) exclude each other");
+        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                     "--link, --move and converting (--to, --precision) exclude each other");
     else if (import(&c, &o, &error))
         return 0;
     return zi_report(&error);

@@ -32,7 +32,7 @@ static bool print_table(const char *json, bool raw, bool *passed, zi_error *erro
 {
     cJSON *root = cJSON_Parse(json);
     const cJSON *row;
-    if (!root) return zi_out_of_memory(error, 1 << 16);
+    if (!root) return zi_error_no_memory(error, 1 << 16);
     *passed = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "passed"));
     if (raw)
         puts(json);

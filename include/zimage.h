@@ -34,13 +34,25 @@
 
 typedef enum {
     ZI_OK = 0,
-    ZI_FAILED,   /* the world is not as it should be: a file, a tensor, the disk */
-    ZI_MISUSE,   /* the caller asked for something that cannot be: a size, a range */
-    ZI_CANCELLED /* the caller's progress callback said stop */
-} zi_status;
+    ZI_ERROR_INVALID_ARGUMENT, /* the caller asked for what cannot be: a size, a range, a text */
+    ZI_ERROR_NOT_FOUND,        /* no such file, model or image */
+    ZI_ERROR_EXISTS,           /* something is there already and is not replaced */
+    ZI_ERROR_BAD_FORMAT,       /* a file is damaged, or contradicts itself or another one */
+    ZI_ERROR_UNSUPPORTED,      /* a file is well-formed, but of a kind that zimage cannot use */
+    ZI_ERROR_INCOMPLETE,       /* a model lacks something that another model can lend it */
+    ZI_ERROR_IO,               /* the system refused: no permission, no space, a failing disk */
+    ZI_ERROR_NO_MEMORY,
+    ZI_ERROR_NETWORK,
+    ZI_ERROR_CANCELLED /* a callback of the caller said stop */
+} zi_error_code;
 
 typedef struct {
-    zi_status status;
+    zi_error_code code;
+    /* What the error is about, the most specific that is known: a field of a request ("width"), a
+     * tensor, a field of a config, or else a file or a name; of ZI_ERROR_INCOMPLETE what is
+     * lacking: "transformer", "text_encoder", "vae", "tokenizer", "scheduler" or "config". Cut when
+     * it is longer; empty when there is none. */
+    char subject[256];
     char text[1024]; /* one line without a newline: what is wrong and what to do */
 } zi_error;
 

@@ -288,7 +288,7 @@ static zi_answer reply(zi_call *call, const cJSON *job)
     if (ok) return zi_foreign_reply(call, &out);
     zi_text_free(&out);
     return zi_reply_error(call, 500, NULL, "%s",
-                          error.status ? error.text : "the picture was deleted meanwhile");
+                          error.code ? error.text : "the picture was deleted meanwhile");
 }
 
 static zi_answer finish(zi_call *call)

@@ -46,7 +46,7 @@ static cJSON *find(zi_call *call, zi_answer *answer)
     zi_error error = {0};
     const char *id = call->parameters[0];
     cJSON *image = zi_image_id_valid(id) ? zi_history_get(call->server->history, id, &error) : NULL;
-    if (!image) *answer = error.status ? failed(call, &error) : no_image(call);
+    if (!image) *answer = error.code ? failed(call, &error) : no_image(call);
     return image;
 }
 
@@ -63,7 +63,7 @@ static zi_answer delete_image(zi_call *call)
     const char *id = call->parameters[0];
     if (!zi_image_id_valid(id)) return no_image(call);
     if (!zi_history_delete(call->server->history, id, &error))
-        return error.status ? failed(call, &error) : no_image(call);
+        return error.code ? failed(call, &error) : no_image(call);
     cJSON *data = cJSON_CreateObject();
     cJSON_AddStringToObject(data, "image", id);
     zi_events_publish(call->server->events, "deleted", data);
@@ -93,7 +93,7 @@ static zi_answer send_converted(zi_call *call, int format, int quality, const ch
     ok = ok && zi_image_to_bytes(image, &save, &data, &size, &error);
     zi_image_free(image);
     free(recipe);
-    if (!ok) return error.status ? failed(call, &error) : no_image(call);
+    if (!ok) return error.code ? failed(call, &error) : no_image(call);
     return zi_reply_bytes(call, 200, formats[format].type, data, size, headers);
 }
 
@@ -165,7 +165,7 @@ static bool make_thumbnail(const zi_history *history, const char *id, const char
     if (!small.width) small.width = 1;
     if (!small.height) small.height = 1;
     small.pixels = malloc((size_t)small.width * (size_t)small.height * 3);
-    bool ok = small.pixels || zi_out_of_memory(error, (size_t)longer);
+    bool ok = small.pixels || zi_error_no_memory(error, (size_t)longer);
     zi_save_options save = {ZI_FORMAT_WEBP, 80, NULL};
     if (ok) shrink(image, &small);
     ok = ok && zi_image_save(&small, path, &save, error);
@@ -192,7 +192,7 @@ static zi_answer thumbnail(zi_call *call)
     }
     free(path);
     if (fd >= 0) return zi_reply_file(call, "image/webp", fd, headers);
-    return error.status ? failed(call, &error) : no_image(call);
+    return error.code ? failed(call, &error) : no_image(call);
 }
 
 /* ---- recipes ---- */
@@ -204,7 +204,7 @@ cJSON *zi_recipe_json(const void *data, size_t size, zi_error *error)
     if (!zi_image_from_bytes(data, size, ZI_MOST_PIXELS, &image, &recipe, error)) return NULL;
     char *text = zi_image_describe(image, recipe);
     cJSON *json = text ? cJSON_Parse(text) : NULL;
-    if (!json) zi_out_of_memory(error, 1 << 16);
+    if (!json) zi_error_no_memory(error, 1 << 16);
     free(text);
     zi_image_free(image);
     free(recipe);

@@ -57,7 +57,7 @@ static bool put_file(int fd, zi_text *out, zi_error *error)
     close(fd);
     if (ok) put_base64(data, size, out);
     free(data);
-    return ok || zi_fail(error, "the picture's file cannot be read");
+    return ok || zi_error_set(error, ZI_ERROR_IO, NULL, "the picture's file cannot be read");
 }
 
 static bool put_converted(zi_server *server, const char *id, const zi_save_options *how,

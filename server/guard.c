@@ -35,21 +35,22 @@ static bool make_token(char *token, zi_error *error)
 {
     unsigned char random[TOKEN / 2];
     if (getentropy(random, sizeof random) != 0)
-        return zi_fail(error, "the system gives no random numbers");
+        return zi_error_set(error, ZI_ERROR_IO, NULL, "the system gives no random numbers");
     for (size_t i = 0; i < sizeof random; i++) snprintf(token + 2 * i, 3, "%02x", random[i]);
     return true;
 }
 
 bool zi_guard_create(const zi_server_options *options, zi_guard **out, zi_error *error)
 {
-    if (options->key && !options->key[0]) return zi_misuse(error, "--api-key is empty");
+    if (options->key && !options->key[0])
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "--api-key is empty");
     if (!is_local(options->host) && !options->key && !options->insecure)
-        return zi_misuse(error,
-                         "--host: %s can be reached from other machines; set a key with "
-                         "--api-key, or say --insecure if everyone may draw",
-                         options->host);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "--host: %s can be reached from other machines; set a key with "
+                            "--api-key, or say --insecure if everyone may draw",
+                            options->host);
     zi_guard *guard = calloc(1, sizeof *guard);
-    if (!guard) return zi_out_of_memory(error, sizeof *guard);
+    if (!guard) return zi_error_no_memory(error, sizeof *guard);
     guard->key = options->key;
     guard->local = is_local(options->host);
     if (options->host) snprintf(guard->own[0], NAME, "%s", options->host);

@@ -76,7 +76,8 @@ char *zi_history_thumbnail(const zi_history *history, const char *id)
 
 bool zi_db_fail(zi_history *h, zi_error *error)
 {
-    return zi_fail(error, "%s/history.db: %s", h->folder, sqlite3_errmsg(h->db));
+    return zi_error_set(error, ZI_ERROR_IO, NULL, "%s/history.db: %s", h->folder,
+                        sqlite3_errmsg(h->db));
 }
 
 bool zi_db_prepare(zi_history *h, const char *sql, sqlite3_stmt **out, zi_error *error)
@@ -168,8 +169,9 @@ bool zi_history_add(zi_history *history, const zi_image *image, const char *reci
     make_id(id);
     char *path = zi_history_path(history, id);
     zi_save_options save = {.format = ZI_FORMAT_PNG, .recipe = recipe};
-    bool ok = path ? zi_image_save(image, path, &save, error) : zi_out_of_memory(error, 1);
-    if (ok && stat(path, &st) != 0) ok = zi_fail(error, "%s: %s", path, strerror(errno));
+    bool ok = path ? zi_image_save(image, path, &save, error) : zi_error_no_memory(error, 1);
+    if (ok && stat(path, &st) != 0)
+        ok = zi_error_set(error, ZI_ERROR_IO, path, "%s", strerror(errno));
     if (ok) {
         pthread_mutex_lock(&history->mutex);
         ok = zi_history_insert(history, id, image->width, image->height, (double)st.st_size,
@@ -232,7 +234,7 @@ static bool read_all(int fd, const char *name, uint8_t **data, size_t *size, zi_
         return true;
     }
     free(bytes);
-    return zi_fail(error, "picture %s: its file cannot be read", name);
+    return zi_error_set(error, ZI_ERROR_IO, NULL, "picture %s: its file cannot be read", name);
 }
 
 bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **recipe,
@@ -252,7 +254,7 @@ bool zi_history_load(const zi_history *history, const char *id, zi_image **image
 bool zi_history_remove_file(char *path, zi_error *error)
 {
     bool ok = path && (unlink(path) == 0 || errno == ENOENT);
-    if (!ok) zi_fail(error, "%s: %s", path ? path : "out of memory", strerror(errno));
+    if (!ok) zi_error_set(error, ZI_ERROR_IO, path ? path : "out of memory", "%s", strerror(errno));
     free(path);
     return ok;
 }

@@ -203,7 +203,7 @@ char *zi_history_text(zi_history *history, const zi_history_query *query, zi_err
         return text;
     }
     cJSON *list = zi_history_list(history, query, error);
-    if (list && !(text = cJSON_PrintUnformatted(list))) zi_out_of_memory(error, 1);
+    if (list && !(text = cJSON_PrintUnformatted(list))) zi_error_no_memory(error, 1);
     cJSON_Delete(list);
     if (text)
         keep(history, name, text, version);

@@ -67,7 +67,7 @@ static bool adopt(zi_history *h, const char *id, zi_error *error)
             if (ok) zi_log_line(h->log, ZI_LOG_INFO, "picture %s: taken into the history", id);
         } else {
             zi_log_line(h->log, ZI_LOG_WARNING, "picture %s: not taken into the history: %s", id,
-                        why.status ? why.text : "its file cannot be opened");
+                        why.code ? why.text : "its file cannot be opened");
         }
     }
     cJSON_Delete(known);
@@ -92,7 +92,7 @@ static void remove_parts(const zi_history *h, const char *name)
 static bool sweep(zi_history *h, zi_error *error)
 {
     DIR *folder = opendir(h->folder);
-    bool ok = folder || zi_fail(error, "%s: %s", h->folder, strerror(errno));
+    bool ok = folder || zi_error_set(error, ZI_ERROR_IO, h->folder, "%s", strerror(errno));
     for (struct dirent *entry; ok && (entry = readdir(folder));) {
         char id[ZI_IMAGE_ID];
         const char *name = entry->d_name;
@@ -113,14 +113,14 @@ static bool sweep(zi_history *h, zi_error *error)
 static bool take_folder(zi_history *h, zi_error *error)
 {
     char *lock = zi_path_join(h->folder, ".lock");
-    if (!lock) return zi_out_of_memory(error, strlen(h->folder));
+    if (!lock) return zi_error_no_memory(error, strlen(h->folder));
     if (mkdir(h->folder, 0777) != 0 && errno != EEXIST)
-        zi_fail(error, "%s: %s", h->folder, strerror(errno));
+        zi_error_set(error, ZI_ERROR_IO, h->folder, "%s", strerror(errno));
     h->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    bool ok = h->lock >= 0 || zi_fail(error, "%s: %s", lock, strerror(errno));
+    bool ok = h->lock >= 0 || zi_error_set(error, ZI_ERROR_IO, lock, "%s", strerror(errno));
     if (ok && flock(h->lock, LOCK_EX | LOCK_NB) != 0)
-        ok = zi_fail(error, "%s: another server uses this folder; name another one with --output",
-                     h->folder);
+        ok = zi_error_set(error, ZI_ERROR_IO, h->folder,
+                          "another server uses this folder; name another one with --output");
     free(lock);
     if (ok) mkdir(h->thumbnails, 0777);
     return ok;
@@ -167,7 +167,7 @@ static zi_history *create(const char *folder, zi_log *log, zi_error *error)
         if (h->folder && h->thumbnails) return h;
     }
     zi_history_close(h);
-    zi_out_of_memory(error, strlen(folder));
+    zi_error_no_memory(error, strlen(folder));
     return NULL;
 }
 
@@ -189,12 +189,11 @@ bool zi_history_look(const char *folder, zi_history **out, zi_error *error)
     zi_history *h = create(folder, NULL, error);
     if (!h) return false;
     char *db = zi_path_join(folder, "history.db");
-    bool ok = db || zi_out_of_memory(error, strlen(folder));
+    bool ok = db || zi_error_no_memory(error, strlen(folder));
     if (ok && !zi_is_file(db))
-        ok = zi_fail(error,
-                     "%s: no server has drawn into this folder; name another one with "
-                     "--output",
-                     folder);
+        ok = zi_error_set(error, ZI_ERROR_IO, folder,
+                          "no server has drawn into this folder; name another one with "
+                          "--output");
     free(db);
     if (!ok || !open_db(h, error)) {
         zi_history_close(h);

@@ -400,8 +400,8 @@ bool zi_http_start(zi_server *server, zi_error *error)
         MHD_OPTION_END);
     if (server->daemon) return true;
     close(socket);
-    return zi_fail(error, "%s: the HTTP server does not start: %s", server->address,
-                   strerror(errno));
+    return zi_error_set(error, ZI_ERROR_IO, server->address, "the HTTP server does not start: %s",
+                        strerror(errno));
 }
 
 void zi_http_stop(zi_server *server)

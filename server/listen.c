@@ -44,14 +44,17 @@ bool zi_listen(const char *host, int port, int *out, char *address, size_t size,
     if (!host) host = "127.0.0.1";
     snprintf(digits, sizeof digits, "%d", port);
     int failure = getaddrinfo(host, digits, &hints, &found);
-    if (failure) return zi_fail(error, "--host: %s: %s", host, gai_strerror(failure));
+    if (failure)
+        return zi_error_set(error, ZI_ERROR_IO, NULL, "--host: %s: %s", host,
+                            gai_strerror(failure));
     int fd = -1;
     for (const struct addrinfo *a = found; a && fd < 0; a = a->ai_next) fd = open_socket(a);
     int saved = errno;
     freeaddrinfo(found);
     if (fd < 0)
-        return zi_fail(error, "%s port %d: %s%s", host, port, strerror(saved),
-                       saved == EADDRINUSE ? "; name another one with --port" : "");
+        return zi_error_set(error, ZI_ERROR_IO, NULL, "%s port %d: %s%s", host, port,
+                            strerror(saved),
+                            saved == EADDRINUSE ? "; name another one with --port" : "");
     bool six = strchr(host, ':') != NULL;
     snprintf(address, size, "http://%s%s%s:%d", six ? "[" : "", host, six ? "]" : "", port_of(fd));
     *out = fd;

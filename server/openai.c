@@ -267,7 +267,8 @@ static bool put_data(zi_call *call, const wish *w, const char *id, zi_text *out,
     bool ok = zi_foreign_picture(call->server, id, formats[w->format].format, jpeg_quality(w), out,
                                  error);
     zi_text_puts(out, "\"}");
-    return ok || (!error->status && zi_fail(error, "the picture was deleted meanwhile"));
+    return ok || (!error->code &&
+                  zi_error_set(error, ZI_ERROR_IO, NULL, "the picture was deleted meanwhile"));
 }
 
 static zi_answer reply(zi_call *call, const wish *w, const cJSON *ids)

@@ -33,7 +33,8 @@ bool zi_refuse(zi_refusal *refusal, unsigned status, const char *field, const ch
 
 bool zi_refuse_error(zi_refusal *refusal, const char *field, const zi_error *error)
 {
-    return zi_refuse(refusal, error->status == ZI_MISUSE ? 400 : 500, field, "%s", error->text);
+    return zi_refuse(refusal, error->code == ZI_ERROR_INVALID_ARGUMENT ? 400 : 500, field, "%s",
+                     error->text);
 }
 
 bool zi_seed_parse(const char *text, uint64_t *out)

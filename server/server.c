@@ -36,19 +36,19 @@ static bool start(whole *w, zi_error *error)
     s->log = s->events ? zi_log_create(s->events) : NULL;
     s->connections = zi_connections_create();
     s->jobs = zi_jobs_create(s);
-    if (!s->log || !s->connections || !s->jobs) return zi_out_of_memory(error, sizeof *w);
+    if (!s->log || !s->connections || !s->jobs) return zi_error_no_memory(error, sizeof *w);
     if (!zi_shelf_create(o, &s->shelf, error) ||
         !zi_history_open(o->output, s->log, &s->history, error) ||
         !zi_worker_start(s, &s->worker, error) || !zi_http_start(s, error))
         return false;
     w->ticks = pthread_create(&w->ticker, NULL, tick, w) == 0;
-    return w->ticks || zi_fail(error, "no thread could be started");
+    return w->ticks || zi_error_set(error, ZI_ERROR_IO, NULL, "no thread could be started");
 }
 
 bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error *error)
 {
     whole *w = calloc(1, sizeof *w);
-    if (!w) return zi_out_of_memory(error, sizeof *w);
+    if (!w) return zi_error_no_memory(error, sizeof *w);
     w->server.options = *options;
     w->server.began = zi_wall_seconds();
     if (!start(w, error)) {

@@ -414,7 +414,7 @@ static char *name_model(const zi_shelf *shelf, const char *path)
 bool zi_shelf_create(const zi_server_options *options, zi_shelf **out, zi_error *error)
 {
     zi_shelf *shelf = calloc(1, sizeof *shelf);
-    if (!shelf) return zi_out_of_memory(error, sizeof *shelf);
+    if (!shelf) return zi_error_no_memory(error, sizeof *shelf);
     pthread_mutex_init(&shelf->mutex, NULL);
     shelf->options = options;
     mkdir(options->models, 0777); /* for models that are made or brought here */

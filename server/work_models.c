@@ -163,7 +163,7 @@ bool zi_work_verify(zi_worker *worker, zi_job *job, zi_error *error)
     if (!zi_verify(&options, job->order.other_path, watch_checks, &w, &json, error)) return false;
     cJSON *result = cJSON_Parse(json);
     free(json);
-    if (!result) return zi_out_of_memory(error, 1);
+    if (!result) return zi_error_no_memory(error, 1);
     zi_jobs_result(worker->server->jobs, job, result);
     return true;
 }
@@ -177,7 +177,7 @@ static bool load(zi_worker *w, const char *path, zi_error *error)
     free(w->llm_path);
     w->llm = NULL;
     w->llm_path = strdup(path);
-    if (!w->llm_path) return zi_out_of_memory(error, strlen(path));
+    if (!w->llm_path) return zi_error_no_memory(error, strlen(path));
     zi_model_options options = zi_worker_options(w, path);
     return zi_llm_load(&options, &w->llm, error);
 }

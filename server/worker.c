@@ -84,7 +84,7 @@ static bool load(zi_worker *w, const char *name, const char *path, zi_error *err
     if (!w->model_path) {
         zi_model_free(w->model);
         w->model = NULL;
-        return zi_out_of_memory(error, strlen(path));
+        return zi_error_no_memory(error, strlen(path));
     }
     set_loaded(w, name);
     zi_log_line(w->server->log, ZI_LOG_INFO, "model %s: loaded in %.1f s", name,
@@ -182,11 +182,12 @@ static bool save(zi_worker *w, zi_job *job, const zi_request *request, const zi_
     said.width = image->width;
     said.height = image->height;
     char *recipe = zi_recipe(w->model, &said);
-    if (!recipe) return zi_out_of_memory(error, strlen(request->prompt));
+    if (!recipe) return zi_error_no_memory(error, strlen(request->prompt));
     bool ok = zi_history_add(s->history, image, recipe, seconds, id, error);
     free(recipe);
     cJSON *described = ok ? zi_history_get(s->history, id, error) : NULL;
-    if (!described) return ok ? zi_fail(error, "the picture is gone already") : false;
+    if (!described)
+        return ok ? zi_error_set(error, ZI_ERROR_IO, NULL, "the picture is gone already") : false;
     zi_jobs_image(s->jobs, job, picture, id, described);
     atomic_fetch_add(&s->pictures, 1);
     return true;
@@ -233,9 +234,9 @@ bool zi_work_generate(zi_worker *worker, zi_job *job, zi_error *error)
     w.began = zi_seconds();
     w.progress.pictures = job->order.count;
     for (int i = 1; i <= job->order.count; i++) {
-        if (atomic_load(&job->cancel)) return zi_cancelled(error);
+        if (atomic_load(&job->cancel)) return zi_error_cancelled(error);
         if (draw(&w, i, error)) continue;
-        bool skipped = error->status == ZI_CANCELLED && atomic_exchange(&job->skip, false);
+        bool skipped = error->code == ZI_ERROR_CANCELLED && atomic_exchange(&job->skip, false);
         if (!skipped || atomic_load(&job->cancel)) return false;
         *error = (zi_error){0};
     }
@@ -262,7 +263,7 @@ static void settle(zi_worker *w, zi_job *job, bool ok, const zi_error *error)
 {
     zi_refusal why;
     zi_server *s = w->server;
-    bool cancelled = !ok && error->status == ZI_CANCELLED;
+    bool cancelled = !ok && error->code == ZI_ERROR_CANCELLED;
     if (ok || cancelled) {
         zi_log_line(s->log, ZI_LOG_INFO, "%s %llx: %s in %.1f s", job->kind->name,
                     (unsigned long long)job->id, ok ? "done" : "cancelled",
@@ -292,16 +293,18 @@ static void *work(void *user)
 bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error)
 {
     zi_worker *w = *out = calloc(1, sizeof *w);
-    if (!w) return zi_out_of_memory(error, sizeof *w);
+    if (!w) return zi_error_no_memory(error, sizeof *w);
     w->server = server;
     pthread_mutex_init(&w->mutex, NULL);
     w->texts = zi_known_texts_create(server->options.output);
-    if (!w->texts) return zi_out_of_memory(error, sizeof *w);
+    if (!w->texts) return zi_error_no_memory(error, sizeof *w);
     for (int lane = 0; lane < ZI_LANES; lane++) {
         zi_hand *hand = &w->hands[lane];
         *hand = (zi_hand){.worker = w, .lane = (zi_lane)lane};
         hand->started = pthread_create(&hand->thread, NULL, work, hand) == 0;
-        if (!hand->started) return zi_fail(error, "no thread could be started for the work");
+        if (!hand->started)
+            return zi_error_set(error, ZI_ERROR_IO, NULL,
+                                "no thread could be started for the work");
     }
     return true;
 }

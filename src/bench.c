@@ -40,7 +40,8 @@ static const precision *find_precision(const char *name, zi_error *error)
 {
     for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++)
         if (!name || strcmp(name, precisions[i].name) == 0) return &precisions[i];
-    zi_misuse(error, "precision \"%s\" is unknown; there are bf16, fp16, fp32, fp8 and q4", name);
+    zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                 "precision \"%s\" is unknown; there are bf16, fp16, fp32, fp8 and q4", name);
     return NULL;
 }
 
@@ -267,7 +268,7 @@ static bool time_stages(bench *b, size_t repeat, zi_error *error)
     const zi_transformer_config *c = &b->config.transformer;
     zi_bench_result *r = &b->result;
     lap *laps = calloc(repeat, sizeof *laps);
-    bool ok = laps || zi_out_of_memory(error, repeat * sizeof *laps);
+    bool ok = laps || zi_error_no_memory(error, repeat * sizeof *laps);
     for (size_t i = 0; i < repeat && ok; i++) {
         laps[i].bench = b;
         ok = run_lap(b, &laps[i], error);
@@ -294,15 +295,19 @@ static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
     int most = b->config.transformer.layers;
     if (!p) return false;
     if (width < 16 || height < 16 || width > 8192 || height > 8192 || width % 16 || height % 16)
-        return zi_misuse(error, "size %dx%d: both must be multiples of 16 from 16 to 8192", width,
-                         height);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "size %dx%d: both must be multiples of 16 from 16 to 8192", width,
+                            height);
     if (options->layers < 0 || options->layers > most)
-        return zi_misuse(error, "%d layers are out of range; 1 to %d are possible", options->layers,
-                         most);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "%d layers are out of range; 1 to %d are possible", options->layers,
+                            most);
     if (options->threads < 0 || options->threads > 1024)
-        return zi_misuse(error, "threads must be 0 to 1024, not %d", options->threads);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "threads must be 0 to 1024, not %d", options->threads);
     if (options->repeat < 0 || options->repeat > 1000)
-        return zi_misuse(error, "repeat must be 0 to 1000, not %d", options->repeat);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "repeat must be 0 to 1000, not %d", options->repeat);
     b->ops.fast = options->compute != ZI_COMPUTE_EXACT && p->bits;
     if (options->layers) {
         b->config.transformer.layers = options->layers;

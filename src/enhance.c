@@ -52,11 +52,13 @@ zi_enhance_request zi_enhance_default(void)
 
 bool zi_llm_load(const zi_model_options *options, zi_llm **out, zi_error *error)
 {
-    if (!options->path || !options->path[0]) return zi_misuse(error, "no language model was named");
+    if (!options->path || !options->path[0])
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "no language model was named");
     if (options->threads < 0 || options->threads > 1024)
-        return zi_misuse(error, "threads must be 0 to 1024, not %d", options->threads);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "threads must be 0 to 1024, not %d", options->threads);
     zi_llm *llm = calloc(1, sizeof *llm);
-    if (!llm) return zi_out_of_memory(error, sizeof *llm);
+    if (!llm) return zi_error_no_memory(error, sizeof *llm);
     if (!zi_kernels_select(options->cpu, &llm->kernels, error) ||
         !zi_lm_load(options, &llm->lm, error) ||
         !zi_pool_create((size_t)options->threads, &llm->pool, error)) {
@@ -89,17 +91,17 @@ static bool fill_in(const char *instructions, const char *prompt, char **out, zi
 {
     const char *at = strstr(instructions, place);
     if (!at)
-        return zi_misuse(error,
-                         "the instructions for the language model have no %s, the place "
-                         "where the prompt goes",
-                         place);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "the instructions for the language model have no %s, the place "
+                            "where the prompt goes",
+                            place);
     zi_text text;
     zi_text_init(&text, 64 << 20);
     zi_text_append(&text, instructions, (size_t)(at - instructions));
     zi_text_puts(&text, prompt);
     zi_text_puts(&text, at + strlen(place));
     *out = zi_text_take(&text);
-    return *out || zi_out_of_memory(error, strlen(prompt));
+    return *out || zi_error_no_memory(error, strlen(prompt));
 }
 
 /* Text that is continued as it stands, behind the token that begins texts, if the model has one. */
@@ -112,7 +114,7 @@ static bool encode_raw(const zi_lm *lm, const char *prompt, int32_t **ids, size_
     int32_t *grown = realloc(*ids, (*count + 1) * sizeof *grown);
     if (!grown) {
         free(*ids);
-        return zi_out_of_memory(error, *count);
+        return zi_error_no_memory(error, *count);
     }
     memmove(grown + 1, grown, (*count)++ * sizeof *grown);
     *grown = lm->bos;
@@ -227,10 +229,10 @@ static bool fit(const zi_tokenizer *tokenizer, char *answer, const char *more, z
         if (count <= ENCODER_TOKENS) return true;
         size_t size = strlen(answer), cut = zi_cut_place(answer, size * 9 / 10);
         if (!cut)
-            return zi_fail(error,
-                           "the answer of the language model cannot be cut to the %d tokens "
-                           "that the text encoder takes",
-                           ENCODER_TOKENS);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
+                                "the answer of the language model cannot be cut to the %d tokens "
+                                "that the text encoder takes",
+                                ENCODER_TOKENS);
         answer[cut] = 0;
     }
 }
@@ -243,7 +245,7 @@ static bool finish(const zi_tokenizer *tokenizer, const char *prompt, char *answ
     zi_text_init(&lost, MAX_ANSWER);
     zi_text_init(&text, MAX_ANSWER);
     lost_quotes(prompt, answer, &lost);
-    bool ok = !lost.failed || zi_out_of_memory(error, lost.size);
+    bool ok = !lost.failed || zi_error_no_memory(error, lost.size);
     ok = ok && fit(tokenizer, answer, lost.data ? lost.data : "", error);
     zi_text_free(&lost);
     zi_text_init(&lost, MAX_ANSWER);
@@ -254,21 +256,25 @@ static bool finish(const zi_tokenizer *tokenizer, const char *prompt, char *answ
     bool failed = ok && (!*out || lost.failed);
     zi_text_free(&lost);
     zi_text_free(&text);
-    return failed ? zi_out_of_memory(error, strlen(answer)) : ok;
+    return failed ? zi_error_no_memory(error, strlen(answer)) : ok;
 }
 
 static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r,
                          const char *answer, zi_error *error)
 {
     if (!result->ended)
-        return zi_fail(error,
-                       "the language model came to no end within %zu tokens; ask for a shorter "
-                       "prompt, or use another model",
-                       result->count);
-    if (!*answer) return zi_fail(error, "the language model answered nothing");
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, NULL,
+            "the language model came to no end within %zu tokens; ask for a shorter "
+            "prompt, or use another model",
+            result->count);
+    if (!*answer)
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
+                            "the language model answered nothing");
     if (!r->instructions && zi_is_chinese(r->prompt) && !zi_is_chinese(answer))
-        return zi_fail(error, "the language model answered in another language; try again with "
-                              "another seed, or use another model");
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
+                            "the language model answered in another language; try again with "
+                            "another seed, or use another model");
     return true;
 }
 
@@ -281,12 +287,12 @@ static bool conclude(listener *l, const zi_lm_result *result, char **out, zi_err
     zi_characters_end(&l->said);
     if (!answer_of(l, &answer)) {
         zi_text_free(&answer);
-        return zi_out_of_memory(error, l->said.text.size);
+        return zi_error_no_memory(error, l->said.text.size);
     }
     zi_text_puts(&answer, ""); /* never NULL */
     bool ok = true;
     if (r->raw) {
-        ok = (*out = zi_text_take(&answer)) || zi_out_of_memory(error, answer.size);
+        ok = (*out = zi_text_take(&answer)) || zi_error_no_memory(error, answer.size);
     } else {
         ok = check_answer(result, r, answer.data, error);
         if (ok && r->model) ok = zi_assembly_tokenizer(r->model, &encoder, error);
@@ -300,19 +306,21 @@ static bool conclude(listener *l, const zi_lm_result *result, char **out, zi_err
 static bool resolve(const zi_enhance_request *request, zi_enhance_request *r, zi_error *error)
 {
     *r = *request;
-    if (!r->prompt || !r->prompt[0]) return zi_misuse(error, "the prompt is empty");
+    if (!r->prompt || !r->prompt[0])
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "the prompt is empty");
     if (!zi_utf8_valid(r->prompt, strlen(r->prompt)) ||
         (r->instructions && !zi_utf8_valid(r->instructions, strlen(r->instructions))))
-        return zi_misuse(error, "the %s not valid UTF-8 text",
-                         zi_utf8_valid(r->prompt, strlen(r->prompt)) ? "instructions are"
-                                                                     : "prompt is");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "the %s not valid UTF-8 text",
+                            zi_utf8_valid(r->prompt, strlen(r->prompt)) ? "instructions are"
+                                                                        : "prompt is");
     if (!r->max_tokens) r->max_tokens = DEFAULT_TOKENS;
     if (r->top_p == 0) r->top_p = 1;
     if (r->penalty == 0) r->penalty = 1;
     int most = r->raw ? 1 << 20 : ENCODER_TOKENS;
     if (r->max_tokens < 1 || r->max_tokens > most)
-        return zi_misuse(error, "%d tokens are out of range; 1 to %d are possible", r->max_tokens,
-                         most);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "%d tokens are out of range; 1 to %d are possible", r->max_tokens,
+                            most);
     return true;
 }
 

@@ -313,7 +313,7 @@ static bool inspect_picture(const char *path, char **json, zi_error *error)
     *json = zi_image_describe(image, recipe);
     zi_image_free(image);
     free(recipe);
-    return *json || zi_out_of_memory(error, 1 << 16);
+    return *json || zi_error_no_memory(error, 1 << 16);
 }
 
 /* ---- anything ---- */
@@ -350,8 +350,8 @@ bool zi_inspect(const char *path, char **json, zi_error *error)
     finish(&in);
     char *text = ok ? cJSON_Print(in.root) : NULL;
     cJSON_Delete(in.root);
-    if (!ok) return zi_fail(error, "%s", why.text);
-    if (!text) return zi_out_of_memory(error, 1 << 16);
+    if (!ok) return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL, "%s", why.text);
+    if (!text) return zi_error_no_memory(error, 1 << 16);
     *json = text;
     return true;
 }

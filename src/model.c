@@ -41,7 +41,7 @@ static bool add_remarks(const zi_model_options *options, zi_model *model, zi_err
                    "and zeros stand in for them: pictures will differ from those of the original",
                    options->path);
     model->remark = zi_text_take(&text);
-    return model->remark || zi_out_of_memory(error, strlen(options->path));
+    return model->remark || zi_error_no_memory(error, strlen(options->path));
 }
 
 static bool load_parts(const zi_assembly *assembly, zi_model *model, zi_error *error)
@@ -80,7 +80,7 @@ static bool load(const zi_model_options *options, zi_model *model, zi_error *err
     model->name = name_of(options->path);
     if (options->scratch) model->scratch = strdup(options->scratch);
     if (!model->name || (options->scratch && !model->scratch))
-        return zi_out_of_memory(error, strlen(options->path));
+        return zi_error_no_memory(error, strlen(options->path));
     if (!zi_kernels_select(options->cpu, &model->kernels, error) ||
         !zi_assembly_read(options, &assembly, error))
         return false;
@@ -94,11 +94,13 @@ static bool load(const zi_model_options *options, zi_model *model, zi_error *err
 
 bool zi_model_load(const zi_model_options *options, zi_model **out, zi_error *error)
 {
-    if (!options->path || !options->path[0]) return zi_misuse(error, "no model was named");
+    if (!options->path || !options->path[0])
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "no model was named");
     if (options->threads < 0 || options->threads > 1024)
-        return zi_misuse(error, "threads must be 0 to 1024, not %d", options->threads);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "threads must be 0 to 1024, not %d", options->threads);
     zi_model *model = calloc(1, sizeof *model);
-    if (!model) return zi_out_of_memory(error, sizeof *model);
+    if (!model) return zi_error_no_memory(error, sizeof *model);
     if (!load(options, model, error)) {
         zi_model_free(model);
         return false;

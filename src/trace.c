@@ -21,7 +21,7 @@ bool zi_trace_write(const char *path, const zi_trace *t, zi_error *error)
     int64_t *ids = calloc(t->id_count + 1, sizeof *ids);
     bool ok = false;
     if (!tensors || !names || !ids) {
-        zi_out_of_memory(error, count * sizeof *tensors);
+        zi_error_no_memory(error, count * sizeof *tensors);
         goto out;
     }
     for (size_t i = 0; i < t->id_count; i++) ids[i] = t->ids[i];

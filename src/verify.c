@@ -117,8 +117,11 @@ static bool embeddings(verification *v, zi_error *says)
     free(ids);
     if (!ok) return false;
     if (!(size > 0 && isfinite(size)))
-        return zi_fail(says, "the embeddings of a prompt are of magnitude %g", size);
-    if (same) return zi_fail(says, "the embeddings of different tokens are the same");
+        return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
+                            "the embeddings of a prompt are of magnitude %g", size);
+    if (same)
+        return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
+                            "the embeddings of different tokens are the same");
     return found(says, "magnitude %.3g", size);
 }
 
@@ -165,11 +168,13 @@ static bool decodes(verification *v, zi_error *says)
     zi_arena_free(&e.arena);
     if (!ok) return false;
     if (!(size > 0 && size < largest))
-        return zi_fail(says, "a test pattern becomes values of magnitude %g; about 1 is usual",
-                       size);
+        return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
+                            "a test pattern becomes values of magnitude %g; about 1 is usual",
+                            size);
     if (board > worst)
-        return zi_fail(says, "a test pattern becomes a checkerboard: %.0f %% of its contrast",
-                       100 * board);
+        return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
+                            "a test pattern becomes a checkerboard: %.0f %% of its contrast",
+                            100 * board);
     return found(says, "a test pattern: %.2f %% of its contrast is a checkerboard", 100 * board);
 }
 
@@ -194,7 +199,7 @@ static bool draws(verification *v, zi_error *says)
     if (!zi_generate(v->model, &request, &v->picture, says)) return false;
     const uint8_t *p = v->picture->pixels;
     bool flat = !memcmp(p, p + 3, 3 * (SIDE * SIDE - 1));
-    return flat ? zi_fail(says, "the picture is of a single colour")
+    return flat ? zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL, "the picture is of a single colour")
                 : found(says, "a picture of %.0f pixels a side, in 2 steps", SIDE);
 }
 
@@ -205,7 +210,8 @@ static bool reproduces(verification *v, zi_error *says)
     zi_request request = request_of(v, SIDE, SIDE);
     size_t threads = zi_pool_threads(usual) > 1 ? 1 : 2;
     bool same = true;
-    if (!v->picture) return zi_fail(says, "there is no picture to draw again");
+    if (!v->picture)
+        return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL, "there is no picture to draw again");
     if (!zi_pool_create(threads, &other, says)) return false;
     bool ok = true;
     for (int i = 0; ok && i < 2; i++) {
@@ -218,8 +224,9 @@ static bool reproduces(verification *v, zi_error *says)
     v->model->pool = usual;
     zi_pool_free(other);
     if (!ok) return false;
-    return same ? found(says, "the same picture again, and with %.0f threads", (double)threads)
-                : zi_fail(says, "one seed gives different pictures");
+    return same
+               ? found(says, "the same picture again, and with %.0f threads", (double)threads)
+               : zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL, "one seed gives different pictures");
 }
 
 static bool shapes(verification *v, zi_error *says)
@@ -256,7 +263,8 @@ static bool like_its_source(verification *v, zi_error *says)
     zi_model *source = NULL;
     zi_image *image = NULL;
     options.path = v->against;
-    if (!v->picture) return zi_fail(says, "there is no picture to compare");
+    if (!v->picture)
+        return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL, "there is no picture to compare");
     bool ok = zi_model_load(&options, &source, says) && zi_generate(source, &request, &image, says);
     double like = ok ? correlation(v->picture, image) : 0;
     zi_image_free(image);
@@ -264,7 +272,8 @@ static bool like_its_source(verification *v, zi_error *says)
     if (!ok) return false;
     return like > 0.99
                ? found(says, "correlation %.5f", like)
-               : zi_fail(says, "correlation %.5f with %s; above 0.99 is good", like, v->against);
+               : zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
+                              "correlation %.5f with %s; above 0.99 is good", like, v->against);
 }
 
 /* ---- all of them ---- */
@@ -293,7 +302,7 @@ static void run_check(verification *v, const char *name, check run)
     cJSON_AddStringToObject(row, "says", says.text);
     cJSON_AddItemToArray(v->checks, row);
     v->passed = v->passed && passed;
-    v->stopped = says.status == ZI_CANCELLED;
+    v->stopped = says.code == ZI_ERROR_CANCELLED;
 }
 
 bool zi_verify(const zi_model_options *options, const char *against, zi_progress_fn progress,
@@ -302,7 +311,7 @@ bool zi_verify(const zi_model_options *options, const char *against, zi_progress
     cJSON *root = cJSON_CreateObject();
     if (!root || !options->path) {
         cJSON_Delete(root);
-        return zi_misuse(error, "no model was named");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "no model was named");
     }
     cJSON_AddStringToObject(root, "path", options->path);
     verification v = {.options = options,
@@ -322,8 +331,8 @@ bool zi_verify(const zi_model_options *options, const char *against, zi_progress
     cJSON_AddItemToObject(root, "checks", v.checks);
     char *text = v.stopped ? NULL : cJSON_Print(root);
     cJSON_Delete(root);
-    if (v.stopped) return zi_cancelled(error);
-    if (!text) return zi_out_of_memory(error, 1 << 16);
+    if (v.stopped) return zi_error_cancelled(error);
+    if (!text) return zi_error_no_memory(error, 1 << 16);
     *json = text;
     return true;
 }

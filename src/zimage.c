@@ -27,20 +27,23 @@ zi_request zi_request_default(void)
 static bool check_text(const char *what, const char *text, zi_error *error)
 {
     if (!zi_utf8_valid(text, strlen(text)))
-        return zi_misuse(error, "the %s is not valid UTF-8 text", what);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "the %s is not valid UTF-8 text", what);
     return true;
 }
 
 static bool check_side(const char *what, int side, int most, zi_error *error)
 {
     if (side < PIXELS || side > most)
-        return zi_misuse(error, "%s %d is out of range; %d to %d pixels are possible", what, side,
-                         PIXELS, most);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "%s %d is out of range; %d to %d pixels are possible", what, side,
+                            PIXELS, most);
     if (side % PIXELS == 0) return true;
     int below = side / PIXELS * PIXELS, above = below + PIXELS;
     if (above > most) above = below;
-    return zi_misuse(error, "%s %d is not a multiple of 16; the nearest that fit are %d and %d",
-                     what, side, below, above);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                        "%s %d is not a multiple of 16; the nearest that fit are %d and %d", what,
+                        side, below, above);
 }
 
 /* Fills in defaults and refuses what cannot be. */
@@ -49,7 +52,8 @@ static bool resolve(const zi_model *model, const zi_request *request, zi_request
 {
     *r = *request;
     const zi_transformer_config *c = &model->config.transformer;
-    if (!r->prompt || !r->prompt[0]) return zi_misuse(error, "the prompt is empty");
+    if (!r->prompt || !r->prompt[0])
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "the prompt is empty");
     if (!r->negative) r->negative = "";
     if (!r->width) r->width = model->config.vae.native_size;
     if (!r->height) r->height = model->config.vae.native_size;
@@ -62,13 +66,14 @@ static bool resolve(const zi_model *model, const zi_request *request, zi_request
         !check_side("height", r->height, rows < MAX_SIDE ? rows : MAX_SIDE, error))
         return false;
     if (r->steps < 1 || r->steps > MAX_STEPS)
-        return zi_misuse(error, "%d steps are out of range; 1 to %d are possible", r->steps,
-                         MAX_STEPS);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "%d steps are out of range; 1 to %d are possible", r->steps, MAX_STEPS);
     if (!(r->shift >= 0.01 && r->shift <= 100))
-        return zi_misuse(error, "shift %g is out of range; 0.01 to 100 is possible", r->shift);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "shift %g is out of range; 0.01 to 100 is possible", r->shift);
     if (!(r->guidance >= 0 && r->guidance <= 100))
-        return zi_misuse(error, "guidance %g is out of range; 0 (off) to 100 is possible",
-                         r->guidance);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "guidance %g is out of range; 0 (off) to 100 is possible", r->guidance);
     return true;
 }
 
@@ -143,8 +148,9 @@ static bool take_memory(job *j, zi_error *error)
     j->arena = zi_arena_measure();
     plan(j);
     if (j->arena.overflow)
-        return zi_misuse(error, "a picture of %d x %d is too large for this machine",
-                         j->request.width, j->request.height);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "a picture of %d x %d is too large for this machine", j->request.width,
+                            j->request.height);
     size_t size = j->arena.peak;
     if (!zi_arena_create_fitting(&j->arena, size, j->model->scratch, error)) return false;
     plan(j);
@@ -258,7 +264,7 @@ static bool to_pixels(const job *j, zi_image **out, zi_error *error)
     if (!image || !bytes) {
         free(image);
         free(bytes);
-        return zi_out_of_memory(error, 3 * pixels);
+        return zi_error_no_memory(error, 3 * pixels);
     }
     for (size_t i = 0; i < 3; i++)
         for (size_t p = 0; p < pixels; p++) {
@@ -293,8 +299,9 @@ static bool check_caption(const job *j, const conditioning *c, zi_error *error)
     size_t known = (size_t)j->model->config.transformer.lens[0];
     size_t used = (c->tokens.count + 31) / 32 * 32 + 2;
     if (used <= known) return true;
-    return zi_misuse(error, "the prompt's %zu tokens are more than this model takes; shorten it",
-                     c->tokens.count);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                        "the prompt's %zu tokens are more than this model takes; shorten it",
+                        c->tokens.count);
 }
 
 static bool generate(job *j, zi_image **out, zi_error *error)

@@ -426,7 +426,7 @@ static bool view_open(const zi_image *image, view *v, zi_error *error)
     v->stack = malloc(n * sizeof *v->stack);
     v->cover = malloc(n * sizeof *v->cover);
     if (!v->smooth || !v->labels || !v->stack || !v->cover)
-        return zi_out_of_memory(error, n * (3 + 2 * sizeof(int) + sizeof(float)));
+        return zi_error_no_memory(error, n * (3 + 2 * sizeof(int) + sizeof(float)));
     for (int i = 0; i < 256; i++) {
         double s = i / 255.0;
         v->linear[i] = s > 0.04045 ? pow((s + 0.055) / 1.055, 2.4) : s / 12.92;

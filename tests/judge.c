@@ -48,12 +48,13 @@ static bool judge_row(const char *list, const char *folder, const cJSON *row, in
     if (!zi_json_string(list, row, "prompt", &prompt, error)) goto out;
     if (!zi_json_string(list, row, "file", &file, error)) goto out;
     if (!zi_scene_parse(prompt, &scene)) {
-        zi_fail(error, "%s: \"%s\" is no prompt of the demo model's world", list, prompt);
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, list,
+                     "\"%s\" is no prompt of the demo model's world", prompt);
         goto out;
     }
     path = zi_path_join(folder, file);
     if (!path) {
-        zi_out_of_memory(error, strlen(folder) + strlen(file) + 2);
+        zi_error_no_memory(error, strlen(folder) + strlen(file) + 2);
         goto out;
     }
     if (!zi_image_load(path, &image, NULL, error)) goto out;
@@ -77,7 +78,8 @@ static int judge_list(const char *list)
     char *folder = folder_of(list);
     int asked[3] = {0}, rights[3] = {0};
     bool ok = folder && zi_json_read(list, 1 << 24, &rows, &error);
-    if (ok && !cJSON_IsArray(rows)) ok = zi_fail(&error, "%s: not a JSON array of rows", list);
+    if (ok && !cJSON_IsArray(rows))
+        ok = zi_error_set(&error, ZI_ERROR_BAD_FORMAT, list, "not a JSON array of rows");
     if (!ok) fprintf(stderr, "judge: %s\n", error.text);
     cJSON_ArrayForEach(row, rows)
     {

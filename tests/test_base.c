@@ -67,7 +67,7 @@ static void abandoned_outputs_are_removed(void)
     zi_output_abandon_all();
     CHECK(zi_test_files() == 1);
     /* Should the work go on after all, it fails and leaves nothing. */
-    CHECK(!zi_output_commit(&outputs[0], &error) && error.status == ZI_FAILED);
+    CHECK(!zi_output_commit(&outputs[0], &error) && error.code == ZI_ERROR_IO);
     CHECK(strstr(error.text, "abandoned0") != NULL);
     for (int i = 1; i < 3; i++) zi_output_discard(&outputs[i]);
     CHECK(zi_test_files() == 1);
@@ -400,11 +400,12 @@ static void utf8(void)
 static void messages(void)
 {
     zi_error error = {0};
-    CHECK(!zi_fail(&error, "%s: %.3s is odd", "a\nb\x1b[1m", "\xc3\xa9\xc3\xa9"));
+    CHECK(!zi_error_set(&error, ZI_ERROR_BAD_FORMAT, "a\nb\x1b[1m", "%.3s is odd",
+                        "\xc3\xa9\xc3\xa9"));
     CHECK_MSG(strcmp(error.text, "a b [1m: \xc3\xa9? is odd") == 0, "%s", error.text);
     char text[sizeof error.text + 2];
     for (size_t i = 0; i < sizeof text; i++) text[i] = i % 2 ? '\xa9' : '\xc3';
-    CHECK(!zi_misuse(&error, "%.*s", (int)sizeof text, text));
+    CHECK(!zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL, "%.*s", (int)sizeof text, text));
     CHECK(strlen(error.text) == sizeof error.text - 1);
     CHECK(zi_utf8_valid(error.text, strlen(error.text)));
     CHECK(error.text[sizeof error.text - 2] == '?');

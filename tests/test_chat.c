@@ -180,7 +180,7 @@ static void sampling(void)
         {1, 0, 1.1, 0, 1, 0}, {1, 0, 1, -1, 1, 0},  {1, 0, 1, 0, 0, 0}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         zi_error error = {0};
-        CHECK(!zi_sampling_check(&bad[i], &error) && error.status == ZI_MISUSE);
+        CHECK(!zi_sampling_check(&bad[i], &error) && error.code == ZI_ERROR_INVALID_ARGUMENT);
     }
 }
 

@@ -399,7 +399,7 @@ static void cancelling(void)
                                   .layout = ZI_LAYOUT_MLX,
                                   .progress = stop_halfway,
                                   .user = &seen};
-    CHECK(!zi_convert(&options, &error) && error.status == ZI_CANCELLED && seen >= 0.5);
+    CHECK(!zi_convert(&options, &error) && error.code == ZI_ERROR_CANCELLED && seen >= 0.5);
     CHECK(access(options.destination, F_OK) != 0);
 }
 

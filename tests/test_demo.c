@@ -21,7 +21,7 @@ static bool save(const zi_image *image, int index, zi_error *error)
     snprintf(name, sizeof name, "%03d.png", index);
     char *path = zi_path_join(out_folder, name);
     bool ok = path ? zi_image_save(image, path, NULL, error)
-                   : zi_out_of_memory(error, strlen(out_folder) + sizeof name);
+                   : zi_error_no_memory(error, strlen(out_folder) + sizeof name);
     free(path);
     return ok;
 }
@@ -32,7 +32,7 @@ static bool save_list(zi_error *error)
     char *list = zi_unseen_list(unseen, ZI_UNSEEN), *path = zi_path_join(out_folder, "LIST.json");
     bool ok = false;
     if (!list || !path) {
-        zi_out_of_memory(error, sizeof unseen);
+        zi_error_no_memory(error, sizeof unseen);
         goto out;
     }
     if (!zi_output_open(&output, path, error)) goto out;

@@ -490,8 +490,9 @@ static void expect_misuse(const zi_image *image, const char *name, const zi_save
 {
     zi_error error = {0};
     CHECK(!zi_image_save(image, zi_test_path(name), options, &error));
-    CHECK_MSG(error.status == ZI_MISUSE && strstr(error.text, name) && strstr(error.text, part),
-              "%s: status %d, \"%s\"", name, (int)error.status, error.text);
+    CHECK_MSG(error.code == ZI_ERROR_INVALID_ARGUMENT && strstr(error.text, name) &&
+                  strstr(error.text, part),
+              "%s: status %d, \"%s\"", name, (int)error.code, error.text);
 }
 
 static void misuse(void)
@@ -543,7 +544,7 @@ static void unwritable_places(void)
     zi_error error = {0};
     zi_image *image = gradient(4, 4), *back = NULL;
     CHECK(!zi_image_save(image, zi_test_path("missing/a.png"), NULL, &error));
-    CHECK(error.status == ZI_FAILED && strstr(error.text, "missing/a.png"));
+    CHECK(error.code == ZI_ERROR_IO && strstr(error.text, "missing/a.png"));
     CHECK_OK(zi_image_save(image, zi_test_path("file.png"), NULL, &error), error);
     CHECK(!zi_image_save(image, zi_test_path("file.png/a.png"), NULL, &error));
     CHECK(strstr(error.text, "file.png/a.png"));
@@ -584,7 +585,7 @@ static void full_disk(void)
         int before = zi_test_files();
         for (rlim_t bytes = 0; bytes <= 16384; bytes = bytes ? bytes * 8 : 4) {
             CHECK(!save_on_full_disk(image, path, bytes, &error));
-            CHECK_MSG(error.status == ZI_FAILED && strstr(error.text, name), "%s", error.text);
+            CHECK_MSG(error.code == ZI_ERROR_IO && strstr(error.text, name), "%s", error.text);
             CHECK_MSG(zi_test_files() == before, "%s: something is left behind", name);
         }
         CHECK_OK(zi_image_save(old, path, NULL, &error), error);

@@ -24,9 +24,9 @@ bool zi_arena_create(zi_arena *arena, size_t size, zi_error *error)
     *arena = (zi_arena){0};
     size_t unit = size < HUGE_PAGE ? ALIGNMENT : HUGE_PAGE;
     size_t rounded = (size + unit - 1) / unit * unit;
-    if (rounded < size) return zi_out_of_memory(error, size);
+    if (rounded < size) return zi_error_no_memory(error, size);
     arena->base = aligned_alloc(unit, rounded ? rounded : unit);
-    if (!arena->base) return zi_out_of_memory(error, size);
+    if (!arena->base) return zi_error_no_memory(error, size);
     arena->size = rounded;
 #ifdef MADV_HUGEPAGE
     /* Products touch a page for every row of a tile: with small pages, looking those up costs a
@@ -52,12 +52,13 @@ static int open_nameless(const char *folder, zi_error *error)
 {
     char *path = zi_path_join(folder, "zimage-XXXXXX");
     if (!path) {
-        zi_out_of_memory(error, strlen(folder));
+        zi_error_no_memory(error, strlen(folder));
         return -1;
     }
     int fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
-        zi_fail(error, "%s: cannot put working memory there: %s", folder, strerror(errno));
+        zi_error_set(error, ZI_ERROR_IO, folder, "cannot put working memory there: %s",
+                     strerror(errno));
     else
         unlink(path);
     free(path);
@@ -70,10 +71,10 @@ static bool reserve(int fd, size_t size, const char *folder, zi_error *error)
     int code;
     while ((code = posix_fallocate(fd, 0, (off_t)size)) == EINTR) continue;
     if (code == 0) return true;
-    return zi_fail(error,
-                   "%s: cannot reserve %zu bytes for working memory: %s; make room, name another "
-                   "folder in TMPDIR, or draw a smaller picture",
-                   folder, size, strerror(code));
+    return zi_error_set(error, ZI_ERROR_IO, folder,
+                        "cannot reserve %zu bytes for working memory: %s; make room, name another "
+                        "folder in TMPDIR, or draw a smaller picture",
+                        size, strerror(code));
 }
 
 bool zi_arena_create_in_file(zi_arena *arena, size_t size, const char *folder, zi_error *error)
@@ -81,14 +82,14 @@ bool zi_arena_create_in_file(zi_arena *arena, size_t size, const char *folder, z
     *arena = (zi_arena){0};
     int fd = open_nameless(folder, error);
     if (fd < 0) return false;
-    bool ok = on_disk(fd)
-                  ? reserve(fd, size, folder, error)
-                  : zi_fail(error, "%s: lies in memory; name a folder on a disk in TMPDIR", folder);
+    bool ok = on_disk(fd) ? reserve(fd, size, folder, error)
+                          : zi_error_set(error, ZI_ERROR_IO, folder,
+                                         "lies in memory; name a folder on a disk in TMPDIR");
     if (ok) {
         void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (base == MAP_FAILED)
-            ok = zi_fail(error, "%s: cannot map %zu bytes of a file there: %s", folder, size,
-                         strerror(errno));
+            ok = zi_error_set(error, ZI_ERROR_IO, folder,
+                              "cannot map %zu bytes of a file there: %s", size, strerror(errno));
         else
             *arena = (zi_arena){.base = base, .size = size, .in_file = true};
     }
@@ -102,7 +103,8 @@ bool zi_arena_create_in_file(zi_arena *arena, size_t size, const char *folder, z
 {
     *arena = (zi_arena){0};
     (void)size;
-    return zi_fail(error, "%s: working memory in files is for Linux only", folder);
+    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, folder,
+                        "working memory in files is for Linux only");
 }
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Makes one line of text, whatever a file name or a foreign library brought along: control
+/* Makes one line of valid UTF-8, whatever a file name or a foreign library brought along: control
  * characters become spaces, bytes that are no UTF-8, as where a long name was cut, question marks.
  */
 static void clean(char *text)
@@ -18,43 +18,49 @@ static void clean(char *text)
     }
 }
 
-static bool fill(zi_error *error, zi_status status, const char *format, va_list args)
+/* subject and file may lie in *error itself. */
+static bool fill(zi_error *error, zi_error_code code, const char *file, const char *subject,
+                 const char *format, va_list args)
 {
-    if (error) {
-        error->status = status;
-        vsnprintf(error->text, sizeof error->text, format, args);
-        clean(error->text);
-    }
+    if (!error) return false;
+    zi_error made = {.code = code};
+    int used = file ? snprintf(made.text, sizeof made.text, "%s: ", file) : 0;
+    if (used >= 0 && (size_t)used < sizeof made.text)
+        vsnprintf(made.text + used, sizeof made.text - (size_t)used, format, args);
+    snprintf(made.subject, sizeof made.subject, "%s", subject ? subject : "");
+    clean(made.text);
+    clean(made.subject);
+    *error = made;
     return false;
 }
 
-bool zi_fail(zi_error *error, const char *format, ...)
+bool zi_error_set(zi_error *error, zi_error_code code, const char *subject, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    fill(error, ZI_FAILED, format, args);
+    fill(error, code, subject, subject, format, args);
     va_end(args);
     return false;
 }
 
-bool zi_misuse(zi_error *error, const char *format, ...)
+bool zi_error_set_in(zi_error *error, zi_error_code code, const char *file, const char *subject,
+                     const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    fill(error, ZI_MISUSE, format, args);
+    fill(error, code, file, subject, format, args);
     va_end(args);
     return false;
 }
 
-bool zi_cancelled(zi_error *error)
+bool zi_error_no_memory(zi_error *error, size_t bytes)
 {
-    zi_fail(error, "cancelled");
-    if (error) error->status = ZI_CANCELLED;
-    return false;
+    return zi_error_set(error, ZI_ERROR_NO_MEMORY, NULL,
+                        "out of memory: could not get %zu bytes; a smaller image needs less",
+                        bytes);
 }
 
-bool zi_out_of_memory(zi_error *error, size_t bytes)
+bool zi_error_cancelled(zi_error *error)
 {
-    return zi_fail(error, "out of memory: could not get %zu bytes; a smaller picture needs less",
-                   bytes);
+    return zi_error_set(error, ZI_ERROR_CANCELLED, NULL, "cancelled");
 }

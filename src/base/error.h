@@ -4,15 +4,22 @@
 
 #include "zimage.h"
 
-/* Both fill the error and return false, so that `return zi_fail(...)` reads well. A NULL error is
- * allowed. zi_fail: the world is wrong (exit code 1); zi_misuse: the call is wrong (exit code 2).
- */
-bool zi_fail(zi_error *error, const char *format, ...) ZI_PRINTF(2, 3);
-bool zi_misuse(zi_error *error, const char *format, ...) ZI_PRINTF(2, 3);
+/* All of these fill the error and return false, so that `return zi_error_set(...)` reads well. A
+ * NULL error is allowed. Texts name no option of the command line and no field of an HTTP request:
+ * front ends add what helps there. */
+
+/* The text is "SUBJECT: MESSAGE"; subject NULL: the message alone. */
+bool zi_error_set(zi_error *error, zi_error_code code, const char *subject, const char *format, ...)
+    ZI_PRINTF(4, 5);
+
+/* For what is inside a file, such as a tensor: the text is "FILE: MESSAGE", and the message names
+ * the subject itself. */
+bool zi_error_set_in(zi_error *error, zi_error_code code, const char *file, const char *subject,
+                     const char *format, ...) ZI_PRINTF(5, 6);
+
+bool zi_error_no_memory(zi_error *error, size_t bytes);
 
 /* The caller's progress callback asked to stop. */
-bool zi_cancelled(zi_error *error);
-
-bool zi_out_of_memory(zi_error *error, size_t bytes);
+bool zi_error_cancelled(zi_error *error);
 
 #endif

@@ -60,11 +60,11 @@ static bool open_regular(const char *path, int *fd, size_t *size, zi_error *erro
 {
     /* O_NONBLOCK: a FIFO must not make us wait for its writer; it has no effect on files. */
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (*fd < 0) return zi_fail(error, "%s: cannot open: %s", path, strerror(errno));
+    if (*fd < 0) return zi_error_set(error, ZI_ERROR_IO, path, "cannot open: %s", strerror(errno));
     struct stat st;
     if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(*fd);
-        return zi_fail(error, "%s: not a regular file", path);
+        return zi_error_set(error, ZI_ERROR_IO, path, "not a regular file");
     }
     *size = (size_t)st.st_size;
     return true;
@@ -78,19 +78,21 @@ bool zi_file_read(const char *path, size_t max, char **data, size_t *size, zi_er
     bool ok = false;
     char *bytes = NULL;
     if (total > max) {
-        zi_fail(error, "%s: %zu bytes are more than the %zu allowed here", path, total, max);
+        zi_error_set(error, ZI_ERROR_IO, path, "%zu bytes are more than the %zu allowed here",
+                     total, max);
         goto out;
     }
     bytes = malloc(total + 1);
     if (!bytes) {
-        zi_out_of_memory(error, total);
+        zi_error_no_memory(error, total);
         goto out;
     }
     while (done < total) {
         ssize_t got = read(fd, bytes + done, total - done);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) {
-            zi_fail(error, "%s: cannot read: %s", path, got ? strerror(errno) : "it shrank");
+            zi_error_set(error, ZI_ERROR_IO, path, "cannot read: %s",
+                         got ? strerror(errno) : "it shrank");
             goto out;
         }
         done += (size_t)got;
@@ -115,7 +117,8 @@ bool zi_file_map(const char *path, zi_mapping *out, zi_error *error)
     if (size) {
         data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
-            zi_fail(error, "%s: cannot map %zu bytes: %s", path, size, strerror(errno));
+            zi_error_set(error, ZI_ERROR_IO, path, "cannot map %zu bytes: %s", size,
+                         strerror(errno));
             close(fd);
             return false;
         }
@@ -130,11 +133,13 @@ bool zi_file_map_again(const char *path, const zi_mapping *mapping, zi_error *er
     int fd;
     size_t size;
     if (!open_regular(path, &fd, &size, error)) return false;
-    bool ok = size == mapping->size || zi_fail(error, "%s: is not as large as it was", path);
+    bool ok = size == mapping->size ||
+              zi_error_set(error, ZI_ERROR_IO, path, "is not as large as it was");
     if (ok && size &&
         mmap((void *)(uintptr_t)mapping->data, size, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0) ==
             MAP_FAILED)
-        ok = zi_fail(error, "%s: cannot map %zu bytes: %s", path, size, strerror(errno));
+        ok = zi_error_set(error, ZI_ERROR_IO, path, "cannot map %zu bytes: %s", size,
+                          strerror(errno));
     close(fd);
     return ok;
 }
@@ -220,10 +225,12 @@ static int create_temporary(zi_output *output, size_t size)
 static bool replaceable(const char *path, zi_error *error)
 {
     struct stat st;
-    if (!path[0]) return zi_misuse(error, "the name of the output file is empty");
+    if (!path[0])
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "the name of the output file is empty");
     if (stat(path, &st) != 0 || S_ISREG(st.st_mode)) return true;
-    return zi_fail(error, "%s: is %s; name a file", path,
-                   S_ISDIR(st.st_mode) ? "a folder" : "not a regular file");
+    return zi_error_set(error, ZI_ERROR_IO, path, "is %s; name a file",
+                        S_ISDIR(st.st_mode) ? "a folder" : "not a regular file");
 }
 
 bool zi_output_open(zi_output *output, const char *path, zi_error *error)
@@ -234,17 +241,17 @@ bool zi_output_open(zi_output *output, const char *path, zi_error *error)
     output->path = strdup(path);
     output->temporary = malloc(size);
     if (!output->path || !output->temporary) {
-        zi_out_of_memory(error, size);
+        zi_error_no_memory(error, size);
         goto fail;
     }
     int fd = create_temporary(output, size);
     if (fd < 0) {
-        zi_fail(error, "%s: cannot write here: %s", path, strerror(errno));
+        zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
         goto fail;
     }
     output->stream = fdopen(fd, "wb");
     if (!output->stream) {
-        zi_fail(error, "%s: cannot write: %s", path, strerror(errno));
+        zi_error_set(error, ZI_ERROR_IO, path, "cannot write: %s", strerror(errno));
         close(fd);
         zi_output_discard(output);
         return false;
@@ -265,7 +272,7 @@ bool zi_output_continue(zi_output *output, const char *path, zi_error *error)
     output->path = strdup(path);
     output->stream = fd < 0 ? NULL : fdopen(fd, "r+b");
     if (output->path && output->stream) return true;
-    zi_fail(error, "%s: cannot write here: %s", path, strerror(errno));
+    zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
     if (fd >= 0 && !output->stream) close(fd);
     zi_output_discard(output);
     return false;
@@ -274,19 +281,19 @@ bool zi_output_continue(zi_output *output, const char *path, zi_error *error)
 bool zi_output_seek(zi_output *output, size_t offset, zi_error *error)
 {
     return fseeko(output->stream, (off_t)offset, SEEK_SET) == 0 ||
-           zi_fail(error, "%s: cannot write: %s", output->path, strerror(errno));
+           zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s", strerror(errno));
 }
 
 bool zi_output_sync(zi_output *output, zi_error *error)
 {
     return (fflush(output->stream) == 0 && fsync(fileno(output->stream)) == 0) ||
-           zi_fail(error, "%s: cannot write: %s", output->path, strerror(errno));
+           zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s", strerror(errno));
 }
 
 bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error *error)
 {
     if (size && fwrite(data, 1, size, output->stream) != size)
-        return zi_fail(error, "%s: cannot write: %s", output->path, strerror(errno));
+        return zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s", strerror(errno));
     return true;
 }
 
@@ -314,8 +321,8 @@ static bool commit(zi_output *output, bool replace, zi_error *error)
     if (ok &&
         (!closed || (output->temporary && !take_name(output->temporary, output->path, replace)))) {
         bool taken = closed && !replace && errno == EEXIST;
-        ok = zi_fail(error, "%s: %s%s", output->path, taken ? "" : "cannot write: ",
-                     taken ? "something came there while it was written" : strerror(errno));
+        ok = zi_error_set(error, ZI_ERROR_IO, output->path, "%s%s", taken ? "" : "cannot write: ",
+                          taken ? "something came there while it was written" : strerror(errno));
     }
     if (!ok) {
         zi_output_discard(output);

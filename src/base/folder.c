@@ -48,7 +48,7 @@ static zi_folder_entry *add_entry(zi_folder *folder, const char *dir, const char
     size_t size = strlen(dir) + strlen(name) + 2;
     zi_folder_entry *entry = malloc(sizeof *entry + size);
     if (!entry) {
-        zi_out_of_memory(error, size);
+        zi_error_no_memory(error, size);
         return NULL;
     }
     snprintf(entry->path, size, "%s%s%s", dir, *name ? "/" : "", name);
@@ -94,7 +94,8 @@ static bool make_root(zi_folder *folder, char *name, size_t size, zi_error *erro
         if (made) folder->lock = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (folder->lock >= 0 && zi_draft_lock(folder->lock)) return true;
         if (!there && folder->lock < 0)
-            return zi_fail(error, "%s: cannot write here: %s", folder->path, strerror(errno));
+            return zi_error_set(error, ZI_ERROR_IO, folder->path, "cannot write here: %s",
+                                strerror(errno));
         forget_root(folder);
     }
 }
@@ -104,7 +105,7 @@ bool zi_folder_open(zi_folder *folder, const char *path, zi_error *error)
     *folder = (zi_folder){.path = copy_path(path), .lock = -1};
     size_t size = ZI_DRAFT_ROOM(path);
     char *name = malloc(size);
-    if (!folder->path || !name) zi_out_of_memory(error, size);
+    if (!folder->path || !name) zi_error_no_memory(error, size);
     bool made = folder->path && name && make_root(folder, name, size, error);
     free(name);
     if (!made) zi_folder_discard(folder);
@@ -114,13 +115,13 @@ bool zi_folder_open(zi_folder *folder, const char *path, zi_error *error)
 static bool make(const zi_folder *folder, const char *path, zi_error *error)
 {
     return mkdir(path, 0777) == 0 || (folder->stays && errno == EEXIST) ||
-           zi_fail(error, "%s: cannot make this folder: %s", path, strerror(errno));
+           zi_error_set(error, ZI_ERROR_IO, path, "cannot make this folder: %s", strerror(errno));
 }
 
 bool zi_folder_continue(zi_folder *folder, const char *path, zi_error *error)
 {
     *folder = (zi_folder){.path = copy_path(path), .stays = true, .lock = -1};
-    if (!folder->path) return zi_out_of_memory(error, strlen(path));
+    if (!folder->path) return zi_error_no_memory(error, strlen(path));
     const zi_folder_entry *entry = add_entry(folder, folder->path, "", error);
     if (entry && make(folder, entry->path, error)) return true;
     zi_folder_discard(folder);
@@ -166,8 +167,8 @@ bool zi_folder_commit(zi_folder *folder, zi_error *error)
     if (!folder->stays && rename(root, folder->path) != 0) {
         int failure = errno;
         bool taken = failure == ENOTEMPTY || failure == EEXIST || failure == ENOTDIR;
-        zi_fail(error, "%s: %s%s", folder->path, taken ? "" : "cannot write: ",
-                taken ? "something came there while it was written" : strerror(failure));
+        zi_error_set(error, ZI_ERROR_IO, folder->path, "%s%s", taken ? "" : "cannot write: ",
+                     taken ? "something came there while it was written" : strerror(failure));
         zi_folder_discard(folder);
         return false;
     }
@@ -187,31 +188,32 @@ enum { MAX_DEPTH = 16 }; /* of folders in folders */
 static bool remove_below(const char *path, int depth, zi_error *error)
 {
     DIR *dir = depth > MAX_DEPTH ? NULL : opendir(path);
-    bool ok = dir || zi_fail(error, "%s: cannot read this folder", path);
+    bool ok = dir || zi_error_set(error, ZI_ERROR_IO, path, "cannot read this folder");
     for (const struct dirent *entry; ok && (entry = readdir(dir));) {
         struct stat st;
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
         char *below = zi_path_join(path, entry->d_name);
         if (!below)
-            ok = zi_out_of_memory(error, strlen(path));
+            ok = zi_error_no_memory(error, strlen(path));
         else if (lstat(below, &st) == 0 && S_ISDIR(st.st_mode))
             ok = remove_below(below, depth + 1, error);
         else if (unlink(below) != 0)
-            ok = zi_fail(error, "%s: cannot be removed: %s", below, strerror(errno));
+            ok = zi_error_set(error, ZI_ERROR_IO, below, "cannot be removed: %s", strerror(errno));
         free(below);
     }
     if (dir) closedir(dir);
     if (ok && rmdir(path) != 0)
-        ok = zi_fail(error, "%s: cannot be removed: %s", path, strerror(errno));
+        ok = zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s", strerror(errno));
     return ok;
 }
 
 bool zi_remove_all(const char *path, zi_error *error)
 {
     struct stat st;
-    if (lstat(path, &st) != 0) return zi_fail(error, "%s: %s", path, strerror(errno));
+    if (lstat(path, &st) != 0) return zi_error_set(error, ZI_ERROR_IO, path, "%s", strerror(errno));
     if (S_ISDIR(st.st_mode)) return remove_below(path, 0, error);
-    return unlink(path) == 0 || zi_fail(error, "%s: cannot be removed: %s", path, strerror(errno));
+    return unlink(path) == 0 ||
+           zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s", strerror(errno));
 }
 
 void zi_sync_folder_of(const char *path)

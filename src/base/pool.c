@@ -113,7 +113,7 @@ bool zi_pool_create(size_t threads, zi_pool **out, zi_error *error)
     if (!pool || !workers) {
         free(pool);
         free(workers);
-        return zi_out_of_memory(error, sizeof *pool + threads * sizeof *workers);
+        return zi_error_no_memory(error, sizeof *pool + threads * sizeof *workers);
     }
     pool->workers = workers;
     pool->threads = 1;
@@ -124,8 +124,9 @@ bool zi_pool_create(size_t threads, zi_pool **out, zi_error *error)
     for (size_t worker = 1; worker < threads; worker++) {
         if (!start_worker(pool, worker)) {
             zi_pool_free(pool);
-            return zi_fail(error, "could not start thread %zu of %zu; ask for fewer with --threads",
-                           worker + 1, threads);
+            return zi_error_set(error, ZI_ERROR_IO, NULL,
+                                "could not start thread %zu of %zu; ask for fewer with --threads",
+                                worker + 1, threads);
         }
         pool->threads++;
     }

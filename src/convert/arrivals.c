@@ -60,7 +60,7 @@ bool zi_lineup_create(const zi_arrivals *arrivals, const zi_plan *plan, size_t f
     if (!rows || !order) {
         free(rows);
         free(order);
-        return zi_out_of_memory(error, count * sizeof *rows);
+        return zi_error_no_memory(error, count * sizeof *rows);
     }
     for (size_t i = 0; i < count; i++) {
         const zi_item *item = &plan->items[first + i];

@@ -61,10 +61,11 @@ static int side(struct facts *facts, const char *name, int dim)
     const zi_entry *entry = zi_source_find(facts->source, name);
     if (!facts->ok) return 0;
     if (!entry) {
-        facts->ok = zi_fail(facts->error, "%s: tensor %s is missing", facts->source->file, name);
+        facts->ok = zi_error_set(facts->error, ZI_ERROR_BAD_FORMAT, facts->source->file,
+                                 "tensor %s is missing", name);
     } else if (dim >= entry->dims || !entry->shape[dim] || entry->shape[dim] > MAX_SIZE) {
-        facts->ok = zi_fail(facts->error, "%s: tensor %s has an impossible shape",
-                            zi_entry_file(entry), name);
+        facts->ok = zi_error_set(facts->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
+                                 "tensor %s has an impossible shape", name);
     } else {
         return (int)entry->shape[dim];
     }
@@ -93,8 +94,9 @@ static void tell(struct facts *facts, const char *field, cJSON *value)
     const cJSON *said = zi_json_find(facts->json, field);
     if (facts->ok && value && said && !same_value(said, value)) {
         char *is = cJSON_PrintUnformatted(value);
-        facts->ok = zi_fail(facts->error, "%s: field \"%s\" does not fit the tensors of %s (%s)",
-                            facts->config, field, facts->source->file, is ? is : "?");
+        facts->ok = zi_error_set(facts->error, ZI_ERROR_BAD_FORMAT, facts->config,
+                                 "field \"%s\" does not fit the tensors of %s (%s)", field,
+                                 facts->source->file, is ? is : "?");
         free(is);
     }
     if (!facts->ok || said || !value) {
@@ -126,8 +128,8 @@ static void tell_transformer(struct facts *facts)
     int head = side(facts, "layers.0.attention.norm_q.weight", 0);
     int text = side(facts, "cap_embedder.1.weight", 1);
     if (facts->ok && (dim % head || patch % 4))
-        facts->ok = zi_fail(facts->error, "%s: %d numbers a token are no whole heads of %d",
-                            facts->source->file, dim, head);
+        facts->ok = zi_error_set(facts->error, ZI_ERROR_BAD_FORMAT, facts->source->file,
+                                 "%d numbers a token are no whole heads of %d", dim, head);
     if (!facts->ok) return;
     tell_number(facts, "cap_feat_dim", text);
     tell_number(facts, "dim", dim);
@@ -191,8 +193,8 @@ static void tell_vae(struct facts *facts)
 {
     int blocks = facts->source->form.blocks, channels[MAX_BLOCKS];
     if (blocks < 1 || blocks > MAX_BLOCKS) {
-        facts->ok = zi_fail(facts->error, "%s: a decoder of %d blocks is no VAE of Z-Image",
-                            facts->source->file, blocks);
+        facts->ok = zi_error_set(facts->error, ZI_ERROR_BAD_FORMAT, facts->source->file,
+                                 "a decoder of %d blocks is no VAE of Z-Image", blocks);
         return;
     }
     for (int i = 0; i < blocks; i++) { /* the decoder has them from the other end */
@@ -240,7 +242,7 @@ bool zi_describe_part(const zi_source *source, const char *config, cJSON **out, 
     }
     if (!json) json = cJSON_Parse(templates[source->part]);
     if (json && source->part == ZI_TRANSFORMER) json = from_mlx(json);
-    if (!json) return zi_out_of_memory(error, MAX_CONFIG);
+    if (!json) return zi_error_no_memory(error, MAX_CONFIG);
     struct facts facts = {source, json, config ? config : "Z-Image-Turbo", error, true};
     tellers[source->part](&facts);
     if (!facts.ok) {
@@ -291,7 +293,7 @@ bool zi_describe(const zi_description *of, char **text, zi_error *error)
     char *printed = kept ? NULL : cJSON_Print(json);
     cJSON_Delete(json);
     if (kept) return zi_file_read(of->config, MAX_CONFIG, text, &size, error);
-    if (!printed) return zi_out_of_memory(error, MAX_CONFIG);
+    if (!printed) return zi_error_no_memory(error, MAX_CONFIG);
     *text = printed;
     return true;
 }

@@ -36,7 +36,7 @@ bool zi_conversion_write_gguf(zi_conversion *c, zi_error *error)
     zi_gguf_text_values more = {0};
     bool ok = !text || zi_gguf_text_describe(c, &more, error);
     zi_gguf_out *values = malloc((count + more.count) * sizeof *values);
-    if (ok && !values) ok = zi_out_of_memory(error, count * sizeof *values);
+    if (ok && !values) ok = zi_error_no_memory(error, count * sizeof *values);
     if (ok) {
         memcpy(values, general, sizeof general);
         if (more.count) memcpy(values + count, more.values, more.count * sizeof *values);

@@ -63,8 +63,8 @@ static bool set_token(const char *file, zi_gguf_text_values *v, int size, const 
                       const cJSON *id, int32_t type, zi_error *error)
 {
     if (!text || !zi_json_is_int(id, 0, size - 1))
-        return zi_fail(error, "%s: token \"%.60s\" has no number below %d", file, text ? text : "",
-                       size);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file,
+                            "token \"%.60s\" has no number below %d", text ? text : "", size);
     v->tokens[id->valueint] = text;
     v->types[id->valueint] = type;
     return true;
@@ -79,7 +79,7 @@ static bool add_tokens(const char *file, zi_gguf_text_values *v, const cJSON *mo
     v->tokens = calloc((size_t)size, sizeof *v->tokens);
     v->types = calloc((size_t)size, sizeof *v->types);
     v->made = malloc((size_t)size * MADE);
-    if (!v->tokens || !v->types || !v->made) return zi_out_of_memory(error, (size_t)size * MADE);
+    if (!v->tokens || !v->types || !v->made) return zi_error_no_memory(error, (size_t)size * MADE);
     for (item = vocab->child; item; item = item->next)
         if (!set_token(file, v, size, item->string, item, NORMAL, error)) return false;
     cJSON_ArrayForEach(item, zi_json_find(v->tokenizer, "added_tokens"))
@@ -108,19 +108,20 @@ static bool add_merges(const char *file, zi_gguf_text_values *v, cJSON *model, z
     cJSON *merges = cJSON_GetObjectItemCaseSensitive(model, "merges"), *item;
     size_t count = (size_t)cJSON_GetArraySize(merges), n = 0;
     v->merges = calloc(count + 1, sizeof *v->merges);
-    if (!v->merges) return zi_out_of_memory(error, count * sizeof *v->merges);
+    if (!v->merges) return zi_error_no_memory(error, count * sizeof *v->merges);
     cJSON_ArrayForEach(item, merges)
     {
         const cJSON *left = item->child, *right = left ? left->next : NULL;
         if (cJSON_IsString(left) && cJSON_IsString(right)) {
             size_t size = strlen(left->valuestring) + strlen(right->valuestring) + 2;
             char *joined = cJSON_malloc(size);
-            if (!joined) return zi_out_of_memory(error, size);
+            if (!joined) return zi_error_no_memory(error, size);
             snprintf(joined, size, "%s %s", left->valuestring, right->valuestring);
             cJSON_free(item->valuestring);
             item->valuestring = joined; /* cJSON frees it with the item */
         }
-        if (!item->valuestring) return zi_fail(error, "%s: merge %zu is not two texts", file, n);
+        if (!item->valuestring)
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file, "merge %zu is not two texts", n);
         v->merges[n++] = item->valuestring;
     }
     add(v, (zi_gguf_out){"tokenizer.ggml.merges", ZI_GGUF_STRING, true, n, v->merges});
@@ -136,7 +137,8 @@ static bool add_end(const char *file, zi_gguf_text_values *v, int size, zi_error
         add(v, (zi_gguf_out){"tokenizer.ggml.eos_token_id", ZI_GGUF_U32, false, 1, &v->numbers[8]});
         return true;
     }
-    return zi_fail(error, "%s: there is no token <|im_end|>: not Qwen3's tokenizer", file);
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file,
+                        "there is no token <|im_end|>: not Qwen3's tokenizer");
 }
 
 static bool add_tokenizer(const zi_conversion *c, zi_gguf_text_values *v, zi_error *error)
@@ -144,11 +146,10 @@ static bool add_tokenizer(const zi_conversion *c, zi_gguf_text_values *v, zi_err
     static const char *const model_name = "gpt2", *const pre = "qwen2";
     const cJSON *model;
     if (!c->tokenizer)
-        return zi_fail(error,
-                       "%s: there is no tokenizer; name a model that has one with --reference",
-                       c->options->source);
+        return zi_error_set(error, ZI_ERROR_INCOMPLETE, c->options->source,
+                            "there is no tokenizer; name a model that has one with --reference");
     char *file = zi_path_join(c->tokenizer, "tokenizer.json");
-    if (!file) return zi_out_of_memory(error, strlen(c->tokenizer));
+    if (!file) return zi_error_no_memory(error, strlen(c->tokenizer));
     int size = 0;
     bool ok = zi_json_read(file, MAX_TOKENIZER, &v->tokenizer, error) &&
               zi_json_object(file, v->tokenizer, "model", &model, error) &&
@@ -169,7 +170,7 @@ bool zi_gguf_text_describe(const zi_conversion *conversion, zi_gguf_text_values 
 {
     static const bool no = false;
     *out = (zi_gguf_text_values){.values = calloc(MAX_VALUES, sizeof *out->values)};
-    if (!out->values) return zi_out_of_memory(error, MAX_VALUES * sizeof *out->values);
+    if (!out->values) return zi_error_no_memory(error, MAX_VALUES * sizeof *out->values);
     if (!add_config(conversion, out, error) || !add_tokenizer(conversion, out, error)) return false;
     add(out, (zi_gguf_out){"tokenizer.ggml.add_bos_token", ZI_GGUF_BOOL, false, 1, &no});
     return true;

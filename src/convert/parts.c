@@ -31,13 +31,14 @@ static bool choose_target(zi_conversion *c, zi_error *error)
                                         [ZI_LAYOUT_GGUF] = ZI_NAMES_GGUF};
     const zi_layout *source = &c->layouts[ZI_INPUT_SOURCE];
     if (c->options->layout > ZI_LAYOUT_GGUF)
-        return zi_misuse(error, "layout %d is none that is known", (int)c->options->layout);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "layout %d is none that is known", (int)c->options->layout);
     c->target = c->options->layout ? namings[c->options->layout] : source->naming;
     if (!c->options->layout && source->naming == ZI_NAMES_DIFFUSERS && !source->folder)
         c->target = ZI_NAMES_COMFYUI;
     if (c->target == ZI_NAMES_MFLUX)
-        return zi_misuse(error, "%s: mflux's layout is read but not written; convert it to mlx",
-                         c->options->source);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, c->options->source,
+                            "mflux's layout is read but not written; convert it to mlx");
     return true;
 }
 
@@ -47,17 +48,18 @@ static bool check_precision(const zi_conversion *c, zi_error *error)
     zi_precision precision = c->options->precision;
     char can[80] = "";
     if (precision > ZI_PRECISION_Q4)
-        return zi_misuse(error, "precision %d is none that is known", (int)precision);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "precision %d is none that is known", (int)precision);
     if (precision >= ZI_PRECISION_FP8 && !has(c, ZI_INPUT_SOURCE, ZI_TRANSFORMER))
-        return zi_misuse(error, "%s: has no transformer, and nothing else is quantized",
-                         c->options->source);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, c->options->source,
+                            "has no transformer, and nothing else is quantized");
     if (zi_plan_allows(c->target, precision)) return true;
     for (zi_precision p = ZI_PRECISION_ORIGINAL; p <= ZI_PRECISION_Q4; p++)
         if (zi_plan_allows(c->target, p))
             snprintf(can + strlen(can), sizeof can - strlen(can), "%s%s", *can ? ", " : "",
                      names[p]);
-    return zi_misuse(error, "precision %s: %s files have %s", names[precision],
-                     zi_naming_name(c->target), can);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "precision %s: %s files have %s",
+                        names[precision], zi_naming_name(c->target), can);
 }
 
 /* ---- where parts come from ---- */
@@ -66,10 +68,12 @@ static bool check_precision(const zi_conversion *c, zi_error *error)
 static bool check_named(const zi_conversion *c, int input, zi_part part, zi_error *error)
 {
     if (c->inputs[input] && !has(c, input, part))
-        return zi_fail(error, "%s: there is no %s in it", c->inputs[input], zi_part_name(part));
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, c->inputs[input], "there is no %s in it",
+                            zi_part_name(part));
     if (c->inputs[input] && c->target == ZI_NAMES_GGUF)
-        return zi_misuse(error, "%s: a GGUF file has one part; convert the %s by itself",
-                         c->inputs[input], zi_part_name(part));
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, c->inputs[input],
+                            "a GGUF file has one part; convert the %s by itself",
+                            zi_part_name(part));
     return true;
 }
 
@@ -99,19 +103,19 @@ static bool choose_parts(zi_conversion *c, int origins[ZI_PARTS], zi_error *erro
     if (c->target == ZI_NAMES_GGUF) { /* one part */
         int kept = origins[ZI_TRANSFORMER] != ZI_INPUTS ? ZI_TRANSFORMER : ZI_TEXT_ENCODER;
         if (origins[kept] == ZI_INPUTS)
-            return zi_misuse(error,
-                             "%s: a VAE is not written as GGUF; programs that read GGUF "
-                             "take it as safetensors: convert it to comfyui",
-                             c->options->source);
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, c->options->source,
+                                "a VAE is not written as GGUF; programs that read GGUF "
+                                "take it as safetensors: convert it to comfyui");
         for (int part = 0; part < ZI_PARTS; part++)
             if (part != kept) origins[part] = ZI_INPUTS;
         count = 1;
     }
     c->whole = count == ZI_PARTS;
     if (count == 2) /* neither a model nor a part */
-        return zi_fail(error, "%s: the %s is missing; name a model that has one with --reference%s",
-                       c->options->source, zi_part_name((zi_part)missing),
-                       missing == ZI_TRANSFORMER ? "" : ", or a file of it");
+        return zi_error_set(error, ZI_ERROR_INCOMPLETE, c->options->source,
+                            "the %s is missing; name a model that has one with --reference%s",
+                            zi_part_name((zi_part)missing),
+                            missing == ZI_TRANSFORMER ? "" : ", or a file of it");
     return true;
 }
 

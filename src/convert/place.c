@@ -26,9 +26,9 @@ static bool resolve(const char *path, char **out, zi_error *error)
         char *folder = folder_of(path), *base = zi_path_base(path);
         char *real = folder ? realpath(folder, NULL) : NULL;
         if (folder && base && !real)
-            zi_fail(error, "%s: cannot write here: %s", path, strerror(errno));
+            zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
         else
-            zi_out_of_memory(error, strlen(path));
+            zi_error_no_memory(error, strlen(path));
         whole = real && base ? zi_path_join(real, base) : NULL;
         free(folder);
         free(base);
@@ -51,13 +51,14 @@ static bool check_input(const char *path, const char *whole, const char *input, 
     char *real = realpath(input, NULL);
     bool ok = true;
     if (real && strcmp(whole, real) == 0)
-        ok = zi_misuse(error, "%s: source and destination are the same", path);
+        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, path,
+                          "source and destination are the same");
     else if (real && is_within(whole, real))
-        ok = zi_misuse(error, "%s: lies inside of %s, which is read; name another place", path,
-                       input);
+        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, path,
+                          "lies inside of %s, which is read; name another place", input);
     else if (real && is_within(real, whole))
-        ok = zi_misuse(error, "%s: %s, which is read, lies inside of it; name another place", path,
-                       input);
+        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, path,
+                          "%s, which is read, lies inside of it; name another place", input);
     free(real);
     return ok;
 }
@@ -79,14 +80,17 @@ bool zi_place_check(const char *path, bool folder, const char *const *inputs, si
 {
     char *whole;
     struct stat st;
-    if (!path[0]) return zi_misuse(error, "the name of the destination is empty");
+    if (!path[0])
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "the name of the destination is empty");
     if (!resolve(path, &whole, error)) return false;
     bool ok = true;
     for (size_t i = 0; ok && i < count; i++)
         ok = !inputs[i] || check_input(path, whole, inputs[i], error);
     free(whole);
     if (ok && lstat(path, &st) == 0 && !(folder && is_empty(path)))
-        ok = zi_fail(error, "%s: is there already; remove it, or name another place", path);
+        ok = zi_error_set(error, ZI_ERROR_EXISTS, path,
+                          "is there already; remove it, or name another place");
     return ok;
 }
 
@@ -94,12 +98,13 @@ bool zi_place_room(const char *path, size_t bytes, zi_error *error)
 {
     struct statvfs disk;
     char *folder = folder_of(path);
-    if (!folder) return zi_out_of_memory(error, strlen(path));
+    if (!folder) return zi_error_no_memory(error, strlen(path));
     bool known = statvfs(folder, &disk) == 0;
     free(folder);
-    if (!known) return zi_fail(error, "%s: cannot write here: %s", path, strerror(errno));
+    if (!known)
+        return zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
     unsigned long long room = (unsigned long long)disk.f_bavail * disk.f_frsize;
     return bytes <= room ||
-           zi_fail(error, "%s: %zu bytes are needed and %llu are free on this disk", path, bytes,
-                   room);
+           zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                        "%zu bytes are needed and %llu are free on this disk", bytes, room);
 }

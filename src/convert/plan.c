@@ -217,7 +217,7 @@ static zi_item *new_item(zi_plan *plan, zi_error *error)
         size_t capacity = plan->capacity ? 2 * plan->capacity : 256;
         zi_item *grown = realloc(plan->items, capacity * sizeof *grown);
         if (!grown) {
-            zi_out_of_memory(error, capacity * sizeof *grown);
+            zi_error_no_memory(error, capacity * sizeof *grown);
             return NULL;
         }
         plan->items = grown;
@@ -233,7 +233,7 @@ static bool set_name(zi_item *item, bool prefixed, const char *name, zi_error *e
     const char *prefix = prefixed ? zi_key_prefix(item->part) : "";
     size_t size = strlen(prefix) + strlen(name) + 1;
     item->name = malloc(size);
-    if (!item->name) return zi_out_of_memory(error, size);
+    if (!item->name) return zi_error_no_memory(error, size);
     snprintf(item->name, size, "%s%s", prefix, name);
     return true;
 }
@@ -278,7 +278,8 @@ static bool add_companions(zi_plan *plan, size_t main, zi_naming layout, const z
         zi_role role = packing == ZI_GROUPED ? of_groups[i] : of_scaled[i];
         zi_stored stored;
         if (!zi_key_write(layout, canonical, role, &source->form, &stored))
-            return zi_fail(error, "tensor %s: its scales have no name", canonical);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
+                                "tensor %s: its scales have no name", canonical);
         if (!add_companion(plan, main, role, stored.name, prefixed, error)) return false;
     }
     return true;
@@ -306,11 +307,12 @@ static bool join(const struct placed *placed, size_t left, zi_item *item, zi_err
         const zi_entry *it = (size_t)i < left ? placed[i].entry : NULL;
         if (!it || strcmp(placed[i].stored.name, placed->stored.name) != 0 ||
             placed[i].stored.slice != i)
-            return zi_fail(error, "%s: of tensor %s only a part is there (%s)",
-                           zi_entry_file(first), placed->stored.name, first->name);
+            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, zi_entry_file(first),
+                                "of tensor %s only a part is there (%s)", placed->stored.name,
+                                first->name);
         if (it->dims != first->dims || (slices > 1 && it->shape[1] != first->shape[1]))
-            return zi_fail(error, "%s: tensors %s and %s do not fit together", zi_entry_file(it),
-                           first->name, it->name);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(it),
+                                "tensors %s and %s do not fit together", first->name, it->name);
         item->entries[i] = it;
     }
     item->count = slices;
@@ -339,13 +341,14 @@ bool zi_plan_add(zi_plan *plan, const zi_source *source, zi_naming layout, zi_pr
 {
     size_t count = source->count;
     struct placed *placed = calloc(count ? count : 1, sizeof *placed);
-    if (!placed) return zi_out_of_memory(error, count * sizeof *placed);
+    if (!placed) return zi_error_no_memory(error, count * sizeof *placed);
     bool ok = true;
     for (size_t i = 0; ok && i < count; i++) {
         const zi_entry *entry = placed[i].entry = &source->entries[i];
         ok = zi_key_write(layout, entry->name, ZI_ITSELF, &source->form, &placed[i].stored) ||
-             zi_fail(error, "%s: tensor %s has no name in the layout of %s", zi_entry_file(entry),
-                     entry->name, zi_naming_name(layout));
+             zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
+                          "tensor %s has no name in the layout of %s", entry->name,
+                          zi_naming_name(layout));
     }
     qsort(placed, count, sizeof *placed, by_place);
     for (size_t i = 0; ok && i < count; i += (size_t)placed[i].stored.slices)
@@ -380,7 +383,7 @@ static int by_rank(const void *a, const void *b)
 bool zi_plan_sort(zi_plan *plan, zi_error *error)
 {
     size_t *places = malloc((plan->count + 1) * sizeof *places);
-    if (!places) return zi_out_of_memory(error, plan->count * sizeof *places);
+    if (!places) return zi_error_no_memory(error, plan->count * sizeof *places);
     for (size_t i = 0; i < plan->count; i++) plan->items[i].number = i;
     if (plan->count) qsort(plan->items, plan->count, sizeof *plan->items, by_rank);
     for (size_t i = 0; i < plan->count; i++) places[plan->items[i].number] = i;

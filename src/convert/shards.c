@@ -44,7 +44,7 @@ static bool write_index(const zi_shards *shards, const zi_plan *plan, size_t cou
     zi_text_puts(&text, "\n  }\n}\n");
     snprintf(name, sizeof name, "%s%s.safetensors.index.json", shards->dir, shards->stem);
     zi_output output = {0};
-    bool ok = (!text.failed || zi_out_of_memory(error, text.size)) &&
+    bool ok = (!text.failed || zi_error_no_memory(error, text.size)) &&
               zi_folder_output(shards->folder, name, &output, error) &&
               zi_output_write(&output, text.data, text.size, error) &&
               zi_output_commit(&output, error);

@@ -38,7 +38,7 @@ static bool advance(zi_work *work, size_t bytes, zi_error *error)
     work->done += bytes;
     zi_progress progress = {.stage = ZI_STAGE_CONVERT,
                             .fraction = (double)work->done / (double)(work->total | 1)};
-    return !work->progress || work->progress(work->user, &progress) || zi_cancelled(error);
+    return !work->progress || work->progress(work->user, &progress) || zi_error_cancelled(error);
 }
 
 /* ---- computing ---- */
@@ -102,7 +102,7 @@ static bool measure(struct writer *writer, const zi_item *item, size_t segments,
     size_t threads = zi_pool_threads(writer->work->pool);
     float most = 0;
     run->most = calloc(threads, sizeof *run->most);
-    if (!run->most) return zi_out_of_memory(error, threads * sizeof *run->most);
+    if (!run->most) return zi_error_no_memory(error, threads * sizeof *run->most);
     run->first = 0;
     zi_pool_run(writer->work->pool, segments, measure_segment, run);
     for (size_t i = 0; i < threads; i++) most = fmaxf(most, run->most[i]);
@@ -120,7 +120,7 @@ static bool hold_scales(struct writer *writer, const zi_item *item, zi_error *er
     free(writer->biases);
     writer->scales = malloc(bytes);
     writer->biases = malloc(bytes);
-    return (writer->scales && writer->biases) || zi_out_of_memory(error, 2 * bytes);
+    return (writer->scales && writer->biases) || zi_error_no_memory(error, 2 * bytes);
 }
 
 /* Gives back the pages of about the first of all parts that an item is made of. What is read again
@@ -158,10 +158,10 @@ static bool write_converted(struct writer *writer, const zi_item *item, zi_outpu
         size_t bytes = (end < segments ? place_of(&run, end) : item->bytes) - run.start;
         zi_pool_run(writer->work->pool, end - begin, convert_segment, &run);
         if (atomic_load(&run.overflow))
-            return zi_fail(error,
-                           "%s: tensor %s has numbers beyond 65504, which fp16 does not hold; use "
-                           "--precision bf16",
-                           zi_entry_file(item->entries[0]), item->entries[0]->name);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(item->entries[0]),
+                                "tensor %s has numbers beyond 65504, which fp16 does not hold; use "
+                                "--precision bf16",
+                                item->entries[0]->name);
         if (!zi_output_write(output, writer->chunk, bytes, error) ||
             !advance(writer->work, bytes, error))
             return false;
@@ -239,13 +239,14 @@ static bool prepare(struct writer *writer, size_t count, zi_error *error)
     writer->scratch = malloc((2 * threads * writer->segment + 1) * sizeof *writer->scratch);
     writer->chunk = malloc(chunk);
     writer->factors = calloc(writer->first + count + 1, sizeof *writer->factors);
-    return (writer->scratch && writer->chunk && writer->factors) || zi_out_of_memory(error, chunk);
+    return (writer->scratch && writer->chunk && writer->factors) ||
+           zi_error_no_memory(error, chunk);
 }
 
 static zi_tensor_out *outs_of(const zi_item *items, size_t count, zi_error *error)
 {
     zi_tensor_out *outs = calloc(count + 1, sizeof *outs);
-    if (!outs) zi_out_of_memory(error, count * sizeof *outs);
+    if (!outs) zi_error_no_memory(error, count * sizeof *outs);
     for (size_t i = 0; outs && i < count; i++) {
         outs[i] =
             (zi_tensor_out){.name = items[i].name, .type = items[i].type, .dims = items[i].dims};
@@ -303,7 +304,7 @@ static bool write_arriving(struct writer *writer, const zi_plan *plan, size_t co
 {
     zi_lineup lineup = {0};
     size_t *offsets = malloc((count + 1) * sizeof *offsets);
-    if (!offsets) return zi_out_of_memory(error, count * sizeof *offsets);
+    if (!offsets) return zi_error_no_memory(error, count * sizeof *offsets);
     for (size_t i = 0; i < count; i++) {
         offsets[i] = begin;
         begin += writer->items[writer->first + i].bytes;

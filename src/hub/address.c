@@ -23,7 +23,7 @@ bool zi_origin_read(const char *url, zi_origin *out, zi_error *error)
 {
     CURLU *parsed = curl_url();
     *out = (zi_origin){0};
-    if (!parsed) return zi_out_of_memory(error, strlen(url));
+    if (!parsed) return zi_error_no_memory(error, strlen(url));
     CURLUcode code = curl_url_set(parsed, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME);
     char *user = code ? NULL : part(parsed, CURLUPART_USER, 0);
     if (!code) {
@@ -35,11 +35,11 @@ bool zi_origin_read(const char *url, zi_origin *out, zi_error *error)
     bool web = out->scheme && (!strcmp(out->scheme, "https") || !strcmp(out->scheme, "http"));
     bool ok = web && out->host && *out->host && out->port && !user;
     if (!ok)
-        zi_fail(error, "%s: %s", url,
-                !out->scheme ? "not a URL"
-                : !web       ? "leads to another scheme than https"
-                : user       ? "a URL with a user's name is refused"
-                             : "not a URL with a host");
+        zi_error_set(error, ZI_ERROR_NETWORK, url, "%s",
+                     !out->scheme ? "not a URL"
+                     : !web       ? "leads to another scheme than https"
+                     : user       ? "a URL with a user's name is refused"
+                                  : "not a URL with a host");
     free(user);
     if (!ok) zi_origin_free(out);
     return ok;

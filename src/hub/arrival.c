@@ -77,7 +77,7 @@ static bool wait_for(void *user, const char *path, zi_error *error)
     a->awaited = NULL;
     bool on = !a->stop;
     pthread_mutex_unlock(&a->mutex);
-    return on || zi_cancelled(error);
+    return on || zi_error_cancelled(error);
 }
 
 static bool released(void *user, const char *path)
@@ -220,7 +220,7 @@ static bool read_headers(const zi_arrival *a, bool *plain, zi_error *error)
         zi_checkpoint checkpoint;
         char *path = zi_path_join(a->work, a->files[i].name);
         bool ok = path ? zi_checkpoint_open(path, &checkpoint, error)
-                       : zi_out_of_memory(error, strlen(a->work));
+                       : zi_error_no_memory(error, strlen(a->work));
         free(path);
         if (!ok) return false;
         for (size_t t = 0; t < checkpoint.tensor_count; t++)
@@ -290,7 +290,8 @@ static bool start(zi_arrival *a, zi_error *error)
         !(forget_all(a, error) && zi_journal_add(&a->journal, a->purpose, error)))
         return false;
     a->running = pthread_create(&a->thread, NULL, convert, a) == 0;
-    return a->running || zi_fail(error, "the system gives no thread to convert with");
+    return a->running ||
+           zi_error_set(error, ZI_ERROR_IO, NULL, "the system gives no thread to convert with");
 }
 
 static bool begin(void *user, const char *folder, const zi_wanted *missing, size_t count,
@@ -323,7 +324,7 @@ bool zi_arrival_create(const char *work, const zi_import_options *import, zi_arr
     if (!a || !a->output) {
         if (a) free(a->own);
         free(a);
-        return zi_out_of_memory(error, sizeof *a);
+        return zi_error_no_memory(error, sizeof *a);
     }
     a->work = work;
     a->import = import;
@@ -393,8 +394,8 @@ bool zi_arrival_finish(zi_arrival *a, bool downloaded, const char **path, zi_err
     pthread_join(a->thread, NULL);
     a->running = false;
     if (!a->failed) *path = a->output;
-    if (a->failed && a->error.status != ZI_CANCELLED) *error = a->error;
-    if (a->failed && downloaded && a->error.status == ZI_CANCELLED) zi_cancelled(error);
+    if (a->failed && a->error.code != ZI_ERROR_CANCELLED) *error = a->error;
+    if (a->failed && downloaded && a->error.code == ZI_ERROR_CANCELLED) zi_error_cancelled(error);
     return !a->failed && downloaded;
 }
 

@@ -36,11 +36,11 @@ bool zi_repo_read(const char *text, zi_repo_name *out, zi_error *error)
             length = strlen(text);
         }
     if (!zi_repo_valid(text, length) || !zi_revision_valid(revision))
-        return zi_misuse(error, "'%s' is no repository: write OWNER/NAME or OWNER/NAME@REVISION",
-                         text);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "'%s' is no repository: write OWNER/NAME or OWNER/NAME@REVISION", text);
     size_t size = length + strlen(revision) + 2;
     copy = malloc(size);
-    if (!copy) return zi_out_of_memory(error, size);
+    if (!copy) return zi_error_no_memory(error, size);
     snprintf(copy, size, "%.*s@%s", (int)length, text, revision);
     copy[length] = 0;
     *out = (zi_repo_name){copy, copy + length + 1};
@@ -105,12 +105,12 @@ bool zi_cache_link(const zi_hub *hub, const char *repo, const char *commit, cons
     for (const char *c = name; *c; c++)
         if (*c == '/') zi_text_puts(&to, "../");
     zi_text_printf(&to, "../../blobs/%s", etag);
-    bool ok = (path && !to.failed) || zi_out_of_memory(error, strlen(name));
+    bool ok = (path && !to.failed) || zi_error_no_memory(error, strlen(name));
     ok = ok && zi_make_folder_of(path, error);
     if (ok && stat(path, &st) != 0) { /* not there, or a link to nothing */
         unlink(path);
         ok = symlink(to.data, path) == 0 || errno == EEXIST ||
-             zi_fail(error, "%s: cannot make this link: %s", path, strerror(errno));
+             zi_error_set(error, ZI_ERROR_IO, path, "cannot make this link: %s", strerror(errno));
     }
     zi_text_free(&to);
     free(path);
@@ -124,7 +124,7 @@ bool zi_cache_set_revision(const zi_hub *hub, const char *repo, const char *revi
     zi_output output = {0};
     if (!strcmp(revision, commit)) return true;
     char *path = with_end(hub, "", repo, "/refs/%s", revision);
-    bool ok = path || zi_out_of_memory(error, strlen(revision));
+    bool ok = path || zi_error_no_memory(error, strlen(revision));
     ok = ok && zi_make_folder_of(path, error) && zi_output_open(&output, path, error) &&
          zi_output_write(&output, commit, strlen(commit), error) &&
          zi_output_commit(&output, error);
@@ -251,8 +251,9 @@ bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error)
     zi_repo_name name;
     if (!zi_repo_read(repo, &name, error)) return false;
     char *path = zi_cache_folder(hub, name.repo);
-    bool ok = path || zi_out_of_memory(error, strlen(repo));
-    if (ok && !zi_is_dir(path)) ok = zi_fail(error, "%s: not in the cache %s", repo, hub->cache);
+    bool ok = path || zi_error_no_memory(error, strlen(repo));
+    if (ok && !zi_is_dir(path))
+        ok = zi_error_set(error, ZI_ERROR_NETWORK, repo, "not in the cache %s", hub->cache);
     ok = ok && zi_remove_all(path, error);
     free(path);
     zi_repo_free(&name);

@@ -33,14 +33,16 @@ static bool make_headers(zi_client *client, zi_error *error)
     zi_text line;
     bool ok = add_header(&client->without, "Accept-Encoding: identity") &&
               add_header(&client->with_token, "Accept-Encoding: identity");
-    if (!ok) return zi_out_of_memory(error, 64);
+    if (!ok) return zi_error_no_memory(error, 64);
     if (!token || !*token) return true;
-    if (!is_token(token)) return zi_fail(error, "the hub's token has blanks or other odd bytes");
+    if (!is_token(token))
+        return zi_error_set(error, ZI_ERROR_NETWORK, NULL,
+                            "the hub's token has blanks or other odd bytes");
     zi_text_init(&line, 4096);
     zi_text_printf(&line, "Authorization: Bearer %s", token);
     ok = !line.failed && add_header(&client->with_token, line.data);
     zi_text_free(&line);
-    return ok || zi_fail(error, "the hub's token is too long");
+    return ok || zi_error_set(error, ZI_ERROR_NETWORK, NULL, "the hub's token is too long");
 }
 
 bool zi_client_open(zi_client *client, const zi_hub *hub, zi_error *error)
@@ -49,9 +51,10 @@ bool zi_client_open(zi_client *client, const zi_hub *hub, zi_error *error)
     *client = (zi_client){.hub = hub};
     size_t length = strlen(endpoint);
     while (length > 0 && endpoint[length - 1] == '/') length--;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0) return zi_fail(error, "libcurl cannot start");
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
+        return zi_error_set(error, ZI_ERROR_IO, NULL, "libcurl cannot start");
     client->endpoint = strndup(endpoint, length);
-    bool ok = client->endpoint || zi_out_of_memory(error, length);
+    bool ok = client->endpoint || zi_error_no_memory(error, length);
     ok = ok && zi_origin_read(client->endpoint, &client->origin, error) &&
          make_headers(client, error);
     if (ok)
@@ -143,7 +146,7 @@ bool zi_ask_begin(zi_client *client, zi_ask *ask, zi_error *error)
     const zi_hub *hub = client->hub;
     *ask = (zi_ask){.client = client, .easy = curl_easy_init()};
     CURL *easy = ask->easy;
-    if (!easy) return zi_out_of_memory(error, 1 << 14);
+    if (!easy) return zi_error_no_memory(error, 1 << 14);
     long timeout = hub->timeout > 0 ? hub->timeout : DEFAULT_TIMEOUT;
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L); /* every hop is looked at */
@@ -180,15 +183,15 @@ bool zi_ask_aim(zi_ask *ask, const char *url, zi_error *error)
     ask->to_endpoint = zi_origin_same(&origin, &client->origin);
     snprintf(ask->host, sizeof ask->host, "%s", origin.host);
     if (!plain && strcmp(origin.scheme, "https") != 0)
-        ok = zi_fail(error, "%s: leads to another scheme than https", url);
+        ok = zi_error_set(error, ZI_ERROR_NETWORK, url, "leads to another scheme than https");
     else if (!ask->to_endpoint && !client->is_private && zi_host_is_private(origin.host))
-        ok = zi_fail(error, "%s: the hub leads to a private address", url);
+        ok = zi_error_set(error, ZI_ERROR_NETWORK, url, "the hub leads to a private address");
     zi_origin_free(&origin);
     ask->refused = false;
     ask->text[0] = 0;
     ask->answer = (zi_answer){0};
     if (ok && curl_easy_setopt(ask->easy, CURLOPT_URL, url) != CURLE_OK)
-        ok = zi_out_of_memory(error, strlen(url));
+        ok = zi_error_no_memory(error, strlen(url));
     curl_easy_setopt(ask->easy, CURLOPT_HTTPHEADER,
                      ask->to_endpoint ? client->with_token : client->without);
     return ok;
@@ -206,7 +209,7 @@ char *zi_ask_redirect(const zi_ask *ask, zi_error *error)
     char *url = NULL;
     curl_easy_getinfo(ask->easy, CURLINFO_REDIRECT_URL, &url);
     char *copy = url ? strdup(url) : NULL;
-    if (!copy) zi_fail(error, "%s: redirects to nowhere", ask->host);
+    if (!copy) zi_error_set(error, ZI_ERROR_IO, ask->host, "redirects to nowhere");
     return copy;
 }
 
@@ -217,23 +220,26 @@ bool zi_ask_lost(const zi_ask *ask, CURLcode code, zi_error *error)
     const char *why = ask->text[0] ? ask->text : curl_easy_strerror(code);
     switch (code) {
     case CURLE_ABORTED_BY_CALLBACK:
-        return zi_cancelled(error);
+        return zi_error_cancelled(error);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
-        return zi_fail(error, "%s: its certificate is not accepted: %s", ask->host, why);
+        return zi_error_set(error, ZI_ERROR_IO, ask->host, "its certificate is not accepted: %s",
+                            why);
     case CURLE_OPERATION_TIMEDOUT:
-        return zi_fail(error, "%s: too slow, or silent: %s", ask->host, why);
+        return zi_error_set(error, ZI_ERROR_IO, ask->host, "too slow, or silent: %s", why);
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
         if (ask->refused)
-            return zi_fail(error, "%s: the hub leads to a private address", ask->host);
-        return zi_fail(error, "%s: cannot be reached (is there a network?): %s", ask->host, why);
+            return zi_error_set(error, ZI_ERROR_NETWORK, ask->host,
+                                "the hub leads to a private address");
+        return zi_error_set(error, ZI_ERROR_IO, ask->host,
+                            "cannot be reached (is there a network?): %s", why);
     default:
-        return zi_fail(error, "%s: the connection broke: %s", ask->host, why);
+        return zi_error_set(error, ZI_ERROR_NETWORK, ask->host, "the connection broke: %s", why);
     }
 }
 
@@ -261,23 +267,25 @@ static bool denied(const zi_ask *ask, const char *repo, const char *what, zi_err
     const char *code = ask->answer.code;
     bool has_token = client->hub->token && *client->hub->token;
     if (!strcmp(code, "GatedRepo"))
-        return zi_fail(error, "%s: the repository is gated: accept its terms at %s/%s%s", repo,
-                       client->endpoint, repo,
-                       has_token ? " with the account of your token"
-                                 : ", and set HF_TOKEN to a token of your account");
+        return zi_error_set(error, ZI_ERROR_IO, repo,
+                            "the repository is gated: accept its terms at %s/%s%s",
+                            client->endpoint, repo,
+                            has_token ? " with the account of your token"
+                                      : ", and set HF_TOKEN to a token of your account");
     if (!strcmp(code, "RevisionNotFound"))
-        return zi_fail(error, "%s: the repository has no such revision", repo);
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, repo, "the repository has no such revision");
     if (!strcmp(code, "EntryNotFound"))
-        return zi_fail(error, "%s: %s: the hub lists this file and does not have it", repo, what);
+        return zi_error_set(error, ZI_ERROR_NETWORK, repo,
+                            "%s: the hub lists this file and does not have it", what);
     if (has_token)
-        return zi_fail(error,
-                       "%s: the token is not accepted, or there is no such repository; see "
-                       "HF_TOKEN and %s/settings/tokens",
-                       repo, client->endpoint);
-    return zi_fail(error,
-                   "%s: no such repository at %s, or a private one, which needs a token: set "
-                   "HF_TOKEN",
-                   repo, client->endpoint);
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
+                            "the token is not accepted, or there is no such repository; see "
+                            "HF_TOKEN and %s/settings/tokens",
+                            client->endpoint);
+    return zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
+                        "no such repository at %s, or a private one, which needs a token: set "
+                        "HF_TOKEN",
+                        client->endpoint);
 }
 
 bool zi_ask_denied(const zi_ask *ask, const char *repo, const char *what, zi_error *error)
@@ -285,8 +293,8 @@ bool zi_ask_denied(const zi_ask *ask, const char *repo, const char *what, zi_err
     long status = zi_ask_status(ask);
     if (ask->to_endpoint && (status == 401 || status == 403 || status == 404))
         return denied(ask, repo, what, error);
-    return zi_fail(error, "%s: %s: %s answers with status %ld%s%s", repo, what, ask->host, status,
-                   ask->answer.message[0] ? ": " : "", ask->answer.message);
+    return zi_error_set(error, ZI_ERROR_NETWORK, repo, "%s: %s answers with status %ld%s%s", what,
+                        ask->host, status, ask->answer.message[0] ? ": " : "", ask->answer.message);
 }
 
 double zi_ask_patience(const zi_ask *ask, int tries)
@@ -320,7 +328,7 @@ static bool fetch_text(zi_ask *ask, const char *url, const char *repo, zi_text *
                        bool *reached, zi_error *error)
 {
     char *next = strdup(url);
-    bool ok = next || zi_out_of_memory(error, strlen(url));
+    bool ok = next || zi_error_no_memory(error, strlen(url));
     for (int hop = 0; ok; hop++) {
         zi_text_free(text);
         ok = zi_ask_aim(ask, next, error);
@@ -329,7 +337,7 @@ static bool fetch_text(zi_ask *ask, const char *url, const char *repo, zi_text *
         if (!ok) break;
         *again = zi_ask_may_retry(ask, code) || (!code && (status == 429 || status >= 500));
         if (code == CURLE_WRITE_ERROR && text->failed)
-            ok = zi_fail(error, "%s: %s does not come to an end", repo, ask->host);
+            ok = zi_error_set(error, ZI_ERROR_IO, repo, "%s does not come to an end", ask->host);
         else if (code)
             ok = zi_ask_lost(ask, code, error);
         *reached |= !code && status < 500 && status != 429;
@@ -340,7 +348,8 @@ static bool fetch_text(zi_ask *ask, const char *url, const char *repo, zi_text *
         }
         free(next);
         next = zi_ask_redirect(ask, error);
-        ok = next && (hop < ZI_MAX_HOPS || zi_fail(error, "%s: too many redirects", repo));
+        ok = next &&
+             (hop < ZI_MAX_HOPS || zi_error_set(error, ZI_ERROR_IO, repo, "too many redirects"));
     }
     free(next);
     return ok;
@@ -362,11 +371,11 @@ bool zi_client_text(zi_client *client, const char *url, const char *repo, size_t
         ok = fetch_text(&ask, url, repo, &text, &again, reached, error);
         double wait = ok ? 0 : zi_ask_patience(&ask, tries);
         if (ok || tries + 1 == ZI_MAX_TRIES || wait < 0) break;
-        if (again && !sleep_a_while(client, wait)) again = zi_cancelled(error);
+        if (again && !sleep_a_while(client, wait)) again = zi_error_cancelled(error);
     }
     zi_ask_end(&ask);
     *out = ok ? zi_text_take(&text) : NULL;
-    if (ok && !*out) ok = zi_out_of_memory(error, most);
+    if (ok && !*out) ok = zi_error_no_memory(error, most);
     zi_text_free(&text);
     return ok;
 }

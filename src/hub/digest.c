@@ -200,7 +200,7 @@ bool zi_hasher_start(int fd, uint64_t done, uint64_t size, zi_digest_kind kind, 
                      zi_error *error)
 {
     zi_hasher *h = calloc(1, sizeof *h);
-    if (!h) return zi_out_of_memory(error, sizeof *h);
+    if (!h) return zi_error_no_memory(error, sizeof *h);
     *h = (zi_hasher){.fd = fd, .size = size, .kept = done, .taken = done, .written = done};
     h->digest = EVP_MD_CTX_new();
     h->block = malloc(BLOCK);
@@ -213,7 +213,8 @@ bool zi_hasher_start(int fd, uint64_t done, uint64_t size, zi_digest_kind kind, 
         return true;
     }
     free_hasher(h);
-    return zi_fail(error, "the system gives no thread, or no digest, to check files with");
+    return zi_error_set(error, ZI_ERROR_IO, NULL,
+                        "the system gives no thread, or no digest, to check files with");
 }
 
 bool zi_hasher_take(zi_hasher *h, const char *data, size_t size)
@@ -273,7 +274,7 @@ bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_T
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        zi_fail(error, "%s: cannot open: %s", path, strerror(errno));
+        zi_error_set(error, ZI_ERROR_IO, path, "cannot open: %s", strerror(errno));
         if (fd >= 0) close(fd);
         return false;
     }
@@ -286,5 +287,5 @@ bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_T
     free(block);
     EVP_MD_CTX_free(digest);
     close(fd);
-    return *text || zi_fail(error, "%s: cannot be read", path);
+    return *text || zi_error_set(error, ZI_ERROR_IO, path, "cannot be read");
 }

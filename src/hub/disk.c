@@ -22,14 +22,15 @@ enum { MAX_DEPTH = 16, COPY_BLOCK = 4 << 20 };
 bool zi_make_folders(const char *path, zi_error *error)
 {
     char *copy = strdup(path);
-    if (!copy) return zi_out_of_memory(error, strlen(path));
+    if (!copy) return zi_error_no_memory(error, strlen(path));
     bool ok = true;
     for (char *at = copy + 1; ok && *copy; at++) {
         if (*at && *at != '/') continue;
         bool last = !*at;
         *at = 0;
         if (mkdir(copy, 0777) != 0 && !zi_is_dir(copy))
-            ok = zi_fail(error, "%s: cannot make this folder: %s", copy, strerror(errno));
+            ok = zi_error_set(error, ZI_ERROR_IO, copy, "cannot make this folder: %s",
+                              strerror(errno));
         if (last) break;
         *at = '/';
     }
@@ -40,7 +41,7 @@ bool zi_make_folders(const char *path, zi_error *error)
 bool zi_make_folder_of(const char *path, zi_error *error)
 {
     char *folder = zi_path_folder(path);
-    bool ok = folder ? zi_make_folders(folder, error) : zi_out_of_memory(error, strlen(path));
+    bool ok = folder ? zi_make_folders(folder, error) : zi_error_no_memory(error, strlen(path));
     free(folder);
     return ok;
 }
@@ -49,12 +50,12 @@ bool zi_disk_room(const char *path, uint64_t *out, zi_error *error)
 {
     struct statvfs disk;
     char *at = strdup(path);
-    bool ok = at || zi_out_of_memory(error, strlen(path));
+    bool ok = at || zi_error_no_memory(error, strlen(path));
     while (ok && statvfs(at, &disk) != 0) {
         int why = errno;
         char *above = why == ENOENT ? zi_path_folder(at) : NULL;
         if (!above || !strcmp(above, at))
-            ok = zi_fail(error, "%s: cannot write here: %s", at, strerror(why));
+            ok = zi_error_set(error, ZI_ERROR_IO, at, "cannot write here: %s", strerror(why));
         free(at);
         at = above;
     }
@@ -69,8 +70,8 @@ bool zi_disk_has(const char *path, uint64_t bytes, const char *what, zi_error *e
     char need[32], free_text[32];
     if (!zi_disk_room(path, &room, error)) return false;
     return bytes <= room ||
-           zi_fail(error, "%s: %s takes %s, and %s are free on this disk", path, what,
-                   zi_bytes_text(bytes, need), zi_bytes_text(room, free_text));
+           zi_error_set(error, ZI_ERROR_IO, path, "%s takes %s, and %s are free on this disk", what,
+                        zi_bytes_text(bytes, need), zi_bytes_text(room, free_text));
 }
 
 const char *zi_bytes_text(uint64_t bytes, char out[32])
@@ -100,14 +101,15 @@ static bool copy_bytes(int from, zi_output *to, zi_copied_fn copied, void *user,
                        zi_error *error)
 {
     char *block = malloc(COPY_BLOCK);
-    bool ok = block || zi_out_of_memory(error, COPY_BLOCK);
+    bool ok = block || zi_error_no_memory(error, COPY_BLOCK);
     ssize_t got = 1;
     while (ok && got) {
         got = read(from, block, COPY_BLOCK);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) ok = zi_fail(error, "%s: cannot read: %s", name, strerror(errno));
+        if (got < 0)
+            ok = zi_error_set(error, ZI_ERROR_IO, name, "cannot read: %s", strerror(errno));
         ok = ok && zi_output_write(to, block, (size_t)got, error);
-        if (ok && copied && !copied(user, (uint64_t)got)) ok = zi_cancelled(error);
+        if (ok && copied && !copied(user, (uint64_t)got)) ok = zi_error_cancelled(error);
     }
     free(block);
     return ok;
@@ -120,17 +122,17 @@ bool zi_copy_file(const char *from, const char *to, zi_copied_fn copied, void *u
     struct stat st;
 #ifdef __APPLE__
     if (clonefile(from, to, 0) == 0 && stat(from, &st) == 0)
-        return !copied || copied(user, (uint64_t)st.st_size) || zi_cancelled(error);
+        return !copied || copied(user, (uint64_t)st.st_size) || zi_error_cancelled(error);
 #endif
     int fd = open(from, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        zi_fail(error, "%s: cannot open: %s", from, strerror(errno));
+        zi_error_set(error, ZI_ERROR_IO, from, "cannot open: %s", strerror(errno));
         if (fd >= 0) close(fd);
         return false;
     }
     bool ok = zi_output_open(&output, to, error);
     if (ok && clone_file(fd, fileno(output.stream)))
-        ok = !copied || copied(user, (uint64_t)st.st_size) || zi_cancelled(error);
+        ok = !copied || copied(user, (uint64_t)st.st_size) || zi_error_cancelled(error);
     else
         ok = ok && copy_bytes(fd, &output, copied, user, from, error);
     ok = ok && zi_output_commit_new(&output, error);
@@ -146,17 +148,19 @@ static bool walk(const char *root, const char *name, int depth, zi_walk_fn fn, v
 {
     char *path = *name ? zi_path_join(root, name) : strdup(root);
     DIR *dir = path ? opendir(path) : NULL;
-    bool ok = dir || zi_fail(error, "%s: cannot read this folder", path ? path : root);
-    if (ok && depth > MAX_DEPTH) ok = zi_fail(error, "%s: folders are nested too deep", path);
+    bool ok =
+        dir || zi_error_set(error, ZI_ERROR_IO, path ? path : root, "cannot read this folder");
+    if (ok && depth > MAX_DEPTH)
+        ok = zi_error_set(error, ZI_ERROR_IO, path, "folders are nested too deep");
     for (const struct dirent *entry; ok && (entry = readdir(dir));) {
         struct stat st;
         if (entry->d_name[0] == '.') continue;
         char *below = *name ? zi_path_join(name, entry->d_name) : strdup(entry->d_name);
         char *full = below ? zi_path_join(root, below) : NULL;
         if (!full)
-            ok = zi_out_of_memory(error, strlen(root));
+            ok = zi_error_no_memory(error, strlen(root));
         else if (stat(full, &st) != 0)
-            ok = zi_fail(error, "%s: cannot be read: %s", full, strerror(errno));
+            ok = zi_error_set(error, ZI_ERROR_IO, full, "cannot be read: %s", strerror(errno));
         else if (S_ISDIR(st.st_mode))
             ok = walk(root, below, depth + 1, fn, user, error);
         else if (S_ISREG(st.st_mode))
@@ -172,7 +176,7 @@ static bool walk(const char *root, const char *name, int depth, zi_walk_fn fn, v
 bool zi_walk(const char *path, zi_walk_fn fn, void *user, zi_error *error)
 {
     struct stat st;
-    if (stat(path, &st) != 0) return zi_fail(error, "%s: %s", path, strerror(errno));
+    if (stat(path, &st) != 0) return zi_error_set(error, ZI_ERROR_IO, path, "%s", strerror(errno));
     if (S_ISREG(st.st_mode)) return fn(user, "", (uint64_t)st.st_size, error);
     return walk(path, "", 0, fn, user, error);
 }

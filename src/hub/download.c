@@ -94,7 +94,7 @@ static bool name_file(const download *d, const zi_listed *file, zi_wanted *w, zi
                      .digest = file->digest,
                      .url = resolve_url(d, file->name)};
     bool named = d->options->local_dir ? name_local(d, file, w) : name_cached(d, file, w);
-    return (named && w->url) || zi_out_of_memory(error, strlen(file->name));
+    return (named && w->url) || zi_error_no_memory(error, strlen(file->name));
 }
 
 static void free_wanted(zi_wanted *w)
@@ -147,12 +147,12 @@ static int by_size(const void *a, const void *b)
 static bool plan(download *d, zi_error *error)
 {
     d->wanted = calloc(d->listing.count + 1, sizeof *d->wanted);
-    if (!d->wanted) return zi_out_of_memory(error, d->listing.count * sizeof *d->wanted);
+    if (!d->wanted) return zi_error_no_memory(error, d->listing.count * sizeof *d->wanted);
     for (size_t i = 0; i < d->listing.count; i++) {
         zi_wanted w;
         bool ok = name_file(d, &d->listing.files[i], &w, error);
         d->wanted[i] = w;
-        if (!ok || !keep_on(d)) return ok && zi_cancelled(error);
+        if (!ok || !keep_on(d)) return ok && zi_error_cancelled(error);
         if (is_there(d, &w) || take_from_cache(d, &w)) continue;
         w.replace = size_of(w.target) != UINT64_MAX;
         uint64_t part = size_of(w.partial);
@@ -286,7 +286,7 @@ static bool record_local(const download *d, zi_error *error)
         int size = snprintf(text, sizeof text, "%s\n%s\n%lld.0\n", d->listing.commit, file->digest,
                             (long long)time(NULL));
         zi_output output = {0};
-        ok = path || zi_out_of_memory(error, strlen(file->name));
+        ok = path || zi_error_no_memory(error, strlen(file->name));
         ok = ok && zi_make_folder_of(path, error) && zi_output_open(&output, path, error) &&
              zi_output_write(&output, text, (size_t)size, error) &&
              zi_output_commit(&output, error);
@@ -304,7 +304,7 @@ static bool finish(const download *d, zi_downloaded *out, zi_error *error)
                                 : zi_cache_snapshot(d->hub, d->name.repo, d->listing.commit);
     out->path = folder && o->file ? zi_path_join(folder, o->file) : folder;
     if (out->path != folder) free(folder);
-    return out->path || zi_out_of_memory(error, 1);
+    return out->path || zi_error_no_memory(error, 1);
 }
 
 /* What the cache has, when the hub cannot be asked. False: nothing that would do. */
@@ -332,13 +332,14 @@ static bool run(download *d, zi_downloaded *out, zi_error *error)
     bool reached = false;
     if (d->hub->offline)
         return use_cache(d, out) ||
-               zi_fail(error, "%s: not in the cache %s as a whole, and HF_HUB_OFFLINE is set", repo,
-                       d->hub->cache);
+               zi_error_set(error, ZI_ERROR_NETWORK, repo,
+                            "not in the cache %s as a whole, and HF_HUB_OFFLINE is set",
+                            d->hub->cache);
     if (!zi_client_open(&d->client, d->hub, error)) return false;
     d->client.keep_on = keep_on;
     d->client.user = d;
     if (!zi_listing_fetch(&d->client, repo, d->name.revision, &d->listing, &reached, error))
-        return !reached && error->status != ZI_CANCELLED && use_cache(d, out);
+        return !reached && error->code != ZI_ERROR_CANCELLED && use_cache(d, out);
     if (!zi_listing_choose(&d->listing, repo, d->options->file, error)) return false;
     if (d->guide && !d->guide->suits(d->guide->user, &d->listing)) d->guide = NULL;
     if (!plan(d, error)) return false;
@@ -353,7 +354,8 @@ bool zi_download_guided(const zi_download_options *options, const zi_guide *guid
     zi_error why = {0};
     zi_downloaded result = {0};
     if (!options->local_dir && !options->hub.cache)
-        return zi_misuse(error, "neither a cache nor a folder was named to put files in");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "neither a cache nor a folder was named to put files in");
     bool ok = zi_repo_read(options->repo, &d.name, &why) && run(&d, &result, &why);
     for (size_t i = 0; d.wanted && i < d.listing.count; i++) free_wanted(&d.wanted[i]);
     free(d.wanted);

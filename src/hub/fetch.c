@@ -27,7 +27,7 @@ static char *repo_base(const zi_download_options *options, zi_error *error)
     zi_repo_name name;
     if (!zi_repo_read(options->repo, &name, error)) return NULL;
     char *base = zi_path_base(name.repo);
-    if (!base) zi_out_of_memory(error, strlen(name.repo));
+    if (!base) zi_error_no_memory(error, strlen(name.repo));
     zi_repo_free(&name);
     return base;
 }
@@ -41,7 +41,7 @@ static bool name_all(fetching *f, zi_error *error)
     f->name = zi_store_name(&f->import);
     f->import.name = f->name;
     return zi_incoming_name(f->store, f->base, &f->incoming, error) &&
-           (f->name || zi_out_of_memory(error, strlen(f->base)));
+           (f->name || zi_error_no_memory(error, strlen(f->base)));
 }
 
 /* Where the result is to be, in new memory; known before anything is fetched. A model as it is

@@ -17,7 +17,9 @@ static bool read_at(int fd, void *data, uint64_t size, const char *path, zi_erro
     for (uint64_t done = 0; done < size;) {
         ssize_t n = pread(fd, (char *)data + done, (size_t)(size - done), (off_t)done);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return zi_fail(error, "%s: cannot read: %s", path, n ? strerror(errno) : "cut");
+        if (n <= 0)
+            return zi_error_set(error, ZI_ERROR_IO, path, "cannot read: %s",
+                                n ? strerror(errno) : "cut");
         done += (uint64_t)n;
     }
     return true;
@@ -27,16 +29,18 @@ static bool read_at(int fd, void *data, uint64_t size, const char *path, zi_erro
 static bool measure(int fd, const char *path, uint64_t size, uint64_t *out, zi_error *error)
 {
     uint8_t bytes[ZI_SAFETENSORS_LENGTH];
-    if (size < sizeof bytes) return zi_fail(error, "%s: not a safetensors file", path);
+    if (size < sizeof bytes)
+        return zi_error_set(error, ZI_ERROR_IO, path, "not a safetensors file");
     if (!read_at(fd, bytes, sizeof bytes, path, error)) return false;
     *out = zi_safetensors_head(bytes);
-    return (*out && *out <= size) || zi_fail(error, "%s: not a safetensors file", path);
+    return (*out && *out <= size) ||
+           zi_error_set(error, ZI_ERROR_IO, path, "not a safetensors file");
 }
 
 static bool cut_and_stretch(int fd, const char *path, uint64_t head, uint64_t size, zi_error *error)
 {
     return (ftruncate(fd, (off_t)head) == 0 && ftruncate(fd, (off_t)size) == 0) ||
-           zi_fail(error, "%s: cannot write: %s", path, strerror(errno));
+           zi_error_set(error, ZI_ERROR_IO, path, "cannot write: %s", strerror(errno));
 }
 
 /* Writes the header and nothing behind it. */
@@ -46,7 +50,7 @@ static bool write_head(const char *path, const void *data, uint64_t head, uint64
     unlink(path);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     bool ok = fd >= 0 && pwrite(fd, data, (size_t)head, 0) == (ssize_t)head;
-    if (!ok) zi_fail(error, "%s: cannot write: %s", path, strerror(errno));
+    if (!ok) zi_error_set(error, ZI_ERROR_IO, path, "cannot write: %s", strerror(errno));
     ok = ok && cut_and_stretch(fd, path, head, size, error);
     if (fd >= 0) close(fd);
     return ok;
@@ -59,7 +63,8 @@ static bool look(zi_wanted *w, int *fd, zi_error *error)
     *fd = open(w->partial, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     w->replace = *fd >= 0;
     if (*fd < 0 && errno == ENOENT) return true; /* it has come as a whole */
-    if (*fd < 0) return zi_fail(error, "%s: cannot open: %s", w->partial, strerror(errno));
+    if (*fd < 0)
+        return zi_error_set(error, ZI_ERROR_IO, w->partial, "cannot open: %s", strerror(errno));
     return measure(*fd, w->name, w->size, &w->upto, error);
 }
 
@@ -78,7 +83,7 @@ static bool stand_in(zi_wanted *w, zi_error *error)
     bool ok = look(w, &fd, error);
     if (ok && w->replace) {
         data = malloc((size_t)w->upto);
-        ok = (data || zi_out_of_memory(error, (size_t)w->upto)) &&
+        ok = (data || zi_error_no_memory(error, (size_t)w->upto)) &&
              read_at(fd, data, w->upto, w->partial, error) && zi_make_folder_of(w->target, error) &&
              write_head(w->target, data, w->upto, w->size, error);
     }
@@ -108,7 +113,7 @@ bool zi_header_keep(const char *path, zi_error *error)
     uint64_t head = 0;
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        zi_fail(error, "%s: cannot open: %s", path, strerror(errno));
+        zi_error_set(error, ZI_ERROR_IO, path, "cannot open: %s", strerror(errno));
         if (fd >= 0) close(fd);
         return false;
     }

@@ -45,7 +45,8 @@ static bool sort_out(const char *path, const cJSON *inspected, zi_store_kind *ki
         const char *what = text_of(inspected, "architecture");
         const char *why = problems->child->valuestring;
         bool told = !*what || strstr(why, what) || !strncmp(what, "Z-Image", 7);
-        return zi_fail(error, "%s%s%s%s", why, told ? "" : " (", told ? "" : what, told ? "" : ")");
+        return zi_error_set(error, ZI_ERROR_IO, NULL, "%s%s%s%s", why, told ? "" : " (",
+                            told ? "" : what, told ? "" : ")");
     }
     *kind = !strcmp(layout, "MLX") || !strcmp(layout, "mflux") ? ZI_SHELF_MLX
             : zi_is_dir(path)                                  ? ZI_SHELF_PYTORCH
@@ -96,12 +97,14 @@ static bool add_folders(copying *c, const char *name, zi_error *error)
     for (const char *slash = name; (slash = strchr(slash, '/')); slash++) {
         size_t length = (size_t)(slash - name);
         char dir[1024];
-        if (length >= sizeof dir) return zi_fail(error, "%s: the name is too long", name);
+        if (length >= sizeof dir)
+            return zi_error_set(error, ZI_ERROR_IO, name, "the name is too long");
         snprintf(dir, sizeof dir, "%.*s", (int)length, name);
         const char *path = zi_folder_file(c->folder, dir, error);
         if (!path) return false;
         if (mkdir(path, 0777) != 0 && errno != EEXIST)
-            return zi_fail(error, "%s: cannot make this folder: %s", path, strerror(errno));
+            return zi_error_set(error, ZI_ERROR_IO, path, "cannot make this folder: %s",
+                                strerror(errno));
     }
     return true;
 }
@@ -111,7 +114,7 @@ static bool copy_one(void *user, const char *name, uint64_t size, zi_error *erro
     copying *c = user;
     (void)size;
     char *from = zi_path_join(c->from, name);
-    bool ok = from || zi_out_of_memory(error, strlen(name));
+    bool ok = from || zi_error_no_memory(error, strlen(name));
     ok = ok && add_folders(c, name, error);
     const char *to = ok ? zi_folder_file(c->folder, name, error) : NULL;
     ok = to && zi_copy_file(from, to, count_copied, c, error);
@@ -143,7 +146,7 @@ static bool make_link(const char *from, const char *to, zi_error *error)
 {
     char *whole = realpath(from, NULL);
     bool ok = whole && symlink(whole, to) == 0;
-    if (!ok) zi_fail(error, "%s: cannot make this link: %s", to, strerror(errno));
+    if (!ok) zi_error_set(error, ZI_ERROR_IO, to, "cannot make this link: %s", strerror(errno));
     free(whole);
     return ok;
 }
@@ -152,13 +155,14 @@ bool zi_store_move(const zi_import_options *o, const char *to, zi_error *error)
 {
     struct stat st;
     if (lstat(o->source, &st) == 0 && S_ISLNK(st.st_mode))
-        return zi_misuse(error, "%s: is a link; name what it leads to", o->source);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, o->source,
+                            "is a link; name what it leads to");
     if (rename(o->source, to) == 0) {
         zi_sync_folder_of(to);
         return true;
     }
     if (errno != EXDEV)
-        return zi_fail(error, "%s: cannot be moved: %s", o->source, strerror(errno));
+        return zi_error_set(error, ZI_ERROR_IO, o->source, "cannot be moved: %s", strerror(errno));
     return copy(o, to, error) && zi_remove_all(o->source, error);
 }
 
@@ -218,11 +222,11 @@ static bool check_free(const char *path, const char *name, zi_error *error)
         free(candidate);
         free(dir);
         if (is_free)
-            return zi_fail(error,
-                           "%s: is there already; give the new one another name, as in --name %s",
-                           path, other);
+            return zi_error_set(error, ZI_ERROR_EXISTS, path,
+                                "is there already; give the new one another name, as in --name %s",
+                                other);
     }
-    return zi_fail(error, "%s: is there already", path);
+    return zi_error_set(error, ZI_ERROR_EXISTS, path, "is there already");
 }
 
 bool zi_store_settle(const zi_store *store, const zi_import_options *o, zi_store_kind kind,
@@ -230,9 +234,10 @@ bool zi_store_settle(const zi_store *store, const zi_import_options *o, zi_store
 {
     char *name = zi_store_name(o), *dir = zi_path_join(store->folder, zi_store_kind_name(kind));
     char *to = name && dir ? zi_path_join(dir, name) : NULL;
-    bool ok = to || zi_out_of_memory(error, 64);
+    bool ok = to || zi_error_no_memory(error, 64);
     if (ok && (!zi_file_name_valid(name) || strchr(name, '/') || name[0] == '.'))
-        ok = zi_misuse(error, "'%s' is no name for a model; use letters, digits, - and .", name);
+        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                          "'%s' is no name for a model; use letters, digits, - and .", name);
     ok = ok && check_free(to, name, error) && zi_make_folders(dir, error);
     free(dir);
     free(name);
@@ -266,10 +271,9 @@ static bool check_room_for_language(const zi_store *store, zi_error *error)
     if (dir) config = zi_path_join(dir, "config.json");
     bool taken = config && zi_is_file(config);
     if (taken)
-        zi_fail(error,
-                "%s: holds a language model already; remove it with zimage models remove "
-                "prompt_enhancer",
-                dir);
+        zi_error_set(error, ZI_ERROR_IO, dir,
+                     "holds a language model already; remove it with zimage models remove "
+                     "prompt_enhancer");
     free(config);
     free(dir);
     return !taken;
@@ -282,8 +286,8 @@ bool zi_store_import(const zi_store *store, const zi_import_options *options, ch
     char *to = NULL;
     if (!zi_store_detect(options->source, &kind, error)) return false;
     if (options->convert && kind == ZI_SHELF_LANGUAGE)
-        return zi_fail(error, "%s: a language model is used as it is, not converted",
-                       options->source);
+        return zi_error_set(error, ZI_ERROR_IO, options->source,
+                            "a language model is used as it is, not converted");
     if (kind == ZI_SHELF_LANGUAGE && !check_room_for_language(store, error)) return false;
     if (options->convert && options->layout != ZI_LAYOUT_SAME)
         kind = zi_store_kind_of(options->layout);
@@ -317,13 +321,13 @@ static void migrate_one(const zi_store *store, const char *path, const char *nam
     if (ok) {
         dir = zi_path_join(store->folder, zi_store_kind_name(kind));
         to = dir ? zi_path_join(dir, name) : NULL;
-        ok = to || zi_out_of_memory(&why, strlen(name));
+        ok = to || zi_error_no_memory(&why, strlen(name));
     }
-    if (ok && lstat(to, &st) == 0) ok = zi_fail(&why, "%s: is there already", to);
+    if (ok && lstat(to, &st) == 0) ok = zi_error_set(&why, ZI_ERROR_EXISTS, to, "is there already");
     if (ok && !dry)
         ok = zi_make_folders(dir, &why) &&
              (rename(path, to) == 0 ||
-              zi_fail(&why, "%s: cannot be moved: %s", path, strerror(errno)));
+              zi_error_set(&why, ZI_ERROR_IO, path, "cannot be moved: %s", strerror(errno)));
     cJSON *row = cJSON_CreateObject();
     cJSON_AddStringToObject(row, "from", path);
     cJSON_AddStringToObject(row, ok ? "to" : "problem", ok ? to : why.text);
@@ -336,7 +340,8 @@ bool zi_store_migrate(const zi_store *store, bool dry, char **json, zi_error *er
 {
     DIR *dir = opendir(store->folder);
     if (!dir)
-        return zi_fail(error, "%s: cannot read this folder: %s", store->folder, strerror(errno));
+        return zi_error_set(error, ZI_ERROR_IO, store->folder, "cannot read this folder: %s",
+                            strerror(errno));
     cJSON *rows = cJSON_CreateArray();
     for (const struct dirent *entry; (entry = readdir(dir));) {
         char *path = zi_path_join(store->folder, entry->d_name);
@@ -347,7 +352,7 @@ bool zi_store_migrate(const zi_store *store, bool dry, char **json, zi_error *er
     closedir(dir);
     char *text = cJSON_Print(rows);
     cJSON_Delete(rows);
-    if (!text) return zi_out_of_memory(error, 1 << 16);
+    if (!text) return zi_error_no_memory(error, 1 << 16);
     *json = text;
     return true;
 }

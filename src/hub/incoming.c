@@ -23,7 +23,7 @@ bool zi_incoming_name(const zi_store *store, const char *name, zi_incoming *out,
     zi_text_init(&lock, 1 << 13);
     zi_text_printf(&lock, "%s.lock", out->path ? out->path : "");
     out->lock_path = zi_text_take(&lock);
-    return (out->path && out->lock_path) || zi_out_of_memory(error, strlen(name));
+    return (out->path && out->lock_path) || zi_error_no_memory(error, strlen(name));
 }
 
 bool zi_incoming_lock(zi_incoming *it, zi_error *error)
@@ -31,11 +31,12 @@ bool zi_incoming_lock(zi_incoming *it, zi_error *error)
     if (!zi_make_folders(it->above, error)) return false;
     it->lock = open(it->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (it->lock < 0)
-        return zi_fail(error, "%s: cannot write here: %s", it->lock_path, strerror(errno));
+        return zi_error_set(error, ZI_ERROR_IO, it->lock_path, "cannot write here: %s",
+                            strerror(errno));
     if (flock(it->lock, LOCK_EX | LOCK_NB) == 0) return true;
     close(it->lock);
     it->lock = -1;
-    return zi_fail(error, "%s: another zimage is fetching this model", it->path);
+    return zi_error_set(error, ZI_ERROR_IO, it->path, "another zimage is fetching this model");
 }
 
 bool zi_incoming_clear(zi_incoming *it, zi_error *error)
@@ -82,7 +83,8 @@ bool zi_incoming_remove(const zi_store *store, const char *name, zi_error *error
     bool plain = zi_file_name_valid(name) && !strchr(name, '/');
     bool ok = zi_incoming_name(store, name, &it, error);
     if (ok && (!plain || !zi_is_dir(it.path)))
-        ok = zi_fail(error, "%s/%s: no such download; zimage models lists them", folder_name, name);
+        ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
+                          "%s/%s: no such download; zimage models lists them", folder_name, name);
     ok = ok && zi_incoming_lock(&it, error) && zi_incoming_clear(&it, error);
     zi_incoming_free(&it);
     return ok;

@@ -12,7 +12,7 @@ bool zi_journal_open(zi_journal *journal, const char *path, const char *purpose,
 {
     size_t size, length = strlen(purpose);
     *journal = (zi_journal){.path = strdup(path)};
-    if (!journal->path) return zi_out_of_memory(error, strlen(path));
+    if (!journal->path) return zi_error_no_memory(error, strlen(path));
     if (!zi_is_file(path)) return true;
     if (!zi_file_read(path, MOST, &journal->text, &size, error)) return false;
     if (strncmp(journal->text, purpose, length) != 0 || journal->text[length] != '\n')
@@ -28,7 +28,7 @@ bool zi_journal_add(zi_journal *journal, const char *line, zi_error *error)
     zi_text_printf(&text, "%s%s\n", journal->text ? journal->text : "", line);
     free(journal->text);
     journal->text = zi_text_take(&text);
-    if (!journal->text) return zi_out_of_memory(error, strlen(line));
+    if (!journal->text) return zi_error_no_memory(error, strlen(line));
     bool ok = zi_make_folder_of(journal->path, error) &&
               zi_output_open(&output, journal->path, error) &&
               zi_output_write(&output, journal->text, strlen(journal->text), error) &&

@@ -53,13 +53,13 @@ bool zi_leftover_remove(const zi_store *store, const char *name, zi_error *error
 {
     struct stat st;
     char *path = zi_path_join(store->folder, name);
-    if (!path) return zi_out_of_memory(error, strlen(name));
+    if (!path) return zi_error_no_memory(error, strlen(name));
     bool there = is_on_shelf(name) && lstat(path, &st) == 0, ok = false;
     int lock = there ? zi_draft_claim(path) : -1;
     if (!there)
-        zi_fail(error, "%s: no such model; zimage models lists them", name);
+        zi_error_set(error, ZI_ERROR_NOT_FOUND, name, "no such model; zimage models lists them");
     else if (lock < 0)
-        zi_fail(error, "%s: is being written; it goes when that ends", path);
+        zi_error_set(error, ZI_ERROR_IO, path, "is being written; it goes when that ends");
     else
         ok = zi_remove_all(path, error);
     if (lock >= 0) close(lock);

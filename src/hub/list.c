@@ -170,7 +170,7 @@ bool zi_store_list(const zi_store *store, char **json, zi_error *error)
     cJSON_Delete(root);
     free(chosen);
     zi_store_entries_free(&all);
-    if (!text) return zi_out_of_memory(error, 1 << 16);
+    if (!text) return zi_error_no_memory(error, 1 << 16);
     *json = text;
     return true;
 }

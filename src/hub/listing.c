@@ -31,16 +31,17 @@ static bool read_digest(const cJSON *object, const char *name, zi_digest_kind ki
 static bool read_file(const cJSON *item, const char *repo, zi_listed *out, zi_error *error)
 {
     const cJSON *name = zi_json_find(item, "rfilename"), *lfs = zi_json_find(item, "lfs");
-    if (!cJSON_IsString(name)) return zi_fail(error, "%s: the hub lists a file without name", repo);
+    if (!cJSON_IsString(name))
+        return zi_error_set(error, ZI_ERROR_NETWORK, repo, "the hub lists a file without name");
     if (!zi_file_name_valid(name->valuestring)) {
         char shown[100];
         size_t n = 0;
         for (const char *c = name->valuestring; *c && n + 1 < sizeof shown; c++)
             shown[n++] = (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c;
         shown[n] = 0;
-        return zi_fail(error,
-                       "%s: the file name '%s' would lead out of its folder; nothing was fetched",
-                       repo, shown);
+        return zi_error_set(error, ZI_ERROR_IO, repo,
+                            "the file name '%s' would lead out of its folder; nothing was fetched",
+                            shown);
     }
     out->kind = lfs ? ZI_DIGEST_SHA256 : ZI_DIGEST_GIT;
     bool ok = lfs ? read_size(lfs, "size", &out->size) &&
@@ -48,10 +49,10 @@ static bool read_file(const cJSON *item, const char *repo, zi_listed *out, zi_er
                   : read_size(item, "size", &out->size) &&
                         read_digest(item, "blobId", out->kind, out->digest);
     if (!ok)
-        return zi_fail(error, "%s: %s: the hub does not tell its size and digest", repo,
-                       name->valuestring);
+        return zi_error_set(error, ZI_ERROR_NETWORK, repo,
+                            "%s: the hub does not tell its size and digest", name->valuestring);
     out->name = strdup(name->valuestring);
-    return out->name || zi_out_of_memory(error, strlen(name->valuestring));
+    return out->name || zi_error_no_memory(error, strlen(name->valuestring));
 }
 
 static int by_name(const void *a, const void *b)
@@ -63,11 +64,11 @@ static bool read_listing(const cJSON *root, const char *repo, zi_listing *out, z
 {
     const cJSON *sha = zi_json_find(root, "sha"), *files = zi_json_find(root, "siblings"), *item;
     if (!cJSON_IsString(sha) || !zi_commit_valid(sha->valuestring) || !cJSON_IsArray(files))
-        return zi_fail(error, "%s: what answers is not a hub: no commit and no list of files",
-                       repo);
+        return zi_error_set(error, ZI_ERROR_NETWORK, repo,
+                            "what answers is not a hub: no commit and no list of files");
     memcpy(out->commit, sha->valuestring, sizeof out->commit);
     out->files = calloc((size_t)cJSON_GetArraySize(files) + 1, sizeof *out->files);
-    if (!out->files) return zi_out_of_memory(error, sizeof *out->files);
+    if (!out->files) return zi_error_no_memory(error, sizeof *out->files);
     cJSON_ArrayForEach(item, files)
     {
         if (!read_file(item, repo, &out->files[out->count], error)) return false;
@@ -76,7 +77,8 @@ static bool read_listing(const cJSON *root, const char *repo, zi_listing *out, z
     qsort(out->files, out->count, sizeof *out->files, by_name);
     for (size_t i = 1; i < out->count; i++)
         if (!by_name(&out->files[i - 1], &out->files[i]))
-            return zi_fail(error, "%s: the hub lists %s twice", repo, out->files[i].name);
+            return zi_error_set(error, ZI_ERROR_NETWORK, repo, "the hub lists %s twice",
+                                out->files[i].name);
     return true;
 }
 
@@ -89,10 +91,10 @@ bool zi_listing_fetch(zi_client *client, const char *repo, const char *revision,
     zi_text_init(&url, 8192);
     zi_text_printf(&url, "%s/api/models/%s/revision/%s?blobs=true", client->endpoint, repo,
                    escaped ? escaped : "");
-    bool ok = (escaped && !url.failed) || zi_out_of_memory(error, url.size);
+    bool ok = (escaped && !url.failed) || zi_error_no_memory(error, url.size);
     ok = ok && zi_client_text(client, url.data, repo, MAX_LISTING, &json, reached, error);
     if (ok && !zi_json_affordable(json, strlen(json)))
-        ok = zi_fail(error, "%s: the hub's list of files is too large", repo);
+        ok = zi_error_set(error, ZI_ERROR_NETWORK, repo, "the hub's list of files is too large");
     cJSON *root = ok ? cJSON_Parse(json) : NULL;
     ok = ok && read_listing(root, repo, out, error);
     if (!ok) zi_listing_free(out);
@@ -174,10 +176,10 @@ static bool refuse_collection(const zi_listing *listing, const char *repo, zi_er
         zi_text_printf(&names, "%s%s", names.size ? ", " : "", name);
     }
     if (names.size)
-        zi_fail(error, "%s: no model's folder; name one of its files with --file: %s", repo,
-                names.data);
+        zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
+                     "no model's folder; name one of its files with --file: %s", names.data);
     else
-        zi_fail(error, "%s: the repository holds no weights that zimage reads", repo);
+        zi_error_set(error, ZI_ERROR_IO, repo, "the repository holds no weights that zimage reads");
     zi_text_free(&names);
     return false;
 }
@@ -197,5 +199,6 @@ bool zi_listing_choose(zi_listing *listing, const char *repo, const char *file, 
             free(listing->files[i].name);
     }
     listing->count = kept;
-    return kept || zi_fail(error, "%s: there is no file %s", repo, file ? file : "of a model");
+    return kept || zi_error_set(error, ZI_ERROR_IO, repo, "there is no file %s",
+                                file ? file : "of a model");
 }

@@ -43,7 +43,7 @@ static bool add_entry(zi_store_entries *entries, const zi_store_entry *entry, zi
 {
     zi_store_entry *more =
         realloc(entries->entries, (entries->count + 1) * sizeof *entries->entries);
-    if (!more) return zi_out_of_memory(error, sizeof *more);
+    if (!more) return zi_error_no_memory(error, sizeof *more);
     entries->entries = more;
     entries->entries[entries->count++] = *entry;
     return true;
@@ -56,7 +56,7 @@ static bool add_named(zi_store_entries *entries, zi_store_kind kind, const char 
                             .name = *name ? zi_path_join(kind_names[kind], name)
                                           : strdup(kind_names[kind]),
                             .path = *name ? zi_path_join(dir, name) : strdup(dir)};
-    bool ok = (entry.name && entry.path) || zi_out_of_memory(error, strlen(dir));
+    bool ok = (entry.name && entry.path) || zi_error_no_memory(error, strlen(dir));
     bool taken = ok && zi_store_may_be_model(entry.path, *name ? name : kind_names[kind]);
     if (taken && add_entry(entries, &entry, error)) return true;
     free(entry.name);
@@ -83,7 +83,7 @@ static bool read_shelf(const zi_store *store, zi_store_kind kind, zi_store_entri
                        zi_error *error)
 {
     char *dir = zi_path_join(store->folder, kind_names[kind]);
-    if (!dir) return zi_out_of_memory(error, strlen(store->folder));
+    if (!dir) return zi_error_no_memory(error, strlen(store->folder));
     bool ok = true, itself = kind == ZI_SHELF_LANGUAGE && is_model_itself(dir);
     DIR *opened = itself ? NULL : opendir(dir);
     if (itself) ok = add_named(out, kind, dir, "", error);
@@ -151,10 +151,10 @@ bool zi_store_set_default(const zi_store *store, const char *name, zi_error *err
 {
     zi_output output = {0};
     char *path = zi_path_join(store->folder, default_file);
-    bool ok = path || zi_out_of_memory(error, strlen(store->folder));
+    bool ok = path || zi_error_no_memory(error, strlen(store->folder));
     if (ok && !name)
         ok = unlink(path) == 0 || errno == ENOENT ||
-             zi_fail(error, "%s: cannot be removed: %s", path, strerror(errno));
+             zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s", strerror(errno));
     else if (ok)
         ok = zi_make_folders(store->folder, error) && zi_output_open(&output, path, error) &&
              zi_output_write(&output, name, strlen(name), error) &&
@@ -218,19 +218,19 @@ static bool find_named(const zi_store *store, const char *name, zi_found *out, z
 {
     if (*name && exists(name)) {
         out->path = strdup(name);
-        return out->path || zi_out_of_memory(error, strlen(name));
+        return out->path || zi_error_no_memory(error, strlen(name));
     }
     if (!find_kept(store, name, &out->path, error)) return false;
     if (out->path) return true;
     zi_repo_name repo;
     bool may_be_repo = zi_repo_read(name, &repo, NULL);
     if (may_be_repo) zi_repo_free(&repo);
-    return zi_fail(error,
-                   "%s: no such file or folder, and no model of that name in %s/mlx, %s/pytorch "
-                   "or %s/comfyui%s%s",
-                   name, store->folder, store->folder, store->folder,
-                   may_be_repo ? ", nor a whole one in the hub's cache: zimage download " : "",
-                   may_be_repo ? name : "");
+    return zi_error_set(error, ZI_ERROR_NOT_FOUND, name,
+                        "no such file or folder, and no model of that name in %s/mlx, %s/pytorch "
+                        "or %s/comfyui%s%s",
+                        store->folder, store->folder, store->folder,
+                        may_be_repo ? ", nor a whole one in the hub's cache: zimage download " : "",
+                        may_be_repo ? name : "");
 }
 
 static bool find_default(const zi_store *store, const char *name, zi_found *out, zi_error *error)
@@ -238,10 +238,11 @@ static bool find_default(const zi_store *store, const char *name, zi_found *out,
     if (!find_kept(store, name, &out->path, error)) return false;
     out->chosen = true;
     return out->path ||
-           zi_fail(error,
-                   "%s/%s names %s, which is not there any more; choose another one with zimage "
-                   "models default NAME",
-                   store->folder, default_file, name);
+           zi_error_set(
+               error, ZI_ERROR_NOT_FOUND, NULL,
+               "%s/%s names %s, which is not there any more; choose another one with zimage "
+               "models default NAME",
+               store->folder, default_file, name);
 }
 
 static bool find_unnamed(const zi_store *store, zi_found *out, zi_error *error)
@@ -261,7 +262,7 @@ static bool find_unnamed(const zi_store *store, zi_found *out, zi_error *error)
         ok = find_default(store, chosen, out, error);
     } else if (out->models == 1) {
         out->path = strdup(only);
-        ok = out->path || zi_out_of_memory(error, strlen(only));
+        ok = out->path || zi_error_no_memory(error, strlen(only));
     } else if (out->models == 0 && store->hub.cache &&
                !zi_hub_find(&store->hub, NULL, &out->path, &why)) {
         out->path = NULL;
@@ -294,10 +295,11 @@ bool zi_store_find_llm(const zi_store *store, char **path, zi_error *error)
     }
     bool ok = true;
     if (count > 1)
-        ok = zi_fail(error, "%s/prompt_enhancer has %zu language models; name one with --llm",
-                     store->folder, count);
+        ok = zi_error_set(error, ZI_ERROR_IO, NULL,
+                          "%s/prompt_enhancer has %zu language models; name one with --llm",
+                          store->folder, count);
     else if (count == 1)
-        ok = (*path = strdup(only)) || zi_out_of_memory(error, strlen(only));
+        ok = (*path = strdup(only)) || zi_error_no_memory(error, strlen(only));
     else if (store->hub.cache && !zi_hub_find(&store->hub, "prompt-enhancer", path, &why))
         *path = NULL;
     zi_store_entries_free(&all);
@@ -316,11 +318,11 @@ bool zi_store_choose(const zi_store *store, const char *name, zi_error *error)
                     zi_hub_find(&store->hub, name, &cached, &why);
     bool ok = false;
     if (entry.name && entry.kind >= ZI_SHELF_IMAGES)
-        zi_fail(error, "%s: is a language model; it draws nothing", entry.name);
+        zi_error_set(error, ZI_ERROR_IO, entry.name, "is a language model; it draws nothing");
     else if (entry.name || in_cache)
         ok = zi_store_set_default(store, entry.name ? entry.name : name, error);
     else
-        zi_fail(error, "%s: no such model; zimage models lists them", name);
+        zi_error_set(error, ZI_ERROR_NOT_FOUND, name, "no such model; zimage models lists them");
     free(cached);
     free_entry(&entry);
     return ok;
@@ -340,7 +342,8 @@ bool zi_store_remove(const zi_store *store, const char *name, zi_error *error)
     else if (ok && store->hub.cache && strchr(name, '/'))
         ok = zi_hub_remove(&store->hub, name, error);
     else if (ok)
-        ok = zi_fail(error, "%s: no such model; zimage models lists them", name);
+        ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, name,
+                          "no such model; zimage models lists them");
     if (ok && chosen && !strcmp(chosen, known)) ok = zi_store_set_default(store, NULL, error);
     free(chosen);
     free_entry(&entry);

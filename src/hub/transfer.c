@@ -56,10 +56,11 @@ static bool take_lock(job *j, bool *taken, zi_error *error)
     *taken = false;
     if (j->lock < 0) j->lock = open(j->file->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (j->lock < 0)
-        return zi_fail(error, "%s: cannot write here: %s", j->file->lock, strerror(errno));
+        return zi_error_set(error, ZI_ERROR_IO, j->file->lock, "cannot write here: %s",
+                            strerror(errno));
     *taken = flock(j->lock, LOCK_EX | LOCK_NB) == 0;
     return *taken || errno == EWOULDBLOCK || errno == EINTR ||
-           zi_fail(error, "%s: cannot be locked: %s", j->file->lock, strerror(errno));
+           zi_error_set(error, ZI_ERROR_IO, j->file->lock, "cannot be locked: %s", strerror(errno));
 }
 
 static void close_file(job *j)
@@ -84,12 +85,14 @@ static bool open_partial(job *j, zi_error *error)
     struct stat st;
     j->fd = open(j->file->partial, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (j->fd < 0 || fstat(j->fd, &st) != 0 || !S_ISREG(st.st_mode))
-        return zi_fail(error, "%s: cannot write here: %s", j->file->partial, strerror(errno));
+        return zi_error_set(error, ZI_ERROR_IO, j->file->partial, "cannot write here: %s",
+                            strerror(errno));
     j->done = (uint64_t)st.st_size;
     if (j->done > j->file->size) {
         j->done = 0;
         if (ftruncate(j->fd, 0) != 0)
-            return zi_fail(error, "%s: cannot write: %s", j->file->partial, strerror(errno));
+            return zi_error_set(error, ZI_ERROR_IO, j->file->partial, "cannot write: %s",
+                                strerror(errno));
     }
     j->resumed = j->done > 0;
     return start_hashing(j, error);
@@ -102,7 +105,8 @@ static bool start_over(job *j, zi_error *error)
     j->done = 0;
     j->resumed = false;
     if (ftruncate(j->fd, 0) != 0)
-        return zi_fail(error, "%s: cannot write: %s", j->file->partial, strerror(errno));
+        return zi_error_set(error, ZI_ERROR_IO, j->file->partial, "cannot write: %s",
+                            strerror(errno));
     return start_hashing(j, error);
 }
 
@@ -116,13 +120,15 @@ static bool check_range(job *j, zi_error *error)
     char rest;
     if (sscanf(j->ask.answer.range, "bytes %" SCNu64 "-%" SCNu64 "/%" SCNu64 "%c", &first, &last,
                &total, &rest) != 3)
-        return zi_fail(error, "%s: %s does not say which bytes it sends", f->name, j->ask.host);
+        return zi_error_set(error, ZI_ERROR_IO, f->name, "%s does not say which bytes it sends",
+                            j->ask.host);
     if (total != f->size)
-        return zi_fail(error, "%s: %s has %" PRIu64 " bytes of it where the hub says %" PRIu64,
-                       f->name, j->ask.host, total, f->size);
+        return zi_error_set(error, ZI_ERROR_NETWORK, f->name,
+                            "%s has %" PRIu64 " bytes of it where the hub says %" PRIu64,
+                            j->ask.host, total, f->size);
     if (first != j->done || last < first || last >= j->end)
-        return zi_fail(error, "%s: %s sends other bytes than those asked for", f->name,
-                       j->ask.host);
+        return zi_error_set(error, ZI_ERROR_IO, f->name,
+                            "%s sends other bytes than those asked for", j->ask.host);
     return true;
 }
 
@@ -133,8 +139,9 @@ static bool take_whole(job *j, zi_error *error)
     const zi_wanted *f = j->file;
     curl_easy_getinfo(j->ask.easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     if (length >= 0 && (uint64_t)length != f->size)
-        return zi_fail(error, "%s: %s has %" PRId64 " bytes of it where the hub says %" PRIu64,
-                       f->name, j->ask.host, (int64_t)length, f->size);
+        return zi_error_set(error, ZI_ERROR_NETWORK, f->name,
+                            "%s has %" PRId64 " bytes of it where the hub says %" PRIu64,
+                            j->ask.host, (int64_t)length, f->size);
     j->end = f->size;
     return !j->done || start_over(j, error);
 }
@@ -158,11 +165,13 @@ static bool check_claims(job *j, zi_error *error)
     /* An etag of another form is a server's own, not the hub's. */
     bool tells = a->linked_etag[0] || zi_digest_valid(f->kind, etag);
     if (tells && strcmp(etag, f->digest) != 0)
-        return zi_fail(error, "%s: the hub lists it as %s and sends %s; try again later", f->name,
-                       f->digest, etag);
+        return zi_error_set(error, ZI_ERROR_NETWORK, f->name,
+                            "the hub lists it as %s and sends %s; try again later", f->digest,
+                            etag);
     if (a->commit[0] && strcmp(a->commit, j->transfer->commit) != 0)
-        return zi_fail(error, "%s: the hub sends it of commit %s, not of %s", f->name, a->commit,
-                       j->transfer->commit);
+        return zi_error_set(error, ZI_ERROR_NETWORK, f->name,
+                            "the hub sends it of commit %s, not of %s", a->commit,
+                            j->transfer->commit);
     return true;
 }
 
@@ -181,12 +190,13 @@ static size_t take_bytes(char *data, size_t one, size_t count, void *user)
     if (!j->accepted && !accept_answer(j, &j->error)) return 0;
     if (!j->accepted) return size;
     if (size > j->end - j->done) {
-        zi_fail(&j->error, "%s: %s sends more bytes than it announced", j->file->name, j->ask.host);
+        zi_error_set(&j->error, ZI_ERROR_IO, j->file->name, "%s sends more bytes than it announced",
+                     j->ask.host);
         return 0;
     }
     if (!zi_hasher_take(j->hasher, data, size)) {
-        zi_fail(&j->error, "%s: cannot write: %s; what is there stays, run it again",
-                j->file->partial, strerror(errno));
+        zi_error_set(&j->error, ZI_ERROR_IO, j->file->partial,
+                     "cannot write: %s; what is there stays, run it again", strerror(errno));
         return 0;
     }
     j->done += size;
@@ -249,7 +259,7 @@ static bool ask_for_part(job *j, CURLM *multi, zi_error *error)
     snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, j->done, j->end - 1);
     if (curl_easy_setopt(j->ask.easy, CURLOPT_RANGE, range) != CURLE_OK ||
         curl_multi_add_handle(multi, j->ask.easy) != CURLM_OK)
-        return zi_out_of_memory(error, sizeof range);
+        return zi_error_no_memory(error, sizeof range);
     j->stage = ACTIVE;
     return true;
 }
@@ -295,7 +305,8 @@ static bool follow_redirect(job *j, CURLM *multi, zi_error *error)
     if (!url) return false;
     free(j->url);
     j->url = url;
-    if (++j->hops > ZI_MAX_HOPS) return zi_fail(error, "%s: too many redirects", j->file->name);
+    if (++j->hops > ZI_MAX_HOPS)
+        return zi_error_set(error, ZI_ERROR_IO, j->file->name, "too many redirects");
     return ask_for_part(j, multi, error);
 }
 
@@ -304,7 +315,7 @@ static bool go_on(job *j, CURLcode code, CURLM *multi, zi_error *error)
 {
     zi_error why = {0};
     long status = zi_ask_status(&j->ask);
-    if (j->error.status) {
+    if (j->error.code) {
         *error = j->error;
         return false;
     }
@@ -316,7 +327,8 @@ static bool go_on(job *j, CURLcode code, CURLM *multi, zi_error *error)
     }
     if (status == 200 || status == 206) {
         if (!j->accepted && !accept_answer(j, error)) return false; /* it was empty */
-        zi_fail(&why, "%s: %s sends less than it announced", j->file->name, j->ask.host);
+        zi_error_set(&why, ZI_ERROR_IO, j->file->name, "%s sends less than it announced",
+                     j->ask.host);
         if (j->done < j->end) return try_later(j, &why, error);
         return ask_for_part(j, multi, error);
     }
@@ -335,19 +347,19 @@ static bool check(job *j, CURLM *multi, zi_error *error)
     char digest[ZI_DIGEST_TEXT];
     if (!zi_hasher_finished(j->hasher, digest)) return true;
     if (!*digest)
-        return zi_fail(error, "%s: cannot write: %s; what is there stays, run it again", f->partial,
-                       strerror(errno));
+        return zi_error_set(error, ZI_ERROR_IO, f->partial,
+                            "cannot write: %s; what is there stays, run it again", strerror(errno));
     if (strcmp(digest, f->digest) != 0) {
         if (j->resumed) return start_over(j, error) && ask_for_part(j, multi, error);
         unlink(f->partial);
-        return zi_fail(error,
-                       "%s: what came has the digest %s where the hub says %s, and was removed; "
-                       "try again",
-                       f->name, digest, f->digest);
+        return zi_error_set(error, ZI_ERROR_NETWORK, f->name,
+                            "what came has the digest %s where the hub says %s, and was removed; "
+                            "try again",
+                            digest, f->digest);
     }
     if (!zi_make_folder_of(f->target, error)) return false;
     if (rename(f->partial, f->target) != 0)
-        return zi_fail(error, "%s: cannot write: %s", f->target, strerror(errno));
+        return zi_error_set(error, ZI_ERROR_IO, f->target, "cannot write: %s", strerror(errno));
     zi_sync_folder_of(f->target);
     end_job(j);
     return true;
@@ -427,7 +439,7 @@ static bool run(zi_transfer *t, job *jobs, zi_hub_file *rows, CURLM *multi, zi_e
     double last = 0;
     while (left) {
         if (!push(t, jobs, multi, &left, &checking, error)) return false;
-        if (!report(t, jobs, rows, &last)) return zi_cancelled(error);
+        if (!report(t, jobs, rows, &last)) return zi_error_cancelled(error);
         if (!left) break;
         curl_multi_poll(multi, NULL, 0, checking ? 2 : 50, NULL);
         if (!pull(multi, error)) return false;
@@ -441,7 +453,7 @@ bool zi_transfer_run(zi_transfer *t, zi_error *error)
     zi_hub_file *rows = calloc(t->count + 1, sizeof *rows);
     CURLM *multi = curl_multi_init();
     size_t begun = 0;
-    bool ok = (jobs && rows && multi) || zi_out_of_memory(error, t->count * sizeof *jobs);
+    bool ok = (jobs && rows && multi) || zi_error_no_memory(error, t->count * sizeof *jobs);
     for (; ok && begun < t->count; begun++)
         ok = begin_job(&jobs[begun], &t->files[begun], t, error);
     ok = ok && run(t, jobs, rows, multi, error);

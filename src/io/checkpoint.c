@@ -18,7 +18,7 @@ static bool map_file(zi_checkpoint *checkpoint, const char *path, zi_error *erro
 {
     void *files = realloc(checkpoint->files,
                           ((size_t)checkpoint->file_count + 1) * sizeof *checkpoint->files);
-    if (!files) return zi_out_of_memory(error, sizeof *checkpoint->files);
+    if (!files) return zi_error_no_memory(error, sizeof *checkpoint->files);
     checkpoint->files = files;
     int index = checkpoint->file_count;
     zi_mapping mapping;
@@ -26,7 +26,7 @@ static bool map_file(zi_checkpoint *checkpoint, const char *path, zi_error *erro
     checkpoint->files[index].mapping = mapping;
     checkpoint->files[index].path = strdup(path);
     checkpoint->file_count++;
-    return checkpoint->files[index].path || zi_out_of_memory(error, strlen(path));
+    return checkpoint->files[index].path || zi_error_no_memory(error, strlen(path));
 }
 
 /* Maps path and adds its tensors. */
@@ -55,8 +55,9 @@ static bool sort_tensors(zi_checkpoint *checkpoint, zi_error *error)
     for (size_t i = 1; i < checkpoint->tensor_count; i++) {
         const zi_tensor *a = &checkpoint->tensors[i - 1], *b = &checkpoint->tensors[i];
         if (strcmp(a->name, b->name) != 0) continue;
-        return zi_fail(error, "%s: tensor %s is there twice (also in %s)",
-                       zi_tensor_file(checkpoint, b), b->name, zi_tensor_file(checkpoint, a));
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_tensor_file(checkpoint, b),
+                            "tensor %s is there twice (also in %s)", b->name,
+                            zi_tensor_file(checkpoint, a));
     }
     return true;
 }
@@ -93,10 +94,10 @@ static bool add_shards(zi_checkpoint *checkpoint, const char *dir, const char *i
     cJSON_ArrayForEach(row, weight_map)
     {
         if (!cJSON_IsString(row) || !plain_name(row->valuestring))
-            return zi_fail(error, "%s: the shard of tensor %s is not a file name", index,
-                           row->string);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, index,
+                                "the shard of tensor %s is not a file name", row->string);
         char *path = zi_path_join(dir, row->valuestring);
-        if (!path) return zi_out_of_memory(error, strlen(dir));
+        if (!path) return zi_error_no_memory(error, strlen(dir));
         bool ok = has_file(checkpoint, path) || add_safetensors(checkpoint, path, error);
         free(path);
         if (!ok) return false;
@@ -116,12 +117,14 @@ static bool check_index(const zi_checkpoint *checkpoint, const char *dir, const 
         const zi_tensor *tensor = zi_checkpoint_find(checkpoint, row->string);
         const char *file = tensor ? zi_tensor_file(checkpoint, tensor) + prefix : NULL;
         if (!file || strcmp(file, row->valuestring) != 0)
-            return zi_fail(error, "%s: tensor %s should be in %s but is %s; fetch both again",
-                           index, row->string, row->valuestring, file ? "elsewhere" : "not there");
+            return zi_error_set(error, ZI_ERROR_NOT_FOUND, index,
+                                "tensor %s should be in %s but is %s; fetch both again",
+                                row->string, row->valuestring, file ? "elsewhere" : "not there");
     }
     if (rows != checkpoint->tensor_count)
-        return zi_fail(error, "%s: lists %zu tensors, the shards hold %zu; fetch them again", index,
-                       rows, checkpoint->tensor_count);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, index,
+                            "lists %zu tensors, the shards hold %zu; fetch them again", rows,
+                            checkpoint->tensor_count);
     return true;
 }
 
@@ -134,8 +137,8 @@ static bool open_sharded(const char *dir, const char *index, zi_checkpoint *out,
     if (!zi_json_read(index, MAX_INDEX, &json, error)) goto out;
     const cJSON *weight_map = cJSON_GetObjectItemCaseSensitive(json, "weight_map");
     if (!cJSON_IsObject(weight_map) || !weight_map->child) {
-        zi_fail(error, "%s: field \"weight_map\" must be an object of tensor and shard names",
-                index);
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, index,
+                     "field \"weight_map\" must be an object of tensor and shard names");
         goto out;
     }
     if (!add_shards(&checkpoint, dir, index, weight_map, error) ||
@@ -160,13 +163,14 @@ bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *ou
     char *index = zi_path_join(dir, file);
     bool ok = false;
     if (!single || !index)
-        zi_out_of_memory(error, strlen(dir));
+        zi_error_no_memory(error, strlen(dir));
     else if (zi_is_file(index))
         ok = open_sharded(dir, index, out, error);
     else if (zi_is_file(single))
         ok = zi_checkpoint_open(single, out, error);
     else
-        zi_fail(error, "%s: weights are missing (neither %s.safetensors nor its index)", dir, name);
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, dir,
+                     "weights are missing (neither %s.safetensors nor its index)", name);
     free(single);
     free(index);
     return ok;
@@ -182,7 +186,7 @@ bool zi_checkpoint_open_numbered(const char *dir, zi_checkpoint *out, zi_error *
         char *path = zi_path_join(dir, name);
         more = i == 0 || (path && zi_is_file(path));
         ok = path ? !more || add_safetensors(&checkpoint, path, error)
-                  : zi_out_of_memory(error, strlen(dir));
+                  : zi_error_no_memory(error, strlen(dir));
         free(path);
     }
     if (!ok || !sort_tensors(&checkpoint, error)) {
@@ -241,11 +245,11 @@ bool zi_checkpoint_add_metadata(zi_checkpoint *checkpoint, const char *key, cons
     zi_metadata *grown = checkpoint->metadata;
     if ((count & (count - 1)) == 0) /* room for the next power of two */
         grown = realloc(grown, (count ? 2 * count : 1) * sizeof *grown);
-    if (!grown) return zi_out_of_memory(error, count * sizeof *grown);
+    if (!grown) return zi_error_no_memory(error, count * sizeof *grown);
     checkpoint->metadata = grown;
     grown[count] = (zi_metadata){strdup(key), strdup(value)};
     checkpoint->metadata_count++;
-    if (!grown[count].key || !grown[count].value) return zi_out_of_memory(error, strlen(value));
+    if (!grown[count].key || !grown[count].value) return zi_error_no_memory(error, strlen(value));
     return true;
 }
 
@@ -273,8 +277,9 @@ bool zi_tensor_write(zi_output *output, const zi_tensor_out *tensor, size_t numb
         return false;
     off_t after = ftello(output->stream);
     if (before < 0 || after < 0)
-        return zi_fail(error, "%s: cannot write: %s", output->path, strerror(errno));
+        return zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s", strerror(errno));
     return (size_t)(after - before) == bytes ||
-           zi_fail(error, "%s: tensor %s was written with %lld bytes instead of %zu", output->path,
-                   tensor->name, (long long)(after - before), bytes);
+           zi_error_set(error, ZI_ERROR_BAD_FORMAT, output->path,
+                        "tensor %s was written with %lld bytes instead of %zu", tensor->name,
+                        (long long)(after - before), bytes);
 }

@@ -68,10 +68,10 @@ bool zi_exif_write(const char *name, const char *recipe, size_t max, zi_text *ou
     bool narrow = head + 2 * units > max && bytes == units;
     size_t size = head + (narrow ? bytes : 2 * units);
     if (size > max)
-        return zi_fail(error,
-                       "%s: the recipe takes %zu bytes, %zu are possible in this format; "
-                       "save as .png",
-                       name, size, max);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
+                            "the recipe takes %zu bytes, %zu are possible in this format; "
+                            "save as .png",
+                            size, max);
     zi_text_puts(out, "MM");
     put16(out, 42);
     put32(out, HEADER);
@@ -83,7 +83,7 @@ bool zi_exif_write(const char *name, const char *recipe, size_t max, zi_text *ou
         zi_text_append(out, recipe, bytes);
     else
         put_utf16(out, recipe);
-    return !out->failed || zi_out_of_memory(error, size);
+    return !out->failed || zi_error_no_memory(error, size);
 }
 
 /* A TIFF block being read. */
@@ -176,5 +176,5 @@ bool zi_exif_read(const uint8_t *data, size_t size, char **recipe, zi_error *err
     } else {
         return true;
     }
-    return *recipe || zi_out_of_memory(error, count);
+    return *recipe || zi_error_no_memory(error, count);
 }

@@ -69,13 +69,13 @@ static bool find_type(const char *path, const char *tensor, uint32_t number, zi_
         if (tensor_types[i].number != number) continue;
         *out = tensor_types[i].type;
         return *out != ZI_DTYPE_COUNT ||
-               zi_fail(error,
-                       "%s: tensor %s is %s, which is not supported; use a file of Q8_0, Q6_K, "
-                       "Q5_K or Q4_K",
-                       path, tensor, tensor_types[i].name);
+               zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                            "tensor %s is %s, which is not supported; use a file of Q8_0, Q6_K, "
+                            "Q5_K or Q4_K",
+                            tensor, tensor_types[i].name);
     }
-    return zi_fail(error, "%s: tensor %s is of type number %u, which is not known", path, tensor,
-                   number);
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                        "tensor %s is of type number %u, which is not known", tensor, number);
 }
 
 /* ---- reading on ---- */
@@ -95,7 +95,8 @@ static size_t left(const reader *r)
 /* what: the part of the file that ends too early. */
 static bool cut_off(const reader *r, const char *what)
 {
-    zi_fail(r->error, "%s: the file is cut off inside %s; fetch it again", r->path, what);
+    zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
+                 "the file is cut off inside %s; fetch it again", what);
     return false;
 }
 
@@ -113,8 +114,9 @@ static bool read_text(reader *r, zi_gguf_text *out, const char *what)
     uint64_t size = 0;
     if (!read_number(r, &size, sizeof size, what)) return false;
     if (size > left(r))
-        return zi_fail(r->error, "%s: a text of %llu bytes in %s goes beyond the end of the file",
-                       r->path, (unsigned long long)size, what);
+        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
+                            "a text of %llu bytes in %s goes beyond the end of the file",
+                            (unsigned long long)size, what);
     *out = (zi_gguf_text){(const char *)r->data + r->at, (size_t)size};
     r->at += (size_t)size;
     return true;
@@ -132,7 +134,7 @@ static bool read_name(reader *r, zi_gguf_text *out, const char *kind, size_t num
     snprintf(what, sizeof what, "%s %zu", kind, number);
     if (!read_text(r, out, what)) return false;
     return (out->size && out->size <= 4096 && plain(*out)) ||
-           zi_fail(r->error, "%s: the name of %s is not text", r->path, what);
+           zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "the name of %s is not text", what);
 }
 
 /* The array with room for one more of size bytes; it grows with what was read, not with what a file
@@ -141,7 +143,7 @@ static void *grow(void *array, size_t count, size_t size, zi_error *error)
 {
     if (count & (count - 1)) return array; /* it is full at powers of two only */
     void *grown = realloc(array, (count ? 2 * count : 1) * size);
-    if (!grown) zi_out_of_memory(error, 2 * count * size);
+    if (!grown) zi_error_no_memory(error, 2 * count * size);
     return grown;
 }
 
@@ -180,11 +182,11 @@ static bool read_value(reader *r, zi_gguf_value *value, size_t number)
         (!read_number(r, &type, sizeof type, what) || !read_number(r, &count, sizeof count, what)))
         return false;
     if (type >= ZI_GGUF_TYPES)
-        return zi_fail(r->error, "%s: %s is of type number %u, which is not known", r->path, what,
-                       type);
+        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
+                            "%s is of type number %u, which is not known", what, type);
     if (type == ZI_GGUF_ARRAY)
-        return zi_fail(r->error, "%s: %s is an array of arrays, which is not supported", r->path,
-                       what);
+        return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,
+                            "%s is an array of arrays, which is not supported", what);
     if (count > left(r)) return cut_off(r, what);
     value->type = (zi_gguf_type)type;
     value->count = (size_t)count;
@@ -215,8 +217,8 @@ static bool read_values(reader *r, uint64_t count, zi_gguf *gguf)
     for (size_t i = 1; i < gguf->count; i++) {
         zi_gguf_text key = gguf->values[i].key;
         if (compare(gguf->values[i - 1].key, key) == 0)
-            return zi_fail(r->error, "%s: key %.*s is there twice", r->path, (int)key.size,
-                           key.data);
+            return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "key %.*s is there twice",
+                                (int)key.size, key.data);
     }
     return true;
 }
@@ -229,8 +231,9 @@ static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
     uint32_t dims = 0;
     if (!read_number(r, &dims, sizeof dims, what)) return false;
     if (dims > ZI_MAX_DIMS)
-        return zi_fail(r->error, "%s: %s has %u dimensions; at most %d are supported", r->path,
-                       what, dims, ZI_MAX_DIMS);
+        return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,
+                            "%s has %u dimensions; at most %d are supported", what, dims,
+                            ZI_MAX_DIMS);
     tensor->dims = (int)dims;
     tensor->count = 1;
     for (int i = tensor->dims - 1; i >= 0; i--) {
@@ -238,7 +241,8 @@ static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
         if (!read_number(r, &side, sizeof side, what)) return false;
         tensor->shape[i] = (size_t)side;
         if (__builtin_mul_overflow(tensor->count, side, &tensor->count))
-            return zi_fail(r->error, "%s: %s: impossible shape", r->path, what);
+            return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "%s: impossible shape",
+                                what);
     }
     return true;
 }
@@ -249,11 +253,12 @@ static bool measure(const reader *r, zi_tensor *tensor)
     size_t block = zi_dtype_block(tensor->type), unused;
     size_t columns = tensor->dims ? tensor->shape[tensor->dims - 1] : 1;
     if (columns % block)
-        return zi_fail(r->error,
-                       "%s: tensor %s is %s, in blocks of %zu, but its rows have %zu numbers",
-                       r->path, tensor->name, zi_dtype_name(tensor->type), block, columns);
+        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
+                            "tensor %s is %s, in blocks of %zu, but its rows have %zu numbers",
+                            tensor->name, zi_dtype_name(tensor->type), block, columns);
     if (__builtin_mul_overflow(tensor->count / block, zi_dtype_size(tensor->type), &unused))
-        return zi_fail(r->error, "%s: tensor %s: impossible shape", r->path, tensor->name);
+        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "tensor %s: impossible shape",
+                            tensor->name);
     tensor->bytes = zi_dtype_bytes(tensor->type, tensor->count);
     return true;
 }
@@ -267,17 +272,17 @@ static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
     uint64_t offset = 0;
     if (!read_name(r, &name, "tensor", number)) return false;
     tensor->name = strndup(name.data, name.size);
-    if (!tensor->name) return zi_out_of_memory(r->error, name.size);
+    if (!tensor->name) return zi_error_no_memory(r->error, name.size);
     snprintf(what, sizeof what, "tensor %.140s", tensor->name);
     if (!read_shape(r, tensor, what) || !read_number(r, &type, sizeof type, what) ||
         !read_number(r, &offset, sizeof offset, what) ||
         !find_type(r->path, tensor->name, type, &tensor->type, r->error) || !measure(r, tensor))
         return false;
     if (offset > r->size)
-        return zi_fail(r->error,
-                       "%s: tensor %s begins at byte %llu of a file of %zu: cut off; "
-                       "fetch it again",
-                       r->path, tensor->name, (unsigned long long)offset, r->size);
+        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
+                            "tensor %s begins at byte %llu of a file of %zu: cut off; "
+                            "fetch it again",
+                            tensor->name, (unsigned long long)offset, r->size);
     tensor->data = r->data + offset;
     return true;
 }
@@ -287,15 +292,15 @@ static bool place(const reader *r, size_t begin, size_t alignment, zi_tensor *te
 {
     size_t offset = (size_t)((const uint8_t *)tensor->data - r->data);
     if (offset % alignment)
-        return zi_fail(r->error,
-                       "%s: tensor %s begins at byte %zu of the data, which is no multiple "
-                       "of general.alignment, %zu",
-                       r->path, tensor->name, offset, alignment);
+        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
+                            "tensor %s begins at byte %zu of the data, which is no multiple "
+                            "of general.alignment, %zu",
+                            tensor->name, offset, alignment);
     if (begin > r->size || offset > r->size - begin || tensor->bytes > r->size - begin - offset)
-        return zi_fail(r->error,
-                       "%s: tensor %s goes beyond the end of the file: it is cut off; "
-                       "fetch it again",
-                       r->path, tensor->name);
+        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
+                            "tensor %s goes beyond the end of the file: it is cut off; "
+                            "fetch it again",
+                            tensor->name);
     tensor->data = r->data + begin + offset;
     return true;
 }
@@ -310,15 +315,15 @@ static int by_place(const void *a, const void *b)
 static bool check_overlap(const reader *r, const zi_tensor *tensors, size_t count)
 {
     const zi_tensor **order = malloc((count ? count : 1) * sizeof *order);
-    if (!order) return zi_out_of_memory(r->error, count * sizeof *order);
+    if (!order) return zi_error_no_memory(r->error, count * sizeof *order);
     for (size_t i = 0; i < count; i++) order[i] = &tensors[i];
     qsort(order, count, sizeof *order, by_place);
     bool ok = true;
     for (size_t i = 1; ok && i < count; i++)
         if ((const uint8_t *)order[i - 1]->data + order[i - 1]->bytes >
             (const uint8_t *)order[i]->data)
-            ok = zi_fail(r->error, "%s: tensors %s and %s overlap", r->path, order[i - 1]->name,
-                         order[i]->name);
+            ok = zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "tensors %s and %s overlap",
+                              order[i - 1]->name, order[i]->name);
     free(order);
     return ok;
 }
@@ -331,8 +336,9 @@ static bool read_alignment(const reader *r, const zi_gguf *gguf, size_t *out)
         !zi_gguf_integer(gguf, "general.alignment", 1, MOST, &alignment, r->error))
         return false;
     if (alignment & (alignment - 1))
-        return zi_fail(r->error, "%s: general.alignment is %lld, which is no power of two", r->path,
-                       (long long)alignment);
+        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
+                            "general.alignment is %lld, which is no power of two",
+                            (long long)alignment);
     *out = (size_t)alignment;
     return true;
 }
@@ -370,21 +376,22 @@ static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
     uint32_t version = 0;
     if (!read_number(r, &version, sizeof version, "its header")) return false;
     if (version && !(version & 0xffff))
-        return zi_fail(r->error, "%s: a big-endian GGUF file, which is not supported", r->path);
+        return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,
+                            "a big-endian GGUF file, which is not supported");
     if (version != 2 && version != 3)
-        return zi_fail(r->error, "%s: GGUF version %u is not supported; 2 and 3 are", r->path,
-                       version);
+        return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,
+                            "GGUF version %u is not supported; 2 and 3 are", version);
     if (!read_number(r, tensors, sizeof *tensors, "its header") ||
         !read_number(r, values, sizeof *values, "its header"))
         return false;
     if (*values > left(r) / LEAST_VALUE || *tensors > left(r) / LEAST_TENSOR)
-        return zi_fail(r->error,
-                       "%s: %llu values and %llu tensors do not fit into a file of %zu bytes",
-                       r->path, (unsigned long long)*values, (unsigned long long)*tensors, r->size);
+        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
+                            "%llu values and %llu tensors do not fit into a file of %zu bytes",
+                            (unsigned long long)*values, (unsigned long long)*tensors, r->size);
     if (*values > MOST || *tensors > MOST)
-        return zi_fail(r->error,
-                       "%s: %llu values and %llu tensors; at most %d of each are supported",
-                       r->path, (unsigned long long)*values, (unsigned long long)*tensors, MOST);
+        return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,
+                            "%llu values and %llu tensors; at most %d of each are supported",
+                            (unsigned long long)*values, (unsigned long long)*tensors, MOST);
     return true;
 }
 
@@ -393,10 +400,10 @@ static bool check_split(const zi_gguf *gguf, zi_error *error)
     int64_t files = 0;
     if (!zi_gguf_find(gguf, "split.count")) return true;
     if (!zi_gguf_integer(gguf, "split.count", 0, UINT16_MAX, &files, error)) return false;
-    return files <= 1 || zi_fail(error,
-                                 "%s: one of %lld files that make a model together (split.count), "
-                                 "which is not supported; merge them with gguf-split",
-                                 gguf->path, (long long)files);
+    return files <= 1 || zi_error_set(error, ZI_ERROR_UNSUPPORTED, gguf->path,
+                                      "one of %lld files that make a model together (split.count), "
+                                      "which is not supported; merge them with gguf-split",
+                                      (long long)files);
 }
 
 bool zi_gguf_parse(const char *path, const zi_mapping *mapping, zi_tensor **tensors, size_t *count,
@@ -406,7 +413,7 @@ bool zi_gguf_parse(const char *path, const zi_mapping *mapping, zi_tensor **tens
     uint64_t tensors_declared = 0, values_declared = 0;
     if (!read_header(&r, &tensors_declared, &values_declared)) return false;
     *gguf = calloc(1, sizeof **gguf);
-    if (!*gguf) return zi_out_of_memory(error, sizeof **gguf);
+    if (!*gguf) return zi_error_no_memory(error, sizeof **gguf);
     (*gguf)->path = path;
     return read_values(&r, values_declared, *gguf) && check_split(*gguf, error) &&
            read_tensors(&r, tensors_declared, *gguf, tensors, count);

@@ -130,9 +130,10 @@ static bool get(const zi_gguf *gguf, const char *key, bool array, bool (*fits)(z
                 const char *what, const zi_gguf_value **out, zi_error *error)
 {
     *out = zi_gguf_find(gguf, key);
-    if (!*out) return zi_fail(error, "%s: key %s is missing", gguf->path, key);
+    if (!*out)
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path, "key %s is missing", key);
     if ((*out)->array != array || !fits((*out)->type))
-        return zi_fail(error, "%s: key %s must be %s", gguf->path, key, what);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path, "key %s must be %s", key, what);
     return true;
 }
 
@@ -143,7 +144,8 @@ bool zi_gguf_string(const zi_gguf *gguf, const char *key, zi_gguf_text *out, zi_
     if (!get(gguf, key, false, is_string, "a string", &value, error)) return false;
     zi_gguf_text text = zi_gguf_next(value, &at);
     if (memchr(text.data, 0, text.size) || !zi_utf8_valid(text.data, text.size))
-        return zi_fail(error, "%s: key %s is not UTF-8 text", gguf->path, key);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path, "key %s is not UTF-8 text",
+                            key);
     *out = text;
     return true;
 }
@@ -155,8 +157,9 @@ bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t least, int64_
     if (!get(gguf, key, false, is_integer, "a whole number", &value, error)) return false;
     int64_t number = zi_gguf_integer_at(value, 0);
     if (number < least || number > most || (value->type == ZI_GGUF_U64 && number < 0))
-        return zi_fail(error, "%s: key %s must be from %lld to %lld", gguf->path, key,
-                       (long long)least, (long long)most);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path,
+                            "key %s must be from %lld to %lld", key, (long long)least,
+                            (long long)most);
     *out = number;
     return true;
 }
@@ -166,7 +169,8 @@ bool zi_gguf_number(const zi_gguf *gguf, const char *key, double *out, zi_error 
     const zi_gguf_value *value;
     if (!get(gguf, key, false, is_number, "a number", &value, error)) return false;
     double number = zi_gguf_number_at(value, 0);
-    if (!isfinite(number)) return zi_fail(error, "%s: key %s is not finite", gguf->path, key);
+    if (!isfinite(number))
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path, "key %s is not finite", key);
     *out = number;
     return true;
 }
@@ -176,7 +180,8 @@ bool zi_gguf_bool(const zi_gguf *gguf, const char *key, bool *out, zi_error *err
     const zi_gguf_value *value;
     if (!get(gguf, key, false, is_bool, "true or false", &value, error)) return false;
     if (*value->data > 1)
-        return zi_fail(error, "%s: key %s must be true or false", gguf->path, key);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path, "key %s must be true or false",
+                            key);
     *out = *value->data;
     return true;
 }

@@ -45,11 +45,13 @@ static bool measure(const char *path, const zi_tensor_out *tensor, uint32_t *typ
     size_t count = 1;
     for (int i = 0; i < tensor->dims; i++) count *= tensor->shape[i];
     if (!zi_gguf_tensor_type(tensor->type, type))
-        return zi_fail(error, "%s: tensor %s is %s, which GGUF does not know", path, tensor->name,
-                       zi_dtype_name(tensor->type));
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "tensor %s is %s, which GGUF does not know", tensor->name,
+                            zi_dtype_name(tensor->type));
     if ((tensor->dims ? tensor->shape[tensor->dims - 1] : 1) % zi_dtype_block(tensor->type))
-        return zi_fail(error, "%s: the rows of tensor %s are not whole blocks of %s", path,
-                       tensor->name, zi_dtype_name(tensor->type));
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "the rows of tensor %s are not whole blocks of %s", tensor->name,
+                            zi_dtype_name(tensor->type));
     *bytes = zi_dtype_bytes(tensor->type, count);
     return true;
 }
@@ -85,7 +87,7 @@ static bool write_header(zi_output *output, const char *path, const zi_gguf_out 
     for (size_t i = 0; i < value_count; i++) put_value(&text, &values[i]);
     bool ok = put_tensors(&text, path, tensors, tensor_count, error);
     while (text.size % ALIGNMENT && !text.failed) put_number(&text, 0, 1);
-    if (ok && text.failed) ok = zi_out_of_memory(error, text.size);
+    if (ok && text.failed) ok = zi_error_no_memory(error, text.size);
     ok = ok && zi_output_write(output, text.data, text.size, error);
     zi_text_free(&text);
     return ok;

@@ -58,23 +58,24 @@ static bool format_of_name(const char *name, zi_format *format, zi_error *error)
         *format = known[i].format;
         return true;
     }
-    return zi_misuse(error, "%s: the name tells no known format; end it in .png, .jpg or .webp",
-                     name);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
+                        "the name tells no known format; end it in .png, .jpg or .webp");
 }
 
 bool zi_image_new(const char *name, uint32_t width, uint32_t height, zi_image **out,
                   zi_error *error)
 {
     if (!width || !height || width > ZI_IMAGE_SIDE_MAX || height > ZI_IMAGE_SIDE_MAX)
-        return zi_fail(error, "%s: a picture of %lu x %lu pixels; a side may be 1 to %d", name,
-                       (unsigned long)width, (unsigned long)height, ZI_IMAGE_SIDE_MAX);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
+                            "a picture of %lu x %lu pixels; a side may be 1 to %d",
+                            (unsigned long)width, (unsigned long)height, ZI_IMAGE_SIDE_MAX);
     size_t size = (size_t)width * height * 3; /* within 2^30 */
     zi_image *image = malloc(sizeof *image);
     uint8_t *pixels = malloc(size);
     if (!image || !pixels) {
         free(image);
         free(pixels);
-        return zi_out_of_memory(error, size);
+        return zi_error_no_memory(error, size);
     }
     *image = (zi_image){(int)width, (int)height, pixels};
     *out = image;
@@ -95,21 +96,26 @@ bool zi_image_encode(const zi_image *image, const char *name, const zi_save_opti
     if (full.format == ZI_FORMAT_BY_NAME && !format_of_name(name, &full.format, error))
         return false;
     if (full.format < ZI_FORMAT_PNG || full.format > ZI_FORMAT_WEBP)
-        return zi_misuse(error, "%s: %d is no picture format", name, (int)full.format);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name, "%d is no picture format",
+                            (int)full.format);
     if (full.quality < 0 || full.quality > 100)
-        return zi_misuse(error, "%s: the quality is %d; it may be 1 to 100", name, full.quality);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
+                            "the quality is %d; it may be 1 to 100", full.quality);
     if (!full.quality) full.quality = 95;
     if (image->width < 1 || image->height < 1 || image->width > ZI_IMAGE_SIDE_MAX ||
         image->height > ZI_IMAGE_SIDE_MAX)
-        return zi_misuse(error, "%s: a picture of %d x %d pixels; a side may be 1 to %d", name,
-                         image->width, image->height, ZI_IMAGE_SIDE_MAX);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
+                            "a picture of %d x %d pixels; a side may be 1 to %d", image->width,
+                            image->height, ZI_IMAGE_SIDE_MAX);
     if (full.recipe) {
         size_t size = strlen(full.recipe);
         if (size > ZI_IMAGE_RECIPE_MAX)
-            return zi_misuse(error, "%s: the recipe has %zu bytes; %d is the limit", name, size,
-                             ZI_IMAGE_RECIPE_MAX);
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
+                                "the recipe has %zu bytes; %d is the limit", size,
+                                ZI_IMAGE_RECIPE_MAX);
         if (!zi_utf8_valid(full.recipe, size))
-            return zi_misuse(error, "%s: the recipe is not valid UTF-8", name);
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
+                                "the recipe is not valid UTF-8");
     }
     return codecs[full.format].encode(image, name, &full, out, error);
 }
@@ -135,7 +141,8 @@ bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_imag
                      char **recipe, zi_error *error)
 {
     zi_format format = format_of_bytes(data, size);
-    if (format > ZI_FORMAT_WEBP) return zi_fail(error, "%s: not a PNG, JPEG or WebP picture", name);
+    if (format > ZI_FORMAT_WEBP)
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "not a PNG, JPEG or WebP picture");
     char *found = NULL;
     if (!codecs[format].decode(data, size, name, out, &found, error)) return false;
     if (recipe)
@@ -181,7 +188,7 @@ bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, ui
     if (ok) {
         *size = bytes.size;
         *data = (uint8_t *)zi_text_take(&bytes);
-        ok = *data || zi_out_of_memory(error, *size);
+        ok = *data || zi_error_no_memory(error, *size);
     }
     zi_text_free(&bytes);
     return ok;
@@ -194,10 +201,12 @@ bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image 
     uint32_t width, height;
     if (pixels && format <= ZI_FORMAT_WEBP) {
         if (!zi_image_size(data, size, format, &width, &height))
-            return zi_fail(error, "the picture does not say how large it is");
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
+                                "the picture does not say how large it is");
         if ((uint64_t)width * height > pixels)
-            return zi_fail(error, "the picture has %lu x %lu pixels; %zu in all are the most",
-                           (unsigned long)width, (unsigned long)height, pixels);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
+                                "the picture has %lu x %lu pixels; %zu in all are the most",
+                                (unsigned long)width, (unsigned long)height, pixels);
     }
     return zi_image_decode(data, size, "the picture", out, recipe, error);
 }

@@ -37,7 +37,7 @@ static void on_error(j_common_ptr info)
     job *it = info->client_data;
     char message[JMSG_LENGTH_MAX];
     info->err->format_message(info, message);
-    zi_fail(it->error, "%s: %s: %s", it->name, it->trouble, message);
+    zi_error_set(it->error, ZI_ERROR_BAD_FORMAT, it->name, "%s: %s", it->trouble, message);
     longjmp(it->leave, 1);
 }
 
@@ -68,7 +68,8 @@ static void on_progress(j_common_ptr info)
     job *it = info->client_data;
     const struct jpeg_decompress_struct *jpeg = (const struct jpeg_decompress_struct *)(void *)info;
     if (jpeg->input_scan_number <= SCANS_MAX) return;
-    zi_fail(it->error, "%s: %s: more than %d scans", it->name, it->trouble, SCANS_MAX);
+    zi_error_set(it->error, ZI_ERROR_BAD_FORMAT, it->name, "%s: more than %d scans", it->trouble,
+                 SCANS_MAX);
     longjmp(it->leave, 1);
 }
 
@@ -180,7 +181,8 @@ static bool decode(job *it, j_decompress_ptr jpeg, const uint8_t *data, size_t s
     jpeg_save_markers(jpeg, JPEG_APP0 + 1, 0xffff);
     jpeg_read_header(jpeg, TRUE);
     if (jpeg->jpeg_color_space == JCS_CMYK || jpeg->jpeg_color_space == JCS_YCCK)
-        return zi_fail(it->error, "%s: a JPEG picture in CMYK colours; save it as RGB", it->name);
+        return zi_error_set(it->error, ZI_ERROR_BAD_FORMAT, it->name,
+                            "a JPEG picture in CMYK colours; save it as RGB");
     if (!zi_image_new(it->name, jpeg->image_width, jpeg->image_height, &it->image, it->error))
         return false;
     if (!read_recipe(it, jpeg)) return false;

@@ -41,24 +41,22 @@ bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error)
     cJSON *root = NULL;
     /* cJSON takes a NUL for white space and any bytes for text. */
     if (memchr(text, 0, size) || !zi_utf8_valid(text, size)) {
-        zi_fail(
-            error,
-            "%s: not valid JSON: it holds bytes that are not UTF-8; is it damaged or cut short?",
-            path);
+        zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, path,
+            "not valid JSON: it holds bytes that are not UTF-8; is it damaged or cut short?");
         goto out;
     }
     if (!zi_json_affordable(text, size)) {
-        zi_fail(error,
-                "%s: too many values: they would take more memory than any model's file needs",
-                path);
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                     "too many values: they would take more memory than any model's file needs");
         goto out;
     }
     const char *end = text;
     root = cJSON_ParseWithLengthOpts(text, size + 1, &end, true);
     if (!root) {
-        zi_fail(error,
-                "%s: not valid JSON at line %d (byte %zu of %zu); is it damaged or cut short?",
-                path, line_of(text, end), (size_t)(end - text), size);
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                     "not valid JSON at line %d (byte %zu of %zu); is it damaged or cut short?",
+                     line_of(text, end), (size_t)(end - text), size);
         goto out;
     }
     *out = root;
@@ -75,19 +73,21 @@ static int compare_keys(const void *a, const void *b)
 
 bool zi_json_unique(const char *path, const cJSON *object, const char *what, zi_error *error)
 {
-    if (!cJSON_IsObject(object)) return zi_fail(error, "%s: %s must be a JSON object", path, what);
+    if (!cJSON_IsObject(object))
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "%s must be a JSON object", what);
     size_t count = 0;
     for (const cJSON *item = object->child; item; item = item->next) count++;
     if (count < 2) return true;
     const char **keys = malloc(count * sizeof *keys);
-    if (!keys) return zi_out_of_memory(error, count * sizeof *keys);
+    if (!keys) return zi_error_no_memory(error, count * sizeof *keys);
     size_t n = 0;
     for (const cJSON *item = object->child; item; item = item->next) keys[n++] = item->string;
     qsort(keys, count, sizeof *keys, compare_keys);
     bool ok = true;
     for (size_t i = 1; i < count && ok; i++)
         if (strcmp(keys[i - 1], keys[i]) == 0)
-            ok = zi_fail(error, "%s: key \"%.100s\" stands twice in %s", path, keys[i], what);
+            ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "key \"%.100s\" stands twice in %s",
+                              keys[i], what);
     free(keys);
     return ok;
 }
@@ -110,8 +110,10 @@ static bool wrong(const char *path, const cJSON *item, const char *name, const c
                   zi_error *error)
 {
     if (!item)
-        return zi_fail(error, "%s: field \"%s\" is missing; it must be %s", path, name, expected);
-    return zi_fail(error, "%s: field \"%s\" must be %s", path, name, expected);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "field \"%s\" is missing; it must be %s", name, expected);
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "field \"%s\" must be %s", name,
+                        expected);
 }
 
 bool zi_json_int(const char *path, const cJSON *object, const char *name, int least, int most,

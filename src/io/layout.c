@@ -37,7 +37,7 @@ static const char *const stems[] = {"diffusion_pytorch_model", "model", NULL};
 static bool join(const char *dir, const char *name, char **out, zi_error *error)
 {
     *out = *name ? zi_path_join(dir, name) : strdup(dir);
-    return *out || zi_out_of_memory(error, strlen(dir));
+    return *out || zi_error_no_memory(error, strlen(dir));
 }
 
 /* *out is dir/name if that is a file (folder: a folder), else NULL. */
@@ -133,10 +133,10 @@ static bool find_parts(const char *path, const char *stem, zi_layout *layout, zi
              (!stem || find(path, "config.json", false, &layout->parts[part].config, error));
     }
     if (ok && (foreign || !any))
-        return zi_fail(error, "%s: not a part of Z-Image (%s)", path,
-                       foreign ? foreign
-                       : name  ? name
-                               : "of an unknown model");
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a part of Z-Image (%s)",
+                            foreign ? foreign
+                            : name  ? name
+                                    : "of an unknown model");
     return ok;
 }
 
@@ -148,18 +148,18 @@ static bool read_folder(const char *path, zi_layout *layout, zi_error *error)
             return find_folder(path, i, layout, error);
     for (int i = 0; stems[i]; i++)
         if (has_weights(path, stems[i])) return find_parts(path, stems[i], layout, error);
-    return zi_fail(error,
-                   "%s: no model folder: neither model_index.json (diffusers) nor "
-                   "weights.safetensors (MLX) is there",
-                   path);
+    return zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
+                        "no model folder: neither model_index.json (diffusers) nor "
+                        "weights.safetensors (MLX) is there");
 }
 
 bool zi_layout_read(const char *path, zi_layout *out, zi_error *error)
 {
     zi_layout layout = {0};
-    bool ok = zi_is_dir(path)    ? read_folder(path, &layout, error)
-              : zi_is_file(path) ? find_parts(path, NULL, &layout, error)
-                                 : zi_fail(error, "%s: no such file or folder", path);
+    bool ok = zi_is_dir(path) ? read_folder(path, &layout, error)
+              : zi_is_file(path)
+                  ? find_parts(path, NULL, &layout, error)
+                  : zi_error_set(error, ZI_ERROR_NOT_FOUND, path, "no such file or folder");
     if (!ok) {
         zi_layout_free(&layout);
         return false;

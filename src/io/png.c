@@ -24,7 +24,7 @@ typedef struct {
 static void on_error(png_structp png, png_const_charp message)
 {
     const job *it = png_get_error_ptr(png);
-    zi_fail(it->error, "%s: %s: %s", it->name, it->trouble, message);
+    zi_error_set(it->error, ZI_ERROR_BAD_FORMAT, it->name, "%s: %s", it->trouble, message);
     png_longjmp(png, 1);
 }
 
@@ -106,13 +106,13 @@ bool zi_png_encode(const zi_image *image, const char *name, const zi_save_option
     bool ok = false, latin1 = true;
     job it = {.name = name, .trouble = "cannot encode as PNG", .error = error, .out = out};
     if (options->recipe && !(it.text = to_chunk_text(options->recipe, &latin1))) {
-        zi_out_of_memory(error, strlen(options->recipe));
+        zi_error_no_memory(error, strlen(options->recipe));
         goto out;
     }
     it.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
     if (it.png) it.info = png_create_info_struct(it.png);
     if (!it.info) {
-        zi_fail(error, "%s: cannot start libpng", name);
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "cannot start libpng");
         goto out;
     }
     ok = encode(&it, image, latin1);
@@ -201,7 +201,7 @@ static bool read_recipe(const job *it, char **recipe)
             *recipe = strdup(text);
         else
             return true;
-        return *recipe || zi_out_of_memory(it->error, size);
+        return *recipe || zi_error_no_memory(it->error, size);
     }
     return true;
 }
@@ -210,14 +210,15 @@ bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image 
                    char **recipe, zi_error *error)
 {
     if (!whole_chunks(data, size))
-        return zi_fail(error, "%s: damaged PNG picture: the file ends too early", name);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
+                            "damaged PNG picture: the file ends too early");
     bool ok = false;
     job it = {
         .name = name, .trouble = "damaged PNG picture", .error = error, .data = data, .size = size};
     it.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
     if (it.png) it.info = png_create_info_struct(it.png);
     if (!it.info) {
-        zi_fail(error, "%s: cannot start libpng", name);
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "cannot start libpng");
         goto out;
     }
     if (!decode(&it) || !read_recipe(&it, recipe)) goto out;

@@ -227,8 +227,9 @@ static bool read_setting(span key, span from, zi_recipe_fields *out, char **stor
         kind = "a number";
         ok = read_double(value, *key.data == 'S' ? &out->shift : &out->cfg);
     }
-    return ok || zi_fail(error, "recipe: %.*s is \"%.60s\" and should be %s; correct or remove it",
-                         (int)key.size, key.data, value, kind);
+    return ok || zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
+                              "recipe: %.*s is \"%.60s\" and should be %s; correct or remove it",
+                              (int)key.size, key.data, value, kind);
 }
 
 /* Cuts text into the prompts and the last line, which is empty when it holds no settings (fewer
@@ -275,7 +276,7 @@ bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage, zi
      * bytes and a colon: their closing NULs need no room of their own. */
     size_t size = strlen(text) + 4;
     char *strings = malloc(size), *next = strings;
-    if (!strings) return zi_out_of_memory(error, size);
+    if (!strings) return zi_error_no_memory(error, size);
     span prompt, negative, line, key, value;
     cut_settings(text, &prompt, &line);
     cut_negative(&prompt, &negative);

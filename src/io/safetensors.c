@@ -35,18 +35,21 @@ static bool parse_shape(const char *path, const cJSON *row, zi_tensor *tensor, z
 {
     const cJSON *shape = cJSON_GetObjectItemCaseSensitive(row, "shape"), *item;
     if (!cJSON_IsArray(shape) || cJSON_GetArraySize(shape) > ZI_MAX_DIMS)
-        return zi_fail(error, "%s: tensor %s: \"shape\" must be a list of at most %d sizes", path,
-                       row->string, ZI_MAX_DIMS);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "tensor %s: \"shape\" must be a list of at most %d sizes", row->string,
+                            ZI_MAX_DIMS);
     tensor->count = 1;
     cJSON_ArrayForEach(item, shape)
     {
         size_t size;
         if (!whole(item, &size) || __builtin_mul_overflow(tensor->count, size, &tensor->count))
-            return zi_fail(error, "%s: tensor %s: impossible shape", path, row->string);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "tensor %s: impossible shape",
+                                row->string);
         tensor->shape[tensor->dims++] = size;
     }
     if (__builtin_mul_overflow(tensor->count, zi_dtype_size(tensor->type), &tensor->bytes))
-        return zi_fail(error, "%s: tensor %s: impossible shape", path, row->string);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "tensor %s: impossible shape",
+                            row->string);
     return true;
 }
 
@@ -58,24 +61,27 @@ static bool parse_tensor(const char *path, const cJSON *row, const uint8_t *data
     const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(row, "data_offsets");
     size_t begin, end;
     if (!cJSON_IsString(dtype))
-        return zi_fail(error, "%s: tensor %s: \"dtype\" is missing", path, row->string);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "tensor %s: \"dtype\" is missing",
+                            row->string);
     tensor->type = zi_dtype_parse(dtype->valuestring);
     if (tensor->type == ZI_DTYPE_COUNT)
-        return zi_fail(error, "%s: tensor %s: unknown dtype %.40s", path, row->string,
-                       dtype->valuestring);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "tensor %s: unknown dtype %.40s",
+                            row->string, dtype->valuestring);
     if (!parse_shape(path, row, tensor, error)) return false;
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
         !whole(cJSON_GetArrayItem(offsets, 0), &begin) ||
         !whole(cJSON_GetArrayItem(offsets, 1), &end) || begin > end)
-        return zi_fail(error, "%s: tensor %s: \"data_offsets\" must be [begin, end]", path,
-                       row->string);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "tensor %s: \"data_offsets\" must be [begin, end]", row->string);
     if (end > size)
-        return zi_fail(error,
-                       "%s: tensor %s ends at byte %zu of %zu: the file is cut off; fetch it again",
-                       path, row->string, end, size);
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, path,
+            "tensor %s ends at byte %zu of %zu: the file is cut off; fetch it again", row->string,
+            end, size);
     if (end - begin != tensor->bytes)
-        return zi_fail(error, "%s: tensor %s takes %zu bytes where its shape and type need %zu",
-                       path, row->string, end - begin, tensor->bytes);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "tensor %s takes %zu bytes where its shape and type need %zu",
+                            row->string, end - begin, tensor->bytes);
     tensor->data = data + begin;
     return true;
 }
@@ -92,7 +98,7 @@ static bool check_cover(const char *path, const zi_tensor *tensors, size_t count
                         const uint8_t *data, size_t size, zi_error *error)
 {
     const zi_tensor **order = malloc((count ? count : 1) * sizeof *order);
-    if (!order) return zi_out_of_memory(error, count * sizeof *order);
+    if (!order) return zi_error_no_memory(error, count * sizeof *order);
     for (size_t i = 0; i < count; i++) order[i] = &tensors[i];
     qsort(order, count, sizeof *order, by_place);
     const uint8_t *end = data;
@@ -100,14 +106,15 @@ static bool check_cover(const char *path, const zi_tensor *tensors, size_t count
     for (size_t i = 0; ok && i < count; i++) {
         const uint8_t *begin = order[i]->data;
         if (begin != end)
-            ok = zi_fail(error, "%s: tensor %s %s the one before it", path, order[i]->name,
-                         begin < end ? "overlaps" : "leaves a gap behind");
+            ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "tensor %s %s the one before it",
+                              order[i]->name, begin < end ? "overlaps" : "leaves a gap behind");
         end = begin + order[i]->bytes;
     }
     free(order);
     if (ok && end != data + size)
-        ok = zi_fail(error, "%s: %zu bytes behind the last tensor belong to none", path,
-                     (size_t)(data + size - end));
+        ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                          "%zu bytes behind the last tensor belong to none",
+                          (size_t)(data + size - end));
     return ok;
 }
 
@@ -129,7 +136,7 @@ static bool parse_rows(const char *path, const cJSON *header, const uint8_t *dat
 {
     size_t first = checkpoint->tensor_count, rows = (size_t)cJSON_GetArraySize(header);
     zi_tensor *grown = realloc(checkpoint->tensors, (first + rows + 1) * sizeof *grown);
-    if (!grown) return zi_out_of_memory(error, rows * sizeof *grown);
+    if (!grown) return zi_error_no_memory(error, rows * sizeof *grown);
     checkpoint->tensors = grown;
     const cJSON *row;
     cJSON_ArrayForEach(row, header)
@@ -141,7 +148,7 @@ static bool parse_rows(const char *path, const cJSON *header, const uint8_t *dat
         zi_tensor tensor = {.file = file};
         if (!parse_tensor(path, row, data, size, &tensor, error)) return false;
         tensor.name = strdup(row->string);
-        if (!tensor.name) return zi_out_of_memory(error, strlen(row->string));
+        if (!tensor.name) return zi_error_no_memory(error, strlen(row->string));
         grown[checkpoint->tensor_count++] = tensor;
     }
     return check_cover(path, grown + first, checkpoint->tensor_count - first, data, size, error);
@@ -151,24 +158,28 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
                           zi_checkpoint *checkpoint, zi_error *error)
 {
     if (mapping->size < LENGTH_BYTES)
-        return zi_fail(error, "%s: %zu bytes are too few for a safetensors file", path,
-                       mapping->size);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "%zu bytes are too few for a safetensors file", mapping->size);
     uint64_t length = read_length(mapping->data);
     if (length > MAX_HEADER)
-        return zi_fail(error, "%s: not a safetensors file (a header of %llu bytes)", path,
-                       (unsigned long long)length);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "not a safetensors file (a header of %llu bytes)",
+                            (unsigned long long)length);
     if (length > mapping->size - LENGTH_BYTES)
-        return zi_fail(error, "%s: the file is cut off inside its header; fetch it again", path);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "the file is cut off inside its header; fetch it again");
     const uint8_t *data = mapping->data + LENGTH_BYTES + length;
     if (!zi_json_affordable((const char *)mapping->data + LENGTH_BYTES, length))
-        return zi_fail(error, "%s: a header of more values than any model has", path);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "a header of more values than any model has");
     /* cJSON passes bytes that are no UTF-8 on: names in messages and outputs must be text. */
     const char *text = (const char *)mapping->data + LENGTH_BYTES;
     cJSON *header = zi_utf8_valid(text, length) ? cJSON_ParseWithLength(text, length) : NULL;
-    bool ok = cJSON_IsObject(header)
-                  ? parse_rows(path, header, data, mapping->size - LENGTH_BYTES - length, file,
-                               checkpoint, error)
-                  : zi_fail(error, "%s: the header is not a JSON object", path);
+    bool ok =
+        cJSON_IsObject(header)
+            ? parse_rows(path, header, data, mapping->size - LENGTH_BYTES - length, file,
+                         checkpoint, error)
+            : zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "the header is not a JSON object");
     cJSON_Delete(header);
     return ok;
 }
@@ -207,7 +218,7 @@ bool zi_safetensors_begin(zi_output *output, const char *format, const zi_tensor
                           size_t count, size_t *size, zi_error *error)
 {
     char *header = write_header(format, tensors, count);
-    if (!header) return zi_out_of_memory(error, count * 100);
+    if (!header) return zi_error_no_memory(error, count * 100);
     uint64_t length = strlen(header);
     uint8_t bytes[LENGTH_BYTES];
     for (int i = 0; i < LENGTH_BYTES; i++) bytes[i] = (uint8_t)(length >> 8 * i);

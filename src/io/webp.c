@@ -59,11 +59,11 @@ static bool add_exif(const char *name, const zi_text *picture, const zi_text *ex
     if (!mux || WebPMuxSetImage(mux, &coded, 0) != WEBP_MUX_OK ||
         WebPMuxSetChunk(mux, "EXIF", &block, 0) != WEBP_MUX_OK ||
         WebPMuxAssemble(mux, &whole) != WEBP_MUX_OK) {
-        zi_fail(error, "%s: cannot put the recipe into the WebP file", name);
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "cannot put the recipe into the WebP file");
         goto out;
     }
     zi_text_append(out, whole.bytes, whole.size);
-    ok = !out->failed || zi_out_of_memory(error, whole.size);
+    ok = !out->failed || zi_error_no_memory(error, whole.size);
 out:
     WebPDataClear(&whole);
     WebPMuxDelete(mux);
@@ -78,7 +78,7 @@ static bool encode(const zi_image *image, const char *name, int quality, zi_text
     WebPPicture picture;
     if (!WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, (float)quality) ||
         !WebPPictureInit(&picture))
-        return zi_fail(error, "%s: cannot start libwebp", name);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "cannot start libwebp");
     picture.width = image->width;
     picture.height = image->height;
     picture.writer = write_bytes;
@@ -86,7 +86,8 @@ static bool encode(const zi_image *image, const char *name, int quality, zi_text
     bool ok = WebPPictureImportRGB(&picture, image->pixels, image->width * 3) &&
               WebPEncode(&config, &picture);
     if (!ok)
-        zi_fail(error, "%s: cannot encode as WebP: %s", name, encode_trouble(picture.error_code));
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "cannot encode as WebP: %s",
+                     encode_trouble(picture.error_code));
     WebPPictureFree(&picture);
     return ok;
 }
@@ -95,8 +96,9 @@ bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_optio
                     zi_text *out, zi_error *error)
 {
     if (image->width > WEBP_MAX_DIMENSION || image->height > WEBP_MAX_DIMENSION)
-        return zi_misuse(error, "%s: %d x %d pixels; WebP has at most %d a side, save it as .png",
-                         name, image->width, image->height, WEBP_MAX_DIMENSION);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
+                            "%d x %d pixels; WebP has at most %d a side, save it as .png",
+                            image->width, image->height, WEBP_MAX_DIMENSION);
     if (!options->recipe) return encode(image, name, options->quality, out, error);
     zi_text picture, exif;
     zi_text_init(&picture, out->ceiling);
@@ -122,7 +124,7 @@ static bool decode_alpha(const uint8_t *data, size_t size, WebPDecoderConfig *co
             for (int x = 0; x < image->width; x++, to += 3)
                 memcpy(to, from->rgba + (size_t)y * (size_t)from->stride + (size_t)x * 4, 3);
     } else {
-        zi_fail(error, "%s: %s", name, decode_trouble(code));
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "%s", decode_trouble(code));
     }
     WebPFreeDecBuffer(&config->output);
     return code == VP8_STATUS_OK;
@@ -137,7 +139,8 @@ static bool decode_opaque(const uint8_t *data, size_t size, WebPDecoderConfig *c
     config->output.u.RGBA =
         (WebPRGBABuffer){image->pixels, (int)stride, stride * (size_t)image->height};
     VP8StatusCode code = WebPDecode(data, size, config);
-    if (code != VP8_STATUS_OK) zi_fail(error, "%s: %s", name, decode_trouble(code));
+    if (code != VP8_STATUS_OK)
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "%s", decode_trouble(code));
     return code == VP8_STATUS_OK;
 }
 
@@ -158,11 +161,14 @@ bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image
                     char **recipe, zi_error *error)
 {
     WebPDecoderConfig config;
-    if (!WebPInitDecoderConfig(&config)) return zi_fail(error, "%s: cannot start libwebp", name);
+    if (!WebPInitDecoderConfig(&config))
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "cannot start libwebp");
     VP8StatusCode code = WebPGetFeatures(data, size, &config.input);
-    if (code != VP8_STATUS_OK) return zi_fail(error, "%s: %s", name, decode_trouble(code));
+    if (code != VP8_STATUS_OK)
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "%s", decode_trouble(code));
     if (config.input.has_animation)
-        return zi_fail(error, "%s: an animated WebP picture; save one frame of it", name);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
+                            "an animated WebP picture; save one frame of it");
     zi_image *image;
     if (!zi_image_new(name, (uint32_t)config.input.width, (uint32_t)config.input.height, &image,
                       error))

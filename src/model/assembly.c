@@ -14,7 +14,7 @@ static const char *const part_options[ZI_PARTS] = {"-m", "--text-encoder", "--va
 static bool check_pipeline(const char *folder, zi_error *error)
 {
     char *index = zi_path_join(folder, "model_index.json");
-    if (!index) return zi_out_of_memory(error, strlen(folder));
+    if (!index) return zi_error_no_memory(error, strlen(folder));
     bool ok = !zi_is_file(index) || zi_config_check_pipeline(index, error);
     free(index);
     return ok;
@@ -43,8 +43,8 @@ static bool check_named(const zi_assembly *assembly, zi_place place, zi_part par
 {
     const char *path = assembly->paths[place];
     if (!path || assembly->layouts[place].parts[part].path) return true;
-    return zi_fail(error, "%s: no %s in it; %s must name one", path, zi_part_name(part),
-                   part_options[part]);
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "no %s in it; %s must name one",
+                        zi_part_name(part), part_options[part]);
 }
 
 bool zi_assembly_read(const zi_model_options *options, zi_assembly *out, zi_error *error)
@@ -98,8 +98,9 @@ static bool read_config(const zi_assembly *assembly, zi_part part, zi_config *co
     const char *usual = assembly->layouts[place].parts[part].usual_config;
     if (path) return zi_config_read(part, path, config, error);
     if (!usual) return true; /* the weights must tell */
-    return zi_fail(error, "%s/%s is missing; a folder named with --reference lends its own",
-                   assembly->paths[place], usual);
+    return zi_error_set(error, ZI_ERROR_INCOMPLETE, NULL,
+                        "%s/%s is missing; a folder named with --reference lends its own",
+                        assembly->paths[place], usual);
 }
 
 static bool refuse_missing(const zi_assembly *assembly, zi_part part, zi_error *error)
@@ -109,9 +110,11 @@ static bool refuse_missing(const zi_assembly *assembly, zi_part part, zi_error *
     char what[128];
     snprintf(what, sizeof what, usual ? "/%s is missing" : ": no %s in it", usual ? usual : name);
     if (part == ZI_TRANSFORMER)
-        return zi_fail(error, "%s%s; -m must name what has a transformer", path, what);
-    return zi_fail(error, "%s%s; name a %s with %s, or with --reference a folder that has one",
-                   path, what, name, part_options[part]);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
+                            "%s%s; -m must name what has a transformer", path, what);
+    return zi_error_set(error, ZI_ERROR_INCOMPLETE, NULL,
+                        "%s%s; name a %s with %s, or with --reference a folder that has one", path,
+                        what, name, part_options[part]);
 }
 
 bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_config *config,
@@ -138,10 +141,10 @@ bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_er
     /* Diffusers' folders always have one; what else people have is Z-Image-Turbo. */
     const zi_layout *model = &assembly->layouts[ZI_PLACE_MODEL];
     if (model->naming == ZI_NAMES_DIFFUSERS && model->parts[ZI_TRANSFORMER].usual_place)
-        return zi_fail(error,
-                       "%s/scheduler/scheduler_config.json is missing; a folder named with "
-                       "--reference lends its own",
-                       assembly->paths[ZI_PLACE_MODEL]);
+        return zi_error_set(error, ZI_ERROR_INCOMPLETE, NULL,
+                            "%s/scheduler/scheduler_config.json is missing; a folder named with "
+                            "--reference lends its own",
+                            assembly->paths[ZI_PLACE_MODEL]);
     config->scheduler = zi_config_real().scheduler;
     return true;
 }
@@ -160,7 +163,7 @@ static bool has_file(const char *dir, const char *name)
 static bool try_folder(const char *dir, const char *sub, zi_tokenizer **out, zi_error *error)
 {
     char *path = zi_path_join(dir, sub);
-    if (!path) return zi_out_of_memory(error, strlen(dir));
+    if (!path) return zi_error_no_memory(error, strlen(dir));
     bool ok = !zi_is_dir(path) || zi_tokenizer_load(path, out, error);
     free(path);
     return ok;
@@ -188,7 +191,7 @@ static bool try_gguf(const char *path, zi_tokenizer **out, zi_error *error)
 static bool try_beside(const char *path, zi_tokenizer **out, zi_error *error)
 {
     char *dir = zi_is_dir(path) ? strdup(path) : zi_path_folder(path);
-    if (!dir) return zi_out_of_memory(error, strlen(path));
+    if (!dir) return zi_error_no_memory(error, strlen(path));
     bool ok = try_around(dir, out, error) && (*out || try_folder(dir, "../tokenizer", out, error));
     free(dir);
     return ok;
@@ -206,7 +209,6 @@ bool zi_assembly_tokenizer(const zi_model_options *options, zi_tokenizer **out, 
             return true;
     if (zi_is_file(text) && !try_gguf(text, out, error)) return false;
     if (!*out && options->text_encoder && !try_beside(text, out, error)) return false;
-    return *out ||
-           zi_fail(error, "%s: no tokenizer in it; name a folder that has one with --reference",
-                   options->path);
+    return *out || zi_error_set(error, ZI_ERROR_INCOMPLETE, options->path,
+                                "no tokenizer in it; name a folder that has one with --reference");
 }

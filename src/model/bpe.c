@@ -24,8 +24,9 @@ bool zi_bpe_init(zi_bpe *bpe, const char *path, size_t tokens, size_t merges, zi
 {
     *bpe = (zi_bpe){0};
     if (tokens > ZI_BPE_LIMIT || merges > ZI_BPE_LIMIT)
-        return zi_fail(error, "%s: %zu tokens and %zu merges; at most %d of each are supported",
-                       path, tokens, merges, ZI_BPE_LIMIT);
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                            "%zu tokens and %zu merges; at most %d of each are supported", tokens,
+                            merges, ZI_BPE_LIMIT);
     uint32_t names = table_size(tokens), pairs = table_size(merges);
     zi_text_init(&bpe->texts, 256u << 20);
     /* Room for every id there can be: pages that are not touched cost nothing. */
@@ -35,7 +36,7 @@ bool zi_bpe_init(zi_bpe *bpe, const char *path, size_t tokens, size_t merges, zi
     bpe->merged = malloc((merges + 1) * sizeof *bpe->merged);
     if (!bpe->tokens || !bpe->names || !bpe->pairs || !bpe->merged) {
         zi_bpe_free(bpe);
-        return zi_out_of_memory(error, pairs * sizeof *bpe->pairs);
+        return zi_error_no_memory(error, pairs * sizeof *bpe->pairs);
     }
     bpe->names_mask = names - 1;
     bpe->pairs_mask = pairs - 1;
@@ -85,29 +86,33 @@ int32_t zi_bpe_find(const zi_bpe *bpe, const char *text, size_t size)
 
 static bool colliding(const char *path, const char *what, zi_error *error)
 {
-    return zi_fail(error, "%s: %s were made to slow reading down; fetch the file again elsewhere",
-                   path, what);
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                        "%s were made to slow reading down; fetch the file again elsewhere", what);
 }
 
 bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id, bool raw,
                 zi_error *error)
 {
     int shown = size < 100 ? (int)size : 100;
-    if (!size) return zi_fail(error, "%s: token %d is empty", path, id);
+    if (!size) return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "token %d is empty", id);
     if (id < 0 || id >= ZI_BPE_LIMIT)
-        return zi_fail(error, "%s: token \"%.*s\" has id %d; ids must be from 0 to %d", path, shown,
-                       text, id, ZI_BPE_LIMIT - 1);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "token \"%.*s\" has id %d; ids must be from 0 to %d", shown, text, id,
+                            ZI_BPE_LIMIT - 1);
     int32_t *place = name_place(bpe, text, size);
     if (!place) return colliding(path, "tokens", error);
-    if (*place >= 0) return zi_fail(error, "%s: token \"%.*s\" stands twice", path, shown, text);
+    if (*place >= 0)
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "token \"%.*s\" stands twice", shown,
+                            text);
     zi_bpe_token *token = &bpe->tokens[id];
     if (token->size)
-        return zi_fail(error, "%s: tokens \"%.*s\" and \"%.*s\" have the same id %d", path,
-                       token->size < 100 ? (int)token->size : 100, bpe->texts.data + token->at,
-                       shown, text, id);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "tokens \"%.*s\" and \"%.*s\" have the same id %d",
+                            token->size < 100 ? (int)token->size : 100, bpe->texts.data + token->at,
+                            shown, text, id);
     size_t at = bpe->texts.size;
     zi_text_append(&bpe->texts, text, size);
-    if (bpe->texts.failed) return zi_out_of_memory(error, at + size);
+    if (bpe->texts.failed) return zi_error_no_memory(error, at + size);
     *token = (zi_bpe_token){(uint32_t)at, (uint32_t)size, raw};
     *place = id;
     if (id >= bpe->size) bpe->size = id + 1;
@@ -134,8 +139,9 @@ bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_s
     char whole[1024];
     if (!left_size || !right_size || left_size > sizeof whole ||
         right_size > sizeof whole - left_size)
-        return zi_fail(error, "%s: merge %u must be two tokens of together at most %zu bytes", path,
-                       number, sizeof whole);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "merge %u must be two tokens of together at most %zu bytes", number,
+                            sizeof whole);
     memcpy(whole, left, left_size);
     memcpy(whole + left_size, right, right_size);
     const struct {
@@ -145,14 +151,16 @@ bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_s
     for (int i = 0; i < 3; i++) {
         ids[i] = zi_bpe_find(bpe, whole + parts[i].at, parts[i].size);
         if (ids[i] < 0)
-            return zi_fail(error, "%s: merge %u names \"%.*s\", which is not in the vocabulary",
-                           path, number, (int)parts[i].size, whole + parts[i].at);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                                "merge %u names \"%.*s\", which is not in the vocabulary", number,
+                                (int)parts[i].size, whole + parts[i].at);
     }
     zi_bpe_pair *pair = pair_place(bpe, ids[0], ids[1]);
     if (!pair) return colliding(path, "merges", error);
     if (pair->rank != NO_RANK)
-        return zi_fail(error, "%s: merge %u (\"%.*s\") stands there twice", path, number,
-                       (int)(left_size + right_size), whole);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "merge %u (\"%.*s\") stands there twice", number,
+                            (int)(left_size + right_size), whole);
     *pair = (zi_bpe_pair){ids[0], ids[1], bpe->merges};
     bpe->merged[bpe->merges++] = ids[2];
     return true;
@@ -223,10 +231,10 @@ bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
         char text[2] = {(char)(c < 128 ? c : 0xc0 | c >> 6), (char)(0x80 | (c & 0x3f))};
         bpe->byte_ids[byte] = zi_bpe_find(bpe, text, c < 128 ? 1 : 2);
         if (bpe->byte_ids[byte] < 0 && !bpe->gaps)
-            return zi_fail(error,
-                           "%s: the vocabulary has no token for byte %d (U+%04X); it is not "
-                           "a byte-level one",
-                           path, byte, (unsigned)c);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                                "the vocabulary has no token for byte %d (U+%04X); it is not "
+                                "a byte-level one",
+                                byte, (unsigned)c);
     }
     return decode_tokens(bpe, path, bytes, error);
 }
@@ -246,7 +254,7 @@ bool zi_ids_push(zi_ids *ids, int32_t id, zi_error *error)
     if (ids->count == ids->capacity) {
         size_t capacity = ids->capacity + ids->capacity / 2 + 256;
         int32_t *data = realloc(ids->data, capacity * sizeof *data);
-        if (!data) return zi_out_of_memory(error, capacity * sizeof *data);
+        if (!data) return zi_error_no_memory(error, capacity * sizeof *data);
         ids->data = data;
         ids->capacity = capacity;
     }
@@ -263,7 +271,7 @@ static bool scratch_reserve(zi_bpe_scratch *scratch, size_t size, zi_error *erro
     scratch->heap = malloc(2 * capacity * sizeof *scratch->heap);
     if (!scratch->symbols || !scratch->heap) {
         zi_bpe_scratch_free(scratch);
-        return zi_out_of_memory(error, 2 * capacity * sizeof *scratch->heap);
+        return zi_error_no_memory(error, 2 * capacity * sizeof *scratch->heap);
     }
     scratch->capacity = capacity;
     return true;

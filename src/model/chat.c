@@ -39,12 +39,13 @@ bool zi_chat_find(const char *path, const char *text, const zi_tokenizer *tokeni
         *out = families[i].chat;
         return true;
     }
-    return zi_fail(error,
-                   text ? "%s: its chat template is of a kind that is not known here; models that "
-                          "speak ChatML (Qwen, SmolLM) or as Llama 3 does can be asked"
-                        : "%s: has no chat template, nor the tokens of one that is known here; use "
-                          "an instruction-tuned Qwen, SmolLM or Llama 3",
-                   path);
+    return zi_error_set(
+        error, ZI_ERROR_BAD_FORMAT, NULL,
+        text ? "%s: its chat template is of a kind that is not known here; models that "
+               "speak ChatML (Qwen, SmolLM) or as Llama 3 does can be asked"
+             : "%s: has no chat template, nor the tokens of one that is known here; use "
+               "an instruction-tuned Qwen, SmolLM or Llama 3",
+        path);
 }
 
 /* Appends the ids of text. */
@@ -67,7 +68,7 @@ bool zi_chat_encode(const zi_chat *chat, const zi_tokenizer *tokenizer, const ch
 {
     zi_ids list = {.capacity = 64};
     list.data = malloc(list.capacity * sizeof *list.data);
-    if (!list.data) return zi_out_of_memory(error, list.capacity);
+    if (!list.data) return zi_error_no_memory(error, list.capacity);
     if (!append(tokenizer, chat->begin, true, &list, error) ||
         !append(tokenizer, question, false, &list, error) ||
         !append(tokenizer, chat->end, true, &list, error)) {

@@ -12,7 +12,8 @@ static bool expect_class(const char *path, const cJSON *json, const char *field,
     const char *name;
     if (!zi_json_string(path, json, field, &name, error)) return false;
     if (strcmp(name, wanted) == 0) return true;
-    return zi_fail(error, "%s: this is %.60s; zimage draws with %s only", path, name, wanted);
+    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                        "this is %.60s; zimage draws with %s only", name, wanted);
 }
 
 /* How many numbers of quantized weights share a scale, in configs of MLX. */
@@ -25,8 +26,8 @@ static bool read_group(const char *path, const cJSON *json, size_t *out, zi_erro
         return false;
     *out = (size_t)group;
     return (group & (group - 1)) == 0 ||
-           zi_fail(error, "%s: groups of %d numbers are not supported; 32, 64 and 128 are", path,
-                   group);
+           zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                        "groups of %d numbers are not supported; 32, 64 and 128 are", group);
 }
 
 static bool read_text(const char *path, const cJSON *json, zi_config *config, zi_error *error)
@@ -34,8 +35,8 @@ static bool read_text(const char *path, const cJSON *json, zi_config *config, zi
     const char *type;
     if (!zi_json_string_or(path, json, "model_type", "qwen3", &type, error)) return false;
     if (strcmp(type, "qwen3") != 0)
-        return zi_fail(error, "%s: this is %.60s; zimage reads prompts with qwen3 only", path,
-                       type);
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                            "this is %.60s; zimage reads prompts with qwen3 only", type);
     config->text.qk_norm = true;
     return zi_config_read_qwen(path, json, &config->text, error) &&
            read_group(path, json, &config->group[ZI_TEXT_ENCODER], error);
@@ -60,17 +61,21 @@ bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *c,
         !zi_json_bool_or(path, json, "attention_bias", false, &biased, error))
         return false;
     c->eps = (float)eps;
-    if (biased) return zi_fail(error, "%s: \"attention_bias\" is not supported", path);
+    if (biased)
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                            "\"attention_bias\" is not supported");
     return true;
 }
 
 bool zi_config_check_qwen(const char *path, const zi_qwen_config *c, zi_error *error)
 {
     if (c->heads % c->kv_heads != 0)
-        return zi_fail(error, "%s: %d attention heads cannot share %d key/value heads", path,
-                       c->heads, c->kv_heads);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "%d attention heads cannot share %d key/value heads", c->heads,
+                            c->kv_heads);
     if (c->head_dim < 2 || c->head_dim % 2 != 0)
-        return zi_fail(error, "%s: the width of a head must be even, it is %d", path, c->head_dim);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "the width of a head must be even, it is %d", c->head_dim);
     return true;
 }
 
@@ -92,8 +97,9 @@ static bool read_ints(const char *path, const cJSON *json, const char *field, in
         out[n++] = item->valueint;
     }
     if (n == count && !item) return true;
-    return zi_fail(error, "%s: field \"%s\" must be %d whole numbers from %d to %d", path, field,
-                   count, least, most);
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                        "field \"%s\" must be %d whole numbers from %d to %d", field, count, least,
+                        most);
 }
 
 /* Shared evenly by time, rows and columns as in Z-Image-Turbo: a quarter and twice three eighths.
@@ -108,19 +114,22 @@ static bool check_transformer(const char *path, zi_config *config, zi_error *err
 {
     zi_transformer_config *c = &config->transformer;
     if (c->dim % c->heads != 0)
-        return zi_fail(error, "%s: %d heads cannot share a width of %d", path, c->heads, c->dim);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "%d heads cannot share a width of %d",
+                            c->heads, c->dim);
     c->head_dim = c->dim / c->heads;
     c->modulation = c->dim < 256 ? c->dim : 256;
     if (!c->axes[0]) default_axes(c, c->head_dim);
     if (c->axes[0] % 2 || c->axes[1] % 2 || c->axes[2] % 2 ||
         c->axes[0] + c->axes[1] + c->axes[2] != c->head_dim)
-        return zi_fail(error,
-                       "%s: the rope's axes (\"axes_dims\") must be even and add up to the head's "
-                       "%d, but they are %d, %d and %d; a folder named with --reference lends its "
-                       "config",
-                       path, c->head_dim, c->axes[0], c->axes[1], c->axes[2]);
+        return zi_error_set(
+            error, ZI_ERROR_INCOMPLETE, path,
+            "the rope's axes (\"axes_dims\") must be even and add up to the head's "
+            "%d, but they are %d, %d and %d; a folder named with --reference lends its "
+            "config",
+            c->head_dim, c->axes[0], c->axes[1], c->axes[2]);
     if (c->head_dim > 1024)
-        return zi_fail(error, "%s: heads of %d are too wide", path, c->head_dim);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "heads of %d are too wide",
+                            c->head_dim);
     return true;
 }
 
@@ -142,8 +151,8 @@ static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transf
         return false;
     c->ffn = (int)(c->dim / 3.0 * 8.0);
     return kv_heads == c->heads ||
-           zi_fail(error, "%s: %d heads and %d key/value heads do not fit together", path, c->heads,
-                   kv_heads);
+           zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                        "%d heads and %d key/value heads do not fit together", c->heads, kv_heads);
 }
 
 /* Of the seed repository's MLX folders. */
@@ -194,9 +203,12 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
         !zi_json_bool_or(path, json, "qk_norm", true, &qk_norm, error) ||
         !read_group(path, json, &config->group[ZI_TRANSFORMER], error))
         return false;
-    if (!qk_norm) return zi_fail(error, "%s: a model without \"qk_norm\" is not supported", path);
+    if (!qk_norm)
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                            "a model without \"qk_norm\" is not supported");
     return !zi_json_find(json, "siglip_feat_dim") ||
-           zi_fail(error, "%s: this is Z-Image-Omni (\"siglip_feat_dim\"), not supported", path);
+           zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                        "this is Z-Image-Omni (\"siglip_feat_dim\"), not supported");
 }
 
 static bool check_vae(const char *path, zi_config *config, zi_error *error)
@@ -204,10 +216,10 @@ static bool check_vae(const char *path, zi_config *config, zi_error *error)
     const zi_vae_config *c = &config->vae;
     for (int i = 0; i < c->blocks; i++)
         if (c->channels[i] % c->groups != 0)
-            return zi_fail(error,
-                           "%s: %d channels cannot be put into %d groups (\"norm_num_groups\"); a "
-                           "folder named with --reference lends its config",
-                           path, c->channels[i], c->groups);
+            return zi_error_set(error, ZI_ERROR_INCOMPLETE, path,
+                                "%d channels cannot be put into %d groups (\"norm_num_groups\"); a "
+                                "folder named with --reference lends its config",
+                                c->channels[i], c->groups);
     return true;
 }
 
@@ -222,8 +234,8 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
         return false;
     c->blocks = cJSON_GetArraySize(blocks);
     if (c->blocks != 4)
-        return zi_fail(error, "%s: \"block_out_channels\" must have 4 numbers (8 pixels a latent)",
-                       path);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "\"block_out_channels\" must have 4 numbers (8 pixels a latent)");
     if (!read_ints(path, json, "block_out_channels", c->blocks, 1, 1024, c->channels, error) ||
         !zi_json_int(path, json, "layers_per_block", 1, 16, &c->layers_per_block, error) ||
         !zi_json_int(path, json, "norm_num_groups", 1, 1024, &c->groups, error) ||
@@ -238,8 +250,8 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
     c->scaling = (float)scaling;
     c->shift = (float)shift;
     if (quant || post_quant || !attention)
-        return zi_fail(error, "%s: not Z-Image's VAE (quant convolutions or no middle attention)",
-                       path);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "not Z-Image's VAE (quant convolutions or no middle attention)");
     c->native_size = c->native_size / 16 * 16;
     return true;
 }
@@ -252,7 +264,9 @@ static bool read_scheduler(const char *path, const cJSON *json, zi_config *confi
         !zi_json_double_or(path, json, "shift", 0.01, 100, 1.0, &c->shift, error) ||
         !zi_json_bool_or(path, json, "use_dynamic_shifting", false, &dynamic, error))
         return false;
-    if (dynamic) return zi_fail(error, "%s: \"use_dynamic_shifting\" is not supported", path);
+    if (dynamic)
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                            "\"use_dynamic_shifting\" is not supported");
     return true;
 }
 
@@ -300,13 +314,14 @@ bool zi_config_check(zi_part part, const char *where, zi_config *config, zi_erro
 bool zi_config_fit(const char *where, const zi_config *config, zi_error *error)
 {
     if (config->transformer.caption_dim != config->text.hidden)
-        return zi_fail(error,
-                       "%s: the transformer wants captions of width %d, the text encoder "
-                       "gives %d",
-                       where, config->transformer.caption_dim, config->text.hidden);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, where,
+                            "the transformer wants captions of width %d, the text encoder "
+                            "gives %d",
+                            config->transformer.caption_dim, config->text.hidden);
     if (config->transformer.channels != config->vae.latent)
-        return zi_fail(error, "%s: the transformer makes %d latent channels, the VAE reads %d",
-                       where, config->transformer.channels, config->vae.latent);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, where,
+                            "the transformer makes %d latent channels, the VAE reads %d",
+                            config->transformer.channels, config->vae.latent);
     return true;
 }
 

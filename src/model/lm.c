@@ -18,9 +18,9 @@ static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi
     bool tied = config->tied || (!head && !config->untied);
     if (!zi_qwen_bind_language(&weights, &config->qwen, tied, &lm->qwen, error)) return false;
     if (zi_tokenizer_size(lm->tokenizer) <= config->qwen.vocab) return true;
-    return zi_fail(error,
-                   "%s: its tokenizer has %d tokens, its model %d: they do not belong together",
-                   lm->path, zi_tokenizer_size(lm->tokenizer), config->qwen.vocab);
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, lm->path,
+                        "its tokenizer has %d tokens, its model %d: they do not belong together",
+                        zi_tokenizer_size(lm->tokenizer), config->qwen.vocab);
 }
 
 /* The tokens by which a text ends whatever the files say. */
@@ -42,11 +42,11 @@ static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
     int vocab = embed && embed->dims == 2 && embed->shape[0] < 1 << 24 ? (int)embed->shape[0] : 1;
     bool ok = zi_lm_config_gguf(gguf, vocab, &config, error);
     if (ok && zi_checkpoint_find(checkpoint, "rope_freqs.weight"))
-        ok = zi_fail(error, "%s: rope scaling of type llama3 (rope_freqs.weight) is not supported",
-                     lm->path);
+        ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, lm->path,
+                          "rope scaling of type llama3 (rope_freqs.weight) is not supported");
     if (ok && !zi_gguf_find(gguf, "tokenizer.ggml.model"))
-        ok = zi_fail(error, "%s: has no tokenizer (tokenizer.ggml.model); use a complete GGUF file",
-                     lm->path);
+        ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, lm->path,
+                          "has no tokenizer (tokenizer.ggml.model); use a complete GGUF file");
     if (!ok || !zi_tokenizer_load_gguf(gguf, &lm->tokenizer, error)) {
         zi_checkpoint_close(checkpoint);
         return false;
@@ -55,7 +55,7 @@ static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
     if (usage->add_bos) lm->bos = usage->bos;
     if (usage->chat_template && !(lm->chat_template = strdup(usage->chat_template))) {
         zi_checkpoint_close(checkpoint);
-        return zi_out_of_memory(error, strlen(usage->chat_template));
+        return zi_error_no_memory(error, strlen(usage->chat_template));
     }
     return bind_model(checkpoint, &config, lm, error) && zi_lm_add_stop(lm, usage->eos, error) &&
            add_known_stops(lm, error);
@@ -113,10 +113,9 @@ static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *erro
     bool foreign = zi_recognise_foreign(&checkpoint) != NULL;
     zi_checkpoint_close(&checkpoint);
     if (!foreign) return load_encoder(options, lm, error);
-    return zi_fail(error,
-                   "%s: of files, only a GGUF serves as a language model; others come as folders, "
-                   "with config.json and tokenizer",
-                   options->path);
+    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->path,
+                        "of files, only a GGUF serves as a language model; others come as folders, "
+                        "with config.json and tokenizer");
 }
 
 /* Whether a config is that of a model by itself, not the transformer's of an image model. */
@@ -133,16 +132,18 @@ static bool load(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
     const char *path = options->path;
     if (zi_is_file(path)) return load_file(options, lm, error);
-    if (!zi_is_dir(path)) return zi_fail(error, "%s: no such file or folder", path);
+    if (!zi_is_dir(path))
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, path, "no such file or folder");
     int ggufs;
     char *config = zi_path_join(path, "config.json"), *gguf = find_gguf(path, &ggufs);
-    bool ok = config || zi_out_of_memory(error, strlen(path));
+    bool ok = config || zi_error_no_memory(error, strlen(path));
     if (ok && is_config(config))
         ok = load_folder(path, config, lm, error);
     else if (ok && gguf && ggufs == 1)
         ok = load_file(&(zi_model_options){.path = gguf}, lm, error);
     else if (ok && ggufs > 1)
-        ok = zi_fail(error, "%s: holds %d GGUF files; name the one to use", path, ggufs);
+        ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                          "holds %d GGUF files; name the one to use", ggufs);
     else if (ok)
         ok = load_encoder(options, lm, error);
     free(config);
@@ -153,7 +154,7 @@ static bool load(const zi_model_options *options, zi_lm *lm, zi_error *error)
 bool zi_lm_load(const zi_model_options *options, zi_lm *out, zi_error *error)
 {
     zi_lm lm = {.bos = -1, .path = strdup(options->path)};
-    if (!lm.path) return zi_out_of_memory(error, strlen(options->path));
+    if (!lm.path) return zi_error_no_memory(error, strlen(options->path));
     if (!load(options, &lm, error)) {
         zi_lm_free(&lm);
         return false;
@@ -205,7 +206,7 @@ static bool take_memory(writer *w, zi_error *error)
     w->arena = zi_arena_measure();
     plan(w);
     size_t size = w->arena.peak;
-    if (w->arena.overflow) return zi_out_of_memory(error, SIZE_MAX);
+    if (w->arena.overflow) return zi_error_no_memory(error, SIZE_MAX);
     if (!zi_arena_create(&w->arena, size, error)) return false;
     plan(w);
     return true;
@@ -230,7 +231,7 @@ static bool write_tokens(writer *w, const zi_run *run, zi_error *error)
         w->ended = stops(w->lm, id);
         if (w->ended) return true;
         w->ids[w->count++] = id;
-        if (r->token && !r->token(r->user, id)) return zi_cancelled(error);
+        if (r->token && !r->token(r->user, id)) return zi_error_cancelled(error);
         if (w->count == r->count + r->most) return true;
         if (!zi_qwen_read(run, &w->lm->qwen, &w->cache, &id, 1, w->logits, error)) return false;
     }
@@ -241,12 +242,15 @@ static bool check(const zi_lm *lm, const zi_lm_request *r, zi_error *error)
 {
     size_t context = (size_t)lm->qwen.config.context; /* 0: nobody says */
     if (!zi_sampling_check(&r->sampling, error)) return false;
-    if (!r->count) return zi_misuse(error, "there is nothing to be continued");
+    if (!r->count)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "there is nothing to be continued");
     if (!context || r->count + r->most <= context) return true;
-    return zi_misuse(error,
-                     "%zu tokens and %zu to come are more than the context of this language model, "
-                     "%zu; shorten the prompt or ask for fewer",
-                     r->count, r->most, context);
+    return zi_error_set(
+        error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+        "%zu tokens and %zu to come are more than the context of this language model, "
+        "%zu; shorten the prompt or ask for fewer",
+        r->count, r->most, context);
 }
 
 static bool generate(writer *w, zi_lm_result *out, zi_error *error)
@@ -265,7 +269,7 @@ static bool generate(writer *w, zi_lm_result *out, zi_error *error)
                            .read_seconds = read - begun,
                            .write_seconds = zi_seconds() - read};
     result.ids = malloc((result.count + 1) * sizeof *result.ids);
-    if (!result.ids) return zi_out_of_memory(error, result.count);
+    if (!result.ids) return zi_error_no_memory(error, result.count);
     memcpy(result.ids, w->ids + r->count, result.count * sizeof *result.ids);
     *out = result;
     return true;

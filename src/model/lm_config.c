@@ -24,10 +24,10 @@ static const struct family *find_family(const char *path, const char *name, size
     for (size_t i = 0; i < FAMILIES; i++)
         if (strlen(families[i].name) == size && memcmp(families[i].name, name, size) == 0)
             return &families[i];
-    zi_fail(error,
-            "%s: a model of architecture %.*s does not serve as a language model here; qwen2, "
-            "qwen3 and llama do",
-            path, size < 60 ? (int)size : 60, name);
+    zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                 "a model of architecture %.*s does not serve as a language model here; qwen2, "
+                 "qwen3 and llama do",
+                 size < 60 ? (int)size : 60, name);
     return NULL;
 }
 
@@ -43,7 +43,7 @@ bool zi_lm_add_stop(zi_lm *lm, int32_t id, zi_error *error)
     for (size_t i = 0; i < lm->stop_count; i++)
         if (lm->stops[i] == id) return true;
     int32_t *grown = realloc(lm->stops, (lm->stop_count + 1) * sizeof *grown);
-    if (!grown) return zi_out_of_memory(error, lm->stop_count);
+    if (!grown) return zi_error_no_memory(error, lm->stop_count);
     lm->stops = grown;
     lm->stops[lm->stop_count++] = id;
     return true;
@@ -58,7 +58,8 @@ static bool read_stops(const char *path, const cJSON *json, zi_lm *lm, zi_error 
     const cJSON *item = cJSON_IsArray(field) ? field->child : field;
     for (; item; item = cJSON_IsArray(field) ? item->next : NULL) {
         if (!zi_json_is_int(item, 0, ZI_BPE_LIMIT))
-            return zi_fail(error, "%s: field \"eos_token_id\" must be token ids", path);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                                "field \"eos_token_id\" must be token ids");
         if (!zi_lm_add_stop(lm, (int32_t)item->valuedouble, error)) return false;
     }
     return true;
@@ -73,8 +74,9 @@ static bool check_rope(const char *path, const cJSON *json, zi_error *error)
         const cJSON *type = zi_json_find(rope, "rope_type");
         if (!type) type = zi_json_find(rope, "type");
         if (!cJSON_IsString(type) || strcmp(type->valuestring, "default") == 0) continue;
-        return zi_fail(error, "%s: rope scaling of type %.60s (\"%s\") is not supported", path,
-                       type->valuestring, fields[i]);
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                            "rope scaling of type %.60s (\"%s\") is not supported",
+                            type->valuestring, fields[i]);
     }
     return true;
 }
@@ -87,11 +89,14 @@ static bool check_switches(const char *path, const cJSON *json, zi_error *error)
     bool on;
     for (int i = 0; i < 2; i++) {
         if (!zi_json_bool_or(path, json, off[i], false, &on, error)) return false;
-        if (on) return zi_fail(error, "%s: \"%s\" is not supported", path, off[i]);
+        if (on)
+            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "\"%s\" is not supported",
+                                off[i]);
     }
     if (!zi_json_string_or(path, json, "hidden_act", "silu", &act, error)) return false;
     if (strcmp(act, "silu") != 0)
-        return zi_fail(error, "%s: \"hidden_act\" %.60s is not supported", path, act);
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                            "\"hidden_act\" %.60s is not supported", act);
     return check_rope(path, json, error);
 }
 
@@ -147,7 +152,7 @@ static bool read_template(const cJSON *json, zi_lm *lm, zi_error *error)
     }
     if (!cJSON_IsString(field) || lm->chat_template) return true;
     lm->chat_template = strdup(field->valuestring);
-    return lm->chat_template || zi_out_of_memory(error, strlen(field->valuestring));
+    return lm->chat_template || zi_error_no_memory(error, strlen(field->valuestring));
 }
 
 static bool read_generation(const char *path, zi_lm *lm, zi_error *error)
@@ -190,7 +195,7 @@ bool zi_lm_read_folder(const char *folder, zi_lm *lm, zi_error *error)
                  {"chat_template.jinja", read_jinja}};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char *path = zi_path_join(folder, files[i].name);
-        if (!path) return zi_out_of_memory(error, strlen(folder));
+        if (!path) return zi_error_no_memory(error, strlen(folder));
         bool ok = !zi_is_file(path) || files[i].read(path, lm, error);
         free(path);
         if (!ok) return false;
@@ -223,7 +228,8 @@ static bool read_real(const zi_gguf *gguf, const char *family, const char *name,
     if ((fallback == 0 || zi_gguf_find(gguf, key)) && !zi_gguf_number(gguf, key, out, error))
         return false;
     if (*out > 0 && *out < 1e12) return true;
-    return zi_fail(error, "%s: key %s is %g, which cannot be", gguf->path, key, *out);
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path, "key %s is %g, which cannot be",
+                        key, *out);
 }
 
 static bool check_gguf_rope(const zi_gguf *gguf, const char *family, zi_error *error)
@@ -234,8 +240,9 @@ static bool check_gguf_rope(const zi_gguf *gguf, const char *family, zi_error *e
     if (!zi_gguf_find(gguf, key)) return true;
     if (!zi_gguf_string(gguf, key, &type, error)) return false;
     if (zi_gguf_text_is(type, "none")) return true;
-    return zi_fail(error, "%s: rope scaling of type %.*s (%s) is not supported", gguf->path,
-                   type.size < 60 ? (int)type.size : 60, type.data, key);
+    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, gguf->path,
+                        "rope scaling of type %.*s (%s) is not supported",
+                        type.size < 60 ? (int)type.size : 60, type.data, key);
 }
 
 bool zi_lm_config_gguf(const zi_gguf *gguf, int vocab, zi_lm_config *out, zi_error *error)

@@ -21,7 +21,7 @@ static bool take_memory(zi_preview *p, size_t channels, zi_error *error)
         return true;
     }
     zi_preview_free(p);
-    return zi_out_of_memory(error, n * n * sizeof *p->squares);
+    return zi_error_no_memory(error, n * n * sizeof *p->squares);
 }
 
 void zi_preview_free(zi_preview *preview)
@@ -124,8 +124,9 @@ bool zi_preview_fit(zi_preview *preview, const zi_run *run, const zi_vae *vae, z
     size_t channels = (size_t)vae->config.latent;
     if (preview->channels) return true;
     if (channels > ZI_PREVIEW_CHANNELS)
-        return zi_fail(error, "latents of %zu channels have no preview; %d are the most", channels,
-                       ZI_PREVIEW_CHANNELS);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
+                            "latents of %zu channels have no preview; %d are the most", channels,
+                            ZI_PREVIEW_CHANNELS);
     zi_ops ops = *run->ops;
     zi_arena arena = zi_arena_measure();
     float *latents = NULL, *image = NULL;

@@ -51,7 +51,7 @@ static bool bind(zi_weights *weights, const zi_qwen_config *config, size_t layer
     zi_weights *w = &out->weights;
     w->error = error;
     out->layers = calloc(layers, sizeof *out->layers);
-    if (!out->layers) return zi_out_of_memory(error, layers * sizeof *out->layers);
+    if (!out->layers) return zi_error_no_memory(error, layers * sizeof *out->layers);
     out->embed = zi_weights_matrix(w, (size_t)config->vocab, (size_t)config->hidden,
                                    "model.embed_tokens.weight");
     for (size_t i = 0; i < layers && !w->failed; i++)
@@ -203,11 +203,11 @@ static bool embed(const zi_qwen *qwen, const int32_t *ids, size_t n, float *x, z
     size_t hidden = (size_t)qwen->config.hidden;
     for (size_t t = 0; t < n; t++) {
         if (ids[t] < 0 || ids[t] >= qwen->config.vocab)
-            return zi_fail(error,
-                           "the tokenizer gives id %d, but the %s knows only %d tokens: they are "
-                           "of different models",
-                           ids[t], qwen->norm ? "language model" : "text encoder",
-                           qwen->config.vocab);
+            return zi_error_set(
+                error, ZI_ERROR_UNSUPPORTED, NULL,
+                "the tokenizer gives id %d, but the %s knows only %d tokens: they are "
+                "of different models",
+                ids[t], qwen->norm ? "language model" : "text encoder", qwen->config.vocab);
         zi_matrix_row(&qwen->embed, (size_t)ids[t], x + t * hidden);
     }
     return true;

@@ -24,11 +24,10 @@ bool zi_run_layer_done(const zi_run *run, double fraction, const float *x, size_
     va_end(args);
     if (run->tap) run->tap(run->tap_user, text, x, rows, columns);
     if (!all_finite(x, rows * columns))
-        return zi_fail(error,
-                       "%s: the results are not finite numbers; the model's weights are "
-                       "damaged or not for this program",
-                       text);
-    if (run->layer_done && !run->layer_done(run->user, fraction)) return zi_cancelled(error);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, text,
+                            "the results are not finite numbers; the model's weights are "
+                            "damaged or not for this program");
+    if (run->layer_done && !run->layer_done(run->user, fraction)) return zi_error_cancelled(error);
     return true;
 }
 

@@ -64,17 +64,17 @@ static bool translate(const zi_tokenizer_files *files, char **out, zi_error *err
             zi_text_append(&text, p, 1);
         } else if (!translate_escape(*++p, in_class, &text)) {
             zi_text_free(&text);
-            return zi_fail(error,
-                           "%s: the splitting pattern uses \\%.1s, which is not supported; "
-                           "use the tokenizer that came with the model",
-                           files->path, p);
+            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, files->path,
+                                "the splitting pattern uses \\%.1s, which is not supported; "
+                                "use the tokenizer that came with the model",
+                                p);
         }
     }
     *out = zi_text_take(&text);
-    return *out || zi_fail(error,
-                           "%s: a splitting pattern of %zu bytes is longer than any model's; use "
-                           "the tokenizer that came with the model",
-                           files->path, strlen(files->pattern));
+    return *out || zi_error_set(error, ZI_ERROR_BAD_FORMAT, files->path,
+                                "a splitting pattern of %zu bytes is longer than any model's; use "
+                                "the tokenizer that came with the model",
+                                strlen(files->pattern));
 }
 
 static bool compile(zi_tokenizer *t, zi_error *error)
@@ -89,16 +89,15 @@ static bool compile(zi_tokenizer *t, zi_error *error)
     if (!t->word) {
         char reason[200];
         pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
-        return zi_fail(error, "%s: the splitting pattern cannot be used: %s", t->files.path,
-                       reason);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, t->files.path,
+                            "the splitting pattern cannot be used: %s", reason);
     }
     uint32_t empty = 0;
     pcre2_pattern_info(t->word, PCRE2_INFO_MATCHEMPTY, &empty);
     if (empty)
-        return zi_fail(error,
-                       "%s: the splitting pattern matches nothing at all; use the tokenizer "
-                       "that came with the model",
-                       t->files.path);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, t->files.path,
+                            "the splitting pattern matches nothing at all; use the tokenizer "
+                            "that came with the model");
     /* Without a compiler for this machine the pattern is interpreted: slower, the same words. */
     (void)pcre2_jit_compile(t->word, PCRE2_JIT_COMPLETE);
     return true;
@@ -130,7 +129,7 @@ static bool build(zi_tokenizer_files *files, zi_tokenizer **out, zi_error *error
     zi_tokenizer *t = calloc(1, sizeof *t);
     if (!t) {
         zi_tokenizer_files_free(files);
-        return zi_out_of_memory(error, sizeof *t);
+        return zi_error_no_memory(error, sizeof *t);
     }
     t->files = *files;
     if (!compile(t, error)) {
@@ -226,9 +225,9 @@ static bool check_marks(const char *text, size_t size, zi_error *error)
                     category == UTF8PROC_CATEGORY_ME;
         run = mark ? run + 1 : 0;
         if (run > MAX_MARKS)
-            return zi_misuse(error,
-                             "the text has more than %d combining marks in a row; remove some",
-                             MAX_MARKS);
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                                "the text has more than %d combining marks in a row; remove some",
+                                MAX_MARKS);
     }
     return true;
 }
@@ -239,7 +238,9 @@ static bool to_nfc(const char *text, size_t size, char **out, size_t *out_size, 
     utf8proc_uint8_t *composed = NULL;
     utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size,
                                       &composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    if (n < 0) return zi_fail(error, "cannot normalize the text: %s", utf8proc_errmsg(n));
+    if (n < 0)
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL, "cannot normalize the text: %s",
+                            utf8proc_errmsg(n));
     *out = (char *)composed;
     *out_size = (size_t)n;
     return true;
@@ -259,8 +260,8 @@ static bool encode_words(encoder *e, const char *text, size_t size, zi_error *er
         if (result < 0) {
             char reason[200];
             pcre2_get_error_message(result, (PCRE2_UCHAR *)reason, sizeof reason);
-            return zi_fail(error, "%s: the splitting pattern fails on this text: %s", t->files.path,
-                           reason);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, t->files.path,
+                                "the splitting pattern fails on this text: %s", reason);
         }
         if (!zi_bpe_encode(bpe, text + at, found[0] - at, &e->scratch, &e->ids, error) ||
             !zi_bpe_encode(bpe, text + found[0], found[1] - found[0], &e->scratch, &e->ids, error))
@@ -303,9 +304,11 @@ static bool encode(const zi_tokenizer *t, const char *text, size_t size, bool pl
                    size_t *count, zi_error *error)
 {
     if (size > MAX_TEXT)
-        return zi_misuse(error, "a text of %zu bytes is too long; at most %d are supported", size,
-                         MAX_TEXT);
-    if (!zi_utf8_valid(text, size)) return zi_misuse(error, "the text is not valid UTF-8");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "a text of %zu bytes is too long; at most %d are supported", size,
+                            MAX_TEXT);
+    if (!zi_utf8_valid(text, size))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "the text is not valid UTF-8");
     bool ok = false;
     encoder e = {.tokenizer = t, .plain = plain};
     e.match = pcre2_match_data_create_from_pattern(t->word, NULL);
@@ -313,7 +316,7 @@ static bool encode(const zi_tokenizer *t, const char *text, size_t size, bool pl
     e.ids.capacity = 64;
     e.ids.data = malloc(e.ids.capacity * sizeof *e.ids.data);
     if (!e.match || !e.limits || !e.ids.data) {
-        zi_out_of_memory(error, e.ids.capacity * sizeof *e.ids.data);
+        zi_error_no_memory(error, e.ids.capacity * sizeof *e.ids.data);
         goto out;
     }
     size_t steps = MATCH_LEAST + MATCH_STEPS * size;
@@ -350,11 +353,13 @@ bool zi_tokenizer_chat(const zi_tokenizer *t, const char *prompt, size_t max_ids
     static const char *const needed[] = {"<|im_start|>", "<|im_end|>"};
     for (int i = 0; i < 2; i++)
         if (zi_tokenizer_special(t, needed[i]) < 0)
-            return zi_fail(error,
-                           "%s: has no added token \"%s\", which the chat form needs; use "
-                           "the tokenizer that came with the model",
-                           t->files.path, needed[i]);
-    if (!max_ids) return zi_misuse(error, "room for 0 ids is too little; ask for 1 or more");
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, t->files.path,
+                                "has no added token \"%s\", which the chat form needs; use "
+                                "the tokenizer that came with the model",
+                                needed[i]);
+    if (!max_ids)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                            "room for 0 ids is too little; ask for 1 or more");
     zi_text text;
     zi_text_init(&text, MAX_TEXT);
     zi_text_puts(&text, "<|im_start|>user\n");
@@ -362,10 +367,10 @@ bool zi_tokenizer_chat(const zi_tokenizer *t, const char *prompt, size_t max_ids
     zi_text_puts(&text, "<|im_end|>\n<|im_start|>assistant\n");
     bool ok;
     if (text.failed)
-        ok = zi_misuse(error,
-                       "a prompt of %zu bytes is too long for the memory there is, or for "
-                       "the limit of %d",
-                       strlen(prompt), MAX_TEXT);
+        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+                          "a prompt of %zu bytes is too long for the memory there is, or for "
+                          "the limit of %d",
+                          strlen(prompt), MAX_TEXT);
     else
         ok = zi_tokenizer_encode(t, text.data, text.size, ids, count, error);
     zi_text_free(&text);

@@ -16,8 +16,8 @@ const char zi_qwen_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N
 
 static bool unsupported(const char *path, const char *what, zi_error *error)
 {
-    return zi_fail(error, "%s: %s is not supported; use the tokenizer that came with the model",
-                   path, what);
+    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                        "%s is not supported; use the tokenizer that came with the model", what);
 }
 
 static bool has_type(const cJSON *item, const char *type)
@@ -48,9 +48,9 @@ static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabular
 {
     for (const cJSON *item = vocabulary->child; item; item = item->next) {
         if (!zi_json_is_int(item, 0, ZI_BPE_LIMIT - 1))
-            return zi_fail(error,
-                           "%s: the id of token \"%.100s\" must be a whole number from 0 to %d",
-                           path, item->string, ZI_BPE_LIMIT - 1);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                                "the id of token \"%.100s\" must be a whole number from 0 to %d",
+                                item->string, ZI_BPE_LIMIT - 1);
         if (!zi_bpe_add(bpe, path, item->string, strlen(item->string), (int32_t)item->valuedouble,
                         false, error))
             return false;
@@ -71,8 +71,9 @@ static bool add_added(zi_tokenizer_files *files, const char *path, const cJSON *
     if (known < 0) {
         if (!zi_bpe_add(&files->bpe, path, content, strlen(content), id, true, error)) return false;
     } else if (known != id || files->bpe.tokens[id].raw) {
-        return zi_fail(error, "%s: added token \"%.100s\" stands there twice, with ids %d and %d",
-                       path, content, known, id);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "added token \"%.100s\" stands there twice, with ids %d and %d",
+                            content, known, id);
     }
     files->bpe.tokens[id].raw = true;
     files->added[files->added_count++] = id;
@@ -83,10 +84,10 @@ bool zi_tokenizer_reserve_added(zi_tokenizer_files *files, const char *path, siz
                                 zi_error *error)
 {
     if (count > MAX_ADDED)
-        return zi_fail(error, "%s: %zu added tokens; at most %d are supported", path, count,
-                       MAX_ADDED);
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                            "%zu added tokens; at most %d are supported", count, MAX_ADDED);
     files->added = malloc((count + 1) * sizeof *files->added);
-    return files->added || zi_out_of_memory(error, count * sizeof *files->added);
+    return files->added || zi_error_no_memory(error, count * sizeof *files->added);
 }
 
 static size_t children(const cJSON *parent)
@@ -102,7 +103,7 @@ bool zi_tokenizer_keep_pattern(zi_tokenizer_files *files, const char *path, cons
     size_t pattern_size = strlen(pattern) + 1, path_size = strlen(path) + 1;
     files->pattern = malloc(pattern_size);
     files->path = malloc(path_size);
-    if (!files->pattern || !files->path) return zi_out_of_memory(error, pattern_size + path_size);
+    if (!files->pattern || !files->path) return zi_error_no_memory(error, pattern_size + path_size);
     memcpy(files->pattern, pattern, pattern_size);
     memcpy(files->path, path, path_size);
     return true;
@@ -156,8 +157,8 @@ static bool add_merge(zi_bpe *bpe, const char *path, const cJSON *item, zi_error
         return zi_bpe_merge(bpe, path, left->valuestring, strlen(left->valuestring),
                             right->valuestring, strlen(right->valuestring), error);
     }
-    return zi_fail(error, "%s: merge %u must be two tokens: \"a b\" or [\"a\", \"b\"]", path,
-                   bpe->merges + 1);
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                        "merge %u must be two tokens: \"a b\" or [\"a\", \"b\"]", bpe->merges + 1);
 }
 
 static bool read_model(zi_tokenizer_files *files, const char *path, const cJSON *root,
@@ -231,8 +232,8 @@ static bool walk_merges(const char *path, const char *text, zi_bpe *bpe, size_t 
             ++*count;
             size_t left = space ? (size_t)(space - line) : 0;
             if (!space || memchr(space + 1, ' ', size - left - 1))
-                return zi_fail(error, "%s: merge %zu must be a line of two tokens, \"a b\"", path,
-                               *count);
+                return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                                    "merge %zu must be a line of two tokens, \"a b\"", *count);
             if (bpe && !zi_bpe_merge(bpe, path, line, left, space + 1, size - left - 1, error))
                 return false;
         }
@@ -249,10 +250,10 @@ static bool add_from_config(zi_tokenizer_files *files, const char *path, const c
         char *end;
         unsigned long id = strtoul(item->string, &end, 10);
         if (item->string[0] < '0' || item->string[0] > '9' || *end || id >= ZI_BPE_LIMIT)
-            return zi_fail(error,
-                           "%s: key \"%.100s\" of added_tokens_decoder must be an id from 0 "
-                           "to %d",
-                           path, item->string, ZI_BPE_LIMIT - 1);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                                "key \"%.100s\" of added_tokens_decoder must be an id from 0 "
+                                "to %d",
+                                item->string, ZI_BPE_LIMIT - 1);
         if (!add_added(files, path, item, (int32_t)id, error)) return false;
     }
     return true;
@@ -288,7 +289,8 @@ static bool read_three_files(zi_tokenizer_files *files, const char *vocab_path,
         !read_config(config_path, &config, &added, error))
         goto out;
     if (!cJSON_IsObject(vocabulary)) {
-        zi_fail(error, "%s: must be an object of tokens and their ids", vocab_path);
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, vocab_path,
+                     "must be an object of tokens and their ids");
         goto out;
     }
     files->nfc = true;
@@ -315,7 +317,7 @@ bool zi_tokenizer_read(const char *dir, zi_tokenizer_files *out, zi_error *error
     bool ok = false;
     for (int i = 0; i < 4; i++) {
         if ((paths[i] = zi_path_join(dir, names[i]))) continue;
-        zi_out_of_memory(error, strlen(dir));
+        zi_error_no_memory(error, strlen(dir));
         goto out;
     }
     if (zi_is_file(paths[0]))
@@ -323,10 +325,9 @@ bool zi_tokenizer_read(const char *dir, zi_tokenizer_files *out, zi_error *error
     else if (zi_is_file(paths[1]))
         ok = read_three_files(&files, paths[1], paths[2], paths[3], error);
     else
-        zi_fail(error,
-                "%s: no tokenizer here: neither tokenizer.json nor vocab.json is there; copy "
-                "the model's tokenizer folder again",
-                dir);
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, dir,
+                     "no tokenizer here: neither tokenizer.json nor vocab.json is there; copy "
+                     "the model's tokenizer folder again");
 out:
     for (int i = 0; i < 4; i++) free(paths[i]);
     if (!ok) {

@@ -74,7 +74,7 @@ bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *confi
     t.blocks = calloc(2 * refiners + layers, sizeof *t.blocks);
     if (!t.blocks) {
         zi_transformer_free(&t);
-        return zi_out_of_memory(error, (2 * refiners + layers) * sizeof *t.blocks);
+        return zi_error_no_memory(error, (2 * refiners + layers) * sizeof *t.blocks);
     }
     t.noise_refiner = t.blocks;
     t.context_refiner = t.noise_refiner + refiners;

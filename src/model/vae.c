@@ -79,7 +79,7 @@ bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out, 
     vae.resnets = calloc(resnets, sizeof *vae.resnets);
     if (!vae.resnets) {
         zi_vae_free(&vae);
-        return zi_out_of_memory(error, resnets * sizeof *vae.resnets);
+        return zi_error_no_memory(error, resnets * sizeof *vae.resnets);
     }
     size_t wide = block_width(config, 0), thin = block_width(config, config->blocks - 1);
     vae.conv_in = zi_weights_conv(w, wide, (size_t)config->latent, 3, "decoder.conv_in");

@@ -16,7 +16,7 @@ static bool open_source(const zi_layout *layout, zi_part part, size_t group, zi_
     const zi_checkpoint *one = checkpoint;
     if (!zi_source_create(&one, 1, part, group, &weights->source, error)) return false;
     weights->used = calloc(weights->source.count + 1, sizeof *weights->used);
-    return weights->used || zi_out_of_memory(error, weights->source.count);
+    return weights->used || zi_error_no_memory(error, weights->source.count);
 }
 
 bool zi_weights_open(const zi_layout *layout, zi_part part, size_t group, zi_weights *out,
@@ -24,7 +24,7 @@ bool zi_weights_open(const zi_layout *layout, zi_part part, size_t group, zi_wei
 {
     zi_weights weights = {.naming = layout->naming,
                           .checkpoint = calloc(1, sizeof *weights.checkpoint)};
-    if (!weights.checkpoint) return zi_out_of_memory(error, sizeof *weights.checkpoint);
+    if (!weights.checkpoint) return zi_error_no_memory(error, sizeof *weights.checkpoint);
     if (!open_source(layout, part, group, &weights, error)) {
         zi_weights_close(&weights);
         return false;
@@ -38,7 +38,7 @@ static bool open_language(size_t group, zi_weights *weights, zi_error *error)
     if (!zi_source_create_language(weights->checkpoint, group, &weights->source, error))
         return false;
     weights->used = calloc(weights->source.count + 1, sizeof *weights->used);
-    return weights->used || zi_out_of_memory(error, weights->source.count);
+    return weights->used || zi_error_no_memory(error, weights->source.count);
 }
 
 bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_weights *out,
@@ -48,7 +48,7 @@ bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_weight
                           .checkpoint = malloc(sizeof *checkpoint)};
     if (!weights.checkpoint) {
         zi_checkpoint_close(checkpoint);
-        return zi_out_of_memory(error, sizeof *checkpoint);
+        return zi_error_no_memory(error, sizeof *checkpoint);
     }
     *weights.checkpoint = *checkpoint;
     *checkpoint = (zi_checkpoint){0};
@@ -90,7 +90,7 @@ bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_weights *out,
 {
     zi_weights weights = {.bits = bits, .noise_type = type};
     weights.noise = make_noise(type, largest);
-    if (!weights.noise) return zi_out_of_memory(error, largest * zi_dtype_size(type));
+    if (!weights.noise) return zi_error_no_memory(error, largest * zi_dtype_size(type));
     *out = weights;
     return true;
 }
@@ -113,9 +113,9 @@ static void miss(zi_weights *weights, const char *name)
     zi_stored stored;
     bool known = zi_key_write(weights->naming, name, ZI_ITSELF, &weights->source.form, &stored);
     weights->failed = true;
-    zi_fail(weights->error, "%s: tensor %s is missing%s", weights->checkpoint->files[0].path,
-            known ? stored.name : name,
-            weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "");
+    zi_error_set(weights->error, ZI_ERROR_BAD_FORMAT, weights->checkpoint->files[0].path,
+                 "tensor %s is missing%s", known ? stored.name : name,
+                 weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "");
 }
 
 /* The entry of that name and shape, or NULL and a recorded failure. dims of 1 are not ignored. */
@@ -132,10 +132,11 @@ static const zi_entry *find(zi_weights *weights, const char *name, const size_t 
     if (!same) {
         bool renamed = strcmp(entry->tensor->name, name) != 0;
         weights->failed = true;
-        zi_fail(weights->error, "%s: tensor %s%s%s%s has shape %s, the config asks for %s",
-                zi_entry_file(entry), entry->tensor->name, renamed ? " (" : "", renamed ? name : "",
-                renamed ? ")" : "", zi_shape_text(entry->shape, entry->dims, found),
-                zi_shape_text(shape, dims, wanted));
+        zi_error_set(weights->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
+                     "tensor %s%s%s%s has shape %s, the config asks for %s", entry->tensor->name,
+                     renamed ? " (" : "", renamed ? name : "", renamed ? ")" : "",
+                     zi_shape_text(entry->shape, entry->dims, found),
+                     zi_shape_text(shape, dims, wanted));
         return NULL;
     }
     weights->used[entry - weights->source.entries] = true;
@@ -151,7 +152,7 @@ static void *own(zi_weights *weights, size_t bytes)
     if (!grown || !block) {
         free(block);
         weights->failed = true;
-        zi_out_of_memory(weights->error, bytes);
+        zi_error_no_memory(weights->error, bytes);
         return NULL;
     }
     weights->owned[weights->owned_count++] = block;
@@ -340,9 +341,9 @@ bool zi_weights_all_used(zi_weights *weights, zi_error *error)
     for (size_t i = 0; i < weights->source.count; i++) {
         const zi_entry *entry = &weights->source.entries[i];
         if (!weights->used[i])
-            return zi_fail(error,
-                           "%s: tensor %s is not part of the model that the config describes",
-                           zi_entry_file(entry), entry->tensor->name);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
+                                "tensor %s is not part of the model that the config describes",
+                                entry->tensor->name);
     }
     return true;
 }
@@ -375,15 +376,15 @@ bool zi_weights_sound(zi_weights *weights, zi_error *error)
         for (int d = 1; d < entry->dims; d++) columns *= entry->shape[d];
         float *row = malloc((columns + 1) * sizeof *row);
         bool zero = true;
-        if (!row) return zi_out_of_memory(error, columns * sizeof *row);
+        if (!row) return zi_error_no_memory(error, columns * sizeof *row);
         bool finite = entry_finite(weights, entry, row, columns, &zero);
         free(row);
         if (!finite)
-            return zi_fail(error, "%s: tensor %s has numbers that are not finite",
-                           zi_entry_file(entry), entry->tensor->name);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
+                                "tensor %s has numbers that are not finite", entry->tensor->name);
         if (zero && entry->kind == ZI_VECTOR && end)
-            return zi_fail(error, "%s: tensor %s is all zeros", zi_entry_file(entry),
-                           entry->tensor->name);
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
+                                "tensor %s is all zeros", entry->tensor->name);
     }
     return true;
 }

@@ -142,7 +142,8 @@ bool __wrap_zi_is_dir(const char *path)
 static bool copy(const char *path, bool text, uint8_t **out, size_t *size, zi_error *error)
 {
     int i = find(path);
-    if (i == file_count) return zi_fail(error, "%s: cannot open: it is not there", path);
+    if (i == file_count)
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, path, "cannot open: it is not there");
     *size = files[i].size;
     *out = malloc(*size + text);
     FUZZ_EXPECT(*out);

@@ -192,7 +192,7 @@ bool __wrap_zi_inspect(const char *path, char **json, zi_error *error)
 {
     (void)path;
     *json = strdup("{\"usable\":true,\"native_size\":128}");
-    return *json || zi_out_of_memory(error, 1);
+    return *json || zi_error_no_memory(error, 1);
 }
 
 zi_job *__wrap_zi_jobs_take(zi_jobs *jobs, zi_lane lane);
