@@ -2,7 +2,7 @@
 #ifndef ZI_MODEL_RUN_H
 #define ZI_MODEL_RUN_H
 
-#include "ops/ops.h"
+#include "backend/cpu/ops.h"
 
 /* A test looks at intermediate results by name: data [rows, columns]. */
 typedef void (*zi_tap_fn)(void *user, const char *name, const float *data, size_t rows,

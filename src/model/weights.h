@@ -5,7 +5,7 @@
 
 #include "io/layout.h"
 #include "io/source.h"
-#include "ops/ops.h"
+#include "backend/cpu/ops.h"
 
 /* The weights of one part of a model, by canonical names. Matrices stay as they are stored, where
  * the file is mapped; vectors (norms, biases) are small and kept as f32 copies. */

@@ -2,7 +2,7 @@
  * of a tile's height. A task then owns a block of the output: it packs a slice of the weights to
  * panels that stay in its cache, and runs its rows over them. */
 #include "base/blocks.h"
-#include "ops/internal.h"
+#include "backend/cpu/internal.h"
 
 enum {
     BLOCK_N = 64,          /* columns of a task */

@@ -1,4 +1,4 @@
-#include "ops/internal.h"
+#include "backend/cpu/internal.h"
 
 #include <math.h>
 

@@ -1,4 +1,4 @@
-#include "ops/internal.h"
+#include "backend/cpu/internal.h"
 
 void zi_ops_plan(zi_ops *ops, zi_arena *arena, zi_ops_limits limits)
 {

@@ -6,7 +6,7 @@
  * normed, transformed and packed into panels; then its results are written, which may happen on top
  * of its inputs: later bands need but one row of those, which is kept. Blocks depend on the
  * picture's size alone, so neither bands nor threads change a bit of the results. */
-#include "ops/internal.h"
+#include "backend/cpu/internal.h"
 
 enum {
     TILE = 4,    /* results of a tile, a side */

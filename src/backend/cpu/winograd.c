@@ -5,7 +5,7 @@
  * at six points a side; products there, then back to coefficients. The points are 0, +-sqrt(1/2),
  * +-sqrt(2) and infinity: rounding errors are less than half of what the usual 0, +-1, +-2 give
  * (1.7 times those of plain sums, in a test with 256 channels). */
-#include "ops/internal.h"
+#include "backend/cpu/internal.h"
 
 #define P 0.70710678118654752f /* p^2 = 1/2 */
 #define Q 1.41421356237309505f /* q^2 = 2 */

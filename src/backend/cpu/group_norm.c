@@ -3,7 +3,7 @@
  *
  * Moments are taken around each block's own mean and put together in double (Chan et al. 1979), so
  * that a mean that dwarfs the deviation costs no digits. */
-#include "ops/internal.h"
+#include "backend/cpu/internal.h"
 
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* Products of a few rows of input, as a language model asks for with every token: each stored row
  * of weights is read once, in its order, and nothing is packed. A result is one sum, whatever the
  * number of threads and of rows. */
-#include "ops/internal.h"
+#include "backend/cpu/internal.h"
 
 #include <math.h>
 

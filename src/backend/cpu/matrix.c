@@ -1,6 +1,6 @@
 /* What can be asked of a stored matrix without multiplying it. */
 #include "base/blocks.h"
-#include "ops/ops.h"
+#include "backend/cpu/ops.h"
 
 bool zi_matrix_quantized(const zi_matrix *w)
 {

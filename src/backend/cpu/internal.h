@@ -2,7 +2,7 @@
 #ifndef ZI_OPS_INTERNAL_H
 #define ZI_OPS_INTERNAL_H
 
-#include "ops/ops.h"
+#include "backend/cpu/ops.h"
 
 enum {
     FEW_ROWS = 4,      /* not worth packing */
