@@ -15,6 +15,7 @@ enum { MAX_TEMPLATE = 1 << 20, RAW_TOKENS = 128 };
 typedef struct {
     const char *llm, *model, *template;
     bool raw, ids, quiet, heated;
+    zi_engine_options engine;
     zi_model_options load;
     zi_enhance_request request;
     bool stream;   /* standard output is a terminal: people see the answer grow */
@@ -76,6 +77,7 @@ static void print_result(const call *c, const zi_enhanced *e)
 
 static bool enhance(call *c, zi_error *error)
 {
+    zi_engine *engine = NULL;
     zi_llm *llm = NULL;
     zi_enhanced enhanced = {0};
     char *model = NULL, *path = NULL, *template = NULL;
@@ -92,7 +94,8 @@ static bool enhance(call *c, zi_error *error)
         goto out;
     r->instructions = template;
     c->load.path = path;
-    if (!zi_llm_load(&c->load, &llm, error) || !zi_enhance(llm, r, &enhanced, error)) {
+    if (!zi_engine_create(&c->engine, &engine, error) ||
+        !zi_llm_load(engine, &c->load, &llm, error) || !zi_enhance(llm, r, &enhanced, error)) {
         if (c->shown.size) putchar('\n');
         goto out;
     }
@@ -101,6 +104,7 @@ static bool enhance(call *c, zi_error *error)
 out:
     zi_enhanced_free(&enhanced);
     zi_llm_free(llm);
+    zi_engine_free(engine);
     zi_text_free(&c->shown);
     free(template);
     free(path);
@@ -131,8 +135,9 @@ int cmd_enhance(int argc, char **argv)
         {"temperature", 0, ZI_OPTION_REAL, &r->temperature, 0, 100, "T",
          "0: always the likeliest token (0.7; 0 with --raw)", &c.heated},
         {"seed", 0, ZI_OPTION_SEED, &r->seed, 0, 0, "N", "of the dice (0)", NULL},
-        {"threads", 0, ZI_OPTION_INT, &c.load.threads, 1, 1024, "N", "(all the machine has)", NULL},
-        {"cpu", 0, ZI_OPTION_TEXT, &c.load.cpu, 0, 0, "TIER", "kernels to use (the best)", NULL},
+        {"threads", 0, ZI_OPTION_INT, &c.engine.threads, 1, 1024, "N", "(all the machine has)",
+         NULL},
+        {"cpu", 0, ZI_OPTION_TEXT, &c.engine.cpu, 0, 0, "TIER", "kernels to use (the best)", NULL},
         {"quiet", 'q', ZI_OPTION_FLAG, &c.quiet, 0, 0, NULL, "no remarks", NULL},
         {0},
     };

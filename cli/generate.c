@@ -19,6 +19,7 @@ typedef struct {
     bool json, quiet, sized, seed_given, random;
     char *composed, *enhanced; /* prompts of our own */
     size_t models;             /* in the models folder */
+    zi_engine_options engine;
     zi_model_options load;
     zi_request request;
 } call;
@@ -69,9 +70,9 @@ static void bind_options(call *c, zi_option options[OPTIONS])
          "what to keep away from; needs --guidance", NULL},
         {"compute", 0, ZI_OPTION_CHOICE, &c->compute, 0, 0, "auto|exact|fast", "arithmetic", NULL},
         {"quality", 0, ZI_OPTION_INT, &c->quality, 1, 100, "N", "of JPEG and WebP (95)", NULL},
-        {"threads", 0, ZI_OPTION_INT, &c->load.threads, 1, 1024, "N", "(all the machine has)",
+        {"threads", 0, ZI_OPTION_INT, &c->engine.threads, 1, 1024, "N", "(all the machine has)",
          NULL},
-        {"cpu", 0, ZI_OPTION_TEXT, &c->load.cpu, 0, 0, "TIER", "kernels to use (the best)", NULL},
+        {"cpu", 0, ZI_OPTION_TEXT, &c->engine.cpu, 0, 0, "TIER", "kernels to use (the best)", NULL},
         {"trace", 0, ZI_OPTION_TEXT, &c->trace, 0, 0, "FILE",
          "write what happened as tensors, .safetensors", NULL},
         {"json", 0, ZI_OPTION_FLAG, &c->json, 0, 0, NULL, "one event a line on standard output",
@@ -239,7 +240,7 @@ static bool show_prompt(const call *c, zi_error *error)
 }
 
 /* Asks the language model, which is gone from memory when the image model comes. */
-static bool ask(call *c, const char *model_path, zi_error *error)
+static bool ask(call *c, zi_engine *engine, const char *model_path, zi_error *error)
 {
     zi_enhance_request r = zi_enhance_default();
     zi_enhanced enhanced = {0};
@@ -252,10 +253,10 @@ static bool ask(call *c, const char *model_path, zi_error *error)
     bool ok = zi_read_template(c->template, &template, error);
     r.instructions = template;
     if (ok && zi_models_find_llm(c->llm, model_path, &path, error)) {
-        zi_model_options options = {.path = path, .threads = c->load.threads, .cpu = c->load.cpu};
+        zi_model_options options = {.path = path};
         if (strcmp(path, model_path) == 0) options = c->load;
         zi_note(c->quiet, "asking the language model in %s for more of a prompt", path);
-        ok = zi_llm_load(&options, &llm, error) && zi_enhance(llm, &r, &enhanced, error);
+        ok = zi_llm_load(engine, &options, &llm, error) && zi_enhance(llm, &r, &enhanced, error);
     } else {
         ok = false;
     }
@@ -270,9 +271,9 @@ static bool ask(call *c, const char *model_path, zi_error *error)
     return ok;
 }
 
-static bool enhance(call *c, const char *model_path, zi_error *error)
+static bool enhance(call *c, zi_engine *engine, const char *model_path, zi_error *error)
 {
-    if (ask(c, model_path, error)) {
+    if (ask(c, engine, model_path, error)) {
         c->request.original = c->request.prompt;
         c->request.prompt = c->enhanced;
         return show_prompt(c, error);
@@ -284,7 +285,7 @@ static bool enhance(call *c, const char *model_path, zi_error *error)
 }
 
 /* The prompt to be drawn, for all pictures of the call. */
-static bool settle_prompt(call *c, const char *model_path, zi_error *error)
+static bool settle_prompt(call *c, zi_engine *engine, const char *model_path, zi_error *error)
 {
     if (c->random) {
         c->composed = zi_random_prompt(c->request.seed);
@@ -292,7 +293,7 @@ static bool settle_prompt(call *c, const char *model_path, zi_error *error)
         c->request.prompt = c->composed;
         if (!c->enhance && !show_prompt(c, error)) return false;
     }
-    return !c->enhance || enhance(c, model_path, error);
+    return !c->enhance || enhance(c, engine, model_path, error);
 }
 
 /* ---- the work ---- */
@@ -429,6 +430,7 @@ out:
 
 static bool generate(call *c, zi_error *error)
 {
+    zi_engine *engine = NULL;
     zi_model *model = NULL;
     char *path = NULL;
     files names = {0};
@@ -437,7 +439,8 @@ static bool generate(call *c, zi_error *error)
         !draw_seed(c, error) || !name_files(c, 0, &names, error))
         goto out;
     c->load.path = path;
-    if (!settle_prompt(c, path, error) || !zi_model_load(&c->load, &model, error) ||
+    if (!zi_engine_create(&c->engine, &engine, error) || !settle_prompt(c, engine, path, error) ||
+        !zi_model_load(engine, &c->load, &model, error) ||
         !apply_aspect(c, zi_model_native_size(model), error))
         goto out;
     for (int i = 0; i < c->count; i++)
@@ -445,6 +448,7 @@ static bool generate(call *c, zi_error *error)
     ok = true;
 out:
     zi_model_free(model);
+    zi_engine_free(engine);
     free_names(&names);
     free(path);
     free(c->composed);
@@ -454,7 +458,7 @@ out:
 
 int cmd_generate(int argc, char **argv)
 {
-    call c = {.count = 1, .load.scratch = getenv("TMPDIR"), .request = zi_request_default()};
+    call c = {.count = 1, .engine.scratch = getenv("TMPDIR"), .request = zi_request_default()};
     zi_option options[OPTIONS];
     bind_options(&c, options);
     const zi_command command = {

@@ -48,7 +48,7 @@ int cmd_serve(int argc, char **argv)
 {
     zi_server_options o = {.port = 7860, .models = "models", .output = "output"};
     const char *model = NULL;
-    o.load.scratch = getenv("TMPDIR");
+    o.engine.scratch = getenv("TMPDIR");
     const zi_option options[] = {
         {"host", 0, ZI_OPTION_TEXT, &o.host, 0, 0, "ADDRESS",
          "where to listen (127.0.0.1: this machine only)", NULL},
@@ -68,9 +68,9 @@ int cmd_serve(int argc, char **argv)
          "MODEL's text encoder is here", NULL},
         {"reference", 0, ZI_OPTION_TEXT, &o.load.reference, 0, 0, "DIR",
          "a folder that lends what models lack", NULL},
-        {"threads", 't', ZI_OPTION_INT, &o.load.threads, 1, 1024, "N", "(all the machine has)",
+        {"threads", 't', ZI_OPTION_INT, &o.engine.threads, 1, 1024, "N", "(all the machine has)",
          NULL},
-        {"cpu", 0, ZI_OPTION_TEXT, &o.load.cpu, 0, 0, "TIER", "kernels to use (the best)", NULL},
+        {"cpu", 0, ZI_OPTION_TEXT, &o.engine.cpu, 0, 0, "TIER", "kernels to use (the best)", NULL},
         {0},
     };
     const zi_command command = {

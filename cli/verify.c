@@ -45,6 +45,7 @@ static bool print_table(const char *json, bool raw, bool *passed, zi_error *erro
 int cmd_verify(int argc, char **argv)
 {
     const char *name = NULL, *against = NULL;
+    zi_engine_options engine_options = {.scratch = getenv("TMPDIR")};
     zi_model_options load = {0};
     bool raw = false;
     const zi_option options[] = {
@@ -55,8 +56,10 @@ int cmd_verify(int argc, char **argv)
          "instead of PATH's", NULL},
         {"reference", 0, ZI_OPTION_TEXT, &load.reference, 0, 0, "DIR",
          "a folder that lends what PATH lacks", NULL},
-        {"threads", 0, ZI_OPTION_INT, &load.threads, 1, 1024, "N", "(all the machine has)", NULL},
-        {"cpu", 0, ZI_OPTION_TEXT, &load.cpu, 0, 0, "TIER", "kernels to use (the best)", NULL},
+        {"threads", 0, ZI_OPTION_INT, &engine_options.threads, 1, 1024, "N",
+         "(all the machine has)", NULL},
+        {"cpu", 0, ZI_OPTION_TEXT, &engine_options.cpu, 0, 0, "TIER", "kernels to use (the best)",
+         NULL},
         {"json", 0, ZI_OPTION_FLAG, &raw, 0, 0, NULL, "as JSON", NULL},
         {0},
     };
@@ -68,15 +71,18 @@ int cmd_verify(int argc, char **argv)
     if (!zi_options_parse(&command, argc, argv, &name, &code)) return code;
 
     zi_error error = {0};
+    zi_engine *engine = NULL;
     char *path = NULL, *source = NULL, *json = NULL;
     bool passed = false;
     zi_interrupt_install();
     bool ok = zi_models_find(name, &path, NULL, &error) &&
               (!against || zi_models_find(against, &source, NULL, &error));
     load.path = path;
-    ok = ok && zi_verify(&load, source, go_on, NULL, &json, &error) &&
+    ok = ok && zi_engine_create(&engine_options, &engine, &error) &&
+         zi_verify(engine, &load, source, go_on, NULL, &json, &error) &&
          print_table(json, raw, &passed, &error);
     code = ok ? !passed : zi_report(&error);
+    zi_engine_free(engine);
     free(json);
     free(source);
     free(path);

@@ -3,11 +3,13 @@
  * The whole public interface. Load a model once, generate as often as you like:
  *
  *     zi_error err = {0};
+ *     zi_engine *engine = NULL;
  *     zi_model *model = NULL;
  *     zi_image *image = NULL;
  *     zi_request request = zi_request_default();
  *     request.prompt = "a red circle on a blue background";
- *     if (zi_model_load(&(zi_model_options){.path = "Z-Image-Turbo"}, &model, &err) &&
+ *     if (zi_engine_create(NULL, &engine, &err) &&
+ *         zi_model_load(engine, &(zi_model_options){.path = "Z-Image-Turbo"}, &model, &err) &&
  *         zi_generate(model, &request, &image, &err) &&
  *         zi_image_save(image, "out.png", NULL, &err)) ...
  *
@@ -115,6 +117,28 @@ char *zi_image_describe(const zi_image *image, const char *recipe);
 bool zi_recipe_settings(const char *text,
                         void (*each)(void *user, const char *key, const char *value), void *user);
 
+/* ---- engine ---- */
+
+/* What computes: the processor's threads, and what is kept between requests. Models are loaded for
+ * an engine, which must outlive them. Several threads may generate with one engine, and with one
+ * model, at the same time; they share its threads. */
+typedef struct zi_engine zi_engine;
+
+typedef struct {
+    int threads;     /* 0: as many as the machine has to give */
+    const char *cpu; /* kernel tier: NULL for the best this machine has; "ref", "avx2", "avx512" */
+    const char *scratch; /* folder on a disk for working memory that is large beside what the
+                            machine has free, as for images of 2048 x 2048; NULL: /var/tmp */
+    /* Folder in which the text encoder's output for the latest prompts is kept, so that a prompt
+     * that comes again is not encoded again; NULL: it is kept in memory only. */
+    const char *embeddings;
+} zi_engine_options;
+
+/* options may be NULL. */
+bool zi_engine_create(const zi_engine_options *options, zi_engine **out,
+                      zi_error *error) ZI_CHECKED;
+void zi_engine_free(zi_engine *engine);
+
 /* ---- models ---- */
 
 typedef struct zi_model zi_model;
@@ -127,14 +151,11 @@ typedef struct {
     /* A folder that lends what the others lack: tokenizer, scheduler, configs, VAE, text encoder;
      * or NULL. */
     const char *reference;
-    int threads;     /* 0: as many as the machine has to give */
-    const char *cpu; /* kernel tier: NULL for the best this machine has; "ref", "avx2", "avx512" */
-    const char *scratch; /* folder on a disk for working memory that is large beside what the
-                            machine has free, as for pictures of 2048 x 2048; NULL: /var/tmp */
 } zi_model_options;
 
 /* Maps the weights of a model and checks every tensor's name, type and shape. */
-bool zi_model_load(const zi_model_options *options, zi_model **out, zi_error *error) ZI_CHECKED;
+bool zi_model_load(zi_engine *engine, const zi_model_options *options, zi_model **out,
+                   zi_error *error) ZI_CHECKED;
 void zi_model_free(zi_model *model);
 
 /* The side in pixels that the model was made for (1024 for Z-Image-Turbo). */
@@ -168,6 +189,7 @@ typedef struct {
     zi_stage stage;
     int step, steps; /* finished steps of all steps, in ZI_STAGE_STEP */
     double fraction; /* how much of the stage is done, 0 to 1 */
+    bool cached;     /* from ZI_STAGE_STEP on: the prompt's embeddings were kept from before */
 } zi_progress;
 
 /* Called often (every layer) from the thread that called zi_generate or zi_convert. Return false to
@@ -177,16 +199,6 @@ typedef bool (*zi_progress_fn)(void *user, const zi_progress *progress);
 typedef enum { ZI_SCHEDULE_DIFFUSERS = 0, ZI_SCHEDULE_MLX } zi_schedule;
 /* Fast: integer products where weights are quantized. Auto is fast where that is so. */
 typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compute;
-
-/* What the text encoder made of texts, as the caller keeps it, so that a prompt that comes again is
- * not encoded again. A key, 32 hexadecimal digits, stands for the text and for all else that
- * counts: encoder, tokenizer, arithmetic. */
-typedef struct {
-    /* Fills in values [count] and returns true if it has them. */
-    bool (*find)(void *user, const char *key, float *values, size_t count);
-    void (*keep)(void *user, const char *key, const float *values, size_t count);
-    void *user;
-} zi_encodings;
 
 typedef struct {
     const char *prompt;   /* UTF-8, required, not empty */
@@ -205,7 +217,6 @@ typedef struct {
      * a linear map of the latents, without the decoder. image is lent. May be NULL. */
     void (*preview)(void *user, int step, const zi_image *image);
     void *user;
-    const zi_encodings *encodings; /* NULL: nothing is kept */
 } zi_request;
 
 /* All defaults; only the prompt is missing. */
@@ -224,7 +235,8 @@ char *zi_recipe(const zi_model *model, const zi_request *request);
 /* A language model. options->path: a GGUF file, a folder of Hugging Face's or MLX's, or an image
  * model, whose text encoder is one. Qwen2, Qwen3 and Llama are known. */
 typedef struct zi_llm zi_llm;
-bool zi_llm_load(const zi_model_options *options, zi_llm **out, zi_error *error) ZI_CHECKED;
+bool zi_llm_load(zi_engine *engine, const zi_model_options *options, zi_llm **out,
+                 zi_error *error) ZI_CHECKED;
 void zi_llm_free(zi_llm *llm);
 
 typedef struct {
@@ -281,8 +293,8 @@ bool zi_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
  * "name", "passed" and "says". Weights are read, small pictures drawn; against, when not NULL, is
  * the path of the model that this one was made from, whose picture it should draw. progress and
  * user: as in a request. A check that is not passed is no error. */
-bool zi_verify(const zi_model_options *options, const char *against, zi_progress_fn progress,
-               void *user, char **json, zi_error *error) ZI_CHECKED;
+bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *against,
+               zi_progress_fn progress, void *user, char **json, zi_error *error) ZI_CHECKED;
 
 /* ---- conversion ---- */
 
@@ -460,9 +472,8 @@ typedef struct {
     int layers;          /* of the transformer's 30 and the text encoder's 35; 0: all */
     const char *weights; /* how the made-up weights of the transformer are stored: "bf16" (NULL),
                             "fp16", "fp32", "fp8" (eight bits in groups of 64) or "q4" */
-    int threads;         /* 0: as many as the machine has to give */
-    const char *cpu;     /* kernel tier, as in zi_model_options */
-    const char *scratch; /* as in zi_model_options */
+    int threads;         /* these three as in zi_engine_options */
+    const char *cpu, *scratch;
     zi_compute compute;
     int repeat; /* how often each stage runs, 1 to 1000; 0: once */
 } zi_bench_options;
@@ -483,7 +494,7 @@ typedef struct {
                               in registers, the most that was measured */
     double peak_integer;   /* the same for the integer instructions that fast arithmetic uses */
     size_t memory;         /* bytes of working memory beside the weights */
-    bool memory_in_file;   /* whether those were in a file, see scratch in zi_model_options */
+    bool memory_in_file;   /* whether those were in a file, see scratch in zi_engine_options */
     int threads;
     const char *tier; /* of kernels; a constant */
     bool fast;        /* whether integers were used */

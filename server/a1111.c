@@ -344,7 +344,10 @@ static zi_answer png_info(zi_call *call)
     return zi_reply_json(call, 200, json);
 }
 
-#define CONSTANT(name) {"GET", "/sdapi/v1/" name, constant, 0, 0}
+#define CONSTANT(name)                                                                             \
+    {                                                                                              \
+        "GET", "/sdapi/v1/" name, constant, 0, 0                                                   \
+    }
 #define JSON ZI_ROUTE_JSON
 
 const zi_route zi_a1111_routes[] = {

@@ -2,8 +2,11 @@
 #include "server/http.h"
 #include "server/worker.h"
 
+#include "base/file.h"
+
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 /* The parts, and the thread that looks after connections once a second. */
@@ -27,6 +30,18 @@ static void *tick(void *user)
     return NULL;
 }
 
+/* With the folder in which it keeps embeddings. */
+static bool create_engine(zi_server *s, zi_error *error)
+{
+    zi_engine_options options = s->options.engine;
+    char *folder = zi_path_join(s->options.output, ".encodings");
+    options.embeddings = folder;
+    bool ok = folder ? zi_engine_create(&options, &s->engine, error)
+                     : zi_error_no_memory(error, strlen(s->options.output));
+    free(folder);
+    return ok;
+}
+
 static bool start(whole *w, zi_error *error)
 {
     zi_server *s = &w->server;
@@ -38,7 +53,7 @@ static bool start(whole *w, zi_error *error)
     s->jobs = zi_jobs_create(s);
     if (!s->log || !s->connections || !s->jobs) return zi_error_no_memory(error, sizeof *w);
     if (!zi_shelf_create(o, &s->shelf, error) ||
-        !zi_history_open(o->output, s->log, &s->history, error) ||
+        !zi_history_open(o->output, s->log, &s->history, error) || !create_engine(s, error) ||
         !zi_worker_start(s, &s->worker, error) || !zi_http_start(s, error))
         return false;
     w->ticks = pthread_create(&w->ticker, NULL, tick, w) == 0;
@@ -75,6 +90,7 @@ void zi_server_stop(zi_server *server)
     if (server->events) zi_events_close(server->events);
     zi_http_stop(server);
     zi_worker_free(server->worker);
+    zi_engine_free(server->engine);
     zi_history_close(server->history);
     zi_shelf_free(server->shelf);
     zi_jobs_free(server->jobs);

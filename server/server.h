@@ -14,8 +14,9 @@ typedef struct {
                                     from below the models folder alone */
     zi_hub hub;                  /* where models are downloaded from */
     const char *demo;            /* the demo model; NULL: there is none */
+    zi_engine_options engine;    /* its embeddings are kept in the output folder */
     zi_model_options load;       /* path: the model that draws when none is named, or NULL; vae and
-                                    text_encoder are that one's, the rest is for all */
+                                    text_encoder are that one's, the reference is for all */
 } zi_server_options;
 
 typedef struct zi_server zi_server;

@@ -31,7 +31,7 @@ bool zi_work_convert(zi_worker *worker, zi_job *job, zi_error *error)
                                   .vae = o->vae_path,
                                   .text_encoder = o->text_encoder_path,
                                   .reference = o->reference_path,
-                                  .threads = worker->server->options.load.threads,
+                                  .threads = worker->server->options.engine.threads,
                                   .progress = watch,
                                   .user = &w};
     if (!zi_convert(&options, error)) return false;
@@ -60,15 +60,15 @@ static bool watch_import(void *user, const zi_progress *p)
 static zi_import_options import_options(zi_watch *w)
 {
     const zi_order *o = &w->job->order;
-    const zi_model_options *load = &w->worker->server->options.load;
+    const zi_server_options *server = &w->worker->server->options;
     return (zi_import_options){.source = o->path,
                                .name = o->destination,
                                .mode = (zi_import_mode)o->mode,
                                .convert = o->layout || o->precision,
                                .layout = (zi_layout_kind)o->layout,
                                .precision = (zi_precision)o->precision,
-                               .reference = load->reference,
-                               .threads = load->threads,
+                               .reference = server->load.reference,
+                               .threads = server->engine.threads,
                                .progress = watch_import,
                                .user = w};
 }
@@ -160,7 +160,9 @@ bool zi_work_verify(zi_worker *worker, zi_job *job, zi_error *error)
     zi_watch w = zi_watch_start(worker, job, "verify");
     zi_model_options options = zi_worker_options(worker, job->order.path);
     char *json = NULL;
-    if (!zi_verify(&options, job->order.other_path, watch_checks, &w, &json, error)) return false;
+    if (!zi_verify(worker->server->engine, &options, job->order.other_path, watch_checks, &w, &json,
+                   error))
+        return false;
     cJSON *result = cJSON_Parse(json);
     free(json);
     if (!result) return zi_error_no_memory(error, 1);
@@ -179,7 +181,7 @@ static bool load(zi_worker *w, const char *path, zi_error *error)
     w->llm_path = strdup(path);
     if (!w->llm_path) return zi_error_no_memory(error, strlen(path));
     zi_model_options options = zi_worker_options(w, path);
-    return zi_llm_load(&options, &w->llm, error);
+    return zi_llm_load(w->server->engine, &options, &w->llm, error);
 }
 
 static bool goes_on(void *user)

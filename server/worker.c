@@ -79,7 +79,7 @@ static bool load(zi_worker *w, const char *name, const char *path, zi_error *err
     unload(w);
     zi_model_options options = zi_worker_options(w, path);
     double began = zi_seconds();
-    if (!zi_model_load(&options, &w->model, error)) return false;
+    if (!zi_model_load(w->server->engine, &options, &w->model, error)) return false;
     w->model_path = strdup(path);
     if (!w->model_path) {
         zi_model_free(w->model);
@@ -97,12 +97,12 @@ static bool load(zi_worker *w, const char *name, const char *path, zi_error *err
 
 /* ---- generating ---- */
 
-static void report_encoded(zi_watch *w)
+static void report_encoded(zi_watch *w, bool cached)
 {
     cJSON *data = cJSON_CreateObject();
     w->encoded = true;
     cJSON_AddNumberToObject(data, "picture", w->progress.picture);
-    cJSON_AddBoolToObject(data, "cached", zi_known_texts_hit(w->worker->texts));
+    cJSON_AddBoolToObject(data, "cached", cached);
     zi_jobs_event(w->worker->server->jobs, w->job, "encoded", data);
 }
 
@@ -114,7 +114,7 @@ static bool watch(void *user, const zi_progress *p)
     if (atomic_load_explicit(&w->job->cancel, memory_order_relaxed) ||
         atomic_load_explicit(&w->job->skip, memory_order_relaxed))
         return false;
-    if (p->stage != ZI_STAGE_ENCODE && !w->encoded) report_encoded(w);
+    if (p->stage != ZI_STAGE_ENCODE && !w->encoded) report_encoded(w, p->cached);
     bool turn = strcmp(w->progress.stage, stages[p->stage]) != 0;
     double in_picture = p->stage == ZI_STAGE_ENCODE ? p->fraction
                         : p->stage == ZI_STAGE_STEP ? 1 + p->fraction * p->steps
@@ -214,7 +214,6 @@ static bool draw(zi_watch *w, int picture, zi_error *error)
     r.progress = watch;
     r.preview = preview;
     r.user = w;
-    r.encodings = zi_known_texts_encodings(worker->texts);
     w->encoded = false;
     w->progress.picture = picture;
     atomic_store(&w->job->skip, false);
@@ -296,8 +295,6 @@ bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error)
     if (!w) return zi_error_no_memory(error, sizeof *w);
     w->server = server;
     pthread_mutex_init(&w->mutex, NULL);
-    w->texts = zi_known_texts_create(server->options.output);
-    if (!w->texts) return zi_error_no_memory(error, sizeof *w);
     for (int lane = 0; lane < ZI_LANES; lane++) {
         zi_hand *hand = &w->hands[lane];
         *hand = (zi_hand){.worker = w, .lane = (zi_lane)lane};
@@ -320,7 +317,6 @@ void zi_worker_free(zi_worker *worker)
     if (!worker) return;
     zi_model_free(worker->model);
     zi_llm_free(worker->llm);
-    zi_known_texts_free(worker->texts);
     pthread_mutex_destroy(&worker->mutex);
     free(worker->model_path);
     free(worker->llm_path);

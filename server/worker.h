@@ -2,7 +2,6 @@
 #ifndef ZI_SERVER_WORKER_H
 #define ZI_SERVER_WORKER_H
 
-#include "server/encodings.h"
 #include "server/internal.h"
 
 #include <pthread.h>
@@ -22,7 +21,6 @@ struct zi_worker {
     char *model_path;
     zi_llm *llm;
     char *llm_path;
-    zi_known_texts *texts;
     /* For those who ask from other threads. */
     pthread_mutex_t mutex;
     char *loaded; /* the model's name; NULL: none */

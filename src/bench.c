@@ -12,12 +12,12 @@ typedef struct {
     zi_qwen text;
     zi_transformer transformer;
     zi_vae vae;
-    zi_pool *pool;
-    zi_ops ops;
-    zi_arena arena;
+    zi_engine *engine;
+    zi_session session;
+    bool fast;
     size_t height, width; /* latents */
     int32_t ids[TOKENS];
-    float *embeds, *latents, *velocity, *image;
+    zi_view embeds, latents, velocity, image;
     zi_sequence sequence;
     double start, peak; /* of the span that is running: when it began, the f32 peak before it */
     zi_bench_result result;
@@ -51,27 +51,28 @@ static bool make_models(bench *b, const precision *p, zi_error *error)
     size_t text = (size_t)c->text.vocab * (size_t)c->text.hidden;
     size_t block = (size_t)c->transformer.dim * (size_t)c->transformer.ffn;
     size_t wide = (size_t)c->vae.channels[c->vae.blocks - 1];
+    zi_backend *backend = b->engine->backend;
     zi_weights weights;
-    return zi_weights_random(p->type, 0, text, &weights, error) &&
+    return zi_weights_random(p->type, 0, text, backend, &weights, error) &&
            zi_qwen_bind(&weights, &c->text, &b->text, error) &&
-           zi_weights_random(p->type, p->bits, block, &weights, error) &&
+           zi_weights_random(p->type, p->bits, block, backend, &weights, error) &&
            zi_transformer_bind(&weights, &c->transformer, &b->transformer, error) &&
-           zi_weights_random(p->type, 0, wide * wide * 9, &weights, error) &&
+           zi_weights_random(p->type, 0, wide * wide * 9, backend, &weights, error) &&
            zi_vae_bind(&weights, &c->vae, &b->vae, error);
 }
 
-static void plan(bench *b)
+static void plan(void *user, const zi_exec *exec, zi_arena *arena)
 {
-    size_t size = (size_t)b->config.vae.latent * b->height * b->width;
-    zi_ops_plan(&b->ops, &b->arena, zi_model_limits(&b->config));
-    b->embeds = zi_arena_floats(&b->arena, TOKENS * (size_t)b->config.text.hidden);
-    b->latents = zi_arena_floats(&b->arena, size);
-    b->velocity = zi_arena_floats(&b->arena, size);
-    b->image = zi_arena_floats(&b->arena, 3 * 64 * b->height * b->width);
-    zi_sequence_plan(&b->transformer, b->height, b->width, TOKENS, &b->arena, &b->sequence);
-    zi_qwen_plan(&b->text, TOKENS, &b->arena);
-    zi_transformer_plan(&b->transformer, &b->sequence, &b->arena);
-    zi_vae_plan(&b->ops, &b->vae, b->height, b->width, &b->arena);
+    bench *b = user;
+    size_t channels = (size_t)b->config.vae.latent, pixels = b->height * b->width;
+    b->embeds = zi_arena_floats(arena, TOKENS, (size_t)b->config.text.hidden);
+    b->latents = zi_arena_floats(arena, channels, pixels);
+    b->velocity = zi_arena_floats(arena, channels, pixels);
+    b->image = zi_arena_floats(arena, 3, 64 * pixels);
+    zi_sequence_plan(&b->transformer, b->height, b->width, TOKENS, arena, &b->sequence);
+    zi_qwen_plan(&b->text, TOKENS, arena);
+    zi_transformer_plan(&b->transformer, &b->sequence, arena);
+    zi_vae_plan(exec, &b->vae, b->height, b->width, arena);
 }
 
 /* ---- operations of each stage ---- */
@@ -149,7 +150,7 @@ static double measure_peak(bench *b, size_t (*loop)(size_t rounds), double *most
 {
     peak_job job = {.loop = loop, .seconds = 0.04};
     double start = zi_seconds();
-    zi_pool_run(b->pool, zi_pool_threads(b->pool), peak_task, &job);
+    zi_pool_run(b->engine->pool, zi_pool_threads(b->engine->pool), peak_task, &job);
     double rate = 2 * (double)job.done / (zi_seconds() - start);
     if (rate > *most) *most = rate;
     return rate;
@@ -165,7 +166,7 @@ typedef struct {
 static span next_span(bench *b)
 {
     span s = {.seconds = zi_seconds() - b->start};
-    double peak = measure_peak(b, b->ops.kernels.peak_f32, &b->result.peak_f32);
+    double peak = measure_peak(b, b->engine->kernels.peak_f32, &b->result.peak_f32);
     s.possible = s.seconds * (b->peak + peak) / 2;
     b->peak = peak;
     b->start = zi_seconds();
@@ -197,9 +198,9 @@ static bool note_block(void *user, double fraction)
 
 static bool run_lap(bench *b, lap *l, zi_error *error)
 {
-    zi_run run = {.ops = &b->ops, .arena = &b->arena};
+    zi_run run = b->session.run;
     for (int i = 0; i < TOKENS; i++) b->ids[i] = i;
-    measure_peak(b, b->ops.kernels.peak_integer, &b->result.peak_integer);
+    measure_peak(b, b->engine->kernels.peak_integer, &b->result.peak_integer);
     next_span(b);
     if (!zi_qwen_encode(&run, &b->text, b->ids, TOKENS, b->embeds, error) ||
         !zi_transformer_caption(&run, &b->transformer, b->embeds, &b->sequence, error))
@@ -215,7 +216,7 @@ static bool run_lap(bench *b, lap *l, zi_error *error)
     if (!zi_vae_decode(&run, &b->vae, b->latents, b->height, b->width, b->image, error))
         return false;
     l->decode = next_span(b);
-    measure_peak(b, b->ops.kernels.peak_integer, &b->result.peak_integer);
+    measure_peak(b, b->engine->kernels.peak_integer, &b->result.peak_integer);
     return true;
 }
 
@@ -302,40 +303,48 @@ static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                             "%d layers are out of range; 1 to %d are possible", options->layers,
                             most);
-    if (options->threads < 0 || options->threads > 1024)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "threads must be 0 to 1024, not %d", options->threads);
     if (options->repeat < 0 || options->repeat > 1000)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                             "repeat must be 0 to 1000, not %d", options->repeat);
-    b->ops.fast = options->compute != ZI_COMPUTE_EXACT && p->bits;
+    b->fast = options->compute != ZI_COMPUTE_EXACT && p->bits;
     if (options->layers) {
         b->config.transformer.layers = options->layers;
         b->config.text.layers = options->layers + 1; /* the last one is not computed */
     }
     b->width = (size_t)width / 8;
     b->height = (size_t)height / 8;
-    return zi_kernels_select(options->cpu, &b->ops.kernels, error) &&
-           zi_pool_create((size_t)options->threads, &b->pool, error) && make_models(b, p, error);
+    zi_engine_options engine = {
+        .threads = options->threads, .cpu = options->cpu, .scratch = options->scratch};
+    return zi_engine_create(&engine, &b->engine, error) && make_models(b, p, error);
+}
+
+/* Starts from noise, as sampling does. */
+static bool fill_latents(bench *b, zi_error *error)
+{
+    size_t count = b->latents.rows * b->latents.columns;
+    float *values = malloc(count * sizeof *values);
+    zi_random random;
+    if (!values) return zi_error_no_memory(error, count * sizeof *values);
+    zi_random_seed(&random, 1);
+    zi_random_normal(&random, values, count);
+    zi_write(b->session.exec, b->latents, values);
+    free(values);
+    return true;
 }
 
 static bool run_bench(bench *b, const zi_bench_options *options, zi_error *error)
 {
-    if (!prepare(b, options, error)) return false;
-    b->ops.pool = b->pool;
-    b->arena = zi_arena_measure();
-    plan(b);
-    size_t size = b->arena.peak;
-    if (!zi_arena_create_fitting(&b->arena, size, options->scratch, error)) return false;
-    plan(b);
-    zi_random random;
-    zi_random_seed(&random, 1);
-    zi_random_normal(&random, b->latents, (size_t)b->config.vae.latent * b->height * b->width);
-    b->result.memory = size;
-    b->result.memory_in_file = b->arena.in_file;
-    b->result.threads = (int)zi_pool_threads(b->pool);
-    b->result.tier = b->ops.kernels.tier;
-    b->result.fast = b->ops.fast;
+    zi_bench_result *r = &b->result;
+    if (!prepare(b, options, error) ||
+        !zi_session_open(b->engine, b->fast, zi_model_limits(&b->config), plan, b, &b->session,
+                         error) ||
+        !fill_latents(b, error))
+        return false;
+    r->memory = b->session.memory->size;
+    r->memory_in_file = zi_cpu_buffer_in_file(b->session.memory);
+    r->threads = (int)zi_pool_threads(b->engine->pool);
+    r->tier = b->engine->kernels.tier;
+    r->fast = b->fast;
     return time_stages(b, options->repeat ? (size_t)options->repeat : 1, error);
 }
 
@@ -343,11 +352,11 @@ bool zi_bench(const zi_bench_options *options, zi_bench_result *out, zi_error *e
 {
     bench b = {0};
     bool ok = run_bench(&b, options, error);
-    zi_arena_free(&b.arena);
+    zi_session_close(&b.session);
     zi_vae_free(&b.vae);
     zi_transformer_free(&b.transformer);
     zi_qwen_free(&b.text);
-    zi_pool_free(b.pool);
+    zi_engine_free(b.engine);
     if (ok) *out = b.result;
     return ok;
 }

@@ -22,11 +22,10 @@ enum { SHAPES = sizeof shapes / sizeof *shapes, DEEPEST = 8960 };
 static const zi_dtype types[ZI_BENCH_TYPES] = {ZI_F16, ZI_BF16, ZI_Q8_0};
 
 typedef struct {
-    zi_pool *pool;
-    zi_ops ops;
-    zi_arena arena;
-    uint16_t *buffer;
-    float *x, *y;
+    zi_engine *engine;
+    zi_session session;
+    zi_view buffer; /* [1, BYTES] */
+    zi_view x, y;   /* [1, DEEPEST] */
 } bench;
 
 typedef uint64_t words __attribute__((vector_size(32)));
@@ -52,7 +51,7 @@ static void read_task(void *context, size_t task, size_t worker)
 static double read_all(bench *b)
 {
     double start = zi_seconds();
-    zi_pool_run(b->pool, BYTES / CHUNK, read_task, b->buffer);
+    zi_pool_run(b->engine->pool, BYTES / CHUNK, read_task, zi_view_host(b->buffer));
     return BYTES / (zi_seconds() - start);
 }
 
@@ -62,13 +61,15 @@ static double multiply_all(bench *b, zi_dtype type)
     size_t done = 0;
     double start = zi_seconds();
     for (int i = 0;; i = (i + 1) % SHAPES) {
-        zi_matrix w = {.data = (const char *)b->buffer + done,
-                       .type = type,
-                       .rows = shapes[i].rows,
-                       .columns = shapes[i].columns};
-        size_t bytes = w.rows * zi_dtype_bytes(type, w.columns);
+        size_t rows = shapes[i].rows, columns = shapes[i].columns;
+        size_t bytes = rows * zi_dtype_bytes(type, columns);
         if (done + bytes > BYTES) return (double)done / (zi_seconds() - start);
-        zi_linear(&b->ops, b->x, 1, &w, NULL, b->y);
+        zi_weight w = {.data = b->buffer};
+        w.data.offset += done;
+        w.data.type = type;
+        w.data = zi_view_reshape(w.data, rows, columns);
+        zi_linear(b->session.exec, zi_view_columns(b->x, 0, columns), &w, NULL,
+                  zi_view_columns(b->y, 0, rows));
         done += bytes;
     }
 }
@@ -91,33 +92,30 @@ static void measure(bench *b, size_t repeat, zi_bench_memory_result *out)
                                                zi_median(shares[t], repeat)};
 }
 
-static void plan(bench *b)
+static void plan(void *user, const zi_exec *exec, zi_arena *arena)
 {
-    zi_ops_plan(&b->ops, &b->arena, (zi_ops_limits){128, DEEPEST});
-    b->buffer = zi_arena_alloc(&b->arena, BYTES, 1);
-    b->x = zi_arena_floats(&b->arena, DEEPEST);
-    b->y = zi_arena_floats(&b->arena, DEEPEST);
+    bench *b = user;
+    (void)exec;
+    b->buffer = zi_arena_take(arena, ZI_U8, 1, BYTES);
+    b->x = zi_arena_floats(arena, 1, DEEPEST);
+    b->y = zi_arena_floats(arena, 1, DEEPEST);
 }
 
 static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
 {
-    if (options->threads < 0 || options->threads > 1024)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "threads must be 0 to 1024, not %d", options->threads);
+    zi_engine_options engine = {.threads = options->threads, .cpu = options->cpu};
     if (options->repeat < 0 || options->repeat > MOST_REPEATS)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "repeat must be 0 to %d, not %d", MOST_REPEATS, options->repeat);
-    if (!zi_kernels_select(options->cpu, &b->ops.kernels, error) ||
-        !zi_pool_create((size_t)options->threads, &b->pool, error))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
+                            "%d is out of range; it goes from 0 to %d", options->repeat,
+                            MOST_REPEATS);
+    if (!zi_engine_create(&engine, &b->engine, error) ||
+        !zi_session_open(b->engine, false, (zi_exec_limits){128, DEEPEST}, plan, b, &b->session,
+                         error))
         return false;
-    b->ops.pool = b->pool;
-    b->arena = zi_arena_measure();
-    plan(b);
-    size_t size = b->arena.peak;
-    if (!zi_arena_create(&b->arena, size, error)) return false;
-    plan(b);
-    for (size_t i = 0; i < BYTES / sizeof *b->buffer; i++) b->buffer[i] = FILLING;
-    for (size_t i = 0; i < DEEPEST; i++) b->x[i] = 1.0f / (float)(i + 1);
+    uint16_t *scales = zi_view_host(b->buffer);
+    float *x = zi_view_host(b->x);
+    for (size_t i = 0; i < BYTES / sizeof *scales; i++) scales[i] = FILLING;
+    for (size_t i = 0; i < DEEPEST; i++) x[i] = 1.0f / (float)(i + 1);
     return true;
 }
 
@@ -128,11 +126,11 @@ bool zi_bench_memory(const zi_bench_options *options, zi_bench_memory_result *ou
     bool ok = prepare(&b, options, error);
     if (ok) {
         measure(&b, options->repeat ? (size_t)options->repeat : 1, &result);
-        result.threads = (int)zi_pool_threads(b.pool);
-        result.tier = b.ops.kernels.tier;
+        result.threads = (int)zi_pool_threads(b.engine->pool);
+        result.tier = b.engine->kernels.tier;
         *out = result;
     }
-    zi_arena_free(&b.arena);
-    zi_pool_free(b.pool);
+    zi_session_close(&b.session);
+    zi_engine_free(b.engine);
     return ok;
 }

@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "model/answer.h"
-#include "model/lm.h"
+#include "lm_generate.h"
 
 #include <stdlib.h>
 
@@ -14,9 +14,8 @@ enum {
 };
 
 struct zi_llm {
+    zi_engine *engine; /* borrowed */
     zi_lm lm;
-    zi_kernels kernels;
-    zi_pool *pool;
 };
 
 /* What the model is told, by the language of the prompt. */
@@ -50,18 +49,14 @@ zi_enhance_request zi_enhance_default(void)
                                 .penalty = 1.05};
 }
 
-bool zi_llm_load(const zi_model_options *options, zi_llm **out, zi_error *error)
+bool zi_llm_load(zi_engine *engine, const zi_model_options *options, zi_llm **out, zi_error *error)
 {
     if (!options->path || !options->path[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "no language model was named");
-    if (options->threads < 0 || options->threads > 1024)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "threads must be 0 to 1024, not %d", options->threads);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "llm", "no language model was named");
     zi_llm *llm = calloc(1, sizeof *llm);
     if (!llm) return zi_error_no_memory(error, sizeof *llm);
-    if (!zi_kernels_select(options->cpu, &llm->kernels, error) ||
-        !zi_lm_load(options, &llm->lm, error) ||
-        !zi_pool_create((size_t)options->threads, &llm->pool, error)) {
+    llm->engine = engine;
+    if (!zi_lm_load(options, engine->backend, &llm->lm, error)) {
         zi_llm_free(llm);
         return false;
     }
@@ -72,7 +67,6 @@ bool zi_llm_load(const zi_model_options *options, zi_llm **out, zi_error *error)
 void zi_llm_free(zi_llm *llm)
 {
     if (!llm) return;
-    zi_pool_free(llm->pool);
     zi_lm_free(&llm->lm);
     free(llm);
 }
@@ -295,7 +289,7 @@ static bool conclude(listener *l, const zi_lm_result *result, char **out, zi_err
         ok = (*out = zi_text_take(&answer)) || zi_error_no_memory(error, answer.size);
     } else {
         ok = check_answer(result, r, answer.data, error);
-        if (ok && r->model) ok = zi_assembly_tokenizer(r->model, &encoder, error);
+        if (ok && r->model) ok = zi_assembly_tokenizer(r->model, NULL, &encoder, error);
         ok = ok && finish(encoder ? encoder : l->lm->tokenizer, r->prompt, answer.data, out, error);
     }
     zi_tokenizer_free(encoder);
@@ -330,7 +324,6 @@ bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhanced *out
     int32_t *ids = NULL;
     size_t count = 0;
     if (!resolve(request, &r, error) || !encode(&llm->lm, &r, &ids, &count, error)) return false;
-    zi_ops ops = {.kernels = llm->kernels, .pool = llm->pool};
     listener l = {.lm = &llm->lm, .request = &r};
     zi_text_init(&l.said.text, MAX_ANSWER);
     zi_lm_request ask = {.ids = ids,
@@ -342,7 +335,7 @@ bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhanced *out
                          .user = &l};
     zi_lm_result result = {0};
     zi_enhanced enhanced = {.prompt_tokens = count};
-    bool ok = zi_lm_generate(&ops, &llm->lm, &ask, &result, error) &&
+    bool ok = zi_lm_generate(llm->engine, &llm->lm, &ask, &result, error) &&
               conclude(&l, &result, &enhanced.text, error);
     zi_text_free(&l.said.text);
     free(ids);

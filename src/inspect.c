@@ -140,7 +140,7 @@ static void describe_part(inspection *in, zi_part part)
     zi_weights weights;
     cJSON_AddBoolToObject(component, "present", layout != NULL);
     if (!layout) add_text(in->missing, names[part]);
-    if (zi_assembly_open(&in->assembly, part, &in->config, &weights, &why)) {
+    if (zi_assembly_open(&in->assembly, part, NULL, &in->config, &weights, &why)) {
         in->read |= 1 << part;
         describe_source(&weights, part, component);
         check_part(in, part, &weights);
@@ -149,7 +149,7 @@ static void describe_part(inspection *in, zi_part part)
     /* A file need not have all parts, a folder should. */
     if (layout || in->assembly.layouts[ZI_PLACE_MODEL].parts[part].usual_place)
         add_text(in->problems, why.text);
-    if (!layout || !zi_weights_open(layout, part, 0, &weights, &why)) return;
+    if (!layout || !zi_weights_open(layout, part, 0, NULL, &weights, &why)) return;
     describe_source(&weights, part, component);
     zi_weights_close(&weights);
 }
@@ -159,7 +159,8 @@ static void describe_extras(inspection *in)
     const zi_layout *layout = &in->assembly.layouts[ZI_PLACE_MODEL];
     zi_tokenizer *tokenizer = NULL;
     zi_error why;
-    bool works = zi_assembly_tokenizer(&(zi_model_options){.path = in->path}, &tokenizer, &why);
+    bool works = zi_assembly_tokenizer(&(zi_model_options){.path = in->path}, &in->assembly,
+                                       &tokenizer, &why);
     zi_tokenizer_free(tokenizer);
     cJSON *component = cJSON_AddObjectToObject(in->components, "tokenizer");
     cJSON_AddBoolToObject(component, "present", works || layout->tokenizer);
@@ -216,12 +217,8 @@ static void finish(inspection *in)
 /* What a file of one part or all is. */
 static void describe_architecture(inspection *in)
 {
-    zi_checkpoint checkpoint;
-    const char *name = NULL;
-    if (!zi_is_dir(in->path) && zi_checkpoint_open(in->path, &checkpoint, NULL)) {
-        name = zi_recognise(&checkpoint);
-        zi_checkpoint_close(&checkpoint);
-    }
+    const zi_layout *layout = &in->assembly.layouts[ZI_PLACE_MODEL];
+    const char *name = layout->folder ? NULL : zi_recognise(layout->checkpoint);
     cJSON_AddStringToObject(in->root, "architecture", name ? name : "Z-Image");
 }
 

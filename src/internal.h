@@ -5,31 +5,32 @@
 #include "model/assembly.h"
 #include "model/qwen.h"
 #include "model/transformer.h"
-#include "model/preview.h"
+#include "preview.h"
+#include "session.h"
+
+#include <pthread.h>
 
 struct zi_model {
+    zi_engine *engine; /* borrowed */
     char *name;
-    char *remark;  /* NULL: none */
-    char *scratch; /* folder for large working memory, or NULL */
+    char *remark; /* NULL: none */
     zi_config config;
     zi_tokenizer *tokenizer;
     zi_qwen text;
     zi_transformer transformer;
     zi_vae vae;
-    zi_kernels kernels;
-    zi_pool *pool;
+    pthread_mutex_t mutex; /* of what sessions change */
     zi_preview preview;
     uint64_t text_digest[2]; /* of the encoder's weights, once it is asked for */
     bool digested;
 };
 
-/* What zi_ops_plan must know of the three networks. */
-zi_ops_limits zi_model_limits(const zi_config *config);
+/* What sessions of a model must be made for. */
+zi_exec_limits zi_model_limits(const zi_config *config);
 
-/* The key of a text's encoding, see zi_encodings: 32 hexadecimal digits and a NUL. */
-enum { ZI_ENCODING_KEY = 33 };
-void zi_encoding_key(zi_model *model, bool fast, const int32_t *ids, size_t count,
-                     char key[ZI_ENCODING_KEY]);
+/* The key of a text's embeddings. */
+void zi_embedding_key(zi_model *model, bool fast, const int32_t *ids, size_t count,
+                      char key[ZI_EMBEDDING_KEY]);
 
 /* What a traced request remembers. Pointers are borrowed. */
 typedef struct {

@@ -11,12 +11,12 @@ static void grow(size_t *most, int value)
     if ((size_t)value > *most) *most = (size_t)value;
 }
 
-zi_ops_limits zi_model_limits(const zi_config *config)
+zi_exec_limits zi_model_limits(const zi_config *config)
 {
     const zi_qwen_config *text = &config->text;
     const zi_transformer_config *t = &config->transformer;
     int vae = config->vae.channels[config->vae.blocks - 1]; /* one head as wide as its channels */
-    zi_ops_limits limits = {.depth = 1024};                 /* of the time embedding */
+    zi_exec_limits limits = {.depth = 1024};                /* of the time embedding */
     grow(&limits.head_dim, text->head_dim);
     grow(&limits.head_dim, t->head_dim);
     grow(&limits.head_dim, vae);
@@ -47,12 +47,13 @@ static bool add_remarks(const zi_model_options *options, zi_model *model, zi_err
 static bool load_parts(const zi_assembly *assembly, zi_model *model, zi_error *error)
 {
     zi_config *config = &model->config;
+    zi_backend *backend = model->engine->backend;
     zi_weights weights;
-    return zi_assembly_open(assembly, ZI_TEXT_ENCODER, config, &weights, error) &&
+    return zi_assembly_open(assembly, ZI_TEXT_ENCODER, backend, config, &weights, error) &&
            zi_qwen_bind(&weights, &config->text, &model->text, error) &&
-           zi_assembly_open(assembly, ZI_TRANSFORMER, config, &weights, error) &&
+           zi_assembly_open(assembly, ZI_TRANSFORMER, backend, config, &weights, error) &&
            zi_transformer_bind(&weights, &config->transformer, &model->transformer, error) &&
-           zi_assembly_open(assembly, ZI_VAE, config, &weights, error) &&
+           zi_assembly_open(assembly, ZI_VAE, backend, config, &weights, error) &&
            zi_vae_bind(&weights, &config->vae, &model->vae, error) &&
            zi_assembly_scheduler(assembly, config, error) &&
            zi_config_fit(assembly->paths[ZI_PLACE_MODEL], config, error);
@@ -78,29 +79,24 @@ static bool load(const zi_model_options *options, zi_model *model, zi_error *err
 {
     zi_assembly assembly;
     model->name = name_of(options->path);
-    if (options->scratch) model->scratch = strdup(options->scratch);
-    if (!model->name || (options->scratch && !model->scratch))
-        return zi_error_no_memory(error, strlen(options->path));
-    if (!zi_kernels_select(options->cpu, &model->kernels, error) ||
-        !zi_assembly_read(options, &assembly, error))
-        return false;
+    if (!model->name) return zi_error_no_memory(error, strlen(options->path));
+    if (!zi_assembly_read(options, &assembly, error)) return false;
     bool ok = load_parts(&assembly, model, error) &&
-              zi_assembly_tokenizer(options, &model->tokenizer, error) &&
-              add_remarks(options, model, error) &&
-              zi_pool_create((size_t)options->threads, &model->pool, error);
+              zi_assembly_tokenizer(options, &assembly, &model->tokenizer, error) &&
+              add_remarks(options, model, error);
     zi_assembly_free(&assembly);
     return ok;
 }
 
-bool zi_model_load(const zi_model_options *options, zi_model **out, zi_error *error)
+bool zi_model_load(zi_engine *engine, const zi_model_options *options, zi_model **out,
+                   zi_error *error)
 {
     if (!options->path || !options->path[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "no model was named");
-    if (options->threads < 0 || options->threads > 1024)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "threads must be 0 to 1024, not %d", options->threads);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "model", "no model was named");
     zi_model *model = calloc(1, sizeof *model);
     if (!model) return zi_error_no_memory(error, sizeof *model);
+    model->engine = engine;
+    pthread_mutex_init(&model->mutex, NULL);
     if (!load(options, model, error)) {
         zi_model_free(model);
         return false;
@@ -112,14 +108,13 @@ bool zi_model_load(const zi_model_options *options, zi_model **out, zi_error *er
 void zi_model_free(zi_model *model)
 {
     if (!model) return;
-    zi_pool_free(model->pool);
+    pthread_mutex_destroy(&model->mutex);
     zi_preview_free(&model->preview);
     zi_vae_free(&model->vae);
     zi_transformer_free(&model->transformer);
     zi_qwen_free(&model->text);
     zi_tokenizer_free(model->tokenizer);
     free(model->remark);
-    free(model->scratch);
     free(model->name);
     free(model);
 }

@@ -105,7 +105,10 @@ static const char *const views[] = {
 };
 
 /* In the order in which they stand in a prompt, with what goes before each. */
-#define LIST(before, words) {before, words, sizeof words / sizeof *words}
+#define LIST(before, words)                                                                        \
+    {                                                                                              \
+        before, words, sizeof words / sizeof *words                                                \
+    }
 static const struct {
     const char *before;
     const char *const *words;

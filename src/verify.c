@@ -2,6 +2,7 @@
 #include "internal.h"
 #include "base/random.h"
 #include "io/json.h"
+#include "io/values.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@ enum { SIDE = 256, STEPS = 2, LATENT = SIDE / 8, TOKENS = 512 };
 static const char prompt[] = "a red circle on a blue background";
 
 typedef struct {
+    zi_engine *engine;
     const zi_model_options *options;
     const char *against;
     zi_progress_fn progress;
@@ -36,32 +38,33 @@ static bool found(zi_error *says, const char *format, double number)
 
 static bool loads(verification *v, zi_error *says)
 {
-    return zi_model_load(v->options, &v->model, says) &&
+    return zi_model_load(v->engine, v->options, &v->model, says) &&
            found(says, "every tensor is there, of the right shape", 0);
 }
 
 static bool weights_sound(verification *v, zi_error *says)
 {
-    zi_weights *weights[] = {&v->model->text.weights, &v->model->transformer.weights,
-                             &v->model->vae.weights};
+    const zi_source *sources[] = {&v->model->text.weights.source,
+                                  &v->model->transformer.weights.source,
+                                  &v->model->vae.weights.source};
     size_t tensors = 0;
     for (int i = 0; i < 3; i++) {
-        if (!zi_weights_sound(weights[i], says)) return false;
-        tensors += weights[i]->source.count;
+        if (!zi_source_check_values(sources[i], says)) return false;
+        tensors += sources[i]->count;
     }
     return found(says, "%.0f tensors; no norm is all zeros", (double)tensors);
 }
 
 /* ---- stages ---- */
 
-/* What it takes to run a stage by itself. */
+/* A stage by itself. */
 typedef struct {
-    zi_ops ops;
-    zi_arena arena;
-    zi_run run;
-} engine;
+    const zi_model *model;
+    size_t tokens;   /* of the text encoder; 0: the VAE decodes */
+    zi_view in, out; /* latents and image; or none and embeddings */
+} stage;
 
-static bool go_on(void *user, double fraction)
+static bool should_continue(void *user, double fraction)
 {
     (void)fraction;
     verification *v = user;
@@ -69,27 +72,27 @@ static bool go_on(void *user, double fraction)
     return !v->progress || v->progress(v->user, &progress);
 }
 
-/* Memory for one of the stages, `floats` of it for what goes in and out. */
-static void plan(engine *e, const zi_model *m, size_t tokens, size_t floats, float **values)
+static void plan(void *user, const zi_exec *exec, zi_arena *arena)
 {
-    zi_ops_plan(&e->ops, &e->arena, zi_model_limits(&m->config));
-    *values = zi_arena_floats(&e->arena, floats);
-    if (tokens)
-        zi_qwen_plan(&m->text, tokens, &e->arena);
-    else
-        zi_vae_plan(&e->ops, &m->vae, LATENT, LATENT, &e->arena);
+    stage *s = user;
+    const zi_model *m = s->model;
+    if (s->tokens) {
+        s->out = zi_arena_floats(arena, s->tokens, (size_t)m->config.text.hidden);
+        zi_qwen_plan(&m->text, s->tokens, arena);
+    } else {
+        s->in = zi_arena_floats(arena, (size_t)m->config.vae.latent, LATENT * LATENT);
+        s->out = zi_arena_floats(arena, 3, SIDE * SIDE);
+        zi_vae_plan(exec, &m->vae, LATENT, LATENT, arena);
+    }
 }
 
-static bool start(engine *e, verification *v, size_t tokens, size_t floats, float **values,
-                  zi_error *error)
+static bool start(verification *v, stage *s, zi_session *session, zi_error *error)
 {
-    *e = (engine){.ops = {.kernels = v->model->kernels, .pool = v->model->pool, .fast = true}};
-    e->arena = zi_arena_measure();
-    plan(e, v->model, tokens, floats, values);
-    size_t size = e->arena.peak;
-    if (!zi_arena_create(&e->arena, size, error)) return false;
-    plan(e, v->model, tokens, floats, values);
-    e->run = (zi_run){.ops = &e->ops, .arena = &e->arena, .layer_done = go_on, .user = v};
+    if (!zi_session_open(v->engine, true, zi_model_limits(&v->model->config), plan, s, session,
+                         error))
+        return false;
+    session->run.layer_done = should_continue;
+    session->run.user = v;
     return true;
 }
 
@@ -101,21 +104,10 @@ static double magnitude(const float *x, size_t n)
     return sqrt(sum / (double)n);
 }
 
-static bool embeddings(verification *v, zi_error *says)
+static bool check_embeddings(const float *values, size_t count, size_t hidden, zi_error *says)
 {
-    const zi_model *m = v->model;
-    size_t count, hidden = (size_t)m->config.text.hidden;
-    int32_t *ids;
-    engine e;
-    float *embeds;
-    if (!zi_tokenizer_chat(m->tokenizer, prompt, TOKENS, &ids, &count, says)) return false;
-    bool ok = start(&e, v, count, count * hidden, &embeds, says) &&
-              zi_qwen_encode(&e.run, &m->text, ids, count, embeds, says);
-    double size = ok ? magnitude(embeds, count * hidden) : 0;
-    bool same = ok && count > 1 && !memcmp(embeds, embeds + hidden, hidden * sizeof *embeds);
-    zi_arena_free(&e.arena);
-    free(ids);
-    if (!ok) return false;
+    double size = magnitude(values, count * hidden);
+    bool same = count > 1 && !memcmp(values, values + hidden, hidden * sizeof *values);
     if (!(size > 0 && isfinite(size)))
         return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
                             "the embeddings of a prompt are of magnitude %g", size);
@@ -123,6 +115,26 @@ static bool embeddings(verification *v, zi_error *says)
         return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
                             "the embeddings of different tokens are the same");
     return found(says, "magnitude %.3g", size);
+}
+
+static bool embeddings(verification *v, zi_error *says)
+{
+    const zi_model *m = v->model;
+    stage s = {.model = m};
+    zi_session session;
+    zi_fetched embeds = {0};
+    int32_t *ids;
+    if (!zi_tokenizer_chat(m->tokenizer, prompt, TOKENS, &ids, &s.tokens, says)) return false;
+    bool ok = start(v, &s, &session, says);
+    if (ok) {
+        ok = zi_qwen_encode(&session.run, &m->text, ids, s.tokens, s.out, says) &&
+             zi_fetch(session.exec, s.out, &embeds, says) &&
+             check_embeddings(embeds.values, s.tokens, s.out.columns, says);
+        zi_fetched_free(&embeds);
+        zi_session_close(&session);
+    }
+    free(ids);
+    return ok;
 }
 
 /* The share of the deviations from the mean that is a checkerboard of single pixels: a quarter in
@@ -150,23 +162,13 @@ static void draw_pattern(float *latents, size_t channels)
     zi_random_normal(&random, latents, channels * LATENT * LATENT);
 }
 
-static bool decodes(verification *v, zi_error *says)
+/* values [3, SIDE, SIDE] */
+static bool check_decoded(const float *values, zi_error *says)
 {
-    /* Pictures are about -1 to 1; good decoders are below 1 %, and noise is 25 %. */
+    /* Images are about -1 to 1; good decoders are below 1 %, and noise is 25 %. */
     const double largest = 10, worst = 0.05;
-    const zi_model *m = v->model;
-    size_t channels = (size_t)m->config.vae.latent, in = channels * LATENT * LATENT;
-    size_t out = 3 * SIDE * SIDE;
-    engine e;
-    float *latents;
-    bool ok = start(&e, v, 0, in + out, &latents, says);
-    if (ok) draw_pattern(latents, channels);
-    float *image = ok ? latents + in : NULL;
-    ok = ok && zi_vae_decode(&e.run, &m->vae, latents, LATENT, LATENT, image, says);
-    double size = ok ? magnitude(image, out) : 0, board = 0;
-    for (int i = 0; ok && i < 3; i++) board = fmax(board, checkerboard(image + i * SIDE * SIDE));
-    zi_arena_free(&e.arena);
-    if (!ok) return false;
+    double size = magnitude(values, 3 * SIDE * SIDE), board = 0;
+    for (int i = 0; i < 3; i++) board = fmax(board, checkerboard(values + i * SIDE * SIDE));
     if (!(size > 0 && size < largest))
         return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
                             "a test pattern becomes values of magnitude %g; about 1 is usual",
@@ -176,6 +178,28 @@ static bool decodes(verification *v, zi_error *says)
                             "a test pattern becomes a checkerboard: %.0f %% of its contrast",
                             100 * board);
     return found(says, "a test pattern: %.2f %% of its contrast is a checkerboard", 100 * board);
+}
+
+static bool decodes(verification *v, zi_error *says)
+{
+    const zi_model *m = v->model;
+    stage s = {.model = m};
+    zi_session session;
+    zi_fetched image = {0};
+    size_t channels = (size_t)m->config.vae.latent;
+    float *latents = malloc(channels * LATENT * LATENT * sizeof *latents);
+    if (!latents) return zi_error_no_memory(says, channels * LATENT * LATENT * sizeof *latents);
+    draw_pattern(latents, channels);
+    bool ok = start(v, &s, &session, says);
+    if (ok) {
+        zi_write(session.exec, s.in, latents);
+        ok = zi_vae_decode(&session.run, &m->vae, s.in, LATENT, LATENT, s.out, says) &&
+             zi_fetch(session.exec, s.out, &image, says) && check_decoded(image.values, says);
+        zi_fetched_free(&image);
+        zi_session_close(&session);
+    }
+    free(latents);
+    return ok;
 }
 
 /* ---- pictures ---- */
@@ -203,29 +227,36 @@ static bool draws(verification *v, zi_error *says)
                 : found(says, "a picture of %.0f pixels a side, in 2 steps", SIDE);
 }
 
-/* Draws it again, and again with another number of threads. */
+/* Whether a model gives the same image; *same is left alone if it does. */
+static bool compare_again(verification *v, zi_model *model, bool *same, zi_error *says)
+{
+    zi_request request = request_of(v, SIDE, SIDE);
+    zi_image *again = NULL;
+    if (!zi_generate(model, &request, &again, says)) return false;
+    *same = *same && !memcmp(again->pixels, v->picture->pixels, 3 * SIDE * SIDE);
+    zi_image_free(again);
+    return true;
+}
+
+/* Generates it again, and again with another number of threads. */
 static bool reproduces(verification *v, zi_error *says)
 {
-    zi_pool *usual = v->model->pool, *other = NULL;
-    zi_request request = request_of(v, SIDE, SIDE);
-    size_t threads = zi_pool_threads(usual) > 1 ? 1 : 2;
+    int threads = zi_pool_threads(v->engine->pool) > 1 ? 1 : 2;
+    zi_engine_options options = {
+        .threads = threads, .cpu = v->engine->cpu, .scratch = v->engine->scratch};
+    zi_engine *other = NULL;
+    zi_model *model = NULL;
     bool same = true;
     if (!v->picture)
-        return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL, "there is no picture to draw again");
-    if (!zi_pool_create(threads, &other, says)) return false;
-    bool ok = true;
-    for (int i = 0; ok && i < 2; i++) {
-        zi_image *again = NULL;
-        v->model->pool = i ? other : usual;
-        ok = zi_generate(v->model, &request, &again, says);
-        same = same && ok && !memcmp(again->pixels, v->picture->pixels, 3 * SIDE * SIDE);
-        zi_image_free(again);
-    }
-    v->model->pool = usual;
-    zi_pool_free(other);
+        return zi_error_set(says, ZI_ERROR_NOT_FOUND, NULL, "there is no picture to draw again");
+    bool ok = zi_engine_create(&options, &other, says) &&
+              zi_model_load(other, v->options, &model, says) &&
+              compare_again(v, v->model, &same, says) && compare_again(v, model, &same, says);
+    zi_model_free(model);
+    zi_engine_free(other);
     if (!ok) return false;
     return same
-               ? found(says, "the same picture again, and with %.0f threads", (double)threads)
+               ? found(says, "the same picture again, and with %.0f threads", threads)
                : zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL, "one seed gives different pictures");
 }
 
@@ -265,7 +296,8 @@ static bool like_its_source(verification *v, zi_error *says)
     options.path = v->against;
     if (!v->picture)
         return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL, "there is no picture to compare");
-    bool ok = zi_model_load(&options, &source, says) && zi_generate(source, &request, &image, says);
+    bool ok = zi_model_load(v->engine, &options, &source, says) &&
+              zi_generate(source, &request, &image, says);
     double like = ok ? correlation(v->picture, image) : 0;
     zi_image_free(image);
     zi_model_free(source);
@@ -305,8 +337,8 @@ static void run_check(verification *v, const char *name, check run)
     v->stopped = says.code == ZI_ERROR_CANCELLED;
 }
 
-bool zi_verify(const zi_model_options *options, const char *against, zi_progress_fn progress,
-               void *user, char **json, zi_error *error)
+bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *against,
+               zi_progress_fn progress, void *user, char **json, zi_error *error)
 {
     cJSON *root = cJSON_CreateObject();
     if (!root || !options->path) {
@@ -314,7 +346,8 @@ bool zi_verify(const zi_model_options *options, const char *against, zi_progress
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "no model was named");
     }
     cJSON_AddStringToObject(root, "path", options->path);
-    verification v = {.options = options,
+    verification v = {.engine = engine,
+                      .options = options,
                       .against = against,
                       .progress = progress,
                       .user = user,

@@ -1,31 +1,70 @@
 #include "engine.h"
 
 #include <math.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-void zi_test_engine_start(zi_test_engine *engine, size_t threads)
+static void need(bool ok, const zi_error *error)
 {
-    enum { ARENA = 256 << 20, WIDEST_HEAD = 256, DEEPEST = 2048 };
+    if (ok) return;
+    printf("test engine: %s\n", error->text);
+    exit(1);
+}
+
+void zi_test_engine_start(zi_test_engine *engine, size_t threads, const char *tier, bool fast)
+{
+    enum { MEMORY = 256 << 20, WIDEST_HEAD = 256, DEEPEST = 2048 };
     zi_error error = {0};
     *engine = (zi_test_engine){.random = 12345};
-    if (!zi_pool_create(threads, &engine->pool, &error) ||
-        !zi_arena_create(&engine->arena, ARENA, &error) ||
-        !zi_kernels_select(NULL, &engine->ops.kernels, &error)) {
-        printf("test engine: %s\n", error.text);
-        exit(1);
-    }
-    engine->ops.pool = engine->pool;
-    zi_ops_plan(&engine->ops, &engine->arena, (zi_ops_limits){WIDEST_HEAD, DEEPEST});
-    engine->run = (zi_run){.ops = &engine->ops, .arena = &engine->arena};
+    need(
+        zi_kernels_select(tier, &engine->kernels, &error) &&
+            zi_pool_create(threads, &engine->pool, &error) &&
+            zi_cpu_backend_create(&engine->kernels, engine->pool, NULL, &engine->backend, &error) &&
+            zi_buffer_alloc(engine->backend, MEMORY, &engine->buffer, &error) &&
+            zi_memory_take(&engine->host, MEMORY, &error) &&
+            engine->backend->ops->begin(engine->backend, fast, &engine->exec, &error),
+        &error);
+    engine->arena = zi_arena_in(engine->buffer);
+    engine->backend->ops->plan(engine->exec, &engine->arena,
+                               (zi_exec_limits){WIDEST_HEAD, DEEPEST});
+    engine->run = (zi_run){.exec = engine->exec, .arena = &engine->arena};
 }
 
 void zi_test_engine_stop(zi_test_engine *engine)
 {
-    zi_arena_free(&engine->arena);
+    for (size_t i = 0; i < engine->imported_count; i++) zi_buffer_release(engine->imported[i]);
+    free(engine->imported);
+    engine->exec->ops->end(engine->exec);
+    zi_buffer_release(engine->buffer);
+    zi_memory_release(&engine->host);
+    engine->backend->ops->destroy(engine->backend);
     zi_pool_free(engine->pool);
+}
+
+zi_test_mark zi_test_engine_mark(const zi_test_engine *engine)
+{
+    return (zi_test_mark){engine->host_used, zi_arena_mark(&engine->arena)};
+}
+
+void zi_test_engine_reset(zi_test_engine *engine, zi_test_mark mark)
+{
+    engine->host_used = mark.host;
+    zi_arena_reset(&engine->arena, mark.device);
+}
+
+/* ---- the host's memory ---- */
+
+void *zi_test_alloc(zi_test_engine *engine, size_t count, size_t size)
+{
+    size_t bytes = (count * size + 63) / 64 * 64;
+    void *block = engine->host.base + engine->host_used;
+    if (bytes > engine->host.size - engine->host_used) {
+        printf("test engine: no room for %zu bytes\n", bytes);
+        exit(1);
+    }
+    engine->host_used += bytes;
+    return block;
 }
 
 float zi_test_uniform(zi_test_engine *engine)
@@ -36,7 +75,7 @@ float zi_test_uniform(zi_test_engine *engine)
 
 float *zi_test_values(zi_test_engine *engine, size_t n)
 {
-    float *x = zi_arena_floats(&engine->arena, n);
+    float *x = zi_test_alloc(engine, n, sizeof *x);
     for (size_t i = 0; i < n; i++) x[i] = zi_test_uniform(engine);
     return x;
 }
@@ -44,7 +83,7 @@ float *zi_test_values(zi_test_engine *engine, size_t n)
 void *zi_test_stored(zi_test_engine *engine, zi_dtype type, size_t n, float **meaning)
 {
     float *x = zi_test_values(engine, n);
-    char *data = zi_arena_alloc(&engine->arena, n * zi_dtype_size(type) + 1, 1);
+    char *data = zi_test_alloc(engine, n * zi_dtype_size(type) + 1, 1);
     data++;
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;
@@ -61,6 +100,53 @@ void *zi_test_stored(zi_test_engine *engine, zi_dtype type, size_t n, float **me
     *meaning = x;
     return data;
 }
+
+/* ---- the backend's memory ---- */
+
+zi_view zi_test_view(zi_test_engine *engine, const float *values, size_t rows, size_t columns)
+{
+    zi_view view = zi_arena_floats(&engine->arena, rows, columns);
+    if (engine->arena.overflow) {
+        printf("test engine: no room for [%zu, %zu]\n", rows, columns);
+        exit(1);
+    }
+    if (values) zi_write(engine->exec, view, values);
+    return view;
+}
+
+float *zi_test_read(zi_test_engine *engine, zi_view view)
+{
+    zi_error error = {0};
+    float *values = zi_test_alloc(engine, view.rows * view.columns, sizeof *values);
+    need(zi_read(engine->exec, view, values, &error), &error);
+    return values;
+}
+
+static zi_view import(zi_test_engine *engine, zi_dtype type, const void *data, size_t rows,
+                      size_t columns)
+{
+    zi_error error = {0};
+    zi_view view = {.type = type, .rows = rows, .columns = columns, .stride = columns};
+    size_t bytes = zi_dtype_bytes(type, rows * columns);
+    engine->imported =
+        realloc(engine->imported, (engine->imported_count + 1) * sizeof *engine->imported);
+    need(zi_buffer_import(engine->backend, data, bytes, &view.buffer, &error), &error);
+    engine->imported[engine->imported_count++] = view.buffer;
+    return view;
+}
+
+zi_weight zi_test_weight(zi_test_engine *engine, zi_dtype type, const void *data, size_t rows,
+                         size_t columns)
+{
+    return (zi_weight){.name = "test", .data = import(engine, type, data, rows, columns)};
+}
+
+zi_weight zi_test_vector(zi_test_engine *engine, const float *values, size_t n)
+{
+    return zi_test_weight(engine, ZI_F32, values, 1, n);
+}
+
+/* ---- tiers ---- */
 
 const char *zi_next_tier(size_t *index)
 {

@@ -9,6 +9,17 @@ static void give_up(const char *what, const char *why)
     exit(1);
 }
 
+zi_backend *zi_golden_backend(void)
+{
+    static zi_backend *backend;
+    zi_kernels kernels;
+    zi_error error = {0};
+    zi_kernels_ref(&kernels);
+    if (!backend && !zi_cpu_backend_create(&kernels, NULL, NULL, &backend, &error))
+        give_up("backend", error.text);
+    return backend;
+}
+
 zi_config zi_golden_part(const char *path, zi_part part, zi_weights *weights)
 {
     char name[256];
@@ -18,7 +29,7 @@ zi_config zi_golden_part(const char *path, zi_part part, zi_weights *weights)
     zi_config config = {0};
     zi_error error = {0};
     if (!zi_assembly_read(&options, &assembly, &error) ||
-        !zi_assembly_open(&assembly, part, &config, weights, &error))
+        !zi_assembly_open(&assembly, part, zi_golden_backend(), &config, weights, &error))
         give_up(path, error.text);
     zi_assembly_free(&assembly);
     return config;

@@ -6,6 +6,10 @@
 #include "harness.h"
 #include "model/assembly.h"
 
+/* A CPU backend for weights, which engines of any CPU backend can compute with. It lives as long as
+ * the program. */
+zi_backend *zi_golden_backend(void);
+
 /* The config and the weights of a part of the model at a path of tests/data/golden; ends the
  * program when they cannot be had. */
 zi_config zi_golden_part(const char *path, zi_part part, zi_weights *weights);

@@ -7,7 +7,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-static int failed_checks, tests_passed, tests_failed;
+static _Atomic int failed_checks; /* checks may be made by several threads */
+static int tests_passed, tests_failed;
 
 bool zi_check(bool condition, const char *file, int line, const char *format, ...)
 {

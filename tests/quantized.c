@@ -1,19 +1,25 @@
 #include "quantized.h"
-#include "io/layout.h"
+#include "base/file.h"
+#include "harness.h"
 
-bool zi_test_quantize(zi_model *model, const char *folder, zi_error *error)
+#include <stdlib.h>
+
+const char *zi_test_quantized(const char *folder)
 {
-    zi_weights weights;
-    zi_transformer transformer;
-    zi_layout layout;
-    if (!zi_layout_read(folder, &layout, error)) return false;
-    bool open = zi_weights_open(&layout, ZI_TRANSFORMER, 0, &weights, error);
-    zi_layout_free(&layout);
-    if (!open) return false;
-    weights.bits = 8;
-    if (!zi_transformer_bind(&weights, &model->config.transformer, &transformer, error))
-        return false;
-    zi_transformer_free(&model->transformer);
-    model->transformer = transformer;
-    return true;
+    static char path[1024];
+    char name[128];
+    zi_error error = {0};
+    char *base = zi_path_base(folder);
+    snprintf(name, sizeof name, "%s-q8", base ? base : "");
+    free(base);
+    snprintf(path, sizeof path, "%s", zi_test_path(name));
+    zi_convert_options options = {.source = folder,
+                                  .destination = path,
+                                  .layout = ZI_LAYOUT_MLX,
+                                  .precision = ZI_PRECISION_Q8};
+    if (!zi_is_dir(path) && !zi_convert(&options, &error)) {
+        printf("%s: %s\n", folder, error.text);
+        exit(1);
+    }
+    return path;
 }

@@ -1,11 +1,9 @@
-/* A loaded model whose transformer is quantized as MLX would store it. */
+/* Models as the quantizer writes them. */
 #ifndef ZI_TEST_QUANTIZED_H
 #define ZI_TEST_QUANTIZED_H
 
-#include "internal.h"
-
-/* Binds the transformer of a model loaded from `folder` anew, its matrices in groups of 64
- * eight-bit numbers. */
-bool zi_test_quantize(zi_model *model, const char *folder, zi_error *error) ZI_CHECKED;
+/* The MLX folder that the model at `folder` becomes in eight bits, in the test's folder. It is
+ * written once; ends the program when it cannot be. */
+const char *zi_test_quantized(const char *folder);
 
 #endif

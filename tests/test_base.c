@@ -1,6 +1,6 @@
-/* The base layer: files that appear only when whole, the arena, the pool, text. */
+/* The base layer: files that appear only when whole, large memory, the pool, text. */
 #include "harness.h"
-#include "base/arena.h"
+#include "base/memory.h"
 #include "base/draft.h"
 #include "base/file.h"
 #include "base/folder.h"
@@ -191,28 +191,10 @@ static void paths(void)
     free(other);
 }
 
-/* ---- arena ---- */
-
-static void arena(void)
-{
-    zi_arena plan = zi_arena_measure(), real;
-    zi_error error = {0};
-    CHECK(!zi_arena_floats(&plan, 3));
-    size_t mark = zi_arena_mark(&plan);
-    zi_arena_floats(&plan, 1000);
-    zi_arena_reset(&plan, mark);
-    zi_arena_floats(&plan, 10);
-    CHECK(plan.peak == 64 + 4032 && !plan.overflow);
-    CHECK_OK(zi_arena_create(&real, plan.peak, &error), error);
-    float *a = zi_arena_floats(&real, 3), *b = zi_arena_floats(&real, 1000);
-    CHECK(a && b && (uintptr_t)a % 64 == 0 && (uintptr_t)b % 64 == 0 && b - a == 16);
-    CHECK(!zi_arena_floats(&real, 1) && real.overflow); /* it is full */
-    zi_arena_free(&real);
-    CHECK(!zi_arena_alloc(&plan, SIZE_MAX / 2, 4) && plan.overflow);
-}
+/* ---- large memory ---- */
 
 /* Large memory goes to a file only where it would crowd out the rest. */
-static void small_arenas(void)
+static void small_memory(void)
 {
     const size_t GB = (size_t)1 << 30;
     static const struct {
@@ -221,48 +203,48 @@ static void small_arenas(void)
     } rows[] = {{1, 0, true},  {1, 1, true}, {2, 4, false}, {2, 5, true},
                 {4, 3, false}, {4, 9, true}, {9, 16, false}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        CHECK_MSG(zi_arena_is_small(rows[i].size * GB, rows[i].free * GB) == rows[i].small,
+        CHECK_MSG(zi_memory_is_small(rows[i].size * GB, rows[i].free * GB) == rows[i].small,
                   "row %zu", i);
-    CHECK(zi_arena_is_small(64 * GB, SIZE_MAX)); /* nothing is known */
+    CHECK(zi_memory_is_small(64 * GB, SIZE_MAX)); /* nothing is known */
 }
 
 #ifdef __linux__
 
-static void arena_in_file(void)
+static void memory_in_file(void)
 {
     enum { SIZE = 3 << 20 };
-    zi_arena arena;
+    zi_memory memory;
     zi_error error = {0};
     int before = zi_test_files();
-    if (!zi_arena_create_in_file(&arena, SIZE, zi_test_folder(), &error) &&
+    if (!zi_memory_take_in_file(&memory, SIZE, zi_test_folder(), &error) &&
         strstr(error.text, "memory;")) {
         printf("SKIP: %s\n", error.text);
         return;
     }
-    CHECK_MSG(arena.base && arena.in_file && arena.size >= SIZE, "%s", error.text);
+    CHECK_MSG(memory.base && memory.in_file && memory.size >= SIZE, "%s", error.text);
     CHECK(zi_test_files() == before); /* it has no name */
-    unsigned char *a = zi_arena_alloc(&arena, SIZE, 1);
-    CHECK(a && a[0] == 0 && a[SIZE - 1] == 0);
+    unsigned char *a = memory.base;
+    CHECK(a[0] == 0 && a[SIZE - 1] == 0);
     memset(a, 7, SIZE);
-    CHECK(a[0] == 7 && a[SIZE - 1] == 7 && !zi_arena_alloc(&arena, 1, 1));
-    zi_arena_free(&arena);
-    CHECK(!arena.base && !arena.in_file);
+    CHECK(a[0] == 7 && a[SIZE - 1] == 7);
+    zi_memory_release(&memory);
+    CHECK(!memory.base && !memory.in_file);
 }
 
 /* No room is an error at once and not a signal later. A limit for files stands in for a full disk.
  */
-static void arena_without_a_file(void)
+static void memory_without_a_file(void)
 {
-    zi_arena arena;
+    zi_memory memory;
     zi_error error = {0};
     struct rlimit limit, old;
-    CHECK(!zi_arena_create_in_file(&arena, 1000, zi_test_path("none"), &error) && !arena.base);
+    CHECK(!zi_memory_take_in_file(&memory, 1000, zi_test_path("none"), &error) && !memory.base);
     CHECK_MSG(strstr(error.text, "none: cannot put working memory there"), "%s", error.text);
     CHECK(getrlimit(RLIMIT_FSIZE, &old) == 0);
     limit = (struct rlimit){1 << 20, old.rlim_max};
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
     CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-    CHECK(!zi_arena_create_in_file(&arena, 2 << 20, zi_test_folder(), &error) && !arena.base);
+    CHECK(!zi_memory_take_in_file(&memory, 2 << 20, zi_test_folder(), &error) && !memory.base);
     CHECK(setrlimit(RLIMIT_FSIZE, &old) == 0);
     signal(SIGXFSZ, handler);
     CHECK_MSG(strstr(error.text, "cannot reserve 2097152 bytes") || strstr(error.text, "memory;"),
@@ -271,26 +253,26 @@ static void arena_without_a_file(void)
 }
 
 /* A file system in memory would be no help. */
-static void arena_on_tmpfs(void)
+static void memory_on_tmpfs(void)
 {
     struct statfs fs;
-    zi_arena arena;
+    zi_memory memory;
     zi_error error = {0};
     if (statfs("/dev/shm", &fs) != 0 || fs.f_type != 0x01021994) {
         printf("SKIP: /dev/shm is no tmpfs here\n");
         return;
     }
-    CHECK(!zi_arena_create_in_file(&arena, 1000, "/dev/shm", &error) && !arena.base);
+    CHECK(!zi_memory_take_in_file(&memory, 1000, "/dev/shm", &error) && !memory.base);
     CHECK_MSG(strstr(error.text, "/dev/shm: lies in memory"), "%s", error.text);
 }
 
 #else
 
-static void arena_in_file(void)
+static void memory_in_file(void)
 {
-    zi_arena arena;
+    zi_memory memory;
     zi_error error = {0};
-    CHECK(!zi_arena_create_in_file(&arena, 1000, zi_test_folder(), &error) && !arena.base);
+    CHECK(!zi_memory_take_in_file(&memory, 1000, zi_test_folder(), &error) && !memory.base);
 }
 
 #endif
@@ -422,12 +404,11 @@ int main(void)
     RUN(unwritable_places);
     RUN(reading);
     RUN(paths);
-    RUN(arena);
-    RUN(small_arenas);
-    RUN(arena_in_file);
+    RUN(small_memory);
+    RUN(memory_in_file);
 #ifdef __linux__
-    RUN(arena_without_a_file);
-    RUN(arena_on_tmpfs);
+    RUN(memory_without_a_file);
+    RUN(memory_on_tmpfs);
 #endif
     RUN(every_task_once);
     RUN(short_runs);

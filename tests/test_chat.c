@@ -2,6 +2,7 @@
 #include "harness.h"
 #include "model/answer.h"
 #include "model/lm.h"
+#include "sample_token.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -161,7 +162,7 @@ static unsigned drawn(zi_sampling s, int32_t seen)
         /* probabilities 1/2, 1/4, ... */
         float logits[8];
         for (int j = 0; j < 8; j++) logits[j] = (float)(7 - j) * 0.69314718f;
-        found |= 1u << zi_pick(&s, &random, logits, 8, &seen, seen >= 0, space);
+        found |= 1u << zi_sample_token(&s, &random, logits, 8, &seen, seen >= 0, space);
     }
     return found;
 }

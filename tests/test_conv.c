@@ -6,19 +6,12 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDEST_HEAD = 64, DEEPEST = 64 };
-
 static zi_test_engine engine;
 
-/* n values in the arena; every test gives them back. */
+/* n values; every test gives them back. */
 static float *values(size_t n)
 {
     return zi_test_values(&engine, n);
-}
-
-static void *stored(zi_dtype type, size_t n, float **meaning)
-{
-    return zi_test_stored(&engine, type, n, meaning);
 }
 
 /* ---- a convolution and everything that can go with it ---- */
@@ -29,82 +22,94 @@ typedef struct {
     bool doubled, add, shortcut;
 } shape;
 
+/* In the host's memory. */
 typedef struct {
     shape s;
-    zi_conv conv;
-    zi_matrix matrix;
-    zi_group_norm norm;
-    float *x, *before; /* before: what y holds if it is added to */
-    float *w, *w1, *bias1;
-    zi_moments *moments;  /* of x */
-    size_t height, width; /* of x */
+    const void *stored, *stored1; /* weights and those of the shortcut, as stored */
+    bool nhwc;                    /* `stored` has channels last */
+    float *x, *before;            /* before: what y holds if it is added to */
+    float *w, *w1, *bias, *bias1, *weight_n, *bias_n; /* what weights mean; the norm's */
+    size_t height, width;                             /* of x */
 } problem;
 
 static problem make(shape s)
 {
     problem p = {.s = s, .height = s.doubled ? s.H / 2 : s.H, .width = s.doubled ? s.W / 2 : s.W};
-    void *w = stored(s.type, s.out * s.in * 9, &p.w), *w1 = stored(s.type, s.out * s.in, &p.w1);
-    p.conv = (zi_conv){
-        .data = w, .type = s.type, .out = s.out, .in = s.in, .size = 3, .bias = values(s.out)};
-    p.matrix = (zi_matrix){.data = w1, .type = s.type, .rows = s.out, .columns = s.in};
+    p.stored = zi_test_stored(&engine, s.type, s.out * s.in * 9, &p.w);
+    p.stored1 = zi_test_stored(&engine, s.type, s.out * s.in, &p.w1);
+    p.bias = values(s.out);
     p.bias1 = values(s.out);
     p.x = values(p.height * p.width * s.in);
     for (size_t i = 0; i < p.height * p.width * s.in; i++) p.x[i] += 3;
     p.before = values(s.H * s.W * s.out);
-    p.norm = (zi_group_norm){values(s.in), values(s.in), s.in, s.groups, 1e-6f};
-    p.moments = zi_arena_alloc(&engine.arena, 1, sizeof *p.moments);
-    zi_picture x = {p.x, p.height, p.width, s.in, p.width * s.in};
-    zi_moments_measure(&engine.ops, &x, p.moments);
+    p.weight_n = values(s.in);
+    p.bias_n = values(s.in);
     return p;
 }
 
-/* Results, contiguous, and the moments of y. */
+/* Results without gaps, and the moments of y: means, then m2. */
 typedef struct {
     float *y, *side;
-    zi_moments *moments;
+    double *moments;
 } results;
 
-static results room(const shape *s)
+static zi_feature_map map_of(zi_view view, size_t width, size_t channels)
 {
-    return (results){values(s->H * s->W * s->out), values(s->H * s->W * s->out),
-                     zi_arena_alloc(&engine.arena, 1, sizeof(zi_moments))};
+    return (zi_feature_map){zi_view_columns(view, 0, width * channels), width, channels};
 }
 
-static void run(zi_ops *ops, const problem *p, zi_picture x, zi_picture y, zi_picture side,
-                size_t band, zi_moments *moments)
+/* What x, y and side are in is the caller's to choose. */
+static results run(zi_test_engine *e, const problem *p, zi_feature_map x, zi_feature_map y,
+                   zi_feature_map side, size_t band)
 {
-    *moments = *p->moments;
-    zi_conv3x3(ops,
-               &(zi_conv3x3_args){.conv = &p->conv,
-                                  .x = x,
-                                  .doubled = p->s.doubled,
-                                  .norm = p->s.groups ? &p->norm : NULL,
-                                  .y = y,
-                                  .add = p->s.add,
-                                  .shortcut = p->s.shortcut ? &p->matrix : NULL,
-                                  .shortcut_bias = p->bias1,
-                                  .side = side,
-                                  .moments = moments,
-                                  .band = band},
-               &engine.arena);
+    const shape *s = &p->s;
+    zi_weight w = zi_test_weight(e, s->type, p->stored, s->out, s->in * 9);
+    zi_weight w1 = zi_test_weight(e, s->type, p->stored1, s->out, s->in);
+    zi_weight bias = zi_test_vector(e, p->bias, s->out),
+              bias1 = zi_test_vector(e, p->bias1, s->out);
+    zi_weight norm_w = zi_test_vector(e, p->weight_n, s->in);
+    zi_weight norm_b = zi_test_vector(e, p->bias_n, s->in);
+    zi_group_norm norm = {&norm_w, &norm_b, s->groups, 1e-6f};
+    w.kernel = 3;
+    w.nhwc = p->nhwc;
+    zi_conv3x3_args args = {.weight = &w,
+                            .bias = &bias,
+                            .x = x,
+                            .doubled = s->doubled,
+                            .norm = s->groups ? &norm : NULL,
+                            .y = y,
+                            .add = s->add,
+                            .shortcut = s->shortcut ? &w1 : NULL,
+                            .shortcut_bias = &bias1,
+                            .side = side,
+                            .moments = zi_arena_take(&e->arena, ZI_F64, 2, ZI_MAX_CHANNELS),
+                            .band = band};
+    args.workspace = zi_arena_take(&e->arena, ZI_U8, 1, zi_conv3x3_workspace(e->exec, &args));
+    zi_moments(e->exec, &x, args.moments);
+    zi_conv3x3(e->exec, &args);
+    results r = {zi_test_read(e, y.view), s->shortcut ? zi_test_read(e, side.view) : NULL,
+                 zi_test_alloc(e, 2 * s->out, sizeof(double))};
+    zi_error error = {0};
+    CHECK_OK(zi_read(e->exec, zi_view_columns(args.moments, 0, s->out), r.moments, &error), error);
+    return r;
 }
 
 /* x, y and side apart from each other. */
-static void run_apart(zi_ops *ops, const problem *p, size_t band, results out)
+static results run_apart(zi_test_engine *e, const problem *p, size_t band)
 {
     const shape *s = &p->s;
-    memcpy(out.y, p->before, s->H * s->W * s->out * sizeof *out.y);
-    run(ops, p, (zi_picture){p->x, p->height, p->width, s->in, p->width * s->in},
-        (zi_picture){out.y, s->H, s->W, s->out, s->W * s->out},
-        (zi_picture){out.side, s->H, s->W, s->out, s->W * s->out}, band, out.moments);
+    zi_view x = zi_test_view(e, p->x, p->height, p->width * s->in);
+    zi_view y = zi_test_view(e, p->before, s->H, s->W * s->out);
+    zi_view side = zi_test_view(e, NULL, s->H, s->W * s->out);
+    return run(e, p, map_of(x, p->width, s->in), map_of(y, s->W, s->out),
+               map_of(side, s->W, s->out), band);
 }
 
 static bool same(const shape *s, results a, results b)
 {
     size_t size = s->H * s->W * s->out * sizeof(float);
     return memcmp(a.y, b.y, size) == 0 && (!s->shortcut || memcmp(a.side, b.side, size) == 0) &&
-           memcmp(a.moments->mean, b.moments->mean, s->out * sizeof(double)) == 0 &&
-           memcmp(a.moments->spread, b.moments->spread, s->out * sizeof(double)) == 0;
+           memcmp(a.moments, b.moments, 2 * s->out * sizeof(double)) == 0;
 }
 
 /* ---- against double precision ---- */
@@ -126,7 +131,7 @@ static void group_moments(const float *x, size_t n, size_t C, size_t c, size_t w
 static double *convolved(const problem *p)
 {
     const shape *s = &p->s;
-    double *out = zi_arena_alloc(&engine.arena, s->H * s->W * s->in, sizeof *out);
+    double *out = zi_test_alloc(&engine, s->H * s->W * s->in, sizeof *out);
     for (size_t c = 0; c < s->in; c++) {
         double mean, variance;
         if (s->groups)
@@ -136,7 +141,7 @@ static double *convolved(const problem *p)
             size_t row = i / s->W >> s->doubled, column = i % s->W >> s->doubled;
             double x = p->x[(row * p->width + column) * s->in + c];
             if (s->groups) {
-                x = (x - mean) / sqrt(variance + p->norm.eps) * p->norm.weight[c] + p->norm.bias[c];
+                x = (x - mean) / sqrt(variance + 1e-6) * p->weight_n[c] + p->bias_n[c];
                 x /= 1 + exp(-x);
             }
             out[i * s->in + c] = x;
@@ -148,7 +153,7 @@ static double *convolved(const problem *p)
 static double convolve(const problem *p, const double *x, size_t pixel, size_t o, double *size)
 {
     const shape *s = &p->s;
-    double sum = p->conv.bias[o];
+    double sum = p->bias[o];
     *size = fabs(sum);
     for (size_t tap = 0; tap < 9; tap++) {
         size_t row = pixel / s->W + tap / 3, column = pixel % s->W + tap % 3; /* one too far */
@@ -171,18 +176,17 @@ static double shortcut(const problem *p, size_t pixel, size_t o)
     return sum;
 }
 
-static void check_moments(const shape *s, const float *y, const zi_moments *moments)
+static void check_moments(const shape *s, const float *y, const double *moments)
 {
     double n = (double)(s->H * s->W);
-    CHECK(moments->pixels == n);
     for (size_t c = 0; c < s->out; c++) {
         double mean, variance, deviation;
         group_moments(y, s->H * s->W, s->out, c, 1, &mean, &variance);
         deviation = sqrt(variance) + 1e-6 * fabs(mean);
-        CHECK_MSG(fabs(moments->mean[c] - mean) <= 1e-6 * (deviation + fabs(mean)),
-                  "mean %g, not %g", moments->mean[c], mean);
-        CHECK_MSG(fabs(sqrt(moments->spread[c] / n) - sqrt(variance)) <= 1e-5 * deviation,
-                  "deviation %g, not %g", sqrt(moments->spread[c] / n), sqrt(variance));
+        CHECK_MSG(fabs(moments[c] - mean) <= 1e-6 * (deviation + fabs(mean)), "mean %g, not %g",
+                  moments[c], mean);
+        CHECK_MSG(fabs(sqrt(moments[s->out + c] / n) - sqrt(variance)) <= 1e-5 * deviation,
+                  "deviation %g, not %g", sqrt(moments[s->out + c] / n), sqrt(variance));
     }
 }
 
@@ -190,12 +194,12 @@ static void check_moments(const shape *s, const float *y, const zi_moments *mome
  * magnitudes anywhere. */
 static void check(shape s)
 {
-    size_t mark = zi_arena_mark(&engine.arena), n = s.H * s.W * s.out;
+    zi_test_mark mark = zi_test_engine_mark(&engine);
+    size_t n = s.H * s.W * s.out;
     problem p = make(s);
-    results got = room(&s);
-    double *x = convolved(&p), *wanted = zi_arena_alloc(&engine.arena, n, sizeof *wanted);
+    double *x = convolved(&p), *wanted = zi_test_alloc(&engine, n, sizeof *wanted);
     double largest = 0, size, error = 0, side_error = 0;
-    run_apart(&engine.ops, &p, 0, got);
+    results got = run_apart(&engine, &p, 0);
     for (size_t i = 0; i < n; i++) {
         wanted[i] = convolve(&p, x, i / s.out, i % s.out, &size) + (s.add ? p.before[i] : 0);
         if (size > largest) largest = size;
@@ -210,7 +214,7 @@ static void check(shape s)
               s.in, s.out, error, error / largest / 0x1p-24);
     CHECK_MSG(side_error <= 1e-6 * 4 * (double)s.in, "shortcut is off by %g", side_error);
     check_moments(&s, got.y, got.moments);
-    zi_arena_reset(&engine.arena, mark);
+    zi_test_engine_reset(&engine, mark);
 }
 
 static void plain(void)
@@ -266,17 +270,15 @@ static void threads(void)
     zi_test_engine other;
     static const size_t counts[] = {1, 2, 8};
     for (size_t i = 0; i < 3; i++) {
-        zi_test_engine_start(&other, counts[i]);
-        other.ops.kernels = engine.ops.kernels;
-        zi_ops_plan(&other.ops, &other.arena, (zi_ops_limits){WIDEST_HEAD, DEEPEST});
+        zi_test_engine_start(&other, counts[i], engine.kernels.tier, false);
         for (size_t j = 0; j < VARIOUS; j++) {
-            size_t mark = zi_arena_mark(&engine.arena);
+            zi_test_mark mark = zi_test_engine_mark(&engine);
             problem p = make(various[j]);
-            results three = room(&p.s), others = room(&p.s);
-            run_apart(&engine.ops, &p, 0, three);
-            run_apart(&other.ops, &p, 0, others);
+            zi_test_mark others_mark = zi_test_engine_mark(&other);
+            results three = run_apart(&engine, &p, 0), others = run_apart(&other, &p, 0);
             CHECK_MSG(same(&p.s, three, others), "case %zu with %zu threads", j, counts[i]);
-            zi_arena_reset(&engine.arena, mark);
+            zi_test_engine_reset(&other, others_mark);
+            zi_test_engine_reset(&engine, mark);
         }
         zi_test_engine_stop(&other);
     }
@@ -286,50 +288,42 @@ static void bands(void)
 {
     for (size_t j = 0; j < VARIOUS; j++)
         for (size_t band = 1; band < 4; band++) {
-            size_t mark = zi_arena_mark(&engine.arena);
+            zi_test_mark mark = zi_test_engine_mark(&engine);
             problem p = make(various[j]);
-            results whole = room(&p.s), banded = room(&p.s);
-            run_apart(&engine.ops, &p, 1000, whole);
-            run_apart(&engine.ops, &p, band, banded);
+            results whole = run_apart(&engine, &p, 1000), banded = run_apart(&engine, &p, band);
             CHECK_MSG(same(&p.s, whole, banded), "case %zu in bands of %zu", j, band);
-            zi_arena_reset(&engine.arena, mark);
+            zi_test_engine_reset(&engine, mark);
         }
 }
 
-static void copy_rows(float *to, size_t to_stride, const float *from, size_t from_stride, size_t n,
-                      size_t rows)
+/* A view of the space from `first` on, rows `stride` apart. */
+static zi_view within(zi_view space, size_t first, size_t rows, size_t stride)
 {
-    for (size_t i = 0; i < rows; i++)
-        memcpy(to + i * to_stride, from + i * from_stride, n * sizeof *to);
+    return zi_view_reshape(zi_view_columns(space, first, rows * stride), rows, stride);
 }
 
-/* As a decoder does it: rows of side and y where those of x were; of a doubled picture, x at the
- * end of what becomes y. */
+/* As a decoder does it: rows of side and y where those of x were; of a doubled feature map, x at
+ * the end of what becomes y. */
 static void in_place(void)
 {
     for (size_t j = 0; j < VARIOUS; j++) {
-        size_t mark = zi_arena_mark(&engine.arena);
+        zi_test_mark mark = zi_test_engine_mark(&engine);
         problem p = make(various[j]);
         const shape *s = &p.s;
-        results apart = room(s), got = room(s);
         size_t row = s->W * s->out, stride = row * 2, input = p.width * s->in;
         if (stride < input) stride = input;
-        size_t x_stride = s->doubled ? stride * 2 : stride;
-        float *space = values(s->H * stride);
-        zi_picture side = {space, s->H, s->W, s->out, stride}, y = side, x = side;
-        x = (zi_picture){space + s->H * stride - p.height * x_stride, p.height, p.width, s->in,
-                         x_stride};
-        y.data += s->shortcut || s->add ? row : 0;
-        run_apart(&engine.ops, &p, 1, apart);
-        if (s->add) x.data = memcpy(values(p.height * input), p.x, p.height * input * 4);
-        if (s->add) x.stride = input;
-        copy_rows(x.data, x.stride, p.x, input, input, p.height);
-        if (s->add) copy_rows(y.data, stride, p.before, row, row, s->H);
-        run(&engine.ops, &p, x, y, side, 1, got.moments);
-        copy_rows(got.y, row, y.data, stride, row, s->H);
-        if (s->shortcut) copy_rows(got.side, row, side.data, stride, row, s->H);
-        CHECK_MSG(same(s, apart, got), "case %zu in place", j);
-        zi_arena_reset(&engine.arena, mark);
+        size_t x_stride = s->doubled ? stride * 2 : stride, total = s->H * stride;
+        zi_view space = zi_test_view(&engine, values(total), 1, total);
+        zi_view side = within(space, 0, s->H, stride), y = side;
+        zi_view x = within(space, total - p.height * x_stride, p.height, x_stride);
+        if (s->shortcut || s->add) y = zi_view_columns(y, row, row);
+        x = s->add ? zi_test_view(&engine, p.x, p.height, input) : zi_view_columns(x, 0, input);
+        zi_write(engine.exec, x, p.x);
+        if (s->add) zi_write(engine.exec, zi_view_columns(y, 0, row), p.before);
+        results got = run(&engine, &p, map_of(x, p.width, s->in), map_of(y, s->W, s->out),
+                          map_of(side, s->W, s->out), 1);
+        CHECK_MSG(same(s, run_apart(&engine, &p, 1), got), "case %zu in place", j);
+        zi_test_engine_reset(&engine, mark);
     }
 }
 
@@ -337,23 +331,22 @@ static void in_place(void)
 static void other_order(void)
 {
     for (size_t j = 0; j < VARIOUS; j++) {
-        size_t mark = zi_arena_mark(&engine.arena);
+        zi_test_mark mark = zi_test_engine_mark(&engine);
         problem p = make(various[j]);
         size_t in = p.s.in, size = zi_dtype_size(p.s.type);
-        results usual = room(&p.s), other = room(&p.s);
-        char *turned = zi_arena_alloc(&engine.arena, p.s.out * in * 9 * size + 1, 1);
-        const char *stored_so = p.conv.data;
+        char *turned = zi_test_alloc(&engine, p.s.out * in * 9 * size + 1, 1);
+        const char *stored_so = p.stored;
         turned++;
         for (size_t i = 0; i < p.s.out * in * 9; i++) {
             size_t out = i / (in * 9), channel = i / 9 % in, tap = i % 9;
             memcpy(turned + ((out * 9 + tap) * in + channel) * size, stored_so + i * size, size);
         }
-        run_apart(&engine.ops, &p, 0, usual);
-        p.conv.data = turned;
-        p.conv.nhwc = true;
-        run_apart(&engine.ops, &p, 0, other);
+        results usual = run_apart(&engine, &p, 0);
+        p.stored = turned;
+        p.nhwc = true;
+        results other = run_apart(&engine, &p, 0);
         CHECK_MSG(same(&p.s, usual, other), "case %zu with channels last", j);
-        zi_arena_reset(&engine.arena, mark);
+        zi_test_engine_reset(&engine, mark);
     }
 }
 
@@ -362,16 +355,18 @@ static void other_order(void)
 static void group_norm(void)
 {
     enum { H = 70, W = 11, C = 12, GROUPS = 3, PER = C / GROUPS, STRIDE = W * C + 5 };
-    size_t mark = zi_arena_mark(&engine.arena);
-    float *x = values(H * STRIDE), *y = values(H * W * C), *weight = values(C), *bias = values(C);
-    float *dense = values(H * W * C);
-    zi_moments *moments = zi_arena_alloc(&engine.arena, 1, sizeof *moments);
-    for (size_t i = 0; i < H * STRIDE; i++) x[i] += 300; /* a mean that dwarfs the deviation */
-    for (size_t i = 0; i < H; i++) memcpy(dense + i * W * C, x + i * STRIDE, W * C * sizeof *x);
-    zi_group_norm norm = {weight, bias, C, GROUPS, 1e-6f};
-    zi_picture picture = {x, H, W, C, STRIDE};
-    zi_moments_measure(&engine.ops, &picture, moments);
-    zi_group_norm_apply(&engine.ops, &norm, moments, &picture, y);
+    zi_test_mark mark = zi_test_engine_mark(&engine);
+    float *dense = values(H * W * C), *weight = values(C), *bias = values(C);
+    for (size_t i = 0; i < H * W * C; i++) dense[i] += 300; /* a mean that dwarfs the deviation */
+    zi_view space = zi_test_view(&engine, values(H * STRIDE), H, STRIDE);
+    zi_feature_map x = map_of(space, W, C);
+    zi_view moments = zi_arena_take(&engine.arena, ZI_F64, 2, C);
+    zi_view out = zi_test_view(&engine, NULL, H * W, C);
+    zi_weight w = zi_test_vector(&engine, weight, C), b = zi_test_vector(&engine, bias, C);
+    zi_write(engine.exec, x.view, dense);
+    zi_moments(engine.exec, &x, moments);
+    zi_group_norm_apply(engine.exec, &(zi_group_norm){&w, &b, GROUPS, 1e-6f}, moments, &x, out);
+    const float *y = zi_test_read(&engine, out);
     for (size_t c = 0; c < C; c++) {
         double mean, variance;
         group_moments(dense, H * W, C, c, PER, &mean, &variance);
@@ -380,17 +375,14 @@ static void group_norm(void)
             CHECK_MSG(fabs(y[p * C + c] - wanted) < 1e-4, "%g, not %g", y[p * C + c], wanted);
         }
     }
-    zi_arena_reset(&engine.arena, mark);
+    zi_test_engine_reset(&engine, mark);
 }
 
 int main(void)
 {
     const char *tier;
     for (size_t i = 0; (tier = zi_next_tier(&i));) {
-        zi_error error = {0};
-        zi_test_engine_start(&engine, 3);
-        CHECK_OK(zi_kernels_select(tier, &engine.ops.kernels, &error), error);
-        zi_ops_plan(&engine.ops, &engine.arena, (zi_ops_limits){WIDEST_HEAD, DEEPEST});
+        zi_test_engine_start(&engine, 3, tier, false);
         RUN(plain);
         RUN(normed);
         RUN(enlarged);

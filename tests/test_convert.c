@@ -24,7 +24,7 @@ static bool converts(const char *from, const char *to, zi_layout_kind layout,
     return CHECK_OK(zi_convert(&options, &error), error);
 }
 
-static bool open_part(const char *path, zi_part part, zi_checkpoint *out)
+static bool open_part(const char *path, zi_part part, zi_checkpoint **out)
 {
     zi_layout layout;
     zi_error error = {0};
@@ -58,13 +58,13 @@ static void same_tensors(const zi_checkpoint *got, const zi_checkpoint *wanted, 
 
 static void same_part(const char *got, const char *wanted, zi_part part, bool pads)
 {
-    zi_checkpoint a, b;
+    zi_checkpoint *a, *b;
     if (!open_part(got, part, &a)) return;
     if (open_part(wanted, part, &b)) {
-        same_tensors(&a, &b, pads);
-        zi_checkpoint_close(&b);
+        same_tensors(a, b, pads);
+        zi_checkpoint_release(b);
     }
-    zi_checkpoint_close(&a);
+    zi_checkpoint_release(a);
 }
 
 /* There and back again: every tensor has the bytes that it had. */
@@ -131,12 +131,12 @@ typedef void (*entry_check)(const zi_entry *got, const zi_entry *source);
 /* Runs a check on each transformer tensor of both. */
 static void each_entry(const char *got, const char *wanted, entry_check check)
 {
-    zi_checkpoint files[2];
-    const zi_checkpoint *a = &files[0], *b = &files[1];
+    zi_checkpoint *files[2];
     zi_source sources[2] = {0};
     zi_error error = {0};
     if (!open_part(got, ZI_TRANSFORMER, &files[0]) || !open_part(wanted, ZI_TRANSFORMER, &files[1]))
         return;
+    const zi_checkpoint *a = files[0], *b = files[1];
     if (CHECK_OK(zi_source_create(&a, 1, ZI_TRANSFORMER, 0, &sources[0], &error), error) &&
         CHECK_OK(zi_source_create(&b, 1, ZI_TRANSFORMER, 0, &sources[1], &error), error)) {
         CHECK(sources[0].count == sources[1].count);
@@ -147,7 +147,7 @@ static void each_entry(const char *got, const char *wanted, entry_check check)
     }
     for (int i = 0; i < 2; i++) {
         zi_source_free(&sources[i]);
-        zi_checkpoint_close(&files[i]);
+        zi_checkpoint_release(files[i]);
     }
 }
 
@@ -298,14 +298,14 @@ static void text_encoder_as_gguf(void)
 /* Small shards, read back through their index. */
 static void shards(void)
 {
-    zi_checkpoint checkpoint, got;
-    const zi_checkpoint *it = &checkpoint;
+    zi_checkpoint *checkpoint, got;
     zi_source source = {0};
     zi_plan plan = {0};
     zi_folder out = {0};
     zi_work work = {0};
     zi_error error = {0};
     if (!open_part(zi_test_data("golden/model"), ZI_TRANSFORMER, &checkpoint)) return;
+    const zi_checkpoint *it = checkpoint;
     CHECK_OK(zi_source_create(&it, 1, ZI_TRANSFORMER, 0, &source, &error), error);
     CHECK_OK(zi_plan_add(&plan, &source, ZI_NAMES_DIFFUSERS, ZI_PRECISION_ORIGINAL, false, &error),
              error);
@@ -318,14 +318,14 @@ static void shards(void)
         if (CHECK_OK(zi_checkpoint_open_dir(zi_test_path("shards"), "model", &got, &error),
                      error)) {
             CHECK_MSG(got.file_count > 5, "%d shards", got.file_count);
-            same_tensors(&got, &checkpoint, true);
+            same_tensors(&got, checkpoint, true);
             zi_checkpoint_close(&got);
         }
     }
     zi_pool_free(work.pool);
     zi_plan_free(&plan);
     zi_source_free(&source);
-    zi_checkpoint_close(&checkpoint);
+    zi_checkpoint_release(checkpoint);
 }
 
 /* Shapes alone tell what the reference model's configs say, but for what they do not. */
@@ -338,12 +338,12 @@ static void configs_from_shapes(void)
                                            "torch_dtype",         "latents_mean", "latents_std",
                                            "transformers_version"};
     for (int part = 0; part < ZI_PARTS; part++) {
-        zi_checkpoint checkpoint;
-        const zi_checkpoint *it = &checkpoint;
+        zi_checkpoint *checkpoint;
         zi_source source = {0};
         zi_error error = {0};
         cJSON *got = NULL, *wanted = NULL;
         if (!open_part(zi_test_data("golden/model"), (zi_part)part, &checkpoint)) continue;
+        const zi_checkpoint *it = checkpoint;
         if (CHECK_OK(zi_source_create(&it, 1, (zi_part)part, 0, &source, &error), error) &&
             CHECK_OK(zi_describe_part(&source, NULL, &got, &error), error) &&
             CHECK_OK(zi_describe_part(&source, zi_test_data(files[part]), &wanted, &error),
@@ -361,7 +361,7 @@ static void configs_from_shapes(void)
         cJSON_Delete(got);
         cJSON_Delete(wanted);
         zi_source_free(&source);
-        zi_checkpoint_close(&checkpoint);
+        zi_checkpoint_release(checkpoint);
     }
 }
 

@@ -69,14 +69,17 @@ static bool judge(const zi_image *image, int index, int rights[3], zi_error *err
     return true;
 }
 
-static zi_model *load(void)
+static zi_engine *engine;
+
+static zi_model *load(bool quantized)
 {
     const char *path = ZI_SHARE "/demo-model";
     zi_error error = {0};
     zi_model *model = NULL;
     if (!CHECK_MSG(zi_is_dir(path), "%s is missing: make it with tools/demo-model", path))
         return NULL;
-    CHECK_OK(zi_model_load(&(zi_model_options){.path = path}, &model, &error), error);
+    if (quantized) path = zi_test_quantized(path);
+    CHECK_OK(zi_model_load(engine, &(zi_model_options){.path = path}, &model, &error), error);
     return model;
 }
 
@@ -85,7 +88,7 @@ static int exact_rights[3];
 static void draws_what_is_asked(void)
 {
     zi_error error = {0};
-    zi_model *model = load();
+    zi_model *model = load(false);
     bool ok = model && (!out_folder || CHECK_OK(save_list(&error), error));
     for (int i = 0; i < ZI_UNSEEN && ok; i++) {
         zi_image *image = NULL;
@@ -127,8 +130,8 @@ static double correlation(const zi_image *a, const zi_image *b)
 static void fast_is_as_good(void)
 {
     zi_error error = {0};
-    zi_model *model = load();
-    bool ok = model && CHECK_OK(zi_test_quantize(model, ZI_SHARE "/demo-model", &error), error);
+    zi_model *model = load(true);
+    bool ok = model;
     int rights[3] = {0};
     for (int i = 0; i < ZI_UNSEEN && ok; i++) {
         zi_image *fast = NULL, *exact = NULL;
@@ -153,7 +156,10 @@ int main(int argc, char **argv)
 {
     if (argc > 1) out_folder = argv[1];
     zi_unseen_prompts(unseen);
+    zi_error error = {0};
+    if (!CHECK_OK(zi_engine_create(NULL, &engine, &error), error)) return zi_test_result();
     RUN(draws_what_is_asked);
     RUN(fast_is_as_good);
+    zi_engine_free(engine);
     return zi_test_result();
 }

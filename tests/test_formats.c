@@ -37,6 +37,8 @@ static void find_data(void)
     }
 }
 
+static zi_engine *engine;
+
 static double correlation(const float *a, const float *b, size_t n)
 {
     double sa = 0, sb = 0, saa = 0, sbb = 0, sab = 0, N = (double)n;
@@ -66,7 +68,7 @@ static bool draw(const zi_model_options *options, zi_compute compute, float imag
     request.seed = 42;
     request.compute = compute;
     request.trace_path = zi_test_path("trace.safetensors");
-    bool ok = CHECK_OK(zi_model_load(options, &model, &error), error) &&
+    bool ok = CHECK_OK(zi_model_load(engine, options, &model, &error), error) &&
               CHECK_OK(zi_generate(model, &request, &picture, &error), error) &&
               CHECK_OK(zi_checkpoint_open(request.trace_path, &trace, &error), error);
     if (ok) {
@@ -156,12 +158,13 @@ static void transformer_outputs(const char *path, const char *golden_name, const
     zi_config config = zi_golden_part("model", ZI_TRANSFORMER, &weights);
     zi_weights_close(&weights);
     if (!CHECK_OK(zi_layout_read(path, &layout, &error) &&
-                      zi_weights_open(&layout, ZI_TRANSFORMER, 0, &weights, &error) &&
+                      zi_weights_open(&layout, ZI_TRANSFORMER, 0, zi_golden_backend(), &weights,
+                                      &error) &&
                       zi_transformer_bind(&weights, &config.transformer, &transformer, &error),
                   error))
         return;
-    zi_test_engine engine;
-    zi_test_engine_start(&engine, 2);
+    zi_test_engine ops;
+    zi_test_engine_start(&ops, 2, NULL, false);
     for (int i = 0; i < 2; i++) {
         const zi_tensor *latents = zi_golden_tensor(&inputs, "%s.latents", cases[i]);
         const zi_tensor *caption = zi_golden_tensor(&inputs, "%s.cap_feats", cases[i]);
@@ -170,15 +173,17 @@ static void transformer_outputs(const char *path, const char *golden_name, const
         zi_sequence s;
         snprintf(name, sizeof name, format, cases[i]);
         zi_sequence_plan(&transformer, latents->shape[2], latents->shape[3], caption->shape[0],
-                         &engine.arena, &s);
-        float *out = zi_arena_floats(&engine.arena, latents->count);
-        CHECK_OK(
-            zi_transformer_caption(&engine.run, &transformer, caption->data, &s, &error) &&
-                zi_transformer_step(&engine.run, &transformer, &s, latents->data, t, out, &error),
-            error);
-        zi_golden_compare(&outputs, name, out, latents->count, rel_l2, 0);
+                         &ops.arena, &s);
+        size_t channels = latents->shape[0], pixels = latents->count / channels;
+        zi_view features = zi_test_view(&ops, caption->data, caption->shape[0], caption->shape[1]);
+        zi_view in = zi_test_view(&ops, latents->data, channels, pixels);
+        zi_view out = zi_test_view(&ops, NULL, channels, pixels);
+        CHECK_OK(zi_transformer_caption(&ops.run, &transformer, features, &s, &error) &&
+                     zi_transformer_step(&ops.run, &transformer, &s, in, t, out, &error),
+                 error);
+        zi_golden_compare(&outputs, name, zi_test_read(&ops, out), latents->count, rel_l2, 0);
     }
-    zi_test_engine_stop(&engine);
+    zi_test_engine_stop(&ops);
     zi_transformer_free(&transformer);
     zi_layout_free(&layout);
     zi_checkpoint_close(&inputs);
@@ -216,13 +221,13 @@ static void mlx_without_pads(void)
     zi_error error = {0};
     zi_model *model = NULL;
     zi_model_options options = {.path = paths.mlx_fp8};
-    if (!CHECK_OK(zi_model_load(&options, &model, &error), error)) return;
+    if (!CHECK_OK(zi_model_load(engine, &options, &model, &error), error)) return;
     const char *remark = zi_model_remark(model, 0);
     CHECK(remark && strstr(remark, "pad tokens") && strstr(remark, "mlx/FP8"));
     CHECK(!zi_model_remark(model, 1));
     zi_model_free(model);
     options.path = paths.model;
-    CHECK_OK(zi_model_load(&options, &model, &error), error);
+    CHECK_OK(zi_model_load(engine, &options, &model, &error), error);
     CHECK(!zi_model_remark(model, 0));
     zi_model_free(model);
 }
@@ -367,6 +372,8 @@ static void encoders(void)
 
 int main(void)
 {
+    zi_error error = {0};
+    if (!CHECK_OK(zi_engine_create(NULL, &engine, &error), error)) return zi_test_result();
     find_data();
     RUN(lossless);
     RUN(mlx_folders);
@@ -375,5 +382,6 @@ int main(void)
     RUN(transformers);
     RUN(mlx_with_groups_of_32);
     RUN(encoders);
+    zi_engine_free(engine);
     return zi_test_result();
 }

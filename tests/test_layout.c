@@ -43,7 +43,7 @@ static void reference_layouts(void)
                   layout.scheduler ? layout.scheduler : "no scheduler");
         for (int part = 0; part < ZI_PARTS; part++) {
             const zi_layout_part *where = &layout.parts[part];
-            zi_checkpoint checkpoint;
+            zi_checkpoint *checkpoint;
             zi_source source;
             CHECK_MSG(!where->path == !(rows[i].parts >> part & 1) &&
                           !where->config == !(rows[i].configs >> part & 1),
@@ -53,12 +53,12 @@ static void reference_layouts(void)
             if (!where->path) continue;
             if (!CHECK_OK(zi_layout_open(&layout, (zi_part)part, &checkpoint, &error), error))
                 continue;
-            const zi_checkpoint *one = &checkpoint;
+            const zi_checkpoint *one = checkpoint;
             if (CHECK_OK(zi_source_create(&one, 1, (zi_part)part, 0, &source, &error), error)) {
                 CHECK_MSG(source.count > 40, "%s: %zu", rows[i].path, source.count);
                 zi_source_free(&source);
             }
-            zi_checkpoint_close(&checkpoint);
+            zi_checkpoint_release(checkpoint);
         }
         zi_layout_free(&layout);
     }
@@ -87,18 +87,18 @@ static void mflux_folder(void)
     write_tensors(zi_test_path("mflux/transformer/1.safetensors"), second, 2);
     write_tensors(zi_test_path("mflux/vae/0.safetensors"), vae, 1);
     zi_layout layout;
-    zi_checkpoint checkpoint;
+    zi_checkpoint *checkpoint;
     zi_error error = {0};
     if (!CHECK_OK(zi_layout_read(zi_test_path("mflux"), &layout, &error), error)) return;
     CHECK(layout.naming == ZI_NAMES_MFLUX && layout.folder && layout.tokenizer);
     CHECK(!layout.scheduler && !layout.parts[ZI_TEXT_ENCODER].path);
     if (CHECK_OK(zi_layout_open(&layout, ZI_TRANSFORMER, &checkpoint, &error), error)) {
-        CHECK(checkpoint.tensor_count == 3 && checkpoint.file_count == 2);
-        zi_checkpoint_close(&checkpoint);
+        CHECK(checkpoint->tensor_count == 3 && checkpoint->file_count == 2);
+        zi_checkpoint_release(checkpoint);
     }
     if (CHECK_OK(zi_layout_open(&layout, ZI_VAE, &checkpoint, &error), error)) {
-        CHECK(checkpoint.tensor_count == 1);
-        zi_checkpoint_close(&checkpoint);
+        CHECK(checkpoint->tensor_count == 1);
+        zi_checkpoint_release(checkpoint);
     }
     zi_layout_free(&layout);
 }

@@ -1,6 +1,7 @@
 /* Products of matrices in blocks, in fp8 and in whole bytes, with and without scales of rows: exact
  * and fast, in every tier, with the same bits for any number of threads. */
 #include "base/blocks.h"
+#include "base/matrix.h"
 #include "engine.h"
 #include "harness.h"
 
@@ -148,20 +149,25 @@ static float *kept[KEPT]; /* what the first engine of a tier made of each produc
 
 static void run_product(zi_test_engine *engine, const problem *p, size_t unit, float **before)
 {
-    size_t bytes = p->T * p->w.rows * sizeof(float);
-    float *y = malloc(bytes);
-    zi_linear(&engine->ops, p->x, p->T, &p->w, NULL, y);
+    zi_test_mark mark = zi_test_engine_mark(engine);
+    bool fast = engine->exec->fast;
+    size_t N = p->w.rows, K = p->w.columns, bytes = p->T * N * sizeof(float);
+    zi_weight w = zi_test_weight(engine, p->w.type, p->w.data, N, K);
+    if (p->w.row_scale) w.factors = zi_test_vector(engine, p->w.row_scale, p->w.row_scales).data;
+    zi_view out = zi_test_view(engine, NULL, p->T, N);
+    zi_linear(engine->exec, zi_test_view(engine, p->x, p->T, K), &w, NULL, out);
+    const float *y = zi_test_read(engine, out);
     if (*before) {
         CHECK_MSG(memcmp(*before, y, bytes) == 0, "%s K %zu fast %d: other bits by threads",
-                  zi_dtype_name(p->w.type), p->w.columns, engine->ops.fast);
-        free(y);
-        return;
+                  zi_dtype_name(p->w.type), K, fast);
+    } else {
+        *before = memcpy(malloc(bytes), y, bytes);
+        if (fast && unit && K % unit == 0)
+            check_fast(&engine->kernels, p, unit, y);
+        else
+            check_exact(p, y);
     }
-    *before = y;
-    if (engine->ops.fast && unit && p->w.columns % unit == 0)
-        check_fast(&engine->ops.kernels, p, unit, y);
-    else
-        check_exact(p, y);
+    zi_test_engine_reset(engine, mark);
 }
 
 static void run_all(zi_test_engine *engine)
@@ -177,7 +183,7 @@ static void run_all(zi_test_engine *engine)
                 if (block == 1) K += s % 2 ? 5 : 0; /* I8: then nothing divides it */
                 problem p = make_problem(type, sizes[s].T, N, K, scales == 2 ? N : scales);
                 for (int fast = 0; fast < 2; fast++) {
-                    engine->ops.fast = fast;
+                    engine->exec->fast = fast;
                     if (CHECK(next < KEPT)) run_product(engine, &p, types[t].unit, &kept[next++]);
                 }
                 free_problem(&p);
@@ -191,10 +197,7 @@ static void products(void)
     static const size_t threads[] = {1, 2, 8};
     for (int i = 0; i < 3; i++) {
         zi_test_engine engine;
-        zi_error error = {0};
-        zi_test_engine_start(&engine, threads[i]);
-        CHECK_OK(zi_kernels_select(tier, &engine.ops.kernels, &error), error);
-        zi_ops_plan(&engine.ops, &engine.arena, (zi_ops_limits){64, 1280});
+        zi_test_engine_start(&engine, threads[i], tier, false);
         run_all(&engine);
         zi_test_engine_stop(&engine);
     }

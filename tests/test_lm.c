@@ -1,6 +1,7 @@
 /* Language models against transformers: logits and greedy continuations of the tiny Qwen2, from a
  * folder and from GGUF files. */
 #include "golden.h"
+#include "lm_generate.h"
 #include "model/lm_config.h"
 
 #include <stdlib.h>
@@ -24,7 +25,9 @@ static zi_lm load(const char *path)
 {
     zi_lm lm = {0};
     zi_error error = {0};
-    if (!CHECK_OK(zi_lm_load(&(zi_model_options){.path = zi_test_data(path)}, &lm, &error), error))
+    if (!CHECK_OK(zi_lm_load(&(zi_model_options){.path = zi_test_data(path)}, zi_golden_backend(),
+                             &lm, &error),
+                  error))
         exit(1);
     return lm;
 }
@@ -73,16 +76,16 @@ static void check_logits(int model, int prompt, int step, const float *logits, s
 static void check_prompt(int model, int prompt, const zi_lm *lm)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 2);
+    zi_test_engine_start(&engine, 2, NULL, false);
     size_t count, vocab = (size_t)lm->qwen.config.vocab;
     int32_t *ids = prompt_ids(prompt, &count);
     zi_qwen_cache cache;
     zi_qwen_cache_plan(&lm->qwen, count + ADDED, count, &engine.arena, &cache);
-    float *logits = zi_arena_floats(&engine.arena, vocab);
+    zi_view logits = zi_test_view(&engine, NULL, 1, vocab);
     zi_error error = {0};
     CHECK_OK(zi_qwen_read(&engine.run, &lm->qwen, &cache, ids, count, logits, &error), error);
     for (int step = 0; step < ADDED; step++) {
-        check_logits(model, prompt, step, logits, vocab);
+        check_logits(model, prompt, step, zi_test_read(&engine, logits), vocab);
         int32_t next = (int32_t)greedy(model, prompt, (size_t)step);
         CHECK_OK(zi_qwen_read(&engine.run, &lm->qwen, &cache, &next, 1, logits, &error), error);
     }
@@ -99,14 +102,13 @@ static void logits_are_right(void)
     }
 }
 
-static bool run(const zi_lm *lm, const zi_lm_request *request, size_t threads, zi_lm_result *out,
+static bool run(const zi_lm *lm, const zi_lm_request *request, int threads, zi_lm_result *out,
                 zi_error *error)
 {
-    zi_ops ops = {0};
-    CHECK_OK(zi_pool_create(threads, &ops.pool, error), *error);
-    CHECK_OK(zi_kernels_select(NULL, &ops.kernels, error), *error);
-    bool ok = zi_lm_generate(&ops, lm, request, out, error);
-    zi_pool_free(ops.pool);
+    zi_engine *engine = NULL;
+    CHECK_OK(zi_engine_create(&(zi_engine_options){.threads = threads}, &engine, error), *error);
+    bool ok = zi_lm_generate(engine, lm, request, out, error);
+    zi_engine_free(engine);
     return ok;
 }
 
@@ -140,8 +142,8 @@ static void batches(void)
 {
     zi_lm lm = load(models[0].path);
     zi_test_engine engine, other;
-    zi_test_engine_start(&engine, 1);
-    zi_test_engine_start(&other, 3);
+    zi_test_engine_start(&engine, 1, NULL, false);
+    zi_test_engine_start(&other, 3, NULL, false);
     enum { LONG = 1100 };
     int32_t ids[LONG];
     for (int i = 0; i < LONG; i++) ids[i] = i * 7 % 290;
@@ -150,13 +152,16 @@ static void batches(void)
     zi_qwen_cache_plan(&lm.qwen, LONG, LONG, &engine.arena, &cache);
     zi_qwen_cache_plan(&lm.qwen, LONG, LONG, &other.arena, &cache2);
     zi_qwen_cache_plan(&lm.qwen, LONG, LONG, &engine.arena, &cache3);
-    float *a = zi_arena_floats(&engine.arena, vocab), *b = zi_arena_floats(&other.arena, vocab);
-    float *c = zi_arena_floats(&engine.arena, vocab);
+    zi_view logits = zi_test_view(&engine, NULL, 1, vocab);
+    zi_view others = zi_test_view(&other, NULL, 1, vocab);
     zi_error error = {0};
-    CHECK_OK(zi_qwen_read(&engine.run, &lm.qwen, &cache, ids, LONG, a, &error), error);
-    CHECK_OK(zi_qwen_read(&other.run, &lm.qwen, &cache2, ids, LONG, b, &error), error);
+    CHECK_OK(zi_qwen_read(&engine.run, &lm.qwen, &cache, ids, LONG, logits, &error), error);
+    const float *a = zi_test_read(&engine, logits);
+    CHECK_OK(zi_qwen_read(&other.run, &lm.qwen, &cache2, ids, LONG, others, &error), error);
+    const float *b = zi_test_read(&other, others);
     for (size_t i = 0; i < LONG; i++)
-        CHECK_OK(zi_qwen_read(&engine.run, &lm.qwen, &cache3, ids + i, 1, c, &error), error);
+        CHECK_OK(zi_qwen_read(&engine.run, &lm.qwen, &cache3, ids + i, 1, logits, &error), error);
+    const float *c = zi_test_read(&engine, logits);
     CHECK(memcmp(a, b, vocab * sizeof *a) == 0);
     CHECK_MSG(zi_max_abs(a, c, vocab) < 1e-4, "%g", zi_max_abs(a, c, vocab));
     zi_test_engine_stop(&engine);

@@ -5,19 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDEST_HEAD = 256, DEEPEST = 1100 };
-
 static zi_test_engine engine;
+static const zi_view none;
 
-/* n values in the arena; every test starts it anew. */
+/* n values; every test gives them back. */
 static float *values(size_t n)
 {
     return zi_test_values(&engine, n);
 }
 
-static void *stored(zi_dtype type, size_t n, float **meaning)
+static zi_view view(const float *x, size_t rows, size_t columns)
 {
-    return zi_test_stored(&engine, type, n, meaning);
+    return zi_test_view(&engine, x, rows, columns);
 }
 
 /* |got - sum| within c (n + 1) u times the sum of magnitudes. */
@@ -28,11 +27,15 @@ static bool close_to(double got, double sum, double magnitudes, size_t n)
 
 static void check_linear(zi_dtype type, size_t T, size_t N, size_t K, bool biased)
 {
-    size_t mark = zi_arena_mark(&engine.arena);
+    zi_test_mark mark = zi_test_engine_mark(&engine);
     float *w, *x = values(T * K), *bias = values(N), *y = values(T * N + 1);
-    zi_matrix matrix = {.data = stored(type, N * K, &w), .type = type, .rows = N, .columns = K};
-    y[T * N] = 42;
-    zi_linear(&engine.ops, x, T, &matrix, biased ? bias : NULL, y);
+    zi_weight weight =
+        zi_test_weight(&engine, type, zi_test_stored(&engine, type, N * K, &w), N, K);
+    zi_weight biases = zi_test_vector(&engine, bias, N);
+    zi_view out = view(y, 1, T * N + 1);
+    zi_linear(engine.exec, view(x, T, K), &weight, biased ? &biases : NULL,
+              zi_view_reshape(out, T, N));
+    float *got = zi_test_read(&engine, out);
     for (size_t t = 0; t < T; t++)
         for (size_t n = 0; n < N; n++) {
             double sum = biased ? bias[n] : 0, magnitudes = fabs(sum);
@@ -40,13 +43,13 @@ static void check_linear(zi_dtype type, size_t T, size_t N, size_t K, bool biase
                 sum += (double)x[t * K + k] * w[n * K + k];
                 magnitudes += fabs((double)x[t * K + k] * w[n * K + k]);
             }
-            if (!CHECK_MSG(close_to(y[t * N + n], sum, magnitudes, K),
+            if (!CHECK_MSG(close_to(got[t * N + n], sum, magnitudes, K),
                            "%s T %zu N %zu K %zu: y[%zu, %zu] is %g, not %g", zi_dtype_name(type),
-                           T, N, K, t, n, y[t * N + n], sum))
+                           T, N, K, t, n, got[t * N + n], sum))
                 return;
         }
-    CHECK(y[T * N] == 42);
-    zi_arena_reset(&engine.arena, mark);
+    CHECK(got[T * N] == y[T * N]); /* nothing is written behind the result */
+    zi_test_engine_reset(&engine, mark);
 }
 
 static void linear(void)
@@ -60,16 +63,41 @@ static void linear(void)
                 check_linear(types[(i + j + k) % 3], sides[i], sides[j], depths[k], (i + j) % 2);
 }
 
+static void embedding(void)
+{
+    enum { ROWS = 37, COLUMNS = 21, N = 5 };
+    static const int32_t rows[N] = {36, 0, 7, 7, 12};
+    zi_test_mark mark = zi_test_engine_mark(&engine);
+    float *w;
+    void *data = zi_test_stored(&engine, ZI_BF16, ROWS * COLUMNS, &w);
+    zi_weight weight = zi_test_weight(&engine, ZI_BF16, data, ROWS, COLUMNS);
+    zi_view y = view(NULL, N, COLUMNS);
+    zi_embed(engine.exec, &weight, rows, N, y);
+    const float *got = zi_test_read(&engine, y);
+    for (size_t i = 0; i < N; i++)
+        CHECK(!memcmp(got + i * COLUMNS, w + rows[i] * COLUMNS, COLUMNS * sizeof *got));
+    zi_test_engine_reset(&engine, mark);
+}
+
 static void check_attention(size_t T, size_t S, size_t heads, size_t kv_heads, size_t dim,
                             bool causal)
 {
-    size_t mark = zi_arena_mark(&engine.arena), group = heads / kv_heads;
+    zi_test_mark mark = zi_test_engine_mark(&engine);
+    size_t group = heads / kv_heads;
     float *q = values(T * heads * dim), *k = values(S * kv_heads * dim);
-    float *v = values(S * kv_heads * dim), *out = values(T * heads * dim);
-    double *weights = zi_arena_alloc(&engine.arena, S, sizeof *weights);
+    float *v = values(S * kv_heads * dim);
+    double *weights = zi_test_alloc(&engine, S, sizeof *weights);
+    zi_view out = view(NULL, T, heads * dim);
     for (size_t i = 0; i < T * heads * dim; i++) q[i] *= 8; /* sharp and flat rows */
-    zi_attention(&engine.ops,
-                 &(zi_attention_args){q, k, v, out, T, S, heads, kv_heads, dim, causal, false});
+    zi_attention(engine.exec, &(zi_attention_args){.q = view(q, T, heads * dim),
+                                                   .k = view(k, S, kv_heads * dim),
+                                                   .v = view(v, S, kv_heads * dim),
+                                                   .out = out,
+                                                   .heads = heads,
+                                                   .kv_heads = kv_heads,
+                                                   .dim = dim,
+                                                   .causal = causal});
+    const float *result = zi_test_read(&engine, out);
     for (size_t t = 0; t < T; t++)
         for (size_t h = 0; h < heads; h++) {
             size_t seen = causal ? S - T + t + 1 : S;
@@ -87,13 +115,13 @@ static void check_attention(size_t T, size_t S, size_t heads, size_t kv_heads, s
                 double sum = 0;
                 for (size_t s = 0; s < seen; s++)
                     sum += weights[s] / total * v[(s * kv_heads + h / group) * dim + d];
-                float got = out[(t * heads + h) * dim + d];
+                float got = result[(t * heads + h) * dim + d];
                 if (!CHECK_MSG(fabs(got - sum) < 2e-5, "T %zu S %zu dim %zu causal %d: %g, not %g",
                                T, S, dim, causal, got, sum))
                     return;
             }
         }
-    zi_arena_reset(&engine.arena, mark);
+    zi_test_engine_reset(&engine, mark);
 }
 
 static void attention(void)
@@ -112,48 +140,61 @@ static void attention(void)
     check_attention(150, 700, 2, 1, 16, true);
 }
 
+static double mean_of(const float *x, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i];
+    return sum / (double)n;
+}
+
+/* The root of the mean square of deviations from a mean. */
+static double deviation(const float *x, size_t n, double mean, double eps)
+{
+    double squares = 0;
+    for (size_t i = 0; i < n; i++) squares += (x[i] - mean) * (x[i] - mean) / (double)n;
+    return sqrt(squares + eps);
+}
+
 static void row_norms(void)
 {
     enum { T = 33, D = 19 };
-    float *x = values(T * D), *y = values(T * D), *weight = values(D), *scale = values(D);
-    float *residual = values(T * D), *before = values(T * D);
-    memcpy(before, residual, T * D * sizeof *before);
-    zi_rms_norm(&engine.ops, x, T, D, weight, 1e-5f, scale, y);
-    for (size_t t = 0; t < T; t++) {
-        double squares = 0, mean = 0, variance = 0;
-        for (size_t i = 0; i < D; i++) squares += (double)x[t * D + i] * x[t * D + i] / D;
-        for (size_t i = 0; i < D; i++) mean += x[t * D + i] / (double)D;
-        for (size_t i = 0; i < D; i++) variance += pow(x[t * D + i] - mean, 2) / D;
-        for (size_t i = 0; i < D; i++) {
-            double wanted = x[t * D + i] / sqrt(squares + 1e-5) * weight[i] * (1 + scale[i]);
-            CHECK(fabs(y[t * D + i] - wanted) < 1e-5);
-        }
+    zi_test_mark mark = zi_test_engine_mark(&engine);
+    float *x = values(T * D), *weight = values(D), *scale = values(D), *before = values(T * D);
+    zi_weight w = zi_test_vector(&engine, weight, D);
+    zi_view scales = view(scale, 1, D), in = view(x, T, D), rms = view(NULL, T, D);
+    zi_view layer = view(NULL, T, D), sum = view(before, T, D), plain = view(before, T, D);
+    zi_rms_norm(engine.exec, in, &w, 1e-5f, scales, rms);
+    zi_layer_norm(engine.exec, in, 1e-6f, scales, layer);
+    zi_add_rms_norm(engine.exec, view(x, T, D), &w, 1e-5f, scales, sum);
+    zi_add_rms_norm(engine.exec, view(x, T, D), &w, 1e-5f, none, plain);
+    zi_rms_norm(engine.exec, in, &w, 1e-5f, none, in); /* in place */
+    const float *got_rms = zi_test_read(&engine, rms), *got_layer = zi_test_read(&engine, layer);
+    const float *got_sum = zi_test_read(&engine, sum), *got_plain = zi_test_read(&engine, plain);
+    const float *in_place = zi_test_read(&engine, in);
+    for (size_t i = 0; i < T * D; i++) {
+        const float *row = x + i / D * D;
+        double mean = mean_of(row, D), s = scale[i % D];
+        double normed = x[i] / deviation(row, D, 0, 1e-5) * weight[i % D];
+        CHECK(fabs(got_rms[i] - normed * (1 + s)) < 1e-5);
+        CHECK(fabs(got_layer[i] - (x[i] - mean) / deviation(row, D, mean, 1e-6) * (1 + s)) < 1e-5);
+        CHECK(fabs(got_sum[i] - (before[i] + s * normed)) < 1e-5);
+        CHECK(fabs(got_plain[i] - (before[i] + normed)) < 1e-5);
+        CHECK(fabs(in_place[i] - normed) < 1e-5);
     }
-    zi_layer_norm(&engine.ops, x, T, D, 1e-6f, scale, y);
-    for (size_t t = 0; t < T; t++) {
-        double mean = 0, variance = 0;
-        for (size_t i = 0; i < D; i++) mean += x[t * D + i] / (double)D;
-        for (size_t i = 0; i < D; i++) variance += pow(x[t * D + i] - mean, 2) / D;
-        for (size_t i = 0; i < D; i++) {
-            double wanted = (x[t * D + i] - mean) / sqrt(variance + 1e-6) * (1 + scale[i]);
-            CHECK(fabs(y[t * D + i] - wanted) < 1e-5);
-        }
-    }
-    memcpy(y, x, T * D * sizeof *y);
-    zi_add_rms_norm(&engine.ops, residual, y, T, D, weight, 1e-5f, scale);
-    zi_rms_norm(&engine.ops, x, T, D, weight, 1e-5f, NULL, x);
-    for (size_t i = 0; i < T * D; i++)
-        CHECK(fabs(residual[i] - (before[i] + (double)scale[i % D] * x[i])) < 1e-5);
+    zi_test_engine_reset(&engine, mark);
 }
 
 static void turning_pairs(void)
 {
     enum { T = 5, HEADS = 3, DIM = 8, HALF = DIM / 2 };
     for (int interleaved = 0; interleaved < 2; interleaved++) {
-        float *x = values(T * HEADS * DIM), *kept = values(T * HEADS * DIM);
+        zi_test_mark mark = zi_test_engine_mark(&engine);
+        float *x = values(T * HEADS * DIM);
         float *cosines = values(T * HALF), *sines = values(T * HALF);
-        memcpy(kept, x, T * HEADS * DIM * sizeof *x);
-        zi_rope(&engine.ops, x, T, HEADS, DIM, cosines, sines, interleaved);
+        zi_view turned = view(x, T, HEADS * DIM);
+        zi_rope(engine.exec, &(zi_rope_args){turned, HEADS, DIM, view(cosines, T, HALF),
+                                             view(sines, T, HALF), interleaved});
+        const float *got = zi_test_read(&engine, turned);
         for (size_t t = 0; t < T; t++)
             for (size_t h = 0; h < HEADS; h++)
                 for (size_t i = 0; i < HALF; i++) {
@@ -161,23 +202,108 @@ static void turning_pairs(void)
                     size_t a = row + (interleaved ? 2 * i : i);
                     size_t b = row + (interleaved ? 2 * i + 1 : i + HALF);
                     float c = cosines[t * HALF + i], s = sines[t * HALF + i];
-                    CHECK(fabsf(x[a] - (kept[a] * c - kept[b] * s)) < 1e-6f);
-                    CHECK(fabsf(x[b] - (kept[a] * s + kept[b] * c)) < 1e-6f);
+                    CHECK(fabsf(got[a] - (x[a] * c - x[b] * s)) < 1e-6f);
+                    CHECK(fabsf(got[b] - (x[a] * s + x[b] * c)) < 1e-6f);
                 }
+        zi_test_engine_reset(&engine, mark);
     }
 }
 
-static void gates_and_sums(void)
+static double element(zi_elementwise_kind kind, double x, double y, double a, double b)
 {
-    enum { N = 70001 }; /* more than one task each */
-    float *x = values(N), *y = values(N), *gated = values(N), *sum = values(N);
-    memcpy(gated, x, N * sizeof *x);
-    memcpy(sum, x, N * sizeof *x);
-    zi_silu_mul(&engine.ops, gated, y, N);
-    zi_add(&engine.ops, sum, y, N);
-    for (size_t i = 0; i < N; i++) {
-        CHECK(fabs(gated[i] - x[i] / (1 + exp(-x[i])) * y[i]) < 1e-6);
-        CHECK(sum[i] == x[i] + y[i]);
+    switch (kind) {
+    case ZI_ADD:
+        return x + y;
+    case ZI_ADD_SCALED:
+        return x + a * y;
+    case ZI_EXTRAPOLATE:
+        return x + a * (x - y);
+    case ZI_SILU:
+        return x / (1 + exp(-x));
+    case ZI_SILU_MUL:
+        return x / (1 + exp(-x)) * y;
+    case ZI_TANH:
+        return tanh(x);
+    case ZI_DIVIDE_ADD:
+        return x / a + b;
+    case ZI_ELEMENTWISE_COUNT:
+        break;
+    }
+    return NAN;
+}
+
+/* Rows of more than one task each, without gaps and with. */
+static void elementwise(void)
+{
+    enum { ROWS = 2, COLUMNS = 70001, STRIDE = COLUMNS + 3 };
+    const float a = 0.7f, b = -0.3f;
+    for (int kind = 0; kind < ZI_ELEMENTWISE_COUNT; kind++)
+        for (size_t stride = COLUMNS; stride <= STRIDE; stride += 3) {
+            zi_test_mark mark = zi_test_engine_mark(&engine);
+            float *x = values(ROWS * stride), *y = values(ROWS * COLUMNS);
+            zi_view all = view(x, ROWS, stride), part = zi_view_columns(all, 0, COLUMNS);
+            bool alone = kind == ZI_SILU || kind == ZI_TANH || kind == ZI_DIVIDE_ADD;
+            engine.exec->ops->elementwise(engine.exec, (zi_elementwise_kind)kind, part,
+                                          alone ? none : view(y, ROWS, COLUMNS), a, b);
+            const float *got = zi_test_read(&engine, all);
+            for (size_t i = 0; i < ROWS * stride; i++) {
+                size_t row = i / stride, column = i % stride;
+                double wanted = column < COLUMNS ? element((zi_elementwise_kind)kind, x[i],
+                                                           y[row * COLUMNS + column], a, b)
+                                                 : x[i];
+                if (!CHECK_MSG(fabs(got[i] - wanted) < 1e-6, "kind %d at %zu: %g, not %g", kind, i,
+                               got[i], wanted))
+                    break;
+            }
+            zi_test_engine_reset(&engine, mark);
+        }
+}
+
+static void permute(void)
+{
+    enum { A = 70, B = 3, C = 29 };
+    zi_test_mark mark = zi_test_engine_mark(&engine);
+    float *x = values(A * B * C);
+    zi_view to = view(NULL, C * A, B), repeated = view(NULL, A, C);
+    zi_permute(engine.exec, &(zi_permute_args){.from = view(x, A * B, C),
+                                               .to = to,
+                                               .dims = 3,
+                                               .extents = {A, B, C},
+                                               .from_strides = {B * C, C, 1},
+                                               .to_strides = {B, 1, A * B}});
+    zi_view row = view(x, 1, C);
+    row.stride = 0;
+    zi_copy_rows(engine.exec, row, repeated);
+    const float *got = zi_test_read(&engine, to), *rows = zi_test_read(&engine, repeated);
+    for (size_t i = 0; i < A * B * C; i++)
+        CHECK(got[i % C * A * B + i / (B * C) * B + i / C % B] == x[i]);
+    for (size_t i = 0; i < A; i++) CHECK(!memcmp(rows + i * C, x, C * sizeof *x));
+    zi_test_engine_reset(&engine, mark);
+}
+
+/* What is not finite is reported once, by the first name, and from then on. */
+static void finite_values(void)
+{
+    enum { ROWS = 130, COLUMNS = 33 };
+    static const float odd[] = {NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        zi_test_engine other;
+        zi_error error = {0};
+        zi_test_engine_start(&other, 3, NULL, false);
+        float *x = zi_test_values(&other, ROWS * COLUMNS), y;
+        zi_view good = zi_test_view(&other, x, ROWS, COLUMNS);
+        zi_check_finite(other.exec, good, "good");
+        CHECK_OK(zi_submit(other.exec, &error), error);
+        x[ROWS * COLUMNS - 1] = odd[i];
+        zi_view bad = zi_test_view(&other, x, ROWS, COLUMNS);
+        zi_check_finite(other.exec, zi_view_columns(bad, 0, COLUMNS - 1), "good, too");
+        CHECK_OK(zi_submit(other.exec, &error), error);
+        zi_check_finite(other.exec, bad, "layers.3");
+        zi_check_finite(other.exec, bad, "layers.4");
+        CHECK(!zi_submit(other.exec, &error) && error.code == ZI_ERROR_BAD_FORMAT &&
+              !strcmp(error.subject, "layers.3"));
+        CHECK(!zi_read(other.exec, zi_view_rows(zi_view_columns(good, 0, 1), 0, 1), &y, &error));
+        zi_test_engine_stop(&other);
     }
 }
 
@@ -208,17 +334,17 @@ int main(void)
 {
     const char *tier;
     for (size_t i = 0; (tier = zi_next_tier(&i));) {
-        zi_error error = {0};
-        zi_test_engine_start(&engine, 3);
-        CHECK_OK(zi_kernels_select(tier, &engine.ops.kernels, &error), error);
-        zi_ops_plan(&engine.ops, &engine.arena, (zi_ops_limits){WIDEST_HEAD, DEEPEST});
+        zi_test_engine_start(&engine, 3, tier, false);
         RUN(linear);
+        RUN(embedding);
         RUN(attention);
         RUN(row_norms);
         RUN(turning_pairs);
-        RUN(gates_and_sums);
+        RUN(elementwise);
+        RUN(permute);
         zi_test_engine_stop(&engine);
     }
+    RUN(finite_values);
     RUN(half_precision);
     RUN(unknown_tiers);
     return zi_test_result();

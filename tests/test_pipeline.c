@@ -28,6 +28,7 @@ static const pipeline_run runs[] = {
 };
 enum { RUNS = sizeof runs / sizeof *runs };
 
+static zi_engine *engine;
 static zi_model *model;
 static char trace_path[] = "pipeline-trace-XXXXXX";
 
@@ -141,6 +142,8 @@ static void progress_and_cancelling(void)
     watcher all = {0};
     zi_image *image = NULL;
     zi_error error = {0};
+    char prompt[64] = "a fox, number 0"; /* another one each time: embeddings are kept */
+    request.prompt = prompt;
     request.progress = watch;
     request.user = &all;
     CHECK_OK(zi_generate(model, &request, &image, &error), error);
@@ -150,6 +153,7 @@ static void progress_and_cancelling(void)
         watcher w = {.stop_at = stop};
         image = NULL;
         request.user = &w;
+        snprintf(prompt, sizeof prompt, "a fox, number %d", stop);
         CHECK(!zi_generate(model, &request, &image, &error));
         CHECK(error.code == ZI_ERROR_CANCELLED && !image && w.calls == stop);
     }
@@ -221,28 +225,37 @@ static void models_that_cannot_be_loaded(void)
 {
     static const struct {
         const char *path;
-        int threads;
         zi_error_code code;
         const char *says;
     } rows[] = {
-        {NULL, 1, ZI_ERROR_INVALID_ARGUMENT, "no model was named"},
-        {"", 1, ZI_ERROR_INVALID_ARGUMENT, "no model was named"},
-        {"no-such-folder", 1, ZI_ERROR_NOT_FOUND, "no-such-folder: no such file or folder"},
-        {"/dev/null", 1, ZI_ERROR_NOT_FOUND, "/dev/null: no such file or folder"},
-        {ZI_TEST_DATA "/README.md", 1, ZI_ERROR_BAD_FORMAT, "README.md: not a safetensors file"},
-        {ZI_TEST_DATA "/golden/vae.safetensors", 1, ZI_ERROR_BAD_FORMAT, "not a part of Z-Image"},
-        {ZI_TEST_DATA "/golden", 1, ZI_ERROR_NOT_FOUND, "model_index.json"},
-        {ZI_TEST_DATA "/golden/model", -1, ZI_ERROR_INVALID_ARGUMENT, "threads must be 0 to 1024"},
-        {ZI_TEST_DATA "/golden/model", 1025, ZI_ERROR_INVALID_ARGUMENT,
-         "threads must be 0 to 1024"},
+        {NULL, ZI_ERROR_INVALID_ARGUMENT, "no model was named"},
+        {"", ZI_ERROR_INVALID_ARGUMENT, "no model was named"},
+        {"no-such-folder", ZI_ERROR_NOT_FOUND, "no-such-folder: no such file or folder"},
+        {"/dev/null", ZI_ERROR_NOT_FOUND, "/dev/null: no such file or folder"},
+        {ZI_TEST_DATA "/README.md", ZI_ERROR_BAD_FORMAT, "README.md: not a safetensors file"},
+        {ZI_TEST_DATA "/golden/vae.safetensors", ZI_ERROR_UNSUPPORTED, "not a part of Z-Image"},
+        {ZI_TEST_DATA "/golden", ZI_ERROR_NOT_FOUND, "model_index.json"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_model *none = NULL;
         zi_error error = {0};
-        zi_model_options options = {.path = rows[i].path, .threads = rows[i].threads};
-        CHECK_MSG(!zi_model_load(&options, &none, &error) && !none, "row %zu went well", i);
+        zi_model_options options = {.path = rows[i].path};
+        CHECK_MSG(!zi_model_load(engine, &options, &none, &error) && !none, "row %zu went well", i);
         CHECK_MSG(error.code == rows[i].code && strstr(error.text, rows[i].says),
                   "row %zu says: %s", i, error.text);
+    }
+}
+
+static void engines_that_cannot_be(void)
+{
+    static const zi_engine_options rows[] = {{.threads = -1}, {.threads = 1025}, {.cpu = "sse9"}};
+    static const char *const subjects[] = {"threads", "threads", "cpu"};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_engine *none = NULL;
+        zi_error error = {0};
+        CHECK_MSG(!zi_engine_create(&rows[i], &none, &error) && !none, "row %zu went well", i);
+        CHECK_MSG(error.code == ZI_ERROR_INVALID_ARGUMENT && !strcmp(error.subject, subjects[i]),
+                  "row %zu says: %s (%s)", i, error.text, error.subject);
     }
 }
 
@@ -252,11 +265,13 @@ static void models_that_cannot_be_loaded(void)
 static char *traced(const char *folder, int threads, zi_compute compute, bool quantize,
                     size_t *size)
 {
+    zi_engine *fresh = NULL;
     zi_model *loaded = NULL;
     zi_image *image = NULL;
     char *bytes = NULL;
     zi_error error = {0};
-    zi_model_options options = {.path = folder, .threads = threads};
+    zi_engine_options engine_options = {.threads = threads};
+    zi_model_options options = {.path = quantize ? zi_test_quantized(folder) : folder};
     zi_request request = zi_request_default();
     request.prompt = "a large yellow star on a purple background";
     request.width = 208; /* 117 tokens and 27: no multiples of tiles or padding */
@@ -265,13 +280,14 @@ static char *traced(const char *folder, int threads, zi_compute compute, bool qu
     request.compute = compute;
     request.guidance = 2;
     request.trace_path = trace_path;
-    CHECK_OK(zi_model_load(&options, &loaded, &error) &&
-                 (!quantize || zi_test_quantize(loaded, folder, &error)) &&
+    CHECK_OK(zi_engine_create(&engine_options, &fresh, &error) &&
+                 zi_model_load(fresh, &options, &loaded, &error) &&
                  zi_generate(loaded, &request, &image, &error) &&
                  zi_file_read(trace_path, 1 << 24, &bytes, size, &error),
              error);
     zi_image_free(image);
     zi_model_free(loaded);
+    zi_engine_free(fresh);
     return bytes;
 }
 
@@ -301,15 +317,27 @@ static void same_bits(const char *folder)
 
 static void threads_change_no_bit(void)
 {
-    same_bits(zi_test_data("golden/model"));
+    char model_path[1024]; /* zi_test_data's buffers do not last */
+    snprintf(model_path, sizeof model_path, "%s", zi_test_data("golden/model"));
+    same_bits(model_path);
     same_bits(ZI_SHARE "/demo-model");
 }
 
 static void load(const char *cpu)
 {
     zi_error error = {0};
-    zi_model_options options = {.path = zi_test_data("golden/model"), .threads = 2, .cpu = cpu};
-    if (!CHECK_OK(zi_model_load(&options, &model, &error), error)) exit(1);
+    zi_engine_options engine_options = {.threads = 2, .cpu = cpu};
+    zi_model_options options = {.path = zi_test_data("golden/model")};
+    if (!CHECK_OK(zi_engine_create(&engine_options, &engine, &error) &&
+                      zi_model_load(engine, &options, &model, &error),
+                  error))
+        exit(1);
+}
+
+static void unload(void)
+{
+    zi_model_free(model);
+    zi_engine_free(engine);
 }
 
 int main(void)
@@ -322,7 +350,7 @@ int main(void)
         RUN(chinese);
         RUN(mixed);
         RUN(guided);
-        zi_model_free(model);
+        unload();
     }
     load(NULL);
     CHECK(zi_model_native_size(model) == 1024);
@@ -330,8 +358,9 @@ int main(void)
     RUN(refuses_what_cannot_be);
     RUN(trace_that_cannot_be_written);
     RUN(schedules_shifts_and_seeds_matter);
-    zi_model_free(model);
     RUN(models_that_cannot_be_loaded);
+    unload();
+    RUN(engines_that_cannot_be);
     RUN(threads_change_no_bit);
     close(fd);
     unlink(trace_path);

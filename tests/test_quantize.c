@@ -1,6 +1,7 @@
 /* Quantization against mx.quantize, bit for bit; products of quantized matrices, exact and fast, in
  * every tier. */
 #include "golden.h"
+#include "base/matrix.h"
 #include "io/quantize.h"
 
 #include <math.h>
@@ -71,18 +72,32 @@ static void as_mlx(void)
     CHECK_MSG(samples == 32, "%d samples", samples);
 }
 
+/* The groups of a matrix as a weight; its memory must stay as long as the engine. */
+static zi_weight weight_of(zi_test_engine *engine, const zi_matrix *m)
+{
+    size_t groups = m->columns / m->group;
+    zi_weight w = zi_test_weight(engine, m->type, m->data, m->rows, m->columns);
+    w.bits = m->bits;
+    w.group = m->group;
+    w.scales = zi_test_weight(engine, m->scale_type, m->scales, m->rows, groups).data;
+    w.biases = zi_test_weight(engine, m->scale_type, m->biases, m->rows, groups).data;
+    return w;
+}
+
 /* x [5, K] times the matrix, as mx.quantized_matmul gives it for f32 inputs. */
 static void check_product(zi_test_engine *engine, const sample *s, const zi_tensor *wanted)
 {
     zi_matrix m = matrix_of(s);
     const zi_tensor *stored = zi_golden_tensor(&golden, "%s.x", s->name);
-    float *x = zi_arena_floats(&engine->arena, stored->count); /* files promise no alignment */
-    float *reference = zi_arena_floats(&engine->arena, wanted->count);
-    float *y = zi_arena_floats(&engine->arena, wanted->count);
+    zi_weight w = weight_of(engine, &m);
+    float *x = zi_test_values(engine, stored->count); /* files promise no alignment */
+    float *reference = zi_test_values(engine, wanted->count);
+    zi_view out = zi_test_view(engine, NULL, 5, m.rows);
     double most = 0, worst = 0;
     zi_widen(ZI_F32, stored->data, x, stored->count);
     zi_widen(ZI_F32, wanted->data, reference, wanted->count);
-    zi_linear(&engine->ops, x, 5, &m, NULL, y);
+    zi_linear(engine->exec, zi_test_view(engine, x, 5, m.columns), &w, NULL, out);
+    const float *y = zi_test_read(engine, out);
     for (size_t i = 0; i < wanted->count; i++) {
         most = fmax(most, fabs(reference[i]));
         worst = fmax(worst, fabs(y[i] - reference[i]));
@@ -93,7 +108,7 @@ static void check_product(zi_test_engine *engine, const sample *s, const zi_tens
 static void products(void)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 2);
+    zi_test_engine_start(&engine, 2, NULL, false);
     int samples = 0;
     sample s;
     for (size_t i = 0; i < golden.tensor_count; i++) {
@@ -207,18 +222,15 @@ static void fast_products(void)
         const char *tier;
         for (size_t j = 0; (tier = zi_next_tier(&j));) {
             zi_test_engine engine;
-            zi_error error = {0};
-            zi_test_engine_start(&engine, 1 + j);
-            CHECK_OK(zi_kernels_select(tier, &engine.ops.kernels, &error), error);
-            zi_ops_plan(&engine.ops, &engine.arena, (zi_ops_limits){64, 1152});
-            engine.ops.fast = true;
-            float *y = malloc(bytes);
-            zi_linear(&engine.ops, p.x, p.T, &p.w, NULL, y);
-            check_fast(&engine.ops.kernels, &p, y);
-            float **before = &first[engine.ops.kernels.q_fours];
+            zi_test_engine_start(&engine, 1 + j, tier, true);
+            zi_weight w = weight_of(&engine, &p.w);
+            zi_view out = zi_test_view(&engine, NULL, p.T, p.w.rows);
+            zi_linear(engine.exec, zi_test_view(&engine, p.x, p.T, p.w.columns), &w, NULL, out);
+            const float *y = zi_test_read(&engine, out);
+            check_fast(&engine.kernels, &p, y);
+            float **before = &first[engine.kernels.q_fours];
             if (*before) CHECK_MSG(memcmp(*before, y, bytes) == 0, "%s: other bits", tier);
-            if (*before) free(y);
-            if (!*before) *before = y;
+            if (!*before) *before = memcpy(malloc(bytes), y, bytes);
             zi_test_engine_stop(&engine);
         }
         for (int j = 0; j < 2; j++) free(first[j]);

@@ -1,11 +1,14 @@
-/* What a request may bring: encodings that are known, and somebody who looks at previews. */
+/* The embedding cache, and previews. */
+#include "base/file.h"
 #include "harness.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { SIDE = 128, SMALL = SIDE / 8, STEPS = 9 };
 
+static zi_engine *engine;
 static zi_model *model;
 
 static zi_request request_of(const char *prompt)
@@ -30,69 +33,129 @@ static bool same(const zi_image *a, const zi_image *b)
     return a && b && !memcmp(a->pixels, b->pixels, (size_t)a->width * (size_t)a->height * 3);
 }
 
-/* ---- encodings ---- */
+/* ---- the embedding cache ---- */
 
+/* What the last report said. */
+static bool note_cached(void *user, const zi_progress *progress)
+{
+    *(bool *)user = progress->cached;
+    return true;
+}
+
+/* Draws with a model of its own; *cached: all embeddings were kept from before. */
+static zi_image *draw_with(zi_model *with, const char *prompt, double guidance, bool *cached)
+{
+    zi_error error = {0};
+    zi_image *image = NULL;
+    zi_request request = request_of(prompt);
+    request.steps = 1;
+    request.guidance = guidance;
+    request.negative = "green";
+    request.progress = note_cached;
+    request.user = cached;
+    CHECK_OK(zi_generate(with, &request, &image, &error), error);
+    return image;
+}
+
+static void embeddings_are_kept(void)
+{
+    static const struct {
+        const char *prompt;
+        double guidance;
+        bool cached;
+    } rows[] = {
+        {"a green square on a white background", 0, false},
+        {"a green square on a white background", 0, true},
+        {"a green square on a white  background", 0, false},
+        {"a green square on a white background", 1, false}, /* the negative prompt is new */
+        {"a green square on a white  background", 1, true},
+    };
+    zi_image *first = NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        bool cached = !rows[i].cached;
+        zi_image *image = draw_with(model, rows[i].prompt, rows[i].guidance, &cached);
+        CHECK_MSG(cached == rows[i].cached, "row %zu", i);
+        if (i == 1) CHECK(same(first, image));
+        if (i == 0)
+            first = image;
+        else
+            zi_image_free(image);
+    }
+    zi_image_free(first);
+}
+
+/* An engine that keeps embeddings in a folder, and its model. */
 typedef struct {
-    char keys[8][33];
-    float *values[8];
-    size_t counts[8];
-    int kept, asked, found;
-} memory;
+    zi_engine *engine;
+    zi_model *model;
+} keeper;
 
-static bool find(void *user, const char *key, float *values, size_t count)
+static keeper start_keeper(const char *folder, const char *cpu)
 {
-    memory *m = user;
-    m->asked++;
-    CHECK(strlen(key) == 32 && strspn(key, "0123456789abcdef") == 32);
-    for (int i = 0; i < m->kept; i++)
-        if (!strcmp(m->keys[i], key) && m->counts[i] == count) {
-            memcpy(values, m->values[i], count * sizeof *values);
-            m->found++;
-            return true;
+    keeper k = {NULL, NULL};
+    zi_error error = {0};
+    zi_engine_options options = {.cpu = cpu, .embeddings = folder};
+    CHECK_OK(zi_engine_create(&options, &k.engine, &error) &&
+                 zi_model_load(k.engine, &(zi_model_options){.path = ZI_SHARE "/demo-model"},
+                               &k.model, &error),
+             error);
+    return k;
+}
+
+static void stop_keeper(keeper *k)
+{
+    zi_model_free(k->model);
+    zi_engine_free(k->engine);
+}
+
+/* Fills the files of a folder with zeros; returns how many there are. */
+static int clear_files(const char *folder)
+{
+    int count = 0;
+    DIR *dir = opendir(folder);
+    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
+        char *path = zi_path_join(folder, entry->d_name), *data = NULL;
+        size_t size;
+        if (path && zi_is_file(path) && zi_file_read(path, 1 << 24, &data, &size, NULL)) {
+            memset(data, 0, size);
+            zi_test_write(path, data, size);
+            count++;
         }
-    return false;
+        free(data);
+        free(path);
+    }
+    if (dir) closedir(dir);
+    return count;
 }
 
-static void keep(void *user, const char *key, const float *values, size_t count)
+/* Another engine finds them on the disk, and uses what it finds; one of another tier does not. */
+static void embeddings_on_disk(void)
 {
-    memory *m = user;
-    if (m->kept == 8) return;
-    snprintf(m->keys[m->kept], sizeof m->keys[0], "%s", key);
-    m->values[m->kept] = malloc(count * sizeof *values);
-    memcpy(m->values[m->kept], values, count * sizeof *values);
-    m->counts[m->kept++] = count;
-}
-
-static void encodings_are_kept(void)
-{
-    memory m = {.kept = 0};
-    zi_encodings encodings = {find, keep, &m};
-    zi_request request = request_of("a red circle on a blue background");
-    zi_image *plain = draw(&request);
-    request.encodings = &encodings;
-    zi_image *first = draw(&request), *second = draw(&request);
-    CHECK(m.asked == 2 && m.kept == 1 && m.found == 1);
-    CHECK(same(plain, first) && same(plain, second));
+    const char prompt[] = "a yellow star on a black background";
+    char folder[500];
+    bool cached = true;
+    snprintf(folder, sizeof folder, "%s", zi_test_path("embeddings"));
+    keeper k = start_keeper(folder, NULL);
+    zi_image *first = draw_with(k.model, prompt, 0, &cached);
+    CHECK(!cached);
+    stop_keeper(&k);
+    k = start_keeper(folder, NULL);
+    zi_image *second = draw_with(k.model, prompt, 0, &cached);
+    CHECK(cached && same(first, second));
+    stop_keeper(&k);
+    CHECK(clear_files(folder) == 1);
+    k = start_keeper(folder, NULL);
+    zi_image *third = draw_with(k.model, prompt, 0, &cached);
+    CHECK(cached && third && !same(first, third));
+    stop_keeper(&k);
+    k = start_keeper(folder, "ref");
+    zi_image *fourth = draw_with(k.model, prompt, 0, &cached);
+    CHECK(!cached);
+    stop_keeper(&k);
     zi_image_free(first);
     zi_image_free(second);
-
-    /* With guidance there are two texts; another prompt is another key. */
-    request.guidance = 1;
-    request.negative = "green";
-    zi_image_free(draw(&request));
-    CHECK(m.asked == 4 && m.kept == 2 && m.found == 2);
-    request.guidance = 0;
-    request.prompt = "a red circle on a blue  background";
-    zi_image_free(draw(&request));
-    CHECK(m.kept == 3 && m.found == 2);
-
-    /* What is found is used. */
-    for (size_t i = 0; i < m.counts[2]; i++) m.values[2][i] = 0;
-    zi_image *other = draw(&request);
-    CHECK(other && !same(plain, other));
-    zi_image_free(other);
-    zi_image_free(plain);
-    for (int i = 0; i < m.kept; i++) free(m.values[i]);
+    zi_image_free(third);
+    zi_image_free(fourth);
 }
 
 /* ---- previews ---- */
@@ -153,11 +216,15 @@ int main(void)
 {
     zi_error error = {0};
     zi_model_options options = {.path = ZI_SHARE "/demo-model"};
-    CHECK_OK(zi_model_load(&options, &model, &error), error);
+    CHECK_OK(zi_engine_create(NULL, &engine, &error) &&
+                 zi_model_load(engine, &options, &model, &error),
+             error);
     if (model) {
         RUN(previews_look_like_the_picture);
-        RUN(encodings_are_kept);
+        RUN(embeddings_are_kept);
+        RUN(embeddings_on_disk);
     }
     zi_model_free(model);
+    zi_engine_free(engine);
     return zi_test_result();
 }

@@ -54,27 +54,22 @@ static void mlx_schedule(void)
     check_rows("C_seed", ZI_SCHEDULE_MLX);
 }
 
-static void guidance(void)
+static void step_towards_the_image(void)
 {
-    float positive[3] = {1, 2, -3};
-    const float negative[3] = {0, 4, -3};
-    zi_guide(positive, negative, 3, 4);
-    CHECK(positive[0] == 5 && positive[1] == -6 && positive[2] == -3);
-}
-
-static void step_towards_the_picture(void)
-{
-    float latents[2] = {1, -2};
-    const float velocity[2] = {0.5f, 1};
-    zi_euler_step(latents, velocity, 2, 0.75f, 0.25f);
-    CHECK(latents[0] == 1.25f && latents[1] == -1.5f);
+    zi_test_engine engine;
+    zi_test_engine_start(&engine, 1, NULL, false);
+    zi_view latents = zi_test_view(&engine, (float[]){1, -2}, 1, 2);
+    zi_view velocity = zi_test_view(&engine, (float[]){0.5f, 1}, 1, 2);
+    zi_euler_step(engine.exec, latents, velocity, 0.75f, 0.25f);
+    const float *got = zi_test_read(&engine, latents);
+    CHECK(got[0] == 1.25f && got[1] == -1.5f);
+    zi_test_engine_stop(&engine);
 }
 
 int main(void)
 {
     RUN(diffusers_schedule);
     RUN(mlx_schedule);
-    RUN(guidance);
-    RUN(step_towards_the_picture);
+    RUN(step_towards_the_image);
     return zi_test_result();
 }

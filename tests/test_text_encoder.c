@@ -26,16 +26,16 @@ static const float *encode(zi_test_engine *engine, int prompt, size_t *count)
     const int32_t *ids = zi_golden_tensor(&golden, "p%d.input_ids", prompt)->data;
     size_t n = embeds->shape[0];
     zi_error error = {0};
-    float *out = zi_arena_floats(&engine->arena, embeds->count);
+    zi_view out = zi_test_view(engine, NULL, n, embeds->shape[1]);
     CHECK_OK(zi_qwen_encode(&engine->run, &qwen, ids, n, out, &error), error);
     *count = embeds->count;
-    return out;
+    return zi_test_read(engine, out);
 }
 
 static void prompts(void)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 1);
+    zi_test_engine_start(&engine, 1, NULL, false);
     for (int i = 0; i < PROMPTS; i++) {
         size_t count;
         const float *out = encode(&engine, i, &count);
@@ -66,7 +66,7 @@ static void tap(void *user, const char *name, const float *data, size_t rows, si
 static void every_layer(void)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 2);
+    zi_test_engine_start(&engine, 2, NULL, false);
     engine.run.tap = tap;
     size_t count;
     encode(&engine, TRACED, &count);
@@ -77,8 +77,8 @@ static void every_layer(void)
 static void same_bits_with_more_threads(void)
 {
     zi_test_engine one, three;
-    zi_test_engine_start(&one, 1);
-    zi_test_engine_start(&three, 3);
+    zi_test_engine_start(&one, 1, NULL, false);
+    zi_test_engine_start(&three, 3, NULL, false);
     size_t count;
     const float *a = encode(&one, TRACED, &count), *b = encode(&three, TRACED, &count);
     CHECK(memcmp(a, b, count * sizeof *a) == 0);
@@ -89,8 +89,8 @@ static void same_bits_with_more_threads(void)
 static void refuses_foreign_ids(void)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 1);
-    float out[2 * 96];
+    zi_test_engine_start(&engine, 1, NULL, false);
+    zi_view out = zi_test_view(&engine, NULL, 2, 96);
     zi_error error = {0};
     CHECK(!zi_qwen_encode(&engine.run, &qwen, (int32_t[]){5, 1300}, 2, out, &error));
     CHECK(strstr(error.text, "1300"));

@@ -23,6 +23,13 @@ static void load(void)
     CHECK_OK(zi_transformer_bind(&weights, &config.transformer, &transformer, &error), error);
 }
 
+/* A golden tensor, with a row for each of its first dimension. */
+static zi_view golden_view(zi_test_engine *engine, const zi_tensor *tensor)
+{
+    size_t rows = tensor->shape[0];
+    return zi_test_view(engine, tensor->data, rows, tensor->count / rows);
+}
+
 /* One call with latents and caption by their golden names. */
 static const float *run_named(zi_test_engine *engine, const char *latents_name,
                               const char *caption_name, const char *t_name, size_t *count)
@@ -32,16 +39,15 @@ static const float *run_named(zi_test_engine *engine, const char *latents_name,
     float t = *zi_golden_floats(&golden, "%s", t_name);
     zi_sequence sequence;
     zi_error error = {0};
+    zi_view features = golden_view(engine, caption), in = golden_view(engine, latents);
+    zi_view out = zi_test_view(engine, NULL, in.rows, in.columns);
     zi_sequence_plan(&transformer, latents->shape[2], latents->shape[3], caption->shape[0],
                      &engine->arena, &sequence);
-    float *out = zi_arena_floats(&engine->arena, latents->count);
-    CHECK_OK(zi_transformer_caption(&engine->run, &transformer, caption->data, &sequence, &error),
+    CHECK_OK(zi_transformer_caption(&engine->run, &transformer, features, &sequence, &error),
              error);
-    CHECK_OK(
-        zi_transformer_step(&engine->run, &transformer, &sequence, latents->data, t, out, &error),
-        error);
+    CHECK_OK(zi_transformer_step(&engine->run, &transformer, &sequence, in, t, out, &error), error);
     *count = latents->count;
-    return out;
+    return zi_test_read(engine, out);
 }
 
 static const float *run_case(zi_test_engine *engine, const char *name, size_t *count)
@@ -56,7 +62,7 @@ static const float *run_case(zi_test_engine *engine, const char *name, size_t *c
 static void outputs(void)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 1);
+    zi_test_engine_start(&engine, 1, NULL, false);
     for (int i = 0; i < CASES; i++) {
         char name[64];
         size_t count;
@@ -71,7 +77,7 @@ static void outputs(void)
 static void batch(void)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 2);
+    zi_test_engine_start(&engine, 2, NULL, false);
     for (int i = 0; i < 2; i++) {
         char caption[32], name[32];
         size_t count;
@@ -106,7 +112,7 @@ static void tap(void *user, const char *name, const float *data, size_t rows, si
 static void every_intermediate(void)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 2);
+    zi_test_engine_start(&engine, 2, NULL, false);
     engine.run.tap = tap;
     size_t count;
     run_case(&engine, cases[TRACED], &count);
@@ -119,23 +125,24 @@ static void every_intermediate(void)
 static void rope_tables(void)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 1);
+    zi_test_engine_start(&engine, 1, NULL, false);
     const zi_tensor *caption = zi_golden_tensor(&golden, "s12x20_c33.cap_feats");
     zi_sequence s;
     zi_error error = {0};
+    zi_view features = golden_view(&engine, caption);
     zi_sequence_plan(&transformer, 12, 20, 33, &engine.arena, &s);
-    CHECK_OK(zi_transformer_caption(&engine.run, &transformer, caption->data, &s, &error), error);
+    CHECK_OK(zi_transformer_caption(&engine.run, &transformer, features, &s, &error), error);
     size_t n = s.tokens * (size_t)transformer.config.head_dim / 2;
-    zi_golden_compare(&golden, "trace.rope_cos", s.cosines, n, 0, 1e-6);
-    zi_golden_compare(&golden, "trace.rope_sin", s.sines, n, 0, 1e-6);
+    zi_golden_compare(&golden, "trace.rope_cos", zi_test_read(&engine, s.cosines), n, 0, 1e-6);
+    zi_golden_compare(&golden, "trace.rope_sin", zi_test_read(&engine, s.sines), n, 0, 1e-6);
     zi_test_engine_stop(&engine);
 }
 
 static void same_bits_with_more_threads(void)
 {
     zi_test_engine one, eight;
-    zi_test_engine_start(&one, 1);
-    zi_test_engine_start(&eight, 8);
+    zi_test_engine_start(&one, 1, NULL, false);
+    zi_test_engine_start(&eight, 8, NULL, false);
     for (int i = 0; i < CASES; i++) {
         size_t count;
         const float *a = run_case(&one, cases[i], &count), *b = run_case(&eight, cases[i], &count);
@@ -149,19 +156,21 @@ static void same_bits_with_more_threads(void)
 static void names_the_layer_that_overflows(void)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 1);
-    float *norm = (float *)(uintptr_t)transformer.layers[1].ffn_norm2;
+    zi_test_engine_start(&engine, 1, NULL, false);
+    float *norm = zi_view_host(transformer.layers[1].ffn_norm2->data);
     float kept = norm[3];
     norm[3] = 1e38f * 1e38f;
     const zi_tensor *latents = zi_golden_tensor(&golden, "s8x8_c1.latents");
     const zi_tensor *caption = zi_golden_tensor(&golden, "s8x8_c1.cap_feats");
     zi_sequence s;
     zi_error error = {0};
+    zi_view features = golden_view(&engine, caption), in = golden_view(&engine, latents);
+    zi_view out = zi_test_view(&engine, NULL, in.rows, in.columns);
     zi_sequence_plan(&transformer, 8, 8, 1, &engine.arena, &s);
-    float *out = zi_arena_floats(&engine.arena, latents->count);
-    CHECK_OK(zi_transformer_caption(&engine.run, &transformer, caption->data, &s, &error), error);
-    CHECK(!zi_transformer_step(&engine.run, &transformer, &s, latents->data, 0.5f, out, &error));
-    CHECK_MSG(strstr(error.text, "layers.1:"), "%s", error.text);
+    CHECK_OK(zi_transformer_caption(&engine.run, &transformer, features, &s, &error), error);
+    CHECK(!zi_transformer_step(&engine.run, &transformer, &s, in, 0.5f, out, &error));
+    CHECK_MSG(error.code == ZI_ERROR_BAD_FORMAT && !strcmp(error.subject, "layers.1"), "%s",
+              error.text);
     norm[3] = kept;
     zi_test_engine_stop(&engine);
 }

@@ -25,19 +25,19 @@ static void load(void)
 static const float *decode(zi_test_engine *engine, const char *name, size_t *count)
 {
     const zi_tensor *latents = zi_golden_tensor(&golden, "dec.%s.latents", name);
-    *count = latents->count / 16 * 64 * 3;
-    float *image = zi_arena_floats(&engine->arena, *count);
+    size_t height = latents->shape[2], width = latents->shape[3], pixels = height * width;
+    zi_view in = zi_test_view(engine, latents->data, 16, pixels);
+    zi_view image = zi_test_view(engine, NULL, 3, 64 * pixels);
     zi_error error = {0};
-    CHECK_OK(zi_vae_decode(&engine->run, &vae, latents->data, latents->shape[2], latents->shape[3],
-                           image, &error),
-             error);
-    return image;
+    CHECK_OK(zi_vae_decode(&engine->run, &vae, in, height, width, image, &error), error);
+    *count = 3 * 64 * pixels;
+    return zi_test_read(engine, image);
 }
 
 static void pictures(void)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 1);
+    zi_test_engine_start(&engine, 1, NULL, false);
     for (int i = 0; i < CASES; i++) {
         char name[32];
         size_t count;
@@ -68,7 +68,7 @@ static void tap(void *user, const char *name, const float *data, size_t rows, si
 static void every_stage(void)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 2);
+    zi_test_engine_start(&engine, 2, NULL, false);
     engine.run.tap = tap;
     size_t count;
     decode(&engine, "z8x8", &count);
@@ -79,8 +79,8 @@ static void every_stage(void)
 static void same_bits_with_more_threads(void)
 {
     zi_test_engine one, eight;
-    zi_test_engine_start(&one, 1);
-    zi_test_engine_start(&eight, 8);
+    zi_test_engine_start(&one, 1, NULL, false);
+    zi_test_engine_start(&eight, 8, NULL, false);
     for (int i = 0; i < CASES; i++) {
         size_t count;
         const float *a = decode(&one, cases[i], &count), *b = decode(&eight, cases[i], &count);
@@ -90,40 +90,45 @@ static void same_bits_with_more_threads(void)
     zi_test_engine_stop(&eight);
 }
 
-/* Working memory in a file holds the same numbers. */
+/* Working memory in a file holds the same values. */
 static void same_bits_in_a_file(void)
 {
-    zi_test_engine memory, file;
+    enum { SIZE = 64 << 20 };
+    zi_test_engine engine;
+    zi_memory memory;
+    zi_buffer *buffer = NULL;
     zi_error error = {0};
-    zi_test_engine_start(&memory, 2);
-    zi_test_engine_start(&file, 2);
-    size_t size = file.arena.size, count;
-    zi_arena_free(&file.arena);
-    if (!zi_arena_create_in_file(&file.arena, size, ".", &error) &&
-        !zi_arena_create_in_file(&file.arena, size, "/var/tmp", &error)) {
+    size_t count;
+    if (!zi_memory_take_in_file(&memory, SIZE, ".", &error) &&
+        !zi_memory_take_in_file(&memory, SIZE, "/var/tmp", &error)) {
         printf("SKIP: %s\n", error.text);
-        goto out;
+        return;
     }
-    zi_ops_plan(&file.ops, &file.arena, (zi_ops_limits){256, 2048});
+    zi_test_engine_start(&engine, 2, NULL, false);
+    CHECK_OK(zi_buffer_import(engine.backend, memory.base, SIZE, &buffer, &error), error);
     for (int i = 0; i < CASES; i++) {
-        const float *a = decode(&memory, cases[i], &count), *b = decode(&file, cases[i], &count);
+        zi_arena usual = engine.arena;
+        const float *a = decode(&engine, cases[i], &count);
+        engine.arena = zi_arena_in(buffer);
+        const float *b = decode(&engine, cases[i], &count);
+        engine.arena = usual;
         CHECK_MSG(memcmp(a, b, count * sizeof *a) == 0, "%s differs", cases[i]);
     }
-out:
-    zi_test_engine_stop(&memory);
-    zi_test_engine_stop(&file);
+    zi_buffer_release(buffer);
+    zi_test_engine_stop(&engine);
+    zi_memory_release(&memory);
 }
 
 /* What a decoding takes beside its weights, with the scratch memory of eight threads. */
 static double megabytes(size_t side)
 {
     zi_test_engine engine;
-    zi_test_engine_start(&engine, 8);
+    zi_test_engine_start(&engine, 8, NULL, false);
     zi_config config = zi_config_real();
     zi_vae real = {.config = config.vae};
     zi_arena arena = zi_arena_measure();
-    zi_ops_plan(&engine.ops, &arena, (zi_ops_limits){512, 1024});
-    zi_vae_plan(&engine.ops, &real, side / 8, side / 8, &arena);
+    engine.backend->ops->plan(engine.exec, &arena, (zi_exec_limits){512, 1024});
+    zi_vae_plan(engine.exec, &real, side / 8, side / 8, &arena);
     zi_test_engine_stop(&engine);
     double taken = (double)arena.peak * 1e-6;
     printf("     %zux%zu: %.0f MB\n", side, side, taken);

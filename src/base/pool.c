@@ -14,7 +14,8 @@ struct zi_pool {
     size_t threads; /* with the caller */
     bool patient;   /* there is a processor for each: nobody is kept from working by looking on */
     pthread_t *workers;
-    pthread_mutex_t mutex; /* of those who sleep */
+    pthread_mutex_t callers; /* whose run it is */
+    pthread_mutex_t mutex;   /* of those who sleep */
     pthread_cond_t start, done;
     /* One run: counting it publishes what it is, and nothing changes before nobody is busy. */
     atomic_size_t run, ended; /* how many have begun, and are over */
@@ -118,6 +119,7 @@ bool zi_pool_create(size_t threads, zi_pool **out, zi_error *error)
     pool->workers = workers;
     pool->threads = 1;
     pool->patient = threads <= zi_processors();
+    pthread_mutex_init(&pool->callers, NULL);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->start, NULL);
     pthread_cond_init(&pool->done, NULL);
@@ -143,6 +145,7 @@ void zi_pool_free(zi_pool *pool)
     pthread_cond_destroy(&pool->done);
     pthread_cond_destroy(&pool->start);
     pthread_mutex_destroy(&pool->mutex);
+    pthread_mutex_destroy(&pool->callers);
     free(pool->workers);
     free(pool);
 }
@@ -158,6 +161,7 @@ void zi_pool_run(zi_pool *pool, size_t tasks, zi_task_fn fn, void *context)
         for (size_t task = 0; task < tasks; task++) fn(context, task, 0);
         return;
     }
+    pthread_mutex_lock(&pool->callers);
     pool->fn = fn;
     pool->context = context;
     pool->tasks = tasks;
@@ -167,4 +171,5 @@ void zi_pool_run(zi_pool *pool, size_t tasks, zi_task_fn fn, void *context)
     count(pool, &pool->run, &pool->start);
     work(pool, 0);
     await(pool, &pool->ended, before, &pool->done);
+    pthread_mutex_unlock(&pool->callers);
 }

@@ -15,8 +15,8 @@ void zi_pool_free(zi_pool *pool);
 size_t zi_pool_threads(const zi_pool *pool);
 
 /* Calls fn once for each task from 0 to tasks-1, in no particular order, and returns when all are
- * done. Tasks are handed out one by one, so uneven ones level out. Not reentrant: one caller at a
- * time, and tasks start no tasks. */
+ * done. Tasks are handed out one by one, so uneven ones level out. Several threads may call: their
+ * runs take turns. Tasks start no tasks. */
 void zi_pool_run(zi_pool *pool, size_t tasks, zi_task_fn fn, void *context);
 
 #endif

@@ -122,7 +122,7 @@ static bool write_configs(zi_conversion *c, zi_folder *folder, zi_error *error)
     for (int part = 0; ok && part < ZI_PARTS; part++) {
         const char *dir = c->whole ? layouts[c->target].parts[part].folder : "";
         char name[MAX_NAME];
-        if (!c->parts[part].there) continue;
+        if (!c->parts[part].checkpoint) continue;
         snprintf(name, sizeof name, "%.*s", (int)strcspn(dir, "/"), dir);
         ok = (!*name || zi_folder_add(folder, name, error)) &&
              write_config(c, folder, (zi_part)part, dir, error);
@@ -141,7 +141,7 @@ bool zi_conversion_write_folder(zi_conversion *c, zi_error *error)
         return false;
     bool ok = write_configs(c, &folder, error) && (!c->whole || write_rest(c, &folder, error));
     for (int part = 0; ok && part < ZI_PARTS; part++)
-        ok = !c->parts[part].there || write_part(c, &folder, (zi_part)part, error);
+        ok = !c->parts[part].checkpoint || write_part(c, &folder, (zi_part)part, error);
     if (ok) return zi_folder_commit(&folder, error);
     zi_folder_discard(&folder);
     return false;

@@ -23,7 +23,7 @@ static uint32_t file_type(const zi_plan *plan)
 
 bool zi_conversion_write_gguf(zi_conversion *c, zi_error *error)
 {
-    bool text = !c->parts[ZI_TRANSFORMER].there;
+    bool text = !c->parts[ZI_TRANSFORMER].checkpoint;
     const zi_plan *plan = &c->parts[text ? ZI_TEXT_ENCODER : ZI_TRANSFORMER].plan;
     const char *arch = text ? "qwen3" : "lumina2";
     uint32_t type = file_type(plan), version = 2;

@@ -127,9 +127,8 @@ static bool plan_part(zi_conversion *c, zi_part part, int input, zi_error *error
     zi_convert_part *out = &c->parts[part];
     const char *own = layout->parts[part].config;
     if (!zi_layout_open(layout, part, &out->checkpoint, error)) return false;
-    out->there = true;
     out->config = own ? own : reference->parts[part].config;
-    const zi_checkpoint *checkpoint = &out->checkpoint;
+    const zi_checkpoint *checkpoint = out->checkpoint;
     if (!zi_source_create(&checkpoint, 1, part, zi_describe_group(own), &out->source, error))
         return false;
     bool prefixed = c->whole && c->target == ZI_NAMES_COMFYUI;
@@ -175,7 +174,7 @@ void zi_conversion_free(zi_conversion *c)
     for (int part = 0; part < ZI_PARTS; part++) {
         zi_plan_free(&c->parts[part].plan);
         zi_source_free(&c->parts[part].source);
-        if (c->parts[part].there) zi_checkpoint_close(&c->parts[part].checkpoint);
+        zi_checkpoint_release(c->parts[part].checkpoint);
     }
     for (int i = 0; i < ZI_INPUTS; i++) zi_layout_free(&c->layouts[i]);
     zi_pool_free(c->work.pool);

@@ -10,8 +10,7 @@
 enum { ZI_INPUT_SOURCE, ZI_INPUT_VAE, ZI_INPUT_TEXT_ENCODER, ZI_INPUT_REFERENCE, ZI_INPUTS };
 
 typedef struct {
-    bool there;
-    zi_checkpoint checkpoint;
+    zi_checkpoint *checkpoint; /* NULL: this part is not converted */
     zi_source source;
     zi_plan plan;       /* of its own file; in a file of all parts, the first has it */
     const char *config; /* NULL: none */

@@ -234,8 +234,8 @@ static void set_turns(zi_arrival *a)
 {
     int turn = 0;
     for (int part = 0; part < ZI_PARTS; part++) {
-        const zi_checkpoint *checkpoint = &a->conversion.parts[part].checkpoint;
-        for (int i = 0; i < checkpoint->file_count; i++) {
+        const zi_checkpoint *checkpoint = a->conversion.parts[part].checkpoint;
+        for (int i = 0; checkpoint && i < checkpoint->file_count; i++) {
             weights *file = find_path(a, checkpoint->files[i].path);
             if (file) file->turn = turn++;
         }

@@ -7,6 +7,7 @@
 #include "hub/disk.h"
 #include "hub/store.h"
 #include "io/json.h"
+#include "model/lm.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -31,9 +32,9 @@ static bool has_part(const cJSON *inspected, const char *part)
 
 static bool is_language_model(const char *path)
 {
-    zi_llm *llm = NULL;
-    bool is = zi_llm_load(&(zi_model_options){.path = path, .threads = 1}, &llm, NULL);
-    zi_llm_free(llm);
+    zi_lm lm;
+    bool is = zi_lm_load(&(zi_model_options){.path = path}, NULL, &lm, NULL);
+    if (is) zi_lm_free(&lm);
     return is;
 }
 

@@ -7,6 +7,7 @@
 #include "hub/leftover.h"
 #include "hub/store.h"
 #include "io/json.h"
+#include "model/lm.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -70,9 +71,9 @@ static void describe_image(cJSON *row, const char *path)
 static void describe_language(cJSON *row, const char *path)
 {
     zi_error why = {0};
-    zi_llm *llm = NULL;
-    bool good = zi_llm_load(&(zi_model_options){.path = path, .threads = 1}, &llm, &why);
-    zi_llm_free(llm);
+    zi_lm lm;
+    bool good = zi_lm_load(&(zi_model_options){.path = path}, NULL, &lm, &why);
+    if (good) zi_lm_free(&lm);
     add_text(row, "health", good ? "good" : "damaged");
     cJSON *problems = cJSON_AddArrayToObject(row, "problems");
     if (!good) cJSON_AddItemToArray(problems, cJSON_CreateString(why.text));

@@ -215,6 +215,33 @@ void zi_checkpoint_close(zi_checkpoint *checkpoint)
     *checkpoint = (zi_checkpoint){0};
 }
 
+bool zi_checkpoint_share(zi_checkpoint *opened, zi_checkpoint **out, zi_error *error)
+{
+    zi_checkpoint *shared = malloc(sizeof *shared);
+    if (!shared) {
+        zi_checkpoint_close(opened);
+        return zi_error_no_memory(error, sizeof *shared);
+    }
+    *shared = *opened;
+    *opened = (zi_checkpoint){0};
+    atomic_init(&shared->owners, 1);
+    *out = shared;
+    return true;
+}
+
+zi_checkpoint *zi_checkpoint_retain(zi_checkpoint *shared)
+{
+    atomic_fetch_add(&shared->owners, 1);
+    return shared;
+}
+
+void zi_checkpoint_release(zi_checkpoint *shared)
+{
+    if (!shared || atomic_fetch_sub(&shared->owners, 1) > 1) return;
+    zi_checkpoint_close(shared);
+    free(shared);
+}
+
 const zi_tensor *zi_checkpoint_find(const zi_checkpoint *checkpoint, const char *name)
 {
     if (!checkpoint->tensor_count) return NULL;

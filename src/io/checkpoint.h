@@ -5,6 +5,8 @@
 #include "base/dtype.h"
 #include "base/file.h"
 
+#include <stdatomic.h>
+
 enum { ZI_MAX_DIMS = 8 };
 
 typedef struct {
@@ -37,6 +39,7 @@ typedef struct {
     zi_metadata *metadata; /* of all files, in their order */
     size_t metadata_count;
     zi_gguf *gguf; /* the metadata of a GGUF file; NULL: it is none */
+    atomic_int owners; /* of one on the heap, see zi_checkpoint_share */
 } zi_checkpoint;
 
 /* Opens one file, safetensors or GGUF as its first bytes say. A safetensors header is believed in
@@ -55,6 +58,17 @@ bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *ou
 bool zi_checkpoint_open_numbered(const char *dir, zi_checkpoint *out, zi_error *error) ZI_CHECKED;
 
 void zi_checkpoint_close(zi_checkpoint *checkpoint);
+
+/* ---- several owners, so that no file is opened and parsed twice ---- */
+
+/* Moves an open checkpoint to the heap, where it has one owner. Closes it on failure. */
+bool zi_checkpoint_share(zi_checkpoint *opened, zi_checkpoint **out, zi_error *error) ZI_CHECKED;
+
+/* One owner more; returns the checkpoint. */
+zi_checkpoint *zi_checkpoint_retain(zi_checkpoint *shared);
+
+/* One owner less; the last one closes it. NULL is allowed. */
+void zi_checkpoint_release(zi_checkpoint *shared);
 
 /* NULL when there is none of that name. */
 const zi_tensor *zi_checkpoint_find(const zi_checkpoint *checkpoint, const char *name);

@@ -113,18 +113,15 @@ static void survey(const zi_checkpoint *checkpoint, bool has[ZI_PARTS], zi_namin
     }
 }
 
-/* Every part that lies in one file (stem NULL), or in the files of a folder. */
+/* Every part that lies in the checkpoint, which is that of a file (stem NULL) or of the files of a
+ * folder. */
 static bool find_parts(const char *path, const char *stem, zi_layout *layout, zi_error *error)
 {
-    zi_checkpoint checkpoint;
-    if (!(stem ? zi_checkpoint_open_dir(path, stem, &checkpoint, error)
-               : zi_checkpoint_open(path, &checkpoint, error)))
-        return false;
+    const zi_checkpoint *checkpoint = layout->checkpoint;
     bool has[ZI_PARTS] = {0}, ok = true, any = false;
-    const char *foreign = zi_recognise_foreign(&checkpoint), *name = zi_recognise(&checkpoint);
-    survey(&checkpoint, has, &layout->naming);
-    if (checkpoint.gguf) layout->naming = ZI_NAMES_GGUF;
-    zi_checkpoint_close(&checkpoint);
+    const char *foreign = zi_recognise_foreign(checkpoint), *name = zi_recognise(checkpoint);
+    survey(checkpoint, has, &layout->naming);
+    if (checkpoint->gguf) layout->naming = ZI_NAMES_GGUF;
     for (int part = 0; ok && part < ZI_PARTS; part++) {
         if (!has[part]) continue;
         any = true;
@@ -133,11 +130,28 @@ static bool find_parts(const char *path, const char *stem, zi_layout *layout, zi
              (!stem || find(path, "config.json", false, &layout->parts[part].config, error));
     }
     if (ok && (foreign || !any))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a part of Z-Image (%s)",
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "not a part of Z-Image (%s)",
                             foreign ? foreign
                             : name  ? name
                                     : "of an unknown model");
     return ok;
+}
+
+static bool read_file(const char *path, zi_layout *layout, zi_error *error)
+{
+    zi_checkpoint opened;
+    return zi_checkpoint_open(path, &opened, error) &&
+           zi_checkpoint_share(&opened, &layout->checkpoint, error) &&
+           find_parts(path, NULL, layout, error);
+}
+
+/* The folder of a single part. */
+static bool read_part(const char *path, const char *stem, zi_layout *layout, zi_error *error)
+{
+    zi_checkpoint opened;
+    return zi_checkpoint_open_dir(path, stem, &opened, error) &&
+           zi_checkpoint_share(&opened, &layout->checkpoint, error) &&
+           find_parts(path, stem, layout, error);
 }
 
 static bool read_folder(const char *path, zi_layout *layout, zi_error *error)
@@ -147,10 +161,20 @@ static bool read_folder(const char *path, zi_layout *layout, zi_error *error)
         if (exists(path, folders[i].telling) || has_weights(path, folders[i].telling))
             return find_folder(path, i, layout, error);
     for (int i = 0; stems[i]; i++)
-        if (has_weights(path, stems[i])) return find_parts(path, stems[i], layout, error);
+        if (has_weights(path, stems[i])) return read_part(path, stems[i], layout, error);
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
                         "no model folder: neither model_index.json (diffusers) nor "
                         "weights.safetensors (MLX) is there");
+}
+
+/* Hands over what was read, or frees it. */
+static bool conclude(bool ok, zi_layout *layout, zi_layout *out)
+{
+    if (ok)
+        *out = *layout;
+    else
+        zi_layout_free(layout);
+    return ok;
 }
 
 bool zi_layout_read(const char *path, zi_layout *out, zi_error *error)
@@ -158,14 +182,15 @@ bool zi_layout_read(const char *path, zi_layout *out, zi_error *error)
     zi_layout layout = {0};
     bool ok = zi_is_dir(path) ? read_folder(path, &layout, error)
               : zi_is_file(path)
-                  ? find_parts(path, NULL, &layout, error)
+                  ? read_file(path, &layout, error)
                   : zi_error_set(error, ZI_ERROR_NOT_FOUND, path, "no such file or folder");
-    if (!ok) {
-        zi_layout_free(&layout);
-        return false;
-    }
-    *out = layout;
-    return true;
+    return conclude(ok, &layout, out);
+}
+
+bool zi_layout_read_open(const char *path, zi_checkpoint *shared, zi_layout *out, zi_error *error)
+{
+    zi_layout layout = {.checkpoint = zi_checkpoint_retain(shared)};
+    return conclude(find_parts(path, NULL, &layout, error), &layout, out);
 }
 
 void zi_layout_free(zi_layout *layout)
@@ -176,15 +201,21 @@ void zi_layout_free(zi_layout *layout)
     }
     free(layout->tokenizer);
     free(layout->scheduler);
+    zi_checkpoint_release(layout->checkpoint);
     *layout = (zi_layout){0};
 }
 
-bool zi_layout_open(const zi_layout *layout, zi_part part, zi_checkpoint *out, zi_error *error)
+bool zi_layout_open(const zi_layout *layout, zi_part part, zi_checkpoint **out, zi_error *error)
 {
     const zi_layout_part *where = &layout->parts[part];
-    if (where->stem) return zi_checkpoint_open_dir(where->path, where->stem, out, error);
-    return layout->folder ? zi_checkpoint_open_numbered(where->path, out, error)
-                          : zi_checkpoint_open(where->path, out, error);
+    zi_checkpoint opened;
+    if (layout->checkpoint) {
+        *out = zi_checkpoint_retain(layout->checkpoint);
+        return true;
+    }
+    return (where->stem ? zi_checkpoint_open_dir(where->path, where->stem, &opened, error)
+                        : zi_checkpoint_open_numbered(where->path, &opened, error)) &&
+           zi_checkpoint_share(&opened, out, error);
 }
 
 const char *zi_naming_name(zi_naming naming)

@@ -20,17 +20,23 @@ typedef struct {
     zi_layout_part parts[ZI_PARTS];
     char *tokenizer; /* folder; NULL: none (in a GGUF text encoder, it is in the file) */
     char *scheduler; /* its config file; NULL: none */
+    /* What was opened to find out; NULL: the names of files told enough. */
+    zi_checkpoint *checkpoint;
 } zi_layout;
 
 /* path is a diffusers, MLX or mflux folder, the folder of a single part, or a file with one part or
  * all. Fails when it is none of these, and names what it recognises. */
 bool zi_layout_read(const char *path, zi_layout *out, zi_error *error) ZI_CHECKED;
 
+/* The same for a file that is open already; the layout becomes one more owner. */
+bool zi_layout_read_open(const char *path, zi_checkpoint *shared, zi_layout *out,
+                         zi_error *error) ZI_CHECKED;
+
 void zi_layout_free(zi_layout *layout);
 
-/* Opens the files of a part that is there. A file of several parts holds the others' tensors, too.
- */
-bool zi_layout_open(const zi_layout *layout, zi_part part, zi_checkpoint *out,
+/* The files of a part that is there, opened unless they are already; zi_checkpoint_release() it. A
+ * file of several parts holds the others' tensors, too. */
+bool zi_layout_open(const zi_layout *layout, zi_part part, zi_checkpoint **out,
                     zi_error *error) ZI_CHECKED;
 
 /* "diffusers", "ComfyUI", "MLX", "mflux", "GGUF" */

@@ -20,10 +20,14 @@ static bool check_pipeline(const char *folder, zi_error *error)
     return ok;
 }
 
-static bool read_place(const char *path, zi_place place, zi_layout *out, zi_error *error)
+/* shared: the model's file, if it is open already. */
+static bool read_place(const char *path, zi_place place, zi_checkpoint *shared, zi_layout *out,
+                       zi_error *error)
 {
     bool whole = place == ZI_PLACE_MODEL || place == ZI_PLACE_REFERENCE;
-    return (!whole || check_pipeline(path, error)) && zi_layout_read(path, out, error);
+    if (whole && !check_pipeline(path, error)) return false;
+    return shared && place == ZI_PLACE_MODEL ? zi_layout_read_open(path, shared, out, error)
+                                             : zi_layout_read(path, out, error);
 }
 
 /* The first place that has the part; what was named for one part serves no other. */
@@ -49,12 +53,18 @@ static bool check_named(const zi_assembly *assembly, zi_place place, zi_part par
 
 bool zi_assembly_read(const zi_model_options *options, zi_assembly *out, zi_error *error)
 {
+    return zi_assembly_read_open(options, NULL, out, error);
+}
+
+bool zi_assembly_read_open(const zi_model_options *options, zi_checkpoint *shared, zi_assembly *out,
+                           zi_error *error)
+{
     zi_assembly assembly = {
         .paths = {options->text_encoder, options->vae, options->path, options->reference}};
     bool ok = true;
     for (int i = 0; ok && i < ZI_PLACE_COUNT; i++)
         ok = !assembly.paths[i] ||
-             read_place(assembly.paths[i], (zi_place)i, &assembly.layouts[i], error);
+             read_place(assembly.paths[i], (zi_place)i, shared, &assembly.layouts[i], error);
     if (!ok || !check_named(&assembly, ZI_PLACE_TEXT_ENCODER, ZI_TEXT_ENCODER, error) ||
         !check_named(&assembly, ZI_PLACE_VAE, ZI_VAE, error)) {
         zi_assembly_free(&assembly);
@@ -117,13 +127,13 @@ static bool refuse_missing(const zi_assembly *assembly, zi_part part, zi_error *
                         what, name, part_options[part]);
 }
 
-bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_config *config,
-                      zi_weights *weights, zi_error *error)
+bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_backend *backend,
+                      zi_config *config, zi_weights *weights, zi_error *error)
 {
     const zi_layout *layout = zi_assembly_layout(assembly, part);
     if (!layout) return refuse_missing(assembly, part, error);
     if (!read_config(assembly, part, config, error) ||
-        !zi_weights_open(layout, part, config->group[part], weights, error))
+        !zi_weights_open(layout, part, config->group[part], backend, weights, error))
         return false;
     bool ok = zi_assembly_config(assembly, part) ||
               zi_config_infer(&weights->source, weights->checkpoint->gguf, config, error);
@@ -177,13 +187,28 @@ static bool try_around(const char *dir, zi_tokenizer **out, zi_error *error)
     return *out || !itself || zi_tokenizer_load(dir, out, error);
 }
 
-static bool try_gguf(const char *path, zi_tokenizer **out, zi_error *error)
+/* The checkpoint of a file: one that was read already, or opened now. */
+static bool open_file(const char *path, const zi_assembly *assembly, zi_checkpoint **out,
+                      zi_error *error)
 {
-    zi_checkpoint checkpoint;
-    if (!zi_checkpoint_open(path, &checkpoint, error)) return false;
-    bool there = checkpoint.gguf && zi_gguf_find(checkpoint.gguf, "tokenizer.ggml.model");
-    bool ok = !there || zi_tokenizer_load_gguf(checkpoint.gguf, out, error);
-    zi_checkpoint_close(&checkpoint);
+    zi_checkpoint opened;
+    for (int i = 0; assembly && i < ZI_PLACE_COUNT; i++) {
+        zi_checkpoint *known = assembly->layouts[i].checkpoint;
+        if (!known || strcmp(assembly->paths[i], path) != 0) continue;
+        *out = zi_checkpoint_retain(known);
+        return true;
+    }
+    return zi_checkpoint_open(path, &opened, error) && zi_checkpoint_share(&opened, out, error);
+}
+
+static bool try_gguf(const char *path, const zi_assembly *assembly, zi_tokenizer **out,
+                     zi_error *error)
+{
+    zi_checkpoint *checkpoint;
+    if (!open_file(path, assembly, &checkpoint, error)) return false;
+    bool there = checkpoint->gguf && zi_gguf_find(checkpoint->gguf, "tokenizer.ggml.model");
+    bool ok = !there || zi_tokenizer_load_gguf(checkpoint->gguf, out, error);
+    zi_checkpoint_release(checkpoint);
     return ok;
 }
 
@@ -197,7 +222,8 @@ static bool try_beside(const char *path, zi_tokenizer **out, zi_error *error)
     return ok;
 }
 
-bool zi_assembly_tokenizer(const zi_model_options *options, zi_tokenizer **out, zi_error *error)
+bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *assembly,
+                           zi_tokenizer **out, zi_error *error)
 {
     const char *folders[] = {options->path, options->reference};
     const char *text = options->text_encoder ? options->text_encoder : options->path;
@@ -207,7 +233,7 @@ bool zi_assembly_tokenizer(const zi_model_options *options, zi_tokenizer **out, 
             return false;
         else if (*out)
             return true;
-    if (zi_is_file(text) && !try_gguf(text, out, error)) return false;
+    if (zi_is_file(text) && !try_gguf(text, assembly, out, error)) return false;
     if (!*out && options->text_encoder && !try_beside(text, out, error)) return false;
     return *out || zi_error_set(error, ZI_ERROR_INCOMPLETE, options->path,
                                 "no tokenizer in it; name a folder that has one with --reference");

@@ -27,6 +27,10 @@ typedef struct {
 bool zi_assembly_read(const zi_model_options *options, zi_assembly *out,
                       zi_error *error) ZI_CHECKED;
 
+/* The same when the file options->path is open already; the assembly becomes one more owner. */
+bool zi_assembly_read_open(const zi_model_options *options, zi_checkpoint *shared, zi_assembly *out,
+                           zi_error *error) ZI_CHECKED;
+
 void zi_assembly_free(zi_assembly *assembly);
 
 /* Where a part lies; NULL: nowhere. */
@@ -36,17 +40,18 @@ const zi_layout *zi_assembly_layout(const zi_assembly *assembly, zi_part part);
 const char *zi_assembly_config(const zi_assembly *assembly, zi_part part);
 
 /* Fills in the part's config, from a file or from the weights themselves, and opens the weights for
- * binding. What is missing is named with the option that supplies it. */
-bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_config *config,
-                      zi_weights *weights, zi_error *error) ZI_CHECKED;
+ * binding to a backend; NULL: only to see whether they can be bound. */
+bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_backend *backend,
+                      zi_config *config, zi_weights *weights, zi_error *error) ZI_CHECKED;
 
 /* Fills in the scheduler's config; Z-Image-Turbo's own where no place has any. */
 bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config,
                            zi_error *error) ZI_CHECKED;
 
 /* The tokenizer: of the model's folder, of the reference's, in a text encoder's GGUF file, or
- * beside the text encoder. */
-bool zi_assembly_tokenizer(const zi_model_options *options, zi_tokenizer **out,
-                           zi_error *error) ZI_CHECKED;
+ * beside the text encoder. assembly: what was read for the same options; NULL: nothing yet, and
+ * only the tokenizer must be there. */
+bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *assembly,
+                           zi_tokenizer **out, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -9,11 +9,13 @@
 
 /* ---- loading ---- */
 
+/* Takes the checkpoint over. */
 static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi_lm *lm,
                        zi_error *error)
 {
     zi_weights weights;
-    if (!zi_weights_open_language(checkpoint, config->group, &weights, error)) return false;
+    if (!zi_weights_open_language(checkpoint, config->group, lm->backend, &weights, error))
+        return false;
     bool head = zi_weights_has(&weights, "lm_head.weight");
     bool tied = config->tied || (!head && !config->untied);
     if (!zi_qwen_bind_language(&weights, &config->qwen, tied, &lm->qwen, error)) return false;
@@ -33,56 +35,64 @@ static bool add_known_stops(zi_lm *lm, zi_error *error)
     return true;
 }
 
+/* What a GGUF file says about its language model. */
+static bool read_gguf(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_lm *lm,
+                      zi_error *error)
+{
+    const zi_gguf *gguf = checkpoint->gguf;
+    const zi_tensor *embed = zi_checkpoint_find(checkpoint, "token_embd.weight");
+    int vocab = embed && embed->dims == 2 && embed->shape[0] < 1 << 24 ? (int)embed->shape[0] : 1;
+    if (!zi_lm_config_gguf(gguf, vocab, config, error)) return false;
+    if (zi_checkpoint_find(checkpoint, "rope_freqs.weight"))
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, lm->path, "rope_freqs.weight",
+                               "rope scaling of type llama3 (rope_freqs.weight) is not supported");
+    if (!zi_gguf_find(gguf, "tokenizer.ggml.model"))
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, lm->path, "tokenizer.ggml.model",
+                               "has no tokenizer (tokenizer.ggml.model); use a complete GGUF file");
+    if (!zi_tokenizer_load_gguf(gguf, &lm->tokenizer, error)) return false;
+    const zi_tokenizer_usage *usage = zi_tokenizer_get_usage(lm->tokenizer);
+    if (usage->add_bos) lm->bos = usage->bos;
+    if (usage->chat_template && !(lm->chat_template = strdup(usage->chat_template)))
+        return zi_error_no_memory(error, strlen(usage->chat_template));
+    return zi_lm_add_stop(lm, usage->eos, error) && add_known_stops(lm, error);
+}
+
 /* The checkpoint, taken over, is a GGUF file's. */
 static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
 {
-    const zi_gguf *gguf = checkpoint->gguf;
     zi_lm_config config;
-    const zi_tensor *embed = zi_checkpoint_find(checkpoint, "token_embd.weight");
-    int vocab = embed && embed->dims == 2 && embed->shape[0] < 1 << 24 ? (int)embed->shape[0] : 1;
-    bool ok = zi_lm_config_gguf(gguf, vocab, &config, error);
-    if (ok && zi_checkpoint_find(checkpoint, "rope_freqs.weight"))
-        ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, lm->path,
-                          "rope scaling of type llama3 (rope_freqs.weight) is not supported");
-    if (ok && !zi_gguf_find(gguf, "tokenizer.ggml.model"))
-        ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, lm->path,
-                          "has no tokenizer (tokenizer.ggml.model); use a complete GGUF file");
-    if (!ok || !zi_tokenizer_load_gguf(gguf, &lm->tokenizer, error)) {
-        zi_checkpoint_close(checkpoint);
-        return false;
-    }
-    const zi_tokenizer_usage *usage = zi_tokenizer_get_usage(lm->tokenizer);
-    if (usage->add_bos) lm->bos = usage->bos;
-    if (usage->chat_template && !(lm->chat_template = strdup(usage->chat_template))) {
-        zi_checkpoint_close(checkpoint);
-        return zi_error_no_memory(error, strlen(usage->chat_template));
-    }
-    return bind_model(checkpoint, &config, lm, error) && zi_lm_add_stop(lm, usage->eos, error) &&
-           add_known_stops(lm, error);
+    if (read_gguf(checkpoint, &config, lm, error))
+        return bind_model(checkpoint, &config, lm, error);
+    zi_checkpoint_release(checkpoint);
+    return false;
 }
 
 /* FOLDER with config.json, of transformers or MLX. */
 static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, zi_error *error)
 {
-    zi_checkpoint checkpoint;
+    zi_checkpoint opened, *checkpoint;
     zi_lm_config config;
     return zi_lm_config_json(config_path, lm, &config, error) &&
            zi_tokenizer_load(folder, &lm->tokenizer, error) &&
            zi_lm_read_folder(folder, lm, error) &&
-           zi_checkpoint_open_dir(folder, "model", &checkpoint, error) &&
-           bind_model(&checkpoint, &config, lm, error) && add_known_stops(lm, error);
+           zi_checkpoint_open_dir(folder, "model", &opened, error) &&
+           zi_checkpoint_share(&opened, &checkpoint, error) &&
+           bind_model(checkpoint, &config, lm, error) && add_known_stops(lm, error);
 }
 
-/* The text encoder of an image model, which is Qwen3 with a tied head. */
-static bool load_encoder(const zi_model_options *options, zi_lm *lm, zi_error *error)
+/* The text encoder of an image model, which is Qwen3 with a tied head. shared: the model's file,
+ * if it is one. */
+static bool load_encoder(const zi_model_options *options, zi_checkpoint *shared, zi_lm *lm,
+                         zi_error *error)
 {
     zi_assembly assembly;
     zi_config config = {0};
     zi_weights weights;
-    if (!zi_assembly_read(options, &assembly, error)) return false;
-    bool ok = zi_assembly_open(&assembly, ZI_TEXT_ENCODER, &config, &weights, error) &&
+    if (!zi_assembly_read_open(options, shared, &assembly, error)) return false;
+    bool ok = zi_assembly_open(&assembly, ZI_TEXT_ENCODER, lm->backend, &config, &weights, error) &&
               zi_qwen_bind_language(&weights, &config.text, true, &lm->qwen, error) &&
-              zi_assembly_tokenizer(options, &lm->tokenizer, error) && add_known_stops(lm, error);
+              zi_assembly_tokenizer(options, &assembly, &lm->tokenizer, error) &&
+              add_known_stops(lm, error);
     zi_assembly_free(&assembly);
     return ok;
 }
@@ -106,16 +116,19 @@ static char *find_gguf(const char *folder, int *count)
 /* A GGUF file of a language model, or an image model in a file. */
 static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
-    zi_checkpoint checkpoint;
-    if (!zi_checkpoint_open(options->path, &checkpoint, error)) return false;
-    if (zi_checkpoint_find(&checkpoint, "token_embd.weight") && checkpoint.gguf)
-        return load_gguf(&checkpoint, lm, error);
-    bool foreign = zi_recognise_foreign(&checkpoint) != NULL;
-    zi_checkpoint_close(&checkpoint);
-    if (!foreign) return load_encoder(options, lm, error);
-    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->path,
-                        "of files, only a GGUF serves as a language model; others come as folders, "
-                        "with config.json and tokenizer");
+    zi_checkpoint opened, *checkpoint;
+    if (!zi_checkpoint_open(options->path, &opened, error) ||
+        !zi_checkpoint_share(&opened, &checkpoint, error))
+        return false;
+    if (zi_checkpoint_find(checkpoint, "token_embd.weight") && checkpoint->gguf)
+        return load_gguf(checkpoint, lm, error);
+    bool ok = zi_recognise_foreign(checkpoint)
+                  ? zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->path,
+                                 "of files, only a GGUF serves as a language model; others come "
+                                 "as folders, with config.json and tokenizer")
+                  : load_encoder(options, checkpoint, lm, error);
+    zi_checkpoint_release(checkpoint);
+    return ok;
 }
 
 /* Whether a config is that of a model by itself, not the transformer's of an image model. */
@@ -145,15 +158,15 @@ static bool load(const zi_model_options *options, zi_lm *lm, zi_error *error)
         ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                           "holds %d GGUF files; name the one to use", ggufs);
     else if (ok)
-        ok = load_encoder(options, lm, error);
+        ok = load_encoder(options, NULL, lm, error);
     free(config);
     free(gguf);
     return ok;
 }
 
-bool zi_lm_load(const zi_model_options *options, zi_lm *out, zi_error *error)
+bool zi_lm_load(const zi_model_options *options, zi_backend *backend, zi_lm *out, zi_error *error)
 {
-    zi_lm lm = {.bos = -1, .path = strdup(options->path)};
+    zi_lm lm = {.backend = backend, .bos = -1, .path = strdup(options->path)};
     if (!lm.path) return zi_error_no_memory(error, strlen(options->path));
     if (!load(options, &lm, error)) {
         zi_lm_free(&lm);
@@ -171,115 +184,4 @@ void zi_lm_free(zi_lm *lm)
     free(lm->chat_template);
     free(lm->path);
     *lm = (zi_lm){0};
-}
-
-/* ---- generation ---- */
-
-typedef struct {
-    zi_ops *ops;
-    const zi_lm *lm;
-    const zi_lm_request *request;
-    zi_arena arena;
-    zi_qwen_cache cache;
-    float *logits;       /* [vocab] */
-    zi_candidate *space; /* [vocab] */
-    int32_t *ids;        /* [count + most]: the prompt, and what follows */
-    size_t count;
-    bool ended;
-} writer;
-
-/* The last token is not read any more. */
-static void plan(writer *w)
-{
-    const zi_qwen_config *c = &w->lm->qwen.config;
-    size_t depth = (size_t)(c->ffn > c->hidden ? c->ffn : c->hidden);
-    size_t q = (size_t)c->heads * (size_t)c->head_dim, total = w->request->count + w->request->most;
-    zi_ops_plan(w->ops, &w->arena, (zi_ops_limits){(size_t)c->head_dim, q > depth ? q : depth});
-    w->logits = zi_arena_floats(&w->arena, (size_t)c->vocab);
-    w->space = zi_arena_alloc(&w->arena, (size_t)c->vocab, sizeof *w->space);
-    w->ids = zi_arena_alloc(&w->arena, total, sizeof *w->ids);
-    zi_qwen_cache_plan(&w->lm->qwen, total - 1, w->request->count, &w->arena, &w->cache);
-}
-
-static bool take_memory(writer *w, zi_error *error)
-{
-    w->arena = zi_arena_measure();
-    plan(w);
-    size_t size = w->arena.peak;
-    if (w->arena.overflow) return zi_error_no_memory(error, SIZE_MAX);
-    if (!zi_arena_create(&w->arena, size, error)) return false;
-    plan(w);
-    return true;
-}
-
-static bool stops(const zi_lm *lm, int32_t id)
-{
-    for (size_t i = 0; i < lm->stop_count; i++)
-        if (lm->stops[i] == id) return true;
-    return false;
-}
-
-/* Picks tokens after what was read until the model ends, or there are enough. */
-static bool write_tokens(writer *w, const zi_run *run, zi_error *error)
-{
-    const zi_lm_request *r = w->request;
-    zi_random random;
-    zi_random_seed(&random, r->sampling.seed);
-    while (w->count < r->count + r->most) {
-        int32_t id = zi_pick(&r->sampling, &random, w->logits, (size_t)w->lm->qwen.config.vocab,
-                             w->ids, w->count, w->space);
-        w->ended = stops(w->lm, id);
-        if (w->ended) return true;
-        w->ids[w->count++] = id;
-        if (r->token && !r->token(r->user, id)) return zi_error_cancelled(error);
-        if (w->count == r->count + r->most) return true;
-        if (!zi_qwen_read(run, &w->lm->qwen, &w->cache, &id, 1, w->logits, error)) return false;
-    }
-    return true;
-}
-
-static bool check(const zi_lm *lm, const zi_lm_request *r, zi_error *error)
-{
-    size_t context = (size_t)lm->qwen.config.context; /* 0: nobody says */
-    if (!zi_sampling_check(&r->sampling, error)) return false;
-    if (!r->count)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "there is nothing to be continued");
-    if (!context || r->count + r->most <= context) return true;
-    return zi_error_set(
-        error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-        "%zu tokens and %zu to come are more than the context of this language model, "
-        "%zu; shorten the prompt or ask for fewer",
-        r->count, r->most, context);
-}
-
-static bool generate(writer *w, zi_lm_result *out, zi_error *error)
-{
-    const zi_lm_request *r = w->request;
-    zi_run run = {.ops = w->ops, .arena = &w->arena, .layer_done = r->layer_done, .user = r->user};
-    double begun = zi_seconds();
-    memcpy(w->ids, r->ids, r->count * sizeof *w->ids);
-    w->count = r->count;
-    if (r->most && !zi_qwen_read(&run, &w->lm->qwen, &w->cache, r->ids, r->count, w->logits, error))
-        return false;
-    double read = zi_seconds();
-    if (!write_tokens(w, &run, error)) return false;
-    zi_lm_result result = {.count = w->count - r->count,
-                           .ended = w->ended,
-                           .read_seconds = read - begun,
-                           .write_seconds = zi_seconds() - read};
-    result.ids = malloc((result.count + 1) * sizeof *result.ids);
-    if (!result.ids) return zi_error_no_memory(error, result.count);
-    memcpy(result.ids, w->ids + r->count, result.count * sizeof *result.ids);
-    *out = result;
-    return true;
-}
-
-bool zi_lm_generate(zi_ops *ops, const zi_lm *lm, const zi_lm_request *request, zi_lm_result *out,
-                    zi_error *error)
-{
-    writer w = {.ops = ops, .lm = lm, .request = request};
-    bool ok = check(lm, request, error) && take_memory(&w, error) && generate(&w, out, error);
-    zi_arena_free(&w.arena);
-    return ok;
 }

@@ -1,61 +1,96 @@
 #include "model/qwen.h"
 
 #include <math.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-static zi_qwen_layer bind_layer(zi_weights *w, const zi_qwen_config *c, int i)
+static const zi_view none; /* for arguments that are left out */
+
+/* ---- binding ---- */
+
+enum { HIDDEN, FFN, HEAD, Q, KV, VOCAB, SIZES };
+
+static void sizes_of(const zi_qwen_config *c, size_t sizes[SIZES])
 {
-    size_t hidden = (size_t)c->hidden, ffn = (size_t)c->ffn, dim = (size_t)c->head_dim;
-    size_t q = (size_t)c->heads * dim, kv = (size_t)c->kv_heads * dim;
-    zi_qwen_layer layer = {
-        .input_norm = zi_weights_vector(w, hidden, "model.layers.%d.input_layernorm.weight", i),
-        .post_norm =
-            zi_weights_vector(w, hidden, "model.layers.%d.post_attention_layernorm.weight", i),
-        .q = zi_weights_matrix(w, q, hidden, "model.layers.%d.self_attn.q_proj.weight", i),
-        .k = zi_weights_matrix(w, kv, hidden, "model.layers.%d.self_attn.k_proj.weight", i),
-        .v = zi_weights_matrix(w, kv, hidden, "model.layers.%d.self_attn.v_proj.weight", i),
-        .o = zi_weights_matrix(w, hidden, q, "model.layers.%d.self_attn.o_proj.weight", i),
-        .gate = zi_weights_matrix(w, ffn, hidden, "model.layers.%d.mlp.gate_proj.weight", i),
-        .up = zi_weights_matrix(w, ffn, hidden, "model.layers.%d.mlp.up_proj.weight", i),
-        .down = zi_weights_matrix(w, hidden, ffn, "model.layers.%d.mlp.down_proj.weight", i),
-    };
-    if (c->qk_norm) {
-        layer.q_norm = zi_weights_vector(w, dim, "model.layers.%d.self_attn.q_norm.weight", i);
-        layer.k_norm = zi_weights_vector(w, dim, "model.layers.%d.self_attn.k_norm.weight", i);
-    }
-    if (c->biases) {
-        layer.q_bias = zi_weights_vector(w, q, "model.layers.%d.self_attn.q_proj.bias", i);
-        layer.k_bias = zi_weights_vector(w, kv, "model.layers.%d.self_attn.k_proj.bias", i);
-        layer.v_bias = zi_weights_vector(w, kv, "model.layers.%d.self_attn.v_proj.bias", i);
-    }
-    return layer;
+    sizes[HIDDEN] = (size_t)c->hidden;
+    sizes[FFN] = (size_t)c->ffn;
+    sizes[HEAD] = (size_t)c->head_dim;
+    sizes[Q] = (size_t)c->heads * sizes[HEAD];
+    sizes[KV] = (size_t)c->kv_heads * sizes[HEAD];
+    sizes[VOCAB] = (size_t)c->vocab;
+}
+
+#define LAYER(field) offsetof(zi_qwen_layer, field)
+static const zi_slot layer_slots[] = {
+    {"input_layernorm.weight", ZI_SLOT_VECTOR, HIDDEN, 0, LAYER(input_norm)},
+    {"post_attention_layernorm.weight", ZI_SLOT_VECTOR, HIDDEN, 0, LAYER(post_norm)},
+    {"self_attn.q_proj.weight", ZI_SLOT_MATRIX, Q, HIDDEN, LAYER(q)},
+    {"self_attn.k_proj.weight", ZI_SLOT_MATRIX, KV, HIDDEN, LAYER(k)},
+    {"self_attn.v_proj.weight", ZI_SLOT_MATRIX, KV, HIDDEN, LAYER(v)},
+    {"self_attn.o_proj.weight", ZI_SLOT_MATRIX, HIDDEN, Q, LAYER(o)},
+    {"mlp.gate_proj.weight", ZI_SLOT_MATRIX, FFN, HIDDEN, LAYER(gate)},
+    {"mlp.up_proj.weight", ZI_SLOT_MATRIX, FFN, HIDDEN, LAYER(up)},
+    {"mlp.down_proj.weight", ZI_SLOT_MATRIX, HIDDEN, FFN, LAYER(down)},
+    {0}};
+static const zi_slot qk_norm_slots[] = {
+    {"self_attn.q_norm.weight", ZI_SLOT_VECTOR, HEAD, 0, LAYER(q_norm)},
+    {"self_attn.k_norm.weight", ZI_SLOT_VECTOR, HEAD, 0, LAYER(k_norm)},
+    {0}};
+static const zi_slot bias_slots[] = {
+    {"self_attn.q_proj.bias", ZI_SLOT_VECTOR, Q, 0, LAYER(q_bias)},
+    {"self_attn.k_proj.bias", ZI_SLOT_VECTOR, KV, 0, LAYER(k_bias)},
+    {"self_attn.v_proj.bias", ZI_SLOT_VECTOR, KV, 0, LAYER(v_bias)},
+    {0}};
+
+static const zi_slot embed_slots[] = {
+    {"model.embed_tokens.weight", ZI_SLOT_MATRIX, VOCAB, HIDDEN, offsetof(zi_qwen, embed)}, {0}};
+static const zi_slot norm_slots[] = {
+    {"model.norm.weight", ZI_SLOT_VECTOR, HIDDEN, 0, offsetof(zi_qwen, norm)}, {0}};
+static const zi_slot head_slots[] = {
+    {"lm_head.weight", ZI_SLOT_MATRIX, VOCAB, HIDDEN, offsetof(zi_qwen, head)}, {0}};
+
+static void bind_layer(zi_weights *w, const zi_qwen_config *c, const size_t sizes[SIZES], size_t i,
+                       zi_qwen_layer *layer)
+{
+    char prefix[48];
+    snprintf(prefix, sizeof prefix, "model.layers.%zu.", i);
+    zi_weights_bind(w, prefix, layer_slots, sizes, layer);
+    if (c->qk_norm) zi_weights_bind(w, prefix, qk_norm_slots, sizes, layer);
+    if (c->biases) zi_weights_bind(w, prefix, bias_slots, sizes, layer);
 }
 
 /* Final norm and head. */
 static void bind_head(zi_qwen *qwen, bool tied)
 {
     zi_weights *w = &qwen->weights;
-    size_t hidden = (size_t)qwen->config.hidden;
-    qwen->norm = zi_weights_vector(w, hidden, "model.norm.weight");
-    if (tied) zi_weights_ignore(w, "lm_head.");
-    qwen->head =
-        tied ? qwen->embed : zi_weights_matrix(w, qwen->embed.rows, hidden, "lm_head.weight");
+    size_t sizes[SIZES];
+    sizes_of(&qwen->config, sizes);
+    zi_weights_bind(w, "", norm_slots, sizes, qwen);
+    if (tied) {
+        zi_weights_ignore(w, "lm_head.");
+        qwen->head = qwen->embed;
+    } else {
+        zi_weights_bind(w, "", head_slots, sizes, qwen);
+    }
 }
 
-/* The first `layers` of them; takes weights over. */
+/* The embedding and the first `layers` layers. Takes weights over in any case; free *out after
+ * false, too. */
 static bool bind(zi_weights *weights, const zi_qwen_config *config, size_t layers, zi_qwen *out,
                  zi_error *error)
 {
     *out = (zi_qwen){.config = *config, .weights = *weights, .layer_count = layers};
     *weights = (zi_weights){0};
     zi_weights *w = &out->weights;
+    size_t sizes[SIZES];
     w->error = error;
+    sizes_of(config, sizes);
     out->layers = calloc(layers, sizeof *out->layers);
     if (!out->layers) return zi_error_no_memory(error, layers * sizeof *out->layers);
-    out->embed = zi_weights_matrix(w, (size_t)config->vocab, (size_t)config->hidden,
-                                   "model.embed_tokens.weight");
+    zi_weights_bind(w, "", embed_slots, sizes, out);
     for (size_t i = 0; i < layers && !w->failed; i++)
-        out->layers[i] = bind_layer(w, config, (int)i);
+        bind_layer(w, config, sizes, i, &out->layers[i]);
     return !w->failed;
 }
 
@@ -95,10 +130,12 @@ void zi_qwen_free(zi_qwen *qwen)
     *qwen = (zi_qwen){0};
 }
 
+/* ---- layers ---- */
+
 /* Memory of one call; all [n, ...]. */
 typedef struct {
-    float *h, *q, *attention, *gate, *up;
-    float *cosines, *sines; /* [n, head_dim / 2] */
+    zi_view h, q, attention, gate, up;
+    zi_view cosines, sines; /* [n, head_dim / 2] */
 } workspace;
 
 static size_t kv_width(const zi_qwen_config *c)
@@ -110,19 +147,19 @@ static workspace take(zi_arena *arena, const zi_qwen_config *c, size_t n)
 {
     size_t dim = (size_t)c->head_dim, q = (size_t)c->heads * dim;
     return (workspace){
-        .h = zi_arena_floats(arena, n * (size_t)c->hidden),
-        .q = zi_arena_floats(arena, n * q),
-        .attention = zi_arena_floats(arena, n * q),
-        .gate = zi_arena_floats(arena, n * (size_t)c->ffn),
-        .up = zi_arena_floats(arena, n * (size_t)c->ffn),
-        .cosines = zi_arena_floats(arena, n * dim / 2),
-        .sines = zi_arena_floats(arena, n * dim / 2),
+        .h = zi_arena_floats(arena, n, (size_t)c->hidden),
+        .q = zi_arena_floats(arena, n, q),
+        .attention = zi_arena_floats(arena, n, q),
+        .gate = zi_arena_floats(arena, n, (size_t)c->ffn),
+        .up = zi_arena_floats(arena, n, (size_t)c->ffn),
+        .cosines = zi_arena_floats(arena, n, dim / 2),
+        .sines = zi_arena_floats(arena, n, dim / 2),
     };
 }
 
 /* Keys and values of one layer [past + n, kv_heads * head_dim], of which the last n are to come. */
 typedef struct {
-    float *k, *v;
+    zi_view k, v;
     size_t past;
 } memory;
 
@@ -130,104 +167,115 @@ void zi_qwen_plan(const zi_qwen *qwen, size_t n, zi_arena *arena)
 {
     size_t mark = zi_arena_mark(arena);
     take(arena, &qwen->config, n);
-    zi_arena_floats(arena, 2 * n * kv_width(&qwen->config));
+    zi_arena_floats(arena, 2 * n, kv_width(&qwen->config));
     zi_arena_reset(arena, mark);
 }
 
 /* Angles position * theta^(-2i/dim), all in f32 as transformers computes them, from position `past`
  * on. */
-static void rope_tables(const zi_qwen_config *c, size_t past, size_t n, workspace *ws)
+static void fill_rope_tables(zi_exec *exec, const zi_qwen_config *c, size_t past,
+                             const workspace *ws)
 {
+    float frequencies[ZI_MAX_HEAD / 2], cosines[ZI_MAX_HEAD / 2], sines[ZI_MAX_HEAD / 2];
     size_t half = (size_t)c->head_dim / 2;
     for (size_t i = 0; i < half; i++) {
         float exponent = (float)(2 * i) / (float)c->head_dim;
-        float frequency = 1.0f / powf((float)c->rope_theta, exponent);
-        for (size_t t = 0; t < n; t++) {
-            ws->cosines[t * half + i] = cosf((float)(past + t) * frequency);
-            ws->sines[t * half + i] = sinf((float)(past + t) * frequency);
-        }
+        frequencies[i] = 1.0f / powf((float)c->rope_theta, exponent);
     }
+    for (size_t t = 0; t < ws->cosines.rows; t++) {
+        for (size_t i = 0; i < half; i++) {
+            cosines[i] = cosf((float)(past + t) * frequencies[i]);
+            sines[i] = sinf((float)(past + t) * frequencies[i]);
+        }
+        zi_write(exec, zi_view_rows(ws->cosines, t, 1), cosines);
+        zi_write(exec, zi_view_rows(ws->sines, t, 1), sines);
+    }
+}
+
+/* x [n * heads, dim] is normed in place, as it stands in [n, heads * dim]. */
+static void norm_heads(zi_exec *exec, const zi_qwen_config *c, zi_view x, const zi_weight *weight)
+{
+    size_t dim = (size_t)c->head_dim;
+    zi_view heads = zi_view_reshape(x, x.rows * x.columns / dim, dim);
+    zi_rms_norm(exec, heads, weight, c->eps, none, heads);
 }
 
 /* ws->attention [n, heads * head_dim] of the normed ws->h. */
 static void attend(const zi_run *run, const zi_qwen_config *c, const zi_qwen_layer *layer,
-                   const workspace *ws, const memory *seen, size_t n)
+                   const workspace *ws, const memory *seen)
 {
-    zi_ops *ops = run->ops;
+    zi_exec *exec = run->exec;
     size_t dim = (size_t)c->head_dim, heads = (size_t)c->heads, kv_heads = (size_t)c->kv_heads;
-    float *k = seen->k + seen->past * kv_width(c), *v = seen->v + seen->past * kv_width(c);
-    zi_linear(ops, ws->h, n, &layer->q, layer->q_bias, ws->q);
-    zi_linear(ops, ws->h, n, &layer->k, layer->k_bias, k);
-    zi_linear(ops, ws->h, n, &layer->v, layer->v_bias, v);
+    size_t n = ws->h.rows;
+    zi_view k = zi_view_rows(seen->k, seen->past, n), v = zi_view_rows(seen->v, seen->past, n);
+    zi_linear(exec, ws->h, layer->q, layer->q_bias, ws->q);
+    zi_linear(exec, ws->h, layer->k, layer->k_bias, k);
+    zi_linear(exec, ws->h, layer->v, layer->v_bias, v);
     if (c->qk_norm) {
-        zi_rms_norm(ops, ws->q, n * heads, dim, layer->q_norm, c->eps, NULL, ws->q);
-        zi_rms_norm(ops, k, n * kv_heads, dim, layer->k_norm, c->eps, NULL, k);
+        norm_heads(exec, c, ws->q, layer->q_norm);
+        norm_heads(exec, c, k, layer->k_norm);
     }
-    zi_rope(ops, ws->q, n, heads, dim, ws->cosines, ws->sines, c->interleaved);
-    zi_rope(ops, k, n, kv_heads, dim, ws->cosines, ws->sines, c->interleaved);
-    zi_attention(ops, &(zi_attention_args){.q = ws->q,
-                                           .k = seen->k,
-                                           .v = seen->v,
-                                           .out = ws->attention,
-                                           .T = n,
-                                           .S = seen->past + n,
-                                           .heads = heads,
-                                           .kv_heads = kv_heads,
-                                           .dim = dim,
-                                           .causal = true});
+    zi_rope(exec, &(zi_rope_args){ws->q, heads, dim, ws->cosines, ws->sines, c->interleaved});
+    zi_rope(exec, &(zi_rope_args){k, kv_heads, dim, ws->cosines, ws->sines, c->interleaved});
+    zi_attention(exec, &(zi_attention_args){.q = ws->q,
+                                            .k = seen->k,
+                                            .v = seen->v,
+                                            .out = ws->attention,
+                                            .heads = heads,
+                                            .kv_heads = kv_heads,
+                                            .dim = dim,
+                                            .causal = true});
 }
 
 /* One layer; x [n, hidden] in place. */
 static void layer_forward(const zi_run *run, const zi_qwen_config *c, const zi_qwen_layer *layer,
-                          const workspace *ws, const memory *seen, float *x, size_t n)
+                          const workspace *ws, const memory *seen, zi_view x)
 {
-    zi_ops *ops = run->ops;
-    size_t hidden = (size_t)c->hidden;
+    zi_exec *exec = run->exec;
 
-    zi_rms_norm(ops, x, n, hidden, layer->input_norm, c->eps, NULL, ws->h);
-    attend(run, c, layer, ws, seen, n);
-    zi_linear(ops, ws->attention, n, &layer->o, NULL, ws->h);
-    zi_add(ops, x, ws->h, n * hidden);
+    zi_rms_norm(exec, x, layer->input_norm, c->eps, none, ws->h);
+    attend(run, c, layer, ws, seen);
+    zi_linear(exec, ws->attention, layer->o, NULL, ws->h);
+    zi_add(exec, x, ws->h);
 
-    zi_rms_norm(ops, x, n, hidden, layer->post_norm, c->eps, NULL, ws->h);
-    zi_linear(ops, ws->h, n, &layer->gate, NULL, ws->gate);
-    zi_linear(ops, ws->h, n, &layer->up, NULL, ws->up);
-    zi_silu_mul(ops, ws->gate, ws->up, n * (size_t)c->ffn);
-    zi_linear(ops, ws->gate, n, &layer->down, NULL, ws->h);
-    zi_add(ops, x, ws->h, n * hidden);
+    zi_rms_norm(exec, x, layer->post_norm, c->eps, none, ws->h);
+    zi_linear(exec, ws->h, layer->gate, NULL, ws->gate);
+    zi_linear(exec, ws->h, layer->up, NULL, ws->up);
+    zi_silu_mul(exec, ws->gate, ws->up);
+    zi_linear(exec, ws->gate, layer->down, NULL, ws->h);
+    zi_add(exec, x, ws->h);
 }
 
-/* x [n, hidden] = the rows of the embedding table. */
-static bool embed(const zi_qwen *qwen, const int32_t *ids, size_t n, float *x, zi_error *error)
+static bool check_ids(const zi_qwen *qwen, const int32_t *ids, size_t n, zi_error *error)
 {
-    size_t hidden = (size_t)qwen->config.hidden;
-    for (size_t t = 0; t < n; t++) {
-        if (ids[t] < 0 || ids[t] >= qwen->config.vocab)
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= qwen->config.vocab)
             return zi_error_set(
-                error, ZI_ERROR_UNSUPPORTED, NULL,
-                "the tokenizer gives id %d, but the %s knows only %d tokens: they are "
-                "of different models",
-                ids[t], qwen->norm ? "language model" : "text encoder", qwen->config.vocab);
-        zi_matrix_row(&qwen->embed, (size_t)ids[t], x + t * hidden);
-    }
+                error, ZI_ERROR_BAD_FORMAT, NULL,
+                "the tokenizer gives id %d, but the %s knows only %d tokens: they are of different "
+                "models",
+                ids[i], qwen->norm ? "language model" : "text encoder", qwen->config.vocab);
     return true;
 }
 
 bool zi_qwen_encode(const zi_run *run, const zi_qwen *qwen, const int32_t *ids, size_t n,
-                    float *out, zi_error *error)
+                    zi_view out, zi_error *error)
 {
     const zi_qwen_config *c = &qwen->config;
-    size_t mark = zi_arena_mark(run->arena), hidden = (size_t)c->hidden;
+    size_t mark = zi_arena_mark(run->arena);
+    if (!check_ids(qwen, ids, n, error)) return false;
     workspace ws = take(run->arena, c, n);
-    float *kv = zi_arena_floats(run->arena, 2 * n * kv_width(c));
-    memory seen = {kv, kv + n * kv_width(c), 0};
-    rope_tables(c, 0, n, &ws);
-    bool ok = embed(qwen, ids, n, out, error);
-    if (ok) zi_run_tap(run, out, n, hidden, "embed");
+    zi_view kv = zi_arena_floats(run->arena, 2 * n, kv_width(c));
+    memory seen = {zi_view_rows(kv, 0, n), zi_view_rows(kv, n, n), 0};
+    fill_rope_tables(run->exec, c, 0, &ws);
+    zi_embed(run->exec, qwen->embed, ids, n, out);
+    zi_run_tap(run, out, "embed");
+    bool ok = true;
     for (size_t i = 0; ok && i < qwen->layer_count; i++) {
-        layer_forward(run, c, &qwen->layers[i], &ws, &seen, out, n);
-        ok = zi_run_layer_done(run, (double)(i + 1) / (double)qwen->layer_count, out, n, hidden,
-                               error, "text encoder layers.%zu", i);
+        layer_forward(run, c, &qwen->layers[i], &ws, &seen, out);
+        zi_run_tap(run, out, "text encoder layers.%zu", i);
+        ok = zi_run_layer_done(run, (double)(i + 1) / (double)qwen->layer_count, out, error,
+                               "text encoder layers.%zu", i);
     }
     zi_arena_reset(run->arena, mark);
     return ok;
@@ -240,49 +288,60 @@ enum { BATCH = 512 }; /* tokens that are read together */
 void zi_qwen_cache_plan(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
                         zi_qwen_cache *out)
 {
-    size_t layers = qwen->layer_count, width = kv_width(&qwen->config);
-    size_t batch = n < BATCH ? n : BATCH;
-    *out = (zi_qwen_cache){.k = zi_arena_alloc(arena, capacity, layers * width * sizeof(float)),
-                           .v = zi_arena_alloc(arena, capacity, layers * width * sizeof(float)),
+    size_t rows, width = kv_width(&qwen->config), batch = n < BATCH ? n : BATCH;
+    if (__builtin_mul_overflow(capacity, qwen->layer_count, &rows)) rows = SIZE_MAX;
+    *out = (zi_qwen_cache){.k = zi_arena_floats(arena, rows, width),
+                           .v = zi_arena_floats(arena, rows, width),
                            .capacity = capacity};
     size_t mark = zi_arena_mark(arena);
-    zi_arena_floats(arena, batch * (size_t)qwen->config.hidden);
+    zi_arena_floats(arena, batch, (size_t)qwen->config.hidden);
     take(arena, &qwen->config, batch);
     zi_arena_reset(arena, mark);
 }
 
-/* Reads up to BATCH tokens; logits NULL: of no interest. */
+/* Keys and values of layer i, up to those of n tokens more. */
+static memory memory_of(const zi_qwen_cache *cache, size_t i, size_t n)
+{
+    size_t first = i * cache->capacity, rows = cache->count + n;
+    return (memory){zi_view_rows(cache->k, first, rows), zi_view_rows(cache->v, first, rows),
+                    cache->count};
+}
+
+/* Reads up to BATCH tokens; no logits: of no interest. */
 static bool read_batch(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache,
-                       const int32_t *ids, size_t n, float *logits, zi_error *error)
+                       const int32_t *ids, size_t n, zi_view logits, zi_error *error)
 {
     const zi_qwen_config *c = &qwen->config;
-    size_t hidden = (size_t)c->hidden, stride = cache->capacity * kv_width(c);
-    float *x = zi_arena_floats(run->arena, n * hidden);
+    if (!check_ids(qwen, ids, n, error)) return false;
+    zi_view x = zi_arena_floats(run->arena, n, (size_t)c->hidden);
     workspace ws = take(run->arena, c, n);
-    rope_tables(c, cache->count, n, &ws);
-    if (!embed(qwen, ids, n, x, error)) return false;
+    fill_rope_tables(run->exec, c, cache->count, &ws);
+    zi_embed(run->exec, qwen->embed, ids, n, x);
     for (size_t i = 0; i < qwen->layer_count; i++) {
-        memory seen = {cache->k + i * stride, cache->v + i * stride, cache->count};
-        layer_forward(run, c, &qwen->layers[i], &ws, &seen, x, n);
-        if (!zi_run_layer_done(run, (double)(i + 1) / (double)qwen->layer_count, x, n, hidden,
-                               error, "language model layers.%zu", i))
+        memory seen = memory_of(cache, i, n);
+        layer_forward(run, c, &qwen->layers[i], &ws, &seen, x);
+        zi_run_tap(run, x, "language model layers.%zu", i);
+        if (!zi_run_layer_done(run, (double)(i + 1) / (double)qwen->layer_count, x, error,
+                               "language model layers.%zu", i))
             return false;
     }
     cache->count += n;
-    if (!logits) return true;
-    zi_rms_norm(run->ops, x + (n - 1) * hidden, 1, hidden, qwen->norm, c->eps, NULL, ws.h);
-    zi_linear(run->ops, ws.h, 1, &qwen->head, NULL, logits);
-    return zi_run_layer_done(run, 1, logits, 1, (size_t)c->vocab, error, "language model logits");
+    if (!logits.buffer) return true;
+    zi_view last = zi_view_rows(ws.h, 0, 1);
+    zi_rms_norm(run->exec, zi_view_rows(x, n - 1, 1), qwen->norm, c->eps, none, last);
+    zi_linear(run->exec, last, qwen->head, NULL, logits);
+    zi_run_tap(run, logits, "language model logits");
+    return zi_run_layer_done(run, 1, logits, error, "language model logits");
 }
 
 bool zi_qwen_read(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache, const int32_t *ids,
-                  size_t n, float *logits, zi_error *error)
+                  size_t n, zi_view logits, zi_error *error)
 {
     for (size_t begin = 0, count; begin < n; begin += count) {
         size_t mark = zi_arena_mark(run->arena);
         count = n - begin < BATCH ? n - begin : BATCH;
         bool last = begin + count == n;
-        bool ok = read_batch(run, qwen, cache, ids + begin, count, last ? logits : NULL, error);
+        bool ok = read_batch(run, qwen, cache, ids + begin, count, last ? logits : none, error);
         zi_arena_reset(run->arena, mark);
         if (!ok) return false;
     }

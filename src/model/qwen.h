@@ -9,20 +9,20 @@
 #include "model/weights.h"
 
 typedef struct {
-    const float *input_norm, *post_norm;   /* [hidden] */
-    const float *q_norm, *k_norm;          /* [head_dim]; NULL: none */
-    const float *q_bias, *k_bias, *v_bias; /* NULL: none */
-    zi_matrix q, k, v, o, gate, up, down;
+    const zi_weight *input_norm, *post_norm;   /* [hidden] */
+    const zi_weight *q_norm, *k_norm;          /* [head_dim]; NULL: none */
+    const zi_weight *q_bias, *k_bias, *v_bias; /* NULL: none */
+    const zi_weight *q, *k, *v, *o, *gate, *up, *down;
 } zi_qwen_layer;
 
 typedef struct {
     zi_qwen_config config;
     zi_weights weights;
-    zi_matrix embed;       /* [vocab, hidden] */
-    zi_qwen_layer *layers; /* [layer_count] */
-    size_t layer_count;    /* an encoder's last one is never computed, and not there */
-    const float *norm;     /* of a language model: [hidden] */
-    zi_matrix head;        /* of a language model: [vocab, hidden], its own or embed */
+    const zi_weight *embed; /* [vocab, hidden] */
+    zi_qwen_layer *layers;  /* [layer_count] */
+    size_t layer_count;     /* an encoder's last one is never computed, and not there */
+    const zi_weight *norm;  /* of a language model: [hidden] */
+    const zi_weight *head;  /* of a language model: [vocab, hidden], its own or embed */
 } zi_qwen;
 
 /* Binds weights that are open already; takes them over, also on failure. */
@@ -42,13 +42,13 @@ void zi_qwen_plan(const zi_qwen *qwen, size_t n, zi_arena *arena);
  * hidden_states[-2]. Every id must be below the vocabulary's size.
  * Taps: embed, layers.I. */
 bool zi_qwen_encode(const zi_run *run, const zi_qwen *qwen, const int32_t *ids, size_t n,
-                    float *out, zi_error *error) ZI_CHECKED;
+                    zi_view out, zi_error *error) ZI_CHECKED;
 
 /* ---- language models ---- */
 
 /* Keys and values of all tokens that were read. */
 typedef struct {
-    float *k, *v; /* [layers, capacity, kv_heads * head_dim] */
+    zi_view k, v; /* [layers * capacity, kv_heads * head_dim] */
     size_t capacity, count;
 } zi_qwen_cache;
 
@@ -58,8 +58,8 @@ void zi_qwen_cache_plan(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena
                         zi_qwen_cache *out);
 
 /* Reads n more tokens, for which the cache must have room, and says what may follow the last one:
- * logits [vocab]. */
+ * logits [1, vocab]. */
 bool zi_qwen_read(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache, const int32_t *ids,
-                  size_t n, float *logits, zi_error *error) ZI_CHECKED;
+                  size_t n, zi_view logits, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -1,44 +1,47 @@
 #include "model/run.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { MAX_NAME = 64 };
 
-static bool all_finite(const float *x, size_t n)
-{
-    /* x - x is 0 for finite values only; summing keeps the loop free of branches. */
-    float sum = 0;
-    for (size_t i = 0; i < n; i++) sum += x[i] - x[i];
-    return sum == 0;
-}
-
-bool zi_run_layer_done(const zi_run *run, double fraction, const float *x, size_t rows,
-                       size_t columns, zi_error *error, const char *name, ...)
+bool zi_run_layer_done(const zi_run *run, double fraction, zi_view x, zi_error *error,
+                       const char *name, ...)
 {
     char text[MAX_NAME];
     va_list args;
     va_start(args, name);
     vsnprintf(text, sizeof text, name, args);
     va_end(args);
-    if (run->tap) run->tap(run->tap_user, text, x, rows, columns);
-    if (!all_finite(x, rows * columns))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, text,
-                            "the results are not finite numbers; the model's weights are "
-                            "damaged or not for this program");
+    zi_check_finite(run->exec, x, text);
+    if (!zi_submit(run->exec, error)) return false;
     if (run->layer_done && !run->layer_done(run->user, fraction)) return zi_error_cancelled(error);
     return true;
 }
 
-void zi_run_tap(const zi_run *run, const float *data, size_t rows, size_t columns, const char *name,
-                ...)
+/* Shows all of data as rows of `columns`. Only tests tap: memory need not be planned. */
+static void show(const zi_run *run, zi_view data, size_t columns, const char *name)
 {
-    if (!run->tap) return;
+    size_t count = data.rows * data.columns;
+    float *values = malloc(count * sizeof *values);
+    if (values && zi_read(run->exec, data, values, NULL))
+        run->tap(run->tap_user, name, values, count / columns, columns);
+    free(values);
+}
+
+void zi_run_tap(const zi_run *run, zi_view data, const char *name, ...)
+{
     char text[MAX_NAME];
     va_list args;
+    if (!run->tap) return;
     va_start(args, name);
     vsnprintf(text, sizeof text, name, args);
     va_end(args);
-    run->tap(run->tap_user, text, data, rows, columns);
+    show(run, data, data.columns, text);
+}
+
+void zi_run_tap_map(const zi_run *run, const zi_feature_map *map, const char *name)
+{
+    if (run->tap) show(run, map->view, map->channels, name);
 }

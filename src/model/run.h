@@ -2,14 +2,14 @@
 #ifndef ZI_MODEL_RUN_H
 #define ZI_MODEL_RUN_H
 
-#include "backend/cpu/ops.h"
+#include "backend/arena.h"
 
 /* A test looks at intermediate results by name: data [rows, columns]. */
 typedef void (*zi_tap_fn)(void *user, const char *name, const float *data, size_t rows,
                           size_t columns);
 
 typedef struct {
-    zi_ops *ops;
+    zi_exec *exec;
     zi_arena *arena;
     /* Called after every layer with the share of the stage that is done; false: stop. May be NULL.
      */
@@ -19,12 +19,14 @@ typedef struct {
     void *tap_user;
 } zi_run;
 
-/* After a layer: reports progress and makes sure that x [rows, columns] is finite. name is
- * printf-like and names the layer for taps and errors. */
-bool zi_run_layer_done(const zi_run *run, double fraction, const float *x, size_t rows,
-                       size_t columns, zi_error *error, const char *name, ...) ZI_PRINTF(7, 8);
+/* After a layer: has what it recorded begin, makes sure that x is finite, and reports progress. x
+ * is the layer's output, or moments of it. name is printf-like and names the layer for errors. */
+bool zi_run_layer_done(const zi_run *run, double fraction, zi_view x, zi_error *error,
+                       const char *name, ...) ZI_PRINTF(5, 6);
 
-void zi_run_tap(const zi_run *run, const float *data, size_t rows, size_t columns, const char *name,
-                ...) ZI_PRINTF(5, 6);
+/* Shows data to the tap, if there is one; a feature map with a row for each pixel. name is
+ * printf-like. */
+void zi_run_tap(const zi_run *run, zi_view data, const char *name, ...) ZI_PRINTF(3, 4);
+void zi_run_tap_map(const zi_run *run, const zi_feature_map *map, const char *name);
 
 #endif

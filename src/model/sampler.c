@@ -21,13 +21,7 @@ float zi_model_time(float sigma)
     return (1000.0f - timestep) / 1000.0f;
 }
 
-void zi_euler_step(float *latents, const float *velocity, size_t n, float sigma, float next)
+void zi_euler_step(zi_exec *exec, zi_view latents, zi_view velocity, float sigma, float next)
 {
-    float dt = next - sigma;
-    for (size_t i = 0; i < n; i++) latents[i] += dt * -velocity[i];
-}
-
-void zi_guide(float *positive, const float *negative, size_t n, float guidance)
-{
-    for (size_t i = 0; i < n; i++) positive[i] += guidance * (positive[i] - negative[i]);
+    zi_add_scaled(exec, latents, -(next - sigma), velocity);
 }

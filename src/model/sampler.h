@@ -2,7 +2,7 @@
 #ifndef ZI_MODEL_SAMPLER_H
 #define ZI_MODEL_SAMPLER_H
 
-#include "base/error.h"
+#include "backend/backend.h"
 
 /* sigmas [steps + 1], from 1 to 0. ZI_SCHEDULE_DIFFUSERS: linspace(1, 1/steps, steps), shifted
  * once. ZI_SCHEDULE_MLX: the seed project's set_timesteps(steps), whose smallest sigma is shifted
@@ -14,9 +14,6 @@ void zi_sigmas(zi_schedule schedule, int steps, double shift, float *sigmas);
 float zi_model_time(float sigma);
 
 /* latents += (next - sigma) * -velocity */
-void zi_euler_step(float *latents, const float *velocity, size_t n, float sigma, float next);
-
-/* positive += guidance * (positive - negative) */
-void zi_guide(float *positive, const float *negative, size_t n, float guidance);
+void zi_euler_step(zi_exec *exec, zi_view latents, zi_view velocity, float sigma, float next);
 
 #endif

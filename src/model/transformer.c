@@ -1,6 +1,7 @@
 #include "model/transformer.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,59 +9,76 @@ enum { PAD_TO = 32, FREQUENCIES = 256, T_HIDDEN = 1024 };
 #define FINAL_EPS 1e-6f
 #define QK_EPS 1e-5f
 
+static const zi_view none; /* for arguments that are left out */
+
 /* ---- binding ---- */
 
-static zi_block bind_block(zi_weights *w, const zi_transformer_config *c, const char *stack, int i,
-                           bool modulated)
+enum { DIM, FFN, HEAD, MODULATION, MODULATIONS, CAPTION, PATCH, TIME_IN, TIME_HIDDEN, SIZES };
+
+static void sizes_of(const zi_transformer_config *c, size_t sizes[SIZES])
 {
-    char at[48];
-    snprintf(at, sizeof at, "%s.%d", stack, i);
-    size_t D = (size_t)c->dim, F = (size_t)c->ffn, H = (size_t)c->head_dim;
-    zi_block block = {
-        .attention_norm1 = zi_weights_vector(w, D, "%s.attention_norm1.weight", at),
-        .attention_norm2 = zi_weights_vector(w, D, "%s.attention_norm2.weight", at),
-        .ffn_norm1 = zi_weights_vector(w, D, "%s.ffn_norm1.weight", at),
-        .ffn_norm2 = zi_weights_vector(w, D, "%s.ffn_norm2.weight", at),
-        .q_norm = zi_weights_vector(w, H, "%s.attention.norm_q.weight", at),
-        .k_norm = zi_weights_vector(w, H, "%s.attention.norm_k.weight", at),
-        .q = zi_weights_matrix(w, D, D, "%s.attention.to_q.weight", at),
-        .k = zi_weights_matrix(w, D, D, "%s.attention.to_k.weight", at),
-        .v = zi_weights_matrix(w, D, D, "%s.attention.to_v.weight", at),
-        .out = zi_weights_matrix(w, D, D, "%s.attention.to_out.0.weight", at),
-        .w1 = zi_weights_matrix(w, F, D, "%s.feed_forward.w1.weight", at),
-        .w2 = zi_weights_matrix(w, D, F, "%s.feed_forward.w2.weight", at),
-        .w3 = zi_weights_matrix(w, F, D, "%s.feed_forward.w3.weight", at),
-    };
-    if (modulated) {
-        size_t M = (size_t)c->modulation;
-        block.modulation = zi_weights_matrix(w, 4 * D, M, "%s.adaLN_modulation.0.weight", at);
-        block.modulation_bias = zi_weights_vector(w, 4 * D, "%s.adaLN_modulation.0.bias", at);
-    }
-    return block;
+    sizes[DIM] = (size_t)c->dim;
+    sizes[FFN] = (size_t)c->ffn;
+    sizes[HEAD] = (size_t)c->head_dim;
+    sizes[MODULATION] = (size_t)c->modulation;
+    sizes[MODULATIONS] = 4 * (size_t)c->dim;
+    sizes[CAPTION] = (size_t)c->caption_dim;
+    sizes[PATCH] = (size_t)(c->patch * c->patch * c->channels);
+    sizes[TIME_IN] = FREQUENCIES;
+    sizes[TIME_HIDDEN] = T_HIDDEN;
 }
 
-static void bind_ends(zi_transformer *t, zi_weights *w)
+#define BLOCK(field) offsetof(zi_block, field)
+static const zi_slot block_slots[] = {
+    {"attention_norm1.weight", ZI_SLOT_VECTOR, DIM, 0, BLOCK(attention_norm1)},
+    {"attention_norm2.weight", ZI_SLOT_VECTOR, DIM, 0, BLOCK(attention_norm2)},
+    {"ffn_norm1.weight", ZI_SLOT_VECTOR, DIM, 0, BLOCK(ffn_norm1)},
+    {"ffn_norm2.weight", ZI_SLOT_VECTOR, DIM, 0, BLOCK(ffn_norm2)},
+    {"attention.norm_q.weight", ZI_SLOT_VECTOR, HEAD, 0, BLOCK(q_norm)},
+    {"attention.norm_k.weight", ZI_SLOT_VECTOR, HEAD, 0, BLOCK(k_norm)},
+    {"attention.to_q.weight", ZI_SLOT_MATRIX, DIM, DIM, BLOCK(q)},
+    {"attention.to_k.weight", ZI_SLOT_MATRIX, DIM, DIM, BLOCK(k)},
+    {"attention.to_v.weight", ZI_SLOT_MATRIX, DIM, DIM, BLOCK(v)},
+    {"attention.to_out.0.weight", ZI_SLOT_MATRIX, DIM, DIM, BLOCK(out)},
+    {"feed_forward.w1.weight", ZI_SLOT_MATRIX, FFN, DIM, BLOCK(w1)},
+    {"feed_forward.w2.weight", ZI_SLOT_MATRIX, DIM, FFN, BLOCK(w2)},
+    {"feed_forward.w3.weight", ZI_SLOT_MATRIX, FFN, DIM, BLOCK(w3)},
+    {0}};
+static const zi_slot modulation_slots[] = {
+    {"adaLN_modulation.0.weight", ZI_SLOT_MATRIX, MODULATIONS, MODULATION, BLOCK(modulation)},
+    {"adaLN_modulation.0.bias", ZI_SLOT_VECTOR, MODULATIONS, 0, BLOCK(modulation_bias)},
+    {0}};
+
+#define END(field) offsetof(zi_transformer, field)
+static const zi_slot end_slots[] = {
+    {"all_x_embedder.2-1.weight", ZI_SLOT_MATRIX, DIM, PATCH, END(x_embed)},
+    {"all_x_embedder.2-1.bias", ZI_SLOT_VECTOR, DIM, 0, END(x_embed_bias)},
+    {"x_pad_token", ZI_SLOT_ROW, DIM, 0, END(x_pad)},
+    {"cap_pad_token", ZI_SLOT_ROW, DIM, 0, END(caption_pad)},
+    {"cap_embedder.0.weight", ZI_SLOT_VECTOR, CAPTION, 0, END(caption_norm)},
+    {"cap_embedder.1.weight", ZI_SLOT_MATRIX, DIM, CAPTION, END(caption_embed)},
+    {"cap_embedder.1.bias", ZI_SLOT_VECTOR, DIM, 0, END(caption_embed_bias)},
+    {"t_embedder.mlp.0.weight", ZI_SLOT_MATRIX, TIME_HIDDEN, TIME_IN, END(t_embed0)},
+    {"t_embedder.mlp.0.bias", ZI_SLOT_VECTOR, TIME_HIDDEN, 0, END(t_embed0_bias)},
+    {"t_embedder.mlp.2.weight", ZI_SLOT_MATRIX, MODULATION, TIME_HIDDEN, END(t_embed2)},
+    {"t_embedder.mlp.2.bias", ZI_SLOT_VECTOR, MODULATION, 0, END(t_embed2_bias)},
+    {"all_final_layer.2-1.adaLN_modulation.1.weight", ZI_SLOT_MATRIX, DIM, MODULATION,
+     END(final_modulation)},
+    {"all_final_layer.2-1.adaLN_modulation.1.bias", ZI_SLOT_VECTOR, DIM, 0,
+     END(final_modulation_bias)},
+    {"all_final_layer.2-1.linear.weight", ZI_SLOT_MATRIX, PATCH, DIM, END(final_linear)},
+    {"all_final_layer.2-1.linear.bias", ZI_SLOT_VECTOR, PATCH, 0, END(final_linear_bias)},
+    {0}};
+
+static void bind_blocks(zi_weights *w, const size_t sizes[SIZES], const char *stack, int count,
+                        bool modulated, zi_block *blocks)
 {
-    const zi_transformer_config *c = &t->config;
-    size_t D = (size_t)c->dim, M = (size_t)c->modulation, C = (size_t)c->caption_dim;
-    size_t patch = (size_t)(c->patch * c->patch * c->channels);
-    t->x_embed = zi_weights_matrix(w, D, patch, "all_x_embedder.2-1.weight");
-    t->x_embed_bias = zi_weights_vector(w, D, "all_x_embedder.2-1.bias");
-    t->x_pad = zi_weights_row(w, D, "x_pad_token");
-    t->caption_pad = zi_weights_row(w, D, "cap_pad_token");
-    t->caption_norm = zi_weights_vector(w, C, "cap_embedder.0.weight");
-    t->caption_embed = zi_weights_matrix(w, D, C, "cap_embedder.1.weight");
-    t->caption_embed_bias = zi_weights_vector(w, D, "cap_embedder.1.bias");
-    t->t_embed0 = zi_weights_matrix(w, T_HIDDEN, FREQUENCIES, "t_embedder.mlp.0.weight");
-    t->t_embed0_bias = zi_weights_vector(w, T_HIDDEN, "t_embedder.mlp.0.bias");
-    t->t_embed2 = zi_weights_matrix(w, M, T_HIDDEN, "t_embedder.mlp.2.weight");
-    t->t_embed2_bias = zi_weights_vector(w, M, "t_embedder.mlp.2.bias");
-    t->final_modulation =
-        zi_weights_matrix(w, D, M, "all_final_layer.2-1.adaLN_modulation.1.weight");
-    t->final_modulation_bias =
-        zi_weights_vector(w, D, "all_final_layer.2-1.adaLN_modulation.1.bias");
-    t->final_linear = zi_weights_matrix(w, patch, D, "all_final_layer.2-1.linear.weight");
-    t->final_linear_bias = zi_weights_vector(w, patch, "all_final_layer.2-1.linear.bias");
+    for (int i = 0; i < count; i++) {
+        char prefix[48];
+        snprintf(prefix, sizeof prefix, "%s.%d.", stack, i);
+        zi_weights_bind(w, prefix, block_slots, sizes, &blocks[i]);
+        if (modulated) zi_weights_bind(w, prefix, modulation_slots, sizes, &blocks[i]);
+    }
 }
 
 bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *config,
@@ -79,12 +97,12 @@ bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *confi
     t.noise_refiner = t.blocks;
     t.context_refiner = t.noise_refiner + refiners;
     t.layers = t.context_refiner + refiners;
-    bind_ends(&t, w);
-    for (size_t i = 0; i < refiners; i++) {
-        t.noise_refiner[i] = bind_block(w, config, "noise_refiner", (int)i, true);
-        t.context_refiner[i] = bind_block(w, config, "context_refiner", (int)i, false);
-    }
-    for (size_t i = 0; i < layers; i++) t.layers[i] = bind_block(w, config, "layers", (int)i, true);
+    size_t sizes[SIZES];
+    sizes_of(config, sizes);
+    zi_weights_bind(w, "", end_slots, sizes, &t);
+    bind_blocks(w, sizes, "noise_refiner", config->refiners, true, t.noise_refiner);
+    bind_blocks(w, sizes, "context_refiner", config->refiners, false, t.context_refiner);
+    bind_blocks(w, sizes, "layers", config->layers, true, t.layers);
     if (w->failed || !zi_weights_all_used(w, error)) {
         zi_transformer_free(&t);
         return false;
@@ -119,9 +137,9 @@ void zi_sequence_plan(const zi_transformer *t, size_t height, size_t width, size
                      .caption_padded = pad_count(caption)};
     s.tokens = s.image_padded + s.caption_padded;
     size_t half = (size_t)t->config.head_dim / 2;
-    s.cosines = zi_arena_floats(arena, s.tokens * half);
-    s.sines = zi_arena_floats(arena, s.tokens * half);
-    s.refined = zi_arena_floats(arena, s.caption_padded * (size_t)t->config.dim);
+    s.cosines = zi_arena_floats(arena, s.tokens, half);
+    s.sines = zi_arena_floats(arena, s.tokens, half);
+    s.refined = zi_arena_floats(arena, s.caption_padded, (size_t)t->config.dim);
     *out = s;
 }
 
@@ -138,11 +156,12 @@ static void rope_row(const zi_transformer_config *c, const size_t position[3], f
         }
 }
 
-/* Positions (time, y, x): caption tokens count on through their padding, the picture stands at the
+/* Positions (time, y, x): caption tokens count on through their padding, the image stands at the
  * time after the caption, its padding at the origin. */
-static void rope_tables(const zi_transformer_config *c, zi_sequence *s)
+static void fill_rope_tables(zi_exec *exec, const zi_transformer_config *c, const zi_sequence *s)
 {
-    size_t half = (size_t)c->head_dim / 2, columns = s->width / 2;
+    float cosines[ZI_MAX_HEAD / 2], sines[ZI_MAX_HEAD / 2];
+    size_t columns = s->width / 2;
     for (size_t row = 0; row < s->tokens; row++) {
         size_t position[3] = {0, 0, 0};
         if (row >= s->image_padded) {
@@ -152,7 +171,9 @@ static void rope_tables(const zi_transformer_config *c, zi_sequence *s)
             position[1] = row / columns;
             position[2] = row % columns;
         }
-        rope_row(c, position, s->cosines + row * half, s->sines + row * half);
+        rope_row(c, position, cosines, sines);
+        zi_write(exec, zi_view_rows(s->cosines, row, 1), cosines);
+        zi_write(exec, zi_view_rows(s->sines, row, 1), sines);
     }
 }
 
@@ -160,151 +181,158 @@ static void rope_tables(const zi_transformer_config *c, zi_sequence *s)
 
 /* Memory of one step (or caption) of T rows. */
 typedef struct {
-    float *h, *q, *k, *v;                           /* [T, dim] */
-    float *gate, *up;                               /* [T, ffn] */
-    float *modulation;                              /* [4 dim] */
-    float *x;                                       /* [T, dim] */
-    float *patches;                                 /* [image, 4 channels], in and out */
-    float *frequencies, *t_hidden, *t_emb, *t_silu; /* [256], [1024], [modulation] twice */
+    zi_view h, q, k, v;            /* [T, dim] */
+    zi_view gate, up;              /* [T, ffn] */
+    zi_view modulation;            /* [1, 4 dim] */
+    zi_view x;                     /* [T, dim] */
+    zi_view patches;               /* [image, 4 channels], in and out */
+    zi_view frequencies, t_hidden; /* [1, 256], [1, 1024] */
+    zi_view t_emb, t_silu;         /* [1, modulation] */
 } workspace;
 
 static workspace take(zi_arena *arena, const zi_transformer_config *c, size_t T, size_t image)
 {
     size_t D = (size_t)c->dim, F = (size_t)c->ffn, M = (size_t)c->modulation;
     return (workspace){
-        .h = zi_arena_floats(arena, T * D),
-        .q = zi_arena_floats(arena, T * D),
-        .k = zi_arena_floats(arena, T * D),
-        .v = zi_arena_floats(arena, T * D),
-        .gate = zi_arena_floats(arena, T * F),
-        .up = zi_arena_floats(arena, T * F),
-        .modulation = zi_arena_floats(arena, 4 * D),
-        .x = zi_arena_floats(arena, T * D),
-        .patches = zi_arena_floats(arena, image * 4 * (size_t)c->channels),
-        .frequencies = zi_arena_floats(arena, FREQUENCIES),
-        .t_hidden = zi_arena_floats(arena, T_HIDDEN),
-        .t_emb = zi_arena_floats(arena, M),
-        .t_silu = zi_arena_floats(arena, M),
+        .h = zi_arena_floats(arena, T, D),
+        .q = zi_arena_floats(arena, T, D),
+        .k = zi_arena_floats(arena, T, D),
+        .v = zi_arena_floats(arena, T, D),
+        .gate = zi_arena_floats(arena, T, F),
+        .up = zi_arena_floats(arena, T, F),
+        .modulation = zi_arena_floats(arena, 1, 4 * D),
+        .x = zi_arena_floats(arena, T, D),
+        .patches = zi_arena_floats(arena, image, 4 * (size_t)c->channels),
+        .frequencies = zi_arena_floats(arena, 1, FREQUENCIES),
+        .t_hidden = zi_arena_floats(arena, 1, T_HIDDEN),
+        .t_emb = zi_arena_floats(arena, 1, M),
+        .t_silu = zi_arena_floats(arena, 1, M),
     };
+}
+
+/* The same memory for fewer rows. */
+static workspace first_rows(workspace ws, size_t T)
+{
+    zi_view *const views[] = {&ws.h, &ws.q, &ws.k, &ws.v, &ws.gate, &ws.up};
+    for (size_t i = 0; i < sizeof views / sizeof *views; i++) views[i]->rows = T;
+    return ws;
 }
 
 void zi_transformer_plan(const zi_transformer *t, const zi_sequence *s, zi_arena *arena)
 {
     size_t mark = zi_arena_mark(arena);
     take(arena, &t->config, s->tokens, s->image_padded);
-    zi_arena_floats(arena, s->caption * (size_t)t->config.caption_dim); /* normed captions */
+    zi_arena_floats(arena, s->caption, (size_t)t->config.caption_dim); /* normed captions */
     zi_arena_reset(arena, mark);
 }
 
-/* How a block's modulation vector is cut; all NULL in the context refiner. */
+/* How a block's modulation vector is cut; no views in the context refiner. */
 typedef struct {
-    const float *scale_msa, *gate_msa, *scale_mlp, *gate_mlp; /* [dim] */
+    zi_view scale_msa, gate_msa, scale_mlp, gate_mlp; /* [1, dim] */
 } modulation;
 
-static modulation modulate(const zi_run *run, const zi_transformer_config *c, const zi_block *block,
-                           const workspace *ws, const char *name)
+static modulation modulate(const zi_run *run, const zi_block *block, const workspace *ws,
+                           const char *name)
 {
-    if (!block->modulation.data) return (modulation){0};
-    size_t D = (size_t)c->dim;
-    float *m = ws->modulation;
-    zi_linear(run->ops, ws->t_emb, 1, &block->modulation, block->modulation_bias, m);
-    zi_run_tap(run, m, 1, 4 * D, "%s.adaLN", name);
-    for (size_t i = 0; i < D; i++) {
-        m[D + i] = tanhf(m[D + i]);
-        m[3 * D + i] = tanhf(m[3 * D + i]);
-    }
-    return (modulation){m, m + D, m + 2 * D, m + 3 * D};
+    if (!block->modulation) return (modulation){0};
+    size_t D = ws->modulation.columns / 4;
+    zi_linear(run->exec, ws->t_emb, block->modulation, block->modulation_bias, ws->modulation);
+    zi_run_tap(run, ws->modulation, "%s.adaLN", name);
+    modulation m = {zi_view_columns(ws->modulation, 0, D), zi_view_columns(ws->modulation, D, D),
+                    zi_view_columns(ws->modulation, 2 * D, D),
+                    zi_view_columns(ws->modulation, 3 * D, D)};
+    zi_tanh(run->exec, m.gate_msa);
+    zi_tanh(run->exec, m.gate_mlp);
+    return m;
 }
 
-/* x [T, dim] in place; the rope tables are those of its rows. */
+/* x [T, dim] in place; ws and the rope tables are of its rows. */
 static void block_forward(const zi_run *run, const zi_transformer_config *c, const zi_block *block,
-                          const workspace *ws, float *x, size_t T, const float *cosines,
-                          const float *sines, const char *name)
+                          const workspace *ws, zi_view x, zi_view cosines, zi_view sines,
+                          const char *name)
 {
-    zi_ops *ops = run->ops;
-    size_t D = (size_t)c->dim, F = (size_t)c->ffn, heads = (size_t)c->heads;
-    size_t dim = (size_t)c->head_dim;
-    modulation m = modulate(run, c, block, ws, name);
+    zi_exec *exec = run->exec;
+    size_t T = x.rows, heads = (size_t)c->heads, dim = (size_t)c->head_dim;
+    zi_view q_heads = zi_view_reshape(ws->q, T * heads, dim);
+    zi_view k_heads = zi_view_reshape(ws->k, T * heads, dim);
+    modulation m = modulate(run, block, ws, name);
 
-    zi_rms_norm(ops, x, T, D, block->attention_norm1, c->eps, m.scale_msa, ws->h);
-    zi_linear(ops, ws->h, T, &block->q, NULL, ws->q);
-    zi_linear(ops, ws->h, T, &block->k, NULL, ws->k);
-    zi_linear(ops, ws->h, T, &block->v, NULL, ws->v);
-    zi_rms_norm(ops, ws->q, T * heads, dim, block->q_norm, QK_EPS, NULL, ws->q);
-    zi_rms_norm(ops, ws->k, T * heads, dim, block->k_norm, QK_EPS, NULL, ws->k);
-    zi_rope(ops, ws->q, T, heads, dim, cosines, sines, true);
-    zi_rope(ops, ws->k, T, heads, dim, cosines, sines, true);
-    zi_attention(ops, &(zi_attention_args){.q = ws->q,
-                                           .k = ws->k,
-                                           .v = ws->v,
-                                           .out = ws->h,
-                                           .T = T,
-                                           .S = T,
-                                           .heads = heads,
-                                           .kv_heads = heads,
-                                           .dim = dim,
-                                           .fast = ops->fast && zi_matrix_quantized(&block->q)});
-    zi_linear(ops, ws->h, T, &block->out, NULL, ws->q);
-    zi_run_tap(run, ws->q, T, D, "%s.attention", name);
-    zi_add_rms_norm(ops, x, ws->q, T, D, block->attention_norm2, c->eps, m.gate_msa);
+    zi_rms_norm(exec, x, block->attention_norm1, c->eps, m.scale_msa, ws->h);
+    zi_linear(exec, ws->h, block->q, NULL, ws->q);
+    zi_linear(exec, ws->h, block->k, NULL, ws->k);
+    zi_linear(exec, ws->h, block->v, NULL, ws->v);
+    zi_rms_norm(exec, q_heads, block->q_norm, QK_EPS, none, q_heads);
+    zi_rms_norm(exec, k_heads, block->k_norm, QK_EPS, none, k_heads);
+    zi_rope(exec, &(zi_rope_args){ws->q, heads, dim, cosines, sines, true});
+    zi_rope(exec, &(zi_rope_args){ws->k, heads, dim, cosines, sines, true});
+    zi_attention(exec, &(zi_attention_args){.q = ws->q,
+                                            .k = ws->k,
+                                            .v = ws->v,
+                                            .out = ws->h,
+                                            .heads = heads,
+                                            .kv_heads = heads,
+                                            .dim = dim,
+                                            .fast = zi_weight_quantized(block->q)});
+    zi_linear(exec, ws->h, block->out, NULL, ws->q);
+    zi_run_tap(run, ws->q, "%s.attention", name);
+    zi_add_rms_norm(exec, ws->q, block->attention_norm2, c->eps, m.gate_msa, x);
 
-    zi_rms_norm(ops, x, T, D, block->ffn_norm1, c->eps, m.scale_mlp, ws->h);
-    zi_linear(ops, ws->h, T, &block->w1, NULL, ws->gate);
-    zi_linear(ops, ws->h, T, &block->w3, NULL, ws->up);
-    zi_silu_mul(ops, ws->gate, ws->up, T * F);
-    zi_linear(ops, ws->gate, T, &block->w2, NULL, ws->h);
-    zi_run_tap(run, ws->h, T, D, "%s.feed_forward", name);
-    zi_add_rms_norm(ops, x, ws->h, T, D, block->ffn_norm2, c->eps, m.gate_mlp);
+    zi_rms_norm(exec, x, block->ffn_norm1, c->eps, m.scale_mlp, ws->h);
+    zi_linear(exec, ws->h, block->w1, NULL, ws->gate);
+    zi_linear(exec, ws->h, block->w3, NULL, ws->up);
+    zi_silu_mul(exec, ws->gate, ws->up);
+    zi_linear(exec, ws->gate, block->w2, NULL, ws->h);
+    zi_run_tap(run, ws->h, "%s.feed_forward", name);
+    zi_add_rms_norm(exec, ws->h, block->ffn_norm2, c->eps, m.gate_mlp, x);
 }
 
 /* A run of blocks over the same rows; done and total count blocks of the whole step. */
 typedef struct {
     const zi_transformer_config *config;
-    const workspace *ws;
-    const float *cosines, *sines;
-    size_t T;
+    workspace ws;
+    zi_view cosines, sines;
     int done, total;
 } stack;
 
 static bool stack_forward(const zi_run *run, stack *s, const zi_block *blocks, int count,
-                          const char *stack_name, float *x, zi_error *error)
+                          const char *stack_name, zi_view x, zi_error *error)
 {
     for (int i = 0; i < count; i++) {
         char name[48];
         snprintf(name, sizeof name, "%s.%d", stack_name, i);
-        block_forward(run, s->config, &blocks[i], s->ws, x, s->T, s->cosines, s->sines, name);
+        block_forward(run, s->config, &blocks[i], &s->ws, x, s->cosines, s->sines, name);
+        zi_run_tap(run, x, "%s", name);
         s->done++;
-        if (!zi_run_layer_done(run, (double)s->done / s->total, x, s->T, (size_t)s->config->dim,
-                               error, "%s", name))
-            return false;
+        if (!zi_run_layer_done(run, (double)s->done / s->total, x, error, "%s", name)) return false;
     }
     return true;
 }
 
 /* Rows from n on become copies of the pad token. */
-static void pad_rows(float *x, size_t n, size_t padded, const float *token, size_t dim)
+static void pad_rows(zi_exec *exec, zi_view x, size_t n, const zi_weight *token)
 {
-    for (size_t t = n; t < padded; t++) memcpy(x + t * dim, token, dim * sizeof *x);
+    zi_view row = token->data;
+    row.stride = 0;
+    if (n < x.rows) zi_copy_rows(exec, row, zi_view_rows(x, n, x.rows - n));
 }
 
-bool zi_transformer_caption(const zi_run *run, const zi_transformer *t, const float *features,
+bool zi_transformer_caption(const zi_run *run, const zi_transformer *t, zi_view features,
                             zi_sequence *s, zi_error *error)
 {
     const zi_transformer_config *c = &t->config;
-    size_t D = (size_t)c->dim, C = (size_t)c->caption_dim, mark = zi_arena_mark(run->arena);
-    size_t half = (size_t)c->head_dim / 2;
+    size_t mark = zi_arena_mark(run->arena);
     workspace ws = take(run->arena, c, s->tokens, s->image_padded);
-    rope_tables(c, s);
-    float *normed = zi_arena_floats(run->arena, s->caption * C);
-    zi_rms_norm(run->ops, features, s->caption, C, t->caption_norm, c->eps, NULL, normed);
-    zi_linear(run->ops, normed, s->caption, &t->caption_embed, t->caption_embed_bias, s->refined);
-    pad_rows(s->refined, s->caption, s->caption_padded, t->caption_pad, D);
-    zi_run_tap(run, s->refined, s->caption_padded, D, "cap_in");
+    zi_view normed = zi_arena_floats(run->arena, s->caption, (size_t)c->caption_dim);
+    fill_rope_tables(run->exec, c, s);
+    zi_rms_norm(run->exec, features, t->caption_norm, c->eps, none, normed);
+    zi_linear(run->exec, normed, t->caption_embed, t->caption_embed_bias,
+              zi_view_rows(s->refined, 0, s->caption));
+    pad_rows(run->exec, s->refined, s->caption, t->caption_pad);
+    zi_run_tap(run, s->refined, "cap_in");
     stack pass = {.config = c,
-                  .ws = &ws,
-                  .cosines = s->cosines + s->image_padded * half,
-                  .sines = s->sines + s->image_padded * half,
-                  .T = s->caption_padded,
+                  .ws = first_rows(ws, s->caption_padded),
+                  .cosines = zi_view_rows(s->cosines, s->image_padded, s->caption_padded),
+                  .sines = zi_view_rows(s->sines, s->image_padded, s->caption_padded),
                   .total = c->refiners};
     bool ok = stack_forward(run, &pass, t->context_refiner, c->refiners, "context_refiner",
                             s->refined, error);
@@ -312,85 +340,88 @@ bool zi_transformer_caption(const zi_run *run, const zi_transformer *t, const fl
     return ok;
 }
 
-/* t_emb [modulation]: sinusoids of 1000 t through a small network. f32 throughout, as in torch. */
+/* t_emb [1, modulation]: sinusoids of 1000 t through a small network. f32 throughout, as in torch.
+ */
 static void embed_time(const zi_run *run, const zi_transformer *t, float time, const workspace *ws)
 {
-    const zi_transformer_config *c = &t->config;
-    size_t half = FREQUENCIES / 2;
-    float scaled = time * (float)c->t_scale;
-    for (size_t i = 0; i < half; i++) {
-        float argument = scaled * expf((float)-log(10000.0) * (float)i / (float)half);
-        ws->frequencies[i] = cosf(argument);
-        ws->frequencies[half + i] = sinf(argument);
+    enum { HALF = FREQUENCIES / 2 };
+    float sinusoids[FREQUENCIES], scaled = time * (float)t->config.t_scale;
+    for (size_t i = 0; i < HALF; i++) {
+        float argument = scaled * expf((float)-log(10000.0) * (float)i / (float)HALF);
+        sinusoids[i] = cosf(argument);
+        sinusoids[HALF + i] = sinf(argument);
     }
-    zi_linear(run->ops, ws->frequencies, 1, &t->t_embed0, t->t_embed0_bias, ws->t_hidden);
-    run->ops->kernels.silu_mul(ws->t_hidden, NULL, T_HIDDEN);
-    zi_linear(run->ops, ws->t_hidden, 1, &t->t_embed2, t->t_embed2_bias, ws->t_emb);
-    zi_run_tap(run, ws->t_emb, 1, (size_t)c->modulation, "t_emb");
+    zi_write(run->exec, ws->frequencies, sinusoids);
+    zi_linear(run->exec, ws->frequencies, t->t_embed0, t->t_embed0_bias, ws->t_hidden);
+    zi_silu(run->exec, ws->t_hidden);
+    zi_linear(run->exec, ws->t_hidden, t->t_embed2, t->t_embed2_bias, ws->t_emb);
+    zi_run_tap(run, ws->t_emb, "t_emb");
 }
 
 /* latents [C, H, W] <-> patches [H/2 * W/2, (y, x, C)]: channels change fastest in a patch. */
-static void patchify(const zi_sequence *s, size_t channels, float *latents, float *patches,
+static void patchify(zi_exec *exec, const zi_sequence *s, zi_view latents, zi_view patches,
                      bool forward)
 {
-    size_t H = s->height, W = s->width;
-    for (size_t y = 0; y < H; y++)
-        for (size_t x = 0; x < W; x++)
-            for (size_t c = 0; c < channels; c++) {
-                size_t token = y / 2 * (W / 2) + x / 2, inside = y % 2 * 2 + x % 2;
-                float *patch = &patches[(token * 4 + inside) * channels + c];
-                float *latent = &latents[(c * H + y) * W + x];
-                if (forward)
-                    *patch = *latent;
-                else
-                    *latent = *patch;
-            }
+    size_t H = s->height, W = s->width, C = latents.rows;
+    zi_permute_args args = {.from = latents,
+                            .to = patches,
+                            .dims = 5, /* row and column of patches, y, x, channel */
+                            .extents = {H / 2, W / 2, 2, 2, C},
+                            .from_strides = {2 * W, 2, W, 1, H * W},
+                            .to_strides = {W / 2 * 4 * C, 4 * C, 2 * C, C, 1}};
+    zi_permute_args back = args;
+    back.from = patches;
+    back.to = latents;
+    memcpy(back.from_strides, args.to_strides, sizeof args.to_strides);
+    memcpy(back.to_strides, args.from_strides, sizeof args.from_strides);
+    zi_permute(exec, forward ? &args : &back);
 }
 
 /* x [image, dim] -> patches [image, 4 channels]. */
 static void final_layer(const zi_run *run, const zi_transformer *t, size_t image,
                         const workspace *ws)
 {
-    const zi_transformer_config *c = &t->config;
-    size_t M = (size_t)c->modulation;
-    memcpy(ws->t_silu, ws->t_emb, M * sizeof *ws->t_silu);
-    run->ops->kernels.silu_mul(ws->t_silu, NULL, M);
-    zi_linear(run->ops, ws->t_silu, 1, &t->final_modulation, t->final_modulation_bias,
-              ws->modulation);
-    zi_layer_norm(run->ops, ws->x, image, (size_t)c->dim, FINAL_EPS, ws->modulation, ws->h);
-    zi_linear(run->ops, ws->h, image, &t->final_linear, t->final_linear_bias, ws->patches);
-    zi_run_tap(run, ws->patches, image, (size_t)c->channels * 4, "final_layer");
+    zi_view h = zi_view_rows(ws->h, 0, image), patches = zi_view_rows(ws->patches, 0, image);
+    zi_view scale = zi_view_columns(ws->modulation, 0, (size_t)t->config.dim);
+    zi_copy_rows(run->exec, ws->t_emb, ws->t_silu);
+    zi_silu(run->exec, ws->t_silu);
+    zi_linear(run->exec, ws->t_silu, t->final_modulation, t->final_modulation_bias, scale);
+    zi_layer_norm(run->exec, zi_view_rows(ws->x, 0, image), FINAL_EPS, scale, h);
+    zi_linear(run->exec, h, t->final_linear, t->final_linear_bias, patches);
+    zi_run_tap(run, patches, "final_layer");
 }
 
 bool zi_transformer_step(const zi_run *run, const zi_transformer *t, const zi_sequence *s,
-                         const float *latents, float time, float *out, zi_error *error)
+                         zi_view latents, float time, zi_view out, zi_error *error)
 {
     const zi_transformer_config *c = &t->config;
-    size_t D = (size_t)c->dim, channels = (size_t)c->channels, mark = zi_arena_mark(run->arena);
+    size_t mark = zi_arena_mark(run->arena);
     workspace ws = take(run->arena, c, s->tokens, s->image_padded);
+    zi_view patches = zi_view_rows(ws.patches, 0, s->image);
+    zi_view image = zi_view_rows(ws.x, 0, s->image_padded);
     embed_time(run, t, time, &ws);
 
-    memcpy(out, latents, channels * s->height * s->width * sizeof *out);
-    patchify(s, channels, out, ws.patches, true);
-    zi_run_tap(run, ws.patches, s->image, channels * 4, "patches");
-    zi_linear(run->ops, ws.patches, s->image, &t->x_embed, t->x_embed_bias, ws.x);
-    pad_rows(ws.x, s->image, s->image_padded, t->x_pad, D);
-    zi_run_tap(run, ws.x, s->image_padded, D, "x_in");
+    patchify(run->exec, s, latents, ws.patches, true);
+    zi_run_tap(run, patches, "patches");
+    zi_linear(run->exec, patches, t->x_embed, t->x_embed_bias, zi_view_rows(ws.x, 0, s->image));
+    pad_rows(run->exec, image, s->image, t->x_pad);
+    zi_run_tap(run, image, "x_in");
 
     stack pass = {.config = c,
-                  .ws = &ws,
-                  .cosines = s->cosines,
-                  .sines = s->sines,
-                  .T = s->image_padded,
+                  .ws = first_rows(ws, s->image_padded),
+                  .cosines = zi_view_rows(s->cosines, 0, s->image_padded),
+                  .sines = zi_view_rows(s->sines, 0, s->image_padded),
                   .total = c->refiners + c->layers};
     bool ok =
-        stack_forward(run, &pass, t->noise_refiner, c->refiners, "noise_refiner", ws.x, error);
-    memcpy(ws.x + s->image_padded * D, s->refined, s->caption_padded * D * sizeof *ws.x);
-    pass.T = s->tokens;
+        stack_forward(run, &pass, t->noise_refiner, c->refiners, "noise_refiner", image, error);
+    zi_copy_rows(run->exec, s->refined, zi_view_rows(ws.x, s->image_padded, s->caption_padded));
+    pass.ws = ws;
+    pass.cosines = s->cosines;
+    pass.sines = s->sines;
     ok = ok && stack_forward(run, &pass, t->layers, c->layers, "layers", ws.x, error);
     if (ok) {
         final_layer(run, t, s->image, &ws);
-        patchify(s, channels, out, ws.patches, false);
+        patchify(run->exec, s, out, ws.patches, false);
     }
     zi_arena_reset(run->arena, mark);
     return ok;

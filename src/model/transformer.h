@@ -8,29 +8,25 @@
 #include "model/weights.h"
 
 typedef struct {
-    const float *attention_norm1, *attention_norm2, *ffn_norm1, *ffn_norm2; /* [dim] */
-    const float *q_norm, *k_norm;                                           /* [head_dim] */
-    zi_matrix q, k, v, out;                                                 /* [dim, dim] */
-    zi_matrix w1, w2, w3;         /* gate and up [ffn, dim], down [dim, ffn] */
-    zi_matrix modulation;         /* [4 dim, modulation]; data NULL in the context refiner */
-    const float *modulation_bias; /* [4 dim] */
+    const zi_weight *attention_norm1, *attention_norm2, *ffn_norm1, *ffn_norm2; /* [dim] */
+    const zi_weight *q_norm, *k_norm;                                           /* [head_dim] */
+    const zi_weight *q, *k, *v, *out;                                           /* [dim, dim] */
+    const zi_weight *w1, *w2, *w3; /* gate, down, up: [ffn, dim], [dim, ffn], [ffn, dim] */
+    const zi_weight *modulation, *modulation_bias; /* [4 dim, modulation], [4 dim]; NULL in the
+                                                      context refiner */
 } zi_block;
 
 typedef struct {
     zi_transformer_config config;
     zi_weights weights;
-    zi_matrix x_embed; /* [dim, 4 channels] */
-    const float *x_embed_bias;
-    const float *x_pad, *caption_pad; /* [dim] */
-    const float *caption_norm;        /* [caption_dim] */
-    zi_matrix caption_embed;          /* [dim, caption_dim] */
-    const float *caption_embed_bias;
-    zi_matrix t_embed0, t_embed2; /* [1024, 256], [modulation, 1024] */
-    const float *t_embed0_bias, *t_embed2_bias;
-    zi_matrix final_modulation; /* [dim, modulation] */
-    const float *final_modulation_bias;
-    zi_matrix final_linear; /* [4 channels, dim] */
-    const float *final_linear_bias;
+    const zi_weight *x_embed, *x_embed_bias;             /* [dim, 4 channels], [dim] */
+    const zi_weight *x_pad, *caption_pad;                /* [dim] */
+    const zi_weight *caption_norm;                       /* [caption_dim] */
+    const zi_weight *caption_embed, *caption_embed_bias; /* [dim, caption_dim], [dim] */
+    const zi_weight *t_embed0, *t_embed0_bias;           /* [1024, 256], [1024] */
+    const zi_weight *t_embed2, *t_embed2_bias;           /* [modulation, 1024], [modulation] */
+    const zi_weight *final_modulation, *final_modulation_bias; /* [dim, modulation], [dim] */
+    const zi_weight *final_linear, *final_linear_bias;         /* [4 channels, dim], [4 channels] */
     zi_block *blocks; /* noise refiner, context refiner, layers */
     zi_block *noise_refiner, *context_refiner, *layers;
 } zi_transformer;
@@ -41,18 +37,19 @@ bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *confi
 
 void zi_transformer_free(zi_transformer *transformer);
 
-/* A picture size and a caption, prepared for any number of steps: both are padded to multiples of
+/* An image size and a caption, prepared for any number of steps: both are padded to multiples of
  * 32 tokens with learned pad tokens, which take part in attention like all others. */
 typedef struct {
     size_t height, width;       /* latent pixels, even */
     size_t image, image_padded; /* tokens */
     size_t caption, caption_padded;
     size_t tokens;          /* image_padded + caption_padded */
-    float *cosines, *sines; /* [tokens, head_dim / 2]: image rows, then caption rows */
-    float *refined;         /* [caption_padded, dim]: out of the context refiner */
+    zi_view cosines, sines; /* [tokens, head_dim / 2]: image rows, then caption rows */
+    zi_view refined;        /* [caption_padded, dim]: out of the context refiner */
 } zi_sequence;
 
-/* Lays out a sequence in the arena (which may be measuring). height and width: latent pixels. */
+/* Counts a sequence's tokens and takes memory for its tables from the arena (which may be
+ * measuring). height and width: latent pixels. */
 void zi_sequence_plan(const zi_transformer *transformer, size_t height, size_t width,
                       size_t caption, zi_arena *arena, zi_sequence *out);
 
@@ -63,16 +60,14 @@ void zi_transformer_plan(const zi_transformer *transformer, const zi_sequence *s
 /* Fills the tables of a planned sequence and runs features [caption, caption_dim] through the
  * context refiner. Does not depend on the timestep, so once per prompt is enough.
  * Taps: cap_in, context_refiner.I. */
-bool zi_transformer_caption(const zi_run *run, const zi_transformer *transformer,
-                            const float *features, zi_sequence *sequence,
-                            zi_error *error) ZI_CHECKED;
+bool zi_transformer_caption(const zi_run *run, const zi_transformer *transformer, zi_view features,
+                            zi_sequence *sequence, zi_error *error) ZI_CHECKED;
 
-/* latents [channels, height, width] at model time t (0 noise, 1 picture) -> out, the same shape:
- * the velocity towards the picture (diffusers negates it before its scheduler). Taps: t_emb,
- * patches, x_in, noise_refiner.I, layers.I (with .adaLN, .attention, .feed_forward), final_layer.
- */
+/* latents [channels, height * width] at model time t (0 noise, 1 image) -> out, the same shape: the
+ * velocity towards the image (diffusers negates it before its scheduler). Taps: t_emb, patches,
+ * x_in, noise_refiner.I, layers.I (with .adaLN, .attention, .feed_forward), final_layer. */
 bool zi_transformer_step(const zi_run *run, const zi_transformer *transformer,
-                         const zi_sequence *sequence, const float *latents, float t, float *out,
+                         const zi_sequence *sequence, zi_view latents, float t, zi_view out,
                          zi_error *error) ZI_CHECKED;
 
 #endif

@@ -1,5 +1,6 @@
 #include "model/vae.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,39 +10,72 @@ enum { IMAGE = 3 }; /* channels of what is decoded */
 
 /* ---- binding ---- */
 
-static zi_resnet bind_resnet(zi_weights *w, const zi_vae_config *c, size_t in, size_t out,
-                             const char *name)
+/* Sizes of a module: channels that it takes and gives. */
+enum { IN, OUT, SIZES };
+
+#define RESNET(field) offsetof(zi_resnet, field)
+static const zi_slot resnet_slots[] = {
+    {"norm1.weight", ZI_SLOT_VECTOR, IN, 0, RESNET(norm1.weight)},
+    {"norm1.bias", ZI_SLOT_VECTOR, IN, 0, RESNET(norm1.bias)},
+    {"conv1.weight", ZI_SLOT_CONV3, OUT, IN, RESNET(conv1)},
+    {"conv1.bias", ZI_SLOT_VECTOR, OUT, 0, RESNET(conv1_bias)},
+    {"norm2.weight", ZI_SLOT_VECTOR, OUT, 0, RESNET(norm2.weight)},
+    {"norm2.bias", ZI_SLOT_VECTOR, OUT, 0, RESNET(norm2.bias)},
+    {"conv2.weight", ZI_SLOT_CONV3, OUT, OUT, RESNET(conv2)},
+    {"conv2.bias", ZI_SLOT_VECTOR, OUT, 0, RESNET(conv2_bias)},
+    {0}};
+static const zi_slot shortcut_slots[] = {
+    {"conv_shortcut.weight", ZI_SLOT_CONV1, OUT, IN, RESNET(shortcut)},
+    {"conv_shortcut.bias", ZI_SLOT_VECTOR, OUT, 0, RESNET(shortcut_bias)},
+    {0}};
+
+#define VAE(field) offsetof(zi_vae, field)
+static const zi_slot attention_slots[] = {
+    {"group_norm.weight", ZI_SLOT_VECTOR, OUT, 0, VAE(attention_norm.weight)},
+    {"group_norm.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(attention_norm.bias)},
+    {"to_q.weight", ZI_SLOT_MATRIX, OUT, IN, VAE(q)},
+    {"to_q.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(q_bias)},
+    {"to_k.weight", ZI_SLOT_MATRIX, OUT, IN, VAE(k)},
+    {"to_k.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(k_bias)},
+    {"to_v.weight", ZI_SLOT_MATRIX, OUT, IN, VAE(v)},
+    {"to_v.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(v_bias)},
+    {"to_out.0.weight", ZI_SLOT_MATRIX, OUT, IN, VAE(o)},
+    {"to_out.0.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(o_bias)},
+    {0}};
+static const zi_slot first_slots[] = {
+    {"decoder.conv_in.weight", ZI_SLOT_CONV3, OUT, IN, VAE(conv_in)},
+    {"decoder.conv_in.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(conv_in_bias)},
+    {0}};
+static const zi_slot last_slots[] = {
+    {"decoder.conv_norm_out.weight", ZI_SLOT_VECTOR, IN, 0, VAE(norm_out.weight)},
+    {"decoder.conv_norm_out.bias", ZI_SLOT_VECTOR, IN, 0, VAE(norm_out.bias)},
+    {"decoder.conv_out.weight", ZI_SLOT_CONV3, OUT, IN, VAE(conv_out)},
+    {"decoder.conv_out.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(conv_out_bias)},
+    {0}};
+
+/* Of upsample[0]; the others lie behind it. */
+static const zi_slot upsample_slots[] = {
+    {"upsamplers.0.conv.weight", ZI_SLOT_CONV3, OUT, IN, VAE(upsample[0].conv) - VAE(upsample)},
+    {"upsamplers.0.conv.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(upsample[0].bias) - VAE(upsample)},
+    {0}};
+
+static void bind_resnet(zi_weights *w, const zi_vae_config *c, size_t in, size_t out,
+                        const char *prefix, zi_resnet *r)
 {
-    size_t groups = (size_t)c->groups;
-    zi_resnet r = {
-        .norm1 = zi_weights_group_norm(w, in, groups, EPS, "%s.norm1", name),
-        .conv1 = zi_weights_conv(w, out, in, 3, "%s.conv1", name),
-        .norm2 = zi_weights_group_norm(w, out, groups, EPS, "%s.norm2", name),
-        .conv2 = zi_weights_conv(w, out, out, 3, "%s.conv2", name),
-    };
-    if (in != out) {
-        zi_conv conv = zi_weights_conv(w, out, in, 1, "%s.conv_shortcut", name);
-        r.shortcut = (zi_matrix){.data = conv.data, .type = conv.type, .rows = out, .columns = in};
-        r.shortcut_bias = conv.bias;
-    }
-    return r;
+    const size_t sizes[SIZES] = {in, out}, groups = (size_t)c->groups;
+    *r = (zi_resnet){.in = in, .out = out, .norm1 = {.groups = groups, .eps = EPS}};
+    r->norm2 = r->norm1;
+    zi_weights_bind(w, prefix, resnet_slots, sizes, r);
+    if (in != out) zi_weights_bind(w, prefix, shortcut_slots, sizes, r);
 }
 
 static void bind_middle(zi_vae *vae, zi_weights *w, size_t wide)
 {
-    const char *a = "decoder.mid_block.attentions.0";
-    vae->middle[0] = bind_resnet(w, &vae->config, wide, wide, "decoder.mid_block.resnets.0");
-    vae->middle[1] = bind_resnet(w, &vae->config, wide, wide, "decoder.mid_block.resnets.1");
-    vae->attention_norm =
-        zi_weights_group_norm(w, wide, (size_t)vae->config.groups, EPS, "%s.group_norm", a);
-    vae->q = zi_weights_matrix(w, wide, wide, "%s.to_q.weight", a);
-    vae->k = zi_weights_matrix(w, wide, wide, "%s.to_k.weight", a);
-    vae->v = zi_weights_matrix(w, wide, wide, "%s.to_v.weight", a);
-    vae->o = zi_weights_matrix(w, wide, wide, "%s.to_out.0.weight", a);
-    vae->q_bias = zi_weights_vector(w, wide, "%s.to_q.bias", a);
-    vae->k_bias = zi_weights_vector(w, wide, "%s.to_k.bias", a);
-    vae->v_bias = zi_weights_vector(w, wide, "%s.to_v.bias", a);
-    vae->o_bias = zi_weights_vector(w, wide, "%s.to_out.0.bias", a);
+    const size_t sizes[SIZES] = {wide, wide};
+    bind_resnet(w, &vae->config, wide, wide, "decoder.mid_block.resnets.0.", &vae->middle[0]);
+    bind_resnet(w, &vae->config, wide, wide, "decoder.mid_block.resnets.1.", &vae->middle[1]);
+    vae->attention_norm = (zi_group_norm){.groups = (size_t)vae->config.groups, .eps = EPS};
+    zi_weights_bind(w, "decoder.mid_block.attentions.0.", attention_slots, sizes, vae);
 }
 
 /* Channels of up block i: the config's list from its end. */
@@ -53,18 +87,18 @@ static size_t block_width(const zi_vae_config *c, int i)
 static void bind_up_blocks(zi_vae *vae, zi_weights *w)
 {
     const zi_vae_config *c = &vae->config;
-    char name[64];
+    char prefix[64];
     size_t in = block_width(c, 0);
     int per_block = c->layers_per_block + 1;
     for (int i = 0; i < c->blocks; i++) {
         size_t out = block_width(c, i);
+        const size_t sizes[SIZES] = {out, out};
         for (int j = 0; j < per_block; j++) {
-            snprintf(name, sizeof name, "decoder.up_blocks.%d.resnets.%d", i, j);
-            vae->resnets[i * per_block + j] = bind_resnet(w, c, j ? out : in, out, name);
+            snprintf(prefix, sizeof prefix, "decoder.up_blocks.%d.resnets.%d.", i, j);
+            bind_resnet(w, c, j ? out : in, out, prefix, &vae->resnets[i * per_block + j]);
         }
-        if (i + 1 < c->blocks)
-            vae->upsample[i] =
-                zi_weights_conv(w, out, out, 3, "decoder.up_blocks.%d.upsamplers.0.conv", i);
+        snprintf(prefix, sizeof prefix, "decoder.up_blocks.%d.", i);
+        if (i + 1 < c->blocks) zi_weights_bind(w, prefix, upsample_slots, sizes, &vae->upsample[i]);
         in = out;
     }
 }
@@ -82,12 +116,11 @@ bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out, 
         return zi_error_no_memory(error, resnets * sizeof *vae.resnets);
     }
     size_t wide = block_width(config, 0), thin = block_width(config, config->blocks - 1);
-    vae.conv_in = zi_weights_conv(w, wide, (size_t)config->latent, 3, "decoder.conv_in");
+    vae.norm_out = (zi_group_norm){.groups = (size_t)config->groups, .eps = EPS};
+    zi_weights_bind(w, "", first_slots, (size_t[SIZES]){(size_t)config->latent, wide}, &vae);
     bind_middle(&vae, w, wide);
     bind_up_blocks(&vae, w);
-    vae.norm_out =
-        zi_weights_group_norm(w, thin, (size_t)config->groups, EPS, "decoder.conv_norm_out");
-    vae.conv_out = zi_weights_conv(w, IMAGE, thin, 3, "decoder.conv_out");
+    zi_weights_bind(w, "", last_slots, (size_t[SIZES]){thin, IMAGE}, &vae);
     zi_weights_ignore(w, "encoder.");
     if (w->failed || !zi_weights_all_used(w, error)) {
         zi_vae_free(&vae);
@@ -106,23 +139,24 @@ void zi_vae_free(zi_vae *vae)
 
 /* ---- the space ----
  *
- * All pictures live in one space that is not much larger than the largest of them. Each up block
- * has its place at the end of the space: in a row of it lies a row of the picture x, and behind
- * that one of the hidden picture h between the two convolutions of a resnet. A shortcut is computed
- * along with h, and both take the place of x row by row. An enlarged picture begins further ahead
- * than the small one, and overwrites it as it is read. What is left in front is working memory. */
+ * All feature maps live in one space that is not much larger than the largest of them. Each up
+ * block has its place at the end of the space: in a row of it lies a row of the feature map x, and
+ * behind that one of the hidden feature map h between the two convolutions of a resnet. A shortcut
+ * is computed along with h, and both take the place of x row by row. An enlarged feature map begins
+ * further ahead than the small one, and overwrites it as it is read. What is left in front is
+ * workspace of the convolutions. */
 
 static void grow(size_t *most, size_t value)
 {
     if (value > *most) *most = value;
 }
 
-/* A place of pictures; rows lie `stride` floats apart. */
+/* A place of feature maps; rows lie `stride` floats apart. */
 typedef struct {
     size_t height, width, stride;
 } place;
 
-/* That of up block i, where block i - 1 has `before`. Its first picture has as many channels as
+/* That of up block i, where block i - 1 has `before`. Its first feature map has as many channels as
  * the one before, and is no smaller. */
 static place place_of(const zi_vae_config *c, int i, const place *before)
 {
@@ -141,37 +175,36 @@ static size_t place_size(const place *p)
 }
 
 /* Lets `most` have room for a convolution that writes to p. */
-static void grow_for(size_t *most, const zi_ops *ops, const place *p, size_t in, size_t out,
+static void grow_for(size_t *most, const zi_exec *exec, const place *p, size_t in, size_t out,
                      bool shortcut)
 {
-    zi_arena arena = zi_arena_measure();
-    zi_conv conv = {.in = in, .out = out};
-    zi_matrix matrix = {0};
-    zi_conv3x3_args args = {.conv = &conv, .y = {.height = p->height, .width = p->width}};
-    if (shortcut) args.shortcut = &matrix;
-    zi_conv3x3_plan(ops, &args, &arena);
-    grow(most, place_size(p) + arena.peak / sizeof(float));
+    zi_weight weight = {.data = {.rows = out, .columns = 9 * in}};
+    zi_weight side = {.data = {.rows = out, .columns = in}};
+    zi_conv3x3_args args = {.weight = &weight,
+                            .y = {.view = {.rows = p->height}, .width = p->width},
+                            .shortcut = shortcut ? &side : NULL};
+    grow(most, place_size(p) + zi_conv3x3_workspace(exec, &args) / sizeof(float));
 }
 
 /* Floats of the space. */
-static size_t measure(const zi_ops *ops, const zi_vae *vae, size_t H, size_t W)
+static size_t measure(const zi_exec *exec, const zi_vae *vae, size_t H, size_t W)
 {
     const zi_vae_config *c = &vae->config;
     size_t most = 0, in = block_width(c, 0), latent = (size_t)c->latent;
     place p = place_of(c, 0, &(place){H, W, 0});
-    grow_for(&most, ops, &p, latent, in, false);
+    grow_for(&most, exec, &p, latent, in, false);
     most += H * W * latent;
-    grow_for(&most, ops, &p, in, in, false);
+    grow_for(&most, exec, &p, in, in, false);
     grow(&most, place_size(&p) + 4 * H * W * in); /* the middle attention */
     for (int i = 0; i < c->blocks; i++) {
         size_t out = block_width(c, i);
         if (i) p = place_of(c, i, &p);
-        if (i) grow_for(&most, ops, &p, in, in, false);
-        grow_for(&most, ops, &p, in, out, in != out);
-        grow_for(&most, ops, &p, out, out, false);
+        if (i) grow_for(&most, exec, &p, in, in, false);
+        grow_for(&most, exec, &p, in, out, in != out);
+        grow_for(&most, exec, &p, out, out, false);
         in = out;
     }
-    grow_for(&most, ops, &p, in, IMAGE, false);
+    grow_for(&most, exec, &p, in, IMAGE, false);
     return most;
 }
 
@@ -179,133 +212,128 @@ static size_t measure(const zi_ops *ops, const zi_vae *vae, size_t H, size_t W)
 typedef struct {
     const zi_run *run;
     const zi_vae *vae;
-    float *space;
-    size_t size;
-    place at;            /* where the picture stands */
-    zi_moments *moments; /* of what was written last, x or h */
-    int done, total;     /* resnets */
+    zi_view space;   /* [1, floats] */
+    place at;        /* where the feature map stands */
+    zi_view moments; /* of what was written last, x or h: [2, most channels] */
+    int done, total; /* resnets */
 } decoding;
 
 static void take(decoding *d, zi_arena *arena, size_t size)
 {
-    d->size = size;
-    d->space = zi_arena_floats(arena, size);
-    d->moments = zi_arena_alloc(arena, 1, sizeof *d->moments);
+    d->space = zi_arena_floats(arena, 1, size);
+    d->moments = zi_arena_take(arena, ZI_F64, 2, ZI_MAX_CHANNELS);
 }
 
-void zi_vae_plan(const zi_ops *ops, const zi_vae *vae, size_t height, size_t width, zi_arena *arena)
+void zi_vae_plan(const zi_exec *exec, const zi_vae *vae, size_t height, size_t width,
+                 zi_arena *arena)
 {
     size_t mark = zi_arena_mark(arena);
     decoding d;
-    take(&d, arena, measure(ops, vae, height, width));
+    take(&d, arena, measure(exec, vae, height, width));
     zi_arena_reset(arena, mark);
 }
 
-static zi_picture picture(const decoding *d, size_t channels)
+/* n floats of the space from `first` on, as rows without gaps. */
+static zi_view part_of(const decoding *d, size_t first, size_t rows, size_t columns)
 {
-    const place *p = &d->at;
-    return (zi_picture){d->space + d->size - place_size(p), p->height, p->width, channels,
-                        p->stride};
+    return zi_view_reshape(zi_view_columns(d->space, first, rows * columns), rows, columns);
 }
 
-/* The hidden picture beside one of `channels`. */
-static zi_picture hidden(const decoding *d, size_t channels)
+/* x, with so many channels. */
+static zi_feature_map feature_map(const decoding *d, size_t channels)
 {
-    zi_picture h = picture(d, channels);
-    h.data += h.width * channels;
+    const place *p = &d->at;
+    zi_view view = part_of(d, d->space.columns - place_size(p), p->height, p->stride);
+    return (zi_feature_map){zi_view_columns(view, 0, p->width * channels), p->width, channels};
+}
+
+/* h beside an x of as many channels. */
+static zi_feature_map hidden(const decoding *d, size_t channels)
+{
+    zi_feature_map h = feature_map(d, 2 * channels);
+    h.view = zi_view_columns(h.view, h.width * channels, h.width * channels);
+    h.channels = channels;
     return h;
 }
 
-/* A convolution, with working memory in front of the pictures but behind the first `used` floats.
- */
-static void convolve(const decoding *d, const zi_conv3x3_args *args, size_t used)
+/* The moments of that many channels. */
+static zi_view moments(const decoding *d, size_t channels)
 {
-    zi_arena arena = {.base = (unsigned char *)(d->space + used), .size = SIZE_MAX};
-    zi_conv3x3(d->run->ops, args, &arena);
+    return zi_view_columns(d->moments, 0, channels);
+}
+
+/* A convolution, with workspace in front of the feature maps but behind the first `used` floats. */
+static void convolve(const decoding *d, zi_conv3x3_args args, size_t used)
+{
+    args.moments = d->moments;
+    args.workspace = zi_view_columns(d->space, used, d->space.columns - used);
+    args.workspace.type = ZI_U8;
+    args.workspace.columns *= sizeof(float);
+    zi_conv3x3(d->run->exec, &args);
 }
 
 /* ---- taps ---- */
 
-/* Shows the picture to a tap, which wants rows without gaps (where only h stands, of no use now).
- */
+/* Shows x to a tap, one row a pixel. */
 static void show(const decoding *d, size_t channels, const char *name)
 {
-    if (!d->run->tap) return;
-    zi_picture x = picture(d, channels);
-    size_t row = x.width * channels;
-    for (size_t i = 1; i < x.height; i++)
-        memmove(x.data + i * row, x.data + i * x.stride, row * sizeof *x.data);
-    zi_run_tap(d->run, x.data, x.height * x.width, channels, "%s", name);
-    for (size_t i = x.height; i-- > 1;)
-        memmove(x.data + i * x.stride, x.data + i * row, row * sizeof *x.data);
+    zi_feature_map x = feature_map(d, channels);
+    zi_run_tap_map(d->run, &x, name);
 }
 
 /* Moments are finite where all values are. */
 static bool resnet_done(decoding *d, size_t channels, const char *name, zi_error *error)
 {
-    zi_run run = *d->run;
-    float finite = 0;
-    for (size_t c = 0; c < channels; c++)
-        finite += (float)(d->moments->mean[c] + d->moments->spread[c]);
     show(d, channels, name);
-    run.tap = NULL; /* it has seen the picture itself */
     d->done++;
-    return zi_run_layer_done(&run, (double)d->done / d->total, &finite, 1, 1, error, "%s", name);
+    return zi_run_layer_done(d->run, (double)d->done / d->total, moments(d, channels), error, "%s",
+                             name);
 }
 
 /* ---- stages ---- */
 
 static bool resnet_forward(decoding *d, const zi_resnet *r, const char *name, zi_error *error)
 {
-    size_t out = r->conv1.out;
-    bool shortcut = r->shortcut.data != NULL;
-    zi_picture x = picture(d, r->conv1.in), sum = picture(d, out), h = hidden(d, out);
+    zi_feature_map x = feature_map(d, r->in), sum = feature_map(d, r->out), h = hidden(d, r->out);
     convolve(d,
-             &(zi_conv3x3_args){.conv = &r->conv1,
-                                .x = x,
-                                .norm = &r->norm1,
-                                .y = h,
-                                .shortcut = shortcut ? &r->shortcut : NULL,
-                                .shortcut_bias = r->shortcut_bias,
-                                .side = sum,
-                                .moments = d->moments},
+             (zi_conv3x3_args){.weight = r->conv1,
+                               .bias = r->conv1_bias,
+                               .x = x,
+                               .norm = &r->norm1,
+                               .y = h,
+                               .shortcut = r->shortcut,
+                               .shortcut_bias = r->shortcut_bias,
+                               .side = sum},
              0);
     convolve(d,
-             &(zi_conv3x3_args){.conv = &r->conv2,
-                                .x = h,
-                                .norm = &r->norm2,
-                                .y = sum,
-                                .add = true,
-                                .moments = d->moments},
+             (zi_conv3x3_args){.weight = r->conv2,
+                               .bias = r->conv2_bias,
+                               .x = h,
+                               .norm = &r->norm2,
+                               .y = sum,
+                               .add = true},
              0);
-    return resnet_done(d, out, name, error);
+    return resnet_done(d, r->out, name, error);
 }
 
 /* Attention among all latent pixels, one head, with residual. */
 static void middle_attention(decoding *d)
 {
     const zi_vae *vae = d->vae;
-    zi_ops *ops = d->run->ops;
-    size_t C = vae->q.rows, pixels = d->at.height * d->at.width;
-    zi_picture x = picture(d, C);
-    float *a = d->space, *q = a + pixels * C, *k = q + pixels * C, *v = k + pixels * C;
-    zi_group_norm_apply(ops, &vae->attention_norm, d->moments, &x, a);
-    zi_linear(ops, a, pixels, &vae->q, vae->q_bias, q);
-    zi_linear(ops, a, pixels, &vae->k, vae->k_bias, k);
-    zi_linear(ops, a, pixels, &vae->v, vae->v_bias, v);
-    zi_attention(ops, &(zi_attention_args){.q = q,
-                                           .k = k,
-                                           .v = v,
-                                           .out = a,
-                                           .T = pixels,
-                                           .S = pixels,
-                                           .heads = 1,
-                                           .kv_heads = 1,
-                                           .dim = C});
-    zi_linear(ops, a, pixels, &vae->o, vae->o_bias, q);
-    for (size_t row = 0; row < x.height; row++)
-        zi_add(ops, x.data + row * x.stride, q + row * x.width * C, x.width * C);
-    zi_moments_measure(ops, &x, d->moments);
+    zi_exec *exec = d->run->exec;
+    size_t C = vae->q->data.rows, pixels = d->at.height * d->at.width;
+    zi_feature_map x = feature_map(d, C);
+    zi_view a = part_of(d, 0, pixels, C), q = part_of(d, pixels * C, pixels, C);
+    zi_view k = part_of(d, 2 * pixels * C, pixels, C), v = part_of(d, 3 * pixels * C, pixels, C);
+    zi_group_norm_apply(exec, &vae->attention_norm, d->moments, &x, a);
+    zi_linear(exec, a, vae->q, vae->q_bias, q);
+    zi_linear(exec, a, vae->k, vae->k_bias, k);
+    zi_linear(exec, a, vae->v, vae->v_bias, v);
+    zi_attention(exec, &(zi_attention_args){
+                           .q = q, .k = k, .v = v, .out = a, .heads = 1, .kv_heads = 1, .dim = C});
+    zi_linear(exec, a, vae->o, vae->o_bias, q);
+    zi_add(exec, x.view, zi_view_reshape(q, d->at.height, d->at.width * C));
+    zi_moments(exec, &x, d->moments);
     show(d, C, "mid_attn");
 }
 
@@ -314,22 +342,23 @@ static bool middle_forward(decoding *d, zi_error *error)
     if (!resnet_forward(d, &d->vae->middle[0], "vae mid_block.resnets.0", error)) return false;
     middle_attention(d);
     if (!resnet_forward(d, &d->vae->middle[1], "vae mid_block.resnets.1", error)) return false;
-    show(d, d->vae->q.rows, "mid_block");
+    show(d, d->vae->q->data.rows, "mid_block");
     return true;
 }
 
 /* To the place of up block i, twice as large. */
 static void enlarge(decoding *d, int i)
 {
-    const zi_conv *conv = &d->vae->upsample[i - 1];
-    zi_picture x = picture(d, conv->in);
+    const zi_weight *conv = d->vae->upsample[i - 1].conv;
+    size_t channels = conv->data.rows;
+    zi_feature_map x = feature_map(d, channels);
     d->at = place_of(&d->vae->config, i, &d->at);
     convolve(d,
-             &(zi_conv3x3_args){.conv = conv,
-                                .x = x,
-                                .doubled = true,
-                                .y = picture(d, conv->out),
-                                .moments = d->moments},
+             (zi_conv3x3_args){.weight = conv,
+                               .bias = d->vae->upsample[i - 1].bias,
+                               .x = x,
+                               .doubled = true,
+                               .y = feature_map(d, channels)},
              0);
 }
 
@@ -350,43 +379,53 @@ static bool up_blocks_forward(decoding *d, zi_error *error)
     return true;
 }
 
-/* latents [latent, H, W] / scaling + shift, pixel by pixel at the beginning of the space, and
+/* latents [latent, H * W] / scaling + shift, pixel by pixel at the beginning of the space, and
  * conv_in. */
-static void begin(decoding *d, const float *latents)
+static void begin(decoding *d, zi_view latents)
 {
     const zi_vae_config *c = &d->vae->config;
-    size_t H = d->at.height, W = d->at.width, n = (size_t)c->latent;
-    for (size_t p = 0; p < H * W; p++)
-        for (size_t i = 0; i < n; i++)
-            d->space[p * n + i] = latents[i * H * W + p] / c->scaling + c->shift;
+    zi_exec *exec = d->run->exec;
+    size_t H = d->at.height, W = d->at.width, n = (size_t)c->latent, wide = block_width(c, 0);
+    zi_view pixels = part_of(d, 0, H * W, n);
+    zi_permute(exec, &(zi_permute_args){.from = latents,
+                                        .to = pixels,
+                                        .dims = 2,
+                                        .extents = {H * W, n},
+                                        .from_strides = {1, H * W},
+                                        .to_strides = {n, 1}});
+    zi_divide_add(exec, pixels, c->scaling, c->shift);
     convolve(d,
-             &(zi_conv3x3_args){.conv = &d->vae->conv_in,
-                                .x = {d->space, H, W, n, W * n},
-                                .y = picture(d, d->vae->conv_in.out),
-                                .moments = d->moments},
+             (zi_conv3x3_args){.weight = d->vae->conv_in,
+                               .bias = d->vae->conv_in_bias,
+                               .x = {zi_view_reshape(pixels, H, W * n), W, n},
+                               .y = feature_map(d, wide)},
              H * W * n);
-    show(d, d->vae->conv_in.out, "conv_in");
+    show(d, wide, "conv_in");
 }
 
-/* conv_out, in the place of its input, and from there to image [3, H, W]. */
-static void finish(decoding *d, float *image)
+/* conv_out, in the place of its input, and from there to image [3, H * W]. */
+static void finish(decoding *d, zi_view image)
 {
     size_t H = d->at.height, W = d->at.width;
-    zi_picture y = picture(d, IMAGE);
+    size_t thin = block_width(&d->vae->config, d->vae->config.blocks - 1);
+    zi_feature_map y = feature_map(d, IMAGE);
     convolve(d,
-             &(zi_conv3x3_args){.conv = &d->vae->conv_out,
-                                .x = picture(d, d->vae->conv_out.in),
-                                .norm = &d->vae->norm_out,
-                                .y = y,
-                                .moments = d->moments},
+             (zi_conv3x3_args){.weight = d->vae->conv_out,
+                               .bias = d->vae->conv_out_bias,
+                               .x = feature_map(d, thin),
+                               .norm = &d->vae->norm_out,
+                               .y = y},
              0);
-    for (size_t i = 0; i < IMAGE; i++)
-        for (size_t p = 0; p < H * W; p++)
-            image[i * H * W + p] = y.data[p / W * y.stride + p % W * IMAGE + i];
+    zi_permute(d->run->exec, &(zi_permute_args){.from = y.view,
+                                                .to = image,
+                                                .dims = 3,
+                                                .extents = {IMAGE, H, W},
+                                                .from_strides = {1, y.view.stride, IMAGE},
+                                                .to_strides = {H * W, W, 1}});
 }
 
-bool zi_vae_decode(const zi_run *run, const zi_vae *vae, const float *latents, size_t height,
-                   size_t width, float *image, zi_error *error)
+bool zi_vae_decode(const zi_run *run, const zi_vae *vae, zi_view latents, size_t height,
+                   size_t width, zi_view image, zi_error *error)
 {
     const zi_vae_config *c = &vae->config;
     size_t mark = zi_arena_mark(run->arena);
@@ -394,7 +433,7 @@ bool zi_vae_decode(const zi_run *run, const zi_vae *vae, const float *latents, s
                   .vae = vae,
                   .at = place_of(c, 0, &(place){height, width, 0}),
                   .total = c->blocks * (c->layers_per_block + 1) + 2};
-    take(&d, run->arena, measure(run->ops, vae, height, width));
+    take(&d, run->arena, measure(run->exec, vae, height, width));
     begin(&d, latents);
     bool ok = middle_forward(&d, error) && up_blocks_forward(&d, error);
     if (ok) finish(&d, image);

@@ -7,22 +7,23 @@
 #include "model/weights.h"
 
 typedef struct {
+    size_t in, out; /* channels */
     zi_group_norm norm1, norm2;
-    zi_conv conv1, conv2;
-    zi_matrix shortcut; /* [out, in]; data NULL when in equals out */
-    const float *shortcut_bias;
+    const zi_weight *conv1, *conv1_bias, *conv2, *conv2_bias;
+    const zi_weight *shortcut, *shortcut_bias; /* [out, in], [out]; NULL when in equals out */
 } zi_resnet;
 
 typedef struct {
     zi_vae_config config;
     zi_weights weights;
-    zi_conv conv_in, conv_out;
+    const zi_weight *conv_in, *conv_in_bias, *conv_out, *conv_out_bias;
     zi_resnet middle[2];
     zi_group_norm attention_norm;
-    zi_matrix q, k, v, o;
-    const float *q_bias, *k_bias, *v_bias, *o_bias;
-    zi_resnet *resnets;                  /* [blocks, layers_per_block + 1] */
-    zi_conv upsample[ZI_MAX_VAE_BLOCKS]; /* after each block but the last */
+    const zi_weight *q, *k, *v, *o, *q_bias, *k_bias, *v_bias, *o_bias;
+    zi_resnet *resnets; /* [blocks, layers_per_block + 1] */
+    struct {
+        const zi_weight *conv, *bias;
+    } upsample[ZI_MAX_VAE_BLOCKS]; /* after each block but the last */
     zi_group_norm norm_out;
 } zi_vae;
 
@@ -33,13 +34,13 @@ bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out,
 void zi_vae_free(zi_vae *vae);
 
 /* Adds the memory that decoding takes for its time to a measuring arena. */
-void zi_vae_plan(const zi_ops *ops, const zi_vae *vae, size_t height, size_t width,
+void zi_vae_plan(const zi_exec *exec, const zi_vae *vae, size_t height, size_t width,
                  zi_arena *arena);
 
-/* latents [latent, height, width] as the sampler has them (scaling and shift are undone here) ->
- * image [3, 8 height, 8 width], about -1 to 1, not clipped.
+/* latents [latent, height * width] as the sampler has them (scaling and shift are undone here) ->
+ * image [3, 8 height * 8 width], about -1 to 1, not clipped.
  * Taps ([pixels, channels]): conv_in, mid_attn, mid_block, up_blocks.I. */
-bool zi_vae_decode(const zi_run *run, const zi_vae *vae, const float *latents, size_t height,
-                   size_t width, float *image, zi_error *error) ZI_CHECKED;
+bool zi_vae_decode(const zi_run *run, const zi_vae *vae, zi_view latents, size_t height,
+                   size_t width, zi_view image, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -1,31 +1,28 @@
 #include "model/weights.h"
-#include "io/quantize.h"
+#include "io/values.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { MAX_NAME = 256 };
 
-static bool open_source(const zi_layout *layout, zi_part part, size_t group, zi_weights *weights,
-                        zi_error *error)
+/* ---- opening and closing ---- */
+
+static bool open_source(zi_weights *weights, zi_part part, size_t group, zi_error *error)
 {
-    zi_checkpoint *checkpoint = weights->checkpoint;
-    if (!zi_layout_open(layout, part, checkpoint, error)) return false;
-    const zi_checkpoint *one = checkpoint;
+    const zi_checkpoint *one = weights->checkpoint;
     if (!zi_source_create(&one, 1, part, group, &weights->source, error)) return false;
     weights->used = calloc(weights->source.count + 1, sizeof *weights->used);
     return weights->used || zi_error_no_memory(error, weights->source.count);
 }
 
-bool zi_weights_open(const zi_layout *layout, zi_part part, size_t group, zi_weights *out,
-                     zi_error *error)
+bool zi_weights_open(const zi_layout *layout, zi_part part, size_t group, zi_backend *backend,
+                     zi_weights *out, zi_error *error)
 {
-    zi_weights weights = {.naming = layout->naming,
-                          .checkpoint = calloc(1, sizeof *weights.checkpoint)};
-    if (!weights.checkpoint) return zi_error_no_memory(error, sizeof *weights.checkpoint);
-    if (!open_source(layout, part, group, &weights, error)) {
+    zi_weights weights = {.backend = backend, .naming = layout->naming};
+    if (!zi_layout_open(layout, part, &weights.checkpoint, error)) return false;
+    if (!open_source(&weights, part, group, error)) {
         zi_weights_close(&weights);
         return false;
     }
@@ -33,26 +30,16 @@ bool zi_weights_open(const zi_layout *layout, zi_part part, size_t group, zi_wei
     return true;
 }
 
-static bool open_language(size_t group, zi_weights *weights, zi_error *error)
+bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backend *backend,
+                              zi_weights *out, zi_error *error)
 {
-    if (!zi_source_create_language(weights->checkpoint, group, &weights->source, error))
-        return false;
-    weights->used = calloc(weights->source.count + 1, sizeof *weights->used);
-    return weights->used || zi_error_no_memory(error, weights->source.count);
-}
-
-bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_weights *out,
-                              zi_error *error)
-{
-    zi_weights weights = {.naming = checkpoint->gguf ? ZI_NAMES_GGUF : ZI_NAMES_DIFFUSERS,
-                          .checkpoint = malloc(sizeof *checkpoint)};
-    if (!weights.checkpoint) {
-        zi_checkpoint_close(checkpoint);
-        return zi_error_no_memory(error, sizeof *checkpoint);
-    }
-    *weights.checkpoint = *checkpoint;
-    *checkpoint = (zi_checkpoint){0};
-    if (!open_language(group, &weights, error)) {
+    zi_weights weights = {.backend = backend,
+                          .checkpoint = checkpoint,
+                          .naming = checkpoint->gguf ? ZI_NAMES_GGUF : ZI_NAMES_DIFFUSERS};
+    bool ok = zi_source_create_language(checkpoint, group, &weights.source, error);
+    if (ok) weights.used = calloc(weights.source.count + 1, sizeof *weights.used);
+    if (ok && !weights.used) ok = zi_error_no_memory(error, weights.source.count);
+    if (!ok) {
         zi_weights_close(&weights);
         return false;
     }
@@ -60,36 +47,11 @@ bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_weight
     return true;
 }
 
-/* A fast generator is enough for weights that only need to cost time. */
-static uint32_t xorshift(uint32_t *state)
+bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_backend *backend,
+                       zi_weights *out, zi_error *error)
 {
-    *state ^= *state << 13;
-    *state ^= *state >> 17;
-    *state ^= *state << 5;
-    return *state;
-}
-
-/* Numbers up to 0.025 as F32, F16 or BF16. */
-static void *make_noise(zi_dtype type, size_t count)
-{
-    enum { CHUNK = 256 };
-    size_t width = zi_dtype_size(type);
-    char *noise = malloc(count * width);
-    uint32_t state = 2463534242u;
-    for (size_t i = 0; noise && i < count; i += CHUNK) {
-        float values[CHUNK];
-        size_t n = count - i < CHUNK ? count - i : CHUNK;
-        for (size_t j = 0; j < n; j++)
-            values[j] = ((float)(xorshift(&state) >> 8) * 0x1p-24f - 0.5f) * 0.05f;
-        zi_narrow(type, values, noise + i * width, n);
-    }
-    return noise;
-}
-
-bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_weights *out, zi_error *error)
-{
-    zi_weights weights = {.bits = bits, .noise_type = type};
-    weights.noise = make_noise(type, largest);
+    zi_weights weights = {.backend = backend, .noise_bits = bits, .noise_type = type};
+    weights.noise = zi_values_random(type, largest);
     if (!weights.noise) return zi_error_no_memory(error, largest * zi_dtype_size(type));
     *out = weights;
     return true;
@@ -97,9 +59,12 @@ bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_weights *out,
 
 void zi_weights_close(zi_weights *weights)
 {
+    for (size_t i = 0; i < weights->buffer_count; i++) zi_buffer_release(weights->buffers[i]);
+    free(weights->buffers);
+    for (size_t i = 0; i < weights->count; i++) free(weights->list[i]);
+    free(weights->list);
     zi_source_free(&weights->source);
-    if (weights->checkpoint) zi_checkpoint_close(weights->checkpoint);
-    free(weights->checkpoint);
+    zi_checkpoint_release(weights->checkpoint);
     for (size_t i = 0; i < weights->owned_count; i++) free(weights->owned[i]);
     free(weights->owned);
     free(weights->used);
@@ -107,220 +72,244 @@ void zi_weights_close(zi_weights *weights)
     *weights = (zi_weights){0};
 }
 
+/* ---- finding ---- */
+
+static void fail_memory(zi_weights *weights, size_t bytes)
+{
+    weights->failed = true;
+    zi_error_no_memory(weights->error, bytes);
+}
+
 /* A tensor that is not there, by the name that such files have for it. */
-static void miss(zi_weights *weights, const char *name)
+static void fail_missing(zi_weights *weights, const char *name)
 {
     zi_stored stored;
     bool known = zi_key_write(weights->naming, name, ZI_ITSELF, &weights->source.form, &stored);
+    const char *called = known ? stored.name : name;
     weights->failed = true;
-    zi_error_set(weights->error, ZI_ERROR_BAD_FORMAT, weights->checkpoint->files[0].path,
-                 "tensor %s is missing%s", known ? stored.name : name,
-                 weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "");
+    zi_error_set_in(weights->error, ZI_ERROR_BAD_FORMAT, weights->checkpoint->files[0].path, called,
+                    "tensor %s is missing%s", called,
+                    weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "");
+}
+
+static void fail_shape(zi_weights *weights, const zi_entry *entry, const size_t *shape, int dims)
+{
+    char wanted[ZI_SHAPE_TEXT], found[ZI_SHAPE_TEXT];
+    const char *stored = entry->tensor->name;
+    bool renamed = strcmp(stored, entry->name) != 0;
+    weights->failed = true;
+    zi_error_set_in(weights->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), stored,
+                    "tensor %s%s%s%s has shape %s, the config asks for %s", stored,
+                    renamed ? " (" : "", renamed ? entry->name : "", renamed ? ")" : "",
+                    zi_shape_text(entry->shape, entry->dims, found),
+                    zi_shape_text(shape, dims, wanted));
 }
 
 /* The entry of that name and shape, or NULL and a recorded failure. dims of 1 are not ignored. */
 static const zi_entry *find(zi_weights *weights, const char *name, const size_t *shape, int dims)
 {
-    char wanted[ZI_SHAPE_TEXT], found[ZI_SHAPE_TEXT];
     const zi_entry *entry = zi_source_find(&weights->source, name);
     if (!entry) {
-        miss(weights, name);
+        fail_missing(weights, name);
         return NULL;
     }
     bool same = entry->dims == dims;
     for (int i = 0; same && i < dims; i++) same = entry->shape[i] == shape[i];
     if (!same) {
-        bool renamed = strcmp(entry->tensor->name, name) != 0;
-        weights->failed = true;
-        zi_error_set(weights->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                     "tensor %s%s%s%s has shape %s, the config asks for %s", entry->tensor->name,
-                     renamed ? " (" : "", renamed ? name : "", renamed ? ")" : "",
-                     zi_shape_text(entry->shape, entry->dims, found),
-                     zi_shape_text(shape, dims, wanted));
+        fail_shape(weights, entry, shape, dims);
         return NULL;
     }
     weights->used[entry - weights->source.entries] = true;
     return entry;
 }
 
-/* Memory that lives as long as the weights. */
-static void *own(zi_weights *weights, size_t bytes)
+/* ---- memory ---- */
+
+/* Room for one pointer more in a list of `count`; NULL and a recorded failure when there is none.
+ */
+static void *grow(zi_weights *weights, void *list, size_t count)
 {
-    void **grown = realloc(weights->owned, (weights->owned_count + 1) * sizeof *grown);
-    void *block = malloc(bytes ? bytes : 1);
+    if (count & (count - 1)) return list; /* grown to powers of two */
+    void *grown = realloc(list, (count ? 2 * count : 1) * sizeof(void *));
+    if (!grown) fail_memory(weights, count * sizeof(void *));
+    return grown;
+}
+
+/* Floats that live as long as the weights. */
+static float *own(zi_weights *weights, size_t n)
+{
+    void **grown = grow(weights, weights->owned, weights->owned_count);
+    float *values = malloc(n ? n * sizeof *values : 1);
     if (grown) weights->owned = grown;
-    if (!grown || !block) {
-        free(block);
-        weights->failed = true;
-        zi_error_no_memory(weights->error, bytes);
+    if (!grown || !values) {
+        free(values);
+        fail_memory(weights, n * sizeof *values);
         return NULL;
     }
-    weights->owned[weights->owned_count++] = block;
-    return block;
+    weights->owned[weights->owned_count++] = values;
+    return values;
 }
 
-static void quantize(const zi_matrix *from, zi_matrix *to, uint8_t *q, char *scales, char *biases)
+/* A view of host memory for the backend. */
+static zi_view import(zi_weights *weights, const void *data, zi_dtype type, size_t bytes,
+                      size_t rows, size_t columns)
 {
-    float values[ZI_MAX_GROUP];
-    size_t width = zi_dtype_size(from->type), group_bytes = to->group * (size_t)to->bits / 8;
-    for (size_t g = 0; g < from->rows * from->columns / to->group; g++) {
-        const char *source = (const char *)from->data + g * to->group * width;
-        zi_widen(from->type, source, values, to->group);
-        zi_quantize_group(values, to->group, to->bits, from->type, q + g * group_bytes,
-                          scales + g * width, biases + g * width);
+    zi_view view = {.type = type, .rows = rows, .columns = columns, .stride = columns};
+    if (!weights->backend) return view; /* binding only checks */
+    zi_buffer **grown = grow(weights, weights->buffers, weights->buffer_count);
+    if (!grown) return view;
+    weights->buffers = grown;
+    if (!zi_buffer_import(weights->backend, data, bytes, &view.buffer, weights->error)) {
+        weights->failed = true;
+        return view;
     }
+    weights->buffers[weights->buffer_count++] = view.buffer;
+    return view;
 }
 
-/* The matrix in groups, where it is not yet and the rule for shapes allows it. */
-static zi_matrix quantized(zi_weights *weights, zi_matrix from)
+/* One row of n floats, which the weights own. */
+static zi_view import_floats(zi_weights *weights, const float *values, size_t n)
 {
-    const size_t shape[2] = {from.rows, from.columns};
-    bool plain = from.data && !from.bits && !from.row_scale && zi_dtype_computes(from.type);
-    if (!weights->bits || !plain || !zi_quantizable(shape, 2)) return from;
-    zi_matrix to = from;
-    to.bits = weights->bits;
-    to.group = 64;
-    to.scale_type = from.type;
-    size_t count = from.rows * from.columns;
-    if (!weights->checkpoint) { /* any bytes will do */
-        to.scales = to.biases = from.data;
-        return to;
-    }
-    uint8_t *q = own(weights, count * (size_t)to.bits / 8);
-    char *scales = own(weights, 2 * count / to.group * zi_dtype_size(from.type));
-    if (weights->failed) return (zi_matrix){0};
-    char *biases = scales + count / to.group * zi_dtype_size(from.type);
-    quantize(&from, &to, q, scales, biases);
-    to.data = q;
-    to.scales = scales;
-    to.biases = biases;
-    return to;
+    return values ? import(weights, values, ZI_F32, n * sizeof *values, 1, n) : (zi_view){0};
 }
+
+/* ---- what is bound ---- */
 
 /* An entry as it is stored, looked at as [rows, columns]. */
-static zi_matrix stored(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns)
+static void bind_stored(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns,
+                        zi_weight *out)
 {
-    zi_matrix m = {
-        .data = entry->data, .type = entry->tensor->type, .rows = rows, .columns = columns};
+    out->data = import(weights, entry->data, entry->tensor->type, entry->bytes, rows, columns);
     if (entry->packing == ZI_GROUPED) {
-        m.bits = entry->bits;
-        m.group = entry->group;
-        m.scales = entry->scales.data;
-        m.biases = entry->biases.data;
-        m.scale_type = entry->scales.tensor->type;
+        zi_dtype type = entry->scales.tensor->type;
+        size_t groups = columns / entry->group, bytes = rows * groups * zi_dtype_size(type);
+        out->bits = entry->bits;
+        out->group = entry->group;
+        out->scales = import(weights, entry->scales.data, type, bytes, rows, groups);
+        out->biases = import(weights, entry->biases.data, type, bytes, rows, groups);
     } else if (entry->packing == ZI_SCALED) {
-        float *scale = own(weights, entry->scales.count * sizeof *scale);
-        if (!scale) return (zi_matrix){0};
-        zi_widen(entry->scales.tensor->type, entry->scales.data, scale, entry->scales.count);
-        m.row_scale = scale;
-        m.row_scales = entry->scales.count;
+        size_t count = entry->scales.count;
+        float *factors = own(weights, count);
+        if (factors) zi_widen(entry->scales.tensor->type, entry->scales.data, factors, count);
+        out->factors = import_floats(weights, factors, count);
     }
-    return m;
 }
 
-static zi_matrix matrix(zi_weights *weights, const char *name, size_t rows, size_t columns)
+/* The values of an entry [rows, columns] as one row of f32; a scaled one may have a factor for each
+ * of its rows. */
+static void bind_widened(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns,
+                         zi_weight *out)
 {
-    if (weights->failed) return (zi_matrix){0};
-    if (!weights->checkpoint)
-        return (zi_matrix){
-            .data = weights->noise, .type = weights->noise_type, .rows = rows, .columns = columns};
-    const zi_entry *entry = find(weights, name, (size_t[]){rows, columns}, 2);
-    return entry ? stored(weights, entry, rows, columns) : (zi_matrix){0};
+    float *values = own(weights, rows * columns);
+    if (values) zi_entry_values(entry, rows, columns, values);
+    out->data = import_floats(weights, values, rows * columns);
 }
 
-/* The numbers of an entry as f32; a factor may be there for each of the first dimension. */
-static float *widened(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns)
+static void bind_filled(zi_weights *weights, size_t n, float value, zi_weight *out)
 {
-    zi_matrix m = stored(weights, entry, rows, columns);
-    float *values = m.data ? own(weights, rows * columns * sizeof *values) : NULL;
-    for (size_t i = 0; values && i < rows; i++) zi_matrix_row(&m, i, values + i * columns);
-    return values;
+    float *values = own(weights, n);
+    if (values) zi_values_fill(values, n, value);
+    out->data = import_floats(weights, values, n);
 }
 
-static const float *filled(zi_weights *weights, size_t n, float value)
+static void bind_vector(zi_weights *weights, const char *name, size_t n, zi_weight *out)
 {
-    float *values = own(weights, n * sizeof *values);
-    for (size_t i = 0; values && i < n; i++) values[i] = value;
-    return values;
-}
-
-static const float *vector(zi_weights *weights, size_t n, const char *name)
-{
-    if (weights->failed) return NULL;
-    if (!weights->checkpoint) return filled(weights, n, 1);
     const zi_entry *entry = find(weights, name, &n, 1);
-    bool whole = entry && entry->packing == ZI_PLAIN; /* blocks of numbers are whole rows */
-    return entry ? widened(weights, entry, whole ? 1 : n, whole ? n : 1) : NULL;
+    bool whole = entry && entry->packing == ZI_PLAIN; /* blocks of values are whole rows */
+    if (entry) bind_widened(weights, entry, whole ? 1 : n, whole ? n : 1, out);
 }
 
-const float *zi_weights_row(zi_weights *weights, size_t n, const char *name)
+static void bind_row(zi_weights *weights, const char *name, size_t n, zi_weight *out)
 {
-    if (weights->failed) return NULL;
-    if (!weights->checkpoint) return filled(weights, n, 1);
     if (weights->naming == ZI_NAMES_MLX && !zi_source_find(&weights->source, name)) {
         weights->zeros = true;
-        return filled(weights, n, 0);
+        bind_filled(weights, n, 0, out);
+        return;
     }
     const zi_entry *entry = find(weights, name, (size_t[]){1, n}, 2);
-    return entry ? widened(weights, entry, 1, n) : NULL;
+    if (entry) bind_widened(weights, entry, 1, n, out);
 }
 
-#define FORMAT_NAME(buffer, format)                                                                \
-    char buffer[MAX_NAME];                                                                         \
-    va_list args;                                                                                  \
-    va_start(args, format);                                                                        \
-    vsnprintf(buffer, sizeof buffer - 16, format, args);                                           \
-    va_end(args)
-
-zi_matrix zi_weights_matrix(zi_weights *weights, size_t rows, size_t columns, const char *name, ...)
+/* As it is stored, if convolutions can read it so. */
+static void bind_kernel(zi_weights *weights, const char *name, size_t out_channels,
+                        size_t in_channels, zi_weight *out)
 {
-    FORMAT_NAME(text, name);
-    return quantized(weights, matrix(weights, text, rows, columns));
+    size_t side = out->kernel, columns = in_channels * side * side;
+    const zi_entry *entry =
+        find(weights, name, (size_t[]){out_channels, in_channels, side, side}, 4);
+    if (!entry) return;
+    out->nhwc = entry->nhwc;
+    if (entry->packing == ZI_PLAIN && zi_dtype_computes(entry->tensor->type)) {
+        bind_stored(weights, entry, out_channels, columns, out);
+        return;
+    }
+    bind_widened(weights, entry, out_channels, columns, out);
+    out->data = zi_view_reshape(out->data, out_channels, columns);
 }
 
-const float *zi_weights_vector(zi_weights *weights, size_t n, const char *name, ...)
+/* Any bytes do for quantized values, and for their scales. */
+static void bind_random(zi_weights *weights, size_t rows, size_t columns, zi_weight *out)
 {
-    FORMAT_NAME(text, name);
-    return vector(weights, n, text);
+    bool quantized = !out->kernel && weights->noise_bits && columns >= 64 && columns % 64 == 0;
+    zi_dtype type = weights->noise_type;
+    size_t bytes = rows * columns * zi_dtype_size(type);
+    out->data = import(weights, weights->noise, type, bytes, rows, columns);
+    if (!quantized) return;
+    out->bits = weights->noise_bits;
+    out->group = 64;
+    out->scales = out->biases = zi_view_reshape(out->data, rows, columns / 64);
 }
 
-/* The kernels alone: as they are stored, if convolutions can read them so. */
-static zi_conv kernels(zi_weights *weights, const char *name, size_t out, size_t in, size_t size)
+static void bind_slot(zi_weights *weights, const char *name, const zi_slot *slot,
+                      const size_t *sizes, zi_weight *out)
 {
-    zi_conv conv = {weights->noise, weights->noise_type, out, in, size, NULL, false};
-    if (weights->failed || !weights->checkpoint) return conv;
-    const zi_entry *entry = find(weights, name, (size_t[]){out, in, size, size}, 4);
-    if (!entry) return (zi_conv){0};
-    conv.nhwc = entry->nhwc;
-    conv.data = entry->data;
-    conv.type = entry->tensor->type;
-    if (entry->packing == ZI_PLAIN && zi_dtype_computes(conv.type)) return conv;
-    conv.data = widened(weights, entry, out, in * size * size);
-    conv.type = ZI_F32;
-    return conv;
+    bool matrix = slot->kind >= ZI_SLOT_MATRIX;
+    size_t rows = sizes[slot->rows], columns = matrix ? sizes[slot->columns] : 0;
+    out->kernel = slot->kind == ZI_SLOT_CONV3 ? 3 : slot->kind == ZI_SLOT_CONV1;
+    if (!weights->checkpoint && matrix)
+        bind_random(weights, rows, out->kernel == 3 ? columns * 9 : columns, out);
+    else if (!weights->checkpoint)
+        bind_filled(weights, rows, 1, out);
+    else if (out->kernel)
+        bind_kernel(weights, name, rows, columns, out);
+    else if (slot->kind == ZI_SLOT_VECTOR)
+        bind_vector(weights, name, rows, out);
+    else if (slot->kind == ZI_SLOT_ROW)
+        bind_row(weights, name, rows, out);
+    else {
+        const zi_entry *entry = find(weights, name, (size_t[]){rows, columns}, 2);
+        if (entry) bind_stored(weights, entry, rows, columns, out);
+    }
 }
 
-zi_conv zi_weights_conv(zi_weights *weights, size_t out, size_t in, size_t size, const char *name,
-                        ...)
+/* A new weight of that name in the list, or NULL and a recorded failure. */
+static zi_weight *add_weight(zi_weights *weights, const char *name)
 {
-    FORMAT_NAME(text, name);
-    size_t end = strlen(text);
-    memcpy(text + end, ".weight", sizeof ".weight");
-    zi_conv conv = kernels(weights, text, out, in, size);
-    memcpy(text + end, ".bias", sizeof ".bias");
-    conv.bias = vector(weights, out, text);
-    return conv;
+    size_t length = strlen(name) + 1;
+    zi_weight **grown = grow(weights, weights->list, weights->count);
+    if (!grown) return NULL;
+    weights->list = grown;
+    zi_weight *weight = calloc(1, sizeof *weight + length); /* the name stands behind it */
+    if (!weight) {
+        fail_memory(weights, sizeof *weight);
+        return NULL;
+    }
+    weight->name = memcpy(weight + 1, name, length);
+    weights->list[weights->count++] = weight;
+    return weight;
 }
 
-zi_group_norm zi_weights_group_norm(zi_weights *weights, size_t channels, size_t groups, float eps,
-                                    const char *name, ...)
+void zi_weights_bind(zi_weights *weights, const char *prefix, const zi_slot *table,
+                     const size_t *sizes, void *module)
 {
-    FORMAT_NAME(text, name);
-    size_t end = strlen(text);
-    memcpy(text + end, ".weight", sizeof ".weight");
-    const float *weight = vector(weights, channels, text);
-    memcpy(text + end, ".bias", sizeof ".bias");
-    return (zi_group_norm){weight, vector(weights, channels, text), channels, groups, eps};
+    for (const zi_slot *slot = table; slot->name && !weights->failed; slot++) {
+        char name[MAX_NAME];
+        snprintf(name, sizeof name, "%s%s", prefix, slot->name);
+        zi_weight *weight = add_weight(weights, name);
+        if (!weight) return;
+        bind_slot(weights, name, slot, sizes, weight);
+        memcpy((char *)module + slot->where, &weight, sizeof weight);
+    }
 }
 
 bool zi_weights_has(const zi_weights *weights, const char *name)
@@ -328,9 +317,13 @@ bool zi_weights_has(const zi_weights *weights, const char *name)
     return !weights->checkpoint || zi_source_find(&weights->source, name);
 }
 
-void zi_weights_ignore(zi_weights *weights, const char *beginning, ...)
+void zi_weights_ignore(zi_weights *weights, const char *prefix, ...)
 {
-    FORMAT_NAME(text, beginning);
+    char text[MAX_NAME];
+    va_list args;
+    va_start(args, prefix);
+    vsnprintf(text, sizeof text, prefix, args);
+    va_end(args);
     for (size_t i = 0; i < weights->source.count; i++)
         if (strncmp(weights->source.entries[i].name, text, strlen(text)) == 0)
             weights->used[i] = true;
@@ -340,51 +333,11 @@ bool zi_weights_all_used(zi_weights *weights, zi_error *error)
 {
     for (size_t i = 0; i < weights->source.count; i++) {
         const zi_entry *entry = &weights->source.entries[i];
+        const char *name = entry->tensor->name;
         if (!weights->used[i])
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                                "tensor %s is not part of the model that the config describes",
-                                entry->tensor->name);
-    }
-    return true;
-}
-
-/* Whether the numbers of an entry are finite; *zero: and nothing but zeros. */
-static bool entry_finite(zi_weights *weights, const zi_entry *entry, float *row, size_t columns,
-                         bool *zero)
-{
-    size_t rows = entry->dims ? entry->shape[0] : 1;
-    zi_matrix m = stored(weights, entry, rows, columns);
-    for (size_t i = 0; i < rows; i++) {
-        float sum = 0, most = 0;
-        zi_matrix_row(&m, i, row);
-        for (size_t j = 0; j < columns; j++) {
-            sum += row[j] - row[j];
-            most = fmaxf(most, fabsf(row[j]));
-        }
-        if (sum != 0) return false;
-        *zero = *zero && most == 0;
-    }
-    return true;
-}
-
-bool zi_weights_sound(zi_weights *weights, zi_error *error)
-{
-    for (size_t i = 0; i < weights->source.count; i++) {
-        const zi_entry *entry = &weights->source.entries[i];
-        const char *end = strstr(entry->name, ".weight");
-        size_t columns = 1;
-        for (int d = 1; d < entry->dims; d++) columns *= entry->shape[d];
-        float *row = malloc((columns + 1) * sizeof *row);
-        bool zero = true;
-        if (!row) return zi_error_no_memory(error, columns * sizeof *row);
-        bool finite = entry_finite(weights, entry, row, columns, &zero);
-        free(row);
-        if (!finite)
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                                "tensor %s has numbers that are not finite", entry->tensor->name);
-        if (zero && entry->kind == ZI_VECTOR && end)
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                                "tensor %s is all zeros", entry->tensor->name);
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), name,
+                                   "tensor %s is not part of the model that the config describes",
+                                   name);
     }
     return true;
 }

@@ -5,17 +5,15 @@
 enum { GROUP = 64, ZERO = 128 }; /* of quantized keys: a key is (q - ZERO) * scale */
 
 typedef struct {
-    const zi_ops *ops;
-    const zi_attention_args *args;
+    const cpu_exec *exec;
+    const attention_args *args;
     size_t query_blocks;
-    bool integer;
 } attention_job;
 
 /* One task's place: a head, a run of queries, and its scratch memory. */
 typedef struct {
-    const zi_attention_args *args;
+    const attention_args *args;
     const zi_kernels *kernels;
-    bool integer;
     size_t head, kv_head;
     size_t query, queries; /* first one and how many */
     size_t wide;           /* dim rounded up to whole panels */
@@ -58,13 +56,13 @@ size_t attention_scratch(const zi_kernels *kernels, size_t dim)
 
 static block place(const attention_job *job, size_t task, size_t worker)
 {
-    const zi_attention_args *args = job->args;
-    block b = {.args = args, .kernels = &job->ops->kernels, .integer = job->integer};
+    const attention_args *args = job->args;
+    block b = {.args = args, .kernels = job->exec->kernels};
     b.head = task / job->query_blocks;
     b.kv_head = b.head / (args->heads / args->kv_heads);
     b.query = task % job->query_blocks * QUERY_BLOCK;
     b.queries = smaller(QUERY_BLOCK, args->T - b.query);
-    carve(&b, b.kernels, args->dim, worker_scratch(job->ops, worker));
+    carve(&b, b.kernels, args->dim, worker_scratch(job->exec, worker));
     return b;
 }
 
@@ -72,7 +70,7 @@ static block place(const attention_job *job, size_t task, size_t worker)
 
 static void pack_queries(const block *b)
 {
-    const zi_attention_args *args = b->args;
+    const attention_args *args = b->args;
     size_t mr = b->kernels->mr, dim = args->dim, ldq = args->heads * dim;
     const float *q = args->q + b->query * ldq + b->head * dim;
     for (size_t i = 0; i < b->queries; i += mr)
@@ -82,7 +80,7 @@ static void pack_queries(const block *b)
 /* scores [queries, keys] = q k^T */
 static void score(const block *b, size_t key, size_t keys)
 {
-    const zi_attention_args *args = b->args;
+    const attention_args *args = b->args;
     size_t mr = b->kernels->mr, nr = b->kernels->nr, dim = args->dim, ldk = args->kv_heads * dim;
     const float *k = args->k + key * ldk + b->kv_head * dim;
     for (size_t j = 0; j < keys; j += nr) {
@@ -135,7 +133,7 @@ static void quantize_keys(const void *context, size_t begin, size_t end)
 
 static void quantize_queries(const block *b)
 {
-    const zi_attention_args *args = b->args;
+    const attention_args *args = b->args;
     size_t mr = b->kernels->qmr, dim = args->dim, ldq = args->heads * dim;
     size_t bytes = dim / GROUP * zi_qa_bytes(b->kernels, GROUP);
     const float *q = args->q + b->query * ldq + b->head * dim;
@@ -211,7 +209,7 @@ static void weigh(const block *b, size_t keys)
 /* sums += weights v */
 static void gather(const block *b, size_t key, size_t keys)
 {
-    const zi_attention_args *args = b->args;
+    const attention_args *args = b->args;
     size_t mr = b->kernels->mr, nr = b->kernels->nr, ldv = args->kv_heads * args->dim;
     const float *v = args->v + key * ldv + b->kv_head * args->dim;
     for (size_t i = 0; i < b->queries; i += mr)
@@ -232,18 +230,18 @@ static void gather(const block *b, size_t key, size_t keys)
 static void attention_task(void *context, size_t task, size_t worker)
 {
     const attention_job *job = context;
-    const zi_attention_args *args = job->args;
+    const attention_args *args = job->args;
     block b = place(job, task, worker);
     memset(b.sums, 0, b.queries * b.wide * sizeof *b.sums);
     for (size_t i = 0; i < b.queries; i++) {
         b.most[i] = -INFINITY;
         b.totals[i] = 0;
     }
-    (b.integer ? quantize_queries : pack_queries)(&b);
+    (args->integer ? quantize_queries : pack_queries)(&b);
     size_t end = args->causal ? args->S - args->T + b.query + b.queries : args->S;
     for (size_t key = 0; key < end; key += KEY_BLOCK) {
         size_t keys = smaller(KEY_BLOCK, end - key);
-        (b.integer ? integer_score : score)(&b, key, keys);
+        (args->integer ? integer_score : score)(&b, key, keys);
         if (args->causal) hide_future(&b, key, keys);
         weigh(&b, keys);
         gather(&b, key, keys);
@@ -254,14 +252,26 @@ static void attention_task(void *context, size_t task, size_t worker)
                              args->dim);
 }
 
-void zi_attention(zi_ops *ops, const zi_attention_args *args)
+void cpu_attention(zi_exec *base, const zi_attention_args *a)
 {
-    if (args->T <= FEW_ROWS && !args->fast) {
-        attend_few(ops, args);
+    cpu_exec *exec = exec_of(base);
+    bool few = a->q.rows <= FEW_ROWS, fast = a->fast && base->fast;
+    attention_args args = {.q = floats_of(a->q),
+                           .k = floats_of(a->k),
+                           .v = floats_of(a->v),
+                           .out = floats_of(a->out),
+                           .T = a->q.rows,
+                           .S = a->k.rows,
+                           .heads = a->heads,
+                           .kv_heads = a->kv_heads,
+                           .dim = a->dim,
+                           .causal = a->causal,
+                           .integer = fast && a->dim % GROUP == 0};
+    if (few && !fast) {
+        attend_few(exec, &args);
         return;
     }
-    attention_job job = {ops, args, (args->T + QUERY_BLOCK - 1) / QUERY_BLOCK,
-                         args->fast && args->dim % GROUP == 0};
-    if (job.integer) run_rows(ops, args->S, 16, quantize_keys, &job);
-    zi_pool_run(ops->pool, args->heads * job.query_blocks, attention_task, &job);
+    attention_job job = {exec, &args, (args.T + QUERY_BLOCK - 1) / QUERY_BLOCK};
+    if (args.integer) run_rows(exec, args.S, 16, quantize_keys, &job);
+    zi_pool_run(exec->pool, args.heads * job.query_blocks, attention_task, &job);
 }

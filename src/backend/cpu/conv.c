@@ -21,9 +21,24 @@ enum {
     BAND_FLOATS = 4 << 20, /* of transformed inputs, if they are not those of one row of blocks */
 };
 
+/* zi_conv3x3_args in host memory. */
 typedef struct {
-    const zi_ops *ops;
-    const zi_conv3x3_args *args;
+    zi_matrix weight; /* [out, in * 9] */
+    bool nhwc;        /* [out, 9, in] */
+    const float *bias;
+    feature_map x, y, side;
+    bool doubled, add;
+    const zi_group_norm *norm;
+    bool has_shortcut, has_moments;
+    zi_matrix shortcut; /* [out, in] */
+    const float *shortcut_bias;
+    moments moments; /* those of x, and then those of y */
+    size_t band;
+} conv_args;
+
+typedef struct {
+    const cpu_exec *exec;
+    conv_args *args;
     size_t in, out, points; /* a shortcut counts as TILE^2 points more: the pixels themselves */
     size_t tiles_high, tiles_wide, block_height, block_width;
     size_t blocks_high, blocks_wide, band;
@@ -46,11 +61,12 @@ static size_t parts(size_t n, size_t size)
 }
 
 /* How the work is cut up, and memory for it. */
-static conv_job conv_prepare(const zi_ops *ops, const zi_conv3x3_args *args, zi_arena *arena)
+static conv_job conv_prepare(const cpu_exec *exec, conv_args *args, zi_arena *arena)
 {
-    const zi_kernels *k = &ops->kernels;
-    conv_job j = {.ops = ops, .args = args, .in = args->conv->in, .out = args->conv->out};
-    j.points = POINTS + (args->shortcut ? TILE * TILE : 0);
+    const zi_kernels *k = exec->kernels;
+    conv_job j = {
+        .exec = exec, .args = args, .in = args->weight.columns / TAPS, .out = args->weight.rows};
+    j.points = POINTS + (args->has_shortcut ? TILE * TILE : 0);
     j.tiles_high = parts(args->y.height, TILE);
     j.tiles_wide = parts(args->y.width, TILE);
     j.block_width = smaller(j.tiles_wide, BLOCK_SIDE);
@@ -66,14 +82,14 @@ static conv_job conv_prepare(const zi_ops *ops, const zi_conv3x3_args *args, zi_
     size_t band = args->band ? args->band : BAND_FLOATS / row + (row > BAND_FLOATS);
     band = smaller(band, j.blocks_high);
     j.band = parts(j.blocks_high, parts(j.blocks_high, band));
-    j.a = zi_arena_floats(arena, j.in);
-    j.b = zi_arena_floats(arena, j.in);
-    j.weights = zi_arena_floats(arena, parts(j.out, k->nr) * POINTS * j.weights_step);
-    j.side_weights = zi_arena_floats(arena, args->shortcut ? j.in * wide : 0);
-    j.inputs = zi_arena_floats(arena, j.band * row);
-    j.moments = zi_arena_floats(arena, j.band * j.blocks_wide * 2 * j.out);
-    j.above = zi_arena_floats(arena, args->y.width * j.in);
-    j.next = zi_arena_floats(arena, args->y.width * j.in);
+    j.a = floats_of(zi_arena_floats(arena, 1, j.in));
+    j.b = floats_of(zi_arena_floats(arena, 1, j.in));
+    j.weights = floats_of(zi_arena_floats(arena, 1, parts(j.out, k->nr) * POINTS * j.weights_step));
+    j.side_weights = floats_of(zi_arena_floats(arena, 1, args->has_shortcut ? j.in * wide : 0));
+    j.inputs = floats_of(zi_arena_floats(arena, 1, j.band * row));
+    j.moments = floats_of(zi_arena_floats(arena, 1, j.band * j.blocks_wide * 2 * j.out));
+    j.above = floats_of(zi_arena_floats(arena, 1, args->y.width * j.in));
+    j.next = floats_of(zi_arena_floats(arena, 1, args->y.width * j.in));
     return j;
 }
 
@@ -92,13 +108,14 @@ size_t conv_scratch(const zi_kernels *kernels)
  * [TAPS, n, nr] if that is their order. */
 static void pack_taps(const conv_job *job, size_t row, size_t rows, size_t c, size_t n, float *taps)
 {
-    const zi_kernels *kernels = &job->ops->kernels;
-    const zi_conv *conv = job->args->conv;
-    size_t runs = conv->nhwc ? TAPS : 1, length = conv->nhwc ? n : n * TAPS, in = job->in;
-    size_t first = row * in * TAPS + (conv->nhwc ? c : c * TAPS);
+    const zi_kernels *kernels = job->exec->kernels;
+    const zi_matrix *w = &job->args->weight;
+    bool nhwc = job->args->nhwc;
+    size_t runs = nhwc ? TAPS : 1, length = nhwc ? n : n * TAPS, in = job->in;
+    size_t first = row * in * TAPS + (nhwc ? c : c * TAPS);
     for (size_t i = 0; i < runs; i++)
-        kernels->pack_rows(conv->type,
-                           (const char *)conv->data + (first + i * in) * zi_dtype_size(conv->type),
+        kernels->pack_rows(w->type,
+                           (const char *)w->data + (first + i * in) * zi_dtype_size(w->type),
                            in * TAPS, rows, length, kernels->nr, taps + i * n * kernels->nr);
 }
 
@@ -106,19 +123,19 @@ static void pack_taps(const conv_job *job, size_t row, size_t rows, size_t c, si
 static void weights_task(void *context, size_t task, size_t worker)
 {
     const conv_job *job = context;
-    const zi_kernels *kernels = &job->ops->kernels;
-    const zi_matrix *shortcut = job->args->shortcut;
-    bool nhwc = job->args->conv->nhwc;
+    const zi_kernels *kernels = job->exec->kernels;
+    const zi_matrix *shortcut = &job->args->shortcut;
+    bool nhwc = job->args->nhwc;
     size_t panel = task / job->chunks, c = task % job->chunks * CHANNELS, in = job->in;
     size_t n = smaller(CHANNELS, in - c), nr = kernels->nr, row = panel * nr;
     size_t rows = smaller(nr, job->out - row), at = row * in + c;
-    float *taps = worker_scratch(job->ops, worker);
+    float *taps = worker_scratch(job->exec, worker);
     pack_taps(job, row, rows, c, n, taps);
     for (size_t i = 0; i < n; i++)
         winograd_weights(taps + i * (nhwc ? nr : TAPS * nr), nhwc ? n * nr : nr, nr,
                          job->weights + panel * POINTS * job->weights_step + (c + i) * nr,
                          job->weights_step);
-    if (shortcut)
+    if (job->args->has_shortcut)
         kernels->pack_rows(shortcut->type,
                            (const char *)shortcut->data + at * zi_dtype_size(shortcut->type), in,
                            rows, n, nr, job->side_weights + (panel * in + c) * nr);
@@ -149,7 +166,7 @@ static size_t first_row(const conv_job *job, size_t block_row)
 /* Channel c of a pixel of x, by the results' coordinates. */
 static const float *input_pixel(const conv_job *job, size_t row, size_t column, size_t c)
 {
-    const zi_conv3x3_args *args = job->args;
+    const conv_args *args = job->args;
     if (args->doubled) {
         row /= 2;
         column /= 2;
@@ -166,7 +183,7 @@ static const float *input_pixel(const conv_job *job, size_t row, size_t column, 
 static void load_block(const conv_job *job, const block *b, size_t c, size_t n, size_t pixel,
                        float *out)
 {
-    const zi_conv3x3_args *args = job->args;
+    const conv_args *args = job->args;
     size_t H = args->y.height, W = args->y.width, left = b->left * TILE;
     size_t width = b->width * TILE + 2; /* which begins one to the left */
     size_t begin = left == 0, end = smaller(width, W + 1 - left);
@@ -189,7 +206,7 @@ static void load_block(const conv_job *job, const block *b, size_t c, size_t n, 
             for (size_t k = n; k < pixel; k++) y[k] = 0;
         }
         if (args->norm)
-            job->ops->kernels.silu_mul(out + begin * pixel, NULL, (end - begin) * pixel);
+            job->exec->kernels->silu_mul(out + begin * pixel, NULL, (end - begin) * pixel);
     }
 }
 
@@ -211,11 +228,11 @@ static void copy_tile(const conv_job *job, size_t top, size_t left, size_t c, si
 static void transform_tiles(const conv_job *job, const block *b, const float *loaded, size_t first,
                             size_t count, size_t c, size_t n, size_t pixel, float *points)
 {
-    size_t row = (b->width * TILE + 2) * pixel, step = job->ops->kernels.mr * pixel;
+    size_t row = (b->width * TILE + 2) * pixel, step = job->exec->kernels->mr * pixel;
     for (size_t t = 0; t < count; t++, points += pixel) {
         size_t i = (first + t) / b->width * TILE, j = (first + t) % b->width * TILE;
         winograd_input(loaded + i * row + j * pixel, row, pixel, pixel, points, step);
-        if (job->args->shortcut)
+        if (job->args->has_shortcut)
             copy_tile(job, b->top * TILE + i, b->left * TILE + j, c, n, points + POINTS * step,
                       step);
     }
@@ -225,9 +242,9 @@ static void transform_tiles(const conv_job *job, const block *b, const float *lo
 static void transform_task(void *context, size_t task, size_t worker)
 {
     const conv_job *job = context;
-    const zi_kernels *kernels = &job->ops->kernels;
+    const zi_kernels *kernels = job->exec->kernels;
     if (task == job->blocks * job->chunks) {
-        const zi_picture *x = &job->args->x;
+        const feature_map *x = &job->args->x;
         size_t row = first_row(job, job->first + job->band);
         if (row < x->height)
             memcpy(job->next, x->data + (row - 1) * x->stride, x->width * job->in * sizeof(float));
@@ -236,7 +253,7 @@ static void transform_task(void *context, size_t task, size_t worker)
     block b = block_at(job, task / job->chunks);
     size_t c = task % job->chunks * CHANNELS, mr = kernels->mr, tiles = b.height * b.width;
     size_t n = smaller(CHANNELS, job->in - c), pixel = round_up(n, 4);
-    float *loaded = worker_scratch(job->ops, worker);
+    float *loaded = worker_scratch(job->exec, worker);
     float *points = loaded + BLOCK_PIXELS * CHANNELS;
     float *panels = job->inputs + task / job->chunks * job->points * job->panels * job->in * mr;
     load_block(job, &b, c, n, pixel, loaded);
@@ -256,7 +273,7 @@ static void transform_task(void *context, size_t task, size_t worker)
 static void multiply(const conv_job *job, size_t index, size_t tiles, size_t column, size_t n,
                      float *products)
 {
-    const zi_kernels *kernels = &job->ops->kernels;
+    const zi_kernels *kernels = job->exec->kernels;
     size_t mr = kernels->mr, nr = kernels->nr, in = job->in;
     const float *inputs = job->inputs + index * job->points * job->panels * in * mr;
     for (size_t i = 0; i < job->points; i++) {
@@ -275,7 +292,7 @@ static void multiply(const conv_job *job, size_t index, size_t tiles, size_t col
 }
 
 /* Writes a tile of results, values [TILE, TILE] that lie `step` apart, where y has such pixels. */
-static void put_tile(const zi_picture *y, size_t top, size_t left, size_t column, size_t n,
+static void put_tile(const feature_map *y, size_t top, size_t left, size_t column, size_t n,
                      const float *values, size_t step, const float *bias, bool add)
 {
     for (size_t i = 0; i < TILE * TILE; i++, values += step) {
@@ -291,7 +308,7 @@ static void put_tile(const zi_picture *y, size_t top, size_t left, size_t column
 
 static void note_moments(const conv_job *job, const block *b, size_t index, size_t column, size_t n)
 {
-    const zi_picture *y = &job->args->y;
+    const feature_map *y = &job->args->y;
     size_t top = b->top * TILE, left = b->left * TILE;
     float *mean = job->moments + index * 2 * job->out + column;
     block_moments(y->data + top * y->stride + left * job->out + column, y->stride,
@@ -302,60 +319,89 @@ static void note_moments(const conv_job *job, const block *b, size_t index, size
 static void multiply_task(void *context, size_t task, size_t worker)
 {
     const conv_job *job = context;
-    const zi_conv3x3_args *args = job->args;
+    const conv_args *args = job->args;
     size_t index = task % job->blocks, column = task / job->blocks * job->columns;
     size_t n = smaller(job->columns, job->out - column);
     size_t step = job->products_step, wide = round_up(n, 4);
     block b = block_at(job, index);
-    float *products = worker_scratch(job->ops, worker), *results = products + job->points * step;
+    float *products = worker_scratch(job->exec, worker), *results = products + job->points * step;
     multiply(job, index, b.height * b.width, column, n, products);
     for (size_t t = 0; t < b.height * b.width; t++, products += job->columns) {
         size_t top = (b.top + t / b.width) * TILE, left = (b.left + t % b.width) * TILE;
         winograd_output(products, step, wide, results);
-        put_tile(&args->y, top, left, column, n, results, wide, args->conv->bias, args->add);
-        if (args->shortcut)
+        put_tile(&args->y, top, left, column, n, results, wide, args->bias, args->add);
+        if (args->has_shortcut)
             put_tile(&args->side, top, left, column, n, products + POINTS * step, step,
                      args->shortcut_bias, false);
     }
-    if (args->moments) note_moments(job, &b, index, column, n);
+    if (args->has_moments) note_moments(job, &b, index, column, n);
 }
 
 /* ---- bands ---- */
 
 static void collect_moments(const conv_job *job)
 {
-    const zi_picture *y = &job->args->y;
+    const feature_map *y = &job->args->y;
     for (size_t i = 0; i < job->blocks; i++) {
         block b = block_at(job, i);
         const float *mean = job->moments + i * 2 * job->out;
-        add_moments(job->args->moments, mean, mean + job->out, job->out,
+        add_moments(&job->args->moments, mean, mean + job->out, job->out,
                     smaller(b.height * TILE, y->height - b.top * TILE) *
                         smaller(b.width * TILE, y->width - b.left * TILE));
     }
 }
 
-void zi_conv3x3(zi_ops *ops, const zi_conv3x3_args *args, zi_arena *arena)
+/* weight and moments may be those of a plan, which have no memory yet. */
+static conv_args args_of(const zi_conv3x3_args *a)
 {
-    size_t mark = zi_arena_mark(arena);
-    conv_job job = conv_prepare(ops, args, arena);
-    if (args->norm) group_coefficients(args->norm, args->moments, job.a, job.b);
-    if (args->moments) *args->moments = (zi_moments){0};
-    zi_pool_run(ops->pool, parts(job.out, ops->kernels.nr) * job.chunks, weights_task, &job);
-    for (; job.first < job.blocks_high; job.first += job.band) {
-        job.blocks = smaller(job.band, job.blocks_high - job.first) * job.blocks_wide;
-        zi_pool_run(ops->pool, job.blocks * job.chunks + 1, transform_task, &job);
-        zi_pool_run(ops->pool, job.blocks * parts(job.out, job.columns), multiply_task, &job);
-        if (args->moments) collect_moments(&job);
-        float *above = job.above;
-        job.above = job.next;
-        job.next = above;
-    }
-    zi_arena_reset(arena, mark);
+    conv_args args = {.weight = cpu_matrix(a->weight),
+                      .nhwc = a->weight->nhwc,
+                      .bias = vector_of(a->bias),
+                      .x = cpu_map(&a->x),
+                      .y = cpu_map(&a->y),
+                      .side = cpu_map(&a->side),
+                      .doubled = a->doubled,
+                      .add = a->add,
+                      .norm = a->norm,
+                      .has_shortcut = a->shortcut != NULL,
+                      .shortcut_bias = vector_of(a->shortcut_bias),
+                      .has_moments = a->moments.buffer != NULL,
+                      .band = a->band};
+    if (a->shortcut) args.shortcut = cpu_matrix(a->shortcut);
+    if (args.has_moments) args.moments = moments_of(a->moments, args.x.height * args.x.width);
+    return args;
 }
 
-void zi_conv3x3_plan(const zi_ops *ops, const zi_conv3x3_args *args, zi_arena *arena)
+static void run_bands(conv_job *job)
 {
-    size_t mark = zi_arena_mark(arena);
-    conv_prepare(ops, args, arena);
-    zi_arena_reset(arena, mark);
+    const cpu_exec *exec = job->exec;
+    for (; job->first < job->blocks_high; job->first += job->band) {
+        job->blocks = smaller(job->band, job->blocks_high - job->first) * job->blocks_wide;
+        zi_pool_run(exec->pool, job->blocks * job->chunks + 1, transform_task, job);
+        zi_pool_run(exec->pool, job->blocks * parts(job->out, job->columns), multiply_task, job);
+        if (job->args->has_moments) collect_moments(job);
+        float *above = job->above;
+        job->above = job->next;
+        job->next = above;
+    }
+}
+
+void cpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a)
+{
+    const cpu_exec *exec = exec_of(base);
+    conv_args args = args_of(a);
+    zi_arena arena = zi_arena_within(a->workspace);
+    conv_job job = conv_prepare(exec, &args, &arena);
+    if (args.norm) group_coefficients(args.norm, &args.moments, job.a, job.b);
+    if (args.has_moments) clear_moments(&args.moments, job.out);
+    zi_pool_run(exec->pool, parts(job.out, exec->kernels->nr) * job.chunks, weights_task, &job);
+    run_bands(&job);
+}
+
+size_t cpu_conv3x3_workspace(const zi_exec *base, const zi_conv3x3_args *a)
+{
+    zi_arena arena = zi_arena_measure();
+    conv_args args = args_of(a);
+    conv_prepare((const cpu_exec *)base, &args, &arena);
+    return arena.peak;
 }

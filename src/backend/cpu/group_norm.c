@@ -13,7 +13,7 @@ enum { QUADS = 4, LANES = 4 * QUADS }; /* channels whose sums stay in registers 
 
 /* LANES channels, of which n exist. */
 static void lane_moments(const float *x, size_t stride, size_t height, size_t width,
-                         size_t channels, size_t n, float *mean, float *spread)
+                         size_t channels, size_t n, float *mean, float *m2)
 {
     float pixels = (float)(height * width), some[LANES] = {0};
     quad centre[QUADS] = {{0}}, sum[QUADS], square[QUADS];
@@ -35,31 +35,30 @@ static void lane_moments(const float *x, size_t stride, size_t height, size_t wi
         }
     }
     memcpy(mean, centre, n * sizeof *mean);
-    memcpy(spread, square, n * sizeof *spread);
+    memcpy(m2, square, n * sizeof *m2);
 }
 
 void block_moments(const float *x, size_t stride, size_t height, size_t width, size_t channels,
-                   size_t n, float *mean, float *spread)
+                   size_t n, float *mean, float *m2)
 {
     for (size_t c = 0; c < n; c += LANES)
         lane_moments(x + c, stride, height, width, channels, smaller(LANES, n - c), mean + c,
-                     spread + c);
+                     m2 + c);
 }
 
-void add_moments(zi_moments *total, const float *mean, const float *spread, size_t channels,
-                 size_t pixels)
+void add_moments(moments *total, const float *mean, const float *m2, size_t channels, size_t pixels)
 {
     double before = total->pixels, added = (double)pixels, share = added / (before + added);
     for (size_t c = 0; c < channels; c++) {
         double d = mean[c] - total->mean[c];
         total->mean[c] += d * share;
-        total->spread[c] += spread[c] + d * d * before * share;
+        total->m2[c] += m2[c] + d * d * before * share;
     }
     total->pixels = before + added;
 }
 
 typedef struct {
-    const zi_picture *x;
+    const feature_map *x;
     float *partials; /* [chunks, 2, C] */
     size_t rows;     /* of a chunk */
 } measuring;
@@ -67,7 +66,7 @@ typedef struct {
 static void measure_chunks(const void *context, size_t begin, size_t end)
 {
     const measuring *job = context;
-    const zi_picture *x = job->x;
+    const feature_map *x = job->x;
     for (size_t chunk = begin; chunk < end; chunk++) {
         float *mean = job->partials + chunk * 2 * x->channels;
         size_t row = chunk * job->rows;
@@ -76,40 +75,50 @@ static void measure_chunks(const void *context, size_t begin, size_t end)
     }
 }
 
-void zi_moments_measure(zi_ops *ops, const zi_picture *x, zi_moments *out)
+void clear_moments(moments *m, size_t channels)
 {
-    measuring job = {x, ops->partials, (x->height + NORM_CHUNKS - 1) / NORM_CHUNKS};
-    run_rows(ops, (x->height + job.rows - 1) / job.rows, 1, measure_chunks, &job);
-    *out = (zi_moments){0};
-    for (size_t row = 0; row < x->height; row += job.rows) {
-        const float *mean = job.partials + row / job.rows * 2 * x->channels;
-        add_moments(out, mean, mean + x->channels, x->channels,
-                    smaller(job.rows, x->height - row) * x->width);
+    m->pixels = 0;
+    for (size_t c = 0; c < channels; c++) m->mean[c] = m->m2[c] = 0;
+}
+
+void cpu_moments(zi_exec *base, const zi_feature_map *map, zi_view out)
+{
+    cpu_exec *exec = exec_of(base);
+    feature_map x = cpu_map(map);
+    moments total = moments_of(out, 0);
+    measuring job = {&x, exec->partials, (x.height + NORM_CHUNKS - 1) / NORM_CHUNKS};
+    run_rows(exec, (x.height + job.rows - 1) / job.rows, 1, measure_chunks, &job);
+    clear_moments(&total, x.channels);
+    for (size_t row = 0; row < x.height; row += job.rows) {
+        const float *mean = job.partials + row / job.rows * 2 * x.channels;
+        add_moments(&total, mean, mean + x.channels, x.channels,
+                    smaller(job.rows, x.height - row) * x.width);
     }
 }
 
 /* ---- applying ---- */
 
-void group_coefficients(const zi_group_norm *norm, const zi_moments *moments, float *a, float *b)
+void group_coefficients(const zi_group_norm *norm, const moments *m, float *a, float *b)
 {
-    size_t width = norm->channels / norm->groups;
-    for (size_t c = 0; c < norm->channels; c += width) {
-        double mean = 0, spread = 0, n = (double)width;
-        for (size_t i = c; i < c + width; i++) mean += moments->mean[i] / n;
+    const float *weight = vector_of(norm->weight), *bias = vector_of(norm->bias);
+    size_t channels = norm->weight->data.columns, width = channels / norm->groups;
+    for (size_t c = 0; c < channels; c += width) {
+        double mean = 0, m2 = 0, n = (double)width;
+        for (size_t i = c; i < c + width; i++) mean += m->mean[i] / n;
         for (size_t i = c; i < c + width; i++) {
-            double d = moments->mean[i] - mean;
-            spread += moments->spread[i] + d * d * moments->pixels;
+            double d = m->mean[i] - mean;
+            m2 += m->m2[i] + d * d * m->pixels;
         }
-        double inverse = 1.0 / sqrt(spread / (n * moments->pixels) + norm->eps);
+        double inverse = 1.0 / sqrt(m2 / (n * m->pixels) + norm->eps);
         for (size_t i = c; i < c + width; i++) {
-            a[i] = (float)(inverse * norm->weight[i]);
-            b[i] = (float)(norm->bias[i] - mean * inverse * norm->weight[i]);
+            a[i] = (float)(inverse * weight[i]);
+            b[i] = (float)(bias[i] - mean * inverse * weight[i]);
         }
     }
 }
 
 typedef struct {
-    const zi_picture *x;
+    const feature_map *x;
     const float *a, *b;
     float *y;
 } applying;
@@ -125,10 +134,13 @@ static void apply_rows(const void *context, size_t begin, size_t end)
 }
 
 /* a and b stand in scratch memory, which no task uses meanwhile. */
-void zi_group_norm_apply(zi_ops *ops, const zi_group_norm *norm, const zi_moments *moments,
-                         const zi_picture *x, float *y)
+void cpu_group_norm(zi_exec *base, const zi_group_norm *norm, zi_view stored,
+                    const zi_feature_map *map, zi_view y)
 {
-    applying job = {x, ops->scratch, ops->scratch + norm->channels, y};
-    group_coefficients(norm, moments, ops->scratch, ops->scratch + norm->channels);
-    run_rows(ops, x->height, 1, apply_rows, &job);
+    cpu_exec *exec = exec_of(base);
+    feature_map x = cpu_map(map);
+    moments m = moments_of(stored, x.height * x.width);
+    applying job = {&x, exec->scratch, exec->scratch + x.channels, floats_of(y)};
+    group_coefficients(norm, &m, exec->scratch, exec->scratch + x.channels);
+    run_rows(exec, x.height, 1, apply_rows, &job);
 }

@@ -1,8 +1,10 @@
-/* What the files of ops/ share. */
-#ifndef ZI_OPS_INTERNAL_H
-#define ZI_OPS_INTERNAL_H
+/* What the files of the CPU backend share. */
+#ifndef ZI_CPU_INTERNAL_H
+#define ZI_CPU_INTERNAL_H
 
-#include "backend/cpu/ops.h"
+#include "backend/arena.h"
+#include "backend/cpu/cpu.h"
+#include "base/matrix.h"
 
 enum {
     FEW_ROWS = 4,      /* not worth packing */
@@ -22,10 +24,72 @@ static inline size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-static inline float *worker_scratch(const zi_ops *ops, size_t worker)
+/* ---- sessions ---- */
+
+typedef struct {
+    zi_exec base;
+    const zi_kernels *kernels;
+    zi_pool *pool;
+    float *scratch; /* [threads, scratch_stride] */
+    size_t scratch_stride;
+    float *packed;    /* the input of a product, see linear.c */
+    float *partials;  /* for moments of a whole feature map, see group_norm.c */
+    zi_error failure; /* what check_finite found; code ZI_OK: nothing */
+} cpu_exec;
+
+static inline cpu_exec *exec_of(zi_exec *exec)
 {
-    return ops->scratch + worker * ops->scratch_stride;
+    return (cpu_exec *)exec;
 }
+
+static inline float *worker_scratch(const cpu_exec *exec, size_t worker)
+{
+    return exec->scratch + worker * exec->scratch_stride;
+}
+
+/* ---- sharing out work ---- */
+
+/* Calls fn for rows [begin, end) of n, in parallel, each call a run of up to `grain` rows. */
+typedef void (*row_fn)(const void *context, size_t begin, size_t end);
+void run_rows(cpu_exec *exec, size_t n, size_t grain, row_fn fn, const void *context);
+
+/* ---- views in host memory ---- */
+
+/* NULL for no view. */
+static inline float *floats_of(zi_view view)
+{
+    return zi_view_host(view);
+}
+
+static inline const float *vector_of(const zi_weight *weight)
+{
+    return weight ? zi_view_host(weight->data) : NULL;
+}
+
+zi_matrix cpu_matrix(const zi_weight *weight);
+
+/* A feature map [height, width, channels] whose rows lie `stride` floats apart. */
+typedef struct {
+    float *data;
+    size_t height, width, channels, stride;
+} feature_map;
+
+feature_map cpu_map(const zi_feature_map *map);
+
+/* Of each channel its mean and the sum of squared deviations from it. */
+typedef struct {
+    double pixels; /* that they are of */
+    double *mean, *m2;
+} moments;
+
+/* Those in a view [2, channels], of a feature map of so many pixels. */
+static inline moments moments_of(zi_view view, size_t pixels)
+{
+    double *mean = zi_view_host(view);
+    return (moments){(double)pixels, mean, mean + view.stride};
+}
+
+/* ---- numbers ---- */
 
 /* Four floats that GCC and Clang keep in one register on every 64-bit machine. */
 typedef float quad __attribute__((vector_size(16)));
@@ -84,23 +148,39 @@ size_t conv_scratch(const zi_kernels *kernels);
 
 /* ---- matvec.c ---- */
 
-/* zi_linear, for a few rows. */
-void matvec(zi_ops *ops, const float *x, size_t T, const zi_matrix *w, const float *bias, float *y);
+/* A product, for a few rows of x. */
+void matvec(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w, const float *bias,
+            float *y);
 
-/* zi_attention, for a few rows. */
-void attend_few(zi_ops *ops, const zi_attention_args *args);
+/* ---- attention.c ---- */
+
+/* zi_attention_args in host memory. */
+typedef struct {
+    const float *q; /* [T, heads * dim] */
+    float *k;       /* [S, kv_heads * dim]; overwritten when integer */
+    const float *v; /* [S, kv_heads * dim] */
+    float *out;     /* [T, heads * dim] */
+    size_t T, S, heads, kv_heads, dim;
+    bool causal, integer;
+} attention_args;
+
+/* The same as cpu_attention, for a few rows (matvec.c). */
+void attend_few(cpu_exec *exec, const attention_args *args);
 
 /* ---- group_norm.c ---- */
 
 /* group_norm(x) = a x + b, [channels] each. */
-void group_coefficients(const zi_group_norm *norm, const zi_moments *moments, float *a, float *b);
+void group_coefficients(const zi_group_norm *norm, const moments *m, float *a, float *b);
 
 /* Mean and sum of squared deviations of n channels over a block of pixels. */
 void block_moments(const float *x, size_t stride, size_t height, size_t width, size_t channels,
-                   size_t n, float *mean, float *spread);
+                   size_t n, float *mean, float *m2);
 
-/* Adds a block's moments of `channels` channels to those of a picture. */
-void add_moments(zi_moments *total, const float *mean, const float *spread, size_t channels,
+/* Those of nothing. */
+void clear_moments(moments *m, size_t channels);
+
+/* Adds a block's moments of `channels` channels to those of a feature map. */
+void add_moments(moments *total, const float *mean, const float *m2, size_t channels,
                  size_t pixels);
 
 /* ---- winograd.c; n channels (a multiple of four) lie together, pixels and points apart ---- */
@@ -115,8 +195,21 @@ void winograd_weights(const float *w, size_t tap, size_t n, float *out, size_t s
 /* 36 points that lie `step` apart to out [4, 4, n]. */
 void winograd_output(const float *m, size_t step, size_t n, float *out);
 
-/* Calls fn for rows [begin, end) of n, in parallel, each call a run of up to `grain` rows. */
-typedef void (*row_fn)(const void *context, size_t begin, size_t end);
-void run_rows(zi_ops *ops, size_t n, size_t grain, row_fn fn, const void *context);
+/* ---- operations, as zi_backend_ops has them ---- */
+
+void cpu_linear(zi_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias, zi_view y);
+void cpu_embed(zi_exec *exec, const zi_weight *w, const int32_t *rows, size_t n, zi_view y);
+void cpu_attention(zi_exec *exec, const zi_attention_args *args);
+void cpu_norm(zi_exec *exec, const zi_norm_args *args);
+void cpu_rope(zi_exec *exec, const zi_rope_args *args);
+void cpu_elementwise(zi_exec *exec, zi_elementwise_kind kind, zi_view x, zi_view y, float a,
+                     float b);
+void cpu_permute(zi_exec *exec, const zi_permute_args *args);
+void cpu_conv3x3(zi_exec *exec, const zi_conv3x3_args *args);
+size_t cpu_conv3x3_workspace(const zi_exec *exec, const zi_conv3x3_args *args);
+void cpu_moments(zi_exec *exec, const zi_feature_map *x, zi_view out);
+void cpu_group_norm(zi_exec *exec, const zi_group_norm *norm, zi_view stored,
+                    const zi_feature_map *x, zi_view y);
+void cpu_check_finite(zi_exec *exec, zi_view x, const char *name);
 
 #endif

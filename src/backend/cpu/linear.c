@@ -20,7 +20,7 @@ typedef struct {
 } layout;
 
 typedef struct {
-    const zi_ops *ops;
+    cpu_exec *exec;
     const float *x; /* [T, K] */
     const zi_matrix *w;
     const float *bias;
@@ -39,11 +39,11 @@ static size_t unit_of(const zi_matrix *w)
     return group == 32 && !w->row_scale ? group : 0;
 }
 
-static layout layout_for(const zi_ops *ops, const zi_matrix *w)
+static layout layout_for(const cpu_exec *exec, const zi_matrix *w)
 {
-    const zi_kernels *k = &ops->kernels;
+    const zi_kernels *k = exec->kernels;
     size_t unit = unit_of(w);
-    if (!unit || !ops->fast)
+    if (!unit || !exec->base.fast)
         return (layout){false, k->mr, k->nr, 1, k->mr * 4, k->nr * 4, BLOCK_BYTES / 4};
     return (layout){true,
                     k->qmr,
@@ -77,13 +77,13 @@ size_t linear_packed(const zi_kernels *kernels, size_t depth)
 static char *input_panel(const linear_job *job, size_t row)
 {
     const layout *p = &job->panels;
-    return (char *)job->ops->packed + row / p->mr * (job->w->columns / p->unit) * p->a_bytes;
+    return (char *)job->exec->packed + row / p->mr * (job->w->columns / p->unit) * p->a_bytes;
 }
 
 static void pack_input(const void *context, size_t begin, size_t end)
 {
     const linear_job *job = context;
-    const zi_kernels *kernels = &job->ops->kernels;
+    const zi_kernels *kernels = job->exec->kernels;
     size_t K = job->w->columns, mr = job->panels.mr;
     for (size_t tile = begin; tile < end; tile++) {
         size_t row = tile * mr, rows = smaller(mr, job->T - row);
@@ -153,7 +153,7 @@ static void pack_groups(const linear_job *job, size_t row, size_t n, size_t dept
         const float *scales = table.scales[g], *biases = table.biases[g];
         const uint8_t *q = read_numbers(w, row, n, depth + p, space, &stride);
         if (panel) {
-            job->ops->kernels.pack_group(q, stride, n, unit, scales, biases, panel);
+            job->exec->kernels->pack_group(q, stride, n, unit, scales, biases, panel);
             panel += job->panels.b_bytes;
             continue;
         }
@@ -192,7 +192,7 @@ static void pack_units(const linear_job *job, size_t row, size_t n, size_t depth
     for (size_t p = 0; p < k; p += unit, panel += job->panels.b_bytes) {
         for (size_t j = 0; j < n; j++)
             read_unit(job->w, row + j, depth + p, unit, q + j * unit, &scales[j], &biases[j]);
-        job->ops->kernels.pack_group(q, unit, n, unit, scales, biases, panel);
+        job->exec->kernels->pack_group(q, unit, n, unit, scales, biases, panel);
     }
 }
 
@@ -213,7 +213,7 @@ static void widen_rows(const zi_matrix *w, size_t row, size_t n, size_t depth, s
 static void pack_weights(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                          float *plain, char *panel)
 {
-    const zi_kernels *kernels = &job->ops->kernels;
+    const zi_kernels *kernels = job->exec->kernels;
     const zi_matrix *w = job->w;
     if (job->panels.integer) {
         if (w->bits)
@@ -239,7 +239,7 @@ static void pack_weights(const linear_job *job, size_t row, size_t n, size_t dep
 static void tile_at(const linear_job *job, const char *panel, size_t row, size_t column,
                     size_t depth, size_t k)
 {
-    const zi_kernels *kernels = &job->ops->kernels;
+    const zi_kernels *kernels = job->exec->kernels;
     const layout *p = &job->panels;
     size_t N = job->w->rows;
     const char *input = input_panel(job, row) + depth / p->unit * p->a_bytes;
@@ -270,7 +270,7 @@ static void linear_task(void *context, size_t task, size_t worker)
     size_t column0 = task % job->column_blocks * BLOCK_N, column1 = smaller(column0 + BLOCK_N, N);
     size_t row0 = task / job->column_blocks * job->rows_per_task;
     size_t row1 = smaller(row0 + job->rows_per_task, job->T);
-    float *plain = worker_scratch(job->ops, worker);
+    float *plain = worker_scratch(job->exec, worker);
     char *panels = (char *)(plain + plain_size(p->nr));
 
     for (size_t depth = 0; depth < K; depth += p->depth) {
@@ -288,36 +288,50 @@ static void linear_task(void *context, size_t task, size_t worker)
 /* At most MAX_ROWS rows of x. */
 static void linear_rows(linear_job *job)
 {
-    zi_ops *ops = (zi_ops *)job->ops;
+    cpu_exec *exec = job->exec;
     size_t mr = job->panels.mr, T = job->T;
-    run_rows(ops, (T + mr - 1) / mr, 4, pack_input, job);
+    run_rows(exec, (T + mr - 1) / mr, 4, pack_input, job);
     job->column_blocks = (job->w->rows + BLOCK_N - 1) / BLOCK_N;
     /* Few columns (a small model) leave threads idle: split the rows, too, but keep enough of them
      * together to pay for the packing. */
-    size_t wanted = 8 * zi_pool_threads(ops->pool);
+    size_t wanted = 8 * zi_pool_threads(exec->pool);
     size_t splits = job->column_blocks < wanted ? wanted / job->column_blocks : 1;
     size_t least = round_up(64, mr), rows = round_up((T + splits - 1) / splits, mr);
     job->rows_per_task = rows < least ? least : rows;
     size_t row_blocks = (T + job->rows_per_task - 1) / job->rows_per_task;
-    zi_pool_run(ops->pool, job->column_blocks * row_blocks, linear_task, job);
+    zi_pool_run(exec->pool, job->column_blocks * row_blocks, linear_task, job);
 }
 
-void zi_linear(zi_ops *ops, const float *x, size_t T, const zi_matrix *w, const float *bias,
-               float *y)
+static void multiply(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w,
+                     const float *bias, float *y)
 {
-    if (T <= FEW_ROWS && !layout_for(ops, w).integer) {
-        matvec(ops, x, T, w, bias, y);
+    if (T <= FEW_ROWS && !layout_for(exec, w).integer) {
+        matvec(exec, x, T, w, bias, y);
         return;
     }
     size_t chunks = (T + MAX_ROWS - 1) / MAX_ROWS, rows = (T + chunks - 1) / chunks;
     for (size_t begin = 0; begin < T; begin += rows) {
-        linear_job job = {.ops = ops,
+        linear_job job = {.exec = exec,
                           .x = x + begin * w->columns,
                           .w = w,
                           .bias = bias,
                           .y = y + begin * w->rows,
                           .T = smaller(rows, T - begin),
-                          .panels = layout_for(ops, w)};
+                          .panels = layout_for(exec, w)};
         linear_rows(&job);
     }
+}
+
+void cpu_linear(zi_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias, zi_view y)
+{
+    zi_matrix matrix = cpu_matrix(w);
+    multiply(exec_of(exec), floats_of(x), x.rows, &matrix, vector_of(bias), floats_of(y));
+}
+
+void cpu_embed(zi_exec *exec, const zi_weight *w, const int32_t *rows, size_t n, zi_view y)
+{
+    zi_matrix matrix = cpu_matrix(w);
+    (void)exec;
+    for (size_t i = 0; i < n; i++)
+        zi_matrix_row(&matrix, (size_t)rows[i], floats_of(zi_view_rows(y, i, 1)));
 }

@@ -12,7 +12,7 @@ enum {
 };
 
 typedef struct {
-    zi_ops *ops;
+    cpu_exec *exec;
     const float *x; /* [T, K] */
     const zi_matrix *w;
     const float *bias;
@@ -31,7 +31,7 @@ static void direct_rows(const matvec_job *job, size_t begin, size_t n, const flo
     const zi_matrix *w = job->w;
     size_t bytes = zi_dtype_bytes(w->type, w->columns);
     const char *first = (const char *)w->data + begin * bytes;
-    job->ops->kernels.dot_rows(w->type, first, bytes, n, x, w->columns, y);
+    job->exec->kernels->dot_rows(w->type, first, bytes, n, x, w->columns, y);
 }
 
 /* A row in MLX's groups, whose scales and biases are in `factors`. */
@@ -39,8 +39,8 @@ static float row_of_groups(const matvec_job *job, size_t row, const float *x, co
 {
     const zi_matrix *w = job->w;
     const char *q = (const char *)w->data + row * w->columns * (size_t)w->bits / 8;
-    return job->ops->kernels.dot_groups(w->bits, q, w->group, factors,
-                                        factors + w->columns / w->group, x, w->columns);
+    return job->exec->kernels->dot_groups(w->bits, q, w->group, factors,
+                                          factors + w->columns / w->group, x, w->columns);
 }
 
 static void read_factors(const zi_matrix *w, size_t row, float *out)
@@ -67,7 +67,7 @@ static void one_row(const matvec_job *job, size_t n, float *space)
         else if (direct(w))
             direct_rows(job, n, 1, x, y);
         else
-            job->ops->kernels.dot_rows(ZI_F32, space, 0, 1, x, K, y);
+            job->exec->kernels->dot_rows(ZI_F32, space, 0, 1, x, K, y);
     }
 }
 
@@ -79,26 +79,27 @@ static void matvec_task(void *context, size_t task, size_t worker)
     if (job->T == 1 && direct(job->w))
         direct_rows(job, begin, end - begin, job->x, job->y + begin);
     else
-        for (size_t n = begin; n < end; n++) one_row(job, n, worker_scratch(job->ops, worker));
+        for (size_t n = begin; n < end; n++) one_row(job, n, worker_scratch(job->exec, worker));
     for (size_t t = 0; job->bias && t < job->T; t++)
         for (size_t n = begin; n < end; n++) job->y[t * N + n] += job->bias[n];
 }
 
-void matvec(zi_ops *ops, const float *x, size_t T, const zi_matrix *w, const float *bias, float *y)
+void matvec(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w, const float *bias,
+            float *y)
 {
     size_t bytes = w->bits ? w->columns * (size_t)w->bits / 8 : zi_dtype_bytes(w->type, w->columns);
-    size_t threads = zi_pool_threads(ops->pool);
+    size_t threads = zi_pool_threads(exec->pool);
     size_t tasks = round_up(smaller(w->rows * bytes / GRAIN_BYTES, TASKS * threads), threads);
-    matvec_job job = {ops, x, w, bias, y, T, tasks ? (w->rows + tasks - 1) / tasks : w->rows};
-    zi_pool_run(ops->pool, (w->rows + job.rows_per_task - 1) / job.rows_per_task, matvec_task,
+    matvec_job job = {exec, x, w, bias, y, T, tasks ? (w->rows + tasks - 1) / tasks : w->rows};
+    zi_pool_run(exec->pool, (w->rows + job.rows_per_task - 1) / job.rows_per_task, matvec_task,
                 &job);
 }
 
 /* ---- attention ---- */
 
 typedef struct {
-    const zi_ops *ops;
-    const zi_attention_args *args;
+    const cpu_exec *exec;
+    const attention_args *args;
 } attend_job;
 
 /* sums [n] += weights [keys] v [keys, n] (row stride ldv), n at most a quad. */
@@ -136,14 +137,14 @@ static void gather_values(const float *weights, size_t keys, const float *v, siz
 static void attend_task(void *context, size_t task, size_t worker)
 {
     const attend_job *job = context;
-    const zi_attention_args *args = job->args;
-    const zi_kernels *kernels = &job->ops->kernels;
+    const attention_args *args = job->args;
+    const zi_kernels *kernels = job->exec->kernels;
     size_t t = task % args->T, head = task / args->T, dim = args->dim;
     size_t kv = head / (args->heads / args->kv_heads) * dim, ld = args->kv_heads * dim;
     size_t end = args->causal ? args->S - args->T + t + 1 : args->S;
     const float *q = args->q + (t * args->heads + head) * dim;
     float *out = args->out + (t * args->heads + head) * dim;
-    float *scores = worker_scratch(job->ops, worker), *sums = scores + KEY_BLOCK;
+    float *scores = worker_scratch(job->exec, worker), *sums = scores + KEY_BLOCK;
     float factor = (float)(1.0 / sqrt((double)dim)), most = -INFINITY, total = 0;
     memset(sums, 0, dim * sizeof *sums);
     for (size_t key = 0; key < end; key += KEY_BLOCK) {
@@ -160,12 +161,12 @@ static void attend_task(void *context, size_t task, size_t worker)
     kernels->scale_row(sums, 1.0f / total, NULL, NULL, out, dim);
 }
 
-void attend_few(zi_ops *ops, const zi_attention_args *args)
+void attend_few(cpu_exec *exec, const attention_args *args)
 {
-    attend_job job = {ops, args};
+    attend_job job = {exec, args};
     size_t tasks = args->heads * args->T;
     if (tasks * args->S * args->dim >= WORTH_SHARING) {
-        zi_pool_run(ops->pool, tasks, attend_task, &job);
+        zi_pool_run(exec->pool, tasks, attend_task, &job);
         return;
     }
     for (size_t task = 0; task < tasks; task++) attend_task(&job, task, 0);

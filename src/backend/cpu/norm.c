@@ -6,9 +6,8 @@ enum { ROW_GRAIN = 16 };
 
 typedef struct {
     const zi_kernels *kernels;
-    const float *x;
-    float *y, *residual;
-    const float *weight, *scale;
+    float *x, *y;
+    const float *weight, *scale, *gate;
     size_t D;
     float eps;
 } row_norm;
@@ -28,29 +27,15 @@ static void rms_rows(const void *context, size_t begin, size_t end)
     }
 }
 
-void zi_rms_norm(zi_ops *ops, const float *x, size_t T, size_t D, const float *weight, float eps,
-                 const float *scale, float *y)
-{
-    row_norm job = {&ops->kernels, x, y, NULL, weight, scale, D, eps};
-    run_rows(ops, T, ROW_GRAIN, rms_rows, &job);
-}
-
 static void add_rms_rows(const void *context, size_t begin, size_t end)
 {
     const row_norm *job = context;
     size_t D = job->D;
     for (size_t t = begin; t < end; t++) {
-        float *x = job->residual + t * D, *y = job->y + t * D;
-        job->kernels->scale_row(y, inverse_rms(job, y), job->weight, NULL, y, D);
-        for (size_t i = 0; i < D; i++) x[i] += job->scale ? job->scale[i] * y[i] : y[i];
+        float *x = job->x + t * D, *y = job->y + t * D;
+        job->kernels->scale_row(x, inverse_rms(job, x), job->weight, NULL, x, D);
+        for (size_t i = 0; i < D; i++) y[i] += job->gate ? job->gate[i] * x[i] : x[i];
     }
-}
-
-void zi_add_rms_norm(zi_ops *ops, float *x, float *y, size_t T, size_t D, const float *weight,
-                     float eps, const float *gate)
-{
-    row_norm job = {&ops->kernels, NULL, y, x, weight, gate, D, eps};
-    run_rows(ops, T, ROW_GRAIN, add_rms_rows, &job);
 }
 
 static void layer_norm_rows(const void *context, size_t begin, size_t end)
@@ -68,9 +53,19 @@ static void layer_norm_rows(const void *context, size_t begin, size_t end)
     }
 }
 
-void zi_layer_norm(zi_ops *ops, const float *x, size_t T, size_t D, float eps, const float *scale,
-                   float *y)
+void cpu_norm(zi_exec *base, const zi_norm_args *args)
 {
-    row_norm job = {&ops->kernels, x, y, NULL, NULL, scale, D, eps};
-    run_rows(ops, T, ROW_GRAIN, layer_norm_rows, &job);
+    static const row_fn rows[] = {[ZI_RMS_NORM] = rms_rows,
+                                  [ZI_ADD_RMS_NORM] = add_rms_rows,
+                                  [ZI_LAYER_NORM] = layer_norm_rows};
+    cpu_exec *exec = exec_of(base);
+    row_norm job = {.kernels = exec->kernels,
+                    .x = floats_of(args->x),
+                    .y = floats_of(args->y),
+                    .weight = vector_of(args->weight),
+                    .scale = floats_of(args->scale),
+                    .gate = floats_of(args->gate),
+                    .D = args->x.columns,
+                    .eps = args->eps};
+    run_rows(exec, args->x.rows, ROW_GRAIN, rows[args->kind], &job);
 }

@@ -1,36 +1,79 @@
 #include "backend/cpu/internal.h"
 
-enum { GRAIN = 4096 };
+#include <math.h>
+
+/* ---- element by element ---- */
 
 typedef struct {
     const zi_kernels *kernels;
     float *x;
     const float *y;
-} pair;
+    float a, b;
+} element_job;
 
-static void add_run(const void *context, size_t begin, size_t end)
+static void add_elements(const void *context, size_t begin, size_t end)
 {
-    const pair *job = context;
+    const element_job *job = context;
     for (size_t i = begin; i < end; i++) job->x[i] += job->y[i];
 }
 
-void zi_add(zi_ops *ops, float *x, const float *y, size_t n)
+static void add_scaled_elements(const void *context, size_t begin, size_t end)
 {
-    pair job = {&ops->kernels, x, y};
-    run_rows(ops, n, GRAIN * 8, add_run, &job);
+    const element_job *job = context;
+    for (size_t i = begin; i < end; i++) job->x[i] += job->a * job->y[i];
 }
 
-static void silu_run(const void *context, size_t begin, size_t end)
+static void extrapolate_elements(const void *context, size_t begin, size_t end)
 {
-    const pair *job = context;
-    job->kernels->silu_mul(job->x + begin, job->y + begin, end - begin);
+    const element_job *job = context;
+    for (size_t i = begin; i < end; i++) job->x[i] += job->a * (job->x[i] - job->y[i]);
 }
 
-void zi_silu_mul(zi_ops *ops, float *x, const float *y, size_t n)
+static void silu_elements(const void *context, size_t begin, size_t end)
 {
-    pair job = {&ops->kernels, x, y};
-    run_rows(ops, n, GRAIN, silu_run, &job);
+    const element_job *job = context;
+    job->kernels->silu_mul(job->x + begin, job->y ? job->y + begin : NULL, end - begin);
 }
+
+static void tanh_elements(const void *context, size_t begin, size_t end)
+{
+    const element_job *job = context;
+    for (size_t i = begin; i < end; i++) job->x[i] = tanhf(job->x[i]);
+}
+
+static void divide_add_elements(const void *context, size_t begin, size_t end)
+{
+    const element_job *job = context;
+    for (size_t i = begin; i < end; i++) job->x[i] = job->x[i] / job->a + job->b;
+}
+
+void cpu_elementwise(zi_exec *base, zi_elementwise_kind kind, zi_view x, zi_view y, float a,
+                     float b)
+{
+    enum { GRAIN = 4096, CHEAP_GRAIN = 8 * GRAIN };
+    static const struct {
+        row_fn run;
+        size_t grain;
+    } rows[ZI_ELEMENTWISE_COUNT] = {
+        [ZI_ADD] = {add_elements, CHEAP_GRAIN},
+        [ZI_ADD_SCALED] = {add_scaled_elements, CHEAP_GRAIN},
+        [ZI_EXTRAPOLATE] = {extrapolate_elements, CHEAP_GRAIN},
+        [ZI_SILU] = {silu_elements, GRAIN},
+        [ZI_SILU_MUL] = {silu_elements, GRAIN},
+        [ZI_TANH] = {tanh_elements, GRAIN},
+        [ZI_DIVIDE_ADD] = {divide_add_elements, CHEAP_GRAIN},
+    };
+    cpu_exec *exec = exec_of(base);
+    bool flat = zi_view_contiguous(x) && (!y.buffer || zi_view_contiguous(y));
+    size_t runs = flat ? 1 : x.rows, n = flat ? x.rows * x.columns : x.columns;
+    for (size_t i = 0; i < runs; i++) {
+        element_job job = {exec->kernels, floats_of(zi_view_rows(x, i, 1)),
+                           floats_of(zi_view_rows(y, i, 1)), a, b};
+        run_rows(exec, n, rows[kind].grain, rows[kind].run, &job);
+    }
+}
+
+/* ---- rope ---- */
 
 typedef struct {
     float *x;
@@ -57,9 +100,55 @@ static void rope_rows(const void *context, size_t begin, size_t end)
     }
 }
 
-void zi_rope(zi_ops *ops, float *x, size_t T, size_t heads, size_t dim, const float *cosines,
-             const float *sines, bool interleaved)
+void cpu_rope(zi_exec *exec, const zi_rope_args *args)
 {
-    rope_job job = {x, cosines, sines, heads, dim, interleaved};
-    run_rows(ops, T, 16, rope_rows, &job);
+    enum { ROW_GRAIN = 16 };
+    rope_job job = {.x = floats_of(args->x),
+                    .cosines = floats_of(args->cosines),
+                    .sines = floats_of(args->sines),
+                    .heads = args->heads,
+                    .dim = args->dim,
+                    .interleaved = args->interleaved};
+    run_rows(exec_of(exec), args->x.rows, ROW_GRAIN, rope_rows, &job);
+}
+
+/* ---- permute ---- */
+
+typedef struct {
+    const float *from;
+    float *to;
+    const zi_permute_args *args;
+} permute_job;
+
+/* The elements below index i of dimension `dim`. */
+static void permute_below(const permute_job *job, int dim, const float *from, float *to)
+{
+    const zi_permute_args *args = job->args;
+    size_t n = args->extents[dim], a = args->from_strides[dim], b = args->to_strides[dim];
+    if (dim + 1 < args->dims && dim + 1 < ZI_PERMUTE_DIMS) {
+        for (size_t i = 0; i < n; i++) permute_below(job, dim + 1, from + i * a, to + i * b);
+    } else if (a == 1 && b == 1) {
+        memcpy(to, from, n * sizeof *to);
+    } else {
+        for (size_t i = 0; i < n; i++) to[i * b] = from[i * a];
+    }
+}
+
+static void permute_rows(const void *context, size_t begin, size_t end)
+{
+    const permute_job *job = context;
+    const zi_permute_args *args = job->args;
+    for (size_t i = begin; i < end; i++)
+        permute_below(job, 1, job->from + i * args->from_strides[0],
+                      job->to + i * args->to_strides[0]);
+}
+
+/* Of at least two dimensions, the first of which is shared out. */
+void cpu_permute(zi_exec *exec, const zi_permute_args *args)
+{
+    enum { GRAIN = 1 << 15 }; /* elements */
+    permute_job job = {floats_of(args->from), floats_of(args->to), args};
+    size_t below = 1;
+    for (int i = 1; i < args->dims; i++) below *= args->extents[i];
+    run_rows(exec_of(exec), args->extents[0], GRAIN / (below ? below : 1), permute_rows, &job);
 }

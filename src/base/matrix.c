@@ -1,11 +1,4 @@
-/* What can be asked of a stored matrix without multiplying it. */
-#include "base/blocks.h"
-#include "backend/cpu/ops.h"
-
-bool zi_matrix_quantized(const zi_matrix *w)
-{
-    return w->bits || w->type == ZI_I8 || zi_block_group(w->type);
-}
+#include "base/matrix.h"
 
 /* Groups of bytes, or of nibbles, the low one first. */
 static void row_of_groups(const zi_matrix *w, size_t row, float *out)

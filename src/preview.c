@@ -1,4 +1,4 @@
-#include "model/preview.h"
+#include "preview.h"
 
 #include "base/random.h"
 
@@ -118,35 +118,62 @@ static void make_up(float *latents, size_t channels)
     }
 }
 
-bool zi_preview_fit(zi_preview *preview, const zi_run *run, const zi_vae *vae, zi_ops_limits limits,
-                    zi_error *error)
+/* A session that decodes made-up latents. */
+typedef struct {
+    const zi_vae *vae;
+    zi_view latents; /* [channels, SIDE * SIDE] */
+    zi_view image;   /* [3, 64 * SIDE * SIDE] */
+} fitting;
+
+static void plan(void *user, const zi_exec *exec, zi_arena *arena)
 {
-    size_t channels = (size_t)vae->config.latent;
-    if (preview->channels) return true;
-    if (channels > ZI_PREVIEW_CHANNELS)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
-                            "latents of %zu channels have no preview; %d are the most", channels,
-                            ZI_PREVIEW_CHANNELS);
-    zi_ops ops = *run->ops;
-    zi_arena arena = zi_arena_measure();
-    float *latents = NULL, *image = NULL;
-    bool ok = true;
-    for (int pass = 0; pass < 2 && ok; pass++) { /* see zi_arena on why twice */
-        zi_ops_plan(&ops, &arena, limits);
-        latents = zi_arena_floats(&arena, channels * SIDE * SIDE);
-        image = zi_arena_floats(&arena, 3 * 64 * SIDE * SIDE);
-        zi_vae_plan(&ops, vae, SIDE, SIDE, &arena);
-        if (!pass) ok = zi_arena_create(&arena, arena.peak, error);
-    }
-    if (ok) make_up(latents, channels);
-    zi_run own = {.ops = &ops, .arena = &arena, .layer_done = run->layer_done, .user = run->user};
-    ok = ok && zi_vae_decode(&own, vae, latents, SIDE, SIDE, image, error) &&
-         take_memory(preview, channels, error);
-    for (size_t y = PATCH / 2; ok && y < SIDE; y += PATCH)
+    fitting *f = user;
+    f->latents = zi_arena_floats(arena, (size_t)f->vae->config.latent, SIDE * SIDE);
+    f->image = zi_arena_floats(arena, 3, 64 * SIDE * SIDE);
+    zi_vae_plan(exec, f->vae, SIDE, SIDE, arena);
+}
+
+/* Learns from the middle of each patch. */
+static void learn_patches(zi_preview *p, const float *latents, const float *image)
+{
+    for (size_t y = PATCH / 2; y < SIDE; y += PATCH)
         for (size_t x = PATCH / 2; x < SIDE; x += PATCH)
-            learn_at(preview, latents, image, SIDE, SIDE, y, x);
-    if (ok) solve(preview);
-    zi_arena_free(&arena);
+            learn_at(p, latents, image, SIDE, SIDE, y, x);
+    solve(p);
+}
+
+static bool fit(zi_preview *preview, zi_session *session, const fitting *f, zi_error *error)
+{
+    size_t channels = (size_t)f->vae->config.latent;
+    zi_fetched image = {0};
+    float *latents = malloc(channels * SIDE * SIDE * sizeof *latents);
+    bool ok = latents || zi_error_no_memory(error, channels * SIDE * SIDE * sizeof *latents);
+    if (ok) make_up(latents, channels);
+    if (ok) zi_write(session->exec, f->latents, latents);
+    ok = ok && zi_vae_decode(&session->run, f->vae, f->latents, SIDE, SIDE, f->image, error) &&
+         zi_fetch(session->exec, f->image, &image, error) && take_memory(preview, channels, error);
+    if (ok) learn_patches(preview, latents, image.values);
+    zi_fetched_free(&image);
+    free(latents);
+    return ok;
+}
+
+bool zi_preview_fit(zi_preview *preview, zi_engine *engine, const zi_vae *vae,
+                    zi_exec_limits limits, const zi_run *watch, zi_error *error)
+{
+    fitting f = {.vae = vae};
+    zi_session session;
+    if (preview->channels) return true;
+    if (vae->config.latent > ZI_PREVIEW_CHANNELS)
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, NULL,
+                            "latents of %d channels have no preview; %d are the most",
+                            vae->config.latent, ZI_PREVIEW_CHANNELS);
+    if (!zi_session_open(engine, watch->exec->fast, limits, plan, &f, &session, error))
+        return false;
+    session.run.layer_done = watch->layer_done;
+    session.run.user = watch->user;
+    bool ok = fit(preview, &session, &f, error);
+    zi_session_close(&session);
     return ok;
 }
 

@@ -1,4 +1,4 @@
-#include "base/arena.h"
+#include "base/memory.h"
 #include "base/file.h"
 #include "base/machine.h"
 
@@ -14,24 +14,19 @@
 
 enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
 
-zi_arena zi_arena_measure(void)
+bool zi_memory_take(zi_memory *memory, size_t size, zi_error *error)
 {
-    return (zi_arena){.size = SIZE_MAX};
-}
-
-bool zi_arena_create(zi_arena *arena, size_t size, zi_error *error)
-{
-    *arena = (zi_arena){0};
+    *memory = (zi_memory){0};
     size_t unit = size < HUGE_PAGE ? ALIGNMENT : HUGE_PAGE;
     size_t rounded = (size + unit - 1) / unit * unit;
     if (rounded < size) return zi_error_no_memory(error, size);
-    arena->base = aligned_alloc(unit, rounded ? rounded : unit);
-    if (!arena->base) return zi_error_no_memory(error, size);
-    arena->size = rounded;
+    memory->base = aligned_alloc(unit, rounded ? rounded : unit);
+    if (!memory->base) return zi_error_no_memory(error, size);
+    memory->size = rounded;
 #ifdef MADV_HUGEPAGE
     /* Products touch a page for every row of a tile: with small pages, looking those up costs a
      * tenth of their time. The kernel may refuse; then pages are small. */
-    if (unit == HUGE_PAGE) (void)madvise(arena->base, rounded, MADV_HUGEPAGE);
+    if (unit == HUGE_PAGE) (void)madvise(memory->base, rounded, MADV_HUGEPAGE);
 #endif
     return true;
 }
@@ -77,9 +72,9 @@ static bool reserve(int fd, size_t size, const char *folder, zi_error *error)
                         size, strerror(code));
 }
 
-bool zi_arena_create_in_file(zi_arena *arena, size_t size, const char *folder, zi_error *error)
+bool zi_memory_take_in_file(zi_memory *memory, size_t size, const char *folder, zi_error *error)
 {
-    *arena = (zi_arena){0};
+    *memory = (zi_memory){0};
     int fd = open_nameless(folder, error);
     if (fd < 0) return false;
     bool ok = on_disk(fd) ? reserve(fd, size, folder, error)
@@ -91,7 +86,7 @@ bool zi_arena_create_in_file(zi_arena *arena, size_t size, const char *folder, z
             ok = zi_error_set(error, ZI_ERROR_IO, folder,
                               "cannot map %zu bytes of a file there: %s", size, strerror(errno));
         else
-            *arena = (zi_arena){.base = base, .size = size, .in_file = true};
+            *memory = (zi_memory){.base = base, .size = size, .in_file = true};
     }
     close(fd);
     return ok;
@@ -99,9 +94,9 @@ bool zi_arena_create_in_file(zi_arena *arena, size_t size, const char *folder, z
 
 #else
 
-bool zi_arena_create_in_file(zi_arena *arena, size_t size, const char *folder, zi_error *error)
+bool zi_memory_take_in_file(zi_memory *memory, size_t size, const char *folder, zi_error *error)
 {
-    *arena = (zi_arena){0};
+    *memory = (zi_memory){0};
     (void)size;
     return zi_error_set(error, ZI_ERROR_UNSUPPORTED, folder,
                         "working memory in files is for Linux only");
@@ -109,50 +104,29 @@ bool zi_arena_create_in_file(zi_arena *arena, size_t size, const char *folder, z
 
 #endif
 
-bool zi_arena_is_small(size_t size, size_t free)
+bool zi_memory_is_small(size_t size, size_t free)
 {
     return size <= (size_t)1 << 30 || size < free / 2;
 }
 
-bool zi_arena_create_fitting(zi_arena *arena, size_t size, const char *folder, zi_error *error)
+bool zi_memory_take_fitting(zi_memory *memory, size_t size, const char *folder, zi_error *error)
 {
     size_t available = zi_free_memory("");
-    if (zi_arena_is_small(size, available)) return zi_arena_create(arena, size, error);
-    if (folder && folder[0] && zi_arena_create_in_file(arena, size, folder, NULL)) return true;
-    if (zi_arena_create_in_file(arena, size, "/var/tmp", error)) return true;
+    if (zi_memory_is_small(size, available)) return zi_memory_take(memory, size, error);
+    if (folder && folder[0] && zi_memory_take_in_file(memory, size, folder, NULL)) return true;
+    if (zi_memory_take_in_file(memory, size, "/var/tmp", error)) return true;
     /* Without a file: memory, as long as there is any hope. */
-    return size < available && zi_arena_create(arena, size, error);
+    return size < available && zi_memory_take(memory, size, error);
 }
 
-void zi_arena_free(zi_arena *arena)
+void zi_memory_release(zi_memory *memory)
 {
 #ifdef __linux__
-    if (arena->in_file) {
-        munmap(arena->base, arena->size);
-        arena->base = NULL;
+    if (memory->in_file) {
+        munmap(memory->base, memory->size);
+        memory->base = NULL;
     }
 #endif
-    free(arena->base);
-    *arena = (zi_arena){0};
-}
-
-void *zi_arena_alloc(zi_arena *arena, size_t count, size_t size)
-{
-    size_t bytes, end;
-    if (__builtin_mul_overflow(count, size, &bytes) ||
-        __builtin_add_overflow(bytes, (size_t)(ALIGNMENT - 1), &bytes) ||
-        __builtin_add_overflow(arena->used, bytes / ALIGNMENT * ALIGNMENT, &end) ||
-        end > arena->size) {
-        arena->overflow = true;
-        return NULL;
-    }
-    void *block = arena->base ? arena->base + arena->used : NULL;
-    arena->used = end;
-    if (end > arena->peak) arena->peak = end;
-    return block;
-}
-
-float *zi_arena_floats(zi_arena *arena, size_t count)
-{
-    return zi_arena_alloc(arena, count, sizeof(float));
+    free(memory->base);
+    *memory = (zi_memory){0};
 }

@@ -1,9 +1,10 @@
-/* Small pictures straight from latents: one linear map from a latent's channels to a colour, found
+/* Small images straight from latents: one linear map from a latent's channels to a colour, found
  * by least squares on what the decoder makes of latents. */
-#ifndef ZI_MODEL_PREVIEW_H
-#define ZI_MODEL_PREVIEW_H
+#ifndef ZI_PREVIEW_H
+#define ZI_PREVIEW_H
 
 #include "model/vae.h"
+#include "session.h"
 
 enum { ZI_PREVIEW_CHANNELS = 64 }; /* of latents, at most */
 
@@ -15,11 +16,12 @@ typedef struct {
     float *map;       /* [channels + 1, 3] */
 } zi_preview;
 
-/* The first time, decodes a few made-up latents to begin with. It takes memory of its own. */
-bool zi_preview_fit(zi_preview *preview, const zi_run *run, const zi_vae *vae, zi_ops_limits limits,
-                    zi_error *error) ZI_CHECKED;
+/* The first time, decodes a few made-up latents to begin with, in a session of its own. watch: its
+ * progress is reported there, and it stops when asked to. */
+bool zi_preview_fit(zi_preview *preview, zi_engine *engine, const zi_vae *vae,
+                    zi_exec_limits limits, const zi_run *watch, zi_error *error) ZI_CHECKED;
 
-/* Learns from a picture: latents [channels, height, width], image [3, 8 height, 8 width]. */
+/* Learns from an image: latents [channels, height, width], image [3, 8 height, 8 width]. */
 void zi_preview_learn(zi_preview *preview, const float *latents, const float *image, size_t height,
                       size_t width);
 

@@ -1,4 +1,4 @@
-/* The recipe: prompt to picture. */
+/* The recipe: prompt to image. */
 #include "internal.h"
 #include "base/file.h"
 #include "base/random.h"
@@ -77,84 +77,85 @@ static bool resolve(const zi_model *model, const zi_request *request, zi_request
     return true;
 }
 
-/* ---- memory of a request ---- */
-
-typedef struct {
-    int32_t *ids;
-    size_t count;
-} tokens;
+/* ---- a request ---- */
 
 /* A prompt on its way into the transformer. */
 typedef struct {
-    tokens tokens;
-    float *embeds; /* [tokens, hidden] */
+    int32_t *ids;
+    size_t count;
+    zi_view embeds; /* [count, hidden] */
     zi_sequence sequence;
 } conditioning;
 
 typedef struct {
     zi_model *model;
     zi_request request;
-    zi_ops ops;
-    zi_arena arena;
-    zi_run run;
-    conditioning positive, negative; /* the second only with guidance */
-    size_t height, width, size;      /* latents: rows, columns, floats */
-    float *sigmas;                   /* [steps + 1] */
-    float *latents;                  /* [channels, height, width] */
-    float *velocity, *negative_velocity;
+    zi_session session;
+    conditioning positive, negative;      /* the second only with guidance */
+    size_t height, width, size;           /* latents: rows, columns, elements */
+    zi_view latents, velocity, away, end; /* [channels, height * width]; away: the velocity of the
+                                             negative prompt; end: where a step is heading */
+    zi_view image;                        /* [3, 64 * height * width] */
+    /* In the host's memory. */
+    float *sigmas;  /* [steps + 1] */
+    float *values;  /* [channels, height, width]: noise, and `end` of a preview */
     float *history; /* [steps + 1, channels, height, width] when tracing */
-    float *image;   /* [3, 8 height, 8 width] */
-    float *guess;   /* [channels, height, width] of the latents at the end, for previews */
-    uint8_t *seen;  /* [height, width, 3] */
+    uint8_t *seen;  /* [height, width, 3] of a preview */
     zi_progress progress;
     double passes, pass; /* network calls of this stage, and those that are done */
 } job;
 
-static void plan_conditioning(job *j, conditioning *c)
+static void plan_conditioning(job *j, conditioning *c, zi_arena *arena)
 {
     const zi_model *m = j->model;
-    c->embeds = zi_arena_floats(&j->arena, c->tokens.count * (size_t)m->config.text.hidden);
-    zi_sequence_plan(&m->transformer, j->height, j->width, c->tokens.count, &j->arena,
-                     &c->sequence);
+    c->embeds = zi_arena_floats(arena, c->count, (size_t)m->config.text.hidden);
+    zi_sequence_plan(&m->transformer, j->height, j->width, c->count, arena, &c->sequence);
 }
 
-/* Takes all memory of the request from the arena; see zi_arena on why this runs twice. */
-static void plan(job *j)
+/* Lasting memory first, then that of each stage, which the others use in turn. */
+static void plan(void *user, const zi_exec *exec, zi_arena *arena)
 {
+    job *j = user;
     const zi_model *m = j->model;
-    size_t steps = (size_t)j->request.steps;
+    size_t channels = (size_t)m->config.transformer.channels, pixels = j->height * j->width;
     bool guided = j->request.guidance > 0;
-    zi_ops_plan(&j->ops, &j->arena, zi_model_limits(&m->config));
-    plan_conditioning(j, &j->positive);
-    if (guided) plan_conditioning(j, &j->negative);
-    j->sigmas = zi_arena_floats(&j->arena, steps + 1);
-    j->latents = zi_arena_floats(&j->arena, j->size);
-    j->velocity = zi_arena_floats(&j->arena, j->size);
-    if (guided) j->negative_velocity = zi_arena_floats(&j->arena, j->size);
-    if (j->request.trace_path) j->history = zi_arena_floats(&j->arena, (steps + 1) * j->size);
-    if (j->request.preview) j->guess = zi_arena_floats(&j->arena, j->size);
-    if (j->request.preview) j->seen = zi_arena_alloc(&j->arena, 3 * j->height, j->width);
-    j->image = zi_arena_floats(&j->arena, 3 * 64 * j->height * j->width);
-    /* The stages follow each other in the same memory. */
-    zi_qwen_plan(&m->text, j->positive.tokens.count, &j->arena);
-    zi_transformer_plan(&m->transformer, &j->positive.sequence, &j->arena);
-    if (guided) zi_qwen_plan(&m->text, j->negative.tokens.count, &j->arena);
-    if (guided) zi_transformer_plan(&m->transformer, &j->negative.sequence, &j->arena);
-    zi_vae_plan(&j->ops, &m->vae, j->height, j->width, &j->arena);
+    plan_conditioning(j, &j->positive, arena);
+    if (guided) plan_conditioning(j, &j->negative, arena);
+    j->latents = zi_arena_floats(arena, channels, pixels);
+    j->velocity = zi_arena_floats(arena, channels, pixels);
+    if (guided) j->away = zi_arena_floats(arena, channels, pixels);
+    if (j->request.preview) j->end = zi_arena_floats(arena, channels, pixels);
+    j->image = zi_arena_floats(arena, 3, 64 * pixels);
+    zi_qwen_plan(&m->text, j->positive.count, arena);
+    zi_transformer_plan(&m->transformer, &j->positive.sequence, arena);
+    if (guided) zi_qwen_plan(&m->text, j->negative.count, arena);
+    if (guided) zi_transformer_plan(&m->transformer, &j->negative.sequence, arena);
+    zi_vae_plan(exec, &m->vae, j->height, j->width, arena);
 }
 
 static bool take_memory(job *j, zi_error *error)
 {
-    j->arena = zi_arena_measure();
-    plan(j);
-    if (j->arena.overflow)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "a picture of %d x %d is too large for this machine", j->request.width,
-                            j->request.height);
-    size_t size = j->arena.peak;
-    if (!zi_arena_create_fitting(&j->arena, size, j->model->scratch, error)) return false;
-    plan(j);
-    return true;
+    const zi_request *r = &j->request;
+    size_t steps = (size_t)r->steps + 1;
+    j->sigmas = malloc(steps * sizeof *j->sigmas);
+    j->values = malloc(j->size * sizeof *j->values);
+    if (r->trace_path) j->history = malloc(steps * j->size * sizeof *j->history);
+    if (r->preview) j->seen = malloc(3 * j->height * j->width);
+    if (!j->sigmas || !j->values || (r->trace_path && !j->history) || (r->preview && !j->seen))
+        return zi_error_no_memory(error, steps * j->size * sizeof *j->values);
+    return zi_session_open(j->model->engine, r->compute != ZI_COMPUTE_EXACT,
+                           zi_model_limits(&j->model->config), plan, j, &j->session, error);
+}
+
+static void give_back_memory(job *j)
+{
+    zi_session_close(&j->session);
+    free(j->sigmas);
+    free(j->values);
+    free(j->history);
+    free(j->seen);
+    free(j->positive.ids);
+    free(j->negative.ids);
 }
 
 /* ---- stages ---- */
@@ -178,26 +179,40 @@ static void begin_stage(job *j, zi_stage stage, double passes)
 static bool tokenize(job *j, zi_error *error)
 {
     const zi_tokenizer *t = j->model->tokenizer;
-    tokens *p = &j->positive.tokens, *n = &j->negative.tokens;
+    conditioning *p = &j->positive, *n = &j->negative;
     if (!zi_tokenizer_chat(t, j->request.prompt, TOKENS, &p->ids, &p->count, error)) return false;
     if (j->request.guidance == 0) return true;
     return zi_tokenizer_chat(t, j->request.negative, TOKENS, &n->ids, &n->count, error);
 }
 
+/* The text encoder's output for a prompt, from the cache if it has it. */
+static bool embed(job *j, conditioning *c, zi_error *error)
+{
+    zi_exec *exec = j->session.exec;
+    zi_embedding_cache *cache = j->model->engine->embeddings;
+    size_t count = c->embeds.rows * c->embeds.columns;
+    char key[ZI_EMBEDDING_KEY];
+    float *values = malloc(count * sizeof *values);
+    if (!values) return zi_error_no_memory(error, count * sizeof *values);
+    zi_embedding_key(j->model, exec->fast, c->ids, c->count, key);
+    bool found = zi_embedding_cache_find(cache, key, values, count);
+    if (found) zi_write(exec, c->embeds, values);
+    j->progress.cached = j->progress.cached && found;
+    bool ok = found || (zi_qwen_encode(&j->session.run, &j->model->text, c->ids, c->count,
+                                       c->embeds, error) &&
+                        zi_read(exec, c->embeds, values, error));
+    if (ok && !found) zi_embedding_cache_keep(cache, key, values, count);
+    free(values);
+    return ok;
+}
+
 /* Text to what the transformer reads: through the encoder and the context refiner. */
 static bool encode(job *j, conditioning *c, zi_error *error)
 {
-    const zi_encodings *known = j->request.encodings;
-    size_t count = c->tokens.count * (size_t)j->model->config.text.hidden;
-    char key[ZI_ENCODING_KEY];
-    if (known) zi_encoding_key(j->model, j->ops.fast, c->tokens.ids, c->tokens.count, key);
-    bool found = known && known->find(known->user, key, c->embeds, count);
-    bool ok = found || zi_qwen_encode(&j->run, &j->model->text, c->tokens.ids, c->tokens.count,
-                                      c->embeds, error);
-    if (ok && known && !found) known->keep(known->user, key, c->embeds, count);
+    if (!embed(j, c, error)) return false;
     j->pass++;
-    ok = ok &&
-         zi_transformer_caption(&j->run, &j->model->transformer, c->embeds, &c->sequence, error);
+    bool ok = zi_transformer_caption(&j->session.run, &j->model->transformer, c->embeds,
+                                     &c->sequence, error);
     j->pass++;
     return ok;
 }
@@ -206,57 +221,65 @@ static bool encode(job *j, conditioning *c, zi_error *error)
 static bool predict(job *j, float sigma, zi_error *error)
 {
     const zi_transformer *t = &j->model->transformer;
+    const zi_run *run = &j->session.run;
     float time = zi_model_time(sigma);
-    if (!zi_transformer_step(&j->run, t, &j->positive.sequence, j->latents, time, j->velocity,
-                             error))
+    if (!zi_transformer_step(run, t, &j->positive.sequence, j->latents, time, j->velocity, error))
         return false;
     j->pass++;
     if (j->request.guidance == 0) return true;
-    if (!zi_transformer_step(&j->run, t, &j->negative.sequence, j->latents, time,
-                             j->negative_velocity, error))
+    if (!zi_transformer_step(run, t, &j->negative.sequence, j->latents, time, j->away, error))
         return false;
     j->pass++;
-    zi_guide(j->velocity, j->negative_velocity, j->size, (float)j->request.guidance);
+    zi_extrapolate(run->exec, j->velocity, (float)j->request.guidance, j->away);
     return true;
 }
 
-static void remember(job *j, size_t step)
+static bool remember(job *j, size_t step, zi_error *error)
 {
-    if (j->history) memcpy(j->history + step * j->size, j->latents, j->size * sizeof *j->history);
+    return !j->history || zi_read(j->session.exec, j->latents, j->history + step * j->size, error);
 }
 
 /* Shows where the step that was just done, the one to sigma, is heading. */
-static void preview(job *j, int step, float sigma)
+static bool preview(job *j, int step, float sigma, zi_error *error)
 {
-    if (!j->request.preview) return;
+    zi_exec *exec = j->session.exec;
+    zi_model *m = j->model;
     zi_image image = {j->request.width / 8, j->request.height / 8, j->seen};
-    memcpy(j->guess, j->latents, j->size * sizeof *j->guess);
-    zi_euler_step(j->guess, j->velocity, j->size, sigma, 0);
-    zi_preview_draw(&j->model->preview, j->guess, j->height * j->width, j->seen);
+    if (!j->request.preview) return true;
+    zi_copy_rows(exec, j->latents, j->end);
+    zi_euler_step(exec, j->end, j->velocity, sigma, 0);
+    if (!zi_read(exec, j->end, j->values, error)) return false;
+    pthread_mutex_lock(&m->mutex);
+    zi_preview_draw(&m->preview, j->values, j->height * j->width, j->seen);
+    pthread_mutex_unlock(&m->mutex);
     j->request.preview(j->request.user, step, &image);
+    return true;
 }
 
 static bool sample(job *j, zi_error *error)
 {
     zi_random random;
     zi_random_seed(&random, j->request.seed);
-    zi_random_normal(&random, j->latents, j->size);
+    zi_random_normal(&random, j->values, j->size);
+    zi_write(j->session.exec, j->latents, j->values);
     zi_sigmas(j->request.schedule, j->request.steps, j->request.shift, j->sigmas);
     begin_stage(j, ZI_STAGE_STEP, j->request.steps * (j->request.guidance > 0 ? 2.0 : 1.0));
-    remember(j, 0);
+    if (!remember(j, 0, error)) return false;
     for (int i = 0; i < j->request.steps; i++) {
         j->progress.step = i;
         if (!predict(j, j->sigmas[i], error)) return false;
-        zi_euler_step(j->latents, j->velocity, j->size, j->sigmas[i], j->sigmas[i + 1]);
-        remember(j, (size_t)i + 1);
-        preview(j, i + 1, j->sigmas[i + 1]);
+        zi_euler_step(j->session.exec, j->latents, j->velocity, j->sigmas[i], j->sigmas[i + 1]);
+        if (!remember(j, (size_t)i + 1, error) || !preview(j, i + 1, j->sigmas[i + 1], error))
+            return false;
     }
     j->progress.step = j->request.steps;
     return true;
 }
 
-/* image [3, H, W] in -1..1 to 8 bits, rounded half to even as diffusers does. */
-static bool to_pixels(const job *j, zi_image **out, zi_error *error)
+/* ---- the result ---- */
+
+/* values [3, H, W] in -1..1 to 8 bits, rounded half to even as diffusers does. */
+static bool to_pixels(const job *j, const float *values, zi_image **out, zi_error *error)
 {
     size_t pixels = 64 * j->height * j->width;
     zi_image *image = calloc(1, sizeof *image);
@@ -268,7 +291,7 @@ static bool to_pixels(const job *j, zi_image **out, zi_error *error)
     }
     for (size_t i = 0; i < 3; i++)
         for (size_t p = 0; p < pixels; p++) {
-            float value = fminf(fmaxf(j->image[i * pixels + p] * 0.5f + 0.5f, 0.0f), 1.0f);
+            float value = fminf(fmaxf(values[i * pixels + p] * 0.5f + 0.5f, 0.0f), 1.0f);
             bytes[p * 3 + i] = (uint8_t)rintf(value * 255.0f);
         }
     *image = (zi_image){j->request.width, j->request.height, bytes};
@@ -276,32 +299,70 @@ static bool to_pixels(const job *j, zi_image **out, zi_error *error)
     return true;
 }
 
-static bool write_trace(const job *j, zi_error *error)
+static bool write_trace(const job *j, const float *image, zi_error *error)
 {
+    zi_fetched embeds;
     if (!j->request.trace_path) return true;
-    zi_trace trace = {.ids = j->positive.tokens.ids,
-                      .id_count = j->positive.tokens.count,
-                      .embeds = j->positive.embeds,
-                      .embed_width = (size_t)j->model->config.text.hidden,
+    if (!zi_fetch(j->session.exec, j->positive.embeds, &embeds, error)) return false;
+    zi_trace trace = {.ids = j->positive.ids,
+                      .id_count = j->positive.count,
+                      .embeds = embeds.values,
+                      .embed_width = j->positive.embeds.columns,
                       .sigmas = j->sigmas,
                       .latents = j->history,
-                      .image = j->image,
+                      .image = image,
                       .steps = (size_t)j->request.steps,
-                      .channels = (size_t)j->model->config.transformer.channels,
+                      .channels = j->latents.rows,
                       .height = j->height,
                       .width = j->width};
-    return zi_trace_write(j->request.trace_path, &trace, error);
+    bool ok = zi_trace_write(j->request.trace_path, &trace, error);
+    zi_fetched_free(&embeds);
+    return ok;
 }
 
-/* The caption's tokens and the picture must have positions that the model knows. */
+/* Has previews learn from an image. */
+static bool learn(job *j, const float *image, zi_error *error)
+{
+    zi_model *m = j->model;
+    if (!j->request.preview) return true;
+    if (!zi_read(j->session.exec, j->latents, j->values, error)) return false;
+    pthread_mutex_lock(&m->mutex);
+    zi_preview_learn(&m->preview, j->values, image, j->height, j->width);
+    pthread_mutex_unlock(&m->mutex);
+    return true;
+}
+
+static bool finish(job *j, zi_image **out, zi_error *error)
+{
+    zi_fetched image;
+    if (!zi_fetch(j->session.exec, j->image, &image, error)) return false;
+    bool ok = learn(j, image.values, error) && write_trace(j, image.values, error) &&
+              to_pixels(j, image.values, out, error);
+    zi_fetched_free(&image);
+    return ok;
+}
+
+/* ---- all of it ---- */
+
+/* The caption's tokens and the image must have positions that the model knows. */
 static bool check_caption(const job *j, const conditioning *c, zi_error *error)
 {
     size_t known = (size_t)j->model->config.transformer.lens[0];
-    size_t used = (c->tokens.count + 31) / 32 * 32 + 2;
+    size_t used = (c->count + 31) / 32 * 32 + 2;
     if (used <= known) return true;
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                        "the prompt's %zu tokens are more than this model takes; shorten it",
-                        c->tokens.count);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
+                        "its %zu tokens are more than this model takes; shorten it", c->count);
+}
+
+static bool fit_preview(job *j, zi_error *error)
+{
+    zi_model *m = j->model;
+    if (!j->request.preview) return true;
+    pthread_mutex_lock(&m->mutex);
+    bool ok = zi_preview_fit(&m->preview, m->engine, &m->vae, zi_model_limits(&m->config),
+                             &j->session.run, error);
+    pthread_mutex_unlock(&m->mutex);
+    return ok;
 }
 
 static bool generate(job *j, zi_image **out, zi_error *error)
@@ -311,20 +372,17 @@ static bool generate(job *j, zi_image **out, zi_error *error)
     if (!tokenize(j, error) || !check_caption(j, &j->positive, error) ||
         !check_caption(j, &j->negative, error) || !take_memory(j, error))
         return false;
-    j->run = (zi_run){.ops = &j->ops, .arena = &j->arena, .layer_done = layer_done, .user = j};
+    j->session.run.layer_done = layer_done;
+    j->session.run.user = j;
+    j->progress.cached = true;
     begin_stage(j, ZI_STAGE_ENCODE, guided ? 4 : 2);
     if (!encode(j, &j->positive, error)) return false;
     if (guided && !encode(j, &j->negative, error)) return false;
-    if (j->request.preview && !zi_preview_fit(&j->model->preview, &j->run, &j->model->vae,
-                                              zi_model_limits(&j->model->config), error))
-        return false;
-    if (!sample(j, error)) return false;
+    if (!fit_preview(j, error) || !sample(j, error)) return false;
     begin_stage(j, ZI_STAGE_DECODE, 1);
-    if (!zi_vae_decode(&j->run, &j->model->vae, j->latents, j->height, j->width, j->image, error))
-        return false;
-    if (j->request.preview)
-        zi_preview_learn(&j->model->preview, j->latents, j->image, j->height, j->width);
-    return write_trace(j, error) && to_pixels(j, out, error);
+    return zi_vae_decode(&j->session.run, &j->model->vae, j->latents, j->height, j->width, j->image,
+                         error) &&
+           finish(j, out, error);
 }
 
 bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_error *error)
@@ -334,14 +392,9 @@ bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_
     j.height = (size_t)j.request.height / 8;
     j.width = (size_t)j.request.width / 8;
     j.size = (size_t)model->config.transformer.channels * j.height * j.width;
-    j.ops = (zi_ops){.kernels = model->kernels,
-                     .pool = model->pool,
-                     .fast = request->compute != ZI_COMPUTE_EXACT};
     j.progress.steps = j.request.steps;
     bool ok = generate(&j, out, error);
-    zi_arena_free(&j.arena);
-    free(j.positive.tokens.ids);
-    free(j.negative.tokens.ids);
+    give_back_memory(&j);
     return ok;
 }
 
@@ -367,7 +420,8 @@ bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, i
                  size_t *count, zi_error *error)
 {
     zi_tokenizer *tokenizer = NULL;
-    if (!check_text("text", text, error) || !zi_assembly_tokenizer(options, &tokenizer, error))
+    if (!check_text("text", text, error) ||
+        !zi_assembly_tokenizer(options, NULL, &tokenizer, error))
         return false;
     bool ok = chat ? zi_tokenizer_chat(tokenizer, text, TOKENS, ids, count, error)
                    : zi_tokenizer_encode(tokenizer, text, strlen(text), ids, count, error);

@@ -1,4 +1,4 @@
-#include "model/pick.h"
+#include "sample_token.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -92,8 +92,8 @@ static size_t cut(const zi_candidate *list, size_t count, double top_p, double m
     return n;
 }
 
-int32_t zi_pick(const zi_sampling *s, zi_random *random, float *logits, size_t vocab,
-                const int32_t *seen, size_t count, zi_candidate *space)
+int32_t zi_sample_token(const zi_sampling *s, zi_random *random, float *logits, size_t vocab,
+                        const int32_t *seen, size_t count, zi_candidate *space)
 {
     if (s->penalty != 1) punish(logits, vocab, seen, count, (float)s->penalty);
     if (s->temperature == 0) return likeliest(logits, vocab);

@@ -1,6 +1,6 @@
 /* Which token comes next. */
-#ifndef ZI_MODEL_PICK_H
-#define ZI_MODEL_PICK_H
+#ifndef ZI_SAMPLE_TOKEN_H
+#define ZI_SAMPLE_TOKEN_H
 
 #include "base/random.h"
 #include "base/error.h"
@@ -25,7 +25,7 @@ typedef struct {
 
 /* One of [0, vocab) by logits [vocab], which are overwritten. seen [count]: the tokens so far.
  * space [vocab]. */
-int32_t zi_pick(const zi_sampling *sampling, zi_random *random, float *logits, size_t vocab,
-                const int32_t *seen, size_t count, zi_candidate *space);
+int32_t zi_sample_token(const zi_sampling *sampling, zi_random *random, float *logits, size_t vocab,
+                        const int32_t *seen, size_t count, zi_candidate *space);
 
 #endif

@@ -1,4 +1,5 @@
-/* Keys of what the text encoder makes of texts. */
+/* Keys of the embedding cache: one stands for a text and for all else that counts, the encoder, the
+ * tokenizer and the arithmetic. */
 #include "internal.h"
 
 #include <inttypes.h>
@@ -40,14 +41,17 @@ static void digest_encoder(zi_model *model)
     model->digested = true;
 }
 
-void zi_encoding_key(zi_model *model, bool fast, const int32_t *ids, size_t count,
-                     char key[ZI_ENCODING_KEY])
+void zi_embedding_key(zi_model *model, bool fast, const int32_t *ids, size_t count,
+                      char key[ZI_EMBEDDING_KEY])
 {
+    const char *variant = model->engine->backend->variant;
+    pthread_mutex_lock(&model->mutex);
     if (!model->digested) digest_encoder(model);
+    pthread_mutex_unlock(&model->mutex);
     uint64_t digest[2] = {model->text_digest[0], model->text_digest[1]};
-    /* Tiers add in other orders: a picture must not depend on which one drew before. */
-    mix(digest, model->kernels.tier, strlen(model->kernels.tier));
+    /* Backends add in other orders: an image must not depend on which one encoded before. */
+    mix(digest, variant, strlen(variant));
     mix(digest, &fast, sizeof fast);
     mix(digest, ids, count * sizeof *ids);
-    snprintf(key, ZI_ENCODING_KEY, "%016" PRIx64 "%016" PRIx64, digest[0], digest[1]);
+    snprintf(key, ZI_EMBEDDING_KEY, "%016" PRIx64 "%016" PRIx64, digest[0], digest[1]);
 }

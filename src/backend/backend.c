@@ -1,0 +1,40 @@
+#include "backend/backend.h"
+#include "base/blocks.h"
+
+bool zi_buffer_alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *error)
+{
+    return backend->ops->alloc(backend, size, out, error);
+}
+
+bool zi_buffer_import(zi_backend *backend, const void *data, size_t size, zi_buffer **out,
+                      zi_error *error)
+{
+    return backend->ops->import(backend, data, size, out, error);
+}
+
+void zi_buffer_release(zi_buffer *buffer)
+{
+    if (buffer) buffer->backend->ops->release(buffer);
+}
+
+bool zi_weight_quantized(const zi_weight *w)
+{
+    return w->bits || w->data.type == ZI_I8 || zi_block_group(w->data.type);
+}
+
+void zi_copy_rows(zi_exec *exec, zi_view from, zi_view to)
+{
+    zi_permute(exec, &(zi_permute_args){.from = from,
+                                        .to = to,
+                                        .dims = 2,
+                                        .extents = {to.rows, to.columns},
+                                        .from_strides = {from.stride, 1},
+                                        .to_strides = {to.stride, 1}});
+}
+
+bool zi_error_not_finite(zi_error *error, const char *name)
+{
+    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
+                        "the results are not finite numbers; the model's weights are damaged or "
+                        "not for this program");
+}

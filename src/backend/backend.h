@@ -1,0 +1,408 @@
+/* What model code computes with: operations on tensors in the memory of a backend.
+ *
+ * A backend is a device and a way to compute on it. It is a folder beside this file: it fills a
+ * zi_backend_ops, and model code, which calls the functions at the end of this file, knows nothing
+ * else of it. cpu/ is always there.
+ *
+ * There is no graph: operations are called in the order in which they are to happen, and a backend
+ * executes or records them. They cannot fail: shapes are checked when weights are bound, and
+ * memory is planned before the first of them. What goes wrong on a device is remembered until
+ * zi_submit or zi_read reports it.
+ *
+ * Tensors that are computed with are f32. Rows are tokens, pixels or rows of pixels. The views of
+ * an operation do not overlap unless it says so. */
+#ifndef ZI_BACKEND_BACKEND_H
+#define ZI_BACKEND_BACKEND_H
+
+#include "base/dtype.h"
+#include "base/error.h"
+
+typedef struct zi_backend zi_backend;
+typedef struct zi_backend_ops zi_backend_ops;
+
+/* ---- memory ---- */
+
+/* Memory of a backend, or a mapped file. A backend's own buffers begin with this. */
+typedef struct {
+    zi_backend *backend;
+    size_t size;
+    unsigned char *host; /* where the host sees it; NULL: it does not */
+} zi_buffer;
+
+/* A tensor [rows, columns] in a buffer. */
+typedef struct {
+    zi_buffer *buffer; /* NULL: no tensor, as for an argument that is left out */
+    size_t offset;     /* bytes */
+    zi_dtype type;
+    size_t rows, columns;
+    size_t stride; /* elements from one row to the next; 0: every row is the same */
+} zi_view;
+
+/* Rows [row, row + rows). */
+static inline zi_view zi_view_rows(zi_view view, size_t row, size_t rows)
+{
+    view.offset += row * view.stride * zi_dtype_size(view.type);
+    view.rows = rows;
+    return view;
+}
+
+/* Columns [column, column + columns). */
+static inline zi_view zi_view_columns(zi_view view, size_t column, size_t columns)
+{
+    view.offset += column * zi_dtype_size(view.type);
+    view.columns = columns;
+    return view;
+}
+
+/* The same elements in other rows; the view has no gaps. */
+static inline zi_view zi_view_reshape(zi_view view, size_t rows, size_t columns)
+{
+    view.rows = rows;
+    view.columns = view.stride = columns;
+    return view;
+}
+
+static inline bool zi_view_contiguous(zi_view view)
+{
+    return view.stride == view.columns || view.rows == 1;
+}
+
+/* The first element where the host sees it, NULL where it does not. */
+static inline void *zi_view_host(zi_view view)
+{
+    return view.buffer && view.buffer->host ? view.buffer->host + view.offset : NULL;
+}
+
+/* ---- weights ---- */
+
+/* A stored tensor: a matrix [rows, columns] in the type in which its file has it, or a vector,
+ * which is f32 and has one row.
+ *
+ * Plain (bits 0): times a factor for all of it or for each row, if there are any. In groups (bits 8
+ * or 4, as MLX stores them): each run of `group` elements of a row, which divides the columns,
+ * shares a scale and a bias [rows, columns / group], and stands for q * scale + bias with q from 0
+ * on, one byte each, or two to a byte, the low one first. */
+typedef struct {
+    const char *name; /* canonical, see keymap.h; lives as long as the weights */
+    zi_view data;     /* rows and columns count elements, however they are packed */
+    int bits;
+    size_t group; /* 32, 64 or 128 */
+    zi_view scales, biases;
+    zi_view factors; /* f32 [1, 1] or [1, rows] */
+    size_t kernel;   /* of a convolution: its side, 1 or 3; columns are in * kernel * kernel */
+    bool nhwc;       /* of a convolution: stored as [out, kernel, kernel, in], not [out, in, ...] */
+} zi_weight;
+
+/* Whether it is made of integers, so that operations may compute with integers. */
+bool zi_weight_quantized(const zi_weight *weight);
+
+/* ---- arguments ---- */
+
+/* The largest that operations will meet: width of an attention head, inner side of a product. */
+typedef struct {
+    size_t head_dim, depth;
+} zi_exec_limits;
+
+/* Widest attention head and most channels of a group norm that backends must take. */
+enum { ZI_MAX_HEAD = 1024, ZI_MAX_CHANNELS = 4096 };
+
+/* softmax(q k^T / sqrt(dim)) v for each head. Head h reads key/value head h / (heads / kv_heads).
+ */
+typedef struct {
+    zi_view q;   /* [T, heads * dim] */
+    zi_view k;   /* [S, kv_heads * dim]; overwritten when fast */
+    zi_view v;   /* [S, kv_heads * dim] */
+    zi_view out; /* [T, heads * dim] */
+    size_t heads, kv_heads, dim;
+    bool causal; /* row t sees rows 0 to S - T + t */
+    bool fast;   /* q and k may be quantized to eight bits, if the session computes fast */
+} zi_attention_args;
+
+typedef enum {
+    ZI_RMS_NORM,     /* y = x / rms(x) * weight * (1 + scale); y may be x */
+    ZI_ADD_RMS_NORM, /* y += gate * (x / rms(x) * weight); x is overwritten */
+    ZI_LAYER_NORM    /* y = (x - mean) / sqrt(variance + eps) * (1 + scale) */
+} zi_norm_kind;
+
+/* For each row of x [T, D]. */
+typedef struct {
+    zi_norm_kind kind;
+    zi_view x, y;            /* [T, D], without gaps */
+    const zi_weight *weight; /* [D] */
+    zi_view scale;           /* [1, D]; none: zeros */
+    zi_view gate;            /* [1, D]; none: ones */
+    float eps;
+} zi_norm_args;
+
+/* Rotates pairs of each head by the row's angles. */
+typedef struct {
+    zi_view x; /* [T, heads * dim], in place */
+    size_t heads, dim;
+    zi_view cosines, sines; /* [T, dim / 2] */
+    bool interleaved;       /* pairs (0, 1), (2, 3), ...; otherwise (i, i + dim / 2) */
+} zi_rope_args;
+
+typedef enum {
+    ZI_ADD,         /* x += y */
+    ZI_ADD_SCALED,  /* x += a y */
+    ZI_EXTRAPOLATE, /* x += a (x - y) */
+    ZI_SILU,        /* x = silu(x) */
+    ZI_SILU_MUL,    /* x = silu(x) y */
+    ZI_TANH,        /* x = tanh(x) */
+    ZI_DIVIDE_ADD,  /* x = x / a + b */
+    ZI_ELEMENTWISE_COUNT
+} zi_elementwise_kind;
+
+/* Copies elements from one order to another: element (i, j, ...) of `extents` is at the offset
+ * i * strides[0] + j * strides[1] + ... of each view. */
+enum { ZI_PERMUTE_DIMS = 5 };
+typedef struct {
+    zi_view from, to; /* only where they begin counts */
+    int dims;
+    size_t extents[ZI_PERMUTE_DIMS], from_strides[ZI_PERMUTE_DIMS], to_strides[ZI_PERMUTE_DIMS];
+} zi_permute_args;
+
+/* A feature map [height, width, channels]: a view of `height` rows of width * channels elements. */
+typedef struct {
+    zi_view view;
+    size_t width, channels;
+} zi_feature_map;
+
+/* What a group norm must know of a feature map is, of each channel, its mean and m2, the sum of
+ * squared deviations from it: a view [2, channels] of F64 that only operations look into. */
+typedef struct {
+    const zi_weight *weight, *bias; /* [channels] */
+    size_t groups;
+    float eps;
+} zi_group_norm;
+
+/* A 3x3 convolution, stride 1, inside a border of zeros. Results may take the place of x: y and
+ * side may share memory with x where their row r (doubled: rows 2r and 2r + 1) ends before row
+ * r + 1 of x begins. */
+typedef struct {
+    const zi_weight *weight, *bias; /* kernel 3: [out, in * 9]; [out] */
+    zi_feature_map x;               /* [H, W, in]; doubled: [H/2, W/2, in] */
+    bool doubled;                   /* each pixel of x stands for 2x2 */
+    const zi_group_norm *norm;      /* x passes through this and SiLU first; NULL: as it is */
+    zi_feature_map y;               /* [H, W, out] */
+    bool add;                       /* add to y instead of overwriting it */
+    /* At once a 1x1 convolution of x itself: kernel 1, [out, in]; [out]. NULL: none. */
+    const zi_weight *shortcut, *shortcut_bias;
+    zi_feature_map side; /* its result, [H, W, out] */
+    /* Those of x if there is a norm; become those of y. None: of no interest. */
+    zi_view moments;
+    zi_view workspace; /* of as many bytes as zi_conv3x3_workspace says */
+    size_t band;       /* rows of blocks that are worked on together; 0: what suits the backend */
+} zi_conv3x3_args;
+
+/* ---- backends ---- */
+
+/* One session's operations on a backend, in their order, and the memory that they use up. Sessions
+ * of one backend may run at the same time; a session is used by one thread. A backend's own begin
+ * with this. */
+typedef struct {
+    const zi_backend_ops *ops;
+    zi_backend *backend;
+    bool fast; /* integer products where weights are quantized */
+} zi_exec;
+
+typedef struct zi_arena zi_arena; /* arena.h */
+
+struct zi_backend_ops {
+    const char *name; /* "cpu" */
+
+    /* Memory of that size, not cleared. */
+    bool (*alloc)(zi_backend *, size_t size, zi_buffer **, zi_error *);
+    /* Host memory, such as part of a mapped file, for weights: it stays there, unchanged and at any
+     * address, for as long as the buffer is there. A backend may copy it. */
+    bool (*import)(zi_backend *, const void *data, size_t size, zi_buffer **, zi_error *);
+    void (*release)(zi_buffer *);
+
+    bool (*begin)(zi_backend *, bool fast, zi_exec **, zi_error *);
+    /* Takes what operations use up from the arena, which may be measuring. */
+    void (*plan)(zi_exec *, zi_arena *, zi_exec_limits);
+    void (*end)(zi_exec *);
+
+    /* From and to host memory without gaps; in the order of the operations. Writing copies at once;
+     * reading waits for the operations before it. */
+    void (*write)(zi_exec *, zi_view, const void *);
+    bool (*read)(zi_exec *, zi_view, void *, zi_error *);
+    /* Lets go what was recorded, and reports what is known to have gone wrong. */
+    bool (*submit)(zi_exec *, zi_error *);
+
+    void (*linear)(zi_exec *, zi_view x, const zi_weight *, const zi_weight *bias, zi_view y);
+    void (*embed)(zi_exec *, const zi_weight *, const int32_t *rows, size_t n, zi_view y);
+    void (*attention)(zi_exec *, const zi_attention_args *);
+    void (*norm)(zi_exec *, const zi_norm_args *);
+    void (*rope)(zi_exec *, const zi_rope_args *);
+    void (*elementwise)(zi_exec *, zi_elementwise_kind, zi_view x, zi_view y, float a, float b);
+    void (*permute)(zi_exec *, const zi_permute_args *);
+    void (*conv3x3)(zi_exec *, const zi_conv3x3_args *);
+    size_t (*conv3x3_workspace)(const zi_exec *, const zi_conv3x3_args *);
+    void (*moments)(zi_exec *, const zi_feature_map *, zi_view moments);
+    void (*group_norm)(zi_exec *, const zi_group_norm *, zi_view moments, const zi_feature_map *,
+                       zi_view y);
+    void (*check_finite)(zi_exec *, zi_view, const char *name);
+
+    void (*destroy)(zi_backend *); /* when nothing of it is used any more */
+};
+
+struct zi_backend {
+    const zi_backend_ops *ops;
+    /* What decides about bits: backends of the same variant give the same results. A constant. */
+    const char *variant;
+};
+
+/* ---- memory ---- */
+
+/* Both are released by the caller; NULL is released, too. */
+bool zi_buffer_alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *error) ZI_CHECKED;
+bool zi_buffer_import(zi_backend *backend, const void *data, size_t size, zi_buffer **out,
+                      zi_error *error) ZI_CHECKED;
+void zi_buffer_release(zi_buffer *buffer);
+
+/* ---- operations ---- */
+
+/* y [T, N] = x [T, K] w^T [K, N] + bias [N]; bias may be NULL. */
+static inline void zi_linear(zi_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias,
+                             zi_view y)
+{
+    exec->ops->linear(exec, x, w, bias, y);
+}
+
+/* y [n, columns] = rows of w, by their numbers, which are copied. */
+static inline void zi_embed(zi_exec *exec, const zi_weight *w, const int32_t *rows, size_t n,
+                            zi_view y)
+{
+    exec->ops->embed(exec, w, rows, n, y);
+}
+
+static inline void zi_attention(zi_exec *exec, const zi_attention_args *args)
+{
+    exec->ops->attention(exec, args);
+}
+
+/* y = x / rms(x) * weight * (1 + scale) for each row; scale may be none, y may be x. */
+static inline void zi_rms_norm(zi_exec *exec, zi_view x, const zi_weight *weight, float eps,
+                               zi_view scale, zi_view y)
+{
+    exec->ops->norm(exec, &(zi_norm_args){ZI_RMS_NORM, x, y, weight, scale, {0}, eps});
+}
+
+/* y += gate * rms_norm(x): the second norm of a block, with gate (none: ones) and residual. x is
+ * overwritten. */
+static inline void zi_add_rms_norm(zi_exec *exec, zi_view x, const zi_weight *weight, float eps,
+                                   zi_view gate, zi_view y)
+{
+    exec->ops->norm(exec, &(zi_norm_args){ZI_ADD_RMS_NORM, x, y, weight, {0}, gate, eps});
+}
+
+/* y = (x - mean) / sqrt(variance + eps) * (1 + scale) for each row. */
+static inline void zi_layer_norm(zi_exec *exec, zi_view x, float eps, zi_view scale, zi_view y)
+{
+    exec->ops->norm(exec, &(zi_norm_args){ZI_LAYER_NORM, x, y, NULL, scale, {0}, eps});
+}
+
+static inline void zi_rope(zi_exec *exec, const zi_rope_args *args)
+{
+    exec->ops->rope(exec, args);
+}
+
+/* x += y */
+static inline void zi_add(zi_exec *exec, zi_view x, zi_view y)
+{
+    exec->ops->elementwise(exec, ZI_ADD, x, y, 0, 0);
+}
+
+/* x += a y */
+static inline void zi_add_scaled(zi_exec *exec, zi_view x, float a, zi_view y)
+{
+    exec->ops->elementwise(exec, ZI_ADD_SCALED, x, y, a, 0);
+}
+
+/* x += a (x - y) */
+static inline void zi_extrapolate(zi_exec *exec, zi_view x, float a, zi_view y)
+{
+    exec->ops->elementwise(exec, ZI_EXTRAPOLATE, x, y, a, 0);
+}
+
+static inline void zi_silu(zi_exec *exec, zi_view x)
+{
+    exec->ops->elementwise(exec, ZI_SILU, x, (zi_view){0}, 0, 0);
+}
+
+/* x = silu(x) y */
+static inline void zi_silu_mul(zi_exec *exec, zi_view x, zi_view y)
+{
+    exec->ops->elementwise(exec, ZI_SILU_MUL, x, y, 0, 0);
+}
+
+static inline void zi_tanh(zi_exec *exec, zi_view x)
+{
+    exec->ops->elementwise(exec, ZI_TANH, x, (zi_view){0}, 0, 0);
+}
+
+/* x = x / a + b */
+static inline void zi_divide_add(zi_exec *exec, zi_view x, float a, float b)
+{
+    exec->ops->elementwise(exec, ZI_DIVIDE_ADD, x, (zi_view){0}, a, b);
+}
+
+static inline void zi_permute(zi_exec *exec, const zi_permute_args *args)
+{
+    exec->ops->permute(exec, args);
+}
+
+/* to [rows, columns] = from, whose rows may all be the same one. */
+void zi_copy_rows(zi_exec *exec, zi_view from, zi_view to);
+
+static inline void zi_conv3x3(zi_exec *exec, const zi_conv3x3_args *args)
+{
+    exec->ops->conv3x3(exec, args);
+}
+
+/* Bytes that a convolution of these shapes uses up. */
+static inline size_t zi_conv3x3_workspace(const zi_exec *exec, const zi_conv3x3_args *args)
+{
+    return exec->ops->conv3x3_workspace(exec, args);
+}
+
+/* The moments of a feature map. */
+static inline void zi_moments(zi_exec *exec, const zi_feature_map *x, zi_view moments)
+{
+    exec->ops->moments(exec, x, moments);
+}
+
+/* y [H * W, C] = group_norm(x [H, W, C]), whose moments are known. */
+static inline void zi_group_norm_apply(zi_exec *exec, const zi_group_norm *norm, zi_view moments,
+                                       const zi_feature_map *x, zi_view y)
+{
+    exec->ops->group_norm(exec, norm, moments, x, y);
+}
+
+/* Values that are not finite make the next zi_submit or zi_read fail, with the name of the first
+ * such view. */
+static inline void zi_check_finite(zi_exec *exec, zi_view x, const char *name)
+{
+    exec->ops->check_finite(exec, x, name);
+}
+
+/* The error that follows. */
+bool zi_error_not_finite(zi_error *error, const char *name);
+
+static inline void zi_write(zi_exec *exec, zi_view to, const void *from)
+{
+    exec->ops->write(exec, to, from);
+}
+
+ZI_CHECKED static inline bool zi_read(zi_exec *exec, zi_view from, void *to, zi_error *error)
+{
+    return exec->ops->read(exec, from, to, error);
+}
+
+ZI_CHECKED static inline bool zi_submit(zi_exec *exec, zi_error *error)
+{
+    return exec->ops->submit(exec, error);
+}
+
+#endif

@@ -1,0 +1,206 @@
+#include "embedding_cache.h"
+
+#include "base/file.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MOST_MEMORY ((size_t)64 << 20)
+#define MOST_DISK ((size_t)256 << 20)
+
+typedef struct entry {
+    char key[ZI_EMBEDDING_KEY];
+    size_t size;
+    float *values;
+    struct entry *next;
+} entry;
+
+struct zi_embedding_cache {
+    char *folder; /* NULL: none */
+    pthread_mutex_t mutex;
+    entry *first; /* the one that was used last */
+};
+
+/* ---- memory; all with the mutex held ---- */
+
+/* Drops those that were not used for longest until the rest is small enough. */
+static void limit_memory(zi_embedding_cache *cache)
+{
+    size_t bytes = 0;
+    for (entry **at = &cache->first; *at;) {
+        entry *this = *at;
+        bytes += this->size;
+        if (bytes <= MOST_MEMORY) {
+            at = &this->next;
+            continue;
+        }
+        *at = this->next;
+        bytes -= this->size;
+        free(this->values);
+        free(this);
+    }
+}
+
+static void put_first(zi_embedding_cache *cache, entry *e)
+{
+    e->next = cache->first;
+    cache->first = e;
+    limit_memory(cache);
+}
+
+static entry *take_out(zi_embedding_cache *cache, const char *key, size_t size)
+{
+    for (entry **at = &cache->first; *at; at = &(*at)->next)
+        if (!strcmp((*at)->key, key) && (*at)->size == size) {
+            entry *e = *at;
+            *at = e->next;
+            return e;
+        }
+    return NULL;
+}
+
+/* Does nothing when memory is short. */
+static void remember(zi_embedding_cache *cache, const char *key, const void *values, size_t size)
+{
+    entry *e = calloc(1, sizeof *e);
+    float *copy = malloc(size);
+    if (!e || !copy) {
+        free(e);
+        free(copy);
+        return;
+    }
+    snprintf(e->key, sizeof e->key, "%s", key);
+    e->values = memcpy(copy, values, size);
+    e->size = size;
+    put_first(cache, e);
+}
+
+/* ---- the disk ---- */
+
+typedef struct {
+    char *path;
+    size_t size;
+    struct timespec when;
+} file;
+
+static int latest_first(const void *a, const void *b)
+{
+    const struct timespec *x = &((const file *)a)->when, *y = &((const file *)b)->when;
+    if (x->tv_sec != y->tv_sec) return x->tv_sec < y->tv_sec ? 1 : -1;
+    return (x->tv_nsec < y->tv_nsec) - (x->tv_nsec > y->tv_nsec);
+}
+
+#ifdef __APPLE__
+#define st_mtim st_mtimespec
+#endif
+
+/* Removes the oldest files until the rest is small enough. */
+static void limit_disk(const zi_embedding_cache *cache)
+{
+    DIR *folder = opendir(cache->folder);
+    file *files = NULL;
+    size_t count = 0, bytes = 0;
+    for (struct dirent *d; folder && (d = readdir(folder));) {
+        struct stat st;
+        file *grown = realloc(files, (count + 1) * sizeof *files);
+        char *path = zi_path_join(cache->folder, d->d_name);
+        if (grown) files = grown;
+        if (grown && path && lstat(path, &st) == 0 && S_ISREG(st.st_mode))
+            files[count++] = (file){path, (size_t)st.st_size, st.st_mtim};
+        else
+            free(path);
+    }
+    if (folder) closedir(folder);
+    if (count) qsort(files, count, sizeof *files, latest_first);
+    for (size_t i = 0; i < count; i++) {
+        bytes += files[i].size;
+        if (bytes > MOST_DISK) unlink(files[i].path);
+        free(files[i].path);
+    }
+    free(files);
+}
+
+static bool read_file(const zi_embedding_cache *cache, const char *key, float *values, size_t size)
+{
+    char *path = cache->folder ? zi_path_join(cache->folder, key) : NULL, *data = NULL;
+    size_t found = 0;
+    bool ok = path && zi_file_read(path, size, &data, &found, NULL) && found == size;
+    if (ok) memcpy(values, data, size);
+    free(data);
+    free(path);
+    return ok;
+}
+
+static void write_file(const zi_embedding_cache *cache, const char *key, const float *values,
+                       size_t size)
+{
+    char *path = cache->folder ? zi_path_join(cache->folder, key) : NULL;
+    zi_output output = {0};
+    if (path && zi_output_open(&output, path, NULL) &&
+        zi_output_write(&output, values, size, NULL) && zi_output_commit(&output, NULL))
+        limit_disk(cache);
+    zi_output_discard(&output);
+    free(path);
+}
+
+/* ---- the cache ---- */
+
+bool zi_embedding_cache_create(const char *folder, zi_embedding_cache **out, zi_error *error)
+{
+    zi_embedding_cache *cache = calloc(1, sizeof *cache);
+    char *copy = folder ? strdup(folder) : NULL;
+    if (!cache || (folder && !copy)) {
+        free(cache);
+        free(copy);
+        return zi_error_no_memory(error, sizeof *cache);
+    }
+    cache->folder = copy;
+    pthread_mutex_init(&cache->mutex, NULL);
+    if (copy) mkdir(copy, 0777);
+    *out = cache;
+    return true;
+}
+
+void zi_embedding_cache_free(zi_embedding_cache *cache)
+{
+    if (!cache) return;
+    while (cache->first) {
+        entry *e = cache->first;
+        cache->first = e->next;
+        free(e->values);
+        free(e);
+    }
+    pthread_mutex_destroy(&cache->mutex);
+    free(cache->folder);
+    free(cache);
+}
+
+bool zi_embedding_cache_find(zi_embedding_cache *cache, const char *key, float *values,
+                             size_t count)
+{
+    size_t size = count * sizeof *values;
+    pthread_mutex_lock(&cache->mutex);
+    entry *e = take_out(cache, key, size);
+    if (e) {
+        memcpy(values, e->values, size);
+        put_first(cache, e);
+    }
+    bool found = e || read_file(cache, key, values, size);
+    if (found && !e) remember(cache, key, values, size);
+    pthread_mutex_unlock(&cache->mutex);
+    return found;
+}
+
+void zi_embedding_cache_keep(zi_embedding_cache *cache, const char *key, const float *values,
+                             size_t count)
+{
+    size_t size = count * sizeof *values;
+    pthread_mutex_lock(&cache->mutex);
+    remember(cache, key, values, size);
+    write_file(cache, key, values, size);
+    pthread_mutex_unlock(&cache->mutex);
+}

@@ -1,0 +1,50 @@
+#include "engine.h"
+
+#include <stdlib.h>
+
+static char *copy_of(const char *text, bool *ok)
+{
+    char *copy = text ? strdup(text) : NULL;
+    *ok = *ok && (copy || !text);
+    return copy;
+}
+
+static bool start(zi_engine *e, const zi_engine_options *o, zi_error *error)
+{
+    bool copied = true;
+    e->cpu = copy_of(o->cpu, &copied);
+    e->scratch = copy_of(o->scratch, &copied);
+    if (!copied) return zi_error_no_memory(error, sizeof *e);
+    return zi_kernels_select(o->cpu, &e->kernels, error) &&
+           zi_pool_create((size_t)o->threads, &e->pool, error) &&
+           zi_cpu_backend_create(&e->kernels, e->pool, e->scratch, &e->backend, error) &&
+           zi_embedding_cache_create(o->embeddings, &e->embeddings, error);
+}
+
+bool zi_engine_create(const zi_engine_options *options, zi_engine **out, zi_error *error)
+{
+    static const zi_engine_options defaults;
+    const zi_engine_options *o = options ? options : &defaults;
+    if (o->threads < 0 || o->threads > 1024)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "threads",
+                            "%d is out of range; it goes from 0 to 1024", o->threads);
+    zi_engine *engine = calloc(1, sizeof *engine);
+    if (!engine) return zi_error_no_memory(error, sizeof *engine);
+    if (!start(engine, o, error)) {
+        zi_engine_free(engine);
+        return false;
+    }
+    *out = engine;
+    return true;
+}
+
+void zi_engine_free(zi_engine *engine)
+{
+    if (!engine) return;
+    zi_embedding_cache_free(engine->embeddings);
+    if (engine->backend) engine->backend->ops->destroy(engine->backend);
+    zi_pool_free(engine->pool);
+    free(engine->scratch);
+    free(engine->cpu);
+    free(engine);
+}

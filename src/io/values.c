@@ -1,0 +1,105 @@
+#include "io/values.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+zi_matrix zi_entry_matrix(const zi_entry *entry, size_t rows, size_t columns)
+{
+    zi_matrix m = {
+        .data = entry->data, .type = entry->tensor->type, .rows = rows, .columns = columns};
+    if (entry->packing == ZI_GROUPED) {
+        m.bits = entry->bits;
+        m.group = entry->group;
+        m.scales = entry->scales.data;
+        m.biases = entry->biases.data;
+        m.scale_type = entry->scales.tensor->type;
+    }
+    return m;
+}
+
+void zi_entry_row(const zi_entry *entry, size_t rows, size_t columns, size_t row, float *out)
+{
+    zi_matrix m = zi_entry_matrix(entry, rows, columns);
+    float factor;
+    zi_matrix_row(&m, row, out);
+    if (entry->packing != ZI_SCALED) return;
+    const zi_rows *factors = &entry->scales;
+    zi_dtype type = factors->tensor->type;
+    size_t at = factors->count > 1 ? row * zi_dtype_size(type) : 0;
+    zi_widen(type, factors->data + at, &factor, 1);
+    for (size_t i = 0; i < columns; i++) out[i] *= factor;
+}
+
+void zi_entry_values(const zi_entry *entry, size_t rows, size_t columns, float *out)
+{
+    for (size_t i = 0; i < rows; i++) zi_entry_row(entry, rows, columns, i, out + i * columns);
+}
+
+/* Whether the values of an entry are finite; *zero: and nothing but zeros. */
+static bool entry_finite(const zi_entry *entry, float *row, size_t columns, bool *zero)
+{
+    size_t rows = entry->dims ? entry->shape[0] : 1;
+    for (size_t i = 0; i < rows; i++) {
+        float sum = 0, most = 0;
+        zi_entry_row(entry, rows, columns, i, row);
+        for (size_t j = 0; j < columns; j++) {
+            sum += row[j] - row[j];
+            most = fmaxf(most, fabsf(row[j]));
+        }
+        if (sum != 0) return false;
+        *zero = *zero && most == 0;
+    }
+    return true;
+}
+
+bool zi_source_check_values(const zi_source *source, zi_error *error)
+{
+    for (size_t i = 0; i < source->count; i++) {
+        const zi_entry *entry = &source->entries[i];
+        const char *file = zi_entry_file(entry), *name = entry->tensor->name;
+        size_t columns = 1;
+        for (int d = 1; d < entry->dims; d++) columns *= entry->shape[d];
+        float *row = malloc((columns + 1) * sizeof *row);
+        bool zero = true;
+        if (!row) return zi_error_no_memory(error, columns * sizeof *row);
+        bool finite = entry_finite(entry, row, columns, &zero);
+        free(row);
+        if (!finite)
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, name,
+                                   "tensor %s has values that are not finite", name);
+        if (zero && entry->kind == ZI_VECTOR && strstr(entry->name, ".weight"))
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, name, "tensor %s is all zeros",
+                                   name);
+    }
+    return true;
+}
+
+void zi_values_fill(float *values, size_t n, float value)
+{
+    for (size_t i = 0; i < n; i++) values[i] = value;
+}
+
+/* A fast generator is enough. */
+static uint32_t xorshift(uint32_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    return *state;
+}
+
+void *zi_values_random(zi_dtype type, size_t count)
+{
+    enum { CHUNK = 256 };
+    size_t width = zi_dtype_size(type);
+    char *noise = malloc(count * width);
+    uint32_t state = 2463534242u;
+    for (size_t i = 0; noise && i < count; i += CHUNK) {
+        float values[CHUNK];
+        size_t n = count - i < CHUNK ? count - i : CHUNK;
+        for (size_t j = 0; j < n; j++)
+            values[j] = ((float)(xorshift(&state) >> 8) * 0x1p-24f - 0.5f) * 0.05f;
+        zi_narrow(type, values, noise + i * width, n);
+    }
+    return noise;
+}
