@@ -402,7 +402,10 @@ static size_t peak_is_constant(size_t rounds)
 }
 
 #define SLOT(slot) offsetof(zi_kernels, slot)
-#define BUG(slot, bug) {#bug, SLOT(slot), (void (*)(void))bug}
+#define BUG(slot, bug)                                                                             \
+    {                                                                                              \
+#bug, SLOT(slot), (void (*)(void))bug                                                      \
+    }
 const planted_bug planted_bugs[] = {
     BUG(pack_a, pack_a_drops_last),
     BUG(pack_a, pack_a_leaves_rows),
