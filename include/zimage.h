@@ -54,6 +54,7 @@ typedef struct {
      * it is longer; empty when there is none. */
     char subject[256];
     char text[1024]; /* one line without a newline: what is wrong and what to do */
+    size_t message;  /* text + message: the same without the file or subject in front of it */
 } zi_error;
 
 /* ---- pictures ---- */

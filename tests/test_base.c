@@ -396,24 +396,8 @@ static void utf8(void)
         CHECK_MSG(zi_utf8_valid(rows[i].text, strlen(rows[i].text)) == rows[i].valid, "row %zu", i);
 }
 
-/* Messages are a line of UTF-8, whatever was put into them and wherever it was cut. */
-static void messages(void)
-{
-    zi_error error = {0};
-    CHECK(!zi_error_set(&error, ZI_ERROR_BAD_FORMAT, "a\nb\x1b[1m", "%.3s is odd",
-                        "\xc3\xa9\xc3\xa9"));
-    CHECK_MSG(strcmp(error.text, "a b [1m: \xc3\xa9? is odd") == 0, "%s", error.text);
-    char text[sizeof error.text + 2];
-    for (size_t i = 0; i < sizeof text; i++) text[i] = i % 2 ? '\xa9' : '\xc3';
-    CHECK(!zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL, "%.*s", (int)sizeof text, text));
-    CHECK(strlen(error.text) == sizeof error.text - 1);
-    CHECK(zi_utf8_valid(error.text, strlen(error.text)));
-    CHECK(error.text[sizeof error.text - 2] == '?');
-}
-
 int main(void)
 {
-    RUN(messages);
     RUN(output_appears_when_whole);
     RUN(discarded_output_leaves_what_was_there);
     RUN(abandoned_outputs_are_removed);
