@@ -273,7 +273,8 @@ char *zi_random_prompt(uint64_t seed);
 
 /* What is at path (layout, architecture, precision, components, sizes, what is missing; of a
  * picture, its size and recipe), as JSON text that the caller frees. Anything recognised is
- * described; only unreadable or unknown things are an error. */
+ * described; only unreadable or unknown things are an error. A model's "health" is "good",
+ * "incomplete" (it works with what another model lends), "unsupported" or "damaged". */
 bool zi_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
 
 /* ---- health ---- */

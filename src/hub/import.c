@@ -40,14 +40,11 @@ static bool is_language_model(const char *path)
 static bool sort_out(const char *path, const cJSON *inspected, zi_store_kind *kind, zi_error *error)
 {
     const cJSON *problems = zi_json_find(inspected, "problems");
-    const char *layout = text_of(inspected, "layout");
-    if (problems && problems->child && !zi_store_may_be_lent(problems->child->valuestring)) {
-        const char *what = text_of(inspected, "architecture");
-        const char *why = problems->child->valuestring;
-        bool told = !*what || strstr(why, what) || !strncmp(what, "Z-Image", 7);
-        return zi_error_set(error, ZI_ERROR_IO, NULL, "%s%s%s%s", why, told ? "" : " (",
-                            told ? "" : what, told ? "" : ")");
-    }
+    const char *layout = text_of(inspected, "layout"), *health = text_of(inspected, "health");
+    bool damaged = !strcmp(health, "damaged"), unsupported = !strcmp(health, "unsupported");
+    if (damaged || unsupported)
+        return zi_error_set_in(error, damaged ? ZI_ERROR_BAD_FORMAT : ZI_ERROR_UNSUPPORTED, NULL,
+                               path, "%s", problems->child->valuestring);
     *kind = !strcmp(layout, "MLX") || !strcmp(layout, "mflux") ? ZI_SHELF_MLX
             : zi_is_dir(path)                                  ? ZI_SHELF_PYTORCH
                                                                : ZI_SHELF_COMFYUI;

@@ -28,12 +28,13 @@ static void add_health(cJSON *row, const cJSON *inspected)
 {
     const cJSON *problems = zi_json_find(inspected, "problems"), *item;
     const cJSON *missing = zi_json_find(inspected, "missing");
+    const char *state = text_of(inspected, "health");
+    bool incomplete = state && !strcmp(state, "incomplete");
     zi_text health;
     zi_text_init(&health, 1000);
     if (problems && problems->child) {
-        bool lent = zi_store_may_be_lent(problems->child->valuestring);
-        zi_text_puts(&health, lent ? "needs a reference" : "damaged");
-    } else if (missing && missing->child) {
+        zi_text_puts(&health, incomplete ? "needs a reference" : "damaged");
+    } else if (incomplete) {
         zi_text_puts(&health, "lacks ");
         cJSON_ArrayForEach(item, missing)
             zi_text_printf(&health, "%s%s", item->valuestring, item->next ? ", " : "");

@@ -115,11 +115,6 @@ void zi_store_entries_free(zi_store_entries *entries)
     *entries = (zi_store_entries){0};
 }
 
-bool zi_store_may_be_lent(const char *problem)
-{
-    return strstr(problem, "--reference") != NULL; /* as all refusals that it helps against say */
-}
-
 static bool add_size(void *user, const char *name, uint64_t size, zi_error *error)
 {
     (void)name, (void)error;
