@@ -230,7 +230,7 @@ static void models_that_cannot_be_loaded(void)
         {"no-such-folder", 1, ZI_ERROR_NOT_FOUND, "no-such-folder: no such file or folder"},
         {"/dev/null", 1, ZI_ERROR_NOT_FOUND, "/dev/null: no such file or folder"},
         {ZI_TEST_DATA "/README.md", 1, ZI_ERROR_BAD_FORMAT, "README.md: not a safetensors file"},
-        {ZI_TEST_DATA "/golden/vae.safetensors", 1, ZI_ERROR_BAD_FORMAT, "not a part of Z-Image"},
+        {ZI_TEST_DATA "/golden/vae.safetensors", 1, ZI_ERROR_UNSUPPORTED, "not a part of Z-Image"},
         {ZI_TEST_DATA "/golden", 1, ZI_ERROR_NOT_FOUND, "model_index.json"},
         {ZI_TEST_DATA "/golden/model", -1, ZI_ERROR_INVALID_ARGUMENT, "threads must be 0 to 1024"},
         {ZI_TEST_DATA "/golden/model", 1025, ZI_ERROR_INVALID_ARGUMENT,

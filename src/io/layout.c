@@ -133,7 +133,7 @@ static bool find_parts(const char *path, const char *stem, zi_layout *layout, zi
              (!stem || find(path, "config.json", false, &layout->parts[part].config, error));
     }
     if (ok && (foreign || !any))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a part of Z-Image (%s)",
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "not a part of Z-Image (%s)",
                             foreign ? foreign
                             : name  ? name
                                     : "of an unknown model");

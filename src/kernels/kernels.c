@@ -129,8 +129,8 @@ bool zi_kernels_select(const char *name, zi_kernels *kernels, zi_error *error)
         if (!name || strcmp(name, tiers[i].name) == 0) chosen = i;
     }
     if (chosen < 0)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "kernel tier \"%s\" is not to be had here; this machine runs: %s", name,
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "cpu",
+                            "\"%s\" is not a kernel tier of this machine, which has: %s", name,
                             list);
     build(chosen, kernels);
     return true;
