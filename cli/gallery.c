@@ -88,5 +88,5 @@ int cmd_gallery(int argc, char **argv)
     bool ok = zi_history_look(c.folder, &history, &error) &&
               (c.remove ? remove_picture(&c, history, &error) : list(&c, history, words, &error));
     zi_history_close(history);
-    return ok ? 0 : zi_report(&error);
+    return ok ? 0 : zi_report(&command, &error);
 }

@@ -76,7 +76,7 @@ int cmd_verify(int argc, char **argv)
     load.path = path;
     ok = ok && zi_verify(&load, source, go_on, NULL, &json, &error) &&
          print_table(json, raw, &passed, &error);
-    code = ok ? !passed : zi_report(&error);
+    code = ok ? !passed : zi_report(&command, &error);
     free(json);
     free(source);
     free(path);

@@ -92,7 +92,8 @@ static void remove_parts(const zi_history *h, const char *name)
 static bool sweep(zi_history *h, zi_error *error)
 {
     DIR *folder = opendir(h->folder);
-    bool ok = folder || zi_error_set(error, ZI_ERROR_IO, h->folder, "%s", strerror(errno));
+    bool ok =
+        folder || zi_error_set(error, zi_error_code_of_errno(), h->folder, "%s", strerror(errno));
     for (struct dirent *entry; ok && (entry = readdir(folder));) {
         char id[ZI_IMAGE_ID];
         const char *name = entry->d_name;
@@ -119,8 +120,8 @@ static bool take_folder(zi_history *h, zi_error *error)
     h->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     bool ok = h->lock >= 0 || zi_error_set(error, ZI_ERROR_IO, lock, "%s", strerror(errno));
     if (ok && flock(h->lock, LOCK_EX | LOCK_NB) != 0)
-        ok = zi_error_set(error, ZI_ERROR_IO, h->folder,
-                          "another server uses this folder; name another one with --output");
+        ok = zi_error_set_in(error, ZI_ERROR_EXISTS, h->folder, "output",
+                             "another server uses this folder; name another one");
     free(lock);
     if (ok) mkdir(h->thumbnails, 0777);
     return ok;
@@ -191,9 +192,8 @@ bool zi_history_look(const char *folder, zi_history **out, zi_error *error)
     char *db = zi_path_join(folder, "history.db");
     bool ok = db || zi_error_no_memory(error, strlen(folder));
     if (ok && !zi_is_file(db))
-        ok = zi_error_set(error, ZI_ERROR_IO, folder,
-                          "no server has drawn into this folder; name another one with "
-                          "--output");
+        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, folder, "output",
+                             "no server has put images into this folder; name another one");
     free(db);
     if (!ok || !open_db(h, error)) {
         zi_history_close(h);

@@ -102,11 +102,12 @@ static void plan(bench *b)
 static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
 {
     if (options->threads < 0 || options->threads > 1024)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "threads must be 0 to 1024, not %d", options->threads);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "threads",
+                            "%d is out of range; 0 (all) to 1024 are possible", options->threads);
     if (options->repeat < 0 || options->repeat > MOST_REPEATS)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "repeat must be 0 to %d, not %d", MOST_REPEATS, options->repeat);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
+                            "%d is out of range; 0 to %d are possible", options->repeat,
+                            MOST_REPEATS);
     if (!zi_kernels_select(options->cpu, &b->ops.kernels, error) ||
         !zi_pool_create((size_t)options->threads, &b->pool, error))
         return false;

@@ -95,10 +95,11 @@ static bool load(const zi_model_options *options, zi_model *model, zi_error *err
 bool zi_model_load(const zi_model_options *options, zi_model **out, zi_error *error)
 {
     if (!options->path || !options->path[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "no model was named");
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "model",
+                               "no model was named");
     if (options->threads < 0 || options->threads > 1024)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "threads must be 0 to 1024, not %d", options->threads);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "threads",
+                            "%d is out of range; 0 (all) to 1024 are possible", options->threads);
     zi_model *model = calloc(1, sizeof *model);
     if (!model) return zi_error_no_memory(error, sizeof *model);
     if (!load(options, model, error)) {

@@ -131,7 +131,8 @@ static void repositories(void)
                                       "./b", "a--b/c", "a b/c", "a/b@", "a/b@..", "@main"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         bool read = zi_repo_read(bad[i], &name, &error);
-        CHECK_MSG(!read && error.code == ZI_ERROR_INVALID_ARGUMENT, "%s", bad[i]);
+        CHECK_MSG(!read, "%s", bad[i]);
+        CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "repo");
         if (read) zi_repo_free(&name);
     }
 }

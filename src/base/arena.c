@@ -57,8 +57,8 @@ static int open_nameless(const char *folder, zi_error *error)
     }
     int fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
-        zi_error_set(error, ZI_ERROR_IO, folder, "cannot put working memory there: %s",
-                     strerror(errno));
+        zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
+                        "cannot put working memory there: %s", strerror(errno));
     else
         unlink(path);
     free(path);
@@ -71,10 +71,10 @@ static bool reserve(int fd, size_t size, const char *folder, zi_error *error)
     int code;
     while ((code = posix_fallocate(fd, 0, (off_t)size)) == EINTR) continue;
     if (code == 0) return true;
-    return zi_error_set(error, ZI_ERROR_IO, folder,
-                        "cannot reserve %zu bytes for working memory: %s; make room, name another "
-                        "folder in TMPDIR, or draw a smaller picture",
-                        size, strerror(code));
+    return zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
+                           "cannot reserve %zu bytes for working memory: %s; make room, name "
+                           "another folder, or ask for a smaller image",
+                           size, strerror(code));
 }
 
 bool zi_arena_create_in_file(zi_arena *arena, size_t size, const char *folder, zi_error *error)
@@ -83,13 +83,13 @@ bool zi_arena_create_in_file(zi_arena *arena, size_t size, const char *folder, z
     int fd = open_nameless(folder, error);
     if (fd < 0) return false;
     bool ok = on_disk(fd) ? reserve(fd, size, folder, error)
-                          : zi_error_set(error, ZI_ERROR_IO, folder,
-                                         "lies in memory; name a folder on a disk in TMPDIR");
+                          : zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
+                                            "lies in memory; name a folder on a disk");
     if (ok) {
         void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (base == MAP_FAILED)
-            ok = zi_error_set(error, ZI_ERROR_IO, folder,
-                              "cannot map %zu bytes of a file there: %s", size, strerror(errno));
+            ok = zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
+                                 "cannot map %zu bytes of a file there: %s", size, strerror(errno));
         else
             *arena = (zi_arena){.base = base, .size = size, .in_file = true};
     }

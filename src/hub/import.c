@@ -95,7 +95,7 @@ static bool add_folders(copying *c, const char *name, zi_error *error)
         size_t length = (size_t)(slash - name);
         char dir[1024];
         if (length >= sizeof dir)
-            return zi_error_set(error, ZI_ERROR_IO, name, "the name is too long");
+            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name, "the name is too long");
         snprintf(dir, sizeof dir, "%.*s", (int)length, name);
         const char *path = zi_folder_file(c->folder, dir, error);
         if (!path) return false;
@@ -152,8 +152,8 @@ bool zi_store_move(const zi_import_options *o, const char *to, zi_error *error)
 {
     struct stat st;
     if (lstat(o->source, &st) == 0 && S_ISLNK(st.st_mode))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, o->source,
-                            "is a link; name what it leads to");
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "source",
+                               "%s is a link; name what it leads to", o->source);
     if (rename(o->source, to) == 0) {
         zi_sync_folder_of(to);
         return true;
@@ -219,11 +219,10 @@ static bool check_free(const char *path, const char *name, zi_error *error)
         free(candidate);
         free(dir);
         if (is_free)
-            return zi_error_set(error, ZI_ERROR_EXISTS, path,
-                                "is there already; give the new one another name, as in --name %s",
-                                other);
+            return zi_error_set_in(error, ZI_ERROR_EXISTS, path, "name",
+                                   "is there already; give the new one another name, as %s", other);
     }
-    return zi_error_set(error, ZI_ERROR_EXISTS, path, "is there already");
+    return zi_error_set_in(error, ZI_ERROR_EXISTS, path, "name", "is there already");
 }
 
 bool zi_store_settle(const zi_store *store, const zi_import_options *o, zi_store_kind kind,
@@ -233,7 +232,7 @@ bool zi_store_settle(const zi_store *store, const zi_import_options *o, zi_store
     char *to = name && dir ? zi_path_join(dir, name) : NULL;
     bool ok = to || zi_error_no_memory(error, 64);
     if (ok && (!zi_file_name_valid(name) || strchr(name, '/') || name[0] == '.'))
-        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name",
                           "'%s' is no name for a model; use letters, digits, - and .", name);
     ok = ok && check_free(to, name, error) && zi_make_folders(dir, error);
     free(dir);
@@ -268,9 +267,8 @@ static bool check_room_for_language(const zi_store *store, zi_error *error)
     if (dir) config = zi_path_join(dir, "config.json");
     bool taken = config && zi_is_file(config);
     if (taken)
-        zi_error_set(error, ZI_ERROR_IO, dir,
-                     "holds a language model already; remove it with zimage models remove "
-                     "prompt_enhancer");
+        zi_error_set_in(error, ZI_ERROR_EXISTS, dir, "prompt_enhancer",
+                        "holds a language model already; remove it first");
     free(config);
     free(dir);
     return !taken;
@@ -283,7 +281,7 @@ bool zi_store_import(const zi_store *store, const zi_import_options *options, ch
     char *to = NULL;
     if (!zi_store_detect(options->source, &kind, error)) return false;
     if (options->convert && kind == ZI_SHELF_LANGUAGE)
-        return zi_error_set(error, ZI_ERROR_IO, options->source,
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->source,
                             "a language model is used as it is, not converted");
     if (kind == ZI_SHELF_LANGUAGE && !check_room_for_language(store, error)) return false;
     if (options->convert && options->layout != ZI_LAYOUT_SAME)
@@ -337,8 +335,8 @@ bool zi_store_migrate(const zi_store *store, bool dry, char **json, zi_error *er
 {
     DIR *dir = opendir(store->folder);
     if (!dir)
-        return zi_error_set(error, ZI_ERROR_IO, store->folder, "cannot read this folder: %s",
-                            strerror(errno));
+        return zi_error_set(error, zi_error_code_of_errno(), store->folder,
+                            "cannot read this folder: %s", strerror(errno));
     cJSON *rows = cJSON_CreateArray();
     for (const struct dirent *entry; (entry = readdir(dir));) {
         char *path = zi_path_join(store->folder, entry->d_name);

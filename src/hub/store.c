@@ -220,12 +220,11 @@ static bool find_named(const zi_store *store, const char *name, zi_found *out, z
     zi_repo_name repo;
     bool may_be_repo = zi_repo_read(name, &repo, NULL);
     if (may_be_repo) zi_repo_free(&repo);
-    return zi_error_set(error, ZI_ERROR_NOT_FOUND, name,
-                        "no such file or folder, and no model of that name in %s/mlx, %s/pytorch "
-                        "or %s/comfyui%s%s",
-                        store->folder, store->folder, store->folder,
-                        may_be_repo ? ", nor a whole one in the hub's cache: zimage download " : "",
-                        may_be_repo ? name : "");
+    return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, may_be_repo ? "repo" : "name",
+                           "no such file or folder, and no model of that name in %s/mlx, "
+                           "%s/pytorch or %s/comfyui%s",
+                           store->folder, store->folder, store->folder,
+                           may_be_repo ? ", nor a whole one in the hub's cache" : "");
 }
 
 static bool find_default(const zi_store *store, const char *name, zi_found *out, zi_error *error)
@@ -233,11 +232,9 @@ static bool find_default(const zi_store *store, const char *name, zi_found *out,
     if (!find_kept(store, name, &out->path, error)) return false;
     out->chosen = true;
     return out->path ||
-           zi_error_set(
-               error, ZI_ERROR_NOT_FOUND, NULL,
-               "%s/%s names %s, which is not there any more; choose another one with zimage "
-               "models default NAME",
-               store->folder, default_file, name);
+           zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
+                           "%s/%s names %s, which is not there any more; choose another default",
+                           store->folder, default_file, name);
 }
 
 static bool find_unnamed(const zi_store *store, zi_found *out, zi_error *error)
@@ -290,9 +287,9 @@ bool zi_store_find_llm(const zi_store *store, char **path, zi_error *error)
     }
     bool ok = true;
     if (count > 1)
-        ok = zi_error_set(error, ZI_ERROR_IO, NULL,
-                          "%s/prompt_enhancer has %zu language models; name one with --llm",
-                          store->folder, count);
+        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "llm",
+                             "%s/prompt_enhancer has %zu language models; name one", store->folder,
+                             count);
     else if (count == 1)
         ok = (*path = strdup(only)) || zi_error_no_memory(error, strlen(only));
     else if (store->hub.cache && !zi_hub_find(&store->hub, "prompt-enhancer", path, &why))
@@ -313,11 +310,12 @@ bool zi_store_choose(const zi_store *store, const char *name, zi_error *error)
                     zi_hub_find(&store->hub, name, &cached, &why);
     bool ok = false;
     if (entry.name && entry.kind >= ZI_SHELF_IMAGES)
-        zi_error_set(error, ZI_ERROR_IO, entry.name, "is a language model; it draws nothing");
+        zi_error_set(error, ZI_ERROR_UNSUPPORTED, entry.name,
+                     "is a language model; it generates no images");
     else if (entry.name || in_cache)
         ok = zi_store_set_default(store, entry.name ? entry.name : name, error);
     else
-        zi_error_set(error, ZI_ERROR_NOT_FOUND, name, "no such model; zimage models lists them");
+        zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
     free(cached);
     free_entry(&entry);
     return ok;
@@ -337,8 +335,7 @@ bool zi_store_remove(const zi_store *store, const char *name, zi_error *error)
     else if (ok && store->hub.cache && strchr(name, '/'))
         ok = zi_hub_remove(&store->hub, name, error);
     else if (ok)
-        ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, name,
-                          "no such model; zimage models lists them");
+        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
     if (ok && chosen && !strcmp(chosen, known)) ok = zi_store_set_default(store, NULL, error);
     free(chosen);
     free_entry(&entry);

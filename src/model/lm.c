@@ -42,11 +42,11 @@ static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
     int vocab = embed && embed->dims == 2 && embed->shape[0] < 1 << 24 ? (int)embed->shape[0] : 1;
     bool ok = zi_lm_config_gguf(gguf, vocab, &config, error);
     if (ok && zi_checkpoint_find(checkpoint, "rope_freqs.weight"))
-        ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, lm->path,
-                          "rope scaling of type llama3 (rope_freqs.weight) is not supported");
+        ok = zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, lm->path, "rope_freqs.weight",
+                             "rope scaling of type llama3 (rope_freqs.weight) is not supported");
     if (ok && !zi_gguf_find(gguf, "tokenizer.ggml.model"))
-        ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, lm->path,
-                          "has no tokenizer (tokenizer.ggml.model); use a complete GGUF file");
+        ok = zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, lm->path, "tokenizer.ggml.model",
+                             "has no tokenizer (tokenizer.ggml.model); use a complete GGUF file");
     if (!ok || !zi_tokenizer_load_gguf(gguf, &lm->tokenizer, error)) {
         zi_checkpoint_close(checkpoint);
         return false;
@@ -142,7 +142,7 @@ static bool load(const zi_model_options *options, zi_lm *lm, zi_error *error)
     else if (ok && gguf && ggufs == 1)
         ok = load_file(&(zi_model_options){.path = gguf}, lm, error);
     else if (ok && ggufs > 1)
-        ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+        ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
                           "holds %d GGUF files; name the one to use", ggufs);
     else if (ok)
         ok = load_encoder(options, lm, error);
@@ -243,14 +243,13 @@ static bool check(const zi_lm *lm, const zi_lm_request *r, zi_error *error)
     size_t context = (size_t)lm->qwen.config.context; /* 0: nobody says */
     if (!zi_sampling_check(&r->sampling, error)) return false;
     if (!r->count)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "there is nothing to be continued");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
+                            "there is nothing in it to continue");
     if (!context || r->count + r->most <= context) return true;
-    return zi_error_set(
-        error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-        "%zu tokens and %zu to come are more than the context of this language model, "
-        "%zu; shorten the prompt or ask for fewer",
-        r->count, r->most, context);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
+                        "its %zu tokens and %zu to come are more than the context of this language "
+                        "model, %zu; shorten it or ask for fewer",
+                        r->count, r->most, context);
 }
 
 static bool generate(writer *w, zi_lm_result *out, zi_error *error)

@@ -124,7 +124,7 @@ bool zi_preview_fit(zi_preview *preview, const zi_run *run, const zi_vae *vae, z
     size_t channels = (size_t)vae->config.latent;
     if (preview->channels) return true;
     if (channels > ZI_PREVIEW_CHANNELS)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, NULL,
                             "latents of %zu channels have no preview; %d are the most", channels,
                             ZI_PREVIEW_CHANNELS);
     zi_ops ops = *run->ops;

@@ -204,7 +204,7 @@ static bool embed(const zi_qwen *qwen, const int32_t *ids, size_t n, float *x, z
     for (size_t t = 0; t < n; t++) {
         if (ids[t] < 0 || ids[t] >= qwen->config.vocab)
             return zi_error_set(
-                error, ZI_ERROR_UNSUPPORTED, NULL,
+                error, ZI_ERROR_BAD_FORMAT, NULL,
                 "the tokenizer gives id %d, but the %s knows only %d tokens: they are "
                 "of different models",
                 ids[t], qwen->norm ? "language model" : "text encoder", qwen->config.vocab);

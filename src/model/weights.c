@@ -113,9 +113,10 @@ static void miss(zi_weights *weights, const char *name)
     zi_stored stored;
     bool known = zi_key_write(weights->naming, name, ZI_ITSELF, &weights->source.form, &stored);
     weights->failed = true;
-    zi_error_set(weights->error, ZI_ERROR_BAD_FORMAT, weights->checkpoint->files[0].path,
-                 "tensor %s is missing%s", known ? stored.name : name,
-                 weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "");
+    zi_error_set_in(weights->error, ZI_ERROR_BAD_FORMAT, weights->checkpoint->files[0].path,
+                    known ? stored.name : name, "tensor %s is missing%s",
+                    known ? stored.name : name,
+                    weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "");
 }
 
 /* The entry of that name and shape, or NULL and a recorded failure. dims of 1 are not ignored. */
@@ -132,11 +133,11 @@ static const zi_entry *find(zi_weights *weights, const char *name, const size_t 
     if (!same) {
         bool renamed = strcmp(entry->tensor->name, name) != 0;
         weights->failed = true;
-        zi_error_set(weights->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                     "tensor %s%s%s%s has shape %s, the config asks for %s", entry->tensor->name,
-                     renamed ? " (" : "", renamed ? name : "", renamed ? ")" : "",
-                     zi_shape_text(entry->shape, entry->dims, found),
-                     zi_shape_text(shape, dims, wanted));
+        zi_error_set_in(weights->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
+                        entry->tensor->name, "tensor %s%s%s%s has shape %s, the config asks for %s",
+                        entry->tensor->name, renamed ? " (" : "", renamed ? name : "",
+                        renamed ? ")" : "", zi_shape_text(entry->shape, entry->dims, found),
+                        zi_shape_text(shape, dims, wanted));
         return NULL;
     }
     weights->used[entry - weights->source.entries] = true;
@@ -341,9 +342,10 @@ bool zi_weights_all_used(zi_weights *weights, zi_error *error)
     for (size_t i = 0; i < weights->source.count; i++) {
         const zi_entry *entry = &weights->source.entries[i];
         if (!weights->used[i])
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                                "tensor %s is not part of the model that the config describes",
-                                entry->tensor->name);
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
+                                   entry->tensor->name,
+                                   "tensor %s is not part of the model that the config describes",
+                                   entry->tensor->name);
     }
     return true;
 }
@@ -380,11 +382,13 @@ bool zi_weights_sound(zi_weights *weights, zi_error *error)
         bool finite = entry_finite(weights, entry, row, columns, &zero);
         free(row);
         if (!finite)
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                                "tensor %s has numbers that are not finite", entry->tensor->name);
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
+                                   entry->tensor->name, "tensor %s has numbers that are not finite",
+                                   entry->tensor->name);
         if (zero && entry->kind == ZI_VECTOR && end)
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                                "tensor %s is all zeros", entry->tensor->name);
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
+                                   entry->tensor->name, "tensor %s is all zeros",
+                                   entry->tensor->name);
     }
     return true;
 }
