@@ -375,7 +375,7 @@ bool zi_download(const zi_download_options *options, zi_downloaded *out,
                  zi_error *error) ZI_CHECKED;
 
 /* The folder in the cache of a model that is there as a whole; repo as in zi_download_options.
- * False without an error (a status of ZI_OK) when it is not there. free() the path. */
+ * *path is NULL when it is not there; free() it. */
 bool zi_hub_find(const zi_hub *hub, const char *repo, char **path, zi_error *error) ZI_CHECKED;
 
 /* Removes a repository from the cache. */

@@ -185,9 +185,9 @@ static bool save(zi_worker *w, zi_job *job, const zi_request *request, const zi_
     if (!recipe) return zi_error_no_memory(error, strlen(request->prompt));
     bool ok = zi_history_add(s->history, image, recipe, seconds, id, error);
     free(recipe);
-    cJSON *described = ok ? zi_history_get(s->history, id, error) : NULL;
-    if (!described)
-        return ok ? zi_error_set(error, ZI_ERROR_IO, NULL, "the picture is gone already") : false;
+    cJSON *described;
+    if (!ok || !zi_history_get(s->history, id, &described, error)) return false;
+    if (!described) return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image is gone already");
     zi_jobs_image(s->jobs, job, picture, id, described);
     atomic_fetch_add(&s->pictures, 1);
     return true;

@@ -137,6 +137,22 @@ static void repositories(void)
     }
 }
 
+/* What is not in the cache is no error; what cannot be a repository is one. */
+static void models_that_are_not_there(void)
+{
+    zi_error error = {0};
+    char here[] = "here", *path = here;
+    zi_hub hub = {.cache = zi_test_path("cache")};
+    CHECK_OK(zi_hub_find(&hub, "a/b", &path, &error), error);
+    CHECK(!path);
+    path = here;
+    CHECK_OK(zi_hub_find(&(zi_hub){0}, NULL, &path, &error), error);
+    CHECK(!path);
+    path = here;
+    CHECK(!zi_hub_find(&hub, "a", &path, &error) && path == here);
+    CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "repo");
+}
+
 /* A hasher that writes a file by pieces of any size says what one reading says. */
 static void digests(void)
 {
@@ -229,6 +245,7 @@ int main(void)
     RUN(origins);
     RUN(names);
     RUN(repositories);
+    RUN(models_that_are_not_there);
     RUN(digests);
     RUN(many_digests);
     RUN(sizes);

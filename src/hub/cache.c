@@ -235,16 +235,15 @@ bool zi_snapshot_is_whole(const char *path)
 bool zi_hub_find(const zi_hub *hub, const char *repo, char **path, zi_error *error)
 {
     zi_repo_name name;
-    if (error) *error = (zi_error){0};
     if (!zi_repo_read(repo, &name, error)) return false;
     char *found = hub->cache ? zi_cache_find(hub, &name) : NULL;
     zi_repo_free(&name);
-    if (found && zi_snapshot_is_whole(found)) {
-        *path = found;
-        return true;
+    if (found && !zi_snapshot_is_whole(found)) {
+        free(found);
+        found = NULL;
     }
-    free(found);
-    return false;
+    *path = found;
+    return true;
 }
 
 bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error)

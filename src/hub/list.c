@@ -140,9 +140,8 @@ static void add_cached(const zi_store *store, cJSON *rows, const char *chosen)
     bool known = zi_repo_read("prompt-enhancer", &enhancer, NULL);
     for (const struct dirent *entry; dir && (entry = readdir(dir));) {
         char name[160], *path = NULL;
-        zi_error why;
         if (!read_folder_name(entry->d_name, name, sizeof name)) continue;
-        if (!zi_hub_find(&store->hub, name, &path, &why)) continue;
+        if (!zi_hub_find(&store->hub, name, &path, NULL) || !path) continue;
         bool language = known && !strcmp(name, enhancer.repo);
         if (language || is_ours(path)) add_row(rows, name, path, language, chosen);
         free(path);
