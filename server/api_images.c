@@ -12,7 +12,9 @@ enum { THUMBNAIL = 256 };
 
 static zi_answer failed(zi_call *call, const zi_error *error)
 {
-    return zi_reply_error(call, 500, NULL, "%s", error->text);
+    zi_refusal refusal;
+    zi_refuse_error(&refusal, NULL, NULL, error);
+    return zi_reply_refusal(call, &refusal);
 }
 
 static zi_answer no_image(zi_call *call)
@@ -157,15 +159,15 @@ static void shrink(const zi_image *in, zi_image *out)
     }
 }
 
+/* Writes it to path, if the picture is there. */
 static bool make_thumbnail(const zi_history *history, const char *id, const char *path,
                            zi_error *error)
-/* Writes it to path, if the picture is there. */
 {
     zi_image *image = NULL, small = {0};
     if (!zi_history_load(history, id, &image, NULL, error)) return false;
+    if (!image) return true;
     int longer = image->width > image->height ? image->width : image->height;
     int most = longer < THUMBNAIL ? longer : THUMBNAIL;
-    if (!image) return true;
     small.width = image->width * most / longer;
     small.height = image->height * most / longer;
     if (!small.width) small.width = 1;
@@ -219,12 +221,14 @@ cJSON *zi_recipe_json(const void *data, size_t size, zi_error *error)
 
 static zi_answer recipe(zi_call *call)
 {
-    zi_error error = {0};
+    zi_error error;
+    zi_refusal refusal;
     if (!call->body.size)
         return zi_reply_error(call, 400, NULL, "the body is empty; send a picture");
     cJSON *json = zi_recipe_json(call->body.data, call->body.size, &error);
-    return json ? zi_reply_json(call, 200, json)
-                : zi_reply_error(call, 400, NULL, "%s", error.text);
+    if (json) return zi_reply_json(call, 200, json);
+    zi_refuse_body(&refusal, "the image", &error);
+    return zi_reply_refusal(call, &refusal);
 }
 
 const zi_route zi_images_routes[] = {{"GET", "/api/images", list, 0, 0},

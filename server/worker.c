@@ -259,6 +259,16 @@ bool zi_work_unload(zi_worker *worker, zi_job *job, zi_error *error)
 
 /* ---- the threads ---- */
 
+/* What no field of the request can lend, the server can be started with. */
+static void refuse(const zi_job *job, const zi_error *error, zi_refusal *why)
+{
+    bool lent = error->code == ZI_ERROR_INCOMPLETE && strcmp(error->subject, "transformer") != 0;
+    zi_refuse_error(why, job->kind->params, NULL, error);
+    if (lent && !why->field[0])
+        zi_refuse(why, why->status, NULL, "%s; a server started with --reference DIR lends it",
+                  error->text);
+}
+
 static void settle(zi_worker *w, zi_job *job, bool ok, const zi_error *error)
 {
     zi_refusal why;
@@ -271,7 +281,7 @@ static void settle(zi_worker *w, zi_job *job, bool ok, const zi_error *error)
         zi_jobs_end(s->jobs, job, ok ? ZI_JOB_DONE : ZI_JOB_CANCELLED, NULL);
         return;
     }
-    zi_refuse_error(&why, NULL, error);
+    refuse(job, error, &why);
     zi_log_line(s->log, ZI_LOG_ERROR, "%s %llx: %s", job->kind->name, (unsigned long long)job->id,
                 error->text);
     zi_jobs_end(s->jobs, job, ZI_JOB_FAILED, &why);
