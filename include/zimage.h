@@ -451,8 +451,9 @@ bool zi_store_download(const zi_store *store, const zi_download_options *options
                        const zi_import_options *import, zi_downloaded *out,
                        zi_error *error) ZI_CHECKED;
 
-/* For those who have no model yet: the precision in which Z-Image-Turbo suits this machine as an MLX
- * folder, and a sentence on what it takes to get it so; free() it. NULL when memory is short. */
+/* For those who have no model yet: the precision in which Z-Image-Turbo suits this machine as an
+ * MLX folder, and a sentence on what it takes to get it so; free() it. NULL when memory is short.
+ */
 char *zi_store_advice(const zi_store *store, zi_precision *precision);
 
 /* ---- measuring ---- */

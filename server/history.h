@@ -49,7 +49,8 @@ bool zi_image_id_valid(const char *text);
 /* A picture's file, open for reading; -1: there is none. No link is followed. */
 int zi_history_file(const zi_history *history, const char *id);
 
-/* The picture in it, and its recipe as zi_image_load gives it; *image is NULL when there is none. */
+/* The picture in it, and its recipe as zi_image_load gives it; *image is NULL when there is none.
+ */
 bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **recipe,
                      zi_error *error) ZI_CHECKED;
 
