@@ -102,19 +102,19 @@ int cmd_bench(int argc, char **argv)
     zi_error error = {0};
     zi_bench_result result;
     if (!parse_size(size, &o.width, &o.height)) {
-        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                     "--size: \"%s\" is not of the form 512x512", size);
-        return zi_report(&error);
+        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "size", "\"%s\" is not of the form 512x512",
+                     size);
+        return zi_report(&command, &error);
     }
     o.compute = (zi_compute)compute;
     zi_interrupt_install();
     if (memory) {
         zi_bench_memory_result read;
-        if (!zi_bench_memory(&o, &read, &error)) return zi_report(&error);
+        if (!zi_bench_memory(&o, &read, &error)) return zi_report(&command, &error);
         print_memory(&read, json);
         return 0;
     }
-    if (!zi_bench(&o, &result, &error)) return zi_report(&error);
+    if (!zi_bench(&o, &result, &error)) return zi_report(&command, &error);
     const named_stage stages[STAGES] = {{"encode", &result.encode},
                                         {"step", &result.step},
                                         {"block", &result.block},

@@ -22,14 +22,6 @@ int cmd_import(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_gallery(int argc, char **argv);
 
-/* ---- messages (main.c) ---- */
-
-/* Prints "zimage: text" on stderr; returns the exit code that goes with the error. */
-int zi_report(const zi_error *error);
-
-/* A remark on stderr in the same form; nothing when quiet. */
-void zi_note(bool quiet, const char *format, ...) ZI_PRINTF(2, 3);
-
 /* ---- options (options.c) ---- */
 
 typedef enum {
@@ -70,6 +62,18 @@ typedef struct {
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
                       int *code) ZI_CHECKED;
 
+/* ---- messages (main.c, report.c) ---- */
+
+/* A line "zimage: ..." on stderr; nothing when quiet. */
+void zi_note(bool quiet, const char *format, ...) ZI_PRINTF(2, 3);
+
+/* What an error says, in new memory, or NULL: wrong fields by the options that set them, and with
+ * the options or calls that help. command: the running one, or NULL. */
+char *zi_explain(const zi_command *command, const zi_error *error);
+
+/* Prints that; returns the exit code that goes with the error. */
+int zi_report(const zi_command *command, const zi_error *error);
+
 /* ---- models (models.c, place.c) ---- */
 
 /* The models folder and the hub, as the environment names them (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT,
@@ -94,6 +98,10 @@ bool zi_models_is_demo(const char *path);
 
 /* The demo model that comes with the program, as a path that the caller frees. */
 bool zi_models_find_demo(char **path, zi_error *error) ZI_CHECKED;
+
+/* What someone without a model should call, and what that takes, in new memory; NULL when memory is
+ * short. */
+char *zi_models_advice(const zi_store *store);
 
 /* The language model that --llm means, as a path that the caller frees: a path as it stands; NULL:
  * what models/prompt_enhancer or the hub's cache has, else the image model at `model`, whose text

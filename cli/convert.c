@@ -9,11 +9,11 @@
 static const char layouts[] = "mlx|diffusers|comfyui|gguf";
 static const char precisions[] = "original|fp16|bf16|fp8|q8|q4";
 
-static int convert(zi_convert_options *options, bool quiet)
+static int convert(const zi_command *command, zi_convert_options *options, bool quiet)
 {
     zi_error error = {0};
     char *source = NULL;
-    if (!zi_models_find(options->source, &source, NULL, &error)) return zi_report(&error);
+    if (!zi_models_find(options->source, &source, NULL, &error)) return zi_report(command, &error);
     zi_reporter reporter = zi_reporter_start(!quiet && isatty(STDERR_FILENO), false, 1, 1);
     options->source = source;
     options->progress = zi_reporter_progress;
@@ -22,7 +22,7 @@ static int convert(zi_convert_options *options, bool quiet)
     bool ok = zi_convert(options, &error);
     zi_reporter_clear(&reporter);
     free(source);
-    if (!ok) return zi_report(&error);
+    if (!ok) return zi_report(command, &error);
     if (!quiet) puts(options->destination);
     return 0;
 }
@@ -57,15 +57,15 @@ static int run(int argc, char **argv, bool quantize)
     if (!zi_options_parse(&command, argc, argv, words, &code)) return code;
     zi_error error;
     if (quantize ? !has_precision : !has_layout) {
-        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL, "--%s is missing: one of %s",
-                     quantize ? "precision" : "to", quantize ? precisions : layouts);
-        return zi_report(&error);
+        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, quantize ? "precision" : "to",
+                     "is missing; one of %s", quantize ? precisions : layouts);
+        return zi_report(&command, &error);
     }
     o.source = words[0];
     o.destination = words[1];
     o.precision = (zi_precision)precision;
     o.layout = quantize ? ZI_LAYOUT_SAME : (zi_layout_kind)(layout + 1);
-    return convert(&o, quiet);
+    return convert(&command, &o, quiet);
 }
 
 int cmd_convert(int argc, char **argv)

@@ -187,12 +187,12 @@ int cmd_download(int argc, char **argv)
         "[REPO]", options};
     if (!zi_options_parse(&command, argc, argv, &c.download.repo, &code)) return code;
     if (c.download.local_dir && (c.has_layout || c.has_precision))
-        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                     "--local-dir: what is converted goes to the models folder");
+        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "local-dir",
+                     "what is converted goes to the models folder");
     else if (c.import.name && !c.has_layout && !c.has_precision)
-        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                     "--name: is for what is converted; see --to");
+        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "name",
+                     "is for what is converted; see --to");
     else if (download(&c, &error))
         return 0;
-    return zi_report(&error);
+    return zi_report(&command, &error);
 }

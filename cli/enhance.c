@@ -34,7 +34,7 @@ bool zi_read_template(const char *path, char **out, zi_error *error)
     if (!why) return true;
     free(*out);
     *out = NULL;
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "--template: %s %s", path, why);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "template", "%s %s", path, why);
 }
 
 static bool grow(void *user, const char *text)
@@ -84,8 +84,8 @@ static bool enhance(call *c, zi_error *error)
     bool ok = false;
     zi_enhance_request *r = &c->request;
     if (!r->prompt || !*r->prompt) {
-        zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                     "--prompt is missing or empty: say what to make more of with -p TEXT");
+        zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
+                     "is missing or empty; say what to make more of with -p TEXT");
         goto out;
     }
     if (!zi_read_template(c->template, &template, error) ||
@@ -155,5 +155,5 @@ int cmd_enhance(int argc, char **argv)
     c.stream = !c.ids && isatty(STDOUT_FILENO);
     zi_text_init(&c.shown, 1 << 20);
     zi_interrupt_install();
-    return enhance(&c, &error) ? 0 : zi_report(&error);
+    return enhance(&c, &error) ? 0 : zi_report(&command, &error);
 }

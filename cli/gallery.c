@@ -57,11 +57,11 @@ static bool list(const call *c, zi_history *history, const char *words, zi_error
 
 static bool remove_picture(const call *c, zi_history *history, zi_error *error)
 {
-    zi_error why = {0};
-    if (zi_image_id_valid(c->remove) && zi_history_delete(history, c->remove, &why)) return true;
-    if (why.code) return zi_error_set(error, ZI_ERROR_IO, NULL, "%s", why.text);
-    return zi_error_set(error, ZI_ERROR_IO, c->folder,
-                        "the gallery has no picture %s; zimage gallery lists them", c->remove);
+    bool found = false;
+    if (zi_image_id_valid(c->remove) && !zi_history_delete(history, c->remove, &found, error))
+        return false;
+    return found || zi_error_set_in(error, ZI_ERROR_NOT_FOUND, c->folder, "image",
+                                    "the gallery has no image %s", c->remove);
 }
 
 int cmd_gallery(int argc, char **argv)
@@ -88,5 +88,5 @@ int cmd_gallery(int argc, char **argv)
     bool ok = zi_history_look(c.folder, &history, &error) &&
               (c.remove ? remove_picture(&c, history, &error) : list(&c, history, words, &error));
     zi_history_close(history);
-    return ok ? 0 : zi_report(&error);
+    return ok ? 0 : zi_report(&command, &error);
 }

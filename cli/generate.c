@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 typedef struct {
+    const zi_command *command;
     const char *model, *output, *aspect, *trace, *llm, *template;
     int count, quality, schedule, compute, enhance;
     bool json, quiet, sized, seed_given, random;
@@ -121,8 +122,8 @@ static bool check_extension(const char *path, zi_error *error)
     const char *dot = strrchr(path, '.');
     for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
         if (!strcasecmp(dot, known[i])) return true;
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                        "--output: %s ends in none of .png, .jpg, .jpeg, .webp", path);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "output",
+                        "%s ends in none of .png, .jpg, .jpeg, .webp", path);
 }
 
 typedef struct {
@@ -154,8 +155,8 @@ static bool parse_aspect(const char *text, int *w, int *h, zi_error *error)
     char rest;
     if (text[strspn(text, "0123456789:")] || sscanf(text, "%4d:%4d%c", w, h, &rest) != 2 ||
         *w < 1 || *h < 1)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "--aspect: '%s' is not two numbers as in 16:9", text);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
+                            "'%s' is not two numbers as in 16:9", text);
     return true;
 }
 
@@ -168,9 +169,8 @@ static bool apply_aspect(call *c, int native, zi_error *error)
     double ratio = w > h ? (double)w / h : (double)h / w;
     double longer = 16 * (int)(native * ratio / 16 + 0.5);
     if (longer > 8192)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "--aspect: %s makes a side of %.0f pixels; 8192 is the most", c->aspect,
-                            longer);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
+                            "%s makes a side of %.0f pixels; 8192 is the most", c->aspect, longer);
     c->request.width = w > h ? (int)longer : native;
     c->request.height = w > h ? native : (int)longer;
     return true;
@@ -181,8 +181,8 @@ static bool draw_seed(call *c, zi_error *error)
     uint32_t seed; /* 32 bits: easy to type again, exact in every JSON reader */
     if (c->seed_given) return true;
     if (getentropy(&seed, sizeof seed) != 0)
-        return zi_error_set(error, ZI_ERROR_IO, NULL,
-                            "the system gives no random numbers; name a --seed");
+        return zi_error_set_in(error, ZI_ERROR_IO, NULL, "seed",
+                               "the system gives no random numbers; name a seed");
     c->request.seed = seed;
     return true;
 }
@@ -194,26 +194,25 @@ static bool check(call *c, zi_error *error)
     const zi_request *r = &c->request;
     bool empty = !r->prompt || !*r->prompt;
     if (c->random && !empty)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "--random-prompt: is for an empty prompt; leave out --prompt");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "random-prompt",
+                            "is for an empty prompt; leave out --prompt");
     if (!c->random && !r->prompt)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "--prompt is missing: say what to draw with -p TEXT");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
+                            "is missing; say what to generate with -p TEXT");
     if (!c->random && empty)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "--prompt: is empty; say what to draw");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
+                            "is empty; say what to generate");
     if (!empty && !zi_utf8_valid(r->prompt, strlen(r->prompt)))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "--prompt: is not valid UTF-8");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is not valid UTF-8");
     if (r->negative && !zi_utf8_valid(r->negative, strlen(r->negative)))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "--negative: is not valid UTF-8");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "negative", "is not valid UTF-8");
     if (c->aspect && c->sized)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "--aspect: give either it or --width and --height");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
+                            "give either it or --width and --height");
     if (c->aspect && !parse_aspect(c->aspect, &w, &h, error)) return false;
     if (c->seed_given && r->seed > UINT64_MAX - (uint64_t)(c->count - 1))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "--count: the seeds %" PRIu64 " and on run past 2^64-1", r->seed);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "count",
+                            "the seeds %" PRIu64 " and on run past 2^64-1", r->seed);
     return true;
 }
 
@@ -279,7 +278,9 @@ static bool enhance(call *c, zi_engine *engine, const char *model_path, zi_error
         return show_prompt(c, error);
     }
     if (c->enhance != ENHANCE_TRY || error->code == ZI_ERROR_CANCELLED) return false;
-    zi_note(c->quiet, "%s; drawing the prompt as it is", error->text);
+    char *why = zi_explain(c->command, error);
+    zi_note(c->quiet, "%s; drawing the prompt as it is", why ? why : error->text);
+    free(why);
     *error = (zi_error){0};
     return true;
 }
@@ -329,7 +330,7 @@ static void remark_demo(const call *c)
                 c->models);
         return;
     }
-    char *advice = zi_place_read(NULL, &place, &why) ? zi_store_advice(&place.store) : NULL;
+    char *advice = zi_place_read(NULL, &place, &why) ? zi_models_advice(&place.store) : NULL;
     if (advice) {
         zi_note(c->quiet, "using the small demo model; %s", advice);
         zi_place_free(&place);
@@ -465,11 +466,12 @@ int cmd_generate(int argc, char **argv)
         "generate", "Draws what the prompt says and prints the file's name.", NULL, options};
     zi_error error = {0};
     int code;
+    c.command = &command;
     if (!zi_options_parse(&command, argc, argv, NULL, &code)) return code;
     static const zi_compute computes[] = {ZI_COMPUTE_AUTO, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST};
     static const zi_schedule schedules[] = {ZI_SCHEDULE_DIFFUSERS, ZI_SCHEDULE_MLX};
     c.request.compute = computes[c.compute];
     c.request.schedule = schedules[c.schedule];
     zi_interrupt_install();
-    return generate(&c, &error) ? 0 : zi_report(&error);
+    return generate(&c, &error) ? 0 : zi_report(&command, &error);
 }

@@ -122,7 +122,7 @@ int cmd_inspect(int argc, char **argv)
     cJSON *root = NULL;
     code = 1;
     if (!zi_models_find(name, &path, NULL, &error) || !zi_inspect(path, &json, &error)) {
-        code = zi_report(&error);
+        code = zi_report(&command, &error);
         goto out;
     }
     if (raw) {
@@ -131,7 +131,7 @@ int cmd_inspect(int argc, char **argv)
         print_members(root, 0);
     } else {
         zi_error_no_memory(&error, strlen(json));
-        code = zi_report(&error);
+        code = zi_report(&command, &error);
         goto out;
     }
     code = 0;

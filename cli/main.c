@@ -29,12 +29,6 @@ static const subcommand subcommands[] = {
 };
 enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
 
-int zi_report(const zi_error *error)
-{
-    fprintf(stderr, "zimage: %s\n", error->text);
-    return error->code == ZI_ERROR_INVALID_ARGUMENT ? 2 : 1;
-}
-
 void zi_note(bool quiet, const char *format, ...)
 {
     if (quiet) return;
@@ -69,7 +63,7 @@ static int unknown(const char *name)
     }
     zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, name, "no such subcommand; there are: %s",
                  names);
-    return zi_report(&error);
+    return zi_report(NULL, &error);
 }
 
 static int run(int argc, char **argv)

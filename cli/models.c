@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include "base/file.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,12 +56,26 @@ bool zi_models_find_demo(char **path, zi_error *error)
     if (!found) found = demo_below(ZI_SHARE_INSTALLED, "");
     free(folder);
     if (!found)
-        return zi_error_set(error, ZI_ERROR_IO, NULL,
-                            "the demo model is neither in %s beside the program nor in %s; "
-                            "name a model with -m",
-                            ZI_SHARE_RELATIVE, ZI_SHARE_INSTALLED);
+        return zi_error_set_in(
+            error, ZI_ERROR_NOT_FOUND, NULL, "model",
+            "the demo model is neither in %s beside the program nor in %s; name a model",
+            ZI_SHARE_RELATIVE, ZI_SHARE_INSTALLED);
     *path = found;
     return true;
+}
+
+char *zi_models_advice(const zi_store *store)
+{
+    static const char *const names[] = {"original", "fp16", "bf16", "fp8", "q8", "q4"};
+    zi_precision precision;
+    zi_text text;
+    char *takes = zi_store_advice(store, &precision);
+    if (!takes) return NULL;
+    zi_text_init(&text, 2000);
+    zi_text_printf(&text, "`zimage download --to mlx --precision %s` gets the real one: %s",
+                   names[precision], takes);
+    free(takes);
+    return zi_text_take(&text);
 }
 
 bool zi_models_is_demo(const char *path)
@@ -79,6 +94,9 @@ bool zi_models_find(const char *name, char **path, size_t *models, zi_error *err
     zi_found found = {0};
     if (!zi_place_read(NULL, &place, error)) return false;
     bool ok = zi_store_find(&place.store, name, &found, error);
+    if (!ok && error->code == ZI_ERROR_NOT_FOUND && !strcmp(error->subject, "repo"))
+        zi_error_set_in(error, error->code, NULL, "repo", "%s; `zimage download %s` gets it",
+                        error->text, name);
     if (ok && !found.path) ok = zi_models_find_demo(&found.path, error);
     zi_place_free(&place);
     if (models) *models = found.models;
@@ -91,8 +109,7 @@ bool zi_models_find_llm(const char *name, const char *model, char **path, zi_err
     zi_place place;
     char *found = NULL;
     if (name && !exists(name))
-        return zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL, "--llm: %s: no such file or folder",
-                            name);
+        return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "llm", "no such file or folder");
     if (!zi_place_read(NULL, &place, error)) return false;
     bool ok = name || zi_store_find_llm(&place.store, &found, error);
     zi_place_free(&place);

@@ -24,13 +24,13 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
     const char *digits = text + (*text == '-');
     bool is_number = *digits && !digits[strspn(digits, "0123456789")];
     if (!is_number)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "--%s: '%s' is not a whole number", option->name, text);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                            "'%s' is not a whole number", text);
     if (digits != text || !parse_natural(text, &value) || (double)value < option->min ||
         (double)value > option->max)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "--%s: %s is out of range; it goes from %.0f to %.0f", option->name,
-                            text, option->min, option->max);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                            "%s is out of range; it goes from %.0f to %.0f", text, option->min,
+                            option->max);
     *(int *)option->value = (int)value;
     return true;
 }
@@ -38,9 +38,8 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
 static bool set_seed(const zi_option *option, const char *text, zi_error *error)
 {
     if (parse_natural(text, option->value)) return true;
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                        "--%s: '%s' is not a whole number from 0 to 18446744073709551615",
-                        option->name, text);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                        "'%s' is not a whole number from 0 to 18446744073709551615", text);
 }
 
 static bool set_real(const zi_option *option, const char *text, zi_error *error)
@@ -48,12 +47,12 @@ static bool set_real(const zi_option *option, const char *text, zi_error *error)
     char *end;
     double value = strtod(text, &end);
     if (!*text || *end || text[strspn(text, "+-.0123456789eE")])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "--%s: '%s' is not a number",
-                            option->name, text);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name, "'%s' is not a number",
+                            text);
     if (!(value >= option->min && value <= option->max))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "--%s: %s is out of range; it goes from %g to %g", option->name, text,
-                            option->min, option->max);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                            "%s is out of range; it goes from %g to %g", text, option->min,
+                            option->max);
     *(double *)option->value = value;
     return true;
 }
@@ -68,8 +67,8 @@ static bool set_choice(const zi_option *option, const char *text, zi_error *erro
             return true;
         }
         if (!word[length])
-            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "--%s: '%s' is none of %s",
-                                option->name, text, option->argument);
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                                "'%s' is none of %s", text, option->argument);
         word += length + 1;
     }
 }
@@ -139,12 +138,12 @@ static bool take(const zi_command *command, int argc, char **argv, int *i, zi_er
                             "unknown option; `zimage %s --help` lists them", command->name);
     if (option->kind == ZI_OPTION_FLAG) {
         if (value)
-            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, word, "--%s takes no value",
-                                option->name);
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                                "takes no value; %s has one", word);
     } else if (!value && option->kind != ZI_OPTION_LEVEL) {
         if (*i + 1 >= argc)
-            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                                "--%s: its value %s is missing", option->name, option->argument);
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                                "its value %s is missing", option->argument);
         value = argv[++*i];
     }
     return set(option, value, error);
@@ -212,12 +211,12 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
         if (error.code) break;
     }
     if (!error.code && found < needed)
-        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, command->name,
-                     "its %s is missing; see `zimage %s --help`",
-                     found ? strchr(command->positional, ' ') + 1 : command->positional,
-                     command->name);
+        zi_error_set_in(&error, ZI_ERROR_INVALID_ARGUMENT, command->name, NULL,
+                        "its %s is missing; see `zimage %s --help`",
+                        found ? strchr(command->positional, ' ') + 1 : command->positional,
+                        command->name);
     if (error.code) {
-        *code = zi_report(&error);
+        *code = zi_report(command, &error);
         return false;
     }
     return true;

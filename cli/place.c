@@ -95,8 +95,8 @@ bool zi_place_read(const char *folder, zi_place *out, zi_error *error)
     int seconds = timeout ? atoi(timeout) : 0;
     char *cache = find_cache();
     if (!cache)
-        return zi_error_set(error, ZI_ERROR_IO, NULL,
-                            "the path of the hub's cache is too long; see HF_HOME");
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "cache",
+                               "the path of the hub's cache is too long; see HF_HOME");
     *out = (zi_place){.cache = cache, .token = find_token()};
     zi_hub *hub = &out->store.hub;
     out->store.folder = folder ? folder : "models";

@@ -78,5 +78,5 @@ int cmd_serve(int argc, char **argv)
     zi_error error = {0};
     int code;
     if (!zi_options_parse(&command, argc, argv, NULL, &code)) return code;
-    return serve(&o, model, &error) ? 0 : zi_report(&error);
+    return serve(&o, model, &error) ? 0 : zi_report(&command, &error);
 }

@@ -74,7 +74,7 @@ static bool list(call *c, const char *name, zi_error *error)
     cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(root, "incomplete"))
         print_incomplete(row);
     if (!c->json && cJSON_GetArraySize(rows) == 0) {
-        char *advice = zi_store_advice(&c->place.store);
+        char *advice = zi_models_advice(&c->place.store);
         zi_note(c->quiet, "no models in %s, and none in the hub's cache; %s", c->place.store.folder,
                 advice ? advice : "see zimage download --help");
         free(advice);
@@ -105,11 +105,11 @@ static bool confirm(const call *c, const char *name, const char *path, zi_error 
     char answer[16] = "";
     if (c->yes) return true;
     if (!isatty(STDIN_FILENO))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
-                            "removing it needs a yes: add --yes");
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, NULL,
+                               "removing it needs a yes: add --yes");
     fprintf(stderr, "remove %s? [y/N] ", path);
     if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
-        return zi_error_set(error, ZI_ERROR_IO, name, "kept");
+        return zi_error_set(error, ZI_ERROR_CANCELLED, name, "kept");
     return true;
 }
 
@@ -184,12 +184,12 @@ int cmd_models(int argc, char **argv)
     if (action == ACTIONS) {
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                      "models: '%s' is none of list, default, remove, migrate", words[0]);
-        return zi_report(&error);
+        return zi_report(&command, &error);
     }
-    if (!zi_place_read(c.folder, &c.place, &error)) return zi_report(&error);
+    if (!zi_place_read(c.folder, &c.place, &error)) return zi_report(&command, &error);
     bool ok = actions[action].run(&c, words[1], &error);
     zi_place_free(&c.place);
-    return ok ? 0 : zi_report(&error);
+    return ok ? 0 : zi_report(&command, &error);
 }
 
 /* ---- import ---- */
@@ -246,5 +246,5 @@ int cmd_import(int argc, char **argv)
                      "--link, --move and converting (--to, --precision) exclude each other");
     else if (import(&c, &o, &error))
         return 0;
-    return zi_report(&error);
+    return zi_report(&command, &error);
 }

@@ -33,7 +33,7 @@ int cmd_tokenize(int argc, char **argv)
     bool found = zi_models_find(model, &path, NULL, &error);
     load.path = path;
     if (!found || !zi_tokenize(&load, text, chat, &ids, &count, &error)) {
-        code = zi_report(&error);
+        code = zi_report(&command, &error);
         goto out;
     }
     putchar('[');

@@ -81,7 +81,7 @@ int cmd_verify(int argc, char **argv)
     ok = ok && zi_engine_create(&engine_options, &engine, &error) &&
          zi_verify(engine, &load, source, go_on, NULL, &json, &error) &&
          print_table(json, raw, &passed, &error);
-    code = ok ? !passed : zi_report(&error);
+    code = ok ? !passed : zi_report(&command, &error);
     zi_engine_free(engine);
     free(json);
     free(source);

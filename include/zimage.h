@@ -56,6 +56,7 @@ typedef struct {
      * it is longer; empty when there is none. */
     char subject[256];
     char text[1024]; /* one line without a newline: what is wrong and what to do */
+    size_t message;  /* text + message: the same without the file or subject in front of it */
 } zi_error;
 
 /* ---- pictures ---- */
@@ -284,7 +285,8 @@ char *zi_random_prompt(uint64_t seed);
 
 /* What is at path (layout, architecture, precision, components, sizes, what is missing; of a
  * picture, its size and recipe), as JSON text that the caller frees. Anything recognised is
- * described; only unreadable or unknown things are an error. */
+ * described; only unreadable or unknown things are an error. A model's "health" is "good",
+ * "incomplete" (it works with what another model lends), "unsupported" or "damaged". */
 bool zi_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
 
 /* ---- health ---- */
@@ -385,7 +387,7 @@ bool zi_download(const zi_download_options *options, zi_downloaded *out,
                  zi_error *error) ZI_CHECKED;
 
 /* The folder in the cache of a model that is there as a whole; repo as in zi_download_options.
- * False without an error (a status of ZI_OK) when it is not there. free() the path. */
+ * *path is NULL when it is not there; free() it. */
 bool zi_hub_find(const zi_hub *hub, const char *repo, char **path, zi_error *error) ZI_CHECKED;
 
 /* Removes a repository from the cache. */
@@ -461,9 +463,10 @@ bool zi_store_download(const zi_store *store, const zi_download_options *options
                        const zi_import_options *import, zi_downloaded *out,
                        zi_error *error) ZI_CHECKED;
 
-/* One sentence for those who have no model yet: what to call, what it takes and which precision
- * suits this machine; free() it. NULL when memory is short. */
-char *zi_store_advice(const zi_store *store);
+/* For those who have no model yet: the precision in which Z-Image-Turbo suits this machine as an
+ * MLX folder, and a sentence on what it takes to get it so; free() it. NULL when memory is short.
+ */
+char *zi_store_advice(const zi_store *store, zi_precision *precision);
 
 /* ---- measuring ---- */
 

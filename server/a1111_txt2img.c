@@ -170,9 +170,9 @@ static cJSON *find_rows(zi_call *call, const cJSON *ids)
     const cJSON *id;
     cJSON_ArrayForEach(id, ids)
     {
-        zi_error error = {0};
-        cJSON *row = zi_history_get(call->server->history, id->valuestring, &error);
-        if (row) cJSON_AddItemToArray(rows, row);
+        cJSON *row;
+        if (zi_history_get(call->server->history, id->valuestring, &row, NULL) && row)
+            cJSON_AddItemToArray(rows, row);
     }
     return rows;
 }
@@ -287,8 +287,7 @@ static zi_answer reply(zi_call *call, const cJSON *job)
     cJSON_Delete(rows);
     if (ok) return zi_foreign_reply(call, &out);
     zi_text_free(&out);
-    return zi_reply_error(call, 500, NULL, "%s",
-                          error.code ? error.text : "the picture was deleted meanwhile");
+    return zi_reply_error(call, 500, NULL, "%s", error.text);
 }
 
 static zi_answer finish(zi_call *call)

@@ -12,7 +12,9 @@ enum { THUMBNAIL = 256 };
 
 static zi_answer failed(zi_call *call, const zi_error *error)
 {
-    return zi_reply_error(call, 500, NULL, "%s", error->text);
+    zi_refusal refusal;
+    zi_refuse_error(&refusal, NULL, NULL, error);
+    return zi_reply_refusal(call, &refusal);
 }
 
 static zi_answer no_image(zi_call *call)
@@ -43,10 +45,11 @@ static zi_answer list(zi_call *call)
 /* The picture's row, or NULL and what to answer. */
 static cJSON *find(zi_call *call, zi_answer *answer)
 {
-    zi_error error = {0};
+    zi_error error;
+    cJSON *image = NULL;
     const char *id = call->parameters[0];
-    cJSON *image = zi_image_id_valid(id) ? zi_history_get(call->server->history, id, &error) : NULL;
-    if (!image) *answer = error.code ? failed(call, &error) : no_image(call);
+    bool ok = !zi_image_id_valid(id) || zi_history_get(call->server->history, id, &image, &error);
+    if (!image) *answer = ok ? no_image(call) : failed(call, &error);
     return image;
 }
 
@@ -59,11 +62,12 @@ static zi_answer get(zi_call *call)
 
 static zi_answer delete_image(zi_call *call)
 {
-    zi_error error = {0};
+    zi_error error;
+    bool found;
     const char *id = call->parameters[0];
     if (!zi_image_id_valid(id)) return no_image(call);
-    if (!zi_history_delete(call->server->history, id, &error))
-        return error.code ? failed(call, &error) : no_image(call);
+    if (!zi_history_delete(call->server->history, id, &found, &error)) return failed(call, &error);
+    if (!found) return no_image(call);
     cJSON *data = cJSON_CreateObject();
     cJSON_AddStringToObject(data, "image", id);
     zi_events_publish(call->server->events, "deleted", data);
@@ -87,13 +91,15 @@ static zi_answer send_converted(zi_call *call, int format, int quality, const ch
     char *recipe = NULL;
     uint8_t *data = NULL;
     size_t size = 0;
-    zi_error error = {0};
-    bool ok = zi_history_load(call->server->history, call->parameters[0], &image, &recipe, &error);
+    zi_error error;
+    if (!zi_history_load(call->server->history, call->parameters[0], &image, &recipe, &error))
+        return failed(call, &error);
+    if (!image) return no_image(call);
     zi_save_options save = {formats[format].format, quality, recipe};
-    ok = ok && zi_image_to_bytes(image, &save, &data, &size, &error);
+    bool ok = zi_image_to_bytes(image, &save, &data, &size, &error);
     zi_image_free(image);
     free(recipe);
-    if (!ok) return error.code ? failed(call, &error) : no_image(call);
+    if (!ok) return failed(call, &error);
     return zi_reply_bytes(call, 200, formats[format].type, data, size, headers);
 }
 
@@ -153,11 +159,13 @@ static void shrink(const zi_image *in, zi_image *out)
     }
 }
 
+/* Writes it to path, if the picture is there. */
 static bool make_thumbnail(const zi_history *history, const char *id, const char *path,
                            zi_error *error)
 {
     zi_image *image = NULL, small = {0};
     if (!zi_history_load(history, id, &image, NULL, error)) return false;
+    if (!image) return true;
     int longer = image->width > image->height ? image->width : image->height;
     int most = longer < THUMBNAIL ? longer : THUMBNAIL;
     small.width = image->width * most / longer;
@@ -177,22 +185,22 @@ static bool make_thumbnail(const zi_history *history, const char *id, const char
 static zi_answer thumbnail(zi_call *call)
 {
     zi_answer answer;
-    zi_error error = {0};
+    zi_error error;
     cJSON *image = find(call, &answer);
     if (!image) return answer;
     cJSON_Delete(image);
     zi_history *history = call->server->history;
     char *path = zi_history_thumbnail(history, call->parameters[0]);
     const char *headers[] = {"Cache-Control", lasting, NULL};
-    int fd = -1;
-    if (path) {
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0 && make_thumbnail(history, call->parameters[0], path, &error))
-            fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    bool ok = path || zi_error_no_memory(&error, 1);
+    int fd = ok ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    if (ok && fd < 0) {
+        ok = make_thumbnail(history, call->parameters[0], path, &error);
+        if (ok) fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     }
     free(path);
-    if (fd >= 0) return zi_reply_file(call, "image/webp", fd, headers);
-    return error.code ? failed(call, &error) : no_image(call);
+    if (!ok) return failed(call, &error);
+    return fd < 0 ? no_image(call) : zi_reply_file(call, "image/webp", fd, headers);
 }
 
 /* ---- recipes ---- */
@@ -213,12 +221,14 @@ cJSON *zi_recipe_json(const void *data, size_t size, zi_error *error)
 
 static zi_answer recipe(zi_call *call)
 {
-    zi_error error = {0};
+    zi_error error;
+    zi_refusal refusal;
     if (!call->body.size)
         return zi_reply_error(call, 400, NULL, "the body is empty; send a picture");
     cJSON *json = zi_recipe_json(call->body.data, call->body.size, &error);
-    return json ? zi_reply_json(call, 200, json)
-                : zi_reply_error(call, 400, NULL, "%s", error.text);
+    if (json) return zi_reply_json(call, 200, json);
+    zi_refuse_body(&refusal, "the image", &error);
+    return zi_reply_refusal(call, &refusal);
 }
 
 const zi_route zi_images_routes[] = {{"GET", "/api/images", list, 0, 0},

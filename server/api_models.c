@@ -38,7 +38,7 @@ static zi_answer get(zi_call *call)
 static bool take_in(zi_call *call, char *place, zi_refusal *refusal)
 {
     char *json = NULL, *staged;
-    zi_error error = {0};
+    zi_error error;
     if (!call->upload)
         return zi_refuse(refusal, 400, NULL, "the body is empty; send a model's file");
     /* What it is shows in its name, too: it gets the extension before it is looked at. */
@@ -49,13 +49,8 @@ static bool take_in(zi_call *call, char *place, zi_refusal *refusal)
     bool ok = fflush(call->upload) == 0 && fsync(fileno(call->upload)) == 0 &&
               rename(call->upload_path, staged) == 0;
     if (!ok) zi_refuse(refusal, 500, NULL, "%s: %s", place, strerror(errno));
-    if (ok && !zi_inspect(staged, &json, &error)) {
-        /* Where it lies meanwhile is nobody's business. */
-        size_t path = strlen(staged);
-        bool named = !strncmp(error.text, staged, path) && !strncmp(error.text + path, ": ", 2);
-        ok = zi_refuse(refusal, 400, NULL, "this is no model's file: %s",
-                       error.text + (named ? path + 2 : 0));
-    }
+    if (ok && !zi_inspect(staged, &json, &error))
+        ok = zi_refuse_body(refusal, "this is no model's file", &error);
     free(json);
     if (ok && link(staged, place) != 0 && (errno == EEXIST || rename(staged, place) != 0))
         ok =

@@ -43,7 +43,7 @@ static void put_base64(const void *data, size_t size, zi_text *out)
 }
 
 /* The file as it stands. */
-static bool put_file(int fd, zi_text *out, zi_error *error)
+static bool put_file(int fd, const char *id, zi_text *out, zi_error *error)
 {
     struct stat st;
     char *data = NULL;
@@ -57,7 +57,12 @@ static bool put_file(int fd, zi_text *out, zi_error *error)
     close(fd);
     if (ok) put_base64(data, size, out);
     free(data);
-    return ok || zi_error_set(error, ZI_ERROR_IO, NULL, "the picture's file cannot be read");
+    return ok || zi_error_set(error, ZI_ERROR_IO, id, "the image's file cannot be read");
+}
+
+static bool gone(const char *id, zi_error *error)
+{
+    return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image was deleted meanwhile");
 }
 
 static bool put_converted(zi_server *server, const char *id, const zi_save_options *how,
@@ -69,6 +74,7 @@ static bool put_converted(zi_server *server, const char *id, const zi_save_optio
     size_t size = 0;
     zi_save_options save = *how;
     bool ok = zi_history_load(server->history, id, &image, &recipe, error);
+    if (ok && !image) ok = gone(id, error);
     save.recipe = recipe;
     ok = ok && zi_image_to_bytes(image, &save, &data, &size, error);
     if (ok) put_base64(data, size, out);
@@ -84,7 +90,7 @@ bool zi_foreign_picture(zi_server *server, const char *id, zi_format format, int
     zi_save_options how = {format, quality, NULL};
     if (format != ZI_FORMAT_PNG) return put_converted(server, id, &how, out, error);
     int fd = zi_history_file(server->history, id);
-    return fd >= 0 && put_file(fd, out, error);
+    return fd < 0 ? gone(id, error) : put_file(fd, id, out, error);
 }
 
 /* ---- replies that hold pictures ---- */

@@ -12,9 +12,9 @@ bool zi_foreign_submit(zi_call *call, const char *kind, cJSON *params,
  * filled when it failed. */
 bool zi_foreign_ended(zi_call *call, zi_job_state *state, zi_refusal *why, zi_answer *answer);
 
-/* Appends a stored picture, with its recipe, in base64. False without an error: it is gone. */
+/* Appends a stored picture, with its recipe, in base64. */
 bool zi_foreign_picture(zi_server *server, const char *id, zi_format format, int quality,
-                        zi_text *out, zi_error *error);
+                        zi_text *out, zi_error *error) ZI_CHECKED;
 
 /* Appends {"name": value, ...} without the closing brace, for what is too long for cJSON to follow.
  * Takes object over. */

@@ -43,11 +43,11 @@ static bool make_token(char *token, zi_error *error)
 bool zi_guard_create(const zi_server_options *options, zi_guard **out, zi_error *error)
 {
     if (options->key && !options->key[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "--api-key is empty");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key", "is empty");
     if (!is_local(options->host) && !options->key && !options->insecure)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "--host: %s can be reached from other machines; set a key with "
-                            "--api-key, or say --insecure if everyone may draw",
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "host",
+                            "%s can be reached from other machines; set a key, or allow everyone "
+                            "to use this server",
                             options->host);
     zi_guard *guard = calloc(1, sizeof *guard);
     if (!guard) return zi_error_no_memory(error, sizeof *guard);

@@ -76,8 +76,8 @@ char *zi_history_thumbnail(const zi_history *history, const char *id)
 
 bool zi_db_fail(zi_history *h, zi_error *error)
 {
-    return zi_error_set(error, ZI_ERROR_IO, NULL, "%s/history.db: %s", h->folder,
-                        sqlite3_errmsg(h->db));
+    return zi_error_set_in(error, ZI_ERROR_IO, NULL, h->folder, "%s/history.db: %s", h->folder,
+                           sqlite3_errmsg(h->db));
 }
 
 bool zi_db_prepare(zi_history *h, const char *sql, sqlite3_stmt **out, zi_error *error)
@@ -182,24 +182,25 @@ bool zi_history_add(zi_history *history, const zi_image *image, const char *reci
     return ok;
 }
 
-cJSON *zi_history_get(zi_history *history, const char *id, zi_error *error)
+bool zi_history_get(zi_history *history, const char *id, cJSON **out, zi_error *error)
 {
     char sql[600];
     sqlite3_stmt *s = NULL;
-    cJSON *image = NULL;
+    *out = NULL;
     snprintf(sql, sizeof sql, "%s AND id = ?1", zi_history_columns);
     pthread_mutex_lock(&history->mutex);
-    if (zi_db_prepare(history, sql, &s, error)) {
+    bool ok = zi_db_prepare(history, sql, &s, error);
+    if (ok) {
         zi_db_bind(s, 1, &id);
         int step = sqlite3_step(s);
         if (step == SQLITE_ROW)
-            image = zi_history_describe(s);
+            ok = (*out = zi_history_describe(s)) || zi_error_no_memory(error, 1);
         else if (step != SQLITE_DONE)
-            zi_db_fail(history, error);
+            ok = zi_db_fail(history, error);
     }
     sqlite3_finalize(s);
     pthread_mutex_unlock(&history->mutex);
-    return image;
+    return ok;
 }
 
 /* ---- files ---- */
@@ -234,7 +235,7 @@ static bool read_all(int fd, const char *name, uint8_t **data, size_t *size, zi_
         return true;
     }
     free(bytes);
-    return zi_error_set(error, ZI_ERROR_IO, NULL, "picture %s: its file cannot be read", name);
+    return zi_error_set(error, ZI_ERROR_IO, name, "the image's file cannot be read");
 }
 
 bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **recipe,
@@ -243,7 +244,9 @@ bool zi_history_load(const zi_history *history, const char *id, zi_image **image
     uint8_t *data = NULL;
     size_t size = 0;
     int fd = zi_history_file(history, id);
-    if (fd < 0 || !read_all(fd, id, &data, &size, error)) return false;
+    *image = NULL;
+    if (fd < 0) return true;
+    if (!read_all(fd, id, &data, &size, error)) return false;
     bool ok = zi_image_from_bytes(data, size, 0, image, recipe, error);
     free(data);
     return ok;
@@ -253,8 +256,9 @@ bool zi_history_load(const zi_history *history, const char *id, zi_image **image
 
 bool zi_history_remove_file(char *path, zi_error *error)
 {
-    bool ok = path && (unlink(path) == 0 || errno == ENOENT);
-    if (!ok) zi_error_set(error, ZI_ERROR_IO, path ? path : "out of memory", "%s", strerror(errno));
+    bool ok = path || zi_error_no_memory(error, 1);
+    if (ok && unlink(path) != 0 && errno != ENOENT)
+        ok = zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s", strerror(errno));
     free(path);
     return ok;
 }
@@ -266,14 +270,14 @@ bool zi_history_finish_delete(zi_history *h, const char *id, zi_error *error)
            zi_db_run_with(h, "DELETE FROM images WHERE id = ?1", id, error);
 }
 
-bool zi_history_delete(zi_history *history, const char *id, zi_error *error)
+bool zi_history_delete(zi_history *history, const char *id, bool *found, zi_error *error)
 {
     pthread_mutex_lock(&history->mutex);
     /* First the mark: the file of a picture without a row would be taken in again. */
     bool ok = zi_db_run_with(history, "UPDATE images SET deleted = 1 WHERE id = ?1 AND deleted = 0",
-                             id, error) &&
-              sqlite3_changes(history->db) > 0;
-    ok = ok && zi_history_finish_delete(history, id, error);
+                             id, error);
+    *found = ok && sqlite3_changes(history->db) > 0;
+    if (*found) ok = zi_history_finish_delete(history, id, error);
     pthread_mutex_unlock(&history->mutex);
     return ok;
 }

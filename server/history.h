@@ -36,11 +36,12 @@ cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_er
 /* The same as text in new memory; asked again, it costs nothing until something has changed. */
 char *zi_history_text(zi_history *history, const zi_history_query *query, zi_error *error);
 
-/* NULL: there is none (error untouched), or an error. */
-cJSON *zi_history_get(zi_history *history, const char *id, zi_error *error);
+/* The picture's row; *out is NULL when there is none. */
+bool zi_history_get(zi_history *history, const char *id, cJSON **out, zi_error *error) ZI_CHECKED;
 
-/* False without an error: there is none. */
-bool zi_history_delete(zi_history *history, const char *id, zi_error *error);
+/* *found: whether there was one. */
+bool zi_history_delete(zi_history *history, const char *id, bool *found,
+                       zi_error *error) ZI_CHECKED;
 
 /* Whether text has the form of an id, and so cannot lead out of the folder. */
 bool zi_image_id_valid(const char *text);
@@ -48,9 +49,10 @@ bool zi_image_id_valid(const char *text);
 /* A picture's file, open for reading; -1: there is none. No link is followed. */
 int zi_history_file(const zi_history *history, const char *id);
 
-/* The picture in it, and its recipe as zi_image_load gives it. False without an error: as above. */
+/* The picture in it, and its recipe as zi_image_load gives it; *image is NULL when there is none.
+ */
 bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **recipe,
-                     zi_error *error);
+                     zi_error *error) ZI_CHECKED;
 
 /* The path of a picture's thumbnail, in new memory; NULL: no id, or no memory. */
 char *zi_history_thumbnail(const zi_history *history, const char *id);

@@ -89,7 +89,8 @@ static bool count_matches(zi_history *h, const filter *f, double *total, zi_erro
     sqlite3_stmt *s = NULL;
     zi_text_init(&sql, 1 << 15);
     zi_text_printf(&sql, "SELECT count(*) FROM images WHERE deleted = 0%s", f->where.data);
-    bool ok = !sql.failed && zi_db_prepare(h, sql.data, &s, error);
+    bool ok = (!sql.failed || zi_error_no_memory(error, sql.size)) &&
+              zi_db_prepare(h, sql.data, &s, error);
     if (ok) {
         zi_db_bind(s, f->count, (const char *const *)f->values);
         ok = sqlite3_step(s) == SQLITE_ROW || zi_db_fail(h, error);
@@ -110,7 +111,8 @@ static bool list_page(zi_history *h, const filter *f, int limit, cJSON *list, zi
     zi_text_init(&sql, 1 << 15);
     zi_text_printf(&sql, "%s%s ORDER BY id DESC LIMIT %d", zi_history_columns, f->where.data,
                    limit + 1);
-    bool ok = !sql.failed && zi_db_prepare(h, sql.data, &s, error);
+    bool ok = (!sql.failed || zi_error_no_memory(error, sql.size)) &&
+              zi_db_prepare(h, sql.data, &s, error);
     if (ok) zi_db_bind(s, f->count, (const char *const *)f->values);
     while (ok && rows <= limit && (step = sqlite3_step(s)) == SQLITE_ROW)
         if (rows++ < limit) cJSON_AddItemToArray(images, zi_history_describe(s));

@@ -12,23 +12,30 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Ids of a query's first column, in new memory, NULL at the end. */
+static void free_ids(char **ids)
+{
+    for (size_t i = 0; ids && ids[i]; i++) free(ids[i]);
+    free(ids);
+}
+
+/* Ids of a query's first column, in new memory, NULL at the end; NULL after an error. */
 static char **read_ids(zi_history *h, const char *sql, zi_error *error)
 {
     sqlite3_stmt *s = NULL;
-    size_t count = 0;
-    char **ids = NULL;
-    if (!zi_db_prepare(h, sql, &s, error)) return NULL;
-    for (bool more = true; more; count++) {
-        char **grown = realloc(ids, (count + 1) * sizeof *ids);
-        if (!grown) break;
-        ids = grown;
-        more = sqlite3_step(s) == SQLITE_ROW;
-        ids[count] = more ? strdup((const char *)sqlite3_column_text(s, 0)) : NULL;
-        if (!ids[count]) more = false;
+    char **ids = calloc(1, sizeof *ids);
+    if (!ids) zi_error_no_memory(error, sizeof *ids);
+    bool ok = ids && zi_db_prepare(h, sql, &s, error);
+    for (size_t count = 0; ok && sqlite3_step(s) == SQLITE_ROW; count++) {
+        char **grown = realloc(ids, (count + 2) * sizeof *ids);
+        if (grown) ids = grown;
+        ids[count] = grown ? strdup((const char *)sqlite3_column_text(s, 0)) : NULL;
+        ok = ids[count] || zi_error_no_memory(error, ZI_IMAGE_ID);
+        if (ok) ids[count + 1] = NULL;
     }
     sqlite3_finalize(s);
-    return ids;
+    if (ok) return ids;
+    free_ids(ids);
+    return NULL;
 }
 
 /* Ends deletions that were begun, and forgets pictures whose files somebody removed. */
@@ -37,8 +44,7 @@ static bool forget_missing(zi_history *h, zi_error *error)
     char **ids = read_ids(h, "SELECT id FROM images WHERE deleted = 1", error);
     bool ok = ids != NULL;
     for (size_t i = 0; ok && ids[i]; i++) ok = zi_history_finish_delete(h, ids[i], error);
-    for (size_t i = 0; ids && ids[i]; i++) free(ids[i]);
-    free(ids);
+    free_ids(ids);
     ids = ok ? read_ids(h, "SELECT id FROM images", error) : NULL;
     ok = ids != NULL;
     for (size_t i = 0; ok && ids[i]; i++) {
@@ -46,8 +52,7 @@ static bool forget_missing(zi_history *h, zi_error *error)
         if (path && !zi_is_file(path)) ok = zi_history_finish_delete(h, ids[i], error);
         free(path);
     }
-    for (size_t i = 0; ids && ids[i]; i++) free(ids[i]);
-    free(ids);
+    free_ids(ids);
     return ok;
 }
 
@@ -58,10 +63,10 @@ static bool adopt(zi_history *h, const char *id, zi_error *error)
     char *recipe = NULL, *path = zi_history_path(h, id);
     struct stat st;
     zi_error why = {0};
-    bool ok = true;
-    cJSON *known = zi_history_get(h, id, error);
-    if (!known && path && lstat(path, &st) == 0) {
-        if (zi_history_load(h, id, &image, &recipe, &why)) {
+    cJSON *known;
+    bool ok = zi_history_get(h, id, &known, error);
+    if (ok && !known && path && lstat(path, &st) == 0) {
+        if (zi_history_load(h, id, &image, &recipe, &why) && image) {
             ok = zi_history_insert(h, id, image->width, image->height, (double)st.st_size, -1,
                                    recipe ? recipe : "", error);
             if (ok) zi_log_line(h->log, ZI_LOG_INFO, "picture %s: taken into the history", id);
@@ -92,7 +97,8 @@ static void remove_parts(const zi_history *h, const char *name)
 static bool sweep(zi_history *h, zi_error *error)
 {
     DIR *folder = opendir(h->folder);
-    bool ok = folder || zi_error_set(error, ZI_ERROR_IO, h->folder, "%s", strerror(errno));
+    bool ok =
+        folder || zi_error_set(error, zi_error_code_of_errno(), h->folder, "%s", strerror(errno));
     for (struct dirent *entry; ok && (entry = readdir(folder));) {
         char id[ZI_IMAGE_ID];
         const char *name = entry->d_name;
@@ -119,8 +125,8 @@ static bool take_folder(zi_history *h, zi_error *error)
     h->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     bool ok = h->lock >= 0 || zi_error_set(error, ZI_ERROR_IO, lock, "%s", strerror(errno));
     if (ok && flock(h->lock, LOCK_EX | LOCK_NB) != 0)
-        ok = zi_error_set(error, ZI_ERROR_IO, h->folder,
-                          "another server uses this folder; name another one with --output");
+        ok = zi_error_set_in(error, ZI_ERROR_EXISTS, h->folder, "output",
+                             "another server uses this folder; name another one");
     free(lock);
     if (ok) mkdir(h->thumbnails, 0777);
     return ok;
@@ -145,11 +151,11 @@ static const char schema[] =
 static bool open_db(zi_history *h, zi_error *error)
 {
     char *path = zi_path_join(h->folder, "history.db");
-    bool ok =
-        path && (sqlite3_open_v2(path, &h->db,
-                                 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
-                                 NULL) == SQLITE_OK ||
-                 zi_db_fail(h, error));
+    bool ok = path || zi_error_no_memory(error, strlen(h->folder));
+    ok = ok && (sqlite3_open_v2(path, &h->db,
+                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
+                                NULL) == SQLITE_OK ||
+                zi_db_fail(h, error));
     free(path);
     if (ok) sqlite3_busy_timeout(h->db, 5000);
     return ok && zi_history_add_fold(h, error) && run(h, schema, error);
@@ -191,9 +197,8 @@ bool zi_history_look(const char *folder, zi_history **out, zi_error *error)
     char *db = zi_path_join(folder, "history.db");
     bool ok = db || zi_error_no_memory(error, strlen(folder));
     if (ok && !zi_is_file(db))
-        ok = zi_error_set(error, ZI_ERROR_IO, folder,
-                          "no server has drawn into this folder; name another one with "
-                          "--output");
+        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, folder, "output",
+                             "no server has put images into this folder; name another one");
     free(db);
     if (!ok || !open_db(h, error)) {
         zi_history_close(h);

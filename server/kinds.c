@@ -257,9 +257,9 @@ static bool settle_download(zi_server *server, zi_job *job, zi_refusal *refusal)
     zi_error error;
     char *path = NULL;
     if (!check_name(o->destination, refusal) || !check_precision(job, refusal)) return false;
-    bool ok = zi_hub_find(&server->options.hub, o->repo, &path, &error) || error.code == ZI_OK;
+    bool ok = zi_hub_find(&server->options.hub, o->repo, &path, &error);
     free(path);
-    return ok || zi_refuse_error(refusal, "repo", &error);
+    return ok || zi_refuse_error(refusal, NULL, "repo", &error);
 }
 
 const zi_kind zi_kinds[] = {

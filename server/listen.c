@@ -45,16 +45,15 @@ bool zi_listen(const char *host, int port, int *out, char *address, size_t size,
     snprintf(digits, sizeof digits, "%d", port);
     int failure = getaddrinfo(host, digits, &hints, &found);
     if (failure)
-        return zi_error_set(error, ZI_ERROR_IO, NULL, "--host: %s: %s", host,
-                            gai_strerror(failure));
+        return zi_error_set_in(error, ZI_ERROR_IO, host, "host", "%s", gai_strerror(failure));
     int fd = -1;
     for (const struct addrinfo *a = found; a && fd < 0; a = a->ai_next) fd = open_socket(a);
     int saved = errno;
     freeaddrinfo(found);
     if (fd < 0)
-        return zi_error_set(error, ZI_ERROR_IO, NULL, "%s port %d: %s%s", host, port,
-                            strerror(saved),
-                            saved == EADDRINUSE ? "; name another one with --port" : "");
+        return zi_error_set_in(error, saved == EADDRINUSE ? ZI_ERROR_EXISTS : ZI_ERROR_IO, host,
+                               "port", "port %d: %s%s", port, strerror(saved),
+                               saved == EADDRINUSE ? "; name another one" : "");
     bool six = strchr(host, ':') != NULL;
     snprintf(address, size, "http://%s%s%s:%d", six ? "[" : "", host, six ? "]" : "", port_of(fd));
     *out = fd;

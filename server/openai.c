@@ -267,8 +267,7 @@ static bool put_data(zi_call *call, const wish *w, const char *id, zi_text *out,
     bool ok = zi_foreign_picture(call->server, id, formats[w->format].format, jpeg_quality(w), out,
                                  error);
     zi_text_puts(out, "\"}");
-    return ok || (!error->code &&
-                  zi_error_set(error, ZI_ERROR_IO, NULL, "the picture was deleted meanwhile"));
+    return ok;
 }
 
 static zi_answer reply(zi_call *call, const wish *w, const cJSON *ids)
@@ -276,9 +275,8 @@ static zi_answer reply(zi_call *call, const wish *w, const cJSON *ids)
     zi_text out;
     zi_error error = {0};
     const cJSON *id;
-    bool ok = true;
-    cJSON *json = cJSON_CreateObject();
-    cJSON *first = zi_history_get(call->server->history, ids->child->valuestring, &error);
+    cJSON *json = cJSON_CreateObject(), *first;
+    bool ok = zi_history_get(call->server->history, ids->child->valuestring, &first, &error);
     cJSON_AddNumberToObject(json, "created", number(first, "created"));
     add_common(json, w, number(first, "width"), number(first, "height"));
     cJSON_Delete(first);
@@ -355,13 +353,12 @@ static void put_error(unsigned status, const char *message, zi_text *out)
 
 static void put_picture(wish *w, const char *id, zi_text *out)
 {
-    zi_error error = {0};
-    cJSON *row = zi_history_get(w->server->history, id, &error);
-    if (!row) return; /* deleted meanwhile */
+    cJSON *row;
+    if (!zi_history_get(w->server->history, id, &row, NULL) || !row) return; /* deleted meanwhile */
     open_event(w, "image_generation.completed", -1, number(row, "width"), number(row, "height"),
                out);
     cJSON_Delete(row);
-    if (!zi_foreign_picture(w->server, id, formats[w->format].format, jpeg_quality(w), out, &error))
+    if (!zi_foreign_picture(w->server, id, formats[w->format].format, jpeg_quality(w), out, NULL))
         out->failed = true; /* in the middle of a line: the stream is cut */
     zi_text_puts(out, "\"}\n\n");
 }

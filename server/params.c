@@ -31,10 +31,39 @@ bool zi_refuse(zi_refusal *refusal, unsigned status, const char *field, const ch
     return false;
 }
 
-bool zi_refuse_error(zi_refusal *refusal, const char *field, const zi_error *error)
+static unsigned status_of(zi_error_code code)
 {
-    return zi_refuse(refusal, error->code == ZI_ERROR_INVALID_ARGUMENT ? 400 : 500, field, "%s",
-                     error->text);
+    switch (code) {
+    case ZI_ERROR_INVALID_ARGUMENT:
+        return 400;
+    case ZI_ERROR_NOT_FOUND:
+        return 404;
+    case ZI_ERROR_EXISTS:
+        return 409;
+    default:
+        return 500;
+    }
+}
+
+static bool is_field(const zi_param *fields, const char *name)
+{
+    for (; fields && fields->name; fields++)
+        if (!strcmp(fields->name, name)) return true;
+    return false;
+}
+
+bool zi_refuse_error(zi_refusal *refusal, const zi_param *fields, const char *field,
+                     const zi_error *error)
+{
+    if (!field && is_field(fields, error->subject)) field = error->subject;
+    return zi_refuse(refusal, status_of(error->code), field, "%s", error->text);
+}
+
+bool zi_refuse_body(zi_refusal *refusal, const char *what, const zi_error *error)
+{
+    bool theirs = error->code == ZI_ERROR_BAD_FORMAT || error->code == ZI_ERROR_UNSUPPORTED;
+    return zi_refuse(refusal, theirs ? 400 : status_of(error->code), NULL, "%s: %s", what,
+                     error->text + error->message);
 }
 
 bool zi_seed_parse(const char *text, uint64_t *out)

@@ -20,7 +20,7 @@ typedef enum {
     ZI_PARAM_SEED    /* zi_seed, a number or digits */
 } zi_param_kind;
 
-typedef struct {
+struct zi_param {
     const char *name; /* NULL ends a table */
     zi_param_kind kind;
     size_t offset; /* in the struct */
@@ -28,7 +28,7 @@ typedef struct {
     const char *words; /* "one|two" */
     bool required;
     int multiple; /* of an int; 0: any */
-} zi_param;
+};
 
 /* What is absent or null leaves the struct as it is; fields that the table does not have and fields
  * that stand twice are refused. */

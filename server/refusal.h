@@ -14,7 +14,14 @@ typedef struct {
 bool zi_refuse(zi_refusal *refusal, unsigned status, const char *field, const char *format, ...)
     ZI_PRINTF(4, 5);
 
-/* The same for what the library says: its misuse is the client's (400), the rest is not (500). */
-bool zi_refuse_error(zi_refusal *refusal, const char *field, const zi_error *error);
+/* The same for what the library says. The field is the given one, else the error's subject if that
+ * is a field of the request, whose table `fields` is; both may be NULL. */
+typedef struct zi_param zi_param; /* params.h */
+bool zi_refuse_error(zi_refusal *refusal, const zi_param *fields, const char *field,
+                     const zi_error *error);
+
+/* The same where the library has looked at a file that is the request's body: what is wrong with it
+ * is the client's fault, and it is called `what`, not by where it lies meanwhile. */
+bool zi_refuse_body(zi_refusal *refusal, const char *what, const zi_error *error);
 
 #endif

@@ -185,9 +185,9 @@ static bool save(zi_worker *w, zi_job *job, const zi_request *request, const zi_
     if (!recipe) return zi_error_no_memory(error, strlen(request->prompt));
     bool ok = zi_history_add(s->history, image, recipe, seconds, id, error);
     free(recipe);
-    cJSON *described = ok ? zi_history_get(s->history, id, error) : NULL;
-    if (!described)
-        return ok ? zi_error_set(error, ZI_ERROR_IO, NULL, "the picture is gone already") : false;
+    cJSON *described;
+    if (!ok || !zi_history_get(s->history, id, &described, error)) return false;
+    if (!described) return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image is gone already");
     zi_jobs_image(s->jobs, job, picture, id, described);
     atomic_fetch_add(&s->pictures, 1);
     return true;
@@ -258,6 +258,16 @@ bool zi_work_unload(zi_worker *worker, zi_job *job, zi_error *error)
 
 /* ---- the threads ---- */
 
+/* What no field of the request can lend, the server can be started with. */
+static void refuse(const zi_job *job, const zi_error *error, zi_refusal *why)
+{
+    bool lent = error->code == ZI_ERROR_INCOMPLETE && strcmp(error->subject, "transformer") != 0;
+    zi_refuse_error(why, job->kind->params, NULL, error);
+    if (lent && !why->field[0])
+        zi_refuse(why, why->status, NULL, "%s; a server started with --reference DIR lends it",
+                  error->text);
+}
+
 static void settle(zi_worker *w, zi_job *job, bool ok, const zi_error *error)
 {
     zi_refusal why;
@@ -270,7 +280,7 @@ static void settle(zi_worker *w, zi_job *job, bool ok, const zi_error *error)
         zi_jobs_end(s->jobs, job, ok ? ZI_JOB_DONE : ZI_JOB_CANCELLED, NULL);
         return;
     }
-    zi_refuse_error(&why, NULL, error);
+    refuse(job, error, &why);
     zi_log_line(s->log, ZI_LOG_ERROR, "%s %llx: %s", job->kind->name, (unsigned long long)job->id,
                 error->text);
     zi_jobs_end(s->jobs, job, ZI_JOB_FAILED, &why);

@@ -40,8 +40,8 @@ static const precision *find_precision(const char *name, zi_error *error)
 {
     for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++)
         if (!name || strcmp(name, precisions[i].name) == 0) return &precisions[i];
-    zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                 "precision \"%s\" is unknown; there are bf16, fp16, fp32, fp8 and q4", name);
+    zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "weights",
+                 "\"%s\" is unknown; there are bf16, fp16, fp32, fp8 and q4", name);
     return NULL;
 }
 
@@ -296,16 +296,15 @@ static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
     int most = b->config.transformer.layers;
     if (!p) return false;
     if (width < 16 || height < 16 || width > 8192 || height > 8192 || width % 16 || height % 16)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "size %dx%d: both must be multiples of 16 from 16 to 8192", width,
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "size",
+                            "%d x %d pixels; both must be multiples of 16 from 16 to 8192", width,
                             height);
     if (options->layers < 0 || options->layers > most)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "%d layers are out of range; 1 to %d are possible", options->layers,
-                            most);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layers",
+                            "%d is out of range; 1 to %d are possible", options->layers, most);
     if (options->repeat < 0 || options->repeat > 1000)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "repeat must be 0 to 1000, not %d", options->repeat);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
+                            "%d is out of range; 0 to 1000 are possible", options->repeat);
     b->fast = options->compute != ZI_COMPUTE_EXACT && p->bits;
     if (options->layers) {
         b->config.transformer.layers = options->layers;

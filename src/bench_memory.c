@@ -106,7 +106,7 @@ static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
     zi_engine_options engine = {.threads = options->threads, .cpu = options->cpu};
     if (options->repeat < 0 || options->repeat > MOST_REPEATS)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
-                            "%d is out of range; it goes from 0 to %d", options->repeat,
+                            "%d is out of range; 0 to %d are possible", options->repeat,
                             MOST_REPEATS);
     if (!zi_engine_create(&engine, &b->engine, error) ||
         !zi_session_open(b->engine, false, (zi_exec_limits){128, DEEPEST}, plan, b, &b->session,

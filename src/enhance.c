@@ -52,7 +52,8 @@ zi_enhance_request zi_enhance_default(void)
 bool zi_llm_load(zi_engine *engine, const zi_model_options *options, zi_llm **out, zi_error *error)
 {
     if (!options->path || !options->path[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "llm", "no language model was named");
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "llm",
+                               "no language model was named");
     zi_llm *llm = calloc(1, sizeof *llm);
     if (!llm) return zi_error_no_memory(error, sizeof *llm);
     llm->engine = engine;
@@ -85,10 +86,8 @@ static bool fill_in(const char *instructions, const char *prompt, char **out, zi
 {
     const char *at = strstr(instructions, place);
     if (!at)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "the instructions for the language model have no %s, the place "
-                            "where the prompt goes",
-                            place);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "instructions",
+                            "they have no %s, the place where the prompt goes", place);
     zi_text text;
     zi_text_init(&text, 64 << 20);
     zi_text_append(&text, instructions, (size_t)(at - instructions));
@@ -223,10 +222,10 @@ static bool fit(const zi_tokenizer *tokenizer, char *answer, const char *more, z
         if (count <= ENCODER_TOKENS) return true;
         size_t size = strlen(answer), cut = zi_cut_place(answer, size * 9 / 10);
         if (!cut)
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
-                                "the answer of the language model cannot be cut to the %d tokens "
-                                "that the text encoder takes",
-                                ENCODER_TOKENS);
+            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
+                                   "the answer of the language model cannot be cut to the %d "
+                                   "tokens that the text encoder takes",
+                                   ENCODER_TOKENS);
         answer[cut] = 0;
     }
 }
@@ -257,18 +256,17 @@ static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r
                          const char *answer, zi_error *error)
 {
     if (!result->ended)
-        return zi_error_set(
-            error, ZI_ERROR_BAD_FORMAT, NULL,
-            "the language model came to no end within %zu tokens; ask for a shorter "
-            "prompt, or use another model",
-            result->count);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
+                               "the language model came to no end within %zu tokens; ask for a "
+                               "shorter prompt, or use another model",
+                               result->count);
     if (!*answer)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
-                            "the language model answered nothing");
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
+                               "the language model answered nothing; use another model");
     if (!r->instructions && zi_is_chinese(r->prompt) && !zi_is_chinese(answer))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
-                            "the language model answered in another language; try again with "
-                            "another seed, or use another model");
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
+                               "the language model answered in another language; try again with "
+                               "another seed, or use another model");
     return true;
 }
 
@@ -301,20 +299,19 @@ static bool resolve(const zi_enhance_request *request, zi_enhance_request *r, zi
 {
     *r = *request;
     if (!r->prompt || !r->prompt[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "the prompt is empty");
-    if (!zi_utf8_valid(r->prompt, strlen(r->prompt)) ||
-        (r->instructions && !zi_utf8_valid(r->instructions, strlen(r->instructions))))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "the %s not valid UTF-8 text",
-                            zi_utf8_valid(r->prompt, strlen(r->prompt)) ? "instructions are"
-                                                                        : "prompt is");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is empty");
+    if (!zi_utf8_valid(r->prompt, strlen(r->prompt)))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is not valid UTF-8 text");
+    if (r->instructions && !zi_utf8_valid(r->instructions, strlen(r->instructions)))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "instructions",
+                            "are not valid UTF-8 text");
     if (!r->max_tokens) r->max_tokens = DEFAULT_TOKENS;
     if (r->top_p == 0) r->top_p = 1;
     if (r->penalty == 0) r->penalty = 1;
     int most = r->raw ? 1 << 20 : ENCODER_TOKENS;
     if (r->max_tokens < 1 || r->max_tokens > most)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "%d tokens are out of range; 1 to %d are possible", r->max_tokens,
-                            most);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "max_tokens",
+                            "%d is out of range; 1 to %d are possible", r->max_tokens, most);
     return true;
 }
 

@@ -27,23 +27,21 @@ zi_request zi_request_default(void)
 static bool check_text(const char *what, const char *text, zi_error *error)
 {
     if (!zi_utf8_valid(text, strlen(text)))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "the %s is not valid UTF-8 text", what);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, what, "is not valid UTF-8 text");
     return true;
 }
 
 static bool check_side(const char *what, int side, int most, zi_error *error)
 {
     if (side < PIXELS || side > most)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "%s %d is out of range; %d to %d pixels are possible", what, side,
-                            PIXELS, most);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, what,
+                            "%d is out of range; %d to %d pixels are possible", side, PIXELS, most);
     if (side % PIXELS == 0) return true;
     int below = side / PIXELS * PIXELS, above = below + PIXELS;
     if (above > most) above = below;
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                        "%s %d is not a multiple of 16; the nearest that fit are %d and %d", what,
-                        side, below, above);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, what,
+                        "%d is not a multiple of 16; the nearest that fit are %d and %d", side,
+                        below, above);
 }
 
 /* Fills in defaults and refuses what cannot be. */
@@ -53,27 +51,26 @@ static bool resolve(const zi_model *model, const zi_request *request, zi_request
     *r = *request;
     const zi_transformer_config *c = &model->config.transformer;
     if (!r->prompt || !r->prompt[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "the prompt is empty");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is empty");
     if (!r->negative) r->negative = "";
     if (!r->width) r->width = model->config.vae.native_size;
     if (!r->height) r->height = model->config.vae.native_size;
     if (!r->steps) r->steps = DEFAULT_STEPS;
     if (r->shift == 0) r->shift = model->config.scheduler.shift;
     int rows = c->lens[1] * PIXELS, columns = c->lens[2] * PIXELS;
-    if (!check_text("prompt", r->prompt, error) ||
-        !check_text("negative prompt", r->negative, error) ||
+    if (!check_text("prompt", r->prompt, error) || !check_text("negative", r->negative, error) ||
         !check_side("width", r->width, columns < MAX_SIDE ? columns : MAX_SIDE, error) ||
         !check_side("height", r->height, rows < MAX_SIDE ? rows : MAX_SIDE, error))
         return false;
     if (r->steps < 1 || r->steps > MAX_STEPS)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "%d steps are out of range; 1 to %d are possible", r->steps, MAX_STEPS);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "steps",
+                            "%d is out of range; 1 to %d are possible", r->steps, MAX_STEPS);
     if (!(r->shift >= 0.01 && r->shift <= 100))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "shift %g is out of range; 0.01 to 100 is possible", r->shift);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "shift",
+                            "%g is out of range; 0.01 to 100 is possible", r->shift);
     if (!(r->guidance >= 0 && r->guidance <= 100))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "guidance %g is out of range; 0 (off) to 100 is possible", r->guidance);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "guidance",
+                            "%g is out of range; 0 (off) to 100 is possible", r->guidance);
     return true;
 }
 

@@ -7,18 +7,35 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct {
     const char *path;
     cJSON *root, *components, *problems, *missing, *remarks;
     zi_assembly assembly;
     zi_config config;
-    int read; /* parts whose config is in config */
+    int read;    /* parts whose config is in config */
+    int serious; /* problems */
+    bool damaged, unsupported;
 } inspection;
 
 static void add_text(cJSON *list, const char *text)
 {
     cJSON_AddItemToArray(list, cJSON_CreateString(text));
+}
+
+/* Those that another model cannot help against come first; no model lends a transformer. */
+static void add_problem(inspection *in, const zi_error *why)
+{
+    bool lent = why->code == ZI_ERROR_INCOMPLETE &&
+                strcmp(why->subject, zi_part_field(ZI_TRANSFORMER)) != 0;
+    if (lent) {
+        add_text(in->problems, why->text);
+        return;
+    }
+    cJSON_InsertItemInArray(in->problems, in->serious++, cJSON_CreateString(why->text));
+    in->unsupported |= why->code == ZI_ERROR_UNSUPPORTED;
+    in->damaged |= why->code != ZI_ERROR_UNSUPPORTED;
 }
 
 /* ---- numbers ---- */
@@ -123,7 +140,7 @@ static void check_part(inspection *in, zi_part part, zi_weights *weights)
                   ? zi_transformer_bind(weights, &c->transformer, &transformer, &why)
               : part == ZI_TEXT_ENCODER ? zi_qwen_bind(weights, &c->text, &text, &why)
                                         : zi_vae_bind(weights, &c->vae, &vae, &why);
-    if (!ok) add_text(in->problems, why.text);
+    if (!ok) add_problem(in, &why);
     if (transformer.weights.zeros)
         add_text(in->remarks, "the pad tokens are missing; zeros stand in for them");
     zi_transformer_free(&transformer);
@@ -133,13 +150,13 @@ static void check_part(inspection *in, zi_part part, zi_weights *weights)
 
 static void describe_part(inspection *in, zi_part part)
 {
-    static const char *const names[ZI_PARTS] = {"transformer", "text_encoder", "vae"};
-    cJSON *component = cJSON_AddObjectToObject(in->components, names[part]);
+    const char *name = zi_part_field(part);
+    cJSON *component = cJSON_AddObjectToObject(in->components, name);
     const zi_layout *layout = zi_assembly_layout(&in->assembly, part);
     zi_error why;
     zi_weights weights;
     cJSON_AddBoolToObject(component, "present", layout != NULL);
-    if (!layout) add_text(in->missing, names[part]);
+    if (!layout) add_text(in->missing, name);
     if (zi_assembly_open(&in->assembly, part, NULL, &in->config, &weights, &why)) {
         in->read |= 1 << part;
         describe_source(&weights, part, component);
@@ -148,7 +165,7 @@ static void describe_part(inspection *in, zi_part part)
     }
     /* A file need not have all parts, a folder should. */
     if (layout || in->assembly.layouts[ZI_PLACE_MODEL].parts[part].usual_place)
-        add_text(in->problems, why.text);
+        add_problem(in, &why);
     if (!layout || !zi_weights_open(layout, part, 0, NULL, &weights, &why)) return;
     describe_source(&weights, part, component);
     zi_weights_close(&weights);
@@ -164,11 +181,11 @@ static void describe_extras(inspection *in)
     zi_tokenizer_free(tokenizer);
     cJSON *component = cJSON_AddObjectToObject(in->components, "tokenizer");
     cJSON_AddBoolToObject(component, "present", works || layout->tokenizer);
-    if (!works && layout->tokenizer) add_text(in->problems, why.text);
+    if (!works && layout->tokenizer) add_problem(in, &why);
     if (!works && !layout->tokenizer) add_text(in->missing, "tokenizer");
     component = cJSON_AddObjectToObject(in->components, "scheduler");
     cJSON_AddBoolToObject(component, "present", layout->scheduler != NULL);
-    if (!zi_assembly_scheduler(&in->assembly, &in->config, &why)) add_text(in->problems, why.text);
+    if (!zi_assembly_scheduler(&in->assembly, &in->config, &why)) add_problem(in, &why);
 }
 
 static void describe_shapes(inspection *in)
@@ -185,8 +202,7 @@ static void describe_shapes(inspection *in)
         cJSON_AddNumberToObject(in->root, "text_encoder_layers", c->text.layers);
         cJSON_AddNumberToObject(in->root, "text_encoder_width", c->text.hidden);
     }
-    if (in->read == (1 << ZI_PARTS) - 1 && !zi_config_fit(in->path, c, &why))
-        add_text(in->problems, why.text);
+    if (in->read == (1 << ZI_PARTS) - 1 && !zi_config_fit(in->path, c, &why)) add_problem(in, &why);
 }
 
 /* ---- all of it ---- */
@@ -209,6 +225,11 @@ static void finish(inspection *in)
     bool usable = !in->problems->child && !in->missing->child;
     cJSON_AddItemToObject(in->root, "components", in->components);
     cJSON_AddBoolToObject(in->root, "usable", usable);
+    cJSON_AddStringToObject(in->root, "health",
+                            in->damaged       ? "damaged"
+                            : in->unsupported ? "unsupported"
+                            : usable          ? "good"
+                                              : "incomplete");
     cJSON_AddItemToObject(in->root, "missing", in->missing);
     cJSON_AddItemToObject(in->root, "problems", in->problems);
     cJSON_AddItemToObject(in->root, "remarks", in->remarks);
@@ -326,7 +347,7 @@ static bool inspect(inspection *in, zi_error *error)
         ok = zi_is_dir(in->path)    ? inspect_pipeline(in, error)
              : zi_is_file(in->path) ? inspect_foreign_file(in, error)
                                     : false;
-        add_text(in->problems, why.text);
+        add_problem(in, &why);
     }
     zi_assembly_free(&in->assembly);
     return ok;
@@ -347,7 +368,8 @@ bool zi_inspect(const char *path, char **json, zi_error *error)
     finish(&in);
     char *text = ok ? cJSON_Print(in.root) : NULL;
     cJSON_Delete(in.root);
-    if (!ok) return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL, "%s", why.text);
+    if (!ok && error) *error = why;
+    if (!ok) return false;
     if (!text) return zi_error_no_memory(error, 1 << 16);
     *json = text;
     return true;

@@ -88,13 +88,12 @@ static bool check(const zi_lm *lm, const zi_lm_request *r, zi_error *error)
     if (!zi_sampling_check(&r->sampling, error)) return false;
     if (!r->count)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
-                            "there is nothing to be continued");
+                            "there is nothing in it to continue");
     if (!context || r->count + r->most <= context) return true;
-    return zi_error_set(
-        error, ZI_ERROR_INVALID_ARGUMENT, "max_tokens",
-        "%zu tokens and %zu to come are more than the context of this language model, "
-        "%zu; shorten the prompt or ask for fewer",
-        r->count, r->most, context);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
+                        "its %zu tokens and %zu to come are more than the context of this language "
+                        "model, %zu; shorten it or ask for fewer",
+                        r->count, r->most, context);
 }
 
 static bool generate(writer *w, zi_lm_result *out, zi_error *error)

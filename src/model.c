@@ -92,7 +92,8 @@ bool zi_model_load(zi_engine *engine, const zi_model_options *options, zi_model 
                    zi_error *error)
 {
     if (!options->path || !options->path[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "model", "no model was named");
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "model",
+                               "no model was named");
     zi_model *model = calloc(1, sizeof *model);
     if (!model) return zi_error_no_memory(error, sizeof *model);
     model->engine = engine;

@@ -6,20 +6,20 @@
 bool zi_sampling_check(const zi_sampling *s, zi_error *error)
 {
     if (!(s->temperature >= 0 && s->temperature <= 100))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "temperature %g is out of range; 0 to 100 is possible", s->temperature);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "temperature",
+                            "%g is out of range; 0 to 100 is possible", s->temperature);
     if (s->top_k < 0)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "top-k %d is out of range",
-                            s->top_k);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "top_k",
+                            "%d is out of range; 0 (all) and up are possible", s->top_k);
     if (!(s->top_p > 0 && s->top_p <= 1))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "top-p %g is out of range; above 0 up to 1 is possible", s->top_p);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "top_p",
+                            "%g is out of range; above 0 up to 1 is possible", s->top_p);
     if (!(s->min_p >= 0 && s->min_p <= 1))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "min-p %g is out of range; 0 to 1 is possible", s->min_p);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "min_p",
+                            "%g is out of range; 0 to 1 is possible", s->min_p);
     if (!(s->penalty > 0 && s->penalty <= 10))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "penalty %g is out of range; above 0 up to 10 is possible", s->penalty);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "penalty",
+                            "%g is out of range; above 0 up to 10 is possible", s->penalty);
     return true;
 }
 

@@ -343,7 +343,8 @@ bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *a
     cJSON *root = cJSON_CreateObject();
     if (!root || !options->path) {
         cJSON_Delete(root);
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "no model was named");
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "model",
+                               "no model was named");
     }
     cJSON_AddStringToObject(root, "path", options->path);
     verification v = {.engine = engine,

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 static _Atomic int failed_checks; /* checks may be made by several threads */
 static int tests_passed, tests_failed;
@@ -21,6 +22,15 @@ bool zi_check(bool condition, const char *file, int line, const char *format, ..
     va_end(args);
     printf("\n");
     return false;
+}
+
+bool zi_check_error(const zi_error *error, zi_error_code code, const char *subject,
+                    const char *file, int line)
+{
+    bool same = error->code == code && (!subject || !strcmp(error->subject, subject));
+    return zi_check(same, file, line, "code %d of \"%s\" instead of %d of \"%s\": %s",
+                    (int)error->code, error->subject, (int)code, subject ? subject : "anything",
+                    error->text);
 }
 
 void zi_test_run(const char *name, void (*test)(void))

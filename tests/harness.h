@@ -15,9 +15,14 @@
 #define CHECK_MSG(condition, ...) zi_check((condition), __FILE__, __LINE__, __VA_ARGS__)
 /* A fallible call that must work; prints its error. */
 #define CHECK_OK(call, error) zi_check((call), __FILE__, __LINE__, "%s: %s", #call, (error).text)
+/* What a call that failed said: a code, and what it is about (NULL: anything). */
+#define CHECK_ERROR(error, code, subject)                                                          \
+    zi_check_error(&(error), (code), (subject), __FILE__, __LINE__)
 #define RUN(test) zi_test_run(#test, test)
 
 bool zi_check(bool condition, const char *file, int line, const char *format, ...) ZI_PRINTF(4, 5);
+bool zi_check_error(const zi_error *error, zi_error_code code, const char *subject,
+                    const char *file, int line);
 void zi_test_run(const char *name, void (*test)(void));
 int zi_test_result(void); /* prints a summary; the exit code for main */
 

@@ -67,8 +67,8 @@ static void abandoned_outputs_are_removed(void)
     zi_output_abandon_all();
     CHECK(zi_test_files() == 1);
     /* Should the work go on after all, it fails and leaves nothing. */
-    CHECK(!zi_output_commit(&outputs[0], &error) && error.code == ZI_ERROR_IO);
-    CHECK(strstr(error.text, "abandoned0") != NULL);
+    CHECK(!zi_output_commit(&outputs[0], &error));
+    CHECK_ERROR(error, ZI_ERROR_IO, zi_test_path("abandoned0"));
     for (int i = 1; i < 3; i++) zi_output_discard(&outputs[i]);
     CHECK(zi_test_files() == 1);
 }
@@ -130,7 +130,7 @@ static void new_files_replace_nothing(void)
     make_file("new");
     CHECK_OK(zi_output_write(&output, "late", 4, &error), error);
     CHECK(!zi_output_commit_new(&output, &error));
-    CHECK_MSG(strstr(error.text, "new: something came there"), "%s", error.text);
+    CHECK_ERROR(error, ZI_ERROR_EXISTS, zi_test_path("new"));
     CHECK_OK(zi_file_read(zi_test_path("new"), 10, &data, &size, &error), error);
     CHECK(size == 0);
     free(data);
@@ -150,12 +150,13 @@ static void unwritable_places(void)
     zi_output output;
     zi_error error = {0};
     CHECK(!zi_output_open(&output, zi_test_path("none/file"), &error));
-    CHECK_MSG(strstr(error.text, "none/file: cannot write"), "%s", error.text);
+    CHECK_ERROR(error, ZI_ERROR_IO, zi_test_path("none/file"));
     CHECK(!zi_output_open(&output, zi_test_folder(), &error));
-    CHECK_MSG(strstr(error.text, "is a folder"), "%s", error.text);
+    CHECK_ERROR(error, ZI_ERROR_EXISTS, zi_test_folder());
     CHECK(!zi_output_probe("", &error));
+    CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "path");
     CHECK(!zi_output_probe("/dev/null", &error));
-    CHECK_MSG(strstr(error.text, "not a regular file"), "%s", error.text);
+    CHECK_ERROR(error, ZI_ERROR_EXISTS, "/dev/null");
     CHECK_OK(zi_output_probe(zi_test_path("probe"), &error), error);
     CHECK(zi_test_files() == 1);
 }
@@ -167,8 +168,13 @@ static void reading(void)
     zi_mapping mapping;
     zi_error error = {0};
     CHECK(!zi_file_read(zi_test_path("none"), 10, &data, &size, &error));
+    CHECK_ERROR(error, ZI_ERROR_NOT_FOUND, zi_test_path("none"));
+    CHECK(!zi_file_read(zi_test_path("whole/below"), 10, &data, &size, &error));
+    CHECK_ERROR(error, ZI_ERROR_NOT_FOUND, zi_test_path("whole/below"));
     CHECK(!zi_file_read(zi_test_folder(), 10, &data, &size, &error));
+    CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, zi_test_folder());
     CHECK(!zi_file_read(zi_test_path("whole"), 2, &data, &size, &error));
+    CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, zi_test_path("whole"));
     CHECK_MSG(strstr(error.text, "more than the 2 allowed"), "%s", error.text);
     CHECK_OK(zi_file_map(zi_test_path("whole"), &mapping, &error), error);
     CHECK(mapping.size == 3 && memcmp(mapping.data, "abc", 3) == 0);
@@ -217,7 +223,7 @@ static void memory_in_file(void)
     zi_error error = {0};
     int before = zi_test_files();
     if (!zi_memory_take_in_file(&memory, SIZE, zi_test_folder(), &error) &&
-        strstr(error.text, "memory;")) {
+        strstr(error.text, "lies in memory")) {
         printf("SKIP: %s\n", error.text);
         return;
     }
@@ -239,6 +245,7 @@ static void memory_without_a_file(void)
     zi_error error = {0};
     struct rlimit limit, old;
     CHECK(!zi_memory_take_in_file(&memory, 1000, zi_test_path("none"), &error) && !memory.base);
+    CHECK_ERROR(error, ZI_ERROR_IO, "scratch");
     CHECK_MSG(strstr(error.text, "none: cannot put working memory there"), "%s", error.text);
     CHECK(getrlimit(RLIMIT_FSIZE, &old) == 0);
     limit = (struct rlimit){1 << 20, old.rlim_max};
@@ -247,7 +254,9 @@ static void memory_without_a_file(void)
     CHECK(!zi_memory_take_in_file(&memory, 2 << 20, zi_test_folder(), &error) && !memory.base);
     CHECK(setrlimit(RLIMIT_FSIZE, &old) == 0);
     signal(SIGXFSZ, handler);
-    CHECK_MSG(strstr(error.text, "cannot reserve 2097152 bytes") || strstr(error.text, "memory;"),
+    CHECK_ERROR(error, ZI_ERROR_IO, "scratch");
+    CHECK_MSG(strstr(error.text, "cannot reserve 2097152 bytes") ||
+                  strstr(error.text, "lies in memory"),
               "%s", error.text);
     CHECK(zi_test_files() == 1);
 }
@@ -263,6 +272,7 @@ static void memory_on_tmpfs(void)
         return;
     }
     CHECK(!zi_memory_take_in_file(&memory, 1000, "/dev/shm", &error) && !memory.base);
+    CHECK_ERROR(error, ZI_ERROR_IO, "scratch");
     CHECK_MSG(strstr(error.text, "/dev/shm: lies in memory"), "%s", error.text);
 }
 
@@ -378,24 +388,8 @@ static void utf8(void)
         CHECK_MSG(zi_utf8_valid(rows[i].text, strlen(rows[i].text)) == rows[i].valid, "row %zu", i);
 }
 
-/* Messages are a line of UTF-8, whatever was put into them and wherever it was cut. */
-static void messages(void)
-{
-    zi_error error = {0};
-    CHECK(!zi_error_set(&error, ZI_ERROR_BAD_FORMAT, "a\nb\x1b[1m", "%.3s is odd",
-                        "\xc3\xa9\xc3\xa9"));
-    CHECK_MSG(strcmp(error.text, "a b [1m: \xc3\xa9? is odd") == 0, "%s", error.text);
-    char text[sizeof error.text + 2];
-    for (size_t i = 0; i < sizeof text; i++) text[i] = i % 2 ? '\xa9' : '\xc3';
-    CHECK(!zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL, "%.*s", (int)sizeof text, text));
-    CHECK(strlen(error.text) == sizeof error.text - 1);
-    CHECK(zi_utf8_valid(error.text, strlen(error.text)));
-    CHECK(error.text[sizeof error.text - 2] == '?');
-}
-
 int main(void)
 {
-    RUN(messages);
     RUN(output_appears_when_whole);
     RUN(discarded_output_leaves_what_was_there);
     RUN(abandoned_outputs_are_removed);

@@ -62,7 +62,7 @@ static void families(void)
         bool ok = zi_chat_find("model", rows[i].text, tokenizer, &chat, &error);
         CHECK_MSG(ok == (rows[i].end != NULL), "row %zu: %s", i, error.text);
         if (ok) CHECK(strcmp(chat.end, rows[i].end) == 0);
-        if (!ok) CHECK(strstr(error.text, "chat template"));
+        if (!ok) CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, "model");
     }
 }
 
@@ -179,9 +179,12 @@ static void sampling(void)
     static const zi_sampling bad[] = {
         {-1, 0, 1, 0, 1, 0},  {NAN, 0, 1, 0, 1, 0}, {1, -1, 1, 0, 1, 0}, {1, 0, 0, 0, 1, 0},
         {1, 0, 1.1, 0, 1, 0}, {1, 0, 1, -1, 1, 0},  {1, 0, 1, 0, 0, 0}};
+    static const char *const fields[] = {"temperature", "temperature", "top_k",  "top_p",
+                                         "top_p",       "min_p",       "penalty"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         zi_error error = {0};
-        CHECK(!zi_sampling_check(&bad[i], &error) && error.code == ZI_ERROR_INVALID_ARGUMENT);
+        CHECK(!zi_sampling_check(&bad[i], &error));
+        CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, fields[i]);
     }
 }
 

@@ -131,9 +131,26 @@ static void repositories(void)
                                       "./b", "a--b/c", "a b/c", "a/b@", "a/b@..", "@main"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         bool read = zi_repo_read(bad[i], &name, &error);
-        CHECK_MSG(!read && error.code == ZI_ERROR_INVALID_ARGUMENT, "%s", bad[i]);
+        CHECK_MSG(!read, "%s", bad[i]);
+        CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "repo");
         if (read) zi_repo_free(&name);
     }
+}
+
+/* What is not in the cache is no error; what cannot be a repository is one. */
+static void models_that_are_not_there(void)
+{
+    zi_error error = {0};
+    char here[] = "here", *path = here;
+    zi_hub hub = {.cache = zi_test_path("cache")};
+    CHECK_OK(zi_hub_find(&hub, "a/b", &path, &error), error);
+    CHECK(!path);
+    path = here;
+    CHECK_OK(zi_hub_find(&(zi_hub){0}, NULL, &path, &error), error);
+    CHECK(!path);
+    path = here;
+    CHECK(!zi_hub_find(&hub, "a", &path, &error) && path == here);
+    CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "repo");
 }
 
 /* A hasher that writes a file by pieces of any size says what one reading says. */
@@ -228,6 +245,7 @@ int main(void)
     RUN(origins);
     RUN(names);
     RUN(repositories);
+    RUN(models_that_are_not_there);
     RUN(digests);
     RUN(many_digests);
     RUN(sizes);

@@ -120,15 +120,16 @@ static void what_is_none(void)
     CHECK(file && fputs("hello", file) >= 0 && fclose(file) == 0);
     static const struct {
         const char *name, *says;
+        zi_error_code code;
     } rows[] = {
-        {"lora.safetensors", "LoRA"},
-        {"flux.safetensors", "(Flux)"},
-        {"what.safetensors", "unknown model"},
-        {"needless.safetensors", "unknown model"},
-        {"empty", "no model folder"},
-        {"other", "(Flux)"},
-        {"text", "too few for a safetensors file"},
-        {"absent", "no such file or folder"},
+        {"lora.safetensors", "LoRA", ZI_ERROR_UNSUPPORTED},
+        {"flux.safetensors", "(Flux)", ZI_ERROR_UNSUPPORTED},
+        {"what.safetensors", "unknown model", ZI_ERROR_UNSUPPORTED},
+        {"needless.safetensors", "unknown model", ZI_ERROR_UNSUPPORTED},
+        {"empty", "no model folder", ZI_ERROR_NOT_FOUND},
+        {"other", "(Flux)", ZI_ERROR_UNSUPPORTED},
+        {"text", "too few for a safetensors file", ZI_ERROR_BAD_FORMAT},
+        {"absent", "no such file or folder", ZI_ERROR_NOT_FOUND},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_layout layout;
@@ -136,6 +137,7 @@ static void what_is_none(void)
         bool ok = zi_layout_read(zi_test_path(rows[i].name), &layout, &error);
         CHECK_MSG(!ok && strstr(error.text, rows[i].says) && strstr(error.text, rows[i].name),
                   "%s: %s", rows[i].name, ok ? "accepted" : error.text);
+        CHECK_ERROR(error, rows[i].code, zi_test_path(rows[i].name));
         if (ok) zi_layout_free(&layout);
     }
 }

@@ -177,8 +177,9 @@ static void contexts(void)
     int32_t ids[20] = {0};
     lm.qwen.config.context = 30;
     zi_lm_request request = {.ids = ids, .count = 20, .most = 11, .sampling = plain};
-    CHECK(!run(&lm, &request, 1, &result, &error) && strstr(error.text, "context") &&
-          strstr(error.text, "30"));
+    CHECK(!run(&lm, &request, 1, &result, &error));
+    CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "prompt");
+    CHECK(strstr(error.text, "context") && strstr(error.text, "30"));
     request.most = 10;
     CHECK_OK(run(&lm, &request, 1, &result, &error), error);
     free(result.ids);

@@ -244,6 +244,7 @@ static void refuses_non_numbers(void)
         snprintf(text, sizeof text, "p\n%s, Aa: 1, Bb: 2", settings[i][0]);
         CHECK_MSG(!zi_recipe_parse(text, &f, &storage, &error), "%s is accepted", text);
         CHECK_MSG(strstr(error.text, settings[i][1]), "%s: %s", text, error.text);
+        CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, "recipe");
         CHECK(f.steps == -7 && !storage);
     }
 }

@@ -162,31 +162,53 @@ static const struct {
     size_t count;
     const char *data;
     const char *says;
+    zi_error_code code;
+    const char *subject; /* NULL: the file */
 } damaged[] = {
     {"tokenizer.ggml.model", ZI_GGUF_STRING, false, 1, TEXT("\5", "llama"),
-     "a tokenizer of kind llama"},
-    {"tokenizer.ggml.model", ZI_GGUF_TYPES, false, 0, NULL, "tokenizer.ggml.model is missing"},
-    {"tokenizer.ggml.pre", ZI_GGUF_STRING, false, 1, TEXT("\5", "dbrx!"), "as dbrx! does"},
-    {"tokenizer.ggml.pre", ZI_GGUF_TYPES, false, 0, NULL, "tokenizer.ggml.pre is missing"},
-    {"tokenizer.ggml.tokens", ZI_GGUF_TYPES, false, 0, NULL, "tokenizer.ggml.tokens is missing"},
-    {"tokenizer.ggml.tokens", ZI_GGUF_STRING, true, 0, "", "kinds of tokens"},
-    {"tokenizer.ggml.tokens", ZI_GGUF_STRING, false, 1, TEXT("\1", "a"), "an array of strings"},
+     "a tokenizer of kind llama", ZI_ERROR_UNSUPPORTED, "tokenizer.ggml.model"},
+    {"tokenizer.ggml.model", ZI_GGUF_TYPES, false, 0, NULL, "tokenizer.ggml.model is missing",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.model"},
+    {"tokenizer.ggml.pre", ZI_GGUF_STRING, false, 1, TEXT("\5", "dbrx!"), "as dbrx! does",
+     ZI_ERROR_UNSUPPORTED, "tokenizer.ggml.pre"},
+    {"tokenizer.ggml.pre", ZI_GGUF_TYPES, false, 0, NULL, "tokenizer.ggml.pre is missing",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.pre"},
+    {"tokenizer.ggml.tokens", ZI_GGUF_TYPES, false, 0, NULL, "tokenizer.ggml.tokens is missing",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.tokens"},
+    {"tokenizer.ggml.tokens", ZI_GGUF_STRING, true, 0, "", "kinds of tokens", ZI_ERROR_BAD_FORMAT,
+     "tokenizer.ggml.token_type"},
+    {"tokenizer.ggml.tokens", ZI_GGUF_STRING, false, 1, TEXT("\1", "a"), "an array of strings",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.tokens"},
     {"tokenizer.ggml.token_type", ZI_GGUF_TYPES, false, 0, NULL,
-     "tokenizer.ggml.token_type is missing"},
-    {"tokenizer.ggml.token_type", ZI_GGUF_U8, true, 3, "\1\1\1", "3 kinds of tokens"},
-    {"tokenizer.ggml.merges", ZI_GGUF_TYPES, false, 0, NULL, "tokenizer.ggml.merges is missing"},
-    {"tokenizer.ggml.merges", ZI_GGUF_STRING, true, 1, TEXT("\2", "ab"), "merge 1 must be two"},
-    {"tokenizer.ggml.merges", ZI_GGUF_STRING, true, 1, TEXT("\0", ""), "merge 1 must be two"},
-    {"tokenizer.ggml.merges", ZI_GGUF_STRING, true, 1, TEXT("\5", "a b c"), "merge 1 must be two"},
-    {"tokenizer.ggml.merges", ZI_GGUF_STRING, true, 1, TEXT("\3", "\xff b"), "merge 1 is not UTF"},
-    {"tokenizer.ggml.merges", ZI_GGUF_STRING, true, 1, TEXT("\5", "q zzz"), "not in the voc"},
-    {"tokenizer.ggml.bos_token_id", ZI_GGUF_U16, false, 1, "\xff\xff", "must be from 0 to"},
-    {"tokenizer.ggml.eos_token_id", ZI_GGUF_I8, false, 1, "\xff", "must be from 0 to"},
-    {"tokenizer.ggml.eos_token_id", ZI_GGUF_BOOL, false, 1, "\1", "must be a whole number"},
-    {"tokenizer.ggml.bos_token_id", ZI_GGUF_TYPES, false, 0, NULL, "does not name"},
-    {"tokenizer.ggml.add_bos_token", ZI_GGUF_U8, false, 1, "\1", "must be true or false"},
-    {"tokenizer.chat_template", ZI_GGUF_U8, false, 1, "\1", "must be a string"},
-    {"tokenizer.chat_template", ZI_GGUF_STRING, false, 1, TEXT("\1", "\xff"), "not UTF-8"},
+     "tokenizer.ggml.token_type is missing", ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.token_type"},
+    {"tokenizer.ggml.token_type", ZI_GGUF_U8, true, 3, "\1\1\1", "3 kinds of tokens",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.token_type"},
+    {"tokenizer.ggml.merges", ZI_GGUF_TYPES, false, 0, NULL, "tokenizer.ggml.merges is missing",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.merges"},
+    {"tokenizer.ggml.merges", ZI_GGUF_STRING, true, 1, TEXT("\2", "ab"), "merge 1 must be two",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.merges"},
+    {"tokenizer.ggml.merges", ZI_GGUF_STRING, true, 1, TEXT("\0", ""), "merge 1 must be two",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.merges"},
+    {"tokenizer.ggml.merges", ZI_GGUF_STRING, true, 1, TEXT("\5", "a b c"), "merge 1 must be two",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.merges"},
+    {"tokenizer.ggml.merges", ZI_GGUF_STRING, true, 1, TEXT("\3", "\xff b"), "merge 1 is not UTF",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.merges"},
+    {"tokenizer.ggml.merges", ZI_GGUF_STRING, true, 1, TEXT("\5", "q zzz"), "not in the voc",
+     ZI_ERROR_BAD_FORMAT, NULL},
+    {"tokenizer.ggml.bos_token_id", ZI_GGUF_U16, false, 1, "\xff\xff", "must be from 0 to",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.bos_token_id"},
+    {"tokenizer.ggml.eos_token_id", ZI_GGUF_I8, false, 1, "\xff", "must be from 0 to",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.eos_token_id"},
+    {"tokenizer.ggml.eos_token_id", ZI_GGUF_BOOL, false, 1, "\1", "must be a whole number",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.eos_token_id"},
+    {"tokenizer.ggml.bos_token_id", ZI_GGUF_TYPES, false, 0, NULL, "does not name",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.add_bos_token"},
+    {"tokenizer.ggml.add_bos_token", ZI_GGUF_U8, false, 1, "\1", "must be true or false",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.add_bos_token"},
+    {"tokenizer.chat_template", ZI_GGUF_U8, false, 1, "\1", "must be a string", ZI_ERROR_BAD_FORMAT,
+     "tokenizer.chat_template"},
+    {"tokenizer.chat_template", ZI_GGUF_STRING, false, 1, TEXT("\1", "\xff"), "not UTF-8",
+     ZI_ERROR_BAD_FORMAT, "tokenizer.chat_template"},
 };
 
 /* To be changed: the checkpoint is the test's own. */
@@ -213,6 +235,8 @@ static void bad_metadata(void)
             zi_tokenizer_free(t);
         CHECK_MSG(strstr(error.text, damaged[i].says) && strstr(error.text, "llama-bpe.gguf"),
                   "row %zu says: %s", i, error.text);
+        CHECK_ERROR(error, damaged[i].code,
+                    damaged[i].subject ? damaged[i].subject : file.files[0].path);
         *value = kept;
     }
     zi_checkpoint_close(&file);
@@ -225,13 +249,15 @@ static void bad_tokens(void)
     static const struct {
         uint8_t kind, text;
         const char *says;
+        zi_error_code code;
+        const char *subject; /* NULL: the file */
     } rows[] = {
-        {6, '#', "token 2 is of kind 6"},
-        {0, '#', "token 2 is of kind 0"},
-        {1, 0xff, "token 2 is not UTF-8 text"},
-        {1, 0, "token 2 is not UTF-8 text"},
-        {1, 'A', "token \"A\" stands twice"},
-        {1, ' ', "names \"#\", which is not in the vocabulary"},
+        {6, '#', "token 2 is of kind 6", ZI_ERROR_UNSUPPORTED, "tokenizer.ggml.token_type"},
+        {0, '#', "token 2 is of kind 0", ZI_ERROR_UNSUPPORTED, "tokenizer.ggml.token_type"},
+        {1, 0xff, "token 2 is not UTF-8 text", ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.tokens"},
+        {1, 0, "token 2 is not UTF-8 text", ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.tokens"},
+        {1, 'A', "token \"A\" stands twice", ZI_ERROR_BAD_FORMAT, NULL},
+        {1, ' ', "names \"#\", which is not in the vocabulary", ZI_ERROR_BAD_FORMAT, NULL},
     };
     enum { AT = 2 * (8 + 1) + 8 };
     zi_checkpoint file = zi_golden_open("tokenizer-qwen2.gguf");
@@ -256,6 +282,7 @@ static void bad_tokens(void)
         if (!CHECK_MSG(!zi_tokenizer_load_gguf(file.gguf, &t, &error), "row %zu was accepted", i))
             zi_tokenizer_free(t);
         CHECK_MSG(strstr(error.text, rows[i].says), "row %zu says: %s", i, error.text);
+        CHECK_ERROR(error, rows[i].code, rows[i].subject ? rows[i].subject : file.files[0].path);
     }
     free(texts);
     free(kinds);

@@ -1,6 +1,7 @@
 #include "base/error.h"
 #include "base/text.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,19 +15,19 @@ static void clean(char *text)
     for (size_t i = 0; i < size; i += length ? length : 1) {
         length = zi_utf8_sequence(text + i, size - i);
         if (!length) text[i] = '?';
-        if ((unsigned char)text[i] < 0x20) text[i] = ' ';
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) text[i] = ' ';
     }
 }
 
-/* subject and file may lie in *error itself. */
+/* Made aside, as the texts may lie in *error itself. */
 static bool fill(zi_error *error, zi_error_code code, const char *file, const char *subject,
                  const char *format, va_list args)
 {
     if (!error) return false;
     zi_error made = {.code = code};
-    int used = file ? snprintf(made.text, sizeof made.text, "%s: ", file) : 0;
-    if (used >= 0 && (size_t)used < sizeof made.text)
-        vsnprintf(made.text + used, sizeof made.text - (size_t)used, format, args);
+    if (file) snprintf(made.text, sizeof made.text, "%s: ", file);
+    made.message = strlen(made.text);
+    vsnprintf(made.text + made.message, sizeof made.text - made.message, format, args);
     snprintf(made.subject, sizeof made.subject, "%s", subject ? subject : "");
     clean(made.text);
     clean(made.subject);
@@ -63,4 +64,9 @@ bool zi_error_no_memory(zi_error *error, size_t bytes)
 bool zi_error_cancelled(zi_error *error)
 {
     return zi_error_set(error, ZI_ERROR_CANCELLED, NULL, "cancelled");
+}
+
+zi_error_code zi_error_code_of_errno(void)
+{
+    return errno == ENOENT || errno == ENOTDIR ? ZI_ERROR_NOT_FOUND : ZI_ERROR_IO;
 }

@@ -5,15 +5,17 @@
 #include "zimage.h"
 
 /* All of these fill the error and return false, so that `return zi_error_set(...)` reads well. A
- * NULL error is allowed. Texts name no option of the command line and no field of an HTTP request:
- * front ends add what helps there. */
+ * NULL error is allowed, and so are texts that lie in the error itself. Texts name no option of the
+ * command line and nothing of HTTP: front ends add what helps there.
+ *
+ * What is wrong with a field of the caller's request has that field as its subject. */
 
 /* The text is "SUBJECT: MESSAGE"; subject NULL: the message alone. */
 bool zi_error_set(zi_error *error, zi_error_code code, const char *subject, const char *format, ...)
     ZI_PRINTF(4, 5);
 
 /* For what is inside a file, such as a tensor: the text is "FILE: MESSAGE", and the message names
- * the subject itself. */
+ * the subject itself. file NULL: the message alone. */
 bool zi_error_set_in(zi_error *error, zi_error_code code, const char *file, const char *subject,
                      const char *format, ...) ZI_PRINTF(5, 6);
 
@@ -21,5 +23,8 @@ bool zi_error_no_memory(zi_error *error, size_t bytes);
 
 /* The caller's progress callback asked to stop. */
 bool zi_error_cancelled(zi_error *error);
+
+/* Of a path that the system refused to open: ZI_ERROR_NOT_FOUND or ZI_ERROR_IO, by errno. */
+zi_error_code zi_error_code_of_errno(void);
 
 #endif

@@ -60,11 +60,13 @@ static bool open_regular(const char *path, int *fd, size_t *size, zi_error *erro
 {
     /* O_NONBLOCK: a FIFO must not make us wait for its writer; it has no effect on files. */
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (*fd < 0) return zi_error_set(error, ZI_ERROR_IO, path, "cannot open: %s", strerror(errno));
+    if (*fd < 0)
+        return zi_error_set(error, zi_error_code_of_errno(), path, "cannot open: %s",
+                            strerror(errno));
     struct stat st;
     if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(*fd);
-        return zi_error_set(error, ZI_ERROR_IO, path, "not a regular file");
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "not a regular file");
     }
     *size = (size_t)st.st_size;
     return true;
@@ -78,8 +80,8 @@ bool zi_file_read(const char *path, size_t max, char **data, size_t *size, zi_er
     bool ok = false;
     char *bytes = NULL;
     if (total > max) {
-        zi_error_set(error, ZI_ERROR_IO, path, "%zu bytes are more than the %zu allowed here",
-                     total, max);
+        zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                     "%zu bytes are more than the %zu allowed here", total, max);
         goto out;
     }
     bytes = malloc(total + 1);
@@ -134,7 +136,7 @@ bool zi_file_map_again(const char *path, const zi_mapping *mapping, zi_error *er
     size_t size;
     if (!open_regular(path, &fd, &size, error)) return false;
     bool ok = size == mapping->size ||
-              zi_error_set(error, ZI_ERROR_IO, path, "is not as large as it was");
+              zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "is not as large as it was");
     if (ok && size &&
         mmap((void *)(uintptr_t)mapping->data, size, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0) ==
             MAP_FAILED)
@@ -226,10 +228,10 @@ static bool replaceable(const char *path, zi_error *error)
 {
     struct stat st;
     if (!path[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "the name of the output file is empty");
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "path",
+                               "the name of the output file is empty");
     if (stat(path, &st) != 0 || S_ISREG(st.st_mode)) return true;
-    return zi_error_set(error, ZI_ERROR_IO, path, "is %s; name a file",
+    return zi_error_set(error, ZI_ERROR_EXISTS, path, "is %s; name a file",
                         S_ISDIR(st.st_mode) ? "a folder" : "not a regular file");
 }
 
@@ -321,7 +323,8 @@ static bool commit(zi_output *output, bool replace, zi_error *error)
     if (ok &&
         (!closed || (output->temporary && !take_name(output->temporary, output->path, replace)))) {
         bool taken = closed && !replace && errno == EEXIST;
-        ok = zi_error_set(error, ZI_ERROR_IO, output->path, "%s%s", taken ? "" : "cannot write: ",
+        ok = zi_error_set(error, taken ? ZI_ERROR_EXISTS : ZI_ERROR_IO, output->path, "%s%s",
+                          taken ? "" : "cannot write: ",
                           taken ? "something came there while it was written" : strerror(errno));
     }
     if (!ok) {

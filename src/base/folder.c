@@ -167,7 +167,8 @@ bool zi_folder_commit(zi_folder *folder, zi_error *error)
     if (!folder->stays && rename(root, folder->path) != 0) {
         int failure = errno;
         bool taken = failure == ENOTEMPTY || failure == EEXIST || failure == ENOTDIR;
-        zi_error_set(error, ZI_ERROR_IO, folder->path, "%s%s", taken ? "" : "cannot write: ",
+        zi_error_set(error, taken ? ZI_ERROR_EXISTS : ZI_ERROR_IO, folder->path, "%s%s",
+                     taken ? "" : "cannot write: ",
                      taken ? "something came there while it was written" : strerror(failure));
         zi_folder_discard(folder);
         return false;
@@ -210,7 +211,8 @@ static bool remove_below(const char *path, int depth, zi_error *error)
 bool zi_remove_all(const char *path, zi_error *error)
 {
     struct stat st;
-    if (lstat(path, &st) != 0) return zi_error_set(error, ZI_ERROR_IO, path, "%s", strerror(errno));
+    if (lstat(path, &st) != 0)
+        return zi_error_set(error, zi_error_code_of_errno(), path, "%s", strerror(errno));
     if (S_ISDIR(st.st_mode)) return remove_below(path, 0, error);
     return unlink(path) == 0 ||
            zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s", strerror(errno));

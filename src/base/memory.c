@@ -52,8 +52,8 @@ static int open_nameless(const char *folder, zi_error *error)
     }
     int fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
-        zi_error_set(error, ZI_ERROR_IO, folder, "cannot put working memory there: %s",
-                     strerror(errno));
+        zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
+                        "cannot put working memory there: %s", strerror(errno));
     else
         unlink(path);
     free(path);
@@ -66,10 +66,10 @@ static bool reserve(int fd, size_t size, const char *folder, zi_error *error)
     int code;
     while ((code = posix_fallocate(fd, 0, (off_t)size)) == EINTR) continue;
     if (code == 0) return true;
-    return zi_error_set(error, ZI_ERROR_IO, folder,
-                        "cannot reserve %zu bytes for working memory: %s; make room, name another "
-                        "folder in TMPDIR, or draw a smaller picture",
-                        size, strerror(code));
+    return zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
+                           "cannot reserve %zu bytes for working memory: %s; make room, name "
+                           "another folder, or ask for a smaller image",
+                           size, strerror(code));
 }
 
 bool zi_memory_take_in_file(zi_memory *memory, size_t size, const char *folder, zi_error *error)
@@ -78,13 +78,13 @@ bool zi_memory_take_in_file(zi_memory *memory, size_t size, const char *folder, 
     int fd = open_nameless(folder, error);
     if (fd < 0) return false;
     bool ok = on_disk(fd) ? reserve(fd, size, folder, error)
-                          : zi_error_set(error, ZI_ERROR_IO, folder,
-                                         "lies in memory; name a folder on a disk in TMPDIR");
+                          : zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
+                                            "lies in memory; name a folder on a disk");
     if (ok) {
         void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (base == MAP_FAILED)
-            ok = zi_error_set(error, ZI_ERROR_IO, folder,
-                              "cannot map %zu bytes of a file there: %s", size, strerror(errno));
+            ok = zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
+                                 "cannot map %zu bytes of a file there: %s", size, strerror(errno));
         else
             *memory = (zi_memory){.base = base, .size = size, .in_file = true};
     }

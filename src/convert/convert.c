@@ -14,10 +14,11 @@ bool zi_conversion_write(zi_conversion *c, zi_error *error)
 bool zi_convert(const zi_convert_options *options, zi_error *error)
 {
     if (!options->source || !options->destination)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "source or destination is missing");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT,
+                            options->source ? "destination" : "source", "is missing");
     if (options->threads < 0)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "threads cannot be negative");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "threads",
+                            "%d is out of range; 0 (all) and up are possible", options->threads);
     zi_conversion c;
     bool ok = zi_conversion_plan(&c, options, error);
     bool folder = c.target == ZI_NAMES_MLX || c.target == ZI_NAMES_DIFFUSERS;

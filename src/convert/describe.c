@@ -61,11 +61,11 @@ static int side(struct facts *facts, const char *name, int dim)
     const zi_entry *entry = zi_source_find(facts->source, name);
     if (!facts->ok) return 0;
     if (!entry) {
-        facts->ok = zi_error_set(facts->error, ZI_ERROR_BAD_FORMAT, facts->source->file,
-                                 "tensor %s is missing", name);
+        facts->ok = zi_error_set_in(facts->error, ZI_ERROR_BAD_FORMAT, facts->source->file, name,
+                                    "tensor %s is missing", name);
     } else if (dim >= entry->dims || !entry->shape[dim] || entry->shape[dim] > MAX_SIZE) {
-        facts->ok = zi_error_set(facts->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                                 "tensor %s has an impossible shape", name);
+        facts->ok = zi_error_set_in(facts->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), name,
+                                    "tensor %s has an impossible shape", name);
     } else {
         return (int)entry->shape[dim];
     }
@@ -94,9 +94,9 @@ static void tell(struct facts *facts, const char *field, cJSON *value)
     const cJSON *said = zi_json_find(facts->json, field);
     if (facts->ok && value && said && !same_value(said, value)) {
         char *is = cJSON_PrintUnformatted(value);
-        facts->ok = zi_error_set(facts->error, ZI_ERROR_BAD_FORMAT, facts->config,
-                                 "field \"%s\" does not fit the tensors of %s (%s)", field,
-                                 facts->source->file, is ? is : "?");
+        facts->ok = zi_error_set_in(facts->error, ZI_ERROR_BAD_FORMAT, facts->config, field,
+                                    "field \"%s\" does not fit the tensors of %s (%s)", field,
+                                    facts->source->file, is ? is : "?");
         free(is);
     }
     if (!facts->ok || said || !value) {
@@ -193,7 +193,7 @@ static void tell_vae(struct facts *facts)
 {
     int blocks = facts->source->form.blocks, channels[MAX_BLOCKS];
     if (blocks < 1 || blocks > MAX_BLOCKS) {
-        facts->ok = zi_error_set(facts->error, ZI_ERROR_BAD_FORMAT, facts->source->file,
+        facts->ok = zi_error_set(facts->error, ZI_ERROR_UNSUPPORTED, facts->source->file,
                                  "a decoder of %d blocks is no VAE of Z-Image", blocks);
         return;
     }

@@ -66,7 +66,7 @@ static bool copy_folder(zi_folder *folder, const char *from, const char *name, z
 {
     if (!zi_folder_add(folder, name, error)) return false;
     DIR *dir = opendir(from);
-    if (!dir) return zi_error_set(error, ZI_ERROR_BAD_FORMAT, from, "cannot read this folder");
+    if (!dir) return zi_error_set(error, zi_error_code_of_errno(), from, "cannot read this folder");
     const struct dirent *entry;
     bool ok = true;
     while (ok && (entry = readdir(dir))) {
@@ -134,8 +134,8 @@ bool zi_conversion_write_folder(zi_conversion *c, zi_error *error)
 {
     zi_folder folder;
     if (c->whole && !c->tokenizer)
-        return zi_error_set(error, ZI_ERROR_INCOMPLETE, c->options->source,
-                            "there is no tokenizer; name a model that has one with --reference");
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
+                               "no tokenizer in it; a reference model can lend one");
     if (!(c->work.arrivals ? zi_folder_continue(&folder, c->options->destination, error)
                            : zi_folder_open(&folder, c->options->destination, error)))
         return false;

@@ -63,8 +63,8 @@ static bool set_token(const char *file, zi_gguf_text_values *v, int size, const 
                       const cJSON *id, int32_t type, zi_error *error)
 {
     if (!text || !zi_json_is_int(id, 0, size - 1))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file,
-                            "token \"%.60s\" has no number below %d", text ? text : "", size);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, text,
+                               "token \"%.60s\" has no number below %d", text ? text : "", size);
     v->tokens[id->valueint] = text;
     v->types[id->valueint] = type;
     return true;
@@ -137,8 +137,8 @@ static bool add_end(const char *file, zi_gguf_text_values *v, int size, zi_error
         add(v, (zi_gguf_out){"tokenizer.ggml.eos_token_id", ZI_GGUF_U32, false, 1, &v->numbers[8]});
         return true;
     }
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file,
-                        "there is no token <|im_end|>: not Qwen3's tokenizer");
+    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, "<|im_end|>",
+                           "there is no token <|im_end|>: not Qwen3's tokenizer");
 }
 
 static bool add_tokenizer(const zi_conversion *c, zi_gguf_text_values *v, zi_error *error)
@@ -146,8 +146,8 @@ static bool add_tokenizer(const zi_conversion *c, zi_gguf_text_values *v, zi_err
     static const char *const model_name = "gpt2", *const pre = "qwen2";
     const cJSON *model;
     if (!c->tokenizer)
-        return zi_error_set(error, ZI_ERROR_INCOMPLETE, c->options->source,
-                            "there is no tokenizer; name a model that has one with --reference");
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
+                               "no tokenizer in it; a reference model can lend one");
     char *file = zi_path_join(c->tokenizer, "tokenizer.json");
     if (!file) return zi_error_no_memory(error, strlen(c->tokenizer));
     int size = 0;

@@ -31,14 +31,16 @@ static bool choose_target(zi_conversion *c, zi_error *error)
                                         [ZI_LAYOUT_GGUF] = ZI_NAMES_GGUF};
     const zi_layout *source = &c->layouts[ZI_INPUT_SOURCE];
     if (c->options->layout > ZI_LAYOUT_GGUF)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "layout %d is none that is known", (int)c->options->layout);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout", "%d is not a known layout",
+                            (int)c->options->layout);
     c->target = c->options->layout ? namings[c->options->layout] : source->naming;
     if (!c->options->layout && source->naming == ZI_NAMES_DIFFUSERS && !source->folder)
         c->target = ZI_NAMES_COMFYUI;
     if (c->target == ZI_NAMES_MFLUX)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, c->options->source,
-                            "mflux's layout is read but not written; convert it to mlx");
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "layout",
+            "%s is in that of mflux, which is read but not written; convert it to mlx",
+            c->options->source);
     return true;
 }
 
@@ -48,18 +50,20 @@ static bool check_precision(const zi_conversion *c, zi_error *error)
     zi_precision precision = c->options->precision;
     char can[80] = "";
     if (precision > ZI_PRECISION_Q4)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "precision %d is none that is known", (int)precision);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
+                            "%d is not a known precision", (int)precision);
     if (precision >= ZI_PRECISION_FP8 && !has(c, ZI_INPUT_SOURCE, ZI_TRANSFORMER))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, c->options->source,
-                            "has no transformer, and nothing else is quantized");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
+                            "%s has no transformer, and nothing else is quantized",
+                            c->options->source);
     if (zi_plan_allows(c->target, precision)) return true;
     for (zi_precision p = ZI_PRECISION_ORIGINAL; p <= ZI_PRECISION_Q4; p++)
         if (zi_plan_allows(c->target, p))
             snprintf(can + strlen(can), sizeof can - strlen(can), "%s%s", *can ? ", " : "",
                      names[p]);
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "precision %s: %s files have %s",
-                        names[precision], zi_naming_name(c->target), can);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
+                        "%s is not possible: %s files have %s", names[precision],
+                        zi_naming_name(c->target), can);
 }
 
 /* ---- where parts come from ---- */
@@ -68,12 +72,12 @@ static bool check_precision(const zi_conversion *c, zi_error *error)
 static bool check_named(const zi_conversion *c, int input, zi_part part, zi_error *error)
 {
     if (c->inputs[input] && !has(c, input, part))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, c->inputs[input], "there is no %s in it",
-                            zi_part_name(part));
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->inputs[input], zi_part_field(part),
+                               "no %s in it; name a file or folder that has one",
+                               zi_part_name(part));
     if (c->inputs[input] && c->target == ZI_NAMES_GGUF)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, c->inputs[input],
-                            "a GGUF file has one part; convert the %s by itself",
-                            zi_part_name(part));
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, zi_part_field(part),
+                            "a GGUF file has one part; convert %s by itself", c->inputs[input]);
     return true;
 }
 
@@ -103,19 +107,21 @@ static bool choose_parts(zi_conversion *c, int origins[ZI_PARTS], zi_error *erro
     if (c->target == ZI_NAMES_GGUF) { /* one part */
         int kept = origins[ZI_TRANSFORMER] != ZI_INPUTS ? ZI_TRANSFORMER : ZI_TEXT_ENCODER;
         if (origins[kept] == ZI_INPUTS)
-            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, c->options->source,
-                                "a VAE is not written as GGUF; programs that read GGUF "
-                                "take it as safetensors: convert it to comfyui");
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout",
+                                "%s is a VAE, which is not written as GGUF; programs that read "
+                                "GGUF take it as safetensors: convert it to comfyui",
+                                c->options->source);
         for (int part = 0; part < ZI_PARTS; part++)
             if (part != kept) origins[part] = ZI_INPUTS;
         count = 1;
     }
     c->whole = count == ZI_PARTS;
     if (count == 2) /* neither a model nor a part */
-        return zi_error_set(error, ZI_ERROR_INCOMPLETE, c->options->source,
-                            "the %s is missing; name a model that has one with --reference%s",
-                            zi_part_name((zi_part)missing),
-                            missing == ZI_TRANSFORMER ? "" : ", or a file of it");
+        return zi_error_set_in(
+            error, ZI_ERROR_INCOMPLETE, c->options->source, zi_part_field((zi_part)missing),
+            "the %s is missing; %s", zi_part_name((zi_part)missing),
+            missing == ZI_TRANSFORMER ? "convert a model that has one, or one part by itself"
+                                      : "name a file of it, or a reference model that has one");
     return true;
 }
 

@@ -51,14 +51,14 @@ static bool check_input(const char *path, const char *whole, const char *input, 
     char *real = realpath(input, NULL);
     bool ok = true;
     if (real && strcmp(whole, real) == 0)
-        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, path,
-                          "source and destination are the same");
+        ok = zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "destination",
+                             "source and destination are the same: %s", path);
     else if (real && is_within(whole, real))
-        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, path,
-                          "lies inside of %s, which is read; name another place", input);
+        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "destination",
+                          "%s lies inside of %s, which is read; name another place", path, input);
     else if (real && is_within(real, whole))
-        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, path,
-                          "%s, which is read, lies inside of it; name another place", input);
+        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "destination",
+                          "%s, which is read, lies inside of %s; name another place", input, path);
     free(real);
     return ok;
 }
@@ -81,16 +81,15 @@ bool zi_place_check(const char *path, bool folder, const char *const *inputs, si
     char *whole;
     struct stat st;
     if (!path[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "the name of the destination is empty");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "destination", "its name is empty");
     if (!resolve(path, &whole, error)) return false;
     bool ok = true;
     for (size_t i = 0; ok && i < count; i++)
         ok = !inputs[i] || check_input(path, whole, inputs[i], error);
     free(whole);
     if (ok && lstat(path, &st) == 0 && !(folder && is_empty(path)))
-        ok = zi_error_set(error, ZI_ERROR_EXISTS, path,
-                          "is there already; remove it, or name another place");
+        ok = zi_error_set_in(error, ZI_ERROR_EXISTS, path, "destination",
+                             "is there already; remove it, or name another place");
     return ok;
 }
 
@@ -105,6 +104,6 @@ bool zi_place_room(const char *path, size_t bytes, zi_error *error)
         return zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
     unsigned long long room = (unsigned long long)disk.f_bavail * disk.f_frsize;
     return bytes <= room ||
-           zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+           zi_error_set(error, ZI_ERROR_IO, path,
                         "%zu bytes are needed and %llu are free on this disk", bytes, room);
 }

@@ -278,8 +278,9 @@ static bool add_companions(zi_plan *plan, size_t main, zi_naming layout, const z
         zi_role role = packing == ZI_GROUPED ? of_groups[i] : of_scaled[i];
         zi_stored stored;
         if (!zi_key_write(layout, canonical, role, &source->form, &stored))
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
-                                "tensor %s: its scales have no name", canonical);
+            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED,
+                                   zi_entry_file(plan->items[main].entries[0]), canonical,
+                                   "tensor %s: its scales have no name", canonical);
         if (!add_companion(plan, main, role, stored.name, prefixed, error)) return false;
     }
     return true;
@@ -307,12 +308,12 @@ static bool join(const struct placed *placed, size_t left, zi_item *item, zi_err
         const zi_entry *it = (size_t)i < left ? placed[i].entry : NULL;
         if (!it || strcmp(placed[i].stored.name, placed->stored.name) != 0 ||
             placed[i].stored.slice != i)
-            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, zi_entry_file(first),
-                                "of tensor %s only a part is there (%s)", placed->stored.name,
-                                first->name);
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(first), first->name,
+                                   "of tensor %s only a part is there (%s)", placed->stored.name,
+                                   first->name);
         if (it->dims != first->dims || (slices > 1 && it->shape[1] != first->shape[1]))
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(it),
-                                "tensors %s and %s do not fit together", first->name, it->name);
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(it), it->name,
+                                   "tensors %s and %s do not fit together", first->name, it->name);
         item->entries[i] = it;
     }
     item->count = slices;
@@ -346,9 +347,9 @@ bool zi_plan_add(zi_plan *plan, const zi_source *source, zi_naming layout, zi_pr
     for (size_t i = 0; ok && i < count; i++) {
         const zi_entry *entry = placed[i].entry = &source->entries[i];
         ok = zi_key_write(layout, entry->name, ZI_ITSELF, &source->form, &placed[i].stored) ||
-             zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                          "tensor %s has no name in the layout of %s", entry->name,
-                          zi_naming_name(layout));
+             zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_entry_file(entry), entry->name,
+                             "tensor %s has no name in the layout of %s", entry->name,
+                             zi_naming_name(layout));
     }
     qsort(placed, count, sizeof *placed, by_place);
     for (size_t i = 0; ok && i < count; i += (size_t)placed[i].stored.slices)

@@ -158,10 +158,11 @@ static bool write_converted(struct writer *writer, const zi_item *item, zi_outpu
         size_t bytes = (end < segments ? place_of(&run, end) : item->bytes) - run.start;
         zi_pool_run(writer->work->pool, end - begin, convert_segment, &run);
         if (atomic_load(&run.overflow))
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(item->entries[0]),
-                                "tensor %s has numbers beyond 65504, which fp16 does not hold; use "
-                                "--precision bf16",
-                                item->entries[0]->name);
+            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_entry_file(item->entries[0]),
+                                   item->entries[0]->name,
+                                   "tensor %s has numbers beyond 65504, which fp16 does not hold; "
+                                   "bf16 does",
+                                   item->entries[0]->name);
         if (!zi_output_write(output, writer->chunk, bytes, error) ||
             !advance(writer->work, bytes, error))
             return false;

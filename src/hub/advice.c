@@ -12,12 +12,12 @@
  * once for a prompt. */
 static const uint64_t original_bytes = 32900000000;
 static const struct {
-    const char *precision;
+    zi_precision precision;
     uint64_t disk, meanwhile, memory;
 } choices[] = {
-    {"bf16", 20600000000, 25000000000, 14000000000},
-    {"q8", 14900000000, 22700000000, 8200000000},
-    {"q4", 11900000000, 21500000000, 5200000000},
+    {ZI_PRECISION_BF16, 20600000000, 25000000000, 14000000000},
+    {ZI_PRECISION_Q8, 14900000000, 22700000000, 8200000000},
+    {ZI_PRECISION_Q4, 11900000000, 21500000000, 5200000000},
 };
 enum { CHOICES = sizeof choices / sizeof *choices };
 
@@ -29,7 +29,7 @@ static uint64_t memory_of_machine(void)
     return granted < all || !all ? granted : all;
 }
 
-char *zi_store_advice(const zi_store *store)
+char *zi_store_advice(const zi_store *store, zi_precision *precision)
 {
     char download[32], need[32], have[32], free_text[32];
     uint64_t memory = memory_of_machine(), room = 0;
@@ -39,9 +39,10 @@ char *zi_store_advice(const zi_store *store)
     uint64_t disk = choices[pick].meanwhile;
     bool known = zi_disk_room(store->folder, &room, NULL), fits = memory >= choices[pick].memory;
     zi_text_init(&text, 2000);
-    zi_text_printf(&text, "`zimage download --to mlx --precision %s` gets the real one: %s to ",
-                   choices[pick].precision, zi_bytes_text(original_bytes, download));
-    zi_text_printf(&text, "download, of which %s stay; ", zi_bytes_text(choices[pick].disk, need));
+    *precision = choices[pick].precision;
+    zi_text_printf(&text, "%s to download, of which %s stay; ",
+                   zi_bytes_text(original_bytes, download),
+                   zi_bytes_text(choices[pick].disk, need));
     zi_text_printf(&text, "of this machine's memory %s are free, which %s",
                    zi_bytes_text(memory, have),
                    fits ? "is enough for this precision" : "is little: expect it to be slow");

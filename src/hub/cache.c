@@ -36,8 +36,9 @@ bool zi_repo_read(const char *text, zi_repo_name *out, zi_error *error)
             length = strlen(text);
         }
     if (!zi_repo_valid(text, length) || !zi_revision_valid(revision))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "'%s' is no repository: write OWNER/NAME or OWNER/NAME@REVISION", text);
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "repo",
+                               "'%s' is no repository: write OWNER/NAME or OWNER/NAME@REVISION",
+                               text);
     size_t size = length + strlen(revision) + 2;
     copy = malloc(size);
     if (!copy) return zi_error_no_memory(error, size);
@@ -234,16 +235,15 @@ bool zi_snapshot_is_whole(const char *path)
 bool zi_hub_find(const zi_hub *hub, const char *repo, char **path, zi_error *error)
 {
     zi_repo_name name;
-    if (error) *error = (zi_error){0};
     if (!zi_repo_read(repo, &name, error)) return false;
     char *found = hub->cache ? zi_cache_find(hub, &name) : NULL;
     zi_repo_free(&name);
-    if (found && zi_snapshot_is_whole(found)) {
-        *path = found;
-        return true;
+    if (found && !zi_snapshot_is_whole(found)) {
+        free(found);
+        found = NULL;
     }
-    free(found);
-    return false;
+    *path = found;
+    return true;
 }
 
 bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error)
@@ -253,7 +253,7 @@ bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error)
     char *path = zi_cache_folder(hub, name.repo);
     bool ok = path || zi_error_no_memory(error, strlen(repo));
     if (ok && !zi_is_dir(path))
-        ok = zi_error_set(error, ZI_ERROR_NETWORK, repo, "not in the cache %s", hub->cache);
+        ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, repo, "not in the cache %s", hub->cache);
     ok = ok && zi_remove_all(path, error);
     free(path);
     zi_repo_free(&name);

@@ -36,13 +36,14 @@ static bool make_headers(zi_client *client, zi_error *error)
     if (!ok) return zi_error_no_memory(error, 64);
     if (!token || !*token) return true;
     if (!is_token(token))
-        return zi_error_set(error, ZI_ERROR_NETWORK, NULL,
-                            "the hub's token has blanks or other odd bytes");
+        return zi_error_set_in(error, ZI_ERROR_NETWORK, NULL, "token",
+                               "the hub's token has blanks or other odd bytes");
     zi_text_init(&line, 4096);
     zi_text_printf(&line, "Authorization: Bearer %s", token);
     ok = !line.failed && add_header(&client->with_token, line.data);
     zi_text_free(&line);
-    return ok || zi_error_set(error, ZI_ERROR_NETWORK, NULL, "the hub's token is too long");
+    return ok ||
+           zi_error_set_in(error, ZI_ERROR_NETWORK, NULL, "token", "the hub's token is too long");
 }
 
 bool zi_client_open(zi_client *client, const zi_hub *hub, zi_error *error)
@@ -209,7 +210,7 @@ char *zi_ask_redirect(const zi_ask *ask, zi_error *error)
     char *url = NULL;
     curl_easy_getinfo(ask->easy, CURLINFO_REDIRECT_URL, &url);
     char *copy = url ? strdup(url) : NULL;
-    if (!copy) zi_error_set(error, ZI_ERROR_IO, ask->host, "redirects to nowhere");
+    if (!copy) zi_error_set(error, ZI_ERROR_NETWORK, ask->host, "redirects to nowhere");
     return copy;
 }
 
@@ -226,17 +227,17 @@ bool zi_ask_lost(const zi_ask *ask, CURLcode code, zi_error *error)
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
-        return zi_error_set(error, ZI_ERROR_IO, ask->host, "its certificate is not accepted: %s",
-                            why);
+        return zi_error_set(error, ZI_ERROR_NETWORK, ask->host,
+                            "its certificate is not accepted: %s", why);
     case CURLE_OPERATION_TIMEDOUT:
-        return zi_error_set(error, ZI_ERROR_IO, ask->host, "too slow, or silent: %s", why);
+        return zi_error_set(error, ZI_ERROR_NETWORK, ask->host, "too slow, or silent: %s", why);
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
         if (ask->refused)
             return zi_error_set(error, ZI_ERROR_NETWORK, ask->host,
                                 "the hub leads to a private address");
-        return zi_error_set(error, ZI_ERROR_IO, ask->host,
+        return zi_error_set(error, ZI_ERROR_NETWORK, ask->host,
                             "cannot be reached (is there a network?): %s", why);
     default:
         return zi_error_set(error, ZI_ERROR_NETWORK, ask->host, "the connection broke: %s", why);
@@ -267,7 +268,7 @@ static bool denied(const zi_ask *ask, const char *repo, const char *what, zi_err
     const char *code = ask->answer.code;
     bool has_token = client->hub->token && *client->hub->token;
     if (!strcmp(code, "GatedRepo"))
-        return zi_error_set(error, ZI_ERROR_IO, repo,
+        return zi_error_set(error, ZI_ERROR_NETWORK, repo,
                             "the repository is gated: accept its terms at %s/%s%s",
                             client->endpoint, repo,
                             has_token ? " with the account of your token"
@@ -337,7 +338,8 @@ static bool fetch_text(zi_ask *ask, const char *url, const char *repo, zi_text *
         if (!ok) break;
         *again = zi_ask_may_retry(ask, code) || (!code && (status == 429 || status >= 500));
         if (code == CURLE_WRITE_ERROR && text->failed)
-            ok = zi_error_set(error, ZI_ERROR_IO, repo, "%s does not come to an end", ask->host);
+            ok = zi_error_set(error, ZI_ERROR_NETWORK, repo, "%s does not come to an end",
+                              ask->host);
         else if (code)
             ok = zi_ask_lost(ask, code, error);
         *reached |= !code && status < 500 && status != 429;
@@ -348,8 +350,8 @@ static bool fetch_text(zi_ask *ask, const char *url, const char *repo, zi_text *
         }
         free(next);
         next = zi_ask_redirect(ask, error);
-        ok = next &&
-             (hop < ZI_MAX_HOPS || zi_error_set(error, ZI_ERROR_IO, repo, "too many redirects"));
+        ok = next && (hop < ZI_MAX_HOPS ||
+                      zi_error_set(error, ZI_ERROR_NETWORK, repo, "too many redirects"));
     }
     free(next);
     return ok;

@@ -274,7 +274,7 @@ bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_T
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        zi_error_set(error, ZI_ERROR_IO, path, "cannot open: %s", strerror(errno));
+        zi_error_set(error, zi_error_code_of_errno(), path, "cannot open: %s", strerror(errno));
         if (fd >= 0) close(fd);
         return false;
     }

@@ -126,7 +126,7 @@ bool zi_copy_file(const char *from, const char *to, zi_copied_fn copied, void *u
 #endif
     int fd = open(from, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        zi_error_set(error, ZI_ERROR_IO, from, "cannot open: %s", strerror(errno));
+        zi_error_set(error, zi_error_code_of_errno(), from, "cannot open: %s", strerror(errno));
         if (fd >= 0) close(fd);
         return false;
     }
@@ -151,7 +151,7 @@ static bool walk(const char *root, const char *name, int depth, zi_walk_fn fn, v
     bool ok =
         dir || zi_error_set(error, ZI_ERROR_IO, path ? path : root, "cannot read this folder");
     if (ok && depth > MAX_DEPTH)
-        ok = zi_error_set(error, ZI_ERROR_IO, path, "folders are nested too deep");
+        ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "folders are nested too deep");
     for (const struct dirent *entry; ok && (entry = readdir(dir));) {
         struct stat st;
         if (entry->d_name[0] == '.') continue;
@@ -160,7 +160,8 @@ static bool walk(const char *root, const char *name, int depth, zi_walk_fn fn, v
         if (!full)
             ok = zi_error_no_memory(error, strlen(root));
         else if (stat(full, &st) != 0)
-            ok = zi_error_set(error, ZI_ERROR_IO, full, "cannot be read: %s", strerror(errno));
+            ok = zi_error_set(error, zi_error_code_of_errno(), full, "cannot be read: %s",
+                              strerror(errno));
         else if (S_ISDIR(st.st_mode))
             ok = walk(root, below, depth + 1, fn, user, error);
         else if (S_ISREG(st.st_mode))
@@ -176,7 +177,8 @@ static bool walk(const char *root, const char *name, int depth, zi_walk_fn fn, v
 bool zi_walk(const char *path, zi_walk_fn fn, void *user, zi_error *error)
 {
     struct stat st;
-    if (stat(path, &st) != 0) return zi_error_set(error, ZI_ERROR_IO, path, "%s", strerror(errno));
+    if (stat(path, &st) != 0)
+        return zi_error_set(error, zi_error_code_of_errno(), path, "%s", strerror(errno));
     if (S_ISREG(st.st_mode)) return fn(user, "", (uint64_t)st.st_size, error);
     return walk(path, "", 0, fn, user, error);
 }

@@ -332,7 +332,7 @@ static bool run(download *d, zi_downloaded *out, zi_error *error)
     bool reached = false;
     if (d->hub->offline)
         return use_cache(d, out) ||
-               zi_error_set(error, ZI_ERROR_NETWORK, repo,
+               zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
                             "not in the cache %s as a whole, and HF_HUB_OFFLINE is set",
                             d->hub->cache);
     if (!zi_client_open(&d->client, d->hub, error)) return false;

@@ -103,16 +103,15 @@ static bool put_made(const fetching *f, const char *made, char **path, zi_error 
 
 static bool run(fetching *f, zi_downloaded *out, zi_error *error)
 {
-    zi_error why;
     const zi_download_options *o = f->options;
     const char *made = NULL;
     char *path = NULL;
     if (!name_all(f, error) || !settle(f, &path, error)) return false;
     free(path);
     path = NULL;
-    bool ok = true;
-    out->unasked = !o->file && o->hub.cache && zi_hub_find(&o->hub, o->repo, &out->path, &why);
-    if (!out->unasked) ok = fetch(f, out, &made, error);
+    bool ok = o->file || zi_hub_find(&o->hub, o->repo, &out->path, error);
+    out->unasked = ok && out->path;
+    if (ok && !out->unasked) ok = fetch(f, out, &made, error);
     ok = ok && (made ? put_made(f, made, &path, error) : put_original(f, out, &path, error)) &&
          (out->unasked || zi_incoming_clear(&f->incoming, error));
     free(out->path);

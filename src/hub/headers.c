@@ -30,11 +30,11 @@ static bool measure(int fd, const char *path, uint64_t size, uint64_t *out, zi_e
 {
     uint8_t bytes[ZI_SAFETENSORS_LENGTH];
     if (size < sizeof bytes)
-        return zi_error_set(error, ZI_ERROR_IO, path, "not a safetensors file");
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a safetensors file");
     if (!read_at(fd, bytes, sizeof bytes, path, error)) return false;
     *out = zi_safetensors_head(bytes);
     return (*out && *out <= size) ||
-           zi_error_set(error, ZI_ERROR_IO, path, "not a safetensors file");
+           zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a safetensors file");
 }
 
 static bool cut_and_stretch(int fd, const char *path, uint64_t head, uint64_t size, zi_error *error)
@@ -64,7 +64,8 @@ static bool look(zi_wanted *w, int *fd, zi_error *error)
     w->replace = *fd >= 0;
     if (*fd < 0 && errno == ENOENT) return true; /* it has come as a whole */
     if (*fd < 0)
-        return zi_error_set(error, ZI_ERROR_IO, w->partial, "cannot open: %s", strerror(errno));
+        return zi_error_set(error, zi_error_code_of_errno(), w->partial, "cannot open: %s",
+                            strerror(errno));
     return measure(*fd, w->name, w->size, &w->upto, error);
 }
 
@@ -113,7 +114,7 @@ bool zi_header_keep(const char *path, zi_error *error)
     uint64_t head = 0;
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        zi_error_set(error, ZI_ERROR_IO, path, "cannot open: %s", strerror(errno));
+        zi_error_set(error, zi_error_code_of_errno(), path, "cannot open: %s", strerror(errno));
         if (fd >= 0) close(fd);
         return false;
     }

@@ -41,14 +41,11 @@ static bool is_language_model(const char *path)
 static bool sort_out(const char *path, const cJSON *inspected, zi_store_kind *kind, zi_error *error)
 {
     const cJSON *problems = zi_json_find(inspected, "problems");
-    const char *layout = text_of(inspected, "layout");
-    if (problems && problems->child && !zi_store_may_be_lent(problems->child->valuestring)) {
-        const char *what = text_of(inspected, "architecture");
-        const char *why = problems->child->valuestring;
-        bool told = !*what || strstr(why, what) || !strncmp(what, "Z-Image", 7);
-        return zi_error_set(error, ZI_ERROR_IO, NULL, "%s%s%s%s", why, told ? "" : " (",
-                            told ? "" : what, told ? "" : ")");
-    }
+    const char *layout = text_of(inspected, "layout"), *health = text_of(inspected, "health");
+    bool damaged = !strcmp(health, "damaged"), unsupported = !strcmp(health, "unsupported");
+    if (damaged || unsupported)
+        return zi_error_set_in(error, damaged ? ZI_ERROR_BAD_FORMAT : ZI_ERROR_UNSUPPORTED, NULL,
+                               path, "%s", problems->child->valuestring);
     *kind = !strcmp(layout, "MLX") || !strcmp(layout, "mflux") ? ZI_SHELF_MLX
             : zi_is_dir(path)                                  ? ZI_SHELF_PYTORCH
                                                                : ZI_SHELF_COMFYUI;
@@ -99,7 +96,7 @@ static bool add_folders(copying *c, const char *name, zi_error *error)
         size_t length = (size_t)(slash - name);
         char dir[1024];
         if (length >= sizeof dir)
-            return zi_error_set(error, ZI_ERROR_IO, name, "the name is too long");
+            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name, "the name is too long");
         snprintf(dir, sizeof dir, "%.*s", (int)length, name);
         const char *path = zi_folder_file(c->folder, dir, error);
         if (!path) return false;
@@ -156,8 +153,8 @@ bool zi_store_move(const zi_import_options *o, const char *to, zi_error *error)
 {
     struct stat st;
     if (lstat(o->source, &st) == 0 && S_ISLNK(st.st_mode))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, o->source,
-                            "is a link; name what it leads to");
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "source",
+                               "%s is a link; name what it leads to", o->source);
     if (rename(o->source, to) == 0) {
         zi_sync_folder_of(to);
         return true;
@@ -223,11 +220,10 @@ static bool check_free(const char *path, const char *name, zi_error *error)
         free(candidate);
         free(dir);
         if (is_free)
-            return zi_error_set(error, ZI_ERROR_EXISTS, path,
-                                "is there already; give the new one another name, as in --name %s",
-                                other);
+            return zi_error_set_in(error, ZI_ERROR_EXISTS, path, "name",
+                                   "is there already; give the new one another name, as %s", other);
     }
-    return zi_error_set(error, ZI_ERROR_EXISTS, path, "is there already");
+    return zi_error_set_in(error, ZI_ERROR_EXISTS, path, "name", "is there already");
 }
 
 bool zi_store_settle(const zi_store *store, const zi_import_options *o, zi_store_kind kind,
@@ -237,7 +233,7 @@ bool zi_store_settle(const zi_store *store, const zi_import_options *o, zi_store
     char *to = name && dir ? zi_path_join(dir, name) : NULL;
     bool ok = to || zi_error_no_memory(error, 64);
     if (ok && (!zi_file_name_valid(name) || strchr(name, '/') || name[0] == '.'))
-        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
+        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name",
                           "'%s' is no name for a model; use letters, digits, - and .", name);
     ok = ok && check_free(to, name, error) && zi_make_folders(dir, error);
     free(dir);
@@ -272,9 +268,8 @@ static bool check_room_for_language(const zi_store *store, zi_error *error)
     if (dir) config = zi_path_join(dir, "config.json");
     bool taken = config && zi_is_file(config);
     if (taken)
-        zi_error_set(error, ZI_ERROR_IO, dir,
-                     "holds a language model already; remove it with zimage models remove "
-                     "prompt_enhancer");
+        zi_error_set_in(error, ZI_ERROR_EXISTS, dir, "prompt_enhancer",
+                        "holds a language model already; remove it first");
     free(config);
     free(dir);
     return !taken;
@@ -287,7 +282,7 @@ bool zi_store_import(const zi_store *store, const zi_import_options *options, ch
     char *to = NULL;
     if (!zi_store_detect(options->source, &kind, error)) return false;
     if (options->convert && kind == ZI_SHELF_LANGUAGE)
-        return zi_error_set(error, ZI_ERROR_IO, options->source,
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->source,
                             "a language model is used as it is, not converted");
     if (kind == ZI_SHELF_LANGUAGE && !check_room_for_language(store, error)) return false;
     if (options->convert && options->layout != ZI_LAYOUT_SAME)
@@ -341,8 +336,8 @@ bool zi_store_migrate(const zi_store *store, bool dry, char **json, zi_error *er
 {
     DIR *dir = opendir(store->folder);
     if (!dir)
-        return zi_error_set(error, ZI_ERROR_IO, store->folder, "cannot read this folder: %s",
-                            strerror(errno));
+        return zi_error_set(error, zi_error_code_of_errno(), store->folder,
+                            "cannot read this folder: %s", strerror(errno));
     cJSON *rows = cJSON_CreateArray();
     for (const struct dirent *entry; (entry = readdir(dir));) {
         char *path = zi_path_join(store->folder, entry->d_name);

@@ -36,7 +36,7 @@ bool zi_incoming_lock(zi_incoming *it, zi_error *error)
     if (flock(it->lock, LOCK_EX | LOCK_NB) == 0) return true;
     close(it->lock);
     it->lock = -1;
-    return zi_error_set(error, ZI_ERROR_IO, it->path, "another zimage is fetching this model");
+    return zi_error_set(error, ZI_ERROR_EXISTS, it->path, "another zimage is fetching this model");
 }
 
 bool zi_incoming_clear(zi_incoming *it, zi_error *error)
@@ -83,8 +83,8 @@ bool zi_incoming_remove(const zi_store *store, const char *name, zi_error *error
     bool plain = zi_file_name_valid(name) && !strchr(name, '/');
     bool ok = zi_incoming_name(store, name, &it, error);
     if (ok && (!plain || !zi_is_dir(it.path)))
-        ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, NULL,
-                          "%s/%s: no such download; zimage models lists them", folder_name, name);
+        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "name", "%s/%s: no such download",
+                             folder_name, name);
     ok = ok && zi_incoming_lock(&it, error) && zi_incoming_clear(&it, error);
     zi_incoming_free(&it);
     return ok;

@@ -57,9 +57,9 @@ bool zi_leftover_remove(const zi_store *store, const char *name, zi_error *error
     bool there = is_on_shelf(name) && lstat(path, &st) == 0, ok = false;
     int lock = there ? zi_draft_claim(path) : -1;
     if (!there)
-        zi_error_set(error, ZI_ERROR_NOT_FOUND, name, "no such model; zimage models lists them");
+        zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
     else if (lock < 0)
-        zi_error_set(error, ZI_ERROR_IO, path, "is being written; it goes when that ends");
+        zi_error_set(error, ZI_ERROR_EXISTS, path, "is being written; it goes when that ends");
     else
         ok = zi_remove_all(path, error);
     if (lock >= 0) close(lock);

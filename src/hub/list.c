@@ -29,12 +29,13 @@ static void add_health(cJSON *row, const cJSON *inspected)
 {
     const cJSON *problems = zi_json_find(inspected, "problems"), *item;
     const cJSON *missing = zi_json_find(inspected, "missing");
+    const char *state = text_of(inspected, "health");
+    bool incomplete = state && !strcmp(state, "incomplete");
     zi_text health;
     zi_text_init(&health, 1000);
     if (problems && problems->child) {
-        bool lent = zi_store_may_be_lent(problems->child->valuestring);
-        zi_text_puts(&health, lent ? "needs a reference" : "damaged");
-    } else if (missing && missing->child) {
+        zi_text_puts(&health, incomplete ? "needs a reference" : "damaged");
+    } else if (incomplete) {
         zi_text_puts(&health, "lacks ");
         cJSON_ArrayForEach(item, missing)
             zi_text_printf(&health, "%s%s", item->valuestring, item->next ? ", " : "");
@@ -140,9 +141,8 @@ static void add_cached(const zi_store *store, cJSON *rows, const char *chosen)
     bool known = zi_repo_read("prompt-enhancer", &enhancer, NULL);
     for (const struct dirent *entry; dir && (entry = readdir(dir));) {
         char name[160], *path = NULL;
-        zi_error why;
         if (!read_folder_name(entry->d_name, name, sizeof name)) continue;
-        if (!zi_hub_find(&store->hub, name, &path, &why)) continue;
+        if (!zi_hub_find(&store->hub, name, &path, NULL) || !path) continue;
         bool language = known && !strcmp(name, enhancer.repo);
         if (language || is_ours(path)) add_row(rows, name, path, language, chosen);
         free(path);

@@ -39,9 +39,9 @@ static bool read_file(const cJSON *item, const char *repo, zi_listed *out, zi_er
         for (const char *c = name->valuestring; *c && n + 1 < sizeof shown; c++)
             shown[n++] = (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c;
         shown[n] = 0;
-        return zi_error_set(error, ZI_ERROR_IO, repo,
-                            "the file name '%s' would lead out of its folder; nothing was fetched",
-                            shown);
+        return zi_error_set_in(
+            error, ZI_ERROR_NETWORK, repo, shown,
+            "the file name '%s' would lead out of its folder; nothing was fetched", shown);
     }
     out->kind = lfs ? ZI_DIGEST_SHA256 : ZI_DIGEST_GIT;
     bool ok = lfs ? read_size(lfs, "size", &out->size) &&
@@ -49,8 +49,8 @@ static bool read_file(const cJSON *item, const char *repo, zi_listed *out, zi_er
                   : read_size(item, "size", &out->size) &&
                         read_digest(item, "blobId", out->kind, out->digest);
     if (!ok)
-        return zi_error_set(error, ZI_ERROR_NETWORK, repo,
-                            "%s: the hub does not tell its size and digest", name->valuestring);
+        return zi_error_set_in(error, ZI_ERROR_NETWORK, repo, name->valuestring,
+                               "%s: the hub does not tell its size and digest", name->valuestring);
     out->name = strdup(name->valuestring);
     return out->name || zi_error_no_memory(error, strlen(name->valuestring));
 }
@@ -77,8 +77,8 @@ static bool read_listing(const cJSON *root, const char *repo, zi_listing *out, z
     qsort(out->files, out->count, sizeof *out->files, by_name);
     for (size_t i = 1; i < out->count; i++)
         if (!by_name(&out->files[i - 1], &out->files[i]))
-            return zi_error_set(error, ZI_ERROR_NETWORK, repo, "the hub lists %s twice",
-                                out->files[i].name);
+            return zi_error_set_in(error, ZI_ERROR_NETWORK, repo, out->files[i].name,
+                                   "the hub lists %s twice", out->files[i].name);
     return true;
 }
 
@@ -176,10 +176,11 @@ static bool refuse_collection(const zi_listing *listing, const char *repo, zi_er
         zi_text_printf(&names, "%s%s", names.size ? ", " : "", name);
     }
     if (names.size)
-        zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
-                     "no model's folder; name one of its files with --file: %s", names.data);
+        zi_error_set_in(error, ZI_ERROR_NOT_FOUND, repo, "file",
+                        "no model's folder; name one of its files: %s", names.data);
     else
-        zi_error_set(error, ZI_ERROR_IO, repo, "the repository holds no weights that zimage reads");
+        zi_error_set(error, ZI_ERROR_UNSUPPORTED, repo,
+                     "the repository holds no weights that zimage reads");
     zi_text_free(&names);
     return false;
 }
@@ -199,6 +200,6 @@ bool zi_listing_choose(zi_listing *listing, const char *repo, const char *file, 
             free(listing->files[i].name);
     }
     listing->count = kept;
-    return kept || zi_error_set(error, ZI_ERROR_IO, repo, "there is no file %s",
-                                file ? file : "of a model");
+    return kept || zi_error_set_in(error, ZI_ERROR_NOT_FOUND, repo, file, "there is no file %s",
+                                   file ? file : "of a model");
 }

@@ -115,11 +115,6 @@ void zi_store_entries_free(zi_store_entries *entries)
     *entries = (zi_store_entries){0};
 }
 
-bool zi_store_may_be_lent(const char *problem)
-{
-    return strstr(problem, "--reference") != NULL; /* as all refusals that it helps against say */
-}
-
 static bool add_size(void *user, const char *name, uint64_t size, zi_error *error)
 {
     (void)name, (void)error;
@@ -198,20 +193,31 @@ static void free_entry(zi_store_entry *entry)
     *entry = (zi_store_entry){0};
 }
 
+static bool may_be_repo(const char *name)
+{
+    zi_repo_name repo;
+    bool may = zi_repo_read(name, &repo, NULL);
+    if (may) zi_repo_free(&repo);
+    return may;
+}
+
+/* OWNER/NAME in the cache; *path is NULL when it is not there. */
+static bool find_cached(const zi_store *store, const char *name, char **path, zi_error *error)
+{
+    *path = NULL;
+    if (!strchr(name, '/') || !may_be_repo(name)) return true;
+    return zi_hub_find(&store->hub, name, path, error);
+}
+
 /* In the folder or in the cache; *path is NULL when it is in neither. */
 static bool find_kept(const zi_store *store, const char *name, char **path, zi_error *error)
 {
     zi_store_entry entry;
-    zi_error why;
-    *path = NULL;
     if (!find_on_shelves(store, name, &entry, error)) return false;
     *path = entry.path;
     entry.path = NULL;
     free_entry(&entry);
-    if (!*path && store->hub.cache && strchr(name, '/') &&
-        !zi_hub_find(&store->hub, name, path, &why))
-        *path = NULL;
-    return true;
+    return *path || find_cached(store, name, path, error);
 }
 
 static bool find_named(const zi_store *store, const char *name, zi_found *out, zi_error *error)
@@ -222,15 +228,12 @@ static bool find_named(const zi_store *store, const char *name, zi_found *out, z
     }
     if (!find_kept(store, name, &out->path, error)) return false;
     if (out->path) return true;
-    zi_repo_name repo;
-    bool may_be_repo = zi_repo_read(name, &repo, NULL);
-    if (may_be_repo) zi_repo_free(&repo);
-    return zi_error_set(error, ZI_ERROR_NOT_FOUND, name,
-                        "no such file or folder, and no model of that name in %s/mlx, %s/pytorch "
-                        "or %s/comfyui%s%s",
-                        store->folder, store->folder, store->folder,
-                        may_be_repo ? ", nor a whole one in the hub's cache: zimage download " : "",
-                        may_be_repo ? name : "");
+    bool repo = may_be_repo(name);
+    return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, repo ? "repo" : "name",
+                           "no such file or folder, and no model of that name in %s/mlx, "
+                           "%s/pytorch or %s/comfyui%s",
+                           store->folder, store->folder, store->folder,
+                           repo ? ", nor a whole one in the hub's cache" : "");
 }
 
 static bool find_default(const zi_store *store, const char *name, zi_found *out, zi_error *error)
@@ -238,17 +241,14 @@ static bool find_default(const zi_store *store, const char *name, zi_found *out,
     if (!find_kept(store, name, &out->path, error)) return false;
     out->chosen = true;
     return out->path ||
-           zi_error_set(
-               error, ZI_ERROR_NOT_FOUND, NULL,
-               "%s/%s names %s, which is not there any more; choose another one with zimage "
-               "models default NAME",
-               store->folder, default_file, name);
+           zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
+                           "%s/%s names %s, which is not there any more; choose another default",
+                           store->folder, default_file, name);
 }
 
 static bool find_unnamed(const zi_store *store, zi_found *out, zi_error *error)
 {
     zi_store_entries all;
-    zi_error why;
     if (!zi_store_entries_read(store, &all, error)) return false;
     char *chosen = zi_store_default(store);
     bool ok = true;
@@ -263,9 +263,8 @@ static bool find_unnamed(const zi_store *store, zi_found *out, zi_error *error)
     } else if (out->models == 1) {
         out->path = strdup(only);
         ok = out->path || zi_error_no_memory(error, strlen(only));
-    } else if (out->models == 0 && store->hub.cache &&
-               !zi_hub_find(&store->hub, NULL, &out->path, &why)) {
-        out->path = NULL;
+    } else if (out->models == 0) {
+        ok = zi_hub_find(&store->hub, NULL, &out->path, error);
     }
     zi_store_entries_free(&all);
     free(chosen);
@@ -283,7 +282,6 @@ bool zi_store_find(const zi_store *store, const char *name, zi_found *out, zi_er
 bool zi_store_find_llm(const zi_store *store, char **path, zi_error *error)
 {
     zi_store_entries all;
-    zi_error why;
     const char *only = NULL;
     size_t count = 0;
     *path = NULL;
@@ -295,13 +293,13 @@ bool zi_store_find_llm(const zi_store *store, char **path, zi_error *error)
     }
     bool ok = true;
     if (count > 1)
-        ok = zi_error_set(error, ZI_ERROR_IO, NULL,
-                          "%s/prompt_enhancer has %zu language models; name one with --llm",
-                          store->folder, count);
+        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "llm",
+                             "%s/prompt_enhancer has %zu language models; name one", store->folder,
+                             count);
     else if (count == 1)
         ok = (*path = strdup(only)) || zi_error_no_memory(error, strlen(only));
-    else if (store->hub.cache && !zi_hub_find(&store->hub, "prompt-enhancer", path, &why))
-        *path = NULL;
+    else
+        ok = zi_hub_find(&store->hub, "prompt-enhancer", path, error);
     zi_store_entries_free(&all);
     return ok;
 }
@@ -312,17 +310,15 @@ bool zi_store_choose(const zi_store *store, const char *name, zi_error *error)
 {
     zi_store_entry entry;
     char *cached = NULL;
-    zi_error why;
     if (!find_on_shelves(store, name, &entry, error)) return false;
-    bool in_cache = !entry.name && store->hub.cache && strchr(name, '/') &&
-                    zi_hub_find(&store->hub, name, &cached, &why);
-    bool ok = false;
-    if (entry.name && entry.kind >= ZI_SHELF_IMAGES)
-        zi_error_set(error, ZI_ERROR_IO, entry.name, "is a language model; it draws nothing");
-    else if (entry.name || in_cache)
+    bool ok = entry.name || find_cached(store, name, &cached, error);
+    if (ok && entry.name && entry.kind >= ZI_SHELF_IMAGES)
+        ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, entry.name,
+                          "is a language model; it generates no images");
+    else if (ok && (entry.name || cached))
         ok = zi_store_set_default(store, entry.name ? entry.name : name, error);
-    else
-        zi_error_set(error, ZI_ERROR_NOT_FOUND, name, "no such model; zimage models lists them");
+    else if (ok)
+        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
     free(cached);
     free_entry(&entry);
     return ok;
@@ -342,8 +338,7 @@ bool zi_store_remove(const zi_store *store, const char *name, zi_error *error)
     else if (ok && store->hub.cache && strchr(name, '/'))
         ok = zi_hub_remove(&store->hub, name, error);
     else if (ok)
-        ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, name,
-                          "no such model; zimage models lists them");
+        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
     if (ok && chosen && !strcmp(chosen, known)) ok = zi_store_set_default(store, NULL, error);
     free(chosen);
     free_entry(&entry);

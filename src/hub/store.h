@@ -50,9 +50,6 @@ bool zi_store_settle(const zi_store *store, const zi_import_options *options, zi
 /* Moves the options' source to that place, from another disk, too. */
 bool zi_store_move(const zi_import_options *options, const char *to, zi_error *error) ZI_CHECKED;
 
-/* Whether a model with this problem works with a reference: a file without a config, say. */
-bool zi_store_may_be_lent(const char *problem);
-
 /* Bytes of a file, or of all files in a folder. */
 bool zi_store_bytes(const char *path, uint64_t *out, zi_error *error) ZI_CHECKED;
 

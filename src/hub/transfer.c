@@ -120,14 +120,14 @@ static bool check_range(job *j, zi_error *error)
     char rest;
     if (sscanf(j->ask.answer.range, "bytes %" SCNu64 "-%" SCNu64 "/%" SCNu64 "%c", &first, &last,
                &total, &rest) != 3)
-        return zi_error_set(error, ZI_ERROR_IO, f->name, "%s does not say which bytes it sends",
-                            j->ask.host);
+        return zi_error_set(error, ZI_ERROR_NETWORK, f->name,
+                            "%s does not say which bytes it sends", j->ask.host);
     if (total != f->size)
         return zi_error_set(error, ZI_ERROR_NETWORK, f->name,
                             "%s has %" PRIu64 " bytes of it where the hub says %" PRIu64,
                             j->ask.host, total, f->size);
     if (first != j->done || last < first || last >= j->end)
-        return zi_error_set(error, ZI_ERROR_IO, f->name,
+        return zi_error_set(error, ZI_ERROR_NETWORK, f->name,
                             "%s sends other bytes than those asked for", j->ask.host);
     return true;
 }
@@ -190,8 +190,8 @@ static size_t take_bytes(char *data, size_t one, size_t count, void *user)
     if (!j->accepted && !accept_answer(j, &j->error)) return 0;
     if (!j->accepted) return size;
     if (size > j->end - j->done) {
-        zi_error_set(&j->error, ZI_ERROR_IO, j->file->name, "%s sends more bytes than it announced",
-                     j->ask.host);
+        zi_error_set(&j->error, ZI_ERROR_NETWORK, j->file->name,
+                     "%s sends more bytes than it announced", j->ask.host);
         return 0;
     }
     if (!zi_hasher_take(j->hasher, data, size)) {
@@ -306,7 +306,7 @@ static bool follow_redirect(job *j, CURLM *multi, zi_error *error)
     free(j->url);
     j->url = url;
     if (++j->hops > ZI_MAX_HOPS)
-        return zi_error_set(error, ZI_ERROR_IO, j->file->name, "too many redirects");
+        return zi_error_set(error, ZI_ERROR_NETWORK, j->file->name, "too many redirects");
     return ask_for_part(j, multi, error);
 }
 
@@ -327,7 +327,7 @@ static bool go_on(job *j, CURLcode code, CURLM *multi, zi_error *error)
     }
     if (status == 200 || status == 206) {
         if (!j->accepted && !accept_answer(j, error)) return false; /* it was empty */
-        zi_error_set(&why, ZI_ERROR_IO, j->file->name, "%s sends less than it announced",
+        zi_error_set(&why, ZI_ERROR_NETWORK, j->file->name, "%s sends less than it announced",
                      j->ask.host);
         if (j->done < j->end) return try_later(j, &why, error);
         return ask_for_part(j, multi, error);

@@ -55,9 +55,9 @@ static bool sort_tensors(zi_checkpoint *checkpoint, zi_error *error)
     for (size_t i = 1; i < checkpoint->tensor_count; i++) {
         const zi_tensor *a = &checkpoint->tensors[i - 1], *b = &checkpoint->tensors[i];
         if (strcmp(a->name, b->name) != 0) continue;
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_tensor_file(checkpoint, b),
-                            "tensor %s is there twice (also in %s)", b->name,
-                            zi_tensor_file(checkpoint, a));
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_tensor_file(checkpoint, b), b->name,
+                               "tensor %s is there twice (also in %s)", b->name,
+                               zi_tensor_file(checkpoint, a));
     }
     return true;
 }
@@ -94,8 +94,8 @@ static bool add_shards(zi_checkpoint *checkpoint, const char *dir, const char *i
     cJSON_ArrayForEach(row, weight_map)
     {
         if (!cJSON_IsString(row) || !plain_name(row->valuestring))
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, index,
-                                "the shard of tensor %s is not a file name", row->string);
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, index, row->string,
+                                   "the shard of tensor %s is not a file name", row->string);
         char *path = zi_path_join(dir, row->valuestring);
         if (!path) return zi_error_no_memory(error, strlen(dir));
         bool ok = has_file(checkpoint, path) || add_safetensors(checkpoint, path, error);
@@ -117,9 +117,9 @@ static bool check_index(const zi_checkpoint *checkpoint, const char *dir, const 
         const zi_tensor *tensor = zi_checkpoint_find(checkpoint, row->string);
         const char *file = tensor ? zi_tensor_file(checkpoint, tensor) + prefix : NULL;
         if (!file || strcmp(file, row->valuestring) != 0)
-            return zi_error_set(error, ZI_ERROR_NOT_FOUND, index,
-                                "tensor %s should be in %s but is %s; fetch both again",
-                                row->string, row->valuestring, file ? "elsewhere" : "not there");
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, index, row->string,
+                                   "tensor %s should be in %s but is %s; fetch both again",
+                                   row->string, row->valuestring, file ? "elsewhere" : "not there");
     }
     if (rows != checkpoint->tensor_count)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, index,
@@ -137,8 +137,8 @@ static bool open_sharded(const char *dir, const char *index, zi_checkpoint *out,
     if (!zi_json_read(index, MAX_INDEX, &json, error)) goto out;
     const cJSON *weight_map = cJSON_GetObjectItemCaseSensitive(json, "weight_map");
     if (!cJSON_IsObject(weight_map) || !weight_map->child) {
-        zi_error_set(error, ZI_ERROR_BAD_FORMAT, index,
-                     "field \"weight_map\" must be an object of tensor and shard names");
+        zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, index, "weight_map",
+                        "field \"weight_map\" must be an object of tensor and shard names");
         goto out;
     }
     if (!add_shards(&checkpoint, dir, index, weight_map, error) ||
@@ -169,7 +169,7 @@ bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *ou
     else if (zi_is_file(single))
         ok = zi_checkpoint_open(single, out, error);
     else
-        zi_error_set(error, ZI_ERROR_BAD_FORMAT, dir,
+        zi_error_set(error, ZI_ERROR_NOT_FOUND, dir,
                      "weights are missing (neither %s.safetensors nor its index)", name);
     free(single);
     free(index);
@@ -306,7 +306,7 @@ bool zi_tensor_write(zi_output *output, const zi_tensor_out *tensor, size_t numb
     if (before < 0 || after < 0)
         return zi_error_set(error, ZI_ERROR_IO, output->path, "cannot write: %s", strerror(errno));
     return (size_t)(after - before) == bytes ||
-           zi_error_set(error, ZI_ERROR_BAD_FORMAT, output->path,
-                        "tensor %s was written with %lld bytes instead of %zu", tensor->name,
-                        (long long)(after - before), bytes);
+           zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, output->path, tensor->name,
+                           "tensor %s was written with %lld bytes instead of %zu", tensor->name,
+                           (long long)(after - before), bytes);
 }

@@ -68,10 +68,9 @@ bool zi_exif_write(const char *name, const char *recipe, size_t max, zi_text *ou
     bool narrow = head + 2 * units > max && bytes == units;
     size_t size = head + (narrow ? bytes : 2 * units);
     if (size > max)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
-                            "the recipe takes %zu bytes, %zu are possible in this format; "
-                            "save as .png",
-                            size, max);
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, name, "recipe",
+            "the recipe takes %zu bytes, %zu are possible in this format; save as .png", size, max);
     zi_text_puts(out, "MM");
     put16(out, 42);
     put32(out, HEADER);

@@ -20,23 +20,21 @@ static bool check_layer(const char *file, const char *layer, const cJSON *says, 
 {
     const cJSON *format = zi_json_find(says, "format");
     if (!cJSON_IsString(format))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file,
-                            "the quantization of %s has no \"format\"", layer);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, layer,
+                               "the quantization of %s has no \"format\"", layer);
     if (cJSON_IsTrue(zi_json_find(says, "convrot")))
-        return zi_error_set(
-            error, ZI_ERROR_UNSUPPORTED, file,
-            "%s is quantized in rotated form (convrot), which is not supported; use "
-            "the bf16 or fp8 file of this model",
-            layer);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, layer,
+                               "%s is quantized in rotated form (convrot), which is not supported; "
+                               "use the bf16 or fp8 file of this model",
+                               layer);
     for (int i = 0; i < FORMATS; i++) {
         if (strcmp(formats[i].name, format->valuestring) != 0) continue;
         *type = formats[i].type;
         return true;
     }
-    return zi_error_set(
-        error, ZI_ERROR_UNSUPPORTED, file,
-        "%s is quantized as %.40s, which is not supported; use the bf16 or fp8 file "
-        "of this model",
+    return zi_error_set_in(
+        error, ZI_ERROR_UNSUPPORTED, file, layer,
+        "%s is quantized as %.40s, which is not supported; use the bf16 or fp8 file of this model",
         layer, format->valuestring);
 }
 
@@ -49,14 +47,15 @@ bool zi_formats_check_marker(const zi_checkpoint *checkpoint, const zi_tensor *m
                 zi_utf8_valid(marker->data, marker->bytes);
     cJSON *says = text ? cJSON_ParseWithLength(marker->data, marker->bytes) : NULL;
     zi_dtype wanted = ZI_DTYPE_COUNT;
-    bool ok = cJSON_IsObject(says) ? check_layer(file, marker->name, says, &wanted, error)
-                                   : zi_error_set(error, ZI_ERROR_BAD_FORMAT, file,
-                                                  "tensor %s is not JSON in bytes", marker->name);
+    bool ok = cJSON_IsObject(says)
+                  ? check_layer(file, marker->name, says, &wanted, error)
+                  : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, marker->name,
+                                    "tensor %s is not JSON in bytes", marker->name);
     cJSON_Delete(says);
     if (ok && wanted != type)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file,
-                            "tensor %s tells of %s weights, but they are %s", marker->name,
-                            zi_dtype_name(wanted), zi_dtype_name(type));
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, marker->name,
+                               "tensor %s tells of %s weights, but they are %s", marker->name,
+                               zi_dtype_name(wanted), zi_dtype_name(type));
     return ok;
 }
 
@@ -70,8 +69,8 @@ static bool check_metadata(const zi_checkpoint *checkpoint, zi_error *error)
     cJSON *says = zi_json_affordable(text, strlen(text)) ? cJSON_Parse(text) : NULL;
     const cJSON *layers = zi_json_find(says, "layers"), *layer;
     bool ok =
-        cJSON_IsObject(layers) || zi_error_set(error, ZI_ERROR_BAD_FORMAT, file,
-                                               "metadata %s is not JSON with \"layers\"", key);
+        cJSON_IsObject(layers) || zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, key,
+                                                  "metadata %s is not JSON with \"layers\"", key);
     zi_dtype type;
     for (layer = layers ? layers->child : NULL; ok && layer; layer = layer->next)
         ok = check_layer(file, layer->string ? layer->string : "a layer", layer, &type, error);
@@ -85,11 +84,11 @@ bool zi_formats_check(const zi_checkpoint *checkpoint, zi_error *error)
         const zi_tensor *tensor = &checkpoint->tensors[i];
         const char *format = zi_key_foreign_format(tensor->name);
         if (!format) continue;
-        return zi_error_set(
-            error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor),
-            "tensor %s is of a %s file, which is not supported; use the bf16 or fp8 "
-            "file of this model",
-            tensor->name, format);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor),
+                               tensor->name,
+                               "tensor %s is of a %s file, which is not supported; use the bf16 or "
+                               "fp8 file of this model",
+                               tensor->name, format);
     }
     return check_metadata(checkpoint, error);
 }

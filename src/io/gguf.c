@@ -68,14 +68,13 @@ static bool find_type(const char *path, const char *tensor, uint32_t number, zi_
     for (size_t i = 0; i < TENSOR_TYPES; i++) {
         if (tensor_types[i].number != number) continue;
         *out = tensor_types[i].type;
-        return *out != ZI_DTYPE_COUNT ||
-               zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "tensor %s is %s, which is not supported; use a file of Q8_0, Q6_K, "
-                            "Q5_K or Q4_K",
-                            tensor, tensor_types[i].name);
+        return *out != ZI_DTYPE_COUNT || zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, tensor,
+                                                         "tensor %s is %s, which is not supported; "
+                                                         "use a file of Q8_0, Q6_K, Q5_K or Q4_K",
+                                                         tensor, tensor_types[i].name);
     }
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                        "tensor %s is of type number %u, which is not known", tensor, number);
+    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, tensor,
+                           "tensor %s is of type number %u, which is not known", tensor, number);
 }
 
 /* ---- reading on ---- */
@@ -176,17 +175,18 @@ static bool read_value(reader *r, zi_gguf_value *value, size_t number)
     if (!read_name(r, &value->key, "value", number)) return false;
     snprintf(what, sizeof what, "key %.*s", value->key.size < 140 ? (int)value->key.size : 140,
              value->key.data);
+    const char *key = what + strlen("key ");
     if (!read_number(r, &type, sizeof type, what)) return false;
     value->array = type == ZI_GGUF_ARRAY;
     if (value->array &&
         (!read_number(r, &type, sizeof type, what) || !read_number(r, &count, sizeof count, what)))
         return false;
     if (type >= ZI_GGUF_TYPES)
-        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
-                            "%s is of type number %u, which is not known", what, type);
+        return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, key,
+                               "%s is of type number %u, which is not known", what, type);
     if (type == ZI_GGUF_ARRAY)
-        return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,
-                            "%s is an array of arrays, which is not supported", what);
+        return zi_error_set_in(r->error, ZI_ERROR_UNSUPPORTED, r->path, key,
+                               "%s is an array of arrays, which is not supported", what);
     if (count > left(r)) return cut_off(r, what);
     value->type = (zi_gguf_type)type;
     value->count = (size_t)count;
@@ -215,10 +215,12 @@ static bool read_values(reader *r, uint64_t count, zi_gguf *gguf)
     }
     if (gguf->count) qsort(gguf->values, gguf->count, sizeof *gguf->values, by_key);
     for (size_t i = 1; i < gguf->count; i++) {
+        char name[140];
         zi_gguf_text key = gguf->values[i].key;
-        if (compare(gguf->values[i - 1].key, key) == 0)
-            return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "key %.*s is there twice",
-                                (int)key.size, key.data);
+        if (compare(gguf->values[i - 1].key, key) != 0) continue;
+        snprintf(name, sizeof name, "%.*s", (int)key.size, key.data);
+        return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, name,
+                               "key %s is there twice", name);
     }
     return true;
 }
@@ -231,9 +233,9 @@ static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
     uint32_t dims = 0;
     if (!read_number(r, &dims, sizeof dims, what)) return false;
     if (dims > ZI_MAX_DIMS)
-        return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,
-                            "%s has %u dimensions; at most %d are supported", what, dims,
-                            ZI_MAX_DIMS);
+        return zi_error_set_in(r->error, ZI_ERROR_UNSUPPORTED, r->path, tensor->name,
+                               "%s has %u dimensions; at most %d are supported", what, dims,
+                               ZI_MAX_DIMS);
     tensor->dims = (int)dims;
     tensor->count = 1;
     for (int i = tensor->dims - 1; i >= 0; i--) {
@@ -241,8 +243,8 @@ static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
         if (!read_number(r, &side, sizeof side, what)) return false;
         tensor->shape[i] = (size_t)side;
         if (__builtin_mul_overflow(tensor->count, side, &tensor->count))
-            return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "%s: impossible shape",
-                                what);
+            return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
+                                   "%s: impossible shape", what);
     }
     return true;
 }
@@ -253,12 +255,12 @@ static bool measure(const reader *r, zi_tensor *tensor)
     size_t block = zi_dtype_block(tensor->type), unused;
     size_t columns = tensor->dims ? tensor->shape[tensor->dims - 1] : 1;
     if (columns % block)
-        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
-                            "tensor %s is %s, in blocks of %zu, but its rows have %zu numbers",
-                            tensor->name, zi_dtype_name(tensor->type), block, columns);
+        return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
+                               "tensor %s is %s, in blocks of %zu, but its rows have %zu numbers",
+                               tensor->name, zi_dtype_name(tensor->type), block, columns);
     if (__builtin_mul_overflow(tensor->count / block, zi_dtype_size(tensor->type), &unused))
-        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "tensor %s: impossible shape",
-                            tensor->name);
+        return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
+                               "tensor %s: impossible shape", tensor->name);
     tensor->bytes = zi_dtype_bytes(tensor->type, tensor->count);
     return true;
 }
@@ -279,10 +281,10 @@ static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
         !find_type(r->path, tensor->name, type, &tensor->type, r->error) || !measure(r, tensor))
         return false;
     if (offset > r->size)
-        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
-                            "tensor %s begins at byte %llu of a file of %zu: cut off; "
-                            "fetch it again",
-                            tensor->name, (unsigned long long)offset, r->size);
+        return zi_error_set_in(
+            r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
+            "tensor %s begins at byte %llu of a file of %zu: cut off; fetch it again", tensor->name,
+            (unsigned long long)offset, r->size);
     tensor->data = r->data + offset;
     return true;
 }
@@ -292,15 +294,15 @@ static bool place(const reader *r, size_t begin, size_t alignment, zi_tensor *te
 {
     size_t offset = (size_t)((const uint8_t *)tensor->data - r->data);
     if (offset % alignment)
-        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
-                            "tensor %s begins at byte %zu of the data, which is no multiple "
-                            "of general.alignment, %zu",
-                            tensor->name, offset, alignment);
+        return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
+                               "tensor %s begins at byte %zu of the data, which is no multiple of "
+                               "general.alignment, %zu",
+                               tensor->name, offset, alignment);
     if (begin > r->size || offset > r->size - begin || tensor->bytes > r->size - begin - offset)
-        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
-                            "tensor %s goes beyond the end of the file: it is cut off; "
-                            "fetch it again",
-                            tensor->name);
+        return zi_error_set_in(
+            r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
+            "tensor %s goes beyond the end of the file: it is cut off; fetch it again",
+            tensor->name);
     tensor->data = r->data + begin + offset;
     return true;
 }
@@ -322,8 +324,8 @@ static bool check_overlap(const reader *r, const zi_tensor *tensors, size_t coun
     for (size_t i = 1; ok && i < count; i++)
         if ((const uint8_t *)order[i - 1]->data + order[i - 1]->bytes >
             (const uint8_t *)order[i]->data)
-            ok = zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "tensors %s and %s overlap",
-                              order[i - 1]->name, order[i]->name);
+            ok = zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, order[i]->name,
+                                 "tensors %s and %s overlap", order[i - 1]->name, order[i]->name);
     free(order);
     return ok;
 }
@@ -336,9 +338,9 @@ static bool read_alignment(const reader *r, const zi_gguf *gguf, size_t *out)
         !zi_gguf_integer(gguf, "general.alignment", 1, MOST, &alignment, r->error))
         return false;
     if (alignment & (alignment - 1))
-        return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
-                            "general.alignment is %lld, which is no power of two",
-                            (long long)alignment);
+        return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, "general.alignment",
+                               "general.alignment is %lld, which is no power of two",
+                               (long long)alignment);
     *out = (size_t)alignment;
     return true;
 }
@@ -400,10 +402,11 @@ static bool check_split(const zi_gguf *gguf, zi_error *error)
     int64_t files = 0;
     if (!zi_gguf_find(gguf, "split.count")) return true;
     if (!zi_gguf_integer(gguf, "split.count", 0, UINT16_MAX, &files, error)) return false;
-    return files <= 1 || zi_error_set(error, ZI_ERROR_UNSUPPORTED, gguf->path,
-                                      "one of %lld files that make a model together (split.count), "
-                                      "which is not supported; merge them with gguf-split",
-                                      (long long)files);
+    return files <= 1 ||
+           zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "split.count",
+                           "one of %lld files that make a model together (split.count), which is "
+                           "not supported; merge them with gguf-split",
+                           (long long)files);
 }
 
 bool zi_gguf_parse(const char *path, const zi_mapping *mapping, zi_tensor **tensors, size_t *count,

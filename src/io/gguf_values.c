@@ -131,9 +131,11 @@ static bool get(const zi_gguf *gguf, const char *key, bool array, bool (*fits)(z
 {
     *out = zi_gguf_find(gguf, key);
     if (!*out)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path, "key %s is missing", key);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key, "key %s is missing",
+                               key);
     if ((*out)->array != array || !fits((*out)->type))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path, "key %s must be %s", key, what);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key, "key %s must be %s",
+                               key, what);
     return true;
 }
 
@@ -144,8 +146,8 @@ bool zi_gguf_string(const zi_gguf *gguf, const char *key, zi_gguf_text *out, zi_
     if (!get(gguf, key, false, is_string, "a string", &value, error)) return false;
     zi_gguf_text text = zi_gguf_next(value, &at);
     if (memchr(text.data, 0, text.size) || !zi_utf8_valid(text.data, text.size))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path, "key %s is not UTF-8 text",
-                            key);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
+                               "key %s is not UTF-8 text", key);
     *out = text;
     return true;
 }
@@ -157,9 +159,9 @@ bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t least, int64_
     if (!get(gguf, key, false, is_integer, "a whole number", &value, error)) return false;
     int64_t number = zi_gguf_integer_at(value, 0);
     if (number < least || number > most || (value->type == ZI_GGUF_U64 && number < 0))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path,
-                            "key %s must be from %lld to %lld", key, (long long)least,
-                            (long long)most);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
+                               "key %s must be from %lld to %lld", key, (long long)least,
+                               (long long)most);
     *out = number;
     return true;
 }
@@ -170,7 +172,8 @@ bool zi_gguf_number(const zi_gguf *gguf, const char *key, double *out, zi_error 
     if (!get(gguf, key, false, is_number, "a number", &value, error)) return false;
     double number = zi_gguf_number_at(value, 0);
     if (!isfinite(number))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path, "key %s is not finite", key);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key, "key %s is not finite",
+                               key);
     *out = number;
     return true;
 }
@@ -180,8 +183,8 @@ bool zi_gguf_bool(const zi_gguf *gguf, const char *key, bool *out, zi_error *err
     const zi_gguf_value *value;
     if (!get(gguf, key, false, is_bool, "true or false", &value, error)) return false;
     if (*value->data > 1)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path, "key %s must be true or false",
-                            key);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
+                               "key %s must be true or false", key);
     *out = *value->data;
     return true;
 }

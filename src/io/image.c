@@ -58,16 +58,19 @@ static bool format_of_name(const char *name, zi_format *format, zi_error *error)
         *format = known[i].format;
         return true;
     }
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
-                        "the name tells no known format; end it in .png, .jpg or .webp");
+    return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "path",
+                           "the name tells no known format; end it in .png, .jpg or .webp");
 }
+
+/* How errors call what has no name. */
+static const char bytes_name[] = "the image";
 
 bool zi_image_new(const char *name, uint32_t width, uint32_t height, zi_image **out,
                   zi_error *error)
 {
     if (!width || !height || width > ZI_IMAGE_SIDE_MAX || height > ZI_IMAGE_SIDE_MAX)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
-                            "a picture of %lu x %lu pixels; a side may be 1 to %d",
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
+                            "an image of %lu x %lu pixels; a side may be 1 to %d",
                             (unsigned long)width, (unsigned long)height, ZI_IMAGE_SIDE_MAX);
     size_t size = (size_t)width * height * 3; /* within 2^30 */
     zi_image *image = malloc(sizeof *image);
@@ -96,26 +99,26 @@ bool zi_image_encode(const zi_image *image, const char *name, const zi_save_opti
     if (full.format == ZI_FORMAT_BY_NAME && !format_of_name(name, &full.format, error))
         return false;
     if (full.format < ZI_FORMAT_PNG || full.format > ZI_FORMAT_WEBP)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name, "%d is no picture format",
-                            (int)full.format);
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "format",
+                               "%d is no image format", (int)full.format);
     if (full.quality < 0 || full.quality > 100)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
-                            "the quality is %d; it may be 1 to 100", full.quality);
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "quality",
+                               "the quality is %d; it may be 1 to 100", full.quality);
     if (!full.quality) full.quality = 95;
     if (image->width < 1 || image->height < 1 || image->width > ZI_IMAGE_SIDE_MAX ||
         image->height > ZI_IMAGE_SIDE_MAX)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
-                            "a picture of %d x %d pixels; a side may be 1 to %d", image->width,
-                            image->height, ZI_IMAGE_SIDE_MAX);
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "image",
+                               "an image of %d x %d pixels; a side may be 1 to %d", image->width,
+                               image->height, ZI_IMAGE_SIDE_MAX);
     if (full.recipe) {
         size_t size = strlen(full.recipe);
         if (size > ZI_IMAGE_RECIPE_MAX)
-            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
-                                "the recipe has %zu bytes; %d is the limit", size,
-                                ZI_IMAGE_RECIPE_MAX);
+            return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "recipe",
+                                   "the recipe has %zu bytes; %d is the limit", size,
+                                   ZI_IMAGE_RECIPE_MAX);
         if (!zi_utf8_valid(full.recipe, size))
-            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
-                                "the recipe is not valid UTF-8");
+            return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "recipe",
+                                   "the recipe is not valid UTF-8");
     }
     return codecs[full.format].encode(image, name, &full, out, error);
 }
@@ -142,7 +145,7 @@ bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_imag
 {
     zi_format format = format_of_bytes(data, size);
     if (format > ZI_FORMAT_WEBP)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "not a PNG, JPEG or WebP picture");
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name, "not a PNG, JPEG or WebP image");
     char *found = NULL;
     if (!codecs[format].decode(data, size, name, out, &found, error)) return false;
     if (recipe)
@@ -184,7 +187,7 @@ bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, ui
 {
     zi_text bytes;
     zi_text_init(&bytes, ZI_IMAGE_BYTES_MAX);
-    bool ok = zi_image_encode(image, "the picture", options, &bytes, error);
+    bool ok = zi_image_encode(image, bytes_name, options, &bytes, error);
     if (ok) {
         *size = bytes.size;
         *data = (uint8_t *)zi_text_take(&bytes);
@@ -201,12 +204,12 @@ bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image 
     uint32_t width, height;
     if (pixels && format <= ZI_FORMAT_WEBP) {
         if (!zi_image_size(data, size, format, &width, &height))
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
-                                "the picture does not say how large it is");
+            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, bytes_name,
+                                "does not say how large it is");
         if ((uint64_t)width * height > pixels)
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
-                                "the picture has %lu x %lu pixels; %zu in all are the most",
+            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, bytes_name,
+                                "has %lu x %lu pixels; at most %zu in all are allowed here",
                                 (unsigned long)width, (unsigned long)height, pixels);
     }
-    return zi_image_decode(data, size, "the picture", out, recipe, error);
+    return zi_image_decode(data, size, bytes_name, out, recipe, error);
 }

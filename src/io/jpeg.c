@@ -25,6 +25,7 @@ typedef struct {
     struct jpeg_destination_mgr destination;
     jmp_buf leave;
     const char *name, *trouble; /* the file's name, the first words of an error */
+    zi_error_code code;
     zi_error *error;
     zi_text *out;    /* encoding: the destination */
     zi_image *image; /* decoding: what comes of it, */
@@ -37,7 +38,7 @@ static void on_error(j_common_ptr info)
     job *it = info->client_data;
     char message[JMSG_LENGTH_MAX];
     info->err->format_message(info, message);
-    zi_error_set(it->error, ZI_ERROR_BAD_FORMAT, it->name, "%s: %s", it->trouble, message);
+    zi_error_set(it->error, it->code, it->name, "%s: %s", it->trouble, message);
     longjmp(it->leave, 1);
 }
 
@@ -68,8 +69,7 @@ static void on_progress(j_common_ptr info)
     job *it = info->client_data;
     const struct jpeg_decompress_struct *jpeg = (const struct jpeg_decompress_struct *)(void *)info;
     if (jpeg->input_scan_number <= SCANS_MAX) return;
-    zi_error_set(it->error, ZI_ERROR_BAD_FORMAT, it->name, "%s: more than %d scans", it->trouble,
-                 SCANS_MAX);
+    zi_error_set(it->error, it->code, it->name, "%s: more than %d scans", it->trouble, SCANS_MAX);
     longjmp(it->leave, 1);
 }
 
@@ -144,7 +144,11 @@ bool zi_jpeg_encode(const zi_image *image, const char *name, const zi_save_optio
                     zi_text *out, zi_error *error)
 {
     bool ok = false;
-    job it = {.name = name, .trouble = "cannot encode as JPEG", .error = error, .out = out};
+    job it = {.name = name,
+              .trouble = "cannot encode as JPEG",
+              .code = ZI_ERROR_NO_MEMORY,
+              .error = error,
+              .out = out};
     struct jpeg_compress_struct jpeg = {.client_data = &it};
     jpeg.err = set_errors(&it);
     zi_text exif;
@@ -181,8 +185,8 @@ static bool decode(job *it, j_decompress_ptr jpeg, const uint8_t *data, size_t s
     jpeg_save_markers(jpeg, JPEG_APP0 + 1, 0xffff);
     jpeg_read_header(jpeg, TRUE);
     if (jpeg->jpeg_color_space == JCS_CMYK || jpeg->jpeg_color_space == JCS_YCCK)
-        return zi_error_set(it->error, ZI_ERROR_BAD_FORMAT, it->name,
-                            "a JPEG picture in CMYK colours; save it as RGB");
+        return zi_error_set(it->error, ZI_ERROR_UNSUPPORTED, it->name,
+                            "a JPEG image in CMYK colours; save it as RGB");
     if (!zi_image_new(it->name, jpeg->image_width, jpeg->image_height, &it->image, it->error))
         return false;
     if (!read_recipe(it, jpeg)) return false;
@@ -200,7 +204,8 @@ static bool decode(job *it, j_decompress_ptr jpeg, const uint8_t *data, size_t s
 bool zi_jpeg_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
                     char **recipe, zi_error *error)
 {
-    job it = {.name = name, .trouble = "damaged JPEG picture", .error = error};
+    job it = {
+        .name = name, .trouble = "damaged JPEG image", .code = ZI_ERROR_BAD_FORMAT, .error = error};
     struct jpeg_decompress_struct jpeg = {.client_data = &it};
     jpeg.err = set_errors(&it);
     bool ok = decode(&it, &jpeg, data, size);

@@ -86,8 +86,8 @@ bool zi_json_unique(const char *path, const cJSON *object, const char *what, zi_
     bool ok = true;
     for (size_t i = 1; i < count && ok; i++)
         if (strcmp(keys[i - 1], keys[i]) == 0)
-            ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "key \"%.100s\" stands twice in %s",
-                              keys[i], what);
+            ok = zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, keys[i],
+                                 "key \"%.100s\" stands twice in %s", keys[i], what);
     free(keys);
     return ok;
 }
@@ -110,10 +110,10 @@ static bool wrong(const char *path, const cJSON *item, const char *name, const c
                   zi_error *error)
 {
     if (!item)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "field \"%s\" is missing; it must be %s", name, expected);
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "field \"%s\" must be %s", name,
-                        expected);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, name,
+                               "field \"%s\" is missing; it must be %s", name, expected);
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, name, "field \"%s\" must be %s", name,
+                           expected);
 }
 
 bool zi_json_int(const char *path, const cJSON *object, const char *name, int least, int most,

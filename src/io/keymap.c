@@ -433,6 +433,12 @@ const char *zi_part_name(zi_part part)
     return names[part];
 }
 
+const char *zi_part_field(zi_part part)
+{
+    static const char *const names[] = {"transformer", "text_encoder", "vae"};
+    return names[part];
+}
+
 const char *zi_key_foreign_format(const char *stored)
 {
     size_t length = strlen(stored);

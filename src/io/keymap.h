@@ -90,6 +90,10 @@ const char *zi_key_prefix(zi_part part);
 /* "transformer", "text encoder", "VAE" */
 const char *zi_part_name(zi_part part);
 
+/* As the fields of requests, the folders of diffusers and the subjects of errors are called:
+ * "transformer", "text_encoder", "vae". */
+const char *zi_part_field(zi_part part);
+
 /* A format of quantized weights that is not supported, told by the end of a tensor's name; NULL for
  * other names. */
 const char *zi_key_foreign_format(const char *stored);

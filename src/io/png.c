@@ -11,6 +11,7 @@
  * the locals of the function that called setjmp. */
 typedef struct {
     const char *name, *trouble; /* the file's name, the first words of an error */
+    zi_error_code code;
     zi_error *error;
     png_structp png;
     png_infop info;
@@ -24,7 +25,7 @@ typedef struct {
 static void on_error(png_structp png, png_const_charp message)
 {
     const job *it = png_get_error_ptr(png);
-    zi_error_set(it->error, ZI_ERROR_BAD_FORMAT, it->name, "%s: %s", it->trouble, message);
+    zi_error_set(it->error, it->code, it->name, "%s: %s", it->trouble, message);
     png_longjmp(png, 1);
 }
 
@@ -104,7 +105,11 @@ bool zi_png_encode(const zi_image *image, const char *name, const zi_save_option
                    zi_text *out, zi_error *error)
 {
     bool ok = false, latin1 = true;
-    job it = {.name = name, .trouble = "cannot encode as PNG", .error = error, .out = out};
+    job it = {.name = name,
+              .trouble = "cannot encode as PNG",
+              .code = ZI_ERROR_NO_MEMORY,
+              .error = error,
+              .out = out};
     if (options->recipe && !(it.text = to_chunk_text(options->recipe, &latin1))) {
         zi_error_no_memory(error, strlen(options->recipe));
         goto out;
@@ -112,7 +117,7 @@ bool zi_png_encode(const zi_image *image, const char *name, const zi_save_option
     it.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
     if (it.png) it.info = png_create_info_struct(it.png);
     if (!it.info) {
-        zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "cannot start libpng");
+        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng");
         goto out;
     }
     ok = encode(&it, image, latin1);
@@ -211,14 +216,18 @@ bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image 
 {
     if (!whole_chunks(data, size))
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
-                            "damaged PNG picture: the file ends too early");
+                            "damaged PNG image: the file ends too early");
     bool ok = false;
-    job it = {
-        .name = name, .trouble = "damaged PNG picture", .error = error, .data = data, .size = size};
+    job it = {.name = name,
+              .trouble = "damaged PNG image",
+              .code = ZI_ERROR_BAD_FORMAT,
+              .error = error,
+              .data = data,
+              .size = size};
     it.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
     if (it.png) it.info = png_create_info_struct(it.png);
     if (!it.info) {
-        zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "cannot start libpng");
+        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng");
         goto out;
     }
     if (!decode(&it) || !read_recipe(&it, recipe)) goto out;

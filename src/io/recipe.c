@@ -227,8 +227,8 @@ static bool read_setting(span key, span from, zi_recipe_fields *out, char **stor
         kind = "a number";
         ok = read_double(value, *key.data == 'S' ? &out->shift : &out->cfg);
     }
-    return ok || zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
-                              "recipe: %.*s is \"%.60s\" and should be %s; correct or remove it",
+    return ok || zi_error_set(error, ZI_ERROR_BAD_FORMAT, "recipe",
+                              "%.*s is \"%.60s\" and should be %s; correct or remove it",
                               (int)key.size, key.data, value, kind);
 }
 

@@ -35,21 +35,21 @@ static bool parse_shape(const char *path, const cJSON *row, zi_tensor *tensor, z
 {
     const cJSON *shape = cJSON_GetObjectItemCaseSensitive(row, "shape"), *item;
     if (!cJSON_IsArray(shape) || cJSON_GetArraySize(shape) > ZI_MAX_DIMS)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "tensor %s: \"shape\" must be a list of at most %d sizes", row->string,
-                            ZI_MAX_DIMS);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
+                               "tensor %s: \"shape\" must be a list of at most %d sizes",
+                               row->string, ZI_MAX_DIMS);
     tensor->count = 1;
     cJSON_ArrayForEach(item, shape)
     {
         size_t size;
         if (!whole(item, &size) || __builtin_mul_overflow(tensor->count, size, &tensor->count))
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "tensor %s: impossible shape",
-                                row->string);
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
+                                   "tensor %s: impossible shape", row->string);
         tensor->shape[tensor->dims++] = size;
     }
     if (__builtin_mul_overflow(tensor->count, zi_dtype_size(tensor->type), &tensor->bytes))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "tensor %s: impossible shape",
-                            row->string);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
+                               "tensor %s: impossible shape", row->string);
     return true;
 }
 
@@ -61,27 +61,27 @@ static bool parse_tensor(const char *path, const cJSON *row, const uint8_t *data
     const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(row, "data_offsets");
     size_t begin, end;
     if (!cJSON_IsString(dtype))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "tensor %s: \"dtype\" is missing",
-                            row->string);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
+                               "tensor %s: \"dtype\" is missing", row->string);
     tensor->type = zi_dtype_parse(dtype->valuestring);
     if (tensor->type == ZI_DTYPE_COUNT)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "tensor %s: unknown dtype %.40s",
-                            row->string, dtype->valuestring);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, row->string,
+                               "tensor %s: unknown dtype %.40s", row->string, dtype->valuestring);
     if (!parse_shape(path, row, tensor, error)) return false;
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
         !whole(cJSON_GetArrayItem(offsets, 0), &begin) ||
         !whole(cJSON_GetArrayItem(offsets, 1), &end) || begin > end)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "tensor %s: \"data_offsets\" must be [begin, end]", row->string);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
+                               "tensor %s: \"data_offsets\" must be [begin, end]", row->string);
     if (end > size)
-        return zi_error_set(
-            error, ZI_ERROR_BAD_FORMAT, path,
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, path, row->string,
             "tensor %s ends at byte %zu of %zu: the file is cut off; fetch it again", row->string,
             end, size);
     if (end - begin != tensor->bytes)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "tensor %s takes %zu bytes where its shape and type need %zu",
-                            row->string, end - begin, tensor->bytes);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
+                               "tensor %s takes %zu bytes where its shape and type need %zu",
+                               row->string, end - begin, tensor->bytes);
     tensor->data = data + begin;
     return true;
 }
@@ -106,8 +106,9 @@ static bool check_cover(const char *path, const zi_tensor *tensors, size_t count
     for (size_t i = 0; ok && i < count; i++) {
         const uint8_t *begin = order[i]->data;
         if (begin != end)
-            ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "tensor %s %s the one before it",
-                              order[i]->name, begin < end ? "overlaps" : "leaves a gap behind");
+            ok = zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, order[i]->name,
+                                 "tensor %s %s the one before it", order[i]->name,
+                                 begin < end ? "overlaps" : "leaves a gap behind");
         end = begin + order[i]->bytes;
     }
     free(order);

@@ -49,7 +49,7 @@ static bool collect(const zi_checkpoint *checkpoint, zi_source *source, struct p
 {
     const char *foreign = source->language ? NULL : zi_recognise_foreign(checkpoint);
     if (foreign)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, checkpoint->files[0].path,
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, checkpoint->files[0].path,
                             "not a part of Z-Image (%s)", foreign);
     if (!zi_formats_check(checkpoint, error)) return false;
     for (size_t i = 0; i < checkpoint->tensor_count; i++) {
@@ -57,9 +57,9 @@ static bool collect(const zi_checkpoint *checkpoint, zi_source *source, struct p
         zi_key keys[ZI_MAX_FUSED];
         int count = zi_key_read(tensor->name, &source->form, keys);
         if (!count)
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_tensor_file(checkpoint, tensor),
-                                "tensor %s is not part of %s", tensor->name,
-                                source->language ? "a Qwen or Llama model" : "Z-Image");
+            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor),
+                                   tensor->name, "tensor %s is not part of %s", tensor->name,
+                                   source->language ? "a Qwen or Llama model" : "Z-Image");
         if (source->language && zi_key_read_head(tensor->name, &keys[0])) count = 1;
         if (keys[0].part != source->part || keys[0].role == ZI_NEEDLESS) continue;
         if (!source->file) source->file = zi_tensor_file(checkpoint, tensor);
@@ -93,9 +93,9 @@ static zi_rows rows_of(const struct piece *piece)
 static bool wrong_shape(const struct piece *piece, const char *wanted, zi_error *error)
 {
     char shape[ZI_SHAPE_TEXT];
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file_of(piece), "tensor %s has shape %s; %s",
-                        piece->tensor->name,
-                        zi_shape_text(piece->tensor->shape, piece->tensor->dims, shape), wanted);
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file_of(piece), piece->tensor->name,
+                           "tensor %s has shape %s; %s", piece->tensor->name,
+                           zi_shape_text(piece->tensor->shape, piece->tensor->dims, shape), wanted);
 }
 
 /* ---- the weight itself ---- */
@@ -185,9 +185,9 @@ static bool set_groups(const struct piece *weight, const struct piece *scales,
         b->type != s->type)
         return wrong_shape(biases, "it should be of the shape and type of the scales", error);
     if (!zi_dtype_computes(s->type))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file_of(scales),
-                            "tensor %s is %s; scales should be F32, F16 or BF16", s->name,
-                            zi_dtype_name(s->type));
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file_of(scales), s->name,
+                               "tensor %s is %s; scales should be F32, F16 or BF16", s->name,
+                               zi_dtype_name(s->type));
     for (int i = 0; !entry->bits && i < 3; i++) {
         entry->group = group ? group : known[i];
         entry->bits = bits_of(w->shape[1], s->shape[1], entry->group);
@@ -195,9 +195,9 @@ static bool set_groups(const struct piece *weight, const struct piece *scales,
     if (!entry->bits)
         return wrong_shape(scales, "no group size and number of bits fit it and its weight", error);
     if (entry->bits != 4 && entry->bits != 8)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, file_of(weight),
-                            "tensor %s is of %d-bit numbers; 4 and 8 bits are supported", w->name,
-                            entry->bits);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file_of(weight), w->name,
+                               "tensor %s is of %d-bit numbers; 4 and 8 bits are supported",
+                               w->name, entry->bits);
     entry->packing = ZI_GROUPED;
     entry->shape[1] = s->shape[1] * entry->group;
     entry->scales = rows_of(scales);
@@ -211,18 +211,18 @@ static bool set_factor(const struct piece *weight, const struct piece *factor, z
 {
     const zi_tensor *w = weight->tensor, *f = factor->tensor;
     if (f->type == ZI_U8 || f->type == ZI_F8_E4M3)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, file_of(factor),
-                            "tensor %s is of an %s file, which is not supported; use the bf16 or "
-                            "fp8 file of this model",
-                            f->name, f->type == ZI_U8 ? "MXFP8" : "NVFP4");
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file_of(factor), f->name,
+                               "tensor %s is of an %s file, which is not supported; use the bf16 "
+                               "or fp8 file of this model",
+                               f->name, f->type == ZI_U8 ? "MXFP8" : "NVFP4");
     if (!zi_dtype_computes(f->type))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file_of(factor),
-                            "tensor %s is %s; a scale should be F32, F16 or BF16", f->name,
-                            zi_dtype_name(f->type));
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file_of(factor), f->name,
+                               "tensor %s is %s; a scale should be F32, F16 or BF16", f->name,
+                               zi_dtype_name(f->type));
     if (w->type != ZI_F8_E4M3 && w->type != ZI_F8_E5M2 && w->type != ZI_I8)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file_of(factor),
-                            "tensor %s is a scale of %s, which is %s; fp8 or I8 is expected",
-                            f->name, w->name, zi_dtype_name(w->type));
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file_of(factor), f->name,
+                               "tensor %s is a scale of %s, which is %s; fp8 or I8 is expected",
+                               f->name, w->name, zi_dtype_name(w->type));
     bool column = f->dims == 1 || (f->dims == 2 && f->shape[1] == 1);
     if (f->count == 1)
         entry->scales = (zi_rows){f, f->data, 1};
@@ -244,9 +244,11 @@ static bool check_alone(const struct piece *weight, zi_error *error)
                         : type == ZI_U8  ? "packed numbers of an unknown format"
                                          : "not a type of weights";
     bool whole = (type >= ZI_I8 && type <= ZI_BOOL) || type == ZI_F64;
+    zi_error_code code =
+        type == ZI_I8 || type == ZI_U32 ? ZI_ERROR_BAD_FORMAT : ZI_ERROR_UNSUPPORTED;
     return !whole ||
-           zi_error_set(error, ZI_ERROR_BAD_FORMAT, file_of(weight), "tensor %s is %s: %s",
-                        weight->tensor->name, zi_dtype_name(type), lacks);
+           zi_error_set_in(error, code, file_of(weight), weight->tensor->name,
+                           "tensor %s is %s: %s", weight->tensor->name, zi_dtype_name(type), lacks);
 }
 
 static bool finish_entry(const struct piece *const by_role[ZI_NEEDLESS], size_t group,
@@ -260,9 +262,10 @@ static bool finish_entry(const struct piece *const by_role[ZI_NEEDLESS], size_t 
         return false;
     if (scales && biases) return set_groups(weight, scales, biases, group, entry, error);
     if (scales || biases)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file_of(scales ? scales : biases),
-                            "tensor %s is there without its %s",
-                            (scales ? scales : biases)->tensor->name, scales ? "biases" : "scales");
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, file_of(scales ? scales : biases),
+            (scales ? scales : biases)->tensor->name, "tensor %s is there without its %s",
+            (scales ? scales : biases)->tensor->name, scales ? "biases" : "scales");
     return factor ? set_factor(weight, factor, entry, error) : check_alone(weight, error);
 }
 
@@ -277,16 +280,17 @@ static size_t add_entry(const struct piece *pieces, size_t count, bool nhwc, siz
     for (; n < count && strcmp(pieces[n].name, pieces[0].name) == 0; n++) {
         const struct piece *other = by_role[pieces[n].role];
         if (other) {
-            zi_error_set(error, ZI_ERROR_BAD_FORMAT, file_of(other),
-                         "tensors %s and %s (in %s) are both %s", other->tensor->name,
-                         pieces[n].tensor->name, file_of(&pieces[n]), pieces[n].name);
+            zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file_of(other), other->tensor->name,
+                            "tensors %s and %s (in %s) are both %s", other->tensor->name,
+                            pieces[n].tensor->name, file_of(&pieces[n]), pieces[n].name);
             return 0;
         }
         by_role[pieces[n].role] = &pieces[n];
     }
     if (!by_role[ZI_ITSELF]) {
-        zi_error_set(error, ZI_ERROR_BAD_FORMAT, file_of(&pieces[0]),
-                     "tensor %s is there without the weight it belongs to", pieces[0].tensor->name);
+        zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file_of(&pieces[0]), pieces[0].tensor->name,
+                        "tensor %s is there without the weight it belongs to",
+                        pieces[0].tensor->name);
         return 0;
     }
     zi_entry *entry = &source->entries[source->count];

@@ -9,34 +9,40 @@
 #include <webp/encode.h>
 #include <webp/mux.h>
 
-static const char *encode_trouble(WebPEncodingError code)
+typedef struct {
+    zi_error_code code;
+    const char *text;
+} trouble;
+
+static trouble encode_trouble(WebPEncodingError code)
 {
     switch (code) {
     case VP8_ENC_ERROR_OUT_OF_MEMORY:
     case VP8_ENC_ERROR_BAD_WRITE: /* write_bytes could not get more of it */
     case VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY:
-        return "out of memory";
+        return (trouble){ZI_ERROR_NO_MEMORY, "out of memory"};
     case VP8_ENC_ERROR_PARTITION0_OVERFLOW:
     case VP8_ENC_ERROR_PARTITION_OVERFLOW:
     case VP8_ENC_ERROR_FILE_TOO_BIG:
-        return "too large for the format; save it as .png";
+        return (trouble){ZI_ERROR_UNSUPPORTED, "too large for the format; save it as .png"};
     default:
-        return "libwebp refuses it";
+        return (trouble){ZI_ERROR_UNSUPPORTED, "libwebp refuses it"};
     }
 }
 
-static const char *decode_trouble(VP8StatusCode code)
+static bool decode_failed(const char *name, VP8StatusCode code, zi_error *error)
 {
     switch (code) {
     case VP8_STATUS_OUT_OF_MEMORY:
-        return "out of memory";
+        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "out of memory");
     case VP8_STATUS_SUSPENDED:
     case VP8_STATUS_NOT_ENOUGH_DATA:
-        return "damaged WebP picture: the file ends too early";
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
+                            "damaged WebP image: the file ends too early");
     case VP8_STATUS_UNSUPPORTED_FEATURE:
-        return "a WebP picture of an unknown kind";
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name, "a WebP image of an unknown kind");
     default:
-        return "damaged WebP picture";
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "damaged WebP image");
     }
 }
 
@@ -59,7 +65,7 @@ static bool add_exif(const char *name, const zi_text *picture, const zi_text *ex
     if (!mux || WebPMuxSetImage(mux, &coded, 0) != WEBP_MUX_OK ||
         WebPMuxSetChunk(mux, "EXIF", &block, 0) != WEBP_MUX_OK ||
         WebPMuxAssemble(mux, &whole) != WEBP_MUX_OK) {
-        zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "cannot put the recipe into the WebP file");
+        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot put the recipe into the WebP file");
         goto out;
     }
     zi_text_append(out, whole.bytes, whole.size);
@@ -78,16 +84,15 @@ static bool encode(const zi_image *image, const char *name, int quality, zi_text
     WebPPicture picture;
     if (!WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, (float)quality) ||
         !WebPPictureInit(&picture))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "cannot start libwebp");
+        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libwebp");
     picture.width = image->width;
     picture.height = image->height;
     picture.writer = write_bytes;
     picture.custom_ptr = out;
     bool ok = WebPPictureImportRGB(&picture, image->pixels, image->width * 3) &&
               WebPEncode(&config, &picture);
-    if (!ok)
-        zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "cannot encode as WebP: %s",
-                     encode_trouble(picture.error_code));
+    trouble why = encode_trouble(picture.error_code);
+    if (!ok) zi_error_set(error, why.code, name, "cannot encode as WebP: %s", why.text);
     WebPPictureFree(&picture);
     return ok;
 }
@@ -96,9 +101,9 @@ bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_optio
                     zi_text *out, zi_error *error)
 {
     if (image->width > WEBP_MAX_DIMENSION || image->height > WEBP_MAX_DIMENSION)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, name,
-                            "%d x %d pixels; WebP has at most %d a side, save it as .png",
-                            image->width, image->height, WEBP_MAX_DIMENSION);
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "image",
+                               "%d x %d pixels; WebP has at most %d a side, save it as .png",
+                               image->width, image->height, WEBP_MAX_DIMENSION);
     if (!options->recipe) return encode(image, name, options->quality, out, error);
     zi_text picture, exif;
     zi_text_init(&picture, out->ceiling);
@@ -124,7 +129,7 @@ static bool decode_alpha(const uint8_t *data, size_t size, WebPDecoderConfig *co
             for (int x = 0; x < image->width; x++, to += 3)
                 memcpy(to, from->rgba + (size_t)y * (size_t)from->stride + (size_t)x * 4, 3);
     } else {
-        zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "%s", decode_trouble(code));
+        decode_failed(name, code, error);
     }
     WebPFreeDecBuffer(&config->output);
     return code == VP8_STATUS_OK;
@@ -139,8 +144,7 @@ static bool decode_opaque(const uint8_t *data, size_t size, WebPDecoderConfig *c
     config->output.u.RGBA =
         (WebPRGBABuffer){image->pixels, (int)stride, stride * (size_t)image->height};
     VP8StatusCode code = WebPDecode(data, size, config);
-    if (code != VP8_STATUS_OK)
-        zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "%s", decode_trouble(code));
+    if (code != VP8_STATUS_OK) decode_failed(name, code, error);
     return code == VP8_STATUS_OK;
 }
 
@@ -162,13 +166,12 @@ bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image
 {
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "cannot start libwebp");
+        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libwebp");
     VP8StatusCode code = WebPGetFeatures(data, size, &config.input);
-    if (code != VP8_STATUS_OK)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "%s", decode_trouble(code));
+    if (code != VP8_STATUS_OK) return decode_failed(name, code, error);
     if (config.input.has_animation)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
-                            "an animated WebP picture; save one frame of it");
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
+                            "an animated WebP image; save one frame of it");
     zi_image *image;
     if (!zi_image_new(name, (uint32_t)config.input.width, (uint32_t)config.input.height, &image,
                       error))

@@ -130,7 +130,7 @@ bool zi_kernels_select(const char *name, zi_kernels *kernels, zi_error *error)
     }
     if (chosen < 0)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "cpu",
-                            "there is no kernel tier \"%s\" here; this machine runs: %s", name,
+                            "\"%s\" is not a kernel tier of this machine, which has: %s", name,
                             list);
     build(chosen, kernels);
     return true;

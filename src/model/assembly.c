@@ -5,9 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The option that supplies a part. */
-static const char *const part_options[ZI_PARTS] = {"-m", "--text-encoder", "--vae"};
-
 /* ---- places ---- */
 
 /* Another pipeline's folder (Stable Diffusion, Flux, ...) is refused by its name. */
@@ -47,8 +44,8 @@ static bool check_named(const zi_assembly *assembly, zi_place place, zi_part par
 {
     const char *path = assembly->paths[place];
     if (!path || assembly->layouts[place].parts[part].path) return true;
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "no %s in it; %s must name one",
-                        zi_part_name(part), part_options[part]);
+    return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, path, zi_part_field(part),
+                           "no %s in it; name a file or folder that has one", zi_part_name(part));
 }
 
 bool zi_assembly_read(const zi_model_options *options, zi_assembly *out, zi_error *error)
@@ -108,9 +105,9 @@ static bool read_config(const zi_assembly *assembly, zi_part part, zi_config *co
     const char *usual = assembly->layouts[place].parts[part].usual_config;
     if (path) return zi_config_read(part, path, config, error);
     if (!usual) return true; /* the weights must tell */
-    return zi_error_set(error, ZI_ERROR_INCOMPLETE, NULL,
-                        "%s/%s is missing; a folder named with --reference lends its own",
-                        assembly->paths[place], usual);
+    return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "config",
+                           "%s/%s is missing; a reference model can lend its own",
+                           assembly->paths[place], usual);
 }
 
 static bool refuse_missing(const zi_assembly *assembly, zi_part part, zi_error *error)
@@ -120,11 +117,10 @@ static bool refuse_missing(const zi_assembly *assembly, zi_part part, zi_error *
     char what[128];
     snprintf(what, sizeof what, usual ? "/%s is missing" : ": no %s in it", usual ? usual : name);
     if (part == ZI_TRANSFORMER)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL,
-                            "%s%s; -m must name what has a transformer", path, what);
-    return zi_error_set(error, ZI_ERROR_INCOMPLETE, NULL,
-                        "%s%s; name a %s with %s, or with --reference a folder that has one", path,
-                        what, name, part_options[part]);
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_part_field(part),
+                               "%s%s; name a model that has one", path, what);
+    return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_part_field(part),
+                           "%s%s; name a %s, or a reference model that has one", path, what, name);
 }
 
 bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_backend *backend,
@@ -151,10 +147,10 @@ bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_er
     /* Diffusers' folders always have one; what else people have is Z-Image-Turbo. */
     const zi_layout *model = &assembly->layouts[ZI_PLACE_MODEL];
     if (model->naming == ZI_NAMES_DIFFUSERS && model->parts[ZI_TRANSFORMER].usual_place)
-        return zi_error_set(error, ZI_ERROR_INCOMPLETE, NULL,
-                            "%s/scheduler/scheduler_config.json is missing; a folder named with "
-                            "--reference lends its own",
-                            assembly->paths[ZI_PLACE_MODEL]);
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "scheduler",
+                               "%s/scheduler/scheduler_config.json is missing; a reference model "
+                               "can lend its own",
+                               assembly->paths[ZI_PLACE_MODEL]);
     config->scheduler = zi_config_real().scheduler;
     return true;
 }
@@ -235,6 +231,6 @@ bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *a
             return true;
     if (zi_is_file(text) && !try_gguf(text, assembly, out, error)) return false;
     if (!*out && options->text_encoder && !try_beside(text, out, error)) return false;
-    return *out || zi_error_set(error, ZI_ERROR_INCOMPLETE, options->path,
-                                "no tokenizer in it; name a folder that has one with --reference");
+    return *out || zi_error_set_in(error, ZI_ERROR_INCOMPLETE, options->path, "tokenizer",
+                                   "no tokenizer in it; a reference model can lend one");
 }

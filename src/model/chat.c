@@ -39,13 +39,11 @@ bool zi_chat_find(const char *path, const char *text, const zi_tokenizer *tokeni
         *out = families[i].chat;
         return true;
     }
-    return zi_error_set(
-        error, ZI_ERROR_BAD_FORMAT, NULL,
-        text ? "%s: its chat template is of a kind that is not known here; models that "
-               "speak ChatML (Qwen, SmolLM) or as Llama 3 does can be asked"
-             : "%s: has no chat template, nor the tokens of one that is known here; use "
-               "an instruction-tuned Qwen, SmolLM or Llama 3",
-        path);
+    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                        text ? "its chat template is of a kind that is not known here; models that "
+                               "speak ChatML (Qwen, SmolLM) or as Llama 3 does can be asked"
+                             : "has no chat template, nor the tokens of one that is known here; "
+                               "use an instruction-tuned Qwen, SmolLM or Llama 3");
 }
 
 /* Appends the ids of text. */

@@ -1,6 +1,7 @@
 #include "model/config.h"
 #include "io/json.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +13,8 @@ static bool expect_class(const char *path, const cJSON *json, const char *field,
     const char *name;
     if (!zi_json_string(path, json, field, &name, error)) return false;
     if (strcmp(name, wanted) == 0) return true;
-    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                        "this is %.60s; zimage draws with %s only", name, wanted);
+    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, field,
+                           "this is %.60s; zimage draws with %s only", name, wanted);
 }
 
 /* How many numbers of quantized weights share a scale, in configs of MLX. */
@@ -26,8 +27,8 @@ static bool read_group(const char *path, const cJSON *json, size_t *out, zi_erro
         return false;
     *out = (size_t)group;
     return (group & (group - 1)) == 0 ||
-           zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                        "groups of %d numbers are not supported; 32, 64 and 128 are", group);
+           zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "group_size",
+                           "groups of %d numbers are not supported; 32, 64 and 128 are", group);
 }
 
 static bool read_text(const char *path, const cJSON *json, zi_config *config, zi_error *error)
@@ -35,8 +36,8 @@ static bool read_text(const char *path, const cJSON *json, zi_config *config, zi
     const char *type;
     if (!zi_json_string_or(path, json, "model_type", "qwen3", &type, error)) return false;
     if (strcmp(type, "qwen3") != 0)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "this is %.60s; zimage reads prompts with qwen3 only", type);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "model_type",
+                               "this is %.60s; zimage reads prompts with qwen3 only", type);
     config->text.qk_norm = true;
     return zi_config_read_qwen(path, json, &config->text, error) &&
            read_group(path, json, &config->group[ZI_TEXT_ENCODER], error);
@@ -62,8 +63,8 @@ bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *c,
         return false;
     c->eps = (float)eps;
     if (biased)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "\"attention_bias\" is not supported");
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "attention_bias",
+                               "\"attention_bias\" is not supported");
     return true;
 }
 
@@ -79,8 +80,9 @@ bool zi_config_check_qwen(const char *path, const zi_qwen_config *c, zi_error *e
     return true;
 }
 
-static bool check_text(const char *path, zi_config *config, zi_error *error)
+static bool check_text(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
+    (void)inferred;
     return zi_config_check_qwen(path, &config->text, error);
 }
 
@@ -97,9 +99,9 @@ static bool read_ints(const char *path, const cJSON *json, const char *field, in
         out[n++] = item->valueint;
     }
     if (n == count && !item) return true;
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                        "field \"%s\" must be %d whole numbers from %d to %d", field, count, least,
-                        most);
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, field,
+                           "field \"%s\" must be %d whole numbers from %d to %d", field, count,
+                           least, most);
 }
 
 /* Shared evenly by time, rows and columns as in Z-Image-Turbo: a quarter and twice three eighths.
@@ -110,7 +112,22 @@ static void default_axes(zi_transformer_config *c, int head)
     c->axes[1] = c->axes[2] = head / 8 * 3;
 }
 
-static bool check_transformer(const char *path, zi_config *config, zi_error *error)
+/* Of what is wrong with numbers: when they were inferred, those of another model may do. */
+ZI_PRINTF(5, 6)
+static bool misfit(const char *where, bool inferred, const char *field, zi_error *error,
+                   const char *format, ...)
+{
+    char what[200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    return inferred ? zi_error_set_in(error, ZI_ERROR_INCOMPLETE, where, "config",
+                                      "%s; a reference model can lend its config", what)
+                    : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, where, field, "%s", what);
+}
+
+static bool check_transformer(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
     zi_transformer_config *c = &config->transformer;
     if (c->dim % c->heads != 0)
@@ -121,14 +138,12 @@ static bool check_transformer(const char *path, zi_config *config, zi_error *err
     if (!c->axes[0]) default_axes(c, c->head_dim);
     if (c->axes[0] % 2 || c->axes[1] % 2 || c->axes[2] % 2 ||
         c->axes[0] + c->axes[1] + c->axes[2] != c->head_dim)
-        return zi_error_set(
-            error, ZI_ERROR_INCOMPLETE, path,
-            "the rope's axes (\"axes_dims\") must be even and add up to the head's "
-            "%d, but they are %d, %d and %d; a folder named with --reference lends its "
-            "config",
-            c->head_dim, c->axes[0], c->axes[1], c->axes[2]);
+        return misfit(path, inferred, "axes_dims", error,
+                      "the rope's axes (\"axes_dims\") must be even and add up to the head's %d, "
+                      "but they are %d, %d and %d",
+                      c->head_dim, c->axes[0], c->axes[1], c->axes[2]);
     if (c->head_dim > 1024)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "heads of %d are too wide",
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "heads of %d are too wide",
                             c->head_dim);
     return true;
 }
@@ -151,8 +166,9 @@ static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transf
         return false;
     c->ffn = (int)(c->dim / 3.0 * 8.0);
     return kv_heads == c->heads ||
-           zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                        "%d heads and %d key/value heads do not fit together", c->heads, kv_heads);
+           zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "n_kv_heads",
+                           "%d heads and %d key/value heads do not fit together", c->heads,
+                           kv_heads);
 }
 
 /* Of the seed repository's MLX folders. */
@@ -204,22 +220,21 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
         !read_group(path, json, &config->group[ZI_TRANSFORMER], error))
         return false;
     if (!qk_norm)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "a model without \"qk_norm\" is not supported");
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "qk_norm",
+                               "a model without \"qk_norm\" is not supported");
     return !zi_json_find(json, "siglip_feat_dim") ||
-           zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                        "this is Z-Image-Omni (\"siglip_feat_dim\"), not supported");
+           zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "siglip_feat_dim",
+                           "this is Z-Image-Omni (\"siglip_feat_dim\"), not supported");
 }
 
-static bool check_vae(const char *path, zi_config *config, zi_error *error)
+static bool check_vae(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
     const zi_vae_config *c = &config->vae;
     for (int i = 0; i < c->blocks; i++)
         if (c->channels[i] % c->groups != 0)
-            return zi_error_set(error, ZI_ERROR_INCOMPLETE, path,
-                                "%d channels cannot be put into %d groups (\"norm_num_groups\"); a "
-                                "folder named with --reference lends its config",
-                                c->channels[i], c->groups);
+            return misfit(path, inferred, "norm_num_groups", error,
+                          "%d channels cannot be put into %d groups (\"norm_num_groups\")",
+                          c->channels[i], c->groups);
     return true;
 }
 
@@ -234,8 +249,8 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
         return false;
     c->blocks = cJSON_GetArraySize(blocks);
     if (c->blocks != 4)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "\"block_out_channels\" must have 4 numbers (8 pixels a latent)");
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "block_out_channels",
+                               "\"block_out_channels\" must have 4 numbers (8 pixels a latent)");
     if (!read_ints(path, json, "block_out_channels", c->blocks, 1, 1024, c->channels, error) ||
         !zi_json_int(path, json, "layers_per_block", 1, 16, &c->layers_per_block, error) ||
         !zi_json_int(path, json, "norm_num_groups", 1, 1024, &c->groups, error) ||
@@ -250,7 +265,7 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
     c->scaling = (float)scaling;
     c->shift = (float)shift;
     if (quant || post_quant || !attention)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
                             "not Z-Image's VAE (quant convolutions or no middle attention)");
     c->native_size = c->native_size / 16 * 16;
     return true;
@@ -265,8 +280,8 @@ static bool read_scheduler(const char *path, const cJSON *json, zi_config *confi
         !zi_json_bool_or(path, json, "use_dynamic_shifting", false, &dynamic, error))
         return false;
     if (dynamic)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "\"use_dynamic_shifting\" is not supported");
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "use_dynamic_shifting",
+                               "\"use_dynamic_shifting\" is not supported");
     return true;
 }
 
@@ -296,7 +311,7 @@ bool zi_config_read(zi_part part, const char *path, zi_config *config, zi_error 
 {
     static const reader readers[ZI_PARTS] = {read_transformer, read_text, read_vae};
     return read_file(path, readers[part], config, error) &&
-           zi_config_check(part, path, config, error);
+           zi_config_check(part, path, false, config, error);
 }
 
 bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *error)
@@ -304,11 +319,12 @@ bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *err
     return read_file(path, read_scheduler, config, error);
 }
 
-bool zi_config_check(zi_part part, const char *where, zi_config *config, zi_error *error)
+bool zi_config_check(zi_part part, const char *where, bool inferred, zi_config *config,
+                     zi_error *error)
 {
-    static bool (*const checks[ZI_PARTS])(const char *, zi_config *,
+    static bool (*const checks[ZI_PARTS])(const char *, bool, zi_config *,
                                           zi_error *) = {check_transformer, check_text, check_vae};
-    return checks[part](where, config, error);
+    return checks[part](where, inferred, config, error);
 }
 
 bool zi_config_fit(const char *where, const zi_config *config, zi_error *error)

@@ -60,8 +60,9 @@ bool zi_config_read(zi_part part, const char *path, zi_config *config, zi_error 
 
 bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *error) ZI_CHECKED;
 
-/* That a part's numbers are in range and fit together; where names their source in errors. */
-bool zi_config_check(zi_part part, const char *where, zi_config *config,
+/* That a part's numbers are in range and fit together; where names their source in errors, inferred
+ * says that this is no config file but the weights. */
+bool zi_config_check(zi_part part, const char *where, bool inferred, zi_config *config,
                      zi_error *error) ZI_CHECKED;
 
 /* That the parts fit each other. */

@@ -15,13 +15,14 @@ static bool take(const zi_source *source, const measure *m, zi_error *error)
 {
     const zi_entry *entry = zi_source_find(source, m->name);
     if (!entry || entry->dims != m->dims)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, source->file, "tensor %s is missing",
-                            m->name);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, source->file, m->name,
+                               "tensor %s is missing", m->name);
     size_t size = entry->shape[m->side];
     if (size < 1 || size > (size_t)m->most)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                            "tensor %s has a side of %zu; 1 to %d are possible",
-                            entry->tensor->name, size, m->most);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
+                               entry->tensor->name,
+                               "tensor %s has a side of %zu; 1 to %d are possible",
+                               entry->tensor->name, size, m->most);
     *m->out = (int)size;
     return true;
 }
@@ -63,7 +64,7 @@ static bool infer_transformer(const zi_source *source, zi_config *config, zi_err
     c->refiners = count(source, "noise_refiner.", ".attention.norm_q.weight");
     c->channels = patch / 4;
     if (patch % 4 || c->dim % head)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, source->file,
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
                             "patches of %d numbers, or heads of %d in %d, are not of Z-Image",
                             patch, head, c->dim);
     c->heads = c->dim / head;
@@ -82,10 +83,10 @@ static bool read_gguf(const zi_gguf *gguf, zi_qwen_config *c, zi_error *error)
     if (!zi_gguf_find(gguf, "general.architecture")) return true;
     if (!zi_gguf_string(gguf, "general.architecture", &architecture, error)) return false;
     if (!zi_gguf_text_is(architecture, "qwen3"))
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, gguf->path,
-                            "this is %.*s; zimage reads prompts with qwen3 only",
-                            architecture.size < 60 ? (int)architecture.size : 60,
-                            architecture.data);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "general.architecture",
+                               "this is %.*s; zimage reads prompts with qwen3 only",
+                               architecture.size < 60 ? (int)architecture.size : 60,
+                               architecture.data);
     if (!zi_gguf_integer(gguf, "qwen3.block_count", 2, 512, &layers, error) ||
         !zi_gguf_number(gguf, eps_key, &eps, error) ||
         (zi_gguf_find(gguf, theta_key) && !zi_gguf_number(gguf, theta_key, &c->rope_theta, error)))
@@ -93,9 +94,9 @@ static bool read_gguf(const zi_gguf *gguf, zi_qwen_config *c, zi_error *error)
     c->layers = (int)layers;
     c->eps = (float)eps;
     if (!(eps >= 0 && eps <= 1 && c->rope_theta >= 1 && c->rope_theta <= 1e12))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path,
-                            "keys %s (%g) and %s (%g) are out of range", eps_key, eps, theta_key,
-                            c->rope_theta);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, eps_key,
+                               "keys %s (%g) and %s (%g) are out of range", eps_key, eps, theta_key,
+                               c->rope_theta);
     return true;
 }
 
@@ -116,7 +117,7 @@ static bool infer_text(const zi_source *source, const zi_gguf *gguf, zi_config *
     if (!take_all(source, measures, sizeof measures / sizeof *measures, error)) return false;
     c->layers = count(source, "model.layers.", ".self_attn.q_norm.weight");
     if (q % c->head_dim || kv % c->head_dim || c->layers < 2)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, source->file,
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
                             "%d layers with heads of %d in %d and %d are not of Qwen3", c->layers,
                             c->head_dim, q, kv);
     c->heads = q / c->head_dim;
@@ -129,7 +130,7 @@ static bool infer_vae(const zi_source *source, zi_config *config, zi_error *erro
     zi_vae_config *c = &config->vae;
     *c = zi_config_real().vae;
     if (source->form.blocks != c->blocks)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, source->file,
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
                             "a decoder of %d blocks; Z-Image's VAE has 4 (8 pixels a latent)",
                             source->form.blocks);
     const measure latent = {"decoder.conv_in.weight", 4, 1, 64, &c->latent};
@@ -142,7 +143,7 @@ static bool infer_vae(const zi_source *source, zi_config *config, zi_error *erro
     }
     c->layers_per_block = count(source, "decoder.up_blocks.0.resnets.", ".conv1.weight") - 1;
     return c->layers_per_block >= 1 ||
-           zi_error_set(error, ZI_ERROR_BAD_FORMAT, source->file,
+           zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
                         "a decoder with a single resnet in a block is not of Z-Image's VAE");
 }
 
@@ -152,5 +153,5 @@ bool zi_config_infer(const zi_source *source, const zi_gguf *gguf, zi_config *co
     bool ok = source->part == ZI_TRANSFORMER    ? infer_transformer(source, config, error)
               : source->part == ZI_TEXT_ENCODER ? infer_text(source, gguf, config, error)
                                                 : infer_vae(source, config, error);
-    return ok && zi_config_check(source->part, source->file, config, error);
+    return ok && zi_config_check(source->part, source->file, true, config, error);
 }

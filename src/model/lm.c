@@ -47,7 +47,7 @@ static bool read_gguf(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, lm->path, "rope_freqs.weight",
                                "rope scaling of type llama3 (rope_freqs.weight) is not supported");
     if (!zi_gguf_find(gguf, "tokenizer.ggml.model"))
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, lm->path, "tokenizer.ggml.model",
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, lm->path, "tokenizer.ggml.model",
                                "has no tokenizer (tokenizer.ggml.model); use a complete GGUF file");
     if (!zi_tokenizer_load_gguf(gguf, &lm->tokenizer, error)) return false;
     const zi_tokenizer_usage *usage = zi_tokenizer_get_usage(lm->tokenizer);
@@ -155,7 +155,7 @@ static bool load(const zi_model_options *options, zi_lm *lm, zi_error *error)
     else if (ok && gguf && ggufs == 1)
         ok = load_file(&(zi_model_options){.path = gguf}, lm, error);
     else if (ok && ggufs > 1)
-        ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+        ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
                           "holds %d GGUF files; name the one to use", ggufs);
     else if (ok)
         ok = load_encoder(options, NULL, lm, error);

@@ -24,7 +24,7 @@ static const struct family *find_family(const char *path, const char *name, size
     for (size_t i = 0; i < FAMILIES; i++)
         if (strlen(families[i].name) == size && memcmp(families[i].name, name, size) == 0)
             return &families[i];
-    zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+    zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
                  "a model of architecture %.*s does not serve as a language model here; qwen2, "
                  "qwen3 and llama do",
                  size < 60 ? (int)size : 60, name);
@@ -58,8 +58,8 @@ static bool read_stops(const char *path, const cJSON *json, zi_lm *lm, zi_error 
     const cJSON *item = cJSON_IsArray(field) ? field->child : field;
     for (; item; item = cJSON_IsArray(field) ? item->next : NULL) {
         if (!zi_json_is_int(item, 0, ZI_BPE_LIMIT))
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                                "field \"eos_token_id\" must be token ids");
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "eos_token_id",
+                                   "field \"eos_token_id\" must be token ids");
         if (!zi_lm_add_stop(lm, (int32_t)item->valuedouble, error)) return false;
     }
     return true;
@@ -74,9 +74,9 @@ static bool check_rope(const char *path, const cJSON *json, zi_error *error)
         const cJSON *type = zi_json_find(rope, "rope_type");
         if (!type) type = zi_json_find(rope, "type");
         if (!cJSON_IsString(type) || strcmp(type->valuestring, "default") == 0) continue;
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "rope scaling of type %.60s (\"%s\") is not supported",
-                            type->valuestring, fields[i]);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, fields[i],
+                               "rope scaling of type %.60s (\"%s\") is not supported",
+                               type->valuestring, fields[i]);
     }
     return true;
 }
@@ -90,13 +90,13 @@ static bool check_switches(const char *path, const cJSON *json, zi_error *error)
     for (int i = 0; i < 2; i++) {
         if (!zi_json_bool_or(path, json, off[i], false, &on, error)) return false;
         if (on)
-            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "\"%s\" is not supported",
-                                off[i]);
+            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, off[i],
+                                   "\"%s\" is not supported", off[i]);
     }
     if (!zi_json_string_or(path, json, "hidden_act", "silu", &act, error)) return false;
     if (strcmp(act, "silu") != 0)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "\"hidden_act\" %.60s is not supported", act);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "hidden_act",
+                               "\"hidden_act\" %.60s is not supported", act);
     return check_rope(path, json, error);
 }
 
@@ -228,8 +228,8 @@ static bool read_real(const zi_gguf *gguf, const char *family, const char *name,
     if ((fallback == 0 || zi_gguf_find(gguf, key)) && !zi_gguf_number(gguf, key, out, error))
         return false;
     if (*out > 0 && *out < 1e12) return true;
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, gguf->path, "key %s is %g, which cannot be",
-                        key, *out);
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
+                           "key %s is %g, which cannot be", key, *out);
 }
 
 static bool check_gguf_rope(const zi_gguf *gguf, const char *family, zi_error *error)
@@ -240,9 +240,9 @@ static bool check_gguf_rope(const zi_gguf *gguf, const char *family, zi_error *e
     if (!zi_gguf_find(gguf, key)) return true;
     if (!zi_gguf_string(gguf, key, &type, error)) return false;
     if (zi_gguf_text_is(type, "none")) return true;
-    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, gguf->path,
-                        "rope scaling of type %.*s (%s) is not supported",
-                        type.size < 60 ? (int)type.size : 60, type.data, key);
+    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, key,
+                           "rope scaling of type %.*s (%s) is not supported",
+                           type.size < 60 ? (int)type.size : 60, type.data, key);
 }
 
 bool zi_lm_config_gguf(const zi_gguf *gguf, int vocab, zi_lm_config *out, zi_error *error)

@@ -71,7 +71,7 @@ static bool translate(const zi_tokenizer_files *files, char **out, zi_error *err
         }
     }
     *out = zi_text_take(&text);
-    return *out || zi_error_set(error, ZI_ERROR_BAD_FORMAT, files->path,
+    return *out || zi_error_set(error, ZI_ERROR_UNSUPPORTED, files->path,
                                 "a splitting pattern of %zu bytes is longer than any model's; use "
                                 "the tokenizer that came with the model",
                                 strlen(files->pattern));
@@ -225,8 +225,8 @@ static bool check_marks(const char *text, size_t size, zi_error *error)
                     category == UTF8PROC_CATEGORY_ME;
         run = mark ? run + 1 : 0;
         if (run > MAX_MARKS)
-            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                                "the text has more than %d combining marks in a row; remove some",
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text",
+                                "it has more than %d combining marks in a row; remove some",
                                 MAX_MARKS);
     }
     return true;
@@ -239,8 +239,8 @@ static bool to_nfc(const char *text, size_t size, char **out, size_t *out_size, 
     utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size,
                                       &composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     if (n < 0)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, NULL, "cannot normalize the text: %s",
-                            utf8proc_errmsg(n));
+        return zi_error_set_in(error, ZI_ERROR_NO_MEMORY, NULL, "text",
+                               "cannot normalize the text: %s", utf8proc_errmsg(n));
     *out = (char *)composed;
     *out_size = (size_t)n;
     return true;
@@ -304,11 +304,10 @@ static bool encode(const zi_tokenizer *t, const char *text, size_t size, bool pl
                    size_t *count, zi_error *error)
 {
     if (size > MAX_TEXT)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "a text of %zu bytes is too long; at most %d are supported", size,
-                            MAX_TEXT);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text",
+                            "%zu bytes are too many; at most %d are supported", size, MAX_TEXT);
     if (!zi_utf8_valid(text, size))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "the text is not valid UTF-8");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text", "it is not valid UTF-8");
     bool ok = false;
     encoder e = {.tokenizer = t, .plain = plain};
     e.match = pcre2_match_data_create_from_pattern(t->word, NULL);
@@ -353,13 +352,13 @@ bool zi_tokenizer_chat(const zi_tokenizer *t, const char *prompt, size_t max_ids
     static const char *const needed[] = {"<|im_start|>", "<|im_end|>"};
     for (int i = 0; i < 2; i++)
         if (zi_tokenizer_special(t, needed[i]) < 0)
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, t->files.path,
-                                "has no added token \"%s\", which the chat form needs; use "
-                                "the tokenizer that came with the model",
-                                needed[i]);
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, t->files.path, needed[i],
+                                   "has no added token \"%s\", which the chat form needs; use the "
+                                   "tokenizer that came with the model",
+                                   needed[i]);
     if (!max_ids)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "room for 0 ids is too little; ask for 1 or more");
+        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "max_ids",
+                               "room for 0 ids is too little; ask for 1 or more");
     zi_text text;
     zi_text_init(&text, MAX_TEXT);
     zi_text_puts(&text, "<|im_start|>user\n");
@@ -367,9 +366,8 @@ bool zi_tokenizer_chat(const zi_tokenizer *t, const char *prompt, size_t max_ids
     zi_text_puts(&text, "<|im_end|>\n<|im_start|>assistant\n");
     bool ok;
     if (text.failed)
-        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                          "a prompt of %zu bytes is too long for the memory there is, or for "
-                          "the limit of %d",
+        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text",
+                          "%zu bytes are too many for the memory there is, or for the limit of %d",
                           strlen(prompt), MAX_TEXT);
     else
         ok = zi_tokenizer_encode(t, text.data, text.size, ids, count, error);

@@ -14,10 +14,10 @@ const char zi_qwen_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N
                                "N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
                                "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-static bool unsupported(const char *path, const char *what, zi_error *error)
+static bool unsupported(const char *path, const char *field, const char *what, zi_error *error)
 {
-    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                        "%s is not supported; use the tokenizer that came with the model", what);
+    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, field,
+                           "%s is not supported; use the tokenizer that came with the model", what);
 }
 
 static bool has_type(const cJSON *item, const char *type)
@@ -37,7 +37,7 @@ static bool all_off(const char *path, const cJSON *object, const char *const *na
                    (cJSON_IsNumber(field) && field->valuedouble == 0);
         char what[100];
         snprintf(what, sizeof what, "field \"%s\" other than off", *names);
-        if (!off) return unsupported(path, what, error);
+        if (!off) return unsupported(path, *names, what, error);
     }
     return true;
 }
@@ -48,9 +48,9 @@ static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabular
 {
     for (const cJSON *item = vocabulary->child; item; item = item->next) {
         if (!zi_json_is_int(item, 0, ZI_BPE_LIMIT - 1))
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                                "the id of token \"%.100s\" must be a whole number from 0 to %d",
-                                item->string, ZI_BPE_LIMIT - 1);
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, item->string,
+                                   "the id of token \"%.100s\" must be a whole number from 0 to %d",
+                                   item->string, ZI_BPE_LIMIT - 1);
         if (!zi_bpe_add(bpe, path, item->string, strlen(item->string), (int32_t)item->valuedouble,
                         false, error))
             return false;
@@ -71,9 +71,9 @@ static bool add_added(zi_tokenizer_files *files, const char *path, const cJSON *
     if (known < 0) {
         if (!zi_bpe_add(&files->bpe, path, content, strlen(content), id, true, error)) return false;
     } else if (known != id || files->bpe.tokens[id].raw) {
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "added token \"%.100s\" stands there twice, with ids %d and %d",
-                            content, known, id);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, content,
+                               "added token \"%.100s\" stands there twice, with ids %d and %d",
+                               content, known, id);
     }
     files->bpe.tokens[id].raw = true;
     files->added[files->added_count++] = id;
@@ -117,7 +117,7 @@ static bool read_normalizer(zi_tokenizer_files *files, const char *path, const c
     const cJSON *normalizer = zi_json_find(root, "normalizer");
     files->nfc = normalizer != NULL;
     if (normalizer && !has_type(normalizer, "NFC"))
-        return unsupported(path, "a normalizer other than NFC", error);
+        return unsupported(path, "normalizer", "a normalizer other than NFC", error);
     return true;
 }
 
@@ -137,8 +137,8 @@ static bool read_splitter(zi_tokenizer_files *files, const char *path, const cJS
         !has_type(split, "Split") || !has_type(bytes, "ByteLevel") || !cJSON_IsString(regex) ||
         !cJSON_IsString(behavior) || strcmp(behavior->valuestring, "Isolated") != 0 ||
         !cJSON_IsFalse(zi_json_find(bytes, "use_regex")))
-        return unsupported(path, "a pre_tokenizer other than Split by Regex, then ByteLevel",
-                           error);
+        return unsupported(path, "pre_tokenizer",
+                           "a pre_tokenizer other than Split by Regex, then ByteLevel", error);
     return all_off(path, split, split_off, error) && all_off(path, bytes, bytes_off, error) &&
            zi_tokenizer_keep_pattern(files, path, regex->valuestring, error);
 }
@@ -174,7 +174,7 @@ static bool read_model(zi_tokenizer_files *files, const char *path, const cJSON 
     const cJSON *model, *vocabulary, *merges, *added;
     if (!zi_json_object(path, root, "model", &model, error)) return false;
     if (!has_type(model, "BPE"))
-        return unsupported(path, "a model of a type other than BPE", error);
+        return unsupported(path, "model", "a model of a type other than BPE", error);
     if (!zi_json_unique(path, model, "field \"model\"", error) ||
         !all_off(path, model, switches, error) ||
         !zi_json_object(path, model, "vocab", &vocabulary, error) ||
@@ -205,7 +205,7 @@ static bool read_one_file(zi_tokenizer_files *files, const char *path, zi_error 
     const cJSON *processor = zi_json_find(root, "post_processor");
     if (!zi_json_unique(path, root, "the file", error)) goto out;
     if (processor && !has_type(processor, "ByteLevel")) {
-        unsupported(path, "a post_processor other than ByteLevel", error);
+        unsupported(path, "post_processor", "a post_processor other than ByteLevel", error);
         goto out;
     }
     ok = read_normalizer(files, path, root, error) && read_splitter(files, path, root, error) &&
@@ -250,10 +250,10 @@ static bool add_from_config(zi_tokenizer_files *files, const char *path, const c
         char *end;
         unsigned long id = strtoul(item->string, &end, 10);
         if (item->string[0] < '0' || item->string[0] > '9' || *end || id >= ZI_BPE_LIMIT)
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                                "key \"%.100s\" of added_tokens_decoder must be an id from 0 "
-                                "to %d",
-                                item->string, ZI_BPE_LIMIT - 1);
+            return zi_error_set_in(
+                error, ZI_ERROR_BAD_FORMAT, path, item->string,
+                "key \"%.100s\" of added_tokens_decoder must be an id from 0 to %d", item->string,
+                ZI_BPE_LIMIT - 1);
         if (!add_added(files, path, item, (int32_t)id, error)) return false;
     }
     return true;
@@ -271,7 +271,8 @@ static bool read_config(const char *path, cJSON **config, const cJSON **added, z
         !zi_json_unique(path, *added, "field \"added_tokens_decoder\"", error))
         return false;
     if (strcmp(type, "Qwen2Tokenizer") != 0 && strcmp(type, "Qwen2TokenizerFast") != 0)
-        return unsupported(path, "a tokenizer_class other than Qwen2Tokenizer", error);
+        return unsupported(path, "tokenizer_class", "a tokenizer_class other than Qwen2Tokenizer",
+                           error);
     return true;
 }
 
@@ -325,9 +326,9 @@ bool zi_tokenizer_read(const char *dir, zi_tokenizer_files *out, zi_error *error
     else if (zi_is_file(paths[1]))
         ok = read_three_files(&files, paths[1], paths[2], paths[3], error);
     else
-        zi_error_set(error, ZI_ERROR_BAD_FORMAT, dir,
-                     "no tokenizer here: neither tokenizer.json nor vocab.json is there; copy "
-                     "the model's tokenizer folder again");
+        zi_error_set(error, ZI_ERROR_NOT_FOUND, dir,
+                     "no tokenizer here: neither tokenizer.json nor vocab.json is there; copy the "
+                     "model's tokenizer folder again");
 out:
     for (int i = 0; i < 4; i++) free(paths[i]);
     if (!ok) {

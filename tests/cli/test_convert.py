@@ -145,17 +145,17 @@ class Refused(Converted):
         for layout, precision, can in (("diffusers", "q4", "fp8"), ("comfyui", "q8", "fp8"),
                                        ("gguf", "fp8", "q8, q4")):
             with self.subTest(layout):
-                self.refuses(2, ["precision " + precision, can], MODEL, "x", "--to", layout,
+                self.refuses(2, ["--precision: " + precision, can], MODEL, "x", "--to", layout,
                              "--precision", precision)
-        self.refuses(2, ["transformer"], VAE, "x", "--to", "mlx", "--precision", "q8")
+        self.refuses(2, ["--precision: ", VAE, "transformer"], VAE, "x", "--to", "mlx", "--precision", "q8")
         self.refuses(2, ["transformer"], os.path.join(MODEL, "text_encoder"), "x", "--to", "gguf",
                      "--precision", "q8")
 
     def test_sources(self):
         self.refuses(1, ["nowhere"], "nowhere", "x", "--to", "mlx")
-        self.refuses(2, ["VAE", "GGUF"], VAE, "x", "--to", "gguf")
-        self.refuses(1, ["no VAE"], MODEL, "x", "--to", "mlx", "--vae", SPLIT)
-        self.refuses(2, ["one part"], MODEL, "x", "--to", "gguf", "--vae", VAE)
+        self.refuses(2, ["--to: ", "VAE", "GGUF"], VAE, "x", "--to", "gguf")
+        self.refuses(1, [SPLIT, "no VAE", "--vae"], MODEL, "x", "--to", "mlx", "--vae", SPLIT)
+        self.refuses(2, ["--vae: ", "one part", VAE], MODEL, "x", "--to", "gguf", "--vae", VAE)
         lora = {"transformer.layers.0.attention.to_q.lora_A.weight": ["F16", [1, 2], bytes(4)]}
         write_safetensors(self.path("lora.safetensors"), lora)
         self.refuses(1, ["lora.safetensors", "LoRA"], "lora.safetensors", "x", "--to", "mlx")
@@ -165,7 +165,7 @@ class Refused(Converted):
 
     def test_what_is_missing(self):
         self.refuses(1, ["tokenizer", "--reference"], SINGLE, "x", "--to", "diffusers")
-        self.refuses(1, ["text encoder", "--reference"], SPLIT, "x", "--to", "mlx", "--vae", VAE)
+        self.refuses(1, ["text encoder", "--text-encoder, --reference"], SPLIT, "x", "--to", "mlx", "--vae", VAE)
         tensors = read_safetensors(SPLIT)
         del tensors["x_embedder.weight"]
         write_safetensors(self.path("part.safetensors"), tensors)

@@ -688,7 +688,7 @@ class Arriving(HubCase):
         self.assertFalse(os.path.exists(self.work))
 
     def test_what_cannot_be_made_is_not_fetched(self):
-        self.refused(self.download("--precision", "q8"), 2, "precision q8", "diffusers")
+        self.refused(self.download("--precision", "q8"), 2, "--precision: q8", "diffusers")
         self.assertLess(self.hub.sent(cdn=True), 8_000_000)
 
     def test_a_conversion_that_fails(self):

@@ -84,6 +84,34 @@ class Models(ModelsCase):
         self.assertEqual(len(text.splitlines()), 5)
         self.assertIn("damaged: models/pytorch/broken/vae/", text)
 
+    def test_health(self):
+        """What zimage inspect calls it: what another model helps against stands behind what is worse."""
+        def inspected(path):
+            return json.loads(self.good(self.zimage("inspect", "--json", path)).stdout)
+
+        self.assertEqual(inspected(MODEL)["health"], "good")
+        for part in ("vae/config.json", "text_encoder/config.json", "vae"):
+            model = self.put(part.replace("/", "-"))
+            if part == "vae":
+                shutil.rmtree(os.path.join(model, part))
+            else:
+                os.remove(os.path.join(model, part))
+            self.assertEqual(inspected(model)["health"], "incomplete", part)
+        shutil.rmtree(os.path.join(model, "transformer"))
+        result = inspected(model)
+        self.assertEqual(result["health"], "damaged")
+        self.assertIn("transformer", result["problems"][0])
+        os.truncate(self.put("cut") + "/vae/diffusion_pytorch_model.safetensors", 5000)
+        os.remove(self.path("models", "cut", "text_encoder", "config.json"))
+        result = inspected(self.path("models", "cut"))
+        self.assertEqual(result["health"], "damaged")
+        self.assertEqual(len(result["problems"]), 2)
+        self.assertIn("vae", result["problems"][0])
+        write_foreign(self.path("flux.safetensors"), "double_blocks.0.x", "single_blocks.0.x")
+        self.assertEqual(inspected(self.path("flux.safetensors"))["health"], "unsupported")
+        self.good(self.zimage("convert", os.path.join(MODEL, "vae"), "vae.safetensors", "--to", "comfyui"))
+        self.assertEqual(inspected(self.path("vae.safetensors"))["health"], "incomplete")
+
     def test_the_default(self):
         self.put("pytorch/one")
         self.put("mlx/two")
@@ -273,13 +301,12 @@ class Import(ModelsCase):
     def test_names_that_are_taken(self):
         self.imported("models/pytorch/model", MODEL)
         before = self.files()
-        self.refused(self.add(MODEL), 1, "models/pytorch/model: is there already",
-                     "--name model-2")
+        self.refused(self.add(MODEL), 1, "models/pytorch/model: is there already", "as model-2;", "--name")
         self.assertEqual(self.files(), before)
         self.imported("models/pytorch/model-2", MODEL, "--name", "model-2")
-        self.refused(self.add(MODEL), 1, "--name model-3")
+        self.refused(self.add(MODEL), 1, "as model-3;", "--name")
         for name in ("../x", "a/b", ".x", ""):
-            self.refused(self.add(MODEL, "--name", name), 2, "no name for a model")
+            self.refused(self.add(MODEL, "--name", name), 2, "--name: ", "no name for a model")
 
     def test_foreign_checkpoints(self):
         for names, word in ((["double_blocks.0.x", "single_blocks.0.x"], "Flux"),

@@ -64,7 +64,7 @@ class Memory(Case):
         for row in result["products"]:
             self.assertGreater(row["gb_per_second"], 0)
             self.assertGreater(row["share"], 0)
-        self.refused(self.zimage("bench", "--memory", "--cpu", "xyz"), 2, "tier", "xyz")
+        self.refused(self.zimage("bench", "--memory", "--cpu", "xyz"), 2, "--cpu: ", "tier", "xyz")
 
 
 class WrongCalls(Case):
@@ -104,8 +104,8 @@ class WrongCalls(Case):
             self.refuses(2, ["--height", text, "16 to 8192"], "-H", text)
 
     def test_sizes_that_are_no_multiples(self):
-        self.refuses(2, ["width 100", "96", "112", "multiple of 16"], "-W", "100")
-        self.refuses(2, ["height 65", "64", "80", "multiple of 16"], "-H", "65")
+        self.refuses(2, ["--width: 100", "96", "112", "multiple of 16"], "-W", "100")
+        self.refuses(2, ["--height: 65", "64", "80", "multiple of 16"], "-H", "65")
 
     def test_aspect(self):
         words = ["generate", "-m", MODEL, "-p", "x", "--seed", "1"]
@@ -128,7 +128,7 @@ class WrongCalls(Case):
             self.refuses(2, [option, "'xyz'", word], option, "xyz")
             self.refuses(2, [option, "''", word], option, "")
             self.refuses(2, [option, word], option, word[:2])
-        self.refuses(2, ["tier", "xyz", "ref"], "--cpu", "xyz")
+        self.refuses(2, ["--cpu: ", "tier", "xyz", "ref"], "--cpu", "xyz")
 
     def test_prompts(self):
         self.refuses(2, ["--prompt", "empty"], "-p", "")
@@ -138,7 +138,7 @@ class WrongCalls(Case):
         self.refuses(2, ["--negative", "UTF-8"], "--guidance", "1", "--negative", b"\xff")
 
     def test_errors_stand_alone(self):
-        for words, args in ((["width 100", "112"], ["-W", "100"]), (["a.gif"], ["-o", "a.gif"]),
+        for words, args in ((["--width: 100", "112"], ["-W", "100"]), (["a.gif"], ["-o", "a.gif"]),
                             (["--aspect", "8192"], ["--aspect", "999:1"]),
                             (["tier", "xyz"], ["--cpu", "xyz"])):
             self.refused_alone(2, words, "-p", "x", "--negative", "y", *args)

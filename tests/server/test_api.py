@@ -130,7 +130,9 @@ class Operations(Api):
         with open(source, "rb") as file:
             data = file.read()
         name = "comfyui/in.safetensors"
-        call("PUT", "/api/models/{name}", 400, raw=b"no such thing", name=name)
+        reply = call("PUT", "/api/models/{name}", 400, raw=b"no such thing", name=name)
+        # Where it lies meanwhile is nobody's business.
+        self.assertRegex(reply.json["error"]["message"], "^this is no model's file: [^/]*$")
         call("PUT", "/api/models/{name}", 201, raw=data, name=name)
         call("PUT", "/api/models/{name}", 409, raw=data, name=name)
         for wrong in "mlx/a.gguf", "comfyui/a.pickle", "comfyui/../a.gguf", "comfyui/.a.gguf":
@@ -257,7 +259,33 @@ class Requests(Api):
         self.refused(self.server.request("POST", "/api/jobs", raw=b"{}"), 415)
         for query, field in ("limit=0", "limit"), ("limit=x", "limit"), ("cursor=..", "cursor"):
             self.refused(self.server.get("/api/images?" + query), 400, field)
-        self.refused(self.server.request("POST", "/api/recipe", raw=b"GIF89a"), 400)
+        self.assertEqual(self.refused(self.server.request("POST", "/api/recipe", raw=b"GIF89a"), 400),
+                         "the image: not a PNG, JPEG or WebP image")
+
+    def test_fields_of_jobs_that_fail(self):
+        """What the library finds wrong is said of the request's field, where it has that; else of the server."""
+        os.makedirs(path(self.dir, "models", "comfyui"), exist_ok=True)
+        for name in "split_diffusion_model_fp8_e4m3fn", "split_ae":
+            shutil.copy(path(GOLDEN, "comfyui", name + ".safetensors"), path(self.dir, "models", "comfyui"))
+        split, vae = "comfyui/split_diffusion_model_fp8_e4m3fn.safetensors", "comfyui/split_ae.safetensors"
+        golden = "pytorch/golden"
+        for field, says, kind, params in (
+                ("vae", "no VAE in it", "convert", {"source": golden, "destination": "x", "layout": "mlx",
+                                                    "vae": split}),
+                ("text_encoder", "the text encoder is missing", "convert", {
+                    "source": split, "destination": "x", "layout": "mlx", "vae": vae}),
+                ("precision", "has no transformer", "quantize", {"source": vae, "destination": "x",
+                                                                 "precision": "q8"}),
+                ("name", "is there already; give the new one another name, as golden-2", "import", {
+                    "source": golden, "name": "golden"}),
+                (None, "no text encoder in it; name a text encoder, or a reference model that has one; "
+                       "a server started with --reference DIR lends it", "generate", {
+                           "prompt": "x", "model": split})):
+            with self.subTest(kind=kind, field=field):
+                job = self.server.wait(self.server.submit(kind, **params))
+                self.assertEqual(job["state"], "failed")
+                self.assertEqual(job["error"]["field"], field, job["error"])
+                self.assertIn(says, job["error"]["message"])
 
 
 if __name__ == "__main__":

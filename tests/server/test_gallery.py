@@ -82,9 +82,9 @@ class Gallery(Case):
         self.assertEqual(self.call("gallery", "--remove", job["images"][0]).returncode, 0)
 
     def test_what_is_not_there(self):
-        for args, says in ((("--remove", "20260101-000000-00000000"), "has no picture"),
-                           (("--remove", "../../etc/passwd"), "has no picture"),
-                           (("--output", "nowhere"), "nowhere: no server has drawn")):
+        for args, says in ((("--remove", "20260101-000000-00000000"), "has no image"),
+                           (("--remove", "../../etc/passwd"), "has no image"),
+                           (("--output", "nowhere"), "nowhere: no server has put images")):
             done = self.call("gallery", *args)
             self.assertEqual(done.returncode, 1, args)
             self.assertEqual(len(done.stderr.splitlines()), 1)

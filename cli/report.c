@@ -1,0 +1,105 @@
+/* Errors in the words of the command line: what the library calls a field is an option here, and
+ * what it says to do is done by options or by another call. */
+#include "cli.h"
+
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SEE = 2, MAX_LINE = 1400 };
+
+/* What helps against an error: options of the running command, where it has them, or else a call or
+ * a variable of the environment. */
+static const struct {
+    zi_error_code code;
+    const char *subject;
+    const char *options[MAX_SEE];
+    const char *other;
+} hints[] = {
+    {ZI_ERROR_INCOMPLETE, "transformer", {"model"}, NULL},
+    {ZI_ERROR_INCOMPLETE, "text_encoder", {"text-encoder", "reference"}, NULL},
+    {ZI_ERROR_INCOMPLETE, "vae", {"vae", "reference"}, NULL},
+    {ZI_ERROR_INCOMPLETE, "tokenizer", {"reference"}, NULL},
+    {ZI_ERROR_INCOMPLETE, "scheduler", {"reference"}, NULL},
+    {ZI_ERROR_INCOMPLETE, "config", {"reference"}, NULL},
+    {ZI_ERROR_NOT_FOUND, "model", {"model"}, NULL},
+    {ZI_ERROR_NOT_FOUND, "name", {NULL}, "`zimage models`"},
+    {ZI_ERROR_NOT_FOUND, "default", {NULL}, "`zimage models default NAME`"},
+    {ZI_ERROR_NOT_FOUND, "image", {NULL}, "`zimage gallery`"},
+    {ZI_ERROR_NOT_FOUND, "file", {"file"}, NULL},
+    {ZI_ERROR_NOT_FOUND, "llm", {"llm"}, NULL},
+    {ZI_ERROR_NOT_FOUND, "output", {"output"}, NULL},
+    {ZI_ERROR_EXISTS, "output", {"output"}, NULL},
+    {ZI_ERROR_EXISTS, "name", {"name"}, NULL},
+    {ZI_ERROR_EXISTS, "port", {"port"}, NULL},
+    {ZI_ERROR_EXISTS, "prompt_enhancer", {NULL}, "`zimage models remove prompt_enhancer`"},
+    {ZI_ERROR_INVALID_ARGUMENT, "host", {"api-key", "insecure"}, NULL},
+    {ZI_ERROR_IO, "host", {"host"}, NULL},
+    {ZI_ERROR_IO, "threads", {"threads"}, NULL},
+    {ZI_ERROR_IO, "seed", {"seed"}, NULL},
+    {ZI_ERROR_IO, "scratch", {NULL}, "the environment variable TMPDIR"},
+};
+
+/* Fields whose options are called otherwise than they, hyphens aside. */
+static const struct {
+    const char *field, *option;
+} renamed[] = {{"layout", "to"}, {"weights", "precision"}, {"key", "api-key"}};
+
+static bool has_option(const zi_command *command, const char *name)
+{
+    for (const zi_option *o = command->options; o->name; o++)
+        if (!strcmp(o->name, name)) return true;
+    return false;
+}
+
+/* The option of the command that sets a field, without its dashes; false: there is none. */
+static bool option_of(const zi_command *command, const char *field, char *out, size_t size)
+{
+    for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++)
+        if (!strcmp(renamed[i].field, field)) field = renamed[i].option;
+    snprintf(out, size, "%s", field);
+    for (char *c = out; *c; c++)
+        if (*c == '_') *c = '-';
+    return has_option(command, out);
+}
+
+static void add(zi_text *line, size_t *count, const char *dashes, const char *what)
+{
+    zi_text_printf(line, "%s%s%s", (*count)++ ? ", " : "; see ", dashes, what);
+}
+
+static void add_hint(zi_text *line, const zi_command *command, const zi_error *error)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
+        if (hints[i].code != error->code || strcmp(hints[i].subject, error->subject) != 0) continue;
+        for (int k = 0; k < MAX_SEE && hints[i].options[k]; k++)
+            if (has_option(command, hints[i].options[k]))
+                add(line, &count, "--", hints[i].options[k]);
+        if (hints[i].other) add(line, &count, "", hints[i].other);
+    }
+}
+
+char *zi_explain(const zi_command *command, const zi_error *error)
+{
+    char option[sizeof error->subject];
+    zi_text line;
+    zi_text_init(&line, MAX_LINE);
+    if (command && error->code == ZI_ERROR_INVALID_ARGUMENT &&
+        option_of(command, error->subject, option, sizeof option))
+        zi_text_printf(&line, "--%s: %s", option, error->text + error->message);
+    else
+        zi_text_puts(&line, error->text);
+    if (command) add_hint(&line, command, error);
+    return zi_text_take(&line);
+}
+
+int zi_report(const zi_command *command, const zi_error *error)
+{
+    char *line = zi_explain(command, error);
+    zi_note(false, "%s", line ? line : error->text);
+    free(line);
+    return error->code == ZI_ERROR_INVALID_ARGUMENT ? 2 : 1;
+}
