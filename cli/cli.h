@@ -74,41 +74,33 @@ char *zi_explain(const zi_command *command, const zi_error *error);
 /* Prints that; returns the exit code that goes with the error. */
 int zi_report(const zi_command *command, const zi_error *error);
 
-/* ---- models (models.c, place.c) ---- */
+/* ---- models (registry.c) ---- */
 
-/* The models folder and the hub, as the environment names them (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT,
- * HF_TOKEN, ...), with the strings that they borrow. */
+/* The model registry, with the strings that it borrows. */
 typedef struct {
-    zi_store store;
-    char *cache, *token;
-} zi_place;
+    zi_registry *registry;
+    zi_registry_options options;
+    char *hub_cache, *token, *demo, *cache_file;
+} zi_user_registry;
 
-/* folder: NULL for ./models. */
-bool zi_place_read(const char *folder, zi_place *out, zi_error *error) ZI_CHECKED;
-void zi_place_free(zi_place *place);
+/* The options as the environment has them (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN,
+ * XDG_CACHE_HOME, ...); the registry is not opened. folder: NULL for ./models. */
+bool zi_user_registry_read(const char *folder, zi_user_registry *out, zi_error *error) ZI_CHECKED;
 
-/* Turns what -m says into a path that the caller frees: a path as it stands, else a name in the
- * models folder, else OWNER/NAME in the hub's cache; NULL stands for the default, the only model of
- * the models folder, or Z-Image-Turbo in the cache, else for the demo model. In the folder there
- * are that many: *models, which may be NULL, unless one is named. */
-bool zi_models_find(const char *name, char **path, size_t *models, zi_error *error) ZI_CHECKED;
+/* The same, and opens the registry. */
+bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *error) ZI_CHECKED;
+void zi_user_registry_close(zi_user_registry *models);
 
-/* Whether a path that it found is the demo model's. */
-bool zi_models_is_demo(const char *path);
+/* The model that -m means, or that is meant without it; free it with zi_found_free. */
+bool zi_find_model(const char *name, zi_found *out, zi_error *error) ZI_CHECKED;
 
-/* The demo model that comes with the program, as a path that the caller frees. */
-bool zi_models_find_demo(char **path, zi_error *error) ZI_CHECKED;
+/* The language model that --llm means, or NULL, as a path that the caller frees: where the registry
+ * has none, the image model at `model`, whose text encoder is one. */
+bool zi_find_llm(const char *name, const char *model, char **path, zi_error *error) ZI_CHECKED;
 
 /* What someone without a model should call, and what that takes, in new memory; NULL when memory is
  * short. */
-char *zi_models_advice(const zi_store *store);
-
-/* The language model that --llm means, as a path that the caller frees: a path as it stands; NULL:
- * what models/prompt_enhancer or the hub's cache has, else the image model at `model`, whose text
- * encoder is one.
- */
-bool zi_models_find_llm(const char *name, const char *model, char **path,
-                        zi_error *error) ZI_CHECKED;
+char *zi_download_hint(const zi_registry *registry);
 
 /* ---- prompts (enhance.c) ---- */
 

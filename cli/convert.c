@@ -12,16 +12,16 @@ static const char precisions[] = "original|fp16|bf16|fp8|q8|q4";
 static int convert(const zi_command *command, zi_convert_options *options, bool quiet)
 {
     zi_error error = {0};
-    char *source = NULL;
-    if (!zi_models_find(options->source, &source, NULL, &error)) return zi_report(command, &error);
+    zi_found source = {0};
+    if (!zi_find_model(options->source, &source, &error)) return zi_report(command, &error);
     zi_reporter reporter = zi_reporter_start(!quiet && isatty(STDERR_FILENO), false, 1, 1);
-    options->source = source;
+    options->source = source.path;
     options->progress = zi_reporter_progress;
     options->user = &reporter;
     zi_interrupt_install();
     bool ok = zi_convert(options, &error);
     zi_reporter_clear(&reporter);
-    free(source);
+    zi_found_free(&source);
     if (!ok) return zi_report(command, &error);
     if (!quiet) puts(options->destination);
     return 0;

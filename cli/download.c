@@ -129,14 +129,14 @@ static bool print_result(const call *c, const zi_downloaded *result, zi_error *e
 
 static bool download(call *c, zi_error *error)
 {
-    zi_place place;
+    zi_user_registry models;
     zi_downloaded result = {0};
-    if (!zi_place_read(c->models, &place, error)) return false;
+    if (!zi_user_registry_open(c->models, &models, error)) return false;
     bool bar = !c->quiet && !c->json && isatty(STDERR_FILENO);
     watcher w = {.bar = bar, .json = c->json};
     zi_reporter reporter = zi_reporter_start(bar, c->json, 1, 1);
     bool converts = c->has_layout || c->has_precision;
-    c->download.hub = place.store.hub;
+    c->download.hub = models.options.hub;
     c->download.progress = watch;
     c->download.user = &w;
     c->import.progress = zi_reporter_progress;
@@ -144,15 +144,16 @@ static bool download(call *c, zi_error *error)
     c->import.layout = c->has_layout ? (zi_layout_kind)(c->layout + 1) : ZI_LAYOUT_SAME;
     c->import.precision = (zi_precision)c->precision;
     zi_interrupt_install();
-    bool ok = converts ? zi_store_download(&place.store, &c->download, &c->import, &result, error)
-                       : zi_download(&c->download, &result, error);
+    bool ok = converts
+                  ? zi_registry_download(models.registry, &c->download, &c->import, &result, error)
+                  : zi_download(&c->download, &result, error);
     zi_reporter_clear(&reporter);
     if (w.drawn) fputs("\r\033[K", stderr);
     if (ok && result.unasked && !converts)
         zi_note(c->quiet, "the hub was not asked; this is what the cache has");
     ok = ok && print_result(c, &result, error);
     free(result.path);
-    zi_place_free(&place);
+    zi_user_registry_close(&models);
     return ok;
 }
 

@@ -80,7 +80,8 @@ static bool enhance(call *c, zi_error *error)
     zi_engine *engine = NULL;
     zi_llm *llm = NULL;
     zi_enhanced enhanced = {0};
-    char *model = NULL, *path = NULL, *template = NULL;
+    zi_found model = {0};
+    char *path = NULL, *template = NULL;
     bool ok = false;
     zi_enhance_request *r = &c->request;
     if (!r->prompt || !*r->prompt) {
@@ -89,8 +90,7 @@ static bool enhance(call *c, zi_error *error)
         goto out;
     }
     if (!zi_read_template(c->template, &template, error) ||
-        !zi_models_find(c->model, &model, NULL, error) ||
-        !zi_models_find_llm(c->llm, model, &path, error))
+        !zi_find_model(c->model, &model, error) || !zi_find_llm(c->llm, model.path, &path, error))
         goto out;
     r->instructions = template;
     c->load.path = path;
@@ -108,7 +108,7 @@ out:
     zi_text_free(&c->shown);
     free(template);
     free(path);
-    free(model);
+    zi_found_free(&model);
     return ok;
 }
 

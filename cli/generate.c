@@ -19,7 +19,7 @@ typedef struct {
     int count, quality, schedule, compute, enhance;
     bool json, quiet, sized, seed_given, random;
     char *composed, *enhanced; /* prompts of our own */
-    size_t models;             /* in the models folder */
+    zi_found found;            /* the model */
     zi_engine_options engine;
     zi_model_options load;
     zi_request request;
@@ -239,7 +239,7 @@ static bool show_prompt(const call *c, zi_error *error)
 }
 
 /* Asks the language model, which is gone from memory when the image model comes. */
-static bool ask(call *c, zi_engine *engine, const char *model_path, zi_error *error)
+static bool ask(call *c, zi_engine *engine, zi_error *error)
 {
     zi_enhance_request r = zi_enhance_default();
     zi_enhanced enhanced = {0};
@@ -251,9 +251,9 @@ static bool ask(call *c, zi_engine *engine, const char *model_path, zi_error *er
     r.text = keep_on;
     bool ok = zi_read_template(c->template, &template, error);
     r.instructions = template;
-    if (ok && zi_models_find_llm(c->llm, model_path, &path, error)) {
+    if (ok && zi_find_llm(c->llm, c->found.path, &path, error)) {
         zi_model_options options = {.path = path};
-        if (strcmp(path, model_path) == 0) options = c->load;
+        if (strcmp(path, c->found.path) == 0) options = c->load;
         zi_note(c->quiet, "asking the language model in %s for more of a prompt", path);
         ok = zi_llm_load(engine, &options, &llm, error) && zi_enhance(llm, &r, &enhanced, error);
     } else {
@@ -270,9 +270,9 @@ static bool ask(call *c, zi_engine *engine, const char *model_path, zi_error *er
     return ok;
 }
 
-static bool enhance(call *c, zi_engine *engine, const char *model_path, zi_error *error)
+static bool enhance(call *c, zi_engine *engine, zi_error *error)
 {
-    if (ask(c, engine, model_path, error)) {
+    if (ask(c, engine, error)) {
         c->request.original = c->request.prompt;
         c->request.prompt = c->enhanced;
         return show_prompt(c, error);
@@ -286,7 +286,7 @@ static bool enhance(call *c, zi_engine *engine, const char *model_path, zi_error
 }
 
 /* The prompt to be drawn, for all pictures of the call. */
-static bool settle_prompt(call *c, zi_engine *engine, const char *model_path, zi_error *error)
+static bool settle_prompt(call *c, zi_engine *engine, zi_error *error)
 {
     if (c->random) {
         c->composed = zi_random_prompt(c->request.seed);
@@ -294,7 +294,7 @@ static bool settle_prompt(call *c, zi_engine *engine, const char *model_path, zi
         c->request.prompt = c->composed;
         if (!c->enhance && !show_prompt(c, error)) return false;
     }
-    return !c->enhance || enhance(c, engine, model_path, error);
+    return !c->enhance || enhance(c, engine, error);
 }
 
 /* ---- the work ---- */
@@ -319,34 +319,26 @@ static bool print_result(const call *c, const char *path, const zi_image *image,
     return zi_print_event(event, error);
 }
 
-/* Says that the demo model draws, and how there will be a real one. */
+/* Says that the demo model generates, and how to get a real one. */
 static void remark_demo(const call *c)
 {
-    zi_place place;
-    zi_error why;
-    if (c->models > 0) {
-        zi_note(c->quiet,
-                "using the small demo model; -m names one of the %zu models in the models folder",
-                c->models);
-        return;
-    }
-    char *advice = zi_place_read(NULL, &place, &why) ? zi_models_advice(&place.store) : NULL;
-    if (advice) {
-        zi_note(c->quiet, "using the small demo model; %s", advice);
-        zi_place_free(&place);
-    }
-    free(advice);
+    zi_user_registry models;
+    if (!zi_user_registry_open(NULL, &models, NULL)) return;
+    char *hint = zi_download_hint(models.registry);
+    if (hint) zi_note(c->quiet, "using the small demo model; %s", hint);
+    free(hint);
+    zi_user_registry_close(&models);
 }
 
-/* Says which model draws when none was named. */
+/* Says which model generates when none was named. */
 static void remark_choice(const call *c)
 {
-    if (zi_models_is_demo(c->load.path))
+    if (c->found.as == ZI_FOUND_DEMO)
         remark_demo(c);
-    else if (c->models == 1)
-        zi_note(c->quiet, "using %s, the only model in the models folder", c->load.path);
+    else if (c->found.as == ZI_FOUND_ONLY)
+        zi_note(c->quiet, "using %s, the only model in the models folder", c->found.path);
     else
-        zi_note(c->quiet, "using %s", c->load.path);
+        zi_note(c->quiet, "using %s", c->found.path);
 }
 
 /* All that is worth knowing beside the result. */
@@ -433,14 +425,13 @@ static bool generate(call *c, zi_error *error)
 {
     zi_engine *engine = NULL;
     zi_model *model = NULL;
-    char *path = NULL;
     files names = {0};
     bool ok = false;
-    if (!check(c, error) || !zi_models_find(c->model, &path, &c->models, error) ||
-        !draw_seed(c, error) || !name_files(c, 0, &names, error))
+    if (!check(c, error) || !zi_find_model(c->model, &c->found, error) || !draw_seed(c, error) ||
+        !name_files(c, 0, &names, error))
         goto out;
-    c->load.path = path;
-    if (!zi_engine_create(&c->engine, &engine, error) || !settle_prompt(c, engine, path, error) ||
+    c->load.path = c->found.path;
+    if (!zi_engine_create(&c->engine, &engine, error) || !settle_prompt(c, engine, error) ||
         !zi_model_load(engine, &c->load, &model, error) ||
         !apply_aspect(c, zi_model_native_size(model), error))
         goto out;
@@ -451,7 +442,7 @@ out:
     zi_model_free(model);
     zi_engine_free(engine);
     free_names(&names);
-    free(path);
+    zi_found_free(&c->found);
     free(c->composed);
     free(c->enhanced);
     return ok;

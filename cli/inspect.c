@@ -101,6 +101,36 @@ static void print_members(const cJSON *parent, int depth)
     }
 }
 
+/* What is at path as JSON, in new memory. */
+static bool describe(const char *path, char **json, zi_error *error)
+{
+    zi_image *image = NULL;
+    zi_inspection *inspection = NULL;
+    char *parameters = NULL;
+    bool is_image = zi_image_is_at(path);
+    bool ok = is_image ? zi_image_load(path, &image, &parameters, error)
+                       : zi_inspect(path, &inspection, error);
+    if (ok)
+        *json = is_image ? zi_image_describe(image, parameters) : zi_inspection_json(inspection);
+    zi_image_free(image);
+    zi_inspection_free(inspection);
+    free(parameters);
+    return ok && (*json || zi_error_no_memory(error, 1 << 16));
+}
+
+static bool print_json(const char *json, bool raw, zi_error *error)
+{
+    if (raw) {
+        puts(json);
+        return true;
+    }
+    cJSON *root = cJSON_Parse(json);
+    if (!root) return zi_error_no_memory(error, strlen(json));
+    print_members(root, 0);
+    cJSON_Delete(root);
+    return true;
+}
+
 int cmd_inspect(int argc, char **argv)
 {
     const char *name = NULL;
@@ -118,26 +148,11 @@ int cmd_inspect(int argc, char **argv)
     if (!zi_options_parse(&command, argc, argv, &name, &code)) return code;
 
     zi_error error = {0};
-    char *path = NULL, *json = NULL;
-    cJSON *root = NULL;
-    code = 1;
-    if (!zi_models_find(name, &path, NULL, &error) || !zi_inspect(path, &json, &error)) {
-        code = zi_report(&command, &error);
-        goto out;
-    }
-    if (raw) {
-        puts(json);
-    } else if ((root = cJSON_Parse(json))) {
-        print_members(root, 0);
-    } else {
-        zi_error_no_memory(&error, strlen(json));
-        code = zi_report(&command, &error);
-        goto out;
-    }
-    code = 0;
-out:
-    cJSON_Delete(root);
+    zi_found found = {0};
+    char *json = NULL;
+    bool ok = zi_find_model(name, &found, &error) && describe(found.path, &json, &error) &&
+              print_json(json, raw, &error);
     free(json);
-    free(path);
-    return code;
+    zi_found_free(&found);
+    return ok ? 0 : zi_report(&command, &error);
 }

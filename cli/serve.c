@@ -14,40 +14,49 @@ static void wait_for_end(const sigset_t *signals)
     while (sigwait(signals, &number) != 0) continue;
 }
 
-static bool serve(zi_server_options *o, const char *model, zi_error *error)
+static void block_signals(sigset_t *signals)
 {
-    zi_place place;
+    sigemptyset(signals);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+}
+
+static bool run(const zi_server_options *o, zi_error *error)
+{
     zi_server *server = NULL;
-    char *path = NULL, *demo = NULL;
     sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    if (!zi_place_read(o->models, &place, error)) return false;
-    o->hub = place.store.hub;
-    bool ok = !model || zi_models_find(model, &path, NULL, error);
-    if (ok && !zi_models_find_demo(&demo, NULL)) demo = NULL;
-    o->load.path = path;
-    o->demo = demo;
-    ok = ok && zi_server_start(o, &server, error);
-    if (ok) {
-        puts(zi_server_address(server));
-        fflush(stdout);
-        wait_for_end(&signals);
-        zi_server_stop(server);
-    }
-    zi_place_free(&place);
-    free(path);
-    free(demo);
+    block_signals(&signals);
+    if (!zi_server_start(o, &server, error)) return false;
+    puts(zi_server_address(server));
+    fflush(stdout);
+    wait_for_end(&signals);
+    zi_server_stop(server);
+    return true;
+}
+
+/* model: what -m says, or NULL. The server has a registry of its own, in which clients find models
+ * by their names alone. */
+static bool serve(zi_server_options *o, const char *folder, const char *model, zi_error *error)
+{
+    zi_user_registry models;
+    zi_found found = {0};
+    if (!zi_user_registry_open(folder, &models, error)) return false;
+    bool ok = !model || zi_registry_find(models.registry, model, &found, error);
+    o->registry = models.options;
+    o->registry.model = found.path;
+    o->registry.names_only = true;
+    ok = ok && run(o, error);
+    zi_found_free(&found);
+    zi_user_registry_close(&models);
     return ok;
 }
 
 int cmd_serve(int argc, char **argv)
 {
-    zi_server_options o = {.port = 7860, .models = "models", .output = "output"};
-    const char *model = NULL;
+    zi_server_options o = {.port = 7860, .output = "output"};
+    const char *model = NULL, *folder = NULL;
     o.engine.scratch = getenv("TMPDIR");
     const zi_option options[] = {
         {"host", 0, ZI_OPTION_TEXT, &o.host, 0, 0, "ADDRESS",
@@ -56,7 +65,7 @@ int cmd_serve(int argc, char **argv)
         {"api-key", 0, ZI_OPTION_TEXT, &o.key, 0, 0, "KEY", "that clients must send", NULL},
         {"insecure", 0, ZI_OPTION_FLAG, &o.insecure, 0, 0, NULL,
          "listen beyond this machine without a key", NULL},
-        {"models", 0, ZI_OPTION_TEXT, &o.models, 0, 0, "DIR", "the models folder (models)", NULL},
+        {"models", 0, ZI_OPTION_TEXT, &folder, 0, 0, "DIR", "the models folder (models)", NULL},
         {"output", 'o', ZI_OPTION_TEXT, &o.output, 0, 0, "DIR",
          "where pictures and their history are kept (output)", NULL},
         {"import", 0, ZI_OPTION_TEXT, &o.import, 0, 0, "DIR",
@@ -78,5 +87,5 @@ int cmd_serve(int argc, char **argv)
     zi_error error = {0};
     int code;
     if (!zi_options_parse(&command, argc, argv, NULL, &code)) return code;
-    return serve(&o, model, &error) ? 0 : zi_report(&command, &error);
+    return serve(&o, folder, model, &error) ? 0 : zi_report(&command, &error);
 }

@@ -26,13 +26,13 @@ int cmd_tokenize(int argc, char **argv)
     if (!zi_options_parse(&command, argc, argv, &text, &code)) return code;
 
     zi_error error = {0};
-    char *path = NULL;
+    zi_found found = {0};
     int32_t *ids = NULL;
     size_t count = 0;
     code = 1;
-    bool found = zi_models_find(model, &path, NULL, &error);
-    load.path = path;
-    if (!found || !zi_tokenize(&load, text, chat, &ids, &count, &error)) {
+    bool ok = zi_find_model(model, &found, &error);
+    load.path = found.path;
+    if (!ok || !zi_tokenize(&load, text, chat, &ids, &count, &error)) {
         code = zi_report(&command, &error);
         goto out;
     }
@@ -42,6 +42,6 @@ int cmd_tokenize(int argc, char **argv)
     code = 0;
 out:
     free(ids);
-    free(path);
+    zi_found_free(&found);
     return code;
 }

@@ -1,7 +1,6 @@
 /* zimage verify: whether a model works, as a table of checks. */
 #include "cli.h"
 
-#include <cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,34 +11,25 @@ static bool go_on(void *user, const zi_progress *progress)
     return !zi_interrupted();
 }
 
-static const char *text_of(const cJSON *row, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(row, name);
-    return cJSON_IsString(item) ? item->valuestring : "";
-}
-
 /* Names of files must not steer the terminal. */
-static void print_row(const cJSON *row)
+static void print_check(const zi_verification_check *check)
 {
-    bool passed = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(row, "passed"));
-    printf("%s  %-22s", passed ? "pass" : "FAIL", text_of(row, "name"));
-    for (const char *c = text_of(row, "says"); *c; c++)
+    printf("%s  %-22s", check->passed ? "pass" : "FAIL", check->name);
+    for (const char *c = check->text; *c; c++)
         putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
     putchar('\n');
 }
 
-static bool print_table(const char *json, bool raw, bool *passed, zi_error *error)
+static bool print_result(const zi_verification *v, bool raw, zi_error *error)
 {
-    cJSON *root = cJSON_Parse(json);
-    const cJSON *row;
-    if (!root) return zi_error_no_memory(error, 1 << 16);
-    *passed = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "passed"));
-    if (raw)
-        puts(json);
-    else
-        cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(root, "checks")) print_row(row);
-    cJSON_Delete(root);
-    return true;
+    if (!raw) {
+        for (size_t i = 0; i < v->check_count; i++) print_check(&v->checks[i]);
+        return true;
+    }
+    char *json = zi_verification_json(v);
+    if (json) puts(json);
+    free(json);
+    return json || zi_error_no_memory(error, 1 << 16);
 }
 
 int cmd_verify(int argc, char **argv)
@@ -72,19 +62,19 @@ int cmd_verify(int argc, char **argv)
 
     zi_error error = {0};
     zi_engine *engine = NULL;
-    char *path = NULL, *source = NULL, *json = NULL;
-    bool passed = false;
+    zi_verification *verification = NULL;
+    zi_found found = {0}, source = {0};
     zi_interrupt_install();
-    bool ok = zi_models_find(name, &path, NULL, &error) &&
-              (!against || zi_models_find(against, &source, NULL, &error));
-    load.path = path;
+    bool ok = zi_find_model(name, &found, &error) &&
+              (!against || zi_find_model(against, &source, &error));
+    load.path = found.path;
     ok = ok && zi_engine_create(&engine_options, &engine, &error) &&
-         zi_verify(engine, &load, source, go_on, NULL, &json, &error) &&
-         print_table(json, raw, &passed, &error);
-    code = ok ? !passed : zi_report(&command, &error);
+         zi_verify(engine, &load, source.path, go_on, NULL, &verification, &error) &&
+         print_result(verification, raw, &error);
+    code = ok ? !verification->passed : zi_report(&command, &error);
+    zi_verification_free(verification);
     zi_engine_free(engine);
-    free(json);
-    free(source);
-    free(path);
+    zi_found_free(&source);
+    zi_found_free(&found);
     return code;
 }

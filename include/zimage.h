@@ -85,6 +85,9 @@ bool zi_image_load(const char *path, zi_image **out, char **recipe, zi_error *er
 
 void zi_image_free(zi_image *image);
 
+/* Whether the file at path begins like one that zi_image_load reads. */
+bool zi_image_is_at(const char *path);
+
 /* The same without files: a picture as the bytes of its file (free() them), and back. A format must
  * be named. A picture of more than `pixels` is refused before it takes memory; 0: any will do. */
 bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, uint8_t **data,
@@ -183,7 +186,7 @@ typedef enum {
     ZI_STAGE_STEP,
     ZI_STAGE_DECODE,
     ZI_STAGE_CONVERT, /* of zi_convert */
-    ZI_STAGE_COPY     /* of zi_store_import */
+    ZI_STAGE_COPY     /* of zi_registry_import */
 } zi_stage;
 
 typedef struct {
@@ -283,20 +286,111 @@ char *zi_random_prompt(uint64_t seed);
 
 /* ---- inspection ---- */
 
-/* What is at path (layout, architecture, precision, components, sizes, what is missing; of a
- * picture, its size and recipe), as JSON text that the caller frees. Anything recognised is
- * described; only unreadable or unknown things are an error. A model's "health" is "good",
- * "incomplete" (it works with what another model lends), "unsupported" or "damaged". */
-bool zi_inspect(const char *path, char **json, zi_error *error) ZI_CHECKED;
+typedef enum { ZI_MODEL_IMAGE = 0, ZI_MODEL_LANGUAGE, ZI_MODEL_OTHER } zi_model_kind;
 
-/* ---- health ---- */
+typedef enum {
+    ZI_HEALTH_GOOD = 0,
+    ZI_HEALTH_INCOMPLETE,  /* works with what another model lends */
+    ZI_HEALTH_UNSUPPORTED, /* well-formed, but nothing that zimage can use */
+    ZI_HEALTH_DAMAGED
+} zi_health;
 
-/* Whether a model works, as JSON text that the caller frees: "passed", and "checks", a list of
- * "name", "passed" and "says". Weights are read, small pictures drawn; against, when not NULL, is
- * the path of the model that this one was made from, whose picture it should draw. progress and
- * user: as in a request. A check that is not passed is no error. */
+/* "good", "incomplete", "unsupported" or "damaged"; a constant. */
+const char *zi_health_name(zi_health health);
+
+/* A format of stored values and how many parameters have it. */
+typedef struct {
+    char *name; /* "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64" */
+    double parameters;
+} zi_value_format;
+
+/* The tensors of one component, or of one file. */
+typedef struct {
+    size_t files; /* 0: its tensors could not be read, or it has none */
+    size_t tensors;
+    double parameters; /* as the model has them, however they are packed */
+    double bytes;
+    zi_value_format *formats; /* [format_count] */
+    size_t format_count;
+} zi_tensor_summary;
+
+typedef enum {
+    ZI_COMPONENT_TRANSFORMER = 0,
+    ZI_COMPONENT_TEXT_ENCODER,
+    ZI_COMPONENT_VAE,
+    ZI_COMPONENT_TOKENIZER,
+    ZI_COMPONENT_SCHEDULER,
+    ZI_COMPONENTS
+} zi_component;
+
+/* "transformer", "text_encoder", "vae", "tokenizer" or "scheduler"; a constant. */
+const char *zi_component_name(zi_component component);
+
+typedef struct {
+    zi_error_code code;
+    char *subject, *text; /* as in zi_error */
+} zi_problem;
+
+/* What is known about a model's folder or file. Nothing in it changes. */
+typedef struct {
+    char *path;
+    zi_model_kind kind;
+    char *layout;       /* "diffusers", "MLX", "ComfyUI file", ...; NULL: unknown */
+    char *architecture; /* "Z-Image", "Z-Image transformer", "Stable Diffusion XL", ...; NULL */
+    /* Of the transformer, or else of the first component that has tensors; NULL: none has. */
+    const char *precision;
+    int native_size; /* pixels; this and the next four are 0 where they are unknown */
+    int transformer_layers, transformer_width;
+    int text_encoder_layers, text_encoder_width;
+    bool has_components; /* else it is of another architecture, and `other` describes it */
+    struct {
+        bool present;
+        bool missing; /* and needed */
+        zi_tensor_summary tensors;
+    } components[ZI_COMPONENTS];
+    zi_tensor_summary other;
+    zi_health health;
+    bool usable;          /* as it is, without another model */
+    zi_problem *problems; /* [problem_count]: those that no other model helps against come first */
+    size_t problem_count;
+    char **remarks; /* [remark_count] */
+    size_t remark_count;
+} zi_inspection;
+
+/* What is at path. Anything recognised is described, damaged or not; only what is unreadable or
+ * unknown is an error. Free the result with zi_inspection_free. */
+bool zi_inspect(const char *path, zi_inspection **out, zi_error *error) ZI_CHECKED;
+void zi_inspection_free(zi_inspection *inspection);
+
+/* The same as JSON text that the caller frees; NULL when memory is short. */
+char *zi_inspection_json(const zi_inspection *inspection);
+
+/* ---- verification ---- */
+
+typedef struct {
+    const char *name; /* a constant */
+    bool passed;
+    zi_error_code code; /* why it failed */
+    char *text;         /* what was found, or why it failed */
+} zi_verification_check;
+
+typedef struct {
+    char *path;
+    bool passed;                   /* all checks */
+    zi_verification_check *checks; /* [check_count], as far as they could be run */
+    size_t check_count;
+} zi_verification;
+
+/* Whether a model works: weights are read, small images generated. against, when not NULL, is the
+ * path of the model that this one was made from, whose image it should generate. progress and user:
+ * as in a request. A check that fails is no error. Free the result with zi_verification_free. */
 bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *against,
-               zi_progress_fn progress, void *user, char **json, zi_error *error) ZI_CHECKED;
+               zi_progress_fn progress, void *user, zi_verification **out,
+               zi_error *error) ZI_CHECKED;
+void zi_verification_free(zi_verification *verification);
+
+/* The same as JSON text that the caller frees; NULL when memory is short. */
+char *zi_verification_json(const zi_verification *verification);
 
 /* ---- conversion ---- */
 
@@ -393,47 +487,141 @@ bool zi_hub_find(const zi_hub *hub, const char *repo, char **path, zi_error *err
 /* Removes a repository from the cache. */
 bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error) ZI_CHECKED;
 
-/* ---- the models folder ---- */
+/* ---- the model registry ---- */
 
-/* FOLDER/mlx, pytorch and comfyui hold models, FOLDER/prompt_enhancer a language model or several.
- * Beside them there are the models in the hub's cache, which are called OWNER/NAME. */
+/* All models that can be named: those in the models folder, those in the hub's cache, and the demo
+ * model. FOLDER/mlx, pytorch and comfyui hold image models, FOLDER/prompt_enhancer a language model
+ * or several; a model in the hub's cache is called OWNER/NAME. Several threads may use one registry
+ * at the same time. */
+typedef struct zi_registry zi_registry;
+
 typedef struct {
-    const char *folder; /* it need not be there */
+    const char *folder; /* the models folder; it need not be there */
     zi_hub hub;
-} zi_store;
+    const char *demo;       /* path of the demo model; NULL: there is none */
+    const char *model;      /* path of a model that is the default, whatever was chosen; or NULL */
+    const char *cache_file; /* keeps what inspections find; NULL: they are kept in memory */
+    /* Only names are found, no paths, and of the folder nothing that lies elsewhere, to which a
+     * link leads. For names that come from strangers. */
+    bool names_only;
+} zi_registry_options;
+
+/* The strings of options must outlive the registry. */
+bool zi_registry_open(const zi_registry_options *options, zi_registry **out,
+                      zi_error *error) ZI_CHECKED;
+void zi_registry_close(zi_registry *registry);
+
+/* Where models are. */
+typedef enum {
+    ZI_SECTION_MLX = 0,
+    ZI_SECTION_PYTORCH,
+    ZI_SECTION_COMFYUI,
+    ZI_SECTION_PROMPT_ENHANCER,
+    ZI_SECTION_HUB,   /* in the hub's cache */
+    ZI_SECTION_NAMED, /* zi_registry_options.model, where that is in no other section */
+    ZI_SECTION_DEMO
+} zi_section;
+
+/* "mlx", "pytorch", "comfyui", "prompt_enhancer", "hub", "named" or "demo"; a constant. */
+const char *zi_section_name(zi_section section);
 
 typedef struct {
-    char *path;    /* NULL: there is none; free() it */
-    size_t models; /* in the folder, where none was named */
-    bool chosen;   /* it is the default, not just the only one */
+    char *name; /* "mlx/NAME", "OWNER/NAME", "demo", ...: no other one is called so */
+    char *path;
+    zi_section section;
+    zi_model_kind kind;
+    bool is_default;           /* it was chosen */
+    uint64_t bytes;            /* of its files */
+    zi_inspection *inspection; /* NULL: see zi_registry_inspect_all */
+} zi_registry_entry;
+
+/* Part of a model on the disk: of no use but to the call that goes on with it. */
+typedef struct {
+    char *name;    /* ".incoming/NAME", or "mlx/NAME.part-1-0" */
+    bool download; /* one that has not ended; false: left by a call that was killed */
+    uint64_t bytes;
+} zi_partial_model;
+
+typedef struct {
+    char *default_name;         /* the one that was chosen; NULL: none was */
+    zi_registry_entry *entries; /* [count], by section and name */
+    size_t count, unknown; /* unknown: models that are new or have changed, and were not inspected
+                              since; entries of the hub's cache among them may be of other kinds */
+    zi_partial_model *partial; /* [partial_count] */
+    size_t partial_count;
+} zi_registry_list;
+
+/* All models. Reads folders, but no model: inspections come from the cache. Free the result with
+ * zi_registry_list_free. */
+bool zi_registry_read(zi_registry *registry, zi_registry_list *out, zi_error *error) ZI_CHECKED;
+void zi_registry_list_free(zi_registry_list *list);
+
+/* Inspects what zi_registry_read would call unknown, and keeps what was found. inspected, which may
+ * be NULL, is called after each; it returns false to stop. */
+bool zi_registry_inspect_all(zi_registry *registry, bool (*inspected)(void *user), void *user,
+                             zi_error *error) ZI_CHECKED;
+
+/* Why a model was found. */
+typedef enum {
+    ZI_FOUND_NAMED = 0,  /* it was asked for */
+    ZI_FOUND_CHOSEN,     /* it is the default */
+    ZI_FOUND_ONLY,       /* it is the only image model in the folder */
+    ZI_FOUND_DOWNLOADED, /* the folder has none; it is Z-Image-Turbo in the hub's cache */
+    ZI_FOUND_DEMO        /* there is no other */
+} zi_found_as;
+
+typedef struct {
+    char *name; /* as in the list; of a path that path */
+    char *path;
+    zi_found_as as;
 } zi_found;
 
-/* The model of a name: a path as it stands, else one in the folder (NAME or mlx/NAME), else one in
- * the cache. NULL: the default, else the only one in the folder, else Z-Image-Turbo in the cache if
- * the folder has none; finding none of these is no error. */
-bool zi_store_find(const zi_store *store, const char *name, zi_found *out,
-                   zi_error *error) ZI_CHECKED;
+/* What the cache has of a path: the inspection, to be freed, or NULL. */
+zi_inspection *zi_registry_known(zi_registry *registry, const char *path);
 
-/* The language model in the folder, else the one in the cache; *path is NULL when there is none. */
-bool zi_store_find_llm(const zi_store *store, char **path, zi_error *error) ZI_CHECKED;
+/* The model that is meant by a name: a path as it stands, else one in the folder (NAME or
+ * mlx/NAME), else one in the hub's cache. NULL: the default, else the only one in the folder, else
+ * Z-Image-Turbo in the hub's cache if the folder has none, else the demo model. Several without a
+ * default are an error that lists them. Free the result with zi_found_free. */
+bool zi_registry_find(zi_registry *registry, const char *name, zi_found *out,
+                      zi_error *error) ZI_CHECKED;
+void zi_found_free(zi_found *found);
 
-/* All models as JSON text that the caller frees: "folder", "default" and "models", a list of
- * "name", "path", "kind" (image or language), "layout", "architecture", "precision", "bytes",
- * "default", "health" and "problems"; and "incomplete", a list of "name", "kind" and "bytes":
- * downloads that have not ended ("download"), and what killed calls left of models that they wrote
- * ("leftover"). */
-bool zi_store_list(const zi_store *store, char **json, zi_error *error) ZI_CHECKED;
+/* The language model of a name, or NULL: the one in FOLDER/prompt_enhancer, else the one in the
+ * hub's cache. *path is NULL when there is none; free() it. */
+bool zi_registry_find_language(zi_registry *registry, const char *name, char **path,
+                               zi_error *error) ZI_CHECKED;
 
-/* Makes a model the default; it must be in the folder or in the cache. */
-bool zi_store_choose(const zi_store *store, const char *name, zi_error *error) ZI_CHECKED;
+/* Makes a model the default, from now on (FOLDER/default.txt has its name), or until the registry
+ * is closed. It must be an image model. */
+bool zi_registry_choose(zi_registry *registry, const char *name, bool lasting,
+                        zi_error *error) ZI_CHECKED;
 
-/* Removes a model from the folder or from the cache, or what is incomplete.
- * Where it is a link, only the link. */
-bool zi_store_remove(const zi_store *store, const char *name, zi_error *error) ZI_CHECKED;
+/* Where a new model of that file name goes: path and name ("comfyui/FILE") are free()d by the
+ * caller. The folder is made; something that is there already is an error. */
+bool zi_registry_place(zi_registry *registry, zi_section section, const char *file, char **path,
+                       char **name, zi_error *error) ZI_CHECKED;
 
-/* Moves models that lie in the folder itself, as they once did, to where they belong; dry: only
- * says so. JSON text that the caller frees: a list of "from", and "to" or "problem". */
-bool zi_store_migrate(const zi_store *store, bool dry, char **json, zi_error *error) ZI_CHECKED;
+/* Removes a model from the folder or from the hub's cache, or what is partial. Of a link only the
+ * link goes. */
+bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error) ZI_CHECKED;
+
+/* A model that lay in the models folder itself, as they once did. */
+typedef struct {
+    char *from, *to;
+    char *problem; /* why it stays; NULL: it was moved */
+} zi_migrated_model;
+
+typedef struct {
+    zi_migrated_model *models; /* [count] */
+    size_t count;
+} zi_migration;
+
+/* Moves such models to where they belong; dry: only says so. Free the result with
+ * zi_migration_free. */
+bool zi_registry_migrate(zi_registry *registry, bool dry, zi_migration *out,
+                         zi_error *error) ZI_CHECKED;
+void zi_migration_free(zi_migration *migration);
 
 typedef enum { ZI_IMPORT_COPY = 0, ZI_IMPORT_LINK, ZI_IMPORT_MOVE } zi_import_mode;
 
@@ -452,21 +640,21 @@ typedef struct {
 
 /* Puts a model, or a part of one, into the folder; *path, which the caller frees, is where it is.
  * What is no part of Z-Image and no language model is refused by its name. */
-bool zi_store_import(const zi_store *store, const zi_import_options *options, char **path,
-                     zi_error *error) ZI_CHECKED;
+bool zi_registry_import(zi_registry *registry, const zi_import_options *options, char **path,
+                        zi_error *error) ZI_CHECKED;
 
 /* Downloads a model into the folder, converted where `import` has a layout or a precision (its
  * source, mode and convert have no meaning). Of an original that is converted, files go as soon as
  * they have been, and while others come, unless it was in the cache: progress of the download comes
  * first, then that of what is left to convert. */
-bool zi_store_download(const zi_store *store, const zi_download_options *options,
-                       const zi_import_options *import, zi_downloaded *out,
-                       zi_error *error) ZI_CHECKED;
+bool zi_registry_download(zi_registry *registry, const zi_download_options *options,
+                          const zi_import_options *import, zi_downloaded *out,
+                          zi_error *error) ZI_CHECKED;
 
 /* For those who have no model yet: the precision in which Z-Image-Turbo suits this machine as an
  * MLX folder, and a sentence on what it takes to get it so; free() it. NULL when memory is short.
  */
-char *zi_store_advice(const zi_store *store, zi_precision *precision);
+char *zi_registry_hint(const zi_registry *registry, zi_precision *precision);
 
 /* ---- measuring ---- */
 

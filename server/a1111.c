@@ -88,11 +88,13 @@ static zi_answer constant(zi_call *call)
 
 static zi_answer models(zi_call *call)
 {
-    cJSON *known = zi_foreign_models(call->server), *list = cJSON_CreateArray();
-    const cJSON *model;
-    cJSON_ArrayForEach(model, known)
-    {
-        const char *name = cJSON_GetObjectItem(model, "name")->valuestring;
+    zi_registry_list known;
+    zi_refusal refusal;
+    if (!zi_models_read(call->server, &known, &refusal)) return zi_reply_refusal(call, &refusal);
+    cJSON *list = cJSON_CreateArray();
+    for (size_t i = 0; i < known.count; i++) {
+        const char *name = known.entries[i].name;
+        if (!zi_model_generates(&known.entries[i])) continue;
         char *brief = zi_foreign_short(name);
         cJSON *item = cJSON_CreateObject();
         cJSON_AddStringToObject(item, "title", name);
@@ -104,13 +106,13 @@ static zi_answer models(zi_call *call)
         cJSON_AddItemToArray(list, item);
         free(brief);
     }
-    cJSON_Delete(known);
+    zi_registry_list_free(&known);
     return zi_reply_json(call, 200, list);
 }
 
 static zi_answer refresh(zi_call *call)
 {
-    zi_shelf_changed(call->server->shelf);
+    zi_scanner_wake(call->server->scanner);
     return reply_null(call);
 }
 
@@ -141,7 +143,7 @@ static zi_answer unload(zi_call *call)
 
 static zi_answer options(zi_call *call)
 {
-    char *model = zi_shelf_default(call->server->shelf);
+    char *model = zi_models_default(call->server);
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "sd_model_checkpoint", model ? model : "");
     cJSON_AddNullToObject(json, "sd_checkpoint_hash");
@@ -167,7 +169,7 @@ static zi_answer set_options(zi_call *call)
     if (!cJSON_IsString(said))
         return zi_reply_error(call, 422, "sd_model_checkpoint", "it must be text");
     char *name = zi_foreign_model(call->server, said->valuestring);
-    bool ok = name ? zi_shelf_choose(call->server->shelf, name, "sd_model_checkpoint", &refusal)
+    bool ok = name ? zi_models_choose(call->server, name, "sd_model_checkpoint", &refusal)
                    : zi_refuse(&refusal, 404, "sd_model_checkpoint", "model '%s' not found",
                                said->valuestring);
     free(name);
@@ -183,7 +185,7 @@ static zi_answer flags(zi_call *call)
     cJSON_AddNullToObject(json, "api_auth");
     cJSON_AddBoolToObject(json, "listen", s->options.host != NULL);
     cJSON_AddNumberToObject(json, "port", port ? atoi(port + 1) : 0);
-    cJSON_AddStringToObject(json, "ckpt_dir", s->options.models);
+    cJSON_AddStringToObject(json, "ckpt_dir", s->options.registry.folder);
     return zi_reply_json(call, 200, json);
 }
 

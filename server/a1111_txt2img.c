@@ -115,7 +115,7 @@ static bool settle_model(zi_call *call, const wish *w, cJSON *params, zi_refusal
     char *name = zi_foreign_model(call->server, said->valuestring);
     bool ok = name ? zi_params_set(params, "model", cJSON_CreateString(name)) &&
                          (w->restore ||
-                          zi_shelf_choose(call->server->shelf, name, "override_settings", refusal))
+                          zi_models_choose(call->server, name, "override_settings", refusal))
                    : zi_refuse(refusal, 404, "override_settings", "Model not found");
     free(name);
     return ok;

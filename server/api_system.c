@@ -65,25 +65,16 @@ static void add_limits(cJSON *config)
     cJSON_AddNumberToObject(limits, "picture_bytes", ZI_BODY_PICTURE);
 }
 
-/* Of the model that draws when none is named; null: it does not say. */
-static cJSON *native_size(zi_call *call, const char *model)
-{
-    cJSON *detail = NULL, *size = NULL;
-    zi_refusal refusal;
-    if (model && zi_shelf_inspect(call->server->shelf, model, NULL, &detail, &refusal))
-        size = cJSON_DetachItemFromObject(cJSON_GetObjectItem(detail, "model"), "native_size");
-    cJSON_Delete(detail);
-    return size ? size : cJSON_CreateNull();
-}
-
-static zi_answer config(zi_call *call)
+/* model: the name of the one that is used when none is named; known: NULL, or what it is. */
+static zi_answer send_config(zi_call *call, const char *model, const zi_inspection *known)
 {
     static const int tiers[] = {512, 768, 1024, 1280};
     cJSON *json = cJSON_CreateObject();
-    char *model = zi_shelf_default(call->server->shelf);
     cJSON_AddStringToObject(json, "version", ZI_VERSION);
-    cJSON_AddStringToObject(json, "default_model", model ? model : "");
-    cJSON_AddItemToObject(json, "native_size", native_size(call, model));
+    cJSON_AddStringToObject(json, "default_model", model);
+    cJSON_AddItemToObject(json, "native_size",
+                          known && known->native_size ? cJSON_CreateNumber(known->native_size)
+                                                      : cJSON_CreateNull());
     cJSON_AddBoolToObject(json, "key_required", zi_guard_needs_key(call->server->guard));
     add_range(json, "sizes", 16, ZI_MAX_SIDE, -1);
     cJSON_AddNumberToObject(cJSON_GetObjectItem(json, "sizes"), "multiple", 16);
@@ -98,8 +89,21 @@ static zi_answer config(zi_call *call)
     cJSON_AddItemToObject(json, "computes", words("auto|exact|fast"));
     add_layouts(json);
     cJSON_AddItemToObject(json, "formats", words("png|jpeg|webp"));
-    free(model);
     return zi_reply_json(call, 200, json);
+}
+
+static zi_answer config(zi_call *call)
+{
+    uint64_t cursor = zi_events_latest(call->server->events);
+    zi_found model = {0};
+    bool found = zi_registry_find(call->server->registry, NULL, &model, NULL);
+    zi_inspection *known = found ? zi_registry_known(call->server->registry, model.path) : NULL;
+    zi_answer answer = found && !known && zi_call_waits_for_models(call)
+                           ? zi_call_wait(call, cursor)
+                           : send_config(call, found ? model.name : "", known);
+    zi_inspection_free(known);
+    zi_found_free(&model);
+    return answer;
 }
 
 /* ---- how it goes ---- */

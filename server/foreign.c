@@ -115,23 +115,6 @@ zi_answer zi_foreign_reply(zi_call *call, zi_text *out)
 
 /* ---- models ---- */
 
-cJSON *zi_foreign_models(zi_server *server)
-{
-    char *loaded = zi_worker_loaded(server->worker);
-    cJSON *list = zi_shelf_list(server->shelf, loaded);
-    cJSON *models = cJSON_DetachItemFromObject(list, "models"), *model = models->child, *next;
-    cJSON_Delete(list);
-    free(loaded);
-    for (; model; model = next) {
-        next = model->next;
-        const char *shelf = cJSON_GetStringValue(cJSON_GetObjectItem(model, "shelf"));
-        if (!cJSON_IsTrue(cJSON_GetObjectItem(model, "usable")) ||
-            (shelf && !strcmp(shelf, "prompt_enhancer")))
-            cJSON_Delete(cJSON_DetachItemViaPointer(models, model));
-    }
-    return models;
-}
-
 char *zi_foreign_short(const char *name)
 {
     char *base = zi_path_base(name), *dot = base ? strrchr(base, '.') : NULL;
@@ -151,17 +134,19 @@ static bool means(const char *said, const char *name)
 
 char *zi_foreign_model(zi_server *server, const char *said)
 {
+    zi_registry_list list;
+    zi_refusal refusal;
     char *text = strdup(said), *found = NULL;
     char *hash = text ? strrchr(text, '[') : NULL;
-    const cJSON *model;
     if (hash > text && hash[-1] == ' ' && hash[strlen(hash) - 1] == ']') hash[-1] = 0;
-    cJSON *models = zi_foreign_models(server);
-    cJSON_ArrayForEach(model, models)
-    {
-        const char *name = cJSON_GetObjectItem(model, "name")->valuestring;
-        if (text && !found && means(text, name)) found = strdup(name);
+    if (!text || !zi_models_read(server, &list, &refusal)) {
+        free(text);
+        return NULL;
     }
-    cJSON_Delete(models);
+    for (size_t i = 0; i < list.count && !found; i++)
+        if (zi_model_generates(&list.entries[i]) && means(text, list.entries[i].name))
+            found = strdup(list.entries[i].name);
+    zi_registry_list_free(&list);
     free(text);
     return found;
 }

@@ -23,9 +23,6 @@ void zi_foreign_open(cJSON *object, zi_text *out);
 /* Replies with what was gathered. */
 zi_answer zi_foreign_reply(zi_call *call, zi_text *out);
 
-/* Models that draw, as /api/models lists them. */
-cJSON *zi_foreign_models(zi_server *server);
-
 /* The model that a client means by its name, by the last part of it, without its extension or with
  * A1111's hash behind it; in new memory, NULL: there is none. */
 char *zi_foreign_model(zi_server *server, const char *said);

@@ -52,6 +52,7 @@ struct zi_call {
     FILE *upload;
     char *upload_path; /* of a temporary file in the output folder, removed with the call */
     bool too_large, begun;
+    double began; /* when, as zi_seconds says it */
     size_t received;
     zi_connection *place;
     /* For a handler that waits for a job: see zi_call_wait. */
@@ -98,6 +99,10 @@ zi_answer zi_reply(zi_call *call, unsigned status, struct MHD_Response *response
  * 15 seconds have passed. Begin with reading the job's state, and remember the latest event's
  * number from before that: cursor. */
 zi_answer zi_call_wait(zi_call *call, uint64_t cursor);
+
+/* Has models inspected, and says whether to wait for that; a request that has waited long enough
+ * gets what is known. */
+bool zi_call_waits_for_models(const zi_call *call);
 
 /* An event stream. format turns an event into what the client reads (nothing: it is passed over)
  * and returns false when the stream ends with it. */

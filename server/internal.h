@@ -9,7 +9,8 @@
 #include "server/history.h"
 #include "server/jobs.h"
 #include "server/log.h"
-#include "server/shelf.h"
+#include "server/models.h"
+#include "server/scanner.h"
 
 #include <stdatomic.h>
 
@@ -22,7 +23,8 @@ struct zi_server {
     zi_events *events;
     zi_log *log;
     zi_history *history;
-    zi_shelf *shelf;
+    zi_registry *registry;
+    zi_scanner *scanner;
     zi_jobs *jobs;
     zi_worker *worker;
     zi_connections *connections;

@@ -90,16 +90,14 @@ static const zi_param enhance_params[] = {
 static bool settle_model(zi_server *server, zi_job *job, zi_refusal *refusal)
 {
     zi_order *o = &job->order;
-    if (!o->model) {
-        char *name = zi_shelf_default(server->shelf);
-        if (!name || !zi_params_set(job->params, "model", cJSON_CreateString(name))) {
-            free(name);
-            return zi_refuse(refusal, 500, NULL, "out of memory");
-        }
-        free(name);
-        o->model = cJSON_GetObjectItemCaseSensitive(job->params, "model")->valuestring;
-    }
-    return zi_shelf_find(server->shelf, o->model, "model", &o->path, refusal);
+    zi_found found;
+    if (!zi_models_find(server, o->model, "model", &found, refusal)) return false;
+    o->path = found.path;
+    bool ok = zi_params_set(job->params, "model", cJSON_CreateString(found.name));
+    free(found.name);
+    if (!ok) return zi_refuse(refusal, 500, NULL, "out of memory");
+    o->model = cJSON_GetObjectItemCaseSensitive(job->params, "model")->valuestring;
+    return true;
 }
 
 static bool settle_seed(zi_job *job, zi_refusal *refusal)
@@ -139,26 +137,13 @@ static bool settle_verify(zi_server *server, zi_job *job, zi_refusal *refusal)
     zi_order *o = &job->order;
     return settle_model(server, job, refusal) &&
            (!o->against ||
-            zi_shelf_find(server->shelf, o->against, "against", &o->other_path, refusal));
+            zi_models_find_path(server, o->against, "against", &o->other_path, refusal));
 }
 
 static bool settle_enhance(zi_server *server, zi_job *job, zi_refusal *refusal)
 {
     zi_order *o = &job->order;
-    zi_refusal none;
-    bool ok = settle_seed(job, refusal);
-    if (ok && o->llm) return zi_shelf_find(server->shelf, o->llm, "llm", &o->path, refusal);
-    if (ok && zi_shelf_find(server->shelf, "prompt_enhancer", NULL, &o->path, &none)) return true;
-    char *name = ok ? zi_shelf_default(server->shelf) : NULL;
-    ok = name && zi_shelf_find(server->shelf, name, "llm", &o->path, refusal);
-    free(name);
-    return ok;
-}
-
-static bool find_part(zi_server *server, const char *name, const char *field, char **path,
-                      zi_refusal *refusal)
-{
-    return !name || zi_shelf_find(server->shelf, name, field, path, refusal);
+    return settle_seed(job, refusal) && zi_models_find_llm(server, o->llm, &o->path, refusal);
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -167,11 +152,14 @@ static bool ends_with(const char *text, const char *end)
     return length > size && !strcmp(text + length - size, end);
 }
 
-/* The folder of new models of a layout, and the extension of their files. */
+/* The section of new models of a layout, and the extension of their files. */
 static const struct {
-    const char *folder, *extension;
-} homes[] = {
-    {NULL, ""}, {"mlx", ""}, {"pytorch", ""}, {"comfyui", ".safetensors"}, {"comfyui", ".gguf"}};
+    zi_section section;
+    const char *extension;
+} homes[] = {[ZI_LAYOUT_MLX] = {ZI_SECTION_MLX, ""},
+             [ZI_LAYOUT_DIFFUSERS] = {ZI_SECTION_PYTORCH, ""},
+             [ZI_LAYOUT_COMFYUI] = {ZI_SECTION_COMFYUI, ".safetensors"},
+             [ZI_LAYOUT_GGUF] = {ZI_SECTION_COMFYUI, ".gguf"}};
 
 /* As homes, for what keeps the layout of what lies at path. */
 static size_t home_of(const char *source, const char *path)
@@ -185,17 +173,18 @@ static bool settle_convert(zi_server *server, zi_job *job, zi_refusal *refusal)
 {
     zi_order *o = &job->order;
     char file[256];
-    if (!zi_shelf_find(server->shelf, o->source, "source", &o->path, refusal) ||
-        !find_part(server, o->vae, "vae", &o->vae_path, refusal) ||
-        !find_part(server, o->text_encoder, "text_encoder", &o->text_encoder_path, refusal) ||
-        !find_part(server, o->reference, "reference", &o->reference_path, refusal))
+    if (!zi_models_find_path(server, o->source, "source", &o->path, refusal) ||
+        !zi_models_find_path(server, o->vae, "vae", &o->vae_path, refusal) ||
+        !zi_models_find_path(server, o->text_encoder, "text_encoder", &o->text_encoder_path,
+                             refusal) ||
+        !zi_models_find_path(server, o->reference, "reference", &o->reference_path, refusal))
         return false;
     size_t home = o->layout ? (size_t)o->layout : home_of(o->source, o->path);
     const char *extension = homes[home].extension;
     snprintf(file, sizeof file, "%s%s", o->destination,
              ends_with(o->destination, extension) ? "" : extension);
-    return zi_shelf_place(server->shelf, homes[home].folder, file, "destination", &o->place,
-                          &o->name, refusal);
+    return zi_models_place(server, homes[home].section, file, "destination", &o->place, &o->name,
+                           refusal);
 }
 
 /* A new model's name, where the library chooses the folder. */
@@ -257,7 +246,7 @@ static bool settle_download(zi_server *server, zi_job *job, zi_refusal *refusal)
     zi_error error;
     char *path = NULL;
     if (!check_name(o->destination, refusal) || !check_precision(job, refusal)) return false;
-    bool ok = zi_hub_find(&server->options.hub, o->repo, &path, &error);
+    bool ok = zi_hub_find(&server->options.registry.hub, o->repo, &path, &error);
     free(path);
     return ok || zi_refuse_error(refusal, NULL, "repo", &error);
 }

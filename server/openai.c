@@ -99,13 +99,16 @@ static cJSON *model_json(const zi_server *server, const char *name)
 
 static zi_answer models(zi_call *call)
 {
-    cJSON *json = cJSON_CreateObject(), *known = zi_foreign_models(call->server);
+    zi_registry_list known;
+    zi_refusal refusal;
+    if (!zi_models_read(call->server, &known, &refusal)) return zi_reply_refusal(call, &refusal);
+    cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "object", "list");
     cJSON *data = cJSON_AddArrayToObject(json, "data");
-    const cJSON *model;
-    cJSON_ArrayForEach(model, known) cJSON_AddItemToArray(
-        data, model_json(call->server, cJSON_GetObjectItem(model, "name")->valuestring));
-    cJSON_Delete(known);
+    for (size_t i = 0; i < known.count; i++)
+        if (zi_model_generates(&known.entries[i]))
+            cJSON_AddItemToArray(data, model_json(call->server, known.entries[i].name));
+    zi_registry_list_free(&known);
     return zi_reply_json(call, 200, json);
 }
 

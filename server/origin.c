@@ -16,7 +16,8 @@ typedef struct {
 
 static roots open_roots(const zi_server_options *o)
 {
-    return (roots){{realpath(o->models, NULL), o->import ? realpath(o->import, NULL) : NULL}};
+    return (roots){
+        {realpath(o->registry.folder, NULL), o->import ? realpath(o->import, NULL) : NULL}};
 }
 
 static void close_roots(roots *r)
@@ -102,7 +103,7 @@ bool zi_origin_find(const zi_server_options *options, const char *source, char *
 
 bool zi_origin_is_ours(const zi_server_options *options, const char *path)
 {
-    char *root = realpath(options->models, NULL);
+    char *root = realpath(options->registry.folder, NULL);
     bool ours = is_below(root, path);
     free(root);
     return ours;

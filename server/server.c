@@ -3,6 +3,7 @@
 #include "server/worker.h"
 
 #include "base/file.h"
+#include "hub/disk.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -52,9 +53,11 @@ static bool start(whole *w, zi_error *error)
     s->connections = zi_connections_create();
     s->jobs = zi_jobs_create(s);
     if (!s->log || !s->connections || !s->jobs) return zi_error_no_memory(error, sizeof *w);
-    if (!zi_shelf_create(o, &s->shelf, error) ||
+    if (!zi_make_folders(o->registry.folder, error) ||
+        !zi_registry_open(&o->registry, &s->registry, error) ||
         !zi_history_open(o->output, s->log, &s->history, error) || !create_engine(s, error) ||
-        !zi_worker_start(s, &s->worker, error) || !zi_http_start(s, error))
+        !zi_scanner_start(s, &s->scanner, error) || !zi_worker_start(s, &s->worker, error) ||
+        !zi_http_start(s, error))
         return false;
     w->ticks = pthread_create(&w->ticker, NULL, tick, w) == 0;
     return w->ticks || zi_error_set(error, ZI_ERROR_IO, NULL, "no thread could be started");
@@ -87,12 +90,14 @@ void zi_server_stop(zi_server *server)
     if (w->ticks) pthread_join(w->ticker, NULL);
     if (server->jobs) zi_jobs_close(server->jobs);
     zi_worker_end(server->worker);
+    zi_scanner_end(server->scanner);
     if (server->events) zi_events_close(server->events);
     zi_http_stop(server);
     zi_worker_free(server->worker);
     zi_engine_free(server->engine);
     zi_history_close(server->history);
-    zi_shelf_free(server->shelf);
+    zi_scanner_free(server->scanner);
+    zi_registry_close(server->registry);
     zi_jobs_free(server->jobs);
     zi_connections_free(server->connections);
     zi_log_free(server->log);

@@ -5,18 +5,18 @@
 #include "zimage.h"
 
 typedef struct {
-    const char *host;            /* an address of this machine; NULL: 127.0.0.1 */
-    int port;                    /* 0: any that is free */
-    const char *key;             /* that clients must show; NULL: none */
-    bool insecure;               /* listen beyond this machine without a key */
-    const char *models, *output; /* folders; output is made when it is missing */
-    const char *import;          /* clients may import models from below this folder, too; NULL:
-                                    from below the models folder alone */
-    zi_hub hub;                  /* where models are downloaded from */
-    const char *demo;            /* the demo model; NULL: there is none */
-    zi_engine_options engine;    /* its embeddings are kept in the output folder */
-    zi_model_options load;       /* path: the model that draws when none is named, or NULL; vae and
-                                    text_encoder are that one's, the reference is for all */
+    const char *host;             /* an address of this machine; NULL: 127.0.0.1 */
+    int port;                     /* 0: any that is free */
+    const char *key;              /* that clients must show; NULL: none */
+    bool insecure;                /* listen beyond this machine without a key */
+    const char *output;           /* folder; made when it is missing */
+    zi_registry_options registry; /* the models that clients may name; its folder is made, too */
+    const char *import;           /* clients may import models from below this folder, too; NULL:
+                                     from below the models folder alone */
+    zi_engine_options engine;     /* its embeddings are kept in the output folder */
+    /* Where models take what they lack. vae and text_encoder are for registry.model, the reference
+     * is for all; path has no meaning. */
+    zi_model_options load;
 } zi_server_options;
 
 typedef struct zi_server zi_server;

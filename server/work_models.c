@@ -16,7 +16,7 @@ static bool watch(void *user, const zi_progress *p)
 
 static void tell_changed(zi_worker *worker)
 {
-    zi_shelf_changed(worker->server->shelf);
+    zi_scanner_wake(worker->server->scanner);
     zi_events_publish(worker->server->events, "models", cJSON_CreateObject());
 }
 
@@ -88,10 +88,9 @@ static void arrived(zi_watch *w, char *path)
 bool zi_work_import(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_watch w = zi_watch_start(worker, job, "copy");
-    zi_store store = {.folder = worker->server->options.models};
     zi_import_options options = import_options(&w);
     char *path = NULL;
-    if (!zi_store_import(&store, &options, &path, error)) return false;
+    if (!zi_registry_import(worker->server->registry, &options, &path, error)) return false;
     arrived(&w, path);
     return true;
 }
@@ -135,12 +134,14 @@ bool zi_work_download(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_watch w = zi_watch_start(worker, job, "download");
     const zi_server_options *server = &worker->server->options;
-    zi_store store = {.folder = server->models, .hub = server->hub};
-    zi_download_options options = {
-        .hub = server->hub, .repo = job->order.repo, .progress = watch_download, .user = &w};
+    zi_download_options options = {.hub = server->registry.hub,
+                                   .repo = job->order.repo,
+                                   .progress = watch_download,
+                                   .user = &w};
     zi_import_options import = import_options(&w);
     zi_downloaded out = {0};
-    if (!zi_store_download(&store, &options, &import, &out, error)) return false;
+    if (!zi_registry_download(worker->server->registry, &options, &import, &out, error))
+        return false;
     arrived(&w, out.path);
     return true;
 }
@@ -159,11 +160,13 @@ bool zi_work_verify(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_watch w = zi_watch_start(worker, job, "verify");
     zi_model_options options = zi_worker_options(worker, job->order.path);
-    char *json = NULL;
-    if (!zi_verify(worker->server->engine, &options, job->order.other_path, watch_checks, &w, &json,
-                   error))
+    zi_verification *verification;
+    if (!zi_verify(worker->server->engine, &options, job->order.other_path, watch_checks, &w,
+                   &verification, error))
         return false;
-    cJSON *result = cJSON_Parse(json);
+    char *json = zi_verification_json(verification);
+    cJSON *result = json ? cJSON_Parse(json) : NULL;
+    zi_verification_free(verification);
     free(json);
     if (!result) return zi_error_no_memory(error, 1);
     zi_jobs_result(worker->server->jobs, job, result);

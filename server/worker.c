@@ -57,7 +57,8 @@ static void set_loaded(zi_worker *w, const char *name)
 zi_model_options zi_worker_options(const zi_worker *worker, const char *path)
 {
     zi_model_options options = worker->server->options.load;
-    if (!options.path || strcmp(options.path, path) != 0) options.vae = options.text_encoder = NULL;
+    const char *own = worker->server->options.registry.model;
+    if (!own || strcmp(own, path) != 0) options.vae = options.text_encoder = NULL;
     options.path = path;
     return options;
 }

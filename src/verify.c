@@ -1,12 +1,12 @@
 /* Whether a model works: its weights, its stages one by one, and small pictures. */
 #include "internal.h"
 #include "base/random.h"
-#include "io/json.h"
 #include "io/values.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SIDE = 256, STEPS = 2, LATENT = SIDE / 8, TOKENS = 512 };
 
@@ -20,12 +20,12 @@ typedef struct {
     void *user;
     zi_model *model;
     zi_image *picture; /* SIDE x SIDE, of the seed 1 */
-    cJSON *checks;
-    bool passed, stopped;
-} verification;
+    zi_verification *out;
+    bool stopped; /* or memory is short */
+} verifier;
 
-/* A check says in `says` what it found, or why it failed. */
-typedef bool (*check)(verification *v, zi_error *says);
+/* Puts into `says` what it found, or why it failed. */
+typedef bool (*check)(verifier *v, zi_error *says);
 
 /* What was found, where all is well. */
 static bool found(zi_error *says, const char *format, double number)
@@ -36,13 +36,13 @@ static bool found(zi_error *says, const char *format, double number)
 
 /* ---- weights ---- */
 
-static bool loads(verification *v, zi_error *says)
+static bool loads(verifier *v, zi_error *says)
 {
     return zi_model_load(v->engine, v->options, &v->model, says) &&
            found(says, "every tensor is there, of the right shape", 0);
 }
 
-static bool weights_sound(verification *v, zi_error *says)
+static bool weights_sound(verifier *v, zi_error *says)
 {
     const zi_source *sources[] = {&v->model->text.weights.source,
                                   &v->model->transformer.weights.source,
@@ -67,7 +67,7 @@ typedef struct {
 static bool should_continue(void *user, double fraction)
 {
     (void)fraction;
-    verification *v = user;
+    verifier *v = user;
     zi_progress progress = {.stage = ZI_STAGE_ENCODE};
     return !v->progress || v->progress(v->user, &progress);
 }
@@ -86,7 +86,7 @@ static void plan(void *user, const zi_exec *exec, zi_arena *arena)
     }
 }
 
-static bool start(verification *v, stage *s, zi_session *session, zi_error *error)
+static bool start(verifier *v, stage *s, zi_session *session, zi_error *error)
 {
     if (!zi_session_open(v->engine, true, zi_model_limits(&v->model->config), plan, s, session,
                          error))
@@ -117,7 +117,7 @@ static bool check_embeddings(const float *values, size_t count, size_t hidden, z
     return found(says, "magnitude %.3g", size);
 }
 
-static bool embeddings(verification *v, zi_error *says)
+static bool embeddings(verifier *v, zi_error *says)
 {
     const zi_model *m = v->model;
     stage s = {.model = m};
@@ -180,7 +180,7 @@ static bool check_decoded(const float *values, zi_error *says)
     return found(says, "a test pattern: %.2f %% of its contrast is a checkerboard", 100 * board);
 }
 
-static bool decodes(verification *v, zi_error *says)
+static bool decodes(verifier *v, zi_error *says)
 {
     const zi_model *m = v->model;
     stage s = {.model = m};
@@ -204,7 +204,7 @@ static bool decodes(verification *v, zi_error *says)
 
 /* ---- pictures ---- */
 
-static zi_request request_of(const verification *v, int width, int height)
+static zi_request request_of(const verifier *v, int width, int height)
 {
     zi_request request = zi_request_default();
     request.prompt = prompt;
@@ -217,7 +217,7 @@ static zi_request request_of(const verification *v, int width, int height)
     return request;
 }
 
-static bool draws(verification *v, zi_error *says)
+static bool draws(verifier *v, zi_error *says)
 {
     zi_request request = request_of(v, SIDE, SIDE);
     if (!zi_generate(v->model, &request, &v->picture, says)) return false;
@@ -228,7 +228,7 @@ static bool draws(verification *v, zi_error *says)
 }
 
 /* Whether a model gives the same image; *same is left alone if it does. */
-static bool compare_again(verification *v, zi_model *model, bool *same, zi_error *says)
+static bool compare_again(verifier *v, zi_model *model, bool *same, zi_error *says)
 {
     zi_request request = request_of(v, SIDE, SIDE);
     zi_image *again = NULL;
@@ -239,7 +239,7 @@ static bool compare_again(verification *v, zi_model *model, bool *same, zi_error
 }
 
 /* Generates it again, and again with another number of threads. */
-static bool reproduces(verification *v, zi_error *says)
+static bool reproduces(verifier *v, zi_error *says)
 {
     int threads = zi_pool_threads(v->engine->pool) > 1 ? 1 : 2;
     zi_engine_options options = {
@@ -260,7 +260,7 @@ static bool reproduces(verification *v, zi_error *says)
                : zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL, "one seed gives different pictures");
 }
 
-static bool shapes(verification *v, zi_error *says)
+static bool shapes(verifier *v, zi_error *says)
 {
     static const int sizes[][2] = {{320, 192}, {192, 320}, {SIDE, 144}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -287,7 +287,7 @@ static double correlation(const zi_image *a, const zi_image *b)
     return (sab - sa * sb / n) / sqrt((saa - sa * sa / n) * (sbb - sb * sb / n));
 }
 
-static bool like_its_source(verification *v, zi_error *says)
+static bool like_its_source(verifier *v, zi_error *says)
 {
     zi_model_options options = *v->options;
     zi_request request = request_of(v, SIDE, SIDE);
@@ -324,49 +324,70 @@ static const struct {
     {"like its source", like_its_source},
 };
 
-static void run_check(verification *v, const char *name, check run)
+enum { CHECKS = sizeof checks / sizeof *checks };
+
+static void run_check(verifier *v, const char *name, check run)
 {
+    zi_verification *out = v->out;
     zi_error says = {0};
     bool passed = run(v, &says);
-    cJSON *row = cJSON_CreateObject();
-    cJSON_AddStringToObject(row, "name", name);
-    cJSON_AddBoolToObject(row, "passed", passed);
-    cJSON_AddStringToObject(row, "says", says.text);
-    cJSON_AddItemToArray(v->checks, row);
-    v->passed = v->passed && passed;
-    v->stopped = says.code == ZI_ERROR_CANCELLED;
+    char *text = strdup(says.text);
+    out->checks[out->check_count++] = (zi_verification_check){name, passed, says.code, text};
+    out->passed = out->passed && passed;
+    v->stopped = says.code == ZI_ERROR_CANCELLED || !text;
+}
+
+static void run_checks(verifier *v)
+{
+    for (size_t i = 0; i < CHECKS && !v->stopped; i++) {
+        if (i > 0 && !v->model) break;
+        if (checks[i].run == like_its_source && !v->against) continue;
+        run_check(v, checks[i].name, checks[i].run);
+    }
+    zi_image_free(v->picture);
+    zi_model_free(v->model);
+}
+
+static zi_verification *create(const char *path)
+{
+    zi_verification *out = calloc(1, sizeof *out);
+    if (!out) return NULL;
+    out->path = strdup(path);
+    out->checks = calloc(CHECKS, sizeof *out->checks);
+    out->passed = true;
+    if (out->path && out->checks) return out;
+    zi_verification_free(out);
+    return NULL;
 }
 
 bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *against,
-               zi_progress_fn progress, void *user, char **json, zi_error *error)
+               zi_progress_fn progress, void *user, zi_verification **out, zi_error *error)
 {
-    cJSON *root = cJSON_CreateObject();
-    if (!root || !options->path) {
-        cJSON_Delete(root);
+    if (!options->path)
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "model",
                                "no model was named");
+    verifier v = {.engine = engine,
+                  .options = options,
+                  .against = against,
+                  .progress = progress,
+                  .user = user,
+                  .out = create(options->path)};
+    if (!v.out) return zi_error_no_memory(error, sizeof *v.out);
+    run_checks(&v);
+    if (!v.stopped) {
+        *out = v.out;
+        return true;
     }
-    cJSON_AddStringToObject(root, "path", options->path);
-    verification v = {.engine = engine,
-                      .options = options,
-                      .against = against,
-                      .progress = progress,
-                      .user = user,
-                      .checks = cJSON_CreateArray(),
-                      .passed = true};
-    for (size_t i = 0; i < sizeof checks / sizeof *checks && !v.stopped; i++) {
-        if (i > 0 && !v.model) break;
-        if (checks[i].run == like_its_source && !against) continue;
-        run_check(&v, checks[i].name, checks[i].run);
-    }
-    zi_image_free(v.picture);
-    zi_model_free(v.model);
-    cJSON_AddBoolToObject(root, "passed", v.passed);
-    cJSON_AddItemToObject(root, "checks", v.checks);
-    char *text = v.stopped ? NULL : cJSON_Print(root);
-    cJSON_Delete(root);
-    if (v.stopped) return zi_error_cancelled(error);
-    if (!text) return zi_error_no_memory(error, 1 << 16);
-    *json = text;
-    return true;
+    bool cancelled = v.out->checks[v.out->check_count - 1].text != NULL;
+    zi_verification_free(v.out);
+    return cancelled ? zi_error_cancelled(error) : zi_error_no_memory(error, 1);
+}
+
+void zi_verification_free(zi_verification *verification)
+{
+    if (!verification) return;
+    for (size_t i = 0; i < verification->check_count; i++) free(verification->checks[i].text);
+    free(verification->checks);
+    free(verification->path);
+    free(verification);
 }

@@ -165,7 +165,7 @@ static bool walk(const char *root, const char *name, int depth, zi_walk_fn fn, v
         else if (S_ISDIR(st.st_mode))
             ok = walk(root, below, depth + 1, fn, user, error);
         else if (S_ISREG(st.st_mode))
-            ok = fn(user, below, (uint64_t)st.st_size, error);
+            ok = fn(user, below, &st, error);
         free(full);
         free(below);
     }
@@ -179,7 +179,7 @@ bool zi_walk(const char *path, zi_walk_fn fn, void *user, zi_error *error)
     struct stat st;
     if (stat(path, &st) != 0)
         return zi_error_set(error, zi_error_code_of_errno(), path, "%s", strerror(errno));
-    if (S_ISREG(st.st_mode)) return fn(user, "", (uint64_t)st.st_size, error);
+    if (S_ISREG(st.st_mode)) return fn(user, "", &st, error);
     return walk(path, "", 0, fn, user, error);
 }
 

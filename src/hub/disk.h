@@ -29,7 +29,8 @@ bool zi_copy_file(const char *from, const char *to, zi_copied_fn copied, void *u
 /* Calls fn with every file below path ("" and path itself if that is one): its name relative to
  * path. Names that begin with a dot are passed over, links are followed. Stops at the first false.
  */
-typedef bool (*zi_walk_fn)(void *user, const char *name, uint64_t size, zi_error *error);
+struct stat;
+typedef bool (*zi_walk_fn)(void *user, const char *name, const struct stat *st, zi_error *error);
 bool zi_walk(const char *path, zi_walk_fn fn, void *user, zi_error *error) ZI_CHECKED;
 
 /* "12.3 GB", as people write it. */

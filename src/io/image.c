@@ -131,7 +131,7 @@ static zi_format format_of_bytes(const uint8_t *data, size_t size)
     return format;
 }
 
-bool zi_is_picture(const char *path)
+bool zi_image_is_at(const char *path)
 {
     uint8_t begin[16];
     FILE *file = zi_is_file(path) ? fopen(path, "rb") : NULL;

@@ -24,9 +24,6 @@ bool zi_image_encode(const zi_image *image, const char *name, const zi_save_opti
 bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
                      char **recipe, zi_error *error) ZI_CHECKED;
 
-/* Whether a file begins as a PNG, JPEG or WebP picture does. */
-bool zi_is_picture(const char *path);
-
 /* The sides that the first bytes of a picture state; false when they cannot be told. */
 bool zi_image_size(const uint8_t *data, size_t size, zi_format format, uint32_t *width,
                    uint32_t *height);

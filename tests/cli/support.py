@@ -3,6 +3,7 @@
 The environment names the program (ZIMAGE) and the test data (ZI_TEST_DATA).
 """
 
+import atexit
 import json
 import os
 import shutil
@@ -22,6 +23,8 @@ for name in [name for name in os.environ if name.startswith("HF_")]:
     del os.environ[name]
 os.environ["HF_HOME"] = os.path.join(tempfile.gettempdir(), "zimage-test-no-cache")
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="zimage-test-cache.")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], True)
 
 
 class Case(unittest.TestCase):

@@ -73,7 +73,7 @@ class Models(ModelsCase):
         health = {name: row["health"] for name, row in rows.items()}
         self.assertEqual(health, {
             REPO: "good", "pytorch/whole": "good", "pytorch/broken": "damaged",
-            "comfyui/other.safetensors": "damaged", "comfyui/some.safetensors": "needs a reference"})
+            "comfyui/other.safetensors": "unsupported", "comfyui/some.safetensors": "needs a reference"})
         self.assertIn("Flux", rows["comfyui/other.safetensors"]["architecture"])
         whole = rows["pytorch/whole"]
         size = sum(os.path.getsize(os.path.join(at, name))
@@ -115,7 +115,9 @@ class Models(ModelsCase):
     def test_the_default(self):
         self.put("pytorch/one")
         self.put("mlx/two")
-        self.assertIn("demo model", self.draw()[1])
+        words = "2 models", "mlx/two, pytorch/one", "zimage models default NAME"
+        self.refused(self.zimage("generate", "-p", "x", env=self.env), 1, *words)
+        self.refused(self.models("default"), 1, *words)
         self.good(self.models("default", "one"))
         self.assertEqual(self.default(), "pytorch/one\n")
         recipe, said = self.draw()

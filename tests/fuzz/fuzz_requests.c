@@ -5,6 +5,7 @@
  * worker, which takes no jobs. */
 #include "fuzz.h"
 #include "base/text.h"
+#include "inspect/inspection.h"
 #include "server/http.h"
 
 #include <ftw.h>
@@ -187,12 +188,14 @@ void MHD_destroy_response(struct MHD_Response *response)
 
 /* ---- the models and the worker ---- */
 
-bool __wrap_zi_inspect(const char *path, char **json, zi_error *error);
-bool __wrap_zi_inspect(const char *path, char **json, zi_error *error)
+bool __wrap_zi_inspect(const char *path, zi_inspection **out, zi_error *error);
+bool __wrap_zi_inspect(const char *path, zi_inspection **out, zi_error *error)
 {
-    (void)path;
-    *json = strdup("{\"usable\":true,\"native_size\":128}");
-    return *json || zi_error_no_memory(error, 1);
+    *out = zi_inspection_create(path);
+    if (!*out) return zi_error_no_memory(error, 1);
+    (*out)->native_size = 128;
+    zi_inspection_conclude(*out);
+    return true;
 }
 
 zi_job *__wrap_zi_jobs_take(zi_jobs *jobs, zi_lane lane);
@@ -236,7 +239,8 @@ static void start(void)
     zi_server *started;
     FUZZ_EXPECT(mkdtemp(output) && atexit(remove_output) == 0);
     snprintf(models, sizeof models, "%s/models", output);
-    const zi_server_options options = {.models = models, .output = output, .demo = "demo-model"};
+    const zi_server_options options = {
+        .output = output, .registry = {.folder = models, .demo = output, .names_only = true}};
     FUZZ_EXPECT(fuzz_ok(zi_server_start(&options, &started, &error), &error));
     FUZZ_EXPECT(server.handle && server.completed);
     const zi_route *const tables[] = {zi_jobs_routes,   zi_images_routes, zi_models_routes,

@@ -1,6 +1,7 @@
 /* Going through all that was read: every byte that it claims to have must be there. */
 #include "base/text.h"
 #include "fuzz.h"
+#include "inspect/inspection.h"
 #include "io/source.h"
 #include "model/config.h"
 
@@ -38,13 +39,19 @@ static void check_part(const zi_checkpoint *checkpoint, zi_part part)
 
 static void inspect(const char *path)
 {
-    char *text = NULL;
+    zi_inspection *inspection = NULL;
     zi_error error = {0};
-    if (!fuzz_ok(zi_inspect(path, &text, &error), &error)) return;
-    FUZZ_EXPECT(zi_utf8_valid(text, strlen(text)));
+    if (!fuzz_ok(zi_inspect(path, &inspection, &error), &error)) return;
+    cJSON *written = zi_inspection_write(inspection);
+    char *text = cJSON_PrintUnformatted(written);
+    FUZZ_EXPECT(text && zi_utf8_valid(text, strlen(text)));
     cJSON *json = cJSON_Parse(text);
-    FUZZ_EXPECT(cJSON_IsObject(json));
+    zi_inspection *read = zi_inspection_read(json);
+    FUZZ_EXPECT(read && read->health == inspection->health && read->usable == inspection->usable);
+    zi_inspection_free(read);
+    zi_inspection_free(inspection);
     cJSON_Delete(json);
+    cJSON_Delete(written);
     free(text);
 }
 

@@ -4,6 +4,7 @@ a check of JSON against the OpenAPI file.
 The environment names the program (ZIMAGE) and the test data (ZI_TEST_DATA).
 """
 
+import atexit
 import http.client
 import json
 import os
@@ -19,6 +20,13 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.join(HERE, "..", "cli"))
+
+# Neither models that this machine has nor its network are of interest.
+for _name in [name for name in os.environ if name.startswith("HF_")]:
+    del os.environ[_name]
+os.environ["HF_HOME"] = os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="zimage-test-cache.")
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], True)
 
 ZIMAGE = os.path.abspath(os.environ["ZIMAGE"])
 GOLDEN = os.path.join(os.path.abspath(os.environ["ZI_TEST_DATA"]), "golden")

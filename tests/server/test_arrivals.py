@@ -249,7 +249,7 @@ class Download(FromHub):
         os.makedirs(self.models)
         job = self.ends("download", "done", repo="prompt-enhancer")
         self.assertEqual(job["result"]["model"], "prompt_enhancer/Qwen2.5-1.5B-Instruct")
-        self.assertEqual(self.listed(), ["prompt_enhancer", "demo"])
+        self.assertEqual(self.listed(), ["prompt_enhancer/Qwen2.5-1.5B-Instruct", "demo"])
         job = self.ends("enhance", "done", prompt="a cow", temperature=0)
         self.assertEqual(job["text"], "Big-cow,dusk.")
         job = self.ends("download", "failed", repo="prompt-enhancer")

@@ -24,7 +24,7 @@ export async function convert(model, models) {
   const layout = select('layout', [['same', `Keep it (${model.layout ?? 'unknown'})`], ...layouts.map(({ name }) => [name, LAYOUTS[name] ?? name])]);
   const precision = select('precision', []);
   const reference = select('reference', [['', 'nobody: it is complete'],
-    ...models.filter((other) => other.name !== model.name && other.shelf !== 'prompt_enhancer').map((other) => [other.name, other.name])]);
+    ...models.filter((other) => other.name !== model.name && other.kind === 'image').map((other) => [other.name, other.name])]);
   const destination = el('input.input', { ...ids('destination'), autocomplete: 'off', spellcheck: 'false', maxlength: 200 });
   let named = false; // whether the name is the user's own
 

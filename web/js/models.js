@@ -15,6 +15,7 @@ const SHELVES = [
   ['pytorch', 'PyTorch', 'models/pytorch'],
   ['comfyui', 'ComfyUI and GGUF', 'models/comfyui'],
   ['prompt_enhancer', 'Language models', 'models/prompt_enhancer'],
+  ['hub', 'In the hub’s cache', null],
   ['named', 'Named at the start', null],
   ['demo', 'Comes with zimage', null],
 ];
@@ -27,16 +28,18 @@ const shortName = (name) => name.split('/').pop();
 /* ---- the list ---- */
 
 function state(model) {
-  if (model.problems.length) return el('span.chip.bad', {}, 'Damaged');
+  if (model.health === null) return el('span.chip', {}, 'Not inspected yet');
+  if (model.health === 'damaged') return el('span.chip.bad', {}, 'Damaged');
+  if (model.health === 'unsupported') return el('span.chip.bad', {}, 'Not supported');
   if (model.loaded) return el('span.chip.good', {}, icon('check'), 'In memory');
-  if (model.shelf === 'prompt_enhancer') return el('span.chip.good', {}, 'For enhancing');
+  if (model.kind === 'language') return el('span.chip.good', {}, 'For enhancing');
   return model.usable ? el('span.chip.good', {}, 'Usable') : el('span.chip.warn', {}, 'Incomplete');
 }
 
 function card(model) {
   const named = { 'data-model': model.name };
   const action = (name, text, what) => button('.small', name, text, what, { 'aria-label': `${text}: ${shortName(model.name)}`, 'data-action': text, ...named });
-  const drawing = model.shelf !== 'prompt_enhancer';
+  const drawing = model.kind === 'image';
   return el('li.panel.model', named,
     el('div.model-head', {}, el('h3', {}, shortName(model.name)), state(model)),
     el('p.row.wrap', {}, model.layout && el('span.chip', {}, model.layout), model.precision && el('span.chip', {}, model.precision),

@@ -154,7 +154,7 @@ function modelChosen() {
 function offerModels(list) {
   if (list.error) return; // what was there before stays
   const wanted = chosenModel() || list.default;
-  models = list.models.filter((model) => model.usable && model.shelf !== 'prompt_enhancer');
+  models = list.models.filter((model) => model.usable && model.kind === 'image');
   const precision = field.precision.value;
   const precisions = [...new Set(models.map((model) => model.precision).filter(Boolean))].sort();
   field.precision.replaceChildren(new Option('any', ''), ...precisions.map((name) => new Option(name, name)));

@@ -1,0 +1,247 @@
+/* The model registry as the environment has it: the hub and its cache in huggingface_hub's way, and
+ * the demo model that comes with the program. */
+#include "cli.h"
+
+#include "base/file.h"
+#include "base/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#ifdef __APPLE__
+#include <mach-o/dyld.h>
+#endif
+
+enum { MAX_PATH = 4096, MAX_TOKEN = 4096 };
+
+/* The first variable of a list that is set and not empty. */
+static const char *first_set(const char *const names[])
+{
+    for (; *names; names++) {
+        const char *value = getenv(*names);
+        if (value && *value) return value;
+    }
+    return NULL;
+}
+
+static bool is_true(const char *value)
+{
+    static const char *const words[] = {"1", "on", "yes", "true"};
+    for (size_t i = 0; value && i < sizeof words / sizeof *words; i++)
+        if (!strcasecmp(value, words[i])) return true;
+    return false;
+}
+
+/* A folder or a file in it, ~ and all, in new memory; NULL when it is too long. */
+static char *expand(const char *path, const char *end)
+{
+    const char *home = getenv("HOME");
+    bool tilde = path[0] == '~' && (path[1] == '/' || !path[1]);
+    zi_text text;
+    zi_text_init(&text, MAX_PATH);
+    zi_text_printf(&text, "%s%s%s", tilde && home ? home : "", tilde && home ? path + 1 : path,
+                   end);
+    return zi_text_take(&text);
+}
+
+static char *home_of_hub(const char *end)
+{
+    const char *home = getenv("HF_HOME"), *caches = getenv("XDG_CACHE_HOME");
+    char within[128];
+    if (home && *home) return expand(home, end);
+    snprintf(within, sizeof within, "/huggingface%s", end);
+    return expand(caches && *caches ? caches : "~/.cache", within);
+}
+
+static char *find_cache(void)
+{
+    static const char *const names[] = {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", NULL};
+    const char *cache = first_set(names);
+    return cache ? expand(cache, "") : home_of_hub("/hub");
+}
+
+/* The token of the environment, or of the file where huggingface_hub keeps it; NULL: none. */
+static char *find_token(void)
+{
+    static const char *const names[] = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", NULL};
+    const char *token = first_set(names), *file = getenv("HF_TOKEN_PATH");
+    char *text = NULL, *path = NULL;
+    size_t size;
+    if (token) {
+        text = strdup(token);
+    } else {
+        path = file && *file ? expand(file, "") : home_of_hub("/token");
+        if (path && zi_is_file(path) && !zi_file_read(path, MAX_TOKEN, &text, &size, NULL))
+            text = NULL;
+    }
+    free(path);
+    if (text) text[strcspn(text, "\r\n")] = 0;
+    if (text && *text) return text;
+    free(text);
+    return NULL;
+}
+
+static const char *find_proxy(const char *endpoint)
+{
+    static const char *const secure[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY",
+                                         NULL};
+    static const char *const plain[] = {"http_proxy", "all_proxy", "ALL_PROXY", NULL};
+    return first_set(endpoint && !strncmp(endpoint, "http:", 5) ? plain : secure);
+}
+
+static bool read_hub(zi_user_registry *m, zi_error *error)
+{
+    static const char *const certificates[] = {"REQUESTS_CA_BUNDLE", "SSL_CERT_FILE",
+                                               "CURL_CA_BUNDLE", NULL};
+    static const char *const offline[] = {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", NULL};
+    static const char *const endpoints[] = {"HF_ENDPOINT", NULL};
+    const char *timeout = getenv("HF_HUB_DOWNLOAD_TIMEOUT");
+    int seconds = timeout ? atoi(timeout) : 0;
+    zi_hub *hub = &m->options.hub;
+    m->hub_cache = find_cache();
+    m->token = find_token();
+    if (!m->hub_cache)
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "cache",
+                               "the path of the hub's cache is too long; see HF_HOME");
+    hub->endpoint = first_set(endpoints);
+    hub->cache = m->hub_cache;
+    hub->token = m->token;
+    hub->ca_file = first_set(certificates);
+    hub->proxy = find_proxy(hub->endpoint);
+    hub->offline = is_true(first_set(offline));
+    hub->timeout = seconds > 0 ? seconds : 0;
+    return true;
+}
+
+/* Where inspections are kept; NULL: there is no such place. */
+static char *find_cache_file(void)
+{
+    const char *caches = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    static const char file[] = "/zimage/inspections.json";
+    if (caches && *caches) return expand(caches, file);
+    return home && *home ? expand("~/.cache", file) : NULL;
+}
+
+/* ---- the demo model ---- */
+
+/* The folder of the running program, symbolic links resolved, in new memory; or NULL. */
+static char *program_folder(void)
+{
+    char *path = NULL;
+#ifdef __APPLE__
+    char name[4096];
+    uint32_t size = sizeof name;
+    if (_NSGetExecutablePath(name, &size) == 0) path = realpath(name, NULL);
+#else
+    path = realpath("/proc/self/exe", NULL);
+#endif
+    char *slash = path ? strrchr(path, '/') : NULL;
+    if (slash) *slash = 0;
+    return path;
+}
+
+/* dir/sub/demo-model in new memory if it is a folder, or NULL. */
+static char *demo_below(const char *dir, const char *sub)
+{
+    char *share = zi_path_join(dir, sub);
+    char *path = share ? zi_path_join(share, "demo-model") : NULL;
+    free(share);
+    if (path && !zi_is_dir(path)) {
+        free(path);
+        path = NULL;
+    }
+    return path;
+}
+
+/* As built, as installed and then moved as a whole, as installed. */
+static char *find_demo(void)
+{
+    char *folder = program_folder();
+    char *found = folder ? demo_below(folder, ZI_SHARE_RELATIVE) : NULL;
+    if (!found && folder) found = demo_below(folder, ZI_SHARE_RELATIVE "/zimage");
+    if (!found) found = demo_below(ZI_SHARE_INSTALLED, "");
+    free(folder);
+    return found;
+}
+
+/* ---- the registry ---- */
+
+bool zi_user_registry_read(const char *folder, zi_user_registry *out, zi_error *error)
+{
+    *out = (zi_user_registry){.options.folder = folder ? folder : "models"};
+    if (!read_hub(out, error)) {
+        zi_user_registry_close(out);
+        return false;
+    }
+    out->options.demo = out->demo = find_demo();
+    out->options.cache_file = out->cache_file = find_cache_file();
+    return true;
+}
+
+bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *error)
+{
+    if (!zi_user_registry_read(folder, out, error)) return false;
+    if (zi_registry_open(&out->options, &out->registry, error)) return true;
+    zi_user_registry_close(out);
+    return false;
+}
+
+void zi_user_registry_close(zi_user_registry *models)
+{
+    zi_registry_close(models->registry);
+    free(models->hub_cache);
+    free(models->token);
+    free(models->demo);
+    free(models->cache_file);
+    *models = (zi_user_registry){0};
+}
+
+/* Where a name may be a repository's, says how to get it. */
+static void hint_at_download(const char *name, zi_error *error)
+{
+    if (error->code == ZI_ERROR_NOT_FOUND && !strcmp(error->subject, "repo"))
+        zi_error_set_in(error, error->code, NULL, "repo", "%s; `zimage download %s` gets it",
+                        error->text, name);
+}
+
+bool zi_find_model(const char *name, zi_found *out, zi_error *error)
+{
+    zi_user_registry models;
+    if (!zi_user_registry_open(NULL, &models, error)) return false;
+    bool ok = zi_registry_find(models.registry, name, out, error);
+    zi_user_registry_close(&models);
+    if (!ok) hint_at_download(name, error);
+    return ok;
+}
+
+bool zi_find_llm(const char *name, const char *model, char **path, zi_error *error)
+{
+    zi_user_registry models;
+    char *found = NULL;
+    if (!zi_user_registry_open(NULL, &models, error)) return false;
+    bool ok = zi_registry_find_language(models.registry, name, &found, error);
+    zi_user_registry_close(&models);
+    if (!ok && name && error->code == ZI_ERROR_NOT_FOUND)
+        zi_error_set_in(error, error->code, name, "llm", "no such file, folder or language model");
+    if (ok && !found) {
+        found = strdup(model);
+        ok = found || zi_error_no_memory(error, strlen(model));
+    }
+    if (ok) *path = found;
+    return ok;
+}
+
+char *zi_download_hint(const zi_registry *registry)
+{
+    static const char *const names[] = {"original", "fp16", "bf16", "fp8", "q8", "q4"};
+    zi_precision precision;
+    zi_text text;
+    char *takes = zi_registry_hint(registry, &precision);
+    if (!takes) return NULL;
+    zi_text_init(&text, 2000);
+    zi_text_printf(&text, "`zimage download --to mlx --precision %s` gets the real one: %s",
+                   names[precision], takes);
+    free(takes);
+    return zi_text_take(&text);
+}

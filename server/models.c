@@ -1,0 +1,149 @@
+#include "server/models.h"
+#include "server/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- finding ---- */
+
+/* A request that names no model is not answered with "not found": the server has to be told one. */
+static bool refuse_default(zi_refusal *refusal, const char *field, const zi_error *error)
+{
+    if (error->code != ZI_ERROR_NOT_FOUND) return zi_refuse_error(refusal, NULL, field, error);
+    return zi_refuse(refusal, 400, field, "%s", error->text);
+}
+
+bool zi_models_find(zi_server *server, const char *name, const char *field, zi_found *out,
+                    zi_refusal *refusal)
+{
+    zi_error error;
+    if (zi_registry_find(server->registry, name, out, &error)) return true;
+    if (!name) return refuse_default(refusal, field, &error);
+    if (error.code != ZI_ERROR_NOT_FOUND) return zi_refuse_error(refusal, NULL, field, &error);
+    return zi_refuse(refusal, 404, field, "%s: there is no such model; GET /api/models lists them",
+                     name);
+}
+
+bool zi_models_find_path(zi_server *server, const char *name, const char *field, char **path,
+                         zi_refusal *refusal)
+{
+    zi_found found;
+    if (!name) return true;
+    if (!zi_models_find(server, name, field, &found, refusal)) return false;
+    free(found.name);
+    *path = found.path;
+    return true;
+}
+
+bool zi_models_find_llm(zi_server *server, const char *name, char **path, zi_refusal *refusal)
+{
+    zi_error error;
+    zi_found found;
+    if (!zi_registry_find_language(server->registry, name, path, &error))
+        return name ? zi_refuse_error(refusal, NULL, "llm", &error)
+                    : refuse_default(refusal, "llm", &error);
+    if (*path) return true;
+    if (!zi_models_find(server, NULL, "llm", &found, refusal)) return false;
+    free(found.name);
+    *path = found.path;
+    return true;
+}
+
+char *zi_models_default(zi_server *server)
+{
+    zi_found found;
+    if (!zi_registry_find(server->registry, NULL, &found, NULL)) return NULL;
+    free(found.path);
+    return found.name;
+}
+
+bool zi_models_choose(zi_server *server, const char *name, const char *field, zi_refusal *refusal)
+{
+    zi_error error;
+    return zi_registry_choose(server->registry, name, false, &error) ||
+           zi_refuse_error(refusal, NULL, field, &error);
+}
+
+bool zi_models_place(zi_server *server, zi_section section, const char *file, const char *field,
+                     char **path, char **name, zi_refusal *refusal)
+{
+    zi_error error;
+    if (zi_registry_place(server->registry, section, file, path, name, &error)) return true;
+    bool theirs = !strcmp(error.subject, "name");
+    return zi_refuse_error(refusal, NULL, theirs ? field : NULL, &error);
+}
+
+/* ---- what there is ---- */
+
+bool zi_models_read(zi_server *server, zi_registry_list *out, zi_refusal *refusal)
+{
+    zi_error error;
+    return zi_registry_read(server->registry, out, &error) ||
+           zi_refuse_error(refusal, NULL, NULL, &error);
+}
+
+const zi_registry_entry *zi_models_entry(const zi_registry_list *list, const char *name)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (!strcmp(list->entries[i].name, name)) return &list->entries[i];
+    return NULL;
+}
+
+bool zi_model_generates(const zi_registry_entry *entry)
+{
+    return entry->kind == ZI_MODEL_IMAGE && (!entry->inspection || entry->inspection->usable);
+}
+
+static void add_text(cJSON *to, const char *name, const char *text)
+{
+    cJSON_AddItemToObject(to, name, text ? cJSON_CreateString(text) : cJSON_CreateNull());
+}
+
+static void add_findings(cJSON *json, const zi_inspection *in)
+{
+    cJSON_AddItemToObject(json, "native_size",
+                          in && in->native_size ? cJSON_CreateNumber(in->native_size)
+                                                : cJSON_CreateNull());
+    cJSON_AddBoolToObject(json, "usable", in && in->usable);
+    add_text(json, "health", in ? zi_health_name(in->health) : NULL);
+    cJSON *missing = cJSON_AddArrayToObject(json, "missing");
+    for (int i = 0; in && i < ZI_COMPONENTS; i++)
+        if (in->components[i].missing)
+            cJSON_AddItemToArray(missing, cJSON_CreateString(zi_component_name((zi_component)i)));
+    cJSON *problems = cJSON_AddArrayToObject(json, "problems");
+    for (size_t i = 0; in && i < in->problem_count; i++)
+        cJSON_AddItemToArray(problems, cJSON_CreateString(in->problems[i].text));
+}
+
+cJSON *zi_model_json(const zi_registry_entry *entry, const char *loaded)
+{
+    const zi_inspection *in = entry->inspection;
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "name", entry->name);
+    cJSON_AddStringToObject(json, "shelf", zi_section_name(entry->section));
+    cJSON_AddStringToObject(json, "kind", entry->kind == ZI_MODEL_LANGUAGE ? "language" : "image");
+    add_text(json, "layout", in ? in->layout : NULL);
+    add_text(json, "precision", in ? in->precision : NULL);
+    cJSON_AddNumberToObject(json, "bytes", (double)entry->bytes);
+    add_findings(json, in);
+    cJSON_AddBoolToObject(json, "loaded", loaded && !strcmp(loaded, entry->name));
+    return json;
+}
+
+/* Without the path, which is not the clients' business. */
+static cJSON *inspection_json(const zi_inspection *in)
+{
+    char *text = in ? zi_inspection_json(in) : NULL;
+    cJSON *json = text ? cJSON_Parse(text) : cJSON_CreateObject();
+    cJSON_DeleteItemFromObjectCaseSensitive(json, "path");
+    free(text);
+    return json;
+}
+
+cJSON *zi_model_detail_json(const zi_registry_entry *entry, const char *loaded)
+{
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddItemToObject(json, "model", zi_model_json(entry, loaded));
+    cJSON_AddItemToObject(json, "inspect", inspection_json(entry->inspection));
+    return json;
+}

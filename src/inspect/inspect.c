@@ -1,0 +1,272 @@
+/* What a model's folder or file holds. */
+#include "inspect/inspection.h"
+#include "base/file.h"
+#include "io/recognise.h"
+#include "io/json.h"
+#include "model/assembly.h"
+#include "model/lm.h"
+#include "model/transformer.h"
+#include "model/vae.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    zi_inspection *out;
+    zi_assembly assembly;
+    zi_config config;
+    int read;       /* bits of parts whose config is in config */
+    size_t serious; /* problems that no other model helps against */
+    bool failed;    /* memory is short */
+} inspector;
+
+static void add_problem(inspector *in, zi_error *why)
+{
+    zi_problem problem = {why->code, why->subject, why->text};
+    bool lent = zi_problem_is_lent(&problem);
+    size_t at = lent ? in->out->problem_count : in->serious++;
+    in->failed |= !zi_inspection_add_problem(in->out, &problem, at);
+}
+
+static void set(inspector *in, char **field, const char *text)
+{
+    in->failed |= !zi_inspection_set(field, text);
+}
+
+/* ---- tensors ---- */
+
+/* How a weight's values are stored: "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64". */
+static void name_format(const zi_entry *entry, char *out, size_t size)
+{
+    const char *type = zi_dtype_name(entry->tensor->type);
+    if (entry->packing == ZI_GROUPED)
+        snprintf(out, size, "%d-bit MLX groups of %zu", entry->bits, entry->group);
+    else
+        snprintf(out, size, "%s%s", type, entry->packing == ZI_SCALED ? " scaled" : "");
+}
+
+static double parameters_of(const zi_entry *entry)
+{
+    double n = 1;
+    for (int i = 0; i < entry->dims; i++) n *= (double)entry->shape[i];
+    return n;
+}
+
+static void add_format(inspector *in, zi_tensor_summary *out, const char *format, double n)
+{
+    out->parameters += n;
+    in->failed |= !zi_summary_add_format(out, format, n);
+}
+
+/* Of one part: parameters as the model has them, however they are packed. */
+static void summarize_part(inspector *in, const zi_weights *weights, zi_part part)
+{
+    zi_tensor_summary *out = &in->out->components[part].tensors;
+    const zi_checkpoint *checkpoint = weights->checkpoint;
+    const zi_source *source = &weights->source;
+    out->files = (size_t)checkpoint->file_count;
+    for (size_t i = 0; i < checkpoint->tensor_count; i++) {
+        zi_key keys[ZI_MAX_FUSED];
+        if (!zi_key_read(checkpoint->tensors[i].name, &source->form, keys)) continue;
+        if (keys[0].part != part) continue;
+        out->tensors++;
+        out->bytes += (double)checkpoint->tensors[i].bytes;
+    }
+    for (size_t i = 0; i < source->count; i++) {
+        char format[64];
+        name_format(&source->entries[i], format, sizeof format);
+        add_format(in, out, format, parameters_of(&source->entries[i]));
+    }
+}
+
+/* Of a file that is not understood: what its tensors say. */
+static void summarize_checkpoint(inspector *in, const zi_checkpoint *checkpoint)
+{
+    zi_tensor_summary *out = &in->out->other;
+    out->files = (size_t)checkpoint->file_count;
+    out->tensors = checkpoint->tensor_count;
+    for (size_t i = 0; i < checkpoint->tensor_count; i++) {
+        const zi_tensor *tensor = &checkpoint->tensors[i];
+        out->bytes += (double)tensor->bytes;
+        add_format(in, out, zi_dtype_name(tensor->type), (double)tensor->count);
+    }
+}
+
+/* ---- components ---- */
+
+/* Binds weights to see whether every tensor is there and fits. */
+static void check_part(inspector *in, zi_part part, zi_weights *weights)
+{
+    const zi_config *c = &in->config;
+    zi_transformer transformer = {0};
+    zi_qwen text = {0};
+    zi_vae vae = {0};
+    zi_error why;
+    bool ok = part == ZI_TRANSFORMER
+                  ? zi_transformer_bind(weights, &c->transformer, &transformer, &why)
+              : part == ZI_TEXT_ENCODER ? zi_qwen_bind(weights, &c->text, &text, &why)
+                                        : zi_vae_bind(weights, &c->vae, &vae, &why);
+    if (!ok) add_problem(in, &why);
+    if (transformer.weights.zeros)
+        in->failed |= !zi_inspection_add_remark(
+            in->out, "the pad tokens are missing; zeros stand in for them");
+    zi_transformer_free(&transformer);
+    zi_qwen_free(&text);
+    zi_vae_free(&vae);
+}
+
+static void inspect_part(inspector *in, zi_part part)
+{
+    const zi_layout *layout = zi_assembly_layout(&in->assembly, part);
+    zi_error why;
+    zi_weights weights;
+    in->out->components[part].present = layout != NULL;
+    in->out->components[part].missing = !layout;
+    if (zi_assembly_open(&in->assembly, part, NULL, &in->config, &weights, &why)) {
+        in->read |= 1 << part;
+        summarize_part(in, &weights, part);
+        check_part(in, part, &weights);
+        return;
+    }
+    /* A file need not have all parts, a folder should. */
+    if (layout || in->assembly.layouts[ZI_PLACE_MODEL].parts[part].usual_place)
+        add_problem(in, &why);
+    if (!layout || !zi_weights_open(layout, part, 0, NULL, &weights, &why)) return;
+    summarize_part(in, &weights, part);
+    zi_weights_close(&weights);
+}
+
+static void inspect_tokenizer(inspector *in)
+{
+    const zi_layout *layout = &in->assembly.layouts[ZI_PLACE_MODEL];
+    zi_model_options options = {.path = in->out->path};
+    zi_tokenizer *tokenizer = NULL;
+    zi_error why;
+    bool works = zi_assembly_tokenizer(&options, &in->assembly, &tokenizer, &why);
+    zi_tokenizer_free(tokenizer);
+    in->out->components[ZI_COMPONENT_TOKENIZER].present = works || layout->tokenizer;
+    in->out->components[ZI_COMPONENT_TOKENIZER].missing = !works && !layout->tokenizer;
+    if (!works && layout->tokenizer) add_problem(in, &why);
+}
+
+static void inspect_scheduler(inspector *in)
+{
+    const zi_layout *layout = &in->assembly.layouts[ZI_PLACE_MODEL];
+    zi_error why;
+    in->out->components[ZI_COMPONENT_SCHEDULER].present = layout->scheduler != NULL;
+    if (!zi_assembly_scheduler(&in->assembly, &in->config, &why)) add_problem(in, &why);
+}
+
+static void inspect_shapes(inspector *in)
+{
+    const zi_config *c = &in->config;
+    zi_inspection *out = in->out;
+    zi_error why;
+    if (in->read & 1 << ZI_VAE) out->native_size = c->vae.native_size;
+    if (in->read & 1 << ZI_TRANSFORMER) {
+        out->transformer_layers = c->transformer.layers;
+        out->transformer_width = c->transformer.dim;
+    }
+    if (in->read & 1 << ZI_TEXT_ENCODER) {
+        out->text_encoder_layers = c->text.layers;
+        out->text_encoder_width = c->text.hidden;
+    }
+    if (in->read == (1 << ZI_PARTS) - 1 && !zi_config_fit(out->path, c, &why))
+        add_problem(in, &why);
+}
+
+/* ---- all of it ---- */
+
+/* What a file of one part or all is. */
+static void inspect_model(inspector *in)
+{
+    const zi_layout *layout = &in->assembly.layouts[ZI_PLACE_MODEL];
+    const char *architecture = layout->folder ? NULL : zi_recognise(layout->checkpoint);
+    char name[32];
+    snprintf(name, sizeof name, "%s%s", zi_naming_name(layout->naming),
+             layout->folder ? "" : " file");
+    in->out->has_components = true;
+    set(in, &in->out->layout, name);
+    set(in, &in->out->architecture, architecture ? architecture : "Z-Image");
+    for (int part = 0; part < ZI_PARTS; part++) inspect_part(in, (zi_part)part);
+    inspect_tokenizer(in);
+    inspect_scheduler(in);
+    inspect_shapes(in);
+}
+
+/* A diffusers folder of another pipeline, or a damaged one: false when there is nothing to say. */
+static bool inspect_pipeline(inspector *in, zi_error *error)
+{
+    enum { MAX_INDEX = 1 << 20 };
+    char *index = zi_path_join(in->out->path, "model_index.json");
+    cJSON *json = NULL;
+    bool ok = index && zi_is_file(index) && zi_json_read(index, MAX_INDEX, &json, error);
+    const char *name = cJSON_GetStringValue(zi_json_find(json, "_class_name"));
+    if (ok) {
+        set(in, &in->out->layout, "diffusers");
+        set(in, &in->out->architecture, name ? name : "unknown");
+    }
+    cJSON_Delete(json);
+    free(index);
+    return ok;
+}
+
+static bool inspect_other_file(inspector *in, zi_error *error)
+{
+    zi_checkpoint checkpoint;
+    if (!zi_checkpoint_open(in->out->path, &checkpoint, error)) return false;
+    const char *name = zi_recognise(&checkpoint);
+    set(in, &in->out->layout, checkpoint.gguf ? "GGUF file" : "safetensors file");
+    set(in, &in->out->architecture, name ? name : "unknown");
+    summarize_checkpoint(in, &checkpoint);
+    zi_checkpoint_close(&checkpoint);
+    return true;
+}
+
+static bool inspect(inspector *in, zi_error *error)
+{
+    const char *path = in->out->path;
+    zi_error why;
+    bool ok = true;
+    if (zi_assembly_read(&(zi_model_options){.path = path}, &in->assembly, &why)) {
+        inspect_model(in);
+    } else {
+        *error = why; /* unless more can be said */
+        ok = zi_is_dir(path)    ? inspect_pipeline(in, error)
+             : zi_is_file(path) ? inspect_other_file(in, error)
+                                : false;
+        in->out->kind = ZI_MODEL_OTHER;
+        add_problem(in, &why);
+    }
+    zi_assembly_free(&in->assembly);
+    zi_inspection_conclude(in->out);
+    return ok && (!in->failed || zi_error_no_memory(error, sizeof *in->out));
+}
+
+bool zi_inspect(const char *path, zi_inspection **out, zi_error *error)
+{
+    zi_error why = {0};
+    inspector in = {.out = zi_inspection_create(path)};
+    if (!in.out) return zi_error_no_memory(error, sizeof *in.out);
+    if (inspect(&in, &why)) {
+        *out = in.out;
+        return true;
+    }
+    zi_inspection_free(in.out);
+    if (error) *error = why;
+    return false;
+}
+
+bool zi_inspect_language(const char *path, zi_inspection **out, zi_error *error)
+{
+    zi_lm lm;
+    if (!zi_lm_load(&(zi_model_options){.path = path}, NULL, &lm, error)) return false;
+    zi_lm_free(&lm);
+    zi_inspection *in = zi_inspection_create(path);
+    if (!in) return zi_error_no_memory(error, sizeof *in);
+    in->kind = ZI_MODEL_LANGUAGE;
+    zi_inspection_conclude(in);
+    *out = in;
+    return true;
+}

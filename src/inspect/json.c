@@ -1,0 +1,227 @@
+/* Inspections and verifications as JSON: what people see, and what a file keeps. */
+#include "inspect/inspection.h"
+#include "io/json.h"
+
+#include <limits.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- writing ---- */
+
+static void add_text(cJSON *object, const char *name, const char *text)
+{
+    if (text) cJSON_AddStringToObject(object, name, text);
+}
+
+static void write_summary(cJSON *to, const zi_tensor_summary *summary)
+{
+    if (!summary->files) return;
+    cJSON_AddNumberToObject(to, "files", (double)summary->files);
+    cJSON_AddNumberToObject(to, "tensors", (double)summary->tensors);
+    cJSON_AddNumberToObject(to, "parameters", summary->parameters);
+    cJSON_AddNumberToObject(to, "bytes", summary->bytes);
+    add_text(to, "precision", zi_summary_precision(summary));
+    cJSON *types = cJSON_AddObjectToObject(to, "types");
+    for (size_t i = 0; i < summary->format_count; i++)
+        cJSON_AddNumberToObject(types, summary->formats[i].name, summary->formats[i].parameters);
+}
+
+/* Numbers that are left out when they are 0. */
+static const struct {
+    const char *name;
+    size_t offset;
+} sizes[] = {
+    {"native_size", offsetof(zi_inspection, native_size)},
+    {"transformer_layers", offsetof(zi_inspection, transformer_layers)},
+    {"transformer_width", offsetof(zi_inspection, transformer_width)},
+    {"text_encoder_layers", offsetof(zi_inspection, text_encoder_layers)},
+    {"text_encoder_width", offsetof(zi_inspection, text_encoder_width)},
+};
+enum { SIZES = sizeof sizes / sizeof *sizes };
+
+static void write_sizes(cJSON *root, const zi_inspection *in)
+{
+    for (size_t i = 0; i < SIZES; i++) {
+        int size = *(const int *)(const void *)((const char *)in + sizes[i].offset);
+        if (size) cJSON_AddNumberToObject(root, sizes[i].name, size);
+    }
+}
+
+static void write_components(cJSON *root, const zi_inspection *in)
+{
+    cJSON *components = cJSON_AddObjectToObject(root, "components");
+    for (int i = 0; in->has_components && i < ZI_COMPONENTS; i++) {
+        cJSON *component = cJSON_AddObjectToObject(components, zi_component_name((zi_component)i));
+        cJSON_AddBoolToObject(component, "present", in->components[i].present);
+        write_summary(component, &in->components[i].tensors);
+    }
+}
+
+static void write_lists(cJSON *root, const zi_inspection *in)
+{
+    cJSON *missing = cJSON_AddArrayToObject(root, "missing");
+    for (int i = 0; i < ZI_COMPONENTS; i++)
+        if (in->components[i].missing)
+            cJSON_AddItemToArray(missing, cJSON_CreateString(zi_component_name((zi_component)i)));
+    cJSON *problems = cJSON_AddArrayToObject(root, "problems");
+    for (size_t i = 0; i < in->problem_count; i++)
+        cJSON_AddItemToArray(problems, cJSON_CreateString(in->problems[i].text));
+    cJSON *remarks = cJSON_AddArrayToObject(root, "remarks");
+    for (size_t i = 0; i < in->remark_count; i++)
+        cJSON_AddItemToArray(remarks, cJSON_CreateString(in->remarks[i]));
+}
+
+static cJSON *write_view(const zi_inspection *in)
+{
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "path", in->path);
+    add_text(root, "layout", in->layout);
+    add_text(root, "architecture", in->architecture);
+    if (in->other.files)
+        write_summary(root, &in->other);
+    else
+        add_text(root, "precision", in->precision);
+    write_sizes(root, in);
+    write_components(root, in);
+    cJSON_AddBoolToObject(root, "usable", in->usable);
+    cJSON_AddStringToObject(root, "health", zi_health_name(in->health));
+    write_lists(root, in);
+    return root;
+}
+
+char *zi_inspection_json(const zi_inspection *inspection)
+{
+    cJSON *root = write_view(inspection);
+    char *text = cJSON_Print(root);
+    cJSON_Delete(root);
+    return text;
+}
+
+/* The view, and beside it what that does not tell. */
+cJSON *zi_inspection_write(const zi_inspection *in)
+{
+    cJSON *root = write_view(in), *causes = cJSON_AddArrayToObject(root, "causes");
+    cJSON_AddNumberToObject(root, "kind", in->kind);
+    cJSON_AddBoolToObject(root, "has_components", in->has_components);
+    for (size_t i = 0; i < in->problem_count; i++) {
+        cJSON *cause = cJSON_CreateObject();
+        cJSON_AddNumberToObject(cause, "code", in->problems[i].code);
+        cJSON_AddStringToObject(cause, "subject", in->problems[i].subject);
+        cJSON_AddItemToArray(causes, cause);
+    }
+    return root;
+}
+
+char *zi_verification_json(const zi_verification *verification)
+{
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "path", verification->path);
+    cJSON_AddBoolToObject(root, "passed", verification->passed);
+    cJSON *checks = cJSON_AddArrayToObject(root, "checks");
+    for (size_t i = 0; i < verification->check_count; i++) {
+        const zi_verification_check *check = &verification->checks[i];
+        cJSON *row = cJSON_CreateObject();
+        cJSON_AddStringToObject(row, "name", check->name);
+        cJSON_AddBoolToObject(row, "passed", check->passed);
+        cJSON_AddStringToObject(row, "says", check->text);
+        cJSON_AddItemToArray(checks, row);
+    }
+    char *text = cJSON_Print(root);
+    cJSON_Delete(root);
+    return text;
+}
+
+/* ---- reading ---- */
+
+static const char *text_of(const cJSON *object, const char *name)
+{
+    return cJSON_GetStringValue(zi_json_find(object, name));
+}
+
+static double number_of(const cJSON *object, const char *name)
+{
+    const cJSON *item = zi_json_find(object, name);
+    return cJSON_IsNumber(item) ? item->valuedouble : 0;
+}
+
+/* A number that is whole, and in the range of int. */
+static int int_of(const cJSON *object, const char *name)
+{
+    const cJSON *item = zi_json_find(object, name);
+    return zi_json_is_int(item, 0, INT_MAX) ? item->valueint : 0;
+}
+
+static bool read_summary(const cJSON *from, zi_tensor_summary *out)
+{
+    const cJSON *type;
+    bool ok = true;
+    out->files = (size_t)int_of(from, "files");
+    out->tensors = (size_t)int_of(from, "tensors");
+    out->parameters = number_of(from, "parameters");
+    out->bytes = number_of(from, "bytes");
+    cJSON_ArrayForEach(type, zi_json_find(from, "types")) ok =
+        ok && zi_summary_add_format(out, type->string, type->valuedouble);
+    return ok;
+}
+
+static bool read_components(const cJSON *root, zi_inspection *in)
+{
+    const cJSON *components = zi_json_find(root, "components"), *missing;
+    bool ok = true;
+    in->has_components = cJSON_IsTrue(zi_json_find(root, "has_components"));
+    for (int i = 0; ok && in->has_components && i < ZI_COMPONENTS; i++) {
+        const cJSON *component = zi_json_find(components, zi_component_name((zi_component)i));
+        in->components[i].present = cJSON_IsTrue(zi_json_find(component, "present"));
+        ok = read_summary(component, &in->components[i].tensors);
+    }
+    cJSON_ArrayForEach(
+        missing,
+        zi_json_find(root, "missing")) for (int i = 0; i < ZI_COMPONENTS;
+                                            i++) if (cJSON_IsString(missing) &&
+                                                     !strcmp(missing->valuestring,
+                                                             zi_component_name((zi_component)i)))
+        in->components[i]
+            .missing = true;
+    return ok && (in->has_components || read_summary(root, &in->other));
+}
+
+static bool read_problems(const cJSON *root, zi_inspection *in)
+{
+    const cJSON *text = zi_json_find(root, "problems"), *cause = zi_json_find(root, "causes");
+    text = text ? text->child : NULL;
+    for (cause = cause ? cause->child : NULL; text && cause;
+         text = text->next, cause = cause->next) {
+        const char *subject = text_of(cause, "subject");
+        zi_problem problem = {(zi_error_code)int_of(cause, "code"), (char *)(uintptr_t)subject,
+                              text->valuestring};
+        if (!subject || !cJSON_IsString(text) ||
+            !zi_inspection_add_problem(in, &problem, in->problem_count))
+            return false;
+    }
+    return !text && !cause;
+}
+
+static bool read_all(const cJSON *root, zi_inspection *in)
+{
+    const cJSON *remark;
+    bool ok = zi_inspection_set(&in->layout, text_of(root, "layout")) &&
+              zi_inspection_set(&in->architecture, text_of(root, "architecture"));
+    in->kind = (zi_model_kind)int_of(root, "kind");
+    for (size_t i = 0; i < SIZES; i++)
+        *(int *)(void *)((char *)in + sizes[i].offset) = int_of(root, sizes[i].name);
+    cJSON_ArrayForEach(remark, zi_json_find(root, "remarks")) ok =
+        ok && cJSON_IsString(remark) && zi_inspection_add_remark(in, remark->valuestring);
+    ok = ok && in->kind <= ZI_MODEL_OTHER && read_components(root, in) && read_problems(root, in);
+    if (ok) zi_inspection_conclude(in);
+    return ok;
+}
+
+zi_inspection *zi_inspection_read(const cJSON *json)
+{
+    const char *path = text_of(json, "path");
+    zi_inspection *in = path ? zi_inspection_create(path) : NULL;
+    if (in && read_all(json, in)) return in;
+    zi_inspection_free(in);
+    return NULL;
+}

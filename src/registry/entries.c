@@ -1,0 +1,296 @@
+/* Which models there are. */
+#include "base/draft.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "hub/address.h"
+#include "hub/cache.h"
+#include "hub/disk.h"
+#include "registry/registry.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_NAME = 200 };
+
+const char *zi_section_name(zi_section section)
+{
+    static const char *const names[] = {"mlx", "pytorch", "comfyui", "prompt_enhancer",
+                                        "hub", "named",   "demo"};
+    return names[section];
+}
+
+/* ---- lists ---- */
+
+void zi_entry_name_free(zi_entry_name *entry)
+{
+    free(entry->name);
+    free(entry->path);
+    *entry = (zi_entry_name){0};
+}
+
+void zi_entry_names_free(zi_entry_names *names)
+{
+    for (size_t i = 0; i < names->count; i++) zi_entry_name_free(&names->entries[i]);
+    free(names->entries);
+    *names = (zi_entry_names){0};
+}
+
+/* Takes name and path over. */
+static bool add(zi_entry_names *names, zi_section section, char *name, char *path, zi_error *error)
+{
+    zi_entry_name entry = {name, path, section};
+    zi_entry_name *more =
+        name && path ? realloc(names->entries, (names->count + 1) * sizeof *more) : NULL;
+    if (!more) {
+        zi_entry_name_free(&entry);
+        return zi_error_no_memory(error, sizeof entry);
+    }
+    names->entries = more;
+    more[names->count++] = entry;
+    return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const zi_entry_name *x = a, *y = b;
+    return x->section != y->section ? (int)x->section - (int)y->section : strcmp(x->name, y->name);
+}
+
+/* ---- the models folder ---- */
+
+static bool ends_in(const char *name, const char *ending)
+{
+    const char *dot = strrchr(name, '.');
+    return dot && !strcmp(dot, ending);
+}
+
+bool zi_registry_may_be_model(const char *path, const char *name)
+{
+    if (name[0] == '.' || zi_draft_named(name)) return false;
+    if (zi_is_dir(path)) return true;
+    return (ends_in(name, ".safetensors") || ends_in(name, ".gguf")) && zi_is_file(path);
+}
+
+/* A name that strangers may use: it leads nowhere else and can be shown. */
+static bool is_plain(const char *name)
+{
+    size_t length = strlen(name);
+    if (!length || length > MAX_NAME || name[0] == '.') return false;
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f || *c == '\\' || *c == '/') return false;
+    return zi_utf8_valid(name, length);
+}
+
+/* The real path, if it lies within the folder; NULL: it does not. */
+static char *real_path_within(const char *root, const char *path)
+{
+    size_t length = root ? strlen(root) : 0;
+    char *real = root ? realpath(path, NULL) : NULL;
+    if (real && !strncmp(real, root, length) && real[length] == '/') return real;
+    free(real);
+    return NULL;
+}
+
+/* The path as callers get it, in new memory; NULL: strangers may not use it, or memory is short. */
+static char *allowed_path(const zi_registry *r, const char *path, const char *name)
+{
+    if (!r->options.names_only) return strdup(path);
+    return is_plain(name) ? real_path_within(r->root, path) : NULL;
+}
+
+/* Adds FOLDER/SECTION/NAME, or with an empty name FOLDER/SECTION, if it may be a model. */
+static bool add_found(const zi_registry *r, zi_section section, const char *dir, const char *name,
+                      zi_entry_names *out, zi_error *error)
+{
+    const char *folder = zi_section_name(section);
+    char *path = *name ? zi_path_join(dir, name) : strdup(dir), *allowed = NULL;
+    if (!path) return zi_error_no_memory(error, strlen(dir));
+    if (!*name) name = folder;
+    if (zi_registry_may_be_model(path, name)) allowed = allowed_path(r, path, name);
+    bool itself = name == folder;
+    free(path);
+    return !allowed ||
+           add(out, section, itself ? strdup(folder) : zi_path_join(folder, name), allowed, error);
+}
+
+/* The folder of the language model may be that model itself. */
+static bool is_model_itself(const char *dir)
+{
+    char *config = zi_path_join(dir, "config.json");
+    bool is = config && zi_is_file(config);
+    free(config);
+    return is;
+}
+
+static bool add_section(const zi_registry *r, zi_section section, zi_entry_names *out,
+                        zi_error *error)
+{
+    const char *folder = r->options.names_only ? r->root : r->options.folder;
+    if (!folder) return true;
+    char *dir = zi_path_join(folder, zi_section_name(section));
+    if (!dir) return zi_error_no_memory(error, strlen(folder));
+    bool ok = true, itself = section == ZI_SECTION_PROMPT_ENHANCER && is_model_itself(dir);
+    DIR *opened = itself ? NULL : opendir(dir);
+    if (itself) ok = add_found(r, section, dir, "", out, error);
+    for (const struct dirent *entry; ok && opened && (entry = readdir(opened));)
+        ok = add_found(r, section, dir, entry->d_name, out, error);
+    if (opened) closedir(opened);
+    free(dir);
+    return ok;
+}
+
+static bool add_folder(const zi_registry *r, zi_entry_names *out, zi_error *error)
+{
+    bool ok = true;
+    for (int section = 0; ok && section < ZI_FOLDER_SECTIONS; section++)
+        ok = add_section(r, (zi_section)section, out, error);
+    return ok;
+}
+
+bool zi_registry_find_in_folder(const zi_registry *r, const char *name, zi_entry_name *out,
+                                zi_error *error)
+{
+    zi_entry_names all = {0};
+    bool ok = add_folder(r, &all, error);
+    *out = (zi_entry_name){0};
+    if (all.count) qsort(all.entries, all.count, sizeof *all.entries, by_name);
+    for (size_t i = 0; ok && i < all.count && !out->name; i++) {
+        const char *full = all.entries[i].name, *slash = strchr(full, '/');
+        if (strcmp(full, name) != 0 && (!slash || strcmp(slash + 1, name) != 0)) continue;
+        *out = all.entries[i];
+        all.entries[i] = (zi_entry_name){0};
+    }
+    zi_entry_names_free(&all);
+    return ok;
+}
+
+static bool is_folder_within(const zi_registry *r, zi_section section)
+{
+    char *dir = zi_path_join(r->options.folder, zi_section_name(section));
+    char *real = dir ? real_path_within(r->root, dir) : NULL;
+    bool within = real != NULL;
+    free(real);
+    free(dir);
+    return within;
+}
+
+bool zi_registry_place(zi_registry *r, zi_section section, const char *file, char **path,
+                       char **name, zi_error *error)
+{
+    struct stat st;
+    const char *folder = r->options.folder;
+    if (!is_plain(file) || zi_draft_named(file))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name",
+                            "'%s' is no name for a model; it must be a plain file name", file);
+    char *full = zi_path_join(zi_section_name(section), file);
+    char *to = full ? zi_path_join(folder, full) : NULL;
+    bool ok = to || zi_error_no_memory(error, strlen(file));
+    ok = ok && zi_make_folder_of(to, error);
+    if (ok && r->options.names_only && !is_folder_within(r, section))
+        ok = zi_error_set(error, ZI_ERROR_IO, zi_section_name(section),
+                          "a link leads out of the models folder; nothing is put there");
+    if (ok && lstat(to, &st) == 0)
+        ok = zi_error_set_in(error, ZI_ERROR_EXISTS, full, "name",
+                             "is there already; choose another name");
+    if (ok) {
+        *path = to;
+        *name = full;
+        return true;
+    }
+    free(to);
+    free(full);
+    return false;
+}
+
+/* ---- the hub's cache ---- */
+
+/* "models--OWNER--NAME" as OWNER/NAME, or false. */
+static bool read_folder_name(const char *folder, char *out, size_t size)
+{
+    static const char begin[] = "models--";
+    if (strncmp(folder, begin, sizeof begin - 1) != 0) return false;
+    const char *owner = folder + sizeof begin - 1, *dashes = strstr(owner, "--");
+    if (!dashes) return false;
+    snprintf(out, size, "%.*s/%s", (int)(dashes - owner), owner, dashes + 2);
+    return zi_repo_valid(out, strlen(out));
+}
+
+/* The snapshot of a repository, which may lack files; NULL: there is none, or memory is short. */
+static char *find_snapshot(const zi_registry *r, const char *repo)
+{
+    zi_repo_name name;
+    if (!zi_repo_read(repo, &name, NULL)) return NULL;
+    char *path = zi_cache_find(&r->options.hub, &name);
+    zi_repo_free(&name);
+    return path;
+}
+
+static bool add_hub(const zi_registry *r, zi_entry_names *out, zi_error *error)
+{
+    const char *cache = r->options.hub.cache;
+    DIR *dir = cache ? opendir(cache) : NULL;
+    bool ok = true;
+    for (const struct dirent *entry; ok && dir && (entry = readdir(dir));) {
+        char name[160];
+        if (!read_folder_name(entry->d_name, name, sizeof name)) continue;
+        char *path = find_snapshot(r, name);
+        if (path) ok = add(out, ZI_SECTION_HUB, strdup(name), path, error);
+    }
+    if (dir) closedir(dir);
+    return ok;
+}
+
+bool zi_registry_find_in_hub(const zi_registry *r, const char *name, char **path, zi_error *error)
+{
+    *path = NULL;
+    if (!r->options.hub.cache || !strchr(name, '/')) return true;
+    zi_repo_name repo;
+    if (!zi_repo_read(name, &repo, NULL)) return true; /* it is the name of something else */
+    zi_repo_free(&repo);
+    return zi_hub_find(&r->options.hub, name, path, error);
+}
+
+/* ---- all ---- */
+
+char *zi_registry_name_of(const zi_registry *r, const char *path)
+{
+    char *root = realpath(r->options.folder, NULL), *real = real_path_within(root, path);
+    const char *rest = real ? real + strlen(root) + 1 : NULL,
+               *slash = rest ? strchr(rest, '/') : NULL;
+    char *name = NULL;
+    for (int i = 0; slash && i < ZI_FOLDER_SECTIONS; i++) {
+        const char *section = zi_section_name((zi_section)i);
+        if (strlen(section) == (size_t)(slash - rest) && !strncmp(rest, section, strlen(section)) &&
+            is_plain(slash + 1))
+            name = strdup(rest);
+    }
+    char *base = name ? NULL : zi_path_base(path);
+    if (base) name = zi_path_join(zi_section_name(ZI_SECTION_NAMED), base);
+    free(base);
+    free(real);
+    free(root);
+    return name;
+}
+
+static bool add_others(const zi_registry *r, zi_entry_names *out, zi_error *error)
+{
+    const char *demo = r->options.demo, *named = zi_section_name(ZI_SECTION_NAMED);
+    size_t length = strlen(named);
+    if (r->model_name && !strncmp(r->model_name, named, length) && r->model_name[length] == '/' &&
+        !add(out, ZI_SECTION_NAMED, strdup(r->model_name), strdup(r->options.model), error))
+        return false;
+    return !demo ||
+           add(out, ZI_SECTION_DEMO, strdup(zi_section_name(ZI_SECTION_DEMO)), strdup(demo), error);
+}
+
+bool zi_registry_names(const zi_registry *r, zi_entry_names *out, zi_error *error)
+{
+    *out = (zi_entry_names){0};
+    bool ok = add_folder(r, out, error) && add_hub(r, out, error) && add_others(r, out, error);
+    if (!ok) zi_entry_names_free(out);
+    if (out->count) qsort(out->entries, out->count, sizeof *out->entries, by_name);
+    return ok;
+}

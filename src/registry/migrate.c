@@ -1,0 +1,94 @@
+/* Models that lie in the models folder itself, where they once were, move to its sections. */
+#include "base/file.h"
+#include "hub/disk.h"
+#include "registry/registry.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static bool is_section(const char *name)
+{
+    for (int i = 0; i < ZI_FOLDER_SECTIONS; i++)
+        if (!strcmp(name, zi_section_name((zi_section)i))) return true;
+    return false;
+}
+
+/* FOLDER/SECTION/NAME, in new memory. */
+static char *place_of(const zi_registry *r, zi_section section, const char *name)
+{
+    char *dir = zi_path_join(r->options.folder, zi_section_name(section));
+    char *to = dir ? zi_path_join(dir, name) : NULL;
+    free(dir);
+    return to;
+}
+
+static bool move(const char *from, const char *to, bool dry, zi_error *error)
+{
+    struct stat st;
+    if (lstat(to, &st) == 0) return zi_error_set(error, ZI_ERROR_EXISTS, to, "is there already");
+    if (dry) return true;
+    return zi_make_folder_of(to, error) &&
+           (rename(from, to) == 0 ||
+            zi_error_set(error, ZI_ERROR_IO, from, "cannot be moved: %s", strerror(errno)));
+}
+
+/* Appends what became of FOLDER/NAME, whose path it takes over. */
+static bool migrate_one(const zi_registry *r, char *path, const char *name, bool dry,
+                        zi_migration *out, zi_error *error)
+{
+    zi_error why = {0};
+    zi_section section;
+    zi_migrated_model row = {.from = path};
+    zi_migrated_model *more = realloc(out->models, (out->count + 1) * sizeof *more);
+    if (!more) {
+        free(path);
+        return zi_error_no_memory(error, sizeof row);
+    }
+    out->models = more;
+    bool ok = zi_registry_detect(path, &section, &why);
+    if (ok) row.to = place_of(r, section, name);
+    ok = ok && (row.to || zi_error_no_memory(&why, strlen(name))) && move(path, row.to, dry, &why);
+    if (!ok) row.problem = strdup(why.text);
+    more[out->count++] = row;
+    return ok || row.problem || zi_error_no_memory(error, strlen(why.text));
+}
+
+bool zi_registry_migrate(zi_registry *registry, bool dry, zi_migration *out, zi_error *error)
+{
+    const char *folder = registry->options.folder;
+    zi_migration result = {0};
+    bool ok = true;
+    DIR *dir = opendir(folder);
+    if (!dir)
+        return zi_error_set(error, zi_error_code_of_errno(), folder, "cannot read this folder: %s",
+                            strerror(errno));
+    for (const struct dirent *entry; ok && (entry = readdir(dir));) {
+        char *path = zi_path_join(folder, entry->d_name);
+        ok = path || zi_error_no_memory(error, strlen(folder));
+        if (ok && !is_section(entry->d_name) && zi_registry_may_be_model(path, entry->d_name))
+            ok = migrate_one(registry, path, entry->d_name, dry, &result, error);
+        else
+            free(path);
+    }
+    closedir(dir);
+    if (ok)
+        *out = result;
+    else
+        zi_migration_free(&result);
+    return ok;
+}
+
+void zi_migration_free(zi_migration *migration)
+{
+    for (size_t i = 0; i < migration->count; i++) {
+        free(migration->models[i].from);
+        free(migration->models[i].to);
+        free(migration->models[i].problem);
+    }
+    free(migration->models);
+    *migration = (zi_migration){0};
+}

@@ -1,0 +1,346 @@
+#include "registry/registry.h"
+#include "base/draft.h"
+#include "base/file.h"
+#include "base/folder.h"
+#include "base/text.h"
+#include "hub/cache.h"
+#include "hub/disk.h"
+#include "registry/incoming.h"
+#include "registry/leftover.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char default_file[] = "default.txt";
+
+/* ---- life ---- */
+
+bool zi_registry_open(const zi_registry_options *options, zi_registry **out, zi_error *error)
+{
+    zi_registry *r = calloc(1, sizeof *r);
+    if (!r) return zi_error_no_memory(error, sizeof *r);
+    pthread_mutex_init(&r->mutex, NULL);
+    r->options = *options;
+    if (options->names_only) r->root = realpath(options->folder, NULL);
+    if (options->model) r->model_name = zi_registry_name_of(r, options->model);
+    r->inspections = zi_inspections_create(options->cache_file);
+    if (!r->inspections || (options->model && !r->model_name)) {
+        zi_registry_close(r);
+        return zi_error_no_memory(error, sizeof *r);
+    }
+    *out = r;
+    return true;
+}
+
+void zi_registry_close(zi_registry *r)
+{
+    if (!r) return;
+    zi_inspections_free(r->inspections);
+    pthread_mutex_destroy(&r->mutex);
+    free(r->preferred);
+    free(r->model_name);
+    free(r->root);
+    free(r);
+}
+
+/* ---- the default ---- */
+
+static char *read_default(const zi_registry *r)
+{
+    char *path = zi_path_join(r->options.folder, default_file), *text = NULL;
+    size_t size;
+    if (path && zi_is_file(path) && zi_file_read(path, 1024, &text, &size, NULL))
+        text[strcspn(text, "\r\n")] = 0;
+    free(path);
+    if (text && *text) return text;
+    free(text);
+    return NULL;
+}
+
+static bool write_default(const zi_registry *r, const char *name, zi_error *error)
+{
+    zi_output output = {0};
+    char *path = zi_path_join(r->options.folder, default_file);
+    bool ok = path || zi_error_no_memory(error, strlen(r->options.folder));
+    if (ok && !name)
+        ok = unlink(path) == 0 || errno == ENOENT ||
+             zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s", strerror(errno));
+    else if (ok)
+        ok = zi_make_folders(r->options.folder, error) && zi_output_open(&output, path, error) &&
+             zi_output_write(&output, name, strlen(name), error) &&
+             zi_output_write(&output, "\n", 1, error) && zi_output_commit(&output, error);
+    zi_output_discard(&output);
+    free(path);
+    return ok;
+}
+
+char *zi_registry_default(zi_registry *r)
+{
+    pthread_mutex_lock(&r->mutex);
+    const char *name = r->preferred ? r->preferred : r->model_name;
+    char *copy = name ? strdup(name) : NULL;
+    pthread_mutex_unlock(&r->mutex);
+    return name ? copy : read_default(r);
+}
+
+static bool prefer(zi_registry *r, const char *name, zi_error *error)
+{
+    char *copy = strdup(name);
+    if (!copy) return zi_error_no_memory(error, strlen(name));
+    pthread_mutex_lock(&r->mutex);
+    free(r->preferred);
+    r->preferred = copy;
+    pthread_mutex_unlock(&r->mutex);
+    return true;
+}
+
+/* ---- finding ---- */
+
+void zi_found_free(zi_found *found)
+{
+    free(found->name);
+    free(found->path);
+    *found = (zi_found){0};
+}
+
+static bool set_found(zi_found *out, const char *name, const char *path, zi_error *error)
+{
+    out->name = strdup(name);
+    out->path = strdup(path);
+    return (out->name && out->path) || zi_error_no_memory(error, strlen(path));
+}
+
+/* What is neither in the folder nor in the hub's cache. */
+static bool find_special(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+{
+    const zi_registry_options *o = &r->options;
+    if (r->model_name && !strcmp(name, r->model_name)) return set_found(out, name, o->model, error);
+    if (o->demo && !strcmp(name, zi_section_name(ZI_SECTION_DEMO)))
+        return set_found(out, name, o->demo, error);
+    return true;
+}
+
+/* out->path stays NULL when there is no model of that name. */
+static bool find_listed(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+{
+    zi_entry_name entry;
+    if (!zi_registry_find_in_folder(r, name, &entry, error)) return false;
+    out->name = entry.name;
+    out->path = entry.path;
+    if (out->path) return true;
+    if (!zi_registry_find_in_hub(r, name, &out->path, error)) return false;
+    if (!out->path) return find_special(r, name, out, error);
+    out->name = strdup(name);
+    return out->name || zi_error_no_memory(error, strlen(name));
+}
+
+static bool may_be_repo(const char *name)
+{
+    zi_repo_name repo;
+    bool may = zi_repo_read(name, &repo, NULL);
+    if (may) zi_repo_free(&repo);
+    return may;
+}
+
+static bool find_named(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+{
+    struct stat st;
+    const char *folder = r->options.folder;
+    if (!r->options.names_only && *name && stat(name, &st) == 0)
+        return set_found(out, name, name, error);
+    if (!find_listed(r, name, out, error)) return false;
+    if (out->path) return true;
+    bool repo = may_be_repo(name);
+    if (r->options.names_only)
+        return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "there is no such model");
+    return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, repo ? "repo" : "name",
+                           "no such file or folder, and no model of that name in %s/mlx, "
+                           "%s/pytorch or %s/comfyui%s",
+                           folder, folder, folder,
+                           repo ? ", nor a whole one in the hub's cache" : "");
+}
+
+static bool find_chosen(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+{
+    if (!find_listed(r, name, out, error)) return false;
+    out->as = ZI_FOUND_CHOSEN;
+    return out->path ||
+           zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
+                           "%s/%s names %s, which is not there any more; choose another default",
+                           r->options.folder, default_file, name);
+}
+
+/* Names the models from which one has to be chosen. */
+static bool fail_several(const zi_registry *r, const zi_entry_names *all, size_t count,
+                         zi_error *error)
+{
+    enum { SHOWN = 8 };
+    zi_text text;
+    size_t shown = 0;
+    zi_text_init(&text, 1 << 12);
+    for (size_t i = 0; i < all->count && shown < SHOWN; i++)
+        if (all->entries[i].section < ZI_SECTION_PROMPT_ENHANCER)
+            zi_text_printf(&text, "%s%s", shown++ ? ", " : "", all->entries[i].name);
+    if (count > SHOWN) zi_text_printf(&text, " and %zu more", count - SHOWN);
+    char *names = zi_text_take(&text);
+    zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
+                    "%s has %zu models and none is the default: %s; name one, or choose a default",
+                    r->options.folder, count, names ? names : "");
+    free(names);
+    return false;
+}
+
+static bool find_downloaded_or_demo(const zi_registry *r, zi_found *out, zi_error *error)
+{
+    zi_repo_name turbo;
+    char *path = NULL;
+    if (!zi_hub_find(&r->options.hub, NULL, &path, error)) return false;
+    if (path && !zi_repo_read(NULL, &turbo, error)) {
+        free(path);
+        return false;
+    }
+    if (path) {
+        bool ok = set_found(out, turbo.repo, path, error);
+        out->as = ZI_FOUND_DOWNLOADED;
+        zi_repo_free(&turbo);
+        free(path);
+        return ok;
+    }
+    out->as = ZI_FOUND_DEMO;
+    if (r->options.demo)
+        return set_found(out, zi_section_name(ZI_SECTION_DEMO), r->options.demo, error);
+    return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "model",
+                           "there is no model: none in %s, none in the hub's cache, and no demo "
+                           "model",
+                           r->options.folder);
+}
+
+static bool find_unnamed(zi_registry *r, zi_found *out, zi_error *error)
+{
+    zi_entry_names all;
+    const zi_entry_name *only = NULL;
+    size_t count = 0;
+    char *chosen = zi_registry_default(r);
+    if (chosen) {
+        bool ok = find_chosen(r, chosen, out, error);
+        free(chosen);
+        return ok;
+    }
+    if (!zi_registry_names(r, &all, error)) return false;
+    for (size_t i = 0; i < all.count; i++) {
+        if (all.entries[i].section >= ZI_SECTION_PROMPT_ENHANCER) continue;
+        only = &all.entries[i];
+        count++;
+    }
+    bool ok = count == 1  ? set_found(out, only->name, only->path, error)
+              : count > 1 ? fail_several(r, &all, count, error)
+                          : find_downloaded_or_demo(r, out, error);
+    if (count == 1) out->as = ZI_FOUND_ONLY;
+    zi_entry_names_free(&all);
+    return ok;
+}
+
+bool zi_registry_find(zi_registry *registry, const char *name, zi_found *out, zi_error *error)
+{
+    zi_found found = {0};
+    bool ok =
+        name ? find_named(registry, name, &found, error) : find_unnamed(registry, &found, error);
+    if (ok)
+        *out = found;
+    else
+        zi_found_free(&found);
+    return ok;
+}
+
+/* ---- language models ---- */
+
+static bool find_only_language(const zi_registry *r, char **path, zi_error *error)
+{
+    zi_entry_names all;
+    const char *only = NULL;
+    size_t count = 0;
+    if (!zi_registry_names(r, &all, error)) return false;
+    for (size_t i = 0; i < all.count; i++) {
+        if (all.entries[i].section != ZI_SECTION_PROMPT_ENHANCER) continue;
+        count++;
+        only = all.entries[i].path;
+    }
+    bool ok = true;
+    if (count > 1)
+        ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "llm",
+                             "%s/prompt_enhancer has %zu language models; name one",
+                             r->options.folder, count);
+    else if (count == 1)
+        ok = (*path = strdup(only)) || zi_error_no_memory(error, strlen(only));
+    else
+        ok = zi_hub_find(&r->options.hub, "prompt-enhancer", path, error);
+    zi_entry_names_free(&all);
+    return ok;
+}
+
+bool zi_registry_find_language(zi_registry *registry, const char *name, char **path,
+                               zi_error *error)
+{
+    zi_found found = {0};
+    *path = NULL;
+    if (!name || !strcmp(name, zi_section_name(ZI_SECTION_PROMPT_ENHANCER)))
+        return find_only_language(registry, path, error);
+    if (!find_named(registry, name, &found, error)) {
+        zi_found_free(&found);
+        return false;
+    }
+    *path = found.path;
+    free(found.name);
+    return true;
+}
+
+/* ---- choosing and removing ---- */
+
+static bool fail_unknown(const char *name, zi_error *error)
+{
+    return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
+}
+
+bool zi_registry_choose(zi_registry *registry, const char *name, bool lasting, zi_error *error)
+{
+    static const char languages[] = "prompt_enhancer";
+    zi_found found = {0};
+    size_t length = sizeof languages - 1;
+    bool ok = find_listed(registry, name, &found, error);
+    if (ok && !found.path)
+        ok = fail_unknown(name, error);
+    else if (ok && !strncmp(found.name, languages, length) &&
+             (!found.name[length] || found.name[length] == '/'))
+        ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, found.name,
+                          "is a language model; it generates no images");
+    else if (ok)
+        ok = lasting ? write_default(registry, found.name, error)
+                     : prefer(registry, found.name, error);
+    zi_found_free(&found);
+    return ok;
+}
+
+bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error)
+{
+    const zi_registry_options *o = &registry->options;
+    zi_entry_name entry;
+    const char *incomplete = zi_incoming_called(name);
+    if (incomplete) return zi_incoming_remove(o->folder, incomplete, error);
+    if (zi_draft_named(name)) return zi_leftover_remove(o->folder, name, error);
+    char *chosen = read_default(registry);
+    bool ok = zi_registry_find_in_folder(registry, name, &entry, error);
+    const char *known = ok && entry.name ? entry.name : name;
+    if (ok && entry.name)
+        ok = zi_remove_all(entry.path, error);
+    else if (ok && o->hub.cache && strchr(name, '/'))
+        ok = zi_hub_remove(&o->hub, name, error);
+    else if (ok)
+        ok = fail_unknown(name, error);
+    if (ok && chosen && !strcmp(chosen, known)) ok = write_default(registry, NULL, error);
+    free(chosen);
+    zi_entry_name_free(&entry);
+    return ok;
+}

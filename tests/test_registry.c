@@ -1,0 +1,279 @@
+/* The model registry: which models there are, which one is meant, and that what inspections found
+ * is kept for as long as it is true. */
+#include "harness.h"
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/folder.h"
+#include "base/machine.h"
+#include "hub/disk.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define GOLDEN ZI_TEST_DATA "/golden/model"
+
+static char folder[512], cache_file[512];
+
+/* An empty models folder and no cache file. */
+static void begin(void)
+{
+    snprintf(folder, sizeof folder, "%s", zi_test_path("models"));
+    snprintf(cache_file, sizeof cache_file, "%s", zi_test_path("cache/inspections.json"));
+    if (zi_is_dir(folder)) CHECK(zi_remove_all(folder, NULL));
+    CHECK(zi_make_folders(folder, NULL));
+    unlink(cache_file);
+}
+
+static const char *in_folder(const char *name)
+{
+    static char paths[4][600];
+    static unsigned turn;
+    char *path = paths[turn++ % 4];
+    snprintf(path, 600, "%s/%s", folder, name);
+    return path;
+}
+
+static void put_link(const char *name)
+{
+    const char *path = in_folder(name);
+    CHECK(zi_make_folder_of(path, NULL) && symlink(GOLDEN, path) == 0);
+}
+
+static zi_registry *open_registry(const zi_registry_options *more)
+{
+    zi_registry_options options = more ? *more : (zi_registry_options){0};
+    zi_registry *registry = NULL;
+    zi_error error = {0};
+    options.folder = folder;
+    options.cache_file = cache_file;
+    CHECK_OK(zi_registry_open(&options, &registry, &error), error);
+    return registry;
+}
+
+static void found(zi_registry *registry, const char *name, const char *wanted, zi_found_as as)
+{
+    zi_found f = {0};
+    zi_error error = {0};
+    CHECK_OK(zi_registry_find(registry, name, &f, &error), error);
+    CHECK_MSG(f.name && !strcmp(f.name, wanted) && f.as == as && f.path,
+              "%s as %d instead of %s as %d", f.name ? f.name : "nothing", f.as, wanted, as);
+    zi_found_free(&f);
+}
+
+static void not_found(zi_registry *registry, const char *name, const char *subject,
+                      const char *says)
+{
+    zi_found f = {0};
+    zi_error error = {0};
+    CHECK(!zi_registry_find(registry, name, &f, &error) && !f.name && !f.path);
+    CHECK_ERROR(error, ZI_ERROR_NOT_FOUND, subject);
+    CHECK_MSG(strstr(error.text, says), "%s", error.text);
+}
+
+/* ---- which one is meant ---- */
+
+static void default_model(void)
+{
+    begin();
+    zi_error error = {0};
+    zi_registry *registry = open_registry(NULL);
+    not_found(registry, NULL, "model", "there is no model");
+    zi_registry_close(registry);
+    registry = open_registry(&(zi_registry_options){.demo = GOLDEN});
+    found(registry, NULL, "demo", ZI_FOUND_DEMO);
+    put_link("mlx/one");
+    put_link("prompt_enhancer/llm");
+    found(registry, NULL, "mlx/one", ZI_FOUND_ONLY);
+    put_link("pytorch/two");
+    not_found(registry, NULL, "default", "2 models and none is the default: mlx/one, pytorch/two");
+    CHECK_OK(zi_registry_choose(registry, "two", true, &error), error);
+    found(registry, NULL, "pytorch/two", ZI_FOUND_CHOSEN);
+    CHECK_OK(zi_registry_choose(registry, "mlx/one", false, &error), error);
+    found(registry, NULL, "mlx/one", ZI_FOUND_CHOSEN);
+    zi_registry_close(registry);
+    registry = open_registry(NULL);
+    found(registry, NULL, "pytorch/two", ZI_FOUND_CHOSEN); /* the lasting choice */
+    CHECK(!zi_registry_choose(registry, "prompt_enhancer/llm", true, &error));
+    CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, "prompt_enhancer/llm");
+    CHECK(!zi_registry_choose(registry, "three", true, &error));
+    CHECK_ERROR(error, ZI_ERROR_NOT_FOUND, "name");
+    CHECK(unlink(in_folder("pytorch/two")) == 0);
+    not_found(registry, NULL, "default", "names pytorch/two, which is not there any more");
+    zi_registry_close(registry);
+    registry = open_registry(&(zi_registry_options){.model = GOLDEN});
+    found(registry, NULL, "named/model", ZI_FOUND_CHOSEN);
+    zi_registry_close(registry);
+    registry = open_registry(&(zi_registry_options){.model = in_folder("mlx/one")});
+    CHECK_MSG(registry != NULL, "no registry");
+    zi_registry_close(registry);
+}
+
+static void names_and_paths(void)
+{
+    begin();
+    put_link("mlx/one");
+    CHECK(mkdir(in_folder("comfyui"), 0777) == 0);
+    CHECK(mkdir(in_folder("comfyui/inside"), 0777) == 0);
+    zi_registry *open = open_registry(NULL);
+    zi_registry *closed = open_registry(&(zi_registry_options){.demo = GOLDEN, .names_only = true});
+    found(open, "one", "mlx/one", ZI_FOUND_NAMED);
+    found(open, "mlx/one", "mlx/one", ZI_FOUND_NAMED);
+    found(open, GOLDEN, GOLDEN, ZI_FOUND_NAMED);
+    not_found(open, "nobody", "name", "no such file or folder");
+    not_found(open, "no/body", "repo", "hub's cache");
+    found(closed, "inside", "comfyui/inside", ZI_FOUND_NAMED);
+    found(closed, "demo", "demo", ZI_FOUND_NAMED);
+    not_found(closed, "mlx/one", "name", "no such model"); /* it leads out of the folder */
+    not_found(closed, GOLDEN, "name", "no such model");
+    not_found(closed, "../models/comfyui/inside", "name", "no such model");
+    zi_registry_close(open);
+    zi_registry_close(closed);
+}
+
+/* ---- inspections ---- */
+
+static bool count(void *user)
+{
+    ++*(size_t *)user;
+    return true;
+}
+
+/* How many models it had to inspect; the list is then free of unknown ones. */
+static size_t inspect(zi_registry *registry, zi_registry_list *list)
+{
+    size_t inspected = 0;
+    zi_error error = {0};
+    CHECK_OK(zi_registry_inspect_all(registry, count, &inspected, &error), error);
+    CHECK_OK(zi_registry_read(registry, list, &error), error);
+    CHECK(list->unknown == 0);
+    return inspected;
+}
+
+static size_t inspect_anew(zi_registry_list *list)
+{
+    zi_registry *registry = open_registry(NULL);
+    size_t inspected = inspect(registry, list);
+    zi_registry_close(registry);
+    return inspected;
+}
+
+/* Replaces the first `from` in a file by `to`, which is as long. */
+static void edit(const char *path, const char *from, const char *to)
+{
+    char *data = NULL;
+    size_t size;
+    CHECK(zi_file_read(path, 1 << 24, &data, &size, NULL));
+    char *at = data ? strstr(data, from) : NULL;
+    CHECK_MSG(at && strlen(from) == strlen(to), "%s is not in %s", from, path);
+    if (at) memcpy(at, to, strlen(to));
+    zi_test_write(path, data, size);
+    free(data);
+}
+
+static void kept_inspections(void)
+{
+    zi_registry_list list;
+    begin();
+    put_link("pytorch/good");
+    CHECK(mkdir(in_folder("mlx"), 0777) == 0 && mkdir(in_folder("mlx/bad"), 0777) == 0);
+    CHECK(inspect_anew(&list) == 2);
+    CHECK(list.count == 2 && !strcmp(list.entries[1].name, "pytorch/good"));
+    CHECK(list.entries[0].inspection->health == ZI_HEALTH_DAMAGED);
+    CHECK(list.entries[0].inspection->problem_count == 1);
+    zi_problem problem = list.entries[0].inspection->problems[0];
+    CHECK_MSG(problem.code == ZI_ERROR_NOT_FOUND || problem.code == ZI_ERROR_BAD_FORMAT,
+              "code %d: %s", problem.code, problem.text);
+    CHECK(list.entries[1].inspection->health == ZI_HEALTH_GOOD);
+    char *json = zi_inspection_json(list.entries[1].inspection);
+    zi_registry_list_free(&list);
+
+    CHECK(inspect_anew(&list) == 0); /* from the file, and the same in all */
+    char *again = zi_inspection_json(list.entries[1].inspection);
+    CHECK_MSG(json && again && !strcmp(json, again), "%s\ninstead of\n%s", again, json);
+    CHECK(list.entries[0].inspection->problem_count == 1 &&
+          list.entries[0].inspection->health == ZI_HEALTH_DAMAGED);
+    free(json);
+    free(again);
+    zi_registry_list_free(&list);
+
+    edit(cache_file, "\"Z-Image\"", "\"Z-image\"");
+    CHECK(inspect_anew(&list) == 0);
+    CHECK_MSG(!strcmp(list.entries[1].inspection->architecture, "Z-image"), "%s",
+              list.entries[1].inspection->architecture);
+    zi_registry_list_free(&list);
+
+    zi_test_write(in_folder("mlx/bad/config.json"), "{}", 2); /* it has changed */
+    CHECK(inspect_anew(&list) == 1);
+    zi_registry_list_free(&list);
+
+    edit(cache_file, "{\"version\"", "<\"version\""); /* damaged: as if it were not there */
+    CHECK(inspect_anew(&list) == 2);
+    zi_registry_list_free(&list);
+    edit(cache_file, "\"format\":1", "\"format\":9"); /* of another version */
+    CHECK(inspect_anew(&list) == 2);
+    zi_registry_list_free(&list);
+
+    CHECK(unlink(in_folder("pytorch/good")) == 0); /* it goes when something new comes */
+    put_link("pytorch/other");
+    CHECK(inspect_anew(&list) == 1);
+    zi_registry_list_free(&list);
+    char *data = NULL;
+    size_t size;
+    CHECK(zi_file_read(cache_file, 1 << 24, &data, &size, NULL));
+    CHECK_MSG(data && strstr(data, "pytorch/other") && !strstr(data, "pytorch/good"), "%s", data);
+    free(data);
+}
+
+/* A cache that cannot be written costs time and nothing else. */
+static void no_place_for_the_cache(void)
+{
+    zi_registry_list list;
+    begin();
+    put_link("mlx/one");
+    snprintf(cache_file, sizeof cache_file, "/dev/null/inspections.json");
+    CHECK(inspect_anew(&list) == 1);
+    zi_registry_list_free(&list);
+}
+
+/* Reading a list costs little: it looks into no model. */
+static void many_models(void)
+{
+    enum { MANY = 200 };
+    zi_registry_list list;
+    begin();
+    for (int i = 0; i < MANY; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "mlx/model-%d", i);
+        put_link(name);
+    }
+    double began = zi_seconds();
+    CHECK(inspect_anew(&list) == MANY);
+    zi_registry_list_free(&list);
+    double first = zi_seconds() - began, best = first;
+    for (int i = 0; i < 3; i++) {
+        began = zi_seconds();
+        zi_registry *registry = open_registry(NULL);
+        zi_error error = {0};
+        CHECK_OK(zi_registry_read(registry, &list, &error), error);
+        CHECK(list.count == MANY && list.unknown == 0);
+        zi_registry_list_free(&list);
+        zi_registry_close(registry);
+        double taken = zi_seconds() - began;
+        if (taken < best) best = taken;
+    }
+    printf("%d models: %.1f ms to inspect, %.1f ms to list\n", MANY, 1000 * first, 1000 * best);
+    CHECK_MSG(best < first / 5, "%.1f ms after %.1f ms", 1000 * best, 1000 * first);
+}
+
+int main(void)
+{
+    RUN(default_model);
+    RUN(names_and_paths);
+    RUN(kept_inspections);
+    RUN(no_place_for_the_cache);
+    RUN(many_models);
+    return zi_test_result();
+}
