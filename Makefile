@@ -35,7 +35,7 @@ check:
 	@$(MAKE) --no-print-directory sanitize BUILD=$(CHECK_BUILD)-asan KIND=address,undefined \
 		TESTS="-E 'demo|checker|cli_interrupt|server_crash|server_load|server_security'"
 	@$(MAKE) --no-print-directory sanitize BUILD=$(CHECK_BUILD)-tsan KIND=thread \
-		TESTS="-R 'base|^backend|^convert|^hub|sessions|text_encoder|pipeline|server_a1111|server_api|server_arrivals|server_jobs|server_openai'"
+		TESTS="-R 'base|^backend|^convert|^hub|^registry|sessions|text_encoder|pipeline|server_a1111|server_api|server_arrivals|server_jobs|server_models|server_openai'"
 	@$(MAKE) --no-print-directory check-arm64
 	@$(MAKE) --no-print-directory check-interop
 	@$(MAKE) --no-print-directory check-web

@@ -159,14 +159,14 @@ class Models(PageCase):
         self.page.click(".tabs >> text=Log")
         expect(self.page.locator("#log .log-line")).not_to_have_count(0)
         before = self.page.locator("#log .log-line").count()
-        self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {}})})")
+        self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {model: 'demo'}})})")
         self.page.wait_for_function("before => document.querySelectorAll('#log .log-line').length > before", arg=before)
 
     def test_log_while_it_is_on_its_way(self):
         held = Hold(self.page, "**/api/log")
         self.page.click(".tabs >> text=Log")
         held.wait()
-        self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {}})})")
+        self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {model: 'demo'}})})")
         expect(self.page.locator("#status")).to_have_text("At work")
         expect(self.page.locator("#status")).to_have_text("Ready")
         held.let_go()
