@@ -124,8 +124,8 @@ bool zi_recipe_settings(const char *text,
 /* ---- engine ---- */
 
 /* What computes: the processor's threads, and what is kept between requests. Models are loaded for
- * an engine, which must outlive them. Several threads may generate with one engine, and with one
- * model, at the same time; they share its threads. */
+ * an engine; free them before the engine. Several threads may load models, and generate with one
+ * engine or one model, at the same time; they share its threads. */
 typedef struct zi_engine zi_engine;
 
 typedef struct {
@@ -134,7 +134,9 @@ typedef struct {
     const char *scratch; /* folder on a disk for working memory that is large beside what the
                             machine has free, as for images of 2048 x 2048; NULL: /var/tmp */
     /* Folder in which the text encoder's output for the latest prompts is kept, so that a prompt
-     * that comes again is not encoded again; NULL: it is kept in memory only. */
+     * that comes again is not encoded again; NULL: it is kept in memory only. The folder is made.
+     * Its files have names of 32 hexadecimal digits; the oldest are deleted when they take more
+     * than 256 MB together. */
     const char *embeddings;
 } zi_engine_options;
 
@@ -237,7 +239,8 @@ char *zi_recipe(const zi_model *model, const zi_request *request);
 /* ---- better prompts ---- */
 
 /* A language model. options->path: a GGUF file, a folder of Hugging Face's or MLX's, or an image
- * model, whose text encoder is one. Qwen2, Qwen3 and Llama are known. */
+ * model, whose text encoder is one. Qwen2, Qwen3 and Llama are known. Free it before the engine.
+ * Several threads may use it at the same time. */
 typedef struct zi_llm zi_llm;
 bool zi_llm_load(zi_engine *engine, const zi_model_options *options, zi_llm **out,
                  zi_error *error) ZI_CHECKED;

@@ -98,6 +98,13 @@ static int latest_first(const void *a, const void *b)
 #define st_mtim st_mtimespec
 #endif
 
+/* Other files in the folder are not the cache's. */
+static bool is_key(const char *name)
+{
+    return strlen(name) == ZI_EMBEDDING_KEY - 1 &&
+           strspn(name, "0123456789abcdef") == ZI_EMBEDDING_KEY - 1;
+}
+
 /* Removes the oldest files until the rest is small enough. */
 static void limit_disk(const zi_embedding_cache *cache)
 {
@@ -106,6 +113,7 @@ static void limit_disk(const zi_embedding_cache *cache)
     size_t count = 0, bytes = 0;
     for (struct dirent *d; folder && (d = readdir(folder));) {
         struct stat st;
+        if (!is_key(d->d_name)) continue;
         file *grown = realloc(files, (count + 1) * sizeof *files);
         char *path = zi_path_join(cache->folder, d->d_name);
         if (grown) files = grown;
@@ -124,12 +132,21 @@ static void limit_disk(const zi_embedding_cache *cache)
     free(files);
 }
 
+static bool are_finite(const float *values, size_t count)
+{
+    float sum = 0; /* x - x is 0 for finite values only */
+    for (size_t i = 0; i < count; i++) sum += values[i] - values[i];
+    return sum == 0;
+}
+
+/* A damaged file counts as none. */
 static bool read_file(const zi_embedding_cache *cache, const char *key, float *values, size_t size)
 {
     char *path = cache->folder ? zi_path_join(cache->folder, key) : NULL, *data = NULL;
     size_t found = 0;
     bool ok = path && zi_file_read(path, size, &data, &found, NULL) && found == size;
     if (ok) memcpy(values, data, size);
+    ok = ok && are_finite(values, size / sizeof *values);
     free(data);
     free(path);
     return ok;
@@ -200,7 +217,9 @@ void zi_embedding_cache_keep(zi_embedding_cache *cache, const char *key, const f
 {
     size_t size = count * sizeof *values;
     pthread_mutex_lock(&cache->mutex);
-    remember(cache, key, values, size);
-    write_file(cache, key, values, size);
+    entry *other = take_out(cache, key, size); /* of a session that missed at the same time */
+    if (other) put_first(cache, other);
+    if (!other) remember(cache, key, values, size);
+    if (!other) write_file(cache, key, values, size);
     pthread_mutex_unlock(&cache->mutex);
 }

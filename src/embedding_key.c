@@ -30,6 +30,16 @@ static void mix_tensor(uint64_t digest[2], const zi_tensor *t)
     mix(digest, bytes + t->bytes - sample, sample);
 }
 
+/* Fields one by one: between them may be bytes of any value. */
+static void mix_config(uint64_t digest[2], const zi_qwen_config *c)
+{
+    const int counts[] = {c->layers, c->hidden,  c->heads,  c->kv_heads,    c->head_dim,
+                          c->ffn,    c->qk_norm, c->biases, c->interleaved, c->vocab};
+    mix(digest, counts, sizeof counts);
+    mix(digest, &c->eps, sizeof c->eps);
+    mix(digest, &c->rope_theta, sizeof c->rope_theta);
+}
+
 static void digest_encoder(zi_model *model)
 {
     const zi_checkpoint *checkpoint = model->text.weights.checkpoint;
@@ -38,6 +48,7 @@ static void digest_encoder(zi_model *model)
     digest[1] = 1;
     for (size_t i = 0; checkpoint && i < checkpoint->tensor_count; i++)
         mix_tensor(digest, &checkpoint->tensors[i]);
+    mix_config(digest, &model->config.text);
     model->digested = true;
 }
 

@@ -351,20 +351,37 @@ static bool check_caption(const job *j, const conditioning *c, zi_error *error)
                         "its %zu tokens are more than this model takes; shorten it", c->count);
 }
 
+static bool has_preview(zi_model *m)
+{
+    pthread_mutex_lock(&m->mutex);
+    bool has = m->preview.channels > 0;
+    pthread_mutex_unlock(&m->mutex);
+    return has;
+}
+
+/* Gives the model a preview if it has none. Of several sessions that make one the first counts;
+ * none of them waits for another, since each calls back its caller. */
 static bool fit_preview(job *j, zi_error *error)
 {
     zi_model *m = j->model;
-    if (!j->request.preview) return true;
+    zi_preview fitted;
+    if (!zi_preview_fit(m->engine, &m->vae, zi_model_limits(&m->config), &j->session.run, &fitted,
+                        error))
+        return false;
     pthread_mutex_lock(&m->mutex);
-    bool ok = zi_preview_fit(&m->preview, m->engine, &m->vae, zi_model_limits(&m->config),
-                             &j->session.run, error);
+    if (!m->preview.channels) {
+        m->preview = fitted;
+        fitted = (zi_preview){0};
+    }
     pthread_mutex_unlock(&m->mutex);
-    return ok;
+    zi_preview_free(&fitted);
+    return true;
 }
 
 static bool generate(job *j, zi_image **out, zi_error *error)
 {
     bool guided = j->request.guidance > 0;
+    bool fits = j->request.preview && !has_preview(j->model);
     if (j->request.trace_path && !zi_output_probe(j->request.trace_path, error)) return false;
     if (!tokenize(j, error) || !check_caption(j, &j->positive, error) ||
         !check_caption(j, &j->negative, error) || !take_memory(j, error))
@@ -372,10 +389,10 @@ static bool generate(job *j, zi_image **out, zi_error *error)
     j->session.run.layer_done = layer_done;
     j->session.run.user = j;
     j->progress.cached = true;
-    begin_stage(j, ZI_STAGE_ENCODE, guided ? 4 : 2);
+    begin_stage(j, ZI_STAGE_ENCODE, (guided ? 4 : 2) + (fits ? 1 : 0));
     if (!encode(j, &j->positive, error)) return false;
     if (guided && !encode(j, &j->negative, error)) return false;
-    if (!fit_preview(j, error) || !sample(j, error)) return false;
+    if ((fits && !fit_preview(j, error)) || !sample(j, error)) return false;
     begin_stage(j, ZI_STAGE_DECODE, 1);
     return zi_vae_decode(&j->session.run, &j->model->vae, j->latents, j->height, j->width, j->image,
                          error) &&

@@ -19,7 +19,7 @@ struct zi_model {
     zi_qwen text;
     zi_transformer transformer;
     zi_vae vae;
-    pthread_mutex_t mutex; /* of what sessions change */
+    pthread_mutex_t mutex; /* of what sessions change; no callback of a caller while it is held */
     zi_preview preview;
     uint64_t text_digest[2]; /* of the encoder's weights, once it is asked for */
     bool digested;

@@ -158,12 +158,12 @@ static bool fit(zi_preview *preview, zi_session *session, const fitting *f, zi_e
     return ok;
 }
 
-bool zi_preview_fit(zi_preview *preview, zi_engine *engine, const zi_vae *vae,
-                    zi_exec_limits limits, const zi_run *watch, zi_error *error)
+bool zi_preview_fit(zi_engine *engine, const zi_vae *vae, zi_exec_limits limits,
+                    const zi_run *watch, zi_preview *out, zi_error *error)
 {
     fitting f = {.vae = vae};
     zi_session session;
-    if (preview->channels) return true;
+    *out = (zi_preview){0};
     if (vae->config.latent > ZI_PREVIEW_CHANNELS)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, NULL,
                             "latents of %d channels have no preview; %d are the most",
@@ -172,7 +172,7 @@ bool zi_preview_fit(zi_preview *preview, zi_engine *engine, const zi_vae *vae,
         return false;
     session.run.layer_done = watch->layer_done;
     session.run.user = watch->user;
-    bool ok = fit(preview, &session, &f, error);
+    bool ok = fit(out, &session, &f, error);
     zi_session_close(&session);
     return ok;
 }

@@ -16,10 +16,10 @@ typedef struct {
     float *map;       /* [channels + 1, 3] */
 } zi_preview;
 
-/* The first time, decodes a few made-up latents to begin with, in a session of its own. watch: its
- * progress is reported there, and it stops when asked to. */
-bool zi_preview_fit(zi_preview *preview, zi_engine *engine, const zi_vae *vae,
-                    zi_exec_limits limits, const zi_run *watch, zi_error *error) ZI_CHECKED;
+/* Makes one, to begin with from a few made-up latents, which it decodes in a session of its own.
+ * watch: its progress is reported there, and it stops when asked to. */
+bool zi_preview_fit(zi_engine *engine, const zi_vae *vae, zi_exec_limits limits,
+                    const zi_run *watch, zi_preview *out, zi_error *error) ZI_CHECKED;
 
 /* Learns from an image: latents [channels, height, width], image [3, 8 height, 8 width]. */
 void zi_preview_learn(zi_preview *preview, const float *latents, const float *image, size_t height,

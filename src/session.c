@@ -26,6 +26,10 @@ bool zi_session_open(zi_engine *engine, bool fast, zi_exec_limits limits, zi_pla
     out->arena = zi_arena_in(out->memory);
     backend->ops->plan(out->exec, &out->arena, limits);
     plan(user, out->exec, &out->arena);
+    if (out->arena.overflow) { /* the second plan took more than the first */
+        zi_session_close(out);
+        return zi_error_no_memory(error, SIZE_MAX);
+    }
     out->run = (zi_run){.exec = out->exec, .arena = &out->arena};
     return true;
 }
@@ -40,7 +44,7 @@ void zi_session_close(zi_session *session)
 bool zi_fetch(zi_exec *exec, zi_view view, zi_fetched *out, zi_error *error)
 {
     *out = (zi_fetched){.values = zi_view_host(view)};
-    if (out->values) return zi_submit(exec, error);
+    if (out->values) return zi_wait(exec, error);
     size_t bytes = view.rows * view.columns * sizeof *out->values;
     out->values = out->copy = malloc(bytes);
     if (out->copy ? zi_read(exec, view, out->copy, error) : zi_error_no_memory(error, bytes))

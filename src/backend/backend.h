@@ -7,10 +7,15 @@
  * There is no graph: operations are called in the order in which they are to happen, and a backend
  * executes or records them. They cannot fail: shapes are checked when weights are bound, and
  * memory is planned before the first of them. What goes wrong on a device is remembered until
- * zi_submit or zi_read reports it.
+ * zi_submit, zi_wait or zi_read reports it.
  *
- * Tensors that are computed with are f32. Rows are tokens, pixels or rows of pixels. The views of
- * an operation do not overlap unless it says so. */
+ * Arguments that are passed by address are copied before a call returns, names and row numbers
+ * too; a zi_weight stays where it is for as long as its model is loaded.
+ *
+ * Tensors that are computed with are f32. Rows are tokens, pixels or rows of pixels. Views have no
+ * gaps between rows but where it says so: the views of feature maps, of elementwise operations,
+ * of check_finite, read and write may have gaps. Offsets are multiples of 4 bytes. The views of an
+ * operation do not overlap unless it says so. */
 #ifndef ZI_BACKEND_BACKEND_H
 #define ZI_BACKEND_BACKEND_H
 
@@ -26,7 +31,9 @@ typedef struct zi_backend_ops zi_backend_ops;
 typedef struct {
     zi_backend *backend;
     size_t size;
-    unsigned char *host; /* where the host sees it; NULL: it does not */
+    /* Where the host sees it, to look at or to write to when no operation that uses it is
+     * unfinished (see zi_wait); NULL: it does not see it. */
+    unsigned char *host;
 } zi_buffer;
 
 /* A tensor [rows, columns] in a buffer. */
@@ -168,8 +175,10 @@ typedef struct {
     size_t width, channels;
 } zi_feature_map;
 
-/* What a group norm must know of a feature map is, of each channel, its mean and m2, the sum of
- * squared deviations from it: a view [2, channels] of F64 that only operations look into. */
+/* What a group norm must know of a feature map are its moments: of each channel the mean, and m2,
+ * the sum of squared deviations from it. They lie in a view of ZI_MOMENTS bytes a channel, room for
+ * ZI_MAX_CHANNELS, into which only the backend looks. */
+enum { ZI_MOMENTS = 16 };
 typedef struct {
     const zi_weight *weight, *bias; /* [channels] */
     size_t groups;
@@ -197,9 +206,9 @@ typedef struct {
 
 /* ---- backends ---- */
 
-/* One session's operations on a backend, in their order, and the memory that they use up. Sessions
- * of one backend may run at the same time; a session is used by one thread. A backend's own begin
- * with this. */
+/* One session's operations on a backend, in their order, and their scratch memory. Sessions of one
+ * backend may run at the same time; a session is used by one thread. A backend's own begin with
+ * this. */
 typedef struct {
     const zi_backend_ops *ops;
     zi_backend *backend;
@@ -218,17 +227,24 @@ struct zi_backend_ops {
     bool (*import)(zi_backend *, const void *data, size_t size, zi_buffer **, zi_error *);
     void (*release)(zi_buffer *);
 
-    bool (*begin)(zi_backend *, bool fast, zi_exec **, zi_error *);
-    /* Takes what operations use up from the arena, which may be measuring. */
+    /* Sets *out only when it succeeds. */
+    bool (*begin)(zi_backend *, bool fast, zi_exec **out, zi_error *);
+    /* Takes scratch memory for operations from the arena, which may be measuring. */
     void (*plan)(zi_exec *, zi_arena *, zi_exec_limits);
+    /* Discards what was not submitted, and returns when nothing runs any more: buffers are released
+     * right after. */
     void (*end)(zi_exec *);
 
     /* From and to host memory without gaps; in the order of the operations. Writing copies at once;
-     * reading waits for the operations before it. */
+     * reading waits, as wait does, and reports what went wrong before it. */
     void (*write)(zi_exec *, zi_view, const void *);
     bool (*read)(zi_exec *, zi_view, void *, zi_error *);
-    /* Lets go what was recorded, and reports what is known to have gone wrong. */
+    /* Has all recorded operations begin, and reports what is known to have gone wrong. Returns when
+     * at most one earlier submission is unfinished: models call it after every layer, and progress
+     * and cancellation are only as good as it keeps up with the device. */
     bool (*submit)(zi_exec *, zi_error *);
+    /* Has all operations end, and reports what went wrong. */
+    bool (*wait)(zi_exec *, zi_error *);
 
     void (*linear)(zi_exec *, zi_view x, const zi_weight *, const zi_weight *bias, zi_view y);
     void (*embed)(zi_exec *, const zi_weight *, const int32_t *rows, size_t n, zi_view y);
@@ -243,13 +259,14 @@ struct zi_backend_ops {
     void (*group_norm)(zi_exec *, const zi_group_norm *, zi_view moments, const zi_feature_map *,
                        zi_view y);
     void (*check_finite)(zi_exec *, zi_view, const char *name);
+    void (*check_moments)(zi_exec *, zi_view moments, size_t channels, const char *name);
 
     void (*destroy)(zi_backend *); /* when nothing of it is used any more */
 };
 
 struct zi_backend {
     const zi_backend_ops *ops;
-    /* What decides about bits: backends of the same variant give the same results. A constant. */
+    /* Backends of the same variant give the same bits. A constant. */
     const char *variant;
 };
 
@@ -361,7 +378,8 @@ static inline void zi_conv3x3(zi_exec *exec, const zi_conv3x3_args *args)
     exec->ops->conv3x3(exec, args);
 }
 
-/* Bytes that a convolution of these shapes uses up. */
+/* Bytes of scratch memory for a convolution. Of args the shapes of weight and shortcut, those of x
+ * and y (not their buffers), doubled, norm (NULL or not) and band count. */
 static inline size_t zi_conv3x3_workspace(const zi_exec *exec, const zi_conv3x3_args *args)
 {
     return exec->ops->conv3x3_workspace(exec, args);
@@ -380,11 +398,18 @@ static inline void zi_group_norm_apply(zi_exec *exec, const zi_group_norm *norm,
     exec->ops->group_norm(exec, norm, moments, x, y);
 }
 
-/* Values that are not finite make the next zi_submit or zi_read fail, with the name of the first
- * such view. */
+/* Values that are not finite make a later zi_submit, and the next zi_wait or zi_read, fail with the
+ * name of the first such view. */
 static inline void zi_check_finite(zi_exec *exec, zi_view x, const char *name)
 {
     exec->ops->check_finite(exec, x, name);
+}
+
+/* The same of a feature map whose moments are known: they are finite where all its values are. */
+static inline void zi_check_moments(zi_exec *exec, zi_view moments, size_t channels,
+                                    const char *name)
+{
+    exec->ops->check_moments(exec, moments, channels, name);
 }
 
 /* The error that follows. */
@@ -403,6 +428,11 @@ ZI_CHECKED static inline bool zi_read(zi_exec *exec, zi_view from, void *to, zi_
 ZI_CHECKED static inline bool zi_submit(zi_exec *exec, zi_error *error)
 {
     return exec->ops->submit(exec, error);
+}
+
+ZI_CHECKED static inline bool zi_wait(zi_exec *exec, zi_error *error)
+{
+    return exec->ops->wait(exec, error);
 }
 
 #endif

@@ -15,6 +15,11 @@ bool zi_run_layer_done(const zi_run *run, double fraction, zi_view x, zi_error *
     vsnprintf(text, sizeof text, name, args);
     va_end(args);
     zi_check_finite(run->exec, x, text);
+    return zi_run_progress(run, fraction, error);
+}
+
+bool zi_run_progress(const zi_run *run, double fraction, zi_error *error)
+{
     if (!zi_submit(run->exec, error)) return false;
     if (run->layer_done && !run->layer_done(run->user, fraction)) return zi_error_cancelled(error);
     return true;

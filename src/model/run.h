@@ -19,10 +19,13 @@ typedef struct {
     void *tap_user;
 } zi_run;
 
-/* After a layer: has what it recorded begin, makes sure that x is finite, and reports progress. x
- * is the layer's output, or moments of it. name is printf-like and names the layer for errors. */
+/* After a layer: makes sure that its output x is finite, and reports progress. name is printf-like
+ * and names the layer for errors. */
 bool zi_run_layer_done(const zi_run *run, double fraction, zi_view x, zi_error *error,
-                       const char *name, ...) ZI_PRINTF(5, 6);
+                       const char *name, ...) ZI_CHECKED ZI_PRINTF(5, 6);
+
+/* Has what was recorded begin, and reports progress; fails when the request was cancelled. */
+bool zi_run_progress(const zi_run *run, double fraction, zi_error *error) ZI_CHECKED;
 
 /* Shows data to the tap, if there is one; a feature map with a row for each pixel. name is
  * printf-like. */

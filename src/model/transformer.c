@@ -422,6 +422,7 @@ bool zi_transformer_step(const zi_run *run, const zi_transformer *t, const zi_se
     if (ok) {
         final_layer(run, t, s->image, &ws);
         patchify(run->exec, s, out, ws.patches, false);
+        zi_check_finite(run->exec, out, "final_layer");
     }
     zi_arena_reset(run->arena, mark);
     return ok;

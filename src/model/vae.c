@@ -174,14 +174,19 @@ static size_t place_size(const place *p)
     return p->height * p->stride;
 }
 
-/* Lets `most` have room for a convolution that writes to p. */
+/* Lets `most` have room for a convolution that writes to p; doubled: from a map half as large. */
 static void grow_for(size_t *most, const zi_exec *exec, const place *p, size_t in, size_t out,
-                     bool shortcut)
+                     bool shortcut, bool doubled)
 {
+    static const zi_group_norm norm;
+    size_t times = doubled ? 2 : 1;
     zi_weight weight = {.data = {.rows = out, .columns = 9 * in}};
     zi_weight side = {.data = {.rows = out, .columns = in}};
     zi_conv3x3_args args = {.weight = &weight,
-                            .y = {.view = {.rows = p->height}, .width = p->width},
+                            .x = {{.rows = p->height / times}, p->width / times, in},
+                            .doubled = doubled,
+                            .norm = doubled ? NULL : &norm,
+                            .y = {{.rows = p->height}, p->width, out},
                             .shortcut = shortcut ? &side : NULL};
     grow(most, place_size(p) + zi_conv3x3_workspace(exec, &args) / sizeof(float));
 }
@@ -192,19 +197,19 @@ static size_t measure(const zi_exec *exec, const zi_vae *vae, size_t H, size_t W
     const zi_vae_config *c = &vae->config;
     size_t most = 0, in = block_width(c, 0), latent = (size_t)c->latent;
     place p = place_of(c, 0, &(place){H, W, 0});
-    grow_for(&most, exec, &p, latent, in, false);
+    grow_for(&most, exec, &p, latent, in, false, false);
     most += H * W * latent;
-    grow_for(&most, exec, &p, in, in, false);
+    grow_for(&most, exec, &p, in, in, false, false);
     grow(&most, place_size(&p) + 4 * H * W * in); /* the middle attention */
     for (int i = 0; i < c->blocks; i++) {
         size_t out = block_width(c, i);
         if (i) p = place_of(c, i, &p);
-        if (i) grow_for(&most, exec, &p, in, in, false);
-        grow_for(&most, exec, &p, in, out, in != out);
-        grow_for(&most, exec, &p, out, out, false);
+        if (i) grow_for(&most, exec, &p, in, in, false, true);
+        grow_for(&most, exec, &p, in, out, in != out, false);
+        grow_for(&most, exec, &p, out, out, false, false);
         in = out;
     }
-    grow_for(&most, exec, &p, in, IMAGE, false);
+    grow_for(&most, exec, &p, in, IMAGE, false, false);
     return most;
 }
 
@@ -214,14 +219,14 @@ typedef struct {
     const zi_vae *vae;
     zi_view space;   /* [1, floats] */
     place at;        /* where the feature map stands */
-    zi_view moments; /* of what was written last, x or h: [2, most channels] */
+    zi_view moments; /* of what was written last, x or h */
     int done, total; /* resnets */
 } decoding;
 
 static void take(decoding *d, zi_arena *arena, size_t size)
 {
     d->space = zi_arena_floats(arena, 1, size);
-    d->moments = zi_arena_take(arena, ZI_F64, 2, ZI_MAX_CHANNELS);
+    d->moments = zi_arena_take(arena, ZI_U8, ZI_MAX_CHANNELS, ZI_MOMENTS);
 }
 
 void zi_vae_plan(const zi_exec *exec, const zi_vae *vae, size_t height, size_t width,
@@ -256,12 +261,6 @@ static zi_feature_map hidden(const decoding *d, size_t channels)
     return h;
 }
 
-/* The moments of that many channels. */
-static zi_view moments(const decoding *d, size_t channels)
-{
-    return zi_view_columns(d->moments, 0, channels);
-}
-
 /* A convolution, with workspace in front of the feature maps but behind the first `used` floats. */
 static void convolve(const decoding *d, zi_conv3x3_args args, size_t used)
 {
@@ -281,13 +280,12 @@ static void show(const decoding *d, size_t channels, const char *name)
     zi_run_tap_map(d->run, &x, name);
 }
 
-/* Moments are finite where all values are. */
 static bool resnet_done(decoding *d, size_t channels, const char *name, zi_error *error)
 {
     show(d, channels, name);
     d->done++;
-    return zi_run_layer_done(d->run, (double)d->done / d->total, moments(d, channels), error, "%s",
-                             name);
+    zi_check_moments(d->run->exec, d->moments, channels, name);
+    return zi_run_progress(d->run, (double)d->done / d->total, error);
 }
 
 /* ---- stages ---- */
@@ -422,6 +420,7 @@ static void finish(decoding *d, zi_view image)
                                                 .extents = {IMAGE, H, W},
                                                 .from_strides = {1, y.view.stride, IMAGE},
                                                 .to_strides = {H * W, W, 1}});
+    zi_check_finite(d->run->exec, image, "vae conv_out");
 }
 
 bool zi_vae_decode(const zi_run *run, const zi_vae *vae, zi_view latents, size_t height,

@@ -90,12 +90,18 @@ static void end(zi_exec *exec)
     free(exec);
 }
 
+/* Operations have ended when they return. */
 static bool submit(zi_exec *exec, zi_error *error)
 {
     const zi_error *failure = &exec_of(exec)->failure;
     if (failure->code == ZI_OK) return true;
     if (error) *error = *failure;
     return false;
+}
+
+static void check_moments(zi_exec *exec, zi_view view, size_t channels, const char *name)
+{
+    cpu_check_finite(exec, moments_view(view, channels), name);
 }
 
 static void write_view(zi_exec *exec, zi_view to, const void *from)
@@ -135,6 +141,7 @@ static const zi_backend_ops cpu_ops = {
     .write = write_view,
     .read = read_view,
     .submit = submit,
+    .wait = submit,
     .linear = cpu_linear,
     .embed = cpu_embed,
     .attention = cpu_attention,
@@ -147,6 +154,7 @@ static const zi_backend_ops cpu_ops = {
     .moments = cpu_moments,
     .group_norm = cpu_group_norm,
     .check_finite = cpu_check_finite,
+    .check_moments = check_moments,
     .destroy = destroy,
 };
 
@@ -156,6 +164,7 @@ bool zi_cpu_backend_create(const zi_kernels *kernels, zi_pool *pool, const char 
     cpu_backend *cpu = calloc(1, sizeof *cpu);
     char *folder = scratch ? strdup(scratch) : NULL;
     if (!cpu || (scratch && !folder)) {
+        free(folder);
         free(cpu);
         return zi_error_no_memory(error, sizeof *cpu);
     }

@@ -82,11 +82,17 @@ typedef struct {
     double *mean, *m2;
 } moments;
 
-/* Those in a view [2, channels], of a feature map of so many pixels. */
+/* Those in a view, of a feature map of so many pixels. */
 static inline moments moments_of(zi_view view, size_t pixels)
 {
     double *mean = zi_view_host(view);
-    return (moments){(double)pixels, mean, mean + view.stride};
+    return (moments){(double)pixels, mean, mean + ZI_MAX_CHANNELS};
+}
+
+/* The same as numbers: means and m2, [2, channels]. */
+static inline zi_view moments_view(zi_view view, size_t channels)
+{
+    return (zi_view){view.buffer, view.offset, ZI_F64, 2, channels, ZI_MAX_CHANNELS};
 }
 
 /* ---- numbers ---- */
