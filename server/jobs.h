@@ -11,7 +11,6 @@
 
 enum {
     ZI_QUEUE = 64, /* jobs that may wait in a lane */
-    ZI_PROMPT_BYTES = 8000,
     ZI_MAX_SIDE = 4096, /* pixels; 21:9 with a shorter side of 1280 has 2992 */
     ZI_MAX_PIXELS = 2048 * 2048,
     ZI_MAX_STEPS = 100,
