@@ -66,14 +66,13 @@ bool zi_models_find_demo(char **path, zi_error *error)
 
 char *zi_models_advice(const zi_store *store)
 {
-    static const char *const names[] = {"original", "fp16", "bf16", "fp8", "q8", "q4"};
     zi_precision precision;
     zi_text text;
     char *takes = zi_store_advice(store, &precision);
     if (!takes) return NULL;
     zi_text_init(&text, 2000);
     zi_text_printf(&text, "`zimage download --to mlx --precision %s` gets the real one: %s",
-                   names[precision], takes);
+                   zi_precision_names[precision], takes);
     free(takes);
     return zi_text_take(&text);
 }
