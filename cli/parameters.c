@@ -39,7 +39,7 @@ size_t zi_parameter_options(zi_generation *generation, zi_option *options, zi_op
 {
     size_t count = 0;
     char *base = (char *)generation;
-    for (const zi_parameter *p = zi_parameters(); p->name; p++) {
+    for (const zi_parameter *p = zi_parameters; p->name; p++) {
         if (p->api_only) continue;
         zi_option_text *text = &texts[count];
         write_texts(p, text);

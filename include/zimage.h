@@ -287,7 +287,7 @@ typedef struct {
 } zi_parameter;
 
 /* The table of the generation parameters. */
-const zi_parameter *zi_parameters(void);
+extern const zi_parameter zi_parameters[];
 
 /* The generation parameter of that name; NULL: there is none. */
 const zi_parameter *zi_parameter_find(const char *name);

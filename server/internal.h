@@ -28,7 +28,7 @@ struct zi_server {
     zi_connections *connections;
     struct MHD_Daemon *daemon;
     /* For /api/metrics. */
-    atomic_ullong requests, refused, pictures, failures;
+    atomic_ullong requests, refused, images, failures;
 };
 
 #endif

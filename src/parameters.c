@@ -12,22 +12,18 @@
 #define ZI_PARAMETERS "parameters.def"
 #endif
 
-static const zi_parameter parameters[] = {
+const zi_parameter zi_parameters[] = {
 #include ZI_PARAMETERS
     {.name = NULL}};
 
-_Static_assert(sizeof parameters / sizeof *parameters <= ZI_MAX_PARAMETERS, "a bit for each row");
+_Static_assert(sizeof zi_parameters / sizeof *zi_parameters <= ZI_MAX_PARAMETERS,
+               "a bit for each row");
 _Static_assert(sizeof(zi_schedule) == sizeof(int) && sizeof(zi_compute) == sizeof(int),
                "choices are read and written as int");
 
-const zi_parameter *zi_parameters(void)
-{
-    return parameters;
-}
-
 const zi_parameter *zi_parameter_find(const char *name)
 {
-    for (const zi_parameter *p = parameters; p->name; p++)
+    for (const zi_parameter *p = zi_parameters; p->name; p++)
         if (!strcmp(p->name, name)) return p;
     return NULL;
 }
@@ -47,7 +43,7 @@ void zi_parameter_default(const zi_parameter *p, char buffer[64])
     else if (p->choices)
         snprintf(buffer, 64, "%s", p->choices[0]);
     else if (p->default_value)
-        snprintf(buffer, 64, "%.10g", p->default_value);
+        snprintf(buffer, 64, "%.16g", p->default_value);
 }
 
 /* ---- checking a value ---- */
@@ -57,7 +53,7 @@ static bool fail_multiple(const zi_parameter *p, double value, double max, zi_er
     double below = floor(value / p->multiple) * p->multiple, above = below + p->multiple;
     if (above > max) above = below;
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
-                        "%.10g is not a multiple of %d; the nearest that fit are %.10g and %.10g",
+                        "%.16g is not a multiple of %d; the nearest that fit are %.16g and %.16g",
                         value, p->multiple, below, above);
 }
 
@@ -66,11 +62,11 @@ bool zi_parameter_check(const zi_parameter *p, double value, double max, zi_erro
     const char *off = p->zero_off ? " (off)" : "";
     if (p->type == ZI_PARAMETER_INT && value != floor(value))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
-                            "%.10g is not a whole number; it goes from %.10g%s to %.10g", value,
+                            "%.16g is not a whole number; it goes from %.16g%s to %.16g", value,
                             p->min, off, max);
     if (!(value >= p->min && value <= max))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
-                            "%.10g is out of range; it goes from %.10g%s to %.10g", value, p->min,
+                            "%.16g is out of range; it goes from %.16g%s to %.16g", value, p->min,
                             off, max);
     if (p->multiple && fmod(value, p->multiple) != 0) return fail_multiple(p, value, max, error);
     return true;
@@ -83,7 +79,7 @@ bool zi_parameter_check_text(const zi_parameter *p, const char *text, double max
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "is empty; give a text");
     if (max && (double)size > max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
-                            "has %zu bytes; %.10g are the most", size, max);
+                            "has %zu bytes; %.16g are the most", size, max);
     return zi_utf8_valid(text, size) ||
            zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "is not valid UTF-8 text");
 }
@@ -137,7 +133,7 @@ static bool check_given(const zi_parameter *p, const void *at, double max, zi_er
 
 bool zi_generation_check(const zi_generation *generation, bool server, zi_error *error)
 {
-    for (const zi_parameter *p = parameters; p->name; p++)
+    for (const zi_parameter *p = zi_parameters; p->name; p++)
         if (!check_given(p, (const char *)generation + p->offset, zi_parameter_max(p, server),
                          error))
             return false;
@@ -146,7 +142,7 @@ bool zi_generation_check(const zi_generation *generation, bool server, zi_error 
 
 void zi_generation_fill(zi_generation *generation)
 {
-    for (const zi_parameter *p = parameters; p->name; p++) {
+    for (const zi_parameter *p = zi_parameters; p->name; p++) {
         void *at = (char *)generation + p->offset;
         if (!is_number(p) || p->default_text || number_at(p, at) != 0) continue;
         if (p->type == ZI_PARAMETER_INT)

@@ -21,7 +21,7 @@ static bool is_default_in_range(const zi_parameter *p)
 
 static void rows_are_complete(void)
 {
-    for (const zi_parameter *p = zi_parameters(); p->name; p++) {
+    for (const zi_parameter *p = zi_parameters; p->name; p++) {
         bool ok = p->help && p->label && p->offset < sizeof(zi_generation) &&
                   zi_parameter_find(p->name) == p && (p->argument || p->api_only || p->choices) &&
                   (p->type == ZI_PARAMETER_CHOICE) == (p->choices != NULL);

@@ -262,6 +262,29 @@ class Requests(Api):
         self.assertEqual(self.refused(self.server.request("POST", "/api/recipe", raw=b"GIF89a"), 400),
                          "the image: not a PNG, JPEG or WebP image")
 
+    def test_params_come_back(self):
+        """As submitted, with null and what is the default anyway, and with what was settled."""
+        default = self.server.get("/api/config").json["default_model"]
+        small = {"prompt": PROMPT, "model": "demo", "width": 64, "height": 64, "steps": 1}
+        for kind, params, settled in (
+                ("generate", dict(small, seed=7), {"seed": "7"}),
+                ("generate", dict(small, seed="007", negative=None, original="", guidance=0, shift=3.25,
+                                  schedule="diffusers", compute="exact", count=1), {"seed": "7"}),
+                ("convert", {"source": "demo", "destination": "p", "layout": "same", "precision": None}, {}),
+                ("import", {"source": "pytorch/golden", "name": "p2", "mode": "copy"}, {}),
+                ("verify", {}, {"model": default}),
+                ("load", {"model": None}, {"model": default}),
+                ("unload", {}, {}),
+                ("enhance", {"prompt": "a cow", "temperature": 0, "max_tokens": None, "seed": 3}, {"seed": "3"})):
+            with self.subTest(kind=kind, params=params):
+                job = self.server.wait(self.server.submit(kind, **params))
+                self.assertEqual(job["params"], dict(params, **settled))
+                self.assertEqual(job["state"], "done", job["error"])
+        job = self.server.wait(self.server.submit(model=None, steps=None, width=16, height=16))
+        self.assertEqual(job["params"], {"prompt": PROMPT, "model": default, "steps": None, "width": 16,
+                                         "height": 16, "seed": job["params"]["seed"]})
+        self.assertRegex(job["params"]["seed"], "^[0-9]+$")
+
     def test_fields_of_jobs_that_fail(self):
         """What the library finds wrong is said of the request's field, where it has that; else of the server."""
         os.makedirs(path(self.dir, "models", "comfyui"), exist_ok=True)
