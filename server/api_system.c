@@ -1,5 +1,6 @@
 /* /api/config, health, metrics, log, login, random-prompt, openapi.json */
 #include "server/http.h"
+#include "server/schema.h"
 #include "server/worker.h"
 
 #include <inttypes.h>
@@ -8,13 +9,11 @@
 #include <string.h>
 #include <sys/random.h>
 
-extern const unsigned char zi_openapi[];
-extern const size_t zi_openapi_size;
-
 static zi_answer openapi(zi_call *call)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        zi_openapi_size, (void *)(uintptr_t)zi_openapi, MHD_RESPMEM_PERSISTENT);
+    char *text = call->server->openapi;
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_PERSISTENT);
     if (!response) return MHD_NO;
     MHD_add_response_header(response, "Content-Type", "application/json");
     return zi_reply(call, 200, response);
@@ -36,12 +35,6 @@ static void add_range_with_default(cJSON *config, const char *name)
 {
     cJSON *range = add_range(config, name, name);
     cJSON_AddNumberToObject(range, "default", zi_parameter_find(name)->default_value);
-}
-
-static void add_words(cJSON *config, const char *name, const char *const *words)
-{
-    cJSON *array = cJSON_AddArrayToObject(config, name);
-    for (; *words; words++) cJSON_AddItemToArray(array, cJSON_CreateString(*words));
 }
 
 static void add_layouts(cJSON *config)
@@ -92,17 +85,19 @@ static zi_answer config(zi_call *call)
     cJSON_AddBoolToObject(json, "key_required", zi_guard_needs_key(call->server->guard));
     cJSON *sizes = add_range(json, "sizes", "width");
     cJSON_AddNumberToObject(sizes, "multiple", zi_parameter_find("width")->multiple);
-    add_words(json, "aspects", aspects);
+    cJSON_AddItemToObject(json, "aspects", zi_schema_words(aspects));
     cJSON_AddItemToObject(json, "tiers", cJSON_CreateIntArray(tiers, 4));
     add_range_with_default(json, "steps");
     add_range_with_default(json, "shift");
     add_range_with_default(json, "guidance");
     add_range(json, "count", "count");
     add_limits(json);
-    add_words(json, "schedules", zi_parameter_find("schedule")->choices);
-    add_words(json, "computes", zi_parameter_find("compute")->choices);
+    cJSON_AddItemToObject(json, "schedules",
+                          zi_schema_words(zi_parameter_find("schedule")->choices));
+    cJSON_AddItemToObject(json, "computes", zi_schema_words(zi_parameter_find("compute")->choices));
     add_layouts(json);
-    add_words(json, "formats", formats);
+    cJSON_AddItemToObject(json, "formats", zi_schema_words(formats));
+    cJSON_AddItemToObject(json, "parameters", zi_schema_parameters());
     free(model);
     return zi_reply_json(call, 200, json);
 }

@@ -16,7 +16,8 @@
 struct zi_server {
     zi_server_options options;
     char address[300];
-    double began; /* seconds since 1970 */
+    char *openapi; /* the OpenAPI description */
+    double began;  /* seconds since 1970 */
     zi_engine *engine;
     zi_guard *guard;
     zi_events *events;

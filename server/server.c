@@ -1,5 +1,6 @@
 /* Puts the parts together, and takes them apart in the opposite order. */
 #include "server/http.h"
+#include "server/schema.h"
 #include "server/worker.h"
 
 #include "base/file.h"
@@ -51,7 +52,9 @@ static bool start(whole *w, zi_error *error)
     s->log = s->events ? zi_log_create(s->events) : NULL;
     s->connections = zi_connections_create();
     s->jobs = zi_jobs_create(s);
-    if (!s->log || !s->connections || !s->jobs) return zi_error_no_memory(error, sizeof *w);
+    s->openapi = zi_schema_openapi();
+    if (!s->log || !s->connections || !s->jobs || !s->openapi)
+        return zi_error_no_memory(error, sizeof *w);
     if (!zi_shelf_create(o, &s->shelf, error) ||
         !zi_history_open(o->output, s->log, &s->history, error) || !create_engine(s, error) ||
         !zi_worker_start(s, &s->worker, error) || !zi_http_start(s, error))
@@ -98,5 +101,6 @@ void zi_server_stop(zi_server *server)
     zi_log_free(server->log);
     zi_events_free(server->events);
     zi_guard_free(server->guard);
+    free(server->openapi);
     free(w);
 }
