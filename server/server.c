@@ -47,7 +47,7 @@ static bool start(whole *w, zi_error *error)
 {
     zi_server *s = &w->server;
     const zi_server_options *o = &s->options;
-    if (!zi_guard_create(o, &s->guard, error)) return false;
+    if (!zi_guard_create(o, &s->guard, error) || !zi_assets_create(&s->assets, error)) return false;
     s->events = zi_events_create();
     s->log = s->events ? zi_log_create(s->events) : NULL;
     s->connections = zi_connections_create();
@@ -101,6 +101,7 @@ void zi_server_stop(zi_server *server)
     zi_log_free(server->log);
     zi_events_free(server->events);
     zi_guard_free(server->guard);
+    zi_assets_free(server->assets);
     free(server->openapi);
     free(w);
 }

@@ -29,8 +29,9 @@ static void rows_are_complete(void)
         CHECK_MSG(!p->server_max || !p->max || p->server_max <= p->max, "%s", p->name);
         if (!is_number(p)) continue;
         CHECK_MSG(p->max > p->min && is_default_in_range(p), "%s", p->name);
-        CHECK_MSG(p->high <= zi_parameter_max(p, true) && (!p->high || p->low >= p->min), "%s",
-                  p->name);
+        if (!p->high) continue;
+        CHECK_MSG(p->low >= p->min && p->high <= zi_parameter_max(p, true), "%s", p->name);
+        CHECK_MSG(p->default_value >= p->low && p->default_value <= p->high, "%s", p->name);
     }
     CHECK(!zi_parameter_find("colour"));
 }
