@@ -451,7 +451,7 @@ int cmd_generate(int argc, char **argv)
     int code;
     c.command = &command;
     if (!zi_options_parse(&command, argc, argv, NULL, &code)) return code;
-    zi_generation_fill(&c.generation);
+    zi_generation_fill_defaults(&c.generation);
     zi_interrupt_install();
     return generate(&c, &error) ? 0 : zi_report(&command, &error);
 }

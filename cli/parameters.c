@@ -30,7 +30,7 @@ static void write_texts(const zi_parameter *p, zi_option_text *text)
     snprintf(text->name, sizeof text->name, "%s", p->name);
     for (char *c = text->name; *c; c++)
         if (*c == '_') *c = '-';
-    zi_parameter_default(p, standard);
+    zi_parameter_print_default(p, standard);
     snprintf(text->help, sizeof text->help, *standard ? "%s (%s)" : "%s", p->help, standard);
     if (p->choices) zi_join_words(p->choices, text->choices, sizeof text->choices);
 }

@@ -254,10 +254,10 @@ typedef enum {
 
 /* Where the page's form has the control of a parameter. */
 typedef enum {
-    ZI_CONTROL_OWN = 0, /* the page has one of its own for it, or none */
-    ZI_CONTROL_MAIN,
-    ZI_CONTROL_MORE /* below "More settings" */
-} zi_control;
+    ZI_PAGE_OWN = 0, /* the page has one of its own for it, or none */
+    ZI_PAGE_MAIN,
+    ZI_PAGE_MORE /* below "More settings" */
+} zi_page_place;
 
 /* A field of a struct that users fill: what front ends must know of it to offer, read and check
  * it. A column that is 0 or NULL does not apply. */
@@ -275,14 +275,14 @@ typedef struct {
     bool zero_off;            /* 0, the default, switches it off */
     double default_value;     /* of a number */
     const char *default_text; /* the default in words, where no constant says it */
-    const char *help;         /* a phrase */
+    const char *help;         /* a phrase of at most 90 bytes */
     /* On the command line: the short option, and what help calls the value. */
     char letter;
     const char *argument;
     /* On the page: a name, a sentence to stand below the control, and the control's place. A number
      * with a usual range is a slider from low to high. */
     const char *label, *note;
-    zi_control control;
+    zi_page_place place;
     double low, high, step;
 } zi_parameter;
 
@@ -296,7 +296,7 @@ const zi_parameter *zi_parameter_find(const char *name);
 double zi_parameter_max(const zi_parameter *parameter, bool server);
 
 /* Describes the default ("9", "the model's, 3") in buffer; "" when there is none. */
-void zi_parameter_default(const zi_parameter *parameter, char buffer[64]);
+void zi_parameter_print_default(const zi_parameter *parameter, char buffer[64]);
 
 /* Whether a number is one that the parameter takes, up to max. The error's subject is the
  * parameter's name; its text has the range. */
@@ -316,7 +316,7 @@ bool zi_parameter_choose(const zi_parameter *parameter, const char *choice, int 
 bool zi_generation_check(const zi_generation *generation, bool server, zi_error *error) ZI_CHECKED;
 
 /* Sets numbers that are not given to their defaults, unless these depend on the model. */
-void zi_generation_fill(zi_generation *generation);
+void zi_generation_fill_defaults(zi_generation *generation);
 
 /* The recipe of a picture as A1111 writes it ("prompt\nSteps: 9, Seed: 42, ..."); free() it.
  * NULL when memory is short. width and height must be the picture's. */

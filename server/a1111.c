@@ -56,13 +56,6 @@ static zi_answer reply_null(zi_call *call)
 
 static const char sampler[] =
     "[{\"name\":\"Euler\",\"aliases\":[\"k_euler\",\"euler\"],\"options\":{}}]";
-static const char schedulers[] =
-    "[{\"name\":\"automatic\",\"label\":\"Automatic\",\"aliases\":null,\"default_rho\":-1,"
-    "\"need_inner_model\":false},"
-    "{\"name\":\"diffusers\",\"label\":\"Diffusers\",\"aliases\":null,\"default_rho\":-1,"
-    "\"need_inner_model\":false},"
-    "{\"name\":\"mlx\",\"label\":\"MLX\",\"aliases\":null,\"default_rho\":-1,"
-    "\"need_inner_model\":false}]";
 static const char upscaler[] = "[{\"name\":\"None\",\"model_name\":null,\"model_path\":null,"
                                "\"model_url\":null,\"scale\":4}]";
 
@@ -70,7 +63,6 @@ static const struct {
     const char *path, *json;
 } constants[] = {
     {"/sdapi/v1/samplers", sampler},
-    {"/sdapi/v1/schedulers", schedulers},
     {"/sdapi/v1/upscalers", upscaler},
     {"/sdapi/v1/scripts", "{\"txt2img\":[],\"img2img\":[]}"},
     {"/sdapi/v1/embeddings", "{\"loaded\":{},\"skipped\":{}}"},
@@ -82,6 +74,23 @@ static zi_answer constant(zi_call *call)
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
         if (!strcmp(constants[i].path, call->route->path)) json = constants[i].json;
     return zi_reply_json(call, 200, cJSON_Parse(json));
+}
+
+/* The schedules; automatic, for clients that expect it, is the default. */
+static zi_answer schedulers(zi_call *call)
+{
+    cJSON *list = cJSON_CreateArray();
+    const char *const *schedule = zi_parameter_find("schedule")->choices;
+    for (const char *name = "automatic"; name; name = *schedule++) {
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddStringToObject(item, "name", name);
+        cJSON_AddStringToObject(item, "label", name);
+        cJSON_AddNullToObject(item, "aliases");
+        cJSON_AddNumberToObject(item, "default_rho", -1);
+        cJSON_AddFalseToObject(item, "need_inner_model");
+        cJSON_AddItemToArray(list, item);
+    }
+    return zi_reply_json(call, 200, list);
 }
 
 /* ---- models ---- */
@@ -362,7 +371,7 @@ const zi_route zi_a1111_routes[] = {
     {"POST", "/sdapi/v1/unload-checkpoint", unload, 0, 0},
     {"POST", "/sdapi/v1/reload-checkpoint", load, 0, 0},
     CONSTANT("samplers"),
-    CONSTANT("schedulers"),
+    {"GET", "/sdapi/v1/schedulers", schedulers, 0, 0},
     CONSTANT("upscalers"),
     CONSTANT("scripts"),
     CONSTANT("embeddings"),

@@ -34,7 +34,7 @@ static void add_number(cJSON *to, const char *name, double value, bool known)
 static void add_default(cJSON *to, const zi_parameter *p)
 {
     char text[64];
-    zi_parameter_default(p, text);
+    zi_parameter_print_default(p, text);
     if (p->choices)
         cJSON_AddStringToObject(to, "default", p->choices[0]);
     else
@@ -48,8 +48,8 @@ static cJSON *parameter_json(const zi_parameter *p)
         [ZI_PARAMETER_TEXT] = "text",     [ZI_PARAMETER_INT] = "integer",
         [ZI_PARAMETER_REAL] = "number",   [ZI_PARAMETER_BOOL] = "boolean",
         [ZI_PARAMETER_CHOICE] = "choice", [ZI_PARAMETER_SEED] = "seed"};
-    static const char *const controls[] = {
-        [ZI_CONTROL_OWN] = NULL, [ZI_CONTROL_MAIN] = "main", [ZI_CONTROL_MORE] = "more"};
+    static const char *const places[] = {
+        [ZI_PAGE_OWN] = NULL, [ZI_PAGE_MAIN] = "main", [ZI_PAGE_MORE] = "more"};
     bool ranged = is_number(p) || p->type == ZI_PARAMETER_TEXT, slides = p->high > p->low;
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "name", p->name);
@@ -65,7 +65,7 @@ static cJSON *parameter_json(const zi_parameter *p)
     add_number(json, "multiple", p->multiple, p->multiple > 0);
     cJSON_AddItemToObject(json, "choices",
                           p->choices ? zi_schema_words(p->choices) : cJSON_CreateNull());
-    add_text(json, "control", controls[p->control]);
+    add_text(json, "place", places[p->place]);
     add_number(json, "low", p->low, slides);
     add_number(json, "high", p->high, slides);
     add_number(json, "step", p->step, slides);
@@ -134,7 +134,7 @@ static void describe_in_words(cJSON *schema, const zi_parameter *p)
     zi_text_printf(&text, "%c%s", toupper((unsigned char)p->help[0]), p->help + 1);
     if (p->type == ZI_PARAMETER_TEXT && max)
         zi_text_printf(&text, "; at most %.0f bytes of UTF-8", max);
-    zi_parameter_default(p, standard);
+    zi_parameter_print_default(p, standard);
     if (*standard) zi_text_printf(&text, "; null: %s", standard);
     zi_text_puts(&text, ".");
     if (!text.failed) cJSON_AddStringToObject(schema, "description", text.data);

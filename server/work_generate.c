@@ -98,7 +98,7 @@ static bool generate_image(zi_watch *w, zi_error *error)
 bool zi_work_generate(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_generation generation = job->params.generate;
-    zi_generation_fill(&generation);
+    zi_generation_fill_defaults(&generation);
     zi_watch w = zi_watch_start(worker, job, "load");
     if (!zi_worker_load(worker, generation.model, job->paths.model, error)) return false;
     w.began = zi_seconds();

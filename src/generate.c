@@ -41,7 +41,7 @@ static bool resolve(const zi_model *model, const zi_request *request, zi_request
     if (!r->width) r->width = c->vae.native_size;
     if (!r->height) r->height = c->vae.native_size;
     if (r->shift == 0) r->shift = c->scheduler.shift;
-    zi_generation_fill(&generation);
+    zi_generation_fill_defaults(&generation);
     if (!check_side("width", r->width, c->transformer.lens[2], error) ||
         !check_side("height", r->height, c->transformer.lens[1], error) ||
         !zi_generation_check(&generation, false, error))

@@ -33,7 +33,7 @@ double zi_parameter_max(const zi_parameter *parameter, bool server)
     return server && parameter->server_max ? parameter->server_max : parameter->max;
 }
 
-void zi_parameter_default(const zi_parameter *p, char buffer[64])
+void zi_parameter_print_default(const zi_parameter *p, char buffer[64])
 {
     buffer[0] = 0;
     if (p->default_text)
@@ -140,7 +140,7 @@ bool zi_generation_check(const zi_generation *generation, bool server, zi_error 
     return true;
 }
 
-void zi_generation_fill(zi_generation *generation)
+void zi_generation_fill_defaults(zi_generation *generation)
 {
     for (const zi_parameter *p = zi_parameters; p->name; p++) {
         void *at = (char *)generation + p->offset;

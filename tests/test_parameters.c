@@ -26,6 +26,7 @@ static void rows_are_complete(void)
                   zi_parameter_find(p->name) == p && (p->argument || p->api_only || p->choices) &&
                   (p->type == ZI_PARAMETER_CHOICE) == (p->choices != NULL);
         CHECK_MSG(ok, "%s", p->name);
+        CHECK_MSG(strlen(p->name) < 32 && strlen(p->help) <= 90, "%s", p->name);
         CHECK_MSG(!p->server_max || !p->max || p->server_max <= p->max, "%s", p->name);
         if (!is_number(p)) continue;
         CHECK_MSG(p->max > p->min && is_default_in_range(p), "%s", p->name);
@@ -43,7 +44,7 @@ static void defaults_in_words(void)
                                           {"prompt", ""},         {"seed", "random, and reported"}};
     char text[64];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        zi_parameter_default(zi_parameter_find(rows[i][0]), text);
+        zi_parameter_print_default(zi_parameter_find(rows[i][0]), text);
         CHECK_MSG(!strcmp(text, rows[i][1]), "%s: %s", rows[i][0], text);
     }
 }
@@ -51,11 +52,11 @@ static void defaults_in_words(void)
 static void defaults_are_filled_in(void)
 {
     zi_generation g = {.request.width = 64};
-    zi_generation_fill(&g);
+    zi_generation_fill_defaults(&g);
     CHECK(g.request.steps == 9 && g.count == 1 && g.request.width == 64);
     CHECK(g.request.height == 0 && g.request.shift == 0); /* the model's */
     g.request.steps = 4;
-    zi_generation_fill(&g);
+    zi_generation_fill_defaults(&g);
     CHECK(g.request.steps == 4);
 }
 

@@ -54,7 +54,7 @@ class Row(Case):
         self.assertEqual(row, [{
             "name": "test_steps", "type": "integer", "label": "Test steps", "help": "steps by another name",
             "note": "A note on test steps.", "required": False, "default": 4, "default_text": "as --steps",
-            "zero_off": False, "min": 1, "max": 40, "multiple": None, "choices": None, "control": "main", "low": 1,
+            "zero_off": False, "min": 1, "max": 40, "multiple": None, "choices": None, "place": "main", "low": 1,
             "high": 10, "step": 1}])
 
     def test_openapi(self):

@@ -33,7 +33,7 @@ class Parameters(PageCase):
 class Controls(Parameters):
     def test_each_has_what_its_row_says(self):
         for row in self.rows():
-            name, place = row["name"], row["control"]
+            name, place = row["name"], row["place"]
             self.assertEqual(self.page.locator(f"#controls-{place} #{name}").count(), 1 if place else 0, name)
             if not place:
                 continue

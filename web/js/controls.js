@@ -94,7 +94,7 @@ export function limit(row, field) {
 // What is wrong with a number that was typed; '' when nothing is. A control that was made here may be empty: the default.
 export function wrongNumber(row, field, name) {
   const value = Number(field.value), whole = row.type === 'integer';
-  if (row.control && field.value === '' && !field.validity.badInput) return '';
+  if (row.place && field.value === '' && !field.validity.badInput) return '';
   if (field.validity.badInput || (whole && !Number.isInteger(value)) || value < row.min || value > row.max) {
     return `${name} must be a ${whole ? 'whole ' : ''}number from ${row.min} to ${row.max}.`;
   }

@@ -12,7 +12,7 @@ import { originalOf, forgetOriginal, setOriginal } from './enhance.js';
 const form = $('#settings');
 const field = form.elements;
 const PLACE = { width: 'size', height: 'size' }; // where errors of other fields stand
-for (const place of ['main', 'more']) $(`#controls-${place}`).append(...parameters.filter((row) => row.control === place).map(control));
+for (const place of ['main', 'more']) $(`#controls-${place}`).append(...parameters.filter((row) => row.place === place).map(control));
 const ERRORS = $$('.error', form).map(({ id }) => id.replace('-error', '')); // fields that have a place for them
 const KEPT = parameters.filter(({ name }) => field[name] && name !== 'model');
 const SLIDERS = KEPT.filter(slides);
