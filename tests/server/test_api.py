@@ -219,6 +219,33 @@ class Description(Api):
                          {"mlx": ["fp8", "q8", "q4"], "diffusers": ["fp8"], "comfyui": ["fp8"], "gguf": ["q8", "q4"]})
 
 
+class Params(Api):
+    def test_they_come_back(self):
+        """As submitted, with null and what is the default anyway, and with what was settled."""
+        small = {"prompt": PROMPT, "model": "demo", "width": 64, "height": 64, "steps": 1}
+        only = {"model": "pytorch/golden"}  # and so the default
+        for kind, params, settled in (
+                ("verify", {}, only),
+                ("load", {"model": None}, only),
+                ("unload", {}, {}),
+                ("generate", {"prompt": PROMPT, "model": None, "steps": None, "seed": 1, "width": 16, "height": 16},
+                 dict(only, seed="1")),
+                ("generate", dict(small, seed=7), {"seed": "7"}),
+                ("generate", dict(small, seed="007", negative=None, original="", guidance=0, shift=3.25,
+                                  schedule="diffusers", compute="exact", count=1), {"seed": "7"}),
+                ("enhance", {"prompt": "a cow", "temperature": 0, "max_tokens": None, "seed": 3}, {"seed": "3"}),
+                ("convert", {"source": "demo", "destination": "p", "layout": "same", "precision": None}, {}),
+                ("import", {"source": "pytorch/golden", "name": "p2", "mode": "copy"}, {})):
+            with self.subTest(kind=kind, params=params):
+                job = self.server.wait(self.server.submit(kind, **params))
+                self.assertEqual(job["params"], dict(params, **settled))
+                self.assertEqual(job["state"], "done", job["error"])
+        job = self.server.wait(self.server.submit(**small))
+        seed = job["params"].pop("seed")
+        self.assertRegex(seed, "^[0-9]+$")
+        self.assertEqual(job["params"], small)
+
+
 class Events(Api):
     def follow(self, kind, **params):
         """A job's events, of the stream of all, held against their schemas."""
@@ -335,29 +362,6 @@ class Requests(Api):
             self.refused(self.server.get("/api/images?" + query), 400, field)
         self.assertEqual(self.refused(self.server.request("POST", "/api/recipe", raw=b"GIF89a"), 400),
                          "the image: not a PNG, JPEG or WebP image")
-
-    def test_params_come_back(self):
-        """As submitted, with null and what is the default anyway, and with what was settled."""
-        default = self.server.get("/api/config").json["default_model"]
-        small = {"prompt": PROMPT, "model": "demo", "width": 64, "height": 64, "steps": 1}
-        for kind, params, settled in (
-                ("generate", dict(small, seed=7), {"seed": "7"}),
-                ("generate", dict(small, seed="007", negative=None, original="", guidance=0, shift=3.25,
-                                  schedule="diffusers", compute="exact", count=1), {"seed": "7"}),
-                ("convert", {"source": "demo", "destination": "p", "layout": "same", "precision": None}, {}),
-                ("import", {"source": "pytorch/golden", "name": "p2", "mode": "copy"}, {}),
-                ("verify", {}, {"model": default}),
-                ("load", {"model": None}, {"model": default}),
-                ("unload", {}, {}),
-                ("enhance", {"prompt": "a cow", "temperature": 0, "max_tokens": None, "seed": 3}, {"seed": "3"})):
-            with self.subTest(kind=kind, params=params):
-                job = self.server.wait(self.server.submit(kind, **params))
-                self.assertEqual(job["params"], dict(params, **settled))
-                self.assertEqual(job["state"], "done", job["error"])
-        job = self.server.wait(self.server.submit(model=None, steps=None, width=16, height=16))
-        self.assertEqual(job["params"], {"prompt": PROMPT, "model": default, "steps": None, "width": 16,
-                                         "height": 16, "seed": job["params"]["seed"]})
-        self.assertRegex(job["params"]["seed"], "^[0-9]+$")
 
     def test_fields_of_jobs_that_fail(self):
         """What the library finds wrong is said of the request's field, where it has that; else of the server."""
