@@ -54,7 +54,8 @@ check-interop:
 # The page in a real browser, where that is to be had. Pictures of every view are left in $(CHECK_BUILD)-web/screenshots.
 check-web:
 	@if why=$$({ scripts/deps.sh --web && scripts/venv.sh $(CHECK_BUILD)-web tests/web/requirements.txt; } 2>&1); then \
-		ZIMAGE=$(CHECK_BUILD)/zimage ZI_TEST_DATA=tests/data CHROMIUM=$$(command -v chromium) \
+		ZIMAGE=$(CHECK_BUILD)/zimage ZIMAGE_MORE=$(CHECK_BUILD)/zimage-more ZI_TEST_DATA=tests/data \
+		CHROMIUM=$$(command -v chromium) \
 		SCREENSHOTS=$(CHECK_BUILD)-web/screenshots \
 		$(CHECK_BUILD)-web/bin/python -B -m unittest discover -s tests/web; \
 	else \

@@ -77,12 +77,14 @@ int cmd_bench(int argc, char **argv)
     int compute = ZI_COMPUTE_AUTO;
     const char *size = "512x512";
     bool json = false, memory = false;
+    char computes[64];
+    zi_join_words(zi_parameter_find("compute")->choices, computes, sizeof computes);
     const zi_option options[] = {
         {"size", 0, ZI_OPTION_TEXT, &size, 0, 0, "WxH", "picture size (512x512)", NULL},
         {"layers", 0, ZI_OPTION_INT, &o.layers, 1, 1e6, "N", "of the 30 layers (all)", NULL},
         {"precision", 0, ZI_OPTION_TEXT, &o.weights, 0, 0, "P",
          "the transformer's weights: bf16, fp16, fp32, fp8, q4 (bf16)", NULL},
-        {"compute", 0, ZI_OPTION_CHOICE, &compute, 0, 0, "auto|exact|fast",
+        {"compute", 0, ZI_OPTION_CHOICE, &compute, 0, 0, computes,
          "arithmetic (auto: fast for fp8 and q4)", NULL},
         {"repeat", 0, ZI_OPTION_INT, &o.repeat, 1, 1000, "N", "repetitions, for a median (1)",
          NULL},

@@ -62,6 +62,21 @@ typedef struct {
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
                       int *code) ZI_CHECKED;
 
+/* ---- options of generation parameters (parameters.c) ---- */
+
+/* What an option's texts are kept in. */
+typedef struct {
+    char name[32], choices[64], help[160];
+} zi_option_text;
+
+/* Makes an option for each parameter of *generation that the command line has, and returns how many
+ * there are, at most ZI_MAX_PARAMETERS. Both arrays have room for that; texts must outlive the
+ * options. */
+size_t zi_parameter_options(zi_generation *generation, zi_option *options, zi_option_text *texts);
+
+/* "one|two", as the argument of an option that is a choice; returns out. */
+const char *zi_join_words(const char *const *words, char *out, size_t size);
+
 /* ---- messages (main.c, report.c) ---- */
 
 /* A line "zimage: ..." on stderr; nothing when quiet. */

@@ -5,10 +5,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* The words of the options, in the order of the library's numbers. */
-static const char layouts[] = "mlx|diffusers|comfyui|gguf";
-static const char precisions[] = "original|fp16|bf16|fp8|q8|q4";
-
 static int convert(const zi_command *command, zi_convert_options *options, bool quiet)
 {
     zi_error error = {0};
@@ -34,6 +30,9 @@ static int run(int argc, char **argv, bool quantize)
     const char *words[2] = {NULL, NULL};
     int layout = 0, precision = 0, code;
     bool has_layout = false, has_precision = false, quiet = false;
+    char layouts[64], precisions[64];
+    zi_join_words(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
+    zi_join_words(zi_precision_names, precisions, sizeof precisions);
     const zi_option options[] = {
         {"precision", 0, ZI_OPTION_CHOICE, &precision, 0, 0, precisions,
          "fp8, q8 and q4 quantize the transformer alone", &has_precision},
@@ -64,7 +63,7 @@ static int run(int argc, char **argv, bool quantize)
     o.source = words[0];
     o.destination = words[1];
     o.precision = (zi_precision)precision;
-    o.layout = quantize ? ZI_LAYOUT_SAME : (zi_layout_kind)(layout + 1);
+    o.layout = quantize ? ZI_LAYOUT_SAME : (zi_layout_kind)(ZI_LAYOUT_MLX + layout);
     return convert(&command, &o, quiet);
 }
 

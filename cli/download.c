@@ -9,10 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The words of the options, in the order of the library's numbers. */
-static const char layouts[] = "mlx|diffusers|comfyui|gguf";
-static const char precisions[] = "original|fp16|bf16|fp8|q8|q4";
-
 static const double bar_interval = 0.1, event_interval = 0.25; /* seconds */
 
 typedef struct {
@@ -141,7 +137,7 @@ static bool download(call *c, zi_error *error)
     c->download.user = &w;
     c->import.progress = zi_reporter_progress;
     c->import.user = &reporter;
-    c->import.layout = c->has_layout ? (zi_layout_kind)(c->layout + 1) : ZI_LAYOUT_SAME;
+    c->import.layout = c->has_layout ? (zi_layout_kind)(ZI_LAYOUT_MLX + c->layout) : ZI_LAYOUT_SAME;
     c->import.precision = (zi_precision)c->precision;
     zi_interrupt_install();
     bool ok = converts
@@ -162,6 +158,9 @@ int cmd_download(int argc, char **argv)
     call c = {0};
     zi_error error = {0};
     int code;
+    char layouts[64], precisions[64];
+    zi_join_words(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
+    zi_join_words(zi_precision_names, precisions, sizeof precisions);
     const zi_option options[] = {
         {"file", 0, ZI_OPTION_TEXT, &c.download.file, 0, 0, "NAME",
          "only this file of the repository (what a model takes)", NULL},

@@ -15,24 +15,30 @@
 
 typedef struct {
     const zi_command *command;
-    const char *model, *output, *aspect, *trace, *llm, *template;
-    int count, quality, schedule, compute, enhance;
-    bool json, quiet, sized, seed_given, random;
+    const char *output, *aspect, *trace, *llm, *template;
+    int quality, enhance;
+    bool json, quiet, random;
     char *composed, *enhanced; /* prompts of our own */
     zi_found found;            /* the model */
     zi_engine_options engine;
     zi_model_options load;
-    zi_request request;
+    zi_generation generation;
 } call;
 
-/* The options of the contract, bound to c; the caller keeps the array. */
-enum { OPTIONS = 29 };
+enum { OWN_OPTIONS = 16 };
 enum { ENHANCE = 1, ENHANCE_TRY };
-static void bind_options(call *c, zi_option options[OPTIONS])
+
+/* The options, bound to c: those of the generation parameters and this command's own. The caller
+ * keeps the arrays. */
+static void bind_options(call *c, zi_option options[ZI_MAX_PARAMETERS + OWN_OPTIONS],
+                         zi_option_text texts[ZI_MAX_PARAMETERS])
 {
-    zi_request *r = &c->request;
-    const zi_option table[] = {
-        {"prompt", 'p', ZI_OPTION_TEXT, &r->prompt, 0, 0, "TEXT", "what to draw", NULL},
+    const zi_option own[] = {
+        {"aspect", 0, ZI_OPTION_TEXT, &c->aspect, 0, 0, "W:H",
+         "instead of width and height: the model's size as the shorter side", NULL},
+        {"output", 'o', ZI_OPTION_TEXT, &c->output, 0, 0, "FILE",
+         ".png, .jpg or .webp (zimage-SEED.png)", NULL},
+        {"quality", 0, ZI_OPTION_INT, &c->quality, 1, 100, "N", "of JPEG and WebP (95)", NULL},
         {"enhance", 0, ZI_OPTION_LEVEL, &c->enhance, 0, 0, "try",
          "let a language model make more of the prompt; try: draw even if it fails", NULL},
         {"llm", 0, ZI_OPTION_TEXT, &c->llm, 0, 0, "PATH",
@@ -41,36 +47,11 @@ static void bind_options(call *c, zi_option options[OPTIONS])
          "what it is told, with {prompt} in it", NULL},
         {"random-prompt", 0, ZI_OPTION_FLAG, &c->random, 0, 0, NULL,
          "instead of --prompt: one made up from the seed", NULL},
-        {"model", 'm', ZI_OPTION_TEXT, &c->model, 0, 0, "MODEL",
-         "a folder or file, a name in ./models, or OWNER/NAME that was downloaded (the default)",
-         NULL},
         {"vae", 0, ZI_OPTION_TEXT, &c->load.vae, 0, 0, "FILE|DIR", "instead of MODEL's", NULL},
         {"text-encoder", 0, ZI_OPTION_TEXT, &c->load.text_encoder, 0, 0, "FILE|DIR",
          "instead of MODEL's", NULL},
         {"reference", 0, ZI_OPTION_TEXT, &c->load.reference, 0, 0, "DIR",
          "a folder that lends what MODEL lacks", NULL},
-        {"output", 'o', ZI_OPTION_TEXT, &c->output, 0, 0, "FILE",
-         ".png, .jpg or .webp (zimage-SEED.png)", NULL},
-        {"width", 'W', ZI_OPTION_INT, &r->width, 16, 8192, "N",
-         "pixels, a multiple of 16 (what the model was made for)", &c->sized},
-        {"height", 'H', ZI_OPTION_INT, &r->height, 16, 8192, "N", "likewise", &c->sized},
-        {"aspect", 0, ZI_OPTION_TEXT, &c->aspect, 0, 0, "W:H",
-         "instead of both: the model's size as the shorter side", NULL},
-        {"steps", 's', ZI_OPTION_INT, &r->steps, 1, 1000, "N", "transformer evaluations (9)", NULL},
-        {"seed", 0, ZI_OPTION_SEED, &r->seed, 0, 0, "N", "0 to 2^64-1 (drawn and reported)",
-         &c->seed_given},
-        {"count", 'n', ZI_OPTION_INT, &c->count, 1, 10000, "COUNT",
-         "pictures with seeds SEED, SEED+1, ... (1)", NULL},
-        {"shift", 0, ZI_OPTION_REAL, &r->shift, 0.01, 100, "X", "time shift (the model's, 3)",
-         NULL},
-        {"schedule", 0, ZI_OPTION_CHOICE, &c->schedule, 0, 0, "diffusers|mlx",
-         "how steps are spaced", NULL},
-        {"guidance", 0, ZI_OPTION_REAL, &r->guidance, 0, 100, "G",
-         "classifier-free guidance, as in diffusers (0, off)", NULL},
-        {"negative", 0, ZI_OPTION_TEXT, &r->negative, 0, 0, "TEXT",
-         "what to keep away from; needs --guidance", NULL},
-        {"compute", 0, ZI_OPTION_CHOICE, &c->compute, 0, 0, "auto|exact|fast", "arithmetic", NULL},
-        {"quality", 0, ZI_OPTION_INT, &c->quality, 1, 100, "N", "of JPEG and WebP (95)", NULL},
         {"threads", 0, ZI_OPTION_INT, &c->engine.threads, 1, 1024, "N", "(all the machine has)",
          NULL},
         {"cpu", 0, ZI_OPTION_TEXT, &c->engine.cpu, 0, 0, "TIER", "kernels to use (the best)", NULL},
@@ -81,8 +62,8 @@ static void bind_options(call *c, zi_option options[OPTIONS])
         {"quiet", 'q', ZI_OPTION_FLAG, &c->quiet, 0, 0, NULL, "no bar and no remarks", NULL},
         {0},
     };
-    _Static_assert(sizeof table / sizeof *table <= OPTIONS, "room for all options");
-    memcpy(options, table, sizeof table);
+    _Static_assert(sizeof own / sizeof *own <= OWN_OPTIONS, "room for all options");
+    memcpy(options + zi_parameter_options(&c->generation, options, texts), own, sizeof own);
 }
 
 /* ---- names of files ---- */
@@ -104,9 +85,10 @@ static char *numbered(const char *path, uint64_t number)
 /* Where picture number i (from 0) goes, in new memory: to -o, or to a default name that is free. */
 static char *picture_path(const call *c, int i)
 {
-    if (c->output) return c->count > 1 ? numbered(c->output, (uint64_t)i + 1) : strdup(c->output);
+    if (c->output)
+        return c->generation.count > 1 ? numbered(c->output, (uint64_t)i + 1) : strdup(c->output);
     char name[64];
-    snprintf(name, sizeof name, "zimage-%" PRIu64 ".png", c->request.seed + (uint64_t)i);
+    snprintf(name, sizeof name, "zimage-%" PRIu64 ".png", c->generation.request.seed + (uint64_t)i);
     char *path = strdup(name);
     for (uint64_t n = 2; path && access(path, F_OK) == 0; n++) {
         free(path);
@@ -141,7 +123,8 @@ static bool name_files(const call *c, int i, files *names, zi_error *error)
 {
     names->picture = picture_path(c, i);
     if (c->trace)
-        names->trace = c->count > 1 ? numbered(c->trace, (uint64_t)i + 1) : strdup(c->trace);
+        names->trace =
+            c->generation.count > 1 ? numbered(c->trace, (uint64_t)i + 1) : strdup(c->trace);
     if (!names->picture || (c->trace && !names->trace)) return zi_error_no_memory(error, 64);
     if (!check_extension(names->picture, error)) return false;
     if (!zi_output_probe(names->picture, error)) return false;
@@ -160,30 +143,32 @@ static bool parse_aspect(const char *text, int *w, int *h, zi_error *error)
     return true;
 }
 
-/* The native size as the shorter side, the other one to the nearest multiple of 16. */
+/* The native size as the shorter side, the other one to the nearest multiple that images have. */
 static bool apply_aspect(call *c, int native, zi_error *error)
 {
     int w, h;
     if (!c->aspect) return true;
     if (!parse_aspect(c->aspect, &w, &h, error)) return false;
+    const zi_parameter *side = zi_parameter_find("width");
     double ratio = w > h ? (double)w / h : (double)h / w;
-    double longer = 16 * (int)(native * ratio / 16 + 0.5);
-    if (longer > 8192)
+    double longer = side->multiple * (int)(native * ratio / side->multiple + 0.5);
+    if (longer > side->max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
-                            "%s makes a side of %.0f pixels; 8192 is the most", c->aspect, longer);
-    c->request.width = w > h ? (int)longer : native;
-    c->request.height = w > h ? native : (int)longer;
+                            "%s makes a side of %.0f pixels; %.0f is the most", c->aspect, longer,
+                            side->max);
+    c->generation.request.width = w > h ? (int)longer : native;
+    c->generation.request.height = w > h ? native : (int)longer;
     return true;
 }
 
 static bool draw_seed(call *c, zi_error *error)
 {
     uint32_t seed; /* 32 bits: easy to type again, exact in every JSON reader */
-    if (c->seed_given) return true;
+    if (c->generation.seed_given) return true;
     if (getentropy(&seed, sizeof seed) != 0)
         return zi_error_set_in(error, ZI_ERROR_IO, NULL, "seed",
                                "the system gives no random numbers; name a seed");
-    c->request.seed = seed;
+    c->generation.request.seed = seed;
     return true;
 }
 
@@ -191,29 +176,26 @@ static bool draw_seed(call *c, zi_error *error)
 static bool check(call *c, zi_error *error)
 {
     int w, h;
-    const zi_request *r = &c->request;
-    bool empty = !r->prompt || !*r->prompt;
-    if (c->random && !empty)
+    const zi_generation *g = &c->generation;
+    const zi_request *r = &g->request;
+    zi_generation checked;
+    if (c->random && r->prompt && *r->prompt)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "random-prompt",
                             "is for an empty prompt; leave out --prompt");
+    if (c->random) c->generation.request.prompt = NULL;
     if (!c->random && !r->prompt)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
                             "is missing; say what to generate with -p TEXT");
-    if (!c->random && empty)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
-                            "is empty; say what to generate");
-    if (!empty && !zi_utf8_valid(r->prompt, strlen(r->prompt)))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is not valid UTF-8");
-    if (r->negative && !zi_utf8_valid(r->negative, strlen(r->negative)))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "negative", "is not valid UTF-8");
-    if (c->aspect && c->sized)
+    if (c->aspect && (r->width || r->height))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
                             "give either it or --width and --height");
     if (c->aspect && !parse_aspect(c->aspect, &w, &h, error)) return false;
-    if (c->seed_given && r->seed > UINT64_MAX - (uint64_t)(c->count - 1))
+    if (g->seed_given && r->seed > UINT64_MAX - (uint64_t)(g->count - 1))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "count",
                             "the seeds %" PRIu64 " and on run past 2^64-1", r->seed);
-    return true;
+    checked = *g;
+    checked.model = NULL; /* a path, too: zi_models_find checks it */
+    return zi_generation_check(&checked, false, error);
 }
 
 /* ---- prompts of our own ---- */
@@ -228,7 +210,7 @@ static bool keep_on(void *user, const char *text)
 /* Says what will be drawn. */
 static bool show_prompt(const call *c, zi_error *error)
 {
-    const zi_request *r = &c->request;
+    const zi_request *r = &c->generation.request;
     zi_note(c->quiet, "prompt: %s", r->prompt);
     if (!c->json) return true;
     cJSON *event = cJSON_CreateObject();
@@ -245,8 +227,8 @@ static bool ask(call *c, zi_engine *engine, zi_error *error)
     zi_enhanced enhanced = {0};
     zi_llm *llm = NULL;
     char *path = NULL, *template = NULL;
-    r.prompt = c->request.prompt;
-    r.seed = c->request.seed;
+    r.prompt = c->generation.request.prompt;
+    r.seed = c->generation.request.seed;
     r.model = &c->load;
     r.text = keep_on;
     bool ok = zi_read_template(c->template, &template, error);
@@ -273,8 +255,8 @@ static bool ask(call *c, zi_engine *engine, zi_error *error)
 static bool enhance(call *c, zi_engine *engine, zi_error *error)
 {
     if (ask(c, engine, error)) {
-        c->request.original = c->request.prompt;
-        c->request.prompt = c->enhanced;
+        c->generation.request.original = c->generation.request.prompt;
+        c->generation.request.prompt = c->enhanced;
         return show_prompt(c, error);
     }
     if (c->enhance != ENHANCE_TRY || error->code == ZI_ERROR_CANCELLED) return false;
@@ -289,9 +271,9 @@ static bool enhance(call *c, zi_engine *engine, zi_error *error)
 static bool settle_prompt(call *c, zi_engine *engine, zi_error *error)
 {
     if (c->random) {
-        c->composed = zi_random_prompt(c->request.seed);
+        c->composed = zi_random_prompt(c->generation.request.seed);
         if (!c->composed) return zi_error_no_memory(error, 1);
-        c->request.prompt = c->composed;
+        c->generation.request.prompt = c->composed;
         if (!c->enhance && !show_prompt(c, error)) return false;
     }
     return !c->enhance || enhance(c, engine, error);
@@ -344,10 +326,10 @@ static void remark_choice(const call *c)
 /* All that is worth knowing beside the result. */
 static void remark(const call *c, const zi_model *model)
 {
-    const zi_request *r = &c->request;
+    const zi_request *r = &c->generation.request;
     const char *line;
-    if (!c->seed_given) zi_note(c->quiet, "seed %" PRIu64, r->seed);
-    if (!c->model) remark_choice(c);
+    if (!c->generation.seed_given) zi_note(c->quiet, "seed %" PRIu64, r->seed);
+    if (!c->generation.model) remark_choice(c);
     for (size_t i = 0; (line = zi_model_remark(model, i)); i++) zi_note(c->quiet, "%s", line);
     if (r->negative && r->guidance <= 0)
         zi_note(c->quiet, "--negative has no effect without --guidance");
@@ -402,9 +384,9 @@ out:
 static bool draw_number(const call *c, zi_model *model, int i, zi_error *error)
 {
     bool bar = !c->quiet && !c->json && isatty(STDERR_FILENO);
-    watcher w = {c, model, i > 0, zi_reporter_start(bar, c->json, i + 1, c->count)};
+    watcher w = {c, model, i > 0, zi_reporter_start(bar, c->json, i + 1, c->generation.count)};
     files names = {0};
-    zi_request request = c->request;
+    zi_request request = c->generation.request;
     bool ok = false;
     if (zi_interrupted()) {
         zi_error_cancelled(error);
@@ -427,15 +409,15 @@ static bool generate(call *c, zi_error *error)
     zi_model *model = NULL;
     files names = {0};
     bool ok = false;
-    if (!check(c, error) || !zi_find_model(c->model, &c->found, error) || !draw_seed(c, error) ||
-        !name_files(c, 0, &names, error))
+    if (!check(c, error) || !zi_find_model(c->generation.model, &c->found, error) ||
+        !draw_seed(c, error) || !name_files(c, 0, &names, error))
         goto out;
     c->load.path = c->found.path;
     if (!zi_engine_create(&c->engine, &engine, error) || !settle_prompt(c, engine, error) ||
         !zi_model_load(engine, &c->load, &model, error) ||
         !apply_aspect(c, zi_model_native_size(model), error))
         goto out;
-    for (int i = 0; i < c->count; i++)
+    for (int i = 0; i < c->generation.count; i++)
         if (!draw_number(c, model, i, error)) goto out;
     ok = true;
 out:
@@ -450,19 +432,17 @@ out:
 
 int cmd_generate(int argc, char **argv)
 {
-    call c = {.count = 1, .engine.scratch = getenv("TMPDIR"), .request = zi_request_default()};
-    zi_option options[OPTIONS];
-    bind_options(&c, options);
+    call c = {.engine.scratch = getenv("TMPDIR")};
+    zi_option options[ZI_MAX_PARAMETERS + OWN_OPTIONS];
+    zi_option_text texts[ZI_MAX_PARAMETERS];
+    bind_options(&c, options, texts);
     const zi_command command = {
         "generate", "Draws what the prompt says and prints the file's name.", NULL, options};
     zi_error error = {0};
     int code;
     c.command = &command;
     if (!zi_options_parse(&command, argc, argv, NULL, &code)) return code;
-    static const zi_compute computes[] = {ZI_COMPUTE_AUTO, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST};
-    static const zi_schedule schedules[] = {ZI_SCHEDULE_DIFFUSERS, ZI_SCHEDULE_MLX};
-    c.request.compute = computes[c.compute];
-    c.request.schedule = schedules[c.schedule];
+    zi_generation_fill_defaults(&c.generation);
     zi_interrupt_install();
     return generate(&c, &error) ? 0 : zi_report(&command, &error);
 }

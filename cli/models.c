@@ -316,12 +316,15 @@ int cmd_import(int argc, char **argv)
     zi_error error = {0};
     int layout = 0, precision = 0, code;
     bool link = false, move = false, has_layout = false, has_precision = false;
+    char layouts[64], precisions[64];
+    zi_join_words(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
+    zi_join_words(zi_precision_names, precisions, sizeof precisions);
     const zi_option options[] = {
         {"name", 0, ZI_OPTION_TEXT, &o.name, 0, 0, "NAME", "how it is to be called (as PATH)",
          NULL},
-        {"to", 0, ZI_OPTION_CHOICE, &layout, 0, 0, "mlx|diffusers|comfyui|gguf",
-         "convert it to this layout", &has_layout},
-        {"precision", 0, ZI_OPTION_CHOICE, &precision, 0, 0, "original|fp16|bf16|fp8|q8|q4",
+        {"to", 0, ZI_OPTION_CHOICE, &layout, 0, 0, layouts, "convert it to this layout",
+         &has_layout},
+        {"precision", 0, ZI_OPTION_CHOICE, &precision, 0, 0, precisions,
          "convert it to this precision", &has_precision},
         {"reference", 0, ZI_OPTION_TEXT, &o.reference, 0, 0, "DIR",
          "converting: a diffusers or MLX folder that lends what PATH lacks", NULL},
@@ -337,7 +340,7 @@ int cmd_import(int argc, char **argv)
     if (!zi_options_parse(&command, argc, argv, &o.source, &code)) return code;
     o.mode = link ? ZI_IMPORT_LINK : move ? ZI_IMPORT_MOVE : ZI_IMPORT_COPY;
     o.convert = has_layout || has_precision;
-    o.layout = has_layout ? (zi_layout_kind)(layout + 1) : ZI_LAYOUT_SAME;
+    o.layout = has_layout ? (zi_layout_kind)(ZI_LAYOUT_MLX + layout) : ZI_LAYOUT_SAME;
     o.precision = (zi_precision)precision;
     if (link + move + o.convert > 1)
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,

@@ -234,14 +234,13 @@ bool zi_find_llm(const char *name, const char *model, char **path, zi_error *err
 
 char *zi_download_hint(const zi_registry *registry)
 {
-    static const char *const names[] = {"original", "fp16", "bf16", "fp8", "q8", "q4"};
     zi_precision precision;
     zi_text text;
     char *takes = zi_registry_hint(registry, &precision);
     if (!takes) return NULL;
     zi_text_init(&text, 2000);
     zi_text_printf(&text, "`zimage download --to mlx --precision %s` gets the real one: %s",
-                   names[precision], takes);
+                   zi_precision_names[precision], takes);
     free(takes);
     return zi_text_take(&text);
 }

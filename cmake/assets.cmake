@@ -1,6 +1,5 @@
-# Puts the page's files into a C table:   cmake -DWEB=web -DOUT=assets.c -P assets.cmake
-# Each file as it is and, where that is smaller, as gzip makes it; style sheets and modules are joined (join.cmake).
-# server/assets.h describes the table.
+# Puts the page's files into a C table:   cmake -DWEB=web -DOUT=page_files.c -P assets.cmake
+# Style sheets and modules are joined (join.cmake). server/assets.h describes the table.
 cmake_minimum_required(VERSION 3.20)
 
 set(TYPE_html "text/html; charset=utf-8")
@@ -10,12 +9,6 @@ set(TYPE_svg "image/svg+xml")
 
 include(${CMAKE_CURRENT_LIST_DIR}/embed.cmake)
 include(${CMAKE_CURRENT_LIST_DIR}/join.cmake)
-
-# The bytes of FILE as a static array NAME, appended to ${arrays}.
-function(zi_bytes file name)
-  zi_hex(${file} bytes)
-  set(arrays "${arrays}static const unsigned char ${name}[] = {\n${bytes}\n};\n" PARENT_SCOPE)
-endfunction()
 
 file(GLOB_RECURSE files RELATIVE ${WEB} ${WEB}/*)
 list(FILTER files EXCLUDE REGEX "^(style|js)/")
@@ -40,27 +33,11 @@ foreach(file ${files})
   if(file STREQUAL "index.html")
     set(path "/")
   endif()
-  file(SHA256 ${source} etag)
-  string(SUBSTRING ${etag} 0 16 etag)
-  zi_bytes(${source} plain_${count})
-
-  execute_process(COMMAND gzip -9 -n -c ${source} OUTPUT_FILE ${OUT}.gz RESULT_VARIABLE failed)
-  if(failed)
-    message(FATAL_ERROR "gzip ${source}: ${failed}")
-  endif()
-  file(SIZE ${source} plain_size)
-  file(SIZE ${OUT}.gz gzip_size)
-  set(gzip "NULL")
-  if(gzip_size LESS plain_size)
-    set(gzip gzip_${count})
-    zi_bytes(${OUT}.gz ${gzip})
-  else()
-    set(gzip_size 0)
-  endif()
-  string(APPEND rows "    {\"${path}\", \"${TYPE_${extension}}\", \"\\\"${etag}\\\"\",\n"
-                     "     plain_${count}, ${gzip}, ${plain_size}, ${gzip_size}},\n")
+  zi_hex(${source} bytes)
+  string(APPEND arrays "static const unsigned char file_${count}[] = {\n${bytes}\n};\n")
+  string(APPEND rows "    {\"${path}\", \"${TYPE_${extension}}\", file_${count}, sizeof file_${count}},\n")
   math(EXPR count "${count} + 1")
 endforeach()
-file(REMOVE ${OUT}.gz ${OUT}.css ${OUT}.js)
+file(REMOVE ${OUT}.css ${OUT}.js)
 file(WRITE ${OUT} "/* Made by cmake/assets.cmake from the files in web/. */\n#include \"server/assets.h\"\n\n"
-                  "${arrays}\nconst zi_asset zi_assets[] = {\n${rows}    {0},\n};\n")
+                  "${arrays}\nconst zi_page_file zi_page_files[] = {\n${rows}    {0},\n};\n")

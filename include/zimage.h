@@ -206,13 +206,14 @@ typedef enum { ZI_SCHEDULE_DIFFUSERS = 0, ZI_SCHEDULE_MLX } zi_schedule;
 /* Fast: integer products where weights are quantized. Auto is fast where that is so. */
 typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compute;
 
+/* What is generated. The allowed ranges are in the table of the generation parameters (below). */
 typedef struct {
     const char *prompt;   /* UTF-8, required, not empty */
     const char *original; /* what was asked for before zi_enhance, for the recipe; NULL: the same */
     const char *negative; /* NULL: empty; has no effect while guidance is 0 */
-    int width, height;    /* pixels, multiples of 16, 16 to 8192; 0: the model's native size */
-    int steps;            /* transformer evaluations, 1 to 1000; 0 means 9 */
-    double shift;         /* time shift of the schedule, 0.01 to 100; 0: the model's own (3) */
+    int width, height;    /* pixels; 0: the model's native size */
+    int steps;            /* transformer evaluations; 0: the default */
+    double shift;         /* time shift of the schedule; 0: the model's own */
     zi_schedule schedule;
     double guidance; /* diffusers' meaning: pos + g (pos - neg); 0 is off */
     uint64_t seed;   /* as torch.manual_seed on the CPU */
@@ -231,6 +232,96 @@ zi_request zi_request_default(void);
 /* Prompt to picture. The caller frees the image. */
 bool zi_generate(zi_model *model, const zi_request *request, zi_image **out,
                  zi_error *error) ZI_CHECKED;
+
+/* ---- generation parameters ---- */
+
+enum {
+    ZI_PROMPT_BYTES = 8000, /* the longest prompt that servers take */
+    ZI_MAX_PARAMETERS = 64
+};
+
+/* All that images are generated from, as front ends take it. In {0} nothing is given. */
+typedef struct {
+    zi_request request;
+    const char *model; /* a name or path; NULL: the default model */
+    int count;         /* images, whose seeds count on from request.seed; 0: 1 */
+    bool seed_given;   /* false: the front end chooses a random seed */
+} zi_generation;
+
+typedef enum {
+    ZI_PARAMETER_TEXT,   /* const char *, UTF-8; NULL: not given */
+    ZI_PARAMETER_INT,    /* int; 0: not given, unless its range has 0 */
+    ZI_PARAMETER_REAL,   /* double; 0: as an int's */
+    ZI_PARAMETER_BOOL,   /* bool */
+    ZI_PARAMETER_CHOICE, /* int, or an enum: the index of the choice */
+    ZI_PARAMETER_SEED    /* uint64_t, all of its range */
+} zi_parameter_type;
+
+/* Where the page's form has the control of a parameter. */
+typedef enum {
+    ZI_PAGE_OWN = 0, /* the page has one of its own for it, or none */
+    ZI_PAGE_MAIN,
+    ZI_PAGE_MORE /* below "More settings" */
+} zi_page_place;
+
+/* A field of a struct that users fill: what front ends must know of it to offer, read and check
+ * it. A column that is 0 or NULL does not apply. */
+typedef struct {
+    const char *name; /* of a request's field; the option's has '-' for '_'. NULL ends a table */
+    zi_parameter_type type;
+    size_t offset;     /* in the struct, which is zi_generation for generation parameters */
+    size_t given;      /* offset of a bool that is set when the parameter is given */
+    double min, max;   /* of a number; of a text its bytes, where a max of 0 is no limit */
+    double server_max; /* what servers take instead of max */
+    int multiple;      /* an int must be a multiple of it */
+    const char *const *choices; /* by index; NULL ends them, and the first one is the default */
+    bool required;
+    bool api_only;            /* no option of the command line sets it */
+    bool zero_off;            /* 0, the default, switches it off */
+    double default_value;     /* of a number */
+    const char *default_text; /* the default in words, where no constant says it */
+    const char *help;         /* a phrase of at most 90 bytes */
+    /* On the command line: the short option, and what help calls the value. */
+    char letter;
+    const char *argument;
+    /* On the page: a name, a sentence to stand below the control, and the control's place. A number
+     * with a usual range is a slider from low to high. */
+    const char *label, *note;
+    zi_page_place place;
+    double low, high, step;
+} zi_parameter;
+
+/* The table of the generation parameters. */
+extern const zi_parameter zi_parameters[];
+
+/* The generation parameter of that name; NULL: there is none. */
+const zi_parameter *zi_parameter_find(const char *name);
+
+/* The largest number, or the most bytes of a text (0: no limit), for the library or for servers. */
+double zi_parameter_max(const zi_parameter *parameter, bool server);
+
+/* Describes the default ("9", "the model's, 3") in buffer; "" when there is none. */
+void zi_parameter_print_default(const zi_parameter *parameter, char buffer[64]);
+
+/* Whether a number is one that the parameter takes, up to max. The error's subject is the
+ * parameter's name; its text has the range. */
+bool zi_parameter_check(const zi_parameter *parameter, double value, double max,
+                        zi_error *error) ZI_CHECKED;
+
+/* The same for a text of at most max bytes. */
+bool zi_parameter_check_text(const zi_parameter *parameter, const char *text, double max,
+                             zi_error *error) ZI_CHECKED;
+
+/* *index becomes that of a choice. */
+bool zi_parameter_choose(const zi_parameter *parameter, const char *choice, int *index,
+                         zi_error *error) ZI_CHECKED;
+
+/* Checks all parameters that are given, with the limits of the library or of servers. Models can
+ * have limits of their own, which zi_generate checks. */
+bool zi_generation_check(const zi_generation *generation, bool server, zi_error *error) ZI_CHECKED;
+
+/* Sets numbers that are not given to their defaults, unless these depend on the model. */
+void zi_generation_fill_defaults(zi_generation *generation);
 
 /* The recipe of a picture as A1111 writes it ("prompt\nSteps: 9, Seed: 42, ..."); free() it.
  * NULL when memory is short. width and height must be the picture's. */
@@ -418,6 +509,14 @@ typedef enum {
     ZI_PRECISION_Q8,
     ZI_PRECISION_Q4
 } zi_precision;
+
+/* Their names by number ("same", "mlx", ...; "original", "fp16", ...), with a NULL behind the last:
+ * options, requests and messages have these. */
+extern const char *const zi_layout_names[], *const zi_precision_names[];
+
+/* Whether models in a layout can have a precision; that of ZI_LAYOUT_SAME is known only of a
+ * source. The error tells which ones it can have. */
+bool zi_layout_check(zi_layout_kind layout, zi_precision precision, zi_error *error) ZI_CHECKED;
 
 typedef struct {
     const char *source, *destination; /* nothing, or an empty folder, is at the destination */

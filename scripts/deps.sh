@@ -48,6 +48,7 @@ libcurl    module   libcurl4-openssl-dev curl
 libcrypto  module   libssl-dev    openssl@3
 libmicrohttpd module libmicrohttpd-dev libmicrohttpd
 sqlite3    module   libsqlite3-dev sqlite
+zlib       module   zlib1g-dev    zlib
 END
     if [ $tests = yes ]; then echo "python3 tool python3 python3"; fi
     if [ $web = yes ]; then echo "chromium tool chromium none"; fi

@@ -56,13 +56,6 @@ static zi_answer reply_null(zi_call *call)
 
 static const char sampler[] =
     "[{\"name\":\"Euler\",\"aliases\":[\"k_euler\",\"euler\"],\"options\":{}}]";
-static const char schedulers[] =
-    "[{\"name\":\"automatic\",\"label\":\"Automatic\",\"aliases\":null,\"default_rho\":-1,"
-    "\"need_inner_model\":false},"
-    "{\"name\":\"diffusers\",\"label\":\"Diffusers\",\"aliases\":null,\"default_rho\":-1,"
-    "\"need_inner_model\":false},"
-    "{\"name\":\"mlx\",\"label\":\"MLX\",\"aliases\":null,\"default_rho\":-1,"
-    "\"need_inner_model\":false}]";
 static const char upscaler[] = "[{\"name\":\"None\",\"model_name\":null,\"model_path\":null,"
                                "\"model_url\":null,\"scale\":4}]";
 
@@ -70,7 +63,6 @@ static const struct {
     const char *path, *json;
 } constants[] = {
     {"/sdapi/v1/samplers", sampler},
-    {"/sdapi/v1/schedulers", schedulers},
     {"/sdapi/v1/upscalers", upscaler},
     {"/sdapi/v1/scripts", "{\"txt2img\":[],\"img2img\":[]}"},
     {"/sdapi/v1/embeddings", "{\"loaded\":{},\"skipped\":{}}"},
@@ -82,6 +74,23 @@ static zi_answer constant(zi_call *call)
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
         if (!strcmp(constants[i].path, call->route->path)) json = constants[i].json;
     return zi_reply_json(call, 200, cJSON_Parse(json));
+}
+
+/* The schedules; automatic, for clients that expect it, is the default. */
+static zi_answer schedulers(zi_call *call)
+{
+    cJSON *list = cJSON_CreateArray();
+    const char *const *schedule = zi_parameter_find("schedule")->choices;
+    for (const char *name = "automatic"; name; name = *schedule++) {
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddStringToObject(item, "name", name);
+        cJSON_AddStringToObject(item, "label", name);
+        cJSON_AddNullToObject(item, "aliases");
+        cJSON_AddNumberToObject(item, "default_rho", -1);
+        cJSON_AddFalseToObject(item, "need_inner_model");
+        cJSON_AddItemToArray(list, item);
+    }
+    return zi_reply_json(call, 200, list);
 }
 
 /* ---- models ---- */
@@ -122,7 +131,8 @@ static zi_answer work(zi_call *call, const char *kind)
     zi_job_state state;
     zi_refusal refusal;
     zi_answer answer;
-    if (!call->job && !zi_foreign_submit(call, kind, cJSON_CreateObject(), &refusal))
+    zi_job_request request = {.kind = zi_kind_find(kind)};
+    if (!call->job && !zi_foreign_submit(call, &request, &refusal))
         return zi_a1111_refuse(call, &refusal);
     if (!zi_foreign_ended(call, &state, &refusal, &answer)) return answer;
     return state == ZI_JOB_FAILED ? zi_a1111_refuse(call, &refusal)
@@ -191,78 +201,71 @@ static zi_answer flags(zi_call *call)
 
 /* ---- how it goes ---- */
 
-/* The job that draws, or NULL. */
-static cJSON *drawing(zi_call *call, bool preview)
+/* The job that generates images; 0: none does. */
+static uint64_t generating(zi_call *call)
 {
-    zi_jobs *jobs = call->server->jobs;
-    uint64_t id = zi_jobs_count(jobs).at_work;
-    cJSON *job = id ? zi_jobs_describe(jobs, id, preview) : NULL;
-    const char *kind = cJSON_GetStringValue(cJSON_GetObjectItem(job, "kind"));
-    const char *state = cJSON_GetStringValue(cJSON_GetObjectItem(job, "state"));
-    if (kind && !strcmp(kind, "generate") && state && !strcmp(state, "running")) return job;
-    cJSON_Delete(job);
-    return NULL;
+    return zi_jobs_count(call->server->jobs).generating;
 }
 
-static double number(const cJSON *object, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-    return cJSON_IsNumber(item) ? item->valuedouble : 0;
-}
-
-static void add_state(cJSON *json, const cJSON *job)
+static void add_state(cJSON *json, const zi_job_status *status)
 {
     char timestamp[20];
-    const cJSON *progress = cJSON_GetObjectItemCaseSensitive(job, "progress");
-    double picture = number(progress, "picture"), pictures = number(progress, "pictures");
+    const zi_job_progress *p = &status->progress;
+    bool running = status->state == ZI_JOB_RUNNING;
     cJSON *state = cJSON_AddObjectToObject(json, "state");
-    zi_a1111_timestamp(number(job, "started"), timestamp);
+    zi_a1111_timestamp(status->started, timestamp);
     cJSON_AddBoolToObject(state, "skipped", false);
     cJSON_AddBoolToObject(state, "interrupted", false);
     cJSON_AddBoolToObject(state, "stopping_generation", false);
-    cJSON_AddStringToObject(state, "job", job ? "scripts_txt2img" : "");
-    cJSON_AddNumberToObject(state, "job_count", job && pictures < 1 ? -1 : pictures);
+    cJSON_AddStringToObject(state, "job", running ? "scripts_txt2img" : "");
+    cJSON_AddNumberToObject(state, "job_count", running && p->images < 1 ? -1 : p->images);
     cJSON_AddStringToObject(state, "job_timestamp", timestamp);
-    cJSON_AddNumberToObject(state, "job_no", picture > 0 ? picture - 1 : 0);
-    cJSON_AddNumberToObject(state, "sampling_step", number(progress, "step"));
-    cJSON_AddNumberToObject(state, "sampling_steps", number(progress, "steps"));
+    cJSON_AddNumberToObject(state, "job_no", p->image > 0 ? p->image - 1 : 0);
+    cJSON_AddNumberToObject(state, "sampling_step", p->step);
+    cJSON_AddNumberToObject(state, "sampling_steps", p->steps);
+}
+
+/* The latest preview in base64. */
+static cJSON *preview_json(const zi_job_preview *preview)
+{
+    char *data = preview->png ? zi_base64(preview->png, preview->size) : NULL;
+    cJSON *json = data ? cJSON_CreateString(data) : cJSON_CreateNull();
+    free(data);
+    return json;
 }
 
 static zi_answer progress(zi_call *call)
 {
     const char *skip;
     zi_answer answer;
+    zi_job_status status = {.state = ZI_JOB_UNKNOWN};
     if (!zi_call_query(call, "skip_current_image", &skip, &answer)) return answer;
     bool shows = !skip || (strcmp(skip, "true") != 0 && strcmp(skip, "1") != 0);
-    cJSON *job = drawing(call, shows), *json = cJSON_CreateObject();
-    const cJSON *at = cJSON_GetObjectItemCaseSensitive(job, "progress");
-    const cJSON *preview = cJSON_GetObjectItemCaseSensitive(job, "preview");
-    const char *data = cJSON_GetStringValue(cJSON_GetObjectItem(preview, "data"));
-    cJSON_AddNumberToObject(json, "progress", number(at, "fraction"));
-    cJSON_AddNumberToObject(json, "eta_relative", number(at, "seconds_left"));
-    add_state(json, job);
+    uint64_t id = generating(call);
+    if (id) zi_jobs_status(call->server->jobs, id, &status, NULL);
+    if (status.state != ZI_JOB_RUNNING) zi_job_status_free(&status); /* it has just ended */
+    double left = status.progress.seconds_left;
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddNumberToObject(json, "progress", status.progress.fraction);
+    cJSON_AddNumberToObject(json, "eta_relative", left > 0 ? left : 0);
+    add_state(json, &status);
     cJSON_AddItemToObject(json, "current_image",
-                          data ? cJSON_CreateString(data) : cJSON_CreateNull());
+                          shows ? preview_json(&status.preview) : cJSON_CreateNull());
     cJSON_AddNullToObject(json, "textinfo");
-    cJSON_Delete(job);
+    zi_job_status_free(&status);
     return zi_reply_json(call, 200, json);
 }
 
 static zi_answer interrupt(zi_call *call)
 {
-    uint64_t id;
-    cJSON *job = drawing(call, false);
-    if (job && zi_job_id_parse(cJSON_GetObjectItem(job, "id")->valuestring, &id))
-        zi_jobs_cancel(call->server->jobs, id);
-    cJSON_Delete(job);
+    uint64_t id = generating(call);
+    if (id) zi_jobs_cancel(call->server->jobs, id);
     return zi_reply_json(call, 200, cJSON_CreateObject());
 }
 
 static zi_answer skip(zi_call *call)
 {
-    cJSON *job = drawing(call, false);
-    if (job) zi_jobs_skip(call->server->jobs);
-    cJSON_Delete(job);
+    if (generating(call)) zi_jobs_skip(call->server->jobs);
     return reply_null(call);
 }
 
@@ -325,8 +328,9 @@ static zi_answer png_info(zi_call *call)
     const char *text = NULL;
     zi_refusal refusal;
     zi_error error = {0};
-    static const zi_param table[] = {{"image", ZI_PARAM_TEXT, 0, 0, ZI_BODY_PICTURE, NULL, true, 0},
-                                     {0}};
+    static const zi_parameter table[] = {
+        {.name = "image", .type = ZI_PARAMETER_TEXT, .max = ZI_BODY_PICTURE, .required = true},
+        {0}};
     if (!zi_params_read_known(call->json, table, &text, &refusal))
         return zi_a1111_refuse(call, &refusal);
     const char *comma = strncmp(text, "data:", 5) ? NULL : strchr(text, ',');
@@ -369,7 +373,7 @@ const zi_route zi_a1111_routes[] = {
     {"POST", "/sdapi/v1/unload-checkpoint", unload, 0, 0},
     {"POST", "/sdapi/v1/reload-checkpoint", load, 0, 0},
     CONSTANT("samplers"),
-    CONSTANT("schedulers"),
+    {"GET", "/sdapi/v1/schedulers", schedulers, 0, 0},
     CONSTANT("upscalers"),
     CONSTANT("scripts"),
     CONSTANT("embeddings"),

@@ -17,38 +17,52 @@
 #include <string.h>
 
 #define MOST_REPLY ((size_t)1 << 30)
-#define MOST_SEED 9007199254740991.0
-
 typedef struct {
-    const char *prompt, *negative, *scheduler, *script, *refiner; /* as long as the call's JSON */
-    int width, height, steps, batch, rounds, resize_w, resize_h;
+    zi_generation generation;
+    const char *scheduler, *script, *refiner; /* as long as the call's JSON */
+    int batch, rounds, resize_w, resize_h;
     double seed, cfg, variation;
     bool send, hires, tiling, faces, restore;
-} wish;
+} txt2img_request;
 
-#define AT(field) offsetof(wish, field)
+#define AT(field) offsetof(txt2img_request, field)
+#define FLAG(name_, field)                                                                         \
+    {                                                                                              \
+        .name = name_, .type = ZI_PARAMETER_BOOL, .offset = AT(field)                              \
+    }
+#define TEXT(name_, field, most)                                                                   \
+    {                                                                                              \
+        .name = name_, .type = ZI_PARAMETER_TEXT, .offset = AT(field), .max = most                 \
+    }
+#define RESIZE(name_, field)                                                                       \
+    {                                                                                              \
+        .name = name_, .type = ZI_PARAMETER_INT, .offset = AT(field), .min = -1, .max = 1 << 20    \
+    }
 
-static const zi_param table[] = {
-    {"prompt", ZI_PARAM_TEXT, AT(prompt), 1, ZI_PROMPT_BYTES, NULL, true, 0},
-    {"negative_prompt", ZI_PARAM_TEXT, AT(negative), 0, ZI_PROMPT_BYTES, NULL, false, 0},
-    {"seed", ZI_PARAM_REAL, AT(seed), -1, MOST_SEED, NULL, false, 0},
-    {"steps", ZI_PARAM_INT, AT(steps), 1, ZI_MAX_STEPS, NULL, false, 0},
-    {"cfg_scale", ZI_PARAM_REAL, AT(cfg), 0, 100, NULL, false, 0},
-    {"width", ZI_PARAM_INT, AT(width), 16, ZI_MAX_SIDE, NULL, false, 0},
-    {"height", ZI_PARAM_INT, AT(height), 16, ZI_MAX_SIDE, NULL, false, 0},
-    {"batch_size", ZI_PARAM_INT, AT(batch), 1, ZI_MAX_COUNT, NULL, false, 0},
-    {"n_iter", ZI_PARAM_INT, AT(rounds), 1, ZI_MAX_COUNT, NULL, false, 0},
-    {"scheduler", ZI_PARAM_TEXT, AT(scheduler), 0, 100, NULL, false, 0},
-    {"send_images", ZI_PARAM_BOOL, AT(send), 0, 0, NULL, false, 0},
-    {"enable_hr", ZI_PARAM_BOOL, AT(hires), 0, 0, NULL, false, 0},
-    {"tiling", ZI_PARAM_BOOL, AT(tiling), 0, 0, NULL, false, 0},
-    {"restore_faces", ZI_PARAM_BOOL, AT(faces), 0, 0, NULL, false, 0},
-    {"script_name", ZI_PARAM_TEXT, AT(script), 0, 1000, NULL, false, 0},
-    {"refiner_checkpoint", ZI_PARAM_TEXT, AT(refiner), 0, 1000, NULL, false, 0},
-    {"subseed_strength", ZI_PARAM_REAL, AT(variation), 0, 1, NULL, false, 0},
-    {"seed_resize_from_w", ZI_PARAM_INT, AT(resize_w), -1, 1 << 20, NULL, false, 0},
-    {"seed_resize_from_h", ZI_PARAM_INT, AT(resize_h), -1, 1 << 20, NULL, false, 0},
-    {"override_settings_restore_afterwards", ZI_PARAM_BOOL, AT(restore), 0, 0, NULL, false, 0},
+static const zi_alias aliases[] = {
+    {"prompt", "prompt", AT(generation.request.prompt), false},
+    {"negative_prompt", "negative", AT(generation.request.negative), false},
+    {"steps", "steps", AT(generation.request.steps), false},
+    {"cfg_scale", "guidance", AT(cfg), false},
+    {"width", "width", AT(generation.request.width), true},
+    {"height", "height", AT(generation.request.height), true},
+    {"batch_size", "count", AT(batch), false},
+    {"n_iter", "count", AT(rounds), false},
+    {0}};
+
+static const zi_parameter table[] = {
+    ZI_FOREIGN_SEED(AT(seed)),
+    TEXT("scheduler", scheduler, 100),
+    FLAG("send_images", send),
+    FLAG("enable_hr", hires),
+    FLAG("tiling", tiling),
+    FLAG("restore_faces", faces),
+    TEXT("script_name", script, 1000),
+    TEXT("refiner_checkpoint", refiner, 1000),
+    {.name = "subseed_strength", .type = ZI_PARAMETER_REAL, .offset = AT(variation), .max = 1},
+    RESIZE("seed_resize_from_w", resize_w),
+    RESIZE("seed_resize_from_h", resize_h),
+    FLAG("override_settings_restore_afterwards", restore),
     {0}};
 
 /* What A1111 gives back as `parameters` where the request does not say otherwise. null: what this
@@ -56,7 +70,7 @@ static const zi_param table[] = {
 static const char defaults[] =
     "{\"prompt\":\"\",\"negative_prompt\":\"\",\"styles\":null,\"seed\":-1,\"subseed\":-1,"
     "\"subseed_strength\":0,\"seed_resize_from_h\":-1,\"seed_resize_from_w\":-1,"
-    "\"sampler_name\":null,\"scheduler\":null,\"batch_size\":1,\"n_iter\":1,\"steps\":9,"
+    "\"sampler_name\":null,\"scheduler\":null,\"batch_size\":1,\"n_iter\":1,\"steps\":null,"
     "\"cfg_scale\":1.0,\"width\":null,\"height\":null,\"restore_faces\":null,\"tiling\":null,"
     "\"do_not_save_samples\":false,\"do_not_save_grid\":false,\"eta\":null,"
     "\"denoising_strength\":null,\"s_min_uncond\":null,\"s_churn\":null,\"s_tmax\":null,"
@@ -77,77 +91,91 @@ static const cJSON *get(const cJSON *object, const char *name)
     return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
-static bool possible(const cJSON *json, const wish *w, zi_refusal *refusal)
+static bool possible(const cJSON *json, const txt2img_request *r, zi_refusal *refusal)
 {
     const cJSON *always = get(json, "alwayson_scripts");
-    bool refined = w->refiner && *w->refiner && strcmp(w->refiner, "None") != 0;
+    bool refined = r->refiner && *r->refiner && strcmp(r->refiner, "None") != 0;
     const struct {
         bool asked;
         const char *field;
-    } cannot[] = {{w->hires, "enable_hr"},
-                  {w->tiling, "tiling"},
-                  {w->faces, "restore_faces"},
-                  {w->variation > 0, "subseed_strength"},
-                  {w->resize_w > 0 && w->resize_h > 0, "seed_resize_from_w"},
+    } cannot[] = {{r->hires, "enable_hr"},
+                  {r->tiling, "tiling"},
+                  {r->faces, "restore_faces"},
+                  {r->variation > 0, "subseed_strength"},
+                  {r->resize_w > 0 && r->resize_h > 0, "seed_resize_from_w"},
                   {refined, "refiner_checkpoint"}};
     for (size_t i = 0; i < sizeof cannot / sizeof *cannot; i++)
         if (cannot[i].asked)
             return zi_refuse(refusal, 422, cannot[i].field, "%s is not supported; leave it off",
                              cannot[i].field);
-    if (w->script && *w->script)
-        return zi_refuse(refusal, 422, "script_name", "Script '%s' not found", w->script);
+    if (r->script && *r->script)
+        return zi_refuse(refusal, 422, "script_name", "Script '%s' not found", r->script);
     if (cJSON_IsObject(always) && always->child)
         return zi_refuse(refusal, 422, "alwayson_scripts", "always on script %s not found",
                          always->child->string);
-    if (w->batch * w->rounds > ZI_MAX_COUNT)
-        return zi_refuse(refusal, 422, "n_iter", "batch_size times n_iter may be %d at the most",
-                         ZI_MAX_COUNT);
-    if (w->seed != floor(w->seed))
+    double most = zi_parameter_max(zi_parameter_find("count"), true);
+    if (r->batch * r->rounds > most)
+        return zi_refuse(refusal, 422, "n_iter", "batch_size times n_iter may be %.0f at the most",
+                         most);
+    if (r->seed != floor(r->seed))
         return zi_refuse(refusal, 422, "seed", "seed must be a whole number");
     return true;
 }
 
-/* The checkpoint of override_settings, for this picture or from now on. */
-static bool settle_model(zi_call *call, const wish *w, cJSON *params, zi_refusal *refusal)
+/* *name: the checkpoint of override_settings, for this image or from now on, in new memory; NULL:
+ * the default. */
+static bool find_model(zi_call *call, const txt2img_request *r, char **name, zi_refusal *refusal)
 {
     const cJSON *said = get(get(call->json, "override_settings"), "sd_model_checkpoint");
+    *name = NULL;
     if (!cJSON_IsString(said) || !*said->valuestring) return true;
-    char *name = zi_foreign_model(call->server, said->valuestring);
-    bool ok = name ? zi_params_set(params, "model", cJSON_CreateString(name)) &&
-                         (w->restore ||
-                          zi_models_choose(call->server, name, "override_settings", refusal))
-                   : zi_refuse(refusal, 404, "override_settings", "Model not found");
-    free(name);
+    *name = zi_foreign_model(call->server, said->valuestring);
+    if (!*name) return zi_refuse(refusal, 404, "override_settings", "Model not found");
+    return r->restore || zi_models_choose(call->server, *name, "override_settings", refusal);
+}
+
+static int round_down(const char *parameter, int side)
+{
+    int multiple = zi_parameter_find(parameter)->multiple;
+    return side / multiple * multiple;
+}
+
+/* All but the model. */
+static bool read_request(zi_call *call, txt2img_request *r, zi_refusal *refusal)
+{
+    zi_generation *g = &r->generation;
+    if (!zi_params_read_aliases(call->json, aliases, r, refusal) ||
+        !zi_params_read_known(call->json, table, r, refusal) || !possible(call->json, r, refusal))
+        return false;
+    g->count = r->batch * r->rounds;
+    g->request.width = round_down("width", g->request.width);
+    g->request.height = round_down("height", g->request.height);
+    zi_foreign_seed(r->seed, g);
+    zi_foreign_cfg(r->cfg, g);
+    int schedule; /* that of other programs is ignored */
+    if (r->scheduler &&
+        zi_parameter_choose(zi_parameter_find("schedule"), r->scheduler, &schedule, NULL))
+        g->request.schedule = (zi_schedule)schedule;
+    return true;
+}
+
+static bool submit(zi_call *call, txt2img_request *r, zi_refusal *refusal)
+{
+    char *model = NULL;
+    bool ok = read_request(call, r, refusal) && find_model(call, r, &model, refusal);
+    zi_generation generation = r->generation;
+    generation.model = model;
+    ok = ok && zi_foreign_generate(call, &generation, refusal);
+    free(model);
     return ok;
 }
 
-static cJSON *job_params(const wish *w)
-{
-    cJSON *params = cJSON_CreateObject();
-    cJSON_AddStringToObject(params, "prompt", w->prompt);
-    cJSON_AddNumberToObject(params, "count", w->batch * w->rounds);
-    if (w->negative) cJSON_AddStringToObject(params, "negative", w->negative);
-    if (w->width) cJSON_AddNumberToObject(params, "width", w->width / 16 * 16);
-    if (w->height) cJSON_AddNumberToObject(params, "height", w->height / 16 * 16);
-    if (w->steps) cJSON_AddNumberToObject(params, "steps", w->steps);
-    if (w->cfg > 1) cJSON_AddNumberToObject(params, "guidance", w->cfg - 1);
-    if (w->scheduler && (!strcmp(w->scheduler, "mlx") || !strcmp(w->scheduler, "diffusers")))
-        cJSON_AddStringToObject(params, "schedule", w->scheduler);
-    return params;
-}
-
-static bool submit(zi_call *call, wish *w, zi_refusal *refusal)
-{
-    if (!zi_params_read_known(call->json, table, w, refusal) || !possible(call->json, w, refusal))
-        return false;
-    cJSON *params = job_params(w);
-    if (settle_model(call, w, params, refusal) && zi_foreign_seed(w->seed, params, refusal))
-        return zi_foreign_submit(call, "generate", params, refusal);
-    cJSON_Delete(params);
-    return false;
-}
-
 /* ---- the answer ---- */
+
+static cJSON *default_steps(void)
+{
+    return cJSON_CreateNumber(zi_parameter_find("steps")->default_value);
+}
 
 static cJSON *parameters(const zi_call *call, const cJSON *first)
 {
@@ -157,21 +185,21 @@ static cJSON *parameters(const zi_call *call, const cJSON *first)
         const cJSON *said = get(call->json, item->string);
         bool native = !strcmp(item->string, "width") || !strcmp(item->string, "height");
         if (!said && native) said = get(first, item->string);
-        cJSON *copy = said ? cJSON_Duplicate(said, true) : NULL;
-        if (copy) cJSON_ReplaceItemInObjectCaseSensitive(json, item->string, copy);
+        cJSON *value = said                             ? cJSON_Duplicate(said, true)
+                       : !strcmp(item->string, "steps") ? default_steps()
+                                                        : NULL;
+        if (value) cJSON_ReplaceItemInObjectCaseSensitive(json, item->string, value);
     }
     return json;
 }
 
 /* The rows of the pictures that there are. */
-static cJSON *find_rows(zi_call *call, const cJSON *ids)
+static cJSON *find_rows(zi_call *call, const zi_job_status *status)
 {
     cJSON *rows = cJSON_CreateArray();
-    const cJSON *id;
-    cJSON_ArrayForEach(id, ids)
-    {
+    for (size_t i = 0; i < status->image_count; i++) {
         cJSON *row;
-        if (zi_history_get(call->server->history, id->valuestring, &row, NULL) && row)
+        if (zi_history_get(call->server->history, status->images[i], &row, NULL) && row)
             cJSON_AddItemToArray(rows, row);
     }
     return rows;
@@ -216,7 +244,7 @@ static void add_row(cJSON *info, const cJSON *first)
     cJSON_AddStringToObject(info, "sd_model_name", model ? model->valuestring : "");
 }
 
-static cJSON *make_info(const wish *w, const cJSON *rows, double began)
+static cJSON *make_info(const txt2img_request *r, const cJSON *rows, double began)
 {
     static const char *const nothing[] = {"face_restoration_model",
                                           "sd_model_hash",
@@ -234,7 +262,7 @@ static cJSON *make_info(const wish *w, const cJSON *rows, double began)
     add_first(info, "subseed", none, "all_subseeds");
     cJSON_AddNumberToObject(info, "subseed_strength", 0);
     add_row(info, cJSON_GetArrayItem(rows, 0));
-    cJSON_AddNumberToObject(info, "batch_size", w->batch);
+    cJSON_AddNumberToObject(info, "batch_size", r->batch);
     cJSON_AddFalseToObject(info, "restore_faces");
     add_nulls(info, nothing);
     cJSON_AddNumberToObject(info, "seed_resize_from_w", -1);
@@ -261,23 +289,22 @@ static cJSON *as_text(cJSON *info)
     return json;
 }
 
-static zi_answer reply(zi_call *call, const cJSON *job)
+static zi_answer reply(zi_call *call, const zi_job_status *status)
 {
-    const wish *w = call->user;
+    const txt2img_request *r = call->user;
     zi_text out;
     zi_error error = {0};
     bool ok = true;
-    cJSON *rows = find_rows(call, get(job, "images")), *json = cJSON_CreateObject();
-    const cJSON *row, *began = get(job, "started");
+    cJSON *rows = find_rows(call, status), *json = cJSON_CreateObject();
+    const cJSON *row;
     cJSON_AddItemToObject(json, "parameters", parameters(call, cJSON_GetArrayItem(rows, 0)));
-    cJSON_AddItemToObject(
-        json, "info", as_text(make_info(w, rows, cJSON_IsNumber(began) ? began->valuedouble : 0)));
+    cJSON_AddItemToObject(json, "info", as_text(make_info(r, rows, status->started)));
     zi_text_init(&out, MOST_REPLY);
     zi_foreign_open(json, &out);
     zi_text_puts(&out, ",\"images\":[");
     cJSON_ArrayForEach(row, rows)
     {
-        if (!w->send) break;
+        if (!r->send) break;
         zi_text_puts(&out, row == rows->child ? "\"" : ",\"");
         ok = ok && zi_foreign_picture(call->server, get(row, "id")->valuestring, ZI_FORMAT_PNG, 0,
                                       &out, &error);
@@ -298,10 +325,12 @@ static zi_answer finish(zi_call *call)
     if (!zi_foreign_ended(call, &state, &why, &answer)) return answer;
     if (state == ZI_JOB_FAILED) return zi_a1111_refuse(call, &why);
     /* As with A1111, what was interrupted has the pictures that were ready. */
-    cJSON *job = zi_jobs_describe(call->server->jobs, call->job, false);
-    answer =
-        job ? reply(call, job) : zi_reply_error(call, 500, NULL, "the job is over and forgotten");
-    cJSON_Delete(job);
+    zi_job_status status;
+    zi_jobs_status(call->server->jobs, call->job, &status, NULL);
+    answer = status.state == ZI_JOB_UNKNOWN
+                 ? zi_reply_error(call, 500, NULL, "the job is over and forgotten")
+                 : reply(call, &status);
+    zi_job_status_free(&status);
     return answer;
 }
 
@@ -309,10 +338,10 @@ zi_answer zi_a1111_txt2img(zi_call *call)
 {
     zi_refusal refusal;
     if (call->job) return finish(call);
-    wish *w = calloc(1, sizeof *w);
-    if (!w) return MHD_NO;
-    *w = (wish){.seed = -1, .batch = 1, .rounds = 1, .send = true, .restore = true};
-    call->user = w;
+    txt2img_request *r = calloc(1, sizeof *r);
+    if (!r) return MHD_NO;
+    *r = (txt2img_request){.seed = -1, .batch = 1, .rounds = 1, .send = true, .restore = true};
+    call->user = r;
     call->free_user = free;
-    return submit(call, w, &refusal) ? finish(call) : zi_a1111_refuse(call, &refusal);
+    return submit(call, r, &refusal) ? finish(call) : zi_a1111_refuse(call, &refusal);
 }

@@ -1,5 +1,6 @@
 /* /api/jobs, /api/events, /api/enhance */
 #include "server/http.h"
+#include "server/job_json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,46 +21,19 @@ static bool find_job(zi_call *call, uint64_t *id, zi_answer *answer)
 
 static zi_answer list(zi_call *call)
 {
-    return zi_reply_json(call, 200, zi_jobs_list(call->server->jobs));
-}
-
-/* What a request for a job consists of: nothing but "kind" and "params". */
-static bool split(const cJSON *json, const char **kind, cJSON **params, zi_refusal *refusal)
-{
-    cJSON *item;
-    *kind = NULL;
-    *params = NULL;
-    cJSON_ArrayForEach(item, json)
-    {
-        bool is_kind = !strcmp(item->string, "kind");
-        if (!is_kind && strcmp(item->string, "params") != 0)
-            return zi_refuse(refusal, 400, item->string, "%s: there is no such field",
-                             item->string);
-        if (is_kind ? *kind != NULL : *params != NULL)
-            return zi_refuse(refusal, 400, item->string, "%s stands there twice", item->string);
-        if (is_kind && !cJSON_IsString(item))
-            return zi_refuse(refusal, 400, "kind", "kind must be text");
-        if (is_kind)
-            *kind = item->valuestring;
-        else
-            *params = item;
-    }
-    if (!*kind) return zi_refuse(refusal, 400, "kind", "kind is missing");
-    if (!*params) return zi_refuse(refusal, 400, "params", "params is missing");
-    return true;
+    return zi_reply_json(call, 200, zi_jobs_json_list(call->server->jobs));
 }
 
 static zi_answer submit(zi_call *call)
 {
-    const char *kind;
-    cJSON *params;
+    zi_jobs *jobs = call->server->jobs;
+    zi_job_request request;
     zi_refusal refusal;
     uint64_t id;
-    if (!split(call->json, &kind, &params, &refusal)) return zi_reply_refusal(call, &refusal);
-    cJSON_DetachItemViaPointer(call->json, params);
-    if (!zi_jobs_submit(call->server->jobs, kind, params, &id, &refusal))
+    if (!zi_job_request_read(call->json, &request, &refusal) ||
+        !zi_jobs_submit(jobs, &request, &id, &refusal))
         return zi_reply_refusal(call, &refusal);
-    cJSON *job = zi_jobs_describe(call->server->jobs, id, false);
+    cJSON *job = zi_jobs_json(jobs, id, false);
     return job ? zi_reply_json(call, 202, job)
                : zi_reply_error(call, 500, NULL, "the job is over and forgotten");
 }
@@ -68,7 +42,7 @@ static zi_answer get(zi_call *call)
 {
     uint64_t id;
     cJSON *job = zi_job_id_parse(call->parameters[0], &id)
-                     ? zi_jobs_describe(call->server->jobs, id, true)
+                     ? zi_jobs_json(call->server->jobs, id, true)
                      : NULL;
     return job ? zi_reply_json(call, 200, job) : no_job(call);
 }
@@ -81,7 +55,7 @@ static zi_answer cancel(zi_call *call)
     zi_job_state before = zi_jobs_cancel(call->server->jobs, id);
     if (before > ZI_JOB_RUNNING)
         return zi_reply_error(call, 409, NULL, "the job has ended already");
-    cJSON *job = zi_jobs_describe(call->server->jobs, id, false);
+    cJSON *job = zi_jobs_json(call->server->jobs, id, false);
     return job ? zi_reply_json(call, 200, job) : no_job(call);
 }
 
@@ -130,12 +104,12 @@ static zi_answer job_events(zi_call *call)
 
 static zi_answer enhance(zi_call *call)
 {
+    zi_job_request request;
     zi_refusal refusal;
     zi_stream_options stream = {.resumes = true, .cancels_job = true};
     stream.cursor = zi_events_latest(call->server->events);
-    cJSON *params = call->json;
-    call->json = NULL;
-    if (!zi_jobs_submit(call->server->jobs, "enhance", params, &stream.job, &refusal))
+    if (!zi_job_params_read("enhance", call->json, &request, &refusal) ||
+        !zi_jobs_submit(call->server->jobs, &request, &stream.job, &refusal))
         return zi_reply_refusal(call, &refusal);
     return zi_reply_stream(call, &stream);
 }

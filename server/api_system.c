@@ -1,6 +1,6 @@
 /* /api/config, health, metrics, log, login, random-prompt, openapi.json */
 #include "server/http.h"
-#include "server/kinds.h"
+#include "server/schema.h"
 #include "server/worker.h"
 
 #include <inttypes.h>
@@ -9,13 +9,11 @@
 #include <string.h>
 #include <sys/random.h>
 
-extern const unsigned char zi_openapi[];
-extern const size_t zi_openapi_size;
-
 static zi_answer openapi(zi_call *call)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        zi_openapi_size, (void *)(uintptr_t)zi_openapi, MHD_RESPMEM_PERSISTENT);
+    char *text = call->server->openapi;
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_PERSISTENT);
     if (!response) return MHD_NO;
     MHD_add_response_header(response, "Content-Type", "application/json");
     return zi_reply(call, 200, response);
@@ -23,44 +21,42 @@ static zi_answer openapi(zi_call *call)
 
 /* ---- what may be asked for ---- */
 
-static void add_range(cJSON *to, const char *name, double min, double max, double usual)
+/* {"min", "max"} of a generation parameter's numbers, with more to come. */
+static cJSON *add_range(cJSON *config, const char *name, const char *parameter)
 {
-    cJSON *range = cJSON_AddObjectToObject(to, name);
-    cJSON_AddNumberToObject(range, "min", min);
-    cJSON_AddNumberToObject(range, "max", max);
-    if (usual >= 0) cJSON_AddNumberToObject(range, "default", usual);
+    const zi_parameter *p = zi_parameter_find(parameter);
+    cJSON *range = cJSON_AddObjectToObject(config, name);
+    cJSON_AddNumberToObject(range, "min", p->min);
+    cJSON_AddNumberToObject(range, "max", zi_parameter_max(p, true));
+    return range;
 }
 
-/* Words of "one|two". */
-static cJSON *words(const char *text)
+static void add_range_with_default(cJSON *config, const char *name)
 {
-    cJSON *array = cJSON_CreateArray();
-    while (*text) {
-        size_t length = strcspn(text, "|");
-        char word[40];
-        snprintf(word, sizeof word, "%.*s", (int)length, text);
-        cJSON_AddItemToArray(array, cJSON_CreateString(word));
-        text += length + (text[length] != 0);
-    }
-    return array;
+    cJSON *range = add_range(config, name, name);
+    cJSON_AddNumberToObject(range, "default", zi_parameter_find(name)->default_value);
 }
 
 static void add_layouts(cJSON *config)
 {
     cJSON *array = cJSON_AddArrayToObject(config, "layouts");
-    for (size_t i = 1; i < ZI_LAYOUT_OFFERS; i++) {
-        cJSON *layout = cJSON_CreateObject();
-        cJSON_AddStringToObject(layout, "name", zi_layout_offers[i].name);
-        cJSON_AddItemToObject(layout, "precisions", words(zi_layout_offers[i].precisions));
-        cJSON_AddItemToArray(array, layout);
+    for (zi_layout_kind layout = ZI_LAYOUT_MLX; zi_layout_names[layout]; layout++) {
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddStringToObject(item, "name", zi_layout_names[layout]);
+        cJSON *precisions = cJSON_AddArrayToObject(item, "precisions");
+        for (zi_precision p = ZI_PRECISION_ORIGINAL; zi_precision_names[p]; p++)
+            if (zi_layout_check(layout, p, NULL))
+                cJSON_AddItemToArray(precisions, cJSON_CreateString(zi_precision_names[p]));
+        cJSON_AddItemToArray(array, item);
     }
 }
 
 static void add_limits(cJSON *config)
 {
+    const zi_parameter *prompt = zi_parameter_find("prompt");
     cJSON *limits = cJSON_AddObjectToObject(config, "limits");
     cJSON_AddNumberToObject(limits, "queue", ZI_QUEUE);
-    cJSON_AddNumberToObject(limits, "prompt_bytes", ZI_PROMPT_BYTES);
+    cJSON_AddNumberToObject(limits, "prompt_bytes", zi_parameter_max(prompt, true));
     cJSON_AddNumberToObject(limits, "body_bytes", ZI_BODY_JSON);
     cJSON_AddNumberToObject(limits, "picture_bytes", ZI_BODY_PICTURE);
 }
@@ -69,6 +65,8 @@ static void add_limits(cJSON *config)
 static zi_answer send_config(zi_call *call, const char *model, const zi_inspection *known)
 {
     static const int tiers[] = {512, 768, 1024, 1280};
+    static const char *const aspects[] = {"1:1", "5:4", "4:3", "7:5", "3:2", "16:9", "21:9", NULL};
+    static const char *const formats[] = {"png", "jpeg", "webp", NULL};
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "version", ZI_VERSION);
     cJSON_AddStringToObject(json, "default_model", model);
@@ -76,19 +74,21 @@ static zi_answer send_config(zi_call *call, const char *model, const zi_inspecti
                           known && known->native_size ? cJSON_CreateNumber(known->native_size)
                                                       : cJSON_CreateNull());
     cJSON_AddBoolToObject(json, "key_required", zi_guard_needs_key(call->server->guard));
-    add_range(json, "sizes", 16, ZI_MAX_SIDE, -1);
-    cJSON_AddNumberToObject(cJSON_GetObjectItem(json, "sizes"), "multiple", 16);
-    cJSON_AddItemToObject(json, "aspects", words("1:1|5:4|4:3|7:5|3:2|16:9|21:9"));
+    cJSON *sizes = add_range(json, "sizes", "width");
+    cJSON_AddNumberToObject(sizes, "multiple", zi_parameter_find("width")->multiple);
+    cJSON_AddItemToObject(json, "aspects", zi_schema_words(aspects));
     cJSON_AddItemToObject(json, "tiers", cJSON_CreateIntArray(tiers, 4));
-    add_range(json, "steps", 1, ZI_MAX_STEPS, 9);
-    add_range(json, "shift", 0.01, 100, 3);
-    add_range(json, "guidance", 0, 100, 0);
-    add_range(json, "count", 1, ZI_MAX_COUNT, -1);
+    add_range_with_default(json, "steps");
+    add_range_with_default(json, "shift");
+    add_range_with_default(json, "guidance");
+    add_range(json, "count", "count");
     add_limits(json);
-    cJSON_AddItemToObject(json, "schedules", words("diffusers|mlx"));
-    cJSON_AddItemToObject(json, "computes", words("auto|exact|fast"));
+    cJSON_AddItemToObject(json, "schedules",
+                          zi_schema_words(zi_parameter_find("schedule")->choices));
+    cJSON_AddItemToObject(json, "computes", zi_schema_words(zi_parameter_find("compute")->choices));
     add_layouts(json);
-    cJSON_AddItemToObject(json, "formats", words("png|jpeg|webp"));
+    cJSON_AddItemToObject(json, "formats", zi_schema_words(formats));
+    cJSON_AddItemToObject(json, "parameters", zi_schema_parameters());
     return zi_reply_json(call, 200, json);
 }
 
@@ -147,7 +147,7 @@ static zi_answer metrics(zi_call *call)
     add_metric(&text, "requests_failed_total", "counter", "Answered with 500 and above.",
                (double)atomic_load(&s->failures));
     add_metric(&text, "pictures_total", "counter", "Drawn and saved.",
-               (double)atomic_load(&s->pictures));
+               (double)atomic_load(&s->images));
     add_metric(&text, "queue_length", "gauge", "Jobs that wait.", (double)counts.queued);
     add_metric(&text, "running", "gauge", "Jobs that run.", (double)counts.running);
     add_metric(&text, "event_streams", "gauge", "That are open.", (double)zi_streams_open());
@@ -174,8 +174,10 @@ static zi_answer login(zi_call *call)
     char cookie[200];
     const char *key = NULL;
     zi_refusal refusal;
-    static const zi_param params[] = {{"key", ZI_PARAM_TEXT, 0, 0, 500, NULL, true, 0}, {0}};
-    if (!zi_params_read(call->json, params, &key, &refusal))
+    zi_fields fields = {0, 0};
+    static const zi_parameter params[] = {
+        {.name = "key", .type = ZI_PARAMETER_TEXT, .max = 500, .required = true}, {0}};
+    if (!zi_params_read(call->json, params, &key, &fields, &refusal))
         return zi_reply_refusal(call, &refusal);
     const char *token = zi_guard_login(call->server->guard, key);
     if (!token) {

@@ -80,7 +80,7 @@ static void make_room(zi_events *events, size_t size)
 
 void zi_events_add(zi_events *events, uint64_t job, const char *name, cJSON *data, bool passing)
 {
-    char *text = cJSON_PrintUnformatted(data);
+    char *text = data ? cJSON_PrintUnformatted(data) : strdup("{}");
     cJSON_Delete(data);
     if (!text) return; /* memory is short: a stream that misses something is better than none */
     size_t size = strlen(text);

@@ -31,9 +31,9 @@ typedef struct zi_sleeper {
 zi_events *zi_events_create(void); /* NULL when memory is short */
 void zi_events_free(zi_events *events);
 
-/* Adds an event, which is seen by who is woken after it; takes data over. A passing event replaces
- * the earlier one of the same name and job, so that it takes no room: what counts is the latest.
- * name is a constant. */
+/* Adds an event, which is seen by who is woken after it; takes data over, of which NULL means {}. A
+ * passing event replaces the earlier one of the same name and job, so that it takes no room: what
+ * counts is the latest. name is a constant. */
 void zi_events_add(zi_events *events, uint64_t job, const char *name, cJSON *data, bool passing);
 
 /* Wakes who waits for events of the job. */

@@ -4,7 +4,7 @@
 
 #include "base/file.h"
 
-#include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,10 +12,18 @@
 
 /* ---- waiting ---- */
 
-bool zi_foreign_submit(zi_call *call, const char *kind, cJSON *params, zi_refusal *refusal)
+bool zi_foreign_submit(zi_call *call, const zi_job_request *request, zi_refusal *refusal)
 {
     call->cancel_job = true;
-    return zi_jobs_submit(call->server->jobs, kind, params, &call->job, refusal);
+    return zi_jobs_submit(call->server->jobs, request, &call->job, refusal);
+}
+
+bool zi_foreign_generate(zi_call *call, const zi_generation *generation, zi_refusal *refusal)
+{
+    zi_job_request request = {.kind = zi_kind_find("generate"),
+                              .params.generate = *generation,
+                              .fields = zi_params_fields(zi_parameters, generation)};
+    return zi_foreign_submit(call, &request, refusal);
 }
 
 bool zi_foreign_ended(zi_call *call, zi_job_state *state, zi_refusal *why, zi_answer *answer)
@@ -153,11 +161,14 @@ char *zi_foreign_model(zi_server *server, const char *said)
 
 /* ---- numbers ---- */
 
-bool zi_foreign_seed(double seed, cJSON *params, zi_refusal *refusal)
+void zi_foreign_seed(double seed, zi_generation *generation)
 {
-    char digits[24];
-    if (seed < 0) return true;
-    snprintf(digits, sizeof digits, "%.0f", seed);
-    return zi_params_set(params, "seed", cJSON_CreateString(digits)) ||
-           zi_refuse(refusal, 500, NULL, "out of memory");
+    if (seed < 0) return;
+    generation->request.seed = (uint64_t)rint(seed);
+    generation->seed_given = true;
+}
+
+void zi_foreign_cfg(double cfg, zi_generation *generation)
+{
+    if (cfg > 1) generation->request.guidance = cfg - 1;
 }

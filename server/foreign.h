@@ -4,9 +4,13 @@
 
 #include "server/http.h"
 
-/* Submits a job that lives as long as its client waits. Takes params over. */
-bool zi_foreign_submit(zi_call *call, const char *kind, cJSON *params,
+/* Submits a job that lives as long as its client waits. */
+bool zi_foreign_submit(zi_call *call, const zi_job_request *request,
                        zi_refusal *refusal) ZI_CHECKED;
+
+/* The same for images. */
+bool zi_foreign_generate(zi_call *call, const zi_generation *generation,
+                         zi_refusal *refusal) ZI_CHECKED;
 
 /* Whether call->job has ended; else *answer is what the handler returns to be called again. why is
  * filled when it failed. */
@@ -30,7 +34,17 @@ char *zi_foreign_model(zi_server *server, const char *said);
 /* The last part of a model's name without its extension, in new memory. */
 char *zi_foreign_short(const char *name);
 
-/* Whether a whole number that JSON can say is a seed that was given: -1 asks for any. */
-bool zi_foreign_seed(double seed, cJSON *params, zi_refusal *refusal);
+/* Takes the seed that a client gives as a number; below 0 it asks for any. */
+void zi_foreign_seed(double seed, zi_generation *generation);
+
+/* Takes the guidance that a client gives on the scale of A1111, where 1 is off. */
+void zi_foreign_cfg(double cfg, zi_generation *generation);
+
+/* What a field called "seed" of those APIs takes. */
+#define ZI_FOREIGN_SEED(offset_)                                                                   \
+    {                                                                                              \
+        .name = "seed", .type = ZI_PARAMETER_REAL, .offset = offset_, .min = -1,                   \
+        .max = 9007199254740991.0                                                                  \
+    }
 
 #endif

@@ -90,14 +90,14 @@ static bool accepts(zi_call *call, const char *coding)
 static zi_answer send_asset(zi_call *call, const zi_asset *asset)
 {
     const char *known = zi_call_header(call, "If-None-Match"), *coding = NULL;
-    const unsigned char *data = asset->plain;
+    char *data = asset->plain;
     size_t size = asset->plain_size;
     bool same = known && strstr(known, asset->etag);
     if (asset->gzip && accepts(call, "gzip")) {
         data = asset->gzip, size = asset->gzip_size, coding = "gzip";
     }
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        same ? 0 : size, (void *)(uintptr_t)data, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(same ? 0 : size, data, MHD_RESPMEM_PERSISTENT);
     if (!response) return MHD_NO;
     MHD_add_response_header(response, "ETag", asset->etag);
     MHD_add_response_header(response, "Cache-Control", "no-cache");
@@ -107,10 +107,10 @@ static zi_answer send_asset(zi_call *call, const zi_asset *asset)
     return zi_reply(call, same ? MHD_HTTP_NOT_MODIFIED : MHD_HTTP_OK, response);
 }
 
-static const zi_asset *find_asset(const char *url)
+static const zi_asset *find_asset(const zi_call *call)
 {
-    for (const zi_asset *asset = zi_assets; asset->path; asset++)
-        if (!strcmp(asset->path, url)) return asset;
+    for (const zi_asset *asset = call->server->assets; asset->path; asset++)
+        if (!strcmp(asset->path, call->url)) return asset;
     return NULL;
 }
 
@@ -204,7 +204,7 @@ static bool begin(zi_call *call, zi_answer *answer)
         return true;
     }
     find_route(call, allowed, sizeof allowed);
-    const zi_asset *asset = call->route ? NULL : find_asset(call->url);
+    const zi_asset *asset = call->route ? NULL : find_asset(call);
     bool keyless = asset || (call->route && call->route->flags & ZI_ROUTE_KEYLESS);
     if (refused(call, asset != NULL, keyless, answer)) return true;
     if (asset) {

@@ -2,7 +2,6 @@
 #ifndef ZI_SERVER_HTTP_H
 #define ZI_SERVER_HTTP_H
 
-#include "server/assets.h"
 #include "server/internal.h"
 
 #include <microhttpd.h>

@@ -3,6 +3,7 @@
 #define ZI_SERVER_INTERNAL_H
 
 #include "server/server.h"
+#include "server/assets.h"
 #include "server/connections.h"
 #include "server/events.h"
 #include "server/guard.h"
@@ -17,7 +18,9 @@
 struct zi_server {
     zi_server_options options;
     char address[300];
-    double began; /* seconds since 1970 */
+    zi_asset *assets; /* the page's files */
+    char *openapi;    /* the OpenAPI description */
+    double began;     /* seconds since 1970 */
     zi_engine *engine;
     zi_guard *guard;
     zi_events *events;
@@ -30,7 +33,7 @@ struct zi_server {
     zi_connections *connections;
     struct MHD_Daemon *daemon;
     /* For /api/metrics. */
-    atomic_ullong requests, refused, pictures, failures;
+    atomic_ullong requests, refused, images, failures;
 };
 
 #endif

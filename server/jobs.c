@@ -1,28 +1,9 @@
-#include "server/jobs.h"
-#include "server/kinds.h"
+#include "server/jobs_private.h"
 
-#include <inttypes.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { REMEMBERED = 100, MOST_TEXT = 1 << 20 };
-
-static const char *const states[] = {"queued", "running", "done", "failed", "cancelled"};
-
-struct zi_jobs {
-    zi_server *server;
-    pthread_mutex_t mutex;
-    pthread_cond_t added;
-    uint64_t latest;           /* id */
-    zi_job *queue;             /* of all lanes, as they came */
-    zi_job *running[ZI_LANES]; /* NULL: none */
-    zi_job *ended;             /* the latest first */
-    size_t queued[ZI_LANES], remembered;
-    size_t count[ZI_JOB_UNKNOWN]; /* of ended ones, by state, since the start */
-    bool closed;
-};
+enum { REMEMBERED = 100 };
 
 zi_jobs *zi_jobs_create(zi_server *server)
 {
@@ -35,18 +16,23 @@ zi_jobs *zi_jobs_create(zi_server *server)
     return jobs;
 }
 
+void zi_job_status_free(zi_job_status *status)
+{
+    free(status->images);
+    free(status->preview.png);
+    *status = (zi_job_status){.state = ZI_JOB_UNKNOWN};
+}
+
 static void free_job(zi_job *job)
 {
-    zi_order *o = &job->order;
-    char *owned[] = {o->path,           o->other_path, o->vae_path, o->text_encoder_path,
-                     o->reference_path, o->place,      o->name};
+    char *owned[] = {job->paths.model,        job->paths.against,   job->paths.vae,
+                     job->paths.text_encoder, job->paths.reference, job->paths.new_model,
+                     job->paths.new_name,     job->model,           job->json};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
-    cJSON_Delete(job->params);
-    cJSON_Delete(job->images);
-    cJSON_Delete(job->preview);
-    cJSON_Delete(job->result);
+    zi_params_free_texts(job->kind->params, &job->params);
+    zi_job_status_free(&job->status);
     zi_text_free(&job->text);
-    free(job->described);
+    zi_verification_free(job->verification);
     free(job);
 }
 
@@ -70,35 +56,7 @@ void zi_jobs_free(zi_jobs *jobs)
     free(jobs);
 }
 
-bool zi_job_id_parse(const char *text, uint64_t *id)
-{
-    size_t length = strlen(text);
-    if (!length || length > 16 || text[strspn(text, "0123456789abcdef")]) return false;
-    *id = strtoull(text, NULL, 16);
-    return true;
-}
-
-cJSON *zi_job_id_json(uint64_t id)
-{
-    char text[20];
-    snprintf(text, sizeof text, "%" PRIx64, id);
-    return cJSON_CreateString(text);
-}
-
-/* ---- describing; all with the mutex held ---- */
-
-static void add_number(cJSON *to, const char *name, double value, bool known)
-{
-    if (known)
-        cJSON_AddNumberToObject(to, name, value);
-    else
-        cJSON_AddNullToObject(to, name);
-}
-
-static void add_copy(cJSON *to, const char *name, const cJSON *item)
-{
-    cJSON_AddItemToObject(to, name, item ? cJSON_Duplicate(item, true) : cJSON_CreateNull());
-}
+/* ---- looking; all with the mutex held ---- */
 
 /* In the queue of its lane; 0: it does not wait. */
 static int position_of(const zi_jobs *jobs, const zi_job *job)
@@ -111,113 +69,81 @@ static int position_of(const zi_jobs *jobs, const zi_job *job)
     return 0;
 }
 
-static cJSON *progress_json(const zi_job_progress *p)
-{
-    cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "stage", p->stage);
-    cJSON_AddNumberToObject(json, "picture", p->picture);
-    cJSON_AddNumberToObject(json, "pictures", p->pictures);
-    cJSON_AddNumberToObject(json, "step", p->step);
-    cJSON_AddNumberToObject(json, "steps", p->steps);
-    cJSON_AddNumberToObject(json, "fraction", p->fraction);
-    add_number(json, "seconds_left", p->seconds_left, p->seconds_left >= 0);
-    add_number(json, "bytes_done", (double)p->done, p->size > 0);
-    add_number(json, "bytes", (double)p->size, p->size > 0);
-    cJSON_AddItemToObject(json, "file",
-                          p->file[0] ? cJSON_CreateString(p->file) : cJSON_CreateNull());
-    return json;
-}
+enum { LISTS = ZI_LANES + 2 };
 
-static cJSON *error_json(const zi_refusal *error)
+/* In the order in which jobs are listed. */
+static void get_lists(const zi_jobs *jobs, zi_job *lists[LISTS])
 {
-    cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "message", error->text);
-    cJSON_AddItemToObject(json, "field",
-                          error->field[0] ? cJSON_CreateString(error->field) : cJSON_CreateNull());
-    return json;
-}
-
-static cJSON *describe(const zi_jobs *jobs, const zi_job *job, bool preview)
-{
-    cJSON *json = cJSON_CreateObject();
-    int position = position_of(jobs, job);
-    bool failed = job->state == ZI_JOB_FAILED;
-    cJSON_AddItemToObject(json, "id", zi_job_id_json(job->id));
-    cJSON_AddStringToObject(json, "kind", job->kind->name);
-    cJSON_AddStringToObject(json, "state", states[job->state]);
-    add_number(json, "position", position, position > 0);
-    cJSON_AddNumberToObject(json, "created", job->created);
-    add_number(json, "started", job->started, job->started > 0);
-    add_number(json, "finished", job->finished, job->finished > 0);
-    add_copy(json, "params", job->params);
-    cJSON_AddItemToObject(json, "progress",
-                          job->progress.stage ? progress_json(&job->progress) : cJSON_CreateNull());
-    add_copy(json, "images", job->images);
-    cJSON_AddItemToObject(json, "text",
-                          job->text.data ? cJSON_CreateString(job->text.data) : cJSON_CreateNull());
-    add_copy(json, "result", job->result);
-    cJSON_AddItemToObject(json, "error", failed ? error_json(&job->error) : cJSON_CreateNull());
-    if (preview) add_copy(json, "preview", job->preview);
-    return json;
+    for (int lane = 0; lane < ZI_LANES; lane++) lists[lane] = jobs->running[lane];
+    lists[ZI_LANES] = jobs->queue;
+    lists[ZI_LANES + 1] = jobs->ended;
 }
 
 static zi_job *find(const zi_jobs *jobs, uint64_t id)
 {
-    zi_job *const lists[] = {jobs->running[ZI_LANE_WORK], jobs->running[ZI_LANE_FETCH], jobs->queue,
-                             jobs->ended};
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+    zi_job *lists[LISTS];
+    get_lists(jobs, lists);
+    for (int i = 0; i < LISTS; i++)
         for (zi_job *job = lists[i]; job; job = job->next)
             if (job->id == id) return job;
     return NULL;
 }
 
-static void add_all(const zi_jobs *jobs, cJSON *array, bool preview)
+static void visit_all(zi_jobs *jobs, zi_job_visit visit, void *user)
 {
-    const zi_job *const lists[] = {jobs->running[ZI_LANE_WORK], jobs->running[ZI_LANE_FETCH],
-                                   jobs->queue, jobs->ended};
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+    zi_job *lists[LISTS];
+    get_lists(jobs, lists);
+    for (int i = 0; i < LISTS; i++)
         for (const zi_job *job = lists[i]; job; job = job->next)
-            cJSON_AddItemToArray(array, job->described && !preview ? cJSON_CreateRaw(job->described)
-                                                                   : describe(jobs, job, preview));
+            visit(user, job, position_of(jobs, job));
 }
 
-cJSON *zi_jobs_describe(zi_jobs *jobs, uint64_t id, bool preview)
-{
-    pthread_mutex_lock(&jobs->mutex);
-    const zi_job *job = find(jobs, id);
-    cJSON *json = job ? describe(jobs, job, preview) : NULL;
-    pthread_mutex_unlock(&jobs->mutex);
-    return json;
-}
+/* ---- for those who ask ---- */
 
-cJSON *zi_jobs_list(zi_jobs *jobs)
+uint64_t zi_jobs_visit(zi_jobs *jobs, uint64_t id, zi_job_visit visit, void *user)
 {
-    cJSON *json = cJSON_CreateObject(), *array = cJSON_AddArrayToObject(json, "jobs");
-    pthread_mutex_lock(&jobs->mutex);
-    add_all(jobs, array, false);
-    pthread_mutex_unlock(&jobs->mutex);
-    return json;
-}
-
-cJSON *zi_jobs_snapshot(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool *ended)
-{
-    cJSON *json = cJSON_CreateObject(), *array = cJSON_AddArrayToObject(json, "jobs");
     pthread_mutex_lock(&jobs->mutex);
     const zi_job *job = id ? find(jobs, id) : NULL;
-    if (job) cJSON_AddItemToArray(array, describe(jobs, job, true));
-    if (!id) add_all(jobs, array, true);
-    *ended = id && (!job || job->state > ZI_JOB_RUNNING);
-    *cursor = zi_events_latest(jobs->server->events);
+    if (job) visit(user, job, position_of(jobs, job));
+    if (!id) visit_all(jobs, visit, user);
+    uint64_t latest = zi_events_latest(jobs->server->events);
     pthread_mutex_unlock(&jobs->mutex);
-    return json;
+    return latest;
+}
+
+/* Copies size bytes of what a status has; NULL stays NULL. False: memory is short. */
+static bool copy_bytes(void *pointer_to_data, size_t size)
+{
+    void **data = pointer_to_data, *copy = *data && size ? malloc(size) : NULL;
+    bool ok = copy || !*data || !size;
+    if (copy) memcpy(copy, *data, size);
+    *data = copy;
+    return ok;
+}
+
+static void copy_status(void *user, const zi_job *job, int position)
+{
+    (void)position;
+    zi_job_status *status = user;
+    *status = job->status;
+    bool images = copy_bytes(&status->images, status->image_count * sizeof *status->images);
+    bool preview = copy_bytes(&status->preview.png, status->preview.size);
+    if (!images || !preview) zi_job_status_free(status);
+}
+
+void zi_jobs_status(zi_jobs *jobs, uint64_t id, zi_job_status *out, uint64_t *cursor)
+{
+    *out = (zi_job_status){.state = ZI_JOB_UNKNOWN};
+    uint64_t latest = zi_jobs_visit(jobs, id, copy_status, out);
+    if (cursor) *cursor = latest;
 }
 
 zi_job_state zi_jobs_state(zi_jobs *jobs, uint64_t id, zi_refusal *error)
 {
     pthread_mutex_lock(&jobs->mutex);
     const zi_job *job = find(jobs, id);
-    zi_job_state state = job ? job->state : ZI_JOB_UNKNOWN;
-    if (state == ZI_JOB_FAILED && error) *error = job->error;
+    zi_job_state state = job ? job->status.state : ZI_JOB_UNKNOWN;
+    if (state == ZI_JOB_FAILED && error) *error = job->status.error;
     pthread_mutex_unlock(&jobs->mutex);
     return state;
 }
@@ -231,103 +157,38 @@ zi_jobs_counts zi_jobs_count(zi_jobs *jobs)
         counts.running += jobs->running[lane] != NULL;
     }
     const zi_job *job = jobs->running[ZI_LANE_WORK];
-    counts.at_work = job ? job->id : 0;
+    if (job && job->kind == zi_kind_find("generate")) counts.generating = job->id;
     memcpy(counts.ended, jobs->count, sizeof counts.ended);
     pthread_mutex_unlock(&jobs->mutex);
     return counts;
 }
 
-/* ---- events; all with the mutex held, so that a snapshot knows which events are in it ---- */
-
-/* Wakes nobody, as others may follow at once. */
-static void add(zi_jobs *jobs, const zi_job *job, const char *name, cJSON *data, bool passing)
-{
-    cJSON_AddItemToObject(data, "job", zi_job_id_json(job->id));
-    cJSON_AddStringToObject(data, "kind", job->kind->name);
-    zi_events_add(jobs->server->events, job->id, name, data, passing);
-}
-
-static void publish(zi_jobs *jobs, const zi_job *job, const char *name, cJSON *data)
-{
-    add(jobs, job, name, data, false);
-    zi_events_wake(jobs->server->events, job->id);
-}
-
-static void add_progress(zi_jobs *jobs, const zi_job *job)
-{
-    cJSON *data = cJSON_CreateObject();
-    cJSON_AddItemToObject(data, "progress", progress_json(&job->progress));
-    add(jobs, job, "progress", data, true);
-}
-
-static void publish_position(zi_jobs *jobs, const zi_job *job, int position)
-{
-    cJSON *data = cJSON_CreateObject();
-    cJSON_AddNumberToObject(data, "position", position);
-    add_copy(data, "params", job->params);
-    publish(jobs, job, "queued", data);
-}
-
-static void publish_positions(zi_jobs *jobs, zi_lane lane)
-{
-    int position = 1;
-    for (const zi_job *job = jobs->queue; job; job = job->next)
-        if (job->kind->lane == lane) publish_position(jobs, job, position++);
-}
-
-static void publish_end(zi_jobs *jobs, const zi_job *job)
-{
-    cJSON *data = cJSON_CreateObject();
-    if (job->state == ZI_JOB_FAILED) {
-        cJSON_AddItemToObject(data, "error", error_json(&job->error));
-    } else {
-        add_copy(data, "images", job->images);
-    }
-    if (job->state == ZI_JOB_DONE) {
-        cJSON_AddItemToObject(
-            data, "text", job->text.data ? cJSON_CreateString(job->text.data) : cJSON_CreateNull());
-        add_copy(data, "result", job->result);
-    }
-    publish(jobs, job, states[job->state], data);
-}
-
 /* ---- submitting ---- */
 
-static const zi_kind *find_kind(const char *name)
-{
-    const zi_kind *kind = zi_kinds;
-    while (kind->name && strcmp(kind->name, name) != 0) kind++;
-    return kind->name ? kind : NULL;
-}
-
-static zi_job *make_job(zi_jobs *jobs, const char *name, cJSON *params, zi_refusal *refusal)
+static zi_job *make_job(zi_jobs *jobs, const zi_job_request *request, zi_refusal *refusal)
 {
     zi_job *job = calloc(1, sizeof *job);
     if (!job) {
-        cJSON_Delete(params);
-        zi_refuse(refusal, 500, NULL, "out of memory");
+        zi_refuse_no_memory(refusal);
         return NULL;
     }
-    job->params = params;
-    job->images = cJSON_CreateArray();
-    job->created = zi_wall_seconds();
-    zi_text_init(&job->text, MOST_TEXT);
-    job->kind = find_kind(name);
-    bool ok = job->kind || zi_refuse(refusal, 400, "kind", "there is no such kind of job");
-    if (ok && !cJSON_IsObject(params))
-        ok = zi_refuse(refusal, 400, "params", "params must be an object");
-    ok = ok && zi_params_read(params, job->kind->params, &job->order, refusal) &&
-         job->kind->settle(jobs->server, job, refusal);
+    job->kind = request->kind;
+    job->params = request->params;
+    job->fields = request->fields;
+    job->status.created = zi_wall_seconds();
+    zi_text_init(&job->text, ZI_JOB_TEXT);
+    bool ok = zi_params_copy_texts(job->kind->params, &job->params)
+                  ? job->kind->resolve(jobs->server, job, refusal)
+                  : zi_refuse_no_memory(refusal);
     if (ok) return job;
     free_job(job);
     return NULL;
 }
 
-bool zi_jobs_submit(zi_jobs *jobs, const char *kind, cJSON *params, uint64_t *id,
-                    zi_refusal *refusal)
+/* Puts a job at the end of its queue; false: that is full. */
+static bool enqueue(zi_jobs *jobs, zi_job *job, uint64_t *id)
 {
-    zi_job *job = make_job(jobs, kind, params, refusal), **end = &jobs->queue;
-    if (!job) return false;
+    zi_job **end = &jobs->queue;
     size_t *queued = &jobs->queued[job->kind->lane];
     pthread_mutex_lock(&jobs->mutex);
     bool full = *queued >= ZI_QUEUE || jobs->closed;
@@ -335,17 +196,25 @@ bool zi_jobs_submit(zi_jobs *jobs, const char *kind, cJSON *params, uint64_t *id
         *id = job->id = ++jobs->latest;
         while (*end) end = &(*end)->next;
         *end = job;
-        publish_position(jobs, job, (int)++*queued);
+        zi_publish_queued(jobs->server->events, job, (int)++*queued);
         pthread_cond_broadcast(&jobs->added);
     }
     pthread_mutex_unlock(&jobs->mutex);
-    if (!full) return true;
+    return !full;
+}
+
+bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id, zi_refusal *refusal)
+{
+    zi_job *job = make_job(jobs, request, refusal);
+    if (!job) return false;
+    if (enqueue(jobs, job, id)) return true;
     free_job(job);
     return zi_refuse(refusal, 429, NULL, "the queue is full: %d jobs wait already; try again later",
                      ZI_QUEUE);
 }
 
-/* Takes a job out of the queue. With the mutex held. */
+/* ---- moving jobs; all with the mutex held ---- */
+
 static void leave_queue(zi_jobs *jobs, zi_job *job)
 {
     zi_job **at = &jobs->queue;
@@ -355,22 +224,15 @@ static void leave_queue(zi_jobs *jobs, zi_job *job)
     jobs->queued[job->kind->lane]--;
 }
 
-/* Puts it before the ended ones and lets go of the oldest. With the mutex held. */
-static void retire(zi_jobs *jobs, zi_job *job, zi_job_state state)
+static void publish_positions(zi_jobs *jobs, zi_lane lane)
 {
-    job->state = state;
-    job->finished = zi_wall_seconds();
-    cJSON_Delete(job->preview);
-    job->preview = NULL;
-    /* It stays so, and clients that poll ask for all that are remembered. */
-    cJSON *json = describe(jobs, job, false);
-    job->described = cJSON_PrintUnformatted(json);
-    cJSON_Delete(json);
-    jobs->count[state]++;
-    job->next = jobs->ended;
-    jobs->ended = job;
-    publish_end(jobs, job);
-    if (++jobs->remembered <= REMEMBERED) return;
+    int position = 1;
+    for (const zi_job *job = jobs->queue; job; job = job->next)
+        if (job->kind->lane == lane) zi_publish_queued(jobs->server->events, job, position++);
+}
+
+static void forget_oldest(zi_jobs *jobs)
+{
     zi_job **last = &jobs->ended;
     while ((*last)->next) last = &(*last)->next;
     free_job(*last);
@@ -378,11 +240,38 @@ static void retire(zi_jobs *jobs, zi_job *job, zi_job_state state)
     jobs->remembered--;
 }
 
+/* Puts a job that has ended before the others that have, and forgets the oldest. */
+static void retire(zi_jobs *jobs, zi_job *job, zi_job_state state)
+{
+    zi_job_status *status = &job->status;
+    status->state = state;
+    status->finished = zi_wall_seconds();
+    free(status->preview.png);
+    status->preview = (zi_job_preview){.png = NULL};
+    /* It stays so, and clients that poll ask for all that are remembered. */
+    job->json = zi_job_text(job);
+    jobs->count[state]++;
+    job->next = jobs->ended;
+    jobs->ended = job;
+    zi_publish_end(jobs->server->events, job);
+    if (++jobs->remembered > REMEMBERED) forget_oldest(jobs);
+}
+
+/* The job that has waited longest; NULL: none does. */
+static zi_job *next_of(const zi_jobs *jobs, zi_lane lane)
+{
+    zi_job *job = jobs->queue;
+    while (job && job->kind->lane != lane) job = job->next;
+    return job;
+}
+
+/* ---- ending jobs ---- */
+
 zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id)
 {
     pthread_mutex_lock(&jobs->mutex);
     zi_job *job = find(jobs, id);
-    zi_job_state state = job ? job->state : ZI_JOB_UNKNOWN;
+    zi_job_state state = job ? job->status.state : ZI_JOB_UNKNOWN;
     if (state == ZI_JOB_RUNNING) atomic_store(&job->cancel, true);
     if (state == ZI_JOB_QUEUED) {
         zi_lane lane = job->kind->lane;
@@ -402,112 +291,6 @@ void zi_jobs_skip(zi_jobs *jobs)
     pthread_mutex_unlock(&jobs->mutex);
 }
 
-/* ---- for the worker ---- */
-
-/* The one that has waited longest; NULL: none does. With the mutex held. */
-static zi_job *next_of(const zi_jobs *jobs, zi_lane lane)
-{
-    zi_job *job = jobs->queue;
-    while (job && job->kind->lane != lane) job = job->next;
-    return job;
-}
-
-zi_job *zi_jobs_take(zi_jobs *jobs, zi_lane lane)
-{
-    zi_job *job;
-    pthread_mutex_lock(&jobs->mutex);
-    while (!(job = next_of(jobs, lane)) && !jobs->closed)
-        pthread_cond_wait(&jobs->added, &jobs->mutex);
-    if (job) {
-        leave_queue(jobs, job);
-        job->state = ZI_JOB_RUNNING;
-        job->started = zi_wall_seconds();
-        jobs->running[lane] = job;
-        publish(jobs, job, "started", cJSON_CreateObject());
-        publish_positions(jobs, lane);
-    }
-    pthread_mutex_unlock(&jobs->mutex);
-    return job;
-}
-
-void zi_jobs_end(zi_jobs *jobs, zi_job *job, zi_job_state state, const zi_refusal *error)
-{
-    pthread_mutex_lock(&jobs->mutex);
-    if (error) job->error = *error;
-    jobs->running[job->kind->lane] = NULL;
-    retire(jobs, job, state);
-    pthread_mutex_unlock(&jobs->mutex);
-}
-
-void zi_jobs_report(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress)
-{
-    pthread_mutex_lock(&jobs->mutex);
-    job->progress = *progress;
-    add_progress(jobs, job);
-    zi_events_wake(jobs->server->events, job->id);
-    pthread_mutex_unlock(&jobs->mutex);
-}
-
-void zi_jobs_event(zi_jobs *jobs, zi_job *job, const char *name, cJSON *data)
-{
-    pthread_mutex_lock(&jobs->mutex);
-    publish(jobs, job, name, data);
-    pthread_mutex_unlock(&jobs->mutex);
-}
-
-void zi_jobs_step(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress, bool told,
-                  cJSON *step, cJSON *preview)
-{
-    pthread_mutex_lock(&jobs->mutex);
-    job->progress = *progress;
-    add(jobs, job, "step", step, false);
-    if (told) add_progress(jobs, job);
-    if (preview) {
-        cJSON_Delete(job->preview);
-        job->preview = preview;
-        cJSON *data = cJSON_CreateObject();
-        add_copy(data, "preview", preview);
-        add(jobs, job, "preview", data, true);
-    }
-    zi_events_wake(jobs->server->events, job->id);
-    pthread_mutex_unlock(&jobs->mutex);
-}
-
-void zi_jobs_image(zi_jobs *jobs, zi_job *job, int picture, const char *id, cJSON *image)
-{
-    cJSON *data = cJSON_CreateObject();
-    cJSON_AddNumberToObject(data, "picture", picture);
-    cJSON_AddItemToObject(data, "image", image);
-    pthread_mutex_lock(&jobs->mutex);
-    cJSON_AddItemToArray(job->images, cJSON_CreateString(id));
-    publish(jobs, job, "image", data);
-    pthread_mutex_unlock(&jobs->mutex);
-}
-
-void zi_jobs_text(zi_jobs *jobs, zi_job *job, const char *text, bool all)
-{
-    pthread_mutex_lock(&jobs->mutex);
-    if (all) {
-        zi_text_free(&job->text);
-        zi_text_init(&job->text, MOST_TEXT);
-    }
-    zi_text_puts(&job->text, text);
-    if (!all) {
-        cJSON *data = cJSON_CreateObject();
-        cJSON_AddStringToObject(data, "text", text);
-        publish(jobs, job, "text", data);
-    }
-    pthread_mutex_unlock(&jobs->mutex);
-}
-
-void zi_jobs_result(zi_jobs *jobs, zi_job *job, cJSON *result)
-{
-    pthread_mutex_lock(&jobs->mutex);
-    cJSON_Delete(job->result);
-    job->result = result;
-    pthread_mutex_unlock(&jobs->mutex);
-}
-
 void zi_jobs_close(zi_jobs *jobs)
 {
     pthread_mutex_lock(&jobs->mutex);
@@ -520,5 +303,34 @@ void zi_jobs_close(zi_jobs *jobs)
         retire(jobs, job, ZI_JOB_CANCELLED);
     }
     pthread_cond_broadcast(&jobs->added);
+    pthread_mutex_unlock(&jobs->mutex);
+}
+
+/* ---- for workers ---- */
+
+zi_job *zi_jobs_take(zi_jobs *jobs, zi_lane lane)
+{
+    zi_job *job;
+    pthread_mutex_lock(&jobs->mutex);
+    while (!(job = next_of(jobs, lane)) && !jobs->closed)
+        pthread_cond_wait(&jobs->added, &jobs->mutex);
+    if (job) {
+        leave_queue(jobs, job);
+        job->status.state = ZI_JOB_RUNNING;
+        job->status.started = zi_wall_seconds();
+        jobs->running[lane] = job;
+        zi_publish_started(jobs->server->events, job);
+        publish_positions(jobs, lane);
+    }
+    pthread_mutex_unlock(&jobs->mutex);
+    return job;
+}
+
+void zi_jobs_end(zi_jobs *jobs, zi_job *job, zi_job_state state, const zi_refusal *error)
+{
+    pthread_mutex_lock(&jobs->mutex);
+    if (error) job->status.error = *error;
+    jobs->running[job->kind->lane] = NULL;
+    retire(jobs, job, state);
     pthread_mutex_unlock(&jobs->mutex);
 }

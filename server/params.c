@@ -1,70 +1,14 @@
 #include "server/params.h"
 
-#include "base/text.h"
-
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* As much of a field's name as there is room for, in whole characters: a client may send any. */
-static void name_field(zi_refusal *refusal, const char *field)
-{
-    size_t size = strlen(field), fits = 0, next;
-    while (fits < size && (next = zi_utf8_sequence(field + fits, size - fits)) &&
-           fits + next < sizeof refusal->field)
-        fits += next;
-    memcpy(refusal->field, field, fits);
-    refusal->field[fits] = 0;
-}
-
-bool zi_refuse(zi_refusal *refusal, unsigned status, const char *field, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    refusal->status = status;
-    name_field(refusal, field ? field : "");
-    vsnprintf(refusal->text, sizeof refusal->text, format, args);
-    va_end(args);
-    return false;
-}
-
-static unsigned status_of(zi_error_code code)
-{
-    switch (code) {
-    case ZI_ERROR_INVALID_ARGUMENT:
-        return 400;
-    case ZI_ERROR_NOT_FOUND:
-        return 404;
-    case ZI_ERROR_EXISTS:
-        return 409;
-    default:
-        return 500;
-    }
-}
-
-static bool is_field(const zi_param *fields, const char *name)
-{
-    for (; fields && fields->name; fields++)
-        if (!strcmp(fields->name, name)) return true;
-    return false;
-}
-
-bool zi_refuse_error(zi_refusal *refusal, const zi_param *fields, const char *field,
-                     const zi_error *error)
-{
-    if (!field && is_field(fields, error->subject)) field = error->subject;
-    return zi_refuse(refusal, status_of(error->code), field, "%s", error->text);
-}
-
-bool zi_refuse_body(zi_refusal *refusal, const char *what, const zi_error *error)
-{
-    bool theirs = error->code == ZI_ERROR_BAD_FORMAT || error->code == ZI_ERROR_UNSUPPORTED;
-    return zi_refuse(refusal, theirs ? 400 : status_of(error->code), NULL, "%s: %s", what,
-                     error->text + error->message);
-}
+#define MAX_NUMBER_SEED                                                                            \
+    9007199254740991.0 /* the largest whole number that JSON's readers agree on */
 
 bool zi_seed_parse(const char *text, uint64_t *out)
 {
@@ -76,130 +20,253 @@ bool zi_seed_parse(const char *text, uint64_t *out)
     return true;
 }
 
-bool zi_params_set(cJSON *object, const char *name, cJSON *value)
+/* ---- reading a field ---- */
+
+static bool fail_type(const zi_parameter *p, const char *type, zi_error *error)
 {
-    if (!value) return false;
-    if (cJSON_GetObjectItemCaseSensitive(object, name))
-        return cJSON_ReplaceItemInObjectCaseSensitive(object, name, value);
-    return cJSON_AddItemToObject(object, name, value);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "must be %s", type);
 }
 
-static bool read_text(const zi_param *p, const cJSON *item, const char **out, zi_refusal *refusal)
+static bool read_text(const zi_parameter *p, const cJSON *item, const char **out, zi_error *error)
 {
-    if (!cJSON_IsString(item)) return zi_refuse(refusal, 400, p->name, "%s must be text", p->name);
-    double size = (double)strlen(item->valuestring);
-    if (size < p->min) return zi_refuse(refusal, 400, p->name, "%s is empty", p->name);
-    if (size > p->max)
-        return zi_refuse(refusal, 400, p->name, "%s has %.0f bytes; %.0f are the most", p->name,
-                         size, p->max);
+    if (!cJSON_IsString(item)) return fail_type(p, "text", error);
     *out = item->valuestring;
-    return true;
+    return zi_parameter_check_text(p, *out, zi_parameter_max(p, true), error);
 }
 
-static bool read_number(const zi_param *p, const cJSON *item, double *out, zi_refusal *refusal)
+static bool read_number(const zi_parameter *p, const cJSON *item, void *out, zi_error *error)
 {
-    bool whole = p->kind == ZI_PARAM_INT;
+    bool whole = p->type == ZI_PARAMETER_INT;
     double value = item->valuedouble;
-    if (!cJSON_IsNumber(item) || (whole && value != floor(value)))
-        return zi_refuse(refusal, 400, p->name, "%s must be a %snumber", p->name,
-                         whole ? "whole " : "");
-    if (!(value >= p->min && value <= p->max))
-        return zi_refuse(refusal, 400, p->name, "%s is out of range; it goes from %g to %g",
-                         p->name, p->min, p->max);
-    if (p->multiple && fmod(value, p->multiple) != 0)
-        return zi_refuse(refusal, 400, p->name, "%s must be a multiple of %d", p->name,
-                         p->multiple);
-    *out = value;
+    double max = zi_parameter_max(p, true);
+    if (!cJSON_IsNumber(item))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+                            "must be a %snumber from %.16g to %.16g", whole ? "whole " : "", p->min,
+                            max);
+    if (!zi_parameter_check(p, value, max, error)) return false;
+    if (whole)
+        *(int *)out = (int)value;
+    else
+        *(double *)out = value;
     return true;
 }
 
-static bool read_choice(const zi_param *p, const cJSON *item, int *out, zi_refusal *refusal)
+static bool read_bool(const zi_parameter *p, const cJSON *item, bool *out, zi_error *error)
 {
-    const char *text = cJSON_IsString(item) ? item->valuestring : "", *word = p->words;
-    for (int i = 0;; i++) {
-        size_t length = strcspn(word, "|");
-        if (length == strlen(text) && !memcmp(word, text, length)) {
-            *out = i;
-            return true;
-        }
-        if (!word[length])
-            return zi_refuse(refusal, 400, p->name, "%s must be one of %s", p->name, p->words);
-        word += length + 1;
-    }
+    if (!cJSON_IsBool(item)) return fail_type(p, "true or false", error);
+    *out = cJSON_IsTrue(item);
+    return true;
 }
 
-static bool read_seed(const zi_param *p, const cJSON *item, zi_seed *out, zi_refusal *refusal)
+static bool read_choice(const zi_parameter *p, const cJSON *item, int *out, zi_error *error)
+{
+    return zi_parameter_choose(p, cJSON_IsString(item) ? item->valuestring : "", out, error);
+}
+
+static bool read_seed(const zi_parameter *p, const cJSON *item, uint64_t *out, zi_error *error)
 {
     double value = item->valuedouble;
-    bool number =
-        cJSON_IsNumber(item) && value >= 0 && value <= 9007199254740991.0 && value == floor(value);
-    if (number) out->value = (uint64_t)value;
-    if (!number && !(cJSON_IsString(item) && zi_seed_parse(item->valuestring, &out->value)))
-        return zi_refuse(refusal, 400, p->name,
-                         "%s must be a whole number from 0 to 18446744073709551615, as text when "
-                         "it is larger than 9007199254740991",
-                         p->name);
-    out->given = true;
+    if (cJSON_IsString(item) && zi_seed_parse(item->valuestring, out)) return true;
+    if (!cJSON_IsNumber(item) || !(value >= 0 && value <= MAX_NUMBER_SEED) || value != floor(value))
+        return fail_type(p,
+                         "a whole number from 0 to 18446744073709551615, as text when it is "
+                         "larger than 9007199254740991",
+                         error);
+    *out = (uint64_t)value;
     return true;
 }
 
-static bool read_one(const zi_param *p, const cJSON *item, void *out, zi_refusal *refusal)
+static bool read_value(const zi_parameter *p, const cJSON *item, void *out, zi_error *error)
 {
-    void *at = (char *)out + p->offset;
-    double value;
-    switch (p->kind) {
-    case ZI_PARAM_TEXT:
-        return read_text(p, item, at, refusal);
-    case ZI_PARAM_INT:
-        if (!read_number(p, item, &value, refusal)) return false;
-        *(int *)at = (int)value;
-        return true;
-    case ZI_PARAM_REAL:
-        return read_number(p, item, at, refusal);
-    case ZI_PARAM_BOOL:
-        if (!cJSON_IsBool(item))
-            return zi_refuse(refusal, 400, p->name, "%s must be true or false", p->name);
-        *(bool *)at = cJSON_IsTrue(item);
-        return true;
-    case ZI_PARAM_CHOICE:
-        return read_choice(p, item, at, refusal);
-    case ZI_PARAM_SEED:
-        return read_seed(p, item, at, refusal);
+    switch (p->type) {
+    case ZI_PARAMETER_TEXT:
+        return read_text(p, item, out, error);
+    case ZI_PARAMETER_INT:
+    case ZI_PARAMETER_REAL:
+        return read_number(p, item, out, error);
+    case ZI_PARAMETER_BOOL:
+        return read_bool(p, item, out, error);
+    case ZI_PARAMETER_CHOICE:
+        return read_choice(p, item, out, error);
+    case ZI_PARAMETER_SEED:
+        return read_seed(p, item, out, error);
     }
     return true;
 }
 
-static bool read_all(const cJSON *object, const zi_param *table, bool known_only, void *out,
-                     zi_refusal *refusal)
+static bool read_field(const zi_parameter *p, const cJSON *item, void *out, zi_refusal *refusal)
+{
+    zi_error error = {0};
+    if (!read_value(p, item, (char *)out + p->offset, &error))
+        return zi_refuse_error(refusal, NULL, p->name, &error);
+    if (p->given) *(bool *)((char *)out + p->given) = true;
+    return true;
+}
+
+/* ---- reading an object ---- */
+
+/* The row's number; -1: there is none. */
+static int find_row(const zi_parameter *table, const char *name)
+{
+    for (int i = 0; table[i].name; i++)
+        if (!strcmp(table[i].name, name)) return i;
+    return -1;
+}
+
+static bool check_required(const cJSON *object, const zi_parameter *table, zi_refusal *refusal)
+{
+    for (const zi_parameter *p = table; p->name; p++) {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, p->name);
+        if (p->required && (!item || cJSON_IsNull(item)))
+            return zi_refuse(refusal, 400, p->name, "%s: is missing", p->name);
+    }
+    return true;
+}
+
+static bool check_unique(const cJSON *object, const cJSON *item, zi_refusal *refusal)
+{
+    return cJSON_GetObjectItemCaseSensitive(object, item->string) == item ||
+           zi_refuse(refusal, 400, item->string, "%s: occurs twice", item->string);
+}
+
+bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
+                    zi_refusal *refusal)
 {
     const cJSON *item;
     cJSON_ArrayForEach(item, object)
     {
-        const zi_param *p = table;
-        while (p->name && strcmp(p->name, item->string) != 0) p++;
-        if (!p->name && known_only) continue;
-        if (!p->name)
+        int row = find_row(table, item->string);
+        if (row < 0)
             return zi_refuse(refusal, 400, item->string, "%s: there is no such field",
                              item->string);
-        if (cJSON_GetObjectItemCaseSensitive(object, item->string) != item)
-            return zi_refuse(refusal, 400, p->name, "%s stands there twice", p->name);
-        if (!cJSON_IsNull(item) && !read_one(p, item, out, refusal)) return false;
+        if (!check_unique(object, item, refusal)) return false;
+        fields->given |= UINT64_C(1) << row;
+        if (cJSON_IsNull(item))
+            fields->null |= UINT64_C(1) << row;
+        else if (!read_field(&table[row], item, out, refusal))
+            return false;
     }
-    for (const zi_param *p = table; p->name; p++) {
-        const cJSON *there = cJSON_GetObjectItemCaseSensitive(object, p->name);
-        if (p->required && (!there || cJSON_IsNull(there)))
-            return zi_refuse(refusal, 400, p->name, "%s is missing", p->name);
+    return check_required(object, table, refusal);
+}
+
+bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *out,
+                          zi_refusal *refusal)
+{
+    const cJSON *item;
+    if (!cJSON_IsObject(object)) return true;
+    cJSON_ArrayForEach(item, object)
+    {
+        int row = find_row(table, item->string);
+        if (row < 0) continue;
+        if (!check_unique(object, item, refusal)) return false;
+        if (!cJSON_IsNull(item) && !read_field(&table[row], item, out, refusal)) return false;
+    }
+    return check_required(object, table, refusal);
+}
+
+bool zi_params_read_aliases(const cJSON *object, const zi_alias *table, void *out,
+                            zi_refusal *refusal)
+{
+    for (const zi_alias *alias = table; alias->name; alias++) {
+        zi_parameter rows[2] = {*zi_parameter_find(alias->parameter), {.name = NULL}};
+        rows[0].name = alias->name;
+        rows[0].offset = alias->offset;
+        rows[0].given = 0;
+        if (alias->any_multiple) rows[0].multiple = 0;
+        if (!zi_params_read_known(object, rows, out, refusal)) return false;
     }
     return true;
 }
 
-bool zi_params_read(const cJSON *object, const zi_param *table, void *out, zi_refusal *refusal)
+/* ---- structs that were read ---- */
+
+static const char **text_at(const zi_parameter *p, void *params)
 {
-    return read_all(object, table, false, out, refusal);
+    return (const char **)(void *)((char *)params + p->offset);
 }
 
-bool zi_params_read_known(const cJSON *object, const zi_param *table, void *out,
-                          zi_refusal *refusal)
+bool zi_params_copy_texts(const zi_parameter *table, void *params)
 {
-    return !cJSON_IsObject(object) || read_all(object, table, true, out, refusal);
+    bool ok = true;
+    for (const zi_parameter *p = table; p->name; p++) {
+        if (p->type != ZI_PARAMETER_TEXT || !*text_at(p, params)) continue;
+        *text_at(p, params) = ok ? strdup(*text_at(p, params)) : NULL;
+        ok = *text_at(p, params) != NULL;
+    }
+    return ok;
+}
+
+void zi_params_free_texts(const zi_parameter *table, void *params)
+{
+    for (const zi_parameter *p = table; p->name; p++)
+        if (p->type == ZI_PARAMETER_TEXT) free((char *)*text_at(p, params));
+}
+
+static bool has_value(const zi_parameter *p, const void *at)
+{
+    switch (p->type) {
+    case ZI_PARAMETER_TEXT:
+        return *(const char *const *)at != NULL;
+    case ZI_PARAMETER_INT:
+    case ZI_PARAMETER_CHOICE:
+        return *(const int *)at != 0;
+    case ZI_PARAMETER_REAL:
+        return *(const double *)at != 0;
+    case ZI_PARAMETER_BOOL:
+        return *(const bool *)at;
+    case ZI_PARAMETER_SEED:
+        return *(const uint64_t *)at != 0;
+    }
+    return false;
+}
+
+zi_fields zi_params_fields(const zi_parameter *table, const void *params)
+{
+    zi_fields fields = {0, 0};
+    for (int i = 0; table[i].name; i++)
+        if (has_value(&table[i], (const char *)params + table[i].offset))
+            fields.given |= UINT64_C(1) << i;
+    return fields;
+}
+
+void zi_fields_add(zi_fields *fields, const zi_parameter *table, const char *name)
+{
+    uint64_t bit = UINT64_C(1) << find_row(table, name);
+    fields->given |= bit;
+    fields->null &= ~bit;
+}
+
+static cJSON *value_json(const zi_parameter *p, const void *at)
+{
+    char digits[24];
+    switch (p->type) {
+    case ZI_PARAMETER_TEXT:
+        return cJSON_CreateString(*(const char *const *)at);
+    case ZI_PARAMETER_INT:
+        return cJSON_CreateNumber(*(const int *)at);
+    case ZI_PARAMETER_REAL:
+        return cJSON_CreateNumber(*(const double *)at);
+    case ZI_PARAMETER_BOOL:
+        return cJSON_CreateBool(*(const bool *)at);
+    case ZI_PARAMETER_CHOICE:
+        return cJSON_CreateString(p->choices[*(const int *)at]);
+    case ZI_PARAMETER_SEED:
+        snprintf(digits, sizeof digits, "%" PRIu64, *(const uint64_t *)at);
+        return cJSON_CreateString(digits);
+    }
+    return NULL;
+}
+
+cJSON *zi_params_json(const zi_parameter *table, const void *params, const zi_fields *fields)
+{
+    cJSON *object = cJSON_CreateObject();
+    for (int i = 0; table[i].name; i++) {
+        uint64_t bit = UINT64_C(1) << i;
+        const void *at = (const char *)params + table[i].offset;
+        if (fields->given & bit)
+            cJSON_AddItemToObject(object, table[i].name,
+                                  fields->null & bit ? cJSON_CreateNull()
+                                                     : value_json(&table[i], at));
+    }
+    return object;
 }

@@ -1,4 +1,5 @@
-/* Objects of a request, read by table: every field named, checked and put into a struct. */
+/* JSON objects read into structs, and made of them, by tables of parameters (zi_parameter in
+ * zimage.h). What servers allow is the limit. */
 #ifndef ZI_SERVER_PARAMS_H
 #define ZI_SERVER_PARAMS_H
 
@@ -6,43 +7,53 @@
 
 #include <cJSON.h>
 
+/* Which fields an object has; bit i stands for row i of its table. */
 typedef struct {
-    bool given;
-    uint64_t value;
-} zi_seed;
+    uint64_t given; /* with a value or null */
+    uint64_t null;
+} zi_fields;
 
-typedef enum {
-    ZI_PARAM_TEXT,   /* const char *, of min to max bytes; lives as long as the object */
-    ZI_PARAM_INT,    /* int */
-    ZI_PARAM_REAL,   /* double */
-    ZI_PARAM_BOOL,   /* bool */
-    ZI_PARAM_CHOICE, /* int: which of words */
-    ZI_PARAM_SEED    /* zi_seed, a number or digits */
-} zi_param_kind;
+/* ---- reading ---- */
 
-struct zi_param {
-    const char *name; /* NULL ends a table */
-    zi_param_kind kind;
-    size_t offset; /* in the struct */
-    double min, max;
-    const char *words; /* "one|two" */
-    bool required;
-    int multiple; /* of an int; 0: any */
-};
-
-/* What is absent or null leaves the struct as it is; fields that the table does not have and fields
- * that stand twice are refused. */
-bool zi_params_read(const cJSON *object, const zi_param *table, void *out,
+/* Reads an object into the struct `out`, and which fields it has. An absent or null field leaves
+ * the struct as it is; one that the table lacks, and one that occurs twice, is refused. Texts in
+ * the struct are the object's. */
+bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
                     zi_refusal *refusal) ZI_CHECKED;
 
-/* The same, but passes over fields that the table does not have, and over what is no object. */
-bool zi_params_read_known(const cJSON *object, const zi_param *table, void *out,
+/* The same, but ignores fields that the table lacks, and what is no object. */
+bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *out,
                           zi_refusal *refusal) ZI_CHECKED;
 
-/* Sets a field of the object, whatever was there. False: memory is short. */
-bool zi_params_set(cJSON *object, const char *name, cJSON *value);
+/* What another API calls a field that takes the values of a generation parameter. */
+typedef struct {
+    const char *name; /* NULL ends a table */
+    const char *parameter;
+    size_t offset;     /* in the struct that is read into */
+    bool any_multiple; /* it is rounded later */
+} zi_alias;
+
+/* Reads such fields as zi_params_read_known does. */
+bool zi_params_read_aliases(const cJSON *object, const zi_alias *table, void *out,
+                            zi_refusal *refusal) ZI_CHECKED;
 
 /* 0 to 2^64-1 in digits. */
 bool zi_seed_parse(const char *text, uint64_t *out);
+
+/* ---- structs that were read ---- */
+
+/* Gives the struct copies of its texts. False: memory is short; those that it has are to be freed.
+ */
+bool zi_params_copy_texts(const zi_parameter *table, void *params) ZI_CHECKED;
+void zi_params_free_texts(const zi_parameter *table, void *params);
+
+/* The fields that are not 0 or NULL. */
+zi_fields zi_params_fields(const zi_parameter *table, const void *params);
+
+/* Adds a field that has got a value. */
+void zi_fields_add(zi_fields *fields, const zi_parameter *table, const char *name);
+
+/* The object again; seeds are text. */
+cJSON *zi_params_json(const zi_parameter *table, const void *params, const zi_fields *fields);
 
 #endif

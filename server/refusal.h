@@ -14,10 +14,11 @@ typedef struct {
 bool zi_refuse(zi_refusal *refusal, unsigned status, const char *field, const char *format, ...)
     ZI_PRINTF(4, 5);
 
-/* The same for what the library says. The field is the given one, else the error's subject if that
- * is a field of the request, whose table `fields` is; both may be NULL. */
-typedef struct zi_param zi_param; /* params.h */
-bool zi_refuse_error(zi_refusal *refusal, const zi_param *fields, const char *field,
+bool zi_refuse_no_memory(zi_refusal *refusal);
+
+/* The same for what the library says. The field is the given one, else the error's subject if the
+ * request's table of fields has it; both may be NULL. */
+bool zi_refuse_error(zi_refusal *refusal, const zi_parameter *table, const char *field,
                      const zi_error *error);
 
 /* The same where the library has looked at a file that is the request's body: what is wrong with it

@@ -1,5 +1,6 @@
 /* Puts the parts together, and takes them apart in the opposite order. */
 #include "server/http.h"
+#include "server/schema.h"
 #include "server/worker.h"
 
 #include "base/file.h"
@@ -47,12 +48,14 @@ static bool start(whole *w, zi_error *error)
 {
     zi_server *s = &w->server;
     const zi_server_options *o = &s->options;
-    if (!zi_guard_create(o, &s->guard, error)) return false;
+    if (!zi_guard_create(o, &s->guard, error) || !zi_assets_create(&s->assets, error)) return false;
     s->events = zi_events_create();
     s->log = s->events ? zi_log_create(s->events) : NULL;
     s->connections = zi_connections_create();
     s->jobs = zi_jobs_create(s);
-    if (!s->log || !s->connections || !s->jobs) return zi_error_no_memory(error, sizeof *w);
+    s->openapi = zi_schema_openapi();
+    if (!s->log || !s->connections || !s->jobs || !s->openapi)
+        return zi_error_no_memory(error, sizeof *w);
     if (!zi_make_folders(o->registry.folder, error) ||
         !zi_registry_open(&o->registry, &s->registry, error) ||
         !zi_history_open(o->output, s->log, &s->history, error) || !create_engine(s, error) ||
@@ -103,5 +106,7 @@ void zi_server_stop(zi_server *server)
     zi_log_free(server->log);
     zi_events_free(server->events);
     zi_guard_free(server->guard);
+    zi_assets_free(server->assets);
+    free(server->openapi);
     free(w);
 }

@@ -1,5 +1,6 @@
 /* Event streams. */
 #include "server/http.h"
+#include "server/job_json.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -48,7 +49,7 @@ static bool snapshot_own(void *user, zi_server *server, uint64_t job, uint64_t *
 {
     (void)user;
     bool ended = false;
-    cJSON *json = zi_jobs_snapshot(server->jobs, job, cursor, &ended);
+    cJSON *json = zi_jobs_json_snapshot(server->jobs, job, cursor, &ended);
     char *text = cJSON_PrintUnformatted(json);
     cJSON_Delete(json);
     if (text) print_event(*cursor, "snapshot", text, out);

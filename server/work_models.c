@@ -1,5 +1,4 @@
 /* Jobs about models and texts: convert, quantize, import, download, verify, enhance. */
-#include "server/kinds.h"
 #include "server/worker.h"
 
 #include <stdio.h>
@@ -17,28 +16,32 @@ static bool watch(void *user, const zi_progress *p)
 static void tell_changed(zi_worker *worker)
 {
     zi_scanner_wake(worker->server->scanner);
-    zi_events_publish(worker->server->events, "models", cJSON_CreateObject());
+    zi_events_publish(worker->server->events, "models", NULL);
+}
+
+/* The job has made a model of that name, which is taken over. */
+static void set_new_model(zi_worker *worker, zi_job *job, char *name)
+{
+    zi_jobs_set_model(worker->server->jobs, job, name);
+    tell_changed(worker);
 }
 
 bool zi_work_convert(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_watch w = zi_watch_start(worker, job, "convert");
-    const zi_order *o = &job->order;
-    zi_convert_options options = {.source = o->path,
-                                  .destination = o->place,
-                                  .layout = (zi_layout_kind)o->layout,
-                                  .precision = (zi_precision)o->precision,
-                                  .vae = o->vae_path,
-                                  .text_encoder = o->text_encoder_path,
-                                  .reference = o->reference_path,
+    const zi_convert_params *p = &job->params.convert;
+    zi_convert_options options = {.source = job->paths.model,
+                                  .destination = job->paths.new_model,
+                                  .layout = p->layout,
+                                  .precision = p->precision,
+                                  .vae = job->paths.vae,
+                                  .text_encoder = job->paths.text_encoder,
+                                  .reference = job->paths.reference,
                                   .threads = worker->server->options.engine.threads,
                                   .progress = watch,
                                   .user = &w};
     if (!zi_convert(&options, error)) return false;
-    cJSON *result = cJSON_CreateObject();
-    cJSON_AddStringToObject(result, "model", o->name);
-    zi_jobs_result(worker->server->jobs, job, result);
-    tell_changed(worker);
+    set_new_model(worker, job, strdup(job->paths.new_name));
     return true;
 }
 
@@ -57,41 +60,39 @@ static bool watch_import(void *user, const zi_progress *p)
     return watch(w, &whole);
 }
 
-static zi_import_options import_options(zi_watch *w)
+/* Options for a model that becomes one of this layout and precision; its source is missing. */
+static zi_import_options import_options(zi_watch *w, zi_layout_kind layout, zi_precision precision)
 {
-    const zi_order *o = &w->job->order;
     const zi_server_options *server = &w->worker->server->options;
-    return (zi_import_options){.source = o->path,
-                               .name = o->destination,
-                               .mode = (zi_import_mode)o->mode,
-                               .convert = o->layout || o->precision,
-                               .layout = (zi_layout_kind)o->layout,
-                               .precision = (zi_precision)o->precision,
+    return (zi_import_options){.convert = layout || precision,
+                               .layout = layout,
+                               .precision = precision,
                                .reference = server->load.reference,
                                .threads = server->engine.threads,
                                .progress = watch_import,
                                .user = w};
 }
 
-/* A new model is at path, which is free()d: models/mlx/NAME is called mlx/NAME. */
-static void arrived(zi_watch *w, char *path)
+/* The last two parts of a path in new memory: models/mlx/NAME is called mlx/NAME. */
+static char *name_of(const char *path)
 {
     const char *name = path + strlen(path);
-    cJSON *result = cJSON_CreateObject();
     for (int slashes = 0; name > path && (name[-1] != '/' || ++slashes < 2);) name--;
-    cJSON_AddStringToObject(result, "model", name);
-    free(path);
-    zi_jobs_result(w->worker->server->jobs, w->job, result);
-    tell_changed(w->worker);
+    return strdup(name);
 }
 
 bool zi_work_import(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_watch w = zi_watch_start(worker, job, "copy");
-    zi_import_options options = import_options(&w);
+    const zi_import_params *p = &job->params.import;
+    zi_import_options options = import_options(&w, p->layout, p->precision);
+    options.source = job->paths.model;
+    options.name = p->name;
+    options.mode = p->mode;
     char *path = NULL;
     if (!zi_registry_import(worker->server->registry, &options, &path, error)) return false;
-    arrived(&w, path);
+    set_new_model(worker, job, name_of(path));
+    free(path);
     return true;
 }
 
@@ -113,10 +114,10 @@ static void name_file(zi_job_progress *progress, const zi_hub_progress *p)
 static bool watch_download(void *user, const zi_hub_progress *p)
 {
     zi_watch *w = user;
-    const zi_order *o = &w->job->order;
+    const zi_download_params *params = &w->job->params.download;
     if (atomic_load_explicit(&w->job->cancel, memory_order_relaxed)) return false;
     if (!p->size) return true; /* nothing is known yet */
-    w->done = o->layout || o->precision ? fetching : 1;
+    w->done = params->layout || params->precision ? fetching : 1;
     double fraction = w->done * (double)p->done / (double)p->size;
     bool begins = !w->progress.size;
     if (begins) {
@@ -133,18 +134,21 @@ static bool watch_download(void *user, const zi_hub_progress *p)
 bool zi_work_download(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_watch w = zi_watch_start(worker, job, "download");
+    const zi_download_params *p = &job->params.download;
     const zi_server_options *server = &worker->server->options;
-    zi_download_options options = {.hub = server->registry.hub,
-                                   .repo = job->order.repo,
-                                   .progress = watch_download,
-                                   .user = &w};
-    zi_import_options import = import_options(&w);
+    zi_download_options options = {
+        .hub = server->registry.hub, .repo = p->repo, .progress = watch_download, .user = &w};
+    zi_import_options import = import_options(&w, p->layout, p->precision);
+    import.name = p->name;
     zi_downloaded out = {0};
     if (!zi_registry_download(worker->server->registry, &options, &import, &out, error))
         return false;
-    arrived(&w, out.path);
+    set_new_model(worker, job, name_of(out.path));
+    free(out.path);
     return true;
 }
+
+/* ---- verify ---- */
 
 /* A verification does not know how much is still to come: of its progress only time goes on. */
 static bool watch_checks(void *user, const zi_progress *p)
@@ -159,17 +163,12 @@ static bool watch_checks(void *user, const zi_progress *p)
 bool zi_work_verify(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_watch w = zi_watch_start(worker, job, "verify");
-    zi_model_options options = zi_worker_options(worker, job->order.path);
+    zi_model_options options = zi_worker_options(worker, job->paths.model);
     zi_verification *verification;
-    if (!zi_verify(worker->server->engine, &options, job->order.other_path, watch_checks, &w,
+    if (!zi_verify(worker->server->engine, &options, job->paths.against, watch_checks, &w,
                    &verification, error))
         return false;
-    char *json = zi_verification_json(verification);
-    cJSON *result = json ? cJSON_Parse(json) : NULL;
-    zi_verification_free(verification);
-    free(json);
-    if (!result) return zi_error_no_memory(error, 1);
-    zi_jobs_result(worker->server->jobs, job, result);
+    zi_jobs_set_verification(worker->server->jobs, job, verification);
     return true;
 }
 
@@ -196,30 +195,35 @@ static bool goes_on(void *user)
 static bool hear(void *user, const char *text)
 {
     zi_watch *w = user;
-    zi_jobs_text(w->worker->server->jobs, w->job, text, false);
+    zi_jobs_add_text(w->worker->server->jobs, w->job, text);
     return true;
+}
+
+static zi_enhance_request enhance_request(zi_watch *w)
+{
+    const zi_enhance_params *p = &w->job->params.enhance;
+    zi_enhance_request r = zi_enhance_default();
+    r.prompt = p->prompt;
+    r.seed = p->seed;
+    if (p->temperature_given) r.temperature = p->temperature;
+    if (r.temperature == 0) r.penalty = 1;
+    if (p->max_tokens) r.max_tokens = p->max_tokens;
+    r.text = hear;
+    r.goes_on = goes_on;
+    r.user = w;
+    return r;
 }
 
 bool zi_work_enhance(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_watch w = zi_watch_start(worker, job, "load");
-    const zi_order *o = &job->order;
+    zi_enhance_request request = enhance_request(&w);
     zi_enhanced enhanced = {0};
-    zi_enhance_request r = zi_enhance_default();
-    const cJSON *heat = cJSON_GetObjectItemCaseSensitive(job->params, "temperature");
-    if (!load(worker, o->path, error)) return false;
+    if (!load(worker, job->paths.model, error)) return false;
     w.progress.stage = "write";
     zi_watch_report(&w, 0, true);
-    r.prompt = o->prompt;
-    r.seed = o->seed.value;
-    if (cJSON_IsNumber(heat)) r.temperature = heat->valuedouble;
-    if (r.temperature == 0) r.penalty = 1;
-    if (o->max_tokens) r.max_tokens = o->max_tokens;
-    r.text = hear;
-    r.goes_on = goes_on;
-    r.user = &w;
-    if (!zi_enhance(worker->llm, &r, &enhanced, error)) return false;
-    zi_jobs_text(worker->server->jobs, job, enhanced.text, true);
+    if (!zi_enhance(worker->llm, &request, &enhanced, error)) return false;
+    zi_jobs_set_text(worker->server->jobs, job, enhanced.text);
     zi_enhanced_free(&enhanced);
     return true;
 }

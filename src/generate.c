@@ -11,10 +11,7 @@
 
 enum {
     TOKENS = 512, /* a prompt is cut here, chat form included */
-    DEFAULT_STEPS = 9,
-    MAX_STEPS = 1000,
-    PIXELS = 16, /* per token and side: 8 per latent, 2 latents per patch */
-    MAX_SIDE = 8192
+    PIXELS = 16   /* per token and side: 8 per latent, 2 latents per patch */
 };
 
 zi_request zi_request_default(void)
@@ -24,53 +21,32 @@ zi_request zi_request_default(void)
 
 /* ---- checking a request ---- */
 
-static bool check_text(const char *what, const char *text, zi_error *error)
+/* A side of the image must also have positions that the model knows. */
+static bool check_side(const char *name, int side, int positions, zi_error *error)
 {
-    if (!zi_utf8_valid(text, strlen(text)))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, what, "is not valid UTF-8 text");
-    return true;
-}
-
-static bool check_side(const char *what, int side, int most, zi_error *error)
-{
-    if (side < PIXELS || side > most)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, what,
-                            "%d is out of range; %d to %d pixels are possible", side, PIXELS, most);
-    if (side % PIXELS == 0) return true;
-    int below = side / PIXELS * PIXELS, above = below + PIXELS;
-    if (above > most) above = below;
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, what,
-                        "%d is not a multiple of 16; the nearest that fit are %d and %d", side,
-                        below, above);
+    const zi_parameter *p = zi_parameter_find(name);
+    double max = zi_parameter_max(p, false), known = (double)positions * PIXELS;
+    return zi_parameter_check(p, side, known < max ? known : max, error);
 }
 
 /* Fills in defaults and refuses what cannot be. */
-static bool resolve(const zi_model *model, const zi_request *request, zi_request *r,
+static bool resolve(const zi_model *model, const zi_request *request, zi_request *out,
                     zi_error *error)
 {
-    *r = *request;
-    const zi_transformer_config *c = &model->config.transformer;
-    if (!r->prompt || !r->prompt[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is empty");
+    zi_generation generation = {.request = *request};
+    zi_request *r = &generation.request;
+    const zi_config *c = &model->config;
+    if (!r->prompt) return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is missing");
     if (!r->negative) r->negative = "";
-    if (!r->width) r->width = model->config.vae.native_size;
-    if (!r->height) r->height = model->config.vae.native_size;
-    if (!r->steps) r->steps = DEFAULT_STEPS;
-    if (r->shift == 0) r->shift = model->config.scheduler.shift;
-    int rows = c->lens[1] * PIXELS, columns = c->lens[2] * PIXELS;
-    if (!check_text("prompt", r->prompt, error) || !check_text("negative", r->negative, error) ||
-        !check_side("width", r->width, columns < MAX_SIDE ? columns : MAX_SIDE, error) ||
-        !check_side("height", r->height, rows < MAX_SIDE ? rows : MAX_SIDE, error))
+    if (!r->width) r->width = c->vae.native_size;
+    if (!r->height) r->height = c->vae.native_size;
+    if (r->shift == 0) r->shift = c->scheduler.shift;
+    zi_generation_fill_defaults(&generation);
+    if (!check_side("width", r->width, c->transformer.lens[2], error) ||
+        !check_side("height", r->height, c->transformer.lens[1], error) ||
+        !zi_generation_check(&generation, false, error))
         return false;
-    if (r->steps < 1 || r->steps > MAX_STEPS)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "steps",
-                            "%d is out of range; 1 to %d are possible", r->steps, MAX_STEPS);
-    if (!(r->shift >= 0.01 && r->shift <= 100))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "shift",
-                            "%g is out of range; 0.01 to 100 is possible", r->shift);
-    if (!(r->guidance >= 0 && r->guidance <= 100))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "guidance",
-                            "%g is out of range; 0 (off) to 100 is possible", r->guidance);
+    *out = *r;
     return true;
 }
 
@@ -173,13 +149,23 @@ static void begin_stage(job *j, zi_stage stage, double passes)
     j->pass = 0;
 }
 
+/* The ids of a field of the request, which is what an error is about. */
+static bool tokenize_field(const job *j, const char *field, const char *text, conditioning *c,
+                           zi_error *error)
+{
+    zi_error why = {0};
+    if (zi_tokenizer_chat(j->model->tokenizer, text, TOKENS, &c->ids, &c->count, &why)) return true;
+    if (!strcmp(why.subject, "text"))
+        zi_error_set(&why, why.code, field, "%s", why.text + why.message);
+    if (error) *error = why;
+    return false;
+}
+
 static bool tokenize(job *j, zi_error *error)
 {
-    const zi_tokenizer *t = j->model->tokenizer;
-    conditioning *p = &j->positive, *n = &j->negative;
-    if (!zi_tokenizer_chat(t, j->request.prompt, TOKENS, &p->ids, &p->count, error)) return false;
-    if (j->request.guidance == 0) return true;
-    return zi_tokenizer_chat(t, j->request.negative, TOKENS, &n->ids, &n->count, error);
+    const zi_request *r = &j->request;
+    return tokenize_field(j, "prompt", r->prompt, &j->positive, error) &&
+           (r->guidance == 0 || tokenize_field(j, "negative", r->negative, &j->negative, error));
 }
 
 /* The text encoder's output for a prompt, from the cache if it has it. */
@@ -342,12 +328,12 @@ static bool finish(job *j, zi_image **out, zi_error *error)
 /* ---- all of it ---- */
 
 /* The caption's tokens and the image must have positions that the model knows. */
-static bool check_caption(const job *j, const conditioning *c, zi_error *error)
+static bool check_caption(const job *j, const char *field, const conditioning *c, zi_error *error)
 {
     size_t known = (size_t)j->model->config.transformer.lens[0];
     size_t used = (c->count + 31) / 32 * 32 + 2;
     if (used <= known) return true;
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, field,
                         "its %zu tokens are more than this model takes; shorten it", c->count);
 }
 
@@ -383,8 +369,8 @@ static bool generate(job *j, zi_image **out, zi_error *error)
     bool guided = j->request.guidance > 0;
     bool fits = j->request.preview && !has_preview(j->model);
     if (j->request.trace_path && !zi_output_probe(j->request.trace_path, error)) return false;
-    if (!tokenize(j, error) || !check_caption(j, &j->positive, error) ||
-        !check_caption(j, &j->negative, error) || !take_memory(j, error))
+    if (!tokenize(j, error) || !check_caption(j, "prompt", &j->positive, error) ||
+        !check_caption(j, "negative", &j->negative, error) || !take_memory(j, error))
         return false;
     j->session.run.layer_done = layer_done;
     j->session.run.user = j;
@@ -420,7 +406,7 @@ char *zi_recipe(const zi_model *model, const zi_request *request)
                                .original = r.original,
                                .negative = r.negative,
                                .model = model->name,
-                               .schedule = r.schedule == ZI_SCHEDULE_MLX ? "mlx" : "diffusers",
+                               .schedule = zi_parameter_find("schedule")->choices[r.schedule],
                                .steps = r.steps,
                                .width = r.width,
                                .height = r.height,
@@ -434,9 +420,7 @@ bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, i
                  size_t *count, zi_error *error)
 {
     zi_tokenizer *tokenizer = NULL;
-    if (!check_text("text", text, error) ||
-        !zi_assembly_tokenizer(options, NULL, &tokenizer, error))
-        return false;
+    if (!zi_assembly_tokenizer(options, NULL, &tokenizer, error)) return false;
     bool ok = chat ? zi_tokenizer_chat(tokenizer, text, TOKENS, ids, count, error)
                    : zi_tokenizer_encode(tokenizer, text, strlen(text), ids, count, error);
     zi_tokenizer_free(tokenizer);

@@ -159,16 +159,24 @@ static void progress_and_cancelling(void)
     }
 }
 
+/* More combining marks in a row than the tokenizer takes. */
+#define MARKS_10 "\u0301\u0301\u0301\u0301\u0301\u0301\u0301\u0301\u0301\u0301"
+#define MARKS_100                                                                                  \
+    MARKS_10 MARKS_10 MARKS_10 MARKS_10 MARKS_10 MARKS_10 MARKS_10 MARKS_10 MARKS_10 MARKS_10
+#define TOO_MANY_MARKS "e" MARKS_100 MARKS_100 MARKS_100
+
 static void refuses_what_cannot_be(void)
 {
     static const struct {
         zi_request request;
         const char *subject, *says;
     } rows[] = {
-        {{.prompt = NULL}, "prompt", "empty"},
+        {{.prompt = NULL}, "prompt", "missing"},
         {{.prompt = ""}, "prompt", "empty"},
         {{.prompt = "\xff"}, "prompt", "UTF-8"},
         {{.prompt = "a", .negative = "\xc3(", .guidance = 1}, "negative", "UTF-8"},
+        {{.prompt = TOO_MANY_MARKS}, "prompt", "marks"},
+        {{.prompt = "a", .negative = TOO_MANY_MARKS, .guidance = 1}, "negative", "marks"},
         {{.prompt = "a", .width = 100}, "width", "nearest that fit are 96 and 112"},
         {{.prompt = "a", .height = 8}, "height", "16 to 8192"},
         {{.prompt = "a", .height = -64}, "height", "16 to 8192"},
@@ -180,6 +188,7 @@ static void refuses_what_cannot_be(void)
         {{.prompt = "a", .shift = NAN}, "shift", "0.01 to 100"},
         {{.prompt = "a", .guidance = -1}, "guidance", "0 (off) to 100"},
         {{.prompt = "a", .guidance = INFINITY}, "guidance", "0 (off) to 100"},
+        {{.prompt = "a", .schedule = (zi_schedule)2}, "schedule", "0 to 1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_image *image = NULL;

@@ -25,15 +25,11 @@ static bool has(const zi_conversion *c, int input, zi_part part)
 /* A single file stays one: ComfyUI reads diffusers' names, too, but writes its own. */
 static bool choose_target(zi_conversion *c, zi_error *error)
 {
-    static const zi_naming namings[] = {[ZI_LAYOUT_MLX] = ZI_NAMES_MLX,
-                                        [ZI_LAYOUT_DIFFUSERS] = ZI_NAMES_DIFFUSERS,
-                                        [ZI_LAYOUT_COMFYUI] = ZI_NAMES_COMFYUI,
-                                        [ZI_LAYOUT_GGUF] = ZI_NAMES_GGUF};
     const zi_layout *source = &c->layouts[ZI_INPUT_SOURCE];
     if (c->options->layout > ZI_LAYOUT_GGUF)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout", "%d is not a known layout",
                             (int)c->options->layout);
-    c->target = c->options->layout ? namings[c->options->layout] : source->naming;
+    c->target = c->options->layout ? zi_layout_naming(c->options->layout) : source->naming;
     if (!c->options->layout && source->naming == ZI_NAMES_DIFFUSERS && !source->folder)
         c->target = ZI_NAMES_COMFYUI;
     if (c->target == ZI_NAMES_MFLUX)
@@ -46,9 +42,7 @@ static bool choose_target(zi_conversion *c, zi_error *error)
 
 static bool check_precision(const zi_conversion *c, zi_error *error)
 {
-    static const char *const names[] = {"original", "fp16", "bf16", "fp8", "q8", "q4"};
     zi_precision precision = c->options->precision;
-    char can[80] = "";
     if (precision > ZI_PRECISION_Q4)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
                             "%d is not a known precision", (int)precision);
@@ -56,14 +50,7 @@ static bool check_precision(const zi_conversion *c, zi_error *error)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
                             "%s has no transformer, and nothing else is quantized",
                             c->options->source);
-    if (zi_plan_allows(c->target, precision)) return true;
-    for (zi_precision p = ZI_PRECISION_ORIGINAL; p <= ZI_PRECISION_Q4; p++)
-        if (zi_plan_allows(c->target, p))
-            snprintf(can + strlen(can), sizeof can - strlen(can), "%s%s", *can ? ", " : "",
-                     names[p]);
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
-                        "%s is not possible: %s files have %s", names[precision],
-                        zi_naming_name(c->target), can);
+    return zi_plan_check(c->target, precision, error);
 }
 
 /* ---- where parts come from ---- */

@@ -40,8 +40,12 @@ typedef struct {
     size_t count, capacity;
 } zi_plan;
 
-/* Whether a layout has numbers of this precision. */
+/* How the tensors of a layout to write are named; not of ZI_LAYOUT_SAME. */
+zi_naming zi_layout_naming(zi_layout_kind layout);
+
+/* Whether a layout has numbers of this precision; zi_plan_check: else the error lists which. */
 bool zi_plan_allows(zi_naming layout, zi_precision precision);
+bool zi_plan_check(zi_naming layout, zi_precision precision, zi_error *error) ZI_CHECKED;
 
 /* Adds the tensors of a part. prefixed: for a file of several parts. */
 bool zi_plan_add(zi_plan *plan, const zi_source *source, zi_naming layout, zi_precision precision,

@@ -158,8 +158,6 @@ zi_section zi_section_of_layout(zi_layout_kind layout)
                                            : ZI_SECTION_COMFYUI;
 }
 
-static const char *const precision_names[] = {"", "-fp16", "-bf16", "-fp8", "-q8", "-q4"};
-
 /* Converted models are files in two layouts, and their names tell them. */
 static const char *ending_of(zi_layout_kind layout)
 {
@@ -182,7 +180,7 @@ char *zi_import_name(const zi_import_options *o)
     if (!base || !o->convert) return base;
     zi_text_init(&text, 1024);
     zi_text_puts(&text, base);
-    if (!o->name) zi_text_puts(&text, precision_names[o->precision]);
+    if (!o->name && o->precision) zi_text_printf(&text, "-%s", zi_precision_names[o->precision]);
     size_t length = strlen(base), tail = strlen(ending_of(o->layout));
     bool has_ending = length > tail && !strcmp(base + length - tail, ending_of(o->layout));
     if (!has_ending) zi_text_puts(&text, ending_of(o->layout));

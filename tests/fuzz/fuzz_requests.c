@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "inspect/inspection.h"
 #include "server/http.h"
+#include "server/job_json.h"
 
 #include <ftw.h>
 #include <stdarg.h>
@@ -295,7 +296,7 @@ static void cancel_all(zi_server *s)
 {
     uint64_t id;
     if (!zi_jobs_count(s->jobs).queued) return;
-    cJSON *raw = zi_jobs_list(s->jobs);
+    cJSON *raw = zi_jobs_json_list(s->jobs);
     char *text = cJSON_PrintUnformatted(raw); /* what has ended is text in it */
     cJSON *list = cJSON_Parse(text);
     const cJSON *job;

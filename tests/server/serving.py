@@ -34,6 +34,7 @@ MODEL = os.path.join(GOLDEN, "model")
 LIMIT = 300  # seconds that anything may take: a sanitizer may be at work
 PROMPT = "a red circle on a blue background"
 
+# The file has all but what `params` of jobs are: that the server adds, from its tables.
 with open(os.path.join(HERE, "..", "..", "server", "openapi.json"), encoding="utf-8") as _file:
     OPENAPI = json.load(_file)
 SCHEMAS = OPENAPI["components"]["schemas"]
@@ -79,6 +80,11 @@ def errors_of(value, schema, at="$"):
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if value < schema.get("minimum", value) or value > schema.get("maximum", value):
             errors.append(f"{at}: {value} is out of range")
+        if "multipleOf" in schema and value % schema["multipleOf"]:
+            errors.append(f"{at}: {value} is no multiple")
+    if isinstance(value, str) and not (schema.get("minLength", 0) <= len(value)
+                                       <= schema.get("maxLength", len(value))):
+        errors.append(f"{at}: the length of {value[:40]!r}")
     if isinstance(value, list):
         for i, item in enumerate(value):
             errors += errors_of(item, schema.get("items", {}), f"{at}[{i}]")

@@ -5,7 +5,7 @@ import shutil
 import time
 import urllib.parse
 
-from serving import GOLDEN, LIMIT, MODEL, OPENAPI, PROMPT, SCHEMAS, Case, Stream, path
+from serving import GOLDEN, LIMIT, MODEL, OPENAPI, PROMPT, SCHEMAS, Case, Stream, errors_of, path
 import test_enhance
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -57,7 +57,7 @@ class Operations(Api):
 
     def test_every_operation(self):
         call = self.call
-        self.assertEqual(call("GET", "/api/openapi.json", 200).json, OPENAPI)
+        self.assertEqual(call("GET", "/api/openapi.json", 200).json["paths"], OPENAPI["paths"])
         self.assertEqual(call("GET", "/api/config", 200).json["native_size"], 1024)
         self.assertEqual(call("GET", "/api/health", 200).json["loaded"], None)
         models = call("GET", "/api/models", 200).json
@@ -143,6 +143,107 @@ class Operations(Api):
         while any("upload" in n for n in os.listdir(path(self.dir, "output"))):
             self.assertLess(time.monotonic(), end)
             time.sleep(0.02)
+
+
+class Description(Api):
+    """What the server adds to its OpenAPI file."""
+
+    def setUp(self):
+        self.openapi = self.server.get("/api/openapi.json").json
+        self.schemas = self.openapi["components"]["schemas"]
+
+    def refs(self, value):
+        if isinstance(value, list):
+            return [ref for item in value for ref in self.refs(item)]
+        if not isinstance(value, dict):
+            return []
+        return [item for name, item in value.items() if name == "$ref"] + self.refs(list(value.values()))
+
+    def test_the_rest_is_the_file(self):
+        added = {name for name in self.schemas if name.endswith("Params")}
+        self.assertEqual(set(self.schemas), set(SCHEMAS))
+        for name in set(SCHEMAS) - added:
+            self.assertEqual(self.schemas[name], SCHEMAS[name], name)
+        for ref in self.refs(self.openapi):
+            self.assertIn(ref.replace("#/components/schemas/", ""), self.schemas)
+        for name in added:
+            for field, item in SCHEMAS[name]["properties"].items():  # what the file says of fields is kept
+                self.assertEqual(self.schemas[name]["properties"][field].get("description"),
+                                 item.get("description"), (name, field))
+
+    def test_params_are_described(self):
+        schema = self.schemas["GenerateParams"]
+        good = {"prompt": PROMPT, "seed": "18446744073709551615", "width": 64, "steps": None, "shift": 0.01,
+                "schedule": "mlx", "count": 16}
+        self.conforms(good, schema)
+        for field, value in (("prompt", ""), ("prompt", None), ("seed", "x"), ("width", 65), ("width", 4112),
+                             ("steps", 1.5), ("shift", 0), ("schedule", "euler"), ("colour", 1), ("count", 17)):
+            self.assertNotEqual(errors_of(dict(good, **{field: value}), schema), [], (field, value))
+        for field in schema["properties"].values():
+            self.assertTrue(field["description"].endswith("."), field)
+        layouts, precisions = (self.schemas["ConvertParams"]["properties"][name]["enum"]
+                               for name in ("layout", "precision"))
+        self.assertEqual(layouts, ["same", "mlx", "diffusers", "comfyui", "gguf", None])
+        self.assertEqual(precisions, ["original", "fp16", "bf16", "fp8", "q8", "q4", None])
+        self.assertEqual(self.schemas["DownloadParams"]["properties"]["to"]["enum"], layouts)
+        self.assertEqual(self.schemas["ConvertParams"]["required"], ["source", "destination"])
+        self.assertNotIn("required", self.schemas["VerifyParams"])
+
+    def test_ranges_are_those_of_the_checks(self):
+        """Of every number the bounds are taken and what is beyond them is refused."""
+        for name, field in self.schemas["GenerateParams"]["properties"].items():
+            if "maximum" not in field:
+                continue
+            step = field.get("multipleOf", 1)
+            for value in field["minimum"], field["maximum"]:
+                params = {"width": 16, "height": 16, name: value}
+                self.server.request("DELETE", f"/api/jobs/{self.server.submit(model='demo', **params)}")
+            for value in field["minimum"] - step, field["maximum"] + step:
+                reply = self.server.request("POST", "/api/jobs", {
+                    "kind": "generate", "params": {"prompt": PROMPT, name: value}})
+                message = self.refused(reply, 400, name)
+                self.assertIn(f"{name}: {value:g} is out of range; it goes from {field['minimum']:g}", message)
+                self.assertIn(f"to {field['maximum']:g}", message)
+
+    def test_config_says_the_same(self):
+        config = self.server.get("/api/config").json
+        rows = {row["name"]: row for row in config["parameters"]}
+        self.assertEqual(list(rows), list(self.schemas["GenerateParams"]["properties"]))
+        for name in "steps", "shift", "guidance", "count":
+            self.assertEqual(config[name], {key: rows[name][key] for key in config[name]})
+        self.assertEqual(config["sizes"], {key: rows["width"][key] for key in ("min", "max", "multiple")})
+        self.assertEqual(config["schedules"], rows["schedule"]["choices"])
+        self.assertEqual(config["computes"], rows["compute"]["choices"])
+        self.assertEqual(config["limits"]["prompt_bytes"], rows["prompt"]["max"])
+        self.assertEqual({layout["name"]: layout["precisions"][3:] for layout in config["layouts"]},
+                         {"mlx": ["fp8", "q8", "q4"], "diffusers": ["fp8"], "comfyui": ["fp8"], "gguf": ["q8", "q4"]})
+
+
+class Params(Api):
+    def test_they_come_back(self):
+        """As submitted, with null and what is the default anyway, and with what was settled."""
+        small = {"prompt": PROMPT, "model": "demo", "width": 64, "height": 64, "steps": 1}
+        only = {"model": "pytorch/golden"}  # and so the default
+        for kind, params, settled in (
+                ("verify", {}, only),
+                ("load", {"model": None}, only),
+                ("unload", {}, {}),
+                ("generate", {"prompt": PROMPT, "model": None, "steps": None, "seed": 1, "width": 16, "height": 16},
+                 dict(only, seed="1")),
+                ("generate", dict(small, seed=7), {"seed": "7"}),
+                ("generate", dict(small, seed="007", negative=None, original="", guidance=0, shift=3.25,
+                                  schedule="diffusers", compute="exact", count=1), {"seed": "7"}),
+                ("enhance", {"prompt": "a cow", "temperature": 0, "max_tokens": None, "seed": 3}, {"seed": "3"}),
+                ("convert", {"source": "demo", "destination": "p", "layout": "same", "precision": None}, {}),
+                ("import", {"source": "pytorch/golden", "name": "p2", "mode": "copy"}, {})):
+            with self.subTest(kind=kind, params=params):
+                job = self.server.wait(self.server.submit(kind, **params))
+                self.assertEqual(job["params"], dict(params, **settled))
+                self.assertEqual(job["state"], "done", job["error"])
+        job = self.server.wait(self.server.submit(**small))
+        seed = job["params"].pop("seed")
+        self.assertRegex(seed, "^[0-9]+$")
+        self.assertEqual(job["params"], small)
 
 
 class Events(Api):

@@ -1,7 +1,7 @@
 """What the page's tests share: a server of their own, a browser, and what happened in it.
 
-The environment names the program (ZIMAGE), the test data (ZI_TEST_DATA), the browser (CHROMIUM) and a folder for
-screenshots (SCREENSHOTS).
+The environment names the program (ZIMAGE), the one with more generation parameters (ZIMAGE_MORE), the test data
+(ZI_TEST_DATA), the browser (CHROMIUM) and a folder for screenshots (SCREENSHOTS).
 """
 
 import os
@@ -19,6 +19,7 @@ import urllib.request
 from playwright.sync_api import expect, sync_playwright
 
 ZIMAGE = os.path.abspath(os.environ["ZIMAGE"])
+ZIMAGE_MORE = os.path.abspath(os.environ["ZIMAGE_MORE"])
 DATA = os.path.abspath(os.environ["ZI_TEST_DATA"])
 CHROMIUM = os.environ["CHROMIUM"]
 SCREENSHOTS = os.path.abspath(os.environ["SCREENSHOTS"])
@@ -40,7 +41,8 @@ def free_port():
 class Server:
     """zimage serve with folders of its own."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, program=ZIMAGE):
+        self.program = program
         self.dir = tempfile.mkdtemp(prefix="zimage-web-")
         self.models = os.path.join(self.dir, "models")
         os.makedirs(self.models)
@@ -51,7 +53,7 @@ class Server:
 
     def start(self):
         self.process = subprocess.Popen(
-            [ZIMAGE, "serve", "--port", str(self.port), "--models", self.models,
+            [self.program, "serve", "--port", str(self.port), "--models", self.models,
              "--output", os.path.join(self.dir, "pictures"), *self.options],
             cwd=self.dir, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(300):
@@ -178,7 +180,12 @@ class HoldEvents:
 
     def let_go(self):
         """Those that have come; there is one at least."""
-        self.page.wait_for_function("held.length")
+        for _ in range(PATIENCE // 20):  # not wait_for_function: what it does later the page's policy refuses
+            if self.page.evaluate("held.length"):
+                break
+            self.page.wait_for_timeout(20)
+        else:
+            raise AssertionError("no event came")
         self.page.evaluate("held.splice(0).forEach((tell) => tell())")
 
 
@@ -206,10 +213,11 @@ class PageCase(unittest.TestCase):
     """A server for each class, a fresh browser profile for each test; errors on the page's console fail it."""
 
     options = ()
+    program = ZIMAGE
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(*cls.options)
+        cls.server = Server(*cls.options, program=cls.program)
         cls.addClassCleanup(cls.server.remove)
 
     def setUp(self):

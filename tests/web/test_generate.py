@@ -180,7 +180,7 @@ class Generate(PageCase):
         refused("seed", "seed", "seed")
         self.page.fill("#seed", "1")
         self.page.fill("#width", "99999")
-        refused("size", "Width is a whole number", "width")
+        refused("size", "Width must be a whole number from 16 to 4096", "width")
         self.page.fill("#width", "128")
         self.page.fill("#count", "99")
         refused("count", "from 1 to 16", "count")

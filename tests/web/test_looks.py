@@ -78,7 +78,7 @@ class Looks(PageCase):
 
     def test_at_work_and_after(self):
         for where, page in self.every_page():
-            self.begin_long(page)
+            self.begin_long(page, width=1024, height=1024)  # until it is cancelled, below
             expect(page.locator("#frame .preview")).to_be_visible()
             self.axe(page, f"{where} running")
             self.shot(page, f"{where}-running")

@@ -1,9 +1,10 @@
 // Two pictures over each other, with a line that moves between them, or side by side; and how their recipes differ.
 import { button, dialog, el, size } from './dom.js';
 import { get, pictureUrl, thumbnailUrl } from './api.js';
+import { parameters } from './parameters.js';
 
-const FIELDS = [['prompt', 'Prompt'], ['negative', 'Not in it'], ['model', 'Model'], ['steps', 'Steps'], ['seed', 'Seed'],
-  ['shift', 'Time shift'], ['guidance', 'Guidance'], ['schedule', 'Schedule']];
+const ASIDE = ['original', 'width', 'height']; // the size is one row
+const FIELDS = parameters.filter(({ name }) => !ASIDE.includes(name)).map(({ name, label }) => [name, label]);
 
 function differences(first, second) {
   const rows = [...FIELDS.map(([field, name]) => [name, first[field], second[field]]), ['Size', size(first), size(second)]]

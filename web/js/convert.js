@@ -20,7 +20,7 @@ const select = (name, options) => {
 
 export async function convert(model, models) {
   const config = await get('/api/config').catch(() => null);
-  const layouts = (config?.layouts ?? []).filter(({ name }) => name !== 'same');
+  const layouts = config?.layouts ?? [];
   const layout = select('layout', [['same', `Keep it (${model.layout ?? 'unknown'})`], ...layouts.map(({ name }) => [name, LAYOUTS[name] ?? name])]);
   const precision = select('precision', []);
   const reference = select('reference', [['', 'nobody: it is complete'],
@@ -34,7 +34,7 @@ export async function convert(model, models) {
     destination.value = parts.filter(Boolean).join('-');
   };
   const offer = () => { // the precisions that the layout has
-    const of = layouts.find(({ name }) => name === layout.value)?.precisions ?? Object.keys(PRECISIONS);
+    const of = layouts.find(({ name }) => name === layout.value)?.precisions ?? [...new Set(layouts.flatMap(({ precisions }) => precisions))];
     const before = precision.value;
     precision.replaceChildren(...of.filter((name) => layout.value !== 'same' || name !== 'original').map((name) => new Option(PRECISIONS[name] ?? name, name)));
     if (of.includes(before)) precision.value = before;

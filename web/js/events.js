@@ -10,13 +10,13 @@ export const bus = new EventTarget();
 export const on = (name, listener) => bus.addEventListener(name, (event) => listener(event.detail));
 export const emit = (name, detail) => bus.dispatchEvent(new CustomEvent(name, { detail }));
 
-let source = null, last = '', heard = 0, delay = 500, timer = 0;
+let source = null, last = '', heard = 0, delay = 0, timer = 0;
 
 export function connect() {
   clearTimeout(timer);
   source?.close();
   source = new EventSource(`/api/events${last && `?last_event_id=${last}`}`);
-  source.onopen = () => { heard = Date.now(); delay = 500; emit('connection', 'open'); };
+  source.onopen = () => { heard = Date.now(); delay = 0; emit('connection', 'open'); };
   source.onerror = () => {
     emit('connection', 'lost');
     if (source.readyState === EventSource.CLOSED) retry();
@@ -38,7 +38,7 @@ async function retry() {
       connect();
     } catch { retry(); }
   }, delay);
-  delay = Math.min(delay * 2, 10000);
+  delay = Math.min(delay * 2 + 500, 10000);
 }
 
 function wake() {

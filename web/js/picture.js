@@ -1,21 +1,21 @@
 // What a picture's recipe says, and what can be done with a picture; on the easel and in the gallery alike.
 import { ago, button, el, facts, icon, seconds, size } from './dom.js';
 import { fileUrl } from './api.js';
+import { parameters } from './parameters.js';
 import { useRecipe } from './settings.js';
 import { compare } from './compare.js';
 
+// What the facts say of a parameter, or nothing.
+const FACTS = {
+  original: (image) => image.original !== image.prompt && image.original,
+  width: (image) => image.width && size(image),
+  height: () => null,
+};
+const fact = (row, image) => (FACTS[row.name] ? FACTS[row.name](image) : image[row.name] !== row.choices?.[0] && (image[row.name] || null));
+
 export function recipeFacts(image) {
   return facts([
-    ['Prompt', image.prompt],
-    ['Before enhancing', image.original !== image.prompt && image.original],
-    ['Not in it', image.negative],
-    ['Model', image.model],
-    ['Size', image.width && size(image)],
-    ['Steps', image.steps || null],
-    ['Seed', image.seed],
-    ['Time shift', image.shift || null],
-    ['Guidance', image.guidance || null],
-    ['Schedule', image.schedule !== 'diffusers' && image.schedule],
+    ...parameters.map((row) => [row.name === 'width' ? 'Size' : row.label, fact(row, image)]),
     ['Drawn', image.created && `${ago(image.created)}${image.seconds ? `, in ${seconds(image.seconds)}` : ''}`],
   ]);
 }

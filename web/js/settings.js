@@ -1,16 +1,21 @@
-// The form: what to draw, and how.
-import { $, $$, announce, fieldError, plural, setIcon, setRange, storage } from './dom.js';
-import { get, submit } from './api.js';
+// The form: what to draw, and how. Parameters have controls of the page's own (prompt, size, seed, count, model), or ones
+// that are made from their descriptions.
+import { $, $$, announce, fieldError, plural, setIcon, storage } from './dom.js';
+import { submit } from './api.js';
 import { add } from './jobs.js';
+import { parameter, parameters, slides } from './parameters.js';
+import { control, limit, moved, showValue, useValue, valueOf, wrongNumber } from './controls.js';
 import { fit, recognise, round, turned } from './sizes.js';
 import { emit, on } from './events.js';
 import { originalOf, forgetOriginal, setOriginal } from './enhance.js';
 
 const form = $('#settings');
 const field = form.elements;
-const ERRORS = ['prompt', 'size', 'steps', 'shift', 'seed', 'count', 'model', 'guidance', 'negative', 'form'];
 const PLACE = { width: 'size', height: 'size' }; // where errors of other fields stand
-const KEPT = ['prompt', 'width', 'height', 'steps', 'shift', 'seed', 'count', 'guidance', 'negative', 'schedule', 'compute'];
+for (const place of ['main', 'more']) $(`#controls-${place}`).append(...parameters.filter((row) => row.place === place).map(control));
+const ERRORS = $$('.error', form).map(({ id }) => id.replace('-error', '')); // fields that have a place for them
+const KEPT = parameters.filter(({ name }) => field[name] && name !== 'model');
+const SLIDERS = KEPT.filter(slides);
 
 const shapes = () => $$('[name=shape]', form).map((input) => input.value);
 const portrait = () => $('#portrait').getAttribute('aria-pressed') === 'true';
@@ -63,29 +68,22 @@ function showSize() {
 }
 
 function showValues() {
-  for (const [id, text] of [['steps', (v) => v], ['shift', (v) => Number(v).toFixed(1)],
-    ['guidance', (v) => (Number(v) ? Number(v).toFixed(1) : 'off')]]) {
-    setRange(field[id]);
-    $(`#${id}-value`).textContent = text(field[id].value);
-  }
+  for (const row of SLIDERS) showValue(row, field[row.name]);
   const count = Number(field.count.value);
-  $('#generate span').textContent = count > 1 && count <= 16 ? `Generate ${plural(count, 'picture')}` : 'Generate';
+  $('#generate span').textContent = count > 1 && count <= field.count.max ? `Generate ${plural(count, 'picture')}` : 'Generate';
 }
 
 // Until there is a list to choose from it is the one of the last time.
 const chosenModel = () => field.model.value || storage.get('settings')?.model;
 
 const keep = () => storage.set('settings', {
-  ...Object.fromEntries(KEPT.map((name) => [name, field[name].value])), model: chosenModel(), locked: locked(), sized,
+  ...Object.fromEntries(KEPT.map((row) => [row.name, row.type === 'boolean' ? field[row.name].checked : field[row.name].value])),
+  model: chosenModel(), locked: locked(), sized,
 });
 
 // Puts values into the form; what is missing, or not stated, stays.
 function useSettings(values) {
-  for (const name of KEPT) {
-    if (values[name] != null && values[name] !== '') field[name].value = values[name];
-  }
-  if ('negative' in values) field.negative.value = values.negative ?? '';
-  if ('guidance' in values) field.guidance.value = values.guidance ?? 0;
+  for (const row of KEPT) useValue(row, field[row.name], values[row.name]);
   if (values.model) chooseModel(values.model);
   if (values.width) sized = true;
   setOriginal(values.original || null);
@@ -96,7 +94,7 @@ function useSettings(values) {
 
 // All of a picture's recipe, its seed kept, ready to be drawn again.
 export function useRecipe(recipe) {
-  useSettings({ ...recipe, steps: recipe.steps || null, shift: recipe.shift || null, count: 1 });
+  useSettings({ ...recipe, count: 1 });
   setLock(true);
   keep();
   location.hash = '#generate';
@@ -165,36 +163,21 @@ function offerModels(list) {
   modelChosen();
 }
 
-async function loadConfig() {
-  const config = await get('/api/config').catch(() => null);
-  if (!config) return;
-  for (const side of [field.width, field.height]) {
-    side.min = config.sizes.min;
-    side.max = config.sizes.max;
-  }
-  field.count.max = config.count.max;
-}
-
 /* ---- submission ---- */
+
+const labelOf = (name) => $(`label[for="${name}"]`).textContent;
 
 function wrong() {
   const errors = [];
-  const whole = (input, name, id) => {
-    const value = Number(input.value);
-    if (input.value === '' || !Number.isInteger(value) || value < input.min || value > input.max) {
-      errors.push([id, `${name} is a whole number from ${input.min} to ${input.max}.`]);
-    } else if (id === 'size' && value % 16) {
-      errors.push([id, `${name} is a multiple of 16: ${round(value - 8)} or ${round(value + 8)}.`]);
-    }
-  };
   if (!field.prompt.value.trim()) errors.push(['prompt', 'Say what to draw.']);
-  whole(field.height, 'Height', 'size');
-  whole(field.width, 'Width', 'size');
-  whole(field.count, 'The number of pictures', 'count');
+  for (const row of KEPT.filter(({ name }) => field[name].type === 'number')) {
+    const { name } = row, text = wrongNumber(row, field[name], labelOf(name));
+    if (text) errors.push([PLACE[name] ?? name, text]);
+  }
   if (field.seed.value.trim() && !/^\d{1,20}$/.test(field.seed.value.trim())) {
     errors.push(['seed', 'A seed is a whole number; without one it is drawn.']);
   }
-  return Object.fromEntries(errors);
+  return Object.fromEntries(errors.reverse()); // of width and height the first counts
 }
 
 function showErrors(errors) {
@@ -205,23 +188,11 @@ function showErrors(errors) {
   input?.focus();
 }
 
-export function params() {
-  return {
-    prompt: field.prompt.value.trim(),
-    original: originalOf(field.prompt.value),
-    negative: field.negative.value.trim() || null,
-    model: chosenModel() || null,
-    width: Number(field.width.value),
-    height: Number(field.height.value),
-    steps: Number(field.steps.value),
-    shift: Number(field.shift.value),
-    guidance: Number(field.guidance.value),
-    seed: field.seed.value.trim() || null,
-    count: Number(field.count.value),
-    schedule: field.schedule.value,
-    compute: field.compute.value,
-  };
-}
+// What is not simply the value of a field.
+const OWN = { original: () => originalOf(field.prompt.value), model: () => chosenModel() || null };
+
+const params = () => Object.fromEntries(parameters.filter(({ name }) => OWN[name] || field[name])
+  .map((row) => [row.name, OWN[row.name] ? OWN[row.name]() : valueOf(row, field[row.name])]));
 
 async function generate(event) {
   event.preventDefault();
@@ -248,6 +219,7 @@ async function generate(event) {
 /* ---- */
 
 export function start() {
+  for (const name of ['width', 'height', 'count']) limit(parameter(name), field[name]);
   setPortrait(false);
   const before = storage.get('settings');
   if (before) {
@@ -262,6 +234,8 @@ export function start() {
   form.addEventListener('submit', generate);
   form.addEventListener('change', keep);
   form.addEventListener('input', ({ target }) => {
+    const row = parameter(target.name);
+    if (row) moved(row, target);
     fieldError(PLACE[target.name] ?? (ERRORS.includes(target.name) ? target.name : 'form'));
     fieldError('form');
     showValues();
@@ -282,12 +256,11 @@ export function start() {
   $('#lock').addEventListener('click', () => { setLock(!locked()); keep(); });
   for (const input of [field.width, field.height]) {
     input.addEventListener('blur', () => { // the nearest that fits, when it is a number at all
-      if (Number(input.value) > 0 && Number(input.value) % 16) { input.value = round(Number(input.value)); showSize(); keep(); }
+      if (Number(input.value) > 0 && Number(input.value) % input.step) { input.value = round(Number(input.value)); showSize(); keep(); }
     });
   }
   form.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit();
   });
   on('shelf', offerModels);
-  loadConfig();
 }

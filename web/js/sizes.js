@@ -1,6 +1,8 @@
-// Pictures' shapes and sizes: sides are multiples of 16.
-export const MULTIPLE = 16;
-export const round = (side) => Math.max(MULTIPLE, Math.round(side / MULTIPLE) * MULTIPLE);
+// Pictures' shapes and sizes.
+import { parameter } from './parameters.js';
+
+const { multiple } = parameter('width');
+export const round = (side) => Math.max(multiple, Math.round(side / multiple) * multiple);
 
 // [width, height] of shape 'W:H' whose shorter side is tier.
 export function fit(shape, tier) {

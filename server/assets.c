@@ -1,0 +1,113 @@
+#include "server/assets.h"
+#include "server/schema.h"
+
+#include "base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+enum { MAX_PAGE = 1 << 20 };
+
+/* What stands in index.html where the generation parameters belong. */
+static const char marker[] = "@PARAMETERS@";
+
+/* The generation parameters as they may stand in a script element of HTML. */
+static void put_parameters(zi_text *out)
+{
+    cJSON *json = zi_schema_parameters();
+    char *text = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
+    out->failed |= !text;
+    for (const char *c = text; c && *c; c++)
+        if (*c == '<')
+            zi_text_puts(out, "\\u003c");
+        else
+            zi_text_append(out, c, 1);
+    cJSON_free(text);
+}
+
+/* The file's text, with the parameters where the marker stands. */
+static void put_file(const zi_page_file *file, zi_text *out)
+{
+    const char *data = (const char *)file->data;
+    const char *at = memmem(data, file->size, marker, sizeof marker - 1);
+    size_t before = at ? (size_t)(at - data) : file->size;
+    zi_text_append(out, data, before);
+    if (!at) return;
+    put_parameters(out);
+    at += sizeof marker - 1;
+    zi_text_append(out, at, file->size - (size_t)(at - data));
+}
+
+/* FNV-1a, 64 bits. */
+static uint64_t hash(const char *data, size_t size)
+{
+    uint64_t value = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < size; i++)
+        value = (value ^ (unsigned char)data[i]) * UINT64_C(0x100000001b3);
+    return value;
+}
+
+/* Leaves asset->gzip NULL where it would not be smaller; false: memory is short. */
+static bool compress_asset(zi_asset *asset)
+{
+    z_stream z = {.next_in = (Bytef *)asset->plain, .avail_in = (uInt)asset->plain_size};
+    enum { GZIP_WINDOW = 15 + 16 };
+    if (deflateInit2(&z, Z_BEST_COMPRESSION, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) !=
+        Z_OK)
+        return false;
+    char *data = malloc(asset->plain_size + 1);
+    z.next_out = (Bytef *)data;
+    z.avail_out = (uInt)asset->plain_size;
+    bool smaller = data && deflate(&z, Z_FINISH) == Z_STREAM_END;
+    if (smaller) {
+        asset->gzip = data;
+        asset->gzip_size = z.total_out;
+    } else {
+        free(data);
+    }
+    deflateEnd(&z);
+    return data != NULL;
+}
+
+static bool make_asset(const zi_page_file *file, zi_asset *asset)
+{
+    zi_text text;
+    zi_text_init(&text, MAX_PAGE);
+    put_file(file, &text);
+    asset->path = file->path;
+    asset->type = file->type;
+    asset->plain_size = text.size;
+    asset->plain = zi_text_take(&text);
+    if (!asset->plain) return false;
+    snprintf(asset->etag, sizeof asset->etag, "\"%016" PRIx64 "\"",
+             hash(asset->plain, asset->plain_size));
+    return compress_asset(asset);
+}
+
+bool zi_assets_create(zi_asset **out, zi_error *error)
+{
+    size_t count = 0;
+    while (zi_page_files[count].path) count++;
+    zi_asset *assets = calloc(count + 1, sizeof *assets);
+    bool ok = assets != NULL;
+    for (size_t i = 0; ok && i < count; i++) ok = make_asset(&zi_page_files[i], &assets[i]);
+    if (ok) {
+        *out = assets;
+        return true;
+    }
+    zi_assets_free(assets);
+    return zi_error_no_memory(error, MAX_PAGE);
+}
+
+void zi_assets_free(zi_asset *assets)
+{
+    for (zi_asset *asset = assets; asset && asset->path; asset++) {
+        free(asset->plain);
+        free(asset->gzip);
+    }
+    free(assets);
+}

@@ -1,0 +1,325 @@
+#include "server/job_json.h"
+#include "server/base64.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const states[] = {"queued", "running", "done", "failed", "cancelled"};
+
+/* ---- requests ---- */
+
+bool zi_job_params_read(const char *kind, const cJSON *params, zi_job_request *out,
+                        zi_refusal *refusal)
+{
+    *out = (zi_job_request){.kind = zi_kind_find(kind)};
+    if (!out->kind) return zi_refuse(refusal, 400, "kind", "kind: there is no such kind of job");
+    if (!cJSON_IsObject(params))
+        return zi_refuse(refusal, 400, "params", "params: must be an object");
+    return zi_params_read(params, out->kind->params, &out->params, &out->fields, refusal);
+}
+
+bool zi_job_request_read(const cJSON *body, zi_job_request *out, zi_refusal *refusal)
+{
+    const cJSON *item, *kind = NULL, *params = NULL;
+    cJSON_ArrayForEach(item, body)
+    {
+        const cJSON **part = !strcmp(item->string, "kind")     ? &kind
+                             : !strcmp(item->string, "params") ? &params
+                                                               : NULL;
+        if (!part)
+            return zi_refuse(refusal, 400, item->string, "%s: there is no such field",
+                             item->string);
+        if (*part) return zi_refuse(refusal, 400, item->string, "%s: occurs twice", item->string);
+        *part = item;
+    }
+    if (!kind) return zi_refuse(refusal, 400, "kind", "kind: is missing");
+    if (!cJSON_IsString(kind)) return zi_refuse(refusal, 400, "kind", "kind: must be text");
+    if (!params) return zi_refuse(refusal, 400, "params", "params: is missing");
+    return zi_job_params_read(kind->valuestring, params, out, refusal);
+}
+
+/* ---- ids ---- */
+
+bool zi_job_id_parse(const char *text, uint64_t *id)
+{
+    size_t length = strlen(text);
+    if (!length || length > 16 || text[strspn(text, "0123456789abcdef")]) return false;
+    *id = strtoull(text, NULL, 16);
+    return true;
+}
+
+cJSON *zi_job_id_json(uint64_t id)
+{
+    char text[20];
+    snprintf(text, sizeof text, "%" PRIx64, id);
+    return cJSON_CreateString(text);
+}
+
+/* ---- parts of a description ---- */
+
+static void add_number(cJSON *to, const char *name, double value, bool known)
+{
+    cJSON_AddItemToObject(to, name, known ? cJSON_CreateNumber(value) : cJSON_CreateNull());
+}
+
+/* text NULL: null */
+static void add_text(cJSON *to, const char *name, const char *text)
+{
+    cJSON_AddItemToObject(to, name, text ? cJSON_CreateString(text) : cJSON_CreateNull());
+}
+
+static cJSON *progress_json(const zi_job_progress *p)
+{
+    if (!p->stage) return cJSON_CreateNull();
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "stage", p->stage);
+    cJSON_AddNumberToObject(json, "picture", p->image);
+    cJSON_AddNumberToObject(json, "pictures", p->images);
+    cJSON_AddNumberToObject(json, "step", p->step);
+    cJSON_AddNumberToObject(json, "steps", p->steps);
+    cJSON_AddNumberToObject(json, "fraction", p->fraction);
+    add_number(json, "seconds_left", p->seconds_left, p->seconds_left >= 0);
+    add_number(json, "bytes_done", (double)p->done, p->size > 0);
+    add_number(json, "bytes", (double)p->size, p->size > 0);
+    add_text(json, "file", p->file[0] ? p->file : NULL);
+    return json;
+}
+
+static cJSON *images_json(const zi_job_status *status)
+{
+    cJSON *array = cJSON_CreateArray();
+    for (size_t i = 0; i < status->image_count; i++)
+        cJSON_AddItemToArray(array, cJSON_CreateString(status->images[i]));
+    return array;
+}
+
+/* null where there is none, also when memory is short. */
+static cJSON *preview_json(const zi_job_preview *p)
+{
+    char *data = p->png ? zi_base64(p->png, p->size) : NULL;
+    if (!data) return cJSON_CreateNull();
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddNumberToObject(json, "picture", p->image);
+    cJSON_AddNumberToObject(json, "step", p->step);
+    cJSON_AddNumberToObject(json, "width", p->width);
+    cJSON_AddNumberToObject(json, "height", p->height);
+    cJSON_AddStringToObject(json, "mime", "image/png");
+    cJSON_AddStringToObject(json, "data", data);
+    free(data);
+    return json;
+}
+
+/* null where there is none, also when memory is short. */
+static cJSON *verification_json(const zi_verification *verification)
+{
+    char *text = zi_verification_json(verification);
+    cJSON *json = text ? cJSON_Parse(text) : NULL;
+    free(text);
+    return json ? json : cJSON_CreateNull();
+}
+
+static cJSON *result_json(const zi_job *job)
+{
+    if (job->verification) return verification_json(job->verification);
+    if (!job->model) return cJSON_CreateNull();
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "model", job->model);
+    return json;
+}
+
+static cJSON *error_json(const zi_job_status *status)
+{
+    const zi_refusal *error = &status->error;
+    if (status->state != ZI_JOB_FAILED) return cJSON_CreateNull();
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "message", error->text);
+    add_text(json, "field", error->field[0] ? error->field : NULL);
+    return json;
+}
+
+/* ---- descriptions ---- */
+
+static cJSON *job_json(const zi_job *job, int position, bool preview)
+{
+    const zi_job_status *s = &job->status;
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddItemToObject(json, "id", zi_job_id_json(job->id));
+    cJSON_AddStringToObject(json, "kind", job->kind->name);
+    cJSON_AddStringToObject(json, "state", states[s->state]);
+    add_number(json, "position", position, position > 0);
+    cJSON_AddNumberToObject(json, "created", s->created);
+    add_number(json, "started", s->started, s->started > 0);
+    add_number(json, "finished", s->finished, s->finished > 0);
+    cJSON_AddItemToObject(json, "params",
+                          zi_params_json(job->kind->params, &job->params, &job->fields));
+    cJSON_AddItemToObject(json, "progress", progress_json(&s->progress));
+    cJSON_AddItemToObject(json, "images", images_json(s));
+    add_text(json, "text", job->text.data);
+    cJSON_AddItemToObject(json, "result", result_json(job));
+    cJSON_AddItemToObject(json, "error", error_json(s));
+    if (preview) cJSON_AddItemToObject(json, "preview", preview_json(&s->preview));
+    return json;
+}
+
+char *zi_job_text(const zi_job *job)
+{
+    cJSON *json = job_json(job, 0, false);
+    char *text = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
+    return text;
+}
+
+static void describe(void *user, const zi_job *job, int position)
+{
+    *(cJSON **)user = job_json(job, position, false);
+}
+
+static void describe_with_preview(void *user, const zi_job *job, int position)
+{
+    *(cJSON **)user = job_json(job, position, true);
+}
+
+cJSON *zi_jobs_json(zi_jobs *jobs, uint64_t id, bool preview)
+{
+    cJSON *json = NULL;
+    zi_jobs_visit(jobs, id, preview ? describe_with_preview : describe, &json);
+    return json;
+}
+
+/* Those that have ended are described already. */
+static void add_to_list(void *user, const zi_job *job, int position)
+{
+    cJSON_AddItemToArray(user,
+                         job->json ? cJSON_CreateRaw(job->json) : job_json(job, position, false));
+}
+
+cJSON *zi_jobs_json_list(zi_jobs *jobs)
+{
+    cJSON *json = cJSON_CreateObject();
+    zi_jobs_visit(jobs, 0, add_to_list, cJSON_AddArrayToObject(json, "jobs"));
+    return json;
+}
+
+typedef struct {
+    cJSON *array;
+    zi_job_state state; /* of the last job */
+} snapshot;
+
+static void add_to_snapshot(void *user, const zi_job *job, int position)
+{
+    snapshot *s = user;
+    cJSON_AddItemToArray(s->array, job_json(job, position, true));
+    s->state = job->status.state;
+}
+
+cJSON *zi_jobs_json_snapshot(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool *ended)
+{
+    cJSON *json = cJSON_CreateObject();
+    snapshot s = {cJSON_AddArrayToObject(json, "jobs"), ZI_JOB_UNKNOWN};
+    *cursor = zi_jobs_visit(jobs, id, add_to_snapshot, &s);
+    *ended = id && s.state > ZI_JOB_RUNNING;
+    return json;
+}
+
+/* ---- events ---- */
+
+/* Adds an event of a job, which wakes nobody. A passing one replaces the one before. */
+static void add(zi_events *events, const zi_job *job, const char *name, cJSON *data, bool passing)
+{
+    cJSON_AddItemToObject(data, "job", zi_job_id_json(job->id));
+    cJSON_AddStringToObject(data, "kind", job->kind->name);
+    zi_events_add(events, job->id, name, data, passing);
+}
+
+static void publish(zi_events *events, const zi_job *job, const char *name, cJSON *data)
+{
+    add(events, job, name, data, false);
+    zi_events_wake(events, job->id);
+}
+
+static void add_progress(zi_events *events, const zi_job *job)
+{
+    cJSON *data = cJSON_CreateObject();
+    cJSON_AddItemToObject(data, "progress", progress_json(&job->status.progress));
+    add(events, job, "progress", data, true);
+}
+
+void zi_publish_queued(zi_events *events, const zi_job *job, int position)
+{
+    cJSON *data = cJSON_CreateObject();
+    cJSON_AddNumberToObject(data, "position", position);
+    cJSON_AddItemToObject(data, "params",
+                          zi_params_json(job->kind->params, &job->params, &job->fields));
+    publish(events, job, "queued", data);
+}
+
+void zi_publish_started(zi_events *events, const zi_job *job)
+{
+    publish(events, job, "started", cJSON_CreateObject());
+}
+
+void zi_publish_encoded(zi_events *events, const zi_job *job, int image, bool cached)
+{
+    cJSON *data = cJSON_CreateObject();
+    cJSON_AddNumberToObject(data, "picture", image);
+    cJSON_AddBoolToObject(data, "cached", cached);
+    publish(events, job, "encoded", data);
+}
+
+void zi_publish_progress(zi_events *events, const zi_job *job)
+{
+    add_progress(events, job);
+    zi_events_wake(events, job->id);
+}
+
+void zi_publish_step(zi_events *events, const zi_job *job, bool progress, bool preview)
+{
+    const zi_job_progress *p = &job->status.progress;
+    cJSON *data = cJSON_CreateObject();
+    cJSON_AddNumberToObject(data, "picture", p->image);
+    cJSON_AddNumberToObject(data, "pictures", p->images);
+    cJSON_AddNumberToObject(data, "step", p->step);
+    cJSON_AddNumberToObject(data, "steps", p->steps);
+    cJSON_AddNumberToObject(data, "fraction", p->fraction);
+    cJSON_AddNumberToObject(data, "seconds_left", p->seconds_left);
+    add(events, job, "step", data, false);
+    if (progress) add_progress(events, job);
+    if (preview) {
+        data = cJSON_CreateObject();
+        cJSON_AddItemToObject(data, "preview", preview_json(&job->status.preview));
+        add(events, job, "preview", data, true);
+    }
+    zi_events_wake(events, job->id);
+}
+
+void zi_publish_image(zi_events *events, const zi_job *job, int image, cJSON *row)
+{
+    cJSON *data = cJSON_CreateObject();
+    cJSON_AddNumberToObject(data, "picture", image);
+    cJSON_AddItemToObject(data, "image", row);
+    publish(events, job, "image", data);
+}
+
+void zi_publish_text(zi_events *events, const zi_job *job, const char *text)
+{
+    cJSON *data = cJSON_CreateObject();
+    cJSON_AddStringToObject(data, "text", text);
+    publish(events, job, "text", data);
+}
+
+void zi_publish_end(zi_events *events, const zi_job *job)
+{
+    const zi_job_status *s = &job->status;
+    cJSON *data = cJSON_CreateObject();
+    if (s->state == ZI_JOB_FAILED)
+        cJSON_AddItemToObject(data, "error", error_json(s));
+    else
+        cJSON_AddItemToObject(data, "images", images_json(s));
+    if (s->state == ZI_JOB_DONE) {
+        add_text(data, "text", job->text.data);
+        cJSON_AddItemToObject(data, "result", result_json(job));
+    }
+    publish(events, job, states[s->state], data);
+}

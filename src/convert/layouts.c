@@ -1,0 +1,54 @@
+/* The layouts and precisions that models are written in: their names, and which go together. */
+#include "convert/plan.h"
+#include "io/layout.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *const zi_layout_names[] = {
+    [ZI_LAYOUT_SAME] = "same",       [ZI_LAYOUT_MLX] = "mlx",   [ZI_LAYOUT_DIFFUSERS] = "diffusers",
+    [ZI_LAYOUT_COMFYUI] = "comfyui", [ZI_LAYOUT_GGUF] = "gguf", NULL};
+
+const char *const zi_precision_names[] = {[ZI_PRECISION_ORIGINAL] = "original",
+                                          [ZI_PRECISION_FP16] = "fp16",
+                                          [ZI_PRECISION_BF16] = "bf16",
+                                          [ZI_PRECISION_FP8] = "fp8",
+                                          [ZI_PRECISION_Q8] = "q8",
+                                          [ZI_PRECISION_Q4] = "q4",
+                                          NULL};
+
+zi_naming zi_layout_naming(zi_layout_kind layout)
+{
+    static const zi_naming namings[] = {[ZI_LAYOUT_MLX] = ZI_NAMES_MLX,
+                                        [ZI_LAYOUT_DIFFUSERS] = ZI_NAMES_DIFFUSERS,
+                                        [ZI_LAYOUT_COMFYUI] = ZI_NAMES_COMFYUI,
+                                        [ZI_LAYOUT_GGUF] = ZI_NAMES_GGUF};
+    return namings[layout];
+}
+
+/* "original, fp16, bf16, fp8" */
+static void list_precisions(zi_naming layout, char *out, size_t size)
+{
+    out[0] = 0;
+    for (zi_precision p = ZI_PRECISION_ORIGINAL; zi_precision_names[p]; p++) {
+        size_t length = strlen(out);
+        if (zi_plan_allows(layout, p))
+            snprintf(out + length, size - length, "%s%s", length ? ", " : "",
+                     zi_precision_names[p]);
+    }
+}
+
+bool zi_plan_check(zi_naming layout, zi_precision precision, zi_error *error)
+{
+    char possible[80];
+    if (zi_plan_allows(layout, precision)) return true;
+    list_precisions(layout, possible, sizeof possible);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
+                        "%s is not possible: models in the layout %s have %s",
+                        zi_precision_names[precision], zi_naming_name(layout), possible);
+}
+
+bool zi_layout_check(zi_layout_kind layout, zi_precision precision, zi_error *error)
+{
+    return layout == ZI_LAYOUT_SAME || zi_plan_check(zi_layout_naming(layout), precision, error);
+}

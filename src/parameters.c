@@ -1,0 +1,153 @@
+/* The generation parameters, and checks of the values that users give them. */
+#include "base/error.h"
+#include "base/text.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A test compiles this file with a table that includes the original one and adds to it. */
+#ifndef ZI_PARAMETERS
+#define ZI_PARAMETERS "parameters.def"
+#endif
+
+const zi_parameter zi_parameters[] = {
+#include ZI_PARAMETERS
+    {.name = NULL}};
+
+_Static_assert(sizeof zi_parameters / sizeof *zi_parameters <= ZI_MAX_PARAMETERS,
+               "a bit for each row");
+_Static_assert(sizeof(zi_schedule) == sizeof(int) && sizeof(zi_compute) == sizeof(int),
+               "choices are read and written as int");
+
+const zi_parameter *zi_parameter_find(const char *name)
+{
+    for (const zi_parameter *p = zi_parameters; p->name; p++)
+        if (!strcmp(p->name, name)) return p;
+    return NULL;
+}
+
+double zi_parameter_max(const zi_parameter *parameter, bool server)
+{
+    return server && parameter->server_max ? parameter->server_max : parameter->max;
+}
+
+void zi_parameter_print_default(const zi_parameter *p, char buffer[64])
+{
+    buffer[0] = 0;
+    if (p->default_text)
+        snprintf(buffer, 64, "%s", p->default_text);
+    else if (p->zero_off)
+        snprintf(buffer, 64, "0, off");
+    else if (p->choices)
+        snprintf(buffer, 64, "%s", p->choices[0]);
+    else if (p->default_value)
+        snprintf(buffer, 64, "%.16g", p->default_value);
+}
+
+/* ---- checking a value ---- */
+
+static bool fail_multiple(const zi_parameter *p, double value, double max, zi_error *error)
+{
+    double below = floor(value / p->multiple) * p->multiple, above = below + p->multiple;
+    if (above > max) above = below;
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+                        "%.16g is not a multiple of %d; the nearest that fit are %.16g and %.16g",
+                        value, p->multiple, below, above);
+}
+
+bool zi_parameter_check(const zi_parameter *p, double value, double max, zi_error *error)
+{
+    const char *off = p->zero_off ? " (off)" : "";
+    if (p->type == ZI_PARAMETER_INT && value != floor(value))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+                            "%.16g is not a whole number; it goes from %.16g%s to %.16g", value,
+                            p->min, off, max);
+    if (!(value >= p->min && value <= max))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+                            "%.16g is out of range; it goes from %.16g%s to %.16g", value, p->min,
+                            off, max);
+    if (p->multiple && fmod(value, p->multiple) != 0) return fail_multiple(p, value, max, error);
+    return true;
+}
+
+bool zi_parameter_check_text(const zi_parameter *p, const char *text, double max, zi_error *error)
+{
+    size_t size = strlen(text);
+    if ((double)size < p->min)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "is empty; give a text");
+    if (max && (double)size > max)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+                            "has %zu bytes; %.16g are the most", size, max);
+    return zi_utf8_valid(text, size) ||
+           zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "is not valid UTF-8 text");
+}
+
+bool zi_parameter_choose(const zi_parameter *p, const char *choice, int *index, zi_error *error)
+{
+    char all[200] = "";
+    for (int i = 0; p->choices[i]; i++) {
+        if (!strcmp(p->choices[i], choice)) {
+            *index = i;
+            return true;
+        }
+        size_t length = strlen(all);
+        snprintf(all + length, sizeof all - length, "%s%s", i ? ", " : "", p->choices[i]);
+    }
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "'%s' is none of %s", choice,
+                        all);
+}
+
+/* ---- all parameters of a generation ---- */
+
+static bool check_choice(const zi_parameter *p, int index, zi_error *error)
+{
+    int count = 0;
+    while (p->choices[count]) count++;
+    return (index >= 0 && index < count) ||
+           zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+                        "%d is out of range; it goes from 0 to %d", index, count - 1);
+}
+
+static bool is_number(const zi_parameter *p)
+{
+    return p->type == ZI_PARAMETER_INT || p->type == ZI_PARAMETER_REAL;
+}
+
+static double number_at(const zi_parameter *p, const void *at)
+{
+    return p->type == ZI_PARAMETER_INT ? *(const int *)at : *(const double *)at;
+}
+
+static bool check_given(const zi_parameter *p, const void *at, double max, zi_error *error)
+{
+    if (p->type == ZI_PARAMETER_TEXT) {
+        const char *text = *(const char *const *)at;
+        return !text || zi_parameter_check_text(p, text, max, error);
+    }
+    if (p->type == ZI_PARAMETER_CHOICE) return check_choice(p, *(const int *)at, error);
+    if (!is_number(p) || number_at(p, at) == 0) return true;
+    return zi_parameter_check(p, number_at(p, at), max, error);
+}
+
+bool zi_generation_check(const zi_generation *generation, bool server, zi_error *error)
+{
+    for (const zi_parameter *p = zi_parameters; p->name; p++)
+        if (!check_given(p, (const char *)generation + p->offset, zi_parameter_max(p, server),
+                         error))
+            return false;
+    return true;
+}
+
+void zi_generation_fill_defaults(zi_generation *generation)
+{
+    for (const zi_parameter *p = zi_parameters; p->name; p++) {
+        void *at = (char *)generation + p->offset;
+        if (!is_number(p) || p->default_text || number_at(p, at) != 0) continue;
+        if (p->type == ZI_PARAMETER_INT)
+            *(int *)at = (int)p->default_value;
+        else
+            *(double *)at = p->default_value;
+    }
+}
