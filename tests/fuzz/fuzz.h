@@ -1,6 +1,7 @@
 /* What the fuzz targets share. An input stands in for files by names: the linker sends the
  * library's calls of zi_file_map, zi_file_read, zi_is_file and zi_is_dir here (--wrap), so that no
- * run touches the disk and a byte read beyond a file is one beyond an allocation. */
+ * run touches the disk and a byte read beyond a file is one beyond an allocation. Requests alone
+ * have a folder on the disk. */
 #ifndef ZI_FUZZ_H
 #define ZI_FUZZ_H
 
