@@ -339,5 +339,6 @@ bool zi_weights_all_used(zi_weights *weights, zi_error *error)
                                    "tensor %s is not part of the model that the config describes",
                                    name);
     }
+    weights->error = NULL; /* it is the caller's, whose call ends */
     return true;
 }

@@ -27,7 +27,7 @@ typedef struct {
     size_t buffer_count;
     bool *used; /* by entry of the source */
     bool failed;
-    zi_error *error; /* while binding */
+    zi_error *error; /* while binding; else NULL */
 } zi_weights;
 
 /* Opens the files of a part that is there. group: as for zi_source_create. Begin binding with
@@ -77,7 +77,7 @@ bool zi_weights_has(const zi_weights *weights, const char *name);
 /* Tensors whose names begin so are of no use here. */
 void zi_weights_ignore(zi_weights *weights, const char *prefix, ...) ZI_PRINTF(2, 3);
 
-/* Fails for the first tensor that nobody asked for: the file is of another model. */
+/* Ends binding. Fails for the first tensor that nobody asked for: the file is of another model. */
 bool zi_weights_all_used(zi_weights *weights, zi_error *error) ZI_CHECKED;
 
 #endif
