@@ -119,7 +119,7 @@ static bool print_result(const call *c, const zi_downloaded *result, zi_error *e
     cJSON_AddStringToObject(event, "event", "done");
     cJSON_AddStringToObject(event, "path", result->path);
     cJSON_AddNumberToObject(event, "fetched", (double)result->fetched);
-    cJSON_AddBoolToObject(event, "unasked", result->unasked);
+    cJSON_AddBoolToObject(event, "unasked", result->from_cache);
     return zi_print_event(event, error);
 }
 
@@ -145,7 +145,7 @@ static bool download(call *c, zi_error *error)
                   : zi_download(&c->download, &result, error);
     zi_reporter_clear(&reporter);
     if (w.drawn) fputs("\r\033[K", stderr);
-    if (ok && result.unasked && !converts)
+    if (ok && result.from_cache && !converts)
         zi_note(c->quiet, "the hub was not asked; this is what the cache has");
     ok = ok && print_result(c, &result, error);
     free(result.path);

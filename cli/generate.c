@@ -200,7 +200,7 @@ static bool check(call *c, zi_error *error)
 
 /* ---- prompts of our own ---- */
 
-static bool keep_on(void *user, const char *text)
+static bool should_continue(void *user, const char *text)
 {
     (void)user;
     (void)text;
@@ -230,7 +230,7 @@ static bool ask(call *c, zi_engine *engine, zi_error *error)
     r.prompt = c->generation.request.prompt;
     r.seed = c->generation.request.seed;
     r.model = &c->load;
-    r.text = keep_on;
+    r.text = should_continue;
     bool ok = zi_read_template(c->template, &template, error);
     r.instructions = template;
     if (ok && zi_find_llm(c->llm, c->found.path, &path, error)) {
@@ -359,23 +359,23 @@ static bool draw(const call *c, zi_model *model, zi_request *request, const char
 {
     double begun = zi_seconds();
     zi_image *image = NULL;
-    char *recipe = NULL;
+    char *infotext = NULL;
     bool ok = false;
     bool drawn = zi_generate(model, request, &image, error);
     zi_reporter_clear(reporter);
     if (!drawn) goto out;
     request->width = image->width;
     request->height = image->height;
-    recipe = zi_recipe(model, request);
-    if (!recipe) {
+    infotext = zi_infotext(model, request);
+    if (!infotext) {
         zi_error_no_memory(error, strlen(request->prompt));
         goto out;
     }
-    zi_save_options save = {.quality = c->quality, .recipe = recipe};
+    zi_save_options save = {.quality = c->quality, .infotext = infotext};
     if (!zi_image_save(image, path, &save, error)) goto out;
     ok = print_result(c, path, image, request->seed, zi_seconds() - begun, error);
 out:
-    free(recipe);
+    free(infotext);
     zi_image_free(image);
     return ok;
 }

@@ -142,7 +142,7 @@ int cmd_inspect(int argc, char **argv)
     const zi_command command = {"inspect",
                                 "Says what is at PATH: a model's layout, architecture, precision, "
                                 "components and sizes, or\n"
-                                "a picture's recipe.",
+                                "an image's generation parameters.",
                                 "PATH", options};
     int code;
     if (!zi_options_parse(&command, argc, argv, &name, &code)) return code;

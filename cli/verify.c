@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static bool go_on(void *user, const zi_progress *progress)
+static bool should_continue(void *user, const zi_progress *progress)
 {
     (void)user;
     (void)progress;
@@ -69,7 +69,7 @@ int cmd_verify(int argc, char **argv)
               (!against || zi_find_model(against, &source, &error));
     load.path = found.path;
     ok = ok && zi_engine_create(&engine_options, &engine, &error) &&
-         zi_verify(engine, &load, source.path, go_on, NULL, &verification, &error) &&
+         zi_verify(engine, &load, source.path, should_continue, NULL, &verification, &error) &&
          print_result(verification, raw, &error);
     code = ok ? !verification->passed : zi_report(&command, &error);
     zi_verification_free(verification);

@@ -69,19 +69,19 @@ typedef struct {
 typedef enum { ZI_FORMAT_BY_NAME = 0, ZI_FORMAT_PNG, ZI_FORMAT_JPEG, ZI_FORMAT_WEBP } zi_format;
 
 typedef struct {
-    zi_format format;   /* ZI_FORMAT_BY_NAME: by the extension .png, .jpg, .jpeg or .webp */
-    int quality;        /* JPEG and WebP, 1 to 100; 0 means 95 */
-    const char *recipe; /* UTF-8 text stored in the picture in the A1111 way; NULL for none */
+    zi_format format;     /* ZI_FORMAT_BY_NAME: by the extension .png, .jpg, .jpeg or .webp */
+    int quality;          /* JPEG and WebP, 1 to 100; 0 means 95 */
+    const char *infotext; /* UTF-8 text stored in the picture in the A1111 way; NULL for none */
 } zi_save_options;
 
 /* Writes the picture; the file appears under its name only when it is whole.
- * options may be NULL: format by name, no recipe. */
+ * options may be NULL: format by name, no infotext. */
 bool zi_image_save(const zi_image *image, const char *path, const zi_save_options *options,
                    zi_error *error) ZI_CHECKED;
 
 /* Reads a PNG, JPEG or WebP picture as RGB (alpha is laid over black, grey is spread).
- * recipe, when not NULL, receives the stored recipe text or NULL; free() it. */
-bool zi_image_load(const char *path, zi_image **out, char **recipe, zi_error *error) ZI_CHECKED;
+ * infotext, when not NULL, receives the stored infotext text or NULL; free() it. */
+bool zi_image_load(const char *path, zi_image **out, char **infotext, zi_error *error) ZI_CHECKED;
 
 void zi_image_free(zi_image *image);
 
@@ -93,9 +93,9 @@ bool zi_image_is_at(const char *path);
 bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, uint8_t **data,
                        size_t *size, zi_error *error) ZI_CHECKED;
 bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image **out,
-                         char **recipe, zi_error *error) ZI_CHECKED;
+                         char **infotext, zi_error *error) ZI_CHECKED;
 
-/* What a picture's recipe says. */
+/* What a picture's infotext says. */
 typedef struct {
     const char *prompt, *negative, *model, *schedule; /* UTF-8 */
     const char *original; /* the prompt before a language model rewrote it */
@@ -103,23 +103,24 @@ typedef struct {
     uint64_t seed;
     double cfg; /* neg + c (pos - neg): 1 where our own guidance is 0 */
     double shift;
-} zi_recipe_fields;
+} zi_infotext_fields;
 
 /* Reads any A1111 text. What it does not state is 0 or "", and unknown keys are ignored; a value
  * that is no number where one belongs is an error. Without a line of settings at the end all is
  * prompt. The strings live in *storage: free() it after use. */
-bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage,
-                     zi_error *error) ZI_CHECKED;
+bool zi_infotext_parse(const char *text, zi_infotext_fields *out, char **storage,
+                       zi_error *error) ZI_CHECKED;
 
-/* A picture's "width", "height", "recipe" and its "fields", with "guidance" as in a request and the
- * seed as text, as JSON text that the caller frees; NULL when memory is short. recipe may be NULL.
+/* A picture's "width", "height", "infotext" and its "fields", with "guidance" as in a request and
+ * the seed as text, as JSON text that the caller frees; NULL when memory is short. infotext may be
+ * NULL.
  */
-char *zi_image_describe(const zi_image *image, const char *recipe);
+char *zi_image_describe(const zi_image *image, const char *infotext);
 
 /* The settings in any A1111 text as they stand there, one by one ("Steps", "9"). False: memory is
  * short. */
-bool zi_recipe_settings(const char *text,
-                        void (*each)(void *user, const char *key, const char *value), void *user);
+bool zi_infotext_settings(const char *text,
+                          void (*each)(void *user, const char *key, const char *value), void *user);
 
 /* ---- engine ---- */
 
@@ -167,7 +168,7 @@ void zi_model_free(zi_model *model);
 /* The side in pixels that the model was made for (1024 for Z-Image-Turbo). */
 int zi_model_native_size(const zi_model *model);
 
-/* The name that stands in recipes: the last part of the path it was loaded from, or the
+/* The name that stands in infotexts: the last part of the path it was loaded from, or the
  * repository's name if that is a snapshot in a hub's cache. */
 const char *zi_model_name(const zi_model *model);
 
@@ -208,8 +209,9 @@ typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compu
 
 /* What is generated. The allowed ranges are in the table of the generation parameters (below). */
 typedef struct {
-    const char *prompt;   /* UTF-8, required, not empty */
-    const char *original; /* what was asked for before zi_enhance, for the recipe; NULL: the same */
+    const char *prompt; /* UTF-8, required, not empty */
+    const char
+        *original; /* what was asked for before zi_enhance, for the infotext; NULL: the same */
     const char *negative; /* NULL: empty; has no effect while guidance is 0 */
     int width, height;    /* pixels; 0: the model's native size */
     int steps;            /* transformer evaluations; 0: the default */
@@ -323,9 +325,9 @@ bool zi_generation_check(const zi_generation *generation, bool server, zi_error 
 /* Sets numbers that are not given to their defaults, unless these depend on the model. */
 void zi_generation_fill_defaults(zi_generation *generation);
 
-/* The recipe of a picture as A1111 writes it ("prompt\nSteps: 9, Seed: 42, ..."); free() it.
+/* The infotext of a picture as A1111 writes it ("prompt\nSteps: 9, Seed: 42, ..."); free() it.
  * NULL when memory is short. width and height must be the picture's. */
-char *zi_recipe(const zi_model *model, const zi_request *request);
+char *zi_infotext(const zi_model *model, const zi_request *request);
 
 /* ---- better prompts ---- */
 
@@ -354,7 +356,7 @@ typedef struct {
     /* Called with what is new in the answer, whole characters; return false to stop. May be NULL.
      * The result may be cut shorter, and have sentences appended. */
     bool (*text)(void *user, const char *text);
-    bool (*goes_on)(void *user); /* asked in every layer; false: stop. May be NULL */
+    bool (*should_continue)(void *user); /* asked in every layer; false: stop. May be NULL */
     void *user;
 } zi_enhance_request;
 
@@ -573,7 +575,7 @@ typedef struct {
 typedef struct {
     char *path;       /* the model's folder, or the file; free() it */
     uint64_t fetched; /* bytes that came over the network */
-    bool unasked;     /* the hub could not be asked, or was not to be: this is what was there */
+    bool from_cache;  /* the hub could not be asked, or was not to be: this is what was there */
 } zi_downloaded;
 
 /* Fetches what is not there yet, several files at a time, and checks sizes and digests. What an

@@ -309,16 +309,16 @@ static void add_setting(void *user, const char *key, const char *value)
     cJSON_AddStringToObject(user, "Size-2", value + width + 1);
 }
 
-static cJSON *describe_recipe(const char *recipe)
+static cJSON *describe_infotext(const char *infotext)
 {
-    zi_recipe_fields fields;
+    zi_infotext_fields fields;
     char *storage = NULL;
     cJSON *json = cJSON_CreateObject();
-    if (!recipe || !zi_recipe_parse(recipe, &fields, &storage, NULL)) return json;
+    if (!infotext || !zi_infotext_parse(infotext, &fields, &storage, NULL)) return json;
     cJSON_AddStringToObject(json, "Prompt", fields.prompt);
     cJSON_AddStringToObject(json, "Negative prompt", fields.negative);
     free(storage);
-    if (zi_recipe_settings(recipe, add_setting, json)) return json;
+    if (zi_infotext_settings(infotext, add_setting, json)) return json;
     cJSON_Delete(json);
     return NULL;
 }
@@ -335,18 +335,18 @@ static zi_answer png_info(zi_call *call)
         return zi_a1111_refuse(call, &refusal);
     const char *comma = strncmp(text, "data:", 5) ? NULL : strchr(text, ',');
     size_t size = 0;
-    char *recipe = NULL;
+    char *infotext = NULL;
     zi_image *image = NULL;
     void *data = zi_base64_decode(comma ? comma + 1 : text, &size);
-    bool ok = data && zi_image_from_bytes(data, size, ZI_MOST_PIXELS, &image, &recipe, &error);
+    bool ok = data && zi_image_from_bytes(data, size, ZI_MOST_PIXELS, &image, &infotext, &error);
     free(data);
     zi_image_free(image);
     if (!ok) return zi_reply_error(call, 422, "image", "Invalid encoded image");
     cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "info", recipe ? recipe : "");
+    cJSON_AddStringToObject(json, "info", infotext ? infotext : "");
     cJSON_AddObjectToObject(json, "items");
-    cJSON_AddItemToObject(json, "parameters", describe_recipe(recipe));
-    free(recipe);
+    cJSON_AddItemToObject(json, "parameters", describe_infotext(infotext));
+    free(infotext);
     return zi_reply_json(call, 200, json);
 }
 

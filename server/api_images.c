@@ -1,4 +1,4 @@
-/* /api/images, /api/recipe */
+/* /api/images, /api/infotext */
 #include "server/http.h"
 
 #include "base/file.h"
@@ -84,21 +84,21 @@ static const struct {
                {"webp", "image/webp", "webp", ZI_FORMAT_WEBP}};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
-/* The stored picture in another format, with its recipe. */
+/* The stored picture in another format, with its infotext. */
 static zi_answer send_converted(zi_call *call, int format, int quality, const char *const *headers)
 {
     zi_image *image = NULL;
-    char *recipe = NULL;
+    char *infotext = NULL;
     uint8_t *data = NULL;
     size_t size = 0;
     zi_error error;
-    if (!zi_history_load(call->server->history, call->parameters[0], &image, &recipe, &error))
+    if (!zi_history_load(call->server->history, call->parameters[0], &image, &infotext, &error))
         return failed(call, &error);
     if (!image) return no_image(call);
-    zi_save_options save = {formats[format].format, quality, recipe};
+    zi_save_options save = {formats[format].format, quality, infotext};
     bool ok = zi_image_to_bytes(image, &save, &data, &size, &error);
     zi_image_free(image);
-    free(recipe);
+    free(infotext);
     if (!ok) return failed(call, &error);
     return zi_reply_bytes(call, 200, formats[format].type, data, size, headers);
 }
@@ -203,29 +203,29 @@ static zi_answer thumbnail(zi_call *call)
     return fd < 0 ? no_image(call) : zi_reply_file(call, "image/webp", fd, headers);
 }
 
-/* ---- recipes ---- */
+/* ---- infotexts ---- */
 
-cJSON *zi_recipe_json(const void *data, size_t size, zi_error *error)
+cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error)
 {
     zi_image *image = NULL;
-    char *recipe = NULL;
-    if (!zi_image_from_bytes(data, size, ZI_MOST_PIXELS, &image, &recipe, error)) return NULL;
-    char *text = zi_image_describe(image, recipe);
+    char *infotext = NULL;
+    if (!zi_image_from_bytes(data, size, ZI_MOST_PIXELS, &image, &infotext, error)) return NULL;
+    char *text = zi_image_describe(image, infotext);
     cJSON *json = text ? cJSON_Parse(text) : NULL;
     if (!json) zi_error_no_memory(error, 1 << 16);
     free(text);
     zi_image_free(image);
-    free(recipe);
+    free(infotext);
     return json;
 }
 
-static zi_answer recipe(zi_call *call)
+static zi_answer infotext(zi_call *call)
 {
     zi_error error;
     zi_refusal refusal;
     if (!call->body.size)
         return zi_reply_error(call, 400, NULL, "the body is empty; send a picture");
-    cJSON *json = zi_recipe_json(call->body.data, call->body.size, &error);
+    cJSON *json = zi_infotext_json(call->body.data, call->body.size, &error);
     if (json) return zi_reply_json(call, 200, json);
     zi_refuse_body(&refusal, "the image", &error);
     return zi_reply_refusal(call, &refusal);
@@ -236,5 +236,5 @@ const zi_route zi_images_routes[] = {{"GET", "/api/images", list, 0, 0},
                                      {"DELETE", "/api/images/{id}", delete_image, 0, 0},
                                      {"GET", "/api/images/{id}/file", file, 0, 0},
                                      {"GET", "/api/images/{id}/thumbnail", thumbnail, 0, 0},
-                                     {"POST", "/api/recipe", recipe, 0, ZI_BODY_PICTURE},
+                                     {"POST", "/api/recipe", infotext, 0, ZI_BODY_PICTURE},
                                      {0}};

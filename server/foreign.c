@@ -77,17 +77,17 @@ static bool put_converted(zi_server *server, const char *id, const zi_save_optio
                           zi_text *out, zi_error *error)
 {
     zi_image *image = NULL;
-    char *recipe = NULL;
+    char *infotext = NULL;
     uint8_t *data = NULL;
     size_t size = 0;
     zi_save_options save = *how;
-    bool ok = zi_history_load(server->history, id, &image, &recipe, error);
+    bool ok = zi_history_load(server->history, id, &image, &infotext, error);
     if (ok && !image) ok = gone(id, error);
-    save.recipe = recipe;
+    save.infotext = infotext;
     ok = ok && zi_image_to_bytes(image, &save, &data, &size, error);
     if (ok) put_base64(data, size, out);
     zi_image_free(image);
-    free(recipe);
+    free(infotext);
     free(data);
     return ok;
 }

@@ -16,7 +16,7 @@ bool zi_foreign_generate(zi_call *call, const zi_generation *generation,
  * filled when it failed. */
 bool zi_foreign_ended(zi_call *call, zi_job_state *state, zi_refusal *why, zi_answer *answer);
 
-/* Appends a stored picture, with its recipe, in base64. */
+/* Appends a stored picture, with its infotext, in base64. */
 bool zi_foreign_picture(zi_server *server, const char *id, zi_format format, int quality,
                         zi_text *out, zi_error *error) ZI_CHECKED;
 

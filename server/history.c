@@ -108,13 +108,13 @@ static const char *or_null(const char *text)
 }
 
 bool zi_history_insert(zi_history *h, const char *id, int width, int height, double bytes,
-                       double seconds, const char *recipe, zi_error *error)
+                       double seconds, const char *infotext, zi_error *error)
 {
-    zi_recipe_fields f = {.prompt = "", .model = "", .schedule = ""};
+    zi_infotext_fields f = {.prompt = "", .model = "", .schedule = ""};
     char *storage = NULL, seed[24];
     sqlite3_stmt *s = NULL;
-    if (!zi_recipe_parse(recipe, &f, &storage, NULL))
-        f = (zi_recipe_fields){.prompt = recipe, .model = "", .schedule = "", .cfg = 1};
+    if (!zi_infotext_parse(infotext, &f, &storage, NULL))
+        f = (zi_infotext_fields){.prompt = infotext, .model = "", .schedule = "", .cfg = 1};
     snprintf(seed, sizeof seed, "%" PRIu64, f.seed);
     bool ok =
         zi_db_prepare(h,
@@ -122,8 +122,9 @@ bool zi_history_insert(zi_history *h, const char *id, int width, int height, dou
                       " ?5, ?6, ?14, ?7, ?15, ?16, ?8, 0)",
                       &s, error);
     if (ok) {
-        const char *texts[] = {id,      recipe, f.prompt,  or_null(f.original), or_null(f.negative),
-                               f.model, seed,   f.schedule};
+        const char *texts[] = {
+            id,      infotext, f.prompt,  or_null(f.original), or_null(f.negative),
+            f.model, seed,     f.schedule};
         zi_db_bind(s, 8, texts);
         sqlite3_bind_double(s, 9, time_of(id));
         sqlite3_bind_int(s, 10, width);
@@ -162,20 +163,20 @@ cJSON *zi_history_describe(sqlite3_stmt *s)
     return image;
 }
 
-bool zi_history_add(zi_history *history, const zi_image *image, const char *recipe, double seconds,
-                    char id[ZI_IMAGE_ID], zi_error *error)
+bool zi_history_add(zi_history *history, const zi_image *image, const char *infotext,
+                    double seconds, char id[ZI_IMAGE_ID], zi_error *error)
 {
     struct stat st;
     make_id(id);
     char *path = zi_history_path(history, id);
-    zi_save_options save = {.format = ZI_FORMAT_PNG, .recipe = recipe};
+    zi_save_options save = {.format = ZI_FORMAT_PNG, .infotext = infotext};
     bool ok = path ? zi_image_save(image, path, &save, error) : zi_error_no_memory(error, 1);
     if (ok && stat(path, &st) != 0)
         ok = zi_error_set(error, ZI_ERROR_IO, path, "%s", strerror(errno));
     if (ok) {
         pthread_mutex_lock(&history->mutex);
         ok = zi_history_insert(history, id, image->width, image->height, (double)st.st_size,
-                               seconds, recipe, error);
+                               seconds, infotext, error);
         pthread_mutex_unlock(&history->mutex);
     }
     free(path);
@@ -238,7 +239,7 @@ static bool read_all(int fd, const char *name, uint8_t **data, size_t *size, zi_
     return zi_error_set(error, ZI_ERROR_IO, name, "the image's file cannot be read");
 }
 
-bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **recipe,
+bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **infotext,
                      zi_error *error)
 {
     uint8_t *data = NULL;
@@ -247,7 +248,7 @@ bool zi_history_load(const zi_history *history, const char *id, zi_image **image
     *image = NULL;
     if (fd < 0) return true;
     if (!read_all(fd, id, &data, &size, error)) return false;
-    bool ok = zi_image_from_bytes(data, size, 0, image, recipe, error);
+    bool ok = zi_image_from_bytes(data, size, 0, image, infotext, error);
     free(data);
     return ok;
 }

@@ -19,9 +19,9 @@ bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error
 bool zi_history_look(const char *folder, zi_history **out, zi_error *error) ZI_CHECKED;
 void zi_history_close(zi_history *history);
 
-/* Saves a picture with its recipe. */
-bool zi_history_add(zi_history *history, const zi_image *image, const char *recipe, double seconds,
-                    char id[ZI_IMAGE_ID], zi_error *error) ZI_CHECKED;
+/* Saves a picture with its infotext. */
+bool zi_history_add(zi_history *history, const zi_image *image, const char *infotext,
+                    double seconds, char id[ZI_IMAGE_ID], zi_error *error) ZI_CHECKED;
 
 typedef struct {
     int limit;
@@ -49,9 +49,9 @@ bool zi_image_id_valid(const char *text);
 /* A picture's file, open for reading; -1: there is none. No link is followed. */
 int zi_history_file(const zi_history *history, const char *id);
 
-/* The picture in it, and its recipe as zi_image_load gives it; *image is NULL when there is none.
+/* The picture in it, and its infotext as zi_image_load gives it; *image is NULL when there is none.
  */
-bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **recipe,
+bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **infotext,
                      zi_error *error) ZI_CHECKED;
 
 /* The path of a picture's thumbnail, in new memory; NULL: no id, or no memory. */

@@ -44,7 +44,7 @@ cJSON *zi_history_describe(sqlite3_stmt *statement);
 
 /* A row for a file; seconds < 0: unknown. One that is there stays. */
 bool zi_history_insert(zi_history *history, const char *id, int width, int height, double bytes,
-                       double seconds, const char *recipe, zi_error *error) ZI_CHECKED;
+                       double seconds, const char *infotext, zi_error *error) ZI_CHECKED;
 
 /* The files of a picture that is marked as deleted, then its row. */
 bool zi_history_finish_delete(zi_history *history, const char *id, zi_error *error) ZI_CHECKED;

@@ -60,15 +60,15 @@ static bool forget_missing(zi_history *h, zi_error *error)
 static bool adopt(zi_history *h, const char *id, zi_error *error)
 {
     zi_image *image = NULL;
-    char *recipe = NULL, *path = zi_history_path(h, id);
+    char *infotext = NULL, *path = zi_history_path(h, id);
     struct stat st;
     zi_error why = {0};
     cJSON *known;
     bool ok = zi_history_get(h, id, &known, error);
     if (ok && !known && path && lstat(path, &st) == 0) {
-        if (zi_history_load(h, id, &image, &recipe, &why) && image) {
+        if (zi_history_load(h, id, &image, &infotext, &why) && image) {
             ok = zi_history_insert(h, id, image->width, image->height, (double)st.st_size, -1,
-                                   recipe ? recipe : "", error);
+                                   infotext ? infotext : "", error);
             if (ok) zi_log_line(h->log, ZI_LOG_INFO, "picture %s: taken into the history", id);
         } else {
             zi_log_line(h->log, ZI_LOG_WARNING, "picture %s: not taken into the history: %s", id,
@@ -77,7 +77,7 @@ static bool adopt(zi_history *h, const char *id, zi_error *error)
     }
     cJSON_Delete(known);
     zi_image_free(image);
-    free(recipe);
+    free(infotext);
     free(path);
     return ok;
 }

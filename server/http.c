@@ -330,9 +330,9 @@ static enum MHD_Result serve(void *cls, struct MHD_Connection *connection, const
         return MHD_YES;
     }
     if (*size) {
-        bool goes_on = receive(call, data, *size);
+        bool should_continue = receive(call, data, *size);
         *size = 0;
-        return goes_on ? MHD_YES : MHD_NO;
+        return should_continue ? MHD_YES : MHD_NO;
     }
     return handle(call);
 }

@@ -136,7 +136,7 @@ void zi_http_stop(zi_server *server);
 cJSON *zi_error_json(unsigned status, const char *message, const char *field);
 
 /* As Recipe in the OpenAPI file, of a picture's bytes; NULL after an error. */
-cJSON *zi_recipe_json(const void *data, size_t size, zi_error *error);
+cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error);
 
 extern const zi_route zi_jobs_routes[], zi_images_routes[], zi_models_routes[], zi_system_routes[];
 

@@ -180,14 +180,14 @@ static bool wait_for_work(zi_scanner *s, zi_upload **upload)
 {
     pthread_mutex_lock(&s->mutex);
     while (!s->ends && !s->awake && !s->uploads) pthread_cond_wait(&s->changed, &s->mutex);
-    bool goes_on = !s->ends;
-    *upload = goes_on ? s->uploads : NULL;
+    bool should_continue = !s->ends;
+    *upload = should_continue ? s->uploads : NULL;
     if (*upload)
         s->uploads = (*upload)->next;
     else
         s->awake = false;
     pthread_mutex_unlock(&s->mutex);
-    return goes_on;
+    return should_continue;
 }
 
 static void *work(void *user)

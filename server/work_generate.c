@@ -64,11 +64,11 @@ static bool save_image(zi_watch *w, const zi_request *request, const zi_image *i
     zi_request used = *request;
     used.width = image->width;
     used.height = image->height;
-    char *recipe = zi_recipe(w->worker->model, &used);
-    if (!recipe) return zi_error_no_memory(error, strlen(request->prompt));
-    bool ok = zi_history_add(s->history, image, recipe, seconds, id, error) &&
+    char *infotext = zi_infotext(w->worker->model, &used);
+    if (!infotext) return zi_error_no_memory(error, strlen(request->prompt));
+    bool ok = zi_history_add(s->history, image, infotext, seconds, id, error) &&
               zi_jobs_add_image(s->jobs, w->job, w->progress.image, id, error);
-    free(recipe);
+    free(infotext);
     if (ok) atomic_fetch_add(&s->images, 1);
     return ok;
 }

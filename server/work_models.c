@@ -186,7 +186,7 @@ static bool load(zi_worker *w, const char *path, zi_error *error)
     return zi_llm_load(w->server->engine, &options, &w->llm, error);
 }
 
-static bool goes_on(void *user)
+static bool should_continue(void *user)
 {
     const zi_watch *w = user;
     return !atomic_load(&w->job->cancel);
@@ -209,7 +209,7 @@ static zi_enhance_request enhance_request(zi_watch *w)
     if (r.temperature == 0) r.penalty = 1;
     if (p->max_tokens) r.max_tokens = p->max_tokens;
     r.text = hear;
-    r.goes_on = goes_on;
+    r.should_continue = should_continue;
     r.user = w;
     return r;
 }

@@ -168,7 +168,7 @@ static bool layer_done(void *user, double fraction)
 {
     const zi_enhance_request *r = ((const listener *)user)->request;
     (void)fraction;
-    return !r->goes_on || r->goes_on(r->user);
+    return !r->should_continue || r->should_continue(r->user);
 }
 
 static bool hear(void *user, int32_t id)

@@ -1,9 +1,9 @@
-/* The recipe: prompt to image. */
+/* The infotext: prompt to image. */
 #include "internal.h"
 #include "base/file.h"
 #include "base/random.h"
 #include "base/text.h"
-#include "io/recipe.h"
+#include "io/infotext.h"
 #include "model/sampler.h"
 
 #include <math.h>
@@ -398,22 +398,22 @@ bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_
     return ok;
 }
 
-char *zi_recipe(const zi_model *model, const zi_request *request)
+char *zi_infotext(const zi_model *model, const zi_request *request)
 {
     zi_request r;
     if (!resolve(model, request, &r, NULL)) return NULL;
-    zi_recipe_fields fields = {.prompt = r.prompt,
-                               .original = r.original,
-                               .negative = r.negative,
-                               .model = model->name,
-                               .schedule = zi_parameter_find("schedule")->choices[r.schedule],
-                               .steps = r.steps,
-                               .width = r.width,
-                               .height = r.height,
-                               .seed = r.seed,
-                               .cfg = 1 + r.guidance, /* A1111's scale, see docs */
-                               .shift = r.shift};
-    return zi_recipe_format(&fields);
+    zi_infotext_fields fields = {.prompt = r.prompt,
+                                 .original = r.original,
+                                 .negative = r.negative,
+                                 .model = model->name,
+                                 .schedule = zi_parameter_find("schedule")->choices[r.schedule],
+                                 .steps = r.steps,
+                                 .width = r.width,
+                                 .height = r.height,
+                                 .seed = r.seed,
+                                 .cfg = 1 + r.guidance, /* A1111's scale, see docs */
+                                 .shift = r.shift};
+    return zi_infotext_format(&fields);
 }
 
 bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, int32_t **ids,

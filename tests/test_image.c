@@ -61,12 +61,12 @@ static void pixels_come_back(void)
             char name[32];
             snprintf(name, sizeof name, "p%zu.%s", i, extensions[f]);
             zi_image *image = gradient(sizes[i][0], sizes[i][1]), *back = NULL;
-            char *recipe = (char *)image; /* to see that it is set */
+            char *infotext = (char *)image; /* to see that it is set */
             if (CHECK_OK(zi_image_save(image, zi_test_path(name), NULL, &error), error) &&
-                CHECK_OK(zi_image_load(zi_test_path(name), &back, &recipe, &error), error)) {
+                CHECK_OK(zi_image_load(zi_test_path(name), &back, &infotext, &error), error)) {
                 int worst = worst_difference(image, back);
                 CHECK_MSG(worst <= tolerance[f], "%s is off by %d", name, worst);
-                CHECK(recipe == NULL);
+                CHECK(infotext == NULL);
             }
             zi_image_free(back);
             zi_image_free(image);
@@ -126,19 +126,19 @@ static void quality_counts(void)
     zi_image_free(image);
 }
 
-/* Encodes with a recipe, decodes, compares; tells whether all went well. */
-static bool recipe_survives(const char *extension, const char *recipe, zi_error *error)
+/* Encodes with a infotext, decodes, compares; tells whether all went well. */
+static bool infotext_survives(const char *extension, const char *infotext, zi_error *error)
 {
     char name[32];
     snprintf(name, sizeof name, "recipe.%s", extension);
     zi_image *image = gradient(24, 17), *back = NULL;
     char *found = NULL;
-    zi_save_options options = {.recipe = recipe};
+    zi_save_options options = {.infotext = infotext};
     bool ok = zi_image_save(image, zi_test_path(name), &options, error) &&
               zi_image_load(zi_test_path(name), &back, &found, error);
     if (ok) {
-        CHECK_MSG(found && strcmp(found, recipe) == 0, "%s: \"%.80s\" became \"%.80s\"", name,
-                  recipe, found ? found : "(none)");
+        CHECK_MSG(found && strcmp(found, infotext) == 0, "%s: \"%.80s\" became \"%.80s\"", name,
+                  infotext, found ? found : "(none)");
         CHECK(worst_difference(image, back) <= 12);
     }
     free(found);
@@ -147,9 +147,9 @@ static bool recipe_survives(const char *extension, const char *recipe, zi_error 
     return ok;
 }
 
-static void recipes_come_back(void)
+static void infotexts_come_back(void)
 {
-    static const char *const recipes[] = {
+    static const char *const infotexts[] = {
         "a cat\nSteps: 9, Sampler: Euler, CFG scale: 1, Seed: 42, Size: 16x16",
         "",
         "x",
@@ -162,29 +162,31 @@ static void recipes_come_back(void)
         "\xc4\x80\xe0\xac\x80\xe4\xb8\x80!", /* U+xx00: UTF-16 with zeros on the other side */
     };
     for (int f = 0; f < FORMATS; f++) {
-        for (size_t i = 0; i < sizeof recipes / sizeof recipes[0]; i++) {
+        for (size_t i = 0; i < sizeof infotexts / sizeof infotexts[0]; i++) {
             zi_error error = {0};
-            CHECK_OK(recipe_survives(extensions[f], recipes[i], &error), error);
+            CHECK_OK(infotext_survives(extensions[f], infotexts[i], &error), error);
         }
     }
 }
 
 /* 60 KB: beyond what UTF-16 could hold in a JPEG marker when it is ASCII, and enough of others. */
-static void long_recipes(void)
+static void long_infotexts(void)
 {
     static char text[60 * 1024 + 1];
     zi_error error = {0};
     for (size_t i = 0; i + 1 < sizeof text; i++) text[i] = (char)('a' + i * i % 25);
-    for (int f = 0; f < FORMATS; f++) CHECK_OK(recipe_survives(extensions[f], text, &error), error);
+    for (int f = 0; f < FORMATS; f++)
+        CHECK_OK(infotext_survives(extensions[f], text, &error), error);
     text[100] = '\xc3'; /* one character beyond ASCII: too long for JPEG, not for the others */
     text[101] = '\xa9';
-    CHECK(!recipe_survives("jpg", text, &error));
-    CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, "recipe");
+    CHECK(!infotext_survives("jpg", text, &error));
+    CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, "infotext");
     CHECK(strstr(error.text, "recipe.jpg") && strstr(error.text, ".png"));
-    CHECK_OK(recipe_survives("png", text, &error), error);
-    CHECK_OK(recipe_survives("webp", text, &error), error);
+    CHECK_OK(infotext_survives("png", text, &error), error);
+    CHECK_OK(infotext_survives("webp", text, &error), error);
     for (size_t i = 0; i + 3 < sizeof text; i += 3) memcpy(text + i, "\xe7\x8c\xab", 3);
-    for (int f = 0; f < FORMATS; f++) CHECK_OK(recipe_survives(extensions[f], text, &error), error);
+    for (int f = 0; f < FORMATS; f++)
+        CHECK_OK(infotext_survives(extensions[f], text, &error), error);
 }
 
 /* ---- pictures of other programs ---- */
@@ -346,7 +348,7 @@ static void exif_of_others(void)
 static void encode_sample(const char *name, const zi_image *image, zi_text *out)
 {
     zi_error error = {0};
-    zi_save_options options = {.recipe = "a \xe7\x8c\xab\nSteps: 9, Seed: 1, Size: 24x17"};
+    zi_save_options options = {.infotext = "a \xe7\x8c\xab\nSteps: 9, Seed: 1, Size: 24x17"};
     zi_text_init(out, ZI_IMAGE_BYTES_MAX);
     CHECK_OK(zi_image_encode(image, name, &options, out, &error), error);
 }
@@ -356,17 +358,17 @@ static bool accepts(const char *data, size_t size, const char *name)
 {
     zi_error error = {0};
     zi_image *image = NULL;
-    char *recipe = NULL;
+    char *infotext = NULL;
     uint8_t *copy = malloc(size + !size);
     if (!copy) abort();
     memcpy(copy, data, size);
-    bool ok = zi_image_decode(copy, size, name, &image, &recipe, &error);
+    bool ok = zi_image_decode(copy, size, name, &image, &infotext, &error);
     if (ok)
         CHECK(image && image->width >= 1 && image->width <= ZI_IMAGE_SIDE_MAX);
     else
-        CHECK_MSG(!image && !recipe && !strcmp(error.subject, name), "\"%s\"", error.text);
+        CHECK_MSG(!image && !infotext && !strcmp(error.subject, name), "\"%s\"", error.text);
     free(copy);
-    free(recipe);
+    free(infotext);
     zi_image_free(image);
     return ok;
 }
@@ -507,7 +509,7 @@ static void misuse(void)
     expect_misuse(image, "a.jpg", &(zi_save_options){.quality = 101}, "quality", "101");
     expect_misuse(image, "a.jpg", &(zi_save_options){.quality = -1}, "quality", "-1");
     expect_misuse(image, "a.jpg", &(zi_save_options){.format = (zi_format)9}, "format", "9");
-    expect_misuse(image, "a.png", &(zi_save_options){.recipe = "\xff"}, "recipe", "UTF-8");
+    expect_misuse(image, "a.png", &(zi_save_options){.infotext = "\xff"}, "infotext", "UTF-8");
     expect_misuse(&(zi_image){0, 4, image->pixels}, "a.png", NULL, "image", "0 x 4");
     expect_misuse(&(zi_image){4, 16385, image->pixels}, "a.png", NULL, "image", "4 x 16385");
     expect_misuse(&(zi_image){16384, 1, image->pixels}, "a.webp", NULL, "image", "16383");
@@ -610,8 +612,8 @@ int main(void)
     RUN(png_is_exact);
     RUN(jpeg_keeps_thin_colours);
     RUN(quality_counts);
-    RUN(recipes_come_back);
-    RUN(long_recipes);
+    RUN(infotexts_come_back);
+    RUN(long_infotexts);
     RUN(png_kinds);
     RUN(webp_with_alpha);
     RUN(jpeg_kinds);

@@ -139,7 +139,7 @@ static int look_up(void *user, curl_off_t a, curl_off_t b, curl_off_t c, curl_of
 {
     const zi_ask *ask = user;
     (void)a, (void)b, (void)c, (void)d;
-    return ask->client->keep_on && !ask->client->keep_on(ask->client->user);
+    return ask->client->should_continue && !ask->client->should_continue(ask->client->user);
 }
 
 bool zi_ask_begin(zi_client *client, zi_ask *ask, zi_error *error)
@@ -318,7 +318,7 @@ static size_t add_text(char *data, size_t one, size_t count, void *user)
 static bool sleep_a_while(const zi_client *client, double seconds)
 {
     for (; seconds > 0; seconds -= 0.05) {
-        if (client->keep_on && !client->keep_on(client->user)) return false;
+        if (client->should_continue && !client->should_continue(client->user)) return false;
         usleep(50000);
     }
     return true;

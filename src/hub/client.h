@@ -14,7 +14,7 @@ typedef struct {
     zi_origin origin;
     bool is_private;                         /* the endpoint's address, as far as is known */
     struct curl_slist *with_token, *without; /* headers */
-    bool (*keep_on)(void *user);             /* false: stop */
+    bool (*should_continue)(void *user);     /* false: stop */
     void *user;
 } zi_client;
 

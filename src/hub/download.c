@@ -26,7 +26,7 @@ typedef struct {
     uint64_t before, size; /* of what is missing: what came before the transfer, and all of it */
 } download;
 
-static bool keep_on(void *user)
+static bool should_continue(void *user)
 {
     const download *d = user;
     const zi_hub_progress none = {0};
@@ -152,7 +152,7 @@ static bool plan(download *d, zi_error *error)
         zi_wanted w;
         bool ok = name_file(d, &d->listing.files[i], &w, error);
         d->wanted[i] = w;
-        if (!ok || !keep_on(d)) return ok && zi_error_cancelled(error);
+        if (!ok || !should_continue(d)) return ok && zi_error_cancelled(error);
         if (is_there(d, &w) || take_from_cache(d, &w)) continue;
         w.replace = size_of(w.target) != UINT64_MAX;
         uint64_t part = size_of(w.partial);
@@ -255,7 +255,7 @@ static bool fetch(download *d, uint64_t *fetched, zi_error *error)
                             .gate = d->guide ? &d->guide->gate : NULL};
     if (!d->missing && !d->guide) return true;
     if ((!d->guide && !has_room(d, error)) || !make_folders(d, error)) return false;
-    d->client.keep_on = NULL; /* the transfer asks itself */
+    d->client.should_continue = NULL; /* the transfer asks itself */
     bool ok = (!d->guide || fetch_foreword(d, &transfer, &before, error)) &&
               zi_transfer_run(&transfer, error);
     *fetched = before + transfer.fetched;
@@ -320,7 +320,7 @@ static bool use_cache(const download *d, zi_downloaded *out)
     bool ok = path && (file ? zi_is_file(path) : zi_snapshot_is_whole(path));
     free(snapshot);
     if (ok)
-        *out = (zi_downloaded){.path = path, .unasked = true};
+        *out = (zi_downloaded){.path = path, .from_cache = true};
     else
         free(path);
     return ok;
@@ -336,7 +336,7 @@ static bool run(download *d, zi_downloaded *out, zi_error *error)
                             "not in the cache %s as a whole, and HF_HUB_OFFLINE is set",
                             d->hub->cache);
     if (!zi_client_open(&d->client, d->hub, error)) return false;
-    d->client.keep_on = keep_on;
+    d->client.should_continue = should_continue;
     d->client.user = d;
     if (!zi_listing_fetch(&d->client, repo, d->name.revision, &d->listing, &reached, error))
         return !reached && error->code != ZI_ERROR_CANCELLED && use_cache(d, out);

@@ -311,7 +311,7 @@ static bool follow_redirect(job *j, CURLM *multi, zi_error *error)
 }
 
 /* What to do when a request has ended. */
-static bool go_on(job *j, CURLcode code, CURLM *multi, zi_error *error)
+static bool should_continue(job *j, CURLcode code, CURLM *multi, zi_error *error)
 {
     zi_error why = {0};
     long status = zi_ask_status(&j->ask);
@@ -427,7 +427,7 @@ static bool pull(CURLM *multi, zi_error *error)
         CURL *easy = message->easy_handle;
         curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&j);
         curl_multi_remove_handle(multi, easy);
-        ok = go_on(j, code, multi, error);
+        ok = should_continue(j, code, multi, error);
     }
     return ok;
 }

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 
 /* Null where the text cannot be read. */
-static cJSON *describe_recipe(const char *text)
+static cJSON *describe_infotext(const char *text)
 {
-    zi_recipe_fields f;
+    zi_infotext_fields f;
     char *storage = NULL, seed[24];
-    if (!zi_recipe_parse(text, &f, &storage, NULL)) return cJSON_CreateNull();
+    if (!zi_infotext_parse(text, &f, &storage, NULL)) return cJSON_CreateNull();
     cJSON *fields = cJSON_CreateObject();
     snprintf(seed, sizeof seed, "%" PRIu64, f.seed);
     const char *const texts[][2] = {{"prompt", f.prompt},     {"original", f.original},
@@ -28,13 +28,15 @@ static cJSON *describe_recipe(const char *text)
     return fields;
 }
 
-char *zi_image_describe(const zi_image *image, const char *recipe)
+char *zi_image_describe(const zi_image *image, const char *infotext)
 {
     cJSON *root = cJSON_CreateObject();
     cJSON_AddNumberToObject(root, "width", image->width);
     cJSON_AddNumberToObject(root, "height", image->height);
-    cJSON_AddItemToObject(root, "recipe", recipe ? cJSON_CreateString(recipe) : cJSON_CreateNull());
-    cJSON_AddItemToObject(root, "fields", recipe ? describe_recipe(recipe) : cJSON_CreateNull());
+    cJSON_AddItemToObject(root, "recipe",
+                          infotext ? cJSON_CreateString(infotext) : cJSON_CreateNull());
+    cJSON_AddItemToObject(root, "fields",
+                          infotext ? describe_infotext(infotext) : cJSON_CreateNull());
     char *json = cJSON_Print(root);
     cJSON_Delete(root);
     return json;

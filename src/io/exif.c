@@ -60,17 +60,19 @@ static size_t put_utf16(zi_text *out, const char *text)
     return units;
 }
 
-bool zi_exif_write(const char *name, const char *recipe, size_t max, zi_text *out, zi_error *error)
+bool zi_exif_write(const char *name, const char *infotext, size_t max, zi_text *out,
+                   zi_error *error)
 {
     const size_t head = HEADER + 2 * DIRECTORY + CHARSET;
-    size_t bytes = strlen(recipe), units = put_utf16(NULL, recipe);
+    size_t bytes = strlen(infotext), units = put_utf16(NULL, infotext);
     /* The narrow form where only that one fits; a byte per unit means that all are ASCII. */
     bool narrow = head + 2 * units > max && bytes == units;
     size_t size = head + (narrow ? bytes : 2 * units);
     if (size > max)
-        return zi_error_set_in(
-            error, ZI_ERROR_UNSUPPORTED, name, "recipe",
-            "the recipe takes %zu bytes, %zu are possible in this format; save as .png", size, max);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, name, "infotext",
+                               "the generation parameters take %zu bytes, %zu are possible in this "
+                               "format; save as .png",
+                               size, max);
     zi_text_puts(out, "MM");
     put16(out, 42);
     put32(out, HEADER);
@@ -79,9 +81,9 @@ bool zi_exif_write(const char *name, const char *recipe, size_t max, zi_text *ou
                   HEADER + 2 * DIRECTORY);
     zi_text_append(out, narrow ? ascii : unicode, CHARSET);
     if (narrow)
-        zi_text_append(out, recipe, bytes);
+        zi_text_append(out, infotext, bytes);
     else
-        put_utf16(out, recipe);
+        put_utf16(out, infotext);
     return !out->failed || zi_error_no_memory(error, size);
 }
 
@@ -148,9 +150,9 @@ static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool mark
     return zi_text_take(&text);
 }
 
-bool zi_exif_read(const uint8_t *data, size_t size, char **recipe, zi_error *error)
+bool zi_exif_read(const uint8_t *data, size_t size, char **infotext, zi_error *error)
 {
-    *recipe = NULL;
+    *infotext = NULL;
     if (size > 6 && !memcmp(data, "Exif\0", 6)) { /* some WebP files have JPEG's prefix, too */
         data += 6;
         size -= 6;
@@ -166,14 +168,14 @@ bool zi_exif_read(const uint8_t *data, size_t size, char **recipe, zi_error *err
     count -= CHARSET;
     if (!memcmp(data + at, unicode, CHARSET)) {
         bool big = utf16_is_big(text, count, t.big);
-        *recipe = utf16_to_utf8(text, count, big, !(t.big && big));
+        *infotext = utf16_to_utf8(text, count, big, !(t.big && big));
     } else if (!memcmp(data + at, ascii, CHARSET) || !memcmp(data + at, unnamed, CHARSET)) {
         const uint8_t *end = count ? memchr(text, 0, count) : NULL;
         if (end) count = (size_t)(end - text);
         if (!zi_utf8_valid((const char *)text, count)) return true;
-        *recipe = strndup((const char *)text, count);
+        *infotext = strndup((const char *)text, count);
     } else {
         return true;
     }
-    return *recipe || zi_error_no_memory(error, count);
+    return *infotext || zi_error_no_memory(error, count);
 }

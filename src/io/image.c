@@ -25,7 +25,7 @@ static const struct codec {
     bool (*encode)(const zi_image *image, const char *name, const zi_save_options *options,
                    zi_text *out, zi_error *error);
     bool (*decode)(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                   char **recipe, zi_error *error);
+                   char **infotext, zi_error *error);
 } codecs[] = {
     [ZI_FORMAT_PNG] = {is_png, zi_png_encode, zi_png_decode},
     [ZI_FORMAT_JPEG] = {is_jpeg, zi_jpeg_encode, zi_jpeg_decode},
@@ -110,15 +110,15 @@ bool zi_image_encode(const zi_image *image, const char *name, const zi_save_opti
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "image",
                                "an image of %d x %d pixels; a side may be 1 to %d", image->width,
                                image->height, ZI_IMAGE_SIDE_MAX);
-    if (full.recipe) {
-        size_t size = strlen(full.recipe);
+    if (full.infotext) {
+        size_t size = strlen(full.infotext);
         if (size > ZI_IMAGE_RECIPE_MAX)
-            return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "recipe",
-                                   "the recipe has %zu bytes; %d is the limit", size,
-                                   ZI_IMAGE_RECIPE_MAX);
-        if (!zi_utf8_valid(full.recipe, size))
-            return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "recipe",
-                                   "the recipe is not valid UTF-8");
+            return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "infotext",
+                                   "the generation parameters have %zu bytes; %d is the limit",
+                                   size, ZI_IMAGE_RECIPE_MAX);
+        if (!zi_utf8_valid(full.infotext, size))
+            return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "infotext",
+                                   "the generation parameters are not valid UTF-8");
     }
     return codecs[full.format].encode(image, name, &full, out, error);
 }
@@ -141,15 +141,15 @@ bool zi_image_is_at(const char *path)
 }
 
 bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                     char **recipe, zi_error *error)
+                     char **infotext, zi_error *error)
 {
     zi_format format = format_of_bytes(data, size);
     if (format > ZI_FORMAT_WEBP)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name, "not a PNG, JPEG or WebP image");
     char *found = NULL;
     if (!codecs[format].decode(data, size, name, out, &found, error)) return false;
-    if (recipe)
-        *recipe = found;
+    if (infotext)
+        *infotext = found;
     else
         free(found);
     return true;
@@ -172,12 +172,12 @@ out:
     return ok;
 }
 
-bool zi_image_load(const char *path, zi_image **out, char **recipe, zi_error *error)
+bool zi_image_load(const char *path, zi_image **out, char **infotext, zi_error *error)
 {
     char *data;
     size_t size;
     if (!zi_file_read(path, ZI_IMAGE_BYTES_MAX, &data, &size, error)) return false;
-    bool ok = zi_image_decode((const uint8_t *)data, size, path, out, recipe, error);
+    bool ok = zi_image_decode((const uint8_t *)data, size, path, out, infotext, error);
     free(data);
     return ok;
 }
@@ -198,7 +198,7 @@ bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, ui
 }
 
 bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image **out,
-                         char **recipe, zi_error *error)
+                         char **infotext, zi_error *error)
 {
     zi_format format = format_of_bytes(data, size);
     uint32_t width, height;
@@ -211,5 +211,5 @@ bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image 
                                 "has %lu x %lu pixels; at most %zu in all are allowed here",
                                 (unsigned long)width, (unsigned long)height, pixels);
     }
-    return zi_image_decode(data, size, bytes_name, out, recipe, error);
+    return zi_image_decode(data, size, bytes_name, out, infotext, error);
 }

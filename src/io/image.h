@@ -7,7 +7,7 @@
 enum {
     ZI_IMAGE_SIDE_MAX = 16384,     /* pixels, checked before anything is allocated */
     ZI_IMAGE_BYTES_MAX = 1 << 30,  /* of a picture file */
-    ZI_IMAGE_RECIPE_MAX = 1 << 20, /* of a recipe, in bytes */
+    ZI_IMAGE_RECIPE_MAX = 1 << 20, /* of a infotext, in bytes */
 };
 
 /* A picture with pixels not set yet; refused, in the name of the file, when a side is not within
@@ -22,35 +22,35 @@ bool zi_image_encode(const zi_image *image, const char *name, const zi_save_opti
 
 /* zi_image_load without the file; the name is for errors only. */
 bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                     char **recipe, zi_error *error) ZI_CHECKED;
+                     char **infotext, zi_error *error) ZI_CHECKED;
 
 /* The sides that the first bytes of a picture state; false when they cannot be told. */
 bool zi_image_size(const uint8_t *data, size_t size, zi_format format, uint32_t *width,
                    uint32_t *height);
 
-/* One format each. The picture and the options have been checked, the quality is never 0; recipe
+/* One format each. The picture and the options have been checked, the quality is never 0; infotext
  * is never NULL and receives NULL when there is none. Outputs are untouched after a failure, but
  * for out, which may have grown. */
 bool zi_png_encode(const zi_image *image, const char *name, const zi_save_options *options,
                    zi_text *out, zi_error *error) ZI_CHECKED;
 bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                   char **recipe, zi_error *error) ZI_CHECKED;
+                   char **infotext, zi_error *error) ZI_CHECKED;
 bool zi_jpeg_encode(const zi_image *image, const char *name, const zi_save_options *options,
                     zi_text *out, zi_error *error) ZI_CHECKED;
 bool zi_jpeg_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                    char **recipe, zi_error *error) ZI_CHECKED;
+                    char **infotext, zi_error *error) ZI_CHECKED;
 bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_options *options,
                     zi_text *out, zi_error *error) ZI_CHECKED;
 bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                    char **recipe, zi_error *error) ZI_CHECKED;
+                    char **infotext, zi_error *error) ZI_CHECKED;
 
-/* Appends an EXIF block (a TIFF header and two directories) that holds the recipe, valid UTF-8, as
- * its UserComment, in at most max bytes. */
-bool zi_exif_write(const char *name, const char *recipe, size_t max, zi_text *out,
+/* Appends an EXIF block (a TIFF header and two directories) that holds the infotext, valid UTF-8,
+ * as its UserComment, in at most max bytes. */
+bool zi_exif_write(const char *name, const char *infotext, size_t max, zi_text *out,
                    zi_error *error) ZI_CHECKED;
 
 /* The UserComment of an EXIF block as UTF-8 in new memory; NULL when there is none that can be
  * read. Only lack of memory is an error: pictures of cameras have all kinds of odd EXIF. */
-bool zi_exif_read(const uint8_t *data, size_t size, char **recipe, zi_error *error) ZI_CHECKED;
+bool zi_exif_read(const uint8_t *data, size_t size, char **infotext, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -1,4 +1,4 @@
-/* JPEG through libjpeg(-turbo), without chroma subsampling. The recipe is the UserComment of an
+/* JPEG through libjpeg(-turbo), without chroma subsampling. The infotext is the UserComment of an
  * EXIF block in an APP1 marker. */
 #include "io/image.h"
 
@@ -29,7 +29,7 @@ typedef struct {
     zi_error *error;
     zi_text *out;    /* encoding: the destination */
     zi_image *image; /* decoding: what comes of it, */
-    char *recipe;
+    char *infotext;
     JOCTET block[BLOCK];
 } job;
 
@@ -153,9 +153,9 @@ bool zi_jpeg_encode(const zi_image *image, const char *name, const zi_save_optio
     jpeg.err = set_errors(&it);
     zi_text exif;
     zi_text_init(&exif, MARKER_MAX);
-    if (options->recipe) {
+    if (options->infotext) {
         zi_text_append(&exif, exif_id, sizeof exif_id);
-        if (!zi_exif_write(name, options->recipe, MARKER_MAX - sizeof exif_id, &exif, error))
+        if (!zi_exif_write(name, options->infotext, MARKER_MAX - sizeof exif_id, &exif, error))
             goto out;
     }
     ok = encode(&it, &jpeg, image, options->quality, &exif);
@@ -165,11 +165,11 @@ out:
     return ok;
 }
 
-static bool read_recipe(job *it, j_decompress_ptr jpeg)
+static bool read_infotext(job *it, j_decompress_ptr jpeg)
 {
-    for (jpeg_saved_marker_ptr m = jpeg->marker_list; m && !it->recipe; m = m->next)
+    for (jpeg_saved_marker_ptr m = jpeg->marker_list; m && !it->infotext; m = m->next)
         if (m->data_length > sizeof exif_id && !memcmp(m->data, exif_id, sizeof exif_id) &&
-            !zi_exif_read(m->data + sizeof exif_id, m->data_length - sizeof exif_id, &it->recipe,
+            !zi_exif_read(m->data + sizeof exif_id, m->data_length - sizeof exif_id, &it->infotext,
                           it->error))
             return false;
     return true;
@@ -189,7 +189,7 @@ static bool decode(job *it, j_decompress_ptr jpeg, const uint8_t *data, size_t s
                             "a JPEG image in CMYK colours; save it as RGB");
     if (!zi_image_new(it->name, jpeg->image_width, jpeg->image_height, &it->image, it->error))
         return false;
-    if (!read_recipe(it, jpeg)) return false;
+    if (!read_infotext(it, jpeg)) return false;
     jpeg->out_color_space = JCS_RGB;
     jpeg_start_decompress(jpeg);
     size_t stride = (size_t)it->image->width * 3;
@@ -202,7 +202,7 @@ static bool decode(job *it, j_decompress_ptr jpeg, const uint8_t *data, size_t s
 }
 
 bool zi_jpeg_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                    char **recipe, zi_error *error)
+                    char **infotext, zi_error *error)
 {
     job it = {
         .name = name, .trouble = "damaged JPEG image", .code = ZI_ERROR_BAD_FORMAT, .error = error};
@@ -211,12 +211,12 @@ bool zi_jpeg_decode(const uint8_t *data, size_t size, const char *name, zi_image
     bool ok = decode(&it, &jpeg, data, size);
     if (ok) {
         *out = it.image;
-        *recipe = it.recipe;
+        *infotext = it.infotext;
         it.image = NULL;
-        it.recipe = NULL;
+        it.infotext = NULL;
     }
     jpeg_destroy_decompress(&jpeg);
     zi_image_free(it.image);
-    free(it.recipe);
+    free(it.infotext);
     return ok;
 }

@@ -1,4 +1,4 @@
-/* PNG through libpng. The recipe is a text chunk `parameters`, as PIL writes it: tEXt where
+/* PNG through libpng. The infotext is a text chunk `parameters`, as PIL writes it: tEXt where
  * Latin-1 is enough, else iTXt. */
 #include "io/image.h"
 
@@ -16,7 +16,7 @@ typedef struct {
     png_structp png;
     png_infop info;
     zi_text *out;        /* encoding: the destination, */
-    char *text;          /* the recipe as it goes into its chunk */
+    char *text;          /* the infotext as it goes into its chunk */
     const uint8_t *data; /* decoding: what is left of the file, */
     size_t size;
     zi_image *image; /* what comes of it */
@@ -56,13 +56,13 @@ static void read_bytes(png_structp png, png_bytep data, size_t size)
     it->size -= size;
 }
 
-/* The recipe in new memory: as Latin-1 when that has all its characters, else as it is. */
-static char *to_chunk_text(const char *recipe, bool *latin1)
+/* The infotext in new memory: as Latin-1 when that has all its characters, else as it is. */
+static char *to_chunk_text(const char *infotext, bool *latin1)
 {
-    size_t left = strlen(recipe);
+    size_t left = strlen(infotext);
     char *text = malloc(left + 1), *to = text;
     if (!text) return NULL;
-    const utf8proc_uint8_t *from = (const utf8proc_uint8_t *)recipe;
+    const utf8proc_uint8_t *from = (const utf8proc_uint8_t *)infotext;
     utf8proc_int32_t c = 0;
     while (left) {
         utf8proc_ssize_t n = utf8proc_iterate(from, (utf8proc_ssize_t)left, &c);
@@ -73,7 +73,7 @@ static char *to_chunk_text(const char *recipe, bool *latin1)
     }
     *to = 0;
     *latin1 = !left;
-    if (left) memcpy(text, recipe, strlen(recipe) + 1);
+    if (left) memcpy(text, infotext, strlen(infotext) + 1);
     return text;
 }
 
@@ -110,8 +110,8 @@ bool zi_png_encode(const zi_image *image, const char *name, const zi_save_option
               .code = ZI_ERROR_NO_MEMORY,
               .error = error,
               .out = out};
-    if (options->recipe && !(it.text = to_chunk_text(options->recipe, &latin1))) {
-        zi_error_no_memory(error, strlen(options->recipe));
+    if (options->infotext && !(it.text = to_chunk_text(options->infotext, &latin1))) {
+        zi_error_no_memory(error, strlen(options->infotext));
         goto out;
     }
     it.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
@@ -155,7 +155,7 @@ static bool decode(job *it)
 {
     if (setjmp(png_jmpbuf(it->png))) return false;
     png_set_read_fn(it->png, it, read_bytes);
-    /* A bad checksum is an error in any chunk, for the recipe as for the pixels. */
+    /* A bad checksum is an error in any chunk, for the infotext as for the pixels. */
     png_set_crc_action(it->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     /* Values are taken as they are, as PIL does: no gamma, no profiles. */
     png_set_keep_unknown_chunks(it->png, PNG_HANDLE_CHUNK_NEVER,
@@ -191,28 +191,28 @@ static char *latin1_to_utf8(const char *text)
 
 /* The text chunk `parameters` as UTF-8; NULL when there is none. An iTXt that is not UTF-8 counts
  * as none, as in PIL. */
-static bool read_recipe(const job *it, char **recipe)
+static bool read_infotext(const job *it, char **infotext)
 {
     png_textp texts = NULL;
     int count = png_get_text(it->png, it->info, &texts, NULL);
-    *recipe = NULL;
+    *infotext = NULL;
     for (int i = 0; i < count; i++) {
         if (strcmp(texts[i].key, "parameters") != 0) continue;
         const char *text = texts[i].text ? texts[i].text : "";
         size_t size = strlen(text);
         if (texts[i].compression < PNG_ITXT_COMPRESSION_NONE)
-            *recipe = latin1_to_utf8(text);
+            *infotext = latin1_to_utf8(text);
         else if (zi_utf8_valid(text, size))
-            *recipe = strdup(text);
+            *infotext = strdup(text);
         else
             return true;
-        return *recipe || zi_error_no_memory(it->error, size);
+        return *infotext || zi_error_no_memory(it->error, size);
     }
     return true;
 }
 
 bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                   char **recipe, zi_error *error)
+                   char **infotext, zi_error *error)
 {
     if (!whole_chunks(data, size))
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
@@ -230,7 +230,7 @@ bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image 
         zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng");
         goto out;
     }
-    if (!decode(&it) || !read_recipe(&it, recipe)) goto out;
+    if (!decode(&it) || !read_infotext(&it, infotext)) goto out;
     *out = it.image;
     it.image = NULL;
     ok = true;

@@ -1,4 +1,4 @@
-/* WebP through libwebp, lossy. The recipe is the UserComment of an EXIF chunk, put there and read
+/* WebP through libwebp, lossy. The infotext is the UserComment of an EXIF chunk, put there and read
  * through libwebpmux. */
 #include "io/image.h"
 
@@ -65,7 +65,8 @@ static bool add_exif(const char *name, const zi_text *picture, const zi_text *ex
     if (!mux || WebPMuxSetImage(mux, &coded, 0) != WEBP_MUX_OK ||
         WebPMuxSetChunk(mux, "EXIF", &block, 0) != WEBP_MUX_OK ||
         WebPMuxAssemble(mux, &whole) != WEBP_MUX_OK) {
-        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot put the recipe into the WebP file");
+        zi_error_set(error, ZI_ERROR_NO_MEMORY, name,
+                     "cannot put the generation parameters into the WebP file");
         goto out;
     }
     zi_text_append(out, whole.bytes, whole.size);
@@ -76,7 +77,7 @@ out:
     return ok;
 }
 
-/* The picture alone, without the recipe. */
+/* The picture alone, without the infotext. */
 static bool encode(const zi_image *image, const char *name, int quality, zi_text *out,
                    zi_error *error)
 {
@@ -104,12 +105,12 @@ bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_optio
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "image",
                                "%d x %d pixels; WebP has at most %d a side, save it as .png",
                                image->width, image->height, WEBP_MAX_DIMENSION);
-    if (!options->recipe) return encode(image, name, options->quality, out, error);
+    if (!options->infotext) return encode(image, name, options->quality, out, error);
     zi_text picture, exif;
     zi_text_init(&picture, out->ceiling);
     zi_text_init(&exif, out->ceiling);
     bool ok = encode(image, name, options->quality, &picture, error) &&
-              zi_exif_write(name, options->recipe, out->ceiling, &exif, error) &&
+              zi_exif_write(name, options->infotext, out->ceiling, &exif, error) &&
               add_exif(name, &picture, &exif, out, error);
     zi_text_free(&picture);
     zi_text_free(&exif);
@@ -148,21 +149,21 @@ static bool decode_opaque(const uint8_t *data, size_t size, WebPDecoderConfig *c
     return code == VP8_STATUS_OK;
 }
 
-static bool read_recipe(const uint8_t *data, size_t size, char **recipe, zi_error *error)
+static bool read_infotext(const uint8_t *data, size_t size, char **infotext, zi_error *error)
 {
     const WebPData whole = {data, size};
     WebPData exif = {0};
     WebPMux *mux = WebPMuxCreate(&whole, 0);
     bool ok = true;
-    *recipe = NULL;
+    *infotext = NULL;
     if (mux && WebPMuxGetChunk(mux, "EXIF", &exif) == WEBP_MUX_OK)
-        ok = zi_exif_read(exif.bytes, exif.size, recipe, error);
+        ok = zi_exif_read(exif.bytes, exif.size, infotext, error);
     WebPMuxDelete(mux);
     return ok;
 }
 
 bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                    char **recipe, zi_error *error)
+                    char **infotext, zi_error *error)
 {
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config))
@@ -178,7 +179,7 @@ bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image
         return false;
     bool ok = (config.input.has_alpha ? decode_alpha : decode_opaque)(data, size, &config, image,
                                                                       name, error) &&
-              read_recipe(data, size, recipe, error);
+              read_infotext(data, size, infotext, error);
     if (ok)
         *out = image;
     else

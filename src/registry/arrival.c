@@ -359,7 +359,7 @@ bool zi_arrival_failed(zi_arrival *a)
 }
 
 /* Waits a moment; false: it has ended. */
-static bool goes_on(zi_arrival *a, zi_progress *progress)
+static bool should_continue(zi_arrival *a, zi_progress *progress)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
@@ -389,7 +389,7 @@ bool zi_arrival_finish(zi_arrival *a, bool downloaded, const char **path, zi_err
     *path = NULL;
     if (!a->running) return downloaded;
     if (!downloaded) stop(a);
-    while (goes_on(a, &progress))
+    while (should_continue(a, &progress))
         if (o->progress && !o->progress(o->user, &progress)) stop(a);
     pthread_join(a->thread, NULL);
     a->running = false;

@@ -83,7 +83,7 @@ static bool put_original(const fetching *f, const zi_downloaded *original, char 
 {
     zi_import_options o = f->import;
     o.source = original->path;
-    o.mode = original->unasked ? ZI_IMPORT_COPY : ZI_IMPORT_MOVE;
+    o.mode = original->from_cache ? ZI_IMPORT_COPY : ZI_IMPORT_MOVE;
     return zi_registry_import(f->registry, &o, path, error);
 }
 
@@ -110,10 +110,10 @@ static bool run(fetching *f, zi_downloaded *out, zi_error *error)
     free(path);
     path = NULL;
     bool ok = o->file || zi_hub_find(&o->hub, o->repo, &out->path, error);
-    out->unasked = ok && out->path;
-    if (ok && !out->unasked) ok = fetch(f, out, &made, error);
+    out->from_cache = ok && out->path;
+    if (ok && !out->from_cache) ok = fetch(f, out, &made, error);
     ok = ok && (made ? put_made(f, made, &path, error) : put_original(f, out, &path, error)) &&
-         (out->unasked || zi_incoming_clear(&f->incoming, error));
+         (out->from_cache || zi_incoming_clear(&f->incoming, error));
     free(out->path);
     out->path = path;
     return ok;

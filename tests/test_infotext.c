@@ -1,31 +1,31 @@
 /* The A1111 text: what is written comes back, and what others wrote is understood. */
 #include "harness.h"
-#include "io/recipe.h"
+#include "io/infotext.h"
 
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
-static zi_recipe_fields sample(void)
+static zi_infotext_fields sample(void)
 {
-    return (zi_recipe_fields){.prompt = "a cat, sleeping",
-                              .negative = "",
-                              .model = "z_image_turbo",
-                              .schedule = "diffusers",
-                              .steps = 9,
-                              .width = 1024,
-                              .height = 768,
-                              .seed = 42,
-                              .cfg = 1,
-                              .shift = 3};
+    return (zi_infotext_fields){.prompt = "a cat, sleeping",
+                                .negative = "",
+                                .model = "z_image_turbo",
+                                .schedule = "diffusers",
+                                .steps = 9,
+                                .width = 1024,
+                                .height = 768,
+                                .seed = 42,
+                                .cfg = 1,
+                                .shift = 3};
 }
 
-static void comes_back(zi_recipe_fields f)
+static void comes_back(zi_infotext_fields f)
 {
     zi_error error = {0};
-    zi_recipe_fields back;
-    char *storage = NULL, *text = zi_recipe_format(&f);
-    if (!CHECK(text) || !CHECK_OK(zi_recipe_parse(text, &back, &storage, &error), error)) {
+    zi_infotext_fields back;
+    char *storage = NULL, *text = zi_infotext_format(&f);
+    if (!CHECK(text) || !CHECK_OK(zi_infotext_parse(text, &back, &storage, &error), error)) {
         printf("%s\n", text ? text : "");
         free(text);
         return;
@@ -44,8 +44,8 @@ static void comes_back(zi_recipe_fields f)
 
 static void writes_the_known_form(void)
 {
-    zi_recipe_fields f = sample();
-    char *text = zi_recipe_format(&f);
+    zi_infotext_fields f = sample();
+    char *text = zi_infotext_format(&f);
     const char *settings = "Steps: 9, Sampler: Euler, Schedule type: diffusers, CFG scale: 1, "
                            "Seed: 42, Size: 1024x768, Model: z_image_turbo, Shift: 3, "
                            "Version: zimage " ZI_VERSION;
@@ -54,12 +54,12 @@ static void writes_the_known_form(void)
     CHECK_MSG(text && !strcmp(text, expected), "%s", text ? text : "(none)");
     free(text);
     f.negative = "dogs";
-    text = zi_recipe_format(&f);
+    text = zi_infotext_format(&f);
     snprintf(expected, sizeof expected, "a cat, sleeping\nNegative prompt: dogs\n%s", settings);
     CHECK_MSG(text && !strcmp(text, expected), "%s", text ? text : "(none)");
     free(text);
     f.original = "cat: \"Tom\"";
-    text = zi_recipe_format(&f);
+    text = zi_infotext_format(&f);
     CHECK_MSG(text && strstr(text, ", Original prompt: \"cat: \\\"Tom\\\"\", Version"), "%s", text);
     free(text);
     comes_back(f);
@@ -80,7 +80,7 @@ static void round_trips(void)
     };
     const size_t count = sizeof texts / sizeof texts[0];
     for (size_t i = 0; i < count * count; i++) {
-        zi_recipe_fields f = sample();
+        zi_infotext_fields f = sample();
         f.prompt = texts[i / count];
         f.negative = texts[i % count];
         comes_back(f);
@@ -96,7 +96,7 @@ static void round_trips(void)
                                          "\xe6\xa8\xa1\xe5\x9e\x8b, \xf0\x9f\x90\xb1",
                                          "C:\\models\\a,b"};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
-        zi_recipe_fields f = sample();
+        zi_infotext_fields f = sample();
         f.model = values[i];
         f.schedule = values[sizeof values / sizeof values[0] - 1 - i];
         comes_back(f);
@@ -108,7 +108,7 @@ static void numbers_come_back(void)
     static const double values[] = {0,    1,       1.5,       3,    10,   100,           0.01, 0.1,
                                     7.25, 1.0 / 3, 0.1 + 0.2, -2.5, 1e-7, 123456789.125, 1e22};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
-        zi_recipe_fields f = sample();
+        zi_infotext_fields f = sample();
         f.cfg = values[i];
         f.shift = 1 + values[i];
         f.seed = UINT64_MAX - i;
@@ -124,9 +124,9 @@ static void any_locale(void)
                                         "es_ES.UTF-8", "pt_BR.UTF-8", "ps_AF.UTF-8"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (!setlocale(LC_ALL, names[i])) continue;
-        zi_recipe_fields f = sample();
+        zi_infotext_fields f = sample();
         f.cfg = 2.5;
-        char *text = zi_recipe_format(&f);
+        char *text = zi_infotext_format(&f);
         CHECK_MSG(text && strstr(text, "CFG scale: 2.5,"), "%s: %s", names[i], text ? text : "");
         free(text);
         comes_back(f);
@@ -138,7 +138,7 @@ static void any_locale(void)
 static void reads_others(void)
 {
     zi_error error = {0};
-    zi_recipe_fields f;
+    zi_infotext_fields f;
     char *storage = NULL;
     const char *a1111 =
         "masterpiece, (a castle:1.2), <lora:detail:0.8>\nsecond line\n"
@@ -146,7 +146,7 @@ static void reads_others(void)
         "Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, Seed: 965400086, Size: 512x768, "
         "Model hash: 45dee52b9e, Model: v1-5-pruned, Denoising strength: 0.7, Clip skip: 2, "
         "Hires upscale: 2, Lora hashes: \"detail: 7c6bad76eb54, b: \\\"c\\\"\", Version: v1.6.0";
-    if (CHECK_OK(zi_recipe_parse(a1111, &f, &storage, &error), error)) {
+    if (CHECK_OK(zi_infotext_parse(a1111, &f, &storage, &error), error)) {
         CHECK(!strcmp(f.prompt, "masterpiece, (a castle:1.2), <lora:detail:0.8>\nsecond line"));
         CHECK(!strcmp(f.negative, "lowres, bad hands,\nblurry"));
         CHECK(!strcmp(f.model, "v1-5-pruned") && !strcmp(f.schedule, ""));
@@ -161,7 +161,7 @@ static void reads_others(void)
         "Shift: 9, Seed: 4294967295, Size: 1024x1024, Model hash: 2f1a, Model: \"z, turbo\", "
         "RNG: CPU, Module 1: ae, Module 2: qwen_3_4b, Time taken: 1 min. 2.5 sec., "
         "Version: f2.0.1v1.10.1-previous-659-gc055f2d4\r\n";
-    if (CHECK_OK(zi_recipe_parse(forge, &f, &storage, &error), error)) {
+    if (CHECK_OK(zi_infotext_parse(forge, &f, &storage, &error), error)) {
         CHECK(!strcmp(f.prompt, "a street in the rain") && !strcmp(f.negative, ""));
         CHECK(!strcmp(f.model, "z, turbo") && !strcmp(f.schedule, "Simple"));
         CHECK(f.steps == 8 && f.cfg == 1 && f.shift == 9 && f.seed == 4294967295u);
@@ -187,9 +187,9 @@ static void reads_parts(void)
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         zi_error error = {0};
-        zi_recipe_fields f;
+        zi_infotext_fields f;
         char *storage = NULL;
-        if (!CHECK_OK(zi_recipe_parse(rows[i].text, &f, &storage, &error), error)) continue;
+        if (!CHECK_OK(zi_infotext_parse(rows[i].text, &f, &storage, &error), error)) continue;
         CHECK_MSG(!strcmp(f.prompt, rows[i].prompt) && !strcmp(f.negative, rows[i].negative) &&
                       f.steps == rows[i].steps,
                   "row %zu: \"%s\", \"%s\", %d steps", i, f.prompt, f.negative, f.steps);
@@ -206,16 +206,16 @@ static void append(void *user, const char *key, const char *value)
 static void settings_as_they_stand(void)
 {
     char all[400] = "";
-    CHECK(zi_recipe_settings("a cat: sleeping, 1\nNegative prompt: no: dogs\n"
-                             "Steps: 20, Sampler: DPM++ 2M, Size: 512x768, Model hash: 0123abcd, "
-                             "Lora hashes: \"a: 1, b: \\\"2\", Version: v1.10.1",
-                             append, all));
+    CHECK(zi_infotext_settings("a cat: sleeping, 1\nNegative prompt: no: dogs\n"
+                               "Steps: 20, Sampler: DPM++ 2M, Size: 512x768, Model hash: 0123abcd, "
+                               "Lora hashes: \"a: 1, b: \\\"2\", Version: v1.10.1",
+                               append, all));
     CHECK_MSG(!strcmp(all, "[Steps=20][Sampler=DPM++ 2M][Size=512x768][Model hash=0123abcd]"
                            "[Lora hashes=a: 1, b: \"2][Version=v1.10.1]"),
               "%s", all);
     all[0] = 0;
-    CHECK(zi_recipe_settings("Steps: 20, Size: 512x512", append, all) && !all[0]);
-    CHECK(zi_recipe_settings("", append, all) && !all[0]);
+    CHECK(zi_infotext_settings("Steps: 20, Size: 512x512", append, all) && !all[0]);
+    CHECK(zi_infotext_settings("", append, all) && !all[0]);
 }
 
 static void refuses_non_numbers(void)
@@ -239,12 +239,12 @@ static void refuses_non_numbers(void)
     };
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
         zi_error error = {0};
-        zi_recipe_fields f = {.steps = -7};
+        zi_infotext_fields f = {.steps = -7};
         char text[256], *storage = NULL;
         snprintf(text, sizeof text, "p\n%s, Aa: 1, Bb: 2", settings[i][0]);
-        CHECK_MSG(!zi_recipe_parse(text, &f, &storage, &error), "%s is accepted", text);
+        CHECK_MSG(!zi_infotext_parse(text, &f, &storage, &error), "%s is accepted", text);
         CHECK_MSG(strstr(error.text, settings[i][1]), "%s: %s", text, error.text);
-        CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, "recipe");
+        CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, "infotext");
         CHECK(f.steps == -7 && !storage);
     }
 }
@@ -264,12 +264,12 @@ static void any_text(void)
         }
         text[size] = 0;
         zi_error error = {0};
-        zi_recipe_fields f;
+        zi_infotext_fields f;
         char *storage = NULL;
-        if (zi_recipe_parse(text, &f, &storage, &error)) {
+        if (zi_infotext_parse(text, &f, &storage, &error)) {
             char all[400] = "";
             CHECK(strlen(f.prompt) <= size);
-            if (size < 97) CHECK(zi_recipe_settings(text, append, all));
+            if (size < 97) CHECK(zi_infotext_settings(text, append, all));
             free(storage);
         }
     }

@@ -1,4 +1,4 @@
-#include "io/recipe.h"
+#include "io/infotext.h"
 #include "base/text.h"
 
 #include <cjson/cJSON.h>
@@ -99,7 +99,7 @@ static void put_value(zi_text *out, const char *key, const char *value)
     cJSON_Delete(string);
 }
 
-char *zi_recipe_format(const zi_recipe_fields *fields)
+char *zi_infotext_format(const zi_infotext_fields *fields)
 {
     zi_text out;
     zi_text_init(&out, SIZE_MAX / 2);
@@ -205,7 +205,7 @@ static bool key_is(span key, const char *name)
     return key.size == strlen(name) && memcmp(key.data, name, key.size) == 0;
 }
 
-static bool read_setting(span key, span from, zi_recipe_fields *out, char **storage,
+static bool read_setting(span key, span from, zi_infotext_fields *out, char **storage,
                          zi_error *error)
 {
     bool ok = true;
@@ -227,7 +227,7 @@ static bool read_setting(span key, span from, zi_recipe_fields *out, char **stor
         kind = "a number";
         ok = read_double(value, *key.data == 'S' ? &out->shift : &out->cfg);
     }
-    return ok || zi_error_set(error, ZI_ERROR_BAD_FORMAT, "recipe",
+    return ok || zi_error_set(error, ZI_ERROR_BAD_FORMAT, "infotext",
                               "%.*s is \"%.60s\" and should be %s; correct or remove it",
                               (int)key.size, key.data, value, kind);
 }
@@ -270,7 +270,7 @@ static void cut_negative(span *prompt, span *negative)
     }
 }
 
-bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage, zi_error *error)
+bool zi_infotext_parse(const char *text, zi_infotext_fields *out, char **storage, zi_error *error)
 {
     /* Everything kept is a part of text, and all but the prompts follow a key of two or more
      * bytes and a colon: their closing NULs need no room of their own. */
@@ -280,7 +280,7 @@ bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage, zi
     span prompt, negative, line, key, value;
     cut_settings(text, &prompt, &line);
     cut_negative(&prompt, &negative);
-    zi_recipe_fields fields = {.model = "", .schedule = "", .original = ""};
+    zi_infotext_fields fields = {.model = "", .schedule = "", .original = ""};
     fields.prompt = keep(&next, prompt);
     fields.negative = keep(&next, negative);
     while (next_pair(&line, &key, &value)) {
@@ -293,8 +293,8 @@ bool zi_recipe_parse(const char *text, zi_recipe_fields *out, char **storage, zi
     return true;
 }
 
-bool zi_recipe_settings(const char *text,
-                        void (*each)(void *user, const char *key, const char *value), void *user)
+bool zi_infotext_settings(const char *text,
+                          void (*each)(void *user, const char *key, const char *value), void *user)
 {
     span prompts, line, key, value;
     char *strings = malloc(strlen(text) + 2), *next;

@@ -6,16 +6,16 @@
  *
  * Values with a comma, a colon or a newline are JSON strings. The prompts stand as they are, in as
  * many lines as they have. */
-#ifndef ZI_IO_RECIPE_H
-#define ZI_IO_RECIPE_H
+#ifndef ZI_IO_INFOTEXT_H
+#define ZI_IO_INFOTEXT_H
 
 #include "base/error.h"
 
 /* The text in new memory, or NULL when memory is short. NULL and empty strings are left out (the
  * prompt leaves an empty line); cfg and shift must be finite. */
-char *zi_recipe_format(const zi_recipe_fields *fields);
+char *zi_infotext_format(const zi_infotext_fields *fields);
 
-/* zi_recipe_parse (zimage.h) gives exactly what was written here, with the one ambiguity of this
+/* zi_infotext_parse (zimage.h) gives exactly what was written here, with the one ambiguity of this
  * format: a line of the prompt that starts with "Negative prompt:" starts the negative prompt. */
 
 #endif
