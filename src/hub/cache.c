@@ -232,7 +232,7 @@ bool zi_snapshot_is_whole(const char *path)
     return ok;
 }
 
-bool zi_hub_find(const zi_hub *hub, const char *repo, char **path, zi_error *error)
+bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path, zi_error *error)
 {
     zi_repo_name name;
     if (!zi_repo_read(repo, &name, error)) return false;

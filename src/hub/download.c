@@ -296,7 +296,7 @@ static bool record_local(const download *d, zi_error *error)
     return ok;
 }
 
-static bool finish(const download *d, zi_downloaded *out, zi_error *error)
+static bool finish(const download *d, zi_download_result *out, zi_error *error)
 {
     const zi_download_options *o = d->options;
     if (!(o->local_dir ? record_local(d, error) : link_snapshot(d, error))) return false;
@@ -308,7 +308,7 @@ static bool finish(const download *d, zi_downloaded *out, zi_error *error)
 }
 
 /* What the cache has, when the hub cannot be asked. False: nothing that would do. */
-static bool use_cache(const download *d, zi_downloaded *out)
+static bool use_cache(const download *d, zi_download_result *out)
 {
     char *snapshot = d->hub->cache ? zi_cache_find(d->hub, &d->name) : NULL;
     if (!snapshot || d->options->local_dir) {
@@ -320,13 +320,13 @@ static bool use_cache(const download *d, zi_downloaded *out)
     bool ok = path && (file ? zi_is_file(path) : zi_snapshot_is_whole(path));
     free(snapshot);
     if (ok)
-        *out = (zi_downloaded){.path = path, .from_cache = true};
+        *out = (zi_download_result){.path = path, .from_cache = true};
     else
         free(path);
     return ok;
 }
 
-static bool run(download *d, zi_downloaded *out, zi_error *error)
+static bool run(download *d, zi_download_result *out, zi_error *error)
 {
     const char *repo = d->name.repo;
     bool reached = false;
@@ -348,11 +348,11 @@ static bool run(download *d, zi_downloaded *out, zi_error *error)
 }
 
 bool zi_download_guided(const zi_download_options *options, const zi_guide *guide,
-                        zi_downloaded *out, zi_error *error)
+                        zi_download_result *out, zi_error *error)
 {
     download d = {.options = options, .guide = guide, .hub = &options->hub};
     zi_error why = {0};
-    zi_downloaded result = {0};
+    zi_download_result result = {0};
     if (!options->local_dir && !options->hub.cache)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                             "neither a cache nor a folder was named to put files in");
@@ -369,7 +369,7 @@ bool zi_download_guided(const zi_download_options *options, const zi_guide *guid
     return ok;
 }
 
-bool zi_download(const zi_download_options *options, zi_downloaded *out, zi_error *error)
+bool zi_download(const zi_download_options *options, zi_download_result *out, zi_error *error)
 {
     return zi_download_guided(options, NULL, out, error);
 }

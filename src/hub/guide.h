@@ -21,6 +21,6 @@ typedef struct {
 
 /* zi_download into a folder, with a guide (NULL: none). */
 bool zi_download_guided(const zi_download_options *options, const zi_guide *guide,
-                        zi_downloaded *out, zi_error *error) ZI_CHECKED;
+                        zi_download_result *out, zi_error *error) ZI_CHECKED;
 
 #endif

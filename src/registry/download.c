@@ -62,7 +62,7 @@ static bool watch(void *user, const zi_hub_progress *progress)
 }
 
 /* *made is what was converted on the way, if it was. */
-static bool fetch(fetching *f, zi_downloaded *original, const char **made, zi_error *error)
+static bool fetch(fetching *f, zi_download_result *original, const char **made, zi_error *error)
 {
     zi_download_options o = *f->options;
     o.local_dir = f->incoming.path;
@@ -78,7 +78,7 @@ static bool fetch(fetching *f, zi_downloaded *original, const char **made, zi_er
 /* ---- what is made of it ---- */
 
 /* What lies in the cache stays there. */
-static bool put_original(const fetching *f, const zi_downloaded *original, char **path,
+static bool put_original(const fetching *f, const zi_download_result *original, char **path,
                          zi_error *error)
 {
     zi_import_options o = f->import;
@@ -101,7 +101,7 @@ static bool put_made(const fetching *f, const char *made, char **path, zi_error 
     return false;
 }
 
-static bool run(fetching *f, zi_downloaded *out, zi_error *error)
+static bool run(fetching *f, zi_download_result *out, zi_error *error)
 {
     const zi_download_options *o = f->options;
     const char *made = NULL;
@@ -109,7 +109,7 @@ static bool run(fetching *f, zi_downloaded *out, zi_error *error)
     if (!name_all(f, error) || !settle(f, &path, error)) return false;
     free(path);
     path = NULL;
-    bool ok = o->file || zi_hub_find(&o->hub, o->repo, &out->path, error);
+    bool ok = o->file || zi_hub_find_cached(&o->hub, o->repo, &out->path, error);
     out->from_cache = ok && out->path;
     if (ok && !out->from_cache) ok = fetch(f, out, &made, error);
     ok = ok && (made ? put_made(f, made, &path, error) : put_original(f, out, &path, error)) &&
@@ -120,10 +120,10 @@ static bool run(fetching *f, zi_downloaded *out, zi_error *error)
 }
 
 bool zi_registry_download(zi_registry *registry, const zi_download_options *options,
-                          const zi_import_options *import, zi_downloaded *out, zi_error *error)
+                          const zi_import_options *import, zi_download_result *out, zi_error *error)
 {
     fetching f = {.registry = registry, .options = options, .import = *import, .incoming.lock = -1};
-    zi_downloaded result = {0};
+    zi_download_result result = {0};
     bool ok = run(&f, &result, error);
     if (ok)
         *out = result;

@@ -177,8 +177,8 @@ static bool is_folder_within(const zi_registry *r, zi_section section)
     return within;
 }
 
-bool zi_registry_place(zi_registry *r, zi_section section, const char *file, char **path,
-                       char **name, zi_error *error)
+bool zi_registry_new_path(zi_registry *r, zi_section section, const char *file, char **path,
+                          char **name, zi_error *error)
 {
     struct stat st;
     const char *folder = r->options.folder;
@@ -250,7 +250,7 @@ bool zi_registry_find_in_hub(const zi_registry *r, const char *name, char **path
     zi_repo_name repo;
     if (!zi_repo_read(name, &repo, NULL)) return true; /* it is the name of something else */
     zi_repo_free(&repo);
-    return zi_hub_find(&r->options.hub, name, path, error);
+    return zi_hub_find_cached(&r->options.hub, name, path, error);
 }
 
 /* ---- all ---- */

@@ -76,7 +76,7 @@ static zi_inspection *find_known(zi_registry *r, const char *path, uint64_t *byt
                     : zi_inspection_failed(path, &why);
 }
 
-zi_inspection *zi_registry_known(zi_registry *registry, const char *path)
+zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *path)
 {
     uint64_t bytes;
     return find_known(registry, path, &bytes);

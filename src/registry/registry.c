@@ -99,14 +99,14 @@ static bool prefer(zi_registry *r, const char *name, zi_error *error)
 
 /* ---- finding ---- */
 
-void zi_found_free(zi_found *found)
+void zi_resolved_model_free(zi_resolved_model *found)
 {
     free(found->name);
     free(found->path);
-    *found = (zi_found){0};
+    *found = (zi_resolved_model){0};
 }
 
-static bool set_found(zi_found *out, const char *name, const char *path, zi_error *error)
+static bool set_found(zi_resolved_model *out, const char *name, const char *path, zi_error *error)
 {
     out->name = strdup(name);
     out->path = strdup(path);
@@ -114,7 +114,8 @@ static bool set_found(zi_found *out, const char *name, const char *path, zi_erro
 }
 
 /* What is neither in the folder nor in the hub's cache. */
-static bool find_special(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+static bool find_special(const zi_registry *r, const char *name, zi_resolved_model *out,
+                         zi_error *error)
 {
     const zi_registry_options *o = &r->options;
     if (r->model_name && !strcmp(name, r->model_name)) return set_found(out, name, o->model, error);
@@ -124,7 +125,8 @@ static bool find_special(const zi_registry *r, const char *name, zi_found *out, 
 }
 
 /* out->path stays NULL when there is no model of that name. */
-static bool find_listed(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+static bool find_listed(const zi_registry *r, const char *name, zi_resolved_model *out,
+                        zi_error *error)
 {
     zi_entry_name entry;
     if (!zi_registry_find_in_folder(r, name, &entry, error)) return false;
@@ -145,7 +147,8 @@ static bool may_be_repo(const char *name)
     return may;
 }
 
-static bool find_named(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+static bool find_named(const zi_registry *r, const char *name, zi_resolved_model *out,
+                       zi_error *error)
 {
     struct stat st;
     const char *folder = r->options.folder;
@@ -163,10 +166,11 @@ static bool find_named(const zi_registry *r, const char *name, zi_found *out, zi
                            repo ? ", nor a whole one in the hub's cache" : "");
 }
 
-static bool find_chosen(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+static bool find_chosen(const zi_registry *r, const char *name, zi_resolved_model *out,
+                        zi_error *error)
 {
     if (!find_listed(r, name, out, error)) return false;
-    out->as = ZI_FOUND_CHOSEN;
+    out->as = ZI_RESOLVED_DEFAULT;
     return out->path ||
            zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
                            "%s/%s names %s, which is not there any more; choose another default",
@@ -193,23 +197,23 @@ static bool fail_several(const zi_registry *r, const zi_entry_names *all, size_t
     return false;
 }
 
-static bool find_downloaded_or_demo(const zi_registry *r, zi_found *out, zi_error *error)
+static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_repo_name turbo;
     char *path = NULL;
-    if (!zi_hub_find(&r->options.hub, NULL, &path, error)) return false;
+    if (!zi_hub_find_cached(&r->options.hub, NULL, &path, error)) return false;
     if (path && !zi_repo_read(NULL, &turbo, error)) {
         free(path);
         return false;
     }
     if (path) {
         bool ok = set_found(out, turbo.repo, path, error);
-        out->as = ZI_FOUND_DOWNLOADED;
+        out->as = ZI_RESOLVED_DOWNLOADED;
         zi_repo_free(&turbo);
         free(path);
         return ok;
     }
-    out->as = ZI_FOUND_DEMO;
+    out->as = ZI_RESOLVED_DEMO;
     if (r->options.demo)
         return set_found(out, zi_section_name(ZI_SECTION_DEMO), r->options.demo, error);
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "model",
@@ -218,7 +222,7 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_found *out, zi_erro
                            r->options.folder);
 }
 
-static bool find_unnamed(zi_registry *r, zi_found *out, zi_error *error)
+static bool find_unnamed(zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_entry_names all;
     const zi_entry_name *only = NULL;
@@ -238,20 +242,21 @@ static bool find_unnamed(zi_registry *r, zi_found *out, zi_error *error)
     bool ok = count == 1  ? set_found(out, only->name, only->path, error)
               : count > 1 ? fail_several(r, &all, count, error)
                           : find_downloaded_or_demo(r, out, error);
-    if (count == 1) out->as = ZI_FOUND_ONLY;
+    if (count == 1) out->as = ZI_RESOLVED_ONLY;
     zi_entry_names_free(&all);
     return ok;
 }
 
-bool zi_registry_find(zi_registry *registry, const char *name, zi_found *out, zi_error *error)
+bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_model *out,
+                         zi_error *error)
 {
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     bool ok =
         name ? find_named(registry, name, &found, error) : find_unnamed(registry, &found, error);
     if (ok)
         *out = found;
     else
-        zi_found_free(&found);
+        zi_resolved_model_free(&found);
     return ok;
 }
 
@@ -276,20 +281,19 @@ static bool find_only_language(const zi_registry *r, char **path, zi_error *erro
     else if (count == 1)
         ok = (*path = strdup(only)) || zi_error_no_memory(error, strlen(only));
     else
-        ok = zi_hub_find(&r->options.hub, "prompt-enhancer", path, error);
+        ok = zi_hub_find_cached(&r->options.hub, "prompt-enhancer", path, error);
     zi_entry_names_free(&all);
     return ok;
 }
 
-bool zi_registry_find_language(zi_registry *registry, const char *name, char **path,
-                               zi_error *error)
+bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **path, zi_error *error)
 {
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     *path = NULL;
     if (!name || !strcmp(name, zi_section_name(ZI_SECTION_PROMPT_ENHANCER)))
         return find_only_language(registry, path, error);
     if (!find_named(registry, name, &found, error)) {
-        zi_found_free(&found);
+        zi_resolved_model_free(&found);
         return false;
     }
     *path = found.path;
@@ -304,10 +308,10 @@ static bool fail_unknown(const char *name, zi_error *error)
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
 }
 
-bool zi_registry_choose(zi_registry *registry, const char *name, bool lasting, zi_error *error)
+bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasting, zi_error *error)
 {
     static const char languages[] = "prompt_enhancer";
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     size_t length = sizeof languages - 1;
     bool ok = find_listed(registry, name, &found, error);
     if (ok && !found.path)
@@ -319,7 +323,7 @@ bool zi_registry_choose(zi_registry *registry, const char *name, bool lasting, z
     else if (ok)
         ok = lasting ? write_default(registry, found.name, error)
                      : prefer(registry, found.name, error);
-    zi_found_free(&found);
+    zi_resolved_model_free(&found);
     return ok;
 }
 
