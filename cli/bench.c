@@ -1,5 +1,6 @@
 /* zimage bench: how fast this machine runs the real model's shapes. */
 #include "cli.h"
+#include "zimage_bench.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,6 +3,7 @@
 #ifndef ZI_CLI_H
 #define ZI_CLI_H
 
+#include "zimage_models.h"
 #include "base/error.h"
 #include "base/machine.h"
 

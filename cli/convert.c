@@ -1,5 +1,6 @@
 /* zimage convert and zimage quantize: a model in another layout or precision. */
 #include "cli.h"
+#include "base/tables.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /* zimage download: a model from a hub. */
 #include "cli.h"
+#include "base/tables.h"
 
 #include <cJSON.h>
 #include <inttypes.h>

@@ -1,5 +1,6 @@
 /* zimage generate: a prompt becomes a picture file, or several. */
 #include "cli.h"
+#include "base/tables.h"
 
 #include "base/file.h"
 #include "base/text.h"

@@ -1,5 +1,6 @@
 /* zimage models and zimage import: the models folder. */
 #include "cli.h"
+#include "base/tables.h"
 
 #include "base/text.h"
 

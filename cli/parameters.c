@@ -1,5 +1,6 @@
 /* Options of the generation parameters, made from the library's table. */
 #include "cli.h"
+#include "base/tables.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -240,7 +240,7 @@ char *zi_download_hint(const zi_registry *registry)
     if (!takes) return NULL;
     zi_text_init(&text, 2000);
     zi_text_printf(&text, "`zimage download --to mlx --precision %s` gets the real one: %s",
-                   zi_precision_names[precision], takes);
+                   zi_precision_name(precision), takes);
     free(takes);
     return zi_text_take(&text);
 }

@@ -95,7 +95,8 @@ static zi_answer send_converted(zi_call *call, int format, int quality, const ch
     if (!zi_history_load(call->server->history, call->parameters[0], &image, &infotext, &error))
         return failed(call, &error);
     if (!image) return no_image(call);
-    zi_save_options save = {formats[format].format, quality, infotext};
+    zi_save_options save = {
+        .format = formats[format].format, .quality = quality, .infotext = infotext};
     bool ok = zi_image_encode(image, &save, &data, &size, &error);
     zi_image_free(image);
     free(infotext);
@@ -174,7 +175,7 @@ static bool make_thumbnail(const zi_history *history, const char *id, const char
     if (!small.height) small.height = 1;
     small.pixels = malloc((size_t)small.width * (size_t)small.height * 3);
     bool ok = small.pixels || zi_error_no_memory(error, (size_t)longer);
-    zi_save_options save = {ZI_FORMAT_WEBP, 80, NULL};
+    zi_save_options save = {.format = ZI_FORMAT_WEBP, .quality = 80};
     if (ok) shrink(image, &small);
     ok = ok && zi_image_save(&small, path, &save, error);
     zi_image_free(image);

@@ -95,7 +95,7 @@ static bool put_converted(zi_server *server, const char *id, const zi_save_optio
 bool zi_foreign_picture(zi_server *server, const char *id, zi_format format, int quality,
                         zi_text *out, zi_error *error)
 {
-    zi_save_options how = {format, quality, NULL};
+    zi_save_options how = {.format = format, .quality = quality};
     if (format != ZI_FORMAT_PNG) return put_converted(server, id, &how, out, error);
     int fd = zi_history_file(server->history, id);
     return fd < 0 ? gone(id, error) : put_file(fd, id, out, error);

@@ -5,6 +5,8 @@
 #include "server/history.h"
 #include "server/params.h"
 
+#include "zimage_models.h"
+
 #include "base/text.h"
 
 #include <stdatomic.h>

@@ -160,7 +160,7 @@ static char *in_format(const zi_openai_request *r, const zi_job_preview *preview
     uint8_t *data = NULL;
     zi_image *image = NULL;
     zi_error error = {0};
-    zi_save_options save = {format_of(r), jpeg_quality(r), NULL};
+    zi_save_options save = {.format = format_of(r), .quality = jpeg_quality(r)};
     if (save.format == ZI_FORMAT_PNG) return zi_base64(preview->png, preview->size);
     bool ok = zi_image_decode(preview->png, preview->size, 0, &image, NULL, &error) &&
               zi_image_encode(image, &save, &data, &size, &error);

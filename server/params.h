@@ -5,6 +5,8 @@
 
 #include "server/refusal.h"
 
+#include "base/tables.h"
+
 #include <cJSON.h>
 
 /* Which fields an object has; bit i stands for row i of its table. */

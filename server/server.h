@@ -2,7 +2,7 @@
 #ifndef ZI_SERVER_H
 #define ZI_SERVER_H
 
-#include "zimage.h"
+#include "zimage_models.h"
 
 typedef struct {
     const char *host;             /* an address of this machine; NULL: 127.0.0.1 */

@@ -1,4 +1,5 @@
 /* Times the stages at real shapes with made-up weights. */
+#include "zimage_bench.h"
 #include "internal.h"
 #include "base/machine.h"
 #include "base/random.h"
@@ -349,6 +350,7 @@ static bool run_bench(bench *b, const zi_bench_options *options, zi_error *error
 
 bool zi_bench(const zi_bench_options *options, zi_bench_result *out, zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(options, error)) return false;
     bench b = {0};
     bool ok = run_bench(&b, options, error);
     zi_session_close(&b.session);

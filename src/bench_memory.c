@@ -1,4 +1,5 @@
 /* How fast memory is read, and products of one row of input beside it. */
+#include "zimage_bench.h"
 #include "internal.h"
 #include "base/machine.h"
 
@@ -121,6 +122,7 @@ static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
 
 bool zi_bench_memory(const zi_bench_options *options, zi_bench_memory_result *out, zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(options, error)) return false;
     bench b = {0};
     zi_bench_memory_result result = {0};
     bool ok = prepare(&b, options, error);

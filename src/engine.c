@@ -25,6 +25,7 @@ bool zi_engine_create(const zi_engine_options *options, zi_engine **out, zi_erro
 {
     static const zi_engine_options defaults;
     const zi_engine_options *o = options ? options : &defaults;
+    if (!ZI_CHECK_RESERVED(o, error)) return false;
     if (o->threads < 0 || o->threads > 1024)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "threads",
                             "%d is out of range; it goes from 0 to 1024", o->threads);

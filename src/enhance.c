@@ -51,6 +51,7 @@ zi_enhance_request zi_enhance_default(void)
 
 bool zi_llm_load(zi_engine *engine, const zi_model_options *options, zi_llm **out, zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(options, error)) return false;
     if (!options->path || !options->path[0])
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "llm",
                                "no language model was named");
@@ -318,6 +319,7 @@ static bool resolve(const zi_enhance_request *request, zi_enhance_request *r, zi
 bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_result *out,
                 zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(request, error)) return false;
     zi_enhance_request r;
     int32_t *ids = NULL;
     size_t count = 0;

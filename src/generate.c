@@ -387,6 +387,7 @@ static bool generate(job *j, zi_image **out, zi_error *error)
 
 bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(request, error)) return false;
     job j = {.model = model};
     if (!resolve(model, request, &j.request, error)) return false;
     j.height = (size_t)j.request.height / 8;
@@ -419,6 +420,7 @@ char *zi_infotext_create(const zi_model *model, const zi_request *request)
 bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, int32_t **ids,
                  size_t *count, zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(options, error)) return false;
     zi_tokenizer *tokenizer = NULL;
     if (!zi_assembly_tokenizer(options, NULL, &tokenizer, error)) return false;
     bool ok = chat ? zi_tokenizer_chat(tokenizer, text, TOKENS, ids, count, error)

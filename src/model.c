@@ -91,6 +91,7 @@ static bool load(const zi_model_options *options, zi_model *model, zi_error *err
 bool zi_model_load(zi_engine *engine, const zi_model_options *options, zi_model **out,
                    zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(options, error)) return false;
     if (!options->path || !options->path[0])
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "model",
                                "no model was named");

@@ -1,5 +1,6 @@
 /* The generation parameters, and checks of the values that users give them. */
 #include "base/error.h"
+#include "base/tables.h"
 #include "base/text.h"
 
 #include <math.h>
@@ -20,6 +21,12 @@ _Static_assert(sizeof zi_parameters / sizeof *zi_parameters <= ZI_MAX_PARAMETERS
                "a bit for each row");
 _Static_assert(sizeof(zi_schedule) == sizeof(int) && sizeof(zi_compute) == sizeof(int),
                "choices are read and written as int");
+
+const zi_parameter *zi_parameter_at(size_t i)
+{
+    const size_t count = sizeof zi_parameters / sizeof *zi_parameters - 1;
+    return i < count ? &zi_parameters[i] : NULL;
+}
 
 const zi_parameter *zi_parameter_find(const char *name)
 {

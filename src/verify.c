@@ -1,4 +1,5 @@
 /* Whether a model works: its weights, its stages one by one, and small pictures. */
+#include "zimage_models.h"
 #include "internal.h"
 #include "base/random.h"
 #include "io/values.h"
@@ -363,6 +364,7 @@ static zi_verification *create(const char *path)
 bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *against,
                zi_progress_fn progress, void *user, zi_verification **out, zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(options, error)) return false;
     if (!options->path)
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "model",
                                "no model was named");

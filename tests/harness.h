@@ -6,7 +6,7 @@
 #ifndef ZI_TEST_HARNESS_H
 #define ZI_TEST_HARNESS_H
 
-#include "zimage.h"
+#include "zimage_models.h"
 
 #include <stdio.h>
 

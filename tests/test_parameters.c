@@ -2,6 +2,8 @@
  * precisions. */
 #include "harness.h"
 
+#include "base/tables.h"
+
 #include <math.h>
 #include <string.h>
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Makes one line of valid UTF-8, whatever a file name or a foreign library brought along: control
@@ -69,4 +70,27 @@ bool zi_error_cancelled(zi_error *error)
 zi_error_code zi_error_code_of_errno(void)
 {
     return errno == ENOENT || errno == ENOTDIR ? ZI_ERROR_NOT_FOUND : ZI_ERROR_IO;
+}
+
+bool zi_check_reserved(const void *reserved, size_t size, zi_error *error)
+{
+    const unsigned char *bytes = reserved;
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i])
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "reserved",
+                                "is not 0: clear the struct before it is filled, or update the "
+                                "library");
+    return true;
+}
+
+/* ---- the library ---- */
+
+const char *zi_version(void)
+{
+    return ZI_VERSION;
+}
+
+void zi_free(void *pointer)
+{
+    free(pointer);
 }

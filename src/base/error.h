@@ -24,6 +24,11 @@ bool zi_error_no_memory(zi_error *error, size_t bytes);
 /* The caller's progress callback asked to stop. */
 bool zi_error_cancelled(zi_error *error);
 
+/* Fails when a caller set a field of an options struct that this library does not know. */
+#define ZI_CHECK_RESERVED(options, error)                                                          \
+    zi_check_reserved((options)->reserved, sizeof(options)->reserved, error)
+bool zi_check_reserved(const void *reserved, size_t size, zi_error *error) ZI_CHECKED;
+
 /* Of a path that the system refused to open: ZI_ERROR_NOT_FOUND or ZI_ERROR_IO, by errno. */
 zi_error_code zi_error_code_of_errno(void);
 

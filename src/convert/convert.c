@@ -13,6 +13,7 @@ bool zi_conversion_write(zi_conversion *c, zi_error *error)
 
 bool zi_convert(const zi_convert_options *options, zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(options, error)) return false;
     if (!options->source || !options->destination)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT,
                             options->source ? "destination" : "source", "is missing");

@@ -1,4 +1,5 @@
 /* The layouts and precisions that models are written in: their names, and which go together. */
+#include "base/tables.h"
 #include "convert/plan.h"
 #include "io/layout.h"
 
@@ -16,6 +17,24 @@ const char *const zi_precision_names[] = {[ZI_PRECISION_ORIGINAL] = "original",
                                           [ZI_PRECISION_Q8] = "q8",
                                           [ZI_PRECISION_Q4] = "q4",
                                           NULL};
+
+static size_t count_names(const char *const *names)
+{
+    size_t count = 0;
+    while (names[count]) count++;
+    return count;
+}
+
+const char *zi_layout_name(zi_layout_kind layout)
+{
+    return (size_t)layout < count_names(zi_layout_names) ? zi_layout_names[layout] : NULL;
+}
+
+const char *zi_precision_name(zi_precision precision)
+{
+    return (size_t)precision < count_names(zi_precision_names) ? zi_precision_names[precision]
+                                                               : NULL;
+}
 
 zi_naming zi_layout_naming(zi_layout_kind layout)
 {

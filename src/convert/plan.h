@@ -3,6 +3,7 @@
 #ifndef ZI_CONVERT_PLAN_H
 #define ZI_CONVERT_PLAN_H
 
+#include "zimage_models.h"
 #include "io/formats.h"
 #include "io/source.h"
 

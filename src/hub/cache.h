@@ -6,6 +6,7 @@
 #ifndef ZI_HUB_CACHE_H
 #define ZI_HUB_CACHE_H
 
+#include "zimage_models.h"
 #include "base/error.h"
 
 /* What a repo of zi_download_options means. */

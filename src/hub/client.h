@@ -2,6 +2,7 @@
 #ifndef ZI_HUB_CLIENT_H
 #define ZI_HUB_CLIENT_H
 
+#include "zimage_models.h"
 #include "hub/address.h"
 
 #include <curl/curl.h>

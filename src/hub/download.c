@@ -371,5 +371,6 @@ bool zi_download_guided(const zi_download_options *options, const zi_guide *guid
 
 bool zi_download(const zi_download_options *options, zi_download_result *out, zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(options, error)) return false;
     return zi_download_guided(options, NULL, out, error);
 }

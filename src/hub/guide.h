@@ -2,6 +2,7 @@
 #ifndef ZI_HUB_GUIDE_H
 #define ZI_HUB_GUIDE_H
 
+#include "zimage_models.h"
 #include "hub/listing.h"
 #include "hub/transfer.h"
 

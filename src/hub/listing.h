@@ -2,6 +2,7 @@
 #ifndef ZI_HUB_LISTING_H
 #define ZI_HUB_LISTING_H
 
+#include "zimage_models.h"
 #include "hub/client.h"
 #include "hub/digest.h"
 

@@ -2,6 +2,7 @@
 #ifndef ZI_INSPECT_INSPECTION_H
 #define ZI_INSPECT_INSPECTION_H
 
+#include "zimage_models.h"
 #include "base/error.h"
 
 #include <cjson/cJSON.h>

@@ -96,6 +96,7 @@ bool zi_image_encode_named(const zi_image *image, const char *name, const zi_sav
                            zi_text *out, zi_error *error)
 {
     zi_save_options full = options ? *options : (zi_save_options){0};
+    if (!ZI_CHECK_RESERVED(&full, error)) return false;
     if (full.format == ZI_FORMAT_BY_NAME && !format_of_name(name, &full.format, error))
         return false;
     if (full.format < ZI_FORMAT_PNG || full.format > ZI_FORMAT_WEBP)

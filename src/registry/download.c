@@ -122,6 +122,7 @@ static bool run(fetching *f, zi_download_result *out, zi_error *error)
 bool zi_registry_download(zi_registry *registry, const zi_download_options *options,
                           const zi_import_options *import, zi_download_result *out, zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(options, error) || !ZI_CHECK_RESERVED(import, error)) return false;
     fetching f = {.registry = registry, .options = options, .import = *import, .incoming.lock = -1};
     zi_download_result result = {0};
     bool ok = run(&f, &result, error);

@@ -180,7 +180,7 @@ char *zi_import_name(const zi_import_options *o)
     if (!base || !o->convert) return base;
     zi_text_init(&text, 1024);
     zi_text_puts(&text, base);
-    if (!o->name && o->precision) zi_text_printf(&text, "-%s", zi_precision_names[o->precision]);
+    if (!o->name && o->precision) zi_text_printf(&text, "-%s", zi_precision_name(o->precision));
     size_t length = strlen(base), tail = strlen(ending_of(o->layout));
     bool has_ending = length > tail && !strcmp(base + length - tail, ending_of(o->layout));
     if (!has_ending) zi_text_puts(&text, ending_of(o->layout));
@@ -262,6 +262,7 @@ static bool check_room_for_language(const zi_registry *registry, zi_error *error
 bool zi_registry_import(zi_registry *registry, const zi_import_options *options, char **path,
                         zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(options, error)) return false;
     zi_section section;
     char *to = NULL;
     if (!zi_registry_detect(options->source, &section, error)) return false;

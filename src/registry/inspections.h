@@ -3,6 +3,7 @@
 #ifndef ZI_REGISTRY_INSPECTIONS_H
 #define ZI_REGISTRY_INSPECTIONS_H
 
+#include "zimage_models.h"
 #include "inspect/inspection.h"
 
 #include <stdint.h>

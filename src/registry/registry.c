@@ -20,6 +20,8 @@ static const char default_file[] = "default.txt";
 
 bool zi_registry_open(const zi_registry_options *options, zi_registry **out, zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(options, error)) return false;
+    if (!ZI_CHECK_RESERVED(&options->hub, error)) return false;
     zi_registry *r = calloc(1, sizeof *r);
     if (!r) return zi_error_no_memory(error, sizeof *r);
     pthread_mutex_init(&r->mutex, NULL);

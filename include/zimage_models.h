@@ -1,0 +1,410 @@
+/* zimage: which models there are, and what can be done with their files. See zimage.h for errors,
+ * memory, threads and compatibility. */
+#ifndef ZIMAGE_MODELS_H
+#define ZIMAGE_MODELS_H
+
+#include "zimage.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- inspection ---- */
+
+typedef enum { ZI_MODEL_IMAGE = 0, ZI_MODEL_LANGUAGE, ZI_MODEL_OTHER } zi_model_kind;
+
+typedef enum {
+    ZI_HEALTH_GOOD = 0,
+    ZI_HEALTH_INCOMPLETE,  /* components are missing that another model can provide */
+    ZI_HEALTH_UNSUPPORTED, /* well-formed, but zimage cannot use it */
+    ZI_HEALTH_DAMAGED
+} zi_health;
+
+/* "good", "incomplete", "unsupported" or "damaged"; a constant. */
+ZI_API const char *zi_health_name(zi_health health);
+
+/* A storage format and how many parameters have it. */
+typedef struct {
+    char *name; /* "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64" */
+    double parameters;
+} zi_value_format;
+
+/* The tensors of a component, or of a file. */
+typedef struct {
+    size_t files; /* 0: it has no tensors, or they could not be read */
+    size_t tensors;
+    double parameters; /* elements of the unpacked tensors */
+    double bytes;
+    zi_value_format *formats; /* [format_count] */
+    size_t format_count;
+} zi_tensor_summary;
+
+typedef enum {
+    ZI_COMPONENT_TRANSFORMER = 0,
+    ZI_COMPONENT_TEXT_ENCODER,
+    ZI_COMPONENT_VAE,
+    ZI_COMPONENT_TOKENIZER,
+    ZI_COMPONENT_SCHEDULER,
+    ZI_COMPONENTS
+} zi_component;
+
+/* "transformer", "text_encoder", "vae", "tokenizer" or "scheduler"; a constant. */
+ZI_API const char *zi_component_name(zi_component component);
+
+typedef struct {
+    zi_error_code code;
+    char *subject, *text; /* as in zi_error */
+} zi_problem;
+
+/* What is known about a model folder or file. */
+typedef struct {
+    char *path;
+    zi_model_kind kind;
+    char *layout;       /* "diffusers", "MLX", "ComfyUI file", ...; NULL: unknown */
+    char *architecture; /* "Z-Image", "Z-Image transformer", "Stable Diffusion XL", ...; NULL */
+    /* Of the transformer, or else of the first component with tensors; NULL: none has. */
+    const char *precision;
+    int native_size; /* pixels; 0: unknown, as for the next four */
+    int transformer_layers, transformer_width;
+    int text_encoder_layers, text_encoder_width;
+    bool has_components; /* false: it has another architecture, and `other` describes it */
+    struct {
+        bool present;
+        bool missing; /* not present, but needed */
+        zi_tensor_summary tensors;
+    } components[ZI_COMPONENTS];
+    zi_tensor_summary other;
+    zi_health health;
+    bool usable;          /* without components of another model */
+    zi_problem *problems; /* [problem_count], those that a reference cannot solve first */
+    size_t problem_count;
+    char **remarks; /* [remark_count] */
+    size_t remark_count;
+} zi_inspection;
+
+/* Inspects a model folder or file. Everything that is recognised is described, damaged or not; the
+ * function fails only when path cannot be read or has an unknown format. */
+ZI_API bool zi_inspect(const char *path, zi_inspection **out, zi_error *error) ZI_CHECKED;
+ZI_API void zi_inspection_free(zi_inspection *inspection);
+
+/* The inspection as JSON text; zi_free() it. NULL: out of memory. */
+ZI_API char *zi_inspection_json(const zi_inspection *inspection);
+
+/* ---- verification ---- */
+
+typedef struct {
+    const char *name; /* a constant */
+    bool passed;
+    zi_error_code code; /* why it failed */
+    char *text;         /* what was found, or why it failed */
+} zi_verification_check;
+
+typedef struct {
+    char *path;
+    bool passed;                   /* all checks */
+    zi_verification_check *checks; /* [check_count] that could be run */
+    size_t check_count;
+} zi_verification;
+
+/* Tests whether a model works: reads all weights and generates small images. against: path of the
+ * model that this one was converted from, whose image it must reproduce; NULL: none. A check that
+ * fails is not an error of the call. */
+ZI_API bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *against,
+                      zi_progress_fn progress, void *user, zi_verification **out,
+                      zi_error *error) ZI_CHECKED;
+ZI_API void zi_verification_free(zi_verification *verification);
+
+/* The verification as JSON text; zi_free() it. NULL: out of memory. */
+ZI_API char *zi_verification_json(const zi_verification *verification);
+
+/* ---- conversion ---- */
+
+/* The layout to write. */
+typedef enum {
+    ZI_LAYOUT_SAME = 0,  /* that of the source */
+    ZI_LAYOUT_MLX,       /* a folder */
+    ZI_LAYOUT_DIFFUSERS, /* a folder */
+    ZI_LAYOUT_COMFYUI,   /* one safetensors file */
+    ZI_LAYOUT_GGUF       /* one file: the transformer, or a text encoder alone */
+} zi_layout_kind;
+
+/* The precision to write. Original keeps the stored types; a type that the layout does not have
+ * becomes 16-bit. FP8, Q8 and Q4 quantize the transformer's matrices whose rows are multiples of 64
+ * (GGUF: of 32): FP8 is float8_e4m3fn in diffusers (without scales) and ComfyUI (with scales), and
+ * 8-bit groups in MLX; Q8 and Q4 are groups of 64 in MLX, and Q8_0 and Q4_0 in GGUF. */
+typedef enum {
+    ZI_PRECISION_ORIGINAL = 0,
+    ZI_PRECISION_FP16,
+    ZI_PRECISION_BF16,
+    ZI_PRECISION_FP8,
+    ZI_PRECISION_Q8,
+    ZI_PRECISION_Q4
+} zi_precision;
+
+/* "same", "mlx", "diffusers", "comfyui", "gguf"; NULL for other values. Constants. */
+ZI_API const char *zi_layout_name(zi_layout_kind layout);
+
+/* "original", "fp16", "bf16", "fp8", "q8", "q4"; NULL for other values. Constants. */
+ZI_API const char *zi_precision_name(zi_precision precision);
+
+/* Checks that a layout has a precision. ZI_LAYOUT_SAME passes: the source is not known here. The
+ * error's text has the precisions of the layout. */
+ZI_API bool zi_layout_check(zi_layout_kind layout, zi_precision precision,
+                            zi_error *error) ZI_CHECKED;
+
+typedef struct {
+    const char *source;
+    const char *destination; /* must not exist, or be an empty folder */
+    zi_layout_kind layout;
+    zi_precision precision;
+    const char *vae, *text_encoder; /* files or folders to take these from; NULL: the source */
+    const char *reference;          /* a model folder to take missing components from; NULL: none */
+    int threads;                    /* as in zi_engine_options */
+    zi_progress_fn progress;        /* gets ZI_STAGE_CONVERT; may be NULL */
+    void *user;                     /* passed to progress */
+    void *reserved[8];
+} zi_convert_options;
+
+/* Writes a model, or a single component, in another layout or precision. The destination exists
+ * complete, or not at all. */
+ZI_API bool zi_convert(const zi_convert_options *options, zi_error *error) ZI_CHECKED;
+
+/* ---- downloads from a hub ---- */
+
+/* A hub like huggingface.co, and its cache. */
+typedef struct {
+    const char *endpoint; /* NULL: https://huggingface.co. http:// only if it is said here */
+    const char *token;    /* access token, sent only to the endpoint; NULL: none */
+    const char *cache;    /* cache folder of huggingface_hub, shared with other programs */
+    const char *ca_file;  /* CA certificates; NULL: those of the system */
+    const char *proxy;    /* NULL: none */
+    int timeout;          /* seconds without data after which a connection fails; 0: 20 */
+    bool offline;         /* use only the cache */
+    void *reserved[4];
+} zi_hub;
+
+typedef struct {
+    const char *name; /* in the repository */
+    uint64_t done, size;
+} zi_hub_file;
+
+/* Later versions may append fields. */
+typedef struct {
+    const zi_hub_file *files; /* [count] that are wanted */
+    size_t count, finished;
+    uint64_t done, size; /* bytes of all files */
+} zi_hub_progress;
+
+/* Called several times a second, also while no data comes, in the thread that called the library.
+ * Returning false cancels. */
+typedef bool (*zi_hub_progress_fn)(void *user, const zi_hub_progress *progress);
+
+typedef struct {
+    zi_hub hub;
+    const char *repo;            /* OWNER/NAME or OWNER/NAME@REVISION; NULL: Z-Image-Turbo;
+                                    "prompt-enhancer": Qwen2.5-1.5B-Instruct */
+    const char *file;            /* only this file; NULL: the files of a model */
+    const char *local_dir;       /* destination folder; NULL: the cache */
+    zi_hub_progress_fn progress; /* may be NULL */
+    void *user;                  /* passed to progress */
+    void *reserved[8];
+} zi_download_options;
+
+typedef struct {
+    char *path;       /* the model's folder, or the file; zi_free() it */
+    uint64_t fetched; /* bytes that came over the network */
+    bool from_cache;  /* the hub was not reached, or offline: the cache may be out of date */
+    void *reserved[4];
+} zi_download_result;
+
+/* Downloads the files that are missing, several at a time, and checks sizes and digests. A download
+ * that was interrupted is resumed. Files, and models in the cache, exist complete or not at all. */
+ZI_API bool zi_download(const zi_download_options *options, zi_download_result *out,
+                        zi_error *error) ZI_CHECKED;
+
+/* *path: the folder in the cache of a model that was downloaded completely, zi_free() it; NULL:
+ * there is none. repo: as in zi_download_options. */
+ZI_API bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path,
+                               zi_error *error) ZI_CHECKED;
+
+/* Removes a repository from the cache. */
+ZI_API bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error) ZI_CHECKED;
+
+/* ---- model registry ---- */
+
+/* All models that have a name: those in the models folder, in the hub cache, and the demo model.
+ * FOLDER/mlx, FOLDER/pytorch and FOLDER/comfyui have image models, FOLDER/prompt_enhancer language
+ * models. A model in the hub cache is called OWNER/NAME. Several threads may use a registry at the
+ * same time. */
+typedef struct zi_registry zi_registry;
+
+typedef struct {
+    const char *folder; /* the models folder; it need not exist */
+    zi_hub hub;
+    const char *demo;       /* path of the demo model; NULL: none */
+    const char *model;      /* path of the default model, whatever was set; NULL: none */
+    const char *cache_file; /* stores inspections; NULL: they are kept in memory */
+    /* Accept names only, no paths, and ignore links that lead out of the folder: for names from
+     * untrusted clients. */
+    bool names_only;
+    void *reserved[8];
+} zi_registry_options;
+
+/* The strings in options must be valid until the registry is closed. */
+ZI_API bool zi_registry_open(const zi_registry_options *options, zi_registry **out,
+                             zi_error *error) ZI_CHECKED;
+ZI_API void zi_registry_close(zi_registry *registry);
+
+/* Where a model is. */
+typedef enum {
+    ZI_SECTION_MLX = 0,
+    ZI_SECTION_PYTORCH,
+    ZI_SECTION_COMFYUI,
+    ZI_SECTION_PROMPT_ENHANCER,
+    ZI_SECTION_HUB,   /* the hub cache */
+    ZI_SECTION_NAMED, /* zi_registry_options.model, if it is in no other section */
+    ZI_SECTION_DEMO
+} zi_section;
+
+/* "mlx", "pytorch", "comfyui", "prompt_enhancer", "hub", "named" or "demo"; a constant. */
+ZI_API const char *zi_section_name(zi_section section);
+
+typedef struct {
+    char *name; /* unique: "mlx/NAME", "OWNER/NAME", "demo", ... */
+    char *path;
+    zi_section section;
+    zi_model_kind kind;
+    bool is_default;           /* set by zi_registry_set_default */
+    uint64_t bytes;            /* of all files */
+    zi_inspection *inspection; /* NULL: not inspected yet, see zi_registry_inspect_all */
+} zi_registry_entry;
+
+/* An unfinished download or import. */
+typedef struct {
+    char *name;    /* ".incoming/NAME", or "mlx/NAME.part-1-0" */
+    bool download; /* false: left by an import or conversion that was killed */
+    uint64_t bytes;
+} zi_partial_model;
+
+typedef struct {
+    char *default_name;         /* set by zi_registry_set_default; NULL: none */
+    zi_registry_entry *entries; /* [count], sorted by section and name */
+    size_t count, unknown; /* unknown: entries that are new or changed since they were inspected.
+                              Those in the hub cache may turn out not to be image models */
+    zi_partial_model *partial; /* [partial_count] */
+    size_t partial_count;
+} zi_registry_list;
+
+/* Lists all models. Reads folders, but opens no model: inspections come from the cache file. Free
+ * the result with zi_registry_list_free. */
+ZI_API bool zi_registry_read(zi_registry *registry, zi_registry_list *out,
+                             zi_error *error) ZI_CHECKED;
+ZI_API void zi_registry_list_free(zi_registry_list *list); /* what it has, not the struct */
+
+/* Inspects the models that zi_registry_read counts as unknown, and stores the results. inspected is
+ * called after each model and may return false to stop; it may be NULL. */
+ZI_API bool zi_registry_inspect_all(zi_registry *registry, bool (*inspected)(void *user),
+                                    void *user, zi_error *error) ZI_CHECKED;
+
+/* The stored inspection of a path that has not changed since, for zi_inspection_free; NULL: none.
+ */
+ZI_API zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *path);
+
+/* Why a name was resolved to a model. */
+typedef enum {
+    ZI_RESOLVED_NAMED = 0,  /* it was asked for */
+    ZI_RESOLVED_DEFAULT,    /* it is the default */
+    ZI_RESOLVED_ONLY,       /* it is the only image model in the folder */
+    ZI_RESOLVED_DOWNLOADED, /* the folder has none; it is Z-Image-Turbo in the hub cache */
+    ZI_RESOLVED_DEMO        /* there is no other */
+} zi_resolved_reason;
+
+typedef struct {
+    char *name; /* as in zi_registry_entry; for a path, that path */
+    char *path;
+    zi_resolved_reason as;
+    void *reserved[4];
+} zi_resolved_model;
+
+/* Finds the model for a name: a path, else a model in the folder (NAME or mlx/NAME), else one in
+ * the hub cache. NULL: the default; else the only one in the folder; else, if the folder has none,
+ * Z-Image-Turbo in the hub cache; else the demo model. Fails when the folder has several models and
+ * none is the default; the error lists them. Free the result with zi_resolved_model_free. */
+ZI_API bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_model *out,
+                                zi_error *error) ZI_CHECKED;
+ZI_API void zi_resolved_model_free(zi_resolved_model *model); /* what it has, not the struct */
+
+/* Finds the language model for a name. NULL: the one in FOLDER/prompt_enhancer, else the one in the
+ * hub cache. *path: zi_free() it; NULL: there is none. */
+ZI_API bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **path,
+                                    zi_error *error) ZI_CHECKED;
+
+/* Makes an image model the default: lasting, in FOLDER/default.txt; else until the registry is
+ * closed. */
+ZI_API bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasting,
+                                    zi_error *error) ZI_CHECKED;
+
+/* Path and name ("comfyui/FILE") for a new model with that file name; zi_free() both. Creates the
+ * section's folder. Fails if the path exists. */
+ZI_API bool zi_registry_new_path(zi_registry *registry, zi_section section, const char *file,
+                                 char **path, char **name, zi_error *error) ZI_CHECKED;
+
+/* Removes a model from the folder or from the hub cache, or an unfinished one. Of a link, only the
+ * link is removed. */
+ZI_API bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error) ZI_CHECKED;
+
+/* A model directly in the models folder, where older versions had them. */
+typedef struct {
+    char *from, *to;
+    char *problem; /* why it was not moved; NULL: it was */
+} zi_migrated_model;
+
+typedef struct {
+    zi_migrated_model *models; /* [count] */
+    size_t count;
+} zi_migration;
+
+/* Moves such models into their sections. dry: only reports what would be moved. Free the result
+ * with zi_migration_free. */
+ZI_API bool zi_registry_migrate(zi_registry *registry, bool dry, zi_migration *out,
+                                zi_error *error) ZI_CHECKED;
+ZI_API void zi_migration_free(zi_migration *migration); /* what it has, not the struct */
+
+typedef enum { ZI_IMPORT_COPY = 0, ZI_IMPORT_LINK, ZI_IMPORT_MOVE } zi_import_mode;
+
+typedef struct {
+    const char *source; /* a file or folder */
+    const char *name;   /* NULL: the source's */
+    zi_import_mode mode;
+    bool convert; /* convert to layout and precision; mode is ignored */
+    zi_layout_kind layout;
+    zi_precision precision;
+    const char *reference;   /* as for zi_convert */
+    int threads;             /* as in zi_engine_options */
+    zi_progress_fn progress; /* gets ZI_STAGE_COPY and ZI_STAGE_CONVERT; may be NULL */
+    void *user;              /* passed to progress */
+    void *reserved[8];
+} zi_import_options;
+
+/* Adds a model, or a component of one, to the folder. *path: where it is; zi_free() it. Models that
+ * are neither Z-Image nor a language model are refused. */
+ZI_API bool zi_registry_import(zi_registry *registry, const zi_import_options *options, char **path,
+                               zi_error *error) ZI_CHECKED;
+
+/* Downloads a model into the folder, and converts it if `import` has a layout or precision; source,
+ * mode and convert of `import` are ignored. A model that is converted is converted while it is
+ * downloaded, and downloaded files are deleted as soon as they are converted, unless they are in
+ * the hub cache. Reports the download's progress first, then that of the rest of the conversion. */
+ZI_API bool zi_registry_download(zi_registry *registry, const zi_download_options *options,
+                                 const zi_import_options *import, zi_download_result *out,
+                                 zi_error *error) ZI_CHECKED;
+
+/* Recommends a precision of Z-Image-Turbo as an MLX folder for the memory of this machine. Returns
+ * a sentence on download size, disk space and memory; zi_free() it. NULL: out of memory. */
+ZI_API char *zi_registry_hint(const zi_registry *registry, zi_precision *precision);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
