@@ -50,7 +50,10 @@ libmicrohttpd module libmicrohttpd-dev libmicrohttpd
 sqlite3    module   libsqlite3-dev sqlite
 zlib       module   zlib1g-dev    zlib
 END
-    if [ $tests = yes ]; then echo "python3 tool python3 python3"; fi
+    if [ $tests = yes ]; then
+        echo "python3 tool python3 python3"
+        echo "c++ tool g++ gcc"
+    fi
     if [ $web = yes ]; then echo "chromium tool chromium none"; fi
     if [ $arm64 = yes ]; then
         echo "aarch64-linux-gnu-gcc cross gcc-aarch64-linux-gnu+libc6-dev-arm64-cross none"
