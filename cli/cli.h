@@ -22,6 +22,7 @@ int cmd_models(int argc, char **argv);
 int cmd_import(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_gallery(int argc, char **argv);
+int cmd_docs(int argc, char **argv);
 
 /* ---- options (options.c) ---- */
 
@@ -62,6 +63,14 @@ typedef struct {
  * that was reported). */
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
                       int *code) ZI_CHECKED;
+
+/* Calls visit for every subcommand, with its summary of a few words and its table of options, which
+ * are valid during the call. */
+typedef void (*zi_command_visit)(void *user, const char *summary, const zi_command *command);
+void zi_visit_commands(zi_command_visit visit, void *user);
+
+/* Makes zi_options_parse call visit and end the subcommand; NULL: no longer. */
+void zi_options_intercept(void (*visit)(void *user, const zi_command *command), void *user);
 
 /* ---- options of generation parameters (parameters.c) ---- */
 

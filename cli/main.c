@@ -26,6 +26,7 @@ static const subcommand subcommands[] = {
     {"verify", "check that a model works", cmd_verify},
     {"tokenize", "print the token ids of a text", cmd_tokenize},
     {"bench", "measure how fast this machine is", cmd_bench},
+    {"docs", "print the man page or shell completions", cmd_docs},
 };
 enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
 
@@ -51,6 +52,30 @@ static void print_help(FILE *stream)
     fputs("\n`zimage SUBCOMMAND --help` lists its options. To begin with:\n\n"
           "  zimage generate -p \"a red circle on a blue background\" -o out.png\n",
           stream);
+}
+
+typedef struct {
+    zi_command_visit visit;
+    void *user;
+    const char *summary;
+} visitor;
+
+static void visit_command(void *user, const zi_command *command)
+{
+    const visitor *v = user;
+    v->visit(v->user, v->summary, command);
+}
+
+void zi_visit_commands(zi_command_visit visit, void *user)
+{
+    visitor v = {visit, user, NULL};
+    zi_options_intercept(visit_command, &v);
+    for (int i = 0; i < SUBCOMMANDS; i++) {
+        char *argv[] = {(char *)subcommands[i].name, NULL};
+        v.summary = subcommands[i].about;
+        (void)subcommands[i].run(1, argv);
+    }
+    zi_options_intercept(NULL, NULL);
 }
 
 static int unknown(const char *name)

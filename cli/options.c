@@ -181,12 +181,29 @@ static int count_words(const zi_command *command, int *needed)
     return count;
 }
 
+/* See zi_options_intercept. */
+static struct {
+    void (*visit)(void *user, const zi_command *command);
+    void *user;
+} intercepted;
+
+void zi_options_intercept(void (*visit)(void *user, const zi_command *command), void *user)
+{
+    intercepted.visit = visit;
+    intercepted.user = user;
+}
+
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
                       int *code)
 {
     zi_error error = {0};
     int found = 0, needed, wanted = count_words(command, &needed);
     bool options_ended = false;
+    if (intercepted.visit) {
+        intercepted.visit(intercepted.user, command);
+        *code = 0;
+        return false;
+    }
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
         if (options_ended || word[0] != '-' || !word[1]) {

@@ -100,6 +100,12 @@ class Install(unittest.TestCase):
         exported = call("nm", "-D", "--defined-only", os.path.join(self.lib, "libzimage.so"))
         self.assertEqual({line.split()[-1].split("@")[0] for line in exported.splitlines()}, declared)
 
+    def test_man_page_and_completions(self):
+        for name in ("man/man1/zimage.1", "bash-completion/completions/zimage", "zsh/site-functions/_zimage",
+                     "fish/vendor_completions.d/zimage.fish"):
+            with open(os.path.join(self.prefix, "share", name), encoding="utf-8") as file:
+                self.assertIn("precision", file.read(), name)
+
     def test_soname(self):
         says = call("readelf", "-d", os.path.join(self.lib, "libzimage.so"))
         self.assertIn("[libzimage.so.0]", says)
