@@ -328,10 +328,10 @@ static void remark_choice(const call *c)
 static void remark(const call *c, const zi_model *model)
 {
     const zi_request *r = &c->generation.request;
-    const char *line;
+    const char *warning = zi_model_warning(model);
     if (!c->generation.seed_given) zi_note(c->quiet, "seed %" PRIu64, r->seed);
     if (!c->generation.model) remark_choice(c);
-    for (size_t i = 0; (line = zi_model_remark(model, i)); i++) zi_note(c->quiet, "%s", line);
+    if (warning) zi_note(c->quiet, "%s", warning);
     if (r->negative && r->guidance <= 0)
         zi_note(c->quiet, "--negative has no effect without --guidance");
     if (!c->enhance && (c->llm || c->template))

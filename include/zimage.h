@@ -221,9 +221,8 @@ ZI_API int zi_model_native_size(const zi_model *model);
  * until the model is freed. */
 ZI_API const char *zi_model_name(const zi_model *model);
 
-/* Warnings about a loaded model that its user should see: number i, or NULL after the last one.
- * Valid until the model is freed. */
-ZI_API const char *zi_model_remark(const zi_model *model, size_t i);
+/* A warning about a loaded model for its user; NULL: none. Valid until the model is freed. */
+ZI_API const char *zi_model_warning(const zi_model *model);
 
 /* Encodes text with the model's tokenizer. chat: in the chat template that the text encoder gets,
  * truncated to 512 tokens. Needs only the tokenizer of the model. zi_free() *ids. */

@@ -85,9 +85,8 @@ bool zi_worker_load(zi_worker *w, const char *name, const char *path, zi_error *
     set_loaded(w, name);
     zi_log_line(w->server->log, ZI_LOG_INFO, "model %s: loaded in %.1f s", name,
                 zi_seconds() - began);
-    const char *remark;
-    for (size_t i = 0; (remark = zi_model_remark(w->model, i)); i++)
-        zi_log_line(w->server->log, ZI_LOG_WARNING, "%s", remark);
+    const char *warning = zi_model_warning(w->model);
+    if (warning) zi_log_line(w->server->log, ZI_LOG_WARNING, "%s", warning);
     return true;
 }
 

@@ -13,7 +13,7 @@
 struct zi_model {
     zi_engine *engine; /* borrowed */
     char *name;
-    char *remark; /* NULL: none */
+    char *warning; /* for the user; NULL: none */
     zi_config config;
     zi_tokenizer *tokenizer;
     zi_qwen text;

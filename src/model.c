@@ -30,18 +30,18 @@ zi_exec_limits zi_model_limits(const zi_config *config)
     return limits;
 }
 
-/* Says what was taken as it is for want of something better. */
-static bool add_remarks(const zi_model_options *options, zi_model *model, zi_error *error)
+/* Sets model->warning when the pad tokens are missing. */
+static bool add_warning(const zi_model_options *options, zi_model *model, zi_error *error)
 {
     if (!model->transformer.weights.zeros) return true;
     zi_text text;
     zi_text_init(&text, 1 << 16);
     zi_text_printf(&text,
                    "%s: the pad tokens are missing, as in folders that an early converter wrote, "
-                   "and zeros stand in for them: pictures will differ from those of the original",
+                   "and are replaced by zeros: images will differ from those of the original model",
                    options->path);
-    model->remark = zi_text_take(&text);
-    return model->remark || zi_error_no_memory(error, strlen(options->path));
+    model->warning = zi_text_take(&text);
+    return model->warning || zi_error_no_memory(error, strlen(options->path));
 }
 
 static bool load_parts(const zi_assembly *assembly, zi_model *model, zi_error *error)
@@ -83,7 +83,7 @@ static bool load(const zi_model_options *options, zi_model *model, zi_error *err
     if (!zi_assembly_read(options, &assembly, error)) return false;
     bool ok = load_parts(&assembly, model, error) &&
               zi_assembly_tokenizer(options, &assembly, &model->tokenizer, error) &&
-              add_remarks(options, model, error);
+              add_warning(options, model, error);
     zi_assembly_free(&assembly);
     return ok;
 }
@@ -116,7 +116,7 @@ void zi_model_free(zi_model *model)
     zi_transformer_free(&model->transformer);
     zi_qwen_free(&model->text);
     zi_tokenizer_free(model->tokenizer);
-    free(model->remark);
+    free(model->warning);
     free(model->name);
     free(model);
 }
@@ -131,7 +131,7 @@ const char *zi_model_name(const zi_model *model)
     return model->name;
 }
 
-const char *zi_model_remark(const zi_model *model, size_t i)
+const char *zi_model_warning(const zi_model *model)
 {
-    return i == 0 ? model->remark : NULL;
+    return model->warning;
 }
