@@ -127,8 +127,8 @@ static bool name_files(const call *c, int i, files *names, zi_error *error)
             c->generation.count > 1 ? numbered(c->trace, (uint64_t)i + 1) : strdup(c->trace);
     if (!names->picture || (c->trace && !names->trace)) return zi_error_no_memory(error, 64);
     if (!check_extension(names->picture, error)) return false;
-    if (!zi_output_probe(names->picture, error)) return false;
-    return !names->trace || zi_output_probe(names->trace, error);
+    if (!zi_output_check_writable(names->picture, error)) return false;
+    return !names->trace || zi_output_check_writable(names->trace, error);
 }
 
 /* ---- before the work ---- */

@@ -26,7 +26,8 @@ bool zi_foreign_generate(zi_call *call, const zi_generation *generation, zi_refu
     return zi_foreign_submit(call, &request, refusal);
 }
 
-bool zi_foreign_ended(zi_call *call, zi_job_state *state, zi_refusal *why, zi_answer *answer)
+bool zi_foreign_ended(zi_call *call, zi_job_state *state, zi_refusal *why,
+                      zi_http_response_headers *answer)
 {
     uint64_t cursor = zi_events_latest(call->server->events);
     *state = zi_jobs_state(call->server->jobs, call->job, why);
@@ -114,7 +115,7 @@ void zi_foreign_open(cJSON *object, zi_text *out)
     cJSON_Delete(object);
 }
 
-zi_answer zi_foreign_reply(zi_call *call, zi_text *out)
+zi_http_response_headers zi_foreign_reply(zi_call *call, zi_text *out)
 {
     size_t size = out->size;
     char *data = zi_text_take(out);
@@ -125,7 +126,7 @@ zi_answer zi_foreign_reply(zi_call *call, zi_text *out)
 
 char *zi_foreign_short(const char *name)
 {
-    char *base = zi_path_base(name), *dot = base ? strrchr(base, '.') : NULL;
+    char *base = zi_path_basename(name), *dot = base ? strrchr(base, '.') : NULL;
     if (dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf"))) *dot = 0;
     return base;
 }

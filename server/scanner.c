@@ -100,7 +100,7 @@ static bool take_in(zi_upload *u, zi_refusal *refusal)
 {
     if (!is_model(u->staged, refusal) || !sync_file(u->staged, refusal)) return false;
     if (link(u->staged, u->path) == 0 || (errno != EEXIST && rename(u->staged, u->path) == 0)) {
-        zi_sync_folder_of(u->path);
+        zi_sync_parent_folder(u->path);
         return true;
     }
     return errno == EEXIST ? zi_refuse(refusal, 409, "name",

@@ -22,7 +22,7 @@ static void begin(void)
 {
     snprintf(folder, sizeof folder, "%s", zi_test_path("models"));
     snprintf(cache_file, sizeof cache_file, "%s", zi_test_path("cache/inspections.json"));
-    if (zi_is_dir(folder)) CHECK(zi_remove_all(folder, NULL));
+    if (zi_is_dir(folder)) CHECK(zi_remove_tree(folder, NULL));
     CHECK(zi_make_folders(folder, NULL));
     unlink(cache_file);
 }
@@ -39,7 +39,7 @@ static const char *in_folder(const char *name)
 static void put_link(const char *name)
 {
     const char *path = in_folder(name);
-    CHECK(zi_make_folder_of(path, NULL) && symlink(GOLDEN, path) == 0);
+    CHECK(zi_make_parent_folders(path, NULL) && symlink(GOLDEN, path) == 0);
 }
 
 static zi_registry *open_registry(const zi_registry_options *more)

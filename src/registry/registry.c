@@ -26,7 +26,7 @@ bool zi_registry_open(const zi_registry_options *options, zi_registry **out, zi_
     r->options = *options;
     if (options->names_only) r->root = realpath(options->folder, NULL);
     if (options->model) r->model_name = zi_registry_name_of(r, options->model);
-    r->inspections = zi_inspections_create(options->cache_file);
+    r->inspections = zi_inspection_cache_create(options->cache_file);
     if (!r->inspections || (options->model && !r->model_name)) {
         zi_registry_close(r);
         return zi_error_no_memory(error, sizeof *r);
@@ -38,7 +38,7 @@ bool zi_registry_open(const zi_registry_options *options, zi_registry **out, zi_
 void zi_registry_close(zi_registry *r)
 {
     if (!r) return;
-    zi_inspections_free(r->inspections);
+    zi_inspection_cache_free(r->inspections);
     pthread_mutex_destroy(&r->mutex);
     free(r->preferred);
     free(r->model_name);
@@ -77,7 +77,7 @@ static bool write_default(const zi_registry *r, const char *name, zi_error *erro
     return ok;
 }
 
-char *zi_registry_default(zi_registry *r)
+char *zi_registry_default_name(zi_registry *r)
 {
     pthread_mutex_lock(&r->mutex);
     const char *name = r->preferred ? r->preferred : r->model_name;
@@ -126,12 +126,12 @@ static bool find_special(const zi_registry *r, const char *name, zi_found *out, 
 /* out->path stays NULL when there is no model of that name. */
 static bool find_listed(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
 {
-    zi_entry_name entry;
+    zi_model_location entry;
     if (!zi_registry_find_in_folder(r, name, &entry, error)) return false;
     out->name = entry.name;
     out->path = entry.path;
     if (out->path) return true;
-    if (!zi_registry_find_in_hub(r, name, &out->path, error)) return false;
+    if (!zi_registry_find_in_hub_cache(r, name, &out->path, error)) return false;
     if (!out->path) return find_special(r, name, out, error);
     out->name = strdup(name);
     return out->name || zi_error_no_memory(error, strlen(name));
@@ -139,9 +139,9 @@ static bool find_listed(const zi_registry *r, const char *name, zi_found *out, z
 
 static bool may_be_repo(const char *name)
 {
-    zi_repo_name repo;
-    bool may = zi_repo_read(name, &repo, NULL);
-    if (may) zi_repo_free(&repo);
+    zi_repo_id repo;
+    bool may = zi_repo_id_parse(name, &repo, NULL);
+    if (may) zi_repo_id_free(&repo);
     return may;
 }
 
@@ -174,7 +174,7 @@ static bool find_chosen(const zi_registry *r, const char *name, zi_found *out, z
 }
 
 /* Names the models from which one has to be chosen. */
-static bool fail_several(const zi_registry *r, const zi_entry_names *all, size_t count,
+static bool fail_several(const zi_registry *r, const zi_model_locations *all, size_t count,
                          zi_error *error)
 {
     enum { SHOWN = 8 };
@@ -195,17 +195,17 @@ static bool fail_several(const zi_registry *r, const zi_entry_names *all, size_t
 
 static bool find_downloaded_or_demo(const zi_registry *r, zi_found *out, zi_error *error)
 {
-    zi_repo_name turbo;
+    zi_repo_id turbo;
     char *path = NULL;
     if (!zi_hub_find(&r->options.hub, NULL, &path, error)) return false;
-    if (path && !zi_repo_read(NULL, &turbo, error)) {
+    if (path && !zi_repo_id_parse(NULL, &turbo, error)) {
         free(path);
         return false;
     }
     if (path) {
         bool ok = set_found(out, turbo.repo, path, error);
         out->as = ZI_FOUND_DOWNLOADED;
-        zi_repo_free(&turbo);
+        zi_repo_id_free(&turbo);
         free(path);
         return ok;
     }
@@ -220,16 +220,16 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_found *out, zi_erro
 
 static bool find_unnamed(zi_registry *r, zi_found *out, zi_error *error)
 {
-    zi_entry_names all;
-    const zi_entry_name *only = NULL;
+    zi_model_locations all;
+    const zi_model_location *only = NULL;
     size_t count = 0;
-    char *chosen = zi_registry_default(r);
+    char *chosen = zi_registry_default_name(r);
     if (chosen) {
         bool ok = find_chosen(r, chosen, out, error);
         free(chosen);
         return ok;
     }
-    if (!zi_registry_names(r, &all, error)) return false;
+    if (!zi_registry_locate_models(r, &all, error)) return false;
     for (size_t i = 0; i < all.count; i++) {
         if (all.entries[i].section >= ZI_SECTION_PROMPT_ENHANCER) continue;
         only = &all.entries[i];
@@ -239,7 +239,7 @@ static bool find_unnamed(zi_registry *r, zi_found *out, zi_error *error)
               : count > 1 ? fail_several(r, &all, count, error)
                           : find_downloaded_or_demo(r, out, error);
     if (count == 1) out->as = ZI_FOUND_ONLY;
-    zi_entry_names_free(&all);
+    zi_model_locations_free(&all);
     return ok;
 }
 
@@ -259,10 +259,10 @@ bool zi_registry_find(zi_registry *registry, const char *name, zi_found *out, zi
 
 static bool find_only_language(const zi_registry *r, char **path, zi_error *error)
 {
-    zi_entry_names all;
+    zi_model_locations all;
     const char *only = NULL;
     size_t count = 0;
-    if (!zi_registry_names(r, &all, error)) return false;
+    if (!zi_registry_locate_models(r, &all, error)) return false;
     for (size_t i = 0; i < all.count; i++) {
         if (all.entries[i].section != ZI_SECTION_PROMPT_ENHANCER) continue;
         count++;
@@ -277,7 +277,7 @@ static bool find_only_language(const zi_registry *r, char **path, zi_error *erro
         ok = (*path = strdup(only)) || zi_error_no_memory(error, strlen(only));
     else
         ok = zi_hub_find(&r->options.hub, "prompt-enhancer", path, error);
-    zi_entry_names_free(&all);
+    zi_model_locations_free(&all);
     return ok;
 }
 
@@ -326,21 +326,21 @@ bool zi_registry_choose(zi_registry *registry, const char *name, bool lasting, z
 bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error)
 {
     const zi_registry_options *o = &registry->options;
-    zi_entry_name entry;
-    const char *incomplete = zi_incoming_called(name);
-    if (incomplete) return zi_incoming_remove(o->folder, incomplete, error);
-    if (zi_draft_named(name)) return zi_leftover_remove(o->folder, name, error);
+    zi_model_location entry;
+    const char *incomplete = zi_partial_download_parse_name(name);
+    if (incomplete) return zi_partial_download_remove(o->folder, incomplete, error);
+    if (zi_is_temporary_name(name)) return zi_stale_temporary_remove(o->folder, name, error);
     char *chosen = read_default(registry);
     bool ok = zi_registry_find_in_folder(registry, name, &entry, error);
     const char *known = ok && entry.name ? entry.name : name;
     if (ok && entry.name)
-        ok = zi_remove_all(entry.path, error);
+        ok = zi_remove_tree(entry.path, error);
     else if (ok && o->hub.cache && strchr(name, '/'))
         ok = zi_hub_remove(&o->hub, name, error);
     else if (ok)
         ok = fail_unknown(name, error);
     if (ok && chosen && !strcmp(chosen, known)) ok = write_default(registry, NULL, error);
     free(chosen);
-    zi_entry_name_free(&entry);
+    zi_model_location_free(&entry);
     return ok;
 }
