@@ -4,7 +4,8 @@
 #include "hub/address.h"
 #include "hub/cache.h"
 #include "hub/digest.h"
-#include "hub/disk.h"
+#include "base/filesystem.h"
+#include "base/text.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

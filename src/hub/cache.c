@@ -1,9 +1,8 @@
 #include "hub/cache.h"
 #include "base/file.h"
-#include "base/folder.h"
+#include "base/filesystem.h"
 #include "base/text.h"
 #include "hub/address.h"
-#include "hub/disk.h"
 #include "io/json.h"
 
 #include <dirent.h>

@@ -1,8 +1,8 @@
 /* zi_download: what a repository holds, what of it is there, and the rest of it fetched. */
 #include "base/file.h"
+#include "base/filesystem.h"
 #include "base/text.h"
 #include "hub/cache.h"
-#include "hub/disk.h"
 #include "hub/guide.h"
 #include "hub/headers.h"
 #include "hub/listing.h"

@@ -1,5 +1,5 @@
 #include "hub/headers.h"
-#include "hub/disk.h"
+#include "base/filesystem.h"
 #include "io/safetensors.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 #include "hub/journal.h"
 #include "base/file.h"
+#include "base/filesystem.h"
 #include "base/text.h"
-#include "hub/disk.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,5 @@
 #include "hub/transfer.h"
-#include "base/folder.h"
-#include "hub/disk.h"
+#include "base/filesystem.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
 /* Which models there are. */
-#include "base/draft.h"
 #include "base/file.h"
+#include "base/filesystem.h"
+#include "base/temporary.h"
 #include "base/text.h"
 #include "hub/address.h"
 #include "hub/cache.h"
-#include "hub/disk.h"
 #include "registry/registry.h"
 
 #include <dirent.h>

@@ -1,7 +1,7 @@
 /* What someone without a model should do, on this machine. */
+#include "base/filesystem.h"
 #include "base/machine.h"
 #include "base/text.h"
-#include "hub/disk.h"
 #include "registry/registry.h"
 
 #include <unistd.h>

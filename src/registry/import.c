@@ -1,10 +1,10 @@
 /* Models that come into the models folder from elsewhere. */
-#include "base/draft.h"
 #include "base/file.h"
+#include "base/filesystem.h"
 #include "base/folder.h"
+#include "base/temporary.h"
 #include "base/text.h"
 #include "hub/address.h"
-#include "hub/disk.h"
 #include "registry/registry.h"
 
 #include <dirent.h>

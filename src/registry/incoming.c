@@ -1,9 +1,8 @@
 #include "registry/incoming.h"
 #include "base/file.h"
-#include "base/folder.h"
+#include "base/filesystem.h"
 #include "base/text.h"
 #include "hub/address.h"
-#include "hub/disk.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 #include "registry/inspections.h"
 #include "base/file.h"
+#include "base/filesystem.h"
 #include "base/text.h"
-#include "hub/disk.h"
 #include "io/json.h"
 
 #include <inttypes.h>

@@ -1,8 +1,7 @@
 #include "registry/leftover.h"
-#include "base/draft.h"
 #include "base/file.h"
-#include "base/folder.h"
-#include "hub/disk.h"
+#include "base/filesystem.h"
+#include "base/temporary.h"
 #include "registry/registry.h"
 
 #include <dirent.h>

@@ -1,6 +1,6 @@
 /* Models that lie in the models folder itself, where they once were, move to its sections. */
 #include "base/file.h"
-#include "hub/disk.h"
+#include "base/filesystem.h"
 #include "registry/registry.h"
 
 #include <dirent.h>

@@ -1,10 +1,9 @@
 #include "registry/registry.h"
-#include "base/draft.h"
 #include "base/file.h"
-#include "base/folder.h"
+#include "base/filesystem.h"
+#include "base/temporary.h"
 #include "base/text.h"
 #include "hub/cache.h"
-#include "hub/disk.h"
 #include "registry/incoming.h"
 #include "registry/leftover.h"
 
