@@ -308,7 +308,7 @@ class Import(ModelsCase):
         self.imported("models/pytorch/model-2", MODEL, "--name", "model-2")
         self.refused(self.add(MODEL), 1, "as model-3;", "--name")
         for name in ("../x", "a/b", ".x", ""):
-            self.refused(self.add(MODEL, "--name", name), 2, "--name: ", "no name for a model")
+            self.refused(self.add(MODEL, "--name", name), 2, "--name: ", "not a valid name for a model")
 
     def test_foreign_checkpoints(self):
         for names, word in ((["double_blocks.0.x", "single_blocks.0.x"], "Flux"),
