@@ -320,7 +320,8 @@ bool zi_http_request_set_url(zi_http_request *request, const char *url, zi_error
     request->to_endpoint = zi_url_origin_equal(&origin, &client->origin);
     snprintf(request->host, sizeof request->host, "%s", origin.host);
     if (!plain && strcmp(origin.scheme, "https") != 0)
-        ok = zi_error_set(error, ZI_ERROR_NETWORK, url, "is not https, as the hub is; refused");
+        ok = zi_error_set(error, ZI_ERROR_NETWORK, url,
+                          "the hub redirects from https to another scheme; refused");
     else if (!request->to_endpoint && !client->endpoint_is_private &&
              zi_host_is_private(origin.host))
         ok = zi_error_set(error, ZI_ERROR_NETWORK, url,
@@ -419,7 +420,7 @@ static bool explain_access_error(const zi_http_request *request, const char *rep
         return zi_error_set(error, ZI_ERROR_NOT_FOUND, repo, "the repository has no such revision");
     if (!strcmp(code, "EntryNotFound"))
         return zi_error_set(error, ZI_ERROR_NETWORK, repo,
-                            "%s: the hub lists this file and does not have it", what);
+                            "%s: the hub lists this file, but does not have it", what);
     if (has_token)
         return zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
                             "the token is not accepted, or there is no such repository; see "

@@ -28,7 +28,7 @@ typedef struct {
 
 typedef struct {
     zi_http_client *client;
-    const char *repo, *commit; /* what the hub says of other commits is an error */
+    const char *repo, *commit; /* a response that names another commit is an error */
     const zi_transfer_file *files;
     size_t count;
     zi_hub_progress_fn progress; /* may be NULL; false cancels */

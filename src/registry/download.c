@@ -1,9 +1,9 @@
 /* zi_registry_download: downloads a model from a hub into the models folder. */
 #include "base/file.h"
 #include "hub/cache.h"
-#include "registry/streaming_conversion.h"
 #include "registry/partial_download.h"
 #include "registry/registry.h"
+#include "registry/streaming_conversion.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,85 +23,85 @@ typedef struct {
 /* NAME of OWNER/NAME, in new memory; NULL (with an error) on failure. */
 static char *repo_base_name(const zi_download_options *options, zi_error *error)
 {
-    zi_repo_id name;
-    if (!zi_repo_id_parse(options->repo, &name, error)) return NULL;
-    char *base = zi_path_basename(name.repo);
-    if (!base) zi_error_no_memory(error, strlen(name.repo));
-    zi_repo_id_free(&name);
+    zi_repo_id id;
+    if (!zi_repo_id_parse(options->repo, &id, error)) return NULL;
+    char *base = zi_path_basename(id.repo);
+    if (!base) zi_error_no_memory(error, strlen(id.repo));
+    zi_repo_id_free(&id);
     return base;
 }
 
 /* Sets all names and paths of the download. */
-static bool set_names(model_download *f, zi_error *error)
+static bool set_names(model_download *d, zi_error *error)
 {
-    f->base = repo_base_name(f->options, error);
-    if (!f->base) return false;
-    f->import.source = f->base;
-    f->import.convert = f->import.layout || f->import.precision;
-    f->name = zi_import_target_name(&f->import);
-    f->import.name = f->name;
-    return zi_partial_download_init(f->registry->options.folder, f->base, &f->partial, error) &&
-           (f->name || zi_error_no_memory(error, strlen(f->base)));
+    d->base = repo_base_name(d->options, error);
+    if (!d->base) return false;
+    d->import.source = d->base;
+    d->import.convert = d->import.layout || d->import.precision;
+    d->name = zi_import_target_name(&d->import);
+    d->import.name = d->name;
+    return zi_partial_download_init(d->registry->options.folder, d->base, &d->partial, error) &&
+           (d->name || zi_error_no_memory(error, strlen(d->base)));
 }
 
 /* Sets *path to the target of the result, in new memory, and checks that it is free. Without a
  * conversion this is a guess (a diffusers folder), because the section is known after the download.
  */
-static bool result_path(const model_download *f, char **path, zi_error *error)
+static bool result_path(const model_download *d, char **path, zi_error *error)
 {
-    zi_layout_kind layout = f->import.layout ? f->import.layout : ZI_LAYOUT_DIFFUSERS;
-    return zi_import_target_path(f->registry, &f->import, zi_section_of_layout(layout), path,
+    zi_layout_kind layout = d->import.layout ? d->import.layout : ZI_LAYOUT_DIFFUSERS;
+    return zi_import_target_path(d->registry, &d->import, zi_section_of_layout(layout), path,
                                  error);
 }
 
-/* ---- model_download ---- */
+/* ---- downloading ---- */
 
 /* Progress of the download; cancels it when the conversion has failed. */
 static bool report_download(void *user, const zi_hub_progress *progress)
 {
-    const model_download *f = user;
-    const zi_download_options *o = f->options;
-    return !zi_streaming_conversion_failed(f->conversion) &&
+    const model_download *d = user;
+    const zi_download_options *o = d->options;
+    return !zi_streaming_conversion_failed(d->conversion) &&
            (!o->progress || o->progress(o->user, progress));
 }
 
 /* Downloads into the partial download's folder. *converted: the converted model, owned by
- * f->conversion, or NULL if the original is to be imported. */
-static bool download_files(model_download *f, zi_downloaded *original, const char **converted,
+ * d->conversion, or NULL if the original is to be imported. */
+static bool download_files(model_download *d, zi_downloaded *original, const char **converted,
                            zi_error *error)
 {
-    zi_download_options o = *f->options;
-    o.local_dir = f->partial.path;
+    zi_download_options o = *d->options;
+    o.local_dir = d->partial.path;
     o.progress = report_download;
-    o.user = f;
-    if (!zi_partial_download_lock(&f->partial, error) ||
-        !zi_streaming_conversion_create(f->partial.path, &f->import, &f->conversion, error))
+    o.user = d;
+    if (!zi_partial_download_lock(&d->partial, error) ||
+        !zi_streaming_conversion_create(d->partial.path, &d->import, &d->conversion, error))
         return false;
     bool ok =
-        zi_download_with_hooks(&o, zi_streaming_conversion_hooks(f->conversion), original, error);
-    return zi_streaming_conversion_finish(f->conversion, ok, converted, error);
+        zi_download_with_hooks(&o, zi_streaming_conversion_hooks(d->conversion), original, error);
+    return zi_streaming_conversion_finish(d->conversion, ok, converted, error);
 }
 
 /* ---- putting the result into its place ---- */
 
 /* Imports the original: moves it, or copies it if it lies in the hub's cache. */
-static bool import_original(const model_download *f, const zi_downloaded *original, char **path,
+static bool import_original(const model_download *d, const zi_downloaded *original, char **path,
                             zi_error *error)
 {
-    zi_import_options o = f->import;
+    zi_import_options o = d->import;
     o.source = original->path;
     o.mode = original->from_cache ? ZI_IMPORT_COPY : ZI_IMPORT_MOVE;
-    return zi_registry_import(f->registry, &o, path, error);
+    return zi_registry_import(d->registry, &o, path, error);
 }
 
 /* Moves the converted model to its place. */
-static bool move_converted(const model_download *f, const char *converted, char **path,
+static bool move_converted(const model_download *d, const char *converted, char **path,
                            zi_error *error)
 {
-    zi_import_options o = f->import;
+    zi_import_options o = d->import;
     char *to = NULL;
     o.source = converted;
-    if (!result_path(f, &to, error)) return false;
+    if (!result_path(d, &to, error)) return false;
     if (zi_import_move_source(&o, to, error)) {
         *path = to;
         return true;
@@ -110,21 +110,21 @@ static bool move_converted(const model_download *f, const char *converted, char 
     return false;
 }
 
-static bool run_download(model_download *f, zi_downloaded *out, zi_error *error)
+static bool run_download(model_download *d, zi_downloaded *out, zi_error *error)
 {
-    const zi_download_options *o = f->options;
+    const zi_download_options *o = d->options;
     const char *converted = NULL;
     char *path = NULL;
-    if (!set_names(f, error) || !result_path(f, &path, error)) return false;
+    if (!set_names(d, error) || !result_path(d, &path, error)) return false;
     free(path);
     path = NULL;
     bool ok = o->file || zi_hub_find(&o->hub, o->repo, &out->path, error);
     out->from_cache = ok && out->path;
-    if (ok && !out->from_cache) ok = download_files(f, out, &converted, error);
+    if (ok && !out->from_cache) ok = download_files(d, out, &converted, error);
     ok = ok &&
-         (converted ? move_converted(f, converted, &path, error)
-                    : import_original(f, out, &path, error)) &&
-         (out->from_cache || zi_partial_download_delete_files(&f->partial, error));
+         (converted ? move_converted(d, converted, &path, error)
+                    : import_original(d, out, &path, error)) &&
+         (out->from_cache || zi_partial_download_delete_files(&d->partial, error));
     free(out->path);
     out->path = path;
     return ok;
@@ -133,19 +133,19 @@ static bool run_download(model_download *f, zi_downloaded *out, zi_error *error)
 bool zi_registry_download(zi_registry *registry, const zi_download_options *options,
                           const zi_import_options *import, zi_downloaded *out, zi_error *error)
 {
-    model_download f = {
+    model_download d = {
         .registry = registry, .options = options, .import = *import, .partial.lock = -1};
     zi_downloaded result = {0};
-    bool ok = run_download(&f, &result, error);
+    bool ok = run_download(&d, &result, error);
     if (ok)
         *out = result;
     else
         free(result.path);
-    if (f.partial.lock >= 0 && !zi_is_dir(f.partial.path)) /* nothing to resume */
-        (void)!zi_partial_download_delete_files(&f.partial, NULL);
-    zi_streaming_conversion_free(f.conversion);
-    zi_partial_download_free(&f.partial);
-    free(f.name);
-    free(f.base);
+    if (d.partial.lock >= 0 && !zi_is_dir(d.partial.path)) /* nothing to resume */
+        (void)!zi_partial_download_delete_files(&d.partial, NULL);
+    zi_streaming_conversion_free(d.conversion);
+    zi_partial_download_free(&d.partial);
+    free(d.name);
+    free(d.base);
     return ok;
 }

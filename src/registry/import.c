@@ -134,7 +134,7 @@ static bool make_link(const char *from, const char *to, zi_error *error)
 {
     char *whole = realpath(from, NULL);
     bool ok = whole && symlink(whole, to) == 0;
-    if (!ok) zi_error_set(error, ZI_ERROR_IO, to, "cannot make this link: %s", strerror(errno));
+    if (!ok) zi_error_set(error, ZI_ERROR_IO, to, "cannot create this link: %s", strerror(errno));
     free(whole);
     return ok;
 }
@@ -144,7 +144,7 @@ bool zi_import_move_source(const zi_import_options *o, const char *to, zi_error 
     struct stat st;
     if (lstat(o->source, &st) == 0 && S_ISLNK(st.st_mode))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "source",
-                               "%s is a link; name what it leads to", o->source);
+                               "%s is a symbolic link; name its target instead", o->source);
     if (rename(o->source, to) == 0) {
         zi_sync_parent_folder(to);
         return true;

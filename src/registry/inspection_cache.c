@@ -14,10 +14,10 @@
 enum { FORMAT = 1, MAX_FILE = 64 << 20 /* bytes */ };
 
 typedef struct {
-    char *place; /* the absolute path: a relative one depends on the working directory */
+    char *absolute_path;
     uint64_t fingerprint;
-    zi_inspection
-        *inspection; /* its texts contain the path as it was given, so that is a key, too */
+    /* Its texts contain the path as given, so that inspection->path is part of the key. */
+    zi_inspection *inspection;
 } cache_entry;
 
 struct zi_inspection_cache {
@@ -82,12 +82,12 @@ static char *absolute_path(const char *path)
 
 /* ---- entries; called with the mutex held ---- */
 
-static cache_entry *find_entry(const zi_inspection_cache *cache, const char *place,
+static cache_entry *find_entry(const zi_inspection_cache *cache, const char *absolute,
                                const char *path)
 {
     for (size_t i = 0; i < cache->count; i++) {
         cache_entry *r = &cache->entries[i];
-        if (!strcmp(r->place, place) && !strcmp(r->inspection->path, path)) return r;
+        if (!strcmp(r->absolute_path, absolute) && !strcmp(r->inspection->path, path)) return r;
     }
     return NULL;
 }
@@ -104,7 +104,7 @@ static bool add_entry(zi_inspection_cache *cache, const cache_entry *added)
 
 static void free_entry(cache_entry *r)
 {
-    free(r->place);
+    free(r->absolute_path);
     zi_inspection_free(r->inspection);
 }
 
@@ -113,10 +113,10 @@ static void read_entry(zi_inspection_cache *cache, const cJSON *json)
 {
     const char *place = cJSON_GetStringValue(zi_json_find(json, "place"));
     const char *state = cJSON_GetStringValue(zi_json_find(json, "state"));
-    cache_entry r = {.place = place ? strdup(place) : NULL,
+    cache_entry r = {.absolute_path = place ? strdup(place) : NULL,
                      .fingerprint = state ? strtoull(state, NULL, 16) : 0,
                      .inspection = zi_inspection_read(json)};
-    if (!r.place || !r.inspection || !add_entry(cache, &r)) free_entry(&r);
+    if (!r.absolute_path || !r.inspection || !add_entry(cache, &r)) free_entry(&r);
 }
 
 /* Reads the file, once. */
@@ -175,8 +175,8 @@ void zi_inspection_cache_put(zi_inspection_cache *cache, const char *path,
     cache_entry added = {absolute_path(path), state->fingerprint, zi_inspection_share(inspection)};
     pthread_mutex_lock(&cache->mutex);
     load(cache);
-    cache_entry *old = added.place ? find_entry(cache, added.place, path) : NULL;
-    bool kept = old || (added.place && add_entry(cache, &added));
+    cache_entry *old = added.absolute_path ? find_entry(cache, added.absolute_path, path) : NULL;
+    bool kept = old || (added.absolute_path && add_entry(cache, &added));
     if (old) {
         cache_entry replaced = *old;
         *old = added;
@@ -194,10 +194,10 @@ static void append_entry(const cache_entry *r, zi_text *out)
 {
     char state[20];
     struct stat st;
-    if (lstat(r->place, &st) != 0) return;
+    if (lstat(r->absolute_path, &st) != 0) return;
     cJSON *json = zi_inspection_write(r->inspection);
     snprintf(state, sizeof state, "%" PRIx64, r->fingerprint);
-    cJSON_AddStringToObject(json, "place", r->place);
+    cJSON_AddStringToObject(json, "place", r->absolute_path);
     cJSON_AddStringToObject(json, "state", state);
     char *text = cJSON_PrintUnformatted(json);
     cJSON_Delete(json);

@@ -2,8 +2,8 @@
 #include "base/file.h"
 #include "hub/cache.h"
 #include "registry/partial_download.h"
-#include "registry/stale_temporary.h"
 #include "registry/registry.h"
+#include "registry/stale_temporary.h"
 
 #include <stdlib.h>
 #include <string.h>

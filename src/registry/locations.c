@@ -148,7 +148,7 @@ static bool add_section(const zi_registry *r, zi_section section, zi_model_locat
     return ok;
 }
 
-static bool add_folder(const zi_registry *r, zi_model_locations *out, zi_error *error)
+static bool add_models_folder(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     bool ok = true;
     for (int section = 0; ok && section < ZI_FOLDER_SECTIONS; section++)
@@ -160,7 +160,7 @@ bool zi_registry_find_in_folder(const zi_registry *r, const char *name, zi_model
                                 zi_error *error)
 {
     zi_model_locations all = {0};
-    bool ok = add_folder(r, &all, error);
+    bool ok = add_models_folder(r, &all, error);
     *out = (zi_model_location){0};
     if (all.count) qsort(all.entries, all.count, sizeof *all.entries, compare_names);
     for (size_t i = 0; ok && i < all.count && !out->name; i++) {
@@ -301,7 +301,7 @@ static bool add_option_models(const zi_registry *r, zi_model_locations *out, zi_
 bool zi_registry_locate_models(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     *out = (zi_model_locations){0};
-    bool ok = add_folder(r, out, error) && add_hub_cache(r, out, error) &&
+    bool ok = add_models_folder(r, out, error) && add_hub_cache(r, out, error) &&
               add_option_models(r, out, error);
     if (!ok) zi_model_locations_free(out);
     if (out->count) qsort(out->entries, out->count, sizeof *out->entries, compare_names);
