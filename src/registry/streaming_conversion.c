@@ -353,7 +353,7 @@ static bool check_disk_space(const zi_streaming_conversion *c, zi_error *error)
             if (file_at_position(c, i)->state == MISSING) downloads += file_at_position(c, i)->size;
         if (output + downloads > peak) peak = output + downloads;
     }
-    return zi_disk_check_free(c->work, peak, "the download and its conversion", error);
+    return zi_disk_check_free(c->work, peak, "the download with its conversion", error);
 }
 
 /* Removes the state file and the output of earlier calls. */

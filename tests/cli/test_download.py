@@ -379,7 +379,7 @@ class Refusals(HubCase):
                 self.assertEqual(self.paths_of_parts(), [])
         self.hub.instead.clear()
         for claims, words in (({"X-Linked-Etag": '"' + "0" * 64 + '"'}, ["lists it as"]),
-                              ({"X-Repo-Commit": "0" * 40}, ["of commit"])):
+                              ({"X-Repo-Commit": "0" * 40}, ["from commit"])):
             self.hub.claims = claims
             self.fails(words, "a/b")
         self.hub.claims = {}
@@ -737,7 +737,7 @@ class Arriving(HubCase):
                 self.skipTest("no small disk to be had")
         except FileNotFoundError:
             self.skipTest("no small disk to be had")
-        self.refused(on_small_disk(ZIMAGE, "download", "--to", "mlx"), 1, "what is made of it")
+        self.refused(on_small_disk(ZIMAGE, "download", "--to", "mlx"), 1, "with its conversion")
         self.assertLessEqual(self.hub.sent(cdn=True), len(self.weights) << 20)
 
 
@@ -754,7 +754,7 @@ class Secure(HubCase):
         self.good(self.download("a/b", **trusted))
         self.add_blob(2000, "c/d")
         self.hub.location = self.hub.url.replace("https", "http") + "/x"
-        self.refused(self.download("c/d", **trusted), 1, "another scheme than https")
+        self.refused(self.download("c/d", **trusted), 1, "another scheme")
 
 
 if __name__ == "__main__":

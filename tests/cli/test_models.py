@@ -166,7 +166,7 @@ class Models(ModelsCase):
         self.assertEqual(self.listed(), {})
         self.assertTrue(os.path.exists(outside + "/model_index.json"))
         self.refused(self.models("remove", "-y", "one"), 1, "no such model")
-        self.refused(self.models("remove", "-y", "../outside"), 2, "no repository")
+        self.refused(self.models("remove", "-y", "../outside"), 2, "not a repository")
         self.refused(self.models("remove", "-y"), 2, "NAME is missing")
         self.add_model()
         self.good(self.download())
