@@ -20,7 +20,9 @@ typedef struct {
      * checked the free disk space itself. False (with an error) ends the download. */
     bool (*metadata_ready)(void *user, const char *folder, const zi_transfer_file *weights,
                            size_t count, bool *streaming, zi_error *error);
-    zi_transfer_hooks transfer; /* for the files that are downloaded after metadata_ready */
+    /* For the transfer after metadata_ready, whose files are all missing ones: weights, and the
+     * small files, which are complete by then. */
+    zi_transfer_hooks transfer;
     void *user;
 } zi_download_hooks;
 

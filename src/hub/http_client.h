@@ -98,7 +98,8 @@ long zi_http_request_status(const zi_http_request *request);
  * is none. Sends nothing. */
 char *zi_http_request_redirect_url(const zi_http_request *request, zi_error *error);
 
-/* Fills error for a curl code other than CURLE_OK, and returns false. */
+/* Fills error for a curl code other than CURLE_OK, and returns false. A transfer aborted by
+ * should_continue is ZI_ERROR_CANCELLED. */
 bool zi_http_request_transport_error(const zi_http_request *request, CURLcode code,
                                      zi_error *error);
 
