@@ -106,8 +106,8 @@ bool zi_user_registry_read(const char *folder, zi_user_registry *out, zi_error *
 bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *error) ZI_CHECKED;
 void zi_user_registry_close(zi_user_registry *models);
 
-/* The model that -m means, or that is meant without it; free it with zi_found_free. */
-bool zi_find_model(const char *name, zi_found *out, zi_error *error) ZI_CHECKED;
+/* The model that -m means, or that is meant without it; free it with zi_resolved_model_free. */
+bool zi_find_model(const char *name, zi_resolved_model *out, zi_error *error) ZI_CHECKED;
 
 /* The language model that --llm means, or NULL, as a path that the caller frees: where the registry
  * has none, the image model at `model`, whose text encoder is one. */

@@ -109,7 +109,7 @@ typedef struct {
     zi_import_options import;
 } call;
 
-static bool print_result(const call *c, const zi_downloaded *result, zi_error *error)
+static bool print_result(const call *c, const zi_download_result *result, zi_error *error)
 {
     if (!c->json) {
         puts(result->path);
@@ -126,7 +126,7 @@ static bool print_result(const call *c, const zi_downloaded *result, zi_error *e
 static bool download(call *c, zi_error *error)
 {
     zi_user_registry models;
-    zi_downloaded result = {0};
+    zi_download_result result = {0};
     if (!zi_user_registry_open(c->models, &models, error)) return false;
     bool bar = !c->quiet && !c->json && isatty(STDERR_FILENO);
     watcher w = {.bar = bar, .json = c->json};

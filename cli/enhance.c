@@ -48,7 +48,7 @@ static bool grow(void *user, const char *text)
     return !zi_interrupted();
 }
 
-static void print_ids(const zi_enhanced *e)
+static void print_ids(const zi_enhance_result *e)
 {
     putchar('[');
     for (size_t i = 0; i < e->count; i++) printf("%s%" PRId32, i ? ", " : "", e->ids[i]);
@@ -56,7 +56,7 @@ static void print_ids(const zi_enhanced *e)
 }
 
 /* The answer, or what of it is not on the terminal yet. */
-static void print_text(const call *c, const zi_enhanced *e)
+static void print_text(const call *c, const zi_enhance_result *e)
 {
     const char *shown = c->shown.data ? c->shown.data : "";
     size_t size = strlen(shown);
@@ -64,7 +64,7 @@ static void print_text(const call *c, const zi_enhanced *e)
     printf("%s%s\n", grows ? "" : "\n", e->text + (grows ? size : 0));
 }
 
-static void print_result(const call *c, const zi_enhanced *e)
+static void print_result(const call *c, const zi_enhance_result *e)
 {
     if (c->ids)
         print_ids(e);
@@ -79,8 +79,8 @@ static bool enhance(call *c, zi_error *error)
 {
     zi_engine *engine = NULL;
     zi_llm *llm = NULL;
-    zi_enhanced enhanced = {0};
-    zi_found model = {0};
+    zi_enhance_result enhanced = {0};
+    zi_resolved_model model = {0};
     char *path = NULL, *template = NULL;
     bool ok = false;
     zi_enhance_request *r = &c->request;
@@ -102,13 +102,13 @@ static bool enhance(call *c, zi_error *error)
     print_result(c, &enhanced);
     ok = true;
 out:
-    zi_enhanced_free(&enhanced);
+    zi_enhance_result_free(&enhanced);
     zi_llm_free(llm);
     zi_engine_free(engine);
     zi_text_free(&c->shown);
     free(template);
     free(path);
-    zi_found_free(&model);
+    zi_resolved_model_free(&model);
     return ok;
 }
 

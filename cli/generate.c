@@ -19,7 +19,7 @@ typedef struct {
     int quality, enhance;
     bool json, quiet, random;
     char *composed, *enhanced; /* prompts of our own */
-    zi_found found;            /* the model */
+    zi_resolved_model found;   /* the model */
     zi_engine_options engine;
     zi_model_options load;
     zi_generation generation;
@@ -224,7 +224,7 @@ static bool show_prompt(const call *c, zi_error *error)
 static bool ask(call *c, zi_engine *engine, zi_error *error)
 {
     zi_enhance_request r = zi_enhance_default();
-    zi_enhanced enhanced = {0};
+    zi_enhance_result enhanced = {0};
     zi_llm *llm = NULL;
     char *path = NULL, *template = NULL;
     r.prompt = c->generation.request.prompt;
@@ -245,7 +245,7 @@ static bool ask(call *c, zi_engine *engine, zi_error *error)
         c->enhanced = enhanced.text;
         enhanced.text = NULL;
     }
-    zi_enhanced_free(&enhanced);
+    zi_enhance_result_free(&enhanced);
     zi_llm_free(llm);
     free(template);
     free(path);
@@ -315,9 +315,9 @@ static void remark_demo(const call *c)
 /* Says which model generates when none was named. */
 static void remark_choice(const call *c)
 {
-    if (c->found.as == ZI_FOUND_DEMO)
+    if (c->found.as == ZI_RESOLVED_DEMO)
         remark_demo(c);
-    else if (c->found.as == ZI_FOUND_ONLY)
+    else if (c->found.as == ZI_RESOLVED_ONLY)
         zi_note(c->quiet, "using %s, the only model in the models folder", c->found.path);
     else
         zi_note(c->quiet, "using %s", c->found.path);
@@ -366,7 +366,7 @@ static bool draw(const call *c, zi_model *model, zi_request *request, const char
     if (!drawn) goto out;
     request->width = image->width;
     request->height = image->height;
-    infotext = zi_infotext(model, request);
+    infotext = zi_infotext_create(model, request);
     if (!infotext) {
         zi_error_no_memory(error, strlen(request->prompt));
         goto out;
@@ -424,7 +424,7 @@ out:
     zi_model_free(model);
     zi_engine_free(engine);
     free_names(&names);
-    zi_found_free(&c->found);
+    zi_resolved_model_free(&c->found);
     free(c->composed);
     free(c->enhanced);
     return ok;

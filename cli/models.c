@@ -175,14 +175,14 @@ static bool list(call *c, const char *name, zi_error *error)
 
 static bool choose(call *c, const char *name, zi_error *error)
 {
-    zi_found found = {0};
-    if (name) return zi_registry_choose(c->models.registry, name, true, error);
-    if (!zi_registry_find(c->models.registry, NULL, &found, error)) return false;
-    if (found.as == ZI_FOUND_DEMO)
+    zi_resolved_model found = {0};
+    if (name) return zi_registry_set_default(c->models.registry, name, true, error);
+    if (!zi_registry_resolve(c->models.registry, NULL, &found, error)) return false;
+    if (found.as == ZI_RESOLVED_DEMO)
         zi_note(c->quiet, "no default was chosen; zimage models default NAME does it");
     else
         puts(found.path);
-    zi_found_free(&found);
+    zi_resolved_model_free(&found);
     return true;
 }
 
@@ -202,15 +202,15 @@ static bool confirm(const call *c, const char *name, const char *path, zi_error 
 
 static bool drop(call *c, const char *name, zi_error *error)
 {
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     if (!name)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                             "models remove: NAME is missing");
     /* A snapshot that is not whole is found by its name alone. */
-    bool known = zi_registry_find(c->models.registry, name, &found, NULL);
+    bool known = zi_registry_resolve(c->models.registry, name, &found, NULL);
     bool ok = confirm(c, name, known ? found.path : name, error) &&
               zi_registry_remove(c->models.registry, name, error);
-    zi_found_free(&found);
+    zi_resolved_model_free(&found);
     return ok;
 }
 

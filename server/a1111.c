@@ -318,7 +318,7 @@ static cJSON *describe_infotext(const char *infotext)
     cJSON_AddStringToObject(json, "Prompt", fields.prompt);
     cJSON_AddStringToObject(json, "Negative prompt", fields.negative);
     free(storage);
-    if (zi_infotext_settings(infotext, add_setting, json)) return json;
+    if (zi_infotext_each(infotext, add_setting, json)) return json;
     cJSON_Delete(json);
     return NULL;
 }
@@ -338,7 +338,7 @@ static zi_http_response_headers png_info(zi_call *call)
     char *infotext = NULL;
     zi_image *image = NULL;
     void *data = zi_base64_decode(comma ? comma + 1 : text, &size);
-    bool ok = data && zi_image_from_bytes(data, size, ZI_MOST_PIXELS, &image, &infotext, &error);
+    bool ok = data && zi_image_decode(data, size, ZI_MOST_PIXELS, &image, &infotext, &error);
     free(data);
     zi_image_free(image);
     if (!ok) return zi_reply_error(call, 422, "image", "Invalid encoded image");

@@ -97,7 +97,7 @@ static zi_http_response_headers send_converted(zi_call *call, int format, int qu
         return failed(call, &error);
     if (!image) return no_image(call);
     zi_save_options save = {formats[format].format, quality, infotext};
-    bool ok = zi_image_to_bytes(image, &save, &data, &size, &error);
+    bool ok = zi_image_encode(image, &save, &data, &size, &error);
     zi_image_free(image);
     free(infotext);
     if (!ok) return failed(call, &error);
@@ -210,8 +210,8 @@ cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error)
 {
     zi_image *image = NULL;
     char *infotext = NULL;
-    if (!zi_image_from_bytes(data, size, ZI_MOST_PIXELS, &image, &infotext, error)) return NULL;
-    char *text = zi_image_describe(image, infotext);
+    if (!zi_image_decode(data, size, ZI_MOST_PIXELS, &image, &infotext, error)) return NULL;
+    char *text = zi_image_json(image, infotext);
     cJSON *json = text ? cJSON_Parse(text) : NULL;
     if (!json) zi_error_no_memory(error, 1 << 16);
     free(text);

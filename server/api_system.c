@@ -96,14 +96,15 @@ static zi_http_response_headers send_config(zi_call *call, const char *model,
 static zi_http_response_headers config(zi_call *call)
 {
     uint64_t cursor = zi_events_latest(call->server->events);
-    zi_found model = {0};
-    bool found = zi_registry_find(call->server->registry, NULL, &model, NULL);
-    zi_inspection *known = found ? zi_registry_known(call->server->registry, model.path) : NULL;
+    zi_resolved_model model = {0};
+    bool found = zi_registry_resolve(call->server->registry, NULL, &model, NULL);
+    zi_inspection *known =
+        found ? zi_registry_cached_inspection(call->server->registry, model.path) : NULL;
     zi_http_response_headers answer = found && !known && zi_call_waits_for_models(call)
                                           ? zi_call_wait(call, cursor)
                                           : send_config(call, found ? model.name : "", known);
     zi_inspection_free(known);
-    zi_found_free(&model);
+    zi_resolved_model_free(&model);
     return answer;
 }
 

@@ -85,7 +85,7 @@ static bool put_converted(zi_server *server, const char *id, const zi_save_optio
     bool ok = zi_history_load(server->history, id, &image, &infotext, error);
     if (ok && !image) ok = gone(id, error);
     save.infotext = infotext;
-    ok = ok && zi_image_to_bytes(image, &save, &data, &size, error);
+    ok = ok && zi_image_encode(image, &save, &data, &size, error);
     if (ok) put_base64(data, size, out);
     zi_image_free(image);
     free(infotext);

@@ -248,7 +248,7 @@ bool zi_history_load(const zi_history *history, const char *id, zi_image **image
     *image = NULL;
     if (fd < 0) return true;
     if (!read_all(fd, id, &data, &size, error)) return false;
-    bool ok = zi_image_from_bytes(data, size, 0, image, infotext, error);
+    bool ok = zi_image_decode(data, size, 0, image, infotext, error);
     free(data);
     return ok;
 }

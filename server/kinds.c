@@ -101,7 +101,7 @@ static void add_field(zi_job *job, const char *name)
 /* Replaces the model in *name by what it is called, where none is named by the default model. */
 static bool resolve_model(zi_server *server, zi_job *job, const char **name, zi_refusal *refusal)
 {
-    zi_found found;
+    zi_resolved_model found;
     if (!zi_models_find(server, *name, "model", &found, refusal)) return false;
     free((char *)*name);
     *name = found.name;
@@ -247,7 +247,7 @@ static bool resolve_download(zi_server *server, zi_job *job, zi_refusal *refusal
     char *path = NULL;
     if (!check_name(p->name, refusal) || !check_precision(p->layout, p->precision, refusal))
         return false;
-    bool ok = zi_hub_find(&server->options.registry.hub, p->repo, &path, &error);
+    bool ok = zi_hub_find_cached(&server->options.registry.hub, p->repo, &path, &error);
     free(path);
     return ok || zi_refuse_error(refusal, NULL, "repo", &error);
 }

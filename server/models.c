@@ -13,11 +13,11 @@ static bool refuse_default(zi_refusal *refusal, const char *field, const zi_erro
     return zi_refuse(refusal, 400, field, "%s", error->text);
 }
 
-bool zi_models_find(zi_server *server, const char *name, const char *field, zi_found *out,
+bool zi_models_find(zi_server *server, const char *name, const char *field, zi_resolved_model *out,
                     zi_refusal *refusal)
 {
     zi_error error;
-    if (zi_registry_find(server->registry, name, out, &error)) return true;
+    if (zi_registry_resolve(server->registry, name, out, &error)) return true;
     if (!name) return refuse_default(refusal, field, &error);
     if (error.code != ZI_ERROR_NOT_FOUND) return zi_refuse_error(refusal, NULL, field, &error);
     return zi_refuse(refusal, 404, field, "%s: there is no such model; GET /api/models lists them",
@@ -27,7 +27,7 @@ bool zi_models_find(zi_server *server, const char *name, const char *field, zi_f
 bool zi_models_find_path(zi_server *server, const char *name, const char *field, char **path,
                          zi_refusal *refusal)
 {
-    zi_found found;
+    zi_resolved_model found;
     if (!name) return true;
     if (!zi_models_find(server, name, field, &found, refusal)) return false;
     free(found.name);
@@ -38,8 +38,8 @@ bool zi_models_find_path(zi_server *server, const char *name, const char *field,
 bool zi_models_find_llm(zi_server *server, const char *name, char **path, zi_refusal *refusal)
 {
     zi_error error;
-    zi_found found;
-    if (!zi_registry_find_language(server->registry, name, path, &error))
+    zi_resolved_model found;
+    if (!zi_registry_resolve_llm(server->registry, name, path, &error))
         return name ? zi_refuse_error(refusal, NULL, "llm", &error)
                     : refuse_default(refusal, "llm", &error);
     if (*path) return true;
@@ -51,8 +51,8 @@ bool zi_models_find_llm(zi_server *server, const char *name, char **path, zi_ref
 
 char *zi_models_default(zi_server *server)
 {
-    zi_found found;
-    if (!zi_registry_find(server->registry, NULL, &found, NULL)) return NULL;
+    zi_resolved_model found;
+    if (!zi_registry_resolve(server->registry, NULL, &found, NULL)) return NULL;
     free(found.path);
     return found.name;
 }
@@ -60,7 +60,7 @@ char *zi_models_default(zi_server *server)
 bool zi_models_choose(zi_server *server, const char *name, const char *field, zi_refusal *refusal)
 {
     zi_error error;
-    return zi_registry_choose(server->registry, name, false, &error) ||
+    return zi_registry_set_default(server->registry, name, false, &error) ||
            zi_refuse_error(refusal, NULL, field, &error);
 }
 
@@ -68,7 +68,7 @@ bool zi_models_place(zi_server *server, zi_section section, const char *file, co
                      char **path, char **name, zi_refusal *refusal)
 {
     zi_error error;
-    if (zi_registry_place(server->registry, section, file, path, name, &error)) return true;
+    if (zi_registry_new_path(server->registry, section, file, path, name, &error)) return true;
     bool theirs = !strcmp(error.subject, "name");
     return zi_refuse_error(refusal, NULL, theirs ? field : NULL, &error);
 }

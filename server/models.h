@@ -8,8 +8,8 @@
 #include <cJSON.h>
 
 /* The model of that name, or the one that is used when none is named (NULL). out is to be freed
- * with zi_found_free. field: of the request, in the refusal. */
-bool zi_models_find(zi_server *server, const char *name, const char *field, zi_found *out,
+ * with zi_resolved_model_free. field: of the request, in the refusal. */
+bool zi_models_find(zi_server *server, const char *name, const char *field, zi_resolved_model *out,
                     zi_refusal *refusal) ZI_CHECKED;
 
 /* The path of that model, free()d by the caller; a name of NULL leaves *path alone. */

@@ -48,7 +48,7 @@ static void preview(void *user, int step, const zi_image *image)
     zi_save_options save = {.format = ZI_FORMAT_PNG};
     zi_job_preview p = {
         .image = w->progress.image, .step = step, .width = image->width, .height = image->height};
-    if (!zi_image_to_bytes(image, &save, &p.png, &p.size, NULL)) p.png = NULL;
+    if (!zi_image_encode(image, &save, &p.png, &p.size, NULL)) p.png = NULL;
     count_step(w, step);
     /* Where steps are short, progress comes with them rather than between them. */
     zi_jobs_step(w->worker->server->jobs, w->job, &w->progress, zi_watch_is_due(w, 0.1), &p);
@@ -64,7 +64,7 @@ static bool save_image(zi_watch *w, const zi_request *request, const zi_image *i
     zi_request used = *request;
     used.width = image->width;
     used.height = image->height;
-    char *infotext = zi_infotext(w->worker->model, &used);
+    char *infotext = zi_infotext_create(w->worker->model, &used);
     if (!infotext) return zi_error_no_memory(error, strlen(request->prompt));
     bool ok = zi_history_add(s->history, image, infotext, seconds, id, error) &&
               zi_jobs_add_image(s->jobs, w->job, w->progress.image, id, error);

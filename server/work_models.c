@@ -140,7 +140,7 @@ bool zi_work_download(zi_worker *worker, zi_job *job, zi_error *error)
         .hub = server->registry.hub, .repo = p->repo, .progress = watch_download, .user = &w};
     zi_import_options import = import_options(&w, p->layout, p->precision);
     import.name = p->name;
-    zi_downloaded out = {0};
+    zi_download_result out = {0};
     if (!zi_registry_download(worker->server->registry, &options, &import, &out, error))
         return false;
     set_new_model(worker, job, name_of(out.path));
@@ -218,12 +218,12 @@ bool zi_work_enhance(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_watch w = zi_watch_start(worker, job, "load");
     zi_enhance_request request = enhance_request(&w);
-    zi_enhanced enhanced = {0};
+    zi_enhance_result enhanced = {0};
     if (!load(worker, job->paths.model, error)) return false;
     w.progress.stage = "write";
     zi_watch_report(&w, 0, true);
     if (!zi_enhance(worker->llm, &request, &enhanced, error)) return false;
     zi_jobs_set_text(worker->server->jobs, job, enhanced.text);
-    zi_enhanced_free(&enhanced);
+    zi_enhance_result_free(&enhanced);
     return true;
 }

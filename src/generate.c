@@ -399,7 +399,7 @@ bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_
     return ok;
 }
 
-char *zi_infotext(const zi_model *model, const zi_request *request)
+char *zi_infotext_create(const zi_model *model, const zi_request *request)
 {
     zi_request r;
     if (!resolve(model, request, &r, NULL)) return NULL;

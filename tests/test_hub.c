@@ -144,13 +144,13 @@ static void models_that_are_not_there(void)
     zi_error error = {0};
     char here[] = "here", *path = here;
     zi_hub hub = {.cache = zi_test_path("cache")};
-    CHECK_OK(zi_hub_find(&hub, "a/b", &path, &error), error);
+    CHECK_OK(zi_hub_find_cached(&hub, "a/b", &path, &error), error);
     CHECK(!path);
     path = here;
-    CHECK_OK(zi_hub_find(&(zi_hub){0}, NULL, &path, &error), error);
+    CHECK_OK(zi_hub_find_cached(&(zi_hub){0}, NULL, &path, &error), error);
     CHECK(!path);
     path = here;
-    CHECK(!zi_hub_find(&hub, "a", &path, &error) && path == here);
+    CHECK(!zi_hub_find_cached(&hub, "a", &path, &error) && path == here);
     CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "repo");
 }
 

@@ -198,7 +198,7 @@ bool zi_snapshot_is_complete(const char *path)
     return ok;
 }
 
-bool zi_hub_find(const zi_hub *hub, const char *repo, char **path, zi_error *error)
+bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path, zi_error *error)
 {
     zi_repo_id id;
     if (!zi_repo_id_parse(repo, &id, error)) return false;

@@ -442,7 +442,7 @@ static bool write_local_metadata(const download *d, zi_error *error)
 }
 
 /* Writes links or metadata, and sets out->path. */
-static bool finish_download(const download *d, zi_downloaded *out, zi_error *error)
+static bool finish_download(const download *d, zi_download_result *out, zi_error *error)
 {
     const zi_download_options *o = d->options;
     if (!(o->local_dir ? write_local_metadata(d, error) : link_snapshot(d, error))) return false;
@@ -455,7 +455,7 @@ static bool finish_download(const download *d, zi_downloaded *out, zi_error *err
 
 /* Takes a complete snapshot from the cache without asking the hub. False (without an error): there
  * is none. */
-static bool use_cache(const download *d, zi_downloaded *out)
+static bool use_cache(const download *d, zi_download_result *out)
 {
     char *snapshot = d->hub->cache ? zi_hub_cache_find_snapshot(d->hub, &d->id) : NULL;
     if (!snapshot || d->options->local_dir) {
@@ -467,13 +467,13 @@ static bool use_cache(const download *d, zi_downloaded *out)
     bool ok = path && (file ? zi_is_file(path) : zi_snapshot_is_complete(path));
     free(snapshot);
     if (ok)
-        *out = (zi_downloaded){.path = path, .from_cache = true};
+        *out = (zi_download_result){.path = path, .from_cache = true};
     else
         free(path);
     return ok;
 }
 
-static bool run_download(download *d, zi_downloaded *out, zi_error *error)
+static bool run_download(download *d, zi_download_result *out, zi_error *error)
 {
     const char *repo = d->id.repo;
     bool reached = false;
@@ -495,11 +495,11 @@ static bool run_download(download *d, zi_downloaded *out, zi_error *error)
 }
 
 bool zi_download_with_hooks(const zi_download_options *options, const zi_download_hooks *hooks,
-                            zi_downloaded *out, zi_error *error)
+                            zi_download_result *out, zi_error *error)
 {
     download d = {.options = options, .hooks = hooks, .hub = &options->hub};
     zi_error why = {0};
-    zi_downloaded result = {0};
+    zi_download_result result = {0};
     if (!options->local_dir && !options->hub.cache)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                             "no folder to download into: set local_dir or the hub's cache");
@@ -516,7 +516,7 @@ bool zi_download_with_hooks(const zi_download_options *options, const zi_downloa
     return ok;
 }
 
-bool zi_download(const zi_download_options *options, zi_downloaded *out, zi_error *error)
+bool zi_download(const zi_download_options *options, zi_download_result *out, zi_error *error)
 {
     return zi_download_with_hooks(options, NULL, out, error);
 }

@@ -28,7 +28,7 @@ typedef struct {
 
 /* zi_download into options->local_dir, with hooks; hooks NULL: plain zi_download. */
 bool zi_download_with_hooks(const zi_download_options *options, const zi_download_hooks *hooks,
-                            zi_downloaded *out, zi_error *error) ZI_CHECKED;
+                            zi_download_result *out, zi_error *error) ZI_CHECKED;
 
 /* Frees the disk space of a safetensors file's tensor data: keeps the header, and the file's size
  * as a hole. */

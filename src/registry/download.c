@@ -67,7 +67,7 @@ static bool report_download(void *user, const zi_hub_progress *progress)
 
 /* Downloads into the partial download's folder. *converted: the converted model, owned by
  * d->conversion, or NULL if the original is to be imported. */
-static bool download_files(model_download *d, zi_downloaded *original, const char **converted,
+static bool download_files(model_download *d, zi_download_result *original, const char **converted,
                            zi_error *error)
 {
     zi_download_options o = *d->options;
@@ -85,8 +85,8 @@ static bool download_files(model_download *d, zi_downloaded *original, const cha
 /* ---- putting the result into its place ---- */
 
 /* Imports the original: moves it, or copies it if it lies in the hub's cache. */
-static bool import_original(const model_download *d, const zi_downloaded *original, char **path,
-                            zi_error *error)
+static bool import_original(const model_download *d, const zi_download_result *original,
+                            char **path, zi_error *error)
 {
     zi_import_options o = d->import;
     o.source = original->path;
@@ -110,7 +110,7 @@ static bool move_converted(const model_download *d, const char *converted, char 
     return false;
 }
 
-static bool run_download(model_download *d, zi_downloaded *out, zi_error *error)
+static bool run_download(model_download *d, zi_download_result *out, zi_error *error)
 {
     const zi_download_options *o = d->options;
     const char *converted = NULL;
@@ -118,7 +118,7 @@ static bool run_download(model_download *d, zi_downloaded *out, zi_error *error)
     if (!set_names(d, error) || !result_path(d, &path, error)) return false;
     free(path);
     path = NULL;
-    bool ok = o->file || zi_hub_find(&o->hub, o->repo, &out->path, error);
+    bool ok = o->file || zi_hub_find_cached(&o->hub, o->repo, &out->path, error);
     out->from_cache = ok && out->path;
     if (ok && !out->from_cache) ok = download_files(d, out, &converted, error);
     ok = ok &&
@@ -131,11 +131,11 @@ static bool run_download(model_download *d, zi_downloaded *out, zi_error *error)
 }
 
 bool zi_registry_download(zi_registry *registry, const zi_download_options *options,
-                          const zi_import_options *import, zi_downloaded *out, zi_error *error)
+                          const zi_import_options *import, zi_download_result *out, zi_error *error)
 {
     model_download d = {
         .registry = registry, .options = options, .import = *import, .partial.lock = -1};
-    zi_downloaded result = {0};
+    zi_download_result result = {0};
     bool ok = run_download(&d, &result, error);
     if (ok)
         *out = result;

@@ -82,7 +82,7 @@ static zi_inspection *find_cached(zi_registry *r, const char *path, uint64_t *by
                     : zi_inspection_failed(path, &why);
 }
 
-zi_inspection *zi_registry_known(zi_registry *registry, const char *path)
+zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *path)
 {
     uint64_t bytes;
     return find_cached(registry, path, &bytes);

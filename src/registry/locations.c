@@ -184,8 +184,8 @@ static bool is_section_within_root(const zi_registry *r, zi_section section)
     return within;
 }
 
-bool zi_registry_place(zi_registry *r, zi_section section, const char *file, char **path,
-                       char **name, zi_error *error)
+bool zi_registry_new_path(zi_registry *r, zi_section section, const char *file, char **path,
+                          char **name, zi_error *error)
 {
     struct stat st;
     const char *folder = r->options.folder;
@@ -260,7 +260,7 @@ bool zi_registry_find_in_hub_cache(const zi_registry *r, const char *name, char 
     zi_repo_id repo;
     if (!zi_repo_id_parse(name, &repo, NULL)) return true; /* not a repository id */
     zi_repo_id_free(&repo);
-    return zi_hub_find(&r->options.hub, name, path, error);
+    return zi_hub_find_cached(&r->options.hub, name, path, error);
 }
 
 /* ---- all ---- */

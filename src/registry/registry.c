@@ -101,15 +101,15 @@ static bool set_session_default(zi_registry *r, const char *name, zi_error *erro
 
 /* ---- finding a model ---- */
 
-void zi_found_free(zi_found *found)
+void zi_resolved_model_free(zi_resolved_model *found)
 {
     free(found->name);
     free(found->path);
-    *found = (zi_found){0};
+    *found = (zi_resolved_model){0};
 }
 
 /* Copies name and path; out is freed by the caller, also after false. */
-static bool set_found(zi_found *out, const char *name, const char *path, zi_error *error)
+static bool set_found(zi_resolved_model *out, const char *name, const char *path, zi_error *error)
 {
     out->name = strdup(name);
     out->path = strdup(path);
@@ -118,7 +118,7 @@ static bool set_found(zi_found *out, const char *name, const char *path, zi_erro
 
 /* Finds options.model and the demo model by their names. out->path stays NULL if name is neither.
  */
-static bool find_option_model(const zi_registry *r, const char *name, zi_found *out,
+static bool find_option_model(const zi_registry *r, const char *name, zi_resolved_model *out,
                               zi_error *error)
 {
     const zi_registry_options *o = &r->options;
@@ -129,7 +129,8 @@ static bool find_option_model(const zi_registry *r, const char *name, zi_found *
 }
 
 /* Finds a model by a name that zi_registry_read lists. out->path stays NULL if there is none. */
-static bool find_listed(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+static bool find_listed(const zi_registry *r, const char *name, zi_resolved_model *out,
+                        zi_error *error)
 {
     zi_model_location entry;
     if (!zi_registry_find_in_folder(r, name, &entry, error)) return false;
@@ -151,7 +152,8 @@ static bool is_repo_id(const char *name)
 }
 
 /* Finds a model by path (unless names_only) or name. None is an error. */
-static bool find_named(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+static bool find_named(const zi_registry *r, const char *name, zi_resolved_model *out,
+                       zi_error *error)
 {
     struct stat st;
     const char *folder = r->options.folder;
@@ -170,10 +172,11 @@ static bool find_named(const zi_registry *r, const char *name, zi_found *out, zi
 }
 
 /* Finds the chosen default. A missing one is an error. */
-static bool find_chosen(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+static bool find_chosen(const zi_registry *r, const char *name, zi_resolved_model *out,
+                        zi_error *error)
 {
     if (!find_listed(r, name, out, error)) return false;
-    out->as = ZI_FOUND_CHOSEN;
+    out->as = ZI_RESOLVED_DEFAULT;
     return out->path ||
            zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
                            "%s/%s names %s, which is not there any more; choose another default",
@@ -201,23 +204,23 @@ static bool fail_ambiguous(const zi_registry *r, const zi_model_locations *all, 
 }
 
 /* Finds Z-Image-Turbo in the hub's cache, else the demo model. None is an error. */
-static bool find_downloaded_or_demo(const zi_registry *r, zi_found *out, zi_error *error)
+static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_repo_id turbo;
     char *path = NULL;
-    if (!zi_hub_find(&r->options.hub, NULL, &path, error)) return false;
+    if (!zi_hub_find_cached(&r->options.hub, NULL, &path, error)) return false;
     if (path && !zi_repo_id_parse(NULL, &turbo, error)) {
         free(path);
         return false;
     }
     if (path) {
         bool ok = set_found(out, turbo.repo, path, error);
-        out->as = ZI_FOUND_DOWNLOADED;
+        out->as = ZI_RESOLVED_DOWNLOADED;
         zi_repo_id_free(&turbo);
         free(path);
         return ok;
     }
-    out->as = ZI_FOUND_DEMO;
+    out->as = ZI_RESOLVED_DEMO;
     if (r->options.demo)
         return set_found(out, zi_section_name(ZI_SECTION_DEMO), r->options.demo, error);
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "model",
@@ -227,7 +230,7 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_found *out, zi_erro
 }
 
 /* The model to use when none is named: default, only one, downloaded, demo. */
-static bool find_unnamed(zi_registry *r, zi_found *out, zi_error *error)
+static bool find_unnamed(zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_model_locations all;
     const zi_model_location *only = NULL;
@@ -247,20 +250,21 @@ static bool find_unnamed(zi_registry *r, zi_found *out, zi_error *error)
     bool ok = count == 1  ? set_found(out, only->name, only->path, error)
               : count > 1 ? fail_ambiguous(r, &all, count, error)
                           : find_downloaded_or_demo(r, out, error);
-    if (count == 1) out->as = ZI_FOUND_ONLY;
+    if (count == 1) out->as = ZI_RESOLVED_ONLY;
     zi_model_locations_free(&all);
     return ok;
 }
 
-bool zi_registry_find(zi_registry *registry, const char *name, zi_found *out, zi_error *error)
+bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_model *out,
+                         zi_error *error)
 {
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     bool ok =
         name ? find_named(registry, name, &found, error) : find_unnamed(registry, &found, error);
     if (ok)
         *out = found;
     else
-        zi_found_free(&found);
+        zi_resolved_model_free(&found);
     return ok;
 }
 
@@ -287,20 +291,19 @@ static bool find_only_language(const zi_registry *r, char **path, zi_error *erro
     else if (count == 1)
         ok = (*path = strdup(only)) || zi_error_no_memory(error, strlen(only));
     else
-        ok = zi_hub_find(&r->options.hub, "prompt-enhancer", path, error);
+        ok = zi_hub_find_cached(&r->options.hub, "prompt-enhancer", path, error);
     zi_model_locations_free(&all);
     return ok;
 }
 
-bool zi_registry_find_language(zi_registry *registry, const char *name, char **path,
-                               zi_error *error)
+bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **path, zi_error *error)
 {
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     *path = NULL;
     if (!name || !strcmp(name, zi_section_name(ZI_SECTION_PROMPT_ENHANCER)))
         return find_only_language(registry, path, error);
     if (!find_named(registry, name, &found, error)) {
-        zi_found_free(&found);
+        zi_resolved_model_free(&found);
         return false;
     }
     *path = found.path;
@@ -316,10 +319,10 @@ static bool fail_unknown(const char *name, zi_error *error)
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
 }
 
-bool zi_registry_choose(zi_registry *registry, const char *name, bool lasting, zi_error *error)
+bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasting, zi_error *error)
 {
     static const char languages[] = "prompt_enhancer";
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     size_t length = sizeof languages - 1;
     bool ok = find_listed(registry, name, &found, error);
     if (ok && !found.path)
@@ -331,7 +334,7 @@ bool zi_registry_choose(zi_registry *registry, const char *name, bool lasting, z
     else if (ok)
         ok = lasting ? write_default(registry, found.name, error)
                      : set_session_default(registry, found.name, error);
-    zi_found_free(&found);
+    zi_resolved_model_free(&found);
     return ok;
 }
 
