@@ -32,7 +32,7 @@ cJSON *zi_a1111_error(unsigned status, const char *message, const char *field)
     return json;
 }
 
-zi_http_response_headers zi_a1111_refuse(zi_call *call, const zi_refusal *refusal)
+zi_answer zi_a1111_refuse(zi_call *call, const zi_refusal *refusal)
 {
     zi_refusal as = *refusal;
     if (as.status == 400) as.status = 422;
@@ -47,7 +47,7 @@ void zi_a1111_timestamp(double when, char text[20])
     if (when > 0 && localtime_r(&seconds, &parts)) strftime(text, 20, "%Y%m%d%H%M%S", &parts);
 }
 
-static zi_http_response_headers reply_null(zi_call *call)
+static zi_answer reply_null(zi_call *call)
 {
     return zi_reply_json(call, 200, cJSON_CreateNull());
 }
@@ -68,7 +68,7 @@ static const struct {
     {"/sdapi/v1/embeddings", "{\"loaded\":{},\"skipped\":{}}"},
 };
 
-static zi_http_response_headers constant(zi_call *call)
+static zi_answer constant(zi_call *call)
 {
     const char *json = "[]";
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
@@ -77,7 +77,7 @@ static zi_http_response_headers constant(zi_call *call)
 }
 
 /* The schedules; automatic, for clients that expect it, is the default. */
-static zi_http_response_headers schedulers(zi_call *call)
+static zi_answer schedulers(zi_call *call)
 {
     cJSON *list = cJSON_CreateArray();
     const char *const *schedule = zi_parameter_find("schedule")->choices;
@@ -95,7 +95,7 @@ static zi_http_response_headers schedulers(zi_call *call)
 
 /* ---- models ---- */
 
-static zi_http_response_headers models(zi_call *call)
+static zi_answer models(zi_call *call)
 {
     zi_registry_list known;
     zi_refusal refusal;
@@ -119,18 +119,18 @@ static zi_http_response_headers models(zi_call *call)
     return zi_reply_json(call, 200, list);
 }
 
-static zi_http_response_headers refresh(zi_call *call)
+static zi_answer refresh(zi_call *call)
 {
     zi_scanner_wake(call->server->scanner);
     return reply_null(call);
 }
 
 /* Waits for a job without a result. */
-static zi_http_response_headers work(zi_call *call, const char *kind)
+static zi_answer work(zi_call *call, const char *kind)
 {
     zi_job_state state;
     zi_refusal refusal;
-    zi_http_response_headers answer;
+    zi_answer answer;
     zi_job_request request = {.kind = zi_kind_find(kind)};
     if (!call->job && !zi_foreign_submit(call, &request, &refusal))
         return zi_a1111_refuse(call, &refusal);
@@ -139,19 +139,19 @@ static zi_http_response_headers work(zi_call *call, const char *kind)
                                   : zi_reply_json(call, 200, cJSON_CreateObject());
 }
 
-static zi_http_response_headers load(zi_call *call)
+static zi_answer load(zi_call *call)
 {
     return work(call, "load");
 }
 
-static zi_http_response_headers unload(zi_call *call)
+static zi_answer unload(zi_call *call)
 {
     return work(call, "unload");
 }
 
 /* ---- options ---- */
 
-static zi_http_response_headers options(zi_call *call)
+static zi_answer options(zi_call *call)
 {
     char *model = zi_models_default(call->server);
     cJSON *json = cJSON_CreateObject();
@@ -171,7 +171,7 @@ static zi_http_response_headers options(zi_call *call)
 }
 
 /* The model can be switched, and is loaded for the next picture; other options are passed over. */
-static zi_http_response_headers set_options(zi_call *call)
+static zi_answer set_options(zi_call *call)
 {
     zi_refusal refusal;
     const cJSON *said = cJSON_GetObjectItemCaseSensitive(call->json, "sd_model_checkpoint");
@@ -186,7 +186,7 @@ static zi_http_response_headers set_options(zi_call *call)
     return ok ? reply_null(call) : zi_reply_refusal(call, &refusal);
 }
 
-static zi_http_response_headers flags(zi_call *call)
+static zi_answer flags(zi_call *call)
 {
     zi_server *s = call->server;
     cJSON *json = cJSON_CreateObject();
@@ -234,10 +234,10 @@ static cJSON *preview_json(const zi_job_preview *preview)
     return json;
 }
 
-static zi_http_response_headers progress(zi_call *call)
+static zi_answer progress(zi_call *call)
 {
     const char *skip;
-    zi_http_response_headers answer;
+    zi_answer answer;
     zi_job_status status = {.state = ZI_JOB_UNKNOWN};
     if (!zi_call_query(call, "skip_current_image", &skip, &answer)) return answer;
     bool shows = !skip || (strcmp(skip, "true") != 0 && strcmp(skip, "1") != 0);
@@ -256,14 +256,14 @@ static zi_http_response_headers progress(zi_call *call)
     return zi_reply_json(call, 200, json);
 }
 
-static zi_http_response_headers interrupt(zi_call *call)
+static zi_answer interrupt(zi_call *call)
 {
     uint64_t id = generating(call);
     if (id) zi_jobs_cancel(call->server->jobs, id);
     return zi_reply_json(call, 200, cJSON_CreateObject());
 }
 
-static zi_http_response_headers skip(zi_call *call)
+static zi_answer skip(zi_call *call)
 {
     if (generating(call)) zi_jobs_skip(call->server->jobs);
     return reply_null(call);
@@ -282,7 +282,7 @@ static double resident(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (double)usage.ru_maxrss : 0;
 }
 
-static zi_http_response_headers memory(zi_call *call)
+static zi_answer memory(zi_call *call)
 {
     double used = resident();
     double total = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
@@ -323,7 +323,7 @@ static cJSON *describe_infotext(const char *infotext)
     return NULL;
 }
 
-static zi_http_response_headers png_info(zi_call *call)
+static zi_answer png_info(zi_call *call)
 {
     const char *text = NULL;
     zi_refusal refusal;

@@ -8,9 +8,9 @@
 void zi_a1111_timestamp(double when, char text[20]);
 
 /* As zi_reply_refusal: a field that is wrong is 422 there. */
-zi_http_response_headers zi_a1111_refuse(zi_call *call, const zi_refusal *refusal);
+zi_answer zi_a1111_refuse(zi_call *call, const zi_refusal *refusal);
 
 /* POST /sdapi/v1/txt2img */
-zi_http_response_headers zi_a1111_txt2img(zi_call *call);
+zi_answer zi_a1111_txt2img(zi_call *call);
 
 #endif

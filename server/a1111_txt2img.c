@@ -289,7 +289,7 @@ static cJSON *as_text(cJSON *info)
     return json;
 }
 
-static zi_http_response_headers reply(zi_call *call, const zi_job_status *status)
+static zi_answer reply(zi_call *call, const zi_job_status *status)
 {
     const txt2img_request *r = call->user;
     zi_text out;
@@ -317,11 +317,11 @@ static zi_http_response_headers reply(zi_call *call, const zi_job_status *status
     return zi_reply_error(call, 500, NULL, "%s", error.text);
 }
 
-static zi_http_response_headers finish(zi_call *call)
+static zi_answer finish(zi_call *call)
 {
     zi_job_state state;
     zi_refusal why;
-    zi_http_response_headers answer;
+    zi_answer answer;
     if (!zi_foreign_ended(call, &state, &why, &answer)) return answer;
     if (state == ZI_JOB_FAILED) return zi_a1111_refuse(call, &why);
     /* As with A1111, what was interrupted has the pictures that were ready. */
@@ -334,7 +334,7 @@ static zi_http_response_headers finish(zi_call *call)
     return answer;
 }
 
-zi_http_response_headers zi_a1111_txt2img(zi_call *call)
+zi_answer zi_a1111_txt2img(zi_call *call)
 {
     zi_refusal refusal;
     if (call->job) return finish(call);

@@ -10,22 +10,22 @@
 
 enum { THUMBNAIL = 256 };
 
-static zi_http_response_headers failed(zi_call *call, const zi_error *error)
+static zi_answer failed(zi_call *call, const zi_error *error)
 {
     zi_refusal refusal;
     zi_refuse_error(&refusal, NULL, NULL, error);
     return zi_reply_refusal(call, &refusal);
 }
 
-static zi_http_response_headers no_image(zi_call *call)
+static zi_answer no_image(zi_call *call)
 {
     return zi_reply_error(call, 404, NULL, "%s: there is no such picture", call->parameters[0]);
 }
 
-static zi_http_response_headers list(zi_call *call)
+static zi_answer list(zi_call *call)
 {
     zi_history_query q = {.limit = 50};
-    zi_http_response_headers answer;
+    zi_answer answer;
     zi_error error = {0};
     if (!zi_call_query_int(call, "limit", 1, 200, 50, &q.limit, &answer) ||
         !zi_call_query(call, "cursor", &q.cursor, &answer) ||
@@ -43,7 +43,7 @@ static zi_http_response_headers list(zi_call *call)
 }
 
 /* The picture's row, or NULL and what to answer. */
-static cJSON *find(zi_call *call, zi_http_response_headers *answer)
+static cJSON *find(zi_call *call, zi_answer *answer)
 {
     zi_error error;
     cJSON *image = NULL;
@@ -53,14 +53,14 @@ static cJSON *find(zi_call *call, zi_http_response_headers *answer)
     return image;
 }
 
-static zi_http_response_headers get(zi_call *call)
+static zi_answer get(zi_call *call)
 {
-    zi_http_response_headers answer;
+    zi_answer answer;
     cJSON *image = find(call, &answer);
     return image ? zi_reply_json(call, 200, image) : answer;
 }
 
-static zi_http_response_headers delete_image(zi_call *call)
+static zi_answer delete_image(zi_call *call)
 {
     zi_error error;
     bool found;
@@ -85,8 +85,7 @@ static const struct {
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* The stored picture in another format, with its infotext. */
-static zi_http_response_headers send_converted(zi_call *call, int format, int quality,
-                                               const char *const *headers)
+static zi_answer send_converted(zi_call *call, int format, int quality, const char *const *headers)
 {
     zi_image *image = NULL;
     char *infotext = NULL;
@@ -105,7 +104,7 @@ static zi_http_response_headers send_converted(zi_call *call, int format, int qu
     return zi_reply_bytes(call, 200, formats[format].type, data, size, headers);
 }
 
-static bool read_format(zi_call *call, int *format, zi_http_response_headers *answer)
+static bool read_format(zi_call *call, int *format, zi_answer *answer)
 {
     const char *name;
     if (!zi_call_query(call, "format", &name, answer)) return false;
@@ -118,10 +117,10 @@ static bool read_format(zi_call *call, int *format, zi_http_response_headers *an
 /* A picture never changes; a browser may keep it, others may not. */
 static const char lasting[] = "private, max-age=31536000, immutable";
 
-static zi_http_response_headers file(zi_call *call)
+static zi_answer file(zi_call *call)
 {
     int format, quality, download;
-    zi_http_response_headers answer;
+    zi_answer answer;
     char disposition[100];
     if (!read_format(call, &format, &answer) ||
         !zi_call_query_int(call, "quality", 1, 100, 95, &quality, &answer) ||
@@ -184,9 +183,9 @@ static bool make_thumbnail(const zi_history *history, const char *id, const char
     return ok;
 }
 
-static zi_http_response_headers thumbnail(zi_call *call)
+static zi_answer thumbnail(zi_call *call)
 {
-    zi_http_response_headers answer;
+    zi_answer answer;
     zi_error error;
     cJSON *image = find(call, &answer);
     if (!image) return answer;
@@ -221,7 +220,7 @@ cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error)
     return json;
 }
 
-static zi_http_response_headers infotext(zi_call *call)
+static zi_answer infotext(zi_call *call)
 {
     zi_error error;
     zi_refusal refusal;

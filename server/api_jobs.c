@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static zi_http_response_headers no_job(zi_call *call)
+static zi_answer no_job(zi_call *call)
 {
     return zi_reply_error(call, 404, NULL, "%s: there is no such job", call->parameters[0]);
 }
 
-static bool find_job(zi_call *call, uint64_t *id, zi_http_response_headers *answer)
+static bool find_job(zi_call *call, uint64_t *id, zi_answer *answer)
 {
     if (zi_job_id_parse(call->parameters[0], id) &&
         zi_jobs_state(call->server->jobs, *id, NULL) != ZI_JOB_UNKNOWN)
@@ -19,12 +19,12 @@ static bool find_job(zi_call *call, uint64_t *id, zi_http_response_headers *answ
     return false;
 }
 
-static zi_http_response_headers list(zi_call *call)
+static zi_answer list(zi_call *call)
 {
     return zi_reply_json(call, 200, zi_jobs_json_list(call->server->jobs));
 }
 
-static zi_http_response_headers submit(zi_call *call)
+static zi_answer submit(zi_call *call)
 {
     zi_jobs *jobs = call->server->jobs;
     zi_job_request request;
@@ -38,7 +38,7 @@ static zi_http_response_headers submit(zi_call *call)
                : zi_reply_error(call, 500, NULL, "the job is over and forgotten");
 }
 
-static zi_http_response_headers get(zi_call *call)
+static zi_answer get(zi_call *call)
 {
     uint64_t id;
     cJSON *job = zi_job_id_parse(call->parameters[0], &id)
@@ -47,10 +47,10 @@ static zi_http_response_headers get(zi_call *call)
     return job ? zi_reply_json(call, 200, job) : no_job(call);
 }
 
-static zi_http_response_headers cancel(zi_call *call)
+static zi_answer cancel(zi_call *call)
 {
     uint64_t id;
-    zi_http_response_headers answer;
+    zi_answer answer;
     if (!find_job(call, &id, &answer)) return answer;
     zi_job_state before = zi_jobs_cancel(call->server->jobs, id);
     if (before > ZI_JOB_RUNNING)
@@ -63,7 +63,7 @@ static zi_http_response_headers cancel(zi_call *call)
 
 /* Where the client wants to go on, as a header (which reconnecting browsers send) or in the query.
  */
-static bool read_cursor(zi_call *call, zi_stream_options *stream, zi_http_response_headers *answer)
+static bool read_cursor(zi_call *call, zi_stream_options *stream, zi_answer *answer)
 {
     const char *header = zi_call_header(call, "Last-Event-ID"), *query;
     if (!zi_call_query(call, "last_event_id", &query, answer)) return false;
@@ -72,9 +72,9 @@ static bool read_cursor(zi_call *call, zi_stream_options *stream, zi_http_respon
     return true;
 }
 
-static zi_http_response_headers events(zi_call *call)
+static zi_answer events(zi_call *call)
 {
-    zi_http_response_headers answer;
+    zi_answer answer;
     zi_stream_options stream = {.job = 0};
     if (!read_cursor(call, &stream, &answer)) return answer;
     return zi_reply_stream(call, &stream);
@@ -87,9 +87,9 @@ static bool none_left(void *user, const zi_event *event)
     return false;
 }
 
-static zi_http_response_headers job_events(zi_call *call)
+static zi_answer job_events(zi_call *call)
 {
-    zi_http_response_headers answer;
+    zi_answer answer;
     zi_stream_options stream = {.job = 0};
     if (!find_job(call, &stream.job, &answer) || !read_cursor(call, &stream, &answer))
         return answer;
@@ -102,7 +102,7 @@ static zi_http_response_headers job_events(zi_call *call)
     return zi_reply_stream(call, &stream);
 }
 
-static zi_http_response_headers enhance(zi_call *call)
+static zi_answer enhance(zi_call *call)
 {
     zi_job_request request;
     zi_refusal refusal;

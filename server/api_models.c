@@ -27,21 +27,20 @@ static cJSON *list_json(zi_call *call, const zi_registry_list *list)
     return json;
 }
 
-static zi_http_response_headers list(zi_call *call)
+static zi_answer list(zi_call *call)
 {
     uint64_t cursor = zi_events_latest(call->server->events);
     zi_registry_list list;
     zi_refusal refusal;
     if (!zi_models_read(call->server, &list, &refusal)) return zi_reply_refusal(call, &refusal);
-    zi_http_response_headers answer = list.unknown && zi_call_waits_for_models(call)
-                                          ? zi_call_wait(call, cursor)
-                                          : zi_reply_json(call, 200, list_json(call, &list));
+    zi_answer answer = list.unknown && zi_call_waits_for_models(call)
+                           ? zi_call_wait(call, cursor)
+                           : zi_reply_json(call, 200, list_json(call, &list));
     zi_registry_list_free(&list);
     return answer;
 }
 
-static zi_http_response_headers send_entry(zi_call *call, const zi_registry_entry *entry,
-                                           unsigned status)
+static zi_answer send_entry(zi_call *call, const zi_registry_entry *entry, unsigned status)
 {
     char *loaded = zi_worker_loaded(call->server->worker);
     cJSON *json =
@@ -51,12 +50,12 @@ static zi_http_response_headers send_entry(zi_call *call, const zi_registry_entr
 }
 
 /* Answers with what is known about a model, when it is known. */
-static zi_http_response_headers describe(zi_call *call, const char *name, unsigned status)
+static zi_answer describe(zi_call *call, const char *name, unsigned status)
 {
     uint64_t cursor = zi_events_latest(call->server->events);
     zi_registry_list list;
     zi_refusal refusal;
-    zi_http_response_headers answer;
+    zi_answer answer;
     if (!zi_models_read(call->server, &list, &refusal)) return zi_reply_refusal(call, &refusal);
     const zi_registry_entry *entry = zi_models_entry(&list, name);
     if (!entry)
@@ -69,7 +68,7 @@ static zi_http_response_headers describe(zi_call *call, const char *name, unsign
     return answer;
 }
 
-static zi_http_response_headers get(zi_call *call)
+static zi_answer get(zi_call *call)
 {
     return describe(call, call->parameters[0], 200);
 }
@@ -119,7 +118,7 @@ static bool submit(zi_call *call, zi_refusal *refusal)
            begin(call, place, name, refusal);
 }
 
-static zi_http_response_headers put(zi_call *call)
+static zi_answer put(zi_call *call)
 {
     uint64_t cursor = zi_events_latest(call->server->events);
     const char *name;

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-static zi_http_response_headers openapi(zi_call *call)
+static zi_answer openapi(zi_call *call)
 {
     char *text = call->server->openapi;
     struct MHD_Response *response =
@@ -62,8 +62,7 @@ static void add_limits(cJSON *config)
 }
 
 /* model: the name of the one that is used when none is named; known: NULL, or what it is. */
-static zi_http_response_headers send_config(zi_call *call, const char *model,
-                                            const zi_inspection *known)
+static zi_answer send_config(zi_call *call, const char *model, const zi_inspection *known)
 {
     static const int tiers[] = {512, 768, 1024, 1280};
     static const char *const aspects[] = {"1:1", "5:4", "4:3", "7:5", "3:2", "16:9", "21:9", NULL};
@@ -93,16 +92,16 @@ static zi_http_response_headers send_config(zi_call *call, const char *model,
     return zi_reply_json(call, 200, json);
 }
 
-static zi_http_response_headers config(zi_call *call)
+static zi_answer config(zi_call *call)
 {
     uint64_t cursor = zi_events_latest(call->server->events);
     zi_resolved_model model = {0};
     bool found = zi_registry_resolve(call->server->registry, NULL, &model, NULL);
     zi_inspection *known =
         found ? zi_registry_cached_inspection(call->server->registry, model.path) : NULL;
-    zi_http_response_headers answer = found && !known && zi_call_waits_for_models(call)
-                                          ? zi_call_wait(call, cursor)
-                                          : send_config(call, found ? model.name : "", known);
+    zi_answer answer = found && !known && zi_call_waits_for_models(call)
+                           ? zi_call_wait(call, cursor)
+                           : send_config(call, found ? model.name : "", known);
     zi_inspection_free(known);
     zi_resolved_model_free(&model);
     return answer;
@@ -110,7 +109,7 @@ static zi_http_response_headers config(zi_call *call)
 
 /* ---- how it goes ---- */
 
-static zi_http_response_headers health(zi_call *call)
+static zi_answer health(zi_call *call)
 {
     zi_server *s = call->server;
     zi_jobs_counts counts = zi_jobs_count(s->jobs);
@@ -134,7 +133,7 @@ static void add_metric(zi_text *text, const char *name, const char *type, const 
                    name, type, name, value);
 }
 
-static zi_http_response_headers metrics(zi_call *call)
+static zi_answer metrics(zi_call *call)
 {
     static const char *const ends[] = {"", "", "done", "failed", "cancelled"};
     zi_server *s = call->server;
@@ -164,14 +163,14 @@ static zi_http_response_headers metrics(zi_call *call)
                 : MHD_NO;
 }
 
-static zi_http_response_headers show_log(zi_call *call)
+static zi_answer show_log(zi_call *call)
 {
     return zi_reply_json(call, 200, zi_log_describe(call->server->log));
 }
 
 /* ---- small things ---- */
 
-static zi_http_response_headers login(zi_call *call)
+static zi_answer login(zi_call *call)
 {
     char cookie[200];
     const char *key = NULL;
@@ -194,11 +193,11 @@ static zi_http_response_headers login(zi_call *call)
     return zi_reply(call, 204, response);
 }
 
-static zi_http_response_headers random_prompt(zi_call *call)
+static zi_answer random_prompt(zi_call *call)
 {
     const char *text;
     char digits[24];
-    zi_http_response_headers answer;
+    zi_answer answer;
     uint32_t drawn;
     uint64_t seed;
     if (!zi_call_query(call, "seed", &text, &answer)) return answer;

@@ -26,8 +26,7 @@ bool zi_foreign_generate(zi_call *call, const zi_generation *generation, zi_refu
     return zi_foreign_submit(call, &request, refusal);
 }
 
-bool zi_foreign_ended(zi_call *call, zi_job_state *state, zi_refusal *why,
-                      zi_http_response_headers *answer)
+bool zi_foreign_ended(zi_call *call, zi_job_state *state, zi_refusal *why, zi_answer *answer)
 {
     uint64_t cursor = zi_events_latest(call->server->events);
     *state = zi_jobs_state(call->server->jobs, call->job, why);
@@ -115,7 +114,7 @@ void zi_foreign_open(cJSON *object, zi_text *out)
     cJSON_Delete(object);
 }
 
-zi_http_response_headers zi_foreign_reply(zi_call *call, zi_text *out)
+zi_answer zi_foreign_reply(zi_call *call, zi_text *out)
 {
     size_t size = out->size;
     char *data = zi_text_take(out);

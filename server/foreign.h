@@ -14,8 +14,7 @@ bool zi_foreign_generate(zi_call *call, const zi_generation *generation,
 
 /* Whether call->job has ended; else *answer is what the handler returns to be called again. why is
  * filled when it failed. */
-bool zi_foreign_ended(zi_call *call, zi_job_state *state, zi_refusal *why,
-                      zi_http_response_headers *answer);
+bool zi_foreign_ended(zi_call *call, zi_job_state *state, zi_refusal *why, zi_answer *answer);
 
 /* Appends a stored picture, with its infotext, in base64. */
 bool zi_foreign_picture(zi_server *server, const char *id, zi_format format, int quality,
@@ -26,7 +25,7 @@ bool zi_foreign_picture(zi_server *server, const char *id, zi_format format, int
 void zi_foreign_open(cJSON *object, zi_text *out);
 
 /* Replies with what was gathered. */
-zi_http_response_headers zi_foreign_reply(zi_call *call, zi_text *out);
+zi_answer zi_foreign_reply(zi_call *call, zi_text *out);
 
 /* The model that a client means by its name, by the last part of it, without its extension or with
  * A1111's hash behind it; in new memory, NULL: there is none. */

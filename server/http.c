@@ -87,7 +87,7 @@ static bool accepts(zi_call *call, const char *coding)
     return at && strncmp(at + strlen(coding), ";q=0", 4) != 0;
 }
 
-static zi_http_response_headers send_asset(zi_call *call, const zi_asset *asset)
+static zi_answer send_asset(zi_call *call, const zi_asset *asset)
 {
     const char *known = zi_call_header(call, "If-None-Match"), *coding = NULL;
     char *data = asset->plain;
@@ -116,7 +116,7 @@ static const zi_asset *find_asset(const zi_call *call)
 
 /* ---- checking a request before its body ---- */
 
-static zi_http_response_headers not_found(zi_call *call, const char *allowed)
+static zi_answer not_found(zi_call *call, const char *allowed)
 {
     if (!allowed[0]) return zi_reply_error(call, 404, NULL, "%s: there is no such path", call->url);
     cJSON *json = call->family->error(405, "this path takes other methods", NULL);
@@ -139,7 +139,7 @@ static zi_claim read_claim(zi_call *call)
 }
 
 /* True: answered. */
-static bool refused(zi_call *call, bool asset, bool keyless, zi_http_response_headers *answer)
+static bool refused(zi_call *call, bool asset, bool keyless, zi_answer *answer)
 {
     zi_server *s = call->server;
     zi_claim claim = read_claim(call);
@@ -166,7 +166,7 @@ static bool is_json(zi_call *call)
 }
 
 /* True: answered. What the headers say about the body. */
-static bool body_refused(zi_call *call, zi_http_response_headers *answer)
+static bool body_refused(zi_call *call, zi_answer *answer)
 {
     const char *length = zi_call_header(call, "Content-Length");
     const zi_route *route = call->route;
@@ -188,7 +188,7 @@ static bool body_refused(zi_call *call, zi_http_response_headers *answer)
 }
 
 /* A request's headers are there. True: answered. */
-static bool begin(zi_call *call, zi_http_response_headers *answer)
+static bool begin(zi_call *call, zi_answer *answer)
 {
     char allowed[100];
     zi_server *s = call->server;
@@ -258,7 +258,7 @@ static bool receive(zi_call *call, const char *data, size_t size)
 }
 
 /* True: answered. Turns the body into call->json. */
-static bool json_refused(zi_call *call, zi_http_response_headers *answer)
+static bool json_refused(zi_call *call, zi_answer *answer)
 {
     const char *end = NULL;
     const char *why = NULL;
@@ -278,9 +278,9 @@ static bool json_refused(zi_call *call, zi_http_response_headers *answer)
 
 /* ---- what libmicrohttpd calls ---- */
 
-static zi_http_response_headers handle(zi_call *call)
+static zi_answer handle(zi_call *call)
 {
-    zi_http_response_headers answer;
+    zi_answer answer;
     if (call->asset) {
         zi_connection_stage(call->server->connections, call->place, ZI_IS_SERVED);
         return send_asset(call, call->asset);
@@ -318,7 +318,7 @@ static enum MHD_Result serve(void *cls, struct MHD_Connection *connection, const
                              size_t *size, void **state)
 {
     (void)version;
-    zi_http_response_headers answer;
+    zi_answer answer;
     zi_call *call = *state;
     if (!call) {
         *state = call = new_call(cls, connection, url, method);

@@ -15,13 +15,13 @@ enum {
 };
 
 typedef struct zi_call zi_call;
-typedef enum MHD_Result zi_http_response_headers;
+typedef enum MHD_Result zi_answer;
 
 typedef struct {
     const char *method; /* NULL ends a table. GET serves HEAD as well. */
     const char *path;   /* "/api/jobs/{id}/events"; "{id}" is a part without slashes, and at the
                            end "{name*}" is all that is left */
-    zi_http_response_headers (*handle)(zi_call *call);
+    zi_answer (*handle)(zi_call *call);
     enum {
         ZI_ROUTE_KEYLESS = 1, /* needs no key */
         ZI_ROUTE_JSON = 2,    /* its body is an object of JSON: call->json */
@@ -65,41 +65,39 @@ struct zi_call {
 /* ---- asking ---- */
 
 /* A query parameter, or NULL. False: it is not valid UTF-8, and that was answered (*answer). */
-bool zi_call_query(zi_call *call, const char *name, const char **out,
-                   zi_http_response_headers *answer);
+bool zi_call_query(zi_call *call, const char *name, const char **out, zi_answer *answer);
 
 /* The same for whole numbers. */
 bool zi_call_query_int(zi_call *call, const char *name, int least, int most, int fallback, int *out,
-                       zi_http_response_headers *answer);
+                       zi_answer *answer);
 const char *zi_call_header(zi_call *call, const char *name);
 
 /* ---- replying ---- */
 
 /* Takes the object over. */
-zi_http_response_headers zi_reply_json(zi_call *call, unsigned status, cJSON *json);
-zi_http_response_headers zi_reply_error(zi_call *call, unsigned status, const char *field,
-                                        const char *format, ...) ZI_PRINTF(4, 5);
-zi_http_response_headers zi_reply_refusal(zi_call *call, const zi_refusal *refusal);
-zi_http_response_headers zi_reply_nothing(zi_call *call); /* 204 */
+zi_answer zi_reply_json(zi_call *call, unsigned status, cJSON *json);
+zi_answer zi_reply_error(zi_call *call, unsigned status, const char *field, const char *format, ...)
+    ZI_PRINTF(4, 5);
+zi_answer zi_reply_refusal(zi_call *call, const zi_refusal *refusal);
+zi_answer zi_reply_nothing(zi_call *call); /* 204 */
 
 /* data is free()d. type is "image/png" and the like; extra headers may be NULL: {name, value, ...,
  * NULL}. */
-zi_http_response_headers zi_reply_bytes(zi_call *call, unsigned status, const char *type,
-                                        void *data, size_t size, const char *const *headers);
+zi_answer zi_reply_bytes(zi_call *call, unsigned status, const char *type, void *data, size_t size,
+                         const char *const *headers);
 
 /* A regular file; fd is closed. */
-zi_http_response_headers zi_reply_file(zi_call *call, const char *type, int fd,
-                                       const char *const *headers);
+zi_answer zi_reply_file(zi_call *call, const char *type, int fd, const char *const *headers);
 
 /* Any response; its reference is dropped. Adds what all responses carry. */
-zi_http_response_headers zi_reply(zi_call *call, unsigned status, struct MHD_Response *response);
+zi_answer zi_reply(zi_call *call, unsigned status, struct MHD_Response *response);
 
 /* ---- waiting ---- */
 
 /* Returns from the handler without a reply: it is called again when the job has had an event or
  * 15 seconds have passed. Begin with reading the job's state, and remember the latest event's
  * number from before that: cursor. */
-zi_http_response_headers zi_call_wait(zi_call *call, uint64_t cursor);
+zi_answer zi_call_wait(zi_call *call, uint64_t cursor);
 
 /* Has models inspected, and says whether to wait for that; a request that has waited long enough
  * gets what is known. */
@@ -124,7 +122,7 @@ typedef struct {
     void (*free_user)(void *user);
 } zi_stream_options;
 
-zi_http_response_headers zi_reply_stream(zi_call *call, const zi_stream_options *options);
+zi_answer zi_reply_stream(zi_call *call, const zi_stream_options *options);
 
 /* Event streams that are open. */
 size_t zi_streams_open(void);

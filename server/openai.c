@@ -100,7 +100,7 @@ static cJSON *model_json(const zi_server *server, const char *name)
     return json;
 }
 
-static zi_http_response_headers models(zi_call *call)
+static zi_answer models(zi_call *call)
 {
     zi_registry_list known;
     zi_refusal refusal;
@@ -115,7 +115,7 @@ static zi_http_response_headers models(zi_call *call)
     return zi_reply_json(call, 200, json);
 }
 
-static zi_http_response_headers model(zi_call *call)
+static zi_answer model(zi_call *call)
 {
     char *name = zi_foreign_model(call->server, call->parameters[0]);
     if (!name)
@@ -236,7 +236,7 @@ static bool submit(zi_call *call, zi_openai_request *r, zi_refusal *refusal)
     return ok;
 }
 
-static zi_http_response_headers generate(zi_call *call)
+static zi_answer generate(zi_call *call)
 {
     zi_refusal refusal;
     if (call->job) return zi_openai_finish(call);

@@ -26,9 +26,9 @@ typedef struct {
 } zi_openai_request;
 
 /* The reply, when the job has ended; else waits for that. */
-zi_http_response_headers zi_openai_finish(zi_call *call);
+zi_answer zi_openai_finish(zi_call *call);
 
 /* A stream of what happens behind the event of that number; takes call->user over. */
-zi_http_response_headers zi_openai_stream(zi_call *call, uint64_t cursor);
+zi_answer zi_openai_stream(zi_call *call, uint64_t cursor);
 
 #endif

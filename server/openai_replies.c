@@ -62,8 +62,7 @@ static bool put_data(zi_call *call, const zi_openai_request *r, const char *id, 
     return ok;
 }
 
-static zi_http_response_headers reply(zi_call *call, const zi_openai_request *r,
-                                      const zi_job_status *status)
+static zi_answer reply(zi_call *call, const zi_openai_request *r, const zi_job_status *status)
 {
     zi_text out;
     zi_error error = {0};
@@ -92,12 +91,12 @@ static void why_not(zi_job_state state, zi_refusal *why)
     if (state == ZI_JOB_UNKNOWN) zi_refuse(why, 500, NULL, "the job is over and forgotten");
 }
 
-zi_http_response_headers zi_openai_finish(zi_call *call)
+zi_answer zi_openai_finish(zi_call *call)
 {
     zi_job_status status;
     zi_job_state state;
     zi_refusal why;
-    zi_http_response_headers answer;
+    zi_answer answer;
     if (!zi_foreign_ended(call, &state, &why, &answer)) return answer;
     zi_jobs_status(call->server->jobs, call->job, &status, NULL);
     if (state == ZI_JOB_DONE && !status.image_count) state = ZI_JOB_UNKNOWN;
@@ -232,7 +231,7 @@ static void tell(void *user, zi_text *out)
     r->news = false;
 }
 
-zi_http_response_headers zi_openai_stream(zi_call *call, uint64_t cursor)
+zi_answer zi_openai_stream(zi_call *call, uint64_t cursor)
 {
     zi_openai_request *r = call->user;
     zi_stream_options options = {.job = call->job,

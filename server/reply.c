@@ -16,8 +16,7 @@ const char *zi_call_header(zi_call *call, const char *name)
     return MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, name);
 }
 
-bool zi_call_query(zi_call *call, const char *name, const char **out,
-                   zi_http_response_headers *answer)
+bool zi_call_query(zi_call *call, const char *name, const char **out, zi_answer *answer)
 {
     const char *value = MHD_lookup_connection_value(call->connection, MHD_GET_ARGUMENT_KIND, name);
     if (value && !zi_utf8_valid(value, strlen(value))) {
@@ -29,7 +28,7 @@ bool zi_call_query(zi_call *call, const char *name, const char **out,
 }
 
 bool zi_call_query_int(zi_call *call, const char *name, int least, int most, int fallback, int *out,
-                       zi_http_response_headers *answer)
+                       zi_answer *answer)
 {
     const char *text;
     if (!zi_call_query(call, name, &text, answer)) return false;
@@ -63,7 +62,7 @@ static const char *const common[][2] = {
      "'none'; frame-ancestors 'none'"},
 };
 
-zi_http_response_headers zi_reply(zi_call *call, unsigned status, struct MHD_Response *response)
+zi_answer zi_reply(zi_call *call, unsigned status, struct MHD_Response *response)
 {
     if (!response) return MHD_NO;
     for (size_t i = 0; i < sizeof common / sizeof *common; i++)
@@ -73,7 +72,7 @@ zi_http_response_headers zi_reply(zi_call *call, unsigned status, struct MHD_Res
     if (status == 429) MHD_add_response_header(response, "Retry-After", "5");
     if (status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (status >= 500) atomic_fetch_add(&call->server->failures, 1);
-    zi_http_response_headers answer = MHD_queue_response(call->connection, status, response);
+    zi_answer answer = MHD_queue_response(call->connection, status, response);
     MHD_destroy_response(response);
     return answer;
 }
@@ -85,8 +84,8 @@ static void add_headers(struct MHD_Response *response, const char *type, const c
         MHD_add_response_header(response, headers[0], headers[1]);
 }
 
-zi_http_response_headers zi_reply_bytes(zi_call *call, unsigned status, const char *type,
-                                        void *data, size_t size, const char *const *headers)
+zi_answer zi_reply_bytes(zi_call *call, unsigned status, const char *type, void *data, size_t size,
+                         const char *const *headers)
 {
     struct MHD_Response *response =
         MHD_create_response_from_buffer(size, data, MHD_RESPMEM_MUST_FREE);
@@ -98,8 +97,7 @@ zi_http_response_headers zi_reply_bytes(zi_call *call, unsigned status, const ch
     return zi_reply(call, status, response);
 }
 
-zi_http_response_headers zi_reply_file(zi_call *call, const char *type, int fd,
-                                       const char *const *headers)
+zi_answer zi_reply_file(zi_call *call, const char *type, int fd, const char *const *headers)
 {
     struct stat st;
     struct MHD_Response *response = NULL;
@@ -113,7 +111,7 @@ zi_http_response_headers zi_reply_file(zi_call *call, const char *type, int fd,
     return zi_reply(call, MHD_HTTP_OK, response);
 }
 
-zi_http_response_headers zi_reply_json(zi_call *call, unsigned status, cJSON *json)
+zi_answer zi_reply_json(zi_call *call, unsigned status, cJSON *json)
 {
     char *text = json ? cJSON_PrintUnformatted(json) : NULL;
     cJSON_Delete(json);
@@ -133,8 +131,7 @@ cJSON *zi_error_json(unsigned status, const char *message, const char *field)
     return object;
 }
 
-zi_http_response_headers zi_reply_error(zi_call *call, unsigned status, const char *field,
-                                        const char *format, ...)
+zi_answer zi_reply_error(zi_call *call, unsigned status, const char *field, const char *format, ...)
 {
     char raw[1024];
     va_list args;
@@ -147,20 +144,20 @@ zi_http_response_headers zi_reply_error(zi_call *call, unsigned status, const ch
     zi_escape_line(raw, &text);
     if (status >= 500)
         zi_log_line(call->server->log, ZI_LOG_ERROR, "%s %s: %s", call->method, call->url, raw);
-    zi_http_response_headers answer =
+    zi_answer answer =
         text.failed ? MHD_NO
                     : zi_reply_json(call, status, call->family->error(status, text.data, field));
     zi_text_free(&text);
     return answer;
 }
 
-zi_http_response_headers zi_reply_refusal(zi_call *call, const zi_refusal *refusal)
+zi_answer zi_reply_refusal(zi_call *call, const zi_refusal *refusal)
 {
     return zi_reply_error(call, refusal->status, refusal->field[0] ? refusal->field : NULL, "%s",
                           refusal->text);
 }
 
-zi_http_response_headers zi_reply_nothing(zi_call *call)
+zi_answer zi_reply_nothing(zi_call *call)
 {
     return zi_reply(call, MHD_HTTP_NO_CONTENT,
                     MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT));
@@ -175,7 +172,7 @@ bool zi_call_waits_for_models(const zi_call *call)
     return zi_seconds() - call->began < seconds;
 }
 
-zi_http_response_headers zi_call_wait(zi_call *call, uint64_t cursor)
+zi_answer zi_call_wait(zi_call *call, uint64_t cursor)
 {
     call->sleeper.connection = call->connection;
     call->sleeper.job = call->job;

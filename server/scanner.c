@@ -2,7 +2,7 @@
 #include "server/internal.h"
 
 #include "base/file.h"
-#include "base/folder.h"
+#include "base/filesystem.h"
 
 #include <errno.h>
 #include <fcntl.h>

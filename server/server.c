@@ -4,7 +4,7 @@
 #include "server/worker.h"
 
 #include "base/file.h"
-#include "hub/disk.h"
+#include "base/filesystem.h"
 
 #include <pthread.h>
 #include <stdlib.h>

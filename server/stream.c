@@ -113,7 +113,7 @@ static void free_stream(void *user)
     free(s);
 }
 
-zi_http_response_headers zi_reply_stream(zi_call *call, const zi_stream_options *options)
+zi_answer zi_reply_stream(zi_call *call, const zi_stream_options *options)
 {
     stream *s = calloc(1, sizeof *s);
     if (!s) return MHD_NO;

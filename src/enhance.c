@@ -148,7 +148,7 @@ static bool answer_of(const listener *l, zi_text *out)
     if (l->request->raw)
         zi_text_puts(out, said);
     else
-        zi_http_response_headers(said, out);
+        zi_answer(said, out);
     return !l->said.text.failed && !out->failed;
 }
 

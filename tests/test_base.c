@@ -1,7 +1,7 @@
 /* The base layer: files that appear only when whole, large memory, the pool, text. */
 #include "harness.h"
 #include "base/memory.h"
-#include "base/draft.h"
+#include "base/temporary.h"
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/pool.h"

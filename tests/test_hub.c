@@ -1,10 +1,11 @@
 /* Names, addresses and digests: what comes from a hub and is not believed as it stands. */
 #include "harness.h"
 
-#include "hub/address.h"
+#include "base/text.h"
 #include "hub/cache.h"
 #include "hub/digest.h"
-#include "hub/disk.h"
+#include "hub/http_client.h"
+#include "hub/repo.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -4,9 +4,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/folder.h"
 #include "base/machine.h"
-#include "hub/disk.h"
+#include "base/filesystem.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 #include "base/file.h"
-#include "base/draft.h"
+#include "base/filesystem.h"
 #include "base/folder.h"
+#include "base/temporary.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,10 +56,10 @@ bool zi_is_file(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* Opens a regular file for reading and tells its size. */
+/* Opens a regular file for reading. Sets *fd, which the caller closes, and *size. */
 static bool open_regular(const char *path, int *fd, size_t *size, zi_error *error)
 {
-    /* O_NONBLOCK: a FIFO must not make us wait for its writer; it has no effect on files. */
+    /* O_NONBLOCK: opening a FIFO does not block; regular files ignore the flag. */
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
         return zi_error_set(error, zi_error_code_of_errno(), path, "cannot open: %s",
@@ -94,7 +95,7 @@ bool zi_file_read(const char *path, size_t max, char **data, size_t *size, zi_er
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) {
             zi_error_set(error, ZI_ERROR_IO, path, "cannot read: %s",
-                         got ? strerror(errno) : "it shrank");
+                         got ? strerror(errno) : "it was truncated meanwhile");
             goto out;
         }
         done += (size_t)got;
@@ -136,7 +137,7 @@ bool zi_file_remap(const char *path, const zi_mapping *mapping, zi_error *error)
     size_t size;
     if (!open_regular(path, &fd, &size, error)) return false;
     bool ok = size == mapping->size ||
-              zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "is not as large as it was");
+              zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "its size has changed");
     if (ok && size &&
         mmap((void *)(uintptr_t)mapping->data, size, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0) ==
             MAP_FAILED)
@@ -152,7 +153,8 @@ void zi_file_unmap(zi_mapping *mapping)
     *mapping = (zi_mapping){0};
 }
 
-static void advise(const void *data, size_t size, int advice)
+/* Calls posix_madvise on the pages that contain these bytes. */
+static void advise_pages(const void *data, size_t size, int advice)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data / page * page;
     if (size) posix_madvise((void *)begin, (uintptr_t)data + size - begin, advice);
@@ -160,27 +162,28 @@ static void advise(const void *data, size_t size, int advice)
 
 void zi_prefetch_pages(const void *data, size_t size)
 {
-    advise(data, size, POSIX_MADV_SEQUENTIAL);
-    advise(data, size, POSIX_MADV_WILLNEED);
+    advise_pages(data, size, POSIX_MADV_SEQUENTIAL);
+    advise_pages(data, size, POSIX_MADV_WILLNEED);
 }
 
 void zi_drop_pages(const void *data, size_t size)
 {
 #ifdef MADV_DONTNEED
-    /* posix_madvise of the same name does nothing in glibc. What is mapped stays readable. */
+    /* Not posix_madvise: glibc ignores POSIX_MADV_DONTNEED. */
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data / page * page;
     if (size) madvise((void *)begin, (uintptr_t)data + size - begin, MADV_DONTNEED);
 #else
-    advise(data, size, POSIX_MADV_DONTNEED);
+    advise_pages(data, size, POSIX_MADV_DONTNEED);
 #endif
 }
 
-/* Names of temporary files that exist right now, for zi_output_abandon_all: a signal handler can
- * read this table without a lock. Rows are claimed and given back by exchanging pointers. */
+/* Names of the temporary files that exist now. A signal handler reads this table
+ * (zi_output_abandon_all), so slots are set and cleared by compare-and-swap, without a lock. */
 enum { MAX_OPEN_OUTPUTS = 64 };
 static _Atomic(char *) open_outputs[MAX_OPEN_OUTPUTS];
 
-static void remember(char *temporary)
+/* Does nothing when all slots are taken: then a signal leaves the file behind. */
+static void register_temporary(char *temporary)
 {
     for (int i = 0; i < MAX_OPEN_OUTPUTS; i++) {
         char *none = NULL;
@@ -188,11 +191,11 @@ static void remember(char *temporary)
     }
 }
 
-static void forget(char *temporary)
+static void unregister_temporary(char *temporary)
 {
     for (int i = 0; i < MAX_OPEN_OUTPUTS; i++) {
-        char *it = temporary;
-        if (atomic_compare_exchange_strong(&open_outputs[i], &it, NULL)) return;
+        char *expected = temporary;
+        if (atomic_compare_exchange_strong(&open_outputs[i], &expected, NULL)) return;
     }
 }
 
@@ -205,26 +208,27 @@ void zi_output_abandon_all(void)
     zi_output_folder_abandon_all();
 }
 
-/* Creates the temporary file and opens it; -1 and errno when that fails. The kernel gives it the
- * rights of an ordinary new file. */
+/* Creates, registers and locks a temporary file whose name is written to output->temporary, of
+ * `size` bytes. Returns its descriptor, or -1 and errno. */
 static int create_temporary(zi_output *output, size_t size)
 {
     int fd;
     do {
         zi_temporary_name(output->path, output->temporary, size);
-        remember(output->temporary);
+        register_temporary(output->temporary);
         fd = open(output->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0 && !zi_temporary_lock(fd)) {
             close(fd);
             fd = -1, errno = EEXIST;
         }
-        if (fd < 0) forget(output->temporary);
+        if (fd < 0) unregister_temporary(output->temporary);
     } while (fd < 0 && errno == EEXIST);
     return fd;
 }
 
-/* Renaming a file over a folder fails late, over a device replaces it. */
-static bool replaceable(const char *path, zi_error *error)
+/* Fails unless path is missing or a regular file: rename would fail on a folder only after all is
+ * written, and would replace a device. */
+static bool check_replaceable(const char *path, zi_error *error)
 {
     struct stat st;
     if (!path[0])
@@ -238,7 +242,7 @@ static bool replaceable(const char *path, zi_error *error)
 bool zi_output_open(zi_output *output, const char *path, zi_error *error)
 {
     *output = (zi_output){0};
-    if (!replaceable(path, error)) return false;
+    if (!check_replaceable(path, error)) return false;
     size_t size = ZI_TEMPORARY_NAME_SIZE(path);
     output->path = strdup(path);
     output->temporary = malloc(size);
@@ -269,7 +273,7 @@ fail:
 bool zi_output_resume(zi_output *output, const char *path, zi_error *error)
 {
     *output = (zi_output){0};
-    if (!replaceable(path, error)) return false;
+    if (!check_replaceable(path, error)) return false;
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     output->path = strdup(path);
     output->stream = fd < 0 ? NULL : fdopen(fd, "r+b");
@@ -300,7 +304,9 @@ bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error 
 }
 
 /* A link replaces nothing; disks that have none get a name that was free a moment ago. */
-static bool take_free_name(const char *temporary, const char *path)
+/* Renames the temporary if path is free: link(2) fails on an existing path, rename(2) would not. On
+ * file systems without hard links the check and the rename are two steps. */
+static bool rename_if_free(const char *temporary, const char *path)
 {
     struct stat st;
     if (link(temporary, path) == 0) return unlink(temporary) == 0;
@@ -310,29 +316,30 @@ static bool take_free_name(const char *temporary, const char *path)
     return false;
 }
 
-static bool take_name(const char *temporary, const char *path, bool replace)
+/* Renames the temporary to path. False and errno on failure. */
+static bool rename_temporary(const char *temporary, const char *path, bool replace)
 {
-    return replace ? rename(temporary, path) == 0 : take_free_name(temporary, path);
+    return replace ? rename(temporary, path) == 0 : rename_if_free(temporary, path);
 }
 
-static bool commit(zi_output *output, bool replace, zi_error *error)
+static bool commit_output(zi_output *output, bool replace, zi_error *error)
 {
     bool ok = zi_output_sync(output, error);
     bool closed = fclose(output->stream) == 0;
     output->stream = NULL;
-    if (ok &&
-        (!closed || (output->temporary && !take_name(output->temporary, output->path, replace)))) {
+    if (ok && (!closed || (output->temporary &&
+                           !rename_temporary(output->temporary, output->path, replace)))) {
         bool taken = closed && !replace && errno == EEXIST;
         ok = zi_error_set(error, taken ? ZI_ERROR_EXISTS : ZI_ERROR_IO, output->path, "%s%s",
                           taken ? "" : "cannot write: ",
-                          taken ? "something came there while it was written" : strerror(errno));
+                          taken ? "another file was created there meanwhile" : strerror(errno));
     }
     if (!ok) {
         zi_output_discard(output);
         return false;
     }
-    zi_sync_parent_folder(output->path); /* a rename lasts through a crash only then */
-    if (output->temporary) forget(output->temporary);
+    zi_sync_parent_folder(output->path); /* so that the rename survives a crash */
+    if (output->temporary) unregister_temporary(output->temporary);
     free(output->path);
     free(output->temporary);
     *output = (zi_output){0};
@@ -341,12 +348,12 @@ static bool commit(zi_output *output, bool replace, zi_error *error)
 
 bool zi_output_commit(zi_output *output, zi_error *error)
 {
-    return commit(output, true, error);
+    return commit_output(output, true, error);
 }
 
 bool zi_output_commit_new(zi_output *output, zi_error *error)
 {
-    return commit(output, false, error);
+    return commit_output(output, false, error);
 }
 
 void zi_output_discard(zi_output *output)
@@ -354,7 +361,7 @@ void zi_output_discard(zi_output *output)
     if (output->stream) fclose(output->stream);
     if (output->temporary) {
         unlink(output->temporary);
-        forget(output->temporary);
+        unregister_temporary(output->temporary);
     }
     free(output->path);
     free(output->temporary);

@@ -1,5 +1,5 @@
-/* An output folder under construction: it is built under a temporary name beside the place where it
- * is to be, and takes that place when it is whole. */
+/* Output folders written atomically: built under a temporary name beside the target, renamed to the
+ * target when complete. */
 #ifndef ZI_BASE_FOLDER_H
 #define ZI_BASE_FOLDER_H
 
@@ -8,43 +8,42 @@
 typedef struct zi_output_folder_entry zi_output_folder_entry;
 
 typedef struct {
-    char *path; /* where it is to be; nothing or an empty folder is there */
-    bool stays; /* it is built there, and is not removed */
-    int lock;   /* see base/draft.h; below 0: none */
-    zi_output_folder_entry
-        *entries; /* what was made, the latest first; the last is the folder itself */
+    char *path;    /* the target; missing or an empty folder, unless in_place */
+    bool in_place; /* built at the target itself, and not removed by discard */
+    int lock;      /* descriptor with the lock of base/temporary.h; below 0: none */
+    zi_output_folder_entry *entries; /* paths created in it, newest first; the last is its root */
 } zi_output_folder;
 
+/* Creates and locks the temporary folder for the target path. */
 bool zi_output_folder_open(zi_output_folder *folder, const char *path, zi_error *error) ZI_CHECKED;
 
-/* The same at path itself, to go on with what an earlier call left there: it stays, whatever
- * happens. */
+/* Opens the target path itself, to resume an interrupted write: existing contents stay, and nothing
+ * is ever removed from it. Creates the folder if missing. */
 bool zi_output_folder_resume(zi_output_folder *folder, const char *path,
                              zi_error *error) ZI_CHECKED;
 
-/* Makes a folder in it ("vae"). */
+/* Makes a subfolder ("vae"). Its parent must exist. */
 bool zi_output_folder_mkdir(zi_output_folder *folder, const char *name, zi_error *error) ZI_CHECKED;
 
-/* The path of a file to be written into it ("vae/config.json"), which the folder remembers. NULL
- * after a failure. */
+/* Registers a name ("vae/config.json") for removal by discard and returns its full path, where the
+ * caller creates the file. The folder owns the path. NULL (with an error) when memory is short. */
 const char *zi_output_folder_add_path(zi_output_folder *folder, const char *name, zi_error *error);
 
-/* Opens such a file; in a folder that stays it is written over. */
+/* Registers a name and opens it for writing. In a resumed folder the existing file is opened and
+ * not truncated (zi_output_resume). */
 bool zi_output_folder_open_file(zi_output_folder *folder, const char *name, zi_output *output,
                                 zi_error *error) ZI_CHECKED;
 
+/* Renames the folder to its target and frees its resources. Fails if something other than an empty
+ * folder is at the target by then, and removes the temporary folder. */
 bool zi_output_folder_commit(zi_output_folder *folder, zi_error *error) ZI_CHECKED;
 
-/* Removes what was made; does nothing after a commit. */
+/* Removes the registered paths (not of a resumed folder) and frees its resources. Does nothing
+ * after a commit. */
 void zi_output_folder_discard(zi_output_folder *folder);
 
-/* Removes all open folders; safe to call from a signal handler. */
+/* Removes the temporary folders of all open output folders of the process, resumed ones excepted.
+ * Async-signal-safe. */
 void zi_output_folder_abandon_all(void);
-
-/* Removes a file, a link or a folder with all that is in it; links are not followed. */
-bool zi_remove_tree(const char *path, zi_error *error) ZI_CHECKED;
-
-/* Makes what was renamed or created in the folder of path last through a crash. */
-void zi_sync_parent_folder(const char *path);
 
 #endif

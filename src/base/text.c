@@ -102,3 +102,13 @@ bool zi_utf8_valid(const char *data, size_t size)
     }
     return true;
 }
+
+const char *zi_format_bytes(uint64_t bytes, char out[32])
+{
+    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB", "PB"};
+    double value = (double)bytes;
+    int unit = 0;
+    for (; value >= 999.5 && unit < 5; unit++) value /= 1000;
+    snprintf(out, 32, unit && value < 100 ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    return out;
+}

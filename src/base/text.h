@@ -27,4 +27,8 @@ size_t zi_utf8_sequence(const char *data, size_t size);
 /* Whether data is valid UTF-8 (no surrogates, no overlong forms, at most U+10FFFF). */
 bool zi_utf8_valid(const char *data, size_t size);
 
+/* Writes a size in decimal units with two or three digits ("12.3 GB", "512 bytes") to out and
+ * returns out. */
+const char *zi_format_bytes(uint64_t bytes, char out[32]);
+
 #endif

@@ -1,5 +1,5 @@
 /* A model in another layout or precision. */
-#include "base/draft.h"
+#include "base/temporary.h"
 #include "convert/parts.h"
 #include "convert/place.h"
 

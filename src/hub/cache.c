@@ -1,9 +1,7 @@
 #include "hub/cache.h"
 #include "base/file.h"
-#include "base/folder.h"
+#include "base/filesystem.h"
 #include "base/text.h"
-#include "hub/address.h"
-#include "hub/disk.h"
 #include "io/json.h"
 
 #include <dirent.h>
@@ -15,53 +13,18 @@
 
 enum { MAX_INDEX = 16 << 20, MAX_PATH = 4096 };
 
-/* ---- names ---- */
+/* ---- paths ---- */
 
-static const struct {
-    const char *name, *repo;
-} short_names[] = {
-    {"z-image-turbo", "Tongyi-MAI/Z-Image-Turbo"},
-    {"prompt-enhancer", "Qwen/Qwen2.5-1.5B-Instruct"},
-};
-
-bool zi_repo_id_parse(const char *text, zi_repo_id *out, zi_error *error)
-{
-    char *copy = NULL;
-    if (!text) text = short_names[0].name;
-    size_t length = strcspn(text, "@");
-    const char *revision = text[length] ? text + length + 1 : "main";
-    for (size_t i = 0; i < sizeof short_names / sizeof *short_names; i++)
-        if (!strcmp(text, short_names[i].name)) {
-            text = short_names[i].repo;
-            length = strlen(text);
-        }
-    if (!zi_repo_id_valid(text, length) || !zi_revision_valid(revision))
-        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "repo",
-                               "'%s' is no repository: write OWNER/NAME or OWNER/NAME@REVISION",
-                               text);
-    size_t size = length + strlen(revision) + 2;
-    copy = malloc(size);
-    if (!copy) return zi_error_no_memory(error, size);
-    snprintf(copy, size, "%.*s@%s", (int)length, text, revision);
-    copy[length] = 0;
-    *out = (zi_repo_id){copy, copy + length + 1};
-    return true;
-}
-
-void zi_repo_id_free(zi_repo_id *name)
-{
-    free(name->repo);
-    *name = (zi_repo_id){0};
-}
-
-/* CACHE BETWEEN models--OWNER--NAME END */
-static char *cache_path(const zi_hub *hub, const char *between, const char *repo, const char *end)
+/* CACHE/SUBFOLDER/models--OWNER--NAME/REST; subfolder ends in a slash or is "", rest begins with a
+ * slash or is "". */
+static char *cache_path(const zi_hub *hub, const char *subfolder, const char *repo,
+                        const char *rest)
 {
     zi_text path;
     size_t owner = strcspn(repo, "/");
     zi_text_init(&path, MAX_PATH);
-    zi_text_printf(&path, "%s/%smodels--%.*s--%s%s", hub->cache, between, (int)owner, repo,
-                   repo + owner + 1, end);
+    zi_text_printf(&path, "%s/%smodels--%.*s--%s%s", hub->cache, subfolder, (int)owner, repo,
+                   repo + owner + 1, rest);
     return zi_text_take(&path);
 }
 
@@ -70,27 +33,28 @@ char *zi_hub_cache_repo_folder(const zi_hub *hub, const char *repo)
     return cache_path(hub, "", repo, "");
 }
 
-static char *with_end(const zi_hub *hub, const char *between, const char *repo, const char *format,
-                      const char *word)
+/* The path whose rest is this format with one string argument. */
+static char *format_cache_path(const zi_hub *hub, const char *subfolder, const char *repo,
+                               const char *format, const char *argument)
 {
-    char end[512];
-    int length = snprintf(end, sizeof end, format, word);
-    return length < (int)sizeof end ? cache_path(hub, between, repo, end) : NULL;
+    char rest[512];
+    int length = snprintf(rest, sizeof rest, format, argument);
+    return length < (int)sizeof rest ? cache_path(hub, subfolder, repo, rest) : NULL;
 }
 
 char *zi_hub_cache_blob_path(const zi_hub *hub, const char *repo, const char *etag)
 {
-    return with_end(hub, "", repo, "/blobs/%s", etag);
+    return format_cache_path(hub, "", repo, "/blobs/%s", etag);
 }
 
 char *zi_hub_cache_lock_path(const zi_hub *hub, const char *repo, const char *etag)
 {
-    return with_end(hub, ".locks/", repo, "/%s.lock", etag);
+    return format_cache_path(hub, ".locks/", repo, "/%s.lock", etag);
 }
 
 char *zi_hub_cache_snapshot_path(const zi_hub *hub, const char *repo, const char *commit)
 {
-    return with_end(hub, "", repo, "/snapshots/%s", commit);
+    return format_cache_path(hub, "", repo, "/snapshots/%s", commit);
 }
 
 /* ---- writing ---- */
@@ -108,10 +72,10 @@ bool zi_hub_cache_link_file(const zi_hub *hub, const char *repo, const char *com
     zi_text_printf(&to, "../../blobs/%s", etag);
     bool ok = (path && !to.failed) || zi_error_no_memory(error, strlen(name));
     ok = ok && zi_make_parent_folders(path, error);
-    if (ok && stat(path, &st) != 0) { /* not there, or a link to nothing */
+    if (ok && stat(path, &st) != 0) { /* missing, or a dangling link */
         unlink(path);
         ok = symlink(to.data, path) == 0 || errno == EEXIST ||
-             zi_error_set(error, ZI_ERROR_IO, path, "cannot make this link: %s", strerror(errno));
+             zi_error_set(error, ZI_ERROR_IO, path, "cannot create this link: %s", strerror(errno));
     }
     zi_text_free(&to);
     free(path);
@@ -124,7 +88,7 @@ bool zi_hub_cache_write_ref(const zi_hub *hub, const char *repo, const char *rev
 {
     zi_output output = {0};
     if (!strcmp(revision, commit)) return true;
-    char *path = with_end(hub, "", repo, "/refs/%s", revision);
+    char *path = format_cache_path(hub, "", repo, "/refs/%s", revision);
     bool ok = path || zi_error_no_memory(error, strlen(revision));
     ok = ok && zi_make_parent_folders(path, error) && zi_output_open(&output, path, error) &&
          zi_output_write(&output, commit, strlen(commit), error) &&
@@ -134,19 +98,19 @@ bool zi_hub_cache_write_ref(const zi_hub *hub, const char *repo, const char *rev
     return ok;
 }
 
-/* ---- looking ---- */
+/* ---- reading ---- */
 
-char *zi_hub_cache_find_snapshot(const zi_hub *hub, const zi_repo_id *name)
+char *zi_hub_cache_find_snapshot(const zi_hub *hub, const zi_repo_id *id)
 {
-    char *ref = with_end(hub, "", name->repo, "/refs/%s", name->revision), *text = NULL;
-    const char *commit = name->revision;
+    char *ref = format_cache_path(hub, "", id->repo, "/refs/%s", id->revision), *text = NULL;
+    const char *commit = id->revision;
     size_t size;
     if (ref && zi_file_read(ref, 100, &text, &size, NULL)) {
         text[strcspn(text, "\r\n ")] = 0;
         commit = text;
     }
     char *path =
-        zi_commit_hash_valid(commit) ? zi_hub_cache_snapshot_path(hub, name->repo, commit) : NULL;
+        zi_commit_hash_valid(commit) ? zi_hub_cache_snapshot_path(hub, id->repo, commit) : NULL;
     free(text);
     free(ref);
     if (path && zi_is_dir(path)) return path;
@@ -162,8 +126,8 @@ static bool has_file(const char *dir, const char *name)
     return there;
 }
 
-/* Whether the shards that NAME.index.json lists are there. */
-static bool are_shards_there(const char *dir, const char *index)
+/* Whether every file in the weight_map of an index file (NAME.index.json) is in the folder. */
+static bool has_all_shards(const char *dir, const char *index)
 {
     char *path = zi_path_join(dir, index);
     cJSON *root = NULL;
@@ -179,8 +143,8 @@ static bool are_shards_there(const char *dir, const char *index)
     return ok;
 }
 
-/* Whether a folder has files, none of which is a link to nothing, and all shards. */
-static bool is_folder_whole(const char *path)
+/* Whether a folder is not empty and has no dangling links, and all shards of its index files. */
+static bool is_folder_complete(const char *path)
 {
     static const char end[] = ".index.json";
     DIR *dir = opendir(path);
@@ -193,40 +157,41 @@ static bool is_folder_whole(const char *path)
         ok = below && (zi_is_file(below) || zi_is_dir(below));
         free(below);
         if (ok && length > sizeof end - 1 && !strcmp(entry->d_name + length - sizeof end + 1, end))
-            ok = are_shards_there(path, entry->d_name);
+            ok = has_all_shards(path, entry->d_name);
     }
     if (dir) closedir(dir);
     return ok && any;
 }
 
-/* Whether a part of a diffusers folder is there, and its weights if it has such. */
-static bool is_part_whole(const char *path, const char *name)
+/* Whether the folder of a diffusers component is complete, weights included if such a component has
+ * any. */
+static bool is_component_complete(const char *path, const char *name)
 {
     static const char *const weights[] = {"diffusion_pytorch_model.safetensors",
                                           "diffusion_pytorch_model.safetensors.index.json",
                                           "model.safetensors", "model.safetensors.index.json"};
-    bool needs =
+    bool needs_weights =
         !strcmp(name, "transformer") || !strcmp(name, "text_encoder") || !strcmp(name, "vae");
     char *dir = zi_relative_path_is_safe(name) ? zi_path_join(path, name) : NULL;
-    bool ok = dir && is_folder_whole(dir), has = false;
+    bool ok = dir && is_folder_complete(dir), has_weights = false;
     for (size_t i = 0; ok && i < sizeof weights / sizeof *weights; i++)
-        has |= has_file(dir, weights[i]);
+        has_weights |= has_file(dir, weights[i]);
     free(dir);
-    return ok && (has || !needs);
+    return ok && (has_weights || !needs_weights);
 }
 
 bool zi_snapshot_is_complete(const char *path)
 {
     cJSON *root = NULL;
-    bool ok = is_folder_whole(path);
+    bool ok = is_folder_complete(path);
     char *index = zi_path_join(path, "model_index.json");
     if (index && zi_is_file(index)) ok = ok && zi_json_read(index, MAX_INDEX, &root, NULL);
-    const cJSON *part;
-    cJSON_ArrayForEach(part, root)
+    const cJSON *component;
+    cJSON_ArrayForEach(component, root)
     {
-        /* "vae": ["diffusers", "AutoencoderKL"]; two nulls stand for a part that is not there. */
-        const cJSON *library = cJSON_IsArray(part) ? part->child : NULL;
-        if (cJSON_IsString(library)) ok = ok && is_part_whole(path, part->string);
+        /* "vae": ["diffusers", "AutoencoderKL"]; [null, null]: the model has no such component. */
+        const cJSON *library = cJSON_IsArray(component) ? component->child : NULL;
+        if (cJSON_IsString(library)) ok = ok && is_component_complete(path, component->string);
     }
     cJSON_Delete(root);
     free(index);
@@ -235,10 +200,10 @@ bool zi_snapshot_is_complete(const char *path)
 
 bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path, zi_error *error)
 {
-    zi_repo_id name;
-    if (!zi_repo_id_parse(repo, &name, error)) return false;
-    char *found = hub->cache ? zi_hub_cache_find_snapshot(hub, &name) : NULL;
-    zi_repo_id_free(&name);
+    zi_repo_id id;
+    if (!zi_repo_id_parse(repo, &id, error)) return false;
+    char *found = hub->cache ? zi_hub_cache_find_snapshot(hub, &id) : NULL;
+    zi_repo_id_free(&id);
     if (found && !zi_snapshot_is_complete(found)) {
         free(found);
         found = NULL;
@@ -249,14 +214,14 @@ bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path, zi_err
 
 bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error)
 {
-    zi_repo_id name;
-    if (!zi_repo_id_parse(repo, &name, error)) return false;
-    char *path = zi_hub_cache_repo_folder(hub, name.repo);
+    zi_repo_id id;
+    if (!zi_repo_id_parse(repo, &id, error)) return false;
+    char *path = zi_hub_cache_repo_folder(hub, id.repo);
     bool ok = path || zi_error_no_memory(error, strlen(repo));
     if (ok && !zi_is_dir(path))
         ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, repo, "not in the cache %s", hub->cache);
     ok = ok && zi_remove_tree(path, error);
     free(path);
-    zi_repo_id_free(&name);
+    zi_repo_id_free(&id);
     return ok;
 }

@@ -1,42 +1,36 @@
-/* The hub's cache as huggingface_hub lays it out, which other programs read and write, too:
- *     models--OWNER--NAME/blobs/ETAG               files, each once
- *     models--OWNER--NAME/snapshots/COMMIT/NAME    links to them
- *     models--OWNER--NAME/refs/REVISION            the commit of a branch or tag
- *     .locks/models--OWNER--NAME/ETAG.lock         held while a blob is fetched */
+/* The hub's cache on the disk, in huggingface_hub's layout. Other programs read and write it, too:
+ *     models--OWNER--NAME/blobs/ETAG               file contents
+ *     models--OWNER--NAME/snapshots/COMMIT/NAME    links to blobs
+ *     models--OWNER--NAME/refs/REVISION            commit of a branch or tag
+ *     .locks/models--OWNER--NAME/ETAG.lock         locked while a blob is fetched
+ * All functions read hub->cache, which must not be NULL. */
 #ifndef ZI_HUB_CACHE_H
 #define ZI_HUB_CACHE_H
 
-#include "zimage_models.h"
-#include "base/error.h"
+#include "hub/repo.h"
 
-/* What a repo of zi_download_options means. */
-typedef struct {
-    char *repo;           /* OWNER/NAME */
-    const char *revision; /* behind it in the same memory */
-} zi_repo_id;
-
-bool zi_repo_id_parse(const char *text, zi_repo_id *out, zi_error *error) ZI_CHECKED;
-void zi_repo_id_free(zi_repo_id *name);
-
-/* Paths in the cache, in new memory; NULL when memory is short. */
+/* Paths in the cache, to be freed by the caller; NULL when memory is short or the path is too long.
+ * They create nothing. repo is OWNER/NAME. */
 char *zi_hub_cache_repo_folder(const zi_hub *hub, const char *repo);
 char *zi_hub_cache_blob_path(const zi_hub *hub, const char *repo, const char *etag);
 char *zi_hub_cache_lock_path(const zi_hub *hub, const char *repo, const char *etag);
 char *zi_hub_cache_snapshot_path(const zi_hub *hub, const char *repo, const char *commit);
 
-/* Makes a file of a snapshot, which is a link to its blob, unless it is there. */
+/* Creates snapshots/COMMIT/NAME as a relative link to blobs/ETAG. A file that is there stays; a
+ * dangling link is replaced. */
 bool zi_hub_cache_link_file(const zi_hub *hub, const char *repo, const char *commit,
                             const char *name, const char *etag, zi_error *error) ZI_CHECKED;
 
-/* Remembers which commit a revision is. */
+/* Writes refs/REVISION. Does nothing when the revision is the commit itself. */
 bool zi_hub_cache_write_ref(const zi_hub *hub, const char *repo, const char *revision,
                             const char *commit, zi_error *error) ZI_CHECKED;
 
-/* The snapshot that a revision was when it was last asked for, in new memory, or NULL. It may lack
- * files. */
-char *zi_hub_cache_find_snapshot(const zi_hub *hub, const zi_repo_id *name);
+/* Path of the snapshot of the commit that refs/REVISION names, or of the revision if that is a
+ * commit. The caller frees it. NULL: no such folder. The snapshot may be incomplete. */
+char *zi_hub_cache_find_snapshot(const zi_hub *hub, const zi_repo_id *id);
 
-/* Whether a folder has all that its index files and its model_index.json speak of. */
+/* Whether a model's folder has every shard that its index files list and every component that its
+ * model_index.json lists, without dangling links. */
 bool zi_snapshot_is_complete(const char *path);
 
 #endif

@@ -11,23 +11,26 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BLOCK = 64 << 10, RING = 32 * BLOCK, STRIDE = 8 << 20 };
+/* In bytes. Threads write and hash whole blocks, which never wrap around the ring's end. */
+enum { BLOCK = 64 << 10, RING = 32 * BLOCK, FLUSH_STRIDE = 8 << 20 };
 
 struct zi_hash_writer {
     pthread_t thread;
     pthread_mutex_t mutex;
-    pthread_cond_t change; /* one of two threads waits for the other one's */
+    pthread_cond_t change; /* of the fields under the mutex; at most one thread waits */
     EVP_MD_CTX *digest;
     int fd;
-    uint64_t size, begun; /* begun: so many bytes is the disk at work on */
-    unsigned char *block; /* for what is read from the file */
-    unsigned char *ring;  /* the file's bytes [kept, taken): byte i is ring[i % RING] */
+    uint64_t size;     /* of the complete file */
+    uint64_t flushing; /* the kernel was asked to write back the bytes before this offset */
+    unsigned char *read_buffer; /* [BLOCK] */
+    /* [RING]; holds bytes [ring_start, ring_end) of the file. Byte i is ring[i % RING]. */
+    unsigned char *ring;
     /* Under the mutex: */
-    uint64_t kept, taken;
-    uint64_t written, seen; /* so many bytes are in the file, so many in the digest */
-    bool writing;           /* one thread at a time, so that the file has no holes */
+    uint64_t ring_start, ring_end;
+    uint64_t written, hashed; /* bytes that are in the file, and in the digest */
+    bool writing; /* a thread writes a block: one at a time, so that the file never has a hole */
     bool stop, finished;
-    int failed; /* errno, or 0 */
+    int failed; /* errno of a read or write, or 0 */
     char text[ZI_DIGEST_HEX_SIZE];
 };
 
@@ -37,7 +40,8 @@ bool zi_digest_valid(zi_digest_kind kind, const char *text)
     return strlen(text) == length && text[strspn(text, "0123456789abcdef")] == 0;
 }
 
-static bool begin(EVP_MD_CTX *digest, zi_digest_kind kind, uint64_t size)
+/* Initializes the digest, with git's header if the kind has one. */
+static bool init_digest(EVP_MD_CTX *digest, zi_digest_kind kind, uint64_t size)
 {
     char header[32];
     int length = snprintf(header, sizeof header, "blob %" PRIu64, size) + 1; /* with its NUL */
@@ -46,7 +50,8 @@ static bool begin(EVP_MD_CTX *digest, zi_digest_kind kind, uint64_t size)
     return kind != ZI_DIGEST_GIT_BLOB || EVP_DigestUpdate(digest, header, (size_t)length);
 }
 
-static void finish(EVP_MD_CTX *digest, char text[ZI_DIGEST_HEX_SIZE])
+/* Writes the digest in hex; "" after a failure. */
+static void final_digest(EVP_MD_CTX *digest, char text[ZI_DIGEST_HEX_SIZE])
 {
     unsigned char bytes[EVP_MAX_MD_SIZE];
     unsigned count = 0;
@@ -55,8 +60,8 @@ static void finish(EVP_MD_CTX *digest, char text[ZI_DIGEST_HEX_SIZE])
     for (unsigned i = 0; i < count; i++) snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 }
 
-/* Bytes [from, to) of the file. */
-static bool add(EVP_MD_CTX *digest, int fd, uint64_t from, uint64_t to, void *block)
+/* Adds bytes [from, to) of the file to the digest. block is a buffer of BLOCK bytes. */
+static bool hash_file_range(EVP_MD_CTX *digest, int fd, uint64_t from, uint64_t to, void *block)
 {
     while (from < to) {
         size_t want = to - from < BLOCK ? (size_t)(to - from) : BLOCK;
@@ -68,18 +73,20 @@ static bool add(EVP_MD_CTX *digest, int fd, uint64_t from, uint64_t to, void *bl
     return true;
 }
 
-/* Lets the disk begin with what was written, so that little is left to wait for in the end. */
-static void begin_writing(zi_hash_writer *h, uint64_t written)
+/* Starts asynchronous write-back of the bytes before `written`, so that the final fsync is short.
+ */
+static void start_write_back(zi_hash_writer *w, uint64_t written)
 {
-    if (written < h->begun + STRIDE) return;
+    if (written < w->flushing + FLUSH_STRIDE) return;
 #ifdef SYNC_FILE_RANGE_WRITE
-    sync_file_range(h->fd, (off_t)h->begun, (off_t)(written - h->begun), SYNC_FILE_RANGE_WRITE);
+    sync_file_range(w->fd, (off_t)w->flushing, (off_t)(written - w->flushing),
+                    SYNC_FILE_RANGE_WRITE);
 #endif
-    h->begun = written;
+    w->flushing = written;
 }
 
-/* Bytes [from, to) of the file; errno, or 0. */
-static int write_out(int fd, const unsigned char *data, uint64_t from, uint64_t to)
+/* Writes bytes [from, to) of the file. Returns errno, or 0. */
+static int write_file_range(int fd, const unsigned char *data, uint64_t from, uint64_t to)
 {
     while (from < to) {
         ssize_t n = pwrite(fd, data, (size_t)(to - from), (off_t)from);
@@ -90,182 +97,188 @@ static int write_out(int fd, const unsigned char *data, uint64_t from, uint64_t 
     return 0;
 }
 
-/* ---- steps: with the mutex held, but for the work itself ---- */
+/* ---- steps, called with the mutex held; it is released during the work itself ---- */
 
-/* Where the block at `at` ends; 0: it is neither whole nor the file's last one. Threads do and wake
- * nothing smaller. */
-static uint64_t end_of_block(const zi_hash_writer *h, uint64_t at)
+/* End offset of the block that contains offset `at`, if it is in the ring completely or is the
+ * file's last one; else 0. Threads process, and wake each other for, complete blocks only. */
+static uint64_t end_of_block(const zi_hash_writer *w, uint64_t at)
 {
     uint64_t end = (at / BLOCK + 1) * BLOCK;
-    if (end <= h->taken) return end;
-    return h->taken == h->size && at < h->size ? h->size : 0;
+    if (end <= w->ring_end) return end;
+    return w->ring_end == w->size && at < w->size ? w->size : 0;
 }
 
-static bool can_write(const zi_hash_writer *h)
+static bool can_write(const zi_hash_writer *w)
 {
-    return !h->writing && !h->failed && end_of_block(h, h->written);
+    return !w->writing && !w->failed && end_of_block(w, w->written);
 }
 
-static bool has_work(const zi_hash_writer *h)
+static bool has_work(const zi_hash_writer *w)
 {
-    return can_write(h) || end_of_block(h, h->seen);
+    return can_write(w) || end_of_block(w, w->hashed);
 }
 
-static void write_block(zi_hash_writer *h, uint64_t to)
+/* Writes the ring's bytes from w->written to `to`, within one block. Sets w->written or w->failed.
+ */
+static void write_block(zi_hash_writer *w, uint64_t to)
 {
-    uint64_t at = h->written;
-    h->writing = true;
-    pthread_mutex_unlock(&h->mutex);
-    int failed = write_out(h->fd, h->ring + at % RING, at, to);
-    pthread_mutex_lock(&h->mutex);
-    h->writing = false;
+    uint64_t at = w->written;
+    w->writing = true;
+    pthread_mutex_unlock(&w->mutex);
+    int failed = write_file_range(w->fd, w->ring + at % RING, at, to);
+    pthread_mutex_lock(&w->mutex);
+    w->writing = false;
     if (failed)
-        h->failed = failed;
+        w->failed = failed;
     else
-        h->written = to;
-    pthread_cond_signal(&h->change);
+        w->written = to;
+    pthread_cond_signal(&w->change);
 }
 
-/* Of what came before the ring's bytes only the file knows. */
-static void hash_block(zi_hash_writer *h, uint64_t to)
+/* Hashes from w->hashed to block_end. Bytes that are in the ring no more are read from the file,
+ * and then only up to ring_start. Sets w->hashed; w->failed if the file cannot be read. */
+static void hash_block(zi_hash_writer *w, uint64_t block_end)
 {
-    uint64_t at = h->seen, written = h->written;
-    bool in_ring = h->kept <= at;
-    if (!in_ring && to > h->kept) to = h->kept;
-    pthread_mutex_unlock(&h->mutex);
-    bool ok = in_ring ? EVP_DigestUpdate(h->digest, h->ring + at % RING, (size_t)(to - at))
-                      : add(h->digest, h->fd, at, to, h->block);
-    begin_writing(h, written);
-    pthread_mutex_lock(&h->mutex);
-    if (!ok) h->failed = EIO;
-    h->seen = to;
-    pthread_cond_signal(&h->change);
+    uint64_t at = w->hashed, to = block_end, written = w->written;
+    bool in_ring = w->ring_start <= at;
+    if (!in_ring && to > w->ring_start) to = w->ring_start;
+    pthread_mutex_unlock(&w->mutex);
+    bool ok = in_ring ? EVP_DigestUpdate(w->digest, w->ring + at % RING, (size_t)(to - at))
+                      : hash_file_range(w->digest, w->fd, at, to, w->read_buffer);
+    start_write_back(w, written);
+    pthread_mutex_lock(&w->mutex);
+    if (!ok) w->failed = EIO;
+    w->hashed = to;
+    pthread_cond_signal(&w->change);
 }
 
-/* How many bytes may come: others' place is needed until they are written, and seen unless the file
- * is being caught up with. */
-static uint64_t room(const zi_hash_writer *h)
+/* Bytes that the ring can take. Bytes stay in the ring until they are written and hashed; while the
+ * digest is behind the ring (after a resume), only until they are written. */
+static uint64_t ring_room(const zi_hash_writer *w)
 {
-    uint64_t first = h->kept <= h->seen && h->seen < h->written ? h->seen : h->written;
-    return RING - (h->taken - first);
+    uint64_t first = w->ring_start <= w->hashed && w->hashed < w->written ? w->hashed : w->written;
+    return RING - (w->ring_end - first);
 }
 
-static void copy_in(zi_hash_writer *h, const char *data, size_t size)
+/* Copies bytes into the ring at ring_end, which the caller then advances. */
+static void copy_to_ring(zi_hash_writer *w, const char *data, size_t size)
 {
-    size_t at = h->taken % RING, before_end = size < RING - at ? size : RING - at;
-    pthread_mutex_unlock(&h->mutex);
-    memcpy(h->ring + at, data, before_end);
-    memcpy(h->ring, data + before_end, size - before_end);
-    pthread_mutex_lock(&h->mutex);
+    size_t at = w->ring_end % RING, before_end = size < RING - at ? size : RING - at;
+    pthread_mutex_unlock(&w->mutex);
+    memcpy(w->ring + at, data, before_end);
+    memcpy(w->ring, data + before_end, size - before_end);
+    pthread_mutex_lock(&w->mutex);
 }
 
 /* ---- the thread ---- */
 
-static void *follow(void *context)
+/* Hashes complete blocks as they come, else writes. */
+static void *hash_thread(void *context)
 {
-    zi_hash_writer *h = context;
-    pthread_mutex_lock(&h->mutex);
-    while (!h->stop && !h->failed && (h->seen < h->size || h->written < h->size)) {
-        uint64_t to = end_of_block(h, h->seen);
+    zi_hash_writer *w = context;
+    pthread_mutex_lock(&w->mutex);
+    while (!w->stop && !w->failed && (w->hashed < w->size || w->written < w->size)) {
+        uint64_t to = end_of_block(w, w->hashed);
         if (to)
-            hash_block(h, to);
-        else if (can_write(h))
-            write_block(h, end_of_block(h, h->written));
+            hash_block(w, to);
+        else if (can_write(w))
+            write_block(w, end_of_block(w, w->written));
         else
-            pthread_cond_wait(&h->change, &h->mutex);
+            pthread_cond_wait(&w->change, &w->mutex);
     }
-    bool whole = !h->failed && h->seen == h->size && h->written == h->size;
-    pthread_mutex_unlock(&h->mutex);
-    /* What is called whole later must be on the disk by then. */
-    int failed = whole && fsync(h->fd) != 0 ? errno : 0;
-    pthread_mutex_lock(&h->mutex);
-    if (failed) h->failed = failed;
-    if (whole && !failed) finish(h->digest, h->text);
-    h->finished = true;
-    pthread_mutex_unlock(&h->mutex);
+    bool complete = !w->failed && w->hashed == w->size && w->written == w->size;
+    pthread_mutex_unlock(&w->mutex);
+    /* The caller renames the file next: its contents must be on the disk by then. */
+    int failed = complete && fsync(w->fd) != 0 ? errno : 0;
+    pthread_mutex_lock(&w->mutex);
+    if (failed) w->failed = failed;
+    if (complete && !failed) final_digest(w->digest, w->text);
+    w->finished = true;
+    pthread_mutex_unlock(&w->mutex);
     return NULL;
 }
 
-static void free_hasher(zi_hash_writer *h)
+static void free_writer(zi_hash_writer *w)
 {
-    EVP_MD_CTX_free(h->digest);
-    pthread_mutex_destroy(&h->mutex);
-    pthread_cond_destroy(&h->change);
-    free(h->block);
-    free(h->ring);
-    free(h);
+    EVP_MD_CTX_free(w->digest);
+    pthread_mutex_destroy(&w->mutex);
+    pthread_cond_destroy(&w->change);
+    free(w->read_buffer);
+    free(w->ring);
+    free(w);
 }
 
 bool zi_hash_writer_start(int fd, uint64_t done, uint64_t size, zi_digest_kind kind,
                           zi_hash_writer **out, zi_error *error)
 {
-    zi_hash_writer *h = calloc(1, sizeof *h);
-    if (!h) return zi_error_no_memory(error, sizeof *h);
-    *h = (zi_hash_writer){.fd = fd, .size = size, .kept = done, .taken = done, .written = done};
-    h->digest = EVP_MD_CTX_new();
-    h->block = malloc(BLOCK);
-    h->ring = malloc(RING);
-    pthread_mutex_init(&h->mutex, NULL);
-    pthread_cond_init(&h->change, NULL);
-    if (h->block && h->ring && h->digest && begin(h->digest, kind, size) &&
-        pthread_create(&h->thread, NULL, follow, h) == 0) {
-        *out = h;
+    zi_hash_writer *w = calloc(1, sizeof *w);
+    if (!w) return zi_error_no_memory(error, sizeof *w);
+    *w = (zi_hash_writer){
+        .fd = fd, .size = size, .ring_start = done, .ring_end = done, .written = done};
+    w->digest = EVP_MD_CTX_new();
+    w->read_buffer = malloc(BLOCK);
+    w->ring = malloc(RING);
+    pthread_mutex_init(&w->mutex, NULL);
+    pthread_cond_init(&w->change, NULL);
+    if (w->read_buffer && w->ring && w->digest && init_digest(w->digest, kind, size) &&
+        pthread_create(&w->thread, NULL, hash_thread, w) == 0) {
+        *out = w;
         return true;
     }
-    free_hasher(h);
+    free_writer(w);
     return zi_error_set(error, ZI_ERROR_IO, NULL,
-                        "the system gives no thread, or no digest, to check files with");
+                        "cannot start a thread or a digest to check the file with");
 }
 
-bool zi_hash_writer_write(zi_hash_writer *h, const char *data, size_t size)
+bool zi_hash_writer_write(zi_hash_writer *w, const char *data, size_t size)
 {
-    pthread_mutex_lock(&h->mutex);
-    while (size && !h->failed) {
-        uint64_t some = room(h);
-        if (some > size) some = size;
-        if (some) {
-            copy_in(h, data, (size_t)some);
-            bool had = has_work(h);
-            data += some, size -= some;
-            h->taken += some;
-            if (h->taken - h->kept > RING) h->kept = h->taken - RING;
-            if (!had && has_work(h)) pthread_cond_signal(&h->change);
-        } else if (can_write(h)) {
-            write_block(h, end_of_block(h, h->written));
+    pthread_mutex_lock(&w->mutex);
+    while (size && !w->failed) {
+        uint64_t count = ring_room(w);
+        if (count > size) count = size;
+        if (count) {
+            copy_to_ring(w, data, (size_t)count);
+            bool had_work = has_work(w);
+            data += count, size -= count;
+            w->ring_end += count;
+            if (w->ring_end - w->ring_start > RING) w->ring_start = w->ring_end - RING;
+            if (!had_work && has_work(w)) pthread_cond_signal(&w->change);
+        } else if (can_write(w)) {
+            write_block(w, end_of_block(w, w->written));
         } else {
-            pthread_cond_wait(&h->change, &h->mutex);
+            pthread_cond_wait(&w->change, &w->mutex);
         }
     }
-    errno = h->failed;
-    pthread_mutex_unlock(&h->mutex);
+    errno = w->failed;
+    pthread_mutex_unlock(&w->mutex);
     return !errno;
 }
 
-bool zi_hash_writer_finished(zi_hash_writer *h, char text[ZI_DIGEST_HEX_SIZE])
+bool zi_hash_writer_finished(zi_hash_writer *w, char text[ZI_DIGEST_HEX_SIZE])
 {
-    pthread_mutex_lock(&h->mutex);
-    bool finished = h->finished;
-    memcpy(text, h->text, ZI_DIGEST_HEX_SIZE);
-    errno = h->failed;
-    pthread_mutex_unlock(&h->mutex);
+    pthread_mutex_lock(&w->mutex);
+    bool finished = w->finished;
+    memcpy(text, w->text, ZI_DIGEST_HEX_SIZE);
+    errno = w->failed;
+    pthread_mutex_unlock(&w->mutex);
     return finished;
 }
 
-void zi_hash_writer_stop(zi_hash_writer *h)
+void zi_hash_writer_stop(zi_hash_writer *w)
 {
-    if (!h) return;
-    pthread_mutex_lock(&h->mutex);
-    h->stop = true;
-    pthread_cond_signal(&h->change);
-    pthread_mutex_unlock(&h->mutex);
-    pthread_join(h->thread, NULL);
-    pthread_mutex_lock(&h->mutex);
-    while (!h->failed && h->written < h->taken) {
-        uint64_t to = end_of_block(h, h->written);
-        write_block(h, to ? to : h->taken);
+    if (!w) return;
+    pthread_mutex_lock(&w->mutex);
+    w->stop = true;
+    pthread_cond_signal(&w->change);
+    pthread_mutex_unlock(&w->mutex);
+    pthread_join(w->thread, NULL);
+    pthread_mutex_lock(&w->mutex);
+    while (!w->failed && w->written < w->ring_end) {
+        uint64_t to = end_of_block(w, w->written);
+        write_block(w, to ? to : w->ring_end);
     }
-    pthread_mutex_unlock(&h->mutex);
-    free_hasher(h);
+    pthread_mutex_unlock(&w->mutex);
+    free_writer(w);
 }
 
 bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_HEX_SIZE],
@@ -281,9 +294,9 @@ bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_H
     EVP_MD_CTX *digest = EVP_MD_CTX_new();
     void *block = malloc(BLOCK);
     text[0] = 0;
-    if (digest && block && begin(digest, kind, (uint64_t)st.st_size) &&
-        add(digest, fd, 0, (uint64_t)st.st_size, block))
-        finish(digest, text);
+    if (digest && block && init_digest(digest, kind, (uint64_t)st.st_size) &&
+        hash_file_range(digest, fd, 0, (uint64_t)st.st_size, block))
+        final_digest(digest, text);
     free(block);
     EVP_MD_CTX_free(digest);
     close(fd);

@@ -1,38 +1,43 @@
-/* Digests of files, computed beside writing them, in a thread per file that shares this work with
- * the thread that has the bytes. */
+/* Digests of files, and a writer that computes the digest of a file while it is downloaded. */
 #ifndef ZI_HUB_DIGEST_H
 #define ZI_HUB_DIGEST_H
 
 #include "base/error.h"
 
-/* SHA-256 of the bytes, or SHA-1 of the bytes behind git's header, as git names its blobs. */
-typedef enum { ZI_DIGEST_SHA256, ZI_DIGEST_GIT_BLOB } zi_digest_kind;
+typedef enum {
+    ZI_DIGEST_SHA256,  /* of the contents (LFS files) */
+    ZI_DIGEST_GIT_BLOB /* git's object id: SHA-1 of "blob SIZE\0" and the contents */
+} zi_digest_kind;
 
-enum { ZI_DIGEST_HEX_SIZE = 65 }; /* hexadecimal digits and the closing NUL */
+enum { ZI_DIGEST_HEX_SIZE = 65 }; /* bytes for the longest digest in hex, and the closing NUL */
 
-/* Whether text is a digest of this kind: lower-case hexadecimal digits, as many as it has. */
+/* Whether text is a digest of this kind: lower-case hexadecimal, of the right length. */
 bool zi_digest_valid(zi_digest_kind kind, const char *text);
 
+/* Computes the digest of a file, and blocks meanwhile. False when it cannot be read. */
+bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_HEX_SIZE],
+                    zi_error *error) ZI_CHECKED;
+
+/* Writes a file of known size from start to end and computes its digest in a thread of its own. The
+ * thread also writes, when the caller's thread is ahead, and calls fsync at the end. Bytes pass
+ * through a ring of 2 MB. */
 typedef struct zi_hash_writer zi_hash_writer;
 
-/* Of a file that has its first `done` bytes already; fd is read and written by position and must
- * stay open until stop. */
+/* Starts writing at offset `done` of fd, a file open for reading and writing. The bytes before are
+ * hashed from the file. fd must stay open until zi_hash_writer_stop, which the caller must call. */
 bool zi_hash_writer_start(int fd, uint64_t done, uint64_t size, zi_digest_kind kind,
                           zi_hash_writer **out, zi_error *error) ZI_CHECKED;
 
-/* The file's next bytes; they are written soon. false: the file cannot be written, or read again,
- * and errno says why. */
-bool zi_hash_writer_write(zi_hash_writer *hasher, const char *data, size_t size) ZI_CHECKED;
+/* Takes a copy of the next bytes. Blocks while the ring is full. False, with errno set, when an
+ * earlier read or write of the file has failed. */
+bool zi_hash_writer_write(zi_hash_writer *writer, const char *data, size_t size) ZI_CHECKED;
 
-/* Whether there is no more to do: text is the digest of all bytes, which are on the disk, or empty
- * when they could not be read or written, and errno says why. */
-bool zi_hash_writer_finished(zi_hash_writer *hasher, char text[ZI_DIGEST_HEX_SIZE]);
+/* Whether the thread has ended. Does not block. If so, text is the digest of the complete file,
+ * which is synced, or "" with errno set after a failure. */
+bool zi_hash_writer_finished(zi_hash_writer *writer, char text[ZI_DIGEST_HEX_SIZE]);
 
-/* Ends the thread, wherever it is, and writes what was taken. NULL is allowed. */
-void zi_hash_writer_stop(zi_hash_writer *hasher);
-
-/* All at once, of a file that is there; false when it cannot be read. */
-bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_HEX_SIZE],
-                    zi_error *error) ZI_CHECKED;
+/* Stops the thread, writes what is left in the ring, and frees the writer. May be called at any
+ * time; NULL is allowed. */
+void zi_hash_writer_stop(zi_hash_writer *writer);
 
 #endif

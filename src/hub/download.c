@@ -1,31 +1,35 @@
-/* zi_download: what a repository holds, what of it is there, and the rest of it fetched. */
+/* zi_download: compares the list of files with the disk, and fetches what is missing. */
+#include "hub/download.h"
 #include "base/file.h"
+#include "base/filesystem.h"
 #include "base/text.h"
 #include "hub/cache.h"
-#include "hub/disk.h"
-#include "hub/guide.h"
-#include "hub/headers.h"
-#include "hub/listing.h"
+#include "io/safetensors.h"
 
-#include <inttypes.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef struct {
     const zi_download_options *options;
-    const zi_download_hooks *guide; /* NULL: none */
+    const zi_download_hooks *hooks; /* NULL: none */
     const zi_hub *hub;
-    zi_repo_id name;
+    zi_repo_id id;
     zi_http_client client;
-    zi_repo_info listing;
-    zi_transfer_file *wanted; /* [listing.count]; those that are not there come first */
+    zi_repo_info info;
+    zi_transfer_file *files; /* [info.count]; the missing ones come first */
     size_t missing;
-    uint64_t bytes;        /* still to come */
-    uint64_t before, size; /* of what is missing: what came before the transfer, and all of it */
+    uint64_t missing_bytes; /* bytes to fetch, without what partial files already have */
+    /* With hooks, for progress: sizes of the files that earlier transfers have completed, and of
+     * all missing files. */
+    uint64_t completed_size, missing_size;
 } download;
 
+/* Polls the progress callback, without progress. */
 static bool should_continue(void *user)
 {
     const download *d = user;
@@ -33,8 +37,9 @@ static bool should_continue(void *user)
     return !d->options->progress || d->options->progress(d->options->user, &none);
 }
 
-/* ---- where files go ---- */
+/* ---- paths and URLs ---- */
 
+/* Formats three strings into new memory. */
 static char *format_path(const char *format, const char *a, const char *b, const char *c)
 {
     zi_text text;
@@ -43,30 +48,33 @@ static char *format_path(const char *format, const char *a, const char *b, const
     return zi_text_take(&text);
 }
 
-/* DIR/.cache/huggingface/download/NAME and what is said of it: huggingface_hub keeps there what it
- * knows of files in a folder. */
-static char *local_record(const download *d, const zi_repo_file *file, const char *end)
+/* DIR/.cache/huggingface/download/NAME and a suffix: where huggingface_hub keeps metadata, locks
+ * and partial files of a local folder. */
+static char *local_metadata_path(const download *d, const zi_repo_file *file, const char *suffix)
 {
     return format_path("%s/.cache/huggingface/download/%s%s", d->options->local_dir, file->name,
-                       end);
+                       suffix);
 }
 
-static bool name_local(const download *d, const zi_repo_file *file, zi_transfer_file *w)
+/* Sets the paths of a file in a local folder. */
+static bool set_local_paths(const download *d, const zi_repo_file *file, zi_transfer_file *t)
 {
-    char end[ZI_DIGEST_HEX_SIZE + 16];
-    snprintf(end, sizeof end, ".%s.incomplete", file->digest);
-    w->target = zi_path_join(d->options->local_dir, file->name);
-    w->partial = local_record(d, file, end);
-    w->lock = local_record(d, file, ".lock");
-    return w->target && w->partial && w->lock;
+    char suffix[ZI_DIGEST_HEX_SIZE + 16];
+    snprintf(suffix, sizeof suffix, ".%s.incomplete", file->digest);
+    t->target_path = zi_path_join(d->options->local_dir, file->name);
+    t->partial_path = local_metadata_path(d, file, suffix);
+    t->lock_path = local_metadata_path(d, file, ".lock");
+    return t->target_path && t->partial_path && t->lock_path;
 }
 
-static bool name_cached(const download *d, const zi_repo_file *file, zi_transfer_file *w)
+/* Sets the paths of a file in the hub's cache. */
+static bool set_cache_paths(const download *d, const zi_repo_file *file, zi_transfer_file *t)
 {
-    w->target = zi_hub_cache_blob_path(d->hub, d->name.repo, file->digest);
-    w->partial = w->target ? format_path("%s%s%s", w->target, ".incomplete", "") : NULL;
-    w->lock = zi_hub_cache_lock_path(d->hub, d->name.repo, file->digest);
-    return w->target && w->partial && w->lock;
+    t->target_path = zi_hub_cache_blob_path(d->hub, d->id.repo, file->digest);
+    t->partial_path =
+        t->target_path ? format_path("%s%s%s", t->target_path, ".incomplete", "") : NULL;
+    t->lock_path = zi_hub_cache_lock_path(d->hub, d->id.repo, file->digest);
+    return t->target_path && t->partial_path && t->lock_path;
 }
 
 /* ENDPOINT/OWNER/NAME/resolve/COMMIT/FILE */
@@ -74,7 +82,7 @@ static char *resolve_url(const download *d, const char *file)
 {
     zi_text url;
     zi_text_init(&url, 8192);
-    zi_text_printf(&url, "%s/%s/resolve/%s", d->client.endpoint, d->name.repo, d->listing.commit);
+    zi_text_printf(&url, "%s/%s/resolve/%s", d->client.endpoint, d->id.repo, d->info.commit);
     for (const char *at = file; *at;) {
         size_t length = strcspn(at, "/");
         char *escaped = curl_easy_escape(NULL, at, (int)length);
@@ -86,205 +94,341 @@ static char *resolve_url(const download *d, const char *file)
     return zi_text_take(&url);
 }
 
-static bool name_file(const download *d, const zi_repo_file *file, zi_transfer_file *w,
-                      zi_error *error)
+/* Fills *t; free it with free_transfer_file, also after false. */
+static bool init_transfer_file(const download *d, const zi_repo_file *file, zi_transfer_file *t,
+                               zi_error *error)
 {
-    *w = (zi_transfer_file){.name = file->name,
+    *t = (zi_transfer_file){.name = file->name,
                             .size = file->size,
                             .kind = file->kind,
                             .digest = file->digest,
                             .url = resolve_url(d, file->name)};
-    bool named = d->options->local_dir ? name_local(d, file, w) : name_cached(d, file, w);
-    return (named && w->url) || zi_error_no_memory(error, strlen(file->name));
+    bool ok = d->options->local_dir ? set_local_paths(d, file, t) : set_cache_paths(d, file, t);
+    return (ok && t->url) || zi_error_no_memory(error, strlen(file->name));
 }
 
-static void free_wanted(zi_transfer_file *w)
+static void free_transfer_file(zi_transfer_file *t)
 {
-    free(w->url);
-    free(w->partial);
-    free(w->target);
-    free(w->lock);
+    free(t->url);
+    free(t->partial_path);
+    free(t->target_path);
+    free(t->lock_path);
 }
 
-/* ---- what is there ---- */
+/* ---- what is missing ---- */
 
-static uint64_t size_of(const char *path)
+/* UINT64_MAX: no regular file. */
+static uint64_t file_size(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : UINT64_MAX;
 }
 
-/* Whether a file of a local folder is the one that is wanted. A blob of the cache is by its name.
- */
-static bool is_there(const download *d, const zi_transfer_file *w)
+/* Whether the file is at its target path. In a local folder its digest is computed; a blob in the
+ * cache is trusted by its name. */
+static bool is_downloaded(const download *d, const zi_transfer_file *t)
 {
     char digest[ZI_DIGEST_HEX_SIZE];
-    if (size_of(w->target) != w->size) return false;
+    if (file_size(t->target_path) != t->size) return false;
     if (!d->options->local_dir) return true;
-    if (d->guide && d->guide->is_used(d->guide->user, w)) return true;
-    if (size_of(w->partial) != UINT64_MAX) return false; /* at its target is only its header */
-    return zi_digest_file(w->target, w->kind, digest, NULL) && !strcmp(digest, w->digest);
+    if (d->hooks && d->hooks->is_consumed(d->hooks->user, t)) return true;
+    if (file_size(t->partial_path) != UINT64_MAX)
+        return false; /* the target is a sparse file with a header */
+    return zi_digest_file(t->target_path, t->kind, digest, NULL) && !strcmp(digest, t->digest);
 }
 
-/* Takes a file for a local folder out of the cache, if it has it. */
-static bool take_from_cache(const download *d, const zi_transfer_file *w)
+/* Copies a file into the local folder from the hub's cache, if it is there. */
+static bool copy_from_cache(const download *d, const zi_transfer_file *t)
 {
     char *blob = d->options->local_dir && d->hub->cache
-                     ? zi_hub_cache_blob_path(d->hub, d->name.repo, w->digest)
+                     ? zi_hub_cache_blob_path(d->hub, d->id.repo, t->digest)
                      : NULL;
-    bool ok = blob && size_of(blob) == w->size && zi_make_parent_folders(w->target, NULL) &&
-              zi_copy_file(blob, w->target, NULL, NULL, NULL);
+    bool ok = blob && file_size(blob) == t->size && zi_make_parent_folders(t->target_path, NULL) &&
+              zi_copy_file(blob, t->target_path, NULL, NULL, NULL);
     free(blob);
     return ok;
 }
 
-/* Largest first: the last one to end is then a small one. */
-static int by_size(const void *a, const void *b)
+/* Largest first, so that small files fill the gaps at the end. */
+static int compare_sizes(const void *a, const void *b)
 {
     const zi_transfer_file *x = a, *y = b;
     return x->size == y->size ? strcmp(x->name, y->name) : x->size < y->size ? 1 : -1;
 }
 
-static bool plan(download *d, zi_error *error)
+/* Fills d->files, and finds the missing ones. */
+static bool find_missing(download *d, zi_error *error)
 {
-    d->wanted = calloc(d->listing.count + 1, sizeof *d->wanted);
-    if (!d->wanted) return zi_error_no_memory(error, d->listing.count * sizeof *d->wanted);
-    for (size_t i = 0; i < d->listing.count; i++) {
-        zi_transfer_file w;
-        bool ok = name_file(d, &d->listing.files[i], &w, error);
-        d->wanted[i] = w;
+    d->files = calloc(d->info.count + 1, sizeof *d->files);
+    if (!d->files) return zi_error_no_memory(error, d->info.count * sizeof *d->files);
+    for (size_t i = 0; i < d->info.count; i++) {
+        zi_transfer_file t;
+        bool ok = init_transfer_file(d, &d->info.files[i], &t, error);
+        d->files[i] = t;
         if (!ok || !should_continue(d)) return ok && zi_error_cancelled(error);
-        if (is_there(d, &w) || take_from_cache(d, &w)) continue;
-        w.replace = size_of(w.target) != UINT64_MAX;
-        uint64_t part = size_of(w.partial);
-        d->bytes += part <= w.size ? w.size - part : w.size;
-        d->wanted[i] = d->wanted[d->missing];
-        d->wanted[d->missing++] = w;
+        if (is_downloaded(d, &t) || copy_from_cache(d, &t)) continue;
+        t.replace = file_size(t.target_path) != UINT64_MAX;
+        uint64_t partial = file_size(t.partial_path);
+        d->missing_bytes += partial <= t.size ? t.size - partial : t.size;
+        d->files[i] = d->files[d->missing];
+        d->files[d->missing++] = t;
     }
-    qsort(d->wanted, d->missing, sizeof *d->wanted, by_size);
+    qsort(d->files, d->missing, sizeof *d->files, compare_sizes);
     return true;
 }
 
-/* Two names with the same content are one blob. */
-static void drop_twins(download *d)
+/* Files with equal contents are one blob in the cache, to be fetched once. */
+static void deduplicate_blobs(download *d)
 {
     size_t kept = 0;
     for (size_t i = 0; i < d->missing; i++) {
-        bool twin = false;
-        for (size_t j = 0; j < kept && !twin; j++)
-            twin = !strcmp(d->wanted[j].target, d->wanted[i].target);
-        if (twin) continue;
-        zi_transfer_file w = d->wanted[i];
-        d->wanted[i] = d->wanted[kept];
-        d->wanted[kept++] = w;
+        bool duplicate = false;
+        for (size_t j = 0; j < kept && !duplicate; j++)
+            duplicate = !strcmp(d->files[j].target_path, d->files[i].target_path);
+        if (duplicate) continue;
+        zi_transfer_file t = d->files[i];
+        d->files[i] = d->files[kept];
+        d->files[kept++] = t;
     }
     d->missing = kept;
 }
 
-static bool has_room(const download *d, zi_error *error)
+/* Fails when the disk has too little space for what is missing. */
+static bool check_disk_space(const download *d, zi_error *error)
 {
-    const char *place = d->options->local_dir ? d->options->local_dir : d->hub->cache;
-    return zi_disk_check_free(place, d->bytes, "what is to be fetched", error);
+    const char *path = d->options->local_dir ? d->options->local_dir : d->hub->cache;
+    return zi_disk_check_free(path, d->missing_bytes, "the download", error);
 }
 
 static bool make_folders(const download *d, zi_error *error)
 {
     for (size_t i = 0; i < d->missing; i++)
-        if (!zi_make_parent_folders(d->wanted[i].partial, error) ||
-            !zi_make_parent_folders(d->wanted[i].lock, error))
+        if (!zi_make_parent_folders(d->files[i].partial_path, error) ||
+            !zi_make_parent_folders(d->files[i].lock_path, error))
             return false;
     return true;
 }
 
-/* Of a transfer that is a part of all. */
-static bool report_part(void *user, const zi_hub_progress *progress)
+/* ---- headers of safetensors files ---- */
+
+/* Bytes of a file that are fetched at first: more than the headers of published models have. */
+static const uint64_t usual_header_size = 1 << 20;
+
+/* Reads the first `size` bytes of the file. */
+static bool read_prefix(int fd, void *data, uint64_t size, const char *path, zi_error *error)
+{
+    for (uint64_t done = 0; done < size;) {
+        ssize_t n = pread(fd, (char *)data + done, (size_t)(size - done), (off_t)done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0)
+            return zi_error_set(error, ZI_ERROR_IO, path, "cannot read: %s",
+                                n ? strerror(errno) : "unexpected end of file");
+        done += (uint64_t)n;
+    }
+    return true;
+}
+
+/* Sets *out to the bytes of the header (with its length field) of a safetensors file of `size`
+ * bytes. */
+static bool read_header_size(int fd, const char *path, uint64_t size, uint64_t *out,
+                             zi_error *error)
+{
+    uint8_t bytes[ZI_SAFETENSORS_LENGTH];
+    if (size < sizeof bytes)
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a safetensors file");
+    if (!read_prefix(fd, bytes, sizeof bytes, path, error)) return false;
+    *out = zi_safetensors_head(bytes);
+    return (*out && *out <= size) ||
+           zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a safetensors file");
+}
+
+/* Truncates the file to its header and extends it to its size again, with a hole. */
+static bool punch_data(int fd, const char *path, uint64_t header_size, uint64_t size,
+                       zi_error *error)
+{
+    return (ftruncate(fd, (off_t)header_size) == 0 && ftruncate(fd, (off_t)size) == 0) ||
+           zi_error_set(error, ZI_ERROR_IO, path, "cannot write: %s", strerror(errno));
+}
+
+/* Replaces the file at path by a sparse one of `size` bytes that has only the header. */
+static bool write_sparse_file(const char *path, const void *data, uint64_t header_size,
+                              uint64_t size, zi_error *error)
+{
+    unlink(path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    bool ok = fd >= 0 && pwrite(fd, data, (size_t)header_size, 0) == (ssize_t)header_size;
+    if (!ok) zi_error_set(error, ZI_ERROR_IO, path, "cannot write: %s", strerror(errno));
+    ok = ok && punch_data(fd, path, header_size, size, error);
+    if (fd >= 0) close(fd);
+    return ok;
+}
+
+/* Opens the partial file and sets t->prefix_size to its header's size and t->replace to true.
+ * Without one the file is complete: then replace is false and *fd below 0. */
+static bool open_partial(zi_transfer_file *t, int *fd, zi_error *error)
+{
+    *fd = open(t->partial_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    t->replace = *fd >= 0;
+    if (*fd < 0 && errno == ENOENT) return true; /* complete */
+    if (*fd < 0)
+        return zi_error_set(error, zi_error_code_of_errno(), t->partial_path, "cannot open: %s",
+                            strerror(errno));
+    return read_header_size(*fd, t->name, t->size, &t->prefix_size, error);
+}
+
+/* Sets t->prefix_size to the size of the header. */
+static bool find_header_size(zi_transfer_file *t, zi_error *error)
+{
+    int fd;
+    bool ok = open_partial(t, &fd, error);
+    if (fd >= 0) close(fd);
+    return ok;
+}
+
+/* Puts a sparse file with the header at the target path, unless the file is complete. */
+static bool write_placeholder(zi_transfer_file *t, zi_error *error)
+{
+    int fd;
+    void *data = NULL;
+    bool ok = open_partial(t, &fd, error);
+    if (ok && t->replace) {
+        data = malloc((size_t)t->prefix_size);
+        ok = (data || zi_error_no_memory(error, (size_t)t->prefix_size)) &&
+             read_prefix(fd, data, t->prefix_size, t->partial_path, error) &&
+             zi_make_parent_folders(t->target_path, error) &&
+             write_sparse_file(t->target_path, data, t->prefix_size, t->size, error);
+    }
+    free(data);
+    if (fd >= 0) close(fd);
+    return ok;
+}
+
+/* Fetches the headers of these safetensors files. Afterwards partial_path has at least the header
+ * and target_path a sparse file with it; files smaller than the usual header are complete. */
+static bool fetch_headers(zi_transfer *transfer, zi_transfer_file *files, size_t count,
+                          zi_error *error)
+{
+    zi_transfer subset = *transfer;
+    subset.files = files;
+    subset.count = count;
+    for (size_t i = 0; i < count; i++) files[i].prefix_size = usual_header_size;
+    bool ok = zi_transfer_run(&subset, error);
+    for (size_t i = 0; ok && i < count; i++) ok = find_header_size(&files[i], error);
+    ok = ok && zi_transfer_run(&subset, error); /* headers that are longer */
+    for (size_t i = 0; ok && i < count; i++) ok = write_placeholder(&files[i], error);
+    for (size_t i = 0; i < count; i++) files[i].prefix_size = 0;
+    transfer->fetched = subset.fetched;
+    return ok;
+}
+
+bool zi_safetensors_drop_data(const char *path, zi_error *error)
+{
+    struct stat st;
+    uint64_t header_size = 0;
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        zi_error_set(error, zi_error_code_of_errno(), path, "cannot open: %s", strerror(errno));
+        if (fd >= 0) close(fd);
+        return false;
+    }
+    bool ok = read_header_size(fd, path, (uint64_t)st.st_size, &header_size, error) &&
+              punch_data(fd, path, header_size, (uint64_t)st.st_size, error);
+    close(fd);
+    return ok;
+}
+
+/* ---- fetching ---- */
+
+/* Reports the progress of a transfer of some of the missing files. */
+static bool report_partial_transfer(void *user, const zi_hub_progress *progress)
 {
     const download *d = user;
     zi_hub_progress all = *progress;
-    all.done += d->before;
-    all.size = d->size;
+    all.done += d->completed_size;
+    all.size = d->missing_size;
     all.finished = 0;
     return !d->options->progress || d->options->progress(d->options->user, &all);
 }
 
-/* Puts the weights before the rest; returns how many there are. */
-static size_t weights_first(download *d)
+/* Moves the safetensors files to the front; returns their number. */
+static size_t move_weights_first(download *d)
 {
     size_t count = 0;
     for (size_t i = 0; i < d->missing; i++) {
-        zi_transfer_file w = d->wanted[i];
-        if (!zi_is_safetensors_name(w.name)) continue;
-        d->wanted[i] = d->wanted[count];
-        d->wanted[count++] = w;
+        zi_transfer_file t = d->files[i];
+        if (!zi_is_safetensors_name(t.name)) continue;
+        d->files[i] = d->files[count];
+        d->files[count++] = t;
     }
     return count;
 }
 
-/* Headers and small files before all others, for the guide to know what comes. */
-static bool fetch_foreword(download *d, const zi_transfer *all, uint64_t *fetched, zi_error *error)
+/* Fetches the small files and the headers of the weights, then calls metadata_ready. */
+static bool fetch_metadata(download *d, const zi_transfer *all, uint64_t *fetched, zi_error *error)
 {
-    const zi_download_hooks *guide = d->guide;
-    size_t weights = weights_first(d);
-    bool lean = false;
-    zi_transfer part = *all;
-    part.progress = report_part;
-    part.user = d;
-    part.gate = NULL;
-    part.files = d->wanted + weights;
-    part.count = d->missing - weights;
-    for (size_t i = 0; i < d->missing; i++) d->size += d->wanted[i].size;
-    bool ok = zi_transfer_run(&part, error);
-    for (size_t i = weights; i < d->missing; i++) d->before += d->wanted[i].size;
-    ok = ok && zi_headers_fetch(&part, d->wanted, weights, error);
-    *fetched = part.fetched;
+    const zi_download_hooks *hooks = d->hooks;
+    size_t weights = move_weights_first(d);
+    bool streaming = false;
+    zi_transfer subset = *all;
+    subset.progress = report_partial_transfer;
+    subset.user = d;
+    subset.hooks = NULL;
+    subset.files = d->files + weights;
+    subset.count = d->missing - weights;
+    for (size_t i = 0; i < d->missing; i++) d->missing_size += d->files[i].size;
+    bool ok = zi_transfer_run(&subset, error);
+    for (size_t i = weights; i < d->missing; i++) d->completed_size += d->files[i].size;
+    ok = ok && fetch_headers(&subset, d->files, weights, error);
+    *fetched = subset.fetched;
     return ok &&
-           guide->begin(guide->user, d->options->local_dir, d->wanted, weights, &lean, error) &&
-           (lean || has_room(d, error));
+           hooks->metadata_ready(hooks->user, d->options->local_dir, d->files, weights, &streaming,
+                                 error) &&
+           (streaming || check_disk_space(d, error));
 }
 
-static bool fetch(download *d, uint64_t *fetched, zi_error *error)
+/* Fetches the missing files. *fetched: bytes received. */
+static bool fetch_missing(download *d, uint64_t *fetched, zi_error *error)
 {
     const zi_download_options *o = d->options;
-    uint64_t before = 0;
+    uint64_t metadata_bytes = 0;
     zi_transfer transfer = {.client = &d->client,
-                            .repo = d->name.repo,
-                            .commit = d->listing.commit,
-                            .files = d->wanted,
+                            .repo = d->id.repo,
+                            .commit = d->info.commit,
+                            .files = d->files,
                             .count = d->missing,
                             .progress = o->progress,
                             .user = o->user,
-                            .gate = d->guide ? &d->guide->gate : NULL};
-    if (!d->missing && !d->guide) return true;
-    if ((!d->guide && !has_room(d, error)) || !make_folders(d, error)) return false;
-    d->client.should_continue = NULL; /* the transfer asks itself */
-    bool ok = (!d->guide || fetch_foreword(d, &transfer, &before, error)) &&
+                            .hooks = d->hooks ? &d->hooks->transfer : NULL};
+    if (!d->missing && !d->hooks) return true;
+    if ((!d->hooks && !check_disk_space(d, error)) || !make_folders(d, error)) return false;
+    d->client.should_continue = NULL; /* the transfer calls progress itself */
+    bool ok = (!d->hooks || fetch_metadata(d, &transfer, &metadata_bytes, error)) &&
               zi_transfer_run(&transfer, error);
-    *fetched = before + transfer.fetched;
+    *fetched = metadata_bytes + transfer.fetched;
     return ok;
 }
 
-/* ---- what is made of it ---- */
+/* ---- after the transfer ---- */
 
-/* A snapshot gets its files when all are there, so that one that is there is whole. */
+/* Links the blobs into the snapshot and updates the ref, when all blobs are there. */
 static bool link_snapshot(const download *d, zi_error *error)
 {
-    const zi_repo_info *listing = &d->listing;
+    const zi_repo_info *info = &d->info;
     bool ok = true;
-    for (size_t i = 0; ok && i < listing->count; i++)
-        ok = zi_hub_cache_link_file(d->hub, d->name.repo, listing->commit, listing->files[i].name,
-                                    listing->files[i].digest, error);
-    return ok &&
-           zi_hub_cache_write_ref(d->hub, d->name.repo, d->name.revision, listing->commit, error);
+    for (size_t i = 0; ok && i < info->count; i++)
+        ok = zi_hub_cache_link_file(d->hub, d->id.repo, info->commit, info->files[i].name,
+                                    info->files[i].digest, error);
+    return ok && zi_hub_cache_write_ref(d->hub, d->id.repo, d->id.revision, info->commit, error);
 }
 
-/* Three lines: commit, etag and when that was so. */
-static bool record_local(const download *d, zi_error *error)
+/* Writes huggingface_hub's metadata files of a local folder: commit, ETag and time, a line each. */
+static bool write_local_metadata(const download *d, zi_error *error)
 {
     bool ok = true;
-    for (size_t i = 0; ok && i < d->listing.count; i++) {
-        const zi_repo_file *file = &d->listing.files[i];
-        char text[200], *path = local_record(d, file, ".metadata");
-        int size = snprintf(text, sizeof text, "%s\n%s\n%lld.0\n", d->listing.commit, file->digest,
+    for (size_t i = 0; ok && i < d->info.count; i++) {
+        const zi_repo_file *file = &d->info.files[i];
+        char text[200], *path = local_metadata_path(d, file, ".metadata");
+        int size = snprintf(text, sizeof text, "%s\n%s\n%lld.0\n", d->info.commit, file->digest,
                             (long long)time(NULL));
         zi_output output = {0};
         ok = path || zi_error_no_memory(error, strlen(file->name));
@@ -297,22 +441,23 @@ static bool record_local(const download *d, zi_error *error)
     return ok;
 }
 
-static bool finish(const download *d, zi_download_result *out, zi_error *error)
+/* Writes links or metadata, and sets out->path. */
+static bool finish_download(const download *d, zi_download_result *out, zi_error *error)
 {
     const zi_download_options *o = d->options;
-    if (!(o->local_dir ? record_local(d, error) : link_snapshot(d, error))) return false;
-    char *folder = o->local_dir
-                       ? strdup(o->local_dir)
-                       : zi_hub_cache_snapshot_path(d->hub, d->name.repo, d->listing.commit);
+    if (!(o->local_dir ? write_local_metadata(d, error) : link_snapshot(d, error))) return false;
+    char *folder = o->local_dir ? strdup(o->local_dir)
+                                : zi_hub_cache_snapshot_path(d->hub, d->id.repo, d->info.commit);
     out->path = folder && o->file ? zi_path_join(folder, o->file) : folder;
     if (out->path != folder) free(folder);
     return out->path || zi_error_no_memory(error, 1);
 }
 
-/* What the cache has, when the hub cannot be asked. False: nothing that would do. */
+/* Takes a complete snapshot from the cache without asking the hub. False (without an error): there
+ * is none. */
 static bool use_cache(const download *d, zi_download_result *out)
 {
-    char *snapshot = d->hub->cache ? zi_hub_cache_find_snapshot(d->hub, &d->name) : NULL;
+    char *snapshot = d->hub->cache ? zi_hub_cache_find_snapshot(d->hub, &d->id) : NULL;
     if (!snapshot || d->options->local_dir) {
         free(snapshot);
         return false;
@@ -328,9 +473,9 @@ static bool use_cache(const download *d, zi_download_result *out)
     return ok;
 }
 
-static bool run(download *d, zi_download_result *out, zi_error *error)
+static bool run_download(download *d, zi_download_result *out, zi_error *error)
 {
-    const char *repo = d->name.repo;
+    const char *repo = d->id.repo;
     bool reached = false;
     if (d->hub->offline)
         return use_cache(d, out) ||
@@ -340,30 +485,30 @@ static bool run(download *d, zi_download_result *out, zi_error *error)
     if (!zi_http_client_open(&d->client, d->hub, error)) return false;
     d->client.should_continue = should_continue;
     d->client.user = d;
-    if (!zi_repo_info_fetch(&d->client, repo, d->name.revision, &d->listing, &reached, error))
+    if (!zi_repo_info_fetch(&d->client, repo, d->id.revision, &d->info, &reached, error))
         return !reached && error->code != ZI_ERROR_CANCELLED && use_cache(d, out);
-    if (!zi_repo_info_select_files(&d->listing, repo, d->options->file, error)) return false;
-    if (d->guide && !d->guide->suits(d->guide->user, &d->listing)) d->guide = NULL;
-    if (!plan(d, error)) return false;
-    drop_twins(d);
-    return fetch(d, &out->fetched, error) && finish(d, out, error);
+    if (!zi_repo_info_select_files(&d->info, repo, d->options->file, error)) return false;
+    if (d->hooks && !d->hooks->accepts(d->hooks->user, &d->info)) d->hooks = NULL;
+    if (!find_missing(d, error)) return false;
+    deduplicate_blobs(d);
+    return fetch_missing(d, &out->fetched, error) && finish_download(d, out, error);
 }
 
-bool zi_download_with_hooks(const zi_download_options *options, const zi_download_hooks *guide,
+bool zi_download_with_hooks(const zi_download_options *options, const zi_download_hooks *hooks,
                             zi_download_result *out, zi_error *error)
 {
-    download d = {.options = options, .guide = guide, .hub = &options->hub};
+    download d = {.options = options, .hooks = hooks, .hub = &options->hub};
     zi_error why = {0};
     zi_download_result result = {0};
     if (!options->local_dir && !options->hub.cache)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "neither a cache nor a folder was named to put files in");
-    bool ok = zi_repo_id_parse(options->repo, &d.name, &why) && run(&d, &result, &why);
-    for (size_t i = 0; d.wanted && i < d.listing.count; i++) free_wanted(&d.wanted[i]);
-    free(d.wanted);
-    zi_repo_info_free(&d.listing);
+                            "no folder to download into: set local_dir or the hub's cache");
+    bool ok = zi_repo_id_parse(options->repo, &d.id, &why) && run_download(&d, &result, &why);
+    for (size_t i = 0; d.files && i < d.info.count; i++) free_transfer_file(&d.files[i]);
+    free(d.files);
+    zi_repo_info_free(&d.info);
     if (d.client.endpoint) zi_http_client_close(&d.client);
-    zi_repo_id_free(&d.name);
+    zi_repo_id_free(&d.id);
     if (ok)
         *out = result;
     else if (error)

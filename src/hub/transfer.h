@@ -1,42 +1,46 @@
-/* Many files from a hub at a time, each in one stream of parts, so that what was fetched once and
- * reached the disk is never fetched again. */
+/* Downloads many files of a repository at a time, with curl's multi interface. Each file is fetched
+ * by successive range requests, written and hashed as it comes, and resumed after an interruption.
+ */
 #ifndef ZI_HUB_TRANSFER_H
 #define ZI_HUB_TRANSFER_H
 
-#include "hub/client.h"
 #include "hub/digest.h"
+#include "hub/http_client.h"
 
-/* A file that is wanted. It grows at `partial` and moves to `target` when it is whole, under the
- * lock that other programs hold while they do the same. */
+/* A file to download. It grows at partial_path under an flock on lock_path, which huggingface_hub
+ * takes as well, and is renamed to target_path when it is complete and its digest is right. */
 typedef struct {
-    const char *name; /* in the repository */
-    char *url, *partial, *target, *lock;
+    const char *name; /* in the repository; borrowed */
+    char *url, *partial_path, *target_path, *lock_path;
     uint64_t size;
     zi_digest_kind kind;
-    const char *digest;
-    bool replace;  /* what is at `target` is something else */
-    uint64_t upto; /* leave it at `partial` when that has so many bytes; 0: all of it */
+    const char *digest;   /* expected; borrowed */
+    bool replace;         /* download even if a file of this size is at target_path */
+    uint64_t prefix_size; /* stop when partial_path has this many bytes; 0: download all */
 } zi_transfer_file;
 
-/* Who has a say in when files come. */
+/* Called from the thread that runs the transfer. */
 typedef struct {
-    bool (*may_begin)(void *user, const zi_transfer_file *file);
-    void (*arrived)(void *user, const zi_transfer_file *file); /* it is at `target` */
+    bool (*may_start)(void *user, const zi_transfer_file *file); /* false: ask again later */
+    void (*completed)(void *user, const zi_transfer_file *file); /* it is at target_path */
     void *user;
 } zi_transfer_hooks;
 
 typedef struct {
     zi_http_client *client;
-    const char *repo, *commit;
+    const char *repo, *commit; /* a response that names another commit is an error */
     const zi_transfer_file *files;
     size_t count;
-    zi_hub_progress_fn progress; /* may be NULL */
+    zi_hub_progress_fn progress; /* may be NULL; false cancels */
     void *user;
-    const zi_transfer_hooks *gate; /* NULL: none */
-    uint64_t fetched;              /* bytes that came */
+    const zi_transfer_hooks *hooks; /* NULL: none */
+    uint64_t fetched;               /* result: bytes received from the network */
 } zi_transfer;
 
-/* Fetches all that are not there. After a failure partial files stay. */
+/* Downloads the files that are not at their target_path yet, in their order and up to 6 at a time.
+ * Waits for files that another process has locked. Retries transient failures. The first permanent
+ * one ends the transfer; partial files stay and are resumed by the next call. A wrong digest
+ * removes the partial file. */
 bool zi_transfer_run(zi_transfer *transfer, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -73,7 +73,7 @@ static const char *behind_thoughts(const char *said)
     return close ? close + strlen(end) : NULL;
 }
 
-void zi_http_response_headers(const char *said, zi_text *out)
+void zi_answer(const char *said, zi_text *out)
 {
     said = behind_thoughts(said);
     if (!said) return;

@@ -20,7 +20,7 @@ void zi_characters_end(zi_characters *characters);
 /* An answer out of what the model has said so far, into new text: without a leading
  * <think>...</think> (or any part of it), spaces at both ends, and line breaks inside. While more
  * may come, what may turn out to be a part of these is held back, so that answers only grow. */
-void zi_http_response_headers(const char *said, zi_text *out);
+void zi_answer(const char *said, zi_text *out);
 
 /* ---- quoted text ---- */
 

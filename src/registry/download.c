@@ -1,10 +1,9 @@
-/* zi_registry_download: models that come into the models folder from a hub. */
+/* zi_registry_download: downloads a model from a hub into the models folder. */
 #include "base/file.h"
-#include "hub/address.h"
 #include "hub/cache.h"
-#include "registry/arrival.h"
-#include "registry/incoming.h"
+#include "registry/partial_download.h"
 #include "registry/registry.h"
+#include "registry/streaming_conversion.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,90 +11,97 @@
 typedef struct {
     zi_registry *registry;
     const zi_download_options *options;
-    zi_import_options import; /* with a name */
-    char *base;               /* of the repository */
-    char *name;
-    zi_partial_download incoming; /* where an interrupted one goes on */
-    zi_streaming_conversion *arrival;
-} fetching;
+    zi_import_options import; /* as given, with source, name and convert set */
+    char *base;               /* base name of the repository */
+    char *name;               /* of the result in the models folder */
+    zi_partial_download partial;
+    zi_streaming_conversion *conversion;
+} model_download;
 
 /* ---- names ---- */
 
-/* The name that a repository's model gets, if none was given. */
-static char *repo_base(const zi_download_options *options, zi_error *error)
+/* NAME of OWNER/NAME, in new memory; NULL (with an error) on failure. */
+static char *repo_base_name(const zi_download_options *options, zi_error *error)
 {
-    zi_repo_id name;
-    if (!zi_repo_id_parse(options->repo, &name, error)) return NULL;
-    char *base = zi_path_basename(name.repo);
-    if (!base) zi_error_no_memory(error, strlen(name.repo));
-    zi_repo_id_free(&name);
+    zi_repo_id id;
+    if (!zi_repo_id_parse(options->repo, &id, error)) return NULL;
+    char *base = zi_path_basename(id.repo);
+    if (!base) zi_error_no_memory(error, strlen(id.repo));
+    zi_repo_id_free(&id);
     return base;
 }
 
-static bool name_all(fetching *f, zi_error *error)
+/* Sets all names and paths of the download. */
+static bool set_names(model_download *d, zi_error *error)
 {
-    f->base = repo_base(f->options, error);
-    if (!f->base) return false;
-    f->import.source = f->base;
-    f->import.convert = f->import.layout || f->import.precision;
-    f->name = zi_import_target_name(&f->import);
-    f->import.name = f->name;
-    return zi_partial_download_init(f->registry->options.folder, f->base, &f->incoming, error) &&
-           (f->name || zi_error_no_memory(error, strlen(f->base)));
+    d->base = repo_base_name(d->options, error);
+    if (!d->base) return false;
+    d->import.source = d->base;
+    d->import.convert = d->import.layout || d->import.precision;
+    d->name = zi_import_target_name(&d->import);
+    d->import.name = d->name;
+    return zi_partial_download_init(d->registry->options.folder, d->base, &d->partial, error) &&
+           (d->name || zi_error_no_memory(error, strlen(d->base)));
 }
 
-/* Where the result is to be, in new memory; known before anything is fetched. A model as it is
- * finds its shelf when it is there. */
-static bool settle(const fetching *f, char **path, zi_error *error)
+/* Sets *path to the target of the result, in new memory, and checks that it is free. Without a
+ * conversion this is a guess (a diffusers folder), because the section is known after the download.
+ */
+static bool result_path(const model_download *d, char **path, zi_error *error)
 {
-    zi_layout_kind layout = f->import.layout ? f->import.layout : ZI_LAYOUT_DIFFUSERS;
-    return zi_import_target_path(f->registry, &f->import, zi_section_of_layout(layout), path,
+    zi_layout_kind layout = d->import.layout ? d->import.layout : ZI_LAYOUT_DIFFUSERS;
+    return zi_import_target_path(d->registry, &d->import, zi_section_of_layout(layout), path,
                                  error);
 }
 
-/* ---- fetching ---- */
+/* ---- downloading ---- */
 
-static bool watch(void *user, const zi_hub_progress *progress)
+/* Progress of the download; cancels it when the conversion has failed. */
+static bool report_download(void *user, const zi_hub_progress *progress)
 {
-    const fetching *f = user;
-    const zi_download_options *o = f->options;
-    return !zi_streaming_conversion_failed(f->arrival) &&
+    const model_download *d = user;
+    const zi_download_options *o = d->options;
+    return !zi_streaming_conversion_failed(d->conversion) &&
            (!o->progress || o->progress(o->user, progress));
 }
 
-/* *made is what was converted on the way, if it was. */
-static bool fetch(fetching *f, zi_download_result *original, const char **made, zi_error *error)
+/* Downloads into the partial download's folder. *converted: the converted model, owned by
+ * d->conversion, or NULL if the original is to be imported. */
+static bool download_files(model_download *d, zi_download_result *original, const char **converted,
+                           zi_error *error)
 {
-    zi_download_options o = *f->options;
-    o.local_dir = f->incoming.path;
-    o.progress = watch;
-    o.user = f;
-    if (!zi_partial_download_lock(&f->incoming, error) ||
-        !zi_streaming_conversion_create(f->incoming.path, &f->import, &f->arrival, error))
+    zi_download_options o = *d->options;
+    o.local_dir = d->partial.path;
+    o.progress = report_download;
+    o.user = d;
+    if (!zi_partial_download_lock(&d->partial, error) ||
+        !zi_streaming_conversion_create(d->partial.path, &d->import, &d->conversion, error))
         return false;
     bool ok =
-        zi_download_with_hooks(&o, zi_streaming_conversion_hooks(f->arrival), original, error);
-    return zi_streaming_conversion_finish(f->arrival, ok, made, error);
+        zi_download_with_hooks(&o, zi_streaming_conversion_hooks(d->conversion), original, error);
+    return zi_streaming_conversion_finish(d->conversion, ok, converted, error);
 }
 
-/* ---- what is made of it ---- */
+/* ---- putting the result into its place ---- */
 
-/* What lies in the cache stays there. */
-static bool put_original(const fetching *f, const zi_download_result *original, char **path,
-                         zi_error *error)
+/* Imports the original: moves it, or copies it if it lies in the hub's cache. */
+static bool import_original(const model_download *d, const zi_download_result *original,
+                            char **path, zi_error *error)
 {
-    zi_import_options o = f->import;
+    zi_import_options o = d->import;
     o.source = original->path;
     o.mode = original->from_cache ? ZI_IMPORT_COPY : ZI_IMPORT_MOVE;
-    return zi_registry_import(f->registry, &o, path, error);
+    return zi_registry_import(d->registry, &o, path, error);
 }
 
-static bool put_made(const fetching *f, const char *made, char **path, zi_error *error)
+/* Moves the converted model to its place. */
+static bool move_converted(const model_download *d, const char *converted, char **path,
+                           zi_error *error)
 {
-    zi_import_options o = f->import;
+    zi_import_options o = d->import;
     char *to = NULL;
-    o.source = made;
-    if (!settle(f, &to, error)) return false;
+    o.source = converted;
+    if (!result_path(d, &to, error)) return false;
     if (zi_import_move_source(&o, to, error)) {
         *path = to;
         return true;
@@ -104,19 +110,21 @@ static bool put_made(const fetching *f, const char *made, char **path, zi_error 
     return false;
 }
 
-static bool run(fetching *f, zi_download_result *out, zi_error *error)
+static bool run_download(model_download *d, zi_download_result *out, zi_error *error)
 {
-    const zi_download_options *o = f->options;
-    const char *made = NULL;
+    const zi_download_options *o = d->options;
+    const char *converted = NULL;
     char *path = NULL;
-    if (!name_all(f, error) || !settle(f, &path, error)) return false;
+    if (!set_names(d, error) || !result_path(d, &path, error)) return false;
     free(path);
     path = NULL;
     bool ok = o->file || zi_hub_find_cached(&o->hub, o->repo, &out->path, error);
     out->from_cache = ok && out->path;
-    if (ok && !out->from_cache) ok = fetch(f, out, &made, error);
-    ok = ok && (made ? put_made(f, made, &path, error) : put_original(f, out, &path, error)) &&
-         (out->from_cache || zi_partial_download_delete_files(&f->incoming, error));
+    if (ok && !out->from_cache) ok = download_files(d, out, &converted, error);
+    ok = ok &&
+         (converted ? move_converted(d, converted, &path, error)
+                    : import_original(d, out, &path, error)) &&
+         (out->from_cache || zi_partial_download_delete_files(&d->partial, error));
     free(out->path);
     out->path = path;
     return ok;
@@ -126,18 +134,19 @@ bool zi_registry_download(zi_registry *registry, const zi_download_options *opti
                           const zi_import_options *import, zi_download_result *out, zi_error *error)
 {
     if (!ZI_CHECK_RESERVED(options, error) || !ZI_CHECK_RESERVED(import, error)) return false;
-    fetching f = {.registry = registry, .options = options, .import = *import, .incoming.lock = -1};
+    model_download d = {
+        .registry = registry, .options = options, .import = *import, .partial.lock = -1};
     zi_download_result result = {0};
-    bool ok = run(&f, &result, error);
+    bool ok = run_download(&d, &result, error);
     if (ok)
         *out = result;
     else
         free(result.path);
-    if (f.incoming.lock >= 0 && !zi_is_dir(f.incoming.path)) /* it goes on nowhere */
-        (void)!zi_partial_download_delete_files(&f.incoming, NULL);
-    zi_streaming_conversion_free(f.arrival);
-    zi_partial_download_free(&f.incoming);
-    free(f.name);
-    free(f.base);
+    if (d.partial.lock >= 0 && !zi_is_dir(d.partial.path)) /* nothing to resume */
+        (void)!zi_partial_download_delete_files(&d.partial, NULL);
+    zi_streaming_conversion_free(d.conversion);
+    zi_partial_download_free(&d.partial);
+    free(d.name);
+    free(d.base);
     return ok;
 }

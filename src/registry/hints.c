@@ -1,19 +1,19 @@
-/* What someone without a model should do, on this machine. */
+/* zi_registry_hint: the precision of Z-Image-Turbo that fits this machine, for users without a
+ * model. */
+#include "base/filesystem.h"
 #include "base/machine.h"
 #include "base/text.h"
-#include "hub/disk.h"
 #include "registry/registry.h"
 
 #include <unistd.h>
 
-/* Z-Image-Turbo as its makers publish it, and as MLX folders of a precision, in bytes: what stays,
- * and the most that is there while it is fetched and converted. While a picture is drawn the
- * transformer has to be in memory, and a gigabyte and a half beside it; the text encoder is read
- * once for a prompt. */
+/* In bytes: the download of the published Z-Image-Turbo, and for each precision of its MLX folder
+ * the size on the disk, the peak disk usage of download and streaming conversion, and the memory
+ * that generating needs: the transformer and 1.5 GB. (The text encoder is read once per prompt.) */
 static const uint64_t original_bytes = 32900000000;
 static const struct {
     zi_precision precision;
-    uint64_t disk, meanwhile, memory;
+    uint64_t disk, peak_disk, memory;
 } choices[] = {
     {ZI_PRECISION_BF16, 20600000000, 25000000000, 14000000000},
     {ZI_PRECISION_Q8, 14900000000, 22700000000, 8200000000},
@@ -21,7 +21,8 @@ static const struct {
 };
 enum { CHOICES = sizeof choices / sizeof *choices };
 
-static uint64_t memory_of_machine(void)
+/* Bytes of memory that this process may use: the machine's, or what control groups leave of it. */
+static uint64_t usable_memory(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     uint64_t all = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
@@ -32,26 +33,28 @@ static uint64_t memory_of_machine(void)
 char *zi_registry_hint(const zi_registry *registry, zi_precision *precision)
 {
     char download[32], need[32], have[32], free_text[32];
-    uint64_t memory = memory_of_machine(), room = 0;
-    size_t pick = 0;
+    uint64_t memory = usable_memory(), room = 0;
+    size_t choice = 0;
     zi_text text;
-    while (pick < CHOICES - 1 && memory < choices[pick].memory) pick++;
-    uint64_t disk = choices[pick].meanwhile;
+    while (choice < CHOICES - 1 && memory < choices[choice].memory) choice++;
+    uint64_t disk = choices[choice].peak_disk;
     bool known = zi_disk_free_bytes(registry->options.folder, &room, NULL),
-         fits = memory >= choices[pick].memory;
+         fits = memory >= choices[choice].memory;
     zi_text_init(&text, 2000);
-    *precision = choices[pick].precision;
-    zi_text_printf(&text, "%s to download, of which %s stay; ",
+    *precision = choices[choice].precision;
+    zi_text_printf(&text, "%s to download, %s on the disk after the conversion; ",
                    zi_format_bytes(original_bytes, download),
-                   zi_format_bytes(choices[pick].disk, need));
-    zi_text_printf(&text, "of this machine's memory %s are free, which %s",
-                   zi_format_bytes(memory, have),
-                   fits ? "is enough for this precision" : "is little: expect it to be slow");
+                   zi_format_bytes(choices[choice].disk, need));
+    zi_text_printf(&text, "%s of memory are free, which %s", zi_format_bytes(memory, have),
+                   fits ? "is enough for this precision"
+                        : "is too little for this precision: generating will be slow");
     if (known && room >= disk)
-        zi_text_printf(&text, ", and of its disk %s, which is enough",
+        zi_text_printf(&text, "; %s of disk space are free, which is enough",
                        zi_format_bytes(room, free_text));
     else if (known)
-        zi_text_printf(&text, ", and of its disk %s, which is too little: %s are needed meanwhile",
-                       zi_format_bytes(room, free_text), zi_format_bytes(disk, need));
+        zi_text_printf(
+            &text,
+            "; %s of disk space are free, which is too little: the download and conversion need %s",
+            zi_format_bytes(room, free_text), zi_format_bytes(disk, need));
     return zi_text_take(&text);
 }

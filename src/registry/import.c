@@ -1,10 +1,11 @@
-/* Models that come into the models folder from elsewhere. */
-#include "base/draft.h"
+/* Imports models into the models folder: detects their section, copies, links, moves or converts.
+ */
 #include "base/file.h"
+#include "base/filesystem.h"
 #include "base/folder.h"
+#include "base/temporary.h"
 #include "base/text.h"
-#include "hub/address.h"
-#include "hub/disk.h"
+#include "hub/repo.h"
 #include "registry/registry.h"
 
 #include <dirent.h>
@@ -14,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- what it is ---- */
+/* ---- detecting the section ---- */
 
 static bool is_language_model(const char *path)
 {
@@ -24,6 +25,7 @@ static bool is_language_model(const char *path)
     return is;
 }
 
+/* Fails, with its first problem, for a damaged or unsupported model. */
 static bool section_of(const zi_inspection *in, zi_section *section, zi_error *error)
 {
     const char *layout = in->layout ? in->layout : "";
@@ -42,10 +44,10 @@ bool zi_registry_detect_section(const char *path, zi_section *section, zi_error 
     zi_inspection *in = NULL;
     zi_error why = {0};
     bool ok = zi_inspect(path, &in, &why);
-    bool whole = ok && in->components[ZI_COMPONENT_TRANSFORMER].present;
+    bool is_image_model = ok && in->components[ZI_COMPONENT_TRANSFORMER].present;
     ok = ok && section_of(in, section, &why);
-    /* A text encoder that comes with a tokenizer is a language model, too. */
-    if (!whole && is_language_model(path)) {
+    /* A text encoder with a tokenizer is a language model, too. */
+    if (!is_image_model && is_language_model(path)) {
         *section = ZI_SECTION_PROMPT_ENHANCER;
         ok = true;
     }
@@ -54,26 +56,27 @@ bool zi_registry_detect_section(const char *path, zi_section *section, zi_error 
     return ok;
 }
 
-/* ---- copying ---- */
+/* ---- copy_job ---- */
 
 typedef struct {
     const char *from;
-    zi_output_folder *folder; /* NULL: a file alone */
+    zi_output_folder *folder; /* the copy; NULL: a single file is copied */
     const zi_import_options *options;
     uint64_t done, total;
-} copying;
+} copy_job;
 
-static bool count_copied(void *user, uint64_t bytes)
+/* zi_copy_progress_fn */
+static bool report_copied(void *user, uint64_t bytes)
 {
-    copying *c = user;
+    copy_job *c = user;
     c->done += bytes;
     zi_progress progress = {.stage = ZI_STAGE_COPY,
                             .fraction = c->total ? (double)c->done / (double)c->total : 1};
     return !c->options->progress || c->options->progress(c->options->user, &progress);
 }
 
-/* Makes the folders of NAME that are not there yet. */
-static bool add_folders(copying *c, const char *name, zi_error *error)
+/* Makes the missing subfolders of the copy that a file NAME needs. */
+static bool add_folders(copy_job *c, const char *name, zi_error *error)
 {
     for (const char *slash = name; (slash = strchr(slash, '/')); slash++) {
         size_t length = (size_t)(slash - name);
@@ -90,46 +93,48 @@ static bool add_folders(copying *c, const char *name, zi_error *error)
     return true;
 }
 
-static bool copy_one(void *user, const char *name, const struct stat *st, zi_error *error)
+/* zi_walk_files_fn */
+static bool copy_file(void *user, const char *name, const struct stat *st, zi_error *error)
 {
-    copying *c = user;
+    copy_job *c = user;
     (void)st;
     char *from = zi_path_join(c->from, name);
     bool ok = from || zi_error_no_memory(error, strlen(name));
     ok = ok && add_folders(c, name, error);
     const char *to = ok ? zi_output_folder_add_path(c->folder, name, error) : NULL;
-    ok = to && zi_copy_file(from, to, count_copied, c, error);
+    ok = to && zi_copy_file(from, to, report_copied, c, error);
     free(from);
     return ok;
 }
 
-static bool copy_folder(copying *c, const char *to, zi_error *error)
+static bool copy_folder(copy_job *c, const char *to, zi_error *error)
 {
     zi_output_folder folder;
     if (!zi_output_folder_open(&folder, to, error)) return false;
     c->folder = &folder;
-    if (zi_walk_files(c->from, copy_one, c, error)) return zi_output_folder_commit(&folder, error);
+    if (zi_walk_files(c->from, copy_file, c, error)) return zi_output_folder_commit(&folder, error);
     zi_output_folder_discard(&folder);
     return false;
 }
 
-static bool copy(const zi_import_options *o, const char *to, zi_error *error)
+/* Copies a file or folder to the target, atomically, and removes stale temporaries there. */
+static bool copy_source(const zi_import_options *o, const char *to, zi_error *error)
 {
-    copying c = {.from = o->source, .options = o};
+    copy_job c = {.from = o->source, .options = o};
     zi_files_state state;
     zi_remove_stale_temporaries(to);
     if (!zi_files_state_read(o->source, &state, error)) return false;
     c.total = state.bytes;
     return zi_disk_check_free(to, c.total, "the copy", error) &&
            (zi_is_dir(o->source) ? copy_folder(&c, to, error)
-                                 : zi_copy_file(o->source, to, count_copied, &c, error));
+                                 : zi_copy_file(o->source, to, report_copied, &c, error));
 }
 
 static bool make_link(const char *from, const char *to, zi_error *error)
 {
     char *whole = realpath(from, NULL);
     bool ok = whole && symlink(whole, to) == 0;
-    if (!ok) zi_error_set(error, ZI_ERROR_IO, to, "cannot make this link: %s", strerror(errno));
+    if (!ok) zi_error_set(error, ZI_ERROR_IO, to, "cannot create this link: %s", strerror(errno));
     free(whole);
     return ok;
 }
@@ -139,14 +144,14 @@ bool zi_import_move_source(const zi_import_options *o, const char *to, zi_error 
     struct stat st;
     if (lstat(o->source, &st) == 0 && S_ISLNK(st.st_mode))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "source",
-                               "%s is a link; name what it leads to", o->source);
+                               "%s is a symbolic link; name its target instead", o->source);
     if (rename(o->source, to) == 0) {
         zi_sync_parent_folder(to);
         return true;
     }
     if (errno != EXDEV)
         return zi_error_set(error, ZI_ERROR_IO, o->source, "cannot be moved: %s", strerror(errno));
-    return copy(o, to, error) && zi_remove_tree(o->source, error);
+    return copy_source(o, to, error) && zi_remove_tree(o->source, error);
 }
 
 /* ---- import ---- */
@@ -158,14 +163,14 @@ zi_section zi_section_of_layout(zi_layout_kind layout)
                                            : ZI_SECTION_COMFYUI;
 }
 
-/* Converted models are files in two layouts, and their names tell them. */
-static const char *ending_of(zi_layout_kind layout)
+/* File name extension of converted models; "" for folder layouts. */
+static const char *extension_of(zi_layout_kind layout)
 {
     return layout == ZI_LAYOUT_COMFYUI ? ".safetensors" : layout == ZI_LAYOUT_GGUF ? ".gguf" : "";
 }
 
-/* The source's own name, without the ending of a file where that is to become something else. */
-static char *own_name(const zi_import_options *o)
+/* The source's base name; without its extension if the file is converted. */
+static char *source_name(const zi_import_options *o)
 {
     char *base = zi_path_basename(o->source);
     char *dot = base && o->convert && !zi_is_dir(o->source) ? strrchr(base, '.') : NULL;
@@ -176,20 +181,20 @@ static char *own_name(const zi_import_options *o)
 char *zi_import_target_name(const zi_import_options *o)
 {
     zi_text text;
-    char *base = o->name ? strdup(o->name) : own_name(o);
+    char *base = o->name ? strdup(o->name) : source_name(o);
     if (!base || !o->convert) return base;
     zi_text_init(&text, 1024);
     zi_text_puts(&text, base);
     if (!o->name && o->precision) zi_text_printf(&text, "-%s", zi_precision_name(o->precision));
-    size_t length = strlen(base), tail = strlen(ending_of(o->layout));
-    bool has_ending = length > tail && !strcmp(base + length - tail, ending_of(o->layout));
-    if (!has_ending) zi_text_puts(&text, ending_of(o->layout));
+    size_t length = strlen(base), tail = strlen(extension_of(o->layout));
+    bool has_extension = length > tail && !strcmp(base + length - tail, extension_of(o->layout));
+    if (!has_extension) zi_text_puts(&text, extension_of(o->layout));
     free(base);
     return zi_text_take(&text);
 }
 
-/* Refuses a name that is taken, and says one that is free. */
-static bool check_free(const char *path, const char *name, zi_error *error)
+/* Fails if path exists. The error proposes a free name: NAME-2, NAME-3, ... */
+static bool check_name_free(const char *path, const char *name, zi_error *error)
 {
     struct stat st;
     if (lstat(path, &st) != 0) return true;
@@ -204,7 +209,7 @@ static bool check_free(const char *path, const char *name, zi_error *error)
         free(dir);
         if (is_free)
             return zi_error_set_in(error, ZI_ERROR_EXISTS, path, "name",
-                                   "is there already; give the new one another name, as %s", other);
+                                   "is there already; choose another name, such as %s", other);
     }
     return zi_error_set_in(error, ZI_ERROR_EXISTS, path, "name", "is there already");
 }
@@ -218,8 +223,9 @@ bool zi_import_target_path(const zi_registry *registry, const zi_import_options 
     bool ok = to || zi_error_no_memory(error, 64);
     if (ok && (!zi_relative_path_is_safe(name) || strchr(name, '/') || name[0] == '.'))
         ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name",
-                          "'%s' is no name for a model; use letters, digits, - and .", name);
-    ok = ok && check_free(to, name, error) && zi_make_folders(dir, error);
+                          "'%s' is not a valid name for a model; use letters, digits, - and .",
+                          name);
+    ok = ok && check_name_free(to, name, error) && zi_make_folders(dir, error);
     free(dir);
     free(name);
     if (ok)
@@ -229,7 +235,8 @@ bool zi_import_target_path(const zi_registry *registry, const zi_import_options 
     return ok;
 }
 
-static bool put(const zi_import_options *o, const char *to, zi_error *error)
+/* Converts, links, moves or copies the source to the target path, as the options say. */
+static bool write_target(const zi_import_options *o, const char *to, zi_error *error)
 {
     zi_convert_options convert = {.source = o->source,
                                   .destination = to,
@@ -242,11 +249,11 @@ static bool put(const zi_import_options *o, const char *to, zi_error *error)
     if (o->convert) return zi_convert(&convert, error);
     return o->mode == ZI_IMPORT_LINK   ? make_link(o->source, to, error)
            : o->mode == ZI_IMPORT_MOVE ? zi_import_move_source(o, to, error)
-                                       : copy(o, to, error);
+                                       : copy_source(o, to, error);
 }
 
-/* A folder that is the language model itself has no room for others. */
-static bool check_room_for_language(const zi_registry *registry, zi_error *error)
+/* Fails if the folder prompt_enhancer is itself a language model: it cannot hold another one. */
+static bool check_no_language_model(const zi_registry *registry, zi_error *error)
 {
     char *config = NULL, *dir = zi_path_join(registry->options.folder, "prompt_enhancer");
     if (dir) config = zi_path_join(dir, "config.json");
@@ -269,12 +276,12 @@ bool zi_registry_import(zi_registry *registry, const zi_import_options *options,
     if (options->convert && section == ZI_SECTION_PROMPT_ENHANCER)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->source,
                             "a language model is used as it is, not converted");
-    if (section == ZI_SECTION_PROMPT_ENHANCER && !check_room_for_language(registry, error))
+    if (section == ZI_SECTION_PROMPT_ENHANCER && !check_no_language_model(registry, error))
         return false;
     if (options->convert && options->layout != ZI_LAYOUT_SAME)
         section = zi_section_of_layout(options->layout);
     if (!zi_import_target_path(registry, options, section, &to, error)) return false;
-    if (!put(options, to, error)) {
+    if (!write_target(options, to, error)) {
         free(to);
         return false;
     }

@@ -1,24 +1,28 @@
-/* The registry as a list, with what inspections found. */
+/* The registry's list of models with their inspections. */
 #include "base/file.h"
 #include "hub/cache.h"
-#include "registry/incoming.h"
-#include "registry/leftover.h"
+#include "registry/partial_download.h"
 #include "registry/registry.h"
+#include "registry/stale_temporary.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- inspections ---- */
 
-/* Of the hub's cache, where people have all kinds of models, only the files tell what it is. */
-static bool look(zi_section section, const char *path, zi_inspection **out, zi_error *error)
+/* Inspects a model as an image model or as a language model. In the hub's cache, which has models
+ * of all kinds, the files decide which. A model that cannot be read gives an inspection that says
+ * so; false only when memory is short. The caller frees *out. */
+static bool inspect_as_section(zi_section section, const char *path, zi_inspection **out,
+                               zi_error *error)
 {
     zi_error why = {0}, language = {0};
     bool only_language = section == ZI_SECTION_PROMPT_ENHANCER;
     bool ok = only_language ? zi_inspect_language(path, out, &why) : zi_inspect(path, out, &why);
-    bool whole = ok && (*out)->components[ZI_COMPONENT_TRANSFORMER].present;
+    bool is_image_model = ok && (*out)->components[ZI_COMPONENT_TRANSFORMER].present;
     zi_inspection *as_language = NULL;
-    if (section == ZI_SECTION_HUB && !whole && zi_inspect_language(path, &as_language, &language)) {
+    if (section == ZI_SECTION_HUB && !is_image_model &&
+        zi_inspect_language(path, &as_language, &language)) {
         if (ok) zi_inspection_free(*out);
         *out = as_language;
         return true;
@@ -28,13 +32,14 @@ static bool look(zi_section section, const char *path, zi_inspection **out, zi_e
     return *out || zi_error_no_memory(error, sizeof **out);
 }
 
-/* Whether all files are there that a model in the hub's cache speaks of: others download into it,
- * too. */
-static bool is_whole(const zi_model_location *entry)
+/* False: a snapshot in the hub's cache lacks files, because a program is downloading it. */
+static bool is_complete(const zi_model_location *entry)
 {
     return entry->section != ZI_SECTION_HUB || zi_snapshot_is_complete(entry->path);
 }
 
+/* Inspects the models that are not in the cache, and adds them. inspected as for
+ * zi_registry_inspect_all. */
 static bool inspect_unknown(zi_registry *r, const zi_model_locations *all,
                             bool (*inspected)(void *user), void *user, zi_error *error)
 {
@@ -45,8 +50,8 @@ static bool inspect_unknown(zi_registry *r, const zi_model_locations *all,
         if (!zi_files_state_read(entry->path, &state, NULL)) continue;
         zi_inspection *known = zi_inspection_cache_get(r->inspections, entry->path, &state);
         zi_inspection_free(known);
-        if (known || !is_whole(entry)) continue;
-        if (!look(entry->section, entry->path, &found, error)) return false;
+        if (known || !is_complete(entry)) continue;
+        if (!inspect_as_section(entry->section, entry->path, &found, error)) return false;
         zi_inspection_cache_put(r->inspections, entry->path, &state, found);
         zi_inspection_free(found);
         if (inspected && !inspected(user)) return zi_error_cancelled(error);
@@ -65,8 +70,9 @@ bool zi_registry_inspect_all(zi_registry *r, bool (*inspected)(void *user), void
     return ok;
 }
 
-/* What cannot be read is known to be damaged. */
-static zi_inspection *find_known(zi_registry *r, const char *path, uint64_t *bytes)
+/* The cached inspection of a path, to be freed; NULL: none. For files that cannot be read it is a
+ * failed inspection. *bytes: size of the files. */
+static zi_inspection *find_cached(zi_registry *r, const char *path, uint64_t *bytes)
 {
     zi_error why;
     zi_files_state state;
@@ -79,11 +85,12 @@ static zi_inspection *find_known(zi_registry *r, const char *path, uint64_t *byt
 zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *path)
 {
     uint64_t bytes;
-    return find_known(registry, path, &bytes);
+    return find_cached(registry, path, &bytes);
 }
 
 /* ---- the list ---- */
 
+/* Models in the hub's cache that have not been inspected are ZI_MODEL_OTHER. */
 static zi_model_kind kind_of(const zi_registry_entry *entry)
 {
     if (entry->section == ZI_SECTION_PROMPT_ENHANCER) return ZI_MODEL_LANGUAGE;
@@ -91,15 +98,16 @@ static zi_model_kind kind_of(const zi_registry_entry *entry)
     return entry->inspection ? entry->inspection->kind : ZI_MODEL_OTHER;
 }
 
-/* Takes name and path of what belongs into the list. */
+/* Appends an entry, which takes over name and path. Skips models of other kinds and incomplete
+ * ones. */
 static void add_entry(zi_registry *r, zi_model_location *from, zi_registry_list *out)
 {
     zi_registry_entry entry = {.name = from->name, .path = from->path, .section = from->section};
-    entry.inspection = find_known(r, from->path, &entry.bytes);
+    entry.inspection = find_cached(r, from->path, &entry.bytes);
     entry.kind = kind_of(&entry);
     entry.is_default = out->default_name && !strcmp(out->default_name, entry.name);
     bool other = entry.inspection && entry.kind == ZI_MODEL_OTHER;
-    if (other || (!entry.inspection && !is_whole(from))) {
+    if (other || (!entry.inspection && !is_complete(from))) {
         zi_inspection_free(entry.inspection);
         return;
     }
@@ -111,9 +119,9 @@ static void add_entry(zi_registry *r, zi_model_location *from, zi_registry_list 
 typedef struct {
     zi_registry_list *list;
     bool failed; /* memory is short */
-} partial_reader;
+} partial_list;
 
-static void add_partial(partial_reader *reader, const char *name, uint64_t bytes, bool download)
+static void add_partial(partial_list *reader, const char *name, uint64_t bytes, bool download)
 {
     zi_registry_list *list = reader->list;
     zi_partial_model added = {strdup(name), download, bytes};
@@ -127,12 +135,12 @@ static void add_partial(partial_reader *reader, const char *name, uint64_t bytes
     reader->failed = true;
 }
 
-static void add_incoming(void *user, const char *name, uint64_t bytes)
+static void add_partial_download(void *user, const char *name, uint64_t bytes)
 {
     add_partial(user, name, bytes, true);
 }
 
-static void add_leftover(void *user, const char *name, uint64_t bytes)
+static void add_stale_temporary(void *user, const char *name, uint64_t bytes)
 {
     add_partial(user, name, bytes, false);
 }
@@ -141,15 +149,15 @@ bool zi_registry_read(zi_registry *r, zi_registry_list *out, zi_error *error)
 {
     zi_model_locations all;
     zi_registry_list list = {0};
-    partial_reader reader = {&list, false};
+    partial_list reader = {&list, false};
     if (!zi_registry_locate_models(r, &all, error)) return false;
     list.default_name = zi_registry_default_name(r);
     list.entries = calloc(all.count + 1, sizeof *list.entries);
     reader.failed = !list.entries;
     for (size_t i = 0; list.entries && i < all.count; i++) add_entry(r, &all.entries[i], &list);
     zi_model_locations_free(&all);
-    zi_partial_download_for_each(r->options.folder, add_incoming, &reader);
-    zi_stale_temporary_for_each(r->options.folder, add_leftover, &reader);
+    zi_partial_download_for_each(r->options.folder, add_partial_download, &reader);
+    zi_stale_temporary_for_each(r->options.folder, add_stale_temporary, &reader);
     if (reader.failed) {
         zi_registry_list_free(&list);
         return zi_error_no_memory(error, sizeof list);

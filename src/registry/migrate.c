@@ -1,6 +1,7 @@
-/* Models that lie in the models folder itself, where they once were, move to its sections. */
+/* Moves models from the top of the models folder, where older versions kept them, to its sections.
+ */
 #include "base/file.h"
-#include "hub/disk.h"
+#include "base/filesystem.h"
 #include "registry/registry.h"
 
 #include <dirent.h>
@@ -18,7 +19,7 @@ static bool is_section(const char *name)
 }
 
 /* FOLDER/SECTION/NAME, in new memory. */
-static char *place_of(const zi_registry *r, zi_section section, const char *name)
+static char *section_path(const zi_registry *r, zi_section section, const char *name)
 {
     char *dir = zi_path_join(r->options.folder, zi_section_name(section));
     char *to = dir ? zi_path_join(dir, name) : NULL;
@@ -26,7 +27,8 @@ static char *place_of(const zi_registry *r, zi_section section, const char *name
     return to;
 }
 
-static bool move(const char *from, const char *to, bool dry, zi_error *error)
+/* Renames; fails if `to` exists. dry: only checks that. */
+static bool move_model(const char *from, const char *to, bool dry, zi_error *error)
 {
     struct stat st;
     if (lstat(to, &st) == 0) return zi_error_set(error, ZI_ERROR_EXISTS, to, "is there already");
@@ -36,7 +38,8 @@ static bool move(const char *from, const char *to, bool dry, zi_error *error)
             zi_error_set(error, ZI_ERROR_IO, from, "cannot be moved: %s", strerror(errno)));
 }
 
-/* Appends what became of FOLDER/NAME, whose path it takes over. */
+/* Moves FOLDER/NAME to its section and appends a row with the result. Takes over path. A model that
+ * stays is no failure: its row has the problem. */
 static bool migrate_one(const zi_registry *r, char *path, const char *name, bool dry,
                         zi_migration *out, zi_error *error)
 {
@@ -50,8 +53,9 @@ static bool migrate_one(const zi_registry *r, char *path, const char *name, bool
     }
     out->models = more;
     bool ok = zi_registry_detect_section(path, &section, &why);
-    if (ok) row.to = place_of(r, section, name);
-    ok = ok && (row.to || zi_error_no_memory(&why, strlen(name))) && move(path, row.to, dry, &why);
+    if (ok) row.to = section_path(r, section, name);
+    ok = ok && (row.to || zi_error_no_memory(&why, strlen(name))) &&
+         move_model(path, row.to, dry, &why);
     if (!ok) row.problem = strdup(why.text);
     more[out->count++] = row;
     return ok || row.problem || zi_error_no_memory(error, strlen(why.text));

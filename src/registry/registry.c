@@ -1,12 +1,11 @@
 #include "registry/registry.h"
-#include "base/draft.h"
 #include "base/file.h"
-#include "base/folder.h"
+#include "base/filesystem.h"
+#include "base/temporary.h"
 #include "base/text.h"
 #include "hub/cache.h"
-#include "hub/disk.h"
-#include "registry/incoming.h"
-#include "registry/leftover.h"
+#include "registry/partial_download.h"
+#include "registry/stale_temporary.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,7 +15,7 @@
 
 static const char default_file[] = "default.txt";
 
-/* ---- life ---- */
+/* ---- opening and closing ---- */
 
 bool zi_registry_open(const zi_registry_options *options, zi_registry **out, zi_error *error)
 {
@@ -42,7 +41,7 @@ void zi_registry_close(zi_registry *r)
     if (!r) return;
     zi_inspection_cache_free(r->inspections);
     pthread_mutex_destroy(&r->mutex);
-    free(r->preferred);
+    free(r->session_default);
     free(r->model_name);
     free(r->root);
     free(r);
@@ -50,6 +49,7 @@ void zi_registry_close(zi_registry *r)
 
 /* ---- the default ---- */
 
+/* The name in the models folder's default.txt, in new memory; NULL: none. */
 static char *read_default(const zi_registry *r)
 {
     char *path = zi_path_join(r->options.folder, default_file), *text = NULL;
@@ -62,6 +62,7 @@ static char *read_default(const zi_registry *r)
     return NULL;
 }
 
+/* Writes default.txt. name NULL: removes it. */
 static bool write_default(const zi_registry *r, const char *name, zi_error *error)
 {
     zi_output output = {0};
@@ -82,24 +83,25 @@ static bool write_default(const zi_registry *r, const char *name, zi_error *erro
 char *zi_registry_default_name(zi_registry *r)
 {
     pthread_mutex_lock(&r->mutex);
-    const char *name = r->preferred ? r->preferred : r->model_name;
+    const char *name = r->session_default ? r->session_default : r->model_name;
     char *copy = name ? strdup(name) : NULL;
     pthread_mutex_unlock(&r->mutex);
     return name ? copy : read_default(r);
 }
 
-static bool prefer(zi_registry *r, const char *name, zi_error *error)
+/* Sets the default of this registry object alone. */
+static bool set_session_default(zi_registry *r, const char *name, zi_error *error)
 {
     char *copy = strdup(name);
     if (!copy) return zi_error_no_memory(error, strlen(name));
     pthread_mutex_lock(&r->mutex);
-    free(r->preferred);
-    r->preferred = copy;
+    free(r->session_default);
+    r->session_default = copy;
     pthread_mutex_unlock(&r->mutex);
     return true;
 }
 
-/* ---- finding ---- */
+/* ---- finding a model ---- */
 
 void zi_resolved_model_free(zi_resolved_model *found)
 {
@@ -108,6 +110,7 @@ void zi_resolved_model_free(zi_resolved_model *found)
     *found = (zi_resolved_model){0};
 }
 
+/* Copies name and path; out is freed by the caller, also after false. */
 static bool set_found(zi_resolved_model *out, const char *name, const char *path, zi_error *error)
 {
     out->name = strdup(name);
@@ -115,9 +118,10 @@ static bool set_found(zi_resolved_model *out, const char *name, const char *path
     return (out->name && out->path) || zi_error_no_memory(error, strlen(path));
 }
 
-/* What is neither in the folder nor in the hub's cache. */
-static bool find_special(const zi_registry *r, const char *name, zi_resolved_model *out,
-                         zi_error *error)
+/* Finds options.model and the demo model by their names. out->path stays NULL if name is neither.
+ */
+static bool find_option_model(const zi_registry *r, const char *name, zi_resolved_model *out,
+                              zi_error *error)
 {
     const zi_registry_options *o = &r->options;
     if (r->model_name && !strcmp(name, r->model_name)) return set_found(out, name, o->model, error);
@@ -126,7 +130,7 @@ static bool find_special(const zi_registry *r, const char *name, zi_resolved_mod
     return true;
 }
 
-/* out->path stays NULL when there is no model of that name. */
+/* Finds a model by a name that zi_registry_read lists. out->path stays NULL if there is none. */
 static bool find_listed(const zi_registry *r, const char *name, zi_resolved_model *out,
                         zi_error *error)
 {
@@ -136,19 +140,20 @@ static bool find_listed(const zi_registry *r, const char *name, zi_resolved_mode
     out->path = entry.path;
     if (out->path) return true;
     if (!zi_registry_find_in_hub_cache(r, name, &out->path, error)) return false;
-    if (!out->path) return find_special(r, name, out, error);
+    if (!out->path) return find_option_model(r, name, out, error);
     out->name = strdup(name);
     return out->name || zi_error_no_memory(error, strlen(name));
 }
 
-static bool may_be_repo(const char *name)
+static bool is_repo_id(const char *name)
 {
     zi_repo_id repo;
-    bool may = zi_repo_id_parse(name, &repo, NULL);
-    if (may) zi_repo_id_free(&repo);
-    return may;
+    bool valid = zi_repo_id_parse(name, &repo, NULL);
+    if (valid) zi_repo_id_free(&repo);
+    return valid;
 }
 
+/* Finds a model by path (unless names_only) or name. None is an error. */
 static bool find_named(const zi_registry *r, const char *name, zi_resolved_model *out,
                        zi_error *error)
 {
@@ -158,7 +163,7 @@ static bool find_named(const zi_registry *r, const char *name, zi_resolved_model
         return set_found(out, name, name, error);
     if (!find_listed(r, name, out, error)) return false;
     if (out->path) return true;
-    bool repo = may_be_repo(name);
+    bool repo = is_repo_id(name);
     if (r->options.names_only)
         return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "there is no such model");
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, repo ? "repo" : "name",
@@ -168,6 +173,7 @@ static bool find_named(const zi_registry *r, const char *name, zi_resolved_model
                            repo ? ", nor a whole one in the hub's cache" : "");
 }
 
+/* Finds the chosen default. A missing one is an error. */
 static bool find_chosen(const zi_registry *r, const char *name, zi_resolved_model *out,
                         zi_error *error)
 {
@@ -179,9 +185,9 @@ static bool find_chosen(const zi_registry *r, const char *name, zi_resolved_mode
                            r->options.folder, default_file, name);
 }
 
-/* Names the models from which one has to be chosen. */
-static bool fail_several(const zi_registry *r, const zi_model_locations *all, size_t count,
-                         zi_error *error)
+/* Fills error with the image models to choose from; returns false. */
+static bool fail_ambiguous(const zi_registry *r, const zi_model_locations *all, size_t count,
+                           zi_error *error)
 {
     enum { SHOWN = 8 };
     zi_text text;
@@ -199,6 +205,7 @@ static bool fail_several(const zi_registry *r, const zi_model_locations *all, si
     return false;
 }
 
+/* Finds Z-Image-Turbo in the hub's cache, else the demo model. None is an error. */
 static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_repo_id turbo;
@@ -224,6 +231,7 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out
                            r->options.folder);
 }
 
+/* The model to use when none is named: default, only one, downloaded, demo. */
 static bool find_unnamed(zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_model_locations all;
@@ -242,7 +250,7 @@ static bool find_unnamed(zi_registry *r, zi_resolved_model *out, zi_error *error
         count++;
     }
     bool ok = count == 1  ? set_found(out, only->name, only->path, error)
-              : count > 1 ? fail_several(r, &all, count, error)
+              : count > 1 ? fail_ambiguous(r, &all, count, error)
                           : find_downloaded_or_demo(r, out, error);
     if (count == 1) out->as = ZI_RESOLVED_ONLY;
     zi_model_locations_free(&all);
@@ -264,6 +272,8 @@ bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_mo
 
 /* ---- language models ---- */
 
+/* The only language model of the models folder, else the one in the hub's cache; *path stays NULL
+ * when there is none. Several are an error. */
 static bool find_only_language(const zi_registry *r, char **path, zi_error *error)
 {
     zi_model_locations all;
@@ -303,8 +313,9 @@ bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **pat
     return true;
 }
 
-/* ---- choosing and removing ---- */
+/* ---- choosing the default, removing models ---- */
 
+/* Fills error; returns false. */
 static bool fail_unknown(const char *name, zi_error *error)
 {
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
@@ -324,7 +335,7 @@ bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasti
                           "is a language model; it generates no images");
     else if (ok)
         ok = lasting ? write_default(registry, found.name, error)
-                     : prefer(registry, found.name, error);
+                     : set_session_default(registry, found.name, error);
     zi_resolved_model_free(&found);
     return ok;
 }
@@ -333,8 +344,8 @@ bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error
 {
     const zi_registry_options *o = &registry->options;
     zi_model_location entry;
-    const char *incomplete = zi_partial_download_parse_name(name);
-    if (incomplete) return zi_partial_download_remove(o->folder, incomplete, error);
+    const char *partial = zi_partial_download_parse_name(name);
+    if (partial) return zi_partial_download_remove(o->folder, partial, error);
     if (zi_is_temporary_name(name)) return zi_stale_temporary_remove(o->folder, name, error);
     char *chosen = read_default(registry);
     bool ok = zi_registry_find_in_folder(registry, name, &entry, error);

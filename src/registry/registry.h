@@ -1,78 +1,88 @@
-/* What the parts of the model registry share. */
+/* Internals of the model registry, shared by its files. The interface is in zimage.h. */
 #ifndef ZI_REGISTRY_REGISTRY_H
 #define ZI_REGISTRY_REGISTRY_H
 
-#include "registry/inspections.h"
+#include "registry/inspection_cache.h"
 
 #include <pthread.h>
 
-/* How many sections are in the models folder; all before the last of them hold image models. */
+/* Number of sections that are folders in the models folder. The last of them holds language models,
+ * the others image models. */
 enum { ZI_FOLDER_SECTIONS = ZI_SECTION_PROMPT_ENHANCER + 1 };
 
 struct zi_registry {
     zi_registry_options options;
-    char *root;       /* of names_only: the real path of the folder; NULL: there is none */
-    char *model_name; /* of options.model; NULL: there is none */
+    char *root;       /* with names_only: the real path of the models folder; NULL: it is missing */
+    char *model_name; /* name of options.model; NULL: not set */
     zi_inspection_cache *inspections;
     pthread_mutex_t mutex;
-    char *preferred; /* the default until it is closed; NULL: none was chosen so */
+    char
+        *session_default; /* under the mutex: default until the registry is closed; NULL: not set */
 };
 
-/* ---- entries (entries.c) ---- */
+/* ---- where models are (locations.c) ---- */
 
-/* What there is, by section and name: paths, but no inspections and sizes. */
+/* A model by name, without inspection or size. */
 typedef struct {
     char *name, *path;
     zi_section section;
 } zi_model_location;
 
 typedef struct {
-    zi_model_location *entries; /* [count] */
+    zi_model_location *entries; /* [count], by section and name */
     size_t count;
 } zi_model_locations;
 
+/* Finds all models of the registry. The caller frees *out. Models in the hub's cache may be
+ * incomplete. */
 bool zi_registry_locate_models(const zi_registry *registry, zi_model_locations *out,
                                zi_error *error) ZI_CHECKED;
-void zi_model_locations_free(zi_model_locations *names);
+void zi_model_locations_free(zi_model_locations *locations);
 
-/* Whether what is called so may be a model: a folder, or a file of weights, and no temporary one.
- */
+/* Whether path, whose last component is name, may be a model: a folder or a file of weights,
+ * neither hidden nor temporary. Contents are not read. */
 bool zi_path_may_be_model(const char *path, const char *name);
 
-/* The path of a name that the folder has, as "mlx/NAME" or as NAME; *out is {0} when it has none.
- */
+/* Finds a model of the models folder by "SECTION/NAME" or NAME alone. *out is {0} if there is none;
+ * the caller frees it. */
 bool zi_registry_find_in_folder(const zi_registry *registry, const char *name,
                                 zi_model_location *out, zi_error *error) ZI_CHECKED;
-void zi_model_location_free(zi_model_location *entry);
+void zi_model_location_free(zi_model_location *location);
 
-/* The name of what is at a path: as in the folder, else "named/BASE". In new memory. */
+/* The registry's name for a path, in new memory: "SECTION/NAME" in the models folder, else
+ * "named/BASENAME". NULL: memory is short. */
 char *zi_registry_name_of(const zi_registry *registry, const char *path);
 
-/* The path in the hub's cache of OWNER/NAME; *path is NULL when it is not there as a whole. */
+/* Sets *path to the complete snapshot of OWNER/NAME in the hub's cache, in new memory; NULL if
+ * there is none or name is not a repository id. */
 bool zi_registry_find_in_hub_cache(const zi_registry *registry, const char *name, char **path,
                                    zi_error *error) ZI_CHECKED;
 
-/* ---- the default (registry.c) ---- */
+/* ---- the default model (registry.c) ---- */
 
-/* The name that was chosen, in new memory; NULL: none was. */
+/* Name of the chosen default, in new memory; NULL: none was chosen. The model may be gone. */
 char *zi_registry_default_name(zi_registry *registry);
 
-/* ---- taking in (import.c) ---- */
+/* ---- import (import.c) ---- */
 
-/* What is at path and where it belongs. Fails, with its name, when it is nothing of ours. */
+/* Inspects a path and sets the section it belongs to. Fails when it is damaged, or neither a
+ * Z-Image model nor a part of one nor a language model. */
 bool zi_registry_detect_section(const char *path, zi_section *section, zi_error *error) ZI_CHECKED;
 
-/* Where models of a layout belong. */
+/* The section for converted models of this layout. */
 zi_section zi_section_of_layout(zi_layout_kind layout);
 
-/* The name that what is imported gets, in new memory. */
+/* File or folder name of the imported model, in new memory: options->name or one made from the
+ * source's, with the precision and extension of a conversion. NULL: memory is short. */
 char *zi_import_target_name(const zi_import_options *options);
 
-/* Where it is to be, in new memory: FOLDER/SECTION/NAME, free and in a folder that is there. */
+/* Sets *path to FOLDER/SECTION/NAME, in new memory, and makes the section's folder. Fails when the
+ * name is invalid or taken; then the error proposes a free one. */
 bool zi_import_target_path(const zi_registry *registry, const zi_import_options *options,
                            zi_section section, char **path, zi_error *error) ZI_CHECKED;
 
-/* Moves the options' source to that place, from another disk, too. */
+/* Moves options->source to the target path; across file systems it copies and then removes it. A
+ * symbolic link is an error. */
 bool zi_import_move_source(const zi_import_options *options, const char *to,
                            zi_error *error) ZI_CHECKED;
 

@@ -266,7 +266,7 @@ class Refusals(HubCase):
         self.hub.token, self.hub.private = "secret", True
         self.fails([REPO, "needs a token", "HF_TOKEN"])
         self.fails([REPO, "token is not accepted"], HF_TOKEN="wrong")
-        self.fails(["odd bytes"], HF_TOKEN="a b")
+        self.fails(["token", "not allowed"], HF_TOKEN="a b")
         self.write("hf/token", "secret\n")
         self.good(self.download())  # from huggingface_hub's file
 
@@ -344,7 +344,7 @@ class Refusals(HubCase):
             self.hub.change_listing = change
             self.fails([word])
         self.hub.change_listing, self.hub.endless_listing = None, True
-        self.fails(["does not come to an end"])
+        self.fails(["is larger than"])
 
     def test_no_room(self):
         self.add_blob(1000)
@@ -379,7 +379,7 @@ class Refusals(HubCase):
                 self.assertEqual(self.paths_of_parts(), [])
         self.hub.instead.clear()
         for claims, words in (({"X-Linked-Etag": '"' + "0" * 64 + '"'}, ["lists it as"]),
-                              ({"X-Repo-Commit": "0" * 40}, ["of commit"])):
+                              ({"X-Repo-Commit": "0" * 40}, ["from commit"])):
             self.hub.claims = claims
             self.fails(words, "a/b")
         self.hub.claims = {}
@@ -398,7 +398,7 @@ class Refusals(HubCase):
     def test_silence(self):
         self.add_blob(100_000)
         self.hub.stall = {"model.safetensors"}
-        self.fails(["too slow, or silent"], "a/b", HF_HUB_DOWNLOAD_TIMEOUT="1")
+        self.fails(["timed out"], "a/b", HF_HUB_DOWNLOAD_TIMEOUT="1")
 
     def test_a_disk_that_cannot_be_written(self):
         self.add_blob(1000)
@@ -737,7 +737,7 @@ class Arriving(HubCase):
                 self.skipTest("no small disk to be had")
         except FileNotFoundError:
             self.skipTest("no small disk to be had")
-        self.refused(on_small_disk(ZIMAGE, "download", "--to", "mlx"), 1, "what is made of it")
+        self.refused(on_small_disk(ZIMAGE, "download", "--to", "mlx"), 1, "with its conversion")
         self.assertLessEqual(self.hub.sent(cdn=True), len(self.weights) << 20)
 
 
@@ -754,7 +754,7 @@ class Secure(HubCase):
         self.good(self.download("a/b", **trusted))
         self.add_blob(2000, "c/d")
         self.hub.location = self.hub.url.replace("https", "http") + "/x"
-        self.refused(self.download("c/d", **trusted), 1, "another scheme than https")
+        self.refused(self.download("c/d", **trusted), 1, "another scheme")
 
 
 if __name__ == "__main__":

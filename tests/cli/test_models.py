@@ -166,7 +166,7 @@ class Models(ModelsCase):
         self.assertEqual(self.listed(), {})
         self.assertTrue(os.path.exists(outside + "/model_index.json"))
         self.refused(self.models("remove", "-y", "one"), 1, "no such model")
-        self.refused(self.models("remove", "-y", "../outside"), 2, "no repository")
+        self.refused(self.models("remove", "-y", "../outside"), 2, "not a repository")
         self.refused(self.models("remove", "-y"), 2, "NAME is missing")
         self.add_model()
         self.good(self.download())
@@ -308,7 +308,7 @@ class Import(ModelsCase):
         self.imported("models/pytorch/model-2", MODEL, "--name", "model-2")
         self.refused(self.add(MODEL), 1, "as model-3;", "--name")
         for name in ("../x", "a/b", ".x", ""):
-            self.refused(self.add(MODEL, "--name", name), 2, "--name: ", "no name for a model")
+            self.refused(self.add(MODEL, "--name", name), 2, "--name: ", "not a valid name for a model")
 
     def test_foreign_checkpoints(self):
         for names, word in ((["double_blocks.0.x", "single_blocks.0.x"], "Flux"),

@@ -377,7 +377,7 @@ class Requests(Api):
                     "source": split, "destination": "x", "layout": "mlx", "vae": vae}),
                 ("precision", "has no transformer", "quantize", {"source": vae, "destination": "x",
                                                                  "precision": "q8"}),
-                ("name", "is there already; give the new one another name, as golden-2", "import", {
+                ("name", "is there already; choose another name, such as golden-2", "import", {
                     "source": golden, "name": "golden"}),
                 (None, "no text encoder in it; name a text encoder, or a reference model that has one; "
                        "a server started with --reference DIR lends it", "generate", {

@@ -1,5 +1,6 @@
-#include "hub/disk.h"
+#include "base/filesystem.h"
 #include "base/file.h"
+#include "base/text.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,7 +18,7 @@
 #include <sys/clonefile.h>
 #endif
 
-enum { MAX_DEPTH = 16, COPY_BLOCK = 4 << 20 };
+enum { MAX_DEPTH = 16 /* of nested folders */, COPY_BLOCK = 4 << 20 /* bytes */ };
 
 bool zi_make_folders(const char *path, zi_error *error)
 {
@@ -66,28 +67,18 @@ bool zi_disk_free_bytes(const char *path, uint64_t *out, zi_error *error)
 
 bool zi_disk_check_free(const char *path, uint64_t bytes, const char *what, zi_error *error)
 {
-    uint64_t room;
+    uint64_t available;
     char need[32], free_text[32];
-    if (!zi_disk_free_bytes(path, &room, error)) return false;
-    return bytes <= room ||
-           zi_error_set(error, ZI_ERROR_IO, path, "%s takes %s, and %s are free on this disk", what,
-                        zi_format_bytes(bytes, need), zi_format_bytes(room, free_text));
-}
-
-const char *zi_format_bytes(uint64_t bytes, char out[32])
-{
-    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB", "PB"};
-    double value = (double)bytes;
-    int unit = 0;
-    for (; value >= 999.5 && unit < 5; unit++) value /= 1000;
-    snprintf(out, 32, unit && value < 100 ? "%.1f %s" : "%.0f %s", value, units[unit]);
-    return out;
+    if (!zi_disk_free_bytes(path, &available, error)) return false;
+    return bytes <= available ||
+           zi_error_set(error, ZI_ERROR_IO, path, "%s takes %s, but only %s are free on this disk",
+                        what, zi_format_bytes(bytes, need), zi_format_bytes(available, free_text));
 }
 
 /* ---- copies ---- */
 
-/* Both files with the same blocks, where the disk can do that; to is a path without a file. */
-static bool clone_file(int from, int to)
+/* Makes the open, empty file `to` share the blocks of `from` (a reflink). False: unsupported. */
+static bool clone_blocks(int from, int to)
 {
 #ifdef FICLONE
     return ioctl(to, FICLONE, from) == 0;
@@ -97,6 +88,7 @@ static bool clone_file(int from, int to)
 #endif
 }
 
+/* Copies from the descriptor to the end of its file. name is for errors. */
 static bool copy_bytes(int from, zi_output *to, zi_copy_progress_fn copied, void *user,
                        const char *name, zi_error *error)
 {
@@ -131,7 +123,7 @@ bool zi_copy_file(const char *from, const char *to, zi_copy_progress_fn copied, 
         return false;
     }
     bool ok = zi_output_open(&output, to, error);
-    if (ok && clone_file(fd, fileno(output.stream)))
+    if (ok && clone_blocks(fd, fileno(output.stream)))
         ok = !copied || copied(user, (uint64_t)st.st_size) || zi_error_cancelled(error);
     else
         ok = ok && copy_bytes(fd, &output, copied, user, from, error);
@@ -143,8 +135,9 @@ bool zi_copy_file(const char *from, const char *to, zi_copy_progress_fn copied, 
 
 /* ---- trees ---- */
 
-static bool walk(const char *root, const char *name, int depth, zi_walk_files_fn fn, void *user,
-                 zi_error *error)
+/* Walks root/name; name "" is root itself. */
+static bool walk_folder(const char *root, const char *name, int depth, zi_walk_files_fn fn,
+                        void *user, zi_error *error)
 {
     char *path = *name ? zi_path_join(root, name) : strdup(root);
     DIR *dir = path ? opendir(path) : NULL;
@@ -163,7 +156,7 @@ static bool walk(const char *root, const char *name, int depth, zi_walk_files_fn
             ok = zi_error_set(error, zi_error_code_of_errno(), full, "cannot be read: %s",
                               strerror(errno));
         else if (S_ISDIR(st.st_mode))
-            ok = walk(root, below, depth + 1, fn, user, error);
+            ok = walk_folder(root, below, depth + 1, fn, user, error);
         else if (S_ISREG(st.st_mode))
             ok = fn(user, below, &st, error);
         free(full);
@@ -180,10 +173,10 @@ bool zi_walk_files(const char *path, zi_walk_files_fn fn, void *user, zi_error *
     if (stat(path, &st) != 0)
         return zi_error_set(error, zi_error_code_of_errno(), path, "%s", strerror(errno));
     if (S_ISREG(st.st_mode)) return fn(user, "", &st, error);
-    return walk(path, "", 0, fn, user, error);
+    return walk_folder(path, "", 0, fn, user, error);
 }
 
-static uint64_t taken_below(const char *path, int depth)
+static uint64_t usage_below(const char *path, int depth)
 {
     struct stat st;
     if (lstat(path, &st) != 0) return 0;
@@ -192,7 +185,7 @@ static uint64_t taken_below(const char *path, int depth)
     for (const struct dirent *entry; dir && (entry = readdir(dir));) {
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
         char *below = zi_path_join(path, entry->d_name);
-        if (below) bytes += taken_below(below, depth + 1);
+        if (below) bytes += usage_below(below, depth + 1);
         free(below);
     }
     if (dir) closedir(dir);
@@ -201,5 +194,51 @@ static uint64_t taken_below(const char *path, int depth)
 
 uint64_t zi_disk_usage(const char *path)
 {
-    return taken_below(path, 0);
+    return usage_below(path, 0);
+}
+
+static bool remove_folder(const char *path, int depth, zi_error *error)
+{
+    DIR *dir = depth > MAX_DEPTH ? NULL : opendir(path);
+    bool ok = dir || zi_error_set(error, ZI_ERROR_IO, path, "cannot read this folder");
+    for (const struct dirent *entry; ok && (entry = readdir(dir));) {
+        struct stat st;
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
+        char *below = zi_path_join(path, entry->d_name);
+        if (!below)
+            ok = zi_error_no_memory(error, strlen(path));
+        else if (lstat(below, &st) == 0 && S_ISDIR(st.st_mode))
+            ok = remove_folder(below, depth + 1, error);
+        else if (unlink(below) != 0)
+            ok = zi_error_set(error, ZI_ERROR_IO, below, "cannot be removed: %s", strerror(errno));
+        free(below);
+    }
+    if (dir) closedir(dir);
+    if (ok && rmdir(path) != 0)
+        ok = zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s", strerror(errno));
+    return ok;
+}
+
+bool zi_remove_tree(const char *path, zi_error *error)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0)
+        return zi_error_set(error, zi_error_code_of_errno(), path, "%s", strerror(errno));
+    if (S_ISDIR(st.st_mode)) return remove_folder(path, 0, error);
+    return unlink(path) == 0 ||
+           zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s", strerror(errno));
+}
+
+void zi_sync_parent_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash == path ? strdup("/")
+                : slash       ? strndup(path, (size_t)(slash - path))
+                              : strdup(".");
+    int fd = dir ? open(dir, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(dir);
 }

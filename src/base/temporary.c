@@ -1,6 +1,6 @@
-#include "base/draft.h"
+#include "base/temporary.h"
 #include "base/file.h"
-#include "base/folder.h"
+#include "base/filesystem.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,35 +14,35 @@
 
 static const char infix[] = ".part-", digits[] = "0123456789";
 
-void zi_temporary_name(const char *path, char *name, size_t size)
+void zi_temporary_name(const char *target, char *name, size_t size)
 {
     static atomic_uint number;
-    snprintf(name, size, "%s%s%ld-%u", path, infix, (long)getpid(), atomic_fetch_add(&number, 1));
+    snprintf(name, size, "%s%s%ld-%u", target, infix, (long)getpid(), atomic_fetch_add(&number, 1));
 }
 
-/* The place of ".part-PID-N" at the end of name, or NULL. */
-static const char *ending_of(const char *name)
+/* Pointer to the suffix ".part-PID-N" of name, or NULL. */
+static const char *find_suffix(const char *name)
 {
-    const char *ending = NULL;
-    for (const char *at = name; (at = strstr(at, infix)); at++) ending = at;
-    if (!ending) return NULL;
-    const char *process = ending + sizeof infix - 1;
+    const char *suffix = NULL;
+    for (const char *at = name; (at = strstr(at, infix)); at++) suffix = at;
+    if (!suffix) return NULL;
+    const char *process = suffix + sizeof infix - 1;
     size_t length = strspn(process, digits);
     if (!length || process[length] != '-') return NULL;
     const char *number = process + length + 1;
-    return *number && !number[strspn(number, digits)] ? ending : NULL;
+    return *number && !number[strspn(number, digits)] ? suffix : NULL;
 }
 
 bool zi_is_temporary_name(const char *name)
 {
-    return ending_of(name) != NULL;
+    return find_suffix(name) != NULL;
 }
 
 bool zi_temporary_lock(int fd)
 {
     struct stat st;
     if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return false;
-    return fstat(fd, &st) == 0 && st.st_nlink > 0; /* a disk without locks will do */
+    return fstat(fd, &st) == 0 && st.st_nlink > 0; /* another errno: no flock here */
 }
 
 int zi_temporary_try_lock(const char *path)
@@ -53,26 +53,27 @@ int zi_temporary_try_lock(const char *path)
     return -1;
 }
 
-static void sweep(const char *dir, const char *name)
+/* Removes dir/name unless a writer holds its lock. */
+static void remove_if_stale(const char *dir, const char *name)
 {
     char *path = zi_path_join(dir, name);
     int fd = path ? zi_temporary_try_lock(path) : -1;
     if (fd >= 0) {
-        (void)!zi_remove_tree(path, NULL); /* what stays is listed by zimage models */
+        (void)!zi_remove_tree(path, NULL); /* `zimage models` lists what stays */
         close(fd);
     }
     free(path);
 }
 
-void zi_remove_stale_temporaries(const char *path)
+void zi_remove_stale_temporaries(const char *target)
 {
-    char *dir = zi_path_dirname(path), *base = zi_path_basename(path);
+    char *dir = zi_path_dirname(target), *base = zi_path_basename(target);
     size_t length = base ? strlen(base) : 0;
     DIR *opened = dir && base ? opendir(dir) : NULL;
     for (const struct dirent *entry; opened && (entry = readdir(opened));)
         if (!strncmp(entry->d_name, base, length) &&
-            ending_of(entry->d_name) == entry->d_name + length)
-            sweep(dir, entry->d_name);
+            find_suffix(entry->d_name) == entry->d_name + length)
+            remove_if_stale(dir, entry->d_name);
     if (opened) closedir(opened);
     free(base);
     free(dir);

@@ -1,10 +1,9 @@
-/* Which models there are. */
-#include "base/draft.h"
+/* Finds models by name: models folder, hub cache, options.model, demo model. */
 #include "base/file.h"
+#include "base/filesystem.h"
+#include "base/temporary.h"
 #include "base/text.h"
-#include "hub/address.h"
 #include "hub/cache.h"
-#include "hub/disk.h"
 #include "registry/registry.h"
 
 #include <dirent.h>
@@ -38,9 +37,10 @@ void zi_model_locations_free(zi_model_locations *names)
     *names = (zi_model_locations){0};
 }
 
-/* Takes name and path over. */
-static bool add(zi_model_locations *names, zi_section section, char *name, char *path,
-                zi_error *error)
+/* Appends a location; takes over name and path, also on failure. NULL for one of them: memory is
+ * short. */
+static bool append_location(zi_model_locations *names, zi_section section, char *name, char *path,
+                            zi_error *error)
 {
     zi_model_location entry = {name, path, section};
     zi_model_location *more =
@@ -54,7 +54,7 @@ static bool add(zi_model_locations *names, zi_section section, char *name, char 
     return true;
 }
 
-static int by_name(const void *a, const void *b)
+static int compare_names(const void *a, const void *b)
 {
     const zi_model_location *x = a, *y = b;
     return x->section != y->section ? (int)x->section - (int)y->section : strcmp(x->name, y->name);
@@ -62,21 +62,23 @@ static int by_name(const void *a, const void *b)
 
 /* ---- the models folder ---- */
 
-static bool ends_in(const char *name, const char *ending)
+static bool has_extension(const char *name, const char *extension)
 {
     const char *dot = strrchr(name, '.');
-    return dot && !strcmp(dot, ending);
+    return dot && !strcmp(dot, extension);
 }
 
 bool zi_path_may_be_model(const char *path, const char *name)
 {
     if (name[0] == '.' || zi_is_temporary_name(name)) return false;
     if (zi_is_dir(path)) return true;
-    return (ends_in(name, ".safetensors") || ends_in(name, ".gguf")) && zi_is_file(path);
+    return (has_extension(name, ".safetensors") || has_extension(name, ".gguf")) &&
+           zi_is_file(path);
 }
 
-/* A name that strangers may use: it leads nowhere else and can be shown. */
-static bool is_plain(const char *name)
+/* Whether a name from an untrusted client is a plain file name: no slash, control character or
+ * leading dot, valid UTF-8. */
+static bool is_plain_name(const char *name)
 {
     size_t length = strlen(name);
     if (!length || length > MAX_NAME || name[0] == '.') return false;
@@ -85,7 +87,7 @@ static bool is_plain(const char *name)
     return zi_utf8_valid(name, length);
 }
 
-/* The real path, if it lies within the folder; NULL: it does not. */
+/* The real path, in new memory, if it lies within root; else NULL. root NULL: NULL. */
 static char *real_path_within(const char *root, const char *path)
 {
     size_t length = root ? strlen(root) : 0;
@@ -95,16 +97,17 @@ static char *real_path_within(const char *root, const char *path)
     return NULL;
 }
 
-/* The path as callers get it, in new memory; NULL: strangers may not use it, or memory is short. */
+/* The path for callers, in new memory. With names_only it is the real path, and NULL if it leads
+ * out of the models folder or its name is not plain. NULL also when memory is short. */
 static char *allowed_path(const zi_registry *r, const char *path, const char *name)
 {
     if (!r->options.names_only) return strdup(path);
-    return is_plain(name) ? real_path_within(r->root, path) : NULL;
+    return is_plain_name(name) ? real_path_within(r->root, path) : NULL;
 }
 
-/* Adds FOLDER/SECTION/NAME, or with an empty name FOLDER/SECTION, if it may be a model. */
-static bool add_found(const zi_registry *r, zi_section section, const char *dir, const char *name,
-                      zi_model_locations *out, zi_error *error)
+/* Adds FOLDER/SECTION/NAME (name "": FOLDER/SECTION itself) if it may be a model. */
+static bool add_if_model(const zi_registry *r, zi_section section, const char *dir,
+                         const char *name, zi_model_locations *out, zi_error *error)
 {
     const char *folder = zi_section_name(section);
     char *path = *name ? zi_path_join(dir, name) : strdup(dir), *allowed = NULL;
@@ -114,11 +117,12 @@ static bool add_found(const zi_registry *r, zi_section section, const char *dir,
     bool itself = name == folder;
     free(path);
     return !allowed ||
-           add(out, section, itself ? strdup(folder) : zi_path_join(folder, name), allowed, error);
+           append_location(out, section, itself ? strdup(folder) : zi_path_join(folder, name),
+                           allowed, error);
 }
 
-/* The folder of the language model may be that model itself. */
-static bool is_model_itself(const char *dir)
+/* Whether the section's folder is itself a model: a language model may lie in prompt_enhancer. */
+static bool is_model_folder(const char *dir)
 {
     char *config = zi_path_join(dir, "config.json");
     bool is = config && zi_is_file(config);
@@ -126,6 +130,7 @@ static bool is_model_itself(const char *dir)
     return is;
 }
 
+/* A missing folder has no models. */
 static bool add_section(const zi_registry *r, zi_section section, zi_model_locations *out,
                         zi_error *error)
 {
@@ -133,17 +138,17 @@ static bool add_section(const zi_registry *r, zi_section section, zi_model_locat
     if (!folder) return true;
     char *dir = zi_path_join(folder, zi_section_name(section));
     if (!dir) return zi_error_no_memory(error, strlen(folder));
-    bool ok = true, itself = section == ZI_SECTION_PROMPT_ENHANCER && is_model_itself(dir);
+    bool ok = true, itself = section == ZI_SECTION_PROMPT_ENHANCER && is_model_folder(dir);
     DIR *opened = itself ? NULL : opendir(dir);
-    if (itself) ok = add_found(r, section, dir, "", out, error);
+    if (itself) ok = add_if_model(r, section, dir, "", out, error);
     for (const struct dirent *entry; ok && opened && (entry = readdir(opened));)
-        ok = add_found(r, section, dir, entry->d_name, out, error);
+        ok = add_if_model(r, section, dir, entry->d_name, out, error);
     if (opened) closedir(opened);
     free(dir);
     return ok;
 }
 
-static bool add_folder(const zi_registry *r, zi_model_locations *out, zi_error *error)
+static bool add_models_folder(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     bool ok = true;
     for (int section = 0; ok && section < ZI_FOLDER_SECTIONS; section++)
@@ -155,9 +160,9 @@ bool zi_registry_find_in_folder(const zi_registry *r, const char *name, zi_model
                                 zi_error *error)
 {
     zi_model_locations all = {0};
-    bool ok = add_folder(r, &all, error);
+    bool ok = add_models_folder(r, &all, error);
     *out = (zi_model_location){0};
-    if (all.count) qsort(all.entries, all.count, sizeof *all.entries, by_name);
+    if (all.count) qsort(all.entries, all.count, sizeof *all.entries, compare_names);
     for (size_t i = 0; ok && i < all.count && !out->name; i++) {
         const char *full = all.entries[i].name, *slash = strchr(full, '/');
         if (strcmp(full, name) != 0 && (!slash || strcmp(slash + 1, name) != 0)) continue;
@@ -168,7 +173,8 @@ bool zi_registry_find_in_folder(const zi_registry *r, const char *name, zi_model
     return ok;
 }
 
-static bool is_folder_within(const zi_registry *r, zi_section section)
+/* Whether the section's folder lies within the models folder, links resolved. */
+static bool is_section_within_root(const zi_registry *r, zi_section section)
 {
     char *dir = zi_path_join(r->options.folder, zi_section_name(section));
     char *real = dir ? real_path_within(r->root, dir) : NULL;
@@ -183,16 +189,17 @@ bool zi_registry_new_path(zi_registry *r, zi_section section, const char *file, 
 {
     struct stat st;
     const char *folder = r->options.folder;
-    if (!is_plain(file) || zi_is_temporary_name(file))
+    if (!is_plain_name(file) || zi_is_temporary_name(file))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name",
-                            "'%s' is no name for a model; it must be a plain file name", file);
+                            "'%s' is not a valid name for a model; it must be a plain file name",
+                            file);
     char *full = zi_path_join(zi_section_name(section), file);
     char *to = full ? zi_path_join(folder, full) : NULL;
     bool ok = to || zi_error_no_memory(error, strlen(file));
     ok = ok && zi_make_parent_folders(to, error);
-    if (ok && r->options.names_only && !is_folder_within(r, section))
+    if (ok && r->options.names_only && !is_section_within_root(r, section))
         ok = zi_error_set(error, ZI_ERROR_IO, zi_section_name(section),
-                          "a link leads out of the models folder; nothing is put there");
+                          "its folder is a link out of the models folder; nothing was written");
     if (ok && lstat(to, &st) == 0)
         ok = zi_error_set_in(error, ZI_ERROR_EXISTS, full, "name",
                              "is there already; choose another name");
@@ -208,8 +215,8 @@ bool zi_registry_new_path(zi_registry *r, zi_section section, const char *file, 
 
 /* ---- the hub's cache ---- */
 
-/* "models--OWNER--NAME" as OWNER/NAME, or false. */
-static bool read_folder_name(const char *folder, char *out, size_t size)
+/* Writes OWNER/NAME for a folder "models--OWNER--NAME" of the cache. False: another name. */
+static bool parse_cache_folder(const char *folder, char *out, size_t size)
 {
     static const char begin[] = "models--";
     if (strncmp(folder, begin, sizeof begin - 1) != 0) return false;
@@ -219,7 +226,8 @@ static bool read_folder_name(const char *folder, char *out, size_t size)
     return zi_repo_id_valid(out, strlen(out));
 }
 
-/* The snapshot of a repository, which may lack files; NULL: there is none, or memory is short. */
+/* The snapshot of revision main, in new memory; it may be incomplete. NULL: none, or memory is
+ * short. */
 static char *find_snapshot(const zi_registry *r, const char *repo)
 {
     zi_repo_id name;
@@ -229,16 +237,16 @@ static char *find_snapshot(const zi_registry *r, const char *repo)
     return path;
 }
 
-static bool add_hub(const zi_registry *r, zi_model_locations *out, zi_error *error)
+static bool add_hub_cache(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     const char *cache = r->options.hub.cache;
     DIR *dir = cache ? opendir(cache) : NULL;
     bool ok = true;
     for (const struct dirent *entry; ok && dir && (entry = readdir(dir));) {
         char name[160];
-        if (!read_folder_name(entry->d_name, name, sizeof name)) continue;
+        if (!parse_cache_folder(entry->d_name, name, sizeof name)) continue;
         char *path = find_snapshot(r, name);
-        if (path) ok = add(out, ZI_SECTION_HUB, strdup(name), path, error);
+        if (path) ok = append_location(out, ZI_SECTION_HUB, strdup(name), path, error);
     }
     if (dir) closedir(dir);
     return ok;
@@ -250,7 +258,7 @@ bool zi_registry_find_in_hub_cache(const zi_registry *r, const char *name, char 
     *path = NULL;
     if (!r->options.hub.cache || !strchr(name, '/')) return true;
     zi_repo_id repo;
-    if (!zi_repo_id_parse(name, &repo, NULL)) return true; /* it is the name of something else */
+    if (!zi_repo_id_parse(name, &repo, NULL)) return true; /* not a repository id */
     zi_repo_id_free(&repo);
     return zi_hub_find_cached(&r->options.hub, name, path, error);
 }
@@ -266,7 +274,7 @@ char *zi_registry_name_of(const zi_registry *r, const char *path)
     for (int i = 0; slash && i < ZI_FOLDER_SECTIONS; i++) {
         const char *section = zi_section_name((zi_section)i);
         if (strlen(section) == (size_t)(slash - rest) && !strncmp(rest, section, strlen(section)) &&
-            is_plain(slash + 1))
+            is_plain_name(slash + 1))
             name = strdup(rest);
     }
     char *base = name ? NULL : zi_path_basename(path);
@@ -277,22 +285,25 @@ char *zi_registry_name_of(const zi_registry *r, const char *path)
     return name;
 }
 
-static bool add_others(const zi_registry *r, zi_model_locations *out, zi_error *error)
+/* Adds options.model, unless it lies in the models folder, and the demo model. */
+static bool add_option_models(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     const char *demo = r->options.demo, *named = zi_section_name(ZI_SECTION_NAMED);
     size_t length = strlen(named);
     if (r->model_name && !strncmp(r->model_name, named, length) && r->model_name[length] == '/' &&
-        !add(out, ZI_SECTION_NAMED, strdup(r->model_name), strdup(r->options.model), error))
+        !append_location(out, ZI_SECTION_NAMED, strdup(r->model_name), strdup(r->options.model),
+                         error))
         return false;
-    return !demo ||
-           add(out, ZI_SECTION_DEMO, strdup(zi_section_name(ZI_SECTION_DEMO)), strdup(demo), error);
+    return !demo || append_location(out, ZI_SECTION_DEMO, strdup(zi_section_name(ZI_SECTION_DEMO)),
+                                    strdup(demo), error);
 }
 
 bool zi_registry_locate_models(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     *out = (zi_model_locations){0};
-    bool ok = add_folder(r, out, error) && add_hub(r, out, error) && add_others(r, out, error);
+    bool ok = add_models_folder(r, out, error) && add_hub_cache(r, out, error) &&
+              add_option_models(r, out, error);
     if (!ok) zi_model_locations_free(out);
-    if (out->count) qsort(out->entries, out->count, sizeof *out->entries, by_name);
+    if (out->count) qsort(out->entries, out->count, sizeof *out->entries, compare_names);
     return ok;
 }

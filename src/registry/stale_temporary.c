@@ -1,8 +1,7 @@
-#include "registry/leftover.h"
-#include "base/draft.h"
+#include "registry/stale_temporary.h"
 #include "base/file.h"
-#include "base/folder.h"
-#include "hub/disk.h"
+#include "base/filesystem.h"
+#include "base/temporary.h"
 #include "registry/registry.h"
 
 #include <dirent.h>
@@ -11,8 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void look_at(const char *section, const char *dir, const char *file,
-                    zi_stale_temporary_fn fn, void *user)
+/* Calls fn for dir/file unless a writer holds its lock. */
+static void report_if_stale(const char *section, const char *dir, const char *file,
+                            zi_stale_temporary_fn fn, void *user)
 {
     char *path = zi_path_join(dir, file), *name = zi_path_join(section, file);
     int lock = path && name ? zi_temporary_try_lock(path) : -1;
@@ -31,13 +31,14 @@ void zi_stale_temporary_for_each(const char *folder, zi_stale_temporary_fn fn, v
         char *dir = zi_path_join(folder, section);
         DIR *opened = dir ? opendir(dir) : NULL;
         for (const struct dirent *entry; opened && (entry = readdir(opened));)
-            if (zi_is_temporary_name(entry->d_name)) look_at(section, dir, entry->d_name, fn, user);
+            if (zi_is_temporary_name(entry->d_name))
+                report_if_stale(section, dir, entry->d_name, fn, user);
         if (opened) closedir(opened);
         free(dir);
     }
 }
 
-/* SECTION/FILE and nothing else. */
+/* Whether name is SECTION/FILE, without further slashes. */
 static bool is_in_section(const char *name)
 {
     const char *slash = strchr(name, '/');
@@ -54,12 +55,14 @@ bool zi_stale_temporary_remove(const char *folder, const char *name, zi_error *e
     struct stat st;
     char *path = zi_path_join(folder, name);
     if (!path) return zi_error_no_memory(error, strlen(name));
-    bool there = is_in_section(name) && lstat(path, &st) == 0, ok = false;
-    int lock = there ? zi_temporary_try_lock(path) : -1;
-    if (!there)
+    bool exists = is_in_section(name) && lstat(path, &st) == 0, ok = false;
+    int lock = exists ? zi_temporary_try_lock(path) : -1;
+    if (!exists)
         zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
     else if (lock < 0)
-        zi_error_set(error, ZI_ERROR_EXISTS, path, "is being written; it goes when that ends");
+        zi_error_set(
+            error, ZI_ERROR_EXISTS, path,
+            "is being written by a running process; it cannot be removed before that ends");
     else
         ok = zi_remove_tree(path, error);
     if (lock >= 0) close(lock);

@@ -1,0 +1,63 @@
+/* The file system: make and remove folders, free space, copy files, walk trees. */
+#ifndef ZI_BASE_FILESYSTEM_H
+#define ZI_BASE_FILESYSTEM_H
+
+#include "base/error.h"
+
+struct stat;
+
+/* ---- folders ---- */
+
+/* Makes the folder at path and all missing folders above it, as mkdir -p does. */
+bool zi_make_folders(const char *path, zi_error *error) ZI_CHECKED;
+
+/* Makes the folder that contains path, and all missing folders above it. Path itself is not made.
+ */
+bool zi_make_parent_folders(const char *path, zi_error *error) ZI_CHECKED;
+
+/* Removes a file, a link, or a folder with its contents. Links are removed, not followed. False
+ * when something could not be removed; the rest may then be gone. */
+bool zi_remove_tree(const char *path, zi_error *error) ZI_CHECKED;
+
+/* Calls fsync on the folder that contains path, so that a file created or renamed there survives a
+ * crash. Errors are ignored. */
+void zi_sync_parent_folder(const char *path);
+
+/* ---- space ---- */
+
+/* Sets *out to the bytes free on the disk of path. Path may be missing: then the nearest existing
+ * folder above it counts. */
+bool zi_disk_free_bytes(const char *path, uint64_t *out, zi_error *error) ZI_CHECKED;
+
+/* Fails when fewer than `bytes` bytes are free on the disk of path. `what` names in the error what
+ * needs them ("the copy"). */
+bool zi_disk_check_free(const char *path, uint64_t bytes, const char *what,
+                        zi_error *error) ZI_CHECKED;
+
+/* Disk space in bytes that a file, or a folder with its contents, occupies (blocks, as du counts
+ * them). Links are not followed. 0 when path is missing. */
+uint64_t zi_disk_usage(const char *path);
+
+/* ---- copying ---- */
+
+/* Called with the number of bytes copied since the last call. Return false to cancel. */
+typedef bool (*zi_copy_progress_fn)(void *user, uint64_t bytes);
+
+/* Copies a file atomically. Shares blocks (a reflink) where the file system can. Fails if `to`
+ * exists. copied may be NULL. */
+bool zi_copy_file(const char *from, const char *to, zi_copy_progress_fn copied, void *user,
+                  zi_error *error) ZI_CHECKED;
+
+/* ---- trees ---- */
+
+/* name is relative to the walked path, and "" when that is itself a file. Return false (with an
+ * error) to stop. */
+typedef bool (*zi_walk_files_fn)(void *user, const char *name, const struct stat *st,
+                                 zi_error *error);
+
+/* Calls fn for every regular file at or below path, in no particular order. Skips names that begin
+ * with a dot, follows links. False when fn returned false, or with an error when something cannot
+ * be read, or when folders are nested deeper than 16 levels. */
+bool zi_walk_files(const char *path, zi_walk_files_fn fn, void *user, zi_error *error) ZI_CHECKED;
+
+#endif

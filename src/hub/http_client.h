@@ -1,0 +1,120 @@
+/* HTTP client for a hub, on libcurl: URL origins, headers and the access token, redirects, retries,
+ * and errors in words. A hub is untrusted: every redirect is checked before it is followed. */
+#ifndef ZI_HUB_HTTP_CLIENT_H
+#define ZI_HUB_HTTP_CLIENT_H
+
+#include "zimage_models.h"
+#include "base/error.h"
+
+#include <curl/curl.h>
+
+struct sockaddr;
+
+/* Limits per request: redirects followed in a row, and attempts without progress. */
+enum { ZI_MAX_REDIRECTS = 5, ZI_MAX_ATTEMPTS = 5 };
+
+/* ---- origins and addresses ---- */
+
+/* The origin of a URL (RFC 6454). */
+typedef struct {
+    char *scheme, *host,
+        *port; /* port: always a number, the scheme's default if the URL has none */
+} zi_url_origin;
+
+/* Parses the origin of an http or https URL. Other schemes, a missing host and a user name in the
+ * URL are errors. The caller frees *out. */
+bool zi_url_origin_parse(const char *url, zi_url_origin *out, zi_error *error) ZI_CHECKED;
+void zi_url_origin_free(zi_url_origin *origin);
+bool zi_url_origin_equal(const zi_url_origin *a, const zi_url_origin *b);
+
+/* Whether a socket address is not globally reachable: loopback, private, link-local, multicast,
+ * reserved, or of a family other than IPv4 and IPv6. */
+bool zi_sockaddr_is_private(const struct sockaddr *address);
+
+/* Whether the host of a URL is localhost or the literal of such an address ("10.0.0.1", "[::1]").
+ * Makes no DNS query: any other name is not private. */
+bool zi_host_is_private(const char *host);
+
+/* ---- client ---- */
+
+/* What the requests to one hub share. One thread uses it at a time. */
+typedef struct {
+    const zi_hub *hub; /* borrowed */
+    char *endpoint;    /* base URL without a trailing slash */
+    zi_url_origin origin;
+    bool endpoint_is_private; /* its host is, or has resolved to, a private address */
+    struct curl_slist *auth_headers, *plain_headers; /* request headers with and without token */
+    bool (*should_continue)(void *user); /* NULL, or polled while waiting: false cancels */
+    void *user;
+} zi_http_client;
+
+/* Initializes the client for a hub, which must outlive it. A malformed endpoint or token is an
+ * error. */
+bool zi_http_client_open(zi_http_client *client, const zi_hub *hub, zi_error *error) ZI_CHECKED;
+void zi_http_client_close(zi_http_client *client);
+
+/* Fetches the body of url as text of at most max bytes, and blocks meanwhile. Follows redirects and
+ * retries transient failures. Sets *out, to be freed by the caller. repo is the subject of errors,
+ * and `what` names in their text what url is ("the list of files").
+ * *reached (also after false) tells whether the hub has answered with a status that is final: not
+ * 429 and below 500. */
+bool zi_http_get_text(zi_http_client *client, const char *url, const char *repo, const char *what,
+                      size_t max, char **out, bool *reached, zi_error *error) ZI_CHECKED;
+
+/* ---- one request ---- */
+
+/* Response headers of interest; "" when absent, truncated when too long. Each new response (a
+ * status line) clears them. */
+typedef struct {
+    char content_range[96], etag[160], linked_etag[160], commit[64];
+    char error_code[48], error_message[200];
+} zi_http_response_headers;
+
+/* A curl easy handle that is used for one request after the other. It must not be moved, because
+ * curl's callbacks point to it. */
+typedef struct {
+    zi_http_client *client;
+    CURL *easy;
+    bool to_endpoint;             /* the current URL has the endpoint's origin */
+    bool private_address_blocked; /* open_socket has refused a connection */
+    zi_http_response_headers headers;
+    char host[200], error_text[CURL_ERROR_SIZE];
+} zi_http_request;
+
+/* Creates the easy handle and sets the options that all requests share. The caller sets the write
+ * callback. */
+bool zi_http_request_init(zi_http_client *client, zi_http_request *request,
+                          zi_error *error) ZI_CHECKED;
+void zi_http_request_cleanup(zi_http_request *request);
+
+/* Sets the URL of the next transfer, and the headers for it: the token goes to the endpoint's
+ * origin alone. Refuses a scheme other than https (http only if the endpoint is http) and a private
+ * host (unless the endpoint is private). */
+bool zi_http_request_set_url(zi_http_request *request, const char *url, zi_error *error) ZI_CHECKED;
+
+/* The HTTP status of the last response; 0: there was none. */
+long zi_http_request_status(const zi_http_request *request);
+
+/* The URL in the Location header of the last response, in new memory. NULL (with an error) if there
+ * is none. Sends nothing. */
+char *zi_http_request_redirect_url(const zi_http_request *request, zi_error *error);
+
+/* Fills error for a curl code other than CURLE_OK, and returns false. A transfer aborted by
+ * should_continue is ZI_ERROR_CANCELLED. */
+bool zi_http_request_transport_error(const zi_http_request *request, CURLcode code,
+                                     zi_error *error);
+
+/* Whether a retry may succeed after this curl code (a broken connection, a timeout). */
+bool zi_http_request_is_retryable(const zi_http_request *request, CURLcode code);
+
+/* Fills error for a response whose status is no success, and returns false. Tells missing, private
+ * and gated repositories and a wrong token apart. `what` names in the text what was requested. */
+bool zi_http_request_status_error(const zi_http_request *request, const char *repo,
+                                  const char *what, zi_error *error);
+
+/* Seconds to wait before the next attempt, after `attempts` (from 0) earlier retries: the server's
+ * Retry-After if it sent one, else an exponential backoff from 0.25 s. Negative: Retry-After is
+ * more than 5 minutes, so give up. */
+double zi_http_request_retry_delay(const zi_http_request *request, int attempts);
+
+#endif

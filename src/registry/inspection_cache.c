@@ -1,0 +1,236 @@
+#include "registry/inspection_cache.h"
+#include "base/file.h"
+#include "base/filesystem.h"
+#include "base/text.h"
+#include "io/json.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* FORMAT is the version of the file: increase it with every change of zi_inspection. */
+enum { FORMAT = 1, MAX_FILE = 64 << 20 /* bytes */ };
+
+typedef struct {
+    char *absolute_path;
+    uint64_t fingerprint;
+    /* Its texts contain the path as given, so that inspection->path is part of the key. */
+    zi_inspection *inspection;
+} cache_entry;
+
+struct zi_inspection_cache {
+    const char *file;
+    pthread_mutex_t mutex;
+    cache_entry *entries; /* [count] */
+    size_t count;
+    bool loaded;  /* the file has been read */
+    bool changed; /* since the last save */
+};
+
+/* ---- the state of files ---- */
+
+#if defined(__APPLE__)
+#define MODIFIED st_mtimespec
+#define CHANGED st_ctimespec
+#else
+#define MODIFIED st_mtim
+#define CHANGED st_ctim
+#endif
+
+/* Continues an FNV-1a hash. */
+static uint64_t fnv1a(uint64_t hash, const void *data, size_t size)
+{
+    const uint8_t *bytes = data;
+    for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * 0x100000001b3;
+    return hash;
+}
+
+/* Adds one file to a zi_files_state. Hashes are summed, because folders list files in any order. */
+static bool add_file(void *user, const char *name, const struct stat *st, zi_error *error)
+{
+    zi_files_state *state = user;
+    const int64_t facts[] = {(int64_t)st->st_size, (int64_t)st->MODIFIED.tv_sec,
+                             (int64_t)st->MODIFIED.tv_nsec, (int64_t)st->CHANGED.tv_sec,
+                             (int64_t)st->CHANGED.tv_nsec};
+    (void)error;
+    state->fingerprint +=
+        fnv1a(fnv1a(0xcbf29ce484222325, name, strlen(name) + 1), facts, sizeof facts);
+    state->bytes += (uint64_t)st->st_size;
+    return true;
+}
+
+bool zi_files_state_read(const char *path, zi_files_state *out, zi_error *error)
+{
+    *out = (zi_files_state){0};
+    return zi_walk_files(path, add_file, out, error);
+}
+
+/* The absolute path in new memory; a link as last component is not resolved. NULL: its folder is
+ * gone. */
+static char *absolute_path(const char *path)
+{
+    char *folder = zi_path_dirname(path), *name = zi_path_basename(path);
+    char *real = folder ? realpath(folder, NULL) : NULL;
+    char *place = real && name ? zi_path_join(real, name) : NULL;
+    free(folder);
+    free(name);
+    free(real);
+    return place;
+}
+
+/* ---- entries; called with the mutex held ---- */
+
+static cache_entry *find_entry(const zi_inspection_cache *cache, const char *absolute,
+                               const char *path)
+{
+    for (size_t i = 0; i < cache->count; i++) {
+        cache_entry *r = &cache->entries[i];
+        if (!strcmp(r->absolute_path, absolute) && !strcmp(r->inspection->path, path)) return r;
+    }
+    return NULL;
+}
+
+/* Takes over the strings and the inspection. False: memory is short, and nothing is taken over. */
+static bool add_entry(zi_inspection_cache *cache, const cache_entry *added)
+{
+    cache_entry *more = realloc(cache->entries, (cache->count + 1) * sizeof *more);
+    if (!more) return false;
+    cache->entries = more;
+    more[cache->count++] = *added;
+    return true;
+}
+
+static void free_entry(cache_entry *r)
+{
+    free(r->absolute_path);
+    zi_inspection_free(r->inspection);
+}
+
+/* Adds an entry from JSON; ignores an invalid one. */
+static void read_entry(zi_inspection_cache *cache, const cJSON *json)
+{
+    const char *place = cJSON_GetStringValue(zi_json_find(json, "place"));
+    const char *state = cJSON_GetStringValue(zi_json_find(json, "state"));
+    cache_entry r = {.absolute_path = place ? strdup(place) : NULL,
+                     .fingerprint = state ? strtoull(state, NULL, 16) : 0,
+                     .inspection = zi_inspection_read(json)};
+    if (!r.absolute_path || !r.inspection || !add_entry(cache, &r)) free_entry(&r);
+}
+
+/* Reads the file, once. */
+static void load(zi_inspection_cache *cache)
+{
+    cJSON *root = NULL;
+    const cJSON *json;
+    bool there = !cache->loaded && cache->file && zi_is_file(cache->file) &&
+                 zi_json_read(cache->file, MAX_FILE, &root, NULL);
+    const char *version = there ? cJSON_GetStringValue(zi_json_find(root, "version")) : NULL;
+    if (version && !strcmp(version, ZI_VERSION) &&
+        zi_json_is_int(zi_json_find(root, "format"), FORMAT, FORMAT))
+        cJSON_ArrayForEach(json, zi_json_find(root, "models")) read_entry(cache, json);
+    cache->loaded = true;
+    cJSON_Delete(root);
+}
+
+/* ---- interface ---- */
+
+zi_inspection_cache *zi_inspection_cache_create(const char *file)
+{
+    zi_inspection_cache *cache = calloc(1, sizeof *cache);
+    if (!cache) return NULL;
+    pthread_mutex_init(&cache->mutex, NULL);
+    cache->file = file;
+    return cache;
+}
+
+void zi_inspection_cache_free(zi_inspection_cache *cache)
+{
+    if (!cache) return;
+    for (size_t i = 0; i < cache->count; i++) free_entry(&cache->entries[i]);
+    pthread_mutex_destroy(&cache->mutex);
+    free(cache->entries);
+    free(cache);
+}
+
+zi_inspection *zi_inspection_cache_get(zi_inspection_cache *cache, const char *path,
+                                       const zi_files_state *state)
+{
+    char *place = absolute_path(path);
+    if (!place) return NULL;
+    pthread_mutex_lock(&cache->mutex);
+    load(cache);
+    const cache_entry *r = find_entry(cache, place, path);
+    bool fresh = r && r->fingerprint == state->fingerprint;
+    zi_inspection *inspection = fresh ? zi_inspection_share(r->inspection) : NULL;
+    pthread_mutex_unlock(&cache->mutex);
+    free(place);
+    return inspection;
+}
+
+void zi_inspection_cache_put(zi_inspection_cache *cache, const char *path,
+                             const zi_files_state *state, zi_inspection *inspection)
+{
+    cache_entry added = {absolute_path(path), state->fingerprint, zi_inspection_share(inspection)};
+    pthread_mutex_lock(&cache->mutex);
+    load(cache);
+    cache_entry *old = added.absolute_path ? find_entry(cache, added.absolute_path, path) : NULL;
+    bool kept = old || (added.absolute_path && add_entry(cache, &added));
+    if (old) {
+        cache_entry replaced = *old;
+        *old = added;
+        free_entry(&replaced);
+    }
+    cache->changed |= kept;
+    pthread_mutex_unlock(&cache->mutex);
+    if (!kept) free_entry(&added);
+}
+
+/* ---- the file ---- */
+
+/* Appends an entry to a JSON array, unless its model is gone or its text is not valid UTF-8. */
+static void append_entry(const cache_entry *r, zi_text *out)
+{
+    char state[20];
+    struct stat st;
+    if (lstat(r->absolute_path, &st) != 0) return;
+    cJSON *json = zi_inspection_write(r->inspection);
+    snprintf(state, sizeof state, "%" PRIx64, r->fingerprint);
+    cJSON_AddStringToObject(json, "place", r->absolute_path);
+    cJSON_AddStringToObject(json, "state", state);
+    char *text = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
+    if (text && zi_utf8_valid(text, strlen(text))) {
+        if (out->data[out->size - 1] != '[') zi_text_puts(out, ",\n");
+        zi_text_puts(out, text);
+    }
+    cJSON_free(text);
+}
+
+/* The file's text, in new memory; NULL: memory is short. */
+static char *format_file(const zi_inspection_cache *cache)
+{
+    zi_text text;
+    zi_text_init(&text, MAX_FILE);
+    zi_text_printf(&text, "{\"version\":\"%s\",\"format\":%d,\"models\":[", ZI_VERSION, FORMAT);
+    for (size_t i = 0; i < cache->count && !text.failed; i++)
+        append_entry(&cache->entries[i], &text);
+    zi_text_puts(&text, "]}\n");
+    return zi_text_take(&text);
+}
+
+void zi_inspection_cache_save(zi_inspection_cache *cache)
+{
+    zi_output output = {0};
+    pthread_mutex_lock(&cache->mutex);
+    char *text = cache->file && cache->changed ? format_file(cache) : NULL;
+    cache->changed = cache->changed && !text;
+    pthread_mutex_unlock(&cache->mutex);
+    bool ok = text && zi_make_parent_folders(cache->file, NULL) &&
+              zi_output_open(&output, cache->file, NULL) &&
+              zi_output_write(&output, text, strlen(text), NULL) && zi_output_commit(&output, NULL);
+    (void)ok;
+    zi_output_discard(&output);
+    free(text);
+}

@@ -1,0 +1,41 @@
+/* Cache of inspections by path. An entry is valid while the names, sizes and times of the model's
+ * files are unchanged. Thread-safe. */
+#ifndef ZI_REGISTRY_INSPECTION_CACHE_H
+#define ZI_REGISTRY_INSPECTION_CACHE_H
+
+#include "inspect/inspection.h"
+
+#include <stdint.h>
+
+typedef struct zi_inspection_cache zi_inspection_cache;
+
+/* Creates a cache that is stored in a JSON file; file is borrowed, NULL: kept in memory only. The
+ * file is read on first use. A damaged one, or one of another version, counts as empty. NULL:
+ * memory is short. */
+zi_inspection_cache *zi_inspection_cache_create(const char *file);
+void zi_inspection_cache_free(zi_inspection_cache *cache);
+
+/* State of the files at or below a path. */
+typedef struct {
+    uint64_t fingerprint; /* hash of names, sizes and times, not of contents */
+    uint64_t bytes;       /* sum of sizes */
+} zi_files_state;
+
+/* Walks the path (stat only). False when something cannot be read. */
+bool zi_files_state_read(const char *path, zi_files_state *out, zi_error *error) ZI_CHECKED;
+
+/* The inspection of the path if it was made with this state, as a reference that the caller frees;
+ * NULL: none. */
+zi_inspection *zi_inspection_cache_get(zi_inspection_cache *cache, const char *path,
+                                       const zi_files_state *state);
+
+/* Stores an inspection, replacing an older one of the path. Takes a reference of its own. When
+ * memory is short it is not stored. */
+void zi_inspection_cache_put(zi_inspection_cache *cache, const char *path,
+                             const zi_files_state *state, zi_inspection *inspection);
+
+/* Writes the file if entries have changed, without those whose path is gone. Errors are ignored:
+ * models are then inspected again. */
+void zi_inspection_cache_save(zi_inspection_cache *cache);
+
+#endif

@@ -1,0 +1,42 @@
+/* Partial downloads: FOLDER/.incoming/NAME, where a model is downloaded before it is moved to its
+ * place. NAME is the repository's. An interrupted download is resumed there. */
+#ifndef ZI_REGISTRY_PARTIAL_DOWNLOAD_H
+#define ZI_REGISTRY_PARTIAL_DOWNLOAD_H
+
+#include "base/error.h"
+
+typedef struct {
+    char *path;            /* FOLDER/.incoming/NAME */
+    char *lock_path;       /* path with ".lock" appended */
+    char *incoming_folder; /* FOLDER/.incoming */
+    int lock;              /* a file descriptor; below 0: not locked */
+} zi_partial_download;
+
+/* Sets the paths, and creates nothing. Free it in any case. */
+bool zi_partial_download_init(const char *folder, const char *name, zi_partial_download *out,
+                              zi_error *error) ZI_CHECKED;
+
+/* Creates .incoming and locks the download against other processes, without blocking.
+ * ZI_ERROR_EXISTS when another process has the lock. */
+bool zi_partial_download_lock(zi_partial_download *download, zi_error *error) ZI_CHECKED;
+
+/* Removes the downloaded files, if any, the lock file, and .incoming if it is empty then. The lock
+ * must be held. */
+bool zi_partial_download_delete_files(zi_partial_download *download, zi_error *error) ZI_CHECKED;
+
+/* Releases the lock and the memory. No file is removed. */
+void zi_partial_download_free(zi_partial_download *download);
+
+/* name is ".incoming/NAME", bytes what the files occupy on the disk. */
+typedef void (*zi_partial_download_fn)(void *user, const char *name, uint64_t bytes);
+
+/* Calls fn for every partial download in the models folder, also for those in progress. */
+void zi_partial_download_for_each(const char *folder, zi_partial_download_fn fn, void *user);
+
+/* A pointer to NAME in ".incoming/NAME"; NULL if name is not of this form. */
+const char *zi_partial_download_parse_name(const char *name);
+
+/* Removes the partial download NAME. Fails when there is none or another process has locked it. */
+bool zi_partial_download_remove(const char *folder, const char *name, zi_error *error) ZI_CHECKED;
+
+#endif

@@ -1,0 +1,18 @@
+/* Stale temporaries: files and folders SECTION/NAME.part-PID-N (base/temporary.h) that killed
+ * conversions and copies have left in the models folder. */
+#ifndef ZI_REGISTRY_STALE_TEMPORARY_H
+#define ZI_REGISTRY_STALE_TEMPORARY_H
+
+#include "base/error.h"
+
+/* name is "SECTION/NAME.part-PID-N", bytes what it occupies on the disk. */
+typedef void (*zi_stale_temporary_fn)(void *user, const char *name, uint64_t bytes);
+
+/* Calls fn for every temporary in the models folder that no writer has locked. */
+void zi_stale_temporary_for_each(const char *folder, zi_stale_temporary_fn fn, void *user);
+
+/* Removes the temporary of that name. ZI_ERROR_NOT_FOUND: there is none; ZI_ERROR_EXISTS: its
+ * writer is running. */
+bool zi_stale_temporary_remove(const char *folder, const char *name, zi_error *error) ZI_CHECKED;
+
+#endif

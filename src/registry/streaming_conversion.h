@@ -1,0 +1,38 @@
+/* Streaming conversion: converts a model while it is downloaded. The headers of all weights are
+ * downloaded first, which is enough to plan the output. Then a thread converts each safetensors
+ * file when it has been downloaded, and frees its disk space. At most two files of weights are on
+ * the disk at a time. An interrupted call is resumed: neither downloaded nor converted data is
+ * lost. */
+#ifndef ZI_REGISTRY_STREAMING_CONVERSION_H
+#define ZI_REGISTRY_STREAMING_CONVERSION_H
+
+#include "hub/download.h"
+
+typedef struct zi_streaming_conversion zi_streaming_conversion;
+
+/* Prepares the conversion of a download into the folder `work`. import has layout, precision and
+ * reference; with import->convert false, the hooks only check after the metadata that the download
+ * is a supported model. Both arguments are borrowed. Starts no thread yet. */
+bool zi_streaming_conversion_create(const char *work, const zi_import_options *import,
+                                    zi_streaming_conversion **out, zi_error *error) ZI_CHECKED;
+
+/* The hooks for zi_download_with_hooks, owned by the conversion; NULL if the layout cannot be
+ * written in a stream (GGUF). The hooks do not accept every repository: then all is downloaded, and
+ * the caller converts afterwards. */
+const zi_download_hooks *zi_streaming_conversion_hooks(const zi_streaming_conversion *conversion);
+
+/* Whether the conversion has failed, so that the download should be cancelled. Thread-safe. */
+bool zi_streaming_conversion_failed(zi_streaming_conversion *conversion);
+
+/* Waits for the conversion and reports its progress; call it once after the download. downloaded
+ * false (the download failed or was cancelled) stops the conversion instead. *path is set to the
+ * converted model, which the caller moves away and does not free; NULL: nothing was converted.
+ * False when the download or the conversion has failed: error is set by a failure of the
+ * conversion, else left as it is. */
+bool zi_streaming_conversion_finish(zi_streaming_conversion *conversion, bool downloaded,
+                                    const char **path, zi_error *error);
+
+/* NULL is allowed. Call zi_streaming_conversion_finish first if the hooks have been called. */
+void zi_streaming_conversion_free(zi_streaming_conversion *conversion);
+
+#endif
