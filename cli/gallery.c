@@ -85,7 +85,7 @@ int cmd_gallery(int argc, char **argv)
         "prompt, model or seed.",
         "[WORDS]", options};
     if (!zi_options_parse(&command, argc, argv, &words, &code)) return code;
-    bool ok = zi_history_look(c.folder, &history, &error) &&
+    bool ok = zi_history_open_shared(c.folder, &history, &error) &&
               (c.remove ? remove_picture(&c, history, &error) : list(&c, history, words, &error));
     zi_history_close(history);
     return ok ? 0 : zi_report(&command, &error);

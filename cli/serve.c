@@ -29,7 +29,7 @@ static bool run(const zi_server_options *o, zi_error *error)
     sigset_t signals;
     block_signals(&signals);
     if (!zi_server_start(o, &server, error)) return false;
-    puts(zi_server_address(server));
+    puts(zi_server_url(server));
     fflush(stdout);
     wait_for_end(&signals);
     zi_server_stop(server);

@@ -15,7 +15,7 @@ enum { MAX_PAGE = 1 << 20 };
 static const char marker[] = "@PARAMETERS@";
 
 /* The generation parameters as they may stand in a script element of HTML. */
-static void put_parameters(zi_text *out)
+static void append_parameters(zi_text *out)
 {
     cJSON *json = zi_schema_parameters();
     char *text = cJSON_PrintUnformatted(json);
@@ -30,20 +30,20 @@ static void put_parameters(zi_text *out)
 }
 
 /* The file's text, with the parameters where the marker stands. */
-static void put_file(const zi_page_file *file, zi_text *out)
+static void append_file(const zi_page_file *file, zi_text *out)
 {
     const char *data = (const char *)file->data;
     const char *at = memmem(data, file->size, marker, sizeof marker - 1);
     size_t before = at ? (size_t)(at - data) : file->size;
     zi_text_append(out, data, before);
     if (!at) return;
-    put_parameters(out);
+    append_parameters(out);
     at += sizeof marker - 1;
     zi_text_append(out, at, file->size - (size_t)(at - data));
 }
 
 /* FNV-1a, 64 bits. */
-static uint64_t hash(const char *data, size_t size)
+static uint64_t fnv1a_64(const char *data, size_t size)
 {
     uint64_t value = UINT64_C(0xcbf29ce484222325);
     for (size_t i = 0; i < size; i++)
@@ -73,18 +73,18 @@ static bool compress_asset(zi_asset *asset)
     return data != NULL;
 }
 
-static bool make_asset(const zi_page_file *file, zi_asset *asset)
+static bool create_asset(const zi_page_file *file, zi_asset *asset)
 {
     zi_text text;
     zi_text_init(&text, MAX_PAGE);
-    put_file(file, &text);
+    append_file(file, &text);
     asset->path = file->path;
     asset->type = file->type;
     asset->plain_size = text.size;
     asset->plain = zi_text_take(&text);
     if (!asset->plain) return false;
     snprintf(asset->etag, sizeof asset->etag, "\"%016" PRIx64 "\"",
-             hash(asset->plain, asset->plain_size));
+             fnv1a_64(asset->plain, asset->plain_size));
     return compress_asset(asset);
 }
 
@@ -94,7 +94,7 @@ bool zi_assets_create(zi_asset **out, zi_error *error)
     while (zi_page_files[count].path) count++;
     zi_asset *assets = calloc(count + 1, sizeof *assets);
     bool ok = assets != NULL;
-    for (size_t i = 0; ok && i < count; i++) ok = make_asset(&zi_page_files[i], &assets[i]);
+    for (size_t i = 0; ok && i < count; i++) ok = create_asset(&zi_page_files[i], &assets[i]);
     if (ok) {
         *out = assets;
         return true;

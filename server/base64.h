@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 /* In new memory; NULL when it is short. */
-char *zi_base64(const void *data, size_t size);
+char *zi_base64_encode(const void *data, size_t size);
 
 /* Back, in new memory with a closing NUL; blanks and line ends are passed over. NULL: it is not
  * base64, or memory is short. */

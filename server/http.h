@@ -10,18 +10,18 @@
 enum {
     ZI_PATH_PARAMETERS = 2,
     ZI_BODY_JSON = 1 << 20, /* bytes; what most routes take */
-    ZI_BODY_PICTURE = 64 << 20,
-    ZI_MOST_PIXELS = 1 << 25, /* of a picture that a client sends */
+    ZI_BODY_IMAGE = 64 << 20,
+    ZI_MAX_UPLOAD_PIXELS = 1 << 25, /* of a picture that a client sends */
 };
 
-typedef struct zi_call zi_call;
-typedef enum MHD_Result zi_answer;
+typedef struct zi_server_request zi_server_request;
+typedef enum MHD_Result zi_handler_result;
 
 typedef struct {
     const char *method; /* NULL ends a table. GET serves HEAD as well. */
     const char *path;   /* "/api/jobs/{id}/events"; "{id}" is a part without slashes, and at the
                            end "{name*}" is all that is left */
-    zi_answer (*handle)(zi_call *call);
+    zi_handler_result (*handle)(zi_server_request *req);
     enum {
         ZI_ROUTE_KEYLESS = 1, /* needs no key */
         ZI_ROUTE_JSON = 2,    /* its body is an object of JSON: call->json */
@@ -36,13 +36,13 @@ typedef struct {
     const zi_route *const *tables; /* NULL ends the list */
     /* An error as a client of these paths expects it. field may be NULL. */
     cJSON *(*error)(unsigned status, const char *message, const char *field);
-} zi_family;
+} zi_api_group;
 
-struct zi_call {
+struct zi_server_request {
     zi_server *server;
     struct MHD_Connection *connection;
     const char *method, *url;
-    const zi_family *family;
+    const zi_api_group *api;
     const zi_route *route;                /* or: */
     const zi_asset *asset;                /* of the page */
     char *parameters[ZI_PATH_PARAMETERS]; /* what stands in the braces */
@@ -50,12 +50,12 @@ struct zi_call {
     cJSON *json;
     FILE *upload;
     char *upload_path; /* of a temporary file in the output folder, removed with the call */
-    bool too_large, begun;
+    bool too_large, started;
     double began; /* when, as zi_seconds says it */
     size_t received;
-    zi_connection *place;
-    /* For a handler that waits for a job: see zi_call_wait. */
-    zi_sleeper sleeper;
+    zi_connection *peer;
+    /* For a handler that waits for a job: see zi_server_request_wait. */
+    zi_waiter waiter;
     uint64_t job;
     bool cancel_job; /* if the client goes away before the job has ended */
     void *user;      /* the handler's own; freed by free_user, if set, with the call */
@@ -65,43 +65,45 @@ struct zi_call {
 /* ---- asking ---- */
 
 /* A query parameter, or NULL. False: it is not valid UTF-8, and that was answered (*answer). */
-bool zi_call_query(zi_call *call, const char *name, const char **out, zi_answer *answer);
+bool zi_server_request_query(zi_server_request *req, const char *name, const char **out,
+                             zi_handler_result *result);
 
 /* The same for whole numbers. */
-bool zi_call_query_int(zi_call *call, const char *name, int least, int most, int fallback, int *out,
-                       zi_answer *answer);
-const char *zi_call_header(zi_call *call, const char *name);
+bool zi_server_request_query_int(zi_server_request *req, const char *name, int min, int max,
+                                 int fallback, int *out, zi_handler_result *result);
+const char *zi_server_request_header(zi_server_request *req, const char *name);
 
 /* ---- replying ---- */
 
 /* Takes the object over. */
-zi_answer zi_reply_json(zi_call *call, unsigned status, cJSON *json);
-zi_answer zi_reply_error(zi_call *call, unsigned status, const char *field, const char *format, ...)
-    ZI_PRINTF(4, 5);
-zi_answer zi_reply_refusal(zi_call *call, const zi_refusal *refusal);
-zi_answer zi_reply_nothing(zi_call *call); /* 204 */
+zi_handler_result zi_reply_json(zi_server_request *req, unsigned status, cJSON *json);
+zi_handler_result zi_reply_error(zi_server_request *req, unsigned status, const char *field,
+                                 const char *format, ...) ZI_PRINTF(4, 5);
+zi_handler_result zi_reply_http_error(zi_server_request *req, const zi_http_error *http_error);
+zi_handler_result zi_reply_nothing(zi_server_request *req); /* 204 */
 
 /* data is free()d. type is "image/png" and the like; extra headers may be NULL: {name, value, ...,
  * NULL}. */
-zi_answer zi_reply_bytes(zi_call *call, unsigned status, const char *type, void *data, size_t size,
-                         const char *const *headers);
+zi_handler_result zi_reply_bytes(zi_server_request *req, unsigned status, const char *type,
+                                 void *data, size_t size, const char *const *headers);
 
 /* A regular file; fd is closed. */
-zi_answer zi_reply_file(zi_call *call, const char *type, int fd, const char *const *headers);
+zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd,
+                                const char *const *headers);
 
 /* Any response; its reference is dropped. Adds what all responses carry. */
-zi_answer zi_reply(zi_call *call, unsigned status, struct MHD_Response *response);
+zi_handler_result zi_reply(zi_server_request *req, unsigned status, struct MHD_Response *response);
 
 /* ---- waiting ---- */
 
 /* Returns from the handler without a reply: it is called again when the job has had an event or
  * 15 seconds have passed. Begin with reading the job's state, and remember the latest event's
  * number from before that: cursor. */
-zi_answer zi_call_wait(zi_call *call, uint64_t cursor);
+zi_handler_result zi_server_request_wait(zi_server_request *req, uint64_t cursor);
 
 /* Has models inspected, and says whether to wait for that; a request that has waited long enough
  * gets what is known. */
-bool zi_call_waits_for_models(const zi_call *call);
+bool zi_server_request_may_wait(const zi_server_request *req);
 
 /* An event stream. format turns an event into what the client reads (nothing: it is passed over)
  * and returns false when the stream ends with it. */
@@ -122,7 +124,7 @@ typedef struct {
     void (*free_user)(void *user);
 } zi_stream_options;
 
-zi_answer zi_reply_stream(zi_call *call, const zi_stream_options *options);
+zi_handler_result zi_reply_stream(zi_server_request *req, const zi_stream_options *options);
 
 /* Event streams that are open. */
 size_t zi_streams_open(void);

@@ -6,7 +6,7 @@
 #include "server/assets.h"
 #include "server/connections.h"
 #include "server/events.h"
-#include "server/guard.h"
+#include "server/access.h"
 #include "server/history.h"
 #include "server/jobs.h"
 #include "server/log.h"
@@ -22,7 +22,7 @@ struct zi_server {
     char *openapi;    /* the OpenAPI description */
     double began;     /* seconds since 1970 */
     zi_engine *engine;
-    zi_guard *guard;
+    zi_access *access;
     zi_events *events;
     zi_log *log;
     zi_history *history;

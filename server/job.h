@@ -17,26 +17,26 @@ typedef struct zi_job zi_job;
 
 /* Lanes go on side by side; of each lane one job runs at a time. */
 typedef enum {
-    ZI_LANE_WORK,  /* all that draws, writes and computes */
-    ZI_LANE_FETCH, /* what waits for a hub, for an hour maybe */
-    ZI_LANES
-} zi_lane;
+    ZI_QUEUE_COMPUTE,  /* all that draws, writes and computes */
+    ZI_QUEUE_DOWNLOAD, /* what waits for a hub, for an hour maybe */
+    ZI_QUEUES
+} zi_job_queue;
 
 typedef struct {
     const char *name; /* NULL ends the table */
-    zi_lane lane;
+    zi_job_queue queue;
     const zi_parameter *params; /* the table of its member of zi_job_params */
     const char *schema;         /* of these in the OpenAPI file; NULL: another kind's row has it */
     /* Looks up models and fills in what must be known before the job waits. */
-    bool (*resolve)(zi_server *server, zi_job *job, zi_refusal *refusal);
+    bool (*resolve)(zi_server *server, zi_job *job, zi_http_error *http_error);
     /* Does the job, in the lane's thread. */
     bool (*run)(zi_worker *worker, zi_job *job, zi_error *error);
-} zi_kind;
+} zi_job_kind;
 
-extern const zi_kind zi_kinds[];
+extern const zi_job_kind zi_job_kinds[];
 
 /* NULL: there is none of that name. */
-const zi_kind *zi_kind_find(const char *name);
+const zi_job_kind *zi_job_kind_find(const char *name);
 
 /* ---- requests ---- */
 
@@ -88,7 +88,7 @@ typedef union {
 
 /* A job that is asked for. The texts in params are whoever's made it. */
 typedef struct {
-    const zi_kind *kind;
+    const zi_job_kind *kind;
     zi_job_params params;
     zi_fields fields; /* that params had */
 } zi_job_request;
@@ -104,7 +104,7 @@ typedef enum {
     ZI_JOB_UNKNOWN /* there is no such job */
 } zi_job_state;
 
-enum { ZI_FILE_NAME = 404 /* bytes of a file's name in a repository */ };
+enum { ZI_MAX_FILE_NAME = 404 /* bytes of a file's name in a repository */ };
 
 typedef struct {
     const char *stage;              /* a constant; NULL: the job has not begun */
@@ -112,7 +112,7 @@ typedef struct {
     double fraction, seconds_left;  /* of the whole job; seconds_left < 0: unknown */
     /* Of a download; size 0: nothing is known, file "": none is under way. */
     uint64_t done, size;
-    char file[ZI_FILE_NAME];
+    char file[ZI_MAX_FILE_NAME];
 } zi_job_progress;
 
 /* The latest preview. */
@@ -129,7 +129,7 @@ typedef struct {
     char (*images)[ZI_IMAGE_ID]; /* [image_count] ids of those that are finished */
     size_t image_count;
     zi_job_preview preview;
-    zi_refusal error; /* of one that failed */
+    zi_http_error error; /* of one that failed */
 } zi_job_status;
 
 /* Frees what a status has, not itself. */
@@ -139,7 +139,7 @@ void zi_job_status_free(zi_job_status *status);
 
 struct zi_job {
     uint64_t id;
-    const zi_kind *kind;
+    const zi_job_kind *kind;
     zi_job_params params; /* with texts of its own */
     zi_fields fields;     /* of params that clients see */
     /* Of what params name, looked up; NULL: nothing is named. */

@@ -8,11 +8,12 @@
 /* ---- requests ---- */
 
 /* Reads the body of POST /api/jobs, {"kind", "params"}, which must live as long as the request. */
-bool zi_job_request_read(const cJSON *body, zi_job_request *out, zi_refusal *refusal) ZI_CHECKED;
+bool zi_job_request_read(const cJSON *body, zi_job_request *out,
+                         zi_http_error *http_error) ZI_CHECKED;
 
 /* The same where the kind is known and the body is its params. */
 bool zi_job_params_read(const char *kind, const cJSON *params, zi_job_request *out,
-                        zi_refusal *refusal) ZI_CHECKED;
+                        zi_http_error *http_error) ZI_CHECKED;
 
 /* ---- ids: "1a2b" ---- */
 
@@ -22,17 +23,17 @@ cJSON *zi_job_id_json(uint64_t id);
 /* ---- descriptions ---- */
 
 /* The job of that id, as Job or JobWithPreview; NULL: there is none. */
-cJSON *zi_jobs_json(zi_jobs *jobs, uint64_t id, bool preview);
+cJSON *zi_jobs_find_json(zi_jobs *jobs, uint64_t id, bool preview);
 
 /* {"jobs"} of all. */
-cJSON *zi_jobs_json_list(zi_jobs *jobs);
+cJSON *zi_jobs_list_json(zi_jobs *jobs);
 
 /* {"jobs"} of all (0) or one with their previews, and the number of the latest event in it.
  * *ended: no event of that one job is to come. */
-cJSON *zi_jobs_json_snapshot(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool *ended);
+cJSON *zi_jobs_snapshot_json(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool *ended);
 
 /* A job that does not wait, as text in new memory; NULL: memory is short. */
-char *zi_job_text(const zi_job *job);
+char *zi_job_json_text(const zi_job *job);
 
 /* ---- events: published with the mutex of the jobs held, of a job as it stands ---- */
 

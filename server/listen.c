@@ -11,7 +11,7 @@
 
 enum { BACKLOG = 1024 };
 
-static int port_of(int fd)
+static int bound_port(int fd)
 {
     struct sockaddr_storage bound;
     socklen_t size = sizeof bound;
@@ -55,7 +55,8 @@ bool zi_listen(const char *host, int port, int *out, char *address, size_t size,
                                "port", "port %d: %s%s", port, strerror(saved),
                                saved == EADDRINUSE ? "; name another one" : "");
     bool six = strchr(host, ':') != NULL;
-    snprintf(address, size, "http://%s%s%s:%d", six ? "[" : "", host, six ? "]" : "", port_of(fd));
+    snprintf(address, size, "http://%s%s%s:%d", six ? "[" : "", host, six ? "]" : "",
+             bound_port(fd));
     *out = fd;
     return true;
 }

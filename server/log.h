@@ -17,10 +17,10 @@ void zi_log_free(zi_log *log);
 void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...) ZI_PRINTF(3, 4);
 
 /* The same, at most ten of them a second: for what strangers can cause at will. */
-void zi_log_refusal(zi_log *log, const char *format, ...) ZI_PRINTF(2, 3);
+void zi_log_rate_limited(zi_log *log, const char *format, ...) ZI_PRINTF(2, 3);
 
 /* {"lines": [...]} */
-cJSON *zi_log_describe(zi_log *log);
+cJSON *zi_log_json(zi_log *log);
 
 /* text with everything escaped that could forge a line or drive a terminal. */
 void zi_escape_line(const char *text, zi_text *out);

@@ -7,49 +7,51 @@
 /* ---- finding ---- */
 
 /* A request that names no model is not answered with "not found": the server has to be told one. */
-static bool refuse_default(zi_refusal *refusal, const char *field, const zi_error *error)
+static bool set_default_error(zi_http_error *http_error, const char *field, const zi_error *error)
 {
-    if (error->code != ZI_ERROR_NOT_FOUND) return zi_refuse_error(refusal, NULL, field, error);
-    return zi_refuse(refusal, 400, field, "%s", error->text);
+    if (error->code != ZI_ERROR_NOT_FOUND)
+        return zi_http_error_from(http_error, NULL, field, error);
+    return zi_http_error_set(http_error, 400, field, "%s", error->text);
 }
 
 bool zi_models_find(zi_server *server, const char *name, const char *field, zi_found *out,
-                    zi_refusal *refusal)
+                    zi_http_error *http_error)
 {
     zi_error error;
     if (zi_registry_find(server->registry, name, out, &error)) return true;
-    if (!name) return refuse_default(refusal, field, &error);
-    if (error.code != ZI_ERROR_NOT_FOUND) return zi_refuse_error(refusal, NULL, field, &error);
-    return zi_refuse(refusal, 404, field, "%s: there is no such model; GET /api/models lists them",
-                     name);
+    if (!name) return set_default_error(http_error, field, &error);
+    if (error.code != ZI_ERROR_NOT_FOUND)
+        return zi_http_error_from(http_error, NULL, field, &error);
+    return zi_http_error_set(http_error, 404, field,
+                             "%s: there is no such model; GET /api/models lists them", name);
 }
 
 bool zi_models_find_path(zi_server *server, const char *name, const char *field, char **path,
-                         zi_refusal *refusal)
+                         zi_http_error *http_error)
 {
     zi_found found;
     if (!name) return true;
-    if (!zi_models_find(server, name, field, &found, refusal)) return false;
+    if (!zi_models_find(server, name, field, &found, http_error)) return false;
     free(found.name);
     *path = found.path;
     return true;
 }
 
-bool zi_models_find_llm(zi_server *server, const char *name, char **path, zi_refusal *refusal)
+bool zi_models_find_llm(zi_server *server, const char *name, char **path, zi_http_error *http_error)
 {
     zi_error error;
     zi_found found;
     if (!zi_registry_find_language(server->registry, name, path, &error))
-        return name ? zi_refuse_error(refusal, NULL, "llm", &error)
-                    : refuse_default(refusal, "llm", &error);
+        return name ? zi_http_error_from(http_error, NULL, "llm", &error)
+                    : set_default_error(http_error, "llm", &error);
     if (*path) return true;
-    if (!zi_models_find(server, NULL, "llm", &found, refusal)) return false;
+    if (!zi_models_find(server, NULL, "llm", &found, http_error)) return false;
     free(found.name);
     *path = found.path;
     return true;
 }
 
-char *zi_models_default(zi_server *server)
+char *zi_models_default_name(zi_server *server)
 {
     zi_found found;
     if (!zi_registry_find(server->registry, NULL, &found, NULL)) return NULL;
@@ -57,39 +59,40 @@ char *zi_models_default(zi_server *server)
     return found.name;
 }
 
-bool zi_models_choose(zi_server *server, const char *name, const char *field, zi_refusal *refusal)
+bool zi_models_set_default(zi_server *server, const char *name, const char *field,
+                           zi_http_error *http_error)
 {
     zi_error error;
     return zi_registry_choose(server->registry, name, false, &error) ||
-           zi_refuse_error(refusal, NULL, field, &error);
+           zi_http_error_from(http_error, NULL, field, &error);
 }
 
-bool zi_models_place(zi_server *server, zi_section section, const char *file, const char *field,
-                     char **path, char **name, zi_refusal *refusal)
+bool zi_models_destination(zi_server *server, zi_section section, const char *file,
+                           const char *field, char **path, char **name, zi_http_error *http_error)
 {
     zi_error error;
     if (zi_registry_place(server->registry, section, file, path, name, &error)) return true;
-    bool theirs = !strcmp(error.subject, "name");
-    return zi_refuse_error(refusal, NULL, theirs ? field : NULL, &error);
+    bool is_name = !strcmp(error.subject, "name");
+    return zi_http_error_from(http_error, NULL, is_name ? field : NULL, &error);
 }
 
 /* ---- what there is ---- */
 
-bool zi_models_read(zi_server *server, zi_registry_list *out, zi_refusal *refusal)
+bool zi_models_list(zi_server *server, zi_registry_list *out, zi_http_error *http_error)
 {
     zi_error error;
     return zi_registry_read(server->registry, out, &error) ||
-           zi_refuse_error(refusal, NULL, NULL, &error);
+           zi_http_error_from(http_error, NULL, NULL, &error);
 }
 
-const zi_registry_entry *zi_models_entry(const zi_registry_list *list, const char *name)
+const zi_registry_entry *zi_models_find_entry(const zi_registry_list *list, const char *name)
 {
     for (size_t i = 0; i < list->count; i++)
         if (!strcmp(list->entries[i].name, name)) return &list->entries[i];
     return NULL;
 }
 
-bool zi_model_generates(const zi_registry_entry *entry)
+bool zi_model_can_generate(const zi_registry_entry *entry)
 {
     return entry->kind == ZI_MODEL_IMAGE && (!entry->inspection || entry->inspection->usable);
 }

@@ -94,11 +94,12 @@ static bool read_value(const zi_parameter *p, const cJSON *item, void *out, zi_e
     return true;
 }
 
-static bool read_field(const zi_parameter *p, const cJSON *item, void *out, zi_refusal *refusal)
+static bool read_field(const zi_parameter *p, const cJSON *item, void *out,
+                       zi_http_error *http_error)
 {
     zi_error error = {0};
     if (!read_value(p, item, (char *)out + p->offset, &error))
-        return zi_refuse_error(refusal, NULL, p->name, &error);
+        return zi_http_error_from(http_error, NULL, p->name, &error);
     if (p->given) *(bool *)((char *)out + p->given) = true;
     return true;
 }
@@ -113,44 +114,45 @@ static int find_row(const zi_parameter *table, const char *name)
     return -1;
 }
 
-static bool check_required(const cJSON *object, const zi_parameter *table, zi_refusal *refusal)
+static bool check_required(const cJSON *object, const zi_parameter *table,
+                           zi_http_error *http_error)
 {
     for (const zi_parameter *p = table; p->name; p++) {
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, p->name);
         if (p->required && (!item || cJSON_IsNull(item)))
-            return zi_refuse(refusal, 400, p->name, "%s: is missing", p->name);
+            return zi_http_error_set(http_error, 400, p->name, "%s: is missing", p->name);
     }
     return true;
 }
 
-static bool check_unique(const cJSON *object, const cJSON *item, zi_refusal *refusal)
+static bool check_unique(const cJSON *object, const cJSON *item, zi_http_error *http_error)
 {
     return cJSON_GetObjectItemCaseSensitive(object, item->string) == item ||
-           zi_refuse(refusal, 400, item->string, "%s: occurs twice", item->string);
+           zi_http_error_set(http_error, 400, item->string, "%s: occurs twice", item->string);
 }
 
 bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
-                    zi_refusal *refusal)
+                    zi_http_error *http_error)
 {
     const cJSON *item;
     cJSON_ArrayForEach(item, object)
     {
         int row = find_row(table, item->string);
         if (row < 0)
-            return zi_refuse(refusal, 400, item->string, "%s: there is no such field",
-                             item->string);
-        if (!check_unique(object, item, refusal)) return false;
+            return zi_http_error_set(http_error, 400, item->string, "%s: there is no such field",
+                                     item->string);
+        if (!check_unique(object, item, http_error)) return false;
         fields->given |= UINT64_C(1) << row;
         if (cJSON_IsNull(item))
             fields->null |= UINT64_C(1) << row;
-        else if (!read_field(&table[row], item, out, refusal))
+        else if (!read_field(&table[row], item, out, http_error))
             return false;
     }
-    return check_required(object, table, refusal);
+    return check_required(object, table, http_error);
 }
 
 bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *out,
-                          zi_refusal *refusal)
+                          zi_http_error *http_error)
 {
     const cJSON *item;
     if (!cJSON_IsObject(object)) return true;
@@ -158,22 +160,22 @@ bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *
     {
         int row = find_row(table, item->string);
         if (row < 0) continue;
-        if (!check_unique(object, item, refusal)) return false;
-        if (!cJSON_IsNull(item) && !read_field(&table[row], item, out, refusal)) return false;
+        if (!check_unique(object, item, http_error)) return false;
+        if (!cJSON_IsNull(item) && !read_field(&table[row], item, out, http_error)) return false;
     }
-    return check_required(object, table, refusal);
+    return check_required(object, table, http_error);
 }
 
-bool zi_params_read_aliases(const cJSON *object, const zi_alias *table, void *out,
-                            zi_refusal *refusal)
+bool zi_params_read_aliases(const cJSON *object, const zi_parameter_alias *table, void *out,
+                            zi_http_error *http_error)
 {
-    for (const zi_alias *alias = table; alias->name; alias++) {
+    for (const zi_parameter_alias *alias = table; alias->name; alias++) {
         zi_parameter rows[2] = {*zi_parameter_find(alias->parameter), {.name = NULL}};
         rows[0].name = alias->name;
         rows[0].offset = alias->offset;
         rows[0].given = 0;
         if (alias->any_multiple) rows[0].multiple = 0;
-        if (!zi_params_read_known(object, rows, out, refusal)) return false;
+        if (!zi_params_read_known(object, rows, out, http_error)) return false;
     }
     return true;
 }
@@ -220,7 +222,7 @@ static bool has_value(const zi_parameter *p, const void *at)
     return false;
 }
 
-zi_fields zi_params_fields(const zi_parameter *table, const void *params)
+zi_fields zi_params_nonzero_fields(const zi_parameter *table, const void *params)
 {
     zi_fields fields = {0, 0};
     for (int i = 0; table[i].name; i++)

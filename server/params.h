@@ -3,7 +3,7 @@
 #ifndef ZI_SERVER_PARAMS_H
 #define ZI_SERVER_PARAMS_H
 
-#include "server/refusal.h"
+#include "server/http_error.h"
 
 #include <cJSON.h>
 
@@ -19,11 +19,11 @@ typedef struct {
  * the struct as it is; one that the table lacks, and one that occurs twice, is refused. Texts in
  * the struct are the object's. */
 bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
-                    zi_refusal *refusal) ZI_CHECKED;
+                    zi_http_error *http_error) ZI_CHECKED;
 
 /* The same, but ignores fields that the table lacks, and what is no object. */
 bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *out,
-                          zi_refusal *refusal) ZI_CHECKED;
+                          zi_http_error *http_error) ZI_CHECKED;
 
 /* What another API calls a field that takes the values of a generation parameter. */
 typedef struct {
@@ -31,11 +31,11 @@ typedef struct {
     const char *parameter;
     size_t offset;     /* in the struct that is read into */
     bool any_multiple; /* it is rounded later */
-} zi_alias;
+} zi_parameter_alias;
 
 /* Reads such fields as zi_params_read_known does. */
-bool zi_params_read_aliases(const cJSON *object, const zi_alias *table, void *out,
-                            zi_refusal *refusal) ZI_CHECKED;
+bool zi_params_read_aliases(const cJSON *object, const zi_parameter_alias *table, void *out,
+                            zi_http_error *http_error) ZI_CHECKED;
 
 /* 0 to 2^64-1 in digits. */
 bool zi_seed_parse(const char *text, uint64_t *out);
@@ -48,7 +48,7 @@ bool zi_params_copy_texts(const zi_parameter *table, void *params) ZI_CHECKED;
 void zi_params_free_texts(const zi_parameter *table, void *params);
 
 /* The fields that are not 0 or NULL. */
-zi_fields zi_params_fields(const zi_parameter *table, const void *params);
+zi_fields zi_params_nonzero_fields(const zi_parameter *table, const void *params);
 
 /* Adds a field that has got a value. */
 void zi_fields_add(zi_fields *fields, const zi_parameter *table, const char *name);

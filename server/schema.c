@@ -7,10 +7,10 @@
 extern const unsigned char zi_openapi[];
 extern const size_t zi_openapi_size;
 
-cJSON *zi_schema_words(const char *const *words)
+cJSON *zi_schema_strings(const char *const *strings)
 {
     cJSON *array = cJSON_CreateArray();
-    for (; *words; words++) cJSON_AddItemToArray(array, cJSON_CreateString(*words));
+    for (; *strings; strings++) cJSON_AddItemToArray(array, cJSON_CreateString(*strings));
     return array;
 }
 
@@ -64,7 +64,7 @@ static cJSON *parameter_json(const zi_parameter *p)
     add_number(json, "max", zi_parameter_max(p, true), ranged);
     add_number(json, "multiple", p->multiple, p->multiple > 0);
     cJSON_AddItemToObject(json, "choices",
-                          p->choices ? zi_schema_words(p->choices) : cJSON_CreateNull());
+                          p->choices ? zi_schema_strings(p->choices) : cJSON_CreateNull());
     add_text(json, "place", places[p->place]);
     add_number(json, "low", p->low, slides);
     add_number(json, "high", p->high, slides);
@@ -108,7 +108,7 @@ static void describe_number(cJSON *schema, const zi_parameter *p)
 
 static void describe_choice(cJSON *schema, const zi_parameter *p)
 {
-    cJSON *choices = zi_schema_words(p->choices);
+    cJSON *choices = zi_schema_strings(p->choices);
     if (!p->required) cJSON_AddItemToArray(choices, cJSON_CreateNull());
     add_type(schema, "string", p->required);
     cJSON_AddItemToObject(schema, "enum", choices);
@@ -124,7 +124,7 @@ static void describe_seed(cJSON *schema)
 }
 
 /* A sentence of what the row says, where the file says nothing. */
-static void describe_in_words(cJSON *schema, const zi_parameter *p)
+static void add_description(cJSON *schema, const zi_parameter *p)
 {
     zi_text text;
     char standard[64];
@@ -143,7 +143,7 @@ static void describe_in_words(cJSON *schema, const zi_parameter *p)
 
 static void describe_field(cJSON *schema, const zi_parameter *p)
 {
-    describe_in_words(schema, p);
+    add_description(schema, p);
     switch (p->type) {
     case ZI_PARAMETER_TEXT:
         describe_text(schema, p);
@@ -193,7 +193,7 @@ char *zi_schema_openapi(void)
     cJSON *json = cJSON_ParseWithLength((const char *)zi_openapi, zi_openapi_size);
     cJSON *components = cJSON_GetObjectItem(json, "components");
     cJSON *schemas = cJSON_GetObjectItem(components, "schemas");
-    for (const zi_kind *kind = zi_kinds; json && kind->name; kind++)
+    for (const zi_job_kind *kind = zi_job_kinds; json && kind->name; kind++)
         if (kind->schema) describe_object(cJSON_GetObjectItem(schemas, kind->schema), kind->params);
     char *text = json ? cJSON_PrintUnformatted(json) : NULL;
     cJSON_Delete(json);

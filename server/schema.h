@@ -9,7 +9,7 @@
 cJSON *zi_schema_parameters(void);
 
 /* An array of words; NULL ends them. */
-cJSON *zi_schema_words(const char *const *words);
+cJSON *zi_schema_strings(const char *const *strings);
 
 /* The OpenAPI description as text in new memory: server/openapi.json, in which the tables of the
  * kinds of jobs say what fields `params` have. NULL when memory is short. */

@@ -15,18 +15,18 @@
 typedef struct {
     zi_server server; /* first: a zi_server * is one of these */
     pthread_t ticker;
-    bool ticks;
-    atomic_bool ends;
-} whole;
+    bool has_ticker;
+    atomic_bool stopping;
+} running_server;
 
-static void *tick(void *user)
+static void *ticker_main(void *user)
 {
-    whole *w = user;
+    running_server *w = user;
     struct timespec pause = {0, 250000000};
-    for (int i = 1; !atomic_load(&w->ends); i++) {
+    for (int i = 1; !atomic_load(&w->stopping); i++) {
         nanosleep(&pause, NULL);
         if (i % 4) continue;
-        zi_connections_tick(w->server.connections);
+        zi_connections_close_slow(w->server.connections);
         zi_events_tick(w->server.events);
     }
     return NULL;
@@ -44,11 +44,12 @@ static bool create_engine(zi_server *s, zi_error *error)
     return ok;
 }
 
-static bool start(whole *w, zi_error *error)
+static bool start_parts(running_server *w, zi_error *error)
 {
     zi_server *s = &w->server;
     const zi_server_options *o = &s->options;
-    if (!zi_guard_create(o, &s->guard, error) || !zi_assets_create(&s->assets, error)) return false;
+    if (!zi_access_create(o, &s->access, error) || !zi_assets_create(&s->assets, error))
+        return false;
     s->events = zi_events_create();
     s->log = s->events ? zi_log_create(s->events) : NULL;
     s->connections = zi_connections_create();
@@ -62,17 +63,17 @@ static bool start(whole *w, zi_error *error)
         !zi_scanner_start(s, &s->scanner, error) || !zi_worker_start(s, &s->worker, error) ||
         !zi_http_start(s, error))
         return false;
-    w->ticks = pthread_create(&w->ticker, NULL, tick, w) == 0;
-    return w->ticks || zi_error_set(error, ZI_ERROR_IO, NULL, "no thread could be started");
+    w->has_ticker = pthread_create(&w->ticker, NULL, ticker_main, w) == 0;
+    return w->has_ticker || zi_error_set(error, ZI_ERROR_IO, NULL, "no thread could be started");
 }
 
 bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error *error)
 {
-    whole *w = calloc(1, sizeof *w);
+    running_server *w = calloc(1, sizeof *w);
     if (!w) return zi_error_no_memory(error, sizeof *w);
     w->server.options = *options;
     w->server.began = zi_wall_seconds();
-    if (!start(w, error)) {
+    if (!start_parts(w, error)) {
         zi_server_stop(&w->server);
         return false;
     }
@@ -80,20 +81,20 @@ bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error
     return true;
 }
 
-const char *zi_server_address(const zi_server *server)
+const char *zi_server_url(const zi_server *server)
 {
     return server->address;
 }
 
 void zi_server_stop(zi_server *server)
 {
-    whole *w = (whole *)server;
+    running_server *w = (running_server *)server;
     if (!server) return;
-    atomic_store(&w->ends, true);
-    if (w->ticks) pthread_join(w->ticker, NULL);
+    atomic_store(&w->stopping, true);
+    if (w->has_ticker) pthread_join(w->ticker, NULL);
     if (server->jobs) zi_jobs_close(server->jobs);
-    zi_worker_end(server->worker);
-    zi_scanner_end(server->scanner);
+    zi_worker_join(server->worker);
+    zi_scanner_stop(server->scanner);
     if (server->events) zi_events_close(server->events);
     zi_http_stop(server);
     zi_worker_free(server->worker);
@@ -105,7 +106,7 @@ void zi_server_stop(zi_server *server)
     zi_connections_free(server->connections);
     zi_log_free(server->log);
     zi_events_free(server->events);
-    zi_guard_free(server->guard);
+    zi_access_free(server->access);
     zi_assets_free(server->assets);
     free(server->openapi);
     free(w);

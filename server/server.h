@@ -25,7 +25,7 @@ typedef struct zi_server zi_server;
 bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error *error) ZI_CHECKED;
 
 /* "http://127.0.0.1:7860" */
-const char *zi_server_address(const zi_server *server);
+const char *zi_server_url(const zi_server *server);
 
 /* Cancels what runs, closes all connections, frees all. */
 void zi_server_stop(zi_server *server);

@@ -8,15 +8,15 @@
 
 typedef struct {
     zi_worker *worker;
-    zi_lane lane;
+    zi_job_queue queue;
     pthread_t thread;
     bool started;
-} zi_hand;
+} zi_worker_thread;
 
 struct zi_worker {
     zi_server *server;
-    zi_hand hands[ZI_LANES];
-    /* For the thread of ZI_LANE_WORK alone: it owns the model. */
+    zi_worker_thread threads[ZI_QUEUES];
+    /* For the thread of ZI_QUEUE_COMPUTE alone: it owns the model. */
     zi_model *model; /* NULL: none is loaded */
     char *model_path;
     zi_llm *llm;
@@ -30,22 +30,22 @@ struct zi_worker {
 bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error) ZI_CHECKED;
 
 /* After zi_jobs_close: waits for all that runs. Others may still ask what is loaded. */
-void zi_worker_end(zi_worker *worker);
+void zi_worker_join(zi_worker *worker);
 void zi_worker_free(zi_worker *worker);
 
 /* ---- models in memory ---- */
 
 /* The name of the model in memory, or NULL; free() it. */
-char *zi_worker_loaded(zi_worker *worker);
+char *zi_worker_loaded_name(zi_worker *worker);
 
 /* What to load for models at path: the options of the server, with its own parts where it is the
  * server's own model. */
-zi_model_options zi_worker_options(const zi_worker *worker, const char *path);
+zi_model_options zi_worker_model_options(const zi_worker *worker, const char *path);
 
 /* Makes the model at path the one in memory; name is what clients call it. */
-bool zi_worker_load(zi_worker *worker, const char *name, const char *path,
-                    zi_error *error) ZI_CHECKED;
-void zi_worker_unload(zi_worker *worker);
+bool zi_worker_load_model(zi_worker *worker, const char *name, const char *path,
+                          zi_error *error) ZI_CHECKED;
+void zi_worker_unload_model(zi_worker *worker);
 
 /* ---- progress ---- */
 
@@ -58,25 +58,25 @@ typedef struct {
     double first;       /* fraction of the job that was done before it began */
     double done, units; /* of work: encoding, a step and decoding are one each */
     bool encoded;
-} zi_watch;
+} zi_job_reporter;
 
-zi_watch zi_watch_start(zi_worker *worker, zi_job *job, const char *stage);
+zi_job_reporter zi_job_reporter_start(zi_worker *worker, zi_job *job, const char *stage);
 
 /* Something has changed: fraction of the whole job. now: without waiting for its time. */
-void zi_watch_report(zi_watch *watch, double fraction, bool now);
+void zi_job_reporter_update(zi_job_reporter *reporter, double fraction, bool now);
 
 /* Whether the latest report is that many seconds old; then the next one counts as made. */
-bool zi_watch_is_due(zi_watch *watch, double seconds);
+bool zi_job_reporter_is_due(zi_job_reporter *reporter, double seconds);
 
 /* ---- what does a job of each kind (work_generate.c, work_models.c) ---- */
 
-bool zi_work_generate(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
-bool zi_work_load(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
-bool zi_work_unload(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
-bool zi_work_enhance(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
-bool zi_work_convert(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
-bool zi_work_import(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
-bool zi_work_download(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
-bool zi_work_verify(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_run_generate_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_run_load_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_run_unload_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_run_enhance_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_run_convert_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_run_import_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_run_download_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+bool zi_run_verify_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -1,11 +1,11 @@
 /* Searching the history. */
-#include "server/history_db.h"
+#include "server/history_private.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
-enum { MOST_WORDS = 20 };
+enum { MAX_SEARCH_WORDS = 20 };
 
 /* A to Z in small letters; false: there is other than ASCII. */
 static bool fold_ascii(const char *text, size_t length, char *out)
@@ -22,7 +22,7 @@ static bool fold_ascii(const char *text, size_t length, char *out)
 
 /* Text as searches compare it, in new memory: without case, accents within their letters. utf8proc
  * takes 20 us for a long prompt, which adds up over thousands. */
-static char *folded(const char *text, size_t length)
+static char *fold_text(const char *text, size_t length)
 {
     char *out = malloc(length + 1);
     if (!out || fold_ascii(text, length, out)) return out;
@@ -34,27 +34,28 @@ static char *folded(const char *text, size_t length)
     return (char *)all;
 }
 
-static void fold(sqlite3_context *context, int count, sqlite3_value **values)
+static void sql_fold(sqlite3_context *context, int count, sqlite3_value **values)
 {
     (void)count;
     const char *text = (const char *)sqlite3_value_text(values[0]);
-    char *out = text ? folded(text, (size_t)sqlite3_value_bytes(values[0])) : NULL;
+    char *out = text ? fold_text(text, (size_t)sqlite3_value_bytes(values[0])) : NULL;
     if (text && !out)
         sqlite3_result_error_nomem(context);
     else
         sqlite3_result_text(context, out, -1, free);
 }
 
-bool zi_history_add_fold(zi_history *h, zi_error *error)
+bool zi_history_register_fold(zi_history *h, zi_error *error)
 {
     int flags = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
-    return sqlite3_create_function(h->db, "fold", 1, flags, NULL, fold, NULL, NULL) == SQLITE_OK ||
-           zi_db_fail(h, error);
+    return sqlite3_create_function(h->db, "fold", 1, flags, NULL, sql_fold, NULL, NULL) ==
+               SQLITE_OK ||
+           zi_db_error_set(h, error);
 }
 
 typedef struct {
     zi_text where;
-    char *values[MOST_WORDS + 3];
+    char *values[MAX_SEARCH_WORDS + 3];
     int count;
 } filter;
 
@@ -64,18 +65,18 @@ static void add_condition(filter *f, const char *before, char *value, const char
     zi_text_printf(&f->where, " AND %s?%d%s", before, f->count, after);
 }
 
-static filter make_filter(const zi_history_query *query)
+static filter create_filter(const zi_history_query *query)
 {
     filter f = {.count = 0};
     zi_text_init(&f.where, 1 << 14);
     zi_text_puts(&f.where, "");
-    for (const char *word = query->words; word && *word && f.count < MOST_WORDS;) {
+    for (const char *word = query->words; word && *word && f.count < MAX_SEARCH_WORDS;) {
         size_t length = strcspn(word, " \t\n");
         if (length)
             add_condition(&f,
                           "instr(fold(prompt || ' ' || ifnull(original, '') || ' ' || "
                           "ifnull(negative, '') || ' ' || model || ' ' || seed), ",
-                          folded(word, length), ") > 0");
+                          fold_text(word, length), ") > 0");
         word += length + (word[length] != 0);
     }
     if (query->model) add_condition(&f, "model = ", strdup(query->model), "");
@@ -92,8 +93,8 @@ static bool count_matches(zi_history *h, const filter *f, double *total, zi_erro
     bool ok = (!sql.failed || zi_error_no_memory(error, sql.size)) &&
               zi_db_prepare(h, sql.data, &s, error);
     if (ok) {
-        zi_db_bind(s, f->count, (const char *const *)f->values);
-        ok = sqlite3_step(s) == SQLITE_ROW || zi_db_fail(h, error);
+        zi_db_bind_texts(s, f->count, (const char *const *)f->values);
+        ok = sqlite3_step(s) == SQLITE_ROW || zi_db_error_set(h, error);
         *total = sqlite3_column_double(s, 0);
     }
     sqlite3_finalize(s);
@@ -102,7 +103,7 @@ static bool count_matches(zi_history *h, const filter *f, double *total, zi_erro
 }
 
 /* One row more than asked for tells whether there is another page. */
-static bool list_page(zi_history *h, const filter *f, int limit, cJSON *list, zi_error *error)
+static bool read_page(zi_history *h, const filter *f, int limit, cJSON *list, zi_error *error)
 {
     zi_text sql;
     sqlite3_stmt *s = NULL;
@@ -113,10 +114,10 @@ static bool list_page(zi_history *h, const filter *f, int limit, cJSON *list, zi
                    limit + 1);
     bool ok = (!sql.failed || zi_error_no_memory(error, sql.size)) &&
               zi_db_prepare(h, sql.data, &s, error);
-    if (ok) zi_db_bind(s, f->count, (const char *const *)f->values);
+    if (ok) zi_db_bind_texts(s, f->count, (const char *const *)f->values);
     while (ok && rows <= limit && (step = sqlite3_step(s)) == SQLITE_ROW)
-        if (rows++ < limit) cJSON_AddItemToArray(images, zi_history_describe(s));
-    if (ok && step != SQLITE_DONE && step != SQLITE_ROW) ok = zi_db_fail(h, error);
+        if (rows++ < limit) cJSON_AddItemToArray(images, zi_history_row_json(s));
+    if (ok && step != SQLITE_DONE && step != SQLITE_ROW) ok = zi_db_error_set(h, error);
     const cJSON *last = cJSON_GetArrayItem(images, limit - 1);
     cJSON_AddItemToObject(list, "next",
                           rows > limit ? cJSON_Duplicate(cJSON_GetObjectItem(last, "id"), true)
@@ -130,11 +131,11 @@ cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_er
 {
     double total = 0;
     cJSON *list = cJSON_CreateObject();
-    filter f = make_filter(query);
+    filter f = create_filter(query);
     pthread_mutex_lock(&history->mutex);
     bool ok = count_matches(history, &f, &total, error);
     if (query->cursor) add_condition(&f, "id < ", strdup(query->cursor), "");
-    ok = ok && list_page(history, &f, query->limit, list, error);
+    ok = ok && read_page(history, &f, query->limit, list, error);
     pthread_mutex_unlock(&history->mutex);
     cJSON_AddNumberToObject(list, "total", total);
     for (int i = 0; i < f.count; i++) free(f.values[i]);
@@ -148,7 +149,7 @@ cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_er
 
 /* Counts what this connection changed and, in the upper half, what others committed; -1: unknown.
  */
-static int64_t version_of(zi_history *h)
+static int64_t data_version(zi_history *h)
 {
     sqlite3_stmt *s = NULL;
     int64_t version = -1;
@@ -160,7 +161,7 @@ static int64_t version_of(zi_history *h)
 }
 
 /* No two queries have the same; NULL when memory is short. */
-static char *name_of(const zi_history_query *query)
+static char *query_key(const zi_history_query *query)
 {
     const char *const parts[] = {query->cursor, query->words, query->model, query->seed};
     zi_text text;
@@ -175,41 +176,41 @@ static char *name_of(const zi_history_query *query)
 }
 
 /* Takes name over. */
-static void keep(zi_history *h, char *name, const char *text, int64_t version)
+static void cache_page(zi_history *h, char *key, const char *text, int64_t version)
 {
     pthread_mutex_lock(&h->mutex);
     free(h->page.query);
     free(h->page.text);
-    h->page = (zi_history_page){name, strdup(text), version};
+    h->page = (zi_history_page){key, strdup(text), version};
     pthread_mutex_unlock(&h->mutex);
 }
 
-static char *kept(zi_history *h, const char *name, int64_t *version)
+static char *get_cached_page(zi_history *h, const char *key, int64_t *version)
 {
     pthread_mutex_lock(&h->mutex);
     const zi_history_page *p = &h->page;
-    *version = version_of(h);
-    bool same = name && p->query && p->text && *version >= 0 && *version == p->version &&
-                !strcmp(name, p->query);
+    *version = data_version(h);
+    bool same = key && p->query && p->text && *version >= 0 && *version == p->version &&
+                !strcmp(key, p->query);
     char *text = same ? strdup(p->text) : NULL;
     pthread_mutex_unlock(&h->mutex);
     return text;
 }
 
-char *zi_history_text(zi_history *history, const zi_history_query *query, zi_error *error)
+char *zi_history_list_text(zi_history *history, const zi_history_query *query, zi_error *error)
 {
     int64_t version; /* from before the rows are read: what changes meanwhile is read again */
-    char *name = name_of(query), *text = kept(history, name, &version);
+    char *key = query_key(query), *text = get_cached_page(history, key, &version);
     if (text) {
-        free(name);
+        free(key);
         return text;
     }
     cJSON *list = zi_history_list(history, query, error);
     if (list && !(text = cJSON_PrintUnformatted(list))) zi_error_no_memory(error, 1);
     cJSON_Delete(list);
     if (text)
-        keep(history, name, text, version);
+        cache_page(history, key, text, version);
     else
-        free(name);
+        free(key);
     return text;
 }

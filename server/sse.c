@@ -6,16 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 16 << 10, MOST_PENDING = 64 << 10, MOST_SNAPSHOT = 64 << 20 };
+enum { BLOCK = 16 << 10, MAX_PENDING = 64 << 10, MAX_SNAPSHOT = 64 << 20 };
 
 typedef struct {
     zi_server *server;
     zi_stream_options options;
-    zi_sleeper sleeper;
+    zi_waiter waiter;
     uint64_t cursor;
     zi_text pending; /* not sent yet, from offset on */
     size_t offset;
-    bool fresh, ended, slept;
+    bool needs_snapshot, ended, was_suspended;
 } stream;
 
 static atomic_size_t open_streams;
@@ -32,24 +32,24 @@ static void print_event(uint64_t id, const char *name, const char *data, zi_text
     zi_text_puts(out, "\n\n");
 }
 
-static bool is_last(const char *name)
+static bool is_final_event(const char *name)
 {
     return !strcmp(name, "done") || !strcmp(name, "failed") || !strcmp(name, "cancelled");
 }
 
-static bool format_own(void *user, const zi_event *event, zi_text *out)
+static bool format_native(void *user, const zi_event *event, zi_text *out)
 {
     uint64_t job = *(uint64_t *)user;
     print_event(event->id, event->name, event->data, out);
-    return !job || !is_last(event->name);
+    return !job || !is_final_event(event->name);
 }
 
-static bool snapshot_own(void *user, zi_server *server, uint64_t job, uint64_t *cursor,
-                         zi_text *out)
+static bool snapshot_native(void *user, zi_server *server, uint64_t job, uint64_t *cursor,
+                            zi_text *out)
 {
     (void)user;
     bool ended = false;
-    cJSON *json = zi_jobs_json_snapshot(server->jobs, job, cursor, &ended);
+    cJSON *json = zi_jobs_snapshot_json(server->jobs, job, cursor, &ended);
     char *text = cJSON_PrintUnformatted(json);
     cJSON_Delete(json);
     if (text) print_event(*cursor, "snapshot", text, out);
@@ -57,46 +57,47 @@ static bool snapshot_own(void *user, zi_server *server, uint64_t job, uint64_t *
     return !(job && ended);
 }
 
-static bool take(void *user, const zi_event *event)
+static bool append_event(void *user, const zi_event *event)
 {
     stream *s = user;
     s->ended = !s->options.format(s->options.user, event, &s->pending);
-    return !s->ended && s->pending.size < MOST_PENDING;
+    return !s->ended && s->pending.size < MAX_PENDING;
 }
 
 /* Fills pending with what is new. */
-static void fill(stream *s)
+static void read_pending(stream *s)
 {
     zi_text_free(&s->pending);
-    zi_text_init(&s->pending, MOST_SNAPSHOT);
+    zi_text_init(&s->pending, MAX_SNAPSHOT);
     s->offset = 0;
-    if (!s->fresh && zi_events_read(s->server->events, s->options.job, &s->cursor, take, s)) {
+    if (!s->needs_snapshot &&
+        zi_events_read(s->server->events, s->options.job, &s->cursor, append_event, s)) {
         if (s->options.finish) s->options.finish(s->options.user, &s->pending);
         return;
     }
-    s->fresh = false;
+    s->needs_snapshot = false;
     s->ended =
         !s->options.snapshot(s->options.user, s->server, s->options.job, &s->cursor, &s->pending);
 }
 
-static ssize_t read_stream(void *user, uint64_t position, char *buffer, size_t most)
+static ssize_t read_stream(void *user, uint64_t position, char *buffer, size_t max)
 {
     (void)position;
     stream *s = user;
-    if (s->offset == s->pending.size && !s->ended) fill(s);
+    if (s->offset == s->pending.size && !s->ended) read_pending(s);
     if (s->pending.failed) return MHD_CONTENT_READER_END_WITH_ERROR;
     if (s->offset == s->pending.size) {
         if (s->ended || zi_events_closed(s->server->events))
             return MHD_CONTENT_READER_END_OF_STREAM;
-        if (!s->slept) {
-            s->slept = zi_sleep(s->server->events, &s->sleeper, s->cursor);
+        if (!s->was_suspended) {
+            s->was_suspended = zi_waiter_suspend(s->server->events, &s->waiter, s->cursor);
             return 0;
         }
         zi_text_puts(&s->pending, ":\n\n"); /* a sign of life: nothing happened */
     }
-    s->slept = false;
+    s->was_suspended = false;
     size_t size = s->pending.size - s->offset;
-    if (size > most) size = most;
+    if (size > max) size = max;
     memcpy(buffer, s->pending.data + s->offset, size);
     s->offset += size;
     return (ssize_t)size;
@@ -106,28 +107,28 @@ static void free_stream(void *user)
 {
     stream *s = user;
     atomic_fetch_sub(&open_streams, 1);
-    if (s->sleeper.listed) zi_sleeper_remove(s->server->events, &s->sleeper);
+    if (s->waiter.listed) zi_waiter_remove(s->server->events, &s->waiter);
     if (s->options.cancels_job && !s->ended) zi_jobs_cancel(s->server->jobs, s->options.job);
     if (s->options.free_user) s->options.free_user(s->options.user);
     zi_text_free(&s->pending);
     free(s);
 }
 
-zi_answer zi_reply_stream(zi_call *call, const zi_stream_options *options)
+zi_handler_result zi_reply_stream(zi_server_request *req, const zi_stream_options *options)
 {
     stream *s = calloc(1, sizeof *s);
     if (!s) return MHD_NO;
-    s->server = call->server;
+    s->server = req->server;
     s->options = *options;
     if (!s->options.format) {
-        s->options.format = format_own;
+        s->options.format = format_native;
         s->options.user = &s->options.job;
     }
-    if (!s->options.snapshot) s->options.snapshot = snapshot_own;
+    if (!s->options.snapshot) s->options.snapshot = snapshot_native;
     s->cursor = options->cursor;
-    s->fresh = !options->resumes;
-    s->sleeper = (zi_sleeper){.connection = call->connection, .job = options->job};
-    zi_text_init(&s->pending, MOST_SNAPSHOT);
+    s->needs_snapshot = !options->resumes;
+    s->waiter = (zi_waiter){.connection = req->connection, .job = options->job};
+    zi_text_init(&s->pending, MAX_SNAPSHOT);
     atomic_fetch_add(&open_streams, 1);
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, s, free_stream);
@@ -137,5 +138,5 @@ zi_answer zi_reply_stream(zi_call *call, const zi_stream_options *options)
     }
     MHD_add_response_header(response, "Content-Type", "text/event-stream");
     MHD_add_response_header(response, "X-Accel-Buffering", "no");
-    return zi_reply(call, MHD_HTTP_OK, response);
+    return zi_reply(req, MHD_HTTP_OK, response);
 }

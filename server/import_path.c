@@ -1,4 +1,4 @@
-#include "server/origin.h"
+#include "server/import_path.h"
 
 #include "base/file.h"
 
@@ -14,13 +14,13 @@ typedef struct {
     char *paths[ROOTS];
 } roots;
 
-static roots open_roots(const zi_server_options *o)
+static roots resolve_roots(const zi_server_options *o)
 {
     return (roots){
         {realpath(o->registry.folder, NULL), o->import ? realpath(o->import, NULL) : NULL}};
 }
 
-static void close_roots(roots *r)
+static void free_roots(roots *r)
 {
     for (int i = 0; i < ROOTS; i++) free(r->paths[i]);
 }
@@ -39,9 +39,9 @@ static bool is_within(const roots *r, const char *path)
     return false;
 }
 
-static bool stays(const roots *r, const char *path, int depth);
+static bool is_contained(const roots *r, const char *path, int depth);
 
-static bool entries_stay(const roots *r, const char *path, int depth)
+static bool entries_contained(const roots *r, const char *path, int depth)
 {
     DIR *dir = opendir(path);
     bool ok = dir != NULL;
@@ -49,7 +49,7 @@ static bool entries_stay(const roots *r, const char *path, int depth)
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
         char *below = zi_path_join(path, entry->d_name),
              *real = below ? realpath(below, NULL) : NULL;
-        ok = real && stays(r, real, depth + 1);
+        ok = real && is_contained(r, real, depth + 1);
         free(real);
         free(below);
     }
@@ -58,17 +58,17 @@ static bool entries_stay(const roots *r, const char *path, int depth)
 }
 
 /* Whether a real path, and all that is found below it when links are followed, is within. */
-static bool stays(const roots *r, const char *path, int depth)
+static bool is_contained(const roots *r, const char *path, int depth)
 {
     if (depth > MAX_DEPTH || !is_within(r, path)) return false;
-    return zi_is_dir(path) ? entries_stay(r, path, depth) : zi_is_file(path);
+    return zi_is_dir(path) ? entries_contained(r, path, depth) : zi_is_file(path);
 }
 
-static char *find(const roots *r, const char *source)
+static char *find_within_roots(const roots *r, const char *source)
 {
     if (source[0] == '/') {
         char *real = realpath(source, NULL);
-        if (real && stays(r, real, 0)) return real;
+        if (real && is_contained(r, real, 0)) return real;
         free(real);
         return NULL;
     }
@@ -76,24 +76,24 @@ static char *find(const roots *r, const char *source)
         char *path = r->paths[i] ? zi_path_join(r->paths[i], source) : NULL;
         char *real = path ? realpath(path, NULL) : NULL;
         free(path);
-        if (real && stays(r, real, 0)) return real;
+        if (real && is_contained(r, real, 0)) return real;
         free(real);
     }
     return NULL;
 }
 
-bool zi_origin_find(const zi_server_options *options, const char *source, char **path,
-                    zi_refusal *refusal)
+bool zi_import_path_resolve(const zi_server_options *options, const char *source, char **path,
+                            zi_http_error *http_error)
 {
-    roots r = open_roots(options);
-    char *found = find(&r, source);
-    close_roots(&r);
+    roots r = resolve_roots(options);
+    char *found = find_within_roots(&r, source);
+    free_roots(&r);
     if (found) {
         *path = found;
         return true;
     }
-    return zi_refuse(
-        refusal, 400, "source",
+    return zi_http_error_set(
+        http_error, 400, "source",
         "no model is there that this server may read: it reads below its models "
         "folder%s. zimage import PATH on the command line takes one from anywhere%s",
         options->import ? " and the folder of --import, and follows no link out of them"
@@ -101,10 +101,10 @@ bool zi_origin_find(const zi_server_options *options, const char *source, char *
         options->import ? "" : "; so does a server started with --import DIR, from DIR");
 }
 
-bool zi_origin_is_ours(const zi_server_options *options, const char *path)
+bool zi_import_path_in_models_folder(const zi_server_options *options, const char *path)
 {
     char *root = realpath(options->registry.folder, NULL);
-    bool ours = is_below(root, path);
+    bool in_folder = is_below(root, path);
     free(root);
-    return ours;
+    return in_folder;
 }
