@@ -191,7 +191,7 @@ static zi_handler_result get_cmd_flags(zi_server_request *req)
 {
     zi_server *s = req->server;
     cJSON *json = cJSON_CreateObject();
-    const char *port = strrchr(s->address, ':');
+    const char *port = strrchr(s->url, ':');
     cJSON_AddBoolToObject(json, "api", true);
     cJSON_AddNullToObject(json, "api_auth");
     cJSON_AddBoolToObject(json, "listen", s->options.host != NULL);

@@ -62,7 +62,7 @@ static zi_handler_result cancel_job(zi_server_request *req)
 
 /* Where the client wants to go on, as a header (which reconnecting browsers send) or in the query.
  */
-static bool read_cursor(zi_server_request *req, zi_stream_options *stream,
+static bool read_cursor(zi_server_request *req, zi_event_stream_options *stream,
                         zi_handler_result *result)
 {
     const char *header = zi_server_request_header(req, "Last-Event-ID"), *query;
@@ -75,9 +75,9 @@ static bool read_cursor(zi_server_request *req, zi_stream_options *stream,
 static zi_handler_result stream_events(zi_server_request *req)
 {
     zi_handler_result result;
-    zi_stream_options stream = {.job = 0};
+    zi_event_stream_options stream = {.job = 0};
     if (!read_cursor(req, &stream, &result)) return result;
-    return zi_reply_stream(req, &stream);
+    return zi_reply_event_stream(req, &stream);
 }
 
 static bool stop_at_first_event(void *user, const zi_event *event)
@@ -90,7 +90,7 @@ static bool stop_at_first_event(void *user, const zi_event *event)
 static zi_handler_result stream_job_events(zi_server_request *req)
 {
     zi_handler_result result;
-    zi_stream_options stream = {.job = 0};
+    zi_event_stream_options stream = {.job = 0};
     if (!find_job(req, &stream.job, &result) || !read_cursor(req, &stream, &result)) return result;
     if (stream.resumes && zi_jobs_state(req->server->jobs, stream.job, NULL) > ZI_JOB_RUNNING) {
         bool more = false;
@@ -99,19 +99,19 @@ static zi_handler_result stream_job_events(zi_server_request *req)
             !more)
             return zi_reply_nothing(req); /* which tells browsers not to reconnect */
     }
-    return zi_reply_stream(req, &stream);
+    return zi_reply_event_stream(req, &stream);
 }
 
 static zi_handler_result submit_and_stream_enhance(zi_server_request *req)
 {
     zi_job_request request;
     zi_http_error http_error;
-    zi_stream_options stream = {.resumes = true, .cancels_job = true};
+    zi_event_stream_options stream = {.resumes = true, .cancels_job = true};
     stream.cursor = zi_events_latest(req->server->events);
     if (!zi_job_params_read("enhance", req->json, &request, &http_error) ||
         !zi_jobs_submit(req->server->jobs, &request, &stream.job, &http_error))
         return zi_reply_http_error(req, &http_error);
-    return zi_reply_stream(req, &stream);
+    return zi_reply_event_stream(req, &stream);
 }
 
 const zi_route zi_jobs_routes[] = {

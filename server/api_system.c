@@ -122,7 +122,7 @@ static zi_handler_result get_health(zi_server_request *req)
     cJSON_AddNumberToObject(json, "queued", (double)counts.queued);
     cJSON_AddBoolToObject(json, "running", counts.running > 0);
     cJSON_AddItemToObject(json, "loaded", loaded ? cJSON_CreateString(loaded) : cJSON_CreateNull());
-    cJSON_AddNumberToObject(json, "listeners", (double)zi_streams_open());
+    cJSON_AddNumberToObject(json, "listeners", (double)zi_event_streams_count());
     free(loaded);
     return zi_reply_json(req, 200, json);
 }
@@ -152,7 +152,7 @@ static zi_handler_result get_metrics(zi_server_request *req)
                (double)atomic_load(&s->images));
     add_metric(&text, "queue_length", "gauge", "Jobs that wait.", (double)counts.queued);
     add_metric(&text, "running", "gauge", "Jobs that run.", (double)counts.running);
-    add_metric(&text, "event_streams", "gauge", "That are open.", (double)zi_streams_open());
+    add_metric(&text, "event_streams", "gauge", "That are open.", (double)zi_event_streams_count());
     zi_text_puts(&text, "# HELP zimage_jobs_total Jobs that have ended.\n"
                         "# TYPE zimage_jobs_total counter\n");
     for (int i = ZI_JOB_DONE; i < ZI_JOB_UNKNOWN; i++)

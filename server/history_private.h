@@ -1,5 +1,5 @@
-/* What the files of the history share: history.c (rows and files), history_list.c (search),
- * history_start.c (what is done at a start). */
+/* What history.c (rows and files), history_search.c (list and search) and history_open.c (opening
+ * and recovery) share. */
 #ifndef ZI_SERVER_HISTORY_PRIVATE_H
 #define ZI_SERVER_HISTORY_PRIVATE_H
 
@@ -8,51 +8,55 @@
 #include <pthread.h>
 #include <sqlite3.h>
 
-/* The latest page that was asked for: programs that look for news ask for the same again and again.
- */
+/* The last page that was listed, cached because clients poll it. */
 typedef struct {
-    char *query, *text; /* NULL: none */
-    int64_t version;    /* of the rows */
+    char *query, *text; /* the cache key and the page as JSON; NULL: none */
+    int64_t version;    /* of the rows: data_version in history_search.c */
 } zi_history_page;
 
 struct zi_history {
     char *folder, *thumbnails;
     zi_log *log;
-    pthread_mutex_t mutex; /* of db; held by the callers of all below */
+    pthread_mutex_t mutex; /* protects db and page; callers of the functions below hold it */
     sqlite3 *db;
     zi_history_page page;
-    int lock; /* a file that says that the folder is taken */
+    int lock; /* file descriptor of the lock file; -1: not locked */
 };
 
+/* Sets error to SQLite's last message and returns false. */
 bool zi_db_error_set(zi_history *history, zi_error *error);
+/* Compiles a statement; the caller finalizes *out. */
 bool zi_db_prepare(zi_history *history, const char *sql, sqlite3_stmt **out,
                    zi_error *error) ZI_CHECKED;
 
-/* Binds texts to the statement's first places. NULL is NULL. */
+/* Binds texts to parameters 1 to count; a NULL text binds SQL's NULL. */
 void zi_db_bind_texts(sqlite3_stmt *statement, int count, const char *const *texts);
 
-/* fold(TEXT) in SQL: what history_list.c compares. */
+/* Registers the SQL function fold(TEXT), which makes comparisons ignore case. */
 bool zi_history_register_fold(zi_history *history, zi_error *error) ZI_CHECKED;
 
-/* Runs a statement with one id. */
+/* Runs a statement that returns no rows, with id as its only parameter. */
 bool zi_db_run_with_id(zi_history *history, const char *sql, const char *id,
                        zi_error *error) ZI_CHECKED;
 
-/* SELECT of all that is told of pictures, and the row at which a statement of it stands. */
+/* A SELECT of the columns that clients see, of images that are not deleted; conditions can be
+ * appended. */
 extern const char zi_history_columns[];
+/* The current row of a statement that begins with zi_history_columns, as JSON. */
 cJSON *zi_history_row_json(sqlite3_stmt *statement);
 
-/* A row for a file; seconds < 0: unknown. One that is there stays. */
+/* Inserts the row of an image file; an existing row is kept. bytes: the file's size; seconds < 0:
+ * unknown. */
 bool zi_history_insert_row(zi_history *history, const char *id, int width, int height, double bytes,
                            double seconds, const char *infotext, zi_error *error) ZI_CHECKED;
 
-/* The files of a picture that is marked as deleted, then its row. */
+/* Removes the files of an image, then its row. */
 bool zi_history_finish_delete(zi_history *history, const char *id, zi_error *error) ZI_CHECKED;
 
-/* The path of a picture's file, in new memory; NULL: no id, or no memory. */
+/* The path of an image's file, in new memory. NULL: id is malformed, or out of memory. */
 char *zi_history_image_path(const zi_history *history, const char *id);
 
-/* Frees the path; that nothing is there is no error. */
+/* Removes a file, which may be missing, and frees path. path NULL fails as out of memory. */
 bool zi_history_remove_file(char *path, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -386,8 +386,8 @@ static void on_log_message(void *cls, const char *format, va_list args)
 bool zi_http_start(zi_server *server, zi_error *error)
 {
     int socket;
-    if (!zi_listen(server->options.host, server->options.port, &socket, server->address,
-                   sizeof server->address, error))
+    if (!zi_listen(server->options.host, server->options.port, &socket, server->url,
+                   sizeof server->url, error))
         return false;
     server->daemon = MHD_start_daemon(
         MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME |
@@ -401,7 +401,7 @@ bool zi_http_start(zi_server *server, zi_error *error)
         MHD_OPTION_END);
     if (server->daemon) return true;
     close(socket);
-    return zi_error_set(error, ZI_ERROR_IO, server->address, "the HTTP server does not start: %s",
+    return zi_error_set(error, ZI_ERROR_IO, server->url, "the HTTP server does not start: %s",
                         strerror(errno));
 }
 

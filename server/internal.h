@@ -1,4 +1,4 @@
-/* What the parts of the server share. */
+/* The server's state, shared by its files. */
 #ifndef ZI_SERVER_INTERNAL_H
 #define ZI_SERVER_INTERNAL_H
 
@@ -17,10 +17,10 @@
 
 struct zi_server {
     zi_server_options options;
-    char address[300];
-    zi_asset *assets; /* the page's files */
-    char *openapi;    /* the OpenAPI description */
-    double began;     /* seconds since 1970 */
+    char url[300];
+    zi_asset *assets; /* the web page */
+    char *openapi;    /* the OpenAPI description as JSON text */
+    double began;     /* Unix time of the start */
     zi_engine *engine;
     zi_access *access;
     zi_events *events;
@@ -32,7 +32,8 @@ struct zi_server {
     zi_worker *worker;
     zi_connections *connections;
     struct MHD_Daemon *daemon;
-    /* For /api/metrics. */
+    /* Counters for /api/metrics; refused: for host, origin or key; images: generated; failures:
+     * 5xx. */
     atomic_ullong requests, refused, images, failures;
 };
 

@@ -34,7 +34,7 @@ static int open_socket(const struct addrinfo *a)
     return -1;
 }
 
-bool zi_listen(const char *host, int port, int *out, char *address, size_t size, zi_error *error)
+bool zi_listen(const char *host, int port, int *out, char *url, size_t size, zi_error *error)
 {
     char digits[16];
     struct addrinfo hints = {.ai_family = AF_UNSPEC,
@@ -55,8 +55,7 @@ bool zi_listen(const char *host, int port, int *out, char *address, size_t size,
                                "port", "port %d: %s%s", port, strerror(saved),
                                saved == EADDRINUSE ? "; name another one" : "");
     bool six = strchr(host, ':') != NULL;
-    snprintf(address, size, "http://%s%s%s:%d", six ? "[" : "", host, six ? "]" : "",
-             bound_port(fd));
+    snprintf(url, size, "http://%s%s%s:%d", six ? "[" : "", host, six ? "]" : "", bound_port(fd));
     *out = fd;
     return true;
 }

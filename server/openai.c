@@ -237,8 +237,7 @@ static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_e
 static bool submit_job(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
     char *model;
-    if (!read_request(req, r, http_error) || !find_model(req, r, &model, http_error))
-        return false;
+    if (!read_request(req, r, http_error) || !find_model(req, r, &model, http_error)) return false;
     zi_generation generation = r->generation;
     generation.model = model;
     bool ok = zi_compat_submit_generate(req, &generation, http_error);

@@ -42,7 +42,7 @@ static void append_url(zi_server_request *req, const zi_openai_request *r, const
     const char *host = zi_server_request_header(req, "Host");
     char url[600];
     snprintf(url, sizeof url, "%s%.400s/api/images/%s/file?format=%s&quality=%d",
-             host ? "http://" : "", host ? host : req->server->address, id,
+             host ? "http://" : "", host ? host : req->server->url, id,
              zi_openai_formats[r->format], jpeg_quality(r));
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "url", url);
@@ -240,18 +240,18 @@ static void append_noted_events(void *user, zi_text *out)
 zi_handler_result zi_openai_reply_stream(zi_server_request *req, uint64_t cursor)
 {
     zi_openai_request *r = req->user;
-    zi_stream_options options = {.job = req->job,
-                                 .cursor = cursor,
-                                 .resumes = true,
-                                 .cancels_job = true,
-                                 .format = note_event,
-                                 .finish = append_noted_events,
-                                 .snapshot = append_snapshot,
-                                 .user = r,
-                                 .free_user = free};
+    zi_event_stream_options options = {.job = req->job,
+                                       .cursor = cursor,
+                                       .resumes = true,
+                                       .cancels_job = true,
+                                       .format = note_event,
+                                       .append_deferred = append_noted_events,
+                                       .snapshot = append_snapshot,
+                                       .user = r,
+                                       .free_user = free};
     r->server = req->server;
     r->job = req->job;
     req->user = NULL; /* it is the stream's now */
     req->cancel_job = false;
-    return zi_reply_stream(req, &options);
+    return zi_reply_event_stream(req, &options);
 }

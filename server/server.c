@@ -83,7 +83,7 @@ bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error
 
 const char *zi_server_url(const zi_server *server)
 {
-    return server->address;
+    return server->url;
 }
 
 void zi_server_stop(zi_server *server)

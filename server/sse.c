@@ -10,7 +10,7 @@ enum { BLOCK = 16 << 10, MAX_PENDING = 64 << 10, MAX_SNAPSHOT = 64 << 20 };
 
 typedef struct {
     zi_server *server;
-    zi_stream_options options;
+    zi_event_stream_options options;
     zi_waiter waiter;
     uint64_t cursor;
     zi_text pending; /* not sent yet, from offset on */
@@ -20,7 +20,7 @@ typedef struct {
 
 static atomic_size_t open_streams;
 
-size_t zi_streams_open(void)
+size_t zi_event_streams_count(void)
 {
     return atomic_load(&open_streams);
 }
@@ -72,7 +72,7 @@ static void read_pending(stream *s)
     s->offset = 0;
     if (!s->needs_snapshot &&
         zi_events_read(s->server->events, s->options.job, &s->cursor, append_event, s)) {
-        if (s->options.finish) s->options.finish(s->options.user, &s->pending);
+        if (s->options.append_deferred) s->options.append_deferred(s->options.user, &s->pending);
         return;
     }
     s->needs_snapshot = false;
@@ -114,7 +114,8 @@ static void free_stream(void *user)
     free(s);
 }
 
-zi_handler_result zi_reply_stream(zi_server_request *req, const zi_stream_options *options)
+zi_handler_result zi_reply_event_stream(zi_server_request *req,
+                                        const zi_event_stream_options *options)
 {
     stream *s = calloc(1, sizeof *s);
     if (!s) return MHD_NO;
