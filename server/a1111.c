@@ -1,6 +1,6 @@
-/* /sdapi/v1: the API of AUTOMATIC1111's web UI. What does not exist here (LoRAs, upscalers, styles,
- * scripts and so on) has empty lists, so that clients that look there go on; the rest of its paths
- * (img2img, extras, interrogate, training) answers 404. */
+/* Routes of /sdapi/v1, the API of AUTOMATIC1111's web UI, except txt2img. Features that do not
+ * exist here (LoRAs, upscalers, styles, scripts and so on) have empty lists, so that clients that
+ * query them keep working. Other paths (img2img, extras, interrogate, training) answer 404. */
 #include "server/a1111.h"
 #include "server/base64.h"
 #include "server/worker.h"
@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* As FastAPI and A1111's middleware say it. */
+/* An error body as FastAPI (422) and A1111's middleware (others) send it. */
 cJSON *zi_a1111_error(unsigned status, const char *message, const char *field)
 {
     cJSON *json = cJSON_CreateObject();
@@ -52,7 +52,7 @@ static zi_handler_result reply_null(zi_server_request *req)
     return zi_reply_json(req, 200, cJSON_CreateNull());
 }
 
-/* ---- what does not change ---- */
+/* ---- constant replies ---- */
 
 static const char samplers_json[] =
     "[{\"name\":\"Euler\",\"aliases\":[\"k_euler\",\"euler\"],\"options\":{}}]";
@@ -76,7 +76,8 @@ static zi_handler_result reply_constant(zi_server_request *req)
     return zi_reply_json(req, 200, cJSON_Parse(json));
 }
 
-/* The schedules; automatic, for clients that expect it, is the default. */
+/* The choices of --schedule, after "automatic", which clients expect and which means the default.
+ */
 static zi_handler_result get_schedulers(zi_server_request *req)
 {
     cJSON *list = cJSON_CreateArray();
@@ -126,7 +127,8 @@ static zi_handler_result refresh_models(zi_server_request *req)
     return reply_null(req);
 }
 
-/* Waits for a job without a result. */
+/* Submits a job of this kind on the first call, then waits for its end. Replies {} or the job's
+ * error. */
 static zi_handler_result submit_and_wait(zi_server_request *req, const char *kind)
 {
     zi_job_state state;
@@ -171,7 +173,7 @@ static zi_handler_result get_options(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
-/* The model can be switched, and is loaded for the next picture; other options are passed over. */
+/* Sets the default model, which is loaded for the next image. Ignores all other options. */
 static zi_handler_result set_options(zi_server_request *req)
 {
     zi_http_error http_error;
@@ -200,14 +202,15 @@ static zi_handler_result get_cmd_flags(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
-/* ---- how it goes ---- */
+/* ---- progress ---- */
 
-/* The job that generates images; 0: none does. */
+/* Id of the running generate job; 0: none. */
 static uint64_t generating_job_id(zi_server_request *req)
 {
     return zi_jobs_count(req->server->jobs).generating;
 }
 
+/* Adds `state` of /sdapi/v1/progress. */
 static void add_state(cJSON *json, const zi_job_status *status)
 {
     char timestamp[20];
@@ -226,7 +229,7 @@ static void add_state(cJSON *json, const zi_job_status *status)
     cJSON_AddNumberToObject(state, "sampling_steps", p->steps);
 }
 
-/* The latest preview in base64. */
+/* The preview's PNG file in base64; null: none. */
 static cJSON *preview_json(const zi_job_preview *preview)
 {
     char *data = preview->png ? zi_base64_encode(preview->png, preview->size) : NULL;
@@ -244,7 +247,8 @@ static zi_handler_result get_progress(zi_server_request *req)
     bool shows = !skip || (strcmp(skip, "true") != 0 && strcmp(skip, "1") != 0);
     uint64_t id = generating_job_id(req);
     if (id) zi_jobs_status(req->server->jobs, id, &status, NULL);
-    if (status.state != ZI_JOB_RUNNING) zi_job_status_free(&status); /* it has just ended */
+    if (status.state != ZI_JOB_RUNNING)
+        zi_job_status_free(&status); /* it has just ended: report an idle server */
     double left = status.progress.seconds_left;
     cJSON *json = cJSON_CreateObject();
     cJSON_AddNumberToObject(json, "progress", status.progress.fraction);
@@ -270,8 +274,7 @@ static zi_handler_result skip_image(zi_server_request *req)
     return reply_null(req);
 }
 
-/* Bytes of this process that are in memory; the most there ever were, where the system does not
- * tell. */
+/* Resident bytes of this process; the peak where /proc/self/statm does not exist; 0: unknown. */
 static double resident_bytes(void)
 {
     long long pages = 0;
@@ -297,7 +300,7 @@ static zi_handler_result get_memory(zi_server_request *req)
 
 /* ---- png-info ---- */
 
-/* A1111 cuts a size into two settings. */
+/* A callback of zi_infotext_settings. Like A1111, splits Size into Size-1 and Size-2. */
 static void add_infotext_setting(void *user, const char *key, const char *value)
 {
     size_t width = strcspn(value, "x");
@@ -310,6 +313,7 @@ static void add_infotext_setting(void *user, const char *key, const char *value)
     cJSON_AddStringToObject(user, "Size-2", value + width + 1);
 }
 
+/* The settings of an infotext as A1111 names them; {} when there are none. */
 static cJSON *infotext_json(const char *infotext)
 {
     zi_infotext_fields fields;

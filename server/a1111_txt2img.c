@@ -1,13 +1,13 @@
 /* POST /sdapi/v1/txt2img
  *
- * Honoured: prompt, negative_prompt, seed, steps, cfg_scale (1 and below: off), width and height
- * (rounded down to multiples of 16), batch_size times n_iter, scheduler (the names in
- * /sdapi/v1/schedulers), send_images, override_settings.sd_model_checkpoint.
- * There is one sampler, Euler; clients always name one, and whichever it is, Euler draws and is
- * what the answer names. Refused with 422, as the picture would not be what was asked for:
- * enable_hr, tiling, restore_faces, scripts of both kinds, variations (subseed_strength,
- * seed_resize_from_*), a refiner. Everything else is passed over, as A1111 does. What is not said
- * has this model's defaults (9 steps, no guidance, its own size), not A1111's. */
+ * Used fields: prompt, negative_prompt, seed, steps, cfg_scale (1 and below: off), width and height
+ * (rounded down to multiples of 16), batch_size times n_iter, scheduler (a name in
+ * /sdapi/v1/schedulers), send_images, override_settings.sd_model_checkpoint. The only sampler is
+ * Euler: sampler_name is ignored, and the reply names Euler. Rejected with 422, since the result
+ * would differ from the request: enable_hr, tiling, restore_faces, scripts of both kinds,
+ * variations (subseed_strength, seed_resize_from_*), a refiner. All other fields are ignored, as
+ * A1111 does. Absent fields have this model's defaults (9 steps, no guidance, native size), not
+ * A1111's. */
 #include "server/a1111.h"
 
 #include <math.h>
@@ -19,7 +19,7 @@
 #define MAX_REPLY ((size_t)1 << 30)
 typedef struct {
     zi_generation generation;
-    const char *scheduler, *script, *refiner; /* as long as the call's JSON */
+    const char *scheduler, *script, *refiner; /* borrowed from the request's JSON */
     int batch, rounds, resize_w, resize_h;
     double seed, cfg, variation;
     bool send, hires, tiling, faces, restore;
@@ -65,8 +65,8 @@ static const zi_parameter other_fields[] = {
     FLAG("override_settings_restore_afterwards", restore),
     {0}};
 
-/* What A1111 gives back as `parameters` where the request does not say otherwise. null: what this
- * model draws with is filled in. */
+/* The fields of `parameters` in the reply, with A1111's defaults. parameters_json replaces those
+ * that the request has. */
 static const char default_parameters[] =
     "{\"prompt\":\"\",\"negative_prompt\":\"\",\"styles\":null,\"seed\":-1,\"subseed\":-1,"
     "\"subseed_strength\":0,\"seed_resize_from_h\":-1,\"seed_resize_from_w\":-1,"
@@ -91,6 +91,7 @@ static const cJSON *json_get(const cJSON *object, const char *name)
     return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
+/* Rejects (422) fields that ask for unsupported features, too many images and fractional seeds. */
 static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http_error *http_error)
 {
     const cJSON *always = json_get(json, "alwayson_scripts");
@@ -107,7 +108,7 @@ static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http
     for (size_t i = 0; i < sizeof cannot / sizeof *cannot; i++)
         if (cannot[i].asked)
             return zi_http_error_set(http_error, 422, cannot[i].field,
-                                     "%s is not supported; leave it off", cannot[i].field);
+                                     "%s is not supported; omit it", cannot[i].field);
     if (r->script && *r->script)
         return zi_http_error_set(http_error, 422, "script_name", "Script '%s' not found",
                                  r->script);
@@ -117,14 +118,14 @@ static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http
     double max = zi_parameter_max(zi_parameter_find("count"), true);
     if (r->batch * r->rounds > max)
         return zi_http_error_set(http_error, 422, "n_iter",
-                                 "batch_size times n_iter may be %.0f at the most", max);
+                                 "batch_size times n_iter may be at most %.0f", max);
     if (r->seed != floor(r->seed))
         return zi_http_error_set(http_error, 422, "seed", "seed must be a whole number");
     return true;
 }
 
-/* *name: the checkpoint of override_settings, for this image or from now on, in new memory; NULL:
- * the default. */
+/* Finds override_settings.sd_model_checkpoint. *name: in new memory, NULL: not given. Makes it the
+ * default model if override_settings_restore_afterwards is false. */
 static bool find_override_model(zi_server_request *req, const txt2img_request *r, char **name,
                                 zi_http_error *http_error)
 {
@@ -142,7 +143,7 @@ static int round_down_to_multiple(const char *parameter, int side)
     return side / multiple * multiple;
 }
 
-/* All but the model. */
+/* Fills r from the body, except for the model. */
 static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
 {
     zi_generation *g = &r->generation;
@@ -155,7 +156,7 @@ static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_err
     g->request.height = round_down_to_multiple("height", g->request.height);
     zi_compat_set_seed(r->seed, g);
     zi_compat_set_cfg_scale(r->cfg, g);
-    int schedule; /* that of other programs is ignored */
+    int schedule; /* names of other schedulers are ignored */
     if (r->scheduler &&
         zi_parameter_choose(zi_parameter_find("schedule"), r->scheduler, &schedule, NULL))
         g->request.schedule = (zi_schedule)schedule;
@@ -173,13 +174,15 @@ static bool submit_job(zi_server_request *req, txt2img_request *r, zi_http_error
     return ok;
 }
 
-/* ---- the answer ---- */
+/* ---- the reply ---- */
 
 static cJSON *default_steps_json(void)
 {
     return cJSON_CreateNumber(zi_parameter_find("steps")->default_value);
 }
 
+/* `parameters` of the reply: the request's fields over the defaults, with the size of the first
+ * image. */
 static cJSON *parameters_json(const zi_server_request *req, const cJSON *first)
 {
     cJSON *json = cJSON_Parse(default_parameters), *item, *next;
@@ -196,7 +199,7 @@ static cJSON *parameters_json(const zi_server_request *req, const cJSON *first)
     return json;
 }
 
-/* The rows of the pictures that there are. */
+/* The history rows of the job's images, without those that were deleted. */
 static cJSON *read_history_rows(zi_server_request *req, const zi_job_status *status)
 {
     cJSON *rows = cJSON_CreateArray();
@@ -208,7 +211,7 @@ static cJSON *read_history_rows(zi_server_request *req, const zi_job_status *sta
     return rows;
 }
 
-/* Field `from` of each row, texts that are numbers as numbers. */
+/* An array of field `from` of each row; `number`: of digits, added as JSON numbers. */
 static cJSON *column_json(const cJSON *rows, const char *from, bool number)
 {
     cJSON *array = cJSON_CreateArray();
@@ -222,6 +225,7 @@ static cJSON *column_json(const cJSON *rows, const char *from, bool number)
     return array;
 }
 
+/* Adds the first element as `name` and the whole array, which is taken over, as `names`. */
 static void add_first_and_all(cJSON *info, const char *name, cJSON *array, const char *names)
 {
     cJSON *first = cJSON_GetArrayItem(array, 0);
@@ -247,6 +251,7 @@ static void add_first_row_fields(cJSON *info, const cJSON *first)
     cJSON_AddStringToObject(info, "sd_model_name", model ? model->valuestring : "");
 }
 
+/* The object that `info` of the reply holds as text. began: Unix time of the job's start. */
 static cJSON *info_json(const txt2img_request *r, const cJSON *rows, double began)
 {
     static const char *const nothing[] = {"face_restoration_model",
@@ -283,7 +288,7 @@ static cJSON *info_json(const txt2img_request *r, const cJSON *rows, double bega
     return info;
 }
 
-/* info is text that holds JSON. */
+/* Converts JSON into a JSON string that contains it; deletes info. */
 static cJSON *json_as_string(cJSON *info)
 {
     char *text = cJSON_PrintUnformatted(info);
@@ -321,6 +326,7 @@ static zi_handler_result reply_with_images(zi_server_request *req, const zi_job_
     return zi_reply_error(req, 500, NULL, "%s", error.text);
 }
 
+/* Waits for req->job and replies with its images. */
 static zi_handler_result reply_when_done(zi_server_request *req)
 {
     zi_job_state state;
@@ -328,11 +334,11 @@ static zi_handler_result reply_when_done(zi_server_request *req)
     zi_handler_result result;
     if (!zi_compat_job_ended(req, &state, &why, &result)) return result;
     if (state == ZI_JOB_FAILED) return zi_a1111_reply_error(req, &why);
-    /* As with A1111, what was interrupted has the pictures that were ready. */
+    /* As in A1111, an interrupted job returns the images that were finished. */
     zi_job_status status;
     zi_jobs_status(req->server->jobs, req->job, &status, NULL);
     result = status.state == ZI_JOB_UNKNOWN
-                 ? zi_reply_error(req, 500, NULL, "the job is over and forgotten")
+                 ? zi_reply_error(req, 500, NULL, "the job's record was discarded")
                  : reply_with_images(req, &status);
     zi_job_status_free(&status);
     return result;

@@ -15,9 +15,10 @@ enum { TOKEN_LENGTH = 32, MAX_HOST_NAME = 256 };
 
 struct zi_access {
     const char *key;
-    bool loopback_only;               /* listens on this machine's own address only */
-    char token[TOKEN_LENGTH + 1];     /* the cookie's value */
-    char own_names[2][MAX_HOST_NAME]; /* names of this machine, when others reach it */
+    bool loopback_only;               /* listens on loopback only */
+    char token[TOKEN_LENGTH + 1];     /* value of the login cookie */
+    char own_names[2][MAX_HOST_NAME]; /* names that Host may have: options.host and the host name;
+                                         "": none */
 };
 
 static bool is_loopback(const char *host)
@@ -31,11 +32,12 @@ static bool is_ip_address(const char *host)
     return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
 }
 
+/* Fills token with random hexadecimal digits. */
 static bool make_token(char *token, zi_error *error)
 {
     unsigned char random[TOKEN_LENGTH / 2];
     if (getentropy(random, sizeof random) != 0)
-        return zi_error_set(error, ZI_ERROR_IO, NULL, "the system gives no random numbers");
+        return zi_error_set(error, ZI_ERROR_IO, NULL, "cannot get random numbers from the system");
     for (size_t i = 0; i < sizeof random; i++) snprintf(token + 2 * i, 3, "%02x", random[i]);
     return true;
 }
@@ -46,8 +48,8 @@ bool zi_access_create(const zi_server_options *options, zi_access **out, zi_erro
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key", "is empty");
     if (!is_loopback(options->host) && !options->key && !options->insecure)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "host",
-                            "%s can be reached from other machines; set a key, or allow everyone "
-                            "to use this server",
+                            "%s can be reached from other machines; set an API key, or allow "
+                            "access without one",
                             options->host);
     zi_access *access = calloc(1, sizeof *access);
     if (!access) return zi_error_no_memory(error, sizeof *access);
@@ -68,7 +70,8 @@ void zi_access_free(zi_access *access)
     free(access);
 }
 
-/* The name in "name", "name:port", "[address]" or "[address]:port". */
+/* Extracts the name from a Host header: "name", "name:port", "[address]" or "[address]:port".
+ * False: malformed. */
 static bool parse_host_name(const char *host, char name[MAX_HOST_NAME])
 {
     size_t length;
@@ -86,7 +89,7 @@ static bool parse_host_name(const char *host, char name[MAX_HOST_NAME])
     return true;
 }
 
-/* Takes as long wherever the texts differ. */
+/* Compares in time that does not depend on where the texts differ. */
 static bool equal_constant_time(const char *given, const char *right)
 {
     size_t given_length = strlen(given), length = strlen(right);
@@ -96,7 +99,8 @@ static bool equal_constant_time(const char *given, const char *right)
     return !differs;
 }
 
-/* The key as the password of whatever user, as clients of A1111 send it. */
+/* Whether base64 credentials of Basic authentication have the key as password, for any user name.
+ */
 static bool basic_auth_matches(const char *credentials, const char *key)
 {
     size_t size;
@@ -107,6 +111,7 @@ static bool basic_auth_matches(const char *credentials, const char *key)
     return same;
 }
 
+/* Whether a header (X-API-Key, Bearer or Basic) carries the API key. */
 static bool has_api_key(const zi_access *access, const zi_access_headers *headers)
 {
     const char *authorization = headers->authorization;
@@ -123,7 +128,7 @@ bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *he
     char name[MAX_HOST_NAME];
     if (has_api_key(access, headers)) return true;
     if (!headers->host || !parse_host_name(headers->host, name)) return false;
-    /* An address cannot be made to point elsewhere; a name can, unless it is known. */
+    /* A literal IP address cannot be rebound; a name can, unless it is this machine's. */
     if (!strcasecmp(name, "localhost")) return true;
     if (access->loopback_only) return is_loopback(name) && is_ip_address(name);
     if (is_ip_address(name)) return true;

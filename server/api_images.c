@@ -1,4 +1,4 @@
-/* /api/images, /api/infotext */
+/* Routes of /api/images and /api/recipe. */
 #include "server/http.h"
 
 #include "base/file.h"
@@ -10,6 +10,7 @@
 
 enum { MAX_THUMBNAIL_SIDE = 256 };
 
+/* Replies with an error of the library. */
 static zi_handler_result reply_failure(zi_server_request *req, const zi_error *error)
 {
     zi_http_error http_error;
@@ -19,7 +20,7 @@ static zi_handler_result reply_failure(zi_server_request *req, const zi_error *e
 
 static zi_handler_result reply_no_image(zi_server_request *req)
 {
-    return zi_reply_error(req, 404, NULL, "%s: there is no such picture", req->parameters[0]);
+    return zi_reply_error(req, 404, NULL, "%s: no such image", req->parameters[0]);
 }
 
 static zi_handler_result list_images(zi_server_request *req)
@@ -42,7 +43,7 @@ static zi_handler_result list_images(zi_server_request *req)
                 : reply_failure(req, &error);
 }
 
-/* The picture's row, or NULL and what to answer. */
+/* The row of the image in the path. NULL: an error was sent, and the handler returns *result. */
 static cJSON *find_image_row(zi_server_request *req, zi_handler_result *result)
 {
     zi_error error;
@@ -86,7 +87,7 @@ static const struct {
                {"webp", "image/webp", "webp", ZI_FORMAT_WEBP}};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
-/* The stored picture in another format, with its infotext. */
+/* Replies with the image converted to formats[format], with its infotext. */
 static zi_handler_result send_converted(zi_server_request *req, int format, int quality,
                                         const char *const *headers)
 {
@@ -116,7 +117,7 @@ static bool read_format_query(zi_server_request *req, int *format, zi_handler_re
     return false;
 }
 
-/* A picture never changes; a browser may keep it, others may not. */
+/* Cache-Control of image files, which never change; only private caches may keep them. */
 static const char immutable[] = "private, max-age=31536000, immutable";
 
 static zi_handler_result get_image_file(zi_server_request *req)
@@ -141,7 +142,7 @@ static zi_handler_result get_image_file(zi_server_request *req)
 
 /* ---- thumbnails ---- */
 
-/* The mean of the pixels that fall on each pixel of a smaller picture: [h, w, 3] -> out. */
+/* Downscales with a box filter: each pixel is the mean of those it covers. [h, w, 3] */
 static void downscale(const zi_image *in, zi_image *out)
 {
     for (int y = 0; y < out->height; y++) {
@@ -162,7 +163,7 @@ static void downscale(const zi_image *in, zi_image *out)
     }
 }
 
-/* Writes it to path, if the picture is there. */
+/* Writes the thumbnail to path. Succeeds without a file when the image does not exist. */
 static bool write_thumbnail(const zi_history *history, const char *id, const char *path,
                             zi_error *error)
 {
@@ -227,7 +228,8 @@ static zi_handler_result post_infotext(zi_server_request *req)
 {
     zi_error error;
     zi_http_error http_error;
-    if (!req->body.size) return zi_reply_error(req, 400, NULL, "the body is empty; send a picture");
+    if (!req->body.size)
+        return zi_reply_error(req, 400, NULL, "the body is empty; send an image file");
     cJSON *json = zi_infotext_json(req->body.data, req->body.size, &error);
     if (json) return zi_reply_json(req, 200, json);
     zi_http_error_from_body(&http_error, "the image", &error);

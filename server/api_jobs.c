@@ -1,4 +1,4 @@
-/* /api/jobs, /api/events, /api/enhance */
+/* Routes of /api/jobs, /api/events and /api/enhance. */
 #include "server/http.h"
 #include "server/job_json.h"
 
@@ -7,9 +7,11 @@
 
 static zi_handler_result reply_no_job(zi_server_request *req)
 {
-    return zi_reply_error(req, 404, NULL, "%s: there is no such job", req->parameters[0]);
+    return zi_reply_error(req, 404, NULL, "%s: no such job", req->parameters[0]);
 }
 
+/* Parses the job id in the path. False: there is no such job, 404 was sent, and the handler returns
+ * *result. */
 static bool find_job(zi_server_request *req, uint64_t *id, zi_handler_result *result)
 {
     if (zi_job_id_parse(req->parameters[0], id) &&
@@ -35,7 +37,7 @@ static zi_handler_result submit_job(zi_server_request *req)
         return zi_reply_http_error(req, &http_error);
     cJSON *job = zi_jobs_find_json(jobs, id, false);
     return job ? zi_reply_json(req, 202, job)
-               : zi_reply_error(req, 500, NULL, "the job is over and forgotten");
+               : zi_reply_error(req, 500, NULL, "the job's record was discarded");
 }
 
 static zi_handler_result get_job(zi_server_request *req)
@@ -60,8 +62,8 @@ static zi_handler_result cancel_job(zi_server_request *req)
 
 /* ---- events ---- */
 
-/* Where the client wants to go on, as a header (which reconnecting browsers send) or in the query.
- */
+/* Reads the event id to resume after, from the header Last-Event-ID (sent by browsers that
+ * reconnect) or the query. */
 static bool read_cursor(zi_server_request *req, zi_event_stream_options *stream,
                         zi_handler_result *result)
 {
@@ -80,6 +82,7 @@ static zi_handler_result stream_events(zi_server_request *req)
     return zi_reply_event_stream(req, &stream);
 }
 
+/* A callback of zi_events_read: sets *user to true. */
 static bool stop_at_first_event(void *user, const zi_event *event)
 {
     (void)event;
@@ -97,7 +100,7 @@ static zi_handler_result stream_job_events(zi_server_request *req)
         uint64_t cursor = stream.cursor;
         if (zi_events_read(req->server->events, stream.job, &cursor, stop_at_first_event, &more) &&
             !more)
-            return zi_reply_nothing(req); /* which tells browsers not to reconnect */
+            return zi_reply_nothing(req); /* 204 stops browsers from reconnecting */
     }
     return zi_reply_event_stream(req, &stream);
 }

@@ -1,5 +1,6 @@
-/* /api/models */
+/* Routes of /api/models. */
 #include "server/http.h"
+#include "server/json.h"
 #include "server/models.h"
 #include "server/scanner.h"
 #include "server/worker.h"
@@ -21,8 +22,8 @@ static cJSON *list_json(zi_server_request *req, const zi_registry_list *list)
     for (size_t i = 0; i < list->count; i++)
         if (list->entries[i].kind != ZI_MODEL_OTHER)
             cJSON_AddItemToArray(models, zi_model_json(&list->entries[i], loaded));
-    cJSON_AddItemToObject(json, "default", name ? cJSON_CreateString(name) : cJSON_CreateNull());
-    cJSON_AddItemToObject(json, "loaded", loaded ? cJSON_CreateString(loaded) : cJSON_CreateNull());
+    zi_json_add_text(json, "default", name);
+    zi_json_add_text(json, "loaded", loaded);
     free(loaded);
     free(name);
     return json;
@@ -52,7 +53,8 @@ static zi_handler_result reply_model(zi_server_request *req, const zi_registry_e
     return zi_reply_json(req, status, json);
 }
 
-/* Answers with what is known about a model, when it is known. */
+/* Replies with a model's inspection. Waits up to 2 seconds for the scanner if there is none yet.
+ * status 200: schema ModelDetail; 201: Model. */
 static zi_handler_result reply_model_when_inspected(zi_server_request *req, const char *name,
                                                     unsigned status)
 {
@@ -64,7 +66,7 @@ static zi_handler_result reply_model_when_inspected(zi_server_request *req, cons
         return zi_reply_http_error(req, &http_error);
     const zi_registry_entry *entry = zi_models_find_entry(&list, name);
     if (!entry)
-        result = zi_reply_error(req, 404, NULL, "%s: there is no such model", name);
+        result = zi_reply_error(req, 404, NULL, "%s: no such model", name);
     else if (!entry->inspection && zi_server_request_may_wait(req))
         result = zi_server_request_wait(req, cursor);
     else
@@ -80,15 +82,17 @@ static zi_handler_result get_model(zi_server_request *req)
 
 /* ---- PUT ---- */
 
+/* req->free_user for uploads. */
 static void release_upload(void *upload)
 {
     if (upload) zi_upload_release(upload);
 }
 
-/* Hands the file that has come to the scanner. */
+/* Hands the uploaded file to the scanner, to be installed at path. Takes ownership of path and
+ * name. */
 static bool submit_upload(zi_server_request *req, char *path, char *name, zi_http_error *http_error)
 {
-    /* What it is shows in its name, too: it gets the extension before it is inspected. */
+    /* Inspection depends on the extension, so that the temporary file gets it first. */
     size_t size = strlen(req->upload_path) + 16;
     char *staged = malloc(size);
     if (staged) snprintf(staged, size, "%s%s", req->upload_path, strrchr(path, '.'));
@@ -104,10 +108,11 @@ static bool submit_upload(zi_server_request *req, char *path, char *name, zi_htt
     req->user = zi_upload_submit(req->server->scanner, staged, path, name);
     req->free_user = release_upload;
     req->began = zi_seconds();
-    return req->user ||
-           zi_http_error_set(http_error, 500, NULL, "out of memory, or the server ends");
+    return req->user || zi_http_error_set(http_error, 500, NULL,
+                                          "out of memory, or the server is shutting down");
 }
 
+/* On the first call: checks the name and submits the upload. */
 static bool check_and_submit_upload(zi_server_request *req, zi_http_error *http_error)
 {
     static const char section[] = "comfyui/";
@@ -118,7 +123,7 @@ static bool check_and_submit_upload(zi_server_request *req, zi_http_error *http_
         return zi_http_error_set(http_error, 400, "name",
                                  "the name must be comfyui/NAME.safetensors or comfyui/NAME.gguf");
     if (!req->upload)
-        return zi_http_error_set(http_error, 400, NULL, "the body is empty; send a model's file");
+        return zi_http_error_set(http_error, 400, NULL, "the body is empty; send a model file");
     return zi_models_destination(req->server, ZI_SECTION_COMFYUI, full + sizeof section - 1, "name",
                                  &path, &name, http_error) &&
            submit_upload(req, path, name, http_error);

@@ -1,5 +1,6 @@
-/* /api/config, health, metrics, log, login, random-prompt, openapi.json */
+/* Routes of /api/config, health, metrics, log, login, random-prompt and openapi.json. */
 #include "server/http.h"
+#include "server/json.h"
 #include "server/schema.h"
 #include "server/worker.h"
 
@@ -19,9 +20,9 @@ static zi_handler_result get_openapi(zi_server_request *req)
     return zi_reply(req, 200, response);
 }
 
-/* ---- what may be asked for ---- */
+/* ---- /api/config ---- */
 
-/* {"min", "max"} of a generation parameter's numbers, with more to come. */
+/* Adds {"min", "max"} of a generation parameter as `name`; returns the new object. */
 static cJSON *add_range(cJSON *config, const char *name, const char *parameter)
 {
     const zi_parameter *p = zi_parameter_find(parameter);
@@ -61,7 +62,7 @@ static void add_limits(cJSON *config)
     cJSON_AddNumberToObject(limits, "picture_bytes", ZI_BODY_IMAGE);
 }
 
-/* model: the name of the one that is used when none is named; known: NULL, or what it is. */
+/* model: name of the default model, "" for none; known: its inspection, or NULL. */
 static zi_handler_result reply_config(zi_server_request *req, const char *model,
                                       const zi_inspection *known)
 {
@@ -71,13 +72,12 @@ static zi_handler_result reply_config(zi_server_request *req, const char *model,
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "version", ZI_VERSION);
     cJSON_AddStringToObject(json, "default_model", model);
-    cJSON_AddItemToObject(json, "native_size",
-                          known && known->native_size ? cJSON_CreateNumber(known->native_size)
-                                                      : cJSON_CreateNull());
+    zi_json_add_number(json, "native_size", known ? known->native_size : 0,
+                       known && known->native_size);
     cJSON_AddBoolToObject(json, "key_required", zi_access_needs_key(req->server->access));
     cJSON *sizes = add_range(json, "sizes", "width");
     cJSON_AddNumberToObject(sizes, "multiple", zi_parameter_find("width")->multiple);
-    cJSON_AddItemToObject(json, "aspects", zi_schema_strings(aspects));
+    cJSON_AddItemToObject(json, "aspects", zi_json_strings(aspects));
     cJSON_AddItemToObject(json, "tiers", cJSON_CreateIntArray(tiers, 4));
     add_range_with_default(json, "steps");
     add_range_with_default(json, "shift");
@@ -85,15 +85,15 @@ static zi_handler_result reply_config(zi_server_request *req, const char *model,
     add_range(json, "count", "count");
     add_limits(json);
     cJSON_AddItemToObject(json, "schedules",
-                          zi_schema_strings(zi_parameter_find("schedule")->choices));
-    cJSON_AddItemToObject(json, "computes",
-                          zi_schema_strings(zi_parameter_find("compute")->choices));
+                          zi_json_strings(zi_parameter_find("schedule")->choices));
+    cJSON_AddItemToObject(json, "computes", zi_json_strings(zi_parameter_find("compute")->choices));
     add_layouts(json);
-    cJSON_AddItemToObject(json, "formats", zi_schema_strings(formats));
+    cJSON_AddItemToObject(json, "formats", zi_json_strings(formats));
     cJSON_AddItemToObject(json, "parameters", zi_schema_parameters());
     return zi_reply_json(req, 200, json);
 }
 
+/* Waits up to 2 seconds for the inspection of the default model. */
 static zi_handler_result get_config(zi_server_request *req)
 {
     uint64_t cursor = zi_events_latest(req->server->events);
@@ -108,7 +108,7 @@ static zi_handler_result get_config(zi_server_request *req)
     return result;
 }
 
-/* ---- how it goes ---- */
+/* ---- health, metrics, log ---- */
 
 static zi_handler_result get_health(zi_server_request *req)
 {
@@ -121,7 +121,7 @@ static zi_handler_result get_health(zi_server_request *req)
     cJSON_AddNumberToObject(json, "uptime", zi_wall_seconds() - s->began);
     cJSON_AddNumberToObject(json, "queued", (double)counts.queued);
     cJSON_AddBoolToObject(json, "running", counts.running > 0);
-    cJSON_AddItemToObject(json, "loaded", loaded ? cJSON_CreateString(loaded) : cJSON_CreateNull());
+    zi_json_add_text(json, "loaded", loaded);
     cJSON_AddNumberToObject(json, "listeners", (double)zi_event_streams_count());
     free(loaded);
     return zi_reply_json(req, 200, json);
@@ -141,18 +141,21 @@ static zi_handler_result get_metrics(zi_server_request *req)
     zi_jobs_counts counts = zi_jobs_count(s->jobs);
     zi_text text;
     zi_text_init(&text, 1 << 16);
-    add_metric(&text, "uptime_seconds", "gauge", "Since the start.", zi_wall_seconds() - s->began);
+    add_metric(&text, "uptime_seconds", "gauge", "Seconds since the start.",
+               zi_wall_seconds() - s->began);
     add_metric(&text, "requests_total", "counter", "HTTP requests.",
                (double)atomic_load(&s->requests));
-    add_metric(&text, "requests_refused_total", "counter", "For their host, origin or key.",
-               (double)atomic_load(&s->refused));
-    add_metric(&text, "requests_failed_total", "counter", "Answered with 500 and above.",
-               (double)atomic_load(&s->failures));
-    add_metric(&text, "pictures_total", "counter", "Drawn and saved.",
+    add_metric(&text, "requests_refused_total", "counter",
+               "Requests rejected for their host, origin or API key.",
+               (double)atomic_load(&s->rejected));
+    add_metric(&text, "requests_failed_total", "counter",
+               "Requests answered with status 500 or above.", (double)atomic_load(&s->failures));
+    add_metric(&text, "pictures_total", "counter", "Images generated and saved.",
                (double)atomic_load(&s->images));
-    add_metric(&text, "queue_length", "gauge", "Jobs that wait.", (double)counts.queued);
-    add_metric(&text, "running", "gauge", "Jobs that run.", (double)counts.running);
-    add_metric(&text, "event_streams", "gauge", "That are open.", (double)zi_event_streams_count());
+    add_metric(&text, "queue_length", "gauge", "Queued jobs.", (double)counts.queued);
+    add_metric(&text, "running", "gauge", "Running jobs.", (double)counts.running);
+    add_metric(&text, "event_streams", "gauge", "Open event streams.",
+               (double)zi_event_streams_count());
     zi_text_puts(&text, "# HELP zimage_jobs_total Jobs that have ended.\n"
                         "# TYPE zimage_jobs_total counter\n");
     for (int i = ZI_JOB_DONE; i < ZI_JOB_UNKNOWN; i++)
@@ -169,7 +172,7 @@ static zi_handler_result get_log(zi_server_request *req)
     return zi_reply_json(req, 200, zi_log_json(req->server->log));
 }
 
-/* ---- small things ---- */
+/* ---- login, random prompt ---- */
 
 static zi_handler_result post_login(zi_server_request *req)
 {
@@ -183,7 +186,7 @@ static zi_handler_result post_login(zi_server_request *req)
         return zi_reply_http_error(req, &http_error);
     const char *token = zi_access_login(req->server->access, key);
     if (!token) {
-        zi_log_rate_limited(req->server->log, "refused a login: wrong key");
+        zi_log_rate_limited(req->server->log, "login rejected: wrong key");
         return zi_reply_error(req, 401, "key", "the key is wrong");
     }
     struct MHD_Response *response =
@@ -206,7 +209,7 @@ static zi_handler_result get_random_prompt(zi_server_request *req)
         return zi_reply_error(req, 400, "seed", "seed must be a whole number in digits");
     if (!text) {
         if (getentropy(&random, sizeof random) != 0)
-            return zi_reply_error(req, 500, NULL, "the system gives no random numbers");
+            return zi_reply_error(req, 500, NULL, "cannot get random numbers from the system");
         seed = random;
     }
     char *prompt = zi_random_prompt(seed);

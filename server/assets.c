@@ -11,10 +11,10 @@
 
 enum { MAX_PAGE = 1 << 20 };
 
-/* What stands in index.html where the generation parameters belong. */
+/* The placeholder in index.html for the generation parameters. */
 static const char marker[] = "@PARAMETERS@";
 
-/* The generation parameters as they may stand in a script element of HTML. */
+/* Appends the generation parameters as JSON that is safe in a <script> element. */
 static void append_parameters(zi_text *out)
 {
     cJSON *json = zi_schema_parameters();
@@ -29,7 +29,7 @@ static void append_parameters(zi_text *out)
     cJSON_free(text);
 }
 
-/* The file's text, with the parameters where the marker stands. */
+/* Appends the file, with the parameters in place of the marker. */
 static void append_file(const zi_page_file *file, zi_text *out)
 {
     const char *data = (const char *)file->data;
@@ -42,7 +42,7 @@ static void append_file(const zi_page_file *file, zi_text *out)
     zi_text_append(out, at, file->size - (size_t)(at - data));
 }
 
-/* FNV-1a, 64 bits. */
+/* The 64-bit FNV-1a hash. */
 static uint64_t fnv1a_64(const char *data, size_t size)
 {
     uint64_t value = UINT64_C(0xcbf29ce484222325);
@@ -51,7 +51,7 @@ static uint64_t fnv1a_64(const char *data, size_t size)
     return value;
 }
 
-/* Leaves asset->gzip NULL where it would not be smaller; false: memory is short. */
+/* Sets asset->gzip, or leaves it NULL when that would not be smaller. False: out of memory. */
 static bool compress_asset(zi_asset *asset)
 {
     z_stream z = {.next_in = (Bytef *)asset->plain, .avail_in = (uInt)asset->plain_size};

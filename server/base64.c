@@ -24,6 +24,7 @@ char *zi_base64_encode(const void *data, size_t size)
     return text;
 }
 
+/* The value of a digit of either alphabet, 0 to 63; -1: none. */
 static int digit_value(char c)
 {
     if (c >= 'A' && c <= 'Z') return c - 'A';
@@ -35,7 +36,7 @@ static int digit_value(char c)
 void *zi_base64_decode(const char *text, size_t *size)
 {
     uint32_t bits = 0;
-    int count = 0; /* of bits */
+    int count = 0; /* of bits that are not output yet */
     uint8_t *data = malloc(strlen(text) / 4 * 3 + 4), *out = data;
     for (; data && *text && *text != '='; text++) {
         if (strchr(" \t\r\n", *text)) continue;

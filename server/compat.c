@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- waiting ---- */
+/* ---- jobs ---- */
 
 bool zi_compat_submit(zi_server_request *req, const zi_job_request *request,
                       zi_http_error *http_error)
@@ -41,7 +41,7 @@ bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_er
     return false;
 }
 
-/* ---- pictures ---- */
+/* ---- images ---- */
 
 static void append_base64(const void *data, size_t size, zi_text *out)
 {
@@ -53,7 +53,7 @@ static void append_base64(const void *data, size_t size, zi_text *out)
     free(text);
 }
 
-/* The file as it stands. */
+/* Appends a whole file in base64; closes fd. */
 static bool append_file_base64(int fd, const char *id, zi_text *out, zi_error *error)
 {
     struct stat st;
@@ -76,6 +76,7 @@ static bool set_deleted_error(const char *id, zi_error *error)
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image was deleted meanwhile");
 }
 
+/* Appends the image in another format in base64; options->infotext is filled in. */
 static bool append_converted(zi_server *server, const char *id, const zi_save_options *options,
                              zi_text *out, zi_error *error)
 {
@@ -104,7 +105,7 @@ bool zi_compat_append_image(zi_server *server, const char *id, zi_format format,
     return fd < 0 ? set_deleted_error(id, error) : append_file_base64(fd, id, out, error);
 }
 
-/* ---- replies that hold pictures ---- */
+/* ---- replies with images ---- */
 
 void zi_compat_append_open_object(cJSON *object, zi_text *out)
 {
@@ -133,6 +134,7 @@ char *zi_compat_short_name(const char *name)
     return base;
 }
 
+/* Whether a client may mean the model `name` by `requested`. */
 static bool name_matches(const char *requested, const char *name)
 {
     const char *slash = strrchr(name, '/');
@@ -162,7 +164,7 @@ char *zi_compat_find_model(zi_server *server, const char *requested)
     return found;
 }
 
-/* ---- numbers ---- */
+/* ---- seed and guidance ---- */
 
 void zi_compat_set_seed(double seed, zi_generation *generation)
 {

@@ -8,7 +8,7 @@
 
 enum {
     MAX_CONNECTIONS = 16384,
-    OTHER_FILES = 200, /* that the program has open beside connections */
+    OTHER_FILES = 200, /* file descriptors that are not connections */
     HEADER_SECONDS = 20,
     BODY_SECONDS = 60
 };
@@ -16,7 +16,7 @@ enum {
 struct zi_connection {
     int socket;
     zi_connection_state state;
-    double state_began; /* when the stage began */
+    double state_began; /* zi_seconds() of the change of state */
     bool shut_down_sent;
     zi_connection *previous, *next;
 };
@@ -25,10 +25,11 @@ struct zi_connections {
     pthread_mutex_t mutex;
     unsigned limit;
     size_t count;
-    /* In the order in which their stages began: the first waits longest. */
+    /* In order of state_began: the first has waited longest. */
     zi_connection *first, *last;
 };
 
+/* Raises RLIMIT_NOFILE if possible; returns the number of connections that fit. */
 static unsigned raise_file_limit(void)
 {
     struct rlimit files;
@@ -113,7 +114,7 @@ void zi_connection_remove(zi_connections *connections, zi_connection *connection
     free(connection);
 }
 
-/* The thread that owns the connection notices and closes it. */
+/* Shuts the socket down. libmicrohttpd's thread then notices and closes the connection. */
 static void shut_down(zi_connection *c)
 {
     c->shut_down_sent = true;

@@ -17,7 +17,7 @@ typedef enum {
 } zi_connection_state;
 
 /* Also raises RLIMIT_NOFILE of this process as far as allowed and needed. */
-zi_connections *zi_connections_create(void); /* NULL when memory is short */
+zi_connections *zi_connections_create(void); /* NULL when out of memory */
 void zi_connections_free(zi_connections *connections);
 
 /* The maximum number of simultaneous connections, from RLIMIT_NOFILE; at most 16384. */

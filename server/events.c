@@ -13,15 +13,15 @@ enum { RING_SIZE = 2048, MAX_BYTES = 8 << 20, MAX_SUSPEND_SECONDS = 15 };
 typedef struct {
     uint64_t job;
     const char *name;
-    char *data; /* NULL: replaced by a later one, or dropped */
+    char *data; /* NULL: superseded or dropped */
     size_t size;
     bool transient;
 } entry;
 
 struct zi_events {
     pthread_mutex_t mutex;
-    entry ring[RING_SIZE];   /* event number id is at id % RING */
-    uint64_t oldest, latest; /* numbers: what is in the ring; none when oldest > latest */
+    entry ring[RING_SIZE];   /* the event with this id is at id % RING_SIZE */
+    uint64_t oldest, latest; /* ids in the ring; none when oldest > latest */
     size_t bytes;
     zi_waiter *waiters;
     bool closed;
@@ -32,7 +32,7 @@ zi_events *zi_events_create(void)
     zi_events *events = calloc(1, sizeof *events);
     if (!events) return NULL;
     pthread_mutex_init(&events->mutex, NULL);
-    /* Numbers of an earlier run are smaller: who continues one gets a snapshot. */
+    /* Ids of an earlier run are smaller, so that a client that resumes from one gets a snapshot. */
     events->latest = (uint64_t)(zi_wall_seconds() * 1000) * 1000;
     events->oldest = events->latest + 1;
     return events;
@@ -59,6 +59,7 @@ static void resume_waiter(zi_waiter *waiter)
     MHD_resume_connection(waiter->connection);
 }
 
+/* Drops the earlier transient event of this name and job. */
 static void drop_superseded(zi_events *events, uint64_t job, const char *name)
 {
     for (uint64_t id = events->latest; id >= events->oldest; id--) {
@@ -70,7 +71,7 @@ static void drop_superseded(zi_events *events, uint64_t job, const char *name)
     }
 }
 
-/* The oldest leave the ring until there is room for one more of that size. */
+/* Drops the oldest events until one of this size fits. */
 static void make_room(zi_events *events, size_t size)
 {
     while (events->oldest <= events->latest &&
@@ -82,7 +83,7 @@ void zi_events_add(zi_events *events, uint64_t job, const char *name, cJSON *dat
 {
     char *text = data ? cJSON_PrintUnformatted(data) : strdup("{}");
     cJSON_Delete(data);
-    if (!text) return; /* memory is short: a stream that misses something is better than none */
+    if (!text) return; /* out of memory: the event is lost */
     size_t size = strlen(text);
     pthread_mutex_lock(&events->mutex);
     if (transient) drop_superseded(events, job, name);
@@ -129,6 +130,7 @@ bool zi_events_read(zi_events *events, uint64_t job, uint64_t *cursor,
     return known;
 }
 
+/* Whether there is an event above cursor (of job; 0: of all), or such events were dropped. */
 static bool has_new_event(const zi_events *events, uint64_t job, uint64_t cursor)
 {
     if (cursor + 1 < events->oldest || cursor > events->latest) return true;
@@ -139,6 +141,7 @@ static bool has_new_event(const zi_events *events, uint64_t job, uint64_t cursor
     return false;
 }
 
+/* The file descriptor of a connection; -1: unknown. */
 static int connection_socket(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =

@@ -30,7 +30,7 @@ typedef struct zi_waiter {
     struct zi_waiter *next;
 } zi_waiter;
 
-zi_events *zi_events_create(void); /* NULL when memory is short */
+zi_events *zi_events_create(void); /* NULL when out of memory */
 void zi_events_free(zi_events *events);
 
 /* Appends an event to the ring without resuming waiters. Deletes data, of which NULL means {}; name

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- names ---- */
+/* ---- ids and paths ---- */
 
 bool zi_image_id_valid(const char *text)
 {
@@ -28,7 +28,8 @@ bool zi_image_id_valid(const char *text)
     return true;
 }
 
-/* Names sort as time goes: seconds, then microseconds (5 hex digits), then chance (3). */
+/* Makes an id that sorts by time: UTC date and time, microseconds (5 hex digits), random (3 hex
+ * digits). */
 static void make_id(char id[ZI_IMAGE_ID])
 {
     struct timespec now;
@@ -42,6 +43,7 @@ static void make_id(char id[ZI_IMAGE_ID])
              chance & 0xfffu);
 }
 
+/* The Unix time in an id; 0: malformed. */
 static double time_from_id(const char *id)
 {
     struct tm tm = {0};
@@ -146,7 +148,6 @@ const char zi_history_columns[] =
     " model, steps, seed, shift, guidance, schedule, seconds, recipe"
     " FROM images WHERE deleted = 0";
 
-/* The row at which a statement of zi_history_columns stands. */
 cJSON *zi_history_row_json(sqlite3_stmt *s)
 {
     cJSON *image = cJSON_CreateObject();
@@ -206,7 +207,7 @@ bool zi_history_get_row(zi_history *history, const char *id, cJSON **out, zi_err
 
 /* ---- files ---- */
 
-enum { MAX_IMAGE_BYTES = 1 << 30 }; /* of a picture's file */
+enum { MAX_IMAGE_BYTES = 1 << 30 }; /* of an image file */
 
 int zi_history_open_file(const zi_history *history, const char *id)
 {
@@ -216,7 +217,7 @@ int zi_history_open_file(const zi_history *history, const char *id)
     return fd;
 }
 
-/* All of a regular file, in new memory; fd is closed. */
+/* Reads a whole regular file into new memory; closes fd in any case. name: error subject. */
 static bool read_and_close(int fd, const char *name, uint8_t **data, size_t *size, zi_error *error)
 {
     struct stat st;
@@ -274,7 +275,7 @@ bool zi_history_finish_delete(zi_history *h, const char *id, zi_error *error)
 bool zi_history_delete(zi_history *history, const char *id, bool *found, zi_error *error)
 {
     pthread_mutex_lock(&history->mutex);
-    /* First the mark: the file of a picture without a row would be taken in again. */
+    /* Mark the row first: after a crash, a file without a row would be added again. */
     bool ok = zi_db_run_with_id(
         history, "UPDATE images SET deleted = 1 WHERE id = ?1 AND deleted = 0", id, error);
     *found = ok && sqlite3_changes(history->db) > 0;

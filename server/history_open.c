@@ -1,4 +1,5 @@
-/* Opening the history: the folder is taken, and files and rows are brought in line. */
+/* Opens the history: locks the folder, and recovers from crashes by bringing files and rows in
+ * line. */
 #include "server/history_private.h"
 
 #include "base/file.h"
@@ -18,7 +19,7 @@ static void free_ids(char **ids)
     free(ids);
 }
 
-/* Ids of a query's first column, in new memory, NULL at the end; NULL after an error. */
+/* The first column of a query, as a NULL-terminated array in new memory; NULL after an error. */
 static char **read_ids(zi_history *h, const char *sql, zi_error *error)
 {
     sqlite3_stmt *s = NULL;
@@ -38,7 +39,7 @@ static char **read_ids(zi_history *h, const char *sql, zi_error *error)
     return NULL;
 }
 
-/* Ends deletions that were begun, and forgets pictures whose files somebody removed. */
+/* Completes interrupted deletions, and removes rows whose files do not exist. */
 static bool remove_stale_rows(zi_history *h, zi_error *error)
 {
     char **ids = read_ids(h, "SELECT id FROM images WHERE deleted = 1", error);
@@ -56,7 +57,7 @@ static bool remove_stale_rows(zi_history *h, zi_error *error)
     return ok;
 }
 
-/* Takes in a picture that has no row. One that cannot be read stays where it is, unlisted. */
+/* Inserts a row for an image file that has none. A file that cannot be read is left alone. */
 static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
 {
     zi_image *image = NULL;
@@ -69,9 +70,9 @@ static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
         if (zi_history_load_image(h, id, &image, &infotext, &why) && image) {
             ok = zi_history_insert_row(h, id, image->width, image->height, (double)st.st_size, -1,
                                        infotext ? infotext : "", error);
-            if (ok) zi_log_line(h->log, ZI_LOG_INFO, "picture %s: taken into the history", id);
+            if (ok) zi_log_line(h->log, ZI_LOG_INFO, "image %s: added to the history", id);
         } else {
-            zi_log_line(h->log, ZI_LOG_WARNING, "picture %s: not taken into the history: %s", id,
+            zi_log_line(h->log, ZI_LOG_WARNING, "image %s: not added to the history: %s", id,
                         why.code ? why.text : "its file cannot be opened");
         }
     }
@@ -82,7 +83,7 @@ static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
     return ok;
 }
 
-/* What an end in the middle of writing left in a folder where only the server writes. */
+/* Removes temporary files of interrupted writes in a subfolder that only the server writes to. */
 static void remove_temporary_files(const zi_history *h, const char *name)
 {
     char *path = zi_path_join(h->folder, name);
@@ -93,7 +94,7 @@ static void remove_temporary_files(const zi_history *h, const char *name)
     free(path);
 }
 
-/* Pictures without rows, and what an end in the middle of writing left behind. */
+/* Adds rows for image files without one, and removes temporary files of interrupted writes. */
 static bool reconcile_files(zi_history *h, zi_error *error)
 {
     DIR *folder = opendir(h->folder);
@@ -116,6 +117,7 @@ static bool reconcile_files(zi_history *h, zi_error *error)
     return ok;
 }
 
+/* Creates the folders and takes the lock. */
 static bool lock_folder(zi_history *h, zi_error *error)
 {
     char *lock = zi_path_join(h->folder, ".lock");
@@ -161,6 +163,7 @@ static bool open_db(zi_history *h, zi_error *error)
     return ok && zi_history_register_fold(h, error) && run_sql(h, schema, error);
 }
 
+/* A history without lock and database. NULL: out of memory. */
 static zi_history *create_history(const char *folder, zi_log *log, zi_error *error)
 {
     zi_history *h = calloc(1, sizeof *h);

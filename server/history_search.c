@@ -1,4 +1,4 @@
-/* Searching the history. */
+/* Lists and searches the history. */
 #include "server/history_private.h"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 enum { MAX_SEARCH_WORDS = 20 };
 
-/* A to Z in small letters; false: there is other than ASCII. */
+/* Lowercases ASCII; false: the text has other characters. */
 static bool fold_ascii(const char *text, size_t length, char *out)
 {
     bool ascii = true;
@@ -20,8 +20,8 @@ static bool fold_ascii(const char *text, size_t length, char *out)
     return ascii;
 }
 
-/* Text as searches compare it, in new memory: without case, accents within their letters. utf8proc
- * takes 20 us for a long prompt, which adds up over thousands. */
+/* Case-folded and composed text (NFC) in new memory. ASCII takes a fast path: utf8proc needs 20 us
+ * for a long prompt, which adds up over thousands. */
 static char *fold_text(const char *text, size_t length)
 {
     char *out = malloc(length + 1);
@@ -29,11 +29,12 @@ static char *fold_text(const char *text, size_t length)
     utf8proc_uint8_t *all = NULL;
     utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, &all,
                  UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_CASEFOLD);
-    if (!all) return memcpy(out, text, length); /* what is no UTF-8 stays as it is */
+    if (!all) return memcpy(out, text, length); /* invalid UTF-8 is kept unchanged */
     free(out);
     return (char *)all;
 }
 
+/* The SQL function fold(TEXT). */
 static void sql_fold(sqlite3_context *context, int count, sqlite3_value **values)
 {
     (void)count;
@@ -65,6 +66,7 @@ static void add_condition(filter *f, const char *before, char *value, const char
     zi_text_printf(&f->where, " AND %s?%d%s", before, f->count, after);
 }
 
+/* The WHERE conditions of a query, except for its cursor. The caller frees values and where. */
 static filter create_filter(const zi_history_query *query)
 {
     filter f = {.count = 0};
@@ -102,7 +104,7 @@ static bool count_matches(zi_history *h, const filter *f, double *total, zi_erro
     return ok;
 }
 
-/* One row more than asked for tells whether there is another page. */
+/* Reads one row more than the limit, which tells whether there is a next page. */
 static bool read_page(zi_history *h, const filter *f, int limit, cJSON *list, zi_error *error)
 {
     zi_text sql;
@@ -145,10 +147,10 @@ cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_er
     return NULL;
 }
 
-/* ---- the latest page ---- */
+/* ---- the cached page ---- */
 
-/* Counts what this connection changed and, in the upper half, what others committed; -1: unknown.
- */
+/* Changes with every change of the database: SQLite's data_version (commits of others) in the upper
+ * half, changes of this connection in the lower. -1: unknown. */
 static int64_t data_version(zi_history *h)
 {
     sqlite3_stmt *s = NULL;
@@ -160,7 +162,7 @@ static int64_t data_version(zi_history *h)
     return version;
 }
 
-/* No two queries have the same; NULL when memory is short. */
+/* A key that is different for different queries; NULL when out of memory. */
 static char *query_key(const zi_history_query *query)
 {
     const char *const parts[] = {query->cursor, query->words, query->model, query->seed};
@@ -175,7 +177,7 @@ static char *query_key(const zi_history_query *query)
     return zi_text_take(&text);
 }
 
-/* Takes name over. */
+/* Replaces the cached page; takes ownership of key. */
 static void cache_page(zi_history *h, char *key, const char *text, int64_t version)
 {
     pthread_mutex_lock(&h->mutex);
@@ -185,6 +187,8 @@ static void cache_page(zi_history *h, char *key, const char *text, int64_t versi
     pthread_mutex_unlock(&h->mutex);
 }
 
+/* The cached page in new memory if it is of this query and the rows have not changed, else NULL.
+ * *version: data_version now. */
 static char *get_cached_page(zi_history *h, const char *key, int64_t *version)
 {
     pthread_mutex_lock(&h->mutex);
@@ -199,7 +203,7 @@ static char *get_cached_page(zi_history *h, const char *key, int64_t *version)
 
 char *zi_history_list_text(zi_history *history, const zi_history_query *query, zi_error *error)
 {
-    int64_t version; /* from before the rows are read: what changes meanwhile is read again */
+    int64_t version; /* from before reading, so that a change meanwhile invalidates the page */
     char *key = query_key(query), *text = get_cached_page(history, key, &version);
     if (text) {
         free(key);

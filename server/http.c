@@ -1,4 +1,4 @@
-/* The daemon: from the first byte of a request to its handler. */
+/* The HTTP server: takes a request from libmicrohttpd to its handler. */
 #include "server/http.h"
 #include "server/listen.h"
 #include "server/log.h"
@@ -15,8 +15,9 @@
 enum {
     THREADS = 4,
     HEADER_BYTES = 16 << 10,
-    IDLE_SECONDS = 30,       /* without a byte */
-    MAX_DISCARDED = 16 << 20 /* of a body that is too large, before the connection is cut */
+    IDLE_SECONDS = 30, /* without receiving a byte */
+    MAX_DISCARDED =
+        16 << 20 /* bytes read of a body that is too large before the connection is closed */
 };
 
 static const zi_route *const own_route_tables[] = {zi_jobs_routes, zi_images_routes,
@@ -25,7 +26,7 @@ static const zi_api_group api_groups[] = {
     {"/api/", own_route_tables, zi_error_json},
     {"/v1/", (const zi_route *const[]){zi_openai_routes, NULL}, zi_openai_error},
     {"/sdapi/", (const zi_route *const[]){zi_a1111_routes, NULL}, zi_a1111_error},
-    {"/", (const zi_route *const[]){NULL}, zi_error_json}, /* the page's files */
+    {"/", (const zi_route *const[]){NULL}, zi_error_json}, /* files of the web page */
 };
 
 /* ---- routes ---- */
@@ -39,7 +40,7 @@ static bool store_path_parameter(zi_server_request *req, int *count, const char 
     return req->parameters[*count - 1] != NULL;
 }
 
-/* Whether url is of this path; parameters are kept in the call. */
+/* Whether url matches a route's path; stores the values of {parameters} in req. */
 static bool match_path(zi_server_request *req, const char *path, const char *url)
 {
     int count = 0;
@@ -63,7 +64,8 @@ static bool accepts_method(const zi_route *route, const char *method)
            (!strcmp(route->method, "GET") && !strcmp(method, "HEAD"));
 }
 
-/* Finds call->route. allowed becomes the methods of a path that has others ("GET, POST"). */
+/* Sets req->route, or leaves it NULL. *allowed lists the methods of routes with this path, "GET,
+ * POST". */
 static void find_route(zi_server_request *req, char *allowed, size_t size)
 {
     allowed[0] = 0;
@@ -79,7 +81,7 @@ static void find_route(zi_server_request *req, char *allowed, size_t size)
         }
 }
 
-/* ---- the page ---- */
+/* ---- files of the web page ---- */
 
 static bool accepts_coding(zi_server_request *req, const char *coding)
 {
@@ -115,12 +117,13 @@ static const zi_asset *find_asset(const zi_server_request *req)
     return NULL;
 }
 
-/* ---- checking a request before its body ---- */
+/* ---- checks of the request's headers ---- */
 
+/* Replies 404, or 405 when other methods are allowed. */
 static zi_handler_result reply_not_found(zi_server_request *req, const char *allowed)
 {
-    if (!allowed[0]) return zi_reply_error(req, 404, NULL, "%s: there is no such path", req->url);
-    cJSON *json = req->api->error(405, "this path takes other methods", NULL);
+    if (!allowed[0]) return zi_reply_error(req, 404, NULL, "%s: no such path", req->url);
+    cJSON *json = req->api->error(405, "method not allowed", NULL);
     char *text = cJSON_PrintUnformatted(json);
     cJSON_Delete(json);
     if (!text) return MHD_NO;
@@ -139,7 +142,8 @@ static zi_access_headers read_access_headers(zi_server_request *req)
         .cookie = MHD_lookup_connection_value(req->connection, MHD_COOKIE_KIND, "zimage")};
 }
 
-/* True: answered. */
+/* Replies 403 or 401 to a request without access and returns true; *result is what the handler
+ * returns. asset: of the web page; keyless: needs no API key. */
 static bool deny_access(zi_server_request *req, bool asset, bool keyless, zi_handler_result *result)
 {
     zi_server *s = req->server;
@@ -147,14 +151,15 @@ static bool deny_access(zi_server_request *req, bool asset, bool keyless, zi_han
     const char *why = NULL;
     unsigned status = 403;
     if (!zi_access_host_allowed(s->access, &headers))
-        why = "Host is not this server's name; use the address that it printed at its start";
+        why = "the Host header does not name this server; use the URL that it printed at startup";
     else if (!asset && !zi_access_origin_allowed(&headers))
-        why = "requests from other sites' pages are refused";
+        why = "cross-origin requests are not allowed";
     else if (!keyless && !zi_access_authenticated(s->access, &headers))
-        status = 401, why = "the key is missing or wrong; send it as X-API-Key or as a bearer";
+        status = 401,
+        why = "the API key is missing or wrong; send it as X-API-Key or as a bearer token";
     if (!why) return false;
-    atomic_fetch_add(&s->refused, 1);
-    zi_log_rate_limited(s->log, "refused %s %s: %s", req->method, req->url, why);
+    atomic_fetch_add(&s->rejected, 1);
+    zi_log_rate_limited(s->log, "rejected %s %s: %s", req->method, req->url, why);
     *result = zi_reply_error(req, status, NULL, "%s", why);
     return true;
 }
@@ -166,7 +171,8 @@ static bool has_json_content_type(zi_server_request *req)
     return length == 16 && !strncasecmp(type, "application/json", 16);
 }
 
-/* True: answered. What the headers say about the body. */
+/* Replies 413 or 415 when the headers announce a body that the route does not take, and returns
+ * true. */
 static bool reject_body_headers(zi_server_request *req, zi_handler_result *result)
 {
     const char *length = zi_server_request_header(req, "Content-Length");
@@ -175,8 +181,8 @@ static bool reject_body_headers(zi_server_request *req, zi_handler_result *resul
     unsigned long long size = length ? strtoull(length, NULL, 10) : 0;
     if (!route->body && !(size || chunked)) return false;
     if (size > route->body || (!route->body && chunked)) {
-        if (!route->body && size <= ZI_BODY_JSON) return false; /* it is read and ignored */
-        *result = zi_reply_error(req, 413, NULL, "the body is too large; %zu bytes are the most",
+        if (!route->body && size <= ZI_BODY_JSON) return false; /* read and ignored */
+        *result = zi_reply_error(req, 413, NULL, "the body is too large; the maximum is %zu bytes",
                                  route->body);
         return true;
     }
@@ -188,7 +194,8 @@ static bool reject_body_headers(zi_server_request *req, zi_handler_result *resul
     return false;
 }
 
-/* A request's headers are there. True: answered. */
+/* Routes a request when its headers have arrived. Returns true when it was answered at once
+ * (*result), without reading its body. */
 static bool check_request_head(zi_server_request *req, zi_handler_result *result)
 {
     char allowed[100];
@@ -197,7 +204,7 @@ static bool check_request_head(zi_server_request *req, zi_handler_result *result
     req->api = api_groups;
     while (strncmp(req->url, req->api->prefix, strlen(req->api->prefix)) != 0)
         if (++req->api == api_groups + sizeof api_groups / sizeof *api_groups) {
-            req->api--; /* "*" and the like */
+            req->api--; /* such as "*" */
             break;
         }
     if (!zi_utf8_valid(req->url, strlen(req->url))) {
@@ -212,7 +219,8 @@ static bool check_request_head(zi_server_request *req, zi_handler_result *result
         bool reads = !strcmp(req->method, "GET") || !strcmp(req->method, "HEAD");
         bool body = zi_server_request_header(req, "Content-Length") ||
                     zi_server_request_header(req, "Transfer-Encoding");
-        /* What is answered here ends the connection, and a page has many files. */
+        /* A reply at this point closes the connection; the page has many files, so that its files
+         * are sent from run_handler. */
         req->asset = reads && !body ? asset : NULL;
         if (!req->asset) *result = reads ? reply_asset(req, asset) : reply_not_found(req, "GET");
         return !req->asset;
@@ -226,6 +234,7 @@ static bool check_request_head(zi_server_request *req, zi_handler_result *result
 
 /* ---- the body ---- */
 
+/* Creates the temporary file for an uploaded body. */
 static bool open_upload(zi_server_request *req)
 {
     static atomic_uint number;
@@ -240,7 +249,7 @@ static bool open_upload(zi_server_request *req)
     return req->upload != NULL;
 }
 
-/* False: the connection is to be cut. */
+/* Stores a piece of the body. False: close the connection. */
 static bool receive_body(zi_server_request *req, const char *data, size_t size)
 {
     req->received += size;
@@ -257,7 +266,7 @@ static bool receive_body(zi_server_request *req, const char *data, size_t size)
     return !req->body.failed;
 }
 
-/* True: answered. Turns the body into call->json. */
+/* Parses the body into req->json. Replies 400 and returns true when it is not a JSON object. */
 static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *result)
 {
     const char *end = NULL;
@@ -269,14 +278,15 @@ static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *resu
     else if (!(req->json = cJSON_ParseWithOpts(req->body.data ? req->body.data : "", &end, true)))
         why = "the body is not JSON";
     else if (!cJSON_IsObject(req->json))
-        why = "the body must be an object of JSON";
+        why = "the body must be a JSON object";
     if (!why) return false;
     *result = zi_reply_error(req, 400, NULL, "%s", why);
     return true;
 }
 
-/* ---- what libmicrohttpd calls ---- */
+/* ---- callbacks of libmicrohttpd ---- */
 
+/* Called when the body is complete, and again after each suspension. */
 static zi_handler_result run_handler(zi_server_request *req)
 {
     zi_handler_result result;
@@ -285,7 +295,7 @@ static zi_handler_result run_handler(zi_server_request *req)
         return reply_asset(req, req->asset);
     }
     if (req->too_large)
-        return zi_reply_error(req, 413, NULL, "the body is too large; %zu bytes are the most",
+        return zi_reply_error(req, 413, NULL, "the body is too large; the maximum is %zu bytes",
                               req->route->body);
     if (!req->started) {
         req->started = true;
@@ -313,6 +323,7 @@ static zi_server_request *create_request(zi_server *server, struct MHD_Connectio
     return req;
 }
 
+/* MHD_AccessHandlerCallback: called when headers, parts of the body and the end have arrived. */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *data,
                                   size_t *size, void **state)
@@ -337,6 +348,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     return run_handler(req);
 }
 
+/* MHD_RequestCompletedCallback: frees the request; cancels its job if the client disconnected. */
 static void on_request_completed(void *cls, struct MHD_Connection *connection, void **state,
                                  enum MHD_RequestTerminationCode code)
 {
@@ -359,6 +371,7 @@ static void on_request_completed(void *cls, struct MHD_Connection *connection, v
     *state = NULL;
 }
 
+/* MHD_NotifyConnectionCallback */
 static void on_connection_changed(void *cls, struct MHD_Connection *connection, void **state,
                                   enum MHD_ConnectionNotificationCode code)
 {
@@ -379,7 +392,7 @@ static void on_log_message(void *cls, const char *format, va_list args)
     char text[500];
     vsnprintf(text, sizeof text, format, args);
     text[strcspn(text, "\r\n")] = 0;
-    if (!strncmp(text, "Failed to send", 14)) return; /* a client went away, as clients do */
+    if (!strncmp(text, "Failed to send", 14)) return; /* the client disconnected */
     zi_log_rate_limited(server->log, "http: %s", text);
 }
 
@@ -401,7 +414,7 @@ bool zi_http_start(zi_server *server, zi_error *error)
         MHD_OPTION_END);
     if (server->daemon) return true;
     close(socket);
-    return zi_error_set(error, ZI_ERROR_IO, server->url, "the HTTP server does not start: %s",
+    return zi_error_set(error, ZI_ERROR_IO, server->url, "cannot start the HTTP server: %s",
                         strerror(errno));
 }
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* As much of a field's name as there is room for, in whole characters: a client may send any. */
+/* Copies a field's name, cut to whole UTF-8 characters that fit: clients may send any name. */
 static void copy_field_name(zi_http_error *http_error, const char *field)
 {
     size_t size = strlen(field), fits = 0, next;

@@ -9,7 +9,7 @@
 
 enum { ROOTS = 2, MAX_DEPTH = 8 };
 
-/* Folders that sources may be in, links resolved; NULL: there is none. */
+/* Folders that sources may be in, with symbolic links resolved; NULL: none. */
 typedef struct {
     char *paths[ROOTS];
 } roots;
@@ -25,10 +25,11 @@ static void free_roots(roots *r)
     for (int i = 0; i < ROOTS; i++) free(r->paths[i]);
 }
 
+/* Whether path is below root, by their names alone. root may be NULL. */
 static bool is_below(const char *root, const char *path)
 {
     size_t length = root ? strlen(root) : 0;
-    if (length && root[length - 1] == '/') length--; /* the root of all */
+    if (length && root[length - 1] == '/') length--; /* the root folder */
     return root && !strncmp(path, root, length) && path[length] == '/' && path[length + 1];
 }
 
@@ -57,13 +58,15 @@ static bool entries_contained(const roots *r, const char *path, int depth)
     return ok;
 }
 
-/* Whether a real path, and all that is found below it when links are followed, is within. */
+/* Whether a real path, and everything below it when symbolic links are followed, is within the
+ * roots; false also below 8 levels of folders. */
 static bool is_contained(const roots *r, const char *path, int depth)
 {
     if (depth > MAX_DEPTH || !is_within(r, path)) return false;
     return zi_is_dir(path) ? entries_contained(r, path, depth) : zi_is_file(path);
 }
 
+/* The real path of source in new memory, or NULL when it does not exist or is not contained. */
 static char *find_within_roots(const roots *r, const char *source)
 {
     if (source[0] == '/') {
@@ -94,11 +97,11 @@ bool zi_import_path_resolve(const zi_server_options *options, const char *source
     }
     return zi_http_error_set(
         http_error, 400, "source",
-        "no model is there that this server may read: it reads below its models "
-        "folder%s. zimage import PATH on the command line takes one from anywhere%s",
-        options->import ? " and the folder of --import, and follows no link out of them"
-                        : ", and follows no link out of it",
-        options->import ? "" : "; so does a server started with --import DIR, from DIR");
+        "no file or folder that this server may read: it reads only below its models folder%s. "
+        "`zimage import PATH` on the command line imports from anywhere%s",
+        options->import ? " and the folder of --import, and follows no symbolic links out of them"
+                        : ", and follows no symbolic links out of it",
+        options->import ? "" : "; a server started with --import DIR also imports from DIR");
 }
 
 bool zi_import_path_in_models_folder(const zi_server_options *options, const char *path)

@@ -32,9 +32,9 @@ struct zi_server {
     zi_worker *worker;
     zi_connections *connections;
     struct MHD_Daemon *daemon;
-    /* Counters for /api/metrics; refused: for host, origin or key; images: generated; failures:
+    /* Counters for /api/metrics; rejected: for host, origin or key; images: generated; failures:
      * 5xx. */
-    atomic_ullong requests, refused, images, failures;
+    atomic_ullong requests, rejected, images, failures;
 };
 
 #endif

@@ -1,5 +1,6 @@
 #include "server/job_json.h"
 #include "server/base64.h"
+#include "server/json.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,8 +15,7 @@ bool zi_job_params_read(const char *kind, const cJSON *params, zi_job_request *o
                         zi_http_error *http_error)
 {
     *out = (zi_job_request){.kind = zi_job_kind_find(kind)};
-    if (!out->kind)
-        return zi_http_error_set(http_error, 400, "kind", "kind: there is no such kind of job");
+    if (!out->kind) return zi_http_error_set(http_error, 400, "kind", "kind: unknown kind of job");
     if (!cJSON_IsObject(params))
         return zi_http_error_set(http_error, 400, "params", "params: must be an object");
     return zi_params_read(params, out->kind->params, &out->params, &out->fields, http_error);
@@ -30,10 +30,10 @@ bool zi_job_request_read(const cJSON *body, zi_job_request *out, zi_http_error *
                              : !strcmp(item->string, "params") ? &params
                                                                : NULL;
         if (!part)
-            return zi_http_error_set(http_error, 400, item->string, "%s: there is no such field",
+            return zi_http_error_set(http_error, 400, item->string, "%s: unknown field",
                                      item->string);
         if (*part)
-            return zi_http_error_set(http_error, 400, item->string, "%s: occurs twice",
+            return zi_http_error_set(http_error, 400, item->string, "%s: duplicate field",
                                      item->string);
         *part = item;
     }
@@ -61,18 +61,7 @@ cJSON *zi_job_id_json(uint64_t id)
     return cJSON_CreateString(text);
 }
 
-/* ---- parts of a description ---- */
-
-static void add_number(cJSON *to, const char *name, double value, bool known)
-{
-    cJSON_AddItemToObject(to, name, known ? cJSON_CreateNumber(value) : cJSON_CreateNull());
-}
-
-/* text NULL: null */
-static void add_text(cJSON *to, const char *name, const char *text)
-{
-    cJSON_AddItemToObject(to, name, text ? cJSON_CreateString(text) : cJSON_CreateNull());
-}
+/* ---- members of a description ---- */
 
 static cJSON *progress_json(const zi_job_progress *p)
 {
@@ -84,10 +73,10 @@ static cJSON *progress_json(const zi_job_progress *p)
     cJSON_AddNumberToObject(json, "step", p->step);
     cJSON_AddNumberToObject(json, "steps", p->steps);
     cJSON_AddNumberToObject(json, "fraction", p->fraction);
-    add_number(json, "seconds_left", p->seconds_left, p->seconds_left >= 0);
-    add_number(json, "bytes_done", (double)p->done, p->size > 0);
-    add_number(json, "bytes", (double)p->size, p->size > 0);
-    add_text(json, "file", p->file[0] ? p->file : NULL);
+    zi_json_add_number(json, "seconds_left", p->seconds_left, p->seconds_left >= 0);
+    zi_json_add_number(json, "bytes_done", (double)p->done, p->size > 0);
+    zi_json_add_number(json, "bytes", (double)p->size, p->size > 0);
+    zi_json_add_text(json, "file", p->file[0] ? p->file : NULL);
     return json;
 }
 
@@ -99,7 +88,7 @@ static cJSON *images_json(const zi_job_status *status)
     return array;
 }
 
-/* null where there is none, also when memory is short. */
+/* Schema Preview; null: none, or out of memory. */
 static cJSON *preview_json(const zi_job_preview *p)
 {
     char *data = p->png ? zi_base64_encode(p->png, p->size) : NULL;
@@ -115,7 +104,7 @@ static cJSON *preview_json(const zi_job_preview *p)
     return json;
 }
 
-/* null where there is none, also when memory is short. */
+/* The result as `zimage verify --json` prints it; null: out of memory. */
 static cJSON *verification_json(const zi_verification *verification)
 {
     char *text = zi_verification_json(verification);
@@ -124,6 +113,7 @@ static cJSON *verification_json(const zi_verification *verification)
     return json ? json : cJSON_CreateNull();
 }
 
+/* Of verify: the checks; of jobs that made a model: its name; null: none. */
 static cJSON *result_json(const zi_job *job)
 {
     if (job->verification) return verification_json(job->verification);
@@ -139,7 +129,7 @@ static cJSON *error_json(const zi_job_status *status)
     if (status->state != ZI_JOB_FAILED) return cJSON_CreateNull();
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "message", error->text);
-    add_text(json, "field", error->field[0] ? error->field : NULL);
+    zi_json_add_text(json, "field", error->field[0] ? error->field : NULL);
     return json;
 }
 
@@ -152,15 +142,15 @@ static cJSON *job_json(const zi_job *job, int position, bool preview)
     cJSON_AddItemToObject(json, "id", zi_job_id_json(job->id));
     cJSON_AddStringToObject(json, "kind", job->kind->name);
     cJSON_AddStringToObject(json, "state", states[s->state]);
-    add_number(json, "position", position, position > 0);
+    zi_json_add_number(json, "position", position, position > 0);
     cJSON_AddNumberToObject(json, "created", s->created);
-    add_number(json, "started", s->started, s->started > 0);
-    add_number(json, "finished", s->finished, s->finished > 0);
+    zi_json_add_number(json, "started", s->started, s->started > 0);
+    zi_json_add_number(json, "finished", s->finished, s->finished > 0);
     cJSON_AddItemToObject(json, "params",
                           zi_params_json(job->kind->params, &job->params, &job->fields));
     cJSON_AddItemToObject(json, "progress", progress_json(&s->progress));
     cJSON_AddItemToObject(json, "images", images_json(s));
-    add_text(json, "text", job->text.data);
+    zi_json_add_text(json, "text", job->text.data);
     cJSON_AddItemToObject(json, "result", result_json(job));
     cJSON_AddItemToObject(json, "error", error_json(s));
     if (preview) cJSON_AddItemToObject(json, "preview", preview_json(&s->preview));
@@ -175,6 +165,7 @@ char *zi_job_json_text(const zi_job *job)
     return text;
 }
 
+/* A zi_job_visitor that stores the job's JSON in *user. */
 static void store_job_json(void *user, const zi_job *job, int position)
 {
     *(cJSON **)user = job_json(job, position, false);
@@ -192,7 +183,7 @@ cJSON *zi_jobs_find_json(zi_jobs *jobs, uint64_t id, bool preview)
     return json;
 }
 
-/* Those that have ended are described already. */
+/* A zi_job_visitor that appends to the array `user`. Ended jobs have their text already. */
 static void add_to_list(void *user, const zi_job *job, int position)
 {
     cJSON_AddItemToArray(user,
@@ -229,7 +220,7 @@ cJSON *zi_jobs_snapshot_json(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool 
 
 /* ---- events ---- */
 
-/* Adds an event of a job, which wakes nobody. A passing one replaces the one before. */
+/* Appends an event with the job's id and kind, without resuming waiters. Deletes data. */
 static void add_event(zi_events *events, const zi_job *job, const char *name, cJSON *data,
                       bool transient)
 {
@@ -238,6 +229,7 @@ static void add_event(zi_events *events, const zi_job *job, const char *name, cJ
     zi_events_add(events, job->id, name, data, transient);
 }
 
+/* Appends an event that is not transient, and resumes the job's waiters. */
 static void publish_event(zi_events *events, const zi_job *job, const char *name, cJSON *data)
 {
     add_event(events, job, name, data, false);
@@ -323,7 +315,7 @@ void zi_publish_end(zi_events *events, const zi_job *job)
     else
         cJSON_AddItemToObject(data, "images", images_json(s));
     if (s->state == ZI_JOB_DONE) {
-        add_text(data, "text", job->text.data);
+        zi_json_add_text(data, "text", job->text.data);
         cJSON_AddItemToObject(data, "result", result_json(job));
     }
     publish_event(events, job, states[s->state], data);

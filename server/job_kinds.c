@@ -1,4 +1,5 @@
-/* The kinds of jobs: tables of what they take, and what is looked up before they wait. */
+/* The kinds of jobs: tables of their parameters, and what is validated and resolved before a job is
+ * queued. */
 #include "server/internal.h"
 #include "server/import_path.h"
 #include "server/worker.h"
@@ -9,9 +10,9 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* ---- what kinds take; zi_parameters is the table of generate ---- */
+/* ---- parameters; those of generate are zi_parameters ---- */
 
-/* Most bytes of a model's name, of a new one's, and of a path. */
+/* Maximum bytes of a model's name, of a new model's name, and of a path. */
 enum { MAX_NAME = 300, MAX_NEW_NAME = 200, MAX_PATH_BYTES = 1000 };
 
 #define TEXT(name_, struct_, field, max_, needed)                                                  \
@@ -38,7 +39,7 @@ static const zi_parameter convert_params[] = {
     CHOICE("precision", zi_convert_params, precision, zi_precision_names, false),
     {0}};
 
-/* Converting that keeps the layout and must be told the precision. */
+/* A convert that keeps the layout and requires a precision. */
 static const zi_parameter quantize_params[] = {
     CONVERT_FIELDS,
     CHOICE("precision", zi_convert_params, precision, zi_precision_names, true),
@@ -47,7 +48,7 @@ static const zi_parameter quantize_params[] = {
 static const char *const import_modes[] = {
     [ZI_IMPORT_COPY] = "copy", [ZI_IMPORT_LINK] = "link", [ZI_IMPORT_MOVE] = "move", NULL};
 
-/* The layout same and the precision original leave the model as it is. */
+/* Layout "same" and precision "original" import the model unchanged. */
 static const zi_parameter import_params[] = {
     TEXT("source", zi_import_params, source, MAX_PATH_BYTES, true),
     TEXT("name", zi_import_params, name, MAX_NEW_NAME, false),
@@ -56,7 +57,7 @@ static const zi_parameter import_params[] = {
     CHOICE("precision", zi_import_params, precision, zi_precision_names, false),
     {0}};
 
-/* As import_params; to is the layout, as on the command line. */
+/* As import_params, with the layout as `to`, as on the command line. */
 static const zi_parameter download_params[] = {
     TEXT("repo", zi_download_params, repo, MAX_NAME, false),
     TEXT("name", zi_download_params, name, MAX_NEW_NAME, false),
@@ -93,15 +94,16 @@ static const zi_parameter load_params[] = {TEXT("model", zi_load_params, model, 
 
 static const zi_parameter no_params[] = {{0}};
 
-/* ---- what they name ---- */
+/* ---- resolving names ---- */
 
-/* A field of the job's params has got a value that clients see. */
+/* Marks a field of params as set, so that clients see it. */
 static void add_field(zi_job *job, const char *name)
 {
     zi_fields_add(&job->fields, job->kind->params, name);
 }
 
-/* Replaces the model in *name by what it is called, where none is named by the default model. */
+/* Resolves *name, or the default model if it is NULL: replaces *name by the full name and sets
+ * job->paths.model. */
 static bool resolve_model(zi_server *server, zi_job *job, const char **name,
                           zi_http_error *http_error)
 {
@@ -114,12 +116,13 @@ static bool resolve_model(zi_server *server, zi_job *job, const char **name,
     return true;
 }
 
-/* A random seed, when none is given. */
+/* Sets a random 32-bit seed unless one is given. */
 static bool resolve_seed(zi_job *job, uint64_t *seed, bool given, zi_http_error *http_error)
 {
     uint32_t random = 0;
     if (!given && getentropy(&random, sizeof random) != 0)
-        return zi_http_error_set(http_error, 500, NULL, "the system gives no random numbers");
+        return zi_http_error_set(http_error, 500, NULL,
+                                 "cannot get random numbers from the system");
     if (!given) *seed = random;
     add_field(job, "seed");
     return true;
@@ -127,7 +130,8 @@ static bool resolve_seed(zi_job *job, uint64_t *seed, bool given, zi_http_error 
 
 /* ---- generate ---- */
 
-/* Also for requests in the words of other APIs, which have not been through the table. */
+/* Validates here as well as by the table, since requests of the compatibility APIs do not pass
+ * through the table. */
 static bool check_generation(const zi_generation *g, zi_http_error *http_error)
 {
     zi_error error;
@@ -136,7 +140,7 @@ static bool check_generation(const zi_generation *g, zi_http_error *http_error)
         return zi_http_error_from(http_error, zi_parameters, NULL, &error);
     return r->width * r->height <= ZI_MAX_PIXELS ||
            zi_http_error_set(http_error, 400, "width",
-                             "%dx%d are too many pixels; %d (2048x2048) are the most", r->width,
+                             "%dx%d has too many pixels; the maximum is %d (2048x2048)", r->width,
                              r->height, ZI_MAX_PIXELS);
 }
 
@@ -175,7 +179,7 @@ static bool ends_with(const char *text, const char *end)
     return length > size && !strcmp(text + length - size, end);
 }
 
-/* The section of new models of a layout, and the extension of their files. */
+/* Where a converted model goes, by layout: section of the registry and extension of the file. */
 static const struct {
     zi_section section;
     const char *extension;
@@ -184,7 +188,7 @@ static const struct {
                     [ZI_LAYOUT_COMFYUI] = {ZI_SECTION_COMFYUI, ".safetensors"},
                     [ZI_LAYOUT_GGUF] = {ZI_SECTION_COMFYUI, ".gguf"}};
 
-/* The layout of what lies at path. */
+/* The layout of the model at path, by extension and section. source: its name in the registry. */
 static zi_layout_kind guess_layout(const char *source, const char *path)
 {
     if (ends_with(path, ".gguf")) return ZI_LAYOUT_GGUF;
@@ -210,7 +214,7 @@ static bool resolve_convert(zi_server *server, zi_job *job, zi_http_error *http_
                                  &job->paths.new_model, &job->paths.new_name, http_error);
 }
 
-/* A new model's name, where the library chooses the folder. */
+/* Rejects names that are not plain file names. */
 static bool check_new_name(const char *name, zi_http_error *http_error)
 {
     bool plain = !name || (name[0] != '.' && !strchr(name, '/') && !strchr(name, '\\') &&
@@ -221,7 +225,7 @@ static bool check_new_name(const char *name, zi_http_error *http_error)
            zi_http_error_set(http_error, 400, "name", "the name must be a plain file name");
 }
 
-/* Before much is fetched for nothing. */
+/* Rejects impossible combinations before anything is downloaded. */
 static bool check_precision(zi_layout_kind layout, zi_precision precision,
                             zi_http_error *http_error)
 {
@@ -238,18 +242,17 @@ static bool resolve_import(zi_server *server, zi_job *job, zi_http_error *http_e
         !zi_import_path_resolve(&server->options, p->source, &job->paths.model, http_error))
         return false;
     if (p->mode && (p->layout || p->precision))
-        return zi_http_error_set(
-            http_error, 400, "mode",
-            "what is converted is neither linked nor moved; leave the mode out");
+        return zi_http_error_set(http_error, 400, "mode",
+                                 "a model that is converted cannot be linked or moved; omit mode");
     if (p->mode == ZI_IMPORT_LINK &&
         !zi_import_path_in_models_folder(&server->options, job->paths.model))
         return zi_http_error_set(
             http_error, 400, "mode",
-            "this server follows no link out of its models folder; copy or move it");
+            "a model outside the models folder cannot be linked; copy or move it");
     return true;
 }
 
-/* Whether repo is one is found out by looking into the cache, which asks no one. */
+/* Validates `repo` by a look-up in the hub's cache, without network access. */
 static bool resolve_download(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     const zi_download_params *p = &job->params.download;

@@ -1,4 +1,4 @@
-/* What workers record of their jobs, and tell those who listen. */
+/* Updates of running jobs by worker threads, each published as an event. */
 #include "server/jobs_private.h"
 
 #include <stdlib.h>
@@ -32,7 +32,7 @@ void zi_jobs_set_step(zi_jobs *jobs, zi_job *job, const zi_job_progress *progres
     pthread_mutex_unlock(&jobs->mutex);
 }
 
-/* With the mutex held. */
+/* Appends an id; the caller holds the mutex. */
 static bool append_image(zi_job_status *status, const char id[ZI_IMAGE_ID], zi_error *error)
 {
     size_t size = (status->image_count + 1) * sizeof *status->images;
@@ -48,7 +48,7 @@ bool zi_jobs_add_image(zi_jobs *jobs, zi_job *job, int image, const char id[ZI_I
 {
     struct cJSON *row;
     if (!zi_history_get_row(jobs->server->history, id, &row, error)) return false;
-    if (!row) return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image is gone already");
+    if (!row) return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image was deleted");
     pthread_mutex_lock(&jobs->mutex);
     bool ok = append_image(&job->status, id, error);
     zi_publish_image(jobs->server->events, job, image, row);

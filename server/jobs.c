@@ -10,7 +10,8 @@ zi_jobs *zi_jobs_create(zi_server *server)
     zi_jobs *jobs = calloc(1, sizeof *jobs);
     if (!jobs) return NULL;
     jobs->server = server;
-    jobs->latest = (uint64_t)(zi_wall_seconds() * 1000) << 8; /* no id comes twice, also later */
+    jobs->latest = (uint64_t)(zi_wall_seconds() * 1000)
+                   << 8; /* ids are unique, also over restarts */
     pthread_mutex_init(&jobs->mutex, NULL);
     pthread_cond_init(&jobs->added, NULL);
     return jobs;
@@ -36,7 +37,7 @@ static void free_job(zi_job *job)
     free(job);
 }
 
-static void free_list(zi_job *job)
+static void free_jobs(zi_job *job)
 {
     while (job) {
         zi_job *next = job->next;
@@ -48,17 +49,17 @@ static void free_list(zi_job *job)
 void zi_jobs_free(zi_jobs *jobs)
 {
     if (!jobs) return;
-    free_list(jobs->waiting);
-    for (int queue = 0; queue < ZI_QUEUES; queue++) free_list(jobs->running[queue]);
-    free_list(jobs->ended);
+    free_jobs(jobs->waiting);
+    for (int queue = 0; queue < ZI_QUEUES; queue++) free_jobs(jobs->running[queue]);
+    free_jobs(jobs->ended);
     pthread_cond_destroy(&jobs->added);
     pthread_mutex_destroy(&jobs->mutex);
     free(jobs);
 }
 
-/* ---- looking; all with the mutex held ---- */
+/* ---- lookup; callers hold the mutex ---- */
 
-/* In the queue of its lane; 0: it does not wait. */
+/* The job's position in its queue, from 1; 0: not queued. */
 static int queue_position(const zi_jobs *jobs, const zi_job *job)
 {
     int position = 0;
@@ -71,18 +72,19 @@ static int queue_position(const zi_jobs *jobs, const zi_job *job)
 
 enum { LISTS = ZI_QUEUES + 2 };
 
-/* In the order in which jobs are listed. */
-static void get_lists(const zi_jobs *jobs, zi_job *lists[LISTS])
+/* The lists of all jobs, in the order in which zi_jobs_visit visits them. */
+static void get_all_lists(const zi_jobs *jobs, zi_job *lists[LISTS])
 {
     for (int queue = 0; queue < ZI_QUEUES; queue++) lists[queue] = jobs->running[queue];
     lists[ZI_QUEUES] = jobs->waiting;
     lists[ZI_QUEUES + 1] = jobs->ended;
 }
 
+/* The job of that id; NULL: none. */
 static zi_job *find_job(const zi_jobs *jobs, uint64_t id)
 {
     zi_job *lists[LISTS];
-    get_lists(jobs, lists);
+    get_all_lists(jobs, lists);
     for (int i = 0; i < LISTS; i++)
         for (zi_job *job = lists[i]; job; job = job->next)
             if (job->id == id) return job;
@@ -92,13 +94,13 @@ static zi_job *find_job(const zi_jobs *jobs, uint64_t id)
 static void visit_all(zi_jobs *jobs, zi_job_visitor visit, void *user)
 {
     zi_job *lists[LISTS];
-    get_lists(jobs, lists);
+    get_all_lists(jobs, lists);
     for (int i = 0; i < LISTS; i++)
         for (const zi_job *job = lists[i]; job; job = job->next)
             visit(user, job, queue_position(jobs, job));
 }
 
-/* ---- for those who ask ---- */
+/* ---- reading ---- */
 
 uint64_t zi_jobs_visit(zi_jobs *jobs, uint64_t id, zi_job_visitor visit, void *user)
 {
@@ -111,7 +113,8 @@ uint64_t zi_jobs_visit(zi_jobs *jobs, uint64_t id, zi_job_visitor visit, void *u
     return latest;
 }
 
-/* Copies size bytes of what a status has; NULL stays NULL. False: memory is short. */
+/* Replaces *pointer_to_data by a copy of size bytes; NULL stays NULL. False: out of memory, and it
+ * is NULL. */
 static bool copy_bytes(void *pointer_to_data, size_t size)
 {
     void **data = pointer_to_data, *copy = *data && size ? malloc(size) : NULL;
@@ -121,6 +124,7 @@ static bool copy_bytes(void *pointer_to_data, size_t size)
     return ok;
 }
 
+/* A zi_job_visitor that copies the status; out of memory leaves ZI_JOB_UNKNOWN. */
 static void copy_status(void *user, const zi_job *job, int position)
 {
     (void)position;
@@ -165,6 +169,8 @@ zi_jobs_counts zi_jobs_count(zi_jobs *jobs)
 
 /* ---- submitting ---- */
 
+/* A job that is not queued yet, with copies of the request's texts, validated and resolved. NULL:
+ * *http_error is filled. */
 static zi_job *create_job(zi_jobs *jobs, const zi_job_request *request, zi_http_error *http_error)
 {
     zi_job *job = calloc(1, sizeof *job);
@@ -185,7 +191,7 @@ static zi_job *create_job(zi_jobs *jobs, const zi_job_request *request, zi_http_
     return NULL;
 }
 
-/* Puts a job at the end of its queue; false: that is full. */
+/* Appends a job to its queue and gives it an id. False: the queue is full or closed. */
 static bool enqueue(zi_jobs *jobs, zi_job *job, uint64_t *id)
 {
     zi_job **end = &jobs->waiting;
@@ -211,12 +217,13 @@ bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id,
     if (enqueue(jobs, job, id)) return true;
     free_job(job);
     return zi_http_error_set(http_error, 429, NULL,
-                             "the queue is full: %d jobs wait already; try again later",
+                             "the queue is full: %d jobs are waiting; try again later",
                              ZI_QUEUE_CAPACITY);
 }
 
-/* ---- moving jobs; all with the mutex held ---- */
+/* ---- moving jobs between lists; callers hold the mutex ---- */
 
+/* Takes a queued job out of the list of queued jobs. */
 static void remove_from_queue(zi_jobs *jobs, zi_job *job)
 {
     zi_job **at = &jobs->waiting;
@@ -226,6 +233,7 @@ static void remove_from_queue(zi_jobs *jobs, zi_job *job)
     jobs->queued[job->kind->queue]--;
 }
 
+/* Publishes "queued" with the new positions of all jobs of a queue. */
 static void publish_positions(zi_jobs *jobs, zi_job_queue queue)
 {
     int position = 1;
@@ -242,7 +250,8 @@ static void forget_oldest(zi_jobs *jobs)
     jobs->ended_count--;
 }
 
-/* Puts a job that has ended before the others that have, and forgets the oldest. */
+/* Ends a job that is in no list: sets its state, puts it first among the ended jobs, publishes the
+ * event, and frees the oldest ended job if there are too many. */
 static void move_to_ended(zi_jobs *jobs, zi_job *job, zi_job_state state)
 {
     zi_job_status *status = &job->status;
@@ -250,7 +259,7 @@ static void move_to_ended(zi_jobs *jobs, zi_job *job, zi_job_state state)
     status->finished = zi_wall_seconds();
     free(status->preview.png);
     status->preview = (zi_job_preview){.png = NULL};
-    /* It stays so, and clients that poll ask for all that are remembered. */
+    /* The description is final; clients that poll list all ended jobs, so it is printed once. */
     job->json = zi_job_json_text(job);
     jobs->count[state]++;
     job->next = jobs->ended;
@@ -259,7 +268,7 @@ static void move_to_ended(zi_jobs *jobs, zi_job *job, zi_job_state state)
     if (++jobs->ended_count > MAX_ENDED) forget_oldest(jobs);
 }
 
-/* The job that has waited longest; NULL: none does. */
+/* The oldest job of a queue; NULL: none. */
 static zi_job *next_waiting_job(const zi_jobs *jobs, zi_job_queue queue)
 {
     zi_job *job = jobs->waiting;
@@ -267,7 +276,7 @@ static zi_job *next_waiting_job(const zi_jobs *jobs, zi_job_queue queue)
     return job;
 }
 
-/* ---- ending jobs ---- */
+/* ---- cancelling ---- */
 
 zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id)
 {
@@ -308,7 +317,7 @@ void zi_jobs_close(zi_jobs *jobs)
     pthread_mutex_unlock(&jobs->mutex);
 }
 
-/* ---- for workers ---- */
+/* ---- for worker threads ---- */
 
 zi_job *zi_jobs_take_next(zi_jobs *jobs, zi_job_queue queue)
 {

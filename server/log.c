@@ -18,9 +18,9 @@ typedef struct {
 struct zi_log {
     pthread_mutex_t mutex;
     zi_events *events;
-    line lines[MAX_LINES]; /* a ring: line number n is at n % LINES */
+    line lines[MAX_LINES]; /* a ring: line n is at n % MAX_LINES */
     size_t count;
-    double second; /* in which refusals were counted last */
+    double second; /* start of the second that limited_count counts in */
     int limited_count;
 };
 
@@ -50,8 +50,7 @@ void zi_log_free(zi_log *log)
     free(log);
 }
 
-/* Bytes of the UTF-8 character at text, 0 where there is none. Text ends with a NUL, so no
- * sequence is read beyond it. */
+/* Bytes of the UTF-8 character at text, 0 if it is invalid. Does not read beyond the text's NUL. */
 static size_t utf8_length(const char *text)
 {
     size_t size = 1;
@@ -68,7 +67,7 @@ void zi_escape_line(const char *text, zi_text *out)
         unsigned char c = (unsigned char)*text;
         size_t size = utf8_length(text);
         bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)text[1] < 0xa0) ||
-                       /* the marks that turn the direction of a line */
+                       /* includes marks that change the direction of text */
                        (c == 0xe2 && size == 3 && (unsigned char)text[1] <= 0x81);
         if (size && !control) {
             zi_text_append(out, text, size);
@@ -99,6 +98,8 @@ static void print_line(const line *l)
     fprintf(stderr, "%s %s %s\n", when, levels[l->level], l->text);
 }
 
+/* Prints a line to standard error, stores it in the ring and publishes it as an event. Control
+ * characters are escaped. */
 static void write_line(zi_log *log, zi_log_level level, const char *format, va_list args)
 {
     char raw[MAX_LINE_BYTES];

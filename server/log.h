@@ -11,7 +11,7 @@ typedef enum { ZI_LOG_INFO, ZI_LOG_WARNING, ZI_LOG_ERROR } zi_log_level;
 
 typedef struct zi_log zi_log;
 
-zi_log *zi_log_create(zi_events *events); /* NULL when memory is short */
+zi_log *zi_log_create(zi_events *events); /* NULL when out of memory */
 void zi_log_free(zi_log *log);
 
 /* Writes one line. Control characters and invalid UTF-8 are escaped, so that text from clients is

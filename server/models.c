@@ -1,12 +1,13 @@
 #include "server/models.h"
 #include "server/internal.h"
+#include "server/json.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- finding ---- */
+/* ---- lookup ---- */
 
-/* A request that names no model is not answered with "not found": the server has to be told one. */
+/* The error of a request that names no model: 400 rather than 404, since it must name one. */
 static bool set_default_error(zi_http_error *http_error, const char *field, const zi_error *error)
 {
     if (error->code != ZI_ERROR_NOT_FOUND)
@@ -23,7 +24,7 @@ bool zi_models_find(zi_server *server, const char *name, const char *field, zi_f
     if (error.code != ZI_ERROR_NOT_FOUND)
         return zi_http_error_from(http_error, NULL, field, &error);
     return zi_http_error_set(http_error, 404, field,
-                             "%s: there is no such model; GET /api/models lists them", name);
+                             "%s: no such model; GET /api/models lists them", name);
 }
 
 bool zi_models_find_path(zi_server *server, const char *name, const char *field, char **path,
@@ -76,7 +77,7 @@ bool zi_models_destination(zi_server *server, zi_section section, const char *fi
     return zi_http_error_from(http_error, NULL, is_name ? field : NULL, &error);
 }
 
-/* ---- what there is ---- */
+/* ---- lists and JSON ---- */
 
 bool zi_models_list(zi_server *server, zi_registry_list *out, zi_http_error *http_error)
 {
@@ -97,18 +98,12 @@ bool zi_model_can_generate(const zi_registry_entry *entry)
     return entry->kind == ZI_MODEL_IMAGE && (!entry->inspection || entry->inspection->usable);
 }
 
-static void add_text(cJSON *to, const char *name, const char *text)
+/* Adds native_size, usable, health, missing and problems; `in` NULL: not inspected yet. */
+static void add_inspection_fields(cJSON *json, const zi_inspection *in)
 {
-    cJSON_AddItemToObject(to, name, text ? cJSON_CreateString(text) : cJSON_CreateNull());
-}
-
-static void add_findings(cJSON *json, const zi_inspection *in)
-{
-    cJSON_AddItemToObject(json, "native_size",
-                          in && in->native_size ? cJSON_CreateNumber(in->native_size)
-                                                : cJSON_CreateNull());
+    zi_json_add_number(json, "native_size", in ? in->native_size : 0, in && in->native_size);
     cJSON_AddBoolToObject(json, "usable", in && in->usable);
-    add_text(json, "health", in ? zi_health_name(in->health) : NULL);
+    zi_json_add_text(json, "health", in ? zi_health_name(in->health) : NULL);
     cJSON *missing = cJSON_AddArrayToObject(json, "missing");
     for (int i = 0; in && i < ZI_COMPONENTS; i++)
         if (in->components[i].missing)
@@ -125,15 +120,15 @@ cJSON *zi_model_json(const zi_registry_entry *entry, const char *loaded)
     cJSON_AddStringToObject(json, "name", entry->name);
     cJSON_AddStringToObject(json, "shelf", zi_section_name(entry->section));
     cJSON_AddStringToObject(json, "kind", entry->kind == ZI_MODEL_LANGUAGE ? "language" : "image");
-    add_text(json, "layout", in ? in->layout : NULL);
-    add_text(json, "precision", in ? in->precision : NULL);
+    zi_json_add_text(json, "layout", in ? in->layout : NULL);
+    zi_json_add_text(json, "precision", in ? in->precision : NULL);
     cJSON_AddNumberToObject(json, "bytes", (double)entry->bytes);
-    add_findings(json, in);
+    add_inspection_fields(json, in);
     cJSON_AddBoolToObject(json, "loaded", loaded && !strcmp(loaded, entry->name));
     return json;
 }
 
-/* Without the path, which is not the clients' business. */
+/* Without the path, which clients must not see. */
 static cJSON *inspection_json(const zi_inspection *in)
 {
     char *text = in ? zi_inspection_json(in) : NULL;

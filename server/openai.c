@@ -1,11 +1,11 @@
-/* /v1: OpenAI's images, as its clients and those of stable-diffusion.cpp's server ask for them.
+/* Routes of /v1: OpenAI's images API, with the extensions of stable-diffusion.cpp's server.
  *
- * What a picture is made of and OpenAI has no field for (seed, steps, cfg_scale, negative_prompt,
- * shift, width, height) is taken from the request all the same, and from
- * <sd_cpp_extra_args>{...}</sd_cpp_extra_args> in the prompt. quality, style, moderation and user
- * change nothing here; other unknown fields are passed over. There are no tokens that anyone pays
- * for, and so no `usage`. */
+ * Parameters that OpenAI has no field for (seed, steps, cfg_scale, negative_prompt, shift, width,
+ * height) are read from the request and from <sd_cpp_extra_args>{...}</sd_cpp_extra_args> in the
+ * prompt. quality, style, moderation and user have no effect; other unknown fields are ignored.
+ * There is no token accounting, so replies have no `usage`. */
 #include "server/openai.h"
+#include "server/json.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ static const zi_parameter openai_fields[] = {
      .type = ZI_PARAMETER_TEXT,
      .offset = AT(generation.request.prompt),
      .min = 1,
-     .max = 4 * ZI_PROMPT_BYTES, /* with extra arguments, which are cut out */
+     .max = 4 * ZI_PROMPT_BYTES, /* with sd_cpp_extra_args, which are cut out */
      .required = true},
     {.name = "model", .type = ZI_PARAMETER_TEXT, .offset = AT(model), .max = MAX_NAME},
     IMAGE_COUNT("n"),
@@ -57,7 +57,7 @@ static const zi_parameter openai_fields[] = {
      .max = MAX_PARTIAL_IMAGES},
     {0}};
 
-/* What others have added. */
+/* Fields that stable-diffusion.cpp and others have added. */
 static const zi_parameter extension_fields[] = {
     ZI_COMPAT_SEED(AT(seed)), IMAGE_COUNT("batch_count"), {0}};
 static const zi_parameter_alias extension_parameters[] = {
@@ -84,8 +84,8 @@ cJSON *zi_openai_error(unsigned status, const char *message, const char *field)
                             status >= 500   ? "server_error"
                             : status == 429 ? "rate_limit_error"
                                             : "invalid_request_error");
-    cJSON_AddItemToObject(error, "param", field ? cJSON_CreateString(field) : cJSON_CreateNull());
-    cJSON_AddItemToObject(error, "code", code ? cJSON_CreateString(code) : cJSON_CreateNull());
+    zi_json_add_text(error, "param", field);
+    zi_json_add_text(error, "code", code);
     return object;
 }
 
@@ -121,7 +121,7 @@ static zi_handler_result get_model(zi_server_request *req)
 {
     char *name = zi_compat_find_model(req->server, req->parameters[0]);
     if (!name)
-        return zi_reply_error(req, 404, "model", "%s: there is no such model; /v1/models has them",
+        return zi_reply_error(req, 404, "model", "%s: no such model; GET /v1/models lists them",
                               req->parameters[0]);
     cJSON *json = model_json(req->server, name);
     free(name);
@@ -130,6 +130,7 @@ static zi_handler_result get_model(zi_server_request *req)
 
 /* ---- reading a request ---- */
 
+/* Checks width or height against the parameter's range; errors name the field "size". */
 static bool check_side(const char *name, int side, zi_http_error *http_error)
 {
     const zi_parameter *p = zi_parameter_find(name);
@@ -138,6 +139,7 @@ static bool check_side(const char *name, int side, zi_http_error *http_error)
            zi_http_error_from(http_error, NULL, "size", &error);
 }
 
+/* Parses `size`: "WxH" or "auto". */
 static bool read_size(zi_openai_request *r, zi_http_error *http_error)
 {
     char after;
@@ -150,7 +152,8 @@ static bool read_size(zi_openai_request *r, zi_http_error *http_error)
            check_side("height", side->height, http_error);
 }
 
-/* Takes <sd_cpp_extra_args>...</sd_cpp_extra_args> out of the prompt; NULL: there is none. */
+/* Removes <sd_cpp_extra_args>...</sd_cpp_extra_args> from the prompt and returns what it holds in
+ * new memory; NULL: none. */
 static char *cut_extra_args(char *prompt)
 {
     static const char open[] = "<sd_cpp_extra_args>", close[] = "</sd_cpp_extra_args>";
@@ -164,6 +167,8 @@ static char *cut_extra_args(char *prompt)
     return extra;
 }
 
+/* Reads the extension fields of an object into r; ignores others, and anything that is not an
+ * object. */
 static bool read_extension_fields(const cJSON *json, zi_openai_request *r,
                                   zi_http_error *http_error)
 {
@@ -171,7 +176,7 @@ static bool read_extension_fields(const cJSON *json, zi_openai_request *r,
            zi_params_read_aliases(json, extension_parameters, r, http_error);
 }
 
-/* The extra arguments are read where the call's JSON keeps them, so that texts live as long. */
+/* Reads sd_cpp_extra_args. Their JSON is added to req->json, so that texts in r stay valid. */
 static bool read_extra_args(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
     cJSON *prompt = cJSON_GetObjectItemCaseSensitive(req->json, "prompt");
@@ -182,7 +187,7 @@ static bool read_extra_args(zi_server_request *req, zi_openai_request *r, zi_htt
     if (!cJSON_IsObject(json)) {
         cJSON_Delete(json);
         return zi_http_error_set(http_error, 400, "prompt",
-                                 "sd_cpp_extra_args must hold an object of JSON");
+                                 "sd_cpp_extra_args must hold a JSON object");
     }
     cJSON_AddItemToObject(req->json, "<sd_cpp_extra_args>", json);
     const cJSON *sample = cJSON_GetObjectItemCaseSensitive(json, "sample_params");
@@ -192,21 +197,22 @@ static bool read_extra_args(zi_server_request *req, zi_openai_request *r, zi_htt
            read_extension_fields(guidance, r, http_error);
 }
 
-/* OpenAI's own models stand for the one that draws: clients have them built in. */
+/* Whether it names a model of OpenAI, which clients have built in. It means the default model here.
+ */
 static bool is_openai_model_name(const char *name)
 {
     return !*name || !strncmp(name, "dall-e", 6) || !strncmp(name, "gpt-image", 9) ||
            !strncmp(name, "chatgpt-image", 13);
 }
 
-/* *name, in new memory; NULL: the default model is meant. */
+/* Resolves `model`. *name: in new memory; NULL: the default model. */
 static bool find_model(zi_server_request *req, const zi_openai_request *r, char **name,
                        zi_http_error *http_error)
 {
     *name = r->model ? zi_compat_find_model(req->server, r->model) : NULL;
     return *name || !r->model || is_openai_model_name(r->model) ||
            zi_http_error_set(http_error, 404, "model",
-                             "%s: there is no such model; /v1/models has them", r->model);
+                             "%s: no such model; GET /v1/models lists them", r->model);
 }
 
 static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
@@ -220,13 +226,14 @@ static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_e
     zi_compat_set_cfg_scale(r->cfg, &r->generation);
     if (r->background == TRANSPARENT)
         return zi_http_error_set(http_error, 400, "background",
-                                 "pictures have no transparent background");
+                                 "a transparent background is not supported");
     if (r->stream && r->response == ZI_OPENAI_URL)
         return zi_http_error_set(http_error, 400, "response_format",
-                                 "a stream carries b64_json only");
+                                 "only b64_json is supported with stream");
     if (r->partial && !r->stream)
-        return zi_http_error_set(http_error, 400, "partial_images", "partial_images needs stream");
-    if (r->stream) strcpy(r->quality, "auto"); /* which replies without a stream do not have */
+        return zi_http_error_set(http_error, 400, "partial_images",
+                                 "partial_images requires stream");
+    if (r->stream) strcpy(r->quality, "auto"); /* only replies of streams have it */
     for (size_t i = 0; r->requested_quality && i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i], r->requested_quality)) strcpy(r->quality, known[i]);
     return true;

@@ -1,4 +1,4 @@
-/* What OpenAI's clients read: a reply with all images, or a stream. */
+/* Replies of OpenAI's images API: one with all images, or a stream of events. */
 #include "server/openai.h"
 #include "server/base64.h"
 
@@ -20,6 +20,7 @@ static int jpeg_quality(const zi_openai_request *r)
     return r->compression ? r->compression : 1;
 }
 
+/* Adds the members that replies and events share. */
 static void add_common(cJSON *json, const zi_openai_request *r, int width, int height)
 {
     char size[32];
@@ -30,6 +31,7 @@ static void add_common(cJSON *json, const zi_openai_request *r, int width, int h
     cJSON_AddStringToObject(json, "size", size);
 }
 
+/* An integer member; 0 when it is missing. */
 static int json_int(const cJSON *object, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
@@ -50,6 +52,7 @@ static void append_url(zi_server_request *req, const zi_openai_request *r, const
     zi_text_puts(out, "}");
 }
 
+/* Appends {"url": ...} or {"b64_json": ...}. */
 static bool append_image_data(zi_server_request *req, const zi_openai_request *r, const char *id,
                               zi_text *out, zi_error *error)
 {
@@ -86,11 +89,12 @@ static zi_handler_result reply_with_images(zi_server_request *req, const zi_open
     return zi_reply_error(req, 500, NULL, "%s", error.text);
 }
 
-/* What ended without pictures. */
+/* Fills *why for a job that ended without images. */
 static void set_no_images_error(zi_job_state state, zi_http_error *why)
 {
-    if (state == ZI_JOB_CANCELLED) zi_http_error_set(why, 409, NULL, "it was cancelled");
-    if (state == ZI_JOB_UNKNOWN) zi_http_error_set(why, 500, NULL, "the job is over and forgotten");
+    if (state == ZI_JOB_CANCELLED) zi_http_error_set(why, 409, NULL, "the job was cancelled");
+    if (state == ZI_JOB_UNKNOWN)
+        zi_http_error_set(why, 500, NULL, "the job's record was discarded");
 }
 
 zi_handler_result zi_openai_reply_when_done(zi_server_request *req)
@@ -111,7 +115,8 @@ zi_handler_result zi_openai_reply_when_done(zi_server_request *req)
 
 /* ---- streams ---- */
 
-/* Called with the events locked: only remembers that there is something to say. */
+/* A zi_event_formatter. Runs with the events locked, so that it only notes that there is something
+ * to send. */
 static bool note_event(void *user, const zi_event *event, zi_text *out)
 {
     zi_openai_request *r = user;
@@ -122,6 +127,7 @@ static bool note_event(void *user, const zi_event *event, zi_text *out)
     return !r->ended;
 }
 
+/* Appends an event up to the opening quote of its b64_json. index: of a partial image; -1: none. */
 static void append_open_event(const zi_openai_request *r, const char *type, int index, int width,
                               int height, zi_text *out)
 {
@@ -148,16 +154,16 @@ static void append_image_event(zi_openai_request *r, const char *id, zi_text *ou
 {
     cJSON *row;
     if (!zi_history_get_row(r->server->history, id, &row, NULL) || !row)
-        return; /* deleted meanwhile */
+        return; /* it was deleted */
     append_open_event(r, "image_generation.completed", -1, json_int(row, "width"),
                       json_int(row, "height"), out);
     cJSON_Delete(row);
     if (!zi_compat_append_image(r->server, id, format_of(r), jpeg_quality(r), out, NULL))
-        out->failed = true; /* in the middle of a line: the stream is cut */
+        out->failed = true; /* the line is incomplete: close the stream */
     zi_text_puts(out, "\"}\n\n");
 }
 
-/* A preview in the format that was asked for, in base64; NULL when memory is short. */
+/* A preview in the requested format, in base64, in new memory; NULL: out of memory. */
 static char *preview_base64(const zi_openai_request *r, const zi_job_preview *preview)
 {
     size_t size;
@@ -174,8 +180,8 @@ static char *preview_base64(const zi_openai_request *r, const zi_job_preview *pr
     return text;
 }
 
-/* Of all previews of a picture those are sent that come when a further part of the steps is done.
- * They are an eighth as wide and high as what will be. */
+/* Sends the first preview in each of the `partial_images + 1` equal parts of the steps, except for
+ * the last one. Previews are an eighth as wide and high as the image. */
 static void append_preview_event(zi_openai_request *r, const zi_job_status *status, zi_text *out)
 {
     const zi_job_preview *preview = &status->preview;
@@ -198,14 +204,14 @@ static void append_preview_event(zi_openai_request *r, const zi_job_status *stat
 static void append_failure_event(const zi_job_status *status, zi_text *out)
 {
     if (status->state == ZI_JOB_UNKNOWN)
-        append_error_event(500, "the job is over and forgotten", out);
+        append_error_event(500, "the job's record was discarded", out);
     else if (status->state == ZI_JOB_CANCELLED)
-        append_error_event(409, "it was cancelled", out);
+        append_error_event(409, "the job was cancelled", out);
     else
         append_error_event(500, status->error.text, out);
 }
 
-/* Says what the client has not heard yet of a job as it stands. */
+/* Appends events for images, previews and errors that were not sent yet. */
 static void append_unsent_events(zi_openai_request *r, const zi_job_status *status, zi_text *out)
 {
     while (r->images_sent < status->image_count) {
@@ -213,7 +219,7 @@ static void append_unsent_events(zi_openai_request *r, const zi_job_status *stat
         r->previews_sent = r->preview_level = 0;
     }
     append_preview_event(r, status, out);
-    if (r->failed) return; /* said before */
+    if (r->failed) return; /* already sent */
     r->failed = status->state > ZI_JOB_DONE;
     if (r->failed) append_failure_event(status, out);
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define MAX_NUMBER_SEED                                                                            \
-    9007199254740991.0 /* the largest whole number that JSON's readers agree on */
+    9007199254740991.0 /* 2^53 - 1: larger integers are not exact in all JSON readers */
 
 bool zi_seed_parse(const char *text, uint64_t *out)
 {
@@ -22,6 +22,7 @@ bool zi_seed_parse(const char *text, uint64_t *out)
 
 /* ---- reading a field ---- */
 
+/* Sets an error "must be ..." and returns false. */
 static bool fail_type(const zi_parameter *p, const char *type, zi_error *error)
 {
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "must be %s", type);
@@ -94,6 +95,7 @@ static bool read_value(const zi_parameter *p, const cJSON *item, void *out, zi_e
     return true;
 }
 
+/* Reads a value into its place in the struct `out`, and sets its `given` flag. */
 static bool read_field(const zi_parameter *p, const cJSON *item, void *out,
                        zi_http_error *http_error)
 {
@@ -106,7 +108,7 @@ static bool read_field(const zi_parameter *p, const cJSON *item, void *out,
 
 /* ---- reading an object ---- */
 
-/* The row's number; -1: there is none. */
+/* The index of a row; -1: none. */
 static int find_row(const zi_parameter *table, const char *name)
 {
     for (int i = 0; table[i].name; i++)
@@ -114,6 +116,7 @@ static int find_row(const zi_parameter *table, const char *name)
     return -1;
 }
 
+/* Whether all required fields are present and not null. */
 static bool check_required(const cJSON *object, const zi_parameter *table,
                            zi_http_error *http_error)
 {
@@ -125,10 +128,11 @@ static bool check_required(const cJSON *object, const zi_parameter *table,
     return true;
 }
 
+/* Whether item is the first field of its name. */
 static bool check_unique(const cJSON *object, const cJSON *item, zi_http_error *http_error)
 {
     return cJSON_GetObjectItemCaseSensitive(object, item->string) == item ||
-           zi_http_error_set(http_error, 400, item->string, "%s: occurs twice", item->string);
+           zi_http_error_set(http_error, 400, item->string, "%s: duplicate field", item->string);
 }
 
 bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
@@ -139,7 +143,7 @@ bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, z
     {
         int row = find_row(table, item->string);
         if (row < 0)
-            return zi_http_error_set(http_error, 400, item->string, "%s: there is no such field",
+            return zi_http_error_set(http_error, 400, item->string, "%s: unknown field",
                                      item->string);
         if (!check_unique(object, item, http_error)) return false;
         fields->given |= UINT64_C(1) << row;
@@ -180,9 +184,9 @@ bool zi_params_read_aliases(const cJSON *object, const zi_parameter_alias *table
     return true;
 }
 
-/* ---- structs that were read ---- */
+/* ---- structs ---- */
 
-static const char **text_at(const zi_parameter *p, void *params)
+static const char **text_field(const zi_parameter *p, void *params)
 {
     return (const char **)(void *)((char *)params + p->offset);
 }
@@ -191,9 +195,9 @@ bool zi_params_copy_texts(const zi_parameter *table, void *params)
 {
     bool ok = true;
     for (const zi_parameter *p = table; p->name; p++) {
-        if (p->type != ZI_PARAMETER_TEXT || !*text_at(p, params)) continue;
-        *text_at(p, params) = ok ? strdup(*text_at(p, params)) : NULL;
-        ok = *text_at(p, params) != NULL;
+        if (p->type != ZI_PARAMETER_TEXT || !*text_field(p, params)) continue;
+        *text_field(p, params) = ok ? strdup(*text_field(p, params)) : NULL;
+        ok = *text_field(p, params) != NULL;
     }
     return ok;
 }
@@ -201,9 +205,10 @@ bool zi_params_copy_texts(const zi_parameter *table, void *params)
 void zi_params_free_texts(const zi_parameter *table, void *params)
 {
     for (const zi_parameter *p = table; p->name; p++)
-        if (p->type == ZI_PARAMETER_TEXT) free((char *)*text_at(p, params));
+        if (p->type == ZI_PARAMETER_TEXT) free((char *)*text_field(p, params));
 }
 
+/* Whether the value at `at` is not 0, false or NULL. */
 static bool has_value(const zi_parameter *p, const void *at)
 {
     switch (p->type) {
@@ -238,6 +243,7 @@ void zi_fields_add(zi_fields *fields, const zi_parameter *table, const char *nam
     fields->null &= ~bit;
 }
 
+/* The value at `at` as JSON; a seed as a string of digits. */
 static cJSON *value_json(const zi_parameter *p, const void *at)
 {
     char digits[24];

@@ -1,5 +1,6 @@
-/* Replies, and what a handler asks of its request. */
+/* Replies, access to requests, and suspension of handlers. */
 #include "server/http.h"
+#include "server/json.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -9,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- asking ---- */
+/* ---- reading requests ---- */
 
 const char *zi_server_request_header(zi_server_request *req, const char *name)
 {
@@ -49,7 +50,8 @@ bool zi_server_request_query_int(zi_server_request *req, const char *name, int m
 
 /* ---- replying ---- */
 
-/* On every response. Scripts, styles, pictures and connections come from here and nowhere else. */
+/* Headers of every response. The policy allows scripts, styles, images and connections of this
+ * server alone. */
 static const char *const common_headers[][2] = {
     {"X-Content-Type-Options", "nosniff"},
     {"X-Frame-Options", "DENY"},
@@ -78,6 +80,7 @@ zi_handler_result zi_reply(zi_server_request *req, unsigned status, struct MHD_R
     return result;
 }
 
+/* Adds Content-Type and {name, value, ..., NULL}; headers may be NULL. */
 static void add_headers(struct MHD_Response *response, const char *type, const char *const *headers)
 {
     MHD_add_response_header(response, "Content-Type", type);
@@ -107,7 +110,7 @@ zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd
         response = MHD_create_response_from_fd((uint64_t)st.st_size, fd);
     if (!response) {
         close(fd);
-        return zi_reply_error(req, 500, NULL, "the file cannot be read");
+        return zi_reply_error(req, 500, NULL, "cannot read the file");
     }
     add_headers(response, type, headers);
     return zi_reply(req, MHD_HTTP_OK, response);
@@ -117,7 +120,7 @@ zi_handler_result zi_reply_json(zi_server_request *req, unsigned status, cJSON *
 {
     char *text = json ? cJSON_PrintUnformatted(json) : NULL;
     cJSON_Delete(json);
-    if (!text) return MHD_NO; /* memory is short: the connection is cut */
+    if (!text) return MHD_NO; /* out of memory: close the connection */
     return zi_reply_bytes(req, status, "application/json", text, strlen(text), NULL);
 }
 
@@ -126,10 +129,7 @@ cJSON *zi_error_json(unsigned status, const char *message, const char *field)
     (void)status;
     cJSON *object = cJSON_CreateObject(), *error = cJSON_AddObjectToObject(object, "error");
     cJSON_AddStringToObject(error, "message", message);
-    if (field)
-        cJSON_AddStringToObject(error, "field", field);
-    else
-        cJSON_AddNullToObject(error, "field");
+    zi_json_add_text(error, "field", field);
     return object;
 }
 
@@ -166,7 +166,7 @@ zi_handler_result zi_reply_nothing(zi_server_request *req)
                     MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT));
 }
 
-/* ---- waiting ---- */
+/* ---- suspending ---- */
 
 bool zi_server_request_may_wait(const zi_server_request *req)
 {
@@ -179,11 +179,12 @@ zi_handler_result zi_server_request_wait(zi_server_request *req, uint64_t cursor
 {
     req->waiter.connection = req->connection;
     req->waiter.job = req->job;
-    /* Nobody waits any more: the connection is closed, and with it the call. */
+    /* The client has disconnected: close the connection, which also frees the request. */
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (info && zi_socket_peer_closed(info->connect_fd)) return MHD_NO;
-    /* Where there is news already, the handler is called again at once: suspended and woken. */
+    /* When there is an event already, suspend and resume, so that the handler is called again at
+     * once. */
     if (!zi_waiter_suspend(req->server->events, &req->waiter, cursor)) {
         if (zi_events_closed(req->server->events)) return MHD_NO;
         MHD_suspend_connection(req->connection);

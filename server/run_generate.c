@@ -1,4 +1,4 @@
-/* Jobs that generate images, and that load the model for them. */
+/* Runs generate, load and unload jobs. */
 #include "server/worker.h"
 
 #include <stdlib.h>
@@ -6,7 +6,8 @@
 
 /* ---- progress of an image ---- */
 
-/* The callback of zi_request.progress: called in every layer. */
+/* zi_request.progress: called after every layer. Returns false to stop: the job is cancelled or the
+ * image skipped. */
 static bool on_progress(void *user, const zi_progress *p)
 {
     static const char *const stages[] = {
@@ -33,7 +34,7 @@ static bool on_progress(void *user, const zi_progress *p)
     return true;
 }
 
-/* The progress when a step has just ended. */
+/* Sets the progress to the end of a step. */
 static void set_step_progress(zi_job_reporter *reporter, int step)
 {
     zi_job_progress *p = &reporter->progress;
@@ -42,7 +43,7 @@ static void set_step_progress(zi_job_reporter *reporter, int step)
     p->seconds_left = (zi_seconds() - reporter->began) / p->fraction * (1 - p->fraction);
 }
 
-/* The callback of zi_request.preview: called after every step. */
+/* zi_request.preview: called after every step. */
 static void on_preview(void *user, int step, const zi_image *image)
 {
     zi_job_reporter *reporter = user;
@@ -53,13 +54,14 @@ static void on_preview(void *user, int step, const zi_image *image)
                         .height = image->height};
     if (!zi_image_to_bytes(image, &save, &p.png, &p.size, NULL)) p.png = NULL;
     set_step_progress(reporter, step);
-    /* Where steps are short, progress comes with them rather than between them. */
+    /* With short steps, publish progress with the step rather than between steps. */
     zi_jobs_set_step(reporter->worker->server->jobs, reporter->job, &reporter->progress,
                      zi_job_reporter_is_due(reporter, 0.1), &p);
 }
 
 /* ---- an image ---- */
 
+/* Adds the image to the history and to the job. seconds: how long it took. */
 static bool save_image(zi_job_reporter *reporter, const zi_request *request, const zi_image *image,
                        double seconds, zi_error *error)
 {
@@ -77,7 +79,7 @@ static bool save_image(zi_job_reporter *reporter, const zi_request *request, con
     return ok;
 }
 
-/* Generates image number w->progress.image of the job. */
+/* Generates and saves image number reporter->progress.image of the job. */
 static bool generate_image(zi_job_reporter *reporter, zi_error *error)
 {
     double began = zi_seconds();

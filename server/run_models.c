@@ -1,4 +1,4 @@
-/* Jobs about models and texts: convert, quantize, import, download, verify, enhance. */
+/* Runs jobs on models and prompts: convert, quantize, import, download, verify, enhance. */
 #include "server/worker.h"
 
 #include <stdio.h>
@@ -13,13 +13,14 @@ static bool on_progress(void *user, const zi_progress *p)
     return true;
 }
 
+/* Has new models inspected, and tells clients. */
 static void publish_models_changed(zi_worker *worker)
 {
     zi_scanner_wake(worker->server->scanner);
     zi_events_publish(worker->server->events, "models", NULL);
 }
 
-/* The job has made a model of that name, which is taken over. */
+/* Records the name of the model that the job made; takes ownership of it. */
 static void set_new_model(zi_worker *worker, zi_job *job, char *name)
 {
     zi_jobs_set_model(worker->server->jobs, job, name);
@@ -47,11 +48,12 @@ bool zi_run_convert_job(zi_worker *worker, zi_job *job, zi_error *error)
 
 /* ---- import ---- */
 
+/* zi_import_options.progress, also of the conversion after a download. */
 static bool on_import_progress(void *user, const zi_progress *p)
 {
     zi_job_reporter *reporter = user;
     zi_progress whole = *p;
-    bool download_ended = reporter->progress.size > 0; /* a download has ended */
+    bool download_ended = reporter->progress.size > 0; /* the first call after a download */
     reporter->progress.stage = p->stage == ZI_STAGE_COPY ? "copy" : "convert";
     reporter->progress.size = 0;
     reporter->progress.file[0] = 0;
@@ -60,7 +62,7 @@ static bool on_import_progress(void *user, const zi_progress *p)
     return on_progress(reporter, &whole);
 }
 
-/* Options for a model that becomes one of this layout and precision; its source is missing. */
+/* Import options with this layout and precision; the caller sets the source. */
 static zi_import_options import_options(zi_job_reporter *reporter, zi_layout_kind layout,
                                         zi_precision precision)
 {
@@ -74,7 +76,8 @@ static zi_import_options import_options(zi_job_reporter *reporter, zi_layout_kin
                                .user = reporter};
 }
 
-/* The last two parts of a path in new memory: models/mlx/NAME is called mlx/NAME. */
+/* The name of a model in the registry, in new memory: the last two components of its path
+ * (models/mlx/NAME: mlx/NAME). */
 static char *registry_name(const char *path)
 {
     const char *name = path + strlen(path);
@@ -99,10 +102,10 @@ bool zi_run_import_job(zi_worker *worker, zi_job *job, zi_error *error)
 
 /* ---- download ---- */
 
-/* How much of the job is fetching, where a conversion follows. */
+/* The fraction of the job that the download takes when a conversion follows. */
 static const double download_share = 0.8;
 
-/* Names the file that is under way and the most of it there. */
+/* Sets progress->file to the unfinished file with the most bytes downloaded. */
 static void set_current_file(zi_job_progress *progress, const zi_hub_progress *p)
 {
     const zi_hub_file *file = NULL;
@@ -112,12 +115,13 @@ static void set_current_file(zi_job_progress *progress, const zi_hub_progress *p
     snprintf(progress->file, sizeof progress->file, "%s", file ? file->name : "");
 }
 
+/* zi_download_options.progress. Returns false to stop: the job is cancelled. */
 static bool on_download_progress(void *user, const zi_hub_progress *p)
 {
     zi_job_reporter *reporter = user;
     const zi_download_params *params = &reporter->job->params.download;
     if (atomic_load_explicit(&reporter->job->cancel, memory_order_relaxed)) return false;
-    if (!p->size) return true; /* nothing is known yet */
+    if (!p->size) return true; /* sizes are not known yet */
     reporter->done = params->layout || params->precision ? download_share : 1;
     double fraction = reporter->done * (double)p->done / (double)p->size;
     bool begins = !reporter->progress.size;
@@ -153,7 +157,7 @@ bool zi_run_download_job(zi_worker *worker, zi_job *job, zi_error *error)
 
 /* ---- verify ---- */
 
-/* A verification does not know how much is still to come: of its progress only time goes on. */
+/* A verification cannot estimate its progress, so that the fraction stays 0. */
 static bool on_verify_progress(void *user, const zi_progress *p)
 {
     zi_job_reporter *reporter = user;
@@ -177,16 +181,17 @@ bool zi_run_verify_job(zi_worker *worker, zi_job *job, zi_error *error)
 
 /* ---- enhance ---- */
 
-static bool load_llm(zi_worker *reporter, const char *path, zi_error *error)
+/* Loads the language model at path unless it is loaded already. */
+static bool load_llm(zi_worker *worker, const char *path, zi_error *error)
 {
-    if (reporter->llm && !strcmp(reporter->llm_path, path)) return true;
-    zi_llm_free(reporter->llm);
-    free(reporter->llm_path);
-    reporter->llm = NULL;
-    reporter->llm_path = strdup(path);
-    if (!reporter->llm_path) return zi_error_no_memory(error, strlen(path));
-    zi_model_options options = zi_worker_model_options(reporter, path);
-    return zi_llm_load(reporter->server->engine, &options, &reporter->llm, error);
+    if (worker->llm && !strcmp(worker->llm_path, path)) return true;
+    zi_llm_free(worker->llm);
+    free(worker->llm_path);
+    worker->llm = NULL;
+    worker->llm_path = strdup(path);
+    if (!worker->llm_path) return zi_error_no_memory(error, strlen(path));
+    zi_model_options options = zi_worker_model_options(worker, path);
+    return zi_llm_load(worker->server->engine, &options, &worker->llm, error);
 }
 
 static bool should_continue(void *user)
@@ -195,6 +200,7 @@ static bool should_continue(void *user)
     return !atomic_load(&reporter->job->cancel);
 }
 
+/* zi_enhance_request.text: appends a piece of the answer to the job. */
 static bool on_text(void *user, const char *text)
 {
     zi_job_reporter *reporter = user;

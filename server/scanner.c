@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* While much is inspected, clients hear of it that often, in seconds. */
+/* Minimum seconds between "models" events while models are inspected. */
 static const double event_interval = 1;
 
 struct zi_upload {
@@ -19,7 +19,7 @@ struct zi_upload {
     char *staged, *path, *name;
     bool ended, rejected;
     zi_http_error http_error;
-    int owners; /* the thread until it has ended, and the call */
+    int owners; /* references: of the thread until it has finished, and of the request */
     zi_upload *next;
 };
 
@@ -27,11 +27,11 @@ struct zi_scanner {
     zi_server *server;
     pthread_t thread;
     bool started, joined;
-    double published_at; /* for the thread alone: when clients were told last */
+    double published_at; /* by the thread only: zi_seconds() of the last "models" event */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     bool stopping, scan_requested;
-    zi_upload *uploads; /* that wait, in order */
+    zi_upload *uploads; /* pending ones, oldest first */
 };
 
 static void publish_models_event(zi_scanner *s)
@@ -42,7 +42,7 @@ static void publish_models_event(zi_scanner *s)
 
 /* ---- inspecting ---- */
 
-/* For the end, and for uploads, whose clients wait. */
+/* Whether inspection should stop: for shutdown, or for uploads, since their clients wait. */
 static bool should_stop(zi_scanner *s)
 {
     pthread_mutex_lock(&s->mutex);
@@ -81,23 +81,23 @@ static bool sync_file(const char *path, zi_http_error *http_error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     bool ok = fd >= 0 && fsync(fd) == 0;
-    if (!ok)
-        zi_http_error_set(http_error, 500, NULL, "the file cannot be kept: %s", strerror(errno));
+    if (!ok) zi_http_error_set(http_error, 500, NULL, "cannot store the file: %s", strerror(errno));
     if (fd >= 0) close(fd);
     return ok;
 }
 
+/* Whether the file is a model, or of one component of a model. */
 static bool is_model(const char *path, zi_http_error *http_error)
 {
     zi_error error;
     zi_inspection *inspection;
     if (!zi_inspect(path, &inspection, &error))
-        return zi_http_error_from_body(http_error, "this is no model's file", &error);
+        return zi_http_error_from_body(http_error, "not a model file", &error);
     zi_inspection_free(inspection);
     return true;
 }
 
-/* Puts the file at its place, where nothing is, if it is a model's. */
+/* Moves the file to its path if it is a model. Fails if the path exists (never overwrites). */
 static bool install_upload(zi_upload *u, zi_http_error *http_error)
 {
     if (!is_model(u->staged, http_error) || !sync_file(u->staged, http_error)) return false;
@@ -106,8 +106,8 @@ static bool install_upload(zi_upload *u, zi_http_error *http_error)
         return true;
     }
     return errno == EEXIST ? zi_http_error_set(http_error, 409, "name",
-                                               "%s is there already; choose another name", u->name)
-                           : zi_http_error_set(http_error, 500, NULL, "%s cannot be written: %s",
+                                               "%s exists already; choose another name", u->name)
+                           : zi_http_error_set(http_error, 500, NULL, "cannot write %s: %s",
                                                u->name, strerror(errno));
 }
 
@@ -124,6 +124,7 @@ void zi_upload_release(void *upload)
     free(u);
 }
 
+/* Sets an upload's result, and drops the thread's reference. */
 static void end_upload(zi_upload *u, bool ok, const zi_http_error *http_error)
 {
     zi_scanner *s = u->scanner;
@@ -134,7 +135,7 @@ static void end_upload(zi_upload *u, bool ok, const zi_http_error *http_error)
     if (!ok) u->http_error = *http_error;
     pthread_mutex_unlock(&s->mutex);
     zi_upload_release(u);
-    publish_models_event(s); /* which wakes the call, too */
+    publish_models_event(s); /* this also resumes the request that waits */
 }
 
 static void run_upload(zi_upload *u)
@@ -177,7 +178,7 @@ bool zi_upload_ended(zi_upload *u, const char **name, zi_http_error *http_error)
 
 /* ---- the thread ---- */
 
-/* Waits for something to do. *upload: the next one, or NULL: inspect. False: end. */
+/* Waits for an upload (*upload) or a request to scan (*upload is NULL). False: stop. */
 static bool wait_for_work(zi_scanner *s, zi_upload **upload)
 {
     pthread_mutex_lock(&s->mutex);
@@ -214,7 +215,7 @@ bool zi_scanner_start(zi_server *server, zi_scanner **out, zi_error *error)
     pthread_cond_init(&s->changed, NULL);
     s->started = pthread_create(&s->thread, NULL, scanner_main, s) == 0;
     return s->started ||
-           zi_error_set(error, ZI_ERROR_IO, NULL, "no thread could be started to inspect models");
+           zi_error_set(error, ZI_ERROR_IO, NULL, "cannot start a thread to inspect models");
 }
 
 void zi_scanner_wake(zi_scanner *s)
@@ -235,7 +236,7 @@ void zi_scanner_stop(zi_scanner *s)
     pthread_mutex_unlock(&s->mutex);
     pthread_join(s->thread, NULL);
     s->joined = true;
-    zi_http_error_set(&http_error, 500, NULL, "the server ends");
+    zi_http_error_set(&http_error, 500, NULL, "the server is shutting down");
     while (s->uploads) {
         zi_upload *u = s->uploads;
         s->uploads = u->next;

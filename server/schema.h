@@ -7,9 +7,6 @@
 /* All generation parameters, as an array of schema Parameter in openapi.json. */
 cJSON *zi_schema_parameters(void);
 
-/* An array of strings; NULL ends the list. */
-cJSON *zi_schema_strings(const char *const *strings);
-
 /* The OpenAPI description as text in new memory: server/openapi.json, to which the tables of the
  * kinds of jobs add the fields of `params`. NULL when out of memory. */
 char *zi_schema_openapi(void);

@@ -1,4 +1,4 @@
-/* Event streams. */
+/* Streams of server-sent events. */
 #include "server/http.h"
 #include "server/job_json.h"
 
@@ -13,7 +13,7 @@ typedef struct {
     zi_event_stream_options options;
     zi_waiter waiter;
     uint64_t cursor;
-    zi_text pending; /* not sent yet, from offset on */
+    zi_text pending; /* to be sent, from offset on */
     size_t offset;
     bool needs_snapshot, ended, was_suspended;
 } stream;
@@ -25,6 +25,7 @@ size_t zi_event_streams_count(void)
     return atomic_load(&open_streams);
 }
 
+/* Appends an event in the format of text/event-stream. */
 static void print_event(uint64_t id, const char *name, const char *data, zi_text *out)
 {
     zi_text_printf(out, "id: %" PRIu64 "\nevent: %s\ndata: ", id, name);
@@ -32,6 +33,7 @@ static void print_event(uint64_t id, const char *name, const char *data, zi_text
     zi_text_puts(out, "\n\n");
 }
 
+/* Whether no event of a job follows one of this name. */
 static bool is_final_event(const char *name)
 {
     return !strcmp(name, "done") || !strcmp(name, "failed") || !strcmp(name, "cancelled");
@@ -57,6 +59,7 @@ static bool snapshot_native(void *user, zi_server *server, uint64_t job, uint64_
     return !(job && ended);
 }
 
+/* A callback of zi_events_read. False: the stream ends, or enough is pending. */
 static bool append_event(void *user, const zi_event *event)
 {
     stream *s = user;
@@ -64,7 +67,7 @@ static bool append_event(void *user, const zi_event *event)
     return !s->ended && s->pending.size < MAX_PENDING;
 }
 
-/* Fills pending with what is new. */
+/* Fills `pending` with new events or a snapshot. */
 static void read_pending(stream *s)
 {
     zi_text_free(&s->pending);
@@ -80,6 +83,8 @@ static void read_pending(stream *s)
         !s->options.snapshot(s->options.user, s->server, s->options.job, &s->cursor, &s->pending);
 }
 
+/* MHD_ContentReaderCallback: sends pending bytes, or suspends the connection until there are new
+ * events. */
 static ssize_t read_stream(void *user, uint64_t position, char *buffer, size_t max)
 {
     (void)position;
@@ -93,7 +98,7 @@ static ssize_t read_stream(void *user, uint64_t position, char *buffer, size_t m
             s->was_suspended = zi_waiter_suspend(s->server->events, &s->waiter, s->cursor);
             return 0;
         }
-        zi_text_puts(&s->pending, ":\n\n"); /* a sign of life: nothing happened */
+        zi_text_puts(&s->pending, ":\n\n"); /* keep-alive comment */
     }
     s->was_suspended = false;
     size_t size = s->pending.size - s->offset;

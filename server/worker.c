@@ -31,7 +31,7 @@ void zi_job_reporter_update(zi_job_reporter *reporter, double fraction, bool now
     zi_jobs_set_progress(reporter->worker->server->jobs, reporter->job, &reporter->progress);
 }
 
-/* ---- models ---- */
+/* ---- models in memory ---- */
 
 char *zi_worker_loaded_name(zi_worker *worker)
 {
@@ -41,6 +41,7 @@ char *zi_worker_loaded_name(zi_worker *worker)
     return name;
 }
 
+/* Sets the name that clients see as loaded (NULL: none) and publishes "models". */
 static void set_loaded(zi_worker *w, const char *name)
 {
     pthread_mutex_lock(&w->mutex);
@@ -93,17 +94,19 @@ bool zi_worker_load_model(zi_worker *w, const char *name, const char *path, zi_e
 
 /* ---- the threads ---- */
 
-/* What no field of the request can lend, the server can be started with. */
+/* Converts an error of a job. For a missing component it adds how to start the server with one. */
 static void set_job_error(const zi_job *job, const zi_error *error, zi_http_error *why)
 {
-    bool lent = error->code == ZI_ERROR_INCOMPLETE && strcmp(error->subject, "transformer") != 0;
+    bool can_be_lent =
+        error->code == ZI_ERROR_INCOMPLETE && strcmp(error->subject, "transformer") != 0;
     zi_http_error_from(why, job->kind->params, NULL, error);
-    if (lent && !why->field[0])
+    if (can_be_lent && !why->field[0])
         zi_http_error_set(why, why->status, NULL,
-                          "%s; a server started with --reference DIR lends it", error->text);
+                          "%s; start the server with --reference DIR to take it from another model",
+                          error->text);
 }
 
-/* Logs how a job has ended, and ends it. */
+/* Logs a job's result and ends it. */
 static void end_job(zi_worker *w, zi_job *job, bool ok, const zi_error *error)
 {
     zi_http_error why;
@@ -147,8 +150,7 @@ bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error)
         worker_thread->started =
             pthread_create(&worker_thread->thread, NULL, worker_thread_main, worker_thread) == 0;
         if (!worker_thread->started)
-            return zi_error_set(error, ZI_ERROR_IO, NULL,
-                                "no thread could be started for the work");
+            return zi_error_set(error, ZI_ERROR_IO, NULL, "cannot start a worker thread");
     }
     return true;
 }
