@@ -7,10 +7,10 @@
 
 zi_job_reporter zi_job_reporter_start(zi_worker *worker, zi_job *job, const char *stage)
 {
-    zi_job_reporter w = {.worker = worker, .job = job, .began = zi_seconds()};
-    w.progress = (zi_job_progress){.stage = stage, .seconds_left = -1};
-    zi_jobs_set_progress(worker->server->jobs, job, &w.progress);
-    return w;
+    zi_job_reporter reporter = {.worker = worker, .job = job, .began = zi_seconds()};
+    reporter.progress = (zi_job_progress){.stage = stage, .seconds_left = -1};
+    zi_jobs_set_progress(worker->server->jobs, job, &reporter.progress);
+    return reporter;
 }
 
 bool zi_job_reporter_is_due(zi_job_reporter *reporter, double seconds)
@@ -42,13 +42,13 @@ char *zi_worker_loaded_name(zi_worker *worker)
 }
 
 /* Sets the name that clients see as loaded (NULL: none) and publishes "models". */
-static void set_loaded(zi_worker *w, const char *name)
+static void set_loaded(zi_worker *worker, const char *name)
 {
-    pthread_mutex_lock(&w->mutex);
-    free(w->loaded);
-    w->loaded = name ? strdup(name) : NULL;
-    pthread_mutex_unlock(&w->mutex);
-    zi_events_publish(w->server->events, "models", NULL);
+    pthread_mutex_lock(&worker->mutex);
+    free(worker->loaded);
+    worker->loaded = name ? strdup(name) : NULL;
+    pthread_mutex_unlock(&worker->mutex);
+    zi_events_publish(worker->server->events, "models", NULL);
 }
 
 zi_model_options zi_worker_model_options(const zi_worker *worker, const char *path)
@@ -70,25 +70,25 @@ void zi_worker_unload_model(zi_worker *worker)
     set_loaded(worker, NULL);
 }
 
-bool zi_worker_load_model(zi_worker *w, const char *name, const char *path, zi_error *error)
+bool zi_worker_load_model(zi_worker *worker, const char *name, const char *path, zi_error *error)
 {
-    if (w->model && !strcmp(w->model_path, path)) return true;
-    zi_worker_unload_model(w);
-    zi_model_options options = zi_worker_model_options(w, path);
+    if (worker->model && !strcmp(worker->model_path, path)) return true;
+    zi_worker_unload_model(worker);
+    zi_model_options options = zi_worker_model_options(worker, path);
     double began = zi_seconds();
-    if (!zi_model_load(w->server->engine, &options, &w->model, error)) return false;
-    w->model_path = strdup(path);
-    if (!w->model_path) {
-        zi_model_free(w->model);
-        w->model = NULL;
+    if (!zi_model_load(worker->server->engine, &options, &worker->model, error)) return false;
+    worker->model_path = strdup(path);
+    if (!worker->model_path) {
+        zi_model_free(worker->model);
+        worker->model = NULL;
         return zi_error_no_memory(error, strlen(path));
     }
-    set_loaded(w, name);
-    zi_log_line(w->server->log, ZI_LOG_INFO, "model %s: loaded in %.1f s", name,
+    set_loaded(worker, name);
+    zi_log_line(worker->server->log, ZI_LOG_INFO, "model %s: loaded in %.1f s", name,
                 zi_seconds() - began);
     const char *remark;
-    for (size_t i = 0; (remark = zi_model_remark(w->model, i)); i++)
-        zi_log_line(w->server->log, ZI_LOG_WARNING, "%s", remark);
+    for (size_t i = 0; (remark = zi_model_remark(worker->model, i)); i++)
+        zi_log_line(worker->server->log, ZI_LOG_WARNING, "%s", remark);
     return true;
 }
 
@@ -107,10 +107,10 @@ static void set_job_error(const zi_job *job, const zi_error *error, zi_http_erro
 }
 
 /* Logs a job's result and ends it. */
-static void end_job(zi_worker *w, zi_job *job, bool ok, const zi_error *error)
+static void end_job(zi_worker *worker, zi_job *job, bool ok, const zi_error *error)
 {
     zi_http_error why;
-    zi_server *s = w->server;
+    zi_server *s = worker->server;
     bool cancelled = !ok && error->code == ZI_ERROR_CANCELLED;
     if (ok || cancelled) {
         zi_log_line(s->log, ZI_LOG_INFO, "%s %llx: %s in %.1f s", job->kind->name,
@@ -128,25 +128,25 @@ static void end_job(zi_worker *w, zi_job *job, bool ok, const zi_error *error)
 static void *worker_thread_main(void *user)
 {
     const zi_worker_thread *worker_thread = user;
-    zi_worker *w = worker_thread->worker;
+    zi_worker *worker = worker_thread->worker;
     zi_job *job;
-    while ((job = zi_jobs_take_next(w->server->jobs, worker_thread->queue))) {
+    while ((job = zi_jobs_take_next(worker->server->jobs, worker_thread->queue))) {
         zi_error error = {0};
-        bool ok = job->kind->run(w, job, &error);
-        end_job(w, job, ok, &error);
+        bool ok = job->kind->run(worker, job, &error);
+        end_job(worker, job, ok, &error);
     }
     return NULL;
 }
 
 bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error)
 {
-    zi_worker *w = *out = calloc(1, sizeof *w);
-    if (!w) return zi_error_no_memory(error, sizeof *w);
-    w->server = server;
-    pthread_mutex_init(&w->mutex, NULL);
+    zi_worker *worker = *out = calloc(1, sizeof *worker);
+    if (!worker) return zi_error_no_memory(error, sizeof *worker);
+    worker->server = server;
+    pthread_mutex_init(&worker->mutex, NULL);
     for (int queue = 0; queue < ZI_QUEUES; queue++) {
-        zi_worker_thread *worker_thread = &w->threads[queue];
-        *worker_thread = (zi_worker_thread){.worker = w, .queue = (zi_job_queue)queue};
+        zi_worker_thread *worker_thread = &worker->threads[queue];
+        *worker_thread = (zi_worker_thread){.worker = worker, .queue = (zi_job_queue)queue};
         worker_thread->started =
             pthread_create(&worker_thread->thread, NULL, worker_thread_main, worker_thread) == 0;
         if (!worker_thread->started)
