@@ -5,19 +5,20 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* Finds the source, converts it and prints the destination. Returns the exit code. */
 static int convert(const zi_command *command, zi_convert_options *options, bool quiet)
 {
     zi_error error = {0};
     zi_found source = {0};
     if (!zi_find_model(options->source, &source, &error)) return zi_report_error(command, &error);
-    zi_progress_printer reporter =
+    zi_progress_printer printer =
         zi_progress_printer_start(!quiet && isatty(STDERR_FILENO), false, 1, 1);
     options->source = source.path;
     options->progress = zi_progress_printer_update;
-    options->user = &reporter;
+    options->user = &printer;
     zi_interrupt_install();
     bool ok = zi_convert(options, &error);
-    zi_progress_printer_clear(&reporter);
+    zi_progress_printer_clear(&printer);
     zi_found_free(&source);
     if (!ok) return zi_report_error(command, &error);
     if (!quiet) puts(options->destination);

@@ -12,9 +12,9 @@
 static const double bar_interval = 0.1, event_interval = 0.25; /* seconds */
 
 typedef struct {
-    bool bar, json;
-    double began, reported;
-    uint64_t first; /* bytes that were present at the start */
+    bool bar, json;         /* as in zi_progress_printer */
+    double began, reported; /* zi_seconds(); reported: of the last output */
+    uint64_t first;         /* bytes that were present at the start */
     bool bar_shown;
 } progress_state;
 
@@ -40,7 +40,8 @@ static double seconds_left(const progress_state *state, const zi_hub_progress *p
     return p->done > state->first ? (double)(p->size - p->done) * elapsed / came : -1;
 }
 
-static void draw_bar(const zi_hub_progress *p, double left)
+/* Prints the progress bar over the last one. left: estimated seconds; negative: unknown. */
+static void print_bar(const zi_hub_progress *p, double left)
 {
     enum { WIDTH = 24 };
     char bar[WIDTH + 1], when[32] = "", what[64] = "checking";
@@ -98,7 +99,7 @@ static bool on_progress(void *user, const zi_hub_progress *progress)
     state->reported = now;
     double left = seconds_left(state, progress);
     if (state->json) print_progress_event(progress, left);
-    if (state->bar) draw_bar(progress, left);
+    if (state->bar) print_bar(progress, left);
     state->bar_shown = state->bar;
     return true;
 }
@@ -111,6 +112,7 @@ typedef struct {
     zi_import_options import;
 } download_args;
 
+/* Prints the model's path, or the event "done". */
 static bool print_result(const download_args *args, const zi_downloaded *result, zi_error *error)
 {
     if (!args->json) {
@@ -125,6 +127,7 @@ static bool print_result(const download_args *args, const zi_downloaded *result,
     return zi_print_json_event(event, error);
 }
 
+/* Downloads, and converts if requested, and prints the path. */
 static bool run_download(download_args *args, zi_error *error)
 {
     zi_user_registry models;
@@ -132,13 +135,13 @@ static bool run_download(download_args *args, zi_error *error)
     if (!zi_user_registry_open(args->models, &models, error)) return false;
     bool bar = !args->quiet && !args->json && isatty(STDERR_FILENO);
     progress_state state = {.bar = bar, .json = args->json};
-    zi_progress_printer reporter = zi_progress_printer_start(bar, args->json, 1, 1);
+    zi_progress_printer printer = zi_progress_printer_start(bar, args->json, 1, 1);
     bool converts = args->has_layout || args->has_precision;
     args->download.hub = models.options.hub;
     args->download.progress = on_progress;
     args->download.user = &state;
     args->import.progress = zi_progress_printer_update;
-    args->import.user = &reporter;
+    args->import.user = &printer;
     args->import.layout =
         args->has_layout ? (zi_layout_kind)(ZI_LAYOUT_MLX + args->layout) : ZI_LAYOUT_SAME;
     args->import.precision = (zi_precision)args->precision;
@@ -146,7 +149,7 @@ static bool run_download(download_args *args, zi_error *error)
     bool ok = converts ? zi_registry_download(models.registry, &args->download, &args->import,
                                               &result, error)
                        : zi_download(&args->download, &result, error);
-    zi_progress_printer_clear(&reporter);
+    zi_progress_printer_clear(&printer);
     if (state.bar_shown) fputs("\r\033[K", stderr);
     if (ok && result.from_cache && !converts)
         zi_print_note(args->quiet, "the hub was not contacted; using the files in its cache");
@@ -184,11 +187,9 @@ int cmd_download(int argc, char **argv)
     };
     const zi_command command = {
         "download",
-        "Downloads a model from Hugging Face's hub and prints its path. REPO is "
-        "OWNER/NAME[@REVISION]\n"
-        "(Tongyi-MAI/Z-Image-Turbo), or prompt-enhancer for a language model. An interrupted "
-        "download is\n"
-        "resumed when it is started again.",
+        "Downloads a model from Hugging Face's hub and prints its path. REPO is\n"
+        "OWNER/NAME[@REVISION] (Tongyi-MAI/Z-Image-Turbo), or prompt-enhancer for a language\n"
+        "model. An interrupted download is resumed when it is started again.",
         "[REPO]", options};
     if (!zi_options_parse(&command, argc, argv, &args.download.repo, &code)) return code;
     if (args.download.local_dir && (args.has_layout || args.has_precision))

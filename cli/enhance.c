@@ -48,6 +48,7 @@ static bool on_text(void *user, const char *text)
     return !zi_interrupted();
 }
 
+/* Prints the generated token ids as a JSON array. */
 static void print_ids(const zi_enhanced *e)
 {
     putchar('[');
@@ -75,6 +76,7 @@ static void print_result(const enhance_args *args, const zi_enhanced *e)
                   e->write_seconds > 0 ? (double)e->count / e->write_seconds : 0);
 }
 
+/* Loads the language model, expands the prompt and prints the result. */
 static bool run_enhance(enhance_args *args, zi_error *error)
 {
     zi_engine *engine = NULL;

@@ -35,6 +35,7 @@ static int json_int(const cJSON *image, const char *name)
     return cJSON_IsNumber(item) ? item->valueint : 0;
 }
 
+/* Prints the newest images that match all of words, one per line. words NULL: all. */
 static bool list_images(const gallery_args *args, zi_history *history, const char *words,
                         zi_error *error)
 {
@@ -59,6 +60,7 @@ static bool list_images(const gallery_args *args, zi_history *history, const cha
     return ok;
 }
 
+/* Removes the image of --remove; fails when there is none. */
 static bool remove_image(const gallery_args *args, zi_history *history, zi_error *error)
 {
     bool found = false;

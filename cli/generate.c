@@ -28,8 +28,8 @@ typedef struct {
 enum { OWN_OPTIONS = 16 };
 enum { ENHANCE = 1, ENHANCE_TRY };
 
-/* Fills in the options: those of the generation parameters and this command's own; values go to c.
- * The caller keeps the arrays. */
+/* Fills in the options: those of the generation parameters and this command's own; values go to
+ * args. The caller keeps the arrays. */
 static void bind_options(generate_args *args, zi_option options[ZI_MAX_PARAMETERS + OWN_OPTIONS],
                          zi_option_strings texts[ZI_MAX_PARAMETERS])
 {
@@ -193,7 +193,7 @@ static bool check_args(generate_args *args, zi_error *error)
     zi_generation checked;
     if (args->random && r->prompt && *r->prompt)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "random-prompt",
-                            "cannot be used with --prompt");
+                            "cannot be used with a non-empty --prompt");
     if (args->random) args->generation.request.prompt = NULL;
     if (!args->random && !r->prompt)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
@@ -212,6 +212,7 @@ static bool check_args(generate_args *args, zi_error *error)
 
 /* ---- random and enhanced prompts ---- */
 
+/* zi_enhance_request.text. Returns false, to cancel, after a signal. */
 static bool should_continue(void *user, const char *text)
 {
     (void)user;
@@ -232,8 +233,8 @@ static bool print_prompt(const generate_args *args, zi_error *error)
     return zi_print_json_event(event, error);
 }
 
-/* Expands the prompt with a language model into c->enhanced_prompt. The model is freed before the
- * image model is loaded. */
+/* Expands the prompt with a language model into args->enhanced_prompt. The model is freed before
+ * the image model is loaded. */
 static bool expand_prompt(generate_args *args, zi_engine *engine, zi_error *error)
 {
     zi_enhance_request r = zi_enhance_default();
@@ -295,6 +296,7 @@ static bool prepare_prompt(generate_args *args, zi_engine *engine, zi_error *err
 
 /* ---- generation ---- */
 
+/* Prints the image's path, or the event "done". */
 static bool print_result(const generate_args *args, const char *path, const zi_image *image,
                          uint64_t seed, double seconds, zi_error *error)
 {
@@ -359,7 +361,7 @@ typedef struct {
     const generate_args *generate_args;
     const zi_model *model;
     bool notes_printed;
-    zi_progress_printer reporter;
+    zi_progress_printer printer;
 } progress_state;
 
 /* zi_request.progress; user is a progress_state. */
@@ -368,19 +370,19 @@ static bool on_progress(void *user, const zi_progress *progress)
     progress_state *state = user;
     if (!state->notes_printed) print_notes(state->generate_args, state->model);
     state->notes_printed = true;
-    return zi_progress_printer_update(&state->reporter, progress);
+    return zi_progress_printer_update(&state->printer, progress);
 }
 
 /* Generates an image and saves it to path; prints the path or event. */
 static bool generate_and_save(const generate_args *args, zi_model *model, zi_request *request,
-                              const char *path, zi_progress_printer *reporter, zi_error *error)
+                              const char *path, zi_progress_printer *printer, zi_error *error)
 {
     double began = zi_seconds();
     zi_image *image = NULL;
     char *infotext = NULL;
     bool ok = false;
     bool generated = zi_generate(model, request, &image, error);
-    zi_progress_printer_clear(reporter);
+    zi_progress_printer_clear(printer);
     if (!generated) goto out;
     request->width = image->width;
     request->height = image->height;
@@ -417,12 +419,13 @@ static bool generate_image(const generate_args *args, zi_model *model, int i, zi
     request.trace_path = paths.trace;
     request.progress = on_progress;
     request.user = &state;
-    ok = generate_and_save(args, model, &request, paths.image, &state.reporter, error);
+    ok = generate_and_save(args, model, &request, paths.image, &state.printer, error);
 out:
     free_output_paths(&paths);
     return ok;
 }
 
+/* Validates the arguments, loads the model and generates all images. */
 static bool run_generate(generate_args *args, zi_error *error)
 {
     zi_engine *engine = NULL;

@@ -57,6 +57,7 @@ static void print_scalar(const cJSON *item, int column)
     if (cJSON_IsNull(item)) fputs("-", stdout);
 }
 
+/* Whether the value is printed below its key: an object, or an array of objects or arrays. */
 static bool is_nested(const cJSON *item)
 {
     return cJSON_IsObject(item) ||

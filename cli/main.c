@@ -66,6 +66,7 @@ static int report_unknown_subcommand(const char *name)
     return zi_report_error(NULL, &error);
 }
 
+/* Runs the subcommand argv[1]. Returns the program's exit code. */
 static int run_subcommand(int argc, char **argv)
 {
     if (argc < 2) {

@@ -54,6 +54,7 @@ static const char *or_dash(const char *text)
     return text ? text : "-";
 }
 
+/* Prints a model as a line. widest: width of the column of names. */
 static void print_entry(const zi_registry_entry *entry, int widest)
 {
     char size[32];
@@ -140,6 +141,7 @@ static cJSON *list_json(const models_args *args, const zi_registry_list *list)
     return root;
 }
 
+/* Prints formatted JSON and deletes it. */
 static bool print_json(cJSON *json, zi_error *error)
 {
     char *text = cJSON_Print(json);
@@ -149,6 +151,7 @@ static bool print_json(cJSON *json, zi_error *error)
     return text || zi_error_no_memory(error, 1 << 16);
 }
 
+/* `models list`: inspects what is new and prints the list. name must be NULL. */
 static bool list_models(models_args *args, const char *name, zi_error *error)
 {
     zi_registry_list list;
@@ -205,6 +208,7 @@ static bool confirm(const models_args *args, const char *name, const char *path,
     return true;
 }
 
+/* `models remove NAME` */
 static bool remove_model(models_args *args, const char *name, zi_error *error)
 {
     zi_found found = {0};
@@ -233,6 +237,8 @@ static cJSON *migration_json(const zi_migration *migration)
     return rows;
 }
 
+/* `models migrate`: moves models to the folders of their layouts and prints the moves. name must be
+ * NULL. */
 static bool migrate_models(models_args *args, const char *name, zi_error *error)
 {
     zi_migration migration;
@@ -303,18 +309,19 @@ int cmd_models(int argc, char **argv)
 
 /* ---- import ---- */
 
+/* Imports the model of o and prints its new path. */
 static bool import_model(models_args *args, zi_import_options *o, zi_error *error)
 {
     char *path = NULL;
     zi_user_registry models;
     if (!zi_user_registry_open(args->folder, &models, error)) return false;
-    zi_progress_printer reporter =
+    zi_progress_printer printer =
         zi_progress_printer_start(!args->quiet && isatty(STDERR_FILENO), false, 1, 1);
     o->progress = zi_progress_printer_update;
-    o->user = &reporter;
+    o->user = &printer;
     zi_interrupt_install();
     bool ok = zi_registry_import(models.registry, o, &path, error);
-    zi_progress_printer_clear(&reporter);
+    zi_progress_printer_clear(&printer);
     if (ok) puts(path);
     free(path);
     zi_user_registry_close(&models);

@@ -18,6 +18,7 @@ static bool parse_uint64(const char *text, uint64_t *out)
     return true;
 }
 
+/* Parses an integer from option->min to option->max into *option->value. */
 static bool set_int(const zi_option *option, const char *text, zi_error *error)
 {
     uint64_t value;
@@ -84,6 +85,7 @@ static bool set_level(const zi_option *option, const char *text, zi_error *error
     return true;
 }
 
+/* Parses text as the option's kind into *option->value, and sets *option->given. */
 static bool set_option(const zi_option *option, const char *text, zi_error *error)
 {
     if (option->given) *option->given = true;

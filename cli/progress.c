@@ -17,7 +17,8 @@ static double seconds_left(const zi_progress_printer *printer, double fraction, 
     return fraction > 0 ? elapsed * (1 - fraction) / fraction : -1;
 }
 
-static void draw_bar(const zi_progress_printer *printer, const zi_progress *progress, double left)
+/* Prints the progress bar over the last one. left: estimated seconds; negative: unknown. */
+static void print_bar(const zi_progress_printer *printer, const zi_progress *progress, double left)
 {
     enum { WIDTH = 30 };
     char bar[WIDTH + 1], what[40], of[32] = "", when[32] = "";
@@ -102,7 +103,7 @@ bool zi_progress_printer_update(void *user, const zi_progress *progress)
     if (!news && now - printer->printed < interval) return true;
     double left = seconds_left(printer, progress->fraction, now);
     if (printer->json) print_progress_event(printer, progress, left);
-    if (printer->bar) draw_bar(printer, progress, left);
+    if (printer->bar) print_bar(printer, progress, left);
     printer->printed_any = true;
     printer->stage = progress->stage;
     printer->step = progress->step;

@@ -25,6 +25,7 @@ static const char *first_env(const char *const names[])
     return NULL;
 }
 
+/* Whether a variable's value means true, as huggingface_hub reads it. value may be NULL. */
 static bool is_true(const char *value)
 {
     static const char *const words[] = {"1", "on", "yes", "true"};
@@ -55,6 +56,7 @@ static char *hub_home_path(const char *end)
     return expand_home(caches && *caches ? caches : "~/.cache", within);
 }
 
+/* The folder of the hub's cache in new memory; NULL: the path is too long. */
 static char *hub_cache_path(void)
 {
     static const char *const names[] = {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", NULL};

@@ -66,11 +66,13 @@ static bool find_option_name(const zi_command *command, const char *field, char 
     return has_option(command, out);
 }
 
+/* Appends one hint; *count: how many there are so far. */
 static void append_hint(zi_text *line, size_t *count, const char *dashes, const char *what)
 {
     zi_text_printf(line, "%s%s%s", (*count)++ ? ", " : "; see ", dashes, what);
 }
 
+/* Appends the hints for an error, as "; see --reference". */
 static void append_hints(zi_text *line, const zi_command *command, const zi_error *error)
 {
     size_t count = 0;

@@ -23,6 +23,7 @@ static void block_signals(sigset_t *signals)
     pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
+/* Runs a server until a signal arrives; prints its URL. */
 static bool run_server(const zi_server_options *o, zi_error *error)
 {
     zi_server *server = NULL;

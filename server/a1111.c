@@ -68,6 +68,7 @@ static const struct {
     {"/sdapi/v1/embeddings", "{\"loaded\":{},\"skipped\":{}}"},
 };
 
+/* Replies with the constant JSON of the route, [] for most. */
 static zi_handler_result reply_constant(zi_server_request *req)
 {
     const char *json = "[]";
@@ -96,6 +97,7 @@ static zi_handler_result get_schedulers(zi_server_request *req)
 
 /* ---- models ---- */
 
+/* GET sd-models: the image models that can be used. */
 static zi_handler_result get_models(zi_server_request *req)
 {
     zi_registry_list known;
@@ -121,6 +123,7 @@ static zi_handler_result get_models(zi_server_request *req)
     return zi_reply_json(req, 200, list);
 }
 
+/* POST refresh-*: makes the scanner look for new models; does not wait for it. */
 static zi_handler_result refresh_models(zi_server_request *req)
 {
     zi_scanner_wake(req->server->scanner);
@@ -142,6 +145,7 @@ static zi_handler_result submit_and_wait(zi_server_request *req, const char *kin
                                   : zi_reply_json(req, 200, cJSON_CreateObject());
 }
 
+/* POST reload-checkpoint: loads the default model. */
 static zi_handler_result load_model(zi_server_request *req)
 {
     return submit_and_wait(req, "load");
@@ -238,6 +242,7 @@ static cJSON *preview_json(const zi_job_preview *preview)
     return json;
 }
 
+/* GET progress: of the running generate job, with its preview unless skip_current_image is set. */
 static zi_handler_result get_progress(zi_server_request *req)
 {
     const char *skip;
@@ -261,6 +266,7 @@ static zi_handler_result get_progress(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
+/* POST interrupt: cancels the running generate job. */
 static zi_handler_result interrupt_job(zi_server_request *req)
 {
     uint64_t id = generating_job_id(req);
@@ -268,6 +274,7 @@ static zi_handler_result interrupt_job(zi_server_request *req)
     return zi_reply_json(req, 200, cJSON_CreateObject());
 }
 
+/* POST skip: skips the current image of the running generate job. */
 static zi_handler_result skip_image(zi_server_request *req)
 {
     if (generating_job_id(req)) zi_jobs_skip_image(req->server->jobs);
@@ -286,6 +293,7 @@ static double resident_bytes(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (double)usage.ru_maxrss : 0;
 }
 
+/* GET memory: resident and total bytes. */
 static zi_handler_result get_memory(zi_server_request *req)
 {
     double used = resident_bytes();
@@ -328,6 +336,7 @@ static cJSON *infotext_json(const char *infotext)
     return NULL;
 }
 
+/* POST png-info: the infotext of an image in base64, which may be a data: URL. */
 static zi_handler_result post_png_info(zi_server_request *req)
 {
     const char *text = NULL;

@@ -137,6 +137,7 @@ static bool find_override_model(zi_server_request *req, const txt2img_request *r
     return r->restore || zi_models_set_default(req->server, *name, "override_settings", http_error);
 }
 
+/* Rounds a side down to a multiple that the parameter allows. */
 static int round_down_to_multiple(const char *parameter, int side)
 {
     int multiple = zi_parameter_find(parameter)->multiple;
@@ -163,6 +164,7 @@ static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_err
     return true;
 }
 
+/* Reads the request into r and submits the job. */
 static bool submit_job(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
 {
     char *model = NULL;
@@ -238,6 +240,7 @@ static void add_nulls(cJSON *info, const char *const *names)
     for (; *names; names++) cJSON_AddNullToObject(info, *names);
 }
 
+/* Adds size, steps, guidance and model from the first image's row; first may be NULL. */
 static void add_first_row_fields(cJSON *info, const cJSON *first)
 {
     static const char *const names[] = {"width", "height", "steps"};
@@ -298,6 +301,7 @@ static cJSON *json_as_string(cJSON *info)
     return json;
 }
 
+/* Replies with the job's images in base64. */
 static zi_handler_result reply_with_images(zi_server_request *req, const zi_job_status *status)
 {
     const txt2img_request *r = req->user;

@@ -21,6 +21,7 @@ struct zi_access {
                                          "": none */
 };
 
+/* Whether host is a loopback address or "localhost"; NULL is the default host, loopback. */
 static bool is_loopback(const char *host)
 {
     return !host || !strcmp(host, "localhost") || !strncmp(host, "127.", 4) || !strcmp(host, "::1");

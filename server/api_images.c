@@ -23,6 +23,7 @@ static zi_handler_result reply_no_image(zi_server_request *req)
     return zi_reply_error(req, 404, NULL, "%s: no such image", req->parameters[0]);
 }
 
+/* GET /api/images */
 static zi_handler_result list_images(zi_server_request *req)
 {
     zi_history_query q = {.limit = 50};
@@ -62,6 +63,7 @@ static zi_handler_result get_image(zi_server_request *req)
     return image ? zi_reply_json(req, 200, image) : result;
 }
 
+/* DELETE /api/images/{id}: also publishes the event "deleted". */
 static zi_handler_result delete_image(zi_server_request *req)
 {
     zi_error error;
@@ -107,6 +109,8 @@ static zi_handler_result send_converted(zi_server_request *req, int format, int 
     return zi_reply_bytes(req, 200, formats[format].type, data, size, headers);
 }
 
+/* Reads the query parameter `format` as an index into formats. False: a 400 was sent, and the
+ * handler returns *result. */
 static bool read_format_query(zi_server_request *req, int *format, zi_handler_result *result)
 {
     const char *name;
@@ -120,6 +124,7 @@ static bool read_format_query(zi_server_request *req, int *format, zi_handler_re
 /* Cache-Control of image files, which never change; only private caches may keep them. */
 static const char immutable[] = "private, max-age=31536000, immutable";
 
+/* GET /api/images/{id}/file: the stored PNG, or converted to another format. */
 static zi_handler_result get_image_file(zi_server_request *req)
 {
     int format, quality, download;
@@ -186,6 +191,7 @@ static bool write_thumbnail(const zi_history *history, const char *id, const cha
     return ok;
 }
 
+/* GET /api/images/{id}/thumbnail: makes the thumbnail if it does not exist yet. */
 static zi_handler_result get_thumbnail(zi_server_request *req)
 {
     zi_handler_result result;
@@ -224,6 +230,7 @@ cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error)
     return json;
 }
 
+/* POST /api/recipe: the generation parameters in the image that is the body. */
 static zi_handler_result post_infotext(zi_server_request *req)
 {
     zi_error error;

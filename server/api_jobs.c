@@ -26,6 +26,7 @@ static zi_handler_result list_jobs(zi_server_request *req)
     return zi_reply_json(req, 200, zi_jobs_list_json(req->server->jobs));
 }
 
+/* POST /api/jobs */
 static zi_handler_result submit_job(zi_server_request *req)
 {
     zi_jobs *jobs = req->server->jobs;
@@ -49,6 +50,7 @@ static zi_handler_result get_job(zi_server_request *req)
     return job ? zi_reply_json(req, 200, job) : reply_no_job(req);
 }
 
+/* DELETE /api/jobs/{id}: 409 when the job has ended. */
 static zi_handler_result cancel_job(zi_server_request *req)
 {
     uint64_t id;
@@ -74,6 +76,7 @@ static bool read_cursor(zi_server_request *req, zi_event_stream_options *stream,
     return true;
 }
 
+/* GET /api/events */
 static zi_handler_result stream_events(zi_server_request *req)
 {
     zi_handler_result result;
@@ -90,6 +93,7 @@ static bool stop_at_first_event(void *user, const zi_event *event)
     return false;
 }
 
+/* GET /api/jobs/{id}/events: 204 when the client has all events of an ended job. */
 static zi_handler_result stream_job_events(zi_server_request *req)
 {
     zi_handler_result result;
@@ -105,6 +109,7 @@ static zi_handler_result stream_job_events(zi_server_request *req)
     return zi_reply_event_stream(req, &stream);
 }
 
+/* POST /api/enhance: submits an enhance job and streams its events. */
 static zi_handler_result submit_and_stream_enhance(zi_server_request *req)
 {
     zi_job_request request;

@@ -29,6 +29,7 @@ static cJSON *list_json(zi_server_request *req, const zi_registry_list *list)
     return json;
 }
 
+/* GET /api/models: waits up to 2 seconds for inspections. */
 static zi_handler_result list_models(zi_server_request *req)
 {
     uint64_t cursor = zi_events_latest(req->server->events);
@@ -43,6 +44,7 @@ static zi_handler_result list_models(zi_server_request *req)
     return result;
 }
 
+/* Replies with a model: status 200 as ModelDetail, 201 as Model. */
 static zi_handler_result reply_model(zi_server_request *req, const zi_registry_entry *entry,
                                      unsigned status)
 {
@@ -129,6 +131,7 @@ static bool check_and_submit_upload(zi_server_request *req, zi_http_error *http_
            submit_upload(req, path, name, http_error);
 }
 
+/* PUT /api/models/{name*}: submits the upload, then waits until it is installed and inspected. */
 static zi_handler_result put_model(zi_server_request *req)
 {
     uint64_t cursor = zi_events_latest(req->server->events);

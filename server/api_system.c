@@ -38,6 +38,7 @@ static void add_range_with_default(cJSON *config, const char *name)
     cJSON_AddNumberToObject(range, "default", zi_parameter_find(name)->default_value);
 }
 
+/* Adds the layouts, each with the precisions that it can have. */
 static void add_layouts(cJSON *config)
 {
     cJSON *array = cJSON_AddArrayToObject(config, "layouts");
@@ -127,6 +128,7 @@ static zi_handler_result get_health(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
+/* Appends a metric "zimage_NAME" in Prometheus' text format. */
 static void add_metric(zi_text *text, const char *name, const char *type, const char *about,
                        double value)
 {
@@ -174,6 +176,7 @@ static zi_handler_result get_log(zi_server_request *req)
 
 /* ---- login, random prompt ---- */
 
+/* POST /api/login: sets the login cookie if the key is right. */
 static zi_handler_result post_login(zi_server_request *req)
 {
     char cookie[200];
@@ -197,6 +200,7 @@ static zi_handler_result post_login(zi_server_request *req)
     return zi_reply(req, 204, response);
 }
 
+/* GET /api/random-prompt: of the query's seed, or a random one. */
 static zi_handler_result get_random_prompt(zi_server_request *req)
 {
     const char *text;

@@ -73,6 +73,7 @@ static bool compress_asset(zi_asset *asset)
     return data != NULL;
 }
 
+/* Fills in an asset. False: out of memory; what is set must still be freed. */
 static bool create_asset(const zi_page_file *file, zi_asset *asset)
 {
     zi_text text;

@@ -43,6 +43,7 @@ bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_er
 
 /* ---- images ---- */
 
+/* Appends bytes in base64; sets out->failed when out of memory. */
 static void append_base64(const void *data, size_t size, zi_text *out)
 {
     char *text = zi_base64_encode(data, size);
@@ -71,6 +72,7 @@ static bool append_file_base64(int fd, const char *id, zi_text *out, zi_error *e
     return ok || zi_error_set(error, ZI_ERROR_IO, id, "the image's file cannot be read");
 }
 
+/* Sets ZI_ERROR_NOT_FOUND for an image; returns false. */
 static bool set_deleted_error(const char *id, zi_error *error)
 {
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image was deleted meanwhile");

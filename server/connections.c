@@ -72,6 +72,7 @@ static void unlink_connection(zi_connections *all, zi_connection *c)
     *(c->next ? &c->next->previous : &all->last) = c->previous;
 }
 
+/* Puts a connection at the end of the list and restarts its time. The mutex is held. */
 static void append_connection(zi_connections *all, zi_connection *c)
 {
     c->previous = all->last;

@@ -38,6 +38,7 @@ zi_events *zi_events_create(void)
     return events;
 }
 
+/* Frees an entry's data; readers then skip the entry. */
 static void drop_data(zi_events *events, entry *e)
 {
     if (e->data) events->bytes -= e->size;
@@ -53,6 +54,7 @@ void zi_events_free(zi_events *events)
     free(events);
 }
 
+/* Resumes a suspended connection. */
 static void resume_waiter(zi_waiter *waiter)
 {
     waiter->suspended = false;

@@ -56,6 +56,7 @@ static double time_from_id(const char *id)
     return (double)timegm(&tm) + (double)micro * 1e-6;
 }
 
+/* folder/ID.EXTENSION in new memory; NULL: id is malformed, or out of memory. */
 static char *path_for_id(const char *folder, const char *id, const char *extension)
 {
     char name[ZI_IMAGE_ID + 8];

@@ -150,6 +150,7 @@ static const char schema[] =
     " seed TEXT NOT NULL, shift REAL NOT NULL, guidance REAL NOT NULL, schedule TEXT NOT NULL,"
     " deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;";
 
+/* Opens the database and creates its table if needed. */
 static bool open_db(zi_history *h, zi_error *error)
 {
     char *path = zi_path_join(h->folder, "history.db");

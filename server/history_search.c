@@ -60,6 +60,7 @@ typedef struct {
     int count;
 } filter;
 
+/* Adds "AND before ?N after" to the conditions, with the value for ?N, which is taken over. */
 static void add_condition(filter *f, const char *before, char *value, const char *after)
 {
     f->values[f->count++] = value;
@@ -86,6 +87,7 @@ static filter create_filter(const zi_history_query *query)
     return f;
 }
 
+/* Counts the rows that match. */
 static bool count_matches(zi_history *h, const filter *f, double *total, zi_error *error)
 {
     zi_text sql;

@@ -31,6 +31,7 @@ static const zi_api_group api_groups[] = {
 
 /* ---- routes ---- */
 
+/* Copies the value of a {parameter}. False: it is empty, or out of memory. */
 static bool store_path_parameter(zi_server_request *req, int *count, const char *text,
                                  size_t length)
 {
@@ -83,6 +84,7 @@ static void find_route(zi_server_request *req, char *allowed, size_t size)
 
 /* ---- files of the web page ---- */
 
+/* Whether Accept-Encoding has the coding, and not with q=0. */
 static bool accepts_coding(zi_server_request *req, const char *coding)
 {
     const char *header = zi_server_request_header(req, "Accept-Encoding");
@@ -90,6 +92,7 @@ static bool accepts_coding(zi_server_request *req, const char *coding)
     return at && strncmp(at + strlen(coding), ";q=0", 4) != 0;
 }
 
+/* Replies with a file of the page: compressed if accepted, or 304 if the client has it. */
 static zi_handler_result reply_asset(zi_server_request *req, const zi_asset *asset)
 {
     const char *known = zi_server_request_header(req, "If-None-Match"), *coding = NULL;
@@ -306,6 +309,7 @@ static zi_handler_result run_handler(zi_server_request *req)
     return req->route->handle(req);
 }
 
+/* NULL: out of memory. url and method are borrowed. */
 static zi_server_request *create_request(zi_server *server, struct MHD_Connection *connection,
                                          const char *url, const char *method)
 {
@@ -386,6 +390,7 @@ static void on_connection_changed(void *cls, struct MHD_Connection *connection, 
     }
 }
 
+/* MHD_LogCallback */
 static void on_log_message(void *cls, const char *format, va_list args)
 {
     zi_server *server = cls;

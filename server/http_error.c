@@ -34,6 +34,7 @@ bool zi_http_error_no_memory(zi_http_error *http_error)
     return zi_http_error_set(http_error, 500, NULL, "out of memory");
 }
 
+/* The status for an error code of the library. */
 static unsigned http_status(zi_error_code code)
 {
     switch (code) {

@@ -14,6 +14,7 @@ typedef struct {
     char *paths[ROOTS];
 } roots;
 
+/* The models folder and the folder of --import, resolved; the caller frees them. */
 static roots resolve_roots(const zi_server_options *o)
 {
     return (roots){
@@ -42,6 +43,7 @@ static bool is_within(const roots *r, const char *path)
 
 static bool is_contained(const roots *r, const char *path, int depth);
 
+/* Whether all entries of a folder are contained. */
 static bool entries_contained(const roots *r, const char *path, int depth)
 {
     DIR *dir = opendir(path);

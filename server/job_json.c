@@ -123,6 +123,7 @@ static cJSON *result_json(const zi_job *job)
     return json;
 }
 
+/* The error of a failed job; null in other states. */
 static cJSON *error_json(const zi_job_status *status)
 {
     const zi_http_error *error = &status->error;
@@ -135,6 +136,7 @@ static cJSON *error_json(const zi_job_status *status)
 
 /* ---- descriptions ---- */
 
+/* Schema Job, or JobWithPreview. */
 static cJSON *job_json(const zi_job *job, int position, bool preview)
 {
     const zi_job_status *s = &job->status;

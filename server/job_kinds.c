@@ -158,6 +158,7 @@ static bool resolve_load(zi_server *server, zi_job *job, zi_http_error *http_err
     return resolve_model(server, job, &job->params.load.model, http_error);
 }
 
+/* The resolve function of kinds that name nothing. */
 static bool resolve_nothing(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     (void)server;

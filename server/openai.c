@@ -215,6 +215,7 @@ static bool find_model(zi_server_request *req, const zi_openai_request *r, char 
                              "%s: no such model; GET /v1/models lists them", r->model);
 }
 
+/* Reads the body into r, except for the model. */
 static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
     static const char *const known[] = {"low", "medium", "high", "xhigh", "max"};
@@ -241,6 +242,7 @@ static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_e
 
 /* ---- POST /v1/images/generations ---- */
 
+/* Reads the request into r and submits the job. */
 static bool submit_job(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
     char *model;
@@ -252,6 +254,7 @@ static bool submit_job(zi_server_request *req, zi_openai_request *r, zi_http_err
     return ok;
 }
 
+/* POST /v1/images/generations: submits the job on the first call, then waits for it. */
 static zi_handler_result post_generations(zi_server_request *req)
 {
     zi_http_error http_error;

@@ -15,6 +15,7 @@ static zi_format format_of(const zi_openai_request *r)
     return (zi_format)(ZI_FORMAT_PNG + r->format);
 }
 
+/* output_compression as quality of JPEG and WebP, 1 to 100. */
 static int jpeg_quality(const zi_openai_request *r)
 {
     return r->compression ? r->compression : 1;
@@ -38,6 +39,7 @@ static int json_int(const cJSON *object, const char *name)
     return cJSON_IsNumber(item) ? item->valueint : 0;
 }
 
+/* Appends {"url": ...} of an image, with the Host that the client used. */
 static void append_url(zi_server_request *req, const zi_openai_request *r, const char *id,
                        zi_text *out)
 {
@@ -141,6 +143,7 @@ static void append_open_event(const zi_openai_request *r, const char *type, int 
     zi_text_puts(out, ",\"b64_json\":\"");
 }
 
+/* Appends an event "error". */
 static void append_error_event(unsigned status, const char *message, zi_text *out)
 {
     cJSON *json = zi_openai_error(status, message, NULL);
@@ -150,6 +153,7 @@ static void append_error_event(unsigned status, const char *message, zi_text *ou
     zi_text_puts(out, "}\n\n");
 }
 
+/* Appends the event of a finished image; nothing when the image was deleted. */
 static void append_image_event(zi_openai_request *r, const char *id, zi_text *out)
 {
     cJSON *row;
@@ -224,6 +228,7 @@ static void append_unsent_events(zi_openai_request *r, const zi_job_status *stat
     if (r->failed) append_failure_event(status, out);
 }
 
+/* zi_event_stream_options.snapshot: appends what was not sent yet. */
 static bool append_snapshot(void *user, zi_server *server, uint64_t id, uint64_t *cursor,
                             zi_text *out)
 {
@@ -235,6 +240,7 @@ static bool append_snapshot(void *user, zi_server *server, uint64_t id, uint64_t
     return !ended;
 }
 
+/* zi_event_stream_options.append_deferred: appends what note_event has noted. */
 static void append_noted_events(void *user, zi_text *out)
 {
     zi_openai_request *r = user;

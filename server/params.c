@@ -64,6 +64,7 @@ static bool read_choice(const zi_parameter *p, const cJSON *item, int *out, zi_e
     return zi_parameter_choose(p, cJSON_IsString(item) ? item->valuestring : "", out, error);
 }
 
+/* Reads a seed: a string of digits, or an integer of at most 2^53-1. */
 static bool read_seed(const zi_parameter *p, const cJSON *item, uint64_t *out, zi_error *error)
 {
     double value = item->valuedouble;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A progress callback of the library. Returns false to stop: the job is cancelled. */
 static bool on_progress(void *user, const zi_progress *p)
 {
     zi_job_reporter *reporter = user;
@@ -194,6 +195,7 @@ static bool load_llm(zi_worker *worker, const char *path, zi_error *error)
     return zi_llm_load(worker->server->engine, &options, &worker->llm, error);
 }
 
+/* zi_enhance_request.should_continue */
 static bool should_continue(void *user)
 {
     const zi_job_reporter *reporter = user;

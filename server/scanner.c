@@ -56,6 +56,7 @@ typedef struct {
     size_t count;
 } scan_progress;
 
+/* A callback of zi_registry_inspect_all. False: stop. */
 static bool on_model_inspected(void *user)
 {
     scan_progress *it = user;
@@ -65,6 +66,7 @@ static bool on_model_inspected(void *user)
     return !should_stop(it->scanner);
 }
 
+/* Inspects all models that are not known yet, until done or should_stop. */
 static void inspect_all(zi_scanner *s)
 {
     scan_progress it = {.scanner = s};
@@ -77,6 +79,7 @@ static void inspect_all(zi_scanner *s)
 
 /* ---- uploads ---- */
 
+/* Writes a file's data to the disk (fsync). */
 static bool sync_file(const char *path, zi_http_error *http_error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -15,6 +15,7 @@ static bool is_number(const zi_parameter *p)
 
 /* ---- generation parameters ---- */
 
+/* Adds `default` (a number, choice or null) and `default_text`. */
 static void add_default(cJSON *to, const zi_parameter *p)
 {
     char text[64];
@@ -26,6 +27,7 @@ static void add_default(cJSON *to, const zi_parameter *p)
     zi_json_add_text(to, "default_text", text);
 }
 
+/* Schema Parameter. */
 static cJSON *parameter_json(const zi_parameter *p)
 {
     static const char *const types[] = {
@@ -66,6 +68,7 @@ cJSON *zi_schema_parameters(void)
 
 /* ---- OpenAPI schemas ---- */
 
+/* Adds "type"; an optional field may also be null. */
 static void add_type(cJSON *schema, const char *type, bool required)
 {
     const char *const both[] = {type, "null"};
@@ -126,6 +129,7 @@ static void add_description(cJSON *schema, const zi_parameter *p)
     zi_text_free(&text);
 }
 
+/* Adds type, range and description of a field to its schema. */
 static void add_field_keywords(cJSON *schema, const zi_parameter *p)
 {
     add_description(schema, p);

@@ -19,6 +19,7 @@ typedef struct {
     atomic_bool stopping;
 } running_server;
 
+/* Wakes up four times a second, so that it stops soon, and works once a second. */
 static void *ticker_main(void *user)
 {
     running_server *running = user;

@@ -39,6 +39,8 @@ static bool is_final_event(const char *name)
     return !strcmp(name, "done") || !strcmp(name, "failed") || !strcmp(name, "cancelled");
 }
 
+/* The zi_event_formatter of the native API; user: the job's id. A stream of one job ends with its
+ * last event. */
 static bool format_native(void *user, const zi_event *event, zi_text *out)
 {
     uint64_t job = *(uint64_t *)user;
@@ -46,6 +48,7 @@ static bool format_native(void *user, const zi_event *event, zi_text *out)
     return !job || !is_final_event(event->name);
 }
 
+/* Appends an event "snapshot" with the jobs. False: the stream's job has ended. */
 static bool snapshot_native(void *user, zi_server *server, uint64_t job, uint64_t *cursor,
                             zi_text *out)
 {
@@ -108,6 +111,7 @@ static ssize_t read_stream(void *user, uint64_t position, char *buffer, size_t m
     return (ssize_t)size;
 }
 
+/* MHD_ContentReaderFreeCallback: the client disconnected, or the stream has ended. */
 static void free_stream(void *user)
 {
     stream *s = user;

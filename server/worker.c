@@ -125,6 +125,7 @@ static void end_job(zi_worker *worker, zi_job *job, bool ok, const zi_error *err
     zi_jobs_finish(s->jobs, job, ZI_JOB_FAILED, &why);
 }
 
+/* Runs the jobs of one queue until the server is shutting down. */
 static void *worker_thread_main(void *user)
 {
     const zi_worker_thread *worker_thread = user;
