@@ -59,6 +59,7 @@ static bool match_path(zi_server_request *req, const char *path, const char *url
     return !*url;
 }
 
+/* Whether a route serves a method; a route of GET also serves HEAD. */
 static bool accepts_method(const zi_route *route, const char *method)
 {
     return !strcmp(route->method, method) ||

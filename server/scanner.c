@@ -19,7 +19,7 @@ struct zi_upload {
     char *staged, *path, *name;
     bool ended, rejected;
     zi_http_error http_error;
-    int owners; /* references: of the thread until it has finished, and of the request */
+    int references; /* held by the thread until it has finished, and by the request */
     zi_upload *next;
 };
 
@@ -100,7 +100,8 @@ static bool is_model(const char *path, zi_http_error *http_error)
     return true;
 }
 
-/* Moves the file to its path if it is a model. Fails if the path exists (never overwrites). */
+/* Moves the file to its path if it is a model. Fails if the path exists; only a file system without
+ * hard links may overwrite. */
 static bool install_upload(zi_upload *u, zi_http_error *http_error)
 {
     if (!is_model(u->staged, http_error) || !sync_file(u->staged, http_error)) return false;
@@ -118,7 +119,7 @@ void zi_upload_release(void *upload)
 {
     zi_upload *u = upload;
     pthread_mutex_lock(&u->scanner->mutex);
-    bool last = --u->owners == 0;
+    bool last = --u->references == 0;
     pthread_mutex_unlock(&u->scanner->mutex);
     if (!last) return;
     free(u->staged);
@@ -154,7 +155,8 @@ zi_upload *zi_upload_submit(zi_scanner *s, char *staged, char *path, char *name)
     pthread_mutex_lock(&s->mutex);
     bool begins = u && !s->stopping;
     if (begins) {
-        *u = (zi_upload){.scanner = s, .staged = staged, .path = path, .name = name, .owners = 2};
+        *u = (zi_upload){
+            .scanner = s, .staged = staged, .path = path, .name = name, .references = 2};
         while (*end) end = &(*end)->next;
         *end = u;
         pthread_cond_signal(&s->changed);
