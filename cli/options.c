@@ -30,7 +30,7 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
     if (digits != text || !parse_uint64(text, &value) || (double)value < option->min ||
         (double)value > option->max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                            "%s is out of range; it must be from %.0f to %.0f", text, option->min,
+                            "%s is out of range; it goes from %.0f to %.0f", text, option->min,
                             option->max);
     *(int *)option->value = (int)value;
     return true;
@@ -52,7 +52,7 @@ static bool set_real(const zi_option *option, const char *text, zi_error *error)
                             text);
     if (!(value >= option->min && value <= option->max))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                            "%s is out of range; it must be from %g to %g", text, option->min,
+                            "%s is out of range; it goes from %g to %g", text, option->min,
                             option->max);
     *(double *)option->value = value;
     return true;
