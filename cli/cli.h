@@ -107,8 +107,8 @@ bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *
 void zi_user_registry_close(zi_user_registry *models);
 
 /* Finds the model that -m names (a path, or a name in the registry), or the default model (NULL).
- * Free out with zi_found_free. */
-bool zi_find_model(const char *name, zi_found *out, zi_error *error) ZI_CHECKED;
+ * Free out with zi_resolved_model_free. */
+bool zi_find_model(const char *name, zi_resolved_model *out, zi_error *error) ZI_CHECKED;
 
 /* Finds the language model that --llm names, or the default one (NULL); free() *path. If the
  * registry has none, *path is the image model at `model`, whose text encoder is one. */

@@ -9,7 +9,7 @@
 static int convert(const zi_command *command, zi_convert_options *options, bool quiet)
 {
     zi_error error = {0};
-    zi_found source = {0};
+    zi_resolved_model source = {0};
     if (!zi_find_model(options->source, &source, &error)) return zi_report_error(command, &error);
     zi_progress_printer printer =
         zi_progress_printer_start(!quiet && isatty(STDERR_FILENO), false, 1, 1);
@@ -19,7 +19,7 @@ static int convert(const zi_command *command, zi_convert_options *options, bool 
     zi_interrupt_install();
     bool ok = zi_convert(options, &error);
     zi_progress_printer_clear(&printer);
-    zi_found_free(&source);
+    zi_resolved_model_free(&source);
     if (!ok) return zi_report_error(command, &error);
     if (!quiet) puts(options->destination);
     return 0;

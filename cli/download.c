@@ -113,7 +113,8 @@ typedef struct {
 } download_args;
 
 /* Prints the model's path, or the event "done". */
-static bool print_result(const download_args *args, const zi_downloaded *result, zi_error *error)
+static bool print_result(const download_args *args, const zi_download_result *result,
+                         zi_error *error)
 {
     if (!args->json) {
         puts(result->path);
@@ -131,7 +132,7 @@ static bool print_result(const download_args *args, const zi_downloaded *result,
 static bool run_download(download_args *args, zi_error *error)
 {
     zi_user_registry models;
-    zi_downloaded result = {0};
+    zi_download_result result = {0};
     if (!zi_user_registry_open(args->models, &models, error)) return false;
     bool bar = !args->quiet && !args->json && isatty(STDERR_FILENO);
     progress_state state = {.bar = bar, .json = args->json};

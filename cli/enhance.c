@@ -49,7 +49,7 @@ static bool on_text(void *user, const char *text)
 }
 
 /* Prints the generated token ids as a JSON array. */
-static void print_ids(const zi_enhanced *e)
+static void print_ids(const zi_enhance_result *e)
 {
     putchar('[');
     for (size_t i = 0; i < e->count; i++) printf("%s%" PRId32, i ? ", " : "", e->ids[i]);
@@ -57,7 +57,7 @@ static void print_ids(const zi_enhanced *e)
 }
 
 /* Prints the text, or what of it was not printed yet. */
-static void print_remaining_text(const enhance_args *args, const zi_enhanced *e)
+static void print_remaining_text(const enhance_args *args, const zi_enhance_result *e)
 {
     const char *shown = args->shown.data ? args->shown.data : "";
     size_t size = strlen(shown);
@@ -65,7 +65,7 @@ static void print_remaining_text(const enhance_args *args, const zi_enhanced *e)
     printf("%s%s\n", grows ? "" : "\n", e->text + (grows ? size : 0));
 }
 
-static void print_result(const enhance_args *args, const zi_enhanced *e)
+static void print_result(const enhance_args *args, const zi_enhance_result *e)
 {
     if (args->ids)
         print_ids(e);
@@ -81,8 +81,8 @@ static bool run_enhance(enhance_args *args, zi_error *error)
 {
     zi_engine *engine = NULL;
     zi_llm *llm = NULL;
-    zi_enhanced enhanced = {0};
-    zi_found model = {0};
+    zi_enhance_result enhanced = {0};
+    zi_resolved_model model = {0};
     char *path = NULL, *template = NULL;
     bool ok = false;
     zi_enhance_request *r = &args->request;
@@ -105,13 +105,13 @@ static bool run_enhance(enhance_args *args, zi_error *error)
     print_result(args, &enhanced);
     ok = true;
 out:
-    zi_enhanced_free(&enhanced);
+    zi_enhance_result_free(&enhanced);
     zi_llm_free(llm);
     zi_engine_free(engine);
     zi_text_free(&args->shown);
     free(template);
     free(path);
-    zi_found_free(&model);
+    zi_resolved_model_free(&model);
     return ok;
 }
 

@@ -19,7 +19,7 @@ typedef struct {
     int quality, enhance;
     bool json, quiet, random;
     char *random_prompt, *enhanced_prompt; /* owned; NULL: not used */
-    zi_found found;                        /* the resolved model */
+    zi_resolved_model found;               /* the resolved model */
     zi_engine_options engine;
     zi_model_options load;
     zi_generation generation;
@@ -136,8 +136,8 @@ static bool choose_output_paths(const generate_args *args, int i, output_paths *
                                                   : strdup(args->trace);
     if (!paths->image || (args->trace && !paths->trace)) return zi_error_no_memory(error, 64);
     if (!check_extension(paths->image, error)) return false;
-    if (!zi_output_probe(paths->image, error)) return false;
-    return !paths->trace || zi_output_probe(paths->trace, error);
+    if (!zi_output_check_writable(paths->image, error)) return false;
+    return !paths->trace || zi_output_check_writable(paths->trace, error);
 }
 
 /* ---- checks and defaults ---- */
@@ -238,7 +238,7 @@ static bool print_prompt(const generate_args *args, zi_error *error)
 static bool expand_prompt(generate_args *args, zi_engine *engine, zi_error *error)
 {
     zi_enhance_request r = zi_enhance_default();
-    zi_enhanced enhanced = {0};
+    zi_enhance_result enhanced = {0};
     zi_llm *llm = NULL;
     char *path = NULL, *template = NULL;
     r.prompt = args->generation.request.prompt;
@@ -259,7 +259,7 @@ static bool expand_prompt(generate_args *args, zi_engine *engine, zi_error *erro
         args->enhanced_prompt = enhanced.text;
         enhanced.text = NULL;
     }
-    zi_enhanced_free(&enhanced);
+    zi_enhance_result_free(&enhanced);
     zi_llm_free(llm);
     free(template);
     free(path);
@@ -331,9 +331,9 @@ static void print_demo_note(const generate_args *args)
 /* Notes which model is used when none was named. */
 static void print_model_note(const generate_args *args)
 {
-    if (args->found.as == ZI_FOUND_DEMO)
+    if (args->found.as == ZI_RESOLVED_DEMO)
         print_demo_note(args);
-    else if (args->found.as == ZI_FOUND_ONLY)
+    else if (args->found.as == ZI_RESOLVED_ONLY)
         zi_print_note(args->quiet, "using %s, the only model in the models folder",
                       args->found.path);
     else
@@ -386,7 +386,7 @@ static bool generate_and_save(const generate_args *args, zi_model *model, zi_req
     if (!generated) goto out;
     request->width = image->width;
     request->height = image->height;
-    infotext = zi_infotext(model, request);
+    infotext = zi_infotext_create(model, request);
     if (!infotext) {
         zi_error_no_memory(error, strlen(request->prompt));
         goto out;
@@ -447,7 +447,7 @@ out:
     zi_model_free(model);
     zi_engine_free(engine);
     free_output_paths(&paths);
-    zi_found_free(&args->found);
+    zi_resolved_model_free(&args->found);
     free(args->random_prompt);
     free(args->enhanced_prompt);
     return ok;

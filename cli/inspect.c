@@ -111,11 +111,10 @@ static bool inspect_json(const char *path, char **json, zi_error *error)
     zi_image *image = NULL;
     zi_inspection *inspection = NULL;
     char *parameters = NULL;
-    bool is_image = zi_image_is_at(path);
+    bool is_image = zi_image_probe(path);
     bool ok = is_image ? zi_image_load(path, &image, &parameters, error)
                        : zi_inspect(path, &inspection, error);
-    if (ok)
-        *json = is_image ? zi_image_describe(image, parameters) : zi_inspection_json(inspection);
+    if (ok) *json = is_image ? zi_image_json(image, parameters) : zi_inspection_json(inspection);
     zi_image_free(image);
     zi_inspection_free(inspection);
     free(parameters);
@@ -154,11 +153,11 @@ int cmd_inspect(int argc, char **argv)
     if (!zi_options_parse(&command, argc, argv, &name, &code)) return code;
 
     zi_error error = {0};
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     char *json = NULL;
     bool ok = zi_find_model(name, &found, &error) && inspect_json(found.path, &json, &error) &&
               print_json(json, raw, &error);
     free(json);
-    zi_found_free(&found);
+    zi_resolved_model_free(&found);
     return ok ? 0 : zi_report_error(&command, &error);
 }

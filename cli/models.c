@@ -182,15 +182,15 @@ static bool list_models(models_args *args, const char *name, zi_error *error)
 /* Sets the default model; without a name, prints the present one. */
 static bool set_default(models_args *args, const char *name, zi_error *error)
 {
-    zi_found found = {0};
-    if (name) return zi_registry_choose(args->models.registry, name, true, error);
-    if (!zi_registry_find(args->models.registry, NULL, &found, error)) return false;
-    if (found.as == ZI_FOUND_DEMO)
+    zi_resolved_model found = {0};
+    if (name) return zi_registry_set_default(args->models.registry, name, true, error);
+    if (!zi_registry_resolve(args->models.registry, NULL, &found, error)) return false;
+    if (found.as == ZI_RESOLVED_DEMO)
         zi_print_note(args->quiet,
                       "no default model is set; set one with `zimage models default NAME`");
     else
         puts(found.path);
-    zi_found_free(&found);
+    zi_resolved_model_free(&found);
     return true;
 }
 
@@ -211,15 +211,15 @@ static bool confirm(const models_args *args, const char *name, const char *path,
 /* `models remove NAME` */
 static bool remove_model(models_args *args, const char *name, zi_error *error)
 {
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     if (!name)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                             "models remove: NAME is missing");
     /* An incomplete download is found by its name alone. */
-    bool known = zi_registry_find(args->models.registry, name, &found, NULL);
+    bool known = zi_registry_resolve(args->models.registry, name, &found, NULL);
     bool ok = confirm(args, name, known ? found.path : name, error) &&
               zi_registry_remove(args->models.registry, name, error);
-    zi_found_free(&found);
+    zi_resolved_model_free(&found);
     return ok;
 }
 

@@ -211,11 +211,11 @@ static void add_download_hint(const char *name, zi_error *error)
                         error->text, name);
 }
 
-bool zi_find_model(const char *name, zi_found *out, zi_error *error)
+bool zi_find_model(const char *name, zi_resolved_model *out, zi_error *error)
 {
     zi_user_registry models;
     if (!zi_user_registry_open(NULL, &models, error)) return false;
-    bool ok = zi_registry_find(models.registry, name, out, error);
+    bool ok = zi_registry_resolve(models.registry, name, out, error);
     zi_user_registry_close(&models);
     if (!ok) add_download_hint(name, error);
     return ok;
@@ -226,7 +226,7 @@ bool zi_find_llm(const char *name, const char *model, char **path, zi_error *err
     zi_user_registry models;
     char *found = NULL;
     if (!zi_user_registry_open(NULL, &models, error)) return false;
-    bool ok = zi_registry_find_language(models.registry, name, &found, error);
+    bool ok = zi_registry_resolve_llm(models.registry, name, &found, error);
     zi_user_registry_close(&models);
     if (!ok && name && error->code == ZI_ERROR_NOT_FOUND)
         zi_error_set_in(error, error->code, name, "llm", "no such file, folder or language model");

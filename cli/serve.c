@@ -42,14 +42,14 @@ static bool run_server(const zi_server_options *o, zi_error *error)
 static bool serve(zi_server_options *o, const char *folder, const char *model, zi_error *error)
 {
     zi_user_registry models;
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     if (!zi_user_registry_open(folder, &models, error)) return false;
-    bool ok = !model || zi_registry_find(models.registry, model, &found, error);
+    bool ok = !model || zi_registry_resolve(models.registry, model, &found, error);
     o->registry = models.options;
     o->registry.model = found.path;
     o->registry.names_only = true;
     ok = ok && run_server(o, error);
-    zi_found_free(&found);
+    zi_resolved_model_free(&found);
     zi_user_registry_close(&models);
     return ok;
 }

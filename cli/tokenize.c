@@ -27,7 +27,7 @@ int cmd_tokenize(int argc, char **argv)
     if (!zi_options_parse(&command, argc, argv, &text, &code)) return code;
 
     zi_error error = {0};
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     int32_t *ids = NULL;
     size_t count = 0;
     code = 1;
@@ -43,6 +43,6 @@ int cmd_tokenize(int argc, char **argv)
     code = 0;
 out:
     free(ids);
-    zi_found_free(&found);
+    zi_resolved_model_free(&found);
     return code;
 }

@@ -64,7 +64,7 @@ int cmd_verify(int argc, char **argv)
     zi_error error = {0};
     zi_engine *engine = NULL;
     zi_verification *verification = NULL;
-    zi_found found = {0}, source = {0};
+    zi_resolved_model found = {0}, source = {0};
     zi_interrupt_install();
     bool ok = zi_find_model(name, &found, &error) &&
               (!against || zi_find_model(against, &source, &error));
@@ -75,7 +75,7 @@ int cmd_verify(int argc, char **argv)
     code = ok ? !verification->passed : zi_report_error(&command, &error);
     zi_verification_free(verification);
     zi_engine_free(engine);
-    zi_found_free(&source);
-    zi_found_free(&found);
+    zi_resolved_model_free(&source);
+    zi_resolved_model_free(&found);
     return code;
 }

@@ -86,14 +86,14 @@ bool zi_image_load(const char *path, zi_image **out, char **infotext, zi_error *
 void zi_image_free(zi_image *image);
 
 /* Whether the file at path begins like one that zi_image_load reads. */
-bool zi_image_is_at(const char *path);
+bool zi_image_probe(const char *path);
 
 /* The same without files: a picture as the bytes of its file (free() them), and back. A format must
  * be named. A picture of more than `pixels` is refused before it takes memory; 0: any will do. */
-bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, uint8_t **data,
-                       size_t *size, zi_error *error) ZI_CHECKED;
-bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image **out,
-                         char **infotext, zi_error *error) ZI_CHECKED;
+bool zi_image_encode(const zi_image *image, const zi_save_options *options, uint8_t **data,
+                     size_t *size, zi_error *error) ZI_CHECKED;
+bool zi_image_decode(const void *data, size_t size, size_t pixels, zi_image **out, char **infotext,
+                     zi_error *error) ZI_CHECKED;
 
 /* What a picture's infotext says. */
 typedef struct {
@@ -115,12 +115,12 @@ bool zi_infotext_parse(const char *text, zi_infotext_fields *out, char **storage
  * the seed as text, as JSON text that the caller frees; NULL when memory is short. infotext may be
  * NULL.
  */
-char *zi_image_describe(const zi_image *image, const char *infotext);
+char *zi_image_json(const zi_image *image, const char *infotext);
 
 /* The settings in any A1111 text as they stand there, one by one ("Steps", "9"). False: memory is
  * short. */
-bool zi_infotext_settings(const char *text,
-                          void (*each)(void *user, const char *key, const char *value), void *user);
+bool zi_infotext_each(const char *text,
+                      void (*each)(void *user, const char *key, const char *value), void *user);
 
 /* ---- engine ---- */
 
@@ -327,7 +327,7 @@ void zi_generation_fill_defaults(zi_generation *generation);
 
 /* The infotext of a picture as A1111 writes it ("prompt\nSteps: 9, Seed: 42, ..."); free() it.
  * NULL when memory is short. width and height must be the picture's. */
-char *zi_infotext(const zi_model *model, const zi_request *request);
+char *zi_infotext_create(const zi_model *model, const zi_request *request);
 
 /* ---- better prompts ---- */
 
@@ -368,14 +368,14 @@ typedef struct {
     int32_t *ids; /* [count]: the tokens that were generated */
     size_t count, prompt_tokens;
     double read_seconds, write_seconds; /* for the prompt's tokens, and for the answer's */
-} zi_enhanced;
+} zi_enhance_result;
 
 /* A richer prompt for the same picture, in the same language. What stands in quotation marks is in
  * the answer letter by letter: where the model lost it, a sentence that says so is appended. An
  * answer that has no end, is empty or in another language is an error. */
-bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhanced *out,
+bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_result *out,
                 zi_error *error) ZI_CHECKED;
-void zi_enhanced_free(zi_enhanced *enhanced);
+void zi_enhance_result_free(zi_enhance_result *enhanced);
 
 /* A prompt out of word lists, the same for the same seed; free() it. NULL when memory is short. */
 char *zi_random_prompt(uint64_t seed);
@@ -576,17 +576,18 @@ typedef struct {
     char *path;       /* the model's folder, or the file; free() it */
     uint64_t fetched; /* bytes that came over the network */
     bool from_cache;  /* the hub could not be asked, or was not to be: this is what was there */
-} zi_downloaded;
+} zi_download_result;
 
 /* Fetches what is not there yet, several files at a time, and checks sizes and digests. What an
  * interrupted call has fetched is kept and goes on in the next one; files appear under their names,
  * and a model in the cache, only when whole. */
-bool zi_download(const zi_download_options *options, zi_downloaded *out,
+bool zi_download(const zi_download_options *options, zi_download_result *out,
                  zi_error *error) ZI_CHECKED;
 
 /* The folder in the cache of a model that is there as a whole; repo as in zi_download_options.
  * *path is NULL when it is not there; free() it. */
-bool zi_hub_find(const zi_hub *hub, const char *repo, char **path, zi_error *error) ZI_CHECKED;
+bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path,
+                        zi_error *error) ZI_CHECKED;
 
 /* Removes a repository from the cache. */
 bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error) ZI_CHECKED;
@@ -667,44 +668,44 @@ bool zi_registry_inspect_all(zi_registry *registry, bool (*inspected)(void *user
 
 /* Why a model was found. */
 typedef enum {
-    ZI_FOUND_NAMED = 0,  /* it was asked for */
-    ZI_FOUND_CHOSEN,     /* it is the default */
-    ZI_FOUND_ONLY,       /* it is the only image model in the folder */
-    ZI_FOUND_DOWNLOADED, /* the folder has none; it is Z-Image-Turbo in the hub's cache */
-    ZI_FOUND_DEMO        /* there is no other */
-} zi_found_as;
+    ZI_RESOLVED_NAMED = 0,  /* it was asked for */
+    ZI_RESOLVED_DEFAULT,    /* it is the default */
+    ZI_RESOLVED_ONLY,       /* it is the only image model in the folder */
+    ZI_RESOLVED_DOWNLOADED, /* the folder has none; it is Z-Image-Turbo in the hub's cache */
+    ZI_RESOLVED_DEMO        /* there is no other */
+} zi_resolved_reason;
 
 typedef struct {
     char *name; /* as in the list; of a path that path */
     char *path;
-    zi_found_as as;
-} zi_found;
+    zi_resolved_reason as;
+} zi_resolved_model;
 
 /* What the cache has of a path: the inspection, to be freed, or NULL. */
-zi_inspection *zi_registry_known(zi_registry *registry, const char *path);
+zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *path);
 
 /* The model that is meant by a name: a path as it stands, else one in the folder (NAME or
  * mlx/NAME), else one in the hub's cache. NULL: the default, else the only one in the folder, else
  * Z-Image-Turbo in the hub's cache if the folder has none, else the demo model. Several without a
- * default are an error that lists them. Free the result with zi_found_free. */
-bool zi_registry_find(zi_registry *registry, const char *name, zi_found *out,
-                      zi_error *error) ZI_CHECKED;
-void zi_found_free(zi_found *found);
+ * default are an error that lists them. Free the result with zi_resolved_model_free. */
+bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_model *out,
+                         zi_error *error) ZI_CHECKED;
+void zi_resolved_model_free(zi_resolved_model *found);
 
 /* The language model of a name, or NULL: the one in FOLDER/prompt_enhancer, else the one in the
  * hub's cache. *path is NULL when there is none; free() it. */
-bool zi_registry_find_language(zi_registry *registry, const char *name, char **path,
-                               zi_error *error) ZI_CHECKED;
+bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **path,
+                             zi_error *error) ZI_CHECKED;
 
 /* Makes a model the default, from now on (FOLDER/default.txt has its name), or until the registry
  * is closed. It must be an image model. */
-bool zi_registry_choose(zi_registry *registry, const char *name, bool lasting,
-                        zi_error *error) ZI_CHECKED;
+bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasting,
+                             zi_error *error) ZI_CHECKED;
 
 /* Where a new model of that file name goes: path and name ("comfyui/FILE") are free()d by the
  * caller. The folder is made; something that is there already is an error. */
-bool zi_registry_place(zi_registry *registry, zi_section section, const char *file, char **path,
-                       char **name, zi_error *error) ZI_CHECKED;
+bool zi_registry_new_path(zi_registry *registry, zi_section section, const char *file, char **path,
+                          char **name, zi_error *error) ZI_CHECKED;
 
 /* Removes a model from the folder or from the hub's cache, or what is partial. Of a link only the
  * link goes. */
@@ -752,7 +753,7 @@ bool zi_registry_import(zi_registry *registry, const zi_import_options *options,
  * they have been, and while others come, unless it was in the cache: progress of the download comes
  * first, then that of what is left to convert. */
 bool zi_registry_download(zi_registry *registry, const zi_download_options *options,
-                          const zi_import_options *import, zi_downloaded *out,
+                          const zi_import_options *import, zi_download_result *out,
                           zi_error *error) ZI_CHECKED;
 
 /* For those who have no model yet: the precision in which Z-Image-Turbo suits this machine as an

@@ -308,7 +308,7 @@ static zi_handler_result get_memory(zi_server_request *req)
 
 /* ---- png-info ---- */
 
-/* A callback of zi_infotext_settings. Like A1111, splits Size into Size-1 and Size-2. */
+/* A callback of zi_infotext_each. Like A1111, splits Size into Size-1 and Size-2. */
 static void add_infotext_setting(void *user, const char *key, const char *value)
 {
     size_t width = strcspn(value, "x");
@@ -331,7 +331,7 @@ static cJSON *infotext_json(const char *infotext)
     cJSON_AddStringToObject(json, "Prompt", fields.prompt);
     cJSON_AddStringToObject(json, "Negative prompt", fields.negative);
     free(storage);
-    if (zi_infotext_settings(infotext, add_infotext_setting, json)) return json;
+    if (zi_infotext_each(infotext, add_infotext_setting, json)) return json;
     cJSON_Delete(json);
     return NULL;
 }
@@ -351,8 +351,7 @@ static zi_handler_result post_png_info(zi_server_request *req)
     char *infotext = NULL;
     zi_image *image = NULL;
     void *data = zi_base64_decode(comma ? comma + 1 : text, &size);
-    bool ok =
-        data && zi_image_from_bytes(data, size, ZI_MAX_UPLOAD_PIXELS, &image, &infotext, &error);
+    bool ok = data && zi_image_decode(data, size, ZI_MAX_UPLOAD_PIXELS, &image, &infotext, &error);
     free(data);
     zi_image_free(image);
     if (!ok) return zi_reply_error(req, 422, "image", "Invalid encoded image");

@@ -102,7 +102,7 @@ static zi_handler_result send_converted(zi_server_request *req, int format, int 
         return reply_failure(req, &error);
     if (!image) return reply_no_image(req);
     zi_save_options save = {formats[format].format, quality, infotext};
-    bool ok = zi_image_to_bytes(image, &save, &data, &size, &error);
+    bool ok = zi_image_encode(image, &save, &data, &size, &error);
     zi_image_free(image);
     free(infotext);
     if (!ok) return reply_failure(req, &error);
@@ -219,9 +219,8 @@ cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error)
 {
     zi_image *image = NULL;
     char *infotext = NULL;
-    if (!zi_image_from_bytes(data, size, ZI_MAX_UPLOAD_PIXELS, &image, &infotext, error))
-        return NULL;
-    char *text = zi_image_describe(image, infotext);
+    if (!zi_image_decode(data, size, ZI_MAX_UPLOAD_PIXELS, &image, &infotext, error)) return NULL;
+    char *text = zi_image_json(image, infotext);
     cJSON *json = text ? cJSON_Parse(text) : NULL;
     if (!json) zi_error_no_memory(error, 1 << 16);
     free(text);

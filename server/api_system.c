@@ -98,14 +98,15 @@ static zi_handler_result reply_config(zi_server_request *req, const char *model,
 static zi_handler_result get_config(zi_server_request *req)
 {
     uint64_t cursor = zi_events_latest(req->server->events);
-    zi_found model = {0};
-    bool found = zi_registry_find(req->server->registry, NULL, &model, NULL);
-    zi_inspection *known = found ? zi_registry_known(req->server->registry, model.path) : NULL;
+    zi_resolved_model model = {0};
+    bool found = zi_registry_resolve(req->server->registry, NULL, &model, NULL);
+    zi_inspection *known =
+        found ? zi_registry_cached_inspection(req->server->registry, model.path) : NULL;
     zi_handler_result result = found && !known && zi_server_request_may_wait(req)
                                    ? zi_server_request_wait(req, cursor)
                                    : reply_config(req, found ? model.name : "", known);
     zi_inspection_free(known);
-    zi_found_free(&model);
+    zi_resolved_model_free(&model);
     return result;
 }
 

@@ -90,7 +90,7 @@ static bool append_converted(zi_server *server, const char *id, const zi_save_op
     bool ok = zi_history_load_image(server->history, id, &image, &infotext, error);
     if (ok && !image) ok = set_deleted_error(id, error);
     save.infotext = infotext;
-    ok = ok && zi_image_to_bytes(image, &save, &data, &size, error);
+    ok = ok && zi_image_encode(image, &save, &data, &size, error);
     if (ok) append_base64(data, size, out);
     zi_image_free(image);
     free(infotext);
@@ -131,7 +131,7 @@ zi_handler_result zi_compat_reply_json_text(zi_server_request *req, zi_text *out
 
 char *zi_compat_short_name(const char *name)
 {
-    char *base = zi_path_base(name), *dot = base ? strrchr(base, '.') : NULL;
+    char *base = zi_path_basename(name), *dot = base ? strrchr(base, '.') : NULL;
     if (dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf"))) *dot = 0;
     return base;
 }

@@ -250,7 +250,7 @@ bool zi_history_load_image(const zi_history *history, const char *id, zi_image *
     *image = NULL;
     if (fd < 0) return true;
     if (!read_and_close(fd, id, &data, &size, error)) return false;
-    bool ok = zi_image_from_bytes(data, size, 0, image, infotext, error);
+    bool ok = zi_image_decode(data, size, 0, image, infotext, error);
     free(data);
     return ok;
 }

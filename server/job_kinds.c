@@ -107,7 +107,7 @@ static void add_field(zi_job *job, const char *name)
 static bool resolve_model(zi_server *server, zi_job *job, const char **name,
                           zi_http_error *http_error)
 {
-    zi_found found;
+    zi_resolved_model found;
     if (!zi_models_find(server, *name, "model", &found, http_error)) return false;
     free((char *)*name);
     *name = found.name;
@@ -262,7 +262,7 @@ static bool resolve_download(zi_server *server, zi_job *job, zi_http_error *http
     if (!check_new_name(p->name, http_error) ||
         !check_precision(p->layout, p->precision, http_error))
         return false;
-    bool ok = zi_hub_find(&server->options.registry.hub, p->repo, &path, &error);
+    bool ok = zi_hub_find_cached(&server->options.registry.hub, p->repo, &path, &error);
     free(path);
     return ok || zi_http_error_from(http_error, NULL, "repo", &error);
 }

@@ -15,11 +15,11 @@ static bool set_default_error(zi_http_error *http_error, const char *field, cons
     return zi_http_error_set(http_error, 400, field, "%s", error->text);
 }
 
-bool zi_models_find(zi_server *server, const char *name, const char *field, zi_found *out,
+bool zi_models_find(zi_server *server, const char *name, const char *field, zi_resolved_model *out,
                     zi_http_error *http_error)
 {
     zi_error error;
-    if (zi_registry_find(server->registry, name, out, &error)) return true;
+    if (zi_registry_resolve(server->registry, name, out, &error)) return true;
     if (!name) return set_default_error(http_error, field, &error);
     if (error.code != ZI_ERROR_NOT_FOUND)
         return zi_http_error_from(http_error, NULL, field, &error);
@@ -30,7 +30,7 @@ bool zi_models_find(zi_server *server, const char *name, const char *field, zi_f
 bool zi_models_find_path(zi_server *server, const char *name, const char *field, char **path,
                          zi_http_error *http_error)
 {
-    zi_found found;
+    zi_resolved_model found;
     if (!name) return true;
     if (!zi_models_find(server, name, field, &found, http_error)) return false;
     free(found.name);
@@ -41,8 +41,8 @@ bool zi_models_find_path(zi_server *server, const char *name, const char *field,
 bool zi_models_find_llm(zi_server *server, const char *name, char **path, zi_http_error *http_error)
 {
     zi_error error;
-    zi_found found;
-    if (!zi_registry_find_language(server->registry, name, path, &error))
+    zi_resolved_model found;
+    if (!zi_registry_resolve_llm(server->registry, name, path, &error))
         return name ? zi_http_error_from(http_error, NULL, "llm", &error)
                     : set_default_error(http_error, "llm", &error);
     if (*path) return true;
@@ -54,8 +54,8 @@ bool zi_models_find_llm(zi_server *server, const char *name, char **path, zi_htt
 
 char *zi_models_default_name(zi_server *server)
 {
-    zi_found found;
-    if (!zi_registry_find(server->registry, NULL, &found, NULL)) return NULL;
+    zi_resolved_model found;
+    if (!zi_registry_resolve(server->registry, NULL, &found, NULL)) return NULL;
     free(found.path);
     return found.name;
 }
@@ -64,7 +64,7 @@ bool zi_models_set_default(zi_server *server, const char *name, const char *fiel
                            zi_http_error *http_error)
 {
     zi_error error;
-    return zi_registry_choose(server->registry, name, false, &error) ||
+    return zi_registry_set_default(server->registry, name, false, &error) ||
            zi_http_error_from(http_error, NULL, field, &error);
 }
 
@@ -72,7 +72,7 @@ bool zi_models_destination(zi_server *server, zi_section section, const char *fi
                            const char *field, char **path, char **name, zi_http_error *http_error)
 {
     zi_error error;
-    if (zi_registry_place(server->registry, section, file, path, name, &error)) return true;
+    if (zi_registry_new_path(server->registry, section, file, path, name, &error)) return true;
     bool is_name = !strcmp(error.subject, "name");
     return zi_http_error_from(http_error, NULL, is_name ? field : NULL, &error);
 }

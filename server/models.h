@@ -8,8 +8,8 @@
 
 #include <cJSON.h>
 
-/* Finds a model by name, or the default model (NULL). Free out with zi_found_free. */
-bool zi_models_find(zi_server *server, const char *name, const char *field, zi_found *out,
+/* Finds a model by name, or the default model (NULL). Free out with zi_resolved_model_free. */
+bool zi_models_find(zi_server *server, const char *name, const char *field, zi_resolved_model *out,
                     zi_http_error *http_error) ZI_CHECKED;
 
 /* As zi_models_find, but gives the path alone, to free(). A name of NULL leaves *path unchanged. */

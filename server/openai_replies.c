@@ -176,8 +176,8 @@ static char *preview_base64(const zi_openai_request *r, const zi_job_preview *pr
     zi_error error = {0};
     zi_save_options save = {format_of(r), jpeg_quality(r), NULL};
     if (save.format == ZI_FORMAT_PNG) return zi_base64_encode(preview->png, preview->size);
-    bool ok = zi_image_from_bytes(preview->png, preview->size, 0, &image, NULL, &error) &&
-              zi_image_to_bytes(image, &save, &data, &size, &error);
+    bool ok = zi_image_decode(preview->png, preview->size, 0, &image, NULL, &error) &&
+              zi_image_encode(image, &save, &data, &size, &error);
     char *text = ok ? zi_base64_encode(data, size) : NULL;
     zi_image_free(image);
     free(data);

@@ -52,7 +52,7 @@ static void on_preview(void *user, int step, const zi_image *image)
                         .step = step,
                         .width = image->width,
                         .height = image->height};
-    if (!zi_image_to_bytes(image, &save, &p.png, &p.size, NULL)) p.png = NULL;
+    if (!zi_image_encode(image, &save, &p.png, &p.size, NULL)) p.png = NULL;
     set_step_progress(reporter, step);
     /* With short steps, publish progress with the step rather than between steps. */
     zi_jobs_set_step(reporter->worker->server->jobs, reporter->job, &reporter->progress,
@@ -70,7 +70,7 @@ static bool save_image(zi_job_reporter *reporter, const zi_request *request, con
     zi_request used = *request;
     used.width = image->width;
     used.height = image->height;
-    char *infotext = zi_infotext(reporter->worker->model, &used);
+    char *infotext = zi_infotext_create(reporter->worker->model, &used);
     if (!infotext) return zi_error_no_memory(error, strlen(request->prompt));
     bool ok = zi_history_add_image(s->history, image, infotext, seconds, id, error) &&
               zi_jobs_add_image(s->jobs, reporter->job, reporter->progress.image, id, error);

@@ -148,7 +148,7 @@ bool zi_run_download_job(zi_worker *worker, zi_job *job, zi_error *error)
                                    .user = &reporter};
     zi_import_options import = import_options(&reporter, p->layout, p->precision);
     import.name = p->name;
-    zi_downloaded out = {0};
+    zi_download_result out = {0};
     if (!zi_registry_download(worker->server->registry, &options, &import, &out, error))
         return false;
     set_new_model(worker, job, registry_name(out.path));
@@ -229,12 +229,12 @@ bool zi_run_enhance_job(zi_worker *worker, zi_job *job, zi_error *error)
 {
     zi_job_reporter reporter = zi_job_reporter_start(worker, job, "load");
     zi_enhance_request request = enhance_request(&reporter);
-    zi_enhanced enhanced = {0};
+    zi_enhance_result enhanced = {0};
     if (!load_llm(worker, job->paths.model, error)) return false;
     reporter.progress.stage = "write";
     zi_job_reporter_update(&reporter, 0, true);
     if (!zi_enhance(worker->llm, &request, &enhanced, error)) return false;
     zi_jobs_set_text(worker->server->jobs, job, enhanced.text);
-    zi_enhanced_free(&enhanced);
+    zi_enhance_result_free(&enhanced);
     return true;
 }

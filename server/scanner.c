@@ -106,7 +106,7 @@ static bool install_upload(zi_upload *u, zi_http_error *http_error)
 {
     if (!is_model(u->staged, http_error) || !sync_file(u->staged, http_error)) return false;
     if (link(u->staged, u->path) == 0 || (errno != EEXIST && rename(u->staged, u->path) == 0)) {
-        zi_sync_folder_of(u->path);
+        zi_sync_parent_folder(u->path);
         return true;
     }
     return errno == EEXIST ? zi_http_error_set(http_error, 409, "name",

@@ -72,11 +72,11 @@ void zi_llm_free(zi_llm *llm)
     free(llm);
 }
 
-void zi_enhanced_free(zi_enhanced *enhanced)
+void zi_enhance_result_free(zi_enhance_result *enhanced)
 {
     free(enhanced->text);
     free(enhanced->ids);
-    *enhanced = (zi_enhanced){0};
+    *enhanced = (zi_enhance_result){0};
 }
 
 /* ---- the question ---- */
@@ -315,7 +315,8 @@ static bool resolve(const zi_enhance_request *request, zi_enhance_request *r, zi
     return true;
 }
 
-bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhanced *out, zi_error *error)
+bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_result *out,
+                zi_error *error)
 {
     zi_enhance_request r;
     int32_t *ids = NULL;
@@ -331,7 +332,7 @@ bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhanced *out
                          .layer_done = layer_done,
                          .user = &l};
     zi_lm_result result = {0};
-    zi_enhanced enhanced = {.prompt_tokens = count};
+    zi_enhance_result enhanced = {.prompt_tokens = count};
     bool ok = zi_lm_generate(llm->engine, &llm->lm, &ask, &result, error) &&
               conclude(&l, &result, &enhanced.text, error);
     zi_text_free(&l.said.text);

@@ -14,7 +14,7 @@
 
 static const char infix[] = ".part-", digits[] = "0123456789";
 
-void zi_draft_name(const char *path, char *name, size_t size)
+void zi_temporary_name(const char *path, char *name, size_t size)
 {
     static atomic_uint number;
     snprintf(name, size, "%s%s%ld-%u", path, infix, (long)getpid(), atomic_fetch_add(&number, 1));
@@ -33,19 +33,19 @@ static const char *ending_of(const char *name)
     return *number && !number[strspn(number, digits)] ? ending : NULL;
 }
 
-bool zi_draft_named(const char *name)
+bool zi_is_temporary_name(const char *name)
 {
     return ending_of(name) != NULL;
 }
 
-bool zi_draft_lock(int fd)
+bool zi_temporary_lock(int fd)
 {
     struct stat st;
     if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return false;
     return fstat(fd, &st) == 0 && st.st_nlink > 0; /* a disk without locks will do */
 }
 
-int zi_draft_claim(const char *path)
+int zi_temporary_try_lock(const char *path)
 {
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
@@ -56,17 +56,17 @@ int zi_draft_claim(const char *path)
 static void sweep(const char *dir, const char *name)
 {
     char *path = zi_path_join(dir, name);
-    int fd = path ? zi_draft_claim(path) : -1;
+    int fd = path ? zi_temporary_try_lock(path) : -1;
     if (fd >= 0) {
-        (void)!zi_remove_all(path, NULL); /* what stays is listed by zimage models */
+        (void)!zi_remove_tree(path, NULL); /* what stays is listed by zimage models */
         close(fd);
     }
     free(path);
 }
 
-void zi_drafts_sweep(const char *path)
+void zi_remove_stale_temporaries(const char *path)
 {
-    char *dir = zi_path_folder(path), *base = zi_path_base(path);
+    char *dir = zi_path_dirname(path), *base = zi_path_basename(path);
     size_t length = base ? strlen(base) : 0;
     DIR *opened = dir && base ? opendir(dir) : NULL;
     for (const struct dirent *entry; opened && (entry = readdir(opened));)

@@ -8,22 +8,22 @@
 #include <stddef.h>
 
 /* Room for the name, its closing NUL included. */
-#define ZI_DRAFT_ROOM(path) (strlen(path) + 64)
+#define ZI_TEMPORARY_NAME_SIZE(path) (strlen(path) + 64)
 
 /* The next name for PATH. */
-void zi_draft_name(const char *path, char *name, size_t size);
+void zi_temporary_name(const char *path, char *name, size_t size);
 
 /* Whether a file or folder is called so. */
-bool zi_draft_named(const char *name);
+bool zi_is_temporary_name(const char *name);
 
 /* Takes the lock of what was just made and opened as fd, until fd is closed. False: a sweep was
  * faster and removed it. */
-bool zi_draft_lock(int fd);
+bool zi_temporary_lock(int fd);
 
 /* Takes the lock of one that nobody writes: a descriptor, or -1 when somebody does. */
-int zi_draft_claim(const char *path);
+int zi_temporary_try_lock(const char *path);
 
 /* Removes what killed calls left for PATH. */
-void zi_drafts_sweep(const char *path);
+void zi_remove_stale_temporaries(const char *path);
 
 #endif

@@ -21,7 +21,7 @@ char *zi_path_join(const char *dir, const char *name)
     return path;
 }
 
-char *zi_path_base(const char *path)
+char *zi_path_basename(const char *path)
 {
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/') end--;
@@ -34,7 +34,7 @@ char *zi_path_base(const char *path)
     return base;
 }
 
-char *zi_path_folder(const char *path)
+char *zi_path_dirname(const char *path)
 {
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/') end--;
@@ -130,7 +130,7 @@ bool zi_file_map(const char *path, zi_mapping *out, zi_error *error)
     return true;
 }
 
-bool zi_file_map_again(const char *path, const zi_mapping *mapping, zi_error *error)
+bool zi_file_remap(const char *path, const zi_mapping *mapping, zi_error *error)
 {
     int fd;
     size_t size;
@@ -158,13 +158,13 @@ static void advise(const void *data, size_t size, int advice)
     if (size) posix_madvise((void *)begin, (uintptr_t)data + size - begin, advice);
 }
 
-void zi_pages_ahead(const void *data, size_t size)
+void zi_prefetch_pages(const void *data, size_t size)
 {
     advise(data, size, POSIX_MADV_SEQUENTIAL);
     advise(data, size, POSIX_MADV_WILLNEED);
 }
 
-void zi_pages_behind(const void *data, size_t size)
+void zi_drop_pages(const void *data, size_t size)
 {
 #ifdef MADV_DONTNEED
     /* posix_madvise of the same name does nothing in glibc. What is mapped stays readable. */
@@ -202,7 +202,7 @@ void zi_output_abandon_all(void)
         char *temporary = atomic_load(&open_outputs[i]);
         if (temporary) unlink(temporary);
     }
-    zi_folder_abandon_all();
+    zi_output_folder_abandon_all();
 }
 
 /* Creates the temporary file and opens it; -1 and errno when that fails. The kernel gives it the
@@ -211,10 +211,10 @@ static int create_temporary(zi_output *output, size_t size)
 {
     int fd;
     do {
-        zi_draft_name(output->path, output->temporary, size);
+        zi_temporary_name(output->path, output->temporary, size);
         remember(output->temporary);
         fd = open(output->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0 && !zi_draft_lock(fd)) {
+        if (fd >= 0 && !zi_temporary_lock(fd)) {
             close(fd);
             fd = -1, errno = EEXIST;
         }
@@ -239,7 +239,7 @@ bool zi_output_open(zi_output *output, const char *path, zi_error *error)
 {
     *output = (zi_output){0};
     if (!replaceable(path, error)) return false;
-    size_t size = ZI_DRAFT_ROOM(path);
+    size_t size = ZI_TEMPORARY_NAME_SIZE(path);
     output->path = strdup(path);
     output->temporary = malloc(size);
     if (!output->path || !output->temporary) {
@@ -266,7 +266,7 @@ fail:
     return false;
 }
 
-bool zi_output_continue(zi_output *output, const char *path, zi_error *error)
+bool zi_output_resume(zi_output *output, const char *path, zi_error *error)
 {
     *output = (zi_output){0};
     if (!replaceable(path, error)) return false;
@@ -331,7 +331,7 @@ static bool commit(zi_output *output, bool replace, zi_error *error)
         zi_output_discard(output);
         return false;
     }
-    zi_sync_folder_of(output->path); /* a rename lasts through a crash only then */
+    zi_sync_parent_folder(output->path); /* a rename lasts through a crash only then */
     if (output->temporary) forget(output->temporary);
     free(output->path);
     free(output->temporary);
@@ -361,7 +361,7 @@ void zi_output_discard(zi_output *output)
     *output = (zi_output){0};
 }
 
-bool zi_output_probe(const char *path, zi_error *error)
+bool zi_output_check_writable(const char *path, zi_error *error)
 {
     zi_output output;
     if (!zi_output_open(&output, path, error)) return false;

@@ -11,42 +11,42 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct zi_folder_entry {
-    zi_folder_entry *next;
+struct zi_output_folder_entry {
+    zi_output_folder_entry *next;
     char path[];
 };
 
 /* The entries of open folders, for a signal handler, which must not wait for a lock: a row belongs
  * to the folder that claimed it, and lists grow at their front. */
 enum { MAX_OPEN_FOLDERS = 16 };
-static _Atomic(zi_folder_entry *) open_folders[MAX_OPEN_FOLDERS];
+static _Atomic(zi_output_folder_entry *) open_folders[MAX_OPEN_FOLDERS];
 
-static void show(zi_folder_entry *before, zi_folder_entry *now)
+static void show(zi_output_folder_entry *before, zi_output_folder_entry *now)
 {
     for (int i = 0; i < MAX_OPEN_FOLDERS; i++) {
-        zi_folder_entry *it = before;
+        zi_output_folder_entry *it = before;
         if (atomic_compare_exchange_strong(&open_folders[i], &it, now)) return;
     }
 }
 
 /* What was made last goes first: files before the folders that they are in. */
-static void remove_entries(const zi_folder_entry *entry)
+static void remove_entries(const zi_output_folder_entry *entry)
 {
     for (; entry; entry = entry->next)
         if (unlink(entry->path) != 0) rmdir(entry->path);
 }
 
-void zi_folder_abandon_all(void)
+void zi_output_folder_abandon_all(void)
 {
     for (int i = 0; i < MAX_OPEN_FOLDERS; i++) remove_entries(atomic_load(&open_folders[i]));
 }
 
 /* Remembers a path before it is made: removing what is not there does no harm. */
-static zi_folder_entry *add_entry(zi_folder *folder, const char *dir, const char *name,
-                                  zi_error *error)
+static zi_output_folder_entry *add_entry(zi_output_folder *folder, const char *dir,
+                                         const char *name, zi_error *error)
 {
     size_t size = strlen(dir) + strlen(name) + 2;
-    zi_folder_entry *entry = malloc(sizeof *entry + size);
+    zi_output_folder_entry *entry = malloc(sizeof *entry + size);
     if (!entry) {
         zi_error_no_memory(error, size);
         return NULL;
@@ -58,15 +58,15 @@ static zi_folder_entry *add_entry(zi_folder *folder, const char *dir, const char
     return entry;
 }
 
-static const char *root_of(const zi_folder *folder)
+static const char *root_of(const zi_output_folder *folder)
 {
-    const zi_folder_entry *entry = folder->entries;
+    const zi_output_folder_entry *entry = folder->entries;
     while (entry->next) entry = entry->next;
     return entry->path;
 }
 
 /* The only entry, whose name something else has. */
-static void forget_root(zi_folder *folder)
+static void forget_root(zi_output_folder *folder)
 {
     if (folder->lock >= 0) close(folder->lock);
     folder->lock = -1;
@@ -84,15 +84,15 @@ static char *copy_path(const char *path)
 }
 
 /* The folder itself under a name that nothing has; one that a sweep took away is made again. */
-static bool make_root(zi_folder *folder, char *name, size_t size, zi_error *error)
+static bool make_root(zi_output_folder *folder, char *name, size_t size, zi_error *error)
 {
     for (;;) {
-        zi_draft_name(folder->path, name, size);
-        zi_folder_entry *entry = add_entry(folder, name, "", error);
+        zi_temporary_name(folder->path, name, size);
+        zi_output_folder_entry *entry = add_entry(folder, name, "", error);
         if (!entry) return false;
         bool made = mkdir(name, 0777) == 0, there = !made && errno == EEXIST;
         if (made) folder->lock = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (folder->lock >= 0 && zi_draft_lock(folder->lock)) return true;
+        if (folder->lock >= 0 && zi_temporary_lock(folder->lock)) return true;
         if (!there && folder->lock < 0)
             return zi_error_set(error, ZI_ERROR_IO, folder->path, "cannot write here: %s",
                                 strerror(errno));
@@ -100,68 +100,69 @@ static bool make_root(zi_folder *folder, char *name, size_t size, zi_error *erro
     }
 }
 
-bool zi_folder_open(zi_folder *folder, const char *path, zi_error *error)
+bool zi_output_folder_open(zi_output_folder *folder, const char *path, zi_error *error)
 {
-    *folder = (zi_folder){.path = copy_path(path), .lock = -1};
-    size_t size = ZI_DRAFT_ROOM(path);
+    *folder = (zi_output_folder){.path = copy_path(path), .lock = -1};
+    size_t size = ZI_TEMPORARY_NAME_SIZE(path);
     char *name = malloc(size);
     if (!folder->path || !name) zi_error_no_memory(error, size);
     bool made = folder->path && name && make_root(folder, name, size, error);
     free(name);
-    if (!made) zi_folder_discard(folder);
+    if (!made) zi_output_folder_discard(folder);
     return made;
 }
 
-static bool make(const zi_folder *folder, const char *path, zi_error *error)
+static bool make(const zi_output_folder *folder, const char *path, zi_error *error)
 {
     return mkdir(path, 0777) == 0 || (folder->stays && errno == EEXIST) ||
            zi_error_set(error, ZI_ERROR_IO, path, "cannot make this folder: %s", strerror(errno));
 }
 
-bool zi_folder_continue(zi_folder *folder, const char *path, zi_error *error)
+bool zi_output_folder_resume(zi_output_folder *folder, const char *path, zi_error *error)
 {
-    *folder = (zi_folder){.path = copy_path(path), .stays = true, .lock = -1};
+    *folder = (zi_output_folder){.path = copy_path(path), .stays = true, .lock = -1};
     if (!folder->path) return zi_error_no_memory(error, strlen(path));
-    const zi_folder_entry *entry = add_entry(folder, folder->path, "", error);
+    const zi_output_folder_entry *entry = add_entry(folder, folder->path, "", error);
     if (entry && make(folder, entry->path, error)) return true;
-    zi_folder_discard(folder);
+    zi_output_folder_discard(folder);
     return false;
 }
 
-bool zi_folder_add(zi_folder *folder, const char *name, zi_error *error)
+bool zi_output_folder_mkdir(zi_output_folder *folder, const char *name, zi_error *error)
 {
-    const char *path = zi_folder_file(folder, name, error);
+    const char *path = zi_output_folder_add_path(folder, name, error);
     return path && make(folder, path, error);
 }
 
-const char *zi_folder_file(zi_folder *folder, const char *name, zi_error *error)
+const char *zi_output_folder_add_path(zi_output_folder *folder, const char *name, zi_error *error)
 {
-    const zi_folder_entry *entry = add_entry(folder, root_of(folder), name, error);
+    const zi_output_folder_entry *entry = add_entry(folder, root_of(folder), name, error);
     return entry ? entry->path : NULL;
 }
 
-bool zi_folder_output(zi_folder *folder, const char *name, zi_output *output, zi_error *error)
+bool zi_output_folder_open_file(zi_output_folder *folder, const char *name, zi_output *output,
+                                zi_error *error)
 {
-    const char *path = zi_folder_file(folder, name, error);
+    const char *path = zi_output_folder_add_path(folder, name, error);
     if (!path) return false;
-    return folder->stays ? zi_output_continue(output, path, error)
+    return folder->stays ? zi_output_resume(output, path, error)
                          : zi_output_open(output, path, error);
 }
 
-static void free_entries(zi_folder *folder)
+static void free_entries(zi_output_folder *folder)
 {
     if (folder->entries && !folder->stays) show(folder->entries, NULL);
     while (folder->entries) {
-        zi_folder_entry *next = folder->entries->next;
+        zi_output_folder_entry *next = folder->entries->next;
         free(folder->entries);
         folder->entries = next;
     }
     if (folder->path && folder->lock >= 0) close(folder->lock);
     free(folder->path);
-    *folder = (zi_folder){.lock = -1};
+    *folder = (zi_output_folder){.lock = -1};
 }
 
-bool zi_folder_commit(zi_folder *folder, zi_error *error)
+bool zi_output_folder_commit(zi_output_folder *folder, zi_error *error)
 {
     const char *root = root_of(folder);
     if (!folder->stays && rename(root, folder->path) != 0) {
@@ -170,15 +171,15 @@ bool zi_folder_commit(zi_folder *folder, zi_error *error)
         zi_error_set(error, taken ? ZI_ERROR_EXISTS : ZI_ERROR_IO, folder->path, "%s%s",
                      taken ? "" : "cannot write: ",
                      taken ? "something came there while it was written" : strerror(failure));
-        zi_folder_discard(folder);
+        zi_output_folder_discard(folder);
         return false;
     }
-    zi_sync_folder_of(folder->path);
+    zi_sync_parent_folder(folder->path);
     free_entries(folder);
     return true;
 }
 
-void zi_folder_discard(zi_folder *folder)
+void zi_output_folder_discard(zi_output_folder *folder)
 {
     if (!folder->stays) remove_entries(folder->entries);
     free_entries(folder);
@@ -208,7 +209,7 @@ static bool remove_below(const char *path, int depth, zi_error *error)
     return ok;
 }
 
-bool zi_remove_all(const char *path, zi_error *error)
+bool zi_remove_tree(const char *path, zi_error *error)
 {
     struct stat st;
     if (lstat(path, &st) != 0)
@@ -218,7 +219,7 @@ bool zi_remove_all(const char *path, zi_error *error)
            zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s", strerror(errno));
 }
 
-void zi_sync_folder_of(const char *path)
+void zi_sync_parent_folder(const char *path)
 {
     const char *slash = strrchr(path, '/');
     char *dir = slash == path ? strdup("/")

@@ -105,7 +105,7 @@ bool zi_lineup_wait(const zi_lineup *s, size_t place, zi_error *error)
         const char *path = checkpoint->files[file].path;
         if (s->arrivals->released(s->arrivals->user, path)) continue;
         if (!s->arrivals->wait(s->arrivals->user, path, error) ||
-            !zi_file_map_again(path, &checkpoint->files[file].mapping, error))
+            !zi_file_remap(path, &checkpoint->files[file].mapping, error))
             return false;
     }
     return true;

@@ -23,7 +23,7 @@ static bool resolve(const char *path, char **out, zi_error *error)
 {
     char *whole = realpath(path, NULL);
     if (!whole) {
-        char *folder = folder_of(path), *base = zi_path_base(path);
+        char *folder = folder_of(path), *base = zi_path_basename(path);
         char *real = folder ? realpath(folder, NULL) : NULL;
         if (folder && base && !real)
             zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));

@@ -6,7 +6,7 @@
 #include "convert/write.h"
 
 typedef struct {
-    zi_folder *folder;
+    zi_output_folder *folder;
     const char *dir, *stem; /* "vae/", "diffusion_pytorch_model" */
     const char *format;     /* of the metadata */
     size_t most;            /* bytes of tensors in a file, if they fit */

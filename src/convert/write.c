@@ -133,7 +133,7 @@ static void leave_behind(const zi_item *item, size_t done, size_t all)
     for (int i = 0; i < item->count && bytes > 0; i++) {
         const zi_entry *entry = item->entries[i];
         size_t part = bytes < (double)entry->bytes ? (size_t)bytes : entry->bytes;
-        zi_pages_behind(entry->data, part);
+        zi_drop_pages(entry->data, part);
         bytes -= (double)part;
     }
 }
@@ -144,7 +144,7 @@ static bool write_converted(struct writer *writer, const zi_item *item, zi_outpu
     struct run run = {.writer = writer, .item = item, .segment = zi_segment(item)};
     if (!item->bytes) return true;
     for (int i = 0; i < item->count; i++)
-        zi_pages_ahead(item->entries[i]->data, item->entries[i]->bytes);
+        zi_prefetch_pages(item->entries[i]->data, item->entries[i]->bytes);
     run.in_row = (item->columns + run.segment - 1) / run.segment;
     size_t segments = item->rows * run.in_row, step = 1;
     while (step < segments && place_of(&run, step + 1) <= CHUNK) step++;
@@ -178,10 +178,10 @@ static bool write_bytes(struct writer *writer, const uint8_t *data, size_t bytes
 {
     for (size_t at = 0, n; at < bytes; at += n) {
         n = bytes - at < CHUNK ? bytes - at : CHUNK;
-        zi_pages_ahead(data + at, n);
+        zi_prefetch_pages(data + at, n);
         if (!zi_output_write(output, data + at, n, error) || !advance(writer->work, n, error))
             return false;
-        zi_pages_behind(data, at + n); /* all: reading maps pages before the first again */
+        zi_drop_pages(data, at + n); /* all: reading maps pages before the first again */
     }
     return true;
 }
@@ -326,7 +326,7 @@ bool zi_write_safetensors(const char *path, const char *format, const zi_plan *p
     zi_output output = {0};
     size_t begin;
     bool ok = outs && prepare(&writer, count, error) &&
-              (work->arrivals ? zi_output_continue(&output, path, error)
+              (work->arrivals ? zi_output_resume(&output, path, error)
                               : zi_output_open(&output, path, error)) &&
               zi_safetensors_begin(&output, format, outs, count, &begin, error) &&
               (work->arrivals ? write_arriving(&writer, plan, count, begin, outs, &output, error)

@@ -19,10 +19,10 @@ static char *part(CURLU *url, CURLUPart which, unsigned flags)
     return copy;
 }
 
-bool zi_origin_read(const char *url, zi_origin *out, zi_error *error)
+bool zi_url_origin_parse(const char *url, zi_url_origin *out, zi_error *error)
 {
     CURLU *parsed = curl_url();
-    *out = (zi_origin){0};
+    *out = (zi_url_origin){0};
     if (!parsed) return zi_error_no_memory(error, strlen(url));
     CURLUcode code = curl_url_set(parsed, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME);
     char *user = code ? NULL : part(parsed, CURLUPART_USER, 0);
@@ -41,19 +41,19 @@ bool zi_origin_read(const char *url, zi_origin *out, zi_error *error)
                      : user       ? "a URL with a user's name is refused"
                                   : "not a URL with a host");
     free(user);
-    if (!ok) zi_origin_free(out);
+    if (!ok) zi_url_origin_free(out);
     return ok;
 }
 
-void zi_origin_free(zi_origin *origin)
+void zi_url_origin_free(zi_url_origin *origin)
 {
     free(origin->scheme);
     free(origin->host);
     free(origin->port);
-    *origin = (zi_origin){0};
+    *origin = (zi_url_origin){0};
 }
 
-bool zi_origin_same(const zi_origin *a, const zi_origin *b)
+bool zi_url_origin_equal(const zi_url_origin *a, const zi_url_origin *b)
 {
     return !strcmp(a->scheme, b->scheme) && !strcasecmp(a->host, b->host) &&
            !strcmp(a->port, b->port);
@@ -94,7 +94,7 @@ static bool is_private_6(const uint8_t a[16])
     return unique_local || link_local || multicast;
 }
 
-bool zi_address_is_private(const struct sockaddr *address)
+bool zi_sockaddr_is_private(const struct sockaddr *address)
 {
     if (address->sa_family == AF_INET) {
         struct sockaddr_in it;
@@ -138,7 +138,7 @@ static bool are_parts_valid(const char *name)
     }
 }
 
-bool zi_file_name_valid(const char *name)
+bool zi_relative_path_is_safe(const char *name)
 {
     size_t length = strlen(name);
     if (length == 0 || length > 400 || !zi_utf8_valid(name, length)) return false;
@@ -149,7 +149,7 @@ bool zi_file_name_valid(const char *name)
 
 static const char word[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 
-bool zi_repo_valid(const char *repo, size_t length)
+bool zi_repo_id_valid(const char *repo, size_t length)
 {
     size_t owner = strspn(repo, word), name;
     if (owner == 0 || owner >= length || repo[owner] != '/') return false;
@@ -169,7 +169,7 @@ bool zi_revision_valid(const char *revision)
     return length > 0 && length <= 200 && are_parts_valid(revision);
 }
 
-bool zi_commit_valid(const char *text)
+bool zi_commit_hash_valid(const char *text)
 {
     return strlen(text) == 40 && text[strspn(text, "0123456789abcdef")] == 0;
 }

@@ -24,7 +24,7 @@ static const struct {
     {"prompt-enhancer", "Qwen/Qwen2.5-1.5B-Instruct"},
 };
 
-bool zi_repo_read(const char *text, zi_repo_name *out, zi_error *error)
+bool zi_repo_id_parse(const char *text, zi_repo_id *out, zi_error *error)
 {
     char *copy = NULL;
     if (!text) text = short_names[0].name;
@@ -35,7 +35,7 @@ bool zi_repo_read(const char *text, zi_repo_name *out, zi_error *error)
             text = short_names[i].repo;
             length = strlen(text);
         }
-    if (!zi_repo_valid(text, length) || !zi_revision_valid(revision))
+    if (!zi_repo_id_valid(text, length) || !zi_revision_valid(revision))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "repo",
                                "'%s' is no repository: write OWNER/NAME or OWNER/NAME@REVISION",
                                text);
@@ -44,14 +44,14 @@ bool zi_repo_read(const char *text, zi_repo_name *out, zi_error *error)
     if (!copy) return zi_error_no_memory(error, size);
     snprintf(copy, size, "%.*s@%s", (int)length, text, revision);
     copy[length] = 0;
-    *out = (zi_repo_name){copy, copy + length + 1};
+    *out = (zi_repo_id){copy, copy + length + 1};
     return true;
 }
 
-void zi_repo_free(zi_repo_name *name)
+void zi_repo_id_free(zi_repo_id *name)
 {
     free(name->repo);
-    *name = (zi_repo_name){0};
+    *name = (zi_repo_id){0};
 }
 
 /* CACHE BETWEEN models--OWNER--NAME END */
@@ -65,7 +65,7 @@ static char *cache_path(const zi_hub *hub, const char *between, const char *repo
     return zi_text_take(&path);
 }
 
-char *zi_cache_folder(const zi_hub *hub, const char *repo)
+char *zi_hub_cache_repo_folder(const zi_hub *hub, const char *repo)
 {
     return cache_path(hub, "", repo, "");
 }
@@ -78,27 +78,27 @@ static char *with_end(const zi_hub *hub, const char *between, const char *repo, 
     return length < (int)sizeof end ? cache_path(hub, between, repo, end) : NULL;
 }
 
-char *zi_cache_blob(const zi_hub *hub, const char *repo, const char *etag)
+char *zi_hub_cache_blob_path(const zi_hub *hub, const char *repo, const char *etag)
 {
     return with_end(hub, "", repo, "/blobs/%s", etag);
 }
 
-char *zi_cache_lock(const zi_hub *hub, const char *repo, const char *etag)
+char *zi_hub_cache_lock_path(const zi_hub *hub, const char *repo, const char *etag)
 {
     return with_end(hub, ".locks/", repo, "/%s.lock", etag);
 }
 
-char *zi_cache_snapshot(const zi_hub *hub, const char *repo, const char *commit)
+char *zi_hub_cache_snapshot_path(const zi_hub *hub, const char *repo, const char *commit)
 {
     return with_end(hub, "", repo, "/snapshots/%s", commit);
 }
 
 /* ---- writing ---- */
 
-bool zi_cache_link(const zi_hub *hub, const char *repo, const char *commit, const char *name,
-                   const char *etag, zi_error *error)
+bool zi_hub_cache_link_file(const zi_hub *hub, const char *repo, const char *commit,
+                            const char *name, const char *etag, zi_error *error)
 {
-    char *snapshot = zi_cache_snapshot(hub, repo, commit);
+    char *snapshot = zi_hub_cache_snapshot_path(hub, repo, commit);
     char *path = snapshot ? zi_path_join(snapshot, name) : NULL;
     struct stat st;
     zi_text to;
@@ -107,7 +107,7 @@ bool zi_cache_link(const zi_hub *hub, const char *repo, const char *commit, cons
         if (*c == '/') zi_text_puts(&to, "../");
     zi_text_printf(&to, "../../blobs/%s", etag);
     bool ok = (path && !to.failed) || zi_error_no_memory(error, strlen(name));
-    ok = ok && zi_make_folder_of(path, error);
+    ok = ok && zi_make_parent_folders(path, error);
     if (ok && stat(path, &st) != 0) { /* not there, or a link to nothing */
         unlink(path);
         ok = symlink(to.data, path) == 0 || errno == EEXIST ||
@@ -119,14 +119,14 @@ bool zi_cache_link(const zi_hub *hub, const char *repo, const char *commit, cons
     return ok;
 }
 
-bool zi_cache_set_revision(const zi_hub *hub, const char *repo, const char *revision,
-                           const char *commit, zi_error *error)
+bool zi_hub_cache_write_ref(const zi_hub *hub, const char *repo, const char *revision,
+                            const char *commit, zi_error *error)
 {
     zi_output output = {0};
     if (!strcmp(revision, commit)) return true;
     char *path = with_end(hub, "", repo, "/refs/%s", revision);
     bool ok = path || zi_error_no_memory(error, strlen(revision));
-    ok = ok && zi_make_folder_of(path, error) && zi_output_open(&output, path, error) &&
+    ok = ok && zi_make_parent_folders(path, error) && zi_output_open(&output, path, error) &&
          zi_output_write(&output, commit, strlen(commit), error) &&
          zi_output_commit(&output, error);
     zi_output_discard(&output);
@@ -136,7 +136,7 @@ bool zi_cache_set_revision(const zi_hub *hub, const char *repo, const char *revi
 
 /* ---- looking ---- */
 
-char *zi_cache_find(const zi_hub *hub, const zi_repo_name *name)
+char *zi_hub_cache_find_snapshot(const zi_hub *hub, const zi_repo_id *name)
 {
     char *ref = with_end(hub, "", name->repo, "/refs/%s", name->revision), *text = NULL;
     const char *commit = name->revision;
@@ -145,7 +145,8 @@ char *zi_cache_find(const zi_hub *hub, const zi_repo_name *name)
         text[strcspn(text, "\r\n ")] = 0;
         commit = text;
     }
-    char *path = zi_commit_valid(commit) ? zi_cache_snapshot(hub, name->repo, commit) : NULL;
+    char *path =
+        zi_commit_hash_valid(commit) ? zi_hub_cache_snapshot_path(hub, name->repo, commit) : NULL;
     free(text);
     free(ref);
     if (path && zi_is_dir(path)) return path;
@@ -171,7 +172,7 @@ static bool are_shards_there(const char *dir, const char *index)
     cJSON_ArrayForEach(shard, zi_json_find(root, "weight_map"))
     {
         const char *name = cJSON_IsString(shard) ? shard->valuestring : "..";
-        ok = ok && zi_file_name_valid(name) && has_file(dir, name);
+        ok = ok && zi_relative_path_is_safe(name) && has_file(dir, name);
     }
     cJSON_Delete(root);
     free(path);
@@ -206,7 +207,7 @@ static bool is_part_whole(const char *path, const char *name)
                                           "model.safetensors", "model.safetensors.index.json"};
     bool needs =
         !strcmp(name, "transformer") || !strcmp(name, "text_encoder") || !strcmp(name, "vae");
-    char *dir = zi_file_name_valid(name) ? zi_path_join(path, name) : NULL;
+    char *dir = zi_relative_path_is_safe(name) ? zi_path_join(path, name) : NULL;
     bool ok = dir && is_folder_whole(dir), has = false;
     for (size_t i = 0; ok && i < sizeof weights / sizeof *weights; i++)
         has |= has_file(dir, weights[i]);
@@ -214,7 +215,7 @@ static bool is_part_whole(const char *path, const char *name)
     return ok && (has || !needs);
 }
 
-bool zi_snapshot_is_whole(const char *path)
+bool zi_snapshot_is_complete(const char *path)
 {
     cJSON *root = NULL;
     bool ok = is_folder_whole(path);
@@ -232,13 +233,13 @@ bool zi_snapshot_is_whole(const char *path)
     return ok;
 }
 
-bool zi_hub_find(const zi_hub *hub, const char *repo, char **path, zi_error *error)
+bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path, zi_error *error)
 {
-    zi_repo_name name;
-    if (!zi_repo_read(repo, &name, error)) return false;
-    char *found = hub->cache ? zi_cache_find(hub, &name) : NULL;
-    zi_repo_free(&name);
-    if (found && !zi_snapshot_is_whole(found)) {
+    zi_repo_id name;
+    if (!zi_repo_id_parse(repo, &name, error)) return false;
+    char *found = hub->cache ? zi_hub_cache_find_snapshot(hub, &name) : NULL;
+    zi_repo_id_free(&name);
+    if (found && !zi_snapshot_is_complete(found)) {
         free(found);
         found = NULL;
     }
@@ -248,14 +249,14 @@ bool zi_hub_find(const zi_hub *hub, const char *repo, char **path, zi_error *err
 
 bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error)
 {
-    zi_repo_name name;
-    if (!zi_repo_read(repo, &name, error)) return false;
-    char *path = zi_cache_folder(hub, name.repo);
+    zi_repo_id name;
+    if (!zi_repo_id_parse(repo, &name, error)) return false;
+    char *path = zi_hub_cache_repo_folder(hub, name.repo);
     bool ok = path || zi_error_no_memory(error, strlen(repo));
     if (ok && !zi_is_dir(path))
         ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, repo, "not in the cache %s", hub->cache);
-    ok = ok && zi_remove_all(path, error);
+    ok = ok && zi_remove_tree(path, error);
     free(path);
-    zi_repo_free(&name);
+    zi_repo_id_free(&name);
     return ok;
 }

@@ -27,7 +27,7 @@ static bool is_token(const char *token)
     return true;
 }
 
-static bool make_headers(zi_client *client, zi_error *error)
+static bool make_headers(zi_http_client *client, zi_error *error)
 {
     const char *token = client->hub->token;
     zi_text line;
@@ -46,32 +46,32 @@ static bool make_headers(zi_client *client, zi_error *error)
            zi_error_set_in(error, ZI_ERROR_NETWORK, NULL, "token", "the hub's token is too long");
 }
 
-bool zi_client_open(zi_client *client, const zi_hub *hub, zi_error *error)
+bool zi_http_client_open(zi_http_client *client, const zi_hub *hub, zi_error *error)
 {
     const char *endpoint = hub->endpoint ? hub->endpoint : "https://huggingface.co";
-    *client = (zi_client){.hub = hub};
+    *client = (zi_http_client){.hub = hub};
     size_t length = strlen(endpoint);
     while (length > 0 && endpoint[length - 1] == '/') length--;
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
         return zi_error_set(error, ZI_ERROR_IO, NULL, "libcurl cannot start");
     client->endpoint = strndup(endpoint, length);
     bool ok = client->endpoint || zi_error_no_memory(error, length);
-    ok = ok && zi_origin_read(client->endpoint, &client->origin, error) &&
+    ok = ok && zi_url_origin_parse(client->endpoint, &client->origin, error) &&
          make_headers(client, error);
     if (ok)
         client->is_private = zi_host_is_private(client->origin.host);
     else
-        zi_client_close(client);
+        zi_http_client_close(client);
     return ok;
 }
 
-void zi_client_close(zi_client *client)
+void zi_http_client_close(zi_http_client *client)
 {
     curl_slist_free_all(client->with_token);
     curl_slist_free_all(client->without);
-    zi_origin_free(&client->origin);
+    zi_url_origin_free(&client->origin);
     free(client->endpoint);
-    *client = (zi_client){0};
+    *client = (zi_http_client){0};
     curl_global_cleanup();
 }
 
@@ -102,7 +102,7 @@ static void copy_value(char *out, size_t size, const char *from, size_t length)
 
 static size_t read_header(char *line, size_t one, size_t count, void *user)
 {
-    zi_ask *ask = user;
+    zi_http_request *ask = user;
     size_t size = one * count;
     if (size >= 5 && !memcmp(line, "HTTP/", 5)) ask->answer = (zi_answer){0};
     for (size_t i = 0; i < sizeof known_headers / sizeof *known_headers; i++) {
@@ -119,9 +119,9 @@ static size_t read_header(char *line, size_t one, size_t count, void *user)
 /* Looks at the address that a name stands for, when a connection is made. */
 static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
 {
-    zi_ask *ask = user;
+    zi_http_request *ask = user;
     (void)purpose;
-    bool is_private = zi_address_is_private(&address->addr);
+    bool is_private = zi_sockaddr_is_private(&address->addr);
     if (ask->client->hub->proxy) {
         /* The address is the proxy's. */
     } else if (ask->to_endpoint) {
@@ -137,15 +137,15 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
 
 static int look_up(void *user, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
-    const zi_ask *ask = user;
+    const zi_http_request *ask = user;
     (void)a, (void)b, (void)c, (void)d;
     return ask->client->should_continue && !ask->client->should_continue(ask->client->user);
 }
 
-bool zi_ask_begin(zi_client *client, zi_ask *ask, zi_error *error)
+bool zi_http_request_init(zi_http_client *client, zi_http_request *ask, zi_error *error)
 {
     const zi_hub *hub = client->hub;
-    *ask = (zi_ask){.client = client, .easy = curl_easy_init()};
+    *ask = (zi_http_request){.client = client, .easy = curl_easy_init()};
     CURL *easy = ask->easy;
     if (!easy) return zi_error_no_memory(error, 1 << 14);
     long timeout = hub->timeout > 0 ? hub->timeout : DEFAULT_TIMEOUT;
@@ -169,25 +169,25 @@ bool zi_ask_begin(zi_client *client, zi_ask *ask, zi_error *error)
     return true;
 }
 
-void zi_ask_end(zi_ask *ask)
+void zi_http_request_cleanup(zi_http_request *ask)
 {
     curl_easy_cleanup(ask->easy);
-    *ask = (zi_ask){0};
+    *ask = (zi_http_request){0};
 }
 
-bool zi_ask_aim(zi_ask *ask, const char *url, zi_error *error)
+bool zi_http_request_set_url(zi_http_request *ask, const char *url, zi_error *error)
 {
-    zi_client *client = ask->client;
-    zi_origin origin;
-    if (!zi_origin_read(url, &origin, error)) return false;
+    zi_http_client *client = ask->client;
+    zi_url_origin origin;
+    if (!zi_url_origin_parse(url, &origin, error)) return false;
     bool ok = true, plain = !strcmp(client->origin.scheme, "http");
-    ask->to_endpoint = zi_origin_same(&origin, &client->origin);
+    ask->to_endpoint = zi_url_origin_equal(&origin, &client->origin);
     snprintf(ask->host, sizeof ask->host, "%s", origin.host);
     if (!plain && strcmp(origin.scheme, "https") != 0)
         ok = zi_error_set(error, ZI_ERROR_NETWORK, url, "leads to another scheme than https");
     else if (!ask->to_endpoint && !client->is_private && zi_host_is_private(origin.host))
         ok = zi_error_set(error, ZI_ERROR_NETWORK, url, "the hub leads to a private address");
-    zi_origin_free(&origin);
+    zi_url_origin_free(&origin);
     ask->refused = false;
     ask->text[0] = 0;
     ask->answer = (zi_answer){0};
@@ -198,14 +198,14 @@ bool zi_ask_aim(zi_ask *ask, const char *url, zi_error *error)
     return ok;
 }
 
-long zi_ask_status(const zi_ask *ask)
+long zi_http_request_status(const zi_http_request *ask)
 {
     long status = 0;
     curl_easy_getinfo(ask->easy, CURLINFO_RESPONSE_CODE, &status);
     return status;
 }
 
-char *zi_ask_redirect(const zi_ask *ask, zi_error *error)
+char *zi_http_request_redirect_url(const zi_http_request *ask, zi_error *error)
 {
     char *url = NULL;
     curl_easy_getinfo(ask->easy, CURLINFO_REDIRECT_URL, &url);
@@ -216,7 +216,7 @@ char *zi_ask_redirect(const zi_ask *ask, zi_error *error)
 
 /* ---- what went wrong ---- */
 
-bool zi_ask_lost(const zi_ask *ask, CURLcode code, zi_error *error)
+bool zi_http_request_transport_error(const zi_http_request *ask, CURLcode code, zi_error *error)
 {
     const char *why = ask->text[0] ? ask->text : curl_easy_strerror(code);
     switch (code) {
@@ -244,7 +244,7 @@ bool zi_ask_lost(const zi_ask *ask, CURLcode code, zi_error *error)
     }
 }
 
-bool zi_ask_may_retry(const zi_ask *ask, CURLcode code)
+bool zi_http_request_is_retryable(const zi_http_request *ask, CURLcode code)
 {
     switch (code) {
     case CURLE_PARTIAL_FILE:
@@ -262,9 +262,9 @@ bool zi_ask_may_retry(const zi_ask *ask, CURLcode code)
 }
 
 /* What a gated or private repository, a wrong token or name look like. */
-static bool denied(const zi_ask *ask, const char *repo, const char *what, zi_error *error)
+static bool denied(const zi_http_request *ask, const char *repo, const char *what, zi_error *error)
 {
-    const zi_client *client = ask->client;
+    const zi_http_client *client = ask->client;
     const char *code = ask->answer.code;
     bool has_token = client->hub->token && *client->hub->token;
     if (!strcmp(code, "GatedRepo"))
@@ -289,16 +289,17 @@ static bool denied(const zi_ask *ask, const char *repo, const char *what, zi_err
                         client->endpoint);
 }
 
-bool zi_ask_denied(const zi_ask *ask, const char *repo, const char *what, zi_error *error)
+bool zi_http_request_status_error(const zi_http_request *ask, const char *repo, const char *what,
+                                  zi_error *error)
 {
-    long status = zi_ask_status(ask);
+    long status = zi_http_request_status(ask);
     if (ask->to_endpoint && (status == 401 || status == 403 || status == 404))
         return denied(ask, repo, what, error);
     return zi_error_set(error, ZI_ERROR_NETWORK, repo, "%s: %s answers with status %ld%s%s", what,
                         ask->host, status, ask->answer.message[0] ? ": " : "", ask->answer.message);
 }
 
-double zi_ask_patience(const zi_ask *ask, int tries)
+double zi_http_request_retry_delay(const zi_http_request *ask, int tries)
 {
     curl_off_t wish = 0;
     curl_easy_getinfo(ask->easy, CURLINFO_RETRY_AFTER, &wish);
@@ -315,7 +316,7 @@ static size_t add_text(char *data, size_t one, size_t count, void *user)
     return text->failed ? 0 : one * count;
 }
 
-static bool sleep_a_while(const zi_client *client, double seconds)
+static bool sleep_a_while(const zi_http_client *client, double seconds)
 {
     for (; seconds > 0; seconds -= 0.05) {
         if (client->should_continue && !client->should_continue(client->user)) return false;
@@ -325,57 +326,58 @@ static bool sleep_a_while(const zi_client *client, double seconds)
 }
 
 /* One request and its redirects. *again: it may go better another time. */
-static bool fetch_text(zi_ask *ask, const char *url, const char *repo, zi_text *text, bool *again,
-                       bool *reached, zi_error *error)
+static bool fetch_text(zi_http_request *ask, const char *url, const char *repo, zi_text *text,
+                       bool *again, bool *reached, zi_error *error)
 {
     char *next = strdup(url);
     bool ok = next || zi_error_no_memory(error, strlen(url));
     for (int hop = 0; ok; hop++) {
         zi_text_free(text);
-        ok = zi_ask_aim(ask, next, error);
+        ok = zi_http_request_set_url(ask, next, error);
         CURLcode code = ok ? curl_easy_perform(ask->easy) : CURLE_OK;
-        long status = ok ? zi_ask_status(ask) : 0;
+        long status = ok ? zi_http_request_status(ask) : 0;
         if (!ok) break;
-        *again = zi_ask_may_retry(ask, code) || (!code && (status == 429 || status >= 500));
+        *again =
+            zi_http_request_is_retryable(ask, code) || (!code && (status == 429 || status >= 500));
         if (code == CURLE_WRITE_ERROR && text->failed)
             ok = zi_error_set(error, ZI_ERROR_NETWORK, repo, "%s does not come to an end",
                               ask->host);
         else if (code)
-            ok = zi_ask_lost(ask, code, error);
+            ok = zi_http_request_transport_error(ask, code, error);
         *reached |= !code && status < 500 && status != 429;
         if (!ok || status == 200) break;
         if (status < 300 || status >= 400) {
-            ok = zi_ask_denied(ask, repo, "the list of files", error);
+            ok = zi_http_request_status_error(ask, repo, "the list of files", error);
             break;
         }
         free(next);
-        next = zi_ask_redirect(ask, error);
-        ok = next && (hop < ZI_MAX_HOPS ||
+        next = zi_http_request_redirect_url(ask, error);
+        ok = next && (hop < ZI_MAX_REDIRECTS ||
                       zi_error_set(error, ZI_ERROR_NETWORK, repo, "too many redirects"));
     }
     free(next);
     return ok;
 }
 
-bool zi_client_text(zi_client *client, const char *url, const char *repo, size_t most, char **out,
-                    bool *reached, zi_error *error)
+bool zi_http_get_text(zi_http_client *client, const char *url, const char *repo, size_t most,
+                      char **out, bool *reached, zi_error *error)
 {
-    zi_ask ask;
+    zi_http_request ask;
     zi_text text;
     bool ok = false, again = true;
     *reached = false;
     zi_text_init(&text, most);
-    if (!zi_ask_begin(client, &ask, error)) return false;
+    if (!zi_http_request_init(client, &ask, error)) return false;
     curl_easy_setopt(ask.easy, CURLOPT_WRITEFUNCTION, add_text);
     curl_easy_setopt(ask.easy, CURLOPT_WRITEDATA, &text);
     for (int tries = 0; !ok && again; tries++) {
         again = false;
         ok = fetch_text(&ask, url, repo, &text, &again, reached, error);
-        double wait = ok ? 0 : zi_ask_patience(&ask, tries);
-        if (ok || tries + 1 == ZI_MAX_TRIES || wait < 0) break;
+        double wait = ok ? 0 : zi_http_request_retry_delay(&ask, tries);
+        if (ok || tries + 1 == ZI_MAX_ATTEMPTS || wait < 0) break;
         if (again && !sleep_a_while(client, wait)) again = zi_error_cancelled(error);
     }
-    zi_ask_end(&ask);
+    zi_http_request_cleanup(&ask);
     *out = ok ? zi_text_take(&text) : NULL;
     if (ok && !*out) ok = zi_error_no_memory(error, most);
     zi_text_free(&text);

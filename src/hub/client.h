@@ -6,17 +6,17 @@
 
 #include <curl/curl.h>
 
-enum { ZI_MAX_HOPS = 5, ZI_MAX_TRIES = 5 };
+enum { ZI_MAX_REDIRECTS = 5, ZI_MAX_ATTEMPTS = 5 };
 
 typedef struct {
     const zi_hub *hub;
     char *endpoint; /* without a slash behind it */
-    zi_origin origin;
+    zi_url_origin origin;
     bool is_private;                         /* the endpoint's address, as far as is known */
     struct curl_slist *with_token, *without; /* headers */
     bool (*should_continue)(void *user);     /* false: stop */
     void *user;
-} zi_client;
+} zi_http_client;
 
 /* What headers told; a new status line begins anew. What does not fit is cut. */
 typedef struct {
@@ -25,41 +25,42 @@ typedef struct {
 
 /* A request under way; it must not be moved. */
 typedef struct {
-    zi_client *client;
+    zi_http_client *client;
     CURL *easy;
     bool to_endpoint, refused;
     zi_answer answer;
     char host[200], text[CURL_ERROR_SIZE];
-} zi_ask;
+} zi_http_request;
 
-bool zi_client_open(zi_client *client, const zi_hub *hub, zi_error *error) ZI_CHECKED;
-void zi_client_close(zi_client *client);
+bool zi_http_client_open(zi_http_client *client, const zi_hub *hub, zi_error *error) ZI_CHECKED;
+void zi_http_client_close(zi_http_client *client);
 
-bool zi_ask_begin(zi_client *client, zi_ask *ask, zi_error *error) ZI_CHECKED;
-void zi_ask_end(zi_ask *ask);
+bool zi_http_request_init(zi_http_client *client, zi_http_request *ask, zi_error *error) ZI_CHECKED;
+void zi_http_request_cleanup(zi_http_request *ask);
 
 /* Makes url what is asked for next. Refuses what no one may send us to. */
-bool zi_ask_aim(zi_ask *ask, const char *url, zi_error *error) ZI_CHECKED;
+bool zi_http_request_set_url(zi_http_request *ask, const char *url, zi_error *error) ZI_CHECKED;
 
-long zi_ask_status(const zi_ask *ask); /* of HTTP */
+long zi_http_request_status(const zi_http_request *ask); /* of HTTP */
 
 /* Where a redirect leads, in new memory, or NULL and an error. */
-char *zi_ask_redirect(const zi_ask *ask, zi_error *error);
+char *zi_http_request_redirect_url(const zi_http_request *ask, zi_error *error);
 
 /* Says why there was no answer; whether that may go better the next time. */
-bool zi_ask_lost(const zi_ask *ask, CURLcode code, zi_error *error);
-bool zi_ask_may_retry(const zi_ask *ask, CURLcode code);
+bool zi_http_request_transport_error(const zi_http_request *ask, CURLcode code, zi_error *error);
+bool zi_http_request_is_retryable(const zi_http_request *ask, CURLcode code);
 
 /* Says what a status that is no success means. */
-bool zi_ask_denied(const zi_ask *ask, const char *repo, const char *what, zi_error *error);
+bool zi_http_request_status_error(const zi_http_request *ask, const char *repo, const char *what,
+                                  zi_error *error);
 
 /* Seconds to wait before try number `tries` + 1; the server's own wish comes first. Negative: more
  * than anyone would wait. */
-double zi_ask_patience(const zi_ask *ask, int tries);
+double zi_http_request_retry_delay(const zi_http_request *ask, int tries);
 
 /* A text of at most `most` bytes, redirects followed, tried again where that may help; free() it.
  * *reached tells whether the hub answered, whatever it said. */
-bool zi_client_text(zi_client *client, const char *url, const char *repo, size_t most, char **out,
-                    bool *reached, zi_error *error) ZI_CHECKED;
+bool zi_http_get_text(zi_http_client *client, const char *url, const char *repo, size_t most,
+                      char **out, bool *reached, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -13,7 +13,7 @@
 
 enum { BLOCK = 64 << 10, RING = 32 * BLOCK, STRIDE = 8 << 20 };
 
-struct zi_hasher {
+struct zi_hash_writer {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t change; /* one of two threads waits for the other one's */
@@ -28,7 +28,7 @@ struct zi_hasher {
     bool writing;           /* one thread at a time, so that the file has no holes */
     bool stop, finished;
     int failed; /* errno, or 0 */
-    char text[ZI_DIGEST_TEXT];
+    char text[ZI_DIGEST_HEX_SIZE];
 };
 
 bool zi_digest_valid(zi_digest_kind kind, const char *text)
@@ -41,17 +41,17 @@ static bool begin(EVP_MD_CTX *digest, zi_digest_kind kind, uint64_t size)
 {
     char header[32];
     int length = snprintf(header, sizeof header, "blob %" PRIu64, size) + 1; /* with its NUL */
-    if (!EVP_DigestInit_ex(digest, kind == ZI_DIGEST_GIT ? EVP_sha1() : EVP_sha256(), NULL))
+    if (!EVP_DigestInit_ex(digest, kind == ZI_DIGEST_GIT_BLOB ? EVP_sha1() : EVP_sha256(), NULL))
         return false;
-    return kind != ZI_DIGEST_GIT || EVP_DigestUpdate(digest, header, (size_t)length);
+    return kind != ZI_DIGEST_GIT_BLOB || EVP_DigestUpdate(digest, header, (size_t)length);
 }
 
-static void finish(EVP_MD_CTX *digest, char text[ZI_DIGEST_TEXT])
+static void finish(EVP_MD_CTX *digest, char text[ZI_DIGEST_HEX_SIZE])
 {
     unsigned char bytes[EVP_MAX_MD_SIZE];
     unsigned count = 0;
     text[0] = 0;
-    if (!EVP_DigestFinal_ex(digest, bytes, &count) || count > (ZI_DIGEST_TEXT - 1) / 2) return;
+    if (!EVP_DigestFinal_ex(digest, bytes, &count) || count > (ZI_DIGEST_HEX_SIZE - 1) / 2) return;
     for (unsigned i = 0; i < count; i++) snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 }
 
@@ -69,7 +69,7 @@ static bool add(EVP_MD_CTX *digest, int fd, uint64_t from, uint64_t to, void *bl
 }
 
 /* Lets the disk begin with what was written, so that little is left to wait for in the end. */
-static void begin_writing(zi_hasher *h, uint64_t written)
+static void begin_writing(zi_hash_writer *h, uint64_t written)
 {
     if (written < h->begun + STRIDE) return;
 #ifdef SYNC_FILE_RANGE_WRITE
@@ -94,24 +94,24 @@ static int write_out(int fd, const unsigned char *data, uint64_t from, uint64_t 
 
 /* Where the block at `at` ends; 0: it is neither whole nor the file's last one. Threads do and wake
  * nothing smaller. */
-static uint64_t end_of_block(const zi_hasher *h, uint64_t at)
+static uint64_t end_of_block(const zi_hash_writer *h, uint64_t at)
 {
     uint64_t end = (at / BLOCK + 1) * BLOCK;
     if (end <= h->taken) return end;
     return h->taken == h->size && at < h->size ? h->size : 0;
 }
 
-static bool can_write(const zi_hasher *h)
+static bool can_write(const zi_hash_writer *h)
 {
     return !h->writing && !h->failed && end_of_block(h, h->written);
 }
 
-static bool has_work(const zi_hasher *h)
+static bool has_work(const zi_hash_writer *h)
 {
     return can_write(h) || end_of_block(h, h->seen);
 }
 
-static void write_block(zi_hasher *h, uint64_t to)
+static void write_block(zi_hash_writer *h, uint64_t to)
 {
     uint64_t at = h->written;
     h->writing = true;
@@ -127,7 +127,7 @@ static void write_block(zi_hasher *h, uint64_t to)
 }
 
 /* Of what came before the ring's bytes only the file knows. */
-static void hash_block(zi_hasher *h, uint64_t to)
+static void hash_block(zi_hash_writer *h, uint64_t to)
 {
     uint64_t at = h->seen, written = h->written;
     bool in_ring = h->kept <= at;
@@ -144,13 +144,13 @@ static void hash_block(zi_hasher *h, uint64_t to)
 
 /* How many bytes may come: others' place is needed until they are written, and seen unless the file
  * is being caught up with. */
-static uint64_t room(const zi_hasher *h)
+static uint64_t room(const zi_hash_writer *h)
 {
     uint64_t first = h->kept <= h->seen && h->seen < h->written ? h->seen : h->written;
     return RING - (h->taken - first);
 }
 
-static void copy_in(zi_hasher *h, const char *data, size_t size)
+static void copy_in(zi_hash_writer *h, const char *data, size_t size)
 {
     size_t at = h->taken % RING, before_end = size < RING - at ? size : RING - at;
     pthread_mutex_unlock(&h->mutex);
@@ -163,7 +163,7 @@ static void copy_in(zi_hasher *h, const char *data, size_t size)
 
 static void *follow(void *context)
 {
-    zi_hasher *h = context;
+    zi_hash_writer *h = context;
     pthread_mutex_lock(&h->mutex);
     while (!h->stop && !h->failed && (h->seen < h->size || h->written < h->size)) {
         uint64_t to = end_of_block(h, h->seen);
@@ -186,7 +186,7 @@ static void *follow(void *context)
     return NULL;
 }
 
-static void free_hasher(zi_hasher *h)
+static void free_hasher(zi_hash_writer *h)
 {
     EVP_MD_CTX_free(h->digest);
     pthread_mutex_destroy(&h->mutex);
@@ -196,12 +196,12 @@ static void free_hasher(zi_hasher *h)
     free(h);
 }
 
-bool zi_hasher_start(int fd, uint64_t done, uint64_t size, zi_digest_kind kind, zi_hasher **out,
-                     zi_error *error)
+bool zi_hash_writer_start(int fd, uint64_t done, uint64_t size, zi_digest_kind kind,
+                          zi_hash_writer **out, zi_error *error)
 {
-    zi_hasher *h = calloc(1, sizeof *h);
+    zi_hash_writer *h = calloc(1, sizeof *h);
     if (!h) return zi_error_no_memory(error, sizeof *h);
-    *h = (zi_hasher){.fd = fd, .size = size, .kept = done, .taken = done, .written = done};
+    *h = (zi_hash_writer){.fd = fd, .size = size, .kept = done, .taken = done, .written = done};
     h->digest = EVP_MD_CTX_new();
     h->block = malloc(BLOCK);
     h->ring = malloc(RING);
@@ -217,7 +217,7 @@ bool zi_hasher_start(int fd, uint64_t done, uint64_t size, zi_digest_kind kind, 
                         "the system gives no thread, or no digest, to check files with");
 }
 
-bool zi_hasher_take(zi_hasher *h, const char *data, size_t size)
+bool zi_hash_writer_write(zi_hash_writer *h, const char *data, size_t size)
 {
     pthread_mutex_lock(&h->mutex);
     while (size && !h->failed) {
@@ -241,17 +241,17 @@ bool zi_hasher_take(zi_hasher *h, const char *data, size_t size)
     return !errno;
 }
 
-bool zi_hasher_finished(zi_hasher *h, char text[ZI_DIGEST_TEXT])
+bool zi_hash_writer_finished(zi_hash_writer *h, char text[ZI_DIGEST_HEX_SIZE])
 {
     pthread_mutex_lock(&h->mutex);
     bool finished = h->finished;
-    memcpy(text, h->text, ZI_DIGEST_TEXT);
+    memcpy(text, h->text, ZI_DIGEST_HEX_SIZE);
     errno = h->failed;
     pthread_mutex_unlock(&h->mutex);
     return finished;
 }
 
-void zi_hasher_stop(zi_hasher *h)
+void zi_hash_writer_stop(zi_hash_writer *h)
 {
     if (!h) return;
     pthread_mutex_lock(&h->mutex);
@@ -268,7 +268,7 @@ void zi_hasher_stop(zi_hasher *h)
     free_hasher(h);
 }
 
-bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_TEXT],
+bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_HEX_SIZE],
                     zi_error *error)
 {
     struct stat st;

@@ -38,22 +38,22 @@ bool zi_make_folders(const char *path, zi_error *error)
     return ok;
 }
 
-bool zi_make_folder_of(const char *path, zi_error *error)
+bool zi_make_parent_folders(const char *path, zi_error *error)
 {
-    char *folder = zi_path_folder(path);
+    char *folder = zi_path_dirname(path);
     bool ok = folder ? zi_make_folders(folder, error) : zi_error_no_memory(error, strlen(path));
     free(folder);
     return ok;
 }
 
-bool zi_disk_room(const char *path, uint64_t *out, zi_error *error)
+bool zi_disk_free_bytes(const char *path, uint64_t *out, zi_error *error)
 {
     struct statvfs disk;
     char *at = strdup(path);
     bool ok = at || zi_error_no_memory(error, strlen(path));
     while (ok && statvfs(at, &disk) != 0) {
         int why = errno;
-        char *above = why == ENOENT ? zi_path_folder(at) : NULL;
+        char *above = why == ENOENT ? zi_path_dirname(at) : NULL;
         if (!above || !strcmp(above, at))
             ok = zi_error_set(error, ZI_ERROR_IO, at, "cannot write here: %s", strerror(why));
         free(at);
@@ -64,17 +64,17 @@ bool zi_disk_room(const char *path, uint64_t *out, zi_error *error)
     return ok;
 }
 
-bool zi_disk_has(const char *path, uint64_t bytes, const char *what, zi_error *error)
+bool zi_disk_check_free(const char *path, uint64_t bytes, const char *what, zi_error *error)
 {
     uint64_t room;
     char need[32], free_text[32];
-    if (!zi_disk_room(path, &room, error)) return false;
+    if (!zi_disk_free_bytes(path, &room, error)) return false;
     return bytes <= room ||
            zi_error_set(error, ZI_ERROR_IO, path, "%s takes %s, and %s are free on this disk", what,
-                        zi_bytes_text(bytes, need), zi_bytes_text(room, free_text));
+                        zi_format_bytes(bytes, need), zi_format_bytes(room, free_text));
 }
 
-const char *zi_bytes_text(uint64_t bytes, char out[32])
+const char *zi_format_bytes(uint64_t bytes, char out[32])
 {
     static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB", "PB"};
     double value = (double)bytes;
@@ -97,8 +97,8 @@ static bool clone_file(int from, int to)
 #endif
 }
 
-static bool copy_bytes(int from, zi_output *to, zi_copied_fn copied, void *user, const char *name,
-                       zi_error *error)
+static bool copy_bytes(int from, zi_output *to, zi_copy_progress_fn copied, void *user,
+                       const char *name, zi_error *error)
 {
     char *block = malloc(COPY_BLOCK);
     bool ok = block || zi_error_no_memory(error, COPY_BLOCK);
@@ -115,7 +115,7 @@ static bool copy_bytes(int from, zi_output *to, zi_copied_fn copied, void *user,
     return ok;
 }
 
-bool zi_copy_file(const char *from, const char *to, zi_copied_fn copied, void *user,
+bool zi_copy_file(const char *from, const char *to, zi_copy_progress_fn copied, void *user,
                   zi_error *error)
 {
     zi_output output;
@@ -143,7 +143,7 @@ bool zi_copy_file(const char *from, const char *to, zi_copied_fn copied, void *u
 
 /* ---- trees ---- */
 
-static bool walk(const char *root, const char *name, int depth, zi_walk_fn fn, void *user,
+static bool walk(const char *root, const char *name, int depth, zi_walk_files_fn fn, void *user,
                  zi_error *error)
 {
     char *path = *name ? zi_path_join(root, name) : strdup(root);
@@ -174,7 +174,7 @@ static bool walk(const char *root, const char *name, int depth, zi_walk_fn fn, v
     return ok;
 }
 
-bool zi_walk(const char *path, zi_walk_fn fn, void *user, zi_error *error)
+bool zi_walk_files(const char *path, zi_walk_files_fn fn, void *user, zi_error *error)
 {
     struct stat st;
     if (stat(path, &st) != 0)
@@ -199,7 +199,7 @@ static uint64_t taken_below(const char *path, int depth)
     return bytes;
 }
 
-uint64_t zi_disk_taken(const char *path)
+uint64_t zi_disk_usage(const char *path)
 {
     return taken_below(path, 0);
 }

@@ -15,12 +15,12 @@
 
 typedef struct {
     const zi_download_options *options;
-    const zi_guide *guide; /* NULL: none */
+    const zi_download_hooks *guide; /* NULL: none */
     const zi_hub *hub;
-    zi_repo_name name;
-    zi_client client;
-    zi_listing listing;
-    zi_wanted *wanted; /* [listing.count]; those that are not there come first */
+    zi_repo_id name;
+    zi_http_client client;
+    zi_repo_info listing;
+    zi_transfer_file *wanted; /* [listing.count]; those that are not there come first */
     size_t missing;
     uint64_t bytes;        /* still to come */
     uint64_t before, size; /* of what is missing: what came before the transfer, and all of it */
@@ -45,15 +45,15 @@ static char *format_path(const char *format, const char *a, const char *b, const
 
 /* DIR/.cache/huggingface/download/NAME and what is said of it: huggingface_hub keeps there what it
  * knows of files in a folder. */
-static char *local_record(const download *d, const zi_listed *file, const char *end)
+static char *local_record(const download *d, const zi_repo_file *file, const char *end)
 {
     return format_path("%s/.cache/huggingface/download/%s%s", d->options->local_dir, file->name,
                        end);
 }
 
-static bool name_local(const download *d, const zi_listed *file, zi_wanted *w)
+static bool name_local(const download *d, const zi_repo_file *file, zi_transfer_file *w)
 {
-    char end[ZI_DIGEST_TEXT + 16];
+    char end[ZI_DIGEST_HEX_SIZE + 16];
     snprintf(end, sizeof end, ".%s.incomplete", file->digest);
     w->target = zi_path_join(d->options->local_dir, file->name);
     w->partial = local_record(d, file, end);
@@ -61,11 +61,11 @@ static bool name_local(const download *d, const zi_listed *file, zi_wanted *w)
     return w->target && w->partial && w->lock;
 }
 
-static bool name_cached(const download *d, const zi_listed *file, zi_wanted *w)
+static bool name_cached(const download *d, const zi_repo_file *file, zi_transfer_file *w)
 {
-    w->target = zi_cache_blob(d->hub, d->name.repo, file->digest);
+    w->target = zi_hub_cache_blob_path(d->hub, d->name.repo, file->digest);
     w->partial = w->target ? format_path("%s%s%s", w->target, ".incomplete", "") : NULL;
-    w->lock = zi_cache_lock(d->hub, d->name.repo, file->digest);
+    w->lock = zi_hub_cache_lock_path(d->hub, d->name.repo, file->digest);
     return w->target && w->partial && w->lock;
 }
 
@@ -86,18 +86,19 @@ static char *resolve_url(const download *d, const char *file)
     return zi_text_take(&url);
 }
 
-static bool name_file(const download *d, const zi_listed *file, zi_wanted *w, zi_error *error)
+static bool name_file(const download *d, const zi_repo_file *file, zi_transfer_file *w,
+                      zi_error *error)
 {
-    *w = (zi_wanted){.name = file->name,
-                     .size = file->size,
-                     .kind = file->kind,
-                     .digest = file->digest,
-                     .url = resolve_url(d, file->name)};
+    *w = (zi_transfer_file){.name = file->name,
+                            .size = file->size,
+                            .kind = file->kind,
+                            .digest = file->digest,
+                            .url = resolve_url(d, file->name)};
     bool named = d->options->local_dir ? name_local(d, file, w) : name_cached(d, file, w);
     return (named && w->url) || zi_error_no_memory(error, strlen(file->name));
 }
 
-static void free_wanted(zi_wanted *w)
+static void free_wanted(zi_transfer_file *w)
 {
     free(w->url);
     free(w->partial);
@@ -115,9 +116,9 @@ static uint64_t size_of(const char *path)
 
 /* Whether a file of a local folder is the one that is wanted. A blob of the cache is by its name.
  */
-static bool is_there(const download *d, const zi_wanted *w)
+static bool is_there(const download *d, const zi_transfer_file *w)
 {
-    char digest[ZI_DIGEST_TEXT];
+    char digest[ZI_DIGEST_HEX_SIZE];
     if (size_of(w->target) != w->size) return false;
     if (!d->options->local_dir) return true;
     if (d->guide && d->guide->is_used(d->guide->user, w)) return true;
@@ -126,12 +127,12 @@ static bool is_there(const download *d, const zi_wanted *w)
 }
 
 /* Takes a file for a local folder out of the cache, if it has it. */
-static bool take_from_cache(const download *d, const zi_wanted *w)
+static bool take_from_cache(const download *d, const zi_transfer_file *w)
 {
     char *blob = d->options->local_dir && d->hub->cache
-                     ? zi_cache_blob(d->hub, d->name.repo, w->digest)
+                     ? zi_hub_cache_blob_path(d->hub, d->name.repo, w->digest)
                      : NULL;
-    bool ok = blob && size_of(blob) == w->size && zi_make_folder_of(w->target, NULL) &&
+    bool ok = blob && size_of(blob) == w->size && zi_make_parent_folders(w->target, NULL) &&
               zi_copy_file(blob, w->target, NULL, NULL, NULL);
     free(blob);
     return ok;
@@ -140,7 +141,7 @@ static bool take_from_cache(const download *d, const zi_wanted *w)
 /* Largest first: the last one to end is then a small one. */
 static int by_size(const void *a, const void *b)
 {
-    const zi_wanted *x = a, *y = b;
+    const zi_transfer_file *x = a, *y = b;
     return x->size == y->size ? strcmp(x->name, y->name) : x->size < y->size ? 1 : -1;
 }
 
@@ -149,7 +150,7 @@ static bool plan(download *d, zi_error *error)
     d->wanted = calloc(d->listing.count + 1, sizeof *d->wanted);
     if (!d->wanted) return zi_error_no_memory(error, d->listing.count * sizeof *d->wanted);
     for (size_t i = 0; i < d->listing.count; i++) {
-        zi_wanted w;
+        zi_transfer_file w;
         bool ok = name_file(d, &d->listing.files[i], &w, error);
         d->wanted[i] = w;
         if (!ok || !should_continue(d)) return ok && zi_error_cancelled(error);
@@ -173,7 +174,7 @@ static void drop_twins(download *d)
         for (size_t j = 0; j < kept && !twin; j++)
             twin = !strcmp(d->wanted[j].target, d->wanted[i].target);
         if (twin) continue;
-        zi_wanted w = d->wanted[i];
+        zi_transfer_file w = d->wanted[i];
         d->wanted[i] = d->wanted[kept];
         d->wanted[kept++] = w;
     }
@@ -183,14 +184,14 @@ static void drop_twins(download *d)
 static bool has_room(const download *d, zi_error *error)
 {
     const char *place = d->options->local_dir ? d->options->local_dir : d->hub->cache;
-    return zi_disk_has(place, d->bytes, "what is to be fetched", error);
+    return zi_disk_check_free(place, d->bytes, "what is to be fetched", error);
 }
 
 static bool make_folders(const download *d, zi_error *error)
 {
     for (size_t i = 0; i < d->missing; i++)
-        if (!zi_make_folder_of(d->wanted[i].partial, error) ||
-            !zi_make_folder_of(d->wanted[i].lock, error))
+        if (!zi_make_parent_folders(d->wanted[i].partial, error) ||
+            !zi_make_parent_folders(d->wanted[i].lock, error))
             return false;
     return true;
 }
@@ -211,8 +212,8 @@ static size_t weights_first(download *d)
 {
     size_t count = 0;
     for (size_t i = 0; i < d->missing; i++) {
-        zi_wanted w = d->wanted[i];
-        if (!zi_has_header(w.name)) continue;
+        zi_transfer_file w = d->wanted[i];
+        if (!zi_is_safetensors_name(w.name)) continue;
         d->wanted[i] = d->wanted[count];
         d->wanted[count++] = w;
     }
@@ -222,7 +223,7 @@ static size_t weights_first(download *d)
 /* Headers and small files before all others, for the guide to know what comes. */
 static bool fetch_foreword(download *d, const zi_transfer *all, uint64_t *fetched, zi_error *error)
 {
-    const zi_guide *guide = d->guide;
+    const zi_download_hooks *guide = d->guide;
     size_t weights = weights_first(d);
     bool lean = false;
     zi_transfer part = *all;
@@ -267,13 +268,13 @@ static bool fetch(download *d, uint64_t *fetched, zi_error *error)
 /* A snapshot gets its files when all are there, so that one that is there is whole. */
 static bool link_snapshot(const download *d, zi_error *error)
 {
-    const zi_listing *listing = &d->listing;
+    const zi_repo_info *listing = &d->listing;
     bool ok = true;
     for (size_t i = 0; ok && i < listing->count; i++)
-        ok = zi_cache_link(d->hub, d->name.repo, listing->commit, listing->files[i].name,
-                           listing->files[i].digest, error);
+        ok = zi_hub_cache_link_file(d->hub, d->name.repo, listing->commit, listing->files[i].name,
+                                    listing->files[i].digest, error);
     return ok &&
-           zi_cache_set_revision(d->hub, d->name.repo, d->name.revision, listing->commit, error);
+           zi_hub_cache_write_ref(d->hub, d->name.repo, d->name.revision, listing->commit, error);
 }
 
 /* Three lines: commit, etag and when that was so. */
@@ -281,13 +282,13 @@ static bool record_local(const download *d, zi_error *error)
 {
     bool ok = true;
     for (size_t i = 0; ok && i < d->listing.count; i++) {
-        const zi_listed *file = &d->listing.files[i];
+        const zi_repo_file *file = &d->listing.files[i];
         char text[200], *path = local_record(d, file, ".metadata");
         int size = snprintf(text, sizeof text, "%s\n%s\n%lld.0\n", d->listing.commit, file->digest,
                             (long long)time(NULL));
         zi_output output = {0};
         ok = path || zi_error_no_memory(error, strlen(file->name));
-        ok = ok && zi_make_folder_of(path, error) && zi_output_open(&output, path, error) &&
+        ok = ok && zi_make_parent_folders(path, error) && zi_output_open(&output, path, error) &&
              zi_output_write(&output, text, (size_t)size, error) &&
              zi_output_commit(&output, error);
         zi_output_discard(&output);
@@ -296,37 +297,38 @@ static bool record_local(const download *d, zi_error *error)
     return ok;
 }
 
-static bool finish(const download *d, zi_downloaded *out, zi_error *error)
+static bool finish(const download *d, zi_download_result *out, zi_error *error)
 {
     const zi_download_options *o = d->options;
     if (!(o->local_dir ? record_local(d, error) : link_snapshot(d, error))) return false;
-    char *folder = o->local_dir ? strdup(o->local_dir)
-                                : zi_cache_snapshot(d->hub, d->name.repo, d->listing.commit);
+    char *folder = o->local_dir
+                       ? strdup(o->local_dir)
+                       : zi_hub_cache_snapshot_path(d->hub, d->name.repo, d->listing.commit);
     out->path = folder && o->file ? zi_path_join(folder, o->file) : folder;
     if (out->path != folder) free(folder);
     return out->path || zi_error_no_memory(error, 1);
 }
 
 /* What the cache has, when the hub cannot be asked. False: nothing that would do. */
-static bool use_cache(const download *d, zi_downloaded *out)
+static bool use_cache(const download *d, zi_download_result *out)
 {
-    char *snapshot = d->hub->cache ? zi_cache_find(d->hub, &d->name) : NULL;
+    char *snapshot = d->hub->cache ? zi_hub_cache_find_snapshot(d->hub, &d->name) : NULL;
     if (!snapshot || d->options->local_dir) {
         free(snapshot);
         return false;
     }
     const char *file = d->options->file;
     char *path = file ? zi_path_join(snapshot, file) : strdup(snapshot);
-    bool ok = path && (file ? zi_is_file(path) : zi_snapshot_is_whole(path));
+    bool ok = path && (file ? zi_is_file(path) : zi_snapshot_is_complete(path));
     free(snapshot);
     if (ok)
-        *out = (zi_downloaded){.path = path, .from_cache = true};
+        *out = (zi_download_result){.path = path, .from_cache = true};
     else
         free(path);
     return ok;
 }
 
-static bool run(download *d, zi_downloaded *out, zi_error *error)
+static bool run(download *d, zi_download_result *out, zi_error *error)
 {
     const char *repo = d->name.repo;
     bool reached = false;
@@ -335,33 +337,33 @@ static bool run(download *d, zi_downloaded *out, zi_error *error)
                zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
                             "not in the cache %s as a whole, and HF_HUB_OFFLINE is set",
                             d->hub->cache);
-    if (!zi_client_open(&d->client, d->hub, error)) return false;
+    if (!zi_http_client_open(&d->client, d->hub, error)) return false;
     d->client.should_continue = should_continue;
     d->client.user = d;
-    if (!zi_listing_fetch(&d->client, repo, d->name.revision, &d->listing, &reached, error))
+    if (!zi_repo_info_fetch(&d->client, repo, d->name.revision, &d->listing, &reached, error))
         return !reached && error->code != ZI_ERROR_CANCELLED && use_cache(d, out);
-    if (!zi_listing_choose(&d->listing, repo, d->options->file, error)) return false;
+    if (!zi_repo_info_select_files(&d->listing, repo, d->options->file, error)) return false;
     if (d->guide && !d->guide->suits(d->guide->user, &d->listing)) d->guide = NULL;
     if (!plan(d, error)) return false;
     drop_twins(d);
     return fetch(d, &out->fetched, error) && finish(d, out, error);
 }
 
-bool zi_download_guided(const zi_download_options *options, const zi_guide *guide,
-                        zi_downloaded *out, zi_error *error)
+bool zi_download_with_hooks(const zi_download_options *options, const zi_download_hooks *guide,
+                            zi_download_result *out, zi_error *error)
 {
     download d = {.options = options, .guide = guide, .hub = &options->hub};
     zi_error why = {0};
-    zi_downloaded result = {0};
+    zi_download_result result = {0};
     if (!options->local_dir && !options->hub.cache)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                             "neither a cache nor a folder was named to put files in");
-    bool ok = zi_repo_read(options->repo, &d.name, &why) && run(&d, &result, &why);
+    bool ok = zi_repo_id_parse(options->repo, &d.name, &why) && run(&d, &result, &why);
     for (size_t i = 0; d.wanted && i < d.listing.count; i++) free_wanted(&d.wanted[i]);
     free(d.wanted);
-    zi_listing_free(&d.listing);
-    if (d.client.endpoint) zi_client_close(&d.client);
-    zi_repo_free(&d.name);
+    zi_repo_info_free(&d.listing);
+    if (d.client.endpoint) zi_http_client_close(&d.client);
+    zi_repo_id_free(&d.name);
     if (ok)
         *out = result;
     else if (error)
@@ -369,7 +371,7 @@ bool zi_download_guided(const zi_download_options *options, const zi_guide *guid
     return ok;
 }
 
-bool zi_download(const zi_download_options *options, zi_downloaded *out, zi_error *error)
+bool zi_download(const zi_download_options *options, zi_download_result *out, zi_error *error)
 {
-    return zi_download_guided(options, NULL, out, error);
+    return zi_download_with_hooks(options, NULL, out, error);
 }

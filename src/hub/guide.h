@@ -7,20 +7,20 @@
 
 typedef struct {
     /* Whether it is of use for this repository; asked first, and if not, never again. */
-    bool (*suits)(void *user, const zi_listing *listing);
+    bool (*suits)(void *user, const zi_repo_info *listing);
     /* Whether all that could be wanted of the file has been made of it. */
-    bool (*is_used)(void *user, const zi_wanted *file);
+    bool (*is_used)(void *user, const zi_transfer_file *file);
     /* All small files are in the folder, and the headers of the weights, `count` files of which
      * more is to come. *lean: they will not all be there at a time, and there is room for what
      * will. */
-    bool (*begin)(void *user, const char *folder, const zi_wanted *weights, size_t count,
+    bool (*begin)(void *user, const char *folder, const zi_transfer_file *weights, size_t count,
                   bool *lean, zi_error *error);
-    zi_transfer_gate gate; /* for the weights, and for small files that are there already */
+    zi_transfer_hooks gate; /* for the weights, and for small files that are there already */
     void *user;
-} zi_guide;
+} zi_download_hooks;
 
 /* zi_download into a folder, with a guide (NULL: none). */
-bool zi_download_guided(const zi_download_options *options, const zi_guide *guide,
-                        zi_downloaded *out, zi_error *error) ZI_CHECKED;
+bool zi_download_with_hooks(const zi_download_options *options, const zi_download_hooks *guide,
+                            zi_download_result *out, zi_error *error) ZI_CHECKED;
 
 #endif

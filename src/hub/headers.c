@@ -58,7 +58,7 @@ static bool write_head(const char *path, const void *data, uint64_t head, uint64
 
 /* What there is of a file; replace and upto tell then whether it still grows, and until where its
  * header goes. */
-static bool look(zi_wanted *w, int *fd, zi_error *error)
+static bool look(zi_transfer_file *w, int *fd, zi_error *error)
 {
     *fd = open(w->partial, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     w->replace = *fd >= 0;
@@ -69,7 +69,7 @@ static bool look(zi_wanted *w, int *fd, zi_error *error)
     return measure(*fd, w->name, w->size, &w->upto, error);
 }
 
-static bool find_head(zi_wanted *w, zi_error *error)
+static bool find_head(zi_transfer_file *w, zi_error *error)
 {
     int fd;
     bool ok = look(w, &fd, error);
@@ -77,7 +77,7 @@ static bool find_head(zi_wanted *w, zi_error *error)
     return ok;
 }
 
-static bool stand_in(zi_wanted *w, zi_error *error)
+static bool stand_in(zi_transfer_file *w, zi_error *error)
 {
     int fd;
     void *data = NULL;
@@ -85,7 +85,8 @@ static bool stand_in(zi_wanted *w, zi_error *error)
     if (ok && w->replace) {
         data = malloc((size_t)w->upto);
         ok = (data || zi_error_no_memory(error, (size_t)w->upto)) &&
-             read_at(fd, data, w->upto, w->partial, error) && zi_make_folder_of(w->target, error) &&
+             read_at(fd, data, w->upto, w->partial, error) &&
+             zi_make_parent_folders(w->target, error) &&
              write_head(w->target, data, w->upto, w->size, error);
     }
     free(data);
@@ -93,7 +94,7 @@ static bool stand_in(zi_wanted *w, zi_error *error)
     return ok;
 }
 
-bool zi_headers_fetch(zi_transfer *transfer, zi_wanted *files, size_t count, zi_error *error)
+bool zi_headers_fetch(zi_transfer *transfer, zi_transfer_file *files, size_t count, zi_error *error)
 {
     zi_transfer part = *transfer;
     part.files = files;
@@ -108,7 +109,7 @@ bool zi_headers_fetch(zi_transfer *transfer, zi_wanted *files, size_t count, zi_
     return ok;
 }
 
-bool zi_header_keep(const char *path, zi_error *error)
+bool zi_safetensors_drop_data(const char *path, zi_error *error)
 {
     struct stat st;
     uint64_t head = 0;

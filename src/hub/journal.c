@@ -29,7 +29,7 @@ bool zi_journal_add(zi_journal *journal, const char *line, zi_error *error)
     free(journal->text);
     journal->text = zi_text_take(&text);
     if (!journal->text) return zi_error_no_memory(error, strlen(line));
-    bool ok = zi_make_folder_of(journal->path, error) &&
+    bool ok = zi_make_parent_folders(journal->path, error) &&
               zi_output_open(&output, journal->path, error) &&
               zi_output_write(&output, journal->text, strlen(journal->text), error) &&
               zi_output_commit(&output, error);

@@ -20,20 +20,20 @@ static bool read_size(const cJSON *object, const char *name, uint64_t *out)
 }
 
 static bool read_digest(const cJSON *object, const char *name, zi_digest_kind kind,
-                        char out[ZI_DIGEST_TEXT])
+                        char out[ZI_DIGEST_HEX_SIZE])
 {
     const cJSON *item = zi_json_find(object, name);
     if (!cJSON_IsString(item) || !zi_digest_valid(kind, item->valuestring)) return false;
-    snprintf(out, ZI_DIGEST_TEXT, "%s", item->valuestring);
+    snprintf(out, ZI_DIGEST_HEX_SIZE, "%s", item->valuestring);
     return true;
 }
 
-static bool read_file(const cJSON *item, const char *repo, zi_listed *out, zi_error *error)
+static bool read_file(const cJSON *item, const char *repo, zi_repo_file *out, zi_error *error)
 {
     const cJSON *name = zi_json_find(item, "rfilename"), *lfs = zi_json_find(item, "lfs");
     if (!cJSON_IsString(name))
         return zi_error_set(error, ZI_ERROR_NETWORK, repo, "the hub lists a file without name");
-    if (!zi_file_name_valid(name->valuestring)) {
+    if (!zi_relative_path_is_safe(name->valuestring)) {
         char shown[100];
         size_t n = 0;
         for (const char *c = name->valuestring; *c && n + 1 < sizeof shown; c++)
@@ -43,7 +43,7 @@ static bool read_file(const cJSON *item, const char *repo, zi_listed *out, zi_er
             error, ZI_ERROR_NETWORK, repo, shown,
             "the file name '%s' would lead out of its folder; nothing was fetched", shown);
     }
-    out->kind = lfs ? ZI_DIGEST_SHA256 : ZI_DIGEST_GIT;
+    out->kind = lfs ? ZI_DIGEST_SHA256 : ZI_DIGEST_GIT_BLOB;
     bool ok = lfs ? read_size(lfs, "size", &out->size) &&
                         read_digest(lfs, "sha256", out->kind, out->digest)
                   : read_size(item, "size", &out->size) &&
@@ -57,13 +57,13 @@ static bool read_file(const cJSON *item, const char *repo, zi_listed *out, zi_er
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const zi_listed *)a)->name, ((const zi_listed *)b)->name);
+    return strcmp(((const zi_repo_file *)a)->name, ((const zi_repo_file *)b)->name);
 }
 
-static bool read_listing(const cJSON *root, const char *repo, zi_listing *out, zi_error *error)
+static bool read_listing(const cJSON *root, const char *repo, zi_repo_info *out, zi_error *error)
 {
     const cJSON *sha = zi_json_find(root, "sha"), *files = zi_json_find(root, "siblings"), *item;
-    if (!cJSON_IsString(sha) || !zi_commit_valid(sha->valuestring) || !cJSON_IsArray(files))
+    if (!cJSON_IsString(sha) || !zi_commit_hash_valid(sha->valuestring) || !cJSON_IsArray(files))
         return zi_error_set(error, ZI_ERROR_NETWORK, repo,
                             "what answers is not a hub: no commit and no list of files");
     memcpy(out->commit, sha->valuestring, sizeof out->commit);
@@ -82,22 +82,22 @@ static bool read_listing(const cJSON *root, const char *repo, zi_listing *out, z
     return true;
 }
 
-bool zi_listing_fetch(zi_client *client, const char *repo, const char *revision, zi_listing *out,
-                      bool *reached, zi_error *error)
+bool zi_repo_info_fetch(zi_http_client *client, const char *repo, const char *revision,
+                        zi_repo_info *out, bool *reached, zi_error *error)
 {
     char *json = NULL, *escaped = curl_easy_escape(NULL, revision, 0);
     zi_text url;
-    *out = (zi_listing){0};
+    *out = (zi_repo_info){0};
     zi_text_init(&url, 8192);
     zi_text_printf(&url, "%s/api/models/%s/revision/%s?blobs=true", client->endpoint, repo,
                    escaped ? escaped : "");
     bool ok = (escaped && !url.failed) || zi_error_no_memory(error, url.size);
-    ok = ok && zi_client_text(client, url.data, repo, MAX_LISTING, &json, reached, error);
+    ok = ok && zi_http_get_text(client, url.data, repo, MAX_LISTING, &json, reached, error);
     if (ok && !zi_json_affordable(json, strlen(json)))
         ok = zi_error_set(error, ZI_ERROR_NETWORK, repo, "the hub's list of files is too large");
     cJSON *root = ok ? cJSON_Parse(json) : NULL;
     ok = ok && read_listing(root, repo, out, error);
-    if (!ok) zi_listing_free(out);
+    if (!ok) zi_repo_info_free(out);
     cJSON_Delete(root);
     zi_text_free(&url);
     free(json);
@@ -105,11 +105,11 @@ bool zi_listing_fetch(zi_client *client, const char *repo, const char *revision,
     return ok;
 }
 
-void zi_listing_free(zi_listing *listing)
+void zi_repo_info_free(zi_repo_info *listing)
 {
     for (size_t i = 0; i < listing->count; i++) free(listing->files[i].name);
     free(listing->files);
-    *listing = (zi_listing){0};
+    *listing = (zi_repo_info){0};
 }
 
 /* ---- choosing ---- */
@@ -120,7 +120,7 @@ static bool ends_with(const char *text, const char *end)
     return length >= tail && !strcmp(text + length - tail, end);
 }
 
-bool zi_has_header(const char *name)
+bool zi_is_safetensors_name(const char *name)
 {
     return ends_with(name, ".safetensors");
 }
@@ -150,7 +150,7 @@ static bool is_needed(const char *name, bool diffusers)
 }
 
 /* Whether weights are there that make a folder a model, not a collection of files. */
-static bool is_folder(const zi_listing *listing)
+static bool is_folder(const zi_repo_info *listing)
 {
     static const char *const telling[] = {
         "model_index.json",  "weights.safetensors",          "weights.safetensors.index.json",
@@ -162,7 +162,7 @@ static bool is_folder(const zi_listing *listing)
     return false;
 }
 
-static bool refuse_collection(const zi_listing *listing, const char *repo, zi_error *error)
+static bool refuse_collection(const zi_repo_info *listing, const char *repo, zi_error *error)
 {
     zi_text names;
     zi_text_init(&names, 500);
@@ -185,7 +185,8 @@ static bool refuse_collection(const zi_listing *listing, const char *repo, zi_er
     return false;
 }
 
-bool zi_listing_choose(zi_listing *listing, const char *repo, const char *file, zi_error *error)
+bool zi_repo_info_select_files(zi_repo_info *listing, const char *repo, const char *file,
+                               zi_error *error)
 {
     bool diffusers = false;
     size_t kept = 0;

@@ -26,12 +26,12 @@ typedef enum {
 } stage;
 
 typedef struct {
-    const zi_wanted *file;
+    const zi_transfer_file *file;
     zi_transfer *transfer;
-    zi_ask ask;
+    zi_http_request ask;
     stage stage;
     int fd, lock;
-    zi_hasher *hasher;
+    zi_hash_writer *hasher;
     char *url; /* where a redirect of the file's own URL led; NULL: nowhere yet */
     int hops, tries;
     double not_before;
@@ -65,7 +65,7 @@ static bool take_lock(job *j, bool *taken, zi_error *error)
 
 static void close_file(job *j)
 {
-    zi_hasher_stop(j->hasher);
+    zi_hash_writer_stop(j->hasher);
     j->hasher = NULL;
     if (j->fd >= 0) close(j->fd);
     if (j->lock >= 0) close(j->lock);
@@ -74,9 +74,9 @@ static void close_file(job *j)
 
 static bool start_hashing(job *j, zi_error *error)
 {
-    zi_hasher_stop(j->hasher);
+    zi_hash_writer_stop(j->hasher);
     j->hasher = NULL;
-    return zi_hasher_start(j->fd, j->done, j->file->size, j->file->kind, &j->hasher, error);
+    return zi_hash_writer_start(j->fd, j->done, j->file->size, j->file->kind, &j->hasher, error);
 }
 
 /* Opens what there is of the file. */
@@ -100,7 +100,7 @@ static bool open_partial(job *j, zi_error *error)
 
 static bool start_over(job *j, zi_error *error)
 {
-    zi_hasher_stop(j->hasher);
+    zi_hash_writer_stop(j->hasher);
     j->hasher = NULL;
     j->done = 0;
     j->resumed = false;
@@ -116,7 +116,7 @@ static bool start_over(job *j, zi_error *error)
 static bool check_range(job *j, zi_error *error)
 {
     uint64_t first, last, total;
-    const zi_wanted *f = j->file;
+    const zi_transfer_file *f = j->file;
     char rest;
     if (sscanf(j->ask.answer.range, "bytes %" SCNu64 "-%" SCNu64 "/%" SCNu64 "%c", &first, &last,
                &total, &rest) != 3)
@@ -136,7 +136,7 @@ static bool check_range(job *j, zi_error *error)
 static bool take_whole(job *j, zi_error *error)
 {
     curl_off_t length = -1;
-    const zi_wanted *f = j->file;
+    const zi_transfer_file *f = j->file;
     curl_easy_getinfo(j->ask.easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     if (length >= 0 && (uint64_t)length != f->size)
         return zi_error_set(error, ZI_ERROR_NETWORK, f->name,
@@ -158,7 +158,7 @@ static void bare_etag(const char *etag, char *out, size_t size)
 static bool check_claims(job *j, zi_error *error)
 {
     const zi_answer *a = &j->ask.answer;
-    const zi_wanted *f = j->file;
+    const zi_transfer_file *f = j->file;
     char etag[160];
     if (!j->ask.to_endpoint) return true;
     bare_etag(a->linked_etag[0] ? a->linked_etag : a->etag, etag, sizeof etag);
@@ -177,7 +177,7 @@ static bool check_claims(job *j, zi_error *error)
 
 static bool accept_answer(job *j, zi_error *error)
 {
-    long status = zi_ask_status(&j->ask);
+    long status = zi_http_request_status(&j->ask);
     j->accepted = status == 206 || status == 200;
     if (!j->accepted) return true; /* its text is of no interest */
     return check_claims(j, error) && (status == 206 ? check_range(j, error) : take_whole(j, error));
@@ -194,7 +194,7 @@ static size_t take_bytes(char *data, size_t one, size_t count, void *user)
                      "%s sends more bytes than it announced", j->ask.host);
         return 0;
     }
-    if (!zi_hasher_take(j->hasher, data, size)) {
+    if (!zi_hash_writer_write(j->hasher, data, size)) {
         zi_error_set(&j->error, ZI_ERROR_IO, j->file->partial,
                      "cannot write: %s; what is there stays, run it again", strerror(errno));
         return 0;
@@ -208,7 +208,7 @@ static size_t take_bytes(char *data, size_t one, size_t count, void *user)
 /* ---- requests ---- */
 
 /* So much of a file is there before its turn. */
-static uint64_t bytes_there(const zi_wanted *file)
+static uint64_t bytes_there(const zi_transfer_file *file)
 {
     struct stat st;
     if (!file->replace && stat(file->target, &st) == 0 && (uint64_t)st.st_size == file->size)
@@ -218,10 +218,10 @@ static uint64_t bytes_there(const zi_wanted *file)
                : 0;
 }
 
-static bool begin_job(job *j, const zi_wanted *file, zi_transfer *transfer, zi_error *error)
+static bool begin_job(job *j, const zi_transfer_file *file, zi_transfer *transfer, zi_error *error)
 {
     *j = (job){.file = file, .transfer = transfer, .fd = -1, .lock = -1, .done = bytes_there(file)};
-    if (!zi_ask_begin(transfer->client, &j->ask, error)) return false;
+    if (!zi_http_request_init(transfer->client, &j->ask, error)) return false;
     curl_easy_setopt(j->ask.easy, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(j->ask.easy, CURLOPT_WRITEDATA, j);
     curl_easy_setopt(j->ask.easy, CURLOPT_BUFFERSIZE, (long)BUFFER);
@@ -231,13 +231,13 @@ static bool begin_job(job *j, const zi_wanted *file, zi_transfer *transfer, zi_e
 
 static uint64_t limit_of(const job *j)
 {
-    const zi_wanted *f = j->file;
+    const zi_transfer_file *f = j->file;
     return f->upto && f->upto < f->size ? f->upto : f->size;
 }
 
 static void end_job(job *j)
 {
-    const zi_transfer_gate *gate = j->transfer->gate;
+    const zi_transfer_hooks *gate = j->transfer->gate;
     close_file(j);
     j->stage = DONE;
     if (gate) gate->arrived(gate->user, j->file);
@@ -255,7 +255,7 @@ static bool ask_for_part(job *j, CURLM *multi, zi_error *error)
     }
     j->end = limit - j->done > part_size ? j->done + part_size : limit;
     j->accepted = false;
-    if (!zi_ask_aim(&j->ask, j->url ? j->url : j->file->url, error)) return false;
+    if (!zi_http_request_set_url(&j->ask, j->url ? j->url : j->file->url, error)) return false;
     snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, j->done, j->end - 1);
     if (curl_easy_setopt(j->ask.easy, CURLOPT_RANGE, range) != CURLE_OK ||
         curl_multi_add_handle(multi, j->ask.easy) != CURLM_OK)
@@ -285,11 +285,11 @@ static bool start(job *j, CURLM *multi, zi_error *error)
 /* Later again, unless that was tried often enough; why says what was wrong. */
 static bool try_later(job *j, const zi_error *why, zi_error *error)
 {
-    double wait = zi_ask_patience(&j->ask, j->tries);
+    double wait = zi_http_request_retry_delay(&j->ask, j->tries);
     free(j->url); /* it may have been valid for a while only */
     j->url = NULL;
     j->hops = 0;
-    if (++j->tries >= ZI_MAX_TRIES || wait < 0) {
+    if (++j->tries >= ZI_MAX_ATTEMPTS || wait < 0) {
         *error = *why;
         return false;
     }
@@ -301,11 +301,11 @@ static bool try_later(job *j, const zi_error *why, zi_error *error)
 static bool follow_redirect(job *j, CURLM *multi, zi_error *error)
 {
     if (!check_claims(j, error)) return false;
-    char *url = zi_ask_redirect(&j->ask, error);
+    char *url = zi_http_request_redirect_url(&j->ask, error);
     if (!url) return false;
     free(j->url);
     j->url = url;
-    if (++j->hops > ZI_MAX_HOPS)
+    if (++j->hops > ZI_MAX_REDIRECTS)
         return zi_error_set(error, ZI_ERROR_NETWORK, j->file->name, "too many redirects");
     return ask_for_part(j, multi, error);
 }
@@ -314,14 +314,14 @@ static bool follow_redirect(job *j, CURLM *multi, zi_error *error)
 static bool should_continue(job *j, CURLcode code, CURLM *multi, zi_error *error)
 {
     zi_error why = {0};
-    long status = zi_ask_status(&j->ask);
+    long status = zi_http_request_status(&j->ask);
     if (j->error.code) {
         *error = j->error;
         return false;
     }
     if (code) {
-        zi_ask_lost(&j->ask, code, &why);
-        if (zi_ask_may_retry(&j->ask, code)) return try_later(j, &why, error);
+        zi_http_request_transport_error(&j->ask, code, &why);
+        if (zi_http_request_is_retryable(&j->ask, code)) return try_later(j, &why, error);
         *error = why;
         return false;
     }
@@ -333,7 +333,7 @@ static bool should_continue(job *j, CURLcode code, CURLM *multi, zi_error *error
         return ask_for_part(j, multi, error);
     }
     if (status >= 300 && status < 400) return follow_redirect(j, multi, error);
-    zi_ask_denied(&j->ask, j->transfer->repo, j->file->name, &why);
+    zi_http_request_status_error(&j->ask, j->transfer->repo, j->file->name, &why);
     bool again = status == 429 || status >= 500 || !j->ask.to_endpoint;
     if (again) return try_later(j, &why, error);
     *error = why;
@@ -343,9 +343,9 @@ static bool should_continue(job *j, CURLcode code, CURLM *multi, zi_error *error
 /* The digest, when it is known: the file is whole, or begun anew, or refused. */
 static bool check(job *j, CURLM *multi, zi_error *error)
 {
-    const zi_wanted *f = j->file;
-    char digest[ZI_DIGEST_TEXT];
-    if (!zi_hasher_finished(j->hasher, digest)) return true;
+    const zi_transfer_file *f = j->file;
+    char digest[ZI_DIGEST_HEX_SIZE];
+    if (!zi_hash_writer_finished(j->hasher, digest)) return true;
     if (!*digest)
         return zi_error_set(error, ZI_ERROR_IO, f->partial,
                             "cannot write: %s; what is there stays, run it again", strerror(errno));
@@ -357,10 +357,10 @@ static bool check(job *j, CURLM *multi, zi_error *error)
                             "try again",
                             digest, f->digest);
     }
-    if (!zi_make_folder_of(f->target, error)) return false;
+    if (!zi_make_parent_folders(f->target, error)) return false;
     if (rename(f->partial, f->target) != 0)
         return zi_error_set(error, ZI_ERROR_IO, f->target, "cannot write: %s", strerror(errno));
-    zi_sync_folder_of(f->target);
+    zi_sync_parent_folder(f->target);
     end_job(j);
     return true;
 }
@@ -460,7 +460,7 @@ bool zi_transfer_run(zi_transfer *t, zi_error *error)
     for (size_t i = 0; i < begun; i++) {
         if (multi && jobs[i].stage == ACTIVE) curl_multi_remove_handle(multi, jobs[i].ask.easy);
         close_file(&jobs[i]);
-        zi_ask_end(&jobs[i].ask);
+        zi_http_request_cleanup(&jobs[i].ask);
         free(jobs[i].url);
     }
     if (multi) curl_multi_cleanup(multi);

@@ -16,24 +16,24 @@ typedef struct {
     const char *digest;
     bool replace;  /* what is at `target` is something else */
     uint64_t upto; /* leave it at `partial` when that has so many bytes; 0: all of it */
-} zi_wanted;
+} zi_transfer_file;
 
 /* Who has a say in when files come. */
 typedef struct {
-    bool (*may_begin)(void *user, const zi_wanted *file);
-    void (*arrived)(void *user, const zi_wanted *file); /* it is at `target` */
+    bool (*may_begin)(void *user, const zi_transfer_file *file);
+    void (*arrived)(void *user, const zi_transfer_file *file); /* it is at `target` */
     void *user;
-} zi_transfer_gate;
+} zi_transfer_hooks;
 
 typedef struct {
-    zi_client *client;
+    zi_http_client *client;
     const char *repo, *commit;
-    const zi_wanted *files;
+    const zi_transfer_file *files;
     size_t count;
     zi_hub_progress_fn progress; /* may be NULL */
     void *user;
-    const zi_transfer_gate *gate; /* NULL: none */
-    uint64_t fetched;             /* bytes that came */
+    const zi_transfer_hooks *gate; /* NULL: none */
+    uint64_t fetched;              /* bytes that came */
 } zi_transfer;
 
 /* Fetches all that are not there. After a failure partial files stay. */

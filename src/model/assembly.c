@@ -211,7 +211,7 @@ static bool try_gguf(const char *path, const zi_assembly *assembly, zi_tokenizer
 /* Beside a file or a folder, or in the folder above, as with diffusers' text_encoder. */
 static bool try_beside(const char *path, zi_tokenizer **out, zi_error *error)
 {
-    char *dir = zi_is_dir(path) ? strdup(path) : zi_path_folder(path);
+    char *dir = zi_is_dir(path) ? strdup(path) : zi_path_dirname(path);
     if (!dir) return zi_error_no_memory(error, strlen(path));
     bool ok = try_around(dir, out, error) && (*out || try_folder(dir, "../tokenizer", out, error));
     free(dir);

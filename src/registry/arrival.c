@@ -20,19 +20,19 @@ typedef enum { ABSENT, COMING, THERE, USED } state;
 
 typedef struct {
     char *name;
-    char digest[ZI_DIGEST_TEXT];
+    char digest[ZI_DIGEST_HEX_SIZE];
     uint64_t size;
     int turn; /* as they are converted, from 0; below 0: they are not */
     state state;
 } weights;
 
-struct zi_arrival {
+struct zi_streaming_conversion {
     const char *work;
     const zi_import_options *import;
     char *own, *output; /* work/.cache/zimage and converted in it, beside the journal */
     char purpose[256];
     zi_journal journal;
-    zi_guide guide;
+    zi_download_hooks guide;
     weights *files;
     size_t count;
     /* the conversion */
@@ -50,7 +50,7 @@ struct zi_arrival {
     zi_error error;
 };
 
-static weights *find(zi_arrival *a, const char *name)
+static weights *find(zi_streaming_conversion *a, const char *name)
 {
     for (size_t i = 0; i < a->count; i++)
         if (!strcmp(a->files[i].name, name)) return &a->files[i];
@@ -58,7 +58,7 @@ static weights *find(zi_arrival *a, const char *name)
 }
 
 /* The file at a path below the folder. */
-static weights *find_path(zi_arrival *a, const char *path)
+static weights *find_path(zi_streaming_conversion *a, const char *path)
 {
     size_t length = strlen(a->work);
     bool below = !strncmp(path, a->work, length) && path[length] == '/';
@@ -69,7 +69,7 @@ static weights *find_path(zi_arrival *a, const char *path)
 
 static bool wait_for(void *user, const char *path, zi_error *error)
 {
-    zi_arrival *a = user;
+    zi_streaming_conversion *a = user;
     weights *file = find_path(a, path);
     pthread_mutex_lock(&a->mutex);
     a->awaited = file;
@@ -82,7 +82,7 @@ static bool wait_for(void *user, const char *path, zi_error *error)
 
 static bool released(void *user, const char *path)
 {
-    zi_arrival *a = user;
+    zi_streaming_conversion *a = user;
     const weights *file = find_path(a, path);
     pthread_mutex_lock(&a->mutex);
     bool is = file && file->state == USED;
@@ -92,10 +92,10 @@ static bool released(void *user, const char *path)
 
 static bool release(void *user, const char *path, zi_error *error)
 {
-    zi_arrival *a = user;
+    zi_streaming_conversion *a = user;
     weights *file = find_path(a, path);
     if (!file) return true;
-    if (!zi_journal_add(&a->journal, file->digest, error) || !zi_header_keep(path, error))
+    if (!zi_journal_add(&a->journal, file->digest, error) || !zi_safetensors_drop_data(path, error))
         return false;
     pthread_mutex_lock(&a->mutex);
     file->state = USED;
@@ -105,7 +105,7 @@ static bool release(void *user, const char *path, zi_error *error)
 
 static bool count_converted(void *user, const zi_progress *progress)
 {
-    zi_arrival *a = user;
+    zi_streaming_conversion *a = user;
     pthread_mutex_lock(&a->mutex);
     a->fraction = progress->fraction;
     bool on = !a->stop;
@@ -115,7 +115,7 @@ static bool count_converted(void *user, const zi_progress *progress)
 
 static void *convert(void *user)
 {
-    zi_arrival *a = user;
+    zi_streaming_conversion *a = user;
     zi_error why = {0};
     bool ok = zi_conversion_write(&a->conversion, &why);
     pthread_mutex_lock(&a->mutex);
@@ -129,12 +129,12 @@ static void *convert(void *user)
 
 /* ---- what the download asks ---- */
 
-static bool add_files(zi_arrival *a, const zi_listing *listing)
+static bool add_files(zi_streaming_conversion *a, const zi_repo_info *listing)
 {
     a->files = calloc(listing->count + 1, sizeof *a->files);
     for (size_t i = 0; a->files && i < listing->count; i++) {
-        const zi_listed *it = &listing->files[i];
-        if (!zi_has_header(it->name)) continue;
+        const zi_repo_file *it = &listing->files[i];
+        if (!zi_is_safetensors_name(it->name)) continue;
         weights *file = &a->files[a->count];
         *file = (weights){.name = strdup(it->name), .size = it->size, .turn = -1, .state = THERE};
         memcpy(file->digest, it->digest, sizeof file->digest);
@@ -151,9 +151,9 @@ static bool is_anything(const char *path)
 }
 
 /* Only a diffusers folder tells by its headers alone what it is. */
-static bool suits(void *user, const zi_listing *listing)
+static bool suits(void *user, const zi_repo_info *listing)
 {
-    zi_arrival *a = user;
+    zi_streaming_conversion *a = user;
     bool diffusers = false;
     for (size_t i = 0; i < listing->count; i++)
         diffusers |= !strcmp(listing->files[i].name, "model_index.json");
@@ -167,9 +167,9 @@ static bool suits(void *user, const zi_listing *listing)
     return ok;
 }
 
-static bool is_used(void *user, const zi_wanted *wanted)
+static bool is_used(void *user, const zi_transfer_file *wanted)
 {
-    zi_arrival *a = user;
+    zi_streaming_conversion *a = user;
     weights *file = find(a, wanted->name);
     bool used = file && zi_journal_has(&a->journal, file->digest);
     if (used) file->state = USED;
@@ -177,7 +177,7 @@ static bool is_used(void *user, const zi_wanted *wanted)
 }
 
 /* In their turns, as many as may be there at a time, and in any case what is waited for. */
-static bool has_turn(const zi_arrival *a, const weights *file)
+static bool has_turn(const zi_streaming_conversion *a, const weights *file)
 {
     size_t there = 0;
     for (size_t i = 0; i < a->count; i++) {
@@ -188,9 +188,9 @@ static bool has_turn(const zi_arrival *a, const weights *file)
     return there < MOST_FILES || file == a->awaited;
 }
 
-static bool may_begin(void *user, const zi_wanted *wanted)
+static bool may_begin(void *user, const zi_transfer_file *wanted)
 {
-    zi_arrival *a = user;
+    zi_streaming_conversion *a = user;
     weights *file = find(a, wanted->name);
     if (!file || !a->running) return true;
     pthread_mutex_lock(&a->mutex);
@@ -200,9 +200,9 @@ static bool may_begin(void *user, const zi_wanted *wanted)
     return may;
 }
 
-static void arrived(void *user, const zi_wanted *wanted)
+static void arrived(void *user, const zi_transfer_file *wanted)
 {
-    zi_arrival *a = user;
+    zi_streaming_conversion *a = user;
     weights *file = find(a, wanted->name);
     if (!file) return;
     pthread_mutex_lock(&a->mutex);
@@ -213,7 +213,7 @@ static void arrived(void *user, const zi_wanted *wanted)
 
 /* *plain: the headers tell everything, where scaled numbers would be planned with by their scales.
  */
-static bool read_headers(const zi_arrival *a, bool *plain, zi_error *error)
+static bool read_headers(const zi_streaming_conversion *a, bool *plain, zi_error *error)
 {
     *plain = true;
     for (size_t i = 0; i < a->count; i++) {
@@ -230,7 +230,7 @@ static bool read_headers(const zi_arrival *a, bool *plain, zi_error *error)
     return true;
 }
 
-static void set_turns(zi_arrival *a)
+static void set_turns(zi_streaming_conversion *a)
 {
     int turn = 0;
     for (int part = 0; part < ZI_PARTS; part++) {
@@ -242,14 +242,14 @@ static void set_turns(zi_arrival *a)
     }
 }
 
-static weights *of_turn(const zi_arrival *a, int turn)
+static weights *of_turn(const zi_streaming_conversion *a, int turn)
 {
     for (size_t i = 0; i < a->count; i++)
         if (a->files[i].turn == turn) return &a->files[i];
     return NULL;
 }
 
-static uint64_t made_of(const zi_arrival *a, const weights *file)
+static uint64_t made_of(const zi_streaming_conversion *a, const weights *file)
 {
     uint64_t bytes = 0;
     char *path = zi_path_join(a->work, file->name);
@@ -260,7 +260,7 @@ static uint64_t made_of(const zi_arrival *a, const weights *file)
 }
 
 /* For what is made until then, and for the files that are there, at any time. */
-static bool has_room(const zi_arrival *a, zi_error *error)
+static bool has_room(const zi_streaming_conversion *a, zi_error *error)
 {
     uint64_t most = 0, made = 0;
     for (int turn = 0; of_turn(a, turn); turn++) {
@@ -270,16 +270,16 @@ static bool has_room(const zi_arrival *a, zi_error *error)
             if (of_turn(a, next)->state == ABSENT) there += of_turn(a, next)->size;
         if (made + there > most) most = made + there;
     }
-    return zi_disk_has(a->work, most, "what is to be fetched and what is made of it", error);
+    return zi_disk_check_free(a->work, most, "what is to be fetched and what is made of it", error);
 }
 
 /* What was made for another purpose. */
-static bool forget_all(const zi_arrival *a, zi_error *error)
+static bool forget_all(const zi_streaming_conversion *a, zi_error *error)
 {
-    return !is_anything(a->own) || zi_remove_all(a->own, error);
+    return !is_anything(a->own) || zi_remove_tree(a->own, error);
 }
 
-static bool start(zi_arrival *a, zi_error *error)
+static bool start(zi_streaming_conversion *a, zi_error *error)
 {
     a->planned = true;
     if (!zi_conversion_plan(&a->conversion, &a->options, error)) return false;
@@ -294,10 +294,10 @@ static bool start(zi_arrival *a, zi_error *error)
            zi_error_set(error, ZI_ERROR_IO, NULL, "the system gives no thread to convert with");
 }
 
-static bool begin(void *user, const char *folder, const zi_wanted *missing, size_t count,
+static bool begin(void *user, const char *folder, const zi_transfer_file *missing, size_t count,
                   bool *lean, zi_error *error)
 {
-    zi_arrival *a = user;
+    zi_streaming_conversion *a = user;
     zi_section section;
     bool plain;
     for (size_t i = 0; i < count; i++) {
@@ -305,8 +305,8 @@ static bool begin(void *user, const char *folder, const zi_wanted *missing, size
         if (file) file->state = ABSENT;
     }
     if (!read_headers(a, &plain, error)) return false;
-    if (plain && !zi_registry_detect(folder, &section, error)) {
-        (void)!zi_remove_all(folder, NULL); /* nothing that was fetched is of use */
+    if (plain && !zi_registry_detect_section(folder, &section, error)) {
+        (void)!zi_remove_tree(folder, NULL); /* nothing that was fetched is of use */
         return false;
     }
     *lean = plain && a->import->convert;
@@ -315,10 +315,10 @@ static bool begin(void *user, const char *folder, const zi_wanted *missing, size
 
 /* ---- from begin to end ---- */
 
-bool zi_arrival_create(const char *work, const zi_import_options *import, zi_arrival **out,
-                       zi_error *error)
+bool zi_streaming_conversion_create(const char *work, const zi_import_options *import,
+                                    zi_streaming_conversion **out, zi_error *error)
 {
-    zi_arrival *a = calloc(1, sizeof *a);
+    zi_streaming_conversion *a = calloc(1, sizeof *a);
     if (a) a->own = zi_path_join(work, ".cache/zimage");
     if (a && a->own) a->output = zi_path_join(a->own, "converted");
     if (!a || !a->output) {
@@ -328,7 +328,7 @@ bool zi_arrival_create(const char *work, const zi_import_options *import, zi_arr
     }
     a->work = work;
     a->import = import;
-    a->guide = (zi_guide){suits, is_used, begin, {may_begin, arrived, a}, a};
+    a->guide = (zi_download_hooks){suits, is_used, begin, {may_begin, arrived, a}, a};
     a->arrivals = (zi_arrivals){wait_for, release, released, a};
     a->options = (zi_convert_options){.source = work,
                                       .destination = a->output,
@@ -344,13 +344,13 @@ bool zi_arrival_create(const char *work, const zi_import_options *import, zi_arr
     return true;
 }
 
-const zi_guide *zi_arrival_guide(const zi_arrival *arrival)
+const zi_download_hooks *zi_streaming_conversion_hooks(const zi_streaming_conversion *arrival)
 {
     /* Whose tensors are written one after the other. */
     return arrival->import->layout == ZI_LAYOUT_GGUF ? NULL : &arrival->guide;
 }
 
-bool zi_arrival_failed(zi_arrival *a)
+bool zi_streaming_conversion_failed(zi_streaming_conversion *a)
 {
     pthread_mutex_lock(&a->mutex);
     bool failed = a->failed;
@@ -359,7 +359,7 @@ bool zi_arrival_failed(zi_arrival *a)
 }
 
 /* Waits a moment; false: it has ended. */
-static bool should_continue(zi_arrival *a, zi_progress *progress)
+static bool should_continue(zi_streaming_conversion *a, zi_progress *progress)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
@@ -374,7 +374,7 @@ static bool should_continue(zi_arrival *a, zi_progress *progress)
     return on;
 }
 
-static void stop(zi_arrival *a)
+static void stop(zi_streaming_conversion *a)
 {
     pthread_mutex_lock(&a->mutex);
     a->stop = true;
@@ -382,7 +382,8 @@ static void stop(zi_arrival *a)
     pthread_mutex_unlock(&a->mutex);
 }
 
-bool zi_arrival_finish(zi_arrival *a, bool downloaded, const char **path, zi_error *error)
+bool zi_streaming_conversion_finish(zi_streaming_conversion *a, bool downloaded, const char **path,
+                                    zi_error *error)
 {
     const zi_import_options *o = a->import;
     zi_progress progress;
@@ -399,7 +400,7 @@ bool zi_arrival_finish(zi_arrival *a, bool downloaded, const char **path, zi_err
     return !a->failed && downloaded;
 }
 
-void zi_arrival_free(zi_arrival *a)
+void zi_streaming_conversion_free(zi_streaming_conversion *a)
 {
     if (!a) return;
     if (a->planned) zi_conversion_free(&a->conversion);

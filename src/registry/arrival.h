@@ -7,25 +7,26 @@
 
 #include "hub/guide.h"
 
-typedef struct zi_arrival zi_arrival;
+typedef struct zi_streaming_conversion zi_streaming_conversion;
 
 /* For a download into the folder `work`; import tells what is to be made of it (convert false: only
  * see that it is a model of ours). The options must outlive it. */
-bool zi_arrival_create(const char *work, const zi_import_options *import, zi_arrival **out,
-                       zi_error *error) ZI_CHECKED;
+bool zi_streaming_conversion_create(const char *work, const zi_import_options *import,
+                                    zi_streaming_conversion **out, zi_error *error) ZI_CHECKED;
 
 /* What the download is to be given. It may turn out to be of no use for a repository; then all is
  * downloaded as it is. */
-const zi_guide *zi_arrival_guide(const zi_arrival *arrival);
+const zi_download_hooks *zi_streaming_conversion_hooks(const zi_streaming_conversion *arrival);
 
 /* Whether the conversion has failed, and the download need not go on. */
-bool zi_arrival_failed(zi_arrival *arrival);
+bool zi_streaming_conversion_failed(zi_streaming_conversion *arrival);
 
 /* Ends the conversion: waits for it, or (downloaded false) stops it. *path is what was made, to be
  * moved away, and belongs to the arrival; NULL: nothing, because it was not of use. False: it
  * failed or was stopped; an error of its own is told, a stop is not. */
-bool zi_arrival_finish(zi_arrival *arrival, bool downloaded, const char **path, zi_error *error);
+bool zi_streaming_conversion_finish(zi_streaming_conversion *arrival, bool downloaded,
+                                    const char **path, zi_error *error);
 
-void zi_arrival_free(zi_arrival *arrival);
+void zi_streaming_conversion_free(zi_streaming_conversion *arrival);
 
 #endif

@@ -24,28 +24,29 @@ const char *zi_section_name(zi_section section)
 
 /* ---- lists ---- */
 
-void zi_entry_name_free(zi_entry_name *entry)
+void zi_model_location_free(zi_model_location *entry)
 {
     free(entry->name);
     free(entry->path);
-    *entry = (zi_entry_name){0};
+    *entry = (zi_model_location){0};
 }
 
-void zi_entry_names_free(zi_entry_names *names)
+void zi_model_locations_free(zi_model_locations *names)
 {
-    for (size_t i = 0; i < names->count; i++) zi_entry_name_free(&names->entries[i]);
+    for (size_t i = 0; i < names->count; i++) zi_model_location_free(&names->entries[i]);
     free(names->entries);
-    *names = (zi_entry_names){0};
+    *names = (zi_model_locations){0};
 }
 
 /* Takes name and path over. */
-static bool add(zi_entry_names *names, zi_section section, char *name, char *path, zi_error *error)
+static bool add(zi_model_locations *names, zi_section section, char *name, char *path,
+                zi_error *error)
 {
-    zi_entry_name entry = {name, path, section};
-    zi_entry_name *more =
+    zi_model_location entry = {name, path, section};
+    zi_model_location *more =
         name && path ? realloc(names->entries, (names->count + 1) * sizeof *more) : NULL;
     if (!more) {
-        zi_entry_name_free(&entry);
+        zi_model_location_free(&entry);
         return zi_error_no_memory(error, sizeof entry);
     }
     names->entries = more;
@@ -55,7 +56,7 @@ static bool add(zi_entry_names *names, zi_section section, char *name, char *pat
 
 static int by_name(const void *a, const void *b)
 {
-    const zi_entry_name *x = a, *y = b;
+    const zi_model_location *x = a, *y = b;
     return x->section != y->section ? (int)x->section - (int)y->section : strcmp(x->name, y->name);
 }
 
@@ -67,9 +68,9 @@ static bool ends_in(const char *name, const char *ending)
     return dot && !strcmp(dot, ending);
 }
 
-bool zi_registry_may_be_model(const char *path, const char *name)
+bool zi_path_may_be_model(const char *path, const char *name)
 {
-    if (name[0] == '.' || zi_draft_named(name)) return false;
+    if (name[0] == '.' || zi_is_temporary_name(name)) return false;
     if (zi_is_dir(path)) return true;
     return (ends_in(name, ".safetensors") || ends_in(name, ".gguf")) && zi_is_file(path);
 }
@@ -103,13 +104,13 @@ static char *allowed_path(const zi_registry *r, const char *path, const char *na
 
 /* Adds FOLDER/SECTION/NAME, or with an empty name FOLDER/SECTION, if it may be a model. */
 static bool add_found(const zi_registry *r, zi_section section, const char *dir, const char *name,
-                      zi_entry_names *out, zi_error *error)
+                      zi_model_locations *out, zi_error *error)
 {
     const char *folder = zi_section_name(section);
     char *path = *name ? zi_path_join(dir, name) : strdup(dir), *allowed = NULL;
     if (!path) return zi_error_no_memory(error, strlen(dir));
     if (!*name) name = folder;
-    if (zi_registry_may_be_model(path, name)) allowed = allowed_path(r, path, name);
+    if (zi_path_may_be_model(path, name)) allowed = allowed_path(r, path, name);
     bool itself = name == folder;
     free(path);
     return !allowed ||
@@ -125,7 +126,7 @@ static bool is_model_itself(const char *dir)
     return is;
 }
 
-static bool add_section(const zi_registry *r, zi_section section, zi_entry_names *out,
+static bool add_section(const zi_registry *r, zi_section section, zi_model_locations *out,
                         zi_error *error)
 {
     const char *folder = r->options.names_only ? r->root : r->options.folder;
@@ -142,7 +143,7 @@ static bool add_section(const zi_registry *r, zi_section section, zi_entry_names
     return ok;
 }
 
-static bool add_folder(const zi_registry *r, zi_entry_names *out, zi_error *error)
+static bool add_folder(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     bool ok = true;
     for (int section = 0; ok && section < ZI_FOLDER_SECTIONS; section++)
@@ -150,20 +151,20 @@ static bool add_folder(const zi_registry *r, zi_entry_names *out, zi_error *erro
     return ok;
 }
 
-bool zi_registry_find_in_folder(const zi_registry *r, const char *name, zi_entry_name *out,
+bool zi_registry_find_in_folder(const zi_registry *r, const char *name, zi_model_location *out,
                                 zi_error *error)
 {
-    zi_entry_names all = {0};
+    zi_model_locations all = {0};
     bool ok = add_folder(r, &all, error);
-    *out = (zi_entry_name){0};
+    *out = (zi_model_location){0};
     if (all.count) qsort(all.entries, all.count, sizeof *all.entries, by_name);
     for (size_t i = 0; ok && i < all.count && !out->name; i++) {
         const char *full = all.entries[i].name, *slash = strchr(full, '/');
         if (strcmp(full, name) != 0 && (!slash || strcmp(slash + 1, name) != 0)) continue;
         *out = all.entries[i];
-        all.entries[i] = (zi_entry_name){0};
+        all.entries[i] = (zi_model_location){0};
     }
-    zi_entry_names_free(&all);
+    zi_model_locations_free(&all);
     return ok;
 }
 
@@ -177,18 +178,18 @@ static bool is_folder_within(const zi_registry *r, zi_section section)
     return within;
 }
 
-bool zi_registry_place(zi_registry *r, zi_section section, const char *file, char **path,
-                       char **name, zi_error *error)
+bool zi_registry_new_path(zi_registry *r, zi_section section, const char *file, char **path,
+                          char **name, zi_error *error)
 {
     struct stat st;
     const char *folder = r->options.folder;
-    if (!is_plain(file) || zi_draft_named(file))
+    if (!is_plain(file) || zi_is_temporary_name(file))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name",
                             "'%s' is no name for a model; it must be a plain file name", file);
     char *full = zi_path_join(zi_section_name(section), file);
     char *to = full ? zi_path_join(folder, full) : NULL;
     bool ok = to || zi_error_no_memory(error, strlen(file));
-    ok = ok && zi_make_folder_of(to, error);
+    ok = ok && zi_make_parent_folders(to, error);
     if (ok && r->options.names_only && !is_folder_within(r, section))
         ok = zi_error_set(error, ZI_ERROR_IO, zi_section_name(section),
                           "a link leads out of the models folder; nothing is put there");
@@ -215,20 +216,20 @@ static bool read_folder_name(const char *folder, char *out, size_t size)
     const char *owner = folder + sizeof begin - 1, *dashes = strstr(owner, "--");
     if (!dashes) return false;
     snprintf(out, size, "%.*s/%s", (int)(dashes - owner), owner, dashes + 2);
-    return zi_repo_valid(out, strlen(out));
+    return zi_repo_id_valid(out, strlen(out));
 }
 
 /* The snapshot of a repository, which may lack files; NULL: there is none, or memory is short. */
 static char *find_snapshot(const zi_registry *r, const char *repo)
 {
-    zi_repo_name name;
-    if (!zi_repo_read(repo, &name, NULL)) return NULL;
-    char *path = zi_cache_find(&r->options.hub, &name);
-    zi_repo_free(&name);
+    zi_repo_id name;
+    if (!zi_repo_id_parse(repo, &name, NULL)) return NULL;
+    char *path = zi_hub_cache_find_snapshot(&r->options.hub, &name);
+    zi_repo_id_free(&name);
     return path;
 }
 
-static bool add_hub(const zi_registry *r, zi_entry_names *out, zi_error *error)
+static bool add_hub(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     const char *cache = r->options.hub.cache;
     DIR *dir = cache ? opendir(cache) : NULL;
@@ -243,14 +244,15 @@ static bool add_hub(const zi_registry *r, zi_entry_names *out, zi_error *error)
     return ok;
 }
 
-bool zi_registry_find_in_hub(const zi_registry *r, const char *name, char **path, zi_error *error)
+bool zi_registry_find_in_hub_cache(const zi_registry *r, const char *name, char **path,
+                                   zi_error *error)
 {
     *path = NULL;
     if (!r->options.hub.cache || !strchr(name, '/')) return true;
-    zi_repo_name repo;
-    if (!zi_repo_read(name, &repo, NULL)) return true; /* it is the name of something else */
-    zi_repo_free(&repo);
-    return zi_hub_find(&r->options.hub, name, path, error);
+    zi_repo_id repo;
+    if (!zi_repo_id_parse(name, &repo, NULL)) return true; /* it is the name of something else */
+    zi_repo_id_free(&repo);
+    return zi_hub_find_cached(&r->options.hub, name, path, error);
 }
 
 /* ---- all ---- */
@@ -267,7 +269,7 @@ char *zi_registry_name_of(const zi_registry *r, const char *path)
             is_plain(slash + 1))
             name = strdup(rest);
     }
-    char *base = name ? NULL : zi_path_base(path);
+    char *base = name ? NULL : zi_path_basename(path);
     if (base) name = zi_path_join(zi_section_name(ZI_SECTION_NAMED), base);
     free(base);
     free(real);
@@ -275,7 +277,7 @@ char *zi_registry_name_of(const zi_registry *r, const char *path)
     return name;
 }
 
-static bool add_others(const zi_registry *r, zi_entry_names *out, zi_error *error)
+static bool add_others(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     const char *demo = r->options.demo, *named = zi_section_name(ZI_SECTION_NAMED);
     size_t length = strlen(named);
@@ -286,11 +288,11 @@ static bool add_others(const zi_registry *r, zi_entry_names *out, zi_error *erro
            add(out, ZI_SECTION_DEMO, strdup(zi_section_name(ZI_SECTION_DEMO)), strdup(demo), error);
 }
 
-bool zi_registry_names(const zi_registry *r, zi_entry_names *out, zi_error *error)
+bool zi_registry_locate_models(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
-    *out = (zi_entry_names){0};
+    *out = (zi_model_locations){0};
     bool ok = add_folder(r, out, error) && add_hub(r, out, error) && add_others(r, out, error);
-    if (!ok) zi_entry_names_free(out);
+    if (!ok) zi_model_locations_free(out);
     if (out->count) qsort(out->entries, out->count, sizeof *out->entries, by_name);
     return ok;
 }

@@ -37,21 +37,21 @@ char *zi_registry_hint(const zi_registry *registry, zi_precision *precision)
     zi_text text;
     while (pick < CHOICES - 1 && memory < choices[pick].memory) pick++;
     uint64_t disk = choices[pick].meanwhile;
-    bool known = zi_disk_room(registry->options.folder, &room, NULL),
+    bool known = zi_disk_free_bytes(registry->options.folder, &room, NULL),
          fits = memory >= choices[pick].memory;
     zi_text_init(&text, 2000);
     *precision = choices[pick].precision;
     zi_text_printf(&text, "%s to download, of which %s stay; ",
-                   zi_bytes_text(original_bytes, download),
-                   zi_bytes_text(choices[pick].disk, need));
+                   zi_format_bytes(original_bytes, download),
+                   zi_format_bytes(choices[pick].disk, need));
     zi_text_printf(&text, "of this machine's memory %s are free, which %s",
-                   zi_bytes_text(memory, have),
+                   zi_format_bytes(memory, have),
                    fits ? "is enough for this precision" : "is little: expect it to be slow");
     if (known && room >= disk)
         zi_text_printf(&text, ", and of its disk %s, which is enough",
-                       zi_bytes_text(room, free_text));
+                       zi_format_bytes(room, free_text));
     else if (known)
         zi_text_printf(&text, ", and of its disk %s, which is too little: %s are needed meanwhile",
-                       zi_bytes_text(room, free_text), zi_bytes_text(disk, need));
+                       zi_format_bytes(room, free_text), zi_format_bytes(disk, need));
     return zi_text_take(&text);
 }

@@ -37,7 +37,7 @@ static bool section_of(const zi_inspection *in, zi_section *section, zi_error *e
     return true;
 }
 
-bool zi_registry_detect(const char *path, zi_section *section, zi_error *error)
+bool zi_registry_detect_section(const char *path, zi_section *section, zi_error *error)
 {
     zi_inspection *in = NULL;
     zi_error why = {0};
@@ -58,7 +58,7 @@ bool zi_registry_detect(const char *path, zi_section *section, zi_error *error)
 
 typedef struct {
     const char *from;
-    zi_folder *folder; /* NULL: a file alone */
+    zi_output_folder *folder; /* NULL: a file alone */
     const zi_import_options *options;
     uint64_t done, total;
 } copying;
@@ -81,7 +81,7 @@ static bool add_folders(copying *c, const char *name, zi_error *error)
         if (length >= sizeof dir)
             return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name, "the name is too long");
         snprintf(dir, sizeof dir, "%.*s", (int)length, name);
-        const char *path = zi_folder_file(c->folder, dir, error);
+        const char *path = zi_output_folder_add_path(c->folder, dir, error);
         if (!path) return false;
         if (mkdir(path, 0777) != 0 && errno != EEXIST)
             return zi_error_set(error, ZI_ERROR_IO, path, "cannot make this folder: %s",
@@ -97,7 +97,7 @@ static bool copy_one(void *user, const char *name, const struct stat *st, zi_err
     char *from = zi_path_join(c->from, name);
     bool ok = from || zi_error_no_memory(error, strlen(name));
     ok = ok && add_folders(c, name, error);
-    const char *to = ok ? zi_folder_file(c->folder, name, error) : NULL;
+    const char *to = ok ? zi_output_folder_add_path(c->folder, name, error) : NULL;
     ok = to && zi_copy_file(from, to, count_copied, c, error);
     free(from);
     return ok;
@@ -105,22 +105,22 @@ static bool copy_one(void *user, const char *name, const struct stat *st, zi_err
 
 static bool copy_folder(copying *c, const char *to, zi_error *error)
 {
-    zi_folder folder;
-    if (!zi_folder_open(&folder, to, error)) return false;
+    zi_output_folder folder;
+    if (!zi_output_folder_open(&folder, to, error)) return false;
     c->folder = &folder;
-    if (zi_walk(c->from, copy_one, c, error)) return zi_folder_commit(&folder, error);
-    zi_folder_discard(&folder);
+    if (zi_walk_files(c->from, copy_one, c, error)) return zi_output_folder_commit(&folder, error);
+    zi_output_folder_discard(&folder);
     return false;
 }
 
 static bool copy(const zi_import_options *o, const char *to, zi_error *error)
 {
     copying c = {.from = o->source, .options = o};
-    zi_file_state state;
-    zi_drafts_sweep(to);
-    if (!zi_file_state_read(o->source, &state, error)) return false;
+    zi_files_state state;
+    zi_remove_stale_temporaries(to);
+    if (!zi_files_state_read(o->source, &state, error)) return false;
     c.total = state.bytes;
-    return zi_disk_has(to, c.total, "the copy", error) &&
+    return zi_disk_check_free(to, c.total, "the copy", error) &&
            (zi_is_dir(o->source) ? copy_folder(&c, to, error)
                                  : zi_copy_file(o->source, to, count_copied, &c, error));
 }
@@ -134,19 +134,19 @@ static bool make_link(const char *from, const char *to, zi_error *error)
     return ok;
 }
 
-bool zi_import_move(const zi_import_options *o, const char *to, zi_error *error)
+bool zi_import_move_source(const zi_import_options *o, const char *to, zi_error *error)
 {
     struct stat st;
     if (lstat(o->source, &st) == 0 && S_ISLNK(st.st_mode))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "source",
                                "%s is a link; name what it leads to", o->source);
     if (rename(o->source, to) == 0) {
-        zi_sync_folder_of(to);
+        zi_sync_parent_folder(to);
         return true;
     }
     if (errno != EXDEV)
         return zi_error_set(error, ZI_ERROR_IO, o->source, "cannot be moved: %s", strerror(errno));
-    return copy(o, to, error) && zi_remove_all(o->source, error);
+    return copy(o, to, error) && zi_remove_tree(o->source, error);
 }
 
 /* ---- import ---- */
@@ -167,13 +167,13 @@ static const char *ending_of(zi_layout_kind layout)
 /* The source's own name, without the ending of a file where that is to become something else. */
 static char *own_name(const zi_import_options *o)
 {
-    char *base = zi_path_base(o->source);
+    char *base = zi_path_basename(o->source);
     char *dot = base && o->convert && !zi_is_dir(o->source) ? strrchr(base, '.') : NULL;
     if (dot && dot != base) *dot = 0;
     return base;
 }
 
-char *zi_import_name(const zi_import_options *o)
+char *zi_import_target_name(const zi_import_options *o)
 {
     zi_text text;
     char *base = o->name ? strdup(o->name) : own_name(o);
@@ -196,7 +196,7 @@ static bool check_free(const char *path, const char *name, zi_error *error)
     for (int n = 2; n < 1000; n++) {
         const char *dot = zi_is_dir(path) ? NULL : strrchr(name, '.');
         size_t stem = dot && dot != name ? (size_t)(dot - name) : strlen(name);
-        char *dir = zi_path_folder(path), other[512];
+        char *dir = zi_path_dirname(path), other[512];
         snprintf(other, sizeof other, "%.*s-%d%s", (int)stem, name, n, name + stem);
         char *candidate = dir ? zi_path_join(dir, other) : NULL;
         bool is_free = candidate && lstat(candidate, &st) != 0;
@@ -209,14 +209,14 @@ static bool check_free(const char *path, const char *name, zi_error *error)
     return zi_error_set_in(error, ZI_ERROR_EXISTS, path, "name", "is there already");
 }
 
-bool zi_import_place(const zi_registry *registry, const zi_import_options *o, zi_section section,
-                     char **path, zi_error *error)
+bool zi_import_target_path(const zi_registry *registry, const zi_import_options *o,
+                           zi_section section, char **path, zi_error *error)
 {
-    char *name = zi_import_name(o),
+    char *name = zi_import_target_name(o),
          *dir = zi_path_join(registry->options.folder, zi_section_name(section));
     char *to = name && dir ? zi_path_join(dir, name) : NULL;
     bool ok = to || zi_error_no_memory(error, 64);
-    if (ok && (!zi_file_name_valid(name) || strchr(name, '/') || name[0] == '.'))
+    if (ok && (!zi_relative_path_is_safe(name) || strchr(name, '/') || name[0] == '.'))
         ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name",
                           "'%s' is no name for a model; use letters, digits, - and .", name);
     ok = ok && check_free(to, name, error) && zi_make_folders(dir, error);
@@ -241,7 +241,7 @@ static bool put(const zi_import_options *o, const char *to, zi_error *error)
                                   .user = o->user};
     if (o->convert) return zi_convert(&convert, error);
     return o->mode == ZI_IMPORT_LINK   ? make_link(o->source, to, error)
-           : o->mode == ZI_IMPORT_MOVE ? zi_import_move(o, to, error)
+           : o->mode == ZI_IMPORT_MOVE ? zi_import_move_source(o, to, error)
                                        : copy(o, to, error);
 }
 
@@ -264,7 +264,7 @@ bool zi_registry_import(zi_registry *registry, const zi_import_options *options,
 {
     zi_section section;
     char *to = NULL;
-    if (!zi_registry_detect(options->source, &section, error)) return false;
+    if (!zi_registry_detect_section(options->source, &section, error)) return false;
     if (options->convert && section == ZI_SECTION_PROMPT_ENHANCER)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->source,
                             "a language model is used as it is, not converted");
@@ -272,7 +272,7 @@ bool zi_registry_import(zi_registry *registry, const zi_import_options *options,
         return false;
     if (options->convert && options->layout != ZI_LAYOUT_SAME)
         section = zi_section_of_layout(options->layout);
-    if (!zi_import_place(registry, options, section, &to, error)) return false;
+    if (!zi_import_target_path(registry, options, section, &to, error)) return false;
     if (!put(options, to, error)) {
         free(to);
         return false;

@@ -15,10 +15,11 @@
 
 static const char folder_name[] = ".incoming";
 
-bool zi_incoming_name(const char *folder, const char *name, zi_incoming *out, zi_error *error)
+bool zi_partial_download_init(const char *folder, const char *name, zi_partial_download *out,
+                              zi_error *error)
 {
     zi_text lock;
-    *out = (zi_incoming){.lock = -1, .above = zi_path_join(folder, folder_name)};
+    *out = (zi_partial_download){.lock = -1, .above = zi_path_join(folder, folder_name)};
     out->path = out->above ? zi_path_join(out->above, name) : NULL;
     zi_text_init(&lock, 1 << 13);
     zi_text_printf(&lock, "%s.lock", out->path ? out->path : "");
@@ -26,7 +27,7 @@ bool zi_incoming_name(const char *folder, const char *name, zi_incoming *out, zi
     return (out->path && out->lock_path) || zi_error_no_memory(error, strlen(name));
 }
 
-bool zi_incoming_lock(zi_incoming *it, zi_error *error)
+bool zi_partial_download_lock(zi_partial_download *it, zi_error *error)
 {
     if (!zi_make_folders(it->above, error)) return false;
     it->lock = open(it->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
@@ -39,31 +40,31 @@ bool zi_incoming_lock(zi_incoming *it, zi_error *error)
     return zi_error_set(error, ZI_ERROR_EXISTS, it->path, "another zimage is fetching this model");
 }
 
-bool zi_incoming_clear(zi_incoming *it, zi_error *error)
+bool zi_partial_download_delete_files(zi_partial_download *it, zi_error *error)
 {
-    bool ok = !zi_is_dir(it->path) || zi_remove_all(it->path, error);
+    bool ok = !zi_is_dir(it->path) || zi_remove_tree(it->path, error);
     unlink(it->lock_path);
     rmdir(it->above); /* unless others are coming */
     return ok;
 }
 
-void zi_incoming_free(zi_incoming *it)
+void zi_partial_download_free(zi_partial_download *it)
 {
     if (it->lock >= 0) close(it->lock);
     free(it->path);
     free(it->lock_path);
     free(it->above);
-    *it = (zi_incoming){.lock = -1};
+    *it = (zi_partial_download){.lock = -1};
 }
 
-void zi_incoming_each(const char *folder, zi_incoming_fn fn, void *user)
+void zi_partial_download_for_each(const char *folder, zi_partial_download_fn fn, void *user)
 {
     char *above = zi_path_join(folder, folder_name);
     DIR *dir = above ? opendir(above) : NULL;
     for (const struct dirent *entry; dir && (entry = readdir(dir));) {
         char *path = entry->d_name[0] == '.' ? NULL : zi_path_join(above, entry->d_name);
         char *name = zi_path_join(folder_name, entry->d_name);
-        if (path && name && zi_is_dir(path)) fn(user, name, zi_disk_taken(path));
+        if (path && name && zi_is_dir(path)) fn(user, name, zi_disk_usage(path));
         free(name);
         free(path);
     }
@@ -71,21 +72,21 @@ void zi_incoming_each(const char *folder, zi_incoming_fn fn, void *user)
     free(above);
 }
 
-const char *zi_incoming_called(const char *name)
+const char *zi_partial_download_parse_name(const char *name)
 {
     size_t length = sizeof folder_name - 1;
     return !strncmp(name, folder_name, length) && name[length] == '/' ? name + length + 1 : NULL;
 }
 
-bool zi_incoming_remove(const char *folder, const char *name, zi_error *error)
+bool zi_partial_download_remove(const char *folder, const char *name, zi_error *error)
 {
-    zi_incoming it;
-    bool plain = zi_file_name_valid(name) && !strchr(name, '/');
-    bool ok = zi_incoming_name(folder, name, &it, error);
+    zi_partial_download it;
+    bool plain = zi_relative_path_is_safe(name) && !strchr(name, '/');
+    bool ok = zi_partial_download_init(folder, name, &it, error);
     if (ok && (!plain || !zi_is_dir(it.path)))
         ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "name", "%s/%s: no such download",
                              folder_name, name);
-    ok = ok && zi_incoming_lock(&it, error) && zi_incoming_clear(&it, error);
-    zi_incoming_free(&it);
+    ok = ok && zi_partial_download_lock(&it, error) && zi_partial_download_delete_files(&it, error);
+    zi_partial_download_free(&it);
     return ok;
 }

@@ -19,7 +19,7 @@ typedef struct {
     zi_inspection *inspection; /* with the path as it was given, which its texts have, too */
 } record;
 
-struct zi_inspections {
+struct zi_inspection_cache {
     const char *file;
     pthread_mutex_t mutex;
     record *records; /* [count] */
@@ -47,7 +47,7 @@ static uint64_t mix(uint64_t hash, const void *data, size_t size)
 /* Sums up, as folders list their files in no order. */
 static bool add_file(void *user, const char *name, const struct stat *st, zi_error *error)
 {
-    zi_file_state *state = user;
+    zi_files_state *state = user;
     const int64_t facts[] = {(int64_t)st->st_size, (int64_t)st->MODIFIED.tv_sec,
                              (int64_t)st->MODIFIED.tv_nsec, (int64_t)st->CHANGED.tv_sec,
                              (int64_t)st->CHANGED.tv_nsec};
@@ -57,16 +57,16 @@ static bool add_file(void *user, const char *name, const struct stat *st, zi_err
     return true;
 }
 
-bool zi_file_state_read(const char *path, zi_file_state *out, zi_error *error)
+bool zi_files_state_read(const char *path, zi_files_state *out, zi_error *error)
 {
-    *out = (zi_file_state){0};
-    return zi_walk(path, add_file, out, error);
+    *out = (zi_files_state){0};
+    return zi_walk_files(path, add_file, out, error);
 }
 
 /* The path from the root, in new memory; of a link that of the link. NULL: its folder is gone. */
 static char *place_of(const char *path)
 {
-    char *folder = zi_path_folder(path), *name = zi_path_base(path);
+    char *folder = zi_path_dirname(path), *name = zi_path_basename(path);
     char *real = folder ? realpath(folder, NULL) : NULL;
     char *place = real && name ? zi_path_join(real, name) : NULL;
     free(folder);
@@ -77,7 +77,7 @@ static char *place_of(const char *path)
 
 /* ---- records; all with the mutex held ---- */
 
-static record *find(const zi_inspections *all, const char *place, const char *path)
+static record *find(const zi_inspection_cache *all, const char *place, const char *path)
 {
     for (size_t i = 0; i < all->count; i++) {
         record *r = &all->records[i];
@@ -87,7 +87,7 @@ static record *find(const zi_inspections *all, const char *place, const char *pa
 }
 
 /* Takes place and inspection over. */
-static bool append(zi_inspections *all, const record *added)
+static bool append(zi_inspection_cache *all, const record *added)
 {
     record *more = realloc(all->records, (all->count + 1) * sizeof *more);
     if (!more) return false;
@@ -102,7 +102,7 @@ static void free_record(record *r)
     zi_inspection_free(r->inspection);
 }
 
-static void read_record(zi_inspections *all, const cJSON *json)
+static void read_record(zi_inspection_cache *all, const cJSON *json)
 {
     const char *place = cJSON_GetStringValue(zi_json_find(json, "place"));
     const char *state = cJSON_GetStringValue(zi_json_find(json, "state"));
@@ -112,7 +112,7 @@ static void read_record(zi_inspections *all, const cJSON *json)
     if (!r.place || !r.inspection || !append(all, &r)) free_record(&r);
 }
 
-static void load(zi_inspections *all)
+static void load(zi_inspection_cache *all)
 {
     cJSON *root = NULL;
     const cJSON *json;
@@ -128,16 +128,16 @@ static void load(zi_inspections *all)
 
 /* ---- asking and keeping ---- */
 
-zi_inspections *zi_inspections_create(const char *file)
+zi_inspection_cache *zi_inspection_cache_create(const char *file)
 {
-    zi_inspections *all = calloc(1, sizeof *all);
+    zi_inspection_cache *all = calloc(1, sizeof *all);
     if (!all) return NULL;
     pthread_mutex_init(&all->mutex, NULL);
     all->file = file;
     return all;
 }
 
-void zi_inspections_free(zi_inspections *all)
+void zi_inspection_cache_free(zi_inspection_cache *all)
 {
     if (!all) return;
     for (size_t i = 0; i < all->count; i++) free_record(&all->records[i]);
@@ -146,8 +146,8 @@ void zi_inspections_free(zi_inspections *all)
     free(all);
 }
 
-zi_inspection *zi_inspections_find(zi_inspections *all, const char *path,
-                                   const zi_file_state *state)
+zi_inspection *zi_inspection_cache_get(zi_inspection_cache *all, const char *path,
+                                       const zi_files_state *state)
 {
     char *place = place_of(path);
     if (!place) return NULL;
@@ -161,8 +161,8 @@ zi_inspection *zi_inspections_find(zi_inspections *all, const char *path,
     return inspection;
 }
 
-void zi_inspections_add(zi_inspections *all, const char *path, const zi_file_state *state,
-                        zi_inspection *inspection)
+void zi_inspection_cache_put(zi_inspection_cache *all, const char *path,
+                             const zi_files_state *state, zi_inspection *inspection)
 {
     record added = {place_of(path), state->fingerprint, zi_inspection_share(inspection)};
     pthread_mutex_lock(&all->mutex);
@@ -200,7 +200,7 @@ static void write_record(const record *r, zi_text *out)
     cJSON_free(text);
 }
 
-static char *write_all(const zi_inspections *all)
+static char *write_all(const zi_inspection_cache *all)
 {
     zi_text text;
     zi_text_init(&text, MAX_FILE);
@@ -210,14 +210,14 @@ static char *write_all(const zi_inspections *all)
     return zi_text_take(&text);
 }
 
-void zi_inspections_save(zi_inspections *all)
+void zi_inspection_cache_save(zi_inspection_cache *all)
 {
     zi_output output = {0};
     pthread_mutex_lock(&all->mutex);
     char *text = all->file && all->changed ? write_all(all) : NULL;
     all->changed = all->changed && !text;
     pthread_mutex_unlock(&all->mutex);
-    bool ok = text && zi_make_folder_of(all->file, NULL) &&
+    bool ok = text && zi_make_parent_folders(all->file, NULL) &&
               zi_output_open(&output, all->file, NULL) &&
               zi_output_write(&output, text, strlen(text), NULL) && zi_output_commit(&output, NULL);
     (void)ok;

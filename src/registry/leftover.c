@@ -11,27 +11,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void look_at(const char *section, const char *dir, const char *file, zi_leftover_fn fn,
-                    void *user)
+static void look_at(const char *section, const char *dir, const char *file,
+                    zi_stale_temporary_fn fn, void *user)
 {
     char *path = zi_path_join(dir, file), *name = zi_path_join(section, file);
-    int lock = path && name ? zi_draft_claim(path) : -1;
+    int lock = path && name ? zi_temporary_try_lock(path) : -1;
     if (lock >= 0) {
-        fn(user, name, zi_disk_taken(path));
+        fn(user, name, zi_disk_usage(path));
         close(lock);
     }
     free(name);
     free(path);
 }
 
-void zi_leftover_each(const char *folder, zi_leftover_fn fn, void *user)
+void zi_stale_temporary_for_each(const char *folder, zi_stale_temporary_fn fn, void *user)
 {
     for (int i = 0; i < ZI_FOLDER_SECTIONS; i++) {
         const char *section = zi_section_name((zi_section)i);
         char *dir = zi_path_join(folder, section);
         DIR *opened = dir ? opendir(dir) : NULL;
         for (const struct dirent *entry; opened && (entry = readdir(opened));)
-            if (zi_draft_named(entry->d_name)) look_at(section, dir, entry->d_name, fn, user);
+            if (zi_is_temporary_name(entry->d_name)) look_at(section, dir, entry->d_name, fn, user);
         if (opened) closedir(opened);
         free(dir);
     }
@@ -49,19 +49,19 @@ static bool is_in_section(const char *name)
     return false;
 }
 
-bool zi_leftover_remove(const char *folder, const char *name, zi_error *error)
+bool zi_stale_temporary_remove(const char *folder, const char *name, zi_error *error)
 {
     struct stat st;
     char *path = zi_path_join(folder, name);
     if (!path) return zi_error_no_memory(error, strlen(name));
     bool there = is_in_section(name) && lstat(path, &st) == 0, ok = false;
-    int lock = there ? zi_draft_claim(path) : -1;
+    int lock = there ? zi_temporary_try_lock(path) : -1;
     if (!there)
         zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
     else if (lock < 0)
         zi_error_set(error, ZI_ERROR_EXISTS, path, "is being written; it goes when that ends");
     else
-        ok = zi_remove_all(path, error);
+        ok = zi_remove_tree(path, error);
     if (lock >= 0) close(lock);
     free(path);
     return ok;

@@ -5,10 +5,10 @@
 #include "base/error.h"
 
 /* Calls fn with the name of each and the bytes that it takes on the disk. */
-typedef void (*zi_leftover_fn)(void *user, const char *name, uint64_t bytes);
-void zi_leftover_each(const char *folder, zi_leftover_fn fn, void *user);
+typedef void (*zi_stale_temporary_fn)(void *user, const char *name, uint64_t bytes);
+void zi_stale_temporary_for_each(const char *folder, zi_stale_temporary_fn fn, void *user);
 
 /* Removes the one of that name, unless it is being written. */
-bool zi_leftover_remove(const char *folder, const char *name, zi_error *error) ZI_CHECKED;
+bool zi_stale_temporary_remove(const char *folder, const char *name, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -30,24 +30,24 @@ static bool look(zi_section section, const char *path, zi_inspection **out, zi_e
 
 /* Whether all files are there that a model in the hub's cache speaks of: others download into it,
  * too. */
-static bool is_whole(const zi_entry_name *entry)
+static bool is_whole(const zi_model_location *entry)
 {
-    return entry->section != ZI_SECTION_HUB || zi_snapshot_is_whole(entry->path);
+    return entry->section != ZI_SECTION_HUB || zi_snapshot_is_complete(entry->path);
 }
 
-static bool inspect_unknown(zi_registry *r, const zi_entry_names *all,
+static bool inspect_unknown(zi_registry *r, const zi_model_locations *all,
                             bool (*inspected)(void *user), void *user, zi_error *error)
 {
     for (size_t i = 0; i < all->count; i++) {
-        const zi_entry_name *entry = &all->entries[i];
-        zi_file_state state;
+        const zi_model_location *entry = &all->entries[i];
+        zi_files_state state;
         zi_inspection *found;
-        if (!zi_file_state_read(entry->path, &state, NULL)) continue;
-        zi_inspection *known = zi_inspections_find(r->inspections, entry->path, &state);
+        if (!zi_files_state_read(entry->path, &state, NULL)) continue;
+        zi_inspection *known = zi_inspection_cache_get(r->inspections, entry->path, &state);
         zi_inspection_free(known);
         if (known || !is_whole(entry)) continue;
         if (!look(entry->section, entry->path, &found, error)) return false;
-        zi_inspections_add(r->inspections, entry->path, &state, found);
+        zi_inspection_cache_put(r->inspections, entry->path, &state, found);
         zi_inspection_free(found);
         if (inspected && !inspected(user)) return zi_error_cancelled(error);
     }
@@ -57,11 +57,11 @@ static bool inspect_unknown(zi_registry *r, const zi_entry_names *all,
 bool zi_registry_inspect_all(zi_registry *r, bool (*inspected)(void *user), void *user,
                              zi_error *error)
 {
-    zi_entry_names all;
-    if (!zi_registry_names(r, &all, error)) return false;
+    zi_model_locations all;
+    if (!zi_registry_locate_models(r, &all, error)) return false;
     bool ok = inspect_unknown(r, &all, inspected, user, error);
-    zi_inspections_save(r->inspections);
-    zi_entry_names_free(&all);
+    zi_inspection_cache_save(r->inspections);
+    zi_model_locations_free(&all);
     return ok;
 }
 
@@ -69,14 +69,14 @@ bool zi_registry_inspect_all(zi_registry *r, bool (*inspected)(void *user), void
 static zi_inspection *find_known(zi_registry *r, const char *path, uint64_t *bytes)
 {
     zi_error why;
-    zi_file_state state;
-    bool readable = zi_file_state_read(path, &state, &why);
+    zi_files_state state;
+    bool readable = zi_files_state_read(path, &state, &why);
     *bytes = readable ? state.bytes : 0;
-    return readable ? zi_inspections_find(r->inspections, path, &state)
+    return readable ? zi_inspection_cache_get(r->inspections, path, &state)
                     : zi_inspection_failed(path, &why);
 }
 
-zi_inspection *zi_registry_known(zi_registry *registry, const char *path)
+zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *path)
 {
     uint64_t bytes;
     return find_known(registry, path, &bytes);
@@ -92,7 +92,7 @@ static zi_model_kind kind_of(const zi_registry_entry *entry)
 }
 
 /* Takes name and path of what belongs into the list. */
-static void add_entry(zi_registry *r, zi_entry_name *from, zi_registry_list *out)
+static void add_entry(zi_registry *r, zi_model_location *from, zi_registry_list *out)
 {
     zi_registry_entry entry = {.name = from->name, .path = from->path, .section = from->section};
     entry.inspection = find_known(r, from->path, &entry.bytes);
@@ -105,7 +105,7 @@ static void add_entry(zi_registry *r, zi_entry_name *from, zi_registry_list *out
     }
     out->unknown += !entry.inspection;
     out->entries[out->count++] = entry;
-    *from = (zi_entry_name){0};
+    *from = (zi_model_location){0};
 }
 
 typedef struct {
@@ -139,17 +139,17 @@ static void add_leftover(void *user, const char *name, uint64_t bytes)
 
 bool zi_registry_read(zi_registry *r, zi_registry_list *out, zi_error *error)
 {
-    zi_entry_names all;
+    zi_model_locations all;
     zi_registry_list list = {0};
     partial_reader reader = {&list, false};
-    if (!zi_registry_names(r, &all, error)) return false;
-    list.default_name = zi_registry_default(r);
+    if (!zi_registry_locate_models(r, &all, error)) return false;
+    list.default_name = zi_registry_default_name(r);
     list.entries = calloc(all.count + 1, sizeof *list.entries);
     reader.failed = !list.entries;
     for (size_t i = 0; list.entries && i < all.count; i++) add_entry(r, &all.entries[i], &list);
-    zi_entry_names_free(&all);
-    zi_incoming_each(r->options.folder, add_incoming, &reader);
-    zi_leftover_each(r->options.folder, add_leftover, &reader);
+    zi_model_locations_free(&all);
+    zi_partial_download_for_each(r->options.folder, add_incoming, &reader);
+    zi_stale_temporary_for_each(r->options.folder, add_leftover, &reader);
     if (reader.failed) {
         zi_registry_list_free(&list);
         return zi_error_no_memory(error, sizeof list);

@@ -31,7 +31,7 @@ static bool move(const char *from, const char *to, bool dry, zi_error *error)
     struct stat st;
     if (lstat(to, &st) == 0) return zi_error_set(error, ZI_ERROR_EXISTS, to, "is there already");
     if (dry) return true;
-    return zi_make_folder_of(to, error) &&
+    return zi_make_parent_folders(to, error) &&
            (rename(from, to) == 0 ||
             zi_error_set(error, ZI_ERROR_IO, from, "cannot be moved: %s", strerror(errno)));
 }
@@ -49,7 +49,7 @@ static bool migrate_one(const zi_registry *r, char *path, const char *name, bool
         return zi_error_no_memory(error, sizeof row);
     }
     out->models = more;
-    bool ok = zi_registry_detect(path, &section, &why);
+    bool ok = zi_registry_detect_section(path, &section, &why);
     if (ok) row.to = place_of(r, section, name);
     ok = ok && (row.to || zi_error_no_memory(&why, strlen(name))) && move(path, row.to, dry, &why);
     if (!ok) row.problem = strdup(why.text);
@@ -69,7 +69,7 @@ bool zi_registry_migrate(zi_registry *registry, bool dry, zi_migration *out, zi_
     for (const struct dirent *entry; ok && (entry = readdir(dir));) {
         char *path = zi_path_join(folder, entry->d_name);
         ok = path || zi_error_no_memory(error, strlen(folder));
-        if (ok && !is_section(entry->d_name) && zi_registry_may_be_model(path, entry->d_name))
+        if (ok && !is_section(entry->d_name) && zi_path_may_be_model(path, entry->d_name))
             ok = migrate_one(registry, path, entry->d_name, dry, &result, error);
         else
             free(path);

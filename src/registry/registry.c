@@ -26,7 +26,7 @@ bool zi_registry_open(const zi_registry_options *options, zi_registry **out, zi_
     r->options = *options;
     if (options->names_only) r->root = realpath(options->folder, NULL);
     if (options->model) r->model_name = zi_registry_name_of(r, options->model);
-    r->inspections = zi_inspections_create(options->cache_file);
+    r->inspections = zi_inspection_cache_create(options->cache_file);
     if (!r->inspections || (options->model && !r->model_name)) {
         zi_registry_close(r);
         return zi_error_no_memory(error, sizeof *r);
@@ -38,7 +38,7 @@ bool zi_registry_open(const zi_registry_options *options, zi_registry **out, zi_
 void zi_registry_close(zi_registry *r)
 {
     if (!r) return;
-    zi_inspections_free(r->inspections);
+    zi_inspection_cache_free(r->inspections);
     pthread_mutex_destroy(&r->mutex);
     free(r->preferred);
     free(r->model_name);
@@ -77,7 +77,7 @@ static bool write_default(const zi_registry *r, const char *name, zi_error *erro
     return ok;
 }
 
-char *zi_registry_default(zi_registry *r)
+char *zi_registry_default_name(zi_registry *r)
 {
     pthread_mutex_lock(&r->mutex);
     const char *name = r->preferred ? r->preferred : r->model_name;
@@ -99,14 +99,14 @@ static bool prefer(zi_registry *r, const char *name, zi_error *error)
 
 /* ---- finding ---- */
 
-void zi_found_free(zi_found *found)
+void zi_resolved_model_free(zi_resolved_model *found)
 {
     free(found->name);
     free(found->path);
-    *found = (zi_found){0};
+    *found = (zi_resolved_model){0};
 }
 
-static bool set_found(zi_found *out, const char *name, const char *path, zi_error *error)
+static bool set_found(zi_resolved_model *out, const char *name, const char *path, zi_error *error)
 {
     out->name = strdup(name);
     out->path = strdup(path);
@@ -114,7 +114,8 @@ static bool set_found(zi_found *out, const char *name, const char *path, zi_erro
 }
 
 /* What is neither in the folder nor in the hub's cache. */
-static bool find_special(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+static bool find_special(const zi_registry *r, const char *name, zi_resolved_model *out,
+                         zi_error *error)
 {
     const zi_registry_options *o = &r->options;
     if (r->model_name && !strcmp(name, r->model_name)) return set_found(out, name, o->model, error);
@@ -124,14 +125,15 @@ static bool find_special(const zi_registry *r, const char *name, zi_found *out, 
 }
 
 /* out->path stays NULL when there is no model of that name. */
-static bool find_listed(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+static bool find_listed(const zi_registry *r, const char *name, zi_resolved_model *out,
+                        zi_error *error)
 {
-    zi_entry_name entry;
+    zi_model_location entry;
     if (!zi_registry_find_in_folder(r, name, &entry, error)) return false;
     out->name = entry.name;
     out->path = entry.path;
     if (out->path) return true;
-    if (!zi_registry_find_in_hub(r, name, &out->path, error)) return false;
+    if (!zi_registry_find_in_hub_cache(r, name, &out->path, error)) return false;
     if (!out->path) return find_special(r, name, out, error);
     out->name = strdup(name);
     return out->name || zi_error_no_memory(error, strlen(name));
@@ -139,13 +141,14 @@ static bool find_listed(const zi_registry *r, const char *name, zi_found *out, z
 
 static bool may_be_repo(const char *name)
 {
-    zi_repo_name repo;
-    bool may = zi_repo_read(name, &repo, NULL);
-    if (may) zi_repo_free(&repo);
+    zi_repo_id repo;
+    bool may = zi_repo_id_parse(name, &repo, NULL);
+    if (may) zi_repo_id_free(&repo);
     return may;
 }
 
-static bool find_named(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+static bool find_named(const zi_registry *r, const char *name, zi_resolved_model *out,
+                       zi_error *error)
 {
     struct stat st;
     const char *folder = r->options.folder;
@@ -163,10 +166,11 @@ static bool find_named(const zi_registry *r, const char *name, zi_found *out, zi
                            repo ? ", nor a whole one in the hub's cache" : "");
 }
 
-static bool find_chosen(const zi_registry *r, const char *name, zi_found *out, zi_error *error)
+static bool find_chosen(const zi_registry *r, const char *name, zi_resolved_model *out,
+                        zi_error *error)
 {
     if (!find_listed(r, name, out, error)) return false;
-    out->as = ZI_FOUND_CHOSEN;
+    out->as = ZI_RESOLVED_DEFAULT;
     return out->path ||
            zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
                            "%s/%s names %s, which is not there any more; choose another default",
@@ -174,7 +178,7 @@ static bool find_chosen(const zi_registry *r, const char *name, zi_found *out, z
 }
 
 /* Names the models from which one has to be chosen. */
-static bool fail_several(const zi_registry *r, const zi_entry_names *all, size_t count,
+static bool fail_several(const zi_registry *r, const zi_model_locations *all, size_t count,
                          zi_error *error)
 {
     enum { SHOWN = 8 };
@@ -193,23 +197,23 @@ static bool fail_several(const zi_registry *r, const zi_entry_names *all, size_t
     return false;
 }
 
-static bool find_downloaded_or_demo(const zi_registry *r, zi_found *out, zi_error *error)
+static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
-    zi_repo_name turbo;
+    zi_repo_id turbo;
     char *path = NULL;
-    if (!zi_hub_find(&r->options.hub, NULL, &path, error)) return false;
-    if (path && !zi_repo_read(NULL, &turbo, error)) {
+    if (!zi_hub_find_cached(&r->options.hub, NULL, &path, error)) return false;
+    if (path && !zi_repo_id_parse(NULL, &turbo, error)) {
         free(path);
         return false;
     }
     if (path) {
         bool ok = set_found(out, turbo.repo, path, error);
-        out->as = ZI_FOUND_DOWNLOADED;
-        zi_repo_free(&turbo);
+        out->as = ZI_RESOLVED_DOWNLOADED;
+        zi_repo_id_free(&turbo);
         free(path);
         return ok;
     }
-    out->as = ZI_FOUND_DEMO;
+    out->as = ZI_RESOLVED_DEMO;
     if (r->options.demo)
         return set_found(out, zi_section_name(ZI_SECTION_DEMO), r->options.demo, error);
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "model",
@@ -218,18 +222,18 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_found *out, zi_erro
                            r->options.folder);
 }
 
-static bool find_unnamed(zi_registry *r, zi_found *out, zi_error *error)
+static bool find_unnamed(zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
-    zi_entry_names all;
-    const zi_entry_name *only = NULL;
+    zi_model_locations all;
+    const zi_model_location *only = NULL;
     size_t count = 0;
-    char *chosen = zi_registry_default(r);
+    char *chosen = zi_registry_default_name(r);
     if (chosen) {
         bool ok = find_chosen(r, chosen, out, error);
         free(chosen);
         return ok;
     }
-    if (!zi_registry_names(r, &all, error)) return false;
+    if (!zi_registry_locate_models(r, &all, error)) return false;
     for (size_t i = 0; i < all.count; i++) {
         if (all.entries[i].section >= ZI_SECTION_PROMPT_ENHANCER) continue;
         only = &all.entries[i];
@@ -238,20 +242,21 @@ static bool find_unnamed(zi_registry *r, zi_found *out, zi_error *error)
     bool ok = count == 1  ? set_found(out, only->name, only->path, error)
               : count > 1 ? fail_several(r, &all, count, error)
                           : find_downloaded_or_demo(r, out, error);
-    if (count == 1) out->as = ZI_FOUND_ONLY;
-    zi_entry_names_free(&all);
+    if (count == 1) out->as = ZI_RESOLVED_ONLY;
+    zi_model_locations_free(&all);
     return ok;
 }
 
-bool zi_registry_find(zi_registry *registry, const char *name, zi_found *out, zi_error *error)
+bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_model *out,
+                         zi_error *error)
 {
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     bool ok =
         name ? find_named(registry, name, &found, error) : find_unnamed(registry, &found, error);
     if (ok)
         *out = found;
     else
-        zi_found_free(&found);
+        zi_resolved_model_free(&found);
     return ok;
 }
 
@@ -259,10 +264,10 @@ bool zi_registry_find(zi_registry *registry, const char *name, zi_found *out, zi
 
 static bool find_only_language(const zi_registry *r, char **path, zi_error *error)
 {
-    zi_entry_names all;
+    zi_model_locations all;
     const char *only = NULL;
     size_t count = 0;
-    if (!zi_registry_names(r, &all, error)) return false;
+    if (!zi_registry_locate_models(r, &all, error)) return false;
     for (size_t i = 0; i < all.count; i++) {
         if (all.entries[i].section != ZI_SECTION_PROMPT_ENHANCER) continue;
         count++;
@@ -276,20 +281,19 @@ static bool find_only_language(const zi_registry *r, char **path, zi_error *erro
     else if (count == 1)
         ok = (*path = strdup(only)) || zi_error_no_memory(error, strlen(only));
     else
-        ok = zi_hub_find(&r->options.hub, "prompt-enhancer", path, error);
-    zi_entry_names_free(&all);
+        ok = zi_hub_find_cached(&r->options.hub, "prompt-enhancer", path, error);
+    zi_model_locations_free(&all);
     return ok;
 }
 
-bool zi_registry_find_language(zi_registry *registry, const char *name, char **path,
-                               zi_error *error)
+bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **path, zi_error *error)
 {
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     *path = NULL;
     if (!name || !strcmp(name, zi_section_name(ZI_SECTION_PROMPT_ENHANCER)))
         return find_only_language(registry, path, error);
     if (!find_named(registry, name, &found, error)) {
-        zi_found_free(&found);
+        zi_resolved_model_free(&found);
         return false;
     }
     *path = found.path;
@@ -304,10 +308,10 @@ static bool fail_unknown(const char *name, zi_error *error)
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
 }
 
-bool zi_registry_choose(zi_registry *registry, const char *name, bool lasting, zi_error *error)
+bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasting, zi_error *error)
 {
     static const char languages[] = "prompt_enhancer";
-    zi_found found = {0};
+    zi_resolved_model found = {0};
     size_t length = sizeof languages - 1;
     bool ok = find_listed(registry, name, &found, error);
     if (ok && !found.path)
@@ -319,28 +323,28 @@ bool zi_registry_choose(zi_registry *registry, const char *name, bool lasting, z
     else if (ok)
         ok = lasting ? write_default(registry, found.name, error)
                      : prefer(registry, found.name, error);
-    zi_found_free(&found);
+    zi_resolved_model_free(&found);
     return ok;
 }
 
 bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error)
 {
     const zi_registry_options *o = &registry->options;
-    zi_entry_name entry;
-    const char *incomplete = zi_incoming_called(name);
-    if (incomplete) return zi_incoming_remove(o->folder, incomplete, error);
-    if (zi_draft_named(name)) return zi_leftover_remove(o->folder, name, error);
+    zi_model_location entry;
+    const char *incomplete = zi_partial_download_parse_name(name);
+    if (incomplete) return zi_partial_download_remove(o->folder, incomplete, error);
+    if (zi_is_temporary_name(name)) return zi_stale_temporary_remove(o->folder, name, error);
     char *chosen = read_default(registry);
     bool ok = zi_registry_find_in_folder(registry, name, &entry, error);
     const char *known = ok && entry.name ? entry.name : name;
     if (ok && entry.name)
-        ok = zi_remove_all(entry.path, error);
+        ok = zi_remove_tree(entry.path, error);
     else if (ok && o->hub.cache && strchr(name, '/'))
         ok = zi_hub_remove(&o->hub, name, error);
     else if (ok)
         ok = fail_unknown(name, error);
     if (ok && chosen && !strcmp(chosen, known)) ok = write_default(registry, NULL, error);
     free(chosen);
-    zi_entry_name_free(&entry);
+    zi_model_location_free(&entry);
     return ok;
 }
