@@ -1,4 +1,4 @@
-/* zimage bench: how fast this machine runs the real model's shapes. */
+/* zimage bench: measures the speed of this machine at the shapes of the real model. */
 #include "cli.h"
 #include "zimage_bench.h"
 
@@ -13,7 +13,7 @@ typedef struct {
 
 enum { STAGES = 4 };
 
-static double rate(const zi_bench_stage *stage)
+static double flop_per_second(const zi_bench_stage *stage)
 {
     return stage->flop / stage->seconds;
 }
@@ -25,7 +25,7 @@ static void print_text(const zi_bench_result *r, const named_stage *stages)
            r->peak_integer * 1e-9);
     for (int i = 0; i < STAGES; i++)
         printf("%-8s %9.3f s %9.1f GFLOP/s %6.0f %% of the f32 peak\n", stages[i].name,
-               stages[i].stage->seconds, rate(stages[i].stage) * 1e-9,
+               stages[i].stage->seconds, flop_per_second(stages[i].stage) * 1e-9,
                100 * stages[i].stage->share);
     printf("%.0f MB beside the weights%s\n", (double)r->memory * 1e-6,
            r->memory_in_file ? ", in a file" : "");
@@ -43,11 +43,11 @@ static void print_json(const zi_bench_result *r, const named_stage *stages,
     for (int i = 0; i < STAGES; i++)
         printf("%s{\"name\": \"%s\", \"seconds\": %.6f, \"gflops\": %.3f, \"share\": %.4f}",
                i ? ", " : "", stages[i].name, stages[i].stage->seconds,
-               rate(stages[i].stage) * 1e-9, stages[i].stage->share);
+               flop_per_second(stages[i].stage) * 1e-9, stages[i].stage->share);
     puts("]}");
 }
 
-/* "512x768" -> 512 and 768; what they may be is the library's affair. */
+/* Parses "512x768". The library checks the range. */
 static bool parse_size(const char *text, int *width, int *height)
 {
     char end;
@@ -79,21 +79,23 @@ int cmd_bench(int argc, char **argv)
     const char *size = "512x512";
     bool json = false, memory = false;
     char computes[64];
-    zi_join_words(zi_parameter_find("compute")->choices, computes, sizeof computes);
+    zi_join_choices(zi_parameter_find("compute")->choices, computes, sizeof computes);
     const zi_option options[] = {
-        {"size", 0, ZI_OPTION_TEXT, &size, 0, 0, "WxH", "picture size (512x512)", NULL},
-        {"layers", 0, ZI_OPTION_INT, &o.layers, 1, 1e6, "N", "of the 30 layers (all)", NULL},
+        {"size", 0, ZI_OPTION_TEXT, &size, 0, 0, "WxH", "image size (512x512)", NULL},
+        {"layers", 0, ZI_OPTION_INT, &o.layers, 1, 1e6, "N",
+         "number of transformer layers, of 30 (all)", NULL},
         {"precision", 0, ZI_OPTION_TEXT, &o.weights, 0, 0, "P",
-         "the transformer's weights: bf16, fp16, fp32, fp8, q4 (bf16)", NULL},
+         "precision of the transformer's weights: bf16, fp16, fp32, fp8, q4 (bf16)", NULL},
         {"compute", 0, ZI_OPTION_CHOICE, &compute, 0, 0, computes,
          "arithmetic (auto: fast for fp8 and q4)", NULL},
         {"repeat", 0, ZI_OPTION_INT, &o.repeat, 1, 1000, "N", "repetitions, for a median (1)",
          NULL},
-        {"threads", 0, ZI_OPTION_INT, &o.threads, 1, 1024, "N", "threads (all processors)", NULL},
+        {"threads", 0, ZI_OPTION_INT, &o.threads, 1, 1024, "N",
+         "number of threads (all processors)", NULL},
         {"cpu", 0, ZI_OPTION_TEXT, &o.cpu, 0, 0, "TIER", "kernel tier (the best there is)", NULL},
         {"memory", 0, ZI_OPTION_FLAG, &memory, 0, 0, NULL,
-         "instead: how fast memory is, and products of one row beside it", NULL},
-        {"json", 0, ZI_OPTION_FLAG, &json, 0, 0, NULL, "as JSON", NULL},
+         "measure memory bandwidth and matrix-vector products instead", NULL},
+        {"json", 0, ZI_OPTION_FLAG, &json, 0, 0, NULL, "print JSON", NULL},
         {0},
     };
     const zi_command command = {
@@ -107,17 +109,17 @@ int cmd_bench(int argc, char **argv)
     if (!parse_size(size, &o.width, &o.height)) {
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "size", "\"%s\" is not of the form 512x512",
                      size);
-        return zi_report(&command, &error);
+        return zi_report_error(&command, &error);
     }
     o.compute = (zi_compute)compute;
     zi_interrupt_install();
     if (memory) {
         zi_bench_memory_result read;
-        if (!zi_bench_memory(&o, &read, &error)) return zi_report(&command, &error);
+        if (!zi_bench_memory(&o, &read, &error)) return zi_report_error(&command, &error);
         print_memory(&read, json);
         return 0;
     }
-    if (!zi_bench(&o, &result, &error)) return zi_report(&command, &error);
+    if (!zi_bench(&o, &result, &error)) return zi_report_error(&command, &error);
     const named_stage stages[STAGES] = {{"encode", &result.encode},
                                         {"step", &result.step},
                                         {"block", &result.block},

@@ -1,5 +1,5 @@
-/* What the subcommands share: options, progress, interruption, finding a model. The program's
- * exit codes: 0 done, 1 it failed, 2 the call is wrong. */
+/* What the subcommands share: options, messages, model lookup, interruption and progress. Exit
+ * codes of the program: 0 success, 1 failure, 2 wrong usage. */
 #ifndef ZI_CLI_H
 #define ZI_CLI_H
 
@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/machine.h"
 
-/* ---- subcommands: argv[0] is the subcommand's name; each returns the exit code ---- */
+/* ---- subcommands; argv[0] is the subcommand's name; each returns the exit code ---- */
 
 int cmd_generate(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
@@ -32,138 +32,144 @@ typedef enum {
     ZI_OPTION_INT,    /* int, min to max */
     ZI_OPTION_REAL,   /* double, min to max */
     ZI_OPTION_SEED,   /* uint64_t, all of its range */
-    ZI_OPTION_CHOICE, /* int: which of argument's words, as in "auto|exact|fast" */
-    /* int: 1 when given alone, 2 and on for argument's words, which come in the same word:
-     * --name=try */
+    ZI_OPTION_CHOICE, /* int: the index of the given word in argument, as in "auto|exact|fast" */
+    /* int: 1 for --name alone, 2 and up for --name=WORD by WORD's index in argument */
     ZI_OPTION_LEVEL
 } zi_option_kind;
 
 typedef struct {
-    const char *name; /* the long name without its dashes; NULL ends a table */
-    char letter;      /* the short name, 0 for none */
+    const char *name; /* the long name without dashes; NULL ends a table */
+    char letter;      /* the short name; 0: none */
     zi_option_kind kind;
-    void *value; /* left alone unless the option is given */
+    void *value; /* where the value goes; unchanged unless the option is given */
     double min, max;
-    const char *argument; /* how help calls the value; a choice's words */
+    const char *argument; /* name of the value in help; of a choice: its words */
     const char *help;
     bool *given; /* set to true when the option is given; may be NULL */
 } zi_option;
 
 typedef struct {
     const char *name;
-    const char *about;      /* one sentence for help */
-    const char *positional; /* what words that are no options are called ("PATH", "SRC DST"); those
-                               in brackets may be left out ("[NAME]"); NULL: there are none */
+    const char *about;      /* description for help */
+    const char *positional; /* names of positional arguments ("PATH", "SRC DST"); those in brackets
+                               are optional ("[NAME]"); NULL: none */
     const zi_option *options;
 } zi_command;
 
-/* Reads a subcommand's arguments: `-x 1`, `-x1`, `--name 1`, `--name=1`; `--` ends the options.
- * Words that are no options go to positional[0] and on, as many as the command names.
- * False: do not go on but return *code (help was asked for and printed, or the call is wrong and
- * that was reported). */
+/* Parses a subcommand's arguments: `-x 1`, `-x1`, `--name 1`, `--name=1`; `--` ends the options.
+ * Stores positional arguments in positional[0] and up. Returns false when the subcommand must end
+ * with exit code *code: help was printed, or an error was reported. */
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
                       int *code) ZI_CHECKED;
 
 /* Calls visit for every subcommand, with its summary of a few words and its table of options, which
  * are valid during the call. */
-typedef void (*zi_command_visit)(void *user, const char *summary, const zi_command *command);
-void zi_visit_commands(zi_command_visit visit, void *user);
+typedef void (*zi_command_visitor)(void *user, const char *summary, const zi_command *command);
+void zi_visit_commands(zi_command_visitor visit, void *user);
 
-/* Makes zi_options_parse call visit and end the subcommand; NULL: no longer. */
+/* Makes zi_options_parse call visit and end the subcommand with code 0; NULL: no longer. */
 void zi_options_intercept(void (*visit)(void *user, const zi_command *command), void *user);
 
 /* ---- options of generation parameters (parameters.c) ---- */
 
-/* What an option's texts are kept in. */
+/* Storage for the strings of an option. */
 typedef struct {
     char name[32], choices[64], help[160];
-} zi_option_text;
+} zi_option_strings;
 
-/* Makes an option for each parameter of *generation that the command line has, and returns how many
- * there are, at most ZI_MAX_PARAMETERS. Both arrays have room for that; texts must outlive the
- * options. */
-size_t zi_parameter_options(zi_generation *generation, zi_option *options, zi_option_text *texts);
+/* Makes an option for each generation parameter that the command line has; values go to
+ * *generation. Returns their number, at most ZI_MAX_PARAMETERS, for which both arrays have room.
+ * texts must outlive the options. */
+size_t zi_parameter_options(zi_generation *generation, zi_option *options,
+                            zi_option_strings *texts);
 
-/* "one|two", as the argument of an option that is a choice; returns out. */
-const char *zi_join_words(const char *const *words, char *out, size_t size);
+/* Joins strings to "one|two", the argument of a choice option. strings ends with NULL. Returns out.
+ */
+const char *zi_join_choices(const char *const *words, char *out, size_t size);
 
 /* ---- messages (main.c, report.c) ---- */
 
-/* A line "zimage: ..." on stderr; nothing when quiet. */
-void zi_note(bool quiet, const char *format, ...) ZI_PRINTF(2, 3);
+/* Prints "zimage: ..." and a newline to standard error, unless quiet. */
+void zi_print_note(bool quiet, const char *format, ...) ZI_PRINTF(2, 3);
 
-/* What an error says, in new memory, or NULL: wrong fields by the options that set them, and with
- * the options or calls that help. command: the running one, or NULL. */
-char *zi_explain(const zi_command *command, const zi_error *error);
+/* The message of an error with hints, in new memory; NULL when out of memory. Fields are named by
+ * the options that set them; hints name options or commands that help. command: the running one, or
+ * NULL. */
+char *zi_format_error(const zi_command *command, const zi_error *error);
 
-/* Prints that; returns the exit code that goes with the error. */
-int zi_report(const zi_command *command, const zi_error *error);
+/* Prints that message to standard error. Returns the exit code for the error: 2 for an invalid
+ * argument, else 1. */
+int zi_report_error(const zi_command *command, const zi_error *error);
 
 /* ---- models (registry.c) ---- */
 
-/* The model registry, with the strings that it borrows. */
+/* The user's model registry, with the strings that its options borrow. */
 typedef struct {
     zi_registry *registry;
     zi_registry_options options;
     char *hub_cache, *token, *demo, *cache_file;
 } zi_user_registry;
 
-/* The options as the environment has them (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN,
- * XDG_CACHE_HOME, ...); the registry is not opened. folder: NULL for ./models. */
-bool zi_user_registry_read(const char *folder, zi_user_registry *out, zi_error *error) ZI_CHECKED;
-
-/* The same, and opens the registry. */
+/* Opens the registry with the options that the environment sets (HF_HOME, HF_HUB_CACHE,
+ * HF_ENDPOINT, HF_TOKEN, XDG_CACHE_HOME, ...). folder: the models folder; NULL: ./models. Close it
+ * with zi_user_registry_close, which need not be called after a failure. */
 bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *error) ZI_CHECKED;
 void zi_user_registry_close(zi_user_registry *models);
 
-/* The model that -m means, or that is meant without it; free it with zi_resolved_model_free. */
+/* Finds the model that -m names (a path, or a name in the registry), or the default model (NULL).
+ * Free out with zi_resolved_model_free. */
 bool zi_find_model(const char *name, zi_resolved_model *out, zi_error *error) ZI_CHECKED;
 
-/* The language model that --llm means, or NULL, as a path that the caller frees: where the registry
- * has none, the image model at `model`, whose text encoder is one. */
+/* Finds the language model that --llm names, or the default one (NULL); free() *path. If the
+ * registry has none, *path is the image model at `model`, whose text encoder is one. */
 bool zi_find_llm(const char *name, const char *model, char **path, zi_error *error) ZI_CHECKED;
 
-/* What someone without a model should call, and what that takes, in new memory; NULL when memory is
- * short. */
+/* A command that downloads a model, and what it needs, for users without one; in new memory. NULL
+ * when out of memory. */
 char *zi_download_hint(const zi_registry *registry);
 
 /* ---- prompts (enhance.c) ---- */
 
-/* What --template names, in new memory; NULL stays NULL. */
+/* Reads the file of --template, which must be UTF-8 and contain {prompt}, into new memory. *out is
+ * unchanged when path is NULL. */
 bool zi_read_template(const char *path, char **out, zi_error *error) ZI_CHECKED;
 
 /* ---- interruption (interrupt.c) ---- */
 
-/* From now on SIGINT, SIGTERM and SIGHUP ask the work to end. Work that has not ended half a second
- * later, or a second signal, ends the program on the spot, with its temporary files removed. */
+/* Installs handlers for SIGINT, SIGTERM and SIGHUP. The first signal makes zi_interrupted true;
+ * half a second later, or on a second signal, the program removes its temporary files and exits
+ * with code 1. */
 void zi_interrupt_install(void);
+/* Whether a signal has arrived. */
 bool zi_interrupted(void);
 
 /* ---- progress (progress.c) ---- */
 
 typedef struct {
-    bool bar;              /* draw a bar on stderr */
-    bool json;             /* print events on stdout */
-    int picture, pictures; /* which of how many, from 1 */
-    double called;         /* when the callback ran last; before that, when the work began */
+    bool bar;          /* print a progress bar to standard error */
+    bool json;         /* print JSON events to standard output */
+    int image, images; /* number of the current image, from 1, and how many there are */
+    double called;     /* zi_seconds() of the last update, or of the start */
     double stage_began;
-    bool reported_any; /* what follows is the last report */
+    bool printed_any; /* the fields below are of the last output */
     zi_stage stage;
     int step;
-    double reported; /* when */
-} zi_reporter;
+    double printed; /* zi_seconds() */
+} zi_progress_printer;
 
-/* Picture number `picture` of `pictures` begins now; bar and json as in the struct. */
-zi_reporter zi_reporter_start(bool bar, bool json, int picture, int pictures);
+/* Starts the progress of image `image` of `images`, from 1. */
+zi_progress_printer zi_progress_printer_start(bool bar, bool json, int image, int images);
 
-/* The callback for zi_request.progress; user is a zi_reporter. Says stop when interrupted. */
-bool zi_reporter_progress(void *user, const zi_progress *progress);
+/* A progress callback (zi_request.progress and others); user is a zi_progress_printer. Returns
+ * false, to cancel, after a signal. */
+bool zi_progress_printer_update(void *user, const zi_progress *progress);
 
-/* Takes the bar off the terminal, so that a line can be printed. */
-void zi_reporter_clear(zi_reporter *reporter);
+/* Erases the bar, so that a line can be printed. */
+void zi_progress_printer_clear(zi_progress_printer *printer);
 
 struct cJSON;
-/* Prints an event as a line on stdout, at once, and deletes it. */
-bool zi_print_event(struct cJSON *event, zi_error *error) ZI_CHECKED;
+/* Prints an event as one line of JSON to standard output, flushes, and deletes it. Fails when out
+ * of memory. */
+bool zi_print_json_event(struct cJSON *event, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -1,4 +1,4 @@
-/* zimage convert and zimage quantize: a model in another layout or precision. */
+/* zimage convert and zimage quantize: write a model in another layout or precision. */
 #include "cli.h"
 #include "base/tables.h"
 
@@ -6,63 +6,67 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* Finds the source, converts it and prints the destination. Returns the exit code. */
 static int convert(const zi_command *command, zi_convert_options *options, bool quiet)
 {
     zi_error error = {0};
     zi_resolved_model source = {0};
-    if (!zi_find_model(options->source, &source, &error)) return zi_report(command, &error);
-    zi_reporter reporter = zi_reporter_start(!quiet && isatty(STDERR_FILENO), false, 1, 1);
+    if (!zi_find_model(options->source, &source, &error)) return zi_report_error(command, &error);
+    zi_progress_printer printer =
+        zi_progress_printer_start(!quiet && isatty(STDERR_FILENO), false, 1, 1);
     options->source = source.path;
-    options->progress = zi_reporter_progress;
-    options->user = &reporter;
+    options->progress = zi_progress_printer_update;
+    options->user = &printer;
     zi_interrupt_install();
     bool ok = zi_convert(options, &error);
-    zi_reporter_clear(&reporter);
+    zi_progress_printer_clear(&printer);
     zi_resolved_model_free(&source);
-    if (!ok) return zi_report(command, &error);
+    if (!ok) return zi_report_error(command, &error);
     if (!quiet) puts(options->destination);
     return 0;
 }
 
-/* Quantizing is converting that keeps the layout and must be told the precision. */
-static int run(int argc, char **argv, bool quantize)
+/* quantize is a convert that keeps the layout and requires a precision. */
+static int parse_and_convert(int argc, char **argv, bool quantize)
 {
     zi_convert_options o = {0};
-    const char *words[2] = {NULL, NULL};
+    const char *paths[2] = {NULL, NULL};
     int layout = 0, precision = 0, code;
     bool has_layout = false, has_precision = false, quiet = false;
     char layouts[64], precisions[64];
-    zi_join_words(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
-    zi_join_words(zi_precision_names, precisions, sizeof precisions);
+    zi_join_choices(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
+    zi_join_choices(zi_precision_names, precisions, sizeof precisions);
     const zi_option options[] = {
         {"precision", 0, ZI_OPTION_CHOICE, &precision, 0, 0, precisions,
-         "fp8, q8 and q4 quantize the transformer alone", &has_precision},
-        {"vae", 0, ZI_OPTION_TEXT, &o.vae, 0, 0, "FILE|DIR", "take the VAE from here", NULL},
+         "new precision; fp8, q8 and q4 quantize only the transformer", &has_precision},
+        {"vae", 0, ZI_OPTION_TEXT, &o.vae, 0, 0, "FILE|DIR", "VAE to use instead of SRC's", NULL},
         {"text-encoder", 0, ZI_OPTION_TEXT, &o.text_encoder, 0, 0, "FILE|DIR",
-         "take the text encoder from here", NULL},
+         "text encoder to use instead of SRC's", NULL},
         {"reference", 0, ZI_OPTION_TEXT, &o.reference, 0, 0, "DIR",
-         "a diffusers or MLX folder that lends what SRC lacks", NULL},
-        {"threads", 't', ZI_OPTION_INT, &o.threads, 1, 1024, "N", "as many as the machine has",
+         "diffusers or MLX folder to take missing components from", NULL},
+        {"threads", 't', ZI_OPTION_INT, &o.threads, 1, 1024, "N",
+         "number of threads (all processors)", NULL},
+        {"quiet", 'q', ZI_OPTION_FLAG, &quiet, 0, 0, NULL, "no progress bar, no output but errors",
          NULL},
-        {"quiet", 'q', ZI_OPTION_FLAG, &quiet, 0, 0, NULL, "print only errors", NULL},
         {quantize ? NULL : "to", 0, ZI_OPTION_CHOICE, &layout, 0, 0, layouts,
-         "the layout: folders, one safetensors file, a GGUF file of one part", &has_layout},
+         "new layout: a folder, one safetensors file, or a GGUF file of one component",
+         &has_layout},
         {0},
     };
     const zi_command command = {
         quantize ? "quantize" : "convert",
         quantize ? "Writes the model (or its transformer) at SRC to DST in another precision."
-                 : "Writes the model (or a part of one) at SRC to DST in another layout.",
+                 : "Writes the model (or components of one) at SRC to DST in another layout.",
         "SRC DST", options};
-    if (!zi_options_parse(&command, argc, argv, words, &code)) return code;
+    if (!zi_options_parse(&command, argc, argv, paths, &code)) return code;
     zi_error error;
     if (quantize ? !has_precision : !has_layout) {
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, quantize ? "precision" : "to",
                      "is missing; one of %s", quantize ? precisions : layouts);
-        return zi_report(&command, &error);
+        return zi_report_error(&command, &error);
     }
-    o.source = words[0];
-    o.destination = words[1];
+    o.source = paths[0];
+    o.destination = paths[1];
     o.precision = (zi_precision)precision;
     o.layout = quantize ? ZI_LAYOUT_SAME : (zi_layout_kind)(ZI_LAYOUT_MLX + layout);
     return convert(&command, &o, quiet);
@@ -70,10 +74,10 @@ static int run(int argc, char **argv, bool quantize)
 
 int cmd_convert(int argc, char **argv)
 {
-    return run(argc, argv, false);
+    return parse_and_convert(argc, argv, false);
 }
 
 int cmd_quantize(int argc, char **argv)
 {
-    return run(argc, argv, true);
+    return parse_and_convert(argc, argv, true);
 }

@@ -281,5 +281,5 @@ int cmd_docs(int argc, char **argv)
         }
     zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                  "docs: '%s' is none of man, bash, zsh, fish", format);
-    return zi_report(&command, &error);
+    return zi_report_error(&command, &error);
 }

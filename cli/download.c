@@ -1,4 +1,4 @@
-/* zimage download: a model from a hub. */
+/* zimage download: downloads a model from a hub. */
 #include "cli.h"
 #include "base/tables.h"
 
@@ -13,19 +13,19 @@
 static const double bar_interval = 0.1, event_interval = 0.25; /* seconds */
 
 typedef struct {
-    bool bar, json;
-    double begun, reported;
-    uint64_t first; /* bytes that were there when it began */
-    bool drawn;
-} watcher;
+    bool bar, json;         /* as in zi_progress_printer */
+    double began, reported; /* zi_seconds(); reported: of the last output */
+    uint64_t first;         /* bytes that were present at the start */
+    bool bar_shown;
+} progress_state;
 
 static double gigabytes(uint64_t bytes)
 {
     return (double)bytes / 1e9;
 }
 
-/* The file that is under way and the most of it there; NULL: none. */
-static const zi_hub_file *current(const zi_hub_progress *p)
+/* The unfinished file with the most bytes downloaded; NULL: none. */
+static const zi_hub_file *current_file(const zi_hub_progress *p)
 {
     const zi_hub_file *file = NULL;
     for (size_t i = 0; i < p->count; i++)
@@ -34,20 +34,22 @@ static const zi_hub_file *current(const zi_hub_progress *p)
     return file;
 }
 
-static double seconds_left(const watcher *w, const zi_hub_progress *p)
+/* Estimated seconds to the end; negative: unknown. */
+static double seconds_left(const progress_state *state, const zi_hub_progress *p)
 {
-    double elapsed = zi_seconds() - w->begun, came = (double)(p->done - w->first);
-    return p->done > w->first ? (double)(p->size - p->done) * elapsed / came : -1;
+    double elapsed = zi_seconds() - state->began, came = (double)(p->done - state->first);
+    return p->done > state->first ? (double)(p->size - p->done) * elapsed / came : -1;
 }
 
-static void draw_bar(const zi_hub_progress *p, double left)
+/* Prints the progress bar over the last one. left: estimated seconds; negative: unknown. */
+static void print_bar(const zi_hub_progress *p, double left)
 {
     enum { WIDTH = 24 };
     char bar[WIDTH + 1], when[32] = "", what[64] = "checking";
     double share = p->size ? (double)p->done / (double)p->size : 1;
     for (int i = 0; i < WIDTH; i++) bar[i] = i < (int)(share * WIDTH + 0.5) ? '#' : '.';
     bar[WIDTH] = 0;
-    const zi_hub_file *file = current(p);
+    const zi_hub_file *file = current_file(p);
     if (file) {
         const char *slash = strrchr(file->name, '/'), *name = slash ? slash + 1 : file->name;
         snprintf(what, sizeof what, "%.40s %.0f %%", name,
@@ -62,7 +64,7 @@ static void draw_bar(const zi_hub_progress *p, double left)
     fflush(stderr);
 }
 
-static void print_event(const zi_hub_progress *p, double left)
+static void print_progress_event(const zi_hub_progress *p, double left)
 {
     cJSON *event = cJSON_CreateObject();
     cJSON_AddStringToObject(event, "event", "progress");
@@ -79,26 +81,27 @@ static void print_event(const zi_hub_progress *p, double left)
         cJSON_AddItemToArray(files, file);
     }
     if (left >= 0) cJSON_AddNumberToObject(event, "seconds_left", left);
-    (void)!zi_print_event(event, NULL); /* the next one may find memory again */
+    (void)!zi_print_json_event(event, NULL); /* a lost event is no reason to stop */
 }
 
-static bool watch(void *user, const zi_hub_progress *progress)
+/* zi_download_options.progress. Returns false, to cancel, after a signal. */
+static bool on_progress(void *user, const zi_hub_progress *progress)
 {
-    watcher *w = user;
+    progress_state *state = user;
     if (zi_interrupted()) return false;
-    if (!progress->count) return true; /* nothing is known yet */
+    if (!progress->count) return true; /* the list of files is not known yet */
     double now = zi_seconds();
     bool last = progress->finished == progress->count;
-    if (!w->begun) {
-        w->begun = now;
-        w->first = progress->done;
+    if (!state->began) {
+        state->began = now;
+        state->first = progress->done;
     }
-    if (!last && now - w->reported < (w->json ? event_interval : bar_interval)) return true;
-    w->reported = now;
-    double left = seconds_left(w, progress);
-    if (w->json) print_event(progress, left);
-    if (w->bar) draw_bar(progress, left);
-    w->drawn = w->bar;
+    if (!last && now - state->reported < (state->json ? event_interval : bar_interval)) return true;
+    state->reported = now;
+    double left = seconds_left(state, progress);
+    if (state->json) print_progress_event(progress, left);
+    if (state->bar) print_bar(progress, left);
+    state->bar_shown = state->bar;
     return true;
 }
 
@@ -108,11 +111,13 @@ typedef struct {
     bool has_layout, has_precision, json, quiet;
     zi_download_options download;
     zi_import_options import;
-} call;
+} download_args;
 
-static bool print_result(const call *c, const zi_download_result *result, zi_error *error)
+/* Prints the model's path, or the event "done". */
+static bool print_result(const download_args *args, const zi_download_result *result,
+                         zi_error *error)
 {
-    if (!c->json) {
+    if (!args->json) {
         puts(result->path);
         return true;
     }
@@ -121,34 +126,36 @@ static bool print_result(const call *c, const zi_download_result *result, zi_err
     cJSON_AddStringToObject(event, "path", result->path);
     cJSON_AddNumberToObject(event, "fetched", (double)result->fetched);
     cJSON_AddBoolToObject(event, "unasked", result->from_cache);
-    return zi_print_event(event, error);
+    return zi_print_json_event(event, error);
 }
 
-static bool download(call *c, zi_error *error)
+/* Downloads, and converts if requested, and prints the path. */
+static bool run_download(download_args *args, zi_error *error)
 {
     zi_user_registry models;
     zi_download_result result = {0};
-    if (!zi_user_registry_open(c->models, &models, error)) return false;
-    bool bar = !c->quiet && !c->json && isatty(STDERR_FILENO);
-    watcher w = {.bar = bar, .json = c->json};
-    zi_reporter reporter = zi_reporter_start(bar, c->json, 1, 1);
-    bool converts = c->has_layout || c->has_precision;
-    c->download.hub = models.options.hub;
-    c->download.progress = watch;
-    c->download.user = &w;
-    c->import.progress = zi_reporter_progress;
-    c->import.user = &reporter;
-    c->import.layout = c->has_layout ? (zi_layout_kind)(ZI_LAYOUT_MLX + c->layout) : ZI_LAYOUT_SAME;
-    c->import.precision = (zi_precision)c->precision;
+    if (!zi_user_registry_open(args->models, &models, error)) return false;
+    bool bar = !args->quiet && !args->json && isatty(STDERR_FILENO);
+    progress_state state = {.bar = bar, .json = args->json};
+    zi_progress_printer printer = zi_progress_printer_start(bar, args->json, 1, 1);
+    bool converts = args->has_layout || args->has_precision;
+    args->download.hub = models.options.hub;
+    args->download.progress = on_progress;
+    args->download.user = &state;
+    args->import.progress = zi_progress_printer_update;
+    args->import.user = &printer;
+    args->import.layout =
+        args->has_layout ? (zi_layout_kind)(ZI_LAYOUT_MLX + args->layout) : ZI_LAYOUT_SAME;
+    args->import.precision = (zi_precision)args->precision;
     zi_interrupt_install();
-    bool ok = converts
-                  ? zi_registry_download(models.registry, &c->download, &c->import, &result, error)
-                  : zi_download(&c->download, &result, error);
-    zi_reporter_clear(&reporter);
-    if (w.drawn) fputs("\r\033[K", stderr);
+    bool ok = converts ? zi_registry_download(models.registry, &args->download, &args->import,
+                                              &result, error)
+                       : zi_download(&args->download, &result, error);
+    zi_progress_printer_clear(&printer);
+    if (state.bar_shown) fputs("\r\033[K", stderr);
     if (ok && result.from_cache && !converts)
-        zi_note(c->quiet, "the hub was not asked; this is what the cache has");
-    ok = ok && print_result(c, &result, error);
+        zi_print_note(args->quiet, "the hub was not contacted; using the files in its cache");
+    ok = ok && print_result(args, &result, error);
     free(result.path);
     zi_user_registry_close(&models);
     return ok;
@@ -156,44 +163,45 @@ static bool download(call *c, zi_error *error)
 
 int cmd_download(int argc, char **argv)
 {
-    call c = {0};
+    download_args args = {0};
     zi_error error = {0};
     int code;
     char layouts[64], precisions[64];
-    zi_join_words(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
-    zi_join_words(zi_precision_names, precisions, sizeof precisions);
+    zi_join_choices(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
+    zi_join_choices(zi_precision_names, precisions, sizeof precisions);
     const zi_option options[] = {
-        {"file", 0, ZI_OPTION_TEXT, &c.download.file, 0, 0, "NAME",
-         "only this file of the repository (what a model takes)", NULL},
-        {"local-dir", 0, ZI_OPTION_TEXT, &c.download.local_dir, 0, 0, "DIR",
-         "put the files there (the hub's cache, which other programs use, too)", NULL},
-        {"to", 0, ZI_OPTION_CHOICE, &c.layout, 0, 0, layouts,
-         "convert into the models folder; the original does not stay", &c.has_layout},
-        {"precision", 0, ZI_OPTION_CHOICE, &c.precision, 0, 0, precisions, "likewise",
-         &c.has_precision},
-        {"name", 0, ZI_OPTION_TEXT, &c.import.name, 0, 0, "NAME",
-         "of what is converted (the repository's)", NULL},
-        {"models", 0, ZI_OPTION_TEXT, &c.models, 0, 0, "DIR", "the models folder (./models)", NULL},
-        {"json", 0, ZI_OPTION_FLAG, &c.json, 0, 0, NULL, "one event a line on standard output",
+        {"file", 0, ZI_OPTION_TEXT, &args.download.file, 0, 0, "NAME",
+         "download only this file of the repository (all files of the model)", NULL},
+        {"local-dir", 0, ZI_OPTION_TEXT, &args.download.local_dir, 0, 0, "DIR",
+         "put the files there (the hub's cache, shared with other programs)", NULL},
+        {"to", 0, ZI_OPTION_CHOICE, &args.layout, 0, 0, layouts,
+         "convert to this layout in the models folder, without keeping the original",
+         &args.has_layout},
+        {"precision", 0, ZI_OPTION_CHOICE, &args.precision, 0, 0, precisions,
+         "convert to this precision, likewise", &args.has_precision},
+        {"name", 0, ZI_OPTION_TEXT, &args.import.name, 0, 0, "NAME",
+         "name of the converted model (the repository's)", NULL},
+        {"models", 0, ZI_OPTION_TEXT, &args.models, 0, 0, "DIR", "the models folder (./models)",
          NULL},
-        {"quiet", 'q', ZI_OPTION_FLAG, &c.quiet, 0, 0, NULL, "no bar and no remarks", NULL},
+        {"json", 0, ZI_OPTION_FLAG, &args.json, 0, 0, NULL, "print one JSON event per line", NULL},
+        {"quiet", 'q', ZI_OPTION_FLAG, &args.quiet, 0, 0, NULL, "no progress bar, no notes", NULL},
         {0},
     };
     const zi_command command = {
         "download",
-        "Gets a model from Hugging Face's hub and prints its path. REPO is OWNER/NAME[@REVISION]\n"
-        "(Tongyi-MAI/Z-Image-Turbo), or prompt-enhancer for a language model. What was "
-        "interrupted\n"
-        "goes on when it is called again.",
+        "Downloads a model from Hugging Face's hub and prints its path. REPO is\n"
+        "OWNER/NAME[@REVISION] (Tongyi-MAI/Z-Image-Turbo), or prompt-enhancer for a language\n"
+        "model. An interrupted download is resumed when it is started again.",
         "[REPO]", options};
-    if (!zi_options_parse(&command, argc, argv, &c.download.repo, &code)) return code;
-    if (c.download.local_dir && (c.has_layout || c.has_precision))
-        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "local-dir",
-                     "what is converted goes to the models folder");
-    else if (c.import.name && !c.has_layout && !c.has_precision)
+    if (!zi_options_parse(&command, argc, argv, &args.download.repo, &code)) return code;
+    if (args.download.local_dir && (args.has_layout || args.has_precision))
+        zi_error_set(
+            &error, ZI_ERROR_INVALID_ARGUMENT, "local-dir",
+            "cannot be used with --to or --precision: converted models go to the models folder");
+    else if (args.import.name && !args.has_layout && !args.has_precision)
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "name",
-                     "is for what is converted; see --to");
-    else if (download(&c, &error))
+                     "applies only to converted models; see --to");
+    else if (run_download(&args, &error))
         return 0;
-    return zi_report(&command, &error);
+    return zi_report_error(&command, &error);
 }

@@ -1,4 +1,4 @@
-/* zimage enhance: a short prompt becomes a rich one. */
+/* zimage enhance: expands a short prompt with a language model. */
 #include "cli.h"
 
 #include "base/file.h"
@@ -14,13 +14,13 @@ enum { MAX_TEMPLATE = 1 << 20, RAW_TOKENS = 128 };
 
 typedef struct {
     const char *llm, *model, *template;
-    bool raw, ids, quiet, heated;
+    bool raw, ids, quiet, temperature_given;
     zi_engine_options engine;
     zi_model_options load;
     zi_enhance_request request;
-    bool stream;   /* standard output is a terminal: people see the answer grow */
-    zi_text shown; /* what they saw */
-} call;
+    bool stream;   /* print the text while it is generated: standard output is a terminal */
+    zi_text shown; /* the text printed so far */
+} enhance_args;
 
 bool zi_read_template(const char *path, char **out, zi_error *error)
 {
@@ -28,26 +28,27 @@ bool zi_read_template(const char *path, char **out, zi_error *error)
     if (!path) return true;
     if (!zi_file_read(path, MAX_TEMPLATE, out, &size, error)) return false;
     const char *why = !zi_utf8_valid(*out, size) || memchr(*out, 0, size) ? "is not UTF-8 text"
-                      : !strstr(*out, "{prompt}")
-                          ? "has no {prompt}, the place where the prompt goes"
-                          : NULL;
+                      : !strstr(*out, "{prompt}") ? "does not contain {prompt}"
+                                                  : NULL;
     if (!why) return true;
     free(*out);
     *out = NULL;
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "template", "%s %s", path, why);
 }
 
-static bool grow(void *user, const char *text)
+/* zi_enhance_request.text: prints a piece of the text. Returns false, to cancel, after a signal. */
+static bool on_text(void *user, const char *text)
 {
-    call *c = user;
-    if (c->stream) {
+    enhance_args *args = user;
+    if (args->stream) {
         fputs(text, stdout);
         fflush(stdout);
-        zi_text_puts(&c->shown, text);
+        zi_text_puts(&args->shown, text);
     }
     return !zi_interrupted();
 }
 
+/* Prints the generated token ids as a JSON array. */
 static void print_ids(const zi_enhance_result *e)
 {
     putchar('[');
@@ -55,27 +56,28 @@ static void print_ids(const zi_enhance_result *e)
     puts("]");
 }
 
-/* The answer, or what of it is not on the terminal yet. */
-static void print_text(const call *c, const zi_enhance_result *e)
+/* Prints the text, or what of it was not printed yet. */
+static void print_remaining_text(const enhance_args *args, const zi_enhance_result *e)
 {
-    const char *shown = c->shown.data ? c->shown.data : "";
+    const char *shown = args->shown.data ? args->shown.data : "";
     size_t size = strlen(shown);
     bool grows = strncmp(e->text, shown, size) == 0;
     printf("%s%s\n", grows ? "" : "\n", e->text + (grows ? size : 0));
 }
 
-static void print_result(const call *c, const zi_enhance_result *e)
+static void print_result(const enhance_args *args, const zi_enhance_result *e)
 {
-    if (c->ids)
+    if (args->ids)
         print_ids(e);
     else
-        print_text(c, e);
-    zi_note(c->quiet, "%zu tokens read in %.2f s, %zu written in %.2f s (%.1f a second)",
-            e->prompt_tokens, e->read_seconds, e->count, e->write_seconds,
-            e->write_seconds > 0 ? (double)e->count / e->write_seconds : 0);
+        print_remaining_text(args, e);
+    zi_print_note(args->quiet, "%zu tokens read in %.2f s, %zu written in %.2f s (%.1f a second)",
+                  e->prompt_tokens, e->read_seconds, e->count, e->write_seconds,
+                  e->write_seconds > 0 ? (double)e->count / e->write_seconds : 0);
 }
 
-static bool enhance(call *c, zi_error *error)
+/* Loads the language model, expands the prompt and prints the result. */
+static bool run_enhance(enhance_args *args, zi_error *error)
 {
     zi_engine *engine = NULL;
     zi_llm *llm = NULL;
@@ -83,29 +85,30 @@ static bool enhance(call *c, zi_error *error)
     zi_resolved_model model = {0};
     char *path = NULL, *template = NULL;
     bool ok = false;
-    zi_enhance_request *r = &c->request;
+    zi_enhance_request *r = &args->request;
     if (!r->prompt || !*r->prompt) {
         zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
-                     "is missing or empty; say what to make more of with -p TEXT");
+                     "is missing or empty; give the prompt to expand with -p TEXT");
         goto out;
     }
-    if (!zi_read_template(c->template, &template, error) ||
-        !zi_find_model(c->model, &model, error) || !zi_find_llm(c->llm, model.path, &path, error))
+    if (!zi_read_template(args->template, &template, error) ||
+        !zi_find_model(args->model, &model, error) ||
+        !zi_find_llm(args->llm, model.path, &path, error))
         goto out;
     r->instructions = template;
-    c->load.path = path;
-    if (!zi_engine_create(&c->engine, &engine, error) ||
-        !zi_llm_load(engine, &c->load, &llm, error) || !zi_enhance(llm, r, &enhanced, error)) {
-        if (c->shown.size) putchar('\n');
+    args->load.path = path;
+    if (!zi_engine_create(&args->engine, &engine, error) ||
+        !zi_llm_load(engine, &args->load, &llm, error) || !zi_enhance(llm, r, &enhanced, error)) {
+        if (args->shown.size) putchar('\n');
         goto out;
     }
-    print_result(c, &enhanced);
+    print_result(args, &enhanced);
     ok = true;
 out:
     zi_enhance_result_free(&enhanced);
     zi_llm_free(llm);
     zi_engine_free(engine);
-    zi_text_free(&c->shown);
+    zi_text_free(&args->shown);
     free(template);
     free(path);
     zi_resolved_model_free(&model);
@@ -114,46 +117,48 @@ out:
 
 int cmd_enhance(int argc, char **argv)
 {
-    call c = {.request = zi_enhance_default()};
-    zi_enhance_request *r = &c.request;
+    enhance_args args = {.request = zi_enhance_default()};
+    zi_enhance_request *r = &args.request;
     int tokens = 0;
     const zi_option options[] = {
-        {"prompt", 'p', ZI_OPTION_TEXT, &r->prompt, 0, 0, "TEXT", "what to make more of", NULL},
-        {"llm", 0, ZI_OPTION_TEXT, &c.llm, 0, 0, "PATH",
-         "language model: a folder or a GGUF (models/prompt_enhancer, else MODEL's encoder)", NULL},
-        {"model", 'm', ZI_OPTION_TEXT, &c.model, 0, 0, "MODEL",
-         "image model whose text encoder is asked (the demo model)", NULL},
-        {"reference", 0, ZI_OPTION_TEXT, &c.load.reference, 0, 0, "DIR",
-         "a folder that lends what MODEL lacks", NULL},
-        {"template", 0, ZI_OPTION_TEXT, &c.template, 0, 0, "FILE",
-         "what the model is told, with {prompt} in it (text of our own)", NULL},
+        {"prompt", 'p', ZI_OPTION_TEXT, &r->prompt, 0, 0, "TEXT", "prompt to expand", NULL},
+        {"llm", 0, ZI_OPTION_TEXT, &args.llm, 0, 0, "PATH",
+         "language model, a folder or GGUF (models/prompt_enhancer, else MODEL's encoder)", NULL},
+        {"model", 'm', ZI_OPTION_TEXT, &args.model, 0, 0, "MODEL",
+         "image model whose text encoder is used (the default model)", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &args.load.reference, 0, 0, "DIR",
+         "folder to take missing components from", NULL},
+        {"template", 0, ZI_OPTION_TEXT, &args.template, 0, 0, "FILE",
+         "instructions for the model, containing {prompt} (built in)", NULL},
         {"raw", 0, ZI_OPTION_FLAG, &r->raw, 0, 0, NULL,
-         "continue TEXT as it stands, special tokens and all", NULL},
-        {"ids", 0, ZI_OPTION_FLAG, &c.ids, 0, 0, NULL, "the generated ids as one JSON array", NULL},
+         "continue TEXT verbatim; special tokens in it are parsed", NULL},
+        {"ids", 0, ZI_OPTION_FLAG, &args.ids, 0, 0, NULL,
+         "print the generated token ids as a JSON array", NULL},
         {"max-tokens", 0, ZI_OPTION_INT, &tokens, 1, 1 << 20, "N",
-         "of the answer (400, which 500 is the most; 128 with --raw)", NULL},
+         "maximum length of the answer in tokens (400, at most 500; 128 with --raw)", NULL},
         {"temperature", 0, ZI_OPTION_REAL, &r->temperature, 0, 100, "T",
-         "0: always the likeliest token (0.7; 0 with --raw)", &c.heated},
-        {"seed", 0, ZI_OPTION_SEED, &r->seed, 0, 0, "N", "of the dice (0)", NULL},
-        {"threads", 0, ZI_OPTION_INT, &c.engine.threads, 1, 1024, "N", "(all the machine has)",
-         NULL},
-        {"cpu", 0, ZI_OPTION_TEXT, &c.engine.cpu, 0, 0, "TIER", "kernels to use (the best)", NULL},
-        {"quiet", 'q', ZI_OPTION_FLAG, &c.quiet, 0, 0, NULL, "no remarks", NULL},
+         "sampling temperature; 0: always the most likely token (0.7; 0 with --raw)",
+         &args.temperature_given},
+        {"seed", 0, ZI_OPTION_SEED, &r->seed, 0, 0, "N", "seed of the sampling (0)", NULL},
+        {"threads", 0, ZI_OPTION_INT, &args.engine.threads, 1, 1024, "N",
+         "number of threads (all processors)", NULL},
+        {"cpu", 0, ZI_OPTION_TEXT, &args.engine.cpu, 0, 0, "TIER", "kernel tier (the best)", NULL},
+        {"quiet", 'q', ZI_OPTION_FLAG, &args.quiet, 0, 0, NULL, "no notes", NULL},
         {0},
     };
     const zi_command command = {
-        "enhance", "Prints a better prompt, as a language model on this machine writes it.", NULL,
+        "enhance", "Expands a prompt with a language model on this machine and prints it.", NULL,
         options};
     int code;
     if (!zi_options_parse(&command, argc, argv, NULL, &code)) return code;
     zi_error error = {0};
-    if (r->raw && !c.heated) r->temperature = 0;
+    if (r->raw && !args.temperature_given) r->temperature = 0;
     if (r->temperature == 0) r->penalty = 1;
     r->max_tokens = tokens ? tokens : r->raw ? RAW_TOKENS : r->max_tokens;
-    r->text = grow;
-    r->user = &c;
-    c.stream = !c.ids && isatty(STDOUT_FILENO);
-    zi_text_init(&c.shown, 1 << 20);
+    r->text = on_text;
+    r->user = &args;
+    args.stream = !args.ids && isatty(STDOUT_FILENO);
+    zi_text_init(&args.shown, 1 << 20);
     zi_interrupt_install();
-    return enhance(&c, &error) ? 0 : zi_report(&command, &error);
+    return run_enhance(&args, &error) ? 0 : zi_report_error(&command, &error);
 }

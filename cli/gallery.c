@@ -1,4 +1,5 @@
-/* zimage gallery: the pictures that the server has drawn, without it. */
+/* zimage gallery: lists and removes images that the server has generated, with or without a running
+ * server. */
 #include "cli.h"
 
 #include "server/history.h"
@@ -11,82 +12,91 @@ typedef struct {
     const char *folder, *remove;
     int count;
     bool json;
-} call;
+} gallery_args;
 
-/* On a line, whatever is in it. */
-static void print_line(const char *text)
+/* Prints text as one line: control characters become spaces. */
+static void print_one_line(const char *text)
 {
     for (; *text; text++) putchar((unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text);
     putchar('\n');
 }
 
-static const char *text_of(const cJSON *image, const char *name)
+/* A text member; "" when it is missing. */
+static const char *json_text(const cJSON *image, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItem(image, name);
     return cJSON_IsString(item) ? item->valuestring : "";
 }
 
-static int number_of(const cJSON *image, const char *name)
+/* A number member; 0 when it is missing. */
+static int json_int(const cJSON *image, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItem(image, name);
     return cJSON_IsNumber(item) ? item->valueint : 0;
 }
 
-static bool list(const call *c, zi_history *history, const char *words, zi_error *error)
+/* Prints the newest images that match all of words, one per line. words NULL: all. */
+static bool list_images(const gallery_args *args, zi_history *history, const char *words,
+                        zi_error *error)
 {
-    zi_history_query query = {.limit = c->count, .words = words};
+    zi_history_query query = {.limit = args->count, .words = words};
     cJSON *found = zi_history_list(history, &query, error);
     if (!found) return false;
     bool ok = true;
     const cJSON *image;
     cJSON_ArrayForEach(image, cJSON_GetObjectItem(found, "images"))
     {
-        if (c->json) {
+        if (args->json) {
             cJSON *copy = cJSON_Duplicate(image, true);
-            ok = copy ? zi_print_event(copy, error) : zi_error_no_memory(error, 1);
+            ok = copy ? zi_print_json_event(copy, error) : zi_error_no_memory(error, 1);
             if (!ok) break;
             continue;
         }
-        printf("%s/%s.png  %4d x %-4d  ", c->folder, text_of(image, "id"),
-               number_of(image, "width"), number_of(image, "height"));
-        print_line(text_of(image, "prompt"));
+        printf("%s/%s.png  %4d x %-4d  ", args->folder, json_text(image, "id"),
+               json_int(image, "width"), json_int(image, "height"));
+        print_one_line(json_text(image, "prompt"));
     }
     cJSON_Delete(found);
     return ok;
 }
 
-static bool remove_picture(const call *c, zi_history *history, zi_error *error)
+/* Removes the image of --remove; fails when there is none. */
+static bool remove_image(const gallery_args *args, zi_history *history, zi_error *error)
 {
     bool found = false;
-    if (zi_image_id_valid(c->remove) && !zi_history_delete(history, c->remove, &found, error))
+    if (zi_image_id_valid(args->remove) && !zi_history_delete(history, args->remove, &found, error))
         return false;
-    return found || zi_error_set_in(error, ZI_ERROR_NOT_FOUND, c->folder, "image",
-                                    "the gallery has no image %s", c->remove);
+    return found || zi_error_set_in(error, ZI_ERROR_NOT_FOUND, args->folder, "image",
+                                    "the gallery has no image %s", args->remove);
 }
 
 int cmd_gallery(int argc, char **argv)
 {
-    call c = {.folder = "output", .count = 50};
+    gallery_args args = {.folder = "output", .count = 50};
     const char *words = NULL;
     zi_history *history = NULL;
     zi_error error = {0};
     int code;
     const zi_option options[] = {
-        {"output", 'o', ZI_OPTION_TEXT, &c.folder, 0, 0, "DIR", "the server's folder (output)",
+        {"output", 'o', ZI_OPTION_TEXT, &args.folder, 0, 0, "DIR",
+         "the server's output folder (output)", NULL},
+        {"count", 'n', ZI_OPTION_INT, &args.count, 1, 1000000, "N", "list at most N images (50)",
          NULL},
-        {"count", 'n', ZI_OPTION_INT, &c.count, 1, 1000000, "N", "the latest N (50)", NULL},
-        {"remove", 0, ZI_OPTION_TEXT, &c.remove, 0, 0, "ID", "remove this one, file and all", NULL},
-        {"json", 0, ZI_OPTION_FLAG, &c.json, 0, 0, NULL, "one picture a line, as JSON", NULL},
+        {"remove", 0, ZI_OPTION_TEXT, &args.remove, 0, 0, "ID", "remove this image and its file",
+         NULL},
+        {"json", 0, ZI_OPTION_FLAG, &args.json, 0, 0, NULL,
+         "print one JSON object per image and line", NULL},
         {0},
     };
-    const zi_command command = {
-        "gallery",
-        "Lists the pictures that zimage serve has drawn, latest first: those with all of WORDS in\n"
-        "prompt, model or seed.",
-        "[WORDS]", options};
+    const zi_command command = {"gallery",
+                                "Lists the images that zimage serve has generated, newest first: "
+                                "those with all of WORDS in\n"
+                                "prompt, model or seed.",
+                                "[WORDS]", options};
     if (!zi_options_parse(&command, argc, argv, &words, &code)) return code;
-    bool ok = zi_history_look(c.folder, &history, &error) &&
-              (c.remove ? remove_picture(&c, history, &error) : list(&c, history, words, &error));
+    bool ok = zi_history_open_shared(args.folder, &history, &error) &&
+              (args.remove ? remove_image(&args, history, &error)
+                           : list_images(&args, history, words, &error));
     zi_history_close(history);
-    return ok ? 0 : zi_report(&command, &error);
+    return ok ? 0 : zi_report_error(&command, &error);
 }

@@ -1,4 +1,4 @@
-/* zimage generate: a prompt becomes a picture file, or several. */
+/* zimage generate: generates images from a prompt. */
 #include "cli.h"
 #include "base/tables.h"
 
@@ -19,58 +19,61 @@ typedef struct {
     const char *output, *aspect, *trace, *llm, *template;
     int quality, enhance;
     bool json, quiet, random;
-    char *composed, *enhanced; /* prompts of our own */
-    zi_resolved_model found;   /* the model */
+    char *random_prompt, *enhanced_prompt; /* owned; NULL: not used */
+    zi_resolved_model found;               /* the resolved model */
     zi_engine_options engine;
     zi_model_options load;
     zi_generation generation;
-} call;
+} generate_args;
 
 enum { OWN_OPTIONS = 16 };
 enum { ENHANCE = 1, ENHANCE_TRY };
 
-/* The options, bound to c: those of the generation parameters and this command's own. The caller
- * keeps the arrays. */
-static void bind_options(call *c, zi_option options[ZI_MAX_PARAMETERS + OWN_OPTIONS],
-                         zi_option_text texts[ZI_MAX_PARAMETERS])
+/* Fills in the options: those of the generation parameters and this command's own; values go to
+ * args. The caller keeps the arrays. */
+static void bind_options(generate_args *args, zi_option options[ZI_MAX_PARAMETERS + OWN_OPTIONS],
+                         zi_option_strings texts[ZI_MAX_PARAMETERS])
 {
-    const zi_option own[] = {
-        {"aspect", 0, ZI_OPTION_TEXT, &c->aspect, 0, 0, "W:H",
-         "instead of width and height: the model's size as the shorter side", NULL},
-        {"output", 'o', ZI_OPTION_TEXT, &c->output, 0, 0, "FILE",
-         ".png, .jpg or .webp (zimage-SEED.png)", NULL},
-        {"quality", 0, ZI_OPTION_INT, &c->quality, 1, 100, "N", "of JPEG and WebP (95)", NULL},
-        {"enhance", 0, ZI_OPTION_LEVEL, &c->enhance, 0, 0, "try",
-         "let a language model make more of the prompt; try: draw even if it fails", NULL},
-        {"llm", 0, ZI_OPTION_TEXT, &c->llm, 0, 0, "PATH",
-         "it (models/prompt_enhancer, or the model's own text encoder)", NULL},
-        {"template", 0, ZI_OPTION_TEXT, &c->template, 0, 0, "FILE",
-         "what it is told, with {prompt} in it", NULL},
-        {"random-prompt", 0, ZI_OPTION_FLAG, &c->random, 0, 0, NULL,
-         "instead of --prompt: one made up from the seed", NULL},
-        {"vae", 0, ZI_OPTION_TEXT, &c->load.vae, 0, 0, "FILE|DIR", "instead of MODEL's", NULL},
-        {"text-encoder", 0, ZI_OPTION_TEXT, &c->load.text_encoder, 0, 0, "FILE|DIR",
-         "instead of MODEL's", NULL},
-        {"reference", 0, ZI_OPTION_TEXT, &c->load.reference, 0, 0, "DIR",
-         "a folder that lends what MODEL lacks", NULL},
-        {"threads", 0, ZI_OPTION_INT, &c->engine.threads, 1, 1024, "N", "(all the machine has)",
+    const zi_option command_options[] = {
+        {"aspect", 0, ZI_OPTION_TEXT, &args->aspect, 0, 0, "W:H",
+         "aspect ratio; the shorter side gets the model's native size", NULL},
+        {"output", 'o', ZI_OPTION_TEXT, &args->output, 0, 0, "FILE",
+         "output file: .png, .jpg or .webp (zimage-SEED.png)", NULL},
+        {"quality", 0, ZI_OPTION_INT, &args->quality, 1, 100, "N", "quality of JPEG and WebP (95)",
          NULL},
-        {"cpu", 0, ZI_OPTION_TEXT, &c->engine.cpu, 0, 0, "TIER", "kernels to use (the best)", NULL},
-        {"trace", 0, ZI_OPTION_TEXT, &c->trace, 0, 0, "FILE",
-         "write what happened as tensors, .safetensors", NULL},
-        {"json", 0, ZI_OPTION_FLAG, &c->json, 0, 0, NULL, "one event a line on standard output",
-         NULL},
-        {"quiet", 'q', ZI_OPTION_FLAG, &c->quiet, 0, 0, NULL, "no bar and no remarks", NULL},
+        {"enhance", 0, ZI_OPTION_LEVEL, &args->enhance, 0, 0, "try",
+         "expand the prompt with a language model; try: continue without on failure", NULL},
+        {"llm", 0, ZI_OPTION_TEXT, &args->llm, 0, 0, "PATH",
+         "language model (models/prompt_enhancer, or the model's own text encoder)", NULL},
+        {"template", 0, ZI_OPTION_TEXT, &args->template, 0, 0, "FILE",
+         "instructions for the language model, containing {prompt}", NULL},
+        {"random-prompt", 0, ZI_OPTION_FLAG, &args->random, 0, 0, NULL,
+         "use a random prompt, made from the seed, instead of --prompt", NULL},
+        {"vae", 0, ZI_OPTION_TEXT, &args->load.vae, 0, 0, "FILE|DIR",
+         "VAE to use instead of MODEL's", NULL},
+        {"text-encoder", 0, ZI_OPTION_TEXT, &args->load.text_encoder, 0, 0, "FILE|DIR",
+         "text encoder to use instead of MODEL's", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &args->load.reference, 0, 0, "DIR",
+         "folder to take missing components from", NULL},
+        {"threads", 0, ZI_OPTION_INT, &args->engine.threads, 1, 1024, "N",
+         "number of threads (all processors)", NULL},
+        {"cpu", 0, ZI_OPTION_TEXT, &args->engine.cpu, 0, 0, "TIER", "kernel tier (the best)", NULL},
+        {"trace", 0, ZI_OPTION_TEXT, &args->trace, 0, 0, "FILE",
+         "write intermediate tensors to a .safetensors file", NULL},
+        {"json", 0, ZI_OPTION_FLAG, &args->json, 0, 0, NULL, "print one JSON event per line", NULL},
+        {"quiet", 'q', ZI_OPTION_FLAG, &args->quiet, 0, 0, NULL, "no progress bar, no notes", NULL},
         {0},
     };
-    _Static_assert(sizeof own / sizeof *own <= OWN_OPTIONS, "room for all options");
-    memcpy(options + zi_parameter_options(&c->generation, options, texts), own, sizeof own);
+    _Static_assert(sizeof command_options / sizeof *command_options <= OWN_OPTIONS,
+                   "room for all options");
+    memcpy(options + zi_parameter_options(&args->generation, options, texts), command_options,
+           sizeof command_options);
 }
 
-/* ---- names of files ---- */
+/* ---- output paths ---- */
 
-/* path with -number before its extension, in new memory. */
-static char *numbered(const char *path, uint64_t number)
+/* path with "-NUMBER" before its extension, in new memory. */
+static char *numbered_path(const char *path, uint64_t number)
 {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
     const char *dot = strrchr(base, '.');
@@ -83,22 +86,26 @@ static char *numbered(const char *path, uint64_t number)
     return zi_text_take(&name);
 }
 
-/* Where picture number i (from 0) goes, in new memory: to -o, or to a default name that is free. */
-static char *picture_path(const call *c, int i)
+/* The output path of image i (from 0) in new memory: from -o, or a default name that does not exist
+ * yet. */
+static char *image_path(const generate_args *args, int i)
 {
-    if (c->output)
-        return c->generation.count > 1 ? numbered(c->output, (uint64_t)i + 1) : strdup(c->output);
+    if (args->output)
+        return args->generation.count > 1 ? numbered_path(args->output, (uint64_t)i + 1)
+                                          : strdup(args->output);
     char name[64];
-    snprintf(name, sizeof name, "zimage-%" PRIu64 ".png", c->generation.request.seed + (uint64_t)i);
+    snprintf(name, sizeof name, "zimage-%" PRIu64 ".png",
+             args->generation.request.seed + (uint64_t)i);
     char *path = strdup(name);
     for (uint64_t n = 2; path && access(path, F_OK) == 0; n++) {
         free(path);
-        path = numbered(name, n);
+        path = numbered_path(name, n);
     }
     return path;
 }
 
-/* Whether the name tells a format; the library says so too, but only when the picture is done. */
+/* Checks that the extension names an image format. The library checks that only after generation.
+ */
 static bool check_extension(const char *path, zi_error *error)
 {
     static const char *const known[] = {".png", ".jpg", ".jpeg", ".webp"};
@@ -110,97 +117,103 @@ static bool check_extension(const char *path, zi_error *error)
 }
 
 typedef struct {
-    char *picture, *trace; /* trace: NULL when none is wanted */
-} files;
+    char *image, *trace; /* trace: NULL: not requested */
+} output_paths;
 
-static void free_names(files *names)
+static void free_output_paths(output_paths *paths)
 {
-    free(names->picture);
-    free(names->trace);
+    free(paths->image);
+    free(paths->trace);
 }
 
-/* The files of picture number i (from 0), seen to be writable; free_names in any case. */
-static bool name_files(const call *c, int i, files *names, zi_error *error)
+/* Sets the output paths of image i (from 0), checks the extension and that the files can be
+ * written. Call free_output_paths in any case. */
+static bool choose_output_paths(const generate_args *args, int i, output_paths *paths,
+                                zi_error *error)
 {
-    names->picture = picture_path(c, i);
-    if (c->trace)
-        names->trace =
-            c->generation.count > 1 ? numbered(c->trace, (uint64_t)i + 1) : strdup(c->trace);
-    if (!names->picture || (c->trace && !names->trace)) return zi_error_no_memory(error, 64);
-    if (!check_extension(names->picture, error)) return false;
-    if (!zi_output_check_writable(names->picture, error)) return false;
-    return !names->trace || zi_output_check_writable(names->trace, error);
+    paths->image = image_path(args, i);
+    if (args->trace)
+        paths->trace = args->generation.count > 1 ? numbered_path(args->trace, (uint64_t)i + 1)
+                                                  : strdup(args->trace);
+    if (!paths->image || (args->trace && !paths->trace)) return zi_error_no_memory(error, 64);
+    if (!check_extension(paths->image, error)) return false;
+    if (!zi_output_check_writable(paths->image, error)) return false;
+    return !paths->trace || zi_output_check_writable(paths->trace, error);
 }
 
-/* ---- before the work ---- */
+/* ---- checks and defaults ---- */
 
+/* Parses "16:9". */
 static bool parse_aspect(const char *text, int *w, int *h, zi_error *error)
 {
     char rest;
     if (text[strspn(text, "0123456789:")] || sscanf(text, "%4d:%4d%c", w, h, &rest) != 2 ||
         *w < 1 || *h < 1)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
-                            "'%s' is not two numbers as in 16:9", text);
+                            "'%s' is not of the form 16:9", text);
     return true;
 }
 
-/* The native size as the shorter side, the other one to the nearest multiple that images have. */
-static bool apply_aspect(call *c, int native, zi_error *error)
+/* Applies --aspect: the shorter side gets the native size, the other one is rounded to a valid
+ * multiple. */
+static bool apply_aspect(generate_args *args, int native, zi_error *error)
 {
     int w, h;
-    if (!c->aspect) return true;
-    if (!parse_aspect(c->aspect, &w, &h, error)) return false;
+    if (!args->aspect) return true;
+    if (!parse_aspect(args->aspect, &w, &h, error)) return false;
     const zi_parameter *side = zi_parameter_find("width");
     double ratio = w > h ? (double)w / h : (double)h / w;
     double longer = side->multiple * (int)(native * ratio / side->multiple + 0.5);
     if (longer > side->max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
-                            "%s makes a side of %.0f pixels; %.0f is the most", c->aspect, longer,
-                            side->max);
-    c->generation.request.width = w > h ? (int)longer : native;
-    c->generation.request.height = w > h ? native : (int)longer;
+                            "%s needs a side of %.0f pixels; the maximum is %.0f", args->aspect,
+                            longer, side->max);
+    args->generation.request.width = w > h ? (int)longer : native;
+    args->generation.request.height = w > h ? native : (int)longer;
     return true;
 }
 
-static bool draw_seed(call *c, zi_error *error)
+/* Sets a random seed unless one was given. */
+static bool choose_seed(generate_args *args, zi_error *error)
 {
-    uint32_t seed; /* 32 bits: easy to type again, exact in every JSON reader */
-    if (c->generation.seed_given) return true;
+    uint32_t seed; /* 32 bits: easy to type, exact in every JSON reader */
+    if (args->generation.seed_given) return true;
     if (getentropy(&seed, sizeof seed) != 0)
         return zi_error_set_in(error, ZI_ERROR_IO, NULL, "seed",
-                               "the system gives no random numbers; name a seed");
-    c->generation.request.seed = seed;
+                               "cannot get random numbers from the system; give a seed");
+    args->generation.request.seed = seed;
     return true;
 }
 
-/* All that can be refused without looking at the model. */
-static bool check(call *c, zi_error *error)
+/* Validates everything that does not depend on the model. */
+static bool check_args(generate_args *args, zi_error *error)
 {
     int w, h;
-    const zi_generation *g = &c->generation;
+    const zi_generation *g = &args->generation;
     const zi_request *r = &g->request;
     zi_generation checked;
-    if (c->random && r->prompt && *r->prompt)
+    if (args->random && r->prompt && *r->prompt)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "random-prompt",
-                            "is for an empty prompt; leave out --prompt");
-    if (c->random) c->generation.request.prompt = NULL;
-    if (!c->random && !r->prompt)
+                            "cannot be used with a non-empty --prompt");
+    if (args->random) args->generation.request.prompt = NULL;
+    if (!args->random && !r->prompt)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
-                            "is missing; say what to generate with -p TEXT");
-    if (c->aspect && (r->width || r->height))
+                            "is missing; give it with -p TEXT");
+    if (args->aspect && (r->width || r->height))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
-                            "give either it or --width and --height");
-    if (c->aspect && !parse_aspect(c->aspect, &w, &h, error)) return false;
+                            "cannot be used with --width or --height");
+    if (args->aspect && !parse_aspect(args->aspect, &w, &h, error)) return false;
     if (g->seed_given && r->seed > UINT64_MAX - (uint64_t)(g->count - 1))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "count",
-                            "the seeds %" PRIu64 " and on run past 2^64-1", r->seed);
+                            "the seeds from %" PRIu64 " on exceed 2^64-1", r->seed);
     checked = *g;
-    checked.model = NULL; /* a path, too: zi_models_find checks it */
+    checked.model = NULL; /* it may be a path, and is checked by zi_find_model */
     return zi_generation_check(&checked, false, error);
 }
 
-/* ---- prompts of our own ---- */
+/* ---- random and enhanced prompts ---- */
 
+/* zi_enhance_request.text. Returns false, to cancel, after a signal. */
 static bool should_continue(void *user, const char *text)
 {
     (void)user;
@@ -208,42 +221,43 @@ static bool should_continue(void *user, const char *text)
     return !zi_interrupted();
 }
 
-/* Says what will be drawn. */
-static bool show_prompt(const call *c, zi_error *error)
+/* Prints the prompt that is used, as a note or JSON event. */
+static bool print_prompt(const generate_args *args, zi_error *error)
 {
-    const zi_request *r = &c->generation.request;
-    zi_note(c->quiet, "prompt: %s", r->prompt);
-    if (!c->json) return true;
+    const zi_request *r = &args->generation.request;
+    zi_print_note(args->quiet, "prompt: %s", r->prompt);
+    if (!args->json) return true;
     cJSON *event = cJSON_CreateObject();
     cJSON_AddStringToObject(event, "event", "prompt");
     cJSON_AddStringToObject(event, "prompt", r->prompt);
     if (r->original) cJSON_AddStringToObject(event, "original", r->original);
-    return zi_print_event(event, error);
+    return zi_print_json_event(event, error);
 }
 
-/* Asks the language model, which is gone from memory when the image model comes. */
-static bool ask(call *c, zi_engine *engine, zi_error *error)
+/* Expands the prompt with a language model into args->enhanced_prompt. The model is freed before
+ * the image model is loaded. */
+static bool expand_prompt(generate_args *args, zi_engine *engine, zi_error *error)
 {
     zi_enhance_request r = zi_enhance_default();
     zi_enhance_result enhanced = {0};
     zi_llm *llm = NULL;
     char *path = NULL, *template = NULL;
-    r.prompt = c->generation.request.prompt;
-    r.seed = c->generation.request.seed;
-    r.model = &c->load;
+    r.prompt = args->generation.request.prompt;
+    r.seed = args->generation.request.seed;
+    r.model = &args->load;
     r.text = should_continue;
-    bool ok = zi_read_template(c->template, &template, error);
+    bool ok = zi_read_template(args->template, &template, error);
     r.instructions = template;
-    if (ok && zi_find_llm(c->llm, c->found.path, &path, error)) {
+    if (ok && zi_find_llm(args->llm, args->found.path, &path, error)) {
         zi_model_options options = {.path = path};
-        if (strcmp(path, c->found.path) == 0) options = c->load;
-        zi_note(c->quiet, "asking the language model in %s for more of a prompt", path);
+        if (strcmp(path, args->found.path) == 0) options = args->load;
+        zi_print_note(args->quiet, "expanding the prompt with the language model in %s", path);
         ok = zi_llm_load(engine, &options, &llm, error) && zi_enhance(llm, &r, &enhanced, error);
     } else {
         ok = false;
     }
     if (ok) {
-        c->enhanced = enhanced.text;
+        args->enhanced_prompt = enhanced.text;
         enhanced.text = NULL;
     }
     zi_enhance_result_free(&enhanced);
@@ -253,44 +267,46 @@ static bool ask(call *c, zi_engine *engine, zi_error *error)
     return ok;
 }
 
-static bool enhance(call *c, zi_engine *engine, zi_error *error)
+/* Enhances the prompt; with --enhance=try keeps the original one on failure. */
+static bool enhance(generate_args *args, zi_engine *engine, zi_error *error)
 {
-    if (ask(c, engine, error)) {
-        c->generation.request.original = c->generation.request.prompt;
-        c->generation.request.prompt = c->enhanced;
-        return show_prompt(c, error);
+    if (expand_prompt(args, engine, error)) {
+        args->generation.request.original = args->generation.request.prompt;
+        args->generation.request.prompt = args->enhanced_prompt;
+        return print_prompt(args, error);
     }
-    if (c->enhance != ENHANCE_TRY || error->code == ZI_ERROR_CANCELLED) return false;
-    char *why = zi_explain(c->command, error);
-    zi_note(c->quiet, "%s; drawing the prompt as it is", why ? why : error->text);
+    if (args->enhance != ENHANCE_TRY || error->code == ZI_ERROR_CANCELLED) return false;
+    char *why = zi_format_error(args->command, error);
+    zi_print_note(args->quiet, "%s; using the prompt unchanged", why ? why : error->text);
     free(why);
     *error = (zi_error){0};
     return true;
 }
 
-/* The prompt to be drawn, for all pictures of the call. */
-static bool settle_prompt(call *c, zi_engine *engine, zi_error *error)
+/* Sets the prompt for all images: random and enhanced as requested. */
+static bool prepare_prompt(generate_args *args, zi_engine *engine, zi_error *error)
 {
-    if (c->random) {
-        c->composed = zi_random_prompt(c->generation.request.seed);
-        if (!c->composed) return zi_error_no_memory(error, 1);
-        c->generation.request.prompt = c->composed;
-        if (!c->enhance && !show_prompt(c, error)) return false;
+    if (args->random) {
+        args->random_prompt = zi_random_prompt(args->generation.request.seed);
+        if (!args->random_prompt) return zi_error_no_memory(error, 1);
+        args->generation.request.prompt = args->random_prompt;
+        if (!args->enhance && !print_prompt(args, error)) return false;
     }
-    return !c->enhance || enhance(c, engine, error);
+    return !args->enhance || enhance(args, engine, error);
 }
 
-/* ---- the work ---- */
+/* ---- generation ---- */
 
-static bool print_result(const call *c, const char *path, const zi_image *image, uint64_t seed,
-                         double seconds, zi_error *error)
+/* Prints the image's path, or the event "done". */
+static bool print_result(const generate_args *args, const char *path, const zi_image *image,
+                         uint64_t seed, double seconds, zi_error *error)
 {
-    if (!c->json) {
+    if (!args->json) {
         puts(path);
         fflush(stdout);
         return true;
     }
-    char digits[24]; /* a double would round large seeds */
+    char digits[24]; /* as text, since a double would round large seeds */
     snprintf(digits, sizeof digits, "%" PRIu64, seed);
     cJSON *event = cJSON_CreateObject();
     cJSON_AddStringToObject(event, "event", "done");
@@ -299,72 +315,75 @@ static bool print_result(const call *c, const char *path, const zi_image *image,
     cJSON_AddNumberToObject(event, "width", image->width);
     cJSON_AddNumberToObject(event, "height", image->height);
     cJSON_AddNumberToObject(event, "seconds", seconds);
-    return zi_print_event(event, error);
+    return zi_print_json_event(event, error);
 }
 
-/* Says that the demo model generates, and how to get a real one. */
-static void remark_demo(const call *c)
+/* Notes that the demo model is used, and how to download a real one. */
+static void print_demo_note(const generate_args *args)
 {
     zi_user_registry models;
     if (!zi_user_registry_open(NULL, &models, NULL)) return;
     char *hint = zi_download_hint(models.registry);
-    if (hint) zi_note(c->quiet, "using the small demo model; %s", hint);
+    if (hint) zi_print_note(args->quiet, "using the small demo model; %s", hint);
     free(hint);
     zi_user_registry_close(&models);
 }
 
-/* Says which model generates when none was named. */
-static void remark_choice(const call *c)
+/* Notes which model is used when none was named. */
+static void print_model_note(const generate_args *args)
 {
-    if (c->found.as == ZI_RESOLVED_DEMO)
-        remark_demo(c);
-    else if (c->found.as == ZI_RESOLVED_ONLY)
-        zi_note(c->quiet, "using %s, the only model in the models folder", c->found.path);
+    if (args->found.as == ZI_RESOLVED_DEMO)
+        print_demo_note(args);
+    else if (args->found.as == ZI_RESOLVED_ONLY)
+        zi_print_note(args->quiet, "using %s, the only model in the models folder",
+                      args->found.path);
     else
-        zi_note(c->quiet, "using %s", c->found.path);
+        zi_print_note(args->quiet, "using %s", args->found.path);
 }
 
-/* All that is worth knowing beside the result. */
-static void remark(const call *c, const zi_model *model)
+/* Prints notes: random seed, model, the model's warning, options without effect. */
+static void print_notes(const generate_args *args, const zi_model *model)
 {
-    const zi_request *r = &c->generation.request;
+    const zi_request *r = &args->generation.request;
     const char *warning = zi_model_warning(model);
-    if (!c->generation.seed_given) zi_note(c->quiet, "seed %" PRIu64, r->seed);
-    if (!c->generation.model) remark_choice(c);
-    if (warning) zi_note(c->quiet, "%s", warning);
+    if (!args->generation.seed_given) zi_print_note(args->quiet, "seed %" PRIu64, r->seed);
+    if (!args->generation.model) print_model_note(args);
+    if (warning) zi_print_note(args->quiet, "%s", warning);
     if (r->negative && r->guidance <= 0)
-        zi_note(c->quiet, "--negative has no effect without --guidance");
-    if (!c->enhance && (c->llm || c->template))
-        zi_note(c->quiet, "--%s has no effect without --enhance", c->llm ? "llm" : "template");
+        zi_print_note(args->quiet, "--negative has no effect without --guidance");
+    if (!args->enhance && (args->llm || args->template))
+        zi_print_note(args->quiet, "--%s has no effect without --enhance",
+                      args->llm ? "llm" : "template");
 }
 
-/* Remarks come when the work has begun, so that the line of a call that is refused stands alone. */
+/* Notes are printed at the first progress, so that a failed call prints only its error. */
 typedef struct {
-    const call *call;
+    const generate_args *generate_args;
     const zi_model *model;
-    bool remarked;
-    zi_reporter reporter;
-} watcher;
+    bool notes_printed;
+    zi_progress_printer printer;
+} progress_state;
 
-static bool watch(void *user, const zi_progress *progress)
+/* zi_request.progress; user is a progress_state. */
+static bool on_progress(void *user, const zi_progress *progress)
 {
-    watcher *w = user;
-    if (!w->remarked) remark(w->call, w->model);
-    w->remarked = true;
-    return zi_reporter_progress(&w->reporter, progress);
+    progress_state *state = user;
+    if (!state->notes_printed) print_notes(state->generate_args, state->model);
+    state->notes_printed = true;
+    return zi_progress_printer_update(&state->printer, progress);
 }
 
-/* Generates with request and saves to path. */
-static bool draw(const call *c, zi_model *model, zi_request *request, const char *path,
-                 zi_reporter *reporter, zi_error *error)
+/* Generates an image and saves it to path; prints the path or event. */
+static bool generate_and_save(const generate_args *args, zi_model *model, zi_request *request,
+                              const char *path, zi_progress_printer *printer, zi_error *error)
 {
-    double begun = zi_seconds();
+    double began = zi_seconds();
     zi_image *image = NULL;
     char *infotext = NULL;
     bool ok = false;
-    bool drawn = zi_generate(model, request, &image, error);
-    zi_reporter_clear(reporter);
-    if (!drawn) goto out;
+    bool generated = zi_generate(model, request, &image, error);
+    zi_progress_printer_clear(printer);
+    if (!generated) goto out;
     request->width = image->width;
     request->height = image->height;
     infotext = zi_infotext_create(model, request);
@@ -372,78 +391,81 @@ static bool draw(const call *c, zi_model *model, zi_request *request, const char
         zi_error_no_memory(error, strlen(request->prompt));
         goto out;
     }
-    zi_save_options save = {.quality = c->quality, .infotext = infotext};
+    zi_save_options save = {.quality = args->quality, .infotext = infotext};
     if (!zi_image_save(image, path, &save, error)) goto out;
-    ok = print_result(c, path, image, request->seed, zi_seconds() - begun, error);
+    ok = print_result(args, path, image, request->seed, zi_seconds() - began, error);
 out:
     free(infotext);
     zi_image_free(image);
     return ok;
 }
 
-/* Picture number i, from 0. */
-static bool draw_number(const call *c, zi_model *model, int i, zi_error *error)
+/* Generates image i, from 0. */
+static bool generate_image(const generate_args *args, zi_model *model, int i, zi_error *error)
 {
-    bool bar = !c->quiet && !c->json && isatty(STDERR_FILENO);
-    watcher w = {c, model, i > 0, zi_reporter_start(bar, c->json, i + 1, c->generation.count)};
-    files names = {0};
-    zi_request request = c->generation.request;
+    bool bar = !args->quiet && !args->json && isatty(STDERR_FILENO);
+    progress_state state = {
+        args, model, i > 0,
+        zi_progress_printer_start(bar, args->json, i + 1, args->generation.count)};
+    output_paths paths = {0};
+    zi_request request = args->generation.request;
     bool ok = false;
     if (zi_interrupted()) {
         zi_error_cancelled(error);
         goto out;
     }
-    if (!name_files(c, i, &names, error)) goto out;
+    if (!choose_output_paths(args, i, &paths, error)) goto out;
     request.seed += (uint64_t)i;
-    request.trace_path = names.trace;
-    request.progress = watch;
-    request.user = &w;
-    ok = draw(c, model, &request, names.picture, &w.reporter, error);
+    request.trace_path = paths.trace;
+    request.progress = on_progress;
+    request.user = &state;
+    ok = generate_and_save(args, model, &request, paths.image, &state.printer, error);
 out:
-    free_names(&names);
+    free_output_paths(&paths);
     return ok;
 }
 
-static bool generate(call *c, zi_error *error)
+/* Validates the arguments, loads the model and generates all images. */
+static bool run_generate(generate_args *args, zi_error *error)
 {
     zi_engine *engine = NULL;
     zi_model *model = NULL;
-    files names = {0};
+    output_paths paths = {0};
     bool ok = false;
-    if (!check(c, error) || !zi_find_model(c->generation.model, &c->found, error) ||
-        !draw_seed(c, error) || !name_files(c, 0, &names, error))
+    if (!check_args(args, error) || !zi_find_model(args->generation.model, &args->found, error) ||
+        !choose_seed(args, error) || !choose_output_paths(args, 0, &paths, error))
         goto out;
-    c->load.path = c->found.path;
-    if (!zi_engine_create(&c->engine, &engine, error) || !settle_prompt(c, engine, error) ||
-        !zi_model_load(engine, &c->load, &model, error) ||
-        !apply_aspect(c, zi_model_native_size(model), error))
+    args->load.path = args->found.path;
+    if (!zi_engine_create(&args->engine, &engine, error) || !prepare_prompt(args, engine, error) ||
+        !zi_model_load(engine, &args->load, &model, error) ||
+        !apply_aspect(args, zi_model_native_size(model), error))
         goto out;
-    for (int i = 0; i < c->generation.count; i++)
-        if (!draw_number(c, model, i, error)) goto out;
+    for (int i = 0; i < args->generation.count; i++)
+        if (!generate_image(args, model, i, error)) goto out;
     ok = true;
 out:
     zi_model_free(model);
     zi_engine_free(engine);
-    free_names(&names);
-    zi_resolved_model_free(&c->found);
-    free(c->composed);
-    free(c->enhanced);
+    free_output_paths(&paths);
+    zi_resolved_model_free(&args->found);
+    free(args->random_prompt);
+    free(args->enhanced_prompt);
     return ok;
 }
 
 int cmd_generate(int argc, char **argv)
 {
-    call c = {.engine.scratch = getenv("TMPDIR")};
+    generate_args args = {.engine.scratch = getenv("TMPDIR")};
     zi_option options[ZI_MAX_PARAMETERS + OWN_OPTIONS];
-    zi_option_text texts[ZI_MAX_PARAMETERS];
-    bind_options(&c, options, texts);
+    zi_option_strings texts[ZI_MAX_PARAMETERS];
+    bind_options(&args, options, texts);
     const zi_command command = {
-        "generate", "Draws what the prompt says and prints the file's name.", NULL, options};
+        "generate", "Generates an image from a prompt and prints the file's name.", NULL, options};
     zi_error error = {0};
     int code;
-    c.command = &command;
+    args.command = &command;
     if (!zi_options_parse(&command, argc, argv, NULL, &code)) return code;
-    zi_generation_fill_defaults(&c.generation);
+    zi_generation_fill_defaults(&args.generation);
     zi_interrupt_install();
-    return generate(&c, &error) ? 0 : zi_report(&command, &error);
+    return run_generate(&args, &error) ? 0 : zi_report_error(&command, &error);
 }

@@ -1,4 +1,4 @@
-/* zimage inspect: what is in a model's folder or file, or in a picture. */
+/* zimage inspect: describes a model's folder or file, or an image file. */
 #include "cli.h"
 
 #include <cJSON.h>
@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Text from files we did not write must not steer the terminal. Its lines begin at a column. */
+/* Prints text from untrusted files: control characters become '?'. Further lines are indented to
+ * column. */
 static void print_text(const char *text, int column)
 {
     for (; *text; text++) {
@@ -18,7 +19,7 @@ static void print_text(const char *text, int column)
     }
 }
 
-/* A key as a person would write it: blanks for underscores, but not in names of types (Q8_0). */
+/* Prints a key with blanks for underscores, except in names of types (Q8_0). Returns its length. */
 static int print_key(const char *key)
 {
     bool words = !key[strcspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")];
@@ -27,6 +28,7 @@ static int print_key(const char *key)
     return (int)strlen(key);
 }
 
+/* Prints a size, as "1.50 GB". */
 static void print_bytes(double bytes)
 {
     static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
@@ -35,6 +37,7 @@ static void print_bytes(double bytes)
     printf(unit ? "%.2f %s" : "%.0f %s", bytes, units[unit]);
 }
 
+/* Prints a number; as a size when its key ends with "bytes". */
 static void print_number(const char *key, double number)
 {
     size_t length = key ? strlen(key) : 0;
@@ -54,13 +57,14 @@ static void print_scalar(const cJSON *item, int column)
     if (cJSON_IsNull(item)) fputs("-", stdout);
 }
 
+/* Whether the value is printed below its key: an object, or an array of objects or arrays. */
 static bool is_nested(const cJSON *item)
 {
     return cJSON_IsObject(item) ||
            (cJSON_IsArray(item) && (cJSON_IsObject(item->child) || cJSON_IsArray(item->child)));
 }
 
-/* Words on one line with commas; sentences one below the other, from the given column on. */
+/* Prints words on one line, separated by commas; sentences on a line each, indented to column. */
 static void print_list(const cJSON *list, int column)
 {
     if (!list->child) fputs("none", stdout);
@@ -75,8 +79,8 @@ static void print_list(const cJSON *list, int column)
     }
 }
 
-/* The members of an object or array, one a line, values in one column. Depth is bounded by the
- * JSON parser's own limit. */
+/* Prints the members of an object or array, one per line, with values aligned. The JSON parser
+ * limits the depth. */
 static void print_members(const cJSON *parent, int depth)
 {
     int widest = 0;
@@ -101,8 +105,8 @@ static void print_members(const cJSON *parent, int depth)
     }
 }
 
-/* What is at path as JSON, in new memory. */
-static bool describe(const char *path, char **json, zi_error *error)
+/* Describes the model or image at path as JSON, in new memory. */
+static bool inspect_json(const char *path, char **json, zi_error *error)
 {
     zi_image *image = NULL;
     zi_inspection *inspection = NULL;
@@ -117,6 +121,7 @@ static bool describe(const char *path, char **json, zi_error *error)
     return ok && (*json || zi_error_no_memory(error, 1 << 16));
 }
 
+/* Prints JSON as it is (raw) or as a table. */
 static bool print_json(const char *json, bool raw, zi_error *error)
 {
     if (raw) {
@@ -135,23 +140,24 @@ int cmd_inspect(int argc, char **argv)
     const char *name = NULL;
     bool raw = false;
     const zi_option options[] = {
-        {"json", 0, ZI_OPTION_FLAG, &raw, 0, 0, NULL, "as JSON", NULL},
+        {"json", 0, ZI_OPTION_FLAG, &raw, 0, 0, NULL, "print JSON", NULL},
         {0},
     };
-    const zi_command command = {"inspect",
-                                "Says what is at PATH: a model's layout, architecture, precision, "
-                                "components and sizes, or\n"
-                                "an image's generation parameters.",
-                                "PATH", options};
+    const zi_command command = {
+        "inspect",
+        "Describes what is at PATH: a model's layout, architecture, precision, "
+        "components and sizes, or\n"
+        "an image's generation parameters.",
+        "PATH", options};
     int code;
     if (!zi_options_parse(&command, argc, argv, &name, &code)) return code;
 
     zi_error error = {0};
     zi_resolved_model found = {0};
     char *json = NULL;
-    bool ok = zi_find_model(name, &found, &error) && describe(found.path, &json, &error) &&
+    bool ok = zi_find_model(name, &found, &error) && inspect_json(found.path, &json, &error) &&
               print_json(json, raw, &error);
     free(json);
     zi_resolved_model_free(&found);
-    return ok ? 0 : zi_report(&command, &error);
+    return ok ? 0 : zi_report_error(&command, &error);
 }

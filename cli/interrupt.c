@@ -1,5 +1,5 @@
-/* Ctrl-C: the first one asks, and stops waiting for an answer after half a second; the second one
- * does not ask. */
+/* Signals: the first one asks the program to stop and starts a timer of half a second; the timer or
+ * a second signal ends it at once. */
 #include "cli.h"
 
 #include "base/file.h"
@@ -10,26 +10,28 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { PATIENCE_MICROSECONDS = 500000 };
+enum { GRACE_MICROSECONDS = 500000 };
 
-/* Not sig_atomic_t: the handler may run in another thread than the one that looks. */
-static atomic_int signals;
+/* Atomic, since the handler may run in another thread than the reader. */
+static atomic_int signal_count;
 static bool on_terminal;
 
-static void leave(void)
+/* Removes temporary files and exits; async-signal-safe. */
+static void exit_now(void)
 {
-    static const char text[] = "\nzimage: cancelled\n"; /* the newline ends a bar */
+    static const char text[] = "\nzimage: cancelled\n"; /* the newline ends a progress bar */
     int skip = on_terminal ? 0 : 1;
     zi_output_abandon_all();
     if (write(STDERR_FILENO, text + skip, sizeof text - 1 - (size_t)skip) < 0) _exit(1);
     _exit(1);
 }
 
-static void handle(int number)
+/* Also handles SIGALRM, the timer. */
+static void on_signal(int number)
 {
     int saved = errno;
-    if (number == SIGALRM || atomic_fetch_add(&signals, 1) > 0) leave();
-    struct itimerval timer = {.it_value = {.tv_usec = PATIENCE_MICROSECONDS}};
+    if (number == SIGALRM || atomic_fetch_add(&signal_count, 1) > 0) exit_now();
+    struct itimerval timer = {.it_value = {.tv_usec = GRACE_MICROSECONDS}};
     setitimer(ITIMER_REAL, &timer, NULL);
     errno = saved;
 }
@@ -37,11 +39,11 @@ static void handle(int number)
 void zi_interrupt_install(void)
 {
     static const int numbers[] = {SIGALRM, SIGINT, SIGTERM, SIGHUP};
-    struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESTART}, before;
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;
     sigemptyset(&action.sa_mask);
     on_terminal = isatty(STDERR_FILENO);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        /* Who starts a program with a signal ignored (nohup) wants it to stay so. */
+        /* Signals that are ignored at the start (nohup) stay ignored. */
         if (numbers[i] != SIGALRM && sigaction(numbers[i], NULL, &before) == 0 &&
             before.sa_handler == SIG_IGN)
             continue;
@@ -51,5 +53,5 @@ void zi_interrupt_install(void)
 
 bool zi_interrupted(void)
 {
-    return atomic_load(&signals) > 0;
+    return atomic_load(&signal_count) > 0;
 }

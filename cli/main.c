@@ -1,4 +1,4 @@
-/* The program: finds the subcommand and runs it. */
+/* The program's entry point: runs the subcommand. */
 #include "cli.h"
 
 #include <errno.h>
@@ -13,24 +13,24 @@ typedef struct {
 } subcommand;
 
 static const subcommand subcommands[] = {
-    {"generate", "draw a picture from a prompt", cmd_generate},
-    {"serve", "serve a page and an API to draw with", cmd_serve},
-    {"gallery", "list and remove what the server has drawn", cmd_gallery},
-    {"enhance", "turn a short prompt into a rich one", cmd_enhance},
+    {"generate", "generate an image from a prompt", cmd_generate},
+    {"serve", "run a web page and HTTP API", cmd_serve},
+    {"gallery", "list and remove images of the server", cmd_gallery},
+    {"enhance", "expand a short prompt", cmd_enhance},
     {"convert", "write a model in another layout", cmd_convert},
     {"quantize", "write a model in another precision", cmd_quantize},
-    {"download", "get a model from Hugging Face's hub", cmd_download},
-    {"import", "put a model into the models folder", cmd_import},
+    {"download", "download a model from Hugging Face's hub", cmd_download},
+    {"import", "add a model to the models folder", cmd_import},
     {"models", "list, choose and remove models", cmd_models},
-    {"inspect", "say what is in a model's folder or file", cmd_inspect},
+    {"inspect", "describe a model's folder or file", cmd_inspect},
     {"verify", "check that a model works", cmd_verify},
     {"tokenize", "print the token ids of a text", cmd_tokenize},
-    {"bench", "measure how fast this machine is", cmd_bench},
+    {"bench", "measure the speed of this machine", cmd_bench},
     {"docs", "print the man page or shell completions", cmd_docs},
 };
 enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
 
-void zi_note(bool quiet, const char *format, ...)
+void zi_print_note(bool quiet, const char *format, ...)
 {
     if (quiet) return;
     va_list args;
@@ -44,7 +44,7 @@ void zi_note(bool quiet, const char *format, ...)
 static void print_help(FILE *stream)
 {
     fprintf(stream,
-            "zimage %s: Z-Image-Turbo, prompt to picture\n\n"
+            "zimage %s: generates images with Z-Image-Turbo\n\n"
             "usage: zimage SUBCOMMAND [OPTION...]\n\n",
             ZI_VERSION);
     for (int i = 0; i < SUBCOMMANDS; i++)
@@ -55,7 +55,7 @@ static void print_help(FILE *stream)
 }
 
 typedef struct {
-    zi_command_visit visit;
+    zi_command_visitor visit;
     void *user;
     const char *summary;
 } visitor;
@@ -66,7 +66,7 @@ static void visit_command(void *user, const zi_command *command)
     v->visit(v->user, v->summary, command);
 }
 
-void zi_visit_commands(zi_command_visit visit, void *user)
+void zi_visit_commands(zi_command_visitor visit, void *user)
 {
     visitor v = {visit, user, NULL};
     zi_options_intercept(visit_command, &v);
@@ -78,7 +78,7 @@ void zi_visit_commands(zi_command_visit visit, void *user)
     zi_options_intercept(NULL, NULL);
 }
 
-static int unknown(const char *name)
+static int report_unknown_subcommand(const char *name)
 {
     zi_error error;
     char names[200] = "";
@@ -86,12 +86,13 @@ static int unknown(const char *name)
         size_t size = strlen(names);
         snprintf(names + size, sizeof names - size, "%s%s", i ? ", " : "", subcommands[i].name);
     }
-    zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, name, "no such subcommand; there are: %s",
-                 names);
-    return zi_report(NULL, &error);
+    zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, name,
+                 "no such subcommand; the subcommands are: %s", names);
+    return zi_report_error(NULL, &error);
 }
 
-static int run(int argc, char **argv)
+/* Runs the subcommand argv[1]. Returns the program's exit code. */
+static int run_subcommand(int argc, char **argv)
 {
     if (argc < 2) {
         print_help(stderr);
@@ -108,18 +109,18 @@ static int run(int argc, char **argv)
     }
     for (int i = 0; i < SUBCOMMANDS; i++)
         if (!strcmp(name, subcommands[i].name)) return subcommands[i].run(argc - 1, argv + 1);
-    return unknown(name);
+    return report_unknown_subcommand(name);
 }
 
 int main(int argc, char **argv)
 {
-    /* A full disk and a reader that went away are to be errors we can name, not sudden deaths that
-     * leave temporary files behind. */
+    /* Let writes to a closed pipe or beyond the file size limit fail with an error, instead of
+     * killing the program before temporary files are removed. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    int code = run(argc, argv);
+    int code = run_subcommand(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        zi_note(false, "standard output: cannot write: %s", strerror(errno));
+        zi_print_note(false, "standard output: cannot write: %s", strerror(errno));
         if (!code) code = 1;
     }
     return code;

@@ -1,4 +1,4 @@
-/* zimage models and zimage import: the models folder. */
+/* zimage models and zimage import: manage the models folder. */
 #include "cli.h"
 #include "base/tables.h"
 
@@ -12,15 +12,15 @@
 
 typedef struct {
     const char *folder;
-    bool json, yes, dry, quiet;
+    bool json, yes, dry_run, quiet;
     zi_user_registry models;
-} call;
+} models_args;
 
-/* ---- the list ---- */
+/* ---- list ---- */
 
-/* "good", "damaged", "unsupported", "needs a reference", or what a file of some parts lacks:
- * "lacks vae". In new memory; NULL when that is short. */
-static char *health_of(const zi_inspection *in)
+/* The health of a model for people: "good", "damaged", "unsupported", "needs a reference", or
+ * "lacks vae, ..." for a file of some components. In new memory; NULL when out of memory. */
+static char *health_text(const zi_inspection *in)
 {
     zi_text text;
     int count = 0;
@@ -40,7 +40,8 @@ static char *health_of(const zi_inspection *in)
     return zi_text_take(&text);
 }
 
-static void size_of(uint64_t bytes, char *out, size_t size)
+/* Writes a size as "1.5 GB". */
+static void format_size(uint64_t bytes, char *out, size_t size)
 {
     double number = (double)bytes;
     if (number < 1e9)
@@ -54,12 +55,13 @@ static const char *or_dash(const char *text)
     return text ? text : "-";
 }
 
+/* Prints a model as a line. widest: width of the column of names. */
 static void print_entry(const zi_registry_entry *entry, int widest)
 {
     char size[32];
     const zi_inspection *in = entry->inspection;
-    char *health = health_of(in);
-    size_of(entry->bytes, size, sizeof size);
+    char *health = health_text(in);
+    format_size(entry->bytes, size, sizeof size);
     printf("%c %-*s  %-14s  %-24s  %9s  %s%s%s\n", entry->is_default ? '*' : ' ', widest,
            entry->name, or_dash(in->layout), or_dash(in->precision), size, or_dash(health),
            in->problem_count ? ": " : "", in->problem_count ? in->problems[0].text : "");
@@ -69,13 +71,14 @@ static void print_entry(const zi_registry_entry *entry, int widest)
 static void print_partial(const zi_partial_model *partial)
 {
     char size[32];
-    size_of(partial->bytes, size, sizeof size);
+    format_size(partial->bytes, size, sizeof size);
     printf("  %s: %s of a %s\n", partial->name, size,
-           partial->download ? "download that has not ended"
-                             : "model that was not written to its end");
+           partial->download ? "download that is not complete"
+                             : "model that was not completely written");
 }
 
-/* The demo model is the program's own. A model that changes while it is inspected is left out. */
+/* Whether the list shows it: not the demo model, which is part of the program, nor a model that
+ * changed while it was inspected. */
 static bool is_shown(const zi_registry_entry *entry)
 {
     return entry->inspection && entry->section != ZI_SECTION_DEMO;
@@ -93,6 +96,7 @@ static void print_list(const zi_registry_list *list)
     for (size_t i = 0; i < list->partial_count; i++) print_partial(&list->partial[i]);
 }
 
+/* Adds a string unless text is NULL. */
 static void add_text(cJSON *object, const char *name, const char *text)
 {
     if (text) cJSON_AddStringToObject(object, name, text);
@@ -101,7 +105,7 @@ static void add_text(cJSON *object, const char *name, const char *text)
 static cJSON *entry_json(const zi_registry_entry *entry)
 {
     const zi_inspection *in = entry->inspection;
-    char *health = health_of(in);
+    char *health = health_text(in);
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "name", entry->name);
     cJSON_AddStringToObject(json, "path", entry->path);
@@ -119,10 +123,10 @@ static cJSON *entry_json(const zi_registry_entry *entry)
     return json;
 }
 
-static cJSON *list_json(const call *c, const zi_registry_list *list)
+static cJSON *list_json(const models_args *args, const zi_registry_list *list)
 {
     cJSON *root = cJSON_CreateObject();
-    cJSON_AddStringToObject(root, "folder", c->models.options.folder);
+    cJSON_AddStringToObject(root, "folder", args->models.options.folder);
     add_text(root, "default", list->default_name);
     cJSON *rows = cJSON_AddArrayToObject(root, "models");
     for (size_t i = 0; i < list->count; i++)
@@ -138,6 +142,7 @@ static cJSON *list_json(const call *c, const zi_registry_list *list)
     return root;
 }
 
+/* Prints formatted JSON and deletes it. */
 static bool print_json(cJSON *json, zi_error *error)
 {
     char *text = cJSON_Print(json);
@@ -147,70 +152,74 @@ static bool print_json(cJSON *json, zi_error *error)
     return text || zi_error_no_memory(error, 1 << 16);
 }
 
-static bool list(call *c, const char *name, zi_error *error)
+/* `models list`: inspects what is new and prints the list. name must be NULL. */
+static bool list_models(models_args *args, const char *name, zi_error *error)
 {
     zi_registry_list list;
     if (name)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                             "'%s': models list takes no name", name);
-    if (!zi_registry_inspect_all(c->models.registry, NULL, NULL, error) ||
-        !zi_registry_read(c->models.registry, &list, error))
+    if (!zi_registry_inspect_all(args->models.registry, NULL, NULL, error) ||
+        !zi_registry_read(args->models.registry, &list, error))
         return false;
     bool ok = true, any = false;
     for (size_t i = 0; i < list.count; i++) any |= is_shown(&list.entries[i]);
-    if (c->json)
-        ok = print_json(list_json(c, &list), error);
+    if (args->json)
+        ok = print_json(list_json(args, &list), error);
     else
         print_list(&list);
-    if (!c->json && !any) {
-        char *hint = zi_download_hint(c->models.registry);
-        zi_note(c->quiet, "no models in %s, and none in the hub's cache; %s",
-                c->models.options.folder, hint ? hint : "see zimage download --help");
+    if (!args->json && !any) {
+        char *hint = zi_download_hint(args->models.registry);
+        zi_print_note(args->quiet, "no models in %s, and none in the hub's cache; %s",
+                      args->models.options.folder, hint ? hint : "see zimage download --help");
         free(hint);
     }
     zi_registry_list_free(&list);
     return ok;
 }
 
-/* ---- actions ---- */
+/* ---- default, remove, migrate ---- */
 
-static bool choose(call *c, const char *name, zi_error *error)
+/* Sets the default model; without a name, prints the present one. */
+static bool set_default(models_args *args, const char *name, zi_error *error)
 {
     zi_resolved_model found = {0};
-    if (name) return zi_registry_set_default(c->models.registry, name, true, error);
-    if (!zi_registry_resolve(c->models.registry, NULL, &found, error)) return false;
+    if (name) return zi_registry_set_default(args->models.registry, name, true, error);
+    if (!zi_registry_resolve(args->models.registry, NULL, &found, error)) return false;
     if (found.as == ZI_RESOLVED_DEMO)
-        zi_note(c->quiet, "no default was chosen; zimage models default NAME does it");
+        zi_print_note(args->quiet,
+                      "no default model is set; set one with `zimage models default NAME`");
     else
         puts(found.path);
     zi_resolved_model_free(&found);
     return true;
 }
 
-/* Asks on the terminal. */
-static bool confirm(const call *c, const char *name, const char *path, zi_error *error)
+/* Asks on the terminal whether to remove, unless --yes. False also without a terminal. */
+static bool confirm(const models_args *args, const char *name, const char *path, zi_error *error)
 {
     char answer[16] = "";
-    if (c->yes) return true;
+    if (args->yes) return true;
     if (!isatty(STDIN_FILENO))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, NULL,
-                               "removing it needs a yes: add --yes");
+                               "removing needs confirmation: add --yes");
     fprintf(stderr, "remove %s? [y/N] ", path);
     if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
-        return zi_error_set(error, ZI_ERROR_CANCELLED, name, "kept");
+        return zi_error_set(error, ZI_ERROR_CANCELLED, name, "not removed");
     return true;
 }
 
-static bool drop(call *c, const char *name, zi_error *error)
+/* `models remove NAME` */
+static bool remove_model(models_args *args, const char *name, zi_error *error)
 {
     zi_resolved_model found = {0};
     if (!name)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                             "models remove: NAME is missing");
-    /* A snapshot that is not whole is found by its name alone. */
-    bool known = zi_registry_resolve(c->models.registry, name, &found, NULL);
-    bool ok = confirm(c, name, known ? found.path : name, error) &&
-              zi_registry_remove(c->models.registry, name, error);
+    /* An incomplete download is found by its name alone. */
+    bool known = zi_registry_resolve(args->models.registry, name, &found, NULL);
+    bool ok = confirm(args, name, known ? found.path : name, error) &&
+              zi_registry_remove(args->models.registry, name, error);
     zi_resolved_model_free(&found);
     return ok;
 }
@@ -229,53 +238,60 @@ static cJSON *migration_json(const zi_migration *migration)
     return rows;
 }
 
-static bool migrate(call *c, const char *name, zi_error *error)
+/* `models migrate`: moves models to the folders of their layouts and prints the moves. name must be
+ * NULL. */
+static bool migrate_models(models_args *args, const char *name, zi_error *error)
 {
     zi_migration migration;
     if (name)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                             "'%s': models migrate takes no name", name);
-    if (!zi_registry_migrate(c->models.registry, c->dry, &migration, error)) return false;
-    bool ok = !c->json || print_json(migration_json(&migration), error);
+    if (!zi_registry_migrate(args->models.registry, args->dry_run, &migration, error)) return false;
+    bool ok = !args->json || print_json(migration_json(&migration), error);
     for (size_t i = 0; i < migration.count; i++) {
         const zi_migrated_model *model = &migration.models[i];
         if (model->problem)
-            zi_note(c->quiet, "stays where it is: %s", model->problem);
-        else if (!c->json)
+            zi_print_note(args->quiet, "not moved: %s", model->problem);
+        else if (!args->json)
             printf("%s -> %s\n", model->from, model->to);
     }
-    if (!migration.count) zi_note(c->quiet, "nothing to move");
+    if (!migration.count) zi_print_note(args->quiet, "nothing to move");
     zi_migration_free(&migration);
     return ok;
 }
 
 static const struct {
     const char *name;
-    bool (*run)(call *c, const char *name, zi_error *error);
-} actions[] = {{"list", list}, {"default", choose}, {"remove", drop}, {"migrate", migrate}};
+    bool (*run)(models_args *args, const char *name, zi_error *error);
+} actions[] = {{"list", list_models},
+               {"default", set_default},
+               {"remove", remove_model},
+               {"migrate", migrate_models}};
 enum { ACTIONS = sizeof actions / sizeof *actions };
 
 int cmd_models(int argc, char **argv)
 {
-    call c = {0};
+    models_args args = {0};
     const char *words[2] = {"list", NULL};
     zi_error error = {0};
     int code;
     const zi_option options[] = {
-        {"models", 0, ZI_OPTION_TEXT, &c.folder, 0, 0, "DIR", "the models folder (./models)", NULL},
-        {"dry-run", 0, ZI_OPTION_FLAG, &c.dry, 0, 0, NULL, "migrate: only say what it would do",
+        {"models", 0, ZI_OPTION_TEXT, &args.folder, 0, 0, "DIR", "the models folder (./models)",
          NULL},
-        {"yes", 'y', ZI_OPTION_FLAG, &c.yes, 0, 0, NULL, "remove: do not ask", NULL},
-        {"json", 0, ZI_OPTION_FLAG, &c.json, 0, 0, NULL, "list and migrate: as JSON", NULL},
-        {"quiet", 'q', ZI_OPTION_FLAG, &c.quiet, 0, 0, NULL, "no remarks", NULL},
+        {"dry-run", 0, ZI_OPTION_FLAG, &args.dry_run, 0, 0, NULL,
+         "migrate: only print what would be moved", NULL},
+        {"yes", 'y', ZI_OPTION_FLAG, &args.yes, 0, 0, NULL, "remove: do not ask for confirmation",
+         NULL},
+        {"json", 0, ZI_OPTION_FLAG, &args.json, 0, 0, NULL, "list and migrate: print JSON", NULL},
+        {"quiet", 'q', ZI_OPTION_FLAG, &args.quiet, 0, 0, NULL, "no notes", NULL},
         {0},
     };
     const zi_command command = {
         "models",
         "Lists the models in the models folder and in the hub's cache (the default with a star).\n"
-        "default NAME makes one the default, remove NAME removes one, migrate moves models that "
-        "lie\n"
-        "in the folder itself to mlx, pytorch, comfyui or prompt_enhancer in it.",
+        "default NAME makes one the default, remove NAME removes one, and migrate moves models "
+        "from\n"
+        "the folder itself to its subfolders mlx, pytorch, comfyui and prompt_enhancer.",
         "[list|default|remove|migrate] [NAME]", options};
     if (!zi_options_parse(&command, argc, argv, words, &code)) return code;
     int action = 0;
@@ -283,27 +299,30 @@ int cmd_models(int argc, char **argv)
     if (action == ACTIONS) {
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                      "models: '%s' is none of list, default, remove, migrate", words[0]);
-        return zi_report(&command, &error);
+        return zi_report_error(&command, &error);
     }
-    if (!zi_user_registry_open(c.folder, &c.models, &error)) return zi_report(&command, &error);
-    bool ok = actions[action].run(&c, words[1], &error);
-    zi_user_registry_close(&c.models);
-    return ok ? 0 : zi_report(&command, &error);
+    if (!zi_user_registry_open(args.folder, &args.models, &error))
+        return zi_report_error(&command, &error);
+    bool ok = actions[action].run(&args, words[1], &error);
+    zi_user_registry_close(&args.models);
+    return ok ? 0 : zi_report_error(&command, &error);
 }
 
 /* ---- import ---- */
 
-static bool import(call *c, zi_import_options *o, zi_error *error)
+/* Imports the model of o and prints its new path. */
+static bool import_model(models_args *args, zi_import_options *o, zi_error *error)
 {
     char *path = NULL;
     zi_user_registry models;
-    if (!zi_user_registry_open(c->folder, &models, error)) return false;
-    zi_reporter reporter = zi_reporter_start(!c->quiet && isatty(STDERR_FILENO), false, 1, 1);
-    o->progress = zi_reporter_progress;
-    o->user = &reporter;
+    if (!zi_user_registry_open(args->folder, &models, error)) return false;
+    zi_progress_printer printer =
+        zi_progress_printer_start(!args->quiet && isatty(STDERR_FILENO), false, 1, 1);
+    o->progress = zi_progress_printer_update;
+    o->user = &printer;
     zi_interrupt_install();
     bool ok = zi_registry_import(models.registry, o, &path, error);
-    zi_reporter_clear(&reporter);
+    zi_progress_printer_clear(&printer);
     if (ok) puts(path);
     free(path);
     zi_user_registry_close(&models);
@@ -312,32 +331,33 @@ static bool import(call *c, zi_import_options *o, zi_error *error)
 
 int cmd_import(int argc, char **argv)
 {
-    call c = {0};
+    models_args args = {0};
     zi_import_options o = {0};
     zi_error error = {0};
     int layout = 0, precision = 0, code;
     bool link = false, move = false, has_layout = false, has_precision = false;
     char layouts[64], precisions[64];
-    zi_join_words(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
-    zi_join_words(zi_precision_names, precisions, sizeof precisions);
+    zi_join_choices(zi_layout_names + ZI_LAYOUT_MLX, layouts, sizeof layouts);
+    zi_join_choices(zi_precision_names, precisions, sizeof precisions);
     const zi_option options[] = {
-        {"name", 0, ZI_OPTION_TEXT, &o.name, 0, 0, "NAME", "how it is to be called (as PATH)",
-         NULL},
-        {"to", 0, ZI_OPTION_CHOICE, &layout, 0, 0, layouts, "convert it to this layout",
-         &has_layout},
+        {"name", 0, ZI_OPTION_TEXT, &o.name, 0, 0, "NAME", "name of the model (PATH's)", NULL},
+        {"to", 0, ZI_OPTION_CHOICE, &layout, 0, 0, layouts, "convert to this layout", &has_layout},
         {"precision", 0, ZI_OPTION_CHOICE, &precision, 0, 0, precisions,
-         "convert it to this precision", &has_precision},
+         "convert to this precision", &has_precision},
         {"reference", 0, ZI_OPTION_TEXT, &o.reference, 0, 0, "DIR",
-         "converting: a diffusers or MLX folder that lends what PATH lacks", NULL},
-        {"link", 0, ZI_OPTION_FLAG, &link, 0, 0, NULL, "only link to it", NULL},
-        {"move", 0, ZI_OPTION_FLAG, &move, 0, 0, NULL, "move it there", NULL},
-        {"models", 0, ZI_OPTION_TEXT, &c.folder, 0, 0, "DIR", "the models folder (./models)", NULL},
-        {"quiet", 'q', ZI_OPTION_FLAG, &c.quiet, 0, 0, NULL, "no bar", NULL},
+         "with conversion: diffusers or MLX folder to take missing components from", NULL},
+        {"link", 0, ZI_OPTION_FLAG, &link, 0, 0, NULL, "create a symbolic link instead of a copy",
+         NULL},
+        {"move", 0, ZI_OPTION_FLAG, &move, 0, 0, NULL, "move instead of copying", NULL},
+        {"models", 0, ZI_OPTION_TEXT, &args.folder, 0, 0, "DIR", "the models folder (./models)",
+         NULL},
+        {"quiet", 'q', ZI_OPTION_FLAG, &args.quiet, 0, 0, NULL, "no progress bar", NULL},
         {0},
     };
     const zi_command command = {
-        "import", "Copies a model, or a part of one, into the models folder and prints its path.",
-        "PATH", options};
+        "import",
+        "Copies a model, or components of one, into the models folder and prints its path.", "PATH",
+        options};
     if (!zi_options_parse(&command, argc, argv, &o.source, &code)) return code;
     o.mode = link ? ZI_IMPORT_LINK : move ? ZI_IMPORT_MOVE : ZI_IMPORT_COPY;
     o.convert = has_layout || has_precision;
@@ -345,8 +365,8 @@ int cmd_import(int argc, char **argv)
     o.precision = (zi_precision)precision;
     if (link + move + o.convert > 1)
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                     "--link, --move and converting (--to, --precision) exclude each other");
-    else if (import(&c, &o, &error))
+                     "--link, --move and conversion (--to, --precision) exclude each other");
+    else if (import_model(&args, &o, &error))
         return 0;
-    return zi_report(&command, &error);
+    return zi_report_error(&command, &error);
 }

@@ -1,4 +1,4 @@
-/* Options by table: one parser and one help for all subcommands. */
+/* Parses options and prints help by tables, for all subcommands. */
 #include "cli.h"
 
 #include <errno.h>
@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Digits and nothing else: no sign, no blanks, no other base. */
-static bool parse_natural(const char *text, uint64_t *out)
+/* Parses decimal digits, without sign, blanks or other bases. */
+static bool parse_uint64(const char *text, uint64_t *out)
 {
     if (!*text || text[strspn(text, "0123456789")]) return false;
     errno = 0;
@@ -18,6 +18,7 @@ static bool parse_natural(const char *text, uint64_t *out)
     return true;
 }
 
+/* Parses an integer from option->min to option->max into *option->value. */
 static bool set_int(const zi_option *option, const char *text, zi_error *error)
 {
     uint64_t value;
@@ -26,7 +27,7 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
     if (!is_number)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
                             "'%s' is not a whole number", text);
-    if (digits != text || !parse_natural(text, &value) || (double)value < option->min ||
+    if (digits != text || !parse_uint64(text, &value) || (double)value < option->min ||
         (double)value > option->max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
                             "%s is out of range; it goes from %.0f to %.0f", text, option->min,
@@ -37,7 +38,7 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
 
 static bool set_seed(const zi_option *option, const char *text, zi_error *error)
 {
-    if (parse_natural(text, option->value)) return true;
+    if (parse_uint64(text, option->value)) return true;
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
                         "'%s' is not a whole number from 0 to 18446744073709551615", text);
 }
@@ -73,7 +74,7 @@ static bool set_choice(const zi_option *option, const char *text, zi_error *erro
     }
 }
 
-/* As a choice, of which the option alone is the first. */
+/* Sets ZI_OPTION_LEVEL; text NULL: the option was given without a word. */
 static bool set_level(const zi_option *option, const char *text, zi_error *error)
 {
     int *level = option->value;
@@ -84,7 +85,8 @@ static bool set_level(const zi_option *option, const char *text, zi_error *error
     return true;
 }
 
-static bool set(const zi_option *option, const char *text, zi_error *error)
+/* Parses text as the option's kind into *option->value, and sets *option->given. */
+static bool set_option(const zi_option *option, const char *text, zi_error *error)
 {
     if (option->given) *option->given = true;
     switch (option->kind) {
@@ -108,9 +110,10 @@ static bool set(const zi_option *option, const char *text, zi_error *error)
     return true;
 }
 
-/* The option that word ("--name", "--name=value", "-x", "-xvalue") names, or NULL. *attached is
- * the value that came in the same word, or NULL. */
-static const zi_option *lookup(const zi_option *options, const char *word, const char **attached)
+/* The option that an argument ("--name", "--name=value", "-x", "-xvalue") names, or NULL.
+ * *attached: the value in the same argument, or NULL. */
+static const zi_option *find_option(const zi_option *options, const char *word,
+                                    const char **attached)
 {
     *attached = NULL;
     bool is_long = word[1] == '-';
@@ -128,11 +131,11 @@ static const zi_option *lookup(const zi_option *options, const char *word, const
     return NULL;
 }
 
-/* Takes the option at argv[*i] and its value; *i moves to the last word taken. */
-static bool take(const zi_command *command, int argc, char **argv, int *i, zi_error *error)
+/* Parses the option at argv[*i] and its value; *i becomes the last argument used. */
+static bool parse_option(const zi_command *command, int argc, char **argv, int *i, zi_error *error)
 {
     const char *word = argv[*i], *value;
-    const zi_option *option = lookup(command->options, word, &value);
+    const zi_option *option = find_option(command->options, word, &value);
     if (!option)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, word,
                             "unknown option; `zimage %s --help` lists them", command->name);
@@ -146,7 +149,7 @@ static bool take(const zi_command *command, int argc, char **argv, int *i, zi_er
                                 "its value %s is missing", option->argument);
         value = argv[++*i];
     }
-    return set(option, value, error);
+    return set_option(option, value, error);
 }
 
 static void print_help(const zi_command *command)
@@ -165,12 +168,12 @@ static void print_help(const zi_command *command)
                  flag ? "" : option->argument, level ? "]" : "");
         printf("  %-32s %s\n", names, option->help);
     }
-    printf("  %-32s %s\n", "-h, --help", "this list");
+    printf("  %-32s %s\n", "-h, --help", "print this help");
 }
 
-/* Words that are no options, of which command->positional tells the names; *needed: those that must
- * be there. */
-static int count_words(const zi_command *command, int *needed)
+/* The number of positional arguments in command->positional; *needed: how many of them are
+ * required. */
+static int count_positionals(const zi_command *command, int *needed)
 {
     int count = command->positional ? 1 : 0;
     *needed = command->positional && command->positional[0] != '[';
@@ -197,7 +200,7 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
                       int *code)
 {
     zi_error error = {0};
-    int found = 0, needed, wanted = count_words(command, &needed);
+    int found = 0, needed, wanted = count_positionals(command, &needed);
     bool options_ended = false;
     if (intercepted.visit) {
         intercepted.visit(intercepted.user, command);
@@ -222,7 +225,7 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
             print_help(command);
             *code = 0;
             return false;
-        } else if (!take(command, argc, argv, &i, &error)) {
+        } else if (!parse_option(command, argc, argv, &i, &error)) {
             break;
         }
         if (error.code) break;
@@ -233,7 +236,7 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
                         found ? strchr(command->positional, ' ') + 1 : command->positional,
                         command->name);
     if (error.code) {
-        *code = zi_report(command, &error);
+        *code = zi_report_error(command, &error);
         return false;
     }
     return true;

@@ -1,11 +1,11 @@
-/* Options of the generation parameters, made from the library's table. */
+/* Makes the options of generation parameters from the library's table. */
 #include "cli.h"
 #include "base/tables.h"
 
 #include <stdio.h>
 #include <string.h>
 
-const char *zi_join_words(const char *const *words, char *out, size_t size)
+const char *zi_join_choices(const char *const *words, char *out, size_t size)
 {
     out[0] = 0;
     for (size_t i = 0; words[i]; i++) {
@@ -15,7 +15,7 @@ const char *zi_join_words(const char *const *words, char *out, size_t size)
     return out;
 }
 
-static zi_option_kind kind_of(zi_parameter_type type)
+static zi_option_kind option_kind(zi_parameter_type type)
 {
     static const zi_option_kind kinds[] = {
         [ZI_PARAMETER_TEXT] = ZI_OPTION_TEXT,     [ZI_PARAMETER_INT] = ZI_OPTION_INT,
@@ -24,8 +24,8 @@ static zi_option_kind kind_of(zi_parameter_type type)
     return kinds[type];
 }
 
-/* The name with hyphens, and help with the default in parentheses. */
-static void write_texts(const zi_parameter *p, zi_option_text *text)
+/* Fills in the option's name (with hyphens), choices, and help with the default in parentheses. */
+static void fill_option_strings(const zi_parameter *p, zi_option_strings *text)
 {
     char standard[64];
     snprintf(text->name, sizeof text->name, "%s", p->name);
@@ -33,20 +33,20 @@ static void write_texts(const zi_parameter *p, zi_option_text *text)
         if (*c == '_') *c = '-';
     zi_parameter_print_default(p, standard);
     snprintf(text->help, sizeof text->help, *standard ? "%s (%s)" : "%s", p->help, standard);
-    if (p->choices) zi_join_words(p->choices, text->choices, sizeof text->choices);
+    if (p->choices) zi_join_choices(p->choices, text->choices, sizeof text->choices);
 }
 
-size_t zi_parameter_options(zi_generation *generation, zi_option *options, zi_option_text *texts)
+size_t zi_parameter_options(zi_generation *generation, zi_option *options, zi_option_strings *texts)
 {
     size_t count = 0;
     char *base = (char *)generation;
     for (const zi_parameter *p = zi_parameters; p->name; p++) {
         if (p->api_only) continue;
-        zi_option_text *text = &texts[count];
-        write_texts(p, text);
+        zi_option_strings *text = &texts[count];
+        fill_option_strings(p, text);
         options[count++] = (zi_option){.name = text->name,
                                        .letter = p->letter,
-                                       .kind = kind_of(p->type),
+                                       .kind = option_kind(p->type),
                                        .value = base + p->offset,
                                        .min = p->min,
                                        .max = p->max,

@@ -1,4 +1,4 @@
-/* How far the work is: a bar for people, events for programs. */
+/* Progress of an operation: a bar for people, JSON events for programs. */
 #include "cli.h"
 
 #include <cJSON.h>
@@ -10,14 +10,15 @@
 static const double bar_interval = 0.1, event_interval = 0.25; /* seconds */
 static const char *const stage_names[] = {"encode", "step", "decode", "convert", "copy"};
 
-/* Seconds until the stage ends, if it goes on as it began; negative when there is no telling. */
-static double seconds_left(const zi_reporter *reporter, double fraction, double now)
+/* Estimated seconds until the stage ends; negative: unknown. */
+static double seconds_left(const zi_progress_printer *printer, double fraction, double now)
 {
-    double elapsed = now - reporter->stage_began;
+    double elapsed = now - printer->stage_began;
     return fraction > 0 ? elapsed * (1 - fraction) / fraction : -1;
 }
 
-static void draw_bar(const zi_reporter *reporter, const zi_progress *progress, double left)
+/* Prints the progress bar over the last one. left: estimated seconds; negative: unknown. */
+static void print_bar(const zi_progress_printer *printer, const zi_progress *progress, double left)
 {
     enum { WIDTH = 30 };
     char bar[WIDTH + 1], what[40], of[32] = "", when[32] = "";
@@ -25,9 +26,9 @@ static void draw_bar(const zi_reporter *reporter, const zi_progress *progress, d
     for (int i = 0; i < WIDTH; i++) bar[i] = i < filled ? '#' : '.';
     bar[WIDTH] = 0;
     if (progress->stage == ZI_STAGE_ENCODE) {
-        snprintf(what, sizeof what, "reading the prompt");
+        snprintf(what, sizeof what, "encoding the prompt");
     } else if (progress->stage == ZI_STAGE_DECODE) {
-        snprintf(what, sizeof what, "developing");
+        snprintf(what, sizeof what, "decoding");
     } else if (progress->stage == ZI_STAGE_CONVERT) {
         snprintf(what, sizeof what, "converting");
     } else if (progress->stage == ZI_STAGE_COPY) {
@@ -36,18 +37,18 @@ static void draw_bar(const zi_reporter *reporter, const zi_progress *progress, d
         int step = progress->step < progress->steps ? progress->step + 1 : progress->steps;
         snprintf(what, sizeof what, "step %d of %d", step, progress->steps);
     }
-    if (reporter->pictures > 1)
-        snprintf(of, sizeof of, "picture %d of %d, ", reporter->picture, reporter->pictures);
+    if (printer->images > 1)
+        snprintf(of, sizeof of, "image %d of %d, ", printer->image, printer->images);
     if (left >= 0) {
         long seconds = lrint(ceil(left));
         snprintf(when, sizeof when, " %ld:%02ld left", seconds / 60, seconds % 60);
     }
-    /* Back to the line's begin, the new text, and away with what is left of the old one. */
+    /* Return to the start of the line, print, and erase the rest of it. */
     fprintf(stderr, "\r%s%s [%s]%s\033[K", of, what, bar, when);
     fflush(stderr);
 }
 
-bool zi_print_event(cJSON *event, zi_error *error)
+bool zi_print_json_event(cJSON *event, zi_error *error)
 {
     char *line = cJSON_PrintUnformatted(event);
     if (line) {
@@ -60,56 +61,58 @@ bool zi_print_event(cJSON *event, zi_error *error)
     return ok || zi_error_no_memory(error, 1);
 }
 
-static void print_event(const zi_reporter *reporter, const zi_progress *progress, double left)
+static void print_progress_event(const zi_progress_printer *printer, const zi_progress *progress,
+                                 double left)
 {
     cJSON *event = cJSON_CreateObject();
     cJSON_AddStringToObject(event, "event", "progress");
-    cJSON_AddNumberToObject(event, "picture", reporter->picture);
-    cJSON_AddNumberToObject(event, "pictures", reporter->pictures);
+    cJSON_AddNumberToObject(event, "picture", printer->image);
+    cJSON_AddNumberToObject(event, "pictures", printer->images);
     cJSON_AddStringToObject(event, "stage", stage_names[progress->stage]);
     cJSON_AddNumberToObject(event, "step", progress->step);
     cJSON_AddNumberToObject(event, "steps", progress->steps);
     cJSON_AddNumberToObject(event, "fraction", progress->fraction);
     if (left >= 0) cJSON_AddNumberToObject(event, "seconds_left", left);
     zi_error error;
-    (void)!zi_print_event(event, &error); /* the next one may find memory again */
+    (void)!zi_print_json_event(event, &error); /* a lost event is no reason to stop */
 }
 
-zi_reporter zi_reporter_start(bool bar, bool json, int picture, int pictures)
+zi_progress_printer zi_progress_printer_start(bool bar, bool json, int image, int images)
 {
-    return (zi_reporter){
+    return (zi_progress_printer){
         .bar = bar,
         .json = json,
-        .picture = picture,
-        .pictures = pictures,
+        .image = image,
+        .images = images,
         .called = zi_seconds(),
     };
 }
 
-bool zi_reporter_progress(void *user, const zi_progress *progress)
+bool zi_progress_printer_update(void *user, const zi_progress *progress)
 {
-    zi_reporter *reporter = user;
+    zi_progress_printer *printer = user;
     if (zi_interrupted()) return false;
     double now = zi_seconds();
-    bool new_stage = !reporter->reported_any || reporter->stage != progress->stage;
-    /* The first call of a stage comes with its first layer done: it began where the last ended. */
-    if (new_stage) reporter->stage_began = reporter->called;
-    reporter->called = now;
-    bool news = new_stage || reporter->step != progress->step;
-    double interval = reporter->json ? event_interval : bar_interval;
-    if (!news && now - reporter->reported < interval) return true;
-    double left = seconds_left(reporter, progress->fraction, now);
-    if (reporter->json) print_event(reporter, progress, left);
-    if (reporter->bar) draw_bar(reporter, progress, left);
-    reporter->reported_any = true;
-    reporter->stage = progress->stage;
-    reporter->step = progress->step;
-    reporter->reported = now;
+    bool new_stage = !printer->printed_any || printer->stage != progress->stage;
+    /* The first update of a stage comes after its first layer: the stage began at the last update.
+     */
+    if (new_stage) printer->stage_began = printer->called;
+    printer->called = now;
+    bool news = new_stage || printer->step != progress->step;
+    double interval = printer->json ? event_interval : bar_interval;
+    if (!news && now - printer->printed < interval) return true;
+    double left = seconds_left(printer, progress->fraction, now);
+    if (printer->json) print_progress_event(printer, progress, left);
+    if (printer->bar) print_bar(printer, progress, left);
+    printer->printed_any = true;
+    printer->stage = progress->stage;
+    printer->step = progress->step;
+    printer->printed = now;
     return true;
 }
 
-void zi_reporter_clear(zi_reporter *reporter)
+void zi_progress_printer_clear(zi_progress_printer *printer)
 {
-    if (reporter->bar && reporter->reported_any) fputs("\r\033[K", stderr);
-    reporter->reported_any = false;
+    if (printer->bar && printer->printed_any) fputs("\r\033[K", stderr);
+    printer->printed_any = false;
 }

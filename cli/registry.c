@@ -1,5 +1,5 @@
-/* The model registry as the environment has it: the hub and its cache in huggingface_hub's way, and
- * the demo model that comes with the program. */
+/* The user's model registry: environment variables as huggingface_hub reads them, and the demo
+ * model that comes with the program. */
 #include "cli.h"
 
 #include "base/file.h"
@@ -15,8 +15,8 @@
 
 enum { MAX_PATH = 4096, MAX_TOKEN = 4096 };
 
-/* The first variable of a list that is set and not empty. */
-static const char *first_set(const char *const names[])
+/* The value of the first variable that is set and not empty; names ends with NULL. NULL: none. */
+static const char *first_env(const char *const names[])
 {
     for (; *names; names++) {
         const char *value = getenv(*names);
@@ -25,6 +25,7 @@ static const char *first_set(const char *const names[])
     return NULL;
 }
 
+/* Whether a variable's value means true, as huggingface_hub reads it. value may be NULL. */
 static bool is_true(const char *value)
 {
     static const char *const words[] = {"1", "on", "yes", "true"};
@@ -33,8 +34,8 @@ static bool is_true(const char *value)
     return false;
 }
 
-/* A folder or a file in it, ~ and all, in new memory; NULL when it is too long. */
-static char *expand(const char *path, const char *end)
+/* path with `end` appended and a leading ~ expanded, in new memory; NULL when it is too long. */
+static char *expand_home(const char *path, const char *end)
 {
     const char *home = getenv("HOME");
     bool tilde = path[0] == '~' && (path[1] == '/' || !path[1]);
@@ -45,33 +46,35 @@ static char *expand(const char *path, const char *end)
     return zi_text_take(&text);
 }
 
-static char *home_of_hub(const char *end)
+/* HF_HOME, or its default, with `end` appended, in new memory. */
+static char *hub_home_path(const char *end)
 {
     const char *home = getenv("HF_HOME"), *caches = getenv("XDG_CACHE_HOME");
     char within[128];
-    if (home && *home) return expand(home, end);
+    if (home && *home) return expand_home(home, end);
     snprintf(within, sizeof within, "/huggingface%s", end);
-    return expand(caches && *caches ? caches : "~/.cache", within);
+    return expand_home(caches && *caches ? caches : "~/.cache", within);
 }
 
-static char *find_cache(void)
+/* The folder of the hub's cache in new memory; NULL: the path is too long. */
+static char *hub_cache_path(void)
 {
     static const char *const names[] = {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", NULL};
-    const char *cache = first_set(names);
-    return cache ? expand(cache, "") : home_of_hub("/hub");
+    const char *cache = first_env(names);
+    return cache ? expand_home(cache, "") : hub_home_path("/hub");
 }
 
-/* The token of the environment, or of the file where huggingface_hub keeps it; NULL: none. */
-static char *find_token(void)
+/* The access token, from the environment or huggingface_hub's file, in new memory; NULL: none. */
+static char *read_token(void)
 {
     static const char *const names[] = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", NULL};
-    const char *token = first_set(names), *file = getenv("HF_TOKEN_PATH");
+    const char *token = first_env(names), *file = getenv("HF_TOKEN_PATH");
     char *text = NULL, *path = NULL;
     size_t size;
     if (token) {
         text = strdup(token);
     } else {
-        path = file && *file ? expand(file, "") : home_of_hub("/token");
+        path = file && *file ? expand_home(file, "") : hub_home_path("/token");
         if (path && zi_is_file(path) && !zi_file_read(path, MAX_TOKEN, &text, &size, NULL))
             text = NULL;
     }
@@ -82,15 +85,17 @@ static char *find_token(void)
     return NULL;
 }
 
-static const char *find_proxy(const char *endpoint)
+/* The proxy for the endpoint's scheme; NULL: none. */
+static const char *proxy_url(const char *endpoint)
 {
     static const char *const secure[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY",
                                          NULL};
     static const char *const plain[] = {"http_proxy", "all_proxy", "ALL_PROXY", NULL};
-    return first_set(endpoint && !strncmp(endpoint, "http:", 5) ? plain : secure);
+    return first_env(endpoint && !strncmp(endpoint, "http:", 5) ? plain : secure);
 }
 
-static bool read_hub(zi_user_registry *m, zi_error *error)
+/* Fills m->options.hub from the environment. */
+static bool read_hub_environment(zi_user_registry *m, zi_error *error)
 {
     static const char *const certificates[] = {"REQUESTS_CA_BUNDLE", "SSL_CERT_FILE",
                                                "CURL_CA_BUNDLE", NULL};
@@ -99,33 +104,33 @@ static bool read_hub(zi_user_registry *m, zi_error *error)
     const char *timeout = getenv("HF_HUB_DOWNLOAD_TIMEOUT");
     int seconds = timeout ? atoi(timeout) : 0;
     zi_hub *hub = &m->options.hub;
-    m->hub_cache = find_cache();
-    m->token = find_token();
+    m->hub_cache = hub_cache_path();
+    m->token = read_token();
     if (!m->hub_cache)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "cache",
                                "the path of the hub's cache is too long; see HF_HOME");
-    hub->endpoint = first_set(endpoints);
+    hub->endpoint = first_env(endpoints);
     hub->cache = m->hub_cache;
     hub->token = m->token;
-    hub->ca_file = first_set(certificates);
-    hub->proxy = find_proxy(hub->endpoint);
-    hub->offline = is_true(first_set(offline));
+    hub->ca_file = first_env(certificates);
+    hub->proxy = proxy_url(hub->endpoint);
+    hub->offline = is_true(first_env(offline));
     hub->timeout = seconds > 0 ? seconds : 0;
     return true;
 }
 
-/* Where inspections are kept; NULL: there is no such place. */
-static char *find_cache_file(void)
+/* The path of the cache of inspections in new memory; NULL: there is no cache folder. */
+static char *inspections_path(void)
 {
     const char *caches = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     static const char file[] = "/zimage/inspections.json";
-    if (caches && *caches) return expand(caches, file);
-    return home && *home ? expand("~/.cache", file) : NULL;
+    if (caches && *caches) return expand_home(caches, file);
+    return home && *home ? expand_home("~/.cache", file) : NULL;
 }
 
 /* ---- the demo model ---- */
 
-/* The folder of the running program, symbolic links resolved, in new memory; or NULL. */
+/* The folder of the running program, with symbolic links resolved, in new memory; NULL: unknown. */
 static char *program_folder(void)
 {
     char *path = NULL;
@@ -141,8 +146,8 @@ static char *program_folder(void)
     return path;
 }
 
-/* dir/sub/demo-model in new memory if it is a folder, or NULL. */
-static char *demo_below(const char *dir, const char *sub)
+/* dir/sub/demo-model in new memory if it is a folder; NULL otherwise. */
+static char *demo_model_in(const char *dir, const char *sub)
 {
     char *share = zi_path_join(dir, sub);
     char *path = share ? zi_path_join(share, "demo-model") : NULL;
@@ -154,34 +159,35 @@ static char *demo_below(const char *dir, const char *sub)
     return path;
 }
 
-/* As built, as installed and then moved as a whole, as installed. */
-static char *find_demo(void)
+/* Looks in the build folder, in a relocated installation, and where it was installed. */
+static char *find_demo_model(void)
 {
     char *folder = program_folder();
-    char *found = folder ? demo_below(folder, ZI_SHARE_RELATIVE) : NULL;
-    if (!found && folder) found = demo_below(folder, ZI_SHARE_RELATIVE "/zimage");
-    if (!found) found = demo_below(ZI_SHARE_INSTALLED, "");
+    char *found = folder ? demo_model_in(folder, ZI_SHARE_RELATIVE) : NULL;
+    if (!found && folder) found = demo_model_in(folder, ZI_SHARE_RELATIVE "/zimage");
+    if (!found) found = demo_model_in(ZI_SHARE_INSTALLED, "");
     free(folder);
     return found;
 }
 
 /* ---- the registry ---- */
 
-bool zi_user_registry_read(const char *folder, zi_user_registry *out, zi_error *error)
+/* Fills the options from the environment, without opening the registry. */
+static bool read_environment(const char *folder, zi_user_registry *out, zi_error *error)
 {
     *out = (zi_user_registry){.options.folder = folder ? folder : "models"};
-    if (!read_hub(out, error)) {
+    if (!read_hub_environment(out, error)) {
         zi_user_registry_close(out);
         return false;
     }
-    out->options.demo = out->demo = find_demo();
-    out->options.cache_file = out->cache_file = find_cache_file();
+    out->options.demo = out->demo = find_demo_model();
+    out->options.cache_file = out->cache_file = inspections_path();
     return true;
 }
 
 bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *error)
 {
-    if (!zi_user_registry_read(folder, out, error)) return false;
+    if (!read_environment(folder, out, error)) return false;
     if (zi_registry_open(&out->options, &out->registry, error)) return true;
     zi_user_registry_close(out);
     return false;
@@ -197,8 +203,8 @@ void zi_user_registry_close(zi_user_registry *models)
     *models = (zi_user_registry){0};
 }
 
-/* Where a name may be a repository's, says how to get it. */
-static void hint_at_download(const char *name, zi_error *error)
+/* When a name may be a repository, adds how to download it to the error. */
+static void add_download_hint(const char *name, zi_error *error)
 {
     if (error->code == ZI_ERROR_NOT_FOUND && !strcmp(error->subject, "repo"))
         zi_error_set_in(error, error->code, NULL, "repo", "%s; `zimage download %s` gets it",
@@ -211,7 +217,7 @@ bool zi_find_model(const char *name, zi_resolved_model *out, zi_error *error)
     if (!zi_user_registry_open(NULL, &models, error)) return false;
     bool ok = zi_registry_resolve(models.registry, name, out, error);
     zi_user_registry_close(&models);
-    if (!ok) hint_at_download(name, error);
+    if (!ok) add_download_hint(name, error);
     return ok;
 }
 

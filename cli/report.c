@@ -1,5 +1,5 @@
-/* Errors in the words of the command line: what the library calls a field is an option here, and
- * what it says to do is done by options or by another call. */
+/* Messages of errors on the command line: fields are named by their options, and hints name options
+ * or commands that help. */
 #include "cli.h"
 
 #include "base/text.h"
@@ -8,14 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SEE = 2, MAX_LINE = 1400 };
+enum { MAX_HINT_OPTIONS = 2, MAX_LINE = 1400 };
 
-/* What helps against an error: options of the running command, where it has them, or else a call or
- * a variable of the environment. */
+/* Hints by code and subject of an error: options, named if the running command has them, and a
+ * command or environment variable. */
 static const struct {
     zi_error_code code;
     const char *subject;
-    const char *options[MAX_SEE];
+    const char *options[MAX_HINT_OPTIONS];
     const char *other;
 } hints[] = {
     {ZI_ERROR_INCOMPLETE, "transformer", {"model"}, NULL},
@@ -42,10 +42,10 @@ static const struct {
     {ZI_ERROR_IO, "scratch", {NULL}, "the environment variable TMPDIR"},
 };
 
-/* Fields whose options are called otherwise than they, hyphens aside. */
+/* Fields whose options have other names, apart from hyphens. */
 static const struct {
     const char *field, *option;
-} renamed[] = {{"layout", "to"}, {"weights", "precision"}, {"key", "api-key"}};
+} renamed_fields[] = {{"layout", "to"}, {"weights", "precision"}, {"key", "api-key"}};
 
 static bool has_option(const zi_command *command, const char *name)
 {
@@ -54,52 +54,55 @@ static bool has_option(const zi_command *command, const char *name)
     return false;
 }
 
-/* The option of the command that sets a field, without its dashes; false: there is none. */
-static bool option_of(const zi_command *command, const char *field, char *out, size_t size)
+/* Writes the name, without dashes, of the command's option that sets a field. False: there is none.
+ */
+static bool find_option_name(const zi_command *command, const char *field, char *out, size_t size)
 {
-    for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++)
-        if (!strcmp(renamed[i].field, field)) field = renamed[i].option;
+    for (size_t i = 0; i < sizeof renamed_fields / sizeof *renamed_fields; i++)
+        if (!strcmp(renamed_fields[i].field, field)) field = renamed_fields[i].option;
     snprintf(out, size, "%s", field);
     for (char *c = out; *c; c++)
         if (*c == '_') *c = '-';
     return has_option(command, out);
 }
 
-static void add(zi_text *line, size_t *count, const char *dashes, const char *what)
+/* Appends one hint; *count: how many there are so far. */
+static void append_hint(zi_text *line, size_t *count, const char *dashes, const char *what)
 {
     zi_text_printf(line, "%s%s%s", (*count)++ ? ", " : "; see ", dashes, what);
 }
 
-static void add_hint(zi_text *line, const zi_command *command, const zi_error *error)
+/* Appends the hints for an error, as "; see --reference". */
+static void append_hints(zi_text *line, const zi_command *command, const zi_error *error)
 {
     size_t count = 0;
     for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
         if (hints[i].code != error->code || strcmp(hints[i].subject, error->subject) != 0) continue;
-        for (int k = 0; k < MAX_SEE && hints[i].options[k]; k++)
+        for (int k = 0; k < MAX_HINT_OPTIONS && hints[i].options[k]; k++)
             if (has_option(command, hints[i].options[k]))
-                add(line, &count, "--", hints[i].options[k]);
-        if (hints[i].other) add(line, &count, "", hints[i].other);
+                append_hint(line, &count, "--", hints[i].options[k]);
+        if (hints[i].other) append_hint(line, &count, "", hints[i].other);
     }
 }
 
-char *zi_explain(const zi_command *command, const zi_error *error)
+char *zi_format_error(const zi_command *command, const zi_error *error)
 {
     char option[sizeof error->subject];
     zi_text line;
     zi_text_init(&line, MAX_LINE);
     if (command && error->code == ZI_ERROR_INVALID_ARGUMENT &&
-        option_of(command, error->subject, option, sizeof option))
+        find_option_name(command, error->subject, option, sizeof option))
         zi_text_printf(&line, "--%s: %s", option, error->text + error->message);
     else
         zi_text_puts(&line, error->text);
-    if (command) add_hint(&line, command, error);
+    if (command) append_hints(&line, command, error);
     return zi_text_take(&line);
 }
 
-int zi_report(const zi_command *command, const zi_error *error)
+int zi_report_error(const zi_command *command, const zi_error *error)
 {
-    char *line = zi_explain(command, error);
-    zi_note(false, "%s", line ? line : error->text);
+    char *line = zi_format_error(command, error);
+    zi_print_note(false, "%s", line ? line : error->text);
     free(line);
     return error->code == ZI_ERROR_INVALID_ARGUMENT ? 2 : 1;
 }

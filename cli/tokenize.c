@@ -1,4 +1,4 @@
-/* zimage tokenize: the ids of a text as one JSON array. */
+/* zimage tokenize: prints the token ids of a text as a JSON array. */
 #include "cli.h"
 
 #include <inttypes.h>
@@ -11,13 +11,14 @@ int cmd_tokenize(int argc, char **argv)
     zi_model_options load = {0};
     bool chat = false;
     const zi_option options[] = {
-        {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL", "whose tokenizer (as in generate)",
-         NULL},
+        {"model", 'm', ZI_OPTION_TEXT, &model, 0, 0, "MODEL",
+         "model whose tokenizer is used (the default model)", NULL},
         {"text-encoder", 0, ZI_OPTION_TEXT, &load.text_encoder, 0, 0, "FILE|DIR",
-         "a GGUF with a tokenizer inside, or what has one beside it", NULL},
+         "text encoder with a tokenizer in it (GGUF) or beside it", NULL},
         {"reference", 0, ZI_OPTION_TEXT, &load.reference, 0, 0, "DIR",
-         "lends the tokenizer that MODEL lacks", NULL},
-        {"chat", 0, ZI_OPTION_FLAG, &chat, 0, 0, NULL, "in the chat form, cut at 512", NULL},
+         "folder to take a missing tokenizer from", NULL},
+        {"chat", 0, ZI_OPTION_FLAG, &chat, 0, 0, NULL,
+         "apply the chat template and truncate to 512 tokens", NULL},
         {0},
     };
     const zi_command command = {"tokenize", "Prints the token ids of TEXT as one JSON array.",
@@ -33,7 +34,7 @@ int cmd_tokenize(int argc, char **argv)
     bool ok = zi_find_model(model, &found, &error);
     load.path = found.path;
     if (!ok || !zi_tokenize(&load, text, chat, &ids, &count, &error)) {
-        code = zi_report(&command, &error);
+        code = zi_report_error(&command, &error);
         goto out;
     }
     putchar('[');

@@ -1,4 +1,4 @@
-/* zimage verify: whether a model works, as a table of checks. */
+/* zimage verify: checks that a model works, and prints a table of checks. */
 #include "cli.h"
 
 #include <stdio.h>
@@ -11,7 +11,7 @@ static bool should_continue(void *user, const zi_progress *progress)
     return !zi_interrupted();
 }
 
-/* Names of files must not steer the terminal. */
+/* Prints a check. Control characters, as in file names, become '?'. */
 static void print_check(const zi_verification_check *check)
 {
     printf("%s  %-22s", check->passed ? "pass" : "FAIL", check->name);
@@ -40,21 +40,22 @@ int cmd_verify(int argc, char **argv)
     bool raw = false;
     const zi_option options[] = {
         {"against", 0, ZI_OPTION_TEXT, &against, 0, 0, "SOURCE",
-         "the model that this one was made from, to draw the same picture", NULL},
-        {"vae", 0, ZI_OPTION_TEXT, &load.vae, 0, 0, "FILE|DIR", "instead of PATH's", NULL},
-        {"text-encoder", 0, ZI_OPTION_TEXT, &load.text_encoder, 0, 0, "FILE|DIR",
-         "instead of PATH's", NULL},
-        {"reference", 0, ZI_OPTION_TEXT, &load.reference, 0, 0, "DIR",
-         "a folder that lends what PATH lacks", NULL},
-        {"threads", 0, ZI_OPTION_INT, &engine_options.threads, 1, 1024, "N",
-         "(all the machine has)", NULL},
-        {"cpu", 0, ZI_OPTION_TEXT, &engine_options.cpu, 0, 0, "TIER", "kernels to use (the best)",
+         "the model that this one was converted from; compares their images", NULL},
+        {"vae", 0, ZI_OPTION_TEXT, &load.vae, 0, 0, "FILE|DIR", "VAE to use instead of PATH's",
          NULL},
-        {"json", 0, ZI_OPTION_FLAG, &raw, 0, 0, NULL, "as JSON", NULL},
+        {"text-encoder", 0, ZI_OPTION_TEXT, &load.text_encoder, 0, 0, "FILE|DIR",
+         "text encoder to use instead of PATH's", NULL},
+        {"reference", 0, ZI_OPTION_TEXT, &load.reference, 0, 0, "DIR",
+         "folder to take missing components from", NULL},
+        {"threads", 0, ZI_OPTION_INT, &engine_options.threads, 1, 1024, "N",
+         "number of threads (all processors)", NULL},
+        {"cpu", 0, ZI_OPTION_TEXT, &engine_options.cpu, 0, 0, "TIER", "kernel tier (the best)",
+         NULL},
+        {"json", 0, ZI_OPTION_FLAG, &raw, 0, 0, NULL, "print JSON", NULL},
         {0},
     };
     const zi_command command = {"verify",
-                                "Checks the model at PATH: its weights, its stages, small pictures "
+                                "Checks the model at PATH: its weights, its stages, small images "
                                 "of it. Exit code 1 when a check fails.",
                                 "PATH", options};
     int code;
@@ -71,7 +72,7 @@ int cmd_verify(int argc, char **argv)
     ok = ok && zi_engine_create(&engine_options, &engine, &error) &&
          zi_verify(engine, &load, source.path, should_continue, NULL, &verification, &error) &&
          print_result(verification, raw, &error);
-    code = ok ? !verification->passed : zi_report(&command, &error);
+    code = ok ? !verification->passed : zi_report_error(&command, &error);
     zi_verification_free(verification);
     zi_engine_free(engine);
     zi_resolved_model_free(&source);

@@ -1,6 +1,6 @@
-/* /sdapi/v1: the API of AUTOMATIC1111's web UI. What does not exist here (LoRAs, upscalers, styles,
- * scripts and so on) has empty lists, so that clients that look there go on; the rest of its paths
- * (img2img, extras, interrogate, training) answers 404. */
+/* Routes of /sdapi/v1, the API of AUTOMATIC1111's web UI, except txt2img. Features that do not
+ * exist here (LoRAs, upscalers, styles, scripts and so on) have empty lists, so that clients that
+ * query them keep working. Other paths (img2img, extras, interrogate, training) answer 404. */
 #include "server/a1111.h"
 #include "server/base64.h"
 #include "server/worker.h"
@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* As FastAPI and A1111's middleware say it. */
+/* An error body as FastAPI (422) and A1111's middleware (others) send it. */
 cJSON *zi_a1111_error(unsigned status, const char *message, const char *field)
 {
     cJSON *json = cJSON_CreateObject();
@@ -32,11 +32,11 @@ cJSON *zi_a1111_error(unsigned status, const char *message, const char *field)
     return json;
 }
 
-zi_answer zi_a1111_refuse(zi_call *call, const zi_refusal *refusal)
+zi_handler_result zi_a1111_reply_error(zi_server_request *req, const zi_http_error *http_error)
 {
-    zi_refusal as = *refusal;
+    zi_http_error as = *http_error;
     if (as.status == 400) as.status = 422;
-    return zi_reply_refusal(call, &as);
+    return zi_reply_http_error(req, &as);
 }
 
 void zi_a1111_timestamp(double when, char text[20])
@@ -47,37 +47,39 @@ void zi_a1111_timestamp(double when, char text[20])
     if (when > 0 && localtime_r(&seconds, &parts)) strftime(text, 20, "%Y%m%d%H%M%S", &parts);
 }
 
-static zi_answer reply_null(zi_call *call)
+static zi_handler_result reply_null(zi_server_request *req)
 {
-    return zi_reply_json(call, 200, cJSON_CreateNull());
+    return zi_reply_json(req, 200, cJSON_CreateNull());
 }
 
-/* ---- what does not change ---- */
+/* ---- constant replies ---- */
 
-static const char sampler[] =
+static const char samplers_json[] =
     "[{\"name\":\"Euler\",\"aliases\":[\"k_euler\",\"euler\"],\"options\":{}}]";
-static const char upscaler[] = "[{\"name\":\"None\",\"model_name\":null,\"model_path\":null,"
-                               "\"model_url\":null,\"scale\":4}]";
+static const char upscalers_json[] = "[{\"name\":\"None\",\"model_name\":null,\"model_path\":null,"
+                                     "\"model_url\":null,\"scale\":4}]";
 
 static const struct {
     const char *path, *json;
-} constants[] = {
-    {"/sdapi/v1/samplers", sampler},
-    {"/sdapi/v1/upscalers", upscaler},
+} constant_replies[] = {
+    {"/sdapi/v1/samplers", samplers_json},
+    {"/sdapi/v1/upscalers", upscalers_json},
     {"/sdapi/v1/scripts", "{\"txt2img\":[],\"img2img\":[]}"},
     {"/sdapi/v1/embeddings", "{\"loaded\":{},\"skipped\":{}}"},
 };
 
-static zi_answer constant(zi_call *call)
+/* Replies with the constant JSON of the route, [] for most. */
+static zi_handler_result reply_constant(zi_server_request *req)
 {
     const char *json = "[]";
-    for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
-        if (!strcmp(constants[i].path, call->route->path)) json = constants[i].json;
-    return zi_reply_json(call, 200, cJSON_Parse(json));
+    for (size_t i = 0; i < sizeof constant_replies / sizeof *constant_replies; i++)
+        if (!strcmp(constant_replies[i].path, req->route->path)) json = constant_replies[i].json;
+    return zi_reply_json(req, 200, cJSON_Parse(json));
 }
 
-/* The schedules; automatic, for clients that expect it, is the default. */
-static zi_answer schedulers(zi_call *call)
+/* The choices of --schedule, after "automatic", which clients expect and which means the default.
+ */
+static zi_handler_result get_schedulers(zi_server_request *req)
 {
     cJSON *list = cJSON_CreateArray();
     const char *const *schedule = zi_parameter_find("schedule")->choices;
@@ -90,21 +92,23 @@ static zi_answer schedulers(zi_call *call)
         cJSON_AddFalseToObject(item, "need_inner_model");
         cJSON_AddItemToArray(list, item);
     }
-    return zi_reply_json(call, 200, list);
+    return zi_reply_json(req, 200, list);
 }
 
 /* ---- models ---- */
 
-static zi_answer models(zi_call *call)
+/* GET sd-models: the image models that can be used. */
+static zi_handler_result get_models(zi_server_request *req)
 {
     zi_registry_list known;
-    zi_refusal refusal;
-    if (!zi_models_read(call->server, &known, &refusal)) return zi_reply_refusal(call, &refusal);
+    zi_http_error http_error;
+    if (!zi_models_list(req->server, &known, &http_error))
+        return zi_reply_http_error(req, &http_error);
     cJSON *list = cJSON_CreateArray();
     for (size_t i = 0; i < known.count; i++) {
         const char *name = known.entries[i].name;
-        if (!zi_model_generates(&known.entries[i])) continue;
-        char *brief = zi_foreign_short(name);
+        if (!zi_model_can_generate(&known.entries[i])) continue;
+        char *brief = zi_compat_short_name(name);
         cJSON *item = cJSON_CreateObject();
         cJSON_AddStringToObject(item, "title", name);
         cJSON_AddStringToObject(item, "model_name", brief ? brief : name);
@@ -116,44 +120,47 @@ static zi_answer models(zi_call *call)
         free(brief);
     }
     zi_registry_list_free(&known);
-    return zi_reply_json(call, 200, list);
+    return zi_reply_json(req, 200, list);
 }
 
-static zi_answer refresh(zi_call *call)
+/* POST refresh-*: makes the scanner look for new models; does not wait for it. */
+static zi_handler_result refresh_models(zi_server_request *req)
 {
-    zi_scanner_wake(call->server->scanner);
-    return reply_null(call);
+    zi_scanner_wake(req->server->scanner);
+    return reply_null(req);
 }
 
-/* Waits for a job without a result. */
-static zi_answer work(zi_call *call, const char *kind)
+/* Submits a job of this kind on the first call, then waits for its end. Replies {} or the job's
+ * error. */
+static zi_handler_result submit_and_wait(zi_server_request *req, const char *kind)
 {
     zi_job_state state;
-    zi_refusal refusal;
-    zi_answer answer;
-    zi_job_request request = {.kind = zi_kind_find(kind)};
-    if (!call->job && !zi_foreign_submit(call, &request, &refusal))
-        return zi_a1111_refuse(call, &refusal);
-    if (!zi_foreign_ended(call, &state, &refusal, &answer)) return answer;
-    return state == ZI_JOB_FAILED ? zi_a1111_refuse(call, &refusal)
-                                  : zi_reply_json(call, 200, cJSON_CreateObject());
+    zi_http_error http_error;
+    zi_handler_result result;
+    zi_job_request request = {.kind = zi_job_kind_find(kind)};
+    if (!req->job && !zi_compat_submit(req, &request, &http_error))
+        return zi_a1111_reply_error(req, &http_error);
+    if (!zi_compat_job_ended(req, &state, &http_error, &result)) return result;
+    return state == ZI_JOB_FAILED ? zi_a1111_reply_error(req, &http_error)
+                                  : zi_reply_json(req, 200, cJSON_CreateObject());
 }
 
-static zi_answer load(zi_call *call)
+/* POST reload-checkpoint: loads the default model. */
+static zi_handler_result load_model(zi_server_request *req)
 {
-    return work(call, "load");
+    return submit_and_wait(req, "load");
 }
 
-static zi_answer unload(zi_call *call)
+static zi_handler_result unload_model(zi_server_request *req)
 {
-    return work(call, "unload");
+    return submit_and_wait(req, "unload");
 }
 
 /* ---- options ---- */
 
-static zi_answer options(zi_call *call)
+static zi_handler_result get_options(zi_server_request *req)
 {
-    char *model = zi_models_default(call->server);
+    char *model = zi_models_default_name(req->server);
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "sd_model_checkpoint", model ? model : "");
     cJSON_AddNullToObject(json, "sd_checkpoint_hash");
@@ -167,46 +174,47 @@ static zi_answer options(zi_call *call)
     cJSON_AddBoolToObject(json, "live_previews_enable", true);
     cJSON_AddNumberToObject(json, "show_progress_every_n_steps", 1);
     free(model);
-    return zi_reply_json(call, 200, json);
+    return zi_reply_json(req, 200, json);
 }
 
-/* The model can be switched, and is loaded for the next picture; other options are passed over. */
-static zi_answer set_options(zi_call *call)
+/* Sets the default model, which is loaded for the next image. Ignores all other options. */
+static zi_handler_result set_options(zi_server_request *req)
 {
-    zi_refusal refusal;
-    const cJSON *said = cJSON_GetObjectItemCaseSensitive(call->json, "sd_model_checkpoint");
-    if (!said || cJSON_IsNull(said)) return reply_null(call);
-    if (!cJSON_IsString(said))
-        return zi_reply_error(call, 422, "sd_model_checkpoint", "it must be text");
-    char *name = zi_foreign_model(call->server, said->valuestring);
-    bool ok = name ? zi_models_choose(call->server, name, "sd_model_checkpoint", &refusal)
-                   : zi_refuse(&refusal, 404, "sd_model_checkpoint", "model '%s' not found",
-                               said->valuestring);
+    zi_http_error http_error;
+    const cJSON *requested = cJSON_GetObjectItemCaseSensitive(req->json, "sd_model_checkpoint");
+    if (!requested || cJSON_IsNull(requested)) return reply_null(req);
+    if (!cJSON_IsString(requested))
+        return zi_reply_error(req, 422, "sd_model_checkpoint", "it must be text");
+    char *name = zi_compat_find_model(req->server, requested->valuestring);
+    bool ok = name ? zi_models_set_default(req->server, name, "sd_model_checkpoint", &http_error)
+                   : zi_http_error_set(&http_error, 404, "sd_model_checkpoint",
+                                       "model '%s' not found", requested->valuestring);
     free(name);
-    return ok ? reply_null(call) : zi_reply_refusal(call, &refusal);
+    return ok ? reply_null(req) : zi_reply_http_error(req, &http_error);
 }
 
-static zi_answer flags(zi_call *call)
+static zi_handler_result get_cmd_flags(zi_server_request *req)
 {
-    zi_server *s = call->server;
+    zi_server *s = req->server;
     cJSON *json = cJSON_CreateObject();
-    const char *port = strrchr(s->address, ':');
+    const char *port = strrchr(s->url, ':');
     cJSON_AddBoolToObject(json, "api", true);
     cJSON_AddNullToObject(json, "api_auth");
     cJSON_AddBoolToObject(json, "listen", s->options.host != NULL);
     cJSON_AddNumberToObject(json, "port", port ? atoi(port + 1) : 0);
     cJSON_AddStringToObject(json, "ckpt_dir", s->options.registry.folder);
-    return zi_reply_json(call, 200, json);
+    return zi_reply_json(req, 200, json);
 }
 
-/* ---- how it goes ---- */
+/* ---- progress ---- */
 
-/* The job that generates images; 0: none does. */
-static uint64_t generating(zi_call *call)
+/* Id of the running generate job; 0: none. */
+static uint64_t generating_job_id(zi_server_request *req)
 {
-    return zi_jobs_count(call->server->jobs).generating;
+    return zi_jobs_count(req->server->jobs).generating;
 }
 
+/* Adds `state` of /sdapi/v1/progress. */
 static void add_state(cJSON *json, const zi_job_status *status)
 {
     char timestamp[20];
@@ -225,25 +233,27 @@ static void add_state(cJSON *json, const zi_job_status *status)
     cJSON_AddNumberToObject(state, "sampling_steps", p->steps);
 }
 
-/* The latest preview in base64. */
+/* The preview's PNG file in base64; null: none. */
 static cJSON *preview_json(const zi_job_preview *preview)
 {
-    char *data = preview->png ? zi_base64(preview->png, preview->size) : NULL;
+    char *data = preview->png ? zi_base64_encode(preview->png, preview->size) : NULL;
     cJSON *json = data ? cJSON_CreateString(data) : cJSON_CreateNull();
     free(data);
     return json;
 }
 
-static zi_answer progress(zi_call *call)
+/* GET progress: of the running generate job, with its preview unless skip_current_image is set. */
+static zi_handler_result get_progress(zi_server_request *req)
 {
     const char *skip;
-    zi_answer answer;
+    zi_handler_result result;
     zi_job_status status = {.state = ZI_JOB_UNKNOWN};
-    if (!zi_call_query(call, "skip_current_image", &skip, &answer)) return answer;
+    if (!zi_server_request_query(req, "skip_current_image", &skip, &result)) return result;
     bool shows = !skip || (strcmp(skip, "true") != 0 && strcmp(skip, "1") != 0);
-    uint64_t id = generating(call);
-    if (id) zi_jobs_status(call->server->jobs, id, &status, NULL);
-    if (status.state != ZI_JOB_RUNNING) zi_job_status_free(&status); /* it has just ended */
+    uint64_t id = generating_job_id(req);
+    if (id) zi_jobs_status(req->server->jobs, id, &status, NULL);
+    if (status.state != ZI_JOB_RUNNING)
+        zi_job_status_free(&status); /* it has just ended: report an idle server */
     double left = status.progress.seconds_left;
     cJSON *json = cJSON_CreateObject();
     cJSON_AddNumberToObject(json, "progress", status.progress.fraction);
@@ -253,25 +263,26 @@ static zi_answer progress(zi_call *call)
                           shows ? preview_json(&status.preview) : cJSON_CreateNull());
     cJSON_AddNullToObject(json, "textinfo");
     zi_job_status_free(&status);
-    return zi_reply_json(call, 200, json);
+    return zi_reply_json(req, 200, json);
 }
 
-static zi_answer interrupt(zi_call *call)
+/* POST interrupt: cancels the running generate job. */
+static zi_handler_result interrupt_job(zi_server_request *req)
 {
-    uint64_t id = generating(call);
-    if (id) zi_jobs_cancel(call->server->jobs, id);
-    return zi_reply_json(call, 200, cJSON_CreateObject());
+    uint64_t id = generating_job_id(req);
+    if (id) zi_jobs_cancel(req->server->jobs, id);
+    return zi_reply_json(req, 200, cJSON_CreateObject());
 }
 
-static zi_answer skip(zi_call *call)
+/* POST skip: skips the current image of the running generate job. */
+static zi_handler_result skip_image(zi_server_request *req)
 {
-    if (generating(call)) zi_jobs_skip(call->server->jobs);
-    return reply_null(call);
+    if (generating_job_id(req)) zi_jobs_skip_image(req->server->jobs);
+    return reply_null(req);
 }
 
-/* Bytes of this process that are in memory; the most there ever were, where the system does not
- * tell. */
-static double resident(void)
+/* Resident bytes of this process; the peak where /proc/self/statm does not exist; 0: unknown. */
+static double resident_bytes(void)
 {
     long long pages = 0;
     struct rusage usage;
@@ -282,22 +293,23 @@ static double resident(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (double)usage.ru_maxrss : 0;
 }
 
-static zi_answer memory(zi_call *call)
+/* GET memory: resident and total bytes. */
+static zi_handler_result get_memory(zi_server_request *req)
 {
-    double used = resident();
+    double used = resident_bytes();
     double total = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     cJSON *json = cJSON_CreateObject(), *ram = cJSON_AddObjectToObject(json, "ram");
     cJSON_AddNumberToObject(ram, "free", total - used);
     cJSON_AddNumberToObject(ram, "used", used);
     cJSON_AddNumberToObject(ram, "total", total);
     cJSON_AddStringToObject(cJSON_AddObjectToObject(json, "cuda"), "error", "unavailable");
-    return zi_reply_json(call, 200, json);
+    return zi_reply_json(req, 200, json);
 }
 
 /* ---- png-info ---- */
 
-/* A1111 cuts a size into two settings. */
-static void add_setting(void *user, const char *key, const char *value)
+/* A callback of zi_infotext_each. Like A1111, splits Size into Size-1 and Size-2. */
+static void add_infotext_setting(void *user, const char *key, const char *value)
 {
     size_t width = strcspn(value, "x");
     if (strcmp(key, "Size") != 0 || !value[width]) {
@@ -309,7 +321,8 @@ static void add_setting(void *user, const char *key, const char *value)
     cJSON_AddStringToObject(user, "Size-2", value + width + 1);
 }
 
-static cJSON *describe_infotext(const char *infotext)
+/* The settings of an infotext as A1111 names them; {} when there are none. */
+static cJSON *infotext_json(const char *infotext)
 {
     zi_infotext_fields fields;
     char *storage = NULL;
@@ -318,72 +331,72 @@ static cJSON *describe_infotext(const char *infotext)
     cJSON_AddStringToObject(json, "Prompt", fields.prompt);
     cJSON_AddStringToObject(json, "Negative prompt", fields.negative);
     free(storage);
-    if (zi_infotext_each(infotext, add_setting, json)) return json;
+    if (zi_infotext_each(infotext, add_infotext_setting, json)) return json;
     cJSON_Delete(json);
     return NULL;
 }
 
-static zi_answer png_info(zi_call *call)
+/* POST png-info: the infotext of an image in base64, which may be a data: URL. */
+static zi_handler_result post_png_info(zi_server_request *req)
 {
     const char *text = NULL;
-    zi_refusal refusal;
+    zi_http_error http_error;
     zi_error error = {0};
     static const zi_parameter table[] = {
-        {.name = "image", .type = ZI_PARAMETER_TEXT, .max = ZI_BODY_PICTURE, .required = true},
-        {0}};
-    if (!zi_params_read_known(call->json, table, &text, &refusal))
-        return zi_a1111_refuse(call, &refusal);
+        {.name = "image", .type = ZI_PARAMETER_TEXT, .max = ZI_BODY_IMAGE, .required = true}, {0}};
+    if (!zi_params_read_known(req->json, table, &text, &http_error))
+        return zi_a1111_reply_error(req, &http_error);
     const char *comma = strncmp(text, "data:", 5) ? NULL : strchr(text, ',');
     size_t size = 0;
     char *infotext = NULL;
     zi_image *image = NULL;
     void *data = zi_base64_decode(comma ? comma + 1 : text, &size);
-    bool ok = data && zi_image_decode(data, size, ZI_MOST_PIXELS, &image, &infotext, &error);
+    bool ok = data && zi_image_decode(data, size, ZI_MAX_UPLOAD_PIXELS, &image, &infotext, &error);
     free(data);
     zi_image_free(image);
-    if (!ok) return zi_reply_error(call, 422, "image", "Invalid encoded image");
+    if (!ok) return zi_reply_error(req, 422, "image", "Invalid encoded image");
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "info", infotext ? infotext : "");
     cJSON_AddObjectToObject(json, "items");
-    cJSON_AddItemToObject(json, "parameters", describe_infotext(infotext));
+    cJSON_AddItemToObject(json, "parameters", infotext_json(infotext));
     free(infotext);
-    return zi_reply_json(call, 200, json);
+    return zi_reply_json(req, 200, json);
 }
 
-#define CONSTANT(name)                                                                             \
+#define CONSTANT_ROUTE(name)                                                                       \
     {                                                                                              \
-        "GET", "/sdapi/v1/" name, constant, 0, 0                                                   \
+        "GET", "/sdapi/v1/" name, reply_constant, 0, 0                                             \
     }
 #define JSON ZI_ROUTE_JSON
 
 const zi_route zi_a1111_routes[] = {
     {"POST", "/sdapi/v1/txt2img", zi_a1111_txt2img, JSON, ZI_BODY_JSON},
-    {"GET", "/sdapi/v1/progress", progress, 0, 0},
-    {"POST", "/sdapi/v1/interrupt", interrupt, 0, 0},
-    {"POST", "/sdapi/v1/skip", skip, 0, 0},
-    {"GET", "/sdapi/v1/options", options, 0, 0},
+    {"GET", "/sdapi/v1/progress", get_progress, 0, 0},
+    {"POST", "/sdapi/v1/interrupt", interrupt_job, 0, 0},
+    {"POST", "/sdapi/v1/skip", skip_image, 0, 0},
+    {"GET", "/sdapi/v1/options", get_options, 0, 0},
     {"POST", "/sdapi/v1/options", set_options, JSON, ZI_BODY_JSON},
-    {"GET", "/sdapi/v1/cmd-flags", flags, 0, 0},
-    {"GET", "/sdapi/v1/sd-models", models, 0, 0},
-    {"GET", "/sdapi/v1/memory", memory, 0, 0},
-    {"POST", "/sdapi/v1/png-info", png_info, JSON, ZI_BODY_PICTURE},
-    {"POST", "/sdapi/v1/refresh-checkpoints", refresh, 0, 0},
-    {"POST", "/sdapi/v1/refresh-vae", refresh, 0, 0},
-    {"POST", "/sdapi/v1/refresh-loras", refresh, 0, 0},
-    {"POST", "/sdapi/v1/unload-checkpoint", unload, 0, 0},
-    {"POST", "/sdapi/v1/reload-checkpoint", load, 0, 0},
-    CONSTANT("samplers"),
-    {"GET", "/sdapi/v1/schedulers", schedulers, 0, 0},
-    CONSTANT("upscalers"),
-    CONSTANT("scripts"),
-    CONSTANT("embeddings"),
-    CONSTANT("script-info"),
-    CONSTANT("extensions"),
-    CONSTANT("sd-vae"),
-    CONSTANT("loras"),
-    CONSTANT("latent-upscale-modes"),
-    CONSTANT("hypernetworks"),
-    CONSTANT("face-restorers"),
-    CONSTANT("realesrgan-models"),
-    CONSTANT("prompt-styles"),
+    {"GET", "/sdapi/v1/cmd-flags", get_cmd_flags, 0, 0},
+    {"GET", "/sdapi/v1/sd-models", get_models, 0, 0},
+    {"GET", "/sdapi/v1/memory", get_memory, 0, 0},
+    {"POST", "/sdapi/v1/png-info", post_png_info, JSON, ZI_BODY_IMAGE},
+    {"POST", "/sdapi/v1/refresh-checkpoints", refresh_models, 0, 0},
+    {"POST", "/sdapi/v1/refresh-vae", refresh_models, 0, 0},
+    {"POST", "/sdapi/v1/refresh-loras", refresh_models, 0, 0},
+    {"POST", "/sdapi/v1/unload-checkpoint", unload_model, 0, 0},
+    {"POST", "/sdapi/v1/reload-checkpoint", load_model, 0, 0},
+    CONSTANT_ROUTE("samplers"),
+    {"GET", "/sdapi/v1/schedulers", get_schedulers, 0, 0},
+    CONSTANT_ROUTE("upscalers"),
+    CONSTANT_ROUTE("scripts"),
+    CONSTANT_ROUTE("embeddings"),
+    CONSTANT_ROUTE("script-info"),
+    CONSTANT_ROUTE("extensions"),
+    CONSTANT_ROUTE("sd-vae"),
+    CONSTANT_ROUTE("loras"),
+    CONSTANT_ROUTE("latent-upscale-modes"),
+    CONSTANT_ROUTE("hypernetworks"),
+    CONSTANT_ROUTE("face-restorers"),
+    CONSTANT_ROUTE("realesrgan-models"),
+    CONSTANT_ROUTE("prompt-styles"),
     {0}};

@@ -1,13 +1,13 @@
 /* POST /sdapi/v1/txt2img
  *
- * Honoured: prompt, negative_prompt, seed, steps, cfg_scale (1 and below: off), width and height
- * (rounded down to multiples of 16), batch_size times n_iter, scheduler (the names in
- * /sdapi/v1/schedulers), send_images, override_settings.sd_model_checkpoint.
- * There is one sampler, Euler; clients always name one, and whichever it is, Euler draws and is
- * what the answer names. Refused with 422, as the picture would not be what was asked for:
- * enable_hr, tiling, restore_faces, scripts of both kinds, variations (subseed_strength,
- * seed_resize_from_*), a refiner. Everything else is passed over, as A1111 does. What is not said
- * has this model's defaults (9 steps, no guidance, its own size), not A1111's. */
+ * Used fields: prompt, negative_prompt, seed, steps, cfg_scale (1 and below: off), width and height
+ * (rounded down to multiples of 16), batch_size times n_iter, scheduler (a name in
+ * /sdapi/v1/schedulers), send_images, override_settings.sd_model_checkpoint. The only sampler is
+ * Euler: sampler_name is ignored, and the reply names Euler. Rejected with 422, since the result
+ * would differ from the request: enable_hr, tiling, restore_faces, scripts of both kinds,
+ * variations (subseed_strength, seed_resize_from_*), a refiner. All other fields are ignored, as
+ * A1111 does. Absent fields have this model's defaults (9 steps, no guidance, native size), not
+ * A1111's. */
 #include "server/a1111.h"
 
 #include <math.h>
@@ -16,10 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_REPLY ((size_t)1 << 30)
+#define MAX_REPLY ((size_t)1 << 30)
 typedef struct {
     zi_generation generation;
-    const char *scheduler, *script, *refiner; /* as long as the call's JSON */
+    const char *scheduler, *script, *refiner; /* borrowed from the request's JSON */
     int batch, rounds, resize_w, resize_h;
     double seed, cfg, variation;
     bool send, hires, tiling, faces, restore;
@@ -30,16 +30,16 @@ typedef struct {
     {                                                                                              \
         .name = name_, .type = ZI_PARAMETER_BOOL, .offset = AT(field)                              \
     }
-#define TEXT(name_, field, most)                                                                   \
+#define TEXT(name_, field, max_)                                                                   \
     {                                                                                              \
-        .name = name_, .type = ZI_PARAMETER_TEXT, .offset = AT(field), .max = most                 \
+        .name = name_, .type = ZI_PARAMETER_TEXT, .offset = AT(field), .max = max_                 \
     }
 #define RESIZE(name_, field)                                                                       \
     {                                                                                              \
         .name = name_, .type = ZI_PARAMETER_INT, .offset = AT(field), .min = -1, .max = 1 << 20    \
     }
 
-static const zi_alias aliases[] = {
+static const zi_parameter_alias parameter_fields[] = {
     {"prompt", "prompt", AT(generation.request.prompt), false},
     {"negative_prompt", "negative", AT(generation.request.negative), false},
     {"steps", "steps", AT(generation.request.steps), false},
@@ -50,8 +50,8 @@ static const zi_alias aliases[] = {
     {"n_iter", "count", AT(rounds), false},
     {0}};
 
-static const zi_parameter table[] = {
-    ZI_FOREIGN_SEED(AT(seed)),
+static const zi_parameter other_fields[] = {
+    ZI_COMPAT_SEED(AT(seed)),
     TEXT("scheduler", scheduler, 100),
     FLAG("send_images", send),
     FLAG("enable_hr", hires),
@@ -65,9 +65,9 @@ static const zi_parameter table[] = {
     FLAG("override_settings_restore_afterwards", restore),
     {0}};
 
-/* What A1111 gives back as `parameters` where the request does not say otherwise. null: what this
- * model draws with is filled in. */
-static const char defaults[] =
+/* The fields of `parameters` in the reply, with A1111's defaults. parameters_json replaces those
+ * that the request has. */
+static const char default_parameters[] =
     "{\"prompt\":\"\",\"negative_prompt\":\"\",\"styles\":null,\"seed\":-1,\"subseed\":-1,"
     "\"subseed_strength\":0,\"seed_resize_from_h\":-1,\"seed_resize_from_w\":-1,"
     "\"sampler_name\":null,\"scheduler\":null,\"batch_size\":1,\"n_iter\":1,\"steps\":null,"
@@ -86,14 +86,15 @@ static const char defaults[] =
 
 /* ---- reading a request ---- */
 
-static const cJSON *get(const cJSON *object, const char *name)
+static const cJSON *json_get(const cJSON *object, const char *name)
 {
     return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
-static bool possible(const cJSON *json, const txt2img_request *r, zi_refusal *refusal)
+/* Rejects (422) fields that ask for unsupported features, too many images and fractional seeds. */
+static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http_error *http_error)
 {
-    const cJSON *always = get(json, "alwayson_scripts");
+    const cJSON *always = json_get(json, "alwayson_scripts");
     bool refined = r->refiner && *r->refiner && strcmp(r->refiner, "None") != 0;
     const struct {
         bool asked;
@@ -106,120 +107,128 @@ static bool possible(const cJSON *json, const txt2img_request *r, zi_refusal *re
                   {refined, "refiner_checkpoint"}};
     for (size_t i = 0; i < sizeof cannot / sizeof *cannot; i++)
         if (cannot[i].asked)
-            return zi_refuse(refusal, 422, cannot[i].field, "%s is not supported; leave it off",
-                             cannot[i].field);
+            return zi_http_error_set(http_error, 422, cannot[i].field,
+                                     "%s is not supported; omit it", cannot[i].field);
     if (r->script && *r->script)
-        return zi_refuse(refusal, 422, "script_name", "Script '%s' not found", r->script);
+        return zi_http_error_set(http_error, 422, "script_name", "Script '%s' not found",
+                                 r->script);
     if (cJSON_IsObject(always) && always->child)
-        return zi_refuse(refusal, 422, "alwayson_scripts", "always on script %s not found",
-                         always->child->string);
-    double most = zi_parameter_max(zi_parameter_find("count"), true);
-    if (r->batch * r->rounds > most)
-        return zi_refuse(refusal, 422, "n_iter", "batch_size times n_iter may be %.0f at the most",
-                         most);
+        return zi_http_error_set(http_error, 422, "alwayson_scripts",
+                                 "always on script %s not found", always->child->string);
+    double max = zi_parameter_max(zi_parameter_find("count"), true);
+    if (r->batch * r->rounds > max)
+        return zi_http_error_set(http_error, 422, "n_iter",
+                                 "batch_size times n_iter may be at most %.0f", max);
     if (r->seed != floor(r->seed))
-        return zi_refuse(refusal, 422, "seed", "seed must be a whole number");
+        return zi_http_error_set(http_error, 422, "seed", "seed must be a whole number");
     return true;
 }
 
-/* *name: the checkpoint of override_settings, for this image or from now on, in new memory; NULL:
- * the default. */
-static bool find_model(zi_call *call, const txt2img_request *r, char **name, zi_refusal *refusal)
+/* Finds override_settings.sd_model_checkpoint. *name: in new memory, NULL: not given. Makes it the
+ * default model if override_settings_restore_afterwards is false. */
+static bool find_override_model(zi_server_request *req, const txt2img_request *r, char **name,
+                                zi_http_error *http_error)
 {
-    const cJSON *said = get(get(call->json, "override_settings"), "sd_model_checkpoint");
+    const cJSON *given = json_get(json_get(req->json, "override_settings"), "sd_model_checkpoint");
     *name = NULL;
-    if (!cJSON_IsString(said) || !*said->valuestring) return true;
-    *name = zi_foreign_model(call->server, said->valuestring);
-    if (!*name) return zi_refuse(refusal, 404, "override_settings", "Model not found");
-    return r->restore || zi_models_choose(call->server, *name, "override_settings", refusal);
+    if (!cJSON_IsString(given) || !*given->valuestring) return true;
+    *name = zi_compat_find_model(req->server, given->valuestring);
+    if (!*name) return zi_http_error_set(http_error, 404, "override_settings", "Model not found");
+    return r->restore || zi_models_set_default(req->server, *name, "override_settings", http_error);
 }
 
-static int round_down(const char *parameter, int side)
+/* Rounds a side down to a multiple that the parameter allows. */
+static int round_down_to_multiple(const char *parameter, int side)
 {
     int multiple = zi_parameter_find(parameter)->multiple;
     return side / multiple * multiple;
 }
 
-/* All but the model. */
-static bool read_request(zi_call *call, txt2img_request *r, zi_refusal *refusal)
+/* Fills r from the body, except for the model. */
+static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
 {
     zi_generation *g = &r->generation;
-    if (!zi_params_read_aliases(call->json, aliases, r, refusal) ||
-        !zi_params_read_known(call->json, table, r, refusal) || !possible(call->json, r, refusal))
+    if (!zi_params_read_aliases(req->json, parameter_fields, r, http_error) ||
+        !zi_params_read_known(req->json, other_fields, r, http_error) ||
+        !check_supported(req->json, r, http_error))
         return false;
     g->count = r->batch * r->rounds;
-    g->request.width = round_down("width", g->request.width);
-    g->request.height = round_down("height", g->request.height);
-    zi_foreign_seed(r->seed, g);
-    zi_foreign_cfg(r->cfg, g);
-    int schedule; /* that of other programs is ignored */
+    g->request.width = round_down_to_multiple("width", g->request.width);
+    g->request.height = round_down_to_multiple("height", g->request.height);
+    zi_compat_set_seed(r->seed, g);
+    zi_compat_set_cfg_scale(r->cfg, g);
+    int schedule; /* names of other schedulers are ignored */
     if (r->scheduler &&
         zi_parameter_choose(zi_parameter_find("schedule"), r->scheduler, &schedule, NULL))
         g->request.schedule = (zi_schedule)schedule;
     return true;
 }
 
-static bool submit(zi_call *call, txt2img_request *r, zi_refusal *refusal)
+/* Reads the request into r and submits the job. */
+static bool submit_job(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
 {
     char *model = NULL;
-    bool ok = read_request(call, r, refusal) && find_model(call, r, &model, refusal);
+    bool ok = read_request(req, r, http_error) && find_override_model(req, r, &model, http_error);
     zi_generation generation = r->generation;
     generation.model = model;
-    ok = ok && zi_foreign_generate(call, &generation, refusal);
+    ok = ok && zi_compat_submit_generate(req, &generation, http_error);
     free(model);
     return ok;
 }
 
-/* ---- the answer ---- */
+/* ---- the reply ---- */
 
-static cJSON *default_steps(void)
+static cJSON *default_steps_json(void)
 {
     return cJSON_CreateNumber(zi_parameter_find("steps")->default_value);
 }
 
-static cJSON *parameters(const zi_call *call, const cJSON *first)
+/* `parameters` of the reply: the request's fields over the defaults, with the size of the first
+ * image. */
+static cJSON *parameters_json(const zi_server_request *req, const cJSON *first)
 {
-    cJSON *json = cJSON_Parse(defaults), *item, *next;
+    cJSON *json = cJSON_Parse(default_parameters), *item, *next;
     for (item = json ? json->child : NULL; item; item = next) {
         next = item->next;
-        const cJSON *said = get(call->json, item->string);
-        bool native = !strcmp(item->string, "width") || !strcmp(item->string, "height");
-        if (!said && native) said = get(first, item->string);
-        cJSON *value = said                             ? cJSON_Duplicate(said, true)
-                       : !strcmp(item->string, "steps") ? default_steps()
+        const cJSON *given = json_get(req->json, item->string);
+        bool native_size = !strcmp(item->string, "width") || !strcmp(item->string, "height");
+        if (!given && native_size) given = json_get(first, item->string);
+        cJSON *value = given                            ? cJSON_Duplicate(given, true)
+                       : !strcmp(item->string, "steps") ? default_steps_json()
                                                         : NULL;
         if (value) cJSON_ReplaceItemInObjectCaseSensitive(json, item->string, value);
     }
     return json;
 }
 
-/* The rows of the pictures that there are. */
-static cJSON *find_rows(zi_call *call, const zi_job_status *status)
+/* The history rows of the job's images, without those that were deleted. */
+static cJSON *read_history_rows(zi_server_request *req, const zi_job_status *status)
 {
     cJSON *rows = cJSON_CreateArray();
     for (size_t i = 0; i < status->image_count; i++) {
         cJSON *row;
-        if (zi_history_get(call->server->history, status->images[i], &row, NULL) && row)
+        if (zi_history_get_row(req->server->history, status->images[i], &row, NULL) && row)
             cJSON_AddItemToArray(rows, row);
     }
     return rows;
 }
 
-/* Field `from` of each row, texts that are numbers as numbers. */
-static cJSON *column(const cJSON *rows, const char *from, bool number)
+/* An array of field `from` of each row; `number`: of digits, added as JSON numbers. */
+static cJSON *column_json(const cJSON *rows, const char *from, bool number)
 {
     cJSON *array = cJSON_CreateArray();
     const cJSON *row;
     cJSON_ArrayForEach(row, rows)
     {
-        const char *text = cJSON_GetStringValue(get(row, from));
+        const char *text = cJSON_GetStringValue(json_get(row, from));
         if (!text) text = "";
         cJSON_AddItemToArray(array, number ? cJSON_CreateRaw(text) : cJSON_CreateString(text));
     }
     return array;
 }
 
-static void add_first(cJSON *info, const char *name, cJSON *array, const char *names)
+/* Adds the first element as `name` and the whole array, which is taken over, as `names`. */
+static void add_first_and_all(cJSON *info, const char *name, cJSON *array, const char *names)
 {
     cJSON *first = cJSON_GetArrayItem(array, 0);
     cJSON_AddItemToObject(info, name, first ? cJSON_Duplicate(first, true) : cJSON_CreateNull());
@@ -231,12 +240,13 @@ static void add_nulls(cJSON *info, const char *const *names)
     for (; *names; names++) cJSON_AddNullToObject(info, *names);
 }
 
-static void add_row(cJSON *info, const cJSON *first)
+/* Adds size, steps, guidance and model from the first image's row; first may be NULL. */
+static void add_first_row_fields(cJSON *info, const cJSON *first)
 {
     static const char *const names[] = {"width", "height", "steps"};
-    const cJSON *guidance = get(first, "guidance"), *model = get(first, "model");
+    const cJSON *guidance = json_get(first, "guidance"), *model = json_get(first, "model");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const cJSON *item = get(first, names[i]);
+        const cJSON *item = json_get(first, names[i]);
         cJSON_AddNumberToObject(info, names[i], item ? item->valuedouble : 0);
     }
     cJSON_AddStringToObject(info, "sampler_name", "Euler");
@@ -244,7 +254,8 @@ static void add_row(cJSON *info, const cJSON *first)
     cJSON_AddStringToObject(info, "sd_model_name", model ? model->valuestring : "");
 }
 
-static cJSON *make_info(const txt2img_request *r, const cJSON *rows, double began)
+/* The object that `info` of the reply holds as text. began: Unix time of the job's start. */
+static cJSON *info_json(const txt2img_request *r, const cJSON *rows, double began)
 {
     static const char *const nothing[] = {"face_restoration_model",
                                           "sd_model_hash",
@@ -255,13 +266,14 @@ static cJSON *make_info(const txt2img_request *r, const cJSON *rows, double bega
     char timestamp[20];
     cJSON *info = cJSON_CreateObject(), *none = cJSON_CreateArray();
     const cJSON *row;
-    add_first(info, "prompt", column(rows, "prompt", false), "all_prompts");
-    add_first(info, "negative_prompt", column(rows, "negative", false), "all_negative_prompts");
-    add_first(info, "seed", column(rows, "seed", true), "all_seeds");
+    add_first_and_all(info, "prompt", column_json(rows, "prompt", false), "all_prompts");
+    add_first_and_all(info, "negative_prompt", column_json(rows, "negative", false),
+                      "all_negative_prompts");
+    add_first_and_all(info, "seed", column_json(rows, "seed", true), "all_seeds");
     cJSON_ArrayForEach(row, rows) cJSON_AddItemToArray(none, cJSON_CreateNumber(-1));
-    add_first(info, "subseed", none, "all_subseeds");
+    add_first_and_all(info, "subseed", none, "all_subseeds");
     cJSON_AddNumberToObject(info, "subseed_strength", 0);
-    add_row(info, cJSON_GetArrayItem(rows, 0));
+    add_first_row_fields(info, cJSON_GetArrayItem(rows, 0));
     cJSON_AddNumberToObject(info, "batch_size", r->batch);
     cJSON_AddFalseToObject(info, "restore_faces");
     add_nulls(info, nothing);
@@ -269,7 +281,7 @@ static cJSON *make_info(const txt2img_request *r, const cJSON *rows, double bega
     cJSON_AddNumberToObject(info, "seed_resize_from_h", -1);
     cJSON_AddObjectToObject(info, "extra_generation_params");
     cJSON_AddNumberToObject(info, "index_of_first_image", 0);
-    cJSON_AddItemToObject(info, "infotexts", column(rows, "recipe", false));
+    cJSON_AddItemToObject(info, "infotexts", column_json(rows, "recipe", false));
     cJSON_AddArrayToObject(info, "styles");
     zi_a1111_timestamp(began, timestamp);
     cJSON_AddStringToObject(info, "job_timestamp", timestamp);
@@ -279,8 +291,8 @@ static cJSON *make_info(const txt2img_request *r, const cJSON *rows, double bega
     return info;
 }
 
-/* info is text that holds JSON. */
-static cJSON *as_text(cJSON *info)
+/* Converts JSON into a JSON string that contains it; deletes info. */
+static cJSON *json_as_string(cJSON *info)
 {
     char *text = cJSON_PrintUnformatted(info);
     cJSON *json = text ? cJSON_CreateString(text) : NULL;
@@ -289,59 +301,62 @@ static cJSON *as_text(cJSON *info)
     return json;
 }
 
-static zi_answer reply(zi_call *call, const zi_job_status *status)
+/* Replies with the job's images in base64. */
+static zi_handler_result reply_with_images(zi_server_request *req, const zi_job_status *status)
 {
-    const txt2img_request *r = call->user;
+    const txt2img_request *r = req->user;
     zi_text out;
     zi_error error = {0};
     bool ok = true;
-    cJSON *rows = find_rows(call, status), *json = cJSON_CreateObject();
+    cJSON *rows = read_history_rows(req, status), *json = cJSON_CreateObject();
     const cJSON *row;
-    cJSON_AddItemToObject(json, "parameters", parameters(call, cJSON_GetArrayItem(rows, 0)));
-    cJSON_AddItemToObject(json, "info", as_text(make_info(r, rows, status->started)));
-    zi_text_init(&out, MOST_REPLY);
-    zi_foreign_open(json, &out);
+    cJSON_AddItemToObject(json, "parameters", parameters_json(req, cJSON_GetArrayItem(rows, 0)));
+    cJSON_AddItemToObject(json, "info", json_as_string(info_json(r, rows, status->started)));
+    zi_text_init(&out, MAX_REPLY);
+    zi_compat_append_open_object(json, &out);
     zi_text_puts(&out, ",\"images\":[");
     cJSON_ArrayForEach(row, rows)
     {
         if (!r->send) break;
         zi_text_puts(&out, row == rows->child ? "\"" : ",\"");
-        ok = ok && zi_foreign_picture(call->server, get(row, "id")->valuestring, ZI_FORMAT_PNG, 0,
-                                      &out, &error);
+        ok = ok && zi_compat_append_image(req->server, json_get(row, "id")->valuestring,
+                                          ZI_FORMAT_PNG, 0, &out, &error);
         zi_text_puts(&out, "\"");
     }
     zi_text_puts(&out, "]}");
     cJSON_Delete(rows);
-    if (ok) return zi_foreign_reply(call, &out);
+    if (ok) return zi_compat_reply_json_text(req, &out);
     zi_text_free(&out);
-    return zi_reply_error(call, 500, NULL, "%s", error.text);
+    return zi_reply_error(req, 500, NULL, "%s", error.text);
 }
 
-static zi_answer finish(zi_call *call)
+/* Waits for req->job and replies with its images. */
+static zi_handler_result reply_when_done(zi_server_request *req)
 {
     zi_job_state state;
-    zi_refusal why;
-    zi_answer answer;
-    if (!zi_foreign_ended(call, &state, &why, &answer)) return answer;
-    if (state == ZI_JOB_FAILED) return zi_a1111_refuse(call, &why);
-    /* As with A1111, what was interrupted has the pictures that were ready. */
+    zi_http_error why;
+    zi_handler_result result;
+    if (!zi_compat_job_ended(req, &state, &why, &result)) return result;
+    if (state == ZI_JOB_FAILED) return zi_a1111_reply_error(req, &why);
+    /* As in A1111, an interrupted job returns the images that were finished. */
     zi_job_status status;
-    zi_jobs_status(call->server->jobs, call->job, &status, NULL);
-    answer = status.state == ZI_JOB_UNKNOWN
-                 ? zi_reply_error(call, 500, NULL, "the job is over and forgotten")
-                 : reply(call, &status);
+    zi_jobs_status(req->server->jobs, req->job, &status, NULL);
+    result = status.state == ZI_JOB_UNKNOWN
+                 ? zi_reply_error(req, 500, NULL, "the job's record was discarded")
+                 : reply_with_images(req, &status);
     zi_job_status_free(&status);
-    return answer;
+    return result;
 }
 
-zi_answer zi_a1111_txt2img(zi_call *call)
+zi_handler_result zi_a1111_txt2img(zi_server_request *req)
 {
-    zi_refusal refusal;
-    if (call->job) return finish(call);
+    zi_http_error http_error;
+    if (req->job) return reply_when_done(req);
     txt2img_request *r = calloc(1, sizeof *r);
     if (!r) return MHD_NO;
     *r = (txt2img_request){.seed = -1, .batch = 1, .rounds = 1, .send = true, .restore = true};
-    call->user = r;
-    call->free_user = free;
-    return submit(call, r, &refusal) ? finish(call) : zi_a1111_refuse(call, &refusal);
+    req->user = r;
+    req->free_user = free;
+    return submit_job(req, r, &http_error) ? reply_when_done(req)
+                                           : zi_a1111_reply_error(req, &http_error);
 }

@@ -1,4 +1,4 @@
-/* /api/images, /api/infotext */
+/* Routes of /api/images and /api/recipe. */
 #include "server/http.h"
 
 #include "base/file.h"
@@ -8,70 +8,75 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THUMBNAIL = 256 };
+enum { MAX_THUMBNAIL_SIDE = 256 };
 
-static zi_answer failed(zi_call *call, const zi_error *error)
+/* Replies with an error of the library. */
+static zi_handler_result reply_failure(zi_server_request *req, const zi_error *error)
 {
-    zi_refusal refusal;
-    zi_refuse_error(&refusal, NULL, NULL, error);
-    return zi_reply_refusal(call, &refusal);
+    zi_http_error http_error;
+    zi_http_error_from(&http_error, NULL, NULL, error);
+    return zi_reply_http_error(req, &http_error);
 }
 
-static zi_answer no_image(zi_call *call)
+static zi_handler_result reply_no_image(zi_server_request *req)
 {
-    return zi_reply_error(call, 404, NULL, "%s: there is no such picture", call->parameters[0]);
+    return zi_reply_error(req, 404, NULL, "%s: no such image", req->parameters[0]);
 }
 
-static zi_answer list(zi_call *call)
+/* GET /api/images */
+static zi_handler_result list_images(zi_server_request *req)
 {
     zi_history_query q = {.limit = 50};
-    zi_answer answer;
+    zi_handler_result result;
     zi_error error = {0};
-    if (!zi_call_query_int(call, "limit", 1, 200, 50, &q.limit, &answer) ||
-        !zi_call_query(call, "cursor", &q.cursor, &answer) ||
-        !zi_call_query(call, "q", &q.words, &answer) ||
-        !zi_call_query(call, "model", &q.model, &answer) ||
-        !zi_call_query(call, "seed", &q.seed, &answer))
-        return answer;
+    if (!zi_server_request_query_int(req, "limit", 1, 200, 50, &q.limit, &result) ||
+        !zi_server_request_query(req, "cursor", &q.cursor, &result) ||
+        !zi_server_request_query(req, "q", &q.words, &result) ||
+        !zi_server_request_query(req, "model", &q.model, &result) ||
+        !zi_server_request_query(req, "seed", &q.seed, &result))
+        return result;
     if (q.cursor && !zi_image_id_valid(q.cursor))
-        return zi_reply_error(call, 400, "cursor", "cursor must be `next` of another page");
+        return zi_reply_error(req, 400, "cursor", "cursor must be `next` of another page");
     if (q.words && strlen(q.words) > 500)
-        return zi_reply_error(call, 400, "q", "q has more than 500 bytes");
-    char *text = zi_history_text(call->server->history, &q, &error);
-    return text ? zi_reply_bytes(call, 200, "application/json", text, strlen(text), NULL)
-                : failed(call, &error);
+        return zi_reply_error(req, 400, "q", "q has more than 500 bytes");
+    char *text = zi_history_list_text(req->server->history, &q, &error);
+    return text ? zi_reply_bytes(req, 200, "application/json", text, strlen(text), NULL)
+                : reply_failure(req, &error);
 }
 
-/* The picture's row, or NULL and what to answer. */
-static cJSON *find(zi_call *call, zi_answer *answer)
+/* The row of the image in the path. NULL: an error was sent, and the handler returns *result. */
+static cJSON *find_image_row(zi_server_request *req, zi_handler_result *result)
 {
     zi_error error;
     cJSON *image = NULL;
-    const char *id = call->parameters[0];
-    bool ok = !zi_image_id_valid(id) || zi_history_get(call->server->history, id, &image, &error);
-    if (!image) *answer = ok ? no_image(call) : failed(call, &error);
+    const char *id = req->parameters[0];
+    bool ok =
+        !zi_image_id_valid(id) || zi_history_get_row(req->server->history, id, &image, &error);
+    if (!image) *result = ok ? reply_no_image(req) : reply_failure(req, &error);
     return image;
 }
 
-static zi_answer get(zi_call *call)
+static zi_handler_result get_image(zi_server_request *req)
 {
-    zi_answer answer;
-    cJSON *image = find(call, &answer);
-    return image ? zi_reply_json(call, 200, image) : answer;
+    zi_handler_result result;
+    cJSON *image = find_image_row(req, &result);
+    return image ? zi_reply_json(req, 200, image) : result;
 }
 
-static zi_answer delete_image(zi_call *call)
+/* DELETE /api/images/{id}: also publishes the event "deleted". */
+static zi_handler_result delete_image(zi_server_request *req)
 {
     zi_error error;
     bool found;
-    const char *id = call->parameters[0];
-    if (!zi_image_id_valid(id)) return no_image(call);
-    if (!zi_history_delete(call->server->history, id, &found, &error)) return failed(call, &error);
-    if (!found) return no_image(call);
+    const char *id = req->parameters[0];
+    if (!zi_image_id_valid(id)) return reply_no_image(req);
+    if (!zi_history_delete(req->server->history, id, &found, &error))
+        return reply_failure(req, &error);
+    if (!found) return reply_no_image(req);
     cJSON *data = cJSON_CreateObject();
     cJSON_AddStringToObject(data, "image", id);
-    zi_events_publish(call->server->events, "deleted", data);
-    return zi_reply_nothing(call);
+    zi_events_publish(req->server->events, "deleted", data);
+    return zi_reply_nothing(req);
 }
 
 /* ---- files ---- */
@@ -84,63 +89,67 @@ static const struct {
                {"webp", "image/webp", "webp", ZI_FORMAT_WEBP}};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
-/* The stored picture in another format, with its infotext. */
-static zi_answer send_converted(zi_call *call, int format, int quality, const char *const *headers)
+/* Replies with the image converted to formats[format], with its infotext. */
+static zi_handler_result send_converted(zi_server_request *req, int format, int quality,
+                                        const char *const *headers)
 {
     zi_image *image = NULL;
     char *infotext = NULL;
     uint8_t *data = NULL;
     size_t size = 0;
     zi_error error;
-    if (!zi_history_load(call->server->history, call->parameters[0], &image, &infotext, &error))
-        return failed(call, &error);
-    if (!image) return no_image(call);
+    if (!zi_history_load_image(req->server->history, req->parameters[0], &image, &infotext, &error))
+        return reply_failure(req, &error);
+    if (!image) return reply_no_image(req);
     zi_save_options save = {
         .format = formats[format].format, .quality = quality, .infotext = infotext};
     bool ok = zi_image_encode(image, &save, &data, &size, &error);
     zi_image_free(image);
     free(infotext);
-    if (!ok) return failed(call, &error);
-    return zi_reply_bytes(call, 200, formats[format].type, data, size, headers);
+    if (!ok) return reply_failure(req, &error);
+    return zi_reply_bytes(req, 200, formats[format].type, data, size, headers);
 }
 
-static bool read_format(zi_call *call, int *format, zi_answer *answer)
+/* Reads the query parameter `format` as an index into formats. False: a 400 was sent, and the
+ * handler returns *result. */
+static bool read_format_query(zi_server_request *req, int *format, zi_handler_result *result)
 {
     const char *name;
-    if (!zi_call_query(call, "format", &name, answer)) return false;
+    if (!zi_server_request_query(req, "format", &name, result)) return false;
     for (*format = 0; *format < FORMATS; ++*format)
         if (!name || !strcmp(name, formats[*format].name)) return true;
-    *answer = zi_reply_error(call, 400, "format", "format must be png, jpeg or webp");
+    *result = zi_reply_error(req, 400, "format", "format must be png, jpeg or webp");
     return false;
 }
 
-/* A picture never changes; a browser may keep it, others may not. */
-static const char lasting[] = "private, max-age=31536000, immutable";
+/* Cache-Control of image files, which never change; only private caches may keep them. */
+static const char immutable[] = "private, max-age=31536000, immutable";
 
-static zi_answer file(zi_call *call)
+/* GET /api/images/{id}/file: the stored PNG, or converted to another format. */
+static zi_handler_result get_image_file(zi_server_request *req)
 {
     int format, quality, download;
-    zi_answer answer;
+    zi_handler_result result;
     char disposition[100];
-    if (!read_format(call, &format, &answer) ||
-        !zi_call_query_int(call, "quality", 1, 100, 95, &quality, &answer) ||
-        !zi_call_query_int(call, "download", 0, 1, 0, &download, &answer))
-        return answer;
-    cJSON *image = find(call, &answer);
-    if (!image) return answer;
+    if (!read_format_query(req, &format, &result) ||
+        !zi_server_request_query_int(req, "quality", 1, 100, 95, &quality, &result) ||
+        !zi_server_request_query_int(req, "download", 0, 1, 0, &download, &result))
+        return result;
+    cJSON *image = find_image_row(req, &result);
+    if (!image) return result;
     cJSON_Delete(image);
     snprintf(disposition, sizeof disposition, "%s; filename=\"zimage-%s.%s\"",
-             download ? "attachment" : "inline", call->parameters[0], formats[format].extension);
-    const char *headers[] = {"Content-Disposition", disposition, "Cache-Control", lasting, NULL};
-    if (format) return send_converted(call, format, quality, headers);
-    int fd = zi_history_file(call->server->history, call->parameters[0]);
-    return fd < 0 ? no_image(call) : zi_reply_file(call, "image/png", fd, headers);
+             download ? "attachment" : "inline", req->parameters[0], formats[format].extension);
+    const char *headers[] = {"Content-Disposition", disposition, "Cache-Control", immutable, NULL};
+    if (format) return send_converted(req, format, quality, headers);
+    int fd = zi_history_open_file(req->server->history, req->parameters[0]);
+    return fd < 0 ? reply_no_image(req) : zi_reply_file(req, "image/png", fd, headers);
 }
 
 /* ---- thumbnails ---- */
 
-/* The mean of the pixels that fall on each pixel of a smaller picture: [h, w, 3] -> out. */
-static void shrink(const zi_image *in, zi_image *out)
+/* Downscales with a box filter: each pixel is the mean of those it covers. [h, w, 3] */
+static void downscale(const zi_image *in, zi_image *out)
 {
     for (int y = 0; y < out->height; y++) {
         int top = (int)((int64_t)y * in->height / out->height);
@@ -160,48 +169,49 @@ static void shrink(const zi_image *in, zi_image *out)
     }
 }
 
-/* Writes it to path, if the picture is there. */
-static bool make_thumbnail(const zi_history *history, const char *id, const char *path,
-                           zi_error *error)
+/* Writes the thumbnail to path. Succeeds without a file when the image does not exist. */
+static bool write_thumbnail(const zi_history *history, const char *id, const char *path,
+                            zi_error *error)
 {
     zi_image *image = NULL, small = {0};
-    if (!zi_history_load(history, id, &image, NULL, error)) return false;
+    if (!zi_history_load_image(history, id, &image, NULL, error)) return false;
     if (!image) return true;
     int longer = image->width > image->height ? image->width : image->height;
-    int most = longer < THUMBNAIL ? longer : THUMBNAIL;
-    small.width = image->width * most / longer;
-    small.height = image->height * most / longer;
+    int max = longer < MAX_THUMBNAIL_SIDE ? longer : MAX_THUMBNAIL_SIDE;
+    small.width = image->width * max / longer;
+    small.height = image->height * max / longer;
     if (!small.width) small.width = 1;
     if (!small.height) small.height = 1;
     small.pixels = malloc((size_t)small.width * (size_t)small.height * 3);
     bool ok = small.pixels || zi_error_no_memory(error, (size_t)longer);
     zi_save_options save = {.format = ZI_FORMAT_WEBP, .quality = 80};
-    if (ok) shrink(image, &small);
+    if (ok) downscale(image, &small);
     ok = ok && zi_image_save(&small, path, &save, error);
     zi_image_free(image);
     free(small.pixels);
     return ok;
 }
 
-static zi_answer thumbnail(zi_call *call)
+/* GET /api/images/{id}/thumbnail: makes the thumbnail if it does not exist yet. */
+static zi_handler_result get_thumbnail(zi_server_request *req)
 {
-    zi_answer answer;
+    zi_handler_result result;
     zi_error error;
-    cJSON *image = find(call, &answer);
-    if (!image) return answer;
+    cJSON *image = find_image_row(req, &result);
+    if (!image) return result;
     cJSON_Delete(image);
-    zi_history *history = call->server->history;
-    char *path = zi_history_thumbnail(history, call->parameters[0]);
-    const char *headers[] = {"Cache-Control", lasting, NULL};
+    zi_history *history = req->server->history;
+    char *path = zi_history_thumbnail_path(history, req->parameters[0]);
+    const char *headers[] = {"Cache-Control", immutable, NULL};
     bool ok = path || zi_error_no_memory(&error, 1);
     int fd = ok ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
     if (ok && fd < 0) {
-        ok = make_thumbnail(history, call->parameters[0], path, &error);
+        ok = write_thumbnail(history, req->parameters[0], path, &error);
         if (ok) fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     }
     free(path);
-    if (!ok) return failed(call, &error);
-    return fd < 0 ? no_image(call) : zi_reply_file(call, "image/webp", fd, headers);
+    if (!ok) return reply_failure(req, &error);
+    return fd < 0 ? reply_no_image(req) : zi_reply_file(req, "image/webp", fd, headers);
 }
 
 /* ---- infotexts ---- */
@@ -210,7 +220,7 @@ cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error)
 {
     zi_image *image = NULL;
     char *infotext = NULL;
-    if (!zi_image_decode(data, size, ZI_MOST_PIXELS, &image, &infotext, error)) return NULL;
+    if (!zi_image_decode(data, size, ZI_MAX_UPLOAD_PIXELS, &image, &infotext, error)) return NULL;
     char *text = zi_image_json(image, infotext);
     cJSON *json = text ? cJSON_Parse(text) : NULL;
     if (!json) zi_error_no_memory(error, 1 << 16);
@@ -220,22 +230,23 @@ cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error)
     return json;
 }
 
-static zi_answer infotext(zi_call *call)
+/* POST /api/recipe: the generation parameters in the image that is the body. */
+static zi_handler_result post_infotext(zi_server_request *req)
 {
     zi_error error;
-    zi_refusal refusal;
-    if (!call->body.size)
-        return zi_reply_error(call, 400, NULL, "the body is empty; send a picture");
-    cJSON *json = zi_infotext_json(call->body.data, call->body.size, &error);
-    if (json) return zi_reply_json(call, 200, json);
-    zi_refuse_body(&refusal, "the image", &error);
-    return zi_reply_refusal(call, &refusal);
+    zi_http_error http_error;
+    if (!req->body.size)
+        return zi_reply_error(req, 400, NULL, "the body is empty; send an image file");
+    cJSON *json = zi_infotext_json(req->body.data, req->body.size, &error);
+    if (json) return zi_reply_json(req, 200, json);
+    zi_http_error_from_body(&http_error, "the image", &error);
+    return zi_reply_http_error(req, &http_error);
 }
 
-const zi_route zi_images_routes[] = {{"GET", "/api/images", list, 0, 0},
-                                     {"GET", "/api/images/{id}", get, 0, 0},
+const zi_route zi_images_routes[] = {{"GET", "/api/images", list_images, 0, 0},
+                                     {"GET", "/api/images/{id}", get_image, 0, 0},
                                      {"DELETE", "/api/images/{id}", delete_image, 0, 0},
-                                     {"GET", "/api/images/{id}/file", file, 0, 0},
-                                     {"GET", "/api/images/{id}/thumbnail", thumbnail, 0, 0},
-                                     {"POST", "/api/recipe", infotext, 0, ZI_BODY_PICTURE},
+                                     {"GET", "/api/images/{id}/file", get_image_file, 0, 0},
+                                     {"GET", "/api/images/{id}/thumbnail", get_thumbnail, 0, 0},
+                                     {"POST", "/api/recipe", post_infotext, 0, ZI_BODY_IMAGE},
                                      {0}};

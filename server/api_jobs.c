@@ -1,124 +1,133 @@
-/* /api/jobs, /api/events, /api/enhance */
+/* Routes of /api/jobs, /api/events and /api/enhance. */
 #include "server/http.h"
 #include "server/job_json.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static zi_answer no_job(zi_call *call)
+static zi_handler_result reply_no_job(zi_server_request *req)
 {
-    return zi_reply_error(call, 404, NULL, "%s: there is no such job", call->parameters[0]);
+    return zi_reply_error(req, 404, NULL, "%s: no such job", req->parameters[0]);
 }
 
-static bool find_job(zi_call *call, uint64_t *id, zi_answer *answer)
+/* Parses the job id in the path. False: there is no such job, 404 was sent, and the handler returns
+ * *result. */
+static bool find_job(zi_server_request *req, uint64_t *id, zi_handler_result *result)
 {
-    if (zi_job_id_parse(call->parameters[0], id) &&
-        zi_jobs_state(call->server->jobs, *id, NULL) != ZI_JOB_UNKNOWN)
+    if (zi_job_id_parse(req->parameters[0], id) &&
+        zi_jobs_state(req->server->jobs, *id, NULL) != ZI_JOB_UNKNOWN)
         return true;
-    *answer = no_job(call);
+    *result = reply_no_job(req);
     return false;
 }
 
-static zi_answer list(zi_call *call)
+static zi_handler_result list_jobs(zi_server_request *req)
 {
-    return zi_reply_json(call, 200, zi_jobs_json_list(call->server->jobs));
+    return zi_reply_json(req, 200, zi_jobs_list_json(req->server->jobs));
 }
 
-static zi_answer submit(zi_call *call)
+/* POST /api/jobs */
+static zi_handler_result submit_job(zi_server_request *req)
 {
-    zi_jobs *jobs = call->server->jobs;
+    zi_jobs *jobs = req->server->jobs;
     zi_job_request request;
-    zi_refusal refusal;
+    zi_http_error http_error;
     uint64_t id;
-    if (!zi_job_request_read(call->json, &request, &refusal) ||
-        !zi_jobs_submit(jobs, &request, &id, &refusal))
-        return zi_reply_refusal(call, &refusal);
-    cJSON *job = zi_jobs_json(jobs, id, false);
-    return job ? zi_reply_json(call, 202, job)
-               : zi_reply_error(call, 500, NULL, "the job is over and forgotten");
+    if (!zi_job_request_read(req->json, &request, &http_error) ||
+        !zi_jobs_submit(jobs, &request, &id, &http_error))
+        return zi_reply_http_error(req, &http_error);
+    cJSON *job = zi_jobs_find_json(jobs, id, false);
+    return job ? zi_reply_json(req, 202, job)
+               : zi_reply_error(req, 500, NULL, "the job's record was discarded");
 }
 
-static zi_answer get(zi_call *call)
+static zi_handler_result get_job(zi_server_request *req)
 {
     uint64_t id;
-    cJSON *job = zi_job_id_parse(call->parameters[0], &id)
-                     ? zi_jobs_json(call->server->jobs, id, true)
+    cJSON *job = zi_job_id_parse(req->parameters[0], &id)
+                     ? zi_jobs_find_json(req->server->jobs, id, true)
                      : NULL;
-    return job ? zi_reply_json(call, 200, job) : no_job(call);
+    return job ? zi_reply_json(req, 200, job) : reply_no_job(req);
 }
 
-static zi_answer cancel(zi_call *call)
+/* DELETE /api/jobs/{id}: 409 when the job has ended. */
+static zi_handler_result cancel_job(zi_server_request *req)
 {
     uint64_t id;
-    zi_answer answer;
-    if (!find_job(call, &id, &answer)) return answer;
-    zi_job_state before = zi_jobs_cancel(call->server->jobs, id);
-    if (before > ZI_JOB_RUNNING)
-        return zi_reply_error(call, 409, NULL, "the job has ended already");
-    cJSON *job = zi_jobs_json(call->server->jobs, id, false);
-    return job ? zi_reply_json(call, 200, job) : no_job(call);
+    zi_handler_result result;
+    if (!find_job(req, &id, &result)) return result;
+    zi_job_state before = zi_jobs_cancel(req->server->jobs, id);
+    if (before > ZI_JOB_RUNNING) return zi_reply_error(req, 409, NULL, "the job has ended already");
+    cJSON *job = zi_jobs_find_json(req->server->jobs, id, false);
+    return job ? zi_reply_json(req, 200, job) : reply_no_job(req);
 }
 
 /* ---- events ---- */
 
-/* Where the client wants to go on, as a header (which reconnecting browsers send) or in the query.
- */
-static bool read_cursor(zi_call *call, zi_stream_options *stream, zi_answer *answer)
+/* Reads the event id to resume after, from the header Last-Event-ID (sent by browsers that
+ * reconnect) or the query. */
+static bool read_cursor(zi_server_request *req, zi_event_stream_options *stream,
+                        zi_handler_result *result)
 {
-    const char *header = zi_call_header(call, "Last-Event-ID"), *query;
-    if (!zi_call_query(call, "last_event_id", &query, answer)) return false;
+    const char *header = zi_server_request_header(req, "Last-Event-ID"), *query;
+    if (!zi_server_request_query(req, "last_event_id", &query, result)) return false;
     const char *text = header ? header : query;
     stream->resumes = text && *text && strlen(text) < 20 && zi_seed_parse(text, &stream->cursor);
     return true;
 }
 
-static zi_answer events(zi_call *call)
+/* GET /api/events */
+static zi_handler_result stream_events(zi_server_request *req)
 {
-    zi_answer answer;
-    zi_stream_options stream = {.job = 0};
-    if (!read_cursor(call, &stream, &answer)) return answer;
-    return zi_reply_stream(call, &stream);
+    zi_handler_result result;
+    zi_event_stream_options stream = {.job = 0};
+    if (!read_cursor(req, &stream, &result)) return result;
+    return zi_reply_event_stream(req, &stream);
 }
 
-static bool none_left(void *user, const zi_event *event)
+/* A callback of zi_events_read: sets *user to true. */
+static bool stop_at_first_event(void *user, const zi_event *event)
 {
     (void)event;
     *(bool *)user = true;
     return false;
 }
 
-static zi_answer job_events(zi_call *call)
+/* GET /api/jobs/{id}/events: 204 when the client has all events of an ended job. */
+static zi_handler_result stream_job_events(zi_server_request *req)
 {
-    zi_answer answer;
-    zi_stream_options stream = {.job = 0};
-    if (!find_job(call, &stream.job, &answer) || !read_cursor(call, &stream, &answer))
-        return answer;
-    if (stream.resumes && zi_jobs_state(call->server->jobs, stream.job, NULL) > ZI_JOB_RUNNING) {
+    zi_handler_result result;
+    zi_event_stream_options stream = {.job = 0};
+    if (!find_job(req, &stream.job, &result) || !read_cursor(req, &stream, &result)) return result;
+    if (stream.resumes && zi_jobs_state(req->server->jobs, stream.job, NULL) > ZI_JOB_RUNNING) {
         bool more = false;
         uint64_t cursor = stream.cursor;
-        if (zi_events_read(call->server->events, stream.job, &cursor, none_left, &more) && !more)
-            return zi_reply_nothing(call); /* which tells browsers not to reconnect */
+        if (zi_events_read(req->server->events, stream.job, &cursor, stop_at_first_event, &more) &&
+            !more)
+            return zi_reply_nothing(req); /* 204 stops browsers from reconnecting */
     }
-    return zi_reply_stream(call, &stream);
+    return zi_reply_event_stream(req, &stream);
 }
 
-static zi_answer enhance(zi_call *call)
+/* POST /api/enhance: submits an enhance job and streams its events. */
+static zi_handler_result submit_and_stream_enhance(zi_server_request *req)
 {
     zi_job_request request;
-    zi_refusal refusal;
-    zi_stream_options stream = {.resumes = true, .cancels_job = true};
-    stream.cursor = zi_events_latest(call->server->events);
-    if (!zi_job_params_read("enhance", call->json, &request, &refusal) ||
-        !zi_jobs_submit(call->server->jobs, &request, &stream.job, &refusal))
-        return zi_reply_refusal(call, &refusal);
-    return zi_reply_stream(call, &stream);
+    zi_http_error http_error;
+    zi_event_stream_options stream = {.resumes = true, .cancels_job = true};
+    stream.cursor = zi_events_latest(req->server->events);
+    if (!zi_job_params_read("enhance", req->json, &request, &http_error) ||
+        !zi_jobs_submit(req->server->jobs, &request, &stream.job, &http_error))
+        return zi_reply_http_error(req, &http_error);
+    return zi_reply_event_stream(req, &stream);
 }
 
-const zi_route zi_jobs_routes[] = {{"GET", "/api/jobs", list, 0, 0},
-                                   {"POST", "/api/jobs", submit, ZI_ROUTE_JSON, ZI_BODY_JSON},
-                                   {"GET", "/api/jobs/{id}", get, 0, 0},
-                                   {"DELETE", "/api/jobs/{id}", cancel, 0, 0},
-                                   {"GET", "/api/jobs/{id}/events", job_events, 0, 0},
-                                   {"GET", "/api/events", events, 0, 0},
-                                   {"POST", "/api/enhance", enhance, ZI_ROUTE_JSON, ZI_BODY_JSON},
-                                   {0}};
+const zi_route zi_jobs_routes[] = {
+    {"GET", "/api/jobs", list_jobs, 0, 0},
+    {"POST", "/api/jobs", submit_job, ZI_ROUTE_JSON, ZI_BODY_JSON},
+    {"GET", "/api/jobs/{id}", get_job, 0, 0},
+    {"DELETE", "/api/jobs/{id}", cancel_job, 0, 0},
+    {"GET", "/api/jobs/{id}/events", stream_job_events, 0, 0},
+    {"GET", "/api/events", stream_events, 0, 0},
+    {"POST", "/api/enhance", submit_and_stream_enhance, ZI_ROUTE_JSON, ZI_BODY_JSON},
+    {0}};

@@ -1,5 +1,6 @@
-/* /api/models */
+/* Routes of /api/models. */
 #include "server/http.h"
+#include "server/json.h"
 #include "server/models.h"
 #include "server/scanner.h"
 #include "server/worker.h"
@@ -9,127 +10,142 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_BYTES ((size_t)64 << 30)
+#define MAX_MODEL_BYTES ((size_t)64 << 30)
 
 /* ---- GET ---- */
 
-static cJSON *list_json(zi_call *call, const zi_registry_list *list)
+static cJSON *list_json(zi_server_request *req, const zi_registry_list *list)
 {
-    char *loaded = zi_worker_loaded(call->server->worker), *name = zi_models_default(call->server);
+    char *loaded = zi_worker_loaded_name(req->server->worker),
+         *name = zi_models_default_name(req->server);
     cJSON *json = cJSON_CreateObject(), *models = cJSON_AddArrayToObject(json, "models");
     for (size_t i = 0; i < list->count; i++)
         if (list->entries[i].kind != ZI_MODEL_OTHER)
             cJSON_AddItemToArray(models, zi_model_json(&list->entries[i], loaded));
-    cJSON_AddItemToObject(json, "default", name ? cJSON_CreateString(name) : cJSON_CreateNull());
-    cJSON_AddItemToObject(json, "loaded", loaded ? cJSON_CreateString(loaded) : cJSON_CreateNull());
+    zi_json_add_text(json, "default", name);
+    zi_json_add_text(json, "loaded", loaded);
     free(loaded);
     free(name);
     return json;
 }
 
-static zi_answer list(zi_call *call)
+/* GET /api/models: waits up to 2 seconds for inspections. */
+static zi_handler_result list_models(zi_server_request *req)
 {
-    uint64_t cursor = zi_events_latest(call->server->events);
+    uint64_t cursor = zi_events_latest(req->server->events);
     zi_registry_list list;
-    zi_refusal refusal;
-    if (!zi_models_read(call->server, &list, &refusal)) return zi_reply_refusal(call, &refusal);
-    zi_answer answer = list.unknown && zi_call_waits_for_models(call)
-                           ? zi_call_wait(call, cursor)
-                           : zi_reply_json(call, 200, list_json(call, &list));
+    zi_http_error http_error;
+    if (!zi_models_list(req->server, &list, &http_error))
+        return zi_reply_http_error(req, &http_error);
+    zi_handler_result result = list.unknown && zi_server_request_may_wait(req)
+                                   ? zi_server_request_wait(req, cursor)
+                                   : zi_reply_json(req, 200, list_json(req, &list));
     zi_registry_list_free(&list);
-    return answer;
+    return result;
 }
 
-static zi_answer send_entry(zi_call *call, const zi_registry_entry *entry, unsigned status)
+/* Replies with a model: status 200 as ModelDetail, 201 as Model. */
+static zi_handler_result reply_model(zi_server_request *req, const zi_registry_entry *entry,
+                                     unsigned status)
 {
-    char *loaded = zi_worker_loaded(call->server->worker);
+    char *loaded = zi_worker_loaded_name(req->server->worker);
     cJSON *json =
         status == 200 ? zi_model_detail_json(entry, loaded) : zi_model_json(entry, loaded);
     free(loaded);
-    return zi_reply_json(call, status, json);
+    return zi_reply_json(req, status, json);
 }
 
-/* Answers with what is known about a model, when it is known. */
-static zi_answer describe(zi_call *call, const char *name, unsigned status)
+/* Replies with a model's inspection. Waits up to 2 seconds for the scanner if there is none yet.
+ * status 200: schema ModelDetail; 201: Model. */
+static zi_handler_result reply_model_when_inspected(zi_server_request *req, const char *name,
+                                                    unsigned status)
 {
-    uint64_t cursor = zi_events_latest(call->server->events);
+    uint64_t cursor = zi_events_latest(req->server->events);
     zi_registry_list list;
-    zi_refusal refusal;
-    zi_answer answer;
-    if (!zi_models_read(call->server, &list, &refusal)) return zi_reply_refusal(call, &refusal);
-    const zi_registry_entry *entry = zi_models_entry(&list, name);
+    zi_http_error http_error;
+    zi_handler_result result;
+    if (!zi_models_list(req->server, &list, &http_error))
+        return zi_reply_http_error(req, &http_error);
+    const zi_registry_entry *entry = zi_models_find_entry(&list, name);
     if (!entry)
-        answer = zi_reply_error(call, 404, NULL, "%s: there is no such model", name);
-    else if (!entry->inspection && zi_call_waits_for_models(call))
-        answer = zi_call_wait(call, cursor);
+        result = zi_reply_error(req, 404, NULL, "%s: no such model", name);
+    else if (!entry->inspection && zi_server_request_may_wait(req))
+        result = zi_server_request_wait(req, cursor);
     else
-        answer = send_entry(call, entry, status);
+        result = reply_model(req, entry, status);
     zi_registry_list_free(&list);
-    return answer;
+    return result;
 }
 
-static zi_answer get(zi_call *call)
+static zi_handler_result get_model(zi_server_request *req)
 {
-    return describe(call, call->parameters[0], 200);
+    return reply_model_when_inspected(req, req->parameters[0], 200);
 }
 
 /* ---- PUT ---- */
 
-static void release(void *upload)
+/* req->free_user for uploads. */
+static void release_upload(void *upload)
 {
     if (upload) zi_upload_release(upload);
 }
 
-/* Hands the file that has come to the scanner. */
-static bool begin(zi_call *call, char *place, char *name, zi_refusal *refusal)
+/* Hands the uploaded file to the scanner, to be installed at path. Takes ownership of path and
+ * name. */
+static bool submit_upload(zi_server_request *req, char *path, char *name, zi_http_error *http_error)
 {
-    /* What it is shows in its name, too: it gets the extension before it is inspected. */
-    size_t size = strlen(call->upload_path) + 16;
+    /* Inspection depends on the extension, so that the temporary file gets it first. */
+    size_t size = strlen(req->upload_path) + 16;
     char *staged = malloc(size);
-    if (staged) snprintf(staged, size, "%s%s", call->upload_path, strrchr(place, '.'));
-    bool ok = staged || zi_refuse(refusal, 500, NULL, "out of memory");
-    if (ok && (fflush(call->upload) != 0 || rename(call->upload_path, staged) != 0))
-        ok = zi_refuse(refusal, 500, NULL, "%s: %s", name, strerror(errno));
+    if (staged) snprintf(staged, size, "%s%s", req->upload_path, strrchr(path, '.'));
+    bool ok = staged || zi_http_error_set(http_error, 500, NULL, "out of memory");
+    if (ok && (fflush(req->upload) != 0 || rename(req->upload_path, staged) != 0))
+        ok = zi_http_error_set(http_error, 500, NULL, "%s: %s", name, strerror(errno));
     if (!ok) {
         free(staged);
-        free(place);
+        free(path);
         free(name);
         return false;
     }
-    call->user = zi_upload_begin(call->server->scanner, staged, place, name);
-    call->free_user = release;
-    call->began = zi_seconds();
-    return call->user || zi_refuse(refusal, 500, NULL, "out of memory, or the server ends");
+    req->user = zi_upload_submit(req->server->scanner, staged, path, name);
+    req->free_user = release_upload;
+    req->began = zi_seconds();
+    return req->user || zi_http_error_set(http_error, 500, NULL,
+                                          "out of memory, or the server is shutting down");
 }
 
-static bool submit(zi_call *call, zi_refusal *refusal)
+/* On the first call: checks the name and submits the upload. */
+static bool check_and_submit_upload(zi_server_request *req, zi_http_error *http_error)
 {
     static const char section[] = "comfyui/";
-    const char *full = call->parameters[0], *dot = strrchr(full, '.');
-    char *place = NULL, *name = NULL;
+    const char *full = req->parameters[0], *dot = strrchr(full, '.');
+    char *path = NULL, *name = NULL;
     bool known = dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf"));
     if (strncmp(full, section, sizeof section - 1) != 0 || !known)
-        return zi_refuse(refusal, 400, "name",
-                         "the name must be comfyui/NAME.safetensors or comfyui/NAME.gguf");
-    if (!call->upload)
-        return zi_refuse(refusal, 400, NULL, "the body is empty; send a model's file");
-    return zi_models_place(call->server, ZI_SECTION_COMFYUI, full + sizeof section - 1, "name",
-                           &place, &name, refusal) &&
-           begin(call, place, name, refusal);
+        return zi_http_error_set(http_error, 400, "name",
+                                 "the name must be comfyui/NAME.safetensors or comfyui/NAME.gguf");
+    if (!req->upload)
+        return zi_http_error_set(http_error, 400, NULL, "the body is empty; send a model file");
+    return zi_models_destination(req->server, ZI_SECTION_COMFYUI, full + sizeof section - 1, "name",
+                                 &path, &name, http_error) &&
+           submit_upload(req, path, name, http_error);
 }
 
-static zi_answer put(zi_call *call)
+/* PUT /api/models/{name*}: submits the upload, then waits until it is installed and inspected. */
+static zi_handler_result put_model(zi_server_request *req)
 {
-    uint64_t cursor = zi_events_latest(call->server->events);
+    uint64_t cursor = zi_events_latest(req->server->events);
     const char *name;
-    zi_refusal refusal;
-    if (!call->user && !submit(call, &refusal)) return zi_reply_refusal(call, &refusal);
-    if (!zi_upload_ended(call->user, &name, &refusal)) return zi_call_wait(call, cursor);
-    return name ? describe(call, name, 201) : zi_reply_refusal(call, &refusal);
+    zi_http_error http_error;
+    if (!req->user && !check_and_submit_upload(req, &http_error))
+        return zi_reply_http_error(req, &http_error);
+    if (!zi_upload_ended(req->user, &name, &http_error)) return zi_server_request_wait(req, cursor);
+    return name ? reply_model_when_inspected(req, name, 201)
+                : zi_reply_http_error(req, &http_error);
 }
 
 const zi_route zi_models_routes[] = {
-    {"GET", "/api/models", list, 0, 0},
-    {"GET", "/api/models/{name*}", get, 0, 0},
-    {"PUT", "/api/models/{name*}", put, ZI_ROUTE_UPLOAD, MAX_BYTES},
+    {"GET", "/api/models", list_models, 0, 0},
+    {"GET", "/api/models/{name*}", get_model, 0, 0},
+    {"PUT", "/api/models/{name*}", put_model, ZI_ROUTE_UPLOAD, MAX_MODEL_BYTES},
     {0}};

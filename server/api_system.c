@@ -1,5 +1,6 @@
-/* /api/config, health, metrics, log, login, random-prompt, openapi.json */
+/* Routes of /api/config, health, metrics, log, login, random-prompt and openapi.json. */
 #include "server/http.h"
+#include "server/json.h"
 #include "server/schema.h"
 #include "server/worker.h"
 
@@ -9,19 +10,19 @@
 #include <string.h>
 #include <sys/random.h>
 
-static zi_answer openapi(zi_call *call)
+static zi_handler_result get_openapi(zi_server_request *req)
 {
-    char *text = call->server->openapi;
+    char *text = req->server->openapi;
     struct MHD_Response *response =
         MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_PERSISTENT);
     if (!response) return MHD_NO;
     MHD_add_response_header(response, "Content-Type", "application/json");
-    return zi_reply(call, 200, response);
+    return zi_reply(req, 200, response);
 }
 
-/* ---- what may be asked for ---- */
+/* ---- /api/config ---- */
 
-/* {"min", "max"} of a generation parameter's numbers, with more to come. */
+/* Adds {"min", "max"} of a generation parameter as `name`; returns the new object. */
 static cJSON *add_range(cJSON *config, const char *name, const char *parameter)
 {
     const zi_parameter *p = zi_parameter_find(parameter);
@@ -37,6 +38,7 @@ static void add_range_with_default(cJSON *config, const char *name)
     cJSON_AddNumberToObject(range, "default", zi_parameter_find(name)->default_value);
 }
 
+/* Adds the layouts, each with the precisions that it can have. */
 static void add_layouts(cJSON *config)
 {
     cJSON *array = cJSON_AddArrayToObject(config, "layouts");
@@ -55,14 +57,15 @@ static void add_limits(cJSON *config)
 {
     const zi_parameter *prompt = zi_parameter_find("prompt");
     cJSON *limits = cJSON_AddObjectToObject(config, "limits");
-    cJSON_AddNumberToObject(limits, "queue", ZI_QUEUE);
+    cJSON_AddNumberToObject(limits, "queue", ZI_QUEUE_CAPACITY);
     cJSON_AddNumberToObject(limits, "prompt_bytes", zi_parameter_max(prompt, true));
     cJSON_AddNumberToObject(limits, "body_bytes", ZI_BODY_JSON);
-    cJSON_AddNumberToObject(limits, "picture_bytes", ZI_BODY_PICTURE);
+    cJSON_AddNumberToObject(limits, "picture_bytes", ZI_BODY_IMAGE);
 }
 
-/* model: the name of the one that is used when none is named; known: NULL, or what it is. */
-static zi_answer send_config(zi_call *call, const char *model, const zi_inspection *known)
+/* model: name of the default model, "" for none; known: its inspection, or NULL. */
+static zi_handler_result reply_config(zi_server_request *req, const char *model,
+                                      const zi_inspection *known)
 {
     static const int tiers[] = {512, 768, 1024, 1280};
     static const char *const aspects[] = {"1:1", "5:4", "4:3", "7:5", "3:2", "16:9", "21:9", NULL};
@@ -70,13 +73,12 @@ static zi_answer send_config(zi_call *call, const char *model, const zi_inspecti
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "version", ZI_VERSION);
     cJSON_AddStringToObject(json, "default_model", model);
-    cJSON_AddItemToObject(json, "native_size",
-                          known && known->native_size ? cJSON_CreateNumber(known->native_size)
-                                                      : cJSON_CreateNull());
-    cJSON_AddBoolToObject(json, "key_required", zi_guard_needs_key(call->server->guard));
+    zi_json_add_number(json, "native_size", known ? known->native_size : 0,
+                       known && known->native_size);
+    cJSON_AddBoolToObject(json, "key_required", zi_access_needs_key(req->server->access));
     cJSON *sizes = add_range(json, "sizes", "width");
     cJSON_AddNumberToObject(sizes, "multiple", zi_parameter_find("width")->multiple);
-    cJSON_AddItemToObject(json, "aspects", zi_schema_words(aspects));
+    cJSON_AddItemToObject(json, "aspects", zi_json_strings(aspects));
     cJSON_AddItemToObject(json, "tiers", cJSON_CreateIntArray(tiers, 4));
     add_range_with_default(json, "steps");
     add_range_with_default(json, "shift");
@@ -84,48 +86,50 @@ static zi_answer send_config(zi_call *call, const char *model, const zi_inspecti
     add_range(json, "count", "count");
     add_limits(json);
     cJSON_AddItemToObject(json, "schedules",
-                          zi_schema_words(zi_parameter_find("schedule")->choices));
-    cJSON_AddItemToObject(json, "computes", zi_schema_words(zi_parameter_find("compute")->choices));
+                          zi_json_strings(zi_parameter_find("schedule")->choices));
+    cJSON_AddItemToObject(json, "computes", zi_json_strings(zi_parameter_find("compute")->choices));
     add_layouts(json);
-    cJSON_AddItemToObject(json, "formats", zi_schema_words(formats));
+    cJSON_AddItemToObject(json, "formats", zi_json_strings(formats));
     cJSON_AddItemToObject(json, "parameters", zi_schema_parameters());
-    return zi_reply_json(call, 200, json);
+    return zi_reply_json(req, 200, json);
 }
 
-static zi_answer config(zi_call *call)
+/* Waits up to 2 seconds for the inspection of the default model. */
+static zi_handler_result get_config(zi_server_request *req)
 {
-    uint64_t cursor = zi_events_latest(call->server->events);
+    uint64_t cursor = zi_events_latest(req->server->events);
     zi_resolved_model model = {0};
-    bool found = zi_registry_resolve(call->server->registry, NULL, &model, NULL);
+    bool found = zi_registry_resolve(req->server->registry, NULL, &model, NULL);
     zi_inspection *known =
-        found ? zi_registry_cached_inspection(call->server->registry, model.path) : NULL;
-    zi_answer answer = found && !known && zi_call_waits_for_models(call)
-                           ? zi_call_wait(call, cursor)
-                           : send_config(call, found ? model.name : "", known);
+        found ? zi_registry_cached_inspection(req->server->registry, model.path) : NULL;
+    zi_handler_result result = found && !known && zi_server_request_may_wait(req)
+                                   ? zi_server_request_wait(req, cursor)
+                                   : reply_config(req, found ? model.name : "", known);
     zi_inspection_free(known);
     zi_resolved_model_free(&model);
-    return answer;
+    return result;
 }
 
-/* ---- how it goes ---- */
+/* ---- health, metrics, log ---- */
 
-static zi_answer health(zi_call *call)
+static zi_handler_result get_health(zi_server_request *req)
 {
-    zi_server *s = call->server;
+    zi_server *s = req->server;
     zi_jobs_counts counts = zi_jobs_count(s->jobs);
-    char *loaded = zi_worker_loaded(s->worker);
+    char *loaded = zi_worker_loaded_name(s->worker);
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "status", "ok");
     cJSON_AddStringToObject(json, "version", ZI_VERSION);
     cJSON_AddNumberToObject(json, "uptime", zi_wall_seconds() - s->began);
     cJSON_AddNumberToObject(json, "queued", (double)counts.queued);
     cJSON_AddBoolToObject(json, "running", counts.running > 0);
-    cJSON_AddItemToObject(json, "loaded", loaded ? cJSON_CreateString(loaded) : cJSON_CreateNull());
-    cJSON_AddNumberToObject(json, "listeners", (double)zi_streams_open());
+    zi_json_add_text(json, "loaded", loaded);
+    cJSON_AddNumberToObject(json, "listeners", (double)zi_event_streams_count());
     free(loaded);
-    return zi_reply_json(call, 200, json);
+    return zi_reply_json(req, 200, json);
 }
 
+/* Appends a metric "zimage_NAME" in Prometheus' text format. */
 static void add_metric(zi_text *text, const char *name, const char *type, const char *about,
                        double value)
 {
@@ -133,80 +137,85 @@ static void add_metric(zi_text *text, const char *name, const char *type, const 
                    name, type, name, value);
 }
 
-static zi_answer metrics(zi_call *call)
+static zi_handler_result get_metrics(zi_server_request *req)
 {
     static const char *const ends[] = {"", "", "done", "failed", "cancelled"};
-    zi_server *s = call->server;
+    zi_server *s = req->server;
     zi_jobs_counts counts = zi_jobs_count(s->jobs);
     zi_text text;
     zi_text_init(&text, 1 << 16);
-    add_metric(&text, "uptime_seconds", "gauge", "Since the start.", zi_wall_seconds() - s->began);
+    add_metric(&text, "uptime_seconds", "gauge", "Seconds since the start.",
+               zi_wall_seconds() - s->began);
     add_metric(&text, "requests_total", "counter", "HTTP requests.",
                (double)atomic_load(&s->requests));
-    add_metric(&text, "requests_refused_total", "counter", "For their host, origin or key.",
-               (double)atomic_load(&s->refused));
-    add_metric(&text, "requests_failed_total", "counter", "Answered with 500 and above.",
-               (double)atomic_load(&s->failures));
-    add_metric(&text, "pictures_total", "counter", "Drawn and saved.",
+    add_metric(&text, "requests_refused_total", "counter",
+               "Requests rejected for their host, origin or API key.",
+               (double)atomic_load(&s->rejected));
+    add_metric(&text, "requests_failed_total", "counter",
+               "Requests answered with status 500 or above.", (double)atomic_load(&s->failures));
+    add_metric(&text, "pictures_total", "counter", "Images generated and saved.",
                (double)atomic_load(&s->images));
-    add_metric(&text, "queue_length", "gauge", "Jobs that wait.", (double)counts.queued);
-    add_metric(&text, "running", "gauge", "Jobs that run.", (double)counts.running);
-    add_metric(&text, "event_streams", "gauge", "That are open.", (double)zi_streams_open());
+    add_metric(&text, "queue_length", "gauge", "Queued jobs.", (double)counts.queued);
+    add_metric(&text, "running", "gauge", "Running jobs.", (double)counts.running);
+    add_metric(&text, "event_streams", "gauge", "Open event streams.",
+               (double)zi_event_streams_count());
     zi_text_puts(&text, "# HELP zimage_jobs_total Jobs that have ended.\n"
                         "# TYPE zimage_jobs_total counter\n");
     for (int i = ZI_JOB_DONE; i < ZI_JOB_UNKNOWN; i++)
         zi_text_printf(&text, "zimage_jobs_total{state=\"%s\"} %zu\n", ends[i], counts.ended[i]);
     size_t size = text.size;
     char *data = zi_text_take(&text);
-    return data ? zi_reply_bytes(call, 200, "text/plain; version=0.0.4; charset=utf-8", data, size,
+    return data ? zi_reply_bytes(req, 200, "text/plain; version=0.0.4; charset=utf-8", data, size,
                                  NULL)
                 : MHD_NO;
 }
 
-static zi_answer show_log(zi_call *call)
+static zi_handler_result get_log(zi_server_request *req)
 {
-    return zi_reply_json(call, 200, zi_log_describe(call->server->log));
+    return zi_reply_json(req, 200, zi_log_json(req->server->log));
 }
 
-/* ---- small things ---- */
+/* ---- login, random prompt ---- */
 
-static zi_answer login(zi_call *call)
+/* POST /api/login: sets the login cookie if the key is right. */
+static zi_handler_result post_login(zi_server_request *req)
 {
     char cookie[200];
     const char *key = NULL;
-    zi_refusal refusal;
+    zi_http_error http_error;
     zi_fields fields = {0, 0};
     static const zi_parameter params[] = {
         {.name = "key", .type = ZI_PARAMETER_TEXT, .max = 500, .required = true}, {0}};
-    if (!zi_params_read(call->json, params, &key, &fields, &refusal))
-        return zi_reply_refusal(call, &refusal);
-    const char *token = zi_guard_login(call->server->guard, key);
+    if (!zi_params_read(req->json, params, &key, &fields, &http_error))
+        return zi_reply_http_error(req, &http_error);
+    const char *token = zi_access_login(req->server->access, key);
     if (!token) {
-        zi_log_refusal(call->server->log, "refused a login: wrong key");
-        return zi_reply_error(call, 401, "key", "the key is wrong");
+        zi_log_rate_limited(req->server->log, "login rejected: wrong key");
+        return zi_reply_error(req, 401, "key", "the key is wrong");
     }
     struct MHD_Response *response =
         MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     if (!response) return MHD_NO;
     snprintf(cookie, sizeof cookie, "zimage=%s; Path=/; HttpOnly; SameSite=Strict", token);
     MHD_add_response_header(response, "Set-Cookie", cookie);
-    return zi_reply(call, 204, response);
+    return zi_reply(req, 204, response);
 }
 
-static zi_answer random_prompt(zi_call *call)
+/* GET /api/random-prompt: of the query's seed, or a random one. */
+static zi_handler_result get_random_prompt(zi_server_request *req)
 {
     const char *text;
     char digits[24];
-    zi_answer answer;
-    uint32_t drawn;
+    zi_handler_result result;
+    uint32_t random;
     uint64_t seed;
-    if (!zi_call_query(call, "seed", &text, &answer)) return answer;
+    if (!zi_server_request_query(req, "seed", &text, &result)) return result;
     if (text && !zi_seed_parse(text, &seed))
-        return zi_reply_error(call, 400, "seed", "seed must be a whole number in digits");
+        return zi_reply_error(req, 400, "seed", "seed must be a whole number in digits");
     if (!text) {
-        if (getentropy(&drawn, sizeof drawn) != 0)
-            return zi_reply_error(call, 500, NULL, "the system gives no random numbers");
-        seed = drawn;
+        if (getentropy(&random, sizeof random) != 0)
+            return zi_reply_error(req, 500, NULL, "cannot get random numbers from the system");
+        seed = random;
     }
     char *prompt = zi_random_prompt(seed);
     if (!prompt) return MHD_NO;
@@ -215,15 +224,15 @@ static zi_answer random_prompt(zi_call *call)
     cJSON_AddStringToObject(json, "prompt", prompt);
     cJSON_AddStringToObject(json, "seed", digits);
     free(prompt);
-    return zi_reply_json(call, 200, json);
+    return zi_reply_json(req, 200, json);
 }
 
 const zi_route zi_system_routes[] = {
-    {"GET", "/api/config", config, 0, 0},
-    {"GET", "/api/health", health, ZI_ROUTE_KEYLESS, 0},
-    {"GET", "/api/metrics", metrics, 0, 0},
-    {"GET", "/api/log", show_log, 0, 0},
-    {"GET", "/api/openapi.json", openapi, 0, 0},
-    {"GET", "/api/random-prompt", random_prompt, 0, 0},
-    {"POST", "/api/login", login, ZI_ROUTE_JSON | ZI_ROUTE_KEYLESS, ZI_BODY_JSON},
+    {"GET", "/api/config", get_config, 0, 0},
+    {"GET", "/api/health", get_health, ZI_ROUTE_KEYLESS, 0},
+    {"GET", "/api/metrics", get_metrics, 0, 0},
+    {"GET", "/api/log", get_log, 0, 0},
+    {"GET", "/api/openapi.json", get_openapi, 0, 0},
+    {"GET", "/api/random-prompt", get_random_prompt, 0, 0},
+    {"POST", "/api/login", post_login, ZI_ROUTE_JSON | ZI_ROUTE_KEYLESS, ZI_BODY_JSON},
     {0}};

@@ -11,11 +11,11 @@
 
 enum { MAX_PAGE = 1 << 20 };
 
-/* What stands in index.html where the generation parameters belong. */
+/* The placeholder in index.html for the generation parameters. */
 static const char marker[] = "@PARAMETERS@";
 
-/* The generation parameters as they may stand in a script element of HTML. */
-static void put_parameters(zi_text *out)
+/* Appends the generation parameters as JSON that is safe in a <script> element. */
+static void append_parameters(zi_text *out)
 {
     cJSON *json = zi_schema_parameters();
     char *text = cJSON_PrintUnformatted(json);
@@ -29,21 +29,21 @@ static void put_parameters(zi_text *out)
     cJSON_free(text);
 }
 
-/* The file's text, with the parameters where the marker stands. */
-static void put_file(const zi_page_file *file, zi_text *out)
+/* Appends the file, with the parameters in place of the marker. */
+static void append_file(const zi_page_file *file, zi_text *out)
 {
     const char *data = (const char *)file->data;
     const char *at = memmem(data, file->size, marker, sizeof marker - 1);
     size_t before = at ? (size_t)(at - data) : file->size;
     zi_text_append(out, data, before);
     if (!at) return;
-    put_parameters(out);
+    append_parameters(out);
     at += sizeof marker - 1;
     zi_text_append(out, at, file->size - (size_t)(at - data));
 }
 
-/* FNV-1a, 64 bits. */
-static uint64_t hash(const char *data, size_t size)
+/* The 64-bit FNV-1a hash. */
+static uint64_t fnv1a_64(const char *data, size_t size)
 {
     uint64_t value = UINT64_C(0xcbf29ce484222325);
     for (size_t i = 0; i < size; i++)
@@ -51,7 +51,7 @@ static uint64_t hash(const char *data, size_t size)
     return value;
 }
 
-/* Leaves asset->gzip NULL where it would not be smaller; false: memory is short. */
+/* Sets asset->gzip, or leaves it NULL when that would not be smaller. False: out of memory. */
 static bool compress_asset(zi_asset *asset)
 {
     z_stream z = {.next_in = (Bytef *)asset->plain, .avail_in = (uInt)asset->plain_size};
@@ -73,18 +73,19 @@ static bool compress_asset(zi_asset *asset)
     return data != NULL;
 }
 
-static bool make_asset(const zi_page_file *file, zi_asset *asset)
+/* Fills in an asset. False: out of memory; what is set must still be freed. */
+static bool create_asset(const zi_page_file *file, zi_asset *asset)
 {
     zi_text text;
     zi_text_init(&text, MAX_PAGE);
-    put_file(file, &text);
+    append_file(file, &text);
     asset->path = file->path;
     asset->type = file->type;
     asset->plain_size = text.size;
     asset->plain = zi_text_take(&text);
     if (!asset->plain) return false;
     snprintf(asset->etag, sizeof asset->etag, "\"%016" PRIx64 "\"",
-             hash(asset->plain, asset->plain_size));
+             fnv1a_64(asset->plain, asset->plain_size));
     return compress_asset(asset);
 }
 
@@ -94,7 +95,7 @@ bool zi_assets_create(zi_asset **out, zi_error *error)
     while (zi_page_files[count].path) count++;
     zi_asset *assets = calloc(count + 1, sizeof *assets);
     bool ok = assets != NULL;
-    for (size_t i = 0; ok && i < count; i++) ok = make_asset(&zi_page_files[i], &assets[i]);
+    for (size_t i = 0; ok && i < count; i++) ok = create_asset(&zi_page_files[i], &assets[i]);
     if (ok) {
         *out = assets;
         return true;

@@ -1,13 +1,13 @@
-/* The page's files: as they lie in the program, and as they are served. */
+/* The files of the web page: as embedded in the program, and as served. */
 #ifndef ZI_SERVER_ASSETS_H
 #define ZI_SERVER_ASSETS_H
 
 #include "base/error.h"
 
-/* Made by cmake/assets.cmake from the files in web/. */
+/* A file of web/ as embedded at build time by cmake/assets.cmake. */
 typedef struct {
-    const char *path; /* as in the URL: "/" for the page itself, "/app.js"; NULL ends the table */
-    const char *type; /* Content-Type, "text/html; charset=utf-8" */
+    const char *path; /* URL path: "/" for the page itself, "/app.js"; NULL ends the table */
+    const char *type; /* Content-Type: "text/html; charset=utf-8" */
     const unsigned char *data;
     size_t size;
 } zi_page_file;
@@ -15,13 +15,14 @@ typedef struct {
 extern const zi_page_file zi_page_files[];
 
 typedef struct {
-    const char *path, *type; /* those of the file; path NULL ends a table */
-    char etag[20];           /* with its quotes */
-    char *plain, *gzip;      /* gzip: NULL where that is no smaller */
+    const char *path, *type; /* as in zi_page_file; path NULL ends a table */
+    char etag[20];           /* with the quotes */
+    char *plain, *gzip; /* plain: the content; gzip: compressed, NULL when that is not smaller */
     size_t plain_size, gzip_size;
 } zi_asset;
 
-/* Makes the table of what is served: the files, the page with the generation parameters in it. */
+/* Builds the table of served files: inserts the generation parameters into the page, computes ETags
+ * and compresses. Fails only when out of memory. Free with zi_assets_free. */
 bool zi_assets_create(zi_asset **out, zi_error *error) ZI_CHECKED;
 void zi_assets_free(zi_asset *assets);
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *zi_base64(const void *data, size_t size)
+char *zi_base64_encode(const void *data, size_t size)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const uint8_t *in = data;
@@ -24,7 +24,8 @@ char *zi_base64(const void *data, size_t size)
     return text;
 }
 
-static int digit(char c)
+/* The value of a digit of either alphabet, 0 to 63; -1: none. */
+static int digit_value(char c)
 {
     if (c >= 'A' && c <= 'Z') return c - 'A';
     if (c >= 'a' && c <= 'z') return c - 'a' + 26;
@@ -35,11 +36,11 @@ static int digit(char c)
 void *zi_base64_decode(const char *text, size_t *size)
 {
     uint32_t bits = 0;
-    int count = 0; /* of bits */
+    int count = 0; /* of bits that are not output yet */
     uint8_t *data = malloc(strlen(text) / 4 * 3 + 4), *out = data;
     for (; data && *text && *text != '='; text++) {
         if (strchr(" \t\r\n", *text)) continue;
-        int value = digit(*text);
+        int value = digit_value(*text);
         if (value < 0) break;
         bits = bits << 6 | (uint32_t)value;
         count += 6;

@@ -1,14 +1,16 @@
-/* Bytes as text. */
+/* Base64 (RFC 4648). */
 #ifndef ZI_SERVER_BASE64_H
 #define ZI_SERVER_BASE64_H
 
 #include <stddef.h>
 
-/* In new memory; NULL when it is short. */
-char *zi_base64(const void *data, size_t size);
+/* Encodes with padding. Returns a new NUL-terminated string to free(), or NULL when out of memory.
+ */
+char *zi_base64_encode(const void *data, size_t size);
 
-/* Back, in new memory with a closing NUL; blanks and line ends are passed over. NULL: it is not
- * base64, or memory is short. */
+/* Decodes the standard or the URL-safe alphabet, with or without padding; whitespace is ignored.
+ * Returns new memory to free(), with a NUL after *size bytes. NULL: not valid base64, or out of
+ * memory. */
 void *zi_base64_decode(const char *text, size_t *size);
 
 #endif

@@ -7,39 +7,40 @@
 #include <sys/socket.h>
 
 enum {
-    MOST = 16384,
-    OTHER_FILES = 200, /* that the program has open beside connections */
+    MAX_CONNECTIONS = 16384,
+    OTHER_FILES = 200, /* file descriptors that are not connections */
     HEADER_SECONDS = 20,
     BODY_SECONDS = 60
 };
 
 struct zi_connection {
     int socket;
-    zi_stage_of_connection stage;
-    double since; /* when the stage began */
-    bool ended;
-    zi_connection *before, *after;
+    zi_connection_state state;
+    double state_began; /* zi_seconds() of the change of state */
+    bool shut_down_sent;
+    zi_connection *previous, *next;
 };
 
 struct zi_connections {
     pthread_mutex_t mutex;
     unsigned limit;
     size_t count;
-    /* In the order in which their stages began: the first waits longest. */
+    /* In order of state_began: the first has waited longest. */
     zi_connection *first, *last;
 };
 
-static unsigned choose_limit(void)
+/* Raises RLIMIT_NOFILE if possible; returns the number of connections that fit. */
+static unsigned raise_file_limit(void)
 {
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) != 0) return 256;
-    rlim_t wanted = MOST + OTHER_FILES;
+    rlim_t wanted = MAX_CONNECTIONS + OTHER_FILES;
     if (files.rlim_cur < wanted) {
         files.rlim_cur = files.rlim_max < wanted ? files.rlim_max : wanted;
         if (setrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_NOFILE, &files) != 0)
             return 256;
     }
-    if (files.rlim_cur >= wanted) return MOST;
+    if (files.rlim_cur >= wanted) return MAX_CONNECTIONS;
     return files.rlim_cur > 2 * OTHER_FILES ? (unsigned)files.rlim_cur - OTHER_FILES
                                             : (unsigned)files.rlim_cur / 2;
 }
@@ -49,7 +50,7 @@ zi_connections *zi_connections_create(void)
     zi_connections *c = calloc(1, sizeof *c);
     if (!c) return NULL;
     pthread_mutex_init(&c->mutex, NULL);
-    c->limit = choose_limit();
+    c->limit = raise_file_limit();
     return c;
 }
 
@@ -65,19 +66,20 @@ unsigned zi_connections_limit(const zi_connections *connections)
     return connections->limit;
 }
 
-static void take_out(zi_connections *all, zi_connection *c)
+static void unlink_connection(zi_connections *all, zi_connection *c)
 {
-    *(c->before ? &c->before->after : &all->first) = c->after;
-    *(c->after ? &c->after->before : &all->last) = c->before;
+    *(c->previous ? &c->previous->next : &all->first) = c->next;
+    *(c->next ? &c->next->previous : &all->last) = c->previous;
 }
 
-static void put_last(zi_connections *all, zi_connection *c)
+/* Puts a connection at the end of the list and restarts its time. The mutex is held. */
+static void append_connection(zi_connections *all, zi_connection *c)
 {
-    c->before = all->last;
-    c->after = NULL;
-    *(all->last ? &all->last->after : &all->first) = c;
+    c->previous = all->last;
+    c->next = NULL;
+    *(all->last ? &all->last->next : &all->first) = c;
     all->last = c;
-    c->since = zi_seconds();
+    c->state_began = zi_seconds();
 }
 
 zi_connection *zi_connection_add(zi_connections *connections, int socket)
@@ -86,20 +88,20 @@ zi_connection *zi_connection_add(zi_connections *connections, int socket)
     if (!c) return NULL;
     c->socket = socket;
     pthread_mutex_lock(&connections->mutex);
-    put_last(connections, c);
+    append_connection(connections, c);
     connections->count++;
     pthread_mutex_unlock(&connections->mutex);
     return c;
 }
 
-void zi_connection_stage(zi_connections *connections, zi_connection *connection,
-                         zi_stage_of_connection stage)
+void zi_connection_set_state(zi_connections *connections, zi_connection *connection,
+                             zi_connection_state state)
 {
     if (!connection) return;
     pthread_mutex_lock(&connections->mutex);
-    connection->stage = stage;
-    take_out(connections, connection);
-    put_last(connections, connection);
+    connection->state = state;
+    unlink_connection(connections, connection);
+    append_connection(connections, connection);
     pthread_mutex_unlock(&connections->mutex);
 }
 
@@ -107,32 +109,32 @@ void zi_connection_remove(zi_connections *connections, zi_connection *connection
 {
     if (!connection) return;
     pthread_mutex_lock(&connections->mutex);
-    take_out(connections, connection);
+    unlink_connection(connections, connection);
     connections->count--;
     pthread_mutex_unlock(&connections->mutex);
     free(connection);
 }
 
-/* The thread that owns the connection notices and closes it. */
-static void end(zi_connection *c)
+/* Shuts the socket down. libmicrohttpd's thread then notices and closes the connection. */
+static void shut_down(zi_connection *c)
 {
-    c->ended = true;
+    c->shut_down_sent = true;
     shutdown(c->socket, SHUT_RDWR);
 }
 
-void zi_connections_tick(zi_connections *connections)
+void zi_connections_close_slow(zi_connections *connections)
 {
     double now = zi_seconds();
     pthread_mutex_lock(&connections->mutex);
     size_t room = connections->limit / 4 * 3, left = connections->count;
-    for (zi_connection *c = connections->first; c; c = c->after) {
-        double waited = now - c->since;
-        bool headers = c->stage == ZI_WAITS_FOR_HEADERS;
+    for (zi_connection *c = connections->first; c; c = c->next) {
+        double waited = now - c->state_began;
+        bool headers = c->state == ZI_CONNECTION_HEADERS;
         bool late = (headers && waited > HEADER_SECONDS) ||
-                    (c->stage == ZI_WAITS_FOR_BODY && waited > BODY_SECONDS);
+                    (c->state == ZI_CONNECTION_BODY && waited > BODY_SECONDS);
         bool crowded = headers && left > room;
         if (!late && !crowded) continue;
-        if (!c->ended) end(c);
+        if (!c->shut_down_sent) shut_down(c);
         left--;
     }
     pthread_mutex_unlock(&connections->mutex);

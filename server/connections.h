@@ -1,4 +1,4 @@
-/* Who is connected, and for how long they may keep the server waiting. */
+/* Open TCP connections and their time limits. */
 #ifndef ZI_SERVER_CONNECTIONS_H
 #define ZI_SERVER_CONNECTIONS_H
 
@@ -6,30 +6,33 @@
 
 typedef struct zi_connections zi_connections;
 
-/* What a client is about to send or receive; each has its time, however slowly bytes drip. */
+/* What the server does with a connection. A limit counts from the change of state, however slowly
+ * bytes arrive. */
 typedef enum {
-    ZI_WAITS_FOR_HEADERS, /* 20 s for all of a request's headers, and between requests */
-    ZI_WAITS_FOR_BODY,    /* 60 s */
-    ZI_UPLOADS,           /* no limit but that something comes */
-    ZI_IS_SERVED          /* the same */
-} zi_stage_of_connection;
+    ZI_CONNECTION_HEADERS, /* waits for request headers, also between requests: at most 20 s */
+    ZI_CONNECTION_BODY,    /* receives a request body: at most 60 s */
+    ZI_CONNECTION_UPLOAD, /* receives an uploaded file: no limit beside libmicrohttpd's idle timeout
+                           */
+    ZI_CONNECTION_RESPONSE /* sends a response: no limit beside the idle timeout */
+} zi_connection_state;
 
-/* Raises the limit of open files as far as it goes. */
-zi_connections *zi_connections_create(void); /* NULL when memory is short */
+/* Also raises RLIMIT_NOFILE of this process as far as allowed and needed. */
+zi_connections *zi_connections_create(void); /* NULL when out of memory */
 void zi_connections_free(zi_connections *connections);
 
-/* How many there may be at a time. */
+/* The maximum number of simultaneous connections, from RLIMIT_NOFILE; at most 16384. */
 unsigned zi_connections_limit(const zi_connections *connections);
 
-/* A connection of socket; NULL when memory is short: it is served without a limit of time. */
+/* Registers an accepted socket in state ZI_CONNECTION_HEADERS. NULL when out of memory: the
+ * connection is then served without time limits. The functions below ignore NULL. */
 typedef struct zi_connection zi_connection;
 zi_connection *zi_connection_add(zi_connections *connections, int socket);
-void zi_connection_stage(zi_connections *connections, zi_connection *connection,
-                         zi_stage_of_connection stage);
+void zi_connection_set_state(zi_connections *connections, zi_connection *connection,
+                             zi_connection_state state);
 void zi_connection_remove(zi_connections *connections, zi_connection *connection);
 
-/* Ends those whose time is over; and, when most places are taken, the ones that have been waiting
- * longest, so that others are served. To be called about once a second. */
-void zi_connections_tick(zi_connections *connections);
+/* Shuts down the sockets of connections over their time limit. When more than 3/4 of all places are
+ * taken, also those that have waited longest for headers. Call once a second. */
+void zi_connections_close_slow(zi_connections *connections);
 
 #endif

@@ -8,22 +8,22 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { RING = 2048, MAX_BYTES = 8 << 20, PATIENCE = 15 };
+enum { RING_SIZE = 2048, MAX_BYTES = 8 << 20, MAX_SUSPEND_SECONDS = 15 };
 
 typedef struct {
     uint64_t job;
     const char *name;
-    char *data; /* NULL: replaced by a later one, or dropped */
+    char *data; /* NULL: superseded or dropped */
     size_t size;
-    bool passing;
+    bool transient;
 } entry;
 
 struct zi_events {
     pthread_mutex_t mutex;
-    entry ring[RING];        /* event number id is at id % RING */
-    uint64_t oldest, latest; /* numbers: what is in the ring; none when oldest > latest */
+    entry ring[RING_SIZE];   /* the event with this id is at id % RING_SIZE */
+    uint64_t oldest, latest; /* ids in the ring; none when oldest > latest */
     size_t bytes;
-    zi_sleeper *sleepers;
+    zi_waiter *waiters;
     bool closed;
 };
 
@@ -32,13 +32,14 @@ zi_events *zi_events_create(void)
     zi_events *events = calloc(1, sizeof *events);
     if (!events) return NULL;
     pthread_mutex_init(&events->mutex, NULL);
-    /* Numbers of an earlier run are smaller: who continues one gets a snapshot. */
+    /* Ids of an earlier run are smaller, so that a client that resumes from one gets a snapshot. */
     events->latest = (uint64_t)(zi_wall_seconds() * 1000) * 1000;
     events->oldest = events->latest + 1;
     return events;
 }
 
-static void drop(zi_events *events, entry *e)
+/* Frees an entry's data; readers then skip the entry. */
+static void drop_data(zi_events *events, entry *e)
 {
     if (e->data) events->bytes -= e->size;
     free(e->data);
@@ -48,46 +49,48 @@ static void drop(zi_events *events, entry *e)
 void zi_events_free(zi_events *events)
 {
     if (!events) return;
-    for (size_t i = 0; i < RING; i++) drop(events, &events->ring[i]);
+    for (size_t i = 0; i < RING_SIZE; i++) drop_data(events, &events->ring[i]);
     pthread_mutex_destroy(&events->mutex);
     free(events);
 }
 
-static void wake(zi_sleeper *sleeper)
+/* Resumes a suspended connection. */
+static void resume_waiter(zi_waiter *waiter)
 {
-    sleeper->asleep = false;
-    MHD_resume_connection(sleeper->connection);
+    waiter->suspended = false;
+    MHD_resume_connection(waiter->connection);
 }
 
-static void supersede(zi_events *events, uint64_t job, const char *name)
+/* Drops the earlier transient event of this name and job. */
+static void drop_superseded(zi_events *events, uint64_t job, const char *name)
 {
     for (uint64_t id = events->latest; id >= events->oldest; id--) {
-        entry *e = &events->ring[id % RING];
-        if (e->passing && e->job == job && e->data && !strcmp(e->name, name)) {
-            drop(events, e);
+        entry *e = &events->ring[id % RING_SIZE];
+        if (e->transient && e->job == job && e->data && !strcmp(e->name, name)) {
+            drop_data(events, e);
             return;
         }
     }
 }
 
-/* The oldest leave the ring until there is room for one more of that size. */
+/* Drops the oldest events until one of this size fits. */
 static void make_room(zi_events *events, size_t size)
 {
     while (events->oldest <= events->latest &&
-           (events->latest - events->oldest + 1 >= RING || events->bytes + size > MAX_BYTES))
-        drop(events, &events->ring[events->oldest++ % RING]);
+           (events->latest - events->oldest + 1 >= RING_SIZE || events->bytes + size > MAX_BYTES))
+        drop_data(events, &events->ring[events->oldest++ % RING_SIZE]);
 }
 
-void zi_events_add(zi_events *events, uint64_t job, const char *name, cJSON *data, bool passing)
+void zi_events_add(zi_events *events, uint64_t job, const char *name, cJSON *data, bool transient)
 {
     char *text = data ? cJSON_PrintUnformatted(data) : strdup("{}");
     cJSON_Delete(data);
-    if (!text) return; /* memory is short: a stream that misses something is better than none */
+    if (!text) return; /* out of memory: the event is lost */
     size_t size = strlen(text);
     pthread_mutex_lock(&events->mutex);
-    if (passing) supersede(events, job, name);
+    if (transient) drop_superseded(events, job, name);
     make_room(events, size);
-    events->ring[++events->latest % RING] = (entry){job, name, text, size, passing};
+    events->ring[++events->latest % RING_SIZE] = (entry){job, name, text, size, transient};
     events->bytes += size;
     pthread_mutex_unlock(&events->mutex);
 }
@@ -95,8 +98,8 @@ void zi_events_add(zi_events *events, uint64_t job, const char *name, cJSON *dat
 void zi_events_wake(zi_events *events, uint64_t job)
 {
     pthread_mutex_lock(&events->mutex);
-    for (zi_sleeper *s = events->sleepers; s; s = s->next)
-        if (s->asleep && (!s->job || s->job == job)) wake(s);
+    for (zi_waiter *s = events->waiters; s; s = s->next)
+        if (s->suspended && (!s->job || s->job == job)) resume_waiter(s);
     pthread_mutex_unlock(&events->mutex);
 }
 
@@ -121,7 +124,7 @@ bool zi_events_read(zi_events *events, uint64_t job, uint64_t *cursor,
     bool known = *cursor + 1 >= events->oldest && *cursor <= events->latest, more = true;
     while (known && more && *cursor < events->latest) {
         uint64_t id = ++*cursor;
-        const entry *e = &events->ring[id % RING];
+        const entry *e = &events->ring[id % RING_SIZE];
         zi_event event = {id, e->job, e->name, e->data};
         if (e->data && (!job || e->job == job)) more = each(user, &event);
     }
@@ -129,55 +132,57 @@ bool zi_events_read(zi_events *events, uint64_t job, uint64_t *cursor,
     return known;
 }
 
-static bool is_news(const zi_events *events, uint64_t job, uint64_t cursor)
+/* Whether there is an event above cursor (of job; 0: of all), or such events were dropped. */
+static bool has_new_event(const zi_events *events, uint64_t job, uint64_t cursor)
 {
     if (cursor + 1 < events->oldest || cursor > events->latest) return true;
     for (uint64_t id = cursor + 1; id <= events->latest; id++) {
-        const entry *e = &events->ring[id % RING];
+        const entry *e = &events->ring[id % RING_SIZE];
         if (e->data && (!job || e->job == job)) return true;
     }
     return false;
 }
 
-static int socket_of(struct MHD_Connection *connection)
+/* The file descriptor of a connection; -1: unknown. */
+static int connection_socket(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     return info ? info->connect_fd : -1;
 }
 
-bool zi_peer_gone(int socket)
+bool zi_socket_peer_closed(int socket)
 {
     char byte;
     ssize_t size = recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return size == 0 || (size < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
-bool zi_sleep(zi_events *events, zi_sleeper *sleeper, uint64_t cursor)
+bool zi_waiter_suspend(zi_events *events, zi_waiter *waiter, uint64_t cursor)
 {
     pthread_mutex_lock(&events->mutex);
-    bool sleeps = !events->closed && !is_news(events, sleeper->job, cursor);
-    if (!sleeper->listed) {
-        sleeper->listed = true;
-        sleeper->next = events->sleepers;
-        events->sleepers = sleeper;
+    bool suspends = !events->closed && !has_new_event(events, waiter->job, cursor);
+    if (!waiter->listed) {
+        waiter->listed = true;
+        waiter->next = events->waiters;
+        events->waiters = waiter;
     }
-    if (sleeps) {
-        sleeper->asleep = true;
-        sleeper->since = zi_seconds();
-        sleeper->socket = socket_of(sleeper->connection);
-        MHD_suspend_connection(sleeper->connection);
+    if (suspends) {
+        waiter->suspended = true;
+        waiter->suspended_at = zi_seconds();
+        waiter->socket = connection_socket(waiter->connection);
+        MHD_suspend_connection(waiter->connection);
     }
     pthread_mutex_unlock(&events->mutex);
-    return sleeps;
+    return suspends;
 }
 
-void zi_sleeper_remove(zi_events *events, zi_sleeper *sleeper)
+void zi_waiter_remove(zi_events *events, zi_waiter *waiter)
 {
     pthread_mutex_lock(&events->mutex);
-    for (zi_sleeper **at = &events->sleepers; *at; at = &(*at)->next)
-        if (*at == sleeper) {
-            *at = sleeper->next;
+    for (zi_waiter **at = &events->waiters; *at; at = &(*at)->next)
+        if (*at == waiter) {
+            *at = waiter->next;
             break;
         }
     pthread_mutex_unlock(&events->mutex);
@@ -187,8 +192,10 @@ void zi_events_tick(zi_events *events)
 {
     double now = zi_seconds();
     pthread_mutex_lock(&events->mutex);
-    for (zi_sleeper *s = events->sleepers; s; s = s->next)
-        if (s->asleep && (now - s->since >= PATIENCE || zi_peer_gone(s->socket))) wake(s);
+    for (zi_waiter *s = events->waiters; s; s = s->next)
+        if (s->suspended &&
+            (now - s->suspended_at >= MAX_SUSPEND_SECONDS || zi_socket_peer_closed(s->socket)))
+            resume_waiter(s);
     pthread_mutex_unlock(&events->mutex);
 }
 
@@ -196,8 +203,8 @@ void zi_events_close(zi_events *events)
 {
     pthread_mutex_lock(&events->mutex);
     events->closed = true;
-    for (zi_sleeper *s = events->sleepers; s; s = s->next)
-        if (s->asleep) wake(s);
+    for (zi_waiter *s = events->waiters; s; s = s->next)
+        if (s->suspended) resume_waiter(s);
     pthread_mutex_unlock(&events->mutex);
 }
 

@@ -1,4 +1,5 @@
-/* Events: a ring of recent ones, and connections that sleep until there are new ones. */
+/* Server-sent events: a ring of the latest ones, and suspended connections that wait for new ones.
+ */
 #ifndef ZI_SERVER_EVENTS_H
 #define ZI_SERVER_EVENTS_H
 
@@ -12,59 +13,65 @@ struct MHD_Connection;
 typedef struct zi_events zi_events;
 
 typedef struct {
-    uint64_t id;  /* counts on, also over restarts */
-    uint64_t job; /* 0: of none */
+    uint64_t id;  /* increases by 1; also larger than all ids before a restart */
+    uint64_t job; /* id of the job it belongs to; 0: none */
     const char *name;
     const char *data; /* JSON */
 } zi_event;
 
-/* A connection that waits for events. Zeroed but for connection and job before its first use. */
-typedef struct zi_sleeper {
+/* A connection that is suspended until there are new events. Set connection and job, and zero the
+ * rest, before the first use. Owned by the caller. */
+typedef struct zi_waiter {
     struct MHD_Connection *connection;
-    uint64_t job; /* wakes for this one's events only; 0: for all */
-    bool asleep, listed;
-    double since; /* when it fell asleep */
+    uint64_t job; /* resumes for events of this job only; 0: for all events */
+    bool suspended, listed;
+    double suspended_at; /* zi_seconds() when it was suspended */
     int socket;
-    struct zi_sleeper *next;
-} zi_sleeper;
+    struct zi_waiter *next;
+} zi_waiter;
 
-zi_events *zi_events_create(void); /* NULL when memory is short */
+zi_events *zi_events_create(void); /* NULL when out of memory */
 void zi_events_free(zi_events *events);
 
-/* Adds an event, which is seen by who is woken after it; takes data over, of which NULL means {}. A
- * passing event replaces the earlier one of the same name and job, so that it takes no room: what
- * counts is the latest. name is a constant. */
-void zi_events_add(zi_events *events, uint64_t job, const char *name, cJSON *data, bool passing);
+/* Appends an event to the ring without resuming waiters. Deletes data, of which NULL means {}; name
+ * must be a constant. A transient event replaces the earlier one of the same name and job, so that
+ * only the latest is kept. */
+void zi_events_add(zi_events *events, uint64_t job, const char *name, cJSON *data, bool transient);
 
-/* Wakes who waits for events of the job. */
+/* Resumes the waiters for events of this job and those for all events. */
 void zi_events_wake(zi_events *events, uint64_t job);
 
-/* Adds an event of no job that does not pass, and wakes who waits for it. */
+/* Appends an event that is not transient and belongs to no job, and resumes the waiters for all
+ * events. Deletes data. */
 void zi_events_publish(zi_events *events, const char *name, cJSON *data);
 
-/* The number of the latest event. */
+/* The id of the latest event. */
 uint64_t zi_events_latest(zi_events *events);
 
-/* Calls each for every event behind *cursor (of the job; 0: of all), which moves on; it stops when
- * each returns false. False: events behind *cursor are gone. */
+/* Calls `each` for every kept event with an id above *cursor, of this job or of all (0), until
+ * `each` returns false; *cursor becomes the id of the last one read. Runs with the ring locked:
+ * `each` must not call functions of this file. Returns false, without reading, when events above
+ * *cursor were dropped already: send a snapshot instead. */
 bool zi_events_read(zi_events *events, uint64_t job, uint64_t *cursor,
                     bool (*each)(void *user, const zi_event *event), void *user);
 
-/* Suspends the connection until there is an event behind cursor, for 15 seconds at most; false:
- * there is one already, or the server ends, and it goes on at once. */
-bool zi_sleep(zi_events *events, zi_sleeper *sleeper, uint64_t cursor);
+/* Suspends the connection until there is an event above cursor, the client disconnects, or 15
+ * seconds have passed. Returns false, without suspending, when there is one already or the ring is
+ * closed. */
+bool zi_waiter_suspend(zi_events *events, zi_waiter *waiter, uint64_t cursor);
 
-/* Before the sleeper is freed; its connection is gone. */
-void zi_sleeper_remove(zi_events *events, zi_sleeper *sleeper);
+/* Must be called before the waiter is freed. Its connection must have ended. */
+void zi_waiter_remove(zi_events *events, zi_waiter *waiter);
 
-/* Wakes who slept long enough for a sign of life, and those whose client has gone; to be called
- * about once a second. */
+/* Resumes waiters that were suspended for 15 seconds, and those whose client has disconnected. Call
+ * once a second. */
 void zi_events_tick(zi_events *events);
 
-/* Whether the client at the other end closed the connection, which is not noticed in sleep. */
-bool zi_peer_gone(int socket);
+/* Whether the client has closed this socket. libmicrohttpd does not notice while a connection is
+ * suspended. */
+bool zi_socket_peer_closed(int socket);
 
-/* Wakes all and lets nobody sleep any more. */
+/* Resumes all waiters and lets none be suspended any more: the server is shutting down. */
 void zi_events_close(zi_events *events);
 bool zi_events_closed(zi_events *events);
 

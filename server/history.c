@@ -1,4 +1,4 @@
-#include "server/history_db.h"
+#include "server/history_private.h"
 
 #include "base/file.h"
 
@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- names ---- */
+/* ---- ids and paths ---- */
 
 bool zi_image_id_valid(const char *text)
 {
@@ -28,7 +28,8 @@ bool zi_image_id_valid(const char *text)
     return true;
 }
 
-/* Names sort as time goes: seconds, then microseconds (5 hex digits), then chance (3). */
+/* Makes an id that sorts by time: UTC date and time, microseconds (5 hex digits), random (3 hex
+ * digits). */
 static void make_id(char id[ZI_IMAGE_ID])
 {
     struct timespec now;
@@ -42,7 +43,8 @@ static void make_id(char id[ZI_IMAGE_ID])
              chance & 0xfffu);
 }
 
-static double time_of(const char *id)
+/* The Unix time in an id; 0: malformed. */
+static double time_from_id(const char *id)
 {
     struct tm tm = {0};
     unsigned long micro = 0;
@@ -54,7 +56,8 @@ static double time_of(const char *id)
     return (double)timegm(&tm) + (double)micro * 1e-6;
 }
 
-static char *file_in(const char *folder, const char *id, const char *extension)
+/* folder/ID.EXTENSION in new memory; NULL: id is malformed, or out of memory. */
+static char *path_for_id(const char *folder, const char *id, const char *extension)
 {
     char name[ZI_IMAGE_ID + 8];
     if (!zi_image_id_valid(id)) return NULL;
@@ -62,19 +65,19 @@ static char *file_in(const char *folder, const char *id, const char *extension)
     return zi_path_join(folder, name);
 }
 
-char *zi_history_path(const zi_history *history, const char *id)
+char *zi_history_image_path(const zi_history *history, const char *id)
 {
-    return file_in(history->folder, id, ".png");
+    return path_for_id(history->folder, id, ".png");
 }
 
-char *zi_history_thumbnail(const zi_history *history, const char *id)
+char *zi_history_thumbnail_path(const zi_history *history, const char *id)
 {
-    return file_in(history->thumbnails, id, ".webp");
+    return path_for_id(history->thumbnails, id, ".webp");
 }
 
 /* ---- the database ---- */
 
-bool zi_db_fail(zi_history *h, zi_error *error)
+bool zi_db_error_set(zi_history *h, zi_error *error)
 {
     return zi_error_set_in(error, ZI_ERROR_IO, NULL, h->folder, "%s/history.db: %s", h->folder,
                            sqlite3_errmsg(h->db));
@@ -82,33 +85,33 @@ bool zi_db_fail(zi_history *h, zi_error *error)
 
 bool zi_db_prepare(zi_history *h, const char *sql, sqlite3_stmt **out, zi_error *error)
 {
-    return sqlite3_prepare_v2(h->db, sql, -1, out, NULL) == SQLITE_OK || zi_db_fail(h, error);
+    return sqlite3_prepare_v2(h->db, sql, -1, out, NULL) == SQLITE_OK || zi_db_error_set(h, error);
 }
 
-void zi_db_bind(sqlite3_stmt *s, int count, const char *const *texts)
+void zi_db_bind_texts(sqlite3_stmt *s, int count, const char *const *texts)
 {
     for (int i = 0; i < count; i++) sqlite3_bind_text(s, i + 1, texts[i], -1, SQLITE_TRANSIENT);
 }
 
-bool zi_db_run_with(zi_history *h, const char *sql, const char *id, zi_error *error)
+bool zi_db_run_with_id(zi_history *h, const char *sql, const char *id, zi_error *error)
 {
     sqlite3_stmt *s = NULL;
     if (!zi_db_prepare(h, sql, &s, error)) return false;
-    zi_db_bind(s, 1, &id);
-    bool ok = sqlite3_step(s) == SQLITE_DONE || zi_db_fail(h, error);
+    zi_db_bind_texts(s, 1, &id);
+    bool ok = sqlite3_step(s) == SQLITE_DONE || zi_db_error_set(h, error);
     sqlite3_finalize(s);
     return ok;
 }
 
 /* ---- rows ---- */
 
-static const char *or_null(const char *text)
+static const char *null_if_empty(const char *text)
 {
     return text && *text ? text : NULL;
 }
 
-bool zi_history_insert(zi_history *h, const char *id, int width, int height, double bytes,
-                       double seconds, const char *infotext, zi_error *error)
+bool zi_history_insert_row(zi_history *h, const char *id, int width, int height, double bytes,
+                           double seconds, const char *infotext, zi_error *error)
 {
     zi_infotext_fields f = {.prompt = "", .model = "", .schedule = ""};
     char *storage = NULL, seed[24];
@@ -123,10 +126,10 @@ bool zi_history_insert(zi_history *h, const char *id, int width, int height, dou
                       &s, error);
     if (ok) {
         const char *texts[] = {
-            id,      infotext, f.prompt,  or_null(f.original), or_null(f.negative),
+            id,      infotext, f.prompt,  null_if_empty(f.original), null_if_empty(f.negative),
             f.model, seed,     f.schedule};
-        zi_db_bind(s, 8, texts);
-        sqlite3_bind_double(s, 9, time_of(id));
+        zi_db_bind_texts(s, 8, texts);
+        sqlite3_bind_double(s, 9, time_from_id(id));
         sqlite3_bind_int(s, 10, width);
         sqlite3_bind_int(s, 11, height);
         sqlite3_bind_double(s, 12, bytes);
@@ -134,7 +137,7 @@ bool zi_history_insert(zi_history *h, const char *id, int width, int height, dou
         sqlite3_bind_int(s, 14, f.steps);
         sqlite3_bind_double(s, 15, f.shift);
         sqlite3_bind_double(s, 16, f.cfg > 1 ? f.cfg - 1 : 0);
-        ok = sqlite3_step(s) == SQLITE_DONE || zi_db_fail(h, error);
+        ok = sqlite3_step(s) == SQLITE_DONE || zi_db_error_set(h, error);
     }
     sqlite3_finalize(s);
     free(storage);
@@ -146,8 +149,7 @@ const char zi_history_columns[] =
     " model, steps, seed, shift, guidance, schedule, seconds, recipe"
     " FROM images WHERE deleted = 0";
 
-/* The row at which a statement of zi_history_columns stands. */
-cJSON *zi_history_describe(sqlite3_stmt *s)
+cJSON *zi_history_row_json(sqlite3_stmt *s)
 {
     cJSON *image = cJSON_CreateObject();
     for (int i = 0; i < sqlite3_column_count(s); i++) {
@@ -163,27 +165,27 @@ cJSON *zi_history_describe(sqlite3_stmt *s)
     return image;
 }
 
-bool zi_history_add(zi_history *history, const zi_image *image, const char *infotext,
-                    double seconds, char id[ZI_IMAGE_ID], zi_error *error)
+bool zi_history_add_image(zi_history *history, const zi_image *image, const char *infotext,
+                          double seconds, char id[ZI_IMAGE_ID], zi_error *error)
 {
     struct stat st;
     make_id(id);
-    char *path = zi_history_path(history, id);
+    char *path = zi_history_image_path(history, id);
     zi_save_options save = {.format = ZI_FORMAT_PNG, .infotext = infotext};
     bool ok = path ? zi_image_save(image, path, &save, error) : zi_error_no_memory(error, 1);
     if (ok && stat(path, &st) != 0)
         ok = zi_error_set(error, ZI_ERROR_IO, path, "%s", strerror(errno));
     if (ok) {
         pthread_mutex_lock(&history->mutex);
-        ok = zi_history_insert(history, id, image->width, image->height, (double)st.st_size,
-                               seconds, infotext, error);
+        ok = zi_history_insert_row(history, id, image->width, image->height, (double)st.st_size,
+                                   seconds, infotext, error);
         pthread_mutex_unlock(&history->mutex);
     }
     free(path);
     return ok;
 }
 
-bool zi_history_get(zi_history *history, const char *id, cJSON **out, zi_error *error)
+bool zi_history_get_row(zi_history *history, const char *id, cJSON **out, zi_error *error)
 {
     char sql[600];
     sqlite3_stmt *s = NULL;
@@ -192,12 +194,12 @@ bool zi_history_get(zi_history *history, const char *id, cJSON **out, zi_error *
     pthread_mutex_lock(&history->mutex);
     bool ok = zi_db_prepare(history, sql, &s, error);
     if (ok) {
-        zi_db_bind(s, 1, &id);
+        zi_db_bind_texts(s, 1, &id);
         int step = sqlite3_step(s);
         if (step == SQLITE_ROW)
-            ok = (*out = zi_history_describe(s)) || zi_error_no_memory(error, 1);
+            ok = (*out = zi_history_row_json(s)) || zi_error_no_memory(error, 1);
         else if (step != SQLITE_DONE)
-            ok = zi_db_fail(history, error);
+            ok = zi_db_error_set(history, error);
     }
     sqlite3_finalize(s);
     pthread_mutex_unlock(&history->mutex);
@@ -206,18 +208,18 @@ bool zi_history_get(zi_history *history, const char *id, cJSON **out, zi_error *
 
 /* ---- files ---- */
 
-enum { MOST_BYTES = 1 << 30 }; /* of a picture's file */
+enum { MAX_IMAGE_BYTES = 1 << 30 }; /* of an image file */
 
-int zi_history_file(const zi_history *history, const char *id)
+int zi_history_open_file(const zi_history *history, const char *id)
 {
-    char *path = zi_history_path(history, id);
+    char *path = zi_history_image_path(history, id);
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
     free(path);
     return fd;
 }
 
-/* All of a regular file, in new memory; fd is closed. */
-static bool read_all(int fd, const char *name, uint8_t **data, size_t *size, zi_error *error)
+/* Reads a whole regular file into new memory; closes fd in any case. name: error subject. */
+static bool read_and_close(int fd, const char *name, uint8_t **data, size_t *size, zi_error *error)
 {
     struct stat st;
     FILE *file = fdopen(fd, "rb");
@@ -225,7 +227,7 @@ static bool read_all(int fd, const char *name, uint8_t **data, size_t *size, zi_
     bool ok = false;
     if (!file) {
         close(fd);
-    } else if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= MOST_BYTES) {
+    } else if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= MAX_IMAGE_BYTES) {
         *size = (size_t)st.st_size;
         bytes = malloc(*size + 1);
         ok = bytes && fread(bytes, 1, *size, file) == *size;
@@ -239,15 +241,15 @@ static bool read_all(int fd, const char *name, uint8_t **data, size_t *size, zi_
     return zi_error_set(error, ZI_ERROR_IO, name, "the image's file cannot be read");
 }
 
-bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **infotext,
-                     zi_error *error)
+bool zi_history_load_image(const zi_history *history, const char *id, zi_image **image,
+                           char **infotext, zi_error *error)
 {
     uint8_t *data = NULL;
     size_t size = 0;
-    int fd = zi_history_file(history, id);
+    int fd = zi_history_open_file(history, id);
     *image = NULL;
     if (fd < 0) return true;
-    if (!read_all(fd, id, &data, &size, error)) return false;
+    if (!read_and_close(fd, id, &data, &size, error)) return false;
     bool ok = zi_image_decode(data, size, 0, image, infotext, error);
     free(data);
     return ok;
@@ -266,17 +268,17 @@ bool zi_history_remove_file(char *path, zi_error *error)
 
 bool zi_history_finish_delete(zi_history *h, const char *id, zi_error *error)
 {
-    return zi_history_remove_file(zi_history_thumbnail(h, id), error) &&
-           zi_history_remove_file(zi_history_path(h, id), error) &&
-           zi_db_run_with(h, "DELETE FROM images WHERE id = ?1", id, error);
+    return zi_history_remove_file(zi_history_thumbnail_path(h, id), error) &&
+           zi_history_remove_file(zi_history_image_path(h, id), error) &&
+           zi_db_run_with_id(h, "DELETE FROM images WHERE id = ?1", id, error);
 }
 
 bool zi_history_delete(zi_history *history, const char *id, bool *found, zi_error *error)
 {
     pthread_mutex_lock(&history->mutex);
-    /* First the mark: the file of a picture without a row would be taken in again. */
-    bool ok = zi_db_run_with(history, "UPDATE images SET deleted = 1 WHERE id = ?1 AND deleted = 0",
-                             id, error);
+    /* Mark the row first: after a crash, a file without a row would be added again. */
+    bool ok = zi_db_run_with_id(
+        history, "UPDATE images SET deleted = 1 WHERE id = ?1 AND deleted = 0", id, error);
     *found = ok && sqlite3_changes(history->db) > 0;
     if (*found) ok = zi_history_finish_delete(history, id, error);
     pthread_mutex_unlock(&history->mutex);

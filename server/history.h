@@ -1,60 +1,70 @@
-/* The pictures that were drawn: files in the output folder, and a database of what is in them.
- *
- * The file is written first, whole and through to the disk; then its row. Whatever happens in
- * between, the next start finds a file without a row and takes it in. */
+/* The history of generated images: PNG files in the output folder and a SQLite database
+ * (history.db) of their parameters. An image is written and synced to its file first, then inserted
+ * as a row, so that the next zi_history_open finds files without a row and adds them. */
 #ifndef ZI_SERVER_HISTORY_H
 #define ZI_SERVER_HISTORY_H
 
 #include "server/log.h"
-#include "server/refusal.h"
+#include "server/http_error.h"
 
-enum { ZI_IMAGE_ID = 25 }; /* "20260131-235959-0123abcd" and a NUL */
+enum { ZI_IMAGE_ID = 25 }; /* length of an image id with its NUL: "20260131-235959-0123abcd" */
 
 typedef struct zi_history zi_history;
 
-/* Makes the folder when it is missing. Another server on the same folder is an error. */
+/* Opens the history for writing: creates the folder if needed, locks it, and brings rows and files
+ * in line. Fails with ZI_ERROR_EXISTS when another server holds the lock. log must outlive the
+ * history. */
 bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error *error) ZI_CHECKED;
 
-/* The history of a folder that is there, in which a server may be at work: to list and delete. */
-bool zi_history_look(const char *folder, zi_history **out, zi_error *error) ZI_CHECKED;
+/* Opens the history of an existing folder without locking it, for listing and deleting; a server
+ * may use it at the same time. Fails with ZI_ERROR_NOT_FOUND when there is no database. */
+bool zi_history_open_shared(const char *folder, zi_history **out, zi_error *error) ZI_CHECKED;
 void zi_history_close(zi_history *history);
 
-/* Saves a picture with its infotext. */
-bool zi_history_add(zi_history *history, const zi_image *image, const char *infotext,
-                    double seconds, char id[ZI_IMAGE_ID], zi_error *error) ZI_CHECKED;
+/* Saves an image with its infotext as a PNG file and a row; writes its new id to `id`. seconds: how
+ * long it took to generate. */
+bool zi_history_add_image(zi_history *history, const zi_image *image, const char *infotext,
+                          double seconds, char id[ZI_IMAGE_ID], zi_error *error) ZI_CHECKED;
 
 typedef struct {
     int limit;
-    const char *cursor;       /* an id: what is older; NULL: from the latest on */
-    const char *words;        /* all of them are in the texts or the seed; NULL: any */
-    const char *model, *seed; /* exactly; NULL: any */
+    const char *cursor; /* list images older than this id; NULL: from the newest on */
+    const char *words;  /* words separated by blanks; an image matches when each is in its prompts,
+                           model or seed. NULL: any */
+    const char *model, *seed; /* exact matches; NULL: any */
 } zi_history_query;
 
-/* {"images", "next", "total"}; NULL after an error. */
+/* The matching images, newest first, as {"images": [...], "next": cursor or null, "total": N}. The
+ * caller deletes it. NULL after an error. */
 cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_error *error);
 
-/* The same as text in new memory; asked again, it costs nothing until something has changed. */
-char *zi_history_text(zi_history *history, const zi_history_query *query, zi_error *error);
+/* zi_history_list as JSON text in new memory. The last result is cached until a row changes, in
+ * this process or another. */
+char *zi_history_list_text(zi_history *history, const zi_history_query *query, zi_error *error);
 
-/* The picture's row; *out is NULL when there is none. */
-bool zi_history_get(zi_history *history, const char *id, cJSON **out, zi_error *error) ZI_CHECKED;
+/* Reads the row of an image as JSON, which the caller deletes. *out is NULL when there is no such
+ * image. */
+bool zi_history_get_row(zi_history *history, const char *id, cJSON **out,
+                        zi_error *error) ZI_CHECKED;
 
-/* *found: whether there was one. */
+/* Deletes an image: file, thumbnail and row. *found is false when there was no such image. */
 bool zi_history_delete(zi_history *history, const char *id, bool *found,
                        zi_error *error) ZI_CHECKED;
 
-/* Whether text has the form of an id, and so cannot lead out of the folder. */
+/* Whether text has the form of an image id. Such a text contains no path separators. */
 bool zi_image_id_valid(const char *text);
 
-/* A picture's file, open for reading; -1: there is none. No link is followed. */
-int zi_history_file(const zi_history *history, const char *id);
+/* Opens the PNG file of an image for reading; symbolic links are not followed. Returns a file
+ * descriptor that the caller closes, or -1. */
+int zi_history_open_file(const zi_history *history, const char *id);
 
-/* The picture in it, and its infotext as zi_image_load gives it; *image is NULL when there is none.
- */
-bool zi_history_load(const zi_history *history, const char *id, zi_image **image, char **infotext,
-                     zi_error *error) ZI_CHECKED;
+/* Loads an image and its infotext (as zi_image_load gives it; infotext may be NULL). *image is NULL
+ * when there is no file. */
+bool zi_history_load_image(const zi_history *history, const char *id, zi_image **image,
+                           char **infotext, zi_error *error) ZI_CHECKED;
 
-/* The path of a picture's thumbnail, in new memory; NULL: no id, or no memory. */
-char *zi_history_thumbnail(const zi_history *history, const char *id);
+/* The path of an image's thumbnail, whether it exists or not, in new memory. NULL: id is malformed,
+ * or out of memory. */
+char *zi_history_thumbnail_path(const zi_history *history, const char *id);
 
 #endif

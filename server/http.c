@@ -1,4 +1,4 @@
-/* The daemon: from the first byte of a request to its handler. */
+/* The HTTP server: takes a request from libmicrohttpd to its handler. */
 #include "server/http.h"
 #include "server/listen.h"
 #include "server/log.h"
@@ -15,31 +15,34 @@
 enum {
     THREADS = 4,
     HEADER_BYTES = 16 << 10,
-    IDLE_SECONDS = 30,   /* without a byte */
-    DISCARDED = 16 << 20 /* of a body that is too large, before the connection is cut */
+    IDLE_SECONDS = 30, /* without receiving a byte */
+    MAX_DISCARDED =
+        16 << 20 /* bytes read of a body that is too large before the connection is closed */
 };
 
-static const zi_route *const own_tables[] = {zi_jobs_routes, zi_images_routes, zi_models_routes,
-                                             zi_system_routes, NULL};
-static const zi_family families[] = {
-    {"/api/", own_tables, zi_error_json},
+static const zi_route *const own_route_tables[] = {zi_jobs_routes, zi_images_routes,
+                                                   zi_models_routes, zi_system_routes, NULL};
+static const zi_api_group api_groups[] = {
+    {"/api/", own_route_tables, zi_error_json},
     {"/v1/", (const zi_route *const[]){zi_openai_routes, NULL}, zi_openai_error},
     {"/sdapi/", (const zi_route *const[]){zi_a1111_routes, NULL}, zi_a1111_error},
-    {"/", (const zi_route *const[]){NULL}, zi_error_json}, /* the page's files */
+    {"/", (const zi_route *const[]){NULL}, zi_error_json}, /* files of the web page */
 };
 
 /* ---- routes ---- */
 
-static bool take_parameter(zi_call *call, int *count, const char *text, size_t length)
+/* Copies the value of a {parameter}. False: it is empty, or out of memory. */
+static bool store_path_parameter(zi_server_request *req, int *count, const char *text,
+                                 size_t length)
 {
     if (*count == ZI_PATH_PARAMETERS || !length) return false;
-    free(call->parameters[*count]);
-    call->parameters[(*count)++] = strndup(text, length);
-    return call->parameters[*count - 1] != NULL;
+    free(req->parameters[*count]);
+    req->parameters[(*count)++] = strndup(text, length);
+    return req->parameters[*count - 1] != NULL;
 }
 
-/* Whether url is of this path; parameters are kept in the call. */
-static bool matches(zi_call *call, const char *path, const char *url)
+/* Whether url matches a route's path; stores the values of {parameters} in req. */
+static bool match_path(zi_server_request *req, const char *path, const char *url)
 {
     int count = 0;
     while (*path) {
@@ -49,28 +52,30 @@ static bool matches(zi_call *call, const char *path, const char *url)
         }
         bool rest = strchr(path, '}')[-1] == '*';
         size_t length = rest ? strlen(url) : strcspn(url, "/");
-        if (!take_parameter(call, &count, url, length)) return false;
+        if (!store_path_parameter(req, &count, url, length)) return false;
         url += length;
         path = strchr(path, '}') + 1;
     }
     return !*url;
 }
 
-static bool takes(const zi_route *route, const char *method)
+/* Whether a route serves a method; a route of GET also serves HEAD. */
+static bool accepts_method(const zi_route *route, const char *method)
 {
     return !strcmp(route->method, method) ||
            (!strcmp(route->method, "GET") && !strcmp(method, "HEAD"));
 }
 
-/* Finds call->route. allowed becomes the methods of a path that has others ("GET, POST"). */
-static void find_route(zi_call *call, char *allowed, size_t size)
+/* Sets req->route, or leaves it NULL. *allowed lists the methods of routes with this path, "GET,
+ * POST". */
+static void find_route(zi_server_request *req, char *allowed, size_t size)
 {
     allowed[0] = 0;
-    for (const zi_route *const *table = call->family->tables; *table; table++)
+    for (const zi_route *const *table = req->api->tables; *table; table++)
         for (const zi_route *route = *table; route->method; route++) {
-            if (!matches(call, route->path, call->url)) continue;
-            if (takes(route, call->method)) {
-                call->route = route;
+            if (!match_path(req, route->path, req->url)) continue;
+            if (accepts_method(route, req->method)) {
+                req->route = route;
                 return;
             }
             size_t length = strlen(allowed);
@@ -78,22 +83,24 @@ static void find_route(zi_call *call, char *allowed, size_t size)
         }
 }
 
-/* ---- the page ---- */
+/* ---- files of the web page ---- */
 
-static bool accepts(zi_call *call, const char *coding)
+/* Whether Accept-Encoding has the coding, and not with q=0. */
+static bool accepts_coding(zi_server_request *req, const char *coding)
 {
-    const char *header = zi_call_header(call, "Accept-Encoding");
+    const char *header = zi_server_request_header(req, "Accept-Encoding");
     const char *at = header ? strstr(header, coding) : NULL;
     return at && strncmp(at + strlen(coding), ";q=0", 4) != 0;
 }
 
-static zi_answer send_asset(zi_call *call, const zi_asset *asset)
+/* Replies with a file of the page: compressed if accepted, or 304 if the client has it. */
+static zi_handler_result reply_asset(zi_server_request *req, const zi_asset *asset)
 {
-    const char *known = zi_call_header(call, "If-None-Match"), *coding = NULL;
+    const char *known = zi_server_request_header(req, "If-None-Match"), *coding = NULL;
     char *data = asset->plain;
     size_t size = asset->plain_size;
     bool same = known && strstr(known, asset->etag);
-    if (asset->gzip && accepts(call, "gzip")) {
+    if (asset->gzip && accepts_coding(req, "gzip")) {
         data = asset->gzip, size = asset->gzip_size, coding = "gzip";
     }
     struct MHD_Response *response =
@@ -104,263 +111,274 @@ static zi_answer send_asset(zi_call *call, const zi_asset *asset)
     MHD_add_response_header(response, "Vary", "Accept-Encoding");
     MHD_add_response_header(response, "Content-Type", asset->type);
     if (coding && !same) MHD_add_response_header(response, "Content-Encoding", coding);
-    return zi_reply(call, same ? MHD_HTTP_NOT_MODIFIED : MHD_HTTP_OK, response);
+    return zi_reply(req, same ? MHD_HTTP_NOT_MODIFIED : MHD_HTTP_OK, response);
 }
 
-static const zi_asset *find_asset(const zi_call *call)
+static const zi_asset *find_asset(const zi_server_request *req)
 {
-    for (const zi_asset *asset = call->server->assets; asset->path; asset++)
-        if (!strcmp(asset->path, call->url)) return asset;
+    for (const zi_asset *asset = req->server->assets; asset->path; asset++)
+        if (!strcmp(asset->path, req->url)) return asset;
     return NULL;
 }
 
-/* ---- checking a request before its body ---- */
+/* ---- checks of the request's headers ---- */
 
-static zi_answer not_found(zi_call *call, const char *allowed)
+/* Replies 404, or 405 when other methods are allowed. */
+static zi_handler_result reply_not_found(zi_server_request *req, const char *allowed)
 {
-    if (!allowed[0]) return zi_reply_error(call, 404, NULL, "%s: there is no such path", call->url);
-    cJSON *json = call->family->error(405, "this path takes other methods", NULL);
+    if (!allowed[0]) return zi_reply_error(req, 404, NULL, "%s: no such path", req->url);
+    cJSON *json = req->api->error(405, "method not allowed", NULL);
     char *text = cJSON_PrintUnformatted(json);
     cJSON_Delete(json);
     if (!text) return MHD_NO;
     const char *headers[] = {"Allow", allowed, NULL};
-    return zi_reply_bytes(call, 405, "application/json", text, strlen(text), headers);
+    return zi_reply_bytes(req, 405, "application/json", text, strlen(text), headers);
 }
 
-static zi_claim read_claim(zi_call *call)
+static zi_access_headers read_access_headers(zi_server_request *req)
 {
-    return (zi_claim){.host = zi_call_header(call, "Host"),
-                      .origin = zi_call_header(call, "Origin"),
-                      .site = zi_call_header(call, "Sec-Fetch-Site"),
-                      .key = zi_call_header(call, "X-API-Key"),
-                      .authorization = zi_call_header(call, "Authorization"),
-                      .cookie =
-                          MHD_lookup_connection_value(call->connection, MHD_COOKIE_KIND, "zimage")};
+    return (zi_access_headers){
+        .host = zi_server_request_header(req, "Host"),
+        .origin = zi_server_request_header(req, "Origin"),
+        .site = zi_server_request_header(req, "Sec-Fetch-Site"),
+        .key = zi_server_request_header(req, "X-API-Key"),
+        .authorization = zi_server_request_header(req, "Authorization"),
+        .cookie = MHD_lookup_connection_value(req->connection, MHD_COOKIE_KIND, "zimage")};
 }
 
-/* True: answered. */
-static bool refused(zi_call *call, bool asset, bool keyless, zi_answer *answer)
+/* Replies 403 or 401 to a request without access and returns true; *result is what the handler
+ * returns. asset: of the web page; keyless: needs no API key. */
+static bool deny_access(zi_server_request *req, bool asset, bool keyless, zi_handler_result *result)
 {
-    zi_server *s = call->server;
-    zi_claim claim = read_claim(call);
+    zi_server *s = req->server;
+    zi_access_headers headers = read_access_headers(req);
     const char *why = NULL;
     unsigned status = 403;
-    if (!zi_guard_host(s->guard, &claim))
-        why = "Host is not this server's name; use the address that it printed at its start";
-    else if (!asset && !zi_guard_origin(&claim))
-        why = "requests from other sites' pages are refused";
-    else if (!keyless && !zi_guard_key(s->guard, &claim))
-        status = 401, why = "the key is missing or wrong; send it as X-API-Key or as a bearer";
+    if (!zi_access_host_allowed(s->access, &headers))
+        why = "the Host header does not name this server; use the URL that it printed at startup";
+    else if (!asset && !zi_access_origin_allowed(&headers))
+        why = "cross-origin requests are not allowed";
+    else if (!keyless && !zi_access_authenticated(s->access, &headers))
+        status = 401,
+        why = "the API key is missing or wrong; send it as X-API-Key or as a bearer token";
     if (!why) return false;
-    atomic_fetch_add(&s->refused, 1);
-    zi_log_refusal(s->log, "refused %s %s: %s", call->method, call->url, why);
-    *answer = zi_reply_error(call, status, NULL, "%s", why);
+    atomic_fetch_add(&s->rejected, 1);
+    zi_log_rate_limited(s->log, "rejected %s %s: %s", req->method, req->url, why);
+    *result = zi_reply_error(req, status, NULL, "%s", why);
     return true;
 }
 
-static bool is_json(zi_call *call)
+static bool has_json_content_type(zi_server_request *req)
 {
-    const char *type = zi_call_header(call, "Content-Type");
+    const char *type = zi_server_request_header(req, "Content-Type");
     size_t length = type ? strcspn(type, "; ") : 0;
     return length == 16 && !strncasecmp(type, "application/json", 16);
 }
 
-/* True: answered. What the headers say about the body. */
-static bool body_refused(zi_call *call, zi_answer *answer)
+/* Replies 413 or 415 when the headers announce a body that the route does not take, and returns
+ * true. */
+static bool reject_body_headers(zi_server_request *req, zi_handler_result *result)
 {
-    const char *length = zi_call_header(call, "Content-Length");
-    const zi_route *route = call->route;
-    bool chunked = zi_call_header(call, "Transfer-Encoding") != NULL;
+    const char *length = zi_server_request_header(req, "Content-Length");
+    const zi_route *route = req->route;
+    bool chunked = zi_server_request_header(req, "Transfer-Encoding") != NULL;
     unsigned long long size = length ? strtoull(length, NULL, 10) : 0;
     if (!route->body && !(size || chunked)) return false;
     if (size > route->body || (!route->body && chunked)) {
-        if (!route->body && size <= ZI_BODY_JSON) return false; /* it is read and ignored */
-        *answer = zi_reply_error(call, 413, NULL, "the body is too large; %zu bytes are the most",
+        if (!route->body && size <= ZI_BODY_JSON) return false; /* read and ignored */
+        *result = zi_reply_error(req, 413, NULL, "the body is too large; the maximum is %zu bytes",
                                  route->body);
         return true;
     }
-    if ((route->flags & ZI_ROUTE_JSON) && !is_json(call)) {
-        *answer = zi_reply_error(call, 415, NULL,
+    if ((route->flags & ZI_ROUTE_JSON) && !has_json_content_type(req)) {
+        *result = zi_reply_error(req, 415, NULL,
                                  "the body must be JSON: send Content-Type: application/json");
         return true;
     }
     return false;
 }
 
-/* A request's headers are there. True: answered. */
-static bool begin(zi_call *call, zi_answer *answer)
+/* Routes a request when its headers have arrived. Returns true when it was answered at once
+ * (*result), without reading its body. */
+static bool check_request_head(zi_server_request *req, zi_handler_result *result)
 {
     char allowed[100];
-    zi_server *s = call->server;
+    zi_server *s = req->server;
     atomic_fetch_add(&s->requests, 1);
-    call->family = families;
-    while (strncmp(call->url, call->family->prefix, strlen(call->family->prefix)) != 0)
-        if (++call->family == families + sizeof families / sizeof *families) {
-            call->family--; /* "*" and the like */
+    req->api = api_groups;
+    while (strncmp(req->url, req->api->prefix, strlen(req->api->prefix)) != 0)
+        if (++req->api == api_groups + sizeof api_groups / sizeof *api_groups) {
+            req->api--; /* such as "*" */
             break;
         }
-    if (!zi_utf8_valid(call->url, strlen(call->url))) {
-        *answer = zi_reply_error(call, 400, NULL, "the path is not valid UTF-8");
+    if (!zi_utf8_valid(req->url, strlen(req->url))) {
+        *result = zi_reply_error(req, 400, NULL, "the path is not valid UTF-8");
         return true;
     }
-    find_route(call, allowed, sizeof allowed);
-    const zi_asset *asset = call->route ? NULL : find_asset(call);
-    bool keyless = asset || (call->route && call->route->flags & ZI_ROUTE_KEYLESS);
-    if (refused(call, asset != NULL, keyless, answer)) return true;
+    find_route(req, allowed, sizeof allowed);
+    const zi_asset *asset = req->route ? NULL : find_asset(req);
+    bool keyless = asset || (req->route && req->route->flags & ZI_ROUTE_KEYLESS);
+    if (deny_access(req, asset != NULL, keyless, result)) return true;
     if (asset) {
-        bool reads = !strcmp(call->method, "GET") || !strcmp(call->method, "HEAD");
-        bool body =
-            zi_call_header(call, "Content-Length") || zi_call_header(call, "Transfer-Encoding");
-        /* What is answered here ends the connection, and a page has many files. */
-        call->asset = reads && !body ? asset : NULL;
-        if (!call->asset) *answer = reads ? send_asset(call, asset) : not_found(call, "GET");
-        return !call->asset;
+        bool reads = !strcmp(req->method, "GET") || !strcmp(req->method, "HEAD");
+        bool body = zi_server_request_header(req, "Content-Length") ||
+                    zi_server_request_header(req, "Transfer-Encoding");
+        /* A reply at this point closes the connection; the page has many files, so that its files
+         * are sent from run_handler. */
+        req->asset = reads && !body ? asset : NULL;
+        if (!req->asset) *result = reads ? reply_asset(req, asset) : reply_not_found(req, "GET");
+        return !req->asset;
     }
-    if (!call->route) {
-        *answer = not_found(call, allowed);
+    if (!req->route) {
+        *result = reply_not_found(req, allowed);
         return true;
     }
-    return body_refused(call, answer);
+    return reject_body_headers(req, result);
 }
 
 /* ---- the body ---- */
 
-static bool open_upload(zi_call *call)
+/* Creates the temporary file for an uploaded body. */
+static bool open_upload(zi_server_request *req)
 {
     static atomic_uint number;
     char name[80];
     snprintf(name, sizeof name, ".upload.part-%ld-%u", (long)getpid(),
              atomic_fetch_add(&number, 1));
-    call->upload_path = zi_path_join(call->server->options.output, name);
-    int fd = call->upload_path
-                 ? open(call->upload_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666)
-                 : -1;
-    call->upload = fd >= 0 ? fdopen(fd, "w+") : NULL;
-    if (fd >= 0 && !call->upload) close(fd);
-    return call->upload != NULL;
+    req->upload_path = zi_path_join(req->server->options.output, name);
+    int fd =
+        req->upload_path ? open(req->upload_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
+    req->upload = fd >= 0 ? fdopen(fd, "w+") : NULL;
+    if (fd >= 0 && !req->upload) close(fd);
+    return req->upload != NULL;
 }
 
-/* False: the connection is to be cut. */
-static bool receive(zi_call *call, const char *data, size_t size)
+/* Stores a piece of the body. False: close the connection. */
+static bool receive_body(zi_server_request *req, const char *data, size_t size)
 {
-    call->received += size;
-    size_t most = call->route->body;
-    if (call->received > most || !most) {
-        call->too_large |= most != 0;
-        return call->received <= most + DISCARDED;
+    req->received += size;
+    size_t max = req->route->body;
+    if (req->received > max || !max) {
+        req->too_large |= max != 0;
+        return req->received <= max + MAX_DISCARDED;
     }
-    if (call->route->flags & ZI_ROUTE_UPLOAD) {
-        if (!call->upload && !open_upload(call)) return false;
-        return fwrite(data, 1, size, call->upload) == size;
+    if (req->route->flags & ZI_ROUTE_UPLOAD) {
+        if (!req->upload && !open_upload(req)) return false;
+        return fwrite(data, 1, size, req->upload) == size;
     }
-    zi_text_append(&call->body, data, size);
-    return !call->body.failed;
+    zi_text_append(&req->body, data, size);
+    return !req->body.failed;
 }
 
-/* True: answered. Turns the body into call->json. */
-static bool json_refused(zi_call *call, zi_answer *answer)
+/* Parses the body into req->json. Replies 400 and returns true when it is not a JSON object. */
+static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *result)
 {
     const char *end = NULL;
     const char *why = NULL;
-    if (!zi_utf8_valid(call->body.data ? call->body.data : "", call->body.size))
+    if (!zi_utf8_valid(req->body.data ? req->body.data : "", req->body.size))
         why = "the body is not valid UTF-8";
-    else if (call->body.size && memchr(call->body.data, 0, call->body.size))
+    else if (req->body.size && memchr(req->body.data, 0, req->body.size))
         why = "the body has a NUL byte";
-    else if (!(call->json =
-                   cJSON_ParseWithOpts(call->body.data ? call->body.data : "", &end, true)))
+    else if (!(req->json = cJSON_ParseWithOpts(req->body.data ? req->body.data : "", &end, true)))
         why = "the body is not JSON";
-    else if (!cJSON_IsObject(call->json))
-        why = "the body must be an object of JSON";
+    else if (!cJSON_IsObject(req->json))
+        why = "the body must be a JSON object";
     if (!why) return false;
-    *answer = zi_reply_error(call, 400, NULL, "%s", why);
+    *result = zi_reply_error(req, 400, NULL, "%s", why);
     return true;
 }
 
-/* ---- what libmicrohttpd calls ---- */
+/* ---- callbacks of libmicrohttpd ---- */
 
-static zi_answer handle(zi_call *call)
+/* Called when the body is complete, and again after each suspension. */
+static zi_handler_result run_handler(zi_server_request *req)
 {
-    zi_answer answer;
-    if (call->asset) {
-        zi_connection_stage(call->server->connections, call->place, ZI_IS_SERVED);
-        return send_asset(call, call->asset);
+    zi_handler_result result;
+    if (req->asset) {
+        zi_connection_set_state(req->server->connections, req->peer, ZI_CONNECTION_RESPONSE);
+        return reply_asset(req, req->asset);
     }
-    if (call->too_large)
-        return zi_reply_error(call, 413, NULL, "the body is too large; %zu bytes are the most",
-                              call->route->body);
-    if (!call->begun) {
-        call->begun = true;
-        zi_connection_stage(call->server->connections, call->place, ZI_IS_SERVED);
-        if ((call->route->flags & ZI_ROUTE_JSON) && json_refused(call, &answer)) return answer;
+    if (req->too_large)
+        return zi_reply_error(req, 413, NULL, "the body is too large; the maximum is %zu bytes",
+                              req->route->body);
+    if (!req->started) {
+        req->started = true;
+        zi_connection_set_state(req->server->connections, req->peer, ZI_CONNECTION_RESPONSE);
+        if ((req->route->flags & ZI_ROUTE_JSON) && parse_or_reject_json(req, &result))
+            return result;
     }
-    return call->route->handle(call);
+    return req->route->handle(req);
 }
 
-static zi_call *new_call(zi_server *server, struct MHD_Connection *connection, const char *url,
-                         const char *method)
+/* NULL: out of memory. url and method are borrowed. */
+static zi_server_request *create_request(zi_server *server, struct MHD_Connection *connection,
+                                         const char *url, const char *method)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    zi_call *call = calloc(1, sizeof *call);
-    if (!call) return NULL;
-    call->server = server;
-    call->began = zi_seconds();
-    call->connection = connection;
-    call->url = url;
-    call->method = method;
-    call->place = info ? info->socket_context : NULL;
-    zi_text_init(&call->body, ZI_BODY_PICTURE);
-    return call;
+    zi_server_request *req = calloc(1, sizeof *req);
+    if (!req) return NULL;
+    req->server = server;
+    req->began = zi_seconds();
+    req->connection = connection;
+    req->url = url;
+    req->method = method;
+    req->peer = info ? info->socket_context : NULL;
+    zi_text_init(&req->body, ZI_BODY_IMAGE);
+    return req;
 }
 
-static enum MHD_Result serve(void *cls, struct MHD_Connection *connection, const char *url,
-                             const char *method, const char *version, const char *data,
-                             size_t *size, void **state)
+/* MHD_AccessHandlerCallback: called when headers, parts of the body and the end have arrived. */
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *size, void **state)
 {
     (void)version;
-    zi_answer answer;
-    zi_call *call = *state;
-    if (!call) {
-        *state = call = new_call(cls, connection, url, method);
-        if (!call) return MHD_NO;
-        zi_connection_stage(call->server->connections, call->place, ZI_WAITS_FOR_BODY);
-        if (begin(call, &answer)) return answer;
-        if (call->route && call->route->flags & ZI_ROUTE_UPLOAD)
-            zi_connection_stage(call->server->connections, call->place, ZI_UPLOADS);
+    zi_handler_result result;
+    zi_server_request *req = *state;
+    if (!req) {
+        *state = req = create_request(cls, connection, url, method);
+        if (!req) return MHD_NO;
+        zi_connection_set_state(req->server->connections, req->peer, ZI_CONNECTION_BODY);
+        if (check_request_head(req, &result)) return result;
+        if (req->route && req->route->flags & ZI_ROUTE_UPLOAD)
+            zi_connection_set_state(req->server->connections, req->peer, ZI_CONNECTION_UPLOAD);
         return MHD_YES;
     }
     if (*size) {
-        bool should_continue = receive(call, data, *size);
+        bool should_continue = receive_body(req, data, *size);
         *size = 0;
         return should_continue ? MHD_YES : MHD_NO;
     }
-    return handle(call);
+    return run_handler(req);
 }
 
-static void completed(void *cls, struct MHD_Connection *connection, void **state,
-                      enum MHD_RequestTerminationCode code)
+/* MHD_RequestCompletedCallback: frees the request; cancels its job if the client disconnected. */
+static void on_request_completed(void *cls, struct MHD_Connection *connection, void **state,
+                                 enum MHD_RequestTerminationCode code)
 {
     (void)connection;
     zi_server *server = cls;
-    zi_call *call = *state;
-    if (!call) return;
-    if (call->sleeper.listed) zi_sleeper_remove(server->events, &call->sleeper);
-    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && call->cancel_job && call->job)
-        zi_jobs_cancel(server->jobs, call->job);
-    zi_connection_stage(server->connections, call->place, ZI_WAITS_FOR_HEADERS);
-    if (call->free_user) call->free_user(call->user);
-    for (int i = 0; i < ZI_PATH_PARAMETERS; i++) free(call->parameters[i]);
-    if (call->upload) fclose(call->upload);
-    if (call->upload_path) unlink(call->upload_path);
-    free(call->upload_path);
-    zi_text_free(&call->body);
-    cJSON_Delete(call->json);
-    free(call);
+    zi_server_request *req = *state;
+    if (!req) return;
+    if (req->waiter.listed) zi_waiter_remove(server->events, &req->waiter);
+    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && req->cancel_job && req->job)
+        zi_jobs_cancel(server->jobs, req->job);
+    zi_connection_set_state(server->connections, req->peer, ZI_CONNECTION_HEADERS);
+    if (req->free_user) req->free_user(req->user);
+    for (int i = 0; i < ZI_PATH_PARAMETERS; i++) free(req->parameters[i]);
+    if (req->upload) fclose(req->upload);
+    if (req->upload_path) unlink(req->upload_path);
+    free(req->upload_path);
+    zi_text_free(&req->body);
+    cJSON_Delete(req->json);
+    free(req);
     *state = NULL;
 }
 
-static void connection_changed(void *cls, struct MHD_Connection *connection, void **state,
-                               enum MHD_ConnectionNotificationCode code)
+/* MHD_NotifyConnectionCallback */
+static void on_connection_changed(void *cls, struct MHD_Connection *connection, void **state,
+                                  enum MHD_ConnectionNotificationCode code)
 {
     zi_server *server = cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
@@ -373,35 +391,36 @@ static void connection_changed(void *cls, struct MHD_Connection *connection, voi
     }
 }
 
-static void complain(void *cls, const char *format, va_list args)
+/* MHD_LogCallback */
+static void on_log_message(void *cls, const char *format, va_list args)
 {
     zi_server *server = cls;
     char text[500];
     vsnprintf(text, sizeof text, format, args);
     text[strcspn(text, "\r\n")] = 0;
-    if (!strncmp(text, "Failed to send", 14)) return; /* a client went away, as clients do */
-    zi_log_refusal(server->log, "http: %s", text);
+    if (!strncmp(text, "Failed to send", 14)) return; /* the client disconnected */
+    zi_log_rate_limited(server->log, "http: %s", text);
 }
 
 bool zi_http_start(zi_server *server, zi_error *error)
 {
     int socket;
-    if (!zi_listen(server->options.host, server->options.port, &socket, server->address,
-                   sizeof server->address, error))
+    if (!zi_listen(server->options.host, server->options.port, &socket, server->url,
+                   sizeof server->url, error))
         return false;
     server->daemon = MHD_start_daemon(
         MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME |
             MHD_USE_ERROR_LOG,
-        0, NULL, NULL, serve, server, MHD_OPTION_EXTERNAL_LOGGER, complain, server,
+        0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log_message, server,
         MHD_OPTION_LISTEN_SOCKET, socket, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS,
         MHD_OPTION_CONNECTION_LIMIT, zi_connections_limit(server->connections),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)IDLE_SECONDS, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED,
-        completed, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server,
+        on_request_completed, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection_changed, server,
         MHD_OPTION_END);
     if (server->daemon) return true;
     close(socket);
-    return zi_error_set(error, ZI_ERROR_IO, server->address, "the HTTP server does not start: %s",
+    return zi_error_set(error, ZI_ERROR_IO, server->url, "cannot start the HTTP server: %s",
                         strerror(errno));
 }
 

@@ -1,4 +1,5 @@
-/* Requests and replies. A handler is called once the body is there; it replies and returns. */
+/* HTTP requests, routes and replies, on libmicrohttpd. A handler is called when the request's body
+ * has arrived; it queues a reply and returns. */
 #ifndef ZI_SERVER_HTTP_H
 #define ZI_SERVER_HTTP_H
 
@@ -9,138 +10,157 @@
 
 enum {
     ZI_PATH_PARAMETERS = 2,
-    ZI_BODY_JSON = 1 << 20, /* bytes; what most routes take */
-    ZI_BODY_PICTURE = 64 << 20,
-    ZI_MOST_PIXELS = 1 << 25, /* of a picture that a client sends */
+    ZI_BODY_JSON = 1 << 20,         /* maximum bytes of a JSON body */
+    ZI_BODY_IMAGE = 64 << 20,       /* maximum bytes of an image file as the body */
+    ZI_MAX_UPLOAD_PIXELS = 1 << 25, /* maximum width * height of an image that a client sends */
 };
 
-typedef struct zi_call zi_call;
-typedef enum MHD_Result zi_answer;
+/* A request in progress. */
+typedef struct zi_server_request zi_server_request;
+/* What a handler returns: MHD_YES when a reply is queued or the request is suspended, MHD_NO to
+ * close the connection. */
+typedef enum MHD_Result zi_handler_result;
 
 typedef struct {
-    const char *method; /* NULL ends a table. GET serves HEAD as well. */
-    const char *path;   /* "/api/jobs/{id}/events"; "{id}" is a part without slashes, and at the
-                           end "{name*}" is all that is left */
-    zi_answer (*handle)(zi_call *call);
+    const char *method; /* NULL ends a table; "GET" also serves HEAD */
+    const char *path; /* "/api/jobs/{id}/events": "{id}" matches one path segment; a final "{name*}"
+                         matches the rest, slashes included */
+    zi_handler_result (*handle)(zi_server_request *req);
     enum {
-        ZI_ROUTE_KEYLESS = 1, /* needs no key */
-        ZI_ROUTE_JSON = 2,    /* its body is an object of JSON: call->json */
-        ZI_ROUTE_UPLOAD = 4   /* its body goes to a file: call->upload */
+        ZI_ROUTE_KEYLESS = 1, /* no API key needed */
+        ZI_ROUTE_JSON = 2,    /* the body must be a JSON object: req->json */
+        ZI_ROUTE_UPLOAD = 4   /* the body is written to a temporary file: req->upload */
     } flags;
-    size_t body; /* bytes, at most; 0: there is none */
+    size_t body; /* maximum bytes of the body; 0: no body */
 } zi_route;
 
-/* Paths that begin alike and speak of errors alike. */
+/* An API: paths with a common prefix and error format. */
 typedef struct {
     const char *prefix;
     const zi_route *const *tables; /* NULL ends the list */
-    /* An error as a client of these paths expects it. field may be NULL. */
+    /* Makes the JSON body of an error reply; field (of the request) may be NULL. */
     cJSON *(*error)(unsigned status, const char *message, const char *field);
-} zi_family;
+} zi_api_group;
 
-struct zi_call {
+struct zi_server_request {
     zi_server *server;
     struct MHD_Connection *connection;
     const char *method, *url;
-    const zi_family *family;
-    const zi_route *route;                /* or: */
-    const zi_asset *asset;                /* of the page */
-    char *parameters[ZI_PATH_PARAMETERS]; /* what stands in the braces */
+    const zi_api_group *api;
+    const zi_route *route;                /* the matched route, or NULL and: */
+    const zi_asset *asset;                /* the requested file of the web page */
+    char *parameters[ZI_PATH_PARAMETERS]; /* values of the route's {parameters} */
     zi_text body;
     cJSON *json;
     FILE *upload;
-    char *upload_path; /* of a temporary file in the output folder, removed with the call */
-    bool too_large, begun;
-    double began; /* when, as zi_seconds says it */
+    char *upload_path; /* a temporary file in the output folder, removed with the request */
+    bool too_large, started;
+    double began; /* zi_seconds() at the start */
     size_t received;
-    zi_connection *place;
-    /* For a handler that waits for a job: see zi_call_wait. */
-    zi_sleeper sleeper;
+    zi_connection *peer;
+    /* For handlers that wait for a job; see zi_server_request_wait. */
+    zi_waiter waiter;
     uint64_t job;
-    bool cancel_job; /* if the client goes away before the job has ended */
-    void *user;      /* the handler's own; freed by free_user, if set, with the call */
+    bool cancel_job; /* cancel `job` if the client disconnects before it ends */
+    void *user;      /* state of the handler; freed with free_user, if set */
     void (*free_user)(void *user);
 };
 
-/* ---- asking ---- */
+/* ---- reading requests ---- */
 
-/* A query parameter, or NULL. False: it is not valid UTF-8, and that was answered (*answer). */
-bool zi_call_query(zi_call *call, const char *name, const char **out, zi_answer *answer);
+/* Reads a query parameter; *out is NULL when it is absent. Returns false when it is not valid
+ * UTF-8: a 400 was sent, and the handler returns *result. */
+bool zi_server_request_query(zi_server_request *req, const char *name, const char **out,
+                             zi_handler_result *result);
 
-/* The same for whole numbers. */
-bool zi_call_query_int(zi_call *call, const char *name, int least, int most, int fallback, int *out,
-                       zi_answer *answer);
-const char *zi_call_header(zi_call *call, const char *name);
+/* Reads an integer query parameter from min to max, fallback when it is absent. Returns false when
+ * it is malformed or out of range: a 400 was sent, and the handler returns *result. */
+bool zi_server_request_query_int(zi_server_request *req, const char *name, int min, int max,
+                                 int fallback, int *out, zi_handler_result *result);
+/* A request header, or NULL. Borrowed from the connection. */
+const char *zi_server_request_header(zi_server_request *req, const char *name);
 
 /* ---- replying ---- */
 
-/* Takes the object over. */
-zi_answer zi_reply_json(zi_call *call, unsigned status, cJSON *json);
-zi_answer zi_reply_error(zi_call *call, unsigned status, const char *field, const char *format, ...)
-    ZI_PRINTF(4, 5);
-zi_answer zi_reply_refusal(zi_call *call, const zi_refusal *refusal);
-zi_answer zi_reply_nothing(zi_call *call); /* 204 */
+/* Replies with JSON and deletes it. NULL, as from a lack of memory, closes the connection. */
+zi_handler_result zi_reply_json(zi_server_request *req, unsigned status, cJSON *json);
+/* Replies with an error in the format of the request's API. field may be NULL. Errors of status 500
+ * and above are also logged. */
+zi_handler_result zi_reply_error(zi_server_request *req, unsigned status, const char *field,
+                                 const char *format, ...) ZI_PRINTF(4, 5);
+/* Replies with an error that a function has filled in. */
+zi_handler_result zi_reply_http_error(zi_server_request *req, const zi_http_error *http_error);
+zi_handler_result zi_reply_nothing(zi_server_request *req); /* 204 No Content */
 
-/* data is free()d. type is "image/png" and the like; extra headers may be NULL: {name, value, ...,
- * NULL}. */
-zi_answer zi_reply_bytes(zi_call *call, unsigned status, const char *type, void *data, size_t size,
-                         const char *const *headers);
+/* Replies with bytes, which are free()d in any case. type: Content-Type; headers: {name, value,
+ * ..., NULL} or NULL. */
+zi_handler_result zi_reply_bytes(zi_server_request *req, unsigned status, const char *type,
+                                 void *data, size_t size, const char *const *headers);
 
-/* A regular file; fd is closed. */
-zi_answer zi_reply_file(zi_call *call, const char *type, int fd, const char *const *headers);
+/* Replies 200 with a regular file; fd is closed in any case. */
+zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd,
+                                const char *const *headers);
 
-/* Any response; its reference is dropped. Adds what all responses carry. */
-zi_answer zi_reply(zi_call *call, unsigned status, struct MHD_Response *response);
+/* Queues a response with the headers that all replies have, and releases it. */
+zi_handler_result zi_reply(zi_server_request *req, unsigned status, struct MHD_Response *response);
 
 /* ---- waiting ---- */
 
-/* Returns from the handler without a reply: it is called again when the job has had an event or
- * 15 seconds have passed. Begin with reading the job's state, and remember the latest event's
- * number from before that: cursor. */
-zi_answer zi_call_wait(zi_call *call, uint64_t cursor);
+/* Suspends a request until req->job (0: any job) has a new event, or for at most 15 seconds; the
+ * handler returns the result and is then called again. cursor: zi_events_latest from before the
+ * handler read the state that it waits on. Closes the connection when the client has disconnected
+ * or the server is shutting down. */
+zi_handler_result zi_server_request_wait(zi_server_request *req, uint64_t cursor);
 
-/* Has models inspected, and says whether to wait for that; a request that has waited long enough
- * gets what is known. */
-bool zi_call_waits_for_models(const zi_call *call);
+/* Asks the scanner to inspect models. Returns whether the request should wait for that: for 2
+ * seconds from its start; after that it replies with what is known. */
+bool zi_server_request_may_wait(const zi_server_request *req);
 
-/* An event stream. format turns an event into what the client reads (nothing: it is passed over)
- * and returns false when the stream ends with it. */
-typedef bool (*zi_format_event)(void *user, const zi_event *event, zi_text *out);
+/* Appends an event as the client reads it, or nothing to skip it. Returns false when the stream
+ * ends with it. */
+typedef bool (*zi_event_formatter)(void *user, const zi_event *event, zi_text *out);
 
 typedef struct {
-    uint64_t job;           /* 0: events of all */
-    uint64_t cursor;        /* goes on behind this event, if resumes */
-    bool resumes;           /* false: begins with what `snapshot` gives */
-    bool cancels_job;       /* when the client goes away */
-    zi_format_event format; /* NULL: the own API's; called with the events locked */
-    /* Adds what takes its time, after some events were read; may be NULL. */
-    void (*finish)(void *user, zi_text *out);
-    /* What stands at the beginning and where events were lost; NULL: the own API's snapshot.
-     * Returns false when the stream ends there. *cursor becomes the latest event it covers. */
+    uint64_t job;              /* 0: events of all jobs */
+    uint64_t cursor;           /* with `resumes`: send events with larger ids */
+    bool resumes;              /* false: begin with a snapshot */
+    bool cancels_job;          /* when the client disconnects before the end */
+    zi_event_formatter format; /* NULL: format of the native API. Called with the events locked */
+    /* Called without that lock after some events were formatted, to append what takes long; may be
+     * NULL. */
+    void (*append_deferred)(void *user, zi_text *out);
+    /* Appends the present state, at the start and where events were lost, and sets *cursor to the
+     * latest event it covers. Returns false when the stream ends there. NULL: the native API's
+     * snapshot. */
     bool (*snapshot)(void *user, zi_server *server, uint64_t job, uint64_t *cursor, zi_text *out);
     void *user;
     void (*free_user)(void *user);
-} zi_stream_options;
+} zi_event_stream_options;
 
-zi_answer zi_reply_stream(zi_call *call, const zi_stream_options *options);
+/* Replies with a stream of server-sent events (text/event-stream), which owns options->user. */
+zi_handler_result zi_reply_event_stream(zi_server_request *req,
+                                        const zi_event_stream_options *options);
 
-/* Event streams that are open. */
-size_t zi_streams_open(void);
+/* The number of open event streams. */
+size_t zi_event_streams_count(void);
 
 /* ---- the daemon ---- */
 
+/* Starts the HTTP server: sets server->url and server->daemon. */
 bool zi_http_start(zi_server *server, zi_error *error) ZI_CHECKED;
+/* Closes all connections. Event streams must have been closed (zi_events_close). */
 void zi_http_stop(zi_server *server);
 
-/* {"error": {"message", "field"}} */
+/* An error of the native API: {"error": {"message", "field"}}. */
 cJSON *zi_error_json(unsigned status, const char *message, const char *field);
 
-/* As Recipe in the OpenAPI file, of a picture's bytes; NULL after an error. */
+/* The size and generation parameters of an image file's bytes, as schema Recipe in openapi.json.
+ * The caller deletes it; NULL after an error. */
 cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error);
 
 extern const zi_route zi_jobs_routes[], zi_images_routes[], zi_models_routes[], zi_system_routes[];
 
-/* APIs of others, and their errors. */
+/* Compatibility APIs and their error formats. */
 extern const zi_route zi_openai_routes[], zi_a1111_routes[];
 cJSON *zi_openai_error(unsigned status, const char *message, const char *field);
 cJSON *zi_a1111_error(unsigned status, const char *message, const char *field);

@@ -1,4 +1,4 @@
-/* What the parts of the server share. */
+/* The server's state, shared by its files. */
 #ifndef ZI_SERVER_INTERNAL_H
 #define ZI_SERVER_INTERNAL_H
 
@@ -6,7 +6,7 @@
 #include "server/assets.h"
 #include "server/connections.h"
 #include "server/events.h"
-#include "server/guard.h"
+#include "server/access.h"
 #include "server/history.h"
 #include "server/jobs.h"
 #include "server/log.h"
@@ -17,12 +17,12 @@
 
 struct zi_server {
     zi_server_options options;
-    char address[300];
-    zi_asset *assets; /* the page's files */
-    char *openapi;    /* the OpenAPI description */
-    double began;     /* seconds since 1970 */
+    char url[300];
+    zi_asset *assets; /* the web page */
+    char *openapi;    /* the OpenAPI description as JSON text */
+    double began;     /* Unix time of the start */
     zi_engine *engine;
-    zi_guard *guard;
+    zi_access *access;
     zi_events *events;
     zi_log *log;
     zi_history *history;
@@ -32,8 +32,9 @@ struct zi_server {
     zi_worker *worker;
     zi_connections *connections;
     struct MHD_Daemon *daemon;
-    /* For /api/metrics. */
-    atomic_ullong requests, refused, images, failures;
+    /* Counters for /api/metrics; rejected: for host, origin or key; images: generated; failures:
+     * 5xx. */
+    atomic_ullong requests, rejected, images, failures;
 };
 
 #endif

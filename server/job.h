@@ -1,4 +1,4 @@
-/* The record of a job: what was asked for, and what has become of it. */
+/* Job records: what was requested, and the state it is in. */
 #ifndef ZI_SERVER_JOB_H
 #define ZI_SERVER_JOB_H
 
@@ -15,32 +15,34 @@ typedef struct zi_server zi_server;
 typedef struct zi_worker zi_worker;
 typedef struct zi_job zi_job;
 
-/* ---- kinds (kinds.c) ---- */
+/* ---- kinds of jobs (job_kinds.c) ---- */
 
-/* Lanes go on side by side; of each lane one job runs at a time. */
+/* Queues run side by side, each with one worker thread, which runs one job at a time. */
 typedef enum {
-    ZI_LANE_WORK,  /* all that draws, writes and computes */
-    ZI_LANE_FETCH, /* what waits for a hub, for an hour maybe */
-    ZI_LANES
-} zi_lane;
+    ZI_QUEUE_COMPUTE,  /* everything but downloads; its thread owns the loaded model */
+    ZI_QUEUE_DOWNLOAD, /* downloads, which mostly wait for the network */
+    ZI_QUEUES
+} zi_job_queue;
 
 typedef struct {
     const char *name; /* NULL ends the table */
-    zi_lane lane;
-    const zi_parameter *params; /* the table of its member of zi_job_params */
-    const char *schema;         /* of these in the OpenAPI file; NULL: another kind's row has it */
-    /* Looks up models and fills in what must be known before the job waits. */
-    bool (*resolve)(zi_server *server, zi_job *job, zi_refusal *refusal);
-    /* Does the job, in the lane's thread. */
+    zi_job_queue queue;
+    const zi_parameter *params; /* the fields of its member of zi_job_params */
+    const char *schema; /* name of their schema in openapi.json; NULL: that of another kind */
+    /* Validates the parameters, looks up models and fills in what clients see before the job runs.
+     * Called before the job is queued, without locks. */
+    bool (*resolve)(zi_server *server, zi_job *job, zi_http_error *http_error);
+    /* Runs the job, in its queue's thread. */
     bool (*run)(zi_worker *worker, zi_job *job, zi_error *error);
-} zi_kind;
+} zi_job_kind;
 
-extern const zi_kind zi_kinds[];
+/* All kinds; a row without a name ends the table. */
+extern const zi_job_kind zi_job_kinds[];
 
-/* NULL: there is none of that name. */
-const zi_kind *zi_kind_find(const char *name);
+/* The kind of that name, or NULL. */
+const zi_job_kind *zi_job_kind_find(const char *name);
 
-/* ---- requests ---- */
+/* ---- parameters of each kind, as in openapi.json ---- */
 
 typedef struct {
     const char *prompt, *llm;
@@ -77,7 +79,7 @@ typedef struct {
     const char *model;
 } zi_load_params;
 
-/* The member of the job's kind. */
+/* The parameters of a job; its kind tells which member. */
 typedef union {
     zi_generation generate;
     zi_convert_params convert; /* and quantize */
@@ -88,14 +90,14 @@ typedef union {
     zi_load_params load;
 } zi_job_params;
 
-/* A job that is asked for. The texts in params are whoever's made it. */
+/* A request for a job. Borrows the texts in params. */
 typedef struct {
-    const zi_kind *kind;
+    const zi_job_kind *kind;
     zi_job_params params;
-    zi_fields fields; /* that params had */
+    zi_fields fields; /* which fields of params were given */
 } zi_job_request;
 
-/* ---- what becomes of a job ---- */
+/* ---- state ---- */
 
 typedef enum {
     ZI_JOB_QUEUED,
@@ -103,60 +105,61 @@ typedef enum {
     ZI_JOB_DONE,
     ZI_JOB_FAILED,
     ZI_JOB_CANCELLED,
-    ZI_JOB_UNKNOWN /* there is no such job */
+    ZI_JOB_UNKNOWN /* no such job */
 } zi_job_state;
 
-enum { ZI_FILE_NAME = 404 /* bytes of a file's name in a repository */ };
+enum { ZI_MAX_FILE_NAME = 404 /* with its NUL */ };
 
 typedef struct {
-    const char *stage;              /* a constant; NULL: the job has not begun */
-    int image, images, step, steps; /* image: from 1 */
-    double fraction, seconds_left;  /* of the whole job; seconds_left < 0: unknown */
-    /* Of a download; size 0: nothing is known, file "": none is under way. */
+    const char *stage;              /* a constant; NULL: the job has not started */
+    int image, images, step, steps; /* image: from 1; images: how many there will be */
+    double fraction,
+        seconds_left; /* of the whole job; fraction: 0 to 1; seconds_left < 0: unknown */
+    /* Bytes and current file of a download; size 0: unknown; file "": none. */
     uint64_t done, size;
-    char file[ZI_FILE_NAME];
+    char file[ZI_MAX_FILE_NAME];
 } zi_job_progress;
 
-/* The latest preview. */
+/* The latest preview of the image in progress. */
 typedef struct {
     int image, step, width, height;
-    uint8_t *png; /* [size] bytes of a file; NULL: there is none */
+    uint8_t *png; /* [size] bytes of a PNG file; NULL: none */
     size_t size;
 } zi_job_preview;
 
 typedef struct {
     zi_job_state state;
-    double created, started, finished; /* seconds since 1970; 0: not yet */
+    double created, started, finished; /* Unix times; 0: not yet */
     zi_job_progress progress;
-    char (*images)[ZI_IMAGE_ID]; /* [image_count] ids of those that are finished */
+    char (*images)[ZI_IMAGE_ID]; /* [image_count] ids of finished images */
     size_t image_count;
     zi_job_preview preview;
-    zi_refusal error; /* of one that failed */
+    zi_http_error error; /* with ZI_JOB_FAILED */
 } zi_job_status;
 
-/* Frees what a status has, not itself. */
+/* Frees what a status owns, and resets it. */
 void zi_job_status_free(zi_job_status *status);
 
 /* ---- the record ---- */
 
 struct zi_job {
     uint64_t id;
-    const zi_kind *kind;
-    zi_job_params params; /* with texts of its own */
-    zi_fields fields;     /* of params that clients see */
-    /* Of what params name, looked up; NULL: nothing is named. */
+    const zi_job_kind *kind;
+    zi_job_params params; /* owns its texts */
+    zi_fields fields;     /* fields of params that are set and shown to clients */
+    /* Resolved from the names in params; NULL: not named. */
     struct {
-        char *model; /* of model or source */
+        char *model; /* of params' model, source, llm or import path */
         char *against, *vae, *text_encoder, *reference;
-        char *new_model, *new_name; /* of a model that is to be written */
+        char *new_model, *new_name; /* path and name of a model to be written */
     } paths;
-    atomic_bool cancel, skip; /* the whole job, or the image that is generated now */
-    /* The rest is the queue's, under its mutex. */
+    atomic_bool cancel, skip; /* requests to stop: the job, or only the current image */
+    /* The members below are protected by the mutex of zi_jobs. */
     zi_job_status status;
-    zi_text text;                  /* of an enhance job */
-    char *model;                   /* the name of a model that the job has made; NULL: none */
-    zi_verification *verification; /* NULL: none yet */
-    char *json; /* of one that has ended, its description; NULL: memory was short */
+    zi_text text;                  /* output of an enhance job */
+    char *model;                   /* name of the model that the job made; NULL: none */
+    zi_verification *verification; /* result of a verify job; NULL: none yet */
+    char *json; /* of a job that has ended, as clients see it; NULL: out of memory */
     zi_job *next;
 };
 

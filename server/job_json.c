@@ -1,5 +1,6 @@
 #include "server/job_json.h"
 #include "server/base64.h"
+#include "server/json.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,16 +12,16 @@ static const char *const states[] = {"queued", "running", "done", "failed", "can
 /* ---- requests ---- */
 
 bool zi_job_params_read(const char *kind, const cJSON *params, zi_job_request *out,
-                        zi_refusal *refusal)
+                        zi_http_error *http_error)
 {
-    *out = (zi_job_request){.kind = zi_kind_find(kind)};
-    if (!out->kind) return zi_refuse(refusal, 400, "kind", "kind: there is no such kind of job");
+    *out = (zi_job_request){.kind = zi_job_kind_find(kind)};
+    if (!out->kind) return zi_http_error_set(http_error, 400, "kind", "kind: unknown kind of job");
     if (!cJSON_IsObject(params))
-        return zi_refuse(refusal, 400, "params", "params: must be an object");
-    return zi_params_read(params, out->kind->params, &out->params, &out->fields, refusal);
+        return zi_http_error_set(http_error, 400, "params", "params: must be an object");
+    return zi_params_read(params, out->kind->params, &out->params, &out->fields, http_error);
 }
 
-bool zi_job_request_read(const cJSON *body, zi_job_request *out, zi_refusal *refusal)
+bool zi_job_request_read(const cJSON *body, zi_job_request *out, zi_http_error *http_error)
 {
     const cJSON *item, *kind = NULL, *params = NULL;
     cJSON_ArrayForEach(item, body)
@@ -29,15 +30,18 @@ bool zi_job_request_read(const cJSON *body, zi_job_request *out, zi_refusal *ref
                              : !strcmp(item->string, "params") ? &params
                                                                : NULL;
         if (!part)
-            return zi_refuse(refusal, 400, item->string, "%s: there is no such field",
-                             item->string);
-        if (*part) return zi_refuse(refusal, 400, item->string, "%s: occurs twice", item->string);
+            return zi_http_error_set(http_error, 400, item->string, "%s: unknown field",
+                                     item->string);
+        if (*part)
+            return zi_http_error_set(http_error, 400, item->string, "%s: duplicate field",
+                                     item->string);
         *part = item;
     }
-    if (!kind) return zi_refuse(refusal, 400, "kind", "kind: is missing");
-    if (!cJSON_IsString(kind)) return zi_refuse(refusal, 400, "kind", "kind: must be text");
-    if (!params) return zi_refuse(refusal, 400, "params", "params: is missing");
-    return zi_job_params_read(kind->valuestring, params, out, refusal);
+    if (!kind) return zi_http_error_set(http_error, 400, "kind", "kind: is missing");
+    if (!cJSON_IsString(kind))
+        return zi_http_error_set(http_error, 400, "kind", "kind: must be text");
+    if (!params) return zi_http_error_set(http_error, 400, "params", "params: is missing");
+    return zi_job_params_read(kind->valuestring, params, out, http_error);
 }
 
 /* ---- ids ---- */
@@ -57,18 +61,7 @@ cJSON *zi_job_id_json(uint64_t id)
     return cJSON_CreateString(text);
 }
 
-/* ---- parts of a description ---- */
-
-static void add_number(cJSON *to, const char *name, double value, bool known)
-{
-    cJSON_AddItemToObject(to, name, known ? cJSON_CreateNumber(value) : cJSON_CreateNull());
-}
-
-/* text NULL: null */
-static void add_text(cJSON *to, const char *name, const char *text)
-{
-    cJSON_AddItemToObject(to, name, text ? cJSON_CreateString(text) : cJSON_CreateNull());
-}
+/* ---- members of a description ---- */
 
 static cJSON *progress_json(const zi_job_progress *p)
 {
@@ -80,10 +73,10 @@ static cJSON *progress_json(const zi_job_progress *p)
     cJSON_AddNumberToObject(json, "step", p->step);
     cJSON_AddNumberToObject(json, "steps", p->steps);
     cJSON_AddNumberToObject(json, "fraction", p->fraction);
-    add_number(json, "seconds_left", p->seconds_left, p->seconds_left >= 0);
-    add_number(json, "bytes_done", (double)p->done, p->size > 0);
-    add_number(json, "bytes", (double)p->size, p->size > 0);
-    add_text(json, "file", p->file[0] ? p->file : NULL);
+    zi_json_add_number(json, "seconds_left", p->seconds_left, p->seconds_left >= 0);
+    zi_json_add_number(json, "bytes_done", (double)p->done, p->size > 0);
+    zi_json_add_number(json, "bytes", (double)p->size, p->size > 0);
+    zi_json_add_text(json, "file", p->file[0] ? p->file : NULL);
     return json;
 }
 
@@ -95,10 +88,10 @@ static cJSON *images_json(const zi_job_status *status)
     return array;
 }
 
-/* null where there is none, also when memory is short. */
+/* Schema Preview; null: none, or out of memory. */
 static cJSON *preview_json(const zi_job_preview *p)
 {
-    char *data = p->png ? zi_base64(p->png, p->size) : NULL;
+    char *data = p->png ? zi_base64_encode(p->png, p->size) : NULL;
     if (!data) return cJSON_CreateNull();
     cJSON *json = cJSON_CreateObject();
     cJSON_AddNumberToObject(json, "picture", p->image);
@@ -111,7 +104,7 @@ static cJSON *preview_json(const zi_job_preview *p)
     return json;
 }
 
-/* null where there is none, also when memory is short. */
+/* The result as `zimage verify --json` prints it; null: out of memory. */
 static cJSON *verification_json(const zi_verification *verification)
 {
     char *text = zi_verification_json(verification);
@@ -120,6 +113,7 @@ static cJSON *verification_json(const zi_verification *verification)
     return json ? json : cJSON_CreateNull();
 }
 
+/* Of verify: the checks; of jobs that made a model: its name; null: none. */
 static cJSON *result_json(const zi_job *job)
 {
     if (job->verification) return verification_json(job->verification);
@@ -129,18 +123,20 @@ static cJSON *result_json(const zi_job *job)
     return json;
 }
 
+/* The error of a failed job; null in other states. */
 static cJSON *error_json(const zi_job_status *status)
 {
-    const zi_refusal *error = &status->error;
+    const zi_http_error *error = &status->error;
     if (status->state != ZI_JOB_FAILED) return cJSON_CreateNull();
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "message", error->text);
-    add_text(json, "field", error->field[0] ? error->field : NULL);
+    zi_json_add_text(json, "field", error->field[0] ? error->field : NULL);
     return json;
 }
 
 /* ---- descriptions ---- */
 
+/* Schema Job, or JobWithPreview. */
 static cJSON *job_json(const zi_job *job, int position, bool preview)
 {
     const zi_job_status *s = &job->status;
@@ -148,22 +144,22 @@ static cJSON *job_json(const zi_job *job, int position, bool preview)
     cJSON_AddItemToObject(json, "id", zi_job_id_json(job->id));
     cJSON_AddStringToObject(json, "kind", job->kind->name);
     cJSON_AddStringToObject(json, "state", states[s->state]);
-    add_number(json, "position", position, position > 0);
+    zi_json_add_number(json, "position", position, position > 0);
     cJSON_AddNumberToObject(json, "created", s->created);
-    add_number(json, "started", s->started, s->started > 0);
-    add_number(json, "finished", s->finished, s->finished > 0);
+    zi_json_add_number(json, "started", s->started, s->started > 0);
+    zi_json_add_number(json, "finished", s->finished, s->finished > 0);
     cJSON_AddItemToObject(json, "params",
                           zi_params_json(job->kind->params, &job->params, &job->fields));
     cJSON_AddItemToObject(json, "progress", progress_json(&s->progress));
     cJSON_AddItemToObject(json, "images", images_json(s));
-    add_text(json, "text", job->text.data);
+    zi_json_add_text(json, "text", job->text.data);
     cJSON_AddItemToObject(json, "result", result_json(job));
     cJSON_AddItemToObject(json, "error", error_json(s));
     if (preview) cJSON_AddItemToObject(json, "preview", preview_json(&s->preview));
     return json;
 }
 
-char *zi_job_text(const zi_job *job)
+char *zi_job_json_text(const zi_job *job)
 {
     cJSON *json = job_json(job, 0, false);
     char *text = cJSON_PrintUnformatted(json);
@@ -171,31 +167,32 @@ char *zi_job_text(const zi_job *job)
     return text;
 }
 
-static void describe(void *user, const zi_job *job, int position)
+/* A zi_job_visitor that stores the job's JSON in *user. */
+static void store_job_json(void *user, const zi_job *job, int position)
 {
     *(cJSON **)user = job_json(job, position, false);
 }
 
-static void describe_with_preview(void *user, const zi_job *job, int position)
+static void store_job_json_with_preview(void *user, const zi_job *job, int position)
 {
     *(cJSON **)user = job_json(job, position, true);
 }
 
-cJSON *zi_jobs_json(zi_jobs *jobs, uint64_t id, bool preview)
+cJSON *zi_jobs_find_json(zi_jobs *jobs, uint64_t id, bool preview)
 {
     cJSON *json = NULL;
-    zi_jobs_visit(jobs, id, preview ? describe_with_preview : describe, &json);
+    zi_jobs_visit(jobs, id, preview ? store_job_json_with_preview : store_job_json, &json);
     return json;
 }
 
-/* Those that have ended are described already. */
+/* A zi_job_visitor that appends to the array `user`. Ended jobs have their text already. */
 static void add_to_list(void *user, const zi_job *job, int position)
 {
     cJSON_AddItemToArray(user,
                          job->json ? cJSON_CreateRaw(job->json) : job_json(job, position, false));
 }
 
-cJSON *zi_jobs_json_list(zi_jobs *jobs)
+cJSON *zi_jobs_list_json(zi_jobs *jobs)
 {
     cJSON *json = cJSON_CreateObject();
     zi_jobs_visit(jobs, 0, add_to_list, cJSON_AddArrayToObject(json, "jobs"));
@@ -214,7 +211,7 @@ static void add_to_snapshot(void *user, const zi_job *job, int position)
     s->state = job->status.state;
 }
 
-cJSON *zi_jobs_json_snapshot(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool *ended)
+cJSON *zi_jobs_snapshot_json(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool *ended)
 {
     cJSON *json = cJSON_CreateObject();
     snapshot s = {cJSON_AddArrayToObject(json, "jobs"), ZI_JOB_UNKNOWN};
@@ -225,25 +222,27 @@ cJSON *zi_jobs_json_snapshot(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool 
 
 /* ---- events ---- */
 
-/* Adds an event of a job, which wakes nobody. A passing one replaces the one before. */
-static void add(zi_events *events, const zi_job *job, const char *name, cJSON *data, bool passing)
+/* Appends an event with the job's id and kind, without resuming waiters. Deletes data. */
+static void add_event(zi_events *events, const zi_job *job, const char *name, cJSON *data,
+                      bool transient)
 {
     cJSON_AddItemToObject(data, "job", zi_job_id_json(job->id));
     cJSON_AddStringToObject(data, "kind", job->kind->name);
-    zi_events_add(events, job->id, name, data, passing);
+    zi_events_add(events, job->id, name, data, transient);
 }
 
-static void publish(zi_events *events, const zi_job *job, const char *name, cJSON *data)
+/* Appends an event that is not transient, and resumes the job's waiters. */
+static void publish_event(zi_events *events, const zi_job *job, const char *name, cJSON *data)
 {
-    add(events, job, name, data, false);
+    add_event(events, job, name, data, false);
     zi_events_wake(events, job->id);
 }
 
-static void add_progress(zi_events *events, const zi_job *job)
+static void add_progress_event(zi_events *events, const zi_job *job)
 {
     cJSON *data = cJSON_CreateObject();
     cJSON_AddItemToObject(data, "progress", progress_json(&job->status.progress));
-    add(events, job, "progress", data, true);
+    add_event(events, job, "progress", data, true);
 }
 
 void zi_publish_queued(zi_events *events, const zi_job *job, int position)
@@ -252,12 +251,12 @@ void zi_publish_queued(zi_events *events, const zi_job *job, int position)
     cJSON_AddNumberToObject(data, "position", position);
     cJSON_AddItemToObject(data, "params",
                           zi_params_json(job->kind->params, &job->params, &job->fields));
-    publish(events, job, "queued", data);
+    publish_event(events, job, "queued", data);
 }
 
 void zi_publish_started(zi_events *events, const zi_job *job)
 {
-    publish(events, job, "started", cJSON_CreateObject());
+    publish_event(events, job, "started", cJSON_CreateObject());
 }
 
 void zi_publish_encoded(zi_events *events, const zi_job *job, int image, bool cached)
@@ -265,12 +264,12 @@ void zi_publish_encoded(zi_events *events, const zi_job *job, int image, bool ca
     cJSON *data = cJSON_CreateObject();
     cJSON_AddNumberToObject(data, "picture", image);
     cJSON_AddBoolToObject(data, "cached", cached);
-    publish(events, job, "encoded", data);
+    publish_event(events, job, "encoded", data);
 }
 
 void zi_publish_progress(zi_events *events, const zi_job *job)
 {
-    add_progress(events, job);
+    add_progress_event(events, job);
     zi_events_wake(events, job->id);
 }
 
@@ -284,12 +283,12 @@ void zi_publish_step(zi_events *events, const zi_job *job, bool progress, bool p
     cJSON_AddNumberToObject(data, "steps", p->steps);
     cJSON_AddNumberToObject(data, "fraction", p->fraction);
     cJSON_AddNumberToObject(data, "seconds_left", p->seconds_left);
-    add(events, job, "step", data, false);
-    if (progress) add_progress(events, job);
+    add_event(events, job, "step", data, false);
+    if (progress) add_progress_event(events, job);
     if (preview) {
         data = cJSON_CreateObject();
         cJSON_AddItemToObject(data, "preview", preview_json(&job->status.preview));
-        add(events, job, "preview", data, true);
+        add_event(events, job, "preview", data, true);
     }
     zi_events_wake(events, job->id);
 }
@@ -299,14 +298,14 @@ void zi_publish_image(zi_events *events, const zi_job *job, int image, cJSON *ro
     cJSON *data = cJSON_CreateObject();
     cJSON_AddNumberToObject(data, "picture", image);
     cJSON_AddItemToObject(data, "image", row);
-    publish(events, job, "image", data);
+    publish_event(events, job, "image", data);
 }
 
 void zi_publish_text(zi_events *events, const zi_job *job, const char *text)
 {
     cJSON *data = cJSON_CreateObject();
     cJSON_AddStringToObject(data, "text", text);
-    publish(events, job, "text", data);
+    publish_event(events, job, "text", data);
 }
 
 void zi_publish_end(zi_events *events, const zi_job *job)
@@ -318,8 +317,8 @@ void zi_publish_end(zi_events *events, const zi_job *job)
     else
         cJSON_AddItemToObject(data, "images", images_json(s));
     if (s->state == ZI_JOB_DONE) {
-        add_text(data, "text", job->text.data);
+        zi_json_add_text(data, "text", job->text.data);
         cJSON_AddItemToObject(data, "result", result_json(job));
     }
-    publish(events, job, states[s->state], data);
+    publish_event(events, job, states[s->state], data);
 }

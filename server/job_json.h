@@ -1,5 +1,4 @@
-/* Jobs as JSON: requests are read here, and descriptions and events made, as the OpenAPI file has
- * them. */
+/* JSON of jobs, as in openapi.json: reads requests, makes descriptions and events. */
 #ifndef ZI_SERVER_JOB_JSON_H
 #define ZI_SERVER_JOB_JSON_H
 
@@ -7,48 +6,52 @@
 
 /* ---- requests ---- */
 
-/* Reads the body of POST /api/jobs, {"kind", "params"}, which must live as long as the request. */
-bool zi_job_request_read(const cJSON *body, zi_job_request *out, zi_refusal *refusal) ZI_CHECKED;
+/* Reads the body of POST /api/jobs, {"kind", "params"}. out borrows texts from body. */
+bool zi_job_request_read(const cJSON *body, zi_job_request *out,
+                         zi_http_error *http_error) ZI_CHECKED;
 
-/* The same where the kind is known and the body is its params. */
+/* Reads a body that holds the params alone, of a job of this kind. out borrows texts from params.
+ */
 bool zi_job_params_read(const char *kind, const cJSON *params, zi_job_request *out,
-                        zi_refusal *refusal) ZI_CHECKED;
+                        zi_http_error *http_error) ZI_CHECKED;
 
-/* ---- ids: "1a2b" ---- */
+/* ---- ids, in hexadecimal: "1a2b" ---- */
 
+/* Returns false when text is not 1 to 16 lowercase hexadecimal digits. */
 bool zi_job_id_parse(const char *text, uint64_t *id);
 cJSON *zi_job_id_json(uint64_t id);
 
 /* ---- descriptions ---- */
 
-/* The job of that id, as Job or JobWithPreview; NULL: there is none. */
-cJSON *zi_jobs_json(zi_jobs *jobs, uint64_t id, bool preview);
+/* The job of that id, as schema Job or JobWithPreview; NULL: no such job. */
+cJSON *zi_jobs_find_json(zi_jobs *jobs, uint64_t id, bool preview);
 
-/* {"jobs"} of all. */
-cJSON *zi_jobs_json_list(zi_jobs *jobs);
+/* All jobs as {"jobs": [...]}, as listed by zi_jobs_visit. */
+cJSON *zi_jobs_list_json(zi_jobs *jobs);
 
-/* {"jobs"} of all (0) or one with their previews, and the number of the latest event in it.
- * *ended: no event of that one job is to come. */
-cJSON *zi_jobs_json_snapshot(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool *ended);
+/* All jobs (id 0) or one, with their previews, as {"jobs": [...]}. *cursor becomes the latest event
+ * that it includes. *ended: whether that one job has ended and has no further events. */
+cJSON *zi_jobs_snapshot_json(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool *ended);
 
-/* A job that does not wait, as text in new memory; NULL: memory is short. */
-char *zi_job_text(const zi_job *job);
+/* A job that is not queued, as JSON text in new memory; NULL: out of memory. The caller holds the
+ * mutex of zi_jobs. */
+char *zi_job_json_text(const zi_job *job);
 
-/* ---- events: published with the mutex of the jobs held, of a job as it stands ---- */
+/* ---- events: publish the present state of a job; the caller holds the mutex of zi_jobs ---- */
 
 void zi_publish_queued(zi_events *events, const zi_job *job, int position);
 void zi_publish_started(zi_events *events, const zi_job *job);
 void zi_publish_encoded(zi_events *events, const zi_job *job, int image, bool cached);
 void zi_publish_progress(zi_events *events, const zi_job *job);
 
-/* "step", and with it "progress" and "preview" where asked for; listeners are woken once. */
+/* Publishes "step" and, if asked for, "progress" and "preview", and resumes waiters once. */
 void zi_publish_step(zi_events *events, const zi_job *job, bool progress, bool preview);
 
-/* row: the image in the history, which is taken over. */
+/* row: the image's row in the history; it is deleted. */
 void zi_publish_image(zi_events *events, const zi_job *job, int image, cJSON *row);
 void zi_publish_text(zi_events *events, const zi_job *job, const char *text);
 
-/* "done", "failed" or "cancelled". */
+/* Publishes "done", "failed" or "cancelled". */
 void zi_publish_end(zi_events *events, const zi_job *job);
 
 #endif

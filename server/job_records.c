@@ -1,10 +1,10 @@
-/* What workers record of their jobs, and tell those who listen. */
+/* Updates of running jobs by worker threads, each published as an event. */
 #include "server/jobs_private.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-void zi_jobs_report(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress)
+void zi_jobs_set_progress(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress)
 {
     pthread_mutex_lock(&jobs->mutex);
     job->status.progress = *progress;
@@ -12,15 +12,15 @@ void zi_jobs_report(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress)
     pthread_mutex_unlock(&jobs->mutex);
 }
 
-void zi_jobs_encoded(zi_jobs *jobs, zi_job *job, int image, bool cached)
+void zi_jobs_publish_encoded(zi_jobs *jobs, zi_job *job, int image, bool cached)
 {
     pthread_mutex_lock(&jobs->mutex);
     zi_publish_encoded(jobs->server->events, job, image, cached);
     pthread_mutex_unlock(&jobs->mutex);
 }
 
-void zi_jobs_step(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress, bool with_progress,
-                  const zi_job_preview *preview)
+void zi_jobs_set_step(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress,
+                      bool with_progress, const zi_job_preview *preview)
 {
     pthread_mutex_lock(&jobs->mutex);
     job->status.progress = *progress;
@@ -32,7 +32,7 @@ void zi_jobs_step(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress, b
     pthread_mutex_unlock(&jobs->mutex);
 }
 
-/* With the mutex held. */
+/* Appends an id; the caller holds the mutex. */
 static bool append_image(zi_job_status *status, const char id[ZI_IMAGE_ID], zi_error *error)
 {
     size_t size = (status->image_count + 1) * sizeof *status->images;
@@ -47,8 +47,8 @@ bool zi_jobs_add_image(zi_jobs *jobs, zi_job *job, int image, const char id[ZI_I
                        zi_error *error)
 {
     struct cJSON *row;
-    if (!zi_history_get(jobs->server->history, id, &row, error)) return false;
-    if (!row) return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image is gone already");
+    if (!zi_history_get_row(jobs->server->history, id, &row, error)) return false;
+    if (!row) return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image was deleted");
     pthread_mutex_lock(&jobs->mutex);
     bool ok = append_image(&job->status, id, error);
     zi_publish_image(jobs->server->events, job, image, row);
@@ -68,7 +68,7 @@ void zi_jobs_set_text(zi_jobs *jobs, zi_job *job, const char *text)
 {
     pthread_mutex_lock(&jobs->mutex);
     zi_text_free(&job->text);
-    zi_text_init(&job->text, ZI_JOB_TEXT);
+    zi_text_init(&job->text, ZI_JOB_MAX_TEXT);
     zi_text_puts(&job->text, text);
     pthread_mutex_unlock(&jobs->mutex);
 }

@@ -3,14 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REMEMBERED = 100 };
+enum { MAX_ENDED = 100 };
 
 zi_jobs *zi_jobs_create(zi_server *server)
 {
     zi_jobs *jobs = calloc(1, sizeof *jobs);
     if (!jobs) return NULL;
     jobs->server = server;
-    jobs->latest = (uint64_t)(zi_wall_seconds() * 1000) << 8; /* no id comes twice, also later */
+    jobs->latest = (uint64_t)(zi_wall_seconds() * 1000)
+                   << 8; /* ids are unique, also over restarts */
     pthread_mutex_init(&jobs->mutex, NULL);
     pthread_cond_init(&jobs->added, NULL);
     return jobs;
@@ -36,7 +37,7 @@ static void free_job(zi_job *job)
     free(job);
 }
 
-static void free_list(zi_job *job)
+static void free_jobs(zi_job *job)
 {
     while (job) {
         zi_job *next = job->next;
@@ -48,70 +49,72 @@ static void free_list(zi_job *job)
 void zi_jobs_free(zi_jobs *jobs)
 {
     if (!jobs) return;
-    free_list(jobs->queue);
-    for (int lane = 0; lane < ZI_LANES; lane++) free_list(jobs->running[lane]);
-    free_list(jobs->ended);
+    free_jobs(jobs->waiting);
+    for (int queue = 0; queue < ZI_QUEUES; queue++) free_jobs(jobs->running[queue]);
+    free_jobs(jobs->ended);
     pthread_cond_destroy(&jobs->added);
     pthread_mutex_destroy(&jobs->mutex);
     free(jobs);
 }
 
-/* ---- looking; all with the mutex held ---- */
+/* ---- lookup; callers hold the mutex ---- */
 
-/* In the queue of its lane; 0: it does not wait. */
-static int position_of(const zi_jobs *jobs, const zi_job *job)
+/* The job's position in its queue, from 1; 0: not queued. */
+static int queue_position(const zi_jobs *jobs, const zi_job *job)
 {
     int position = 0;
-    for (const zi_job *at = jobs->queue; at; at = at->next) {
-        if (at->kind->lane == job->kind->lane) position++;
+    for (const zi_job *at = jobs->waiting; at; at = at->next) {
+        if (at->kind->queue == job->kind->queue) position++;
         if (at == job) return position;
     }
     return 0;
 }
 
-enum { LISTS = ZI_LANES + 2 };
+enum { LISTS = ZI_QUEUES + 2 };
 
-/* In the order in which jobs are listed. */
-static void get_lists(const zi_jobs *jobs, zi_job *lists[LISTS])
+/* The lists of all jobs, in the order in which zi_jobs_visit visits them. */
+static void get_all_lists(const zi_jobs *jobs, zi_job *lists[LISTS])
 {
-    for (int lane = 0; lane < ZI_LANES; lane++) lists[lane] = jobs->running[lane];
-    lists[ZI_LANES] = jobs->queue;
-    lists[ZI_LANES + 1] = jobs->ended;
+    for (int queue = 0; queue < ZI_QUEUES; queue++) lists[queue] = jobs->running[queue];
+    lists[ZI_QUEUES] = jobs->waiting;
+    lists[ZI_QUEUES + 1] = jobs->ended;
 }
 
-static zi_job *find(const zi_jobs *jobs, uint64_t id)
+/* The job of that id; NULL: none. */
+static zi_job *find_job(const zi_jobs *jobs, uint64_t id)
 {
     zi_job *lists[LISTS];
-    get_lists(jobs, lists);
+    get_all_lists(jobs, lists);
     for (int i = 0; i < LISTS; i++)
         for (zi_job *job = lists[i]; job; job = job->next)
             if (job->id == id) return job;
     return NULL;
 }
 
-static void visit_all(zi_jobs *jobs, zi_job_visit visit, void *user)
+static void visit_all(zi_jobs *jobs, zi_job_visitor visit, void *user)
 {
     zi_job *lists[LISTS];
-    get_lists(jobs, lists);
+    get_all_lists(jobs, lists);
     for (int i = 0; i < LISTS; i++)
         for (const zi_job *job = lists[i]; job; job = job->next)
-            visit(user, job, position_of(jobs, job));
+            visit(user, job, queue_position(jobs, job));
 }
 
-/* ---- for those who ask ---- */
+/* ---- reading ---- */
 
-uint64_t zi_jobs_visit(zi_jobs *jobs, uint64_t id, zi_job_visit visit, void *user)
+uint64_t zi_jobs_visit(zi_jobs *jobs, uint64_t id, zi_job_visitor visit, void *user)
 {
     pthread_mutex_lock(&jobs->mutex);
-    const zi_job *job = id ? find(jobs, id) : NULL;
-    if (job) visit(user, job, position_of(jobs, job));
+    const zi_job *job = id ? find_job(jobs, id) : NULL;
+    if (job) visit(user, job, queue_position(jobs, job));
     if (!id) visit_all(jobs, visit, user);
     uint64_t latest = zi_events_latest(jobs->server->events);
     pthread_mutex_unlock(&jobs->mutex);
     return latest;
 }
 
-/* Copies size bytes of what a status has; NULL stays NULL. False: memory is short. */
+/* Replaces *pointer_to_data by a copy of size bytes; NULL stays NULL. False: out of memory, and it
+ * is NULL. */
 static bool copy_bytes(void *pointer_to_data, size_t size)
 {
     void **data = pointer_to_data, *copy = *data && size ? malloc(size) : NULL;
@@ -121,6 +124,7 @@ static bool copy_bytes(void *pointer_to_data, size_t size)
     return ok;
 }
 
+/* A zi_job_visitor that copies the status; out of memory leaves ZI_JOB_UNKNOWN. */
 static void copy_status(void *user, const zi_job *job, int position)
 {
     (void)position;
@@ -138,10 +142,10 @@ void zi_jobs_status(zi_jobs *jobs, uint64_t id, zi_job_status *out, uint64_t *cu
     if (cursor) *cursor = latest;
 }
 
-zi_job_state zi_jobs_state(zi_jobs *jobs, uint64_t id, zi_refusal *error)
+zi_job_state zi_jobs_state(zi_jobs *jobs, uint64_t id, zi_http_error *error)
 {
     pthread_mutex_lock(&jobs->mutex);
-    const zi_job *job = find(jobs, id);
+    const zi_job *job = find_job(jobs, id);
     zi_job_state state = job ? job->status.state : ZI_JOB_UNKNOWN;
     if (state == ZI_JOB_FAILED && error) *error = job->status.error;
     pthread_mutex_unlock(&jobs->mutex);
@@ -152,12 +156,12 @@ zi_jobs_counts zi_jobs_count(zi_jobs *jobs)
 {
     zi_jobs_counts counts = {0};
     pthread_mutex_lock(&jobs->mutex);
-    for (int lane = 0; lane < ZI_LANES; lane++) {
-        counts.queued += jobs->queued[lane];
-        counts.running += jobs->running[lane] != NULL;
+    for (int queue = 0; queue < ZI_QUEUES; queue++) {
+        counts.queued += jobs->queued[queue];
+        counts.running += jobs->running[queue] != NULL;
     }
-    const zi_job *job = jobs->running[ZI_LANE_WORK];
-    if (job && job->kind == zi_kind_find("generate")) counts.generating = job->id;
+    const zi_job *job = jobs->running[ZI_QUEUE_COMPUTE];
+    if (job && job->kind == zi_job_kind_find("generate")) counts.generating = job->id;
     memcpy(counts.ended, jobs->count, sizeof counts.ended);
     pthread_mutex_unlock(&jobs->mutex);
     return counts;
@@ -165,33 +169,35 @@ zi_jobs_counts zi_jobs_count(zi_jobs *jobs)
 
 /* ---- submitting ---- */
 
-static zi_job *make_job(zi_jobs *jobs, const zi_job_request *request, zi_refusal *refusal)
+/* A job that is not queued yet, with copies of the request's texts, validated and resolved. NULL:
+ * *http_error is filled. */
+static zi_job *create_job(zi_jobs *jobs, const zi_job_request *request, zi_http_error *http_error)
 {
     zi_job *job = calloc(1, sizeof *job);
     if (!job) {
-        zi_refuse_no_memory(refusal);
+        zi_http_error_no_memory(http_error);
         return NULL;
     }
     job->kind = request->kind;
     job->params = request->params;
     job->fields = request->fields;
     job->status.created = zi_wall_seconds();
-    zi_text_init(&job->text, ZI_JOB_TEXT);
+    zi_text_init(&job->text, ZI_JOB_MAX_TEXT);
     bool ok = zi_params_copy_texts(job->kind->params, &job->params)
-                  ? job->kind->resolve(jobs->server, job, refusal)
-                  : zi_refuse_no_memory(refusal);
+                  ? job->kind->resolve(jobs->server, job, http_error)
+                  : zi_http_error_no_memory(http_error);
     if (ok) return job;
     free_job(job);
     return NULL;
 }
 
-/* Puts a job at the end of its queue; false: that is full. */
+/* Appends a job to its queue and gives it an id. False: the queue is full or closed. */
 static bool enqueue(zi_jobs *jobs, zi_job *job, uint64_t *id)
 {
-    zi_job **end = &jobs->queue;
-    size_t *queued = &jobs->queued[job->kind->lane];
+    zi_job **end = &jobs->waiting;
+    size_t *queued = &jobs->queued[job->kind->queue];
     pthread_mutex_lock(&jobs->mutex);
-    bool full = *queued >= ZI_QUEUE || jobs->closed;
+    bool full = *queued >= ZI_QUEUE_CAPACITY || jobs->closed;
     if (!full) {
         *id = job->id = ++jobs->latest;
         while (*end) end = &(*end)->next;
@@ -203,32 +209,36 @@ static bool enqueue(zi_jobs *jobs, zi_job *job, uint64_t *id)
     return !full;
 }
 
-bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id, zi_refusal *refusal)
+bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id,
+                    zi_http_error *http_error)
 {
-    zi_job *job = make_job(jobs, request, refusal);
+    zi_job *job = create_job(jobs, request, http_error);
     if (!job) return false;
     if (enqueue(jobs, job, id)) return true;
     free_job(job);
-    return zi_refuse(refusal, 429, NULL, "the queue is full: %d jobs wait already; try again later",
-                     ZI_QUEUE);
+    return zi_http_error_set(http_error, 429, NULL,
+                             "the queue is full: %d jobs are waiting; try again later",
+                             ZI_QUEUE_CAPACITY);
 }
 
-/* ---- moving jobs; all with the mutex held ---- */
+/* ---- moving jobs between lists; callers hold the mutex ---- */
 
-static void leave_queue(zi_jobs *jobs, zi_job *job)
+/* Takes a queued job out of the list of queued jobs. */
+static void remove_from_queue(zi_jobs *jobs, zi_job *job)
 {
-    zi_job **at = &jobs->queue;
+    zi_job **at = &jobs->waiting;
     while (*at != job) at = &(*at)->next;
     *at = job->next;
     job->next = NULL;
-    jobs->queued[job->kind->lane]--;
+    jobs->queued[job->kind->queue]--;
 }
 
-static void publish_positions(zi_jobs *jobs, zi_lane lane)
+/* Publishes "queued" with the new positions of all jobs of a queue. */
+static void publish_positions(zi_jobs *jobs, zi_job_queue queue)
 {
     int position = 1;
-    for (const zi_job *job = jobs->queue; job; job = job->next)
-        if (job->kind->lane == lane) zi_publish_queued(jobs->server->events, job, position++);
+    for (const zi_job *job = jobs->waiting; job; job = job->next)
+        if (job->kind->queue == queue) zi_publish_queued(jobs->server->events, job, position++);
 }
 
 static void forget_oldest(zi_jobs *jobs)
@@ -237,56 +247,57 @@ static void forget_oldest(zi_jobs *jobs)
     while ((*last)->next) last = &(*last)->next;
     free_job(*last);
     *last = NULL;
-    jobs->remembered--;
+    jobs->ended_count--;
 }
 
-/* Puts a job that has ended before the others that have, and forgets the oldest. */
-static void retire(zi_jobs *jobs, zi_job *job, zi_job_state state)
+/* Ends a job that is in no list: sets its state, puts it first among the ended jobs, publishes the
+ * event, and frees the oldest ended job if there are too many. */
+static void move_to_ended(zi_jobs *jobs, zi_job *job, zi_job_state state)
 {
     zi_job_status *status = &job->status;
     status->state = state;
     status->finished = zi_wall_seconds();
     free(status->preview.png);
     status->preview = (zi_job_preview){.png = NULL};
-    /* It stays so, and clients that poll ask for all that are remembered. */
-    job->json = zi_job_text(job);
+    /* The description is final; clients that poll list all ended jobs, so it is printed once. */
+    job->json = zi_job_json_text(job);
     jobs->count[state]++;
     job->next = jobs->ended;
     jobs->ended = job;
     zi_publish_end(jobs->server->events, job);
-    if (++jobs->remembered > REMEMBERED) forget_oldest(jobs);
+    if (++jobs->ended_count > MAX_ENDED) forget_oldest(jobs);
 }
 
-/* The job that has waited longest; NULL: none does. */
-static zi_job *next_of(const zi_jobs *jobs, zi_lane lane)
+/* The oldest job of a queue; NULL: none. */
+static zi_job *next_waiting_job(const zi_jobs *jobs, zi_job_queue queue)
 {
-    zi_job *job = jobs->queue;
-    while (job && job->kind->lane != lane) job = job->next;
+    zi_job *job = jobs->waiting;
+    while (job && job->kind->queue != queue) job = job->next;
     return job;
 }
 
-/* ---- ending jobs ---- */
+/* ---- cancelling ---- */
 
 zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id)
 {
     pthread_mutex_lock(&jobs->mutex);
-    zi_job *job = find(jobs, id);
+    zi_job *job = find_job(jobs, id);
     zi_job_state state = job ? job->status.state : ZI_JOB_UNKNOWN;
     if (state == ZI_JOB_RUNNING) atomic_store(&job->cancel, true);
     if (state == ZI_JOB_QUEUED) {
-        zi_lane lane = job->kind->lane;
-        leave_queue(jobs, job);
-        retire(jobs, job, ZI_JOB_CANCELLED);
-        publish_positions(jobs, lane);
+        zi_job_queue queue = job->kind->queue;
+        remove_from_queue(jobs, job);
+        move_to_ended(jobs, job, ZI_JOB_CANCELLED);
+        publish_positions(jobs, queue);
     }
     pthread_mutex_unlock(&jobs->mutex);
     return state;
 }
 
-void zi_jobs_skip(zi_jobs *jobs)
+void zi_jobs_skip_image(zi_jobs *jobs)
 {
     pthread_mutex_lock(&jobs->mutex);
-    zi_job *job = jobs->running[ZI_LANE_WORK];
+    zi_job *job = jobs->running[ZI_QUEUE_COMPUTE];
     if (job) atomic_store(&job->skip, true);
     pthread_mutex_unlock(&jobs->mutex);
 }
@@ -295,42 +306,42 @@ void zi_jobs_close(zi_jobs *jobs)
 {
     pthread_mutex_lock(&jobs->mutex);
     jobs->closed = true;
-    for (int lane = 0; lane < ZI_LANES; lane++)
-        if (jobs->running[lane]) atomic_store(&jobs->running[lane]->cancel, true);
-    while (jobs->queue) {
-        zi_job *job = jobs->queue;
-        leave_queue(jobs, job);
-        retire(jobs, job, ZI_JOB_CANCELLED);
+    for (int queue = 0; queue < ZI_QUEUES; queue++)
+        if (jobs->running[queue]) atomic_store(&jobs->running[queue]->cancel, true);
+    while (jobs->waiting) {
+        zi_job *job = jobs->waiting;
+        remove_from_queue(jobs, job);
+        move_to_ended(jobs, job, ZI_JOB_CANCELLED);
     }
     pthread_cond_broadcast(&jobs->added);
     pthread_mutex_unlock(&jobs->mutex);
 }
 
-/* ---- for workers ---- */
+/* ---- for worker threads ---- */
 
-zi_job *zi_jobs_take(zi_jobs *jobs, zi_lane lane)
+zi_job *zi_jobs_take_next(zi_jobs *jobs, zi_job_queue queue)
 {
     zi_job *job;
     pthread_mutex_lock(&jobs->mutex);
-    while (!(job = next_of(jobs, lane)) && !jobs->closed)
+    while (!(job = next_waiting_job(jobs, queue)) && !jobs->closed)
         pthread_cond_wait(&jobs->added, &jobs->mutex);
     if (job) {
-        leave_queue(jobs, job);
+        remove_from_queue(jobs, job);
         job->status.state = ZI_JOB_RUNNING;
         job->status.started = zi_wall_seconds();
-        jobs->running[lane] = job;
+        jobs->running[queue] = job;
         zi_publish_started(jobs->server->events, job);
-        publish_positions(jobs, lane);
+        publish_positions(jobs, queue);
     }
     pthread_mutex_unlock(&jobs->mutex);
     return job;
 }
 
-void zi_jobs_end(zi_jobs *jobs, zi_job *job, zi_job_state state, const zi_refusal *error)
+void zi_jobs_finish(zi_jobs *jobs, zi_job *job, zi_job_state state, const zi_http_error *error)
 {
     pthread_mutex_lock(&jobs->mutex);
     if (error) job->status.error = *error;
-    jobs->running[job->kind->lane] = NULL;
-    retire(jobs, job, state);
+    jobs->running[job->kind->queue] = NULL;
+    move_to_ended(jobs, job, state);
     pthread_mutex_unlock(&jobs->mutex);
 }

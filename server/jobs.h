@@ -1,4 +1,4 @@
-/* The jobs: a bounded queue for each lane, the running ones, and the latest that have ended. */
+/* All jobs: a bounded queue per worker thread, the running jobs, and the last 100 that ended. */
 #ifndef ZI_SERVER_JOBS_H
 #define ZI_SERVER_JOBS_H
 
@@ -6,80 +6,83 @@
 #include "server/job.h"
 
 enum {
-    ZI_QUEUE = 64, /* jobs that may wait in a lane */
+    ZI_QUEUE_CAPACITY = 64, /* jobs that may wait in each queue */
     ZI_MAX_PIXELS = 2048 * 2048
 };
 
 typedef struct zi_jobs zi_jobs;
 
-zi_jobs *zi_jobs_create(zi_server *server); /* NULL when memory is short */
+/* Borrows server, whose events and history the jobs use. NULL when out of memory. */
+zi_jobs *zi_jobs_create(zi_server *server);
 void zi_jobs_free(zi_jobs *jobs);
 
-/* ---- for clients' requests ---- */
+/* ---- for request handlers ---- */
 
-/* Checks a request, looks up what it names and puts the job into the queue. */
+/* Copies a request, validates it, resolves models and queues the job. *id: of the job. Fails with
+ * 429 when its queue is full. */
 bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id,
-                    zi_refusal *refusal) ZI_CHECKED;
+                    zi_http_error *http_error) ZI_CHECKED;
 
-/* Calls visit with the mutex held for the job of that id, or for all of them (0): first those that
- * run, then those that wait, then the ended ones, the latest first. position: in the queue of its
- * lane, 0 when it does not wait. Returns the number of the latest event that the jobs' state
- * includes. */
-typedef void (*zi_job_visit)(void *user, const zi_job *job, int position);
-uint64_t zi_jobs_visit(zi_jobs *jobs, uint64_t id, zi_job_visit visit, void *user);
+/* Calls visit, with the mutex held, for the job of that id or for all (0): first running ones, then
+ * queued ones in order, then ended ones, the latest first. position: in its queue, from 1; 0: not
+ * queued. Returns the id of the latest event that the jobs' state includes. */
+typedef void (*zi_job_visitor)(void *user, const zi_job *job, int position);
+uint64_t zi_jobs_visit(zi_jobs *jobs, uint64_t id, zi_job_visitor visit, void *user);
 
-/* A copy of a job's status and the number of the latest event that it includes; cursor may be NULL.
- * ZI_JOB_UNKNOWN is the state when there is no such job, or memory is short. Free it in any case.
- */
+/* Copies a job's status. *cursor, which may be NULL, becomes the latest event that it includes.
+ * out->state is ZI_JOB_UNKNOWN when there is no such job, or out of memory. Free with
+ * zi_job_status_free in any case. */
 void zi_jobs_status(zi_jobs *jobs, uint64_t id, zi_job_status *out, uint64_t *cursor);
 
-/* The state alone; error, which may be NULL, is filled when the job failed. */
-zi_job_state zi_jobs_state(zi_jobs *jobs, uint64_t id, zi_refusal *error);
+/* The state of a job. *error, which may be NULL, is filled when it is ZI_JOB_FAILED. */
+zi_job_state zi_jobs_state(zi_jobs *jobs, uint64_t id, zi_http_error *error);
 
-/* Asks it to end; its state before. */
+/* Cancels a job: a queued one at once, a running one soon (its thread notices). Returns its state
+ * before. */
 zi_job_state zi_jobs_cancel(zi_jobs *jobs, uint64_t id);
 
-/* Asks the job that generates to leave its present image out. */
-void zi_jobs_skip(zi_jobs *jobs);
+/* Makes the running generate job skip its current image. */
+void zi_jobs_skip_image(zi_jobs *jobs);
 
 typedef struct {
-    size_t queued, running;       /* of all lanes */
-    size_t ended[ZI_JOB_UNKNOWN]; /* by state, since the start */
-    uint64_t generating;          /* the job that generates images now; 0: none */
+    size_t queued, running;       /* in all queues */
+    size_t ended[ZI_JOB_UNKNOWN]; /* by state, since the start of the server */
+    uint64_t generating;          /* id of the running generate job; 0: none */
 } zi_jobs_counts;
 zi_jobs_counts zi_jobs_count(zi_jobs *jobs);
 
-/* ---- for workers ---- */
+/* ---- for worker threads ---- */
 
-/* Waits for the next job of the lane; NULL: the server ends. */
-zi_job *zi_jobs_take(zi_jobs *jobs, zi_lane lane);
+/* Waits for the next job of a queue and marks it as running. NULL: the server is shutting down. */
+zi_job *zi_jobs_take_next(zi_jobs *jobs, zi_job_queue queue);
 
-/* error: why it failed; NULL for other states. */
-void zi_jobs_end(zi_jobs *jobs, zi_job *job, zi_job_state state, const zi_refusal *error);
+/* Moves a running job to the ended ones and publishes that. error: with ZI_JOB_FAILED, else NULL.
+ */
+void zi_jobs_finish(zi_jobs *jobs, zi_job *job, zi_job_state state, const zi_http_error *error);
 
-/* These record something and publish it as an event. */
-void zi_jobs_report(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress);
-void zi_jobs_encoded(zi_jobs *jobs, zi_job *job, int image, bool cached);
+/* The following update a running job's status and publish the change as events. */
+void zi_jobs_set_progress(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress);
+void zi_jobs_publish_encoded(zi_jobs *jobs, zi_job *job, int image, bool cached);
 
-/* A step is done. with_progress: as an event of its own, too. Takes over preview->png, which may be
- * NULL. */
-void zi_jobs_step(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress, bool with_progress,
-                  const zi_job_preview *preview);
+/* After a step: progress and preview. with_progress: also publish "progress". Takes ownership of
+ * preview->png, which may be NULL. */
+void zi_jobs_set_step(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress,
+                      bool with_progress, const zi_job_preview *preview);
 
-/* An image is finished and in the history. */
+/* After image number `image` (from 1) was saved to the history under `id`. */
 bool zi_jobs_add_image(zi_jobs *jobs, zi_job *job, int image, const char id[ZI_IMAGE_ID],
                        zi_error *error) ZI_CHECKED;
 
-/* More of the text. */
+/* Appends to the text of an enhance job. */
 void zi_jobs_add_text(zi_jobs *jobs, zi_job *job, const char *text);
 
-/* These only record: the end of the job publishes them. The first replaces the text so far; the
- * others take over what they are given. */
+/* The following only set results, which the end of the job publishes. set_text replaces the text so
+ * far; the others take ownership. */
 void zi_jobs_set_text(zi_jobs *jobs, zi_job *job, const char *text);
 void zi_jobs_set_model(zi_jobs *jobs, zi_job *job, char *name);
 void zi_jobs_set_verification(zi_jobs *jobs, zi_job *job, zi_verification *verification);
 
-/* Cancels everything and lets zi_jobs_take return NULL. */
+/* Cancels all jobs, and makes zi_jobs_take_next return NULL and zi_jobs_submit fail. */
 void zi_jobs_close(zi_jobs *jobs);
 
 #endif

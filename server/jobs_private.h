@@ -1,4 +1,4 @@
-/* What jobs.c and job_records.c share. */
+/* What jobs.c (queues) and job_records.c (updates by workers) share. */
 #ifndef ZI_SERVER_JOBS_PRIVATE_H
 #define ZI_SERVER_JOBS_PRIVATE_H
 
@@ -7,18 +7,18 @@
 
 #include <pthread.h>
 
-enum { ZI_JOB_TEXT = 1 << 20 /* most bytes of a job's text */ };
+enum { ZI_JOB_MAX_TEXT = 1 << 20 /* maximum bytes of a job's text */ };
 
 struct zi_jobs {
     zi_server *server;
     pthread_mutex_t mutex;
-    pthread_cond_t added;
-    uint64_t latest;           /* id */
-    zi_job *queue;             /* of all lanes, as they came */
-    zi_job *running[ZI_LANES]; /* NULL: none */
-    zi_job *ended;             /* the latest first */
-    size_t queued[ZI_LANES], remembered;
-    size_t count[ZI_JOB_UNKNOWN]; /* of ended ones, by state, since the start */
+    pthread_cond_t added;       /* a job was queued, or closed was set */
+    uint64_t latest;            /* id of the newest job */
+    zi_job *waiting;            /* queued jobs of all queues, oldest first */
+    zi_job *running[ZI_QUEUES]; /* NULL: none */
+    zi_job *ended;              /* newest first */
+    size_t queued[ZI_QUEUES], ended_count;
+    size_t count[ZI_JOB_UNKNOWN]; /* ended jobs by state, since the start */
     bool closed;
 };
 

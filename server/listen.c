@@ -11,7 +11,8 @@
 
 enum { BACKLOG = 1024 };
 
-static int port_of(int fd)
+/* The port that a socket is bound to; 0: unknown. */
+static int bound_port(int fd)
 {
     struct sockaddr_storage bound;
     socklen_t size = sizeof bound;
@@ -20,6 +21,7 @@ static int port_of(int fd)
                                        : ntohs(((struct sockaddr_in *)&bound)->sin_port);
 }
 
+/* A non-blocking listening socket; -1: errno tells why. */
 static int open_socket(const struct addrinfo *a)
 {
     int on = 1, fd = socket(a->ai_family, a->ai_socktype, a->ai_protocol);
@@ -34,7 +36,7 @@ static int open_socket(const struct addrinfo *a)
     return -1;
 }
 
-bool zi_listen(const char *host, int port, int *out, char *address, size_t size, zi_error *error)
+bool zi_listen(const char *host, int port, int *out, char *url, size_t size, zi_error *error)
 {
     char digits[16];
     struct addrinfo hints = {.ai_family = AF_UNSPEC,
@@ -55,7 +57,7 @@ bool zi_listen(const char *host, int port, int *out, char *address, size_t size,
                                "port", "port %d: %s%s", port, strerror(saved),
                                saved == EADDRINUSE ? "; name another one" : "");
     bool six = strchr(host, ':') != NULL;
-    snprintf(address, size, "http://%s%s%s:%d", six ? "[" : "", host, six ? "]" : "", port_of(fd));
+    snprintf(url, size, "http://%s%s%s:%d", six ? "[" : "", host, six ? "]" : "", bound_port(fd));
     *out = fd;
     return true;
 }

@@ -1,11 +1,13 @@
-/* The socket that the server listens on. */
+/* Opens the listening socket of the server. */
 #ifndef ZI_SERVER_LISTEN_H
 #define ZI_SERVER_LISTEN_H
 
 #include "base/error.h"
 
-/* host NULL: 127.0.0.1. address becomes "http://HOST:PORT", with the port that was taken. */
-bool zi_listen(const char *host, int port, int *out, char *address, size_t size,
+/* Binds and listens. host: address or name, NULL for 127.0.0.1; port 0: any free one. *out: the
+ * socket, which the caller closes. Writes "http://HOST:PORT" to url, with the port that was bound.
+ * Error subjects are "host" and "port"; a port in use is ZI_ERROR_EXISTS. */
+bool zi_listen(const char *host, int port, int *out, char *url, size_t size,
                zi_error *error) ZI_CHECKED;
 
 #endif

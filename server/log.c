@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { LINES = 500, LONGEST = 2000, REFUSALS_A_SECOND = 10 };
+enum { MAX_LINES = 500, MAX_LINE_BYTES = 2000, MAX_LIMITED_PER_SECOND = 10 };
 
 typedef struct {
     double time;
@@ -18,10 +18,10 @@ typedef struct {
 struct zi_log {
     pthread_mutex_t mutex;
     zi_events *events;
-    line lines[LINES]; /* a ring: line number n is at n % LINES */
+    line lines[MAX_LINES]; /* a ring: line n is at n % MAX_LINES */
     size_t count;
-    double second; /* in which refusals were counted last */
-    int refusals;
+    double second; /* start of the second that limited_count counts in */
+    int limited_count;
 };
 
 static const char *const levels[] = {"info", "warning", "error"};
@@ -45,14 +45,13 @@ zi_log *zi_log_create(zi_events *events)
 void zi_log_free(zi_log *log)
 {
     if (!log) return;
-    for (size_t i = 0; i < LINES; i++) free(log->lines[i].text);
+    for (size_t i = 0; i < MAX_LINES; i++) free(log->lines[i].text);
     pthread_mutex_destroy(&log->mutex);
     free(log);
 }
 
-/* Bytes of the UTF-8 character at text, 0 where there is none. Text ends with a NUL, so no
- * sequence is read beyond it. */
-static size_t character(const char *text)
+/* Bytes of the UTF-8 character at text, 0 if it is invalid. Does not read beyond the text's NUL. */
+static size_t utf8_length(const char *text)
 {
     size_t size = 1;
     while (size <= 4 && !zi_utf8_valid(text, size)) {
@@ -64,11 +63,11 @@ static size_t character(const char *text)
 
 void zi_escape_line(const char *text, zi_text *out)
 {
-    while (*text && out->size < LONGEST) {
+    while (*text && out->size < MAX_LINE_BYTES) {
         unsigned char c = (unsigned char)*text;
-        size_t size = character(text);
+        size_t size = utf8_length(text);
         bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)text[1] < 0xa0) ||
-                       /* the marks that turn the direction of a line */
+                       /* includes marks that change the direction of text */
                        (c == 0xe2 && size == 3 && (unsigned char)text[1] <= 0x81);
         if (size && !control) {
             zi_text_append(out, text, size);
@@ -80,7 +79,7 @@ void zi_escape_line(const char *text, zi_text *out)
     }
 }
 
-static cJSON *describe(const line *l)
+static cJSON *line_json(const line *l)
 {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddNumberToObject(object, "time", l->time);
@@ -89,7 +88,7 @@ static cJSON *describe(const line *l)
     return object;
 }
 
-static void print(const line *l)
+static void print_line(const line *l)
 {
     char when[40];
     time_t seconds = (time_t)l->time;
@@ -99,20 +98,22 @@ static void print(const line *l)
     fprintf(stderr, "%s %s %s\n", when, levels[l->level], l->text);
 }
 
-static void add(zi_log *log, zi_log_level level, const char *format, va_list args)
+/* Prints a line to standard error, stores it in the ring and publishes it as an event. Control
+ * characters are escaped. */
+static void write_line(zi_log *log, zi_log_level level, const char *format, va_list args)
 {
-    char raw[LONGEST];
+    char raw[MAX_LINE_BYTES];
     zi_text text;
     vsnprintf(raw, sizeof raw, format, args);
-    zi_text_init(&text, 8 * LONGEST);
+    zi_text_init(&text, 8 * MAX_LINE_BYTES);
     zi_text_puts(&text, "");
     zi_escape_line(raw, &text);
     line l = {zi_wall_seconds(), level, zi_text_take(&text)};
     if (!l.text) return;
-    cJSON *event = describe(&l);
-    print(&l);
+    cJSON *event = line_json(&l);
+    print_line(&l);
     pthread_mutex_lock(&log->mutex);
-    line *slot = &log->lines[log->count++ % LINES];
+    line *slot = &log->lines[log->count++ % MAX_LINES];
     free(slot->text);
     *slot = l;
     pthread_mutex_unlock(&log->mutex);
@@ -123,34 +124,34 @@ void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    add(log, level, format, args);
+    write_line(log, level, format, args);
     va_end(args);
 }
 
-void zi_log_refusal(zi_log *log, const char *format, ...)
+void zi_log_rate_limited(zi_log *log, const char *format, ...)
 {
     double now = zi_seconds();
     pthread_mutex_lock(&log->mutex);
     if (now - log->second >= 1) {
         log->second = now;
-        log->refusals = 0;
+        log->limited_count = 0;
     }
-    bool quiet = ++log->refusals > REFUSALS_A_SECOND;
+    bool quiet = ++log->limited_count > MAX_LIMITED_PER_SECOND;
     pthread_mutex_unlock(&log->mutex);
     if (quiet) return;
     va_list args;
     va_start(args, format);
-    add(log, ZI_LOG_WARNING, format, args);
+    write_line(log, ZI_LOG_WARNING, format, args);
     va_end(args);
 }
 
-cJSON *zi_log_describe(zi_log *log)
+cJSON *zi_log_json(zi_log *log)
 {
     cJSON *object = cJSON_CreateObject(), *lines = cJSON_AddArrayToObject(object, "lines");
     pthread_mutex_lock(&log->mutex);
-    size_t first = log->count > LINES ? log->count - LINES : 0;
+    size_t first = log->count > MAX_LINES ? log->count - MAX_LINES : 0;
     for (size_t i = first; i < log->count; i++)
-        cJSON_AddItemToArray(lines, describe(&log->lines[i % LINES]));
+        cJSON_AddItemToArray(lines, line_json(&log->lines[i % MAX_LINES]));
     pthread_mutex_unlock(&log->mutex);
     return object;
 }

@@ -1,4 +1,5 @@
-/* Lines about what happens: on standard error, in a ring for /api/log, and as events. */
+/* The server's log: lines on standard error, the last 500 in memory for /api/log, and each as an
+ * event "log". */
 #ifndef ZI_SERVER_LOG_H
 #define ZI_SERVER_LOG_H
 
@@ -10,22 +11,25 @@ typedef enum { ZI_LOG_INFO, ZI_LOG_WARNING, ZI_LOG_ERROR } zi_log_level;
 
 typedef struct zi_log zi_log;
 
-zi_log *zi_log_create(zi_events *events); /* NULL when memory is short */
+zi_log *zi_log_create(zi_events *events); /* NULL when out of memory */
 void zi_log_free(zi_log *log);
 
-/* What a client sent may stand in a line: control characters and broken UTF-8 are escaped. */
+/* Writes one line. Control characters and invalid UTF-8 are escaped, so that text from clients is
+ * safe. */
 void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...) ZI_PRINTF(3, 4);
 
-/* The same, at most ten of them a second: for what strangers can cause at will. */
-void zi_log_refusal(zi_log *log, const char *format, ...) ZI_PRINTF(2, 3);
+/* Writes a warning, at most ten per second in all (others are dropped): for what clients can cause
+ * at will. */
+void zi_log_rate_limited(zi_log *log, const char *format, ...) ZI_PRINTF(2, 3);
 
-/* {"lines": [...]} */
-cJSON *zi_log_describe(zi_log *log);
+/* The lines in memory, oldest first, as {"lines": [...]}. The caller deletes it. */
+cJSON *zi_log_json(zi_log *log);
 
-/* text with everything escaped that could forge a line or drive a terminal. */
+/* Appends text with control characters, direction marks and invalid UTF-8 as \xNN: it cannot forge
+ * a line or drive a terminal. Cuts it at 2000 bytes. */
 void zi_escape_line(const char *text, zi_text *out);
 
-/* Seconds since 1970; zi_seconds is for what something takes. */
+/* Unix time in seconds. zi_seconds is the monotonic clock, for durations. */
 double zi_wall_seconds(void);
 
 #endif

@@ -1,55 +1,58 @@
 #include "server/models.h"
 #include "server/internal.h"
+#include "server/json.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- finding ---- */
+/* ---- lookup ---- */
 
-/* A request that names no model is not answered with "not found": the server has to be told one. */
-static bool refuse_default(zi_refusal *refusal, const char *field, const zi_error *error)
+/* The error of a request that names no model: 400 rather than 404, since it must name one. */
+static bool set_default_error(zi_http_error *http_error, const char *field, const zi_error *error)
 {
-    if (error->code != ZI_ERROR_NOT_FOUND) return zi_refuse_error(refusal, NULL, field, error);
-    return zi_refuse(refusal, 400, field, "%s", error->text);
+    if (error->code != ZI_ERROR_NOT_FOUND)
+        return zi_http_error_from(http_error, NULL, field, error);
+    return zi_http_error_set(http_error, 400, field, "%s", error->text);
 }
 
 bool zi_models_find(zi_server *server, const char *name, const char *field, zi_resolved_model *out,
-                    zi_refusal *refusal)
+                    zi_http_error *http_error)
 {
     zi_error error;
     if (zi_registry_resolve(server->registry, name, out, &error)) return true;
-    if (!name) return refuse_default(refusal, field, &error);
-    if (error.code != ZI_ERROR_NOT_FOUND) return zi_refuse_error(refusal, NULL, field, &error);
-    return zi_refuse(refusal, 404, field, "%s: there is no such model; GET /api/models lists them",
-                     name);
+    if (!name) return set_default_error(http_error, field, &error);
+    if (error.code != ZI_ERROR_NOT_FOUND)
+        return zi_http_error_from(http_error, NULL, field, &error);
+    return zi_http_error_set(http_error, 404, field,
+                             "%s: no such model; GET /api/models lists them", name);
 }
 
 bool zi_models_find_path(zi_server *server, const char *name, const char *field, char **path,
-                         zi_refusal *refusal)
+                         zi_http_error *http_error)
 {
     zi_resolved_model found;
     if (!name) return true;
-    if (!zi_models_find(server, name, field, &found, refusal)) return false;
+    if (!zi_models_find(server, name, field, &found, http_error)) return false;
     free(found.name);
     *path = found.path;
     return true;
 }
 
-bool zi_models_find_llm(zi_server *server, const char *name, char **path, zi_refusal *refusal)
+bool zi_models_find_llm(zi_server *server, const char *name, char **path, zi_http_error *http_error)
 {
     zi_error error;
     zi_resolved_model found;
     if (!zi_registry_resolve_llm(server->registry, name, path, &error))
-        return name ? zi_refuse_error(refusal, NULL, "llm", &error)
-                    : refuse_default(refusal, "llm", &error);
+        return name ? zi_http_error_from(http_error, NULL, "llm", &error)
+                    : set_default_error(http_error, "llm", &error);
     if (*path) return true;
-    if (!zi_models_find(server, NULL, "llm", &found, refusal)) return false;
+    if (!zi_models_find(server, NULL, "llm", &found, http_error)) return false;
     free(found.name);
     *path = found.path;
     return true;
 }
 
-char *zi_models_default(zi_server *server)
+char *zi_models_default_name(zi_server *server)
 {
     zi_resolved_model found;
     if (!zi_registry_resolve(server->registry, NULL, &found, NULL)) return NULL;
@@ -57,55 +60,50 @@ char *zi_models_default(zi_server *server)
     return found.name;
 }
 
-bool zi_models_choose(zi_server *server, const char *name, const char *field, zi_refusal *refusal)
+bool zi_models_set_default(zi_server *server, const char *name, const char *field,
+                           zi_http_error *http_error)
 {
     zi_error error;
     return zi_registry_set_default(server->registry, name, false, &error) ||
-           zi_refuse_error(refusal, NULL, field, &error);
+           zi_http_error_from(http_error, NULL, field, &error);
 }
 
-bool zi_models_place(zi_server *server, zi_section section, const char *file, const char *field,
-                     char **path, char **name, zi_refusal *refusal)
+bool zi_models_destination(zi_server *server, zi_section section, const char *file,
+                           const char *field, char **path, char **name, zi_http_error *http_error)
 {
     zi_error error;
     if (zi_registry_new_path(server->registry, section, file, path, name, &error)) return true;
-    bool theirs = !strcmp(error.subject, "name");
-    return zi_refuse_error(refusal, NULL, theirs ? field : NULL, &error);
+    bool is_name = !strcmp(error.subject, "name");
+    return zi_http_error_from(http_error, NULL, is_name ? field : NULL, &error);
 }
 
-/* ---- what there is ---- */
+/* ---- lists and JSON ---- */
 
-bool zi_models_read(zi_server *server, zi_registry_list *out, zi_refusal *refusal)
+bool zi_models_list(zi_server *server, zi_registry_list *out, zi_http_error *http_error)
 {
     zi_error error;
     return zi_registry_read(server->registry, out, &error) ||
-           zi_refuse_error(refusal, NULL, NULL, &error);
+           zi_http_error_from(http_error, NULL, NULL, &error);
 }
 
-const zi_registry_entry *zi_models_entry(const zi_registry_list *list, const char *name)
+const zi_registry_entry *zi_models_find_entry(const zi_registry_list *list, const char *name)
 {
     for (size_t i = 0; i < list->count; i++)
         if (!strcmp(list->entries[i].name, name)) return &list->entries[i];
     return NULL;
 }
 
-bool zi_model_generates(const zi_registry_entry *entry)
+bool zi_model_can_generate(const zi_registry_entry *entry)
 {
     return entry->kind == ZI_MODEL_IMAGE && (!entry->inspection || entry->inspection->usable);
 }
 
-static void add_text(cJSON *to, const char *name, const char *text)
+/* Adds native_size, usable, health, missing and problems; `in` NULL: not inspected yet. */
+static void add_inspection_fields(cJSON *json, const zi_inspection *in)
 {
-    cJSON_AddItemToObject(to, name, text ? cJSON_CreateString(text) : cJSON_CreateNull());
-}
-
-static void add_findings(cJSON *json, const zi_inspection *in)
-{
-    cJSON_AddItemToObject(json, "native_size",
-                          in && in->native_size ? cJSON_CreateNumber(in->native_size)
-                                                : cJSON_CreateNull());
+    zi_json_add_number(json, "native_size", in ? in->native_size : 0, in && in->native_size);
     cJSON_AddBoolToObject(json, "usable", in && in->usable);
-    add_text(json, "health", in ? zi_health_name(in->health) : NULL);
+    zi_json_add_text(json, "health", in ? zi_health_name(in->health) : NULL);
     cJSON *missing = cJSON_AddArrayToObject(json, "missing");
     for (int i = 0; in && i < ZI_COMPONENTS; i++)
         if (in->components[i].missing)
@@ -122,15 +120,15 @@ cJSON *zi_model_json(const zi_registry_entry *entry, const char *loaded)
     cJSON_AddStringToObject(json, "name", entry->name);
     cJSON_AddStringToObject(json, "shelf", zi_section_name(entry->section));
     cJSON_AddStringToObject(json, "kind", entry->kind == ZI_MODEL_LANGUAGE ? "language" : "image");
-    add_text(json, "layout", in ? in->layout : NULL);
-    add_text(json, "precision", in ? in->precision : NULL);
+    zi_json_add_text(json, "layout", in ? in->layout : NULL);
+    zi_json_add_text(json, "precision", in ? in->precision : NULL);
     cJSON_AddNumberToObject(json, "bytes", (double)entry->bytes);
-    add_findings(json, in);
+    add_inspection_fields(json, in);
     cJSON_AddBoolToObject(json, "loaded", loaded && !strcmp(loaded, entry->name));
     return json;
 }
 
-/* Without the path, which is not the clients' business. */
+/* Without the path, which clients must not see. */
 static cJSON *inspection_json(const zi_inspection *in)
 {
     char *text = in ? zi_inspection_json(in) : NULL;

@@ -1,51 +1,52 @@
-/* The model registry as clients see it. */
+/* The model registry as HTTP clients see it: lookup with HTTP errors, and JSON. `field` is the
+ * request's field to name in an error; it may be NULL. */
 #ifndef ZI_SERVER_MODELS_H
 #define ZI_SERVER_MODELS_H
 
-#include "server/refusal.h"
+#include "server/http_error.h"
 #include "server/server.h"
 
 #include <cJSON.h>
 
-/* The model of that name, or the one that is used when none is named (NULL). out is to be freed
- * with zi_resolved_model_free. field: of the request, in the refusal. */
+/* Finds a model by name, or the default model (NULL). Free out with zi_resolved_model_free. */
 bool zi_models_find(zi_server *server, const char *name, const char *field, zi_resolved_model *out,
-                    zi_refusal *refusal) ZI_CHECKED;
+                    zi_http_error *http_error) ZI_CHECKED;
 
-/* The path of that model, free()d by the caller; a name of NULL leaves *path alone. */
+/* As zi_models_find, but gives the path alone, to free(). A name of NULL leaves *path unchanged. */
 bool zi_models_find_path(zi_server *server, const char *name, const char *field, char **path,
-                         zi_refusal *refusal) ZI_CHECKED;
+                         zi_http_error *http_error) ZI_CHECKED;
 
-/* The language model of that name; NULL: the one that there is, else the default model, whose text
- * encoder is one. The path is free()d by the caller. */
+/* Finds a language model by name. NULL: the installed prompt enhancer, else the default model,
+ * whose text encoder serves. free() *path. */
 bool zi_models_find_llm(zi_server *server, const char *name, char **path,
-                        zi_refusal *refusal) ZI_CHECKED;
+                        zi_http_error *http_error) ZI_CHECKED;
 
-/* The name of the model that is used when none is named, in new memory; NULL: there is none. */
-char *zi_models_default(zi_server *server);
+/* The name of the default model in new memory; NULL: there is none. */
+char *zi_models_default_name(zi_server *server);
 
-/* Makes a model the default until the server ends. */
-bool zi_models_choose(zi_server *server, const char *name, const char *field,
-                      zi_refusal *refusal) ZI_CHECKED;
+/* Makes a model the default until the server stops. */
+bool zi_models_set_default(zi_server *server, const char *name, const char *field,
+                           zi_http_error *http_error) ZI_CHECKED;
 
-/* Where a new model goes: path and name are free()d by the caller. Refuses what is there already.
- */
-bool zi_models_place(zi_server *server, zi_section section, const char *file, const char *field,
-                     char **path, char **name, zi_refusal *refusal) ZI_CHECKED;
+/* Decides where a new model file or folder goes: *path, and *name as clients will see it, both to
+ * free(). Fails with 409 when it exists already. */
+bool zi_models_destination(zi_server *server, zi_section section, const char *file,
+                           const char *field, char **path, char **name,
+                           zi_http_error *http_error) ZI_CHECKED;
 
-/* All models; the server's memory is short when that fails. Free with zi_registry_list_free. */
-bool zi_models_read(zi_server *server, zi_registry_list *out, zi_refusal *refusal) ZI_CHECKED;
+/* Lists all models. Fails only when out of memory. Free with zi_registry_list_free. */
+bool zi_models_list(zi_server *server, zi_registry_list *out, zi_http_error *http_error) ZI_CHECKED;
 
-/* The entry of that name; NULL: there is none. */
-const zi_registry_entry *zi_models_entry(const zi_registry_list *list, const char *name);
+/* The entry of that name, borrowed from the list; NULL: none. */
+const zi_registry_entry *zi_models_find_entry(const zi_registry_list *list, const char *name);
 
-/* Whether it is an image model that can be used, as far as that is known. */
-bool zi_model_generates(const zi_registry_entry *entry);
+/* Whether it is an image model that is usable, or not inspected yet. */
+bool zi_model_can_generate(const zi_registry_entry *entry);
 
-/* As Model in the OpenAPI file. loaded: the name of the model in memory; NULL: none. */
+/* As schema Model in openapi.json. loaded: name of the model in memory; NULL: none. */
 cJSON *zi_model_json(const zi_registry_entry *entry, const char *loaded);
 
-/* As ModelDetail there. */
+/* As schema ModelDetail. */
 cJSON *zi_model_detail_json(const zi_registry_entry *entry, const char *loaded);
 
 #endif

@@ -1,18 +1,18 @@
-/* /v1: OpenAI's images, as its clients and those of stable-diffusion.cpp's server ask for them.
+/* Routes of /v1: OpenAI's images API, with the extensions of stable-diffusion.cpp's server.
  *
- * What a picture is made of and OpenAI has no field for (seed, steps, cfg_scale, negative_prompt,
- * shift, width, height) is taken from the request all the same, and from
- * <sd_cpp_extra_args>{...}</sd_cpp_extra_args> in the prompt. quality, style, moderation and user
- * change nothing here; other unknown fields are passed over. There are no tokens that anyone pays
- * for, and so no `usage`. */
+ * Parameters that OpenAI has no field for (seed, steps, cfg_scale, negative_prompt, shift, width,
+ * height) are read from the request and from <sd_cpp_extra_args>{...}</sd_cpp_extra_args> in the
+ * prompt. quality, style, moderation and user have no effect; other unknown fields are ignored.
+ * There is no token accounting, so replies have no `usage`. */
 #include "server/openai.h"
+#include "server/json.h"
 
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_PICTURES = 10, MOST_PARTIAL = 3, NAME = 300 };
+enum { MAX_IMAGES = 10, MAX_PARTIAL_IMAGES = 3, MAX_NAME = 300 };
 
 static const char *const response_formats[] = {"b64_json", "url", NULL};
 const char *const zi_openai_formats[] = {"png", "jpeg", "webp", NULL};
@@ -20,23 +20,23 @@ static const char *const backgrounds[] = {"auto", "opaque", "transparent", NULL}
 enum { TRANSPARENT = 2 };
 
 #define AT(field) offsetof(zi_openai_request, field)
-#define PICTURES(name_)                                                                            \
+#define IMAGE_COUNT(name_)                                                                         \
     {                                                                                              \
         .name = name_, .type = ZI_PARAMETER_INT, .offset = AT(generation.count), .min = 1,         \
-        .max = MOST_PICTURES                                                                       \
+        .max = MAX_IMAGES                                                                          \
     }
 
-static const zi_parameter table[] = {
+static const zi_parameter openai_fields[] = {
     {.name = "prompt",
      .type = ZI_PARAMETER_TEXT,
      .offset = AT(generation.request.prompt),
      .min = 1,
-     .max = 4 * ZI_PROMPT_BYTES, /* with extra arguments, which are cut out */
+     .max = 4 * ZI_PROMPT_BYTES, /* with sd_cpp_extra_args, which are cut out */
      .required = true},
-    {.name = "model", .type = ZI_PARAMETER_TEXT, .offset = AT(model), .max = NAME},
-    PICTURES("n"),
+    {.name = "model", .type = ZI_PARAMETER_TEXT, .offset = AT(model), .max = MAX_NAME},
+    IMAGE_COUNT("n"),
     {.name = "size", .type = ZI_PARAMETER_TEXT, .offset = AT(size), .max = 20},
-    {.name = "quality", .type = ZI_PARAMETER_TEXT, .offset = AT(said_quality), .max = 20},
+    {.name = "quality", .type = ZI_PARAMETER_TEXT, .offset = AT(requested_quality), .max = 20},
     {.name = "response_format",
      .type = ZI_PARAMETER_CHOICE,
      .offset = AT(response),
@@ -54,12 +54,13 @@ static const zi_parameter table[] = {
     {.name = "partial_images",
      .type = ZI_PARAMETER_INT,
      .offset = AT(partial),
-     .max = MOST_PARTIAL},
+     .max = MAX_PARTIAL_IMAGES},
     {0}};
 
-/* What others have added. */
-static const zi_parameter extras[] = {ZI_FOREIGN_SEED(AT(seed)), PICTURES("batch_count"), {0}};
-static const zi_alias aliases[] = {
+/* Fields that stable-diffusion.cpp and others have added. */
+static const zi_parameter extension_fields[] = {
+    ZI_COMPAT_SEED(AT(seed)), IMAGE_COUNT("batch_count"), {0}};
+static const zi_parameter_alias extension_parameters[] = {
     {"negative_prompt", "negative", AT(generation.request.negative), false},
     {"steps", "steps", AT(generation.request.steps), false},
     {"sample_steps", "steps", AT(generation.request.steps), false},
@@ -83,8 +84,8 @@ cJSON *zi_openai_error(unsigned status, const char *message, const char *field)
                             status >= 500   ? "server_error"
                             : status == 429 ? "rate_limit_error"
                                             : "invalid_request_error");
-    cJSON_AddItemToObject(error, "param", field ? cJSON_CreateString(field) : cJSON_CreateNull());
-    cJSON_AddItemToObject(error, "code", code ? cJSON_CreateString(code) : cJSON_CreateNull());
+    zi_json_add_text(error, "param", field);
+    zi_json_add_text(error, "code", code);
     return object;
 }
 
@@ -100,55 +101,60 @@ static cJSON *model_json(const zi_server *server, const char *name)
     return json;
 }
 
-static zi_answer models(zi_call *call)
+static zi_handler_result list_models(zi_server_request *req)
 {
     zi_registry_list known;
-    zi_refusal refusal;
-    if (!zi_models_read(call->server, &known, &refusal)) return zi_reply_refusal(call, &refusal);
+    zi_http_error http_error;
+    if (!zi_models_list(req->server, &known, &http_error))
+        return zi_reply_http_error(req, &http_error);
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "object", "list");
     cJSON *data = cJSON_AddArrayToObject(json, "data");
     for (size_t i = 0; i < known.count; i++)
-        if (zi_model_generates(&known.entries[i]))
-            cJSON_AddItemToArray(data, model_json(call->server, known.entries[i].name));
+        if (zi_model_can_generate(&known.entries[i]))
+            cJSON_AddItemToArray(data, model_json(req->server, known.entries[i].name));
     zi_registry_list_free(&known);
-    return zi_reply_json(call, 200, json);
+    return zi_reply_json(req, 200, json);
 }
 
-static zi_answer model(zi_call *call)
+static zi_handler_result get_model(zi_server_request *req)
 {
-    char *name = zi_foreign_model(call->server, call->parameters[0]);
+    char *name = zi_compat_find_model(req->server, req->parameters[0]);
     if (!name)
-        return zi_reply_error(call, 404, "model", "%s: there is no such model; /v1/models has them",
-                              call->parameters[0]);
-    cJSON *json = model_json(call->server, name);
+        return zi_reply_error(req, 404, "model", "%s: no such model; GET /v1/models lists them",
+                              req->parameters[0]);
+    cJSON *json = model_json(req->server, name);
     free(name);
-    return zi_reply_json(call, 200, json);
+    return zi_reply_json(req, 200, json);
 }
 
 /* ---- reading a request ---- */
 
-static bool check_side(const char *name, int side, zi_refusal *refusal)
+/* Checks width or height against the parameter's range; errors name the field "size". */
+static bool check_side(const char *name, int side, zi_http_error *http_error)
 {
     const zi_parameter *p = zi_parameter_find(name);
     zi_error error;
     return zi_parameter_check(p, side, zi_parameter_max(p, true), &error) ||
-           zi_refuse_error(refusal, NULL, "size", &error);
+           zi_http_error_from(http_error, NULL, "size", &error);
 }
 
-static bool read_size(zi_openai_request *r, zi_refusal *refusal)
+/* Parses `size`: "WxH" or "auto". */
+static bool read_size(zi_openai_request *r, zi_http_error *http_error)
 {
     char after;
     zi_request *side = &r->generation.request;
     if (!r->size || !*r->size || !strcmp(r->size, "auto")) return true;
     bool digits = strspn(r->size, "0123456789x") == strlen(r->size) && strlen(r->size) < 12;
     if (!digits || sscanf(r->size, "%dx%d%c", &side->width, &side->height, &after) != 2)
-        return zi_refuse(refusal, 400, "size", "size must be auto or like 1024x768");
-    return check_side("width", side->width, refusal) && check_side("height", side->height, refusal);
+        return zi_http_error_set(http_error, 400, "size", "size must be auto or like 1024x768");
+    return check_side("width", side->width, http_error) &&
+           check_side("height", side->height, http_error);
 }
 
-/* Takes <sd_cpp_extra_args>...</sd_cpp_extra_args> out of the prompt; NULL: there is none. */
-static char *cut_extra(char *prompt)
+/* Removes <sd_cpp_extra_args>...</sd_cpp_extra_args> from the prompt and returns what it holds in
+ * new memory; NULL: none. */
+static char *cut_extra_args(char *prompt)
 {
     static const char open[] = "<sd_cpp_extra_args>", close[] = "</sd_cpp_extra_args>";
     char *begin = strstr(prompt, open), *end = begin ? strstr(begin, close) : NULL;
@@ -161,97 +167,110 @@ static char *cut_extra(char *prompt)
     return extra;
 }
 
-static bool read_extras(const cJSON *json, zi_openai_request *r, zi_refusal *refusal)
+/* Reads the extension fields of an object into r; ignores others, and anything that is not an
+ * object. */
+static bool read_extension_fields(const cJSON *json, zi_openai_request *r,
+                                  zi_http_error *http_error)
 {
-    return zi_params_read_known(json, extras, r, refusal) &&
-           zi_params_read_aliases(json, aliases, r, refusal);
+    return zi_params_read_known(json, extension_fields, r, http_error) &&
+           zi_params_read_aliases(json, extension_parameters, r, http_error);
 }
 
-/* The extra arguments are read where the call's JSON keeps them, so that texts live as long. */
-static bool read_extra(zi_call *call, zi_openai_request *r, zi_refusal *refusal)
+/* Reads sd_cpp_extra_args. Their JSON is added to req->json, so that texts in r stay valid. */
+static bool read_extra_args(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
-    cJSON *prompt = cJSON_GetObjectItemCaseSensitive(call->json, "prompt");
-    char *text = cut_extra(prompt->valuestring);
+    cJSON *prompt = cJSON_GetObjectItemCaseSensitive(req->json, "prompt");
+    char *text = cut_extra_args(prompt->valuestring);
     if (!text) return true;
     cJSON *json = cJSON_ParseWithOpts(text, NULL, true);
     free(text);
     if (!cJSON_IsObject(json)) {
         cJSON_Delete(json);
-        return zi_refuse(refusal, 400, "prompt", "sd_cpp_extra_args must hold an object of JSON");
+        return zi_http_error_set(http_error, 400, "prompt",
+                                 "sd_cpp_extra_args must hold a JSON object");
     }
-    cJSON_AddItemToObject(call->json, "<sd_cpp_extra_args>", json);
+    cJSON_AddItemToObject(req->json, "<sd_cpp_extra_args>", json);
     const cJSON *sample = cJSON_GetObjectItemCaseSensitive(json, "sample_params");
     const cJSON *guidance = cJSON_GetObjectItemCaseSensitive(sample, "guidance");
-    return read_extras(json, r, refusal) && read_extras(sample, r, refusal) &&
-           read_extras(guidance, r, refusal);
+    return read_extension_fields(json, r, http_error) &&
+           read_extension_fields(sample, r, http_error) &&
+           read_extension_fields(guidance, r, http_error);
 }
 
-/* OpenAI's own models stand for the one that draws: clients have them built in. */
-static bool is_theirs(const char *name)
+/* Whether it names a model of OpenAI, which clients have built in. It means the default model here.
+ */
+static bool is_openai_model_name(const char *name)
 {
     return !*name || !strncmp(name, "dall-e", 6) || !strncmp(name, "gpt-image", 9) ||
            !strncmp(name, "chatgpt-image", 13);
 }
 
-/* *name, in new memory; NULL: the default model is meant. */
-static bool find_model(zi_call *call, const zi_openai_request *r, char **name, zi_refusal *refusal)
+/* Resolves `model`. *name: in new memory; NULL: the default model. */
+static bool find_model(zi_server_request *req, const zi_openai_request *r, char **name,
+                       zi_http_error *http_error)
 {
-    *name = r->model ? zi_foreign_model(call->server, r->model) : NULL;
-    return *name || !r->model || is_theirs(r->model) ||
-           zi_refuse(refusal, 404, "model", "%s: there is no such model; /v1/models has them",
-                     r->model);
+    *name = r->model ? zi_compat_find_model(req->server, r->model) : NULL;
+    return *name || !r->model || is_openai_model_name(r->model) ||
+           zi_http_error_set(http_error, 404, "model",
+                             "%s: no such model; GET /v1/models lists them", r->model);
 }
 
-static bool read_request(zi_call *call, zi_openai_request *r, zi_refusal *refusal)
+/* Reads the body into r, except for the model. */
+static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
     static const char *const known[] = {"low", "medium", "high", "xhigh", "max"};
-    if (!zi_params_read_known(call->json, table, r, refusal) ||
-        !read_extras(call->json, r, refusal) || !read_size(r, refusal) ||
-        !read_extra(call, r, refusal))
+    if (!zi_params_read_known(req->json, openai_fields, r, http_error) ||
+        !read_extension_fields(req->json, r, http_error) || !read_size(r, http_error) ||
+        !read_extra_args(req, r, http_error))
         return false;
-    zi_foreign_seed(r->seed, &r->generation);
-    zi_foreign_cfg(r->cfg, &r->generation);
+    zi_compat_set_seed(r->seed, &r->generation);
+    zi_compat_set_cfg_scale(r->cfg, &r->generation);
     if (r->background == TRANSPARENT)
-        return zi_refuse(refusal, 400, "background", "pictures have no transparent background");
+        return zi_http_error_set(http_error, 400, "background",
+                                 "a transparent background is not supported");
     if (r->stream && r->response == ZI_OPENAI_URL)
-        return zi_refuse(refusal, 400, "response_format", "a stream carries b64_json only");
+        return zi_http_error_set(http_error, 400, "response_format",
+                                 "only b64_json is supported with stream");
     if (r->partial && !r->stream)
-        return zi_refuse(refusal, 400, "partial_images", "partial_images needs stream");
-    if (r->stream) strcpy(r->quality, "auto"); /* which replies without a stream do not have */
-    for (size_t i = 0; r->said_quality && i < sizeof known / sizeof *known; i++)
-        if (!strcmp(known[i], r->said_quality)) strcpy(r->quality, known[i]);
+        return zi_http_error_set(http_error, 400, "partial_images",
+                                 "partial_images requires stream");
+    if (r->stream) strcpy(r->quality, "auto"); /* only replies of streams have it */
+    for (size_t i = 0; r->requested_quality && i < sizeof known / sizeof *known; i++)
+        if (!strcmp(known[i], r->requested_quality)) strcpy(r->quality, known[i]);
     return true;
 }
 
 /* ---- POST /v1/images/generations ---- */
 
-static bool submit(zi_call *call, zi_openai_request *r, zi_refusal *refusal)
+/* Reads the request into r and submits the job. */
+static bool submit_job(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
     char *model;
-    if (!read_request(call, r, refusal) || !find_model(call, r, &model, refusal)) return false;
+    if (!read_request(req, r, http_error) || !find_model(req, r, &model, http_error)) return false;
     zi_generation generation = r->generation;
     generation.model = model;
-    bool ok = zi_foreign_generate(call, &generation, refusal);
+    bool ok = zi_compat_submit_generate(req, &generation, http_error);
     free(model);
     return ok;
 }
 
-static zi_answer generate(zi_call *call)
+/* POST /v1/images/generations: submits the job on the first call, then waits for it. */
+static zi_handler_result post_generations(zi_server_request *req)
 {
-    zi_refusal refusal;
-    if (call->job) return zi_openai_finish(call);
+    zi_http_error http_error;
+    if (req->job) return zi_openai_reply_when_done(req);
     zi_openai_request *r = calloc(1, sizeof *r);
     if (!r) return MHD_NO;
     *r = (zi_openai_request){.generation.count = 1, .compression = 100, .seed = -1};
-    call->user = r;
-    call->free_user = free;
-    uint64_t cursor = zi_events_latest(call->server->events);
-    if (!submit(call, r, &refusal)) return zi_reply_refusal(call, &refusal);
-    return r->stream ? zi_openai_stream(call, cursor) : zi_openai_finish(call);
+    req->user = r;
+    req->free_user = free;
+    uint64_t cursor = zi_events_latest(req->server->events);
+    if (!submit_job(req, r, &http_error)) return zi_reply_http_error(req, &http_error);
+    return r->stream ? zi_openai_reply_stream(req, cursor) : zi_openai_reply_when_done(req);
 }
 
 const zi_route zi_openai_routes[] = {
-    {"GET", "/v1/models", models, 0, 0},
-    {"GET", "/v1/models/{name*}", model, 0, 0},
-    {"POST", "/v1/images/generations", generate, ZI_ROUTE_JSON, ZI_BODY_JSON},
+    {"GET", "/v1/models", list_models, 0, 0},
+    {"GET", "/v1/models/{name*}", get_model, 0, 0},
+    {"POST", "/v1/images/generations", post_generations, ZI_ROUTE_JSON, ZI_BODY_JSON},
     {0}};

@@ -1,4 +1,4 @@
-/* What OpenAI's clients read: a reply with all images, or a stream. */
+/* Replies of OpenAI's images API: one with all images, or a stream of events. */
 #include "server/openai.h"
 #include "server/base64.h"
 
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_REPLY ((size_t)1 << 30)
+#define MAX_REPLY ((size_t)1 << 30)
 
 /* ---- replies ---- */
 
@@ -15,11 +15,13 @@ static zi_format format_of(const zi_openai_request *r)
     return (zi_format)(ZI_FORMAT_PNG + r->format);
 }
 
+/* output_compression as quality of JPEG and WebP, 1 to 100. */
 static int jpeg_quality(const zi_openai_request *r)
 {
     return r->compression ? r->compression : 1;
 }
 
+/* Adds the members that replies and events share. */
 static void add_common(cJSON *json, const zi_openai_request *r, int width, int height)
 {
     char size[32];
@@ -30,97 +32,106 @@ static void add_common(cJSON *json, const zi_openai_request *r, int width, int h
     cJSON_AddStringToObject(json, "size", size);
 }
 
-static int number(const cJSON *object, const char *name)
+/* An integer member; 0 when it is missing. */
+static int json_int(const cJSON *object, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
     return cJSON_IsNumber(item) ? item->valueint : 0;
 }
 
-static void put_url(zi_call *call, const zi_openai_request *r, const char *id, zi_text *out)
+/* Appends {"url": ...} of an image, with the Host that the client used. */
+static void append_url(zi_server_request *req, const zi_openai_request *r, const char *id,
+                       zi_text *out)
 {
-    const char *host = zi_call_header(call, "Host");
+    const char *host = zi_server_request_header(req, "Host");
     char url[600];
     snprintf(url, sizeof url, "%s%.400s/api/images/%s/file?format=%s&quality=%d",
-             host ? "http://" : "", host ? host : call->server->address, id,
+             host ? "http://" : "", host ? host : req->server->url, id,
              zi_openai_formats[r->format], jpeg_quality(r));
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "url", url);
-    zi_foreign_open(json, out);
+    zi_compat_append_open_object(json, out);
     zi_text_puts(out, "}");
 }
 
-static bool put_data(zi_call *call, const zi_openai_request *r, const char *id, zi_text *out,
-                     zi_error *error)
+/* Appends {"url": ...} or {"b64_json": ...}. */
+static bool append_image_data(zi_server_request *req, const zi_openai_request *r, const char *id,
+                              zi_text *out, zi_error *error)
 {
     if (r->response == ZI_OPENAI_URL) {
-        put_url(call, r, id, out);
+        append_url(req, r, id, out);
         return true;
     }
     zi_text_puts(out, "{\"b64_json\":\"");
-    bool ok = zi_foreign_picture(call->server, id, format_of(r), jpeg_quality(r), out, error);
+    bool ok = zi_compat_append_image(req->server, id, format_of(r), jpeg_quality(r), out, error);
     zi_text_puts(out, "\"}");
     return ok;
 }
 
-static zi_answer reply(zi_call *call, const zi_openai_request *r, const zi_job_status *status)
+static zi_handler_result reply_with_images(zi_server_request *req, const zi_openai_request *r,
+                                           const zi_job_status *status)
 {
     zi_text out;
     zi_error error = {0};
     cJSON *json = cJSON_CreateObject(), *first;
-    bool ok = zi_history_get(call->server->history, status->images[0], &first, &error);
-    cJSON_AddNumberToObject(json, "created", number(first, "created"));
-    add_common(json, r, number(first, "width"), number(first, "height"));
+    bool ok = zi_history_get_row(req->server->history, status->images[0], &first, &error);
+    cJSON_AddNumberToObject(json, "created", json_int(first, "created"));
+    add_common(json, r, json_int(first, "width"), json_int(first, "height"));
     cJSON_Delete(first);
-    zi_text_init(&out, MOST_REPLY);
-    zi_foreign_open(json, &out);
+    zi_text_init(&out, MAX_REPLY);
+    zi_compat_append_open_object(json, &out);
     zi_text_puts(&out, ",\"data\":[");
     for (size_t i = 0; i < status->image_count; i++) {
         if (i) zi_text_puts(&out, ",");
-        ok = ok && put_data(call, r, status->images[i], &out, &error);
+        ok = ok && append_image_data(req, r, status->images[i], &out, &error);
     }
     zi_text_puts(&out, "]}");
-    if (ok) return zi_foreign_reply(call, &out);
+    if (ok) return zi_compat_reply_json_text(req, &out);
     zi_text_free(&out);
-    return zi_reply_error(call, 500, NULL, "%s", error.text);
+    return zi_reply_error(req, 500, NULL, "%s", error.text);
 }
 
-/* What ended without pictures. */
-static void why_not(zi_job_state state, zi_refusal *why)
+/* Fills *why for a job that ended without images. */
+static void set_no_images_error(zi_job_state state, zi_http_error *why)
 {
-    if (state == ZI_JOB_CANCELLED) zi_refuse(why, 409, NULL, "it was cancelled");
-    if (state == ZI_JOB_UNKNOWN) zi_refuse(why, 500, NULL, "the job is over and forgotten");
+    if (state == ZI_JOB_CANCELLED) zi_http_error_set(why, 409, NULL, "the job was cancelled");
+    if (state == ZI_JOB_UNKNOWN)
+        zi_http_error_set(why, 500, NULL, "the job's record was discarded");
 }
 
-zi_answer zi_openai_finish(zi_call *call)
+zi_handler_result zi_openai_reply_when_done(zi_server_request *req)
 {
     zi_job_status status;
     zi_job_state state;
-    zi_refusal why;
-    zi_answer answer;
-    if (!zi_foreign_ended(call, &state, &why, &answer)) return answer;
-    zi_jobs_status(call->server->jobs, call->job, &status, NULL);
+    zi_http_error why;
+    zi_handler_result result;
+    if (!zi_compat_job_ended(req, &state, &why, &result)) return result;
+    zi_jobs_status(req->server->jobs, req->job, &status, NULL);
     if (state == ZI_JOB_DONE && !status.image_count) state = ZI_JOB_UNKNOWN;
-    why_not(state, &why);
-    answer = state == ZI_JOB_DONE ? reply(call, call->user, &status) : zi_reply_refusal(call, &why);
+    set_no_images_error(state, &why);
+    result = state == ZI_JOB_DONE ? reply_with_images(req, req->user, &status)
+                                  : zi_reply_http_error(req, &why);
     zi_job_status_free(&status);
-    return answer;
+    return result;
 }
 
 /* ---- streams ---- */
 
-/* Called with the events locked: only remembers that there is something to say. */
-static bool note(void *user, const zi_event *event, zi_text *out)
+/* A zi_event_formatter. Runs with the events locked, so that it only notes that there is something
+ * to send. */
+static bool note_event(void *user, const zi_event *event, zi_text *out)
 {
     zi_openai_request *r = user;
     (void)out;
-    r->over = !strcmp(event->name, "done") || !strcmp(event->name, "failed") ||
-              !strcmp(event->name, "cancelled");
-    r->news |= r->over || !strcmp(event->name, "preview") || !strcmp(event->name, "image");
-    return !r->over;
+    r->ended = !strcmp(event->name, "done") || !strcmp(event->name, "failed") ||
+               !strcmp(event->name, "cancelled");
+    r->pending |= r->ended || !strcmp(event->name, "preview") || !strcmp(event->name, "image");
+    return !r->ended;
 }
 
-static void open_event(const zi_openai_request *r, const char *type, int index, int width,
-                       int height, zi_text *out)
+/* Appends an event up to the opening quote of its b64_json. index: of a partial image; -1: none. */
+static void append_open_event(const zi_openai_request *r, const char *type, int index, int width,
+                              int height, zi_text *out)
 {
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "type", type);
@@ -128,124 +139,131 @@ static void open_event(const zi_openai_request *r, const char *type, int index, 
     add_common(json, r, width, height);
     if (index >= 0) cJSON_AddNumberToObject(json, "partial_image_index", index);
     zi_text_printf(out, "event: %s\ndata: ", type);
-    zi_foreign_open(json, out);
+    zi_compat_append_open_object(json, out);
     zi_text_puts(out, ",\"b64_json\":\"");
 }
 
-static void put_error(unsigned status, const char *message, zi_text *out)
+/* Appends an event "error". */
+static void append_error_event(unsigned status, const char *message, zi_text *out)
 {
     cJSON *json = zi_openai_error(status, message, NULL);
     cJSON_AddStringToObject(json, "type", "error");
     zi_text_puts(out, "event: error\ndata: ");
-    zi_foreign_open(json, out);
+    zi_compat_append_open_object(json, out);
     zi_text_puts(out, "}\n\n");
 }
 
-static void put_picture(zi_openai_request *r, const char *id, zi_text *out)
+/* Appends the event of a finished image; nothing when the image was deleted. */
+static void append_image_event(zi_openai_request *r, const char *id, zi_text *out)
 {
     cJSON *row;
-    if (!zi_history_get(r->server->history, id, &row, NULL) || !row) return; /* deleted meanwhile */
-    open_event(r, "image_generation.completed", -1, number(row, "width"), number(row, "height"),
-               out);
+    if (!zi_history_get_row(r->server->history, id, &row, NULL) || !row)
+        return; /* it was deleted */
+    append_open_event(r, "image_generation.completed", -1, json_int(row, "width"),
+                      json_int(row, "height"), out);
     cJSON_Delete(row);
-    if (!zi_foreign_picture(r->server, id, format_of(r), jpeg_quality(r), out, NULL))
-        out->failed = true; /* in the middle of a line: the stream is cut */
+    if (!zi_compat_append_image(r->server, id, format_of(r), jpeg_quality(r), out, NULL))
+        out->failed = true; /* the line is incomplete: close the stream */
     zi_text_puts(out, "\"}\n\n");
 }
 
-/* A preview in the format that was asked for, in base64; NULL when memory is short. */
-static char *in_format(const zi_openai_request *r, const zi_job_preview *preview)
+/* A preview in the requested format, in base64, in new memory; NULL: out of memory. */
+static char *preview_base64(const zi_openai_request *r, const zi_job_preview *preview)
 {
     size_t size;
     uint8_t *data = NULL;
     zi_image *image = NULL;
     zi_error error = {0};
     zi_save_options save = {.format = format_of(r), .quality = jpeg_quality(r)};
-    if (save.format == ZI_FORMAT_PNG) return zi_base64(preview->png, preview->size);
+    if (save.format == ZI_FORMAT_PNG) return zi_base64_encode(preview->png, preview->size);
     bool ok = zi_image_decode(preview->png, preview->size, 0, &image, NULL, &error) &&
               zi_image_encode(image, &save, &data, &size, &error);
-    char *text = ok ? zi_base64(data, size) : NULL;
+    char *text = ok ? zi_base64_encode(data, size) : NULL;
     zi_image_free(image);
     free(data);
     return text;
 }
 
-/* Of all previews of a picture those are sent that come when a further part of the steps is done.
- * They are an eighth as wide and high as what will be. */
-static void put_preview(zi_openai_request *r, const zi_job_status *status, zi_text *out)
+/* Sends the first preview in each of the `partial_images + 1` equal parts of the steps, except for
+ * the last one. Previews are an eighth as wide and high as the image. */
+static void append_preview_event(zi_openai_request *r, const zi_job_status *status, zi_text *out)
 {
     const zi_job_preview *preview = &status->preview;
     int steps = status->progress.steps;
-    if (!preview->png || (size_t)preview->image <= r->sent || steps < 1 || preview->step >= steps)
+    if (!preview->png || (size_t)preview->image <= r->images_sent || steps < 1 ||
+        preview->step >= steps)
         return;
     int level = preview->step * (r->partial + 1) / steps;
-    if (level <= r->level) return;
-    char *data = in_format(r, preview);
+    if (level <= r->preview_level) return;
+    char *data = preview_base64(r, preview);
     if (!data) return;
-    open_event(r, "image_generation.partial_image", r->shown++, preview->width * 8,
-               preview->height * 8, out);
+    append_open_event(r, "image_generation.partial_image", r->previews_sent++, preview->width * 8,
+                      preview->height * 8, out);
     zi_text_puts(out, data);
     zi_text_puts(out, "\"}\n\n");
-    r->level = level;
+    r->preview_level = level;
     free(data);
 }
 
-static void put_failure(const zi_job_status *status, zi_text *out)
+static void append_failure_event(const zi_job_status *status, zi_text *out)
 {
     if (status->state == ZI_JOB_UNKNOWN)
-        put_error(500, "the job is over and forgotten", out);
+        append_error_event(500, "the job's record was discarded", out);
     else if (status->state == ZI_JOB_CANCELLED)
-        put_error(409, "it was cancelled", out);
+        append_error_event(409, "the job was cancelled", out);
     else
-        put_error(500, status->error.text, out);
+        append_error_event(500, status->error.text, out);
 }
 
-/* Says what the client has not heard yet of a job as it stands. */
-static void put_job(zi_openai_request *r, const zi_job_status *status, zi_text *out)
+/* Appends events for images, previews and errors that were not sent yet. */
+static void append_unsent_events(zi_openai_request *r, const zi_job_status *status, zi_text *out)
 {
-    while (r->sent < status->image_count) {
-        put_picture(r, status->images[r->sent++], out);
-        r->shown = r->level = 0;
+    while (r->images_sent < status->image_count) {
+        append_image_event(r, status->images[r->images_sent++], out);
+        r->previews_sent = r->preview_level = 0;
     }
-    put_preview(r, status, out);
-    if (r->failed) return; /* said before */
+    append_preview_event(r, status, out);
+    if (r->failed) return; /* already sent */
     r->failed = status->state > ZI_JOB_DONE;
-    if (r->failed) put_failure(status, out);
+    if (r->failed) append_failure_event(status, out);
 }
 
-static bool snapshot(void *user, zi_server *server, uint64_t id, uint64_t *cursor, zi_text *out)
+/* zi_event_stream_options.snapshot: appends what was not sent yet. */
+static bool append_snapshot(void *user, zi_server *server, uint64_t id, uint64_t *cursor,
+                            zi_text *out)
 {
     zi_job_status status;
     zi_jobs_status(server->jobs, id, &status, cursor);
     bool ended = status.state > ZI_JOB_RUNNING;
-    put_job(user, &status, out);
+    append_unsent_events(user, &status, out);
     zi_job_status_free(&status);
     return !ended;
 }
 
-static void tell(void *user, zi_text *out)
+/* zi_event_stream_options.append_deferred: appends what note_event has noted. */
+static void append_noted_events(void *user, zi_text *out)
 {
     zi_openai_request *r = user;
     uint64_t cursor;
-    if (r->news) snapshot(r, r->server, r->job, &cursor, out);
-    r->news = false;
+    if (r->pending) append_snapshot(r, r->server, r->job, &cursor, out);
+    r->pending = false;
 }
 
-zi_answer zi_openai_stream(zi_call *call, uint64_t cursor)
+zi_handler_result zi_openai_reply_stream(zi_server_request *req, uint64_t cursor)
 {
-    zi_openai_request *r = call->user;
-    zi_stream_options options = {.job = call->job,
-                                 .cursor = cursor,
-                                 .resumes = true,
-                                 .cancels_job = true,
-                                 .format = note,
-                                 .finish = tell,
-                                 .snapshot = snapshot,
-                                 .user = r,
-                                 .free_user = free};
-    r->server = call->server;
-    r->job = call->job;
-    call->user = NULL; /* it is the stream's now */
-    call->cancel_job = false;
-    return zi_reply_stream(call, &options);
+    zi_openai_request *r = req->user;
+    zi_event_stream_options options = {.job = req->job,
+                                       .cursor = cursor,
+                                       .resumes = true,
+                                       .cancels_job = true,
+                                       .format = note_event,
+                                       .append_deferred = append_noted_events,
+                                       .snapshot = append_snapshot,
+                                       .user = r,
+                                       .free_user = free};
+    r->server = req->server;
+    r->job = req->job;
+    req->user = NULL; /* it is the stream's now */
+    req->cancel_job = false;
+    return zi_reply_event_stream(req, &options);
 }

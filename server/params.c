@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define MAX_NUMBER_SEED                                                                            \
-    9007199254740991.0 /* the largest whole number that JSON's readers agree on */
+    9007199254740991.0 /* 2^53 - 1: larger integers are not exact in all JSON readers */
 
 bool zi_seed_parse(const char *text, uint64_t *out)
 {
@@ -22,6 +22,7 @@ bool zi_seed_parse(const char *text, uint64_t *out)
 
 /* ---- reading a field ---- */
 
+/* Sets an error "must be ..." and returns false. */
 static bool fail_type(const zi_parameter *p, const char *type, zi_error *error)
 {
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "must be %s", type);
@@ -63,6 +64,7 @@ static bool read_choice(const zi_parameter *p, const cJSON *item, int *out, zi_e
     return zi_parameter_choose(p, cJSON_IsString(item) ? item->valuestring : "", out, error);
 }
 
+/* Reads a seed: a string of digits, or an integer of at most 2^53-1. */
 static bool read_seed(const zi_parameter *p, const cJSON *item, uint64_t *out, zi_error *error)
 {
     double value = item->valuedouble;
@@ -94,18 +96,20 @@ static bool read_value(const zi_parameter *p, const cJSON *item, void *out, zi_e
     return true;
 }
 
-static bool read_field(const zi_parameter *p, const cJSON *item, void *out, zi_refusal *refusal)
+/* Reads a value into its place in the struct `out`, and sets its `given` flag. */
+static bool read_field(const zi_parameter *p, const cJSON *item, void *out,
+                       zi_http_error *http_error)
 {
     zi_error error = {0};
     if (!read_value(p, item, (char *)out + p->offset, &error))
-        return zi_refuse_error(refusal, NULL, p->name, &error);
+        return zi_http_error_from(http_error, NULL, p->name, &error);
     if (p->given) *(bool *)((char *)out + p->given) = true;
     return true;
 }
 
 /* ---- reading an object ---- */
 
-/* The row's number; -1: there is none. */
+/* The index of a row; -1: none. */
 static int find_row(const zi_parameter *table, const char *name)
 {
     for (int i = 0; table[i].name; i++)
@@ -113,44 +117,47 @@ static int find_row(const zi_parameter *table, const char *name)
     return -1;
 }
 
-static bool check_required(const cJSON *object, const zi_parameter *table, zi_refusal *refusal)
+/* Whether all required fields are present and not null. */
+static bool check_required(const cJSON *object, const zi_parameter *table,
+                           zi_http_error *http_error)
 {
     for (const zi_parameter *p = table; p->name; p++) {
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, p->name);
         if (p->required && (!item || cJSON_IsNull(item)))
-            return zi_refuse(refusal, 400, p->name, "%s: is missing", p->name);
+            return zi_http_error_set(http_error, 400, p->name, "%s: is missing", p->name);
     }
     return true;
 }
 
-static bool check_unique(const cJSON *object, const cJSON *item, zi_refusal *refusal)
+/* Whether item is the first field of its name. */
+static bool check_unique(const cJSON *object, const cJSON *item, zi_http_error *http_error)
 {
     return cJSON_GetObjectItemCaseSensitive(object, item->string) == item ||
-           zi_refuse(refusal, 400, item->string, "%s: occurs twice", item->string);
+           zi_http_error_set(http_error, 400, item->string, "%s: duplicate field", item->string);
 }
 
 bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
-                    zi_refusal *refusal)
+                    zi_http_error *http_error)
 {
     const cJSON *item;
     cJSON_ArrayForEach(item, object)
     {
         int row = find_row(table, item->string);
         if (row < 0)
-            return zi_refuse(refusal, 400, item->string, "%s: there is no such field",
-                             item->string);
-        if (!check_unique(object, item, refusal)) return false;
+            return zi_http_error_set(http_error, 400, item->string, "%s: unknown field",
+                                     item->string);
+        if (!check_unique(object, item, http_error)) return false;
         fields->given |= UINT64_C(1) << row;
         if (cJSON_IsNull(item))
             fields->null |= UINT64_C(1) << row;
-        else if (!read_field(&table[row], item, out, refusal))
+        else if (!read_field(&table[row], item, out, http_error))
             return false;
     }
-    return check_required(object, table, refusal);
+    return check_required(object, table, http_error);
 }
 
 bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *out,
-                          zi_refusal *refusal)
+                          zi_http_error *http_error)
 {
     const cJSON *item;
     if (!cJSON_IsObject(object)) return true;
@@ -158,29 +165,29 @@ bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *
     {
         int row = find_row(table, item->string);
         if (row < 0) continue;
-        if (!check_unique(object, item, refusal)) return false;
-        if (!cJSON_IsNull(item) && !read_field(&table[row], item, out, refusal)) return false;
+        if (!check_unique(object, item, http_error)) return false;
+        if (!cJSON_IsNull(item) && !read_field(&table[row], item, out, http_error)) return false;
     }
-    return check_required(object, table, refusal);
+    return check_required(object, table, http_error);
 }
 
-bool zi_params_read_aliases(const cJSON *object, const zi_alias *table, void *out,
-                            zi_refusal *refusal)
+bool zi_params_read_aliases(const cJSON *object, const zi_parameter_alias *table, void *out,
+                            zi_http_error *http_error)
 {
-    for (const zi_alias *alias = table; alias->name; alias++) {
+    for (const zi_parameter_alias *alias = table; alias->name; alias++) {
         zi_parameter rows[2] = {*zi_parameter_find(alias->parameter), {.name = NULL}};
         rows[0].name = alias->name;
         rows[0].offset = alias->offset;
         rows[0].given = 0;
         if (alias->any_multiple) rows[0].multiple = 0;
-        if (!zi_params_read_known(object, rows, out, refusal)) return false;
+        if (!zi_params_read_known(object, rows, out, http_error)) return false;
     }
     return true;
 }
 
-/* ---- structs that were read ---- */
+/* ---- structs ---- */
 
-static const char **text_at(const zi_parameter *p, void *params)
+static const char **text_field(const zi_parameter *p, void *params)
 {
     return (const char **)(void *)((char *)params + p->offset);
 }
@@ -189,9 +196,9 @@ bool zi_params_copy_texts(const zi_parameter *table, void *params)
 {
     bool ok = true;
     for (const zi_parameter *p = table; p->name; p++) {
-        if (p->type != ZI_PARAMETER_TEXT || !*text_at(p, params)) continue;
-        *text_at(p, params) = ok ? strdup(*text_at(p, params)) : NULL;
-        ok = *text_at(p, params) != NULL;
+        if (p->type != ZI_PARAMETER_TEXT || !*text_field(p, params)) continue;
+        *text_field(p, params) = ok ? strdup(*text_field(p, params)) : NULL;
+        ok = *text_field(p, params) != NULL;
     }
     return ok;
 }
@@ -199,9 +206,10 @@ bool zi_params_copy_texts(const zi_parameter *table, void *params)
 void zi_params_free_texts(const zi_parameter *table, void *params)
 {
     for (const zi_parameter *p = table; p->name; p++)
-        if (p->type == ZI_PARAMETER_TEXT) free((char *)*text_at(p, params));
+        if (p->type == ZI_PARAMETER_TEXT) free((char *)*text_field(p, params));
 }
 
+/* Whether the value at `at` is not 0, false or NULL. */
 static bool has_value(const zi_parameter *p, const void *at)
 {
     switch (p->type) {
@@ -220,7 +228,7 @@ static bool has_value(const zi_parameter *p, const void *at)
     return false;
 }
 
-zi_fields zi_params_fields(const zi_parameter *table, const void *params)
+zi_fields zi_params_nonzero_fields(const zi_parameter *table, const void *params)
 {
     zi_fields fields = {0, 0};
     for (int i = 0; table[i].name; i++)
@@ -236,6 +244,7 @@ void zi_fields_add(zi_fields *fields, const zi_parameter *table, const char *nam
     fields->null &= ~bit;
 }
 
+/* The value at `at` as JSON; a seed as a string of digits. */
 static cJSON *value_json(const zi_parameter *p, const void *at)
 {
     char digits[24];

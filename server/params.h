@@ -1,61 +1,62 @@
-/* JSON objects read into structs, and made of them, by tables of parameters (zi_parameter in
- * zimage.h). What servers allow is the limit. */
+/* Reads JSON objects into structs and back, by tables of fields (zi_parameter). Ranges are those of
+ * the server (zi_parameter_max). */
 #ifndef ZI_SERVER_PARAMS_H
 #define ZI_SERVER_PARAMS_H
 
-#include "server/refusal.h"
+#include "server/http_error.h"
 
 #include "base/tables.h"
 
 #include <cJSON.h>
 
-/* Which fields an object has; bit i stands for row i of its table. */
+/* Which fields an object has: bit i stands for row i of its table. */
 typedef struct {
-    uint64_t given; /* with a value or null */
-    uint64_t null;
+    uint64_t given; /* present, with a value or null */
+    uint64_t null;  /* present with null */
 } zi_fields;
 
 /* ---- reading ---- */
 
-/* Reads an object into the struct `out`, and which fields it has. An absent or null field leaves
- * the struct as it is; one that the table lacks, and one that occurs twice, is refused. Texts in
- * the struct are the object's. */
+/* Reads an object into the struct `out`, and marks its fields in *fields. An absent or null field
+ * leaves the struct unchanged. Unknown and duplicate fields are errors. Texts in the struct are
+ * borrowed from the object. */
 bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
-                    zi_refusal *refusal) ZI_CHECKED;
+                    zi_http_error *http_error) ZI_CHECKED;
 
-/* The same, but ignores fields that the table lacks, and what is no object. */
+/* As zi_params_read, but ignores unknown fields and anything that is not an object. */
 bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *out,
-                          zi_refusal *refusal) ZI_CHECKED;
+                          zi_http_error *http_error) ZI_CHECKED;
 
-/* What another API calls a field that takes the values of a generation parameter. */
+/* The name that another API has for a generation parameter; type and range are those of the
+ * parameter. */
 typedef struct {
     const char *name; /* NULL ends a table */
     const char *parameter;
-    size_t offset;     /* in the struct that is read into */
-    bool any_multiple; /* it is rounded later */
-} zi_alias;
+    size_t offset;     /* of the value in the struct that is read into */
+    bool any_multiple; /* accept any multiple; the caller rounds */
+} zi_parameter_alias;
 
-/* Reads such fields as zi_params_read_known does. */
-bool zi_params_read_aliases(const cJSON *object, const zi_alias *table, void *out,
-                            zi_refusal *refusal) ZI_CHECKED;
+/* Reads fields by such a table; ignores all others, as zi_params_read_known does. */
+bool zi_params_read_aliases(const cJSON *object, const zi_parameter_alias *table, void *out,
+                            zi_http_error *http_error) ZI_CHECKED;
 
-/* 0 to 2^64-1 in digits. */
+/* Parses an integer from 0 to 2^64-1 in decimal digits; false: it is none. */
 bool zi_seed_parse(const char *text, uint64_t *out);
 
 /* ---- structs that were read ---- */
 
-/* Gives the struct copies of its texts. False: memory is short; those that it has are to be freed.
- */
+/* Replaces the texts in the struct by copies. When out of memory it returns false; the remaining
+ * texts are then NULL and those copied must still be freed with zi_params_free_texts. */
 bool zi_params_copy_texts(const zi_parameter *table, void *params) ZI_CHECKED;
 void zi_params_free_texts(const zi_parameter *table, void *params);
 
-/* The fields that are not 0 or NULL. */
-zi_fields zi_params_fields(const zi_parameter *table, const void *params);
+/* Marks the fields whose values are not 0, false or NULL. */
+zi_fields zi_params_nonzero_fields(const zi_parameter *table, const void *params);
 
-/* Adds a field that has got a value. */
+/* Marks a field as present with a value. The table must have that name. */
 void zi_fields_add(zi_fields *fields, const zi_parameter *table, const char *name);
 
-/* The object again; seeds are text. */
+/* The marked fields as a JSON object; seeds are strings of digits. */
 cJSON *zi_params_json(const zi_parameter *table, const void *params, const zi_fields *fields);
 
 #endif

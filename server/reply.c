@@ -1,5 +1,6 @@
-/* Replies, and what a handler asks of its request. */
+/* Replies, access to requests, and suspension of handlers. */
 #include "server/http.h"
+#include "server/json.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -9,37 +10,38 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- asking ---- */
+/* ---- reading requests ---- */
 
-const char *zi_call_header(zi_call *call, const char *name)
+const char *zi_server_request_header(zi_server_request *req, const char *name)
 {
-    return MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, name);
+    return MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, name);
 }
 
-bool zi_call_query(zi_call *call, const char *name, const char **out, zi_answer *answer)
+bool zi_server_request_query(zi_server_request *req, const char *name, const char **out,
+                             zi_handler_result *result)
 {
-    const char *value = MHD_lookup_connection_value(call->connection, MHD_GET_ARGUMENT_KIND, name);
+    const char *value = MHD_lookup_connection_value(req->connection, MHD_GET_ARGUMENT_KIND, name);
     if (value && !zi_utf8_valid(value, strlen(value))) {
-        *answer = zi_reply_error(call, 400, name, "%s is not valid UTF-8", name);
+        *result = zi_reply_error(req, 400, name, "%s is not valid UTF-8", name);
         return false;
     }
     *out = value;
     return true;
 }
 
-bool zi_call_query_int(zi_call *call, const char *name, int least, int most, int fallback, int *out,
-                       zi_answer *answer)
+bool zi_server_request_query_int(zi_server_request *req, const char *name, int min, int max,
+                                 int fallback, int *out, zi_handler_result *result)
 {
     const char *text;
-    if (!zi_call_query(call, name, &text, answer)) return false;
+    if (!zi_server_request_query(req, name, &text, result)) return false;
     *out = fallback;
     if (!text) return true;
     size_t length = strlen(text);
     long value =
         length && length < 10 && strspn(text, "0123456789") == length ? strtol(text, NULL, 10) : -1;
-    if (value < least || value > most) {
-        *answer = zi_reply_error(call, 400, name, "%s must be a whole number from %d to %d", name,
-                                 least, most);
+    if (value < min || value > max) {
+        *result = zi_reply_error(req, 400, name, "%s must be a whole number from %d to %d", name,
+                                 min, max);
         return false;
     }
     *out = (int)value;
@@ -48,8 +50,9 @@ bool zi_call_query_int(zi_call *call, const char *name, int least, int most, int
 
 /* ---- replying ---- */
 
-/* On every response. Scripts, styles, pictures and connections come from here and nowhere else. */
-static const char *const common[][2] = {
+/* Headers of every response. The policy allows scripts, styles, images and connections of this
+ * server alone. */
+static const char *const common_headers[][2] = {
     {"X-Content-Type-Options", "nosniff"},
     {"X-Frame-Options", "DENY"},
     {"Referrer-Policy", "no-referrer"},
@@ -62,21 +65,22 @@ static const char *const common[][2] = {
      "'none'; frame-ancestors 'none'"},
 };
 
-zi_answer zi_reply(zi_call *call, unsigned status, struct MHD_Response *response)
+zi_handler_result zi_reply(zi_server_request *req, unsigned status, struct MHD_Response *response)
 {
     if (!response) return MHD_NO;
-    for (size_t i = 0; i < sizeof common / sizeof *common; i++)
-        MHD_add_response_header(response, common[i][0], common[i][1]);
+    for (size_t i = 0; i < sizeof common_headers / sizeof *common_headers; i++)
+        MHD_add_response_header(response, common_headers[i][0], common_headers[i][1]);
     if (!MHD_get_response_header(response, "Cache-Control"))
         MHD_add_response_header(response, "Cache-Control", "no-store");
     if (status == 429) MHD_add_response_header(response, "Retry-After", "5");
     if (status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
-    if (status >= 500) atomic_fetch_add(&call->server->failures, 1);
-    zi_answer answer = MHD_queue_response(call->connection, status, response);
+    if (status >= 500) atomic_fetch_add(&req->server->failures, 1);
+    zi_handler_result result = MHD_queue_response(req->connection, status, response);
     MHD_destroy_response(response);
-    return answer;
+    return result;
 }
 
+/* Adds Content-Type and {name, value, ..., NULL}; headers may be NULL. */
 static void add_headers(struct MHD_Response *response, const char *type, const char *const *headers)
 {
     MHD_add_response_header(response, "Content-Type", type);
@@ -84,8 +88,8 @@ static void add_headers(struct MHD_Response *response, const char *type, const c
         MHD_add_response_header(response, headers[0], headers[1]);
 }
 
-zi_answer zi_reply_bytes(zi_call *call, unsigned status, const char *type, void *data, size_t size,
-                         const char *const *headers)
+zi_handler_result zi_reply_bytes(zi_server_request *req, unsigned status, const char *type,
+                                 void *data, size_t size, const char *const *headers)
 {
     struct MHD_Response *response =
         MHD_create_response_from_buffer(size, data, MHD_RESPMEM_MUST_FREE);
@@ -94,10 +98,11 @@ zi_answer zi_reply_bytes(zi_call *call, unsigned status, const char *type, void 
         return MHD_NO;
     }
     add_headers(response, type, headers);
-    return zi_reply(call, status, response);
+    return zi_reply(req, status, response);
 }
 
-zi_answer zi_reply_file(zi_call *call, const char *type, int fd, const char *const *headers)
+zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd,
+                                const char *const *headers)
 {
     struct stat st;
     struct MHD_Response *response = NULL;
@@ -105,18 +110,18 @@ zi_answer zi_reply_file(zi_call *call, const char *type, int fd, const char *con
         response = MHD_create_response_from_fd((uint64_t)st.st_size, fd);
     if (!response) {
         close(fd);
-        return zi_reply_error(call, 500, NULL, "the file cannot be read");
+        return zi_reply_error(req, 500, NULL, "cannot read the file");
     }
     add_headers(response, type, headers);
-    return zi_reply(call, MHD_HTTP_OK, response);
+    return zi_reply(req, MHD_HTTP_OK, response);
 }
 
-zi_answer zi_reply_json(zi_call *call, unsigned status, cJSON *json)
+zi_handler_result zi_reply_json(zi_server_request *req, unsigned status, cJSON *json)
 {
     char *text = json ? cJSON_PrintUnformatted(json) : NULL;
     cJSON_Delete(json);
-    if (!text) return MHD_NO; /* memory is short: the connection is cut */
-    return zi_reply_bytes(call, status, "application/json", text, strlen(text), NULL);
+    if (!text) return MHD_NO; /* out of memory: close the connection */
+    return zi_reply_bytes(req, status, "application/json", text, strlen(text), NULL);
 }
 
 cJSON *zi_error_json(unsigned status, const char *message, const char *field)
@@ -124,14 +129,12 @@ cJSON *zi_error_json(unsigned status, const char *message, const char *field)
     (void)status;
     cJSON *object = cJSON_CreateObject(), *error = cJSON_AddObjectToObject(object, "error");
     cJSON_AddStringToObject(error, "message", message);
-    if (field)
-        cJSON_AddStringToObject(error, "field", field);
-    else
-        cJSON_AddNullToObject(error, "field");
+    zi_json_add_text(error, "field", field);
     return object;
 }
 
-zi_answer zi_reply_error(zi_call *call, unsigned status, const char *field, const char *format, ...)
+zi_handler_result zi_reply_error(zi_server_request *req, unsigned status, const char *field,
+                                 const char *format, ...)
 {
     char raw[1024];
     va_list args;
@@ -143,48 +146,49 @@ zi_answer zi_reply_error(zi_call *call, unsigned status, const char *field, cons
     zi_text_puts(&text, "");
     zi_escape_line(raw, &text);
     if (status >= 500)
-        zi_log_line(call->server->log, ZI_LOG_ERROR, "%s %s: %s", call->method, call->url, raw);
-    zi_answer answer =
+        zi_log_line(req->server->log, ZI_LOG_ERROR, "%s %s: %s", req->method, req->url, raw);
+    zi_handler_result result =
         text.failed ? MHD_NO
-                    : zi_reply_json(call, status, call->family->error(status, text.data, field));
+                    : zi_reply_json(req, status, req->api->error(status, text.data, field));
     zi_text_free(&text);
-    return answer;
+    return result;
 }
 
-zi_answer zi_reply_refusal(zi_call *call, const zi_refusal *refusal)
+zi_handler_result zi_reply_http_error(zi_server_request *req, const zi_http_error *http_error)
 {
-    return zi_reply_error(call, refusal->status, refusal->field[0] ? refusal->field : NULL, "%s",
-                          refusal->text);
+    return zi_reply_error(req, http_error->status, http_error->field[0] ? http_error->field : NULL,
+                          "%s", http_error->text);
 }
 
-zi_answer zi_reply_nothing(zi_call *call)
+zi_handler_result zi_reply_nothing(zi_server_request *req)
 {
-    return zi_reply(call, MHD_HTTP_NO_CONTENT,
+    return zi_reply(req, MHD_HTTP_NO_CONTENT,
                     MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT));
 }
 
-/* ---- waiting ---- */
+/* ---- suspending ---- */
 
-bool zi_call_waits_for_models(const zi_call *call)
+bool zi_server_request_may_wait(const zi_server_request *req)
 {
     static const double seconds = 2;
-    zi_scanner_wake(call->server->scanner);
-    return zi_seconds() - call->began < seconds;
+    zi_scanner_wake(req->server->scanner);
+    return zi_seconds() - req->began < seconds;
 }
 
-zi_answer zi_call_wait(zi_call *call, uint64_t cursor)
+zi_handler_result zi_server_request_wait(zi_server_request *req, uint64_t cursor)
 {
-    call->sleeper.connection = call->connection;
-    call->sleeper.job = call->job;
-    /* Nobody waits any more: the connection is closed, and with it the call. */
+    req->waiter.connection = req->connection;
+    req->waiter.job = req->job;
+    /* The client has disconnected: close the connection, which also frees the request. */
     const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (info && zi_peer_gone(info->connect_fd)) return MHD_NO;
-    /* Where there is news already, the handler is called again at once: suspended and woken. */
-    if (!zi_sleep(call->server->events, &call->sleeper, cursor)) {
-        if (zi_events_closed(call->server->events)) return MHD_NO;
-        MHD_suspend_connection(call->connection);
-        MHD_resume_connection(call->connection);
+        MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info && zi_socket_peer_closed(info->connect_fd)) return MHD_NO;
+    /* When there is an event already, suspend and resume, so that the handler is called again at
+     * once. */
+    if (!zi_waiter_suspend(req->server->events, &req->waiter, cursor)) {
+        if (zi_events_closed(req->server->events)) return MHD_NO;
+        MHD_suspend_connection(req->connection);
+        MHD_resume_connection(req->connection);
     }
     return MHD_YES;
 }

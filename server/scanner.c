@@ -11,15 +11,15 @@
 #include <string.h>
 #include <unistd.h>
 
-/* While much is inspected, clients hear of it that often, in seconds. */
-static const double interval = 1;
+/* Minimum seconds between "models" events while models are inspected. */
+static const double event_interval = 1;
 
 struct zi_upload {
     zi_scanner *scanner;
     char *staged, *path, *name;
-    bool ended, refused;
-    zi_refusal refusal;
-    int owners; /* the thread until it has ended, and the call */
+    bool ended, rejected;
+    zi_http_error http_error;
+    int references; /* held by the thread until it has finished, and by the request */
     zi_upload *next;
 };
 
@@ -27,26 +27,26 @@ struct zi_scanner {
     zi_server *server;
     pthread_t thread;
     bool started, joined;
-    double told; /* for the thread alone: when clients were told last */
+    double published_at; /* by the thread only: zi_seconds() of the last "models" event */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    bool ends, awake;
-    zi_upload *uploads; /* that wait, in order */
+    bool stopping, scan_requested;
+    zi_upload *uploads; /* pending ones, oldest first */
 };
 
-static void tell(zi_scanner *s)
+static void publish_models_event(zi_scanner *s)
 {
-    s->told = zi_seconds();
+    s->published_at = zi_seconds();
     zi_events_publish(s->server->events, "models", cJSON_CreateObject());
 }
 
 /* ---- inspecting ---- */
 
-/* For the end, and for uploads, whose clients wait. */
+/* Whether inspection should stop: for shutdown, or for uploads, since their clients wait. */
 static bool should_stop(zi_scanner *s)
 {
     pthread_mutex_lock(&s->mutex);
-    bool stops = s->ends || s->uploads;
+    bool stops = s->stopping || s->uploads;
     pthread_mutex_unlock(&s->mutex);
     return stops;
 }
@@ -54,66 +54,72 @@ static bool should_stop(zi_scanner *s)
 typedef struct {
     zi_scanner *scanner;
     size_t count;
-} scan;
+} scan_progress;
 
-static bool inspected(void *user)
+/* A callback of zi_registry_inspect_all. False: stop. */
+static bool on_model_inspected(void *user)
 {
-    scan *it = user;
+    scan_progress *it = user;
     it->count++;
-    if (zi_seconds() - it->scanner->told >= interval) tell(it->scanner);
+    if (zi_seconds() - it->scanner->published_at >= event_interval)
+        publish_models_event(it->scanner);
     return !should_stop(it->scanner);
 }
 
+/* Inspects all models that are not known yet, until done or should_stop. */
 static void inspect_all(zi_scanner *s)
 {
-    scan it = {.scanner = s};
+    scan_progress it = {.scanner = s};
     zi_error error = {0};
-    if (!zi_registry_inspect_all(s->server->registry, inspected, &it, &error) &&
+    if (!zi_registry_inspect_all(s->server->registry, on_model_inspected, &it, &error) &&
         error.code != ZI_ERROR_CANCELLED)
         zi_log_line(s->server->log, ZI_LOG_ERROR, "models: %s", error.text);
-    if (it.count) tell(s);
+    if (it.count) publish_models_event(s);
 }
 
 /* ---- uploads ---- */
 
-static bool sync_file(const char *path, zi_refusal *refusal)
+/* Writes a file's data to the disk (fsync). */
+static bool sync_file(const char *path, zi_http_error *http_error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     bool ok = fd >= 0 && fsync(fd) == 0;
-    if (!ok) zi_refuse(refusal, 500, NULL, "the file cannot be kept: %s", strerror(errno));
+    if (!ok) zi_http_error_set(http_error, 500, NULL, "cannot store the file: %s", strerror(errno));
     if (fd >= 0) close(fd);
     return ok;
 }
 
-static bool is_model(const char *path, zi_refusal *refusal)
+/* Whether the file is a model, or of one component of a model. */
+static bool is_model(const char *path, zi_http_error *http_error)
 {
     zi_error error;
     zi_inspection *inspection;
     if (!zi_inspect(path, &inspection, &error))
-        return zi_refuse_body(refusal, "this is no model's file", &error);
+        return zi_http_error_from_body(http_error, "not a model file", &error);
     zi_inspection_free(inspection);
     return true;
 }
 
-/* Puts the file at its place, where nothing is, if it is a model's. */
-static bool take_in(zi_upload *u, zi_refusal *refusal)
+/* Moves the file to its path if it is a model. Fails if the path exists; only a file system without
+ * hard links may overwrite. */
+static bool install_upload(zi_upload *u, zi_http_error *http_error)
 {
-    if (!is_model(u->staged, refusal) || !sync_file(u->staged, refusal)) return false;
+    if (!is_model(u->staged, http_error) || !sync_file(u->staged, http_error)) return false;
     if (link(u->staged, u->path) == 0 || (errno != EEXIST && rename(u->staged, u->path) == 0)) {
         zi_sync_parent_folder(u->path);
         return true;
     }
-    return errno == EEXIST ? zi_refuse(refusal, 409, "name",
-                                       "%s is there already; choose another name", u->name)
-                           : zi_refuse(refusal, 500, NULL, "%s cannot be written: %s", u->name,
-                                       strerror(errno));
+    return errno == EEXIST ? zi_http_error_set(http_error, 409, "name",
+                                               "%s exists already; choose another name", u->name)
+                           : zi_http_error_set(http_error, 500, NULL, "cannot write %s: %s",
+                                               u->name, strerror(errno));
 }
 
 void zi_upload_release(void *upload)
 {
     zi_upload *u = upload;
     pthread_mutex_lock(&u->scanner->mutex);
-    bool last = --u->owners == 0;
+    bool last = --u->references == 0;
     pthread_mutex_unlock(&u->scanner->mutex);
     if (!last) return;
     free(u->staged);
@@ -122,33 +128,35 @@ void zi_upload_release(void *upload)
     free(u);
 }
 
-static void end_upload(zi_upload *u, bool ok, const zi_refusal *refusal)
+/* Sets an upload's result, and drops the thread's reference. */
+static void end_upload(zi_upload *u, bool ok, const zi_http_error *http_error)
 {
     zi_scanner *s = u->scanner;
     unlink(u->staged);
     pthread_mutex_lock(&s->mutex);
     u->ended = true;
-    u->refused = !ok;
-    if (!ok) u->refusal = *refusal;
+    u->rejected = !ok;
+    if (!ok) u->http_error = *http_error;
     pthread_mutex_unlock(&s->mutex);
     zi_upload_release(u);
-    tell(s); /* which wakes the call, too */
+    publish_models_event(s); /* this also resumes the request that waits */
 }
 
 static void run_upload(zi_upload *u)
 {
-    zi_refusal refusal;
-    bool ok = take_in(u, &refusal);
-    end_upload(u, ok, &refusal);
+    zi_http_error http_error;
+    bool ok = install_upload(u, &http_error);
+    end_upload(u, ok, &http_error);
 }
 
-zi_upload *zi_upload_begin(zi_scanner *s, char *staged, char *path, char *name)
+zi_upload *zi_upload_submit(zi_scanner *s, char *staged, char *path, char *name)
 {
     zi_upload *u = calloc(1, sizeof *u), **end = &s->uploads;
     pthread_mutex_lock(&s->mutex);
-    bool begins = u && !s->ends;
+    bool begins = u && !s->stopping;
     if (begins) {
-        *u = (zi_upload){.scanner = s, .staged = staged, .path = path, .name = name, .owners = 2};
+        *u = (zi_upload){
+            .scanner = s, .staged = staged, .path = path, .name = name, .references = 2};
         while (*end) end = &(*end)->next;
         *end = u;
         pthread_cond_signal(&s->changed);
@@ -163,34 +171,35 @@ zi_upload *zi_upload_begin(zi_scanner *s, char *staged, char *path, char *name)
     return NULL;
 }
 
-bool zi_upload_ended(zi_upload *u, const char **name, zi_refusal *refusal)
+bool zi_upload_ended(zi_upload *u, const char **name, zi_http_error *http_error)
 {
     pthread_mutex_lock(&u->scanner->mutex);
     bool ended = u->ended;
-    if (ended) *name = u->refused ? NULL : u->name;
-    if (ended && u->refused) *refusal = u->refusal;
+    if (ended) *name = u->rejected ? NULL : u->name;
+    if (ended && u->rejected) *http_error = u->http_error;
     pthread_mutex_unlock(&u->scanner->mutex);
     return ended;
 }
 
 /* ---- the thread ---- */
 
-/* Waits for something to do. *upload: the next one, or NULL: inspect. False: end. */
+/* Waits for an upload (*upload) or a request to scan (*upload is NULL). False: stop. */
 static bool wait_for_work(zi_scanner *s, zi_upload **upload)
 {
     pthread_mutex_lock(&s->mutex);
-    while (!s->ends && !s->awake && !s->uploads) pthread_cond_wait(&s->changed, &s->mutex);
-    bool should_continue = !s->ends;
+    while (!s->stopping && !s->scan_requested && !s->uploads)
+        pthread_cond_wait(&s->changed, &s->mutex);
+    bool should_continue = !s->stopping;
     *upload = should_continue ? s->uploads : NULL;
     if (*upload)
         s->uploads = (*upload)->next;
     else
-        s->awake = false;
+        s->scan_requested = false;
     pthread_mutex_unlock(&s->mutex);
     return should_continue;
 }
 
-static void *work(void *user)
+static void *scanner_main(void *user)
 {
     zi_scanner *s = user;
     zi_upload *upload;
@@ -206,37 +215,37 @@ bool zi_scanner_start(zi_server *server, zi_scanner **out, zi_error *error)
     zi_scanner *s = *out = calloc(1, sizeof *s);
     if (!s) return zi_error_no_memory(error, sizeof *s);
     s->server = server;
-    s->awake = true;
+    s->scan_requested = true;
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->changed, NULL);
-    s->started = pthread_create(&s->thread, NULL, work, s) == 0;
+    s->started = pthread_create(&s->thread, NULL, scanner_main, s) == 0;
     return s->started ||
-           zi_error_set(error, ZI_ERROR_IO, NULL, "no thread could be started to inspect models");
+           zi_error_set(error, ZI_ERROR_IO, NULL, "cannot start a thread to inspect models");
 }
 
 void zi_scanner_wake(zi_scanner *s)
 {
     pthread_mutex_lock(&s->mutex);
-    s->awake = true;
+    s->scan_requested = true;
     pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->mutex);
 }
 
-void zi_scanner_end(zi_scanner *s)
+void zi_scanner_stop(zi_scanner *s)
 {
-    zi_refusal refusal;
+    zi_http_error http_error;
     if (!s || !s->started || s->joined) return;
     pthread_mutex_lock(&s->mutex);
-    s->ends = true;
+    s->stopping = true;
     pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->mutex);
     pthread_join(s->thread, NULL);
     s->joined = true;
-    zi_refuse(&refusal, 500, NULL, "the server ends");
+    zi_http_error_set(&http_error, 500, NULL, "the server is shutting down");
     while (s->uploads) {
         zi_upload *u = s->uploads;
         s->uploads = u->next;
-        end_upload(u, false, &refusal);
+        end_upload(u, false, &http_error);
     }
 }
 

@@ -1,33 +1,37 @@
-/* A thread that inspects models, and takes in the files that clients send as models: what may take
- * minutes is not for the threads that answer requests. */
+/* A thread that inspects new models and installs uploaded ones. Both may take minutes, so that
+ * threads that serve requests must not do it. */
 #ifndef ZI_SERVER_SCANNER_H
 #define ZI_SERVER_SCANNER_H
 
-#include "server/refusal.h"
+#include "server/http_error.h"
 #include "server/server.h"
 
 typedef struct zi_scanner zi_scanner;
 
+/* Starts the thread. *out may be set on failure, too; then call stop and free. */
 bool zi_scanner_start(zi_server *server, zi_scanner **out, zi_error *error) ZI_CHECKED;
 
-/* Ends the thread; others may still call the functions below. */
-void zi_scanner_end(zi_scanner *scanner);
+/* Stops and joins the thread; pending uploads fail. The functions below may still be called. */
+void zi_scanner_stop(zi_scanner *scanner);
 void zi_scanner_free(zi_scanner *scanner);
 
-/* Inspects what is new. The event "models" tells clients when something was found. */
+/* Makes the thread inspect models that are not known yet. It publishes the event "models" when
+ * something was found. */
 void zi_scanner_wake(zi_scanner *scanner);
 
-/* A file that a client has sent. */
+/* A model file that a client has uploaded. */
 typedef struct zi_upload zi_upload;
 
-/* Begins to take in the file at `staged`, as the model at `path`; all three are taken over (and the
- * file is removed if it is no model). NULL: memory is short, or the server ends. */
-zi_upload *zi_upload_begin(zi_scanner *scanner, char *staged, char *path, char *name);
+/* Hands the temporary file `staged` to the thread, which inspects it and moves it to `path`, or
+ * removes it if it is not a model. Takes ownership of the three strings and the file. NULL: out of
+ * memory, or the server is shutting down. */
+zi_upload *zi_upload_submit(zi_scanner *scanner, char *staged, char *path, char *name);
 
-/* Whether that has ended, with *name of the model, borrowed, or NULL when it was refused. */
-bool zi_upload_ended(zi_upload *upload, const char **name, zi_refusal *refusal);
+/* Whether the upload has finished. *name is then the model's name, borrowed, or NULL when it failed
+ * and *http_error is filled. */
+bool zi_upload_ended(zi_upload *upload, const char **name, zi_http_error *http_error);
 
-/* The client is answered, or has gone; the file is taken in all the same. */
+/* Releases the caller's reference; a pending upload goes on. */
 void zi_upload_release(void *upload);
 
 #endif

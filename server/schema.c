@@ -1,4 +1,5 @@
 #include "server/schema.h"
+#include "server/json.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -7,13 +8,6 @@
 extern const unsigned char zi_openapi[];
 extern const size_t zi_openapi_size;
 
-cJSON *zi_schema_words(const char *const *words)
-{
-    cJSON *array = cJSON_CreateArray();
-    for (; *words; words++) cJSON_AddItemToArray(array, cJSON_CreateString(*words));
-    return array;
-}
-
 static bool is_number(const zi_parameter *p)
 {
     return p->type == ZI_PARAMETER_INT || p->type == ZI_PARAMETER_REAL;
@@ -21,16 +15,7 @@ static bool is_number(const zi_parameter *p)
 
 /* ---- generation parameters ---- */
 
-static void add_text(cJSON *to, const char *name, const char *text)
-{
-    cJSON_AddItemToObject(to, name, text && *text ? cJSON_CreateString(text) : cJSON_CreateNull());
-}
-
-static void add_number(cJSON *to, const char *name, double value, bool known)
-{
-    cJSON_AddItemToObject(to, name, known ? cJSON_CreateNumber(value) : cJSON_CreateNull());
-}
-
+/* Adds `default` (a number, choice or null) and `default_text`. */
 static void add_default(cJSON *to, const zi_parameter *p)
 {
     char text[64];
@@ -38,10 +23,11 @@ static void add_default(cJSON *to, const zi_parameter *p)
     if (p->choices)
         cJSON_AddStringToObject(to, "default", p->choices[0]);
     else
-        add_number(to, "default", p->default_value, p->default_value || p->zero_off);
-    add_text(to, "default_text", text);
+        zi_json_add_number(to, "default", p->default_value, p->default_value || p->zero_off);
+    zi_json_add_text(to, "default_text", text);
 }
 
+/* Schema Parameter. */
 static cJSON *parameter_json(const zi_parameter *p)
 {
     static const char *const types[] = {
@@ -56,19 +42,19 @@ static cJSON *parameter_json(const zi_parameter *p)
     cJSON_AddStringToObject(json, "type", types[p->type]);
     cJSON_AddStringToObject(json, "label", p->label);
     cJSON_AddStringToObject(json, "help", p->help);
-    add_text(json, "note", p->note);
+    zi_json_add_text(json, "note", p->note);
     cJSON_AddBoolToObject(json, "required", p->required);
     add_default(json, p);
     cJSON_AddBoolToObject(json, "zero_off", p->zero_off);
-    add_number(json, "min", p->min, ranged);
-    add_number(json, "max", zi_parameter_max(p, true), ranged);
-    add_number(json, "multiple", p->multiple, p->multiple > 0);
+    zi_json_add_number(json, "min", p->min, ranged);
+    zi_json_add_number(json, "max", zi_parameter_max(p, true), ranged);
+    zi_json_add_number(json, "multiple", p->multiple, p->multiple > 0);
     cJSON_AddItemToObject(json, "choices",
-                          p->choices ? zi_schema_words(p->choices) : cJSON_CreateNull());
-    add_text(json, "place", places[p->place]);
-    add_number(json, "low", p->low, slides);
-    add_number(json, "high", p->high, slides);
-    add_number(json, "step", p->step, slides);
+                          p->choices ? zi_json_strings(p->choices) : cJSON_CreateNull());
+    zi_json_add_text(json, "place", places[p->place]);
+    zi_json_add_number(json, "low", p->low, slides);
+    zi_json_add_number(json, "high", p->high, slides);
+    zi_json_add_number(json, "step", p->step, slides);
     return json;
 }
 
@@ -80,8 +66,9 @@ cJSON *zi_schema_parameters(void)
     return array;
 }
 
-/* ---- the OpenAPI description of an object ---- */
+/* ---- OpenAPI schemas ---- */
 
+/* Adds "type"; an optional field may also be null. */
 static void add_type(cJSON *schema, const char *type, bool required)
 {
     const char *const both[] = {type, "null"};
@@ -89,16 +76,17 @@ static void add_type(cJSON *schema, const char *type, bool required)
                           required ? cJSON_CreateString(type) : cJSON_CreateStringArray(both, 2));
 }
 
-static void describe_text(cJSON *schema, const zi_parameter *p)
+static void add_text_keywords(cJSON *schema, const zi_parameter *p)
 {
     double max = zi_parameter_max(p, true);
     add_type(schema, "string", p->required);
-    /* Bytes are at least as many as characters, which are meant here. */
+    /* The limits are bytes; minLength and maxLength count characters, of which there are no more.
+     */
     if (p->min) cJSON_AddNumberToObject(schema, "minLength", p->min);
     if (max) cJSON_AddNumberToObject(schema, "maxLength", max);
 }
 
-static void describe_number(cJSON *schema, const zi_parameter *p)
+static void add_number_keywords(cJSON *schema, const zi_parameter *p)
 {
     add_type(schema, p->type == ZI_PARAMETER_INT ? "integer" : "number", p->required);
     cJSON_AddNumberToObject(schema, "minimum", p->min);
@@ -106,16 +94,16 @@ static void describe_number(cJSON *schema, const zi_parameter *p)
     if (p->multiple) cJSON_AddNumberToObject(schema, "multipleOf", p->multiple);
 }
 
-static void describe_choice(cJSON *schema, const zi_parameter *p)
+static void add_choice_keywords(cJSON *schema, const zi_parameter *p)
 {
-    cJSON *choices = zi_schema_words(p->choices);
+    cJSON *choices = zi_json_strings(p->choices);
     if (!p->required) cJSON_AddItemToArray(choices, cJSON_CreateNull());
     add_type(schema, "string", p->required);
     cJSON_AddItemToObject(schema, "enum", choices);
 }
 
-/* As raw text: a number of 16 digits would be rounded. */
-static void describe_seed(cJSON *schema)
+/* As raw text, since cJSON would round a number of 16 digits. */
+static void add_seed_keywords(cJSON *schema)
 {
     cJSON_AddRawToObject(schema, "oneOf",
                          "[{\"type\":\"string\",\"pattern\":\"^[0-9]{1,20}$\"},"
@@ -123,8 +111,8 @@ static void describe_seed(cJSON *schema)
                          "{\"type\":\"null\"}]");
 }
 
-/* A sentence of what the row says, where the file says nothing. */
-static void describe_in_words(cJSON *schema, const zi_parameter *p)
+/* Adds a description made from the row, unless openapi.json has one. */
+static void add_description(cJSON *schema, const zi_parameter *p)
 {
     zi_text text;
     char standard[64];
@@ -141,31 +129,32 @@ static void describe_in_words(cJSON *schema, const zi_parameter *p)
     zi_text_free(&text);
 }
 
-static void describe_field(cJSON *schema, const zi_parameter *p)
+/* Adds type, range and description of a field to its schema. */
+static void add_field_keywords(cJSON *schema, const zi_parameter *p)
 {
-    describe_in_words(schema, p);
+    add_description(schema, p);
     switch (p->type) {
     case ZI_PARAMETER_TEXT:
-        describe_text(schema, p);
+        add_text_keywords(schema, p);
         break;
     case ZI_PARAMETER_INT:
     case ZI_PARAMETER_REAL:
-        describe_number(schema, p);
+        add_number_keywords(schema, p);
         break;
     case ZI_PARAMETER_BOOL:
         add_type(schema, "boolean", p->required);
         break;
     case ZI_PARAMETER_CHOICE:
-        describe_choice(schema, p);
+        add_choice_keywords(schema, p);
         break;
     case ZI_PARAMETER_SEED:
-        describe_seed(schema);
+        add_seed_keywords(schema);
         break;
     }
 }
 
-/* Adds what the table says to an object's schema, of which the file has descriptions. */
-static void describe_object(cJSON *schema, const zi_parameter *table)
+/* Completes an object's schema from the table of its fields; openapi.json has only descriptions. */
+static void complete_object_schema(cJSON *schema, const zi_parameter *table)
 {
     cJSON *written = cJSON_DetachItemFromObject(schema, "properties");
     cJSON_AddStringToObject(schema, "type", "object");
@@ -174,7 +163,7 @@ static void describe_object(cJSON *schema, const zi_parameter *table)
     for (const zi_parameter *p = table; p->name; p++) {
         cJSON *field = cJSON_DetachItemFromObjectCaseSensitive(written, p->name);
         if (!field) field = cJSON_CreateObject();
-        describe_field(field, p);
+        add_field_keywords(field, p);
         cJSON_AddItemToObject(properties, p->name, field);
         if (p->required) cJSON_AddItemToArray(required, cJSON_CreateString(p->name));
     }
@@ -193,8 +182,9 @@ char *zi_schema_openapi(void)
     cJSON *json = cJSON_ParseWithLength((const char *)zi_openapi, zi_openapi_size);
     cJSON *components = cJSON_GetObjectItem(json, "components");
     cJSON *schemas = cJSON_GetObjectItem(components, "schemas");
-    for (const zi_kind *kind = zi_kinds; json && kind->name; kind++)
-        if (kind->schema) describe_object(cJSON_GetObjectItem(schemas, kind->schema), kind->params);
+    for (const zi_job_kind *kind = zi_job_kinds; json && kind->name; kind++)
+        if (kind->schema)
+            complete_object_schema(cJSON_GetObjectItem(schemas, kind->schema), kind->params);
     char *text = json ? cJSON_PrintUnformatted(json) : NULL;
     cJSON_Delete(json);
     return text;

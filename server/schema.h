@@ -1,18 +1,14 @@
-/* The tables of parameters and choices as clients read them: in /api/config and in the OpenAPI
- * description. */
+/* The tables of parameters as JSON, for /api/config, the web page and the OpenAPI description. */
 #ifndef ZI_SERVER_SCHEMA_H
 #define ZI_SERVER_SCHEMA_H
 
 #include "server/job.h"
 
-/* All generation parameters, each as Parameter in the OpenAPI file. */
+/* All generation parameters, as an array of schema Parameter in openapi.json. */
 cJSON *zi_schema_parameters(void);
 
-/* An array of words; NULL ends them. */
-cJSON *zi_schema_words(const char *const *words);
-
-/* The OpenAPI description as text in new memory: server/openapi.json, in which the tables of the
- * kinds of jobs say what fields `params` have. NULL when memory is short. */
+/* The OpenAPI description as text in new memory: server/openapi.json, to which the tables of the
+ * kinds of jobs add the fields of `params`. NULL when out of memory. */
 char *zi_schema_openapi(void);
 
 #endif

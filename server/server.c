@@ -1,4 +1,4 @@
-/* Puts the parts together, and takes them apart in the opposite order. */
+/* Starts the server's components and frees them in reverse order. */
 #include "server/http.h"
 #include "server/schema.h"
 #include "server/worker.h"
@@ -11,28 +11,29 @@
 #include <string.h>
 #include <time.h>
 
-/* The parts, and the thread that looks after connections once a second. */
+/* The server, and a thread that checks time limits and suspended connections once a second. */
 typedef struct {
-    zi_server server; /* first: a zi_server * is one of these */
+    zi_server server; /* first, so that a zi_server * can be cast */
     pthread_t ticker;
-    bool ticks;
-    atomic_bool ends;
-} whole;
+    bool has_ticker;
+    atomic_bool stopping;
+} running_server;
 
-static void *tick(void *user)
+/* Wakes up four times a second, so that it stops soon, and works once a second. */
+static void *ticker_main(void *user)
 {
-    whole *w = user;
+    running_server *running = user;
     struct timespec pause = {0, 250000000};
-    for (int i = 1; !atomic_load(&w->ends); i++) {
+    for (int i = 1; !atomic_load(&running->stopping); i++) {
         nanosleep(&pause, NULL);
         if (i % 4) continue;
-        zi_connections_tick(w->server.connections);
-        zi_events_tick(w->server.events);
+        zi_connections_close_slow(running->server.connections);
+        zi_events_tick(running->server.events);
     }
     return NULL;
 }
 
-/* With the folder in which it keeps embeddings. */
+/* Creates the engine, whose prompt embeddings are cached in the output folder. */
 static bool create_engine(zi_server *s, zi_error *error)
 {
     zi_engine_options options = s->options.engine;
@@ -44,56 +45,58 @@ static bool create_engine(zi_server *s, zi_error *error)
     return ok;
 }
 
-static bool start(whole *w, zi_error *error)
+/* On failure, what was started is left for zi_server_stop. */
+static bool start_components(running_server *running, zi_error *error)
 {
-    zi_server *s = &w->server;
+    zi_server *s = &running->server;
     const zi_server_options *o = &s->options;
-    if (!zi_guard_create(o, &s->guard, error) || !zi_assets_create(&s->assets, error)) return false;
+    if (!zi_access_create(o, &s->access, error) || !zi_assets_create(&s->assets, error))
+        return false;
     s->events = zi_events_create();
     s->log = s->events ? zi_log_create(s->events) : NULL;
     s->connections = zi_connections_create();
     s->jobs = zi_jobs_create(s);
     s->openapi = zi_schema_openapi();
     if (!s->log || !s->connections || !s->jobs || !s->openapi)
-        return zi_error_no_memory(error, sizeof *w);
+        return zi_error_no_memory(error, sizeof *running);
     if (!zi_make_folders(o->registry.folder, error) ||
         !zi_registry_open(&o->registry, &s->registry, error) ||
         !zi_history_open(o->output, s->log, &s->history, error) || !create_engine(s, error) ||
         !zi_scanner_start(s, &s->scanner, error) || !zi_worker_start(s, &s->worker, error) ||
         !zi_http_start(s, error))
         return false;
-    w->ticks = pthread_create(&w->ticker, NULL, tick, w) == 0;
-    return w->ticks || zi_error_set(error, ZI_ERROR_IO, NULL, "no thread could be started");
+    running->has_ticker = pthread_create(&running->ticker, NULL, ticker_main, running) == 0;
+    return running->has_ticker || zi_error_set(error, ZI_ERROR_IO, NULL, "cannot start a thread");
 }
 
 bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error *error)
 {
-    whole *w = calloc(1, sizeof *w);
-    if (!w) return zi_error_no_memory(error, sizeof *w);
-    w->server.options = *options;
-    w->server.began = zi_wall_seconds();
-    if (!start(w, error)) {
-        zi_server_stop(&w->server);
+    running_server *running = calloc(1, sizeof *running);
+    if (!running) return zi_error_no_memory(error, sizeof *running);
+    running->server.options = *options;
+    running->server.began = zi_wall_seconds();
+    if (!start_components(running, error)) {
+        zi_server_stop(&running->server);
         return false;
     }
-    *out = &w->server;
+    *out = &running->server;
     return true;
 }
 
-const char *zi_server_address(const zi_server *server)
+const char *zi_server_url(const zi_server *server)
 {
-    return server->address;
+    return server->url;
 }
 
 void zi_server_stop(zi_server *server)
 {
-    whole *w = (whole *)server;
+    running_server *running = (running_server *)server;
     if (!server) return;
-    atomic_store(&w->ends, true);
-    if (w->ticks) pthread_join(w->ticker, NULL);
+    atomic_store(&running->stopping, true);
+    if (running->has_ticker) pthread_join(running->ticker, NULL);
     if (server->jobs) zi_jobs_close(server->jobs);
-    zi_worker_end(server->worker);
-    zi_scanner_end(server->scanner);
+    zi_worker_join(server->worker);
+    zi_scanner_stop(server->scanner);
     if (server->events) zi_events_close(server->events);
     zi_http_stop(server);
     zi_worker_free(server->worker);
@@ -105,8 +108,8 @@ void zi_server_stop(zi_server *server)
     zi_connections_free(server->connections);
     zi_log_free(server->log);
     zi_events_free(server->events);
-    zi_guard_free(server->guard);
+    zi_access_free(server->access);
     zi_assets_free(server->assets);
     free(server->openapi);
-    free(w);
+    free(running);
 }

@@ -1,33 +1,34 @@
-/* The server: an HTTP API and a page on top of the library. */
+/* The server: HTTP API and web page on top of the library. */
 #ifndef ZI_SERVER_H
 #define ZI_SERVER_H
 
 #include "zimage_models.h"
 
 typedef struct {
-    const char *host;             /* an address of this machine; NULL: 127.0.0.1 */
-    int port;                     /* 0: any that is free */
-    const char *key;              /* that clients must show; NULL: none */
-    bool insecure;                /* listen beyond this machine without a key */
-    const char *output;           /* folder; made when it is missing */
-    zi_registry_options registry; /* the models that clients may name; its folder is made, too */
-    const char *import;           /* clients may import models from below this folder, too; NULL:
-                                     from below the models folder alone */
-    zi_engine_options engine;     /* its embeddings are kept in the output folder */
-    /* Where models take what they lack. vae and text_encoder are for registry.model, the reference
-     * is for all; path has no meaning. */
+    const char *host;   /* address to listen on; NULL: 127.0.0.1 */
+    int port;           /* 0: any free one */
+    const char *key;    /* API key that clients must send; NULL: none */
+    bool insecure;      /* allow listening on other addresses than loopback without a key */
+    const char *output; /* folder of images and history; created if missing */
+    zi_registry_options registry; /* model registry; its folder is created, too */
+    const char *import; /* clients may also import models from below this folder; NULL: only from
+                           below the models folder */
+    zi_engine_options engine; /* prompt embeddings are cached in the output folder */
+    /* Sources of missing components: vae and text_encoder for registry.model, reference for all
+     * models; path is ignored. */
     zi_model_options load;
 } zi_server_options;
 
 typedef struct zi_server zi_server;
 
-/* Returns when requests are answered; the strings of options must outlive the server. */
+/* Starts all threads and returns when requests are served. The strings of options must outlive the
+ * server. */
 bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error *error) ZI_CHECKED;
 
-/* "http://127.0.0.1:7860" */
-const char *zi_server_address(const zi_server *server);
+/* The URL of the server, "http://127.0.0.1:7860", borrowed. */
+const char *zi_server_url(const zi_server *server);
 
-/* Cancels what runs, closes all connections, frees all. */
+/* Cancels running jobs, closes all connections and frees everything. server may be NULL. */
 void zi_server_stop(zi_server *server);
 
 #endif

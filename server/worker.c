@@ -5,35 +5,35 @@
 
 /* ---- progress ---- */
 
-zi_watch zi_watch_start(zi_worker *worker, zi_job *job, const char *stage)
+zi_job_reporter zi_job_reporter_start(zi_worker *worker, zi_job *job, const char *stage)
 {
-    zi_watch w = {.worker = worker, .job = job, .began = zi_seconds()};
-    w.progress = (zi_job_progress){.stage = stage, .seconds_left = -1};
-    zi_jobs_report(worker->server->jobs, job, &w.progress);
-    return w;
+    zi_job_reporter reporter = {.worker = worker, .job = job, .began = zi_seconds()};
+    reporter.progress = (zi_job_progress){.stage = stage, .seconds_left = -1};
+    zi_jobs_set_progress(worker->server->jobs, job, &reporter.progress);
+    return reporter;
 }
 
-bool zi_watch_is_due(zi_watch *watch, double seconds)
+bool zi_job_reporter_is_due(zi_job_reporter *reporter, double seconds)
 {
     double time = zi_seconds();
-    if (time - watch->reported < seconds) return false;
-    watch->reported = time;
+    if (time - reporter->reported < seconds) return false;
+    reporter->reported = time;
     return true;
 }
 
-void zi_watch_report(zi_watch *watch, double fraction, bool now)
+void zi_job_reporter_update(zi_job_reporter *reporter, double fraction, bool now)
 {
-    if (!zi_watch_is_due(watch, now ? 0 : 0.25)) return;
-    double spent = watch->reported - watch->began;
-    watch->progress.fraction = fraction;
-    double gone = fraction - watch->first;
-    watch->progress.seconds_left = gone > 0.02 ? spent / gone * (1 - fraction) : -1;
-    zi_jobs_report(watch->worker->server->jobs, watch->job, &watch->progress);
+    if (!zi_job_reporter_is_due(reporter, now ? 0 : 0.25)) return;
+    double spent = reporter->reported - reporter->began;
+    reporter->progress.fraction = fraction;
+    double done = fraction - reporter->first;
+    reporter->progress.seconds_left = done > 0.02 ? spent / done * (1 - fraction) : -1;
+    zi_jobs_set_progress(reporter->worker->server->jobs, reporter->job, &reporter->progress);
 }
 
-/* ---- models ---- */
+/* ---- models in memory ---- */
 
-char *zi_worker_loaded(zi_worker *worker)
+char *zi_worker_loaded_name(zi_worker *worker)
 {
     pthread_mutex_lock(&worker->mutex);
     char *name = worker->loaded ? strdup(worker->loaded) : NULL;
@@ -41,16 +41,17 @@ char *zi_worker_loaded(zi_worker *worker)
     return name;
 }
 
-static void set_loaded(zi_worker *w, const char *name)
+/* Sets the name that clients see as loaded (NULL: none) and publishes "models". */
+static void set_loaded(zi_worker *worker, const char *name)
 {
-    pthread_mutex_lock(&w->mutex);
-    free(w->loaded);
-    w->loaded = name ? strdup(name) : NULL;
-    pthread_mutex_unlock(&w->mutex);
-    zi_events_publish(w->server->events, "models", NULL);
+    pthread_mutex_lock(&worker->mutex);
+    free(worker->loaded);
+    worker->loaded = name ? strdup(name) : NULL;
+    pthread_mutex_unlock(&worker->mutex);
+    zi_events_publish(worker->server->events, "models", NULL);
 }
 
-zi_model_options zi_worker_options(const zi_worker *worker, const char *path)
+zi_model_options zi_worker_model_options(const zi_worker *worker, const char *path)
 {
     zi_model_options options = worker->server->options.load;
     const char *own = worker->server->options.registry.model;
@@ -59,7 +60,7 @@ zi_model_options zi_worker_options(const zi_worker *worker, const char *path)
     return options;
 }
 
-void zi_worker_unload(zi_worker *worker)
+void zi_worker_unload_model(zi_worker *worker)
 {
     if (!worker->model) return;
     zi_model_free(worker->model);
@@ -69,92 +70,95 @@ void zi_worker_unload(zi_worker *worker)
     set_loaded(worker, NULL);
 }
 
-bool zi_worker_load(zi_worker *w, const char *name, const char *path, zi_error *error)
+bool zi_worker_load_model(zi_worker *worker, const char *name, const char *path, zi_error *error)
 {
-    if (w->model && !strcmp(w->model_path, path)) return true;
-    zi_worker_unload(w);
-    zi_model_options options = zi_worker_options(w, path);
+    if (worker->model && !strcmp(worker->model_path, path)) return true;
+    zi_worker_unload_model(worker);
+    zi_model_options options = zi_worker_model_options(worker, path);
     double began = zi_seconds();
-    if (!zi_model_load(w->server->engine, &options, &w->model, error)) return false;
-    w->model_path = strdup(path);
-    if (!w->model_path) {
-        zi_model_free(w->model);
-        w->model = NULL;
+    if (!zi_model_load(worker->server->engine, &options, &worker->model, error)) return false;
+    worker->model_path = strdup(path);
+    if (!worker->model_path) {
+        zi_model_free(worker->model);
+        worker->model = NULL;
         return zi_error_no_memory(error, strlen(path));
     }
-    set_loaded(w, name);
-    zi_log_line(w->server->log, ZI_LOG_INFO, "model %s: loaded in %.1f s", name,
+    set_loaded(worker, name);
+    zi_log_line(worker->server->log, ZI_LOG_INFO, "model %s: loaded in %.1f s", name,
                 zi_seconds() - began);
-    const char *warning = zi_model_warning(w->model);
-    if (warning) zi_log_line(w->server->log, ZI_LOG_WARNING, "%s", warning);
+    const char *warning = zi_model_warning(worker->model);
+    if (warning) zi_log_line(worker->server->log, ZI_LOG_WARNING, "%s", warning);
     return true;
 }
 
 /* ---- the threads ---- */
 
-/* What no field of the request can lend, the server can be started with. */
-static void refuse(const zi_job *job, const zi_error *error, zi_refusal *why)
+/* Converts an error of a job. For a missing component it adds how to start the server with one. */
+static void set_job_error(const zi_job *job, const zi_error *error, zi_http_error *why)
 {
-    bool lent = error->code == ZI_ERROR_INCOMPLETE && strcmp(error->subject, "transformer") != 0;
-    zi_refuse_error(why, job->kind->params, NULL, error);
-    if (lent && !why->field[0])
-        zi_refuse(why, why->status, NULL, "%s; a server started with --reference DIR lends it",
-                  error->text);
+    bool can_be_lent =
+        error->code == ZI_ERROR_INCOMPLETE && strcmp(error->subject, "transformer") != 0;
+    zi_http_error_from(why, job->kind->params, NULL, error);
+    if (can_be_lent && !why->field[0])
+        zi_http_error_set(why, why->status, NULL,
+                          "%s; start the server with --reference DIR to take it from another model",
+                          error->text);
 }
 
-/* Logs how a job has ended, and ends it. */
-static void end_job(zi_worker *w, zi_job *job, bool ok, const zi_error *error)
+/* Logs a job's result and ends it. */
+static void end_job(zi_worker *worker, zi_job *job, bool ok, const zi_error *error)
 {
-    zi_refusal why;
-    zi_server *s = w->server;
+    zi_http_error why;
+    zi_server *s = worker->server;
     bool cancelled = !ok && error->code == ZI_ERROR_CANCELLED;
     if (ok || cancelled) {
         zi_log_line(s->log, ZI_LOG_INFO, "%s %llx: %s in %.1f s", job->kind->name,
                     (unsigned long long)job->id, ok ? "done" : "cancelled",
                     zi_wall_seconds() - job->status.started);
-        zi_jobs_end(s->jobs, job, ok ? ZI_JOB_DONE : ZI_JOB_CANCELLED, NULL);
+        zi_jobs_finish(s->jobs, job, ok ? ZI_JOB_DONE : ZI_JOB_CANCELLED, NULL);
         return;
     }
-    refuse(job, error, &why);
+    set_job_error(job, error, &why);
     zi_log_line(s->log, ZI_LOG_ERROR, "%s %llx: %s", job->kind->name, (unsigned long long)job->id,
                 error->text);
-    zi_jobs_end(s->jobs, job, ZI_JOB_FAILED, &why);
+    zi_jobs_finish(s->jobs, job, ZI_JOB_FAILED, &why);
 }
 
-static void *work(void *user)
+/* Runs the jobs of one queue until the server is shutting down. */
+static void *worker_thread_main(void *user)
 {
-    const zi_hand *hand = user;
-    zi_worker *w = hand->worker;
+    const zi_worker_thread *worker_thread = user;
+    zi_worker *worker = worker_thread->worker;
     zi_job *job;
-    while ((job = zi_jobs_take(w->server->jobs, hand->lane))) {
+    while ((job = zi_jobs_take_next(worker->server->jobs, worker_thread->queue))) {
         zi_error error = {0};
-        bool ok = job->kind->run(w, job, &error);
-        end_job(w, job, ok, &error);
+        bool ok = job->kind->run(worker, job, &error);
+        end_job(worker, job, ok, &error);
     }
     return NULL;
 }
 
 bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error)
 {
-    zi_worker *w = *out = calloc(1, sizeof *w);
-    if (!w) return zi_error_no_memory(error, sizeof *w);
-    w->server = server;
-    pthread_mutex_init(&w->mutex, NULL);
-    for (int lane = 0; lane < ZI_LANES; lane++) {
-        zi_hand *hand = &w->hands[lane];
-        *hand = (zi_hand){.worker = w, .lane = (zi_lane)lane};
-        hand->started = pthread_create(&hand->thread, NULL, work, hand) == 0;
-        if (!hand->started)
-            return zi_error_set(error, ZI_ERROR_IO, NULL,
-                                "no thread could be started for the work");
+    zi_worker *worker = *out = calloc(1, sizeof *worker);
+    if (!worker) return zi_error_no_memory(error, sizeof *worker);
+    worker->server = server;
+    pthread_mutex_init(&worker->mutex, NULL);
+    for (int queue = 0; queue < ZI_QUEUES; queue++) {
+        zi_worker_thread *worker_thread = &worker->threads[queue];
+        *worker_thread = (zi_worker_thread){.worker = worker, .queue = (zi_job_queue)queue};
+        worker_thread->started =
+            pthread_create(&worker_thread->thread, NULL, worker_thread_main, worker_thread) == 0;
+        if (!worker_thread->started)
+            return zi_error_set(error, ZI_ERROR_IO, NULL, "cannot start a worker thread");
     }
     return true;
 }
 
-void zi_worker_end(zi_worker *worker)
+void zi_worker_join(zi_worker *worker)
 {
-    for (int lane = 0; worker && lane < ZI_LANES; lane++)
-        if (worker->hands[lane].started) pthread_join(worker->hands[lane].thread, NULL);
+    for (int queue = 0; worker && queue < ZI_QUEUES; queue++)
+        if (worker->threads[queue].started) pthread_join(worker->threads[queue].thread, NULL);
 }
 
 void zi_worker_free(zi_worker *worker)

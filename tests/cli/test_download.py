@@ -129,7 +129,7 @@ class Download(HubCase):
         asked = len(self.hub.requests)
         again = self.good(self.download(HF_HUB_OFFLINE="1"))
         self.assertEqual(again.stdout, first.stdout)
-        self.assertIn(b"not asked", again.stderr)
+        self.assertIn(b"not contacted", again.stderr)
         self.assertEqual(len(self.hub.requests), asked)
         self.good(self.download(HF_ENDPOINT="http://127.0.0.1:9"))  # no one is there
         os.remove(glob.glob(self.snapshot() + "/vae/*.safetensors")[0])

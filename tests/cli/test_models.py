@@ -219,7 +219,7 @@ class Models(ModelsCase):
                 "models/ZTI-MLX -> models/mlx/ZTI-MLX",
                 "models/all.safetensors -> models/comfyui/all.safetensors"])
             said = result.stderr.decode()
-            self.assertEqual(said.count("stays where it is"), 2)
+            self.assertEqual(said.count("not moved"), 2)
             self.assertIn("Flux", said)
             self.assertIn("models/pytorch/taken: is there already", said)
         self.assertEqual(sorted(self.listed()), ["comfyui/all.safetensors", "mlx/ZTI-MLX",

@@ -199,10 +199,10 @@ bool __wrap_zi_inspect(const char *path, zi_inspection **out, zi_error *error)
     return true;
 }
 
-zi_job *__wrap_zi_jobs_take(zi_jobs *jobs, zi_job_queue lane);
-zi_job *__wrap_zi_jobs_take(zi_jobs *jobs, zi_job_queue lane)
+zi_job *__wrap_zi_jobs_take_next(zi_jobs *jobs, zi_job_queue queue);
+zi_job *__wrap_zi_jobs_take_next(zi_jobs *jobs, zi_job_queue queue)
 {
-    (void)jobs, (void)lane;
+    (void)jobs, (void)queue;
     while (true) pause();
 }
 

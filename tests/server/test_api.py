@@ -132,7 +132,7 @@ class Operations(Api):
         name = "comfyui/in.safetensors"
         reply = call("PUT", "/api/models/{name}", 400, raw=b"no such thing", name=name)
         # Where it lies meanwhile is nobody's business.
-        self.assertRegex(reply.json["error"]["message"], "^this is no model's file: [^/]*$")
+        self.assertRegex(reply.json["error"]["message"], "^not a model file: [^/]*$")
         call("PUT", "/api/models/{name}", 201, raw=data, name=name)
         call("PUT", "/api/models/{name}", 409, raw=data, name=name)
         for wrong in "mlx/a.gguf", "comfyui/a.pickle", "comfyui/../a.gguf", "comfyui/.a.gguf":
@@ -380,7 +380,7 @@ class Requests(Api):
                 ("name", "is there already; choose another name, such as golden-2", "import", {
                     "source": golden, "name": "golden"}),
                 (None, "no text encoder in it; name a text encoder, or a reference model that has one; "
-                       "a server started with --reference DIR lends it", "generate", {
+                       "start the server with --reference DIR", "generate", {
                            "prompt": "x", "model": split})):
             with self.subTest(kind=kind, field=field):
                 job = self.server.wait(self.server.submit(kind, **params))

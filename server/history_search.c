@@ -1,13 +1,13 @@
-/* Searching the history. */
-#include "server/history_db.h"
+/* Lists and searches the history. */
+#include "server/history_private.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
-enum { MOST_WORDS = 20 };
+enum { MAX_SEARCH_WORDS = 20 };
 
-/* A to Z in small letters; false: there is other than ASCII. */
+/* Lowercases ASCII; false: the text has other characters. */
 static bool fold_ascii(const char *text, size_t length, char *out)
 {
     bool ascii = true;
@@ -20,62 +20,66 @@ static bool fold_ascii(const char *text, size_t length, char *out)
     return ascii;
 }
 
-/* Text as searches compare it, in new memory: without case, accents within their letters. utf8proc
- * takes 20 us for a long prompt, which adds up over thousands. */
-static char *folded(const char *text, size_t length)
+/* Case-folded and composed text (NFC) in new memory. ASCII takes a fast path: utf8proc needs 20 us
+ * for a long prompt, which adds up over thousands. */
+static char *fold_text(const char *text, size_t length)
 {
     char *out = malloc(length + 1);
     if (!out || fold_ascii(text, length, out)) return out;
     utf8proc_uint8_t *all = NULL;
     utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, &all,
                  UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_CASEFOLD);
-    if (!all) return memcpy(out, text, length); /* what is no UTF-8 stays as it is */
+    if (!all) return memcpy(out, text, length); /* invalid UTF-8 is kept unchanged */
     free(out);
     return (char *)all;
 }
 
-static void fold(sqlite3_context *context, int count, sqlite3_value **values)
+/* The SQL function fold(TEXT). */
+static void sql_fold(sqlite3_context *context, int count, sqlite3_value **values)
 {
     (void)count;
     const char *text = (const char *)sqlite3_value_text(values[0]);
-    char *out = text ? folded(text, (size_t)sqlite3_value_bytes(values[0])) : NULL;
+    char *out = text ? fold_text(text, (size_t)sqlite3_value_bytes(values[0])) : NULL;
     if (text && !out)
         sqlite3_result_error_nomem(context);
     else
         sqlite3_result_text(context, out, -1, free);
 }
 
-bool zi_history_add_fold(zi_history *h, zi_error *error)
+bool zi_history_register_fold(zi_history *h, zi_error *error)
 {
     int flags = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
-    return sqlite3_create_function(h->db, "fold", 1, flags, NULL, fold, NULL, NULL) == SQLITE_OK ||
-           zi_db_fail(h, error);
+    return sqlite3_create_function(h->db, "fold", 1, flags, NULL, sql_fold, NULL, NULL) ==
+               SQLITE_OK ||
+           zi_db_error_set(h, error);
 }
 
 typedef struct {
     zi_text where;
-    char *values[MOST_WORDS + 3];
+    char *values[MAX_SEARCH_WORDS + 3];
     int count;
 } filter;
 
+/* Adds "AND before ?N after" to the conditions, with the value for ?N, which is taken over. */
 static void add_condition(filter *f, const char *before, char *value, const char *after)
 {
     f->values[f->count++] = value;
     zi_text_printf(&f->where, " AND %s?%d%s", before, f->count, after);
 }
 
-static filter make_filter(const zi_history_query *query)
+/* The WHERE conditions of a query, except for its cursor. The caller frees values and where. */
+static filter create_filter(const zi_history_query *query)
 {
     filter f = {.count = 0};
     zi_text_init(&f.where, 1 << 14);
     zi_text_puts(&f.where, "");
-    for (const char *word = query->words; word && *word && f.count < MOST_WORDS;) {
+    for (const char *word = query->words; word && *word && f.count < MAX_SEARCH_WORDS;) {
         size_t length = strcspn(word, " \t\n");
         if (length)
             add_condition(&f,
                           "instr(fold(prompt || ' ' || ifnull(original, '') || ' ' || "
                           "ifnull(negative, '') || ' ' || model || ' ' || seed), ",
-                          folded(word, length), ") > 0");
+                          fold_text(word, length), ") > 0");
         word += length + (word[length] != 0);
     }
     if (query->model) add_condition(&f, "model = ", strdup(query->model), "");
@@ -83,6 +87,7 @@ static filter make_filter(const zi_history_query *query)
     return f;
 }
 
+/* Counts the rows that match. */
 static bool count_matches(zi_history *h, const filter *f, double *total, zi_error *error)
 {
     zi_text sql;
@@ -92,8 +97,8 @@ static bool count_matches(zi_history *h, const filter *f, double *total, zi_erro
     bool ok = (!sql.failed || zi_error_no_memory(error, sql.size)) &&
               zi_db_prepare(h, sql.data, &s, error);
     if (ok) {
-        zi_db_bind(s, f->count, (const char *const *)f->values);
-        ok = sqlite3_step(s) == SQLITE_ROW || zi_db_fail(h, error);
+        zi_db_bind_texts(s, f->count, (const char *const *)f->values);
+        ok = sqlite3_step(s) == SQLITE_ROW || zi_db_error_set(h, error);
         *total = sqlite3_column_double(s, 0);
     }
     sqlite3_finalize(s);
@@ -101,8 +106,8 @@ static bool count_matches(zi_history *h, const filter *f, double *total, zi_erro
     return ok;
 }
 
-/* One row more than asked for tells whether there is another page. */
-static bool list_page(zi_history *h, const filter *f, int limit, cJSON *list, zi_error *error)
+/* Reads one row more than the limit, which tells whether there is a next page. */
+static bool read_page(zi_history *h, const filter *f, int limit, cJSON *list, zi_error *error)
 {
     zi_text sql;
     sqlite3_stmt *s = NULL;
@@ -113,10 +118,10 @@ static bool list_page(zi_history *h, const filter *f, int limit, cJSON *list, zi
                    limit + 1);
     bool ok = (!sql.failed || zi_error_no_memory(error, sql.size)) &&
               zi_db_prepare(h, sql.data, &s, error);
-    if (ok) zi_db_bind(s, f->count, (const char *const *)f->values);
+    if (ok) zi_db_bind_texts(s, f->count, (const char *const *)f->values);
     while (ok && rows <= limit && (step = sqlite3_step(s)) == SQLITE_ROW)
-        if (rows++ < limit) cJSON_AddItemToArray(images, zi_history_describe(s));
-    if (ok && step != SQLITE_DONE && step != SQLITE_ROW) ok = zi_db_fail(h, error);
+        if (rows++ < limit) cJSON_AddItemToArray(images, zi_history_row_json(s));
+    if (ok && step != SQLITE_DONE && step != SQLITE_ROW) ok = zi_db_error_set(h, error);
     const cJSON *last = cJSON_GetArrayItem(images, limit - 1);
     cJSON_AddItemToObject(list, "next",
                           rows > limit ? cJSON_Duplicate(cJSON_GetObjectItem(last, "id"), true)
@@ -130,11 +135,11 @@ cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_er
 {
     double total = 0;
     cJSON *list = cJSON_CreateObject();
-    filter f = make_filter(query);
+    filter f = create_filter(query);
     pthread_mutex_lock(&history->mutex);
     bool ok = count_matches(history, &f, &total, error);
     if (query->cursor) add_condition(&f, "id < ", strdup(query->cursor), "");
-    ok = ok && list_page(history, &f, query->limit, list, error);
+    ok = ok && read_page(history, &f, query->limit, list, error);
     pthread_mutex_unlock(&history->mutex);
     cJSON_AddNumberToObject(list, "total", total);
     for (int i = 0; i < f.count; i++) free(f.values[i]);
@@ -144,11 +149,11 @@ cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_er
     return NULL;
 }
 
-/* ---- the latest page ---- */
+/* ---- the cached page ---- */
 
-/* Counts what this connection changed and, in the upper half, what others committed; -1: unknown.
- */
-static int64_t version_of(zi_history *h)
+/* Changes with every change of the database: SQLite's data_version (commits of others) in the upper
+ * half, changes of this connection in the lower. -1: unknown. */
+static int64_t data_version(zi_history *h)
 {
     sqlite3_stmt *s = NULL;
     int64_t version = -1;
@@ -159,8 +164,8 @@ static int64_t version_of(zi_history *h)
     return version;
 }
 
-/* No two queries have the same; NULL when memory is short. */
-static char *name_of(const zi_history_query *query)
+/* A key that is different for different queries; NULL when out of memory. */
+static char *query_key(const zi_history_query *query)
 {
     const char *const parts[] = {query->cursor, query->words, query->model, query->seed};
     zi_text text;
@@ -174,42 +179,44 @@ static char *name_of(const zi_history_query *query)
     return zi_text_take(&text);
 }
 
-/* Takes name over. */
-static void keep(zi_history *h, char *name, const char *text, int64_t version)
+/* Replaces the cached page; takes ownership of key. */
+static void cache_page(zi_history *h, char *key, const char *text, int64_t version)
 {
     pthread_mutex_lock(&h->mutex);
     free(h->page.query);
     free(h->page.text);
-    h->page = (zi_history_page){name, strdup(text), version};
+    h->page = (zi_history_page){key, strdup(text), version};
     pthread_mutex_unlock(&h->mutex);
 }
 
-static char *kept(zi_history *h, const char *name, int64_t *version)
+/* The cached page in new memory if it is of this query and the rows have not changed, else NULL.
+ * *version: data_version now. */
+static char *get_cached_page(zi_history *h, const char *key, int64_t *version)
 {
     pthread_mutex_lock(&h->mutex);
     const zi_history_page *p = &h->page;
-    *version = version_of(h);
-    bool same = name && p->query && p->text && *version >= 0 && *version == p->version &&
-                !strcmp(name, p->query);
+    *version = data_version(h);
+    bool same = key && p->query && p->text && *version >= 0 && *version == p->version &&
+                !strcmp(key, p->query);
     char *text = same ? strdup(p->text) : NULL;
     pthread_mutex_unlock(&h->mutex);
     return text;
 }
 
-char *zi_history_text(zi_history *history, const zi_history_query *query, zi_error *error)
+char *zi_history_list_text(zi_history *history, const zi_history_query *query, zi_error *error)
 {
-    int64_t version; /* from before the rows are read: what changes meanwhile is read again */
-    char *name = name_of(query), *text = kept(history, name, &version);
+    int64_t version; /* from before reading, so that a change meanwhile invalidates the page */
+    char *key = query_key(query), *text = get_cached_page(history, key, &version);
     if (text) {
-        free(name);
+        free(key);
         return text;
     }
     cJSON *list = zi_history_list(history, query, error);
     if (list && !(text = cJSON_PrintUnformatted(list))) zi_error_no_memory(error, 1);
     cJSON_Delete(list);
     if (text)
-        keep(history, name, text, version);
+        cache_page(history, key, text, version);
     else
-        free(name);
+        free(key);
     return text;
 }

@@ -1,5 +1,6 @@
-/* Opening the history: the folder is taken, and files and rows are brought in line. */
-#include "server/history_db.h"
+/* Opens the history: locks the folder, and recovers from crashes by bringing files and rows in
+ * line. */
+#include "server/history_private.h"
 
 #include "base/file.h"
 
@@ -18,7 +19,7 @@ static void free_ids(char **ids)
     free(ids);
 }
 
-/* Ids of a query's first column, in new memory, NULL at the end; NULL after an error. */
+/* The first column of a query, as a NULL-terminated array in new memory; NULL after an error. */
 static char **read_ids(zi_history *h, const char *sql, zi_error *error)
 {
     sqlite3_stmt *s = NULL;
@@ -38,8 +39,8 @@ static char **read_ids(zi_history *h, const char *sql, zi_error *error)
     return NULL;
 }
 
-/* Ends deletions that were begun, and forgets pictures whose files somebody removed. */
-static bool forget_missing(zi_history *h, zi_error *error)
+/* Completes interrupted deletions, and removes rows whose files do not exist. */
+static bool remove_stale_rows(zi_history *h, zi_error *error)
 {
     char **ids = read_ids(h, "SELECT id FROM images WHERE deleted = 1", error);
     bool ok = ids != NULL;
@@ -48,7 +49,7 @@ static bool forget_missing(zi_history *h, zi_error *error)
     ids = ok ? read_ids(h, "SELECT id FROM images", error) : NULL;
     ok = ids != NULL;
     for (size_t i = 0; ok && ids[i]; i++) {
-        char *path = zi_history_path(h, ids[i]);
+        char *path = zi_history_image_path(h, ids[i]);
         if (path && !zi_is_file(path)) ok = zi_history_finish_delete(h, ids[i], error);
         free(path);
     }
@@ -56,22 +57,22 @@ static bool forget_missing(zi_history *h, zi_error *error)
     return ok;
 }
 
-/* Takes in a picture that has no row. One that cannot be read stays where it is, unlisted. */
-static bool adopt(zi_history *h, const char *id, zi_error *error)
+/* Inserts a row for an image file that has none. A file that cannot be read is left alone. */
+static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
 {
     zi_image *image = NULL;
-    char *infotext = NULL, *path = zi_history_path(h, id);
+    char *infotext = NULL, *path = zi_history_image_path(h, id);
     struct stat st;
     zi_error why = {0};
     cJSON *known;
-    bool ok = zi_history_get(h, id, &known, error);
+    bool ok = zi_history_get_row(h, id, &known, error);
     if (ok && !known && path && lstat(path, &st) == 0) {
-        if (zi_history_load(h, id, &image, &infotext, &why) && image) {
-            ok = zi_history_insert(h, id, image->width, image->height, (double)st.st_size, -1,
-                                   infotext ? infotext : "", error);
-            if (ok) zi_log_line(h->log, ZI_LOG_INFO, "picture %s: taken into the history", id);
+        if (zi_history_load_image(h, id, &image, &infotext, &why) && image) {
+            ok = zi_history_insert_row(h, id, image->width, image->height, (double)st.st_size, -1,
+                                       infotext ? infotext : "", error);
+            if (ok) zi_log_line(h->log, ZI_LOG_INFO, "image %s: added to the history", id);
         } else {
-            zi_log_line(h->log, ZI_LOG_WARNING, "picture %s: not taken into the history: %s", id,
+            zi_log_line(h->log, ZI_LOG_WARNING, "image %s: not added to the history: %s", id,
                         why.code ? why.text : "its file cannot be opened");
         }
     }
@@ -82,8 +83,8 @@ static bool adopt(zi_history *h, const char *id, zi_error *error)
     return ok;
 }
 
-/* What an end in the middle of writing left in a folder where only the server writes. */
-static void remove_parts(const zi_history *h, const char *name)
+/* Removes temporary files of interrupted writes in a subfolder that only the server writes to. */
+static void remove_temporary_files(const zi_history *h, const char *name)
 {
     char *path = zi_path_join(h->folder, name);
     DIR *folder = path ? opendir(path) : NULL;
@@ -93,8 +94,8 @@ static void remove_parts(const zi_history *h, const char *name)
     free(path);
 }
 
-/* Pictures without rows, and what an end in the middle of writing left behind. */
-static bool sweep(zi_history *h, zi_error *error)
+/* Adds rows for image files without one, and removes temporary files of interrupted writes. */
+static bool reconcile_files(zi_history *h, zi_error *error)
 {
     DIR *folder = opendir(h->folder);
     bool ok =
@@ -103,20 +104,21 @@ static bool sweep(zi_history *h, zi_error *error)
         char id[ZI_IMAGE_ID];
         const char *name = entry->d_name;
         snprintf(id, sizeof id, "%.*s", ZI_IMAGE_ID - 1, name);
-        bool ours = zi_image_id_valid(id);
-        if (ours && !strcmp(name + ZI_IMAGE_ID - 1, ".png"))
-            ok = adopt(h, id, error);
-        else if ((ours && !strncmp(name + ZI_IMAGE_ID - 1, ".png.part-", 10)) ||
+        bool is_image = zi_image_id_valid(id);
+        if (is_image && !strcmp(name + ZI_IMAGE_ID - 1, ".png"))
+            ok = add_row_for_file(h, id, error);
+        else if ((is_image && !strncmp(name + ZI_IMAGE_ID - 1, ".png.part-", 10)) ||
                  !strncmp(name, ".upload.part-", 13))
             ok = zi_history_remove_file(zi_path_join(h->folder, name), error);
     }
     if (folder) closedir(folder);
-    remove_parts(h, ".thumbnails");
-    remove_parts(h, ".encodings");
+    remove_temporary_files(h, ".thumbnails");
+    remove_temporary_files(h, ".encodings");
     return ok;
 }
 
-static bool take_folder(zi_history *h, zi_error *error)
+/* Creates the folders and takes the lock. */
+static bool lock_folder(zi_history *h, zi_error *error)
 {
     char *lock = zi_path_join(h->folder, ".lock");
     if (!lock) return zi_error_no_memory(error, strlen(h->folder));
@@ -132,9 +134,9 @@ static bool take_folder(zi_history *h, zi_error *error)
     return ok;
 }
 
-static bool run(zi_history *h, const char *sql, zi_error *error)
+static bool run_sql(zi_history *h, const char *sql, zi_error *error)
 {
-    return sqlite3_exec(h->db, sql, NULL, NULL, NULL) == SQLITE_OK || zi_db_fail(h, error);
+    return sqlite3_exec(h->db, sql, NULL, NULL, NULL) == SQLITE_OK || zi_db_error_set(h, error);
 }
 
 static const char schema[] =
@@ -148,6 +150,7 @@ static const char schema[] =
     " seed TEXT NOT NULL, shift REAL NOT NULL, guidance REAL NOT NULL, schedule TEXT NOT NULL,"
     " deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;";
 
+/* Opens the database and creates its table if needed. */
 static bool open_db(zi_history *h, zi_error *error)
 {
     char *path = zi_path_join(h->folder, "history.db");
@@ -155,13 +158,14 @@ static bool open_db(zi_history *h, zi_error *error)
     ok = ok && (sqlite3_open_v2(path, &h->db,
                                 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
                                 NULL) == SQLITE_OK ||
-                zi_db_fail(h, error));
+                zi_db_error_set(h, error));
     free(path);
     if (ok) sqlite3_busy_timeout(h->db, 5000);
-    return ok && zi_history_add_fold(h, error) && run(h, schema, error);
+    return ok && zi_history_register_fold(h, error) && run_sql(h, schema, error);
 }
 
-static zi_history *create(const char *folder, zi_log *log, zi_error *error)
+/* A history without lock and database. NULL: out of memory. */
+static zi_history *create_history(const char *folder, zi_log *log, zi_error *error)
 {
     zi_history *h = calloc(1, sizeof *h);
     if (h) {
@@ -179,10 +183,10 @@ static zi_history *create(const char *folder, zi_log *log, zi_error *error)
 
 bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error *error)
 {
-    zi_history *h = create(folder, log, error);
+    zi_history *h = create_history(folder, log, error);
     if (!h) return false;
-    if (!take_folder(h, error) || !open_db(h, error) || !forget_missing(h, error) ||
-        !sweep(h, error)) {
+    if (!lock_folder(h, error) || !open_db(h, error) || !remove_stale_rows(h, error) ||
+        !reconcile_files(h, error)) {
         zi_history_close(h);
         return false;
     }
@@ -190,9 +194,9 @@ bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error
     return true;
 }
 
-bool zi_history_look(const char *folder, zi_history **out, zi_error *error)
+bool zi_history_open_shared(const char *folder, zi_history **out, zi_error *error)
 {
-    zi_history *h = create(folder, NULL, error);
+    zi_history *h = create_history(folder, NULL, error);
     if (!h) return false;
     char *db = zi_path_join(folder, "history.db");
     bool ok = db || zi_error_no_memory(error, strlen(folder));

@@ -1,0 +1,181 @@
+#include "server/compat.h"
+#include "server/base64.h"
+#include "server/worker.h"
+
+#include "base/file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- jobs ---- */
+
+bool zi_compat_submit(zi_server_request *req, const zi_job_request *request,
+                      zi_http_error *http_error)
+{
+    req->cancel_job = true;
+    return zi_jobs_submit(req->server->jobs, request, &req->job, http_error);
+}
+
+bool zi_compat_submit_generate(zi_server_request *req, const zi_generation *generation,
+                               zi_http_error *http_error)
+{
+    zi_job_request request = {.kind = zi_job_kind_find("generate"),
+                              .params.generate = *generation,
+                              .fields = zi_params_nonzero_fields(zi_parameters, generation)};
+    return zi_compat_submit(req, &request, http_error);
+}
+
+bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_error *why,
+                         zi_handler_result *result)
+{
+    uint64_t cursor = zi_events_latest(req->server->events);
+    *state = zi_jobs_state(req->server->jobs, req->job, why);
+    if (*state > ZI_JOB_RUNNING) {
+        req->cancel_job = false;
+        return true;
+    }
+    *result = zi_server_request_wait(req, cursor);
+    return false;
+}
+
+/* ---- images ---- */
+
+/* Appends bytes in base64; sets out->failed when out of memory. */
+static void append_base64(const void *data, size_t size, zi_text *out)
+{
+    char *text = zi_base64_encode(data, size);
+    if (text)
+        zi_text_puts(out, text);
+    else
+        out->failed = true;
+    free(text);
+}
+
+/* Appends a whole file in base64; closes fd. */
+static bool append_file_base64(int fd, const char *id, zi_text *out, zi_error *error)
+{
+    struct stat st;
+    char *data = NULL;
+    bool ok = fstat(fd, &st) == 0 && (data = malloc((size_t)st.st_size + 1)) != NULL;
+    size_t size = 0;
+    while (ok && size < (size_t)st.st_size) {
+        ssize_t count = read(fd, data + size, (size_t)st.st_size - size);
+        ok = count > 0;
+        if (ok) size += (size_t)count;
+    }
+    close(fd);
+    if (ok) append_base64(data, size, out);
+    free(data);
+    return ok || zi_error_set(error, ZI_ERROR_IO, id, "the image's file cannot be read");
+}
+
+/* Sets ZI_ERROR_NOT_FOUND for an image; returns false. */
+static bool set_deleted_error(const char *id, zi_error *error)
+{
+    return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image was deleted meanwhile");
+}
+
+/* Appends the image in another format in base64; options->infotext is filled in. */
+static bool append_converted(zi_server *server, const char *id, const zi_save_options *options,
+                             zi_text *out, zi_error *error)
+{
+    zi_image *image = NULL;
+    char *infotext = NULL;
+    uint8_t *data = NULL;
+    size_t size = 0;
+    zi_save_options save = *options;
+    bool ok = zi_history_load_image(server->history, id, &image, &infotext, error);
+    if (ok && !image) ok = set_deleted_error(id, error);
+    save.infotext = infotext;
+    ok = ok && zi_image_encode(image, &save, &data, &size, error);
+    if (ok) append_base64(data, size, out);
+    zi_image_free(image);
+    free(infotext);
+    free(data);
+    return ok;
+}
+
+bool zi_compat_append_image(zi_server *server, const char *id, zi_format format, int quality,
+                            zi_text *out, zi_error *error)
+{
+    zi_save_options options = {.format = format, .quality = quality};
+    if (format != ZI_FORMAT_PNG) return append_converted(server, id, &options, out, error);
+    int fd = zi_history_open_file(server->history, id);
+    return fd < 0 ? set_deleted_error(id, error) : append_file_base64(fd, id, out, error);
+}
+
+/* ---- replies with images ---- */
+
+void zi_compat_append_open_object(cJSON *object, zi_text *out)
+{
+    char *text = cJSON_PrintUnformatted(object);
+    if (text)
+        zi_text_append(out, text, strlen(text) - 1);
+    else
+        out->failed = true;
+    cJSON_free(text);
+    cJSON_Delete(object);
+}
+
+zi_handler_result zi_compat_reply_json_text(zi_server_request *req, zi_text *out)
+{
+    size_t size = out->size;
+    char *data = zi_text_take(out);
+    return data ? zi_reply_bytes(req, 200, "application/json", data, size, NULL) : MHD_NO;
+}
+
+/* ---- models ---- */
+
+char *zi_compat_short_name(const char *name)
+{
+    char *base = zi_path_basename(name), *dot = base ? strrchr(base, '.') : NULL;
+    if (dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf"))) *dot = 0;
+    return base;
+}
+
+/* Whether a client may mean the model `name` by `requested`. */
+static bool name_matches(const char *requested, const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    char *brief = zi_compat_short_name(name);
+    bool same = !strcmp(requested, name) || (slash && !strcmp(requested, slash + 1)) ||
+                (brief && !strcmp(requested, brief));
+    free(brief);
+    return same;
+}
+
+char *zi_compat_find_model(zi_server *server, const char *requested)
+{
+    zi_registry_list list;
+    zi_http_error http_error;
+    char *text = strdup(requested), *found = NULL;
+    char *hash = text ? strrchr(text, '[') : NULL;
+    if (hash > text && hash[-1] == ' ' && hash[strlen(hash) - 1] == ']') hash[-1] = 0;
+    if (!text || !zi_models_list(server, &list, &http_error)) {
+        free(text);
+        return NULL;
+    }
+    for (size_t i = 0; i < list.count && !found; i++)
+        if (zi_model_can_generate(&list.entries[i]) && name_matches(text, list.entries[i].name))
+            found = strdup(list.entries[i].name);
+    zi_registry_list_free(&list);
+    free(text);
+    return found;
+}
+
+/* ---- seed and guidance ---- */
+
+void zi_compat_set_seed(double seed, zi_generation *generation)
+{
+    if (seed < 0) return;
+    generation->request.seed = (uint64_t)rint(seed);
+    generation->seed_given = true;
+}
+
+void zi_compat_set_cfg_scale(double cfg, zi_generation *generation)
+{
+    if (cfg > 1) generation->request.guidance = cfg - 1;
+}

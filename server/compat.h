@@ -1,0 +1,58 @@
+/* What the compatibility APIs (OpenAI, AUTOMATIC1111) share: requests that wait for their job, and
+ * images in base64. */
+#ifndef ZI_SERVER_COMPAT_H
+#define ZI_SERVER_COMPAT_H
+
+#include "server/http.h"
+
+/* Submits a job and stores its id in req->job. The job is cancelled if the client disconnects
+ * before it ends. Returns false and fills *http_error when the job was not accepted. */
+bool zi_compat_submit(zi_server_request *req, const zi_job_request *request,
+                      zi_http_error *http_error) ZI_CHECKED;
+
+/* Submits a "generate" job with these parameters, as zi_compat_submit does. */
+bool zi_compat_submit_generate(zi_server_request *req, const zi_generation *generation,
+                               zi_http_error *http_error) ZI_CHECKED;
+
+/* Reads the state of req->job. Returns true when the job has ended; *error is filled when it
+ * failed. Returns false while it waits or runs: the request is then suspended, and the handler must
+ * return *result and is called again later. */
+bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_error *error,
+                         zi_handler_result *result);
+
+/* Appends the image `id` of the history, with its infotext, in base64. quality: 1 to 100, for JPEG
+ * and WebP. Fails with ZI_ERROR_NOT_FOUND when the image was deleted; a lack of memory shows in
+ * out->failed only. */
+bool zi_compat_append_image(zi_server *server, const char *id, zi_format format, int quality,
+                            zi_text *out, zi_error *error) ZI_CHECKED;
+
+/* Appends object as JSON without its closing brace, so that large members can be appended as text.
+ * Deletes object. */
+void zi_compat_append_open_object(cJSON *object, zi_text *out);
+
+/* Replies 200 with the JSON in `out`, which is emptied. */
+zi_handler_result zi_compat_reply_json_text(zi_server_request *req, zi_text *out);
+
+/* Finds an image model by what a client calls it: full name, last path component, that without
+ * extension, or one of these followed by A1111's " [hash]". Returns the full name in new memory, or
+ * NULL when there is none. */
+char *zi_compat_find_model(zi_server *server, const char *requested);
+
+/* The last path component of a model's name without .safetensors or .gguf, in new memory; NULL when
+ * out of memory. */
+char *zi_compat_short_name(const char *name);
+
+/* Sets the seed from a JSON number. A negative one requests a random seed and changes nothing. */
+void zi_compat_set_seed(double seed, zi_generation *generation);
+
+/* Sets guidance from a CFG scale, where 1 and below is off: guidance = cfg - 1. */
+void zi_compat_set_cfg_scale(double cfg, zi_generation *generation);
+
+/* The zi_parameter row of a "seed" field in these APIs: a number, -1 for a random seed. */
+#define ZI_COMPAT_SEED(offset_)                                                                    \
+    {                                                                                              \
+        .name = "seed", .type = ZI_PARAMETER_REAL, .offset = offset_, .min = -1,                   \
+        .max = 9007199254740991.0                                                                  \
+    }
+
+#endif

@@ -1,0 +1,71 @@
+#include "server/http_error.h"
+
+#include "base/text.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Copies a field's name, cut to whole UTF-8 characters that fit: clients may send any name. */
+static void copy_field_name(zi_http_error *http_error, const char *field)
+{
+    size_t size = strlen(field), fits = 0, next;
+    while (fits < size && (next = zi_utf8_sequence(field + fits, size - fits)) &&
+           fits + next < sizeof http_error->field)
+        fits += next;
+    memcpy(http_error->field, field, fits);
+    http_error->field[fits] = 0;
+}
+
+bool zi_http_error_set(zi_http_error *http_error, unsigned status, const char *field,
+                       const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    http_error->status = status;
+    copy_field_name(http_error, field ? field : "");
+    vsnprintf(http_error->text, sizeof http_error->text, format, args);
+    va_end(args);
+    return false;
+}
+
+bool zi_http_error_no_memory(zi_http_error *http_error)
+{
+    return zi_http_error_set(http_error, 500, NULL, "out of memory");
+}
+
+/* The status for an error code of the library. */
+static unsigned http_status(zi_error_code code)
+{
+    switch (code) {
+    case ZI_ERROR_INVALID_ARGUMENT:
+        return 400;
+    case ZI_ERROR_NOT_FOUND:
+        return 404;
+    case ZI_ERROR_EXISTS:
+        return 409;
+    default:
+        return 500;
+    }
+}
+
+static bool is_field(const zi_parameter *table, const char *name)
+{
+    for (; table && table->name; table++)
+        if (!strcmp(table->name, name)) return true;
+    return false;
+}
+
+bool zi_http_error_from(zi_http_error *http_error, const zi_parameter *table, const char *field,
+                        const zi_error *error)
+{
+    if (!field && is_field(table, error->subject)) field = error->subject;
+    return zi_http_error_set(http_error, http_status(error->code), field, "%s", error->text);
+}
+
+bool zi_http_error_from_body(zi_http_error *http_error, const char *what, const zi_error *error)
+{
+    bool bad_file = error->code == ZI_ERROR_BAD_FORMAT || error->code == ZI_ERROR_UNSUPPORTED;
+    return zi_http_error_set(http_error, bad_file ? 400 : http_status(error->code), NULL, "%s: %s",
+                             what, error->text + error->message);
+}

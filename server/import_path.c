@@ -1,0 +1,115 @@
+#include "server/import_path.h"
+
+#include "base/file.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { ROOTS = 2, MAX_DEPTH = 8 };
+
+/* Folders that sources may be in, with symbolic links resolved; NULL: none. */
+typedef struct {
+    char *paths[ROOTS];
+} roots;
+
+/* The models folder and the folder of --import, resolved; the caller frees them. */
+static roots resolve_roots(const zi_server_options *o)
+{
+    return (roots){
+        {realpath(o->registry.folder, NULL), o->import ? realpath(o->import, NULL) : NULL}};
+}
+
+static void free_roots(roots *r)
+{
+    for (int i = 0; i < ROOTS; i++) free(r->paths[i]);
+}
+
+/* Whether path is below root, by their names alone. root may be NULL. */
+static bool is_below(const char *root, const char *path)
+{
+    size_t length = root ? strlen(root) : 0;
+    if (length && root[length - 1] == '/') length--; /* the root folder */
+    return root && !strncmp(path, root, length) && path[length] == '/' && path[length + 1];
+}
+
+static bool is_within(const roots *r, const char *path)
+{
+    for (int i = 0; i < ROOTS; i++)
+        if (is_below(r->paths[i], path)) return true;
+    return false;
+}
+
+static bool is_contained(const roots *r, const char *path, int depth);
+
+/* Whether all entries of a folder are contained. */
+static bool entries_contained(const roots *r, const char *path, int depth)
+{
+    DIR *dir = opendir(path);
+    bool ok = dir != NULL;
+    for (const struct dirent *entry; ok && (entry = readdir(dir));) {
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
+        char *below = zi_path_join(path, entry->d_name),
+             *real = below ? realpath(below, NULL) : NULL;
+        ok = real && is_contained(r, real, depth + 1);
+        free(real);
+        free(below);
+    }
+    if (dir) closedir(dir);
+    return ok;
+}
+
+/* Whether a real path, and everything below it when symbolic links are followed, is within the
+ * roots; false also below 8 levels of folders. */
+static bool is_contained(const roots *r, const char *path, int depth)
+{
+    if (depth > MAX_DEPTH || !is_within(r, path)) return false;
+    return zi_is_dir(path) ? entries_contained(r, path, depth) : zi_is_file(path);
+}
+
+/* The real path of source in new memory, or NULL when it does not exist or is not contained. */
+static char *find_within_roots(const roots *r, const char *source)
+{
+    if (source[0] == '/') {
+        char *real = realpath(source, NULL);
+        if (real && is_contained(r, real, 0)) return real;
+        free(real);
+        return NULL;
+    }
+    for (int i = 0; i < ROOTS; i++) {
+        char *path = r->paths[i] ? zi_path_join(r->paths[i], source) : NULL;
+        char *real = path ? realpath(path, NULL) : NULL;
+        free(path);
+        if (real && is_contained(r, real, 0)) return real;
+        free(real);
+    }
+    return NULL;
+}
+
+bool zi_import_path_resolve(const zi_server_options *options, const char *source, char **path,
+                            zi_http_error *http_error)
+{
+    roots r = resolve_roots(options);
+    char *found = find_within_roots(&r, source);
+    free_roots(&r);
+    if (found) {
+        *path = found;
+        return true;
+    }
+    return zi_http_error_set(
+        http_error, 400, "source",
+        "no file or folder that this server may read: it reads only below its models folder%s. "
+        "`zimage import PATH` on the command line imports from anywhere%s",
+        options->import ? " and the folder of --import, and follows no symbolic links out of them"
+                        : ", and follows no symbolic links out of it",
+        options->import ? "" : "; a server started with --import DIR also imports from DIR");
+}
+
+bool zi_import_path_in_models_folder(const zi_server_options *options, const char *path)
+{
+    char *root = realpath(options->registry.folder, NULL);
+    bool in_folder = is_below(root, path);
+    free(root);
+    return in_folder;
+}

@@ -1,0 +1,18 @@
+/* Validation of the source paths of import jobs. */
+#ifndef ZI_SERVER_IMPORT_PATH_H
+#define ZI_SERVER_IMPORT_PATH_H
+
+#include "server/http_error.h"
+#include "server/server.h"
+
+/* Resolves `source` to a real path, to free(). It must be a file or folder below the models folder
+ * or the folder of --import, and everything below it must stay there when symbolic links are
+ * followed. A relative path is looked up in the first, then in the second. The error does not tell
+ * whether a forbidden path exists. */
+bool zi_import_path_resolve(const zi_server_options *options, const char *source, char **path,
+                            zi_http_error *http_error) ZI_CHECKED;
+
+/* Whether a real path is below the models folder. */
+bool zi_import_path_in_models_folder(const zi_server_options *options, const char *path);
+
+#endif

@@ -1,0 +1,136 @@
+/* Runs generate, load and unload jobs. */
+#include "server/worker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- progress of an image ---- */
+
+/* zi_request.progress: called after every layer. Returns false to stop: the job is cancelled or the
+ * image skipped. */
+static bool on_progress(void *user, const zi_progress *p)
+{
+    static const char *const stages[] = {
+        [ZI_STAGE_ENCODE] = "encode", [ZI_STAGE_STEP] = "step", [ZI_STAGE_DECODE] = "decode"};
+    zi_job_reporter *reporter = user;
+    if (atomic_load_explicit(&reporter->job->cancel, memory_order_relaxed) ||
+        atomic_load_explicit(&reporter->job->skip, memory_order_relaxed))
+        return false;
+    if (p->stage != ZI_STAGE_ENCODE && !reporter->encoded) {
+        reporter->encoded = true;
+        zi_jobs_publish_encoded(reporter->worker->server->jobs, reporter->job,
+                                reporter->progress.image, p->cached);
+    }
+    bool new_stage = strcmp(reporter->progress.stage, stages[p->stage]) != 0;
+    double in_image = p->stage == ZI_STAGE_ENCODE ? p->fraction
+                      : p->stage == ZI_STAGE_STEP ? 1 + p->fraction * p->steps
+                                                  : 1 + p->steps + p->fraction;
+    reporter->progress.stage = stages[p->stage];
+    reporter->progress.step = p->step;
+    reporter->progress.steps = p->steps;
+    reporter->units = (p->steps + 2.0) * reporter->progress.images;
+    reporter->done = (p->steps + 2.0) * (reporter->progress.image - 1) + in_image;
+    zi_job_reporter_update(reporter, reporter->done / reporter->units, new_stage);
+    return true;
+}
+
+/* Sets the progress to the end of a step. */
+static void set_step_progress(zi_job_reporter *reporter, int step)
+{
+    zi_job_progress *p = &reporter->progress;
+    p->step = step;
+    p->fraction = ((p->steps + 2.0) * (p->image - 1) + 1 + step) / reporter->units;
+    p->seconds_left = (zi_seconds() - reporter->began) / p->fraction * (1 - p->fraction);
+}
+
+/* zi_request.preview: called after every step. */
+static void on_preview(void *user, int step, const zi_image *image)
+{
+    zi_job_reporter *reporter = user;
+    zi_save_options save = {.format = ZI_FORMAT_PNG};
+    zi_job_preview p = {.image = reporter->progress.image,
+                        .step = step,
+                        .width = image->width,
+                        .height = image->height};
+    if (!zi_image_encode(image, &save, &p.png, &p.size, NULL)) p.png = NULL;
+    set_step_progress(reporter, step);
+    /* With short steps, publish progress with the step rather than between steps. */
+    zi_jobs_set_step(reporter->worker->server->jobs, reporter->job, &reporter->progress,
+                     zi_job_reporter_is_due(reporter, 0.1), &p);
+}
+
+/* ---- an image ---- */
+
+/* Adds the image to the history and to the job. seconds: how long it took. */
+static bool save_image(zi_job_reporter *reporter, const zi_request *request, const zi_image *image,
+                       double seconds, zi_error *error)
+{
+    char id[ZI_IMAGE_ID];
+    zi_server *s = reporter->worker->server;
+    zi_request used = *request;
+    used.width = image->width;
+    used.height = image->height;
+    char *infotext = zi_infotext_create(reporter->worker->model, &used);
+    if (!infotext) return zi_error_no_memory(error, strlen(request->prompt));
+    bool ok = zi_history_add_image(s->history, image, infotext, seconds, id, error) &&
+              zi_jobs_add_image(s->jobs, reporter->job, reporter->progress.image, id, error);
+    free(infotext);
+    if (ok) atomic_fetch_add(&s->images, 1);
+    return ok;
+}
+
+/* Generates and saves image number reporter->progress.image of the job. */
+static bool generate_image(zi_job_reporter *reporter, zi_error *error)
+{
+    double began = zi_seconds();
+    zi_image *image = NULL;
+    zi_request request = reporter->job->params.generate.request;
+    request.seed += (uint64_t)(reporter->progress.image - 1);
+    request.progress = on_progress;
+    request.preview = on_preview;
+    request.user = reporter;
+    reporter->encoded = false;
+    bool ok = zi_generate(reporter->worker->model, &request, &image, error);
+    if (ok) {
+        reporter->progress.stage = "save";
+        ok = save_image(reporter, &request, image, zi_seconds() - began, error);
+    }
+    zi_image_free(image);
+    return ok;
+}
+
+/* ---- jobs ---- */
+
+bool zi_run_generate_job(zi_worker *worker, zi_job *job, zi_error *error)
+{
+    zi_generation generation = job->params.generate;
+    zi_generation_fill_defaults(&generation);
+    zi_job_reporter reporter = zi_job_reporter_start(worker, job, "load");
+    if (!zi_worker_load_model(worker, generation.model, job->paths.model, error)) return false;
+    reporter.began = zi_seconds();
+    reporter.progress.images = generation.count;
+    for (reporter.progress.image = 1; reporter.progress.image <= generation.count;
+         reporter.progress.image++) {
+        if (atomic_load(&job->cancel)) return zi_error_cancelled(error);
+        atomic_store(&job->skip, false);
+        if (generate_image(&reporter, error)) continue;
+        bool skipped = error->code == ZI_ERROR_CANCELLED && atomic_exchange(&job->skip, false);
+        if (!skipped || atomic_load(&job->cancel)) return false;
+        *error = (zi_error){0};
+    }
+    return true;
+}
+
+bool zi_run_load_job(zi_worker *worker, zi_job *job, zi_error *error)
+{
+    zi_job_reporter_start(worker, job, "load");
+    return zi_worker_load_model(worker, job->params.load.model, job->paths.model, error);
+}
+
+bool zi_run_unload_job(zi_worker *worker, zi_job *job, zi_error *error)
+{
+    (void)job;
+    (void)error;
+    zi_worker_unload_model(worker);
+    return true;
+}
