@@ -48,10 +48,10 @@ class Enhance(PageCase):
         for earlier, later in zip(seen, seen[1:]):
             self.assertTrue(later.startswith(earlier), seen)
         expect(self.page.locator("#enhance")).to_have_text("Enhance")
-        expect(self.page.locator("#announcer")).to_have_text("The prompt has been enhanced.")
+        expect(self.page.locator("#announcer")).to_have_text("Prompt enhanced.")
         self.page.click("#generate")
-        expect(self.page.locator("#run")).to_contain_text("Drawn")
-        expect(self.page.locator("#result")).to_contain_text("Before enhancing")
+        expect(self.page.locator("#run")).to_contain_text("Generated")
+        expect(self.page.locator("#result")).to_contain_text("Original prompt")
         expect(self.page.locator("#result")).to_contain_text("a cow")
         self.page.click("#enhance-undo")
         expect(self.page.locator("#prompt")).to_have_value("a cow")
@@ -59,7 +59,7 @@ class Enhance(PageCase):
 
     def test_errors_stand_beside_the_prompt(self):
         self.page.click("#enhance")
-        expect(self.page.locator("#prompt-error")).to_contain_text("Say what to draw")
+        expect(self.page.locator("#prompt-error")).to_contain_text("Enter a prompt")
         model = os.path.join(self.server.models, "prompt_enhancer")
         os.rename(model, os.path.join(self.server.dir, "one"))
         self.addCleanup(os.rename, os.path.join(self.server.dir, "one"), model)

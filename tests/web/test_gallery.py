@@ -49,19 +49,19 @@ class Gallery(PageCase):
         self.page.fill("#search", "CIRCLE red")
         expect(self.cards).to_have_count(1)
         expect(self.cards.first).to_contain_text(RED)
-        expect(self.page.locator("#gallery-count")).to_have_text("1 picture found")
+        expect(self.page.locator("#gallery-count")).to_have_text("1 image found")
         self.page.fill("#search", "purple 12")
         expect(self.cards).to_have_count(1)
         self.page.fill("#search", "no such thing")
-        expect(self.page.get_by_role("heading", name="No picture matches")).to_be_visible()
-        self.page.get_by_text("Clear the search").click()
+        expect(self.page.get_by_role("heading", name="No matching images")).to_be_visible()
+        self.page.get_by_text("Clear search").click()
         expect(self.cards).to_have_count(everything)
 
     def test_reuse(self):
         self.page.fill("#search", "circle")
         expect(self.cards).to_have_count(1)
         self.cards.first.click()
-        dialog = self.page.get_by_role("dialog", name="Picture")
+        dialog = self.page.get_by_role("dialog", name="Image")
         expect(dialog.locator(".facts")).to_contain_text("11")
         dialog.get_by_text("Use these settings").click()
         expect(dialog).to_have_count(0)
@@ -70,7 +70,7 @@ class Gallery(PageCase):
         self.assertEqual(self.page.input_value("#seed"), "11")
         found, before = self.picture(RED)
         self.page.click("#generate")
-        expect(self.page.locator("#run")).to_contain_text("Drawn")
+        expect(self.page.locator("#run")).to_contain_text("Generated")
         again, after = self.picture(RED)
         self.assertNotEqual(found["id"], again["id"])
         self.assertEqual(before, after)  # the same recipe, the same file
@@ -79,11 +79,11 @@ class Gallery(PageCase):
         before = self.cards.count()
         self.cards.first.click()
         self.page.get_by_role("button", name="Delete", exact=True).click()
-        expect(self.page.get_by_role("button", name="Keep")).to_be_focused()
+        expect(self.page.get_by_role("button", name="Cancel")).to_be_focused()
         self.page.keyboard.press("Enter")
         expect(self.page.get_by_role("button", name="Delete", exact=True)).to_be_focused()
         self.page.keyboard.press("Enter")
-        self.page.get_by_role("button", name="Delete for good").click()
+        self.page.get_by_role("button", name="Delete permanently").click()
         expect(self.cards).to_have_count(before - 1)
         expect(self.cards.first).to_be_focused()
         pictures = os.path.join(self.server.dir, "pictures")
@@ -98,7 +98,7 @@ class Gallery(PageCase):
         beside = self.cards.nth(2).get_attribute("data-id")
         self.cards.nth(1).click()
         self.page.get_by_role("button", name="Delete", exact=True).click()
-        self.page.get_by_role("button", name="Delete for good").click()
+        self.page.get_by_role("button", name="Delete permanently").click()
         expect(self.cards).to_have_count(before - 1)  # the event took it out
         held.let_go()
         expect(self.page.get_by_role("dialog")).to_have_count(0)
@@ -110,13 +110,13 @@ class Gallery(PageCase):
         second = self.cards.nth(1).get_attribute("data-id")
         self.cards.first.click()
         self.page.get_by_role("button", name="Delete", exact=True).click()
-        self.page.get_by_role("button", name="Delete for good").click()
+        self.page.get_by_role("button", name="Delete permanently").click()
         self.page.keyboard.press("ArrowRight")
-        dialog = self.page.get_by_role("dialog", name="Picture")
+        dialog = self.page.get_by_role("dialog", name="Image")
         expect(dialog).to_have_attribute("data-image", second)
         held.let_go()
         expect(self.cards).to_have_count(before - 1)
-        expect(self.page.locator("#toasts")).to_contain_text("The picture is deleted.")
+        expect(self.page.locator("#toasts")).to_contain_text("Image deleted.")
         expect(dialog).to_have_attribute("data-image", second)  # what is looked at now stays
         self.page.keyboard.press("Escape")
         expect(dialog).to_have_count(0)
@@ -129,7 +129,7 @@ class Gallery(PageCase):
         expect(self.cards).to_have_count(before + 1)
         expect(self.cards.first).to_contain_text(RED)
         self.assertTrue(old.evaluate("node => node.isConnected"))
-        expect(self.page.locator("#gallery-count")).to_have_text(f"{before + 1} pictures")
+        expect(self.page.locator("#gallery-count")).to_have_text(f"{before + 1} images")
 
     def test_focus_outlasts_what_others_find(self):
         self.page.fill("#search", "star")
@@ -159,7 +159,7 @@ class Gallery(PageCase):
         card(third).focus()
         for identity in [self.cards.nth(n).get_attribute("data-id") for n in range(before + 1)]:
             self.delete(identity)
-        expect(self.page.get_by_role("heading", name="No pictures yet")).to_be_visible()
+        expect(self.page.get_by_role("heading", name="No images yet")).to_be_visible()
         expect(self.page.locator("#title-gallery")).to_be_focused()
 
     def test_deleted_elsewhere(self):
@@ -193,7 +193,7 @@ class Gallery(PageCase):
         held.let_go()
         self.page.wait_for_timeout(300)
         expect(self.cards).to_have_count(before + 1)
-        expect(self.page.locator("#gallery-count")).to_have_text(f"{before + 1} pictures")
+        expect(self.page.locator("#gallery-count")).to_have_text(f"{before + 1} images")
 
     def test_an_answer_that_was_overtaken(self):
         held = Hold(self.page, "**/api/images?*q=circle*")
@@ -201,7 +201,7 @@ class Gallery(PageCase):
         held.wait()
         self.page.fill("#search", "star")
         expect(self.cards).to_have_count(2)
-        expect(self.page.locator("#gallery-count")).to_have_text("2 pictures found")
+        expect(self.page.locator("#gallery-count")).to_have_text("2 images found")
         held.let_go()
         self.page.wait_for_timeout(300)
         expect(self.cards).to_have_count(2)
@@ -217,7 +217,7 @@ class Gallery(PageCase):
     def test_dropped_picture_tells_its_recipe(self):
         found, data = self.picture(STAR)
         self.drop("#view-gallery", "found.png", "image/png", data)
-        dialog = self.page.get_by_role("dialog", name="The recipe of this picture")
+        dialog = self.page.get_by_role("dialog", name="Generation parameters")
         for word in STAR, found["seed"], "demo-model":
             expect(dialog).to_contain_text(word)
         dialog.get_by_text("Use these settings").click()
@@ -227,11 +227,11 @@ class Gallery(PageCase):
     def test_chosen_picture_tells_its_recipe(self):
         _, data = self.picture(RED)
         self.page.set_input_files("#recipe-file", {"name": "red.png", "mimeType": "image/png", "buffer": data})
-        expect(self.page.get_by_role("dialog", name="The recipe of this picture")).to_contain_text(RED)
+        expect(self.page.get_by_role("dialog", name="Generation parameters")).to_contain_text(RED)
 
     def test_no_recipe(self):
         self.drop("#view-gallery", "notes.txt", "text/plain", b"no picture")
-        expect(self.page.locator("#toasts")).to_contain_text("notes.txt is no PNG, JPEG or WebP picture.")
+        expect(self.page.locator("#toasts")).to_contain_text("notes.txt is not a PNG, JPEG or WebP image.")
         self.drop("#view-gallery", "broken.png", "image/png", b"no picture")
         expect(self.page.locator("#toasts")).to_contain_text("broken.png: ")
         blank = self.page.evaluate("""() => {
@@ -240,12 +240,12 @@ class Gallery(PageCase):
             canvas.getContext('2d').fillRect(0, 0, 8, 8);
             return canvas.toDataURL('image/png').split(',')[1]; }""")
         self.drop("#view-gallery", "blank.png", "image/png", base64.b64decode(blank))
-        expect(self.page.get_by_role("dialog")).to_contain_text("This picture carries no recipe.")
+        expect(self.page.get_by_role("dialog")).to_contain_text("This image has no generation parameters.")
 
     def test_arrow_keys_go_through_the_pictures(self):
         first, second = (self.cards.nth(n).get_attribute("data-id") for n in (0, 1))
         self.cards.first.click()
-        dialog = self.page.get_by_role("dialog", name="Picture")
+        dialog = self.page.get_by_role("dialog", name="Image")
         expect(dialog).to_have_attribute("data-image", first)
         self.page.keyboard.press("ArrowRight")
         expect(dialog).to_have_attribute("data-image", second)
@@ -255,12 +255,12 @@ class Gallery(PageCase):
 class Nothing(PageCase):
     def test_empty(self):
         self.page.click(".tabs >> text=Gallery")
-        expect(self.page.get_by_role("heading", name="No pictures yet")).to_be_visible()
-        self.page.get_by_text("Draw the first one").click()
+        expect(self.page.get_by_role("heading", name="No images yet")).to_be_visible()
+        self.page.get_by_text("Generate an image").click()
         expect(self.page.locator("#view-generate")).to_be_visible()
         self.page.click("text=a red circle on a blue background")
         self.page.click("#generate")
-        expect(self.page.locator("#run")).to_contain_text("Drawn")
+        expect(self.page.locator("#run")).to_contain_text("Generated")
 
 if __name__ == "__main__":
     unittest.main()

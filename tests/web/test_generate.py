@@ -75,18 +75,18 @@ class Generate(PageCase):
 
     def test_progress_and_preview(self):
         self.begin_long()
-        bar = self.page.get_by_role("progressbar", name="Progress of the picture")
+        bar = self.page.get_by_role("progressbar", name="Generation progress")
         expect(bar).to_be_visible()
         expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
         expect(self.page.locator("#run")).to_contain_text("left")
         expect(self.page.locator("#frame .preview")).to_be_visible()
-        expect(self.page.locator("#status")).to_have_text("At work")
+        expect(self.page.locator("#status")).to_have_text("Running")
         self.page.wait_for_function("document.querySelector('#frame .preview')?.naturalWidth > 0")
         before = int(bar.get_attribute("aria-valuenow"))
         self.page.wait_for_function(
             "before => document.querySelector('#run .bar')?.getAttribute('aria-valuenow') > before", arg=before)
-        expect(self.page.locator("#run")).to_contain_text("Drawn")
-        expect(self.page.locator("#announcer")).to_have_text("1 picture finished.")
+        expect(self.page.locator("#run")).to_contain_text("Generated")
+        expect(self.page.locator("#announcer")).to_have_text("1 image generated.")
 
     def test_cancel(self):
         self.begin_long()
@@ -109,7 +109,7 @@ class Generate(PageCase):
         self.page.fill("#prompt", RED)
         self.page.click("#generate")
         expect(self.page.locator("#run")).to_contain_text("in the queue")
-        expect(self.page.locator("#status")).to_have_text("At work, 1 job waiting")
+        expect(self.page.locator("#status")).to_have_text("Running, 1 job queued")
         expect(self.page.locator("#strip .ring")).to_have_count(2)
         self.page.click("#cancel")
         expect(self.page.locator("#strip .ring")).to_have_count(1)
@@ -119,7 +119,7 @@ class Generate(PageCase):
 
     def test_several_pictures(self):
         self.page.fill("#count", "3")
-        expect(self.page.locator("#generate")).to_have_text("Generate 3 pictures")
+        expect(self.page.locator("#generate")).to_have_text("Generate 3 images")
         self.page.click("#lock")
         before = self.page.locator("#strip img").count()
         self.draw(RED, seed=100)
@@ -156,7 +156,7 @@ class Generate(PageCase):
     def test_free_size(self):
         self.page.fill("#width", "160")
         self.page.fill("#height", "96")
-        expect(self.page.locator("#size-note")).to_have_text("free size")
+        expect(self.page.locator("#size-note")).to_have_text("custom size")
         self.page.fill("#width", "165")
         self.page.locator("#width").blur()
         self.assertEqual(self.size(), (160, 96))
@@ -171,7 +171,7 @@ class Generate(PageCase):
             expect(self.page.locator(f"#{focused}")).to_have_attribute("aria-invalid", "true")
             self.assertIn(f"{field}-error", self.page.get_attribute(f"#{focused}", "aria-describedby"))
 
-        refused("prompt", "Say what to draw", "prompt")
+        refused("prompt", "Enter a prompt", "prompt")
         self.page.fill("#prompt", RED)
         expect(self.page.locator("#prompt-error")).to_be_empty()
         self.page.fill("#seed", "fish")
@@ -233,7 +233,7 @@ class Generate(PageCase):
         self.draw(RED, seed=1)
         self.draw(RED, seed=2)
         self.page.click("#run >> text=Compare")
-        dialog = self.page.get_by_role("dialog", name="Compare two pictures")
+        dialog = self.page.get_by_role("dialog", name="Compare images")
         expect(dialog.locator(".differences")).to_contain_text("Seed")
         self.page.wait_for_function("[...document.querySelectorAll('dialog figure img')].every(img => img.naturalWidth)")
         dialog.get_by_role("slider").focus()

@@ -28,7 +28,7 @@ class Keyboard(PageCase):
         write(RED)
         self.tab_to("generate")
         press("Enter")
-        expect(self.page.locator("#run")).to_contain_text("Drawn")
+        expect(self.page.locator("#run")).to_contain_text("Generated")
         self.tab_to("PNG")
         with self.page.expect_download() as download:
             press("Enter")
@@ -38,7 +38,7 @@ class Keyboard(PageCase):
         self.tab_to("prompt")
         self.page.keyboard.type(RED)
         self.page.keyboard.press("Control+Enter")
-        expect(self.page.locator("#run")).to_contain_text("Drawn")
+        expect(self.page.locator("#run")).to_contain_text("Generated")
 
     def test_cancel(self):
         self.begin_long()
@@ -75,7 +75,7 @@ class Keyboard(PageCase):
         self.page.reload()
         expect(self.page.locator("#status")).to_have_text("Ready")
         self.page.keyboard.press("Tab")
-        self.assertEqual(self.focused(), "Skip to the content")
+        self.assertEqual(self.focused(), "Skip to content")
         self.page.keyboard.press("Enter")
         self.assertEqual(self.focused(), "main")
         self.page.reload()
@@ -90,7 +90,7 @@ class Keyboard(PageCase):
         self.page.keyboard.press("Tab")
         expect(self.page.locator(".card button").first).to_be_focused()
         self.page.keyboard.press("Enter")
-        dialog = self.page.get_by_role("dialog", name="Picture")
+        dialog = self.page.get_by_role("dialog", name="Image")
         expect(dialog).to_be_visible()
         for _ in range(12):  # the focus stays inside, or goes to the browser's own controls
             self.page.keyboard.press("Tab")

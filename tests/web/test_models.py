@@ -47,7 +47,7 @@ class Models(PageCase):
     def test_verify(self):
         self.page.get_by_role("button", name="Verify: demo", exact=True).click()
         job = self.page.locator(".model-job").first
-        expect(job).to_contain_text("It works: demo")
+        expect(job).to_contain_text("Verified demo")
         expect(job.locator(".chip.good")).not_to_have_count(0)
         expect(job.locator(".chip.bad")).to_have_count(0)
 
@@ -108,7 +108,7 @@ class Models(PageCase):
         expect(dialog.locator("#convert-destination-error")).to_contain_text("taken")
         dialog.get_by_label("Name of the new model").fill("")
         dialog.get_by_role("button", name="Convert").click()
-        expect(dialog.locator("#convert-destination-error")).to_contain_text("needs a name")
+        expect(dialog.locator("#convert-destination-error")).to_contain_text("Enter a name")
         dialog.get_by_label("Name of the new model").fill("../outside")
         dialog.get_by_role("button", name="Convert").click()
         expect(dialog.locator("#convert-destination-error")).not_to_be_empty()
@@ -129,15 +129,15 @@ class Models(PageCase):
         self.page.set_input_files("#import-file", {"name": "x.safetensors", "mimeType": "", "buffer": b"no model"})
         expect(self.page.locator("#import-error")).to_contain_text("x.safetensors")
         self.page.set_input_files("#import-file", {"name": "x.zip", "mimeType": "", "buffer": b"no model"})
-        expect(self.page.locator("#import-error")).to_contain_text("x.zip is no .safetensors or .gguf file.")
+        expect(self.page.locator("#import-error")).to_contain_text("x.zip is not a .safetensors or .gguf file.")
         self.assertFalse(os.path.exists(os.path.join(self.server.models, "comfyui", "x.safetensors")))
 
     def test_import_by_path(self):
         shutil.copytree(SMALL, os.path.join(self.server.models, "flat"))
         form, error = self.page.locator("#import-form"), self.page.locator("#import-path-error")
-        path = form.get_by_label("Or its path")
+        path = form.get_by_label("Or a path")
         form.get_by_role("button", name="Import").click()
-        expect(error).to_have_text("Which file or folder?")
+        expect(error).to_have_text("Enter the path of a file or folder.")
         path.fill("/etc")
         form.get_by_role("button", name="Import").click()
         expect(error).to_contain_text("zimage import PATH")
@@ -155,7 +155,7 @@ class Models(PageCase):
 
     def test_log(self):
         self.page.get_by_role("button", name="Verify: demo", exact=True).click()
-        expect(self.page.locator(".model-job").first).to_contain_text("It works: demo")
+        expect(self.page.locator(".model-job").first).to_contain_text("Verified demo")
         self.page.click(".tabs >> text=Log")
         expect(self.page.locator("#log .log-line")).not_to_have_count(0)
         before = self.page.locator("#log .log-line").count()
@@ -167,7 +167,7 @@ class Models(PageCase):
         self.page.click(".tabs >> text=Log")
         held.wait()
         self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {model: 'demo'}})})")
-        expect(self.page.locator("#status")).to_have_text("At work")
+        expect(self.page.locator("#status")).to_have_text("Running")
         expect(self.page.locator("#status")).to_have_text("Ready")
         held.let_go()
         lines = self.page.evaluate("fetch('/api/log').then(answer => answer.json())")["lines"]
@@ -178,7 +178,7 @@ class Models(PageCase):
         held = HoldEvents(self.page, "log")
         self.await_lists(self.page)
         self.page.get_by_role("button", name="Verify: demo", exact=True).click()
-        expect(self.page.locator(".model-job").first).to_contain_text("It works: demo")
+        expect(self.page.locator(".model-job").first).to_contain_text("Verified demo")
         self.page.click(".tabs >> text=Log")
         expect(self.page.locator("#log .log-line")).not_to_have_count(0)
         lines = self.page.locator("#log .log-line").count()
@@ -235,10 +235,10 @@ class Download(PageCase):
 
     def test_choices(self):
         self.assertEqual(self.form.get_by_label("Repository").input_value(), "Tongyi-MAI/Z-Image-Turbo")
-        expect(self.page.locator("#fetch-note")).to_contain_text("32.9 GB to download")
+        expect(self.page.locator("#fetch-note")).to_contain_text("32.9 GB download")
         self.form.get_by_label("Layout").select_option("mlx")
         self.form.get_by_label("Precision").select_option("q4")
-        expect(self.page.locator("#fetch-note")).to_contain_text("11.9 GB stay")
+        expect(self.page.locator("#fetch-note")).to_contain_text("11.9 GB on disk")
         self.form.get_by_label("Layout").select_option("comfyui")
         self.assertNotIn("q4", self.form.get_by_label("Precision").evaluate("e => [...e.options].map(o => o.value)"))
         self.form.get_by_label("Repository").fill("no repository")
@@ -264,7 +264,7 @@ class Download(PageCase):
         expect(self.job.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile(r"^\d+$"))
         self.shot(self.page, "models-downloading")
         self.job.get_by_role("button", name="Cancel").click()
-        expect(self.job).to_contain_text("What has come so far is kept.")
+        expect(self.job).to_contain_text("The partial download is kept.")
         self.hub.rate = None
         self.job.get_by_role("button", name="Resume").click()
         expect(self.job).to_contain_text("Downloaded Z-Image-Turbo")
@@ -282,13 +282,13 @@ class Download(PageCase):
         expect(self.job.locator(".numbers")).to_contain_text("of 4.")
         expect(status).to_have_text("Downloading")
         self.go()
-        expect(self.job).to_contain_text("Waiting for its turn")
-        expect(status).to_have_text("Downloading, 1 job waiting")
+        expect(self.job).to_contain_text("Queued")
+        expect(status).to_have_text("Downloading, 1 job queued")
         page.click(".tabs >> text=Generate")
         self.begin_long(width=640, height=640)
         for _ in range(2):
             expect(run).to_contain_text(re.compile(r"Step \d+ of 20"))
-            expect(status).to_have_text("At work and downloading, 1 job waiting")
+            expect(status).to_have_text("Running and downloading, 1 job queued")
             page.reload()
         self.shot(page, "generate-running-beside-download")
         page.click(".tabs >> text=Models")
@@ -296,10 +296,10 @@ class Download(PageCase):
         expect(running.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile(r"^\d+$"))
         before = running.locator(".numbers").inner_text()
         expect(running.locator(".numbers")).not_to_have_text(before)
-        expect(status).to_have_text("At work and downloading, 1 job waiting")
+        expect(status).to_have_text("Running and downloading, 1 job queued")
         page.click(".tabs >> text=Generate")
-        expect(run).to_contain_text("Drawn")
-        expect(status).to_have_text("Downloading, 1 job waiting")
+        expect(run).to_contain_text("Generated")
+        expect(status).to_have_text("Downloading, 1 job queued")
         page.click(".tabs >> text=Models")
         cancels = page.locator(".model-job").get_by_role("button", name="Cancel")
         for left in 1, 0:

@@ -96,7 +96,7 @@ class Network(PageCase):
         expect(page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
         expect(self.page.locator("#strip .ring")).to_have_count(1)
         line.cut()
-        expect(page.locator("#status")).to_have_text("No connection, trying again")
+        expect(page.locator("#status")).to_have_text("Disconnected, reconnecting")
         expect(self.page.locator("#strip .ring")).to_have_count(0)  # another page, which sees the end
         expect(self.page.locator("#status")).to_have_text("Ready")
         line.mend()
@@ -119,9 +119,9 @@ class Restart(PageCase):
     def test_server_comes_back(self):
         self.draw(STAR, seed=1)
         self.server.stop()
-        expect(self.page.locator("#status")).to_have_text("No connection, trying again")
+        expect(self.page.locator("#status")).to_have_text("Disconnected, reconnecting")
         self.page.click("#generate")
-        expect(self.page.locator("#form-error")).to_contain_text("does not answer")
+        expect(self.page.locator("#form-error")).to_contain_text("Cannot reach the server")
         self.server.start()
         expect(self.page.locator("#status")).to_have_text("Ready")
         expect(self.page.locator("#strip img")).to_have_count(1)
@@ -140,8 +140,8 @@ class Key(PageCase):
         return page
 
     def test_asks_for_the_key(self):
-        dialog = self.page.get_by_role("dialog", name="This server wants a key")
-        field = dialog.get_by_label("The key")
+        dialog = self.page.get_by_role("dialog", name="API key required")
+        field = dialog.get_by_label("API key")
         field.fill("wrong")
         dialog.get_by_role("button", name="Sign in").click()
         expect(dialog.locator("#key-error")).not_to_be_empty()

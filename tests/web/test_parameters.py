@@ -23,7 +23,7 @@ class Parameters(PageCase):
         with urllib.request.urlopen(urllib.request.Request(
                 self.server.url + "api/jobs", body, {"Content-Type": "application/json"})):
             pass
-        expect(self.page.locator("#run")).to_contain_text("Drawn")
+        expect(self.page.locator("#run")).to_contain_text("Generated")
         expect(self.page.locator("#status")).to_have_text("Ready")
 
     def slider(self, name):
@@ -94,8 +94,8 @@ class Controls(Parameters):
         facts = self.page.eval_on_selector_all(
             "#result .fact", "nodes => nodes.map(node => [...node.children].map(child => child.textContent))")
         self.assertEqual(facts[:-1], [
-            ["Prompt", RED], ["Before enhancing", "a circle"], ["Model", "demo-model"], ["Size", "64 × 64"], ["Steps", "1"],
-            ["Seed", "77"], ["Time shift", "3"], ["Guidance", "2"], ["Negative prompt", "green"], ["Schedule", "mlx"]])
+            ["Prompt", RED], ["Original prompt", "a circle"], ["Model", "demo-model"], ["Size", "64 × 64"], ["Steps", "1"],
+            ["Seed", "77"], ["Shift", "3"], ["Guidance scale", "2"], ["Negative prompt", "green"], ["Schedule", "mlx"]])
 
 
 class More(Parameters):

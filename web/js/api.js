@@ -11,7 +11,7 @@ export class ApiError extends Error {
 
 async function failure(response) {
   const { error } = await response.json().catch(() => ({}));
-  return new ApiError(error?.message ?? `The server answered ${response.status}.`, error?.field, response.status);
+  return new ApiError(error?.message ?? `The server returned HTTP ${response.status}.`, error?.field, response.status);
 }
 
 // The answer, a Response that went well. Asks for the key when the server wants one.
@@ -27,7 +27,7 @@ export async function send(method, path, body, { signal } = {}) {
     response = await fetch(path, options);
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new ApiError('The server does not answer. Is zimage serve still running?');
+    throw new ApiError('Cannot reach the server. Is zimage serve running?');
   }
   if (response.ok) return response;
   if (response.status === 401 && path !== '/api/login') {
@@ -80,11 +80,11 @@ function login() {
   asking ??= new Promise((resolve) => {
     const key = el('input.input', { id: 'key', type: 'password', autocomplete: 'current-password', 'aria-describedby': 'key-error' });
     const form = el('form.field', { novalidate: true },
-      el('label', { for: 'key' }, 'The key that zimage serve was started with (--api-key)'),
+      el('label', { for: 'key' }, 'API key (set with zimage serve --api-key)'),
       key,
       el('p.error', { id: 'key-error', role: 'alert' }),
       el('div.row.end', {}, button('.primary', null, 'Sign in', null, { type: 'submit' })));
-    const box = dialog('This server wants a key', '', form);
+    const box = dialog('API key required', '', form);
     box.addEventListener('cancel', (event) => event.preventDefault());
     $('[aria-label="Close"]', box).remove();
     form.addEventListener('submit', async (event) => {

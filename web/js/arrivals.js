@@ -24,7 +24,7 @@ async function importPath(event) {
   event.preventDefault();
   const field = $('#import-path'), source = field.value.trim().replace(/(?<=.)\/+$/, '');
   if (!source) {
-    fieldError('import-path', 'Which file or folder?');
+    fieldError('import-path', 'Enter the path of a file or folder.');
     field.focus();
     return;
   }
@@ -42,8 +42,8 @@ let layouts = [];
 // What it takes, as far as that is known.
 function hint() {
   const to = $('#fetch-to').value, stays = to === 'mlx' && STAYS[$('#fetch-precision').value];
-  const sizes = $('#fetch-repo').value.trim() !== TURBO ? '' : `${FETCHED} GB to download${stays ? `, of which ${stays} GB stay` : ''}. `;
-  $('#fetch-note').textContent = `${sizes}What was interrupted goes on the next time.`;
+  const sizes = $('#fetch-repo').value.trim() !== TURBO ? '' : `${FETCHED} GB download${stays ? `, ${stays} GB on disk` : ''}. `;
+  $('#fetch-note').textContent = `${sizes}Interrupted downloads can be resumed.`;
 }
 
 function offerPrecisions() {

@@ -9,9 +9,9 @@ const FIELDS = parameters.filter(({ name }) => !ASIDE.includes(name)).map(({ nam
 function differences(first, second) {
   const rows = [...FIELDS.map(([field, name]) => [name, first[field], second[field]]), ['Size', size(first), size(second)]]
     .filter(([, a, b]) => a !== b);
-  if (!rows.length) return el('p.note', {}, 'Their recipes are the same.');
+  if (!rows.length) return el('p.note', {}, 'The generation parameters are identical.');
   return el('table.differences', {},
-    el('caption.visually-hidden', {}, 'How the recipes differ'),
+    el('caption.visually-hidden', {}, 'Differences in generation parameters'),
     el('thead', {}, el('tr', {}, el('td'), el('th', { scope: 'col' }, 'Left'), el('th', { scope: 'col' }, 'Right'))),
     el('tbody', {}, ...rows.map(([name, a, b]) =>
       el('tr', {}, el('th', { scope: 'row' }, name), el('td', {}, String(a ?? 'none')), el('td', {}, String(b ?? 'none'))))));
@@ -22,7 +22,7 @@ function pair(first, second) {
   const view = el('div.compare-view', {}, picture(first, 'left'), picture(second, 'right'), el('div.compare-line', { 'aria-hidden': 'true' }));
   const both = el('div.compare-pair');
   both.style.setProperty('--ratio', Math.max(first.width / first.height, second.width / second.height));
-  const range = el('input', { type: 'range', min: 0, max: 100, value: 50, 'aria-label': 'Where the pictures meet',
+  const range = el('input', { type: 'range', min: 0, max: 100, value: 50, 'aria-label': 'Position of the divider',
     oninput: () => both.style.setProperty('--split', `${range.value}%`) });
   const beside = button('.small', 'compare', 'Side by side', () => {
     const on = view.classList.toggle('beside');
@@ -42,7 +42,7 @@ function pair(first, second) {
 export async function compare(first) {
   const place = el('div', {}, el('div.compare-view.skeleton')), tools = el('div.row'), recipes = el('div');
   const list = el('ul.compare-list', { 'aria-label': 'Compare with' });
-  dialog('Compare two pictures', '.wide', place, el('div.compare-head', {}, el('h3', {}, 'Compare with'), tools), list, recipes);
+  dialog('Compare images', '.wide', place, el('div.compare-head', {}, el('h3', {}, 'Compare with'), tools), list, recipes);
   const { images } = await get('/api/images?limit=40').catch(() => ({ images: [] }));
   const others = images.filter((image) => image.id !== first.id);
   const choose = (second) => {
@@ -55,5 +55,5 @@ export async function compare(first) {
   list.append(...others.map((image) => el('li', {}, el('button.tile', { type: 'button', 'data-id': image.id, 'aria-label': `${image.prompt}, seed ${image.seed}`, onclick: () => choose(image) },
     el('img', { src: thumbnailUrl(image.id), alt: '', width: 72, height: 72, loading: 'lazy' })))));
   if (others.length) choose(others[0]);
-  else place.replaceChildren(el('p.note', {}, 'There is no second picture yet. Draw one more, and compare them here.'));
+  else place.replaceChildren(el('p.note', {}, 'There is no other image to compare with. Generate another one first.'));
 }

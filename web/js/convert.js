@@ -4,7 +4,7 @@ import { get, submit } from './api.js';
 import { add } from './jobs.js';
 
 export const LAYOUTS = { mlx: 'MLX folder', diffusers: 'diffusers folder', comfyui: 'ComfyUI file', gguf: 'GGUF file' };
-export const PRECISIONS = { original: 'as it is', fp16: '16 bits (FP16)', bf16: '16 bits (BF16)', fp8: '8 bits (FP8)', q8: '8 bits (Q8)', q4: '4 bits (Q4)' };
+export const PRECISIONS = { original: 'Original', fp16: '16-bit (FP16)', bf16: '16-bit (BF16)', fp8: '8-bit (FP8)', q8: '8-bit (Q8)', q4: '4-bit (Q4)' };
 const FIELDS = ['destination', 'layout', 'precision', 'reference']; // as the API calls them
 
 const baseName = (name) => name.split('/').pop().replace(/\.(safetensors|gguf)$/i, '');
@@ -21,9 +21,9 @@ const select = (name, options) => {
 export async function convert(model, models) {
   const config = await get('/api/config').catch(() => null);
   const layouts = config?.layouts ?? [];
-  const layout = select('layout', [['same', `Keep it (${model.layout ?? 'unknown'})`], ...layouts.map(({ name }) => [name, LAYOUTS[name] ?? name])]);
+  const layout = select('layout', [['same', `Same as source (${model.layout ?? 'unknown'})`], ...layouts.map(({ name }) => [name, LAYOUTS[name] ?? name])]);
   const precision = select('precision', []);
-  const reference = select('reference', [['', 'nobody: it is complete'],
+  const reference = select('reference', [['', 'None'],
     ...models.filter((other) => other.name !== model.name && other.kind === 'image').map((other) => [other.name, other.name])]);
   const destination = el('input.input', { ...ids('destination'), autocomplete: 'off', spellcheck: 'false', maxlength: 200 });
   let named = false; // whether the name is the user's own
@@ -47,10 +47,10 @@ export async function convert(model, models) {
 
   const go = button('.primary', 'turn', 'Convert', null, { type: 'submit' });
   const form = el('form.convert', { novalidate: true },
-    el('p.note', {}, `From ${model.name}. The new model appears in the models folder when it is whole; this one stays as it is.`),
+    el('p.note', {}, `Writes a new model to the models folder. ${model.name} is not changed.`),
     el('div.pair', {}, field('layout', 'Layout', layout), field('precision', 'Precision', precision)),
     field('destination', 'Name of the new model', destination),
-    field('reference', 'What it lacks is lent by', reference),
+    field('reference', 'Take missing components from', reference),
     el('p.error', { id: 'convert-form-error', role: 'alert' }),
     el('div.row.end', {}, go));
   offer();
@@ -60,7 +60,7 @@ export async function convert(model, models) {
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     for (const name of [...FIELDS, 'form']) fieldError(`convert-${name}`);
-    if (!destination.value.trim()) { fieldError('convert-destination', 'The new model needs a name.'); destination.focus(); return; }
+    if (!destination.value.trim()) { fieldError('convert-destination', 'Enter a name for the new model.'); destination.focus(); return; }
     go.disabled = true;
     const same = layout.value === 'same';
     const params = { source: model.name, destination: destination.value.trim(), precision: precision.value, reference: reference.value || null };

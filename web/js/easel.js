@@ -40,7 +40,7 @@ function showPreview(entry) {
   setFrame(width ?? shape.width, height ?? shape.height);
   if (frame.dataset.mode !== `job ${entry.id}`) {
     frame.dataset.mode = `job ${entry.id}`;
-    frame.replaceChildren(el('div.skeleton.waiting'), el('img.preview', { alt: 'The picture so far', hidden: true }));
+    frame.replaceChildren(el('div.skeleton.waiting'), el('img.preview', { alt: 'Preview', hidden: true }));
   }
   const picture = $('img', frame);
   if (entry.preview) picture.src = `data:${entry.preview.mime};base64,${entry.preview.data}`;
@@ -63,11 +63,11 @@ function showPicture(image) {
 const ordinal = (position) => (position === 1 ? 'next' : `number ${position}`);
 
 function progressText({ state, position, progress, params }) {
-  if (state === 'queued') return position ? `Waiting, ${ordinal(position)} in the queue` : 'Waiting';
+  if (state === 'queued') return position ? `Queued, ${ordinal(position)} in the queue` : 'Queued';
   if (!progress) return 'Starting';
-  const many = progress.pictures > 1 ? `Picture ${progress.picture || 1} of ${progress.pictures}, ` : '';
+  const many = progress.pictures > 1 ? `Image ${progress.picture || 1} of ${progress.pictures}, ` : '';
   const what = {
-    load: 'loading the model', encode: 'reading the prompt', decode: 'developing the picture', save: 'saving the picture',
+    load: 'loading the model', encode: 'encoding the prompt', decode: 'decoding the image', save: 'saving the image',
     step: `step ${Math.min(progress.step + 1, progress.steps)} of ${progress.steps || params.steps || '?'}`,
   }[progress.stage] ?? progress.stage;
   return many ? many + what : what[0].toUpperCase() + what.slice(1);
@@ -88,17 +88,17 @@ function showProgress(entry) {
       event.currentTarget.disabled = true;
       cancel(entry.id).catch(() => {});
     }, { id: 'cancel' }),
-    bar('Progress of the picture'),
+    bar('Generation progress'),
   ]);
   const left = entry.progress?.seconds_left;
   $('.run-what', run).textContent = progressText(entry);
-  $('.run-left', run).textContent = left == null ? '' : left < 0.5 ? 'almost there' : `${seconds(left)} left`;
+  $('.run-left', run).textContent = left == null ? '' : left < 0.5 ? 'almost done' : `${seconds(left)} left`;
   setBar($('.bar', run), entry.state === 'running' ? entry.progress?.fraction ?? null : 0);
   $('.bar', run).setAttribute('aria-valuetext', progressText(entry));
 }
 
 const showActions = (image) => line(`image ${image.id}`, () => [
-  el('div.run-text', {}, el('strong', {}, image.seconds ? `Drawn in ${seconds(image.seconds)}` : 'Drawn'), el('span.note.numbers', {}, `seed ${image.seed}`)),
+  el('div.run-text', {}, el('strong', {}, image.seconds ? `Generated in ${seconds(image.seconds)}` : 'Generated'), el('span.note.numbers', {}, `seed ${image.seed}`)),
   el('div.row.wrap.end.run-actions', {}, downloads(image), ...actions(image)),
 ]);
 
@@ -114,7 +114,7 @@ function invite(text) {
 }
 
 const showInvitation = () => line(`empty ${examples}`, () => [
-  el('div.examples', {}, el('span.note', {}, 'Try one of these'), ...EXAMPLES[examples].map((text) =>
+  el('div.examples', {}, el('span.note', {}, 'Example prompts'), ...EXAMPLES[examples].map((text) =>
     el('button.chip', { type: 'button', onclick: () => invite(text) }, text))),
 ]);
 
@@ -147,7 +147,7 @@ function tile(key, label, current, onclick, ...content) {
 function showStrip() {
   const focused = document.activeElement?.dataset?.key;
   const jobs = waiting().filter((entry) => entry.kind === 'generate').map((entry) =>
-    tile(entry.id, `${entry.state === 'running' ? 'In progress' : 'Waiting'}: ${entry.params.prompt ?? ''}`, shown.job === entry.id,
+    tile(entry.id, `${entry.state === 'running' ? 'Running' : 'Queued'}: ${entry.params.prompt ?? ''}`, shown.job === entry.id,
       () => { shown = { job: entry.id, image: null }; show(); },
       el(`span.ring${entry.state === 'running' ? '.running' : ''}`, {}, entry.state === 'running' ? '' : String(entry.position ?? ''))));
   const pictures = [...images.values()].slice(0, STRIP).map((image) =>
@@ -176,8 +176,8 @@ export const latest = () => [...images.values()];
 /* ---- what happens ---- */
 
 const MESSAGES = {
-  started: () => 'Drawing has begun.',
-  done: (entry) => `${plural(entry.images.length, 'picture')} finished.`,
+  started: () => 'Generation started.',
+  done: (entry) => `${plural(entry.images.length, 'image')} generated.`,
   cancelled: () => 'Cancelled.',
 };
 

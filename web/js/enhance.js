@@ -45,7 +45,7 @@ function put(text) {
 async function follow(response, before) {
   let text = '';
   for await (const [name, data] of events(response)) {
-    if (name === 'queued') note.textContent = 'Waiting for its turn';
+    if (name === 'queued') note.textContent = 'Queued';
     if (name === 'started' || name === 'progress') note.textContent = 'Writing';
     if (name === 'text') put(text += data.text);
     if (name === 'failed') throw new Error(data.error.message);
@@ -53,11 +53,11 @@ async function follow(response, before) {
     if (name === 'done') {
       put(data.text);
       setOriginal(before);
-      announce('The prompt has been enhanced.');
+      announce('Prompt enhanced.');
       return;
     }
   }
-  throw new Error('The connection was lost while the prompt was being written. Your own words are back.');
+  throw new Error('The connection was lost. Your prompt has been restored.');
 }
 
 async function enhance() {
@@ -65,12 +65,12 @@ async function enhance() {
   const before = prompt.value;
   fieldError('prompt');
   if (!before.trim()) {
-    fieldError('prompt', 'Say what to draw; it is this text that becomes richer.');
+    fieldError('prompt', 'Enter a prompt to enhance.');
     return prompt.focus();
   }
   running = new AbortController();
   show(true);
-  note.textContent = 'Reading';
+  note.textContent = 'Starting';
   try {
     await follow(await send('POST', '/api/enhance', { prompt: before.trim() }, { signal: running.signal }), before);
   } catch (error) {

@@ -18,16 +18,16 @@ function card(image) {
 }
 
 function showCount() {
-  count.textContent = search.value.trim() ? `${plural(total, 'picture')} found` : plural(total, 'picture');
+  count.textContent = search.value.trim() ? `${plural(total, 'image')} found` : plural(total, 'image');
 }
 
 function empty() {
   const found = search.value.trim();
   return el('div.empty', {}, icon(found ? 'search' : 'picture'),
-    el('h2', {}, found ? 'No picture matches' : 'No pictures yet'),
-    el('p', {}, found ? 'All words must be in the prompt, the model’s name or the seed.' : 'What you draw is kept here, with the recipe to draw it again.'),
-    found ? button('', 'close', 'Clear the search', () => { search.value = ''; load(); search.focus(); })
-      : el('a.button.primary', { href: '#generate' }, icon('brush'), 'Draw the first one'));
+    el('h2', {}, found ? 'No matching images' : 'No images yet'),
+    el('p', {}, found ? 'Each search word must occur in the prompt, the model name or the seed.' : 'Generated images are saved here with their generation parameters.'),
+    found ? button('', 'close', 'Clear search', () => { search.value = ''; load(); search.focus(); })
+      : el('a.button.primary', { href: '#generate' }, icon('brush'), 'Generate an image'));
 }
 
 const placeOf = (id) => images.findIndex((image) => image.id === id);
@@ -104,8 +104,8 @@ function deleting(image) {
   const place = el('div.row.deleting');
   const ask = () => {
     place.replaceChildren(
-      button('.small.danger', 'trash', 'Delete for good', () => remove(image)),
-      button('.small', null, 'Keep', idle));
+      button('.small.danger', 'trash', 'Delete permanently', () => remove(image)),
+      button('.small', null, 'Cancel', idle));
     $('.danger + button', place).focus();
   };
   const idle = () => {
@@ -125,7 +125,7 @@ async function remove(image) {
   }
   if (box.dataset.image === image.id) box.close();
   forget(image.id);
-  toast('The picture is deleted.');
+  toast('Image deleted.');
 }
 
 // Also told by an event, which may come before the answer to who deleted it.
@@ -159,7 +159,7 @@ function fill(image) {
 }
 
 function open(image) {
-  box = dialog('Picture', '.wide.detail');
+  box = dialog('Image', '.wide.detail');
   fill(image);
   const opened = box;
   opened.addEventListener('keydown', (event) => {

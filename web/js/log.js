@@ -16,7 +16,7 @@ const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 40;
 const toEnd = () => { log.scrollTop = log.scrollHeight; };
 
 function show() {
-  log.replaceChildren(...(lines.length ? lines.map(line) : [el('div.empty', {}, icon('list'), el('p', {}, 'Nothing to report yet.'))]));
+  log.replaceChildren(...(lines.length ? lines.map(line) : [el('div.empty', {}, icon('list'), el('p', {}, 'The log is empty.'))]));
   toEnd();
 }
 
@@ -51,6 +51,6 @@ export function start() {
   on('snapshot', () => { if (loaded) load(); });
   $('#log-copy').addEventListener('click', async () => {
     await navigator.clipboard.writeText(lines.map(({ time, level, text }) => `${clock(time)} ${level} ${text}`).join('\n'))
-      .then(() => toast('The log is in the clipboard.'), () => toast('This browser does not let pages write to the clipboard.'));
+      .then(() => toast('Log copied to the clipboard.'), () => toast('Cannot copy: the browser denied access to the clipboard.'));
   });
 }

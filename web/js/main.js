@@ -46,15 +46,15 @@ function route(event) {
 function activity(jobs) {
   const fetches = jobs.some(({ kind }) => kind === 'download'), others = jobs.some(({ kind }) => kind !== 'download');
   const queued = jobs.length - fetches - others;
-  const what = !fetches ? 'At work' : others ? 'At work and downloading' : 'Downloading';
-  return queued ? `${what}, ${plural(queued, 'job')} waiting` : what;
+  const what = !fetches ? 'Running' : others ? 'Running and downloading' : 'Downloading';
+  return queued ? `${what}, ${plural(queued, 'job')} queued` : what;
 }
 
 let connected = null;
 function showStatus() {
   const status = $('#status');
   const jobs = waiting();
-  const [state, text] = connected === false ? ['away', 'No connection, trying again']
+  const [state, text] = connected === false ? ['away', 'Disconnected, reconnecting']
     : connected === null ? ['', 'Connecting']
       : !jobs.length ? ['ready', 'Ready']
         : ['busy', activity(jobs)];

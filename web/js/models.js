@@ -15,11 +15,11 @@ const SHELVES = [
   ['pytorch', 'PyTorch', 'models/pytorch'],
   ['comfyui', 'ComfyUI and GGUF', 'models/comfyui'],
   ['prompt_enhancer', 'Language models', 'models/prompt_enhancer'],
-  ['hub', 'In the hub’s cache', null],
-  ['named', 'Named at the start', null],
-  ['demo', 'Comes with zimage', null],
+  ['hub', 'Hugging Face cache', null],
+  ['named', 'From the command line', null],
+  ['demo', 'Built-in', null],
 ];
-const KINDS = { convert: 'Converting', quantize: 'Quantizing', import: 'Importing', download: 'Downloading', verify: 'Checking' };
+const KINDS = { convert: 'Converting', quantize: 'Quantizing', import: 'Importing', download: 'Downloading', verify: 'Verifying' };
 const body = $('#models'), list = $('#model-jobs');
 let visible = false, stale = true;
 
@@ -31,8 +31,8 @@ function state(model) {
   if (model.health === null) return el('span.chip', {}, 'Not inspected yet');
   if (model.health === 'damaged') return el('span.chip.bad', {}, 'Damaged');
   if (model.health === 'unsupported') return el('span.chip.bad', {}, 'Not supported');
-  if (model.loaded) return el('span.chip.good', {}, icon('check'), 'In memory');
-  if (model.kind === 'language') return el('span.chip.good', {}, 'For enhancing');
+  if (model.loaded) return el('span.chip.good', {}, icon('check'), 'Loaded');
+  if (model.kind === 'language') return el('span.chip.good', {}, 'Prompt enhancer');
   return model.usable ? el('span.chip.good', {}, 'Usable') : el('span.chip.warn', {}, 'Incomplete');
 }
 
@@ -45,7 +45,7 @@ function card(model) {
     el('p.row.wrap', {}, model.layout && el('span.chip', {}, model.layout), model.precision && el('span.chip', {}, model.precision),
       el('span.chip', {}, bytes(model.bytes)), model.native_size && el('span.chip', {}, `${model.native_size} × ${model.native_size}`)),
     ...model.problems.map((text) => el('p.error', {}, text)),
-    model.missing.length > 0 && drawing && el('p.note', {}, `It lacks: ${model.missing.join(', ')}.`),
+    model.missing.length > 0 && drawing && el('p.note', {}, `Missing: ${model.missing.join(', ')}.`),
     el('div.row.wrap', {},
       drawing && model.usable && action('brush', 'Use', () => { chooseModel(model.name); location.hash = '#generate'; }),
       action('read', 'Inspect', () => inspect(model)),
@@ -57,7 +57,7 @@ function shelf([name, title, folder]) {
   const inside = known().models.filter((model) => model.shelf === name);
   return el('section.shelf', {},
     el('h2', {}, title, folder && el('span.note.mono', {}, folder)),
-    inside.length ? el('ul.model-list', {}, ...inside.map(card)) : el('p.note.shelf-empty', {}, 'Nothing here.'));
+    inside.length ? el('ul.model-list', {}, ...inside.map(card)) : el('p.note.shelf-empty', {}, 'No models.'));
 }
 
 function show() {
@@ -117,8 +117,8 @@ const goesOn = (entry) => all().some((other) => other.kind === 'download' && oth
 function outcome(entry) {
   const resume = () => entry.kind === 'download' && !goesOn(entry) && button('.small', 'turn', 'Resume', () => begin('download', entry.params), { 'aria-label': `Resume: ${jobTitle(entry)}` });
   if (entry.state === 'failed') return el('div.side-form', {}, el('p.error', { role: 'alert' }, entry.error.message), resume());
-  if (entry.state === 'cancelled' && entry.kind === 'download') return el('div.side-form', {}, el('p.note', {}, 'Cancelled. What has come so far is kept.'), resume());
-  if (entry.state === 'cancelled') return el('p.note', {}, 'Cancelled. Nothing was left behind.');
+  if (entry.state === 'cancelled' && entry.kind === 'download') return el('div.side-form', {}, el('p.note', {}, 'Cancelled. The partial download is kept.'), resume());
+  if (entry.state === 'cancelled') return el('p.note', {}, 'Cancelled.');
   if (entry.state !== 'done') return null;
   if (entry.kind !== 'verify') return el('p.note', {}, `Done: ${entry.result?.model ?? entry.params.destination}`);
   return el('ul.checks', {}, ...entry.result.checks.map((check) =>
@@ -127,16 +127,16 @@ function outcome(entry) {
 
 function jobTitle(entry) {
   const what = shortName(entry.params.source ?? entry.params.repo ?? entry.params.model ?? 'the default model');
-  const whole = entry.state === 'done' ? { convert: 'Converted', quantize: 'Quantized', import: 'Imported', download: 'Downloaded', verify: entry.result?.passed ? 'It works:' : 'Something is wrong with' }[entry.kind] : KINDS[entry.kind];
+  const whole = entry.state === 'done' ? { convert: 'Converted', quantize: 'Quantized', import: 'Imported', download: 'Downloaded', verify: entry.result?.passed ? 'Verified' : 'Verification failed:' }[entry.kind] : KINDS[entry.kind];
   return `${whole} ${what}`;
 }
 
 // What is known of a job that is open.
 function soFar(entry) {
   const { seconds_left: left, bytes: all, bytes_done: done, file } = entry.progress ?? {};
-  if (entry.state === 'queued') return 'Waiting for its turn';
+  if (entry.state === 'queued') return 'Queued';
   const time = left == null ? null : `${seconds(left)} left`;
-  return [all && `${bytes(done)} of ${bytes(all)}`, time, file && shortName(file)].filter(Boolean).join(' · ') || 'At work';
+  return [all && `${bytes(done)} of ${bytes(all)}`, time, file && shortName(file)].filter(Boolean).join(' · ') || 'Running';
 }
 
 function jobItem(entry) {
@@ -157,7 +157,7 @@ const ours = (entry) => KINDS[entry.kind];
 
 function showJobs() {
   const entries = all().filter(ours).sort((a, b) => open(b) - open(a) || b.created - a.created).slice(0, 6);
-  list.replaceChildren(...(entries.length ? entries.map(jobItem) : [el('li.note', {}, 'Nothing. Downloads, imports, conversions and checks are shown here.')]));
+  list.replaceChildren(...(entries.length ? entries.map(jobItem) : [el('li.note', {}, 'No jobs. Downloads, imports, conversions and verifications appear here.')]));
 }
 
 // Progress changes an item in place, so that its button keeps the focus.
@@ -182,7 +182,7 @@ async function bring(file) {
   fieldError('import');
   try {
     const model = await upload(file, $('#import-progress'));
-    toast(`${shortName(model.name)} is in the models folder.`);
+    toast(`Imported ${shortName(model.name)}.`);
   } catch (error) {
     fieldError('import', error.message);
   }

@@ -16,12 +16,12 @@ const fact = (row, image) => (FACTS[row.name] ? FACTS[row.name](image) : image[r
 export function recipeFacts(image) {
   return facts([
     ...parameters.map((row) => [row.name === 'width' ? 'Size' : row.label, fact(row, image)]),
-    ['Drawn', image.created && `${ago(image.created)}${image.seconds ? `, in ${seconds(image.seconds)}` : ''}`],
+    ['Generated', image.created && `${ago(image.created)}${image.seconds ? `, in ${seconds(image.seconds)}` : ''}`],
   ]);
 }
 
 // A picture's name in lists and as alternative text.
-export const title = (image) => image.prompt || `Picture ${image.id}`;
+export const title = (image) => image.prompt || `Image ${image.id}`;
 
 const download = (image, format) =>
   el('a.button.small', { href: fileUrl(image.id, format, true), download: true, 'aria-label': `Download as ${format.toUpperCase()}` },

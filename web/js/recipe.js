@@ -9,12 +9,12 @@ const TYPES = ['image/png', 'image/jpeg', 'image/webp'];
 function show(file, recipe) {
   const url = URL.createObjectURL(file);
   const fields = recipe.fields;
-  const box = dialog('The recipe of this picture', '.wide.detail',
+  const box = dialog('Generation parameters', '.wide.detail',
     el('figure.detail-picture', {}, el('img', { src: url, alt: file.name, width: recipe.width, height: recipe.height })),
     el('div.detail-text', {},
       fields ? recipeFacts({ ...fields, width: fields.width || recipe.width, height: fields.height || recipe.height })
-        : el('p', {}, recipe.recipe ? 'Its recipe is in a form that is not understood:' : 'This picture carries no recipe.'),
-      recipe.recipe && el('details', { open: !fields }, el('summary', {}, 'As it stands in the file'), el('pre.raw.mono', { tabindex: 0 }, recipe.recipe)),
+        : el('p', {}, recipe.recipe ? 'The generation parameters are in an unknown format:' : 'This image has no generation parameters.'),
+      recipe.recipe && el('details', { open: !fields }, el('summary', {}, 'Raw text'), el('pre.raw.mono', { tabindex: 0 }, recipe.recipe)),
       fields && el('div.row', {}, button('.primary', 'use', 'Use these settings', () => {
         box.close();
         useRecipe({ ...fields, width: fields.width || recipe.width, height: fields.height || recipe.height });
@@ -24,7 +24,7 @@ function show(file, recipe) {
 
 export async function read(file) {
   if (!TYPES.includes(file.type)) {
-    toast(`${file.name} is no PNG, JPEG or WebP picture.`);
+    toast(`${file.name} is not a PNG, JPEG or WebP image.`);
     return;
   }
   try {

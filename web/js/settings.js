@@ -63,14 +63,14 @@ function showSize() {
   for (const input of $$('[name=shape]', form)) input.checked = chosen === input.value;
   for (const input of $$('[name=tier]', form)) input.checked = Math.min(width, height) === Number(input.value);
   if (width !== height) setPortrait(height > width);
-  $('#size-note').textContent = chosen ? `${((width * height) / 1e6).toFixed(width * height < 1e5 ? 2 : 1)} megapixels` : 'free size';
+  $('#size-note').textContent = chosen ? `${((width * height) / 1e6).toFixed(width * height < 1e5 ? 2 : 1)} megapixels` : 'custom size';
   emit('size', { width, height });
 }
 
 function showValues() {
   for (const row of SLIDERS) showValue(row, field[row.name]);
   const count = Number(field.count.value);
-  $('#generate span').textContent = count > 1 && count <= field.count.max ? `Generate ${plural(count, 'picture')}` : 'Generate';
+  $('#generate span').textContent = count > 1 && count <= field.count.max ? `Generate ${plural(count, 'image')}` : 'Generate';
 }
 
 // Until there is a list to choose from it is the one of the last time.
@@ -99,7 +99,7 @@ export function useRecipe(recipe) {
   keep();
   location.hash = '#generate';
   $('#prompt').focus();
-  announce('The settings of this picture are in the form.');
+  announce('Settings loaded from the image.');
 }
 
 /* ---- models ---- */
@@ -155,7 +155,7 @@ function offerModels(list) {
   models = list.models.filter((model) => model.usable && model.kind === 'image');
   const precision = field.precision.value;
   const precisions = [...new Set(models.map((model) => model.precision).filter(Boolean))].sort();
-  field.precision.replaceChildren(new Option('any', ''), ...precisions.map((name) => new Option(name, name)));
+  field.precision.replaceChildren(new Option('Any', ''), ...precisions.map((name) => new Option(name, name)));
   if (precisions.includes(precision)) field.precision.value = precision;
   listModels();
   const chosen = models.find((model) => model.name === wanted) ? wanted : list.default;
@@ -169,13 +169,13 @@ const labelOf = (name) => $(`label[for="${name}"]`).textContent;
 
 function wrong() {
   const errors = [];
-  if (!field.prompt.value.trim()) errors.push(['prompt', 'Say what to draw.']);
+  if (!field.prompt.value.trim()) errors.push(['prompt', 'Enter a prompt.']);
   for (const row of KEPT.filter(({ name }) => field[name].type === 'number')) {
     const { name } = row, text = wrongNumber(row, field[name], labelOf(name));
     if (text) errors.push([PLACE[name] ?? name, text]);
   }
   if (field.seed.value.trim() && !/^\d{1,20}$/.test(field.seed.value.trim())) {
-    errors.push(['seed', 'A seed is a whole number; without one it is drawn.']);
+    errors.push(['seed', 'The seed must be a whole number. Leave it empty for a random seed.']);
   }
   return Object.fromEntries(errors.reverse()); // of width and height the first counts
 }

@@ -3,7 +3,7 @@ import { $, setIcon, storage } from './dom.js';
 
 const NEXT = { auto: 'light', light: 'dark', dark: 'auto' };
 const ICONS = { auto: 'auto', light: 'sun', dark: 'moon' };
-const NAMES = { auto: 'as the system', light: 'light', dark: 'dark' };
+const NAMES = { auto: 'system', light: 'light', dark: 'dark' };
 const toggle = $('#theme');
 let theme = 'auto';
 
@@ -11,7 +11,7 @@ function show() {
   if (theme === 'auto') delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   setIcon($('svg', toggle), ICONS[theme]);
-  toggle.setAttribute('aria-label', `Colours: ${NAMES[theme]}`);
+  toggle.setAttribute('aria-label', `Theme: ${NAMES[theme]}`);
   toggle.title = toggle.getAttribute('aria-label');
 }
 
