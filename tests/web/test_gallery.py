@@ -62,7 +62,7 @@ class Gallery(PageCase):
         expect(self.cards).to_have_count(1)
         self.cards.first.click()
         dialog = self.page.get_by_role("dialog", name="Image")
-        expect(dialog.locator(".facts")).to_contain_text("11")
+        expect(dialog.locator(".properties")).to_contain_text("11")
         dialog.get_by_text("Use these settings").click()
         expect(dialog).to_have_count(0)
         expect(self.page.locator("#view-generate")).to_be_visible()
@@ -226,7 +226,7 @@ class Gallery(PageCase):
 
     def test_chosen_picture_tells_its_recipe(self):
         _, data = self.picture(RED)
-        self.page.set_input_files("#recipe-file", {"name": "red.png", "mimeType": "image/png", "buffer": data})
+        self.page.set_input_files("#infotext-file", {"name": "red.png", "mimeType": "image/png", "buffer": data})
         expect(self.page.get_by_role("dialog", name="Generation parameters")).to_contain_text(RED)
 
     def test_no_recipe(self):

@@ -35,7 +35,7 @@ class Generate(PageCase):
 
     def test_prompt_to_saved_picture(self):
         self.draw(RED, seed=42)
-        picture = self.page.locator("#frame .picture")
+        picture = self.page.locator("#frame .image")
         expect(picture).to_have_attribute("alt", RED)
         self.assertEqual(picture.evaluate("node => [node.naturalWidth, node.naturalHeight]"), [128, 128])
         for word in RED, "demo-model", "128 × 128", "42":
@@ -60,7 +60,7 @@ class Generate(PageCase):
         held.let_go()
         expect(self.page.locator("#generate")).to_be_enabled()
         expect(self.page.locator("#run")).to_contain_text("seed 43")
-        expect(self.page.locator("#frame .picture")).to_be_visible()
+        expect(self.page.locator("#frame .image")).to_be_visible()
 
     def test_drawn_while_the_list_is_on_its_way(self):
         other = self.open_page()
@@ -84,7 +84,7 @@ class Generate(PageCase):
         self.page.wait_for_function("document.querySelector('#frame .preview')?.naturalWidth > 0")
         before = int(bar.get_attribute("aria-valuenow"))
         self.page.wait_for_function(
-            "before => document.querySelector('#run .bar')?.getAttribute('aria-valuenow') > before", arg=before)
+            "before => document.querySelector('#run .progress-bar')?.getAttribute('aria-valuenow') > before", arg=before)
         expect(self.page.locator("#run")).to_contain_text("Generated")
         expect(self.page.locator("#announcer")).to_have_text("1 image generated.")
 
@@ -93,7 +93,7 @@ class Generate(PageCase):
         self.page.click("#cancel")
         expect(self.page.locator("#run")).to_have_text("Cancelled.")
         expect(self.page.locator("#status")).to_have_text("Ready")
-        expect(self.page.locator("#frame .invitation")).to_be_visible()
+        expect(self.page.locator("#frame .placeholder")).to_be_visible()
 
     def test_reload_in_mid_run(self):
         self.begin_long(seed=7)
@@ -120,7 +120,7 @@ class Generate(PageCase):
     def test_several_pictures(self):
         self.page.fill("#count", "3")
         expect(self.page.locator("#generate")).to_have_text("Generate 3 images")
-        self.page.click("#lock")
+        self.page.click("#lock-seed")
         before = self.page.locator("#strip img").count()
         self.draw(RED, seed=100)
         expect(self.page.locator("#strip img")).to_have_count(before + 3)
@@ -132,21 +132,21 @@ class Generate(PageCase):
                 self.page.click("#portrait")
             for shape in "1:1", "5:4", "4:3", "7:5", "3:2", "16:9", "21:9":
                 w, h = map(int, shape.split(":"))
-                self.page.check(f"[name=shape][value='{shape}']", force=True)
+                self.page.check(f"[name=aspect][value='{shape}']", force=True)
                 for tier in 512, 768, 1024, 1280:
-                    self.page.check(f"[name=tier][value='{tier}']", force=True)
+                    self.page.check(f"[name=short_side][value='{tier}']", force=True)
                     width, height = self.size()
                     if not landscape:
                         width, height = height, width
                     self.assertEqual(height, tier, shape)
                     self.assertEqual(width % 16, 0)
                     self.assertLessEqual(abs(width - tier * w / h), 8)
-                    self.assertTrue(self.page.is_checked(f"[name=shape][value='{shape}']"))
+                    self.assertTrue(self.page.is_checked(f"[name=aspect][value='{shape}']"))
                     expect(self.page.locator(".frame-size")).to_have_text(" × ".join(map(str, self.size())))
 
     def test_the_largest_shape_is_drawn(self):
-        self.page.check("[name=shape][value='21:9']", force=True)
-        self.page.check("[name=tier][value='1280']", force=True)
+        self.page.check("[name=aspect][value='21:9']", force=True)
+        self.page.check("[name=short_side][value='1280']", force=True)
         self.begin(RED, steps=1)
         expect(self.page.locator("#size-error")).to_be_empty()
         expect(self.page.locator("#cancel")).to_be_visible()
@@ -192,15 +192,15 @@ class Generate(PageCase):
         seed = lambda: self.page.input_value("#seed")
         first = seed()
         self.assertRegex(first, r"^\d+$")
-        self.page.click("#dice")
+        self.page.click("#random-seed")
         self.assertNotEqual(seed(), first)
         self.draw()
         drawn = seed()
         expect(self.page.locator("#run")).to_contain_text(drawn)
         self.draw()
         self.assertNotEqual(seed(), drawn)
-        self.page.click("#lock")
-        expect(self.page.locator("#lock")).to_have_attribute("aria-pressed", "true")
+        self.page.click("#lock-seed")
+        expect(self.page.locator("#lock-seed")).to_have_attribute("aria-pressed", "true")
         kept = seed()
         self.draw()
         self.assertEqual(seed(), kept)
@@ -210,24 +210,24 @@ class Generate(PageCase):
 
     def test_form_is_kept(self):
         self.page.fill("#prompt", STAR)
-        self.page.click("#lock")
+        self.page.click("#lock-seed")
         for _ in range(2):
             self.page.reload()
             self.await_lists(self.page)
             self.assertEqual(self.page.input_value("#prompt"), STAR)
-            expect(self.page.locator("#lock")).to_have_attribute("aria-pressed", "true")
-            self.assertTrue(self.page.is_checked("[name=tier][value='128']"))
+            expect(self.page.locator("#lock-seed")).to_have_attribute("aria-pressed", "true")
+            self.assertTrue(self.page.is_checked("[name=short_side][value='128']"))
 
     def test_use_these_settings(self):
         self.draw(STAR, seed=5, width=96, height=144)
         self.page.fill("#prompt", "something else")
         self.page.fill("#seed", "6")
-        self.page.check("[name=shape][value='1:1']", force=True)
+        self.page.check("[name=aspect][value='1:1']", force=True)
         self.page.click("#run >> text=Use these settings")
         self.assertEqual(self.page.input_value("#prompt"), STAR)
         self.assertEqual(self.page.input_value("#seed"), "5")
         self.assertEqual(self.size(), (96, 144))
-        expect(self.page.locator("#lock")).to_have_attribute("aria-pressed", "true")
+        expect(self.page.locator("#lock-seed")).to_have_attribute("aria-pressed", "true")
 
     def test_compare(self):
         self.draw(RED, seed=1)

@@ -65,7 +65,7 @@ class Looks(PageCase):
             page.keyboard.press("Escape")
             page.click(".tabs [href='#models']")
             page.click("[data-action='Inspect'] >> nth=0")
-            expect(page.locator("dialog .facts")).not_to_have_count(0)
+            expect(page.locator("dialog .properties")).not_to_have_count(0)
             self.axe(page, f"{where} inspect")
             self.shot(page, f"{where}-inspect")
             page.keyboard.press("Escape")
@@ -132,7 +132,7 @@ class NothingYet(PageCase):
             expect(page.get_by_role("heading", name="No images yet")).to_be_visible()
             self.shot(page, f"desk-{scheme}-gallery-empty")
             page.click(".tabs [href='#generate']")
-            expect(page.locator("#frame .invitation")).to_be_visible()
+            expect(page.locator("#frame .placeholder")).to_be_visible()
             self.shot(page, f"desk-{scheme}-generate-empty")
 
 

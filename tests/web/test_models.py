@@ -224,7 +224,7 @@ class Download(PageCase):
         self.hub.add("Tongyi-MAI/Z-Image-Turbo", files)
         self.hub.rate, self.hub.gated, self.hub.token = None, False, None
         self.page.click(".tabs >> text=Models")
-        self.form = self.page.locator("#fetch-form")
+        self.form = self.page.locator("#download-form")
         self.job = self.page.locator(".model-job").first
 
     def go(self):
@@ -235,16 +235,16 @@ class Download(PageCase):
 
     def test_choices(self):
         self.assertEqual(self.form.get_by_label("Repository").input_value(), "Tongyi-MAI/Z-Image-Turbo")
-        expect(self.page.locator("#fetch-note")).to_contain_text("32.9 GB download")
+        expect(self.page.locator("#download-note")).to_contain_text("32.9 GB download")
         self.form.get_by_label("Layout").select_option("mlx")
         self.form.get_by_label("Precision").select_option("q4")
-        expect(self.page.locator("#fetch-note")).to_contain_text("11.9 GB on disk")
+        expect(self.page.locator("#download-note")).to_contain_text("11.9 GB on disk")
         self.form.get_by_label("Layout").select_option("comfyui")
         self.assertNotIn("q4", self.form.get_by_label("Precision").evaluate("e => [...e.options].map(o => o.value)"))
         self.form.get_by_label("Repository").fill("no repository")
-        expect(self.page.locator("#fetch-note")).not_to_contain_text("GB")
+        expect(self.page.locator("#download-note")).not_to_contain_text("GB")
         self.go()
-        expect(self.page.locator("#fetch-repo-error")).to_contain_text("OWNER/NAME")
+        expect(self.page.locator("#download-repo-error")).to_contain_text("OWNER/NAME")
         expect(self.form.get_by_label("Repository")).to_be_focused()
 
     def test_before_the_layouts_are_known(self):
@@ -260,7 +260,7 @@ class Download(PageCase):
         self.hub.rate = 100000
         self.go()
         expect(self.job).to_contain_text("Downloading Z-Image-Turbo")
-        expect(self.job.locator(".numbers")).to_contain_text(re.compile(r"\d.* of 4\.\d+ MB"))
+        expect(self.job.locator(".tabular-nums")).to_contain_text(re.compile(r"\d.* of 4\.\d+ MB"))
         expect(self.job.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile(r"^\d+$"))
         self.shot(self.page, "models-downloading")
         self.job.get_by_role("button", name="Cancel").click()
@@ -279,7 +279,7 @@ class Download(PageCase):
         self.form.get_by_label("Repository").fill("somebody/slow")
         page, status, run = self.page, self.page.locator("#status"), self.page.locator("#run")
         self.go()
-        expect(self.job.locator(".numbers")).to_contain_text("of 4.")
+        expect(self.job.locator(".tabular-nums")).to_contain_text("of 4.")
         expect(status).to_have_text("Downloading")
         self.go()
         expect(self.job).to_contain_text("Queued")
@@ -294,8 +294,8 @@ class Download(PageCase):
         page.click(".tabs >> text=Models")
         running = page.locator(".model-job[data-state=running]")
         expect(running.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile(r"^\d+$"))
-        before = running.locator(".numbers").inner_text()
-        expect(running.locator(".numbers")).not_to_have_text(before)
+        before = running.locator(".tabular-nums").inner_text()
+        expect(running.locator(".tabular-nums")).not_to_have_text(before)
         expect(status).to_have_text("Running and downloading, 1 job queued")
         page.click(".tabs >> text=Generate")
         expect(run).to_contain_text("Generated")

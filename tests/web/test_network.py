@@ -151,7 +151,7 @@ class Key(PageCase):
         expect(dialog).to_have_count(0)
         expect(self.page.locator("#status")).to_have_text("Ready")
         self.draw(RED)
-        self.page.wait_for_function("document.querySelector('#frame .picture').naturalWidth === 128")
+        self.page.wait_for_function("document.querySelector('#frame .image').naturalWidth === 128")
 
 
 if __name__ == "__main__":

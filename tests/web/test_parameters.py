@@ -92,7 +92,7 @@ class Controls(Parameters):
         self.generated(negative="green", guidance=2, schedule="mlx", seed="77", original="a circle")
         expect(self.page.locator("#run")).to_contain_text("seed 77")
         facts = self.page.eval_on_selector_all(
-            "#result .fact", "nodes => nodes.map(node => [...node.children].map(child => child.textContent))")
+            "#result .property", "nodes => nodes.map(node => [...node.children].map(child => child.textContent))")
         self.assertEqual(facts[:-1], [
             ["Prompt", RED], ["Original prompt", "a circle"], ["Model", "demo-model"], ["Size", "64 × 64"], ["Steps", "1"],
             ["Seed", "77"], ["Shift", "3"], ["Guidance scale", "2"], ["Negative prompt", "green"], ["Schedule", "mlx"]])
