@@ -55,7 +55,7 @@ function renderPreview(job) {
   setFrameSize(width ?? formSize.width, height ?? formSize.height);
   if (frame.dataset.mode !== `job ${job.id}`) {
     frame.dataset.mode = `job ${job.id}`;
-    frame.replaceChildren(el('div.skeleton.waiting'), el('img.preview', { alt: 'Preview', hidden: true }));
+    frame.replaceChildren(el('div.skeleton'), el('img.preview', { alt: 'Preview', hidden: true }));
   }
   const preview = $('img', frame);
   if (job.preview) preview.src = `data:${job.preview.mime};base64,${job.preview.data}`;
