@@ -1,5 +1,5 @@
-"""Measures streaming conversion (download --to mlx) of a model of the size of Z-Image-Turbo: the largest disk usage, the
-program's memory, and the time. See README.md."""
+"""Measures streaming conversion (download --to mlx) of a model of the size of Z-Image-Turbo: the largest disk usage,
+the program's memory, and the time. See README.md."""
 import argparse
 import hashlib
 import json
@@ -30,7 +30,8 @@ TEXT = dict(vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hid
 
 
 def write_sparse_safetensors(path, tensors):
-    """Writes a safetensors file whose data is a hole: zeros that use no disk space. tensors: name -> (dtype, shape, bytes)"""
+    """Writes a safetensors file whose data is a hole: zeros that use no disk space. tensors: name -> (dtype,
+    shape, bytes)"""
     rows, at = {}, 0
     for name, (dtype, shape, size) in tensors.items():
         rows[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
