@@ -18,8 +18,8 @@ class PeerError(Exception):
 
 
 class PersistentPeer:
-    """A Python program that is started once and gets many requests (peer.py is its side of the protocol). once: it is so
-    slow that it is timed only once."""
+    """A Python program that is started once and gets many requests (peer.py is its side of the protocol). once: it is
+    so slow that it is timed only once."""
 
     def __init__(self, name, arguments, once=False):
         self.name, self.arguments, self.once = name, arguments, once
