@@ -1,4 +1,4 @@
-"""The page without a mouse."""
+"""The page, used with the keyboard alone."""
 
 import unittest
 
@@ -9,9 +9,9 @@ class Keyboard(PageCase):
     def focused(self):
         return self.page.evaluate("document.activeElement.id || document.activeElement.textContent.trim() || document.activeElement.tagName")
 
-    def tab_to(self, wanted, key="Tab", most=60):
-        """Presses Tab until an element with this id or text has the focus, which must be to be seen."""
-        for _ in range(most):
+    def tab_to(self, wanted, key="Tab", max_presses=60):
+        """Presses Tab until an element with this id or text has the focus. Its focus must be visible."""
+        for _ in range(max_presses):
             if self.focused() == wanted:
                 outline = self.page.evaluate("""() => {
                     const node = document.activeElement;
@@ -20,9 +20,9 @@ class Keyboard(PageCase):
                 self.assertNotEqual(outline, "none", wanted)
                 return
             self.page.keyboard.press(key)
-        self.fail(f"{wanted} is not reached")
+        self.fail(f"{wanted} was not reached")
 
-    def test_prompt_to_saved_picture(self):
+    def test_prompt_to_downloaded_image(self):
         press, write = self.page.keyboard.press, self.page.keyboard.type
         self.tab_to("prompt")
         write(RED)
@@ -41,7 +41,7 @@ class Keyboard(PageCase):
         expect(self.page.locator("#run")).to_contain_text("Generated")
 
     def test_cancel(self):
-        self.begin_long()
+        self.start_long_job()
         self.tab_to("cancel")
         self.page.keyboard.press("Enter")
         expect(self.page.locator("#run")).to_have_text("Cancelled.")
@@ -70,7 +70,7 @@ class Keyboard(PageCase):
         expect(self.page.locator("#lock-seed")).to_have_attribute("aria-pressed", "true")
 
     def test_views_and_dialogs(self):
-        self.draw(STAR)
+        self.generate(STAR)
         self.page.evaluate("document.activeElement.blur()")
         self.page.reload()
         expect(self.page.locator("#status")).to_have_text("Ready")
@@ -92,7 +92,7 @@ class Keyboard(PageCase):
         self.page.keyboard.press("Enter")
         dialog = self.page.get_by_role("dialog", name="Image")
         expect(dialog).to_be_visible()
-        for _ in range(12):  # the focus stays inside, or goes to the browser's own controls
+        for _ in range(12):  # the focus stays in the dialog or goes to the browser's own controls
             self.page.keyboard.press("Tab")
             self.assertTrue(self.page.evaluate("document.activeElement === document.body || !!document.activeElement.closest('dialog')"))
         self.page.keyboard.press("Escape")
