@@ -5,7 +5,7 @@ import time
 import unittest
 import urllib.request
 
-from support import RED, STAR, Browser, Line, PageCase, expect
+from support import RED, STAR, Browser, PageCase, Proxy, expect
 
 MAX_BYTES = 100_000  # of the first load, compressed
 MAX_SECONDS = 0.2

@@ -28,7 +28,7 @@ function createInputs(model, models, layouts) {
   const otherModels = models.filter((other) => other.name !== model.name && other.kind === 'image');
   return {
     layout: createSelect('layout', [
-      [KEEP_LAYOUT, `Same as source (${model.layout ?? 'unknown'})`],
+      [KEEP_LAYOUT, `Same (${model.layout ?? 'unknown'})`],
       ...layouts.map(({ name }) => [name, LAYOUT_LABELS[name] ?? name]),
     ]),
     precision: createSelect('precision', []),
@@ -89,7 +89,7 @@ export async function openConvertDialog(model, models) {
   const inputs = createInputs(model, models, layouts), { layout, precision, reference, destination } = inputs;
   const submit = button('.primary', 'rotate', 'Convert', null, { type: 'submit' });
   const form = el('form.convert', { novalidate: true },
-    el('p.note', {}, `Writes a new model to the models folder. ${model.name} is not changed.`),
+    el('p.note', {}, `Writes a new model to the models folder and leaves ${model.name} unchanged.`),
     el('div.pair', {}, createField('layout', 'Layout', layout), createField('precision', 'Precision', precision)),
     createField('destination', 'Name of the new model', destination),
     createField('reference', 'Take missing components from', reference),

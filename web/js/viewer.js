@@ -160,7 +160,7 @@ function renderMessage(job) {
     setRunLine(`cancelled ${job.id}`, () => [el('p.note', {}, 'Cancelled.')]);
   } else {
     setRunLine(`empty ${examples}`, () => [el('div.examples', {},
-      el('span.note', {}, 'Example prompts'), ...EXAMPLE_PROMPTS[examples].map(createExampleButton))]);
+      el('span.note', {}, 'Examples'), ...EXAMPLE_PROMPTS[examples].map(createExampleButton))]);
   }
 }
 
