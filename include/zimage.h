@@ -263,7 +263,7 @@ typedef enum {
 typedef enum {
     ZI_PAGE_OWN = 0, /* the page has one of its own for it, or none */
     ZI_PAGE_MAIN,
-    ZI_PAGE_MORE /* below "Advanced settings" */
+    ZI_PAGE_MORE /* below "More settings" */
 } zi_page_place;
 
 /* A field of a struct that users fill: what front ends must know of it to offer, read and check
