@@ -51,7 +51,7 @@ check-interop:
 		echo "SKIP interop: $$(echo "$$why" | tail -n 1)"; \
 	fi
 
-# Tests of the page in Chromium, if it is installed. Screenshots are written to $(CHECK_BUILD)-web/screenshots.
+# The page in a real browser, where that is to be had. Pictures of every view are left in $(CHECK_BUILD)-web/screenshots.
 check-web:
 	@if why=$$({ scripts/deps.sh --web && scripts/venv.sh $(CHECK_BUILD)-web tests/web/requirements.txt; } 2>&1); then \
 		ZIMAGE=$(CHECK_BUILD)/zimage ZIMAGE_MORE=$(CHECK_BUILD)/zimage-more ZI_TEST_DATA=tests/data \
