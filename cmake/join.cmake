@@ -1,6 +1,6 @@
-# Joins what the page is written as into what it is served as: one file comes sooner than twenty.
+# Bundles the page's JavaScript modules, and its style sheets, into one file each: fewer requests load faster.
 
-# style.css, with the files that it imports in the place of the lines that do, in FILE.
+# Writes style.css into FILE, with each @import replaced by the imported file.
 function(zi_join_styles web file)
   file(STRINGS ${web}/style.css lines)
   file(WRITE ${file} "")
@@ -12,17 +12,18 @@ function(zi_join_styles web file)
   endforeach()
 endfunction()
 
-# js/main.js, with all modules that it needs before it, in FILE. A module becomes a function that is called once and
-# returns what it exports. The forms of import and export that are known here are those that web/js uses:
+# Writes js/main.js into FILE, after all modules that it imports, directly or not. Each module becomes a function that is
+# called once and returns the module's exports. Only these forms of import and export are supported:
 #   import { a, b as c } from './module.js';   export function f, export async function f,
 #   import * as name from './module.js';       export const c, export class C
-# Any other, and modules that need each other in a circle, are refused.
+# Module names consist of the letters a to z. Any other form, and circular imports, are errors.
 function(zi_join_modules web file)
   file(WRITE ${file} "const page = {};\n")
   zi_join_module(${web} ${file} main "")
 endfunction()
 
-# A name that module OTHER does not export would be undefined without a word.
+# Fails if IMPORT, a statement in the file PATH, names something that module OTHER does not export: in the bundle it
+# would just be undefined.
 function(zi_check_names path other import)
   get_property(exports GLOBAL PROPERTY zi_exports_${other})
   string(REGEX MATCH "{.*}" names "${import}")
@@ -35,6 +36,8 @@ function(zi_check_names path other import)
   endforeach()
 endfunction()
 
+# Appends module NAME to FILE, after the modules that it imports, unless it is there already. above: the modules whose
+# imports led to it, to detect circles.
 function(zi_join_module web file name above)
   get_property(joined GLOBAL PROPERTY zi_joined)
   if(name IN_LIST joined)

@@ -1,7 +1,7 @@
-"""What the page's tests share: a server of their own, a browser, and what happened in it.
+"""Helpers for the tests of the page: a server, a browser, and ways to delay or cut what goes between them.
 
-The environment names the program (ZIMAGE), the one with more generation parameters (ZIMAGE_MORE), the test data
-(ZI_TEST_DATA), the browser (CHROMIUM) and a folder for screenshots (SCREENSHOTS).
+Environment variables: ZIMAGE, the program; ZIMAGE_MORE, the program with additional generation parameters;
+ZI_TEST_DATA; CHROMIUM, the browser; SCREENSHOTS, the folder for screenshots.
 """
 
 import os
@@ -24,12 +24,12 @@ DATA = os.path.abspath(os.environ["ZI_TEST_DATA"])
 CHROMIUM = os.environ["CHROMIUM"]
 SCREENSHOTS = os.path.abspath(os.environ["SCREENSHOTS"])
 
-PATIENCE = 60000  # milliseconds until something that must come is given up
+TIMEOUT_MS = 60000  # of each expectation
 DESK = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 RED = "a red circle on a blue background"
 STAR = "a large yellow star on a purple background"
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 def free_port():
@@ -39,7 +39,7 @@ def free_port():
 
 
 class Server:
-    """zimage serve with folders of its own."""
+    """zimage serve, with temporary folders for models and images."""
 
     def __init__(self, *options, program=ZIMAGE):
         self.program = program
@@ -54,7 +54,7 @@ class Server:
     def start(self):
         self.process = subprocess.Popen(
             [self.program, "serve", "--port", str(self.port), "--models", self.models,
-             "--output", os.path.join(self.dir, "pictures"), *self.options],
+             "--output", os.path.join(self.dir, "images"), *self.options],
             cwd=self.dir, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(300):
             try:
@@ -76,14 +76,14 @@ class Server:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
-class Line:
-    """A line to the server that can be cut."""
+class Proxy:
+    """A TCP proxy to the server, whose connections can be cut."""
 
     def __init__(self, port):
         self.port = port
-        self.ends = []
-        self.whole = True
-        self.asked = b""  # all that the browser sent
+        self.sockets = []
+        self.enabled = True
+        self.sent = b""  # all bytes that the browser sent
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -91,82 +91,85 @@ class Line:
     def accept(self):
         while True:
             try:
-                end, _ = self.listener.accept()
+                client, _ = self.listener.accept()
             except OSError:
                 return
-            if not self.whole:
-                end.close()
+            if not self.enabled:
+                client.close()
                 continue
-            other = socket.create_connection(("127.0.0.1", self.port))
-            self.ends += [end, other]
-            for way in (end, other, True), (other, end, False):
-                threading.Thread(target=self.carry, args=way, daemon=True).start()
+            server = socket.create_connection(("127.0.0.1", self.port))
+            self.sockets += [client, server]
+            for direction in (client, server, True), (server, client, False):
+                threading.Thread(target=self.forward, args=direction, daemon=True).start()
 
-    def carry(self, one, other, asking):
+    def forward(self, source, target, from_browser):
         try:
-            while data := one.recv(65536):
-                self.asked += data if asking else b""
-                other.sendall(data)
+            while data := source.recv(65536):
+                self.sent += data if from_browser else b""
+                target.sendall(data)
         except OSError:
             pass
-        for end in one, other:
+        for each in source, target:
             try:
-                end.shutdown(socket.SHUT_RDWR)
+                each.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
-        one.close()  # other's own thread closes that
+        source.close()  # target is closed by the thread of the other direction
 
     def cut(self):
-        self.whole = False
-        for end in self.ends:
+        """Closes all connections and refuses new ones."""
+        self.enabled = False
+        for each in self.sockets:
             try:
-                end.shutdown(socket.SHUT_RDWR)
+                each.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
-        self.ends.clear()
+        self.sockets.clear()
 
-    def mend(self):
-        self.whole = True
+    def restore(self):
+        """Accepts connections again."""
+        self.enabled = True
 
     def close(self):
         self.cut()
         self.listener.close()
 
 
-class Hold:
-    """The first request like this waits until it is let go: with the server's answer, which the page does not know yet,
-    or (unsent) before the server knows of it."""
+class HeldRequest:
+    """Delays the first request that matches until release(): after the server has responded, or (unsent) before the
+    server gets it."""
 
     def __init__(self, page, pattern, method="GET", unsent=False):
         self.page, self.method, self.unsent = page, method, unsent
-        self.route = self.answer = None
-        page.route(pattern, self.take)
+        self.route = self.response = None
+        page.route(pattern, self.hold)
 
-    def take(self, route):
+    def hold(self, route):
         if self.route or route.request.method != self.method:
             route.continue_()
             return
         self.route = route
         if not self.unsent:
-            self.answer = route.fetch()
+            self.response = route.fetch()
 
     def wait(self):
-        for _ in range(PATIENCE // 20):
-            if self.answer or self.unsent and self.route:
+        """Until the request is held."""
+        for _ in range(TIMEOUT_MS // 20):
+            if self.response or self.unsent and self.route:
                 return
             self.page.wait_for_timeout(20)
-        raise AssertionError("nothing was asked")
+        raise AssertionError("no request matched")
 
-    def let_go(self):
+    def release(self):
         self.wait()
         if self.unsent:
             self.route.continue_()
         else:
-            self.route.fulfill(response=self.answer)
+            self.route.fulfill(response=self.response)
 
 
-class HoldEvents:
-    """The page, loaded anew, does not hear of the server's events of a kind until they are let go."""
+class HeldEvents:
+    """Reloads the page and delays server events of one name until release()."""
 
     def __init__(self, page, name):
         self.page = page
@@ -178,19 +181,19 @@ class HoldEvents:
             };""" % name)
         page.reload()
 
-    def let_go(self):
-        """Those that have come; there is one at least."""
-        for _ in range(PATIENCE // 20):  # not wait_for_function: what it does later the page's policy refuses
+    def release(self):
+        """Delivers the events that have arrived, at least one."""
+        for _ in range(TIMEOUT_MS // 20):  # not wait_for_function, which the Content-Security-Policy blocks
             if self.page.evaluate("held.length"):
                 break
             self.page.wait_for_timeout(20)
         else:
-            raise AssertionError("no event came")
-        self.page.evaluate("held.splice(0).forEach((tell) => tell())")
+            raise AssertionError("no event arrived")
+        self.page.evaluate("held.splice(0).forEach((deliver) => deliver())")
 
 
 class Browser:
-    """One Chromium for all tests."""
+    """One Chromium for all tests of a module."""
 
     instance = None
 
@@ -210,7 +213,8 @@ class Browser:
 
 
 class PageCase(unittest.TestCase):
-    """A server for each class, a fresh browser profile for each test; errors on the page's console fail it."""
+    """A server for each class and a new browser profile for each test. Errors on the page's console, and requests to other
+    servers, fail the test."""
 
     options = ()
     program = ZIMAGE
@@ -221,45 +225,46 @@ class PageCase(unittest.TestCase):
         cls.addClassCleanup(cls.server.remove)
 
     def setUp(self):
-        self.complaints = []
+        self.console_errors = []
         self.requests = []
         self.page = self.open_page()
 
     def tearDown(self):
-        self.assertEqual(self.complaints, [])
+        self.assertEqual(self.console_errors, [])
         self.assertEqual([url for url in self.requests if not url.startswith((self.server.url, "data:", "blob:"))], [])
 
-    def complain(self, text):
-        # An answer that says no is one the page reports by itself.
+    def add_console_error(self, text):
+        # The page itself handles HTTP errors.
         if "Failed to load resource" not in text and "ERR_" not in text:
-            self.complaints.append(text)
+            self.console_errors.append(text)
 
     def open_page(self, view="", viewport=DESK, url=None, **options):
         url = url or self.server.url
         context = Browser.get().new_context(viewport=viewport, **options)
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(TIMEOUT_MS)
         self.addCleanup(context.close)
         page = context.new_page()
-        page.on("console", lambda message: message.type == "error" and self.complain(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and self.add_console_error(message.text))
+        page.on("pageerror", lambda error: self.console_errors.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url.replace(url, self.server.url)))
         page.goto(f"{url}#{view}" if view else url)
-        self.await_lists(page)
+        self.wait_until_loaded(page)
         return page
 
-    def await_lists(self, page):
-        """Until the page knows what there is: its state, the models, the pictures."""
+    def wait_until_loaded(self, page):
+        """Waits for the status, the models and the latest images."""
         expect(page.locator("#status")).to_have_text("Ready")
         expect(page.locator("#model option")).not_to_have_count(0)
         expect(page.locator("#strip:not([aria-busy])")).to_have_count(1)
 
-    def draw(self, prompt=RED, page=None, **fields):
-        """Fills the form and waits for the picture."""
+    def generate(self, prompt=RED, page=None, **fields):
+        """Fills the form, clicks Generate and waits for the image. fields: values by id"""
         page = page or self.page
-        self.begin(prompt, page, **fields)
+        self.start(prompt, page, **fields)
         expect(page.locator("#run")).to_have_attribute("data-mode", re.compile("^image "))
 
-    def begin(self, prompt=RED, page=None, **fields):
+    def start(self, prompt=RED, page=None, **fields):
+        """Fills the form, clicks Generate and waits until the page shows the job, or its image."""
         page = page or self.page
         page.fill("#prompt", prompt)
         for name, value in fields.items():
@@ -268,12 +273,12 @@ class PageCase(unittest.TestCase):
         page.click("#generate")
         expect(page.locator("#run")).not_to_have_attribute("data-mode", before)
 
-    def begin_long(self, page=None, **fields):
-        """A job that takes seconds, on fast machines too."""
-        self.begin(STAR, page, **{"width": 512, "height": 512, "steps": 20, **fields})
+    def start_long_job(self, page=None, **fields):
+        """Starts a job that takes seconds even on fast machines, and waits until it is shown."""
+        self.start(STAR, page, **{"width": 512, "height": 512, "steps": 20, **fields})
         expect((page or self.page).locator("#cancel")).to_be_visible()
 
-    def shot(self, page, name):
+    def screenshot(self, page, name):
         os.makedirs(SCREENSHOTS, exist_ok=True)
         if not page.locator("dialog").count() and "running" not in name and "result" not in name:
             page.evaluate("scrollTo(0, 0)")

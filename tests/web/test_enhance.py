@@ -1,4 +1,4 @@
-"""The Enhance button, with a language model that knows one answer."""
+"""The Enhance button, with a language model that always gives one answer."""
 
 import importlib.util
 import os
@@ -11,15 +11,15 @@ from support import PageCase, expect
 CLI = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli")
 
 
-def one_answer():
-    """The model that the command line's tests of enhance make, and its answer."""
-    mine = sys.modules.pop("support")  # they have a module of this name, too
+def make_language_model():
+    """The model of the command line's tests of enhance. -> folder, its answer, a function that removes the folder"""
+    own_support = sys.modules.pop("support")  # those tests have another module of this name
     sys.path.insert(0, CLI)
     spec = importlib.util.spec_from_file_location("cli_enhance", os.path.join(CLI, "test_enhance.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sys.path.remove(CLI)
-    sys.modules["support"] = mine
+    sys.modules["support"] = own_support
     maker = module.Enhancing()
     maker.setUp()
     return maker.chain(), module.ANSWER, maker.remove
@@ -29,11 +29,11 @@ class Enhance(PageCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        folder, cls.answer, remove = one_answer()
+        folder, cls.answer, remove = make_language_model()
         shutil.copytree(folder, os.path.join(cls.server.models, "prompt_enhancer"))
         remove()
 
-    def test_text_streams_in(self):
+    def test_text_is_streamed(self):
         self.page.fill("#prompt", "a cow")
         self.page.evaluate("""() => {
             const prompt = document.querySelector('#prompt');
@@ -48,23 +48,23 @@ class Enhance(PageCase):
         for earlier, later in zip(seen, seen[1:]):
             self.assertTrue(later.startswith(earlier), seen)
         expect(self.page.locator("#enhance")).to_have_text("Enhance")
-        expect(self.page.locator("#announcer")).to_have_text("The prompt has been enhanced.")
+        expect(self.page.locator("#announcer")).to_have_text("Prompt enhanced.")
         self.page.click("#generate")
-        expect(self.page.locator("#run")).to_contain_text("Drawn")
-        expect(self.page.locator("#result")).to_contain_text("Before enhancing")
+        expect(self.page.locator("#run")).to_contain_text("Generated")
+        expect(self.page.locator("#result")).to_contain_text("Original prompt")
         expect(self.page.locator("#result")).to_contain_text("a cow")
         self.page.click("#enhance-undo")
         expect(self.page.locator("#prompt")).to_have_value("a cow")
         expect(self.page.locator("#enhance-undo")).to_be_hidden()
 
-    def test_errors_stand_beside_the_prompt(self):
+    def test_errors_are_shown_beside_the_prompt(self):
         self.page.click("#enhance")
-        expect(self.page.locator("#prompt-error")).to_contain_text("Say what to draw")
+        expect(self.page.locator("#prompt-error")).to_contain_text("Enter a prompt")
         model = os.path.join(self.server.models, "prompt_enhancer")
         os.rename(model, os.path.join(self.server.dir, "one"))
         self.addCleanup(os.rename, os.path.join(self.server.dir, "one"), model)
         self.page.fill("#prompt", "a cow")
-        self.page.click("#enhance")  # the demo model's text encoder writes nothing of use
+        self.page.click("#enhance")  # falls back to the demo model's text encoder, which writes nothing useful
         expect(self.page.locator("#prompt-error")).not_to_be_empty()
         expect(self.page.locator("#prompt")).to_have_value("a cow")
 

@@ -1,10 +1,10 @@
-"""From a prompt to a saved picture, and what can happen on the way."""
+"""The Generate view: form, progress, queue, viewer, downloads."""
 
 import re
 import unittest
 import zlib
 
-from support import PHONE, RED, STAR, Hold, PageCase, expect
+from support import PHONE, RED, STAR, HeldRequest, PageCase, expect
 
 
 def png_text(data):
@@ -23,80 +23,81 @@ def png_text(data):
 
 
 class Generate(PageCase):
-    def saved(self, name, page=None):
-        with (page or self.page).expect_download() as download:
+    def download(self, name, page=None):
+        """Clicks a download link. -> file name, bytes"""
+        with (page or self.page).expect_download() as info:
             (page or self.page).click(f"#run >> text={name}")
-        with open(download.value.path(), "rb") as file:
-            return download.value.suggested_filename, file.read()
+        with open(info.value.path(), "rb") as file:
+            return info.value.suggested_filename, file.read()
 
     def size(self, page=None):
         page = page or self.page
         return int(page.input_value("#width")), int(page.input_value("#height"))
 
-    def test_prompt_to_saved_picture(self):
-        self.draw(RED, seed=42)
-        picture = self.page.locator("#frame .picture")
-        expect(picture).to_have_attribute("alt", RED)
-        self.assertEqual(picture.evaluate("node => [node.naturalWidth, node.naturalHeight]"), [128, 128])
+    def test_prompt_to_downloaded_image(self):
+        self.generate(RED, seed=42)
+        image = self.page.locator("#frame .image")
+        expect(image).to_have_attribute("alt", RED)
+        self.assertEqual(image.evaluate("node => [node.naturalWidth, node.naturalHeight]"), [128, 128])
         for word in RED, "demo-model", "128 × 128", "42":
             expect(self.page.locator("#result")).to_contain_text(word)
-        name, data = self.saved("PNG")
+        name, data = self.download("PNG")
         self.assertRegex(name, r"^zimage-[0-9a-f-]+\.png$")
-        recipe = png_text(data)["parameters"]
-        self.assertTrue(recipe.startswith(RED + "\n"), recipe)
-        self.assertIn("Seed: 42", recipe)
-        self.assertEqual(self.saved("JPEG")[1][:3], b"\xff\xd8\xff")
-        data = self.saved("WebP")[1]
+        infotext = png_text(data)["parameters"]
+        self.assertTrue(infotext.startswith(RED + "\n"), infotext)
+        self.assertIn("Seed: 42", infotext)
+        self.assertEqual(self.download("JPEG")[1][:3], b"\xff\xd8\xff")
+        data = self.download("WebP")[1]
         self.assertEqual((data[:4], data[8:12]), (b"RIFF", b"WEBP"))
 
-    def test_drawn_before_the_answer(self):
-        held = Hold(self.page, "**/api/jobs", "POST")
+    def test_image_before_the_response(self):
+        held = HeldRequest(self.page, "**/api/jobs", "POST")
         before = self.page.locator("#strip img").count()
         self.page.fill("#prompt", RED)
         self.page.fill("#seed", "43")
         self.page.click("#generate")
         expect(self.page.locator("#strip img")).to_have_count(before + 1)
         expect(self.page.locator("#status")).to_have_text("Ready")
-        held.let_go()
+        held.release()
         expect(self.page.locator("#generate")).to_be_enabled()
         expect(self.page.locator("#run")).to_contain_text("seed 43")
-        expect(self.page.locator("#frame .picture")).to_be_visible()
+        expect(self.page.locator("#frame .image")).to_be_visible()
 
-    def test_drawn_while_the_list_is_on_its_way(self):
+    def test_image_while_the_list_is_requested(self):
         other = self.open_page()
-        held = Hold(other, "**/api/images?limit=24")
+        held = HeldRequest(other, "**/api/images?limit=24")
         other.reload()
         held.wait()
-        self.draw(RED, seed=44)
-        expect(other.locator("#strip img")).not_to_have_count(0)  # by the event
-        held.let_go()
+        self.generate(RED, seed=44)
+        expect(other.locator("#strip img")).not_to_have_count(0)  # because of the event
+        held.release()
         expect(other.locator("#strip:not([aria-busy])")).to_have_count(1)
         expect(other.locator("#strip img")).to_have_count(self.page.locator("#strip img").count())
 
     def test_progress_and_preview(self):
-        self.begin_long()
-        bar = self.page.get_by_role("progressbar", name="Progress of the picture")
+        self.start_long_job()
+        bar = self.page.get_by_role("progressbar", name="Generation progress")
         expect(bar).to_be_visible()
         expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
         expect(self.page.locator("#run")).to_contain_text("left")
         expect(self.page.locator("#frame .preview")).to_be_visible()
-        expect(self.page.locator("#status")).to_have_text("At work")
+        expect(self.page.locator("#status")).to_have_text("Running")
         self.page.wait_for_function("document.querySelector('#frame .preview')?.naturalWidth > 0")
         before = int(bar.get_attribute("aria-valuenow"))
         self.page.wait_for_function(
-            "before => document.querySelector('#run .bar')?.getAttribute('aria-valuenow') > before", arg=before)
-        expect(self.page.locator("#run")).to_contain_text("Drawn")
-        expect(self.page.locator("#announcer")).to_have_text("1 picture finished.")
+            "before => document.querySelector('#run .progress-bar')?.getAttribute('aria-valuenow') > before", arg=before)
+        expect(self.page.locator("#run")).to_contain_text("Generated")
+        expect(self.page.locator("#announcer")).to_have_text("1 image generated.")
 
     def test_cancel(self):
-        self.begin_long()
+        self.start_long_job()
         self.page.click("#cancel")
         expect(self.page.locator("#run")).to_have_text("Cancelled.")
         expect(self.page.locator("#status")).to_have_text("Ready")
-        expect(self.page.locator("#frame .invitation")).to_be_visible()
+        expect(self.page.locator("#frame .placeholder")).to_be_visible()
 
-    def test_reload_in_mid_run(self):
-        self.begin_long(seed=7)
+    def test_reload_while_running(self):
+        self.start_long_job(seed=7)
         expect(self.page.locator("#frame .preview")).to_be_visible()
         self.page.reload()
         expect(self.page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
@@ -105,11 +106,11 @@ class Generate(PageCase):
         expect(self.page.locator("#run")).to_contain_text("seed 7")
 
     def test_queue(self):
-        self.begin_long()
+        self.start_long_job()
         self.page.fill("#prompt", RED)
         self.page.click("#generate")
         expect(self.page.locator("#run")).to_contain_text("in the queue")
-        expect(self.page.locator("#status")).to_have_text("At work, 1 job waiting")
+        expect(self.page.locator("#status")).to_have_text("Running, 1 job queued")
         expect(self.page.locator("#strip .ring")).to_have_count(2)
         self.page.click("#cancel")
         expect(self.page.locator("#strip .ring")).to_have_count(1)
@@ -117,123 +118,123 @@ class Generate(PageCase):
         self.page.click("#cancel")
         expect(self.page.locator("#status")).to_have_text("Ready")
 
-    def test_several_pictures(self):
+    def test_several_images(self):
         self.page.fill("#count", "3")
-        expect(self.page.locator("#generate")).to_have_text("Generate 3 pictures")
-        self.page.click("#lock")
+        expect(self.page.locator("#generate")).to_have_text("Generate 3 images")
+        self.page.click("#lock-seed")
         before = self.page.locator("#strip img").count()
-        self.draw(RED, seed=100)
+        self.generate(RED, seed=100)
         expect(self.page.locator("#strip img")).to_have_count(before + 3)
         expect(self.page.locator("#run")).to_contain_text("seed 102")
 
-    def test_shapes_and_tiers(self):
+    def test_aspects_and_short_sides(self):
         for landscape in True, False:
             if not landscape:
                 self.page.click("#portrait")
-            for shape in "1:1", "5:4", "4:3", "7:5", "3:2", "16:9", "21:9":
-                w, h = map(int, shape.split(":"))
-                self.page.check(f"[name=shape][value='{shape}']", force=True)
-                for tier in 512, 768, 1024, 1280:
-                    self.page.check(f"[name=tier][value='{tier}']", force=True)
+            for aspect in "1:1", "5:4", "4:3", "7:5", "3:2", "16:9", "21:9":
+                w, h = map(int, aspect.split(":"))
+                self.page.check(f"[name=aspect][value='{aspect}']", force=True)
+                for side in 512, 768, 1024, 1280:
+                    self.page.check(f"[name=short_side][value='{side}']", force=True)
                     width, height = self.size()
                     if not landscape:
                         width, height = height, width
-                    self.assertEqual(height, tier, shape)
+                    self.assertEqual(height, side, aspect)
                     self.assertEqual(width % 16, 0)
-                    self.assertLessEqual(abs(width - tier * w / h), 8)
-                    self.assertTrue(self.page.is_checked(f"[name=shape][value='{shape}']"))
+                    self.assertLessEqual(abs(width - side * w / h), 8)
+                    self.assertTrue(self.page.is_checked(f"[name=aspect][value='{aspect}']"))
                     expect(self.page.locator(".frame-size")).to_have_text(" × ".join(map(str, self.size())))
 
-    def test_the_largest_shape_is_drawn(self):
-        self.page.check("[name=shape][value='21:9']", force=True)
-        self.page.check("[name=tier][value='1280']", force=True)
-        self.begin(RED, steps=1)
+    def test_largest_size(self):
+        self.page.check("[name=aspect][value='21:9']", force=True)
+        self.page.check("[name=short_side][value='1280']", force=True)
+        self.start(RED, steps=1)
         expect(self.page.locator("#size-error")).to_be_empty()
         expect(self.page.locator("#cancel")).to_be_visible()
         self.page.click("#cancel")
         expect(self.page.locator("#run")).to_have_text("Cancelled.")
 
-    def test_free_size(self):
+    def test_custom_size(self):
         self.page.fill("#width", "160")
         self.page.fill("#height", "96")
-        expect(self.page.locator("#size-note")).to_have_text("free size")
+        expect(self.page.locator("#size-note")).to_have_text("custom size")
         self.page.fill("#width", "165")
         self.page.locator("#width").blur()
         self.assertEqual(self.size(), (160, 96))
-        self.draw()
+        self.generate()
         expect(self.page.locator("#result")).to_contain_text("160 × 96")
 
-    def test_errors_stand_beside_their_fields(self):
-        def refused(field, message, focused):
+    def test_errors_are_shown_beside_their_fields(self):
+        def expect_error(field, message, focused):
             self.page.click("#generate")
             expect(self.page.locator(f"#{field}-error")).to_contain_text(message)
             expect(self.page.locator(f"#{focused}")).to_be_focused()
             expect(self.page.locator(f"#{focused}")).to_have_attribute("aria-invalid", "true")
             self.assertIn(f"{field}-error", self.page.get_attribute(f"#{focused}", "aria-describedby"))
 
-        refused("prompt", "Say what to draw", "prompt")
+        expect_error("prompt", "Enter a prompt", "prompt")
         self.page.fill("#prompt", RED)
         expect(self.page.locator("#prompt-error")).to_be_empty()
         self.page.fill("#seed", "fish")
-        refused("seed", "whole number", "seed")
-        self.page.fill("#seed", "99999999999999999999")  # twenty digits, and yet too many: the server's word
-        refused("seed", "seed", "seed")
+        expect_error("seed", "whole number", "seed")
+        self.page.fill("#seed", "99999999999999999999")  # 20 digits, but above 2^64 - 1: an error of the server
+        expect_error("seed", "seed", "seed")
         self.page.fill("#seed", "1")
         self.page.fill("#width", "99999")
-        refused("size", "Width must be a whole number from 16 to 4096", "width")
+        expect_error("size", "Width must be a whole number from 16 to 4096", "width")
         self.page.fill("#width", "128")
         self.page.fill("#count", "99")
-        refused("count", "from 1 to 16", "count")
+        expect_error("count", "from 1 to 16", "count")
         self.page.fill("#count", "1")
         self.page.fill("#prompt", "é" * 8000)
-        refused("prompt", "prompt", "prompt")
+        expect_error("prompt", "prompt", "prompt")
 
-    def test_seed_dice_and_lock(self):
+    def test_random_and_locked_seed(self):
         seed = lambda: self.page.input_value("#seed")
         first = seed()
         self.assertRegex(first, r"^\d+$")
-        self.page.click("#dice")
+        self.page.click("#random-seed")
         self.assertNotEqual(seed(), first)
-        self.draw()
+        self.generate()
         drawn = seed()
         expect(self.page.locator("#run")).to_contain_text(drawn)
-        self.draw()
+        self.generate()
         self.assertNotEqual(seed(), drawn)
-        self.page.click("#lock")
-        expect(self.page.locator("#lock")).to_have_attribute("aria-pressed", "true")
+        self.page.click("#lock-seed")
+        expect(self.page.locator("#lock-seed")).to_have_attribute("aria-pressed", "true")
         kept = seed()
-        self.draw()
+        self.generate()
         self.assertEqual(seed(), kept)
         self.page.fill("#seed", "18446744073709551615")  # more than a double holds
-        self.draw()
+        self.generate()
         expect(self.page.locator("#run")).to_contain_text("18446744073709551615")
 
-    def test_form_is_kept(self):
+    def test_form_is_saved(self):
         self.page.fill("#prompt", STAR)
-        self.page.click("#lock")
+        self.page.click("#lock-seed")
         for _ in range(2):
             self.page.reload()
-            self.await_lists(self.page)
+            self.wait_until_loaded(self.page)
             self.assertEqual(self.page.input_value("#prompt"), STAR)
-            expect(self.page.locator("#lock")).to_have_attribute("aria-pressed", "true")
-            self.assertTrue(self.page.is_checked("[name=tier][value='128']"))
+            expect(self.page.locator("#lock-seed")).to_have_attribute("aria-pressed", "true")
+            self.assertTrue(self.page.is_checked("[name=short_side][value='128']"))
 
     def test_use_these_settings(self):
-        self.draw(STAR, seed=5, width=96, height=144)
+        self.generate(STAR, seed=5, width=96, height=144)
         self.page.fill("#prompt", "something else")
         self.page.fill("#seed", "6")
-        self.page.check("[name=shape][value='1:1']", force=True)
+        self.page.check("[name=aspect][value='1:1']", force=True)
         self.page.click("#run >> text=Use these settings")
         self.assertEqual(self.page.input_value("#prompt"), STAR)
         self.assertEqual(self.page.input_value("#seed"), "5")
         self.assertEqual(self.size(), (96, 144))
-        expect(self.page.locator("#lock")).to_have_attribute("aria-pressed", "true")
+        expect(self.page.locator("#lock-seed")).to_have_attribute("aria-pressed", "true")
 
     def test_compare(self):
-        self.draw(RED, seed=1)
-        self.draw(RED, seed=2)
+        self.generate(RED, seed=1)
+        self.generate(RED, seed=2)
         self.page.click("#run >> text=Compare")
-        dialog = self.page.get_by_role("dialog", name="Compare two pictures")
+        dialog = self.page.get_by_role("dialog", name="Compare images")
         expect(dialog.locator(".differences")).to_contain_text("Seed")
         self.page.wait_for_function("[...document.querySelectorAll('dialog figure img')].every(img => img.naturalWidth)")
         dialog.get_by_role("slider").focus()
@@ -248,11 +249,11 @@ class Generate(PageCase):
 
     def test_on_a_phone(self):
         page = self.open_page(viewport=PHONE, has_touch=True, is_mobile=True)
-        self.draw(RED, page, seed=3)
+        self.generate(RED, page, seed=3)
         self.assertTrue(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
         stage = page.locator("#stage").bounding_box()
-        self.assertLess(stage["y"], PHONE["height"] / 2)  # the page went to the picture
-        self.saved("PNG", page)
+        self.assertLess(stage["y"], PHONE["height"] / 2)  # scrolled to the viewer
+        self.download("PNG", page)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""cmake/join.cmake makes one script of the page's modules, and refuses what it does not know."""
+"""cmake/join.cmake bundles modules into one script, and fails for what it does not support."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ JOIN = os.path.join(os.path.dirname(__file__), "..", "..", "cmake", "join.cmake"
 
 class Join(unittest.TestCase):
     def join(self, **modules):
-        """-> the script, or None, and what CMake says."""
+        """-> the script (None if CMake failed), CMake's messages"""
         with tempfile.TemporaryDirectory() as folder:
             os.mkdir(f"{folder}/js")
             for name, text in modules.items():
@@ -24,7 +24,7 @@ class Join(unittest.TestCase):
             with open(f"{folder}/out.js", encoding="utf-8") as file:
                 return file.read(), done.stderr
 
-    def test_each_once_and_before_what_needs_it(self):
+    def test_modules_are_bundled_in_order_of_imports(self):
         script, _ = self.join(
             base="export const $ = [';', ']'];\nexport const a_1 = 1;\nexport class Fault extends Error {}\n",
             left="// First.\nimport { $, Fault as Bad } from './base.js';\nexport function left() { return `${$} \\\\n`; }\n",
@@ -56,24 +56,24 @@ return {  };
 })();
 """)
 
-    def test_other_forms_are_refused(self):
+    def test_unsupported_forms_are_errors(self):
         for line in ("export default 1;", "export { a };", "export let a = 1;", "import a from './base.js';",
                      "import './base.js';", "import { $ as a, $ as b } from './base.js';", "const a = import('./base.js');",
                      "import { $ } from \"./base.js\";", "import { $ } from 'elsewhere';"):
-            script, said = self.join(base="export const $ = 1;\n", main=f"{line}\n")
+            script, messages = self.join(base="export const $ = 1;\n", main=f"{line}\n")
             self.assertIsNone(script, line)
-            self.assertIn("main.js: cmake/join.cmake does not know this form", said, line)
+            self.assertIn("main.js: cmake/join.cmake does not know this form", messages, line)
 
-    def test_a_name_that_is_not_exported_is_refused(self):
-        script, said = self.join(main="import { a, b as c } from './a.js';\n", a="export const a = 1, b = 2;\n")
+    def test_missing_export_is_an_error(self):
+        script, messages = self.join(main="import { a, b as c } from './a.js';\n", a="export const a = 1, b = 2;\n")
         self.assertIsNone(script)
-        self.assertIn("main.js: a.js does not export b", said)
+        self.assertIn("main.js: a.js does not export b", messages)
 
-    def test_a_circle_is_refused(self):
-        script, said = self.join(main="import { a } from './a.js';\n", a="import { b } from './b.js';\nexport const a = 1;\n",
+    def test_circular_import_is_an_error(self):
+        script, messages = self.join(main="import { a } from './a.js';\n", a="import { b } from './b.js';\nexport const a = 1;\n",
                                  b="import { a } from './a.js';\nexport const b = 1;\n")
         self.assertIsNone(script)
-        self.assertIn("a.js: imports itself", said)
+        self.assertIn("a.js: imports itself", messages)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The models folder: inspecting, checking, converting, importing."""
+"""The Models view: list, inspection, verification, conversion, import and download; and the Log view."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import sys
 import tempfile
 import unittest
 
-from support import DATA, RED, STAR, Hold, HoldEvents, PageCase, expect
+from support import DATA, RED, STAR, HeldRequest, HeldEvents, PageCase, expect
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 from hub import Hub
@@ -47,7 +47,7 @@ class Models(PageCase):
     def test_verify(self):
         self.page.get_by_role("button", name="Verify: demo", exact=True).click()
         job = self.page.locator(".model-job").first
-        expect(job).to_contain_text("It works: demo")
+        expect(job).to_contain_text("Verified demo")
         expect(job.locator(".chip.good")).not_to_have_count(0)
         expect(job.locator(".chip.bad")).to_have_count(0)
 
@@ -62,7 +62,7 @@ class Models(PageCase):
         dialog.get_by_role("button", name="Convert").click()
         return dialog, suggested
 
-    def test_convert_and_draw(self):
+    def test_convert_and_generate(self):
         _, name = self.convert("demo", "mlx", "fp16")
         self.assertEqual(name, "demo-mlx-fp16")
         expect(self.page.locator(".model-job").first).to_contain_text("Converted demo")
@@ -70,10 +70,10 @@ class Models(PageCase):
         self.page.get_by_role("button", name=f"Use: {name}", exact=True).click()
         expect(self.page.locator("#view-generate")).to_be_visible()
         self.assertEqual(self.page.input_value("#model"), f"mlx/{name}")
-        self.draw(RED)
+        self.generate(RED)
         expect(self.page.locator("#result")).to_contain_text(name)
 
-    def test_precision_chooses_among_the_models(self):
+    def test_precision_filters_models(self):
         self.convert("demo", "mlx", "q8", "eight")
         expect(self.model("eight")).to_be_visible()
         self.page.click(".tabs >> text=Generate")
@@ -87,28 +87,28 @@ class Models(PageCase):
         self.page.select_option("#precision", "")
         self.assertGreaterEqual(self.page.locator("#model option").count(), 3)
 
-    def test_chosen_model_is_kept(self):
+    def test_selected_model_is_saved(self):
         self.convert("demo", "mlx", "bf16", "kept")
         expect(self.model("kept")).to_be_visible()
         self.page.get_by_role("button", name="Use: kept", exact=True).click()
         self.page.route("**/api/models", lambda route: route.abort())
         self.page.reload()
         self.page.fill("#prompt", STAR)
-        self.page.locator("#prompt").blur()  # all of the form is kept, while there is no list of models yet
+        self.page.locator("#prompt").blur()  # saves the form before the list of models is loaded
         self.page.unroute("**/api/models")
         self.page.reload()
-        self.await_lists(self.page)
+        self.wait_until_loaded(self.page)
         self.assertEqual(self.page.input_value("#prompt"), STAR)
         self.assertEqual(self.page.input_value("#model"), "mlx/kept")
 
-    def test_quantize_and_errors_beside_their_fields(self):
+    def test_quantize_and_errors(self):
         self.convert("demo", "comfyui", "bf16", "taken")
         expect(self.model("taken.safetensors")).to_be_visible()
         dialog, _ = self.convert("demo", "comfyui", "bf16", "taken")
         expect(dialog.locator("#convert-destination-error")).to_contain_text("taken")
         dialog.get_by_label("Name of the new model").fill("")
         dialog.get_by_role("button", name="Convert").click()
-        expect(dialog.locator("#convert-destination-error")).to_contain_text("needs a name")
+        expect(dialog.locator("#convert-destination-error")).to_contain_text("Enter a name")
         dialog.get_by_label("Name of the new model").fill("../outside")
         dialog.get_by_role("button", name="Convert").click()
         expect(dialog.locator("#convert-destination-error")).not_to_be_empty()
@@ -120,24 +120,24 @@ class Models(PageCase):
     def test_import(self):
         self.convert("demo", "comfyui", "fp16", "source")
         expect(self.model("source.safetensors")).to_be_visible()
-        file = os.path.join(self.server.dir, "brought.safetensors")
+        file = os.path.join(self.server.dir, "imported.safetensors")
         os.rename(os.path.join(self.server.models, "comfyui", "source.safetensors"), file)
         self.page.set_input_files("#import-file", file)
-        expect(self.model("brought.safetensors")).to_be_visible()
-        with open(file, "rb") as before, open(os.path.join(self.server.models, "comfyui", "brought.safetensors"), "rb") as after:
+        expect(self.model("imported.safetensors")).to_be_visible()
+        with open(file, "rb") as before, open(os.path.join(self.server.models, "comfyui", "imported.safetensors"), "rb") as after:
             self.assertEqual(before.read(), after.read())
         self.page.set_input_files("#import-file", {"name": "x.safetensors", "mimeType": "", "buffer": b"no model"})
         expect(self.page.locator("#import-error")).to_contain_text("x.safetensors")
         self.page.set_input_files("#import-file", {"name": "x.zip", "mimeType": "", "buffer": b"no model"})
-        expect(self.page.locator("#import-error")).to_contain_text("x.zip is no .safetensors or .gguf file.")
+        expect(self.page.locator("#import-error")).to_contain_text("x.zip is not a .safetensors or .gguf file.")
         self.assertFalse(os.path.exists(os.path.join(self.server.models, "comfyui", "x.safetensors")))
 
     def test_import_by_path(self):
         shutil.copytree(SMALL, os.path.join(self.server.models, "flat"))
         form, error = self.page.locator("#import-form"), self.page.locator("#import-path-error")
-        path = form.get_by_label("Or its path")
+        path = form.get_by_label("Or a path")
         form.get_by_role("button", name="Import").click()
-        expect(error).to_have_text("Which file or folder?")
+        expect(error).to_have_text("Enter the path of a file or folder.")
         path.fill("/etc")
         form.get_by_role("button", name="Import").click()
         expect(error).to_contain_text("zimage import PATH")
@@ -155,50 +155,50 @@ class Models(PageCase):
 
     def test_log(self):
         self.page.get_by_role("button", name="Verify: demo", exact=True).click()
-        expect(self.page.locator(".model-job").first).to_contain_text("It works: demo")
+        expect(self.page.locator(".model-job").first).to_contain_text("Verified demo")
         self.page.click(".tabs >> text=Log")
         expect(self.page.locator("#log .log-line")).not_to_have_count(0)
         before = self.page.locator("#log .log-line").count()
         self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {model: 'demo'}})})")
         self.page.wait_for_function("before => document.querySelectorAll('#log .log-line').length > before", arg=before)
 
-    def test_log_while_it_is_on_its_way(self):
-        held = Hold(self.page, "**/api/log")
+    def test_log_line_while_the_log_is_requested(self):
+        held = HeldRequest(self.page, "**/api/log")
         self.page.click(".tabs >> text=Log")
         held.wait()
         self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'verify', params: {model: 'demo'}})})")
-        expect(self.page.locator("#status")).to_have_text("At work")
+        expect(self.page.locator("#status")).to_have_text("Running")
         expect(self.page.locator("#status")).to_have_text("Ready")
-        held.let_go()
+        held.release()
         lines = self.page.evaluate("fetch('/api/log').then(answer => answer.json())")["lines"]
-        self.assertGreater(len(lines), len(held.answer.json()["lines"]))
+        self.assertGreater(len(lines), len(held.response.json()["lines"]))
         expect(self.page.locator("#log .log-text")).to_have_text([line["text"] for line in lines])
 
-    def test_log_known_before_it_is_told(self):
-        held = HoldEvents(self.page, "log")
-        self.await_lists(self.page)
+    def test_log_line_before_its_event(self):
+        held = HeldEvents(self.page, "log")
+        self.wait_until_loaded(self.page)
         self.page.get_by_role("button", name="Verify: demo", exact=True).click()
-        expect(self.page.locator(".model-job").first).to_contain_text("It works: demo")
+        expect(self.page.locator(".model-job").first).to_contain_text("Verified demo")
         self.page.click(".tabs >> text=Log")
         expect(self.page.locator("#log .log-line")).not_to_have_count(0)
         lines = self.page.locator("#log .log-line").count()
-        held.let_go()
+        held.release()
         self.page.wait_for_timeout(300)
         expect(self.page.locator("#log .log-line")).to_have_count(lines)
 
-    def test_a_list_of_models_that_was_overtaken(self):
-        held = Hold(self.page, "**/api/models")
+    def test_outdated_list_of_models(self):
+        held = HeldRequest(self.page, "**/api/models")
         self.page.reload()
         held.wait()
         self.page.evaluate("fetch('/api/jobs', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({kind: 'convert', params: {source: 'pytorch/small', layout: 'mlx', destination: 'later'}})})")
         expect(self.page.locator("#model option[value='mlx/later']")).to_have_count(1)
-        held.let_go()
+        held.release()
         self.page.wait_for_timeout(300)
         expect(self.page.locator("#model option[value='mlx/later']")).to_have_count(1)
 
 
 class Download(PageCase):
-    """Beside a double of the hub."""
+    """Downloads from a local stand-in for the hub."""
 
     @classmethod
     def setUpClass(cls):
@@ -224,82 +224,82 @@ class Download(PageCase):
         self.hub.add("Tongyi-MAI/Z-Image-Turbo", files)
         self.hub.rate, self.hub.gated, self.hub.token = None, False, None
         self.page.click(".tabs >> text=Models")
-        self.form = self.page.locator("#fetch-form")
+        self.form = self.page.locator("#download-form")
         self.job = self.page.locator(".model-job").first
 
     def go(self):
         self.form.get_by_role("button", name="Download").click()
 
-    def shelved(self, name):
+    def listed(self, name):
         return self.page.locator("#models").get_by_role("heading", name=name, exact=True)
 
     def test_choices(self):
         self.assertEqual(self.form.get_by_label("Repository").input_value(), "Tongyi-MAI/Z-Image-Turbo")
-        expect(self.page.locator("#fetch-note")).to_contain_text("32.9 GB to download")
+        expect(self.page.locator("#download-note")).to_contain_text("32.9 GB download")
         self.form.get_by_label("Layout").select_option("mlx")
         self.form.get_by_label("Precision").select_option("q4")
-        expect(self.page.locator("#fetch-note")).to_contain_text("11.9 GB stay")
+        expect(self.page.locator("#download-note")).to_contain_text("11.9 GB on disk")
         self.form.get_by_label("Layout").select_option("comfyui")
         self.assertNotIn("q4", self.form.get_by_label("Precision").evaluate("e => [...e.options].map(o => o.value)"))
         self.form.get_by_label("Repository").fill("no repository")
-        expect(self.page.locator("#fetch-note")).not_to_contain_text("GB")
+        expect(self.page.locator("#download-note")).not_to_contain_text("GB")
         self.go()
-        expect(self.page.locator("#fetch-repo-error")).to_contain_text("OWNER/NAME")
+        expect(self.page.locator("#download-repo-error")).to_contain_text("OWNER/NAME")
         expect(self.form.get_by_label("Repository")).to_be_focused()
 
-    def test_before_the_layouts_are_known(self):
-        held = Hold(self.page, "**/api/config", unsent=True)
+    def test_download_before_layouts_are_loaded(self):
+        held = HeldRequest(self.page, "**/api/config", unsent=True)
         self.page.reload()
-        self.await_lists(self.page)
+        self.wait_until_loaded(self.page)
         self.go()
-        expect(self.shelved("Z-Image-Turbo")).to_be_visible()
-        held.let_go()
+        expect(self.listed("Z-Image-Turbo")).to_be_visible()
+        held.release()
         shutil.rmtree(os.path.join(self.server.models, "pytorch", "Z-Image-Turbo"))
 
     def test_cancel_and_resume(self):
         self.hub.rate = 100000
         self.go()
         expect(self.job).to_contain_text("Downloading Z-Image-Turbo")
-        expect(self.job.locator(".numbers")).to_contain_text(re.compile(r"\d.* of 4\.\d+ MB"))
+        expect(self.job.locator(".tabular-nums")).to_contain_text(re.compile(r"\d.* of 4\.\d+ MB"))
         expect(self.job.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile(r"^\d+$"))
-        self.shot(self.page, "models-downloading")
+        self.screenshot(self.page, "models-downloading")
         self.job.get_by_role("button", name="Cancel").click()
-        expect(self.job).to_contain_text("What has come so far is kept.")
+        expect(self.job).to_contain_text("The partial download is kept.")
         self.hub.rate = None
         self.job.get_by_role("button", name="Resume").click()
         expect(self.job).to_contain_text("Downloaded Z-Image-Turbo")
-        expect(self.shelved("Z-Image-Turbo")).to_be_visible()
+        expect(self.listed("Z-Image-Turbo")).to_be_visible()
         expect(self.page.get_by_role("button", name="Resume")).to_have_count(0)
-        self.shot(self.page, "models-downloaded")
+        self.screenshot(self.page, "models-downloaded")
 
-    def test_drawing_meanwhile(self):
-        """A running download and a running picture are shown side by side, also after a reload."""
+    def test_generating_while_downloading(self):
+        """A download and a generate job that run at once are both shown, also after a reload."""
         self.hub.rate = 5000
         self.hub.add("somebody/slow", self.hub.repos["Tongyi-MAI/Z-Image-Turbo"].files)
         self.form.get_by_label("Repository").fill("somebody/slow")
         page, status, run = self.page, self.page.locator("#status"), self.page.locator("#run")
         self.go()
-        expect(self.job.locator(".numbers")).to_contain_text("of 4.")
+        expect(self.job.locator(".tabular-nums")).to_contain_text("of 4.")
         expect(status).to_have_text("Downloading")
         self.go()
-        expect(self.job).to_contain_text("Waiting for its turn")
-        expect(status).to_have_text("Downloading, 1 job waiting")
+        expect(self.job).to_contain_text("Queued")
+        expect(status).to_have_text("Downloading, 1 job queued")
         page.click(".tabs >> text=Generate")
-        self.begin_long(width=640, height=640)
+        self.start_long_job(width=640, height=640)
         for _ in range(2):
             expect(run).to_contain_text(re.compile(r"Step \d+ of 20"))
-            expect(status).to_have_text("At work and downloading, 1 job waiting")
+            expect(status).to_have_text("Running and downloading, 1 job queued")
             page.reload()
-        self.shot(page, "generate-running-beside-download")
+        self.screenshot(page, "generate-running-beside-download")
         page.click(".tabs >> text=Models")
         running = page.locator(".model-job[data-state=running]")
         expect(running.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile(r"^\d+$"))
-        before = running.locator(".numbers").inner_text()
-        expect(running.locator(".numbers")).not_to_have_text(before)
-        expect(status).to_have_text("At work and downloading, 1 job waiting")
+        before = running.locator(".tabular-nums").inner_text()
+        expect(running.locator(".tabular-nums")).not_to_have_text(before)
+        expect(status).to_have_text("Running and downloading, 1 job queued")
         page.click(".tabs >> text=Generate")
-        expect(run).to_contain_text("Drawn")
-        expect(status).to_have_text("Downloading, 1 job waiting")
+        expect(run).to_contain_text("Generated")
+        expect(status).to_have_text("Downloading, 1 job queued")
         page.click(".tabs >> text=Models")
         cancels = page.locator(".model-job").get_by_role("button", name="Cancel")
         for left in 1, 0:
@@ -315,7 +315,7 @@ class Download(PageCase):
         expect(self.job.get_by_role("alert")).to_contain_text("Tongyi-MAI/Z-Image-Turbo")
         self.hub.gated, self.hub.token = False, None
         self.job.get_by_role("button", name="Resume").click()
-        expect(self.shelved("Z-Image-Turbo-q8")).to_be_visible()
+        expect(self.listed("Z-Image-Turbo-q8")).to_be_visible()
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""What goes over the wire: nothing to anybody else, little at first, and all of it again after a broken connection."""
+"""Size and time of the first load, no third-party requests, reconnecting, restarts and the API key."""
 
 import re
 import time
 import unittest
 import urllib.request
 
-from support import RED, STAR, Browser, Line, PageCase, expect
+from support import RED, STAR, Browser, PageCase, Proxy, expect
 
-FIRST_LOAD = 100_000  # bytes, compressed
-SECONDS = 0.2
+MAX_BYTES = 100_000  # of the first load, compressed
+MAX_SECONDS = 0.2
 
 
-def quiet():
-    """Whether nothing else is running on this machine right now, where Linux tells."""
+def machine_is_idle():
+    """Whether no other thread is running; True where /proc/loadavg does not exist."""
     try:
         with open("/proc/loadavg", encoding="ascii") as file:
             return int(file.read().split()[3].split("/")[0]) <= 1
@@ -22,8 +22,8 @@ def quiet():
 
 class Network(PageCase):
     def test_first_load(self):
-        """All that comes before the page can be used, pictures and data aside, with nothing of it in the cache. The
-        machine may be busy with other things: the best of those loads counts that had it to themselves."""
+        """Size and time of a load with an empty cache. The machine may be busy: the best of the loads counts, and slow ones
+        only if nothing else was running."""
         page = Browser.get().new_context().new_page()
         self.addCleanup(page.context.close)
         session = page.context.new_cdp_session(page)
@@ -32,31 +32,31 @@ class Network(PageCase):
         received = []
         session.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
         times, deadline = [], time.monotonic() + 40
-        while time.monotonic() < deadline and min(times, default=1) >= SECONDS:
-            before = quiet()
+        while time.monotonic() < deadline and min(times, default=1) >= MAX_SECONDS:
+            before = machine_is_idle()
             received.clear()
             page.goto(self.server.url)
             expect(page.locator("#status")).to_have_text("Ready")
-            self.assertGreater(sum(received), 30_000)  # so the page, its script and its styles are counted
-            self.assertLess(sum(received), FIRST_LOAD)
+            self.assertGreater(sum(received), 30_000)  # page, script and style sheet are counted
+            self.assertLess(sum(received), MAX_BYTES)
             took = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000
             page.goto("about:blank")
             time.sleep(0.2)
-            if took < SECONDS or (before and quiet()):
+            if took < MAX_SECONDS or (before and machine_is_idle()):
                 times.append(took)
         if not times:
-            self.skipTest("the machine was busy with other things all the time")
-        self.assertLess(min(times), SECONDS, times)
+            self.skipTest("the machine was busy all the time")
+        self.assertLess(min(times), MAX_SECONDS, times)
 
-    def test_little_is_asked_for(self):
-        """The build joins modules and style sheets: what each request costs was most of the time until the page is there."""
+    def test_few_requests(self):
+        """The build bundles modules and style sheets: with many requests, they take most of the loading time."""
         asked = self.page.evaluate("performance.getEntriesByType('resource').map(one => new URL(one.name).pathname)")
         files = sorted({path for path in asked if not path.startswith("/api/")})
         self.assertEqual(files, ["/favicon.svg", "/js/main.js", "/style.css"])
 
-    def test_nothing_from_elsewhere(self):
-        """tearDown looks at every request; here every view makes its own."""
-        self.draw(RED)
+    def test_no_third_party_requests(self):
+        """tearDown checks all requests; this shows every view."""
+        self.generate(RED)
         for view in "gallery", "models", "log", "generate":
             self.page.click(f".tabs [href='#{view}']")
         paths = {url[len(self.server.url) - 1:].split("?")[0] for url in self.requests}
@@ -65,10 +65,10 @@ class Network(PageCase):
         for url in {url for url in self.requests if re.search(r"\.(js|css|svg)$|/$", url)}:
             with urllib.request.urlopen(url) as answer:
                 body = answer.read().decode()
-            body = body.replace("http://www.w3.org/2000/svg", "")  # a name, which is not fetched
+            body = body.replace("http://www.w3.org/2000/svg", "")  # a namespace, which is not fetched
             self.assertNotRegex(body, r"(https?:)?//[a-z0-9-]+\.[a-z]", url)
 
-    def test_policy(self):
+    def test_content_security_policy(self):
         with urllib.request.urlopen(self.server.url) as answer:
             policy = answer.headers["Content-Security-Policy"]
         rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";") if " " in rule.strip())
@@ -85,48 +85,48 @@ class Network(PageCase):
             document.body.append(script); })""")
         self.assertTrue(refused.startswith("script-src"))
         self.assertFalse(self.page.evaluate("'broken' in window"))
-        self.complaints.clear()  # the browser said so, too
+        self.console_errors.clear()  # the browser logs the violation
 
-    def test_catching_up(self):
-        """The line is cut while a picture is drawn and mended when it is finished: it is there, and nothing was lost."""
-        line = Line(self.server.port)
-        self.addCleanup(line.close)
-        page = self.open_page(url=line.url)
-        self.begin_long(page, seed=77)
+    def test_reconnect(self):
+        """The connection is lost while a job runs and restored after it has ended: the page shows the image."""
+        proxy = Proxy(self.server.port)
+        self.addCleanup(proxy.close)
+        page = self.open_page(url=proxy.url)
+        self.start_long_job(page, seed=77)
         expect(page.locator("#run")).to_contain_text(re.compile(r"Step \d+ of 20"))
         expect(self.page.locator("#strip .ring")).to_have_count(1)
-        line.cut()
-        expect(page.locator("#status")).to_have_text("No connection, trying again")
-        expect(self.page.locator("#strip .ring")).to_have_count(0)  # another page, which sees the end
+        proxy.cut()
+        expect(page.locator("#status")).to_have_text("Disconnected, reconnecting")
+        expect(self.page.locator("#strip .ring")).to_have_count(0)  # self.page is connected directly
         expect(self.page.locator("#status")).to_have_text("Ready")
-        line.mend()
+        proxy.restore()
         expect(page.locator("#status")).to_have_text("Ready")
         expect(page.locator("#run")).to_contain_text("seed 77")
-        self.assertRegex(line.asked, rb"(?i)last-event-id: |last_event_id=")
+        self.assertRegex(proxy.sent, rb"(?i)last-event-id: |last_event_id=")
 
-    def test_a_short_cut_is_not_noticed(self):
-        line = Line(self.server.port)
-        self.addCleanup(line.close)
-        page = self.open_page(url=line.url)
-        self.begin_long(page, seed=78)
-        line.cut()
-        line.mend()
+    def test_short_disconnect(self):
+        proxy = Proxy(self.server.port)
+        self.addCleanup(proxy.close)
+        page = self.open_page(url=proxy.url)
+        self.start_long_job(page, seed=78)
+        proxy.cut()
+        proxy.restore()
         expect(page.locator("#run")).to_contain_text("seed 78")
         expect(page.locator("#status")).to_have_text("Ready")
 
 
 class Restart(PageCase):
-    def test_server_comes_back(self):
-        self.draw(STAR, seed=1)
+    def test_server_restart(self):
+        self.generate(STAR, seed=1)
         self.server.stop()
-        expect(self.page.locator("#status")).to_have_text("No connection, trying again")
+        expect(self.page.locator("#status")).to_have_text("Disconnected, reconnecting")
         self.page.click("#generate")
-        expect(self.page.locator("#form-error")).to_contain_text("does not answer")
+        expect(self.page.locator("#form-error")).to_contain_text("Cannot reach the server")
         self.server.start()
         expect(self.page.locator("#status")).to_have_text("Ready")
         expect(self.page.locator("#strip img")).to_have_count(1)
-        self.draw(RED)
-        self.complaints.clear()
+        self.generate(RED)
+        self.console_errors.clear()
 
 
 class Key(PageCase):
@@ -139,9 +139,9 @@ class Key(PageCase):
         page.goto(self.server.url)
         return page
 
-    def test_asks_for_the_key(self):
-        dialog = self.page.get_by_role("dialog", name="This server wants a key")
-        field = dialog.get_by_label("The key")
+    def test_login(self):
+        dialog = self.page.get_by_role("dialog", name="API key required")
+        field = dialog.get_by_label("API key")
         field.fill("wrong")
         dialog.get_by_role("button", name="Sign in").click()
         expect(dialog.locator("#key-error")).not_to_be_empty()
@@ -150,8 +150,8 @@ class Key(PageCase):
         dialog.get_by_role("button", name="Sign in").click()
         expect(dialog).to_have_count(0)
         expect(self.page.locator("#status")).to_have_text("Ready")
-        self.draw(RED)
-        self.page.wait_for_function("document.querySelector('#frame .picture').naturalWidth === 128")
+        self.generate(RED)
+        self.page.wait_for_function("document.querySelector('#frame .image').naturalWidth === 128")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Controls that are made from the table of generation parameters, and what they do with values."""
+"""Controls made from the table of generation parameters, and their values."""
 
 import json
 import unittest
@@ -16,14 +16,14 @@ class Parameters(PageCase):
         with urllib.request.urlopen(self.server.url + "api/jobs") as answer:
             return json.load(answer)["jobs"][0]
 
-    def generated(self, **params):
-        """An image of the API's, which the page shows."""
+    def generate_by_api(self, **params):
+        """Generates an image through the API, and waits until the page shows it."""
         body = json.dumps({"kind": "generate", "params": dict(
             {"prompt": RED, "model": "demo", "width": 64, "height": 64, "seed": "9", "steps": 1}, **params)}).encode()
         with urllib.request.urlopen(urllib.request.Request(
                 self.server.url + "api/jobs", body, {"Content-Type": "application/json"})):
             pass
-        expect(self.page.locator("#run")).to_contain_text("Drawn")
+        expect(self.page.locator("#run")).to_contain_text("Generated")
         expect(self.page.locator("#status")).to_have_text("Ready")
 
     def slider(self, name):
@@ -31,7 +31,7 @@ class Parameters(PageCase):
 
 
 class Controls(Parameters):
-    def test_each_has_what_its_row_says(self):
+    def test_controls_match_the_table(self):
         for row in self.rows():
             name, place = row["name"], row["place"]
             self.assertEqual(self.page.locator(f"#controls-{place} #{name}").count(), 1 if place else 0, name)
@@ -48,39 +48,39 @@ class Controls(Parameters):
             if row["choices"]:
                 self.assertEqual(self.page.locator(f"#{name} option").all_text_contents(), row["choices"])
 
-    def test_limits_of_other_fields(self):
+    def test_limits_of_fixed_fields(self):
         rows = {row["name"]: row for row in self.rows()}
         for name in "width", "height", "count":
             limits = [self.page.get_attribute(f"#{name}", key) for key in ("min", "max", "step")]
             self.assertEqual(limits, [str(rows[name]["min"]), str(rows[name]["max"]), str(rows[name]["multiple"] or 1)])
 
-    def test_nothing_is_asked_for_the_form(self):
+    def test_form_needs_no_request(self):
         self.assertNotIn("/api/config", " ".join(self.requests))
 
-    def test_values_beyond_the_usual_ones(self):
-        """A slider gets as long as a value needs, and the value is what is sent."""
-        self.generated(steps=30, shift=15, guidance=12.5)
+    def test_values_outside_the_usual_range(self):
+        """A slider's range is extended to include the value, which is sent unchanged."""
+        self.generate_by_api(steps=30, shift=15, guidance=12.5)
         self.page.click("#run >> text=Use these settings")
         self.assertEqual([self.slider(name)["max"] for name in ("steps", "shift", "guidance")], ["30", "15", "12.5"])
         for name, text in ("steps", "30"), ("shift", "15.0"), ("guidance", "12.5"):
             expect(self.page.locator(f"#{name}-value")).to_have_text(text)
-        self.draw()
+        self.generate()
         self.assertEqual([self.latest_job()["params"][name] for name in ("steps", "shift", "guidance")], [30, 15, 12.5])
         self.page.reload()
-        self.await_lists(self.page)
+        self.wait_until_loaded(self.page)
         self.assertEqual(self.slider("steps"), {"min": "1", "max": "30", "step": "1", "value": "30"})
-        self.generated(steps=5, shift=0.5, seed="10")
+        self.generate_by_api(steps=5, shift=0.5, seed="10")
         expect(self.page.locator("#run")).to_contain_text("seed 10")
         self.page.click("#run >> text=Use these settings")
         self.assertEqual(self.slider("steps"), {"min": "1", "max": "20", "step": "1", "value": "5"})
         self.assertEqual(self.slider("shift"), {"min": "0.5", "max": "10", "step": "0.1", "value": "0.5"})
         expect(self.page.locator("#guidance-value")).to_have_text("off")
 
-    def test_values_between_the_steps(self):
-        self.generated(shift=3.25)
+    def test_values_between_steps(self):
+        self.generate_by_api(shift=3.25)
         self.page.click("#run >> text=Use these settings")
         expect(self.page.locator("#shift-value")).to_have_text("3.25")
-        self.draw()
+        self.generate()
         self.assertEqual(self.latest_job()["params"]["shift"], 3.25)
         self.page.focus("#shift")
         self.page.keyboard.press("ArrowRight")
@@ -88,32 +88,32 @@ class Controls(Parameters):
         self.page.keyboard.press("End")
         expect(self.page.locator("#shift-value")).to_have_text("10.0")
 
-    def test_facts_of_an_image(self):
-        self.generated(negative="green", guidance=2, schedule="mlx", seed="77", original="a circle")
+    def test_properties_of_an_image(self):
+        self.generate_by_api(negative="green", guidance=2, schedule="mlx", seed="77", original="a circle")
         expect(self.page.locator("#run")).to_contain_text("seed 77")
         facts = self.page.eval_on_selector_all(
-            "#result .fact", "nodes => nodes.map(node => [...node.children].map(child => child.textContent))")
+            "#result .property", "nodes => nodes.map(node => [...node.children].map(child => child.textContent))")
         self.assertEqual(facts[:-1], [
-            ["Prompt", RED], ["Before enhancing", "a circle"], ["Model", "demo-model"], ["Size", "64 × 64"], ["Steps", "1"],
-            ["Seed", "77"], ["Time shift", "3"], ["Guidance", "2"], ["Negative prompt", "green"], ["Schedule", "mlx"]])
+            ["Prompt", RED], ["Original prompt", "a circle"], ["Model", "demo-model"], ["Size", "64 × 64"], ["Steps", "1"],
+            ["Seed", "77"], ["Shift", "3"], ["Guidance scale", "2"], ["Negative prompt", "green"], ["Schedule", "mlx"]])
 
 
 class More(Parameters):
-    """The page of a program whose table has some rows more, of all types."""
+    """The page of a program whose table has additional rows, of all types."""
 
     program = ZIMAGE_MORE
 
-    def test_a_row_is_a_control(self):
+    def test_control_of_an_additional_row(self):
         expect(self.page.locator("#controls-main .field")).to_have_count(3)
         expect(self.page.get_by_label("Test steps")).to_have_attribute("type", "range")
         expect(self.page.locator("#test_steps-note")).to_have_text("A note on test steps.")
         self.page.fill("#test_steps", "3")
         expect(self.page.locator("#test_steps-value")).to_have_text("3")
-        self.draw()
+        self.generate()
         job = self.latest_job()
         self.assertEqual((job["params"]["test_steps"], job["progress"]["steps"]), (3, 3))
         self.page.reload()
-        self.await_lists(self.page)
+        self.wait_until_loaded(self.page)
         self.assertEqual(self.page.input_value("#test_steps"), "3")
 
     def test_other_types(self):
@@ -125,23 +125,23 @@ class More(Parameters):
             expect(self.page.locator("#test_number-error")).to_have_text("Test number must be a number from 0.5 to 20.")
             expect(self.page.locator("#test_number")).to_be_focused()
         self.page.fill("#test_number", "4.25")
-        self.page.fill("#test_path", "x" * 201)  # the server's word, beside its field
+        self.page.fill("#test_path", "x" * 201)  # an error of the server
         self.page.click("#generate")
         expect(self.page.locator("#test_path-error")).to_have_text("test_path: has 201 bytes; 200 are the most")
         self.page.fill("#test_path", "trace.safetensors")
         self.page.check("#test_flag")
-        self.draw()
+        self.generate()
         params = self.latest_job()["params"]
         self.assertEqual([params[name] for name in ("test_number", "test_path", "test_flag")],
                          [4.25, "trace.safetensors", True])
         self.page.reload()
-        self.await_lists(self.page)
+        self.wait_until_loaded(self.page)
         self.assertTrue(self.page.is_checked("#test_flag"))
         self.assertEqual(self.page.input_value("#test_number"), "4.25")
         self.page.click("#more summary")
         self.page.fill("#test_number", "")
         self.page.fill("#test_path", "")
-        self.draw()
+        self.generate()
         params = self.latest_job()["params"]
         self.assertEqual((params["test_number"], params["test_path"]), (None, None))
 

@@ -1,4 +1,4 @@
-"""zimage download beside curl, from one nginx: rates, and the processor's time a GB. See README.md."""
+"""Compares zimage download with curl, both from one nginx: throughput and CPU time per GB. See README.md."""
 import argparse
 import hashlib
 import os
@@ -20,8 +20,8 @@ events {{ worker_connections 256; }}
 http {{ access_log off; sendfile on; server {{ listen 127.0.0.1:{port} {ssl}; root {base}; {keys} }} }}"""
 
 
-class Sized:
-    """Stands for data that nginx sends."""
+class SizeOnly:
+    """Stands for a file's data in the test hub, which only needs its size: nginx sends the data."""
 
     def __init__(self, size):
         self.size = size
@@ -31,7 +31,7 @@ class Sized:
 
 
 def make_files(base, count, size):
-    """Random files under the names of their digests: [(name, digest)]"""
+    """Writes random files, named by their SHA-256, for nginx to serve. -> [(name in the repository, digest)]"""
     os.makedirs(base + "/signed")
     made = []
     for i in range(count):
@@ -47,21 +47,22 @@ def make_files(base, count, size):
 
 
 def add_repo(hub, made, size):
+    """Adds the repository a/b with the files of make_files()."""
     small = {"config.json": b"{}"}
     repo = hub.repos["a/b"] = Repo("a/b", small)
     for name, digest in made:
-        repo.files[name], repo.etags[name], repo.blobs[name] = Sized(size), digest, git_sha1(digest.encode())
+        repo.files[name], repo.etags[name], repo.blobs[name] = SizeOnly(size), digest, git_sha1(digest.encode())
 
 
-def run(words, env, out):
-    """Seconds on the clock and of the processor."""
+def run(command, env, out):
+    """-> wall-clock seconds, CPU seconds"""
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
     began = time.monotonic()
-    process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(f"{words[0]} failed")
+        raise SystemExit(f"{command[0]} failed")
     return time.monotonic() - began, usage.ru_utime + usage.ru_stime
 
 
@@ -70,7 +71,7 @@ def main():
     parser.add_argument("zimage")
     parser.add_argument("--scheme", choices=("http", "https"), default="http")
     parser.add_argument("--files", type=int, default=1)
-    parser.add_argument("--megabytes", type=int, default=2048, help="of all files together")
+    parser.add_argument("--megabytes", type=int, default=2048, help="total size of all files")
     parser.add_argument("--folder", default="/dev/shm/rate")
     parser.add_argument("--pairs", type=int, default=5)
     args = parser.parse_args()
@@ -90,7 +91,7 @@ def main():
             file.write(NGINX.format(base=base, port=PORT, ssl="ssl" if secure else "", keys=keys))
         nginx = subprocess.Popen(["nginx", "-c", base + "/nginx.conf", "-e", base + "/error.log"])
         env = {**os.environ, "HF_HOME": out + "/hf", "HF_ENDPOINT": hub.url, "SSL_CERT_FILE": PEM}
-        for name in "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE":  # would count more
+        for name in "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE":  # they take precedence over SSL_CERT_FILE
             env.pop(name, None)
         curl = ["curl", "-sS", "--no-progress-meter", "--cacert", PEM] + ["--parallel"] * (args.files > 1)
         for i, (_, digest) in enumerate(made):
@@ -110,9 +111,9 @@ def main():
     gigabytes = size * args.files / 1e9
     for name, got in rows.items():
         clock, processor = (statistics.median(column) for column in zip(*got))
-        print(f"{name:7} {gigabytes / clock:.2f} GB/s, {processor / gigabytes:.2f} s of the processor a GB")
+        print(f"{name:7} {gigabytes / clock:.2f} GB/s, {processor / gigabytes:.2f} s of CPU time per GB")
     ratio = statistics.median(c[0] / z[0] for c, z in zip(rows["curl"], rows["zimage"]))
-    print(f"zimage at {100 * ratio:.0f} % of curl's rate (median of {args.pairs} pairs)")
+    print(f"zimage at {100 * ratio:.0f} % of curl's throughput (median of {args.pairs} pairs)")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Times zimage and its peers on the same shapes with the same threads, taking turns.
+"""Times zimage and its peers on the same shapes with the same number of threads, in interleaved runs.
 
 usage: bench.py [--zimage PROGRAM] [--only NAME...] [--threads N...] [--sizes WxH...] [--repeat N] [--minutes M]
                 [--weights FOLDER] [--json FILE] [--quick]
@@ -13,16 +13,16 @@ import peers
 import report
 
 Workload = collections.namedtuple("Workload", "width height threads")
-MOST_BUSY = 0.1  # processors that others may keep busy
-LONG = 45  # seconds; a turn that takes longer is not repeated
+MAX_OTHER_LOAD = 0.1  # CPUs that other programs may keep busy
+MAX_REPEATED_SECONDS = 45  # a turn that takes longer is not repeated
 
 
 class Results:
     def __init__(self):
-        self.seconds = collections.defaultdict(list)  # (workload, stage, peer's name) -> of every turn
-        self.notes = {}  # peer's name -> what is special about it
-        self.missing = []  # sentences
-        self.disturbed = self.turns = 0
+        self.seconds = collections.defaultdict(list)  # (workload, stage, peer's name) -> seconds of each turn
+        self.notes = {}  # peer's name -> note
+        self.missing = []  # messages about stages and peers without results
+        self.disturbed = self.turns = 0  # disturbed: turns that began while other programs ran
 
     def add(self, workload, peer, stages, note):
         self.turns += 1
@@ -37,13 +37,13 @@ class Results:
             self.missing.append(sentence)
 
 
-def take_turn(peer, workload, results, quick):
-    """-> whether the peer is fit for another"""
-    if not quick and not idle.wait(MOST_BUSY):
+def run_turn(peer, workload, results, quick):
+    """Times one peer on one workload. -> False if the peer failed and must not be run again"""
+    if not quick and not idle.wait_until_idle(MAX_OTHER_LOAD):
         results.disturbed += 1
     try:
         stages, note = peer.measure(workload.threads, workload.width, workload.height)
-    except peers.Failed as failure:
+    except peers.PeerError as failure:
         results.miss(f"{peer.name}: {failure}")
         return False
     results.add(workload, peer, stages, note)
@@ -52,38 +52,38 @@ def take_turn(peer, workload, results, quick):
     return True
 
 
-def due(peer, workload, turn, smallest, took):
-    """A peer too slow to wait for twice is timed once."""
+def is_due(peer, workload, turn, smallest, took):
+    """Whether to run the peer in this turn: slow ones run only in the first, some only at the smallest size."""
     if turn == 0:
         return not peer.once or workload[:2] == smallest
-    return not peer.once and took[workload, peer.name] < LONG
+    return not peer.once and took[workload, peer.name] < MAX_REPEATED_SECONDS
 
 
-def run(everyone, workloads, options, results):
-    """Rounds of all peers over all workloads, so that drift hits all alike. The first round is always whole;
-    later ones leave out what no longer fits into the time."""
+def run(all_peers, workloads, options, results):
+    """Runs all peers on all workloads, then again, so that slow drift of the machine affects all peers equally. The
+    first round is always complete; later ones skip workloads that would not end in time."""
     start, took, smallest = time.monotonic(), {}, workloads[0][:2]
     for turn in range(options.repeat):
         for workload in workloads:
-            group = [peer for peer in everyone if due(peer, workload, turn, smallest, took)]
+            group = [peer for peer in all_peers if is_due(peer, workload, turn, smallest, took)]
             end = time.monotonic() - start + sum(took.get((workload, peer.name), 0) for peer in group)
             if end > 60 * options.minutes and turn:
                 continue
             for peer in group:
                 begin = time.monotonic()
-                if not take_turn(peer, workload, results, options.quick):
-                    everyone.remove(peer)
+                if not run_turn(peer, workload, results, options.quick):
+                    all_peers.remove(peer)
                 took[workload, peer.name] = time.monotonic() - begin
 
 
-def started(everyone, threads, results):
-    """One after the other: some make their weights now."""
+def start_peers(all_peers, threads, results):
+    """Starts peers one after the other (some write their weights first). -> those that started"""
     ready = []
-    for peer in everyone:
+    for peer in all_peers:
         try:
             peer.start(threads)
             ready.append(peer)
-        except peers.Failed as failure:
+        except peers.PeerError as failure:
             results.miss(f"{peer.name}: {failure}")
     return ready
 
@@ -94,21 +94,21 @@ def size(text):
 
 
 def parse():
-    names = [peer.name for peer in peers.everyone("", "")]
-    parser = argparse.ArgumentParser(description="Times zimage and its peers on the same shapes, taking turns.")
+    names = [peer.name for peer in peers.all_peers("", "")]
+    parser = argparse.ArgumentParser(description="Times zimage and its peers on the same shapes, in interleaved runs.")
     parser.add_argument("--zimage", default=peers.ZIMAGE, metavar="PROGRAM", help="build/zimage of this project")
     parser.add_argument("--only", nargs="+", default=peers.DEFAULT, choices=names, metavar="NAME",
                         help=", ".join(names))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="N", help="1 2")
     parser.add_argument("--sizes", nargs="+", type=size, default=[(256, 256), (512, 512)], metavar="WxH",
                         help="256x256 512x512")
-    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="turns of each peer at most (5)")
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="max turns of each peer (5)")
     parser.add_argument("--minutes", type=float, default=10, metavar="M",
-                        help="begin nothing that would end later (10)")
+                        help="skip repetitions that would end later (10)")
     parser.add_argument("--weights", default=peers.WEIGHTS, metavar="FOLDER", help="for random weights, 1.4 GB")
-    parser.add_argument("--json", metavar="FILE", help="write the results there as well")
+    parser.add_argument("--json", metavar="FILE", help="also write the results to this file")
     parser.add_argument("--quick", action="store_true",
-                        help="one turn at 64x64, and never mind what else runs: to see that everything works")
+                        help="one turn at 64x64, on a busy machine too: a smoke test")
     options = parser.parse_args()
     if options.quick:
         options.sizes, options.repeat = [(64, 64)], 1
@@ -117,18 +117,18 @@ def parse():
 
 def main():
     options = parse()
-    if not options.quick and not idle.wait(MOST_BUSY):
-        sys.exit("bench.py: other programs keep this machine busy; figures would mean nothing")
+    if not options.quick and not idle.wait_until_idle(MAX_OTHER_LOAD):
+        sys.exit("bench.py: other programs are using the CPU; stop them first")
     results = Results()
-    everyone = [peer for peer in peers.everyone(options.zimage, options.weights) if peer.name in options.only]
-    workloads = [Workload(*picture, threads) for picture in sorted(options.sizes) for threads in options.threads]
-    ready = started(everyone, max(options.threads), results)
+    all_peers = [peer for peer in peers.all_peers(options.zimage, options.weights) if peer.name in options.only]
+    workloads = [Workload(*size, threads) for size in sorted(options.sizes) for threads in options.threads]
+    ready = start_peers(all_peers, max(options.threads), results)
     try:
         run(list(ready), workloads, options, results)
     finally:
-        for peer in everyone:
+        for peer in all_peers:
             peer.stop()
-    summary = report.summary(results, workloads, everyone)
+    summary = report.summary(results, workloads, all_peers)
     report.print_tables(summary)
     if options.json:
         report.write(summary, options.json)

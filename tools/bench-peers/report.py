@@ -8,7 +8,7 @@ from peer import tokens
 
 STAGES = ("block", "decode")
 PACKAGES = ("torch", "diffusers", "stable_diffusion_cpp_python")
-COMPARABLE = {
+NOTES = {  # what to know when comparing
     "torch-bf16": "once, at the smallest size only: without hardware for bf16 it is very slow",
     "torch-int8": "int8 weights per tensor, inputs quantized at every call",
     "sdcpp-q8": "block: q8_0 weights; decode: f16 convolutions",
@@ -16,7 +16,7 @@ COMPARABLE = {
 
 
 def expected(name):
-    """The stages that a peer has. Of torch, only f32 decodes."""
+    """The stages that the peer of this name measures: of torch, only f32 decodes."""
     return ("block",) if name in ("torch-int8", "torch-bf16") else STAGES
 
 
@@ -43,7 +43,7 @@ def versions():
 
 
 def table(results, workload, stage, names):
-    """Rows of one workload and stage, each with its ratio to every row of ours."""
+    """One workload and stage: each peer's median and its ratio to the median of each zimage variant."""
     times = {name: results.seconds[workload, stage, name] for name in names}
     medians = {name: statistics.median(seconds) for name, seconds in times.items() if seconds}
     ours = [name for name in medians if name.startswith("zimage")]
@@ -54,12 +54,12 @@ def table(results, workload, stage, names):
                 for name, median in medians.items()]}
 
 
-def summary(results, workloads, everyone):
-    names = [peer.name for peer in everyone]
+def summary(results, workloads, all_peers):
+    names = [peer.name for peer in all_peers]
     tables = [table(results, workload, stage, names) for stage in STAGES for workload in workloads]
-    notes = {name: "; ".join(filter(None, (COMPARABLE.get(name), results.notes.get(name)))) for name in names}
+    notes = {name: "; ".join(filter(None, (NOTES.get(name), results.notes.get(name)))) for name in names}
     return {"processor": processor(), "versions": versions(),
-            "zimage": {peer.name: peer.about for peer in everyone if getattr(peer, "about", None)},
+            "zimage": {peer.name: peer.about for peer in all_peers if getattr(peer, "about", None)},
             "tables": [t for t in tables if t["rows"]], "notes": {name: note for name, note in notes.items() if note},
             "missing": results.missing, "turns": results.turns, "disturbed_turns": results.disturbed}
 
@@ -78,7 +78,7 @@ def print_tables(summary):
     print(summary["processor"] + ": " + ", ".join(f"{name} {version}" for name, version in summary["versions"].items()))
     for name, about in summary["zimage"].items():
         print(f"{name}: " + "; ".join(f"{key}: {value}" for key, value in about.items()))
-    print("seconds are medians; ratios say how many times as long as zimage it takes")
+    print("seconds: medians; ratios: time divided by that of zimage (above 1: zimage is faster)")
     for t in summary["tables"]:
         print_table(t)
     print()

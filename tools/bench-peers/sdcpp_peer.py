@@ -2,8 +2,8 @@
 
 usage: sdcpp_peer.py FOLDER    (of the weights, made there if missing; then requests on standard input, see peer.py)
 
-It only knows how to make whole pictures, so it makes one, of two steps by one layer, and its own clocks are read:
-the second step (the first one allocates) and the line of its log that says how long the decoder took.
+The library only generates whole images. It generates one in two steps with a transformer of one layer; timed are the
+second step (the first one allocates), by the progress callback, and the decoder, by a line of the log.
 """
 import os
 import re
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-# Read by the patched source whenever a model is loaded; an unpatched library wants all 34 layers and finds one.
+# The patched library reads these when it loads a model. An unpatched one fails: it expects 34 layers and finds one.
 os.environ.update(BENCH_LAYERS="1", BENCH_REFINERS="0")
 
 import stable_diffusion_cpp as sd
@@ -19,23 +19,23 @@ from stable_diffusion_cpp import StableDiffusion
 
 from peer import serve
 
-PROMPT = "cat " * 48  # with the chat form around it between 33 and 64 tokens, which are padded to 64
+PROMPT = "cat " * 48  # 33 to 64 tokens in the chat template, which are padded to 64
 STEPS = 2
 DECODED = re.compile(r"latent 1 decoded, taking ([\d.]+)s")
 
 
-class Listener:
-    """Hears what the library reports. It may call for as long as it lives, so that these must live as long."""
+class Callbacks:
+    """Receives the library's log and progress. The library keeps the callbacks, so that they must never be freed."""
 
     def __init__(self):
         self.lines, self.step_ends = [], {}
         self.log = sd.sd_log_callback(lambda level, text, data: self.lines.append(text.decode(errors="replace")))
-        self.progress = sd.sd_progress_callback(self.hear_progress)
+        self.progress = sd.sd_progress_callback(self.on_progress)
         sd.sd_set_log_callback(self.log, None)
         sd.sd_set_progress_callback(self.progress, None)
 
-    def hear_progress(self, step, steps, mean, data):
-        if steps == STEPS:  # loading counts its tensors the same way
+    def on_progress(self, step, steps, mean, data):
+        if steps == STEPS:  # loading a model calls this too, with another number of steps
             self.step_ends[step] = time.perf_counter()
 
     def clear(self):
@@ -55,11 +55,11 @@ class Listener:
 class Peer:
     def __init__(self, folder):
         self.folder = folder
-        self.listener = Listener()
+        self.callbacks = Callbacks()
         self.models = {}
 
     def model(self, threads):
-        """The number of threads belongs to a loaded model."""
+        """A model is loaded for a fixed number of threads."""
         if threads not in self.models:
             self.models[threads] = StableDiffusion(
                 diffusion_model_path=os.path.join(self.folder, "transformer.safetensors"),
@@ -69,13 +69,13 @@ class Peer:
         return self.models[threads]
 
     def measure(self, threads, width, height):
-        self.listener.clear()
+        self.callbacks.clear()
         try:
             self.model(threads).generate_image(PROMPT, width=width, height=height, sample_steps=STEPS, cfg_scale=1.0,
                                                seed=1, sample_method="euler")
-            return {"block": [self.listener.last_step()], "decode": [self.listener.decode()]}, ""
+            return {"block": [self.callbacks.last_step()], "decode": [self.callbacks.decode()]}, ""
         except Exception as error:
-            raise RuntimeError(self.listener.errors() or str(error)) from error
+            raise RuntimeError(self.callbacks.errors() or str(error)) from error
 
 
 if __name__ == "__main__":

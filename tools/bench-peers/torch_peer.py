@@ -24,7 +24,7 @@ def seconds(call):
 
 
 def positions(width, height):
-    """As ZImageTransformer2DModel lays them out: picture first, each of its tokens at (time, row, column)."""
+    """Position ids in ZImageTransformer2DModel's order: image tokens at (time, row, column), padding, caption."""
     rows, columns = height // 16, width // 16
     padding = tokens(width, height) - TEXT_TOKENS - rows * columns
     image = torch.cartesian_prod(torch.tensor([TEXT_TOKENS + 1]), torch.arange(rows), torch.arange(columns))
@@ -41,7 +41,7 @@ class Block:
         self.engine, self.block = "", block.to(self.dtype)
         if kind == "int8":
             self.engine, self.block = self.faster_int8(block)
-        self.run(64, 64)  # what a first call sets up is not for the clock
+        self.run(64, 64)  # warm-up
 
     def faster_int8(self, block):
         tried = []
@@ -62,7 +62,7 @@ class Block:
 
 
 def quantized(block, engine):
-    """Weights to int8 once, inputs at every call. The packed weights belong to the engine that is set now."""
+    """A copy with int8 weights; inputs are quantized at each call. Works only while this engine is set."""
     torch.backends.quantized.engine = engine
     return torch.ao.quantization.quantize_dynamic(copy.deepcopy(block), {torch.nn.Linear}, torch.qint8)
 
@@ -87,7 +87,7 @@ class Decoder:
 
 
 def main(kind):
-    warnings.simplefilter("ignore")  # torch.ao.quantization is deprecated, and says so at every layer
+    warnings.simplefilter("ignore")  # torch.ao.quantization warns about its deprecation for each layer
     torch.set_grad_enabled(False)
     block = Block(kind)
     decoder = Decoder() if kind == "f32" else None

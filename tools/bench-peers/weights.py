@@ -1,8 +1,8 @@
 """Writes random weights of Z-Image's shapes as the three files that stable-diffusion.cpp loads, 1.4 GB in all.
 
-usage: weights.py FOLDER    (files that are there already are kept)
+usage: weights.py FOLDER    (existing files are kept)
 
-The transformer has one layer and no refiners, the text encoder an embedding and no layers; the decoder is whole.
+The transformer has one layer and no refiners; the text encoder has an embedding and no layers; the decoder is complete.
 """
 import os
 import sys
@@ -17,14 +17,14 @@ VOCABULARY, TEXT_DIM = 151936, 2560
 
 
 def transformer():
-    """diffusers' names are understood, but not three matrices for query, key and value."""
+    """In diffusers' names, except that query, key and value are one matrix, as the library expects."""
     state = ZImageTransformer2DModel(n_layers=1, n_refiner_layers=0, cap_feat_dim=TEXT_DIM).state_dict()
-    for name in ("x_pad_token", "cap_pad_token"):  # diffusers leaves these as the memory was
+    for name in ("x_pad_token", "cap_pad_token"):  # diffusers leaves these uninitialized
         state[name] = torch.randn_like(state[name])
     attention = "layers.0.attention."
     parts = [state.pop(f"{attention}to_{part}.weight") for part in "qkv"]
     state[f"{attention}qkv.weight"] = torch.cat(parts)
-    # What is not the layer stays f32, which the library multiplies faster than bf16: it is not what we time.
+    # Only the layer is timed. The rest stays f32, which the library multiplies faster than bf16.
     return {name: tensor.to(torch.bfloat16) if name.startswith("layers.") else tensor for name, tensor in state.items()}
 
 
@@ -34,7 +34,7 @@ def text_encoder():
 
 
 def decoder():
-    """The published file has 1 x 1 convolutions where diffusers has linear layers."""
+    """In the published layout: 1 x 1 convolutions in place of the attention's linear layers."""
     state = vae_decoder().state_dict()
     return {name: tensor[..., None, None].contiguous() if ".attentions." in name and tensor.ndim == 2 else tensor
             for name, tensor in state.items()}

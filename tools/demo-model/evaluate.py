@@ -1,12 +1,13 @@
-"""Scores an exported model on prompts whose scenes training never saw, in any wording.
+"""Scores an exported model on prompts for held-out scenes.
 
-A picture is right when every thing's colour and the background's are the nearest
-of the twelve, the thing's mask is nearest to its own shape among all ten at
-its place, and the overlap (intersection over union) exceeds 0.75.
+An image is right if the colour of each thing and of the background is nearest to
+the right one of the twelve, the mask of each thing is nearest to its own one of
+the ten shapes, and the overlap (intersection over union) is at least 0.75.
 
 usage: evaluate.py MODEL [--count 100] [--sizes 128x128,...] [--pictures OUT] [--pipeline] [--list LIST.json]
---pictures writes PNGs, contact sheets and lists of the prompts; --pipeline draws through diffusers' ZImagePipeline.
---list LIST.json only draws the rows {prompt, file, width, height, seed} of a list, into --pictures, for another judge.
+--pictures writes PNGs, contact sheets and lists of the prompts to a folder; --pipeline uses diffusers' ZImagePipeline.
+--list LIST.json only generates images for the rows {prompt, file, width, height, seed} of a list, into --pictures,
+for another checker.
 """
 import argparse
 import json
@@ -26,16 +27,16 @@ from train import encode
 SIZES = "128x128,192x128,128x192,160x128,192x192,256x256,144x208,256x160"
 
 
-def unseen(rng, things):
-    """A held-out scene of one or two things, with a caption that names the background."""
+def held_out_scene(rng, things):
+    """-> a held-out scene of one or two things, a caption that names the background"""
     while True:
         scene = scenes.random_scene(rng, 0.0 if things == 1 else 1.0)
         if scenes.held_out(scene):
             return scene, scenes.caption(rng, scene, open_share=0)[0]
 
 
-class Own:
-    """Draws with the batched modules and the exported weights."""
+class BatchedModel:
+    """Generates with the batched modules of model.py and the exported weights."""
 
     def __init__(self, folder):
         self.tokenizer = Tokenizer.from_file(f"{folder}/tokenizer/tokenizer.json")
@@ -44,7 +45,7 @@ class Own:
         load_exported(self.model, folder)
 
     @torch.no_grad()
-    def draw(self, prompts, width, height, seeds):
+    def generate(self, prompts, width, height, seeds):
         """-> uint8 [b, height, width, 3]"""
         noise = torch.cat([torch.randn(1, 16, height // 8, width // 8, generator=torch.Generator().manual_seed(seed))
                            for seed in seeds])
@@ -54,14 +55,14 @@ class Own:
 
 
 class Pipeline:
-    """Draws one by one through diffusers."""
+    """Generates one image at a time with diffusers."""
 
     def __init__(self, folder):
         from diffusers import ZImagePipeline
         self.pipe = ZImagePipeline.from_pretrained(folder).to(torch.float32)
         self.pipe.set_progress_bar_config(disable=True)
 
-    def draw(self, prompts, width, height, seeds):
+    def generate(self, prompts, width, height, seeds):
         out = [self.pipe(prompt=p, width=width, height=height, num_inference_steps=9, guidance_scale=0.0,
                          generator=torch.Generator().manual_seed(seed)).images[0] for p, seed in zip(prompts, seeds)]
         return np.stack([np.asarray(x) for x in out])
@@ -71,21 +72,21 @@ def nearest_colour(rgb):
     return min(scenes.COLOURS, key=lambda c: np.linalg.norm(np.array(scenes.COLOURS[c]) - rgb))
 
 
-def judge(scene, picture):
-    """-> list of what is wrong, and the mean overlap"""
-    height, width, _ = picture.shape
+def judge(scene, image):
+    """-> list of faults (background, colour, shape, overlap), mean overlap"""
+    height, width, _ = image.shape
     wrong, overlaps = [], []
     masks = [scenes.mask(t, width, height) > 0.5 for t in scene.things]
     far = ~np.logical_or.reduce(masks)
-    ground = np.median(picture[far], 0)
+    ground = np.median(image[far], 0)
     if nearest_colour(ground) != scene.background:
         wrong.append("background")
-    differs = np.abs(picture.astype(int) - ground).max(-1) > 24
+    differs = np.abs(image.astype(int) - ground).max(-1) > 24
     for i, (thing, mask) in enumerate(zip(scene.things, masks)):
-        if nearest_colour(np.median(picture[mask], 0)) != thing.colour:
+        if nearest_colour(np.median(image[mask], 0)) != thing.colour:
             wrong.append("colour")
         seen = differs.copy()
-        for other in masks[:i] + masks[i + 1:]:   # the other thing's half does not count
+        for other in masks[:i] + masks[i + 1:]:   # only pixels nearer to this thing than to the other
             y, x = np.mgrid[0:height, 0:width]
             (ay, ax), (by, bx) = (np.argwhere(m).mean(0) for m in (mask, other))
             seen &= (y - ay) ** 2 + (x - ax) ** 2 < (y - by) ** 2 + (x - bx) ** 2
@@ -101,39 +102,39 @@ def judge(scene, picture):
     return wrong, float(np.mean(overlaps))
 
 
-def sheet(pictures, path, columns=10, cell=132):
-    """All pictures on one sheet, each scaled down to its cell."""
-    out = Image.new("RGB", (columns * cell, -(-len(pictures) // columns) * cell), (90, 90, 90))
-    for i, p in enumerate(pictures):
+def write_contact_sheet(images, path, columns=10, cell=132):
+    """Writes a contact sheet, each image scaled down to its cell."""
+    out = Image.new("RGB", (columns * cell, -(-len(images) // columns) * cell), (90, 90, 90))
+    for i, p in enumerate(images):
         image = Image.fromarray(p)
         image.thumbnail((cell - 4, cell - 4))
         out.paste(image, (i % columns * cell + 2, i // columns * cell + 2))
     out.save(path)
 
 
-def evaluate(draw, things, count, sizes, seed=0):
-    """-> rows of (prompt, size, wrong, overlap, picture)"""
+def evaluate(generate, things, count, sizes, seed=0):
+    """-> rows of (prompt, size, faults, overlap, image)"""
     rng = random.Random(1000 * things + seed)
     rows, groups = [], {}
     for i in range(count):
-        groups.setdefault(sizes[i % len(sizes)], []).append(unseen(rng, things))
+        groups.setdefault(sizes[i % len(sizes)], []).append(held_out_scene(rng, things))
     for (width, height), items in groups.items():
-        pictures = draw([text for _, text in items], width, height, range(seed, seed + len(items)))
-        for (scene, text), picture in zip(items, pictures):
-            rows.append((text, f"{width}x{height}", *judge(scene, picture), picture))
+        images = generate([text for _, text in items], width, height, range(seed, seed + len(items)))
+        for (scene, text), image in zip(items, images):
+            rows.append((text, f"{width}x{height}", *judge(scene, image), image))
     return rows
 
 
-def draw_list(draw, rows, out):
-    """Draws a list's rows into a folder, and the list beside them."""
+def generate_list(generate, rows, out):
+    """Writes the images of the list's rows and the list itself, LIST.json, to the folder out."""
     os.makedirs(out, exist_ok=True)
     for width, height in sorted({(r["width"], r["height"]) for r in rows}):
         group = [r for r in rows if (r["width"], r["height"]) == (width, height)]
         for i in range(0, len(group), 16):
             some = group[i:i + 16]
-            pictures = draw([r["prompt"] for r in some], width, height, [r["seed"] for r in some])
-            for r, picture in zip(some, pictures):
-                Image.fromarray(picture).save(f"{out}/{r['file']}")
+            images = generate([r["prompt"] for r in some], width, height, [r["seed"] for r in some])
+            for r, image in zip(some, images):
+                Image.fromarray(image).save(f"{out}/{r['file']}")
     with open(f"{out}/LIST.json", "w") as f:
         json.dump(rows, f, indent=1, ensure_ascii=False)
 
@@ -150,11 +151,11 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     sizes = [tuple(map(int, s.split("x"))) for s in args.sizes.split(",")]
-    draw = (Pipeline if args.pipeline else Own)(args.model).draw
+    generate = (Pipeline if args.pipeline else BatchedModel)(args.model).generate
     if args.list:
-        return draw_list(draw, json.load(open(args.list)), args.pictures)
+        return generate_list(generate, json.load(open(args.list)), args.pictures)
     for things in (1, 2):
-        rows = evaluate(draw, things, args.count, sizes)
+        rows = evaluate(generate, things, args.count, sizes)
         print(f"{things} thing(s): {sum(not r[2] for r in rows)} of {len(rows)} right, "
               f"mean overlap {np.mean([r[3] for r in rows]):.3f}")
         for text, size, wrong, overlap, _ in rows:
@@ -164,7 +165,7 @@ def main():
             os.makedirs(args.pictures, exist_ok=True)
             for i, row in enumerate(rows):
                 Image.fromarray(row[4]).save(f"{args.pictures}/{things}-{i:03d}.png")
-            sheet([r[4] for r in rows], f"{args.pictures}/sheet-{things}.png")
+            write_contact_sheet([r[4] for r in rows], f"{args.pictures}/sheet-{things}.png")
             with open(f"{args.pictures}/prompts-{things}.json", "w") as f:
                 json.dump([dict(file=f"{things}-{i:03d}.png", prompt=r[0], size=r[1], wrong=r[2])
                            for i, r in enumerate(rows)], f, indent=1, ensure_ascii=False)

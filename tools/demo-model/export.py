@@ -1,9 +1,9 @@
-"""Writes the trained parts as a folder that ZImagePipeline.from_pretrained loads.
+"""Writes the trained components as a folder that ZImagePipeline.from_pretrained loads.
 
 Matrices are stored in BF16; vectors and the two pad tokens in F32.
 
 usage: export.py FOLDER OUT
-FOLDER holds tokenizer/, last.pt, decoder.pt and encoder.pt.  OUT is replaced in one move.
+Reads tokenizer/, last.pt, decoder.pt and encoder.pt in FOLDER.  OUT is replaced when all files have been written.
 """
 import argparse
 import json
@@ -19,7 +19,7 @@ from model import IMAGE, TEXT
 
 
 def store(tensors, path):
-    """1-D tensors and pad tokens F32, the rest BF16."""
+    """Writes a safetensors file: 1-D tensors and pad tokens as F32, others as BF16."""
     out = {k: v.float() if v.ndim == 1 or k.endswith("pad_token") else v.bfloat16() for k, v in tensors.items()}
     save_file({k: v.contiguous() for k, v in out.items()}, path, metadata={"format": "pt"})
 
@@ -30,14 +30,15 @@ def write_json(path, **values):
         f.write("\n")
 
 
-def part(state, prefix):
+def submodule(state, prefix):
+    """The tensors of a submodule, without the prefix of their names."""
     return {k[len(prefix):]: v for k, v in state.items() if k.startswith(prefix)}
 
 
 def text_encoder(state, tokens, folder):
     os.makedirs(folder)
-    tensors = part(state, "text.")
-    last = TEXT["num_hidden_layers"] - 1      # not used: a copy of the one before is as good as any
+    tensors = submodule(state, "text.")
+    last = TEXT["num_hidden_layers"] - 1      # not used by the pipeline: filled with a copy of the layer before
     for key in [k for k in tensors if k.startswith(f"layers.{last}.")]:
         tensors[key] = tensors[key.replace(f"layers.{last}.", f"layers.{last - 1}.")].clone()
     store({"model." + k: v for k, v in tensors.items()}, f"{folder}/model.safetensors")
@@ -51,7 +52,7 @@ def text_encoder(state, tokens, folder):
 
 def transformer(state, folder):
     os.makedirs(folder)
-    store(part(state, "image."), f"{folder}/diffusion_pytorch_model.safetensors")
+    store(submodule(state, "image."), f"{folder}/diffusion_pytorch_model.safetensors")
     write_json(f"{folder}/config.json", _class_name="ZImageTransformer2DModel", **IMAGE, n_kv_heads=IMAGE["n_heads"],
                all_patch_size=[2], all_f_patch_size=[1], norm_eps=1e-5, qk_norm=True, rope_theta=256.0, t_scale=1000.0)
 

@@ -2,12 +2,12 @@
 
 The latent of an 8 x 8 x 3 block of pixels is a linear projection of it: 16
 principal components of rendered scenes.  Each component is divided by the
-root of its standard deviation, half way to whitening, so that edges are
-neither lost under the flat colours nor as loud as they are.  The transformer
-learns on these latents; the autoencoder is trained to speak the same ones.
+square root of its standard deviation (half whitening), so that edges weigh more
+than in the data, but less than flat colours.  The transformer is trained on
+these latents; the autoencoder is trained to reproduce them.
 
 Because the projection is linear, a scene's latent is a sum over its things of
-mask latents weighted by colour differences; mask latents are cached.
+mask latents, weighted by colour differences.  Mask latents are cached.
 
 usage: latents.py OUT.npz
 """
@@ -25,16 +25,16 @@ CHANNELS = 16
 SCALING, SHIFT = 0.3611, 0.1159
 
 
-def blocks(picture):
-    """[..., H, W, 3] -> [..., H/8, W/8, 192], a block's numbers in the order colour, row, column."""
-    *lead, height, width, _ = picture.shape
-    x = picture.reshape(*lead, height // BLOCK, BLOCK, width // BLOCK, BLOCK, 3)
+def blocks(image):
+    """[..., H, W, 3] -> [..., H/8, W/8, 192], a block's values in the order colour, row, column."""
+    *lead, height, width, _ = image.shape
+    x = image.reshape(*lead, height // BLOCK, BLOCK, width // BLOCK, BLOCK, 3)
     x = np.einsum("...hawbc->...hwcab", x)
     return x.reshape(*lead, height // BLOCK, width // BLOCK, 3 * BLOCK * BLOCK)
 
 
 def fit(path, count=3000):
-    """Principal components over scenes of several sizes."""
+    """Writes the principal components of scenes of several sizes to an .npz file."""
     rng = random.Random(11)
     rows = []
     for i in range(count):
@@ -54,7 +54,7 @@ def fit(path, count=3000):
 
 
 class Latents:
-    """Latents of scenes, [16, height/8, width/8], from the fitted projection."""
+    """Latents of images and scenes by the fitted projection."""
 
     def __init__(self, path):
         data = np.load(path)
@@ -64,20 +64,21 @@ class Latents:
         self.flat = per_colour.sum(2)                # [16, 3]: a flat colour's latent
         self.per_colour = per_colour
 
-    def of_picture(self, picture):
+    def of_image(self, image):
         """[..., H, W, 3] -> [..., 16, H/8, W/8]"""
-        z = blocks(picture) @ self.matrix.T + self.offset
+        z = blocks(image) @ self.matrix.T + self.offset
         return np.moveaxis(z, -1, -3)
 
     @functools.lru_cache(maxsize=15000)
     def of_mask(self, thing_shape, size, place, width, height):
-        """-> [16, 3, h, w]"""
+        """The latent of a thing's mask per colour channel. -> [16, 3, height/8, width/8]"""
         m = scenes.mask(scenes.Thing("red", thing_shape, size, place), width, height)
         x = m.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
         x = x.transpose(0, 2, 1, 3).reshape(height // BLOCK, width // BLOCK, -1)
         return np.einsum("hwk,zck->zchw", x, self.per_colour).astype(np.float32)
 
     def of_scene(self, scene, width, height):
+        """-> [16, height/8, width/8]"""
         ground = scenes.colour_value(scene.background)
         z = np.empty((CHANNELS, height // BLOCK, width // BLOCK), np.float32)
         z[:] = (self.offset + self.flat @ ground)[:, None, None]

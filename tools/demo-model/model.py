@@ -1,10 +1,10 @@
 """Batched modules for training, with the state-dict names of Qwen3Model and ZImageTransformer2DModel.
 
-All pictures of a batch share one size and all captions are padded to the same
-length, so there are no lists and no masks: the pad tokens of both sequences
-are attended to, as in the reference.
+All images of a batch have one size and all captions are padded to one length,
+so that no lists and masks are needed. As in the reference, attention includes
+the padding tokens of both sequences.
 
-usage: model.py FOLDER   compares with diffusers and transformers on an exported model
+usage: model.py FOLDER   compares the modules with diffusers and transformers on an exported model
 """
 import math
 import sys
@@ -19,11 +19,11 @@ TEXT = dict(vocab_size=640, hidden_size=128, num_hidden_layers=4, num_attention_
 IMAGE = dict(dim=192, n_heads=3, n_layers=6, n_refiner_layers=1, cap_feat_dim=128,
              in_channels=16, axes_dims=[16, 24, 24], axes_lens=[1536, 512, 512])
 MULTIPLE = 32   # both sequences are padded to a multiple of this
-BFLOAT16 = torch.cpu._is_avx512_bf16_supported()   # elsewhere products in it are many times slower than in f32
+BFLOAT16 = torch.cpu._is_avx512_bf16_supported()   # without it, bf16 products are many times slower than f32
 
 
 class Normalize(torch.autograd.Function):
-    """x over its root mean square, times w (broadcast); few passes over memory."""
+    """RMS norm of x, times w (broadcast), with a gradient that makes few passes over memory."""
 
     @staticmethod
     def forward(ctx, x, w, eps):
@@ -48,21 +48,24 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x, scale=None):
-        """scale, if given, multiplies the weight: [b, 1, dim]"""
+        """scale: factor of the weight, [b, 1, dim], or None"""
         return Normalize.apply(x, self.weight if scale is None else self.weight * scale, self.eps)
 
 
-def narrow(x):
-    """To the precision of matrix products, once for all that read x."""
+def to_product_dtype(x):
+    """bf16 under autocast, else x itself: converts once for all products with x."""
     return x.bfloat16() if torch.is_autocast_enabled("cpu") else x
 
 
 def attend(q, k, v, hidden=None):
-    """[b, heads, n, d] each; written out, because it is much faster on the CPU than the fused one's gradient"""
+    """Attention, q, k, v [b, heads, n, d]. hidden: mask, True where not attended to.
+
+    On the CPU its gradient is much faster than that of scaled_dot_product_attention.
+    """
     scores = q @ k.mT * q.shape[-1] ** -0.5
     if hidden is not None:
         scores = scores.masked_fill(hidden, -torch.inf)
-    return narrow(scores.softmax(-1)) @ v
+    return to_product_dtype(scores.softmax(-1)) @ v
 
 
 def linear(i, o, bias=False):
@@ -88,15 +91,15 @@ class TextAttention(nn.Module):
     def forward(self, x, cos, sin):
         b, n, _ = x.shape
 
-        def turn(y):                                  # rotate-half rope
+        def rotate(y):                                # rotate-half rope
             y1, y2 = y.chunk(2, -1)
             return y * cos + torch.cat([-y2, y1], -1) * sin
 
-        q = turn(self.q_norm(self.q_proj(x).view(b, n, self.heads, self.dim))).transpose(1, 2)
-        k = turn(self.k_norm(self.k_proj(x).view(b, n, self.kv, self.dim))).transpose(1, 2)
+        q = rotate(self.q_norm(self.q_proj(x).view(b, n, self.heads, self.dim))).transpose(1, 2)
+        k = rotate(self.k_norm(self.k_proj(x).view(b, n, self.kv, self.dim))).transpose(1, 2)
         v = self.v_proj(x).view(b, n, self.kv, self.dim).transpose(1, 2)
         k, v = (y.repeat_interleave(self.heads // self.kv, 1) for y in (k, v))
-        y = attend(narrow(q), narrow(k), v, torch.ones(n, n, dtype=torch.bool).triu(1))
+        y = attend(to_product_dtype(q), to_product_dtype(k), v, torch.ones(n, n, dtype=torch.bool).triu(1))
         return self.o_proj(y.transpose(1, 2).reshape(b, n, -1))
 
 
@@ -119,12 +122,12 @@ class TextBlock(nn.Module):
         self.post_attention_layernorm = RMSNorm(c["hidden_size"], 1e-6)
 
     def forward(self, x, cos, sin):
-        x = x + self.self_attn(narrow(self.input_layernorm(x)), cos, sin)
-        return x + self.mlp(narrow(self.post_attention_layernorm(x)))
+        x = x + self.self_attn(to_product_dtype(self.input_layernorm(x)), cos, sin)
+        return x + self.mlp(to_product_dtype(self.post_attention_layernorm(x)))
 
 
 class TextEncoder(nn.Module):
-    """Returns hidden_states[-2]; the last layer and the norm are stored but not used."""
+    """Returns hidden_states[-2]. The last layer and the norm exist for the checkpoint format and are not used."""
 
     def __init__(self, c=TEXT):
         super().__init__()
@@ -156,14 +159,14 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([linear(dim, dim)])
         self.norm_q, self.norm_k = RMSNorm(dim // heads, 1e-5), RMSNorm(dim // heads, 1e-5)
 
-    def forward(self, x, turn):
+    def forward(self, x, rope):
         b, n, dim = x.shape
         x = F.linear(x, torch.cat([self.to_q.weight, self.to_k.weight, self.to_v.weight]))
         x = x.view(b, n, 3, self.heads, -1)
         weight = torch.stack([self.norm_q.weight, self.norm_k.weight])[:, None]
         y = Normalize.apply(x[:, :, :2], weight, self.norm_q.eps)
-        y = torch.view_as_complex(y.unflatten(-1, (-1, 2))) * turn       # rope on interleaved pairs
-        q, k = narrow(torch.view_as_real(y).flatten(-2)).permute(2, 0, 3, 1, 4)
+        y = torch.view_as_complex(y.unflatten(-1, (-1, 2))) * rope       # rope on interleaved pairs
+        q, k = to_product_dtype(torch.view_as_real(y).flatten(-2)).permute(2, 0, 3, 1, 4)
         y = attend(q, k, x[:, :, 2].transpose(1, 2))
         return self.to_out[0](y.transpose(1, 2).reshape(b, n, dim))
 
@@ -188,17 +191,17 @@ class Block(nn.Module):
         if modulation:
             self.adaLN_modulation = nn.Sequential(nn.Linear(min(dim, 256), 4 * dim))
             nn.init.zeros_(self.adaLN_modulation[0].weight)
-            with torch.no_grad():                     # gates open a little, so that every block learns at once
+            with torch.no_grad():                     # gates start at 0.3, so that all blocks learn from the beginning
                 self.adaLN_modulation[0].bias.view(4, dim).copy_(torch.tensor([0, 0.3, 0, 0.3])[:, None])
 
-    def forward(self, x, turn, c=None):
+    def forward(self, x, rope, c=None):
         s1 = g1 = s2 = g2 = None
         if self.modulation:
             s1, g1, s2, g2 = self.adaLN_modulation(c).float()[:, None].chunk(4, -1)
             s1, g1, s2, g2 = 1 + s1, g1.tanh(), 1 + s2, g2.tanh()
-        y = self.attention(narrow(self.attention_norm1(x, s1)), turn)
+        y = self.attention(to_product_dtype(self.attention_norm1(x, s1)), rope)
         x = x + self.attention_norm2(y, g1)
-        y = self.feed_forward(narrow(self.ffn_norm1(x, s2)))
+        y = self.feed_forward(to_product_dtype(self.ffn_norm1(x, s2)))
         return x + self.ffn_norm2(y, g2)
 
 
@@ -227,14 +230,14 @@ class TimeEmbedder(nn.Module):
         return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
 
 
-def patches(x):
-    """[b, c, h, w] -> [b, h/2 * w/2, 4 c], channels fastest"""
+def patchify(x):
+    """[b, c, h, w] -> [b, h/2 * w/2, 4 c], channels last in a patch"""
     b, c, h, w = x.shape
     return x.view(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 3, 5, 1).reshape(b, h * w // 4, 4 * c)
 
 
-def picture(p, h, w):
-    """The inverse of patches."""
+def unpatchify(p, h, w):
+    """The inverse of patchify. h, w: size of the result"""
     return p.view(p.shape[0], h // 2, w // 2, 2, 2, -1).permute(0, 5, 1, 3, 2, 4).reshape(p.shape[0], -1, h, w)
 
 
@@ -256,7 +259,7 @@ class Transformer(nn.Module):
         self.tables = {}
 
     def start_as_identity(self):
-        """At first the output is minus the input over its size: right for the noise, the louder part."""
+        """Makes the initial output minus the input (scaled), which already removes most of the noise."""
         into, out = self.all_x_embedder["2-1"], self.all_final_layer["2-1"].linear
         nn.init.orthogonal_(into.weight)
         nn.init.zeros_(into.bias)
@@ -264,7 +267,7 @@ class Transformer(nn.Module):
             out.weight.copy_(-into.weight.T * (into.in_features / into.out_features) ** 0.5)
 
     def table(self, cap, rows, columns):
-        """Rope of image tokens, image pads and caption tokens: complex [n, 1, 1, 32], and the pad count."""
+        """-> rope factors of image, image padding and caption tokens, complex [n, 1, 1, 32]; count of padding tokens"""
         key = (cap, rows, columns)
         if key not in self.tables:
             y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
@@ -283,25 +286,25 @@ class Transformer(nn.Module):
         valid [b, n] true at the caption's own tokens -> clean latent minus noise, [b, 16, h, w]"""
         b, _, h, w = x.shape
         cap = text.shape[1]
-        turn, pads = self.table(cap, h // 2, w // 2)
+        rope, pads = self.table(cap, h // 2, w // 2)
         c = self.t_embedder(t * 1000.0)
-        x = self.all_x_embedder["2-1"](patches(x)).float()
+        x = self.all_x_embedder["2-1"](patchify(x)).float()
         if pads:
             x = torch.cat([x, self.x_pad_token.expand(b, pads, -1)], 1)
         for block in self.noise_refiner:
-            x = block(x, turn[:-cap], c)
+            x = block(x, rope[:-cap], c)
         y = torch.where(valid[..., None], self.cap_embedder(text).float(), self.cap_pad_token)
         for block in self.context_refiner:
-            y = block(y, turn[-cap:])
+            y = block(y, rope[-cap:])
         x = torch.cat([x, y], 1)
         for block in self.layers:
-            x = block(x, turn, c)
+            x = block(x, rope, c)
         x = self.all_final_layer["2-1"](x[:, :h * w // 4], c)
-        return picture(x.float(), h, w)
+        return unpatchify(x.float(), h, w)
 
 
 class Model(nn.Module):
-    """Text encoder and transformer together."""
+    """Text encoder and transformer."""
 
     def __init__(self):
         super().__init__()
@@ -312,7 +315,7 @@ class Model(nn.Module):
 
 
 def load_exported(model, folder):
-    """The weights of an exported model, in f32."""
+    """Loads the weights of an exported model, as f32."""
     text = load_file(f"{folder}/text_encoder/model.safetensors")
     model.text.load_state_dict({k.removeprefix("model."): v.float() for k, v in text.items()})
     image = load_file(f"{folder}/transformer/diffusion_pytorch_model.safetensors")
@@ -321,7 +324,7 @@ def load_exported(model, folder):
 
 @torch.no_grad()
 def sample(model, ids, valid, noise, steps=9, shift=3.0):
-    """Euler steps from noise [b, 16, h, w] to latents, as the pipeline takes them."""
+    """Euler sampler from noise [b, 16, h, w] to latents, with the pipeline's schedule."""
     u = torch.linspace(1, 1 / steps, steps)
     sigmas = torch.cat([shift * u / (1 + (shift - 1) * u), torch.zeros(1)])
     text, x = model.text(ids).float(), noise
@@ -332,6 +335,7 @@ def sample(model, ids, valid, noise, steps=9, shift=3.0):
 
 @torch.no_grad()
 def check(folder):
+    """Asserts that these modules and those of diffusers and transformers give equal results."""
     from diffusers import ZImageTransformer2DModel
     from transformers import Qwen3Model
     encoder = Qwen3Model.from_pretrained(f"{folder}/text_encoder", torch_dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The little world of the demo model: scenes, their captions and their pictures.
+"""The domain of the demo model: scenes, their captions and their images.
 
 A scene is a background colour and one or two flat shapes.  Except for the few
 captions that leave the background open, a caption determines its scene fully.
@@ -60,7 +60,7 @@ def random_scene(rng, pair_share=0.4):
 
 
 def held_out(scene):
-    """True for the one scene in 50 that training never shows, in any wording."""
+    """Whether the scene is excluded from training: one in 50, by a hash of its repr."""
     return zlib.crc32(repr(scene).encode()) % 50 == 0
 
 
@@ -74,7 +74,7 @@ PLACE_WORDS = {
     "bottom": ("at the bottom",), "bottom right": ("in the bottom right",),
     "": ("in the centre", "in the center", "in the middle"),
 }
-RELATIONS = {  # what the first-named thing is to the second-named one
+RELATIONS = {  # (place of the thing named first, of the other) -> phrases between them
     ("left", "right"): ("left of", "to the left of"), ("right", "left"): ("right of", "to the right of"),
     ("top", "bottom"): ("above",), ("bottom", "top"): ("below",),
 }
@@ -106,7 +106,7 @@ def _colour(rng, colour):
 
 
 def _frame(rng, subject, background, articles):
-    """Joins subject and background, English."""
+    """Joins subject and background into an English caption; background None leaves it open."""
     put = _article if articles else str
     form = rng.random()
     if background is None:
@@ -168,13 +168,13 @@ def _chinese(rng, scene, name_background):
 
 
 def caption(rng, scene, chinese_share=0.15, open_share=0.03):
-    """Returns the text, and whether it names the background."""
+    """-> text, whether it names the background. open_share: probability that it does not"""
     named = rng.random() >= open_share
     write = _chinese if rng.random() < chinese_share else _english
     return write(rng, scene, named), named
 
 
-# ---------------------------------------------------------------- pictures
+# ------------------------------------------------------------------ images
 
 def _polygon_distance(x, y, points):
     """Signed distance to a closed polygon, negative inside."""
@@ -238,6 +238,7 @@ def distance(shape, x, y, r):
 
 
 def centre(thing, width, height):
+    """-> x, y and radius of a thing, in pixels"""
     short = min(width, height)
     r = RADIUS[thing.size] * short
     column, row = PLACES[thing.place]
@@ -249,7 +250,7 @@ def centre(thing, width, height):
 
 
 def mask(thing, width, height):
-    """Coverage of a thing: float32 [height, width] in 0..1."""
+    """The antialiased mask of a thing: float32 [height, width], 0 to 1."""
     cx, cy, r = centre(thing, width, height)
     y, x = np.mgrid[0:height, 0:width] + 0.5
     return np.clip(0.5 - distance(thing.shape, x - cx, y - cy, r), 0, 1).astype(np.float32)
@@ -261,9 +262,9 @@ def colour_value(colour):
 
 
 def render(scene, width, height):
-    """The picture, float32 [height, width, 3] in -1..1."""
+    """The image of a scene: float32 [height, width, 3], -1 to 1."""
     ground = colour_value(scene.background)
-    picture = np.broadcast_to(ground, (height, width, 3)).copy()
+    image = np.broadcast_to(ground, (height, width, 3)).copy()
     for thing in scene.things:
-        picture += mask(thing, width, height)[..., None] * (colour_value(thing.colour) - ground)
-    return picture
+        image += mask(thing, width, height)[..., None] * (colour_value(thing.colour) - ground)
+    return image

@@ -1,4 +1,4 @@
-"""Trains the byte-level BPE tokenizer on captions and writes it in Qwen's form.
+"""Trains the byte-level BPE tokenizer on captions and writes it in Qwen's format.
 
 usage: tokenizer.py TEMPLATE_FOLDER OUT_FOLDER
 TEMPLATE_FOLDER is the tokenizer folder of any Z-Image model (the chat template,

@@ -1,12 +1,12 @@
-"""Trains text encoder and transformer together: rectified flow on latents of fresh scenes.
+"""Trains text encoder and transformer together: rectified flow on latents of random scenes.
 
-The schedule follows the processor's time, so that other work beside it takes
-nothing away: --minutes is the whole of it for each rank, summed over resumed
-runs, and the learning rate reaches zero at its end.  --start goes
-on from an exported model with lower rates, which fall almost from the outset.
+The schedule follows CPU time, so that other load does not shorten it: --minutes is
+the total for each rank, including resumed runs, and the learning rate reaches zero at
+its end.  --start continues from an exported model with lower learning rates, which
+fall almost from the start.
 
 usage: train.py FOLDER [--minutes 95] [--ranks 2] [--batch 24] [--start MODEL] [--resume]
-FOLDER holds tokenizer/ and latents.npz and gets last.pt.
+Reads tokenizer/ and latents.npz in FOLDER; writes last.pt there.
 """
 import argparse
 import os
@@ -25,8 +25,8 @@ from model import BFLOAT16, MULTIPLE, Model, load_exported
 
 SEED = 20251123
 SHIFT = 3.0
-DECAY_FROM = 0.62       # share of the time after which the learning rate falls
-START_STEP = 10**5      # the first step of a --start run: its batches are new ones
+DECAY_FROM = 0.62       # fraction of the time after which the learning rate falls
+START_STEP = 10**5      # first step of a --start run, so that its batches differ from those before
 START_DECAY_FROM = 0.15
 START_PEAK = 0.7
 EMA = 0.992
@@ -39,7 +39,7 @@ def chat(prompt):
 
 
 def encode(tokenizer, prompts):
-    """-> ids [b, n] and valid [b, n], n a multiple of 32"""
+    """-> ids [b, n], valid [b, n] (False for padding); n is a multiple of 32"""
     rows = [tokenizer.encode(chat(p)).ids for p in prompts]
     n = max(len(r) for r in rows)
     n += -n % MULTIPLE
@@ -48,14 +48,14 @@ def encode(tokenizer, prompts):
 
 
 class Data:
-    """Batches by step and rank: the same numbers give the same batch."""
+    """Batches, which depend on the seed, step and rank alone."""
 
     def __init__(self, folder, rank):
         self.tokenizer = Tokenizer.from_file(f"{folder}/tokenizer/tokenizer.json")
         self.latents, self.rank = Latents(f"{folder}/latents.npz"), rank
 
     def size(self, step, progress):
-        """Width and height: 128 x 128 at first, later also the other sizes that it is meant for."""
+        """Width and height: 128 x 128 at first, other sizes later. progress: 0 to 1"""
         rng = random.Random(SEED + step)
         if rng.random() >= (0.0 if progress < 0.1 else 0.3 if progress < 0.6 else 0.85):
             return 128, 128
@@ -65,7 +65,7 @@ class Data:
                            (6, 2, 2, 16, 3, 3, 1))[0]
 
     def scene(self, rng, width, height):
-        """One that may be shown. Large things are rare, and in large pictures they are the hardest."""
+        """A random scene that is not held out. Large images have a large thing more often: those are hardest to learn."""
         while True:
             scene = scenes.random_scene(rng)
             if width * height >= 192 * 192 and rng.random() < 0.3:
@@ -76,6 +76,7 @@ class Data:
                 return scene
 
     def batch(self, step, count, width, height):
+        """-> ids, valid, clean latents, sigma [count], noise. sigma is 1 in half of the batch."""
         rng = random.Random(SEED + 2 * step + self.rank + 10**9)
         noise_rng = torch.Generator().manual_seed(SEED + 2 * step + self.rank)
         prompts, clean = [], []
@@ -94,8 +95,8 @@ class Data:
 
 # --------------------------------------------------------------- optimizer
 
-def orthogonal(g):
-    """Newton-Schulz: g [n, a, b] -> nearly orthogonal matrices of the same row space."""
+def orthogonalize(g):
+    """Newton-Schulz iteration: matrices g [n, a, b] -> nearly orthogonal ones of equal row space."""
     x = g.bfloat16() if BFLOAT16 else g
     tall = x.shape[1] > x.shape[2]
     if tall:
@@ -108,7 +109,7 @@ def orthogonal(g):
 
 
 class Muon:
-    """Momentum with orthogonalized steps for hidden matrices; each rank works out its share."""
+    """The Muon optimizer: momentum with orthogonalized steps. Each rank computes the steps of its share of matrices."""
 
     def __init__(self, matrices, rank, ranks, momentum=0.95, decay=0.05):
         self.groups = {}
@@ -126,7 +127,7 @@ class Muon:
             buffer.lerp_(g, 1 - self.momentum)
             mine = slice(self.rank, None, self.ranks)
             update = torch.zeros_like(g)
-            update[mine] = orthogonal(g[mine].lerp(buffer[mine], self.momentum))
+            update[mine] = orthogonalize(g[mine].lerp(buffer[mine], self.momentum))
             slow = 0.5 if min(shape) < 192 else 1.0      # the text encoder, which has no norms after its blocks
             steps.append(update * slow * max(1, shape[0] / shape[1]) ** 0.5)
         flat = torch.cat([s.flatten() for s in steps])
@@ -139,8 +140,8 @@ class Muon:
                 at += p.numel()
 
 
-def split(model):
-    """Hidden matrices for Muon; for Adam, groups with their own rates: what acts on every token learns slowly."""
+def split_parameters(model):
+    """-> hidden matrices (for Muon), parameter groups for Adam: weights that act on all tokens have lower rates."""
     hidden, groups = [], {2e-3: [], 1e-3: [], 6e-4: [], 3e-4: []}
     for name, p in model.named_parameters():
         if p.ndim == 2 and any(k in name for k in (".attention.", ".feed_forward.", ".self_attn.", "text.layers")):
@@ -158,14 +159,15 @@ def split(model):
 
 # ---------------------------------------------------------------- training
 
-def rate(step, progress):
+def learning_rate_factor(step, progress):
+    """Warm-up over 100 steps, then constant, then linear to zero. progress: 0 to 1"""
     started = step >= START_STEP
     begin, peak, first = (START_DECAY_FROM, START_PEAK, START_STEP) if started else (DECAY_FROM, 1.0, 0)
     return peak * min(1.0, (step - first + 1) / 100) * min(1.0, (1 - progress) / (1 - begin))
 
 
-def average(parameters, extra, ranks):
-    """Averages gradients over the ranks, and the number extra; returns that."""
+def average_gradients(parameters, extra, ranks):
+    """Averages the gradients, and the number extra, over the ranks. -> the average of extra"""
     flat = torch.cat([p.grad.flatten() for p in parameters] + [torch.tensor([extra])])
     if ranks > 1:
         dist.all_reduce(flat)
@@ -177,12 +179,13 @@ def average(parameters, extra, ranks):
     return flat[-1].item()
 
 
-def loss_of(model, ids, valid, clean, sigma, noise):
+def flow_loss(model, ids, valid, clean, sigma, noise):
+    """-> weighted loss, mean error where sigma is 1"""
     s = sigma[:, None, None, None]
     with torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16):
         out = model(s * noise + (1 - s) * clean, 1 - sigma, ids, valid)
     error = (out.float() - (clean - noise)).square().mean((1, 2, 3))
-    # Scenes of colours that are alike count more, or else their edges drown in the same error.
+    # Low-contrast scenes have a higher weight: otherwise errors at their edges hardly count.
     spread = (clean - clean.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
     weight = spread.clamp(min=1e-3).rsqrt()
     weight = (weight / weight.mean()).clamp(0.5, 3)
@@ -198,7 +201,7 @@ def run(rank, args):
     model = Model()
     if args.start:
         load_exported(model, args.start)
-    hidden, groups = split(model)
+    hidden, groups = split_parameters(model)
     muon = Muon(hidden, rank, args.ranks)
     adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
     ema = {k: v.clone() for k, v in model.state_dict().items()}
@@ -209,7 +212,7 @@ def run(rank, args):
         adam.load_state_dict(state["adam"])
         muon.buffers, ema, step, spent = state["muon"], state["ema"], state["step"], state["spent"]
     trained = [p for p in model.parameters()]
-    for p in trained:            # the text encoder's last layer and norm get no gradient
+    for p in trained:            # the text encoder's last layer and norm are not used and get no gradient
         p.grad = torch.zeros_like(p)
     data = Data(args.folder, rank)
     began, saved = time.process_time(), time.time()
@@ -220,11 +223,11 @@ def run(rank, args):
         tokens = width * height // 256
         tokens += -tokens % MULTIPLE + MULTIPLE
         count = max(4, round(args.batch * 96 / tokens))
-        loss, pure = loss_of(model, *data.batch(step, count, width, height))
+        loss, pure = flow_loss(model, *data.batch(step, count, width, height))
         loss.backward()
         now = spent + time.process_time() - began
-        progress = average(trained, now / (60 * args.minutes), args.ranks)
-        scale = rate(step, progress)
+        progress = average_gradients(trained, now / (60 * args.minutes), args.ranks)
+        scale = learning_rate_factor(step, progress)
         muon.step(0.02 * scale)
         for group in adam.param_groups:
             group["lr"] = group["top"] * scale
@@ -238,7 +241,7 @@ def run(rank, args):
         if rank == 0 and step % 50 == 0:
             a, b, n = np.array(losses).T
             line = (f"step {step} progress {progress:.4f} loss {a.mean():.4f} from noise {b.mean():.4f} "
-                    f"pictures/s {args.ranks * n.sum() / (now - last_now):.1f}")
+                    f"images/s {args.ranks * n.sum() / (now - last_now):.1f}")
             print(line, flush=True)
             losses = []
         if step % 50 == 0:
@@ -256,9 +259,9 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--minutes", type=float, default=95)
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=24, help="pictures of 128 x 128 per rank and step")
+    parser.add_argument("--batch", type=int, default=24, help="128 x 128 images per rank and step")
     parser.add_argument("--port", type=int, default=29511)
-    parser.add_argument("--start", metavar="MODEL", help="an exported model to go on from")
+    parser.add_argument("--start", metavar="MODEL", help="an exported model to continue from")
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     if args.ranks > 1:

@@ -1,15 +1,15 @@
-"""Trains the autoencoder to speak the fixed latents of latents.py.
+"""Trains the autoencoder for the fixed latents of latents.py.
 
-decoder   learns to draw crisp pictures from latents made a little noisy
-encoder   learns to make those latents from pictures
-sample    draws latents with the trained transformer, beside the pictures they should give
-polish    goes on with the decoder on those, so that edges are crisp for what it really gets
+decoder   trains the decoder: from latents with a little noise to images
+encoder   trains the encoder: from images to latents
+sample    generates latents with the trained transformer, and renders the images they should decode to
+polish    continues to train the decoder on those, for crisp edges on the transformer's output
 
 usage: vae.py start FOLDER MODEL
        vae.py decoder|encoder|sample|polish FOLDER [--minutes 30] [--threads 1]
-start writes decoder.pt and encoder.pt from an exported model, to go on from.
-FOLDER holds latents.npz and gets decoder.pt, encoder.pt and sampled.pt; sample
-reads tokenizer/ and last.pt.
+start writes decoder.pt and encoder.pt from an exported model, to continue from.
+Reads latents.npz in FOLDER (sample also tokenizer/ and last.pt); writes
+decoder.pt, encoder.pt and sampled.pt there.
 """
 import argparse
 import itertools
@@ -40,21 +40,21 @@ CROP = 64
 # -------------------------------------------------------------------- data
 
 def collage(rng, width, height):
-    """Overlapping shapes in any colours: keeps the autoencoder from knowing only the twelve."""
+    """An image of overlapping shapes in random colours, so that the autoencoder does not overfit to the twelve."""
     def colour():
         return np.array([rng.uniform(-1, 1) for _ in range(3)], np.float32)
 
     y, x = np.mgrid[0:height, 0:width] + 0.5
-    picture = np.broadcast_to(colour(), (height, width, 3))
+    image = np.broadcast_to(colour(), (height, width, 3))
     for _ in range(rng.randint(1, 4)):
         r = rng.uniform(0.12, 0.5) * min(width, height)
         d = scenes.distance(rng.choice(scenes.SHAPES), x - rng.uniform(0, width), y - rng.uniform(0, height), r)
-        picture = picture + np.clip(0.5 - d, 0, 1)[..., None] * (colour() - picture)
-    return picture.astype(np.float32)
+        image = image + np.clip(0.5 - d, 0, 1)[..., None] * (colour() - image)
+    return image.astype(np.float32)
 
 
 def crop(rng, share_other):
-    """A window of 64 x 64, [64, 64, 3]; most show an edge."""
+    """A crop of a scene, most with an edge, or a collage: [64, 64, 3]. share_other: probability of a collage"""
     if rng.random() < share_other:
         return collage(rng, CROP, CROP)
     scene = scenes.random_scene(rng)
@@ -68,7 +68,7 @@ def crop(rng, share_other):
 
 
 def batch(rng, share_other=0.15):
-    """Crops, and every third time whole pictures: [b, H, W, 3]."""
+    """Crops or, with a probability of 1/3, whole images: [b, H, W, 3]."""
     if rng.random() < 0.67:
         return np.stack([crop(rng, share_other) for _ in range(12)])
     width, height = rng.choice(((128, 128), (128, 128), (192, 128), (128, 192), (192, 192), (256, 256), (160, 144)))
@@ -77,21 +77,21 @@ def batch(rng, share_other=0.15):
                      for _ in range(max(1, 3 * 128 * 128 // (width * height)))])
 
 
-def stored(z):
-    """Sampler latents -> as the autoencoder stores them."""
+def to_vae_latents(z):
+    """Sampler latents -> autoencoder latents."""
     return z / SCALING + SHIFT
 
 
-def planes(pictures):
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+def planes(images):
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
 
 
 # ------------------------------------------------------------------ losses
 
-def picture_loss(out, want):
-    """L1 for flat colours, squares for the worst pixels, differences of neighbours for crisp edges.
+def image_loss(out, want):
+    """L1 for flat colours, squared errors for the worst pixels, errors of neighbour differences for crisp edges.
 
-    Errors count in proportion to the picture's contrast, or else orange on yellow stays soft.
+    Errors are divided by the image's contrast: otherwise edges of orange on yellow stay soft.
     """
     contrast = (want.amax((2, 3)) - want.amin((2, 3))).amax(1).clamp(min=0.25)[:, None, None, None]
     e = (out - want) / contrast
@@ -100,32 +100,32 @@ def picture_loss(out, want):
 
 
 def decoder_loss(vae, latents, rng, generator):
-    pictures = batch(rng)
-    z = torch.from_numpy(latents.of_picture(pictures).astype(np.float32))
+    images = batch(rng)
+    z = torch.from_numpy(latents.of_image(images).astype(np.float32))
     level = torch.rand(len(z), 1, 1, 1, generator=generator) * 0.05
     z = z + level * torch.randn(z.shape, generator=generator)
-    return picture_loss(decode(vae, z), planes(pictures))
+    return image_loss(decode(vae, z), planes(images))
 
 
 def decode(vae, z):
-    return vae.decoder(stored(z))
+    return vae.decoder(to_vae_latents(z))
 
 
 def encoder_loss(vae, latents, rng, generator):
-    pictures = batch(rng, share_other=0.4)
-    z = torch.from_numpy(latents.of_picture(pictures).astype(np.float32))
-    mean = (vae.encoder(planes(pictures).contiguous())[:, :16] - SHIFT) * SCALING
+    images = batch(rng, share_other=0.4)
+    z = torch.from_numpy(latents.of_image(images).astype(np.float32))
+    mean = (vae.encoder(planes(images).contiguous())[:, :16] - SHIFT) * SCALING
     return (mean - z).square().mean() + 0.3 * (mean - z).abs().mean()
 
 
 # ---------------------------------------------------- the transformer's latents
 
 SAMPLE_SIZES = ((128, 128), (192, 192), (192, 128), (128, 128), (192, 192), (128, 192), (256, 256), (256, 192))
-TOLERANCE = 0.25     # share of a latent's energy that may be wrong; worse ones show another scene
+TOLERANCE = 0.25     # max squared error / variance; samples above it show another scene and are dropped
 
 
-def draw_samples(folder, count):
-    """Writes sampled.pt: a list of latents [b, 16, h, w] with pictures [b, H, W, 3] in bytes."""
+def generate_samples(folder, count):
+    """Writes sampled.pt: a list of (latents [b, 16, h, w], images uint8 [b, H, W, 3])."""
     model = Model().eval()
     model.load_state_dict(torch.load(f"{folder}/last.pt")["ema"])
     tokenizer = Tokenizer.from_file(f"{folder}/tokenizer/tokenizer.json")
@@ -134,21 +134,21 @@ def draw_samples(folder, count):
     for width, height in itertools.cycle(SAMPLE_SIZES):
         if sum(len(z) for z, _ in groups) >= count:
             break
-        drawn = [scenes.random_scene(rng) for _ in range(32)]
-        prompts = [scenes.caption(rng, s, open_share=0)[0] for s in drawn]
+        sampled = [scenes.random_scene(rng) for _ in range(32)]
+        prompts = [scenes.caption(rng, s, open_share=0)[0] for s in sampled]
         z = sample(model, *encode(tokenizer, prompts), torch.randn(32, 16, height // 8, width // 8))
-        want = torch.from_numpy(np.stack([latents.of_scene(s, width, height) for s in drawn]))
+        want = torch.from_numpy(np.stack([latents.of_scene(s, width, height) for s in sampled]))
         spread = (want - want.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
         good = ((z - want).square().mean((1, 2, 3)) < TOLERANCE * spread).tolist()
-        pictures = [scenes.render(s, width, height) for s, g in zip(drawn, good) if g]
-        if pictures:
-            groups.append((z[good], np.round((np.stack(pictures) + 1) * 127.5).astype(np.uint8)))
-        print(f"{width} x {height}: {sum(good)} of 32 near enough", flush=True)
+        images = [scenes.render(s, width, height) for s, g in zip(sampled, good) if g]
+        if images:
+            groups.append((z[good], np.round((np.stack(images) + 1) * 127.5).astype(np.uint8)))
+        print(f"{width} x {height}: {sum(good)} of 32 accepted", flush=True)
     torch.save(groups, f"{folder}/sampled.pt")
 
 
 class Sampled:
-    """The loss on those latents, with clean ones mixed in."""
+    """The loss on sampled latents in half of the steps, on clean ones in the others."""
 
     def __init__(self, path):
         self.groups = torch.load(path, weights_only=False)
@@ -156,24 +156,24 @@ class Sampled:
     def __call__(self, vae, latents, rng, generator):
         if rng.random() < 0.5:
             return decoder_loss(vae, latents, rng, generator)
-        z, pictures = rng.choice(self.groups)
-        count = max(1, 3 * 128 * 128 * 3 // pictures[0].size)
+        z, images = rng.choice(self.groups)
+        count = max(1, 3 * 128 * 128 * 3 // images[0].size)
         pick = rng.sample(range(len(z)), min(count, len(z)))
-        want = planes(pictures[pick].astype(np.float32) / 127.5 - 1)
-        return picture_loss(decode(vae, z[pick]), want)
+        want = planes(images[pick].astype(np.float32) / 127.5 - 1)
+        return image_loss(decode(vae, z[pick]), want)
 
 
 # ---------------------------------------------------------------- training
 
 def quiet_variance(vae):
-    """The encoder's log variances are constant and small: sampling from it adds nothing visible."""
+    """Makes the encoder's log variances constant and small, so that sampling from it adds no visible noise."""
     with torch.no_grad():
         vae.encoder.conv_out.weight[16:] = 0
         vae.encoder.conv_out.bias[16:] = -12
 
 
 def train(part, folder, loss_of, minutes, threads, top, seed):
-    """part: 'decoder' or 'encoder'; minutes of the processor's time on each of the threads."""
+    """part: 'decoder' or 'encoder'; minutes: CPU time per thread; top: peak learning rate; continues from FOLDER/PART.pt."""
     torch.manual_seed(seed)
     vae = AutoencoderKL(**CONFIG)
     model = getattr(vae, part)
@@ -226,14 +226,14 @@ def main():
     parser.add_argument("model", nargs="?", help="for start: an exported model")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--count", type=int, default=1500, help="latents that sample draws")
+    parser.add_argument("--count", type=int, default=1500, help="number of latents that sample generates")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if args.what == "start":
         start(args.folder, args.model)
     elif args.what == "sample":
-        draw_samples(args.folder, args.count)
+        generate_samples(args.folder, args.count)
     elif args.what == "polish":
         train("decoder", args.folder, Sampled(f"{args.folder}/sampled.pt"), args.minutes, args.threads, 7e-4, args.seed)
     else:

@@ -1,7 +1,9 @@
-// Requests to the server. Errors have a text, and the field that caused them when one did.
-import { $, dialog, el, fieldError, button } from './dom.js';
+// HTTP requests to the server's API. Failed requests throw an ApiError.
+import { $, button, el, openDialog, setFieldError } from './dom.js';
 
 export class ApiError extends Error {
+  // field: the request parameter that is at fault, without the path before it; null when there is none.
+  // status: the HTTP status; 0 when there was no response.
   constructor(message, field = null, status = 0) {
     super(message);
     this.field = field && field.split('.').pop();
@@ -9,95 +11,111 @@ export class ApiError extends Error {
   }
 }
 
-async function failure(response) {
+async function errorFromResponse(response) {
   const { error } = await response.json().catch(() => ({}));
-  return new ApiError(error?.message ?? `The server answered ${response.status}.`, error?.field, response.status);
+  return new ApiError(error?.message ?? `The server returned HTTP ${response.status}.`, error?.field, response.status);
 }
 
-// The answer, a Response that went well. Asks for the key when the server wants one.
+/**
+ * Sends a request. On HTTP 401 it asks for the API key and sends the request again.
+ * @param body a Blob, or a value that is sent as JSON; undefined for none
+ * @returns the Response, whose status is a success
+ * @throws ApiError, or the AbortError of `signal`
+ */
 export async function send(method, path, body, { signal } = {}) {
-  const raw = body instanceof Blob;
+  const isBlob = body instanceof Blob;
   const options = { method, signal };
   if (body !== undefined) {
-    options.body = raw ? body : JSON.stringify(body);
-    options.headers = { 'Content-Type': raw ? body.type || 'application/octet-stream' : 'application/json' };
+    options.body = isBlob ? body : JSON.stringify(body);
+    options.headers = { 'Content-Type': isBlob ? body.type || 'application/octet-stream' : 'application/json' };
   }
   let response;
   try {
     response = await fetch(path, options);
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new ApiError('The server does not answer. Is zimage serve still running?');
+    throw new ApiError('Cannot reach the server. Is zimage serve running?');
   }
   if (response.ok) return response;
   if (response.status === 401 && path !== '/api/login') {
-    await login();
+    await askForApiKey();
     return send(method, path, body, { signal });
   }
-  throw await failure(response);
+  throw await errorFromResponse(response);
 }
 
-export async function call(method, path, body, options) {
+// As send(), but returns the JSON of the response; null for HTTP 204.
+export async function sendJson(method, path, body, options) {
   const response = await send(method, path, body, options);
   return response.status === 204 ? null : response.json();
 }
 
-export const get = (path) => call('GET', path);
+export const getJson = (path) => sendJson('GET', path);
 
-// What is asked again and again while events change the answer. Of questions that overtake each other only the last one
-// is answered: those before get null.
-export function question() {
-  let last = 0, old = false;
+/**
+ * Makes requests for a list that server events keep changing. Only the response to the latest get() counts: earlier
+ * calls that are still pending resolve to null.
+ */
+export function latestRequest() {
+  let latest = 0, outdated = false;
   return {
-    // Something happened that an answer on its way may not know of: it is asked for again.
-    outdate() { old = true; },
-    async ask(path) {
-      const turn = ++last;
+    // Call this when an event changed the list: the response to a pending request may predate it, so that the request
+    // is repeated.
+    invalidate() { outdated = true; },
+    async get(path) {
+      const number = ++latest;
       try {
-        let answer;
+        let result;
         do {
-          old = false;
-          answer = await get(path);
-        } while (old && turn === last);
-        return turn === last ? answer : null;
+          outdated = false;
+          result = await getJson(path);
+        } while (outdated && number === latest);
+        return number === latest ? result : null;
       } catch (error) {
-        if (turn === last) throw error;
+        if (number === latest) throw error;
         return null;
       }
     },
   };
 }
 
-export const submit = (kind, params) => call('POST', '/api/jobs', { kind, params });
-export const cancel = (id) => call('DELETE', `/api/jobs/${id}`);
-export const fileUrl = (id, format, download) =>
-  `/api/images/${id}/file?format=${format}${download ? '&download=1' : ''}`;
-export const pictureUrl = (id) => `/api/images/${id}/file`;
-export const thumbnailUrl = (id) => `/api/images/${id}/thumbnail`;
+// Queues a job and returns it. kind: "generate", "convert", ...; params: as in the OpenAPI description.
+export const submitJob = (kind, params) => sendJson('POST', '/api/jobs', { kind, params });
+export const cancelJob = (id) => sendJson('DELETE', `/api/jobs/${id}`);
 
-let asking = null; // one dialog for all requests that wait for the key
-function login() {
-  asking ??= new Promise((resolve) => {
-    const key = el('input.input', { id: 'key', type: 'password', autocomplete: 'current-password', 'aria-describedby': 'key-error' });
-    const form = el('form.field', { novalidate: true },
-      el('label', { for: 'key' }, 'The key that zimage serve was started with (--api-key)'),
-      key,
-      el('p.error', { id: 'key-error', role: 'alert' }),
-      el('div.row.end', {}, button('.primary', null, 'Sign in', null, { type: 'submit' })));
-    const box = dialog('This server wants a key', '', form);
-    box.addEventListener('cancel', (event) => event.preventDefault());
-    $('[aria-label="Close"]', box).remove();
-    form.addEventListener('submit', async (event) => {
-      event.preventDefault();
-      try {
-        await call('POST', '/api/login', { key: key.value });
-        box.close();
-        resolve();
-      } catch (error) {
-        fieldError('key', error.message);
-        key.focus();
-      }
-    });
-  }).finally(() => { asking = null; });
-  return asking;
+export const imageUrl = (id) => `/api/images/${id}/file`;
+export const thumbnailUrl = (id) => `/api/images/${id}/thumbnail`;
+// format: "png", "jpeg" or "webp".
+export const downloadUrl = (id, format) => `/api/images/${id}/file?format=${format}&download=1`;
+
+let login = null; // the promise of the open dialog, which all requests that got HTTP 401 share
+
+// Resolves when the server has accepted a key. The dialog cannot be dismissed.
+function askForApiKey() {
+  login ??= new Promise(showLoginDialog).finally(() => { login = null; });
+  return login;
+}
+
+function showLoginDialog(onAccepted) {
+  const key = el('input.input',
+    { id: 'key', type: 'password', autocomplete: 'current-password', 'aria-describedby': 'key-error' });
+  const form = el('form.field', { novalidate: true },
+    el('label', { for: 'key' }, 'API key (set with zimage serve --api-key)'),
+    key,
+    el('p.error', { id: 'key-error', role: 'alert' }),
+    el('div.row.end', {}, button('.primary', null, 'Sign in', null, { type: 'submit' })));
+  const box = openDialog('API key required', '', form);
+  box.addEventListener('cancel', (event) => event.preventDefault());
+  $('[aria-label="Close"]', box).remove();
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    try {
+      await sendJson('POST', '/api/login', { key: key.value });
+      box.close();
+      onAccepted();
+    } catch (error) {
+      setFieldError('key', error.message);
+      key.focus();
+    }
+  });
 }

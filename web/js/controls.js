@@ -1,104 +1,119 @@
-// Controls of the form, made from the descriptions of parameters; and the values that controls hold.
-import { $, el, setRange } from './dom.js';
-import { slides } from './parameters.js';
+// Form controls made from rows of the parameter table, and conversion between their values and the API's.
+import { $, el, updateSliderTrack } from './dom.js';
+import { hasSlider } from './parameters.js';
 
-const LINE = 300; // bytes: a text that may have more gets several lines
+const MAX_LINE_BYTES = 300; // texts that may be longer get a textarea
 
-function input(row) {
-  const { name } = row;
-  const attributes = { id: name, name, 'aria-describedby': row.note ? `${name}-error ${name}-note` : `${name}-error` };
-  if (row.type === 'choice') return el('select.select', attributes, ...row.choices.map((choice) => new Option(choice, choice)));
-  if (row.type === 'boolean') return el('input', { ...attributes, type: 'checkbox' });
-  if (row.type === 'text' && row.max > LINE) return el('textarea.textarea', { ...attributes, rows: 2 });
-  if (row.type === 'text') return el('input.input', { ...attributes, autocomplete: 'off' });
-  if (slides(row)) return el('input', { ...attributes, type: 'range', min: row.low, max: row.high, step: row.step, value: row.default });
-  const whole = row.type === 'integer';
-  return el('input.input', { ...attributes, type: 'number', min: row.min, max: row.max, step: row.multiple ?? (whole ? 1 : 'any'),
-    inputmode: whole ? 'numeric' : 'decimal', placeholder: row.default_text });
+function createInput(parameter) {
+  const { name, type } = parameter;
+  const describedBy = parameter.note ? `${name}-error ${name}-note` : `${name}-error`;
+  const attributes = { id: name, name, 'aria-describedby': describedBy };
+  if (type === 'choice') {
+    return el('select.select', attributes, ...parameter.choices.map((choice) => new Option(choice, choice)));
+  }
+  if (type === 'boolean') return el('input', { ...attributes, type: 'checkbox' });
+  if (type === 'text' && parameter.max > MAX_LINE_BYTES) return el('textarea.textarea', { ...attributes, rows: 2 });
+  if (type === 'text') return el('input.input', { ...attributes, autocomplete: 'off' });
+  return createNumberInput(parameter, attributes);
 }
 
-function labelled(row) {
-  const label = el('label', { for: row.name }, row.label);
-  if (row.type === 'boolean') return [el('div.row', {}, input(row), label)];
-  if (!slides(row)) return [label, input(row)];
-  return [el('div.label-row', {}, label, el('output', { for: row.name, id: `${row.name}-value` })), input(row)];
+function createNumberInput(parameter, attributes) {
+  if (hasSlider(parameter)) {
+    const { low, high, step } = parameter;
+    return el('input', { ...attributes, type: 'range', min: low, max: high, step, value: parameter.default });
+  }
+  const { min, max, multiple, default_text: placeholder } = parameter, isInteger = parameter.type === 'integer';
+  const step = multiple ?? (isInteger ? 1 : 'any'), inputmode = isInteger ? 'numeric' : 'decimal';
+  return el('input.input', { ...attributes, type: 'number', min, max, step, inputmode, placeholder });
 }
 
-export const control = (row) => el('div.field', { title: row.help }, ...labelled(row),
-  row.note && el('p.note', { id: `${row.name}-note` }, row.note),
-  el('p.error', { id: `${row.name}-error`, role: 'alert' }));
+// The label and the input, in the order in which they are shown.
+function createLabelledInput(parameter) {
+  const { name } = parameter;
+  const label = el('label', { for: name }, parameter.label), input = createInput(parameter);
+  if (parameter.type === 'boolean') return [el('div.row', {}, input, label)];
+  if (!hasSlider(parameter)) return [label, input];
+  return [el('div.label-row', {}, label, el('output', { for: name, id: `${name}-value` })), input];
+}
+
+// The input of a parameter (its id is the parameter's name) with label, note and a place for an error.
+export const createControl = (parameter) => el('div.field', { title: parameter.help },
+  ...createLabelledInput(parameter),
+  parameter.note && el('p.note', { id: `${parameter.name}-note` }, parameter.note),
+  el('p.error', { id: `${parameter.name}-error`, role: 'alert' }));
+
+// Sets the limits of an input that index.html has.
+export function setLimits(parameter, field) {
+  Object.assign(field, { min: parameter.min, max: parameter.max, step: parameter.multiple ?? 1 });
+}
 
 /* ---- values ---- */
 
-// As the API takes it; null: nothing is said.
-export function valueOf(row, field) {
-  if (row.type === 'boolean') return field.checked;
-  if (row.type === 'integer' || row.type === 'number') return field.value === '' ? null : Number(field.value);
+// The value of a field in the type that the API takes; null for an empty field: the default.
+export function readValue(parameter, field) {
+  if (parameter.type === 'boolean') return field.checked;
+  if (parameter.type === 'integer' || parameter.type === 'number') {
+    return field.value === '' ? null : Number(field.value);
+  }
   return field.value.trim() || null;
 }
 
-// A slider goes over the usual values, and as far beyond them, or between them, as the value needs.
-function setSlider(row, field, value) {
-  field.min = Math.max(row.min, Math.min(row.low, value));
-  field.max = Math.min(row.max, Math.max(row.high, value));
-  const steps = (value - field.min) / row.step;
-  field.step = Math.abs(steps - Math.round(steps)) < 1e-6 ? row.step : 'any';
-  field.value = value;
+// Extends the range of the slider beyond the usual one if the value is outside of it, and drops the step if the value
+// is between two steps.
+function setSliderValue(parameter, slider, value) {
+  slider.min = Math.max(parameter.min, Math.min(parameter.low, value));
+  slider.max = Math.min(parameter.max, Math.max(parameter.high, value));
+  const steps = (value - slider.min) / parameter.step;
+  slider.step = Math.abs(steps - Math.round(steps)) < 1e-6 ? parameter.step : 'any';
+  slider.value = value;
 }
 
-function setValue(row, field, value) {
-  if (row.type === 'boolean') field.checked = value === true;
-  else if (slides(row)) setSlider(row, field, Number(value));
+function setValue(parameter, field, value) {
+  if (parameter.type === 'boolean') field.checked = value === true;
+  else if (hasSlider(parameter)) setSliderValue(parameter, field, Number(value));
   else field.value = value;
 }
 
-// Whether a value from elsewhere says something: an image that does not tell its steps has 0.
-function isStated(row, value) {
+// Whether an image's metadata has a usable value. Steps that are unknown, for example, are 0.
+function isKnown(parameter, value) {
   if (value == null || value === '') return false;
-  if (row.type === 'choice') return row.choices.includes(value);
-  return row.min === null || row.type === 'text' || Number(value) >= row.min;
+  if (parameter.type === 'choice') return parameter.choices.includes(value);
+  return parameter.min === null || parameter.type === 'text' || Number(value) >= parameter.min;
 }
 
-// Puts a value from elsewhere into the field. What says nothing stays, but for what is off or empty unless it is said.
-export function useValue(row, field, value) {
+// Sets a field to the value of an image or of saved settings. An unknown value turns off what can be off and empties
+// optional texts; other fields keep their value, as all fields do when it is undefined.
+export function applyValue(parameter, field, value) {
   if (value === undefined) return;
-  if (isStated(row, value)) setValue(row, field, value);
-  else if (row.zero_off) setValue(row, field, 0);
-  else if (row.type === 'text' && !row.required) setValue(row, field, '');
+  if (isKnown(parameter, value)) setValue(parameter, field, value);
+  else if (parameter.zero_off) setValue(parameter, field, 0);
+  else if (parameter.type === 'text' && !parameter.required) setValue(parameter, field, '');
 }
 
-// Where the user moves a slider, it goes by its steps again.
-export function moved(row, field) {
-  if (slides(row) && field.step === 'any') field.step = row.step;
+// Call this when the user has moved a slider: it moves by steps again if setSliderValue() dropped the step.
+export function restoreSliderStep(parameter, field) {
+  if (hasSlider(parameter) && field.step === 'any') field.step = parameter.step;
 }
 
-function valueText(row, value) {
-  if (row.zero_off && value === 0) return 'off';
-  const decimals = String(row.step).split('.')[1]?.length ?? 0;
-  return Number(value.toFixed(decimals)) === value ? value.toFixed(decimals) : String(value);
+// Shows the value of a slider beside its label, with as many decimals as the step has, or all if it has more.
+export function showSliderValue(parameter, slider) {
+  const value = Number(slider.value), decimals = String(parameter.step).split('.')[1]?.length ?? 0;
+  const rounded = value.toFixed(decimals);
+  const text = Number(rounded) === value ? rounded : String(value);
+  updateSliderTrack(slider);
+  $(`#${parameter.name}-value`).textContent = parameter.zero_off && value === 0 ? 'off' : text;
 }
 
-// The number beside a slider, and its track.
-export function showValue(row, field) {
-  setRange(field);
-  $(`#${row.name}-value`).textContent = valueText(row, Number(field.value));
-}
-
-/* ---- limits ---- */
-
-// Gives a field of the page's own the limits of its parameter.
-export function limit(row, field) {
-  Object.assign(field, { min: row.min, max: row.max, step: row.multiple ?? 1 });
-}
-
-// What is wrong with a number that was typed; '' when nothing is. A control that was made here may be empty: the default.
-export function wrongNumber(row, field, name) {
-  const value = Number(field.value), whole = row.type === 'integer';
-  if (row.place && field.value === '' && !field.validity.badInput) return '';
-  if (field.validity.badInput || (whole && !Number.isInteger(value)) || value < row.min || value > row.max) {
-    return `${name} must be a ${whole ? 'whole ' : ''}number from ${row.min} to ${row.max}.`;
+// The error message for a number input; '' if its value is valid. Only controls made here (those that have a place) may
+// be empty.
+export function numberError(parameter, field, label) {
+  const { min, max, multiple } = parameter;
+  const value = Number(field.value), isInteger = parameter.type === 'integer', { badInput } = field.validity;
+  if (parameter.place && field.value === '' && !badInput) return '';
+  if (badInput || (isInteger && !Number.isInteger(value)) || value < min || value > max) {
+    return `${label} must be a ${isInteger ? 'whole ' : ''}number from ${min} to ${max}.`;
   }
-  if (!row.multiple || value % row.multiple === 0) return '';
-  const below = Math.floor(value / row.multiple) * row.multiple;
-  return `${name} must be a multiple of ${row.multiple}: ${below} or ${below + row.multiple}.`;
+  if (!multiple || value % multiple === 0) return '';
+  const below = Math.floor(value / multiple) * multiple;
+  return `${label} must be a multiple of ${multiple}: ${below} or ${below + multiple}.`;
 }

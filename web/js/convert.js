@@ -1,76 +1,121 @@
-// The dialog that converts or quantizes a model.
-import { $, button, dialog, el, fieldError } from './dom.js';
-import { get, submit } from './api.js';
-import { add } from './jobs.js';
+// The dialog that converts a model to another layout or precision.
+import { $, button, el, openDialog, setFieldError } from './dom.js';
+import { getJson, submitJob } from './api.js';
+import { addJob } from './jobs.js';
 
-export const LAYOUTS = { mlx: 'MLX folder', diffusers: 'diffusers folder', comfyui: 'ComfyUI file', gguf: 'GGUF file' };
-export const PRECISIONS = { original: 'as it is', fp16: '16 bits (FP16)', bf16: '16 bits (BF16)', fp8: '8 bits (FP8)', q8: '8 bits (Q8)', q4: '4 bits (Q4)' };
-const FIELDS = ['destination', 'layout', 'precision', 'reference']; // as the API calls them
+export const LAYOUT_LABELS = {
+  mlx: 'MLX folder', diffusers: 'diffusers folder', comfyui: 'ComfyUI file', gguf: 'GGUF file',
+};
+export const PRECISION_LABELS = {
+  original: 'Original', fp16: '16-bit (FP16)', bf16: '16-bit (BF16)', fp8: '8-bit (FP8)', q8: '8-bit (Q8)',
+  q4: '4-bit (Q4)',
+};
+const FIELDS = ['destination', 'layout', 'precision', 'reference']; // named like the job's parameters
+const KEEP_LAYOUT = 'same'; // the value of the layout field that makes the job a 'quantize' job
 
 const baseName = (name) => name.split('/').pop().replace(/\.(safetensors|gguf)$/i, '');
 
-const ids = (name) => ({ id: `convert-${name}`, 'aria-describedby': `convert-${name}-error` });
-const field = (name, text, input) => el('div.field', {}, el('label', { for: `convert-${name}` }, text), input,
-  el('p.error', { id: `convert-${name}-error`, role: 'alert' }));
-const select = (name, options) => {
-  const node = el('select.select', ids(name));
-  node.append(...options.map(([value, text]) => new Option(text, value)));
-  return node;
-};
+const inputAttributes = (name) => ({ id: `convert-${name}`, 'aria-describedby': `convert-${name}-error` });
 
-export async function convert(model, models) {
-  const config = await get('/api/config').catch(() => null);
+const createField = (name, label, input) => el('div.field', {},
+  el('label', { for: `convert-${name}` }, label), input, el('p.error', { id: `convert-${name}-error`, role: 'alert' }));
+
+// options: [value, text] pairs
+const createSelect = (name, options) =>
+  el('select.select', inputAttributes(name), ...options.map(([value, text]) => new Option(text, value)));
+
+function createInputs(model, models, layouts) {
+  const otherModels = models.filter((other) => other.name !== model.name && other.kind === 'image');
+  return {
+    layout: createSelect('layout', [
+      [KEEP_LAYOUT, `Same (${model.layout ?? 'unknown'})`],
+      ...layouts.map(({ name }) => [name, LAYOUT_LABELS[name] ?? name]),
+    ]),
+    precision: createSelect('precision', []),
+    reference: createSelect('reference', [['', 'None'], ...otherModels.map(({ name }) => [name, name])]),
+    destination: el('input.input',
+      { ...inputAttributes('destination'), autocomplete: 'off', spellcheck: 'false', maxlength: 200 }),
+  };
+}
+
+// Lists the precisions that the chosen layout supports.
+function listPrecisions({ layout, precision }, layouts) {
+  const keepLayout = layout.value === KEEP_LAYOUT;
+  const supported = layouts.find(({ name }) => name === layout.value)?.precisions ??
+    [...new Set(layouts.flatMap(({ precisions }) => precisions))];
+  const previous = precision.value;
+  precision.replaceChildren(...supported
+    .filter((name) => !keepLayout || name !== 'original') // would change nothing
+    .map((name) => new Option(PRECISION_LABELS[name] ?? name, name)));
+  if (supported.includes(previous)) precision.value = previous;
+  if (precision.selectedIndex < 0) precision.selectedIndex = 0;
+}
+
+function suggestedName(model, { layout, precision }) {
+  const parts = [baseName(model.name)];
+  if (layout.value !== KEEP_LAYOUT) parts.push(layout.value);
+  if (precision.value !== 'original') parts.push(precision.value);
+  return parts.filter(Boolean).join('-');
+}
+
+// Submits the job. Errors are shown beside the field that caused them. Returns whether it was accepted.
+async function submitConversion(model, form, { layout, precision, reference, destination }) {
+  for (const name of [...FIELDS, 'form']) setFieldError(`convert-${name}`);
+  const name = destination.value.trim();
+  if (!name) {
+    setFieldError('convert-destination', 'Enter a name for the new model.');
+    destination.focus();
+    return false;
+  }
+  const keepLayout = layout.value === KEEP_LAYOUT;
+  const params = {
+    source: model.name, destination: name, precision: precision.value, reference: reference.value || null,
+    ...(!keepLayout && { layout: layout.value }),
+  };
+  try {
+    addJob(await submitJob(keepLayout ? 'quantize' : 'convert', params));
+    return true;
+  } catch (error) {
+    setFieldError(`convert-${FIELDS.includes(error.field) ? error.field : 'form'}`, error.message);
+    $(`#convert-${error.field}`, form)?.focus();
+    return false;
+  }
+}
+
+// model: the source; models: all models, from which the user may choose a reference.
+export async function openConvertDialog(model, models) {
+  const config = await getJson('/api/config').catch(() => null);
   const layouts = config?.layouts ?? [];
-  const layout = select('layout', [['same', `Keep it (${model.layout ?? 'unknown'})`], ...layouts.map(({ name }) => [name, LAYOUTS[name] ?? name])]);
-  const precision = select('precision', []);
-  const reference = select('reference', [['', 'nobody: it is complete'],
-    ...models.filter((other) => other.name !== model.name && other.kind === 'image').map((other) => [other.name, other.name])]);
-  const destination = el('input.input', { ...ids('destination'), autocomplete: 'off', spellcheck: 'false', maxlength: 200 });
-  let named = false; // whether the name is the user's own
-
-  const suggest = () => {
-    if (named) return;
-    const parts = [baseName(model.name), layout.value !== 'same' && layout.value, precision.value !== 'original' && precision.value];
-    destination.value = parts.filter(Boolean).join('-');
-  };
-  const offer = () => { // the precisions that the layout has
-    const of = layouts.find(({ name }) => name === layout.value)?.precisions ?? [...new Set(layouts.flatMap(({ precisions }) => precisions))];
-    const before = precision.value;
-    precision.replaceChildren(...of.filter((name) => layout.value !== 'same' || name !== 'original').map((name) => new Option(PRECISIONS[name] ?? name, name)));
-    if (of.includes(before)) precision.value = before;
-    if (precision.selectedIndex < 0) precision.selectedIndex = 0;
-    suggest();
-  };
-  layout.addEventListener('change', offer);
-  precision.addEventListener('change', suggest);
-  destination.addEventListener('input', () => { named = true; fieldError('convert-destination'); });
-
-  const go = button('.primary', 'turn', 'Convert', null, { type: 'submit' });
+  const inputs = createInputs(model, models, layouts), { layout, precision, reference, destination } = inputs;
+  const submit = button('.primary', 'rotate', 'Convert', null, { type: 'submit' });
   const form = el('form.convert', { novalidate: true },
-    el('p.note', {}, `From ${model.name}. The new model appears in the models folder when it is whole; this one stays as it is.`),
-    el('div.pair', {}, field('layout', 'Layout', layout), field('precision', 'Precision', precision)),
-    field('destination', 'Name of the new model', destination),
-    field('reference', 'What it lacks is lent by', reference),
+    el('p.note', {}, `Writes a new model to the models folder and leaves ${model.name} unchanged.`),
+    el('div.pair', {}, createField('layout', 'Layout', layout), createField('precision', 'Precision', precision)),
+    createField('destination', 'Name of the new model', destination),
+    createField('reference', 'Take missing components from', reference),
     el('p.error', { id: 'convert-form-error', role: 'alert' }),
-    el('div.row.end', {}, go));
-  offer();
-  const box = dialog(`Convert ${baseName(model.name)}`, '', form);
+    el('div.row.end', {}, submit));
+
+  let isNameEdited = false;
+  const suggestName = () => { if (!isNameEdited) destination.value = suggestedName(model, inputs); };
+  const layoutChanged = () => {
+    listPrecisions(inputs, layouts);
+    suggestName();
+  };
+  layoutChanged();
+  const box = openDialog(`Convert ${baseName(model.name)}`, '', form);
   destination.focus();
 
+  layout.addEventListener('change', layoutChanged);
+  precision.addEventListener('change', suggestName);
+  destination.addEventListener('input', () => {
+    isNameEdited = true;
+    setFieldError('convert-destination');
+  });
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
-    for (const name of [...FIELDS, 'form']) fieldError(`convert-${name}`);
-    if (!destination.value.trim()) { fieldError('convert-destination', 'The new model needs a name.'); destination.focus(); return; }
-    go.disabled = true;
-    const same = layout.value === 'same';
-    const params = { source: model.name, destination: destination.value.trim(), precision: precision.value, reference: reference.value || null };
-    if (!same) params.layout = layout.value;
-    try {
-      add(await submit(same ? 'quantize' : 'convert', params));
-      box.close();
-    } catch (error) {
-      fieldError(`convert-${FIELDS.includes(error.field) ? error.field : 'form'}`, error.message);
-      $(`#convert-${error.field}`, form)?.focus();
-    } finally { go.disabled = false; }
+    submit.disabled = true;
+    if (await submitConversion(model, form, inputs)) box.close();
+    submit.disabled = false;
   });
 }

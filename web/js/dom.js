@@ -1,11 +1,17 @@
-// Small helpers: elements, icons, messages, numbers as people read them.
+// Helpers for DOM elements, dialogs and messages, for formatting values, and for local storage.
 
 export const $ = (selector, root = document) => root.querySelector(selector);
 export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-// el('button.small', {type: 'button', onclick: f}, 'Text', child): attributes; functions become listeners.
-export function el(what, attributes = {}, ...children) {
-  const [tag, ...classes] = what.split('.');
+/**
+ * Creates an element: el('button.small', { type: 'button', onclick: f }, 'Text', child).
+ * @param selector tag name and classes
+ * @param attributes functions become event listeners (onclick, ...); true is an empty attribute; false, null and
+ *   undefined are left out
+ * @param children nodes and strings; null, undefined and false are left out
+ */
+export function el(selector, attributes = {}, ...children) {
+  const [tag, ...classes] = selector.split('.');
   const node = document.createElement(tag);
   if (classes.length) node.classList.add(...classes);
   for (const [name, value] of Object.entries(attributes)) {
@@ -18,6 +24,8 @@ export function el(what, attributes = {}, ...children) {
 }
 
 const SVG = 'http://www.w3.org/2000/svg';
+
+// An icon of index.html: name 'trash' is the symbol #i-trash.
 export function icon(name) {
   const svg = document.createElementNS(SVG, 'svg');
   svg.setAttribute('class', 'icon');
@@ -26,122 +34,178 @@ export function icon(name) {
   setIcon(svg, name);
   return svg;
 }
+
 export const setIcon = (svg, name) => svg.firstElementChild.setAttribute('href', `#i-${name}`);
 
-// A button with an icon and a text.
-export const button = (classes, name, text, onclick, more = {}) =>
-  el(`button.button${classes}`, { type: 'button', onclick, ...more }, name && icon(name), text);
+// A button with an icon (null: none) and a text. classes: '.small.danger', as in el().
+export const button = (classes, iconName, text, onclick, attributes = {}) =>
+  el(`button.button${classes}`, { type: 'button', onclick, ...attributes }, iconName && icon(iconName), text);
 
-export function facts(pairs) {
-  const list = el('dl.facts');
+// A definition list of [name, value] pairs, without those whose value is null, undefined, false or ''.
+export function propertyList(pairs) {
+  const list = el('dl.properties');
   for (const [name, value] of pairs) {
-    if (value != null && value !== false && value !== '') list.append(el(`div.fact${String(value).length > 40 || name === 'Prompt' ? '.long' : ''}`, {}, el('dt', {}, name), el('dd', {}, String(value))));
+    if (value == null || value === false || value === '') continue;
+    const wide = name === 'Prompt' || String(value).length > 40 ? '.long' : '';
+    list.append(el(`div.property${wide}`, {}, el('dt', {}, name), el('dd', {}, String(value))));
   }
   return list;
 }
 
-// What stands under a field; nothing clears it.
-export function fieldError(id, text = '') {
-  const place = $(`#${id}-error`);
-  if (place.textContent !== text) place.textContent = text;
+/* ---- messages ---- */
+
+// Shows an error in the element `${id}-error`, and marks the fields that it describes as invalid; '' clears both.
+export function setFieldError(id, text = '') {
+  const message = $(`#${id}-error`);
+  if (message.textContent !== text) message.textContent = text;
   for (const field of $$(`[aria-describedby~="${id}-error"]`)) {
     if (text) field.setAttribute('aria-invalid', 'true');
     else field.removeAttribute('aria-invalid');
   }
 }
 
+// For screen readers only.
 export function announce(text) {
   $('#announcer').textContent = text;
 }
 
-export function toast(text) {
-  const note = el('p.toast', {}, text);
-  $('#toasts').append(note);
-  setTimeout(() => note.remove(), 5000);
+// Shows a message for five seconds.
+export function showToast(text) {
+  const toast = el('p.toast', {}, text);
+  $('#toasts').append(toast);
+  setTimeout(() => toast.remove(), 5000);
 }
 
-// A dialog that is gone when it is closed; what opened it has the focus again.
-export function dialog(title, classes, ...children) {
+/* ---- dialogs ---- */
+
+let dialogCount = 0;
+
+/**
+ * Opens a modal dialog. Closing removes it from the document and returns the focus to what had it before.
+ * @param classes '.wide', as in el()
+ * @returns the dialog element; children are in its .dialog-body
+ */
+export function openDialog(title, classes, ...children) {
   const opener = document.activeElement;
-  const head = el('h2', { id: `dialog-${dialog.count = (dialog.count ?? 0) + 1}` }, title);
-  const box = el(
-    `dialog${classes}`,
-    { 'aria-labelledby': head.id },
-    el('div.dialog-head', {}, head,
-      button('.quiet.square', 'close', '', () => box.close(), { 'aria-label': 'Close' })),
-    el('div.dialog-body', {}, ...children),
-  );
+  const heading = el('h2', { id: `dialog-${++dialogCount}` }, title);
+  const close = button('.quiet.square', 'close', '', () => box.close(), { 'aria-label': 'Close' });
+  const box = el(`dialog${classes}`, { 'aria-labelledby': heading.id },
+    el('div.dialog-head', {}, heading, close),
+    el('div.dialog-body', {}, ...children));
   box.addEventListener('close', () => {
     box.remove();
     if (opener?.isConnected) opener.focus();
   });
-  box.addEventListener('pointerdown', (event) => event.target === box && outside(box, event) && box.close());
+  box.addEventListener('pointerdown', (event) => {
+    if (event.target === box && isOutside(box, event)) box.close(); // a click on the backdrop
+  });
   document.body.append(box);
   box.showModal();
   return box;
 }
 
-function outside(box, event) {
+function isOutside(box, event) {
   const { left, right, top, bottom } = box.getBoundingClientRect();
   return event.clientX < left || event.clientX > right || event.clientY < top || event.clientY > bottom;
 }
 
-export function setRange(input) {
-  const { min, max, value } = input;
-  input.style.setProperty('--filled', `${((value - min) / (max - min)) * 100}%`);
+/* ---- progress bars and sliders ---- */
+
+export function progressBar(label) {
+  return el('div.progress-bar',
+    { role: 'progressbar', 'aria-label': label, 'aria-valuemin': 0, 'aria-valuemax': 100 }, el('i'));
 }
 
-export function bar(label) {
-  return el('div.bar', { role: 'progressbar', 'aria-label': label, 'aria-valuemin': 0, 'aria-valuemax': 100 }, el('i'));
-}
-
-// fraction null: nobody knows.
-export function setBar(node, fraction) {
-  node.toggleAttribute('data-waiting', fraction == null);
+// fraction: 0 to 1; null when it is unknown.
+export function setProgress(bar, fraction) {
+  bar.toggleAttribute('data-indeterminate', fraction == null);
   if (fraction == null) {
-    node.removeAttribute('aria-valuenow');
+    bar.removeAttribute('aria-valuenow');
   } else {
-    node.style.setProperty('--done', fraction);
-    node.setAttribute('aria-valuenow', Math.round(fraction * 100));
+    bar.style.setProperty('--progress', fraction);
+    bar.setAttribute('aria-valuenow', Math.round(fraction * 100));
   }
 }
 
-export function seconds(value) {
-  if (value < 1) return `${value.toFixed(1)} s`;
-  const whole = Math.round(value);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, '0')} s`;
-  return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, '0')} min`;
+// Colours the track of a slider up to its value.
+export function updateSliderTrack(slider) {
+  const { min, max, value } = slider;
+  slider.style.setProperty('--progress', `${((value - min) / (max - min)) * 100}%`);
 }
 
-export function bytes(value) {
+/* ---- dropped files ---- */
+
+// Highlights node while files are dragged over it; calls onFile with the first one that is dropped.
+export function addDropTarget(node, onFile) {
+  const hasFiles = (event) => [...event.dataTransfer.types].includes('Files');
+  const accept = (event) => {
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  node.addEventListener('dragover', (event) => {
+    if (!hasFiles(event)) return;
+    accept(event);
+    node.classList.add('drop-target');
+  });
+  node.addEventListener('dragleave', (event) => {
+    if (!node.contains(event.relatedTarget)) node.classList.remove('drop-target');
+  });
+  node.addEventListener('drop', (event) => {
+    if (!hasFiles(event)) return;
+    accept(event);
+    node.classList.remove('drop-target');
+    const [file] = event.dataTransfer.files;
+    if (file) onFile(file);
+  });
+}
+
+/* ---- formatting ---- */
+
+export function formatDuration(seconds) {
+  if (seconds < 1) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  const twoDigits = (value) => String(value).padStart(2, '0');
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${twoDigits(whole % 60)} s`;
+  return `${Math.floor(whole / 3600)} h ${twoDigits(Math.floor((whole % 3600) / 60))} min`;
+}
+
+// Decimal units: 1 kB is 1000 bytes.
+export function formatBytes(count) {
   const units = ['bytes', 'kB', 'MB', 'GB'];
   let unit = 0;
-  while (value >= 1000 && unit < 3) { value /= 1000; unit++; }
-  return `${unit && value < 100 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+  while (count >= 1000 && unit < 3) { count /= 1000; unit++; }
+  return `${unit && count < 100 ? count.toFixed(1) : Math.round(count)} ${units[unit]}`;
 }
 
-let relative = null; // made when first needed: that takes 17 ms of a page that shall be there in 200
-export function ago(time) {
-  const past = Date.now() / 1000 - time;
-  if (past < 45) return 'just now';
-  for (const [unit, size] of [['day', 86400], ['hour', 3600], ['minute', 60]]) {
-    if (past >= size * 0.75) {
-      relative ??= new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
-      return relative.format(-Math.max(1, Math.round(past / size)), unit);
+let relativeTime = null; // created on first use: creating it takes 17 ms, which would delay the page
+
+// "2 hours ago". time: seconds since the epoch.
+export function formatAge(time) {
+  const age = Date.now() / 1000 - time;
+  if (age < 45) return 'just now';
+  for (const [unit, length] of [['day', 86400], ['hour', 3600], ['minute', 60]]) {
+    if (age >= length * 0.75) {
+      relativeTime ??= new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+      return relativeTime.format(-Math.max(1, Math.round(age / length)), unit);
     }
   }
   return 'just now';
 }
 
-export const size = ({ width, height }) => `${width} × ${height}`;
-export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
+export const formatSize = ({ width, height }) => `${width} × ${height}`;
 
+// "1 image", "2 images"
+export const plural = (count, noun) => `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
+
+/* ---- local storage ---- */
+
+// Values as JSON in localStorage. get() returns null when there is none.
 export const storage = {
   get(name) {
     try { return JSON.parse(localStorage.getItem(`zimage.${name}`)); } catch { return null; }
   },
   set(name, value) {
-    try { localStorage.setItem(`zimage.${name}`, JSON.stringify(value)); } catch { /* private window: forgotten */ }
+    try { localStorage.setItem(`zimage.${name}`, JSON.stringify(value)); } catch { /* none in private windows */ }
   },
 };

@@ -1,27 +1,33 @@
-// The Enhance button: a language model's words stream into the prompt's field.
-import { $, announce, fieldError, setIcon } from './dom.js';
+// The Enhance button: a language model rewrites the prompt, whose text streams into the prompt field.
+import { $, announce, setFieldError, setIcon } from './dom.js';
 import { send } from './api.js';
 
-const prompt = $('#prompt'), start = $('#enhance'), undo = $('#enhance-undo'), note = $('#enhance-note');
-let original = null; // what the prompt was before
-let running = null; // AbortController while text streams in
+const prompt = $('#prompt'), enhanceButton = $('#enhance'), undoButton = $('#enhance-undo'), note = $('#enhance-note');
+let original = null; // the prompt before it was enhanced; null if it was not
+let request = null; // the AbortController of the request that is in progress
 
-export const setOriginal = (text) => { original = text; undo.hidden = original == null; };
-export const forgetOriginal = () => setOriginal(null);
-// For the recipe: what was asked for, where that is another text than the prompt.
-export const originalOf = (text) => (original != null && original.trim() !== text.trim() ? original.trim() : null);
+export function setOriginal(text) {
+  original = text;
+  undoButton.hidden = original == null;
+}
+export const clearOriginal = () => setOriginal(null);
 
-// The events of a stream, as [name, data].
-async function* events(response) {
+// The value for the parameter "original": the prompt before it was enhanced to enhancedPrompt, or null.
+export function originalOf(enhancedPrompt) {
+  return original != null && original.trim() !== enhancedPrompt.trim() ? original.trim() : null;
+}
+
+// The server-sent events of a response, as [name, data] with the data parsed as JSON.
+async function* readEvents(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = '';
+  let buffer = '';
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
-    const parts = (rest + value).split(/\r?\n\r?\n/);
-    rest = parts.pop();
-    for (const part of parts) {
-      const lines = part.split(/\r?\n/).map((line) => line.match(/^(event|data): ?(.*)$/)).filter(Boolean);
+    const blocks = (buffer + value).split(/\r?\n\r?\n/);
+    buffer = blocks.pop();
+    for (const block of blocks) {
+      const lines = block.split(/\r?\n/).map((line) => line.match(/^(event|data): ?(.*)$/)).filter(Boolean);
       const name = lines.find((line) => line[1] === 'event')?.[2];
       const data = lines.filter((line) => line[1] === 'data').map((line) => line[2]).join('\n');
       if (name && data) yield [name, JSON.parse(data)];
@@ -29,63 +35,68 @@ async function* events(response) {
   }
 }
 
-function show(on) {
-  $('span', start).textContent = on ? 'Stop' : 'Enhance';
-  setIcon($('svg', start), on ? 'stop' : 'spark');
-  prompt.readOnly = on;
-  prompt.classList.toggle('streaming', on);
-  if (!on) note.textContent = '';
+function setRunning(running) {
+  $('span', enhanceButton).textContent = running ? 'Stop' : 'Enhance';
+  setIcon($('svg', enhanceButton), running ? 'stop' : 'sparkles');
+  prompt.readOnly = running;
+  prompt.classList.toggle('streaming', running);
+  note.textContent = running ? 'Starting' : '';
 }
 
-function put(text) {
+function setPrompt(text) {
   prompt.value = text;
   prompt.scrollTop = prompt.scrollHeight;
 }
 
-async function follow(response, before) {
+// Shows the text as it arrives. Throws when the job failed or was cancelled.
+async function streamText(response) {
   let text = '';
-  for await (const [name, data] of events(response)) {
-    if (name === 'queued') note.textContent = 'Waiting for its turn';
+  for await (const [name, data] of readEvents(response)) {
+    if (name === 'queued') note.textContent = 'Queued';
     if (name === 'started' || name === 'progress') note.textContent = 'Writing';
-    if (name === 'text') put(text += data.text);
+    if (name === 'text') setPrompt(text += data.text);
     if (name === 'failed') throw new Error(data.error.message);
     if (name === 'cancelled') throw new DOMException('cancelled', 'AbortError');
     if (name === 'done') {
-      put(data.text);
-      setOriginal(before);
-      announce('The prompt has been enhanced.');
+      setPrompt(data.text);
       return;
     }
   }
-  throw new Error('The connection was lost while the prompt was being written. Your own words are back.');
+  throw new Error('The connection was lost. Your prompt has been restored.');
 }
 
+// Restores the prompt if it fails or is stopped.
 async function enhance() {
-  if (running) return running.abort();
   const before = prompt.value;
-  fieldError('prompt');
+  setFieldError('prompt');
   if (!before.trim()) {
-    fieldError('prompt', 'Say what to draw; it is this text that becomes richer.');
-    return prompt.focus();
+    setFieldError('prompt', 'Enter a prompt to enhance.');
+    prompt.focus();
+    return;
   }
-  running = new AbortController();
-  show(true);
-  note.textContent = 'Reading';
+  request = new AbortController();
+  setRunning(true);
   try {
-    await follow(await send('POST', '/api/enhance', { prompt: before.trim() }, { signal: running.signal }), before);
+    await streamText(await send('POST', '/api/enhance', { prompt: before.trim() }, { signal: request.signal }));
+    setOriginal(before);
+    announce('Prompt enhanced.');
   } catch (error) {
-    put(before);
-    if (error.name !== 'AbortError') fieldError('prompt', error.message);
+    setPrompt(before);
+    if (error.name !== 'AbortError') setFieldError('prompt', error.message);
   }
-  running = null;
-  show(false);
-  prompt.dispatchEvent(new Event('change', { bubbles: true }));
+  request = null;
+  setRunning(false);
+  promptChanged();
 }
 
-start.addEventListener('click', enhance);
-undo.addEventListener('click', () => {
+function undo() {
   prompt.value = original;
-  forgetOriginal();
-  prompt.dispatchEvent(new Event('change', { bubbles: true }));
+  clearOriginal();
+  promptChanged();
   prompt.focus();
-});
+}
+
+const promptChanged = () => prompt.dispatchEvent(new Event('change', { bubbles: true }));
+
+enhanceButton.addEventListener('click', () => (request ? request.abort() : enhance()));
+undoButton.addEventListener('click', undo);

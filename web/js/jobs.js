@@ -1,45 +1,55 @@
-// What the server is doing, kept up to date by its events.
+// The server's jobs, kept up to date by its events. Changes are emitted as 'jobChanged' and 'jobsReset'.
 import { emit, on } from './events.js';
 
 const jobs = new Map(); // by id, in the order of submission
 
-export const job = (id) => jobs.get(id);
-export const all = () => [...jobs.values()];
-export const open = (entry) => entry.state === 'queued' || entry.state === 'running';
-export const waiting = () => all().filter(open).sort((a, b) => (a.position ?? 0) - (b.position ?? 0));
+export const findJob = (id) => jobs.get(id);
+export const allJobs = () => [...jobs.values()];
+export const isActive = (job) => job.state === 'queued' || job.state === 'running';
 
-// Merges what is known into a job, and tells everyone.
-function change(id, what, reason) {
-  const entry = jobs.get(id) ?? {
-    id, created: Date.now() / 1000, state: 'queued', position: null, params: {}, progress: null, preview: null, images: [], text: null, result: null, error: null,
-  };
-  jobs.set(id, Object.assign(entry, what));
-  emit('job', { job: entry, reason });
+// Running jobs first, then queued ones by position.
+export const activeJobs = () => allJobs().filter(isActive).sort((a, b) => (a.position ?? 0) - (b.position ?? 0));
+
+const newJob = (id) => ({
+  id, created: Date.now() / 1000, state: 'queued', position: null, params: {}, progress: null, preview: null,
+  images: [], text: null, result: null, error: null,
+});
+
+// Sets fields of a job, which is created if it is unknown. reason: the event's name.
+function updateJob(id, fields, reason) {
+  const job = Object.assign(jobs.get(id) ?? newJob(id), fields);
+  jobs.set(id, job);
+  emit('jobChanged', { job, reason });
 }
 
-// What the answer to a submission says; its event may have been quicker.
-export function add(entry) {
-  const known = jobs.get(entry.id);
-  if (known) known.created = entry.created;
-  else change(entry.id, entry, 'queued');
+// Adds the job in the response to a submission. The job's events may have arrived before that.
+export function addJob(job) {
+  const known = jobs.get(job.id);
+  if (known) known.created = job.created;
+  else updateJob(job.id, job, 'queued');
 }
 
 on('snapshot', ({ jobs: list }) => {
   jobs.clear();
-  for (const entry of list) jobs.set(entry.id, entry);
-  emit('jobs');
+  for (const job of list) jobs.set(job.id, job);
+  emit('jobsReset');
 });
-on('queued', ({ job: id, kind, position, params }) => change(id, { kind, position, params, state: 'queued' }, 'queued'));
-on('started', ({ job: id, kind }) => change(id, { kind, state: 'running', position: null }, 'started'));
-on('progress', ({ job: id, kind, progress }) => change(id, { kind, progress, state: 'running', position: null }, 'progress'));
-on('preview', ({ job: id, kind, preview }) => change(id, { kind, preview }, 'preview'));
-on('text', ({ job: id, kind, text }) => change(id, { kind, text: (jobs.get(id)?.text ?? '') + text }, 'text'));
+on('queued', ({ job: id, kind, position, params }) =>
+  updateJob(id, { kind, position, params, state: 'queued' }, 'queued'));
+on('started', ({ job: id, kind }) => updateJob(id, { kind, state: 'running', position: null }, 'started'));
+on('progress', ({ job: id, kind, progress }) =>
+  updateJob(id, { kind, progress, state: 'running', position: null }, 'progress'));
+on('preview', ({ job: id, kind, preview }) => updateJob(id, { kind, preview }, 'preview'));
+on('text', ({ job: id, kind, text }) => updateJob(id, { kind, text: (jobs.get(id)?.text ?? '') + text }, 'text'));
 on('image', ({ job: id, kind, image }) => {
   const images = jobs.get(id)?.images ?? [];
-  change(id, { kind, preview: null, images: images.includes(image.id) ? images : [...images, image.id] }, 'image');
+  const withImage = images.includes(image.id) ? images : [...images, image.id];
+  updateJob(id, { kind, preview: null, images: withImage }, 'image');
 });
+
+const ENDED = { position: null, preview: null };
 on('done', ({ job: id, kind, images, text, result }) =>
-  change(id, { kind, images, text, result, state: 'done', position: null, preview: null }, 'done'));
-on('failed', ({ job: id, kind, error }) => change(id, { kind, error, state: 'failed', position: null, preview: null }, 'failed'));
+  updateJob(id, { kind, images, text, result, state: 'done', ...ENDED }, 'done'));
+on('failed', ({ job: id, kind, error }) => updateJob(id, { kind, error, state: 'failed', ...ENDED }, 'failed'));
 on('cancelled', ({ job: id, kind, images }) =>
-  change(id, { kind, images, state: 'cancelled', position: null, preview: null }, 'cancelled'));
+  updateJob(id, { kind, images, state: 'cancelled', ...ENDED }, 'cancelled'));

@@ -1,56 +1,68 @@
-// What the server has to say.
-import { $, el, icon, toast } from './dom.js';
-import { question } from './api.js';
+// The Log view: the server's log, kept up to date by its 'log' events.
+import { $, el, icon, showToast } from './dom.js';
+import { latestRequest } from './api.js';
 import { on } from './events.js';
 
-const LINES = 500;
+const MAX_LINES = 500;
 const log = $('#log');
-const asked = question();
-let loaded = false, lines = [];
+const request = latestRequest();
+let loaded = false;
+let lines = []; // { time, level, text }, the oldest first; time in seconds since the epoch
 
-const clock = (time) => new Date(time * 1000).toTimeString().slice(0, 8);
-const line = ({ time, level, text }) => el(`div.log-line.${level}`, {}, el('time', { datetime: new Date(time * 1000).toISOString() }, clock(time)),
-  el('span.log-level', {}, level), el('span.log-text', {}, text));
+const clockTime = (time) => new Date(time * 1000).toTimeString().slice(0, 8);
 
-const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-const toEnd = () => { log.scrollTop = log.scrollHeight; };
+const lineElement = ({ time, level, text }) => el(`div.log-line.${level}`, {},
+  el('time', { datetime: new Date(time * 1000).toISOString() }, clockTime(time)),
+  el('span.log-level', {}, level),
+  el('span.log-text', {}, text));
 
-function show() {
-  log.replaceChildren(...(lines.length ? lines.map(line) : [el('div.empty', {}, icon('list'), el('p', {}, 'Nothing to report yet.'))]));
-  toEnd();
+const isScrolledToEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+const scrollToEnd = () => { log.scrollTop = log.scrollHeight; };
+
+function render() {
+  const empty = el('div.empty', {}, icon('list'), el('p', {}, 'The log is empty.'));
+  log.replaceChildren(...(lines.length ? lines.map(lineElement) : [empty]));
+  scrollToEnd();
 }
 
 async function load() {
-  const list = await asked.ask('/api/log').catch(() => null);
-  if (!list) return;
-  ({ lines } = list);
+  const response = await request.get('/api/log').catch(() => null);
+  if (!response) return;
+  ({ lines } = response);
   loaded = true;
-  show();
+  render();
 }
 
-const same = (one, other) => one.time === other.time && one.text === other.text;
-
-function add(entry) {
-  asked.outdate();
-  if (!loaded || lines.some((other) => same(entry, other))) return;
-  const follow = atEnd();
-  lines.push(entry);
-  if (lines.length === 1) { show(); return; }
-  log.append(line(entry));
-  while (lines.length > LINES) { lines.shift(); log.firstChild.remove(); }
-  if (follow) toEnd();
+// Scrolls to the new line only if the end was visible before.
+function addLine(line) {
+  request.invalidate();
+  const isKnown = lines.some(({ time, text }) => time === line.time && text === line.text);
+  if (!loaded || isKnown) return;
+  const follow = isScrolledToEnd();
+  lines.push(line);
+  if (lines.length === 1) { render(); return; }
+  log.append(lineElement(line));
+  while (lines.length > MAX_LINES) { lines.shift(); log.firstChild.remove(); }
+  if (follow) scrollToEnd();
 }
 
-export function enter() {
-  if (loaded) toEnd();
+async function copyLog() {
+  try {
+    const texts = lines.map(({ time, level, text }) => `${clockTime(time)} ${level} ${text}`);
+    await navigator.clipboard.writeText(texts.join('\n'));
+    showToast('Log copied to the clipboard.');
+  } catch {
+    showToast('Cannot copy: the browser denied access to the clipboard.');
+  }
+}
+
+export function onShow() {
+  if (loaded) scrollToEnd();
   else load();
 }
 
-export function start() {
-  on('log', add);
+export function init() {
+  on('log', addLine);
   on('snapshot', () => { if (loaded) load(); });
-  $('#log-copy').addEventListener('click', async () => {
-    await navigator.clipboard.writeText(lines.map(({ time, level, text }) => `${clock(time)} ${level} ${text}`).join('\n'))
-      .then(() => toast('The log is in the clipboard.'), () => toast('This browser does not let pages write to the clipboard.'));
-  });
+  $('#log-copy').addEventListener('click', copyLog);
 }

@@ -1,72 +1,87 @@
-// The page begins here: which view is shown, and what the server is up to.
+// Entry point: switches between the views by the URL's fragment, and shows the server's state in the header.
 import { $, $$, plural } from './dom.js';
 import { connect, on } from './events.js';
-import { waiting } from './jobs.js';
+import { activeJobs } from './jobs.js';
 import * as theme from './theme.js';
 import * as settings from './settings.js';
-import * as easel from './easel.js';
-import * as recipe from './recipe.js';
+import * as viewer from './viewer.js';
+import * as infotext from './infotext.js';
 import * as gallery from './gallery.js';
 import * as models from './models.js';
 import * as log from './log.js';
 
 const TITLES = { generate: 'Generate', gallery: 'Gallery', models: 'Models', log: 'Log' };
-const LATER = { gallery, models, log }; // views that begin when they are first opened
-const begun = new Set();
-let current = null;
+const LAZY_VIEWS = { gallery, models, log }; // initialized when they are first shown
+const initialized = new Set();
+let currentView = null;
 
-function enter(name) {
-  const view = LATER[name];
+function showLazyView(name) {
+  const view = LAZY_VIEWS[name];
   if (!view) return;
-  if (!begun.has(name)) view.start();
-  begun.add(name);
-  view.enter();
+  if (!initialized.has(name)) view.init();
+  initialized.add(name);
+  view.onShow();
 }
 
-function route(event) {
-  const name = TITLES[location.hash.slice(1)] ? location.hash.slice(1) : 'generate';
-  if (location.hash === '#main') { $('#main').focus(); return; }
-  if (name === current) return;
-  LATER[current]?.leave?.();
-  current = name;
-  for (const view of $$('.view')) view.hidden = view.id !== `view-${name}`;
+function markCurrentTab(name) {
   for (const link of $$('.tabs a')) {
     if (link.hash === `#${name}`) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
+}
+
+// Shows the view that the fragment names. event: null when the page is loaded, which leaves focus and scrolling alone.
+function route(event = null) {
+  const fragment = location.hash.slice(1);
+  if (fragment === 'main') { $('#main').focus(); return; } // the skip link
+  const name = TITLES[fragment] ? fragment : 'generate';
+  if (name === currentView) return;
+  LAZY_VIEWS[currentView]?.onHide?.();
+  currentView = name;
+  for (const view of $$('.view')) view.hidden = view.id !== `view-${name}`;
+  markCurrentTab(name);
   document.title = name === 'generate' ? 'zimage' : `${TITLES[name]}, zimage`;
-  enter(name);
+  showLazyView(name);
   if (event) {
     scrollTo(0, 0);
     $(`#title-${name}`).focus({ preventScroll: true });
   }
 }
 
-// Downloads go on beside all else, one of each at a time.
-function activity(jobs) {
-  const fetches = jobs.some(({ kind }) => kind === 'download'), others = jobs.some(({ kind }) => kind !== 'download');
-  const queued = jobs.length - fetches - others;
-  const what = !fetches ? 'At work' : others ? 'At work and downloading' : 'Downloading';
-  return queued ? `${what}, ${plural(queued, 'job')} waiting` : what;
+/* ---- the status in the header ---- */
+
+// The server runs one download and one other job at a time.
+function jobsText(jobs) {
+  const hasDownload = jobs.some(({ kind }) => kind === 'download');
+  const hasOther = jobs.some(({ kind }) => kind !== 'download');
+  const queued = jobs.length - hasDownload - hasOther;
+  const running = !hasDownload ? 'Running' : hasOther ? 'Running and downloading' : 'Downloading';
+  return queued ? `${running}, ${plural(queued, 'job')} queued` : running;
 }
 
-let connected = null;
+let connected = null; // null before the first connection
+
+function statusOf(jobs) {
+  if (connected === null) return ['', 'Connecting'];
+  if (!connected) return ['offline', 'Disconnected, reconnecting'];
+  return jobs.length ? ['busy', jobsText(jobs)] : ['ready', 'Ready'];
+}
+
 function showStatus() {
-  const status = $('#status');
-  const jobs = waiting();
-  const [state, text] = connected === false ? ['away', 'No connection, trying again']
-    : connected === null ? ['', 'Connecting']
-      : !jobs.length ? ['ready', 'Ready']
-        : ['busy', activity(jobs)];
+  const status = $('#status'), [state, text] = statusOf(activeJobs());
   status.dataset.state = state;
-  if (status.textContent !== text) status.textContent = text;
+  if (status.textContent !== text) status.textContent = text; // screen readers announce each change
 }
 
-for (const part of [theme, settings, easel, recipe]) part.start();
-on('connection', (state) => { connected = state === 'open'; showStatus(); });
-on('job', showStatus);
-on('jobs', showStatus);
+for (const part of [theme, settings, viewer, infotext]) part.init();
+on('connection', (state) => {
+  connected = state === 'open';
+  showStatus();
+});
+on('jobChanged', showStatus);
+on('jobsReset', showStatus);
 addEventListener('hashchange', route);
-for (const name of ['dragover', 'drop']) addEventListener(name, (event) => event.preventDefault()); // a missed drop leaves the page alone
+// A file that is dropped beside a drop target must not replace the page.
+for (const name of ['dragover', 'drop']) addEventListener(name, (event) => event.preventDefault());
 route();
 connect();

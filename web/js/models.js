@@ -1,203 +1,277 @@
-// The models folder: what is in it, and what can be done with it.
-import { $, bar, button, bytes, dialog, el, fieldError, icon, seconds, setBar, toast } from './dom.js';
-import { cancel, get, submit } from './api.js';
+// The Models view: the list of models, the actions on them, and the jobs that work on models.
+import { $, addDropTarget, button, el, formatBytes, formatDuration, icon, openDialog, progressBar, setFieldError, setProgress, showToast } from './dom.js';
+import { cancelJob, getJson, submitJob } from './api.js';
 import { on } from './events.js';
-import { add, all, open } from './jobs.js';
-import { chooseModel } from './settings.js';
-import { shelf as known } from './shelf.js';
-import { dropZone } from './recipe.js';
-import { convert } from './convert.js';
-import { upload } from './upload.js';
-import * as arrivals from './arrivals.js';
+import { addJob, allJobs, isActive } from './jobs.js';
+import { selectModel } from './settings.js';
+import { modelList } from './registry.js';
+import { openConvertDialog } from './convert.js';
+import { uploadModel } from './upload.js';
+import * as downloads from './downloads.js';
 
-const SHELVES = [
-  ['mlx', 'MLX', 'models/mlx'],
-  ['pytorch', 'PyTorch', 'models/pytorch'],
-  ['comfyui', 'ComfyUI and GGUF', 'models/comfyui'],
-  ['prompt_enhancer', 'Language models', 'models/prompt_enhancer'],
-  ['hub', 'In the hub’s cache', null],
-  ['named', 'Named at the start', null],
-  ['demo', 'Comes with zimage', null],
+// The sections of the list: by model.shelf, with the folder that is shown even if it is empty.
+const SECTIONS = [
+  { shelf: 'mlx', title: 'MLX', folder: 'models/mlx' },
+  { shelf: 'pytorch', title: 'PyTorch', folder: 'models/pytorch' },
+  { shelf: 'comfyui', title: 'ComfyUI and GGUF', folder: 'models/comfyui' },
+  { shelf: 'prompt_enhancer', title: 'Language models', folder: 'models/prompt_enhancer' },
+  { shelf: 'hub', title: 'Hugging Face cache' },
+  { shelf: 'named', title: 'From the command line' },
+  { shelf: 'demo', title: 'Built-in' },
 ];
-const KINDS = { convert: 'Converting', quantize: 'Quantizing', import: 'Importing', download: 'Downloading', verify: 'Checking' };
-const body = $('#models'), list = $('#model-jobs');
-let visible = false, stale = true;
+const MAX_JOBS = 6; // shown, the latest first
+const body = $('#models'), jobList = $('#model-jobs');
+let isShown = false, isStale = true; // whether the view is visible; whether the list must be rendered again
 
 const shortName = (name) => name.split('/').pop();
 
 /* ---- the list ---- */
 
-function state(model) {
+function stateChip(model) {
   if (model.health === null) return el('span.chip', {}, 'Not inspected yet');
   if (model.health === 'damaged') return el('span.chip.bad', {}, 'Damaged');
   if (model.health === 'unsupported') return el('span.chip.bad', {}, 'Not supported');
-  if (model.loaded) return el('span.chip.good', {}, icon('check'), 'In memory');
-  if (model.kind === 'language') return el('span.chip.good', {}, 'For enhancing');
+  if (model.loaded) return el('span.chip.good', {}, icon('check'), 'Loaded');
+  if (model.kind === 'language') return el('span.chip.good', {}, 'Prompt enhancer');
   return model.usable ? el('span.chip.good', {}, 'Usable') : el('span.chip.warn', {}, 'Incomplete');
 }
 
-function card(model) {
-  const named = { 'data-model': model.name };
-  const action = (name, text, what) => button('.small', name, text, what, { 'aria-label': `${text}: ${shortName(model.name)}`, 'data-action': text, ...named });
-  const drawing = model.kind === 'image';
-  return el('li.panel.model', named,
-    el('div.model-head', {}, el('h3', {}, shortName(model.name)), state(model)),
-    el('p.row.wrap', {}, model.layout && el('span.chip', {}, model.layout), model.precision && el('span.chip', {}, model.precision),
-      el('span.chip', {}, bytes(model.bytes)), model.native_size && el('span.chip', {}, `${model.native_size} × ${model.native_size}`)),
+function useModel(model) {
+  selectModel(model.name);
+  location.hash = '#generate';
+}
+
+function modelActions(model) {
+  const action = (iconName, text, onclick) => button('.small', iconName, text, onclick,
+    { 'aria-label': `${text}: ${shortName(model.name)}`, 'data-action': text, 'data-model': model.name });
+  const isImageModel = model.kind === 'image', isUsable = isImageModel && model.usable;
+  return el('div.row.wrap', {},
+    isUsable && action('brush', 'Use', () => useModel(model)),
+    action('document', 'Inspect', () => openInspectDialog(model)),
+    isUsable && action('check', 'Verify', () => startJob('verify', { model: model.name })),
+    isImageModel && action('rotate', 'Convert', () => openConvertDialog(model, modelList().models)));
+}
+
+function createModelCard(model) {
+  const size = model.native_size, isIncomplete = model.kind === 'image' && model.missing.length > 0;
+  const chips = [model.layout, model.precision, formatBytes(model.bytes), size && `${size} × ${size}`];
+  return el('li.panel.model', { 'data-model': model.name },
+    el('div.model-head', {}, el('h3', {}, shortName(model.name)), stateChip(model)),
+    el('p.row.wrap', {}, ...chips.map((text) => text && el('span.chip', {}, text))),
     ...model.problems.map((text) => el('p.error', {}, text)),
-    model.missing.length > 0 && drawing && el('p.note', {}, `It lacks: ${model.missing.join(', ')}.`),
-    el('div.row.wrap', {},
-      drawing && model.usable && action('brush', 'Use', () => { chooseModel(model.name); location.hash = '#generate'; }),
-      action('read', 'Inspect', () => inspect(model)),
-      drawing && model.usable && action('check', 'Verify', () => begin('verify', { model: model.name })),
-      drawing && action('turn', 'Convert', () => convert(model, known().models))));
+    isIncomplete && el('p.note', {}, `Missing: ${model.missing.join(', ')}.`),
+    modelActions(model));
 }
 
-function shelf([name, title, folder]) {
-  const inside = known().models.filter((model) => model.shelf === name);
-  return el('section.shelf', {},
+function createSection({ title, folder, models }) {
+  return el('section.model-section', {},
     el('h2', {}, title, folder && el('span.note.mono', {}, folder)),
-    inside.length ? el('ul.model-list', {}, ...inside.map(card)) : el('p.note.shelf-empty', {}, 'Nothing here.'));
+    models.length
+      ? el('ul.model-list', {}, ...models.map(createModelCard))
+      : el('p.note.model-section-empty', {}, 'No models.'));
 }
 
-function show() {
-  if (!known()) return;
-  stale = false;
-  const { models, error } = known();
+// The sections to show, with their models; empty ones come last.
+function sectionsOf(models) {
+  return SECTIONS
+    .map((section) => ({ ...section, models: models.filter((model) => model.shelf === section.shelf) }))
+    .filter((section) => section.folder || section.models.length)
+    .sort((a, b) => (b.models.length > 0) - (a.models.length > 0));
+}
+
+// Keeps the focus on the button that has it.
+function render() {
+  if (!modelList()) return;
+  isStale = false;
+  const { models, error } = modelList();
   if (error) {
     body.replaceChildren(el('p.error', { role: 'alert' }, error));
     return;
   }
   const { model, action } = document.activeElement?.dataset ?? {};
   body.removeAttribute('aria-busy');
-  const filled = ([name]) => models.some((one) => one.shelf === name);
-  const there = SHELVES.filter((one) => one[2] || filled(one)); // folders are there, empty or not
-  body.replaceChildren(...there.toSorted((a, b) => filled(b) - filled(a)).map(shelf)); // what is empty comes last
+  body.replaceChildren(...sectionsOf(models).map(createSection));
   if (action) $(`[data-model="${CSS.escape(model)}"][data-action="${action}"]`, body)?.focus();
 }
 
 /* ---- inspection ---- */
 
-const words = (key) => key.replaceAll('_', ' ');
-const plain = (key, value) => (key === 'bytes' ? bytes(value) : typeof value === 'number' ? value.toLocaleString('en') : value === true ? 'yes' : value === false ? 'no' : String(value));
+const keyText = (key) => key.replaceAll('_', ' ');
 
-// JSON as nested lists of terms.
-function tree(value) {
-  return el('dl.facts', {}, ...Object.entries(value).flatMap(([key, inner]) => {
-    if (inner === null || (Array.isArray(inner) && !inner.length)) return [el('dt', {}, words(key)), el('dd', {}, 'none')];
-    if (Array.isArray(inner)) return [el('dt', {}, words(key)), el('dd', {}, inner.map((one) => (typeof one === 'object' ? JSON.stringify(one) : one)).join(', '))];
-    if (typeof inner === 'object') return [el('dt.wide', {}, words(key)), el('dd.nested', {}, tree(inner))];
-    return [el('dt', {}, words(key)), el('dd', {}, plain(key, inner))];
+function valueText(key, value) {
+  if (key === 'bytes') return formatBytes(value);
+  if (typeof value === 'number') return value.toLocaleString('en');
+  if (typeof value === 'boolean') return value ? 'yes' : 'no';
+  return String(value);
+}
+
+const listText = (values) =>
+  values.map((value) => (typeof value === 'object' ? JSON.stringify(value) : value)).join(', ');
+
+// A JSON object as nested definition lists.
+function createTree(object) {
+  return el('dl.properties', {}, ...Object.entries(object).flatMap(([key, value]) => {
+    const name = keyText(key);
+    if (value === null || (Array.isArray(value) && !value.length)) return [el('dt', {}, name), el('dd', {}, 'none')];
+    if (Array.isArray(value)) return [el('dt', {}, name), el('dd', {}, listText(value))];
+    if (typeof value === 'object') return [el('dt.wide', {}, name), el('dd.nested', {}, createTree(value))];
+    return [el('dt', {}, name), el('dd', {}, valueText(key, value))];
   }));
 }
 
-async function inspect(model) {
-  const box = dialog(shortName(model.name), '', el('div.skeleton.inspect-blank'));
+async function openInspectDialog(model) {
+  const dialog = openDialog(shortName(model.name), '', el('div.skeleton.inspect-skeleton'));
+  const content = $('.dialog-body', dialog);
   try {
-    const detail = await get(`/api/models/${model.name}`);
-    $('.dialog-body', box).replaceChildren(tree(detail.inspect));
+    const { inspect } = await getJson(`/api/models/${model.name}`);
+    content.replaceChildren(createTree(inspect));
   } catch (error) {
-    $('.dialog-body', box).replaceChildren(el('p.error', { role: 'alert' }, error.message));
+    content.replaceChildren(el('p.error', { role: 'alert' }, error.message));
   }
 }
 
 /* ---- jobs ---- */
 
-async function begin(kind, params) {
+const ACTIVE_TITLES = {
+  convert: 'Converting', quantize: 'Quantizing', import: 'Importing', download: 'Downloading', verify: 'Verifying',
+};
+const DONE_TITLES = {
+  convert: 'Converted', quantize: 'Quantized', import: 'Imported', download: 'Downloaded', verify: 'Verified',
+};
+
+const isModelJob = (job) => job.kind in ACTIVE_TITLES;
+
+async function startJob(kind, params) {
   try {
-    add(await submit(kind, params));
+    addJob(await submitJob(kind, params));
   } catch (error) {
-    toast(error.message);
+    showToast(error.message);
   }
 }
 
-// Whether this download was asked for again.
-const goesOn = (entry) => all().some((other) => other.kind === 'download' && other.created > entry.created && JSON.stringify(other.params) === JSON.stringify(entry.params));
-
-function outcome(entry) {
-  const resume = () => entry.kind === 'download' && !goesOn(entry) && button('.small', 'turn', 'Resume', () => begin('download', entry.params), { 'aria-label': `Resume: ${jobTitle(entry)}` });
-  if (entry.state === 'failed') return el('div.side-form', {}, el('p.error', { role: 'alert' }, entry.error.message), resume());
-  if (entry.state === 'cancelled' && entry.kind === 'download') return el('div.side-form', {}, el('p.note', {}, 'Cancelled. What has come so far is kept.'), resume());
-  if (entry.state === 'cancelled') return el('p.note', {}, 'Cancelled. Nothing was left behind.');
-  if (entry.state !== 'done') return null;
-  if (entry.kind !== 'verify') return el('p.note', {}, `Done: ${entry.result?.model ?? entry.params.destination}`);
-  return el('ul.checks', {}, ...entry.result.checks.map((check) =>
-    el('li', {}, el(`span.chip.${check.passed ? 'good' : 'bad'}`, {}, check.passed ? 'passed' : 'failed'), el('span', {}, el('strong', {}, words(check.name)), ' ', check.says ?? ''))));
+function jobTitle(job) {
+  const model = shortName(job.params.source ?? job.params.repo ?? job.params.model ?? 'the default model');
+  if (job.state !== 'done') return `${ACTIVE_TITLES[job.kind]} ${model}`;
+  if (job.kind === 'verify' && !job.result?.passed) return `Verification failed: ${model}`;
+  return `${DONE_TITLES[job.kind]} ${model}`;
 }
 
-function jobTitle(entry) {
-  const what = shortName(entry.params.source ?? entry.params.repo ?? entry.params.model ?? 'the default model');
-  const whole = entry.state === 'done' ? { convert: 'Converted', quantize: 'Quantized', import: 'Imported', download: 'Downloaded', verify: entry.result?.passed ? 'It works:' : 'Something is wrong with' }[entry.kind] : KINDS[entry.kind];
-  return `${whole} ${what}`;
+// Whether the same download was submitted again later.
+function isResumed(job) {
+  const params = JSON.stringify(job.params);
+  return allJobs().some((other) =>
+    other.kind === 'download' && other.created > job.created && JSON.stringify(other.params) === params);
 }
 
-// What is known of a job that is open.
-function soFar(entry) {
-  const { seconds_left: left, bytes: all, bytes_done: done, file } = entry.progress ?? {};
-  if (entry.state === 'queued') return 'Waiting for its turn';
-  const time = left == null ? null : `${seconds(left)} left`;
-  return [all && `${bytes(done)} of ${bytes(all)}`, time, file && shortName(file)].filter(Boolean).join(' · ') || 'At work';
+function resumeButton(job) {
+  if (job.kind !== 'download' || isResumed(job)) return null;
+  return button('.small', 'rotate', 'Resume', () => startJob('download', job.params),
+    { 'aria-label': `Resume: ${jobTitle(job)}` });
 }
 
-function jobItem(entry) {
-  const item = el('li.model-job', { 'data-job': entry.id, 'data-state': entry.state });
-  item.append(el('div.row', {}, el('strong.job-title', {}, jobTitle(entry)),
-    open(entry) && button('.small.quiet', 'stop', 'Cancel', () => cancel(entry.id).catch((error) => toast(error.message)), { 'aria-label': `Cancel: ${jobTitle(entry)}` })));
-  if (open(entry)) {
-    const progress = bar(jobTitle(entry));
-    setBar(progress, entry.state === 'running' ? entry.progress?.fraction ?? null : 0);
-    item.append(progress, el('p.note.numbers', {}, soFar(entry)));
-  } else {
-    item.append(outcome(entry));
+function checkItem({ name, passed, says }) {
+  return el('li', {},
+    el(`span.chip.${passed ? 'good' : 'bad'}`, {}, passed ? 'passed' : 'failed'),
+    el('span', {}, el('strong', {}, keyText(name)), ' ', says ?? ''));
+}
+
+// What is shown of a job that has ended.
+function jobResult(job) {
+  if (job.state === 'failed') {
+    return el('div.side-form', {}, el('p.error', { role: 'alert' }, job.error.message), resumeButton(job));
   }
+  if (job.state === 'cancelled') {
+    const note = job.kind === 'download' ? 'Cancelled. The partial download is kept.' : 'Cancelled.';
+    return el('div.side-form', {}, el('p.note', {}, note), resumeButton(job));
+  }
+  if (job.kind === 'verify') return el('ul.checks', {}, ...job.result.checks.map(checkItem));
+  return el('p.note', {}, `Done: ${job.result?.model ?? job.params.destination}`);
+}
+
+function progressText(job) {
+  if (job.state === 'queued') return 'Queued';
+  const { seconds_left: timeLeft, bytes, bytes_done: bytesDone, file } = job.progress ?? {};
+  return [
+    bytes && `${formatBytes(bytesDone)} of ${formatBytes(bytes)}`,
+    timeLeft != null && `${formatDuration(timeLeft)} left`,
+    file && shortName(file),
+  ].filter(Boolean).join(' · ') || 'Running';
+}
+
+function createCancelButton(job) {
+  return button('.small.quiet', 'stop', 'Cancel',
+    () => cancelJob(job.id).catch((error) => showToast(error.message)), { 'aria-label': `Cancel: ${jobTitle(job)}` });
+}
+
+function createJobItem(job) {
+  const item = el('li.model-job', { 'data-job': job.id, 'data-state': job.state },
+    el('div.row', {}, el('strong.job-title', {}, jobTitle(job)), isActive(job) && createCancelButton(job)));
+  if (!isActive(job)) {
+    item.append(jobResult(job));
+    return item;
+  }
+  const bar = progressBar(jobTitle(job));
+  setProgress(bar, job.state === 'running' ? job.progress?.fraction ?? null : 0);
+  item.append(bar, el('p.note.tabular-nums', {}, progressText(job)));
   return item;
 }
 
-const ours = (entry) => KINDS[entry.kind];
-
-function showJobs() {
-  const entries = all().filter(ours).sort((a, b) => open(b) - open(a) || b.created - a.created).slice(0, 6);
-  list.replaceChildren(...(entries.length ? entries.map(jobItem) : [el('li.note', {}, 'Nothing. Downloads, imports, conversions and checks are shown here.')]));
+function renderJobs() {
+  const jobs = allJobs().filter(isModelJob)
+    .sort((a, b) => isActive(b) - isActive(a) || b.created - a.created)
+    .slice(0, MAX_JOBS);
+  const empty = el('li.note', {}, 'No jobs. Downloads, imports, conversions and verifications appear here.');
+  jobList.replaceChildren(...(jobs.length ? jobs.map(createJobItem) : [empty]));
 }
 
-// Progress changes an item in place, so that its button keeps the focus.
-function jobChanged({ job: entry, reason }) {
-  if (!ours(entry)) return;
-  const item = $(`[data-job="${entry.id}"]`, list);
-  if (reason !== 'progress' || item?.dataset.state !== 'running') { showJobs(); return; }
-  setBar($('.bar', item), entry.progress.fraction);
-  $('.note', item).textContent = soFar(entry);
+// Progress updates the item in place, so that its Cancel button keeps the focus.
+function jobChanged({ job, reason }) {
+  if (!isModelJob(job)) return;
+  const item = $(`[data-job="${job.id}"]`, jobList);
+  if (reason !== 'progress' || item?.dataset.state !== 'running') {
+    renderJobs();
+    return;
+  }
+  setProgress($('.progress-bar', item), job.progress.fraction);
+  $('.note', item).textContent = progressText(job);
 }
 
-/* ---- */
+/* ---- the view ---- */
 
-export function enter() {
-  visible = true;
-  if (stale) show();
-}
-export const leave = () => { visible = false; };
-
-async function bring(file) {
+// file: a File; undefined if the user chose none.
+async function importFile(file) {
   if (!file) return;
-  fieldError('import');
+  setFieldError('import');
   try {
-    const model = await upload(file, $('#import-progress'));
-    toast(`${shortName(model.name)} is in the models folder.`);
+    const model = await uploadModel(file, $('#import-progress'));
+    showToast(`Imported ${shortName(model.name)}.`);
   } catch (error) {
-    fieldError('import', error.message);
+    setFieldError('import', error.message);
   }
 }
 
-export function start() {
-  body.replaceChildren(...[1, 2, 3].map(() => el('div.skeleton.model-blank')));
-  showJobs();
-  on('shelf', () => { if (visible) show(); else stale = true; });
-  on('job', jobChanged);
-  on('jobs', showJobs);
-  arrivals.start();
-  dropZone($('#view-models'), bring);
+export function onShow() {
+  isShown = true;
+  if (isStale) render();
+}
+
+export function onHide() {
+  isShown = false;
+}
+
+export function init() {
+  body.replaceChildren(...[1, 2, 3].map(() => el('div.skeleton.model-skeleton')));
+  renderJobs();
+  on('modelList', () => {
+    if (isShown) render();
+    else isStale = true;
+  });
+  on('jobChanged', jobChanged);
+  on('jobsReset', renderJobs);
+  downloads.init();
+  addDropTarget($('#view-models'), importFile);
   $('#import-file').addEventListener('change', ({ target }) => {
-    bring(target.files[0]);
-    target.value = '';
+    importFile(target.files[0]);
+    target.value = ''; // so that the same file can be chosen again
   });
 }

@@ -1,10 +1,10 @@
-// The generation parameters, as the server knows them: each is Parameter in the OpenAPI description. The server puts them
-// into the page, so that the form can be made without asking.
+// The table of generation parameters (Parameter in the OpenAPI description). The server embeds it in index.html, so
+// that the form can be built without a request.
 import { $ } from './dom.js';
 
 export const parameters = JSON.parse($('#parameters').textContent);
 
-export const parameter = (name) => parameters.find((row) => row.name === name);
+export const findParameter = (name) => parameters.find((parameter) => parameter.name === name);
 
-// Whether its number has usual values, and so a slider.
-export const slides = (row) => row.step !== null;
+// Numbers with a usual range (low, high, step) are set with a slider.
+export const hasSlider = (parameter) => parameter.step !== null;

@@ -1,266 +1,357 @@
-// The form: what to draw, and how. Parameters have controls of the page's own (prompt, size, seed, count, model), or ones
-// that are made from their descriptions.
-import { $, $$, announce, fieldError, plural, setIcon, storage } from './dom.js';
-import { submit } from './api.js';
-import { add } from './jobs.js';
-import { parameter, parameters, slides } from './parameters.js';
-import { control, limit, moved, showValue, useValue, valueOf, wrongNumber } from './controls.js';
-import { fit, recognise, round, turned } from './sizes.js';
+// The form of the Generate view. index.html has the controls for the prompt, size, seed, count and model; those of the
+// other parameters are made from the parameter table.
+import { $, $$, announce, plural, setFieldError, setIcon, storage } from './dom.js';
+import { submitJob } from './api.js';
+import { addJob } from './jobs.js';
+import { findParameter, hasSlider, parameters } from './parameters.js';
+import { applyValue, createControl, numberError, readValue, restoreSliderStep, setLimits, showSliderValue } from './controls.js';
+import { matchAspect, roundSide, sizeForAspect, swapAspect } from './sizes.js';
 import { emit, on } from './events.js';
-import { originalOf, forgetOriginal, setOriginal } from './enhance.js';
+import { clearOriginal, originalOf, setOriginal } from './enhance.js';
 
 const form = $('#settings');
-const field = form.elements;
-const PLACE = { width: 'size', height: 'size' }; // where errors of other fields stand
-for (const place of ['main', 'more']) $(`#controls-${place}`).append(...parameters.filter((row) => row.place === place).map(control));
-const ERRORS = $$('.error', form).map(({ id }) => id.replace('-error', '')); // fields that have a place for them
-const KEPT = parameters.filter(({ name }) => field[name] && name !== 'model');
-const SLIDERS = KEPT.filter(slides);
-
-const shapes = () => $$('[name=shape]', form).map((input) => input.value);
-const portrait = () => $('#portrait').getAttribute('aria-pressed') === 'true';
-const locked = () => $('#lock').getAttribute('aria-pressed') === 'true';
-let models = [];
-let sized = false; // whether somebody chose a size; until then it is the model's own
-
-const drawSeed = () => String(crypto.getRandomValues(new Uint32Array(1))[0]);
-
-function setLock(on) {
-  const lock = $('#lock');
-  lock.setAttribute('aria-pressed', on);
-  setIcon($('svg', lock), on ? 'lock' : 'open');
+const fields = form.elements; // by name
+for (const place of ['main', 'more']) {
+  $(`#controls-${place}`).append(...parameters.filter((parameter) => parameter.place === place).map(createControl));
 }
 
-function setPortrait(on) {
-  $('#portrait').setAttribute('aria-pressed', on);
-  for (const input of $$('[name=shape]', form)) {
-    const shape = on ? turned(input.value) : input.value;
-    const [w, h] = shape.split(':').map(Number);
-    const box = $('.shape', input.parentNode);
-    box.style.setProperty('--w', w / Math.max(w, h));
-    box.style.setProperty('--h', h / Math.max(w, h));
-    $('b', input.parentNode).textContent = shape;
+const ERROR_IDS = { width: 'size', height: 'size' }; // of fields whose errors are not shown in `${name}-error`
+const errorIds = $$('.error', form).map(({ id }) => id.replace('-error', ''));
+const formParameters = parameters.filter(({ name }) => fields[name] && name !== 'model');
+const sliderParameters = formParameters.filter(hasSlider);
+
+let isSizeChosen = false; // false: the size follows the model's native size
+
+/* ---- seed ---- */
+
+const randomSeed = () => String(crypto.getRandomValues(new Uint32Array(1))[0]);
+
+const isSeedLocked = () => $('#lock-seed').getAttribute('aria-pressed') === 'true';
+
+function setSeedLocked(locked) {
+  const button = $('#lock-seed');
+  button.setAttribute('aria-pressed', locked);
+  setIcon($('svg', button), locked ? 'lock' : 'unlock');
+}
+
+/* ---- size ---- */
+
+const STANDARD_SIDES = [512, 768, 1024, 1280]; // pixels; those that index.html has
+
+const aspectInputs = () => $$('[name=aspect]', form);
+const isPortrait = () => $('#portrait').getAttribute('aria-pressed') === 'true';
+
+// The values of the inputs are landscape ratios; in portrait they are shown swapped.
+function setPortrait(portrait) {
+  $('#portrait').setAttribute('aria-pressed', portrait);
+  for (const input of aspectInputs()) {
+    const aspect = portrait ? swapAspect(input.value) : input.value;
+    const [w, h] = aspect.split(':').map(Number);
+    const aspectIcon = $('.aspect-icon', input.parentNode);
+    aspectIcon.style.setProperty('--w', w / Math.max(w, h));
+    aspectIcon.style.setProperty('--h', h / Math.max(w, h));
+    $('b', input.parentNode).textContent = aspect;
   }
 }
 
-// The size that shape and tier stand for.
-function sizeFromChoices() {
-  const shape = field.shape.value || '1:1';
-  const tier = Number(field.tier.value) || Math.min(field.width.value, field.height.value);
-  setSize(...fit(portrait() ? turned(shape) : shape, tier));
-}
-
 function setSize(width, height) {
-  field.width.value = width;
-  field.height.value = height;
-  showSize();
+  fields.width.value = width;
+  fields.height.value = height;
+  sizeChanged();
 }
 
-// The choices that give the size in the fields; no shape is chosen when it is a free one.
-function showSize() {
-  const width = Number(field.width.value), height = Number(field.height.value);
-  const chosen = recognise(width, height, [field.shape.value, ...shapes()].filter(Boolean));
-  for (const input of $$('[name=shape]', form)) input.checked = chosen === input.value;
-  for (const input of $$('[name=tier]', form)) input.checked = Math.min(width, height) === Number(input.value);
-  if (width !== height) setPortrait(height > width);
-  $('#size-note').textContent = chosen ? `${((width * height) / 1e6).toFixed(width * height < 1e5 ? 2 : 1)} megapixels` : 'free size';
-  emit('size', { width, height });
+// Sets the size from the chosen aspect ratio and shorter side.
+function setSizeFromChoices() {
+  const aspect = fields.aspect.value || '1:1';
+  const shorterSide = Number(fields.short_side.value) || Math.min(fields.width.value, fields.height.value);
+  setSize(...sizeForAspect(isPortrait() ? swapAspect(aspect) : aspect, shorterSide));
 }
+
+// Checks the aspect ratio and the shorter side that match the size in the fields; none for a custom size.
+function sizeChanged() {
+  const width = Number(fields.width.value), height = Number(fields.height.value), pixels = width * height;
+  const inputs = aspectInputs();
+  const aspect = matchAspect(width, height, [fields.aspect.value, ...inputs.map(({ value }) => value)].filter(Boolean));
+  for (const input of inputs) input.checked = input.value === aspect;
+  for (const input of $$('[name=short_side]', form)) input.checked = Number(input.value) === Math.min(width, height);
+  if (width !== height) setPortrait(height > width);
+  $('#size-note').textContent = aspect ? `${(pixels / 1e6).toFixed(pixels < 1e5 ? 2 : 1)} megapixels` : 'custom size';
+  emit('sizeChanged', { width, height });
+}
+
+function togglePortrait() {
+  isSizeChosen = true;
+  setPortrait(!isPortrait());
+  const { width, height } = fields;
+  if (width.value !== height.value) setSize(height.value, width.value);
+  saveSettings();
+}
+
+// Rounds a width or height to a valid one when the field loses the focus.
+function roundField(field) {
+  const pixels = Number(field.value);
+  if (!(pixels > 0) || pixels % field.step === 0) return;
+  field.value = roundSide(pixels);
+  sizeChanged();
+  saveSettings();
+}
+
+// Replaces the additional choice for the shorter side: the native size of a small model.
+function showNativeSize(nativeSize) {
+  for (const choice of $$('#short-sides .extra')) choice.remove();
+  if (!nativeSize || STANDARD_SIDES.includes(nativeSize)) return;
+  const choice = $('#short-sides .choice').cloneNode(true);
+  choice.classList.add('extra');
+  const input = $('input', choice);
+  input.value = nativeSize;
+  input.checked = false;
+  $('span', choice).textContent = nativeSize;
+  $('#short-sides').prepend(choice);
+}
+
+/* ---- values of the form ---- */
 
 function showValues() {
-  for (const row of SLIDERS) showValue(row, field[row.name]);
-  const count = Number(field.count.value);
-  $('#generate span').textContent = count > 1 && count <= field.count.max ? `Generate ${plural(count, 'picture')}` : 'Generate';
+  for (const parameter of sliderParameters) showSliderValue(parameter, fields[parameter.name]);
+  const count = Number(fields.count.value), isPlural = count > 1 && count <= fields.count.max;
+  $('#generate span').textContent = isPlural ? `Generate ${plural(count, 'image')}` : 'Generate';
 }
 
-// Until there is a list to choose from it is the one of the last time.
-const chosenModel = () => field.model.value || storage.get('settings')?.model;
+function saveSettings() {
+  const values = formParameters.map(({ name, type }) =>
+    [name, type === 'boolean' ? fields[name].checked : fields[name].value]);
+  storage.set('settings',
+    { ...Object.fromEntries(values), model: modelName(), locked: isSeedLocked(), sized: isSizeChosen });
+}
 
-const keep = () => storage.set('settings', {
-  ...Object.fromEntries(KEPT.map((row) => [row.name, row.type === 'boolean' ? field[row.name].checked : field[row.name].value])),
-  model: chosenModel(), locked: locked(), sized,
-});
-
-// Puts values into the form; what is missing, or not stated, stays.
-function useSettings(values) {
-  for (const row of KEPT) useValue(row, field[row.name], values[row.name]);
-  if (values.model) chooseModel(values.model);
-  if (values.width) sized = true;
+// Sets the fields to the values of an image or of saved settings, by parameter name. See applyValue() for those that
+// are missing or unknown.
+function applyValues(values) {
+  for (const parameter of formParameters) applyValue(parameter, fields[parameter.name], values[parameter.name]);
+  if (values.model) selectModel(values.model);
+  if (values.width) isSizeChosen = true;
   setOriginal(values.original || null);
-  showSize();
+  sizeChanged();
   showValues();
-  ERRORS.forEach((id) => fieldError(id));
+  for (const id of errorIds) setFieldError(id);
 }
 
-// All of a picture's recipe, its seed kept, ready to be drawn again.
-export function useRecipe(recipe) {
-  useSettings({ ...recipe, count: 1 });
-  setLock(true);
-  keep();
+// Fills the form with the generation parameters of an image, such that Generate repeats it, and shows the form.
+export function useParameters(image) {
+  applyValues({ ...image, count: 1 });
+  setSeedLocked(true);
+  saveSettings();
   location.hash = '#generate';
   $('#prompt').focus();
-  announce('The settings of this picture are in the form.');
+  announce('Settings loaded from the image.');
+}
+
+function restoreSettings() {
+  const saved = storage.get('settings');
+  if (!saved) return;
+  applyValues(saved);
+  isSizeChosen = saved.sized;
+  setSeedLocked(saved.locked);
 }
 
 /* ---- models ---- */
 
-const label = (model) => {
-  const name = model.name.split('/').pop();
-  return model.shelf === 'demo' ? 'demo (shapes on backgrounds)' : `${name} (${model.layout ?? 'unknown'}, ${model.precision ?? '?'})`;
-};
+let models = []; // usable image models
 
-// Recipes name a model by the last part of its path.
-export function chooseModel(name) {
-  const found = models.find((model) => model.name === name) ?? models.find((model) => model.name.split('/').pop() === name) ??
-    (name === 'demo-model' && models.find((model) => model.shelf === 'demo'));
-  if (!found) return;
-  if (field.precision.value && field.precision.value !== found.precision) { field.precision.value = ''; listModels(); }
-  field.model.value = found.name;
-  modelChosen();
-  keep();
+const baseName = (name) => name.split('/').pop();
+
+function optionText({ name, shelf, layout, precision }) {
+  if (shelf === 'demo') return 'demo (shapes on backgrounds)';
+  return `${baseName(name)} (${layout ?? 'unknown'}, ${precision ?? '?'})`;
 }
 
-function listModels() {
-  const before = field.model.value, precision = field.precision.value;
-  field.model.replaceChildren(...models
-    .filter((model) => !precision || model.precision === precision)
-    .map((model) => new Option(label(model), model.name)));
-  if (models.some((model) => model.name === before)) field.model.value = before;
-  if (field.model.selectedIndex < 0) field.model.selectedIndex = 0;
+// The selected model's name. Until the list of models has been loaded, the one of the saved settings.
+const modelName = () => fields.model.value || storage.get('settings')?.model;
+
+// name: as in GET /api/models, or the last part of it, as in the metadata of images.
+function findModel(name) {
+  return models.find((model) => model.name === name) ??
+    models.find((model) => baseName(model.name) === name) ??
+    (name === 'demo-model' ? models.find((model) => model.shelf === 'demo') : undefined);
 }
 
-// A small model's own size is one of the tiers.
-function modelChosen() {
-  const model = models.find((one) => one.name === field.model.value);
-  const native = model?.native_size;
-  emit('model', model);
-  const standard = [512, 768, 1024, 1280];
-  $$('#tiers .extra').forEach((choice) => choice.remove());
-  if (native && !standard.includes(native)) {
-    const choice = $('#tiers .choice').cloneNode(true);
-    choice.classList.add('extra');
-    const input = $('input', choice);
-    input.value = native;
-    input.checked = false;
-    $('span', choice).textContent = native;
-    $('#tiers').prepend(choice);
+// Selects a model in the form. Does nothing if there is none of that name.
+export function selectModel(name) {
+  const model = findModel(name);
+  if (!model) return;
+  if (fields.precision.value && fields.precision.value !== model.precision) {
+    fields.precision.value = '';
+    listModels();
   }
-  if (native && !sized) setSize(native, native);
-  else showSize();
+  fields.model.value = model.name;
+  modelSelected();
+  saveSettings();
 }
 
-function offerModels(list) {
-  if (list.error) return; // what was there before stays
-  const wanted = chosenModel() || list.default;
+// Lists the models of the chosen precision, and keeps the selected one if it is among them.
+function listModels() {
+  const previous = fields.model.value, precision = fields.precision.value;
+  fields.model.replaceChildren(...models
+    .filter((model) => !precision || model.precision === precision)
+    .map((model) => new Option(optionText(model), model.name)));
+  if (models.some((model) => model.name === previous)) fields.model.value = previous;
+  if (fields.model.selectedIndex < 0) fields.model.selectedIndex = 0;
+}
+
+function listPrecisions() {
+  const previous = fields.precision.value;
+  const names = [...new Set(models.map((model) => model.precision).filter(Boolean))].sort();
+  fields.precision.replaceChildren(new Option('Any', ''), ...names.map((name) => new Option(name, name)));
+  if (names.includes(previous)) fields.precision.value = previous;
+}
+
+function modelSelected() {
+  const model = models.find(({ name }) => name === fields.model.value), nativeSize = model?.native_size;
+  emit('modelSelected', model);
+  showNativeSize(nativeSize);
+  if (nativeSize && !isSizeChosen) setSize(nativeSize, nativeSize);
+  else sizeChanged();
+}
+
+// Selects the model that was selected before, or else the server's default.
+function modelsChanged(list) {
+  if (list.error) return;
+  const wanted = modelName() || list.default;
   models = list.models.filter((model) => model.usable && model.kind === 'image');
-  const precision = field.precision.value;
-  const precisions = [...new Set(models.map((model) => model.precision).filter(Boolean))].sort();
-  field.precision.replaceChildren(new Option('any', ''), ...precisions.map((name) => new Option(name, name)));
-  if (precisions.includes(precision)) field.precision.value = precision;
+  const isAvailable = (name) => models.some((model) => model.name === name);
+  listPrecisions();
   listModels();
-  const chosen = models.find((model) => model.name === wanted) ? wanted : list.default;
-  if (models.some((model) => model.name === chosen)) field.model.value = chosen;
-  modelChosen();
+  const selected = isAvailable(wanted) ? wanted : list.default;
+  if (isAvailable(selected)) fields.model.value = selected;
+  modelSelected();
 }
 
 /* ---- submission ---- */
 
-const labelOf = (name) => $(`label[for="${name}"]`).textContent;
+const labelText = (name) => $(`label[for="${name}"]`).textContent;
 
-function wrong() {
+// The messages for invalid fields, by the id of their place.
+function validate() {
   const errors = [];
-  if (!field.prompt.value.trim()) errors.push(['prompt', 'Say what to draw.']);
-  for (const row of KEPT.filter(({ name }) => field[name].type === 'number')) {
-    const { name } = row, text = wrongNumber(row, field[name], labelOf(name));
-    if (text) errors.push([PLACE[name] ?? name, text]);
+  if (!fields.prompt.value.trim()) errors.push(['prompt', 'Enter a prompt.']);
+  for (const parameter of formParameters) {
+    const { name } = parameter;
+    const text = fields[name].type === 'number' && numberError(parameter, fields[name], labelText(name));
+    if (text) errors.push([ERROR_IDS[name] ?? name, text]);
   }
-  if (field.seed.value.trim() && !/^\d{1,20}$/.test(field.seed.value.trim())) {
-    errors.push(['seed', 'A seed is a whole number; without one it is drawn.']);
+  const seed = fields.seed.value.trim();
+  if (seed && !/^\d{1,20}$/.test(seed)) {
+    errors.push(['seed', 'The seed must be a whole number. Leave it empty for a random seed.']);
   }
-  return Object.fromEntries(errors.reverse()); // of width and height the first counts
+  return Object.fromEntries(errors.reverse()); // the first one wins where several have one place
 }
 
+// Shows these errors and clears all others; focuses the first field that has one.
 function showErrors(errors) {
-  ERRORS.forEach((id) => fieldError(id, errors[id]));
-  const first = ERRORS.find((id) => errors[id]);
-  const input = first && $(`[aria-describedby~="${first}-error"]`);
-  if (input && input.closest('#more')) $('#more').open = true;
-  input?.focus();
+  for (const id of errorIds) setFieldError(id, errors[id]);
+  const first = errorIds.find((id) => errors[id]);
+  const field = first && $(`[aria-describedby~="${first}-error"]`);
+  if (field && field.closest('#more')) $('#more').open = true;
+  field?.focus();
 }
 
-// What is not simply the value of a field.
-const OWN = { original: () => originalOf(field.prompt.value), model: () => chosenModel() || null };
+// Parameters whose value is not simply that of a field.
+const SPECIAL_VALUES = { original: () => originalOf(fields.prompt.value), model: () => modelName() || null };
 
-const params = () => Object.fromEntries(parameters.filter(({ name }) => OWN[name] || field[name])
-  .map((row) => [row.name, OWN[row.name] ? OWN[row.name]() : valueOf(row, field[row.name])]));
+function jobParameters() {
+  return Object.fromEntries(parameters
+    .filter(({ name }) => SPECIAL_VALUES[name] || fields[name])
+    .map((parameter) => {
+      const { name } = parameter;
+      return [name, SPECIAL_VALUES[name] ? SPECIAL_VALUES[name]() : readValue(parameter, fields[name])];
+    }));
+}
 
 async function generate(event) {
   event.preventDefault();
-  if (!locked()) field.seed.value = drawSeed();
-  const errors = wrong();
+  if (!isSeedLocked()) fields.seed.value = randomSeed();
+  const errors = validate();
   showErrors(errors);
   if (Object.keys(errors).length) return;
-  keep();
-  const go = $('#generate');
-  go.disabled = true;
+  saveSettings();
+  const submit = $('#generate');
+  submit.disabled = true;
   try {
-    const entry = await submit('generate', params());
-    add(entry);
-    emit('submitted', entry);
+    const job = await submitJob('generate', jobParameters());
+    addJob(job);
+    emit('submitted', job);
   } catch (error) {
-    const id = PLACE[error.field] ?? error.field;
-    showErrors({ [ERRORS.includes(id) ? id : 'form']: error.message });
+    const id = ERROR_IDS[error.field] ?? error.field;
+    showErrors({ [errorIds.includes(id) ? id : 'form']: error.message });
   } finally {
-    go.disabled = false;
-    if (document.activeElement === document.body) go.focus(); // a disabled button loses it
+    submit.disabled = false;
+    if (document.activeElement === document.body) submit.focus(); // disabling it took the focus away
   }
 }
 
-/* ---- */
+/* ---- events ---- */
 
-export function start() {
-  for (const name of ['width', 'height', 'count']) limit(parameter(name), field[name]);
-  setPortrait(false);
-  const before = storage.get('settings');
-  if (before) {
-    useSettings(before);
-    sized = before.sized;
-    setLock(before.locked);
-  }
-  if (!field.seed.value) field.seed.value = drawSeed();
-  showSize();
+function fieldChanged(field) {
+  const { name } = field, parameter = findParameter(name);
+  if (parameter) restoreSliderStep(parameter, field);
+  setFieldError(ERROR_IDS[name] ?? (errorIds.includes(name) ? name : 'form'));
+  setFieldError('form');
   showValues();
-
-  form.addEventListener('submit', generate);
-  form.addEventListener('change', keep);
-  form.addEventListener('input', ({ target }) => {
-    const row = parameter(target.name);
-    if (row) moved(row, target);
-    fieldError(PLACE[target.name] ?? (ERRORS.includes(target.name) ? target.name : 'form'));
-    fieldError('form');
-    showValues();
-    if (target.name === 'seed') setLock(target.value !== '');
-    if (target.name === 'prompt' && !target.value) forgetOriginal();
-    if (target.name === 'width' || target.name === 'height') { sized = true; showSize(); }
-    if (target.name === 'shape' || target.name === 'tier') { sized = true; fieldError('size'); sizeFromChoices(); }
-    if (target.name === 'precision') { listModels(); modelChosen(); }
-    if (target.name === 'model') modelChosen();
-  });
-  $('#portrait').addEventListener('click', () => {
-    sized = true;
-    setPortrait(!portrait());
-    if (field.width.value !== field.height.value) setSize(field.height.value, field.width.value);
-    keep();
-  });
-  $('#dice').addEventListener('click', () => { field.seed.value = drawSeed(); fieldError('seed'); keep(); });
-  $('#lock').addEventListener('click', () => { setLock(!locked()); keep(); });
-  for (const input of [field.width, field.height]) {
-    input.addEventListener('blur', () => { // the nearest that fits, when it is a number at all
-      if (Number(input.value) > 0 && Number(input.value) % input.step) { input.value = round(Number(input.value)); showSize(); keep(); }
-    });
+  switch (name) {
+    case 'prompt':
+      if (!field.value) clearOriginal();
+      break;
+    case 'seed':
+      setSeedLocked(field.value !== '');
+      break;
+    case 'width':
+    case 'height':
+      isSizeChosen = true;
+      sizeChanged();
+      break;
+    case 'aspect':
+    case 'short_side':
+      isSizeChosen = true;
+      setFieldError('size');
+      setSizeFromChoices();
+      break;
+    case 'precision':
+      listModels();
+      modelSelected();
+      break;
+    case 'model':
+      modelSelected();
+      break;
   }
+}
+
+function addListeners() {
+  form.addEventListener('submit', generate);
+  form.addEventListener('change', saveSettings);
+  form.addEventListener('input', ({ target }) => fieldChanged(target));
   form.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit();
   });
-  on('shelf', offerModels);
+  $('#portrait').addEventListener('click', togglePortrait);
+  $('#random-seed').addEventListener('click', () => {
+    fields.seed.value = randomSeed();
+    setFieldError('seed');
+    saveSettings();
+  });
+  $('#lock-seed').addEventListener('click', () => {
+    setSeedLocked(!isSeedLocked());
+    saveSettings();
+  });
+  for (const field of [fields.width, fields.height]) field.addEventListener('blur', () => roundField(field));
+  on('modelList', modelsChanged);
+}
+
+export function init() {
+  for (const name of ['width', 'height', 'count']) setLimits(findParameter(name), fields[name]);
+  setPortrait(false);
+  restoreSettings();
+  if (!fields.seed.value) fields.seed.value = randomSeed();
+  sizeChanged();
+  showValues();
+  addListeners();
 }

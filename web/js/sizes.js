@@ -1,22 +1,28 @@
-// Pictures' shapes and sizes.
-import { parameter } from './parameters.js';
+// Image sizes from aspect ratios. An aspect ratio is a string 'W:H'.
+import { findParameter } from './parameters.js';
 
-const { multiple } = parameter('width');
-export const round = (side) => Math.max(multiple, Math.round(side / multiple) * multiple);
+const { multiple } = findParameter('width');
 
-// [width, height] of shape 'W:H' whose shorter side is tier.
-export function fit(shape, tier) {
-  const [w, h] = shape.split(':').map(Number);
-  return w >= h ? [round((tier * w) / h), round(tier)] : [round(tier), round((tier * h) / w)];
+// The nearest width or height in pixels that the model can generate, at least one multiple.
+export const roundSide = (pixels) => Math.max(multiple, Math.round(pixels / multiple) * multiple);
+
+// [width, height] with this aspect ratio, rounded.
+export function sizeForAspect(aspect, shorterSide) {
+  const [w, h] = aspect.split(':').map(Number);
+  return w >= h
+    ? [roundSide((shorterSide * w) / h), roundSide(shorterSide)]
+    : [roundSide(shorterSide), roundSide((shorterSide * h) / w)];
 }
 
-export const turned = (shape) => shape.split(':').reverse().join(':');
+// '16:9' -> '9:16'
+export const swapAspect = (aspect) => aspect.split(':').reverse().join(':');
 
-// Which of shapes this size has, or null for a free one: the first that fits, as small sizes fit several.
-export function recognise(width, height, shapes) {
-  const portrait = height > width;
-  return shapes.find((shape) => {
-    const [w, h] = fit(portrait ? turned(shape) : shape, Math.min(width, height));
+// The first of the landscape aspect ratios that gives this size, upright or not; null if none does. Small sizes may
+// match several because of the rounding.
+export function matchAspect(width, height, aspects) {
+  const isPortrait = height > width;
+  return aspects.find((aspect) => {
+    const [w, h] = sizeForAspect(isPortrait ? swapAspect(aspect) : aspect, Math.min(width, height));
     return w === width && h === height;
   }) ?? null;
 }

@@ -1,26 +1,27 @@
-// Light, dark, or as the system has it.
+// The button that switches between the system's theme, light and dark.
 import { $, setIcon, storage } from './dom.js';
 
 const NEXT = { auto: 'light', light: 'dark', dark: 'auto' };
 const ICONS = { auto: 'auto', light: 'sun', dark: 'moon' };
-const NAMES = { auto: 'as the system', light: 'light', dark: 'dark' };
+const NAMES = { auto: 'system', light: 'light', dark: 'dark' };
 const toggle = $('#theme');
 let theme = 'auto';
 
-function show() {
+function applyTheme() {
   if (theme === 'auto') delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   setIcon($('svg', toggle), ICONS[theme]);
-  toggle.setAttribute('aria-label', `Colours: ${NAMES[theme]}`);
-  toggle.title = toggle.getAttribute('aria-label');
+  toggle.title = `Theme: ${NAMES[theme]}`;
+  toggle.setAttribute('aria-label', toggle.title);
 }
 
-export function start() {
-  theme = NEXT[storage.get('theme')] ? storage.get('theme') : 'auto';
-  show();
+export function init() {
+  const saved = storage.get('theme');
+  theme = NEXT[saved] ? saved : 'auto';
+  applyTheme();
   toggle.addEventListener('click', () => {
     theme = NEXT[theme];
     storage.set('theme', theme);
-    show();
+    applyTheme();
   });
 }

@@ -1,30 +1,49 @@
-// A model's file on its way into the models folder. XMLHttpRequest, because fetch does not tell how far it is.
-import { bar, button, bytes, el, setBar } from './dom.js';
+// Uploads a model file into the models folder.
+import { button, el, formatBytes, progressBar, setProgress } from './dom.js';
 import { ApiError } from './api.js';
 
-// The model as the server describes it; place shows the progress meanwhile.
-export function upload(file, place) {
+/**
+ * Shows the progress in `container` until the upload has ended.
+ * @param file a File, .safetensors or .gguf
+ * @returns the imported model, as in GET /api/models/NAME
+ * @throws ApiError, also when the user cancelled
+ */
+export async function uploadModel(file, container) {
   if (!/\.(safetensors|gguf)$/i.test(file.name)) {
-    return Promise.reject(new ApiError(`${file.name} is no .safetensors or .gguf file.`));
+    throw new ApiError(`${file.name} is not a .safetensors or .gguf file.`);
   }
-  const request = new XMLHttpRequest();
-  const progress = bar(`Importing ${file.name}`), note = el('span.note.numbers', {}, 'Beginning');
-  place.replaceChildren(el('div.row', {}, el('strong.job-title', {}, file.name), button('.small.quiet', 'stop', 'Cancel', () => request.abort())), progress, note);
+  const request = new XMLHttpRequest(); // fetch() reports no upload progress
+  showProgress(request, file, container);
+  try {
+    return await sendFile(request, file);
+  } finally {
+    container.replaceChildren();
+  }
+}
+
+function showProgress(request, file, container) {
+  const bar = progressBar(`Importing ${file.name}`), note = el('span.note.tabular-nums', {}, 'Starting');
+  const cancel = button('.small.quiet', 'stop', 'Cancel', () => request.abort());
+  container.replaceChildren(el('div.row', {}, el('strong.job-title', {}, file.name), cancel), bar, note);
   request.upload.onprogress = ({ loaded, total }) => {
-    setBar(progress, loaded / total);
-    note.textContent = loaded < total ? `${bytes(loaded)} of ${bytes(total)}` : 'Looking at it';
+    setProgress(bar, loaded / total);
+    note.textContent = loaded < total ? `${formatBytes(loaded)} of ${formatBytes(total)}` : 'Checking the file';
   };
+}
+
+function sendFile(request, file) {
   return new Promise((resolve, reject) => {
     request.onload = () => {
-      let answer = {};
-      try { answer = JSON.parse(request.responseText); } catch { /* said below */ }
-      if (request.status === 201) resolve(answer);
-      else reject(new ApiError(`${file.name}: ${answer.error?.message ?? `the server answered ${request.status}`}`));
+      let response = {};
+      try { response = JSON.parse(request.responseText); } catch { /* reported by status below */ }
+      const reason = response.error?.message ?? `the server returned HTTP ${request.status}`;
+      if (request.status === 201) resolve(response);
+      else reject(new ApiError(`${file.name}: ${reason}`));
     };
-    request.onerror = () => reject(new ApiError(`The connection broke while ${file.name} was on its way.`));
-    request.onabort = () => reject(new ApiError('Cancelled. Nothing was imported.'));
+    request.onerror = () => reject(new ApiError(`The connection was lost while uploading ${file.name}.`));
+    request.onabort = () => reject(new ApiError('Upload cancelled.'));
     request.open('PUT', `/api/models/comfyui/${encodeURIComponent(file.name)}`);
     request.setRequestHeader('Content-Type', 'application/octet-stream');
     request.send(file);
-  }).finally(() => place.replaceChildren());
+  });
 }

@@ -1,5 +1,5 @@
-"""A model of the size of Z-Image-Turbo, converted while it is downloaded: what lies on the disk, and how long it takes.
-See README.md."""
+"""Measures streaming conversion (download --to mlx) of a model of the size of Z-Image-Turbo: the largest disk usage,
+the program's memory, and the time. See README.md."""
 import argparse
 import hashlib
 import json
@@ -29,8 +29,9 @@ TEXT = dict(vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hid
             max_position_embeddings=40960, rope_theta=1000000)
 
 
-def write(path, tensors):
-    """The header, and as many bytes as it speaks of, which take no room."""
+def write_sparse_safetensors(path, tensors):
+    """Writes a safetensors file whose data is a hole: zeros that use no disk space. tensors: name -> (dtype,
+    shape, bytes)"""
     rows, at = {}, 0
     for name, (dtype, shape, size) in tensors.items():
         rows[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
@@ -41,27 +42,29 @@ def write(path, tensors):
         file.truncate(8 + len(header) + at)
 
 
-def write_part(folder, stem, shapes, dtype, most):
+def write_component(folder, stem, shapes, dtype, max_bytes):
+    """Writes the weights of a component, sharded as diffusers and transformers do. shapes: name -> shape"""
     width = {"F32": 4, "BF16": 2}[dtype]
-    shards, room = [{}], most
+    shards, room = [{}], max_bytes
     for name, shape in shapes.items():
         size = width * torch.Size(shape).numel()
         if size > room and shards[-1]:
             shards.append({})
-            room = most
+            room = max_bytes
         shards[-1][name] = (dtype, list(shape), size)
         room -= size
     os.makedirs(folder)
     names = [f"{stem}.safetensors"] if len(shards) == 1 else [
         f"{stem}-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards):
-        write(f"{folder}/{name}", shard)
+        write_sparse_safetensors(f"{folder}/{name}", shard)
     if len(shards) > 1:
         with open(f"{folder}/{stem}.safetensors.index.json", "w", encoding="ascii") as file:
             json.dump({"weight_map": {key: n for n, shard in zip(names, shards) for key in shard}}, file)
 
 
 def make_model(folder):
+    """Writes a diffusers folder with the published shapes and data types."""
     small = os.path.join(TESTS, "data", "golden", "model")
     with torch.device("meta"):
         transformer, vae = ZImageTransformer2DModel(), AutoencoderKL(**VAE)
@@ -72,16 +75,17 @@ def make_model(folder):
     for name in "tokenizer", "scheduler":
         shutil.copytree(f"{small}/{name}", f"{folder}/{name}")
     shutil.copy(f"{small}/model_index.json", folder)
-    write_part(f"{folder}/transformer", "diffusion_pytorch_model", shapes(transformer), "F32", 9_990_000_000)
-    write_part(f"{folder}/text_encoder", "model", shapes(text, "model."), "BF16", 4_000_000_000)
-    write_part(f"{folder}/vae", "diffusion_pytorch_model", shapes(vae), "BF16", 10**12)
+    write_component(f"{folder}/transformer", "diffusion_pytorch_model", shapes(transformer), "F32", 9_990_000_000)
+    write_component(f"{folder}/text_encoder", "model", shapes(text, "model."), "BF16", 4_000_000_000)
+    write_component(f"{folder}/vae", "diffusion_pytorch_model", shapes(vae), "BF16", 10**12)
     transformer.save_config(f"{folder}/transformer")
     vae.save_config(f"{folder}/vae")
     with open(f"{folder}/text_encoder/config.json", "w", encoding="ascii") as file:
         file.write(text.config.to_json_string(use_diff=False))
 
 
-def mapped(folder):
+def map_files(folder):
+    """-> relative path: mmap, for each file below the folder"""
     files = {}
     for at, _, names in os.walk(folder):
         for name in names:
@@ -91,7 +95,7 @@ def mapped(folder):
 
 
 class MappedRepo(Repo):
-    """Hashes maps as they are: the hub's own way copies them."""
+    """A repository of the test hub whose files are mmaps: they are hashed without a copy, which Repo would make."""
 
     def __init__(self, name, files):
         super().__init__(name, {})
@@ -102,12 +106,14 @@ class MappedRepo(Repo):
             self.etags[file] = hashlib.sha256(data).hexdigest() if large else self.blobs[file]
 
 
-def taken(folder):
+def disk_usage(folder):
+    """Bytes allocated on disk, without holes."""
     return sum(os.lstat(os.path.join(at, name)).st_blocks * 512
                for at, _, names in os.walk(folder) for name in names)
 
 
-def own_memory(pid):
+def anonymous_memory(pid):
+    """Resident memory in kB that is not backed by files; 0 if the process has ended. Linux only."""
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         return next((int(line.split()[1]) for line in file if line.startswith("RssAnon")), 0)
 
@@ -124,21 +130,21 @@ def main():
     os.makedirs(place)
     make_model(source)
     with Hub() as hub:
-        hub.repos["Tongyi-MAI/Z-Image-Turbo"] = MappedRepo("Tongyi-MAI/Z-Image-Turbo", mapped(source))
+        hub.repos["Tongyi-MAI/Z-Image-Turbo"] = MappedRepo("Tongyi-MAI/Z-Image-Turbo", map_files(source))
         env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": place + "/hf"}
         began, disk, memory = time.monotonic(), 0, 0
         process = subprocess.Popen([os.path.abspath(args.zimage), "download", "-q", "--to", "mlx",
                                     "--precision", args.precision], cwd=place, env=env)
         while process.poll() is None:
             try:
-                disk, memory = max(disk, taken(place)), max(memory, own_memory(process.pid))
+                disk, memory = max(disk, disk_usage(place)), max(memory, anonymous_memory(process.pid))
             except OSError:
-                pass  # a file has just gone
+                pass  # a file was removed meanwhile
             time.sleep(0.2)
         seconds = time.monotonic() - began
-        print(f"exit code {process.returncode}: {hub.sent() / 1e9:.1f} GB sent in {seconds:.0f} s; on the disk "
-              f"at most {disk / 1e9:.1f} GB, in the end {taken(place) / 1e9:.1f} GB; "
-              f"{memory / 1e3:.0f} MB of memory of its own")
+        print(f"exit code {process.returncode}: {hub.sent() / 1e9:.1f} GB sent in {seconds:.0f} s; on disk "
+              f"at most {disk / 1e9:.1f} GB, at the end {disk_usage(place) / 1e9:.1f} GB; "
+              f"{memory / 1e3:.0f} MB of anonymous memory")
 
 
 if __name__ == "__main__":
