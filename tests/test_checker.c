@@ -1,5 +1,6 @@
 /* The judge of pictures is judged: true pictures, also slightly noisy or soft ones, must pass, and
- * each way of being wrong must be refused for the right reason. */
+ * each way of being wrong must be refused for the right reason. The short form leaves out most
+ * combinations of shape, size, position and image size. */
 #include "checker.h"
 #include "harness.h"
 
@@ -144,6 +145,7 @@ static void accepts_true_pictures(void)
         for (int size = ZI_MEDIUM; size <= ZI_LARGE; size++)
             for (int place = 0; place < ZI_PLACES; place++)
                 for (int p = 0; p < PICTURE_SIZES; p++, n++) {
+                    if (!zi_test_long() && n % 5) continue;
                     int colour = n % 12, ground = (colour + 1 + n / 12 % 11) % 12;
                     zi_scene s = one(shape, colour, ground, (zi_size)size, place);
                     expect_at(&s, &s, sizes[p][0], sizes[p][1], NULL, 0);
@@ -169,7 +171,7 @@ static void accepts_unseen_pictures(void)
 {
     static zi_unseen unseen[ZI_UNSEEN];
     zi_unseen_prompts(unseen);
-    for (int i = 0; i < ZI_UNSEEN; i++) {
+    for (int i = 0; i < ZI_UNSEEN; i += zi_test_long() ? 1 : 5) {
         const zi_unseen *u = &unseen[i];
         expect_at(&u->scene, &u->scene, u->width, u->height, NULL, 0);
         expect_at(&u->scene, &u->scene, u->width, u->height, slightly_both, 0);
@@ -221,7 +223,8 @@ static void refuses_other_shapes(void)
     for (int asked = 0; asked < ZI_SHAPES; asked++)
         for (int drawn = 0; drawn < ZI_SHAPES; drawn++)
             for (int size = ZI_MEDIUM; size <= ZI_LARGE; size++) {
-                if (drawn == asked) continue;
+                bool left_out = !zi_test_long() && size != (asked + drawn) % 3;
+                if (drawn == asked || left_out) continue;
                 zi_scene a = one(asked, YELLOW, BLACK, (zi_size)size, ZI_RIGHT), b = a;
                 b.things[0].shape = drawn;
                 expect(&b, &a, NULL, ZI_FAULT_SHAPE);
@@ -242,7 +245,8 @@ static void refuses_other_places(void)
     for (int asked = 0; asked < ZI_PLACES; asked++)
         for (int drawn = 0; drawn < ZI_PLACES; drawn++)
             for (int p = 0; p < PICTURE_SIZES; p++) {
-                if (drawn == asked) continue;
+                bool left_out = !zi_test_long() && p != (asked + drawn) % PICTURE_SIZES;
+                if (drawn == asked || left_out) continue;
                 zi_scene a = one(drawn % 5 * 2, GRAY, BLACK, ZI_SMALL, asked), b = a;
                 b.things[0].place = drawn;
                 expect_at(&b, &a, sizes[p][0], sizes[p][1], NULL, ZI_FAULT_POSITION);

@@ -16,6 +16,7 @@ import zlib
 ZIMAGE = os.path.abspath(os.environ["ZIMAGE"])
 MODEL = os.path.join(os.path.abspath(os.environ["ZI_TEST_DATA"]), "golden", "model")
 SENTINEL = b"what was here before"
+LONG = "ZI_TEST_LONG" in os.environ  # suites that have a short form then run in full
 LIMIT = 60  # seconds that one run may take
 
 # Neither models that this machine has nor its network are of interest.

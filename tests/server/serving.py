@@ -32,6 +32,7 @@ ZIMAGE = os.path.abspath(os.environ["ZIMAGE"])
 GOLDEN = os.path.join(os.path.abspath(os.environ["ZI_TEST_DATA"]), "golden")
 MODEL = os.path.join(GOLDEN, "model")
 LIMIT = 300  # seconds that anything may take: a sanitizer may be at work
+LONG = "ZI_TEST_LONG" in os.environ  # suites that have a short form then run in full
 PROMPT = "a red circle on a blue background"
 
 # The file has all but what `params` of jobs are: that the server adds, from its tables.

@@ -9,9 +9,9 @@ import threading
 import time
 import unittest
 
-from serving import Server, Stream, path
+from serving import LONG, Server, Stream, path
 
-TIMES = 50
+TIMES = 50 if LONG else 10
 
 
 class Crash(unittest.TestCase):

@@ -124,6 +124,11 @@ double zi_max_abs(const float *a, const float *b, size_t n)
     return most;
 }
 
+bool zi_test_long(void)
+{
+    return getenv("ZI_TEST_LONG") != NULL;
+}
+
 const char *zi_test_data(const char *name)
 {
     static char paths[8][512];

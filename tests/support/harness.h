@@ -30,6 +30,10 @@ int zi_test_result(void); /* prints a summary; the exit code for main */
 double zi_rel_l2(const float *a, const float *b, size_t n);
 double zi_max_abs(const float *a, const float *b, size_t n);
 
+/* Whether ZI_TEST_LONG is set: suites that have a short form then run in full (see CMakeLists.txt).
+ */
+bool zi_test_long(void);
+
 /* ZI_TEST_DATA/name in a static buffer (eight of them, used in turn). */
 const char *zi_test_data(const char *name);
 
