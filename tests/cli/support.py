@@ -1,43 +1,28 @@
-"""What the command line's tests share: running the program, files to damage, PNG chunks.
+"""What the suites of the command line share: checks of its results, files to damage, PNG chunks."""
 
-The environment names the program (ZIMAGE) and the test data (ZI_TEST_DATA).
-"""
-
-import atexit
 import json
 import os
 import shutil
 import struct
 import subprocess
-import tempfile
+import sys
 import unittest
 import zlib
 
-ZIMAGE = os.path.abspath(os.environ["ZIMAGE"])
-MODEL = os.path.join(os.path.abspath(os.environ["ZI_TEST_DATA"]), "golden", "model")
-SENTINEL = b"what was here before"
-LONG = "ZI_TEST_LONG" in os.environ  # suites that have a short form then run in full
-LIMIT = 60  # seconds that one run may take
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.join(HERE, "..", "support"))
+import program  # noqa: E402
+from program import LONG_FORM, MODEL, ZIMAGE  # noqa: E402, F401: for the suites
 
-# Neither models that this machine has nor its network are of interest.
-for name in [name for name in os.environ if name.startswith("HF_")]:
-    del os.environ[name]
-os.environ["HF_HOME"] = os.path.join(tempfile.gettempdir(), "zimage-test-no-cache")
-os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="zimage-test-cache.")
-atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], True)
+SENTINEL = b"what was here before"
+LIMIT = 60  # seconds that one run may take
 
 
 class Case(unittest.TestCase):
     """A test with an empty folder of its own, in which the program runs."""
 
     def setUp(self):
-        self.dir = tempfile.mkdtemp(prefix="zimage-test-")
-        self.addCleanup(self.remove)
-
-    def remove(self):
-        subprocess.run(["chmod", "-R", "u+rwX", self.dir], check=True)
-        shutil.rmtree(self.dir)
+        self.dir = program.temporary_folder(self)
 
     def path(self, *names):
         return os.path.join(self.dir, *names)
@@ -61,8 +46,7 @@ class Case(unittest.TestCase):
 
     def zimage(self, *args, **options):
         """Runs the program; output as bytes in .stdout and .stderr."""
-        result = subprocess.run([ZIMAGE, *args], cwd=self.dir, stdin=subprocess.DEVNULL,
-                                capture_output=True, timeout=LIMIT, **options)
+        result = program.run(*args, cwd=self.dir, timeout=LIMIT, **options)
         self.assertGreaterEqual(result.returncode, 0, f"a crash: {result.stderr!r}")
         self.assertNotIn(b"Sanitizer", result.stderr)
         self.assertNotIn(b"runtime error", result.stderr)

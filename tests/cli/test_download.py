@@ -11,12 +11,11 @@ import shutil
 import signal
 import ssl
 import subprocess
-import threading
 import time
 import unittest
 
 from hub import Hub, git_sha1
-from support import (LONG, MODEL, ZIMAGE, Case, png_recipe, read_safetensors, read_safetensors_bytes,
+from support import (LONG_FORM, MODEL, ZIMAGE, Case, png_recipe, read_safetensors, read_safetensors_bytes,
                      safetensors_bytes)
 
 REPO = "Tongyi-MAI/Z-Image-Turbo"
@@ -203,7 +202,7 @@ class Download(HubCase):
         self.assertEqual((last["done"], last["size"], last["finished"]), (total, total, len(files)))
         self.assertEqual(sum(file["size"] for file in last["files"]), total)
 
-    @unittest.skipUnless(LONG, "takes long: make check-all runs it")
+    @unittest.skipUnless(LONG_FORM, "takes long: make check-all runs it")
     def test_processor_time_beside_curl(self):
         """Less the digest's own, it is curl's at most: no byte is copied or read once more than there."""
         curl = shutil.which("curl")
@@ -484,7 +483,7 @@ class Resumption(HubCase):
 
     def test_many_interruptions(self):
         """Killed and then cut off many times, at random places."""
-        kills, cuts = (60, 40) if LONG else (12, 8)
+        kills, cuts = (60, 40) if LONG_FORM else (12, 8)
         chance = random.Random(8)
         data = self.add_blob(24_000_000)
         self.hub.rate = 20_000_000
@@ -603,7 +602,7 @@ class Arriving(HubCase):
 
     def test_interruptions(self):
         """Killed at random places; what was converted is neither lost nor fetched again."""
-        chance, rounds = random.Random(5), 12 if LONG else 4
+        chance, rounds = random.Random(5), 12 if LONG_FORM else 4
         self.hub.rate = 6_000_000
         whole = sum(len(self.source[name]) for name in self.weights)
         for round in range(rounds):

@@ -2,22 +2,19 @@
 
 import os
 import random
-import shutil
 import signal
-import tempfile
 import threading
 import time
 import unittest
 
-from serving import LONG, Server, Stream, path
+from serving import LONG_FORM, Server, Stream, path, temporary_folder
 
-TIMES = 50 if LONG else 10
+TIMES = 50 if LONG_FORM else 10
 
 
 class Crash(unittest.TestCase):
     def setUp(self):
-        self.dir = tempfile.mkdtemp(prefix="zimage-server-")
-        self.addCleanup(shutil.rmtree, self.dir)
+        self.dir = temporary_folder(self)
         self.told = set()  # pictures of which there was an event
         self.gone = set()  # pictures that were deleted
         self.doubtful = set()  # pictures whose deletion was not answered

@@ -2,9 +2,8 @@
 
 import json
 import os
-import subprocess
 
-from serving import PROMPT, ZIMAGE, Case, path
+from serving import PROMPT, Case, path, run
 
 
 class Gallery(Case):
@@ -15,8 +14,7 @@ class Gallery(Case):
             cls.server.wait(cls.server.submit(model="demo", steps=1, seed=seed, prompt=prompt))
 
     def call(self, *args, folder=None):
-        return subprocess.run([ZIMAGE, *args], cwd=folder or self.dir, capture_output=True, text=True,
-                              timeout=60)
+        return run(*args, folder=folder or self.dir)
 
     def gallery(self, *args):
         done = self.call("gallery", "--json", *args)

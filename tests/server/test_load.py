@@ -11,9 +11,9 @@ import sys
 import time
 import unittest
 
-from serving import LIMIT, LONG, Case, Stream, path
+from serving import LIMIT, LONG_FORM, Case, Stream, path
 
-PICTURES = int(os.environ.get("ZI_TEST_PICTURES", "96" if LONG else "32"))  # 2000 for a thorough look
+PICTURES = int(os.environ.get("ZI_TEST_PICTURES", "96" if LONG_FORM else "32"))  # 2000 for a thorough look
 
 
 class Load(Case):
@@ -81,7 +81,7 @@ def running(process, prefix=""):
     return seconds
 
 
-@unittest.skipUnless(LONG, "takes long: make check-all runs it")
+@unittest.skipUnless(LONG_FORM, "takes long: make check-all runs it")
 class Crowd(Case):
     @classmethod
     def setUpClass(cls):

@@ -4,18 +4,17 @@ import json
 import os
 import shutil
 import struct
-import subprocess
 import threading
 import time
 
-from serving import MODEL, ZIMAGE, Case, Server, path
+from serving import MODEL, Case, Server, path, run
 from support import write_safetensors
 
 TURBO = "Tongyi-MAI/Z-Image-Turbo"
 
 
 def zimage(folder, *args):
-    done = subprocess.run([ZIMAGE, *args], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = run(*args, folder=folder)
     assert done.returncode == 0, done
     return done.stdout
 

@@ -6,12 +6,10 @@ import resource
 import shutil
 import socket
 import struct
-import subprocess
-import tempfile
 import time
 import unittest
 
-from serving import LIMIT, MODEL, ZIMAGE, Case, Server, Stream, connect, path
+from serving import LIMIT, MODEL, Case, Server, Stream, connect, path, run, temporary_folder
 
 KEY = "a key, quite long: 0123456789"
 
@@ -224,16 +222,14 @@ class Keys(Case):
 
 class Addresses(unittest.TestCase):
     def setUp(self):
-        self.dir = tempfile.mkdtemp(prefix="zimage-server-")
-        self.addCleanup(shutil.rmtree, self.dir)
+        self.dir = temporary_folder(self)
 
     def test_other_addresses(self):
         for args in ("--host", "0.0.0.0"), ("--host", "::"), ("--host", "192.0.2.1"), (
                 "--host", "0.0.0.0", "--api-key", ""):
-            run = subprocess.run([ZIMAGE, "serve", "--port", "0", *args], cwd=self.dir,
-                                 capture_output=True, timeout=LIMIT)
-            self.assertEqual(run.returncode, 2, run.stderr)
-            self.assertIn(b"--api-key", run.stderr)
+            done = run("serve", "--port", "0", *args, folder=self.dir)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn("--api-key", done.stderr)
         # Who shows the key itself may use any name; a page that was led here has no key to show.
         for args, named in (("--insecure",), 403), (("--api-key", KEY), 200):
             server = Server(self.dir, "--host", "0.0.0.0", *args)
@@ -250,10 +246,9 @@ class Addresses(unittest.TestCase):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
-            run = subprocess.run([ZIMAGE, "serve", "--port", str(taken.getsockname()[1])],
-                                 cwd=self.dir, capture_output=True, timeout=LIMIT)
-        self.assertEqual(run.returncode, 1)
-        self.assertIn(b"--port", run.stderr)
+            done = run("serve", "--port", str(taken.getsockname()[1]), folder=self.dir)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--port", done.stderr)
 
 
 class Patience(Case):
@@ -307,8 +302,7 @@ class Patience(Case):
 
     def test_more_than_there_are_places_for(self):
         """The oldest that wait make room."""
-        folder = tempfile.mkdtemp(prefix="zimage-server-")
-        self.addCleanup(shutil.rmtree, folder)
+        folder = temporary_folder(self)
         limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (600, 600))
         server = Server(folder, preexec=limit)
         self.idle(server, 500)

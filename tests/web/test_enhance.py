@@ -22,7 +22,7 @@ def one_answer():
     sys.modules["support"] = mine
     maker = module.Enhancing()
     maker.setUp()
-    return maker.chain(), module.ANSWER, maker.remove
+    return maker.chain(), module.ANSWER, maker.doCleanups
 
 
 class Enhance(PageCase):
