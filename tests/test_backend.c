@@ -89,13 +89,13 @@ static void compare(const char *path, bool unified)
 
 static void generates_on_a_device(void)
 {
-    compare(zi_test_data("golden/model"), false);
+    compare(zi_test_data_path("golden/model"), false);
     compare(ZI_SHARE "/demo-model", false);
 }
 
 static void generates_in_unified_memory(void)
 {
-    compare(zi_test_data("golden/model"), true);
+    compare(zi_test_data_path("golden/model"), true);
 }
 
 static void verifies_on_a_device(void)
@@ -119,7 +119,7 @@ static char *continue_text(zi_engine *engine)
     zi_llm *llm = NULL;
     zi_enhanced out = {0};
     zi_enhance_request request = zi_enhance_default();
-    zi_model_options options = {.path = zi_test_data("golden/model")};
+    zi_model_options options = {.path = zi_test_data_path("golden/model")};
     request.prompt = "a red";
     request.raw = true;
     request.max_tokens = 12;
@@ -161,7 +161,7 @@ static void damage_is_named(void)
     zi_error error = {0};
     zi_model *model = NULL;
     zi_engine *engine = make_engine(false, false);
-    zi_model_options options = {.path = zi_test_data("golden/model")};
+    zi_model_options options = {.path = zi_test_data_path("golden/model")};
     if (!CHECK_OK(zi_model_load(engine, &options, &model, &error), error)) return;
     const struct {
         zi_view view;
@@ -204,11 +204,11 @@ static void load(void)
 {
     zi_weights weights;
     zi_error error = {0};
-    zi_config config = zi_golden_part("model", ZI_TRANSFORMER, &weights);
+    zi_config config = zi_golden_component("model", ZI_TRANSFORMER, &weights);
     CHECK_OK(zi_transformer_bind(&weights, &config.transformer, &transformer, &error), error);
-    config = zi_golden_part("model", ZI_VAE, &weights);
+    config = zi_golden_component("model", ZI_VAE, &weights);
     CHECK_OK(zi_vae_bind(&weights, &config.vae, &vae, &error), error);
-    config = zi_golden_part("model", ZI_TEXT_ENCODER, &weights);
+    config = zi_golden_component("model", ZI_TEXT_ENCODER, &weights);
     CHECK_OK(zi_qwen_bind(&weights, &config.text, &text_encoder, &error), error);
 }
 

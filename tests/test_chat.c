@@ -191,7 +191,8 @@ static void sampling(void)
 int main(void)
 {
     zi_error error = {0};
-    if (!CHECK_OK(zi_tokenizer_load(zi_test_data("golden/enhancer/hf"), &tokenizer, &error), error))
+    if (!CHECK_OK(zi_tokenizer_load(zi_test_data_path("golden/enhancer/hf"), &tokenizer, &error),
+                  error))
         return 1;
     RUN(control_tokens_are_text);
     RUN(families);

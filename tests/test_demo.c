@@ -3,7 +3,7 @@
  * scenes.h) go there, to look at or to draw the same prompts with another program and compare. */
 #include "checker.h"
 #include "harness.h"
-#include "quantized.h"
+#include "quantized_model.h"
 #include "base/file.h"
 
 #include <math.h>
@@ -13,7 +13,7 @@
 enum { MIN_SINGLE = 90, MIN_DOUBLE = 85 }; /* right images in percent, of one and of two objects */
 
 static const char *out_folder; /* or NULL */
-static zi_unseen unseen[ZI_UNSEEN];
+static zi_heldout heldout[ZI_HELDOUT];
 static int stride = 1; /* every which prompt is used */
 
 static bool save(const zi_image *image, int index, zi_error *error)
@@ -30,10 +30,11 @@ static bool save(const zi_image *image, int index, zi_error *error)
 static bool save_list(zi_error *error)
 {
     zi_output output = {0};
-    char *list = zi_unseen_list(unseen, ZI_UNSEEN), *path = zi_path_join(out_folder, "LIST.json");
+    char *list = zi_heldout_list(heldout, ZI_HELDOUT),
+         *path = zi_path_join(out_folder, "LIST.json");
     bool ok = false;
     if (!list || !path) {
-        zi_error_no_memory(error, sizeof unseen);
+        zi_error_no_memory(error, sizeof heldout);
         goto out;
     }
     if (!zi_output_open(&output, path, error)) goto out;
@@ -47,7 +48,7 @@ out:
 
 static bool draw(zi_model *model, int index, zi_compute compute, zi_image **out, zi_error *error)
 {
-    const zi_unseen *u = &unseen[index];
+    const zi_heldout *u = &heldout[index];
     zi_request request = zi_request_default();
     request.prompt = u->prompt;
     request.width = u->width;
@@ -58,12 +59,12 @@ static bool draw(zi_model *model, int index, zi_compute compute, zi_image **out,
     return zi_generate(model, &request, out, error);
 }
 
-/* Adds one to rights[number of things] if the picture is right; says what is wrong with it. */
+/* Adds one to rights[number of objects] if the image is right; says what is wrong with it. */
 static bool judge(const zi_image *image, int index, int rights[3], zi_error *error)
 {
-    const zi_unseen *u = &unseen[index];
-    zi_verdict verdict;
-    if (!zi_judge(image, &u->scene, &verdict, error)) return false;
+    const zi_heldout *u = &heldout[index];
+    zi_scene_report verdict;
+    if (!zi_scene_check(image, &u->scene, &verdict, error)) return false;
     rights[u->scene.count] += verdict.faults == 0;
     if (verdict.faults) printf("wrong %03d: %s: %s\n", index, u->prompt, verdict.text);
     fflush(stdout);
@@ -79,7 +80,7 @@ static zi_model *load(bool quantized)
     zi_model *model = NULL;
     if (!CHECK_MSG(zi_is_dir(path), "%s is missing: make it with tools/demo-model", path))
         return NULL;
-    if (quantized) path = zi_test_quantized(path);
+    if (quantized) path = zi_test_quantized_model(path);
     CHECK_OK(zi_model_load(engine, &(zi_model_options){.path = path}, &model, &error), error);
     return model;
 }
@@ -91,7 +92,7 @@ static void draws_what_is_asked(void)
     zi_error error = {0};
     zi_model *model = load(false);
     bool ok = model && (!out_folder || CHECK_OK(save_list(&error), error));
-    for (int i = 0; i < ZI_UNSEEN && ok; i += stride) {
+    for (int i = 0; i < ZI_HELDOUT && ok; i += stride) {
         zi_image *image = NULL;
         ok = CHECK_OK(draw(model, i, ZI_COMPUTE_EXACT, &image, &error) &&
                           (!out_folder || save(image, i, &error)) &&
@@ -100,12 +101,12 @@ static void draws_what_is_asked(void)
         zi_image_free(image);
     }
     zi_model_free(model);
-    int singles = ZI_UNSEEN_SINGLE / stride, doubles = ZI_UNSEEN_DOUBLE / stride;
-    printf("one thing: %d of %d right\ntwo things: %d of %d right\n", exact_rights[1], singles,
+    int singles = ZI_HELDOUT_SINGLE / stride, doubles = ZI_HELDOUT_DOUBLE / stride;
+    printf("one object: %d of %d right\ntwo objects: %d of %d right\n", exact_rights[1], singles,
            exact_rights[2], doubles);
-    CHECK_MSG(exact_rights[1] * 100 >= MIN_SINGLE * singles, "one thing: %d of %d right",
+    CHECK_MSG(exact_rights[1] * 100 >= MIN_SINGLE * singles, "one object: %d of %d right",
               exact_rights[1], singles);
-    CHECK_MSG(exact_rights[2] * 100 >= MIN_DOUBLE * doubles, "two things: %d of %d right",
+    CHECK_MSG(exact_rights[2] * 100 >= MIN_DOUBLE * doubles, "two objects: %d of %d right",
               exact_rights[2], doubles);
 }
 
@@ -135,23 +136,23 @@ static void fast_is_as_good(void)
     zi_model *model = load(true);
     bool ok = model;
     int rights[3] = {0};
-    for (int i = 0; i < ZI_UNSEEN && ok; i += stride) {
+    for (int i = 0; i < ZI_HELDOUT && ok; i += stride) {
         zi_image *fast = NULL, *exact = NULL;
         ok = CHECK_OK(draw(model, i, ZI_COMPUTE_FAST, &fast, &error) &&
                           judge(fast, i, rights, &error),
                       error);
         if (ok && i % (10 * stride) == 0 &&
             CHECK_OK(draw(model, i, ZI_COMPUTE_EXACT, &exact, &error), error))
-            CHECK_MSG(correlation(fast, exact) > 0.99, "%s: correlation %.4f", unseen[i].prompt,
+            CHECK_MSG(correlation(fast, exact) > 0.99, "%s: correlation %.4f", heldout[i].prompt,
                       correlation(fast, exact));
         zi_image_free(fast);
         zi_image_free(exact);
     }
     zi_model_free(model);
-    printf("fast: %d of %d and %d of %d right\n", rights[1], ZI_UNSEEN_SINGLE / stride, rights[2],
-           ZI_UNSEEN_DOUBLE / stride);
+    printf("fast: %d of %d and %d of %d right\n", rights[1], ZI_HELDOUT_SINGLE / stride, rights[2],
+           ZI_HELDOUT_DOUBLE / stride);
     for (int count = 1; count <= 2; count++)
-        CHECK_MSG(abs(rights[count] - exact_rights[count]) <= 2, "%d things: fast %d, exact %d",
+        CHECK_MSG(abs(rights[count] - exact_rights[count]) <= 2, "%d objects: fast %d, exact %d",
                   count, rights[count], exact_rights[count]);
 }
 
@@ -161,7 +162,7 @@ int main(int argc, char **argv)
         out_folder = argv[1];
     else if (!zi_test_long())
         stride = 5;
-    zi_unseen_prompts(unseen);
+    zi_heldout_prompts(heldout);
     zi_error error = {0};
     if (!CHECK_OK(zi_engine_create(NULL, &engine, &error), error)) return zi_test_result();
     RUN(draws_what_is_asked);

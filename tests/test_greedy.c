@@ -42,8 +42,8 @@ static void json_of_many_values(void)
     for (size_t i = 8; i < SIZE + 8; i += 2) memcpy(text + i, ",0", 2);
     text[8] = '[';
     memcpy(text + SIZE + 6, " ]", 2);
-    zi_test_write(zi_test_path("many.json"), text + 8, SIZE);
-    zi_test_write(zi_test_path("many.safetensors"), text, SIZE + 8);
+    zi_test_write_file(zi_test_path("many.json"), text + 8, SIZE);
+    zi_test_write_file(zi_test_path("many.safetensors"), text, SIZE + 8);
     CHECK(!zi_json_read(zi_test_path("many.json"), SIZE, &json, &error));
     CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, zi_test_path("many.json"));
     CHECK_MSG(strstr(error.text, "too many values"), "%s", error.text);
@@ -59,7 +59,7 @@ static void deep_json(void)
     zi_error error = {0};
     cJSON *json = NULL;
     memset(text, '[', SIZE);
-    zi_test_write(zi_test_path("deep.json"), text, SIZE);
+    zi_test_write_file(zi_test_path("deep.json"), text, SIZE);
     CHECK(!zi_json_read(zi_test_path("deep.json"), SIZE, &json, &error));
     CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, zi_test_path("deep.json"));
     free(text);
@@ -92,7 +92,7 @@ static void gguf_of_many_tensors(void)
         memcpy(bytes, "GGUF\3\0\0\0", 8);
         memcpy(bytes + 8, &(uint64_t){i ? COUNT : 0}, 8);
         memcpy(bytes + 16, &(uint64_t){i ? 0 : COUNT}, 8);
-        zi_test_write(zi_test_path("many.gguf"), bytes, SIZE);
+        zi_test_write_file(zi_test_path("many.gguf"), bytes, SIZE);
         check_refused("many.gguf", says[i]);
     }
     free(bytes);
@@ -189,7 +189,7 @@ static void put_pattern(const char *insert)
     char *json = NULL;
     size_t size;
     zi_text_init(&changed, 1 << 20);
-    if (!CHECK_OK(zi_file_read(zi_test_data("golden/model/tokenizer/tokenizer.json"), 1 << 20,
+    if (!CHECK_OK(zi_file_read(zi_test_data_path("golden/model/tokenizer/tokenizer.json"), 1 << 20,
                                &json, &size, &error),
                   error))
         return;
@@ -197,7 +197,7 @@ static void put_pattern(const char *insert)
     zi_text_append(&changed, json, at);
     zi_text_puts(&changed, insert);
     zi_text_puts(&changed, json + at);
-    zi_test_write(zi_test_path("tokenizer.json"), changed.data, changed.size);
+    zi_test_write_file(zi_test_path("tokenizer.json"), changed.data, changed.size);
     zi_text_free(&changed);
     free(json);
 }

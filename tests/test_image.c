@@ -502,7 +502,7 @@ static void expect_misuse(const zi_image *image, const char *name, const zi_save
 static void misuse(void)
 {
     zi_image *image = gradient(4, 4);
-    int before = zi_test_files();
+    int before = zi_test_folder_count();
     static const char *const names[] = {"a.gif", "noextension", "a.png.txt", "png", "a.", "a.pn"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         expect_misuse(image, names[i], NULL, "path", ".png, .jpg or .webp");
@@ -513,7 +513,7 @@ static void misuse(void)
     expect_misuse(&(zi_image){0, 4, image->pixels}, "a.png", NULL, "image", "0 x 4");
     expect_misuse(&(zi_image){4, 16385, image->pixels}, "a.png", NULL, "image", "4 x 16385");
     expect_misuse(&(zi_image){16384, 1, image->pixels}, "a.webp", NULL, "image", "16383");
-    CHECK(zi_test_files() == before);
+    CHECK(zi_test_folder_count() == before);
     zi_image_free(image);
 }
 
@@ -587,15 +587,15 @@ static void full_disk(void)
         char name[16];
         snprintf(name, sizeof name, "full.%s", extensions[f]);
         const char *path = zi_test_path(name);
-        int before = zi_test_files();
+        int before = zi_test_folder_count();
         for (rlim_t bytes = 0; bytes <= 16384; bytes = bytes ? bytes * 8 : 4) {
             CHECK(!save_on_full_disk(image, path, bytes, &error));
             CHECK_ERROR(error, ZI_ERROR_IO, path);
-            CHECK_MSG(zi_test_files() == before, "%s: something is left behind", name);
+            CHECK_MSG(zi_test_folder_count() == before, "%s: something is left behind", name);
         }
         CHECK_OK(zi_image_save(old, path, NULL, &error), error);
         CHECK(!save_on_full_disk(image, path, 1000, &error));
-        CHECK(zi_test_files() == before + 1);
+        CHECK(zi_test_folder_count() == before + 1);
         if (CHECK_OK(zi_image_load(path, &back, NULL, &error), error))
             CHECK(back->width == 5 && back->height == 6);
         zi_image_free(back);

@@ -35,7 +35,8 @@ static void reference_layouts(void)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_layout layout;
         zi_error error = {0};
-        if (!CHECK_OK(zi_layout_read(zi_test_data(rows[i].path), &layout, &error), error)) continue;
+        if (!CHECK_OK(zi_layout_read(zi_test_data_path(rows[i].path), &layout, &error), error))
+            continue;
         CHECK_MSG(layout.naming == rows[i].naming && layout.folder == rows[i].folder, "%s is of %s",
                   rows[i].path, zi_naming_name(layout.naming));
         CHECK_MSG(!layout.tokenizer == !rows[i].extras && !layout.scheduler == !rows[i].extras,

@@ -169,7 +169,7 @@ static void edit(const char *path, const char *from, const char *to)
     char *at = data ? strstr(data, from) : NULL;
     CHECK_MSG(at && strlen(from) == strlen(to), "%s is not in %s", from, path);
     if (at) memcpy(at, to, strlen(to));
-    zi_test_write(path, data, size);
+    zi_test_write_file(path, data, size);
     free(data);
 }
 
@@ -205,7 +205,7 @@ static void kept_inspections(void)
               list.entries[1].inspection->architecture);
     zi_registry_list_free(&list);
 
-    zi_test_write(in_folder("mlx/bad/config.json"), "{}", 2); /* it has changed */
+    zi_test_write_file(in_folder("mlx/bad/config.json"), "{}", 2); /* it has changed */
     CHECK(inspect_anew(&list) == 1);
     zi_registry_list_free(&list);
 

@@ -118,7 +118,7 @@ static int clear_files(const char *folder)
         size_t size;
         if (path && zi_is_file(path) && zi_file_read(path, 1 << 24, &data, &size, NULL)) {
             memset(data, 0, size);
-            zi_test_write(path, data, size);
+            zi_test_write_file(path, data, size);
             count++;
         }
         free(data);

@@ -9,14 +9,15 @@
 
 /* What the judge asks for. Colour distances are CIELAB's (CIE 1976): the two colours of this
  * world that are most alike, blue and purple, are 29 apart. */
-static const double most_off_colour = 22;  /* a colour still goes by its name */
-static const double most_off_ground = 12;  /* what differs more is something on the ground */
-static const double most_patchy = 0.15;    /* of a thing's inside */
-static const double most_dirt = 0.01;      /* of the picture: marks too small to be things */
-static const double least_thing = 0.003;   /* of the picture */
-static const double least_overlap = 0.80;  /* of a thing and the shape it is said to be */
-static const double most_displaced = 0.10; /* of the width and of the height */
-static const double most_edge_width = 4.5; /* pixels, about 2 of them from the smoothing */
+static const double max_colour_distance = 22; /* a colour still goes by its name */
+static const double max_background_distance =
+    12;                                      /* what differs more is something on the background */
+static const double max_uneven_share = 0.15; /* of a object's inside */
+static const double max_speck_share = 0.01;  /* of the image: marks too small to be objects */
+static const double min_object = 0.003;      /* of the image */
+static const double min_overlap = 0.80;      /* of a object and the shape it is said to be */
+static const double max_displacement = 0.10; /* of the width and of the height */
+static const double max_edge_width = 4.5;    /* pixels, about 2 of them from the smoothing */
 
 /* Accepted radius as a share of the shorter side; true are 0.26, 0.16, 0.37 and 0.19. */
 static const double radius_range[][2] = {[ZI_MEDIUM] = {0.19, 0.33},
@@ -24,7 +25,7 @@ static const double radius_range[][2] = {[ZI_MEDIUM] = {0.19, 0.33},
                                          [ZI_LARGE] = {0.31, 0.46},
                                          [ZI_PAIR] = {0.13, 0.26}};
 
-enum { MOST_THINGS = 2, CLEARANCE = 3, GRID = 40 };
+enum { MAX_OBJECTS = 2, CLEARANCE = 3, GRID = 40 };
 
 typedef struct {
     double cx, cy, radius; /* pixels */
@@ -33,16 +34,16 @@ typedef struct {
 
 typedef struct {
     uint8_t colour[3];
-    double patchy;     /* share of the inside that has another colour */
+    double uneven;     /* share of the inside that has another colour */
     double edge_width; /* pixels */
     int shape;         /* the best of the fits */
     fit fits[ZI_SHAPES];
-} found_thing;
+} found_object;
 
 typedef struct {
     int label, left, top, right, bottom; /* bounds inclusive */
     int pixels;
-} blob;
+} region;
 
 /* A template's area and centroid at radius 1. */
 typedef struct {
@@ -53,22 +54,23 @@ typedef struct {
     const zi_image *image;
     int width, height;
     uint8_t *smooth; /* [height, width, 3], each pixel the mean of 3 x 3 */
-    int *labels;     /* [height, width]: 0 ground, else which blob */
+    int *labels;     /* [height, width]: 0 background, else which region */
     int *stack;      /* [height * width] */
-    float *cover;    /* [height, width]: how much of a pixel is the thing looked at, 0 to 1 */
+    float *cover;    /* [height, width]: how much of a pixel is the object looked at, 0 to 1 */
     double linear[256];
     double palette[ZI_COLOURS][3]; /* Lab */
     outline outlines[ZI_SHAPES];
-    uint8_t ground[3];
-    double dirt; /* share of the picture */
-    int count;   /* things seen, also beyond those described */
-    blob blobs[MOST_THINGS];
-    found_thing found[MOST_THINGS];
+    uint8_t background[3];
+    double specks; /* share of the image */
+    int count;     /* objects seen, also beyond those described */
+    region regions[MAX_OBJECTS];
+    found_object found[MAX_OBJECTS];
 } view;
 
-static void add_fault(zi_verdict *verdict, unsigned fault, const char *format, ...) ZI_PRINTF(3, 4);
+static void add_fault(zi_scene_report *verdict, unsigned fault, const char *format, ...)
+    ZI_PRINTF(3, 4);
 
-static void add_fault(zi_verdict *verdict, unsigned fault, const char *format, ...)
+static void add_fault(zi_scene_report *verdict, unsigned fault, const char *format, ...)
 {
     size_t used = strlen(verdict->text), room = sizeof verdict->text - used;
     verdict->faults |= fault;
@@ -125,7 +127,7 @@ static const uint8_t *smooth_at(const view *v, int x, int y)
     return v->smooth + ((size_t)y * (size_t)v->width + (size_t)x) * 3;
 }
 
-static void smooth_picture(view *v)
+static void smooth_image(view *v)
 {
     for (int y = 0; y < v->height; y++)
         for (int x = 0; x < v->width; x++) {
@@ -156,8 +158,8 @@ static void count_colour(int counts[3][256], const uint8_t rgb[3])
     for (int c = 0; c < 3; c++) counts[c][rgb[c]]++;
 }
 
-/* The ground is the commonest colour along the four edges. */
-static void find_ground(view *v)
+/* The background is the commonest colour along the four edges. */
+static void find_background(view *v)
 {
     int votes[ZI_COLOURS] = {0}, counts[ZI_COLOURS][3][256] = {{{0}}};
     for (int y = 0; y < v->height; y++) {
@@ -173,15 +175,15 @@ static void find_ground(view *v)
     int best = 0;
     for (int c = 1; c < ZI_COLOURS; c++)
         if (votes[c] > votes[best]) best = c;
-    median_colour(counts[best], v->ground);
+    median_colour(counts[best], v->background);
 }
 
-/* ---- things ---- */
+/* ---- objects ---- */
 
 /* Labels the pixels that hang together (8 neighbours) with a start that is marked -1. */
-static blob flood(view *v, int start, int label)
+static region flood(view *v, int start, int label)
 {
-    blob b = {label, v->width, v->height, -1, -1, 0};
+    region b = {label, v->width, v->height, -1, -1, 0};
     int depth = 0;
     v->stack[depth++] = start;
     v->labels[start] = label;
@@ -204,30 +206,30 @@ static blob flood(view *v, int start, int label)
     return b;
 }
 
-static void find_blobs(view *v)
+static void find_regions(view *v)
 {
-    int n = v->width * v->height, labels = 0, dirt = 0;
-    double ground[3], lab[3];
-    to_lab(v, v->ground, ground);
+    int n = v->width * v->height, labels = 0, specks = 0;
+    double background[3], lab[3];
+    to_lab(v, v->background, background);
     for (int i = 0; i < n; i++) {
         const uint8_t *rgb = v->smooth + 3 * (size_t)i;
         v->labels[i] = 0;
-        if (memcmp(rgb, v->ground, 3) == 0) continue; /* most pixels: spare them the roots */
+        if (memcmp(rgb, v->background, 3) == 0) continue; /* most pixels: spare them the roots */
         to_lab(v, rgb, lab);
-        v->labels[i] = lab_distance(lab, ground) > most_off_ground ? -1 : 0;
+        v->labels[i] = lab_distance(lab, background) > max_background_distance ? -1 : 0;
     }
     for (int i = 0; i < n; i++) {
         if (v->labels[i] != -1) continue;
-        blob b = flood(v, i, ++labels);
-        if (b.pixels < least_thing * n)
-            dirt += b.pixels;
-        else if (v->count++ < MOST_THINGS)
-            v->blobs[v->count - 1] = b;
+        region b = flood(v, i, ++labels);
+        if (b.pixels < min_object * n)
+            specks += b.pixels;
+        else if (v->count++ < MAX_OBJECTS)
+            v->regions[v->count - 1] = b;
     }
-    v->dirt = (double)dirt / n;
+    v->specks = (double)specks / n;
 }
 
-static bool is_inside(const view *v, const blob *b, int x, int y)
+static bool is_inside(const view *v, const region *b, int x, int y)
 {
     for (int j = y - CLEARANCE; j <= y + CLEARANCE; j++)
         for (int i = x - CLEARANCE; i <= x + CLEARANCE; i++) {
@@ -237,29 +239,29 @@ static bool is_inside(const view *v, const blob *b, int x, int y)
     return true;
 }
 
-/* Colour and evenness of a thing, away from its edge. */
-static void read_colour(const view *v, const blob *b, found_thing *thing)
+/* Colour and evenness of a object, away from its edge. */
+static void read_colour(const view *v, const region *b, found_object *object)
 {
     int counts[3][256] = {{0}}, inside = 0, other = 0;
     double lab[3], mean[3];
     for (int y = b->top; y <= b->bottom; y++)
         for (int x = b->left; x <= b->right; x++)
             if (is_inside(v, b, x, y)) count_colour(counts, smooth_at(v, x, y));
-    median_colour(counts, thing->colour);
-    to_lab(v, thing->colour, mean);
+    median_colour(counts, object->colour);
+    to_lab(v, object->colour, mean);
     for (int y = b->top; y <= b->bottom; y++)
         for (int x = b->left; x <= b->right; x++) {
             if (!is_inside(v, b, x, y)) continue;
             to_lab(v, smooth_at(v, x, y), lab);
             inside++;
-            other += lab_distance(lab, mean) > most_off_colour;
+            other += lab_distance(lab, mean) > max_colour_distance;
         }
-    thing->patchy = inside ? (double)other / inside : 1;
+    object->uneven = inside ? (double)other / inside : 1;
 }
 
-static blob widened(const view *v, const blob *b, int by_x, int by_y)
+static region widened(const view *v, const region *b, int by_x, int by_y)
 {
-    blob wide = *b;
+    region wide = *b;
     wide.left = b->left > by_x ? b->left - by_x : 0;
     wide.top = b->top > by_y ? b->top - by_y : 0;
     wide.right = b->right + by_x < v->width ? b->right + by_x : v->width - 1;
@@ -267,29 +269,29 @@ static blob widened(const view *v, const blob *b, int by_x, int by_y)
     return wide;
 }
 
-/* How far each pixel has gone from the ground's colour to the thing's: 0.5 is the true edge, as
- * edge pixels are mixtures. */
-static void read_cover(view *v, const blob *b, const uint8_t colour[3])
+/* How far each pixel has gone from the background's colour to the object's: 0.5 is the true edge,
+ * as edge pixels are mixtures. */
+static void read_cover(view *v, const region *b, const uint8_t colour[3])
 {
     double way[3], length = 0;
     for (int c = 0; c < 3; c++) {
-        way[c] = (double)colour[c] - v->ground[c];
+        way[c] = (double)colour[c] - v->background[c];
         length += way[c] * way[c];
     }
     memset(v->cover, 0, (size_t)v->width * (size_t)v->height * sizeof *v->cover);
-    blob wide = widened(v, b, CLEARANCE, CLEARANCE);
+    region wide = widened(v, b, CLEARANCE, CLEARANCE);
     for (int y = wide.top; y <= wide.bottom; y++)
         for (int x = wide.left; x <= wide.right; x++) {
             size_t at = (size_t)y * (size_t)v->width + (size_t)x;
             if (v->labels[at] != 0 && v->labels[at] != b->label) continue;
             double gone = 0;
             for (int c = 0; c < 3; c++)
-                gone += way[c] * ((double)smooth_at(v, x, y)[c] - v->ground[c]);
+                gone += way[c] * ((double)smooth_at(v, x, y)[c] - v->background[c]);
             v->cover[at] = (float)fmin(fmax(gone / fmax(length, 1), 0), 1);
         }
 }
 
-/* Cover with what lies close to ground and thing taken as such, so that noise has no slope. */
+/* Cover with what lies close to background and object taken as such, so that noise has no slope. */
 static double clear_cover(float cover)
 {
     return fmin(fmax((cover - 0.15) / 0.7, 0), 1);
@@ -297,10 +299,10 @@ static double clear_cover(float cover)
 
 /* Half-covered pixels per pixel of outline. The outline's length is the sum of the cover's slope,
  * which does not depend on how wide the edge is. */
-static double read_edge_width(const view *v, const blob *b)
+static double read_edge_width(const view *v, const region *b)
 {
     double between = 0, outline_length = 0;
-    blob wide = widened(v, b, CLEARANCE, CLEARANCE);
+    region wide = widened(v, b, CLEARANCE, CLEARANCE);
     for (int y = wide.top; y < wide.bottom; y++)
         for (int x = wide.left; x < wide.right; x++) {
             const float *at = v->cover + (size_t)y * (size_t)v->width + (size_t)x;
@@ -313,17 +315,17 @@ static double read_edge_width(const view *v, const blob *b)
 
 /* ---- shapes ---- */
 
-/* Points spread over a thing's surroundings: more would not tell more. */
+/* Points spread over a object's surroundings: more would not tell more. */
 typedef struct {
     int columns, rows;
     double left, top, step; /* pixels */
     bool covered[GRID][GRID];
 } grid;
 
-static grid grid_over(const view *v, const blob *b)
+static grid grid_over(const view *v, const region *b)
 {
     int by_x = (b->right - b->left + 1) / 7 + 1, by_y = (b->bottom - b->top + 1) / 7 + 1;
-    blob wide = widened(v, b, by_x, by_y);
+    region wide = widened(v, b, by_x, by_y);
     int width = wide.right - wide.left + 1, height = wide.bottom - wide.top + 1;
     grid g = {.left = wide.left, .top = wide.top};
     g.step = fmax((double)(width > height ? width : height) / GRID, 1);
@@ -352,7 +354,7 @@ static double overlap(const grid *g, int shape, const fit *f)
 }
 
 /* Moves and scales a shape until its overlap is best. Where the first guess, by area and
- * centroid, is far off, the thing is no such shape and the guess stays. */
+ * centroid, is far off, the object is no such shape and the guess stays. */
 static void improve_fit(const grid *g, int shape, fit *f)
 {
     f->overlap = overlap(g, shape, f);
@@ -392,7 +394,7 @@ static void measure_outlines(view *v)
     }
 }
 
-static void read_shape(const view *v, const blob *b, found_thing *thing)
+static void read_shape(const view *v, const region *b, found_object *object)
 {
     grid g = grid_over(v, b);
     double area = 0, x = 0, y = 0;
@@ -406,12 +408,12 @@ static void read_shape(const view *v, const blob *b, found_thing *thing)
     if (area == 0) return;
     for (int shape = 0; shape < ZI_SHAPES; shape++) {
         const outline *o = &v->outlines[shape];
-        fit *f = &thing->fits[shape];
+        fit *f = &object->fits[shape];
         f->radius = g.step * sqrt(area / o->area);
         f->cx = x / area - o->x * f->radius;
         f->cy = y / area - o->y * f->radius;
         improve_fit(&g, shape, f);
-        if (f->overlap > thing->fits[thing->shape].overlap) thing->shape = shape;
+        if (f->overlap > object->fits[object->shape].overlap) object->shape = shape;
     }
 }
 
@@ -446,35 +448,35 @@ static void view_close(view *v)
 
 static void look(view *v)
 {
-    smooth_picture(v);
-    find_ground(v);
-    find_blobs(v);
-    for (int i = 0; i < v->count && i < MOST_THINGS; i++) {
-        const blob *b = &v->blobs[i];
-        found_thing *thing = &v->found[i];
-        read_colour(v, b, thing);
-        read_cover(v, b, thing->colour);
-        thing->edge_width = read_edge_width(v, b);
-        read_shape(v, b, thing);
+    smooth_image(v);
+    find_background(v);
+    find_regions(v);
+    for (int i = 0; i < v->count && i < MAX_OBJECTS; i++) {
+        const region *b = &v->regions[i];
+        found_object *object = &v->found[i];
+        read_colour(v, b, object);
+        read_cover(v, b, object->colour);
+        object->edge_width = read_edge_width(v, b);
+        read_shape(v, b, object);
     }
 }
 
-static void judge_ground(const view *v, int asked, zi_verdict *out)
+static void judge_ground(const view *v, int asked, zi_scene_report *out)
 {
     double off;
-    int colour = nearest_colour(v, v->ground, &off);
-    const uint8_t *g = v->ground;
+    int colour = nearest_colour(v, v->background, &off);
+    const uint8_t *g = v->background;
     if (asked >= 0 && colour != asked)
         add_fault(out, ZI_FAULT_BACKGROUND, "background %s, asked %s", zi_colour_name(colour),
                   zi_colour_name(asked));
-    else if (off > most_off_colour)
+    else if (off > max_colour_distance)
         add_fault(out, ZI_FAULT_BACKGROUND, "background %d %d %d is no clear %s", g[0], g[1], g[2],
                   zi_colour_name(colour));
-    if (v->dirt > most_dirt)
-        add_fault(out, ZI_FAULT_BACKGROUND, "background dirty: %.1f %% specks", 100 * v->dirt);
+    if (v->specks > max_speck_share)
+        add_fault(out, ZI_FAULT_BACKGROUND, "background dirty: %.1f %% specks", 100 * v->specks);
 }
 
-static void judge_colour(const view *v, const found_thing *found, int asked, zi_verdict *out)
+static void judge_colour(const view *v, const found_object *found, int asked, zi_scene_report *out)
 {
     double off;
     int colour = nearest_colour(v, found->colour, &off);
@@ -482,28 +484,28 @@ static void judge_colour(const view *v, const found_thing *found, int asked, zi_
     if (colour != asked)
         add_fault(out, ZI_FAULT_COLOUR, "colour %s, asked %s", zi_colour_name(colour),
                   zi_colour_name(asked));
-    else if (off > most_off_colour)
+    else if (off > max_colour_distance)
         add_fault(out, ZI_FAULT_COLOUR, "colour %d %d %d is no clear %s", c[0], c[1], c[2],
                   zi_colour_name(colour));
-    if (found->patchy > most_patchy)
-        add_fault(out, ZI_FAULT_COLOUR, "colour patchy: %.0f %%", 100 * found->patchy);
+    if (found->uneven > max_uneven_share)
+        add_fault(out, ZI_FAULT_COLOUR, "colour patchy: %.0f %%", 100 * found->uneven);
 }
 
-static void judge_thing(const view *v, const found_thing *found, const zi_thing *asked,
-                        zi_verdict *out)
+static void judge_thing(const view *v, const found_object *found, const zi_scene_object *asked,
+                        zi_scene_report *out)
 {
     judge_colour(v, found, asked->colour, out);
     const fit *f = &found->fits[found->shape];
-    if (found->shape != asked->shape || f->overlap < least_overlap)
+    if (found->shape != asked->shape || f->overlap < min_overlap)
         add_fault(out, ZI_FAULT_SHAPE, "shape like %s (%.2f), asked %s (%.2f)",
                   zi_shape_name(found->shape), f->overlap, zi_shape_name(asked->shape),
                   found->fits[asked->shape].overlap);
 
     double x, y, dx, dy;
-    zi_thing_centre(asked, v->width, v->height, &x, &y);
+    zi_object_centre(asked, v->width, v->height, &x, &y);
     dx = (f->cx - x) / v->width;
     dy = (f->cy - y) / v->height;
-    if (fabs(dx) > most_displaced || fabs(dy) > most_displaced)
+    if (fabs(dx) > max_displacement || fabs(dy) > max_displacement)
         add_fault(out, ZI_FAULT_POSITION, "%s off by %+.2f of the width, %+.2f of the height",
                   zi_shape_name(asked->shape), dx, dy);
 
@@ -512,7 +514,7 @@ static void judge_thing(const view *v, const found_thing *found, const zi_thing 
     if (share < range[0] || share > range[1])
         add_fault(out, ZI_FAULT_SIZE, "radius %.2f of the shorter side, asked %.2f to %.2f", share,
                   range[0], range[1]);
-    if (found->edge_width > most_edge_width)
+    if (found->edge_width > max_edge_width)
         add_fault(out, ZI_FAULT_BLUR, "edges %.1f pixels wide", found->edge_width);
 }
 
@@ -523,17 +525,17 @@ static int count_bits(unsigned bits)
     return n;
 }
 
-/* Which found thing is which asked one? Whatever leaves fewer faults. */
-static void judge_things(const view *v, const zi_scene *asked, zi_verdict *out)
+/* Which found object is which asked one? Whatever leaves fewer faults. */
+static void judge_things(const view *v, const zi_scene *asked, zi_scene_report *out)
 {
-    zi_verdict best = {0};
+    zi_scene_report best = {0};
     int least = 0;
     for (int swap = 0; swap < asked->count; swap++) {
-        zi_verdict total = *out;
+        zi_scene_report total = *out;
         int faults = 0;
         for (int i = 0; i < asked->count; i++) {
-            zi_verdict one = {0};
-            judge_thing(v, &v->found[i ^ swap], &asked->things[i], &one);
+            zi_scene_report one = {0};
+            judge_thing(v, &v->found[i ^ swap], &asked->objects[i], &one);
             faults += count_bits(one.faults);
             if (one.faults) add_fault(&total, one.faults, "%s", one.text);
         }
@@ -544,16 +546,17 @@ static void judge_things(const view *v, const zi_scene *asked, zi_verdict *out)
     *out = best;
 }
 
-bool zi_judge(const zi_image *image, const zi_scene *asked, zi_verdict *out, zi_error *error)
+bool zi_scene_check(const zi_image *image, const zi_scene *asked, zi_scene_report *out,
+                    zi_error *error)
 {
     view v;
-    zi_verdict verdict = {0};
+    zi_scene_report verdict = {0};
     bool ok = view_open(image, &v, error);
     if (!ok) goto out;
     look(&v);
     judge_ground(&v, asked->background, &verdict);
     if (v.count != asked->count)
-        add_fault(&verdict, ZI_FAULT_COUNT, "%d things, asked %d", v.count, asked->count);
+        add_fault(&verdict, ZI_FAULT_COUNT, "%d objects, asked %d", v.count, asked->count);
     else
         judge_things(&v, asked, &verdict);
     *out = verdict;

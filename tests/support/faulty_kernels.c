@@ -1,4 +1,4 @@
-#include "planted.h"
+#include "faulty_kernels.h"
 #include "kernel_checks.h"
 #include "kernels/quantized.h"
 
@@ -270,8 +270,8 @@ static int32_t group_sum(const void *a, const void *b, size_t group, size_t i, s
 {
     int32_t sum = 0;
     for (size_t p = 0; p < group; p += 2) {
-        int32_t pair = panel_number_a(&right, a, i, p) * panel_number_b(&right, b, j, p) +
-                       panel_number_a(&right, a, i, p + 1) * panel_number_b(&right, b, j, p + 1);
+        int32_t pair = panel_value_a(&right, a, i, p) * panel_value_b(&right, b, j, p) +
+                       panel_value_a(&right, a, i, p + 1) * panel_value_b(&right, b, j, p + 1);
         if (saturating && pair > INT16_MAX) pair = INT16_MAX;
         if (saturating && pair < INT16_MIN) pair = INT16_MIN;
         sum += pair;
@@ -406,7 +406,7 @@ static size_t peak_is_constant(size_t rounds)
     {                                                                                              \
 #bug, SLOT(slot), (void (*)(void))bug                                                      \
     }
-const planted_bug planted_bugs[] = {
+const faulty_kernel faulty_kernels[] = {
     BUG(pack_a, pack_a_drops_last),
     BUG(pack_a, pack_a_leaves_rows),
     BUG(pack_a, pack_a_reads_ahead),
@@ -455,9 +455,9 @@ const planted_bug planted_bugs[] = {
     BUG(peak_f32, peak_is_constant),
     BUG(peak_integer, peak_is_constant),
 };
-const size_t planted_bug_count = sizeof planted_bugs / sizeof *planted_bugs;
+const size_t faulty_kernel_count = sizeof faulty_kernels / sizeof *faulty_kernels;
 
-zi_kernels plant(const planted_bug *bug, const zi_kernels *kernels)
+zi_kernels kernels_with_fault(const faulty_kernel *bug, const zi_kernels *kernels)
 {
     zi_kernels wrong = right = *kernels;
     memcpy((char *)&wrong + bug->slot, &bug->kernel, sizeof bug->kernel);

@@ -1,6 +1,6 @@
 /* Kernels that are wrong in small ways: the checks must find every one of them. */
-#ifndef ZI_TEST_PLANTED_H
-#define ZI_TEST_PLANTED_H
+#ifndef ZI_TEST_FAULTY_KERNELS_H
+#define ZI_TEST_FAULTY_KERNELS_H
 
 #include "kernels/kernels.h"
 
@@ -8,12 +8,12 @@ typedef struct {
     const char *what;
     size_t slot; /* its offset in zi_kernels */
     void (*kernel)(void);
-} planted_bug;
+} faulty_kernel;
 
-extern const planted_bug planted_bugs[];
-extern const size_t planted_bug_count;
+extern const faulty_kernel faulty_kernels[];
+extern const size_t faulty_kernel_count;
 
 /* The table with a bug in it. One at a time. */
-zi_kernels plant(const planted_bug *bug, const zi_kernels *right);
+zi_kernels kernels_with_fault(const faulty_kernel *bug, const zi_kernels *right);
 
 #endif

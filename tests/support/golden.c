@@ -20,11 +20,11 @@ zi_backend *zi_golden_backend(void)
     return backend;
 }
 
-zi_config zi_golden_part(const char *path, zi_part part, zi_weights *weights)
+zi_config zi_golden_component(const char *path, zi_part part, zi_weights *weights)
 {
     char name[256];
     snprintf(name, sizeof name, "golden/%s", path);
-    zi_model_options options = {.path = zi_test_data(name)};
+    zi_model_options options = {.path = zi_test_data_path(name)};
     zi_assembly assembly;
     zi_config config = {0};
     zi_error error = {0};
@@ -41,7 +41,7 @@ zi_checkpoint zi_golden_open(const char *name)
     snprintf(path, sizeof path, "golden/%s", name);
     zi_checkpoint golden;
     zi_error error = {0};
-    if (!zi_checkpoint_open(zi_test_data(path), &golden, &error)) give_up(name, error.text);
+    if (!zi_checkpoint_open(zi_test_data_path(path), &golden, &error)) give_up(name, error.text);
     return golden;
 }
 
@@ -76,7 +76,7 @@ void zi_golden_compare(const zi_checkpoint *golden, const char *name, const floa
     const float *wanted = zi_golden_floats(golden, "%s", name);
     if (!CHECK_MSG(tensor->count == n, "%s: %zu values, golden has %zu", name, n, tensor->count))
         return;
-    double rel = zi_rel_l2(values, wanted, n), most = zi_max_abs(values, wanted, n);
+    double rel = zi_rel_l2(values, wanted, n), most = zi_max_abs_difference(values, wanted, n);
     CHECK_MSG(rel_l2 == 0 || rel <= rel_l2, "%s: relative L2 error %g > %g", name, rel, rel_l2);
     CHECK_MSG(max_abs == 0 || most <= max_abs, "%s: largest difference %g > %g", name, most,
               max_abs);

@@ -12,7 +12,7 @@
 enum { BUFFERS = 8, MARGIN = 256, GARBAGE = 0xff }; /* floats of it are NaN */
 
 static struct {
-    char *pages; /* a forbidden page, ZI_GUARDED_BYTES + a page, a forbidden page */
+    char *pages; /* a forbidden page, ZI_GUARDED_MAX_BYTES + a page, a forbidden page */
     char *buffer;
     size_t bytes;
     bool locked;
@@ -29,7 +29,7 @@ static void give_up(const char *what)
 static void map(int index)
 {
     page = (size_t)sysconf(_SC_PAGESIZE);
-    room = ZI_GUARDED_BYTES + page;
+    room = ZI_GUARDED_MAX_BYTES + page;
     char *pages = mmap(NULL, room + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages == MAP_FAILED) give_up("mmap");
     buffers[index].pages = pages;
@@ -58,20 +58,20 @@ static size_t behind(int index)
     return space < MARGIN ? space : MARGIN;
 }
 
-void *zi_guarded(int index, size_t bytes, size_t shift, zi_place place)
+void *zi_guarded_buffer(int index, size_t bytes, size_t shift, zi_guard_side place)
 {
-    if (bytes + shift > ZI_GUARDED_BYTES) give_up("a buffer too large");
+    if (bytes + shift > ZI_GUARDED_MAX_BYTES) give_up("a buffer too large");
     if (!buffers[index].pages) map(index);
     protect(index, false);
     char *begin = buffers[index].pages + page, *end = begin + room;
-    char *buffer = place == ZI_AT_START ? begin + shift : end - bytes - shift;
+    char *buffer = place == ZI_GUARD_BEFORE ? begin + shift : end - bytes - shift;
     buffers[index].buffer = buffer;
     buffers[index].bytes = bytes;
     memset(buffer - before(index), GARBAGE, before(index) + bytes + behind(index));
     return buffer;
 }
 
-void zi_guarded_lock(int index)
+void zi_guarded_make_read_only(int index)
 {
     protect(index, true);
 }
@@ -83,7 +83,7 @@ static bool garbage(const char *x, size_t n)
     return true;
 }
 
-bool zi_guarded_intact(int index)
+bool zi_guarded_surroundings_intact(int index)
 {
     const char *buffer = buffers[index].buffer;
     return garbage(buffer - before(index), before(index)) &&
@@ -96,7 +96,7 @@ static void on_fault(int number)
     siglongjmp(rescue, 1);
 }
 
-bool zi_guarded_call(bool (*fn)(void *context), void *context, bool *fault)
+bool zi_guarded_run(bool (*fn)(void *context), void *context, bool *fault)
 {
     struct sigaction action = {.sa_handler = on_fault}, segv, bus;
     sigaction(SIGSEGV, &action, &segv);

@@ -70,7 +70,7 @@ const char *zi_test_path(const char *name)
     return path;
 }
 
-void zi_test_write(const char *path, const void *data, size_t size)
+void zi_test_write_file(const char *path, const void *data, size_t size)
 {
     FILE *file = fopen(path, "wb");
     bool ok = file && fwrite(data, 1, size, file) == size;
@@ -78,7 +78,7 @@ void zi_test_write(const char *path, const void *data, size_t size)
     CHECK_MSG(ok, "cannot write %s", path);
 }
 
-int zi_test_files(void)
+int zi_test_folder_count(void)
 {
     int count = 0;
     DIR *dir = opendir(zi_test_folder());
@@ -113,7 +113,7 @@ double zi_rel_l2(const float *a, const float *b, size_t n)
     return sqrt(difference / (norm > 0 ? norm : 1));
 }
 
-double zi_max_abs(const float *a, const float *b, size_t n)
+double zi_max_abs_difference(const float *a, const float *b, size_t n)
 {
     double most = 0;
     for (size_t i = 0; i < n; i++) {
@@ -129,7 +129,7 @@ bool zi_test_long(void)
     return getenv("ZI_TEST_LONG") != NULL;
 }
 
-const char *zi_test_data(const char *name)
+const char *zi_test_data_path(const char *name)
 {
     static char paths[8][512];
     static int next;

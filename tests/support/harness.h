@@ -28,14 +28,14 @@ int zi_test_result(void); /* prints a summary; the exit code for main */
 
 /* Relative L2 error |a-b| / |b| and largest absolute difference. Infinity where a is not finite. */
 double zi_rel_l2(const float *a, const float *b, size_t n);
-double zi_max_abs(const float *a, const float *b, size_t n);
+double zi_max_abs_difference(const float *a, const float *b, size_t n);
 
 /* Whether ZI_TEST_LONG is set: suites that have a short form then run in full (see CMakeLists.txt).
  */
 bool zi_test_long(void);
 
 /* ZI_TEST_DATA/name in a static buffer (eight of them, used in turn). */
-const char *zi_test_data(const char *name);
+const char *zi_test_data_path(const char *name);
 
 /* A folder of the program's own, for files that its tests write: it is made when it is first asked
  * for, and zi_test_result removes it with all that is in it. */
@@ -43,8 +43,8 @@ const char *zi_test_folder(void);
 /* A path in it, in a static buffer (eight of them, used in turn). */
 const char *zi_test_path(const char *name);
 /* A file that holds these bytes. */
-void zi_test_write(const char *path, const void *data, size_t size);
+void zi_test_write_file(const char *path, const void *data, size_t size);
 /* How many names in it do not begin with a dot. */
-int zi_test_files(void);
+int zi_test_folder_count(void);
 
 #endif

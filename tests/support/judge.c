@@ -1,11 +1,11 @@
-/* Judges pictures made anywhere, for instance by another program with the same model.
+/* Judges images made anywhere, for instance by another program with the same model.
  *
- *     judge LIST.json     the verdict on each picture, and how many are right
- *     judge --unseen      prints the LIST.json of the unseen prompts, to be drawn elsewhere
+ *     judge LIST.json     the verdict on each image, and how many are right
+ *     judge --heldout      prints the LIST.json of the heldout prompts, to be drawn elsewhere
  *
  * LIST.json is an array of {"prompt": ..., "file": ...}; a file is looked for beside the list.
- * Other fields (width, height, seed: see zi_unseen_list) tell how to draw and are not read here.
- * Exit code: 0 when every picture could be judged, however the verdicts are; 1 otherwise. */
+ * Other fields (width, height, seed: see zi_heldout_list) tell how to draw and are not read here.
+ * Exit code: 0 when every image could be judged, however the verdicts are; 1 otherwise. */
 #include "checker.h"
 #include "base/file.h"
 #include "io/json.h"
@@ -14,11 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int print_unseen(void)
+static int print_heldout(void)
 {
-    static zi_unseen unseen[ZI_UNSEEN];
-    zi_unseen_prompts(unseen);
-    char *list = zi_unseen_list(unseen, ZI_UNSEEN);
+    static zi_heldout heldout[ZI_HELDOUT];
+    zi_heldout_prompts(heldout);
+    char *list = zi_heldout_list(heldout, ZI_HELDOUT);
     bool ok = list && fputs(list, stdout) >= 0 && fflush(stdout) == 0;
     if (!ok) fprintf(stderr, "judge: cannot write the list\n");
     free(list);
@@ -35,7 +35,7 @@ static char *folder_of(const char *path)
     return folder;
 }
 
-/* count: things asked for, 0 when the row could not be judged; right: whether the verdict is. */
+/* count: objects asked for, 0 when the row could not be judged; right: whether the verdict is. */
 static bool judge_row(const char *list, const char *folder, const cJSON *row, int *count,
                       bool *right, zi_error *error)
 {
@@ -43,7 +43,7 @@ static bool judge_row(const char *list, const char *folder, const cJSON *row, in
     char *path = NULL;
     zi_image *image = NULL;
     zi_scene scene;
-    zi_verdict verdict;
+    zi_scene_report verdict;
     bool ok = false;
     if (!zi_json_string(list, row, "prompt", &prompt, error)) goto out;
     if (!zi_json_string(list, row, "file", &file, error)) goto out;
@@ -58,7 +58,7 @@ static bool judge_row(const char *list, const char *folder, const cJSON *row, in
         goto out;
     }
     if (!zi_image_load(path, &image, NULL, error)) goto out;
-    if (!zi_judge(image, &scene, &verdict, error)) goto out;
+    if (!zi_scene_check(image, &scene, &verdict, error)) goto out;
     *count = scene.count;
     *right = verdict.faults == 0;
     printf("%s %s: %s%s%s\n", *right ? "right" : "WRONG", file, prompt, *right ? "" : ": ",
@@ -94,7 +94,7 @@ static int judge_list(const char *list)
         rights[count] += right;
     }
     if (ok)
-        printf("one thing: %d of %d right\ntwo things: %d of %d right\n", rights[1], asked[1],
+        printf("one object: %d of %d right\ntwo objects: %d of %d right\n", rights[1], asked[1],
                rights[2], asked[2]);
     cJSON_Delete(rows);
     free(folder);
@@ -107,5 +107,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: judge LIST.json | judge --unseen\n");
         return 2;
     }
-    return strcmp(argv[1], "--unseen") == 0 ? print_unseen() : judge_list(argv[1]);
+    return strcmp(argv[1], "--unseen") == 0 ? print_heldout() : judge_list(argv[1]);
 }

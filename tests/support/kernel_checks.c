@@ -1,5 +1,5 @@
 #include "kernel_checks.h"
-#include "engine.h"
+#include "fixture.h"
 
 #include <float.h>
 #include <math.h>
@@ -29,14 +29,14 @@ struct trial {
     size_t pad;       /* strides are longer than rows by this */
     unsigned variant; /* what else a kernel can be asked for, in bits */
     fill_kind fill;
-    zi_place place;
+    zi_guard_side place;
 };
 
 static const double unit = 0x1p-24; /* of rounding */
 static uint64_t state;
 static char complaint[160];
 static bool steady; /* numbers that stay what they are, roughly, when the call is repeated */
-static float kept[ZI_GUARDED_BYTES / sizeof(float)]; /* what a buffer held before the call */
+static float kept[ZI_GUARDED_MAX_BYTES / sizeof(float)]; /* what a buffer held before the call */
 
 static uint32_t random_bits(void)
 {
@@ -123,7 +123,7 @@ static fill_kind finite_kind(void)
 /* Buffer `index` of n floats, which the kernel may change. */
 static float *floats(const trial *t, int index, size_t n)
 {
-    return zi_guarded(index, n * sizeof(float), 0, t->place);
+    return zi_guarded_buffer(index, n * sizeof(float), 0, t->place);
 }
 
 /* A vector that the kernel may only read. */
@@ -131,7 +131,7 @@ static const float *vector(const trial *t, int index, size_t n, fill_kind kind)
 {
     float *x = floats(t, index, n);
     fill(x, n, kind, t->check->largest);
-    zi_guarded_lock(index);
+    zi_guarded_make_read_only(index);
     return x;
 }
 
@@ -145,13 +145,13 @@ static const float *matrix(const trial *t, int index, size_t rows, size_t column
 {
     float *x = floats(t, index, strided(rows, columns, stride));
     for (size_t i = 0; i < rows; i++) fill(x + i * stride, columns, t->fill, t->check->largest);
-    zi_guarded_lock(index);
+    zi_guarded_make_read_only(index);
     return x;
 }
 
 static bool intact(int index)
 {
-    return zi_guarded_intact(index) || wrong("wrote beside its buffer");
+    return zi_guarded_surroundings_intact(index) || wrong("wrote beside its buffer");
 }
 
 static bool gaps_intact(const float *x, size_t rows, size_t columns, size_t stride)
@@ -222,15 +222,15 @@ static bool pack_rows(const trial *t)
     zi_dtype type = types[t->variant / 2];
     size_t nr = t->kernels->nr, ldw = t->k + t->pad, width = zi_dtype_size(type);
     size_t count = strided(t->n, t->k, ldw);
-    char *w =
-        zi_guarded(0, count * width, 1 - t->variant % 2, t->place); /* odd and even addresses */
+    char *w = zi_guarded_buffer(0, count * width, 1 - t->variant % 2,
+                                t->place); /* odd and even addresses */
     for (size_t i = 0; i < count; i++) {
         float value = number(t->fill, i, t->check->largest);
         uint16_t half = any_half(type, t->fill, i);
         memcpy(w + i * width, type == ZI_F32 ? (void *)&value : (void *)&half, width);
     }
     zi_widen(type, w, kept, count);
-    zi_guarded_lock(0);
+    zi_guarded_make_read_only(0);
     float *out = floats(t, 1, t->k * nr);
     do t->kernels->pack_rows(type, w, ldw, t->n, t->k, nr, out);
     while (again());
@@ -313,12 +313,12 @@ static void write_number(const zi_kernels *kernels, void *group, size_t at, int 
            kernels->q_width);
 }
 
-int panel_number_a(const zi_kernels *kernels, const void *group, size_t r, size_t i)
+int panel_value_a(const zi_kernels *kernels, const void *group, size_t r, size_t i)
 {
     return read_number(kernels, group, number_at(kernels, kernels->qmr, r, i));
 }
 
-int panel_number_b(const zi_kernels *kernels, const void *group, size_t r, size_t i)
+int panel_value_b(const zi_kernels *kernels, const void *group, size_t r, size_t i)
 {
     int value = read_number(kernels, group, number_at(kernels, kernels->qnr, r, i));
     if (kernels->q_zero) return value + kernels->q_zero;
@@ -344,10 +344,10 @@ static bool check_row(const trial *t, void *group, size_t size, size_t r, const 
     memcpy(&sums, trailer(k, group, k->qmr, size, 1, r), 4);
     memcpy(&whole, trailer(k, group, k->qmr, size, 2, r), 4);
     if (!defined) return !isfinite(scale) || wrong("row %zu hides what is not finite", r);
-    most = zi_test_most(k, x, size, &top);
+    most = zi_test_quantization_max(k, x, size, &top);
     inverse = most >= 0x1p-120f ? top / most : 0;
     for (size_t i = 0; i < size; i++) {
-        int wanted = (int)lrintf(x[i] * inverse), got = panel_number_a(k, group, r, i);
+        int wanted = (int)lrintf(x[i] * inverse), got = panel_value_a(k, group, r, i);
         sum += wanted;
         if (got != wanted) return wrong("row %zu: number %zu is %d, not %d", r, i, got, wanted);
     }
@@ -379,8 +379,8 @@ static bool quantize(const trial *t)
         fill(x + r * ldx, depth, t->fill, t->check->largest);
         if (t->fill == ALTERNATING) make_ties(x + r * ldx, depth, k->q_fours);
     }
-    zi_guarded_lock(0);
-    char *out = zi_guarded(1, t->k * zi_qa_bytes(k, size), 0, t->place);
+    zi_guarded_make_read_only(0);
+    char *out = zi_guarded_buffer(1, t->k * zi_qa_bytes(k, size), 0, t->place);
     do k->quantize(x, ldx, t->n, depth, size, out);
     while (again());
     for (size_t g = 0; g < t->k; g++)
@@ -422,17 +422,17 @@ static bool pack_group(const trial *t)
 {
     const zi_kernels *k = t->kernels;
     size_t size = t->k, ldq = size + t->pad, count = strided(t->n, size, ldq);
-    uint8_t *q = zi_guarded(0, count, 1 - t->variant, t->place);
+    uint8_t *q = zi_guarded_buffer(0, count, 1 - t->variant, t->place);
     for (size_t i = 0; i < count; i++) q[i] = (uint8_t)any_number(t->fill, i, true, 0);
-    zi_guarded_lock(0);
+    zi_guarded_make_read_only(0);
     const float *scales = vector(t, 1, t->n, t->fill), *biases = vector(t, 2, t->n, finite_kind());
-    char *out = zi_guarded(3, zi_qb_bytes(k, size), 0, t->place);
+    char *out = zi_guarded_buffer(3, zi_qb_bytes(k, size), 0, t->place);
     do k->pack_group(q, ldq, t->n, size, scales, biases, out);
     while (again());
     for (size_t j = 0; j < k->qnr; j++) {
         bool there = j < t->n;
         for (size_t i = 0; i < size; i++) {
-            int wanted = there ? q[j * ldq + i] : 0, got = panel_number_b(k, out, j, i);
+            int wanted = there ? q[j * ldq + i] : 0, got = panel_value_b(k, out, j, i);
             if (got != wanted) return wrong("q[%zu, %zu] is %d, not %d", j, i, got, wanted);
         }
         float scale, bias;
@@ -449,7 +449,7 @@ static char *any_rows(const trial *t, int index, size_t size)
 {
     const zi_kernels *k = t->kernels;
     size_t bytes = zi_qa_bytes(k, size);
-    char *panel = zi_guarded(index, t->k * bytes, 0, t->place);
+    char *panel = zi_guarded_buffer(index, t->k * bytes, 0, t->place);
     for (char *group = panel; group < panel + t->k * bytes; group += bytes)
         for (size_t r = 0; r < k->qmr; r++) {
             float scale = number(t->fill, r, t->check->largest), sums;
@@ -464,7 +464,7 @@ static char *any_rows(const trial *t, int index, size_t size)
             memcpy(trailer(k, group, k->qmr, size, 1, r), &sums, 4);
             memcpy(trailer(k, group, k->qmr, size, 2, r), &sum, 4);
         }
-    zi_guarded_lock(index);
+    zi_guarded_make_read_only(index);
     return panel;
 }
 
@@ -472,7 +472,7 @@ static char *any_columns(const trial *t, int index, size_t size)
 {
     const zi_kernels *k = t->kernels;
     size_t bytes = zi_qb_bytes(k, size);
-    char *panel = zi_guarded(index, t->k * bytes, 0, t->place);
+    char *panel = zi_guarded_buffer(index, t->k * bytes, 0, t->place);
     fill_kind kind = finite_kind();
     for (char *group = panel; group < panel + t->k * bytes; group += bytes) {
         for (size_t j = 0; j < k->qnr; j++)
@@ -482,7 +482,7 @@ static char *any_columns(const trial *t, int index, size_t size)
         fill(trailer(k, group, k->qnr, size, 0, 0), k->qnr, t->fill, t->check->largest);
         fill(trailer(k, group, k->qnr, size, 1, 0), k->qnr, kind, t->check->largest);
     }
-    zi_guarded_lock(index);
+    zi_guarded_make_read_only(index);
     return panel;
 }
 
@@ -492,8 +492,7 @@ static float add_group(const zi_kernels *k, char *a, char *b, size_t size, size_
 {
     float scale_a, sum_a, scale_b, bias;
     int64_t sum = 0;
-    for (size_t p = 0; p < size; p++)
-        sum += panel_number_a(k, a, i, p) * panel_number_b(k, b, j, p);
+    for (size_t p = 0; p < size; p++) sum += panel_value_a(k, a, i, p) * panel_value_b(k, b, j, p);
     memcpy(&scale_a, trailer(k, a, k->qmr, size, 0, i), 4);
     memcpy(&sum_a, trailer(k, a, k->qmr, size, 1, i), 4);
     memcpy(&scale_b, trailer(k, b, k->qnr, size, 0, j), 4);
@@ -553,7 +552,7 @@ static bool dot_rows(const trial *t)
     size_t block = zi_dtype_block(type), k = t->k / block * block;
     size_t bytes = zi_dtype_bytes(type, k), ldw = bytes + t->pad;
     size_t size = t->n ? (t->n - 1) * ldw + bytes : 0;
-    char *w = zi_guarded(0, size, 1, t->place);
+    char *w = zi_guarded_buffer(0, size, 1, t->place);
     for (size_t j = 0; j < t->n; j++) {
         fill(row, k, type == ZI_F16 && t->fill == LARGE ? PLAIN : t->fill, 0x1p40f);
         if (type == ZI_Q8_0 && (t->fill == LARGE || t->fill >= FINITE)) fill(row, k, PLAIN, 1);
@@ -562,7 +561,7 @@ static bool dot_rows(const trial *t)
         else
             zi_narrow(type, row, w + j * ldw, k);
     }
-    zi_guarded_lock(0);
+    zi_guarded_make_read_only(0);
     const float *x = vector(t, 1, k, finite_kind());
     float *y = floats(t, 2, t->n);
     do t->kernels->dot_rows(type, w, ldw, t->n, x, k, y);
@@ -592,9 +591,9 @@ static bool dot_groups(const trial *t)
     int bits = t->variant & 1 ? 8 : 4;
     size_t group = (size_t)32 << t->variant / 2, k = t->k / group * group;
     size_t bytes = k * (size_t)bits / 8;
-    uint8_t *q = zi_guarded(0, bytes, 1, t->place);
+    uint8_t *q = zi_guarded_buffer(0, bytes, 1, t->place);
     for (size_t i = 0; i < bytes; i++) q[i] = (uint8_t)random_bits();
-    zi_guarded_lock(0);
+    zi_guarded_make_read_only(0);
     const float *x = vector(t, 1, k, finite_kind());
     float *scales = floats(t, 2, k / group), *biases = floats(t, 3, k / group);
     fill(scales, k / group, t->fill, 0x1p30f);
@@ -638,7 +637,7 @@ static const float *beside(const trial *t, int index, float constant)
     float *x = floats(t, index, t->k);
     fill(x, t->k, finite_kind(), t->check->largest);
     for (size_t i = 0; steady && i < t->k; i++) x[i] = constant;
-    zi_guarded_lock(index);
+    zi_guarded_make_read_only(index);
     return x;
 }
 
@@ -802,10 +801,10 @@ static bool run_trial(void *context)
 static bool passes(const trial *t, char why[256])
 {
     bool fault;
-    if (zi_guarded_call(run_trial, (void *)t, &fault)) return true;
+    if (zi_guarded_run(run_trial, (void *)t, &fault)) return true;
     snprintf(why, 256, "%s of %s: k %zu, n %zu, pad %zu, variant %u, %s numbers, at the %s: %s",
              t->check->name, t->kernels->tier, t->k, t->n, t->pad, t->variant, fill_names[t->fill],
-             t->place == ZI_AT_START ? "start" : "end",
+             t->place == ZI_GUARD_BEFORE ? "start" : "end",
              fault ? "reached beyond its buffers" : complaint);
     return false;
 }
@@ -815,7 +814,7 @@ static bool variants_pass(trial t, char why[256])
 {
     static const size_t pads[] = {0, 1, 5};
     for (t.variant = 0; t.variant < t.check->variants; t.variant++)
-        for (t.place = ZI_AT_START; t.place <= ZI_AT_END; t.place++) {
+        for (t.place = ZI_GUARD_BEFORE; t.place <= ZI_GUARD_AFTER; t.place++) {
             t.pad = pads[random_bits() % 3];
             if (!passes(&t, why)) return false;
         }

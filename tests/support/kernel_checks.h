@@ -32,7 +32,7 @@ bool kernel_check_run(const kernel_check *check, const zi_kernels *kernels, uint
 double kernel_check_time(const kernel_check *check, const zi_kernels *kernels, size_t k);
 
 /* Number i of row or column r in a group of a panel (see kernels/quantized.h). */
-int panel_number_a(const zi_kernels *kernels, const void *group, size_t r, size_t i);
-int panel_number_b(const zi_kernels *kernels, const void *group, size_t r, size_t i);
+int panel_value_a(const zi_kernels *kernels, const void *group, size_t r, size_t i);
+int panel_value_b(const zi_kernels *kernels, const void *group, size_t r, size_t i);
 
 #endif

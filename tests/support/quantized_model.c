@@ -1,10 +1,10 @@
-#include "quantized.h"
+#include "quantized_model.h"
 #include "base/file.h"
 #include "harness.h"
 
 #include <stdlib.h>
 
-const char *zi_test_quantized(const char *folder)
+const char *zi_test_quantized_model(const char *folder)
 {
     static char path[1024];
     char name[128];

@@ -16,7 +16,7 @@ const uint8_t zi_colour_rgb[ZI_COLOURS][3] = {
 typedef enum { COLOUR, SHAPE, SIZE, PLACE, RELATION, GROUND } word_kind;
 
 /* For each meaning the first English and the first Chinese word are those that prompts are written
- * with; all are understood. A relation's value is the place of the thing named first. */
+ * with; all are understood. A relation's value is the position of the object named first. */
 static const struct word {
     const char *text;
     word_kind kind;
@@ -167,8 +167,8 @@ bool zi_scene_parse(const char *prompt, zi_scene *out)
     for (size_t i = 0; i <= size; i++) text[i] = (char)tolower((unsigned char)prompt[i]);
 
     zi_scene scene = {.background = -1};
-    int colour = -1, place = ZI_CENTRE;
-    zi_size thing_size = ZI_MEDIUM;
+    int colour = -1, position = ZI_CENTRE;
+    zi_object_size thing_size = ZI_MEDIUM;
     for (size_t at = 0; at < size;) {
         const struct word *w = word_at(text, at);
         at += w ? strlen(w->text) : 1;
@@ -178,30 +178,31 @@ bool zi_scene_parse(const char *prompt, zi_scene *out)
             colour = w->value;
         } else if (w->kind == SHAPE) {
             if (colour < 0 || scene.count == 2) return false;
-            scene.things[scene.count++] = (zi_thing){w->value, colour, ZI_CENTRE, thing_size};
+            scene.objects[scene.count++] =
+                (zi_scene_object){w->value, colour, ZI_CENTRE, thing_size};
             colour = -1;
         } else if (w->kind == SIZE) {
-            thing_size = (zi_size)w->value;
+            thing_size = (zi_object_size)w->value;
         } else if (w->kind == GROUND) {
             scene.background = colour;
             colour = -1;
         } else {
-            place = w->value;
+            position = w->value;
         }
     }
     if (colour >= 0) scene.background = colour; /* "... on blue" */
     if (scene.count == 0) return false;
-    scene.things[0].place = place;
+    scene.objects[0].position = position;
     if (scene.count == 2) {
-        if (place % 2 == 0) return false; /* a corner or the middle is no relation */
-        scene.things[1].place = ZI_PLACES - 1 - place;
-        scene.things[0].size = scene.things[1].size = ZI_PAIR;
+        if (position % 2 == 0) return false; /* a corner or the middle is no relation */
+        scene.objects[1].position = ZI_POSITIONS - 1 - position;
+        scene.objects[0].size = scene.objects[1].size = ZI_PAIR;
     }
     *out = scene;
     return true;
 }
 
-/* ---- the unseen prompts ---- */
+/* ---- the heldout prompts ---- */
 
 static uint32_t draw_random(uint64_t *state)
 {
@@ -246,30 +247,30 @@ static uint32_t crc32_of(const char *text)
     return ~crc;
 }
 
-static void describe_thing(const zi_thing *t, zi_text *out)
+static void describe_object(const zi_scene_object *t, zi_text *out)
 {
     static const char *const sizes[] = {
         [ZI_MEDIUM] = "", [ZI_SMALL] = "small", [ZI_LARGE] = "large", [ZI_PAIR] = "pair"};
-    static const char *const places[ZI_PLACES] = {"top left",    "top",    "top right",
-                                                  "left",        "",       "right",
-                                                  "bottom left", "bottom", "bottom right"};
+    static const char *const positions[ZI_POSITIONS] = {"top left",    "top",    "top right",
+                                                        "left",        "",       "right",
+                                                        "bottom left", "bottom", "bottom right"};
     zi_text_printf(out, "Thing(colour='%s', shape='%s', size='%s', place='%s')",
                    zi_colour_name(t->colour), zi_shape_name(t->shape), sizes[t->size],
-                   places[t->place]);
+                   positions[t->position]);
 }
 
 /* The trainer's rule (held_out of tools/demo-model/scenes.py): one scene in fifty, by a hash of how
- * Python writes it, with the left or upper thing first. */
+ * Python writes it, with the left or upper object first. */
 static bool held_out(const zi_scene *scene)
 {
-    const zi_thing *first = &scene->things[0], *second = &scene->things[1];
-    bool swapped = scene->count == 2 && first->place > second->place;
+    const zi_scene_object *first = &scene->objects[0], *second = &scene->objects[1];
+    bool swapped = scene->count == 2 && first->position > second->position;
     zi_text text;
     zi_text_init(&text, 512);
     zi_text_printf(&text, "Scene(background='%s', things=(", zi_colour_name(scene->background));
-    describe_thing(swapped ? second : first, &text);
+    describe_object(swapped ? second : first, &text);
     zi_text_puts(&text, scene->count == 2 ? ", " : ",");
-    if (scene->count == 2) describe_thing(swapped ? first : second, &text);
+    if (scene->count == 2) describe_object(swapped ? first : second, &text);
     zi_text_puts(&text, "))");
     bool held = !text.failed && crc32_of(text.data) % 50 == 0;
     zi_text_free(&text);
@@ -278,22 +279,25 @@ static bool held_out(const zi_scene *scene)
 
 typedef struct {
     uint64_t random;
-    deck shapes, colours, backgrounds, sizes, places, relations, forms, pictures;
+    deck shapes, colours, backgrounds, sizes, positions, relations, forms, images;
 } decks;
 
-enum { NO_PLACE = -1, CHINESE = 3, CHINESE_COMMA = 4 }; /* forms 0 to 2 are English */
+enum { NO_POSITION = -1, CHINESE = 3, CHINESE_COMMA = 4 }; /* forms 0 to 2 are English */
 
-static const int picture_sizes[6][2] = {{128, 128}, {192, 192}, {192, 128},
-                                        {128, 192}, {256, 256}, {256, 192}};
+static const int image_sizes[6][2] = {{128, 128}, {192, 192}, {192, 128},
+                                      {128, 192}, {256, 256}, {256, 192}};
 
 static decks decks_new(uint64_t random)
 {
     decks d = {
         .random = random,
         .sizes = {{ZI_MEDIUM, ZI_MEDIUM, ZI_SMALL, ZI_LARGE}, 4, 0},
-        .places = {{NO_PLACE, NO_PLACE, NO_PLACE, NO_PLACE, 0, 1, 2, 3, 4, 5, 6, 7, 8}, 13, 0},
+        .positions = {{NO_POSITION, NO_POSITION, NO_POSITION, NO_POSITION, 0, 1, 2, 3, 4, 5, 6, 7,
+                       8},
+                      13,
+                      0},
         .relations = {{ZI_LEFT, ZI_RIGHT, ZI_TOP, ZI_BOTTOM}, 4, 0},
-        .pictures = {{0, 0, 0, 0, 1, 1, 1, 1, 2, 3, 4, 5}, 12, 0},
+        .images = {{0, 0, 0, 0, 1, 1, 1, 1, 2, 3, 4, 5}, 12, 0},
         .forms = {{0}, 25, 0},
     };
     d.shapes.count = ZI_SHAPES;
@@ -312,102 +316,103 @@ static const char *article(const char *word)
     return strchr("aeiou", word[0]) ? "an" : "a";
 }
 
-static void write_english(const zi_scene *scene, bool place_named, int form, zi_text *out)
+static void write_english(const zi_scene *scene, bool position_named, int form, zi_text *out)
 {
-    const zi_thing *t = scene->things;
-    const char *ground = zi_colour_name(scene->background);
-    if (form == 1) zi_text_printf(out, "%s background, ", ground);
+    const zi_scene_object *t = scene->objects;
+    const char *background = zi_colour_name(scene->background);
+    if (form == 1) zi_text_printf(out, "%s background, ", background);
     if (form == 2) zi_text_puts(out, "a picture of ");
     for (int i = 0; i < scene->count; i++) {
         const char *size = word_for(SIZE, (int)t[i].size, false);
         const char *colour = zi_colour_name(t[i].colour);
-        if (i) zi_text_printf(out, " %s ", word_for(RELATION, t[0].place, false));
+        if (i) zi_text_printf(out, " %s ", word_for(RELATION, t[0].position, false));
         zi_text_printf(out, "%s %s%s%s %s", article(size[0] ? size : colour), size,
                        size[0] ? " " : "", colour, zi_shape_name(t[i].shape));
     }
-    if (place_named) zi_text_printf(out, " %s", word_for(PLACE, t[0].place, false));
-    if (form == 0) zi_text_printf(out, " on %s %s background", article(ground), ground);
-    if (form == 2) zi_text_printf(out, " on %s", ground);
+    if (position_named) zi_text_printf(out, " %s", word_for(PLACE, t[0].position, false));
+    if (form == 0) zi_text_printf(out, " on %s %s background", article(background), background);
+    if (form == 2) zi_text_printf(out, " on %s", background);
 }
 
-static void write_chinese(const zi_scene *scene, bool place_named, int form, zi_text *out)
+static void write_chinese(const zi_scene *scene, bool position_named, int form, zi_text *out)
 {
-    const zi_thing *t = scene->things;
+    const zi_scene_object *t = scene->objects;
     zi_text_printf(out, "%s背景%s", word_for(COLOUR, scene->background, true),
                    form == CHINESE_COMMA ? "，"
                    : scene->count == 2   ? "上，"
                                          : "上");
     if (scene->count == 1)
-        zi_text_printf(out, "%s一个%s%s%s", place_named ? word_for(PLACE, t->place, true) : "",
+        zi_text_printf(out, "%s一个%s%s%s",
+                       position_named ? word_for(PLACE, t->position, true) : "",
                        word_for(SIZE, (int)t->size, true), word_for(COLOUR, t->colour, true),
                        word_for(SHAPE, t->shape, true));
     else
         zi_text_printf(out, "%s%s在%s%s的%s", word_for(COLOUR, t[0].colour, true),
                        word_for(SHAPE, t[0].shape, true), word_for(COLOUR, t[1].colour, true),
-                       word_for(SHAPE, t[1].shape, true), word_for(PLACE, t[0].place, true));
+                       word_for(SHAPE, t[1].shape, true), word_for(PLACE, t[0].position, true));
 }
 
-/* Gives the first thing size and place; returns the place that the prompt names, if any. */
-static int deal_single(decks *d, zi_thing *thing)
+/* Gives the first object size and position; returns the position that the prompt names, if any. */
+static int deal_single(decks *d, zi_scene_object *object)
 {
-    int place = deck_deal(&d->places, &d->random);
-    thing->size = (zi_size)deck_deal(&d->sizes, &d->random);
-    thing->place = place == NO_PLACE ? ZI_CENTRE : place;
-    return place;
+    int position = deck_deal(&d->positions, &d->random);
+    object->size = (zi_object_size)deck_deal(&d->sizes, &d->random);
+    object->position = position == NO_POSITION ? ZI_CENTRE : position;
+    return position;
 }
 
-/* Gives the second thing its colour, and both their places. */
-static void deal_pair(decks *d, zi_thing *a, zi_thing *b)
+/* Gives the second object its colour, and both their positions. */
+static void deal_pair(decks *d, zi_scene_object *a, zi_scene_object *b)
 {
     do b->colour = deck_deal(&d->colours, &d->random);
     while (b->shape == a->shape && b->colour == a->colour);
     a->size = b->size = ZI_PAIR;
-    a->place = deck_deal(&d->relations, &d->random);
-    b->place = ZI_PLACES - 1 - a->place;
+    a->position = deck_deal(&d->relations, &d->random);
+    b->position = ZI_POSITIONS - 1 - a->position;
 }
 
 /* Whether one of the prompts from first up to (not including) u shows u's scene. */
-static bool repeated(const zi_unseen *first, const zi_unseen *u)
+static bool is_repeated(const zi_heldout *first, const zi_heldout *u)
 {
     for (; first < u; first++)
         if (memcmp(&first->scene, &u->scene, sizeof u->scene) == 0) return true;
     return false;
 }
 
-static void deal_prompt(decks *d, int count, const zi_unseen *first, zi_unseen *out)
+static void deal_prompt(decks *d, int count, const zi_heldout *first, zi_heldout *out)
 {
     zi_scene *scene = &out->scene;
-    zi_thing *a = &scene->things[0], *b = &scene->things[1];
-    int place = NO_PLACE;
+    zi_scene_object *a = &scene->objects[0], *b = &scene->objects[1];
+    int position = NO_POSITION;
     scene->count = count;
-    *a = (zi_thing){.shape = deck_deal(&d->shapes, &d->random),
-                    .colour = deck_deal(&d->colours, &d->random)};
+    *a = (zi_scene_object){.shape = deck_deal(&d->shapes, &d->random),
+                           .colour = deck_deal(&d->colours, &d->random)};
     if (count == 2) b->shape = deck_deal(&d->shapes, &d->random);
     do { /* everything else until training has never seen it */
         if (count == 1)
-            place = deal_single(d, a);
+            position = deal_single(d, a);
         else
             deal_pair(d, a, b);
         scene->background = deck_deal_other(&d->backgrounds, &d->random, a->colour,
                                             count == 2 ? b->colour : a->colour);
-    } while (!held_out(scene) || repeated(first, out));
-    int picture = deck_deal(&d->pictures, &d->random), form = deck_deal(&d->forms, &d->random);
-    out->width = picture_sizes[picture][0];
-    out->height = picture_sizes[picture][1];
+    } while (!held_out(scene) || is_repeated(first, out));
+    int image = deck_deal(&d->images, &d->random), form = deck_deal(&d->forms, &d->random);
+    out->width = image_sizes[image][0];
+    out->height = image_sizes[image][1];
     zi_text text;
     zi_text_init(&text, sizeof out->prompt);
-    (form < CHINESE ? write_english : write_chinese)(scene, place != NO_PLACE, form, &text);
+    (form < CHINESE ? write_english : write_chinese)(scene, position != NO_POSITION, form, &text);
     snprintf(out->prompt, sizeof out->prompt, "%s", text.failed ? "" : text.data);
     zi_text_free(&text);
 }
 
-void zi_unseen_prompts(zi_unseen *out)
+void zi_heldout_prompts(zi_heldout *out)
 {
-    memset(out, 0, ZI_UNSEEN * sizeof *out);
+    memset(out, 0, ZI_HELDOUT * sizeof *out);
     decks d = decks_new(20251123);
-    for (int i = 0; i < ZI_UNSEEN; i++) {
+    for (int i = 0; i < ZI_HELDOUT; i++) {
         out[i].seed = (uint64_t)i;
-        deal_prompt(&d, i < ZI_UNSEEN_SINGLE ? 1 : 2, out, &out[i]);
+        deal_prompt(&d, i < ZI_HELDOUT_SINGLE ? 1 : 2, out, &out[i]);
     }
 }
 
@@ -421,13 +426,13 @@ static void write_string(zi_text *out, const char *string)
     zi_text_puts(out, "\"");
 }
 
-char *zi_unseen_list(const zi_unseen *unseen, int count)
+char *zi_heldout_list(const zi_heldout *heldout, int count)
 {
     zi_text text;
     zi_text_init(&text, 1 << 20);
     zi_text_puts(&text, "[");
     for (int i = 0; i < count; i++) {
-        const zi_unseen *u = &unseen[i];
+        const zi_heldout *u = &heldout[i];
         zi_text_puts(&text, i ? ",\n {\"prompt\": " : "\n {\"prompt\": ");
         write_string(&text, u->prompt);
         zi_text_printf(&text,
@@ -440,9 +445,9 @@ char *zi_unseen_list(const zi_unseen *unseen, int count)
     return list;
 }
 
-/* ---- the true picture ---- */
+/* ---- the true image ---- */
 
-double zi_thing_radius(zi_size size, int width, int height)
+double zi_object_radius(zi_object_size size, int width, int height)
 {
     static const double shares[] = {
         [ZI_MEDIUM] = 0.26, [ZI_SMALL] = 0.16, [ZI_LARGE] = 0.37, [ZI_PAIR] = 0.19};
@@ -450,19 +455,20 @@ double zi_thing_radius(zi_size size, int width, int height)
 }
 
 /* step: 0 near the left or upper edge, 1 in the middle, 2 near the far edge. */
-static double place_along(int step, int side, int shorter, const zi_thing *thing, double radius)
+static double position_along(int step, int side, int shorter, const zi_scene_object *object,
+                             double radius)
 {
     double edge = 0.27 * side;
-    if (thing->size == ZI_LARGE) edge = fmax(edge, radius - 0.05 * shorter);
+    if (object->size == ZI_LARGE) edge = fmax(edge, radius - 0.05 * shorter);
     return step == 0 ? edge : step == 1 ? 0.5 * side : side - edge;
 }
 
-void zi_thing_centre(const zi_thing *thing, int width, int height, double *x, double *y)
+void zi_object_centre(const zi_scene_object *object, int width, int height, double *x, double *y)
 {
     int shorter = width < height ? width : height;
-    double radius = zi_thing_radius(thing->size, width, height);
-    *x = place_along(thing->place % 3, width, shorter, thing, radius);
-    *y = place_along(thing->place / 3, height, shorter, thing, radius);
+    double radius = zi_object_radius(object->size, width, height);
+    *x = position_along(object->position % 3, width, shorter, object, radius);
+    *y = position_along(object->position / 3, height, shorter, object, radius);
 }
 
 /* Reflects (x, y) onto the side of the line through (0, 0) that its normal (nx, ny) leaves. */
@@ -528,27 +534,27 @@ bool zi_shape_covers(int shape, double x, double y)
     }
 }
 
-/* Mixes a thing into a picture; edge pixels by the share that 4 x 4 points of them say. */
-static void draw_thing(const zi_thing *thing, zi_image *image)
+/* Mixes a object into a image; edge pixels by the share that 4 x 4 points of them say. */
+static void draw_object(const zi_scene_object *object, zi_image *image)
 {
-    double cx, cy, radius = zi_thing_radius(thing->size, image->width, image->height);
-    zi_thing_centre(thing, image->width, image->height, &cx, &cy);
+    double cx, cy, radius = zi_object_radius(object->size, image->width, image->height);
+    zi_object_centre(object, image->width, image->height, &cx, &cy);
     for (int y = 0; y < image->height; y++)
         for (int x = 0; x < image->width; x++) {
             int covered = 0;
             if (fabs(x + 0.5 - cx) > radius + 1 || fabs(y + 0.5 - cy) > radius + 1) continue;
             for (int i = 0; i < 16; i++)
-                covered += zi_shape_covers(thing->shape, (x + (i % 4 + 0.5) / 4 - cx) / radius,
+                covered += zi_shape_covers(object->shape, (x + (i % 4 + 0.5) / 4 - cx) / radius,
                                            (y + (i / 4 + 0.5) / 4 - cy) / radius);
             uint8_t *pixel = image->pixels + ((size_t)y * (size_t)image->width + (size_t)x) * 3;
             for (int c = 0; c < 3; c++)
                 pixel[c] = (uint8_t)((pixel[c] * (16 - covered) +
-                                      zi_colour_rgb[thing->colour][c] * covered + 8) /
+                                      zi_colour_rgb[object->colour][c] * covered + 8) /
                                      16);
         }
 }
 
-zi_image *zi_scene_draw(const zi_scene *scene, int width, int height)
+zi_image *zi_scene_render(const zi_scene *scene, int width, int height)
 {
     size_t pixels = (size_t)width * (size_t)height;
     zi_image *image = malloc(sizeof *image);
@@ -560,8 +566,8 @@ zi_image *zi_scene_draw(const zi_scene *scene, int width, int height)
     }
     *image = (zi_image){width, height, data};
     const uint8_t white[3] = {255, 255, 255};
-    const uint8_t *ground = scene->background >= 0 ? zi_colour_rgb[scene->background] : white;
-    for (size_t i = 0; i < pixels; i++) memcpy(data + 3 * i, ground, 3);
-    for (int i = 0; i < scene->count; i++) draw_thing(&scene->things[i], image);
+    const uint8_t *background = scene->background >= 0 ? zi_colour_rgb[scene->background] : white;
+    for (size_t i = 0; i < pixels; i++) memcpy(data + 3 * i, background, 3);
+    for (int i = 0; i < scene->count; i++) draw_object(&scene->objects[i], image);
     return image;
 }

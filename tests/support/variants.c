@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-void zi_variant_add(zi_test_tensors *tensors, const char *name, zi_dtype type, int dims,
-                    const size_t *shape, const void *data)
+void zi_test_tensors_add(zi_test_tensors *tensors, const char *name, zi_dtype type, int dims,
+                         const size_t *shape, const void *data)
 {
     size_t n = 1;
     zi_tensor_out *out;
@@ -19,7 +19,7 @@ void zi_variant_add(zi_test_tensors *tensors, const char *name, zi_dtype type, i
     out->data = memcpy(malloc(bytes + 1), data, bytes);
 }
 
-void zi_variant_free(zi_test_tensors *tensors)
+void zi_test_tensors_free(zi_test_tensors *tensors)
 {
     for (size_t i = 0; i < tensors->count; i++) {
         free((void *)(uintptr_t)tensors->list[i].name);
@@ -43,7 +43,7 @@ static void store(const job *j, const char *suffix, zi_dtype type, size_t column
 {
     char name[ZI_MAX_KEY + 16];
     snprintf(name, sizeof name, "%s%s", j->module, suffix);
-    zi_variant_add(j->out, name, type, 2, (size_t[]){j->rows, columns}, data);
+    zi_test_tensors_add(j->out, name, type, 2, (size_t[]){j->rows, columns}, data);
 }
 
 static float largest(const float *x, size_t n)
@@ -89,7 +89,7 @@ static void store_scaled(job *j, const char *suffix)
     store_rounded(j, ZI_F8_E4M3);
     for (size_t i = 0; i < n; i++) j->values[i] *= scale;
     snprintf(name, sizeof name, "%s%s", j->module, suffix);
-    zi_variant_add(j->out, name, ZI_F32, 0, NULL, &scale);
+    zi_test_tensors_add(j->out, name, ZI_F32, 0, NULL, &scale);
 }
 
 static void store_i8(job *j)
@@ -110,7 +110,7 @@ static void store_i8(job *j)
     store(j, ".weight", ZI_I8, j->columns, data);
     store(j, ".weight_scale", ZI_F32, 1, scales);
     snprintf(name, sizeof name, "%s.comfy_quant", j->module);
-    zi_variant_add(j->out, name, ZI_U8, 1, (size_t[]){sizeof says - 1}, says);
+    zi_test_tensors_add(j->out, name, ZI_U8, 1, (size_t[]){sizeof says - 1}, says);
     free(data);
     free(scales);
 }
@@ -212,11 +212,11 @@ static void make_tensor(const zi_source *source, const zi_entry *entry, const zi
         size_t shape[ZI_MAX_DIMS];
         memcpy(shape, entry->shape, sizeof shape);
         shape[0] *= parts;
-        zi_variant_add(out, as->name, ZI_F32, entry->dims, shape, j.values);
+        zi_test_tensors_add(out, as->name, ZI_F32, entry->dims, shape, j.values);
     }
     for (size_t i = 0; meaning && i < parts; i++)
-        zi_variant_add(meaning, part_name(entry->name, (int)i, name), ZI_F32, entry->dims,
-                       entry->shape, j.values + i * n);
+        zi_test_tensors_add(meaning, part_name(entry->name, (int)i, name), ZI_F32, entry->dims,
+                            entry->shape, j.values + i * n);
     free(j.values);
 }
 
@@ -224,7 +224,7 @@ void zi_variant_make(zi_part part, zi_naming naming, zi_test_format format, zi_t
                      zi_test_tensors *meaning)
 {
     zi_weights weights;
-    zi_golden_part("model", part, &weights);
+    zi_golden_component("model", part, &weights);
     const zi_source *source = &weights.source;
     *out = (zi_test_tensors){0};
     if (meaning) *meaning = (zi_test_tensors){0};
@@ -235,7 +235,7 @@ void zi_variant_make(zi_part part, zi_naming naming, zi_test_format format, zi_t
         if (as.slice == 0) make_tensor(source, &source->entries[i], &as, format, out, meaning);
     }
     if (format == ZI_AS_LEGACY_E4M3)
-        zi_variant_add(out, "scaled_fp8", ZI_F8_E4M3, 1, (size_t[]){0}, "");
+        zi_test_tensors_add(out, "scaled_fp8", ZI_F8_E4M3, 1, (size_t[]){0}, "");
     zi_weights_close(&weights);
 }
 
@@ -263,7 +263,7 @@ static void set_token(vocabulary *v, const char *text, int id, int kind)
 static bool read_vocabulary(vocabulary *v, zi_error *error)
 {
     enum { NORMAL = 1, CONTROL = 3 };
-    const char *path = zi_test_data("golden/model/tokenizer/tokenizer.json");
+    const char *path = zi_test_data_path("golden/model/tokenizer/tokenizer.json");
     if (!zi_json_read(path, 1 << 24, &v->json, error)) return false;
     const cJSON *model = zi_json_find(v->json, "model"), *item;
     cJSON_ArrayForEach(item, zi_json_find(model, "vocab"))
@@ -283,7 +283,8 @@ static bool read_vocabulary(vocabulary *v, zi_error *error)
     return CHECK(v->count > 1000 && v->merge_count > 900);
 }
 
-bool zi_variant_write_encoder(const char *path, const zi_test_tensors *tensors, zi_error *error)
+bool zi_variant_write_encoder_gguf(const char *path, const zi_test_tensors *tensors,
+                                   zi_error *error)
 {
     static const char *const architecture[] = {"qwen3"}, *const model[] = {"gpt2"};
     static const char *const pre[] = {"qwen2"};

@@ -29,12 +29,13 @@ void zi_variant_make(zi_part part, zi_naming naming, zi_test_format format, zi_t
                      zi_test_tensors *meaning);
 
 /* Copies of all of these go to one more. */
-void zi_variant_add(zi_test_tensors *tensors, const char *name, zi_dtype type, int dims,
-                    const size_t *shape, const void *data);
+void zi_test_tensors_add(zi_test_tensors *tensors, const char *name, zi_dtype type, int dims,
+                         const size_t *shape, const void *data);
 
-void zi_variant_free(zi_test_tensors *tensors);
+void zi_test_tensors_free(zi_test_tensors *tensors);
 
 /* Writes a text encoder's GGUF file with the reference model's tokenizer in it. */
-bool zi_variant_write_encoder(const char *path, const zi_test_tensors *tensors, zi_error *error);
+bool zi_variant_write_encoder_gguf(const char *path, const zi_test_tensors *tensors,
+                                   zi_error *error);
 
 #endif
