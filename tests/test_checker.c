@@ -1,5 +1,5 @@
-/* The judge of images is judged: true images, also slightly noisy or soft ones, must pass, and
- * each way of being wrong must be refused for the right reason. The short form leaves out most
+/* The check_image of images is checked: true images, also slightly noisy or soft ones, must pass,
+ * and each way of being wrong must be refused for the right reason. The short form leaves out most
  * combinations of shape, size, position and image size. */
 #include "checker.h"
 #include "harness.h"
@@ -115,20 +115,20 @@ static void expect_at(const zi_scene *drawn, const zi_scene *asked, int width, i
                       spoil_fn spoil, int expected)
 {
     zi_error error = {0};
-    zi_scene_report verdict = {0};
+    zi_scene_report report = {0};
     zi_image *image = zi_scene_render(drawn, width, height);
     if (!CHECK(image)) return;
     if (spoil) spoil(image);
-    bool judged = zi_scene_check(image, asked, &verdict, &error);
+    bool checked = zi_scene_check(image, asked, &report, &error);
     free(image->pixels);
     free(image);
-    if (!CHECK_OK(judged, error)) return;
+    if (!CHECK_OK(checked, error)) return;
     unsigned wanted = (unsigned)abs(expected);
-    bool right = expected < 0 ? (verdict.faults & wanted) == wanted : verdict.faults == wanted;
+    bool right = expected < 0 ? (report.faults & wanted) == wanted : report.faults == wanted;
     CHECK_MSG(right, "%s %s on %s, size %d, place %d, %dx%d: faults %u, expected %d: %s",
               zi_colour_name(asked->objects[0].colour), zi_shape_name(asked->objects[0].shape),
               zi_colour_name(asked->background), (int)asked->objects[0].size,
-              asked->objects[0].position, width, height, verdict.faults, expected, verdict.text);
+              asked->objects[0].position, width, height, report.faults, expected, report.text);
 }
 
 static void expect(const zi_scene *drawn, const zi_scene *asked, spoil_fn spoil, int expected)

@@ -60,13 +60,13 @@ static bool draw(zi_model *model, int index, zi_compute compute, zi_image **out,
 }
 
 /* Adds one to rights[number of objects] if the image is right; says what is wrong with it. */
-static bool judge(const zi_image *image, int index, int rights[3], zi_error *error)
+static bool check_image(const zi_image *image, int index, int rights[3], zi_error *error)
 {
     const zi_heldout *u = &heldout[index];
-    zi_scene_report verdict;
-    if (!zi_scene_check(image, &u->scene, &verdict, error)) return false;
-    rights[u->scene.count] += verdict.faults == 0;
-    if (verdict.faults) printf("wrong %03d: %s: %s\n", index, u->prompt, verdict.text);
+    zi_scene_report report;
+    if (!zi_scene_check(image, &u->scene, &report, error)) return false;
+    rights[u->scene.count] += report.faults == 0;
+    if (report.faults) printf("wrong %03d: %s: %s\n", index, u->prompt, report.text);
     fflush(stdout);
     return true;
 }
@@ -96,7 +96,7 @@ static void draws_what_is_asked(void)
         zi_image *image = NULL;
         ok = CHECK_OK(draw(model, i, ZI_COMPUTE_EXACT, &image, &error) &&
                           (!out_folder || save(image, i, &error)) &&
-                          judge(image, i, exact_rights, &error),
+                          check_image(image, i, exact_rights, &error),
                       error);
         zi_image_free(image);
     }
@@ -128,8 +128,8 @@ static double correlation(const zi_image *a, const zi_image *b)
     return (sab - sa * sb / N) / sqrt((saa - sa * sa / N) * (sbb - sb * sb / N));
 }
 
-/* Fast arithmetic on quantized weights draws what exact arithmetic on them does, and is judged like
- * the model as it is stored. */
+/* Fast arithmetic on quantized weights draws what exact arithmetic on them does, and is checked
+ * like the model as it is stored. */
 static void fast_is_as_good(void)
 {
     zi_error error = {0};
@@ -139,7 +139,7 @@ static void fast_is_as_good(void)
     for (int i = 0; i < ZI_HELDOUT && ok; i += stride) {
         zi_image *fast = NULL, *exact = NULL;
         ok = CHECK_OK(draw(model, i, ZI_COMPUTE_FAST, &fast, &error) &&
-                          judge(fast, i, rights, &error),
+                          check_image(fast, i, rights, &error),
                       error);
         if (ok && i % (10 * stride) == 0 &&
             CHECK_OK(draw(model, i, ZI_COMPUTE_EXACT, &exact, &error), error))

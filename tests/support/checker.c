@@ -7,19 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the judge asks for. Colour distances are CIELAB's (CIE 1976): the two colours of this
- * world that are most alike, blue and purple, are 29 apart. */
-static const double max_colour_distance = 22; /* a colour still goes by its name */
-static const double max_background_distance =
-    12;                                      /* what differs more is something on the background */
-static const double max_uneven_share = 0.15; /* of a object's inside */
-static const double max_speck_share = 0.01;  /* of the image: marks too small to be objects */
+/* Limits. Colour distances are CIELAB's (CIE 1976); the two most similar colours,
+ * blue and purple, are 29 apart. */
+static const double max_colour_distance = 22;     /* from the named colour */
+static const double max_background_distance = 12; /* beyond: the pixel belongs to an object */
+static const double max_uneven_share = 0.15;      /* of an object's inner pixels */
+static const double max_speck_share = 0.01;  /* of the image; specks are smaller than objects */
 static const double min_object = 0.003;      /* of the image */
-static const double min_overlap = 0.80;      /* of a object and the shape it is said to be */
+static const double min_overlap = 0.80;      /* intersection over union with the shape */
 static const double max_displacement = 0.10; /* of the width and of the height */
 static const double max_edge_width = 4.5;    /* pixels, about 2 of them from the smoothing */
 
-/* Accepted radius as a share of the shorter side; true are 0.26, 0.16, 0.37 and 0.19. */
+/* Accepted radius as a share of the shorter side; prompts mean 0.26, 0.16, 0.37 and 0.19. */
 static const double radius_range[][2] = {[ZI_MEDIUM] = {0.19, 0.33},
                                          [ZI_SMALL] = {0.10, 0.21},
                                          [ZI_LARGE] = {0.31, 0.46},
@@ -29,7 +28,7 @@ enum { MAX_OBJECTS = 2, CLEARANCE = 3, GRID = 40 };
 
 typedef struct {
     double cx, cy, radius; /* pixels */
-    double overlap;        /* intersection by union */
+    double overlap;        /* intersection over union */
 } fit;
 
 typedef struct {
@@ -65,20 +64,20 @@ typedef struct {
     int count;     /* objects seen, also beyond those described */
     region regions[MAX_OBJECTS];
     found_object found[MAX_OBJECTS];
-} view;
+} analysis;
 
-static void add_fault(zi_scene_report *verdict, unsigned fault, const char *format, ...)
+static void add_fault(zi_scene_report *report, unsigned fault, const char *format, ...)
     ZI_PRINTF(3, 4);
 
-static void add_fault(zi_scene_report *verdict, unsigned fault, const char *format, ...)
+static void add_fault(zi_scene_report *report, unsigned fault, const char *format, ...)
 {
-    size_t used = strlen(verdict->text), room = sizeof verdict->text - used;
-    verdict->faults |= fault;
-    int written = used ? snprintf(verdict->text + used, room, "; ") : 0;
+    size_t used = strlen(report->text), room = sizeof report->text - used;
+    report->faults |= fault;
+    int written = used ? snprintf(report->text + used, room, "; ") : 0;
     if (written < 0 || (size_t)written >= room) return;
     va_list args;
     va_start(args, format);
-    vsnprintf(verdict->text + used + written, room - (size_t)written, format, args);
+    vsnprintf(report->text + used + written, room - (size_t)written, format, args);
     va_end(args);
 }
 
@@ -90,7 +89,7 @@ static double lab_curve(double t)
 }
 
 /* sRGB to CIELAB under D65. */
-static void to_lab(const view *v, const uint8_t rgb[3], double lab[3])
+static void to_lab(const analysis *v, const uint8_t rgb[3], double lab[3])
 {
     double r = v->linear[rgb[0]], g = v->linear[rgb[1]], b = v->linear[rgb[2]];
     double x = lab_curve((0.4124564 * r + 0.3575761 * g + 0.1804375 * b) / 0.95047);
@@ -107,7 +106,7 @@ static double lab_distance(const double a[3], const double b[3])
                 (a[2] - b[2]) * (a[2] - b[2]));
 }
 
-static int nearest_colour(const view *v, const uint8_t rgb[3], double *distance)
+static int nearest_colour(const analysis *v, const uint8_t rgb[3], double *distance)
 {
     double lab[3];
     to_lab(v, rgb, lab);
@@ -122,12 +121,12 @@ static int nearest_colour(const view *v, const uint8_t rgb[3], double *distance)
     return best;
 }
 
-static const uint8_t *smooth_at(const view *v, int x, int y)
+static const uint8_t *smooth_at(const analysis *v, int x, int y)
 {
     return v->smooth + ((size_t)y * (size_t)v->width + (size_t)x) * 3;
 }
 
-static void smooth_image(view *v)
+static void smooth_image(analysis *v)
 {
     for (int y = 0; y < v->height; y++)
         for (int x = 0; x < v->width; x++) {
@@ -158,8 +157,8 @@ static void count_colour(int counts[3][256], const uint8_t rgb[3])
     for (int c = 0; c < 3; c++) counts[c][rgb[c]]++;
 }
 
-/* The background is the commonest colour along the four edges. */
-static void find_background(view *v)
+/* Sets the background colour: the most frequent colour along the four edges. */
+static void find_background(analysis *v)
 {
     int votes[ZI_COLOURS] = {0}, counts[ZI_COLOURS][3][256] = {{{0}}};
     for (int y = 0; y < v->height; y++) {
@@ -180,8 +179,8 @@ static void find_background(view *v)
 
 /* ---- objects ---- */
 
-/* Labels the pixels that hang together (8 neighbours) with a start that is marked -1. */
-static region flood(view *v, int start, int label)
+/* Flood fill: labels the connected pixels (8 neighbours) marked -1, from start on. */
+static region flood(analysis *v, int start, int label)
 {
     region b = {label, v->width, v->height, -1, -1, 0};
     int depth = 0;
@@ -206,7 +205,7 @@ static region flood(view *v, int start, int label)
     return b;
 }
 
-static void find_regions(view *v)
+static void find_regions(analysis *v)
 {
     int n = v->width * v->height, labels = 0, specks = 0;
     double background[3], lab[3];
@@ -229,7 +228,7 @@ static void find_regions(view *v)
     v->specks = (double)specks / n;
 }
 
-static bool is_inside(const view *v, const region *b, int x, int y)
+static bool is_inside(const analysis *v, const region *b, int x, int y)
 {
     for (int j = y - CLEARANCE; j <= y + CLEARANCE; j++)
         for (int i = x - CLEARANCE; i <= x + CLEARANCE; i++) {
@@ -239,8 +238,8 @@ static bool is_inside(const view *v, const region *b, int x, int y)
     return true;
 }
 
-/* Colour and evenness of a object, away from its edge. */
-static void read_colour(const view *v, const region *b, found_object *object)
+/* Sets colour and unevenness of an object from pixels away from its edge. */
+static void read_colour(const analysis *v, const region *b, found_object *object)
 {
     int counts[3][256] = {{0}}, inside = 0, other = 0;
     double lab[3], mean[3];
@@ -259,7 +258,7 @@ static void read_colour(const view *v, const region *b, found_object *object)
     object->uneven = inside ? (double)other / inside : 1;
 }
 
-static region widened(const view *v, const region *b, int by_x, int by_y)
+static region widened(const analysis *v, const region *b, int by_x, int by_y)
 {
     region wide = *b;
     wide.left = b->left > by_x ? b->left - by_x : 0;
@@ -271,7 +270,7 @@ static region widened(const view *v, const region *b, int by_x, int by_y)
 
 /* How far each pixel has gone from the background's colour to the object's: 0.5 is the true edge,
  * as edge pixels are mixtures. */
-static void read_cover(view *v, const region *b, const uint8_t colour[3])
+static void read_cover(analysis *v, const region *b, const uint8_t colour[3])
 {
     double way[3], length = 0;
     for (int c = 0; c < 3; c++) {
@@ -291,15 +290,15 @@ static void read_cover(view *v, const region *b, const uint8_t colour[3])
         }
 }
 
-/* Cover with what lies close to background and object taken as such, so that noise has no slope. */
+/* Cover, with values near 0 and 1 rounded to these, so that noise does not count as an edge. */
 static double clear_cover(float cover)
 {
     return fmin(fmax((cover - 0.15) / 0.7, 0), 1);
 }
 
-/* Half-covered pixels per pixel of outline. The outline's length is the sum of the cover's slope,
- * which does not depend on how wide the edge is. */
-static double read_edge_width(const view *v, const region *b)
+/* Edge width in pixels: partly covered pixels per pixel of outline. The length of the outline is
+ * the sum of the cover's gradient, which does not depend on the edge's width. */
+static double read_edge_width(const analysis *v, const region *b)
 {
     double between = 0, outline_length = 0;
     region wide = widened(v, b, CLEARANCE, CLEARANCE);
@@ -315,14 +314,14 @@ static double read_edge_width(const view *v, const region *b)
 
 /* ---- shapes ---- */
 
-/* Points spread over a object's surroundings: more would not tell more. */
+/* Sample points over an object's bounding box and a margin. */
 typedef struct {
     int columns, rows;
     double left, top, step; /* pixels */
     bool covered[GRID][GRID];
 } grid;
 
-static grid grid_over(const view *v, const region *b)
+static grid grid_over(const analysis *v, const region *b)
 {
     int by_x = (b->right - b->left + 1) / 7 + 1, by_y = (b->bottom - b->top + 1) / 7 + 1;
     region wide = widened(v, b, by_x, by_y);
@@ -353,8 +352,8 @@ static double overlap(const grid *g, int shape, const fit *f)
     return either ? (double)both / either : 0;
 }
 
-/* Moves and scales a shape until its overlap is best. Where the first guess, by area and
- * centroid, is far off, the object is no such shape and the guess stays. */
+/* Hill climbing: moves and scales a shape while its overlap grows. If the first guess (by area and
+ * centroid) overlaps by less than 0.55, the object has another shape and the guess is kept. */
 static void improve_fit(const grid *g, int shape, fit *f)
 {
     f->overlap = overlap(g, shape, f);
@@ -375,7 +374,7 @@ static void improve_fit(const grid *g, int shape, fit *f)
     }
 }
 
-static void measure_outlines(view *v)
+static void measure_outlines(analysis *v)
 {
     enum { FINE = 64 };
     for (int shape = 0; shape < ZI_SHAPES; shape++) {
@@ -394,7 +393,7 @@ static void measure_outlines(view *v)
     }
 }
 
-static void read_shape(const view *v, const region *b, found_object *object)
+static void read_shape(const analysis *v, const region *b, found_object *object)
 {
     grid g = grid_over(v, b);
     double area = 0, x = 0, y = 0;
@@ -417,12 +416,12 @@ static void read_shape(const view *v, const region *b, found_object *object)
     }
 }
 
-/* ---- the verdict ---- */
+/* ---- comparison with the scene ---- */
 
-static bool view_open(const zi_image *image, view *v, zi_error *error)
+static bool analysis_create(const zi_image *image, analysis *v, zi_error *error)
 {
     size_t n = (size_t)image->width * (size_t)image->height;
-    *v = (view){.image = image, .width = image->width, .height = image->height};
+    *v = (analysis){.image = image, .width = image->width, .height = image->height};
     v->smooth = malloc(n * 3);
     v->labels = malloc(n * sizeof *v->labels);
     v->stack = malloc(n * sizeof *v->stack);
@@ -438,7 +437,7 @@ static bool view_open(const zi_image *image, view *v, zi_error *error)
     return true;
 }
 
-static void view_close(view *v)
+static void analysis_free(analysis *v)
 {
     free(v->smooth);
     free(v->labels);
@@ -446,7 +445,7 @@ static void view_close(view *v)
     free(v->cover);
 }
 
-static void look(view *v)
+static void find_and_measure_objects(analysis *v)
 {
     smooth_image(v);
     find_background(v);
@@ -461,7 +460,7 @@ static void look(view *v)
     }
 }
 
-static void judge_ground(const view *v, int asked, zi_scene_report *out)
+static void check_background(const analysis *v, int asked, zi_scene_report *out)
 {
     double off;
     int colour = nearest_colour(v, v->background, &off);
@@ -476,7 +475,8 @@ static void judge_ground(const view *v, int asked, zi_scene_report *out)
         add_fault(out, ZI_FAULT_BACKGROUND, "background dirty: %.1f %% specks", 100 * v->specks);
 }
 
-static void judge_colour(const view *v, const found_object *found, int asked, zi_scene_report *out)
+static void check_colour(const analysis *v, const found_object *found, int asked,
+                         zi_scene_report *out)
 {
     double off;
     int colour = nearest_colour(v, found->colour, &off);
@@ -491,10 +491,10 @@ static void judge_colour(const view *v, const found_object *found, int asked, zi
         add_fault(out, ZI_FAULT_COLOUR, "colour patchy: %.0f %%", 100 * found->uneven);
 }
 
-static void judge_thing(const view *v, const found_object *found, const zi_scene_object *asked,
-                        zi_scene_report *out)
+static void check_object(const analysis *v, const found_object *found, const zi_scene_object *asked,
+                         zi_scene_report *out)
 {
-    judge_colour(v, found, asked->colour, out);
+    check_colour(v, found, asked->colour, out);
     const fit *f = &found->fits[found->shape];
     if (found->shape != asked->shape || f->overlap < min_overlap)
         add_fault(out, ZI_FAULT_SHAPE, "shape like %s (%.2f), asked %s (%.2f)",
@@ -525,23 +525,23 @@ static int count_bits(unsigned bits)
     return n;
 }
 
-/* Which found object is which asked one? Whatever leaves fewer faults. */
-static void judge_things(const view *v, const zi_scene *asked, zi_scene_report *out)
+/* Matches found objects with those of the scene, in the order that gives fewer faults. */
+static void check_objects(const analysis *v, const zi_scene *asked, zi_scene_report *out)
 {
     zi_scene_report best = {0};
-    int least = 0;
+    int min_faults = 0;
     for (int swap = 0; swap < asked->count; swap++) {
         zi_scene_report total = *out;
         int faults = 0;
         for (int i = 0; i < asked->count; i++) {
             zi_scene_report one = {0};
-            judge_thing(v, &v->found[i ^ swap], &asked->objects[i], &one);
+            check_object(v, &v->found[i ^ swap], &asked->objects[i], &one);
             faults += count_bits(one.faults);
             if (one.faults) add_fault(&total, one.faults, "%s", one.text);
         }
-        if (swap && faults >= least) continue;
+        if (swap && faults >= min_faults) continue;
         best = total;
-        least = faults;
+        min_faults = faults;
     }
     *out = best;
 }
@@ -549,18 +549,18 @@ static void judge_things(const view *v, const zi_scene *asked, zi_scene_report *
 bool zi_scene_check(const zi_image *image, const zi_scene *asked, zi_scene_report *out,
                     zi_error *error)
 {
-    view v;
-    zi_scene_report verdict = {0};
-    bool ok = view_open(image, &v, error);
+    analysis v;
+    zi_scene_report report = {0};
+    bool ok = analysis_create(image, &v, error);
     if (!ok) goto out;
-    look(&v);
-    judge_ground(&v, asked->background, &verdict);
+    find_and_measure_objects(&v);
+    check_background(&v, asked->background, &report);
     if (v.count != asked->count)
-        add_fault(&verdict, ZI_FAULT_COUNT, "%d objects, asked %d", v.count, asked->count);
+        add_fault(&report, ZI_FAULT_COUNT, "%d objects, asked %d", v.count, asked->count);
     else
-        judge_things(&v, asked, &verdict);
-    *out = verdict;
+        check_objects(&v, asked, &report);
+    *out = report;
 out:
-    view_close(&v);
+    analysis_free(&v);
     return ok;
 }

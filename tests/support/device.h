@@ -1,8 +1,7 @@
-/* A second backend for tests, as unlike the CPU's as one may be. Its memory is filled with NaN, and
- * the host does not see it; operations are recorded, and happen when somebody waits or a later
- * submission pushes them out; what was not submitted is discarded in the end. The CPU backend
- * computes, so that results have its bits. Views that an operation must not be given are failed
- * checks. */
+/* A mock of an asynchronous GPU backend. New memory is filled with NaN and cannot be read by the
+ * host. Operations are recorded; they run at the next wait or the submission after the next, on the
+ * CPU backend, so that results have the same bits. What was not submitted is discarded. Views that
+ * violate the rules of backend.h are failed checks. */
 #ifndef ZI_TEST_DEVICE_H
 #define ZI_TEST_DEVICE_H
 
@@ -26,14 +25,16 @@ typedef enum {
 } zi_device_call;
 
 typedef struct {
-    size_t calls[ZI_DEVICE_CALLS]; /* that were recorded */
-    size_t submits, waits;         /* a read waits, too */
-    size_t buffers;                /* that are there now */
+    size_t calls[ZI_DEVICE_CALLS]; /* recorded, by kind */
+    size_t submits, waits;         /* reads count as waits */
+    size_t buffers;                /* allocated now */
 } zi_device_counts;
 
-/* Takes the CPU backend over. unified: the host sees memory that was allocated, but as with a real
- * device it must not look before it has waited. */
+/* Creates the mock on a CPU backend, which it owns from then on. unified: allocated memory is
+ * visible to the host, as on a GPU with unified memory, but valid only after a wait. */
 zi_backend *zi_test_device_create(zi_backend *cpu, bool unified);
+
+/* Statistics; valid as long as the device. */
 const zi_device_counts *zi_test_device_counts(const zi_backend *device);
 
 #endif

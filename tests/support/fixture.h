@@ -1,4 +1,4 @@
-/* What it takes to run operations and stages in a test. */
+/* A test fixture for operations and model stages: backend, session, memory, random inputs. */
 #ifndef ZI_TEST_FIXTURE_H
 #define ZI_TEST_FIXTURE_H
 
@@ -6,8 +6,7 @@
 #include "base/memory.h"
 #include "model/run.h"
 
-/* A CPU backend of its own, a session on it with memory that is large enough for the small models,
- * and memory of the host. */
+/* A CPU backend with one session, 256 MB of backend memory and 256 MB of host memory. */
 typedef struct {
     zi_kernels kernels;
     zi_pool *pool;
@@ -20,14 +19,15 @@ typedef struct {
     size_t host_used;
     zi_buffer **imported;
     size_t imported_count;
-    uint32_t random;
+    uint32_t random; /* state of the generator */
 } zi_fixture;
 
-/* tier NULL: the best. Ends the program when it cannot be had. */
+/* threads 0: one per processor. tier NULL: the best one. fast: integer arithmetic for quantized
+ * weights. Exits the program on failure. */
 void zi_fixture_start(zi_fixture *fixture, size_t threads, const char *tier, bool fast);
 void zi_fixture_stop(zi_fixture *fixture);
 
-/* All memory that was taken since the mark is given back. */
+/* A position in both memories; reset frees all that was allocated after the mark. */
 typedef struct {
     size_t host, device;
 } zi_fixture_position;
@@ -36,39 +36,39 @@ void zi_fixture_reset(zi_fixture *fixture, zi_fixture_position mark);
 
 /* ---- the host's memory ---- */
 
+/* Uninitialized host memory, aligned to 64 bytes. Exits the program when the fixture is full. */
 void *zi_fixture_alloc(zi_fixture *fixture, size_t count, size_t size);
 
-/* From -1 to 1, the same sequence in every fixture. */
+/* Next random value in [-1, 1); every fixture has the same sequence. */
 float zi_fixture_random(zi_fixture *fixture);
 
-/* n of them. */
+/* n random values in [-1, 1). */
 float *zi_fixture_random_values(zi_fixture *fixture, size_t n);
 
-/* n values of a stored type at an address that nothing can be aligned to, and in *meaning what they
- * stand for. */
+/* n random values as F32, F16 or BF16 at an odd address; *meaning receives them as f32. */
 void *zi_fixture_random_stored(zi_fixture *fixture, zi_dtype type, size_t n, float **meaning);
 
 /* ---- the backend's memory ---- */
 
-/* A view of these values; NULL: they are not set. */
+/* A new tensor in backend memory with these values (NULL: uninitialized). */
 zi_view zi_fixture_view(zi_fixture *fixture, const float *values, size_t rows, size_t columns);
 
-/* What is in a view now, without gaps. */
+/* Waits and copies a view to host memory, rows without gaps. */
 float *zi_fixture_read(zi_fixture *fixture, zi_view view);
 
-/* Plain weights; the data must stay for as long as the fixture. */
+/* Imports unquantized weights; data is borrowed as long as the fixture lives. A vector is F32. */
 zi_weight zi_fixture_weight(zi_fixture *fixture, zi_dtype type, const void *data, size_t rows,
                             size_t columns);
 zi_weight zi_fixture_vector(zi_fixture *fixture, const float *values, size_t n);
 
 /* ---- tiers ---- */
 
-/* The next kernel tier that this machine can run, from *index on, announced; the others are
- * reported as skipped. NULL after the last one. */
+/* Iterates over the kernel tiers that this machine can run: returns the next one from *index on,
+ * NULL after the last. Prints the name of each tier, and SKIP for those that it leaves out. */
 const char *zi_test_next_tier(size_t *index);
 
-/* What integer products round n values of a row by, which are a group: x becomes
- * rint(x * top / most). */
+/* How a tier quantizes a group of n values: x becomes rint(x * *top / result), where the result is
+ * the largest magnitude (or sum of magnitudes, see q_fours in kernels.h). */
 float zi_test_quantization_max(const zi_kernels *kernels, const float *x, size_t n, float *top);
 
 #endif

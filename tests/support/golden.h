@@ -1,4 +1,4 @@
-/* What the golden tests share: reference tensors and tolerances. */
+/* Golden tests: reference tensors, and comparison with tolerances. */
 #ifndef ZI_TEST_GOLDEN_H
 #define ZI_TEST_GOLDEN_H
 
@@ -6,18 +6,18 @@
 #include "harness.h"
 #include "model/assembly.h"
 
-/* A CPU backend for weights, which engines of any CPU backend can compute with. It lives as long as
- * the program. */
+/* A CPU backend that imports weights; fixtures with any kernel tier can compute with them. It is
+ * never freed. */
 zi_backend *zi_golden_backend(void);
 
-/* The config and the weights of a part of the model at a path of tests/data/golden; ends the
- * program when they cannot be had. */
+/* Loads a component of the model tests/data/golden/PATH: returns its config and opens its weights.
+ * Exits the program on failure. */
 zi_config zi_golden_component(const char *path, zi_part part, zi_weights *weights);
 
-/* Opens tests/data/golden/NAME; ends the program when it cannot be read. */
+/* Opens tests/data/golden/NAME. Exits the program on failure. */
 zi_checkpoint zi_golden_open(const char *name);
 
-/* The values of a tensor (printf-like name); ends the program when it is missing. */
+/* A tensor by name (printf-like), or its F32 values. Exits the program if it is missing. */
 const zi_tensor *zi_golden_tensor(const zi_checkpoint *golden, const char *name, ...)
     ZI_PRINTF(2, 3);
 const float *zi_golden_floats(const zi_checkpoint *golden, const char *name, ...) ZI_PRINTF(2, 3);

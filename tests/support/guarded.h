@@ -1,5 +1,4 @@
-/* Buffers between pages that nobody may touch, for finding code that reads or writes beside them.
- */
+/* Buffers between inaccessible guard pages, to detect reads and writes out of bounds. */
 #ifndef ZI_TEST_GUARDED_H
 #define ZI_TEST_GUARDED_H
 
@@ -8,22 +7,23 @@
 
 enum { ZI_GUARDED_MAX_BYTES = 1 << 20 }; /* the largest buffer */
 
-/* Where a buffer lies: its first byte right behind a forbidden page, or its last right before one.
+/* On which side of the buffer the guard page is adjacent: before the first byte or after the last.
  */
 typedef enum { ZI_GUARD_BEFORE, ZI_GUARD_AFTER } zi_guard_side;
 
-/* Buffer number `index` (0 to 7), `bytes` long and `shift` bytes away from the forbidden page;
- * filled with garbage, as is what lies around it. Ends the program when there is no memory. */
+/* Returns buffer `index` (0 to 7) with `bytes` bytes, `shift` bytes away from the guard page. The
+ * buffer and the memory around it are filled with 0xff (NaN as floats). The buffer of the last call
+ * with this index becomes invalid. Exits the program when out of memory. */
 void *zi_guarded_buffer(int index, size_t bytes, size_t shift, zi_guard_side place);
 
-/* From now on a write into the buffer is a fault; zi_guarded_buffer makes it writable again. */
+/* Writes to the buffer fault until zi_guarded_buffer is called again. */
 void zi_guarded_make_read_only(int index);
 
-/* Whether the garbage around the buffer is what it was. */
+/* Whether the bytes around the buffer are unchanged. */
 bool zi_guarded_surroundings_intact(int index);
 
-/* Calls fn(context) and returns its result; false, with *fault set, when it touched a forbidden
- * page. Not to be nested. */
+/* Calls fn(context) and returns its result. False with *fault set: it accessed a guard page or
+ * wrote to a read-only buffer. Must not be nested. */
 bool zi_guarded_run(bool (*fn)(void *context), void *context, bool *fault);
 
 #endif

@@ -1,11 +1,11 @@
-/* Judges images made anywhere, for instance by another program with the same model.
+/* Checks whether images show what their prompts say; the images may come from any program.
  *
- *     judge LIST.json     the verdict on each image, and how many are right
- *     judge --heldout      prints the LIST.json of the heldout prompts, to be drawn elsewhere
+ *     judge LIST.json    prints the result for each image, and the totals
+ *     judge --heldout    prints the LIST.json of the held-out prompts, to generate from
  *
- * LIST.json is an array of {"prompt": ..., "file": ...}; a file is looked for beside the list.
- * Other fields (width, height, seed: see zi_heldout_list) tell how to draw and are not read here.
- * Exit code: 0 when every image could be judged, however the verdicts are; 1 otherwise. */
+ * LIST.json is an array of {"prompt": ..., "file": ...}; files are relative to the list's folder.
+ * The fields width, height and seed (see zi_heldout_list) are for the generating program. Exit
+ * code: 0 if every image could be checked, right or wrong; 1 otherwise. */
 #include "checker.h"
 #include "base/file.h"
 #include "io/json.h"
@@ -25,7 +25,7 @@ static int print_heldout(void)
     return !ok;
 }
 
-/* The folder that path lies in, "." when it names none. */
+/* The directory part of path, "." if it has none; the caller frees it. */
 static char *folder_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -35,7 +35,8 @@ static char *folder_of(const char *path)
     return folder;
 }
 
-/* count: objects asked for, 0 when the row could not be judged; right: whether the verdict is. */
+/* Checks the image of one row and prints the result. *count: objects in the prompt; *right: whether
+ * the image shows them. False: prompt or image could not be read. */
 static bool judge_row(const char *list, const char *folder, const cJSON *row, int *count,
                       bool *right, zi_error *error)
 {
@@ -43,13 +44,13 @@ static bool judge_row(const char *list, const char *folder, const cJSON *row, in
     char *path = NULL;
     zi_image *image = NULL;
     zi_scene scene;
-    zi_scene_report verdict;
+    zi_scene_report report;
     bool ok = false;
     if (!zi_json_string(list, row, "prompt", &prompt, error)) goto out;
     if (!zi_json_string(list, row, "file", &file, error)) goto out;
     if (!zi_scene_parse(prompt, &scene)) {
         zi_error_set(error, ZI_ERROR_BAD_FORMAT, list,
-                     "\"%s\" is no prompt of the demo model's world", prompt);
+                     "\"%s\" does not describe a scene of the demo model", prompt);
         goto out;
     }
     path = zi_path_join(folder, file);
@@ -58,11 +59,11 @@ static bool judge_row(const char *list, const char *folder, const cJSON *row, in
         goto out;
     }
     if (!zi_image_load(path, &image, NULL, error)) goto out;
-    if (!zi_scene_check(image, &scene, &verdict, error)) goto out;
+    if (!zi_scene_check(image, &scene, &report, error)) goto out;
     *count = scene.count;
-    *right = verdict.faults == 0;
+    *right = report.faults == 0;
     printf("%s %s: %s%s%s\n", *right ? "right" : "WRONG", file, prompt, *right ? "" : ": ",
-           verdict.text);
+           report.text);
     ok = true;
 out:
     zi_image_free(image);
@@ -104,8 +105,8 @@ static int judge_list(const char *list)
 int main(int argc, char **argv)
 {
     if (argc != 2) {
-        fprintf(stderr, "usage: judge LIST.json | judge --unseen\n");
+        fprintf(stderr, "usage: judge LIST.json | judge --heldout\n");
         return 2;
     }
-    return strcmp(argv[1], "--unseen") == 0 ? print_heldout() : judge_list(argv[1]);
+    return strcmp(argv[1], "--heldout") == 0 ? print_heldout() : judge_list(argv[1]);
 }

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <time.h>
 
-/* What a buffer is filled with. */
+/* Kinds of input values. */
 typedef enum {
     PLAIN,             /* -1 to 1 */
     ZERO,              /* zeros of both signs */
@@ -15,28 +15,28 @@ typedef enum {
     TINY,              /* denormals */
     ALTERNATING,       /* signs, so that sums cancel */
     MIXED,             /* exponents from -30 to 30 */
-    FINITE,            /* so many kinds of them */
-    INFINITE = FINITE, /* plain but for an infinity */
-    UNDEFINED,         /* plain but for a NaN */
+    FINITE,            /* number of kinds with finite values */
+    INFINITE = FINITE, /* plain with one infinity */
+    UNDEFINED,         /* plain with one NaN */
     FILLS,
 } fill_kind;
 
-/* One call to be checked. */
+/* Parameters of one call to check. */
 struct trial {
     const kernel_check *check;
     const zi_kernels *kernels;
     size_t k, n;      /* depth or length; rows or columns that exist */
-    size_t pad;       /* strides are longer than rows by this */
-    unsigned variant; /* what else a kernel can be asked for, in bits */
+    size_t pad;       /* row stride minus row length, in elements */
+    unsigned variant; /* the remaining arguments of a kernel, as bits */
     fill_kind fill;
     zi_guard_side place;
 };
 
-static const double unit = 0x1p-24; /* of rounding */
+static const double unit = 0x1p-24; /* unit roundoff of f32 */
 static uint64_t state;
 static char complaint[160];
-static bool steady; /* numbers that stay what they are, roughly, when the call is repeated */
-static float kept[ZI_GUARDED_MAX_BYTES / sizeof(float)]; /* what a buffer held before the call */
+static bool steady; /* choose inputs that repeated in-place calls leave in range, for timing */
+static float kept[ZI_GUARDED_MAX_BYTES / sizeof(float)]; /* input values before the call */
 
 static uint32_t random_bits(void)
 {
@@ -51,7 +51,7 @@ static float uniform(void)
     return (float)(random_bits() >> 8) * 0x1p-23f - 1.0f;
 }
 
-/* Says what is wrong with a result; kernel_check_run says of which trial. */
+/* Stores a description of the failure and returns false. */
 static bool wrong(const char *format, ...) ZI_PRINTF(1, 2);
 static bool wrong(const char *format, ...)
 {
@@ -77,7 +77,7 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* Behind the one call of every check: do call(); while (again()); */
+/* Repeats the call of a check for 0.2 s when timing, else not: do call(); while (again()); */
 static bool again(void)
 {
     if (!timer.on) return false;
@@ -140,7 +140,7 @@ static size_t strided(size_t rows, size_t columns, size_t stride)
     return rows ? (rows - 1) * stride + columns : 0;
 }
 
-/* The same in rows, with garbage between them. */
+/* A read-only matrix with garbage between its rows. */
 static const float *matrix(const trial *t, int index, size_t rows, size_t columns, size_t stride)
 {
     float *x = floats(t, index, strided(rows, columns, stride));
@@ -182,8 +182,8 @@ static bool close_to(float got, double wanted, double bound)
 
 /* ---- packing ---- */
 
-/* out [k, width] against meaning [n, k], whose rows are `stride` apart; width columns, of which n
- * exist. */
+/* Checks that the panel out [k, width] is the transpose of meaning [n, k] (row stride `stride`),
+ * with zeros in the columns from n on. */
 static bool check_panel(const float *out, const float *meaning, size_t stride, const trial *t,
                         size_t width)
 {
@@ -206,7 +206,7 @@ static bool pack_a(const trial *t)
     return check_panel(out, x, ldx, t, mr) && intact(1);
 }
 
-/* The bits of a half: any but NaN, which may lose bits on its way. */
+/* Random bits of a 16-bit float, no NaN (conversion may change the payload of a NaN). */
 static uint16_t any_half(zi_dtype type, fill_kind kind, size_t i)
 {
     if (kind == ZERO) return i % 2 ? 0x8000 : 0;
@@ -251,7 +251,8 @@ static bool pack_columns(const trial *t)
 
 /* ---- the f32 tile ---- */
 
-/* c [rows, columns], to be added to (filled, and kept) or overwritten (garbage). */
+/* An output c [rows, columns]; add: filled with values, which are copied to `kept`; else garbage.
+ */
 static float *target(const trial *t, int index, size_t rows, size_t columns, size_t ldc, bool add)
 {
     float *c = floats(t, index, strided(rows, columns, ldc));
@@ -332,7 +333,7 @@ static void *trailer(const zi_kernels *kernels, void *group, size_t rows, size_t
     return (char *)group + rows * size * kernels->q_width + (which * rows + r) * 4;
 }
 
-/* One row of a quantized group against the definition. */
+/* Checks one row of a quantized group against its definition in kernels.h. */
 static bool check_row(const trial *t, void *group, size_t size, size_t r, const float *x)
 {
     const zi_kernels *k = t->kernels;

@@ -534,7 +534,7 @@ bool zi_shape_covers(int shape, double x, double y)
     }
 }
 
-/* Mixes a object into a image; edge pixels by the share that 4 x 4 points of them say. */
+/* Mixes an object into an image; edge pixels by the share that 4 x 4 points of them say. */
 static void draw_object(const zi_scene_object *object, zi_image *image)
 {
     double cx, cy, radius = zi_object_radius(object->size, image->width, image->height);

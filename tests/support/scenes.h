@@ -1,5 +1,6 @@
-/* The little world of the demo model: flat shapes on a flat background, what is said of them, and
- * the true image. */
+/* Scenes that the demo model was trained on: one or two flat shapes on a plain background. Prompts
+ * are parsed into scenes, scenes are rendered as reference images, and the held-out prompts of the
+ * evaluation are generated. */
 #ifndef ZI_TEST_SCENES_H
 #define ZI_TEST_SCENES_H
 
@@ -14,7 +15,7 @@ typedef enum {
     ZI_PAIR
 } zi_object_size; /* ZI_PAIR: one of two objects */
 
-/* Shapes the checker treats by name; the others are found in the table of words. */
+/* Values of zi_scene_object.shape. */
 enum {
     ZI_CIRCLE,
     ZI_SQUARE,
@@ -28,7 +29,7 @@ enum {
     ZI_HEXAGON
 };
 
-/* Places are the cells of a 3 x 3 grid, row by row. */
+/* Values of zi_scene_object.position: cells of a 3 x 3 grid, row by row. */
 enum { ZI_TOP = 1, ZI_LEFT = 3, ZI_CENTRE = 4, ZI_RIGHT = 5, ZI_BOTTOM = 7 };
 
 typedef struct {
@@ -44,26 +45,27 @@ typedef struct {
 
 extern const uint8_t zi_colour_rgb[ZI_COLOURS][3];
 
+/* The English word, as in prompts. */
 const char *zi_colour_name(int colour);
 const char *zi_shape_name(int shape);
 
-/* Radius in pixels and centre of a object in a image. */
+/* Radius and centre, in pixels, of an object in an image of this size. */
 double zi_object_radius(zi_object_size size, int width, int height);
 void zi_object_centre(const zi_scene_object *object, int width, int height, double *x, double *y);
 
 /* Whether a point belongs to a shape of radius 1 around (0, 0), y down. */
 bool zi_shape_covers(int shape, double x, double y);
 
-/* The true image with smooth edges; NULL when memory is short. A background left open is white.
- */
+/* Renders the scene with antialiased edges, on white if the background is open. The caller frees
+ * the image with zi_image_free; NULL: out of memory. */
 zi_image *zi_scene_render(const zi_scene *scene, int width, int height);
 
-/* What a prompt asks for, in English or Chinese; false when it is not of this world. */
+/* Parses an English or Chinese prompt. False: it does not describe such a scene. */
 bool zi_scene_parse(const char *prompt, zi_scene *out) ZI_CHECKED;
 
-/* Prompts for scenes that the trainer of the demo model holds out, in every wording: one scene in
- * fifty, see held_out in tools/demo-model/scenes.py. They must not change while a model is in use.
- */
+/* Prompts of held-out scenes. The trainer never shows these scenes, in no wording: one scene in
+ * fifty, see held_out in tools/demo-model/scenes.py. The list is fixed, so that scores of models
+ * can be compared. */
 enum { ZI_HELDOUT_SINGLE = 100, ZI_HELDOUT_DOUBLE = 100, ZI_HELDOUT = 200 };
 
 typedef struct {
@@ -73,12 +75,13 @@ typedef struct {
     uint64_t seed;
 } zi_heldout;
 
-/* Fills all ZI_HELDOUT: those with one object first. */
+/* Fills out[ZI_HELDOUT], prompts with one object first. */
 void zi_heldout_prompts(zi_heldout *out);
 
-/* The prompts as a JSON array of {prompt, file, width, height, seed}, the LIST.json that judge
- * reads: whoever draws the same prompts elsewhere draws each row with 9 steps, guidance 0 and its
- * width, height and seed into file, a PNG beside the list. free() it; NULL when memory is short. */
+/* The first count prompts as a JSON array of {prompt, file, width, height, seed}, the LIST.json
+ * that the program judge reads. To evaluate another program, let it generate each row with 9 steps
+ * and guidance 0, and save it as file (a PNG) beside the list. The caller frees the text; NULL: out
+ * of memory. */
 char *zi_heldout_list(const zi_heldout *heldout, int count);
 
 #endif
