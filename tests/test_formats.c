@@ -321,13 +321,11 @@ static void mlx_with_groups_of_32(void)
     snprintf(file, sizeof file, "%s/weights.safetensors", path);
     CHECK_OK(zi_safetensors_write(file, stored.list, stored.count, &error), error);
     snprintf(file, sizeof file, "%s/config.json", path);
-    FILE *config = fopen(file, "w");
-    if (!CHECK(config != NULL)) return;
-    fputs("{\"hidden_size\": 128, \"num_attention_heads\": 2, \"num_hidden_layers\": 2, "
-          "\"n_refiner_layers\": 1, \"in_channels\": 16, \"text_embed_dim\": 96, "
-          "\"intermediate_size\": 341, \"quantization\": {\"group_size\": 32, \"bits\": 8}}",
-          config);
-    fclose(config);
+    static const char config[] =
+        "{\"hidden_size\": 128, \"num_attention_heads\": 2, \"num_hidden_layers\": 2, "
+        "\"n_refiner_layers\": 1, \"in_channels\": 16, \"text_embed_dim\": 96, "
+        "\"intermediate_size\": 341, \"quantization\": {\"group_size\": 32, \"bits\": 8}}";
+    zi_test_write_file(file, config, sizeof config - 1);
     zi_model_options options = {.path = path, .reference = paths.model};
     zi_model_options meant = options;
     meant.path = write_variant("meant.safetensors", &meaning);

@@ -157,10 +157,11 @@ static void models_that_are_not_there(void)
 static void digests(void)
 {
     static const size_t pieces[] = {1, 1 << 20, 3000000, 17, (1 << 20) - 1};
-    char path[] = "/tmp/zimage-digest-XXXXXX", followed[ZI_DIGEST_TEXT], read[ZI_DIGEST_TEXT];
+    char followed[ZI_DIGEST_TEXT], read[ZI_DIGEST_TEXT];
+    const char *path = zi_test_path("digest");
     zi_error error = {0};
     zi_hasher *hasher = NULL;
-    int fd = mkstemp(path);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     size_t total = 0, done = 0;
     CHECK(fd >= 0);
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) total += pieces[i];
@@ -200,7 +201,6 @@ static void digests(void)
     CHECK(pwrite(fd, "hello\n", 6, 0) == 6 && zi_digest_file(path, ZI_DIGEST_GIT, read, &error));
     CHECK(!strcmp(read, "ce013625030ba8dba906f756967f9e9ca394464a"));
     close(fd);
-    unlink(path);
     free(data);
     free(back);
 }
@@ -209,9 +209,10 @@ static void digests(void)
 static void many_digests(void)
 {
     enum { SIZE = 3000000, PIECE = 500000 };
-    char path[] = "/tmp/zimage-digest-XXXXXX", text[ZI_DIGEST_TEXT], first[ZI_DIGEST_TEXT] = "";
+    char text[ZI_DIGEST_TEXT], first[ZI_DIGEST_TEXT] = "";
+    const char *path = zi_test_path("digest");
     zi_error error = {0};
-    int fd = mkstemp(path);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     char *data = calloc(1, SIZE);
     CHECK(fd >= 0);
     for (int round = 0; round < 200; round++) {
@@ -225,7 +226,6 @@ static void many_digests(void)
         CHECK(*text && !strcmp(text, first));
     }
     close(fd);
-    unlink(path);
     free(data);
 }
 

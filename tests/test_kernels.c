@@ -54,7 +54,7 @@ static const kernel_check *check_of(size_t slot)
     return NULL;
 }
 
-static void planted_bugs_are_found(void)
+static void faulty_kernels_are_found(void)
 {
     char why[256];
     zi_kernels ref;
@@ -69,7 +69,7 @@ static void planted_bugs_are_found(void)
         bool tried = false;
         for (size_t j = 0; j < faulty_kernel_count; j++)
             tried |= faulty_kernels[j].slot == kernel_checks[i].offset;
-        CHECK_MSG(tried, "no bug was planted in %s", kernel_checks[i].name);
+        CHECK_MSG(tried, "no faulty kernel for %s", kernel_checks[i].name);
     }
 }
 
@@ -132,7 +132,7 @@ int main(int argc, char **argv)
     }
     printf("seed %llu\n", (unsigned long long)seed);
     RUN(every_slot_has_a_check);
-    RUN(planted_bugs_are_found);
+    RUN(faulty_kernels_are_found);
     const char *tier;
     for (size_t i = 0; (tier = zi_test_next_tier(&i));) {
         zi_error error = {0};

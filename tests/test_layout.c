@@ -117,8 +117,7 @@ static void what_is_none(void)
     mkdir(zi_test_path("empty"), 0700);
     mkdir(zi_test_path("other"), 0700);
     write_tensors(zi_test_path("other/model.safetensors"), flux, 2);
-    FILE *file = fopen(zi_test_path("text"), "w");
-    CHECK(file && fputs("hello", file) >= 0 && fclose(file) == 0);
+    zi_test_write_file(zi_test_path("text"), "hello", 5);
     static const struct {
         const char *name, *says;
         zi_error_code code;
