@@ -1,5 +1,5 @@
-/* Nothing is allocated or freed in the step loop, by any thread. This program's own malloc and its
- * kin take the place of glibc's, for the libraries, too, and count. */
+/* No thread allocates or frees memory in the step loop. The program replaces malloc and related
+ * functions, for libraries as well, and counts calls. glibc only. */
 #include "base/pool.h"
 #include "harness.h"
 #include "quantized_model.h"

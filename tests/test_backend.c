@@ -1,6 +1,5 @@
-/* A second backend is a table of operations, and model code does not know of it: on a device that
- * records calls and replays them through the CPU backend all that models compute has the same bits.
- * And the arena, in which all that models compute with lies. */
+/* Model code on a backend other than the CPU's: a mock device that records calls and runs them
+ * later must give the same bits. Also the arena that plans memory. */
 #include "device.h"
 #include "golden.h"
 #include "internal.h"

@@ -1,4 +1,4 @@
-/* The base layer: files that appear only when whole, large memory, the pool, text. */
+/* The base layer: atomic output files and folders, large buffers, thread pool, text. */
 #include "harness.h"
 #include "base/memory.h"
 #include "base/draft.h"

@@ -1,4 +1,4 @@
-/* Questions to language models, and what is made of their answers. */
+/* Chat formats of language models: prompts, and cleaning of streamed answers. */
 #include "harness.h"
 #include "model/answer.h"
 #include "model/lm.h"

@@ -1,6 +1,6 @@
-/* The check_image of images is checked: true images, also slightly noisy or soft ones, must pass,
- * and each way of being wrong must be refused for the right reason. The short form leaves out most
- * combinations of shape, size, position and image size. */
+/* The checker of images: rendered scenes must pass, also slightly noisy or blurred, and each kind
+ * of fault must be reported. The short form leaves out most combinations of shape, size, position
+ * and image size. */
 #include "checker.h"
 #include "harness.h"
 

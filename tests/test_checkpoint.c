@@ -1,4 +1,5 @@
-/* Safetensors files: what is refused and how, and that what is written can be read. */
+/* Safetensors files: malformed files are refused with the right error; what is written can be read.
+ */
 #include "harness.h"
 #include "io/checkpoint.h"
 #include "io/recognise.h"

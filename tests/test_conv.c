@@ -1,5 +1,5 @@
-/* Convolution and group norm against plain loops in double precision, at awkward sizes; and that
- * neither threads, nor bands, nor results in the place of inputs change a bit. */
+/* Convolution and group norm against plain loops in double precision, at ragged sizes. Threads,
+ * bands and in-place results change no bit. */
 #include "fixture.h"
 #include "harness.h"
 

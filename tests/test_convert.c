@@ -1,5 +1,5 @@
-/* Conversions of the reference model: what is lossless gives the same bytes back, what is quantized
- * is what MLX's and gguf-py's own quantizers make of it. */
+/* Conversions of the reference model: lossless ones give the same bytes back, quantized values
+ * equal those of MLX and gguf-py. */
 #include "harness.h"
 #include "base/file.h"
 #include "convert/describe.h"

@@ -1,6 +1,6 @@
-/* Generates images of 200 held-out prompts (40 in the short form) and counts how many show what was
- * asked for. With an argument, a folder that exists, all 200 images and their LIST.json (see
- * scenes.h) go there, to look at or to draw the same prompts with another program and compare. */
+/* Generates images of 200 held-out prompts (40 in the short form) and counts those that show what
+ * the prompt says. An argument names an existing folder that receives all 200 images and their
+ * LIST.json (see scenes.h), to compare with another program. */
 #include "checker.h"
 #include "harness.h"
 #include "quantized_model.h"

@@ -1,5 +1,5 @@
-/* The embedding cache: what is kept is what was made, of this text by this encoder, and nothing in
- * its folder but its own files is touched. */
+/* The embedding cache: returns only embeddings of this text and this encoder; touches only its own
+ * files. */
 #include "harness.h"
 
 #include "base/file.h"

@@ -1,5 +1,5 @@
-/* The reference model in every layout and number format people have draws what it draws in
- * diffusers' folder. */
+/* The reference model in every layout and value format generates what it generates from a diffusers
+ * folder. */
 #include "variants.h"
 #include "model/transformer.h"
 

@@ -1,4 +1,5 @@
-/* GGUF files: what is refused and how, metadata, and that what is written can be read. */
+/* GGUF files: malformed files are refused with the right error; metadata; what is written can be
+ * read. */
 #include "golden.h"
 #include "io/gguf.h"
 

@@ -1,4 +1,4 @@
-/* Names, addresses and digests: what comes from a hub and is not believed as it stands. */
+/* Untrusted data from a hub: URLs, file names, repository ids, digests. */
 #include "harness.h"
 
 #include "hub/address.h"

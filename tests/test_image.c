@@ -1,4 +1,4 @@
-/* Pictures: what is saved comes back, what is damaged is refused, nothing is left behind. */
+/* Image files: round trips, damaged files, no partial files after errors. */
 #include "harness.h"
 #include "io/image.h"
 

@@ -1,5 +1,5 @@
-/* Every kernel of every tier that this machine has, against what it must do. Without options all
- * checks; the seed that is printed repeats a run. */
+/* Every kernel of every tier that this machine has against a reference. The printed seed repeats a
+ * run; see usage(). */
 #include "fixture.h"
 #include "harness.h"
 #include "kernel_checks.h"

@@ -1,4 +1,4 @@
-/* The key map: every name of the reference files both ways, and each rule by itself. */
+/* Tensor names: all names of the reference files in both directions, and each rule by itself. */
 #include "harness.h"
 #include "io/checkpoint.h"
 #include "io/json.h"

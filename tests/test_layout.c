@@ -1,4 +1,5 @@
-/* What is at a path: the reference model in every layout, and what is none. */
+/* Detection of a model's layout: the reference model in every layout, and files that are no model.
+ */
 #include "harness.h"
 #include "io/layout.h"
 #include "io/source.h"

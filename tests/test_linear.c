@@ -1,5 +1,5 @@
-/* Products of matrices in blocks, in fp8 and in whole bytes, with and without scales of rows: exact
- * and fast, in every tier, with the same bits for any number of threads. */
+/* Matrix products with weights in block formats, fp8 and int8, with and without scales per row:
+ * exact and fast, in every tier, with the same bits for any number of threads. */
 #include "base/blocks.h"
 #include "base/matrix.h"
 #include "fixture.h"

@@ -1,4 +1,4 @@
-/* What control groups and the kernel say about processors and memory, read from made-up trees. */
+/* Limits of processors and memory by control groups, read from mock /proc and /sys trees. */
 #include "harness.h"
 #include "base/file.h"
 #include "base/machine.h"

@@ -1,4 +1,4 @@
-/* Operations against plain loops in double precision, at awkward shapes. */
+/* Operations of the CPU backend against plain loops in double precision, at ragged shapes. */
 #include "golden.h"
 
 #include <math.h>

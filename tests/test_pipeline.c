@@ -1,5 +1,4 @@
-/* Whole requests against diffusers' ZImagePipeline: every step through the trace, and the picture.
- */
+/* Whole requests against diffusers' ZImagePipeline: every step by the trace, and the image. */
 #include "golden.h"
 #include "quantized_model.h"
 #include "base/file.h"

@@ -1,5 +1,4 @@
-/* The model registry: which models there are, which one is meant, and that what inspections found
- * is kept for as long as it is true. */
+/* The model registry: listing models, resolving names, and the inspection cache. */
 #include "harness.h"
 
 #include "base/error.h"

@@ -1,4 +1,4 @@
-/* The embedding cache, and previews. */
+/* Embeddings that requests share, in memory and on disk, and previews. */
 #include "base/file.h"
 #include "harness.h"
 

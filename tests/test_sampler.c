@@ -1,4 +1,4 @@
-/* Schedules and steps against diffusers' own numbers (golden/scheduler.json). */
+/* Sigma schedules and Euler steps against diffusers (golden/scheduler.json). */
 #include "golden.h"
 #include "io/json.h"
 #include "model/sampler.h"

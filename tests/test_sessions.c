@@ -1,5 +1,5 @@
-/* Sessions on one engine at the same time give the bits that they give one after the other,
- * whatever the others do: with previews or without, exact or with integers, cancelled or not. */
+/* Concurrent sessions on one engine give the bits that they give alone, whatever the others do:
+ * previews, exact or integer arithmetic, cancellation. */
 #include "harness.h"
 
 #include <pthread.h>

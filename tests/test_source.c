@@ -1,4 +1,4 @@
-/* Parts of a model by canonical names: the reference model in every layout, and what is refused. */
+/* Components by canonical tensor names: the reference model in every layout, and refused files. */
 #include "harness.h"
 #include "io/source.h"
 

@@ -1,3 +1,5 @@
+/* Byte-level BPE tokenizers in folders: token ids against golden cases, special tokens, malformed
+ * files. */
 #include "harness.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -9,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- a folder of our own ---- */
+/* ---- files in the test folder ---- */
 
 static const char *const file_names[] = {"tokenizer.json", "vocab.json", "merges.txt",
                                          "tokenizer_config.json"};

@@ -1,5 +1,5 @@
-/* Tokenizers in GGUF files: the same ids as those of the folders and libraries they were made from,
- * and what is refused and how. */
+/* Tokenizers in GGUF files: token ids equal those of the original tokenizers; malformed metadata is
+ * refused. */
 #include "golden.h"
 #include "io/json.h"
 #include "model/tokenizer.h"

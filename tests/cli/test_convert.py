@@ -1,4 +1,4 @@
-"""zimage convert and quantize: what they print, what they refuse, and that nothing is left behind."""
+"""zimage convert and quantize: output, refused calls, and no partial files after errors."""
 
 import json
 import os

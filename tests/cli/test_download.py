@@ -1,4 +1,4 @@
-"""zimage download, beside a double of the hub."""
+"""zimage download against the mock hub."""
 
 import glob
 import hashlib

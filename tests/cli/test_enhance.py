@@ -1,4 +1,4 @@
-"""zimage enhance, and prompts that generate does not draw as they came.
+"""zimage enhance, generate --enhance and --random-prompt.
 
 Most models here know one answer: their embedding and head say which token follows which, and their
 layers add nothing.

@@ -1,4 +1,4 @@
-"""Outputs: whole or not at all, whatever happens on the way."""
+"""Output files are written atomically, whatever fails."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""generate: what the contract promises when all is well."""
+"""zimage generate: output files, events, progress."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The program as a whole against diffusers: what --trace writes, and the picture's pixels."""
+"""The program against diffusers: the trace's tensors, and the pixels of the image."""
 
 import array
 import json

@@ -1,4 +1,4 @@
-"""zimage models and zimage import: what is in the models folder and how it gets there."""
+"""zimage models and import: listing, default, import and removal."""
 
 import fcntl
 import json

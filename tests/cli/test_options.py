@@ -1,4 +1,4 @@
-"""The command line as such: subcommands, help, wrong calls."""
+"""Parsing of the command line: subcommands, help, wrong calls."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""kill -9 at any moment: the history is whole, and nothing is lost that was said to be there."""
+"""kill -9 at random moments: the history is consistent, and no image that was announced is lost."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""zimage gallery beside a running server, and inspect of what it drew."""
+"""zimage gallery beside a running server, and zimage inspect of the server's images."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The queue: order, cancelling, catching up, and what is remembered of models and prompts."""
+"""The job queues: order, cancelling, resumed event streams, restarts."""
 
 import os
 import random

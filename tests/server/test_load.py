@@ -1,5 +1,4 @@
-"""A long day: memory stays as it is while pictures are drawn and clients come and go, and a crowd of
-clients takes little from what draws."""
+"""Memory stays constant over many images and clients, and many idle clients take little processor time."""
 
 import http.client
 import json

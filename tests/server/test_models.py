@@ -1,4 +1,4 @@
-"""The models that the server knows: the same as the command line's, inspected by none of the threads that answer."""
+"""The server's list of models: the same as the command line's; no thread that answers HTTP inspects models."""
 
 import json
 import os

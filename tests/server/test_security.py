@@ -1,4 +1,4 @@
-"""What the server refuses, and whom it serves meanwhile."""
+"""Access control, limits of sizes and times, and service to others during attacks."""
 
 import json
 import os

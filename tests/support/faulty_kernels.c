@@ -359,25 +359,25 @@ static void silu_mul_clamps(float *x, const float *y, size_t n)
     }
 }
 
-static float exp_sum_drops_last(float *x, float most, float factor, size_t n)
+static float exp_sum_drops_last(float *x, float max_value, float factor, size_t n)
 {
-    float last = n ? x[n - 1] : 0, total = right.exp_sum(x, most, factor, n);
+    float last = n ? x[n - 1] : 0, total = right.exp_sum(x, max_value, factor, n);
     if (n % 8 != 5) return total;
-    return total - expf((last - most) * factor);
+    return total - expf((last - max_value) * factor);
 }
 
 /* What comes of min(x, limit) where a NaN is no smaller than the limit. */
-static float exp_sum_hides_nan(float *x, float most, float factor, size_t n)
+static float exp_sum_hides_nan(float *x, float max_value, float factor, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (isnan(x[i])) x[i] = most;
-    return right.exp_sum(x, most, factor, n);
+        if (isnan(x[i])) x[i] = max_value;
+    return right.exp_sum(x, max_value, factor, n);
 }
 
-static float exp_sum_writes_behind(float *x, float most, float factor, size_t n)
+static float exp_sum_writes_behind(float *x, float max_value, float factor, size_t n)
 {
     x[n] = 0;
-    return right.exp_sum(x, most, factor, n);
+    return right.exp_sum(x, max_value, factor, n);
 }
 
 static float max_starts_at_zero(const float *x, size_t n)

@@ -76,8 +76,8 @@ void zi_golden_compare(const zi_checkpoint *golden, const char *name, const floa
     const float *wanted = zi_golden_floats(golden, "%s", name);
     if (!CHECK_MSG(tensor->count == n, "%s: %zu values, golden has %zu", name, n, tensor->count))
         return;
-    double rel = zi_rel_l2(values, wanted, n), most = zi_max_abs_difference(values, wanted, n);
+    double rel = zi_rel_l2(values, wanted, n), max_value = zi_max_abs_difference(values, wanted, n);
     CHECK_MSG(rel_l2 == 0 || rel <= rel_l2, "%s: relative L2 error %g > %g", name, rel, rel_l2);
-    CHECK_MSG(max_abs == 0 || most <= max_abs, "%s: largest difference %g > %g", name, most,
-              max_abs);
+    CHECK_MSG(max_abs == 0 || max_value <= max_abs, "%s: largest difference %g > %g", name,
+              max_value, max_abs);
 }

@@ -115,13 +115,13 @@ double zi_rel_l2(const float *a, const float *b, size_t n)
 
 double zi_max_abs_difference(const float *a, const float *b, size_t n)
 {
-    double most = 0;
+    double max_value = 0;
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(a[i])) return INFINITY;
         double d = fabs((double)a[i] - b[i]);
-        if (d > most) most = d;
+        if (d > max_value) max_value = d;
     }
-    return most;
+    return max_value;
 }
 
 bool zi_test_long(void)

@@ -52,8 +52,8 @@ static float uniform(void)
 }
 
 /* Stores a description of the failure and returns false. */
-static bool wrong(const char *format, ...) ZI_PRINTF(1, 2);
-static bool wrong(const char *format, ...)
+static bool fail_trial(const char *format, ...) ZI_PRINTF(1, 2);
+static bool fail_trial(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -77,8 +77,9 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* Repeats the call of a check for 0.2 s when timing, else not: do call(); while (again()); */
-static bool again(void)
+/* Repeats the call of a check for 0.2 s when timing, else not: do call(); while (repeat_timing());
+ */
+static bool repeat_timing(void)
 {
     if (!timer.on) return false;
     if (timer.calls == 0) timer.begin = now();
@@ -89,7 +90,7 @@ static bool again(void)
 
 /* ---- buffers ---- */
 
-static float number(fill_kind kind, size_t i, float largest)
+static float random_value(fill_kind kind, size_t i, float largest)
 {
     switch (kind) {
     case ZERO:
@@ -109,7 +110,7 @@ static float number(fill_kind kind, size_t i, float largest)
 
 static void fill(float *x, size_t n, fill_kind kind, float largest)
 {
-    for (size_t i = 0; i < n; i++) x[i] = number(kind, i, largest);
+    for (size_t i = 0; i < n; i++) x[i] = random_value(kind, i, largest);
     if (n == 0) return;
     if (kind == INFINITE) x[random_bits() % n] = uniform() < 0 ? -INFINITY : INFINITY;
     if (kind == UNDEFINED) x[random_bits() % n] = NAN;
@@ -151,7 +152,7 @@ static const float *matrix(const trial *t, int index, size_t rows, size_t column
 
 static bool intact(int index)
 {
-    return zi_guarded_surroundings_intact(index) || wrong("wrote beside its buffer");
+    return zi_guarded_surroundings_intact(index) || fail_trial("wrote beside its buffer");
 }
 
 static bool gaps_intact(const float *x, size_t rows, size_t columns, size_t stride)
@@ -160,7 +161,7 @@ static bool gaps_intact(const float *x, size_t rows, size_t columns, size_t stri
         for (size_t j = columns; j < stride; j++) {
             uint32_t bits;
             memcpy(&bits, x + i * stride + j, sizeof bits);
-            if (bits != UINT32_MAX) return wrong("wrote between its rows");
+            if (bits != UINT32_MAX) return fail_trial("wrote between its rows");
         }
     return true;
 }
@@ -191,7 +192,7 @@ static bool check_panel(const float *out, const float *meaning, size_t stride, c
         for (size_t j = 0; j < width; j++) {
             float wanted = j < t->n ? meaning[j * stride + p] : 0, got = out[p * width + j];
             if (!same(got, wanted))
-                return wrong("[%zu, %zu] is %g, not %g", p, j, (double)got, (double)wanted);
+                return fail_trial("[%zu, %zu] is %g, not %g", p, j, (double)got, (double)wanted);
         }
     return true;
 }
@@ -202,12 +203,12 @@ static bool pack_a(const trial *t)
     const float *x = matrix(t, 0, t->n, t->k, ldx);
     float *out = floats(t, 1, t->k * mr);
     do t->kernels->pack_a(x, ldx, t->n, t->k, out);
-    while (again());
+    while (repeat_timing());
     return check_panel(out, x, ldx, t, mr) && intact(1);
 }
 
 /* Random bits of a 16-bit float, no NaN (conversion may change the payload of a NaN). */
-static uint16_t any_half(zi_dtype type, fill_kind kind, size_t i)
+static uint16_t random_half(zi_dtype type, fill_kind kind, size_t i)
 {
     if (kind == ZERO) return i % 2 ? 0x8000 : 0;
     if (kind == TINY) return (uint16_t)(random_bits() & (type == ZI_F16 ? 0x83ff : 0x807f));
@@ -225,15 +226,15 @@ static bool pack_rows(const trial *t)
     char *w = zi_guarded_buffer(0, count * width, 1 - t->variant % 2,
                                 t->place); /* odd and even addresses */
     for (size_t i = 0; i < count; i++) {
-        float value = number(t->fill, i, t->check->largest);
-        uint16_t half = any_half(type, t->fill, i);
+        float value = random_value(t->fill, i, t->check->largest);
+        uint16_t half = random_half(type, t->fill, i);
         memcpy(w + i * width, type == ZI_F32 ? (void *)&value : (void *)&half, width);
     }
     zi_widen(type, w, kept, count);
     zi_guarded_make_read_only(0);
     float *out = floats(t, 1, t->k * nr);
     do t->kernels->pack_rows(type, w, ldw, t->n, t->k, nr, out);
-    while (again());
+    while (repeat_timing());
     return check_panel(out, kept, ldw, t, nr) && intact(1);
 }
 
@@ -243,7 +244,7 @@ static bool pack_columns(const trial *t)
     const float *w = matrix(t, 0, t->k, t->n, ldw);
     float *out = floats(t, 1, t->k * nr);
     do t->kernels->pack_columns(w, ldw, t->n, t->k, nr, out);
-    while (again());
+    while (repeat_timing());
     for (size_t p = 0; p < t->k; p++)
         for (size_t j = 0; j < t->n; j++) kept[j * t->k + p] = w[p * ldw + j];
     return check_panel(out, kept, t->k, t, nr) && intact(1);
@@ -271,7 +272,7 @@ static bool tile(const trial *t)
     const float *a = vector(t, 0, t->k * mr, t->fill), *b = vector(t, 1, t->k * nr, finite_kind());
     float *c = target(t, 2, mr, nr, ldc, accumulate);
     do t->kernels->tile(t->k, a, b, c, ldc, accumulate);
-    while (again());
+    while (repeat_timing());
     for (size_t i = 0; i < mr; i++)
         for (size_t j = 0; j < nr; j++) {
             double sum = kept[i * nr + j], magnitudes = fabs(sum);
@@ -282,7 +283,8 @@ static bool tile(const trial *t)
             }
             double roundings = (double)t->k + 2;
             if (!close_to(c[i * ldc + j], sum, roundings * (unit * magnitudes + 0x1p-149)))
-                return wrong("c[%zu, %zu] is %.9g, not %.9g", i, j, (double)c[i * ldc + j], sum);
+                return fail_trial("c[%zu, %zu] is %.9g, not %.9g", i, j, (double)c[i * ldc + j],
+                                  sum);
         }
     return gaps_intact(c, mr, nr, ldc) && intact(2);
 }
@@ -290,13 +292,13 @@ static bool tile(const trial *t)
 /* ---- integers ---- */
 
 /* Where number i of row r lies in a group of a panel of `rows`. */
-static size_t number_at(const zi_kernels *kernels, size_t rows, size_t r, size_t i)
+static size_t value_offset(const zi_kernels *kernels, size_t rows, size_t r, size_t i)
 {
     size_t step = kernels->q_step;
     return ((i / step * rows + r) * step + i % step) * kernels->q_width;
 }
 
-static int read_number(const zi_kernels *kernels, const void *group, size_t at)
+static int read_value(const zi_kernels *kernels, const void *group, size_t at)
 {
     int8_t byte;
     int16_t two;
@@ -306,7 +308,7 @@ static int read_number(const zi_kernels *kernels, const void *group, size_t at)
     return two;
 }
 
-static void write_number(const zi_kernels *kernels, void *group, size_t at, int value)
+static void write_value(const zi_kernels *kernels, void *group, size_t at, int value)
 {
     int16_t two = (int16_t)value;
     int8_t byte = (int8_t)value;
@@ -316,12 +318,12 @@ static void write_number(const zi_kernels *kernels, void *group, size_t at, int 
 
 int panel_value_a(const zi_kernels *kernels, const void *group, size_t r, size_t i)
 {
-    return read_number(kernels, group, number_at(kernels, kernels->qmr, r, i));
+    return read_value(kernels, group, value_offset(kernels, kernels->qmr, r, i));
 }
 
 int panel_value_b(const zi_kernels *kernels, const void *group, size_t r, size_t i)
 {
-    int value = read_number(kernels, group, number_at(kernels, kernels->qnr, r, i));
+    int value = read_value(kernels, group, value_offset(kernels, kernels->qnr, r, i));
     if (kernels->q_zero) return value + kernels->q_zero;
     return kernels->q_width == 1 ? (uint8_t)value : value;
 }
@@ -337,33 +339,34 @@ static void *trailer(const zi_kernels *kernels, void *group, size_t rows, size_t
 static bool check_row(const trial *t, void *group, size_t size, size_t r, const float *x)
 {
     const zi_kernels *k = t->kernels;
-    float most, top, inverse, scale, sums;
+    float max_value, top, inverse, scale, sums;
     int32_t sum = 0, whole;
     bool defined = true;
     for (size_t i = 0; i < size; i++) defined &= isfinite(x[i]);
     memcpy(&scale, trailer(k, group, k->qmr, size, 0, r), 4);
     memcpy(&sums, trailer(k, group, k->qmr, size, 1, r), 4);
     memcpy(&whole, trailer(k, group, k->qmr, size, 2, r), 4);
-    if (!defined) return !isfinite(scale) || wrong("row %zu hides what is not finite", r);
-    most = zi_test_quantization_max(k, x, size, &top);
-    inverse = most >= 0x1p-120f ? top / most : 0;
+    if (!defined) return !isfinite(scale) || fail_trial("row %zu hides what is not finite", r);
+    max_value = zi_test_quantization_max(k, x, size, &top);
+    inverse = max_value >= 0x1p-120f ? top / max_value : 0;
     for (size_t i = 0; i < size; i++) {
         int wanted = (int)lrintf(x[i] * inverse), got = panel_value_a(k, group, r, i);
         sum += wanted;
-        if (got != wanted) return wrong("row %zu: number %zu is %d, not %d", r, i, got, wanted);
+        if (got != wanted)
+            return fail_trial("row %zu: number %zu is %d, not %d", r, i, got, wanted);
     }
-    if (!same(scale, most / top)) return wrong("row %zu: scale %.9g", r, (double)scale);
-    if (!same(sums, scale * (float)sum)) return wrong("row %zu: scaled sum", r);
-    return whole == sum || wrong("row %zu: sum %d, not %d", r, whole, sum);
+    if (!same(scale, max_value / top)) return fail_trial("row %zu: scale %.9g", r, (double)scale);
+    if (!same(sums, scale * (float)sum)) return fail_trial("row %zu: scaled sum", r);
+    return whole == sum || fail_trial("row %zu: sum %d, not %d", r, whole, sum);
 }
 
 /* Numbers that lie between two quantized ones, at a scale of 1. With bounded fours all but the
  * largest are small. */
 static void make_ties(float *x, size_t n, bool fours)
 {
-    unsigned most = fours ? 31 : 127;
+    unsigned max_value = fours ? 31 : 127;
     for (size_t i = 0; i < n; i++)
-        x[i] = (float)(random_bits() % (2 * most - 1)) - (float)most + 0.5f;
+        x[i] = (float)(random_bits() % (2 * max_value - 1)) - (float)max_value + 0.5f;
     for (size_t i = 0; i < n; i += 32) {
         x[i] = fours ? 126 : 127;
         if (fours) x[i + 1] = x[i + 4] = x[i + 5] = 0;
@@ -383,7 +386,7 @@ static bool quantize(const trial *t)
     zi_guarded_make_read_only(0);
     char *out = zi_guarded_buffer(1, t->k * zi_qa_bytes(k, size), 0, t->place);
     do k->quantize(x, ldx, t->n, depth, size, out);
-    while (again());
+    while (repeat_timing());
     for (size_t g = 0; g < t->k; g++)
         for (size_t r = 0; r < k->qmr; r++)
             if (!check_row(t, out + g * zi_qa_bytes(k, size), size, r,
@@ -393,29 +396,29 @@ static bool quantize(const trial *t)
 }
 
 /* The largest number that may fill whole rows. */
-static int most_of(const zi_kernels *kernels)
+static int max_row_value(const zi_kernels *kernels)
 {
     return kernels->q_fours ? 32 : 127;
 }
 
-/* From 0 to 255, of a column, or from -most to most, of a row. LARGE, ALTERNATING and MIXED are
- * what makes sums of 16 bits overflow. */
-static int any_number(fill_kind kind, size_t i, bool column, int most)
+/* From 0 to 255, of a column, or from -max_value to max_value, of a row. LARGE, ALTERNATING and
+ * MIXED are what makes sums of 16 bits overflow. */
+static int random_quantized_value(fill_kind kind, size_t i, bool column, int max_value)
 {
     switch (kind) {
     case ZERO:
         return 0;
     case LARGE:
-        return column ? 255 : most;
+        return column ? 255 : max_value;
     case TINY:
         return (int)(random_bits() % 2);
     case ALTERNATING:
-        return column ? (int)(i % 2) * 255 : i % 2 ? most : -most;
+        return column ? (int)(i % 2) * 255 : i % 2 ? max_value : -max_value;
     case MIXED:
-        return column ? 255 : -most;
+        return column ? 255 : -max_value;
     default:
         return column ? (int)(random_bits() % 256)
-                      : (int)(random_bits() % (2 * (unsigned)most + 1)) - most;
+                      : (int)(random_bits() % (2 * (unsigned)max_value + 1)) - max_value;
     }
 }
 
@@ -424,40 +427,40 @@ static bool pack_group(const trial *t)
     const zi_kernels *k = t->kernels;
     size_t size = t->k, ldq = size + t->pad, count = strided(t->n, size, ldq);
     uint8_t *q = zi_guarded_buffer(0, count, 1 - t->variant, t->place);
-    for (size_t i = 0; i < count; i++) q[i] = (uint8_t)any_number(t->fill, i, true, 0);
+    for (size_t i = 0; i < count; i++) q[i] = (uint8_t)random_quantized_value(t->fill, i, true, 0);
     zi_guarded_make_read_only(0);
     const float *scales = vector(t, 1, t->n, t->fill), *biases = vector(t, 2, t->n, finite_kind());
     char *out = zi_guarded_buffer(3, zi_qb_bytes(k, size), 0, t->place);
     do k->pack_group(q, ldq, t->n, size, scales, biases, out);
-    while (again());
+    while (repeat_timing());
     for (size_t j = 0; j < k->qnr; j++) {
         bool there = j < t->n;
         for (size_t i = 0; i < size; i++) {
             int wanted = there ? q[j * ldq + i] : 0, got = panel_value_b(k, out, j, i);
-            if (got != wanted) return wrong("q[%zu, %zu] is %d, not %d", j, i, got, wanted);
+            if (got != wanted) return fail_trial("q[%zu, %zu] is %d, not %d", j, i, got, wanted);
         }
         float scale, bias;
         memcpy(&scale, trailer(k, out, k->qnr, size, 0, j), 4);
         memcpy(&bias, trailer(k, out, k->qnr, size, 1, j), 4);
         if (!same(scale, there ? scales[j] : 0) || !same(bias, there ? biases[j] : 0))
-            return wrong("column %zu: scale %g, bias %g", j, (double)scale, (double)bias);
+            return fail_trial("column %zu: scale %g, bias %g", j, (double)scale, (double)bias);
     }
     return intact(3);
 }
 
 /* Panels of groups with any numbers. */
-static char *any_rows(const trial *t, int index, size_t size)
+static char *random_row_panel(const trial *t, int index, size_t size)
 {
     const zi_kernels *k = t->kernels;
     size_t bytes = zi_qa_bytes(k, size);
     char *panel = zi_guarded_buffer(index, t->k * bytes, 0, t->place);
     for (char *group = panel; group < panel + t->k * bytes; group += bytes)
         for (size_t r = 0; r < k->qmr; r++) {
-            float scale = number(t->fill, r, t->check->largest), sums;
+            float scale = random_value(t->fill, r, t->check->largest), sums;
             int32_t sum = 0;
             for (size_t i = 0; i < size; i++) {
-                int value = any_number(t->fill, i, false, most_of(k));
-                write_number(k, group, number_at(k, k->qmr, r, i), value);
+                int value = random_quantized_value(t->fill, i, false, max_row_value(k));
+                write_value(k, group, value_offset(k, k->qmr, r, i), value);
                 sum += value;
             }
             sums = scale * (float)sum;
@@ -469,7 +472,7 @@ static char *any_rows(const trial *t, int index, size_t size)
     return panel;
 }
 
-static char *any_columns(const trial *t, int index, size_t size)
+static char *random_column_panel(const trial *t, int index, size_t size)
 {
     const zi_kernels *k = t->kernels;
     size_t bytes = zi_qb_bytes(k, size);
@@ -478,8 +481,8 @@ static char *any_columns(const trial *t, int index, size_t size)
     for (char *group = panel; group < panel + t->k * bytes; group += bytes) {
         for (size_t j = 0; j < k->qnr; j++)
             for (size_t i = 0; i < size; i++)
-                write_number(k, group, number_at(k, k->qnr, j, i),
-                             any_number(t->fill, i, true, 0) - k->q_zero);
+                write_value(k, group, value_offset(k, k->qnr, j, i),
+                            random_quantized_value(t->fill, i, true, 0) - k->q_zero);
         fill(trailer(k, group, k->qnr, size, 0, 0), k->qnr, t->fill, t->check->largest);
         fill(trailer(k, group, k->qnr, size, 1, 0), k->qnr, kind, t->check->largest);
     }
@@ -506,10 +509,10 @@ static bool qtile(const trial *t)
     const zi_kernels *k = t->kernels;
     size_t size = t->variant & 1 ? 64 : 32, ldc = k->qnr + t->pad;
     bool accumulate = t->variant & 2;
-    char *a = any_rows(t, 0, size), *b = any_columns(t, 1, size);
+    char *a = random_row_panel(t, 0, size), *b = random_column_panel(t, 1, size);
     float *c = target(t, 2, k->qmr, k->qnr, ldc, accumulate);
     do k->qtile(t->k, size, a, b, c, ldc, accumulate);
-    while (again());
+    while (repeat_timing());
     for (size_t i = 0; i < k->qmr; i++)
         for (size_t j = 0; j < k->qnr; j++) {
             float wanted = kept[i * k->qnr + j], got = c[i * ldc + j];
@@ -517,7 +520,8 @@ static bool qtile(const trial *t)
                 wanted = add_group(k, a + g * zi_qa_bytes(k, size), b + g * zi_qb_bytes(k, size),
                                    size, i, j, wanted);
             if (!same(got, wanted))
-                return wrong("c[%zu, %zu] is %.9g, not %.9g", i, j, (double)got, (double)wanted);
+                return fail_trial("c[%zu, %zu] is %.9g, not %.9g", i, j, (double)got,
+                                  (double)wanted);
         }
     return gaps_intact(c, k->qmr, k->qnr, ldc) && intact(2);
 }
@@ -566,7 +570,7 @@ static bool dot_rows(const trial *t)
     const float *x = vector(t, 1, k, finite_kind());
     float *y = floats(t, 2, t->n);
     do t->kernels->dot_rows(type, w, ldw, t->n, x, k, y);
-    while (again());
+    while (repeat_timing());
     for (size_t j = 0; j < t->n; j++) {
         double sum = 0, magnitudes = 0;
         widen_row(type, w, ldw, j, k, row);
@@ -576,12 +580,12 @@ static bool dot_rows(const trial *t)
         }
         double bound = ((double)k + 2) * (unit * magnitudes + 0x1p-149) + 0x1p-140 * (double)k;
         if (!close_to(y[j], sum, bound))
-            return wrong("y[%zu] is %.9g, not %.9g", j, (double)y[j], sum);
+            return fail_trial("y[%zu] is %.9g, not %.9g", j, (double)y[j], sum);
         float widened[2]; /* room for a kernel that writes too much: intact() will tell */
         t->kernels->dot_rows(ZI_F32, row, 0, 1, x, k, widened);
         if (!same(y[j], widened[0]))
-            return wrong("y[%zu] is %.9g, but %.9g of the same numbers as F32", j, (double)y[j],
-                         (double)widened[0]);
+            return fail_trial("y[%zu] is %.9g, but %.9g of the same numbers as F32", j,
+                              (double)y[j], (double)widened[0]);
     }
     return intact(2);
 }
@@ -601,7 +605,7 @@ static bool dot_groups(const trial *t)
     fill(biases, k / group, t->fill, 0x1p30f);
     float got;
     do got = t->kernels->dot_groups(bits, q, group, scales, biases, x, k);
-    while (again());
+    while (repeat_timing());
     for (size_t i = 0; i < k; i++) {
         int number = bits == 8 ? q[i] : q[i / 2] >> i % 2 * 4 & 15;
         row[i] = (float)number * scales[i / group] + biases[i / group];
@@ -612,12 +616,12 @@ static bool dot_groups(const trial *t)
         magnitudes += fabs((double)row[i] * x[i]);
     }
     double bound = ((double)k + 2) * (unit * magnitudes + 0x1p-149) + 0x1p-140 * (double)k;
-    if (!close_to(got, sum, bound)) return wrong("it is %.9g, not %.9g", (double)got, sum);
+    if (!close_to(got, sum, bound)) return fail_trial("it is %.9g, not %.9g", (double)got, sum);
     float widened[2];
     t->kernels->dot_rows(ZI_F32, row, 0, 1, x, k, widened);
     if (!same(got, widened[0]))
-        return wrong("it is %.9g, but %.9g of the same numbers as F32", (double)got,
-                     (double)widened[0]);
+        return fail_trial("it is %.9g, but %.9g of the same numbers as F32", (double)got,
+                          (double)widened[0]);
     return intact(2) && intact(3);
 }
 
@@ -649,14 +653,14 @@ static bool scale_row(const trial *t)
     const float *by = t->variant & 2 ? beside(t, 2, 0) : NULL;
     float *x = changing(t, 0), *out = t->variant & 4 ? x : floats(t, 3, t->k);
     do t->kernels->scale_row(x, factor, weight, by, out, t->k);
-    while (again());
+    while (repeat_timing());
     for (size_t i = 0; i < t->k; i++) {
         double w = weight ? weight[i] : 1, s = by ? 1.0f + by[i] : 1;
         double wanted = (double)kept[i] * factor * w * s;
         double bound = 4 * unit * fabs(wanted) + 0x1p-148 * (1 + fabs(w)) * (1 + fabs(s));
         if (!close_to(out[i], wanted, bound))
-            return wrong("[%zu] is %.9g, not %.9g", i, (double)out[i], wanted);
-        if (x != out && !same(x[i], kept[i])) return wrong("[%zu] of the input changed", i);
+            return fail_trial("[%zu] is %.9g, not %.9g", i, (double)out[i], wanted);
+        if (x != out && !same(x[i], kept[i])) return fail_trial("[%zu] of the input changed", i);
     }
     return intact(0) && (x == out || intact(3));
 }
@@ -667,10 +671,10 @@ static bool sum_squares(const trial *t)
     double wanted = 0;
     float got;
     do got = t->kernels->sum_squares(x, t->k);
-    while (again());
+    while (repeat_timing());
     for (size_t i = 0; i < t->k; i++) wanted += (double)x[i] * x[i];
     return close_to(got, wanted, ((double)t->k + 1) * (unit * wanted + 0x1p-149)) ||
-           wrong("%.9g, not %.9g", (double)got, wanted);
+           fail_trial("%.9g, not %.9g", (double)got, wanted);
 }
 
 static bool silu_mul(const trial *t)
@@ -679,39 +683,39 @@ static bool silu_mul(const trial *t)
     float *x = changing(t, 0);
     for (size_t i = 0; i < t->k; i += 3) x[i] = kept[i] *= 30;
     do t->kernels->silu_mul(x, y, t->k);
-    while (again());
+    while (repeat_timing());
     for (size_t i = 0; i < t->k; i++) {
         double factor = y ? y[i] : 1, wanted = kept[i] / (1 + exp(-(double)kept[i])) * factor;
         /* silu is smallest where exp(-x) leaves the range of a float */
         if (!close_to(x[i], wanted, 6 * unit * fabs(wanted) + 4e-37 * (1 + fabs(factor))))
-            return wrong("of %.9g [%zu] is %.9g, not %.9g", (double)kept[i], i, (double)x[i],
-                         wanted);
+            return fail_trial("of %.9g [%zu] is %.9g, not %.9g", (double)kept[i], i, (double)x[i],
+                              wanted);
     }
     return intact(0);
 }
 
 static bool exp_sum(const trial *t)
 {
-    float *x = changing(t, 0), most = t->k ? -INFINITY : 0, factor = 0.0883883f, got;
+    float *x = changing(t, 0), max_value = t->k ? -INFINITY : 0, factor = 0.0883883f, got;
     for (size_t i = 0; i < t->k; i++) {
         if (kept[i] == INFINITY || random_bits() % 16 == 0) x[i] = kept[i] = -INFINITY; /* hidden */
         if (i % 3 && t->fill != LARGE) x[i] = kept[i] *= 100;
-        if (kept[i] > most) most = kept[i];
+        if (kept[i] > max_value) max_value = kept[i];
     }
-    if (most == -INFINITY) most = 0;
-    do got = t->kernels->exp_sum(x, most, factor, t->k);
-    while (again());
+    if (max_value == -INFINITY) max_value = 0;
+    do got = t->kernels->exp_sum(x, max_value, factor, t->k);
+    while (repeat_timing());
     double sum = 0;
     for (size_t i = 0; i < t->k; i++) {
-        double power = (kept[i] - most) * factor, wanted = exp(power);
+        double power = (kept[i] - max_value) * factor, wanted = exp(power);
         /* two roundings of the power, and some of the rest; denormal results may be zeros */
         double bound = wanted * unit * (4 + 3 * (wanted > 0 ? fabs(power) : 0)) + 0x1p-126;
         if (!close_to(x[i], wanted, bound) || (kept[i] == -INFINITY && x[i] != 0))
-            return wrong("of %.9g [%zu] is %.9g, not %.9g", power, i, (double)x[i], wanted);
+            return fail_trial("of %.9g [%zu] is %.9g, not %.9g", power, i, (double)x[i], wanted);
         sum += x[i];
     }
     return (close_to(got, sum, ((double)t->k + 1) * unit * sum) ||
-            wrong("sum %.9g, not %.9g", (double)got, sum)) &&
+            fail_trial("sum %.9g, not %.9g", (double)got, sum)) &&
            intact(0);
 }
 
@@ -721,19 +725,20 @@ static bool max(const trial *t)
     const float *x = vector(t, 0, t->k, t->fill);
     float wanted = x[0], got;
     do got = t->kernels->max(x, t->k);
-    while (again());
+    while (repeat_timing());
     for (size_t i = 1; i < t->k; i++) wanted = fmaxf(wanted, x[i]);
-    return got == wanted || wrong("%.9g, not %.9g", (double)got, (double)wanted);
+    return got == wanted || fail_trial("%.9g, not %.9g", (double)got, (double)wanted);
 }
 
 static bool scale(const trial *t)
 {
     float *x = changing(t, 0), factor = steady ? -1.0f : uniform();
     do t->kernels->scale(x, factor, t->k);
-    while (again());
+    while (repeat_timing());
     for (size_t i = 0; i < t->k; i++)
         if (!same(x[i], kept[i] * factor))
-            return wrong("[%zu] is %.9g, not %.9g", i, (double)x[i], (double)(kept[i] * factor));
+            return fail_trial("[%zu] is %.9g, not %.9g", i, (double)x[i],
+                              (double)(kept[i] * factor));
     return intact(0);
 }
 
@@ -743,8 +748,8 @@ static bool check_peak(const trial *t, size_t (*peak)(size_t rounds))
 {
     size_t got;
     do got = peak(t->k);
-    while (again());
-    return (got == t->k * peak(1) && peak(1) > 0) || wrong("%zu multiply-adds", got);
+    while (repeat_timing());
+    return (got == t->k * peak(1) && peak(1) > 0) || fail_trial("%zu multiply-adds", got);
 }
 
 static bool peak_f32(const trial *t)
@@ -822,7 +827,7 @@ static bool variants_pass(trial t, char why[256])
     return true;
 }
 
-static size_t most_rows(const kernel_check *check, const zi_kernels *kernels)
+static size_t max_rows(const kernel_check *check, const zi_kernels *kernels)
 {
     size_t rows = 1;
     if (check->rows) memcpy(&rows, (const char *)kernels + check->rows, sizeof rows);
@@ -839,7 +844,7 @@ bool kernel_check_run(const kernel_check *check, const zi_kernels *kernels, uint
                       bool quick, char why[256])
 {
     trial t = {.check = check, .kernels = kernels};
-    size_t rows = most_rows(check, kernels);
+    size_t rows = max_rows(check, kernels);
     start(seed);
     steady = false;
     for (const size_t *k = check->depths; *k != END; k++)
@@ -855,7 +860,7 @@ bool kernel_check_run(const kernel_check *check, const zi_kernels *kernels, uint
 
 double kernel_check_time(const kernel_check *check, const zi_kernels *kernels, size_t k)
 {
-    trial t = {.check = check, .kernels = kernels, .k = k, .n = most_rows(check, kernels)};
+    trial t = {.check = check, .kernels = kernels, .k = k, .n = max_rows(check, kernels)};
     char why[256];
     t.variant = check->variants - 1;
     steady = true;

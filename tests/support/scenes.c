@@ -13,10 +13,10 @@ const uint8_t zi_colour_rgb[ZI_COLOURS][3] = {
     {245, 245, 245}, {25, 25, 30},   {130, 130, 135}, {125, 80, 45},
 };
 
-typedef enum { COLOUR, SHAPE, SIZE, PLACE, RELATION, GROUND } word_kind;
+typedef enum { COLOUR, SHAPE, SIZE, POSITION, RELATION, BACKGROUND } word_kind;
 
-/* For each meaning the first English and the first Chinese word are those that prompts are written
- * with; all are understood. A relation's value is the position of the object named first. */
+/* All words that the parser accepts. Generated prompts use the first English and the first Chinese
+ * word of each meaning. The value of a RELATION is the position of the object named first. */
 static const struct word {
     const char *text;
     word_kind kind;
@@ -84,34 +84,34 @@ static const struct word {
     {"huge", SIZE, ZI_LARGE},
     {"小的", SIZE, ZI_SMALL},
     {"大的", SIZE, ZI_LARGE},
-    {"in the top left", PLACE, 0},
-    {"at the top", PLACE, 1},
-    {"in the top right", PLACE, 2},
-    {"on the left", PLACE, 3},
-    {"in the centre", PLACE, 4},
-    {"in the center", PLACE, 4},
-    {"in the middle", PLACE, 4},
-    {"on the right", PLACE, 5},
-    {"in the bottom left", PLACE, 6},
-    {"at the bottom", PLACE, 7},
-    {"in the bottom right", PLACE, 8},
-    {"左上角", PLACE, 0},
-    {"上方", PLACE, 1},
-    {"上面", PLACE, 1},
-    {"右上角", PLACE, 2},
-    {"左边", PLACE, 3},
-    {"中间", PLACE, 4},
-    {"右边", PLACE, 5},
-    {"左下角", PLACE, 6},
-    {"下方", PLACE, 7},
-    {"下面", PLACE, 7},
-    {"右下角", PLACE, 8},
+    {"in the top left", POSITION, 0},
+    {"at the top", POSITION, 1},
+    {"in the top right", POSITION, 2},
+    {"on the left", POSITION, 3},
+    {"in the centre", POSITION, 4},
+    {"in the center", POSITION, 4},
+    {"in the middle", POSITION, 4},
+    {"on the right", POSITION, 5},
+    {"in the bottom left", POSITION, 6},
+    {"at the bottom", POSITION, 7},
+    {"in the bottom right", POSITION, 8},
+    {"左上角", POSITION, 0},
+    {"上方", POSITION, 1},
+    {"上面", POSITION, 1},
+    {"右上角", POSITION, 2},
+    {"左边", POSITION, 3},
+    {"中间", POSITION, 4},
+    {"右边", POSITION, 5},
+    {"左下角", POSITION, 6},
+    {"下方", POSITION, 7},
+    {"下面", POSITION, 7},
+    {"右下角", POSITION, 8},
     {"left of", RELATION, ZI_LEFT},
     {"right of", RELATION, ZI_RIGHT},
     {"above", RELATION, ZI_TOP},
     {"below", RELATION, ZI_BOTTOM},
-    {"background", GROUND, 0},
-    {"背景", GROUND, 0},
+    {"background", BACKGROUND, 0},
+    {"背景", BACKGROUND, 0},
 };
 
 enum { WORDS = sizeof words / sizeof words[0] };
@@ -183,7 +183,7 @@ bool zi_scene_parse(const char *prompt, zi_scene *out)
             colour = -1;
         } else if (w->kind == SIZE) {
             thing_size = (zi_object_size)w->value;
-        } else if (w->kind == GROUND) {
+        } else if (w->kind == BACKGROUND) {
             scene.background = colour;
             colour = -1;
         } else {
@@ -202,15 +202,16 @@ bool zi_scene_parse(const char *prompt, zi_scene *out)
     return true;
 }
 
-/* ---- the heldout prompts ---- */
+/* ---- held-out prompts ---- */
 
-static uint32_t draw_random(uint64_t *state)
+static uint32_t next_random(uint64_t *state)
 {
     *state = *state * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(*state >> 33);
 }
 
-/* A shuffled pack of cards that is shuffled anew when it is used up: random, yet evenly spread. */
+/* Random draws without replacement; reshuffled when empty, so that all values are equally frequent.
+ */
 typedef struct {
     int cards[32], count, left;
 } deck;
@@ -218,14 +219,14 @@ typedef struct {
 static int deck_deal(deck *d, uint64_t *random)
 {
     if (d->left == 0) d->left = d->count;
-    int i = (int)(draw_random(random) % (uint32_t)d->left--);
+    int i = (int)(next_random(random) % (uint32_t)d->left--);
     int card = d->cards[i];
     d->cards[i] = d->cards[d->left];
     d->cards[d->left] = card;
     return card;
 }
 
-/* Deals until the card is neither a nor b. */
+/* Deals a card other than a and b. */
 static int deck_deal_other(deck *d, uint64_t *random, int a, int b)
 {
     int card;
@@ -234,9 +235,9 @@ static int deck_deal_other(deck *d, uint64_t *random, int a, int b)
     return card;
 }
 
-/* ---- scenes that training never shows ---- */
+/* ---- held-out scenes ---- */
 
-/* As zlib's. */
+/* CRC-32 as in zlib. */
 static uint32_t crc32_of(const char *text)
 {
     uint32_t crc = ~0u;
@@ -259,8 +260,8 @@ static void describe_object(const zi_scene_object *t, zi_text *out)
                    positions[t->position]);
 }
 
-/* The trainer's rule (held_out of tools/demo-model/scenes.py): one scene in fifty, by a hash of how
- * Python writes it, with the left or upper object first. */
+/* Whether training leaves this scene out (held_out of tools/demo-model/scenes.py): one scene in
+ * fifty, by CRC-32 of its Python repr with the left or upper object first. */
 static bool held_out(const zi_scene *scene)
 {
     const zi_scene_object *first = &scene->objects[0], *second = &scene->objects[1];
@@ -329,7 +330,7 @@ static void write_english(const zi_scene *scene, bool position_named, int form, 
         zi_text_printf(out, "%s %s%s%s %s", article(size[0] ? size : colour), size,
                        size[0] ? " " : "", colour, zi_shape_name(t[i].shape));
     }
-    if (position_named) zi_text_printf(out, " %s", word_for(PLACE, t[0].position, false));
+    if (position_named) zi_text_printf(out, " %s", word_for(POSITION, t[0].position, false));
     if (form == 0) zi_text_printf(out, " on %s %s background", article(background), background);
     if (form == 2) zi_text_printf(out, " on %s", background);
 }
@@ -343,13 +344,13 @@ static void write_chinese(const zi_scene *scene, bool position_named, int form, 
                                          : "上");
     if (scene->count == 1)
         zi_text_printf(out, "%s一个%s%s%s",
-                       position_named ? word_for(PLACE, t->position, true) : "",
+                       position_named ? word_for(POSITION, t->position, true) : "",
                        word_for(SIZE, (int)t->size, true), word_for(COLOUR, t->colour, true),
                        word_for(SHAPE, t->shape, true));
     else
         zi_text_printf(out, "%s%s在%s%s的%s", word_for(COLOUR, t[0].colour, true),
                        word_for(SHAPE, t[0].shape, true), word_for(COLOUR, t[1].colour, true),
-                       word_for(SHAPE, t[1].shape, true), word_for(PLACE, t[0].position, true));
+                       word_for(SHAPE, t[1].shape, true), word_for(POSITION, t[0].position, true));
 }
 
 /* Gives the first object size and position; returns the position that the prompt names, if any. */
@@ -371,7 +372,7 @@ static void deal_pair(decks *d, zi_scene_object *a, zi_scene_object *b)
     b->position = ZI_POSITIONS - 1 - a->position;
 }
 
-/* Whether one of the prompts from first up to (not including) u shows u's scene. */
+/* Whether one of the prompts [first, u) has the same scene as u. */
 static bool is_repeated(const zi_heldout *first, const zi_heldout *u)
 {
     for (; first < u; first++)
@@ -445,7 +446,7 @@ char *zi_heldout_list(const zi_heldout *heldout, int count)
     return list;
 }
 
-/* ---- the true image ---- */
+/* ---- rendering ---- */
 
 double zi_object_radius(zi_object_size size, int width, int height)
 {
@@ -535,7 +536,7 @@ bool zi_shape_covers(int shape, double x, double y)
 }
 
 /* Mixes an object into an image; edge pixels by the share that 4 x 4 points of them say. */
-static void draw_object(const zi_scene_object *object, zi_image *image)
+static void render_object(const zi_scene_object *object, zi_image *image)
 {
     double cx, cy, radius = zi_object_radius(object->size, image->width, image->height);
     zi_object_centre(object, image->width, image->height, &cx, &cy);
@@ -568,6 +569,6 @@ zi_image *zi_scene_render(const zi_scene *scene, int width, int height)
     const uint8_t white[3] = {255, 255, 255};
     const uint8_t *background = scene->background >= 0 ? zi_colour_rgb[scene->background] : white;
     for (size_t i = 0; i < pixels; i++) memcpy(data + 3 * i, background, 3);
-    for (int i = 0; i < scene->count; i++) draw_object(&scene->objects[i], image);
+    for (int i = 0; i < scene->count; i++) render_object(&scene->objects[i], image);
     return image;
 }

@@ -1,4 +1,4 @@
-/* Files made to take far more memory or time than their size justifies. */
+/* Small files made to take much memory or time are refused. */
 #include "harness.h"
 #include "base/file.h"
 #include "base/text.h"

@@ -1,4 +1,4 @@
-"""Models that come into the models folder: imported by path, downloaded from a double of the hub."""
+"""Imports by path and downloads from the mock hub into the models folder."""
 
 import filecmp
 import json
