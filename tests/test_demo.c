@@ -128,7 +128,7 @@ static double correlation(const zi_image *a, const zi_image *b)
     return (sab - sa * sb / N) / sqrt((saa - sa * sa / N) * (sbb - sb * sb / N));
 }
 
-/* Fast arithmetic on quantized weights draws what exact arithmetic on them does, and is checked
+/* Fast arithmetic on quantized weights generates what exact arithmetic on them does, and is checked
  * like the model as it is stored. */
 static void fast_is_as_good(void)
 {

@@ -191,7 +191,7 @@ static void transformer_outputs(const char *path, const char *golden_name, const
     zi_checkpoint_close(&outputs);
 }
 
-/* MLX folders against torch with the same weights, and against MLX's own picture. */
+/* MLX folders against torch with the same weights, and against MLX's own image. */
 static void mlx_folders(void)
 {
     static const struct {
@@ -216,7 +216,7 @@ static void mlx_folders(void)
     zi_checkpoint_close(&golden);
 }
 
-/* A folder without pad tokens is drawn with, as it stands, and that is remarked upon. */
+/* A folder without pad tokens is used as it is, with a remark. */
 static void mlx_without_pads(void)
 {
     zi_error error = {0};
@@ -262,8 +262,8 @@ static const char *write_variant(const char *name, const zi_test_tensors *tensor
     return path;
 }
 
-/* Exact arithmetic sees the numbers that are meant, to the bit; the default draws what the
- * original draws. */
+/* Exact arithmetic sees the numbers that are meant, to the bit; the default generates what the
+ * original generates. */
 static void compare_variant(const char *what, const zi_model_options *stored,
                             const zi_model_options *meant, double least)
 {

@@ -16,7 +16,7 @@
 static const char *const extensions[] = {"png", "jpg", "webp"};
 enum { FORMATS = 3 };
 
-/* A smooth picture, so that lossy formats keep it. */
+/* A smooth image, so that lossy formats keep it. */
 static zi_image *gradient(int width, int height)
 {
     zi_error error;
@@ -189,7 +189,7 @@ static void long_infotexts(void)
         CHECK_OK(infotext_survives(extensions[f], text, &error), error);
 }
 
-/* ---- pictures of other programs ---- */
+/* ---- images of other programs ---- */
 
 static void expect_pixels(const void *data, size_t size, const char *name, const uint8_t *rgb,
                           size_t count)

@@ -198,7 +198,7 @@ static void refuses_what_cannot_be(void)
     }
 }
 
-/* What cannot be written must not cost a picture's time for nothing, nor leave a file. */
+/* What cannot be written must not cost an image's time for nothing, nor leave a file. */
 static void trace_that_cannot_be_written(void)
 {
     zi_request request = request_of(&runs[1]);

@@ -173,7 +173,7 @@ static void look(void *user, int step, const zi_image *image)
     memcpy(v->last, image->pixels, sizeof v->last);
 }
 
-/* Mean difference of the last preview to the picture made small, in steps of 8 bits. */
+/* Mean difference of the last preview to the image made small, in steps of 8 bits. */
 static double distance(const viewer *v, const zi_image *image)
 {
     double sum = 0;

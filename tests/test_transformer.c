@@ -100,7 +100,7 @@ static void tap(void *user, const char *name, const float *data, size_t rows, si
     if (!zi_checkpoint_find(&golden, reference)) return;
     taps_seen++;
     const zi_tensor *tensor = zi_golden_tensor(&golden, "%s", reference);
-    /* diffusers carries padding through the patches and the last layer; we stop at the picture. */
+    /* diffusers carries padding through the patches and the last layer; we stop at the image. */
     CHECK(tensor->shape[tensor->dims - 1] == columns && tensor->count >= rows * columns);
     if (tensor->count == rows * columns) {
         zi_golden_compare(&golden, reference, data, rows * columns, REL_L2, MAX_ABS);

@@ -135,7 +135,7 @@ static double megabytes(size_t side)
     return arena.overflow ? INFINITY : taken;
 }
 
-/* The largest picture has 256 channels: 268 MB at 512x512. */
+/* The largest image has 256 channels: 268 MB at 512x512. */
 static void memory(void)
 {
     CHECK(megabytes(512) < 330);

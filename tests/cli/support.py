@@ -53,7 +53,7 @@ class Case(unittest.TestCase):
         return result
 
     def generate(self, *args, model=MODEL, size=64, steps=2, seed=1, output="out.png", **options):
-        """A small picture, unless args say otherwise (the last of two equal options counts)."""
+        """A small image, unless args say otherwise (the last of two equal options counts)."""
         words = ["-m", model, "-p", "a red circle", "-W", str(size), "-H", str(size)]
         words += ["-s", str(steps), "--seed", str(seed)]
         words += ["-o", output] if output else []
@@ -79,7 +79,7 @@ class Case(unittest.TestCase):
         self.assertEqual(self.files(), [])
 
     def refuses(self, code, words, *args, **options):
-        """generate fails so; the picture that was there stays and no other file comes."""
+        """generate fails so; the image that was there stays and no other file comes."""
         self.write("out.png", SENTINEL)
         before = self.files()
         result = self.generate(*args, **options)
@@ -179,7 +179,7 @@ def png_size(data):
     return struct.unpack(">II", dict(png_chunks(data))[b"IHDR"][:8])
 
 
-def png_recipe(data):
+def png_infotext(data):
     for kind, body in png_chunks(data):
         keyword, _, rest = body.partition(b"\0")
         if keyword != b"parameters":

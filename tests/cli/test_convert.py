@@ -84,7 +84,7 @@ class Works(Converted):
                 self.assertEqual(result.stderr, b"")
         self.assertEqual(self.good(self.convert(MODEL, "q", "--to", "mlx", "-q")).stdout, b"")
 
-    def test_a_picture_of_the_diffusers_folder(self):
+    def test_an_image_of_the_diffusers_folder(self):
         self.good(self.convert(SINGLE, "folder", "--to", "diffusers", "--reference", MODEL))
         self.good(self.generate(model=MODEL, output="a.png"))
         self.good(self.generate(model="folder", output="b.png"))

@@ -15,7 +15,7 @@ import time
 import unittest
 
 from hub import Hub, git_sha1
-from support import (LONG_FORM, MODEL, ZIMAGE, Case, png_recipe, read_safetensors, read_safetensors_bytes,
+from support import (LONG_FORM, MODEL, ZIMAGE, Case, png_infotext, read_safetensors, read_safetensors_bytes,
                      safetensors_bytes)
 
 REPO = "Tongyi-MAI/Z-Image-Turbo"
@@ -86,7 +86,7 @@ class HubCase(Case):
 
 
 class Download(HubCase):
-    def test_a_model_and_a_picture(self):
+    def test_a_model_and_an_image(self):
         files = self.add_model(**{"README.md": b"x", "assets/picture.png": b"y", "extra.bin": b"z",
                                   "vae/diffusion_pytorch_model.fp16.safetensors": b"w"})
         result = self.good(self.download())
@@ -104,7 +104,7 @@ class Download(HubCase):
         words = ["-p", "a", "-s1", "-W64", "-H64", "--seed", "1"]
         for args in ([], ["-m", REPO]):
             self.good(self.zimage("generate", *words, *args, "-o", "out.png", env=self.env))
-            self.assertIn("Model: Z-Image-Turbo", png_recipe(self.read("out.png")))
+            self.assertIn("Model: Z-Image-Turbo", png_infotext(self.read("out.png")))
 
     def test_what_is_there_is_not_fetched_again(self):
         self.add_model()

@@ -15,9 +15,9 @@ TIMES = 50 if LONG_FORM else 10
 class Crash(unittest.TestCase):
     def setUp(self):
         self.dir = temporary_folder(self)
-        self.told = set()  # pictures of which there was an event
-        self.gone = set()  # pictures that were deleted
-        self.doubtful = set()  # pictures whose deletion was not answered
+        self.told = set()  # images of which there was an event
+        self.gone = set()  # images that were deleted
+        self.doubtful = set()  # images whose deletion was not answered
 
     def listen(self, server):
         stream = None

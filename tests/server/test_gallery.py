@@ -31,7 +31,7 @@ class Gallery(Case):
         self.assertTrue(os.path.isfile(path(self.dir, name)), line)
         self.assertIn("a white moon on a pink background", line)
 
-    def test_inspect_tells_the_recipe(self):
+    def test_inspect_tells_the_infotext(self):
         name = self.gallery("circle")[0]["id"]
         done = self.call("inspect", "--json", f"output/{name}.png")
         picture = json.loads(done.stdout)

@@ -62,7 +62,7 @@ class Jobs(Case):
             self.server.request("DELETE", f"/api/jobs/{job}")
             self.assertIn(self.server.wait(job)["state"], ("cancelled", "done"))
 
-    def test_cancel_keeps_finished_pictures(self):
+    def test_cancel_keeps_finished_images(self):
         job = self.server.submit(model="demo", count=16)
         stream = Stream(self.server, f"/api/jobs/{job}/events")
         stream.until("image")
@@ -172,7 +172,7 @@ class Jobs(Case):
             self.assertEqual(loaded(), model)
         self.assertEqual(cached, [False, False, True])
 
-    def test_the_same_picture_as_the_command_line(self):
+    def test_the_same_image_as_the_command_line(self):
         """Whatever is kept of prompts, and with previews."""
         name = path(self.dir, "cli.png")
         run("generate", "-m", path(self.dir, "models", "pytorch", "golden"), "-p", PROMPT, "--seed", "7", "-W",
@@ -186,7 +186,7 @@ class Jobs(Case):
             self.assertEqual(got, expected)
 
     def test_many_clients(self):
-        """Polling and listening clients while pictures are drawn: no request fails."""
+        """Polling and listening clients while images are generated: no request fails."""
         streams = [Stream(self.server, "/api/events") for _ in range(50)]
         job = self.server.submit(model="demo", count=3)
         failures = []

@@ -125,7 +125,7 @@ class Crowd(Case):
     @unittest.skipUnless(os.path.exists("/proc/self/schedstat"), "reads /proc")
     def test_crowd(self):
         """Time on the clock says little on a busy machine; the processor's time does not lie. But clients ask by the
-        clock: a picture that others kept from the processors is asked for more often, and drawn again."""
+        clock: an image that others kept from the processors is asked for more often, and generated again."""
         ratios, shares, parts = [], [], []
         processors, deadline = len(os.sched_getaffinity(0)), time.monotonic() + 60 * PAIRS
         while len(shares) < PAIRS:

@@ -376,7 +376,7 @@ class Lanes(FromHub):
         return job
 
     def drawing(self, server=None):
-        """A picture that is in its steps."""
+        """An image that is in its steps."""
         server = server or self.server
         job = server.submit(**LONG)
         stream = Stream(server, f"/api/jobs/{job}/events")
@@ -453,7 +453,7 @@ class Lanes(FromHub):
         self.assertEqual(self.get(replies[63].json["id"])["position"], 64)
 
     def test_arrival_while_drawing(self):
-        """The new model is there at once, for the next picture."""
+        """The new model is there at once, for the next image."""
         self.hub.rate = None
         picture = self.drawing()
         waits = self.server.submit(**SMALL)

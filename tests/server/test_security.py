@@ -112,8 +112,8 @@ class Guard(Case):
         self.refused(self.server.request("POST", "/api/jobs", body), 500)
         self.assertEqual(os.listdir(path(self.dir, "elsewhere")), ["golden"])
 
-    def test_linked_picture(self):
-        """A picture that somebody replaced by a link is not sent."""
+    def test_linked_image(self):
+        """An image that somebody replaced by a link is not sent."""
         job = self.server.wait(self.server.submit(steps=1, model="demo"))
         name = path(self.dir, "output", job["images"][0] + ".png")
         with open(name, "rb") as file:
@@ -158,7 +158,7 @@ class Sizes(Case):
         self.assertEqual(status_of(answer), 413)
         self.assertEqual(self.server.get("/api/health").status, 200)
 
-    def test_large_pictures(self):
+    def test_large_images(self):
         """A few bytes that would unfold into gigabytes are refused before they do."""
         for data in (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 16384, 16384)
                      + b"\x08\2\0\0\0" + bytes(100),
