@@ -27,7 +27,7 @@ static zi_scene two(int first_shape, int first_colour, int position, int shape, 
                        {shape, colour, ZI_POSITIONS - 1 - position, ZI_PAIR}}};
 }
 
-/* ---- spoiling images ---- */
+/* ---- degrading images ---- */
 
 static size_t bytes_of(const zi_image *image)
 {
@@ -40,7 +40,7 @@ static uint32_t next_random(uint64_t *state)
     return (uint32_t)(*state >> 33);
 }
 
-/* Adds up to plus or minus amount to every value. */
+/* Adds uniform noise in [-amount, amount] to every value. */
 static void add_noise(zi_image *image, int amount)
 {
     uint64_t random = 1;
@@ -51,7 +51,7 @@ static void add_noise(zi_image *image, int amount)
     }
 }
 
-/* One pass of the weights 1 2 1 along a line of n pixels that lie stride bytes apart. */
+/* Filters a line of n pixels, stride bytes apart, with the kernel 1 2 1. */
 static void soften_line(uint8_t *line, int n, size_t stride)
 {
     int before = line[0];
@@ -89,7 +89,7 @@ static void mirror(zi_image *image)
         }
 }
 
-/* Moves every pixel of one colour (exactly) by a share of the way to grey. */
+/* Blends all pixels of exactly this colour with grey; share 1: grey. */
 static void wash_out(zi_image *image, int colour, double share)
 {
     for (size_t i = 0; i < bytes_of(image); i += 3) {
@@ -107,8 +107,8 @@ static void fill(zi_image *image, int left, int top, int side, int colour)
                    zi_colour_rgb[colour], 3);
 }
 
-/* Draws the scene at the size; spoil, when not NULL, works on it; judges. expected: the exact
- * faults, or, negative, faults that must be among those found. */
+/* Renders `drawn`, degrades it with `spoil` (may be NULL) and checks it against `asked`. expected:
+ * the exact ZI_FAULT_ bits, or, negative, bits that must be among those found. */
 typedef void (*spoil_fn)(zi_image *image);
 
 static void expect_at(const zi_scene *drawn, const zi_scene *asked, int width, int height,
@@ -136,7 +136,7 @@ static void expect(const zi_scene *drawn, const zi_scene *asked, spoil_fn spoil,
     expect_at(drawn, asked, 128, 128, spoil, expected);
 }
 
-/* ---- what must pass ---- */
+/* ---- images that must pass ---- */
 
 static void accepts_rendered_scenes(void)
 {
@@ -188,19 +188,19 @@ static void accepts_small_imperfect_shapes(void)
         }
 }
 
-/* Off, but no more than a person would let pass. */
+/* Deviations that a prompt permits. */
 static void accepts_near_misses(void)
 {
     zi_scene open = one(ZI_STAR, RED, -1, ZI_MEDIUM, ZI_CENTRE);
     zi_scene blue = one(ZI_STAR, RED, BLUE, ZI_MEDIUM, ZI_CENTRE);
     expect(&blue, &open, NULL, 0);
-    /* 0.19 and 0.26 both stand for the middle size. */
+    /* Radii 0.19 and 0.26 both count as medium. */
     zi_scene slim = blue;
     slim.objects[0].size = ZI_PAIR;
     expect(&slim, &blue, NULL, 0);
 }
 
-/* ---- what must not ---- */
+/* ---- faults that must be reported ---- */
 
 static void refuses_other_colours(void)
 {
@@ -350,7 +350,8 @@ static void refuses_bad_drawing(void)
 
 /* ---- shapes and prompts ---- */
 
-/* Judge and drawing share the shapes: here they are held against their description. */
+/* Renderer and checker share zi_shape_covers, so it is compared with areas and points given here.
+ */
 static void shapes_are_as_described(void)
 {
     const struct {

@@ -14,7 +14,7 @@ enum { MIN_SINGLE = 90, MIN_DOUBLE = 85 }; /* right images in percent, of one an
 
 static const char *out_folder; /* or NULL */
 static zi_heldout heldout[ZI_HELDOUT];
-static int stride = 1; /* every which prompt is used */
+static int stride = 1; /* 5: only every fifth prompt is used */
 
 static bool save(const zi_image *image, int index, zi_error *error)
 {
@@ -59,7 +59,7 @@ static bool draw(zi_model *model, int index, zi_compute compute, zi_image **out,
     return zi_generate(model, &request, out, error);
 }
 
-/* Adds one to rights[number of objects] if the image is right; says what is wrong with it. */
+/* Adds 1 to rights[number of objects] if the image is right; prints the faults otherwise. */
 static bool check_image(const zi_image *image, int index, int rights[3], zi_error *error)
 {
     const zi_heldout *u = &heldout[index];

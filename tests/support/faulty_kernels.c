@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-static zi_kernels right; /* what the wrong ones call */
+static zi_kernels right; /* the correct kernels, called by the faulty ones */
 
 static void read_one(const volatile float *x)
 {
@@ -81,7 +81,7 @@ static void tile_overwrites(size_t k, const float *a, const float *b, float *c, 
     right.tile(k, a, b, c, ldc, false);
 }
 
-/* Twice what two roundings may add to a number. */
+/* An error of twice the bound for two roundings. */
 static void tile_is_inexact(size_t k, const float *a, const float *b, float *c, size_t ldc,
                             bool accumulate)
 {
@@ -138,7 +138,7 @@ static void dot_rows_forgets_minima(zi_dtype type, const void *w, size_t ldw, si
     right.dot_rows(type, blocks, bytes, 1, x, k, y);
 }
 
-/* What comes of forgetting that the last four scales of eight have bits elsewhere. */
+/* Ignores that the upper bits of the last four of eight scales are stored elsewhere. */
 static void dot_rows_mistakes_sixes(zi_dtype type, const void *w, size_t ldw, size_t n,
                                     const float *x, size_t k, float *y)
 {
@@ -152,7 +152,7 @@ static void dot_rows_mistakes_sixes(zi_dtype type, const void *w, size_t ldw, si
     right.dot_rows(type, blocks, bytes, 1, x, k, y);
 }
 
-/* What comes of scaling a block's sum instead of its numbers. */
+/* Scales the sum of a block instead of its values. */
 static void dot_rows_rounds_by_type(zi_dtype type, const void *w, size_t ldw, size_t n,
                                     const float *x, size_t k, float *y)
 {
@@ -264,7 +264,7 @@ static void *trailer(const void *group, size_t rows, size_t size, size_t which)
     return (char *)(void *)group + rows * (size * right.q_width + which * 4);
 }
 
-/* sum of one group as instructions compute it that add pairs in 16 bits; or exactly. */
+/* Sum of products of one group: exact, or with pairs saturated to 16 bits as pmaddubsw does. */
 static int32_t group_sum(const void *a, const void *b, size_t group, size_t i, size_t j,
                          bool saturating)
 {
@@ -350,7 +350,7 @@ static void silu_mul_is_inexact(float *x, const float *y, size_t n)
     for (size_t i = 0; i < n; i++) x[i] *= 1 + 4 * 0x1p-23f;
 }
 
-/* What comes of clamping the exponent: silu(-1e16) is not 0. */
+/* Clamps the exponent, so that silu(-1e16) is not 0. */
 static void silu_mul_clamps(float *x, const float *y, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -366,7 +366,7 @@ static float exp_sum_drops_last(float *x, float max_value, float factor, size_t 
     return total - expf((last - max_value) * factor);
 }
 
-/* What comes of min(x, limit) where a NaN is no smaller than the limit. */
+/* Clamps with a minimum that turns NaN into the limit. */
 static float exp_sum_hides_nan(float *x, float max_value, float factor, size_t n)
 {
     for (size_t i = 0; i < n; i++)

@@ -328,7 +328,7 @@ int panel_value_b(const zi_kernels *kernels, const void *group, size_t r, size_t
     return kernels->q_width == 1 ? (uint8_t)value : value;
 }
 
-/* A float or an int32 behind the numbers of a group: the r-th of row `which` of the trailer. */
+/* Address of a scale or sum after the quantized values of a group: element r of row `which`. */
 static void *trailer(const zi_kernels *kernels, void *group, size_t rows, size_t size, size_t which,
                      size_t r)
 {
@@ -448,7 +448,7 @@ static bool pack_group(const trial *t)
     return intact(3);
 }
 
-/* Panels of groups with any numbers. */
+/* Panels of groups with random values. */
 static char *random_row_panel(const trial *t, int index, size_t size)
 {
     const zi_kernels *k = t->kernels;
@@ -530,13 +530,13 @@ static bool qtile(const trial *t)
 
 enum { DOT_TYPES = 11 };
 
-/* Row j of stored numbers as f32. */
+/* Converts row j of stored values to f32. */
 static void widen_row(zi_dtype type, const char *w, size_t ldw, size_t j, size_t k, float *out)
 {
     zi_widen(type, w + j * ldw, out, k);
 }
 
-/* Random numbers of a block type, with halves where it has its one or two factors. */
+/* Random bytes for blocks of a type, with finite F16 values as scale and minimum. */
 static void fill_blocks(zi_dtype type, char *blocks, size_t k)
 {
     size_t size = zi_dtype_size(type), at = type == ZI_Q6_K ? 208 : 0;
@@ -584,8 +584,8 @@ static bool dot_rows(const trial *t)
         float widened[2]; /* room for a kernel that writes too much: intact() will tell */
         t->kernels->dot_rows(ZI_F32, row, 0, 1, x, k, widened);
         if (!same(y[j], widened[0]))
-            return fail_trial("y[%zu] is %.9g, but %.9g of the same numbers as F32", j,
-                              (double)y[j], (double)widened[0]);
+            return fail_trial("y[%zu] is %.9g, but %.9g of the same values as F32", j, (double)y[j],
+                              (double)widened[0]);
     }
     return intact(2);
 }
@@ -620,14 +620,14 @@ static bool dot_groups(const trial *t)
     float widened[2];
     t->kernels->dot_rows(ZI_F32, row, 0, 1, x, k, widened);
     if (!same(got, widened[0]))
-        return fail_trial("it is %.9g, but %.9g of the same numbers as F32", (double)got,
+        return fail_trial("it is %.9g, but %.9g of the same values as F32", (double)got,
                           (double)widened[0]);
     return intact(2) && intact(3);
 }
 
 /* ---- vectors ---- */
 
-/* k numbers that the kernel changes; what they were is in `kept`. */
+/* A vector of k values that the kernel overwrites; the original values are in `kept`. */
 static float *changing(const trial *t, int index)
 {
     float *x = floats(t, index, t->k);
@@ -636,7 +636,7 @@ static float *changing(const trial *t, int index)
     return x;
 }
 
-/* k numbers that go with them; `constant` if the call is to be repeated. */
+/* A second, read-only vector of k values; all `constant` when timing. */
 static const float *beside(const trial *t, int index, float constant)
 {
     float *x = floats(t, index, t->k);
@@ -808,7 +808,7 @@ static bool passes(const trial *t, char why[256])
 {
     bool fault;
     if (zi_guarded_run(run_trial, (void *)t, &fault)) return true;
-    snprintf(why, 256, "%s of %s: k %zu, n %zu, pad %zu, variant %u, %s numbers, at the %s: %s",
+    snprintf(why, 256, "%s of %s: k %zu, n %zu, pad %zu, variant %u, %s values, at the %s: %s",
              t->check->name, t->kernels->tier, t->k, t->n, t->pad, t->variant, fill_names[t->fill],
              t->place == ZI_GUARD_BEFORE ? "start" : "end",
              fault ? "reached beyond its buffers" : complaint);

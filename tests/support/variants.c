@@ -53,7 +53,7 @@ static float largest(const float *x, size_t n)
     return most;
 }
 
-/* Through a type that numbers can be rounded to. */
+/* Rounds the values to a type by zi_narrow, and stores them. */
 static void store_rounded(job *j, zi_dtype type)
 {
     size_t n = j->rows * j->columns;
