@@ -437,7 +437,7 @@ static void heldout_prompts_are_fixed(void)
         chinese += (uint8_t)u->prompt[0] >= 0x80;
         square += u->width == u->height && u->width < 256;
     }
-    CHECK_MSG(hash == 2769980238u, "the unseen prompts have changed: hash %u", (unsigned)hash);
+    CHECK_MSG(hash == 2769980238u, "the held-out prompts have changed: hash %u", (unsigned)hash);
     for (int i = 0; i < ZI_SHAPES; i++) CHECK(shapes[i] >= 25 && shapes[i] <= 35);
     for (int i = 0; i < ZI_COLOURS; i++) CHECK(colours[i] >= 15 && colours[i] <= 35);
     CHECK(chinese >= 20 && chinese <= 28);
