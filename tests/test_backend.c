@@ -116,7 +116,7 @@ static char *continue_text(zi_engine *engine)
 {
     zi_error error = {0};
     zi_llm *llm = NULL;
-    zi_enhanced out = {0};
+    zi_enhance_result out = {0};
     zi_enhance_request request = zi_enhance_default();
     zi_model_options options = {.path = zi_test_data_path("golden/model")};
     request.prompt = "a red";
@@ -127,7 +127,7 @@ static char *continue_text(zi_engine *engine)
     if (CHECK_OK(zi_llm_load(engine, &options, &llm, &error), error))
         CHECK_OK(zi_enhance(llm, &request, &out, &error), error);
     char *text = out.text ? strdup(out.text) : NULL;
-    zi_enhanced_free(&out);
+    zi_enhance_result_free(&out);
     zi_llm_free(llm);
     zi_engine_free(engine);
     return text;

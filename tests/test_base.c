@@ -88,31 +88,32 @@ static bool is_there(const char *name)
 static void drafts(void)
 {
     zi_output output;
-    zi_folder folder;
+    zi_output_folder folder;
     zi_error error = {0};
     int before = zi_test_folder_count();
-    CHECK(zi_draft_named("mlx/x.part-12-0") && zi_draft_named("x.part-a.part-1-23"));
-    CHECK(!zi_draft_named("x.part-12") && !zi_draft_named("x.part-12-0.png"));
-    CHECK(!zi_draft_named("x.part--1") && !zi_draft_named("x.part-1-") && !zi_draft_named("x"));
+    CHECK(zi_is_temporary_name("mlx/x.part-12-0") && zi_is_temporary_name("x.part-a.part-1-23"));
+    CHECK(!zi_is_temporary_name("x.part-12") && !zi_is_temporary_name("x.part-12-0.png"));
+    CHECK(!zi_is_temporary_name("x.part--1") && !zi_is_temporary_name("x.part-1-") &&
+          !zi_is_temporary_name("x"));
     char mine[64];
-    zi_draft_name("kept", mine, sizeof mine);
+    zi_temporary_name("kept", mine, sizeof mine);
     unsigned next = (unsigned)strtoul(strrchr(mine, '-') + 1, NULL, 10) + 1;
     CHECK_OK(zi_output_open(&output, zi_test_path("kept"), &error), error);
-    CHECK(zi_draft_claim(output.temporary) < 0);
+    CHECK(zi_temporary_try_lock(output.temporary) < 0);
     snprintf(mine, sizeof mine, "kept.part-%ld-%u", (long)getpid(), next + 1);
     make_file(mine); /* the name that the folder would take, of a process with the same number */
-    CHECK_OK(zi_folder_open(&folder, zi_test_path("kept"), &error), error);
+    CHECK_OK(zi_output_folder_open(&folder, zi_test_path("kept"), &error), error);
     snprintf(mine, sizeof mine, "kept.part-%ld-%u", (long)getpid(), next + 2);
-    CHECK(is_there(mine) && zi_draft_claim(zi_test_path(mine)) < 0);
+    CHECK(is_there(mine) && zi_temporary_try_lock(zi_test_path(mine)) < 0);
 
     make_file("kept.part-77-0"), make_file("kept.part-77"), make_file("kepta.part-1-1");
     CHECK(mkdir(zi_test_path("kept.part-78-1"), 0777) == 0);
     make_file("kept.part-78-1/below");
-    zi_drafts_sweep(zi_test_path("kept"));
+    zi_remove_stale_temporaries(zi_test_path("kept"));
     CHECK(!is_there("kept.part-77-0") && !is_there("kept.part-78-1"));
     CHECK(is_there("kept.part-77") && is_there("kepta.part-1-1"));
     CHECK(is_there(mine));
-    zi_folder_discard(&folder);
+    zi_output_folder_discard(&folder);
     CHECK_OK(zi_output_commit(&output, &error), error);
     unlink(zi_test_path("kept.part-77")), unlink(zi_test_path("kepta.part-1-1"));
     unlink(zi_test_path("kept"));
@@ -153,11 +154,11 @@ static void unwritable_places(void)
     CHECK_ERROR(error, ZI_ERROR_IO, zi_test_path("none/file"));
     CHECK(!zi_output_open(&output, zi_test_folder(), &error));
     CHECK_ERROR(error, ZI_ERROR_EXISTS, zi_test_folder());
-    CHECK(!zi_output_probe("", &error));
+    CHECK(!zi_output_check_writable("", &error));
     CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "path");
-    CHECK(!zi_output_probe("/dev/null", &error));
+    CHECK(!zi_output_check_writable("/dev/null", &error));
     CHECK_ERROR(error, ZI_ERROR_EXISTS, "/dev/null");
-    CHECK_OK(zi_output_probe(zi_test_path("probe"), &error), error);
+    CHECK_OK(zi_output_check_writable(zi_test_path("probe"), &error), error);
     CHECK(zi_test_folder_count() == 1);
 }
 
@@ -187,7 +188,7 @@ static void paths(void)
     static const char *const rows[][2] = {{"a/b", "b"}, {"a/b//", "b"}, {"b", "b"},
                                           {"/b", "b"},  {"/", ""},      {"", ""}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char *base = zi_path_base(rows[i][0]);
+        char *base = zi_path_basename(rows[i][0]);
         CHECK_MSG(base && strcmp(base, rows[i][1]) == 0, "row %zu", i);
         free(base);
     }

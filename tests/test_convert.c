@@ -301,7 +301,7 @@ static void shards(void)
     zi_checkpoint *checkpoint, got;
     zi_source source = {0};
     zi_plan plan = {0};
-    zi_folder out = {0};
+    zi_output_folder out = {0};
     zi_work work = {0};
     zi_error error = {0};
     if (!open_part(zi_test_data_path("golden/model"), ZI_TRANSFORMER, &checkpoint)) return;
@@ -311,10 +311,10 @@ static void shards(void)
              error);
     CHECK_OK(zi_plan_sort(&plan, &error), error);
     CHECK_OK(zi_pool_create(2, &work.pool, &error), error);
-    if (CHECK_OK(zi_folder_open(&out, zi_test_path("shards"), &error), error)) {
+    if (CHECK_OK(zi_output_folder_open(&out, zi_test_path("shards"), &error), error)) {
         zi_shards to = {&out, "", "model", "pt", 300000};
         CHECK_OK(zi_shards_write(&to, &plan, &work, &error), error);
-        CHECK_OK(zi_folder_commit(&out, &error), error);
+        CHECK_OK(zi_output_folder_commit(&out, &error), error);
         if (CHECK_OK(zi_checkpoint_open_dir(zi_test_path("shards"), "model", &got, &error),
                      error)) {
             CHECK_MSG(got.file_count > 5, "%d shards", got.file_count);

@@ -20,9 +20,9 @@ static bool is_private(const char *text)
     struct sockaddr_in four = {.sin_family = AF_INET};
     struct sockaddr_in6 six = {.sin6_family = AF_INET6};
     if (inet_pton(AF_INET, text, &four.sin_addr) == 1)
-        return zi_address_is_private((struct sockaddr *)&four);
+        return zi_sockaddr_is_private((struct sockaddr *)&four);
     CHECK(inet_pton(AF_INET6, text, &six.sin6_addr) == 1);
-    return zi_address_is_private((struct sockaddr *)&six);
+    return zi_sockaddr_is_private((struct sockaddr *)&six);
 }
 
 static void addresses(void)
@@ -76,27 +76,27 @@ static void addresses(void)
 
 static void origins(void)
 {
-    zi_origin a, b;
+    zi_url_origin a, b;
     zi_error error = {0};
-    CHECK(zi_origin_read("https://Huggingface.co/x?y", &a, &error));
-    CHECK(zi_origin_read("https://huggingface.co:443/z", &b, &error));
-    CHECK(zi_origin_same(&a, &b));
-    zi_origin_free(&b);
+    CHECK(zi_url_origin_parse("https://Huggingface.co/x?y", &a, &error));
+    CHECK(zi_url_origin_parse("https://huggingface.co:443/z", &b, &error));
+    CHECK(zi_url_origin_equal(&a, &b));
+    zi_url_origin_free(&b);
     static const char *const others[] = {"http://huggingface.co/", "https://huggingface.co:444/",
                                          "https://huggingface.co.evil.example/",
                                          "https://cdn.huggingface.co/"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        CHECK(zi_origin_read(others[i], &b, &error));
-        CHECK_MSG(!zi_origin_same(&a, &b), "%s", others[i]);
-        zi_origin_free(&b);
+        CHECK(zi_url_origin_parse(others[i], &b, &error));
+        CHECK_MSG(!zi_url_origin_equal(&a, &b), "%s", others[i]);
+        zi_url_origin_free(&b);
     }
-    zi_origin_free(&a);
+    zi_url_origin_free(&a);
     static const char *const wrong[] = {"", "file:///etc/passwd", "ftp://x/", "/x",
                                         "https://huggingface.co@evil.example/"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        bool read = zi_origin_read(wrong[i], &b, &error);
+        bool read = zi_url_origin_parse(wrong[i], &b, &error);
         CHECK_MSG(!read, "%s", wrong[i]);
-        if (read) zi_origin_free(&b);
+        if (read) zi_url_origin_free(&b);
     }
 }
 
@@ -107,33 +107,33 @@ static void names(void)
     static const char *const bad[] = {"",     "/",     "/a",   "a/", "a//b", ".",    "..",  "a/..",
                                       "../a", "a/./b", "a\\b", "c:", "a\nb", "\xff", "\x7f"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-        CHECK_MSG(zi_file_name_valid(good[i]), "%s", good[i]);
+        CHECK_MSG(zi_relative_path_is_safe(good[i]), "%s", good[i]);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK_MSG(!zi_file_name_valid(bad[i]), "%s", bad[i]);
+        CHECK_MSG(!zi_relative_path_is_safe(bad[i]), "%s", bad[i]);
     CHECK(zi_revision_valid("main") && zi_revision_valid("refs/pr/1"));
     CHECK(!zi_revision_valid("../x") && !zi_revision_valid("") && !zi_revision_valid("a b"));
-    CHECK(zi_digest_valid(ZI_DIGEST_GIT, "0123456789abcdef0123456789abcdef01234567"));
-    CHECK(!zi_digest_valid(ZI_DIGEST_GIT, "0123456789ABCDEF0123456789abcdef01234567"));
+    CHECK(zi_digest_valid(ZI_DIGEST_GIT_BLOB, "0123456789abcdef0123456789abcdef01234567"));
+    CHECK(!zi_digest_valid(ZI_DIGEST_GIT_BLOB, "0123456789ABCDEF0123456789abcdef01234567"));
     CHECK(!zi_digest_valid(ZI_DIGEST_SHA256, "0123456789abcdef0123456789abcdef01234567"));
 }
 
 static void repositories(void)
 {
-    zi_repo_name name;
+    zi_repo_id name;
     zi_error error = {0};
-    CHECK(zi_repo_read(NULL, &name, &error));
+    CHECK(zi_repo_id_parse(NULL, &name, &error));
     CHECK(!strcmp(name.repo, "Tongyi-MAI/Z-Image-Turbo") && !strcmp(name.revision, "main"));
-    zi_repo_free(&name);
-    CHECK(zi_repo_read("a.b/c_d-e@v1/x", &name, &error));
+    zi_repo_id_free(&name);
+    CHECK(zi_repo_id_parse("a.b/c_d-e@v1/x", &name, &error));
     CHECK(!strcmp(name.repo, "a.b/c_d-e") && !strcmp(name.revision, "v1/x"));
-    zi_repo_free(&name);
+    zi_repo_id_free(&name);
     static const char *const bad[] = {"",    "a",      "a/",    "/b",   "a/b/c",  "a/..",
                                       "./b", "a--b/c", "a b/c", "a/b@", "a/b@..", "@main"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        bool read = zi_repo_read(bad[i], &name, &error);
+        bool read = zi_repo_id_parse(bad[i], &name, &error);
         CHECK_MSG(!read, "%s", bad[i]);
         CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "repo");
-        if (read) zi_repo_free(&name);
+        if (read) zi_repo_id_free(&name);
     }
 }
 
@@ -143,13 +143,13 @@ static void models_that_are_not_there(void)
     zi_error error = {0};
     char here[] = "here", *path = here;
     zi_hub hub = {.cache = zi_test_path("cache")};
-    CHECK_OK(zi_hub_find(&hub, "a/b", &path, &error), error);
+    CHECK_OK(zi_hub_find_cached(&hub, "a/b", &path, &error), error);
     CHECK(!path);
     path = here;
-    CHECK_OK(zi_hub_find(&(zi_hub){0}, NULL, &path, &error), error);
+    CHECK_OK(zi_hub_find_cached(&(zi_hub){0}, NULL, &path, &error), error);
     CHECK(!path);
     path = here;
-    CHECK(!zi_hub_find(&hub, "a", &path, &error) && path == here);
+    CHECK(!zi_hub_find_cached(&hub, "a", &path, &error) && path == here);
     CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "repo");
 }
 
@@ -157,48 +157,49 @@ static void models_that_are_not_there(void)
 static void digests(void)
 {
     static const size_t pieces[] = {1, 1 << 20, 3000000, 17, (1 << 20) - 1};
-    char followed[ZI_DIGEST_TEXT], read[ZI_DIGEST_TEXT];
+    char followed[ZI_DIGEST_HEX_SIZE], read[ZI_DIGEST_HEX_SIZE];
     const char *path = zi_test_path("digest");
     zi_error error = {0};
-    zi_hasher *hasher = NULL;
+    zi_hash_writer *hasher = NULL;
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     size_t total = 0, done = 0;
     CHECK(fd >= 0);
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) total += pieces[i];
     char *data = malloc(total), *back = malloc(total);
     for (size_t i = 0; i < total; i++) data[i] = (char)(i * 2654435761u >> 13);
-    CHECK(zi_hasher_start(fd, 0, total, ZI_DIGEST_SHA256, &hasher, &error));
+    CHECK(zi_hash_writer_start(fd, 0, total, ZI_DIGEST_SHA256, &hasher, &error));
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
-        CHECK(!zi_hasher_finished(hasher, followed));
-        CHECK(zi_hasher_take(hasher, data + done, pieces[i]));
+        CHECK(!zi_hash_writer_finished(hasher, followed));
+        CHECK(zi_hash_writer_write(hasher, data + done, pieces[i]));
         done += pieces[i];
     }
-    while (!zi_hasher_finished(hasher, followed)) usleep(1000);
-    zi_hasher_stop(hasher);
+    while (!zi_hash_writer_finished(hasher, followed)) usleep(1000);
+    zi_hash_writer_stop(hasher);
     CHECK(zi_digest_file(path, ZI_DIGEST_SHA256, read, &error) && !strcmp(read, followed));
     /* Of what was there before, more than buffers hold, it reads the file. */
     CHECK(ftruncate(fd, 4000017) == 0);
-    CHECK(zi_hasher_start(fd, 4000017, total, ZI_DIGEST_SHA256, &hasher, &error));
-    CHECK(zi_hasher_take(hasher, data + 4000017, total - 4000017));
-    while (!zi_hasher_finished(hasher, followed)) usleep(1000);
-    zi_hasher_stop(hasher);
+    CHECK(zi_hash_writer_start(fd, 4000017, total, ZI_DIGEST_SHA256, &hasher, &error));
+    CHECK(zi_hash_writer_write(hasher, data + 4000017, total - 4000017));
+    while (!zi_hash_writer_finished(hasher, followed)) usleep(1000);
+    zi_hash_writer_stop(hasher);
     CHECK(!strcmp(read, followed));
     /* One that is given up ends, and what it took is in the file. */
     CHECK(ftruncate(fd, 0) == 0);
-    CHECK(zi_hasher_start(fd, 0, total, ZI_DIGEST_SHA256, &hasher, &error));
-    CHECK(zi_hasher_take(hasher, data, 3000005));
-    zi_hasher_stop(hasher);
+    CHECK(zi_hash_writer_start(fd, 0, total, ZI_DIGEST_SHA256, &hasher, &error));
+    CHECK(zi_hash_writer_write(hasher, data, 3000005));
+    zi_hash_writer_stop(hasher);
     CHECK(pread(fd, back, total, 0) == 3000005 && !memcmp(back, data, 3000005));
     /* One whose file cannot be written says so. */
     int closed = open("/dev/null", O_RDONLY);
-    CHECK(zi_hasher_start(closed, 0, total, ZI_DIGEST_SHA256, &hasher, &error));
-    CHECK(!zi_hasher_take(hasher, data, total) && errno == EBADF);
-    zi_hasher_stop(hasher);
+    CHECK(zi_hash_writer_start(closed, 0, total, ZI_DIGEST_SHA256, &hasher, &error));
+    CHECK(!zi_hash_writer_write(hasher, data, total) && errno == EBADF);
+    zi_hash_writer_stop(hasher);
     close(closed);
     /* What git hash-object says of "hello\n", and sha256sum of nothing. */
     CHECK(ftruncate(fd, 0) == 0 && zi_digest_file(path, ZI_DIGEST_SHA256, read, &error));
     CHECK(!strcmp(read, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"));
-    CHECK(pwrite(fd, "hello\n", 6, 0) == 6 && zi_digest_file(path, ZI_DIGEST_GIT, read, &error));
+    CHECK(pwrite(fd, "hello\n", 6, 0) == 6 &&
+          zi_digest_file(path, ZI_DIGEST_GIT_BLOB, read, &error));
     CHECK(!strcmp(read, "ce013625030ba8dba906f756967f9e9ca394464a"));
     close(fd);
     free(data);
@@ -209,19 +210,19 @@ static void digests(void)
 static void many_digests(void)
 {
     enum { SIZE = 3000000, PIECE = 500000 };
-    char text[ZI_DIGEST_TEXT], first[ZI_DIGEST_TEXT] = "";
+    char text[ZI_DIGEST_HEX_SIZE], first[ZI_DIGEST_HEX_SIZE] = "";
     const char *path = zi_test_path("digest");
     zi_error error = {0};
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     char *data = calloc(1, SIZE);
     CHECK(fd >= 0);
     for (int round = 0; round < 200; round++) {
-        zi_hasher *hasher = NULL;
-        CHECK(zi_hasher_start(fd, 0, SIZE, ZI_DIGEST_SHA256, &hasher, &error));
+        zi_hash_writer *hasher = NULL;
+        CHECK(zi_hash_writer_start(fd, 0, SIZE, ZI_DIGEST_SHA256, &hasher, &error));
         for (size_t at = 0; at < SIZE; at += PIECE)
-            CHECK(zi_hasher_take(hasher, data + at, SIZE - at < PIECE ? SIZE - at : PIECE));
-        while (!zi_hasher_finished(hasher, text)) usleep(200);
-        zi_hasher_stop(hasher);
+            CHECK(zi_hash_writer_write(hasher, data + at, SIZE - at < PIECE ? SIZE - at : PIECE));
+        while (!zi_hash_writer_finished(hasher, text)) usleep(200);
+        zi_hash_writer_stop(hasher);
         if (!round) memcpy(first, text, sizeof text);
         CHECK(*text && !strcmp(text, first));
     }
@@ -232,11 +233,11 @@ static void many_digests(void)
 static void sizes(void)
 {
     char text[32];
-    CHECK(!strcmp(zi_bytes_text(0, text), "0 bytes") &&
-          !strcmp(zi_bytes_text(999, text), "999 bytes"));
-    CHECK(!strcmp(zi_bytes_text(12300000000, text), "12.3 GB"));
-    CHECK(!strcmp(zi_bytes_text(999600, text), "1.0 MB"));
-    CHECK(!strcmp(zi_bytes_text(UINT64_MAX, text), "18447 PB"));
+    CHECK(!strcmp(zi_format_bytes(0, text), "0 bytes") &&
+          !strcmp(zi_format_bytes(999, text), "999 bytes"));
+    CHECK(!strcmp(zi_format_bytes(12300000000, text), "12.3 GB"));
+    CHECK(!strcmp(zi_format_bytes(999600, text), "1.0 MB"));
+    CHECK(!strcmp(zi_format_bytes(UINT64_MAX, text), "18447 PB"));
 }
 
 int main(void)

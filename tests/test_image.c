@@ -106,7 +106,7 @@ static size_t encoded_size(const zi_image *image, const char *name, int quality)
     zi_text out;
     zi_text_init(&out, ZI_IMAGE_BYTES_MAX);
     zi_save_options options = {.quality = quality};
-    CHECK_OK(zi_image_encode(image, name, &options, &out, &error), error);
+    CHECK_OK(zi_image_encode_named(image, name, &options, &out, &error), error);
     size_t size = out.size;
     zi_text_free(&out);
     return size;
@@ -196,7 +196,7 @@ static void expect_pixels(const void *data, size_t size, const char *name, const
 {
     zi_error error = {0};
     zi_image *image = NULL;
-    if (!CHECK_OK(zi_image_decode(data, size, name, &image, NULL, &error), error)) return;
+    if (!CHECK_OK(zi_image_decode_named(data, size, name, &image, NULL, &error), error)) return;
     for (size_t i = 0; i < count * 3; i++)
         CHECK_MSG(image->pixels[i] == rgb[i], "%s: value %zu is %d, not %d", name, i,
                   image->pixels[i], rgb[i]);
@@ -283,7 +283,7 @@ static void jpeg_kinds(void)
     free(file);
     file = flat_jpeg(JCS_CMYK, 4, false, &size);
     zi_image *image = NULL;
-    CHECK(!zi_image_decode(file, size, "print.jpg", &image, NULL, &error));
+    CHECK(!zi_image_decode_named(file, size, "print.jpg", &image, NULL, &error));
     CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, "print.jpg");
     free(file);
 }
@@ -350,7 +350,7 @@ static void encode_sample(const char *name, const zi_image *image, zi_text *out)
     zi_error error = {0};
     zi_save_options options = {.infotext = "a \xe7\x8c\xab\nSteps: 9, Seed: 1, Size: 24x17"};
     zi_text_init(out, ZI_IMAGE_BYTES_MAX);
-    CHECK_OK(zi_image_encode(image, name, &options, out, &error), error);
+    CHECK_OK(zi_image_encode_named(image, name, &options, out, &error), error);
 }
 
 /* Decodes a copy of just that size; tells whether it was accepted. */
@@ -362,7 +362,7 @@ static bool accepts(const char *data, size_t size, const char *name)
     uint8_t *copy = malloc(size + !size);
     if (!copy) abort();
     memcpy(copy, data, size);
-    bool ok = zi_image_decode(copy, size, name, &image, &infotext, &error);
+    bool ok = zi_image_decode_named(copy, size, name, &image, &infotext, &error);
     if (ok)
         CHECK(image && image->width >= 1 && image->width <= ZI_IMAGE_SIDE_MAX);
     else
@@ -434,7 +434,7 @@ static void too_large(void)
         for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
     }
     for (int i = 0; i < 4; i++) fixed[29 + i] = (uint8_t)(~crc >> (24 - 8 * i));
-    CHECK(!zi_image_decode(fixed, sizeof fixed, "big.png", &image, NULL, &error));
+    CHECK(!zi_image_decode_named(fixed, sizeof fixed, "big.png", &image, NULL, &error));
     CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, "big.png");
     CHECK_MSG(strstr(error.text, "16385 x 1"), "%s", error.text);
 
@@ -444,7 +444,7 @@ static void too_large(void)
     size_t at = 0; /* of the frame header SOF0: length, precision, height, width */
     while (at + 9 < jpeg.size && memcmp(jpeg.data + at, "\xff\xc0\0\x11", 4) != 0) at++;
     if (CHECK(at + 9 < jpeg.size)) memcpy(jpeg.data + at + 5, "\x40\1", 2);
-    CHECK(!zi_image_decode((uint8_t *)jpeg.data, jpeg.size, "big.jpg", &image, NULL, &error));
+    CHECK(!zi_image_decode_named((uint8_t *)jpeg.data, jpeg.size, "big.jpg", &image, NULL, &error));
     CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, "big.jpg");
     CHECK_MSG(strstr(error.text, "8 x 16385"), "%s", error.text);
     zi_text_free(&jpeg);
@@ -534,7 +534,7 @@ static void names_and_formats(void)
         zi_text out;
         zi_text_init(&out, ZI_IMAGE_BYTES_MAX);
         zi_save_options options = {.format = rows[i].format};
-        if (CHECK_OK(zi_image_encode(image, rows[i].name, &options, &out, &error), error)) {
+        if (CHECK_OK(zi_image_encode_named(image, rows[i].name, &options, &out, &error), error)) {
             CHECK(!memcmp(out.data, rows[i].magic, strlen(rows[i].magic)));
             CHECK(accepts(out.data, out.size, rows[i].name)); /* by content, whatever the name */
         }

@@ -206,16 +206,16 @@ static void append(void *user, const char *key, const char *value)
 static void settings_as_they_stand(void)
 {
     char all[400] = "";
-    CHECK(zi_infotext_settings("a cat: sleeping, 1\nNegative prompt: no: dogs\n"
-                               "Steps: 20, Sampler: DPM++ 2M, Size: 512x768, Model hash: 0123abcd, "
-                               "Lora hashes: \"a: 1, b: \\\"2\", Version: v1.10.1",
-                               append, all));
+    CHECK(zi_infotext_each("a cat: sleeping, 1\nNegative prompt: no: dogs\n"
+                           "Steps: 20, Sampler: DPM++ 2M, Size: 512x768, Model hash: 0123abcd, "
+                           "Lora hashes: \"a: 1, b: \\\"2\", Version: v1.10.1",
+                           append, all));
     CHECK_MSG(!strcmp(all, "[Steps=20][Sampler=DPM++ 2M][Size=512x768][Model hash=0123abcd]"
                            "[Lora hashes=a: 1, b: \"2][Version=v1.10.1]"),
               "%s", all);
     all[0] = 0;
-    CHECK(zi_infotext_settings("Steps: 20, Size: 512x512", append, all) && !all[0]);
-    CHECK(zi_infotext_settings("", append, all) && !all[0]);
+    CHECK(zi_infotext_each("Steps: 20, Size: 512x512", append, all) && !all[0]);
+    CHECK(zi_infotext_each("", append, all) && !all[0]);
 }
 
 static void refuses_non_numbers(void)
@@ -269,7 +269,7 @@ static void any_text(void)
         if (zi_infotext_parse(text, &f, &storage, &error)) {
             char all[400] = "";
             CHECK(strlen(f.prompt) <= size);
-            if (size < 97) CHECK(zi_infotext_settings(text, append, all));
+            if (size < 97) CHECK(zi_infotext_each(text, append, all));
             free(storage);
         }
     }

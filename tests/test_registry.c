@@ -21,7 +21,7 @@ static void begin(void)
 {
     snprintf(folder, sizeof folder, "%s", zi_test_path("models"));
     snprintf(cache_file, sizeof cache_file, "%s", zi_test_path("cache/inspections.json"));
-    if (zi_is_dir(folder)) CHECK(zi_remove_all(folder, NULL));
+    if (zi_is_dir(folder)) CHECK(zi_remove_tree(folder, NULL));
     CHECK(zi_make_folders(folder, NULL));
     unlink(cache_file);
 }
@@ -38,7 +38,7 @@ static const char *in_folder(const char *name)
 static void put_link(const char *name)
 {
     const char *path = in_folder(name);
-    CHECK(zi_make_folder_of(path, NULL) && symlink(GOLDEN, path) == 0);
+    CHECK(zi_make_parent_folders(path, NULL) && symlink(GOLDEN, path) == 0);
 }
 
 static zi_registry *open_registry(const zi_registry_options *more)
@@ -52,22 +52,23 @@ static zi_registry *open_registry(const zi_registry_options *more)
     return registry;
 }
 
-static void found(zi_registry *registry, const char *name, const char *wanted, zi_found_as as)
+static void found(zi_registry *registry, const char *name, const char *wanted,
+                  zi_resolved_reason as)
 {
-    zi_found f = {0};
+    zi_resolved_model f = {0};
     zi_error error = {0};
-    CHECK_OK(zi_registry_find(registry, name, &f, &error), error);
+    CHECK_OK(zi_registry_resolve(registry, name, &f, &error), error);
     CHECK_MSG(f.name && !strcmp(f.name, wanted) && f.as == as && f.path,
               "%s as %d instead of %s as %d", f.name ? f.name : "nothing", f.as, wanted, as);
-    zi_found_free(&f);
+    zi_resolved_model_free(&f);
 }
 
 static void not_found(zi_registry *registry, const char *name, const char *subject,
                       const char *says)
 {
-    zi_found f = {0};
+    zi_resolved_model f = {0};
     zi_error error = {0};
-    CHECK(!zi_registry_find(registry, name, &f, &error) && !f.name && !f.path);
+    CHECK(!zi_registry_resolve(registry, name, &f, &error) && !f.name && !f.path);
     CHECK_ERROR(error, ZI_ERROR_NOT_FOUND, subject);
     CHECK_MSG(strstr(error.text, says), "%s", error.text);
 }
@@ -82,28 +83,28 @@ static void default_model(void)
     not_found(registry, NULL, "model", "there is no model");
     zi_registry_close(registry);
     registry = open_registry(&(zi_registry_options){.demo = GOLDEN});
-    found(registry, NULL, "demo", ZI_FOUND_DEMO);
+    found(registry, NULL, "demo", ZI_RESOLVED_DEMO);
     put_link("mlx/one");
     put_link("prompt_enhancer/llm");
-    found(registry, NULL, "mlx/one", ZI_FOUND_ONLY);
+    found(registry, NULL, "mlx/one", ZI_RESOLVED_ONLY);
     put_link("pytorch/two");
     not_found(registry, NULL, "default", "2 models and none is the default: mlx/one, pytorch/two");
-    CHECK_OK(zi_registry_choose(registry, "two", true, &error), error);
-    found(registry, NULL, "pytorch/two", ZI_FOUND_CHOSEN);
-    CHECK_OK(zi_registry_choose(registry, "mlx/one", false, &error), error);
-    found(registry, NULL, "mlx/one", ZI_FOUND_CHOSEN);
+    CHECK_OK(zi_registry_set_default(registry, "two", true, &error), error);
+    found(registry, NULL, "pytorch/two", ZI_RESOLVED_DEFAULT);
+    CHECK_OK(zi_registry_set_default(registry, "mlx/one", false, &error), error);
+    found(registry, NULL, "mlx/one", ZI_RESOLVED_DEFAULT);
     zi_registry_close(registry);
     registry = open_registry(NULL);
-    found(registry, NULL, "pytorch/two", ZI_FOUND_CHOSEN); /* the lasting choice */
-    CHECK(!zi_registry_choose(registry, "prompt_enhancer/llm", true, &error));
+    found(registry, NULL, "pytorch/two", ZI_RESOLVED_DEFAULT); /* the lasting choice */
+    CHECK(!zi_registry_set_default(registry, "prompt_enhancer/llm", true, &error));
     CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, "prompt_enhancer/llm");
-    CHECK(!zi_registry_choose(registry, "three", true, &error));
+    CHECK(!zi_registry_set_default(registry, "three", true, &error));
     CHECK_ERROR(error, ZI_ERROR_NOT_FOUND, "name");
     CHECK(unlink(in_folder("pytorch/two")) == 0);
     not_found(registry, NULL, "default", "names pytorch/two, which is not there any more");
     zi_registry_close(registry);
     registry = open_registry(&(zi_registry_options){.model = GOLDEN});
-    found(registry, NULL, "named/model", ZI_FOUND_CHOSEN);
+    found(registry, NULL, "named/model", ZI_RESOLVED_DEFAULT);
     zi_registry_close(registry);
     registry = open_registry(&(zi_registry_options){.model = in_folder("mlx/one")});
     CHECK_MSG(registry != NULL, "no registry");
@@ -118,13 +119,13 @@ static void names_and_paths(void)
     CHECK(mkdir(in_folder("comfyui/inside"), 0777) == 0);
     zi_registry *open = open_registry(NULL);
     zi_registry *closed = open_registry(&(zi_registry_options){.demo = GOLDEN, .names_only = true});
-    found(open, "one", "mlx/one", ZI_FOUND_NAMED);
-    found(open, "mlx/one", "mlx/one", ZI_FOUND_NAMED);
-    found(open, GOLDEN, GOLDEN, ZI_FOUND_NAMED);
+    found(open, "one", "mlx/one", ZI_RESOLVED_NAMED);
+    found(open, "mlx/one", "mlx/one", ZI_RESOLVED_NAMED);
+    found(open, GOLDEN, GOLDEN, ZI_RESOLVED_NAMED);
     not_found(open, "nobody", "name", "no such file or folder");
     not_found(open, "no/body", "repo", "hub's cache");
-    found(closed, "inside", "comfyui/inside", ZI_FOUND_NAMED);
-    found(closed, "demo", "demo", ZI_FOUND_NAMED);
+    found(closed, "inside", "comfyui/inside", ZI_RESOLVED_NAMED);
+    found(closed, "demo", "demo", ZI_RESOLVED_NAMED);
     not_found(closed, "mlx/one", "name", "no such model"); /* it leads out of the folder */
     not_found(closed, GOLDEN, "name", "no such model");
     not_found(closed, "../models/comfyui/inside", "name", "no such model");

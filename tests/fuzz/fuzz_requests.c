@@ -199,8 +199,8 @@ bool __wrap_zi_inspect(const char *path, zi_inspection **out, zi_error *error)
     return true;
 }
 
-zi_job *__wrap_zi_jobs_take(zi_jobs *jobs, zi_lane lane);
-zi_job *__wrap_zi_jobs_take(zi_jobs *jobs, zi_lane lane)
+zi_job *__wrap_zi_jobs_take(zi_jobs *jobs, zi_job_queue lane);
+zi_job *__wrap_zi_jobs_take(zi_jobs *jobs, zi_job_queue lane)
 {
     (void)jobs, (void)lane;
     while (true) pause();
@@ -296,7 +296,7 @@ static void cancel_all(zi_server *s)
 {
     uint64_t id;
     if (!zi_jobs_count(s->jobs).queued) return;
-    cJSON *raw = zi_jobs_json_list(s->jobs);
+    cJSON *raw = zi_jobs_list_json(s->jobs);
     char *text = cJSON_PrintUnformatted(raw); /* what has ended is text in it */
     cJSON *list = cJSON_Parse(text);
     const cJSON *job;

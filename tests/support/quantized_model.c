@@ -9,7 +9,7 @@ const char *zi_test_quantized_model(const char *folder)
     static char path[1024];
     char name[128];
     zi_error error = {0};
-    char *base = zi_path_base(folder);
+    char *base = zi_path_basename(folder);
     snprintf(name, sizeof name, "%s-q8", base ? base : "");
     free(base);
     snprintf(path, sizeof path, "%s", zi_test_path(name));
