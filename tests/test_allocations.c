@@ -1,8 +1,8 @@
-/* Nothing is allocated or freed in the step loop, by any thread. This program's own malloc and its
- * kin take the place of glibc's, for the libraries, too, and count. */
+/* No thread allocates or frees memory in the step loop. The program replaces malloc and related
+ * functions, for libraries as well, and counts calls. glibc only. */
 #include "base/pool.h"
 #include "harness.h"
-#include "quantized.h"
+#include "quantized_model.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -158,13 +158,13 @@ static void loops(void)
 
 static void as_stored(void)
 {
-    load(zi_test_data("golden/model"));
+    load(zi_test_data_path("golden/model"));
     if (model) loops();
 }
 
 static void quantized(void)
 {
-    load(zi_test_quantized(zi_test_data("golden/model")));
+    load(zi_test_quantized_model(zi_test_data_path("golden/model")));
     if (model) loops();
 }
 

@@ -1,6 +1,5 @@
-/* A second backend is a table of operations, and model code does not know of it: on a device that
- * records calls and replays them through the CPU backend all that models compute has the same bits.
- * And the arena, in which all that models compute with lies. */
+/* Model code on a backend other than the CPU's: a mock device that records calls and runs them
+ * later must give the same bits. Also the arena that plans memory. */
 #include "device.h"
 #include "golden.h"
 #include "internal.h"
@@ -89,13 +88,13 @@ static void compare(const char *path, bool unified)
 
 static void generates_on_a_device(void)
 {
-    compare(zi_test_data("golden/model"), false);
+    compare(zi_test_data_path("golden/model"), false);
     compare(ZI_SHARE "/demo-model", false);
 }
 
 static void generates_in_unified_memory(void)
 {
-    compare(zi_test_data("golden/model"), true);
+    compare(zi_test_data_path("golden/model"), true);
 }
 
 static void verifies_on_a_device(void)
@@ -119,7 +118,7 @@ static char *continue_text(zi_engine *engine)
     zi_llm *llm = NULL;
     zi_enhance_result out = {0};
     zi_enhance_request request = zi_enhance_default();
-    zi_model_options options = {.path = zi_test_data("golden/model")};
+    zi_model_options options = {.path = zi_test_data_path("golden/model")};
     request.prompt = "a red";
     request.raw = true;
     request.max_tokens = 12;
@@ -161,7 +160,7 @@ static void damage_is_named(void)
     zi_error error = {0};
     zi_model *model = NULL;
     zi_engine *engine = make_engine(false, false);
-    zi_model_options options = {.path = zi_test_data("golden/model")};
+    zi_model_options options = {.path = zi_test_data_path("golden/model")};
     if (!CHECK_OK(zi_model_load(engine, &options, &model, &error), error)) return;
     const struct {
         zi_view view;
@@ -204,11 +203,11 @@ static void load(void)
 {
     zi_weights weights;
     zi_error error = {0};
-    zi_config config = zi_golden_part("model", ZI_TRANSFORMER, &weights);
+    zi_config config = zi_golden_component("model", ZI_TRANSFORMER, &weights);
     CHECK_OK(zi_transformer_bind(&weights, &config.transformer, &transformer, &error), error);
-    config = zi_golden_part("model", ZI_VAE, &weights);
+    config = zi_golden_component("model", ZI_VAE, &weights);
     CHECK_OK(zi_vae_bind(&weights, &config.vae, &vae, &error), error);
-    config = zi_golden_part("model", ZI_TEXT_ENCODER, &weights);
+    config = zi_golden_component("model", ZI_TEXT_ENCODER, &weights);
     CHECK_OK(zi_qwen_bind(&weights, &config.text, &text_encoder, &error), error);
 }
 

@@ -1,4 +1,4 @@
-/* The base layer: files that appear only when whole, large memory, the pool, text. */
+/* The base layer: atomic output files and folders, large buffers, thread pool, text. */
 #include "harness.h"
 #include "base/memory.h"
 #include "base/temporary.h"
@@ -27,13 +27,13 @@ static void output_appears_when_whole(void)
     zi_error error = {0};
     CHECK_OK(zi_output_open(&output, path, &error), error);
     CHECK_OK(zi_output_write(&output, "abc", 3, &error), error);
-    CHECK(!zi_is_file(path) && zi_test_files() == 1);
+    CHECK(!zi_is_file(path) && zi_test_folder_count() == 1);
     CHECK_OK(zi_output_commit(&output, &error), error);
     zi_output_discard(&output); /* nothing more to do */
     char *data = NULL;
     size_t size;
     CHECK_OK(zi_file_read(path, 100, &data, &size, &error), error);
-    CHECK(size == 3 && memcmp(data, "abc", 4) == 0 && zi_test_files() == 1);
+    CHECK(size == 3 && memcmp(data, "abc", 4) == 0 && zi_test_folder_count() == 1);
     struct stat st;
     CHECK(stat(path, &st) == 0 && (st.st_mode & 0600) == 0600);
     free(data);
@@ -50,7 +50,7 @@ static void discarded_output_leaves_what_was_there(void)
     char *data = NULL;
     size_t size;
     CHECK_OK(zi_file_read(path, 100, &data, &size, &error), error);
-    CHECK(size == 3 && memcmp(data, "abc", 3) == 0 && zi_test_files() == 1);
+    CHECK(size == 3 && memcmp(data, "abc", 3) == 0 && zi_test_folder_count() == 1);
     free(data);
 }
 
@@ -63,19 +63,19 @@ static void abandoned_outputs_are_removed(void)
         name[9] = (char)('0' + i);
         CHECK_OK(zi_output_open(&outputs[i], zi_test_path(name), &error), error);
     }
-    CHECK(zi_test_files() == 4);
+    CHECK(zi_test_folder_count() == 4);
     zi_output_abandon_all();
-    CHECK(zi_test_files() == 1);
+    CHECK(zi_test_folder_count() == 1);
     /* Should the work go on after all, it fails and leaves nothing. */
     CHECK(!zi_output_commit(&outputs[0], &error));
     CHECK_ERROR(error, ZI_ERROR_IO, zi_test_path("abandoned0"));
     for (int i = 1; i < 3; i++) zi_output_discard(&outputs[i]);
-    CHECK(zi_test_files() == 1);
+    CHECK(zi_test_folder_count() == 1);
 }
 
 static void make_file(const char *name)
 {
-    zi_test_write(zi_test_path(name), "", 0);
+    zi_test_write_file(zi_test_path(name), "", 0);
 }
 
 static bool is_there(const char *name)
@@ -90,7 +90,7 @@ static void drafts(void)
     zi_output output;
     zi_output_folder folder;
     zi_error error = {0};
-    int before = zi_test_files();
+    int before = zi_test_folder_count();
     CHECK(zi_is_temporary_name("mlx/x.part-12-0") && zi_is_temporary_name("x.part-a.part-1-23"));
     CHECK(!zi_is_temporary_name("x.part-12") && !zi_is_temporary_name("x.part-12-0.png"));
     CHECK(!zi_is_temporary_name("x.part--1") && !zi_is_temporary_name("x.part-1-") &&
@@ -117,7 +117,7 @@ static void drafts(void)
     CHECK_OK(zi_output_commit(&output, &error), error);
     unlink(zi_test_path("kept.part-77")), unlink(zi_test_path("kepta.part-1-1"));
     unlink(zi_test_path("kept"));
-    CHECK(zi_test_files() == before);
+    CHECK(zi_test_folder_count() == before);
 }
 
 static void new_files_replace_nothing(void)
@@ -126,7 +126,7 @@ static void new_files_replace_nothing(void)
     zi_error error = {0};
     char *data = NULL;
     size_t size = 0;
-    int before = zi_test_files();
+    int before = zi_test_folder_count();
     CHECK_OK(zi_output_open(&output, zi_test_path("new"), &error), error);
     make_file("new");
     CHECK_OK(zi_output_write(&output, "late", 4, &error), error);
@@ -143,7 +143,7 @@ static void new_files_replace_nothing(void)
     CHECK(size == 5 && !memcmp(data, "first", 5));
     free(data);
     unlink(zi_test_path("new"));
-    CHECK(zi_test_files() == before);
+    CHECK(zi_test_folder_count() == before);
 }
 
 static void unwritable_places(void)
@@ -159,7 +159,7 @@ static void unwritable_places(void)
     CHECK(!zi_output_check_writable("/dev/null", &error));
     CHECK_ERROR(error, ZI_ERROR_EXISTS, "/dev/null");
     CHECK_OK(zi_output_check_writable(zi_test_path("probe"), &error), error);
-    CHECK(zi_test_files() == 1);
+    CHECK(zi_test_folder_count() == 1);
 }
 
 static void reading(void)
@@ -222,14 +222,14 @@ static void memory_in_file(void)
     enum { SIZE = 3 << 20 };
     zi_memory memory;
     zi_error error = {0};
-    int before = zi_test_files();
+    int before = zi_test_folder_count();
     if (!zi_memory_take_in_file(&memory, SIZE, zi_test_folder(), &error) &&
         strstr(error.text, "lies in memory")) {
         printf("SKIP: %s\n", error.text);
         return;
     }
     CHECK_MSG(memory.base && memory.in_file && memory.size >= SIZE, "%s", error.text);
-    CHECK(zi_test_files() == before); /* it has no name */
+    CHECK(zi_test_folder_count() == before); /* it has no name */
     unsigned char *a = memory.base;
     CHECK(a[0] == 0 && a[SIZE - 1] == 0);
     memset(a, 7, SIZE);
@@ -259,7 +259,7 @@ static void memory_without_a_file(void)
     CHECK_MSG(strstr(error.text, "cannot reserve 2097152 bytes") ||
                   strstr(error.text, "lies in memory"),
               "%s", error.text);
-    CHECK(zi_test_files() == 1);
+    CHECK(zi_test_folder_count() == 1);
 }
 
 /* A file system in memory would be no help. */
@@ -410,6 +410,6 @@ int main(void)
     RUN(growing_text);
     RUN(utf8);
     unlink(zi_test_path("whole"));
-    CHECK(zi_test_files() == 0);
+    CHECK(zi_test_folder_count() == 0);
     return zi_test_result();
 }

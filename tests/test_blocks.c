@@ -1,4 +1,5 @@
-/* Numbers in blocks and in eight bits against gguf-py and torch, bit for bit. */
+/* ggml's block formats and fp8: dequantization and quantization against gguf-py and torch, bit for
+ * bit. */
 #include "base/blocks.h"
 #include "golden.h"
 

@@ -1,4 +1,4 @@
-/* Questions to language models, and what is made of their answers. */
+/* Chat formats of language models: prompts, and cleaning of streamed answers. */
 #include "harness.h"
 #include "model/answer.h"
 #include "model/lm.h"
@@ -191,7 +191,8 @@ static void sampling(void)
 int main(void)
 {
     zi_error error = {0};
-    if (!CHECK_OK(zi_tokenizer_load(zi_test_data("golden/enhancer/hf"), &tokenizer, &error), error))
+    if (!CHECK_OK(zi_tokenizer_load(zi_test_data_path("golden/enhancer/hf"), &tokenizer, &error),
+                  error))
         return 1;
     RUN(control_tokens_are_text);
     RUN(families);

@@ -1,4 +1,5 @@
-/* Safetensors files: what is refused and how, and that what is written can be read. */
+/* Safetensors files: malformed files are refused with the right error; what is written can be read.
+ */
 #include "harness.h"
 #include "io/checkpoint.h"
 #include "io/recognise.h"
@@ -15,7 +16,7 @@ static void write_file(const char *path, const char *header, size_t data)
     unsigned char *bytes = calloc(1, size);
     for (int i = 0; i < 8; i++) bytes[i] = (unsigned char)((uint64_t)length >> 8 * i);
     memcpy(bytes + 8, header, length);
-    zi_test_write(path, bytes, size);
+    zi_test_write_file(path, bytes, size);
     free(bytes);
 }
 
@@ -102,7 +103,7 @@ static void damaged_lengths(void)
         const char *path = zi_test_path("damaged.safetensors");
         zi_checkpoint checkpoint;
         zi_error error = {0};
-        zi_test_write(path, rows[i].bytes, rows[i].size);
+        zi_test_write_file(path, rows[i].bytes, rows[i].size);
         CHECK(!zi_checkpoint_open(path, &checkpoint, &error));
         CHECK_MSG(strstr(error.text, rows[i].says), "row %zu says: %s", i, error.text);
         CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, path);
@@ -178,8 +179,8 @@ static void shards(void)
     write_file(zi_test_path("s2.safetensors"),
                "{\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        zi_test_write(zi_test_path("m.safetensors.index.json"), rows[i].index,
-                      strlen(rows[i].index));
+        zi_test_write_file(zi_test_path("m.safetensors.index.json"), rows[i].index,
+                           strlen(rows[i].index));
         zi_checkpoint checkpoint;
         zi_error error = {0};
         bool ok = zi_checkpoint_open_dir(zi_test_folder(), "m", &checkpoint, &error);
@@ -207,7 +208,7 @@ static void truncation(void)
     if (!CHECK_OK(zi_file_read(path, 1 << 20, &bytes, &size, &error), error)) return;
     for (size_t n = 0; n < size; n++) {
         zi_checkpoint checkpoint;
-        zi_test_write(cut, bytes, n);
+        zi_test_write_file(cut, bytes, n);
         if (!CHECK_MSG(!zi_checkpoint_open(cut, &checkpoint, &error), "%zu of %zu bytes", n, size))
             zi_checkpoint_close(&checkpoint);
     }

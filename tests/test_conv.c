@@ -1,17 +1,17 @@
-/* Convolution and group norm against plain loops in double precision, at awkward sizes; and that
- * neither threads, nor bands, nor results in the place of inputs change a bit. */
-#include "engine.h"
+/* Convolution and group norm against plain loops in double precision, at ragged sizes. Threads,
+ * bands and in-place results change no bit. */
+#include "fixture.h"
 #include "harness.h"
 
 #include <math.h>
 #include <string.h>
 
-static zi_test_engine engine;
+static zi_fixture fixture;
 
 /* n values; every test gives them back. */
 static float *values(size_t n)
 {
-    return zi_test_values(&engine, n);
+    return zi_fixture_random_values(&fixture, n);
 }
 
 /* ---- a convolution and everything that can go with it ---- */
@@ -35,8 +35,8 @@ typedef struct {
 static problem make(shape s)
 {
     problem p = {.s = s, .height = s.doubled ? s.H / 2 : s.H, .width = s.doubled ? s.W / 2 : s.W};
-    p.stored = zi_test_stored(&engine, s.type, s.out * s.in * 9, &p.w);
-    p.stored1 = zi_test_stored(&engine, s.type, s.out * s.in, &p.w1);
+    p.stored = zi_fixture_random_stored(&fixture, s.type, s.out * s.in * 9, &p.w);
+    p.stored1 = zi_fixture_random_stored(&fixture, s.type, s.out * s.in, &p.w1);
     p.bias = values(s.out);
     p.bias1 = values(s.out);
     p.x = values(p.height * p.width * s.in);
@@ -59,16 +59,16 @@ static zi_feature_map map_of(zi_view view, size_t width, size_t channels)
 }
 
 /* What x, y and side are in is the caller's to choose. */
-static results run(zi_test_engine *e, const problem *p, zi_feature_map x, zi_feature_map y,
+static results run(zi_fixture *e, const problem *p, zi_feature_map x, zi_feature_map y,
                    zi_feature_map side, size_t band)
 {
     const shape *s = &p->s;
-    zi_weight w = zi_test_weight(e, s->type, p->stored, s->out, s->in * 9);
-    zi_weight w1 = zi_test_weight(e, s->type, p->stored1, s->out, s->in);
-    zi_weight bias = zi_test_vector(e, p->bias, s->out),
-              bias1 = zi_test_vector(e, p->bias1, s->out);
-    zi_weight norm_w = zi_test_vector(e, p->weight_n, s->in);
-    zi_weight norm_b = zi_test_vector(e, p->bias_n, s->in);
+    zi_weight w = zi_fixture_weight(e, s->type, p->stored, s->out, s->in * 9);
+    zi_weight w1 = zi_fixture_weight(e, s->type, p->stored1, s->out, s->in);
+    zi_weight bias = zi_fixture_vector(e, p->bias, s->out),
+              bias1 = zi_fixture_vector(e, p->bias1, s->out);
+    zi_weight norm_w = zi_fixture_vector(e, p->weight_n, s->in);
+    zi_weight norm_b = zi_fixture_vector(e, p->bias_n, s->in);
     zi_group_norm norm = {&norm_w, &norm_b, s->groups, 1e-6f};
     w.kernel = 3;
     w.nhwc = p->nhwc;
@@ -87,20 +87,20 @@ static results run(zi_test_engine *e, const problem *p, zi_feature_map x, zi_fea
     args.workspace = zi_arena_take(&e->arena, ZI_U8, 1, zi_conv3x3_workspace(e->exec, &args));
     zi_moments(e->exec, &x, args.moments);
     zi_conv3x3(e->exec, &args);
-    results r = {zi_test_read(e, y.view), s->shortcut ? zi_test_read(e, side.view) : NULL,
-                 zi_test_alloc(e, 2 * s->out, sizeof(double))};
+    results r = {zi_fixture_read(e, y.view), s->shortcut ? zi_fixture_read(e, side.view) : NULL,
+                 zi_fixture_alloc(e, 2 * s->out, sizeof(double))};
     zi_error error = {0};
     CHECK_OK(zi_read(e->exec, zi_view_columns(args.moments, 0, s->out), r.moments, &error), error);
     return r;
 }
 
 /* x, y and side apart from each other. */
-static results run_apart(zi_test_engine *e, const problem *p, size_t band)
+static results run_apart(zi_fixture *e, const problem *p, size_t band)
 {
     const shape *s = &p->s;
-    zi_view x = zi_test_view(e, p->x, p->height, p->width * s->in);
-    zi_view y = zi_test_view(e, p->before, s->H, s->W * s->out);
-    zi_view side = zi_test_view(e, NULL, s->H, s->W * s->out);
+    zi_view x = zi_fixture_view(e, p->x, p->height, p->width * s->in);
+    zi_view y = zi_fixture_view(e, p->before, s->H, s->W * s->out);
+    zi_view side = zi_fixture_view(e, NULL, s->H, s->W * s->out);
     return run(e, p, map_of(x, p->width, s->in), map_of(y, s->W, s->out),
                map_of(side, s->W, s->out), band);
 }
@@ -131,7 +131,7 @@ static void group_moments(const float *x, size_t n, size_t C, size_t c, size_t w
 static double *convolved(const problem *p)
 {
     const shape *s = &p->s;
-    double *out = zi_test_alloc(&engine, s->H * s->W * s->in, sizeof *out);
+    double *out = zi_fixture_alloc(&fixture, s->H * s->W * s->in, sizeof *out);
     for (size_t c = 0; c < s->in; c++) {
         double mean, variance;
         if (s->groups)
@@ -194,12 +194,12 @@ static void check_moments(const shape *s, const float *y, const double *moments)
  * magnitudes anywhere. */
 static void check(shape s)
 {
-    zi_test_mark mark = zi_test_engine_mark(&engine);
+    zi_fixture_position mark = zi_fixture_mark(&fixture);
     size_t n = s.H * s.W * s.out;
     problem p = make(s);
-    double *x = convolved(&p), *wanted = zi_test_alloc(&engine, n, sizeof *wanted);
+    double *x = convolved(&p), *wanted = zi_fixture_alloc(&fixture, n, sizeof *wanted);
     double largest = 0, size, error = 0, side_error = 0;
-    results got = run_apart(&engine, &p, 0);
+    results got = run_apart(&fixture, &p, 0);
     for (size_t i = 0; i < n; i++) {
         wanted[i] = convolve(&p, x, i / s.out, i % s.out, &size) + (s.add ? p.before[i] : 0);
         if (size > largest) largest = size;
@@ -214,7 +214,7 @@ static void check(shape s)
               s.in, s.out, error, error / largest / 0x1p-24);
     CHECK_MSG(side_error <= 1e-6 * 4 * (double)s.in, "shortcut is off by %g", side_error);
     check_moments(&s, got.y, got.moments);
-    zi_test_engine_reset(&engine, mark);
+    zi_fixture_reset(&fixture, mark);
 }
 
 static void plain(void)
@@ -267,20 +267,20 @@ enum { VARIOUS = sizeof various / sizeof *various };
 
 static void threads(void)
 {
-    zi_test_engine other;
+    zi_fixture other;
     static const size_t counts[] = {1, 2, 8};
     for (size_t i = 0; i < 3; i++) {
-        zi_test_engine_start(&other, counts[i], engine.kernels.tier, false);
+        zi_fixture_start(&other, counts[i], fixture.kernels.tier, false);
         for (size_t j = 0; j < VARIOUS; j++) {
-            zi_test_mark mark = zi_test_engine_mark(&engine);
+            zi_fixture_position mark = zi_fixture_mark(&fixture);
             problem p = make(various[j]);
-            zi_test_mark others_mark = zi_test_engine_mark(&other);
-            results three = run_apart(&engine, &p, 0), others = run_apart(&other, &p, 0);
+            zi_fixture_position others_mark = zi_fixture_mark(&other);
+            results three = run_apart(&fixture, &p, 0), others = run_apart(&other, &p, 0);
             CHECK_MSG(same(&p.s, three, others), "case %zu with %zu threads", j, counts[i]);
-            zi_test_engine_reset(&other, others_mark);
-            zi_test_engine_reset(&engine, mark);
+            zi_fixture_reset(&other, others_mark);
+            zi_fixture_reset(&fixture, mark);
         }
-        zi_test_engine_stop(&other);
+        zi_fixture_stop(&other);
     }
 }
 
@@ -288,11 +288,11 @@ static void bands(void)
 {
     for (size_t j = 0; j < VARIOUS; j++)
         for (size_t band = 1; band < 4; band++) {
-            zi_test_mark mark = zi_test_engine_mark(&engine);
+            zi_fixture_position mark = zi_fixture_mark(&fixture);
             problem p = make(various[j]);
-            results whole = run_apart(&engine, &p, 1000), banded = run_apart(&engine, &p, band);
+            results whole = run_apart(&fixture, &p, 1000), banded = run_apart(&fixture, &p, band);
             CHECK_MSG(same(&p.s, whole, banded), "case %zu in bands of %zu", j, band);
-            zi_test_engine_reset(&engine, mark);
+            zi_fixture_reset(&fixture, mark);
         }
 }
 
@@ -307,23 +307,23 @@ static zi_view within(zi_view space, size_t first, size_t rows, size_t stride)
 static void in_place(void)
 {
     for (size_t j = 0; j < VARIOUS; j++) {
-        zi_test_mark mark = zi_test_engine_mark(&engine);
+        zi_fixture_position mark = zi_fixture_mark(&fixture);
         problem p = make(various[j]);
         const shape *s = &p.s;
         size_t row = s->W * s->out, stride = row * 2, input = p.width * s->in;
         if (stride < input) stride = input;
         size_t x_stride = s->doubled ? stride * 2 : stride, total = s->H * stride;
-        zi_view space = zi_test_view(&engine, values(total), 1, total);
+        zi_view space = zi_fixture_view(&fixture, values(total), 1, total);
         zi_view side = within(space, 0, s->H, stride), y = side;
         zi_view x = within(space, total - p.height * x_stride, p.height, x_stride);
         if (s->shortcut || s->add) y = zi_view_columns(y, row, row);
-        x = s->add ? zi_test_view(&engine, p.x, p.height, input) : zi_view_columns(x, 0, input);
-        zi_write(engine.exec, x, p.x);
-        if (s->add) zi_write(engine.exec, zi_view_columns(y, 0, row), p.before);
-        results got = run(&engine, &p, map_of(x, p.width, s->in), map_of(y, s->W, s->out),
+        x = s->add ? zi_fixture_view(&fixture, p.x, p.height, input) : zi_view_columns(x, 0, input);
+        zi_write(fixture.exec, x, p.x);
+        if (s->add) zi_write(fixture.exec, zi_view_columns(y, 0, row), p.before);
+        results got = run(&fixture, &p, map_of(x, p.width, s->in), map_of(y, s->W, s->out),
                           map_of(side, s->W, s->out), 1);
-        CHECK_MSG(same(s, run_apart(&engine, &p, 1), got), "case %zu in place", j);
-        zi_test_engine_reset(&engine, mark);
+        CHECK_MSG(same(s, run_apart(&fixture, &p, 1), got), "case %zu in place", j);
+        zi_fixture_reset(&fixture, mark);
     }
 }
 
@@ -331,22 +331,22 @@ static void in_place(void)
 static void other_order(void)
 {
     for (size_t j = 0; j < VARIOUS; j++) {
-        zi_test_mark mark = zi_test_engine_mark(&engine);
+        zi_fixture_position mark = zi_fixture_mark(&fixture);
         problem p = make(various[j]);
         size_t in = p.s.in, size = zi_dtype_size(p.s.type);
-        char *turned = zi_test_alloc(&engine, p.s.out * in * 9 * size + 1, 1);
+        char *turned = zi_fixture_alloc(&fixture, p.s.out * in * 9 * size + 1, 1);
         const char *stored_so = p.stored;
         turned++;
         for (size_t i = 0; i < p.s.out * in * 9; i++) {
             size_t out = i / (in * 9), channel = i / 9 % in, tap = i % 9;
             memcpy(turned + ((out * 9 + tap) * in + channel) * size, stored_so + i * size, size);
         }
-        results usual = run_apart(&engine, &p, 0);
+        results usual = run_apart(&fixture, &p, 0);
         p.stored = turned;
         p.nhwc = true;
-        results other = run_apart(&engine, &p, 0);
+        results other = run_apart(&fixture, &p, 0);
         CHECK_MSG(same(&p.s, usual, other), "case %zu with channels last", j);
-        zi_test_engine_reset(&engine, mark);
+        zi_fixture_reset(&fixture, mark);
     }
 }
 
@@ -355,18 +355,18 @@ static void other_order(void)
 static void group_norm(void)
 {
     enum { H = 70, W = 11, C = 12, GROUPS = 3, PER = C / GROUPS, STRIDE = W * C + 5 };
-    zi_test_mark mark = zi_test_engine_mark(&engine);
+    zi_fixture_position mark = zi_fixture_mark(&fixture);
     float *dense = values(H * W * C), *weight = values(C), *bias = values(C);
     for (size_t i = 0; i < H * W * C; i++) dense[i] += 300; /* a mean that dwarfs the deviation */
-    zi_view space = zi_test_view(&engine, values(H * STRIDE), H, STRIDE);
+    zi_view space = zi_fixture_view(&fixture, values(H * STRIDE), H, STRIDE);
     zi_feature_map x = map_of(space, W, C);
-    zi_view moments = zi_arena_take(&engine.arena, ZI_F64, 2, C);
-    zi_view out = zi_test_view(&engine, NULL, H * W, C);
-    zi_weight w = zi_test_vector(&engine, weight, C), b = zi_test_vector(&engine, bias, C);
-    zi_write(engine.exec, x.view, dense);
-    zi_moments(engine.exec, &x, moments);
-    zi_group_norm_apply(engine.exec, &(zi_group_norm){&w, &b, GROUPS, 1e-6f}, moments, &x, out);
-    const float *y = zi_test_read(&engine, out);
+    zi_view moments = zi_arena_take(&fixture.arena, ZI_F64, 2, C);
+    zi_view out = zi_fixture_view(&fixture, NULL, H * W, C);
+    zi_weight w = zi_fixture_vector(&fixture, weight, C), b = zi_fixture_vector(&fixture, bias, C);
+    zi_write(fixture.exec, x.view, dense);
+    zi_moments(fixture.exec, &x, moments);
+    zi_group_norm_apply(fixture.exec, &(zi_group_norm){&w, &b, GROUPS, 1e-6f}, moments, &x, out);
+    const float *y = zi_fixture_read(&fixture, out);
     for (size_t c = 0; c < C; c++) {
         double mean, variance;
         group_moments(dense, H * W, C, c, PER, &mean, &variance);
@@ -375,14 +375,14 @@ static void group_norm(void)
             CHECK_MSG(fabs(y[p * C + c] - wanted) < 1e-4, "%g, not %g", y[p * C + c], wanted);
         }
     }
-    zi_test_engine_reset(&engine, mark);
+    zi_fixture_reset(&fixture, mark);
 }
 
 int main(void)
 {
     const char *tier;
-    for (size_t i = 0; (tier = zi_next_tier(&i));) {
-        zi_test_engine_start(&engine, 3, tier, false);
+    for (size_t i = 0; (tier = zi_test_next_tier(&i));) {
+        zi_fixture_start(&fixture, 3, tier, false);
         RUN(plain);
         RUN(normed);
         RUN(enlarged);
@@ -393,7 +393,7 @@ int main(void)
         RUN(in_place);
         RUN(other_order);
         RUN(group_norm);
-        zi_test_engine_stop(&engine);
+        zi_fixture_stop(&fixture);
     }
     return zi_test_result();
 }

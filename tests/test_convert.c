@@ -1,5 +1,5 @@
-/* Conversions of the reference model: what is lossless gives the same bytes back, what is quantized
- * is what MLX's and gguf-py's own quantizers make of it. */
+/* Conversions of the reference model: lossless ones give the same bytes back, quantized values
+ * equal those of MLX and gguf-py. */
 #include "harness.h"
 #include "base/file.h"
 #include "convert/describe.h"
@@ -20,7 +20,7 @@ static bool converts(const char *from, const char *to, zi_layout_kind layout,
                                   .destination = to,
                                   .layout = layout,
                                   .precision = precision,
-                                  .reference = zi_test_data("golden/model")};
+                                  .reference = zi_test_data_path("golden/model")};
     return CHECK_OK(zi_convert(&options, &error), error);
 }
 
@@ -79,7 +79,7 @@ static void lossless(void)
         {"to-diffusers", "from-diffusers", ZI_LAYOUT_DIFFUSERS},
         {"to.gguf", "from-gguf", ZI_LAYOUT_GGUF},
     };
-    const char *model = zi_test_data("golden/model");
+    const char *model = zi_test_data_path("golden/model");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *there = zi_test_path(rows[i].there), *back = zi_test_path(rows[i].back);
         if (!converts(model, there, rows[i].layout, ZI_PRECISION_ORIGINAL) ||
@@ -106,10 +106,10 @@ static void as_the_seed(void)
         char wanted[64];
         const char *got = zi_test_path(rows[i].name);
         snprintf(wanted, sizeof wanted, "golden/mlx/%s", rows[i].name);
-        if (!converts(zi_test_data("golden/model"), got, ZI_LAYOUT_MLX, rows[i].precision))
+        if (!converts(zi_test_data_path("golden/model"), got, ZI_LAYOUT_MLX, rows[i].precision))
             continue;
         for (int part = 0; part < ZI_PARTS; part++)
-            same_part(got, zi_test_data(wanted), (zi_part)part, part != ZI_TRANSFORMER);
+            same_part(got, zi_test_data_path(wanted), (zi_part)part, part != ZI_TRANSFORMER);
     }
     /* quantized again to the same it stays as it is */
     if (converts(zi_test_path("FP8"), zi_test_path("FP8-again"), ZI_LAYOUT_SAME, ZI_PRECISION_Q8))
@@ -178,7 +178,7 @@ static void check_blocks(const zi_entry *got, const zi_entry *source)
 
 static void gguf_blocks(void)
 {
-    const char *model = zi_test_data("golden/model");
+    const char *model = zi_test_data_path("golden/model");
     if (converts(model, zi_test_path("q8.gguf"), ZI_LAYOUT_GGUF, ZI_PRECISION_Q8))
         each_entry(zi_test_path("q8.gguf"), model, check_blocks);
     if (converts(zi_test_path("q8.gguf"), zi_test_path("q8-again.gguf"), ZI_LAYOUT_SAME,
@@ -232,7 +232,7 @@ static void check_cast(const zi_entry *got, const zi_entry *source)
 
 static void fp8(void)
 {
-    const char *model = zi_test_data("golden/model"), *file = zi_test_path("fp8.safetensors");
+    const char *model = zi_test_data_path("golden/model"), *file = zi_test_path("fp8.safetensors");
     if (converts(model, file, ZI_LAYOUT_COMFYUI, ZI_PRECISION_FP8)) {
         each_entry(file, model, check_scaled);
         if (converts(file, zi_test_path("fp8-again.safetensors"), ZI_LAYOUT_SAME, ZI_PRECISION_FP8))
@@ -258,7 +258,7 @@ static void check_close(const zi_entry *got, const zi_entry *source)
 static void quantized_sources(void)
 {
     static const char *const sources[] = {"FP8", "q8.gguf", "q4.gguf", "fp8.safetensors", "q4"};
-    const char *model = zi_test_data("golden/model");
+    const char *model = zi_test_data_path("golden/model");
     if (!converts(model, zi_test_path("q4"), ZI_LAYOUT_MLX, ZI_PRECISION_Q4)) return;
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         char name[64];
@@ -273,7 +273,7 @@ static void quantized_sources(void)
 static void text_encoder_as_gguf(void)
 {
     const char *file = zi_test_path("text.gguf"), *back = zi_test_path("text");
-    const char *part = zi_test_data("golden/model/text_encoder");
+    const char *part = zi_test_data_path("golden/model/text_encoder");
     zi_checkpoint checkpoint;
     zi_error error = {0};
     const zi_gguf_value *tokens, *merges;
@@ -304,7 +304,7 @@ static void shards(void)
     zi_output_folder out = {0};
     zi_work work = {0};
     zi_error error = {0};
-    if (!open_part(zi_test_data("golden/model"), ZI_TRANSFORMER, &checkpoint)) return;
+    if (!open_part(zi_test_data_path("golden/model"), ZI_TRANSFORMER, &checkpoint)) return;
     const zi_checkpoint *it = checkpoint;
     CHECK_OK(zi_source_create(&it, 1, ZI_TRANSFORMER, 0, &source, &error), error);
     CHECK_OK(zi_plan_add(&plan, &source, ZI_NAMES_DIFFUSERS, ZI_PRECISION_ORIGINAL, false, &error),
@@ -342,11 +342,11 @@ static void configs_from_shapes(void)
         zi_source source = {0};
         zi_error error = {0};
         cJSON *got = NULL, *wanted = NULL;
-        if (!open_part(zi_test_data("golden/model"), (zi_part)part, &checkpoint)) continue;
+        if (!open_part(zi_test_data_path("golden/model"), (zi_part)part, &checkpoint)) continue;
         const zi_checkpoint *it = checkpoint;
         if (CHECK_OK(zi_source_create(&it, 1, (zi_part)part, 0, &source, &error), error) &&
             CHECK_OK(zi_describe_part(&source, NULL, &got, &error), error) &&
-            CHECK_OK(zi_describe_part(&source, zi_test_data(files[part]), &wanted, &error),
+            CHECK_OK(zi_describe_part(&source, zi_test_data_path(files[part]), &wanted, &error),
                      error)) {
             char *text = cJSON_Print(got);
             cJSON_Delete(got);
@@ -395,7 +395,7 @@ static void cancelling(void)
 {
     double seen = 0;
     zi_error error = {0};
-    zi_convert_options options = {.source = zi_test_data("golden/model"),
+    zi_convert_options options = {.source = zi_test_data_path("golden/model"),
                                   .destination = zi_test_path("cancelled"),
                                   .layout = ZI_LAYOUT_MLX,
                                   .progress = stop_halfway,
@@ -407,7 +407,7 @@ static void cancelling(void)
 static bool write_there(void *user, const zi_progress *progress)
 {
     (void)progress;
-    zi_test_write(user, "other", 5);
+    zi_test_write_file(user, "other", 5);
     return true;
 }
 
@@ -424,10 +424,10 @@ static void a_file_came_there(void)
         size_t size = 0;
         zi_error error = {0};
         snprintf(path, sizeof path, "%s", zi_test_path(cases[i].name));
-        zi_convert_options options = {.source = zi_test_data(cases[i].source),
+        zi_convert_options options = {.source = zi_test_data_path(cases[i].source),
                                       .destination = path,
                                       .layout = cases[i].layout,
-                                      .reference = zi_test_data("golden/model"),
+                                      .reference = zi_test_data_path("golden/model"),
                                       .progress = write_there,
                                       .user = path};
         CHECK(!zi_convert(&options, &error));

@@ -1,5 +1,5 @@
-/* The embedding cache: what is kept is what was made, of this text by this encoder, and nothing in
- * its folder but its own files is touched. */
+/* The embedding cache: returns only embeddings of this text and this encoder; touches only its own
+ * files. */
 #include "harness.h"
 
 #include "base/file.h"
@@ -62,7 +62,7 @@ static void on_the_disk(void)
     CHECK(!finds(VALUES));
     keep();
     float damaged[VALUES] = {[VALUES / 2] = NAN};
-    zi_test_write(in_cache(key), damaged, sizeof damaged);
+    zi_test_write_file(in_cache(key), damaged, sizeof damaged);
     CHECK(!finds(VALUES)); /* it would be taken for damage of the model */
     keep();
     CHECK(finds(VALUES));
@@ -72,7 +72,7 @@ static void make_large(const char *name, time_t when)
 {
     const char *path = in_cache(name);
     struct timespec times[2] = {{when, 0}, {when, 0}};
-    zi_test_write(path, "", 0);
+    zi_test_write_file(path, "", 0);
     CHECK(truncate(path, 200 << 20) == 0 && utimensat(AT_FDCWD, path, times, 0) == 0);
 }
 
@@ -111,7 +111,7 @@ static void keys(void)
     zi_error error = {0};
     zi_engine *engine = NULL;
     zi_model *model = NULL, *again = NULL, *demo = NULL;
-    zi_model_options options = {.path = zi_test_data("golden/model")};
+    zi_model_options options = {.path = zi_test_data_path("golden/model")};
     zi_model_options other = {.path = ZI_SHARE "/demo-model"};
     if (!CHECK_OK(zi_engine_create(NULL, &engine, &error) &&
                       zi_model_load(engine, &options, &model, &error) &&

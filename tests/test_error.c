@@ -1,5 +1,4 @@
-/* Errors: a code, a subject, and a line of UTF-8, whatever was put into them and wherever it was
- * cut. */
+/* Errors: code, subject and a line of valid UTF-8, however the text was built or truncated. */
 #include "base/error.h"
 #include "base/text.h"
 #include "harness.h"

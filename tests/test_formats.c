@@ -1,5 +1,5 @@
-/* The reference model in every layout and number format people have draws what it draws in
- * diffusers' folder. */
+/* The reference model in every layout and value format generates what it generates from a diffusers
+ * folder. */
 #include "variants.h"
 #include "model/transformer.h"
 
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Of the reference data; zi_test_data's buffers do not last. */
+/* Of the reference data; zi_test_data_path's buffers do not last. */
 static struct {
     char model[256], transformer[256], encoder[256], vae[256];
     char single[256], split_ae[256], split_fp8[256], mlx_fp8[256];
@@ -33,7 +33,7 @@ static void find_data(void)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char name[128];
         snprintf(name, sizeof name, "golden/%s", rows[i].name);
-        snprintf(rows[i].path, sizeof paths.model, "%s", zi_test_data(name));
+        snprintf(rows[i].path, sizeof paths.model, "%s", zi_test_data_path(name));
     }
 }
 
@@ -103,11 +103,11 @@ static void lossless(void)
     };
     static float wanted[PIXELS], image[PIXELS];
     if (!draw(&(zi_model_options){.path = model}, ZI_COMPUTE_AUTO, wanted)) return;
-    CHECK(zi_max_abs(wanted, golden_image(), PIXELS) < 1e-3);
+    CHECK(zi_max_abs_difference(wanted, golden_image(), PIXELS) < 1e-3);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (draw(&rows[i], ZI_COMPUTE_AUTO, image))
             CHECK_MSG(memcmp(image, wanted, sizeof image) == 0, "row %zu differs by %g", i,
-                      zi_max_abs(image, wanted, PIXELS));
+                      zi_max_abs_difference(image, wanted, PIXELS));
 }
 
 /* An MLX folder of the reference data with the pad tokens that its converter lost. */
@@ -120,26 +120,26 @@ static const char *whole_mlx(const char *precision)
     zi_error error = {0};
     snprintf(path, sizeof path, "%s", zi_test_path(precision));
     snprintf(name, sizeof name, "golden/mlx/%s", precision);
-    snprintf(command, sizeof command, "cp -R '%s' '%s' && chmod -R u+w '%s'", zi_test_data(name),
-             path, path);
+    snprintf(command, sizeof command, "cp -R '%s' '%s' && chmod -R u+w '%s'",
+             zi_test_data_path(name), path, path);
     CHECK(system(command) == 0);
     snprintf(name, sizeof name, "mlx/%s/weights.safetensors", precision);
     zi_checkpoint stored = zi_golden_open(name);
     for (size_t i = 0; i < stored.tensor_count; i++) {
         const zi_tensor *t = &stored.tensors[i];
-        zi_variant_add(&tensors, t->name, t->type, t->dims, t->shape, t->data);
+        zi_test_tensors_add(&tensors, t->name, t->type, t->dims, t->shape, t->data);
     }
-    zi_golden_part("model", ZI_TRANSFORMER, &weights);
+    zi_golden_component("model", ZI_TRANSFORMER, &weights);
     for (int i = 0; i < 2; i++) {
         const char *pad = i ? "x_pad_token" : "cap_pad_token";
         const zi_entry *entry = zi_source_find(&weights.source, pad);
-        zi_variant_add(&tensors, pad, entry->tensor->type, 2, entry->shape, entry->data);
+        zi_test_tensors_add(&tensors, pad, entry->tensor->type, 2, entry->shape, entry->data);
     }
     char file[160];
     snprintf(file, sizeof file, "%s/weights.safetensors", path);
     CHECK_OK(zi_safetensors_write(file, tensors.list, tensors.count, &error), error);
     zi_weights_close(&weights);
-    zi_variant_free(&tensors);
+    zi_test_tensors_free(&tensors);
     zi_checkpoint_close(&stored);
     return path;
 }
@@ -155,7 +155,7 @@ static void transformer_outputs(const char *path, const char *golden_name, const
     zi_layout layout;
     zi_checkpoint inputs = zi_golden_open("transformer.safetensors");
     zi_checkpoint outputs = zi_golden_open(golden_name);
-    zi_config config = zi_golden_part("model", ZI_TRANSFORMER, &weights);
+    zi_config config = zi_golden_component("model", ZI_TRANSFORMER, &weights);
     zi_weights_close(&weights);
     if (!CHECK_OK(zi_layout_read(path, &layout, &error) &&
                       zi_weights_open(&layout, ZI_TRANSFORMER, 0, zi_golden_backend(), &weights,
@@ -163,8 +163,8 @@ static void transformer_outputs(const char *path, const char *golden_name, const
                       zi_transformer_bind(&weights, &config.transformer, &transformer, &error),
                   error))
         return;
-    zi_test_engine ops;
-    zi_test_engine_start(&ops, 2, NULL, false);
+    zi_fixture ops;
+    zi_fixture_start(&ops, 2, NULL, false);
     for (int i = 0; i < 2; i++) {
         const zi_tensor *latents = zi_golden_tensor(&inputs, "%s.latents", cases[i]);
         const zi_tensor *caption = zi_golden_tensor(&inputs, "%s.cap_feats", cases[i]);
@@ -175,22 +175,23 @@ static void transformer_outputs(const char *path, const char *golden_name, const
         zi_sequence_plan(&transformer, latents->shape[2], latents->shape[3], caption->shape[0],
                          &ops.arena, &s);
         size_t channels = latents->shape[0], pixels = latents->count / channels;
-        zi_view features = zi_test_view(&ops, caption->data, caption->shape[0], caption->shape[1]);
-        zi_view in = zi_test_view(&ops, latents->data, channels, pixels);
-        zi_view out = zi_test_view(&ops, NULL, channels, pixels);
+        zi_view features =
+            zi_fixture_view(&ops, caption->data, caption->shape[0], caption->shape[1]);
+        zi_view in = zi_fixture_view(&ops, latents->data, channels, pixels);
+        zi_view out = zi_fixture_view(&ops, NULL, channels, pixels);
         CHECK_OK(zi_transformer_caption(&ops.run, &transformer, features, &s, &error) &&
                      zi_transformer_step(&ops.run, &transformer, &s, in, t, out, &error),
                  error);
-        zi_golden_compare(&outputs, name, zi_test_read(&ops, out), latents->count, rel_l2, 0);
+        zi_golden_compare(&outputs, name, zi_fixture_read(&ops, out), latents->count, rel_l2, 0);
     }
-    zi_test_engine_stop(&ops);
+    zi_fixture_stop(&ops);
     zi_transformer_free(&transformer);
     zi_layout_free(&layout);
     zi_checkpoint_close(&inputs);
     zi_checkpoint_close(&outputs);
 }
 
-/* MLX folders against torch with the same weights, and against MLX's own picture. */
+/* MLX folders against torch with the same weights, and against MLX's own image. */
 static void mlx_folders(void)
 {
     static const struct {
@@ -206,8 +207,8 @@ static void mlx_folders(void)
         transformer_outputs(path, "mlx/forward.safetensors", name, 3e-5);
         if (!draw(&(zi_model_options){.path = path}, ZI_COMPUTE_EXACT, image)) continue;
         const float *same = zi_golden_floats(&golden, "pipe.%s.image", rows[i].precision);
-        CHECK_MSG(zi_max_abs(image, same, PIXELS) < 1e-3, "%s: off by %g", path,
-                  zi_max_abs(image, same, PIXELS));
+        CHECK_MSG(zi_max_abs_difference(image, same, PIXELS) < 1e-3, "%s: off by %g", path,
+                  zi_max_abs_difference(image, same, PIXELS));
         if (!draw(&(zi_model_options){.path = path}, ZI_COMPUTE_AUTO, image)) continue;
         double like = correlation(image, golden_image(), PIXELS);
         CHECK_MSG(like > rows[i].least, "%s: correlation %.5f", path, like);
@@ -260,15 +261,15 @@ static const char *write_variant(const char *name, const zi_test_tensors *tensor
     return path;
 }
 
-/* Exact arithmetic sees the numbers that are meant, to the bit; the default draws what the
- * original draws. */
+/* Exact arithmetic sees the numbers that are meant, to the bit; the default generates what the
+ * original generates. */
 static void compare_variant(const char *what, const zi_model_options *stored,
                             const zi_model_options *meant, double least)
 {
     static float image[PIXELS], wanted[PIXELS];
     if (!draw(stored, ZI_COMPUTE_EXACT, image) || !draw(meant, ZI_COMPUTE_EXACT, wanted)) return;
     CHECK_MSG(memcmp(image, wanted, sizeof image) == 0, "%s: exact arithmetic is off by %g", what,
-              zi_max_abs(image, wanted, PIXELS));
+              zi_max_abs_difference(image, wanted, PIXELS));
     if (!draw(stored, ZI_COMPUTE_AUTO, image)) return;
     double like = correlation(image, golden_image(), PIXELS);
     CHECK_MSG(like > least, "%s: correlation %.5f", what, like);
@@ -302,8 +303,8 @@ static void transformers(void)
         options.path = write_variant(rows[i].file, &stored);
         meant.path = write_variant("meant.safetensors", &meaning);
         compare_variant(rows[i].what, &options, &meant, rows[i].least);
-        zi_variant_free(&stored);
-        zi_variant_free(&meaning);
+        zi_test_tensors_free(&stored);
+        zi_test_tensors_free(&meaning);
     }
 }
 
@@ -319,19 +320,17 @@ static void mlx_with_groups_of_32(void)
     snprintf(file, sizeof file, "%s/weights.safetensors", path);
     CHECK_OK(zi_safetensors_write(file, stored.list, stored.count, &error), error);
     snprintf(file, sizeof file, "%s/config.json", path);
-    FILE *config = fopen(file, "w");
-    if (!CHECK(config != NULL)) return;
-    fputs("{\"hidden_size\": 128, \"num_attention_heads\": 2, \"num_hidden_layers\": 2, "
-          "\"n_refiner_layers\": 1, \"in_channels\": 16, \"text_embed_dim\": 96, "
-          "\"intermediate_size\": 341, \"quantization\": {\"group_size\": 32, \"bits\": 8}}",
-          config);
-    fclose(config);
+    static const char config[] =
+        "{\"hidden_size\": 128, \"num_attention_heads\": 2, \"num_hidden_layers\": 2, "
+        "\"n_refiner_layers\": 1, \"in_channels\": 16, \"text_embed_dim\": 96, "
+        "\"intermediate_size\": 341, \"quantization\": {\"group_size\": 32, \"bits\": 8}}";
+    zi_test_write_file(file, config, sizeof config - 1);
     zi_model_options options = {.path = path, .reference = paths.model};
     zi_model_options meant = options;
     meant.path = write_variant("meant.safetensors", &meaning);
     compare_variant("8 bits in groups of 32", &options, &meant, 0.99);
-    zi_variant_free(&stored);
-    zi_variant_free(&meaning);
+    zi_test_tensors_free(&stored);
+    zi_test_tensors_free(&meaning);
 }
 
 /* Text encoders in GGUF bring their tokenizer; nothing but a VAE is missing then. */
@@ -347,7 +346,7 @@ static void encoders(void)
         zi_error error = {0};
         zi_variant_make(ZI_TEXT_ENCODER, ZI_NAMES_GGUF, rows[i].format, &stored, &meaning);
         const char *path = zi_test_path(rows[i].file);
-        CHECK_OK(zi_variant_write_encoder(path, &stored, &error), error);
+        CHECK_OK(zi_variant_write_encoder_gguf(path, &stored, &error), error);
         zi_model_options options = {
             .path = paths.transformer, .text_encoder = path, .vae = paths.vae};
         zi_model_options meant = {.path = model,
@@ -364,8 +363,8 @@ static void encoders(void)
         CHECK(ids && wanted && n == count && memcmp(ids, wanted, n * sizeof *ids) == 0);
         free(ids);
         free(wanted);
-        zi_variant_free(&stored);
-        zi_variant_free(&meaning);
+        zi_test_tensors_free(&stored);
+        zi_test_tensors_free(&meaning);
     }
 }
 

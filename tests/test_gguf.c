@@ -1,4 +1,5 @@
-/* GGUF files: what is refused and how, metadata, and that what is written can be read. */
+/* GGUF files: malformed files are refused with the right error; metadata; what is written can be
+ * read. */
 #include "golden.h"
 #include "io/gguf.h"
 
@@ -36,7 +37,7 @@ static bool open_words(const char *words, zi_checkpoint *checkpoint, zi_error *e
 {
     unsigned char bytes[4096];
     const char *path = zi_test_path("words.gguf");
-    zi_test_write(path, bytes, compose(words, bytes));
+    zi_test_write_file(path, bytes, compose(words, bytes));
     return zi_checkpoint_open(path, checkpoint, error);
 }
 
@@ -165,7 +166,7 @@ static void damage_everywhere(void)
     zi_checkpoint checkpoint;
     zi_error error = {0};
     for (size_t n = 0; n < size; n++) {
-        zi_test_write(path, bytes, n);
+        zi_test_write_file(path, bytes, n);
         if (!CHECK_MSG(!zi_checkpoint_open(path, &checkpoint, &error), "%zu of %zu bytes", n, size))
             zi_checkpoint_close(&checkpoint);
     }
@@ -173,7 +174,7 @@ static void damage_everywhere(void)
     for (size_t n = 0; n < size; n++)
         for (int bit = 0; bit < 8; bit++) {
             bytes[n] ^= (unsigned char)(1 << bit);
-            zi_test_write(path, bytes, size);
+            zi_test_write_file(path, bytes, size);
             if (zi_checkpoint_open(path, &checkpoint, &error)) {
                 accepted++;
                 zi_checkpoint_close(&checkpoint);
@@ -191,7 +192,7 @@ static void no_shards(void)
     zi_error error = {0};
     CHECK_OK(open_words(HEADER GOOD_VALUE GOOD_TENSOR "p z:32", &checkpoint, &error), error);
     zi_checkpoint_close(&checkpoint);
-    zi_test_write(zi_test_path("m.safetensors.index.json"), index, sizeof index - 1);
+    zi_test_write_file(zi_test_path("m.safetensors.index.json"), index, sizeof index - 1);
     CHECK(!zi_checkpoint_open_dir(zi_test_folder(), "m", &checkpoint, &error));
     CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, zi_test_path("words.gguf"));
 }

@@ -1,4 +1,4 @@
-/* Pictures: what is saved comes back, what is damaged is refused, nothing is left behind. */
+/* Image files: round trips, damaged files, no partial files after errors. */
 #include "harness.h"
 #include "io/image.h"
 
@@ -16,7 +16,7 @@
 static const char *const extensions[] = {"png", "jpg", "webp"};
 enum { FORMATS = 3 };
 
-/* A smooth picture, so that lossy formats keep it. */
+/* A smooth image, so that lossy formats keep it. */
 static zi_image *gradient(int width, int height)
 {
     zi_error error;
@@ -189,7 +189,7 @@ static void long_infotexts(void)
         CHECK_OK(infotext_survives(extensions[f], text, &error), error);
 }
 
-/* ---- pictures of other programs ---- */
+/* ---- images of other programs ---- */
 
 static void expect_pixels(const void *data, size_t size, const char *name, const uint8_t *rgb,
                           size_t count)
@@ -502,7 +502,7 @@ static void expect_misuse(const zi_image *image, const char *name, const zi_save
 static void misuse(void)
 {
     zi_image *image = gradient(4, 4);
-    int before = zi_test_files();
+    int before = zi_test_folder_count();
     static const char *const names[] = {"a.gif", "noextension", "a.png.txt", "png", "a.", "a.pn"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         expect_misuse(image, names[i], NULL, "path", ".png, .jpg or .webp");
@@ -513,7 +513,7 @@ static void misuse(void)
     expect_misuse(&(zi_image){0, 4, image->pixels}, "a.png", NULL, "image", "0 x 4");
     expect_misuse(&(zi_image){4, 16385, image->pixels}, "a.png", NULL, "image", "4 x 16385");
     expect_misuse(&(zi_image){16384, 1, image->pixels}, "a.webp", NULL, "image", "16383");
-    CHECK(zi_test_files() == before);
+    CHECK(zi_test_folder_count() == before);
     zi_image_free(image);
 }
 
@@ -587,15 +587,15 @@ static void full_disk(void)
         char name[16];
         snprintf(name, sizeof name, "full.%s", extensions[f]);
         const char *path = zi_test_path(name);
-        int before = zi_test_files();
+        int before = zi_test_folder_count();
         for (rlim_t bytes = 0; bytes <= 16384; bytes = bytes ? bytes * 8 : 4) {
             CHECK(!save_on_full_disk(image, path, bytes, &error));
             CHECK_ERROR(error, ZI_ERROR_IO, path);
-            CHECK_MSG(zi_test_files() == before, "%s: something is left behind", name);
+            CHECK_MSG(zi_test_folder_count() == before, "%s: something is left behind", name);
         }
         CHECK_OK(zi_image_save(old, path, NULL, &error), error);
         CHECK(!save_on_full_disk(image, path, 1000, &error));
-        CHECK(zi_test_files() == before + 1);
+        CHECK(zi_test_folder_count() == before + 1);
         if (CHECK_OK(zi_image_load(path, &back, NULL, &error), error))
             CHECK(back->width == 5 && back->height == 6);
         zi_image_free(back);

@@ -1,4 +1,4 @@
-/* The A1111 text: what is written comes back, and what others wrote is understood. */
+/* Infotext (A1111's generation parameters): round trips, and texts of other programs. */
 #include "harness.h"
 #include "io/infotext.h"
 

@@ -1,9 +1,9 @@
-/* Every kernel of every tier that this machine has, against what it must do. Without options all
- * checks; the seed that is printed repeats a run. */
-#include "engine.h"
+/* Every kernel of every tier that this machine has against a reference. The printed seed repeats a
+ * run; see usage(). */
+#include "fixture.h"
 #include "harness.h"
 #include "kernel_checks.h"
-#include "planted.h"
+#include "faulty_kernels.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,22 +54,22 @@ static const kernel_check *check_of(size_t slot)
     return NULL;
 }
 
-static void planted_bugs_are_found(void)
+static void faulty_kernels_are_found(void)
 {
     char why[256];
     zi_kernels ref;
     zi_kernels_ref(&ref);
-    for (size_t i = 0; i < planted_bug_count; i++) {
-        const kernel_check *check = check_of(planted_bugs[i].slot);
-        zi_kernels wrong = plant(&planted_bugs[i], &ref);
+    for (size_t i = 0; i < faulty_kernel_count; i++) {
+        const kernel_check *check = check_of(faulty_kernels[i].slot);
+        zi_kernels wrong = kernels_with_fault(&faulty_kernels[i], &ref);
         CHECK_MSG(check && !kernel_check_run(check, &wrong, seed, true, why), "not found: %s",
-                  planted_bugs[i].what);
+                  faulty_kernels[i].what);
     }
     for (size_t i = 0; i < kernel_check_count; i++) {
         bool tried = false;
-        for (size_t j = 0; j < planted_bug_count; j++)
-            tried |= planted_bugs[j].slot == kernel_checks[i].offset;
-        CHECK_MSG(tried, "no bug was planted in %s", kernel_checks[i].name);
+        for (size_t j = 0; j < faulty_kernel_count; j++)
+            tried |= faulty_kernels[j].slot == kernel_checks[i].offset;
+        CHECK_MSG(tried, "no faulty kernel for %s", kernel_checks[i].name);
     }
 }
 
@@ -132,9 +132,9 @@ int main(int argc, char **argv)
     }
     printf("seed %llu\n", (unsigned long long)seed);
     RUN(every_slot_has_a_check);
-    RUN(planted_bugs_are_found);
+    RUN(faulty_kernels_are_found);
     const char *tier;
-    for (size_t i = 0; (tier = zi_next_tier(&i));) {
+    for (size_t i = 0; (tier = zi_test_next_tier(&i));) {
         zi_error error = {0};
         CHECK_OK(zi_kernels_select(tier, &kernels, &error), error);
         RUN(sizes_are_sane);

@@ -1,4 +1,4 @@
-/* The key map: every name of the reference files both ways, and each rule by itself. */
+/* Tensor names: all names of the reference files in both directions, and each rule by itself. */
 #include "harness.h"
 #include "io/checkpoint.h"
 #include "io/json.h"
@@ -74,8 +74,9 @@ static void comfyui_names(void)
 {
     cJSON *map = NULL;
     zi_error error = {0};
-    if (!CHECK_OK(zi_json_read(zi_test_data("golden/comfyui/key_map.json"), 1 << 20, &map, &error),
-                  error))
+    if (!CHECK_OK(
+            zi_json_read(zi_test_data_path("golden/comfyui/key_map.json"), 1 << 20, &map, &error),
+            error))
         return;
     const cJSON *row;
     cJSON_ArrayForEach(row, map) check_oracle(row);
@@ -87,7 +88,7 @@ static void check_mlx_file(const char *path, zi_part part)
 {
     zi_checkpoint checkpoint;
     zi_error error = {0};
-    if (!CHECK_OK(zi_checkpoint_open(zi_test_data(path), &checkpoint, &error), error)) return;
+    if (!CHECK_OK(zi_checkpoint_open(zi_test_data_path(path), &checkpoint, &error), error)) return;
     for (size_t i = 0; i < checkpoint.tensor_count; i++) {
         const char *name = checkpoint.tensors[i].name;
         zi_key keys[ZI_MAX_FUSED];
@@ -120,7 +121,7 @@ static void every_naming_comes_back(void)
         zi_error error = {0};
         snprintf(folder, sizeof folder, "golden/model/%s", names[part]);
         if (!CHECK_OK(
-                zi_checkpoint_open_dir(zi_test_data(folder), files[part], &checkpoint, &error),
+                zi_checkpoint_open_dir(zi_test_data_path(folder), files[part], &checkpoint, &error),
                 error))
             return;
         for (size_t i = 0; i < checkpoint.tensor_count * ZI_NAMINGS; i++) {

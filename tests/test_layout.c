@@ -1,4 +1,5 @@
-/* What is at a path: the reference model in every layout, and what is none. */
+/* Detection of a model's layout: the reference model in every layout, and files that are no model.
+ */
 #include "harness.h"
 #include "io/layout.h"
 #include "io/source.h"
@@ -35,7 +36,8 @@ static void reference_layouts(void)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_layout layout;
         zi_error error = {0};
-        if (!CHECK_OK(zi_layout_read(zi_test_data(rows[i].path), &layout, &error), error)) continue;
+        if (!CHECK_OK(zi_layout_read(zi_test_data_path(rows[i].path), &layout, &error), error))
+            continue;
         CHECK_MSG(layout.naming == rows[i].naming && layout.folder == rows[i].folder, "%s is of %s",
                   rows[i].path, zi_naming_name(layout.naming));
         CHECK_MSG(!layout.tokenizer == !rows[i].extras && !layout.scheduler == !rows[i].extras,
@@ -116,8 +118,7 @@ static void what_is_none(void)
     mkdir(zi_test_path("empty"), 0700);
     mkdir(zi_test_path("other"), 0700);
     write_tensors(zi_test_path("other/model.safetensors"), flux, 2);
-    FILE *file = fopen(zi_test_path("text"), "w");
-    CHECK(file && fputs("hello", file) >= 0 && fclose(file) == 0);
+    zi_test_write_file(zi_test_path("text"), "hello", 5);
     static const struct {
         const char *name, *says;
         zi_error_code code;

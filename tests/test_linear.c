@@ -1,8 +1,8 @@
-/* Products of matrices in blocks, in fp8 and in whole bytes, with and without scales of rows: exact
- * and fast, in every tier, with the same bits for any number of threads. */
+/* Matrix products with weights in block formats, fp8 and int8, with and without scales per row:
+ * exact and fast, in every tier, with the same bits for any number of threads. */
 #include "base/blocks.h"
 #include "base/matrix.h"
-#include "engine.h"
+#include "fixture.h"
 #include "harness.h"
 
 #include <math.h>
@@ -111,7 +111,7 @@ static void check_fast(const zi_kernels *kernels, const problem *p, size_t unit,
         const float *x = p->x + i / N * K, *w = p->values + i % N * K;
         double sum = 0, magnitudes = 0;
         for (size_t g = 0; g < K; g += unit) {
-            float top, most = zi_test_most(kernels, x + g, unit, &top), largest = 0;
+            float top, most = zi_test_quantization_max(kernels, x + g, unit, &top), largest = 0;
             for (size_t k = g; k < g + unit; k++) largest = fmaxf(largest, fabsf(w[k]));
             for (size_t k = g; k < g + unit; k++) {
                 double rounded = rintf(x[k] * (top / most)) * (double)(most / top);
@@ -145,32 +145,33 @@ static const struct {
 
 enum { TYPES = sizeof types / sizeof *types, SIZES = sizeof sizes / sizeof *sizes, KEPT = 2000 };
 
-static float *kept[KEPT]; /* what the first engine of a tier made of each product */
+static float *kept[KEPT]; /* what the first fixture of a tier made of each product */
 
-static void run_product(zi_test_engine *engine, const problem *p, size_t unit, float **before)
+static void run_product(zi_fixture *fixture, const problem *p, size_t unit, float **before)
 {
-    zi_test_mark mark = zi_test_engine_mark(engine);
-    bool fast = engine->exec->fast;
+    zi_fixture_position mark = zi_fixture_mark(fixture);
+    bool fast = fixture->exec->fast;
     size_t N = p->w.rows, K = p->w.columns, bytes = p->T * N * sizeof(float);
-    zi_weight w = zi_test_weight(engine, p->w.type, p->w.data, N, K);
-    if (p->w.row_scale) w.factors = zi_test_vector(engine, p->w.row_scale, p->w.row_scales).data;
-    zi_view out = zi_test_view(engine, NULL, p->T, N);
-    zi_linear(engine->exec, zi_test_view(engine, p->x, p->T, K), &w, NULL, out);
-    const float *y = zi_test_read(engine, out);
+    zi_weight w = zi_fixture_weight(fixture, p->w.type, p->w.data, N, K);
+    if (p->w.row_scale)
+        w.factors = zi_fixture_vector(fixture, p->w.row_scale, p->w.row_scales).data;
+    zi_view out = zi_fixture_view(fixture, NULL, p->T, N);
+    zi_linear(fixture->exec, zi_fixture_view(fixture, p->x, p->T, K), &w, NULL, out);
+    const float *y = zi_fixture_read(fixture, out);
     if (*before) {
         CHECK_MSG(memcmp(*before, y, bytes) == 0, "%s K %zu fast %d: other bits by threads",
                   zi_dtype_name(p->w.type), K, fast);
     } else {
         *before = memcpy(malloc(bytes), y, bytes);
         if (fast && unit && K % unit == 0)
-            check_fast(&engine->kernels, p, unit, y);
+            check_fast(&fixture->kernels, p, unit, y);
         else
             check_exact(p, y);
     }
-    zi_test_engine_reset(engine, mark);
+    zi_fixture_reset(fixture, mark);
 }
 
-static void run_all(zi_test_engine *engine)
+static void run_all(zi_fixture *fixture)
 {
     size_t next = 0;
     state = 99; /* the same numbers each time */
@@ -183,8 +184,8 @@ static void run_all(zi_test_engine *engine)
                 if (block == 1) K += s % 2 ? 5 : 0; /* I8: then nothing divides it */
                 problem p = make_problem(type, sizes[s].T, N, K, scales == 2 ? N : scales);
                 for (int fast = 0; fast < 2; fast++) {
-                    engine->exec->fast = fast;
-                    if (CHECK(next < KEPT)) run_product(engine, &p, types[t].unit, &kept[next++]);
+                    fixture->exec->fast = fast;
+                    if (CHECK(next < KEPT)) run_product(fixture, &p, types[t].unit, &kept[next++]);
                 }
                 free_problem(&p);
             }
@@ -196,10 +197,10 @@ static void products(void)
 {
     static const size_t threads[] = {1, 2, 8};
     for (int i = 0; i < 3; i++) {
-        zi_test_engine engine;
-        zi_test_engine_start(&engine, threads[i], tier, false);
-        run_all(&engine);
-        zi_test_engine_stop(&engine);
+        zi_fixture fixture;
+        zi_fixture_start(&fixture, threads[i], tier, false);
+        run_all(&fixture);
+        zi_fixture_stop(&fixture);
     }
     for (size_t i = 0; i < KEPT; i++) {
         free(kept[i]);
@@ -209,6 +210,6 @@ static void products(void)
 
 int main(void)
 {
-    for (size_t i = 0; (tier = zi_next_tier(&i));) RUN(products);
+    for (size_t i = 0; (tier = zi_test_next_tier(&i));) RUN(products);
     return zi_test_result();
 }

@@ -25,8 +25,8 @@ static zi_lm load(const char *path)
 {
     zi_lm lm = {0};
     zi_error error = {0};
-    if (!CHECK_OK(zi_lm_load(&(zi_model_options){.path = zi_test_data(path)}, zi_golden_backend(),
-                             &lm, &error),
+    if (!CHECK_OK(zi_lm_load(&(zi_model_options){.path = zi_test_data_path(path)},
+                             zi_golden_backend(), &lm, &error),
                   error))
         exit(1);
     return lm;
@@ -68,29 +68,29 @@ static void check_logits(int model, int prompt, int step, const float *logits, s
     size_t row = models[model].every_step ? (size_t)step : step > 0;
     if (!models[model].every_step && step > 0 && step < ADDED - 1) return;
     CHECK(t->count / t->shape[0] == vocab);
-    double most = zi_max_abs(logits, (const float *)t->data + row * vocab, vocab);
+    double most = zi_max_abs_difference(logits, (const float *)t->data + row * vocab, vocab);
     CHECK_MSG(most <= MAX_ABS, "%s p%d step %d: logits differ by %g", models[model].name, prompt,
               step, most);
 }
 
 static void check_prompt(int model, int prompt, const zi_lm *lm)
 {
-    zi_test_engine engine;
-    zi_test_engine_start(&engine, 2, NULL, false);
+    zi_fixture engine;
+    zi_fixture_start(&engine, 2, NULL, false);
     size_t count, vocab = (size_t)lm->qwen.config.vocab;
     int32_t *ids = prompt_ids(prompt, &count);
     zi_qwen_cache cache;
     zi_qwen_cache_plan(&lm->qwen, count + ADDED, count, &engine.arena, &cache);
-    zi_view logits = zi_test_view(&engine, NULL, 1, vocab);
+    zi_view logits = zi_fixture_view(&engine, NULL, 1, vocab);
     zi_error error = {0};
     CHECK_OK(zi_qwen_read(&engine.run, &lm->qwen, &cache, ids, count, logits, &error), error);
     for (int step = 0; step < ADDED; step++) {
-        check_logits(model, prompt, step, zi_test_read(&engine, logits), vocab);
+        check_logits(model, prompt, step, zi_fixture_read(&engine, logits), vocab);
         int32_t next = (int32_t)greedy(model, prompt, (size_t)step);
         CHECK_OK(zi_qwen_read(&engine.run, &lm->qwen, &cache, &next, 1, logits, &error), error);
     }
     free(ids);
-    zi_test_engine_stop(&engine);
+    zi_fixture_stop(&engine);
 }
 
 static void logits_are_right(void)
@@ -141,9 +141,9 @@ static void greedy_continuations(void)
 static void batches(void)
 {
     zi_lm lm = load(models[0].path);
-    zi_test_engine engine, other;
-    zi_test_engine_start(&engine, 1, NULL, false);
-    zi_test_engine_start(&other, 3, NULL, false);
+    zi_fixture engine, other;
+    zi_fixture_start(&engine, 1, NULL, false);
+    zi_fixture_start(&other, 3, NULL, false);
     enum { LONG = 1100 };
     int32_t ids[LONG];
     for (int i = 0; i < LONG; i++) ids[i] = i * 7 % 290;
@@ -152,20 +152,20 @@ static void batches(void)
     zi_qwen_cache_plan(&lm.qwen, LONG, LONG, &engine.arena, &cache);
     zi_qwen_cache_plan(&lm.qwen, LONG, LONG, &other.arena, &cache2);
     zi_qwen_cache_plan(&lm.qwen, LONG, LONG, &engine.arena, &cache3);
-    zi_view logits = zi_test_view(&engine, NULL, 1, vocab);
-    zi_view others = zi_test_view(&other, NULL, 1, vocab);
+    zi_view logits = zi_fixture_view(&engine, NULL, 1, vocab);
+    zi_view others = zi_fixture_view(&other, NULL, 1, vocab);
     zi_error error = {0};
     CHECK_OK(zi_qwen_read(&engine.run, &lm.qwen, &cache, ids, LONG, logits, &error), error);
-    const float *a = zi_test_read(&engine, logits);
+    const float *a = zi_fixture_read(&engine, logits);
     CHECK_OK(zi_qwen_read(&other.run, &lm.qwen, &cache2, ids, LONG, others, &error), error);
-    const float *b = zi_test_read(&other, others);
+    const float *b = zi_fixture_read(&other, others);
     for (size_t i = 0; i < LONG; i++)
         CHECK_OK(zi_qwen_read(&engine.run, &lm.qwen, &cache3, ids + i, 1, logits, &error), error);
-    const float *c = zi_test_read(&engine, logits);
+    const float *c = zi_fixture_read(&engine, logits);
     CHECK(memcmp(a, b, vocab * sizeof *a) == 0);
-    CHECK_MSG(zi_max_abs(a, c, vocab) < 1e-4, "%g", zi_max_abs(a, c, vocab));
-    zi_test_engine_stop(&engine);
-    zi_test_engine_stop(&other);
+    CHECK_MSG(zi_max_abs_difference(a, c, vocab) < 1e-4, "%g", zi_max_abs_difference(a, c, vocab));
+    zi_fixture_stop(&engine);
+    zi_fixture_stop(&other);
     zi_lm_free(&lm);
 }
 

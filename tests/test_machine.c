@@ -1,4 +1,4 @@
-/* What control groups and the kernel say about processors and memory, read from made-up trees. */
+/* Limits of processors and memory by control groups, read from mock /proc and /sys trees. */
 #include "harness.h"
 #include "base/file.h"
 #include "base/machine.h"
@@ -8,15 +8,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char root[] = "machine-XXXXXX";
+static const char *root; /* the test folder */
 
 enum { FILES = 10 };
 typedef struct {
     const char *path, *text;
 } file;
 
-/* A file below the root, with the folders it lies in. */
-static void make(const file *f)
+/* Writes a file below the root and creates its folders. */
+static void write_file(const file *f)
 {
     char path[512];
     snprintf(path, sizeof path, "%s/%s", root, f->path);
@@ -24,18 +24,15 @@ static void make(const file *f)
         *slash = 0;
         mkdir(path, 0700);
     }
-    FILE *stream = fopen(path, "w");
-    if (!CHECK_MSG(stream != NULL, "cannot make %s", path)) return;
-    fputs(f->text, stream);
-    CHECK(fclose(stream) == 0);
+    zi_test_write_file(path, f->text, strlen(f->text));
 }
 
-static void unmake(const file *f)
+/* Removes a file, and its folders once they are empty. */
+static void remove_file(const file *f)
 {
     char path[512], *slash;
     snprintf(path, sizeof path, "%s/%s", root, f->path);
     unlink(path);
-    /* Folders go with their last file. */
     while ((slash = strrchr(path, '/')) && (size_t)(slash - path) > strlen(root)) {
         *slash = 0;
         rmdir(path);
@@ -52,10 +49,10 @@ static void compare(const row *rows, size_t count, size_t (*ask)(const char *))
 {
     for (size_t i = 0; i < count; i++) {
         const file *f = rows[i].files;
-        for (int j = 0; j < FILES && f[j].path; j++) make(&f[j]);
+        for (int j = 0; j < FILES && f[j].path; j++) write_file(&f[j]);
         size_t got = ask(root);
         CHECK_MSG(got == rows[i].wanted, "%s: %zu, wanted %zu", rows[i].name, got, rows[i].wanted);
-        for (int j = 0; j < FILES && f[j].path; j++) unmake(&f[j]);
+        for (int j = 0; j < FILES && f[j].path; j++) remove_file(&f[j]);
     }
 }
 
@@ -185,10 +182,9 @@ static void long_paths(void)
 
 int main(void)
 {
-    if (!CHECK(mkdtemp(root) != NULL)) return 1;
+    root = zi_test_folder();
     RUN(processors);
     RUN(memory);
     RUN(long_paths);
-    CHECK(rmdir(root) == 0);
     return zi_test_result();
 }

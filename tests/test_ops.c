@@ -1,22 +1,22 @@
-/* Operations against plain loops in double precision, at awkward shapes. */
+/* Operations of the CPU backend against plain loops in double precision, at ragged shapes. */
 #include "golden.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static zi_test_engine engine;
+static zi_fixture fixture;
 static const zi_view none;
 
 /* n values; every test gives them back. */
 static float *values(size_t n)
 {
-    return zi_test_values(&engine, n);
+    return zi_fixture_random_values(&fixture, n);
 }
 
 static zi_view view(const float *x, size_t rows, size_t columns)
 {
-    return zi_test_view(&engine, x, rows, columns);
+    return zi_fixture_view(&fixture, x, rows, columns);
 }
 
 /* |got - sum| within c (n + 1) u times the sum of magnitudes. */
@@ -27,15 +27,15 @@ static bool close_to(double got, double sum, double magnitudes, size_t n)
 
 static void check_linear(zi_dtype type, size_t T, size_t N, size_t K, bool biased)
 {
-    zi_test_mark mark = zi_test_engine_mark(&engine);
+    zi_fixture_position mark = zi_fixture_mark(&fixture);
     float *w, *x = values(T * K), *bias = values(N), *y = values(T * N + 1);
-    zi_weight weight =
-        zi_test_weight(&engine, type, zi_test_stored(&engine, type, N * K, &w), N, K);
-    zi_weight biases = zi_test_vector(&engine, bias, N);
+    zi_weight weight = zi_fixture_weight(&fixture, type,
+                                         zi_fixture_random_stored(&fixture, type, N * K, &w), N, K);
+    zi_weight biases = zi_fixture_vector(&fixture, bias, N);
     zi_view out = view(y, 1, T * N + 1);
-    zi_linear(engine.exec, view(x, T, K), &weight, biased ? &biases : NULL,
+    zi_linear(fixture.exec, view(x, T, K), &weight, biased ? &biases : NULL,
               zi_view_reshape(out, T, N));
-    float *got = zi_test_read(&engine, out);
+    float *got = zi_fixture_read(&fixture, out);
     for (size_t t = 0; t < T; t++)
         for (size_t n = 0; n < N; n++) {
             double sum = biased ? bias[n] : 0, magnitudes = fabs(sum);
@@ -49,7 +49,7 @@ static void check_linear(zi_dtype type, size_t T, size_t N, size_t K, bool biase
                 return;
         }
     CHECK(got[T * N] == y[T * N]); /* nothing is written behind the result */
-    zi_test_engine_reset(&engine, mark);
+    zi_fixture_reset(&fixture, mark);
 }
 
 static void linear(void)
@@ -67,37 +67,37 @@ static void embedding(void)
 {
     enum { ROWS = 37, COLUMNS = 21, N = 5 };
     static const int32_t rows[N] = {36, 0, 7, 7, 12};
-    zi_test_mark mark = zi_test_engine_mark(&engine);
+    zi_fixture_position mark = zi_fixture_mark(&fixture);
     float *w;
-    void *data = zi_test_stored(&engine, ZI_BF16, ROWS * COLUMNS, &w);
-    zi_weight weight = zi_test_weight(&engine, ZI_BF16, data, ROWS, COLUMNS);
+    void *data = zi_fixture_random_stored(&fixture, ZI_BF16, ROWS * COLUMNS, &w);
+    zi_weight weight = zi_fixture_weight(&fixture, ZI_BF16, data, ROWS, COLUMNS);
     zi_view y = view(NULL, N, COLUMNS);
-    zi_embed(engine.exec, &weight, rows, N, y);
-    const float *got = zi_test_read(&engine, y);
+    zi_embed(fixture.exec, &weight, rows, N, y);
+    const float *got = zi_fixture_read(&fixture, y);
     for (size_t i = 0; i < N; i++)
         CHECK(!memcmp(got + i * COLUMNS, w + rows[i] * COLUMNS, COLUMNS * sizeof *got));
-    zi_test_engine_reset(&engine, mark);
+    zi_fixture_reset(&fixture, mark);
 }
 
 static void check_attention(size_t T, size_t S, size_t heads, size_t kv_heads, size_t dim,
                             bool causal)
 {
-    zi_test_mark mark = zi_test_engine_mark(&engine);
+    zi_fixture_position mark = zi_fixture_mark(&fixture);
     size_t group = heads / kv_heads;
     float *q = values(T * heads * dim), *k = values(S * kv_heads * dim);
     float *v = values(S * kv_heads * dim);
-    double *weights = zi_test_alloc(&engine, S, sizeof *weights);
+    double *weights = zi_fixture_alloc(&fixture, S, sizeof *weights);
     zi_view out = view(NULL, T, heads * dim);
     for (size_t i = 0; i < T * heads * dim; i++) q[i] *= 8; /* sharp and flat rows */
-    zi_attention(engine.exec, &(zi_attention_args){.q = view(q, T, heads * dim),
-                                                   .k = view(k, S, kv_heads * dim),
-                                                   .v = view(v, S, kv_heads * dim),
-                                                   .out = out,
-                                                   .heads = heads,
-                                                   .kv_heads = kv_heads,
-                                                   .dim = dim,
-                                                   .causal = causal});
-    const float *result = zi_test_read(&engine, out);
+    zi_attention(fixture.exec, &(zi_attention_args){.q = view(q, T, heads * dim),
+                                                    .k = view(k, S, kv_heads * dim),
+                                                    .v = view(v, S, kv_heads * dim),
+                                                    .out = out,
+                                                    .heads = heads,
+                                                    .kv_heads = kv_heads,
+                                                    .dim = dim,
+                                                    .causal = causal});
+    const float *result = zi_fixture_read(&fixture, out);
     for (size_t t = 0; t < T; t++)
         for (size_t h = 0; h < heads; h++) {
             size_t seen = causal ? S - T + t + 1 : S;
@@ -121,7 +121,7 @@ static void check_attention(size_t T, size_t S, size_t heads, size_t kv_heads, s
                     return;
             }
         }
-    zi_test_engine_reset(&engine, mark);
+    zi_fixture_reset(&fixture, mark);
 }
 
 static void attention(void)
@@ -158,19 +158,21 @@ static double deviation(const float *x, size_t n, double mean, double eps)
 static void row_norms(void)
 {
     enum { T = 33, D = 19 };
-    zi_test_mark mark = zi_test_engine_mark(&engine);
+    zi_fixture_position mark = zi_fixture_mark(&fixture);
     float *x = values(T * D), *weight = values(D), *scale = values(D), *before = values(T * D);
-    zi_weight w = zi_test_vector(&engine, weight, D);
+    zi_weight w = zi_fixture_vector(&fixture, weight, D);
     zi_view scales = view(scale, 1, D), in = view(x, T, D), rms = view(NULL, T, D);
     zi_view layer = view(NULL, T, D), sum = view(before, T, D), plain = view(before, T, D);
-    zi_rms_norm(engine.exec, in, &w, 1e-5f, scales, rms);
-    zi_layer_norm(engine.exec, in, 1e-6f, scales, layer);
-    zi_add_rms_norm(engine.exec, view(x, T, D), &w, 1e-5f, scales, sum);
-    zi_add_rms_norm(engine.exec, view(x, T, D), &w, 1e-5f, none, plain);
-    zi_rms_norm(engine.exec, in, &w, 1e-5f, none, in); /* in place */
-    const float *got_rms = zi_test_read(&engine, rms), *got_layer = zi_test_read(&engine, layer);
-    const float *got_sum = zi_test_read(&engine, sum), *got_plain = zi_test_read(&engine, plain);
-    const float *in_place = zi_test_read(&engine, in);
+    zi_rms_norm(fixture.exec, in, &w, 1e-5f, scales, rms);
+    zi_layer_norm(fixture.exec, in, 1e-6f, scales, layer);
+    zi_add_rms_norm(fixture.exec, view(x, T, D), &w, 1e-5f, scales, sum);
+    zi_add_rms_norm(fixture.exec, view(x, T, D), &w, 1e-5f, none, plain);
+    zi_rms_norm(fixture.exec, in, &w, 1e-5f, none, in); /* in place */
+    const float *got_rms = zi_fixture_read(&fixture, rms),
+                *got_layer = zi_fixture_read(&fixture, layer);
+    const float *got_sum = zi_fixture_read(&fixture, sum),
+                *got_plain = zi_fixture_read(&fixture, plain);
+    const float *in_place = zi_fixture_read(&fixture, in);
     for (size_t i = 0; i < T * D; i++) {
         const float *row = x + i / D * D;
         double mean = mean_of(row, D), s = scale[i % D];
@@ -181,20 +183,20 @@ static void row_norms(void)
         CHECK(fabs(got_plain[i] - (before[i] + normed)) < 1e-5);
         CHECK(fabs(in_place[i] - normed) < 1e-5);
     }
-    zi_test_engine_reset(&engine, mark);
+    zi_fixture_reset(&fixture, mark);
 }
 
 static void turning_pairs(void)
 {
     enum { T = 5, HEADS = 3, DIM = 8, HALF = DIM / 2 };
     for (int interleaved = 0; interleaved < 2; interleaved++) {
-        zi_test_mark mark = zi_test_engine_mark(&engine);
+        zi_fixture_position mark = zi_fixture_mark(&fixture);
         float *x = values(T * HEADS * DIM);
         float *cosines = values(T * HALF), *sines = values(T * HALF);
         zi_view turned = view(x, T, HEADS * DIM);
-        zi_rope(engine.exec, &(zi_rope_args){turned, HEADS, DIM, view(cosines, T, HALF),
-                                             view(sines, T, HALF), interleaved});
-        const float *got = zi_test_read(&engine, turned);
+        zi_rope(fixture.exec, &(zi_rope_args){turned, HEADS, DIM, view(cosines, T, HALF),
+                                              view(sines, T, HALF), interleaved});
+        const float *got = zi_fixture_read(&fixture, turned);
         for (size_t t = 0; t < T; t++)
             for (size_t h = 0; h < HEADS; h++)
                 for (size_t i = 0; i < HALF; i++) {
@@ -205,7 +207,7 @@ static void turning_pairs(void)
                     CHECK(fabsf(got[a] - (x[a] * c - x[b] * s)) < 1e-6f);
                     CHECK(fabsf(got[b] - (x[a] * s + x[b] * c)) < 1e-6f);
                 }
-        zi_test_engine_reset(&engine, mark);
+        zi_fixture_reset(&fixture, mark);
     }
 }
 
@@ -239,13 +241,13 @@ static void elementwise(void)
     const float a = 0.7f, b = -0.3f;
     for (int kind = 0; kind < ZI_ELEMENTWISE_COUNT; kind++)
         for (size_t stride = COLUMNS; stride <= STRIDE; stride += 3) {
-            zi_test_mark mark = zi_test_engine_mark(&engine);
+            zi_fixture_position mark = zi_fixture_mark(&fixture);
             float *x = values(ROWS * stride), *y = values(ROWS * COLUMNS);
             zi_view all = view(x, ROWS, stride), part = zi_view_columns(all, 0, COLUMNS);
             bool alone = kind == ZI_SILU || kind == ZI_TANH || kind == ZI_DIVIDE_ADD;
-            engine.exec->ops->elementwise(engine.exec, (zi_elementwise_kind)kind, part,
-                                          alone ? none : view(y, ROWS, COLUMNS), a, b);
-            const float *got = zi_test_read(&engine, all);
+            fixture.exec->ops->elementwise(fixture.exec, (zi_elementwise_kind)kind, part,
+                                           alone ? none : view(y, ROWS, COLUMNS), a, b);
+            const float *got = zi_fixture_read(&fixture, all);
             for (size_t i = 0; i < ROWS * stride; i++) {
                 size_t row = i / stride, column = i % stride;
                 double wanted = column < COLUMNS ? element((zi_elementwise_kind)kind, x[i],
@@ -255,30 +257,30 @@ static void elementwise(void)
                                got[i], wanted))
                     break;
             }
-            zi_test_engine_reset(&engine, mark);
+            zi_fixture_reset(&fixture, mark);
         }
 }
 
 static void permute(void)
 {
     enum { A = 70, B = 3, C = 29 };
-    zi_test_mark mark = zi_test_engine_mark(&engine);
+    zi_fixture_position mark = zi_fixture_mark(&fixture);
     float *x = values(A * B * C);
     zi_view to = view(NULL, C * A, B), repeated = view(NULL, A, C);
-    zi_permute(engine.exec, &(zi_permute_args){.from = view(x, A * B, C),
-                                               .to = to,
-                                               .dims = 3,
-                                               .extents = {A, B, C},
-                                               .from_strides = {B * C, C, 1},
-                                               .to_strides = {B, 1, A * B}});
+    zi_permute(fixture.exec, &(zi_permute_args){.from = view(x, A * B, C),
+                                                .to = to,
+                                                .dims = 3,
+                                                .extents = {A, B, C},
+                                                .from_strides = {B * C, C, 1},
+                                                .to_strides = {B, 1, A * B}});
     zi_view row = view(x, 1, C);
     row.stride = 0;
-    zi_copy_rows(engine.exec, row, repeated);
-    const float *got = zi_test_read(&engine, to), *rows = zi_test_read(&engine, repeated);
+    zi_copy_rows(fixture.exec, row, repeated);
+    const float *got = zi_fixture_read(&fixture, to), *rows = zi_fixture_read(&fixture, repeated);
     for (size_t i = 0; i < A * B * C; i++)
         CHECK(got[i % C * A * B + i / (B * C) * B + i / C % B] == x[i]);
     for (size_t i = 0; i < A; i++) CHECK(!memcmp(rows + i * C, x, C * sizeof *x));
-    zi_test_engine_reset(&engine, mark);
+    zi_fixture_reset(&fixture, mark);
 }
 
 /* What is not finite is reported once, by the first name, and from then on. */
@@ -287,15 +289,15 @@ static void finite_values(void)
     enum { ROWS = 130, COLUMNS = 33 };
     static const float odd[] = {NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
-        zi_test_engine other;
+        zi_fixture other;
         zi_error error = {0};
-        zi_test_engine_start(&other, 3, NULL, false);
-        float *x = zi_test_values(&other, ROWS * COLUMNS), y;
-        zi_view good = zi_test_view(&other, x, ROWS, COLUMNS);
+        zi_fixture_start(&other, 3, NULL, false);
+        float *x = zi_fixture_random_values(&other, ROWS * COLUMNS), y;
+        zi_view good = zi_fixture_view(&other, x, ROWS, COLUMNS);
         zi_check_finite(other.exec, good, "good");
         CHECK_OK(zi_submit(other.exec, &error), error);
         x[ROWS * COLUMNS - 1] = odd[i];
-        zi_view bad = zi_test_view(&other, x, ROWS, COLUMNS);
+        zi_view bad = zi_fixture_view(&other, x, ROWS, COLUMNS);
         zi_check_finite(other.exec, zi_view_columns(bad, 0, COLUMNS - 1), "good, too");
         CHECK_OK(zi_submit(other.exec, &error), error);
         zi_check_finite(other.exec, bad, "layers.3");
@@ -303,7 +305,7 @@ static void finite_values(void)
         CHECK(!zi_submit(other.exec, &error) && error.code == ZI_ERROR_BAD_FORMAT &&
               !strcmp(error.subject, "layers.3"));
         CHECK(!zi_read(other.exec, zi_view_rows(zi_view_columns(good, 0, 1), 0, 1), &y, &error));
-        zi_test_engine_stop(&other);
+        zi_fixture_stop(&other);
     }
 }
 
@@ -333,8 +335,8 @@ static void half_precision(void)
 int main(void)
 {
     const char *tier;
-    for (size_t i = 0; (tier = zi_next_tier(&i));) {
-        zi_test_engine_start(&engine, 3, tier, false);
+    for (size_t i = 0; (tier = zi_test_next_tier(&i));) {
+        zi_fixture_start(&fixture, 3, tier, false);
         RUN(linear);
         RUN(embedding);
         RUN(attention);
@@ -342,7 +344,7 @@ int main(void)
         RUN(turning_pairs);
         RUN(elementwise);
         RUN(permute);
-        zi_test_engine_stop(&engine);
+        zi_fixture_stop(&fixture);
     }
     RUN(finite_values);
     RUN(half_precision);

@@ -1,5 +1,4 @@
-/* The table of the generation parameters, the checks made from it, and which layouts have which
- * precisions. */
+/* The table of generation parameters, checks made from it, and precisions of layouts. */
 #include "harness.h"
 
 #include "base/tables.h"

@@ -1,7 +1,6 @@
-/* Whole requests against diffusers' ZImagePipeline: every step through the trace, and the picture.
- */
+/* Whole requests against diffusers' ZImagePipeline: every step by the trace, and the image. */
 #include "golden.h"
-#include "quantized.h"
+#include "quantized_model.h"
 #include "base/file.h"
 
 #include <math.h>
@@ -30,7 +29,7 @@ enum { RUNS = sizeof runs / sizeof *runs };
 
 static zi_engine *engine;
 static zi_model *model;
-static char trace_path[] = "pipeline-trace-XXXXXX";
+static char trace_path[512];
 
 static zi_request request_of(const pipeline_run *run)
 {
@@ -62,7 +61,7 @@ static void compare_picture(const pipeline_run *run, const zi_image *image)
     snprintf(path, sizeof path, "golden/png/%s.png", run->name);
     zi_image *wanted = NULL;
     zi_error error = {0};
-    if (!CHECK_OK(zi_image_load(zi_test_data(path), &wanted, NULL, &error), error)) return;
+    if (!CHECK_OK(zi_image_load(zi_test_data_path(path), &wanted, NULL, &error), error)) return;
     CHECK(wanted->width == image->width && wanted->height == image->height);
     int differing = 0, most = 0, total = 3 * image->width * image->height;
     for (int i = 0; i < total; i++) {
@@ -199,7 +198,7 @@ static void refuses_what_cannot_be(void)
     }
 }
 
-/* What cannot be written must not cost a picture's time for nothing, nor leave a file. */
+/* What cannot be written must not cost an image's time for nothing, nor leave a file. */
 static void trace_that_cannot_be_written(void)
 {
     zi_request request = request_of(&runs[1]);
@@ -280,7 +279,7 @@ static char *traced(const char *folder, int threads, zi_compute compute, bool qu
     char *bytes = NULL;
     zi_error error = {0};
     zi_engine_options engine_options = {.threads = threads};
-    zi_model_options options = {.path = quantize ? zi_test_quantized(folder) : folder};
+    zi_model_options options = {.path = quantize ? zi_test_quantized_model(folder) : folder};
     zi_request request = zi_request_default();
     request.prompt = "a large yellow star on a purple background";
     request.width = 208; /* 117 tokens and 27: no multiples of tiles or padding */
@@ -326,8 +325,8 @@ static void same_bits(const char *folder)
 
 static void threads_change_no_bit(void)
 {
-    char model_path[1024]; /* zi_test_data's buffers do not last */
-    snprintf(model_path, sizeof model_path, "%s", zi_test_data("golden/model"));
+    char model_path[1024]; /* zi_test_data_path's buffers do not last */
+    snprintf(model_path, sizeof model_path, "%s", zi_test_data_path("golden/model"));
     same_bits(model_path);
     same_bits(ZI_SHARE "/demo-model");
 }
@@ -336,7 +335,7 @@ static void load(const char *cpu)
 {
     zi_error error = {0};
     zi_engine_options engine_options = {.threads = 2, .cpu = cpu};
-    zi_model_options options = {.path = zi_test_data("golden/model")};
+    zi_model_options options = {.path = zi_test_data_path("golden/model")};
     if (!CHECK_OK(zi_engine_create(&engine_options, &engine, &error) &&
                       zi_model_load(engine, &options, &model, &error),
                   error))
@@ -351,9 +350,9 @@ static void unload(void)
 
 int main(void)
 {
-    int fd = mkstemp(trace_path);
+    snprintf(trace_path, sizeof trace_path, "%s", zi_test_path("trace.safetensors"));
     const char *tier;
-    for (size_t i = 0; (tier = zi_next_tier(&i));) {
+    for (size_t i = 0; (tier = zi_test_next_tier(&i));) {
         load(tier);
         RUN(english);
         RUN(chinese);
@@ -371,7 +370,5 @@ int main(void)
     unload();
     RUN(engines_that_cannot_be);
     RUN(threads_change_no_bit);
-    close(fd);
-    unlink(trace_path);
     return zi_test_result();
 }

@@ -72,32 +72,32 @@ static void as_mlx(void)
     CHECK_MSG(samples == 32, "%d samples", samples);
 }
 
-/* The groups of a matrix as a weight; its memory must stay as long as the engine. */
-static zi_weight weight_of(zi_test_engine *engine, const zi_matrix *m)
+/* The groups of a matrix as a weight; its memory must stay as long as the fixture. */
+static zi_weight weight_of(zi_fixture *fixture, const zi_matrix *m)
 {
     size_t groups = m->columns / m->group;
-    zi_weight w = zi_test_weight(engine, m->type, m->data, m->rows, m->columns);
+    zi_weight w = zi_fixture_weight(fixture, m->type, m->data, m->rows, m->columns);
     w.bits = m->bits;
     w.group = m->group;
-    w.scales = zi_test_weight(engine, m->scale_type, m->scales, m->rows, groups).data;
-    w.biases = zi_test_weight(engine, m->scale_type, m->biases, m->rows, groups).data;
+    w.scales = zi_fixture_weight(fixture, m->scale_type, m->scales, m->rows, groups).data;
+    w.biases = zi_fixture_weight(fixture, m->scale_type, m->biases, m->rows, groups).data;
     return w;
 }
 
 /* x [5, K] times the matrix, as mx.quantized_matmul gives it for f32 inputs. */
-static void check_product(zi_test_engine *engine, const sample *s, const zi_tensor *wanted)
+static void check_product(zi_fixture *fixture, const sample *s, const zi_tensor *wanted)
 {
     zi_matrix m = matrix_of(s);
     const zi_tensor *stored = zi_golden_tensor(&golden, "%s.x", s->name);
-    zi_weight w = weight_of(engine, &m);
-    float *x = zi_test_values(engine, stored->count); /* files promise no alignment */
-    float *reference = zi_test_values(engine, wanted->count);
-    zi_view out = zi_test_view(engine, NULL, 5, m.rows);
+    zi_weight w = weight_of(fixture, &m);
+    float *x = zi_fixture_random_values(fixture, stored->count); /* files promise no alignment */
+    float *reference = zi_fixture_random_values(fixture, wanted->count);
+    zi_view out = zi_fixture_view(fixture, NULL, 5, m.rows);
     double most = 0, worst = 0;
     zi_widen(ZI_F32, stored->data, x, stored->count);
     zi_widen(ZI_F32, wanted->data, reference, wanted->count);
-    zi_linear(engine->exec, zi_test_view(engine, x, 5, m.columns), &w, NULL, out);
-    const float *y = zi_test_read(engine, out);
+    zi_linear(fixture->exec, zi_fixture_view(fixture, x, 5, m.columns), &w, NULL, out);
+    const float *y = zi_fixture_read(fixture, out);
     for (size_t i = 0; i < wanted->count; i++) {
         most = fmax(most, fabs(reference[i]));
         worst = fmax(worst, fabs(y[i] - reference[i]));
@@ -107,8 +107,8 @@ static void check_product(zi_test_engine *engine, const sample *s, const zi_tens
 
 static void products(void)
 {
-    zi_test_engine engine;
-    zi_test_engine_start(&engine, 2, NULL, false);
+    zi_fixture fixture;
+    zi_fixture_start(&fixture, 2, NULL, false);
     int samples = 0;
     sample s;
     for (size_t i = 0; i < golden.tensor_count; i++) {
@@ -117,11 +117,11 @@ static void products(void)
         snprintf(name, sizeof name, "%s.qmm_f32", s.way);
         const zi_tensor *wanted = zi_checkpoint_find(&golden, name);
         if (!wanted) continue;
-        check_product(&engine, &s, wanted);
+        check_product(&fixture, &s, wanted);
         samples++;
     }
     CHECK_MSG(samples > 20, "%d samples", samples);
-    zi_test_engine_stop(&engine);
+    zi_fixture_stop(&fixture);
 }
 
 /* ---- fast products ---- */
@@ -192,7 +192,7 @@ static void check_fast(const zi_kernels *kernels, const problem *p, const float 
             double sum = 0, magnitudes = 0;
             for (size_t g = 0; g < K; g += unit) {
                 const float *x = p->x + t * K + g;
-                float top, most = zi_test_most(kernels, x, unit, &top);
+                float top, most = zi_test_quantization_max(kernels, x, unit, &top);
                 for (size_t i = 0; i < unit; i++) {
                     double rounded = rintf(x[i] * (top / most)) * (double)(most / top);
                     sum += rounded * weight(p, n, g + i);
@@ -220,18 +220,19 @@ static void fast_products(void)
         size_t bytes = p.T * p.w.rows * sizeof(float);
         float *first[2] = {NULL}; /* by q_fours */
         const char *tier;
-        for (size_t j = 0; (tier = zi_next_tier(&j));) {
-            zi_test_engine engine;
-            zi_test_engine_start(&engine, 1 + j, tier, true);
-            zi_weight w = weight_of(&engine, &p.w);
-            zi_view out = zi_test_view(&engine, NULL, p.T, p.w.rows);
-            zi_linear(engine.exec, zi_test_view(&engine, p.x, p.T, p.w.columns), &w, NULL, out);
-            const float *y = zi_test_read(&engine, out);
-            check_fast(&engine.kernels, &p, y);
-            float **before = &first[engine.kernels.q_fours];
+        for (size_t j = 0; (tier = zi_test_next_tier(&j));) {
+            zi_fixture fixture;
+            zi_fixture_start(&fixture, 1 + j, tier, true);
+            zi_weight w = weight_of(&fixture, &p.w);
+            zi_view out = zi_fixture_view(&fixture, NULL, p.T, p.w.rows);
+            zi_linear(fixture.exec, zi_fixture_view(&fixture, p.x, p.T, p.w.columns), &w, NULL,
+                      out);
+            const float *y = zi_fixture_read(&fixture, out);
+            check_fast(&fixture.kernels, &p, y);
+            float **before = &first[fixture.kernels.q_fours];
             if (*before) CHECK_MSG(memcmp(*before, y, bytes) == 0, "%s: other bits", tier);
             if (!*before) *before = memcpy(malloc(bytes), y, bytes);
-            zi_test_engine_stop(&engine);
+            zi_fixture_stop(&fixture);
         }
         for (int j = 0; j < 2; j++) free(first[j]);
         free_problem(&p);

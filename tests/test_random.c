@@ -33,7 +33,7 @@ static void single_draws(void)
     zi_checkpoint_close(&golden);
 }
 
-/* Latents of whole pictures: ends, and the sum over all. */
+/* Latents of whole images: ends, and the sum over all. */
 static void large_draws(void)
 {
     static const struct {

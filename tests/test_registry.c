@@ -1,5 +1,4 @@
-/* The model registry: which models there are, which one is meant, and that what inspections found
- * is kept for as long as it is true. */
+/* The model registry: listing models, resolving names, and the inspection cache. */
 #include "harness.h"
 
 #include "base/error.h"
@@ -169,7 +168,7 @@ static void edit(const char *path, const char *from, const char *to)
     char *at = data ? strstr(data, from) : NULL;
     CHECK_MSG(at && strlen(from) == strlen(to), "%s is not in %s", from, path);
     if (at) memcpy(at, to, strlen(to));
-    zi_test_write(path, data, size);
+    zi_test_write_file(path, data, size);
     free(data);
 }
 
@@ -205,7 +204,7 @@ static void kept_inspections(void)
               list.entries[1].inspection->architecture);
     zi_registry_list_free(&list);
 
-    zi_test_write(in_folder("mlx/bad/config.json"), "{}", 2); /* it has changed */
+    zi_test_write_file(in_folder("mlx/bad/config.json"), "{}", 2); /* it has changed */
     CHECK(inspect_anew(&list) == 1);
     zi_registry_list_free(&list);
 

@@ -1,4 +1,4 @@
-/* The embedding cache, and previews. */
+/* Embeddings that requests share, in memory and on disk, and previews. */
 #include "base/file.h"
 #include "harness.h"
 
@@ -118,7 +118,7 @@ static int clear_files(const char *folder)
         size_t size;
         if (path && zi_is_file(path) && zi_file_read(path, 1 << 24, &data, &size, NULL)) {
             memset(data, 0, size);
-            zi_test_write(path, data, size);
+            zi_test_write_file(path, data, size);
             count++;
         }
         free(data);
@@ -173,7 +173,7 @@ static void look(void *user, int step, const zi_image *image)
     memcpy(v->last, image->pixels, sizeof v->last);
 }
 
-/* Mean difference of the last preview to the picture made small, in steps of 8 bits. */
+/* Mean difference of the last preview to the image made small, in steps of 8 bits. */
 static double distance(const viewer *v, const zi_image *image)
 {
     double sum = 0;

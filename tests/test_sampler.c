@@ -1,4 +1,4 @@
-/* Schedules and steps against diffusers' own numbers (golden/scheduler.json). */
+/* Sigma schedules and Euler steps against diffusers (golden/scheduler.json). */
 #include "golden.h"
 #include "io/json.h"
 #include "model/sampler.h"
@@ -9,7 +9,8 @@ static cJSON *read_golden(void)
 {
     cJSON *json = NULL;
     zi_error error = {0};
-    CHECK_OK(zi_json_read(zi_test_data("golden/scheduler.json"), 16 << 20, &json, &error), error);
+    CHECK_OK(zi_json_read(zi_test_data_path("golden/scheduler.json"), 16 << 20, &json, &error),
+             error);
     return json;
 }
 
@@ -56,14 +57,14 @@ static void mlx_schedule(void)
 
 static void step_towards_the_image(void)
 {
-    zi_test_engine engine;
-    zi_test_engine_start(&engine, 1, NULL, false);
-    zi_view latents = zi_test_view(&engine, (float[]){1, -2}, 1, 2);
-    zi_view velocity = zi_test_view(&engine, (float[]){0.5f, 1}, 1, 2);
-    zi_euler_step(engine.exec, latents, velocity, 0.75f, 0.25f);
-    const float *got = zi_test_read(&engine, latents);
+    zi_fixture fixture;
+    zi_fixture_start(&fixture, 1, NULL, false);
+    zi_view latents = zi_fixture_view(&fixture, (float[]){1, -2}, 1, 2);
+    zi_view velocity = zi_fixture_view(&fixture, (float[]){0.5f, 1}, 1, 2);
+    zi_euler_step(fixture.exec, latents, velocity, 0.75f, 0.25f);
+    const float *got = zi_fixture_read(&fixture, latents);
     CHECK(got[0] == 1.25f && got[1] == -1.5f);
-    zi_test_engine_stop(&engine);
+    zi_fixture_stop(&fixture);
 }
 
 int main(void)

@@ -1,5 +1,5 @@
-/* Sessions on one engine at the same time give the bits that they give one after the other,
- * whatever the others do: with previews or without, exact or with integers, cancelled or not. */
+/* Concurrent sessions on one engine give the bits that they give alone, whatever the others do:
+ * previews, exact or integer arithmetic, cancellation. */
 #include "harness.h"
 
 #include <pthread.h>
@@ -227,7 +227,7 @@ static void *load_and_free(void *user)
     (void)user;
     for (int i = 0; i < 20; i++) {
         zi_model *model = NULL;
-        zi_model_options options = {.path = zi_test_data("golden/model")};
+        zi_model_options options = {.path = zi_test_data_path("golden/model")};
         CHECK_OK(zi_model_load(shared.engine, &options, &model, &error), error);
         zi_model_free(model);
     }
@@ -265,7 +265,7 @@ int main(void)
 {
     zi_error error = {0};
     const char *quantized = zi_test_path("q8");
-    zi_convert_options convert = {.source = zi_test_data("golden/model"),
+    zi_convert_options convert = {.source = zi_test_data_path("golden/model"),
                                   .destination = quantized,
                                   .layout = ZI_LAYOUT_MLX,
                                   .precision = ZI_PRECISION_Q8};

@@ -1,4 +1,4 @@
-/* Parts of a model by canonical names: the reference model in every layout, and what is refused. */
+/* Components by canonical tensor names: the reference model in every layout, and refused files. */
 #include "harness.h"
 #include "io/source.h"
 
@@ -10,7 +10,7 @@ static bool open_source(const char *path, const char *stem, zi_part part, zi_che
                         zi_source *source)
 {
     zi_error error = {0};
-    const char *full = zi_test_data(path);
+    const char *full = zi_test_data_path(path);
     if (!CHECK_OK(stem ? zi_checkpoint_open_dir(full, stem, checkpoint, &error)
                        : zi_checkpoint_open(full, checkpoint, &error),
                   error))

@@ -1,3 +1,5 @@
+/* Byte-level BPE tokenizers in folders: token ids against golden cases, special tokens, malformed
+ * files. */
 #include "harness.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -9,14 +11,14 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- a folder of our own ---- */
+/* ---- files in the test folder ---- */
 
 static const char *const file_names[] = {"tokenizer.json", "vocab.json", "merges.txt",
                                          "tokenizer_config.json"};
 
 static void put(const char *name, const char *text, size_t size)
 {
-    zi_test_write(zi_test_path(name), text, size);
+    zi_test_write_file(zi_test_path(name), text, size);
 }
 
 static void clear_folder(void)
@@ -107,7 +109,7 @@ static void check_chat(const zi_tokenizer *t, const cJSON *item)
 
 static void check_golden(const char *dir, const char *group)
 {
-    cJSON *root = read_json(zi_test_data("tokenizer/cases.json"));
+    cJSON *root = read_json(zi_test_data_path("tokenizer/cases.json"));
     zi_tokenizer *t = load(dir);
     if (root && t) {
         int cases = 0, chats = 0;
@@ -125,13 +127,13 @@ static void check_golden(const char *dir, const char *group)
 static const char *tiny_file(const char *name)
 {
     static char path[600];
-    snprintf(path, sizeof path, "%s/%s", zi_test_data("golden/model/tokenizer"), name);
+    snprintf(path, sizeof path, "%s/%s", zi_test_data_path("golden/model/tokenizer"), name);
     return path;
 }
 
 static void golden_tiny(void)
 {
-    check_golden(zi_test_data("golden/model/tokenizer"), "tiny");
+    check_golden(zi_test_data_path("golden/model/tokenizer"), "tiny");
 }
 
 /* Copies the three files of the tiny tokenizer's other form. */
@@ -223,7 +225,7 @@ static void put_qwen3_files(void)
     zi_error error = {0};
     char *merges = NULL;
     size_t size = 0;
-    const char *path = zi_test_data("tokenizer/qwen3-merges.txt");
+    const char *path = zi_test_data_path("tokenizer/qwen3-merges.txt");
     if (!CHECK_OK(zi_file_read(path, 4 << 20, &merges, &size, &error), error)) return;
     put("merges.txt", merges, size);
     put_qwen3_vocabulary(merges);
@@ -265,7 +267,7 @@ static void white_space_is_unicodes(void)
 
 static void lookups(void)
 {
-    zi_tokenizer *t = load(zi_test_data("golden/model/tokenizer"));
+    zi_tokenizer *t = load(zi_test_data_path("golden/model/tokenizer"));
     if (!t) return;
     const char *bytes = NULL;
     size_t size = 0;
@@ -291,7 +293,7 @@ static void bytes_of_ids_are_the_text(void)
     zi_error error = {0};
     int32_t *ids = NULL;
     size_t count = 0;
-    zi_tokenizer *t = load(zi_test_data("golden/model/tokenizer"));
+    zi_tokenizer *t = load(zi_test_data_path("golden/model/tokenizer"));
     zi_text back;
     zi_text_init(&back, 1000);
     if (t && CHECK_OK(zi_tokenizer_encode(t, text, sizeof text - 1, &ids, &count, &error), error)) {
@@ -619,7 +621,7 @@ static void bad_text(void)
                 {"\xed\xa0\x80", 3},
                 {"\xf4\x90\x80\x80", 4},
                 {"<|im_end|>\x80", 11}};
-    zi_tokenizer *t = load(zi_test_data("golden/model/tokenizer"));
+    zi_tokenizer *t = load(zi_test_data_path("golden/model/tokenizer"));
     for (size_t i = 0; t && i < sizeof rows / sizeof *rows; i++) {
         zi_error error = {0};
         int32_t *ids = NULL;
@@ -634,7 +636,7 @@ static void bad_text(void)
 
 static void chat_limits(void)
 {
-    zi_tokenizer *t = load(zi_test_data("golden/model/tokenizer"));
+    zi_tokenizer *t = load(zi_test_data_path("golden/model/tokenizer"));
     if (!t) return;
     zi_error error = {0};
     int32_t *ids = NULL;
@@ -717,7 +719,7 @@ static void long_prompts(void)
 /* The text is refused in good time where normalizing or matching would take ages. */
 static void slow_text_is_refused(void)
 {
-    zi_tokenizer *t = load(zi_test_data("golden/model/tokenizer"));
+    zi_tokenizer *t = load(zi_test_data_path("golden/model/tokenizer"));
     size_t size = 1 << 20, count = 0;
     char *text = malloc(size);
     zi_error error = {0};

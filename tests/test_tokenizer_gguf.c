@@ -1,5 +1,5 @@
-/* Tokenizers in GGUF files: the same ids as those of the folders and libraries they were made from,
- * and what is refused and how. */
+/* Tokenizers in GGUF files: token ids equal those of the original tokenizers; malformed metadata is
+ * refused. */
 #include "golden.h"
 #include "io/json.h"
 #include "model/tokenizer.h"
@@ -31,7 +31,7 @@ static cJSON *read_json(const char *name)
 {
     zi_error error = {0};
     cJSON *root = NULL;
-    CHECK_OK(zi_json_read(zi_test_data(name), 64 << 20, &root, &error), error);
+    CHECK_OK(zi_json_read(zi_test_data_path(name), 64 << 20, &root, &error), error);
     return root;
 }
 
@@ -121,7 +121,7 @@ static void as_in_the_folder(void)
     zi_tokenizer *folder = NULL;
     cJSON *expected = read_json("golden/enhancer/expected.json");
     cJSON *more = read_json("golden/tokenizer_gguf.json");
-    CHECK_OK(zi_tokenizer_load(zi_test_data("golden/enhancer/hf"), &folder, &error), error);
+    CHECK_OK(zi_tokenizer_load(zi_test_data_path("golden/enhancer/hf"), &folder, &error), error);
     for (int i = 0; i < 3 && folder && expected && more; i++) {
         char name[64];
         const cJSON *item;

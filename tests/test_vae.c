@@ -18,34 +18,34 @@ static void load(void)
 {
     zi_weights weights;
     zi_error error = {0};
-    zi_config config = zi_golden_part("model", ZI_VAE, &weights);
+    zi_config config = zi_golden_component("model", ZI_VAE, &weights);
     CHECK_OK(zi_vae_bind(&weights, &config.vae, &vae, &error), error);
 }
 
-static const float *decode(zi_test_engine *engine, const char *name, size_t *count)
+static const float *decode(zi_fixture *fixture, const char *name, size_t *count)
 {
     const zi_tensor *latents = zi_golden_tensor(&golden, "dec.%s.latents", name);
     size_t height = latents->shape[2], width = latents->shape[3], pixels = height * width;
-    zi_view in = zi_test_view(engine, latents->data, 16, pixels);
-    zi_view image = zi_test_view(engine, NULL, 3, 64 * pixels);
+    zi_view in = zi_fixture_view(fixture, latents->data, 16, pixels);
+    zi_view image = zi_fixture_view(fixture, NULL, 3, 64 * pixels);
     zi_error error = {0};
-    CHECK_OK(zi_vae_decode(&engine->run, &vae, in, height, width, image, &error), error);
+    CHECK_OK(zi_vae_decode(&fixture->run, &vae, in, height, width, image, &error), error);
     *count = 3 * 64 * pixels;
-    return zi_test_read(engine, image);
+    return zi_fixture_read(fixture, image);
 }
 
 static void pictures(void)
 {
-    zi_test_engine engine;
-    zi_test_engine_start(&engine, 1, NULL, false);
+    zi_fixture fixture;
+    zi_fixture_start(&fixture, 1, NULL, false);
     for (int i = 0; i < CASES; i++) {
         char name[32];
         size_t count;
-        const float *image = decode(&engine, cases[i], &count);
+        const float *image = decode(&fixture, cases[i], &count);
         snprintf(name, sizeof name, "dec.%s.image", cases[i]);
         zi_golden_compare(&golden, name, image, count, 0, MAX_ABS);
     }
-    zi_test_engine_stop(&engine);
+    zi_fixture_stop(&fixture);
 }
 
 static int taps_seen;
@@ -67,34 +67,34 @@ static void tap(void *user, const char *name, const float *data, size_t rows, si
 
 static void every_stage(void)
 {
-    zi_test_engine engine;
-    zi_test_engine_start(&engine, 2, NULL, false);
-    engine.run.tap = tap;
+    zi_fixture fixture;
+    zi_fixture_start(&fixture, 2, NULL, false);
+    fixture.run.tap = tap;
     size_t count;
-    decode(&engine, "z8x8", &count);
+    decode(&fixture, "z8x8", &count);
     CHECK_MSG(taps_seen == 5, "%d stages were compared", taps_seen);
-    zi_test_engine_stop(&engine);
+    zi_fixture_stop(&fixture);
 }
 
 static void same_bits_with_more_threads(void)
 {
-    zi_test_engine one, eight;
-    zi_test_engine_start(&one, 1, NULL, false);
-    zi_test_engine_start(&eight, 8, NULL, false);
+    zi_fixture one, eight;
+    zi_fixture_start(&one, 1, NULL, false);
+    zi_fixture_start(&eight, 8, NULL, false);
     for (int i = 0; i < CASES; i++) {
         size_t count;
         const float *a = decode(&one, cases[i], &count), *b = decode(&eight, cases[i], &count);
         CHECK_MSG(memcmp(a, b, count * sizeof *a) == 0, "%s differs", cases[i]);
     }
-    zi_test_engine_stop(&one);
-    zi_test_engine_stop(&eight);
+    zi_fixture_stop(&one);
+    zi_fixture_stop(&eight);
 }
 
 /* Working memory in a file holds the same values. */
 static void same_bits_in_a_file(void)
 {
     enum { SIZE = 64 << 20 };
-    zi_test_engine engine;
+    zi_fixture fixture;
     zi_memory memory;
     zi_buffer *buffer = NULL;
     zi_error error = {0};
@@ -104,38 +104,38 @@ static void same_bits_in_a_file(void)
         printf("SKIP: %s\n", error.text);
         return;
     }
-    zi_test_engine_start(&engine, 2, NULL, false);
-    CHECK_OK(zi_buffer_import(engine.backend, memory.base, SIZE, &buffer, &error), error);
+    zi_fixture_start(&fixture, 2, NULL, false);
+    CHECK_OK(zi_buffer_import(fixture.backend, memory.base, SIZE, &buffer, &error), error);
     for (int i = 0; i < CASES; i++) {
-        zi_arena usual = engine.arena;
-        const float *a = decode(&engine, cases[i], &count);
-        engine.arena = zi_arena_in(buffer);
-        const float *b = decode(&engine, cases[i], &count);
-        engine.arena = usual;
+        zi_arena usual = fixture.arena;
+        const float *a = decode(&fixture, cases[i], &count);
+        fixture.arena = zi_arena_in(buffer);
+        const float *b = decode(&fixture, cases[i], &count);
+        fixture.arena = usual;
         CHECK_MSG(memcmp(a, b, count * sizeof *a) == 0, "%s differs", cases[i]);
     }
     zi_buffer_release(buffer);
-    zi_test_engine_stop(&engine);
+    zi_fixture_stop(&fixture);
     zi_memory_release(&memory);
 }
 
 /* What a decoding takes beside its weights, with the scratch memory of eight threads. */
 static double megabytes(size_t side)
 {
-    zi_test_engine engine;
-    zi_test_engine_start(&engine, 8, NULL, false);
+    zi_fixture fixture;
+    zi_fixture_start(&fixture, 8, NULL, false);
     zi_config config = zi_config_real();
     zi_vae real = {.config = config.vae};
     zi_arena arena = zi_arena_measure();
-    engine.backend->ops->plan(engine.exec, &arena, (zi_exec_limits){512, 1024});
-    zi_vae_plan(engine.exec, &real, side / 8, side / 8, &arena);
-    zi_test_engine_stop(&engine);
+    fixture.backend->ops->plan(fixture.exec, &arena, (zi_exec_limits){512, 1024});
+    zi_vae_plan(fixture.exec, &real, side / 8, side / 8, &arena);
+    zi_fixture_stop(&fixture);
     double taken = (double)arena.peak * 1e-6;
     printf("     %zux%zu: %.0f MB\n", side, side, taken);
     return arena.overflow ? INFINITY : taken;
 }
 
-/* The largest picture has 256 channels: 268 MB at 512x512. */
+/* The largest image has 256 channels: 268 MB at 512x512. */
 static void memory(void)
 {
     CHECK(megabytes(512) < 330);

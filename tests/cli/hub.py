@@ -1,4 +1,4 @@
-"""A double of Hugging Face's hub: its protocol as far as downloads go, and the ways in which servers fail.
+"""A mock of Hugging Face's hub: its protocol as far as downloads need it, and the ways in which servers fail.
 
     with Hub() as hub:
         hub.add("owner/name", {"config.json": b"{}", "model.safetensors": bytes(1000)})

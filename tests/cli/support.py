@@ -1,42 +1,28 @@
-"""What the command line's tests share: running the program, files to damage, PNG chunks.
+"""What the suites of the command line share: checks of its results, files to damage, PNG chunks."""
 
-The environment names the program (ZIMAGE) and the test data (ZI_TEST_DATA).
-"""
-
-import atexit
 import json
 import os
 import shutil
 import struct
 import subprocess
-import tempfile
+import sys
 import unittest
 import zlib
 
-ZIMAGE = os.path.abspath(os.environ["ZIMAGE"])
-MODEL = os.path.join(os.path.abspath(os.environ["ZI_TEST_DATA"]), "golden", "model")
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.join(HERE, "..", "support"))
+import program  # noqa: E402
+from program import LONG_FORM, MODEL, ZIMAGE  # noqa: E402, F401: for the suites
+
 SENTINEL = b"what was here before"
 LIMIT = 60  # seconds that one run may take
-
-# Neither models that this machine has nor its network are of interest.
-for name in [name for name in os.environ if name.startswith("HF_")]:
-    del os.environ[name]
-os.environ["HF_HOME"] = os.path.join(tempfile.gettempdir(), "zimage-test-no-cache")
-os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="zimage-test-cache.")
-atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], True)
 
 
 class Case(unittest.TestCase):
     """A test with an empty folder of its own, in which the program runs."""
 
     def setUp(self):
-        self.dir = tempfile.mkdtemp(prefix="zimage-test-")
-        self.addCleanup(self.remove)
-
-    def remove(self):
-        subprocess.run(["chmod", "-R", "u+rwX", self.dir], check=True)
-        shutil.rmtree(self.dir)
+        self.dir = program.temporary_folder(self)
 
     def path(self, *names):
         return os.path.join(self.dir, *names)
@@ -60,15 +46,14 @@ class Case(unittest.TestCase):
 
     def zimage(self, *args, **options):
         """Runs the program; output as bytes in .stdout and .stderr."""
-        result = subprocess.run([ZIMAGE, *args], cwd=self.dir, stdin=subprocess.DEVNULL,
-                                capture_output=True, timeout=LIMIT, **options)
+        result = program.run(*args, cwd=self.dir, timeout=LIMIT, **options)
         self.assertGreaterEqual(result.returncode, 0, f"a crash: {result.stderr!r}")
         self.assertNotIn(b"Sanitizer", result.stderr)
         self.assertNotIn(b"runtime error", result.stderr)
         return result
 
     def generate(self, *args, model=MODEL, size=64, steps=2, seed=1, output="out.png", **options):
-        """A small picture, unless args say otherwise (the last of two equal options counts)."""
+        """A small image, unless args say otherwise (the last of two equal options counts)."""
         words = ["-m", model, "-p", "a red circle", "-W", str(size), "-H", str(size)]
         words += ["-s", str(steps), "--seed", str(seed)]
         words += ["-o", output] if output else []
@@ -94,7 +79,7 @@ class Case(unittest.TestCase):
         self.assertEqual(self.files(), [])
 
     def refuses(self, code, words, *args, **options):
-        """generate fails so; the picture that was there stays and no other file comes."""
+        """generate fails so; the image that was there stays and no other file comes."""
         self.write("out.png", SENTINEL)
         before = self.files()
         result = self.generate(*args, **options)
@@ -194,7 +179,7 @@ def png_size(data):
     return struct.unpack(">II", dict(png_chunks(data))[b"IHDR"][:8])
 
 
-def png_recipe(data):
+def png_infotext(data):
     for kind, body in png_chunks(data):
         keyword, _, rest = body.partition(b"\0")
         if keyword != b"parameters":

@@ -1,4 +1,4 @@
-"""Models that are missing, damaged, odd or of another family: an error that names what is wrong."""
+"""Models that are missing, damaged or of another architecture: the error names what is wrong."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""zimage convert and quantize: what they print, what they refuse, and that nothing is left behind."""
+"""zimage convert and quantize: output, refused calls, and no partial files after errors."""
 
 import json
 import os
@@ -84,7 +84,7 @@ class Works(Converted):
                 self.assertEqual(result.stderr, b"")
         self.assertEqual(self.good(self.convert(MODEL, "q", "--to", "mlx", "-q")).stdout, b"")
 
-    def test_a_picture_of_the_diffusers_folder(self):
+    def test_an_image_of_the_diffusers_folder(self):
         self.good(self.convert(SINGLE, "folder", "--to", "diffusers", "--reference", MODEL))
         self.good(self.generate(model=MODEL, output="a.png"))
         self.good(self.generate(model="folder", output="b.png"))

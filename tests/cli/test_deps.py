@@ -1,4 +1,4 @@
-"""scripts/deps.sh, with stand-ins for the package managers."""
+"""scripts/deps.sh, with mock package managers."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""zimage enhance, and prompts that generate does not draw as they came.
+"""zimage enhance, generate --enhance and --random-prompt.
 
 Most models here know one answer: their embedding and head say which token follows which, and their
 layers add nothing.
@@ -13,7 +13,7 @@ import subprocess
 import time
 import unittest
 
-from support import (MODEL, SENTINEL, ZIMAGE, Case, change_json, png_recipe, read_safetensors,
+from support import (MODEL, SENTINEL, ZIMAGE, Case, change_json, png_infotext, read_safetensors,
                      write_safetensors)
 
 ENHANCER = os.path.join(os.path.dirname(MODEL), "enhancer")
@@ -341,7 +341,7 @@ class Interrupted(Enhancing):
 
 class Drawing(Enhancing):
     def recipe(self):
-        return png_recipe(self.read("out.png"))
+        return png_infotext(self.read("out.png"))
 
     def test_enhanced(self):
         result = self.good(self.generate("--enhance", "--llm", self.chain()))

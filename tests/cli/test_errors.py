@@ -1,4 +1,4 @@
-"""What errors say on the command line: options by their names, what helps, the exit codes."""
+"""Error messages of the command line: option names, hints, exit codes."""
 
 import glob
 import os

@@ -1,4 +1,4 @@
-"""Outputs: whole or not at all, whatever happens on the way."""
+"""Output files are written atomically, whatever fails."""
 
 import os
 import resource
@@ -30,7 +30,7 @@ class Unwritable(Case):
 
     def test_full_disk(self):
         """A file size limit stands in for the disk's end: both fail in write(2)."""
-        # A small picture is written at once, when its file is closed.
+        # A small image is written at once, when its file is closed.
         for size, limit, extra in ((128, 4096, []), (128, 4096, ["--trace", "t.safetensors"]),
                                    (16, 100, [])):
             with self.subTest(size=size, extra=extra):
@@ -38,7 +38,7 @@ class Unwritable(Case):
                              preexec_fn=lambda most=limit: resource.setrlimit(
                                  resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY)))
 
-    def test_failure_leaves_the_pictures_before_it(self):
+    def test_failure_leaves_the_images_before_it(self):
         os.mkdir(self.path("out-2.png"))
         result = self.generate("-n", "3")
         self.assertEqual(result.returncode, 1)

@@ -1,4 +1,4 @@
-"""generate: what the contract promises when all is well."""
+"""zimage generate: output files, events, progress."""
 
 import json
 import os
@@ -6,11 +6,11 @@ import pty
 import subprocess
 import unittest
 
-from support import MODEL, ZIMAGE, Case, png_recipe, png_size, read_safetensors
+from support import MODEL, ZIMAGE, Case, png_infotext, png_size, read_safetensors
 
 
 class Pictures(Case):
-    def test_writes_a_picture_and_prints_its_name(self):
+    def test_writes_an_image_and_prints_its_name(self):
         result = self.good(self.generate())
         self.assertEqual(result.stdout, b"out.png\n")
         self.assertEqual(result.stderr, b"")
@@ -36,16 +36,16 @@ class Pictures(Case):
         self.good(self.generate("--quality", "95", output="high.jpg"))
         self.assertLess(len(self.read("low.jpg")), len(self.read("high.jpg")))
 
-    def test_carries_its_recipe(self):
+    def test_carries_its_infotext(self):
         self.good(self.generate("--negative", "noise", "--guidance", "2", seed=5))
-        recipe = png_recipe(self.read("out.png"))
+        recipe = png_infotext(self.read("out.png"))
         self.assertTrue(recipe.startswith("a red circle\nNegative prompt: noise\n"), recipe)
         for part in ("Steps: 2", "Seed: 5", "Size: 64x64"):
             self.assertIn(part, recipe)
 
-    def test_a_recipe_in_chinese(self):
+    def test_an_infotext_in_chinese(self):
         self.good(self.generate("-p", "红色的圆"))
-        self.assertTrue(png_recipe(self.read("out.png")).startswith("红色的圆\n"))
+        self.assertTrue(png_infotext(self.read("out.png")).startswith("红色的圆\n"))
 
     def test_file_rights_are_those_of_any_new_file(self):
         self.good(self.generate(preexec_fn=lambda: os.umask(0o027)))
@@ -60,7 +60,7 @@ class Determinism(Case):
     def test_same_seed_same_bytes(self):
         self.assertEqual(self.bytes_of("a.png"), self.bytes_of("b.png"))
 
-    def test_other_seed_other_picture(self):
+    def test_other_seed_other_image(self):
         self.assertNotEqual(self.bytes_of("a.png"), self.bytes_of("b.png", seed=2))
 
     def test_threads_do_not_matter(self):
@@ -83,7 +83,7 @@ class Determinism(Case):
 
     def test_largest_seed(self):
         self.good(self.generate("--seed", str(2**64 - 1)))
-        self.assertIn(f"Seed: {2**64 - 1}", png_recipe(self.read("out.png")))
+        self.assertIn(f"Seed: {2**64 - 1}", png_infotext(self.read("out.png")))
 
 
 class Several(Case):
@@ -163,7 +163,7 @@ class Reports(Case):
         self.assertEqual(done, {"event": "done", "file": "out.png", "seed": 2**63 + 1,
                                 "width": 64, "height": 64})
 
-    def test_json_tells_pictures_apart(self):
+    def test_json_tells_images_apart(self):
         result = self.good(self.generate("--json", "-n", "2"))
         events = [json.loads(line) for line in result.stdout.splitlines()]
         self.assertEqual([e["file"] for e in events if e["event"] == "done"],

@@ -1,4 +1,4 @@
-"""The program as a whole against diffusers: what --trace writes, and the picture's pixels."""
+"""The program against diffusers: the trace's tensors, and the pixels of the image."""
 
 import array
 import json
@@ -12,7 +12,7 @@ from support import MODEL, Case, png_chunks, png_size, read_safetensors
 
 GOLDEN = os.path.dirname(MODEL)
 
-# Relative L2 error of all values; the picture's is a largest difference.
+# Relative L2 error of all values; the image's is a largest difference.
 EMBEDS, LATENTS, SIGMAS, IMAGE = 2e-5, 1e-4, 3e-7, 1e-3
 
 
@@ -35,7 +35,7 @@ def paeth(a, b, c):
 
 
 def png_pixels(data):
-    """The samples of an RGB picture, 8 bits each, not interlaced."""
+    """The samples of an RGB image, 8 bits each, not interlaced."""
     width, height = png_size(data)
     raw = zlib.decompress(b"".join(body for kind, body in png_chunks(data) if kind == b"IDAT"))
     stride, pixels = 3 * width, bytearray()

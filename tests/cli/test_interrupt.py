@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin."""
+"""Ctrl-C and other signals."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""The source keeps its layers: calls go strictly down, and what a layer must not do it cannot."""
+"""The layers of the source: calls go strictly down, and what each layer must not do."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Models in every layout through the program: what is lent, what is missing, what is foreign."""
+"""Models in every layout: components taken from another model, missing components, unsupported formats."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""zimage models and zimage import: what is in the models folder and how it gets there."""
+"""zimage models and import: listing, default, import and removal."""
 
 import fcntl
 import json
@@ -9,7 +9,7 @@ import struct
 import subprocess
 import unittest
 
-from support import MODEL, ZIMAGE, png_recipe, write_safetensors
+from support import MODEL, ZIMAGE, png_infotext, write_safetensors
 from test_download import REPO, HubCase
 
 
@@ -39,7 +39,7 @@ class ModelsCase(HubCase):
     def draw(self, *args):
         words = ["-p", "a", "-s1", "-W64", "-H64", "--seed", "1", "-o", "out.png"]
         result = self.good(self.zimage("generate", *words, *args, env=self.env))
-        return png_recipe(self.read("out.png")), result.stderr.decode()
+        return png_infotext(self.read("out.png")), result.stderr.decode()
 
 
 class Models(ModelsCase):

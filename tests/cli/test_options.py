@@ -1,11 +1,11 @@
-"""The command line as such: subcommands, help, wrong calls."""
+"""Parsing of the command line: subcommands, help, wrong calls."""
 
 import json
 import os
 import subprocess
 import unittest
 
-from support import MODEL, ZIMAGE, Case, png_chunks, png_recipe
+from support import MODEL, ZIMAGE, Case, png_chunks, png_infotext
 
 SUBCOMMANDS = ("generate", "serve", "gallery", "enhance", "convert", "quantize", "download", "import", "models",
                "inspect", "verify", "tokenize", "bench")
@@ -267,7 +267,7 @@ class Models(Case):
         lines = self.unnamed()
         self.assertEqual(len(lines), 1, lines)
         self.assertIn("models/pytorch/mine", lines[0])
-        self.assertIn("Model: mine", png_recipe(self.read("out.png")))
+        self.assertIn("Model: mine", png_infotext(self.read("out.png")))
         self.assertEqual(self.unnamed("-q"), [])
         self.assertEqual(self.good(self.zimage("tokenize", "red")).stdout,
                          self.good(self.zimage("tokenize", "-m", MODEL, "red")).stdout)
@@ -288,7 +288,7 @@ class Models(Case):
         lines = self.unnamed()
         self.assertEqual(len(lines), 1, lines)
         self.assertIn("demo model", lines[0])
-        self.assertIn("Model: demo-model", png_recipe(self.read("out.png")))
+        self.assertIn("Model: demo-model", png_infotext(self.read("out.png")))
 
     def test_neither_path_nor_name(self):
         self.refuses(1, ["nobody", "models/pytorch"], model="nobody")

@@ -9,7 +9,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { MAX_FILES = 8, SPARE = 64 << 20, MOST_SECONDS = 10 };
+enum { MAX_FILES = 8, MAX_EXTRA_BYTES = 64 << 20, MAX_SECONDS = 10 };
 
 static struct {
     const char *path;
@@ -18,8 +18,8 @@ static struct {
 } files[MAX_FILES];
 static int file_count;
 
-/* Bytes in use, at the beginning of a run, and how many there may be. */
-static atomic_size_t in_use, before, most = SIZE_MAX;
+/* Bytes allocated now, at the beginning of the run, and the limit. */
+static atomic_size_t in_use, before, max_in_use = SIZE_MAX;
 
 void fuzz_expect(bool condition, const char *file, int line, const char *text)
 {
@@ -42,10 +42,10 @@ bool fuzz_ok(bool ok, const zi_error *error)
 static void taken(const volatile void *data, size_t size)
 {
     (void)data;
-    if (atomic_fetch_add(&in_use, size) + size <= atomic_load(&most)) return;
+    if (atomic_fetch_add(&in_use, size) + size <= atomic_load(&max_in_use)) return;
     size_t used = atomic_load(&in_use) - atomic_load(&before);
-    atomic_store(&most, SIZE_MAX); /* reporting takes memory, too */
-    fprintf(stderr, "%zu bytes in use, the last %zu of them at once, are beyond the limit\n", used,
+    atomic_store(&max_in_use, SIZE_MAX); /* reporting takes memory, too */
+    fprintf(stderr, "%zu bytes in use, the last %zu of them at once, exceed the limit\n", used,
             size);
     abort();
 }
@@ -57,7 +57,7 @@ static void given_back(const volatile void *data)
 
 /* ---- time ---- */
 
-/* That of the processor: libFuzzer's own limit takes a machine that pauses for a hang. */
+/* Limits processor time. libFuzzer's own limit would take a pause of the machine for a hang. */
 static void limit_time(int seconds)
 {
     const struct itimerval timer = {.it_value.tv_sec = seconds};
@@ -82,8 +82,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
-/* Memory that was freed is kept from use for a while to notice uses of it; tokenizers take 12 MB
- * each, of which the default 256 MB would be too many. */
+/* The address sanitizer keeps freed memory in a quarantine of 256 MB by default. Tokenizers
+ * allocate 12 MB each, so that would be most of the memory limit. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
@@ -94,14 +94,14 @@ void fuzz_begin(void)
 {
     file_count = 0;
     atomic_store(&before, atomic_load(&in_use));
-    atomic_store(&most, atomic_load(&in_use) + SPARE);
-    limit_time(MOST_SECONDS);
+    atomic_store(&max_in_use, atomic_load(&in_use) + MAX_EXTRA_BYTES);
+    limit_time(MAX_SECONDS);
 }
 
 void fuzz_end(void)
 {
     limit_time(0);
-    atomic_store(&most, SIZE_MAX);
+    atomic_store(&max_in_use, SIZE_MAX);
     FUZZ_EXPECT(atomic_load(&in_use) == atomic_load(&before));
 }
 
@@ -113,7 +113,7 @@ void fuzz_file(const char *path, const void *data, size_t size)
     files[file_count].path = path;
     files[file_count].data = data;
     files[file_count++].size = size;
-    atomic_fetch_add(&most, size);
+    atomic_fetch_add(&max_in_use, size);
 }
 
 static int find(const char *path)
@@ -138,7 +138,7 @@ bool __wrap_zi_is_dir(const char *path)
     return false;
 }
 
-/* The file's bytes in memory of their own; text: with a closing NUL. */
+/* Copies a file's bytes to new memory; text: with a closing NUL. */
 static bool copy(const char *path, bool text, uint8_t **out, size_t *size, zi_error *error)
 {
     int i = find(path);

@@ -1,4 +1,5 @@
-/* The JSON files of models but their tokenizers: an input is read as each of them. */
+/* JSON files of models except tokenizers: an input is read as each kind of config and as an index.
+ */
 #include "fuzz.h"
 #include "model/config.h"
 

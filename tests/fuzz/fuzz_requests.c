@@ -1,8 +1,8 @@
-/* Requests: the first byte of an input chooses a route, what follows up to a line end is what
- * stands in the braces of its path and in every parameter of its query, the rest is the body. All
- * runs as in the server, from libmicrohttpd's first call to the reply, but for libmicrohttpd
- * itself, which is played here, the models, of which there is one that nobody looks into, and the
- * worker, which takes no jobs. */
+/* HTTP requests. The first byte of an input is the number of a route. The bytes up to the first
+ * line end are the path parameter (the braces of the path) and the value of every query parameter.
+ * The rest is the body. The server runs unchanged from libmicrohttpd's callback to the reply, with
+ * three replacements: libmicrohttpd is implemented here, inspection of models returns a fixed
+ * result, and worker threads take no jobs. */
 #include "fuzz.h"
 #include "base/text.h"
 #include "inspect/inspection.h"
@@ -15,9 +15,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_ROUTES = 100, MOST_STREAM = 1 << 20 };
+enum { MAX_ROUTES = 100, MAX_STREAM = 1 << 20 };
 
-/* ---- libmicrohttpd ---- */
+/* ---- a replacement of libmicrohttpd ---- */
 
 struct MHD_Response {
     void *data;
@@ -155,7 +155,7 @@ static void read_stream(struct MHD_Response *response)
     char *block = malloc(1024);
     ssize_t size = 1;
     FUZZ_EXPECT(block);
-    for (uint64_t position = 0; size > 0 && position < MOST_STREAM; position += (uint64_t)size) {
+    for (uint64_t position = 0; size > 0 && position < MAX_STREAM; position += (uint64_t)size) {
         size = response->read(response->user, position, block, 1024);
         FUZZ_EXPECT(size <= 1024 && size != MHD_CONTENT_READER_END_WITH_ERROR);
         if (size <= 0) break;
@@ -208,14 +208,14 @@ zi_job *__wrap_zi_jobs_take_next(zi_jobs *jobs, zi_job_queue queue)
 
 /* ---- running ---- */
 
-static const zi_route *routes[MOST_ROUTES];
+static const zi_route *routes[MAX_ROUTES];
 static size_t route_count;
 
 static void add_routes(const zi_route *table)
 {
     for (; table->method; table++)
         if (!(table->flags & ZI_ROUTE_UPLOAD)) { /* which would fill the disk */
-            FUZZ_EXPECT(route_count < MOST_ROUTES);
+            FUZZ_EXPECT(route_count < MAX_ROUTES);
             routes[route_count++] = table;
         }
 }

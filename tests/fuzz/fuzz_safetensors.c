@@ -1,25 +1,26 @@
-/* Safetensors files. An input that begins with a brace is a header, to which the length and as many
- * zero bytes as it asks for are added: mutations would hardly ever keep these right. */
+/* Safetensors files. An input that begins with a brace is a header only: its length and the zero
+ * bytes that its offsets need are added, since mutations would hardly ever keep these consistent.
+ */
 #include "fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENGTH_BYTES = 8, MOST_ZEROS = 1 << 20 };
+enum { LENGTH_BYTES = 8, MAX_ZEROS = 1 << 20 };
 
 /* The largest number before "]}", where tensors end. */
 static size_t end_of_data(const uint8_t *text, size_t size)
 {
-    size_t most = 0;
+    size_t max_value = 0;
     for (size_t i = 1; i < size; i++) {
         size_t value = 0, from = i - 1;
         if (text[i] != '}' || text[i - 1] != ']') continue;
         while (from > 0 && text[from - 1] >= '0' && text[from - 1] <= '9') from--;
-        for (; text[from] != ']' && value <= MOST_ZEROS; from++)
+        for (; text[from] != ']' && value <= MAX_ZEROS; from++)
             value = 10 * value + (text[from] - '0');
-        if (value <= MOST_ZEROS && value > most) most = value;
+        if (value <= MAX_ZEROS && value > max_value) max_value = value;
     }
-    return most;
+    return max_value;
 }
 
 static uint8_t *complete(const uint8_t *header, size_t size, size_t *out_size)

@@ -1,40 +1,76 @@
 #!/bin/sh
-# Runs fuzz targets for a while each, some at a time, from the corpora beside this script.
+# Runs the fuzz targets, or rebuilds their packed seeds. README.md describes the corpus.
 #
-#   run.sh FOLDER-OF-THE-PROGRAMS SECONDS AT-A-TIME
+#   run.sh PROGRAMS SECONDS JOBS   runs each target for SECONDS, JOBS targets at a time
+#   run.sh PROGRAMS --pack         rebuilds corpus/TARGET.tar.gz from all inputs known
 #
-# Says a line about each. What a target finds is kept in FOLDER/NAME.found, and its last lines are
-# shown; exit code 1 then.
+# PROGRAMS is the folder with the built fuzz_TARGET programs (build-check-fuzz/tests/fuzz). It also
+# receives TARGET.log, TARGET.new (inputs that reached new code) and TARGET.found (inputs that
+# failed). Prints one line per target. Exit code 1: a target failed; the end of its log is shown.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
+# Inputs above 32 KB run longer without reaching other code.
+limits="-max_len=32768 -rss_limit_mb=1024"
 
-one() { # NAME: runs build folder's fuzz_NAME
-    name=$1
-    mkdir -p "$programs/$name.new" "$programs/$name.found"
-    # Larger inputs take longer and reach no other code. A single allocation beyond the limit is
-    # found here; fuzz.c looks at all that is in use at a time, and at the time a run takes: libFuzzer
-    # limits that only after 20 minutes, as it counts a machine's pauses, too.
-    "$programs/fuzz_$name" -max_total_time="$seconds" -rss_limit_mb=1024 \
-        -malloc_limit_mb=80 -max_len=32768 -print_final_stats=1 \
-        -dict="$here/dictionaries/$name" -artifact_prefix="$programs/$name.found/" \
-        "$programs/$name.new" "$here/corpus/$name" >"$programs/$name.log" 2>&1
+# Unpacks the packed seeds of a target into PROGRAMS/TARGET.seeds.
+unpack() { # TARGET
+    rm -rf "$programs/$1.seeds"
+    mkdir -p "$programs/$1.seeds" "$programs/$1.new" "$programs/$1.found" &&
+        tar -xzf "$here/corpus/$1.tar.gz" -C "$programs/$1.seeds"
+}
+
+fuzz() { # TARGET
+    target=$1
+    unpack "$target" || return 1
+    # -malloc_limit_mb limits a single allocation. fuzz.c limits all memory in use and the time of
+    # a run: libFuzzer's own time limit also counts pauses of the machine.
+    "$programs/fuzz_$target" $limits -max_total_time="$seconds" -malloc_limit_mb=80 \
+        -print_final_stats=1 -dict="$here/dictionaries/$target" \
+        -artifact_prefix="$programs/$target.found/" "$programs/$target.new" \
+        "$programs/$target.seeds" "$here/corpus/$target" >"$programs/$target.log" 2>&1
     status=$?
     if [ $status = 0 ]; then
-        sed -n "s/^Done \([0-9]* runs in [0-9]* second(s)\)/fuzz $name: \1, nothing found/p" \
-            "$programs/$name.log"
+        sed -n "s/^Done \([0-9]* runs in [0-9]* second(s)\)/fuzz $target: \1, nothing found/p" \
+            "$programs/$target.log"
     else
-        tail -n 60 "$programs/$name.log"
-        echo "fuzz $name: see $programs/$name.log and $programs/$name.found"
+        tail -n 60 "$programs/$target.log"
+        echo "fuzz $target: see $programs/$target.log and $programs/$target.found"
     fi
     return $status
 }
 
-programs=$1 seconds=$2 at_a_time=$3
-if [ $# = 4 ]; then
-    one "$4"
+# Packs the fewest inputs that together reach all code that any known input reaches. Inputs that
+# are files in corpus/TARGET are not packed again.
+pack() { # TARGET
+    target=$1
+    unpack "$target" || return 1
+    rm -rf "$programs/$target.fewest"
+    mkdir "$programs/$target.fewest"
+    "$programs/fuzz_$target" $limits -set_cover_merge=1 "$programs/$target.fewest" \
+        "$here/corpus/$target" "$programs/$target.seeds" "$programs/$target.new" \
+        >"$programs/$target.log" 2>&1 || return 1
+    for file in "$here/corpus/$target"/*; do
+        rm -f "$programs/$target.fewest/$(sha1sum <"$file" | cut -d ' ' -f 1)"
+    done
+    tar -C "$programs/$target.fewest" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner \
+        --mode=u=rw,go=r -cf - $(ls "$programs/$target.fewest") | gzip -9n >"$here/corpus/$target.tar.gz"
+    echo "$target: $(ls "$programs/$target.fewest" | wc -l) inputs packed"
+}
+
+targets() {
+    for program in "$programs"/fuzz_*; do
+        echo "${program##*/fuzz_}"
+    done
+}
+
+programs=$1 seconds=$2
+if [ "$seconds" = --pack ]; then
+    for target in $(targets); do pack "$target" || exit 1; done
     exit
 fi
-for program in "$programs"/fuzz_*; do
-    echo "${program##*/fuzz_}"
-done | xargs -n 1 -P "$at_a_time" "$0" "$programs" "$seconds" "$at_a_time"
-[ $? = 0 ] # xargs has codes of its own
+jobs=$3
+if [ $# = 4 ]; then # one target, called by xargs below
+    fuzz "$4"
+    exit
+fi
+targets | xargs -n 1 -P "$jobs" "$0" "$programs" "$seconds" "$jobs" || exit 1

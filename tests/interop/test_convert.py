@@ -66,7 +66,7 @@ class Converted(unittest.TestCase):
 
 
 class Diffusers(Converted):
-    def test_the_same_picture(self):
+    def test_the_same_image(self):
         mlx_folder = self.convert(MODEL, "mlx", "--to", "mlx")
         back = self.convert(mlx_folder, "back", "--to", "diffusers")
         wanted = draw(MODEL)

@@ -2,7 +2,7 @@
 some listen to all events. Ends when its standard input does, and prints what it saw as JSON.
 
 It stands for clients on other machines, and so it takes as little as a program in Python can of the one that
-draws: a loop that counts bytes as they come, all that have come in a fiftieth of a second at once.
+generates: a loop that counts bytes as they come, all that have come in a fiftieth of a second at once.
 
     python3 crowd.py PORT POLLING LISTENING
 """

@@ -1,36 +1,22 @@
 """What the server's tests share: a server of their own on a free port, requests, event streams, and
-a check of JSON against the OpenAPI file.
+a check of JSON against the OpenAPI file."""
 
-The environment names the program (ZIMAGE) and the test data (ZI_TEST_DATA).
-"""
-
-import atexit
 import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.append(os.path.join(HERE, "..", "cli"))
+sys.path += [os.path.join(HERE, "..", "support"), os.path.join(HERE, "..", "cli")]
+import program  # noqa: E402
+from program import GOLDEN, LONG_FORM, MODEL, ZIMAGE, temporary_folder  # noqa: E402, F401: for the suites
 
-# Neither models that this machine has nor its network are of interest.
-for _name in [name for name in os.environ if name.startswith("HF_")]:
-    del os.environ[_name]
-os.environ["HF_HOME"] = os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="zimage-test-cache.")
-os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
-atexit.register(shutil.rmtree, os.environ["HF_HOME"], True)
-
-ZIMAGE = os.path.abspath(os.environ["ZIMAGE"])
-GOLDEN = os.path.join(os.path.abspath(os.environ["ZI_TEST_DATA"]), "golden")
-MODEL = os.path.join(GOLDEN, "model")
 LIMIT = 300  # seconds that anything may take: a sanitizer may be at work
 PROMPT = "a red circle on a blue background"
 
@@ -227,7 +213,7 @@ class Case(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.dir = tempfile.mkdtemp(prefix="zimage-server-")
+        cls.dir = temporary_folder(cls)
         cls.prepare()
         cls.server = Server(cls.dir, *cls.args)
 
@@ -238,7 +224,6 @@ class Case(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         code, log = cls.server.stop(), cls.server.log()
-        shutil.rmtree(cls.dir)
         assert code == 0, (code, log)
         assert "Sanitizer" not in log and "runtime error" not in log, log
 
@@ -250,6 +235,11 @@ class Case(unittest.TestCase):
         self.conforms(reply.json, SCHEMAS["Error"])
         self.assertEqual(reply.json["error"]["field"], field, reply.body[:500])
         return reply.json["error"]["message"]
+
+
+def run(*args, folder, **options):
+    """Runs the program in a folder; output as text."""
+    return program.run(*args, cwd=folder, timeout=LIMIT, text=True, **options)
 
 
 def path(*names):

@@ -69,7 +69,7 @@ class A1111(Case):
         self.assertIsNone(self.post("options", {"sd_model_checkpoint": name}))
 
     def draw(self, body, **fields):
-        """The pictures' bytes, what info says, and the whole answer."""
+        """The images' bytes, what info says, and the whole answer."""
         reply = self.post("txt2img", dict(body, **fields))
         self.assertEqual(sorted(reply), ["images", "info", "parameters"])
         pictures = [base64.b64decode(image, validate=True) for image in reply["images"]]
@@ -169,7 +169,7 @@ class A1111(Case):
                              ("[", 404)):
             self.post("options", {"sd_model_checkpoint": said}, status)
 
-    def test_model_for_one_picture(self):
+    def test_model_for_one_image(self):
         override = {"sd_model_checkpoint": "golden.v1"}
         self.assertEqual(self.draw(WHOLE, override_settings=override)[1]["sd_model_name"],
                          "golden.v1")
@@ -227,7 +227,7 @@ class A1111(Case):
                                                       "Size-1", "Size-2", "Sampler")],
                              [PROMPT, "dogs: two, cats", "3", "3", "64", "64", "Euler"])
         plain = self.server.get(f"/api/images/{self.server.get('/api/images').json['images'][0]['id']}"
-                                "/thumbnail").body  # a WebP file without a recipe
+                                "/thumbnail").body  # a WebP file without an infotext
         got = self.post("png-info", {"image": base64.b64encode(plain).decode()})
         self.assertEqual(got, {"info": "", "items": {}, "parameters": {}})
         for image in ("", "a", "!!!!", "AAAA", "data:image/png;base64", pictures[0][:100].hex(), 1):

@@ -1,4 +1,4 @@
-"""Every operation of the OpenAPI file against the server, and every kind of event."""
+"""Every operation of the OpenAPI description, and every kind of event."""
 
 import os
 import shutil

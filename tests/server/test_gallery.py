@@ -1,10 +1,9 @@
-"""zimage gallery beside a running server, and inspect of what it drew."""
+"""zimage gallery beside a running server, and zimage inspect of the server's images."""
 
 import json
 import os
-import subprocess
 
-from serving import PROMPT, ZIMAGE, Case, path
+from serving import PROMPT, Case, path, run
 
 
 class Gallery(Case):
@@ -15,8 +14,7 @@ class Gallery(Case):
             cls.server.wait(cls.server.submit(model="demo", steps=1, seed=seed, prompt=prompt))
 
     def call(self, *args, folder=None):
-        return subprocess.run([ZIMAGE, *args], cwd=folder or self.dir, capture_output=True, text=True,
-                              timeout=60)
+        return run(*args, folder=folder or self.dir)
 
     def gallery(self, *args):
         done = self.call("gallery", "--json", *args)
@@ -33,7 +31,7 @@ class Gallery(Case):
         self.assertTrue(os.path.isfile(path(self.dir, name)), line)
         self.assertIn("a white moon on a pink background", line)
 
-    def test_inspect_tells_the_recipe(self):
+    def test_inspect_tells_the_infotext(self):
         name = self.gallery("circle")[0]["id"]
         done = self.call("inspect", "--json", f"output/{name}.png")
         picture = json.loads(done.stdout)

@@ -1,14 +1,12 @@
-"""The queue: order, cancelling, catching up, and what is remembered of models and prompts."""
+"""The job queues: order, cancelling, resumed event streams, restarts."""
 
 import os
 import random
 import shutil
-import subprocess
-import tempfile
 import threading
 import time
 
-from serving import LIMIT, MODEL, PROMPT, SCHEMAS, ZIMAGE, Case, Server, Stream, path
+from serving import LIMIT, MODEL, PROMPT, SCHEMAS, ZIMAGE, Case, Server, Stream, path, run, temporary_folder
 
 LONG = {"model": "demo", "width": 512, "height": 512, "steps": 100}  # minutes, if left alone
 
@@ -64,7 +62,7 @@ class Jobs(Case):
             self.server.request("DELETE", f"/api/jobs/{job}")
             self.assertIn(self.server.wait(job)["state"], ("cancelled", "done"))
 
-    def test_cancel_keeps_finished_pictures(self):
+    def test_cancel_keeps_finished_images(self):
         job = self.server.submit(model="demo", count=16)
         stream = Stream(self.server, f"/api/jobs/{job}/events")
         stream.until("image")
@@ -174,12 +172,11 @@ class Jobs(Case):
             self.assertEqual(loaded(), model)
         self.assertEqual(cached, [False, False, True])
 
-    def test_the_same_picture_as_the_command_line(self):
+    def test_the_same_image_as_the_command_line(self):
         """Whatever is kept of prompts, and with previews."""
         name = path(self.dir, "cli.png")
-        subprocess.run([ZIMAGE, "generate", "-m", path(self.dir, "models", "pytorch", "golden"),
-                        "-p", PROMPT, "--seed", "7", "-W", "64", "-H", "32", "-o", name], check=True,
-                       cwd=self.dir, capture_output=True)
+        run("generate", "-m", path(self.dir, "models", "pytorch", "golden"), "-p", PROMPT, "--seed", "7", "-W",
+            "64", "-H", "32", "-o", name, folder=self.dir, check=True)
         with open(name, "rb") as file:
             expected = file.read()
         for _ in range(2):
@@ -189,7 +186,7 @@ class Jobs(Case):
             self.assertEqual(got, expected)
 
     def test_many_clients(self):
-        """Polling and listening clients while pictures are drawn: no request fails."""
+        """Polling and listening clients while images are generated: no request fails."""
         streams = [Stream(self.server, "/api/events") for _ in range(50)]
         job = self.server.submit(model="demo", count=3)
         failures = []
@@ -219,8 +216,7 @@ class Restarts(Case):
     """Servers of their own, one after the other on one folder."""
 
     def test_ends_cleanly_and_remembers(self):
-        folder = tempfile.mkdtemp(prefix="zimage-server-")
-        self.addCleanup(shutil.rmtree, folder)
+        folder = temporary_folder(self)
         for cached in False, True:
             server = Server(folder)
             job = server.submit(steps=2, seed=1)
@@ -241,15 +237,13 @@ class Restarts(Case):
         one, two = (server.get(f"/api/images/{i['id']}/file").body for i in listed["images"])
         self.assertEqual(one, two)
         # Nobody else may use the folder.
-        second = subprocess.run([ZIMAGE, "serve", "--port", "0"], cwd=folder, capture_output=True,
-                                timeout=LIMIT)
+        second = run("serve", "--port", "0", folder=folder)
         self.assertEqual(second.returncode, 1)
-        self.assertIn(b"another server uses this folder", second.stderr)
+        self.assertIn("another server uses this folder", second.stderr)
         self.assertEqual(server.stop(), 0)
 
     def test_what_an_end_left_behind(self):
-        folder = tempfile.mkdtemp(prefix="zimage-server-")
-        self.addCleanup(shutil.rmtree, folder)
+        folder = temporary_folder(self)
         server = Server(folder)
         kept, removed = server.wait(server.submit(model="demo", steps=1, count=2))["images"]
         self.assertEqual(server.get(f"/api/images/{kept}/thumbnail").status, 200)

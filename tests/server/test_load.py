@@ -1,5 +1,4 @@
-"""A long day: memory stays as it is while pictures are drawn and clients come and go, and a crowd of
-clients takes little from what draws."""
+"""Memory stays constant over many images and clients, and many idle clients take little processor time."""
 
 import http.client
 import json
@@ -11,9 +10,9 @@ import sys
 import time
 import unittest
 
-from serving import LIMIT, Case, Stream, path
+from serving import LIMIT, LONG_FORM, Case, Stream, path
 
-PICTURES = int(os.environ.get("ZI_TEST_PICTURES", "96"))  # 2000 for a thorough look
+PICTURES = int(os.environ.get("ZI_TEST_PICTURES", "96" if LONG_FORM else "32"))  # 2000 for a thorough look
 
 
 class Load(Case):
@@ -47,6 +46,23 @@ class Load(Case):
         self.assertEqual(self.server.get("/api/images").json["total"], 2 * PICTURES // 16 * 16)
 
 
+class Steps(Case):
+    def test_a_step_wakes_once(self):
+        """What belongs together comes in one chunk, as a rule: a stream may be reading just then."""
+        job = self.server.submit(model="demo", width=256, height=256, steps=50)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=LIMIT)
+        connection.request("GET", f"/api/jobs/{job}/events")
+        file = connection.getresponse().fp  # as it comes, with the sizes of chunks
+        chunks = []
+        while size := int(file.readline(), 16):
+            chunks.append(file.read(size + 2))
+        connection.close()
+        steps = [chunk for chunk in chunks if b"event: step" in chunk]
+        torn = [chunk for chunk in steps if b"event: preview" not in chunk]
+        self.assertGreater(len(steps), 25)
+        self.assertLess(len(torn), 5)
+
+
 POLLING, LISTENING = 200, 50
 PAIRS = int(os.environ.get("ZI_TEST_PAIRS", "1"))  # 8 for a look at the clock, on a machine that does nothing else
 REMEMBERED, PICTURES_BEFORE = 100, 10000
@@ -64,6 +80,7 @@ def running(process, prefix=""):
     return seconds
 
 
+@unittest.skipUnless(LONG_FORM, "takes long: make check-all runs it")
 class Crowd(Case):
     @classmethod
     def setUpClass(cls):
@@ -108,7 +125,7 @@ class Crowd(Case):
     @unittest.skipUnless(os.path.exists("/proc/self/schedstat"), "reads /proc")
     def test_crowd(self):
         """Time on the clock says little on a busy machine; the processor's time does not lie. But clients ask by the
-        clock: a picture that others kept from the processors is asked for more often, and drawn again."""
+        clock: an image that others kept from the processors is asked for more often, and generated again."""
         ratios, shares, parts = [], [], []
         processors, deadline = len(os.sched_getaffinity(0)), time.monotonic() + 60 * PAIRS
         while len(shares) < PAIRS:
@@ -131,21 +148,6 @@ class Crowd(Case):
         if PAIRS >= 8:
             print(f"{statistics.median(ratios):.3f} times as long in the crowd")
             self.assertLess(statistics.median(ratios), 1.05)
-
-    def test_a_step_wakes_once(self):
-        """What belongs together comes in one chunk, as a rule: a stream may be reading just then."""
-        job = self.server.submit(model="demo", width=256, height=256, steps=50)
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=LIMIT)
-        connection.request("GET", f"/api/jobs/{job}/events")
-        file = connection.getresponse().fp  # as it comes, with the sizes of chunks
-        chunks = []
-        while size := int(file.readline(), 16):
-            chunks.append(file.read(size + 2))
-        connection.close()
-        steps = [chunk for chunk in chunks if b"event: step" in chunk]
-        torn = [chunk for chunk in steps if b"event: preview" not in chunk]
-        self.assertGreater(len(steps), 25)
-        self.assertLess(len(torn), 5)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
-"""The models that the server knows: the same as the command line's, inspected by none of the threads that answer."""
+"""The server's list of models: the same as the command line's; no thread that answers HTTP inspects models."""
 
 import json
 import os
 import shutil
 import struct
-import subprocess
 import threading
 import time
 
-from serving import MODEL, ZIMAGE, Case, Server, path
+from serving import MODEL, Case, Server, path, run
 from support import write_safetensors
 
 TURBO = "Tongyi-MAI/Z-Image-Turbo"
 
 
 def zimage(folder, *args):
-    done = subprocess.run([ZIMAGE, *args], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = run(*args, folder=folder)
     assert done.returncode == 0, done
     return done.stdout
 

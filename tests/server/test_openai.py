@@ -50,7 +50,7 @@ class OpenAI(Case):
         self.refused_as_theirs(404, "model", url="/v1/models/none", code="model_not_found")
         self.refused_as_theirs(404, None, url="/v1/chat", code="not_found")
 
-    # ---- pictures ----
+    # ---- images ----
 
     def test_base64(self):
         for form, signature in SIGNATURES.items():
@@ -132,7 +132,7 @@ class OpenAI(Case):
             "Content-Type": "application/json"}).json["error"]["type"], "invalid_request_error")
 
     def test_multipart(self):
-        """As for pictures to edit, whole and broken; others are served meanwhile."""
+        """As for images to edit, whole and broken; others are served meanwhile."""
         kind = {"Content-Type": "multipart/form-data; boundary=x"}
         part = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na\r\n'
         for body in part + b"--x--\r\n", part, b"--x", b"\r\n--y--", b"":
@@ -147,7 +147,7 @@ class OpenAI(Case):
     # ---- streams ----
 
     def test_stream(self):
-        """Partial pictures while it is drawn, and whole ones."""
+        """Partial images while it is generated, and whole ones."""
         for form, signature in SIGNATURES.items():
             stream = Stream(self.server, GENERATIONS, "POST",
                             dict(SMALL, steps=9, stream=True, partial_images=3, output_format=form,
@@ -174,7 +174,7 @@ class OpenAI(Case):
                              list(range(len(first))))
             self.assertGreater(len(partial), 0)
 
-    def test_stream_without_partial_pictures(self):
+    def test_stream_without_partial_images(self):
         stream = Stream(self.server, GENERATIONS, "POST", dict(SMALL, stream=True))
         events = list(stream)
         stream.close()
@@ -244,7 +244,7 @@ class OpenAI(Case):
         self.assertEqual(self.server.wait(running)["state"], "cancelled")
 
     def leave(self, **options):
-        """Asks for a picture and goes away; the job's id."""
+        """Asks for an image and goes away; the job's id."""
         known = {j["id"] for j in self.server.get("/api/jobs").json["jobs"]}
         body = json.dumps(dict(LONG, **options)).encode()
         wire = connect(self.server)

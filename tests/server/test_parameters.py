@@ -6,16 +6,15 @@ import os
 import re
 import subprocess
 
-from serving import LIMIT, PROMPT, ZIMAGE, Case, errors_of, path
+from serving import PROMPT, ZIMAGE, Case, errors_of, path, run
 
 
 class Row(Case):
     """test_steps, which is steps by another name."""
 
     def generate(self, *args):
-        return subprocess.run([ZIMAGE, "generate", "-m", "demo-model", "-p", PROMPT, "-W", "64", "-H", "64", "--seed",
-                               "1", "-q", "-o", "out.png", *args], cwd=self.dir, capture_output=True, text=True,
-                              timeout=LIMIT, check=False)
+        return run("generate", "-m", "demo-model", "-p", PROMPT, "-W", "64", "-H", "64", "--seed", "1", "-q",
+                   "-o", "out.png", *args, folder=self.dir)
 
     @classmethod
     def prepare(cls):

@@ -1,4 +1,4 @@
-"""What the server refuses, and whom it serves meanwhile."""
+"""Access control, limits of sizes and times, and service to others during attacks."""
 
 import json
 import os
@@ -6,12 +6,10 @@ import resource
 import shutil
 import socket
 import struct
-import subprocess
-import tempfile
 import time
 import unittest
 
-from serving import LIMIT, MODEL, ZIMAGE, Case, Server, Stream, connect, path
+from serving import LIMIT, MODEL, Case, Server, Stream, connect, path, run, temporary_folder
 
 KEY = "a key, quite long: 0123456789"
 
@@ -114,8 +112,8 @@ class Guard(Case):
         self.refused(self.server.request("POST", "/api/jobs", body), 500)
         self.assertEqual(os.listdir(path(self.dir, "elsewhere")), ["golden"])
 
-    def test_linked_picture(self):
-        """A picture that somebody replaced by a link is not sent."""
+    def test_linked_image(self):
+        """An image that somebody replaced by a link is not sent."""
         job = self.server.wait(self.server.submit(steps=1, model="demo"))
         name = path(self.dir, "output", job["images"][0] + ".png")
         with open(name, "rb") as file:
@@ -160,7 +158,7 @@ class Sizes(Case):
         self.assertEqual(status_of(answer), 413)
         self.assertEqual(self.server.get("/api/health").status, 200)
 
-    def test_large_pictures(self):
+    def test_large_images(self):
         """A few bytes that would unfold into gigabytes are refused before they do."""
         for data in (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 16384, 16384)
                      + b"\x08\2\0\0\0" + bytes(100),
@@ -224,16 +222,14 @@ class Keys(Case):
 
 class Addresses(unittest.TestCase):
     def setUp(self):
-        self.dir = tempfile.mkdtemp(prefix="zimage-server-")
-        self.addCleanup(shutil.rmtree, self.dir)
+        self.dir = temporary_folder(self)
 
     def test_other_addresses(self):
         for args in ("--host", "0.0.0.0"), ("--host", "::"), ("--host", "192.0.2.1"), (
                 "--host", "0.0.0.0", "--api-key", ""):
-            run = subprocess.run([ZIMAGE, "serve", "--port", "0", *args], cwd=self.dir,
-                                 capture_output=True, timeout=LIMIT)
-            self.assertEqual(run.returncode, 2, run.stderr)
-            self.assertIn(b"--api-key", run.stderr)
+            done = run("serve", "--port", "0", *args, folder=self.dir)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn("--api-key", done.stderr)
         # Who shows the key itself may use any name; a page that was led here has no key to show.
         for args, named in (("--insecure",), 403), (("--api-key", KEY), 200):
             server = Server(self.dir, "--host", "0.0.0.0", *args)
@@ -250,10 +246,9 @@ class Addresses(unittest.TestCase):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
-            run = subprocess.run([ZIMAGE, "serve", "--port", str(taken.getsockname()[1])],
-                                 cwd=self.dir, capture_output=True, timeout=LIMIT)
-        self.assertEqual(run.returncode, 1)
-        self.assertIn(b"--port", run.stderr)
+            done = run("serve", "--port", str(taken.getsockname()[1]), folder=self.dir)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--port", done.stderr)
 
 
 class Patience(Case):
@@ -307,8 +302,7 @@ class Patience(Case):
 
     def test_more_than_there_are_places_for(self):
         """The oldest that wait make room."""
-        folder = tempfile.mkdtemp(prefix="zimage-server-")
-        self.addCleanup(shutil.rmtree, folder)
+        folder = temporary_folder(self)
         limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (600, 600))
         server = Server(folder, preexec=limit)
         self.idle(server, 500)

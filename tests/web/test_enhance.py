@@ -22,7 +22,7 @@ def make_language_model():
     sys.modules["support"] = own_support
     maker = module.Enhancing()
     maker.setUp()
-    return maker.chain(), module.ANSWER, maker.remove
+    return maker.chain(), module.ANSWER, maker.doCleanups
 
 
 class Enhance(PageCase):

@@ -1,9 +1,0 @@
-/* Models as the quantizer writes them. */
-#ifndef ZI_TEST_QUANTIZED_H
-#define ZI_TEST_QUANTIZED_H
-
-/* The MLX folder that the model at `folder` becomes in eight bits, in the test's folder. It is
- * written once; ends the program when it cannot be. */
-const char *zi_test_quantized(const char *folder);
-
-#endif

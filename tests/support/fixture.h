@@ -1,0 +1,74 @@
+/* A test fixture for operations and model stages: backend, session, memory, random inputs. */
+#ifndef ZI_TEST_FIXTURE_H
+#define ZI_TEST_FIXTURE_H
+
+#include "backend/cpu/cpu.h"
+#include "base/memory.h"
+#include "model/run.h"
+
+/* A CPU backend with one session, 256 MB of backend memory and 256 MB of host memory. */
+typedef struct {
+    zi_kernels kernels;
+    zi_pool *pool;
+    zi_backend *backend;
+    zi_exec *exec;
+    zi_buffer *buffer;
+    zi_arena arena;
+    zi_run run;
+    zi_memory host;
+    size_t host_used;
+    zi_buffer **imported;
+    size_t imported_count;
+    uint32_t random; /* state of the generator */
+} zi_fixture;
+
+/* threads 0: one per processor. tier NULL: the best one. fast: integer arithmetic for quantized
+ * weights. Exits the program on failure. */
+void zi_fixture_start(zi_fixture *fixture, size_t threads, const char *tier, bool fast);
+void zi_fixture_stop(zi_fixture *fixture);
+
+/* A position in both memories; reset frees all that was allocated after the mark. */
+typedef struct {
+    size_t host, device;
+} zi_fixture_position;
+zi_fixture_position zi_fixture_mark(const zi_fixture *fixture);
+void zi_fixture_reset(zi_fixture *fixture, zi_fixture_position mark);
+
+/* ---- the host's memory ---- */
+
+/* Uninitialized host memory, aligned to 64 bytes. Exits the program when the fixture is full. */
+void *zi_fixture_alloc(zi_fixture *fixture, size_t count, size_t size);
+
+/* Next random value in [-1, 1); every fixture has the same sequence. */
+float zi_fixture_random(zi_fixture *fixture);
+
+/* n random values in [-1, 1). */
+float *zi_fixture_random_values(zi_fixture *fixture, size_t n);
+
+/* n random values as F32, F16 or BF16 at an odd address; *meaning receives them as f32. */
+void *zi_fixture_random_stored(zi_fixture *fixture, zi_dtype type, size_t n, float **meaning);
+
+/* ---- the backend's memory ---- */
+
+/* A new tensor in backend memory with these values (NULL: uninitialized). */
+zi_view zi_fixture_view(zi_fixture *fixture, const float *values, size_t rows, size_t columns);
+
+/* Waits and copies a view to host memory, rows without gaps. */
+float *zi_fixture_read(zi_fixture *fixture, zi_view view);
+
+/* Imports unquantized weights; data is borrowed as long as the fixture lives. A vector is F32. */
+zi_weight zi_fixture_weight(zi_fixture *fixture, zi_dtype type, const void *data, size_t rows,
+                            size_t columns);
+zi_weight zi_fixture_vector(zi_fixture *fixture, const float *values, size_t n);
+
+/* ---- tiers ---- */
+
+/* Iterates over the kernel tiers that this machine can run: returns the next one from *index on,
+ * NULL after the last. Prints the name of each tier, and SKIP for those that it leaves out. */
+const char *zi_test_next_tier(size_t *index);
+
+/* How a tier quantizes a group of n values: x becomes rint(x * *top / result), where the result is
+ * the largest magnitude (or sum of magnitudes, see q_fours in kernels.h). */
+float zi_test_quantization_max(const zi_kernels *kernels, const float *x, size_t n, float *top);
+
+#endif

@@ -1,0 +1,311 @@
+#include "variants.h"
+#include "io/json.h"
+#include "io/quantize.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void zi_test_tensors_add(zi_test_tensors *tensors, const char *name, zi_dtype type, int dims,
+                         const size_t *shape, const void *data)
+{
+    size_t n = 1;
+    zi_tensor_out *out;
+    tensors->list = realloc(tensors->list, (tensors->count + 1) * sizeof *tensors->list);
+    out = &tensors->list[tensors->count++];
+    *out = (zi_tensor_out){.name = strdup(name), .type = type, .dims = dims};
+    for (int i = 0; i < dims; i++) n *= out->shape[i] = shape[i];
+    size_t bytes = zi_dtype_bytes(type, n);
+    out->data = memcpy(malloc(bytes + 1), data, bytes);
+}
+
+void zi_test_tensors_free(zi_test_tensors *tensors)
+{
+    for (size_t i = 0; i < tensors->count; i++) {
+        free((void *)(uintptr_t)tensors->list[i].name);
+        free((void *)(uintptr_t)tensors->list[i].data);
+    }
+    free(tensors->list);
+    *tensors = (zi_test_tensors){0};
+}
+
+/* ---- number formats: values [rows, columns] become what is stored for them ---- */
+
+/* A matrix on its way, without the end of its name. */
+typedef struct {
+    zi_test_tensors *out;
+    char module[ZI_MAX_KEY];
+    float *values;
+    size_t rows, columns;
+} job;
+
+static void store(const job *j, const char *suffix, zi_dtype type, size_t columns, const void *data)
+{
+    char name[ZI_MAX_KEY + 16];
+    snprintf(name, sizeof name, "%s%s", j->module, suffix);
+    zi_test_tensors_add(j->out, name, type, 2, (size_t[]){j->rows, columns}, data);
+}
+
+static float largest(const float *x, size_t n)
+{
+    float most = 0;
+    for (size_t i = 0; i < n; i++) most = fmaxf(most, fabsf(x[i]));
+    return most;
+}
+
+/* Rounds the values to a type by zi_narrow, and stores them. */
+static void store_rounded(job *j, zi_dtype type)
+{
+    size_t n = j->rows * j->columns;
+    void *data = malloc(zi_dtype_bytes(type, n));
+    zi_narrow(type, j->values, data, n);
+    zi_widen(type, data, j->values, n);
+    store(j, ".weight", type, j->columns, data);
+    free(data);
+}
+
+/* E5M2 is the upper half of F16. */
+static void store_e5m2(job *j)
+{
+    size_t n = j->rows * j->columns;
+    uint16_t *half = malloc(n * sizeof *half);
+    uint8_t *data = malloc(n);
+    zi_narrow(ZI_F16, j->values, half, n);
+    for (size_t i = 0; i < n; i++) {
+        data[i] = (uint8_t)(half[i] >> 8);
+        j->values[i] = zi_f16_to_f32(half[i] & 0xff00);
+    }
+    store(j, ".weight", ZI_F8_E5M2, j->columns, data);
+    free(half);
+    free(data);
+}
+
+static void store_scaled(job *j, const char *suffix)
+{
+    size_t n = j->rows * j->columns;
+    float scale = largest(j->values, n) / 448;
+    char name[ZI_MAX_KEY + 16];
+    for (size_t i = 0; i < n; i++) j->values[i] /= scale;
+    store_rounded(j, ZI_F8_E4M3);
+    for (size_t i = 0; i < n; i++) j->values[i] *= scale;
+    snprintf(name, sizeof name, "%s%s", j->module, suffix);
+    zi_test_tensors_add(j->out, name, ZI_F32, 0, NULL, &scale);
+}
+
+static void store_i8(job *j)
+{
+    static const char says[] = "{\"format\": \"int8_tensorwise\"}";
+    int8_t *data = malloc(j->rows * j->columns);
+    float *scales = malloc(j->rows * sizeof *scales);
+    char name[ZI_MAX_KEY + 16];
+    for (size_t i = 0; i < j->rows; i++) {
+        float *row = j->values + i * j->columns;
+        scales[i] = largest(row, j->columns) / 127;
+        for (size_t c = 0; c < j->columns; c++) {
+            int8_t q = (int8_t)rintf(row[c] / scales[i]);
+            data[i * j->columns + c] = q;
+            row[c] = (float)q * scales[i];
+        }
+    }
+    store(j, ".weight", ZI_I8, j->columns, data);
+    store(j, ".weight_scale", ZI_F32, 1, scales);
+    snprintf(name, sizeof name, "%s.comfy_quant", j->module);
+    zi_test_tensors_add(j->out, name, ZI_U8, 1, (size_t[]){sizeof says - 1}, says);
+    free(data);
+    free(scales);
+}
+
+static void store_groups(job *j, int bits, size_t group)
+{
+    size_t n = j->rows * j->columns, groups = n / group, bytes = group * (size_t)bits / 8;
+    uint8_t *q = malloc(groups * bytes);
+    uint16_t *scales = malloc(groups * 2), *biases = malloc(groups * 2);
+    for (size_t g = 0; g < groups; g++) {
+        float *x = j->values + g * group, scale, bias;
+        zi_quantize_group(x, group, bits, ZI_F16, q + g * bytes, &scales[g], &biases[g]);
+        scale = zi_f16_to_f32(scales[g]);
+        bias = zi_f16_to_f32(biases[g]);
+        for (size_t i = 0; i < group; i++) {
+            int number = bits == 8 ? q[g * bytes + i] : q[g * bytes + i / 2] >> (i % 2 * 4) & 15;
+            x[i] = (float)number * scale + bias;
+        }
+    }
+    store(j, ".weight", ZI_U32, j->columns * (size_t)bits / 32, q);
+    store(j, ".scales", ZI_F16, j->columns / group, scales);
+    store(j, ".biases", ZI_F16, j->columns / group, biases);
+    free(q);
+    free(scales);
+    free(biases);
+}
+
+static void store_matrix(job *j, zi_test_format format)
+{
+    switch (format) {
+    case ZI_AS_F16:
+        store_rounded(j, ZI_F16);
+        break;
+    case ZI_AS_E4M3:
+        store_rounded(j, ZI_F8_E4M3);
+        break;
+    case ZI_AS_E5M2:
+        store_e5m2(j);
+        break;
+    case ZI_AS_SCALED_E4M3:
+        store_scaled(j, ".weight_scale");
+        break;
+    case ZI_AS_LEGACY_E4M3:
+        store_scaled(j, ".scale_weight");
+        break;
+    case ZI_AS_I8:
+        store_i8(j);
+        break;
+    case ZI_AS_Q4:
+        store_groups(j, 4, 64);
+        break;
+    case ZI_AS_Q8_32:
+        store_groups(j, 8, 32);
+        break;
+    case ZI_AS_Q8_0:
+        store_rounded(j, ZI_Q8_0);
+        break;
+    }
+}
+
+/* ---- a part ---- */
+
+static size_t entry_count(const zi_entry *entry)
+{
+    size_t n = 1;
+    for (int i = 0; i < entry->dims; i++) n *= entry->shape[i];
+    return n;
+}
+
+/* The name of one of the parts of a fused tensor. */
+static const char *part_name(const char *first, int slice, char name[ZI_MAX_KEY])
+{
+    snprintf(name, ZI_MAX_KEY, "%s", first);
+    char *q = strstr(name, ".to_q.");
+    if (slice > 0 && q) q[4] = "qkv"[slice];
+    return name;
+}
+
+/* Entry number i, with those that are stored together with it. */
+static void make_tensor(const zi_source *source, const zi_entry *entry, const zi_stored *as,
+                        zi_test_format format, zi_test_tensors *out, zi_test_tensors *meaning)
+{
+    size_t n = entry_count(entry), parts = (size_t)as->slices;
+    char name[ZI_MAX_KEY];
+    job j = {.out = out,
+             .values = malloc(n * parts * sizeof(float)),
+             .rows = entry->shape[0] * parts,
+             .columns = n / entry->shape[0]};
+    for (size_t i = 0; i < parts; i++) {
+        const zi_entry *part = zi_source_find(source, part_name(entry->name, (int)i, name));
+        zi_widen(part->tensor->type, part->data, j.values + i * n, n);
+    }
+    snprintf(j.module, sizeof j.module, "%s", as->name);
+    char *end = strstr(j.module, ".weight");
+    if (entry->kind == ZI_MATRIX && j.columns % 64 == 0) {
+        *end = 0;
+        store_matrix(&j, format);
+    } else {
+        size_t shape[ZI_MAX_DIMS];
+        memcpy(shape, entry->shape, sizeof shape);
+        shape[0] *= parts;
+        zi_test_tensors_add(out, as->name, ZI_F32, entry->dims, shape, j.values);
+    }
+    for (size_t i = 0; meaning && i < parts; i++)
+        zi_test_tensors_add(meaning, part_name(entry->name, (int)i, name), ZI_F32, entry->dims,
+                            entry->shape, j.values + i * n);
+    free(j.values);
+}
+
+void zi_variant_make(zi_part part, zi_naming naming, zi_test_format format, zi_test_tensors *out,
+                     zi_test_tensors *meaning)
+{
+    zi_weights weights;
+    zi_golden_component("model", part, &weights);
+    const zi_source *source = &weights.source;
+    *out = (zi_test_tensors){0};
+    if (meaning) *meaning = (zi_test_tensors){0};
+    for (size_t i = 0; i < source->count; i++) {
+        zi_stored as;
+        if (!CHECK(zi_key_write(naming, source->entries[i].name, ZI_ITSELF, &source->form, &as)))
+            continue;
+        if (as.slice == 0) make_tensor(source, &source->entries[i], &as, format, out, meaning);
+    }
+    if (format == ZI_AS_LEGACY_E4M3)
+        zi_test_tensors_add(out, "scaled_fp8", ZI_F8_E4M3, 1, (size_t[]){0}, "");
+    zi_weights_close(&weights);
+}
+
+/* ---- a text encoder's GGUF ---- */
+
+enum { MAX_TOKENS = 2048 };
+
+/* The reference model's tokenizer.json as GGUF has it. */
+typedef struct {
+    cJSON *json;
+    const char *tokens[MAX_TOKENS], *merges[MAX_TOKENS];
+    int32_t kinds[MAX_TOKENS];
+    char pairs[MAX_TOKENS][64];
+    size_t count, merge_count;
+} vocabulary;
+
+static void set_token(vocabulary *v, const char *text, int id, int kind)
+{
+    if (!CHECK(id >= 0 && id < MAX_TOKENS)) return;
+    v->tokens[id] = text;
+    v->kinds[id] = kind;
+    if ((size_t)id >= v->count) v->count = (size_t)id + 1;
+}
+
+static bool read_vocabulary(vocabulary *v, zi_error *error)
+{
+    enum { NORMAL = 1, CONTROL = 3 };
+    const char *path = zi_test_data_path("golden/model/tokenizer/tokenizer.json");
+    if (!zi_json_read(path, 1 << 24, &v->json, error)) return false;
+    const cJSON *model = zi_json_find(v->json, "model"), *item;
+    cJSON_ArrayForEach(item, zi_json_find(model, "vocab"))
+        set_token(v, item->string, item->valueint, NORMAL);
+    cJSON_ArrayForEach(item, zi_json_find(v->json, "added_tokens")) set_token(
+        v, zi_json_find(item, "content")->valuestring, zi_json_find(item, "id")->valueint, CONTROL);
+    cJSON_ArrayForEach(item, zi_json_find(model, "merges"))
+    {
+        char *pair = v->pairs[v->merge_count];
+        if (cJSON_IsString(item))
+            snprintf(pair, sizeof v->pairs[0], "%s", item->valuestring);
+        else
+            snprintf(pair, sizeof v->pairs[0], "%s %s", item->child->valuestring,
+                     item->child->next->valuestring);
+        v->merges[v->merge_count++] = pair;
+    }
+    return CHECK(v->count > 1000 && v->merge_count > 900);
+}
+
+bool zi_variant_write_encoder_gguf(const char *path, const zi_test_tensors *tensors,
+                                   zi_error *error)
+{
+    static const char *const architecture[] = {"qwen3"}, *const model[] = {"gpt2"};
+    static const char *const pre[] = {"qwen2"};
+    static const uint32_t layers = 4;
+    static const float eps = 1e-6f, theta = 1e6f;
+    static vocabulary v;
+    v = (vocabulary){0};
+    bool ok = read_vocabulary(&v, error);
+    const zi_gguf_out values[] = {
+        {"general.architecture", ZI_GGUF_STRING, false, 1, architecture},
+        {"qwen3.block_count", ZI_GGUF_U32, false, 1, &layers},
+        {"qwen3.attention.layer_norm_rms_epsilon", ZI_GGUF_F32, false, 1, &eps},
+        {"qwen3.rope.freq_base", ZI_GGUF_F32, false, 1, &theta},
+        {"tokenizer.ggml.model", ZI_GGUF_STRING, false, 1, model},
+        {"tokenizer.ggml.pre", ZI_GGUF_STRING, false, 1, pre},
+        {"tokenizer.ggml.tokens", ZI_GGUF_STRING, true, v.count, v.tokens},
+        {"tokenizer.ggml.token_type", ZI_GGUF_I32, true, v.count, v.kinds},
+        {"tokenizer.ggml.merges", ZI_GGUF_STRING, true, v.merge_count, v.merges},
+    };
+    ok = ok && zi_gguf_write(path, values, sizeof values / sizeof *values, tensors->list,
+                             tensors->count, NULL, NULL, error);
+    cJSON_Delete(v.json);
+    return ok;
+}

@@ -1,0 +1,42 @@
+/* Components of the reference model with other tensor names and value formats. */
+#ifndef ZI_TEST_VARIANTS_H
+#define ZI_TEST_VARIANTS_H
+
+#include "golden.h"
+
+/* How matrices with rows of whole groups of 64 are stored; all other tensors are F32. */
+typedef enum {
+    ZI_AS_F16,
+    ZI_AS_E4M3,
+    ZI_AS_E5M2,
+    ZI_AS_SCALED_E4M3, /* a scale per tensor: NAME.weight_scale */
+    ZI_AS_LEGACY_E4M3, /* a scale per tensor: NAME.scale_weight, and the marker scaled_fp8 */
+    ZI_AS_I8,          /* a scale per row, and markers comfy_quant */
+    ZI_AS_Q4,          /* MLX, 4 bits in groups of 64 */
+    ZI_AS_Q8_32,       /* MLX, 8 bits in groups of 32 */
+    ZI_AS_Q8_0         /* GGUF's blocks */
+} zi_test_format;
+
+/* A list that owns its names and data. */
+typedef struct {
+    zi_tensor_out *list;
+    size_t count;
+} zi_test_tensors;
+
+/* Creates a component of the reference model with the tensor names of a layout. meaning, if not
+ * NULL, receives the dequantized F32 values under canonical names. Free both with
+ * zi_test_tensors_free. */
+void zi_variant_make(zi_part part, zi_naming naming, zi_test_format format, zi_test_tensors *out,
+                     zi_test_tensors *meaning);
+
+/* Appends a tensor; copies name and data. */
+void zi_test_tensors_add(zi_test_tensors *tensors, const char *name, zi_dtype type, int dims,
+                         const size_t *shape, const void *data);
+
+void zi_test_tensors_free(zi_test_tensors *tensors);
+
+/* Writes the tensors of a text encoder as a GGUF file with the reference model's tokenizer. */
+bool zi_variant_write_encoder_gguf(const char *path, const zi_test_tensors *tensors,
+                                   zi_error *error);
+
+#endif
