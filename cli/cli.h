@@ -149,12 +149,12 @@ typedef struct {
     bool bar;          /* print a progress bar to standard error */
     bool json;         /* print JSON events to standard output */
     int image, images; /* number of the current image, from 1, and how many there are */
-    double called;     /* zi_seconds() of the last update, or of the start */
+    double called;     /* zi_monotonic_seconds() of the last update, or of the start */
     double stage_began;
     bool printed_any; /* the fields below are of the last output */
     zi_stage stage;
     int step;
-    double printed; /* zi_seconds() */
+    double printed; /* zi_monotonic_seconds() */
 } zi_progress_printer;
 
 /* Starts the progress of image `image` of `images`, from 1. */

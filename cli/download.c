@@ -14,7 +14,7 @@ static const double bar_interval = 0.1, event_interval = 0.25; /* seconds */
 
 typedef struct {
     bool bar, json;         /* as in zi_progress_printer */
-    double began, reported; /* zi_seconds(); reported: of the last output */
+    double began, reported; /* zi_monotonic_seconds(); reported: of the last output */
     uint64_t first;         /* bytes that were present at the start */
     bool bar_shown;
 } progress_state;
@@ -37,7 +37,7 @@ static const zi_hub_file *current_file(const zi_hub_progress *p)
 /* Estimated seconds to the end; negative: unknown. */
 static double seconds_left(const progress_state *state, const zi_hub_progress *p)
 {
-    double elapsed = zi_seconds() - state->began, came = (double)(p->done - state->first);
+    double elapsed = zi_monotonic_seconds() - state->began, came = (double)(p->done - state->first);
     return p->done > state->first ? (double)(p->size - p->done) * elapsed / came : -1;
 }
 
@@ -90,7 +90,7 @@ static bool on_progress(void *user, const zi_hub_progress *progress)
     progress_state *state = user;
     if (zi_interrupted()) return false;
     if (!progress->count) return true; /* the list of files is not known yet */
-    double now = zi_seconds();
+    double now = zi_monotonic_seconds();
     bool last = progress->finished == progress->count;
     if (!state->began) {
         state->began = now;

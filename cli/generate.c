@@ -377,7 +377,7 @@ static bool on_progress(void *user, const zi_progress *progress)
 static bool generate_and_save(const generate_args *args, zi_model *model, zi_request *request,
                               const char *path, zi_progress_printer *printer, zi_error *error)
 {
-    double began = zi_seconds();
+    double began = zi_monotonic_seconds();
     zi_image *image = NULL;
     char *infotext = NULL;
     bool ok = false;
@@ -393,7 +393,7 @@ static bool generate_and_save(const generate_args *args, zi_model *model, zi_req
     }
     zi_save_options save = {.quality = args->quality, .infotext = infotext};
     if (!zi_image_save(image, path, &save, error)) goto out;
-    ok = print_result(args, path, image, request->seed, zi_seconds() - began, error);
+    ok = print_result(args, path, image, request->seed, zi_monotonic_seconds() - began, error);
 out:
     free(infotext);
     zi_image_free(image);

@@ -84,7 +84,7 @@ zi_progress_printer zi_progress_printer_start(bool bar, bool json, int image, in
         .json = json,
         .image = image,
         .images = images,
-        .called = zi_seconds(),
+        .called = zi_monotonic_seconds(),
     };
 }
 
@@ -92,7 +92,7 @@ bool zi_progress_printer_update(void *user, const zi_progress *progress)
 {
     zi_progress_printer *printer = user;
     if (zi_interrupted()) return false;
-    double now = zi_seconds();
+    double now = zi_monotonic_seconds();
     bool new_stage = !printer->printed_any || printer->stage != progress->stage;
     /* The first update of a stage comes after its first layer: the stage began at the last update.
      */

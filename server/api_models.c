@@ -109,7 +109,7 @@ static bool submit_upload(zi_server_request *req, char *path, char *name, zi_htt
     }
     req->user = zi_upload_submit(req->server->scanner, staged, path, name);
     req->free_user = release_upload;
-    req->began = zi_seconds();
+    req->began = zi_monotonic_seconds();
     return req->user || zi_http_error_set(http_error, 500, NULL,
                                           "out of memory, or the server is shutting down");
 }

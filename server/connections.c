@@ -16,7 +16,7 @@ enum {
 struct zi_connection {
     int socket;
     zi_connection_state state;
-    double state_began; /* zi_seconds() of the change of state */
+    double state_began; /* zi_monotonic_seconds() of the change of state */
     bool shut_down_sent;
     zi_connection *previous, *next;
 };
@@ -79,7 +79,7 @@ static void append_connection(zi_connections *all, zi_connection *c)
     c->next = NULL;
     *(all->last ? &all->last->next : &all->first) = c;
     all->last = c;
-    c->state_began = zi_seconds();
+    c->state_began = zi_monotonic_seconds();
 }
 
 zi_connection *zi_connection_add(zi_connections *connections, int socket)
@@ -124,7 +124,7 @@ static void shut_down(zi_connection *c)
 
 void zi_connections_close_slow(zi_connections *connections)
 {
-    double now = zi_seconds();
+    double now = zi_monotonic_seconds();
     pthread_mutex_lock(&connections->mutex);
     size_t room = connections->limit / 4 * 3, left = connections->count;
     for (zi_connection *c = connections->first; c; c = c->next) {

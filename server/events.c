@@ -169,7 +169,7 @@ bool zi_waiter_suspend(zi_events *events, zi_waiter *waiter, uint64_t cursor)
     }
     if (suspends) {
         waiter->suspended = true;
-        waiter->suspended_at = zi_seconds();
+        waiter->suspended_at = zi_monotonic_seconds();
         waiter->socket = connection_socket(waiter->connection);
         MHD_suspend_connection(waiter->connection);
     }
@@ -190,7 +190,7 @@ void zi_waiter_remove(zi_events *events, zi_waiter *waiter)
 
 void zi_events_tick(zi_events *events)
 {
-    double now = zi_seconds();
+    double now = zi_monotonic_seconds();
     pthread_mutex_lock(&events->mutex);
     for (zi_waiter *s = events->waiters; s; s = s->next)
         if (s->suspended &&

@@ -25,7 +25,7 @@ typedef struct zi_waiter {
     struct MHD_Connection *connection;
     uint64_t job; /* resumes for events of this job only; 0: for all events */
     bool suspended, listed;
-    double suspended_at; /* zi_seconds() when it was suspended */
+    double suspended_at; /* zi_monotonic_seconds() when it was suspended */
     int socket;
     struct zi_waiter *next;
 } zi_waiter;

@@ -319,7 +319,7 @@ static zi_server_request *create_request(zi_server *server, struct MHD_Connectio
     zi_server_request *req = calloc(1, sizeof *req);
     if (!req) return NULL;
     req->server = server;
-    req->began = zi_seconds();
+    req->began = zi_monotonic_seconds();
     req->connection = connection;
     req->url = url;
     req->method = method;

@@ -55,7 +55,7 @@ struct zi_server_request {
     FILE *upload;
     char *upload_path; /* a temporary file in the output folder, removed with the request */
     bool too_large, started;
-    double began; /* zi_seconds() at the start */
+    double began; /* zi_monotonic_seconds() at the start */
     size_t received;
     zi_connection *peer;
     /* For handlers that wait for a job; see zi_server_request_wait. */

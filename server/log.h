@@ -29,7 +29,7 @@ cJSON *zi_log_json(zi_log *log);
  * a line or drive a terminal. Cuts it at 2000 bytes. */
 void zi_escape_line(const char *text, zi_text *out);
 
-/* Unix time in seconds. zi_seconds is the monotonic clock, for durations. */
+/* Unix time in seconds. zi_monotonic_seconds is the monotonic clock, for durations. */
 double zi_wall_seconds(void);
 
 #endif

@@ -172,7 +172,7 @@ bool zi_server_request_may_wait(const zi_server_request *req)
 {
     static const double seconds = 2;
     zi_scanner_wake(req->server->scanner);
-    return zi_seconds() - req->began < seconds;
+    return zi_monotonic_seconds() - req->began < seconds;
 }
 
 zi_handler_result zi_server_request_wait(zi_server_request *req, uint64_t cursor)

@@ -40,7 +40,7 @@ static void set_step_progress(zi_job_reporter *reporter, int step)
     zi_job_progress *p = &reporter->progress;
     p->step = step;
     p->fraction = ((p->steps + 2.0) * (p->image - 1) + 1 + step) / reporter->units;
-    p->seconds_left = (zi_seconds() - reporter->began) / p->fraction * (1 - p->fraction);
+    p->seconds_left = (zi_monotonic_seconds() - reporter->began) / p->fraction * (1 - p->fraction);
 }
 
 /* zi_request.preview: called after every step. */
@@ -82,7 +82,7 @@ static bool save_image(zi_job_reporter *reporter, const zi_request *request, con
 /* Generates and saves image number reporter->progress.image of the job. */
 static bool generate_image(zi_job_reporter *reporter, zi_error *error)
 {
-    double began = zi_seconds();
+    double began = zi_monotonic_seconds();
     zi_image *image = NULL;
     zi_request request = reporter->job->params.generate.request;
     request.seed += (uint64_t)(reporter->progress.image - 1);
@@ -93,7 +93,7 @@ static bool generate_image(zi_job_reporter *reporter, zi_error *error)
     bool ok = zi_generate(reporter->worker->model, &request, &image, error);
     if (ok) {
         reporter->progress.stage = "save";
-        ok = save_image(reporter, &request, image, zi_seconds() - began, error);
+        ok = save_image(reporter, &request, image, zi_monotonic_seconds() - began, error);
     }
     zi_image_free(image);
     return ok;
@@ -107,7 +107,7 @@ bool zi_run_generate_job(zi_worker *worker, zi_job *job, zi_error *error)
     zi_generation_fill_defaults(&generation);
     zi_job_reporter reporter = zi_job_reporter_start(worker, job, "load");
     if (!zi_worker_load_model(worker, generation.model, job->paths.model, error)) return false;
-    reporter.began = zi_seconds();
+    reporter.began = zi_monotonic_seconds();
     reporter.progress.images = generation.count;
     for (reporter.progress.image = 1; reporter.progress.image <= generation.count;
          reporter.progress.image++) {

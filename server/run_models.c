@@ -127,7 +127,7 @@ static bool on_download_progress(void *user, const zi_hub_progress *p)
     double fraction = reporter->done * (double)p->done / (double)p->size;
     bool begins = !reporter->progress.size;
     if (begins) {
-        reporter->began = zi_seconds();
+        reporter->began = zi_monotonic_seconds();
         reporter->first = fraction;
     }
     reporter->progress.done = p->done;

@@ -27,7 +27,7 @@ struct zi_scanner {
     zi_server *server;
     pthread_t thread;
     bool started, joined;
-    double published_at; /* by the thread only: zi_seconds() of the last "models" event */
+    double published_at; /* by the thread only: zi_monotonic_seconds() of the last "models" event */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     bool stopping, scan_requested;
@@ -36,7 +36,7 @@ struct zi_scanner {
 
 static void publish_models_event(zi_scanner *s)
 {
-    s->published_at = zi_seconds();
+    s->published_at = zi_monotonic_seconds();
     zi_events_publish(s->server->events, "models", cJSON_CreateObject());
 }
 
@@ -61,7 +61,7 @@ static bool on_model_inspected(void *user)
 {
     scan_progress *it = user;
     it->count++;
-    if (zi_seconds() - it->scanner->published_at >= event_interval)
+    if (zi_monotonic_seconds() - it->scanner->published_at >= event_interval)
         publish_models_event(it->scanner);
     return !should_stop(it->scanner);
 }

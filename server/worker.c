@@ -7,7 +7,7 @@
 
 zi_job_reporter zi_job_reporter_start(zi_worker *worker, zi_job *job, const char *stage)
 {
-    zi_job_reporter reporter = {.worker = worker, .job = job, .began = zi_seconds()};
+    zi_job_reporter reporter = {.worker = worker, .job = job, .began = zi_monotonic_seconds()};
     reporter.progress = (zi_job_progress){.stage = stage, .seconds_left = -1};
     zi_jobs_set_progress(worker->server->jobs, job, &reporter.progress);
     return reporter;
@@ -15,7 +15,7 @@ zi_job_reporter zi_job_reporter_start(zi_worker *worker, zi_job *job, const char
 
 bool zi_job_reporter_is_due(zi_job_reporter *reporter, double seconds)
 {
-    double time = zi_seconds();
+    double time = zi_monotonic_seconds();
     if (time - reporter->reported < seconds) return false;
     reporter->reported = time;
     return true;
@@ -75,7 +75,7 @@ bool zi_worker_load_model(zi_worker *worker, const char *name, const char *path,
     if (worker->model && !strcmp(worker->model_path, path)) return true;
     zi_worker_unload_model(worker);
     zi_model_options options = zi_worker_model_options(worker, path);
-    double began = zi_seconds();
+    double began = zi_monotonic_seconds();
     if (!zi_model_load(worker->server->engine, &options, &worker->model, error)) return false;
     worker->model_path = strdup(path);
     if (!worker->model_path) {
@@ -85,7 +85,7 @@ bool zi_worker_load_model(zi_worker *worker, const char *name, const char *path,
     }
     set_loaded(worker, name);
     zi_log_line(worker->server->log, ZI_LOG_INFO, "model %s: loaded in %.1f s", name,
-                zi_seconds() - began);
+                zi_monotonic_seconds() - began);
     const char *warning = zi_model_warning(worker->model);
     if (warning) zi_log_line(worker->server->log, ZI_LOG_WARNING, "%s", warning);
     return true;

@@ -165,8 +165,8 @@ static void row_norms(void)
     zi_view layer = view(NULL, T, D), sum = view(before, T, D), plain = view(before, T, D);
     zi_rms_norm(fixture.exec, in, &w, 1e-5f, scales, rms);
     zi_layer_norm(fixture.exec, in, 1e-6f, scales, layer);
-    zi_add_rms_norm(fixture.exec, view(x, T, D), &w, 1e-5f, scales, sum);
-    zi_add_rms_norm(fixture.exec, view(x, T, D), &w, 1e-5f, none, plain);
+    zi_rms_norm_add(fixture.exec, view(x, T, D), &w, 1e-5f, scales, sum);
+    zi_rms_norm_add(fixture.exec, view(x, T, D), &w, 1e-5f, none, plain);
     zi_rms_norm(fixture.exec, in, &w, 1e-5f, none, in); /* in place */
     const float *got_rms = zi_fixture_read(&fixture, rms),
                 *got_layer = zi_fixture_read(&fixture, layer);

@@ -19,7 +19,7 @@ static void load(void)
 {
     zi_weights weights;
     zi_error error = {0};
-    zi_config config = zi_golden_component("model", ZI_TRANSFORMER, &weights);
+    zi_config config = zi_golden_component("model", ZI_COMPONENT_TRANSFORMER, &weights);
     CHECK_OK(zi_transformer_bind(&weights, &config.transformer, &transformer, &error), error);
 }
 
@@ -41,8 +41,8 @@ static const float *run_named(zi_fixture *fixture, const char *latents_name,
     zi_error error = {0};
     zi_view features = golden_view(fixture, caption), in = golden_view(fixture, latents);
     zi_view out = zi_fixture_view(fixture, NULL, in.rows, in.columns);
-    zi_sequence_plan(&transformer, latents->shape[2], latents->shape[3], caption->shape[0],
-                     &fixture->arena, &sequence);
+    zi_sequence_reserve(&transformer, latents->shape[2], latents->shape[3], caption->shape[0],
+                        &fixture->arena, &sequence);
     CHECK_OK(zi_transformer_caption(&fixture->run, &transformer, features, &sequence, &error),
              error);
     CHECK_OK(zi_transformer_step(&fixture->run, &transformer, &sequence, in, t, out, &error),
@@ -131,7 +131,7 @@ static void rope_tables(void)
     zi_sequence s;
     zi_error error = {0};
     zi_view features = golden_view(&fixture, caption);
-    zi_sequence_plan(&transformer, 12, 20, 33, &fixture.arena, &s);
+    zi_sequence_reserve(&transformer, 12, 20, 33, &fixture.arena, &s);
     CHECK_OK(zi_transformer_caption(&fixture.run, &transformer, features, &s, &error), error);
     size_t n = s.tokens * (size_t)transformer.config.head_dim / 2;
     zi_golden_compare(&golden, "trace.rope_cos", zi_fixture_read(&fixture, s.cosines), n, 0, 1e-6);
@@ -167,7 +167,7 @@ static void names_the_layer_that_overflows(void)
     zi_error error = {0};
     zi_view features = golden_view(&fixture, caption), in = golden_view(&fixture, latents);
     zi_view out = zi_fixture_view(&fixture, NULL, in.rows, in.columns);
-    zi_sequence_plan(&transformer, 8, 8, 1, &fixture.arena, &s);
+    zi_sequence_reserve(&transformer, 8, 8, 1, &fixture.arena, &s);
     CHECK_OK(zi_transformer_caption(&fixture.run, &transformer, features, &s, &error), error);
     CHECK(!zi_transformer_step(&fixture.run, &transformer, &s, in, 0.5f, out, &error));
     CHECK_MSG(error.code == ZI_ERROR_BAD_FORMAT && !strcmp(error.subject, "layers.1"), "%s",

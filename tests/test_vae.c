@@ -18,7 +18,7 @@ static void load(void)
 {
     zi_weights weights;
     zi_error error = {0};
-    zi_config config = zi_golden_component("model", ZI_VAE, &weights);
+    zi_config config = zi_golden_component("model", ZI_COMPONENT_VAE, &weights);
     CHECK_OK(zi_vae_bind(&weights, &config.vae, &vae, &error), error);
 }
 
@@ -124,11 +124,11 @@ static double megabytes(size_t side)
 {
     zi_fixture fixture;
     zi_fixture_start(&fixture, 8, NULL, false);
-    zi_config config = zi_config_real();
+    zi_config config = zi_config_z_image_turbo();
     zi_vae real = {.config = config.vae};
     zi_arena arena = zi_arena_measure();
     fixture.backend->ops->plan(fixture.exec, &arena, (zi_exec_limits){512, 1024});
-    zi_vae_plan(fixture.exec, &real, side / 8, side / 8, &arena);
+    zi_vae_reserve(fixture.exec, &real, side / 8, side / 8, &arena);
     zi_fixture_stop(&fixture);
     double taken = (double)arena.peak * 1e-6;
     printf("     %zux%zu: %.0f MB\n", side, side, taken);

@@ -237,7 +237,7 @@ static bool read_header_size(int fd, const char *path, uint64_t size, uint64_t *
     if (size < sizeof bytes)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a safetensors file");
     if (!read_prefix(fd, bytes, sizeof bytes, path, error)) return false;
-    *out = zi_safetensors_head(bytes);
+    *out = zi_safetensors_data_offset(bytes);
     return (*out && *out <= size) ||
            zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a safetensors file");
 }

@@ -190,7 +190,7 @@ bool zi_repo_info_fetch(zi_http_client *client, const char *repo, const char *re
     bool ok = (escaped && !url.failed) || zi_error_no_memory(error, url.size);
     ok = ok && zi_http_get_text(client, url.data, repo, "the list of files", MAX_REPO_INFO, &json,
                                 reached, error);
-    if (ok && !zi_json_affordable(json, strlen(json)))
+    if (ok && !zi_json_fits_memory(json, strlen(json)))
         ok = zi_error_set(error, ZI_ERROR_NETWORK, repo,
                           "the list of files takes too much memory to parse");
     cJSON *root = ok ? cJSON_Parse(json) : NULL;

@@ -115,7 +115,7 @@ static void read_entry(zi_inspection_cache *cache, const cJSON *json)
     const char *state = cJSON_GetStringValue(zi_json_find(json, "state"));
     cache_entry r = {.absolute_path = place ? strdup(place) : NULL,
                      .fingerprint = state ? strtoull(state, NULL, 16) : 0,
-                     .inspection = zi_inspection_read(json)};
+                     .inspection = zi_inspection_from_json(json)};
     if (!r.absolute_path || !r.inspection || !add_entry(cache, &r)) free_entry(&r);
 }
 
@@ -163,7 +163,7 @@ zi_inspection *zi_inspection_cache_get(zi_inspection_cache *cache, const char *p
     load(cache);
     const cache_entry *r = find_entry(cache, place, path);
     bool fresh = r && r->fingerprint == state->fingerprint;
-    zi_inspection *inspection = fresh ? zi_inspection_share(r->inspection) : NULL;
+    zi_inspection *inspection = fresh ? zi_inspection_retain(r->inspection) : NULL;
     pthread_mutex_unlock(&cache->mutex);
     free(place);
     return inspection;
@@ -172,7 +172,7 @@ zi_inspection *zi_inspection_cache_get(zi_inspection_cache *cache, const char *p
 void zi_inspection_cache_put(zi_inspection_cache *cache, const char *path,
                              const zi_files_state *state, zi_inspection *inspection)
 {
-    cache_entry added = {absolute_path(path), state->fingerprint, zi_inspection_share(inspection)};
+    cache_entry added = {absolute_path(path), state->fingerprint, zi_inspection_retain(inspection)};
     pthread_mutex_lock(&cache->mutex);
     load(cache);
     cache_entry *old = added.absolute_path ? find_entry(cache, added.absolute_path, path) : NULL;
@@ -195,7 +195,7 @@ static void append_entry(const cache_entry *r, zi_text *out)
     char state[20];
     struct stat st;
     if (lstat(r->absolute_path, &st) != 0) return;
-    cJSON *json = zi_inspection_write(r->inspection);
+    cJSON *json = zi_inspection_to_json(r->inspection);
     snprintf(state, sizeof state, "%" PRIx64, r->fingerprint);
     cJSON_AddStringToObject(json, "place", r->absolute_path);
     cJSON_AddStringToObject(json, "state", state);

@@ -105,7 +105,7 @@ struct zi_streaming_conversion {
     size_t count;
     /* Set by metadata_ready: */
     zi_convert_options options;
-    zi_arrivals arrivals;
+    zi_shard_provider arrivals;
     zi_conversion conversion;
     bool planned, running;
     pthread_t thread;
@@ -312,7 +312,7 @@ static bool read_headers(const zi_streaming_conversion *c, bool *plannable, zi_e
 static void set_positions(zi_streaming_conversion *c)
 {
     int position = 0;
-    for (int part = 0; part < ZI_PARTS; part++) {
+    for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++) {
         const zi_checkpoint *checkpoint = c->conversion.parts[part].checkpoint;
         for (int i = 0; checkpoint && i < checkpoint->file_count; i++) {
             weight_file *file = find_path(c, checkpoint->files[i].path);
@@ -334,8 +334,8 @@ static uint64_t output_bytes(const zi_streaming_conversion *c, const weight_file
 {
     uint64_t bytes = 0;
     char *path = zi_path_join(c->work, file->name);
-    for (int part = 0; path && part < ZI_PARTS; part++)
-        bytes += zi_arrivals_bytes(&c->conversion.parts[part].plan, path);
+    for (int part = 0; path && part < ZI_WEIGHT_COMPONENTS; part++)
+        bytes += zi_shard_convertible_bytes(&c->conversion.parts[part].plan, path);
     free(path);
     return bytes;
 }
@@ -414,7 +414,7 @@ bool zi_streaming_conversion_create(const char *work, const zi_import_options *i
     c->import = import;
     c->hooks = (zi_download_hooks){
         accepts_repo, is_file_consumed, metadata_ready, {may_start, completed, c}, c};
-    c->arrivals = (zi_arrivals){wait_for_file, release_file, is_file_released, c};
+    c->arrivals = (zi_shard_provider){wait_for_file, release_file, is_file_released, c};
     c->options = (zi_convert_options){.source = work,
                                       .destination = c->output,
                                       .layout = import->layout,

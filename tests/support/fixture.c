@@ -165,9 +165,10 @@ const char *zi_test_next_tier(size_t *index)
 float zi_test_quantization_max(const zi_kernels *kernels, const float *x, size_t n, float *top)
 {
     float max_value = 0;
-    *top = kernels->q_fours ? 126 : 127;
-    for (size_t i = 0; !kernels->q_fours && i < n; i++) max_value = fmaxf(max_value, fabsf(x[i]));
-    for (size_t i = 0; kernels->q_fours && i < n; i += i % 8 ? 6 : 2) /* 0, 2, 8, 10, ... */
+    *top = kernels->q_sums_limited ? 126 : 127;
+    for (size_t i = 0; !kernels->q_sums_limited && i < n; i++)
+        max_value = fmaxf(max_value, fabsf(x[i]));
+    for (size_t i = 0; kernels->q_sums_limited && i < n; i += i % 8 ? 6 : 2) /* 0, 2, 8, 10, ... */
         max_value =
             fmaxf(max_value, (fabsf(x[i]) + fabsf(x[i + 4])) + (fabsf(x[i + 1]) + fabsf(x[i + 5])));
     return max_value;

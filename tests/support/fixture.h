@@ -68,7 +68,7 @@ zi_weight zi_fixture_vector(zi_fixture *fixture, const float *values, size_t n);
 const char *zi_test_next_tier(size_t *index);
 
 /* How a tier quantizes a group of n values: x becomes rint(x * *top / result), where the result is
- * the largest magnitude (or sum of magnitudes, see q_fours in kernels.h). */
+ * the largest magnitude (or sum of magnitudes, see q_sums_limited in kernels.h). */
 float zi_test_quantization_max(const zi_kernels *kernels, const float *x, size_t n, float *top);
 
 #endif

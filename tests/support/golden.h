@@ -12,7 +12,7 @@ zi_backend *zi_golden_backend(void);
 
 /* Loads a component of the model tests/data/golden/PATH: returns its config and opens its weights.
  * Exits the program on failure. */
-zi_config zi_golden_component(const char *path, zi_part part, zi_weights *weights);
+zi_config zi_golden_component(const char *path, zi_component part, zi_weights *weights);
 
 /* Opens tests/data/golden/NAME. Exits the program on failure. */
 zi_checkpoint zi_golden_open(const char *name);

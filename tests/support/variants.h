@@ -26,8 +26,8 @@ typedef struct {
 /* Creates a component of the reference model with the tensor names of a layout. meaning, if not
  * NULL, receives the dequantized F32 values under canonical names. Free both with
  * zi_test_tensors_free. */
-void zi_variant_make(zi_part part, zi_naming naming, zi_test_format format, zi_test_tensors *out,
-                     zi_test_tensors *meaning);
+void zi_variant_make(zi_component part, zi_naming naming, zi_test_format format,
+                     zi_test_tensors *out, zi_test_tensors *meaning);
 
 /* Appends a tensor; copies name and data. */
 void zi_test_tensors_add(zi_test_tensors *tensors, const char *name, zi_dtype type, int dims,
