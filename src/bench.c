@@ -69,10 +69,10 @@ static void plan(void *user, const zi_exec *exec, zi_arena *arena)
     b->latents = zi_arena_floats(arena, channels, pixels);
     b->velocity = zi_arena_floats(arena, channels, pixels);
     b->image = zi_arena_floats(arena, 3, 64 * pixels);
-    zi_sequence_plan(&b->transformer, b->height, b->width, TOKENS, arena, &b->sequence);
-    zi_qwen_plan(&b->text, TOKENS, arena);
-    zi_transformer_plan(&b->transformer, &b->sequence, arena);
-    zi_vae_plan(exec, &b->vae, b->height, b->width, arena);
+    zi_sequence_reserve(&b->transformer, b->height, b->width, TOKENS, arena, &b->sequence);
+    zi_qwen_reserve(&b->text, TOKENS, arena);
+    zi_transformer_reserve(&b->transformer, &b->sequence, arena);
+    zi_vae_reserve(exec, &b->vae, b->height, b->width, arena);
 }
 
 /* ---- operations of each stage ---- */
@@ -292,7 +292,7 @@ static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
     const precision *p = find_precision(options->weights, error);
     int width = options->width ? options->width : 512;
     int height = options->height ? options->height : 512;
-    b->config = zi_config_real();
+    b->config = zi_config_z_image_turbo();
     int most = b->config.transformer.layers;
     if (!p) return false;
     if (width < 16 || height < 16 || width > 8192 || height > 8192 || width % 16 || height % 16)

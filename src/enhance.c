@@ -119,10 +119,10 @@ static bool encode(const zi_lm *lm, const zi_enhance_request *r, int32_t **ids, 
                    zi_error *error)
 {
     if (r->raw) return encode_raw(lm, r->prompt, ids, count, error);
-    zi_chat chat;
+    zi_chat_format chat;
     char *question = NULL;
     const char *own = zi_is_chinese(r->prompt) ? instructions_chinese : instructions_english;
-    if (!zi_chat_find(lm->path, lm->chat_template, lm->tokenizer, &chat, error) ||
+    if (!zi_chat_format_detect(lm->path, lm->chat_template, lm->tokenizer, &chat, error) ||
         !fill_in(r->instructions ? r->instructions : own, r->prompt, &question, error))
         return false;
     bool ok = zi_chat_encode(&chat, lm->tokenizer, question, ids, count, error);
@@ -135,7 +135,7 @@ static bool encode(const zi_lm *lm, const zi_enhance_request *r, int32_t **ids, 
 typedef struct {
     const zi_lm *lm;
     const zi_enhance_request *request;
-    zi_characters said;
+    zi_utf8_stream said;
     size_t shown; /* bytes of the answer that the caller knows */
 } listener;
 
@@ -147,7 +147,7 @@ static bool answer_of(const listener *l, zi_text *out)
     if (l->request->raw)
         zi_text_puts(out, said);
     else
-        zi_answer(said, out);
+        zi_clean_answer(said, out);
     return !l->said.text.failed && !out->failed;
 }
 
@@ -177,7 +177,7 @@ static bool hear(void *user, int32_t id)
     const char *bytes;
     size_t size;
     if (zi_tokenizer_bytes(l->lm->tokenizer, id, &bytes, &size))
-        zi_characters_add(&l->said, bytes, size);
+        zi_utf8_stream_add(&l->said, bytes, size);
     return show(l);
 }
 
@@ -188,7 +188,7 @@ static void lost_quotes(const char *prompt, const char *answer, zi_text *out)
 {
     bool chinese = zi_is_chinese(prompt);
     zi_quote quote;
-    for (const char *at = prompt; zi_next_quote(&at, &quote);) {
+    for (const char *at = prompt; zi_quote_next(&at, &quote);) {
         char *copy = strndup(quote.data, quote.size);
         if (copy && !strstr(answer, copy) && !(out->data && strstr(out->data, copy)))
             zi_text_printf(out, chinese ? "画面中写着“%s”。" : " It shows the text \"%s\".", copy);
@@ -220,7 +220,7 @@ static bool fit(const zi_tokenizer *tokenizer, char *answer, const char *more, z
     for (;;) {
         if (!count_tokens(tokenizer, answer, more, &count, error)) return false;
         if (count <= ENCODER_TOKENS) return true;
-        size_t size = strlen(answer), cut = zi_cut_place(answer, size * 9 / 10);
+        size_t size = strlen(answer), cut = zi_text_cut_point(answer, size * 9 / 10);
         if (!cut)
             return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
                                    "the answer of the language model cannot be cut to the %d "
@@ -276,7 +276,7 @@ static bool conclude(listener *l, const zi_lm_result *result, char **out, zi_err
     const zi_enhance_request *r = l->request;
     zi_text answer;
     zi_tokenizer *encoder = NULL;
-    zi_characters_end(&l->said);
+    zi_utf8_stream_finish(&l->said);
     if (!answer_of(l, &answer)) {
         zi_text_free(&answer);
         return zi_error_no_memory(error, l->said.text.size);

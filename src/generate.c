@@ -82,7 +82,7 @@ static void plan_conditioning(job *j, conditioning *c, zi_arena *arena)
 {
     const zi_model *m = j->model;
     c->embeds = zi_arena_floats(arena, c->count, (size_t)m->config.text.hidden);
-    zi_sequence_plan(&m->transformer, j->height, j->width, c->count, arena, &c->sequence);
+    zi_sequence_reserve(&m->transformer, j->height, j->width, c->count, arena, &c->sequence);
 }
 
 /* Lasting memory first, then that of each stage, which the others use in turn. */
@@ -99,11 +99,11 @@ static void plan(void *user, const zi_exec *exec, zi_arena *arena)
     if (guided) j->away = zi_arena_floats(arena, channels, pixels);
     if (j->request.preview) j->end = zi_arena_floats(arena, channels, pixels);
     j->image = zi_arena_floats(arena, 3, 64 * pixels);
-    zi_qwen_plan(&m->text, j->positive.count, arena);
-    zi_transformer_plan(&m->transformer, &j->positive.sequence, arena);
-    if (guided) zi_qwen_plan(&m->text, j->negative.count, arena);
-    if (guided) zi_transformer_plan(&m->transformer, &j->negative.sequence, arena);
-    zi_vae_plan(exec, &m->vae, j->height, j->width, arena);
+    zi_qwen_reserve(&m->text, j->positive.count, arena);
+    zi_transformer_reserve(&m->transformer, &j->positive.sequence, arena);
+    if (guided) zi_qwen_reserve(&m->text, j->negative.count, arena);
+    if (guided) zi_transformer_reserve(&m->transformer, &j->negative.sequence, arena);
+    zi_vae_reserve(exec, &m->vae, j->height, j->width, arena);
 }
 
 static bool take_memory(job *j, zi_error *error)
@@ -154,7 +154,8 @@ static bool tokenize_field(const job *j, const char *field, const char *text, co
                            zi_error *error)
 {
     zi_error why = {0};
-    if (zi_tokenizer_chat(j->model->tokenizer, text, TOKENS, &c->ids, &c->count, &why)) return true;
+    if (zi_tokenizer_encode_chat(j->model->tokenizer, text, TOKENS, &c->ids, &c->count, &why))
+        return true;
     if (!strcmp(why.subject, "text"))
         zi_error_set(&why, why.code, field, "%s", why.text + why.message);
     if (error) *error = why;
@@ -245,7 +246,7 @@ static bool sample(job *j, zi_error *error)
     zi_random_seed(&random, j->request.seed);
     zi_random_normal(&random, j->values, j->size);
     zi_write(j->session.exec, j->latents, j->values);
-    zi_sigmas(j->request.schedule, j->request.steps, j->request.shift, j->sigmas);
+    zi_sampler_sigmas(j->request.schedule, j->request.steps, j->request.shift, j->sigmas);
     begin_stage(j, ZI_STAGE_STEP, j->request.steps * (j->request.guidance > 0 ? 2.0 : 1.0));
     if (!remember(j, 0, error)) return false;
     for (int i = 0; i < j->request.steps; i++) {
@@ -421,7 +422,7 @@ bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, i
 {
     zi_tokenizer *tokenizer = NULL;
     if (!zi_assembly_tokenizer(options, NULL, &tokenizer, error)) return false;
-    bool ok = chat ? zi_tokenizer_chat(tokenizer, text, TOKENS, ids, count, error)
+    bool ok = chat ? zi_tokenizer_encode_chat(tokenizer, text, TOKENS, ids, count, error)
                    : zi_tokenizer_encode(tokenizer, text, strlen(text), ids, count, error);
     zi_tokenizer_free(tokenizer);
     return ok;

@@ -10,9 +10,9 @@ typedef struct {
     zi_qwen_cache cache;
     zi_view next; /* [1, vocab]: logits */
     /* In the host's memory. */
-    float *logits;       /* [vocab] */
-    zi_candidate *space; /* [vocab] */
-    int32_t *ids;        /* [count + most]: the prompt, and what follows */
+    float *logits;             /* [vocab] */
+    zi_token_candidate *space; /* [vocab] */
+    int32_t *ids;              /* [count + most]: the prompt, and what follows */
     size_t count;
     bool ended;
 } writer;
@@ -24,7 +24,7 @@ static void plan(void *user, const zi_exec *exec, zi_arena *arena)
     const zi_lm_request *r = w->request;
     (void)exec;
     w->next = zi_arena_floats(arena, 1, (size_t)w->lm->qwen.config.vocab);
-    zi_qwen_cache_plan(&w->lm->qwen, r->count + r->most - 1, r->count, arena, &w->cache);
+    zi_qwen_cache_reserve(&w->lm->qwen, r->count + r->most - 1, r->count, arena, &w->cache);
 }
 
 static bool take_memory(writer *w, zi_engine *engine, zi_error *error)
@@ -59,7 +59,7 @@ static bool stops(const zi_lm *lm, int32_t id)
 /* Reads n tokens, and what may follow them. */
 static bool read_tokens(writer *w, const int32_t *ids, size_t n, zi_error *error)
 {
-    return zi_qwen_read(&w->session.run, &w->lm->qwen, &w->cache, ids, n, w->next, error) &&
+    return zi_qwen_forward(&w->session.run, &w->lm->qwen, &w->cache, ids, n, w->next, error) &&
            zi_read(w->session.exec, w->next, w->logits, error);
 }
 

@@ -49,14 +49,15 @@ static bool load_parts(const zi_assembly *assembly, zi_model *model, zi_error *e
     zi_config *config = &model->config;
     zi_backend *backend = model->engine->backend;
     zi_weights weights;
-    return zi_assembly_open(assembly, ZI_TEXT_ENCODER, backend, config, &weights, error) &&
+    return zi_assembly_open(assembly, ZI_COMPONENT_TEXT_ENCODER, backend, config, &weights,
+                            error) &&
            zi_qwen_bind(&weights, &config->text, &model->text, error) &&
-           zi_assembly_open(assembly, ZI_TRANSFORMER, backend, config, &weights, error) &&
+           zi_assembly_open(assembly, ZI_COMPONENT_TRANSFORMER, backend, config, &weights, error) &&
            zi_transformer_bind(&weights, &config->transformer, &model->transformer, error) &&
-           zi_assembly_open(assembly, ZI_VAE, backend, config, &weights, error) &&
+           zi_assembly_open(assembly, ZI_COMPONENT_VAE, backend, config, &weights, error) &&
            zi_vae_bind(&weights, &config->vae, &model->vae, error) &&
            zi_assembly_scheduler(assembly, config, error) &&
-           zi_config_fit(assembly->paths[ZI_PLACE_MODEL], config, error);
+           zi_config_check_components(assembly->paths[ZI_ASSEMBLY_MODEL], config, error);
 }
 
 /* The last part of the path; of a snapshot in a hub's cache, models--OWNER--NAME/snapshots/COMMIT,

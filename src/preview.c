@@ -130,7 +130,7 @@ static void plan(void *user, const zi_exec *exec, zi_arena *arena)
     fitting *f = user;
     f->latents = zi_arena_floats(arena, (size_t)f->vae->config.latent, SIDE * SIDE);
     f->image = zi_arena_floats(arena, 3, 64 * SIDE * SIDE);
-    zi_vae_plan(exec, f->vae, SIDE, SIDE, arena);
+    zi_vae_reserve(exec, f->vae, SIDE, SIDE, arena);
 }
 
 /* Learns from the middle of each patch. */

@@ -46,17 +46,19 @@ static int32_t likeliest(const float *logits, size_t vocab)
 /* Largest first; of equals the one with the smaller id. */
 static int by_value(const void *a, const void *b)
 {
-    const zi_candidate *x = a, *y = b;
+    const zi_token_candidate *x = a, *y = b;
     if (x->value != y->value) return x->value < y->value ? 1 : -1;
     return x->id < y->id ? -1 : 1;
 }
 
 /* The `most` largest, sorted; all of them for 0. */
-static size_t sort_candidates(const float *logits, size_t vocab, size_t most, zi_candidate *out)
+static size_t sort_candidates(const float *logits, size_t vocab, size_t most,
+                              zi_token_candidate *out)
 {
     size_t count = 0;
     if (!most || most >= vocab) {
-        for (; count < vocab; count++) out[count] = (zi_candidate){logits[count], (int32_t)count};
+        for (; count < vocab; count++)
+            out[count] = (zi_token_candidate){logits[count], (int32_t)count};
         qsort(out, count, sizeof *out, by_value);
         return count;
     }
@@ -64,13 +66,13 @@ static size_t sort_candidates(const float *logits, size_t vocab, size_t most, zi
         if (count == most && logits[i] <= out[count - 1].value) continue;
         size_t at = count < most ? count++ : count - 1;
         for (; at > 0 && out[at - 1].value < logits[i]; at--) out[at] = out[at - 1];
-        out[at] = (zi_candidate){logits[i], (int32_t)i};
+        out[at] = (zi_token_candidate){logits[i], (int32_t)i};
     }
     return count;
 }
 
 /* Turns values into probabilities relative to the largest; returns their sum. */
-static double weigh(zi_candidate *list, size_t count, double temperature)
+static double weigh(zi_token_candidate *list, size_t count, double temperature)
 {
     double total = 0;
     float most = list[0].value;
@@ -82,7 +84,8 @@ static double weigh(zi_candidate *list, size_t count, double temperature)
 }
 
 /* How many of the likeliest stay; *total becomes their sum. */
-static size_t cut(const zi_candidate *list, size_t count, double top_p, double min_p, double *total)
+static size_t cut(const zi_token_candidate *list, size_t count, double top_p, double min_p,
+                  double *total)
 {
     double sum = 0, wanted = top_p * *total;
     size_t n = 0;
@@ -93,7 +96,7 @@ static size_t cut(const zi_candidate *list, size_t count, double top_p, double m
 }
 
 int32_t zi_sample_token(const zi_sampling *s, zi_random *random, float *logits, size_t vocab,
-                        const int32_t *seen, size_t count, zi_candidate *space)
+                        const int32_t *seen, size_t count, zi_token_candidate *space)
 {
     if (s->penalty != 1) punish(logits, vocab, seen, count, (float)s->penalty);
     if (s->temperature == 0) return likeliest(logits, vocab);

@@ -21,11 +21,11 @@ bool zi_sampling_check(const zi_sampling *sampling, zi_error *error) ZI_CHECKED;
 typedef struct {
     float value;
     int32_t id;
-} zi_candidate;
+} zi_token_candidate;
 
 /* One of [0, vocab) by logits [vocab], which are overwritten. seen [count]: the tokens so far.
  * space [vocab]. */
 int32_t zi_sample_token(const zi_sampling *sampling, zi_random *random, float *logits, size_t vocab,
-                        const int32_t *seen, size_t count, zi_candidate *space);
+                        const int32_t *seen, size_t count, zi_token_candidate *space);
 
 #endif

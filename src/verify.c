@@ -78,11 +78,11 @@ static void plan(void *user, const zi_exec *exec, zi_arena *arena)
     const zi_model *m = s->model;
     if (s->tokens) {
         s->out = zi_arena_floats(arena, s->tokens, (size_t)m->config.text.hidden);
-        zi_qwen_plan(&m->text, s->tokens, arena);
+        zi_qwen_reserve(&m->text, s->tokens, arena);
     } else {
         s->in = zi_arena_floats(arena, (size_t)m->config.vae.latent, LATENT * LATENT);
         s->out = zi_arena_floats(arena, 3, SIDE * SIDE);
-        zi_vae_plan(exec, &m->vae, LATENT, LATENT, arena);
+        zi_vae_reserve(exec, &m->vae, LATENT, LATENT, arena);
     }
 }
 
@@ -124,7 +124,8 @@ static bool embeddings(verifier *v, zi_error *says)
     zi_session session;
     zi_fetched embeds = {0};
     int32_t *ids;
-    if (!zi_tokenizer_chat(m->tokenizer, prompt, TOKENS, &ids, &s.tokens, says)) return false;
+    if (!zi_tokenizer_encode_chat(m->tokenizer, prompt, TOKENS, &ids, &s.tokens, says))
+        return false;
     bool ok = start(v, &s, &session, says);
     if (ok) {
         ok = zi_qwen_encode(&session.run, &m->text, ids, s.tokens, s.out, says) &&

@@ -20,7 +20,7 @@ zi_backend *zi_golden_backend(void)
     return backend;
 }
 
-zi_config zi_golden_part(const char *path, zi_part part, zi_weights *weights)
+zi_config zi_golden_part(const char *path, zi_component part, zi_weights *weights)
 {
     char name[256];
     snprintf(name, sizeof name, "golden/%s", path);

@@ -12,7 +12,7 @@ zi_backend *zi_golden_backend(void);
 
 /* The config and the weights of a part of the model at a path of tests/data/golden; ends the
  * program when they cannot be had. */
-zi_config zi_golden_part(const char *path, zi_part part, zi_weights *weights);
+zi_config zi_golden_part(const char *path, zi_component part, zi_weights *weights);
 
 /* Opens tests/data/golden/NAME; ends the program when it cannot be read. */
 zi_checkpoint zi_golden_open(const char *name);

@@ -204,11 +204,11 @@ static void load(void)
 {
     zi_weights weights;
     zi_error error = {0};
-    zi_config config = zi_golden_part("model", ZI_TRANSFORMER, &weights);
+    zi_config config = zi_golden_part("model", ZI_COMPONENT_TRANSFORMER, &weights);
     CHECK_OK(zi_transformer_bind(&weights, &config.transformer, &transformer, &error), error);
-    config = zi_golden_part("model", ZI_VAE, &weights);
+    config = zi_golden_part("model", ZI_COMPONENT_VAE, &weights);
     CHECK_OK(zi_vae_bind(&weights, &config.vae, &vae, &error), error);
-    config = zi_golden_part("model", ZI_TEXT_ENCODER, &weights);
+    config = zi_golden_part("model", ZI_COMPONENT_TEXT_ENCODER, &weights);
     CHECK_OK(zi_qwen_bind(&weights, &config.text, &text_encoder, &error), error);
 }
 

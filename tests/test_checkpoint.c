@@ -292,10 +292,10 @@ static void foreign_models_are_named(void)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_tensor tensor = {.name = (char *)(uintptr_t)rows[i].tensor};
         zi_checkpoint checkpoint = {.tensors = &tensor, .tensor_count = 1};
-        const char *name = zi_recognise(&checkpoint);
+        const char *name = zi_recognise_model(&checkpoint);
         CHECK_MSG(name == rows[i].name || (name && rows[i].name && !strcmp(name, rows[i].name)),
                   "%s is taken for %s", rows[i].tensor, name ? name : "nothing");
-        const char *foreign = zi_recognise_foreign(&checkpoint);
+        const char *foreign = zi_recognise_unsupported(&checkpoint);
         CHECK_MSG(foreign == name, "%s is foreign as %s", rows[i].tensor, foreign ? foreign : "?");
     }
 }
@@ -342,10 +342,10 @@ static void models_are_told_apart(void)
         for (int j = 0; j < 3 && rows[i].tensors[j]; j++)
             tensors[checkpoint.tensor_count++] =
                 (zi_tensor){.name = (char *)(uintptr_t)rows[i].tensors[j]};
-        const char *name = zi_recognise(&checkpoint);
+        const char *name = zi_recognise_model(&checkpoint);
         CHECK_MSG(name && strcmp(name, rows[i].name) == 0, "row %zu: %s", i, name ? name : "?");
-        CHECK_MSG(!zi_recognise_foreign(&checkpoint) == !rows[i].foreign, "row %zu is foreign: %d",
-                  i, !rows[i].foreign);
+        CHECK_MSG(!zi_recognise_unsupported(&checkpoint) == !rows[i].foreign,
+                  "row %zu is foreign: %d", i, !rows[i].foreign);
     }
 }
 

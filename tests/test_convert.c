@@ -2,7 +2,7 @@
  * is what MLX's and gguf-py's own quantizers make of it. */
 #include "harness.h"
 #include "base/file.h"
-#include "convert/describe.h"
+#include "convert/component_config.h"
 #include "convert/shards.h"
 #include "io/layout.h"
 
@@ -24,13 +24,14 @@ static bool converts(const char *from, const char *to, zi_layout_kind layout,
     return CHECK_OK(zi_convert(&options, &error), error);
 }
 
-static bool open_part(const char *path, zi_part part, zi_checkpoint **out)
+static bool open_part(const char *path, zi_component part, zi_checkpoint **out)
 {
     zi_layout layout;
     zi_error error = {0};
     if (!CHECK_OK(zi_layout_read(path, &layout, &error), error)) return false;
-    bool ok = CHECK_MSG(layout.parts[part].path, "%s has no %s", path, zi_part_name(part)) &&
-              CHECK_OK(zi_layout_open(&layout, part, out, &error), error);
+    bool ok =
+        CHECK_MSG(layout.components[part].path, "%s has no %s", path, zi_component_title(part)) &&
+        CHECK_OK(zi_layout_open_component(&layout, part, out, &error), error);
     zi_layout_free(&layout);
     return ok;
 }
@@ -56,7 +57,7 @@ static void same_tensors(const zi_checkpoint *got, const zi_checkpoint *wanted, 
     }
 }
 
-static void same_part(const char *got, const char *wanted, zi_part part, bool pads)
+static void same_part(const char *got, const char *wanted, zi_component part, bool pads)
 {
     zi_checkpoint *a, *b;
     if (!open_part(got, part, &a)) return;
@@ -85,14 +86,15 @@ static void lossless(void)
         if (!converts(model, there, rows[i].layout, ZI_PRECISION_ORIGINAL) ||
             !converts(there, back, ZI_LAYOUT_DIFFUSERS, ZI_PRECISION_ORIGINAL))
             continue;
-        for (int part = 0; part < ZI_PARTS; part++) same_part(back, model, (zi_part)part, true);
+        for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++)
+            same_part(back, model, (zi_component)part, true);
     }
     /* between the layouts that are not diffusers */
     const char *mlx = zi_test_path("mlx-of-gguf"), *file = zi_test_path("file-of-mlx.safetensors");
     if (converts(zi_test_path("to.gguf"), mlx, ZI_LAYOUT_MLX, ZI_PRECISION_ORIGINAL) &&
         converts(mlx, file, ZI_LAYOUT_COMFYUI, ZI_PRECISION_ORIGINAL))
-        for (int part = 0; part < ZI_PARTS; part++)
-            same_part(file, zi_test_path("to-comfyui.safetensors"), (zi_part)part, true);
+        for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++)
+            same_part(file, zi_test_path("to-comfyui.safetensors"), (zi_component)part, true);
 }
 
 /* As the seed repository's converter writes them, and the pad tokens that it loses. */
@@ -108,12 +110,13 @@ static void as_the_seed(void)
         snprintf(wanted, sizeof wanted, "golden/mlx/%s", rows[i].name);
         if (!converts(zi_test_data("golden/model"), got, ZI_LAYOUT_MLX, rows[i].precision))
             continue;
-        for (int part = 0; part < ZI_PARTS; part++)
-            same_part(got, zi_test_data(wanted), (zi_part)part, part != ZI_TRANSFORMER);
+        for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++)
+            same_part(got, zi_test_data(wanted), (zi_component)part,
+                      part != ZI_COMPONENT_TRANSFORMER);
     }
     /* quantized again to the same it stays as it is */
     if (converts(zi_test_path("FP8"), zi_test_path("FP8-again"), ZI_LAYOUT_SAME, ZI_PRECISION_Q8))
-        same_part(zi_test_path("FP8-again"), zi_test_path("FP8"), ZI_TRANSFORMER, true);
+        same_part(zi_test_path("FP8-again"), zi_test_path("FP8"), ZI_COMPONENT_TRANSFORMER, true);
 }
 
 /* The numbers of an entry, which the caller frees. */
@@ -134,11 +137,14 @@ static void each_entry(const char *got, const char *wanted, entry_check check)
     zi_checkpoint *files[2];
     zi_source sources[2] = {0};
     zi_error error = {0};
-    if (!open_part(got, ZI_TRANSFORMER, &files[0]) || !open_part(wanted, ZI_TRANSFORMER, &files[1]))
+    if (!open_part(got, ZI_COMPONENT_TRANSFORMER, &files[0]) ||
+        !open_part(wanted, ZI_COMPONENT_TRANSFORMER, &files[1]))
         return;
     const zi_checkpoint *a = files[0], *b = files[1];
-    if (CHECK_OK(zi_source_create(&a, 1, ZI_TRANSFORMER, 0, &sources[0], &error), error) &&
-        CHECK_OK(zi_source_create(&b, 1, ZI_TRANSFORMER, 0, &sources[1], &error), error)) {
+    if (CHECK_OK(zi_source_create(&a, 1, ZI_COMPONENT_TRANSFORMER, 0, &sources[0], &error),
+                 error) &&
+        CHECK_OK(zi_source_create(&b, 1, ZI_COMPONENT_TRANSFORMER, 0, &sources[1], &error),
+                 error)) {
         CHECK(sources[0].count == sources[1].count);
         for (size_t i = 0; i < sources[0].count; i++) {
             const zi_entry *it = zi_source_find(&sources[1], sources[0].entries[i].name);
@@ -154,14 +160,14 @@ static void each_entry(const char *got, const char *wanted, entry_check check)
 static bool ruled(const zi_entry *entry, size_t group)
 {
     size_t width = entry->shape[entry->dims - 1];
-    return entry->kind == ZI_MATRIX && width >= 64 && width % group == 0;
+    return entry->kind == ZI_TENSOR_MATRIX && width >= 64 && width % group == 0;
 }
 
 /* GGUF: blocks by the rule, all that is no matrix in F32. */
 static void check_blocks(const zi_entry *got, const zi_entry *source)
 {
     zi_dtype type = got->tensor->type;
-    if (got->kind == ZI_VECTOR || got->kind == ZI_ROW) {
+    if (got->kind == ZI_TENSOR_VECTOR || got->kind == ZI_TENSOR_ROW) {
         CHECK_MSG(type == ZI_F32, "%s is %s", got->name, zi_dtype_name(type));
         return;
     }
@@ -183,7 +189,8 @@ static void gguf_blocks(void)
         each_entry(zi_test_path("q8.gguf"), model, check_blocks);
     if (converts(zi_test_path("q8.gguf"), zi_test_path("q8-again.gguf"), ZI_LAYOUT_SAME,
                  ZI_PRECISION_Q8))
-        same_part(zi_test_path("q8-again.gguf"), zi_test_path("q8.gguf"), ZI_TRANSFORMER, true);
+        same_part(zi_test_path("q8-again.gguf"), zi_test_path("q8.gguf"), ZI_COMPONENT_TRANSFORMER,
+                  true);
     if (converts(model, zi_test_path("q4.gguf"), ZI_LAYOUT_GGUF, ZI_PRECISION_Q4))
         each_entry(zi_test_path("q4.gguf"), model, check_blocks);
 }
@@ -236,7 +243,7 @@ static void fp8(void)
     if (converts(model, file, ZI_LAYOUT_COMFYUI, ZI_PRECISION_FP8)) {
         each_entry(file, model, check_scaled);
         if (converts(file, zi_test_path("fp8-again.safetensors"), ZI_LAYOUT_SAME, ZI_PRECISION_FP8))
-            same_part(zi_test_path("fp8-again.safetensors"), file, ZI_TRANSFORMER, true);
+            same_part(zi_test_path("fp8-again.safetensors"), file, ZI_COMPONENT_TRANSFORMER, true);
     }
     if (converts(model, zi_test_path("fp8"), ZI_LAYOUT_SAME, ZI_PRECISION_FP8))
         each_entry(zi_test_path("fp8"), model, check_cast);
@@ -285,14 +292,14 @@ static void text_encoder_as_gguf(void)
     CHECK(zi_gguf_strings(checkpoint.gguf, "tokenizer.ggml.merges", &merges, &error) &&
           merges->count == 1000);
     size_t at = 0;
-    CHECK(zi_gguf_text_is(zi_gguf_next(merges, &at), "t h"));
+    CHECK(zi_gguf_text_equals(zi_gguf_next_string(merges, &at), "t h"));
     CHECK(zi_gguf_integer(checkpoint.gguf, "tokenizer.ggml.eos_token_id", 0, 1299, &end, &error) &&
           end == 1258);
     CHECK(zi_gguf_integer(checkpoint.gguf, "qwen3.block_count", 0, 99, &layers, &error) &&
           layers == 4);
     zi_checkpoint_close(&checkpoint);
     if (converts(file, back, ZI_LAYOUT_DIFFUSERS, ZI_PRECISION_ORIGINAL))
-        same_part(back, part, ZI_TEXT_ENCODER, true);
+        same_part(back, part, ZI_COMPONENT_TEXT_ENCODER, true);
 }
 
 /* Small shards, read back through their index. */
@@ -300,20 +307,21 @@ static void shards(void)
 {
     zi_checkpoint *checkpoint, got;
     zi_source source = {0};
-    zi_plan plan = {0};
+    zi_write_plan plan = {0};
     zi_folder out = {0};
-    zi_work work = {0};
+    zi_write_context work = {0};
     zi_error error = {0};
-    if (!open_part(zi_test_data("golden/model"), ZI_TRANSFORMER, &checkpoint)) return;
+    if (!open_part(zi_test_data("golden/model"), ZI_COMPONENT_TRANSFORMER, &checkpoint)) return;
     const zi_checkpoint *it = checkpoint;
-    CHECK_OK(zi_source_create(&it, 1, ZI_TRANSFORMER, 0, &source, &error), error);
-    CHECK_OK(zi_plan_add(&plan, &source, ZI_NAMES_DIFFUSERS, ZI_PRECISION_ORIGINAL, false, &error),
+    CHECK_OK(zi_source_create(&it, 1, ZI_COMPONENT_TRANSFORMER, 0, &source, &error), error);
+    CHECK_OK(zi_write_plan_add_component(&plan, &source, ZI_NAMES_DIFFUSERS, ZI_PRECISION_ORIGINAL,
+                                         false, &error),
              error);
-    CHECK_OK(zi_plan_sort(&plan, &error), error);
+    CHECK_OK(zi_write_plan_sort(&plan, &error), error);
     CHECK_OK(zi_pool_create(2, &work.pool, &error), error);
     if (CHECK_OK(zi_folder_open(&out, zi_test_path("shards"), &error), error)) {
-        zi_shards to = {&out, "", "model", "pt", 300000};
-        CHECK_OK(zi_shards_write(&to, &plan, &work, &error), error);
+        zi_shard_files to = {&out, "", "model", "pt", 300000};
+        CHECK_OK(zi_write_shards(&to, &plan, &work, &error), error);
         CHECK_OK(zi_folder_commit(&out, &error), error);
         if (CHECK_OK(zi_checkpoint_open_dir(zi_test_path("shards"), "model", &got, &error),
                      error)) {
@@ -323,7 +331,7 @@ static void shards(void)
         }
     }
     zi_pool_free(work.pool);
-    zi_plan_free(&plan);
+    zi_write_plan_free(&plan);
     zi_source_free(&source);
     zi_checkpoint_release(checkpoint);
 }
@@ -331,22 +339,22 @@ static void shards(void)
 /* Shapes alone tell what the reference model's configs say, but for what they do not. */
 static void configs_from_shapes(void)
 {
-    static const char *const files[ZI_PARTS] = {"golden/model/transformer/config.json",
-                                                "golden/model/text_encoder/config.json",
-                                                "golden/model/vae/config.json"};
+    static const char *const files[ZI_WEIGHT_COMPONENTS] = {"golden/model/transformer/config.json",
+                                                            "golden/model/text_encoder/config.json",
+                                                            "golden/model/vae/config.json"};
     static const char *const needless[] = {"_diffusers_version",  "bos_token_id", "eos_token_id",
                                            "torch_dtype",         "latents_mean", "latents_std",
                                            "transformers_version"};
-    for (int part = 0; part < ZI_PARTS; part++) {
+    for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++) {
         zi_checkpoint *checkpoint;
         zi_source source = {0};
         zi_error error = {0};
         cJSON *got = NULL, *wanted = NULL;
-        if (!open_part(zi_test_data("golden/model"), (zi_part)part, &checkpoint)) continue;
+        if (!open_part(zi_test_data("golden/model"), (zi_component)part, &checkpoint)) continue;
         const zi_checkpoint *it = checkpoint;
-        if (CHECK_OK(zi_source_create(&it, 1, (zi_part)part, 0, &source, &error), error) &&
-            CHECK_OK(zi_describe_part(&source, NULL, &got, &error), error) &&
-            CHECK_OK(zi_describe_part(&source, zi_test_data(files[part]), &wanted, &error),
+        if (CHECK_OK(zi_source_create(&it, 1, (zi_component)part, 0, &source, &error), error) &&
+            CHECK_OK(zi_component_config_json(&source, NULL, &got, &error), error) &&
+            CHECK_OK(zi_component_config_json(&source, zi_test_data(files[part]), &wanted, &error),
                      error)) {
             char *text = cJSON_Print(got);
             cJSON_Delete(got);

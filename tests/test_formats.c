@@ -129,7 +129,7 @@ static const char *whole_mlx(const char *precision)
         const zi_tensor *t = &stored.tensors[i];
         zi_variant_add(&tensors, t->name, t->type, t->dims, t->shape, t->data);
     }
-    zi_golden_part("model", ZI_TRANSFORMER, &weights);
+    zi_golden_part("model", ZI_COMPONENT_TRANSFORMER, &weights);
     for (int i = 0; i < 2; i++) {
         const char *pad = i ? "x_pad_token" : "cap_pad_token";
         const zi_entry *entry = zi_source_find(&weights.source, pad);
@@ -155,11 +155,11 @@ static void transformer_outputs(const char *path, const char *golden_name, const
     zi_layout layout;
     zi_checkpoint inputs = zi_golden_open("transformer.safetensors");
     zi_checkpoint outputs = zi_golden_open(golden_name);
-    zi_config config = zi_golden_part("model", ZI_TRANSFORMER, &weights);
+    zi_config config = zi_golden_part("model", ZI_COMPONENT_TRANSFORMER, &weights);
     zi_weights_close(&weights);
     if (!CHECK_OK(zi_layout_read(path, &layout, &error) &&
-                      zi_weights_open(&layout, ZI_TRANSFORMER, 0, zi_golden_backend(), &weights,
-                                      &error) &&
+                      zi_weights_open(&layout, ZI_COMPONENT_TRANSFORMER, 0, zi_golden_backend(),
+                                      &weights, &error) &&
                       zi_transformer_bind(&weights, &config.transformer, &transformer, &error),
                   error))
         return;
@@ -172,8 +172,8 @@ static void transformer_outputs(const char *path, const char *golden_name, const
         char name[64];
         zi_sequence s;
         snprintf(name, sizeof name, format, cases[i]);
-        zi_sequence_plan(&transformer, latents->shape[2], latents->shape[3], caption->shape[0],
-                         &ops.arena, &s);
+        zi_sequence_reserve(&transformer, latents->shape[2], latents->shape[3], caption->shape[0],
+                            &ops.arena, &s);
         size_t channels = latents->shape[0], pixels = latents->count / channels;
         zi_view features = zi_test_view(&ops, caption->data, caption->shape[0], caption->shape[1]);
         zi_view in = zi_test_view(&ops, latents->data, channels, pixels);
@@ -299,7 +299,8 @@ static void transformers(void)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_test_tensors stored, meaning;
         zi_model_options options = {.reference = paths.model}, meant = options;
-        zi_variant_make(ZI_TRANSFORMER, rows[i].naming, rows[i].format, &stored, &meaning);
+        zi_variant_make(ZI_COMPONENT_TRANSFORMER, rows[i].naming, rows[i].format, &stored,
+                        &meaning);
         options.path = write_variant(rows[i].file, &stored);
         meant.path = write_variant("meant.safetensors", &meaning);
         compare_variant(rows[i].what, &options, &meant, rows[i].least);
@@ -316,7 +317,7 @@ static void mlx_with_groups_of_32(void)
     zi_error error = {0};
     snprintf(path, sizeof path, "%s", zi_test_path("groups"));
     CHECK(mkdir(path, 0700) == 0);
-    zi_variant_make(ZI_TRANSFORMER, ZI_NAMES_MLX, ZI_AS_Q8_32, &stored, &meaning);
+    zi_variant_make(ZI_COMPONENT_TRANSFORMER, ZI_NAMES_MLX, ZI_AS_Q8_32, &stored, &meaning);
     snprintf(file, sizeof file, "%s/weights.safetensors", path);
     CHECK_OK(zi_safetensors_write(file, stored.list, stored.count, &error), error);
     snprintf(file, sizeof file, "%s/config.json", path);
@@ -346,7 +347,8 @@ static void encoders(void)
     for (int i = 0; i < 2; i++) {
         zi_test_tensors stored, meaning;
         zi_error error = {0};
-        zi_variant_make(ZI_TEXT_ENCODER, ZI_NAMES_GGUF, rows[i].format, &stored, &meaning);
+        zi_variant_make(ZI_COMPONENT_TEXT_ENCODER, ZI_NAMES_GGUF, rows[i].format, &stored,
+                        &meaning);
         const char *path = zi_test_path(rows[i].file);
         CHECK_OK(zi_variant_write_encoder(path, &stored, &error), error);
         zi_model_options options = {

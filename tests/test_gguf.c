@@ -273,7 +273,7 @@ static void check_values(const zi_gguf *gguf)
     CHECK(!zi_gguf_find(gguf, "sing") && !zi_gguf_find(gguf, "singles2") &&
           !zi_gguf_find(gguf, ""));
     CHECK_OK(zi_gguf_string(gguf, "general.architecture", &text, &error), error);
-    CHECK(zi_gguf_text_is(text, "lumina2") && !zi_gguf_text_is(text, "lumina"));
+    CHECK(zi_gguf_text_equals(text, "lumina2") && !zi_gguf_text_equals(text, "lumina"));
     CHECK_OK(zi_gguf_integer(gguf, "byte", 0, 7, &whole, &error), error);
     CHECK(whole == 7);
     CHECK_OK(zi_gguf_integer(gguf, "sign", -1, 0, &whole, &error), error);
@@ -287,7 +287,8 @@ static void check_values(const zi_gguf *gguf)
     if (CHECK_OK(zi_gguf_numbers(gguf, "singles", &array, &error), error))
         for (size_t i = 0; i < 2; i++) CHECK(zi_gguf_number_at(array, i) == singles[i]);
     if (CHECK_OK(zi_gguf_strings(gguf, "words", &array, &error), error) && CHECK(array->count == 3))
-        for (size_t i = 0; i < 3; i++) CHECK(zi_gguf_text_is(zi_gguf_next(array, &at), words[i]));
+        for (size_t i = 0; i < 3; i++)
+            CHECK(zi_gguf_text_equals(zi_gguf_next_string(array, &at), words[i]));
     CHECK(zi_gguf_strings(gguf, "none", &array, &error) && array->count == 0);
 }
 

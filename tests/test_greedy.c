@@ -75,7 +75,7 @@ static void json_of_a_real_tokenizer(void)
     zi_text_puts(&text, "\"\":0},\"merges\":[");
     for (int i = 0; i < 151387; i++)
         zi_text_puts(&text, "      [\n        \"or\",\n     \"\\\\\"\n],\n");
-    CHECK(!text.failed && text.size < 12 << 20 && zi_json_affordable(text.data, text.size));
+    CHECK(!text.failed && text.size < 12 << 20 && zi_json_fits_memory(text.data, text.size));
     zi_text_free(&text);
 }
 
@@ -129,7 +129,7 @@ static void colliding_tokens(void)
         char text[16];
         snprintf(text, sizeof text, "%u", i);
         if (text_place(text) == 0)
-            ok = zi_bpe_add(&bpe, "made.json", text, strlen(text), id++, false, &error);
+            ok = zi_bpe_add_token(&bpe, "made.json", text, strlen(text), id++, false, &error);
     }
     CHECK(!ok && id > 500 && strstr(error.text, "tokens were made to slow"));
     CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, "made.json");
@@ -152,11 +152,11 @@ static bool add_merge(zi_bpe *bpe, int32_t left, int32_t r, zi_error *error)
     int size = snprintf(both, sizeof both, "l%d-", left),
         whole = snprintf(both, sizeof both, "l%d-r%d", left, r);
     const char *right = both + size;
-    return (zi_bpe_find(bpe, right, (size_t)(whole - size)) >= 0 ||
-            zi_bpe_add(bpe, path, right, (size_t)(whole - size), r, false, error)) &&
-           zi_bpe_add(bpe, path, both, (size_t)size, left, false, error) &&
-           zi_bpe_add(bpe, path, both, (size_t)whole, free_id(bpe), false, error) &&
-           zi_bpe_merge(bpe, path, both, (size_t)size, right, (size_t)(whole - size), error);
+    return (zi_bpe_find_token(bpe, right, (size_t)(whole - size)) >= 0 ||
+            zi_bpe_add_token(bpe, path, right, (size_t)(whole - size), r, false, error)) &&
+           zi_bpe_add_token(bpe, path, both, (size_t)size, left, false, error) &&
+           zi_bpe_add_token(bpe, path, both, (size_t)whole, free_id(bpe), false, error) &&
+           zi_bpe_add_merge(bpe, path, both, (size_t)size, right, (size_t)(whole - size), error);
 }
 
 static void colliding_merges(void)

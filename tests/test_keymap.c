@@ -6,29 +6,29 @@
 
 #include <string.h>
 
-static const zi_vae_form golden_form = {4, 1}, real_form = {4, 2};
+static const zi_vae_depth golden_form = {4, 1}, real_form = {4, 2};
 
-static const char *const folders[ZI_PARTS] = {"transformer/", "text_encoder/", "vae/"};
+static const char *const folders[ZI_WEIGHT_COMPONENTS] = {"transformer/", "text_encoder/", "vae/"};
 
 /* Whether stored reads as slice of canonical. */
-static bool reads_as(const char *stored, const zi_vae_form *form, zi_part part,
+static bool reads_as(const char *stored, const zi_vae_depth *form, zi_component part,
                      const char *canonical, int slice, int slices)
 {
     zi_key keys[ZI_MAX_FUSED];
-    int count = zi_key_read(stored, form, keys);
-    bool ok = count == slices && keys[slice].part == part && keys[slice].role == ZI_ITSELF &&
-              keys[slice].slice == slice && keys[slice].slices == slices &&
-              strcmp(keys[slice].name, canonical) == 0;
+    int count = zi_key_parse(stored, form, keys);
+    bool ok = count == slices && keys[slice].component == part &&
+              keys[slice].role == ZI_ROLE_WEIGHT && keys[slice].slice == slice &&
+              keys[slice].slices == slices && strcmp(keys[slice].name, canonical) == 0;
     return CHECK_MSG(ok, "%s is not part %d of %d of %s but %s", stored, slice, slices, canonical,
                      count ? keys[0].name : "unknown");
 }
 
 /* Whether canonical is written so, as slice of slices. */
-static bool writes_as(zi_naming naming, const char *canonical, const zi_vae_form *form,
+static bool writes_as(zi_naming naming, const char *canonical, const zi_vae_depth *form,
                       const char *stored, int slice, int slices)
 {
-    zi_stored out;
-    bool ok = zi_key_write(naming, canonical, ZI_ITSELF, form, &out);
+    zi_stored_name out;
+    bool ok = zi_key_format(naming, canonical, ZI_ROLE_WEIGHT, form, &out);
     return CHECK_MSG(ok && out.slice == slice && out.slices == slices &&
                          strcmp(out.name, stored) == 0,
                      "%s is written as %s in naming %d, not as %s", canonical,
@@ -47,22 +47,22 @@ static void check_oracle(const cJSON *row)
         int first = cJSON_GetArrayItem(rows, 0)->valueint;
         slice = first / (cJSON_GetArrayItem(rows, 1)->valueint - first);
     }
-    for (int part = 0; part < ZI_PARTS; part++) {
+    for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++) {
         size_t length = strlen(folders[part]);
         if (strncmp(row->string, folders[part], length) != 0) continue;
         const char *canonical = row->string + length;
         char full[2 * ZI_MAX_KEY];
-        zi_stored out;
-        reads_as(canonical, &golden_form, (zi_part)part, canonical, 0, 1);
-        reads_as(split, &golden_form, (zi_part)part, canonical, slice, slices);
-        reads_as(single, &golden_form, (zi_part)part, canonical, slice, slices);
+        zi_stored_name out;
+        reads_as(canonical, &golden_form, (zi_component)part, canonical, 0, 1);
+        reads_as(split, &golden_form, (zi_component)part, canonical, slice, slices);
+        reads_as(single, &golden_form, (zi_component)part, canonical, slice, slices);
         writes_as(ZI_NAMES_DIFFUSERS, canonical, &golden_form, canonical, 0, 1);
         writes_as(ZI_NAMES_COMFYUI, canonical, &golden_form, split, slice, slices);
-        snprintf(full, sizeof full, "%s%s", zi_key_prefix((zi_part)part), split);
+        snprintf(full, sizeof full, "%s%s", zi_key_prefix((zi_component)part), split);
         CHECK_MSG(strcmp(full, single) == 0, "%s, not %s", full, single);
-        CHECK(zi_key_write(ZI_NAMES_COMFYUI, canonical, ZI_ITSELF, &golden_form, &out));
-        CHECK(out.part == (zi_part)part);
-        int dims = out.kind == ZI_POINTWISE || out.kind == ZI_KERNEL ? 4 : 1;
+        CHECK(zi_key_format(ZI_NAMES_COMFYUI, canonical, ZI_ROLE_WEIGHT, &golden_form, &out));
+        CHECK(out.component == (zi_component)part);
+        int dims = out.kind == ZI_TENSOR_CONV1X1 || out.kind == ZI_TENSOR_CONV ? 4 : 1;
         CHECK_MSG(!shape || cJSON_GetArraySize(shape) == dims, "%s is of kind %d", canonical,
                   out.kind);
         return;
@@ -83,7 +83,7 @@ static void comfyui_names(void)
     cJSON_Delete(map);
 }
 
-static void check_mlx_file(const char *path, zi_part part)
+static void check_mlx_file(const char *path, zi_component part)
 {
     zi_checkpoint checkpoint;
     zi_error error = {0};
@@ -91,9 +91,9 @@ static void check_mlx_file(const char *path, zi_part part)
     for (size_t i = 0; i < checkpoint.tensor_count; i++) {
         const char *name = checkpoint.tensors[i].name;
         zi_key keys[ZI_MAX_FUSED];
-        zi_stored out;
-        bool ok = zi_key_read(name, &golden_form, keys) == 1 && keys[0].part == part &&
-                  zi_key_write(ZI_NAMES_MLX, keys[0].name, keys[0].role, &golden_form, &out);
+        zi_stored_name out;
+        bool ok = zi_key_parse(name, &golden_form, keys) == 1 && keys[0].component == part &&
+                  zi_key_format(ZI_NAMES_MLX, keys[0].name, keys[0].role, &golden_form, &out);
         CHECK_MSG(ok && strcmp(out.name, name) == 0, "%s: %s does not come back", path, name);
     }
     zi_checkpoint_close(&checkpoint);
@@ -101,20 +101,20 @@ static void check_mlx_file(const char *path, zi_part part)
 
 static void mlx_names(void)
 {
-    check_mlx_file("golden/mlx/FP16/weights.safetensors", ZI_TRANSFORMER);
-    check_mlx_file("golden/mlx/FP8/weights.safetensors", ZI_TRANSFORMER);
-    check_mlx_file("golden/mlx/FP16/text_encoder.safetensors", ZI_TEXT_ENCODER);
-    check_mlx_file("golden/mlx/FP16/vae.safetensors", ZI_VAE);
+    check_mlx_file("golden/mlx/FP16/weights.safetensors", ZI_COMPONENT_TRANSFORMER);
+    check_mlx_file("golden/mlx/FP8/weights.safetensors", ZI_COMPONENT_TRANSFORMER);
+    check_mlx_file("golden/mlx/FP16/text_encoder.safetensors", ZI_COMPONENT_TEXT_ENCODER);
+    check_mlx_file("golden/mlx/FP16/vae.safetensors", ZI_COMPONENT_VAE);
 }
 
 /* Every canonical name of the model, written in every naming, reads as itself, and no two become
  * one. */
 static void every_naming_comes_back(void)
 {
-    static const char *const names[ZI_PARTS] = {"transformer", "text_encoder", "vae"};
-    static const char *const files[ZI_PARTS] = {"diffusion_pytorch_model", "model",
-                                                "diffusion_pytorch_model"};
-    for (int part = 0; part < ZI_PARTS; part++) {
+    static const char *const names[ZI_WEIGHT_COMPONENTS] = {"transformer", "text_encoder", "vae"};
+    static const char *const files[ZI_WEIGHT_COMPONENTS] = {"diffusion_pytorch_model", "model",
+                                                            "diffusion_pytorch_model"};
+    for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++) {
         char folder[64];
         zi_checkpoint checkpoint;
         zi_error error = {0};
@@ -125,12 +125,12 @@ static void every_naming_comes_back(void)
             return;
         for (size_t i = 0; i < checkpoint.tensor_count * ZI_NAMINGS; i++) {
             const char *name = checkpoint.tensors[i / ZI_NAMINGS].name;
-            zi_stored out;
-            if (!CHECK_MSG(zi_key_write(i % ZI_NAMINGS, name, ZI_ITSELF, &golden_form, &out),
+            zi_stored_name out;
+            if (!CHECK_MSG(zi_key_format(i % ZI_NAMINGS, name, ZI_ROLE_WEIGHT, &golden_form, &out),
                            "%s in naming %d", name, (int)(i % ZI_NAMINGS)))
                 continue;
-            CHECK(out.part == (zi_part)part);
-            reads_as(out.name, &golden_form, out.part, name, out.slice, out.slices);
+            CHECK(out.component == (zi_component)part);
+            reads_as(out.name, &golden_form, out.component, name, out.slice, out.slices);
         }
         zi_checkpoint_close(&checkpoint);
     }
@@ -223,34 +223,34 @@ static void rules_one_by_one(void)
         {"blk.7.ffn_down.weight", "model.layers.7.mlp.down_proj.weight", -1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        zi_stored out;
-        if (!CHECK_MSG(
-                zi_key_write(ZI_NAMES_DIFFUSERS, rows[i].canonical, ZI_ITSELF, &real_form, &out),
-                "%s is not canonical", rows[i].canonical))
+        zi_stored_name out;
+        if (!CHECK_MSG(zi_key_format(ZI_NAMES_DIFFUSERS, rows[i].canonical, ZI_ROLE_WEIGHT,
+                                     &real_form, &out),
+                       "%s is not canonical", rows[i].canonical))
             continue;
-        reads_as(rows[i].stored, &real_form, out.part, rows[i].canonical,
+        reads_as(rows[i].stored, &real_form, out.component, rows[i].canonical,
                  rows[i].slice < 0 ? 0 : rows[i].slice, rows[i].slice < 0 ? 1 : 3);
     }
 }
 
 static void prefixes(void)
 {
-    static const char *const rows[ZI_PARTS][8] = {
+    static const char *const rows[ZI_WEIGHT_COMPONENTS][8] = {
         {"", "model.diffusion_model.", "diffusion_model.", "diffusion_", "transformer.", "model."},
         {"", "text_encoders.qwen3_4b.transformer.", "text_encoders.qwen3_4b.", "text_encoders.llm.",
          "text_encoder.transformer.", "text_encoder.", "transformer."},
         {"", "vae.", "first_stage_model."},
     };
-    static const char *const names[ZI_PARTS] = {"layers.0.attention.to_k.weight",
-                                                "model.layers.0.self_attn.k_proj.weight",
-                                                "decoder.up_blocks.1.resnets.0.conv2.bias"};
-    for (int part = 0; part < ZI_PARTS; part++)
+    static const char *const names[ZI_WEIGHT_COMPONENTS] = {
+        "layers.0.attention.to_k.weight", "model.layers.0.self_attn.k_proj.weight",
+        "decoder.up_blocks.1.resnets.0.conv2.bias"};
+    for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++)
         for (int i = 0; rows[part][i]; i++) {
             char stored[ZI_MAX_KEY];
             zi_key keys[ZI_MAX_FUSED];
             snprintf(stored, sizeof stored, "%s%s", rows[part][i], names[part]);
-            reads_as(stored, &real_form, (zi_part)part, names[part], 0, 1);
-            CHECK(zi_key_read(stored, &real_form, keys) == 1 && keys[0].prefixed == (i > 0));
+            reads_as(stored, &real_form, (zi_component)part, names[part], 0, 1);
+            CHECK(zi_key_parse(stored, &real_form, keys) == 1 && keys[0].prefixed == (i > 0));
         }
 }
 
@@ -258,56 +258,64 @@ static void companions(void)
 {
     static const struct {
         const char *stored, *canonical;
-        zi_role role;
+        zi_tensor_role role;
         int count;
     } rows[] = {
-        {"layers.0.attention.to_out.scales", "layers.0.attention.to_out.0.weight", ZI_SCALES, 1},
-        {"layers.0.attention.to_out.biases", "layers.0.attention.to_out.0.weight", ZI_BIASES, 1},
-        {"x_embedder.biases", "all_x_embedder.2-1.weight", ZI_BIASES, 1},
-        {"layers.1.feed_forward.w1.weight_scale", "layers.1.feed_forward.w1.weight", ZI_FACTOR, 1},
-        {"layers.1.feed_forward.w1.scale_weight", "layers.1.feed_forward.w1.weight", ZI_FACTOR, 1},
-        {"layers.1.feed_forward.w1.comfy_quant", "layers.1.feed_forward.w1.weight", ZI_MARKER, 1},
-        {"layers.1.feed_forward.w1.scale_input", "layers.1.feed_forward.w1.weight", ZI_NEEDLESS, 1},
-        {"layers.1.feed_forward.w1.input_scale", "layers.1.feed_forward.w1.weight", ZI_NEEDLESS, 1},
+        {"layers.0.attention.to_out.scales", "layers.0.attention.to_out.0.weight",
+         ZI_ROLE_GROUP_SCALES, 1},
+        {"layers.0.attention.to_out.biases", "layers.0.attention.to_out.0.weight",
+         ZI_ROLE_GROUP_BIASES, 1},
+        {"x_embedder.biases", "all_x_embedder.2-1.weight", ZI_ROLE_GROUP_BIASES, 1},
+        {"layers.1.feed_forward.w1.weight_scale", "layers.1.feed_forward.w1.weight", ZI_ROLE_SCALE,
+         1},
+        {"layers.1.feed_forward.w1.scale_weight", "layers.1.feed_forward.w1.weight", ZI_ROLE_SCALE,
+         1},
+        {"layers.1.feed_forward.w1.comfy_quant", "layers.1.feed_forward.w1.weight", ZI_ROLE_FORMAT,
+         1},
+        {"layers.1.feed_forward.w1.scale_input", "layers.1.feed_forward.w1.weight", ZI_ROLE_UNUSED,
+         1},
+        {"layers.1.feed_forward.w1.input_scale", "layers.1.feed_forward.w1.weight", ZI_ROLE_UNUSED,
+         1},
         {"model.diffusion_model.layers.1.attention.qkv.weight_scale",
-         "layers.1.attention.to_q.weight", ZI_FACTOR, 3},
+         "layers.1.attention.to_q.weight", ZI_ROLE_SCALE, 3},
         {"text_encoders.qwen3_4b.transformer.model.layers.1.mlp.up_proj.weight_scale",
-         "model.layers.1.mlp.up_proj.weight", ZI_FACTOR, 1},
-        {"norm_final.weight", "", ZI_NEEDLESS, 1},
-        {"model.diffusion_model.norm_final.weight", "", ZI_NEEDLESS, 1},
-        {"lm_head.weight", "", ZI_NEEDLESS, 1},
-        {"text_encoders.qwen3_4b.transformer.lm_head.weight", "", ZI_NEEDLESS, 1},
-        {"output.weight", "", ZI_NEEDLESS, 1},
-        {"rope_freqs.weight", "", ZI_NEEDLESS, 1},
-        {"rotary_emb.inv_freq", "", ZI_NEEDLESS, 1},
-        {"scaled_fp8", "", ZI_NEEDLESS, 1},
-        {"model.diffusion_model.scaled_fp8", "", ZI_NEEDLESS, 1},
-        {"text_encoders.qwen3_4b.logit_scale", "", ZI_NEEDLESS, 1},
+         "model.layers.1.mlp.up_proj.weight", ZI_ROLE_SCALE, 1},
+        {"norm_final.weight", "", ZI_ROLE_UNUSED, 1},
+        {"model.diffusion_model.norm_final.weight", "", ZI_ROLE_UNUSED, 1},
+        {"lm_head.weight", "", ZI_ROLE_UNUSED, 1},
+        {"text_encoders.qwen3_4b.transformer.lm_head.weight", "", ZI_ROLE_UNUSED, 1},
+        {"output.weight", "", ZI_ROLE_UNUSED, 1},
+        {"rope_freqs.weight", "", ZI_ROLE_UNUSED, 1},
+        {"rotary_emb.inv_freq", "", ZI_ROLE_UNUSED, 1},
+        {"scaled_fp8", "", ZI_ROLE_UNUSED, 1},
+        {"model.diffusion_model.scaled_fp8", "", ZI_ROLE_UNUSED, 1},
+        {"text_encoders.qwen3_4b.logit_scale", "", ZI_ROLE_UNUSED, 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_key keys[ZI_MAX_FUSED];
-        int count = zi_key_read(rows[i].stored, &real_form, keys);
+        int count = zi_key_parse(rows[i].stored, &real_form, keys);
         CHECK_MSG(count == rows[i].count && keys[0].role == rows[i].role &&
                       strcmp(keys[0].name, rows[i].canonical) == 0,
                   "%s: %d keys, the first %s", rows[i].stored, count, count ? keys[0].name : "?");
     }
     static const struct {
         zi_naming naming;
-        zi_role role;
+        zi_tensor_role role;
         const char *canonical, *stored;
     } written[] = {
-        {ZI_NAMES_MLX, ZI_SCALES, "t_embedder.mlp.2.weight", "t_embedder.mlp.layers.2.scales"},
-        {ZI_NAMES_COMFYUI, ZI_FACTOR, "layers.0.attention.to_v.weight",
+        {ZI_NAMES_MLX, ZI_ROLE_GROUP_SCALES, "t_embedder.mlp.2.weight",
+         "t_embedder.mlp.layers.2.scales"},
+        {ZI_NAMES_COMFYUI, ZI_ROLE_SCALE, "layers.0.attention.to_v.weight",
          "layers.0.attention.qkv.weight_scale"},
-        {ZI_NAMES_MFLUX, ZI_BIASES, "model.embed_tokens.weight", "embed_tokens.biases"},
-        {ZI_NAMES_MLX, ZI_SCALES, "t_embedder.mlp.2.bias", NULL},
-        {ZI_NAMES_MLX, ZI_SCALES, "x_pad_token", NULL},
-        {ZI_NAMES_MLX, ZI_NEEDLESS, "t_embedder.mlp.2.weight", NULL},
+        {ZI_NAMES_MFLUX, ZI_ROLE_GROUP_BIASES, "model.embed_tokens.weight", "embed_tokens.biases"},
+        {ZI_NAMES_MLX, ZI_ROLE_GROUP_SCALES, "t_embedder.mlp.2.bias", NULL},
+        {ZI_NAMES_MLX, ZI_ROLE_GROUP_SCALES, "x_pad_token", NULL},
+        {ZI_NAMES_MLX, ZI_ROLE_UNUSED, "t_embedder.mlp.2.weight", NULL},
     };
     for (size_t i = 0; i < sizeof written / sizeof *written; i++) {
-        zi_stored out;
-        bool ok = zi_key_write(written[i].naming, written[i].canonical, written[i].role, &real_form,
-                               &out);
+        zi_stored_name out;
+        bool ok = zi_key_format(written[i].naming, written[i].canonical, written[i].role,
+                                &real_form, &out);
         CHECK_MSG(ok ? written[i].stored && strcmp(out.name, written[i].stored) == 0
                      : !written[i].stored,
                   "row %zu: %s", i, ok ? out.name : "nothing");
@@ -355,7 +363,7 @@ static void strangers(void)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_key keys[ZI_MAX_FUSED];
-        CHECK_MSG(zi_key_read(rows[i], &real_form, keys) == 0, "%s is taken for %s", rows[i],
+        CHECK_MSG(zi_key_parse(rows[i], &real_form, keys) == 0, "%s is taken for %s", rows[i],
                   keys[0].name);
     }
     static const char *const not_canonical[] = {"",
@@ -368,9 +376,10 @@ static void strangers(void)
                                                 "model.layers.0.mlp.up_proj",
                                                 "decoder.up_blocks.4.resnets.0.conv1.weight"};
     for (size_t i = 0; i < sizeof not_canonical / sizeof *not_canonical; i++) {
-        zi_stored out;
-        CHECK_MSG(!zi_key_write(ZI_NAMES_COMFYUI, not_canonical[i], ZI_ITSELF, &real_form, &out),
-                  "%s is written as %s", not_canonical[i], out.name);
+        zi_stored_name out;
+        CHECK_MSG(
+            !zi_key_format(ZI_NAMES_COMFYUI, not_canonical[i], ZI_ROLE_WEIGHT, &real_form, &out),
+            "%s is written as %s", not_canonical[i], out.name);
     }
 }
 
@@ -378,24 +387,25 @@ static void heads(void)
 {
     static const struct {
         const char *stored, *canonical;
-        zi_role role;
-    } rows[] = {{"lm_head.weight", "lm_head.weight", ZI_ITSELF},
-                {"output.weight", "lm_head.weight", ZI_ITSELF},
-                {"lm_head.scales", "lm_head.weight", ZI_SCALES},
-                {"lm_head.biases", "lm_head.weight", ZI_BIASES}};
+        zi_tensor_role role;
+    } rows[] = {{"lm_head.weight", "lm_head.weight", ZI_ROLE_WEIGHT},
+                {"output.weight", "lm_head.weight", ZI_ROLE_WEIGHT},
+                {"lm_head.scales", "lm_head.weight", ZI_ROLE_GROUP_SCALES},
+                {"lm_head.biases", "lm_head.weight", ZI_ROLE_GROUP_BIASES}};
     zi_key key;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        CHECK_MSG(zi_key_read_head(rows[i].stored, &key) && key.role == rows[i].role &&
+        CHECK_MSG(zi_key_parse_lm_head(rows[i].stored, &key) && key.role == rows[i].role &&
                       strcmp(key.name, rows[i].canonical) == 0,
                   "%s", rows[i].stored);
-    CHECK(!zi_key_read_head("output_norm.weight", &key) && !zi_key_read_head("lm_head.bias", &key));
+    CHECK(!zi_key_parse_lm_head("output_norm.weight", &key) &&
+          !zi_key_parse_lm_head("lm_head.bias", &key));
 }
 
 static void vae_forms(void)
 {
     static const struct {
         const char *names[3];
-        zi_vae_form form;
+        zi_vae_depth form;
     } rows[] = {
         {{"decoder.up_blocks.3.resnets.2.conv1.weight",
           "encoder.down_blocks.0.resnets.1.conv1.weight"},
@@ -408,8 +418,9 @@ static void vae_forms(void)
         {{"model.layers.7.mlp.up_proj.weight", "text_encoder.model.norm.weight"}, {0, 0}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        zi_vae_form form = {0};
-        for (int j = 0; j < 3 && rows[i].names[j]; j++) zi_vae_form_note(&form, rows[i].names[j]);
+        zi_vae_depth form = {0};
+        for (int j = 0; j < 3 && rows[i].names[j]; j++)
+            zi_vae_depth_update(&form, rows[i].names[j]);
         CHECK_MSG(form.blocks == rows[i].form.blocks && form.layers == rows[i].form.layers,
                   "row %zu: %d blocks, %d layers", i, form.blocks, form.layers);
     }
@@ -430,7 +441,7 @@ static void foreign_formats(void)
         {".scale", NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const char *format = zi_key_foreign_format(rows[i].name);
+        const char *format = zi_key_unsupported_format(rows[i].name);
         CHECK_MSG(format ? rows[i].format && strstr(format, rows[i].format) : !rows[i].format,
                   "%s: %s", rows[i].name, format ? format : "none");
     }

@@ -10,7 +10,11 @@
 
 static void reference_layouts(void)
 {
-    enum { T = 1 << ZI_TRANSFORMER, E = 1 << ZI_TEXT_ENCODER, V = 1 << ZI_VAE };
+    enum {
+        T = 1 << ZI_COMPONENT_TRANSFORMER,
+        E = 1 << ZI_COMPONENT_TEXT_ENCODER,
+        V = 1 << ZI_COMPONENT_VAE
+    };
     static const struct {
         const char *path;
         zi_naming naming;
@@ -41,20 +45,24 @@ static void reference_layouts(void)
         CHECK_MSG(!layout.tokenizer == !rows[i].extras && !layout.scheduler == !rows[i].extras,
                   "%s: %s, %s", rows[i].path, layout.tokenizer ? layout.tokenizer : "no tokenizer",
                   layout.scheduler ? layout.scheduler : "no scheduler");
-        for (int part = 0; part < ZI_PARTS; part++) {
-            const zi_layout_part *where = &layout.parts[part];
+        for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++) {
+            const zi_layout_component *where = &layout.components[part];
             zi_checkpoint *checkpoint;
             zi_source source;
             CHECK_MSG(!where->path == !(rows[i].parts >> part & 1) &&
                           !where->config == !(rows[i].configs >> part & 1),
                       "%s: %s is at %s, its config at %s", rows[i].path,
-                      zi_part_name((zi_part)part), where->path ? where->path : "no place",
+                      zi_component_title((zi_component)part),
+                      where->path ? where->path : "no place",
                       where->config ? where->config : "no place");
             if (!where->path) continue;
-            if (!CHECK_OK(zi_layout_open(&layout, (zi_part)part, &checkpoint, &error), error))
+            if (!CHECK_OK(
+                    zi_layout_open_component(&layout, (zi_component)part, &checkpoint, &error),
+                    error))
                 continue;
             const zi_checkpoint *one = checkpoint;
-            if (CHECK_OK(zi_source_create(&one, 1, (zi_part)part, 0, &source, &error), error)) {
+            if (CHECK_OK(zi_source_create(&one, 1, (zi_component)part, 0, &source, &error),
+                         error)) {
                 CHECK_MSG(source.count > 40, "%s: %zu", rows[i].path, source.count);
                 zi_source_free(&source);
             }
@@ -91,12 +99,13 @@ static void mflux_folder(void)
     zi_error error = {0};
     if (!CHECK_OK(zi_layout_read(zi_test_path("mflux"), &layout, &error), error)) return;
     CHECK(layout.naming == ZI_NAMES_MFLUX && layout.folder && layout.tokenizer);
-    CHECK(!layout.scheduler && !layout.parts[ZI_TEXT_ENCODER].path);
-    if (CHECK_OK(zi_layout_open(&layout, ZI_TRANSFORMER, &checkpoint, &error), error)) {
+    CHECK(!layout.scheduler && !layout.components[ZI_COMPONENT_TEXT_ENCODER].path);
+    if (CHECK_OK(zi_layout_open_component(&layout, ZI_COMPONENT_TRANSFORMER, &checkpoint, &error),
+                 error)) {
         CHECK(checkpoint->tensor_count == 3 && checkpoint->file_count == 2);
         zi_checkpoint_release(checkpoint);
     }
-    if (CHECK_OK(zi_layout_open(&layout, ZI_VAE, &checkpoint, &error), error)) {
+    if (CHECK_OK(zi_layout_open_component(&layout, ZI_COMPONENT_VAE, &checkpoint, &error), error)) {
         CHECK(checkpoint->tensor_count == 1);
         zi_checkpoint_release(checkpoint);
     }

@@ -80,14 +80,14 @@ static void check_prompt(int model, int prompt, const zi_lm *lm)
     size_t count, vocab = (size_t)lm->qwen.config.vocab;
     int32_t *ids = prompt_ids(prompt, &count);
     zi_qwen_cache cache;
-    zi_qwen_cache_plan(&lm->qwen, count + ADDED, count, &engine.arena, &cache);
+    zi_qwen_cache_reserve(&lm->qwen, count + ADDED, count, &engine.arena, &cache);
     zi_view logits = zi_test_view(&engine, NULL, 1, vocab);
     zi_error error = {0};
-    CHECK_OK(zi_qwen_read(&engine.run, &lm->qwen, &cache, ids, count, logits, &error), error);
+    CHECK_OK(zi_qwen_forward(&engine.run, &lm->qwen, &cache, ids, count, logits, &error), error);
     for (int step = 0; step < ADDED; step++) {
         check_logits(model, prompt, step, zi_test_read(&engine, logits), vocab);
         int32_t next = (int32_t)greedy(model, prompt, (size_t)step);
-        CHECK_OK(zi_qwen_read(&engine.run, &lm->qwen, &cache, &next, 1, logits, &error), error);
+        CHECK_OK(zi_qwen_forward(&engine.run, &lm->qwen, &cache, &next, 1, logits, &error), error);
     }
     free(ids);
     zi_test_engine_stop(&engine);
@@ -149,18 +149,19 @@ static void batches(void)
     for (int i = 0; i < LONG; i++) ids[i] = i * 7 % 290;
     size_t vocab = (size_t)lm.qwen.config.vocab;
     zi_qwen_cache cache, cache2, cache3;
-    zi_qwen_cache_plan(&lm.qwen, LONG, LONG, &engine.arena, &cache);
-    zi_qwen_cache_plan(&lm.qwen, LONG, LONG, &other.arena, &cache2);
-    zi_qwen_cache_plan(&lm.qwen, LONG, LONG, &engine.arena, &cache3);
+    zi_qwen_cache_reserve(&lm.qwen, LONG, LONG, &engine.arena, &cache);
+    zi_qwen_cache_reserve(&lm.qwen, LONG, LONG, &other.arena, &cache2);
+    zi_qwen_cache_reserve(&lm.qwen, LONG, LONG, &engine.arena, &cache3);
     zi_view logits = zi_test_view(&engine, NULL, 1, vocab);
     zi_view others = zi_test_view(&other, NULL, 1, vocab);
     zi_error error = {0};
-    CHECK_OK(zi_qwen_read(&engine.run, &lm.qwen, &cache, ids, LONG, logits, &error), error);
+    CHECK_OK(zi_qwen_forward(&engine.run, &lm.qwen, &cache, ids, LONG, logits, &error), error);
     const float *a = zi_test_read(&engine, logits);
-    CHECK_OK(zi_qwen_read(&other.run, &lm.qwen, &cache2, ids, LONG, others, &error), error);
+    CHECK_OK(zi_qwen_forward(&other.run, &lm.qwen, &cache2, ids, LONG, others, &error), error);
     const float *b = zi_test_read(&other, others);
     for (size_t i = 0; i < LONG; i++)
-        CHECK_OK(zi_qwen_read(&engine.run, &lm.qwen, &cache3, ids + i, 1, logits, &error), error);
+        CHECK_OK(zi_qwen_forward(&engine.run, &lm.qwen, &cache3, ids + i, 1, logits, &error),
+                 error);
     const float *c = zi_test_read(&engine, logits);
     CHECK(memcmp(a, b, vocab * sizeof *a) == 0);
     CHECK_MSG(zi_max_abs(a, c, vocab) < 1e-4, "%g", zi_max_abs(a, c, vocab));

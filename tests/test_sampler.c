@@ -26,7 +26,7 @@ static void check_rows(const char *convention, zi_schedule schedule)
         const cJSON *sigmas = cJSON_GetObjectItem(row, "sigmas");
         const cJSON *times = cJSON_GetObjectItem(row, "model_t");
         float mine[128];
-        zi_sigmas(schedule, steps, shift, mine);
+        zi_sampler_sigmas(schedule, steps, shift, mine);
         CHECK(cJSON_GetArraySize(sigmas) == steps + 1);
         for (int i = 0; i <= steps; i++) {
             double wanted = cJSON_GetArrayItem(sigmas, i)->valuedouble;

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool open_source(const char *path, const char *stem, zi_part part, zi_checkpoint *checkpoint,
-                        zi_source *source)
+static bool open_source(const char *path, const char *stem, zi_component part,
+                        zi_checkpoint *checkpoint, zi_source *source)
 {
     zi_error error = {0};
     const char *full = zi_test_data(path);
@@ -81,29 +81,30 @@ static void check_entry(const char *path, const zi_entry *entry, const zi_entry 
 /* Every file of the reference model has the same entries as its diffusers folder, fused or not. */
 static void layouts_agree(void)
 {
-    static const char *const folders[ZI_PARTS][2] = {
+    static const char *const folders[ZI_WEIGHT_COMPONENTS][2] = {
         {"golden/model/transformer", "diffusion_pytorch_model"},
         {"golden/model/text_encoder", "model"},
         {"golden/model/vae", "diffusion_pytorch_model"}};
     static const struct {
         const char *path;
-        zi_part part;
+        zi_component part;
         int lacks;
     } rows[] = {
-        {"golden/comfyui/seed_single_file.safetensors", ZI_TRANSFORMER, 0},
-        {"golden/comfyui/seed_single_file.safetensors", ZI_TEXT_ENCODER, 0},
-        {"golden/comfyui/seed_single_file.safetensors", ZI_VAE, 0},
-        {"golden/comfyui/split_ae.safetensors", ZI_VAE, 0},
-        {"golden/comfyui/split_diffusion_model_fp8_e4m3fn.safetensors", ZI_TRANSFORMER, 0},
-        {"golden/mlx/FP16/weights.safetensors", ZI_TRANSFORMER, 2}, /* the pad tokens */
-        {"golden/mlx/FP8/weights.safetensors", ZI_TRANSFORMER, 2},
-        {"golden/mlx/FP16/text_encoder.safetensors", ZI_TEXT_ENCODER, 0},
-        {"golden/mlx/FP16/vae.safetensors", ZI_VAE, 0},
+        {"golden/comfyui/seed_single_file.safetensors", ZI_COMPONENT_TRANSFORMER, 0},
+        {"golden/comfyui/seed_single_file.safetensors", ZI_COMPONENT_TEXT_ENCODER, 0},
+        {"golden/comfyui/seed_single_file.safetensors", ZI_COMPONENT_VAE, 0},
+        {"golden/comfyui/split_ae.safetensors", ZI_COMPONENT_VAE, 0},
+        {"golden/comfyui/split_diffusion_model_fp8_e4m3fn.safetensors", ZI_COMPONENT_TRANSFORMER,
+         0},
+        {"golden/mlx/FP16/weights.safetensors", ZI_COMPONENT_TRANSFORMER, 2}, /* the pad tokens */
+        {"golden/mlx/FP8/weights.safetensors", ZI_COMPONENT_TRANSFORMER, 2},
+        {"golden/mlx/FP16/text_encoder.safetensors", ZI_COMPONENT_TEXT_ENCODER, 0},
+        {"golden/mlx/FP16/vae.safetensors", ZI_COMPONENT_VAE, 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         zi_checkpoint reference, checkpoint;
         zi_source original, source;
-        zi_part part = rows[i].part;
+        zi_component part = rows[i].part;
         if (!open_source(folders[part][0], folders[part][1], part, &reference, &original)) return;
         CHECK(original.count == reference.tensor_count);
         if (open_source(rows[i].path, NULL, part, &checkpoint, &source)) {
@@ -125,8 +126,8 @@ static void absent_parts_are_empty(void)
 {
     zi_checkpoint checkpoint;
     zi_source source;
-    if (!open_source("golden/comfyui/split_ae.safetensors", NULL, ZI_TRANSFORMER, &checkpoint,
-                     &source))
+    if (!open_source("golden/comfyui/split_ae.safetensors", NULL, ZI_COMPONENT_TRANSFORMER,
+                     &checkpoint, &source))
         return;
     CHECK(source.count == 0 && !source.file && !zi_source_find(&source, "x_pad_token"));
     close_source(&checkpoint, &source);
@@ -293,7 +294,7 @@ static void refusals(void)
                                                 rows[i].metadata, &error),
                      error);
         const zi_checkpoint *one = &checkpoint;
-        bool ok = zi_source_create(&one, 1, ZI_TRANSFORMER, 0, &source, &error);
+        bool ok = zi_source_create(&one, 1, ZI_COMPONENT_TRANSFORMER, 0, &source, &error);
         CHECK_MSG(!ok && strstr(error.text, rows[i].says) && strstr(error.text, "made.safetensors"),
                   "row %zu (%s): %s", i, rows[i].says, ok ? "accepted" : error.text);
         CHECK_ERROR(error, rows[i].code, rows[i].subject ? rows[i].subject : "made.safetensors");
@@ -354,8 +355,9 @@ static void packings(void)
         zi_error error = {0};
         make(rows[i].tensors, &checkpoint);
         const zi_checkpoint *one = &checkpoint;
-        if (!CHECK_MSG(zi_source_create(&one, 1, ZI_TRANSFORMER, rows[i].group, &source, &error),
-                       "row %zu: %s", i, error.text))
+        if (!CHECK_MSG(
+                zi_source_create(&one, 1, ZI_COMPONENT_TRANSFORMER, rows[i].group, &source, &error),
+                "row %zu: %s", i, error.text))
             return;
         const zi_entry *e = zi_source_find(&source, rows[i].name);
         if (!CHECK(e != NULL)) return;
@@ -391,13 +393,14 @@ static void mflux_kernels_are_nhwc(void)
         zi_error error = {0};
         make(i ? mflux : plain, &checkpoint);
         const zi_checkpoint *one = &checkpoint;
-        if (!CHECK_OK(zi_source_create(&one, 1, ZI_VAE, 0, &source, &error), error)) return;
+        if (!CHECK_OK(zi_source_create(&one, 1, ZI_COMPONENT_VAE, 0, &source, &error), error))
+            return;
         for (size_t j = 0; j < source.count; j++) {
             const zi_entry *e = &source.entries[j];
             CHECK(e->nhwc == (i == 1) && e->dims == 4 && e->shape[0] == 8 && e->shape[1] == 4 &&
                   e->shape[2] == 3 && e->shape[3] == 3);
         }
-        CHECK(source.count == 2 && source.form.blocks == 1);
+        CHECK(source.count == 2 && source.vae_depth.blocks == 1);
         zi_source_free(&source);
         zi_checkpoint_close(&checkpoint);
     }
@@ -415,13 +418,13 @@ static void several_files(void)
     make(a, &first);
     make(b, &second);
     const zi_checkpoint *both[2] = {&first, &second}, *twice[2] = {&first, &first};
-    if (CHECK_OK(zi_source_create(both, 2, ZI_TRANSFORMER, 0, &source, &error), error)) {
+    if (CHECK_OK(zi_source_create(both, 2, ZI_COMPONENT_TRANSFORMER, 0, &source, &error), error)) {
         const zi_entry *pad = zi_source_find(&source, "x_pad_token");
         CHECK(source.count == 2 && pad && pad->checkpoint == &second);
         CHECK(pad && strcmp(zi_entry_file(pad), "made.safetensors") == 0);
         zi_source_free(&source);
     }
-    CHECK(!zi_source_create(twice, 2, ZI_TRANSFORMER, 0, &source, &error));
+    CHECK(!zi_source_create(twice, 2, ZI_COMPONENT_TRANSFORMER, 0, &source, &error));
     CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, W ".weight");
     zi_checkpoint_close(&first);
     zi_checkpoint_close(&second);

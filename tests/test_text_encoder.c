@@ -15,7 +15,7 @@ static void load(void)
 {
     zi_weights weights;
     zi_error error = {0};
-    zi_config config = zi_golden_part("model", ZI_TEXT_ENCODER, &weights);
+    zi_config config = zi_golden_part("model", ZI_COMPONENT_TEXT_ENCODER, &weights);
     CHECK_OK(zi_qwen_bind(&weights, &config.text, &qwen, &error), error);
 }
 

@@ -96,11 +96,11 @@ static void check_chat(const zi_tokenizer *t, const cJSON *item)
     int32_t *ids = NULL;
     size_t count = 0;
     const char *prompt = zi_json_find(item, "prompt")->valuestring;
-    if (CHECK_OK(zi_tokenizer_chat(t, prompt, 512, &ids, &count, &error), error))
+    if (CHECK_OK(zi_tokenizer_encode_chat(t, prompt, 512, &ids, &count, &error), error))
         check_ids(prompt, zi_json_find(item, "ids"), ids, count);
     free(ids);
     ids = NULL;
-    if (CHECK_OK(zi_tokenizer_chat(t, prompt, 1 << 20, &ids, &count, &error), error))
+    if (CHECK_OK(zi_tokenizer_encode_chat(t, prompt, 1 << 20, &ids, &count, &error), error))
         CHECK((int)count == (int)zi_json_find(item, "n_full")->valuedouble);
     free(ids);
 }
@@ -269,12 +269,12 @@ static void lookups(void)
     if (!t) return;
     const char *bytes = NULL;
     size_t size = 0;
-    CHECK(zi_tokenizer_size(t) == 1282);
-    CHECK(zi_tokenizer_special(t, "<|im_end|>") == 1258);
-    CHECK(zi_tokenizer_special(t, "<think>") == 1280);
-    CHECK(zi_tokenizer_special(t, "<|im_end|>x") == -1);
-    CHECK(zi_tokenizer_special(t, "a") == -1);
-    CHECK(zi_tokenizer_special(t, "") == -1);
+    CHECK(zi_tokenizer_vocab_size(t) == 1282);
+    CHECK(zi_tokenizer_added_token(t, "<|im_end|>") == 1258);
+    CHECK(zi_tokenizer_added_token(t, "<think>") == 1280);
+    CHECK(zi_tokenizer_added_token(t, "<|im_end|>x") == -1);
+    CHECK(zi_tokenizer_added_token(t, "a") == -1);
+    CHECK(zi_tokenizer_added_token(t, "") == -1);
     CHECK(zi_tokenizer_bytes(t, 1258, &bytes, &size) && size == 10);
     CHECK(zi_tokenizer_bytes(t, 0, &bytes, &size) && size == 1 && *bytes == '!');
     CHECK(!zi_tokenizer_bytes(t, -1, &bytes, &size));
@@ -626,7 +626,7 @@ static void bad_text(void)
         size_t count = 0;
         CHECK(!zi_tokenizer_encode(t, rows[i].text, rows[i].size, &ids, &count, &error));
         CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "text");
-        CHECK(!zi_tokenizer_chat(t, rows[i].text, 512, &ids, &count, &error));
+        CHECK(!zi_tokenizer_encode_chat(t, rows[i].text, 512, &ids, &count, &error));
         CHECK(!ids);
     }
     zi_tokenizer_free(t);
@@ -639,9 +639,9 @@ static void chat_limits(void)
     zi_error error = {0};
     int32_t *ids = NULL;
     size_t count = 0;
-    CHECK(!zi_tokenizer_chat(t, "x", 0, &ids, &count, &error));
+    CHECK(!zi_tokenizer_encode_chat(t, "x", 0, &ids, &count, &error));
     CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "max_ids");
-    if (CHECK_OK(zi_tokenizer_chat(t, "x", 1, &ids, &count, &error), error))
+    if (CHECK_OK(zi_tokenizer_encode_chat(t, "x", 1, &ids, &count, &error), error))
         CHECK(count == 1 && ids[0] == 1257);
     free(ids);
     zi_tokenizer_free(t);
@@ -661,7 +661,7 @@ static void chat_without_its_tokens(void)
         zi_error error = {0};
         int32_t *ids = NULL;
         size_t count = 0;
-        if (t && CHECK(!zi_tokenizer_chat(t, "x", 512, &ids, &count, &error)))
+        if (t && CHECK(!zi_tokenizer_encode_chat(t, "x", 512, &ids, &count, &error)))
             check_error(&error, ZI_ERROR_BAD_FORMAT, "/tokenizer.json: ", part);
         zi_tokenizer_free(t);
     }

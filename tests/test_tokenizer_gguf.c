@@ -90,11 +90,12 @@ static void ways_of_splitting(void)
         }
         CHECK_MSG(cases > 200, "%d cases", cases);
         const zi_tokenizer_usage *usage = zi_tokenizer_get_usage(o.tokenizer);
-        CHECK(usage->bos == zi_tokenizer_special(o.tokenizer, "<|endoftext|>") && usage->bos > 0);
-        CHECK(usage->eos == zi_tokenizer_special(o.tokenizer, "<|im_end|>") && usage->eos > 0);
+        CHECK(usage->bos == zi_tokenizer_added_token(o.tokenizer, "<|endoftext|>") &&
+              usage->bos > 0);
+        CHECK(usage->eos == zi_tokenizer_added_token(o.tokenizer, "<|im_end|>") && usage->eos > 0);
         CHECK(usage->add_bos == rows[i].adds_bos);
         CHECK(usage->chat_template && strcmp(usage->chat_template, "{{ messages }}") == 0);
-        CHECK(zi_tokenizer_special(o.tokenizer, "[PAD1284]") == -1);
+        CHECK(zi_tokenizer_added_token(o.tokenizer, "[PAD1284]") == -1);
         close_golden(&o);
     }
     cJSON_Delete(root);
@@ -267,7 +268,7 @@ static void bad_tokens(void)
     size_t bytes = 0;
     for (size_t i = 0; i < tokens->count; i++) {
         kinds[i] = (uint8_t)zi_gguf_integer_at(types, i);
-        zi_gguf_next(tokens, &bytes);
+        zi_gguf_next_string(tokens, &bytes);
     }
     uint8_t *texts = malloc(bytes);
     memcpy(texts, tokens->data, bytes);

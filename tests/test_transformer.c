@@ -19,7 +19,7 @@ static void load(void)
 {
     zi_weights weights;
     zi_error error = {0};
-    zi_config config = zi_golden_part("model", ZI_TRANSFORMER, &weights);
+    zi_config config = zi_golden_part("model", ZI_COMPONENT_TRANSFORMER, &weights);
     CHECK_OK(zi_transformer_bind(&weights, &config.transformer, &transformer, &error), error);
 }
 
@@ -41,8 +41,8 @@ static const float *run_named(zi_test_engine *engine, const char *latents_name,
     zi_error error = {0};
     zi_view features = golden_view(engine, caption), in = golden_view(engine, latents);
     zi_view out = zi_test_view(engine, NULL, in.rows, in.columns);
-    zi_sequence_plan(&transformer, latents->shape[2], latents->shape[3], caption->shape[0],
-                     &engine->arena, &sequence);
+    zi_sequence_reserve(&transformer, latents->shape[2], latents->shape[3], caption->shape[0],
+                        &engine->arena, &sequence);
     CHECK_OK(zi_transformer_caption(&engine->run, &transformer, features, &sequence, &error),
              error);
     CHECK_OK(zi_transformer_step(&engine->run, &transformer, &sequence, in, t, out, &error), error);
@@ -130,7 +130,7 @@ static void rope_tables(void)
     zi_sequence s;
     zi_error error = {0};
     zi_view features = golden_view(&engine, caption);
-    zi_sequence_plan(&transformer, 12, 20, 33, &engine.arena, &s);
+    zi_sequence_reserve(&transformer, 12, 20, 33, &engine.arena, &s);
     CHECK_OK(zi_transformer_caption(&engine.run, &transformer, features, &s, &error), error);
     size_t n = s.tokens * (size_t)transformer.config.head_dim / 2;
     zi_golden_compare(&golden, "trace.rope_cos", zi_test_read(&engine, s.cosines), n, 0, 1e-6);
@@ -166,7 +166,7 @@ static void names_the_layer_that_overflows(void)
     zi_error error = {0};
     zi_view features = golden_view(&engine, caption), in = golden_view(&engine, latents);
     zi_view out = zi_test_view(&engine, NULL, in.rows, in.columns);
-    zi_sequence_plan(&transformer, 8, 8, 1, &engine.arena, &s);
+    zi_sequence_reserve(&transformer, 8, 8, 1, &engine.arena, &s);
     CHECK_OK(zi_transformer_caption(&engine.run, &transformer, features, &s, &error), error);
     CHECK(!zi_transformer_step(&engine.run, &transformer, &s, in, 0.5f, out, &error));
     CHECK_MSG(error.code == ZI_ERROR_BAD_FORMAT && !strcmp(error.subject, "layers.1"), "%s",

@@ -18,7 +18,7 @@ static void load(void)
 {
     zi_weights weights;
     zi_error error = {0};
-    zi_config config = zi_golden_part("model", ZI_VAE, &weights);
+    zi_config config = zi_golden_part("model", ZI_COMPONENT_VAE, &weights);
     CHECK_OK(zi_vae_bind(&weights, &config.vae, &vae, &error), error);
 }
 
@@ -124,11 +124,11 @@ static double megabytes(size_t side)
 {
     zi_test_engine engine;
     zi_test_engine_start(&engine, 8, NULL, false);
-    zi_config config = zi_config_real();
+    zi_config config = zi_config_z_image_turbo();
     zi_vae real = {.config = config.vae};
     zi_arena arena = zi_arena_measure();
     engine.backend->ops->plan(engine.exec, &arena, (zi_exec_limits){512, 1024});
-    zi_vae_plan(engine.exec, &real, side / 8, side / 8, &arena);
+    zi_vae_reserve(engine.exec, &real, side / 8, side / 8, &arena);
     zi_test_engine_stop(&engine);
     double taken = (double)arena.peak * 1e-6;
     printf("     %zux%zu: %.0f MB\n", side, side, taken);

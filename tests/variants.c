@@ -190,7 +190,7 @@ static const char *part_name(const char *first, int slice, char name[ZI_MAX_KEY]
 }
 
 /* Entry number i, with those that are stored together with it. */
-static void make_tensor(const zi_source *source, const zi_entry *entry, const zi_stored *as,
+static void make_tensor(const zi_source *source, const zi_entry *entry, const zi_stored_name *as,
                         zi_test_format format, zi_test_tensors *out, zi_test_tensors *meaning)
 {
     size_t n = entry_count(entry), parts = (size_t)as->slices;
@@ -205,7 +205,7 @@ static void make_tensor(const zi_source *source, const zi_entry *entry, const zi
     }
     snprintf(j.module, sizeof j.module, "%s", as->name);
     char *end = strstr(j.module, ".weight");
-    if (entry->kind == ZI_MATRIX && j.columns % 64 == 0) {
+    if (entry->kind == ZI_TENSOR_MATRIX && j.columns % 64 == 0) {
         *end = 0;
         store_matrix(&j, format);
     } else {
@@ -220,8 +220,8 @@ static void make_tensor(const zi_source *source, const zi_entry *entry, const zi
     free(j.values);
 }
 
-void zi_variant_make(zi_part part, zi_naming naming, zi_test_format format, zi_test_tensors *out,
-                     zi_test_tensors *meaning)
+void zi_variant_make(zi_component part, zi_naming naming, zi_test_format format,
+                     zi_test_tensors *out, zi_test_tensors *meaning)
 {
     zi_weights weights;
     zi_golden_part("model", part, &weights);
@@ -229,8 +229,9 @@ void zi_variant_make(zi_part part, zi_naming naming, zi_test_format format, zi_t
     *out = (zi_test_tensors){0};
     if (meaning) *meaning = (zi_test_tensors){0};
     for (size_t i = 0; i < source->count; i++) {
-        zi_stored as;
-        if (!CHECK(zi_key_write(naming, source->entries[i].name, ZI_ITSELF, &source->form, &as)))
+        zi_stored_name as;
+        if (!CHECK(zi_key_format(naming, source->entries[i].name, ZI_ROLE_WEIGHT,
+                                 &source->vae_depth, &as)))
             continue;
         if (as.slice == 0) make_tensor(source, &source->entries[i], &as, format, out, meaning);
     }

@@ -25,8 +25,8 @@ typedef struct {
 
 /* Makes a part of the reference model, in the names of a layout. meaning, if not NULL: what the
  * stored numbers stand for, worked out here, as F32 by canonical names. */
-void zi_variant_make(zi_part part, zi_naming naming, zi_test_format format, zi_test_tensors *out,
-                     zi_test_tensors *meaning);
+void zi_variant_make(zi_component part, zi_naming naming, zi_test_format format,
+                     zi_test_tensors *out, zi_test_tensors *meaning);
 
 /* Copies of all of these go to one more. */
 void zi_variant_add(zi_test_tensors *tensors, const char *name, zi_dtype type, int dims,

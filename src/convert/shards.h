@@ -9,10 +9,10 @@ typedef struct {
     zi_folder *folder;
     const char *dir, *stem; /* "vae/", "diffusion_pytorch_model" */
     const char *format;     /* of the metadata */
-    size_t most;            /* bytes of tensors in a file, if they fit */
-} zi_shards;
+    size_t max_bytes;       /* bytes of tensors in a file, if they fit */
+} zi_shard_files;
 
-bool zi_shards_write(const zi_shards *shards, const zi_plan *plan, zi_work *work,
-                     zi_error *error) ZI_CHECKED;
+bool zi_write_shards(const zi_shard_files *shards, const zi_write_plan *plan,
+                     zi_write_context *work, zi_error *error) ZI_CHECKED;
 
 #endif

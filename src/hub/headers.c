@@ -32,7 +32,7 @@ static bool measure(int fd, const char *path, uint64_t size, uint64_t *out, zi_e
     if (size < sizeof bytes)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a safetensors file");
     if (!read_at(fd, bytes, sizeof bytes, path, error)) return false;
-    *out = zi_safetensors_head(bytes);
+    *out = zi_safetensors_data_offset(bytes);
     return (*out && *out <= size) ||
            zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a safetensors file");
 }

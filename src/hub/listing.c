@@ -93,7 +93,7 @@ bool zi_listing_fetch(zi_client *client, const char *repo, const char *revision,
                    escaped ? escaped : "");
     bool ok = (escaped && !url.failed) || zi_error_no_memory(error, url.size);
     ok = ok && zi_client_text(client, url.data, repo, MAX_LISTING, &json, reached, error);
-    if (ok && !zi_json_affordable(json, strlen(json)))
+    if (ok && !zi_json_fits_memory(json, strlen(json)))
         ok = zi_error_set(error, ZI_ERROR_NETWORK, repo, "the hub's list of files is too large");
     cJSON *root = ok ? cJSON_Parse(json) : NULL;
     ok = ok && read_listing(root, repo, out, error);

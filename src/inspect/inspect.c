@@ -60,16 +60,16 @@ static void add_format(inspector *in, zi_tensor_summary *out, const char *format
 }
 
 /* Of one part: parameters as the model has them, however they are packed. */
-static void summarize_part(inspector *in, const zi_weights *weights, zi_part part)
+static void summarize_part(inspector *in, const zi_weights *weights, zi_component component)
 {
-    zi_tensor_summary *out = &in->out->components[part].tensors;
+    zi_tensor_summary *out = &in->out->components[component].tensors;
     const zi_checkpoint *checkpoint = weights->checkpoint;
     const zi_source *source = &weights->source;
     out->files = (size_t)checkpoint->file_count;
     for (size_t i = 0; i < checkpoint->tensor_count; i++) {
         zi_key keys[ZI_MAX_FUSED];
-        if (!zi_key_read(checkpoint->tensors[i].name, &source->form, keys)) continue;
-        if (keys[0].part != part) continue;
+        if (!zi_key_parse(checkpoint->tensors[i].name, &source->vae_depth, keys)) continue;
+        if (keys[0].component != component) continue;
         out->tensors++;
         out->bytes += (double)checkpoint->tensors[i].bytes;
     }
@@ -96,17 +96,18 @@ static void summarize_checkpoint(inspector *in, const zi_checkpoint *checkpoint)
 /* ---- components ---- */
 
 /* Binds weights to see whether every tensor is there and fits. */
-static void check_part(inspector *in, zi_part part, zi_weights *weights)
+static void check_part(inspector *in, zi_component component, zi_weights *weights)
 {
     const zi_config *c = &in->config;
     zi_transformer transformer = {0};
     zi_qwen text = {0};
     zi_vae vae = {0};
     zi_error why;
-    bool ok = part == ZI_TRANSFORMER
+    bool ok = component == ZI_COMPONENT_TRANSFORMER
                   ? zi_transformer_bind(weights, &c->transformer, &transformer, &why)
-              : part == ZI_TEXT_ENCODER ? zi_qwen_bind(weights, &c->text, &text, &why)
-                                        : zi_vae_bind(weights, &c->vae, &vae, &why);
+              : component == ZI_COMPONENT_TEXT_ENCODER
+                  ? zi_qwen_bind(weights, &c->text, &text, &why)
+                  : zi_vae_bind(weights, &c->vae, &vae, &why);
     if (!ok) add_problem(in, &why);
     if (transformer.weights.zeros)
         in->failed |= !zi_inspection_add_remark(
@@ -116,30 +117,30 @@ static void check_part(inspector *in, zi_part part, zi_weights *weights)
     zi_vae_free(&vae);
 }
 
-static void inspect_part(inspector *in, zi_part part)
+static void inspect_part(inspector *in, zi_component component)
 {
-    const zi_layout *layout = zi_assembly_layout(&in->assembly, part);
+    const zi_layout *layout = zi_assembly_layout(&in->assembly, component);
     zi_error why;
     zi_weights weights;
-    in->out->components[part].present = layout != NULL;
-    in->out->components[part].missing = !layout;
-    if (zi_assembly_open(&in->assembly, part, NULL, &in->config, &weights, &why)) {
-        in->read |= 1 << part;
-        summarize_part(in, &weights, part);
-        check_part(in, part, &weights);
+    in->out->components[component].present = layout != NULL;
+    in->out->components[component].missing = !layout;
+    if (zi_assembly_open(&in->assembly, component, NULL, &in->config, &weights, &why)) {
+        in->read |= 1 << component;
+        summarize_part(in, &weights, component);
+        check_part(in, component, &weights);
         return;
     }
     /* A file need not have all parts, a folder should. */
-    if (layout || in->assembly.layouts[ZI_PLACE_MODEL].parts[part].usual_place)
+    if (layout || in->assembly.layouts[ZI_ASSEMBLY_MODEL].components[component].usual_path)
         add_problem(in, &why);
-    if (!layout || !zi_weights_open(layout, part, 0, NULL, &weights, &why)) return;
-    summarize_part(in, &weights, part);
+    if (!layout || !zi_weights_open(layout, component, 0, NULL, &weights, &why)) return;
+    summarize_part(in, &weights, component);
     zi_weights_close(&weights);
 }
 
 static void inspect_tokenizer(inspector *in)
 {
-    const zi_layout *layout = &in->assembly.layouts[ZI_PLACE_MODEL];
+    const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
     zi_model_options options = {.path = in->out->path};
     zi_tokenizer *tokenizer = NULL;
     zi_error why;
@@ -152,7 +153,7 @@ static void inspect_tokenizer(inspector *in)
 
 static void inspect_scheduler(inspector *in)
 {
-    const zi_layout *layout = &in->assembly.layouts[ZI_PLACE_MODEL];
+    const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
     zi_error why;
     in->out->components[ZI_COMPONENT_SCHEDULER].present = layout->scheduler != NULL;
     if (!zi_assembly_scheduler(&in->assembly, &in->config, &why)) add_problem(in, &why);
@@ -163,16 +164,17 @@ static void inspect_shapes(inspector *in)
     const zi_config *c = &in->config;
     zi_inspection *out = in->out;
     zi_error why;
-    if (in->read & 1 << ZI_VAE) out->native_size = c->vae.native_size;
-    if (in->read & 1 << ZI_TRANSFORMER) {
+    if (in->read & 1 << ZI_COMPONENT_VAE) out->native_size = c->vae.native_size;
+    if (in->read & 1 << ZI_COMPONENT_TRANSFORMER) {
         out->transformer_layers = c->transformer.layers;
         out->transformer_width = c->transformer.dim;
     }
-    if (in->read & 1 << ZI_TEXT_ENCODER) {
+    if (in->read & 1 << ZI_COMPONENT_TEXT_ENCODER) {
         out->text_encoder_layers = c->text.layers;
         out->text_encoder_width = c->text.hidden;
     }
-    if (in->read == (1 << ZI_PARTS) - 1 && !zi_config_fit(out->path, c, &why))
+    if (in->read == (1 << ZI_WEIGHT_COMPONENTS) - 1 &&
+        !zi_config_check_components(out->path, c, &why))
         add_problem(in, &why);
 }
 
@@ -181,15 +183,16 @@ static void inspect_shapes(inspector *in)
 /* What a file of one part or all is. */
 static void inspect_model(inspector *in)
 {
-    const zi_layout *layout = &in->assembly.layouts[ZI_PLACE_MODEL];
-    const char *architecture = layout->folder ? NULL : zi_recognise(layout->checkpoint);
+    const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
+    const char *architecture = layout->folder ? NULL : zi_recognise_model(layout->checkpoint);
     char name[32];
     snprintf(name, sizeof name, "%s%s", zi_naming_name(layout->naming),
              layout->folder ? "" : " file");
     in->out->has_components = true;
     set(in, &in->out->layout, name);
     set(in, &in->out->architecture, architecture ? architecture : "Z-Image");
-    for (int part = 0; part < ZI_PARTS; part++) inspect_part(in, (zi_part)part);
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
+        inspect_part(in, (zi_component)component);
     inspect_tokenizer(in);
     inspect_scheduler(in);
     inspect_shapes(in);
@@ -216,7 +219,7 @@ static bool inspect_other_file(inspector *in, zi_error *error)
 {
     zi_checkpoint checkpoint;
     if (!zi_checkpoint_open(in->out->path, &checkpoint, error)) return false;
-    const char *name = zi_recognise(&checkpoint);
+    const char *name = zi_recognise_model(&checkpoint);
     set(in, &in->out->layout, checkpoint.gguf ? "GGUF file" : "safetensors file");
     set(in, &in->out->architecture, name ? name : "unknown");
     summarize_checkpoint(in, &checkpoint);

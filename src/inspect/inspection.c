@@ -16,13 +16,6 @@ const char *zi_health_name(zi_health health)
     return names[health];
 }
 
-const char *zi_component_name(zi_component component)
-{
-    static const char *const names[] = {"transformer", "text_encoder", "vae", "tokenizer",
-                                        "scheduler"};
-    return names[component];
-}
-
 /* ---- life ---- */
 
 zi_inspection *zi_inspection_create(const char *path)

@@ -296,7 +296,7 @@ const char *zi_shape_text(const size_t *shape, int dims, char *buffer)
 }
 
 bool zi_tensor_write(zi_output *output, const zi_tensor_out *tensor, size_t number, size_t bytes,
-                     zi_tensor_fill fill, void *context, zi_error *error)
+                     zi_tensor_write_fn fill, void *context, zi_error *error)
 {
     off_t before = ftello(output->stream);
     if (!(fill ? fill(context, number, output, error)

@@ -32,13 +32,13 @@ typedef struct {
     struct {
         char *path;
         zi_mapping mapping;
-    } *files;
+    } * files;
     int file_count;
     zi_tensor *tensors;
     size_t tensor_count;
     zi_metadata *metadata; /* of all files, in their order */
     size_t metadata_count;
-    zi_gguf *gguf; /* the metadata of a GGUF file; NULL: it is none */
+    zi_gguf *gguf;     /* the metadata of a GGUF file; NULL: it is none */
     atomic_int owners; /* of one on the heap, see zi_checkpoint_share */
 } zi_checkpoint;
 
@@ -98,12 +98,13 @@ typedef struct {
 } zi_tensor_out;
 
 /* Writes the bytes of tensor number `tensor`, all of them, with zi_output_write. */
-typedef bool (*zi_tensor_fill)(void *context, size_t tensor, zi_output *output, zi_error *error);
+typedef bool (*zi_tensor_write_fn)(void *context, size_t tensor, zi_output *output,
+                                   zi_error *error);
 
 /* Writes one tensor's bytes, from fill or (NULL) from its data. A fill that writes too much or too
  * little would spoil all that follow: it is refused. */
 bool zi_tensor_write(zi_output *output, const zi_tensor_out *tensor, size_t number, size_t bytes,
-                     zi_tensor_fill fill, void *context, zi_error *error) ZI_CHECKED;
+                     zi_tensor_write_fn fill, void *context, zi_error *error) ZI_CHECKED;
 
 /* Writes a safetensors file of these tensors, in this order. */
 bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t count,
@@ -111,7 +112,8 @@ bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t
 
 /* Writes what stands before the tensors, whose bytes follow without gaps; *size, where the first
  * begins, may be NULL. format: what the file's metadata says under "format", "pt" or "mlx". */
-bool zi_safetensors_begin(zi_output *output, const char *format, const zi_tensor_out *tensors,
-                          size_t count, size_t *size, zi_error *error) ZI_CHECKED;
+bool zi_safetensors_write_header(zi_output *output, const char *format,
+                                 const zi_tensor_out *tensors, size_t count, size_t *size,
+                                 zi_error *error) ZI_CHECKED;
 
 #endif

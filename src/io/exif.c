@@ -17,26 +17,26 @@ enum {
 };
 static const char unicode[CHARSET] = "UNICODE", ascii[CHARSET] = "ASCII", unnamed[CHARSET];
 
-static void put16(zi_text *out, uint32_t value)
+static void put_be16(zi_text *out, uint32_t value)
 {
     uint8_t bytes[2] = {(uint8_t)(value >> 8), (uint8_t)value};
     zi_text_append(out, bytes, 2);
 }
 
-static void put32(zi_text *out, uint32_t value)
+static void put_be32(zi_text *out, uint32_t value)
 {
-    put16(out, value >> 16);
-    put16(out, value & 0xffff);
+    put_be16(out, value >> 16);
+    put_be16(out, value & 0xffff);
 }
 
 static void put_directory(zi_text *out, unsigned tag, unsigned type, uint32_t count, uint32_t value)
 {
-    put16(out, 1); /* entries */
-    put16(out, tag);
-    put16(out, type);
-    put32(out, count);
-    put32(out, value);
-    put32(out, 0); /* no further directory */
+    put_be16(out, 1); /* entries */
+    put_be16(out, tag);
+    put_be16(out, type);
+    put_be32(out, count);
+    put_be32(out, value);
+    put_be32(out, 0); /* no further directory */
 }
 
 /* Appends valid UTF-8 as big-endian UTF-16 to out, which may be NULL; tells how many units. */
@@ -51,10 +51,10 @@ static size_t put_utf16(zi_text *out, const char *text)
         at += n;
         units += c > 0xffff ? 2 : 1;
         if (out && c > 0xffff) {
-            put16(out, 0xd800 + (((uint32_t)c - 0x10000) >> 10));
-            put16(out, 0xdc00 + ((uint32_t)c & 0x3ff));
+            put_be16(out, 0xd800 + (((uint32_t)c - 0x10000) >> 10));
+            put_be16(out, 0xdc00 + ((uint32_t)c & 0x3ff));
         } else if (out) {
-            put16(out, (uint32_t)c);
+            put_be16(out, (uint32_t)c);
         }
     }
     return units;
@@ -74,8 +74,8 @@ bool zi_exif_write(const char *name, const char *infotext, size_t max, zi_text *
                                "format; save as .png",
                                size, max);
     zi_text_puts(out, "MM");
-    put16(out, 42);
-    put32(out, HEADER);
+    put_be16(out, 42);
+    put_be32(out, HEADER);
     put_directory(out, TAG_EXIF, TYPE_LONG, 1, HEADER + DIRECTORY);
     put_directory(out, TAG_USER_COMMENT, TYPE_UNDEFINED, (uint32_t)(size - HEADER - 2 * DIRECTORY),
                   HEADER + 2 * DIRECTORY);

@@ -29,7 +29,7 @@ typedef struct {
     size_t size;
 } zi_gguf_text;
 
-bool zi_gguf_text_is(zi_gguf_text text, const char *string);
+bool zi_gguf_text_equals(zi_gguf_text text, const char *string);
 
 /* Bytes of a number; 0 for strings and arrays. */
 size_t zi_gguf_value_bytes(zi_gguf_type type);
@@ -85,7 +85,7 @@ bool zi_gguf_numbers(const zi_gguf *gguf, const char *key, const zi_gguf_value *
                      zi_error *error) ZI_CHECKED;
 
 /* The string at *at, which begins at 0 and moves on; call it at most `count` times. */
-zi_gguf_text zi_gguf_next(const zi_gguf_value *strings, size_t *at);
+zi_gguf_text zi_gguf_next_string(const zi_gguf_value *strings, size_t *at);
 int64_t zi_gguf_integer_at(const zi_gguf_value *integers, size_t i); /* of U64: as if signed */
 double zi_gguf_number_at(const zi_gguf_value *numbers, size_t i);
 
@@ -104,7 +104,7 @@ typedef struct {
 /* Writes a GGUF file of these values and tensors, in this order, which appears when it is whole.
  * Tensors are asked for one after the other; fill NULL: they are at their `data`. */
 bool zi_gguf_write(const char *path, const zi_gguf_out *values, size_t value_count,
-                   const zi_tensor_out *tensors, size_t tensor_count, zi_tensor_fill fill,
+                   const zi_tensor_out *tensors, size_t tensor_count, zi_tensor_write_fn fill,
                    void *context, zi_error *error) ZI_CHECKED;
 
 /* The number that files have for a type; false for a type that GGUF does not know. */

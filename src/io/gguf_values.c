@@ -22,14 +22,14 @@ size_t zi_gguf_value_bytes(zi_gguf_type type)
     return types[type].bytes;
 }
 
-bool zi_gguf_text_is(zi_gguf_text text, const char *string)
+bool zi_gguf_text_equals(zi_gguf_text text, const char *string)
 {
     return text.size == strlen(string) && memcmp(text.data, string, text.size) == 0;
 }
 
 /* ---- elements ---- */
 
-zi_gguf_text zi_gguf_next(const zi_gguf_value *strings, size_t *at)
+zi_gguf_text zi_gguf_next_string(const zi_gguf_value *strings, size_t *at)
 {
     uint64_t size;
     memcpy(&size, strings->data + *at, sizeof size);
@@ -144,7 +144,7 @@ bool zi_gguf_string(const zi_gguf *gguf, const char *key, zi_gguf_text *out, zi_
     const zi_gguf_value *value;
     size_t at = 0;
     if (!get(gguf, key, false, is_string, "a string", &value, error)) return false;
-    zi_gguf_text text = zi_gguf_next(value, &at);
+    zi_gguf_text text = zi_gguf_next_string(value, &at);
     if (memchr(text.data, 0, text.size) || !zi_utf8_valid(text.data, text.size))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
                                "key %s is not UTF-8 text", key);

@@ -95,7 +95,7 @@ static bool write_header(zi_output *output, const char *path, const zi_gguf_out 
 
 /* A tensor and what aligns the one behind it. */
 static bool write_tensor(zi_output *output, const char *path, const zi_tensor_out *tensor,
-                         size_t number, zi_tensor_fill fill, void *context, zi_error *error)
+                         size_t number, zi_tensor_write_fn fill, void *context, zi_error *error)
 {
     static const char zeros[ALIGNMENT];
     uint32_t type;
@@ -106,7 +106,7 @@ static bool write_tensor(zi_output *output, const char *path, const zi_tensor_ou
 }
 
 bool zi_gguf_write(const char *path, const zi_gguf_out *values, size_t value_count,
-                   const zi_tensor_out *tensors, size_t tensor_count, zi_tensor_fill fill,
+                   const zi_tensor_out *tensors, size_t tensor_count, zi_tensor_write_fn fill,
                    void *context, zi_error *error)
 {
     zi_output output = {0};

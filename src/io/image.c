@@ -203,7 +203,7 @@ bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image 
     zi_format format = format_of_bytes(data, size);
     uint32_t width, height;
     if (pixels && format <= ZI_FORMAT_WEBP) {
-        if (!zi_image_size(data, size, format, &width, &height))
+        if (!zi_image_read_size(data, size, format, &width, &height))
             return zi_error_set(error, ZI_ERROR_BAD_FORMAT, bytes_name,
                                 "does not say how large it is");
         if ((uint64_t)width * height > pixels)

@@ -25,8 +25,8 @@ bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_imag
                      char **infotext, zi_error *error) ZI_CHECKED;
 
 /* The sides that the first bytes of a picture state; false when they cannot be told. */
-bool zi_image_size(const uint8_t *data, size_t size, zi_format format, uint32_t *width,
-                   uint32_t *height);
+bool zi_image_read_size(const uint8_t *data, size_t size, zi_format format, uint32_t *width,
+                        uint32_t *height);
 
 /* One format each. The picture and the options have been checked, the quality is never 0; infotext
  * is never NULL and receives NULL when there is none. Outputs are untouched after a failure, but

@@ -13,7 +13,7 @@ static int line_of(const char *text, const char *at)
     return line;
 }
 
-bool zi_json_affordable(const char *text, size_t size)
+bool zi_json_fits_memory(const char *text, size_t size)
 {
     /* What a value and a text take, with what malloc adds. */
     enum { VALUE = 80, STRING = 32, SPARE = 64 << 20 };
@@ -46,7 +46,7 @@ bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error)
             "not valid JSON: it holds bytes that are not UTF-8; is it damaged or cut short?");
         goto out;
     }
-    if (!zi_json_affordable(text, size)) {
+    if (!zi_json_fits_memory(text, size)) {
         zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                      "too many values: they would take more memory than any model's file needs");
         goto out;
@@ -71,7 +71,8 @@ static int compare_keys(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-bool zi_json_unique(const char *path, const cJSON *object, const char *what, zi_error *error)
+bool zi_json_check_unique_keys(const char *path, const cJSON *object, const char *what,
+                               zi_error *error)
 {
     if (!cJSON_IsObject(object))
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "%s must be a JSON object", what);

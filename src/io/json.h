@@ -12,13 +12,13 @@ bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error) ZI
 
 /* Whether cJSON's tree of this text takes no more than the text's size and 64 MB: "[0,0,0,..."
  * takes forty times its size. Ask before parsing what may be large. */
-bool zi_json_affordable(const char *text, size_t size);
+bool zi_json_fits_memory(const char *text, size_t size);
 
 /* That object is an object in which no key stands twice (cJSON keeps both, lookups find the
  * first). what names it in the error: "the file", "field \"model\"". Call it on objects where a
  * second value would be silently ignored. */
-bool zi_json_unique(const char *path, const cJSON *object, const char *what,
-                    zi_error *error) ZI_CHECKED;
+bool zi_json_check_unique_keys(const char *path, const cJSON *object, const char *what,
+                               zi_error *error) ZI_CHECKED;
 
 /* Field name of object, NULL when it is absent or null, or when object is no object. */
 const cJSON *zi_json_find(const cJSON *object, const char *name);

@@ -11,7 +11,8 @@
 
 enum { ZI_MAX_KEY = 256, ZI_MAX_FUSED = 3 };
 
-typedef enum { ZI_TRANSFORMER, ZI_TEXT_ENCODER, ZI_VAE, ZI_PARTS } zi_part;
+/* The first three zi_component values have weights: transformer, text encoder and VAE. */
+enum { ZI_WEIGHT_COMPONENTS = ZI_COMPONENT_VAE + 1 };
 
 /* Whose names. ComfyUI: the names of the model's own code, LDM's for the VAE, without prefix. MLX:
  * the seed repository's. GGUF: llama.cpp's for the text encoder, ComfyUI's for the rest. */
@@ -26,26 +27,26 @@ typedef enum {
 
 /* What a canonical tensor is, which says how layouts shape it. */
 typedef enum {
-    ZI_VECTOR,    /* [n] */
-    ZI_ROW,       /* [1, n]; GGUF writers may drop the 1 */
-    ZI_MATRIX,    /* [out, in] */
-    ZI_POINTWISE, /* [out, in]; [out, in, 1, 1] in LDM's VAE */
-    ZI_KERNEL     /* [out, in, h, w]; [out, h, w, in] in MLX */
+    ZI_TENSOR_VECTOR,  /* [n] */
+    ZI_TENSOR_ROW,     /* [1, n]; GGUF writers may drop the 1 */
+    ZI_TENSOR_MATRIX,  /* [out, in] */
+    ZI_TENSOR_CONV1X1, /* [out, in]; [out, in, 1, 1] in LDM's VAE */
+    ZI_TENSOR_CONV     /* [out, in, h, w]; [out, h, w, in] in MLX */
 } zi_kind;
 
 /* What a stored tensor is to the canonical one. */
 typedef enum {
-    ZI_ITSELF,
-    ZI_SCALES,  /* of MLX's groups */
-    ZI_BIASES,  /* of MLX's groups */
-    ZI_FACTOR,  /* weight_scale of fp8 and int8, scale_weight of old */
-    ZI_MARKER,  /* comfy_quant: JSON that names the format */
-    ZI_NEEDLESS /* nothing that computing needs: tied lm_head, norm_final, scales of inputs */
-} zi_role;
+    ZI_ROLE_WEIGHT,
+    ZI_ROLE_GROUP_SCALES, /* of MLX's groups */
+    ZI_ROLE_GROUP_BIASES, /* of MLX's groups */
+    ZI_ROLE_SCALE,        /* weight_scale of fp8 and int8, scale_weight of old */
+    ZI_ROLE_FORMAT,       /* comfy_quant: JSON that names the format */
+    ZI_ROLE_UNUSED /* nothing that computing needs: tied lm_head, norm_final, scales of inputs */
+} zi_tensor_role;
 
 typedef struct {
-    zi_part part;
-    zi_role role;
+    zi_component component;
+    zi_tensor_role role;
     zi_kind kind;
     zi_naming naming;  /* the first one that spells it so */
     bool prefixed;     /* as in a file of several parts */
@@ -58,44 +59,40 @@ typedef struct {
 typedef struct {
     int blocks; /* up blocks */
     int layers; /* resnets in a down block; an up block has one more */
-} zi_vae_form;
+} zi_vae_depth;
 
 /* Grows a form that began as {0} by a name of any layout. Show it all names of a VAE. */
-void zi_vae_form_note(zi_vae_form *form, const char *name);
+void zi_vae_depth_update(zi_vae_depth *depth, const char *name);
 
 /* What a stored name stands for: one key, or one for each part of a fused tensor. Returns how many;
  * 0 for a name that is not part of the model. */
-int zi_key_read(const char *stored, const zi_vae_form *form, zi_key keys[ZI_MAX_FUSED]);
+int zi_key_parse(const char *stored, const zi_vae_depth *depth, zi_key keys[ZI_MAX_FUSED]);
 
 /* The same for the output head of a language model, which is needless in an image model: canonical
  * names are lm_head.weight and those of its companions. */
-bool zi_key_read_head(const char *stored, zi_key *key);
+bool zi_key_parse_lm_head(const char *stored, zi_key *key);
 
 /* The name that a layout has for a canonical tensor or its companion, without prefix. slice and
  * slices: which rows of it, when the layout fuses it with others. */
 typedef struct {
-    zi_part part;
+    zi_component component;
     zi_kind kind;
     int slice, slices;
     char name[ZI_MAX_KEY];
-} zi_stored;
+} zi_stored_name;
 
 /* Returns false for a name that is not canonical and for a role that has no name of its own. */
-bool zi_key_write(zi_naming naming, const char *canonical, zi_role role, const zi_vae_form *form,
-                  zi_stored *out);
+bool zi_key_format(zi_naming naming, const char *canonical, zi_tensor_role role,
+                   const zi_vae_depth *depth, zi_stored_name *out);
 
 /* What ComfyUI writes before a part's names in a file of all parts. */
-const char *zi_key_prefix(zi_part part);
+const char *zi_key_prefix(zi_component component);
 
 /* "transformer", "text encoder", "VAE" */
-const char *zi_part_name(zi_part part);
-
-/* As the fields of requests, the folders of diffusers and the subjects of errors are called:
- * "transformer", "text_encoder", "vae". */
-const char *zi_part_field(zi_part part);
+const char *zi_component_title(zi_component component);
 
 /* A format of quantized weights that is not supported, told by the end of a tensor's name; NULL for
  * other names. */
-const char *zi_key_foreign_format(const char *stored);
+const char *zi_key_unsupported_format(const char *stored);
 
 #endif

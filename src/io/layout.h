@@ -11,13 +11,13 @@ typedef struct {
     const char *stem; /* of the files in the folder; NULL: 0.safetensors, 1.safetensors, ... */
     char *config;     /* its config file; NULL: none */
     /* Where such a folder has them, whether they are there or not; NULL: anywhere, and nowhere. */
-    const char *usual_place, *usual_config;
-} zi_layout_part;
+    const char *usual_path, *usual_config;
+} zi_layout_component;
 
 typedef struct {
     zi_naming naming; /* whose layout; a file of one part in everyone's names is diffusers' */
     bool folder;
-    zi_layout_part parts[ZI_PARTS];
+    zi_layout_component components[ZI_WEIGHT_COMPONENTS];
     char *tokenizer; /* folder; NULL: none (in a GGUF text encoder, it is in the file) */
     char *scheduler; /* its config file; NULL: none */
     /* What was opened to find out; NULL: the names of files told enough. */
@@ -36,8 +36,8 @@ void zi_layout_free(zi_layout *layout);
 
 /* The files of a part that is there, opened unless they are already; zi_checkpoint_release() it. A
  * file of several parts holds the others' tensors, too. */
-bool zi_layout_open(const zi_layout *layout, zi_part part, zi_checkpoint **out,
-                    zi_error *error) ZI_CHECKED;
+bool zi_layout_open_component(const zi_layout *layout, zi_component component, zi_checkpoint **out,
+                              zi_error *error) ZI_CHECKED;
 
 /* "diffusers", "ComfyUI", "MLX", "mflux", "GGUF" */
 const char *zi_naming_name(zi_naming naming);

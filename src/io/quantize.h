@@ -11,11 +11,4 @@
 void zi_quantize_group(const float *w, size_t n, int bits, zi_dtype type, uint8_t *q, void *scale,
                        void *bias);
 
-/* Whether the rule quantizes a transformer's tensor of this shape: a matrix whose rows are whole
- * groups of 64. */
-static inline bool zi_quantizable(const size_t *shape, int dims)
-{
-    return dims >= 2 && shape[dims - 1] >= 64 && shape[dims - 1] % 64 == 0;
-}
-
 #endif

@@ -6,7 +6,7 @@
  * before rows that need less. Names from diffusers, ComfyUI's model detection and model pages. */
 static const struct {
     const char *name;
-    bool ours;
+    bool supported;
     const char *parts[3];
 } models[] = {
     {"LoRA for a model", false, {".lora_A."}},
@@ -48,7 +48,7 @@ static const struct {
 };
 enum { MODELS = sizeof models / sizeof *models };
 
-static bool occurs(const zi_checkpoint *checkpoint, const char *part)
+static bool has_tensor_name_with(const zi_checkpoint *checkpoint, const char *part)
 {
     for (size_t i = 0; i < checkpoint->tensor_count; i++)
         if (strstr(checkpoint->tensors[i].name, part)) return true;
@@ -56,25 +56,25 @@ static bool occurs(const zi_checkpoint *checkpoint, const char *part)
 }
 
 /* The row of the checkpoint's model, MODELS when there is none. */
-static size_t row_of(const zi_checkpoint *checkpoint)
+static size_t find_model(const zi_checkpoint *checkpoint)
 {
     for (size_t i = 0; i < MODELS; i++) {
         bool all = true;
         for (int j = 0; all && j < 3 && models[i].parts[j]; j++)
-            all = occurs(checkpoint, models[i].parts[j]);
+            all = has_tensor_name_with(checkpoint, models[i].parts[j]);
         if (all) return i;
     }
     return MODELS;
 }
 
-const char *zi_recognise(const zi_checkpoint *checkpoint)
+const char *zi_recognise_model(const zi_checkpoint *checkpoint)
 {
-    size_t row = row_of(checkpoint);
+    size_t row = find_model(checkpoint);
     return row < MODELS ? models[row].name : NULL;
 }
 
-const char *zi_recognise_foreign(const zi_checkpoint *checkpoint)
+const char *zi_recognise_unsupported(const zi_checkpoint *checkpoint)
 {
-    size_t row = row_of(checkpoint);
-    return row < MODELS && !models[row].ours ? models[row].name : NULL;
+    size_t row = find_model(checkpoint);
+    return row < MODELS && !models[row].supported ? models[row].name : NULL;
 }

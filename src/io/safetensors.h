@@ -7,7 +7,7 @@
 
 /* Bytes before the first tensor's, from the first eight of a file; 0: it is no safetensors file. */
 enum { ZI_SAFETENSORS_LENGTH = 8 };
-uint64_t zi_safetensors_head(const uint8_t bytes[ZI_SAFETENSORS_LENGTH]);
+uint64_t zi_safetensors_data_offset(const uint8_t bytes[ZI_SAFETENSORS_LENGTH]);
 
 /* Adds the tensors and the metadata of a mapped file, the file-th of the checkpoint. What was added
  * stays there after a failure, for zi_checkpoint_close to free. */

@@ -40,8 +40,8 @@ typedef struct {
 
 /* Entries are sorted by name. The checkpoints must outlive it. */
 typedef struct {
-    zi_part part;
-    zi_vae_form form; /* of a VAE's names */
+    zi_component component;
+    zi_vae_depth vae_depth; /* of a VAE's names */
     zi_entry *entries;
     size_t count;
     bool language;    /* a language model */
@@ -55,7 +55,7 @@ typedef struct {
  *
  * Refused by name: tensors that are no part of Z-Image, other models, LoRAs, two tensors for one
  * name, companions without their weight or of a wrong shape, formats that are not supported. */
-bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_part part,
+bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_component component,
                       size_t group, zi_source *out, zi_error *error) ZI_CHECKED;
 
 /* The same for the text encoder's place in a language model, which may be of another family: its

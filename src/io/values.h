@@ -9,10 +9,10 @@
 zi_matrix zi_entry_matrix(const zi_entry *entry, size_t rows, size_t columns);
 
 /* The same as f32 [rows, columns], times its factors, of which there may be one for each row. */
-void zi_entry_values(const zi_entry *entry, size_t rows, size_t columns, float *out);
+void zi_entry_read_values(const zi_entry *entry, size_t rows, size_t columns, float *out);
 
 /* Row number `row` of it. */
-void zi_entry_row(const zi_entry *entry, size_t rows, size_t columns, size_t row, float *out);
+void zi_entry_read_row(const zi_entry *entry, size_t rows, size_t columns, size_t row, float *out);
 
 /* Fails for the first tensor with a value that is not finite, and for the first norm of zeros
  * alone. Reads everything. */

@@ -15,13 +15,13 @@ static size_t length_of(unsigned char first)
                           : 0;
 }
 
-static void give_up_part(zi_characters *c)
+static void give_up_part(zi_utf8_stream *c)
 {
     if (c->part_size) zi_text_puts(&c->text, replacement);
     c->part_size = 0;
 }
 
-static void add_byte(zi_characters *c, char byte)
+static void add_byte(zi_utf8_stream *c, char byte)
 {
     bool continues = ((unsigned char)byte & 0xc0) == 0x80;
     if (!c->part_size || !continues) {
@@ -39,12 +39,12 @@ static void add_byte(zi_characters *c, char byte)
     c->part_size = 0;
 }
 
-void zi_characters_add(zi_characters *c, const char *bytes, size_t size)
+void zi_utf8_stream_add(zi_utf8_stream *c, const char *bytes, size_t size)
 {
     for (size_t i = 0; i < size; i++) add_byte(c, bytes[i]);
 }
 
-void zi_characters_end(zi_characters *c)
+void zi_utf8_stream_finish(zi_utf8_stream *c)
 {
     give_up_part(c);
 }
@@ -73,7 +73,7 @@ static const char *behind_thoughts(const char *said)
     return close ? close + strlen(end) : NULL;
 }
 
-void zi_answer(const char *said, zi_text *out)
+void zi_clean_answer(const char *said, zi_text *out)
 {
     said = behind_thoughts(said);
     if (!said) return;
@@ -105,7 +105,7 @@ static const struct {
     {"\xe3\x80\x8e", "\xe3\x80\x8f"}, /* 『 』 */
 };
 
-bool zi_next_quote(const char **at, zi_quote *out)
+bool zi_quote_next(const char **at, zi_quote *out)
 {
     for (; **at; ++*at)
         for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
@@ -157,7 +157,7 @@ static int ends(const char *text, size_t length, char next)
     return 0;
 }
 
-size_t zi_cut_place(const char *text, size_t size)
+size_t zi_text_cut_point(const char *text, size_t size)
 {
     size_t places[3] = {0}, at = 0;
     while (text[at]) {

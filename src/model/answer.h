@@ -10,17 +10,17 @@ typedef struct {
     zi_text text;
     char part[4]; /* of a character that is not whole yet */
     size_t part_size;
-} zi_characters;
+} zi_utf8_stream;
 
-void zi_characters_add(zi_characters *characters, const char *bytes, size_t size);
+void zi_utf8_stream_add(zi_utf8_stream *characters, const char *bytes, size_t size);
 
 /* No more bytes will come. */
-void zi_characters_end(zi_characters *characters);
+void zi_utf8_stream_finish(zi_utf8_stream *characters);
 
 /* An answer out of what the model has said so far, into new text: without a leading
  * <think>...</think> (or any part of it), spaces at both ends, and line breaks inside. While more
  * may come, what may turn out to be a part of these is held back, so that answers only grow. */
-void zi_answer(const char *said, zi_text *out);
+void zi_clean_answer(const char *said, zi_text *out);
 
 /* ---- quoted text ---- */
 
@@ -30,13 +30,13 @@ typedef struct {
 } zi_quote;
 
 /* The next text in quotation marks at or behind *at, which moves on; false when there is none. */
-bool zi_next_quote(const char **at, zi_quote *out);
+bool zi_quote_next(const char **at, zi_quote *out);
 
 /* Whether text is written in Chinese: Han characters, and none of Japan's and Korea's own. */
 bool zi_is_chinese(const char *text);
 
 /* The last place below `size` where a text can be cut: after a sentence, else after a part of one,
  * else between words or characters; 0 when there is none. */
-size_t zi_cut_place(const char *text, size_t size);
+size_t zi_text_cut_point(const char *text, size_t size);
 
 #endif

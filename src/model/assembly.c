@@ -18,34 +18,36 @@ static bool check_pipeline(const char *folder, zi_error *error)
 }
 
 /* shared: the model's file, if it is open already. */
-static bool read_place(const char *path, zi_place place, zi_checkpoint *shared, zi_layout *out,
-                       zi_error *error)
+static bool read_place(const char *path, zi_assembly_input place, zi_checkpoint *shared,
+                       zi_layout *out, zi_error *error)
 {
-    bool whole = place == ZI_PLACE_MODEL || place == ZI_PLACE_REFERENCE;
+    bool whole = place == ZI_ASSEMBLY_MODEL || place == ZI_ASSEMBLY_REFERENCE;
     if (whole && !check_pipeline(path, error)) return false;
-    return shared && place == ZI_PLACE_MODEL ? zi_layout_read_open(path, shared, out, error)
-                                             : zi_layout_read(path, out, error);
+    return shared && place == ZI_ASSEMBLY_MODEL ? zi_layout_read_open(path, shared, out, error)
+                                                : zi_layout_read(path, out, error);
 }
 
 /* The first place that has the part; what was named for one part serves no other. */
-static int find_part(const zi_assembly *assembly, zi_part part)
+static int find_part(const zi_assembly *assembly, zi_component component)
 {
-    for (int i = 0; i < ZI_PLACE_COUNT; i++) {
-        if (i == ZI_PLACE_TEXT_ENCODER && part != ZI_TEXT_ENCODER) continue;
-        if (i == ZI_PLACE_VAE && part != ZI_VAE) continue;
-        if (i == ZI_PLACE_REFERENCE && part == ZI_TRANSFORMER) continue;
-        if (assembly->layouts[i].parts[part].path) return i;
+    for (int i = 0; i < ZI_ASSEMBLY_INPUTS; i++) {
+        if (i == ZI_ASSEMBLY_TEXT_ENCODER && component != ZI_COMPONENT_TEXT_ENCODER) continue;
+        if (i == ZI_ASSEMBLY_VAE && component != ZI_COMPONENT_VAE) continue;
+        if (i == ZI_ASSEMBLY_REFERENCE && component == ZI_COMPONENT_TRANSFORMER) continue;
+        if (assembly->layouts[i].components[component].path) return i;
     }
-    return ZI_PLACE_COUNT;
+    return ZI_ASSEMBLY_INPUTS;
 }
 
 /* What was named for a part must have it. */
-static bool check_named(const zi_assembly *assembly, zi_place place, zi_part part, zi_error *error)
+static bool check_named(const zi_assembly *assembly, zi_assembly_input place,
+                        zi_component component, zi_error *error)
 {
     const char *path = assembly->paths[place];
-    if (!path || assembly->layouts[place].parts[part].path) return true;
-    return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, path, zi_part_field(part),
-                           "no %s in it; name a file or folder that has one", zi_part_name(part));
+    if (!path || assembly->layouts[place].components[component].path) return true;
+    return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, path, zi_component_name(component),
+                           "no %s in it; name a file or folder that has one",
+                           zi_component_title(component));
 }
 
 bool zi_assembly_read(const zi_model_options *options, zi_assembly *out, zi_error *error)
@@ -59,79 +61,80 @@ bool zi_assembly_read_open(const zi_model_options *options, zi_checkpoint *share
     zi_assembly assembly = {
         .paths = {options->text_encoder, options->vae, options->path, options->reference}};
     bool ok = true;
-    for (int i = 0; ok && i < ZI_PLACE_COUNT; i++)
-        ok = !assembly.paths[i] ||
-             read_place(assembly.paths[i], (zi_place)i, shared, &assembly.layouts[i], error);
-    if (!ok || !check_named(&assembly, ZI_PLACE_TEXT_ENCODER, ZI_TEXT_ENCODER, error) ||
-        !check_named(&assembly, ZI_PLACE_VAE, ZI_VAE, error)) {
+    for (int i = 0; ok && i < ZI_ASSEMBLY_INPUTS; i++)
+        ok = !assembly.paths[i] || read_place(assembly.paths[i], (zi_assembly_input)i, shared,
+                                              &assembly.layouts[i], error);
+    if (!ok ||
+        !check_named(&assembly, ZI_ASSEMBLY_TEXT_ENCODER, ZI_COMPONENT_TEXT_ENCODER, error) ||
+        !check_named(&assembly, ZI_ASSEMBLY_VAE, ZI_COMPONENT_VAE, error)) {
         zi_assembly_free(&assembly);
         return false;
     }
-    for (int part = 0; part < ZI_PARTS; part++)
-        assembly.from[part] = find_part(&assembly, (zi_part)part);
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
+        assembly.from[component] = find_part(&assembly, (zi_component)component);
     *out = assembly;
     return true;
 }
 
 void zi_assembly_free(zi_assembly *assembly)
 {
-    for (int i = 0; i < ZI_PLACE_COUNT; i++) zi_layout_free(&assembly->layouts[i]);
+    for (int i = 0; i < ZI_ASSEMBLY_INPUTS; i++) zi_layout_free(&assembly->layouts[i]);
     *assembly = (zi_assembly){0};
 }
 
-const zi_layout *zi_assembly_layout(const zi_assembly *assembly, zi_part part)
+const zi_layout *zi_assembly_layout(const zi_assembly *assembly, zi_component component)
 {
-    int place = assembly->from[part];
-    return place < ZI_PLACE_COUNT ? &assembly->layouts[place] : NULL;
+    int place = assembly->from[component];
+    return place < ZI_ASSEMBLY_INPUTS ? &assembly->layouts[place] : NULL;
 }
 
 /* ---- configs ---- */
 
-const char *zi_assembly_config(const zi_assembly *assembly, zi_part part)
+const char *zi_assembly_config(const zi_assembly *assembly, zi_component component)
 {
-    static const zi_place lenders[] = {ZI_PLACE_REFERENCE, ZI_PLACE_MODEL};
-    const zi_layout *own = zi_assembly_layout(assembly, part);
-    const char *config = own ? own->parts[part].config : NULL;
+    static const zi_assembly_input lenders[] = {ZI_ASSEMBLY_REFERENCE, ZI_ASSEMBLY_MODEL};
+    const zi_layout *own = zi_assembly_layout(assembly, component);
+    const char *config = own ? own->components[component].config : NULL;
     for (size_t i = 0; !config && i < sizeof lenders / sizeof *lenders; i++)
-        config = assembly->layouts[lenders[i]].parts[part].config;
+        config = assembly->layouts[lenders[i]].components[component].config;
     return config;
 }
 
-static bool read_config(const zi_assembly *assembly, zi_part part, zi_config *config,
+static bool read_config(const zi_assembly *assembly, zi_component component, zi_config *config,
                         zi_error *error)
 {
-    const char *path = zi_assembly_config(assembly, part);
-    int place = assembly->from[part];
-    const char *usual = assembly->layouts[place].parts[part].usual_config;
-    if (path) return zi_config_read(part, path, config, error);
+    const char *path = zi_assembly_config(assembly, component);
+    int place = assembly->from[component];
+    const char *usual = assembly->layouts[place].components[component].usual_config;
+    if (path) return zi_config_read(component, path, config, error);
     if (!usual) return true; /* the weights must tell */
     return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "config",
                            "%s/%s is missing; a reference model can lend its own",
                            assembly->paths[place], usual);
 }
 
-static bool refuse_missing(const zi_assembly *assembly, zi_part part, zi_error *error)
+static bool refuse_missing(const zi_assembly *assembly, zi_component component, zi_error *error)
 {
-    const char *path = assembly->paths[ZI_PLACE_MODEL], *name = zi_part_name(part);
-    const char *usual = assembly->layouts[ZI_PLACE_MODEL].parts[part].usual_place;
+    const char *path = assembly->paths[ZI_ASSEMBLY_MODEL], *name = zi_component_title(component);
+    const char *usual = assembly->layouts[ZI_ASSEMBLY_MODEL].components[component].usual_path;
     char what[128];
     snprintf(what, sizeof what, usual ? "/%s is missing" : ": no %s in it", usual ? usual : name);
-    if (part == ZI_TRANSFORMER)
-        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_part_field(part),
+    if (component == ZI_COMPONENT_TRANSFORMER)
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_component_name(component),
                                "%s%s; name a model that has one", path, what);
-    return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_part_field(part),
+    return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_component_name(component),
                            "%s%s; name a %s, or a reference model that has one", path, what, name);
 }
 
-bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_backend *backend,
+bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_backend *backend,
                       zi_config *config, zi_weights *weights, zi_error *error)
 {
-    const zi_layout *layout = zi_assembly_layout(assembly, part);
-    if (!layout) return refuse_missing(assembly, part, error);
-    if (!read_config(assembly, part, config, error) ||
-        !zi_weights_open(layout, part, config->group[part], backend, weights, error))
+    const zi_layout *layout = zi_assembly_layout(assembly, component);
+    if (!layout) return refuse_missing(assembly, component, error);
+    if (!read_config(assembly, component, config, error) ||
+        !zi_weights_open(layout, component, config->group[component], backend, weights, error))
         return false;
-    bool ok = zi_assembly_config(assembly, part) ||
+    bool ok = zi_assembly_config(assembly, component) ||
               zi_config_infer(&weights->source, weights->checkpoint->gguf, config, error);
     if (!ok) zi_weights_close(weights);
     return ok;
@@ -139,19 +142,20 @@ bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_backend *bac
 
 bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_error *error)
 {
-    static const zi_place places[] = {ZI_PLACE_MODEL, ZI_PLACE_REFERENCE};
+    static const zi_assembly_input places[] = {ZI_ASSEMBLY_MODEL, ZI_ASSEMBLY_REFERENCE};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         const char *path = assembly->layouts[places[i]].scheduler;
         if (path) return zi_config_read_scheduler(path, config, error);
     }
     /* Diffusers' folders always have one; what else people have is Z-Image-Turbo. */
-    const zi_layout *model = &assembly->layouts[ZI_PLACE_MODEL];
-    if (model->naming == ZI_NAMES_DIFFUSERS && model->parts[ZI_TRANSFORMER].usual_place)
+    const zi_layout *model = &assembly->layouts[ZI_ASSEMBLY_MODEL];
+    if (model->naming == ZI_NAMES_DIFFUSERS &&
+        model->components[ZI_COMPONENT_TRANSFORMER].usual_path)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "scheduler",
                                "%s/scheduler/scheduler_config.json is missing; a reference model "
                                "can lend its own",
-                               assembly->paths[ZI_PLACE_MODEL]);
-    config->scheduler = zi_config_real().scheduler;
+                               assembly->paths[ZI_ASSEMBLY_MODEL]);
+    config->scheduler = zi_config_z_image_turbo().scheduler;
     return true;
 }
 
@@ -188,7 +192,7 @@ static bool open_file(const char *path, const zi_assembly *assembly, zi_checkpoi
                       zi_error *error)
 {
     zi_checkpoint opened;
-    for (int i = 0; assembly && i < ZI_PLACE_COUNT; i++) {
+    for (int i = 0; assembly && i < ZI_ASSEMBLY_INPUTS; i++) {
         zi_checkpoint *known = assembly->layouts[i].checkpoint;
         if (!known || strcmp(assembly->paths[i], path) != 0) continue;
         *out = zi_checkpoint_retain(known);

@@ -9,17 +9,18 @@
 
 /* What was named, in the order in which a part is looked for. */
 typedef enum {
-    ZI_PLACE_TEXT_ENCODER,
-    ZI_PLACE_VAE,
-    ZI_PLACE_MODEL,
-    ZI_PLACE_REFERENCE,
-    ZI_PLACE_COUNT
-} zi_place;
+    ZI_ASSEMBLY_TEXT_ENCODER,
+    ZI_ASSEMBLY_VAE,
+    ZI_ASSEMBLY_MODEL,
+    ZI_ASSEMBLY_REFERENCE,
+    ZI_ASSEMBLY_INPUTS
+} zi_assembly_input;
 
 typedef struct {
-    const char *paths[ZI_PLACE_COUNT]; /* borrowed; NULL: not named */
-    zi_layout layouts[ZI_PLACE_COUNT];
-    int from[ZI_PARTS]; /* the place that serves a part; ZI_PLACE_COUNT: none has it */
+    const char *paths[ZI_ASSEMBLY_INPUTS]; /* borrowed; NULL: not named */
+    zi_layout layouts[ZI_ASSEMBLY_INPUTS];
+    int from[ZI_WEIGHT_COMPONENTS]; /* the place that serves a part; ZI_ASSEMBLY_INPUTS: none has it
+                                     */
 } zi_assembly;
 
 /* Looks at what the options name. A text encoder or a VAE that was named must be there; what is
@@ -34,14 +35,14 @@ bool zi_assembly_read_open(const zi_model_options *options, zi_checkpoint *share
 void zi_assembly_free(zi_assembly *assembly);
 
 /* Where a part lies; NULL: nowhere. */
-const zi_layout *zi_assembly_layout(const zi_assembly *assembly, zi_part part);
+const zi_layout *zi_assembly_layout(const zi_assembly *assembly, zi_component component);
 
 /* The config file of a part: its own, or one that another place lends; NULL: there is none. */
-const char *zi_assembly_config(const zi_assembly *assembly, zi_part part);
+const char *zi_assembly_config(const zi_assembly *assembly, zi_component component);
 
 /* Fills in the part's config, from a file or from the weights themselves, and opens the weights for
  * binding to a backend; NULL: only to see whether they can be bound. */
-bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_backend *backend,
+bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_backend *backend,
                       zi_config *config, zi_weights *weights, zi_error *error) ZI_CHECKED;
 
 /* Fills in the scheduler's config; Z-Image-Turbo's own where no place has any. */

@@ -78,7 +78,7 @@ static int32_t *name_place(const zi_bpe *bpe, const char *text, size_t size)
     return NULL;
 }
 
-int32_t zi_bpe_find(const zi_bpe *bpe, const char *text, size_t size)
+int32_t zi_bpe_find_token(const zi_bpe *bpe, const char *text, size_t size)
 {
     const int32_t *place = name_place(bpe, text, size);
     return place ? *place : -1;
@@ -90,8 +90,8 @@ static bool colliding(const char *path, const char *what, zi_error *error)
                         "%s were made to slow reading down; fetch the file again elsewhere", what);
 }
 
-bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id, bool raw,
-                zi_error *error)
+bool zi_bpe_add_token(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id,
+                      bool raw, zi_error *error)
 {
     int shown = size < 100 ? (int)size : 100;
     if (!size) return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "token %d is empty", id);
@@ -132,8 +132,8 @@ static zi_bpe_pair *pair_place(const zi_bpe *bpe, int32_t left, int32_t right)
     return NULL;
 }
 
-bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
-                  const char *right, size_t right_size, zi_error *error)
+bool zi_bpe_add_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
+                      const char *right, size_t right_size, zi_error *error)
 {
     unsigned number = bpe->merges + 1;
     char whole[1024];
@@ -149,7 +149,7 @@ bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_s
     } parts[3] = {{0, left_size}, {left_size, right_size}, {0, left_size + right_size}};
     int32_t ids[3];
     for (int i = 0; i < 3; i++) {
-        ids[i] = zi_bpe_find(bpe, whole + parts[i].at, parts[i].size);
+        ids[i] = zi_bpe_find_token(bpe, whole + parts[i].at, parts[i].size);
         if (ids[i] < 0)
             return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                                 "merge %u names \"%.*s\", which is not in the vocabulary", number,
@@ -229,7 +229,7 @@ bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
     for (int byte = 0; byte < 256; byte++) {
         int c = codepoints[byte];
         char text[2] = {(char)(c < 128 ? c : 0xc0 | c >> 6), (char)(0x80 | (c & 0x3f))};
-        bpe->byte_ids[byte] = zi_bpe_find(bpe, text, c < 128 ? 1 : 2);
+        bpe->byte_ids[byte] = zi_bpe_find_token(bpe, text, c < 128 ? 1 : 2);
         if (bpe->byte_ids[byte] < 0 && !bpe->gaps)
             return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                                 "the vocabulary has no token for byte %d (U+%04X); it is not "
@@ -323,7 +323,7 @@ bool zi_bpe_encode(const zi_bpe *bpe, const char *word, size_t size, zi_bpe_scra
                    zi_ids *ids, zi_error *error)
 {
     if (!size) return true;
-    int32_t whole = bpe->whole_words ? zi_bpe_find(bpe, word, size) : -1;
+    int32_t whole = bpe->whole_words ? zi_bpe_find_token(bpe, word, size) : -1;
     if (whole >= 0) return zi_ids_push(ids, whole, error);
     if (!scratch_reserve(scratch, size, error)) return false;
     zi_bpe_symbol *symbols = scratch->symbols;

@@ -41,15 +41,15 @@ typedef struct {
  * right at any time after zi_bpe_init or for a zeroed struct. */
 bool zi_bpe_init(zi_bpe *bpe, const char *path, size_t tokens, size_t merges,
                  zi_error *error) ZI_CHECKED;
-bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id, bool raw,
-                zi_error *error) ZI_CHECKED;
-bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
-                  const char *right, size_t right_size, zi_error *error) ZI_CHECKED;
+bool zi_bpe_add_token(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id,
+                      bool raw, zi_error *error) ZI_CHECKED;
+bool zi_bpe_add_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
+                      const char *right, size_t right_size, zi_error *error) ZI_CHECKED;
 bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error) ZI_CHECKED;
 void zi_bpe_free(zi_bpe *bpe);
 
 /* The id of a token's text before sealing, -1 when there is none. */
-int32_t zi_bpe_find(const zi_bpe *bpe, const char *text, size_t size);
+int32_t zi_bpe_find_token(const zi_bpe *bpe, const char *text, size_t size);
 
 /* A growing list of ids and the memory that merging needs, both kept from word to word. */
 typedef struct {

@@ -9,7 +9,7 @@
 static const struct {
     const char *marks[3];
     const char *thinks; /* an added token, where there is no template to tell of thoughts */
-    zi_chat chat;
+    zi_chat_format chat;
 } families[] = {
     {{"<|im_start|>", "<|im_end|>", "enable_thinking"},
      "<think>",
@@ -25,15 +25,16 @@ static const struct {
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 
-bool zi_chat_find(const char *path, const char *text, const zi_tokenizer *tokenizer, zi_chat *out,
-                  zi_error *error)
+bool zi_chat_format_detect(const char *path, const char *text, const zi_tokenizer *tokenizer,
+                           zi_chat_format *out, zi_error *error)
 {
     for (size_t i = 0; i < FAMILIES; i++) {
-        bool all = zi_tokenizer_special(tokenizer, families[i].chat.stop) >= 0;
+        bool all = zi_tokenizer_added_token(tokenizer, families[i].chat.stop) >= 0;
         for (int j = 0; all && j < 3 && families[i].marks[j]; j++) {
             const char *mark = families[i].marks[j];
             if (j == 2 && !text && families[i].thinks) mark = families[i].thinks;
-            all = text ? strstr(text, mark) != NULL : zi_tokenizer_special(tokenizer, mark) >= 0;
+            all =
+                text ? strstr(text, mark) != NULL : zi_tokenizer_added_token(tokenizer, mark) >= 0;
         }
         if (!all) continue;
         *out = families[i].chat;
@@ -61,7 +62,7 @@ static bool append(const zi_tokenizer *tokenizer, const char *text, bool control
     return ok;
 }
 
-bool zi_chat_encode(const zi_chat *chat, const zi_tokenizer *tokenizer, const char *question,
+bool zi_chat_encode(const zi_chat_format *chat, const zi_tokenizer *tokenizer, const char *question,
                     int32_t **ids, size_t *count, zi_error *error)
 {
     zi_ids list = {.capacity = 64};

@@ -40,7 +40,7 @@ static bool read_text(const char *path, const cJSON *json, zi_config *config, zi
                                "this is %.60s; zimage reads prompts with qwen3 only", type);
     config->text.qk_norm = true;
     return zi_config_read_qwen(path, json, &config->text, error) &&
-           read_group(path, json, &config->group[ZI_TEXT_ENCODER], error);
+           read_group(path, json, &config->group[ZI_COMPONENT_TEXT_ENCODER], error);
 }
 
 bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *c, zi_error *error)
@@ -184,7 +184,7 @@ static bool read_mlx_fields(const char *path, const cJSON *json, zi_transformer_
 static bool read_usual_fields(const char *path, const cJSON *json, bool mlx,
                               zi_transformer_config *c, zi_error *error)
 {
-    const zi_transformer_config usual = zi_config_real().transformer;
+    const zi_transformer_config usual = zi_config_z_image_turbo().transformer;
     double eps;
     bool axes = !mlx || zi_json_find(json, "axes_dims");
     bool lens = !mlx || zi_json_find(json, "axes_lens");
@@ -217,7 +217,7 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
         !(mlx ? read_mlx_fields : read_diffusers_fields)(path, json, c, error) ||
         !read_usual_fields(path, json, mlx, c, error) ||
         !zi_json_bool_or(path, json, "qk_norm", true, &qk_norm, error) ||
-        !read_group(path, json, &config->group[ZI_TRANSFORMER], error))
+        !read_group(path, json, &config->group[ZI_COMPONENT_TRANSFORMER], error))
         return false;
     if (!qk_norm)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "qk_norm",
@@ -307,11 +307,11 @@ bool zi_config_check_pipeline(const char *path, zi_error *error)
     return read_file(path, read_index, NULL, error);
 }
 
-bool zi_config_read(zi_part part, const char *path, zi_config *config, zi_error *error)
+bool zi_config_read(zi_component component, const char *path, zi_config *config, zi_error *error)
 {
-    static const reader readers[ZI_PARTS] = {read_transformer, read_text, read_vae};
-    return read_file(path, readers[part], config, error) &&
-           zi_config_check(part, path, false, config, error);
+    static const reader readers[ZI_WEIGHT_COMPONENTS] = {read_transformer, read_text, read_vae};
+    return read_file(path, readers[component], config, error) &&
+           zi_config_check(component, path, false, config, error);
 }
 
 bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *error)
@@ -319,15 +319,15 @@ bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *err
     return read_file(path, read_scheduler, config, error);
 }
 
-bool zi_config_check(zi_part part, const char *where, bool inferred, zi_config *config,
+bool zi_config_check(zi_component component, const char *where, bool inferred, zi_config *config,
                      zi_error *error)
 {
-    static bool (*const checks[ZI_PARTS])(const char *, bool, zi_config *,
-                                          zi_error *) = {check_transformer, check_text, check_vae};
-    return checks[part](where, inferred, config, error);
+    static bool (*const checks[ZI_WEIGHT_COMPONENTS])(
+        const char *, bool, zi_config *, zi_error *) = {check_transformer, check_text, check_vae};
+    return checks[component](where, inferred, config, error);
 }
 
-bool zi_config_fit(const char *where, const zi_config *config, zi_error *error)
+bool zi_config_check_components(const char *where, const zi_config *config, zi_error *error)
 {
     if (config->transformer.caption_dim != config->text.hidden)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, where,
@@ -341,7 +341,7 @@ bool zi_config_fit(const char *where, const zi_config *config, zi_error *error)
     return true;
 }
 
-zi_config zi_config_real(void)
+zi_config zi_config_z_image_turbo(void)
 {
     return (zi_config){
         .text = {.layers = 36,

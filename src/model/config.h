@@ -46,7 +46,8 @@ typedef struct {
     zi_transformer_config transformer;
     zi_vae_config vae;
     zi_scheduler_config scheduler;
-    size_t group[ZI_PARTS]; /* numbers in a group of MLX's, where a config says so; or 0 */
+    size_t
+        group[ZI_WEIGHT_COMPONENTS]; /* numbers in a group of MLX's, where a config says so; or 0 */
 } zi_config;
 
 /* ---- config.c: from JSON ---- */
@@ -56,17 +57,19 @@ bool zi_config_check_pipeline(const char *path, zi_error *error) ZI_CHECKED;
 
 /* Reads a part's config file, diffusers' and transformers' or MLX's, into its part of the config.
  */
-bool zi_config_read(zi_part part, const char *path, zi_config *config, zi_error *error) ZI_CHECKED;
+bool zi_config_read(zi_component component, const char *path, zi_config *config,
+                    zi_error *error) ZI_CHECKED;
 
 bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *error) ZI_CHECKED;
 
 /* That a part's numbers are in range and fit together; where names their source in errors, inferred
  * says that this is no config file but the weights. */
-bool zi_config_check(zi_part part, const char *where, bool inferred, zi_config *config,
+bool zi_config_check(zi_component component, const char *where, bool inferred, zi_config *config,
                      zi_error *error) ZI_CHECKED;
 
 /* That the parts fit each other. */
-bool zi_config_fit(const char *where, const zi_config *config, zi_error *error) ZI_CHECKED;
+bool zi_config_check_components(const char *where, const zi_config *config,
+                                zi_error *error) ZI_CHECKED;
 
 /* ---- infer.c: from what the weights are ---- */
 
@@ -86,6 +89,6 @@ bool zi_config_check_qwen(const char *path, const zi_qwen_config *config,
                           zi_error *error) ZI_CHECKED;
 
 /* Z-Image-Turbo itself: what the config files of the published model say. */
-zi_config zi_config_real(void);
+zi_config zi_config_z_image_turbo(void);
 
 #endif

@@ -58,7 +58,7 @@ static bool infer_transformer(const zi_source *source, zi_config *config, zi_err
         {"layers.0.feed_forward.w1.weight", 2, 0, FFN, &c->ffn},
         {"layers.0.attention.norm_q.weight", 1, 0, HEAD, &head},
     };
-    *c = zi_config_real().transformer;
+    *c = zi_config_z_image_turbo().transformer;
     if (!take_all(source, measures, sizeof measures / sizeof *measures, error)) return false;
     c->layers = count(source, "layers.", ".attention.norm_q.weight");
     c->refiners = count(source, "noise_refiner.", ".attention.norm_q.weight");
@@ -82,7 +82,7 @@ static bool read_gguf(const zi_gguf *gguf, zi_qwen_config *c, zi_error *error)
     int64_t layers = c->layers;
     if (!zi_gguf_find(gguf, "general.architecture")) return true;
     if (!zi_gguf_string(gguf, "general.architecture", &architecture, error)) return false;
-    if (!zi_gguf_text_is(architecture, "qwen3"))
+    if (!zi_gguf_text_equals(architecture, "qwen3"))
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "general.architecture",
                                "this is %.*s; zimage reads prompts with qwen3 only",
                                architecture.size < 60 ? (int)architecture.size : 60,
@@ -113,7 +113,7 @@ static bool infer_text(const zi_source *source, const zi_gguf *gguf, zi_config *
         {"model.layers.0.self_attn.k_proj.weight", 2, 0, WIDTH, &kv},
         {"model.layers.0.mlp.gate_proj.weight", 2, 0, FFN, &c->ffn},
     };
-    *c = zi_config_real().text;
+    *c = zi_config_z_image_turbo().text;
     if (!take_all(source, measures, sizeof measures / sizeof *measures, error)) return false;
     c->layers = count(source, "model.layers.", ".self_attn.q_norm.weight");
     if (q % c->head_dim || kv % c->head_dim || c->layers < 2)
@@ -128,11 +128,11 @@ static bool infer_text(const zi_source *source, const zi_gguf *gguf, zi_config *
 static bool infer_vae(const zi_source *source, zi_config *config, zi_error *error)
 {
     zi_vae_config *c = &config->vae;
-    *c = zi_config_real().vae;
-    if (source->form.blocks != c->blocks)
+    *c = zi_config_z_image_turbo().vae;
+    if (source->vae_depth.blocks != c->blocks)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
                             "a decoder of %d blocks; Z-Image's VAE has 4 (8 pixels a latent)",
-                            source->form.blocks);
+                            source->vae_depth.blocks);
     const measure latent = {"decoder.conv_in.weight", 4, 1, 64, &c->latent};
     if (!take(source, &latent, error)) return false;
     for (int i = 0; i < c->blocks; i++) {
@@ -150,8 +150,9 @@ static bool infer_vae(const zi_source *source, zi_config *config, zi_error *erro
 bool zi_config_infer(const zi_source *source, const zi_gguf *gguf, zi_config *config,
                      zi_error *error)
 {
-    bool ok = source->part == ZI_TRANSFORMER    ? infer_transformer(source, config, error)
-              : source->part == ZI_TEXT_ENCODER ? infer_text(source, gguf, config, error)
-                                                : infer_vae(source, config, error);
-    return ok && zi_config_check(source->part, source->file, true, config, error);
+    bool ok =
+        source->component == ZI_COMPONENT_TRANSFORMER    ? infer_transformer(source, config, error)
+        : source->component == ZI_COMPONENT_TEXT_ENCODER ? infer_text(source, gguf, config, error)
+                                                         : infer_vae(source, config, error);
+    return ok && zi_config_check(source->component, source->file, true, config, error);
 }

@@ -19,10 +19,10 @@ static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi
     bool head = zi_weights_has(&weights, "lm_head.weight");
     bool tied = config->tied || (!head && !config->untied);
     if (!zi_qwen_bind_language(&weights, &config->qwen, tied, &lm->qwen, error)) return false;
-    if (zi_tokenizer_size(lm->tokenizer) <= config->qwen.vocab) return true;
+    if (zi_tokenizer_vocab_size(lm->tokenizer) <= config->qwen.vocab) return true;
     return zi_error_set(error, ZI_ERROR_BAD_FORMAT, lm->path,
                         "its tokenizer has %d tokens, its model %d: they do not belong together",
-                        zi_tokenizer_size(lm->tokenizer), config->qwen.vocab);
+                        zi_tokenizer_vocab_size(lm->tokenizer), config->qwen.vocab);
 }
 
 /* The tokens by which a text ends whatever the files say. */
@@ -31,7 +31,8 @@ static bool add_known_stops(zi_lm *lm, zi_error *error)
     static const char *const names[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",
                                         "<|end_of_text|>"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!zi_lm_add_stop(lm, zi_tokenizer_special(lm->tokenizer, names[i]), error)) return false;
+        if (!zi_lm_add_stop(lm, zi_tokenizer_added_token(lm->tokenizer, names[i]), error))
+            return false;
     return true;
 }
 
@@ -42,7 +43,7 @@ static bool read_gguf(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_
     const zi_gguf *gguf = checkpoint->gguf;
     const zi_tensor *embed = zi_checkpoint_find(checkpoint, "token_embd.weight");
     int vocab = embed && embed->dims == 2 && embed->shape[0] < 1 << 24 ? (int)embed->shape[0] : 1;
-    if (!zi_lm_config_gguf(gguf, vocab, config, error)) return false;
+    if (!zi_lm_read_gguf_config(gguf, vocab, config, error)) return false;
     if (zi_checkpoint_find(checkpoint, "rope_freqs.weight"))
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, lm->path, "rope_freqs.weight",
                                "rope scaling of type llama3 (rope_freqs.weight) is not supported");
@@ -72,7 +73,7 @@ static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, 
 {
     zi_checkpoint opened, *checkpoint;
     zi_lm_config config;
-    return zi_lm_config_json(config_path, lm, &config, error) &&
+    return zi_lm_read_json_config(config_path, lm, &config, error) &&
            zi_tokenizer_load(folder, &lm->tokenizer, error) &&
            zi_lm_read_folder(folder, lm, error) &&
            zi_checkpoint_open_dir(folder, "model", &opened, error) &&
@@ -89,7 +90,8 @@ static bool load_encoder(const zi_model_options *options, zi_checkpoint *shared,
     zi_config config = {0};
     zi_weights weights;
     if (!zi_assembly_read_open(options, shared, &assembly, error)) return false;
-    bool ok = zi_assembly_open(&assembly, ZI_TEXT_ENCODER, lm->backend, &config, &weights, error) &&
+    bool ok = zi_assembly_open(&assembly, ZI_COMPONENT_TEXT_ENCODER, lm->backend, &config, &weights,
+                               error) &&
               zi_qwen_bind_language(&weights, &config.text, true, &lm->qwen, error) &&
               zi_assembly_tokenizer(options, &assembly, &lm->tokenizer, error) &&
               add_known_stops(lm, error);
@@ -122,7 +124,7 @@ static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *erro
         return false;
     if (zi_checkpoint_find(checkpoint, "token_embd.weight") && checkpoint->gguf)
         return load_gguf(checkpoint, lm, error);
-    bool ok = zi_recognise_foreign(checkpoint)
+    bool ok = zi_recognise_unsupported(checkpoint)
                   ? zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->path,
                                  "of files, only a GGUF serves as a language model; others come "
                                  "as folders, with config.json and tokenizer")

@@ -126,7 +126,7 @@ static bool read_config(const char *path, const cJSON *json, zi_lm *lm, zi_lm_co
     return true;
 }
 
-bool zi_lm_config_json(const char *path, zi_lm *lm, zi_lm_config *out, zi_error *error)
+bool zi_lm_read_json_config(const char *path, zi_lm *lm, zi_lm_config *out, zi_error *error)
 {
     cJSON *json = NULL;
     *out = (zi_lm_config){0};
@@ -172,7 +172,7 @@ static bool read_tokenizer_config(const char *path, zi_lm *lm, zi_error *error)
               zi_json_bool_or(path, json, "add_bos_token", false, &begins, error) &&
               read_template(json, lm, error);
     if (ok && begins && (ok = zi_json_string_or(path, json, "bos_token", "", &bos, error)))
-        lm->bos = zi_tokenizer_special(lm->tokenizer, bos);
+        lm->bos = zi_tokenizer_added_token(lm->tokenizer, bos);
     cJSON_Delete(json);
     return ok;
 }
@@ -239,13 +239,13 @@ static bool check_gguf_rope(const zi_gguf *gguf, const char *family, zi_error *e
     snprintf(key, sizeof key, "%s.rope.scaling.type", family);
     if (!zi_gguf_find(gguf, key)) return true;
     if (!zi_gguf_string(gguf, key, &type, error)) return false;
-    if (zi_gguf_text_is(type, "none")) return true;
+    if (zi_gguf_text_equals(type, "none")) return true;
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, key,
                            "rope scaling of type %.*s (%s) is not supported",
                            type.size < 60 ? (int)type.size : 60, type.data, key);
 }
 
-bool zi_lm_config_gguf(const zi_gguf *gguf, int vocab, zi_lm_config *out, zi_error *error)
+bool zi_lm_read_gguf_config(const zi_gguf *gguf, int vocab, zi_lm_config *out, zi_error *error)
 {
     zi_gguf_text name;
     double eps;

@@ -12,11 +12,12 @@ typedef struct {
 } zi_lm_config;
 
 /* config.json of transformers or MLX; its tokens that end a text go to lm. */
-bool zi_lm_config_json(const char *path, zi_lm *lm, zi_lm_config *out, zi_error *error) ZI_CHECKED;
+bool zi_lm_read_json_config(const char *path, zi_lm *lm, zi_lm_config *out,
+                            zi_error *error) ZI_CHECKED;
 
 /* The metadata of a GGUF file; vocab: tokens in its tokenizer. */
-bool zi_lm_config_gguf(const zi_gguf *gguf, int vocab, zi_lm_config *out,
-                       zi_error *error) ZI_CHECKED;
+bool zi_lm_read_gguf_config(const zi_gguf *gguf, int vocab, zi_lm_config *out,
+                            zi_error *error) ZI_CHECKED;
 
 /* generation_config.json, tokenizer_config.json and chat_template.jinja of a folder, as far as they
  * are there. */

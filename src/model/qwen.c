@@ -101,7 +101,7 @@ bool zi_qwen_bind(zi_weights *weights, const zi_qwen_config *config, zi_qwen *ou
     bool ok = bind(weights, config, layers, &qwen, error);
     if (ok) zi_weights_ignore(&qwen.weights, "model.layers.%d.", (int)layers);
     if (ok) zi_weights_ignore(&qwen.weights, "model.norm.");
-    if (!ok || !zi_weights_all_used(&qwen.weights, error)) {
+    if (!ok || !zi_weights_end_binding(&qwen.weights, error)) {
         zi_qwen_free(&qwen);
         return false;
     }
@@ -115,7 +115,7 @@ bool zi_qwen_bind_language(zi_weights *weights, const zi_qwen_config *config, bo
     zi_qwen qwen;
     bool ok = bind(weights, config, (size_t)config->layers, &qwen, error);
     if (ok) bind_head(&qwen, tied);
-    if (!ok || qwen.weights.failed || !zi_weights_all_used(&qwen.weights, error)) {
+    if (!ok || qwen.weights.failed || !zi_weights_end_binding(&qwen.weights, error)) {
         zi_qwen_free(&qwen);
         return false;
     }
@@ -163,7 +163,7 @@ typedef struct {
     size_t past;
 } memory;
 
-void zi_qwen_plan(const zi_qwen *qwen, size_t n, zi_arena *arena)
+void zi_qwen_reserve(const zi_qwen *qwen, size_t n, zi_arena *arena)
 {
     size_t mark = zi_arena_mark(arena);
     take(arena, &qwen->config, n);
@@ -274,8 +274,8 @@ bool zi_qwen_encode(const zi_run *run, const zi_qwen *qwen, const int32_t *ids, 
     for (size_t i = 0; ok && i < qwen->layer_count; i++) {
         layer_forward(run, c, &qwen->layers[i], &ws, &seen, out);
         zi_run_tap(run, out, "text encoder layers.%zu", i);
-        ok = zi_run_layer_done(run, (double)(i + 1) / (double)qwen->layer_count, out, error,
-                               "text encoder layers.%zu", i);
+        ok = zi_run_finish_layer(run, (double)(i + 1) / (double)qwen->layer_count, out, error,
+                                 "text encoder layers.%zu", i);
     }
     zi_arena_reset(run->arena, mark);
     return ok;
@@ -285,8 +285,8 @@ bool zi_qwen_encode(const zi_run *run, const zi_qwen *qwen, const int32_t *ids, 
 
 enum { BATCH = 512 }; /* tokens that are read together */
 
-void zi_qwen_cache_plan(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
-                        zi_qwen_cache *out)
+void zi_qwen_cache_reserve(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
+                           zi_qwen_cache *out)
 {
     size_t rows, width = kv_width(&qwen->config), batch = n < BATCH ? n : BATCH;
     if (__builtin_mul_overflow(capacity, qwen->layer_count, &rows)) rows = SIZE_MAX;
@@ -321,8 +321,8 @@ static bool read_batch(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *ca
         memory seen = memory_of(cache, i, n);
         layer_forward(run, c, &qwen->layers[i], &ws, &seen, x);
         zi_run_tap(run, x, "language model layers.%zu", i);
-        if (!zi_run_layer_done(run, (double)(i + 1) / (double)qwen->layer_count, x, error,
-                               "language model layers.%zu", i))
+        if (!zi_run_finish_layer(run, (double)(i + 1) / (double)qwen->layer_count, x, error,
+                                 "language model layers.%zu", i))
             return false;
     }
     cache->count += n;
@@ -331,11 +331,11 @@ static bool read_batch(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *ca
     zi_rms_norm(run->exec, zi_view_rows(x, n - 1, 1), qwen->norm, c->eps, none, last);
     zi_linear(run->exec, last, qwen->head, NULL, logits);
     zi_run_tap(run, logits, "language model logits");
-    return zi_run_layer_done(run, 1, logits, error, "language model logits");
+    return zi_run_finish_layer(run, 1, logits, error, "language model logits");
 }
 
-bool zi_qwen_read(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache, const int32_t *ids,
-                  size_t n, zi_view logits, zi_error *error)
+bool zi_qwen_forward(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache,
+                     const int32_t *ids, size_t n, zi_view logits, zi_error *error)
 {
     for (size_t begin = 0, count; begin < n; begin += count) {
         size_t mark = zi_arena_mark(run->arena);

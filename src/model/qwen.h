@@ -36,7 +36,7 @@ bool zi_qwen_bind_language(zi_weights *weights, const zi_qwen_config *config, bo
 void zi_qwen_free(zi_qwen *qwen);
 
 /* Adds the memory that encoding n tokens takes for its time to a measuring arena. */
-void zi_qwen_plan(const zi_qwen *qwen, size_t n, zi_arena *arena);
+void zi_qwen_reserve(const zi_qwen *qwen, size_t n, zi_arena *arena);
 
 /* ids [n] -> out [n, hidden], the hidden states after layer layers-1 (1-based), transformers'
  * hidden_states[-2]. Every id must be below the vocabulary's size.
@@ -54,12 +54,12 @@ typedef struct {
 
 /* An empty cache for `capacity` tokens, from the arena (which may be measuring), and the memory
  * that reading up to n of them takes for its time. */
-void zi_qwen_cache_plan(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
-                        zi_qwen_cache *out);
+void zi_qwen_cache_reserve(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
+                           zi_qwen_cache *out);
 
 /* Reads n more tokens, for which the cache must have room, and says what may follow the last one:
  * logits [1, vocab]. */
-bool zi_qwen_read(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache, const int32_t *ids,
-                  size_t n, zi_view logits, zi_error *error) ZI_CHECKED;
+bool zi_qwen_forward(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache,
+                     const int32_t *ids, size_t n, zi_view logits, zi_error *error) ZI_CHECKED;
 
 #endif

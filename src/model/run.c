@@ -6,8 +6,8 @@
 
 enum { MAX_NAME = 64 };
 
-bool zi_run_layer_done(const zi_run *run, double fraction, zi_view x, zi_error *error,
-                       const char *name, ...)
+bool zi_run_finish_layer(const zi_run *run, double fraction, zi_view x, zi_error *error,
+                         const char *name, ...)
 {
     char text[MAX_NAME];
     va_list args;

@@ -21,8 +21,8 @@ typedef struct {
 
 /* After a layer: makes sure that its output x is finite, and reports progress. name is printf-like
  * and names the layer for errors. */
-bool zi_run_layer_done(const zi_run *run, double fraction, zi_view x, zi_error *error,
-                       const char *name, ...) ZI_CHECKED ZI_PRINTF(5, 6);
+bool zi_run_finish_layer(const zi_run *run, double fraction, zi_view x, zi_error *error,
+                         const char *name, ...) ZI_CHECKED ZI_PRINTF(5, 6);
 
 /* Has what was recorded begin, and reports progress; fails when the request was cancelled. */
 bool zi_run_progress(const zi_run *run, double fraction, zi_error *error) ZI_CHECKED;

@@ -5,7 +5,7 @@ static float shifted(float sigma, double shift)
     return (float)shift * sigma / (1.0f + ((float)shift - 1.0f) * sigma);
 }
 
-void zi_sigmas(zi_schedule schedule, int steps, double shift, float *sigmas)
+void zi_sampler_sigmas(zi_schedule schedule, int steps, double shift, float *sigmas)
 {
     double last = schedule == ZI_SCHEDULE_DIFFUSERS ? 1.0 / steps : shifted(0.001f, shift);
     for (int i = 0; i < steps; i++) {

@@ -168,7 +168,7 @@ const zi_tokenizer_usage *zi_tokenizer_get_usage(const zi_tokenizer *t)
 
 /* ---- looking up ---- */
 
-int32_t zi_tokenizer_size(const zi_tokenizer *t)
+int32_t zi_tokenizer_vocab_size(const zi_tokenizer *t)
 {
     return t->files.bpe.size;
 }
@@ -195,7 +195,7 @@ static int32_t added_at(const zi_tokenizer *t, const char *text, size_t size)
     return -1;
 }
 
-int32_t zi_tokenizer_special(const zi_tokenizer *t, const char *name)
+int32_t zi_tokenizer_added_token(const zi_tokenizer *t, const char *name)
 {
     size_t size = strlen(name);
     int32_t id = size ? added_at(t, name, size) : -1;
@@ -346,12 +346,12 @@ bool zi_tokenizer_encode_plain(const zi_tokenizer *t, const char *text, size_t s
     return encode(t, text, size, true, ids, count, error);
 }
 
-bool zi_tokenizer_chat(const zi_tokenizer *t, const char *prompt, size_t max_ids, int32_t **ids,
-                       size_t *count, zi_error *error)
+bool zi_tokenizer_encode_chat(const zi_tokenizer *t, const char *prompt, size_t max_ids,
+                              int32_t **ids, size_t *count, zi_error *error)
 {
     static const char *const needed[] = {"<|im_start|>", "<|im_end|>"};
     for (int i = 0; i < 2; i++)
-        if (zi_tokenizer_special(t, needed[i]) < 0)
+        if (zi_tokenizer_added_token(t, needed[i]) < 0)
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, t->files.path, needed[i],
                                    "has no added token \"%s\", which the chat form needs; use the "
                                    "tokenizer that came with the model",

@@ -39,14 +39,14 @@ bool zi_tokenizer_encode_plain(const zi_tokenizer *tokenizer, const char *text, 
 /* zi_tokenizer_encode for a prompt in the chat form of Qwen3 with thinking enabled: a user's turn
  * and the start of the assistant's. Only the first max_ids ids (1 or more) are kept: a long prompt
  * loses the assistant's start. */
-bool zi_tokenizer_chat(const zi_tokenizer *tokenizer, const char *prompt, size_t max_ids,
-                       int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
+bool zi_tokenizer_encode_chat(const zi_tokenizer *tokenizer, const char *prompt, size_t max_ids,
+                              int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
 
 /* One more than the largest id. */
-int32_t zi_tokenizer_size(const zi_tokenizer *tokenizer);
+int32_t zi_tokenizer_vocab_size(const zi_tokenizer *tokenizer);
 
 /* The id of an added token such as "<|im_end|>"; -1 when there is none of this name. */
-int32_t zi_tokenizer_special(const zi_tokenizer *tokenizer, const char *name);
+int32_t zi_tokenizer_added_token(const zi_tokenizer *tokenizer, const char *name);
 
 /* The bytes that an id stands for, owned by the tokenizer; false when there is no such id. One
  * token may be a part of a UTF-8 sequence. */

@@ -34,14 +34,14 @@ static bool read_splitter(const zi_gguf *gguf, size_t *out, zi_error *error)
 {
     zi_gguf_text model, pre;
     if (!zi_gguf_string(gguf, "tokenizer.ggml.model", &model, error)) return false;
-    if (!zi_gguf_text_is(model, "gpt2"))
+    if (!zi_gguf_text_equals(model, "gpt2"))
         return zi_error_set_in(
             error, ZI_ERROR_UNSUPPORTED, gguf->path, "tokenizer.ggml.model",
             "a tokenizer of kind %.*s (tokenizer.ggml.model) is not supported; gpt2 is",
             model.size < 100 ? (int)model.size : 100, model.data);
     if (!zi_gguf_string(gguf, "tokenizer.ggml.pre", &pre, error)) return false;
     for (*out = 0; *out < SPLITTERS; ++*out)
-        if (zi_gguf_text_is(pre, splitters[*out].name)) return true;
+        if (zi_gguf_text_equals(pre, splitters[*out].name)) return true;
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "tokenizer.ggml.pre",
                            "splitting words as %.*s does (tokenizer.ggml.pre) is not supported; "
                            "qwen2, llama-bpe and smollm are",
@@ -54,7 +54,7 @@ static bool add_tokens(const zi_gguf *gguf, const zi_gguf_value *tokens, const z
 {
     size_t at = 0;
     for (size_t id = 0; id < tokens->count; id++) {
-        zi_gguf_text text = zi_gguf_next(tokens, &at);
+        zi_gguf_text text = zi_gguf_next_string(tokens, &at);
         int64_t type = zi_gguf_integer_at(types, id);
         if (!zi_utf8_valid(text.data, text.size) || memchr(text.data, 0, text.size))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, TOKENS,
@@ -63,8 +63,8 @@ static bool add_tokens(const zi_gguf *gguf, const zi_gguf_value *tokens, const z
             return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, TYPES,
                                    "token %zu is of kind %lld (" TYPES "), which is not supported",
                                    id, (long long)type);
-        if (!zi_bpe_add(&files->bpe, gguf->path, text.data, text.size, (int32_t)id, type != NORMAL,
-                        error))
+        if (!zi_bpe_add_token(&files->bpe, gguf->path, text.data, text.size, (int32_t)id,
+                              type != NORMAL, error))
             return false;
         if (type == CONTROL || type == USER_DEFINED)
             files->added[files->added_count++] = (int32_t)id;
@@ -78,7 +78,7 @@ static bool add_merges(const zi_gguf *gguf, const zi_gguf_value *merges, zi_bpe 
 {
     size_t at = 0;
     for (size_t i = 0; i < merges->count; i++) {
-        zi_gguf_text text = zi_gguf_next(merges, &at);
+        zi_gguf_text text = zi_gguf_next_string(merges, &at);
         const char *space = memchr(text.data, ' ', text.size);
         size_t left = space ? (size_t)(space - text.data) : 0, right = text.size - left - 1;
         if (!space || memchr(space + 1, ' ', right))
@@ -87,7 +87,8 @@ static bool add_merges(const zi_gguf *gguf, const zi_gguf_value *merges, zi_bpe 
         if (!zi_utf8_valid(text.data, text.size))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, MERGES,
                                    "merge %zu is not UTF-8 text", i + 1);
-        if (!zi_bpe_merge(bpe, gguf->path, text.data, left, space + 1, right, error)) return false;
+        if (!zi_bpe_add_merge(bpe, gguf->path, text.data, left, space + 1, right, error))
+            return false;
     }
     return true;
 }

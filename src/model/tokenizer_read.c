@@ -51,8 +51,8 @@ static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabular
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, item->string,
                                    "the id of token \"%.100s\" must be a whole number from 0 to %d",
                                    item->string, ZI_BPE_LIMIT - 1);
-        if (!zi_bpe_add(bpe, path, item->string, strlen(item->string), (int32_t)item->valuedouble,
-                        false, error))
+        if (!zi_bpe_add_token(bpe, path, item->string, strlen(item->string),
+                              (int32_t)item->valuedouble, false, error))
             return false;
     }
     return true;
@@ -67,9 +67,10 @@ static bool add_added(zi_tokenizer_files *files, const char *path, const cJSON *
     if (!zi_json_string(path, item, "content", &content, error) ||
         !all_off(path, item, switches, error))
         return false;
-    int32_t known = zi_bpe_find(&files->bpe, content, strlen(content));
+    int32_t known = zi_bpe_find_token(&files->bpe, content, strlen(content));
     if (known < 0) {
-        if (!zi_bpe_add(&files->bpe, path, content, strlen(content), id, true, error)) return false;
+        if (!zi_bpe_add_token(&files->bpe, path, content, strlen(content), id, true, error))
+            return false;
     } else if (known != id || files->bpe.tokens[id].raw) {
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, content,
                                "added token \"%.100s\" stands there twice, with ids %d and %d",
@@ -150,12 +151,12 @@ static bool add_merge(zi_bpe *bpe, const char *path, const cJSON *item, zi_error
     if (cJSON_IsString(item)) {
         const char *text = item->valuestring, *space = strchr(text, ' ');
         if (space && !strchr(space + 1, ' '))
-            return zi_bpe_merge(bpe, path, text, (size_t)(space - text), space + 1,
-                                strlen(space + 1), error);
+            return zi_bpe_add_merge(bpe, path, text, (size_t)(space - text), space + 1,
+                                    strlen(space + 1), error);
     } else if (cJSON_IsArray(item) && children(item) == 2 && cJSON_IsString(left) &&
                cJSON_IsString(right)) {
-        return zi_bpe_merge(bpe, path, left->valuestring, strlen(left->valuestring),
-                            right->valuestring, strlen(right->valuestring), error);
+        return zi_bpe_add_merge(bpe, path, left->valuestring, strlen(left->valuestring),
+                                right->valuestring, strlen(right->valuestring), error);
     }
     return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                         "merge %u must be two tokens: \"a b\" or [\"a\", \"b\"]", bpe->merges + 1);
@@ -175,7 +176,7 @@ static bool read_model(zi_tokenizer_files *files, const char *path, const cJSON 
     if (!zi_json_object(path, root, "model", &model, error)) return false;
     if (!has_type(model, "BPE"))
         return unsupported(path, "model", "a model of a type other than BPE", error);
-    if (!zi_json_unique(path, model, "field \"model\"", error) ||
+    if (!zi_json_check_unique_keys(path, model, "field \"model\"", error) ||
         !all_off(path, model, switches, error) ||
         !zi_json_object(path, model, "vocab", &vocabulary, error) ||
         !zi_json_array(path, model, "merges", &merges, error) ||
@@ -203,7 +204,7 @@ static bool read_one_file(zi_tokenizer_files *files, const char *path, zi_error 
     if (!zi_json_read(path, MAX_FILE, &root, error)) return false;
     bool ok = false;
     const cJSON *processor = zi_json_find(root, "post_processor");
-    if (!zi_json_unique(path, root, "the file", error)) goto out;
+    if (!zi_json_check_unique_keys(path, root, "the file", error)) goto out;
     if (processor && !has_type(processor, "ByteLevel")) {
         unsupported(path, "post_processor", "a post_processor other than ByteLevel", error);
         goto out;
@@ -234,7 +235,7 @@ static bool walk_merges(const char *path, const char *text, zi_bpe *bpe, size_t 
             if (!space || memchr(space + 1, ' ', size - left - 1))
                 return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                                     "merge %zu must be a line of two tokens, \"a b\"", *count);
-            if (bpe && !zi_bpe_merge(bpe, path, line, left, space + 1, size - left - 1, error))
+            if (bpe && !zi_bpe_add_merge(bpe, path, line, left, space + 1, size - left - 1, error))
                 return false;
         }
         line = next;
@@ -264,11 +265,11 @@ static bool read_config(const char *path, cJSON **config, const cJSON **added, z
     static const char *const switches[] = {"add_prefix_space", "split_special_tokens", NULL};
     const char *type;
     if (!zi_json_read(path, MAX_FILE, config, error) ||
-        !zi_json_unique(path, *config, "the file", error) ||
+        !zi_json_check_unique_keys(path, *config, "the file", error) ||
         !zi_json_string(path, *config, "tokenizer_class", &type, error) ||
         !all_off(path, *config, switches, error) ||
         !zi_json_object(path, *config, "added_tokens_decoder", added, error) ||
-        !zi_json_unique(path, *added, "field \"added_tokens_decoder\"", error))
+        !zi_json_check_unique_keys(path, *added, "field \"added_tokens_decoder\"", error))
         return false;
     if (strcmp(type, "Qwen2Tokenizer") != 0 && strcmp(type, "Qwen2TokenizerFast") != 0)
         return unsupported(path, "tokenizer_class", "a tokenizer_class other than Qwen2Tokenizer",

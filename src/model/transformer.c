@@ -103,7 +103,7 @@ bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *confi
     bind_blocks(w, sizes, "noise_refiner", config->refiners, true, t.noise_refiner);
     bind_blocks(w, sizes, "context_refiner", config->refiners, false, t.context_refiner);
     bind_blocks(w, sizes, "layers", config->layers, true, t.layers);
-    if (w->failed || !zi_weights_all_used(w, error)) {
+    if (w->failed || !zi_weights_end_binding(w, error)) {
         zi_transformer_free(&t);
         return false;
     }
@@ -125,8 +125,8 @@ static size_t pad_count(size_t n)
     return (n + PAD_TO - 1) / PAD_TO * PAD_TO;
 }
 
-void zi_sequence_plan(const zi_transformer *t, size_t height, size_t width, size_t caption,
-                      zi_arena *arena, zi_sequence *out)
+void zi_sequence_reserve(const zi_transformer *t, size_t height, size_t width, size_t caption,
+                         zi_arena *arena, zi_sequence *out)
 {
     size_t image = (height / 2) * (width / 2);
     zi_sequence s = {.height = height,
@@ -218,7 +218,7 @@ static workspace first_rows(workspace ws, size_t T)
     return ws;
 }
 
-void zi_transformer_plan(const zi_transformer *t, const zi_sequence *s, zi_arena *arena)
+void zi_transformer_reserve(const zi_transformer *t, const zi_sequence *s, zi_arena *arena)
 {
     size_t mark = zi_arena_mark(arena);
     take(arena, &t->config, s->tokens, s->image_padded);
@@ -303,7 +303,8 @@ static bool stack_forward(const zi_run *run, stack *s, const zi_block *blocks, i
         block_forward(run, s->config, &blocks[i], &s->ws, x, s->cosines, s->sines, name);
         zi_run_tap(run, x, "%s", name);
         s->done++;
-        if (!zi_run_layer_done(run, (double)s->done / s->total, x, error, "%s", name)) return false;
+        if (!zi_run_finish_layer(run, (double)s->done / s->total, x, error, "%s", name))
+            return false;
     }
     return true;
 }

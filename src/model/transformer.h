@@ -50,12 +50,12 @@ typedef struct {
 
 /* Counts a sequence's tokens and takes memory for its tables from the arena (which may be
  * measuring). height and width: latent pixels. */
-void zi_sequence_plan(const zi_transformer *transformer, size_t height, size_t width,
-                      size_t caption, zi_arena *arena, zi_sequence *out);
+void zi_sequence_reserve(const zi_transformer *transformer, size_t height, size_t width,
+                         size_t caption, zi_arena *arena, zi_sequence *out);
 
 /* Adds the memory that zi_transformer_caption and zi_transformer_step take for their time. */
-void zi_transformer_plan(const zi_transformer *transformer, const zi_sequence *sequence,
-                         zi_arena *arena);
+void zi_transformer_reserve(const zi_transformer *transformer, const zi_sequence *sequence,
+                            zi_arena *arena);
 
 /* Fills the tables of a planned sequence and runs features [caption, caption_dim] through the
  * context refiner. Does not depend on the timestep, so once per prompt is enough.

@@ -122,7 +122,7 @@ bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out, 
     bind_up_blocks(&vae, w);
     zi_weights_bind(w, "", last_slots, (size_t[SIZES]){thin, IMAGE}, &vae);
     zi_weights_ignore(w, "encoder.");
-    if (w->failed || !zi_weights_all_used(w, error)) {
+    if (w->failed || !zi_weights_end_binding(w, error)) {
         zi_vae_free(&vae);
         return false;
     }
@@ -229,8 +229,8 @@ static void take(decoding *d, zi_arena *arena, size_t size)
     d->moments = zi_arena_take(arena, ZI_U8, ZI_MAX_CHANNELS, ZI_MOMENTS);
 }
 
-void zi_vae_plan(const zi_exec *exec, const zi_vae *vae, size_t height, size_t width,
-                 zi_arena *arena)
+void zi_vae_reserve(const zi_exec *exec, const zi_vae *vae, size_t height, size_t width,
+                    zi_arena *arena)
 {
     size_t mark = zi_arena_mark(arena);
     decoding d;

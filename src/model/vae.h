@@ -34,8 +34,8 @@ bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out,
 void zi_vae_free(zi_vae *vae);
 
 /* Adds the memory that decoding takes for its time to a measuring arena. */
-void zi_vae_plan(const zi_exec *exec, const zi_vae *vae, size_t height, size_t width,
-                 zi_arena *arena);
+void zi_vae_reserve(const zi_exec *exec, const zi_vae *vae, size_t height, size_t width,
+                    zi_arena *arena);
 
 /* latents [latent, height * width] as the sampler has them (scaling and shift are undone here) ->
  * image [3, 8 height * 8 width], about -1 to 1, not clipped.

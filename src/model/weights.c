@@ -9,20 +9,20 @@ enum { MAX_NAME = 256 };
 
 /* ---- opening and closing ---- */
 
-static bool open_source(zi_weights *weights, zi_part part, size_t group, zi_error *error)
+static bool open_source(zi_weights *weights, zi_component component, size_t group, zi_error *error)
 {
     const zi_checkpoint *one = weights->checkpoint;
-    if (!zi_source_create(&one, 1, part, group, &weights->source, error)) return false;
+    if (!zi_source_create(&one, 1, component, group, &weights->source, error)) return false;
     weights->used = calloc(weights->source.count + 1, sizeof *weights->used);
     return weights->used || zi_error_no_memory(error, weights->source.count);
 }
 
-bool zi_weights_open(const zi_layout *layout, zi_part part, size_t group, zi_backend *backend,
-                     zi_weights *out, zi_error *error)
+bool zi_weights_open(const zi_layout *layout, zi_component component, size_t group,
+                     zi_backend *backend, zi_weights *out, zi_error *error)
 {
     zi_weights weights = {.backend = backend, .naming = layout->naming};
-    if (!zi_layout_open(layout, part, &weights.checkpoint, error)) return false;
-    if (!open_source(&weights, part, group, error)) {
+    if (!zi_layout_open_component(layout, component, &weights.checkpoint, error)) return false;
+    if (!open_source(&weights, component, group, error)) {
         zi_weights_close(&weights);
         return false;
     }
@@ -83,8 +83,9 @@ static void fail_memory(zi_weights *weights, size_t bytes)
 /* A tensor that is not there, by the name that such files have for it. */
 static void fail_missing(zi_weights *weights, const char *name)
 {
-    zi_stored stored;
-    bool known = zi_key_write(weights->naming, name, ZI_ITSELF, &weights->source.form, &stored);
+    zi_stored_name stored;
+    bool known =
+        zi_key_format(weights->naming, name, ZI_ROLE_WEIGHT, &weights->source.vae_depth, &stored);
     const char *called = known ? stored.name : name;
     weights->failed = true;
     zi_error_set_in(weights->error, ZI_ERROR_BAD_FORMAT, weights->checkpoint->files[0].path, called,
@@ -201,7 +202,7 @@ static void bind_widened(zi_weights *weights, const zi_entry *entry, size_t rows
                          zi_weight *out)
 {
     float *values = own(weights, rows * columns);
-    if (values) zi_entry_values(entry, rows, columns, values);
+    if (values) zi_entry_read_values(entry, rows, columns, values);
     out->data = import_floats(weights, values, rows * columns);
 }
 
@@ -329,7 +330,7 @@ void zi_weights_ignore(zi_weights *weights, const char *prefix, ...)
             weights->used[i] = true;
 }
 
-bool zi_weights_all_used(zi_weights *weights, zi_error *error)
+bool zi_weights_end_binding(zi_weights *weights, zi_error *error)
 {
     for (size_t i = 0; i < weights->source.count; i++) {
         const zi_entry *entry = &weights->source.entries[i];

@@ -32,8 +32,8 @@ typedef struct {
 
 /* Opens the files of a part that is there. group: as for zi_source_create. Begin binding with
  * weights->error set. */
-bool zi_weights_open(const zi_layout *layout, zi_part part, size_t group, zi_backend *backend,
-                     zi_weights *out, zi_error *error) ZI_CHECKED;
+bool zi_weights_open(const zi_layout *layout, zi_component component, size_t group,
+                     zi_backend *backend, zi_weights *out, zi_error *error) ZI_CHECKED;
 
 /* Takes over a shared checkpoint of a language model in any layout, also on failure. group: as for
  * zi_source_create. */
@@ -78,6 +78,6 @@ bool zi_weights_has(const zi_weights *weights, const char *name);
 void zi_weights_ignore(zi_weights *weights, const char *prefix, ...) ZI_PRINTF(2, 3);
 
 /* Ends binding. Fails for the first tensor that nobody asked for: the file is of another model. */
-bool zi_weights_all_used(zi_weights *weights, zi_error *error) ZI_CHECKED;
+bool zi_weights_end_binding(zi_weights *weights, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -1,7 +1,7 @@
 #include "registry/arrival.h"
 #include "base/file.h"
 #include "base/folder.h"
-#include "convert/parts.h"
+#include "convert/conversion.h"
 #include "hub/disk.h"
 #include "hub/headers.h"
 #include "hub/journal.h"
@@ -37,7 +37,7 @@ struct zi_arrival {
     size_t count;
     /* the conversion */
     zi_convert_options options;
-    zi_arrivals arrivals;
+    zi_shard_provider provider;
     zi_conversion conversion;
     bool planned, running;
     pthread_t thread;
@@ -233,8 +233,8 @@ static bool read_headers(const zi_arrival *a, bool *plain, zi_error *error)
 static void set_turns(zi_arrival *a)
 {
     int turn = 0;
-    for (int part = 0; part < ZI_PARTS; part++) {
-        const zi_checkpoint *checkpoint = a->conversion.parts[part].checkpoint;
+    for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++) {
+        const zi_checkpoint *checkpoint = a->conversion.components[part].checkpoint;
         for (int i = 0; checkpoint && i < checkpoint->file_count; i++) {
             weights *file = find_path(a, checkpoint->files[i].path);
             if (file) file->turn = turn++;
@@ -253,8 +253,8 @@ static uint64_t made_of(const zi_arrival *a, const weights *file)
 {
     uint64_t bytes = 0;
     char *path = zi_path_join(a->work, file->name);
-    for (int part = 0; path && part < ZI_PARTS; part++)
-        bytes += zi_arrivals_bytes(&a->conversion.parts[part].plan, path);
+    for (int part = 0; path && part < ZI_WEIGHT_COMPONENTS; part++)
+        bytes += zi_shard_convertible_bytes(&a->conversion.components[part].plan, path);
     free(path);
     return bytes;
 }
@@ -283,7 +283,7 @@ static bool start(zi_arrival *a, zi_error *error)
 {
     a->planned = true;
     if (!zi_conversion_plan(&a->conversion, &a->options, error)) return false;
-    a->conversion.work.arrivals = &a->arrivals;
+    a->conversion.work.provider = &a->provider;
     set_turns(a);
     if (!has_room(a, error)) return false;
     if (!a->journal.text &&
@@ -329,7 +329,7 @@ bool zi_arrival_create(const char *work, const zi_import_options *import, zi_arr
     a->work = work;
     a->import = import;
     a->guide = (zi_guide){suits, is_used, begin, {may_begin, arrived, a}, a};
-    a->arrivals = (zi_arrivals){wait_for, release, released, a};
+    a->provider = (zi_shard_provider){wait_for, release, released, a};
     a->options = (zi_convert_options){.source = work,
                                       .destination = a->output,
                                       .layout = import->layout,

@@ -10,18 +10,18 @@ static const char shard[] = "\x6d\0\0\0\0\0\0\0"
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    zi_config config = zi_config_real();
+    zi_config config = zi_config_z_image_turbo();
     zi_checkpoint checkpoint;
     zi_error error = {0};
     fuzz_begin();
     fuzz_file("m/config.json", data, size);
     fuzz_file("m/model.safetensors.index.json", data, size);
     fuzz_file("m/1.safetensors", shard, sizeof shard - 1);
-    for (int part = 0; part < ZI_PARTS; part++)
-        fuzz_ok(zi_config_read((zi_part)part, "m/config.json", &config, &error), &error);
+    for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++)
+        fuzz_ok(zi_config_read((zi_component)part, "m/config.json", &config, &error), &error);
     fuzz_ok(zi_config_read_scheduler("m/config.json", &config, &error), &error);
     fuzz_ok(zi_config_check_pipeline("m/config.json", &error), &error);
-    fuzz_ok(zi_config_fit("m", &config, &error), &error);
+    fuzz_ok(zi_config_check_components("m", &config, &error), &error);
     if (fuzz_ok(zi_checkpoint_open_dir("m", "model", &checkpoint, &error), &error)) {
         fuzz_checkpoint(&checkpoint);
         zi_checkpoint_close(&checkpoint);

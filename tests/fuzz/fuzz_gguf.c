@@ -21,8 +21,8 @@ static void read_value(const zi_gguf *gguf, const char *key)
     fuzz_ok(zi_gguf_bool(gguf, key, &truth, &error), &error);
     if (fuzz_ok(zi_gguf_strings(gguf, key, &value, &error), &error))
         for (size_t i = 0; i < value->count; i++) {
-            text = zi_gguf_next(value, &at);
-            zi_gguf_text_is(text, "gpt2");
+            text = zi_gguf_next_string(value, &at);
+            zi_gguf_text_equals(text, "gpt2");
         }
     if (fuzz_ok(zi_gguf_numbers(gguf, key, &value, &error), &error))
         for (size_t i = 0; i < value->count; i++) number += zi_gguf_number_at(value, i);

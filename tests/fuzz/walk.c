@@ -20,7 +20,7 @@ static void check_rows(const zi_rows *rows)
     if (rows->tensor) check_bytes(rows->data, rows->count * zi_dtype_size(rows->tensor->type));
 }
 
-static void check_part(const zi_checkpoint *checkpoint, zi_part part)
+static void check_part(const zi_checkpoint *checkpoint, zi_component part)
 {
     zi_source source;
     zi_error error = {0};
@@ -62,7 +62,8 @@ void fuzz_checkpoint(const zi_checkpoint *checkpoint)
         check_bytes(tensor->data, tensor->bytes);
         FUZZ_EXPECT(zi_checkpoint_find(checkpoint, tensor->name) == tensor);
     }
-    for (int part = 0; part < ZI_PARTS; part++) check_part(checkpoint, (zi_part)part);
+    for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++)
+        check_part(checkpoint, (zi_component)part);
     inspect(checkpoint->files[0].path);
 }
 
@@ -80,7 +81,7 @@ void fuzz_tokenizer(const zi_tokenizer *tokenizer)
         size_t count = 0, size;
         int32_t *ids = NULL;
         zi_error error = {0};
-        bool ok = i % 2 ? zi_tokenizer_chat(tokenizer, text, 512, &ids, &count, &error)
+        bool ok = i % 2 ? zi_tokenizer_encode_chat(tokenizer, text, 512, &ids, &count, &error)
                         : zi_tokenizer_encode(tokenizer, text, strlen(text), &ids, &count, &error);
         if (!fuzz_ok(ok, &error)) continue;
         for (size_t j = 0; j < count; j++) {

@@ -1,6 +1,6 @@
-#include "convert/gguf_text.h"
+#include "convert/gguf_metadata.h"
 #include "base/text.h"
-#include "convert/describe.h"
+#include "convert/component_config.h"
 #include "io/json.h"
 
 #include <stdlib.h>
@@ -9,14 +9,14 @@
 enum { MAX_TOKENIZER = 64 << 20, MAX_VALUES = 32, MADE = 16 /* bytes of "[PAD151935]" */ };
 enum { NORMAL = 1, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5 };
 
-static void add(zi_gguf_text_values *v, zi_gguf_out value)
+static void add(zi_gguf_encoder_metadata *v, zi_gguf_out value)
 {
     if (v->count < MAX_VALUES) v->values[v->count++] = value;
 }
 
 /* ---- the config ---- */
 
-static bool add_config(const zi_conversion *c, zi_gguf_text_values *v, zi_error *error)
+static bool add_config(const zi_conversion *c, zi_gguf_encoder_metadata *v, zi_error *error)
 {
     static const struct {
         const char *key, *field;
@@ -34,14 +34,15 @@ static bool add_config(const zi_conversion *c, zi_gguf_text_values *v, zi_error 
         const char *key, *field;
     } real[] = {{"qwen3.rope.freq_base", "rope_theta"},
                 {"qwen3.attention.layer_norm_rms_epsilon", "rms_norm_eps"}};
-    const zi_convert_part *part = &c->parts[ZI_TEXT_ENCODER];
-    if (!zi_describe_part(&part->source, part->config, &v->config, error)) return false;
+    const zi_conversion_component *component = &c->components[ZI_COMPONENT_TEXT_ENCODER];
+    if (!zi_component_config_json(&component->source, component->config, &v->config, error))
+        return false;
     /* again: numbers that were written for Python are numbers then */
     char *text = cJSON_PrintUnformatted(v->config);
     cJSON_Delete(v->config);
     v->config = text ? cJSON_Parse(text) : NULL;
     free(text);
-    const char *file = part->config ? part->config : part->source.file;
+    const char *file = component->config ? component->config : component->source.file;
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
         int value;
         if (!zi_json_int(file, v->config, whole[i].field, 1, 1 << 30, &value, error)) return false;
@@ -59,7 +60,7 @@ static bool add_config(const zi_conversion *c, zi_gguf_text_values *v, zi_error 
 
 /* ---- the tokenizer ---- */
 
-static bool set_token(const char *file, zi_gguf_text_values *v, int size, const char *text,
+static bool set_token(const char *file, zi_gguf_encoder_metadata *v, int size, const char *text,
                       const cJSON *id, int32_t type, zi_error *error)
 {
     if (!text || !zi_json_is_int(id, 0, size - 1))
@@ -71,7 +72,7 @@ static bool set_token(const char *file, zi_gguf_text_values *v, int size, const 
 }
 
 /* Tokens by number; numbers without one get a name that no text has. */
-static bool add_tokens(const char *file, zi_gguf_text_values *v, const cJSON *model, int size,
+static bool add_tokens(const char *file, zi_gguf_encoder_metadata *v, const cJSON *model, int size,
                        zi_error *error)
 {
     const cJSON *vocab, *item;
@@ -103,7 +104,7 @@ static bool add_tokens(const char *file, zi_gguf_text_values *v, const cJSON *mo
 }
 
 /* "a b", or the two of them in a list, which become one text here. */
-static bool add_merges(const char *file, zi_gguf_text_values *v, cJSON *model, zi_error *error)
+static bool add_merges(const char *file, zi_gguf_encoder_metadata *v, cJSON *model, zi_error *error)
 {
     cJSON *merges = cJSON_GetObjectItemCaseSensitive(model, "merges"), *item;
     size_t count = (size_t)cJSON_GetArraySize(merges), n = 0;
@@ -129,7 +130,7 @@ static bool add_merges(const char *file, zi_gguf_text_values *v, cJSON *model, z
 }
 
 /* Ends: the number of Qwen's own token, which chats end with. */
-static bool add_end(const char *file, zi_gguf_text_values *v, int size, zi_error *error)
+static bool add_end(const char *file, zi_gguf_encoder_metadata *v, int size, zi_error *error)
 {
     for (int i = 0; i < size; i++) {
         if (strcmp(v->tokens[i], "<|im_end|>") != 0) continue;
@@ -141,7 +142,7 @@ static bool add_end(const char *file, zi_gguf_text_values *v, int size, zi_error
                            "there is no token <|im_end|>: not Qwen3's tokenizer");
 }
 
-static bool add_tokenizer(const zi_conversion *c, zi_gguf_text_values *v, zi_error *error)
+static bool add_tokenizer(const zi_conversion *c, zi_gguf_encoder_metadata *v, zi_error *error)
 {
     static const char *const model_name = "gpt2", *const pre = "qwen2";
     const cJSON *model;
@@ -165,18 +166,18 @@ static bool add_tokenizer(const zi_conversion *c, zi_gguf_text_values *v, zi_err
     return ok;
 }
 
-bool zi_gguf_text_describe(const zi_conversion *conversion, zi_gguf_text_values *out,
-                           zi_error *error)
+bool zi_gguf_encoder_metadata_create(const zi_conversion *conversion, zi_gguf_encoder_metadata *out,
+                                     zi_error *error)
 {
     static const bool no = false;
-    *out = (zi_gguf_text_values){.values = calloc(MAX_VALUES, sizeof *out->values)};
+    *out = (zi_gguf_encoder_metadata){.values = calloc(MAX_VALUES, sizeof *out->values)};
     if (!out->values) return zi_error_no_memory(error, MAX_VALUES * sizeof *out->values);
     if (!add_config(conversion, out, error) || !add_tokenizer(conversion, out, error)) return false;
     add(out, (zi_gguf_out){"tokenizer.ggml.add_bos_token", ZI_GGUF_BOOL, false, 1, &no});
     return true;
 }
 
-void zi_gguf_text_free(zi_gguf_text_values *values)
+void zi_gguf_encoder_metadata_free(zi_gguf_encoder_metadata *values)
 {
     cJSON_Delete(values->config);
     cJSON_Delete(values->tokenizer);
@@ -185,5 +186,5 @@ void zi_gguf_text_free(zi_gguf_text_values *values)
     free(values->merges);
     free(values->made);
     free(values->values);
-    *values = (zi_gguf_text_values){0};
+    *values = (zi_gguf_encoder_metadata){0};
 }

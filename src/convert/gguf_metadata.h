@@ -1,9 +1,9 @@
 /* What a GGUF file says about a text encoder: its config and its tokenizer, as llama.cpp has them.
  */
-#ifndef ZI_CONVERT_GGUF_TEXT_H
-#define ZI_CONVERT_GGUF_TEXT_H
+#ifndef ZI_CONVERT_GGUF_METADATA_H
+#define ZI_CONVERT_GGUF_METADATA_H
 
-#include "convert/parts.h"
+#include "convert/conversion.h"
 #include "io/gguf.h"
 
 #include <cjson/cJSON.h>
@@ -17,11 +17,11 @@ typedef struct {
     int32_t *types; /* of tokens */
     const char **tokens, **merges;
     char *made; /* the texts that were made */
-} zi_gguf_text_values;
+} zi_gguf_encoder_metadata;
 
 /* Free it in any case. */
-bool zi_gguf_text_describe(const zi_conversion *conversion, zi_gguf_text_values *out,
-                           zi_error *error) ZI_CHECKED;
-void zi_gguf_text_free(zi_gguf_text_values *values);
+bool zi_gguf_encoder_metadata_create(const zi_conversion *conversion, zi_gguf_encoder_metadata *out,
+                                     zi_error *error) ZI_CHECKED;
+void zi_gguf_encoder_metadata_free(zi_gguf_encoder_metadata *values);
 
 #endif
