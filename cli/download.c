@@ -35,7 +35,7 @@ static const zi_hub_file *current(const zi_hub_progress *p)
 
 static double seconds_left(const watcher *w, const zi_hub_progress *p)
 {
-    double elapsed = zi_seconds() - w->begun, came = (double)(p->done - w->first);
+    double elapsed = zi_monotonic_seconds() - w->begun, came = (double)(p->done - w->first);
     return p->done > w->first ? (double)(p->size - p->done) * elapsed / came : -1;
 }
 
@@ -86,7 +86,7 @@ static bool watch(void *user, const zi_hub_progress *progress)
     watcher *w = user;
     if (zi_interrupted()) return false;
     if (!progress->count) return true; /* nothing is known yet */
-    double now = zi_seconds();
+    double now = zi_monotonic_seconds();
     bool last = progress->finished == progress->count;
     if (!w->begun) {
         w->begun = now;

@@ -357,7 +357,7 @@ static bool watch(void *user, const zi_progress *progress)
 static bool draw(const call *c, zi_model *model, zi_request *request, const char *path,
                  zi_reporter *reporter, zi_error *error)
 {
-    double begun = zi_seconds();
+    double begun = zi_monotonic_seconds();
     zi_image *image = NULL;
     char *infotext = NULL;
     bool ok = false;
@@ -373,7 +373,7 @@ static bool draw(const call *c, zi_model *model, zi_request *request, const char
     }
     zi_save_options save = {.quality = c->quality, .infotext = infotext};
     if (!zi_image_save(image, path, &save, error)) goto out;
-    ok = print_result(c, path, image, request->seed, zi_seconds() - begun, error);
+    ok = print_result(c, path, image, request->seed, zi_monotonic_seconds() - begun, error);
 out:
     free(infotext);
     zi_image_free(image);

@@ -82,7 +82,7 @@ zi_reporter zi_reporter_start(bool bar, bool json, int picture, int pictures)
         .json = json,
         .picture = picture,
         .pictures = pictures,
-        .called = zi_seconds(),
+        .called = zi_monotonic_seconds(),
     };
 }
 
@@ -90,7 +90,7 @@ bool zi_reporter_progress(void *user, const zi_progress *progress)
 {
     zi_reporter *reporter = user;
     if (zi_interrupted()) return false;
-    double now = zi_seconds();
+    double now = zi_monotonic_seconds();
     bool new_stage = !reporter->reported_any || reporter->stage != progress->stage;
     /* The first call of a stage comes with its first layer done: it began where the last ended. */
     if (new_stage) reporter->stage_began = reporter->called;

@@ -98,7 +98,7 @@ static bool begin(zi_call *call, char *place, char *name, zi_refusal *refusal)
     }
     call->user = zi_upload_begin(call->server->scanner, staged, place, name);
     call->free_user = release;
-    call->began = zi_seconds();
+    call->began = zi_monotonic_seconds();
     return call->user || zi_refuse(refusal, 500, NULL, "out of memory, or the server ends");
 }
 

@@ -77,7 +77,7 @@ static void put_last(zi_connections *all, zi_connection *c)
     c->after = NULL;
     *(all->last ? &all->last->after : &all->first) = c;
     all->last = c;
-    c->since = zi_seconds();
+    c->since = zi_monotonic_seconds();
 }
 
 zi_connection *zi_connection_add(zi_connections *connections, int socket)
@@ -122,7 +122,7 @@ static void end(zi_connection *c)
 
 void zi_connections_tick(zi_connections *connections)
 {
-    double now = zi_seconds();
+    double now = zi_monotonic_seconds();
     pthread_mutex_lock(&connections->mutex);
     size_t room = connections->limit / 4 * 3, left = connections->count;
     for (zi_connection *c = connections->first; c; c = c->after) {

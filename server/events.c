@@ -164,7 +164,7 @@ bool zi_sleep(zi_events *events, zi_sleeper *sleeper, uint64_t cursor)
     }
     if (sleeps) {
         sleeper->asleep = true;
-        sleeper->since = zi_seconds();
+        sleeper->since = zi_monotonic_seconds();
         sleeper->socket = socket_of(sleeper->connection);
         MHD_suspend_connection(sleeper->connection);
     }
@@ -185,7 +185,7 @@ void zi_sleeper_remove(zi_events *events, zi_sleeper *sleeper)
 
 void zi_events_tick(zi_events *events)
 {
-    double now = zi_seconds();
+    double now = zi_monotonic_seconds();
     pthread_mutex_lock(&events->mutex);
     for (zi_sleeper *s = events->sleepers; s; s = s->next)
         if (s->asleep && (now - s->since >= PATIENCE || zi_peer_gone(s->socket))) wake(s);

@@ -304,7 +304,7 @@ static zi_call *new_call(zi_server *server, struct MHD_Connection *connection, c
     zi_call *call = calloc(1, sizeof *call);
     if (!call) return NULL;
     call->server = server;
-    call->began = zi_seconds();
+    call->began = zi_monotonic_seconds();
     call->connection = connection;
     call->url = url;
     call->method = method;

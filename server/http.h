@@ -51,7 +51,7 @@ struct zi_call {
     FILE *upload;
     char *upload_path; /* of a temporary file in the output folder, removed with the call */
     bool too_large, begun;
-    double began; /* when, as zi_seconds says it */
+    double began; /* when, as zi_monotonic_seconds says it */
     size_t received;
     zi_connection *place;
     /* For a handler that waits for a job: see zi_call_wait. */

@@ -129,7 +129,7 @@ void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...)
 
 void zi_log_refusal(zi_log *log, const char *format, ...)
 {
-    double now = zi_seconds();
+    double now = zi_monotonic_seconds();
     pthread_mutex_lock(&log->mutex);
     if (now - log->second >= 1) {
         log->second = now;

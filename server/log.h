@@ -25,7 +25,7 @@ cJSON *zi_log_describe(zi_log *log);
 /* text with everything escaped that could forge a line or drive a terminal. */
 void zi_escape_line(const char *text, zi_text *out);
 
-/* Seconds since 1970; zi_seconds is for what something takes. */
+/* Seconds since 1970; zi_monotonic_seconds is for what something takes. */
 double zi_wall_seconds(void);
 
 #endif

@@ -169,7 +169,7 @@ bool zi_call_waits_for_models(const zi_call *call)
 {
     static const double seconds = 2;
     zi_scanner_wake(call->server->scanner);
-    return zi_seconds() - call->began < seconds;
+    return zi_monotonic_seconds() - call->began < seconds;
 }
 
 zi_answer zi_call_wait(zi_call *call, uint64_t cursor)

@@ -36,7 +36,7 @@ struct zi_scanner {
 
 static void tell(zi_scanner *s)
 {
-    s->told = zi_seconds();
+    s->told = zi_monotonic_seconds();
     zi_events_publish(s->server->events, "models", cJSON_CreateObject());
 }
 
@@ -60,7 +60,7 @@ static bool inspected(void *user)
 {
     scan *it = user;
     it->count++;
-    if (zi_seconds() - it->scanner->told >= interval) tell(it->scanner);
+    if (zi_monotonic_seconds() - it->scanner->told >= interval) tell(it->scanner);
     return !should_stop(it->scanner);
 }
 

@@ -38,7 +38,7 @@ static void count_step(zi_watch *w, int step)
     zi_job_progress *p = &w->progress;
     p->step = step;
     p->fraction = ((p->steps + 2.0) * (p->image - 1) + 1 + step) / w->units;
-    p->seconds_left = (zi_seconds() - w->began) / p->fraction * (1 - p->fraction);
+    p->seconds_left = (zi_monotonic_seconds() - w->began) / p->fraction * (1 - p->fraction);
 }
 
 /* The callback of zi_request.preview: called after every step. */
@@ -76,7 +76,7 @@ static bool save_image(zi_watch *w, const zi_request *request, const zi_image *i
 /* Generates image number w->progress.image of the job. */
 static bool generate_image(zi_watch *w, zi_error *error)
 {
-    double began = zi_seconds();
+    double began = zi_monotonic_seconds();
     zi_image *image = NULL;
     zi_request request = w->job->params.generate.request;
     request.seed += (uint64_t)(w->progress.image - 1);
@@ -87,7 +87,7 @@ static bool generate_image(zi_watch *w, zi_error *error)
     bool ok = zi_generate(w->worker->model, &request, &image, error);
     if (ok) {
         w->progress.stage = "save";
-        ok = save_image(w, &request, image, zi_seconds() - began, error);
+        ok = save_image(w, &request, image, zi_monotonic_seconds() - began, error);
     }
     zi_image_free(image);
     return ok;
@@ -101,7 +101,7 @@ bool zi_work_generate(zi_worker *worker, zi_job *job, zi_error *error)
     zi_generation_fill_defaults(&generation);
     zi_watch w = zi_watch_start(worker, job, "load");
     if (!zi_worker_load(worker, generation.model, job->paths.model, error)) return false;
-    w.began = zi_seconds();
+    w.began = zi_monotonic_seconds();
     w.progress.images = generation.count;
     for (w.progress.image = 1; w.progress.image <= generation.count; w.progress.image++) {
         if (atomic_load(&job->cancel)) return zi_error_cancelled(error);

@@ -121,7 +121,7 @@ static bool watch_download(void *user, const zi_hub_progress *p)
     double fraction = w->done * (double)p->done / (double)p->size;
     bool begins = !w->progress.size;
     if (begins) {
-        w->began = zi_seconds();
+        w->began = zi_monotonic_seconds();
         w->first = fraction;
     }
     w->progress.done = p->done;

@@ -7,7 +7,7 @@
 
 zi_watch zi_watch_start(zi_worker *worker, zi_job *job, const char *stage)
 {
-    zi_watch w = {.worker = worker, .job = job, .began = zi_seconds()};
+    zi_watch w = {.worker = worker, .job = job, .began = zi_monotonic_seconds()};
     w.progress = (zi_job_progress){.stage = stage, .seconds_left = -1};
     zi_jobs_report(worker->server->jobs, job, &w.progress);
     return w;
@@ -15,7 +15,7 @@ zi_watch zi_watch_start(zi_worker *worker, zi_job *job, const char *stage)
 
 bool zi_watch_is_due(zi_watch *watch, double seconds)
 {
-    double time = zi_seconds();
+    double time = zi_monotonic_seconds();
     if (time - watch->reported < seconds) return false;
     watch->reported = time;
     return true;
@@ -74,7 +74,7 @@ bool zi_worker_load(zi_worker *w, const char *name, const char *path, zi_error *
     if (w->model && !strcmp(w->model_path, path)) return true;
     zi_worker_unload(w);
     zi_model_options options = zi_worker_options(w, path);
-    double began = zi_seconds();
+    double began = zi_monotonic_seconds();
     if (!zi_model_load(w->server->engine, &options, &w->model, error)) return false;
     w->model_path = strdup(path);
     if (!w->model_path) {
@@ -84,7 +84,7 @@ bool zi_worker_load(zi_worker *w, const char *name, const char *path, zi_error *
     }
     set_loaded(w, name);
     zi_log_line(w->server->log, ZI_LOG_INFO, "model %s: loaded in %.1f s", name,
-                zi_seconds() - began);
+                zi_monotonic_seconds() - began);
     const char *remark;
     for (size_t i = 0; (remark = zi_model_remark(w->model, i)); i++)
         zi_log_line(w->server->log, ZI_LOG_WARNING, "%s", remark);

@@ -20,7 +20,7 @@ bool zi_embedding_cache_find(zi_embedding_cache *cache, const char *key, float *
                              size_t count);
 
 /* Keeps a copy. Failures do no harm: the prompt is encoded again. */
-void zi_embedding_cache_keep(zi_embedding_cache *cache, const char *key, const float *values,
-                             size_t count);
+void zi_embedding_cache_add(zi_embedding_cache *cache, const char *key, const float *values,
+                            size_t count);
 
 #endif

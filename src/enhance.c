@@ -38,7 +38,7 @@ static const char instructions_chinese[] =
     "- 只写一段描述，不超过150个字。\n"
     "只回答提示词本身。\n\n"
     "要求：{prompt}";
-static const char place[] = "{prompt}";
+static const char prompt_placeholder[] = "{prompt}";
 
 zi_enhance_request zi_enhance_default(void)
 {
@@ -82,24 +82,24 @@ void zi_enhanced_free(zi_enhanced *enhanced)
 /* ---- the question ---- */
 
 /* instructions with the prompt in its place, in new memory. */
-static bool fill_in(const char *instructions, const char *prompt, char **out, zi_error *error)
+static bool insert_prompt(const char *instructions, const char *prompt, char **out, zi_error *error)
 {
-    const char *at = strstr(instructions, place);
+    const char *at = strstr(instructions, prompt_placeholder);
     if (!at)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "instructions",
-                            "they have no %s, the place where the prompt goes", place);
+                            "they have no %s, the place where the prompt goes", prompt_placeholder);
     zi_text text;
     zi_text_init(&text, 64 << 20);
     zi_text_append(&text, instructions, (size_t)(at - instructions));
     zi_text_puts(&text, prompt);
-    zi_text_puts(&text, at + strlen(place));
+    zi_text_puts(&text, at + strlen(prompt_placeholder));
     *out = zi_text_take(&text);
     return *out || zi_error_no_memory(error, strlen(prompt));
 }
 
 /* Text that is continued as it stands, behind the token that begins texts, if the model has one. */
-static bool encode_raw(const zi_lm *lm, const char *prompt, int32_t **ids, size_t *count,
-                       zi_error *error)
+static bool encode_with_bos(const zi_lm *lm, const char *prompt, int32_t **ids, size_t *count,
+                            zi_error *error)
 {
     if (!zi_tokenizer_encode(lm->tokenizer, prompt, strlen(prompt), ids, count, error))
         return false;
@@ -115,15 +115,17 @@ static bool encode_raw(const zi_lm *lm, const char *prompt, int32_t **ids, size_
     return true;
 }
 
-static bool encode(const zi_lm *lm, const zi_enhance_request *r, int32_t **ids, size_t *count,
-                   zi_error *error)
+static bool encode_request(const zi_lm *lm, const zi_enhance_request *r, int32_t **ids,
+                           size_t *count, zi_error *error)
 {
-    if (r->raw) return encode_raw(lm, r->prompt, ids, count, error);
+    if (r->raw) return encode_with_bos(lm, r->prompt, ids, count, error);
     zi_chat_format chat;
     char *question = NULL;
-    const char *own = zi_is_chinese(r->prompt) ? instructions_chinese : instructions_english;
+    const char *default_instructions =
+        zi_is_chinese(r->prompt) ? instructions_chinese : instructions_english;
     if (!zi_chat_format_detect(lm->path, lm->chat_template, lm->tokenizer, &chat, error) ||
-        !fill_in(r->instructions ? r->instructions : own, r->prompt, &question, error))
+        !insert_prompt(r->instructions ? r->instructions : default_instructions, r->prompt,
+                       &question, error))
         return false;
     bool ok = zi_chat_encode(&chat, lm->tokenizer, question, ids, count, error);
     free(question);
@@ -135,30 +137,30 @@ static bool encode(const zi_lm *lm, const zi_enhance_request *r, int32_t **ids, 
 typedef struct {
     const zi_lm *lm;
     const zi_enhance_request *request;
-    zi_utf8_stream said;
-    size_t shown; /* bytes of the answer that the caller knows */
-} listener;
+    zi_utf8_stream output;
+    size_t reported; /* bytes of the answer that the caller knows */
+} answer_reader;
 
 /* The answer so far; false when memory is short. */
-static bool answer_of(const listener *l, zi_text *out)
+static bool current_answer(const answer_reader *l, zi_text *out)
 {
     zi_text_init(out, MAX_ANSWER);
-    const char *said = l->said.text.data ? l->said.text.data : "";
+    const char *output = l->output.text.data ? l->output.text.data : "";
     if (l->request->raw)
-        zi_text_puts(out, said);
+        zi_text_puts(out, output);
     else
-        zi_clean_answer(said, out);
-    return !l->said.text.failed && !out->failed;
+        zi_clean_answer(output, out);
+    return !l->output.text.failed && !out->failed;
 }
 
-static bool show(listener *l)
+static bool report_new_text(answer_reader *l)
 {
     zi_text answer;
     bool ok = true;
     if (!l->request->text) return true;
-    if (answer_of(l, &answer) && answer.size > l->shown) {
-        ok = l->request->text(l->request->user, answer.data + l->shown);
-        l->shown = answer.size;
+    if (current_answer(l, &answer) && answer.size > l->reported) {
+        ok = l->request->text(l->request->user, answer.data + l->reported);
+        l->reported = answer.size;
     }
     zi_text_free(&answer);
     return ok;
@@ -166,25 +168,25 @@ static bool show(listener *l)
 
 static bool layer_done(void *user, double fraction)
 {
-    const zi_enhance_request *r = ((const listener *)user)->request;
+    const zi_enhance_request *r = ((const answer_reader *)user)->request;
     (void)fraction;
     return !r->should_continue || r->should_continue(r->user);
 }
 
-static bool hear(void *user, int32_t id)
+static bool add_token(void *user, int32_t id)
 {
-    listener *l = user;
+    answer_reader *l = user;
     const char *bytes;
     size_t size;
     if (zi_tokenizer_bytes(l->lm->tokenizer, id, &bytes, &size))
-        zi_utf8_stream_add(&l->said, bytes, size);
-    return show(l);
+        zi_utf8_stream_add(&l->output, bytes, size);
+    return report_new_text(l);
 }
 
 /* ---- holding it to what was asked for ---- */
 
 /* Sentences for what of the prompt's quoted text the answer lost. */
-static void lost_quotes(const char *prompt, const char *answer, zi_text *out)
+static void add_missing_quotes(const char *prompt, const char *answer, zi_text *out)
 {
     bool chinese = zi_is_chinese(prompt);
     zi_quote quote;
@@ -197,11 +199,11 @@ static void lost_quotes(const char *prompt, const char *answer, zi_text *out)
     }
 }
 
-static bool count_tokens(const zi_tokenizer *tokenizer, const char *text, const char *more,
+static bool count_tokens(const zi_tokenizer *tokenizer, const char *text, const char *appended,
                          size_t *out, zi_error *error)
 {
     *out = 0;
-    const char *parts[] = {text, more};
+    const char *parts[] = {text, appended};
     for (int i = 0; i < 2; i++) {
         int32_t *ids;
         size_t count;
@@ -214,11 +216,12 @@ static bool count_tokens(const zi_tokenizer *tokenizer, const char *text, const 
 }
 
 /* Cuts the answer until the encoder takes it with what is appended. */
-static bool fit(const zi_tokenizer *tokenizer, char *answer, const char *more, zi_error *error)
+static bool shorten_to_encoder(const zi_tokenizer *tokenizer, char *answer, const char *appended,
+                               zi_error *error)
 {
     size_t count;
     for (;;) {
-        if (!count_tokens(tokenizer, answer, more, &count, error)) return false;
+        if (!count_tokens(tokenizer, answer, appended, &count, error)) return false;
         if (count <= ENCODER_TOKENS) return true;
         size_t size = strlen(answer), cut = zi_text_cut_point(answer, size * 9 / 10);
         if (!cut)
@@ -231,23 +234,23 @@ static bool fit(const zi_tokenizer *tokenizer, char *answer, const char *more, z
 }
 
 /* The answer with the quotes that it lost, and not too long, in new memory. */
-static bool finish(const zi_tokenizer *tokenizer, const char *prompt, char *answer, char **out,
-                   zi_error *error)
+static bool finish_answer(const zi_tokenizer *tokenizer, const char *prompt, char *answer,
+                          char **out, zi_error *error)
 {
-    zi_text lost, text;
-    zi_text_init(&lost, MAX_ANSWER);
+    zi_text quotes, text;
+    zi_text_init(&quotes, MAX_ANSWER);
     zi_text_init(&text, MAX_ANSWER);
-    lost_quotes(prompt, answer, &lost);
-    bool ok = !lost.failed || zi_error_no_memory(error, lost.size);
-    ok = ok && fit(tokenizer, answer, lost.data ? lost.data : "", error);
-    zi_text_free(&lost);
-    zi_text_init(&lost, MAX_ANSWER);
-    if (ok) lost_quotes(prompt, answer, &lost); /* cutting may have lost more */
+    add_missing_quotes(prompt, answer, &quotes);
+    bool ok = !quotes.failed || zi_error_no_memory(error, quotes.size);
+    ok = ok && shorten_to_encoder(tokenizer, answer, quotes.data ? quotes.data : "", error);
+    zi_text_free(&quotes);
+    zi_text_init(&quotes, MAX_ANSWER);
+    if (ok) add_missing_quotes(prompt, answer, &quotes); /* cutting may have lost more */
     zi_text_puts(&text, answer);
-    if (lost.data) zi_text_puts(&text, lost.data);
+    if (quotes.data) zi_text_puts(&text, quotes.data);
     *out = ok ? zi_text_take(&text) : NULL;
-    bool failed = ok && (!*out || lost.failed);
-    zi_text_free(&lost);
+    bool failed = ok && (!*out || quotes.failed);
+    zi_text_free(&quotes);
     zi_text_free(&text);
     return failed ? zi_error_no_memory(error, strlen(answer)) : ok;
 }
@@ -271,15 +274,15 @@ static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r
 }
 
 /* Turns what was said into the result's text. */
-static bool conclude(listener *l, const zi_lm_result *result, char **out, zi_error *error)
+static bool result_text(answer_reader *l, const zi_lm_result *result, char **out, zi_error *error)
 {
     const zi_enhance_request *r = l->request;
     zi_text answer;
     zi_tokenizer *encoder = NULL;
-    zi_utf8_stream_finish(&l->said);
-    if (!answer_of(l, &answer)) {
+    zi_utf8_stream_finish(&l->output);
+    if (!current_answer(l, &answer)) {
         zi_text_free(&answer);
-        return zi_error_no_memory(error, l->said.text.size);
+        return zi_error_no_memory(error, l->output.text.size);
     }
     zi_text_puts(&answer, ""); /* never NULL */
     bool ok = true;
@@ -288,14 +291,16 @@ static bool conclude(listener *l, const zi_lm_result *result, char **out, zi_err
     } else {
         ok = check_answer(result, r, answer.data, error);
         if (ok && r->model) ok = zi_assembly_tokenizer(r->model, NULL, &encoder, error);
-        ok = ok && finish(encoder ? encoder : l->lm->tokenizer, r->prompt, answer.data, out, error);
+        ok = ok && finish_answer(encoder ? encoder : l->lm->tokenizer, r->prompt, answer.data, out,
+                                 error);
     }
     zi_tokenizer_free(encoder);
     zi_text_free(&answer);
     return ok;
 }
 
-static bool resolve(const zi_enhance_request *request, zi_enhance_request *r, zi_error *error)
+static bool resolve_request(const zi_enhance_request *request, zi_enhance_request *r,
+                            zi_error *error)
 {
     *r = *request;
     if (!r->prompt || !r->prompt[0])
@@ -308,10 +313,10 @@ static bool resolve(const zi_enhance_request *request, zi_enhance_request *r, zi
     if (!r->max_tokens) r->max_tokens = DEFAULT_TOKENS;
     if (r->top_p == 0) r->top_p = 1;
     if (r->penalty == 0) r->penalty = 1;
-    int most = r->raw ? 1 << 20 : ENCODER_TOKENS;
-    if (r->max_tokens < 1 || r->max_tokens > most)
+    int max = r->raw ? 1 << 20 : ENCODER_TOKENS;
+    if (r->max_tokens < 1 || r->max_tokens > max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "max_tokens",
-                            "%d is out of range; 1 to %d are possible", r->max_tokens, most);
+                            "%d is out of range; 1 to %d are possible", r->max_tokens, max);
     return true;
 }
 
@@ -320,21 +325,23 @@ bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhanced *out
     zi_enhance_request r;
     int32_t *ids = NULL;
     size_t count = 0;
-    if (!resolve(request, &r, error) || !encode(&llm->lm, &r, &ids, &count, error)) return false;
-    listener l = {.lm = &llm->lm, .request = &r};
-    zi_text_init(&l.said.text, MAX_ANSWER);
-    zi_lm_request ask = {.ids = ids,
-                         .count = count,
-                         .most = (size_t)r.max_tokens,
-                         .sampling = {r.temperature, r.top_k, r.top_p, r.min_p, r.penalty, r.seed},
-                         .token = hear,
-                         .layer_done = layer_done,
-                         .user = &l};
+    if (!resolve_request(request, &r, error) || !encode_request(&llm->lm, &r, &ids, &count, error))
+        return false;
+    answer_reader l = {.lm = &llm->lm, .request = &r};
+    zi_text_init(&l.output.text, MAX_ANSWER);
+    zi_lm_request lm_request = {
+        .ids = ids,
+        .count = count,
+        .max_tokens = (size_t)r.max_tokens,
+        .sampling = {r.temperature, r.top_k, r.top_p, r.min_p, r.penalty, r.seed},
+        .token = add_token,
+        .layer_done = layer_done,
+        .user = &l};
     zi_lm_result result = {0};
     zi_enhanced enhanced = {.prompt_tokens = count};
-    bool ok = zi_lm_generate(llm->engine, &llm->lm, &ask, &result, error) &&
-              conclude(&l, &result, &enhanced.text, error);
-    zi_text_free(&l.said.text);
+    bool ok = zi_lm_generate(llm->engine, &llm->lm, &lm_request, &result, error) &&
+              result_text(&l, &result, &enhanced.text, error);
+    zi_text_free(&l.output.text);
     free(ids);
     if (!ok) {
         free(result.ids);

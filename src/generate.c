@@ -30,8 +30,8 @@ static bool check_side(const char *name, int side, int positions, zi_error *erro
 }
 
 /* Fills in defaults and refuses what cannot be. */
-static bool resolve(const zi_model *model, const zi_request *request, zi_request *out,
-                    zi_error *error)
+static bool resolve_request(const zi_model *model, const zi_request *request, zi_request *out,
+                            zi_error *error)
 {
     zi_generation generation = {.request = *request};
     zi_request *r = &generation.request;
@@ -64,21 +64,22 @@ typedef struct {
     zi_model *model;
     zi_request request;
     zi_session session;
-    conditioning positive, negative;      /* the second only with guidance */
-    size_t height, width, size;           /* latents: rows, columns, elements */
-    zi_view latents, velocity, away, end; /* [channels, height * width]; away: the velocity of the
-                                             negative prompt; end: where a step is heading */
-    zi_view image;                        /* [3, 64 * height * width] */
+    conditioning positive, negative; /* the second only with guidance */
+    size_t height, width, size;      /* latents: rows, columns, elements */
+    zi_view latents, velocity, negative_velocity,
+        denoised;  /* [channels, height * width]; away: the velocity of the
+    negative prompt; end: where a step is heading */
+    zi_view image; /* [3, 64 * height * width] */
     /* In the host's memory. */
-    float *sigmas;  /* [steps + 1] */
-    float *values;  /* [channels, height, width]: noise, and `end` of a preview */
-    float *history; /* [steps + 1, channels, height, width] when tracing */
-    uint8_t *seen;  /* [height, width, 3] of a preview */
+    float *sigmas;        /* [steps + 1] */
+    float *values;        /* [channels, height, width]: noise, and `end` of a preview */
+    float *history;       /* [steps + 1, channels, height, width] when tracing */
+    uint8_t *preview_rgb; /* [height, width, 3] of a preview */
     zi_progress progress;
-    double passes, pass; /* network calls of this stage, and those that are done */
-} job;
+    double pass_count, passes_done; /* network calls of this stage, and those that are done */
+} generation_job;
 
-static void plan_conditioning(job *j, conditioning *c, zi_arena *arena)
+static void plan_conditioning(generation_job *j, conditioning *c, zi_arena *arena)
 {
     const zi_model *m = j->model;
     c->embeds = zi_arena_floats(arena, c->count, (size_t)m->config.text.hidden);
@@ -86,9 +87,9 @@ static void plan_conditioning(job *j, conditioning *c, zi_arena *arena)
 }
 
 /* Lasting memory first, then that of each stage, which the others use in turn. */
-static void plan(void *user, const zi_exec *exec, zi_arena *arena)
+static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
-    job *j = user;
+    generation_job *j = user;
     const zi_model *m = j->model;
     size_t channels = (size_t)m->config.transformer.channels, pixels = j->height * j->width;
     bool guided = j->request.guidance > 0;
@@ -96,8 +97,8 @@ static void plan(void *user, const zi_exec *exec, zi_arena *arena)
     if (guided) plan_conditioning(j, &j->negative, arena);
     j->latents = zi_arena_floats(arena, channels, pixels);
     j->velocity = zi_arena_floats(arena, channels, pixels);
-    if (guided) j->away = zi_arena_floats(arena, channels, pixels);
-    if (j->request.preview) j->end = zi_arena_floats(arena, channels, pixels);
+    if (guided) j->negative_velocity = zi_arena_floats(arena, channels, pixels);
+    if (j->request.preview) j->denoised = zi_arena_floats(arena, channels, pixels);
     j->image = zi_arena_floats(arena, 3, 64 * pixels);
     zi_qwen_reserve(&m->text, j->positive.count, arena);
     zi_transformer_reserve(&m->transformer, &j->positive.sequence, arena);
@@ -106,27 +107,28 @@ static void plan(void *user, const zi_exec *exec, zi_arena *arena)
     zi_vae_reserve(exec, &m->vae, j->height, j->width, arena);
 }
 
-static bool take_memory(job *j, zi_error *error)
+static bool allocate_memory(generation_job *j, zi_error *error)
 {
     const zi_request *r = &j->request;
     size_t steps = (size_t)r->steps + 1;
     j->sigmas = malloc(steps * sizeof *j->sigmas);
     j->values = malloc(j->size * sizeof *j->values);
     if (r->trace_path) j->history = malloc(steps * j->size * sizeof *j->history);
-    if (r->preview) j->seen = malloc(3 * j->height * j->width);
-    if (!j->sigmas || !j->values || (r->trace_path && !j->history) || (r->preview && !j->seen))
+    if (r->preview) j->preview_rgb = malloc(3 * j->height * j->width);
+    if (!j->sigmas || !j->values || (r->trace_path && !j->history) ||
+        (r->preview && !j->preview_rgb))
         return zi_error_no_memory(error, steps * j->size * sizeof *j->values);
     return zi_session_open(j->model->engine, r->compute != ZI_COMPUTE_EXACT,
-                           zi_model_limits(&j->model->config), plan, j, &j->session, error);
+                           zi_model_limits(&j->model->config), plan_memory, j, &j->session, error);
 }
 
-static void give_back_memory(job *j)
+static void free_memory(generation_job *j)
 {
     zi_session_close(&j->session);
     free(j->sigmas);
     free(j->values);
     free(j->history);
-    free(j->seen);
+    free(j->preview_rgb);
     free(j->positive.ids);
     free(j->negative.ids);
 }
@@ -136,22 +138,22 @@ static void give_back_memory(job *j)
 /* Turns a layer's progress within one network into progress of the stage. */
 static bool layer_done(void *user, double fraction)
 {
-    job *j = user;
+    generation_job *j = user;
     if (!j->request.progress) return true;
-    j->progress.fraction = (j->pass + fraction) / j->passes;
+    j->progress.fraction = (j->passes_done + fraction) / j->pass_count;
     return j->request.progress(j->request.user, &j->progress);
 }
 
-static void begin_stage(job *j, zi_stage stage, double passes)
+static void begin_stage(generation_job *j, zi_stage stage, double pass_count)
 {
     j->progress.stage = stage;
-    j->passes = passes;
-    j->pass = 0;
+    j->pass_count = pass_count;
+    j->passes_done = 0;
 }
 
 /* The ids of a field of the request, which is what an error is about. */
-static bool tokenize_field(const job *j, const char *field, const char *text, conditioning *c,
-                           zi_error *error)
+static bool tokenize_field(const generation_job *j, const char *field, const char *text,
+                           conditioning *c, zi_error *error)
 {
     zi_error why = {0};
     if (zi_tokenizer_encode_chat(j->model->tokenizer, text, TOKENS, &c->ids, &c->count, &why))
@@ -162,7 +164,7 @@ static bool tokenize_field(const job *j, const char *field, const char *text, co
     return false;
 }
 
-static bool tokenize(job *j, zi_error *error)
+static bool tokenize(generation_job *j, zi_error *error)
 {
     const zi_request *r = &j->request;
     return tokenize_field(j, "prompt", r->prompt, &j->positive, error) &&
@@ -170,7 +172,7 @@ static bool tokenize(job *j, zi_error *error)
 }
 
 /* The text encoder's output for a prompt, from the cache if it has it. */
-static bool embed(job *j, conditioning *c, zi_error *error)
+static bool embed_prompt(generation_job *j, conditioning *c, zi_error *error)
 {
     zi_exec *exec = j->session.exec;
     zi_embedding_cache *cache = j->model->engine->embeddings;
@@ -185,62 +187,63 @@ static bool embed(job *j, conditioning *c, zi_error *error)
     bool ok = found || (zi_qwen_encode(&j->session.run, &j->model->text, c->ids, c->count,
                                        c->embeds, error) &&
                         zi_read(exec, c->embeds, values, error));
-    if (ok && !found) zi_embedding_cache_keep(cache, key, values, count);
+    if (ok && !found) zi_embedding_cache_add(cache, key, values, count);
     free(values);
     return ok;
 }
 
 /* Text to what the transformer reads: through the encoder and the context refiner. */
-static bool encode(job *j, conditioning *c, zi_error *error)
+static bool encode_prompt(generation_job *j, conditioning *c, zi_error *error)
 {
-    if (!embed(j, c, error)) return false;
-    j->pass++;
+    if (!embed_prompt(j, c, error)) return false;
+    j->passes_done++;
     bool ok = zi_transformer_caption(&j->session.run, &j->model->transformer, c->embeds,
                                      &c->sequence, error);
-    j->pass++;
+    j->passes_done++;
     return ok;
 }
 
 /* The velocity at the latents, guided when asked for. */
-static bool predict(job *j, float sigma, zi_error *error)
+static bool predict_velocity(generation_job *j, float sigma, zi_error *error)
 {
     const zi_transformer *t = &j->model->transformer;
     const zi_run *run = &j->session.run;
     float time = zi_model_time(sigma);
     if (!zi_transformer_step(run, t, &j->positive.sequence, j->latents, time, j->velocity, error))
         return false;
-    j->pass++;
+    j->passes_done++;
     if (j->request.guidance == 0) return true;
-    if (!zi_transformer_step(run, t, &j->negative.sequence, j->latents, time, j->away, error))
+    if (!zi_transformer_step(run, t, &j->negative.sequence, j->latents, time, j->negative_velocity,
+                             error))
         return false;
-    j->pass++;
-    zi_extrapolate(run->exec, j->velocity, (float)j->request.guidance, j->away);
+    j->passes_done++;
+    zi_extrapolate(run->exec, j->velocity, (float)j->request.guidance, j->negative_velocity);
     return true;
 }
 
-static bool remember(job *j, size_t step, zi_error *error)
+static bool record_latents(generation_job *j, size_t step, zi_error *error)
 {
     return !j->history || zi_read(j->session.exec, j->latents, j->history + step * j->size, error);
 }
 
 /* Shows where the step that was just done, the one to sigma, is heading. */
-static bool preview(job *j, int step, float sigma, zi_error *error)
+static bool report_preview(generation_job *j, int step, float sigma, zi_error *error)
 {
     zi_exec *exec = j->session.exec;
     zi_model *m = j->model;
-    zi_image image = {j->request.width / 8, j->request.height / 8, j->seen};
+    zi_image image = {j->request.width / 8, j->request.height / 8, j->preview_rgb};
     if (!j->request.preview) return true;
-    zi_copy_rows(exec, j->latents, j->end);
-    zi_euler_step(exec, j->end, j->velocity, sigma, 0);
-    if (!zi_read(exec, j->end, j->values, error)) return false;
+    zi_copy_rows(exec, j->latents, j->denoised);
+    zi_euler_step(exec, j->denoised, j->velocity, sigma, 0);
+    if (!zi_read(exec, j->denoised, j->values, error)) return false;
     pthread_mutex_lock(&m->mutex);
-    zi_preview_draw(&m->preview, j->values, j->height * j->width, j->seen);
+    zi_preview_render(&m->preview, j->values, j->height * j->width, j->preview_rgb);
     pthread_mutex_unlock(&m->mutex);
     j->request.preview(j->request.user, step, &image);
     return true;
 }
 
-static bool sample(job *j, zi_error *error)
+static bool run_sampling(generation_job *j, zi_error *error)
 {
     zi_random random;
     zi_random_seed(&random, j->request.seed);
@@ -248,12 +251,13 @@ static bool sample(job *j, zi_error *error)
     zi_write(j->session.exec, j->latents, j->values);
     zi_sampler_sigmas(j->request.schedule, j->request.steps, j->request.shift, j->sigmas);
     begin_stage(j, ZI_STAGE_STEP, j->request.steps * (j->request.guidance > 0 ? 2.0 : 1.0));
-    if (!remember(j, 0, error)) return false;
+    if (!record_latents(j, 0, error)) return false;
     for (int i = 0; i < j->request.steps; i++) {
         j->progress.step = i;
-        if (!predict(j, j->sigmas[i], error)) return false;
+        if (!predict_velocity(j, j->sigmas[i], error)) return false;
         zi_euler_step(j->session.exec, j->latents, j->velocity, j->sigmas[i], j->sigmas[i + 1]);
-        if (!remember(j, (size_t)i + 1, error) || !preview(j, i + 1, j->sigmas[i + 1], error))
+        if (!record_latents(j, (size_t)i + 1, error) ||
+            !report_preview(j, i + 1, j->sigmas[i + 1], error))
             return false;
     }
     j->progress.step = j->request.steps;
@@ -263,7 +267,8 @@ static bool sample(job *j, zi_error *error)
 /* ---- the result ---- */
 
 /* values [3, H, W] in -1..1 to 8 bits, rounded half to even as diffusers does. */
-static bool to_pixels(const job *j, const float *values, zi_image **out, zi_error *error)
+static bool quantize_pixels(const generation_job *j, const float *values, zi_image **out,
+                            zi_error *error)
 {
     size_t pixels = 64 * j->height * j->width;
     zi_image *image = calloc(1, sizeof *image);
@@ -283,11 +288,11 @@ static bool to_pixels(const job *j, const float *values, zi_image **out, zi_erro
     return true;
 }
 
-static bool write_trace(const job *j, const float *image, zi_error *error)
+static bool write_trace(const generation_job *j, const float *image, zi_error *error)
 {
-    zi_fetched embeds;
+    zi_fetched_values embeds;
     if (!j->request.trace_path) return true;
-    if (!zi_fetch(j->session.exec, j->positive.embeds, &embeds, error)) return false;
+    if (!zi_fetch_values(j->session.exec, j->positive.embeds, &embeds, error)) return false;
     zi_trace trace = {.ids = j->positive.ids,
                       .id_count = j->positive.count,
                       .embeds = embeds.values,
@@ -300,12 +305,12 @@ static bool write_trace(const job *j, const float *image, zi_error *error)
                       .height = j->height,
                       .width = j->width};
     bool ok = zi_trace_write(j->request.trace_path, &trace, error);
-    zi_fetched_free(&embeds);
+    zi_fetched_values_free(&embeds);
     return ok;
 }
 
 /* Has previews learn from an image. */
-static bool learn(job *j, const float *image, zi_error *error)
+static bool update_preview(generation_job *j, const float *image, zi_error *error)
 {
     zi_model *m = j->model;
     if (!j->request.preview) return true;
@@ -316,20 +321,21 @@ static bool learn(job *j, const float *image, zi_error *error)
     return true;
 }
 
-static bool finish(job *j, zi_image **out, zi_error *error)
+static bool read_result(generation_job *j, zi_image **out, zi_error *error)
 {
-    zi_fetched image;
-    if (!zi_fetch(j->session.exec, j->image, &image, error)) return false;
-    bool ok = learn(j, image.values, error) && write_trace(j, image.values, error) &&
-              to_pixels(j, image.values, out, error);
-    zi_fetched_free(&image);
+    zi_fetched_values image;
+    if (!zi_fetch_values(j->session.exec, j->image, &image, error)) return false;
+    bool ok = update_preview(j, image.values, error) && write_trace(j, image.values, error) &&
+              quantize_pixels(j, image.values, out, error);
+    zi_fetched_values_free(&image);
     return ok;
 }
 
 /* ---- all of it ---- */
 
 /* The caption's tokens and the image must have positions that the model knows. */
-static bool check_caption(const job *j, const char *field, const conditioning *c, zi_error *error)
+static bool check_caption(const generation_job *j, const char *field, const conditioning *c,
+                          zi_error *error)
 {
     size_t known = (size_t)j->model->config.transformer.lens[0];
     size_t used = (c->count + 31) / 32 * 32 + 2;
@@ -348,7 +354,7 @@ static bool has_preview(zi_model *m)
 
 /* Gives the model a preview if it has none. Of several sessions that make one the first counts;
  * none of them waits for another, since each calls back its caller. */
-static bool fit_preview(job *j, zi_error *error)
+static bool fit_preview(generation_job *j, zi_error *error)
 {
     zi_model *m = j->model;
     zi_preview fitted;
@@ -365,44 +371,44 @@ static bool fit_preview(job *j, zi_error *error)
     return true;
 }
 
-static bool generate(job *j, zi_image **out, zi_error *error)
+static bool run_generation(generation_job *j, zi_image **out, zi_error *error)
 {
     bool guided = j->request.guidance > 0;
-    bool fits = j->request.preview && !has_preview(j->model);
+    bool needs_preview_fit = j->request.preview && !has_preview(j->model);
     if (j->request.trace_path && !zi_output_probe(j->request.trace_path, error)) return false;
     if (!tokenize(j, error) || !check_caption(j, "prompt", &j->positive, error) ||
-        !check_caption(j, "negative", &j->negative, error) || !take_memory(j, error))
+        !check_caption(j, "negative", &j->negative, error) || !allocate_memory(j, error))
         return false;
     j->session.run.layer_done = layer_done;
     j->session.run.user = j;
     j->progress.cached = true;
-    begin_stage(j, ZI_STAGE_ENCODE, (guided ? 4 : 2) + (fits ? 1 : 0));
-    if (!encode(j, &j->positive, error)) return false;
-    if (guided && !encode(j, &j->negative, error)) return false;
-    if ((fits && !fit_preview(j, error)) || !sample(j, error)) return false;
+    begin_stage(j, ZI_STAGE_ENCODE, (guided ? 4 : 2) + (needs_preview_fit ? 1 : 0));
+    if (!encode_prompt(j, &j->positive, error)) return false;
+    if (guided && !encode_prompt(j, &j->negative, error)) return false;
+    if ((needs_preview_fit && !fit_preview(j, error)) || !run_sampling(j, error)) return false;
     begin_stage(j, ZI_STAGE_DECODE, 1);
     return zi_vae_decode(&j->session.run, &j->model->vae, j->latents, j->height, j->width, j->image,
                          error) &&
-           finish(j, out, error);
+           read_result(j, out, error);
 }
 
 bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_error *error)
 {
-    job j = {.model = model};
-    if (!resolve(model, request, &j.request, error)) return false;
+    generation_job j = {.model = model};
+    if (!resolve_request(model, request, &j.request, error)) return false;
     j.height = (size_t)j.request.height / 8;
     j.width = (size_t)j.request.width / 8;
     j.size = (size_t)model->config.transformer.channels * j.height * j.width;
     j.progress.steps = j.request.steps;
-    bool ok = generate(&j, out, error);
-    give_back_memory(&j);
+    bool ok = run_generation(&j, out, error);
+    free_memory(&j);
     return ok;
 }
 
 char *zi_infotext(const zi_model *model, const zi_request *request)
 {
     zi_request r;
-    if (!resolve(model, request, &r, NULL)) return NULL;
+    if (!resolve_request(model, request, &r, NULL)) return NULL;
     zi_infotext_fields fields = {.prompt = r.prompt,
                                  .original = r.original,
                                  .negative = r.negative,

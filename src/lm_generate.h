@@ -7,8 +7,8 @@
 #include "session.h"
 
 typedef struct {
-    const int32_t *ids; /* [count]: what is to be continued */
-    size_t count, most; /* most: tokens that may be added */
+    const int32_t *ids;       /* [count]: what is to be continued */
+    size_t count, max_tokens; /* most: tokens that may be added */
     zi_sampling sampling;
     /* Called with every new token but those that end a text; false: stop. May be NULL. */
     bool (*token)(void *user, int32_t id);

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void grow(size_t *most, int value)
+static void raise_limit(size_t *max, int value)
 {
-    if ((size_t)value > *most) *most = (size_t)value;
+    if ((size_t)value > *max) *max = (size_t)value;
 }
 
 zi_exec_limits zi_model_limits(const zi_config *config)
@@ -17,16 +17,16 @@ zi_exec_limits zi_model_limits(const zi_config *config)
     const zi_transformer_config *t = &config->transformer;
     int vae = config->vae.channels[config->vae.blocks - 1]; /* one head as wide as its channels */
     zi_exec_limits limits = {.depth = 1024};                /* of the time embedding */
-    grow(&limits.head_dim, text->head_dim);
-    grow(&limits.head_dim, t->head_dim);
-    grow(&limits.head_dim, vae);
-    grow(&limits.depth, text->hidden);
-    grow(&limits.depth, text->ffn);
-    grow(&limits.depth, text->heads * text->head_dim);
-    grow(&limits.depth, t->dim);
-    grow(&limits.depth, t->ffn);
-    grow(&limits.depth, t->caption_dim);
-    grow(&limits.depth, vae);
+    raise_limit(&limits.head_dim, text->head_dim);
+    raise_limit(&limits.head_dim, t->head_dim);
+    raise_limit(&limits.head_dim, vae);
+    raise_limit(&limits.depth, text->hidden);
+    raise_limit(&limits.depth, text->ffn);
+    raise_limit(&limits.depth, text->heads * text->head_dim);
+    raise_limit(&limits.depth, t->dim);
+    raise_limit(&limits.depth, t->ffn);
+    raise_limit(&limits.depth, t->caption_dim);
+    raise_limit(&limits.depth, vae);
     return limits;
 }
 
@@ -44,7 +44,7 @@ static bool add_remarks(const zi_model_options *options, zi_model *model, zi_err
     return model->remark || zi_error_no_memory(error, strlen(options->path));
 }
 
-static bool load_parts(const zi_assembly *assembly, zi_model *model, zi_error *error)
+static bool load_components(const zi_assembly *assembly, zi_model *model, zi_error *error)
 {
     zi_config *config = &model->config;
     zi_backend *backend = model->engine->backend;
@@ -62,7 +62,7 @@ static bool load_parts(const zi_assembly *assembly, zi_model *model, zi_error *e
 
 /* The last part of the path; of a snapshot in a hub's cache, models--OWNER--NAME/snapshots/COMMIT,
  * that is NAME. */
-static char *name_of(const char *path)
+static char *model_name_of_path(const char *path)
 {
     char *folder = zi_path_folder(path), *above = zi_path_folder(folder ? folder : path);
     char *middle = folder ? zi_path_base(folder) : NULL, *repo = above ? zi_path_base(above) : NULL;
@@ -76,13 +76,13 @@ static char *name_of(const char *path)
     return name;
 }
 
-static bool load(const zi_model_options *options, zi_model *model, zi_error *error)
+static bool load_into(const zi_model_options *options, zi_model *model, zi_error *error)
 {
     zi_assembly assembly;
-    model->name = name_of(options->path);
+    model->name = model_name_of_path(options->path);
     if (!model->name) return zi_error_no_memory(error, strlen(options->path));
     if (!zi_assembly_read(options, &assembly, error)) return false;
-    bool ok = load_parts(&assembly, model, error) &&
+    bool ok = load_components(&assembly, model, error) &&
               zi_assembly_tokenizer(options, &assembly, &model->tokenizer, error) &&
               add_remarks(options, model, error);
     zi_assembly_free(&assembly);
@@ -99,7 +99,7 @@ bool zi_model_load(zi_engine *engine, const zi_model_options *options, zi_model 
     if (!model) return zi_error_no_memory(error, sizeof *model);
     model->engine = engine;
     pthread_mutex_init(&model->mutex, NULL);
-    if (!load(options, model, error)) {
+    if (!load_into(options, model, error)) {
         zi_model_free(model);
         return false;
     }

@@ -26,7 +26,7 @@ void zi_preview_learn(zi_preview *preview, const float *latents, const float *im
                       size_t width);
 
 /* latents [channels, n] -> rgb [n, 3] */
-void zi_preview_draw(const zi_preview *preview, const float *latents, size_t n, uint8_t *rgb);
+void zi_preview_render(const zi_preview *preview, const float *latents, size_t n, uint8_t *rgb);
 
 void zi_preview_free(zi_preview *preview);
 

@@ -26,6 +26,6 @@ typedef struct {
 /* One of [0, vocab) by logits [vocab], which are overwritten. seen [count]: the tokens so far.
  * space [vocab]. */
 int32_t zi_sample_token(const zi_sampling *sampling, zi_random *random, float *logits, size_t vocab,
-                        const int32_t *seen, size_t count, zi_token_candidate *space);
+                        const int32_t *seen, size_t count, zi_token_candidate *candidates);
 
 #endif

@@ -37,7 +37,7 @@ static void keep(void)
     float values[VALUES];
     for (int i = 0; i < VALUES; i++) values[i] = (float)i;
     zi_embedding_cache *cache = open_cache();
-    zi_embedding_cache_keep(cache, key, values, VALUES);
+    zi_embedding_cache_add(cache, key, values, VALUES);
     zi_embedding_cache_free(cache);
 }
 

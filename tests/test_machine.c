@@ -115,8 +115,8 @@ static void processors(void)
         {"rubbish", {{SELF, "::::\n\n0\nx:y\n0::/\n"}, {V2 "cpu.max", "many 5\n"}}, SIZE_MAX},
         {"no lines", {{SELF, "\n"}, {V2 "cpu.max", "200000 100000\n"}}, 2},
     };
-    compare(rows, sizeof rows / sizeof *rows, zi_granted_processors);
-    CHECK(zi_processors() >= 1 && zi_processors() <= zi_granted_processors(""));
+    compare(rows, sizeof rows / sizeof *rows, zi_cgroup_processors);
+    CHECK(zi_usable_processors() >= 1 && zi_usable_processors() <= zi_cgroup_processors(""));
 }
 
 static void memory(void)
@@ -165,8 +165,8 @@ static void memory(void)
           {MEMORY "memory.usage_in_bytes", "12345\n"}},
          210},
     };
-    compare(rows, sizeof rows / sizeof *rows, zi_free_memory);
-    CHECK(zi_free_memory("") > 0);
+    compare(rows, sizeof rows / sizeof *rows, zi_available_memory);
+    CHECK(zi_available_memory("") > 0);
 }
 
 /* Paths of any length are no harm. */
@@ -180,7 +180,7 @@ static void long_paths(void)
         {"a long path", {{SELF, text}, {V2 "cpu.max", "200000 100000\n"}}, 2},
         {"a shorter one", {{SELF, text + 17000}, {V2 "cpu.max", "200000 100000\n"}}, 2},
     };
-    compare(rows, sizeof rows / sizeof *rows, zi_granted_processors);
+    compare(rows, sizeof rows / sizeof *rows, zi_cgroup_processors);
 }
 
 int main(void)

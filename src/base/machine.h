@@ -6,19 +6,19 @@
 #include "base/error.h"
 
 /* Seconds on a clock that only goes forward. */
-double zi_seconds(void);
+double zi_monotonic_seconds(void);
 
 /* Processors that this process may keep busy: affinity mask and the quotas below. */
-size_t zi_processors(void);
+size_t zi_usable_processors(void);
 
 /* The two below read files that Linux has below `root`/proc and `root`/sys/fs/cgroup (versions 1
  * and 2, own group and all above it). root is "" but for tests. SIZE_MAX: no limit is known. */
 
 /* Whole processors that control groups grant, at least one. */
-size_t zi_granted_processors(const char *root);
+size_t zi_cgroup_processors(const char *root);
 
 /* Bytes that can be taken without anything having to be written out: free memory and file caches,
  * as far as control groups let this process have them. */
-size_t zi_free_memory(const char *root);
+size_t zi_available_memory(const char *root);
 
 #endif

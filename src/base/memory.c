@@ -111,7 +111,7 @@ bool zi_memory_is_small(size_t size, size_t free)
 
 bool zi_memory_take_fitting(zi_memory *memory, size_t size, const char *folder, zi_error *error)
 {
-    size_t available = zi_free_memory("");
+    size_t available = zi_available_memory("");
     if (zi_memory_is_small(size, available)) return zi_memory_take(memory, size, error);
     if (folder && folder[0] && zi_memory_take_in_file(memory, size, folder, NULL)) return true;
     if (zi_memory_take_in_file(memory, size, "/var/tmp", error)) return true;

@@ -16,20 +16,20 @@ typedef struct {
     zi_inspection *out;
     zi_assembly assembly;
     zi_config config;
-    int read;       /* bits of parts whose config is in config */
-    size_t serious; /* problems that no other model helps against */
-    bool failed;    /* memory is short */
+    int configs_read;    /* bits of parts whose config is in config */
+    size_t own_problems; /* problems that no other model helps against */
+    bool failed;         /* memory is short */
 } inspector;
 
 static void add_problem(inspector *in, zi_error *why)
 {
     zi_problem problem = {why->code, why->subject, why->text};
-    bool lent = zi_problem_is_lent(&problem);
-    size_t at = lent ? in->out->problem_count : in->serious++;
+    bool lent = zi_problem_is_fixable_by_reference(&problem);
+    size_t at = lent ? in->out->problem_count : in->own_problems++;
     in->failed |= !zi_inspection_add_problem(in->out, &problem, at);
 }
 
-static void set(inspector *in, char **field, const char *text)
+static void set_text(inspector *in, char **field, const char *text)
 {
     in->failed |= !zi_inspection_set(field, text);
 }
@@ -37,7 +37,7 @@ static void set(inspector *in, char **field, const char *text)
 /* ---- tensors ---- */
 
 /* How a weight's values are stored: "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64". */
-static void name_format(const zi_entry *entry, char *out, size_t size)
+static void format_name(const zi_entry *entry, char *out, size_t size)
 {
     const char *type = zi_dtype_name(entry->tensor->type);
     if (entry->packing == ZI_GROUPED)
@@ -46,7 +46,7 @@ static void name_format(const zi_entry *entry, char *out, size_t size)
         snprintf(out, size, "%s%s", type, entry->packing == ZI_SCALED ? " scaled" : "");
 }
 
-static double parameters_of(const zi_entry *entry)
+static double count_parameters(const zi_entry *entry)
 {
     double n = 1;
     for (int i = 0; i < entry->dims; i++) n *= (double)entry->shape[i];
@@ -60,7 +60,7 @@ static void add_format(inspector *in, zi_tensor_summary *out, const char *format
 }
 
 /* Of one part: parameters as the model has them, however they are packed. */
-static void summarize_part(inspector *in, const zi_weights *weights, zi_component component)
+static void summarize_component(inspector *in, const zi_weights *weights, zi_component component)
 {
     zi_tensor_summary *out = &in->out->components[component].tensors;
     const zi_checkpoint *checkpoint = weights->checkpoint;
@@ -75,8 +75,8 @@ static void summarize_part(inspector *in, const zi_weights *weights, zi_componen
     }
     for (size_t i = 0; i < source->count; i++) {
         char format[64];
-        name_format(&source->entries[i], format, sizeof format);
-        add_format(in, out, format, parameters_of(&source->entries[i]));
+        format_name(&source->entries[i], format, sizeof format);
+        add_format(in, out, format, count_parameters(&source->entries[i]));
     }
 }
 
@@ -96,7 +96,7 @@ static void summarize_checkpoint(inspector *in, const zi_checkpoint *checkpoint)
 /* ---- components ---- */
 
 /* Binds weights to see whether every tensor is there and fits. */
-static void check_part(inspector *in, zi_component component, zi_weights *weights)
+static void bind_component(inspector *in, zi_component component, zi_weights *weights)
 {
     const zi_config *c = &in->config;
     zi_transformer transformer = {0};
@@ -117,7 +117,7 @@ static void check_part(inspector *in, zi_component component, zi_weights *weight
     zi_vae_free(&vae);
 }
 
-static void inspect_part(inspector *in, zi_component component)
+static void inspect_component(inspector *in, zi_component component)
 {
     const zi_layout *layout = zi_assembly_layout(&in->assembly, component);
     zi_error why;
@@ -125,16 +125,16 @@ static void inspect_part(inspector *in, zi_component component)
     in->out->components[component].present = layout != NULL;
     in->out->components[component].missing = !layout;
     if (zi_assembly_open(&in->assembly, component, NULL, &in->config, &weights, &why)) {
-        in->read |= 1 << component;
-        summarize_part(in, &weights, component);
-        check_part(in, component, &weights);
+        in->configs_read |= 1 << component;
+        summarize_component(in, &weights, component);
+        bind_component(in, component, &weights);
         return;
     }
     /* A file need not have all parts, a folder should. */
     if (layout || in->assembly.layouts[ZI_ASSEMBLY_MODEL].components[component].usual_path)
         add_problem(in, &why);
     if (!layout || !zi_weights_open(layout, component, 0, NULL, &weights, &why)) return;
-    summarize_part(in, &weights, component);
+    summarize_component(in, &weights, component);
     zi_weights_close(&weights);
 }
 
@@ -164,16 +164,16 @@ static void inspect_shapes(inspector *in)
     const zi_config *c = &in->config;
     zi_inspection *out = in->out;
     zi_error why;
-    if (in->read & 1 << ZI_COMPONENT_VAE) out->native_size = c->vae.native_size;
-    if (in->read & 1 << ZI_COMPONENT_TRANSFORMER) {
+    if (in->configs_read & 1 << ZI_COMPONENT_VAE) out->native_size = c->vae.native_size;
+    if (in->configs_read & 1 << ZI_COMPONENT_TRANSFORMER) {
         out->transformer_layers = c->transformer.layers;
         out->transformer_width = c->transformer.dim;
     }
-    if (in->read & 1 << ZI_COMPONENT_TEXT_ENCODER) {
+    if (in->configs_read & 1 << ZI_COMPONENT_TEXT_ENCODER) {
         out->text_encoder_layers = c->text.layers;
         out->text_encoder_width = c->text.hidden;
     }
-    if (in->read == (1 << ZI_WEIGHT_COMPONENTS) - 1 &&
+    if (in->configs_read == (1 << ZI_WEIGHT_COMPONENTS) - 1 &&
         !zi_config_check_components(out->path, c, &why))
         add_problem(in, &why);
 }
@@ -189,10 +189,10 @@ static void inspect_model(inspector *in)
     snprintf(name, sizeof name, "%s%s", zi_naming_name(layout->naming),
              layout->folder ? "" : " file");
     in->out->has_components = true;
-    set(in, &in->out->layout, name);
-    set(in, &in->out->architecture, architecture ? architecture : "Z-Image");
+    set_text(in, &in->out->layout, name);
+    set_text(in, &in->out->architecture, architecture ? architecture : "Z-Image");
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
-        inspect_part(in, (zi_component)component);
+        inspect_component(in, (zi_component)component);
     inspect_tokenizer(in);
     inspect_scheduler(in);
     inspect_shapes(in);
@@ -207,8 +207,8 @@ static bool inspect_pipeline(inspector *in, zi_error *error)
     bool ok = index && zi_is_file(index) && zi_json_read(index, MAX_INDEX, &json, error);
     const char *name = cJSON_GetStringValue(zi_json_find(json, "_class_name"));
     if (ok) {
-        set(in, &in->out->layout, "diffusers");
-        set(in, &in->out->architecture, name ? name : "unknown");
+        set_text(in, &in->out->layout, "diffusers");
+        set_text(in, &in->out->architecture, name ? name : "unknown");
     }
     cJSON_Delete(json);
     free(index);
@@ -220,14 +220,14 @@ static bool inspect_other_file(inspector *in, zi_error *error)
     zi_checkpoint checkpoint;
     if (!zi_checkpoint_open(in->out->path, &checkpoint, error)) return false;
     const char *name = zi_recognise_model(&checkpoint);
-    set(in, &in->out->layout, checkpoint.gguf ? "GGUF file" : "safetensors file");
-    set(in, &in->out->architecture, name ? name : "unknown");
+    set_text(in, &in->out->layout, checkpoint.gguf ? "GGUF file" : "safetensors file");
+    set_text(in, &in->out->architecture, name ? name : "unknown");
     summarize_checkpoint(in, &checkpoint);
     zi_checkpoint_close(&checkpoint);
     return true;
 }
 
-static bool inspect(inspector *in, zi_error *error)
+static bool inspect_path(inspector *in, zi_error *error)
 {
     const char *path = in->out->path;
     zi_error why;
@@ -243,7 +243,7 @@ static bool inspect(inspector *in, zi_error *error)
         add_problem(in, &why);
     }
     zi_assembly_free(&in->assembly);
-    zi_inspection_conclude(in->out);
+    zi_inspection_update_health(in->out);
     return ok && (!in->failed || zi_error_no_memory(error, sizeof *in->out));
 }
 
@@ -252,7 +252,7 @@ bool zi_inspect(const char *path, zi_inspection **out, zi_error *error)
     zi_error why = {0};
     inspector in = {.out = zi_inspection_create(path)};
     if (!in.out) return zi_error_no_memory(error, sizeof *in.out);
-    if (inspect(&in, &why)) {
+    if (inspect_path(&in, &why)) {
         *out = in.out;
         return true;
     }
@@ -261,7 +261,7 @@ bool zi_inspect(const char *path, zi_inspection **out, zi_error *error)
     return false;
 }
 
-bool zi_inspect_language(const char *path, zi_inspection **out, zi_error *error)
+bool zi_inspect_llm(const char *path, zi_inspection **out, zi_error *error)
 {
     zi_lm lm;
     if (!zi_lm_load(&(zi_model_options){.path = path}, NULL, &lm, error)) return false;
@@ -269,7 +269,7 @@ bool zi_inspect_language(const char *path, zi_inspection **out, zi_error *error)
     zi_inspection *in = zi_inspection_create(path);
     if (!in) return zi_error_no_memory(error, sizeof *in);
     in->kind = ZI_MODEL_LANGUAGE;
-    zi_inspection_conclude(in);
+    zi_inspection_update_health(in);
     *out = in;
     return true;
 }

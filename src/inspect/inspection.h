@@ -10,7 +10,7 @@
 zi_inspection *zi_inspection_create(const char *path);
 
 /* One more owner: it is freed when the last one frees it. */
-zi_inspection *zi_inspection_share(zi_inspection *inspection);
+zi_inspection *zi_inspection_retain(zi_inspection *inspection);
 
 /* These copy their texts. False: memory is short. */
 bool zi_inspection_set(char **field, const char *text);
@@ -19,24 +19,24 @@ bool zi_inspection_add_problem(zi_inspection *inspection, const zi_problem *prob
 bool zi_summary_add_format(zi_tensor_summary *summary, const char *name, double parameters);
 
 /* The format of most parameters; NULL: there are none. */
-const char *zi_summary_precision(const zi_tensor_summary *summary);
+const char *zi_summary_main_format(const zi_tensor_summary *summary);
 
 /* Whether a problem goes away when another model lends what is missing; none lends a transformer.
  */
-bool zi_problem_is_lent(const zi_problem *problem);
+bool zi_problem_is_fixable_by_reference(const zi_problem *problem);
 
 /* Fills in precision, health and usable from the rest. */
-void zi_inspection_conclude(zi_inspection *inspection);
+void zi_inspection_update_health(zi_inspection *inspection);
 
 /* What is at path when zi_inspect cannot tell, because of `why`; NULL: memory is short. */
-zi_inspection *zi_inspection_failed(const char *path, const zi_error *why);
+zi_inspection *zi_inspection_create_failed(const char *path, const zi_error *why);
 
 /* What is at path as a language model, which it may turn out not to be. */
-bool zi_inspect_language(const char *path, zi_inspection **out, zi_error *error) ZI_CHECKED;
+bool zi_inspect_llm(const char *path, zi_inspection **out, zi_error *error) ZI_CHECKED;
 
 /* All of it as JSON and back, for a file that keeps it; NULL: it is no inspection, or memory is
  * short. */
-cJSON *zi_inspection_write(const zi_inspection *inspection);
-zi_inspection *zi_inspection_read(const cJSON *json);
+cJSON *zi_inspection_to_json(const zi_inspection *inspection);
+zi_inspection *zi_inspection_from_json(const cJSON *json);
 
 #endif

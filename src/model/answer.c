@@ -5,7 +5,7 @@
 static const char replacement[] = "\xef\xbf\xbd";
 
 /* Bytes of the character that begins with this byte; 0: none does. */
-static size_t length_of(unsigned char first)
+static size_t utf8_length(unsigned char first)
 {
     return first < 0x80   ? 1
            : first < 0xc2 ? 0
@@ -15,28 +15,28 @@ static size_t length_of(unsigned char first)
                           : 0;
 }
 
-static void give_up_part(zi_utf8_stream *c)
+static void flush_incomplete(zi_utf8_stream *c)
 {
-    if (c->part_size) zi_text_puts(&c->text, replacement);
-    c->part_size = 0;
+    if (c->pending_size) zi_text_puts(&c->text, replacement);
+    c->pending_size = 0;
 }
 
 static void add_byte(zi_utf8_stream *c, char byte)
 {
     bool continues = ((unsigned char)byte & 0xc0) == 0x80;
-    if (!c->part_size || !continues) {
-        give_up_part(c);
-        c->part[c->part_size++] = byte;
+    if (!c->pending_size || !continues) {
+        flush_incomplete(c);
+        c->pending[c->pending_size++] = byte;
     } else {
-        c->part[c->part_size++] = byte;
+        c->pending[c->pending_size++] = byte;
     }
-    size_t length = length_of((unsigned char)c->part[0]);
-    if (c->part_size < length) return;
-    if (length && zi_utf8_valid(c->part, length))
-        zi_text_append(&c->text, c->part, length);
+    size_t length = utf8_length((unsigned char)c->pending[0]);
+    if (c->pending_size < length) return;
+    if (length && zi_utf8_valid(c->pending, length))
+        zi_text_append(&c->text, c->pending, length);
     else
         zi_text_puts(&c->text, replacement);
-    c->part_size = 0;
+    c->pending_size = 0;
 }
 
 void zi_utf8_stream_add(zi_utf8_stream *c, const char *bytes, size_t size)
@@ -46,7 +46,7 @@ void zi_utf8_stream_add(zi_utf8_stream *c, const char *bytes, size_t size)
 
 void zi_utf8_stream_finish(zi_utf8_stream *c)
 {
-    give_up_part(c);
+    flush_incomplete(c);
 }
 
 /* ---- answers ---- */
@@ -57,28 +57,28 @@ static bool is_space(char c)
 }
 
 /* Whether text begins with word, or is the beginning of it. */
-static bool may_begin(const char *text, const char *word)
+static bool is_prefix_either_way(const char *text, const char *word)
 {
     size_t size = strlen(text), length = strlen(word);
     return strncmp(text, word, size < length ? size : length) == 0;
 }
 
 /* What follows the thoughts; NULL while they go on. */
-static const char *behind_thoughts(const char *said)
+static const char *skip_thinking(const char *output)
 {
     static const char begin[] = "<think>", end[] = "</think>";
-    while (is_space(*said)) said++;
-    if (!may_begin(said, begin)) return said;
-    const char *close = strstr(said, end);
+    while (is_space(*output)) output++;
+    if (!is_prefix_either_way(output, begin)) return output;
+    const char *close = strstr(output, end);
     return close ? close + strlen(end) : NULL;
 }
 
-void zi_clean_answer(const char *said, zi_text *out)
+void zi_clean_answer(const char *output, zi_text *out)
 {
-    said = behind_thoughts(said);
-    if (!said) return;
-    while (is_space(*said)) said++;
-    for (const char *at = said; *at;) {
+    output = skip_thinking(output);
+    if (!output) return;
+    while (is_space(*output)) output++;
+    for (const char *at = output; *at;) {
         size_t spaces = strspn(at, " \n\r\t"), word = strcspn(at + spaces, " \n\r\t");
         if (!at[spaces]) return;
         bool broken = strcspn(at, "\n\r") < spaces;
@@ -95,7 +95,7 @@ void zi_clean_answer(const char *said, zi_text *out)
 
 static const struct {
     const char *open, *close;
-} marks[] = {
+} quote_marks[] = {
     {"\"", "\""},
     {"\xe2\x80\x9c", "\xe2\x80\x9d"}, /* “ ” */
     {"\xe2\x80\x9e", "\xe2\x80\x9c"}, /* „ “ */
@@ -108,19 +108,19 @@ static const struct {
 bool zi_quote_next(const char **at, zi_quote *out)
 {
     for (; **at; ++*at)
-        for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
-            size_t open = strlen(marks[i].open);
-            if (strncmp(*at, marks[i].open, open) != 0) continue;
-            const char *begin = *at + open, *close = strstr(begin, marks[i].close);
+        for (size_t i = 0; i < sizeof quote_marks / sizeof *quote_marks; i++) {
+            size_t open = strlen(quote_marks[i].open);
+            if (strncmp(*at, quote_marks[i].open, open) != 0) continue;
+            const char *begin = *at + open, *close = strstr(begin, quote_marks[i].close);
             if (!close || close == begin) continue;
             *out = (zi_quote){begin, (size_t)(close - begin)};
-            *at = close + strlen(marks[i].close);
+            *at = close + strlen(quote_marks[i].close);
             return true;
         }
     return false;
 }
 
-static uint32_t code_at(const char *text, size_t length)
+static uint32_t code_of_3_bytes(const char *text, size_t length)
 {
     if (length != 3) return 0; /* others are not asked for */
     const unsigned char *b = (const unsigned char *)text;
@@ -131,9 +131,9 @@ bool zi_is_chinese(const char *text)
 {
     bool han = false;
     for (size_t length; *text; text += length) {
-        length = length_of((unsigned char)*text);
+        length = utf8_length((unsigned char)*text);
         if (!length) length = 1;
-        uint32_t code = code_at(text, length);
+        uint32_t code = code_of_3_bytes(text, length);
         if ((code >= 0x3400 && code < 0x4dc0) || (code >= 0x4e00 && code < 0xa000)) han = true;
         bool other = (code >= 0x3040 && code < 0x3100) || (code >= 0xac00 && code < 0xd7b0);
         if (other) return false;
@@ -142,7 +142,7 @@ bool zi_is_chinese(const char *text)
 }
 
 /* Whether a character ends a sentence (2) or a part of one (1). */
-static int ends(const char *text, size_t length, char next)
+static int boundary_rank(const char *text, size_t length, char next)
 {
     static const char *const sentences[] = {"\xe3\x80\x82", "\xef\xbc\x81", "\xef\xbc\x9f"};
     static const char *const parts[] = {"\xef\xbc\x8c", "\xe3\x80\x81", "\xef\xbc\x9b"};
@@ -159,17 +159,17 @@ static int ends(const char *text, size_t length, char next)
 
 size_t zi_text_cut_point(const char *text, size_t size)
 {
-    size_t places[3] = {0}, at = 0;
+    size_t cuts[3] = {0}, at = 0;
     while (text[at]) {
-        size_t length = length_of((unsigned char)text[at]);
+        size_t length = utf8_length((unsigned char)text[at]);
         if (!length) length = 1;
         if (at + length >= size) break;
-        if (is_space(text[at]) || length > 1) places[0] = is_space(text[at]) ? at : at + length;
-        int rank = ends(text + at, length, text[at + length]);
-        if (rank) places[rank] = at + length;
+        if (is_space(text[at]) || length > 1) cuts[0] = is_space(text[at]) ? at : at + length;
+        int rank = boundary_rank(text + at, length, text[at + length]);
+        if (rank) cuts[rank] = at + length;
         at += length;
     }
     for (int rank = 2; rank >= 0; rank--)
-        if (places[rank] * 2 > size) return places[rank]; /* not at the price of half the text */
-    return places[0];
+        if (cuts[rank] * 2 > size) return cuts[rank]; /* not at the price of half the text */
+    return cuts[0];
 }

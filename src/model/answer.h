@@ -8,8 +8,8 @@
  * U+FFFD. Begins as {0} but for zi_text_init. */
 typedef struct {
     zi_text text;
-    char part[4]; /* of a character that is not whole yet */
-    size_t part_size;
+    char pending[4]; /* of a character that is not whole yet */
+    size_t pending_size;
 } zi_utf8_stream;
 
 void zi_utf8_stream_add(zi_utf8_stream *characters, const char *bytes, size_t size);
@@ -20,7 +20,7 @@ void zi_utf8_stream_finish(zi_utf8_stream *characters);
 /* An answer out of what the model has said so far, into new text: without a leading
  * <think>...</think> (or any part of it), spaces at both ends, and line breaks inside. While more
  * may come, what may turn out to be a part of these is held back, so that answers only grow. */
-void zi_clean_answer(const char *said, zi_text *out);
+void zi_clean_answer(const char *output, zi_text *out);
 
 /* ---- quoted text ---- */
 

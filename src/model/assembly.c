@@ -18,17 +18,17 @@ static bool check_pipeline(const char *folder, zi_error *error)
 }
 
 /* shared: the model's file, if it is open already. */
-static bool read_place(const char *path, zi_assembly_input place, zi_checkpoint *shared,
+static bool read_input(const char *path, zi_assembly_input input, zi_checkpoint *shared,
                        zi_layout *out, zi_error *error)
 {
-    bool whole = place == ZI_ASSEMBLY_MODEL || place == ZI_ASSEMBLY_REFERENCE;
-    if (whole && !check_pipeline(path, error)) return false;
-    return shared && place == ZI_ASSEMBLY_MODEL ? zi_layout_read_open(path, shared, out, error)
+    bool is_model = input == ZI_ASSEMBLY_MODEL || input == ZI_ASSEMBLY_REFERENCE;
+    if (is_model && !check_pipeline(path, error)) return false;
+    return shared && input == ZI_ASSEMBLY_MODEL ? zi_layout_read_open(path, shared, out, error)
                                                 : zi_layout_read(path, out, error);
 }
 
 /* The first place that has the part; what was named for one part serves no other. */
-static int find_part(const zi_assembly *assembly, zi_component component)
+static int input_of_component(const zi_assembly *assembly, zi_component component)
 {
     for (int i = 0; i < ZI_ASSEMBLY_INPUTS; i++) {
         if (i == ZI_ASSEMBLY_TEXT_ENCODER && component != ZI_COMPONENT_TEXT_ENCODER) continue;
@@ -40,11 +40,11 @@ static int find_part(const zi_assembly *assembly, zi_component component)
 }
 
 /* What was named for a part must have it. */
-static bool check_named(const zi_assembly *assembly, zi_assembly_input place,
+static bool check_named(const zi_assembly *assembly, zi_assembly_input input,
                         zi_component component, zi_error *error)
 {
-    const char *path = assembly->paths[place];
-    if (!path || assembly->layouts[place].components[component].path) return true;
+    const char *path = assembly->paths[input];
+    if (!path || assembly->layouts[input].components[component].path) return true;
     return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, path, zi_component_name(component),
                            "no %s in it; name a file or folder that has one",
                            zi_component_title(component));
@@ -62,7 +62,7 @@ bool zi_assembly_read_open(const zi_model_options *options, zi_checkpoint *share
         .paths = {options->text_encoder, options->vae, options->path, options->reference}};
     bool ok = true;
     for (int i = 0; ok && i < ZI_ASSEMBLY_INPUTS; i++)
-        ok = !assembly.paths[i] || read_place(assembly.paths[i], (zi_assembly_input)i, shared,
+        ok = !assembly.paths[i] || read_input(assembly.paths[i], (zi_assembly_input)i, shared,
                                               &assembly.layouts[i], error);
     if (!ok ||
         !check_named(&assembly, ZI_ASSEMBLY_TEXT_ENCODER, ZI_COMPONENT_TEXT_ENCODER, error) ||
@@ -71,7 +71,7 @@ bool zi_assembly_read_open(const zi_model_options *options, zi_checkpoint *share
         return false;
     }
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
-        assembly.from[component] = find_part(&assembly, (zi_component)component);
+        assembly.from[component] = input_of_component(&assembly, (zi_component)component);
     *out = assembly;
     return true;
 }
@@ -84,8 +84,8 @@ void zi_assembly_free(zi_assembly *assembly)
 
 const zi_layout *zi_assembly_layout(const zi_assembly *assembly, zi_component component)
 {
-    int place = assembly->from[component];
-    return place < ZI_ASSEMBLY_INPUTS ? &assembly->layouts[place] : NULL;
+    int input = assembly->from[component];
+    return input < ZI_ASSEMBLY_INPUTS ? &assembly->layouts[input] : NULL;
 }
 
 /* ---- configs ---- */
@@ -100,20 +100,21 @@ const char *zi_assembly_config(const zi_assembly *assembly, zi_component compone
     return config;
 }
 
-static bool read_config(const zi_assembly *assembly, zi_component component, zi_config *config,
-                        zi_error *error)
+static bool read_component_config(const zi_assembly *assembly, zi_component component,
+                                  zi_config *config, zi_error *error)
 {
     const char *path = zi_assembly_config(assembly, component);
-    int place = assembly->from[component];
-    const char *usual = assembly->layouts[place].components[component].usual_config;
+    int input = assembly->from[component];
+    const char *usual = assembly->layouts[input].components[component].usual_config;
     if (path) return zi_config_read(component, path, config, error);
     if (!usual) return true; /* the weights must tell */
     return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "config",
                            "%s/%s is missing; a reference model can lend its own",
-                           assembly->paths[place], usual);
+                           assembly->paths[input], usual);
 }
 
-static bool refuse_missing(const zi_assembly *assembly, zi_component component, zi_error *error)
+static bool fail_missing_component(const zi_assembly *assembly, zi_component component,
+                                   zi_error *error)
 {
     const char *path = assembly->paths[ZI_ASSEMBLY_MODEL], *name = zi_component_title(component);
     const char *usual = assembly->layouts[ZI_ASSEMBLY_MODEL].components[component].usual_path;
@@ -130,8 +131,8 @@ bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_ba
                       zi_config *config, zi_weights *weights, zi_error *error)
 {
     const zi_layout *layout = zi_assembly_layout(assembly, component);
-    if (!layout) return refuse_missing(assembly, component, error);
-    if (!read_config(assembly, component, config, error) ||
+    if (!layout) return fail_missing_component(assembly, component, error);
+    if (!read_component_config(assembly, component, config, error) ||
         !zi_weights_open(layout, component, config->group[component], backend, weights, error))
         return false;
     bool ok = zi_assembly_config(assembly, component) ||
@@ -142,9 +143,9 @@ bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_ba
 
 bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_error *error)
 {
-    static const zi_assembly_input places[] = {ZI_ASSEMBLY_MODEL, ZI_ASSEMBLY_REFERENCE};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        const char *path = assembly->layouts[places[i]].scheduler;
+    static const zi_assembly_input inputs[] = {ZI_ASSEMBLY_MODEL, ZI_ASSEMBLY_REFERENCE};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        const char *path = assembly->layouts[inputs[i]].scheduler;
         if (path) return zi_config_read_scheduler(path, config, error);
     }
     /* Diffusers' folders always have one; what else people have is Z-Image-Turbo. */
@@ -170,7 +171,8 @@ static bool has_file(const char *dir, const char *name)
 }
 
 /* Loads it from the folder dir/sub, if that is there: *out stays NULL otherwise. */
-static bool try_folder(const char *dir, const char *sub, zi_tokenizer **out, zi_error *error)
+static bool load_tokenizer_folder(const char *dir, const char *sub, zi_tokenizer **out,
+                                  zi_error *error)
 {
     char *path = zi_path_join(dir, sub);
     if (!path) return zi_error_no_memory(error, strlen(dir));
@@ -180,9 +182,9 @@ static bool try_folder(const char *dir, const char *sub, zi_tokenizer **out, zi_
 }
 
 /* In a folder with a tokenizer, or of one. */
-static bool try_around(const char *dir, zi_tokenizer **out, zi_error *error)
+static bool load_tokenizer_of_folder(const char *dir, zi_tokenizer **out, zi_error *error)
 {
-    if (!try_folder(dir, "tokenizer", out, error)) return false;
+    if (!load_tokenizer_folder(dir, "tokenizer", out, error)) return false;
     bool itself = has_file(dir, "tokenizer.json") || has_file(dir, "vocab.json");
     return *out || !itself || zi_tokenizer_load(dir, out, error);
 }
@@ -201,8 +203,8 @@ static bool open_file(const char *path, const zi_assembly *assembly, zi_checkpoi
     return zi_checkpoint_open(path, &opened, error) && zi_checkpoint_share(&opened, out, error);
 }
 
-static bool try_gguf(const char *path, const zi_assembly *assembly, zi_tokenizer **out,
-                     zi_error *error)
+static bool load_gguf_tokenizer(const char *path, const zi_assembly *assembly, zi_tokenizer **out,
+                                zi_error *error)
 {
     zi_checkpoint *checkpoint;
     if (!open_file(path, assembly, &checkpoint, error)) return false;
@@ -213,11 +215,12 @@ static bool try_gguf(const char *path, const zi_assembly *assembly, zi_tokenizer
 }
 
 /* Beside a file or a folder, or in the folder above, as with diffusers' text_encoder. */
-static bool try_beside(const char *path, zi_tokenizer **out, zi_error *error)
+static bool load_tokenizer_near(const char *path, zi_tokenizer **out, zi_error *error)
 {
     char *dir = zi_is_dir(path) ? strdup(path) : zi_path_folder(path);
     if (!dir) return zi_error_no_memory(error, strlen(path));
-    bool ok = try_around(dir, out, error) && (*out || try_folder(dir, "../tokenizer", out, error));
+    bool ok = load_tokenizer_of_folder(dir, out, error) &&
+              (*out || load_tokenizer_folder(dir, "../tokenizer", out, error));
     free(dir);
     return ok;
 }
@@ -229,12 +232,13 @@ bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *a
     const char *text = options->text_encoder ? options->text_encoder : options->path;
     *out = NULL;
     for (int i = 0; i < 2; i++)
-        if (folders[i] && zi_is_dir(folders[i]) && !try_around(folders[i], out, error))
+        if (folders[i] && zi_is_dir(folders[i]) &&
+            !load_tokenizer_of_folder(folders[i], out, error))
             return false;
         else if (*out)
             return true;
-    if (zi_is_file(text) && !try_gguf(text, assembly, out, error)) return false;
-    if (!*out && options->text_encoder && !try_beside(text, out, error)) return false;
+    if (zi_is_file(text) && !load_gguf_tokenizer(text, assembly, out, error)) return false;
+    if (!*out && options->text_encoder && !load_tokenizer_near(text, out, error)) return false;
     return *out || zi_error_set_in(error, ZI_ERROR_INCOMPLETE, options->path, "tokenizer",
                                    "no tokenizer in it; a reference model can lend one");
 }

@@ -7,8 +7,8 @@
 /* A family is the first whose marks are all in the template, or among the added tokens where there
  * is no template. A model that may think, or not, is told that it has thought. */
 static const struct {
-    const char *marks[3];
-    const char *thinks; /* an added token, where there is no template to tell of thoughts */
+    const char *required[3];
+    const char *think_token; /* an added token, where there is no template to tell of thoughts */
     zi_chat_format chat;
 } families[] = {
     {{"<|im_start|>", "<|im_end|>", "enable_thinking"},
@@ -30,11 +30,11 @@ bool zi_chat_format_detect(const char *path, const char *text, const zi_tokenize
 {
     for (size_t i = 0; i < FAMILIES; i++) {
         bool all = zi_tokenizer_added_token(tokenizer, families[i].chat.stop) >= 0;
-        for (int j = 0; all && j < 3 && families[i].marks[j]; j++) {
-            const char *mark = families[i].marks[j];
-            if (j == 2 && !text && families[i].thinks) mark = families[i].thinks;
-            all =
-                text ? strstr(text, mark) != NULL : zi_tokenizer_added_token(tokenizer, mark) >= 0;
+        for (int j = 0; all && j < 3 && families[i].required[j]; j++) {
+            const char *token = families[i].required[j];
+            if (j == 2 && !text && families[i].think_token) token = families[i].think_token;
+            all = text ? strstr(text, token) != NULL
+                       : zi_tokenizer_added_token(tokenizer, token) >= 0;
         }
         if (!all) continue;
         *out = families[i].chat;
@@ -48,12 +48,12 @@ bool zi_chat_format_detect(const char *path, const char *text, const zi_tokenize
 }
 
 /* Appends the ids of text. */
-static bool append(const zi_tokenizer *tokenizer, const char *text, bool controls, zi_ids *out,
-                   zi_error *error)
+static bool append_tokens(const zi_tokenizer *tokenizer, const char *text, bool allow_added_tokens,
+                          zi_ids *out, zi_error *error)
 {
     int32_t *ids;
     size_t count;
-    bool ok = controls
+    bool ok = allow_added_tokens
                   ? zi_tokenizer_encode(tokenizer, text, strlen(text), &ids, &count, error)
                   : zi_tokenizer_encode_plain(tokenizer, text, strlen(text), &ids, &count, error);
     if (!ok) return false;
@@ -68,9 +68,9 @@ bool zi_chat_encode(const zi_chat_format *chat, const zi_tokenizer *tokenizer, c
     zi_ids list = {.capacity = 64};
     list.data = malloc(list.capacity * sizeof *list.data);
     if (!list.data) return zi_error_no_memory(error, list.capacity);
-    if (!append(tokenizer, chat->begin, true, &list, error) ||
-        !append(tokenizer, question, false, &list, error) ||
-        !append(tokenizer, chat->end, true, &list, error)) {
+    if (!append_tokens(tokenizer, chat->begin, true, &list, error) ||
+        !append_tokens(tokenizer, question, false, &list, error) ||
+        !append_tokens(tokenizer, chat->end, true, &list, error)) {
         free(list.data);
         return false;
     }

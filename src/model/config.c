@@ -7,8 +7,8 @@
 
 enum { MAX_CONFIG = 1 << 20, MAX_WIDTH = 65536, MAX_LAYERS = 512 };
 
-static bool expect_class(const char *path, const cJSON *json, const char *field, const char *wanted,
-                         zi_error *error)
+static bool check_class(const char *path, const cJSON *json, const char *field, const char *wanted,
+                        zi_error *error)
 {
     const char *name;
     if (!zi_json_string(path, json, field, &name, error)) return false;
@@ -18,12 +18,12 @@ static bool expect_class(const char *path, const cJSON *json, const char *field,
 }
 
 /* How many numbers of quantized weights share a scale, in configs of MLX. */
-static bool read_group(const char *path, const cJSON *json, size_t *out, zi_error *error)
+static bool read_mlx_group_size(const char *path, const cJSON *json, size_t *out, zi_error *error)
 {
-    const cJSON *says = zi_json_find(json, "quantization");
+    const cJSON *quantization = zi_json_find(json, "quantization");
     int group = 0;
-    if (cJSON_IsObject(says) &&
-        !zi_json_int_or(path, says, "group_size", 32, 128, 0, &group, error))
+    if (cJSON_IsObject(quantization) &&
+        !zi_json_int_or(path, quantization, "group_size", 32, 128, 0, &group, error))
         return false;
     *out = (size_t)group;
     return (group & (group - 1)) == 0 ||
@@ -31,7 +31,8 @@ static bool read_group(const char *path, const cJSON *json, size_t *out, zi_erro
                            "groups of %d numbers are not supported; 32, 64 and 128 are", group);
 }
 
-static bool read_text(const char *path, const cJSON *json, zi_config *config, zi_error *error)
+static bool read_text_encoder(const char *path, const cJSON *json, zi_config *config,
+                              zi_error *error)
 {
     const char *type;
     if (!zi_json_string_or(path, json, "model_type", "qwen3", &type, error)) return false;
@@ -40,7 +41,7 @@ static bool read_text(const char *path, const cJSON *json, zi_config *config, zi
                                "this is %.60s; zimage reads prompts with qwen3 only", type);
     config->text.qk_norm = true;
     return zi_config_read_qwen(path, json, &config->text, error) &&
-           read_group(path, json, &config->group[ZI_COMPONENT_TEXT_ENCODER], error);
+           read_mlx_group_size(path, json, &config->group[ZI_COMPONENT_TEXT_ENCODER], error);
 }
 
 bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *c, zi_error *error)
@@ -80,33 +81,33 @@ bool zi_config_check_qwen(const char *path, const zi_qwen_config *c, zi_error *e
     return true;
 }
 
-static bool check_text(const char *path, bool inferred, zi_config *config, zi_error *error)
+static bool check_text_encoder(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
     (void)inferred;
     return zi_config_check_qwen(path, &config->text, error);
 }
 
 /* A list of `count` whole numbers. */
-static bool read_ints(const char *path, const cJSON *json, const char *field, int count, int least,
-                      int most, int *out, zi_error *error)
+static bool read_ints(const char *path, const cJSON *json, const char *field, int count, int min,
+                      int max, int *out, zi_error *error)
 {
     const cJSON *list, *item;
     if (!zi_json_array(path, json, field, &list, error)) return false;
     int n = 0;
     cJSON_ArrayForEach(item, list)
     {
-        if (n == count || !zi_json_is_int(item, least, most)) break;
+        if (n == count || !zi_json_is_int(item, min, max)) break;
         out[n++] = item->valueint;
     }
     if (n == count && !item) return true;
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, field,
-                           "field \"%s\" must be %d whole numbers from %d to %d", field, count,
-                           least, most);
+                           "field \"%s\" must be %d whole numbers from %d to %d", field, count, min,
+                           max);
 }
 
 /* Shared evenly by time, rows and columns as in Z-Image-Turbo: a quarter and twice three eighths.
  */
-static void default_axes(zi_transformer_config *c, int head)
+static void set_default_axes(zi_transformer_config *c, int head)
 {
     c->axes[0] = head / 4;
     c->axes[1] = c->axes[2] = head / 8 * 3;
@@ -114,8 +115,8 @@ static void default_axes(zi_transformer_config *c, int head)
 
 /* Of what is wrong with numbers: when they were inferred, those of another model may do. */
 ZI_PRINTF(5, 6)
-static bool misfit(const char *where, bool inferred, const char *field, zi_error *error,
-                   const char *format, ...)
+static bool fail_misfit(const char *where, bool inferred, const char *field, zi_error *error,
+                        const char *format, ...)
 {
     char what[200];
     va_list args;
@@ -135,13 +136,14 @@ static bool check_transformer(const char *path, bool inferred, zi_config *config
                             c->heads, c->dim);
     c->head_dim = c->dim / c->heads;
     c->modulation = c->dim < 256 ? c->dim : 256;
-    if (!c->axes[0]) default_axes(c, c->head_dim);
+    if (!c->axes[0]) set_default_axes(c, c->head_dim);
     if (c->axes[0] % 2 || c->axes[1] % 2 || c->axes[2] % 2 ||
         c->axes[0] + c->axes[1] + c->axes[2] != c->head_dim)
-        return misfit(path, inferred, "axes_dims", error,
-                      "the rope's axes (\"axes_dims\") must be even and add up to the head's %d, "
-                      "but they are %d, %d and %d",
-                      c->head_dim, c->axes[0], c->axes[1], c->axes[2]);
+        return fail_misfit(
+            path, inferred, "axes_dims", error,
+            "the rope's axes (\"axes_dims\") must be even and add up to the head's %d, "
+            "but they are %d, %d and %d",
+            c->head_dim, c->axes[0], c->axes[1], c->axes[2]);
     if (c->head_dim > 1024)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "heads of %d are too wide",
                             c->head_dim);
@@ -181,20 +183,20 @@ static bool read_mlx_fields(const char *path, const cJSON *json, zi_transformer_
 }
 
 /* Of the rope and what else has a usual value. */
-static bool read_usual_fields(const char *path, const cJSON *json, bool mlx,
-                              zi_transformer_config *c, zi_error *error)
+static bool read_optional_fields(const char *path, const cJSON *json, bool mlx,
+                                 zi_transformer_config *c, zi_error *error)
 {
-    const zi_transformer_config usual = zi_config_z_image_turbo().transformer;
+    const zi_transformer_config defaults = zi_config_z_image_turbo().transformer;
     double eps;
     bool axes = !mlx || zi_json_find(json, "axes_dims");
     bool lens = !mlx || zi_json_find(json, "axes_lens");
-    memcpy(c->lens, usual.lens, sizeof c->lens);
+    memcpy(c->lens, defaults.lens, sizeof c->lens);
     if ((axes && !read_ints(path, json, "axes_dims", 3, 2, 1024, c->axes, error)) ||
         (lens && !read_ints(path, json, "axes_lens", 3, 1, 1 << 20, c->lens, error)) ||
         !zi_json_double_or(path, json, "norm_eps", 0, 1, 1e-5, &eps, error) ||
-        !zi_json_double_or(path, json, "rope_theta", 1, 1e12, usual.rope_theta, &c->rope_theta,
+        !zi_json_double_or(path, json, "rope_theta", 1, 1e12, defaults.rope_theta, &c->rope_theta,
                            error) ||
-        !zi_json_double_or(path, json, "t_scale", 1e-6, 1e9, usual.t_scale, &c->t_scale, error))
+        !zi_json_double_or(path, json, "t_scale", 1e-6, 1e9, defaults.t_scale, &c->t_scale, error))
         return false;
     c->eps = (float)eps;
     return true;
@@ -206,7 +208,7 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
     zi_transformer_config *c = &config->transformer;
     bool qk_norm, mlx = !zi_json_find(json, "_class_name") && zi_json_find(json, "hidden_size");
     const char *const *names = field_names[mlx];
-    if (!mlx && !expect_class(path, json, "_class_name", "ZImageTransformer2DModel", error))
+    if (!mlx && !check_class(path, json, "_class_name", "ZImageTransformer2DModel", error))
         return false;
     if (!zi_json_int(path, json, names[DIM], 2, MAX_WIDTH, &c->dim, error) ||
         !zi_json_int(path, json, names[LAYERS], 1, MAX_LAYERS, &c->layers, error) ||
@@ -215,9 +217,9 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
         !zi_json_int(path, json, names[CAPTION], 1, MAX_WIDTH, &c->caption_dim, error) ||
         !zi_json_int(path, json, "in_channels", 1, 64, &c->channels, error) ||
         !(mlx ? read_mlx_fields : read_diffusers_fields)(path, json, c, error) ||
-        !read_usual_fields(path, json, mlx, c, error) ||
+        !read_optional_fields(path, json, mlx, c, error) ||
         !zi_json_bool_or(path, json, "qk_norm", true, &qk_norm, error) ||
-        !read_group(path, json, &config->group[ZI_COMPONENT_TRANSFORMER], error))
+        !read_mlx_group_size(path, json, &config->group[ZI_COMPONENT_TRANSFORMER], error))
         return false;
     if (!qk_norm)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "qk_norm",
@@ -232,9 +234,9 @@ static bool check_vae(const char *path, bool inferred, zi_config *config, zi_err
     const zi_vae_config *c = &config->vae;
     for (int i = 0; i < c->blocks; i++)
         if (c->channels[i] % c->groups != 0)
-            return misfit(path, inferred, "norm_num_groups", error,
-                          "%d channels cannot be put into %d groups (\"norm_num_groups\")",
-                          c->channels[i], c->groups);
+            return fail_misfit(path, inferred, "norm_num_groups", error,
+                               "%d channels cannot be put into %d groups (\"norm_num_groups\")",
+                               c->channels[i], c->groups);
     return true;
 }
 
@@ -244,7 +246,7 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
     double scaling, shift;
     bool quant, post_quant, attention;
     const cJSON *blocks;
-    if (!expect_class(path, json, "_class_name", "AutoencoderKL", error) ||
+    if (!check_class(path, json, "_class_name", "AutoencoderKL", error) ||
         !zi_json_array(path, json, "block_out_channels", &blocks, error))
         return false;
     c->blocks = cJSON_GetArraySize(blocks);
@@ -275,7 +277,7 @@ static bool read_scheduler(const char *path, const cJSON *json, zi_config *confi
 {
     zi_scheduler_config *c = &config->scheduler;
     bool dynamic;
-    if (!expect_class(path, json, "_class_name", "FlowMatchEulerDiscreteScheduler", error) ||
+    if (!check_class(path, json, "_class_name", "FlowMatchEulerDiscreteScheduler", error) ||
         !zi_json_double_or(path, json, "shift", 0.01, 100, 1.0, &c->shift, error) ||
         !zi_json_bool_or(path, json, "use_dynamic_shifting", false, &dynamic, error))
         return false;
@@ -286,9 +288,10 @@ static bool read_scheduler(const char *path, const cJSON *json, zi_config *confi
 }
 
 /* Reads what a file says into its part of the config. */
-typedef bool (*reader)(const char *path, const cJSON *json, zi_config *config, zi_error *error);
+typedef bool (*config_reader)(const char *path, const cJSON *json, zi_config *config,
+                              zi_error *error);
 
-static bool read_file(const char *path, reader read, zi_config *config, zi_error *error)
+static bool read_file(const char *path, config_reader read, zi_config *config, zi_error *error)
 {
     cJSON *json = NULL;
     bool ok = zi_json_read(path, MAX_CONFIG, &json, error) && read(path, json, config, error);
@@ -299,7 +302,7 @@ static bool read_file(const char *path, reader read, zi_config *config, zi_error
 static bool read_index(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
     (void)config; /* it names the pipeline, no shapes */
-    return expect_class(path, json, "_class_name", "ZImagePipeline", error);
+    return check_class(path, json, "_class_name", "ZImagePipeline", error);
 }
 
 bool zi_config_check_pipeline(const char *path, zi_error *error)
@@ -309,7 +312,8 @@ bool zi_config_check_pipeline(const char *path, zi_error *error)
 
 bool zi_config_read(zi_component component, const char *path, zi_config *config, zi_error *error)
 {
-    static const reader readers[ZI_WEIGHT_COMPONENTS] = {read_transformer, read_text, read_vae};
+    static const config_reader readers[ZI_WEIGHT_COMPONENTS] = {read_transformer, read_text_encoder,
+                                                                read_vae};
     return read_file(path, readers[component], config, error) &&
            zi_config_check(component, path, false, config, error);
 }
@@ -322,8 +326,9 @@ bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *err
 bool zi_config_check(zi_component component, const char *where, bool inferred, zi_config *config,
                      zi_error *error)
 {
-    static bool (*const checks[ZI_WEIGHT_COMPONENTS])(
-        const char *, bool, zi_config *, zi_error *) = {check_transformer, check_text, check_vae};
+    static bool (*const checks[ZI_WEIGHT_COMPONENTS])(const char *, bool, zi_config *,
+                                                      zi_error *) = {check_transformer,
+                                                                     check_text_encoder, check_vae};
     return checks[component](where, inferred, config, error);
 }
 

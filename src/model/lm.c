@@ -37,8 +37,8 @@ static bool add_known_stops(zi_lm *lm, zi_error *error)
 }
 
 /* What a GGUF file says about its language model. */
-static bool read_gguf(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_lm *lm,
-                      zi_error *error)
+static bool read_gguf_file(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_lm *lm,
+                           zi_error *error)
 {
     const zi_gguf *gguf = checkpoint->gguf;
     const zi_tensor *embed = zi_checkpoint_find(checkpoint, "token_embd.weight");
@@ -62,7 +62,7 @@ static bool read_gguf(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_
 static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
 {
     zi_lm_config config;
-    if (read_gguf(checkpoint, &config, lm, error))
+    if (read_gguf_file(checkpoint, &config, lm, error))
         return bind_model(checkpoint, &config, lm, error);
     zi_checkpoint_release(checkpoint);
     return false;
@@ -83,8 +83,8 @@ static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, 
 
 /* The text encoder of an image model, which is Qwen3 with a tied head. shared: the model's file,
  * if it is one. */
-static bool load_encoder(const zi_model_options *options, zi_checkpoint *shared, zi_lm *lm,
-                         zi_error *error)
+static bool load_text_encoder(const zi_model_options *options, zi_checkpoint *shared, zi_lm *lm,
+                              zi_error *error)
 {
     zi_assembly assembly;
     zi_config config = {0};
@@ -100,7 +100,7 @@ static bool load_encoder(const zi_model_options *options, zi_checkpoint *shared,
 }
 
 /* The GGUF file in a folder, in new memory; *count: how many there are. */
-static char *find_gguf(const char *folder, int *count)
+static char *find_gguf_file(const char *folder, int *count)
 {
     char *found = NULL;
     DIR *dir = opendir(folder);
@@ -128,13 +128,13 @@ static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *erro
                   ? zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->path,
                                  "of files, only a GGUF serves as a language model; others come "
                                  "as folders, with config.json and tokenizer")
-                  : load_encoder(options, checkpoint, lm, error);
+                  : load_text_encoder(options, checkpoint, lm, error);
     zi_checkpoint_release(checkpoint);
     return ok;
 }
 
 /* Whether a config is that of a model by itself, not the transformer's of an image model. */
-static bool is_config(const char *path)
+static bool is_lm_config(const char *path)
 {
     cJSON *json = NULL;
     bool is = zi_is_file(path) && zi_json_read(path, 1 << 20, &json, NULL) &&
@@ -143,24 +143,24 @@ static bool is_config(const char *path)
     return is;
 }
 
-static bool load(const zi_model_options *options, zi_lm *lm, zi_error *error)
+static bool load_path(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
     const char *path = options->path;
     if (zi_is_file(path)) return load_file(options, lm, error);
     if (!zi_is_dir(path))
         return zi_error_set(error, ZI_ERROR_NOT_FOUND, path, "no such file or folder");
-    int ggufs;
-    char *config = zi_path_join(path, "config.json"), *gguf = find_gguf(path, &ggufs);
+    int gguf_count;
+    char *config = zi_path_join(path, "config.json"), *gguf = find_gguf_file(path, &gguf_count);
     bool ok = config || zi_error_no_memory(error, strlen(path));
-    if (ok && is_config(config))
+    if (ok && is_lm_config(config))
         ok = load_folder(path, config, lm, error);
-    else if (ok && gguf && ggufs == 1)
+    else if (ok && gguf && gguf_count == 1)
         ok = load_file(&(zi_model_options){.path = gguf}, lm, error);
-    else if (ok && ggufs > 1)
+    else if (ok && gguf_count > 1)
         ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                          "holds %d GGUF files; name the one to use", ggufs);
+                          "holds %d GGUF files; name the one to use", gguf_count);
     else if (ok)
-        ok = load_encoder(options, NULL, lm, error);
+        ok = load_text_encoder(options, NULL, lm, error);
     free(config);
     free(gguf);
     return ok;
@@ -170,7 +170,7 @@ bool zi_lm_load(const zi_model_options *options, zi_backend *backend, zi_lm *out
 {
     zi_lm lm = {.backend = backend, .bos = -1, .path = strdup(options->path)};
     if (!lm.path) return zi_error_no_memory(error, strlen(options->path));
-    if (!load(options, &lm, error)) {
+    if (!load_path(options, &lm, error)) {
         zi_lm_free(&lm);
         return false;
     }

@@ -26,7 +26,7 @@ bool zi_run_progress(const zi_run *run, double fraction, zi_error *error)
 }
 
 /* Shows all of data as rows of `columns`. Only tests tap: memory need not be planned. */
-static void show(const zi_run *run, zi_view data, size_t columns, const char *name)
+static void read_and_tap(const zi_run *run, zi_view data, size_t columns, const char *name)
 {
     size_t count = data.rows * data.columns;
     float *values = malloc(count * sizeof *values);
@@ -43,10 +43,10 @@ void zi_run_tap(const zi_run *run, zi_view data, const char *name, ...)
     va_start(args, name);
     vsnprintf(text, sizeof text, name, args);
     va_end(args);
-    show(run, data, data.columns, text);
+    read_and_tap(run, data, data.columns, text);
 }
 
 void zi_run_tap_map(const zi_run *run, const zi_feature_map *map, const char *name)
 {
-    if (run->tap) show(run, map->view, map->channels, name);
+    if (run->tap) read_and_tap(run, map->view, map->channels, name);
 }

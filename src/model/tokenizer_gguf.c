@@ -17,7 +17,7 @@ enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED };
 static const struct {
     const char *name, *pattern;
     bool nfc, whole_words, gaps;
-} splitters[] = {
+} pre_tokenizers[] = {
     {"qwen2", zi_qwen_pattern, true, false, false},
     {"llama-bpe",
      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
@@ -28,9 +28,9 @@ static const struct {
      false, false, true},
 };
 
-enum { SPLITTERS = sizeof splitters / sizeof *splitters };
+enum { PRE_TOKENIZERS = sizeof pre_tokenizers / sizeof *pre_tokenizers };
 
-static bool read_splitter(const zi_gguf *gguf, size_t *out, zi_error *error)
+static bool read_pre_tokenizer(const zi_gguf *gguf, size_t *out, zi_error *error)
 {
     zi_gguf_text model, pre;
     if (!zi_gguf_string(gguf, "tokenizer.ggml.model", &model, error)) return false;
@@ -40,8 +40,8 @@ static bool read_splitter(const zi_gguf *gguf, size_t *out, zi_error *error)
             "a tokenizer of kind %.*s (tokenizer.ggml.model) is not supported; gpt2 is",
             model.size < 100 ? (int)model.size : 100, model.data);
     if (!zi_gguf_string(gguf, "tokenizer.ggml.pre", &pre, error)) return false;
-    for (*out = 0; *out < SPLITTERS; ++*out)
-        if (zi_gguf_text_equals(pre, splitters[*out].name)) return true;
+    for (*out = 0; *out < PRE_TOKENIZERS; ++*out)
+        if (zi_gguf_text_equals(pre, pre_tokenizers[*out].name)) return true;
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "tokenizer.ggml.pre",
                            "splitting words as %.*s does (tokenizer.ggml.pre) is not supported; "
                            "qwen2, llama-bpe and smollm are",
@@ -103,7 +103,7 @@ static size_t count_added(const zi_gguf_value *types)
     return count;
 }
 
-static bool read_vocabulary(const zi_gguf *gguf, size_t splitter, zi_tokenizer_files *files,
+static bool read_vocabulary(const zi_gguf *gguf, size_t pre_tokenizer, zi_tokenizer_files *files,
                             zi_error *error)
 {
     const zi_gguf_value *tokens, *types, *merges;
@@ -119,15 +119,15 @@ static bool read_vocabulary(const zi_gguf *gguf, size_t splitter, zi_tokenizer_f
     if (!zi_tokenizer_reserve_added(files, gguf->path, count_added(types), error) ||
         !zi_bpe_init(bpe, gguf->path, tokens->count, merges->count, error))
         return false;
-    bpe->whole_words = splitters[splitter].whole_words;
-    bpe->gaps = splitters[splitter].gaps;
+    bpe->whole_words = pre_tokenizers[pre_tokenizer].whole_words;
+    bpe->gaps = pre_tokenizers[pre_tokenizer].gaps;
     return add_tokens(gguf, tokens, types, files, error) && add_merges(gguf, merges, bpe, error) &&
            zi_bpe_seal(bpe, gguf->path, error);
 }
 
 /* An optional id of a token; -1 when it is absent. */
-static bool read_id(const zi_gguf *gguf, const char *key, int32_t size, int32_t *out,
-                    zi_error *error)
+static bool read_token_id(const zi_gguf *gguf, const char *key, int32_t size, int32_t *out,
+                          zi_error *error)
 {
     int64_t id = -1;
     if (zi_gguf_find(gguf, key) && !zi_gguf_integer(gguf, key, 0, size - 1, &id, error))
@@ -143,8 +143,8 @@ static bool read_usage(const zi_gguf *gguf, zi_tokenizer_files *files, zi_error 
     static const char template_key[] = "tokenizer.chat_template";
     zi_tokenizer_usage *usage = &files->usage;
     zi_gguf_text text;
-    if (!read_id(gguf, bos_key, files->bpe.size, &usage->bos, error) ||
-        !read_id(gguf, "tokenizer.ggml.eos_token_id", files->bpe.size, &usage->eos, error))
+    if (!read_token_id(gguf, bos_key, files->bpe.size, &usage->bos, error) ||
+        !read_token_id(gguf, "tokenizer.ggml.eos_token_id", files->bpe.size, &usage->eos, error))
         return false;
     if (zi_gguf_find(gguf, add_key) && !zi_gguf_bool(gguf, add_key, &usage->add_bos, error))
         return false;
@@ -161,14 +161,15 @@ static bool read_usage(const zi_gguf *gguf, zi_tokenizer_files *files, zi_error 
 bool zi_tokenizer_read_gguf(const zi_gguf *gguf, zi_tokenizer_files *out, zi_error *error)
 {
     zi_tokenizer_files files = {0};
-    size_t splitter = 0;
-    if (!read_splitter(gguf, &splitter, error) ||
-        !zi_tokenizer_keep_pattern(&files, gguf->path, splitters[splitter].pattern, error) ||
-        !read_vocabulary(gguf, splitter, &files, error) || !read_usage(gguf, &files, error)) {
+    size_t pre_tokenizer = 0;
+    if (!read_pre_tokenizer(gguf, &pre_tokenizer, error) ||
+        !zi_tokenizer_keep_pattern(&files, gguf->path, pre_tokenizers[pre_tokenizer].pattern,
+                                   error) ||
+        !read_vocabulary(gguf, pre_tokenizer, &files, error) || !read_usage(gguf, &files, error)) {
         zi_tokenizer_files_free(&files);
         return false;
     }
-    files.nfc = splitters[splitter].nfc;
+    files.nfc = pre_tokenizers[pre_tokenizer].nfc;
     *out = files;
     return true;
 }

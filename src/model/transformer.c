@@ -15,7 +15,7 @@ static const zi_view none; /* for arguments that are left out */
 
 enum { DIM, FFN, HEAD, MODULATION, MODULATIONS, CAPTION, PATCH, TIME_IN, TIME_HIDDEN, SIZES };
 
-static void sizes_of(const zi_transformer_config *c, size_t sizes[SIZES])
+static void module_sizes(const zi_transformer_config *c, size_t sizes[SIZES])
 {
     sizes[DIM] = (size_t)c->dim;
     sizes[FFN] = (size_t)c->ffn;
@@ -98,7 +98,7 @@ bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *confi
     t.context_refiner = t.noise_refiner + refiners;
     t.layers = t.context_refiner + refiners;
     size_t sizes[SIZES];
-    sizes_of(config, sizes);
+    module_sizes(config, sizes);
     zi_weights_bind(w, "", end_slots, sizes, &t);
     bind_blocks(w, sizes, "noise_refiner", config->refiners, true, t.noise_refiner);
     bind_blocks(w, sizes, "context_refiner", config->refiners, false, t.context_refiner);
@@ -120,7 +120,7 @@ void zi_transformer_free(zi_transformer *t)
 
 /* ---- sequences ---- */
 
-static size_t pad_count(size_t n)
+static size_t round_up_to_pad(size_t n)
 {
     return (n + PAD_TO - 1) / PAD_TO * PAD_TO;
 }
@@ -132,9 +132,9 @@ void zi_sequence_reserve(const zi_transformer *t, size_t height, size_t width, s
     zi_sequence s = {.height = height,
                      .width = width,
                      .image = image,
-                     .image_padded = pad_count(image),
+                     .image_padded = round_up_to_pad(image),
                      .caption = caption,
-                     .caption_padded = pad_count(caption)};
+                     .caption_padded = round_up_to_pad(caption)};
     s.tokens = s.image_padded + s.caption_padded;
     size_t half = (size_t)t->config.head_dim / 2;
     s.cosines = zi_arena_floats(arena, s.tokens, half);
@@ -190,7 +190,8 @@ typedef struct {
     zi_view t_emb, t_silu;         /* [1, modulation] */
 } workspace;
 
-static workspace take(zi_arena *arena, const zi_transformer_config *c, size_t T, size_t image)
+static workspace reserve_workspace(zi_arena *arena, const zi_transformer_config *c, size_t T,
+                                   size_t image)
 {
     size_t D = (size_t)c->dim, F = (size_t)c->ffn, M = (size_t)c->modulation;
     return (workspace){
@@ -221,7 +222,7 @@ static workspace first_rows(workspace ws, size_t T)
 void zi_transformer_reserve(const zi_transformer *t, const zi_sequence *s, zi_arena *arena)
 {
     size_t mark = zi_arena_mark(arena);
-    take(arena, &t->config, s->tokens, s->image_padded);
+    reserve_workspace(arena, &t->config, s->tokens, s->image_padded);
     zi_arena_floats(arena, s->caption, (size_t)t->config.caption_dim); /* normed captions */
     zi_arena_reset(arena, mark);
 }
@@ -231,8 +232,8 @@ typedef struct {
     zi_view scale_msa, gate_msa, scale_mlp, gate_mlp; /* [1, dim] */
 } modulation;
 
-static modulation modulate(const zi_run *run, const zi_block *block, const workspace *ws,
-                           const char *name)
+static modulation compute_modulation(const zi_run *run, const zi_block *block, const workspace *ws,
+                                     const char *name)
 {
     if (!block->modulation) return (modulation){0};
     size_t D = ws->modulation.columns / 4;
@@ -255,7 +256,7 @@ static void block_forward(const zi_run *run, const zi_transformer_config *c, con
     size_t T = x.rows, heads = (size_t)c->heads, dim = (size_t)c->head_dim;
     zi_view q_heads = zi_view_reshape(ws->q, T * heads, dim);
     zi_view k_heads = zi_view_reshape(ws->k, T * heads, dim);
-    modulation m = modulate(run, block, ws, name);
+    modulation m = compute_modulation(run, block, ws, name);
 
     zi_rms_norm(exec, x, block->attention_norm1, c->eps, m.scale_msa, ws->h);
     zi_linear(exec, ws->h, block->q, NULL, ws->q);
@@ -292,9 +293,9 @@ typedef struct {
     workspace ws;
     zi_view cosines, sines;
     int done, total;
-} stack;
+} block_stack;
 
-static bool stack_forward(const zi_run *run, stack *s, const zi_block *blocks, int count,
+static bool stack_forward(const zi_run *run, block_stack *s, const zi_block *blocks, int count,
                           const char *stack_name, zi_view x, zi_error *error)
 {
     for (int i = 0; i < count; i++) {
@@ -322,7 +323,7 @@ bool zi_transformer_caption(const zi_run *run, const zi_transformer *t, zi_view 
 {
     const zi_transformer_config *c = &t->config;
     size_t mark = zi_arena_mark(run->arena);
-    workspace ws = take(run->arena, c, s->tokens, s->image_padded);
+    workspace ws = reserve_workspace(run->arena, c, s->tokens, s->image_padded);
     zi_view normed = zi_arena_floats(run->arena, s->caption, (size_t)c->caption_dim);
     fill_rope_tables(run->exec, c, s);
     zi_rms_norm(run->exec, features, t->caption_norm, c->eps, none, normed);
@@ -330,11 +331,11 @@ bool zi_transformer_caption(const zi_run *run, const zi_transformer *t, zi_view 
               zi_view_rows(s->refined, 0, s->caption));
     pad_rows(run->exec, s->refined, s->caption, t->caption_pad);
     zi_run_tap(run, s->refined, "cap_in");
-    stack pass = {.config = c,
-                  .ws = first_rows(ws, s->caption_padded),
-                  .cosines = zi_view_rows(s->cosines, s->image_padded, s->caption_padded),
-                  .sines = zi_view_rows(s->sines, s->image_padded, s->caption_padded),
-                  .total = c->refiners};
+    block_stack pass = {.config = c,
+                        .ws = first_rows(ws, s->caption_padded),
+                        .cosines = zi_view_rows(s->cosines, s->image_padded, s->caption_padded),
+                        .sines = zi_view_rows(s->sines, s->image_padded, s->caption_padded),
+                        .total = c->refiners};
     bool ok = stack_forward(run, &pass, t->context_refiner, c->refiners, "context_refiner",
                             s->refined, error);
     zi_arena_reset(run->arena, mark);
@@ -397,7 +398,7 @@ bool zi_transformer_step(const zi_run *run, const zi_transformer *t, const zi_se
 {
     const zi_transformer_config *c = &t->config;
     size_t mark = zi_arena_mark(run->arena);
-    workspace ws = take(run->arena, c, s->tokens, s->image_padded);
+    workspace ws = reserve_workspace(run->arena, c, s->tokens, s->image_padded);
     zi_view patches = zi_view_rows(ws.patches, 0, s->image);
     zi_view image = zi_view_rows(ws.x, 0, s->image_padded);
     embed_time(run, t, time, &ws);
@@ -408,11 +409,11 @@ bool zi_transformer_step(const zi_run *run, const zi_transformer *t, const zi_se
     pad_rows(run->exec, image, s->image, t->x_pad);
     zi_run_tap(run, image, "x_in");
 
-    stack pass = {.config = c,
-                  .ws = first_rows(ws, s->image_padded),
-                  .cosines = zi_view_rows(s->cosines, 0, s->image_padded),
-                  .sines = zi_view_rows(s->sines, 0, s->image_padded),
-                  .total = c->refiners + c->layers};
+    block_stack pass = {.config = c,
+                        .ws = first_rows(ws, s->image_padded),
+                        .cosines = zi_view_rows(s->cosines, 0, s->image_padded),
+                        .sines = zi_view_rows(s->sines, 0, s->image_padded),
+                        .total = c->refiners + c->layers};
     bool ok =
         stack_forward(run, &pass, t->noise_refiner, c->refiners, "noise_refiner", image, error);
     zi_copy_rows(run->exec, s->refined, zi_view_rows(ws.x, s->image_padded, s->caption_padded));

@@ -25,7 +25,7 @@ static uint64_t memory_of_machine(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     uint64_t all = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
-    size_t granted = zi_free_memory("");
+    size_t granted = zi_available_memory("");
     return granted < all || !all ? granted : all;
 }
 

@@ -19,7 +19,7 @@
 static bool is_language_model(const char *path)
 {
     zi_inspection *inspection = NULL;
-    bool is = zi_inspect_language(path, &inspection, NULL);
+    bool is = zi_inspect_llm(path, &inspection, NULL);
     zi_inspection_free(is ? inspection : NULL);
     return is;
 }

@@ -108,7 +108,7 @@ static void read_record(zi_inspections *all, const cJSON *json)
     const char *state = cJSON_GetStringValue(zi_json_find(json, "state"));
     record r = {.place = place ? strdup(place) : NULL,
                 .fingerprint = state ? strtoull(state, NULL, 16) : 0,
-                .inspection = zi_inspection_read(json)};
+                .inspection = zi_inspection_from_json(json)};
     if (!r.place || !r.inspection || !append(all, &r)) free_record(&r);
 }
 
@@ -155,7 +155,7 @@ zi_inspection *zi_inspections_find(zi_inspections *all, const char *path,
     load(all);
     const record *r = find(all, place, path);
     bool fresh = r && r->fingerprint == state->fingerprint;
-    zi_inspection *inspection = fresh ? zi_inspection_share(r->inspection) : NULL;
+    zi_inspection *inspection = fresh ? zi_inspection_retain(r->inspection) : NULL;
     pthread_mutex_unlock(&all->mutex);
     free(place);
     return inspection;
@@ -164,7 +164,7 @@ zi_inspection *zi_inspections_find(zi_inspections *all, const char *path,
 void zi_inspections_add(zi_inspections *all, const char *path, const zi_file_state *state,
                         zi_inspection *inspection)
 {
-    record added = {place_of(path), state->fingerprint, zi_inspection_share(inspection)};
+    record added = {place_of(path), state->fingerprint, zi_inspection_retain(inspection)};
     pthread_mutex_lock(&all->mutex);
     load(all);
     record *old = added.place ? find(all, added.place, path) : NULL;
@@ -187,7 +187,7 @@ static void write_record(const record *r, zi_text *out)
     char state[20];
     struct stat st;
     if (lstat(r->place, &st) != 0) return;
-    cJSON *json = zi_inspection_write(r->inspection);
+    cJSON *json = zi_inspection_to_json(r->inspection);
     snprintf(state, sizeof state, "%" PRIx64, r->fingerprint);
     cJSON_AddStringToObject(json, "place", r->place);
     cJSON_AddStringToObject(json, "state", state);

@@ -15,15 +15,15 @@ static bool look(zi_section section, const char *path, zi_inspection **out, zi_e
 {
     zi_error why = {0}, language = {0};
     bool only_language = section == ZI_SECTION_PROMPT_ENHANCER;
-    bool ok = only_language ? zi_inspect_language(path, out, &why) : zi_inspect(path, out, &why);
+    bool ok = only_language ? zi_inspect_llm(path, out, &why) : zi_inspect(path, out, &why);
     bool whole = ok && (*out)->components[ZI_COMPONENT_TRANSFORMER].present;
     zi_inspection *as_language = NULL;
-    if (section == ZI_SECTION_HUB && !whole && zi_inspect_language(path, &as_language, &language)) {
+    if (section == ZI_SECTION_HUB && !whole && zi_inspect_llm(path, &as_language, &language)) {
         if (ok) zi_inspection_free(*out);
         *out = as_language;
         return true;
     }
-    if (!ok) *out = zi_inspection_failed(path, &why);
+    if (!ok) *out = zi_inspection_create_failed(path, &why);
     if (*out && only_language) (*out)->kind = ZI_MODEL_LANGUAGE;
     return *out || zi_error_no_memory(error, sizeof **out);
 }
@@ -73,7 +73,7 @@ static zi_inspection *find_known(zi_registry *r, const char *path, uint64_t *byt
     bool readable = zi_file_state_read(path, &state, &why);
     *bytes = readable ? state.bytes : 0;
     return readable ? zi_inspections_find(r->inspections, path, &state)
-                    : zi_inspection_failed(path, &why);
+                    : zi_inspection_create_failed(path, &why);
 }
 
 zi_inspection *zi_registry_known(zi_registry *registry, const char *path)

@@ -195,7 +195,7 @@ bool __wrap_zi_inspect(const char *path, zi_inspection **out, zi_error *error)
     *out = zi_inspection_create(path);
     if (!*out) return zi_error_no_memory(error, 1);
     (*out)->native_size = 128;
-    zi_inspection_conclude(*out);
+    zi_inspection_update_health(*out);
     return true;
 }
 

@@ -42,11 +42,11 @@ static void inspect(const char *path)
     zi_inspection *inspection = NULL;
     zi_error error = {0};
     if (!fuzz_ok(zi_inspect(path, &inspection, &error), &error)) return;
-    cJSON *written = zi_inspection_write(inspection);
+    cJSON *written = zi_inspection_to_json(inspection);
     char *text = cJSON_PrintUnformatted(written);
     FUZZ_EXPECT(text && zi_utf8_valid(text, strlen(text)));
     cJSON *json = cJSON_Parse(text);
-    zi_inspection *read = zi_inspection_read(json);
+    zi_inspection *read = zi_inspection_from_json(json);
     FUZZ_EXPECT(read && read->health == inspection->health && read->usable == inspection->usable);
     zi_inspection_free(read);
     zi_inspection_free(inspection);
