@@ -8,7 +8,8 @@
 
 enum { MAX_CONFIG = 1 << 20, MAX_SIZE = 1 << 24, MAX_BLOCKS = 16 };
 
-/* What Z-Image-Turbo's config files say beside what its tensors' shapes say. */
+/* Z-Image-Turbo's config fields that tensor shapes do not determine; used when the source has no
+ * config of its own. */
 static const char *const templates[ZI_WEIGHT_COMPONENTS] = {
     [ZI_COMPONENT_TRANSFORMER] =
         "{\"_class_name\": \"ZImageTransformer2DModel\","
@@ -29,7 +30,8 @@ static const char *const templates[ZI_WEIGHT_COMPONENTS] = {
         "\"use_post_quant_conv\": false, \"use_quant_conv\": false}",
 };
 
-/* The transformer's fields that MLX has by other names, in its order. */
+/* Fields of an MLX transformer config, in the order of the file, and their names in diffusers;
+ * NULL: diffusers has no such field. */
 static const struct {
     const char *mlx, *diffusers;
 } mlx_fields[] = {
@@ -47,18 +49,20 @@ static const struct {
 };
 enum { MLX_FIELDS = sizeof mlx_fields / sizeof *mlx_fields };
 
-/* ---- what shapes say ---- */
+/* ---- fields from tensor shapes ---- */
 
-/* Collecting facts about a part into its config. */
+/* A config that is being filled in. The first error clears ok and is kept; later calls do nothing.
+ */
 struct builder {
     const zi_source *source;
     cJSON *json;
-    const char *config; /* for error texts; NULL: there is none to contradict */
+    const char *config; /* names the given config in errors */
     zi_error *error;
     bool ok;
 };
 
-/* One side of a tensor; 0 after a failure. */
+/* Size of dimension dim (from 0) of a tensor. Returns 0 and clears ok when the tensor is missing or
+ * has no such dimension. */
 static int tensor_dim(struct builder *builder, const char *name, int dim)
 {
     const zi_entry *entry = zi_source_find(builder->source, name);
@@ -75,7 +79,8 @@ static int tensor_dim(struct builder *builder, const char *name, int dim)
     return 0;
 }
 
-/* How many of the names with a number from 0 on are there. */
+/* Counts the tensors named before + "0" + behind, before + "1" + behind and so on, up to the first
+ * that is missing. */
 static int count_blocks(const struct builder *builder, const char *before, const char *behind)
 {
     char name[ZI_MAX_KEY];
@@ -85,17 +90,11 @@ static int count_blocks(const struct builder *builder, const char *before, const
     }
 }
 
-/* Whether two values say the same; numbers and lists of numbers. */
-static bool values_equal(const cJSON *a, const cJSON *b)
-{
-    return cJSON_Compare(a, b, true);
-}
-
-/* Sets a field that shapes tell, or finds that the config contradicts them. */
+/* Sets a field that shapes determine. Clears ok when the config has another value. Takes value. */
 static void set_shape_field(struct builder *builder, const char *field, cJSON *value)
 {
     const cJSON *given = zi_json_find(builder->json, field);
-    if (builder->ok && value && given && !values_equal(given, value)) {
+    if (builder->ok && value && given && !cJSON_Compare(given, value, true)) {
         char *is = cJSON_PrintUnformatted(value);
         builder->ok = zi_error_set_in(builder->error, ZI_ERROR_BAD_FORMAT, builder->config, field,
                                       "field \"%s\" does not fit the tensors of %s (%s)", field,
@@ -106,7 +105,7 @@ static void set_shape_field(struct builder *builder, const char *field, cJSON *v
         cJSON_Delete(value);
         return;
     }
-    cJSON_DeleteItemFromObjectCaseSensitive(builder->json, field); /* a null */
+    cJSON_DeleteItemFromObjectCaseSensitive(builder->json, field); /* it may be null */
     cJSON_AddItemToObject(builder->json, field, value);
 }
 
@@ -115,7 +114,7 @@ static void set_shape_int(struct builder *builder, const char *field, int value)
     set_shape_field(builder, field, cJSON_CreateNumber(value));
 }
 
-/* A field that shapes do not tell, unless the config has it. */
+/* Sets a field that shapes do not determine, unless the config has it. Takes value. */
 static void set_default(struct builder *builder, const char *field, cJSON *value)
 {
     if (cJSON_HasObjectItem(builder->json, field))
@@ -146,7 +145,7 @@ static void add_transformer_fields(struct builder *builder)
     set_default(builder, "axes_dims", cJSON_CreateIntArray(axes, 3));
 }
 
-/* A number as Python writes a float, which its readers may insist on. */
+/* A JSON number with a decimal point or exponent, which Python reads back as a float. */
 static cJSON *python_float(double value)
 {
     char text[40];
@@ -154,7 +153,8 @@ static cJSON *python_float(double value)
     return cJSON_CreateRaw(text);
 }
 
-/* What a GGUF file says beside its tensors, or else what is so in Qwen3-4B. */
+/* The number under a key of the GGUF metadata; fallback when the source is no GGUF file or has no
+ * such key. */
 static double gguf_number_or(struct builder *builder, const char *key, double fallback)
 {
     const zi_gguf *gguf = builder->source->entries[0].checkpoint->gguf;
@@ -202,7 +202,7 @@ static void add_vae_fields(struct builder *builder)
                                    "a decoder of %d blocks is no VAE of Z-Image", blocks);
         return;
     }
-    for (int i = 0; i < blocks; i++) { /* the decoder has them from the other end */
+    for (int i = 0; i < blocks; i++) { /* the decoder's up blocks are in reverse order */
         char name[ZI_MAX_KEY];
         snprintf(name, sizeof name, "decoder.up_blocks.%d.resnets.0.conv1.weight", blocks - 1 - i);
         channels[i] = tensor_dim(builder, name, 0);
@@ -221,7 +221,8 @@ static void add_vae_fields(struct builder *builder)
 
 /* ---- configs ---- */
 
-/* MLX's words for a transformer as diffusers' words; takes json. */
+/* Renames the fields of an MLX transformer config to those of diffusers; other configs are returned
+ * as they are. Takes json. NULL: memory is short. */
 static cJSON *config_from_mlx(cJSON *json)
 {
     if (cJSON_HasObjectItem(json, "dim") || !cJSON_HasObjectItem(json, "hidden_size")) return json;
@@ -260,7 +261,7 @@ bool zi_component_config_json(const zi_source *source, const char *config, cJSON
     return true;
 }
 
-/* A transformer's config in MLX's words; takes json. */
+/* The MLX form of a diffusers transformer config, with precision and quantization. Takes json. */
 static cJSON *config_to_mlx(const zi_component_config *of, cJSON *json)
 {
     static const char *const names[] = {"Original", "FP16", "BF16", "FP8", "Q8", "Q4"};

@@ -1,5 +1,6 @@
-/* Config files in the words of another layout. What tensors' shapes say is taken from them; what
- * they do not say from a config that came along, or else from Z-Image-Turbo's own. */
+/* Writes the config.json of a component for the layout that it is converted to. Fields come from
+ * the tensors' shapes where shapes determine them, else from the source's own config, else from
+ * Z-Image-Turbo's. */
 #ifndef ZI_CONVERT_COMPONENT_CONFIG_H
 #define ZI_CONVERT_COMPONENT_CONFIG_H
 
@@ -9,22 +10,24 @@
 
 typedef struct {
     const zi_source *source;
-    const char *config; /* a file in the words of diffusers or MLX; NULL: none */
+    const char *config; /* path of a config file of diffusers or MLX; NULL: none */
     zi_naming layout;   /* ZI_NAMES_DIFFUSERS or ZI_NAMES_MLX */
     zi_precision precision;
     const zi_write_plan *plan; /* of the tensors that are written with it */
 } zi_component_config;
 
-/* The text of a part's config file, which the caller frees. A config that contradicts the tensors
- * is refused. */
+/* Sets *text to the config file's text, which the caller frees. Fails with ZI_ERROR_BAD_FORMAT when
+ * the given config contradicts the tensors' shapes. */
 bool zi_component_config_text(const zi_component_config *of, char **text,
                               zi_error *error) ZI_CHECKED;
 
-/* The same as diffusers (transformers) would say it; cJSON_Delete() it. */
+/* The config as a JSON object with the field names of diffusers (transformers for a text encoder).
+ * config: path of a config file, or NULL. The caller frees *out with cJSON_Delete(). */
 bool zi_component_config_json(const zi_source *source, const char *config, cJSON **out,
                               zi_error *error) ZI_CHECKED;
 
-/* How many numbers are in a group of MLX's, as an MLX config says; 0 when it does not. */
+/* quantization.group_size of an MLX config file: 32, 64 or 128. Returns 0 when config is NULL,
+ * cannot be read or has no such field. */
 size_t zi_mlx_config_group_size(const char *config);
 
 #endif

@@ -1,4 +1,4 @@
-/* A model in another layout or precision. */
+/* zi_convert: writes a model in another layout or precision. */
 #include "base/draft.h"
 #include "convert/conversion.h"
 #include "convert/destination.h"

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-/* The folder that path is, or is to be, in. */
+/* The folder that holds path, in new memory; path need not exist. */
 static char *parent_folder(const char *path)
 {
     size_t end = strlen(path);
@@ -18,7 +18,8 @@ static char *parent_folder(const char *path)
     return end ? strndup(path, end) : strdup(".");
 }
 
-/* The whole path without links, of what need not be there itself. */
+/* The absolute path with symbolic links resolved, in new memory. The last name need not exist, but
+ * its folder must. */
 static bool real_path_of_target(const char *path, char **out, zi_error *error)
 {
     char *target = realpath(path, NULL);
@@ -38,7 +39,7 @@ static bool real_path_of_target(const char *path, char **out, zi_error *error)
     return target;
 }
 
-/* Whether path is dir, or in it. */
+/* Whether path is dir itself or lies below it. */
 static bool is_at_or_below(const char *path, const char *dir)
 {
     size_t length = strlen(dir);
@@ -46,6 +47,7 @@ static bool is_at_or_below(const char *path, const char *dir)
            (path[length] == 0 || path[length] == '/' || (length && dir[length - 1] == '/'));
 }
 
+/* Fails when the target (path resolved) and an input are the same or contain one another. */
 static bool check_not_nested(const char *path, const char *target, const char *input,
                              zi_error *error)
 {
@@ -56,10 +58,10 @@ static bool check_not_nested(const char *path, const char *target, const char *i
                              "source and destination are the same: %s", path);
     else if (real && is_at_or_below(target, real))
         ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "destination",
-                          "%s lies inside of %s, which is read; name another place", path, input);
+                          "%s lies inside of the input %s; name another destination", path, input);
     else if (real && is_at_or_below(real, target))
         ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "destination",
-                          "%s, which is read, lies inside of %s; name another place", input, path);
+                          "the input %s lies inside of %s; name another destination", input, path);
     free(real);
     return ok;
 }
@@ -90,7 +92,7 @@ bool zi_destination_check(const char *path, bool folder, const char *const *inpu
     free(target);
     if (ok && lstat(path, &st) == 0 && !(folder && is_empty(path)))
         ok = zi_error_set_in(error, ZI_ERROR_EXISTS, path, "destination",
-                             "is there already; remove it, or name another place");
+                             "already exists; remove it, or name another destination");
     return ok;
 }
 
@@ -106,5 +108,6 @@ bool zi_destination_check_space(const char *path, size_t bytes, zi_error *error)
     unsigned long long free_bytes = (unsigned long long)disk.f_bavail * disk.f_frsize;
     return bytes <= free_bytes ||
            zi_error_set(error, ZI_ERROR_IO, path,
-                        "%zu bytes are needed and %llu are free on this disk", bytes, free_bytes);
+                        "%zu bytes are needed, but only %llu are free on this disk", bytes,
+                        free_bytes);
 }

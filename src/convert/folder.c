@@ -1,4 +1,4 @@
-/* Folders: MLX's and diffusers', or one of their parts. */
+/* Writes diffusers and MLX folders: whole models, or one component. */
 #include "base/folder.h"
 #include "base/text.h"
 #include "convert/component_config.h"
@@ -11,7 +11,7 @@
 
 enum { MAX_NAME = 512, MAX_SHARD_MB = 5000 };
 
-/* Where the parts of a whole model lie, and what their files are called. */
+/* Folders and file names of the components in a whole model. */
 static const struct {
     const char *format;
     struct {
@@ -36,7 +36,7 @@ static const char model_index[] =
     "  \"transformer\": [\"diffusers\", \"ZImageTransformer2DModel\"],\n"
     "  \"vae\": [\"diffusers\", \"AutoencoderKL\"]\n}\n";
 
-/* Of Z-Image-Turbo. */
+/* Z-Image-Turbo's, for models that come without one. */
 static const char scheduler_config[] =
     "{\n  \"_class_name\": \"FlowMatchEulerDiscreteScheduler\",\n"
     "  \"_diffusers_version\": \"0.36.0\",\n  \"num_train_timesteps\": 1000,\n"
@@ -61,7 +61,7 @@ static bool copy_file(zi_folder *folder, const char *from, const char *name, zi_
     return ok;
 }
 
-/* The plain files of a folder. */
+/* Copies the regular files of the folder `from`, except hidden ones, to the subfolder `name`. */
 static bool copy_folder(zi_folder *folder, const char *from, const char *name, zi_error *error)
 {
     if (!zi_folder_add(folder, name, error)) return false;
@@ -93,7 +93,6 @@ static bool write_config(zi_conversion *c, zi_folder *folder, zi_component compo
     return ok;
 }
 
-/* Configs first: what is wrong with them is known before the long work. */
 static bool write_part(zi_conversion *c, zi_folder *folder, zi_component component, zi_error *error)
 {
     const char *dir = c->whole ? layouts[c->target].components[component].folder : "";
@@ -103,6 +102,7 @@ static bool write_part(zi_conversion *c, zi_folder *folder, zi_component compone
     return zi_write_shards(&shards, &c->components[component].plan, &c->work, error);
 }
 
+/* Writes model_index.json, the tokenizer and the scheduler. */
 static bool write_rest(zi_conversion *c, zi_folder *folder, zi_error *error)
 {
     static const char scheduler[] = "scheduler/scheduler_config.json";
@@ -116,6 +116,7 @@ static bool write_rest(zi_conversion *c, zi_folder *folder, zi_error *error)
                                        sizeof scheduler_config - 1, error));
 }
 
+/* Writes the components' configs. Done before the weights, so that errors show up early. */
 static bool write_configs(zi_conversion *c, zi_folder *folder, zi_error *error)
 {
     bool ok = true;

@@ -1,11 +1,11 @@
-/* One part as a GGUF file: a transformer as ComfyUI-GGUF and stable-diffusion.cpp want it, or a
- * text encoder as llama.cpp does. */
+/* Writes one component as a GGUF file: a transformer for ComfyUI-GGUF and stable-diffusion.cpp, or
+ * a text encoder as llama.cpp does. */
 #include "convert/gguf_metadata.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* The number by which a file says what most of it is. */
+/* general.file_type (llama.cpp's LLAMA_FTYPE) of the type that takes most bytes. */
 static uint32_t file_type(const zi_write_plan *plan)
 {
     static const struct {

@@ -1,4 +1,4 @@
-/* What a GGUF file says about a text encoder: its config and its tokenizer, as llama.cpp has them.
+/* The metadata of a GGUF text encoder: its config and tokenizer under the keys that llama.cpp uses.
  */
 #ifndef ZI_CONVERT_GGUF_METADATA_H
 #define ZI_CONVERT_GGUF_METADATA_H
@@ -9,19 +9,20 @@
 #include <cjson/cJSON.h>
 
 typedef struct {
-    zi_gguf_out *values; /* what follows belongs to it */
+    zi_gguf_out *values; /* [count], for zi_write_gguf; they point into the fields below */
     size_t count;
-    cJSON *config, *tokenizer; /* texts are theirs */
+    cJSON *config, *tokenizer; /* own the strings of tokens and merges */
     uint32_t numbers[9];
     float reals[2];
-    int32_t *types; /* of tokens */
+    int32_t *types; /* token types, as tokenizer.ggml.token_type has them */
     const char **tokens, **merges;
-    char *made; /* the texts that were made */
+    char *pad_names; /* storage of the generated names "[PAD123]" */
 } zi_gguf_encoder_metadata;
 
-/* Free it in any case. */
+/* Builds the metadata from the config and tokenizer of the conversion's text encoder. Call
+ * zi_gguf_encoder_metadata_free even after false. */
 bool zi_gguf_encoder_metadata_create(const zi_conversion *conversion, zi_gguf_encoder_metadata *out,
                                      zi_error *error) ZI_CHECKED;
-void zi_gguf_encoder_metadata_free(zi_gguf_encoder_metadata *values);
+void zi_gguf_encoder_metadata_free(zi_gguf_encoder_metadata *metadata);
 
 #endif

@@ -28,7 +28,8 @@ static float round_to(zi_dtype type, float value)
     return value;
 }
 
-/* Products and sums are rounded to the type of the scales, each, as mx.dequantize does. */
+/* Dequantizes n values of MLX groups. Product and sum are each rounded to the type of the scales,
+ * as mx.dequantize does. */
 static void read_grouped(const zi_entry *entry, size_t row, size_t from, size_t n, float *out)
 {
     size_t columns = entry->shape[1], groups = columns / entry->group;
@@ -47,6 +48,7 @@ static void read_grouped(const zi_entry *entry, size_t row, size_t from, size_t 
     }
 }
 
+/* Reads n values of one row of an entry, in its own element order. */
 static void read_entry(const zi_entry *entry, size_t row, size_t columns, size_t from, size_t n,
                        float *out)
 {
@@ -85,7 +87,7 @@ void zi_item_read_values(const zi_write_item *item, size_t row, size_t from, siz
 
 /* ---- writing ---- */
 
-/* Whether halves hold all numbers that are finite. */
+/* Whether all finite values are within the range of F16. */
 static bool fits_f16(const float *x, size_t n)
 {
     float max = 0;
@@ -97,10 +99,11 @@ static bool fits_f16(const float *x, size_t n)
     return max < 65520;
 }
 
+/* Quantizes n values, whole groups, as mx.quantize does. */
 static bool write_grouped(const zi_value_storage *storage, float *x, size_t n, zi_item_buffers to)
 {
     size_t size = zi_dtype_size(storage->type), bytes = storage->group * (size_t)storage->bits / 8;
-    uint8_t narrowed[128 * sizeof(float)]; /* of the largest group */
+    uint8_t narrowed[128 * sizeof(float)]; /* large enough for a group of 128 */
     for (size_t i = 0; i < n; i += storage->group) {
         zi_narrow(storage->type, x + i, narrowed, storage->group);
         zi_widen(storage->type, narrowed, x + i, storage->group);

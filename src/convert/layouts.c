@@ -1,4 +1,5 @@
-/* The layouts and precisions that models are written in: their names, and which go together. */
+/* Names of the layouts and precisions that models are converted to, and which combinations exist.
+ */
 #include "convert/plan.h"
 #include "io/layout.h"
 
@@ -26,7 +27,7 @@ zi_naming zi_layout_naming(zi_layout_kind layout)
     return namings[layout];
 }
 
-/* "original, fp16, bf16, fp8" */
+/* Writes the precisions that a layout supports, as in "original, fp16, bf16, fp8". */
 static void list_precisions(zi_naming layout, char *out, size_t size)
 {
     out[0] = 0;

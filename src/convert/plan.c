@@ -5,16 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What layouts can hold, and how they are quantized. A type of ZI_DTYPE_COUNT: not at all. */
+/* What each layout can store. fp8, q8, q4: how it stores quantized matrices at these precisions; a
+ * type of ZI_DTYPE_COUNT means that it does not support the precision. */
 static const struct {
     zi_value_storage fp8, q8, q4;
-    zi_dtype rest;     /* of a quantized transformer, and of what goes with it; COUNT: as stored */
-    size_t group;      /* rows are whole groups of this */
-    bool scaled;       /* fp8 and I8 with factors */
-    bool unscaled_fp8; /* fp8 without a scale */
-    bool ggml_blocks;  /* ggml's */
-    bool mlx_groups;   /* MLX's */
-    bool f32_vectors;  /* what is no matrix is F32, unless it is kept */
+    zi_dtype rest; /* type of the tensors that stay unquantized; ZI_DTYPE_COUNT: as in the source */
+    size_t group;  /* a matrix is quantized only if its row length is a multiple of this */
+    bool scaled;   /* can hold fp8 and I8 with scales */
+    bool unscaled_fp8; /* can hold fp8 without scales */
+    bool ggml_blocks;  /* can hold ggml's quantized blocks */
+    bool mlx_groups;   /* can hold MLX's quantized groups */
+    bool f32_vectors;  /* vectors become F32 unless the precision is "original" */
 } layouts[ZI_NAMINGS] = {
     [ZI_NAMES_DIFFUSERS] = {.fp8 = {.type = ZI_F8_E4M3},
                             .q8.type = ZI_DTYPE_COUNT,
@@ -44,6 +45,8 @@ static const struct {
                        .f32_vectors = true},
 };
 
+/* How a layout stores quantized matrices at a precision; NULL: the precision is not a quantized
+ * one, or the layout does not support it. */
 static const zi_value_storage *quantized_storage(zi_naming layout, zi_precision precision)
 {
     const zi_value_storage *storage = precision == ZI_PRECISION_FP8  ? &layouts[layout].fp8
@@ -58,10 +61,11 @@ bool zi_naming_supports(zi_naming layout, zi_precision precision)
     return precision < ZI_PRECISION_FP8 || quantized_storage(layout, precision);
 }
 
-/* ---- forms ---- */
+/* ---- storage ---- */
 
-/* Whether the entries' factors can be stored as they are for all of them together: one number, or
- * one a row. *by_row tells which. */
+/* Whether the scales of the entries can serve the concatenated tensor unchanged: they have one
+ * type, and are either the same single value in all entries, or one value per row in all (*by_row).
+ */
 static bool scales_can_be_joined(const zi_entry *const *entries, int count, bool *by_row)
 {
     const zi_rows *first = &entries[0]->scales;
@@ -75,7 +79,7 @@ static bool scales_can_be_joined(const zi_entry *const *entries, int count, bool
     return true;
 }
 
-/* How the entries are stored, when it is one form for all of them. */
+/* Sets *storage when all entries are stored the same way; false otherwise. */
 static bool common_storage(const zi_entry *const *entries, int count, zi_value_storage *storage)
 {
     const zi_entry *first = entries[0];
@@ -106,8 +110,8 @@ static bool layout_supports(zi_naming layout, const zi_value_storage *storage)
     return zi_dtype_computes(storage->type) || layouts[layout].ggml_blocks;
 }
 
-/* The plain type that comes nearest to what a layout does not hold: F16 for what is scaled by
- * halves, BF16 for what is not. */
+/* The unquantized type to convert the entries to when the layout cannot hold their storage: the
+ * type of MLX scales, F16 for ggml blocks, BF16 for fp8 and integers, F32 when entries differ. */
 static zi_dtype nearest_plain_type(const zi_entry *const *entries, int count)
 {
     zi_dtype found = ZI_DTYPE_COUNT;
@@ -125,7 +129,7 @@ static zi_dtype nearest_plain_type(const zi_entry *const *entries, int count)
     return found;
 }
 
-/* Whether numbers already stored in one form are what the other asks for. */
+/* Whether values stored one way satisfy the wanted storage, so that they can be copied. */
 static bool storage_satisfies(const zi_value_storage *stored, const zi_value_storage *wanted)
 {
     if (stored->packing == ZI_GROUPED)
@@ -133,7 +137,7 @@ static bool storage_satisfies(const zi_value_storage *stored, const zi_value_sto
                stored->group == wanted->group;
     if (stored->packing == ZI_SCALED)
         return wanted->packing == ZI_SCALED && stored->type == wanted->type && !stored->by_row;
-    /* a cast without a factor is fp8, too */
+    /* fp8 without a scale is accepted where scaled fp8 is wanted */
     return stored->type == wanted->type && wanted->packing != ZI_GROUPED;
 }
 
@@ -145,11 +149,11 @@ static bool is_quantizable(const zi_write_item *item, zi_naming layout)
            width >= 64 && width % layouts[layout].group == 0;
 }
 
-/* Decides form and whether the stored bytes are it. */
+/* Sets item->storage, and item->copied if the source already has it. */
 static void choose_storage(zi_write_item *item, zi_naming layout, zi_precision precision)
 {
     const zi_value_storage *quantized = quantized_storage(layout, precision);
-    zi_kind kind = item->entries[0]->kind;
+    zi_tensor_kind kind = item->entries[0]->kind;
     zi_value_storage stored;
     bool uniform = common_storage(item->entries, item->count, &stored);
     bool transposed = item->entries[0]->nhwc != item->nhwc;
@@ -175,6 +179,7 @@ static void choose_storage(zi_write_item *item, zi_naming layout, zi_precision p
 
 /* ---- shapes ---- */
 
+/* Sets item->bytes from its type and shape. Companions are items of their own and not counted. */
 static void set_item_bytes(zi_write_item *item)
 {
     size_t count = 1;
@@ -182,8 +187,8 @@ static void set_item_bytes(zi_write_item *item)
     item->bytes = zi_dtype_bytes(item->type, count);
 }
 
-/* The shape of all numbers, from the canonical shape of the entries. Products cannot overflow: each
- * entry is counted, and files are not that large. */
+/* Sets type, shape, rows, columns and bytes from the canonical shapes of the entries. Products
+ * cannot overflow: they are bounded by the entries' element counts, which were checked. */
 static void set_item_shape(zi_write_item *item, zi_naming layout)
 {
     const zi_entry *entry = item->entries[0];
@@ -210,8 +215,9 @@ static void set_item_shape(zi_write_item *item, zi_naming layout)
     set_item_bytes(item);
 }
 
-/* ---- collecting ---- */
+/* ---- adding items ---- */
 
+/* Appends a zeroed item; NULL and an error when memory is short. May move the items. */
 static zi_write_item *new_item(zi_write_plan *plan, zi_error *error)
 {
     if (plan->count == plan->capacity) {
@@ -239,7 +245,7 @@ static bool set_name(zi_write_item *item, bool prefixed, const char *name, zi_er
     return true;
 }
 
-/* Adds what belongs to the numbers of item `main`. */
+/* Adds one companion (scales, biases, scale or format marker) of the item at index `weight`. */
 static bool add_companion(zi_write_plan *plan, size_t weight, zi_tensor_role role, const char *name,
                           bool prefixed, zi_error *error)
 {
@@ -288,7 +294,7 @@ static bool add_companions(zi_write_plan *plan, size_t weight, zi_naming layout,
     return true;
 }
 
-/* An entry and where the layout puts it. */
+/* An entry and the stored name that the layout has for it. */
 struct named_entry {
     zi_stored_name stored;
     const zi_entry *entry;
@@ -301,19 +307,20 @@ static int by_stored_name(const void *a, const void *b)
     return order ? order : x->stored.slice - y->stored.slice;
 }
 
-/* The entries at `placed` that make one tensor; false when some of them are missing. */
-static bool collect_slices(const struct named_entry *named_entry, size_t remaining,
-                           zi_write_item *item, zi_error *error)
+/* Sets item->entries to the slices, first in `named` (of which `remaining` are left), that make up
+ * one stored tensor. Fails when a slice is missing or does not fit. */
+static bool collect_slices(const struct named_entry *named, size_t remaining, zi_write_item *item,
+                           zi_error *error)
 {
-    int slices = named_entry->stored.slices;
-    const zi_entry *first = named_entry->entry;
+    int slices = named->stored.slices;
+    const zi_entry *first = named->entry;
     for (int i = 0; i < slices; i++) {
-        const zi_entry *it = (size_t)i < remaining ? named_entry[i].entry : NULL;
-        if (!it || strcmp(named_entry[i].stored.name, named_entry->stored.name) != 0 ||
-            named_entry[i].stored.slice != i)
+        const zi_entry *it = (size_t)i < remaining ? named[i].entry : NULL;
+        if (!it || strcmp(named[i].stored.name, named->stored.name) != 0 ||
+            named[i].stored.slice != i)
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(first), first->name,
-                                   "of tensor %s only a part is there (%s)",
-                                   named_entry->stored.name, first->name);
+                                   "tensor %s is incomplete: only %s is present",
+                                   named->stored.name, first->name);
         if (it->dims != first->dims || (slices > 1 && it->shape[1] != first->shape[1]))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(it), it->name,
                                    "tensors %s and %s do not fit together", first->name, it->name);
@@ -323,7 +330,7 @@ static bool collect_slices(const struct named_entry *named_entry, size_t remaini
     return true;
 }
 
-static bool add_item(zi_write_plan *plan, const struct named_entry *named_entry, size_t remaining,
+static bool add_item(zi_write_plan *plan, const struct named_entry *named, size_t remaining,
                      const zi_source *source, zi_naming layout, zi_precision precision,
                      bool prefixed, zi_error *error)
 {
@@ -332,9 +339,9 @@ static bool add_item(zi_write_plan *plan, const struct named_entry *named_entry,
     size_t weight = plan->count - 1;
     item->component = source->component;
     item->weight = weight;
-    item->nhwc = named_entry->stored.kind == ZI_TENSOR_CONV && layout == ZI_NAMES_MLX;
-    if (!collect_slices(named_entry, remaining, item, error) ||
-        !set_name(item, prefixed, named_entry->stored.name, error))
+    item->nhwc = named->stored.kind == ZI_TENSOR_CONV && layout == ZI_NAMES_MLX;
+    if (!collect_slices(named, remaining, item, error) ||
+        !set_name(item, prefixed, named->stored.name, error))
         return false;
     choose_storage(item, layout, precision);
     set_item_shape(item, layout);
@@ -345,29 +352,30 @@ bool zi_write_plan_add_component(zi_write_plan *plan, const zi_source *source, z
                                  zi_precision precision, bool prefixed, zi_error *error)
 {
     size_t count = source->count;
-    struct named_entry *named_entry = calloc(count ? count : 1, sizeof *named_entry);
-    if (!named_entry) return zi_error_no_memory(error, count * sizeof *named_entry);
+    struct named_entry *named = calloc(count ? count : 1, sizeof *named);
+    if (!named) return zi_error_no_memory(error, count * sizeof *named);
     bool ok = true;
     for (size_t i = 0; ok && i < count; i++) {
-        const zi_entry *entry = named_entry[i].entry = &source->entries[i];
+        const zi_entry *entry = named[i].entry = &source->entries[i];
         ok = zi_key_format(layout, entry->name, ZI_ROLE_WEIGHT, &source->vae_depth,
-                           &named_entry[i].stored) ||
+                           &named[i].stored) ||
              zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_entry_file(entry), entry->name,
                              "tensor %s has no name in the layout of %s", entry->name,
                              zi_naming_name(layout));
     }
-    qsort(named_entry, count, sizeof *named_entry, by_stored_name);
-    for (size_t i = 0; ok && i < count; i += (size_t)named_entry[i].stored.slices)
-        ok = add_item(plan, &named_entry[i], count - i, source, layout, precision, prefixed, error);
-    free(named_entry);
+    qsort(named, count, sizeof *named, by_stored_name);
+    for (size_t i = 0; ok && i < count; i += (size_t)named[i].stored.slices)
+        ok = add_item(plan, &named[i], count - i, source, layout, precision, prefixed, error);
+    free(named);
     return ok;
 }
 
 /* ---- order ---- */
 
-/* What is aligned to more goes first. What is computed beside its weights cannot be written before
- * them: groups and their scales are multiples of four bytes together, and so are the weights that
- * computed factors of four bytes stand behind. */
+/* Lower ranks are written first: tensors with larger elements, so that all are aligned without
+ * padding. Companions that are computed during conversion must follow their weights: MLX weights,
+ * scales and biases together, and scaled weights before their F32 scales, keep an alignment of four
+ * bytes. */
 static int alignment_rank(const zi_write_item *item)
 {
     if (item->storage.packing == ZI_GROUPED) return 1;

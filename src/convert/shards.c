@@ -5,7 +5,7 @@
 
 enum { MAX_NAME = 512, MAX_INDEX = 64 << 20 };
 
-/* Items of the shard that begins at `first`. */
+/* How many items go into the shard that begins with item `first`. */
 static size_t shard_item_count(const zi_shard_files *shards, const zi_write_plan *plan,
                                size_t first)
 {
@@ -26,6 +26,7 @@ static void format_shard_name(const zi_shard_files *shards, size_t number, size_
         snprintf(out, MAX_NAME, "%s-%05zu-of-%05zu.safetensors", shards->stem, number, count);
 }
 
+/* Writes STEM.safetensors.index.json, which maps tensors to the `count` shards. */
 static bool write_shard_index(const zi_shard_files *shards, const zi_write_plan *plan, size_t count,
                               zi_error *error)
 {

@@ -1,4 +1,4 @@
-/* A part in safetensors files of a limited size, with an index where there are several. */
+/* Writes one component as sharded safetensors files, with an index file when there are several. */
 #ifndef ZI_CONVERT_SHARDS_H
 #define ZI_CONVERT_SHARDS_H
 
@@ -6,10 +6,10 @@
 #include "convert/write.h"
 
 typedef struct {
-    zi_folder *folder;
+    zi_folder *folder;      /* receives the files; borrowed */
     const char *dir, *stem; /* "vae/", "diffusion_pytorch_model" */
-    const char *format;     /* of the metadata */
-    size_t max_bytes;       /* bytes of tensors in a file, if they fit */
+    const char *format;     /* "format" in the files' metadata: "pt" or "mlx" */
+    size_t max_bytes;       /* of tensors in a shard; a larger tensor gets a shard of its own */
 } zi_shard_files;
 
 bool zi_write_shards(const zi_shard_files *shards, const zi_write_plan *plan,

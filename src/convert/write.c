@@ -8,31 +8,33 @@
 
 enum { CHUNK = 8 << 20 };
 
-/* Of one file. */
+/* State of one output file. */
 struct writer {
     zi_write_context *work;
-    const zi_write_item *items; /* of the whole plan */
-    size_t first;               /* of the file */
-    float *scratch;             /* two segments for each thread */
-    size_t segment;             /* the longest of them */
-    uint8_t *chunk;             /* of CHUNK bytes, or of the longest segment */
-    /* what was computed with the last weights */
+    const zi_write_item *items; /* of the whole plan; borrowed */
+    size_t first;               /* index of the file's first item */
+    float *scratch;             /* two segments per thread */
+    size_t segment;             /* values of the longest segment */
+    uint8_t *chunk;             /* output buffer: CHUNK bytes, or the longest segment */
+    /* companions that were computed with the last weight */
     uint8_t *scales, *biases;
-    float *factors; /* of all items */
+    float *factors; /* [items] scales of scaled weights, by index in the plan */
 };
 
-/* Segments of an item that are converted together. */
+/* Segments of one item that are converted in parallel and written as one chunk. */
 struct segment_batch {
     const struct writer *writer;
     const zi_write_item *item;
-    size_t segment, segments_per_row; /* numbers of a segment; segments of a row */
-    size_t first;                     /* segment */
-    size_t start;                     /* bytes before the first */
+    size_t segment, segments_per_row; /* values per segment; segments per row */
+    size_t first;                     /* index of the batch's first segment */
+    size_t start;                     /* byte offset of the first segment in the item */
     float factor;
-    float *max;           /* measuring: the largest magnitude that each thread has seen */
-    atomic_bool overflow; /* a half was asked to hold too much */
+    float *max; /* [threads] largest finite magnitude that each thread found; for find_factor */
+    atomic_bool overflow; /* a value exceeds the range of F16 */
 };
 
+/* Adds bytes to the progress and reports it. Fails with ZI_ERROR_CANCELLED when the caller stops.
+ */
 static bool report_progress(zi_write_context *work, size_t bytes, zi_error *error)
 {
     work->bytes_done += bytes;
@@ -41,9 +43,9 @@ static bool report_progress(zi_write_context *work, size_t bytes, zi_error *erro
     return !work->progress || work->progress(work->user, &progress) || zi_error_cancelled(error);
 }
 
-/* ---- computing ---- */
+/* ---- converting ---- */
 
-/* Bytes of an item's numbers before a segment. */
+/* Byte offset of a segment in the item's output. */
 static size_t offset_of_segment(const struct segment_batch *batch, size_t segment)
 {
     const zi_write_item *item = batch->item;
@@ -56,6 +58,7 @@ static size_t offset_of_segment(const struct segment_batch *batch, size_t segmen
     return row * row_bytes + before;
 }
 
+/* Reads a segment into the thread's scratch memory, *n values. */
 static float *read_segment(const struct segment_batch *batch, size_t segment, size_t worker,
                            size_t *n)
 {
@@ -102,7 +105,9 @@ static void convert_segment(void *context, size_t task, size_t worker)
         atomic_store(&batch->overflow, true);
 }
 
-/* The factor that makes the largest magnitude the largest number of F8_E4M3. */
+/* Sets batch->factor, and the item's entry of writer->factors, to the largest magnitude / 448 (the
+ * largest F8_E4M3), or to 1 when all values are 0. Values are divided by it when they are stored.
+ * Fails only when memory is short. */
 static bool find_factor(struct writer *writer, const zi_write_item *item, size_t segments,
                         struct segment_batch *batch, zi_error *error)
 {
@@ -120,6 +125,7 @@ static bool find_factor(struct writer *writer, const zi_write_item *item, size_t
     return true;
 }
 
+/* Replaces the buffers for MLX scales and biases by ones for this item. */
 static bool allocate_scales(struct writer *writer, const zi_write_item *item, zi_error *error)
 {
     size_t bytes =
@@ -131,8 +137,8 @@ static bool allocate_scales(struct writer *writer, const zi_write_item *item, zi
     return (writer->scales && writer->biases) || zi_error_no_memory(error, 2 * bytes);
 }
 
-/* Gives back the pages of about the first of all parts that an item is made of. What is read again
- * comes back. */
+/* Drops mapped pages of the item's source from memory, for the share done / all that was converted.
+ * The share is approximate, since sizes differ: pages that are read again are loaded again. */
 static void release_pages(const zi_write_item *item, size_t done, size_t all)
 {
     double bytes = 0;
@@ -169,7 +175,7 @@ static bool write_converted(struct writer *writer, const zi_write_item *item, zi
         if (atomic_load(&batch.overflow))
             return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_entry_file(item->entries[0]),
                                    item->entries[0]->name,
-                                   "tensor %s has numbers beyond 65504, which fp16 does not hold; "
+                                   "tensor %s has values beyond 65504, which fp16 cannot hold; "
                                    "bf16 does",
                                    item->entries[0]->name);
         if (!zi_output_write(output, writer->chunk, bytes, error) ||
@@ -191,7 +197,7 @@ static bool write_bytes(struct writer *writer, const uint8_t *data, size_t bytes
         if (!zi_output_write(output, data + at, n, error) ||
             !report_progress(writer->work, n, error))
             return false;
-        zi_pages_behind(data, at + n); /* all: reading maps pages before the first again */
+        zi_pages_behind(data, at + n); /* from the start: readahead maps earlier pages again */
     }
     return true;
 }
@@ -219,7 +225,9 @@ static bool write_copied(struct writer *writer, const zi_write_item *item, zi_ou
     return ok;
 }
 
-/* ---- a file ---- */
+/* ---- files ---- */
+
+/* A zi_tensor_write_fn: writes the item at `number` of the file, as bytes or converted. */
 
 static bool write_item(void *context, size_t number, zi_output *output, zi_error *error)
 {
@@ -237,7 +245,7 @@ static bool write_item(void *context, size_t number, zi_output *output, zi_error
     return write_converted(writer, item, output, error);
 }
 
-/* Memory for the largest of the items. */
+/* Allocates buffers that fit the largest of the file's items. */
 static bool allocate_buffers(struct writer *writer, size_t count, zi_error *error)
 {
     size_t chunk = CHUNK, threads = zi_pool_threads(writer->work->pool);
@@ -247,7 +255,8 @@ static bool allocate_buffers(struct writer *writer, size_t count, zi_error *erro
         size_t segment = zi_item_segment(item);
         writer->segment = segment > writer->segment ? segment : writer->segment;
     }
-    if (writer->segment * 4 > chunk) chunk = writer->segment * 4; /* no number takes more */
+    if (writer->segment * 4 > chunk)
+        chunk = writer->segment * 4; /* no type takes more than 4 bytes per value */
     writer->scratch = malloc((2 * threads * writer->segment + 1) * sizeof *writer->scratch);
     writer->chunk = malloc(chunk);
     writer->factors = calloc(writer->first + count + 1, sizeof *writer->factors);
@@ -292,7 +301,7 @@ static bool write_items(struct writer *writer, size_t count, const zi_tensor_out
     return ok;
 }
 
-/* Puts each tensor in its place when what it is made of has come. */
+/* Writes each item at its offset in the order of the schedule, and waits for source shards. */
 static bool write_scheduled_items(struct writer *writer, const zi_write_schedule *schedule,
                                   const size_t *offsets, const zi_tensor_out *outs,
                                   zi_output *output, zi_error *error)
@@ -314,6 +323,7 @@ static bool write_scheduled_items(struct writer *writer, const zi_write_schedule
            zi_write_schedule_release(schedule, schedule->count, error);
 }
 
+/* Writes the file's items as their source shards arrive. begin: byte offset of the first tensor. */
 static bool write_streamed(struct writer *writer, const zi_write_plan *plan, size_t count,
                            size_t begin, const zi_tensor_out *outs, zi_output *output,
                            zi_error *error)

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The last of the files that an item is made of; all of them are of one checkpoint. */
+/* Index of the last shard that an item needs. All its entries are from one checkpoint. */
 static int last_shard(const zi_write_item *item)
 {
     int last = 0;
@@ -31,7 +31,7 @@ size_t zi_shard_convertible_bytes(const zi_write_plan *plan, const char *path)
     return bytes;
 }
 
-/* ---- the order ---- */
+/* ---- creating the order ---- */
 
 struct schedule_row {
     int component, file;
@@ -43,7 +43,7 @@ static int compare_sizes(size_t a, size_t b)
     return (a > b) - (a < b);
 }
 
-/* What is computed with numbers stands behind them. */
+/* By component, then last shard; companions directly after their weight. */
 static int by_last_shard(const void *a, const void *b)
 {
     const struct schedule_row *x = a, *y = b;
@@ -75,13 +75,13 @@ bool zi_write_schedule_create(const zi_shard_provider *provider, const zi_write_
     return true;
 }
 
-void zi_write_schedule_free(zi_write_schedule *lineup)
+void zi_write_schedule_free(zi_write_schedule *schedule)
 {
-    free(lineup->order);
-    *lineup = (zi_write_schedule){0};
+    free(schedule->order);
+    *schedule = (zi_write_schedule){0};
 }
 
-/* ---- going through it ---- */
+/* ---- using the order ---- */
 
 static const zi_write_item *scheduled_item(const zi_write_schedule *s, size_t position)
 {
@@ -115,7 +115,8 @@ bool zi_write_schedule_wait(const zi_write_schedule *s, size_t position, zi_erro
     return true;
 }
 
-/* No file is released before all that takes some of it is written. */
+/* A shard is released only after every item that uses it is on disk, so one released shard tells
+ * that the item was written. */
 bool zi_write_schedule_is_written(const zi_write_schedule *s, size_t position)
 {
     const zi_write_item *item = scheduled_item(s, position);
@@ -125,7 +126,7 @@ bool zi_write_schedule_is_written(const zi_write_schedule *s, size_t position)
     return false;
 }
 
-/* By what is still to be written of this file, or by a file behind it. */
+/* Whether an item from `position` on, or one of a later output file, uses the shard. */
 static bool shard_is_needed(const zi_write_schedule *s, size_t position,
                             const zi_checkpoint *checkpoint, int file)
 {

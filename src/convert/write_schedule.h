@@ -1,50 +1,54 @@
-/* Sources whose files come while they are converted. Their headers are there from the begin, so
- * that all is planned; the numbers of a file are read when it has come, and it may go when nothing
- * more is to be made of it. What was made of it stays through an interruption. */
+/* Streaming conversion: tensors are written while the source's shards are still downloading. The
+ * headers of all shards exist from the start, so that everything is planned; each tensor is written
+ * once the shards it needs have arrived. A shard is released when nothing more needs it and what
+ * was made of it is on disk. */
 #ifndef ZI_CONVERT_WRITE_SCHEDULE_H
 #define ZI_CONVERT_WRITE_SCHEDULE_H
 
 #include "convert/plan.h"
 
+/* Delivers the shards of the source. The callbacks run in the converting thread. */
 typedef struct {
-    /* Waits until the file is there as a whole; false: it will not come. */
+    /* Blocks until the file is complete. False and an error: it cannot be delivered. */
     bool (*wait)(void *user, const char *path, zi_error *error);
-    /* What is made of the file is on the disk. */
+    /* All output made of this file is on disk; the file may be deleted. */
     bool (*release)(void *user, const char *path, zi_error *error);
-    /* Whether it was released, in this call or in an earlier one whose output is still there. */
+    /* Whether release was called for it, by this run or by an interrupted one that is resumed. */
     bool (*is_released)(void *user, const char *path);
     void *user;
 } zi_shard_provider;
 
-/* Bytes of a plan that can be written when this file has come, and could not before. */
+/* Output bytes of the plan for which this shard is the last one needed. */
 size_t zi_shard_convertible_bytes(const zi_write_plan *plan, const char *path);
 
-/* The items of one file that is written, sorted by the last of the files that each is made of. */
+/* The order in which the items of one output file are written: by component, then by the last shard
+ * that each item needs. */
 typedef struct {
-    const zi_shard_provider *provider;
-    const zi_write_plan *plan;
-    size_t first, count; /* items of the plan */
-    size_t *order;       /* [count] */
+    const zi_shard_provider *provider; /* borrowed */
+    const zi_write_plan *plan;         /* borrowed */
+    size_t first, count;               /* the file's items in the plan */
+    size_t *order;                     /* [count] indices into plan->items; owned */
 } zi_write_schedule;
 
 bool zi_write_schedule_create(const zi_shard_provider *provider, const zi_write_plan *plan,
                               size_t first, size_t count, zi_write_schedule *out,
                               zi_error *error) ZI_CHECKED;
 
-/* Whether other files are needed for the place-th of the order than for the one before. */
-bool zi_write_schedule_needs_shards(const zi_write_schedule *lineup, size_t position);
+/* Whether the item at this position needs shards that the previous one did not. */
+bool zi_write_schedule_needs_shards(const zi_write_schedule *schedule, size_t position);
 
-/* Waits for them, and lets the item see what has come. */
-bool zi_write_schedule_wait(const zi_write_schedule *lineup, size_t position,
+/* Waits for the shards that the item at this position needs, and maps them again. */
+bool zi_write_schedule_wait(const zi_write_schedule *schedule, size_t position,
                             zi_error *error) ZI_CHECKED;
 
-/* Whether an earlier call has written it. */
-bool zi_write_schedule_is_written(const zi_write_schedule *lineup, size_t position);
+/* Whether an interrupted run, which is resumed, has already written this item. */
+bool zi_write_schedule_is_written(const zi_write_schedule *schedule, size_t position);
 
-/* Releases the files that nothing needs once all before `place` is written. */
-bool zi_write_schedule_release(const zi_write_schedule *lineup, size_t position,
+/* Releases all shards that no item from `position` on needs. */
+bool zi_write_schedule_release(const zi_write_schedule *schedule, size_t position,
                                zi_error *error) ZI_CHECKED;
 
-void zi_write_schedule_free(zi_write_schedule *lineup);
+/* Frees the order; provider and plan stay the caller's. */
+void zi_write_schedule_free(zi_write_schedule *schedule);
 
 #endif

@@ -23,7 +23,7 @@ enum { HAS_BIAS = 1, BARE = 2, READ_ONLY = 4, DROP = 8, FUSED = 16 };
 
 struct rule {
     zi_component component;
-    zi_kind kind;
+    zi_tensor_kind kind;
     int flags;
     const char *names[ZI_NAMINGS];
 };

@@ -8,7 +8,7 @@
 struct piece {
     char *name;
     zi_tensor_role role;
-    zi_kind kind;
+    zi_tensor_kind kind;
     zi_naming naming;
     int slice, slices;
     const zi_checkpoint *checkpoint;

@@ -4,7 +4,7 @@
 
 static const char replacement[] = "\xef\xbf\xbd";
 
-/* Bytes of the character that begins with this byte; 0: none does. */
+/* Bytes of the UTF-8 character that begins with this byte; 0: no character does. */
 static size_t utf8_length(unsigned char first)
 {
     return first < 0x80   ? 1
@@ -15,6 +15,7 @@ static size_t utf8_length(unsigned char first)
                           : 0;
 }
 
+/* Replaces an incomplete character by U+FFFD. */
 static void flush_incomplete(zi_utf8_stream *c)
 {
     if (c->pending_size) zi_text_puts(&c->text, replacement);
@@ -56,14 +57,14 @@ static bool is_space(char c)
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
-/* Whether text begins with word, or is the beginning of it. */
+/* Whether text begins with word, or word begins with text. */
 static bool is_prefix_either_way(const char *text, const char *word)
 {
     size_t size = strlen(text), length = strlen(word);
     return strncmp(text, word, size < length ? size : length) == 0;
 }
 
-/* What follows the thoughts; NULL while they go on. */
+/* The output behind a leading <think>...</think>; NULL: thinking has not ended. */
 static const char *skip_thinking(const char *output)
 {
     static const char begin[] = "<think>", end[] = "</think>";
@@ -120,9 +121,10 @@ bool zi_quote_next(const char **at, zi_quote *out)
     return false;
 }
 
+/* The code point of a UTF-8 character of three bytes; 0 for other lengths. */
 static uint32_t code_of_3_bytes(const char *text, size_t length)
 {
-    if (length != 3) return 0; /* others are not asked for */
+    if (length != 3) return 0;
     const unsigned char *b = (const unsigned char *)text;
     return (uint32_t)(b[0] & 15) << 12 | (uint32_t)(b[1] & 63) << 6 | (b[2] & 63);
 }
@@ -141,7 +143,8 @@ bool zi_is_chinese(const char *text)
     return han;
 }
 
-/* Whether a character ends a sentence (2) or a part of one (1). */
+/* 2: the character of `length` bytes ends a sentence; 1: it ends a clause; 0: neither. next: the
+ * byte behind it. */
 static int boundary_rank(const char *text, size_t length, char next)
 {
     static const char *const sentences[] = {"\xe3\x80\x82", "\xef\xbc\x81", "\xef\xbc\x9f"};
@@ -170,6 +173,6 @@ size_t zi_text_cut_point(const char *text, size_t size)
         at += length;
     }
     for (int rank = 2; rank >= 0; rank--)
-        if (cuts[rank] * 2 > size) return cuts[rank]; /* not at the price of half the text */
+        if (cuts[rank] * 2 > size) return cuts[rank]; /* never removes more than half of the text */
     return cuts[0];
 }

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- places ---- */
+/* ---- inputs ---- */
 
-/* Another pipeline's folder (Stable Diffusion, Flux, ...) is refused by its name. */
+/* Fails for the folder of another diffusers pipeline (Stable Diffusion, Flux, ...). */
 static bool check_pipeline(const char *folder, zi_error *error)
 {
     char *index = zi_path_join(folder, "model_index.json");
@@ -17,7 +17,7 @@ static bool check_pipeline(const char *folder, zi_error *error)
     return ok;
 }
 
-/* shared: the model's file, if it is open already. */
+/* shared: the checkpoint of the model's file if it is already open, else NULL. */
 static bool read_input(const char *path, zi_assembly_input input, zi_checkpoint *shared,
                        zi_layout *out, zi_error *error)
 {
@@ -27,7 +27,8 @@ static bool read_input(const char *path, zi_assembly_input input, zi_checkpoint 
                                                 : zi_layout_read(path, out, error);
 }
 
-/* The first place that has the part; what was named for one part serves no other. */
+/* The first input that has the component, or ZI_ASSEMBLY_INPUTS. Inputs named for one component
+ * serve no other, and the reference never provides the transformer. */
 static int input_of_component(const zi_assembly *assembly, zi_component component)
 {
     for (int i = 0; i < ZI_ASSEMBLY_INPUTS; i++) {
@@ -39,7 +40,7 @@ static int input_of_component(const zi_assembly *assembly, zi_component componen
     return ZI_ASSEMBLY_INPUTS;
 }
 
-/* What was named for a part must have it. */
+/* Fails if an input was named for a component but does not have it. */
 static bool check_named(const zi_assembly *assembly, zi_assembly_input input,
                         zi_component component, zi_error *error)
 {
@@ -107,12 +108,13 @@ static bool read_component_config(const zi_assembly *assembly, zi_component comp
     int input = assembly->from[component];
     const char *usual = assembly->layouts[input].components[component].usual_config;
     if (path) return zi_config_read(component, path, config, error);
-    if (!usual) return true; /* the weights must tell */
+    if (!usual) return true; /* it is inferred from the weights */
     return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "config",
                            "%s/%s is missing; a reference model can lend its own",
                            assembly->paths[input], usual);
 }
 
+/* Sets ZI_ERROR_INCOMPLETE with the path at which the model should have the component. */
 static bool fail_missing_component(const zi_assembly *assembly, zi_component component,
                                    zi_error *error)
 {
@@ -148,7 +150,7 @@ bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_er
         const char *path = assembly->layouts[inputs[i]].scheduler;
         if (path) return zi_config_read_scheduler(path, config, error);
     }
-    /* Diffusers' folders always have one; what else people have is Z-Image-Turbo. */
+    /* Diffusers folders always have one; models in other layouts are Z-Image-Turbo. */
     const zi_layout *model = &assembly->layouts[ZI_ASSEMBLY_MODEL];
     if (model->naming == ZI_NAMES_DIFFUSERS &&
         model->components[ZI_COMPONENT_TRANSFORMER].usual_path)
@@ -170,7 +172,8 @@ static bool has_file(const char *dir, const char *name)
     return is;
 }
 
-/* Loads it from the folder dir/sub, if that is there: *out stays NULL otherwise. */
+/* Loads the folder dir/sub if it exists; otherwise *out stays NULL, which is no failure. So do all
+ * load_* functions below. */
 static bool load_tokenizer_folder(const char *dir, const char *sub, zi_tokenizer **out,
                                   zi_error *error)
 {
@@ -181,7 +184,7 @@ static bool load_tokenizer_folder(const char *dir, const char *sub, zi_tokenizer
     return ok;
 }
 
-/* In a folder with a tokenizer, or of one. */
+/* Loads dir/tokenizer, or dir itself if it is a tokenizer folder. */
 static bool load_tokenizer_of_folder(const char *dir, zi_tokenizer **out, zi_error *error)
 {
     if (!load_tokenizer_folder(dir, "tokenizer", out, error)) return false;
@@ -189,7 +192,7 @@ static bool load_tokenizer_of_folder(const char *dir, zi_tokenizer **out, zi_err
     return *out || !itself || zi_tokenizer_load(dir, out, error);
 }
 
-/* The checkpoint of a file: one that was read already, or opened now. */
+/* A reference to the checkpoint of a file: the assembly's if it has it open, else opened now. */
 static bool open_file(const char *path, const zi_assembly *assembly, zi_checkpoint **out,
                       zi_error *error)
 {
@@ -214,7 +217,8 @@ static bool load_gguf_tokenizer(const char *path, const zi_assembly *assembly, z
     return ok;
 }
 
-/* Beside a file or a folder, or in the folder above, as with diffusers' text_encoder. */
+/* Loads a tokenizer in the folder path (or the folder of the file path), or in ../tokenizer, as
+ * beside a diffusers text_encoder. */
 static bool load_tokenizer_near(const char *path, zi_tokenizer **out, zi_error *error)
 {
     char *dir = zi_is_dir(path) ? strdup(path) : zi_path_folder(path);

@@ -63,8 +63,8 @@ static uint32_t hash_text(const char *text, size_t size)
     return hash ^ hash >> 15;
 }
 
-/* The place of a text in the table of names: where it is, or where it would go; NULL where that is
- * too far. */
+/* The slot of a text in the table of names: the one that holds it, or the empty one where it
+ * belongs; NULL: more than MAX_PROBES collisions. */
 static int32_t *find_name_slot(const zi_bpe *bpe, const char *text, size_t size)
 {
     uint32_t begin = hash_text(text, size);
@@ -87,7 +87,9 @@ int32_t zi_bpe_find_token(const zi_bpe *bpe, const char *text, size_t size)
 static bool fail_collisions(const char *path, const char *what, zi_error *error)
 {
     return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                        "%s were made to slow reading down; fetch the file again elsewhere", what);
+                        "%s collide in the hash table, which only a crafted file does; download it "
+                        "again from another source",
+                        what);
 }
 
 bool zi_bpe_add_token(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id,
@@ -119,8 +121,8 @@ bool zi_bpe_add_token(zi_bpe *bpe, const char *path, const char *text, size_t si
     return true;
 }
 
-/* The place of a pair in the table of merges: where it is, or where it would go; NULL where that is
- * too far. */
+/* The slot of a pair in the table of merges: the one that holds it, or the empty one where it
+ * belongs; NULL: more than MAX_PROBES collisions. */
 static zi_bpe_pair *find_pair_slot(const zi_bpe *bpe, int32_t left, int32_t right)
 {
     uint64_t hash = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
@@ -204,7 +206,8 @@ static bool decode_token_bytes(zi_bpe *bpe, zi_bpe_token *token, const int bytes
     return true;
 }
 
-/* Replaces all tokens' texts by bytes, and in the table of names, too, where that is wanted. */
+/* Replaces all tokens' texts by the bytes they stand for, and rebuilds the table of names (freed
+ * unless whole_words is set). */
 static bool decode_vocabulary(zi_bpe *bpe, const char *path, const int bytes[ALPHABET_END],
                               zi_error *error)
 {
@@ -307,8 +310,9 @@ static uint64_t heap_pop(zi_bpe_scratch *scratch)
     return top;
 }
 
-/* Looks up the merge of the symbol at i with its next one. The heap never overflows: there are
- * less than n first looks, and each of less than n merges takes one key out and puts two in. */
+/* Looks up the merge of symbol i with the next one and queues it. The heap never overflows: there
+ * are fewer than n initial lookups, and each of fewer than n merges removes one key and adds two.
+ */
 static void queue_merge_at(const zi_bpe *bpe, zi_bpe_scratch *scratch, uint32_t i)
 {
     zi_bpe_symbol *symbol = &scratch->symbols[i];

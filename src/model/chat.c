@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A family is the first whose marks are all in the template, or among the added tokens where there
- * is no template. A model that may think, or not, is told that it has thought. */
+/* The format is the first of which all required strings are in the template, or, without a
+ * template, among the added tokens. Models with optional thinking get an empty <think> block, which
+ * turns it off. */
 static const struct {
     const char *required[3];
-    const char *think_token; /* an added token, where there is no template to tell of thoughts */
+    const char *think_token; /* replaces the third required string when there is no template; NULL:
+                                nothing does */
     zi_chat_format chat;
 } families[] = {
     {{"<|im_start|>", "<|im_end|>", "enable_thinking"},
@@ -40,14 +42,15 @@ bool zi_chat_format_detect(const char *path, const char *text, const zi_tokenize
         *out = families[i].chat;
         return true;
     }
-    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                        text ? "its chat template is of a kind that is not known here; models that "
-                               "speak ChatML (Qwen, SmolLM) or as Llama 3 does can be asked"
-                             : "has no chat template, nor the tokens of one that is known here; "
-                               "use an instruction-tuned Qwen, SmolLM or Llama 3");
+    return zi_error_set(
+        error, ZI_ERROR_UNSUPPORTED, path,
+        text ? "its chat template is not supported; supported are ChatML (Qwen, SmolLM) "
+               "and Llama 3"
+             : "has no chat template, nor the tokens of a supported one; "
+               "use an instruction-tuned Qwen, SmolLM or Llama 3");
 }
 
-/* Appends the ids of text. */
+/* Appends the ids of text. allow_added_tokens: added tokens in it are recognised. */
 static bool append_tokens(const zi_tokenizer *tokenizer, const char *text, bool allow_added_tokens,
                           zi_ids *out, zi_error *error)
 {
