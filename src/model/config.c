@@ -14,10 +14,10 @@ static bool check_class(const char *path, const cJSON *json, const char *field, 
     if (!zi_json_string(path, json, field, &name, error)) return false;
     if (strcmp(name, wanted) == 0) return true;
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, field,
-                           "this is %.60s; zimage draws with %s only", name, wanted);
+                           "this is %.60s; only %s is supported", name, wanted);
 }
 
-/* How many numbers of quantized weights share a scale, in configs of MLX. */
+/* Reads quantization.group_size of an MLX config; *out is 0 when it is absent. */
 static bool read_mlx_group_size(const char *path, const cJSON *json, size_t *out, zi_error *error)
 {
     const cJSON *quantization = zi_json_find(json, "quantization");
@@ -38,7 +38,7 @@ static bool read_text_encoder(const char *path, const cJSON *json, zi_config *co
     if (!zi_json_string_or(path, json, "model_type", "qwen3", &type, error)) return false;
     if (strcmp(type, "qwen3") != 0)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "model_type",
-                               "this is %.60s; zimage reads prompts with qwen3 only", type);
+                               "this is %.60s; only qwen3 is supported as text encoder", type);
     config->text.qk_norm = true;
     return zi_config_read_qwen(path, json, &config->text, error) &&
            read_mlx_group_size(path, json, &config->group[ZI_COMPONENT_TEXT_ENCODER], error);
@@ -81,13 +81,15 @@ bool zi_config_check_qwen(const char *path, const zi_qwen_config *c, zi_error *e
     return true;
 }
 
+/* The check_* functions share a signature for the table in zi_config_check; this one changes
+ * nothing. */
 static bool check_text_encoder(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
     (void)inferred;
     return zi_config_check_qwen(path, &config->text, error);
 }
 
-/* A list of `count` whole numbers. */
+/* Reads a list of exactly `count` integers in min..max. */
 static bool read_ints(const char *path, const cJSON *json, const char *field, int count, int min,
                       int max, int *out, zi_error *error)
 {
@@ -105,15 +107,15 @@ static bool read_ints(const char *path, const cJSON *json, const char *field, in
                            max);
 }
 
-/* Shared evenly by time, rows and columns as in Z-Image-Turbo: a quarter and twice three eighths.
- */
+/* Divides a head's width among the rope axes as Z-Image-Turbo does: 1/4 time, 3/8 y, 3/8 x. */
 static void set_default_axes(zi_transformer_config *c, int head)
 {
     c->axes[0] = head / 4;
     c->axes[1] = c->axes[2] = head / 8 * 3;
 }
 
-/* Of what is wrong with numbers: when they were inferred, those of another model may do. */
+/* Reports an invalid field: as ZI_ERROR_INCOMPLETE when the config was inferred, since a reference
+ * model's config may fix it, else as ZI_ERROR_BAD_FORMAT. */
 ZI_PRINTF(5, 6)
 static bool fail_misfit(const char *where, bool inferred, const char *field, zi_error *error,
                         const char *format, ...)
@@ -157,7 +159,7 @@ static const char *const field_names[2][NAMES] = {
     {"hidden_size", "num_hidden_layers", "num_attention_heads", "text_embed_dim"},
 };
 
-/* Of diffusers alone. */
+/* Fields of diffusers configs only. */
 static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transformer_config *c,
                                   zi_error *error)
 {
@@ -173,7 +175,7 @@ static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transf
                            kv_heads);
 }
 
-/* Of the seed repository's MLX folders. */
+/* Fields of MLX configs only. */
 static bool read_mlx_fields(const char *path, const cJSON *json, zi_transformer_config *c,
                             zi_error *error)
 {
@@ -182,7 +184,7 @@ static bool read_mlx_fields(const char *path, const cJSON *json, zi_transformer_
                           &c->ffn, error);
 }
 
-/* Of the rope and what else has a usual value. */
+/* Fields that have a default: rope, norm_eps, t_scale. */
 static bool read_optional_fields(const char *path, const cJSON *json, bool mlx,
                                  zi_transformer_config *c, zi_error *error)
 {
@@ -287,7 +289,7 @@ static bool read_scheduler(const char *path, const cJSON *json, zi_config *confi
     return true;
 }
 
-/* Reads what a file says into its part of the config. */
+/* Reads the fields of one component from JSON into *config. */
 typedef bool (*config_reader)(const char *path, const cJSON *json, zi_config *config,
                               zi_error *error);
 

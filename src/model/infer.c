@@ -1,9 +1,9 @@
-/* Configs from the weights themselves, where no file describes them. */
+/* Infers configs from tensor shapes, for models without config files. */
 #include "model/config.h"
 
 #include <stdio.h>
 
-/* A side of a tensor that must be there and of that many dimensions. */
+/* A dimension to read: of a tensor that must exist with `dims` dimensions, in 1..max. */
 typedef struct {
     const char *name;
     int dims, dim;
@@ -34,7 +34,8 @@ static bool read_dims(const zi_source *source, const dim_rule *rules, size_t cou
     return true;
 }
 
-/* How many tensors there are with the numbers 0, 1, ... in the place of format's %d. */
+/* Counts the tensors named before + "0" + behind, before + "1" + behind and so on, up to the first
+ * that is missing. */
 static int count_blocks(const zi_source *source, const char *before, const char *behind)
 {
     char name[ZI_MAX_KEY];
@@ -67,11 +68,11 @@ static bool infer_transformer(const zi_source *source, zi_config *config, zi_err
                             "patches of %d numbers, or heads of %d in %d, are not of Z-Image",
                             patch, head, c->dim);
     c->heads = c->dim / head;
-    c->axes[0] = 0; /* as usual for that head */
+    c->axes[0] = 0; /* check_transformer sets the default for this head_dim */
     return true;
 }
 
-/* What a GGUF file says beside its shapes. */
+/* Reads the fields of the text encoder's GGUF metadata that shapes do not determine. */
 static bool read_gguf_config(const zi_gguf *gguf, zi_qwen_config *c, zi_error *error)
 {
     static const char eps_key[] = "qwen3.attention.layer_norm_rms_epsilon";
@@ -83,7 +84,7 @@ static bool read_gguf_config(const zi_gguf *gguf, zi_qwen_config *c, zi_error *e
     if (!zi_gguf_string(gguf, "general.architecture", &architecture, error)) return false;
     if (!zi_gguf_text_equals(architecture, "qwen3"))
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "general.architecture",
-                               "this is %.*s; zimage reads prompts with qwen3 only",
+                               "this is %.*s; only qwen3 is supported as text encoder",
                                architecture.size < 60 ? (int)architecture.size : 60,
                                architecture.data);
     if (!zi_gguf_integer(gguf, "qwen3.block_count", 2, 512, &layers, error) ||

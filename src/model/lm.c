@@ -9,7 +9,7 @@
 
 /* ---- loading ---- */
 
-/* Takes the checkpoint over. */
+/* Binds the network's weights. Takes the checkpoint's reference, also on failure. */
 static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi_lm *lm,
                        zi_error *error)
 {
@@ -25,7 +25,7 @@ static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi
                         zi_tokenizer_vocab_size(lm->tokenizer), config->qwen.vocab);
 }
 
-/* The tokens by which a text ends whatever the files say. */
+/* Adds the usual end-of-sequence tokens, in case the files do not name them. */
 static bool add_known_stops(zi_lm *lm, zi_error *error)
 {
     static const char *const names[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",
@@ -36,7 +36,7 @@ static bool add_known_stops(zi_lm *lm, zi_error *error)
     return true;
 }
 
-/* What a GGUF file says about its language model. */
+/* Reads config, tokenizer, stop tokens and chat template from GGUF metadata. */
 static bool read_gguf_file(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_lm *lm,
                            zi_error *error)
 {
@@ -58,7 +58,7 @@ static bool read_gguf_file(const zi_checkpoint *checkpoint, zi_lm_config *config
     return zi_lm_add_stop(lm, usage->eos, error) && add_known_stops(lm, error);
 }
 
-/* The checkpoint, taken over, is a GGUF file's. */
+/* Loads a GGUF file. Takes the checkpoint's reference, also on failure. */
 static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
 {
     zi_lm_config config;
@@ -68,7 +68,7 @@ static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
     return false;
 }
 
-/* FOLDER with config.json, of transformers or MLX. */
+/* Loads a folder of transformers or MLX. */
 static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, zi_error *error)
 {
     zi_checkpoint opened, *checkpoint;
@@ -81,8 +81,8 @@ static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, 
            bind_model(checkpoint, &config, lm, error) && add_known_stops(lm, error);
 }
 
-/* The text encoder of an image model, which is Qwen3 with a tied head. shared: the model's file,
- * if it is one. */
+/* Loads the text encoder of an image model: Qwen3, whose head is tied to the embedding. shared: the
+ * open checkpoint when the model is a single file, else NULL. */
 static bool load_text_encoder(const zi_model_options *options, zi_checkpoint *shared, zi_lm *lm,
                               zi_error *error)
 {
@@ -99,7 +99,7 @@ static bool load_text_encoder(const zi_model_options *options, zi_checkpoint *sh
     return ok;
 }
 
-/* The GGUF file in a folder, in new memory; *count: how many there are. */
+/* Path of the folder's first GGUF file, in new memory, or NULL. *count: how many there are. */
 static char *find_gguf_file(const char *folder, int *count)
 {
     char *found = NULL;
@@ -115,7 +115,7 @@ static char *find_gguf_file(const char *folder, int *count)
     return found;
 }
 
-/* A GGUF file of a language model, or an image model in a file. */
+/* Loads a single file: a GGUF language model, or an image model. */
 static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
     zi_checkpoint opened, *checkpoint;
@@ -133,7 +133,7 @@ static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *erro
     return ok;
 }
 
-/* Whether a config is that of a model by itself, not the transformer's of an image model. */
+/* Whether a config.json is a language model's (has model_type), not that of an image model. */
 static bool is_lm_config(const char *path)
 {
     cJSON *json = NULL;

@@ -6,10 +6,11 @@
 
 enum { MAX_CONFIG = 1 << 20, MAX_TOKENIZER_CONFIG = 16 << 20, MAX_WIDTH = 1 << 20 };
 
-/* What architectures differ in. theta: of rope, where a config is silent. */
+/* Differences between architectures. interleaved: applies to GGUF files, whose q and k rows are
+ * permuted for it. theta: default of rope_theta. */
 static const struct architecture {
     const char *name;
-    bool qk_norm, biases, interleaved; /* neighbours: GGUF files have q and k shuffled for that */
+    bool qk_norm, biases, interleaved;
     double theta;
 } architectures[] = {
     {"qwen2", false, true, false, 1e4},
@@ -51,7 +52,8 @@ bool zi_lm_add_stop(zi_lm *lm, int32_t id, zi_error *error)
 
 /* ---- JSON ---- */
 
-/* "eos_token_id": a number or a list of them. */
+/* Adds the ids in "eos_token_id", a number or a list, to lm's stop tokens; none when it is absent.
+ */
 static bool add_eos_tokens(const char *path, const cJSON *json, zi_lm *lm, zi_error *error)
 {
     const cJSON *field = zi_json_find(json, "eos_token_id");
@@ -65,7 +67,7 @@ static bool add_eos_tokens(const char *path, const cJSON *json, zi_lm *lm, zi_er
     return true;
 }
 
-/* Rope with a rule for long texts would compute something else. */
+/* Fails for scaled rope (for long contexts), which is not implemented. */
 static bool check_rope_scaling(const char *path, const cJSON *json, zi_error *error)
 {
     static const char *const fields[] = {"rope_scaling", "rope_parameters"};
@@ -81,7 +83,7 @@ static bool check_rope_scaling(const char *path, const cJSON *json, zi_error *er
     return true;
 }
 
-/* What is off in all models that are computed here. */
+/* Fails for features that are not implemented: MLP biases, sliding windows, other activations. */
 static bool check_unsupported_fields(const char *path, const cJSON *json, zi_error *error)
 {
     static const char *const off[] = {"mlp_bias", "use_sliding_window"};
@@ -136,7 +138,7 @@ bool zi_lm_read_json_config(const char *path, zi_lm *lm, zi_lm_config *out, zi_e
     return ok;
 }
 
-/* "chat_template": text, or a list of named ones, of which "default" is meant. */
+/* Reads "chat_template", a string or a list of named templates, of which "default" is taken. */
 static bool read_chat_template(const cJSON *json, zi_lm *lm, zi_error *error)
 {
     const cJSON *field = zi_json_find(json, "chat_template");
@@ -205,7 +207,8 @@ bool zi_lm_read_folder(const char *folder, zi_lm *lm, zi_error *error)
 
 /* ---- GGUF ---- */
 
-/* Reads ARCHITECTURE.NAME, which may be absent where there is a fallback (not 0). */
+/* Reads the integer ARCHITECTURE.NAME in 1..max. fallback is taken when it is absent; 0: required.
+ */
 static bool read_gguf_int(const zi_gguf *gguf, const char *architecture, const char *name, int max,
                           int fallback, int *out, zi_error *error)
 {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const zi_view none; /* for arguments that are left out */
+static const zi_view none; /* passed for optional arguments */
 
 /* ---- binding ---- */
 
@@ -60,7 +60,7 @@ static void bind_layer(zi_weights *w, const zi_qwen_config *c, const size_t size
     if (c->biases) zi_weights_bind(w, prefix, bias_slots, sizes, layer);
 }
 
-/* Final norm and head. */
+/* Binds final norm and head. */
 static void bind_head(zi_qwen *qwen, bool tied)
 {
     zi_weights *w = &qwen->weights;
@@ -75,8 +75,8 @@ static void bind_head(zi_qwen *qwen, bool tied)
     }
 }
 
-/* The embedding and the first `layers` layers. Takes weights over in any case; free *out after
- * false, too. */
+/* Binds the embedding and the first `layers` layers. Takes ownership of *weights in any case. Call
+ * zi_qwen_free(out) after false, too. */
 static bool bind_layers(zi_weights *weights, const zi_qwen_config *config, size_t layers,
                         zi_qwen *out, zi_error *error)
 {
@@ -132,7 +132,7 @@ void zi_qwen_free(zi_qwen *qwen)
 
 /* ---- layers ---- */
 
-/* Memory of one call; all [n, ...]. */
+/* Activations of one forward pass; all [n, ...]. */
 typedef struct {
     zi_view h, q, attention, gate, up;
     zi_view cosines, sines; /* [n, head_dim / 2] */
@@ -157,7 +157,8 @@ static workspace reserve_workspace(zi_arena *arena, const zi_qwen_config *c, siz
     };
 }
 
-/* Keys and values of one layer [past + n, kv_heads * head_dim], of which the last n are to come. */
+/* Keys and values of one layer, [past + n, kv_heads * head_dim]; rows from `past` on are filled in
+ * by this pass. */
 typedef struct {
     zi_view k, v;
     size_t past;
@@ -171,8 +172,8 @@ void zi_qwen_reserve(const zi_qwen *qwen, size_t n, zi_arena *arena)
     zi_arena_reset(arena, mark);
 }
 
-/* Angles position * theta^(-2i/dim), all in f32 as transformers computes them, from position `past`
- * on. */
+/* Fills ws->cosines and ws->sines with the angles position * theta^(-2i/dim) for positions from
+ * `past` on, in f32 as transformers computes them. */
 static void fill_rope_tables(zi_exec *exec, const zi_qwen_config *c, size_t past,
                              const workspace *ws)
 {
@@ -192,7 +193,7 @@ static void fill_rope_tables(zi_exec *exec, const zi_qwen_config *c, size_t past
     }
 }
 
-/* x [n * heads, dim] is normed in place, as it stands in [n, heads * dim]. */
+/* RMS norm of every head of x [n, heads * dim], in place. */
 static void norm_heads(zi_exec *exec, const zi_qwen_config *c, zi_view x, const zi_weight *weight)
 {
     size_t dim = (size_t)c->head_dim;
@@ -200,7 +201,8 @@ static void norm_heads(zi_exec *exec, const zi_qwen_config *c, zi_view x, const 
     zi_rms_norm(exec, heads, weight, c->eps, none, heads);
 }
 
-/* ws->attention [n, heads * head_dim] of the normed ws->h. */
+/* Causal self-attention of ws->h [n, hidden] (already normed) -> ws->attention [n, heads *
+ * head_dim]. Appends the keys and values to kv. */
 static void self_attention(const zi_run *run, const zi_qwen_config *c, const zi_qwen_layer *layer,
                            const workspace *ws, const kv_view *kv)
 {
@@ -227,7 +229,7 @@ static void self_attention(const zi_run *run, const zi_qwen_config *c, const zi_
                                             .causal = true});
 }
 
-/* One layer; x [n, hidden] in place. */
+/* One transformer layer; x [n, hidden] is updated in place. */
 static void layer_forward(const zi_run *run, const zi_qwen_config *c, const zi_qwen_layer *layer,
                           const workspace *ws, const kv_view *kv, zi_view x)
 {
@@ -283,7 +285,7 @@ bool zi_qwen_encode(const zi_run *run, const zi_qwen *qwen, const int32_t *ids, 
 
 /* ---- language models ---- */
 
-enum { BATCH = 512 }; /* tokens that are read together */
+enum { BATCH = 512 }; /* tokens per forward pass */
 
 void zi_qwen_cache_reserve(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
                            zi_qwen_cache *out)
@@ -299,7 +301,7 @@ void zi_qwen_cache_reserve(const zi_qwen *qwen, size_t capacity, size_t n, zi_ar
     zi_arena_reset(arena, mark);
 }
 
-/* Keys and values of layer i, up to those of n tokens more. */
+/* The cache of layer i, extended by room for n more tokens. */
 static kv_view cached_kv(const zi_qwen_cache *cache, size_t i, size_t n)
 {
     size_t first = i * cache->capacity, rows = cache->count + n;
@@ -307,7 +309,7 @@ static kv_view cached_kv(const zi_qwen_cache *cache, size_t i, size_t n)
                      cache->count};
 }
 
-/* Reads up to BATCH tokens; no logits: of no interest. */
+/* Runs up to BATCH tokens. logits may be `none`. */
 static bool forward_batch(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache,
                           const int32_t *ids, size_t n, zi_view logits, zi_error *error)
 {

@@ -25,7 +25,8 @@ bool zi_run_progress(const zi_run *run, double fraction, zi_error *error)
     return true;
 }
 
-/* Shows all of data as rows of `columns`. Only tests tap: memory need not be planned. */
+/* Reads data to the host and passes it to the tap as rows of `columns`. Only tests use taps, so the
+ * memory is not planned. */
 static void read_and_tap(const zi_run *run, zi_view data, size_t columns, const char *name)
 {
     size_t count = data.rows * data.columns;

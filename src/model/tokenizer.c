@@ -9,11 +9,10 @@
 
 enum {
     MAX_TEXT = 64 << 20, /* bytes */
-    /* Bytes in the words of PCRE2, which takes a square of steps to compile some; Qwen's has 700.
-     */
+    /* Bytes of a translated pattern. PCRE2 takes quadratic time to compile some; Qwen's has 700. */
     MAX_PATTERN = 8 << 10,
-    /* Ordering a run of combining marks takes utf8proc a square of steps; writing systems need
-     * less than ten of them. */
+    /* utf8proc takes quadratic time to order a run of combining marks; scripts use less than ten.
+     */
     MAX_MARKS = 256,
     /* Steps that one search for a word may take: the patterns of models take a few for each byte of
      * a run of spaces, one that backtracks without end any number. */
@@ -36,7 +35,7 @@ struct zi_tokenizer {
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"    \
     "\\x{205f}\\x{3000}"
 
-/* One escape \c of the pattern; false for what Oniguruma and PCRE2 understand differently. */
+/* Translates one escape \c; false: Oniguruma and PCRE2 interpret it differently. */
 static bool translate_escape(char c, bool in_class, zi_text *text)
 {
     bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z', digit = c >= '0' && c <= '9';
@@ -51,7 +50,7 @@ static bool translate_escape(char c, bool in_class, zi_text *text)
     return true;
 }
 
-/* The pattern in the words of PCRE2, in memory of its own. */
+/* Translates the pattern to PCRE2's syntax, into new memory. */
 static bool translate_pattern(const zi_tokenizer_files *files, char **out, zi_error *error)
 {
     zi_text text;
@@ -98,7 +97,7 @@ static bool compile_pattern(zi_tokenizer *t, zi_error *error)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, t->files.path,
                             "the splitting pattern matches nothing at all; use the tokenizer "
                             "that came with the model");
-    /* Without a compiler for this machine the pattern is interpreted: slower, the same words. */
+    /* Without JIT support the pattern is interpreted, with the same result. */
     (void)pcre2_jit_compile(t->word, PCRE2_JIT_COMPLETE);
     return true;
 }
@@ -108,7 +107,7 @@ static const zi_bpe_token *added_token(const zi_tokenizer *t, size_t i)
     return &t->files.bpe.tokens[t->files.added[i]];
 }
 
-/* Longest first, so that the first one found at a place is the right one. */
+/* Sorts added tokens longest first, so that the longest match is found first. */
 static void sort_added(zi_tokenizer *t)
 {
     int32_t *added = t->files.added;
@@ -123,7 +122,7 @@ static void sort_added(zi_tokenizer *t)
         t->added_starts[(unsigned char)t->files.bpe.texts.data[added_token(t, i)->at]] = true;
 }
 
-/* Makes a tokenizer of what was read, which it takes over. */
+/* Creates a tokenizer from *files. Takes ownership of them, also on failure. */
 static bool create_tokenizer(zi_tokenizer_files *files, zi_tokenizer **out, zi_error *error)
 {
     zi_tokenizer *t = calloc(1, sizeof *t);
@@ -182,7 +181,7 @@ bool zi_tokenizer_bytes(const zi_tokenizer *t, int32_t id, const char **bytes, s
     return true;
 }
 
-/* The added token with which the text begins, -1 for none. */
+/* Id of the longest added token that the text begins with; -1: none. */
 static int32_t match_added_token(const zi_tokenizer *t, const char *text, size_t size)
 {
     if (!t->added_starts[(unsigned char)text[0]]) return -1;
@@ -246,7 +245,8 @@ static bool to_nfc(const char *text, size_t size, char **out, size_t *out_size, 
     return true;
 }
 
-/* Text without added tokens, normalized. What the pattern leaves out makes words, too. */
+/* Encodes normalized text without added tokens. Text between the pattern's matches is encoded as
+ * words, too. */
 static bool encode_words(encoder *e, const char *text, size_t size, zi_error *error)
 {
     const zi_tokenizer *t = e->tokenizer;
@@ -270,7 +270,7 @@ static bool encode_words(encoder *e, const char *text, size_t size, zi_error *er
     return true;
 }
 
-/* Text without added tokens. */
+/* Normalizes and encodes text without added tokens. */
 static bool encode_text(encoder *e, const char *text, size_t size, zi_error *error)
 {
     if (!size) return true;
@@ -285,7 +285,7 @@ static bool encode_text(encoder *e, const char *text, size_t size, zi_error *err
 
 static bool encode_with_added(encoder *e, const char *text, size_t size, zi_error *error)
 {
-    size_t begin = 0; /* where the text since the last added token begins */
+    size_t begin = 0; /* start of the text behind the last added token */
     for (size_t at = 0; at < size;) {
         int32_t id = e->literal ? -1 : match_added_token(e->tokenizer, text + at, size - at);
         if (id < 0) {

@@ -1,4 +1,4 @@
-/* The tokenizer in the metadata of a GGUF file. */
+/* Reads the tokenizer from GGUF metadata. */
 #include "model/tokenizer_read.h"
 
 #include <stdlib.h>
@@ -8,12 +8,12 @@
 #define TYPES "tokenizer.ggml.token_type"
 #define MERGES "tokenizer.ggml.merges"
 
-/* Kinds of tokens, as files number them. */
+/* Values of tokenizer.ggml.token_type. */
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED };
 
-/* What a name of tokenizer.ggml.pre stands for, as the models' own tokenizer.json have it. SmolLM
- * cuts out each digit before it splits by GPT-2's pattern: here that is one pattern, in which a
- * digit ends a run of spaces as the end of the text does. */
+/* The pre-tokenizers that tokenizer.ggml.pre names, as the models' own tokenizer.json define them.
+ * SmolLM splits off digits before it applies GPT-2's pattern; here both are one pattern, in which a
+ * digit ends a run of spaces like the end of the text does. */
 static const struct {
     const char *name, *pattern;
     bool nfc, whole_words, gaps;
@@ -48,7 +48,7 @@ static bool read_pre_tokenizer(const zi_gguf *gguf, size_t *out, zi_error *error
                            pre.size < 100 ? (int)pre.size : 100, pre.data);
 }
 
-/* Tokens with their kinds, all added at once; no merge makes those that are not NORMAL. */
+/* Adds all tokens. Types other than NORMAL are literal text, which merges never produce. */
 static bool add_tokens(const zi_gguf *gguf, const zi_gguf_value *tokens, const zi_gguf_value *types,
                        zi_tokenizer_files *files, zi_error *error)
 {
@@ -72,7 +72,7 @@ static bool add_tokens(const zi_gguf *gguf, const zi_gguf_value *tokens, const z
     return true;
 }
 
-/* A merge is "left right". */
+/* Adds all merges, strings "left right". */
 static bool add_merges(const zi_gguf *gguf, const zi_gguf_value *merges, zi_bpe *bpe,
                        zi_error *error)
 {
@@ -125,7 +125,7 @@ static bool read_vocabulary(const zi_gguf *gguf, size_t pre_tokenizer, zi_tokeni
            zi_bpe_seal(bpe, gguf->path, error);
 }
 
-/* An optional id of a token; -1 when it is absent. */
+/* Reads an optional token id below `size`; *out is -1 when it is absent. */
 static bool read_token_id(const zi_gguf *gguf, const char *key, int32_t size, int32_t *out,
                           zi_error *error)
 {

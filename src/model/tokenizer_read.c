@@ -7,7 +7,7 @@
 
 enum {
     MAX_FILE = 64 << 20, /* Qwen3's tokenizer.json has 11 MB */
-    MAX_ADDED = 1024     /* each is tried at places in the text that begin as it does */
+    MAX_ADDED = 1024     /* each is compared with text at every possible position */
 };
 
 const char zi_qwen_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{"
@@ -26,7 +26,7 @@ static bool has_type_name(const cJSON *item, const char *type)
     return cJSON_IsString(field) && strcmp(field->valuestring, type) == 0;
 }
 
-/* That switches which would change the ids are absent, null, false or empty. */
+/* Fails unless all the fields (which would change ids) are absent, null, false, 0 or empty. */
 static bool check_unset(const char *path, const cJSON *object, const char *const *names,
                         zi_error *error)
 {
@@ -42,7 +42,7 @@ static bool check_unset(const char *path, const cJSON *object, const char *const
     return true;
 }
 
-/* ---- parts that both forms have ---- */
+/* ---- common to both file formats ---- */
 
 static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabulary, zi_error *error)
 {
@@ -58,7 +58,7 @@ static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabular
     return true;
 }
 
-/* One added token; it may stand in the vocabulary, too. */
+/* Adds one added token, which the vocabulary may contain already under the same id. */
 static bool add_added_token(zi_tokenizer_files *files, const char *path, const cJSON *item,
                             int32_t id, zi_error *error)
 {
@@ -122,7 +122,7 @@ static bool read_normalizer(zi_tokenizer_files *files, const char *path, const c
     return true;
 }
 
-/* A Sequence of one Split by a regular expression and ByteLevel without one of its own. */
+/* Reads pre_tokenizer, which must be a Sequence of Split by a Regex and ByteLevel without regex. */
 static bool read_splitter(zi_tokenizer_files *files, const char *path, const cJSON *root,
                           zi_error *error)
 {
@@ -199,7 +199,7 @@ static bool read_bpe_model(zi_tokenizer_files *files, const char *path, const cJ
     return zi_bpe_seal(&files->bpe, path, error);
 }
 
-/* Its fields "truncation" and "padding" are about batches, "decoder" is about the way back. */
+/* Reads tokenizer.json. Ignored are "truncation" and "padding" (for batches) and "decoder". */
 static bool read_tokenizer_json(zi_tokenizer_files *files, const char *path, zi_error *error)
 {
     cJSON *root = NULL;
@@ -220,8 +220,8 @@ out:
 
 /* ---- vocab.json, merges.txt, tokenizer_config.json ---- */
 
-/* Lines "left right"; those that begin with "#version" and empty ones do not count. With bpe NULL
- * the lines are only counted. */
+/* Adds the merges of merges.txt, lines "left right"; empty lines and "#version" are skipped. bpe
+ * NULL: only sets *count. */
 static bool read_merge_lines(const char *path, const char *text, zi_bpe *bpe, size_t *count,
                              zi_error *error)
 {
@@ -245,7 +245,7 @@ static bool read_merge_lines(const char *path, const char *text, zi_bpe *bpe, si
     return true;
 }
 
-/* The tokens that tokenizer_config.json has by their ids. */
+/* Adds the tokens of added_tokens_decoder in tokenizer_config.json, whose keys are ids. */
 static bool add_config_tokens(zi_tokenizer_files *files, const char *path, const cJSON *added,
                               zi_error *error)
 {

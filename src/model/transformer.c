@@ -9,7 +9,7 @@ enum { PAD_TO = 32, FREQUENCIES = 256, T_HIDDEN = 1024 };
 #define FINAL_EPS 1e-6f
 #define QK_EPS 1e-5f
 
-static const zi_view none; /* for arguments that are left out */
+static const zi_view none; /* passed for optional arguments */
 
 /* ---- binding ---- */
 
@@ -143,7 +143,8 @@ void zi_sequence_reserve(const zi_transformer *t, size_t height, size_t width, s
     *out = s;
 }
 
-/* Angles of one row: for each axis position * theta^(-2i/width), in double and then f32. */
+/* Cosines and sines of one token: angles position * theta^(-2i/width) for each axis, computed in
+ * double and rounded to f32. */
 static void rope_row(const zi_transformer_config *c, const size_t position[3], float *cosines,
                      float *sines)
 {
@@ -156,8 +157,8 @@ static void rope_row(const zi_transformer_config *c, const size_t position[3], f
         }
 }
 
-/* Positions (time, y, x): caption tokens count on through their padding, the image stands at the
- * time after the caption, its padding at the origin. */
+/* Fills the rope tables. Positions are (time, y, x): caption tokens, padding included, have times
+ * 1, 2, ...; image tokens have the next time; image padding is at (0, 0, 0). */
 static void fill_rope_tables(zi_exec *exec, const zi_transformer_config *c, const zi_sequence *s)
 {
     float cosines[ZI_MAX_HEAD / 2], sines[ZI_MAX_HEAD / 2];
@@ -179,7 +180,7 @@ static void fill_rope_tables(zi_exec *exec, const zi_transformer_config *c, cons
 
 /* ---- blocks ---- */
 
-/* Memory of one step (or caption) of T rows. */
+/* Activations of one step, or of the caption, for T tokens. */
 typedef struct {
     zi_view h, q, k, v;            /* [T, dim] */
     zi_view gate, up;              /* [T, ffn] */
@@ -211,7 +212,7 @@ static workspace reserve_workspace(zi_arena *arena, const zi_transformer_config 
     };
 }
 
-/* The same memory for fewer rows. */
+/* The workspace restricted to its first T rows. */
 static workspace first_rows(workspace ws, size_t T)
 {
     zi_view *const views[] = {&ws.h, &ws.q, &ws.k, &ws.v, &ws.gate, &ws.up};
@@ -227,11 +228,13 @@ void zi_transformer_reserve(const zi_transformer *t, const zi_sequence *s, zi_ar
     zi_arena_reset(arena, mark);
 }
 
-/* How a block's modulation vector is cut; no views in the context refiner. */
+/* The four parts of a block's modulation vector; empty views in the context refiner. */
 typedef struct {
     zi_view scale_msa, gate_msa, scale_mlp, gate_mlp; /* [1, dim] */
 } modulation;
 
+/* Computes a block's modulation from ws->t_emb into ws->modulation, with tanh applied to the gates.
+ */
 static modulation compute_modulation(const zi_run *run, const zi_block *block, const workspace *ws,
                                      const char *name)
 {
@@ -247,7 +250,7 @@ static modulation compute_modulation(const zi_run *run, const zi_block *block, c
     return m;
 }
 
-/* x [T, dim] in place; ws and the rope tables are of its rows. */
+/* One transformer block; x [T, dim] is updated in place. ws, cosines and sines have T rows. */
 static void block_forward(const zi_run *run, const zi_transformer_config *c, const zi_block *block,
                           const workspace *ws, zi_view x, zi_view cosines, zi_view sines,
                           const char *name)
@@ -287,7 +290,7 @@ static void block_forward(const zi_run *run, const zi_transformer_config *c, con
     zi_add_rms_norm(exec, ws->h, block->ffn_norm2, c->eps, m.gate_mlp, x);
 }
 
-/* A run of blocks over the same rows; done and total count blocks of the whole step. */
+/* Blocks that run over the same rows. done and total: blocks of the whole step, for progress. */
 typedef struct {
     const zi_transformer_config *config;
     workspace ws;
@@ -310,7 +313,7 @@ static bool stack_forward(const zi_run *run, block_stack *s, const zi_block *blo
     return true;
 }
 
-/* Rows from n on become copies of the pad token. */
+/* Sets the rows of x from n on to the pad token. */
 static void pad_rows(zi_exec *exec, zi_view x, size_t n, const zi_weight *token)
 {
     zi_view row = token->data;
@@ -342,8 +345,8 @@ bool zi_transformer_caption(const zi_run *run, const zi_transformer *t, zi_view 
     return ok;
 }
 
-/* t_emb [1, modulation]: sinusoids of 1000 t through a small network. f32 throughout, as in torch.
- */
+/* Sets ws->t_emb [1, modulation] to the timestep embedding: sinusoids of t_scale * time through a
+ * two-layer MLP, all in f32 as in torch. */
 static void embed_time(const zi_run *run, const zi_transformer *t, float time, const workspace *ws)
 {
     enum { HALF = FREQUENCIES / 2 };
@@ -360,7 +363,7 @@ static void embed_time(const zi_run *run, const zi_transformer *t, float time, c
     zi_run_tap(run, ws->t_emb, "t_emb");
 }
 
-/* latents [C, H, W] <-> patches [H/2 * W/2, (y, x, C)]: channels change fastest in a patch. */
+/* latents [C, H, W] -> patches [H/2 * W/2, (y, x, C)], channels innermost; forward false: back. */
 static void patchify(zi_exec *exec, const zi_sequence *s, zi_view latents, zi_view patches,
                      bool forward)
 {
@@ -379,7 +382,7 @@ static void patchify(zi_exec *exec, const zi_sequence *s, zi_view latents, zi_vi
     zi_permute(exec, forward ? &args : &back);
 }
 
-/* x [image, dim] -> patches [image, 4 channels]. */
+/* ws->x [image, dim] -> ws->patches [image, 4 channels]: modulated layer norm and projection. */
 static void final_layer(const zi_run *run, const zi_transformer *t, size_t image,
                         const workspace *ws)
 {

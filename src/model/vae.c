@@ -6,11 +6,11 @@
 
 #define EPS 1e-6f
 
-enum { IMAGE = 3 }; /* channels of what is decoded */
+enum { IMAGE = 3 }; /* channels of the image */
 
 /* ---- binding ---- */
 
-/* Sizes of a module: channels that it takes and gives. */
+/* Sizes of a module: input and output channels. */
 enum { IN, OUT, SIZES };
 
 #define RESNET(field) offsetof(zi_resnet, field)
@@ -53,7 +53,7 @@ static const zi_slot last_slots[] = {
     {"decoder.conv_out.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(conv_out_bias)},
     {0}};
 
-/* Of upsample[0]; the others lie behind it. */
+/* Offsets are relative to an element of zi_vae.upsample. */
 static const zi_slot upsample_slots[] = {
     {"upsamplers.0.conv.weight", ZI_SLOT_CONV3, OUT, IN, VAE(upsample[0].conv) - VAE(upsample)},
     {"upsamplers.0.conv.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(upsample[0].bias) - VAE(upsample)},
@@ -78,7 +78,7 @@ static void bind_middle(zi_vae *vae, zi_weights *w, size_t first)
     zi_weights_bind(w, "decoder.mid_block.attentions.0.", attention_slots, sizes, vae);
 }
 
-/* Channels of up block i: the config's list from its end. */
+/* Output channels of up block i: the config's list in reverse. */
 static size_t block_width(const zi_vae_config *c, int i)
 {
     return (size_t)c->channels[c->blocks - 1 - i];
@@ -137,13 +137,13 @@ void zi_vae_free(zi_vae *vae)
     *vae = (zi_vae){0};
 }
 
-/* ---- the space ----
+/* ---- scratch memory ----
  *
- * All feature maps live in one space that is not much larger than the largest of them. Each up
- * block has its place at the end of the space: in a row of it lies a row of the feature map x, and
- * behind that one of the hidden feature map h between the two convolutions of a resnet. A shortcut
- * is computed along with h, and both take the place of x row by row. An enlarged feature map begins
- * further ahead than the small one, and overwrites it as it is read. What is left in front is
+ * All feature maps share one scratch buffer, not much larger than the largest of them. Each up
+ * block has a slot at the end of the buffer. A row of the slot holds one row of the feature map x,
+ * followed by one row of the hidden feature map h between the two convolutions of a resnet. A
+ * shortcut is computed together with h, and both overwrite x row by row. An upsampled feature map
+ * begins before the smaller one and overwrites it as it is read. The memory in front of the slot is
  * workspace of the convolutions. */
 
 static void raise_max(size_t *max, size_t value)
@@ -151,13 +151,13 @@ static void raise_max(size_t *max, size_t value)
     if (value > *max) *max = value;
 }
 
-/* A place of feature maps; rows lie `stride` floats apart. */
+/* A slot for feature maps of height x width pixels; rows are `stride` floats apart. */
 typedef struct {
     size_t height, width, stride;
 } map_slot;
 
-/* That of up block i, where block i - 1 has `before`. Its first feature map has as many channels as
- * the one before, and is no smaller. */
+/* The slot of up block i; before: the slot of block i - 1, or the latents' size for block 0. It
+ * also holds the block's input, which has the channels of the previous block. */
 static map_slot block_slot(const zi_vae_config *c, int i, const map_slot *before)
 {
     size_t in = block_width(c, i ? i - 1 : 0), out = block_width(c, i);
@@ -174,7 +174,7 @@ static size_t slot_size(const map_slot *p)
     return p->height * p->stride;
 }
 
-/* Lets `most` have room for a convolution that writes to p; doubled: from a map half as large. */
+/* Raises *max to the floats that a convolution into slot p needs. doubled: it upsamples by 2. */
 static void raise_for_conv(size_t *max, const zi_exec *exec, const map_slot *p, size_t in,
                            size_t out, bool shortcut, bool doubled)
 {
@@ -191,7 +191,7 @@ static void raise_for_conv(size_t *max, const zi_exec *exec, const map_slot *p, 
     raise_max(max, slot_size(p) + zi_conv3x3_workspace(exec, &args) / sizeof(float));
 }
 
-/* Floats of the space. */
+/* Floats of scratch memory that decoding H x W latent pixels needs. */
 static size_t scratch_floats(const zi_exec *exec, const zi_vae *vae, size_t H, size_t W)
 {
     const zi_vae_config *c = &vae->config;
@@ -213,14 +213,14 @@ static size_t scratch_floats(const zi_exec *exec, const zi_vae *vae, size_t H, s
     return max;
 }
 
-/* A decoding on its way. */
+/* State of one decoding. */
 typedef struct {
     const zi_run *run;
     const zi_vae *vae;
     zi_view scratch; /* [1, floats] */
-    map_slot slot;   /* where the feature map stands */
-    zi_view moments; /* of what was written last, x or h */
-    int done, total; /* resnets */
+    map_slot slot;   /* of the current block */
+    zi_view moments; /* of the feature map written last, x or h, for the next group norm */
+    int done, total; /* resnets, for progress */
 } decoder;
 
 static void reserve_scratch(decoder *d, zi_arena *arena, size_t size)
@@ -238,13 +238,13 @@ void zi_vae_reserve(const zi_exec *exec, const zi_vae *vae, size_t height, size_
     zi_arena_reset(arena, mark);
 }
 
-/* n floats of the space from `first` on, as rows without gaps. */
+/* A contiguous view [rows, columns] of the scratch memory from float `first` on. */
 static zi_view scratch_view(const decoder *d, size_t first, size_t rows, size_t columns)
 {
     return zi_view_reshape(zi_view_columns(d->scratch, first, rows * columns), rows, columns);
 }
 
-/* x, with so many channels. */
+/* The feature map x in the current slot. */
 static zi_feature_map feature_map(const decoder *d, size_t channels)
 {
     const map_slot *p = &d->slot;
@@ -252,7 +252,7 @@ static zi_feature_map feature_map(const decoder *d, size_t channels)
     return (zi_feature_map){zi_view_columns(view, 0, p->width * channels), p->width, channels};
 }
 
-/* h beside an x of as many channels. */
+/* The hidden feature map h beside x. */
 static zi_feature_map hidden_map(const decoder *d, size_t channels)
 {
     zi_feature_map h = feature_map(d, 2 * channels);
@@ -261,7 +261,8 @@ static zi_feature_map hidden_map(const decoder *d, size_t channels)
     return h;
 }
 
-/* A convolution, with workspace in front of the feature maps but behind the first `used` floats. */
+/* Runs a convolution. Its workspace is the scratch memory in front of the slot, without the first
+ * `used` floats. */
 static void convolve(const decoder *d, zi_conv3x3_args args, size_t used)
 {
     args.moments = d->moments;
@@ -273,7 +274,7 @@ static void convolve(const decoder *d, zi_conv3x3_args args, size_t used)
 
 /* ---- taps ---- */
 
-/* Shows x to a tap, one row a pixel. */
+/* Passes x to the tap, one row per pixel. */
 static void tap_feature_map(const decoder *d, size_t channels, const char *name)
 {
     zi_feature_map x = feature_map(d, channels);
@@ -315,7 +316,7 @@ static bool resnet_forward(decoder *d, const zi_resnet *r, const char *name, zi_
     return finish_resnet(d, r->out, name, error);
 }
 
-/* Attention among all latent pixels, one head, with residual. */
+/* Single-head attention over all latent pixels, with residual. */
 static void middle_attention(decoder *d)
 {
     const zi_vae *vae = d->vae;
@@ -346,7 +347,7 @@ static bool middle_forward(decoder *d, zi_error *error)
     return true;
 }
 
-/* To the place of up block i, twice as large. */
+/* Upsamples x by 2 into the slot of up block i. */
 static void upsample_block(decoder *d, int i)
 {
     const zi_weight *conv = d->vae->upsample[i - 1].conv;
@@ -379,8 +380,8 @@ static bool up_blocks_forward(decoder *d, zi_error *error)
     return true;
 }
 
-/* latents [latent, H * W] / scaling + shift, pixel by pixel at the beginning of the space, and
- * conv_in. */
+/* Writes latents [latent, H * W] / scaling + shift, channels innermost, to the start of the scratch
+ * memory and runs conv_in on them. */
 static void run_conv_in(decoder *d, zi_view latents)
 {
     const zi_vae_config *c = &d->vae->config;
@@ -403,7 +404,7 @@ static void run_conv_in(decoder *d, zi_view latents)
     tap_feature_map(d, first, "conv_in");
 }
 
-/* conv_out, in the place of its input, and from there to image [3, H * W]. */
+/* Runs conv_out over its input in place, and copies the result to image [3, H * W]. */
 static void run_conv_out(decoder *d, zi_view image)
 {
     size_t H = d->slot.height, W = d->slot.width;

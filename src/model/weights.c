@@ -72,7 +72,7 @@ void zi_weights_close(zi_weights *weights)
     *weights = (zi_weights){0};
 }
 
-/* ---- finding ---- */
+/* ---- lookup ---- */
 
 static void fail_memory(zi_weights *weights, size_t bytes)
 {
@@ -80,7 +80,7 @@ static void fail_memory(zi_weights *weights, size_t bytes)
     zi_error_no_memory(weights->error, bytes);
 }
 
-/* A tensor that is not there, by the name that such files have for it. */
+/* Reports a missing tensor under the name that the file's layout has for it. */
 static void fail_missing(zi_weights *weights, const char *name)
 {
     zi_stored_name stored;
@@ -106,7 +106,7 @@ static void fail_shape(zi_weights *weights, const zi_entry *entry, const size_t 
                     zi_shape_text(shape, dims, wanted));
 }
 
-/* The entry of that name and shape, or NULL and a recorded failure. dims of 1 are not ignored. */
+/* The entry of this name, marked as used; it must have exactly this shape. NULL: failed is set. */
 static const zi_entry *find_entry(zi_weights *weights, const char *name, const size_t *shape,
                                   int dims)
 {
@@ -127,17 +127,17 @@ static const zi_entry *find_entry(zi_weights *weights, const char *name, const s
 
 /* ---- memory ---- */
 
-/* Room for one pointer more in a list of `count`; NULL and a recorded failure when there is none.
+/* The list with room for one more pointer. NULL: memory is short, failed is set, list stays valid.
  */
 static void *grow_list(zi_weights *weights, void *list, size_t count)
 {
-    if (count & (count - 1)) return list; /* grown to powers of two */
+    if (count & (count - 1)) return list; /* capacity is a power of two */
     void *grown = realloc(list, (count ? 2 * count : 1) * sizeof(void *));
     if (!grown) fail_memory(weights, count * sizeof(void *));
     return grown;
 }
 
-/* Floats that live as long as the weights. */
+/* n floats, freed with the weights. NULL: memory is short, failed is set. */
 static float *allocate_floats(zi_weights *weights, size_t n)
 {
     void **grown = grow_list(weights, weights->owned, weights->owned_count);
@@ -152,7 +152,7 @@ static float *allocate_floats(zi_weights *weights, size_t n)
     return values;
 }
 
-/* A view of host memory for the backend. */
+/* Imports host memory, which must live as long as the weights, into the backend. */
 static zi_view import_view(zi_weights *weights, const void *data, zi_dtype type, size_t bytes,
                            size_t rows, size_t columns)
 {
@@ -169,15 +169,15 @@ static zi_view import_view(zi_weights *weights, const void *data, zi_dtype type,
     return view;
 }
 
-/* One row of n floats, which the weights own. */
+/* Imports n floats as one row. values may be NULL after a failed allocation. */
 static zi_view import_floats(zi_weights *weights, const float *values, size_t n)
 {
     return values ? import_view(weights, values, ZI_F32, n * sizeof *values, 1, n) : (zi_view){0};
 }
 
-/* ---- what is bound ---- */
+/* ---- binding by kind ---- */
 
-/* An entry as it is stored, looked at as [rows, columns]. */
+/* Binds an entry as it is stored, as a matrix [rows, columns] with its scales and biases. */
 static void bind_as_stored(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns,
                            zi_weight *out)
 {
@@ -197,8 +197,7 @@ static void bind_as_stored(zi_weights *weights, const zi_entry *entry, size_t ro
     }
 }
 
-/* The values of an entry [rows, columns] as one row of f32; a scaled one may have a factor for each
- * of its rows. */
+/* Binds a copy of an entry's values [rows, columns] as one row of f32, with scales applied. */
 static void bind_as_f32(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns,
                         zi_weight *out)
 {
@@ -217,7 +216,7 @@ static void bind_constant(zi_weights *weights, size_t n, float value, zi_weight 
 static void bind_vector(zi_weights *weights, const char *name, size_t n, zi_weight *out)
 {
     const zi_entry *entry = find_entry(weights, name, &n, 1);
-    bool whole = entry && entry->packing == ZI_PLAIN; /* blocks of values are whole rows */
+    bool whole = entry && entry->packing == ZI_PLAIN; /* blocks may cover the whole row */
     if (entry) bind_as_f32(weights, entry, whole ? 1 : n, whole ? n : 1, out);
 }
 
@@ -232,7 +231,7 @@ static void bind_pad_token(zi_weights *weights, const char *name, size_t n, zi_w
     if (entry) bind_as_f32(weights, entry, 1, n, out);
 }
 
-/* As it is stored, if convolutions can read it so. */
+/* Binds a convolution's weight: as stored if convolutions read the type, else as f32. */
 static void bind_conv(zi_weights *weights, const char *name, size_t out_channels,
                       size_t in_channels, zi_weight *out)
 {
@@ -249,7 +248,7 @@ static void bind_conv(zi_weights *weights, const char *name, size_t out_channels
     out->data = zi_view_reshape(out->data, out_channels, columns);
 }
 
-/* Any bytes do for quantized values, and for their scales. */
+/* Binds random data; its bytes also serve as quantized values and scales. */
 static void bind_random(zi_weights *weights, size_t rows, size_t columns, zi_weight *out)
 {
     bool quantized = !out->kernel && weights->noise_bits && columns >= 64 && columns % 64 == 0;
@@ -284,14 +283,14 @@ static void bind_slot(zi_weights *weights, const char *name, const zi_slot *slot
     }
 }
 
-/* A new weight of that name in the list, or NULL and a recorded failure. */
+/* Appends a zeroed weight of this name to the list. NULL: memory is short, failed is set. */
 static zi_weight *add_weight(zi_weights *weights, const char *name)
 {
     size_t length = strlen(name) + 1;
     zi_weight **grown = grow_list(weights, weights->list, weights->count);
     if (!grown) return NULL;
     weights->list = grown;
-    zi_weight *weight = calloc(1, sizeof *weight + length); /* the name stands behind it */
+    zi_weight *weight = calloc(1, sizeof *weight + length); /* followed by its name */
     if (!weight) {
         fail_memory(weights, sizeof *weight);
         return NULL;
@@ -341,6 +340,6 @@ bool zi_weights_end_binding(zi_weights *weights, zi_error *error)
                                    "tensor %s is not part of the model that the config describes",
                                    name);
     }
-    weights->error = NULL; /* it is the caller's, whose call ends */
+    weights->error = NULL; /* borrowed for binding only */
     return true;
 }
