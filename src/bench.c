@@ -1,4 +1,4 @@
-/* Times the stages at real shapes with made-up weights. */
+/* zi_bench: times the stages at real shapes with random weights. */
 #include "internal.h"
 #include "base/machine.h"
 #include "base/random.h"
@@ -19,15 +19,15 @@ typedef struct {
     int32_t ids[TOKENS];
     zi_view embeds, latents, velocity, image;
     zi_sequence sequence;
-    double start, peak; /* of the span that is running: when it began, the f32 peak before it */
+    double start, peak; /* of the running span: its start time, and the f32 peak before it */
     zi_bench_result result;
 } bench;
 
-/* How weights are stored, by the names that convert knows. */
+/* How weights are stored, by the precision names of zi_convert. */
 typedef struct {
     const char *name;
-    zi_dtype type; /* of what is not quantized, and of scales */
-    int bits;      /* of the transformer's matrices in groups of 64, or 0 */
+    zi_dtype type; /* of unquantized weights and of scales */
+    int bits;      /* of the transformer's matrices, in groups of 64; 0: not quantized */
 } precision;
 
 static const precision precisions[] = {{"bf16", ZI_BF16, 0},
@@ -88,7 +88,7 @@ static double block_flop(const zi_transformer_config *c, double tokens)
     return 2 * tokens * matrices + attention_flop(tokens, dim);
 }
 
-/* The text encoder and the transformer's layers for captions. */
+/* Operations of the text encoder and the context refiner. */
 static double encode_flop(const zi_config *config, const zi_sequence *s)
 {
     const zi_qwen_config *c = &config->text;
@@ -128,7 +128,8 @@ static double decode_flop(const zi_vae_config *c, double pixels)
 
 /* ---- running ---- */
 
-/* The peak of all threads together: each counts what it does in the same stretch of time. */
+/* Measures the peak of all threads together: each counts its operations in the same time interval.
+ */
 typedef struct {
     size_t (*loop)(size_t rounds);
     double seconds;
@@ -146,7 +147,8 @@ static void peak_task(void *context, size_t task, size_t worker)
     job->done += done;
 }
 
-/* Multiplications and additions a second; *most keeps the most that was ever measured. */
+/* Runs a peak loop on all threads for 40 ms and returns operations per second. Raises *max to it.
+ */
 static double measure_peak(bench *b, size_t (*loop)(size_t rounds), double *max)
 {
     peak_job job = {.loop = loop, .seconds = 0.04};
@@ -157,13 +159,14 @@ static double measure_peak(bench *b, size_t (*loop)(size_t rounds), double *max)
     return rate;
 }
 
-/* Some work: its wall clock, and what the f32 peak, measured right before and right after it, would
- * have done meanwhile. Processors change their pace, and neighbours take their share of it. */
+/* A timed interval: its wall time, and the operations possible in it at the f32 peak measured
+ * before and after it. The peak varies with clock frequency and the load of other processes. */
 typedef struct {
     double seconds, peak_operations;
 } span;
 
-/* Ends a span, and begins the next. */
+/* Ends the running span, measures the f32 peak for it and the next one (40 ms on all threads), and
+ * begins the next span. */
 static span end_span(bench *b)
 {
     span s = {.seconds = zi_monotonic_seconds() - b->start};
@@ -212,7 +215,7 @@ static bool run_repetition(bench *b, repetition *l, zi_error *error)
     if (!zi_transformer_step(&run, &b->transformer, &b->sequence, b->latents, 0.5f, b->velocity,
                              error))
         return false;
-    add_span(&l->step, end_span(b)); /* its last, small layer */
+    add_span(&l->step, end_span(b)); /* the final layer */
     run.layer_done = NULL;
     if (!zi_vae_decode(&run, &b->vae, b->latents, b->height, b->width, b->image, error))
         return false;
@@ -233,7 +236,7 @@ double zi_median(double *values, size_t n)
     return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-/* Medians of `count` spans of as many operations, which lie `stride` bytes apart. */
+/* Medians of `count` spans, `stride` bytes apart, of `flop` operations each. */
 static zi_bench_stage median_stage(const span *first, size_t stride, size_t count, double flop)
 {
     double seconds[1000], peak_shares[1000];
@@ -253,7 +256,7 @@ static zi_bench_stage repetition_block(const bench *b, const repetition *l)
                         block_flop(c, (double)b->sequence.tokens));
 }
 
-/* The block of the median repetition: medians of each one's layers. */
+/* Medians over repetitions of each repetition's median block. */
 static zi_bench_stage median_block(const bench *b, const repetition *repetitions, size_t count)
 {
     double seconds[1000], peak_shares[1000];
@@ -320,7 +323,7 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
     return zi_engine_create(&engine, &b->engine, error) && create_random_models(b, p, error);
 }
 
-/* Starts from noise, as sampling does. */
+/* Fills the latents with noise, as sampling does. */
 static bool fill_latents(bench *b, zi_error *error)
 {
     size_t count = b->latents.rows * b->latents.columns;

@@ -1,18 +1,18 @@
-/* How fast memory is read, and products of one row of input beside it. */
+/* zi_bench_memory: memory bandwidth, and the rate of matrix-vector products for comparison. */
 #include "internal.h"
 #include "base/machine.h"
 
 #include <stdlib.h>
 
 enum {
-    BYTES = 320 << 20, /* of the buffer: more than caches hold, less than a small machine has */
-    CHUNK = 1 << 20,   /* of a reading task */
-    PREFETCH_DISTANCE = 1024, /* bytes that are asked for before they are read */
-    FILL_VALUE = 0x3c3c,      /* as a half, and as the scale of a block, it is near 1 */
+    BYTES = 320 << 20,        /* size of the buffer, larger than any cache */
+    CHUNK = 1 << 20,          /* bytes per reading task */
+    PREFETCH_DISTANCE = 1024, /* bytes */
+    FILL_VALUE = 0x3c3c,      /* close to 1 as F16, also as the scale of a block */
     MAX_REPEATS = 1000
 };
 
-/* The matrices of a layer of Qwen2.5-1.5B, and the deepest. */
+/* The matrices of a layer of Qwen2.5-1.5B, and the most columns among them. */
 static const struct {
     size_t rows, columns;
 } shapes[] = {{1536, 1536}, {256, 1536},  {256, 1536}, {1536, 1536},
@@ -25,7 +25,7 @@ typedef struct {
     zi_engine *engine;
     zi_session session;
     zi_view buffer; /* [1, BYTES] */
-    zi_view x, y;   /* [1, DEEPEST] */
+    zi_view x, y;   /* [1, MAX_COLUMNS] */
 } bench;
 
 typedef uint64_t words __attribute__((vector_size(32)));
@@ -47,7 +47,7 @@ static void read_task(void *context, size_t task, size_t worker)
     __asm__ volatile("" : : "m"(sums));
 }
 
-/* Bytes a second. */
+/* Bytes per second when all threads read the whole buffer. */
 static double read_rate(bench *b)
 {
     double start = zi_monotonic_seconds();
@@ -55,7 +55,8 @@ static double read_rate(bench *b)
     return BYTES / (zi_monotonic_seconds() - start);
 }
 
-/* The same for weights of a type, layer after layer through the buffer. */
+/* Bytes of weights per second in products with one row of input, layer after layer through the
+ * buffer, whose bytes are taken as weights of `type`. */
 static double product_rate(bench *b, zi_dtype type)
 {
     size_t done = 0;

@@ -22,12 +22,12 @@ typedef struct entry {
 struct zi_embedding_cache {
     char *folder; /* NULL: none */
     pthread_mutex_t mutex;
-    entry *first; /* the one that was used last */
+    entry *first; /* most recently used */
 };
 
-/* ---- memory; all with the mutex held ---- */
+/* ---- memory; all called with the mutex held ---- */
 
-/* Drops those that were not used for longest until the rest is small enough. */
+/* Frees the least recently used entries beyond MAX_MEMORY_BYTES. */
 static void evict_memory(zi_embedding_cache *cache)
 {
     size_t bytes = 0;
@@ -52,6 +52,7 @@ static void insert_first(zi_embedding_cache *cache, entry *e)
     evict_memory(cache);
 }
 
+/* Unlinks the entry of this key and size, which the caller then owns; NULL: there is none. */
 static entry *remove_entry(zi_embedding_cache *cache, const char *key, size_t size)
 {
     for (entry **at = &cache->first; *at; at = &(*at)->next)
@@ -63,7 +64,7 @@ static entry *remove_entry(zi_embedding_cache *cache, const char *key, size_t si
     return NULL;
 }
 
-/* Does nothing when memory is short. */
+/* Adds a copy as the most recently used entry. Does nothing when memory is short. */
 static void store_in_memory(zi_embedding_cache *cache, const char *key, const void *values,
                             size_t size)
 {
@@ -100,14 +101,14 @@ static int newest_first(const void *a, const void *b)
 #define st_mtim st_mtimespec
 #endif
 
-/* Other files in the folder are not the cache's. */
+/* Whether a file name is a key; other files in the folder are left alone. */
 static bool is_cache_file_name(const char *name)
 {
     return strlen(name) == ZI_EMBEDDING_KEY - 1 &&
            strspn(name, "0123456789abcdef") == ZI_EMBEDDING_KEY - 1;
 }
 
-/* Removes the oldest files until the rest is small enough. */
+/* Deletes the oldest files beyond MAX_DISK_BYTES. */
 static void evict_disk(const zi_embedding_cache *cache)
 {
     DIR *folder = opendir(cache->folder);
@@ -141,7 +142,7 @@ static bool all_finite(const float *values, size_t count)
     return sum == 0;
 }
 
-/* A damaged file counts as none. */
+/* Reads a cache file; false: it is missing, has another size, or has values that are not finite. */
 static bool read_file(const zi_embedding_cache *cache, const char *key, float *values, size_t size)
 {
     char *path = cache->folder ? zi_path_join(cache->folder, key) : NULL, *data = NULL;
@@ -219,7 +220,8 @@ void zi_embedding_cache_add(zi_embedding_cache *cache, const char *key, const fl
 {
     size_t size = count * sizeof *values;
     pthread_mutex_lock(&cache->mutex);
-    entry *other = remove_entry(cache, key, size); /* of a session that missed at the same time */
+    entry *other =
+        remove_entry(cache, key, size); /* added by a session that encoded it at the same time */
     if (other) insert_first(cache, other);
     if (!other) store_in_memory(cache, key, values, size);
     if (!other) write_file(cache, key, values, size);

@@ -1,14 +1,14 @@
-/* Keys of the embedding cache: one stands for a text and for all else that counts, the encoder, the
- * tokenizer and the arithmetic. */
+/* Keys of the embedding cache: hashes of everything that determines the embeddings, namely the
+ * token ids, the encoder's weights and config, the backend and the arithmetic. */
 #include "internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { SAMPLE_BYTES = 64 }; /* bytes that are looked at in three places of a tensor */
+enum { SAMPLE_BYTES = 64 }; /* bytes hashed at the start, middle and end of a tensor */
 
-/* Two sums at once that mix every byte in (FNV-1a, and the same with another prime and a turn):
- * keys must differ where texts differ, not withstand an enemy. */
+/* Updates two 64-bit hashes: FNV-1a, and a variant with rotation and another prime. They prevent
+ * accidental collisions, not deliberate ones. */
 static void hash_bytes(uint64_t digest[2], const void *data, size_t size)
 {
     const uint8_t *bytes = data;
@@ -30,7 +30,7 @@ static void hash_tensor(uint64_t digest[2], const zi_tensor *t)
     hash_bytes(digest, bytes + t->bytes - sample, sample);
 }
 
-/* Fields one by one: between them may be bytes of any value. */
+/* Hashes fields one by one, since padding bytes are undefined. */
 static void hash_config(uint64_t digest[2], const zi_qwen_config *c)
 {
     const int counts[] = {c->layers, c->hidden,  c->heads,  c->kv_heads,    c->head_dim,
@@ -60,7 +60,7 @@ void zi_embedding_key(zi_model *model, bool fast, const int32_t *ids, size_t cou
     if (!model->digested) hash_encoder(model);
     pthread_mutex_unlock(&model->mutex);
     uint64_t digest[2] = {model->text_digest[0], model->text_digest[1]};
-    /* Backends add in other orders: an image must not depend on which one encoded before. */
+    /* Backends sum in different orders, so an entry is valid for the backend that computed it. */
     hash_bytes(digest, variant, strlen(variant));
     hash_bytes(digest, &fast, sizeof fast);
     hash_bytes(digest, ids, count * sizeof *ids);

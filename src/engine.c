@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+/* A copy of text, which may be NULL. Clears *ok when memory is short. */
 static char *copy_text(const char *text, bool *ok)
 {
     char *copy = text ? strdup(text) : NULL;

@@ -1,4 +1,4 @@
-/* Better prompts: a language model is asked, and its answer is held to what was asked for. */
+/* zi_enhance: prompt enhancement by a language model, and checks of its answer. */
 #include "internal.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 enum {
-    ENCODER_TOKENS = 500, /* of the encoder's 512, less its chat form */
+    ENCODER_TOKENS = 500, /* the text encoder's 512, less the chat format's */
     DEFAULT_TOKENS = 400,
     MAX_ANSWER = 1 << 20 /* bytes */
 };
@@ -18,7 +18,7 @@ struct zi_llm {
     zi_lm lm;
 };
 
-/* What the model is told, by the language of the prompt. */
+/* Default instructions, by the language of the prompt. */
 static const char instructions_english[] =
     "Rewrite the request below as one detailed prompt for an image generator.\n"
     "- Keep everything it asks for: subjects and their number, colours, actions, style.\n"
@@ -79,15 +79,15 @@ void zi_enhanced_free(zi_enhanced *enhanced)
     *enhanced = (zi_enhanced){0};
 }
 
-/* ---- the question ---- */
+/* ---- the request ---- */
 
-/* instructions with the prompt in its place, in new memory. */
+/* The instructions with {prompt} replaced, in new memory. */
 static bool insert_prompt(const char *instructions, const char *prompt, char **out, zi_error *error)
 {
     const char *at = strstr(instructions, prompt_placeholder);
     if (!at)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "instructions",
-                            "they have no %s, the place where the prompt goes", prompt_placeholder);
+                            "have no %s, the placeholder of the prompt", prompt_placeholder);
     zi_text text;
     zi_text_init(&text, 64 << 20);
     zi_text_append(&text, instructions, (size_t)(at - instructions));
@@ -97,7 +97,8 @@ static bool insert_prompt(const char *instructions, const char *prompt, char **o
     return *out || zi_error_no_memory(error, strlen(prompt));
 }
 
-/* Text that is continued as it stands, behind the token that begins texts, if the model has one. */
+/* Encodes raw text to be continued, with the begin-of-sequence token in front if the model has one.
+ */
 static bool encode_with_bos(const zi_lm *lm, const char *prompt, int32_t **ids, size_t *count,
                             zi_error *error)
 {
@@ -115,6 +116,8 @@ static bool encode_with_bos(const zi_lm *lm, const char *prompt, int32_t **ids, 
     return true;
 }
 
+/* Encodes the request: the raw prompt, or instructions and prompt in the model's chat format. The
+ * caller frees *ids. */
 static bool encode_request(const zi_lm *lm, const zi_enhance_request *r, int32_t **ids,
                            size_t *count, zi_error *error)
 {
@@ -138,10 +141,10 @@ typedef struct {
     const zi_lm *lm;
     const zi_enhance_request *request;
     zi_utf8_stream output;
-    size_t reported; /* bytes of the answer that the caller knows */
+    size_t reported; /* bytes of the answer passed to the caller so far */
 } answer_reader;
 
-/* The answer so far; false when memory is short. */
+/* Sets *out to the answer so far; the caller frees it, also after false (memory is short). */
 static bool current_answer(const answer_reader *l, zi_text *out)
 {
     zi_text_init(out, MAX_ANSWER);
@@ -153,6 +156,7 @@ static bool current_answer(const answer_reader *l, zi_text *out)
     return !l->output.text.failed && !out->failed;
 }
 
+/* Passes new text of the answer to the caller; false: the caller cancels. */
 static bool report_new_text(answer_reader *l)
 {
     zi_text answer;
@@ -183,9 +187,9 @@ static bool add_token(void *user, int32_t id)
     return report_new_text(l);
 }
 
-/* ---- holding it to what was asked for ---- */
+/* ---- checking the answer ---- */
 
-/* Sentences for what of the prompt's quoted text the answer lost. */
+/* Appends a sentence to `out` for every quoted text of the prompt that the answer lacks. */
 static void add_missing_quotes(const char *prompt, const char *answer, zi_text *out)
 {
     bool chinese = zi_is_chinese(prompt);
@@ -215,7 +219,7 @@ static bool count_tokens(const zi_tokenizer *tokenizer, const char *text, const 
     return true;
 }
 
-/* Cuts the answer until the encoder takes it with what is appended. */
+/* Truncates the answer in place until it fits the text encoder together with the appended text. */
 static bool shorten_to_encoder(const zi_tokenizer *tokenizer, char *answer, const char *appended,
                                zi_error *error)
 {
@@ -233,7 +237,8 @@ static bool shorten_to_encoder(const zi_tokenizer *tokenizer, char *answer, cons
     }
 }
 
-/* The answer with the quotes that it lost, and not too long, in new memory. */
+/* Sets *out to the final prompt, in new memory: the answer, truncated if needed, followed by the
+ * quotes it lacks. */
 static bool finish_answer(const zi_tokenizer *tokenizer, const char *prompt, char *answer,
                           char **out, zi_error *error)
 {
@@ -245,7 +250,7 @@ static bool finish_answer(const zi_tokenizer *tokenizer, const char *prompt, cha
     ok = ok && shorten_to_encoder(tokenizer, answer, quotes.data ? quotes.data : "", error);
     zi_text_free(&quotes);
     zi_text_init(&quotes, MAX_ANSWER);
-    if (ok) add_missing_quotes(prompt, answer, &quotes); /* cutting may have lost more */
+    if (ok) add_missing_quotes(prompt, answer, &quotes); /* truncation may have removed more */
     zi_text_puts(&text, answer);
     if (quotes.data) zi_text_puts(&text, quotes.data);
     *out = ok ? zi_text_take(&text) : NULL;
@@ -260,12 +265,12 @@ static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r
 {
     if (!result->ended)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
-                               "the language model came to no end within %zu tokens; ask for a "
+                               "the language model did not finish within %zu tokens; ask for a "
                                "shorter prompt, or use another model",
                                result->count);
     if (!*answer)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
-                               "the language model answered nothing; use another model");
+                               "the language model gave an empty answer; use another model");
     if (!r->instructions && zi_is_chinese(r->prompt) && !zi_is_chinese(answer))
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
                                "the language model answered in another language; try again with "
@@ -273,7 +278,7 @@ static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r
     return true;
 }
 
-/* Turns what was said into the result's text. */
+/* Sets *out to the result's text, in new memory. */
 static bool result_text(answer_reader *l, const zi_lm_result *result, char **out, zi_error *error)
 {
     const zi_enhance_request *r = l->request;

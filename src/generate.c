@@ -1,4 +1,4 @@
-/* The infotext: prompt to image. */
+/* zi_generate: from a prompt to an image. */
 #include "internal.h"
 #include "base/file.h"
 #include "base/random.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 enum {
-    TOKENS = 512, /* a prompt is cut here, chat form included */
+    TOKENS = 512, /* prompts are truncated to this, chat format included */
     PIXELS = 16   /* per token and side: 8 per latent, 2 latents per patch */
 };
 
@@ -21,7 +21,7 @@ zi_request zi_request_default(void)
 
 /* ---- checking a request ---- */
 
-/* A side of the image must also have positions that the model knows. */
+/* Checks an image side against its parameter's range and the model's rope positions. */
 static bool check_side(const char *name, int side, int positions, zi_error *error)
 {
     const zi_parameter *p = zi_parameter_find(name);
@@ -29,7 +29,7 @@ static bool check_side(const char *name, int side, int positions, zi_error *erro
     return zi_parameter_check(p, side, known < max ? known : max, error);
 }
 
-/* Fills in defaults and refuses what cannot be. */
+/* Copies the request to *out with defaults filled in, and validates all its parameters. */
 static bool resolve_request(const zi_model *model, const zi_request *request, zi_request *out,
                             zi_error *error)
 {
@@ -52,7 +52,7 @@ static bool resolve_request(const zi_model *model, const zi_request *request, zi
 
 /* ---- a request ---- */
 
-/* A prompt on its way into the transformer. */
+/* A tokenized and encoded prompt. */
 typedef struct {
     int32_t *ids;
     size_t count;
@@ -64,19 +64,19 @@ typedef struct {
     zi_model *model;
     zi_request request;
     zi_session session;
-    conditioning positive, negative; /* the second only with guidance */
+    conditioning positive, negative; /* negative: only with guidance */
     size_t height, width, size;      /* latents: rows, columns, elements */
-    zi_view latents, velocity, negative_velocity,
-        denoised;  /* [channels, height * width]; away: the velocity of the
-    negative prompt; end: where a step is heading */
-    zi_view image; /* [3, 64 * height * width] */
-    /* In the host's memory. */
+    zi_view latents, velocity;       /* [channels, height * width] */
+    zi_view negative_velocity;       /* of the negative prompt, only with guidance */
+    zi_view denoised;                /* estimate of the final latents, only for previews */
+    zi_view image;                   /* [3, 64 * height * width] */
+    /* Host memory. */
     float *sigmas;        /* [steps + 1] */
-    float *values;        /* [channels, height, width]: noise, and `end` of a preview */
+    float *values;        /* [channels, height, width]: initial noise, later `denoised` */
     float *history;       /* [steps + 1, channels, height, width] when tracing */
     uint8_t *preview_rgb; /* [height, width, 3] of a preview */
     zi_progress progress;
-    double pass_count, passes_done; /* network calls of this stage, and those that are done */
+    double pass_count, passes_done; /* network calls of this stage: total and finished */
 } generation_job;
 
 static void plan_conditioning(generation_job *j, conditioning *c, zi_arena *arena)
@@ -86,7 +86,8 @@ static void plan_conditioning(generation_job *j, conditioning *c, zi_arena *aren
     zi_sequence_reserve(&m->transformer, j->height, j->width, c->count, arena, &c->sequence);
 }
 
-/* Lasting memory first, then that of each stage, which the others use in turn. */
+/* Takes views for the whole request first, then reserves the stages' temporary memory, which they
+ * share. */
 static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
     generation_job *j = user;
@@ -135,7 +136,7 @@ static void free_memory(generation_job *j)
 
 /* ---- stages ---- */
 
-/* Turns a layer's progress within one network into progress of the stage. */
+/* Reports progress within one network call as progress of the whole stage. */
 static bool layer_done(void *user, double fraction)
 {
     generation_job *j = user;
@@ -151,7 +152,7 @@ static void begin_stage(generation_job *j, zi_stage stage, double pass_count)
     j->passes_done = 0;
 }
 
-/* The ids of a field of the request, which is what an error is about. */
+/* Tokenizes a text field of the request; the field becomes the subject of errors. */
 static bool tokenize_field(const generation_job *j, const char *field, const char *text,
                            conditioning *c, zi_error *error)
 {
@@ -171,7 +172,7 @@ static bool tokenize(generation_job *j, zi_error *error)
            (r->guidance == 0 || tokenize_field(j, "negative", r->negative, &j->negative, error));
 }
 
-/* The text encoder's output for a prompt, from the cache if it has it. */
+/* Sets c->embeds to the text encoder's output, from the embedding cache if possible. */
 static bool embed_prompt(generation_job *j, conditioning *c, zi_error *error)
 {
     zi_exec *exec = j->session.exec;
@@ -192,7 +193,7 @@ static bool embed_prompt(generation_job *j, conditioning *c, zi_error *error)
     return ok;
 }
 
-/* Text to what the transformer reads: through the encoder and the context refiner. */
+/* Runs a prompt through the text encoder and the context refiner. */
 static bool encode_prompt(generation_job *j, conditioning *c, zi_error *error)
 {
     if (!embed_prompt(j, c, error)) return false;
@@ -203,7 +204,7 @@ static bool encode_prompt(generation_job *j, conditioning *c, zi_error *error)
     return ok;
 }
 
-/* The velocity at the latents, guided when asked for. */
+/* Computes the velocity at the latents, with classifier-free guidance if requested. */
 static bool predict_velocity(generation_job *j, float sigma, zi_error *error)
 {
     const zi_transformer *t = &j->model->transformer;
@@ -221,12 +222,13 @@ static bool predict_velocity(generation_job *j, float sigma, zi_error *error)
     return true;
 }
 
+/* Copies the latents to the trace's history, if there is one. */
 static bool record_latents(generation_job *j, size_t step, zi_error *error)
 {
     return !j->history || zi_read(j->session.exec, j->latents, j->history + step * j->size, error);
 }
 
-/* Shows where the step that was just done, the one to sigma, is heading. */
+/* Reports a preview of the denoised image that the latents, now at sigma, are heading for. */
 static bool report_preview(generation_job *j, int step, float sigma, zi_error *error)
 {
     zi_exec *exec = j->session.exec;
@@ -266,7 +268,7 @@ static bool run_sampling(generation_job *j, zi_error *error)
 
 /* ---- the result ---- */
 
-/* values [3, H, W] in -1..1 to 8 bits, rounded half to even as diffusers does. */
+/* Converts values [3, H, W] in -1..1 to an 8-bit image, rounded half to even as in diffusers. */
 static bool quantize_pixels(const generation_job *j, const float *values, zi_image **out,
                             zi_error *error)
 {
@@ -309,7 +311,7 @@ static bool write_trace(const generation_job *j, const float *image, zi_error *e
     return ok;
 }
 
-/* Has previews learn from an image. */
+/* Refines the model's preview map with the decoded image, if previews are on. */
 static bool update_preview(generation_job *j, const float *image, zi_error *error)
 {
     zi_model *m = j->model;
@@ -321,6 +323,7 @@ static bool update_preview(generation_job *j, const float *image, zi_error *erro
     return true;
 }
 
+/* Reads the decoded image, updates the preview map, writes the trace and converts to 8 bits. */
 static bool read_result(generation_job *j, zi_image **out, zi_error *error)
 {
     zi_fetched_values image;
@@ -331,9 +334,9 @@ static bool read_result(generation_job *j, zi_image **out, zi_error *error)
     return ok;
 }
 
-/* ---- all of it ---- */
+/* ---- the whole request ---- */
 
-/* The caption's tokens and the image must have positions that the model knows. */
+/* Checks that the model has rope positions for all of the caption's tokens and the image. */
 static bool check_caption(const generation_job *j, const char *field, const conditioning *c,
                           zi_error *error)
 {
@@ -341,7 +344,8 @@ static bool check_caption(const generation_job *j, const char *field, const cond
     size_t used = (c->count + 31) / 32 * 32 + 2;
     if (used <= known) return true;
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, field,
-                        "its %zu tokens are more than this model takes; shorten it", c->count);
+                        "has %zu tokens, which are more than this model takes; shorten it",
+                        c->count);
 }
 
 static bool has_preview(zi_model *m)
@@ -352,8 +356,8 @@ static bool has_preview(zi_model *m)
     return has;
 }
 
-/* Gives the model a preview if it has none. Of several sessions that make one the first counts;
- * none of them waits for another, since each calls back its caller. */
+/* Fits the model's preview map. When several sessions do so at once, the first result is kept; they
+ * do not wait for each other, since callers' callbacks run meanwhile. */
 static bool fit_preview(generation_job *j, zi_error *error)
 {
     zi_model *m = j->model;

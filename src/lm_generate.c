@@ -9,15 +9,15 @@ typedef struct {
     zi_session session;
     zi_qwen_cache cache;
     zi_view logits_view; /* [1, vocab]: logits */
-    /* In the host's memory. */
+    /* Host memory. */
     float *logits;                  /* [vocab] */
     zi_token_candidate *candidates; /* [vocab] */
-    int32_t *ids;                   /* [count + most]: the prompt, and what follows */
+    int32_t *ids;                   /* [count + max_tokens], prompt and generated tokens */
     size_t count;
     bool ended;
 } generation;
 
-/* The last token is not read any more. */
+/* The cache needs no room for the last token, which is never fed back. */
 static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
     generation *w = user;
@@ -57,7 +57,7 @@ static bool is_stop_token(const zi_lm *lm, int32_t id)
     return false;
 }
 
-/* Reads n tokens, and what may follow them. */
+/* Feeds n tokens to the model and reads the logits of the next one to w->logits. */
 static bool read_tokens(generation *w, const int32_t *ids, size_t n, zi_error *error)
 {
     return zi_qwen_forward(&w->session.run, &w->lm->qwen, &w->cache, ids, n, w->logits_view,
@@ -65,7 +65,7 @@ static bool read_tokens(generation *w, const int32_t *ids, size_t n, zi_error *e
            zi_read(w->session.exec, w->logits_view, w->logits, error);
 }
 
-/* Samples tokens after what was read until the model ends, or there are enough. */
+/* Samples tokens until a stop token or max_tokens. */
 static bool generate_tokens(generation *w, zi_error *error)
 {
     const zi_lm_request *r = w->request;
@@ -87,7 +87,7 @@ static bool generate_tokens(generation *w, zi_error *error)
 
 static bool check_request(const zi_lm *lm, const zi_lm_request *r, zi_error *error)
 {
-    size_t context = (size_t)lm->qwen.config.context; /* 0: nobody says */
+    size_t context = (size_t)lm->qwen.config.context; /* 0: unknown */
     if (!zi_sampling_check(&r->sampling, error)) return false;
     if (!r->count)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",

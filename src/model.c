@@ -1,4 +1,4 @@
-/* Loading a model, and what can be asked of it without drawing. */
+/* Loads models, and answers queries about them. */
 #include "internal.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -30,7 +30,7 @@ zi_exec_limits zi_model_limits(const zi_config *config)
     return limits;
 }
 
-/* Says what was taken as it is for want of something better. */
+/* Sets model->remark if pad tokens were missing and replaced by zeros. */
 static bool add_remarks(const zi_model_options *options, zi_model *model, zi_error *error)
 {
     if (!model->transformer.weights.zeros) return true;
@@ -38,7 +38,7 @@ static bool add_remarks(const zi_model_options *options, zi_model *model, zi_err
     zi_text_init(&text, 1 << 16);
     zi_text_printf(&text,
                    "%s: the pad tokens are missing, as in folders that an early converter wrote, "
-                   "and zeros stand in for them: pictures will differ from those of the original",
+                   "and are replaced by zeros: images will differ from those of the original",
                    options->path);
     model->remark = zi_text_take(&text);
     return model->remark || zi_error_no_memory(error, strlen(options->path));
@@ -60,8 +60,8 @@ static bool load_components(const zi_assembly *assembly, zi_model *model, zi_err
            zi_config_check_components(assembly->paths[ZI_ASSEMBLY_MODEL], config, error);
 }
 
-/* The last part of the path; of a snapshot in a hub's cache, models--OWNER--NAME/snapshots/COMMIT,
- * that is NAME. */
+/* The model's name, in new memory: the last component of the path, or NAME of a snapshot in the
+ * Hugging Face cache, models--OWNER--NAME/snapshots/COMMIT. */
 static char *model_name_of_path(const char *path)
 {
     char *folder = zi_path_folder(path), *above = zi_path_folder(folder ? folder : path);

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Made-up latents: patches of one value each, as large as it takes for the decoder to see a plain
- * area. */
+/* Random latents for the initial fit: patches of a constant value, large enough for the decoder to
+ * produce a uniform area. */
 enum { PATCH = 4, PATCHES = 6, SIDE = PATCH * PATCHES };
 
 static bool allocate_fit(zi_preview *p, size_t channels, zi_error *error)
@@ -32,7 +32,7 @@ void zi_preview_free(zi_preview *preview)
     *preview = (zi_preview){0};
 }
 
-/* The mean of the 8 x 8 pixels that belong to the latent at (y, x). */
+/* The mean colour, clipped to -1..1, of the 8 x 8 pixels of the latent pixel (y, x). */
 static void mean_colour(const float *image, size_t height, size_t width, size_t y, size_t x,
                         double rgb[3])
 {
@@ -57,13 +57,13 @@ static void add_sample(zi_preview *p, const double *x, const double rgb[3])
     }
 }
 
-/* Solves squares * map = products by Cholesky's way, with a little added to the diagonal so that
- * few pairs will do: [n, n] -> lower triangle. */
+/* Solves squares * map = products by Cholesky decomposition, with ridge regularization so that few
+ * samples suffice. */
 static void solve_least_squares(zi_preview *p)
 {
     size_t n = p->channels + 1;
     double a[(ZI_PREVIEW_CHANNELS + 1) * (ZI_PREVIEW_CHANNELS + 1)], b[ZI_PREVIEW_CHANNELS + 1];
-    double ridge = 1e-3 * p->squares[n * n - 1]; /* which is how many pairs there were */
+    double ridge = 1e-3 * p->squares[n * n - 1]; /* the number of samples */
     memcpy(a, p->squares, n * n * sizeof *a);
     for (size_t i = 0; i < n; i++) {
         a[i * n + i] += ridge;
@@ -119,7 +119,7 @@ static void make_test_latents(float *latents, size_t channels)
     }
 }
 
-/* A session that decodes made-up latents. */
+/* The session that decodes random latents. */
 typedef struct {
     const zi_vae *vae;
     zi_view latents; /* [channels, SIDE * SIDE] */
@@ -134,7 +134,7 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
     zi_vae_reserve(exec, f->vae, SIDE, SIDE, arena);
 }
 
-/* Learns from the middle of each patch. */
+/* Fits the map to the middle pixel of each patch. */
 static void learn_patches(zi_preview *p, const float *latents, const float *image)
 {
     for (size_t y = PATCH / 2; y < SIDE; y += PATCH)
@@ -168,8 +168,8 @@ bool zi_preview_fit(zi_engine *engine, const zi_vae *vae, zi_exec_limits limits,
     *out = (zi_preview){0};
     if (vae->config.latent > ZI_PREVIEW_CHANNELS)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, NULL,
-                            "latents of %d channels have no preview; %d are the most",
-                            vae->config.latent, ZI_PREVIEW_CHANNELS);
+                            "previews support at most %d latent channels, the model has %d",
+                            ZI_PREVIEW_CHANNELS, vae->config.latent);
     if (!zi_session_open(engine, watch->exec->fast, limits, plan_memory, &f, &session, error))
         return false;
     session.run.layer_done = watch->layer_done;

@@ -23,7 +23,7 @@ bool zi_sampling_check(const zi_sampling *s, zi_error *error)
     return true;
 }
 
-/* Each token once, however often it was there: the first change marks it. */
+/* Applies the penalty once per distinct token in seen. */
 static void apply_repetition_penalty(float *logits, size_t vocab, const int32_t *seen, size_t count,
                                      float penalty)
 {
@@ -44,7 +44,7 @@ static int32_t argmax(const float *logits, size_t vocab)
     return (int32_t)best;
 }
 
-/* Largest first; of equals the one with the smaller id. */
+/* Largest first; ties by smaller id. */
 static int by_logit(const void *a, const void *b)
 {
     const zi_token_candidate *x = a, *y = b;
@@ -52,7 +52,7 @@ static int by_logit(const void *a, const void *b)
     return x->id < y->id ? -1 : 1;
 }
 
-/* The `most` largest, sorted; all of them for 0. */
+/* Writes the `max` largest logits (0: all) to out, sorted, and returns their number. */
 static size_t sort_candidates(const float *logits, size_t vocab, size_t max,
                               zi_token_candidate *out)
 {
@@ -72,7 +72,7 @@ static size_t sort_candidates(const float *logits, size_t vocab, size_t max,
     return count;
 }
 
-/* Turns values into probabilities relative to the largest; returns their sum. */
+/* Replaces logits by exp((logit - largest) / temperature), and returns their sum. */
 static double softmax_unnormalized(zi_token_candidate *list, size_t count, double temperature)
 {
     double total = 0;
@@ -84,7 +84,7 @@ static double softmax_unnormalized(zi_token_candidate *list, size_t count, doubl
     return total;
 }
 
-/* How many of the likeliest stay; *total becomes their sum. */
+/* How many candidates top_p and min_p keep; *total becomes the sum of their values. */
 static size_t count_top_p(const zi_token_candidate *list, size_t count, double top_p, double min_p,
                           double *total)
 {

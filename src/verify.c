@@ -1,4 +1,4 @@
-/* Whether a model works: its weights, its stages one by one, and small pictures. */
+/* zi_verify: checks whether a model works, by its weights, single stages and small images. */
 #include "internal.h"
 #include "base/random.h"
 #include "io/values.h"
@@ -19,15 +19,15 @@ typedef struct {
     zi_progress_fn progress;
     void *user;
     zi_model *model;
-    zi_image *image; /* SIDE x SIDE, of the seed 1 */
+    zi_image *image; /* SIDE x SIDE, seed 1; NULL: generation failed */
     zi_verification *out;
-    bool stopped; /* or memory is short */
+    bool stopped; /* cancelled, or memory is short */
 } verifier;
 
-/* Puts into `says` what it found, or why it failed. */
+/* A check: sets result->text to what it found, or *result to the error and returns false. */
 typedef bool (*check_fn)(verifier *v, zi_error *result);
 
-/* What was found, where all is well. */
+/* Sets the text of a passed check; format may contain one conversion for the number. */
 static bool pass(zi_error *result, const char *format, double number)
 {
     snprintf(result->text, sizeof result->text, format, number);
@@ -57,11 +57,11 @@ static bool check_weights(verifier *v, zi_error *result)
 
 /* ---- stages ---- */
 
-/* A stage by itself. */
+/* One stage run by itself. */
 typedef struct {
     const zi_model *model;
-    size_t tokens;   /* of the text encoder; 0: the VAE decodes */
-    zi_view in, out; /* latents and image; or none and embeddings */
+    size_t tokens;   /* > 0: the text encoder runs on these; 0: the VAE runs */
+    zi_view in, out; /* VAE: latents and image; text encoder: unused and embeddings */
 } stage_run;
 
 static bool should_continue(void *user, double fraction)
@@ -96,7 +96,7 @@ static bool open_stage(verifier *v, stage_run *s, zi_session *session, zi_error 
     return true;
 }
 
-/* The root of the mean square; NaN where a value is not finite. */
+/* Root mean square; NaN or infinite when a value is not finite. */
 static double rms(const float *x, size_t n)
 {
     double sum = 0;
@@ -138,8 +138,8 @@ static bool check_prompt_embeddings(verifier *v, zi_error *result)
     return ok;
 }
 
-/* The share of the deviations from the mean that is a checkerboard of single pixels: a quarter in
- * noise, next to nothing in pictures. plane [SIDE, SIDE]. */
+/* The share of the variance that is a checkerboard of single pixels: a quarter in noise, almost
+ * none in images. plane [SIDE, SIDE]. */
 static double checkerboard_share(const float *plane)
 {
     double mean = 0, all = 0, board = 0;
@@ -155,7 +155,7 @@ static double checkerboard_share(const float *plane)
     return all > 0 ? board / all : 0;
 }
 
-/* A pattern that changes from each latent pixel to the next, eight pixels of the picture away. */
+/* Random latents, independent for each latent pixel. */
 static void make_test_latents(float *latents, size_t channels)
 {
     zi_random random;
@@ -163,7 +163,7 @@ static void make_test_latents(float *latents, size_t channels)
     zi_random_normal(&random, latents, channels * LATENT * LATENT);
 }
 
-/* values [3, SIDE, SIDE] */
+/* Checks magnitude and checkerboard share of a decoded test pattern, values [3, SIDE, SIDE]. */
 static bool check_decoded(const float *values, zi_error *result)
 {
     /* Images are about -1 to 1; good decoders are below 1 %, and noise is 25 %. */
@@ -204,7 +204,7 @@ static bool check_vae(verifier *v, zi_error *result)
     return ok;
 }
 
-/* ---- pictures ---- */
+/* ---- images ---- */
 
 static zi_request request_of(const verifier *v, int width, int height)
 {
@@ -225,12 +225,11 @@ static bool check_generates(verifier *v, zi_error *result)
     if (!zi_generate(v->model, &request, &v->image, result)) return false;
     const uint8_t *p = v->image->pixels;
     bool flat = !memcmp(p, p + 3, 3 * (SIDE * SIDE - 1));
-    return flat ? zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
-                               "the picture is of a single colour")
-                : pass(result, "a picture of %.0f pixels a side, in 2 steps", SIDE);
+    return flat ? zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "the image is of a single colour")
+                : pass(result, "an image of %.0f pixels a side, in 2 steps", SIDE);
 }
 
-/* Whether a model gives the same image; *same is left alone if it does. */
+/* Generates the image again with a model; clears *same if it differs from v->image. */
 static bool compare_image(verifier *v, zi_model *model, bool *same, zi_error *result)
 {
     zi_request request = request_of(v, SIDE, SIDE);
@@ -241,7 +240,7 @@ static bool compare_image(verifier *v, zi_model *model, bool *same, zi_error *re
     return true;
 }
 
-/* Generates it again, and again with another number of threads. */
+/* Checks that the image is the same when generated again, and with another number of threads. */
 static bool check_reproducible(verifier *v, zi_error *result)
 {
     int threads = zi_pool_threads(v->engine->pool) > 1 ? 1 : 2;
@@ -251,16 +250,17 @@ static bool check_reproducible(verifier *v, zi_error *result)
     zi_model *model = NULL;
     bool same = true;
     if (!v->image)
-        return zi_error_set(result, ZI_ERROR_NOT_FOUND, NULL, "there is no picture to draw again");
+        return zi_error_set(result, ZI_ERROR_NOT_FOUND, NULL,
+                            "there is no image to generate again");
     bool ok = zi_engine_create(&options, &other, result) &&
               zi_model_load(other, v->options, &model, result) &&
               compare_image(v, v->model, &same, result) && compare_image(v, model, &same, result);
     zi_model_free(model);
     zi_engine_free(other);
     if (!ok) return false;
-    return same ? pass(result, "the same picture again, and with %.0f threads", threads)
-                : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
-                               "one seed gives different pictures");
+    return same
+               ? pass(result, "the same image again, and with %.0f threads", threads)
+               : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "one seed gives different images");
 }
 
 static bool check_other_sizes(verifier *v, zi_error *result)
@@ -298,7 +298,7 @@ static bool check_against_source(verifier *v, zi_error *result)
     zi_image *image = NULL;
     options.path = v->against;
     if (!v->image)
-        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "there is no picture to compare");
+        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "there is no image to compare");
     bool ok = zi_model_load(v->engine, &options, &source, result) &&
               zi_generate(source, &request, &image, result);
     double like = ok ? correlation(v->image, image) : 0;
@@ -311,7 +311,7 @@ static bool check_against_source(verifier *v, zi_error *result)
                               "correlation %.5f with %s; above 0.99 is good", like, v->against);
 }
 
-/* ---- all of them ---- */
+/* ---- running the checks ---- */
 
 static const struct {
     const char *name;
@@ -321,7 +321,7 @@ static const struct {
     {"weights are finite", check_weights},
     {"a prompt is read", check_prompt_embeddings},
     {"the VAE decodes", check_vae},
-    {"draws", check_generates},
+    {"generates an image", check_generates},
     {"a seed is reproduced", check_reproducible},
     {"other shapes", check_other_sizes},
     {"like its source", check_against_source},

@@ -19,7 +19,8 @@ double zi_monotonic_seconds(void)
 
 enum { MAX_TEXT = 16384, MAX_PATH = 4096 };
 
-/* The text of a small file that tells no size, cut at MAX_TEXT; false if there is none. */
+/* Reads a small file without known size (as in /proc), truncated to MAX_TEXT - 1 bytes; false: it
+ * is absent or empty. */
 static bool read_text(const char *folder, const char *name, char text[MAX_TEXT])
 {
     char path[2 * MAX_PATH];
@@ -35,7 +36,7 @@ static bool read_text(const char *folder, const char *name, char text[MAX_TEXT])
     return size > 0;
 }
 
-/* The number of a file that holds one; "max" and what is below 0 or no number: SIZE_MAX. */
+/* Reads a file that holds one number; SIZE_MAX when it is absent, negative or "max". */
 static size_t read_number(const char *folder, const char *name)
 {
     char text[MAX_TEXT], *end;
@@ -44,7 +45,7 @@ static size_t read_number(const char *folder, const char *name)
     return end == text || value < 0 ? SIZE_MAX : (size_t)value;
 }
 
-/* The number behind `name` at the beginning of a line, or `fallback`. */
+/* The number that follows `name` at the start of a line, or `fallback`. */
 static size_t number_after(const char *text, const char *name, size_t fallback)
 {
     size_t length = strlen(name);
@@ -63,14 +64,14 @@ static void lower_to(size_t *min, size_t value)
 
 /* ---- control groups ---- */
 
-/* A tree of them: the controller that names it in /proc/self/cgroup (version 2 has no name), where
- * it stands, and what a group in it limits. */
+/* A cgroup hierarchy: its controller's name in /proc/self/cgroup ("" for version 2), its mount
+ * point, and a function that returns the limit of one group. */
 typedef struct {
     const char *controller, *mount;
     size_t (*limit)(const char *group);
 } hierarchy;
 
-/* quota / period, rounded down, but not to 0. */
+/* Processors of a quota, quota / period rounded down, at least 1; SIZE_MAX: no quota. */
 static size_t quota_processors(size_t quota, size_t period)
 {
     if (quota == SIZE_MAX || period == SIZE_MAX || period == 0) return SIZE_MAX;
@@ -92,7 +93,7 @@ static size_t processors_v1(const char *group)
                             read_number(group, "cpu.cfs_period_us"));
 }
 
-/* What a group may still take: caches of files count as used there, but give way. */
+/* Bytes that a group may still allocate. File caches count as used, but can be dropped. */
 static size_t group_memory_left(size_t limit, size_t used, const char *group, const char *active,
                                 const char *inactive)
 {
@@ -118,7 +119,7 @@ static size_t memory_v1(const char *group)
                              "total_active_file ", "total_inactive_file ");
 }
 
-/* Whether a controller is one of a list "cpu,cpuacct" of `length`; nothing is in an empty list. */
+/* Whether a controller is in a list such as "cpu,cpuacct"; "" is in the empty list only. */
 static bool list_has(const char *controller, const char *list, size_t length)
 {
     size_t size = strlen(controller);
@@ -131,7 +132,7 @@ static bool list_has(const char *controller, const char *list, size_t length)
     return length == 0 && size == 0;
 }
 
-/* The group of this process in a hierarchy, from lines "4:memory:/path"; "" if there is none. */
+/* Sets path to the group of this process in a hierarchy, from lines "4:memory:/path"; "": none. */
 static void group_path(const char *groups, const char *controller, char path[MAX_PATH])
 {
     path[0] = 0;
@@ -149,8 +150,8 @@ static void group_path(const char *groups, const char *controller, char path[MAX
     }
 }
 
-/* The smallest limit from the group of this process up to the root. Within a container the path may
- * be the host's: then only what is at the root exists. */
+/* The smallest limit from this process's group up to the root. Within a container, the group's path
+ * may be the host's; then only the root's files exist. */
 static size_t min_limit(const char *root, const hierarchy *h)
 {
     char groups[MAX_TEXT], path[MAX_PATH], folder[2 * MAX_PATH - 16];
@@ -169,7 +170,8 @@ static size_t min_limit(const char *root, const hierarchy *h)
 
 #define MOUNT "/sys/fs/cgroup"
 
-/* Beside a version 1, version 2 may stand in a folder of its own. */
+/* The smallest limit that any of the hierarchies imposes, in the unit of their limit functions
+ * (processors or bytes); SIZE_MAX: none does. */
 static size_t min_of_hierarchies(const char *root, const hierarchy *trees, size_t count)
 {
     size_t min = SIZE_MAX;
@@ -179,6 +181,7 @@ static size_t min_of_hierarchies(const char *root, const hierarchy *trees, size_
 
 size_t zi_cgroup_processors(const char *root)
 {
+    /* besides version 1, version 2 may be mounted at "unified" */
     static const hierarchy trees[] = {{"", MOUNT, processors_v2},
                                       {"", MOUNT "/unified", processors_v2},
                                       {"cpu", MOUNT "/cpu", processors_v1}};

@@ -5,21 +5,22 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* A layer of a language model is a dozen runs of some microseconds each, which is what waking a
- * thread takes: those who wait look on for a while before they sleep. */
-#define SPIN_SECONDS 50e-6          /* seconds */
-enum { SPINS_PER_CLOCK_READ = 16 }; /* between looks at the clock */
+/* Worker threads spin for this long before they sleep: waking a thread takes some microseconds,
+ * which is as long as one of the runs that a language model's layer is made of. */
+#define SPIN_SECONDS 50e-6
+enum { SPINS_PER_CLOCK_READ = 16 };
 
 struct zi_pool {
-    size_t threads; /* with the caller */
-    bool spin;      /* there is a processor for each: nobody is kept from working by looking on */
+    size_t threads; /* including the caller */
+    bool spin;      /* waiting threads spin first; off when threads outnumber processors */
     pthread_t *workers;
-    pthread_mutex_t callers; /* whose run it is */
-    pthread_mutex_t mutex;   /* of those who sleep */
+    pthread_mutex_t callers; /* held by the thread whose zi_pool_run is running */
+    pthread_mutex_t mutex;   /* for the condition variables */
     pthread_cond_t start, done;
-    /* One run: counting it publishes what it is, and nothing changes before nobody is busy. */
-    atomic_size_t run, ended; /* how many have begun, and are over */
-    atomic_size_t busy;       /* workers that have not finished this run */
+    /* The current run. Incrementing `run` publishes the fields below, which stay unchanged until
+     * busy is 0. */
+    atomic_size_t run, ended; /* number of runs started, and finished */
+    atomic_size_t busy;       /* workers that have not finished the current run */
     size_t tasks;
     zi_task_fn fn;
     void *context;
@@ -32,7 +33,7 @@ static inline void cpu_pause(void)
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
-    __asm__ volatile("isb" : : : "memory"); /* yield does not wait at all on most machines */
+    __asm__ volatile("isb" : : : "memory"); /* yield is a no-op on most machines */
 #endif
 }
 
@@ -41,7 +42,7 @@ static size_t load_counter(atomic_size_t *counter)
     return atomic_load_explicit(counter, memory_order_acquire);
 }
 
-/* Looks on while the counter is `value`, until patience is at its end. */
+/* Spins while the counter is `value`, for SPIN_SECONDS at most. */
 static void spin_while(atomic_size_t *counter, size_t value)
 {
     for (double end = zi_monotonic_seconds() + SPIN_SECONDS; zi_monotonic_seconds() < end;)
@@ -51,7 +52,8 @@ static void spin_while(atomic_size_t *counter, size_t value)
         }
 }
 
-/* Waits while the counter is `value`; whoever changes it wakes those who wait for `changed`. */
+/* Waits while the counter is `value`: spins if enabled, then sleeps until `changed` is signalled.
+ */
 static void wait_while(zi_pool *pool, atomic_size_t *counter, size_t value, pthread_cond_t *changed)
 {
     if (pool->spin) spin_while(counter, value);
@@ -68,7 +70,7 @@ typedef struct {
 
 static void increment_and_wake(zi_pool *pool, atomic_size_t *counter, pthread_cond_t *changed)
 {
-    pthread_mutex_lock(&pool->mutex); /* or somebody might fall asleep just now */
+    pthread_mutex_lock(&pool->mutex); /* so that a thread about to sleep does not miss the signal */
     atomic_fetch_add_explicit(counter, 1, memory_order_release);
     pthread_cond_broadcast(changed);
     pthread_mutex_unlock(&pool->mutex);

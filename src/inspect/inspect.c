@@ -1,4 +1,4 @@
-/* What a model's folder or file holds. */
+/* zi_inspect: describes what a model's folder or file holds. */
 #include "inspect/inspection.h"
 #include "base/file.h"
 #include "io/recognise.h"
@@ -16,8 +16,8 @@ typedef struct {
     zi_inspection *out;
     zi_assembly assembly;
     zi_config config;
-    int configs_read;    /* bits of parts whose config is in config */
-    size_t own_problems; /* problems that no other model helps against */
+    int configs_read;    /* bit mask of components whose fields in config are set */
+    size_t own_problems; /* problems that a reference model cannot fix; listed first */
     bool failed;         /* memory is short */
 } inspector;
 
@@ -36,7 +36,8 @@ static void set_text(inspector *in, char **field, const char *text)
 
 /* ---- tensors ---- */
 
-/* How a weight's values are stored: "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64". */
+/* Describes how a weight's values are stored: "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64".
+ */
 static void format_name(const zi_entry *entry, char *out, size_t size)
 {
     const char *type = zi_dtype_name(entry->tensor->type);
@@ -59,7 +60,7 @@ static void add_format(inspector *in, zi_tensor_summary *out, const char *format
     in->failed |= !zi_summary_add_format(out, format, n);
 }
 
-/* Of one part: parameters as the model has them, however they are packed. */
+/* Sums up a component's tensors; parameters are counted unpacked. */
 static void summarize_component(inspector *in, const zi_weights *weights, zi_component component)
 {
     zi_tensor_summary *out = &in->out->components[component].tensors;
@@ -80,7 +81,7 @@ static void summarize_component(inspector *in, const zi_weights *weights, zi_com
     }
 }
 
-/* Of a file that is not understood: what its tensors say. */
+/* Sums up the tensors of a file whose model is not supported. */
 static void summarize_checkpoint(inspector *in, const zi_checkpoint *checkpoint)
 {
     zi_tensor_summary *out = &in->out->other;
@@ -95,7 +96,7 @@ static void summarize_checkpoint(inspector *in, const zi_checkpoint *checkpoint)
 
 /* ---- components ---- */
 
-/* Binds weights to see whether every tensor is there and fits. */
+/* Binds the weights to check that every tensor is present and fits. Takes ownership of *weights. */
 static void bind_component(inspector *in, zi_component component, zi_weights *weights)
 {
     const zi_config *c = &in->config;
@@ -117,6 +118,8 @@ static void bind_component(inspector *in, zi_component component, zi_weights *we
     zi_vae_free(&vae);
 }
 
+/* Describes a component and checks it by binding: faults are added to the problems, an absent one
+ * is marked as missing. */
 static void inspect_component(inspector *in, zi_component component)
 {
     const zi_layout *layout = zi_assembly_layout(&in->assembly, component);
@@ -130,7 +133,7 @@ static void inspect_component(inspector *in, zi_component component)
         bind_component(in, component, &weights);
         return;
     }
-    /* A file need not have all parts, a folder should. */
+    /* A single file need not have all components, a folder should. */
     if (layout || in->assembly.layouts[ZI_ASSEMBLY_MODEL].components[component].usual_path)
         add_problem(in, &why);
     if (!layout || !zi_weights_open(layout, component, 0, NULL, &weights, &why)) return;
@@ -178,9 +181,9 @@ static void inspect_shapes(inspector *in)
         add_problem(in, &why);
 }
 
-/* ---- all of it ---- */
+/* ---- the whole model ---- */
 
-/* What a file of one part or all is. */
+/* Describes a model, or a file of one component, whose layout was read. */
 static void inspect_model(inspector *in)
 {
     const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
@@ -198,7 +201,8 @@ static void inspect_model(inspector *in)
     inspect_shapes(in);
 }
 
-/* A diffusers folder of another pipeline, or a damaged one: false when there is nothing to say. */
+/* Describes a diffusers folder that did not read as a model: its layout and the pipeline class in
+ * model_index.json. False: that file is absent, or (with an error) it is no valid JSON. */
 static bool inspect_pipeline(inspector *in, zi_error *error)
 {
     enum { MAX_INDEX = 1 << 20 };
@@ -215,6 +219,7 @@ static bool inspect_pipeline(inspector *in, zi_error *error)
     return ok;
 }
 
+/* Describes a file that did not read as a model, by its tensors. False: it is no tensor file. */
 static bool inspect_other_file(inspector *in, zi_error *error)
 {
     zi_checkpoint checkpoint;
@@ -235,7 +240,7 @@ static bool inspect_path(inspector *in, zi_error *error)
     if (zi_assembly_read(&(zi_model_options){.path = path}, &in->assembly, &why)) {
         inspect_model(in);
     } else {
-        *error = why; /* unless more can be said */
+        *error = why; /* reported unless the path can be described otherwise */
         ok = zi_is_dir(path)    ? inspect_pipeline(in, error)
              : zi_is_file(path) ? inspect_other_file(in, error)
                                 : false;

@@ -126,7 +126,6 @@ bool zi_problem_is_fixable_by_reference(const zi_problem *problem)
            strcmp(problem->subject, zi_component_name(ZI_COMPONENT_TRANSFORMER)) != 0;
 }
 
-/* The format of most parameters; NULL: there are none. */
 const char *zi_summary_main_format(const zi_tensor_summary *summary)
 {
     const zi_value_format *largest = NULL;

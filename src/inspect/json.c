@@ -1,4 +1,4 @@
-/* Inspections and verifications as JSON: what people see, and what a file keeps. */
+/* Inspections and verifications as JSON: for users, and for storage. */
 #include "inspect/inspection.h"
 #include "io/json.h"
 
@@ -27,7 +27,7 @@ static void write_summary(cJSON *to, const zi_tensor_summary *summary)
         cJSON_AddNumberToObject(types, summary->formats[i].name, summary->formats[i].parameters);
 }
 
-/* Numbers that are left out when they are 0. */
+/* Integer fields, written unless they are 0. */
 static const struct {
     const char *name;
     size_t offset;
@@ -98,7 +98,7 @@ char *zi_inspection_json(const zi_inspection *inspection)
     return text;
 }
 
-/* The view, and beside it what that does not tell. */
+/* The JSON for users, with the fields that it leaves out added. */
 cJSON *zi_inspection_to_json(const zi_inspection *in)
 {
     cJSON *root = write_view(in), *causes = cJSON_AddArrayToObject(root, "causes");
@@ -145,7 +145,7 @@ static double number_field(const cJSON *object, const char *name)
     return cJSON_IsNumber(item) ? item->valuedouble : 0;
 }
 
-/* A number that is whole, and in the range of int. */
+/* The field's value, or 0 when it is absent, negative or no int. */
 static int int_field(const cJSON *object, const char *name)
 {
     const cJSON *item = zi_json_find(object, name);

@@ -241,7 +241,7 @@ class Refusals(Enhancing):
         self.fails(1, ["no end", "20 tokens"], "--max-tokens", "20", llm=GGUF)
 
     def test_nothing_said(self):
-        self.fails(1, ["answered nothing"], llm=self.chain(""))
+        self.fails(1, ["empty answer"], llm=self.chain(""))
 
     def test_architectures(self):
         gguf = self.damaged_gguf((b"qwen2", b"gemma"))
