@@ -165,9 +165,9 @@ const char *zi_next_tier(size_t *index)
 float zi_test_most(const zi_kernels *kernels, const float *x, size_t n, float *top)
 {
     float most = 0;
-    *top = kernels->q_fours ? 126 : 127;
-    for (size_t i = 0; !kernels->q_fours && i < n; i++) most = fmaxf(most, fabsf(x[i]));
-    for (size_t i = 0; kernels->q_fours && i < n; i += i % 8 ? 6 : 2) /* 0, 2, 8, 10, ... */
+    *top = kernels->q_sums_limited ? 126 : 127;
+    for (size_t i = 0; !kernels->q_sums_limited && i < n; i++) most = fmaxf(most, fabsf(x[i]));
+    for (size_t i = 0; kernels->q_sums_limited && i < n; i += i % 8 ? 6 : 2) /* 0, 2, 8, 10, ... */
         most = fmaxf(most, (fabsf(x[i]) + fabsf(x[i + 4])) + (fabsf(x[i + 1]) + fabsf(x[i + 5])));
     return most;
 }

@@ -377,7 +377,7 @@ static bool quantize(const trial *t)
     float *x = floats(t, 0, strided(t->n, depth, ldx));
     for (size_t r = 0; r < t->n; r++) {
         fill(x + r * ldx, depth, t->fill, t->check->largest);
-        if (t->fill == ALTERNATING) make_ties(x + r * ldx, depth, k->q_fours);
+        if (t->fill == ALTERNATING) make_ties(x + r * ldx, depth, k->q_sums_limited);
     }
     zi_guarded_lock(0);
     char *out = zi_guarded(1, t->k * zi_qa_bytes(k, size), 0, t->place);
@@ -394,7 +394,7 @@ static bool quantize(const trial *t)
 /* The largest number that may fill whole rows. */
 static int most_of(const zi_kernels *kernels)
 {
-    return kernels->q_fours ? 32 : 127;
+    return kernels->q_sums_limited ? 32 : 127;
 }
 
 /* From 0 to 255, of a column, or from -most to most, of a row. LARGE, ALTERNATING and MIXED are

@@ -18,9 +18,11 @@ static void every_slot_has_a_check(void)
 {
     bool known[sizeof(zi_kernels) / sizeof(void *)] = {0};
     static const size_t sizes[] = {
-        offsetof(zi_kernels, tier),   offsetof(zi_kernels, mr),      offsetof(zi_kernels, nr),
-        offsetof(zi_kernels, qmr),    offsetof(zi_kernels, qnr),     offsetof(zi_kernels, q_fours),
-        offsetof(zi_kernels, q_step), offsetof(zi_kernels, q_width), offsetof(zi_kernels, q_zero)};
+        offsetof(zi_kernels, tier),   offsetof(zi_kernels, mr),
+        offsetof(zi_kernels, nr),     offsetof(zi_kernels, qmr),
+        offsetof(zi_kernels, qnr),    offsetof(zi_kernels, q_sums_limited),
+        offsetof(zi_kernels, q_step), offsetof(zi_kernels, q_width),
+        offsetof(zi_kernels, q_zero)};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         known[sizes[i] / sizeof(void *)] = true;
     for (size_t i = 0; i < kernel_check_count; i++)

@@ -165,8 +165,8 @@ static void row_norms(void)
     zi_view layer = view(NULL, T, D), sum = view(before, T, D), plain = view(before, T, D);
     zi_rms_norm(engine.exec, in, &w, 1e-5f, scales, rms);
     zi_layer_norm(engine.exec, in, 1e-6f, scales, layer);
-    zi_add_rms_norm(engine.exec, view(x, T, D), &w, 1e-5f, scales, sum);
-    zi_add_rms_norm(engine.exec, view(x, T, D), &w, 1e-5f, none, plain);
+    zi_rms_norm_add(engine.exec, view(x, T, D), &w, 1e-5f, scales, sum);
+    zi_rms_norm_add(engine.exec, view(x, T, D), &w, 1e-5f, none, plain);
     zi_rms_norm(engine.exec, in, &w, 1e-5f, none, in); /* in place */
     const float *got_rms = zi_test_read(&engine, rms), *got_layer = zi_test_read(&engine, layer);
     const float *got_sum = zi_test_read(&engine, sum), *got_plain = zi_test_read(&engine, plain);

@@ -218,7 +218,7 @@ static void fast_products(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         problem p = make_problem(cases[i].T, cases[i].N, cases[i].K, cases[i].bits, cases[i].group);
         size_t bytes = p.T * p.w.rows * sizeof(float);
-        float *first[2] = {NULL}; /* by q_fours */
+        float *first[2] = {NULL}; /* by q_sums_limited */
         const char *tier;
         for (size_t j = 0; (tier = zi_next_tier(&j));) {
             zi_test_engine engine;
@@ -228,7 +228,7 @@ static void fast_products(void)
             zi_linear(engine.exec, zi_test_view(&engine, p.x, p.T, p.w.columns), &w, NULL, out);
             const float *y = zi_test_read(&engine, out);
             check_fast(&engine.kernels, &p, y);
-            float **before = &first[engine.kernels.q_fours];
+            float **before = &first[engine.kernels.q_sums_limited];
             if (*before) CHECK_MSG(memcmp(*before, y, bytes) == 0, "%s: other bits", tier);
             if (!*before) *before = memcpy(malloc(bytes), y, bytes);
             zi_test_engine_stop(&engine);

@@ -308,7 +308,7 @@ static inline void zi_rms_norm(zi_exec *exec, zi_view x, const zi_weight *weight
 
 /* y += gate * rms_norm(x): the second norm of a block, with gate (none: ones) and residual. x is
  * overwritten. */
-static inline void zi_add_rms_norm(zi_exec *exec, zi_view x, const zi_weight *weight, float eps,
+static inline void zi_rms_norm_add(zi_exec *exec, zi_view x, const zi_weight *weight, float eps,
                                    zi_view gate, zi_view y)
 {
     exec->ops->norm(exec, &(zi_norm_args){ZI_ADD_RMS_NORM, x, y, weight, {0}, gate, eps});

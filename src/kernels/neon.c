@@ -114,7 +114,7 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
 
 /* ---- integers of 16 bits, one at a time: products and sums (below 2^24) are exact ---- */
 
-static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 1, 2, quantize_numbers_neon, out);
 }
@@ -523,7 +523,7 @@ void zi_kernels_neon(zi_kernels *kernels)
     kernels->qnr = QNR;
     kernels->q_step = 1;
     kernels->q_width = 2;
-    kernels->quantize = quantize;
+    kernels->quantize = quantize_panel;
     kernels->pack_group = pack_group;
     kernels->qtile = qtile;
     kernels->silu_mul = silu_mul;

@@ -7,7 +7,7 @@
 
 enum { ZERO = 128 };
 
-static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 4, 1, quantize_numbers_neon, out);
 }
@@ -98,7 +98,7 @@ void zi_kernels_neon_dotprod(zi_kernels *kernels)
     kernels->q_step = 4;
     kernels->q_width = 1;
     kernels->q_zero = ZERO;
-    kernels->quantize = quantize;
+    kernels->quantize = quantize_panel;
     kernels->pack_group = pack_group;
     kernels->qtile = qtile;
     kernels->peak_integer = peak_integer;

@@ -4,7 +4,7 @@
 
 enum { ROW_PAIRS = QMR / 2, COLUMN_PAIRS = QNR / 2 };
 
-static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 8, 1, quantize_numbers_neon, out);
 }
@@ -101,7 +101,7 @@ void zi_kernels_neon_i8mm(zi_kernels *kernels)
     kernels->q_step = 8;
     kernels->q_width = 1;
     kernels->q_zero = 0;
-    kernels->quantize = quantize;
+    kernels->quantize = quantize_panel;
     kernels->pack_group = pack_group;
     kernels->qtile = qtile;
     kernels->peak_integer = peak_integer;

@@ -279,7 +279,7 @@ static void block_forward(const zi_run *run, const zi_transformer_config *c, con
                                             .fast = zi_weight_quantized(block->q)});
     zi_linear(exec, ws->h, block->out, NULL, ws->q);
     zi_run_tap(run, ws->q, "%s.attention", name);
-    zi_add_rms_norm(exec, ws->q, block->attention_norm2, c->eps, m.gate_msa, x);
+    zi_rms_norm_add(exec, ws->q, block->attention_norm2, c->eps, m.gate_msa, x);
 
     zi_rms_norm(exec, x, block->ffn_norm1, c->eps, m.scale_mlp, ws->h);
     zi_linear(exec, ws->h, block->w1, NULL, ws->gate);
@@ -287,7 +287,7 @@ static void block_forward(const zi_run *run, const zi_transformer_config *c, con
     zi_silu_mul(exec, ws->gate, ws->up);
     zi_linear(exec, ws->gate, block->w2, NULL, ws->h);
     zi_run_tap(run, ws->h, "%s.feed_forward", name);
-    zi_add_rms_norm(exec, ws->h, block->ffn_norm2, c->eps, m.gate_mlp, x);
+    zi_rms_norm_add(exec, ws->h, block->ffn_norm2, c->eps, m.gate_mlp, x);
 }
 
 /* Blocks that run over the same rows. done and total: blocks of the whole step, for progress. */

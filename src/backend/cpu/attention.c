@@ -87,11 +87,11 @@ static void score(const block *b, size_t key, size_t keys)
         size_t columns = smaller(nr, keys - j);
         b->kernels->pack_rows(ZI_F32, k + j * ldk, ldk, columns, dim, nr, b->keys);
         for (size_t i = 0; i < b->queries; i += mr) {
-            part c;
-            part_begin(&c, b->scores + i * KEY_BLOCK + j, KEY_BLOCK, smaller(mr, b->queries - i),
-                       columns, mr, nr, false);
+            edge_tile c;
+            edge_tile_begin(&c, b->scores + i * KEY_BLOCK + j, KEY_BLOCK,
+                            smaller(mr, b->queries - i), columns, mr, nr, false);
             b->kernels->tile(dim, b->panels + i * dim, b->keys, c.c, c.ldc, false);
-            part_end(&c);
+            edge_tile_end(&c);
         }
     }
 }
@@ -168,12 +168,12 @@ static void integer_score(const block *b, size_t key, size_t keys)
         size_t columns = smaller(nr, keys - j);
         pack_keys(b, key + j, columns);
         for (size_t i = 0; i < b->queries; i += mr) {
-            part c;
-            part_begin(&c, b->scores + i * KEY_BLOCK + j, KEY_BLOCK, smaller(mr, b->queries - i),
-                       columns, mr, nr, false);
+            edge_tile c;
+            edge_tile_begin(&c, b->scores + i * KEY_BLOCK + j, KEY_BLOCK,
+                            smaller(mr, b->queries - i), columns, mr, nr, false);
             b->kernels->qtile(groups, GROUP, (char *)b->panels + i / mr * bytes, b->keys, c.c,
                               c.ldc, false);
-            part_end(&c);
+            edge_tile_end(&c);
         }
     }
 }
@@ -218,11 +218,11 @@ static void gather(const block *b, size_t key, size_t keys)
     for (size_t j = 0; j < args->dim; j += nr) {
         b->kernels->pack_columns(v + j, ldv, smaller(nr, args->dim - j), keys, nr, b->values);
         for (size_t i = 0; i < b->queries; i += mr) {
-            part c;
-            part_begin(&c, b->sums + i * b->wide + j, b->wide, smaller(mr, b->queries - i), nr, mr,
-                       nr, true);
+            edge_tile c;
+            edge_tile_begin(&c, b->sums + i * b->wide + j, b->wide, smaller(mr, b->queries - i), nr,
+                            mr, nr, true);
             b->kernels->tile(keys, b->weights + i * keys, b->values, c.c, c.ldc, true);
-            part_end(&c);
+            edge_tile_end(&c);
         }
     }
 }

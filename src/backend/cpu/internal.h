@@ -112,16 +112,18 @@ static inline void quad_store(float *x, quad value)
     memcpy(x, &value, sizeof value);
 }
 
-/* A tile of c of which only rows x columns may exist: then c is a buffer meanwhile. */
+/* An output tile that may extend beyond the edge of the matrix: then c is a buffer, whose existing
+ * rows x columns are copied to the target at the end. */
 typedef struct {
     float *c, *target;
     size_t ldc, target_ldc, rows, columns;
     float buffer[ZI_MAX_MR * ZI_MAX_NR];
-} part;
+} edge_tile;
 
-/* filled: the tile holds something that the kernel adds to. */
-static inline void part_begin(part *p, float *c, size_t ldc, size_t rows, size_t columns, size_t mr,
-                              size_t nr, bool filled)
+/* Begins the tile of mr x nr at c, of which rows x columns exist. filled: the kernel accumulates
+ * into its present values. */
+static inline void edge_tile_begin(edge_tile *p, float *c, size_t ldc, size_t rows, size_t columns,
+                                   size_t mr, size_t nr, bool filled)
 {
     p->c = p->target = c;
     p->ldc = p->target_ldc = ldc;
@@ -134,7 +136,7 @@ static inline void part_begin(part *p, float *c, size_t ldc, size_t rows, size_t
         memcpy(p->c + i * nr, c + i * ldc, columns * sizeof *c);
 }
 
-static inline void part_end(const part *p)
+static inline void edge_tile_end(const edge_tile *p)
 {
     if (p->c == p->target) return;
     for (size_t i = 0; i < p->rows; i++)
