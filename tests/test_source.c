@@ -270,7 +270,7 @@ static void refusals(void)
            ".comfy_quant U8 ={\"format\":\"int8_tensorwise\",\"convrot\":true}",
          NULL, "convrot", ZI_ERROR_UNSUPPORTED, W ".comfy_quant"},
         {W ".weight F8_E5M2 4 16; " W ".comfy_quant U8 ={\"format\":\"float8_e4m3fn\"}", NULL,
-         "tells of F8_E4M3 weights, but they are F8_E5M2", ZI_ERROR_BAD_FORMAT, W ".comfy_quant"},
+         "declares F8_E4M3 weights, but they are F8_E5M2", ZI_ERROR_BAD_FORMAT, W ".comfy_quant"},
         {W ".weight F8_E4M3 4 16; " W ".comfy_quant U8 ={\"fo", NULL, "not JSON",
          ZI_ERROR_BAD_FORMAT, W ".comfy_quant"},
         {W ".weight F8_E4M3 4 16; " W ".comfy_quant U8 ={}", NULL, "no \"format\"",

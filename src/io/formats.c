@@ -3,7 +3,7 @@
 #include "io/keymap.h"
 #include "base/text.h"
 
-/* The supported ones in ComfyUI's words, and the type of their weights. */
+/* The supported formats by ComfyUI's names, and the type of their weights. */
 static const struct {
     const char *name;
     zi_dtype type;
@@ -14,7 +14,8 @@ static const struct {
 };
 enum { FORMATS = sizeof formats / sizeof *formats };
 
-/* One layer's {"format": "...", ...}. *type becomes the type its weight must have. */
+/* Checks one layer's {"format": "...", ...} and sets *type to the type that its weight must have.
+ */
 static bool check_layer_format(const char *file, const char *layer, const cJSON *json,
                                zi_dtype *type, zi_error *error)
 {
@@ -54,7 +55,7 @@ bool zi_formats_check_layer(const zi_checkpoint *checkpoint, const zi_tensor *ma
     cJSON_Delete(json);
     if (ok && wanted != type)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, marker->name,
-                               "tensor %s tells of %s weights, but they are %s", marker->name,
+                               "tensor %s declares %s weights, but they are %s", marker->name,
                                zi_dtype_name(wanted), zi_dtype_name(type));
     return ok;
 }
@@ -85,11 +86,11 @@ bool zi_formats_check(const zi_checkpoint *checkpoint, zi_error *error)
         const zi_tensor *tensor = &checkpoint->tensors[i];
         const char *format = zi_key_unsupported_format(tensor->name);
         if (!format) continue;
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor),
-                               tensor->name,
-                               "tensor %s is of a %s file, which is not supported; use the bf16 or "
-                               "fp8 file of this model",
-                               tensor->name, format);
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor), tensor->name,
+            "tensor %s belongs to a %s file, which is not supported; use the bf16 or "
+            "fp8 file of this model",
+            tensor->name, format);
     }
     return check_metadata(checkpoint, error);
 }

@@ -136,8 +136,8 @@ static bool read_name(reader *r, zi_gguf_text *out, const char *kind, size_t num
            zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "the name of %s is not text", what);
 }
 
-/* The array with room for one more of size bytes; it grows with what was read, not with what a file
- * promises. NULL: out of memory. */
+/* The array with room for one more element of size bytes. It grows with what was read, not by the
+ * file's untrusted counts. NULL: memory is short. */
 static void *grow_array(void *array, size_t count, size_t size, zi_error *error)
 {
     if (count & (count - 1)) return array; /* it is full at powers of two only */
@@ -227,7 +227,7 @@ static bool read_values(reader *r, uint64_t count, zi_gguf *gguf)
 
 /* ---- tensors ---- */
 
-/* Files have the innermost side first. */
+/* Reads the dimensions, which files list innermost first. */
 static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
 {
     uint32_t dims = 0;
@@ -249,7 +249,7 @@ static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
     return true;
 }
 
-/* Whether the elements make whole blocks in every row, and how many bytes they take. */
+/* Sets the tensor's size in bytes. False: its rows are not whole blocks, or the size overflows. */
 static bool set_tensor_bytes(const reader *r, zi_tensor *tensor)
 {
     size_t block = zi_dtype_block(tensor->type), unused;
@@ -265,7 +265,7 @@ static bool set_tensor_bytes(const reader *r, zi_tensor *tensor)
     return true;
 }
 
-/* What is said about one tensor; its data is meanwhile at an offset from the file's beginning. */
+/* Reads one tensor's description. Its data is the stored offset until set_tensor_data. */
 static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
 {
     char what[160];
@@ -290,7 +290,7 @@ static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
     return true;
 }
 
-/* Offsets count from where the data begins, which is known now. */
+/* Turns the stored offset, which counts from the start of the data, into a pointer. */
 static bool set_tensor_data(const reader *r, size_t begin, size_t alignment, zi_tensor *tensor)
 {
     size_t offset = (size_t)((const uint8_t *)tensor->data - r->data);

@@ -3,9 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Patterns: # is a number, ~ a number counted from the other end, < and > are numbers that follow
- * from the form of the VAE (reading takes any), and these are words. The n-th wildcard of a row's
- * patterns (< and > aside) stands for the same thing in each of them. */
+/* Wildcards in patterns: # is a number; ~ is a number counted from the end (VAE blocks); < and >
+ * are numbers determined by the VAE's depth (any number matches); the letters below stand for one
+ * of several words. The n-th wildcard has the same value in all patterns of a row, < and > not
+ * counted. */
 static const struct {
     char letter;
     const char *words[8];
@@ -28,9 +29,10 @@ struct rule {
     const char *names[ZI_NAMINGS];
 };
 
-/* One module a row, its names by naming. NULL: as in diffusers; in the last column: as in ComfyUI.
- * BARE: a tensor by itself, without ".weight". READ_ONLY: another spelling, read but not written.
- * SLICE(n): ComfyUI has it as rows of a tensor, the n-th of three parts. */
+/* One row per module: its name in each naming. NULL: the diffusers name, or, in the last column
+ * (GGUF), the ComfyUI name. BARE: a single tensor without ".weight". READ_ONLY: an alternative
+ * name, never written. DROP: unused. SLICE(n): in ComfyUI and GGUF files it is the n-th third of
+ * the rows of a fused tensor. */
 #define RULE(component, kind, flags, ...)                                                          \
     {                                                                                              \
         component, kind, flags,                                                                    \
@@ -49,7 +51,7 @@ static const struct rule rules[] = {
       "t_embedder.linear1"),
     T(ZI_TENSOR_MATRIX, HAS_BIAS, "t_embedder.mlp.2", NULL, "t_embedder.mlp.layers.2",
       "t_embedder.linear2"),
-    /* counted without the activation between them */
+    /* numbered without the activation between them */
     T(ZI_TENSOR_MATRIX, HAS_BIAS | READ_ONLY, "t_embedder.mlp.2", "t_embedder.mlp.1",
       "t_embedder.mlp.layers.1"),
     T(ZI_TENSOR_VECTOR, 0, "cap_embedder.0", NULL, "cap_embedder.layers.0"),
@@ -71,7 +73,7 @@ static const struct rule rules[] = {
     T(ZI_TENSOR_MATRIX, HAS_BIAS, "@.#.adaLN_modulation.0", NULL, "@.#.adaLN_modulation"),
     T(ZI_TENSOR_VECTOR, DROP, "norm_final"), /* of a layer norm that has no weight */
     T(ZI_TENSOR_VECTOR, DROP | BARE, "logit_scale"),
-    T(ZI_TENSOR_VECTOR, DROP | BARE, "scaled_fp8"), /* says what the types of the tensors say */
+    T(ZI_TENSOR_VECTOR, DROP | BARE, "scaled_fp8"), /* redundant with the tensors' types */
 
     E(ZI_TENSOR_MATRIX, 0, "model.embed_tokens", NULL, NULL, "embed_tokens", "token_embd"),
     E(ZI_TENSOR_VECTOR, 0, "model.norm", NULL, NULL, "norm", "output_norm"),
@@ -151,7 +153,7 @@ static const struct rule rules[] = {
 #undef V
 enum { RULES = sizeof rules / sizeof *rules };
 
-/* Before the names of a part; the first is the one that is written. */
+/* Prefixes of a component's names; the first one is written. */
 static const char *const prefixes[ZI_WEIGHT_COMPONENTS][8] = {
     [ZI_COMPONENT_TRANSFORMER] = {"model.diffusion_model.", "diffusion_model.", "diffusion_",
                                   "transformer.", "model."},
@@ -161,7 +163,7 @@ static const char *const prefixes[ZI_WEIGHT_COMPONENTS][8] = {
     [ZI_COMPONENT_VAE] = {"vae.", "first_stage_model."},
 };
 
-/* Behind the name of a module. The first of a role is the one that is written. */
+/* Suffixes of a module's tensors. The first one of a role is written. */
 static const struct {
     const char *text;
     zi_tensor_role role;
@@ -173,7 +175,7 @@ static const struct {
 };
 enum { SUFFIXES = sizeof suffixes / sizeof *suffixes };
 
-/* Tensors that no supported file has. */
+/* Suffixes that only unsupported quantization formats have. */
 static const struct {
     const char *suffix, *format;
 } unsupported[] = {
@@ -199,7 +201,7 @@ static const struct {
 
 /* ---- patterns ---- */
 
-/* What the wildcards of a name stand for: numbers, or indices of words. */
+/* The values of a name's wildcards: numbers, or indices of words. */
 typedef struct {
     int count, values[4];
 } pattern_captures;
@@ -211,7 +213,8 @@ static const char *const *wildcard_words(char letter)
     return NULL;
 }
 
-/* A number of up to three digits without needless zeros; NULL if there is none. */
+/* Reads a number of up to three digits without leading zeros. Returns the rest of text; NULL: none.
+ */
 static const char *read_number(const char *text, int *out)
 {
     int digits = 0, value = 0;
@@ -235,7 +238,7 @@ static const char *read_word(const char *text, const char *const *words, int *ou
     return NULL;
 }
 
-/* Reads pattern at the start of text. Returns what follows, or NULL. */
+/* Matches pattern at the start of text. Returns the rest of text; NULL: no match. */
 static const char *match(const char *pattern, const char *text, const zi_vae_depth *depth,
                          pattern_captures *found)
 {
@@ -259,7 +262,7 @@ static const char *match(const char *pattern, const char *text, const zi_vae_dep
     return text;
 }
 
-/* pattern with its wildcards filled in, and suffix; false when it does not fit. */
+/* Writes pattern with its wildcards replaced, followed by suffix; false: it does not fit in out. */
 static bool expand_pattern(const char *pattern, const char *suffix, const pattern_captures *found,
                            const zi_vae_depth *depth, char out[ZI_MAX_KEY])
 {
@@ -316,7 +319,8 @@ static bool is_fused(const struct rule *rule, zi_naming naming)
     return rule->flags & FUSED && (naming == ZI_NAMES_COMFYUI || naming == ZI_NAMES_GGUF);
 }
 
-/* What the rest of a name behind the module says. Returns false when no tensor has such a name. */
+/* Sets the key's kind and role by the suffix behind the module's name, and *canonical to the
+ * canonical suffix. False: the module has no such tensor. */
 static bool read_suffix(const struct rule *rule, const char *rest, const char **canonical,
                         zi_key *key)
 {
@@ -357,7 +361,7 @@ static bool match_rule(const struct rule *rule, const char *name, const zi_vae_d
     return false;
 }
 
-/* name without prefix, as names of one part. */
+/* Parses a name without prefix as one of a component's. Returns the number of keys. */
 static int parse_component_name(zi_component component, const char *name, const zi_vae_depth *depth,
                                 bool prefixed, zi_key keys[ZI_MAX_FUSED])
 {
@@ -398,7 +402,7 @@ bool zi_key_parse_lm_head(const char *stored, zi_key *key)
 
 /* ---- writing ---- */
 
-/* The suffix of role for a canonical name that ends in canonical; NULL when there is none. */
+/* The stored suffix of a role, for a canonical name with the suffix `canonical`; NULL: none. */
 static const char *suffix_of(zi_tensor_role role, const char *canonical)
 {
     if (role == ZI_ROLE_WEIGHT) return canonical;

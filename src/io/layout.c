@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
-/* How folders are laid out, in the order in which they are tried; a layout is taken when its
- * telling file, or weights of that stem, are there. */
+/* Folder layouts in the order in which they are tried. A layout is recognised by its marker: a file
+ * of this name, or weights with this stem. */
 static const struct {
     zi_naming naming;
     const char *marker_file;
@@ -31,7 +31,7 @@ static const struct {
       {"", "vae", "vae.safetensors", "vae_config.json"}}},
 };
 
-/* Of the folder of a single part. */
+/* Stems of weights in the folder of a single component. */
 static const char *const stems[] = {"diffusion_pytorch_model", "model", NULL};
 
 static bool join_path(const char *dir, const char *name, char **out, zi_error *error)
@@ -98,7 +98,8 @@ static bool read_folder_layout(const char *path, size_t row, zi_layout *layout, 
            find_path(path, "scheduler/scheduler_config.json", false, &layout->scheduler, error);
 }
 
-/* Which parts a checkpoint has, and in whose names: the first that are not everyone's. */
+/* Sets which components a checkpoint has, and the naming: that of the first tensor whose name is
+ * not the same in all namings. */
 static void detect_components(const zi_checkpoint *checkpoint, bool has[ZI_WEIGHT_COMPONENTS],
                               zi_naming *naming)
 {
@@ -116,8 +117,8 @@ static void detect_components(const zi_checkpoint *checkpoint, bool has[ZI_WEIGH
     }
 }
 
-/* Every part that lies in the checkpoint, which is that of a file (stem NULL) or of the files of a
- * folder. */
+/* Fills in the components that the layout's open checkpoint has. path: the file (stem NULL) or the
+ * folder of the files STEM.*. Fails when there are none. */
 static bool find_components(const char *path, const char *stem, zi_layout *layout, zi_error *error)
 {
     const zi_checkpoint *checkpoint = layout->checkpoint;
@@ -135,7 +136,7 @@ static bool find_components(const char *path, const char *stem, zi_layout *layou
               find_path(path, "config.json", false, &layout->components[component].config, error));
     }
     if (ok && (unsupported || !any))
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "not a part of Z-Image (%s)",
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "not a component of Z-Image (%s)",
                             unsupported ? unsupported
                             : name      ? name
                                         : "of an unknown model");
@@ -150,7 +151,7 @@ static bool read_file(const char *path, zi_layout *layout, zi_error *error)
            find_components(path, NULL, layout, error);
 }
 
-/* The folder of a single part. */
+/* Reads the folder of a single component. */
 static bool read_component_folder(const char *path, const char *stem, zi_layout *layout,
                                   zi_error *error)
 {
@@ -174,7 +175,7 @@ static bool read_folder(const char *path, zi_layout *layout, zi_error *error)
                         "weights.safetensors (MLX) is there");
 }
 
-/* Hands over what was read, or frees it. */
+/* Moves the layout to *out, or frees it if not ok. Returns ok. */
 static bool finish_layout(bool ok, zi_layout *layout, zi_layout *out)
 {
     if (ok)

@@ -4,7 +4,7 @@
 
 enum { LANES = 8 };
 
-/* Smallest and largest of n numbers, several at a time. */
+/* Smallest and largest of n values, in LANES lanes so that compilers vectorize it. */
 static void find_range(const float *w, size_t n, float *low, float *high)
 {
     float lows[LANES], highs[LANES];
@@ -22,8 +22,8 @@ static void find_range(const float *w, size_t n, float *low, float *high)
     }
 }
 
-/* Clamped and rounded half to even: adding a number whose last bit counts ones rounds to them. NaN
- * is 0. */
+/* Clamps to 0..max and rounds half to even, by adding 2^23, whose last mantissa bit has value 1.
+ * NaN becomes 0. */
 static inline uint8_t quantize_value(float value, float max)
 {
     value = value > 0 ? value : 0;
@@ -31,7 +31,7 @@ static inline uint8_t quantize_value(float value, float max)
     return (uint8_t)(int)((value + 0x1p23f) - 0x1p23f);
 }
 
-/* All in f32, whatever the tensor's type; scale and bias are rounded to it at the very end. */
+/* Computes in f32 whatever the type; only the final scale and bias are rounded to it. */
 void zi_quantize_group(const float *w, size_t n, int bits, zi_dtype type, uint8_t *q, void *scale,
                        void *bias)
 {

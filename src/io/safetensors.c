@@ -21,7 +21,7 @@ uint64_t zi_safetensors_data_offset(const uint8_t bytes[ZI_SAFETENSORS_LENGTH])
     return length <= MAX_HEADER ? LENGTH_BYTES + length : 0;
 }
 
-/* A JSON number that is a whole number a size_t and a double hold exactly. */
+/* Reads a JSON number that is a whole number exactly representable as size_t and double. */
 static bool json_size(const cJSON *item, size_t *out)
 {
     if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || item->valuedouble > 0x1p53 ||
@@ -93,7 +93,8 @@ static int by_offset(const void *a, const void *b)
     return ((*x)->bytes > (*y)->bytes) - ((*x)->bytes < (*y)->bytes); /* empty ones first */
 }
 
-/* The tensors must lie end to end and fill the data: anything else is damage or hidden payload. */
+/* Fails unless the tensors fill the data without gaps and overlaps; anything else is damage or
+ * hidden data. */
 static bool check_tensors_fill_file(const char *path, const zi_tensor *tensors, size_t count,
                                     const uint8_t *data, size_t size, zi_error *error)
 {
@@ -114,12 +115,12 @@ static bool check_tensors_fill_file(const char *path, const zi_tensor *tensors, 
     free(order);
     if (ok && end != data + size)
         ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                          "%zu bytes behind the last tensor belong to none",
+                          "%zu bytes behind the last tensor belong to no tensor",
                           (size_t)(data + size - end));
     return ok;
 }
 
-/* "__metadata__": an object of strings; what is none is no one's business. */
+/* Adds the strings of "__metadata__"; other values are ignored. */
 static bool parse_metadata(const cJSON *object, zi_checkpoint *checkpoint, zi_error *error)
 {
     const cJSON *item;

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-/* A stored tensor, or a part of a fused one, and what it is to a canonical tensor. */
+/* A stored tensor, or a slice of a fused one, with its role for a canonical tensor. */
 struct piece {
     char *name;
     zi_tensor_role role;
@@ -43,14 +43,14 @@ static bool add_piece(struct pieces *pieces, const zi_checkpoint *checkpoint,
     return true;
 }
 
-/* Adds the tensors of a part. */
+/* Adds the pieces of the source's component in a checkpoint. */
 static bool add_pieces(const zi_checkpoint *checkpoint, zi_source *source, struct pieces *pieces,
                        zi_error *error)
 {
     const char *unsupported = source->language ? NULL : zi_recognise_unsupported(checkpoint);
     if (unsupported)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, checkpoint->files[0].path,
-                            "not a part of Z-Image (%s)", unsupported);
+                            "not a component of Z-Image (%s)", unsupported);
     if (!zi_formats_check(checkpoint, error)) return false;
     for (size_t i = 0; i < checkpoint->tensor_count; i++) {
         const zi_tensor *tensor = &checkpoint->tensors[i];
@@ -81,7 +81,7 @@ static const char *piece_file(const struct piece *piece)
     return zi_tensor_file(piece->checkpoint, piece->tensor);
 }
 
-/* The rows of a piece, when rows of its tensor are divided among the parts of a fused one. */
+/* The rows of a piece: all of its tensor's, or its slice of a fused tensor's. */
 static zi_rows piece_rows(const struct piece *piece)
 {
     const zi_tensor *tensor = piece->tensor;
@@ -98,7 +98,7 @@ static bool fail_shape(const struct piece *piece, const char *wanted, zi_error *
                            zi_shape_text(piece->tensor->shape, piece->tensor->dims, shape), wanted);
 }
 
-/* ---- the weight itself ---- */
+/* ---- weights ---- */
 
 static void set_dims(zi_entry *entry, const size_t *shape, int dims)
 {
@@ -107,7 +107,7 @@ static void set_dims(zi_entry *entry, const size_t *shape, int dims)
     if (dims > 0 && entry->kind != ZI_TENSOR_ROW) entry->shape[0] = entry->rows;
 }
 
-/* The canonical shape of stored numbers. */
+/* Sets the entry's canonical shape. Fails when the stored shape does not fit the tensor's kind. */
 static bool set_canonical_shape(const struct piece *piece, bool nhwc, zi_entry *entry,
                                 zi_error *error)
 {
@@ -159,9 +159,10 @@ static bool init_entry(const struct piece *piece, bool nhwc, zi_entry *entry, zi
     return set_canonical_shape(piece, nhwc, entry, error);
 }
 
-/* ---- its companions ---- */
+/* ---- companions ---- */
 
-/* Bits of numbers in packed words, when that many are in a group; 0 when that cannot be. */
+/* Bits per value of a row of packed 32-bit words with `groups` groups of `group` values; 0: the
+ * sizes do not fit. */
 static int infer_bits(size_t words, size_t groups, size_t group)
 {
     size_t values;
@@ -172,7 +173,7 @@ static int infer_bits(size_t words, size_t groups, size_t group)
     return known && bits * values == words * 32 ? (int)bits : 0;
 }
 
-/* MLX: weight U32 [rows, words], scales and biases [rows, groups]. */
+/* Sets up MLX quantization: weight U32 [rows, words], scales and biases [rows, groups]. */
 static bool set_mlx_groups(const struct piece *weight, const struct piece *scales,
                            const struct piece *biases, size_t group, zi_entry *entry,
                            zi_error *error)
@@ -207,7 +208,7 @@ static bool set_mlx_groups(const struct piece *weight, const struct piece *scale
     return true;
 }
 
-/* A factor for all of the stored tensor, or one for each of its rows. */
+/* Sets up fp8 or int8 with one scale for the tensor or one per row. */
 static bool set_scale(const struct piece *weight, const struct piece *scale, zi_entry *entry,
                       zi_error *error)
 {
@@ -237,7 +238,7 @@ static bool set_scale(const struct piece *weight, const struct piece *scale, zi_
     return true;
 }
 
-/* Integers mean nothing without what belongs to them. */
+/* Fails for a weight without companions whose type needs them or is none of weights. */
 static bool check_type_without_scales(const struct piece *weight, zi_error *error)
 {
     zi_dtype type = weight->tensor->type;
@@ -272,9 +273,10 @@ static bool set_packing(const struct piece *const by_role[ZI_ROLE_UNUSED], size_
                  : check_type_without_scales(weight, error);
 }
 
-/* ---- all of it ---- */
+/* ---- entries ---- */
 
-/* Makes an entry of the pieces of one name; returns how many there are, 0 after a failure. */
+/* Adds an entry made of the pieces of one name, first in `pieces`. Returns their number; 0:
+ * failure. */
 static size_t add_entry(const struct piece *pieces, size_t count, bool nhwc, size_t group,
                         zi_source *source, zi_error *error)
 {
@@ -311,7 +313,7 @@ static size_t add_entry(const struct piece *pieces, size_t count, bool nhwc, siz
 
 static bool add_entries(struct pieces *pieces, size_t group, zi_source *source, zi_error *error)
 {
-    bool nhwc = false; /* files of MLX's names have MLX's shapes */
+    bool nhwc = false; /* files with MLX names have MLX shapes */
     for (size_t i = 0; i < pieces->count; i++) {
         zi_naming naming = pieces->list[i].naming;
         nhwc = nhwc || naming == ZI_NAMES_MLX || naming == ZI_NAMES_MFLUX;
@@ -327,6 +329,8 @@ static bool add_entries(struct pieces *pieces, size_t group, zi_source *source, 
     return true;
 }
 
+/* Creates the source that `source` begins: component and language are set. group: values per MLX
+ * group, or 0. */
 static bool collect_entries(const zi_checkpoint *const *checkpoints, size_t count, size_t group,
                             zi_source source, zi_source *out, zi_error *error)
 {

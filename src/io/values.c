@@ -35,7 +35,8 @@ void zi_entry_read_values(const zi_entry *entry, size_t rows, size_t columns, fl
     for (size_t i = 0; i < rows; i++) zi_entry_read_row(entry, rows, columns, i, out + i * columns);
 }
 
-/* Whether the values of an entry are finite; *zero: and nothing but zeros. */
+/* Whether all values of an entry are finite. Clears *zero when one is not zero. row: scratch memory
+ * [columns]. */
 static bool check_entry_finite(const zi_entry *entry, float *row, size_t columns, bool *zero)
 {
     size_t rows = entry->dims ? entry->shape[0] : 1;
@@ -79,7 +80,7 @@ void zi_values_fill(float *values, size_t n, float value)
     for (size_t i = 0; i < n; i++) values[i] = value;
 }
 
-/* A fast generator is enough. */
+/* Xorshift32, a fast generator of sufficient quality. */
 static uint32_t xorshift(uint32_t *state)
 {
     *state ^= *state << 13;

@@ -122,8 +122,8 @@ static void read_scales(const zi_matrix *w, size_t row, size_t n, size_t depth, 
     widen_scales(w, w->biases, row, n, first, groups, out->biases);
 }
 
-/* The quantized values [n, unit] of rows [row, row + n) from a column on. *stride: their row
- * stride. Nibbles are spread out into `space`. */
+/* The quantized values [n, unit] of rows [row, row + n) from a column on, as bytes. *stride: their
+ * row stride. Values of 4 bits are unpacked into `spread`. */
 static const uint8_t *read_group_values(const zi_matrix *w, size_t row, size_t n, size_t column,
                                         uint8_t *spread, size_t *stride)
 {
