@@ -1,5 +1,5 @@
-/* The one EXIF field that pictures of this kind use: UserComment (tag 0x9286), 8 bytes that name a
- * character set and then the text. A1111 and piexif write "UNICODE\0" and big-endian UTF-16. */
+/* The one EXIF field that A1111 uses for the infotext: UserComment (tag 0x9286), 8 bytes that name
+ * a character set and then the text. A1111 and piexif write "UNICODE\0" and big-endian UTF-16. */
 #include "io/image.h"
 
 #include <stdlib.h>
@@ -39,7 +39,8 @@ static void put_directory(zi_text *out, unsigned tag, unsigned type, uint32_t co
     put_be32(out, 0); /* no further directory */
 }
 
-/* Appends valid UTF-8 as big-endian UTF-16 to out, which may be NULL; tells how many units. */
+/* Appends valid UTF-8 as big-endian UTF-16 to out, unless it is NULL; returns the number of units.
+ */
 static size_t put_utf16(zi_text *out, const char *text)
 {
     const utf8proc_uint8_t *at = (const utf8proc_uint8_t *)text;

@@ -6,7 +6,7 @@
 
 enum { MAGIC_BYTES = 4, DEFAULT_ALIGNMENT = 32 };
 
-/* ---- the numbers that files have for types ---- */
+/* ---- tensor types by their numbers in files ---- */
 
 /* Types that are known by name alone have ZI_DTYPE_COUNT. */
 static const struct {
@@ -99,7 +99,7 @@ static bool fail_truncated(const reader *r, const char *what)
     return false;
 }
 
-/* A number as it lies in the file, of 4 or 8 bytes. */
+/* Reads a little-endian number of 4 or 8 bytes. */
 static bool read_number(reader *r, void *out, size_t bytes, const char *what)
 {
     if (bytes_left(r) < bytes) return fail_truncated(r, what);

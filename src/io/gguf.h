@@ -70,8 +70,8 @@ const zi_gguf_value *zi_gguf_find(const zi_gguf *gguf, const char *key);
  * be integers. */
 bool zi_gguf_string(const zi_gguf *gguf, const char *key, zi_gguf_text *out,
                     zi_error *error) ZI_CHECKED;
-bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t least, int64_t most,
-                     int64_t *out, zi_error *error) ZI_CHECKED;
+bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t min, int64_t max, int64_t *out,
+                     zi_error *error) ZI_CHECKED;
 bool zi_gguf_number(const zi_gguf *gguf, const char *key, double *out, zi_error *error) ZI_CHECKED;
 bool zi_gguf_bool(const zi_gguf *gguf, const char *key, bool *out, zi_error *error) ZI_CHECKED;
 

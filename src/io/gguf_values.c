@@ -152,16 +152,16 @@ bool zi_gguf_string(const zi_gguf *gguf, const char *key, zi_gguf_text *out, zi_
     return true;
 }
 
-bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t least, int64_t most,
-                     int64_t *out, zi_error *error)
+bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t min, int64_t max, int64_t *out,
+                     zi_error *error)
 {
     const zi_gguf_value *value;
     if (!get(gguf, key, false, is_integer, "a whole number", &value, error)) return false;
     int64_t number = zi_gguf_integer_at(value, 0);
-    if (number < least || number > most || (value->type == ZI_GGUF_U64 && number < 0))
+    if (number < min || number > max || (value->type == ZI_GGUF_U64 && number < 0))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
-                               "key %s must be from %lld to %lld", key, (long long)least,
-                               (long long)most);
+                               "key %s must be from %lld to %lld", key, (long long)min,
+                               (long long)max);
     *out = number;
     return true;
 }

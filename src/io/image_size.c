@@ -1,4 +1,4 @@
-/* How large a picture is, read off its first bytes: before anything of that size is allocated. */
+/* Reads the image size from a file's first bytes, before anything of that size is allocated. */
 #include "io/image.h"
 
 #include <string.h>

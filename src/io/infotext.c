@@ -11,9 +11,9 @@
 
 static const char negative_label[] = "Negative prompt:";
 
-/* ---- numbers with a point, whatever the host program told setlocale ---- */
+/* ---- numbers with a decimal point, whatever the current locale ---- */
 
-/* What stands between the digits of "0.5" in the current locale. */
+/* The decimal separator of the current locale. */
 static void decimal_point(char point[16])
 {
     char half[16];
@@ -189,7 +189,7 @@ static const char *keep(char **storage, span from)
     return start;
 }
 
-/* The same for a value, which may be a JSON string: that one is never longer when decoded. */
+/* As above for a value, which may be a JSON string: decoding never makes it longer. */
 static const char *keep_value(char **storage, span from)
 {
     cJSON *string =

@@ -53,7 +53,7 @@ static int write_bytes(const uint8_t *data, size_t size, const WebPPicture *pict
     return !out->failed;
 }
 
-/* Puts the EXIF block beside an encoded picture. */
+/* Combines an encoded image and an EXIF block into one file, appended to out. */
 static bool add_exif(const char *name, const zi_text *picture, const zi_text *exif, zi_text *out,
                      zi_error *error)
 {
@@ -77,7 +77,7 @@ out:
     return ok;
 }
 
-/* The picture alone, without the infotext. */
+/* Appends the encoded image, without the infotext, to out. */
 static bool encode(const zi_image *image, const char *name, int quality, zi_text *out,
                    zi_error *error)
 {

@@ -71,7 +71,7 @@ static bool has_i8mm(void)
 #elif defined(__aarch64__)
 static bool has_dotprod(void)
 {
-    return false; /* no way to ask is known here */
+    return false; /* no known way to query it on this system */
 }
 
 static bool has_i8mm(void)

@@ -32,7 +32,7 @@ static inline float quantize_numbers_neon(const float *x, size_t group, int16_t 
     return most / Q_MAX;
 }
 
-/* What follows the numbers of a group. */
+/* What follows the values of a group. */
 typedef struct {
     const float *scales_a, *sums_a; /* [QMR] */
     const int32_t *whole_a;

@@ -28,7 +28,7 @@ static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, con
     place_scales(scales, biases, n, QNR, (float *)(void *)(numbers + group * QNR));
 }
 
-/* sum [2 columns, 2 rows] for pairs of rows and columns += products of eight numbers of each. */
+/* sum [2 columns, 2 rows] for pairs of rows and columns += products of eight values of each. */
 static inline void step(const int8_t *a, const uint8_t *b, int32x4_t sum[ROW_PAIRS][COLUMN_PAIRS])
 {
     int8x16_t rows[ROW_PAIRS];

@@ -1,4 +1,4 @@
-/* What the x86 tiers share: eight numbers at a time, for files compiled with AVX2, FMA and F16C. */
+/* What the x86 tiers share: eight values at a time, for files compiled with AVX2, FMA and F16C. */
 #ifndef ZI_KERNELS_X86_H
 #define ZI_KERNELS_X86_H
 
@@ -7,7 +7,7 @@
 
 #include <immintrin.h>
 
-/* Eight stored numbers as f32; no alignment needed. */
+/* Eight stored values as f32; no alignment needed. */
 static inline __m256 load8(zi_dtype type, const char *source)
 {
     if (type == ZI_F32) return _mm256_loadu_ps((const float *)(const void *)source);
@@ -163,7 +163,7 @@ static inline float largest_pair_sum(const float *x, size_t group)
     return _mm_cvtss_f32(_mm_castsi128_ps(most));
 }
 
-/* 32 numbers as signed bytes; adds them, in fours of neighbours, to sums. */
+/* 32 values as signed bytes; adds them, in fours of neighbours, to sums. */
 static inline __m256i quantize32(const float *x, __m256 inverse, __m256i *sums)
 {
     __m256i q[4];
@@ -256,7 +256,7 @@ static inline __m256 exp8(__m256 x)
     return _mm256_andnot_ps(tiny, y);
 }
 
-/* n < 8 numbers, the others `fill`. */
+/* n < 8 values, the others `fill`. */
 static inline __m256 load_some(const float *x, size_t n, float fill)
 {
     float some[8] = {fill, fill, fill, fill, fill, fill, fill, fill};

@@ -19,7 +19,8 @@ typedef enum {
 typedef struct {
     const char *paths[ZI_ASSEMBLY_INPUTS]; /* borrowed; NULL: not given */
     zi_layout layouts[ZI_ASSEMBLY_INPUTS];
-    int from[ZI_WEIGHT_COMPONENTS]; /* the place that serves a part; ZI_ASSEMBLY_INPUTS: none has it
+    int from[ZI_WEIGHT_COMPONENTS]; /* the input that provides each component; ZI_ASSEMBLY_INPUTS:
+                                     * none
                                      */
 } zi_assembly;
 

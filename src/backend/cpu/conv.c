@@ -1,11 +1,11 @@
-/* 3x3 convolution in Winograd's domain (winograd.c): a picture is cut into tiles of 4x4 results,
- * tiles into blocks. At each of 36 points a block's transformed inputs [tiles, in] are multiplied
- * by the transformed weights [in, out].
+/* 3x3 convolution in Winograd's domain (winograd.c): a feature map is cut into tiles of 4x4
+ * results, tiles into blocks. At each of 36 points a block's transformed inputs [tiles, in] are
+ * multiplied by the transformed weights [in, out].
  *
- * The picture is worked on in bands of a few rows of blocks. First all inputs of a band are
+ * The feature map is processed in bands of a few rows of blocks. First all inputs of a band are
  * normed, transformed and packed into panels; then its results are written, which may happen on top
  * of its inputs: later bands need but one row of those, which is kept. Blocks depend on the
- * picture's size alone, so neither bands nor threads change a bit of the results. */
+ * feature map's size alone, so neither bands nor threads change a bit of the results. */
 #include "backend/cpu/internal.h"
 
 enum {
@@ -144,7 +144,7 @@ static void weights_task(void *context, size_t task, size_t worker)
 
 /* ---- blocks ---- */
 
-/* Tiles [top, top + height) x [left, left + width) of the picture. */
+/* A block of tiles: [top, top + height) x [left, left + width) of the feature map. */
 typedef struct {
     size_t top, left, height, width;
 } block;

@@ -7,7 +7,7 @@
 enum {
     BLOCK_N = 64,          /* columns of a task */
     BLOCK_BYTES = 4096,    /* of a column packed at once: the block stays in the second cache */
-    BLOCK_K = BLOCK_BYTES, /* most numbers in them */
+    BLOCK_K = BLOCK_BYTES, /* most values in them */
 };
 
 /* The pack format of panels: dense f32, or quantized groups. A unit of depth is one value per row,
@@ -196,7 +196,7 @@ static void pack_units(const linear_job *job, size_t row, size_t n, size_t depth
     }
 }
 
-/* Rows of numbers that the kernels do not read, or that have a scale, as f32 into plain [n, k]. */
+/* Rows of values that the kernels do not read, or that have a scale, as f32 into plain [n, k]. */
 static void widen_rows(const zi_matrix *w, size_t row, size_t n, size_t depth, size_t k,
                        float *plain)
 {
@@ -208,7 +208,7 @@ static void widen_rows(const zi_matrix *w, size_t row, size_t n, size_t depth, s
     }
 }
 
-/* Rows [row, row + n) of w, n <= nr, from column `depth` on, into a panel of k numbers a column.
+/* Rows [row, row + n) of w, n <= nr, from column `depth` on, into a panel of k values a column.
  * `plain` [nr, k] is used on the way. */
 static void pack_weights(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                          float *plain, char *panel)
