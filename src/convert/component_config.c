@@ -130,8 +130,9 @@ static void add_transformer_fields(struct builder *builder)
     int head = tensor_dim(builder, "layers.0.attention.norm_q.weight", 0);
     int text = tensor_dim(builder, "cap_embedder.1.weight", 1);
     if (builder->ok && (dim % head || patch % 4))
-        builder->ok = zi_error_set(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file,
-                                   "%d numbers a token are no whole heads of %d", dim, head);
+        builder->ok =
+            zi_error_set(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file,
+                         "a width of %d is not a multiple of the head width %d", dim, head);
     if (!builder->ok) return;
     set_shape_int(builder, "cap_feat_dim", text);
     set_shape_int(builder, "dim", dim);

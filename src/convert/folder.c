@@ -136,7 +136,7 @@ bool zi_conversion_write_folder(zi_conversion *c, zi_error *error)
     zi_folder folder;
     if (c->whole && !c->tokenizer)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
-                               "no tokenizer in it; a reference model can lend one");
+                               "no tokenizer in it; a reference model can provide one");
     if (!(c->work.provider ? zi_folder_continue(&folder, c->options->destination, error)
                            : zi_folder_open(&folder, c->options->destination, error)))
         return false;

@@ -158,7 +158,7 @@ static bool add_tokenizer(const zi_conversion *c, zi_gguf_encoder_metadata *v, z
     const cJSON *model;
     if (!c->tokenizer)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
-                               "no tokenizer in it; a reference model can lend one");
+                               "no tokenizer in it; a reference model can provide one");
     char *file = zi_path_join(c->tokenizer, "tokenizer.json");
     if (!file) return zi_error_no_memory(error, strlen(c->tokenizer));
     int size = 0;

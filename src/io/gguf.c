@@ -256,7 +256,7 @@ static bool set_tensor_bytes(const reader *r, zi_tensor *tensor)
     size_t columns = tensor->dims ? tensor->shape[tensor->dims - 1] : 1;
     if (columns % block)
         return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
-                               "tensor %s is %s, in blocks of %zu, but its rows have %zu numbers",
+                               "tensor %s is %s, in blocks of %zu, but its rows have %zu values",
                                tensor->name, zi_dtype_name(tensor->type), block, columns);
     if (__builtin_mul_overflow(tensor->count / block, zi_dtype_size(tensor->type), &unused))
         return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,

@@ -100,7 +100,7 @@ bool zi_image_encode(const zi_image *image, const char *name, const zi_save_opti
         return false;
     if (full.format < ZI_FORMAT_PNG || full.format > ZI_FORMAT_WEBP)
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "format",
-                               "%d is no image format", (int)full.format);
+                               "%d is not an image format", (int)full.format);
     if (full.quality < 0 || full.quality > 100)
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "quality",
                                "the quality is %d; it may be 1 to 100", full.quality);

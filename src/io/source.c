@@ -199,8 +199,8 @@ static bool set_mlx_groups(const struct piece *weight, const struct piece *scale
         return fail_shape(scales, "no group size and number of bits fit it and its weight", error);
     if (entry->bits != 4 && entry->bits != 8)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, piece_file(weight), w->name,
-                               "tensor %s is of %d-bit numbers; 4 and 8 bits are supported",
-                               w->name, entry->bits);
+                               "tensor %s has %d-bit values; 4 and 8 bits are supported", w->name,
+                               entry->bits);
     entry->packing = ZI_GROUPED;
     entry->shape[1] = s->shape[1] * entry->group;
     entry->scales = piece_rows(scales);
@@ -232,7 +232,7 @@ static bool set_scale(const struct piece *weight, const struct piece *scale, zi_
     else if (column && f->shape[0] == w->shape[0] && scale->slices == weight->slices)
         entry->scales = piece_rows(scale);
     else
-        return fail_shape(scale, "it should have one number, or one for each row of its weight",
+        return fail_shape(scale, "it should have one value, or one for each row of its weight",
                           error);
     entry->packing = ZI_SCALED;
     return true;
@@ -244,7 +244,7 @@ static bool check_type_without_scales(const struct piece *weight, zi_error *erro
     zi_dtype type = weight->tensor->type;
     const char *lacks = type == ZI_I8    ? "its weight_scale is missing"
                         : type == ZI_U32 ? "its scales and biases are missing"
-                        : type == ZI_U8  ? "packed numbers of an unknown format"
+                        : type == ZI_U8  ? "packed values of an unknown format"
                                          : "not a type of weights";
     bool whole = (type >= ZI_I8 && type <= ZI_BOOL) || type == ZI_F64;
     zi_error_code code =

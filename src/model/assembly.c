@@ -110,7 +110,7 @@ static bool read_component_config(const zi_assembly *assembly, zi_component comp
     if (path) return zi_config_read(component, path, config, error);
     if (!usual) return true; /* it is inferred from the weights */
     return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "config",
-                           "%s/%s is missing; a reference model can lend its own",
+                           "%s/%s is missing; a reference model can provide it",
                            assembly->paths[input], usual);
 }
 
@@ -156,7 +156,7 @@ bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_er
         model->components[ZI_COMPONENT_TRANSFORMER].usual_path)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "scheduler",
                                "%s/scheduler/scheduler_config.json is missing; a reference model "
-                               "can lend its own",
+                               "can provide it",
                                assembly->paths[ZI_ASSEMBLY_MODEL]);
     config->scheduler = zi_config_z_image_turbo().scheduler;
     return true;
@@ -244,5 +244,5 @@ bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *a
     if (zi_is_file(text) && !load_gguf_tokenizer(text, assembly, out, error)) return false;
     if (!*out && options->text_encoder && !load_tokenizer_near(text, out, error)) return false;
     return *out || zi_error_set_in(error, ZI_ERROR_INCOMPLETE, options->path, "tokenizer",
-                                   "no tokenizer in it; a reference model can lend one");
+                                   "no tokenizer in it; a reference model can provide one");
 }

@@ -28,7 +28,7 @@ static bool read_mlx_group_size(const char *path, const cJSON *json, size_t *out
     *out = (size_t)group;
     return (group & (group - 1)) == 0 ||
            zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "group_size",
-                           "groups of %d numbers are not supported; 32, 64 and 128 are", group);
+                           "groups of %d values are not supported; 32, 64 and 128 are", group);
 }
 
 static bool read_text_encoder(const char *path, const cJSON *json, zi_config *config,
@@ -126,7 +126,7 @@ static bool fail_misfit(const char *where, bool inferred, const char *field, zi_
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
     return inferred ? zi_error_set_in(error, ZI_ERROR_INCOMPLETE, where, "config",
-                                      "%s; a reference model can lend its config", what)
+                                      "%s; a reference model can provide one", what)
                     : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, where, field, "%s", what);
 }
 
@@ -254,7 +254,7 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
     c->blocks = cJSON_GetArraySize(blocks);
     if (c->blocks != 4)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "block_out_channels",
-                               "\"block_out_channels\" must have 4 numbers (8 pixels a latent)");
+                               "\"block_out_channels\" must have 4 elements (8 pixels per latent)");
     if (!read_ints(path, json, "block_out_channels", c->blocks, 1, 1024, c->channels, error) ||
         !zi_json_int(path, json, "layers_per_block", 1, 16, &c->layers_per_block, error) ||
         !zi_json_int(path, json, "norm_num_groups", 1, 1024, &c->groups, error) ||

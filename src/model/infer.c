@@ -64,9 +64,10 @@ static bool infer_transformer(const zi_source *source, zi_config *config, zi_err
     c->refiners = count_blocks(source, "noise_refiner.", ".attention.norm_q.weight");
     c->channels = patch / 4;
     if (patch % 4 || c->dim % head)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
-                            "patches of %d numbers, or heads of %d in %d, are not of Z-Image",
-                            patch, head, c->dim);
+        return zi_error_set(
+            error, ZI_ERROR_UNSUPPORTED, source->file,
+            "patches of %d values, or heads of %d in a width of %d, do not fit Z-Image", patch,
+            head, c->dim);
     c->heads = c->dim / head;
     c->axes[0] = 0; /* check_transformer sets the default for this head_dim */
     return true;
@@ -118,8 +119,8 @@ static bool infer_text_encoder(const zi_source *source, const zi_gguf *gguf, zi_
     c->layers = count_blocks(source, "model.layers.", ".self_attn.q_norm.weight");
     if (q % c->head_dim || kv % c->head_dim || c->layers < 2)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
-                            "%d layers with heads of %d in %d and %d are not of Qwen3", c->layers,
-                            c->head_dim, q, kv);
+                            "%d layers with heads of %d in widths of %d and %d do not fit Qwen3",
+                            c->layers, c->head_dim, q, kv);
     c->heads = q / c->head_dim;
     c->kv_heads = kv / c->head_dim;
     return !gguf || read_gguf_config(gguf, c, error);

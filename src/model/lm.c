@@ -124,11 +124,12 @@ static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *erro
         return false;
     if (zi_checkpoint_find(checkpoint, "token_embd.weight") && checkpoint->gguf)
         return load_gguf(checkpoint, lm, error);
-    bool ok = zi_recognise_unsupported(checkpoint)
-                  ? zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->path,
-                                 "of files, only a GGUF serves as a language model; others come "
-                                 "as folders, with config.json and tokenizer")
-                  : load_text_encoder(options, checkpoint, lm, error);
+    bool ok =
+        zi_recognise_unsupported(checkpoint)
+            ? zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->path,
+                           "a language model in a single file must be GGUF; other formats are read "
+                           "as folders, with config.json and tokenizer")
+            : load_text_encoder(options, checkpoint, lm, error);
     zi_checkpoint_release(checkpoint);
     return ok;
 }

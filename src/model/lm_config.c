@@ -232,7 +232,7 @@ static bool read_gguf_double(const zi_gguf *gguf, const char *architecture, cons
         return false;
     if (*out > 0 && *out < 1e12) return true;
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
-                           "key %s is %g, which cannot be", key, *out);
+                           "key %s is %g, which is out of range", key, *out);
 }
 
 static bool check_gguf_rope_scaling(const zi_gguf *gguf, const char *architecture, zi_error *error)

@@ -289,7 +289,7 @@ class Refusals(Enhancing):
         self.fails(1, ["--llm", "no/such"], llm="no/such")
         os.mkdir(self.path("empty"))
         self.fails(1, ["empty"], llm=self.path("empty"))
-        self.fails(1, ["only a GGUF"], llm=os.path.join(HF, "model.safetensors"))
+        self.fails(1, ["must be GGUF"], llm=os.path.join(HF, "model.safetensors"))
         two = self.path("two")
         os.mkdir(two)
         for name in "a.gguf", "b.gguf":
