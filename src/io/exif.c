@@ -95,8 +95,8 @@ typedef struct {
     bool big; /* byte order */
 } tiff;
 
-/* A number of 2 or 4 bytes; 0 where the block has ended, which means nothing anywhere. */
-static uint32_t get(const tiff *t, size_t at, unsigned bytes)
+/* Reads a number of 2 or 4 bytes; 0 behind the end of the block (0 is no valid value anywhere). */
+static uint32_t read_number(const tiff *t, size_t at, unsigned bytes)
 {
     if (at > t->size || t->size - at < bytes) return 0;
     uint32_t value = 0;
@@ -105,12 +105,13 @@ static uint32_t get(const tiff *t, size_t at, unsigned bytes)
     return value;
 }
 
-/* Where the directory has its entry of that tag; 0 when it has none. */
+/* Offset of the directory's entry with this tag; 0: there is none. */
 static size_t find_entry(const tiff *t, size_t directory, unsigned tag)
 {
-    uint32_t count = get(t, directory, 2);
+    uint32_t count = read_number(t, directory, 2);
     for (uint32_t i = 0; i < count; i++)
-        if (get(t, directory + 2 + 12 * (size_t)i, 2) == tag) return directory + 2 + 12 * (size_t)i;
+        if (read_number(t, directory + 2 + 12 * (size_t)i, 2) == tag)
+            return directory + 2 + 12 * (size_t)i;
     return 0;
 }
 
@@ -135,10 +136,10 @@ static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool mark
     zi_text text;
     zi_text_init(&text, size / 2 * 3);
     for (size_t at = 0; at < units.size; at += 2) {
-        uint32_t c = get(&units, at, 2);
+        uint32_t c = read_number(&units, at, 2);
         if (!c) break;
         if (at == 0 && c == 0xfeff && mark) continue;
-        uint32_t low = c >= 0xd800 && c < 0xdc00 ? get(&units, at + 2, 2) : 0;
+        uint32_t low = c >= 0xd800 && c < 0xdc00 ? read_number(&units, at + 2, 2) : 0;
         if (low >= 0xdc00 && low < 0xe000) {
             c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
             at += 2;
@@ -160,10 +161,10 @@ bool zi_exif_read(const uint8_t *data, size_t size, char **infotext, zi_error *e
     }
     if (size < HEADER || (memcmp(data, "MM\0*", 4) && memcmp(data, "II*\0", 4))) return true;
     tiff t = {data, size, data[0] == 'M'};
-    size_t link = find_entry(&t, get(&t, 4, 4), TAG_EXIF);
-    size_t entry = link ? find_entry(&t, get(&t, link + 8, 4), TAG_USER_COMMENT) : 0;
+    size_t link = find_entry(&t, read_number(&t, 4, 4), TAG_EXIF);
+    size_t entry = link ? find_entry(&t, read_number(&t, link + 8, 4), TAG_USER_COMMENT) : 0;
     if (!entry) return true;
-    size_t count = get(&t, entry + 4, 4), at = get(&t, entry + 8, 4);
+    size_t count = read_number(&t, entry + 4, 4), at = read_number(&t, entry + 8, 4);
     if (count < CHARSET || at > size || size - at < count) return true;
     const uint8_t *text = data + at + CHARSET;
     count -= CHARSET;

@@ -54,7 +54,8 @@ size_t attention_scratch(const zi_kernels *kernels, size_t dim)
     return carve(&(block){0}, kernels, dim, NULL);
 }
 
-static block place(const attention_job *job, size_t task, size_t worker)
+/* The block of queries that a task computes, with buffers in the worker's scratch memory. */
+static block block_of_task(const attention_job *job, size_t task, size_t worker)
 {
     const attention_args *args = job->args;
     block b = {.args = args, .kernels = job->exec->kernels};
@@ -231,7 +232,7 @@ static void attention_task(void *context, size_t task, size_t worker)
 {
     const attention_job *job = context;
     const attention_args *args = job->args;
-    block b = place(job, task, worker);
+    block b = block_of_task(job, task, worker);
     memset(b.sums, 0, b.queries * b.wide * sizeof *b.sums);
     for (size_t i = 0; i < b.queries; i++) {
         b.most[i] = -INFINITY;
