@@ -157,9 +157,9 @@ static span value_at(span rest)
     return (span){rest.data, (size_t)(at - rest.data)};
 }
 
-/* Finds the next "key: value" of the line, skipping other text, and moves *line behind it. Finds
- * the same pairs as A1111, which matches the regular expression \s*(\w[\w
- * \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$). */
+/* Finds the next "key: value" of the line, skipping other text, and moves *line behind it. The
+ * pairs are those that A1111's regular expression finds: \s*(\w[\w
+ * \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$) */
 static bool next_pair(span *line, span *key, span *value)
 {
     const char *at = line->data, *end = at + line->size;
