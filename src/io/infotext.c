@@ -158,8 +158,9 @@ static span value_at(span rest)
 }
 
 /* Finds the next "key: value" of the line, skipping other text, and moves *line behind it. The
- * pairs are those that A1111's regular expression finds: \s*(\w[\w
- * \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$) */
+ * pairs are those that A1111's regular expression finds:
+ *
+ * \s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$) */
 static bool next_pair(span *line, span *key, span *value)
 {
     const char *at = line->data, *end = at + line->size;
