@@ -72,11 +72,11 @@ void zi_llm_free(zi_llm *llm)
     free(llm);
 }
 
-void zi_enhanced_free(zi_enhanced *enhanced)
+void zi_enhance_result_free(zi_enhance_result *enhanced)
 {
     free(enhanced->text);
     free(enhanced->ids);
-    *enhanced = (zi_enhanced){0};
+    *enhanced = (zi_enhance_result){0};
 }
 
 /* ---- the request ---- */
@@ -325,7 +325,8 @@ static bool resolve_request(const zi_enhance_request *request, zi_enhance_reques
     return true;
 }
 
-bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhanced *out, zi_error *error)
+bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_result *out,
+                zi_error *error)
 {
     zi_enhance_request r;
     int32_t *ids = NULL;
@@ -343,7 +344,7 @@ bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhanced *out
         .layer_done = layer_done,
         .user = &l};
     zi_lm_result result = {0};
-    zi_enhanced enhanced = {.prompt_tokens = count};
+    zi_enhance_result enhanced = {.prompt_tokens = count};
     bool ok = zi_lm_generate(llm->engine, &llm->lm, &lm_request, &result, error) &&
               result_text(&l, &result, &enhanced.text, error);
     zi_text_free(&l.output.text);

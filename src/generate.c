@@ -379,7 +379,8 @@ static bool run_generation(generation_job *j, zi_image **out, zi_error *error)
 {
     bool guided = j->request.guidance > 0;
     bool needs_preview_fit = j->request.preview && !has_preview(j->model);
-    if (j->request.trace_path && !zi_output_probe(j->request.trace_path, error)) return false;
+    if (j->request.trace_path && !zi_output_check_writable(j->request.trace_path, error))
+        return false;
     if (!tokenize(j, error) || !check_caption(j, "prompt", &j->positive, error) ||
         !check_caption(j, "negative", &j->negative, error) || !allocate_memory(j, error))
         return false;
@@ -409,7 +410,7 @@ bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_
     return ok;
 }
 
-char *zi_infotext(const zi_model *model, const zi_request *request)
+char *zi_infotext_create(const zi_model *model, const zi_request *request)
 {
     zi_request r;
     if (!resolve_request(model, request, &r, NULL)) return NULL;

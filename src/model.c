@@ -64,11 +64,12 @@ static bool load_components(const zi_assembly *assembly, zi_model *model, zi_err
  * Hugging Face cache, models--OWNER--NAME/snapshots/COMMIT. */
 static char *model_name_of_path(const char *path)
 {
-    char *folder = zi_path_folder(path), *above = zi_path_folder(folder ? folder : path);
-    char *middle = folder ? zi_path_base(folder) : NULL, *repo = above ? zi_path_base(above) : NULL;
+    char *folder = zi_path_dirname(path), *above = zi_path_dirname(folder ? folder : path);
+    char *middle = folder ? zi_path_basename(folder) : NULL,
+         *repo = above ? zi_path_basename(above) : NULL;
     char *dashes = repo && !strncmp(repo, "models--", 8) ? strstr(repo + 8, "--") : NULL;
     bool cached = dashes && middle && !strcmp(middle, "snapshots");
-    char *name = cached ? strdup(dashes + 2) : zi_path_base(path);
+    char *name = cached ? strdup(dashes + 2) : zi_path_basename(path);
     free(repo);
     free(middle);
     free(above);

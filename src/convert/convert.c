@@ -23,7 +23,7 @@ bool zi_convert(const zi_convert_options *options, zi_error *error)
     bool ok = zi_conversion_plan(&c, options, error);
     bool folder = c.target == ZI_NAMES_MLX || c.target == ZI_NAMES_DIFFUSERS;
     ok = ok && zi_destination_check(options->destination, folder, c.inputs, ZI_INPUTS, error);
-    if (ok) zi_drafts_sweep(options->destination);
+    if (ok) zi_remove_stale_temporaries(options->destination);
     ok = ok && zi_destination_check_space(options->destination, c.work.bytes_total, error) &&
          zi_conversion_write(&c, error);
     zi_conversion_free(&c);

@@ -24,7 +24,7 @@ static bool real_path_of_target(const char *path, char **out, zi_error *error)
 {
     char *target = realpath(path, NULL);
     if (!target) {
-        char *folder = parent_folder(path), *base = zi_path_base(path);
+        char *folder = parent_folder(path), *base = zi_path_basename(path);
         char *real = folder ? realpath(folder, NULL) : NULL;
         if (folder && base && !real)
             zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));

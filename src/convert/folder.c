@@ -42,17 +42,17 @@ static const char scheduler_config[] =
     "  \"_diffusers_version\": \"0.36.0\",\n  \"num_train_timesteps\": 1000,\n"
     "  \"use_dynamic_shifting\": false,\n  \"shift\": 3.0\n}\n";
 
-static bool write_bytes(zi_folder *folder, const char *name, const void *data, size_t size,
+static bool write_bytes(zi_output_folder *folder, const char *name, const void *data, size_t size,
                         zi_error *error)
 {
     zi_output output = {0};
-    bool ok = zi_folder_output(folder, name, &output, error) &&
+    bool ok = zi_output_folder_open_file(folder, name, &output, error) &&
               zi_output_write(&output, data, size, error) && zi_output_commit(&output, error);
     zi_output_discard(&output);
     return ok;
 }
 
-static bool copy_file(zi_folder *folder, const char *from, const char *name, zi_error *error)
+static bool copy_file(zi_output_folder *folder, const char *from, const char *name, zi_error *error)
 {
     zi_mapping mapping;
     if (!zi_file_map(from, &mapping, error)) return false;
@@ -62,9 +62,10 @@ static bool copy_file(zi_folder *folder, const char *from, const char *name, zi_
 }
 
 /* Copies the regular files of the folder `from`, except hidden ones, to the subfolder `name`. */
-static bool copy_folder(zi_folder *folder, const char *from, const char *name, zi_error *error)
+static bool copy_folder(zi_output_folder *folder, const char *from, const char *name,
+                        zi_error *error)
 {
-    if (!zi_folder_add(folder, name, error)) return false;
+    if (!zi_output_folder_mkdir(folder, name, error)) return false;
     DIR *dir = opendir(from);
     if (!dir) return zi_error_set(error, zi_error_code_of_errno(), from, "cannot read this folder");
     const struct dirent *entry;
@@ -80,7 +81,7 @@ static bool copy_folder(zi_folder *folder, const char *from, const char *name, z
     return ok;
 }
 
-static bool write_config(zi_conversion *c, zi_folder *folder, zi_component component,
+static bool write_config(zi_conversion *c, zi_output_folder *folder, zi_component component,
                          const char *dir, zi_error *error)
 {
     const zi_conversion_component *it = &c->components[component];
@@ -93,7 +94,8 @@ static bool write_config(zi_conversion *c, zi_folder *folder, zi_component compo
     return ok;
 }
 
-static bool write_part(zi_conversion *c, zi_folder *folder, zi_component component, zi_error *error)
+static bool write_part(zi_conversion *c, zi_output_folder *folder, zi_component component,
+                       zi_error *error)
 {
     const char *dir = c->whole ? layouts[c->target].components[component].folder : "";
     const char *stem = layouts[c->target].components[component].stem;
@@ -103,21 +105,21 @@ static bool write_part(zi_conversion *c, zi_folder *folder, zi_component compone
 }
 
 /* Writes model_index.json, the tokenizer and the scheduler. */
-static bool write_rest(zi_conversion *c, zi_folder *folder, zi_error *error)
+static bool write_rest(zi_conversion *c, zi_output_folder *folder, zi_error *error)
 {
     static const char scheduler[] = "scheduler/scheduler_config.json";
     if (c->target == ZI_NAMES_DIFFUSERS &&
         !write_bytes(folder, "model_index.json", model_index, sizeof model_index - 1, error))
         return false;
     return copy_folder(folder, c->tokenizer, "tokenizer", error) &&
-           zi_folder_add(folder, "scheduler", error) &&
+           zi_output_folder_mkdir(folder, "scheduler", error) &&
            (c->scheduler ? copy_file(folder, c->scheduler, scheduler, error)
                          : write_bytes(folder, scheduler, scheduler_config,
                                        sizeof scheduler_config - 1, error));
 }
 
 /* Writes the components' configs. Done before the weights, so that errors show up early. */
-static bool write_configs(zi_conversion *c, zi_folder *folder, zi_error *error)
+static bool write_configs(zi_conversion *c, zi_output_folder *folder, zi_error *error)
 {
     bool ok = true;
     for (int component = 0; ok && component < ZI_WEIGHT_COMPONENTS; component++) {
@@ -125,7 +127,7 @@ static bool write_configs(zi_conversion *c, zi_folder *folder, zi_error *error)
         char name[MAX_NAME];
         if (!c->components[component].checkpoint) continue;
         snprintf(name, sizeof name, "%.*s", (int)strcspn(dir, "/"), dir);
-        ok = (!*name || zi_folder_add(folder, name, error)) &&
+        ok = (!*name || zi_output_folder_mkdir(folder, name, error)) &&
              write_config(c, folder, (zi_component)component, dir, error);
     }
     return ok;
@@ -133,19 +135,19 @@ static bool write_configs(zi_conversion *c, zi_folder *folder, zi_error *error)
 
 bool zi_conversion_write_folder(zi_conversion *c, zi_error *error)
 {
-    zi_folder folder;
+    zi_output_folder folder;
     if (c->whole && !c->tokenizer)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
                                "no tokenizer in it; a reference model can provide one");
-    if (!(c->work.provider ? zi_folder_continue(&folder, c->options->destination, error)
-                           : zi_folder_open(&folder, c->options->destination, error)))
+    if (!(c->work.provider ? zi_output_folder_resume(&folder, c->options->destination, error)
+                           : zi_output_folder_open(&folder, c->options->destination, error)))
         return false;
     bool ok = write_configs(c, &folder, error) && (!c->whole || write_rest(c, &folder, error));
     for (int component = 0; ok && component < ZI_WEIGHT_COMPONENTS; component++)
         ok = !c->components[component].checkpoint ||
              write_part(c, &folder, (zi_component)component, error);
-    if (ok) return zi_folder_commit(&folder, error);
-    zi_folder_discard(&folder);
+    if (ok) return zi_output_folder_commit(&folder, error);
+    zi_output_folder_discard(&folder);
     return false;
 }
 

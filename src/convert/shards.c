@@ -48,7 +48,7 @@ static bool write_shard_index(const zi_shard_files *shards, const zi_write_plan 
     snprintf(name, sizeof name, "%s%s.safetensors.index.json", shards->dir, shards->stem);
     zi_output output = {0};
     bool ok = (!text.failed || zi_error_no_memory(error, text.size)) &&
-              zi_folder_output(shards->folder, name, &output, error) &&
+              zi_output_folder_open_file(shards->folder, name, &output, error) &&
               zi_output_write(&output, text.data, text.size, error) &&
               zi_output_commit(&output, error);
     zi_output_discard(&output);
@@ -66,7 +66,7 @@ bool zi_write_shards(const zi_shard_files *shards, const zi_write_plan *plan,
         n = shard_item_count(shards, plan, i);
         format_shard_name(shards, ++number, count, shard);
         snprintf(name, sizeof name, "%s%s", shards->dir, shard);
-        const char *path = zi_folder_file(shards->folder, name, error);
+        const char *path = zi_output_folder_add_path(shards->folder, name, error);
         if (!path || !zi_write_safetensors(path, shards->format, plan, i, n, work, error))
             return false;
     }

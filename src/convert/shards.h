@@ -6,10 +6,10 @@
 #include "convert/write.h"
 
 typedef struct {
-    zi_folder *folder;      /* receives the files; borrowed */
-    const char *dir, *stem; /* "vae/", "diffusion_pytorch_model" */
-    const char *format;     /* "format" in the files' metadata: "pt" or "mlx" */
-    size_t max_bytes;       /* of tensors in a shard; a larger tensor gets a shard of its own */
+    zi_output_folder *folder; /* receives the files; borrowed */
+    const char *dir, *stem;   /* "vae/", "diffusion_pytorch_model" */
+    const char *format;       /* "format" in the files' metadata: "pt" or "mlx" */
+    size_t max_bytes;         /* of tensors in a shard; a larger tensor gets a shard of its own */
 } zi_shard_files;
 
 bool zi_write_shards(const zi_shard_files *shards, const zi_write_plan *plan,

@@ -147,7 +147,7 @@ static void release_pages(const zi_write_item *item, size_t done, size_t all)
     for (int i = 0; i < item->count && bytes > 0; i++) {
         const zi_entry *entry = item->entries[i];
         size_t share = bytes < (double)entry->bytes ? (size_t)bytes : entry->bytes;
-        zi_pages_behind(entry->data, share);
+        zi_drop_pages(entry->data, share);
         bytes -= (double)share;
     }
 }
@@ -158,7 +158,7 @@ static bool write_converted(struct writer *writer, const zi_write_item *item, zi
     struct segment_batch batch = {.writer = writer, .item = item, .segment = zi_item_segment(item)};
     if (!item->bytes) return true;
     for (int i = 0; i < item->count; i++)
-        zi_pages_ahead(item->entries[i]->data, item->entries[i]->bytes);
+        zi_prefetch_pages(item->entries[i]->data, item->entries[i]->bytes);
     batch.segments_per_row = (item->columns + batch.segment - 1) / batch.segment;
     size_t segments = item->rows * batch.segments_per_row, step = 1;
     while (step < segments && offset_of_segment(&batch, step + 1) <= CHUNK) step++;
@@ -193,11 +193,11 @@ static bool write_bytes(struct writer *writer, const uint8_t *data, size_t bytes
 {
     for (size_t at = 0, n; at < bytes; at += n) {
         n = bytes - at < CHUNK ? bytes - at : CHUNK;
-        zi_pages_ahead(data + at, n);
+        zi_prefetch_pages(data + at, n);
         if (!zi_output_write(output, data + at, n, error) ||
             !report_progress(writer->work, n, error))
             return false;
-        zi_pages_behind(data, at + n); /* from the start: readahead maps earlier pages again */
+        zi_drop_pages(data, at + n); /* from the start: readahead maps earlier pages again */
     }
     return true;
 }
@@ -351,7 +351,7 @@ bool zi_write_safetensors(const char *path, const char *format, const zi_write_p
     zi_output output = {0};
     size_t begin;
     bool ok = outs && allocate_buffers(&writer, count, error) &&
-              (work->provider ? zi_output_continue(&output, path, error)
+              (work->provider ? zi_output_resume(&output, path, error)
                               : zi_output_open(&output, path, error)) &&
               zi_safetensors_write_header(&output, format, outs, count, &begin, error) &&
               (work->provider ? write_streamed(&writer, plan, count, begin, outs, &output, error)

@@ -109,7 +109,7 @@ bool zi_write_schedule_wait(const zi_write_schedule *s, size_t position, zi_erro
         const char *path = checkpoint->files[file].path;
         if (s->provider->is_released(s->provider->user, path)) continue;
         if (!s->provider->wait(s->provider->user, path, error) ||
-            !zi_file_map_again(path, &checkpoint->files[file].mapping, error))
+            !zi_file_remap(path, &checkpoint->files[file].mapping, error))
             return false;
     }
     return true;

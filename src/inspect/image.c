@@ -28,7 +28,7 @@ static cJSON *describe_infotext(const char *text)
     return fields;
 }
 
-char *zi_image_describe(const zi_image *image, const char *infotext)
+char *zi_image_json(const zi_image *image, const char *infotext)
 {
     cJSON *root = cJSON_CreateObject();
     cJSON_AddNumberToObject(root, "width", image->width);

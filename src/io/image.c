@@ -92,8 +92,8 @@ void zi_image_free(zi_image *image)
     free(image);
 }
 
-bool zi_image_encode(const zi_image *image, const char *name, const zi_save_options *options,
-                     zi_text *out, zi_error *error)
+bool zi_image_encode_named(const zi_image *image, const char *name, const zi_save_options *options,
+                           zi_text *out, zi_error *error)
 {
     zi_save_options full = options ? *options : (zi_save_options){0};
     if (full.format == ZI_FORMAT_BY_NAME && !format_of_name(name, &full.format, error))
@@ -131,7 +131,7 @@ static zi_format format_of_bytes(const uint8_t *data, size_t size)
     return format;
 }
 
-bool zi_image_is_at(const char *path)
+bool zi_image_probe(const char *path)
 {
     uint8_t begin[16];
     FILE *file = zi_is_file(path) ? fopen(path, "rb") : NULL;
@@ -140,8 +140,8 @@ bool zi_image_is_at(const char *path)
     return format_of_bytes(begin, size) <= ZI_FORMAT_WEBP;
 }
 
-bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                     char **infotext, zi_error *error)
+bool zi_image_decode_named(const uint8_t *data, size_t size, const char *name, zi_image **out,
+                           char **infotext, zi_error *error)
 {
     zi_format format = format_of_bytes(data, size);
     if (format > ZI_FORMAT_WEBP)
@@ -162,7 +162,7 @@ bool zi_image_save(const zi_image *image, const char *path, const zi_save_option
     zi_output output = {0};
     zi_text bytes;
     zi_text_init(&bytes, ZI_IMAGE_BYTES_MAX);
-    if (!zi_image_encode(image, path, options, &bytes, error)) goto out;
+    if (!zi_image_encode_named(image, path, options, &bytes, error)) goto out;
     if (!zi_output_open(&output, path, error)) goto out;
     ok =
         zi_output_write(&output, bytes.data, bytes.size, error) && zi_output_commit(&output, error);
@@ -177,17 +177,17 @@ bool zi_image_load(const char *path, zi_image **out, char **infotext, zi_error *
     char *data;
     size_t size;
     if (!zi_file_read(path, ZI_IMAGE_BYTES_MAX, &data, &size, error)) return false;
-    bool ok = zi_image_decode((const uint8_t *)data, size, path, out, infotext, error);
+    bool ok = zi_image_decode_named((const uint8_t *)data, size, path, out, infotext, error);
     free(data);
     return ok;
 }
 
-bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, uint8_t **data,
-                       size_t *size, zi_error *error)
+bool zi_image_encode(const zi_image *image, const zi_save_options *options, uint8_t **data,
+                     size_t *size, zi_error *error)
 {
     zi_text bytes;
     zi_text_init(&bytes, ZI_IMAGE_BYTES_MAX);
-    bool ok = zi_image_encode(image, bytes_name, options, &bytes, error);
+    bool ok = zi_image_encode_named(image, bytes_name, options, &bytes, error);
     if (ok) {
         *size = bytes.size;
         *data = (uint8_t *)zi_text_take(&bytes);
@@ -197,8 +197,8 @@ bool zi_image_to_bytes(const zi_image *image, const zi_save_options *options, ui
     return ok;
 }
 
-bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image **out,
-                         char **infotext, zi_error *error)
+bool zi_image_decode(const void *data, size_t size, size_t pixels, zi_image **out, char **infotext,
+                     zi_error *error)
 {
     zi_format format = format_of_bytes(data, size);
     uint32_t width, height;
@@ -211,5 +211,5 @@ bool zi_image_from_bytes(const void *data, size_t size, size_t pixels, zi_image 
                                 "has %lu x %lu pixels; at most %zu in all are allowed here",
                                 (unsigned long)width, (unsigned long)height, pixels);
     }
-    return zi_image_decode(data, size, bytes_name, out, infotext, error);
+    return zi_image_decode_named(data, size, bytes_name, out, infotext, error);
 }

@@ -17,12 +17,12 @@ bool zi_image_new(const char *name, uint32_t width, uint32_t height, zi_image **
 
 /* zi_image_save without the file: appends the encoded image to out. With ZI_FORMAT_BY_NAME the
  * name tells the format; errors begin with it. */
-bool zi_image_encode(const zi_image *image, const char *name, const zi_save_options *options,
-                     zi_text *out, zi_error *error) ZI_CHECKED;
+bool zi_image_encode_named(const zi_image *image, const char *name, const zi_save_options *options,
+                           zi_text *out, zi_error *error) ZI_CHECKED;
 
 /* zi_image_load without the file; the name is for errors only. */
-bool zi_image_decode(const uint8_t *data, size_t size, const char *name, zi_image **out,
-                     char **infotext, zi_error *error) ZI_CHECKED;
+bool zi_image_decode_named(const uint8_t *data, size_t size, const char *name, zi_image **out,
+                           char **infotext, zi_error *error) ZI_CHECKED;
 
 /* Reads the image size from the first bytes of a file; false: they do not contain it. */
 bool zi_image_read_size(const uint8_t *data, size_t size, zi_format format, uint32_t *width,

@@ -294,8 +294,8 @@ bool zi_infotext_parse(const char *text, zi_infotext_fields *out, char **storage
     return true;
 }
 
-bool zi_infotext_settings(const char *text,
-                          void (*each)(void *user, const char *key, const char *value), void *user)
+bool zi_infotext_each(const char *text,
+                      void (*each)(void *user, const char *key, const char *value), void *user)
 {
     span prompts, line, key, value;
     char *strings = malloc(strlen(text) + 2), *next;

@@ -221,7 +221,7 @@ static bool load_gguf_tokenizer(const char *path, const zi_assembly *assembly, z
  * beside a diffusers text_encoder. */
 static bool load_tokenizer_near(const char *path, zi_tokenizer **out, zi_error *error)
 {
-    char *dir = zi_is_dir(path) ? strdup(path) : zi_path_folder(path);
+    char *dir = zi_is_dir(path) ? strdup(path) : zi_path_dirname(path);
     if (!dir) return zi_error_no_memory(error, strlen(path));
     bool ok = load_tokenizer_of_folder(dir, out, error) &&
               (*out || load_tokenizer_folder(dir, "../tokenizer", out, error));
