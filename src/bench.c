@@ -1,4 +1,4 @@
-/* Times the stages at real shapes with made-up weights. */
+/* zi_bench: times the stages at real shapes with random weights. */
 #include "zimage_bench.h"
 #include "internal.h"
 #include "base/machine.h"
@@ -20,15 +20,15 @@ typedef struct {
     int32_t ids[TOKENS];
     zi_view embeds, latents, velocity, image;
     zi_sequence sequence;
-    double start, peak; /* of the span that is running: when it began, the f32 peak before it */
+    double start, peak; /* of the running span: its start time, and the f32 peak before it */
     zi_bench_result result;
 } bench;
 
-/* How weights are stored, by the names that convert knows. */
+/* How weights are stored, by the precision names of zi_convert. */
 typedef struct {
     const char *name;
-    zi_dtype type; /* of what is not quantized, and of scales */
-    int bits;      /* of the transformer's matrices in groups of 64, or 0 */
+    zi_dtype type; /* of unquantized weights and of scales */
+    int bits;      /* of the transformer's matrices, in groups of 64; 0: not quantized */
 } precision;
 
 static const precision precisions[] = {{"bf16", ZI_BF16, 0},
@@ -46,7 +46,7 @@ static const precision *find_precision(const char *name, zi_error *error)
     return NULL;
 }
 
-static bool make_models(bench *b, const precision *p, zi_error *error)
+static bool create_random_models(bench *b, const precision *p, zi_error *error)
 {
     const zi_config *c = &b->config;
     size_t text = (size_t)c->text.vocab * (size_t)c->text.hidden;
@@ -62,7 +62,7 @@ static bool make_models(bench *b, const precision *p, zi_error *error)
            zi_vae_bind(&weights, &c->vae, &b->vae, error);
 }
 
-static void plan(void *user, const zi_exec *exec, zi_arena *arena)
+static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
     bench *b = user;
     size_t channels = (size_t)b->config.vae.latent, pixels = b->height * b->width;
@@ -70,10 +70,10 @@ static void plan(void *user, const zi_exec *exec, zi_arena *arena)
     b->latents = zi_arena_floats(arena, channels, pixels);
     b->velocity = zi_arena_floats(arena, channels, pixels);
     b->image = zi_arena_floats(arena, 3, 64 * pixels);
-    zi_sequence_plan(&b->transformer, b->height, b->width, TOKENS, arena, &b->sequence);
-    zi_qwen_plan(&b->text, TOKENS, arena);
-    zi_transformer_plan(&b->transformer, &b->sequence, arena);
-    zi_vae_plan(exec, &b->vae, b->height, b->width, arena);
+    zi_sequence_reserve(&b->transformer, b->height, b->width, TOKENS, arena, &b->sequence);
+    zi_qwen_reserve(&b->text, TOKENS, arena);
+    zi_transformer_reserve(&b->transformer, &b->sequence, arena);
+    zi_vae_reserve(exec, &b->vae, b->height, b->width, arena);
 }
 
 /* ---- operations of each stage ---- */
@@ -89,7 +89,7 @@ static double block_flop(const zi_transformer_config *c, double tokens)
     return 2 * tokens * matrices + attention_flop(tokens, dim);
 }
 
-/* The text encoder and the transformer's layers for captions. */
+/* Operations of the text encoder and the context refiner. */
 static double encode_flop(const zi_config *config, const zi_sequence *s)
 {
     const zi_qwen_config *c = &config->text;
@@ -129,7 +129,8 @@ static double decode_flop(const zi_vae_config *c, double pixels)
 
 /* ---- running ---- */
 
-/* The peak of all threads together: each counts what it does in the same stretch of time. */
+/* Measures the peak of all threads together: each counts its operations in the same time interval.
+ */
 typedef struct {
     size_t (*loop)(size_t rounds);
     double seconds;
@@ -142,35 +143,38 @@ static void peak_task(void *context, size_t task, size_t worker)
     (void)worker;
     peak_job *job = context;
     size_t done = 0;
-    for (double end = zi_seconds() + job->seconds; zi_seconds() < end;) done += job->loop(20000);
+    for (double end = zi_monotonic_seconds() + job->seconds; zi_monotonic_seconds() < end;)
+        done += job->loop(20000);
     job->done += done;
 }
 
-/* Multiplications and additions a second; *most keeps the most that was ever measured. */
-static double measure_peak(bench *b, size_t (*loop)(size_t rounds), double *most)
+/* Runs a peak loop on all threads for 40 ms and returns operations per second. Raises *max to it.
+ */
+static double measure_peak(bench *b, size_t (*loop)(size_t rounds), double *max)
 {
     peak_job job = {.loop = loop, .seconds = 0.04};
-    double start = zi_seconds();
+    double start = zi_monotonic_seconds();
     zi_pool_run(b->engine->pool, zi_pool_threads(b->engine->pool), peak_task, &job);
-    double rate = 2 * (double)job.done / (zi_seconds() - start);
-    if (rate > *most) *most = rate;
+    double rate = 2 * (double)job.done / (zi_monotonic_seconds() - start);
+    if (rate > *max) *max = rate;
     return rate;
 }
 
-/* Some work: its wall clock, and what the f32 peak, measured right before and right after it, would
- * have done meanwhile. Processors change their pace, and neighbours take their share of it. */
+/* A timed interval: its wall time, and the operations possible in it at the f32 peak measured
+ * before and after it. The peak varies with clock frequency and the load of other processes. */
 typedef struct {
-    double seconds, possible;
+    double seconds, peak_operations;
 } span;
 
-/* Ends a span, and begins the next. */
-static span next_span(bench *b)
+/* Ends the running span, measures the f32 peak for it and the next one (40 ms on all threads), and
+ * begins the next span. */
+static span end_span(bench *b)
 {
-    span s = {.seconds = zi_seconds() - b->start};
+    span s = {.seconds = zi_monotonic_seconds() - b->start};
     double peak = measure_peak(b, b->engine->kernels.peak_f32, &b->result.peak_f32);
-    s.possible = s.seconds * (b->peak + peak) / 2;
+    s.peak_operations = s.seconds * (b->peak + peak) / 2;
     b->peak = peak;
-    b->start = zi_seconds();
+    b->start = zi_monotonic_seconds();
     return s;
 }
 
@@ -180,43 +184,43 @@ typedef struct {
     span encode, step, decode;
     span blocks[64]; /* of a step: refiners, then layers */
     int count;
-} lap;
+} repetition;
 
 static void add_span(span *total, span part)
 {
     total->seconds += part.seconds;
-    total->possible += part.possible;
+    total->peak_operations += part.peak_operations;
 }
 
-static bool note_block(void *user, double fraction)
+static bool record_block(void *user, double fraction)
 {
     (void)fraction;
-    lap *l = user;
-    span s = l->blocks[l->count++] = next_span(l->bench);
+    repetition *l = user;
+    span s = l->blocks[l->count++] = end_span(l->bench);
     add_span(&l->step, s);
     return true;
 }
 
-static bool run_lap(bench *b, lap *l, zi_error *error)
+static bool run_repetition(bench *b, repetition *l, zi_error *error)
 {
     zi_run run = b->session.run;
     for (int i = 0; i < TOKENS; i++) b->ids[i] = i;
     measure_peak(b, b->engine->kernels.peak_integer, &b->result.peak_integer);
-    next_span(b);
+    end_span(b);
     if (!zi_qwen_encode(&run, &b->text, b->ids, TOKENS, b->embeds, error) ||
         !zi_transformer_caption(&run, &b->transformer, b->embeds, &b->sequence, error))
         return false;
-    l->encode = next_span(b);
-    run.layer_done = note_block;
+    l->encode = end_span(b);
+    run.layer_done = record_block;
     run.user = l;
     if (!zi_transformer_step(&run, &b->transformer, &b->sequence, b->latents, 0.5f, b->velocity,
                              error))
         return false;
-    add_span(&l->step, next_span(b)); /* its last, small layer */
+    add_span(&l->step, end_span(b)); /* the final layer */
     run.layer_done = NULL;
     if (!zi_vae_decode(&run, &b->vae, b->latents, b->height, b->width, b->image, error))
         return false;
-    l->decode = next_span(b);
+    l->decode = end_span(b);
     measure_peak(b, b->engine->kernels.peak_integer, &b->result.peak_integer);
     return true;
 }
@@ -233,76 +237,78 @@ double zi_median(double *values, size_t n)
     return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-/* Medians of `count` spans of as many operations, which lie `stride` bytes apart. */
-static zi_bench_stage stage_of(const span *first, size_t stride, size_t count, double flop)
+/* Medians of `count` spans, `stride` bytes apart, of `flop` operations each. */
+static zi_bench_stage median_stage(const span *first, size_t stride, size_t count, double flop)
 {
-    double seconds[1000], shares[1000];
+    double seconds[1000], peak_shares[1000];
     for (size_t i = 0; i < count; i++) {
         const span *s = (const span *)(const void *)((const char *)first + i * stride);
         seconds[i] = s->seconds;
-        shares[i] = flop / s->possible;
+        peak_shares[i] = flop / s->peak_operations;
     }
-    return (zi_bench_stage){zi_median(seconds, count), flop, zi_median(shares, count)};
+    return (zi_bench_stage){zi_median(seconds, count), flop, zi_median(peak_shares, count)};
 }
 
-static zi_bench_stage blocks_of(const bench *b, const lap *l)
+static zi_bench_stage repetition_block(const bench *b, const repetition *l)
 {
     const zi_transformer_config *c = &b->config.transformer;
-    return stage_of(l->blocks + c->refiners, sizeof *l->blocks, (size_t)(l->count - c->refiners),
-                    block_flop(c, (double)b->sequence.tokens));
+    return median_stage(l->blocks + c->refiners, sizeof *l->blocks,
+                        (size_t)(l->count - c->refiners),
+                        block_flop(c, (double)b->sequence.tokens));
 }
 
-/* The block of the median repetition: medians of each one's layers. */
-static zi_bench_stage block_of(const bench *b, const lap *laps, size_t count)
+/* Medians over repetitions of each repetition's median block. */
+static zi_bench_stage median_block(const bench *b, const repetition *repetitions, size_t count)
 {
-    double seconds[1000], shares[1000];
+    double seconds[1000], peak_shares[1000];
     zi_bench_stage stage = {0};
     for (size_t i = 0; i < count; i++) {
-        stage = blocks_of(b, &laps[i]);
+        stage = repetition_block(b, &repetitions[i]);
         seconds[i] = stage.seconds;
-        shares[i] = stage.share;
+        peak_shares[i] = stage.share;
     }
-    return (zi_bench_stage){zi_median(seconds, count), stage.flop, zi_median(shares, count)};
+    return (zi_bench_stage){zi_median(seconds, count), stage.flop, zi_median(peak_shares, count)};
 }
 
 static bool time_stages(bench *b, size_t repeat, zi_error *error)
 {
     const zi_transformer_config *c = &b->config.transformer;
     zi_bench_result *r = &b->result;
-    lap *laps = calloc(repeat, sizeof *laps);
-    bool ok = laps || zi_error_no_memory(error, repeat * sizeof *laps);
+    repetition *repetitions = calloc(repeat, sizeof *repetitions);
+    bool ok = repetitions || zi_error_no_memory(error, repeat * sizeof *repetitions);
     for (size_t i = 0; i < repeat && ok; i++) {
-        laps[i].bench = b;
-        ok = run_lap(b, &laps[i], error);
+        repetitions[i].bench = b;
+        ok = run_repetition(b, &repetitions[i], error);
     }
     if (ok) {
         double pixels = (double)(b->height * b->width);
-        r->encode =
-            stage_of(&laps->encode, sizeof *laps, repeat, encode_flop(&b->config, &b->sequence));
-        r->step = stage_of(&laps->step, sizeof *laps, repeat, step_flop(c, &b->sequence));
-        r->block = block_of(b, laps, repeat);
-        r->decode =
-            stage_of(&laps->decode, sizeof *laps, repeat, decode_flop(&b->config.vae, pixels));
+        r->encode = median_stage(&repetitions->encode, sizeof *repetitions, repeat,
+                                 encode_flop(&b->config, &b->sequence));
+        r->step = median_stage(&repetitions->step, sizeof *repetitions, repeat,
+                               step_flop(c, &b->sequence));
+        r->block = median_block(b, repetitions, repeat);
+        r->decode = median_stage(&repetitions->decode, sizeof *repetitions, repeat,
+                                 decode_flop(&b->config.vae, pixels));
     }
-    free(laps);
+    free(repetitions);
     return ok;
 }
 
-static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
+static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *error)
 {
     const precision *p = find_precision(options->weights, error);
     int width = options->width ? options->width : 512;
     int height = options->height ? options->height : 512;
-    b->config = zi_config_real();
-    int most = b->config.transformer.layers;
+    b->config = zi_config_z_image_turbo();
+    int max = b->config.transformer.layers;
     if (!p) return false;
     if (width < 16 || height < 16 || width > 8192 || height > 8192 || width % 16 || height % 16)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "size",
                             "%d x %d pixels; both must be multiples of 16 from 16 to 8192", width,
                             height);
-    if (options->layers < 0 || options->layers > most)
+    if (options->layers < 0 || options->layers > max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layers",
-                            "%d is out of range; 1 to %d are possible", options->layers, most);
+                            "%d is out of range; 1 to %d are possible", options->layers, max);
     if (options->repeat < 0 || options->repeat > 1000)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
                             "%d is out of range; 0 to 1000 are possible", options->repeat);
@@ -315,10 +321,10 @@ static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
     b->height = (size_t)height / 8;
     zi_engine_options engine = {
         .threads = options->threads, .cpu = options->cpu, .scratch = options->scratch};
-    return zi_engine_create(&engine, &b->engine, error) && make_models(b, p, error);
+    return zi_engine_create(&engine, &b->engine, error) && create_random_models(b, p, error);
 }
 
-/* Starts from noise, as sampling does. */
+/* Fills the latents with noise, as sampling does. */
 static bool fill_latents(bench *b, zi_error *error)
 {
     size_t count = b->latents.rows * b->latents.columns;
@@ -335,9 +341,9 @@ static bool fill_latents(bench *b, zi_error *error)
 static bool run_bench(bench *b, const zi_bench_options *options, zi_error *error)
 {
     zi_bench_result *r = &b->result;
-    if (!prepare(b, options, error) ||
-        !zi_session_open(b->engine, b->fast, zi_model_limits(&b->config), plan, b, &b->session,
-                         error) ||
+    if (!prepare_bench(b, options, error) ||
+        !zi_session_open(b->engine, b->fast, zi_model_limits(&b->config), plan_memory, b,
+                         &b->session, error) ||
         !fill_latents(b, error))
         return false;
     r->memory = b->session.memory->size;

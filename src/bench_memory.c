@@ -1,4 +1,4 @@
-/* How fast memory is read, and products of one row of input beside it. */
+/* zi_bench_memory: memory bandwidth, and the rate of matrix-vector products for comparison. */
 #include "zimage_bench.h"
 #include "internal.h"
 #include "base/machine.h"
@@ -6,19 +6,19 @@
 #include <stdlib.h>
 
 enum {
-    BYTES = 320 << 20, /* of the buffer: more than caches hold, less than a small machine has */
-    CHUNK = 1 << 20,   /* of a reading task */
-    AHEAD = 1024,      /* bytes that are asked for before they are read */
-    FILLING = 0x3c3c,  /* as a half, and as the scale of a block, it is near 1 */
-    MOST_REPEATS = 1000
+    BYTES = 320 << 20,        /* size of the buffer, larger than any cache */
+    CHUNK = 1 << 20,          /* bytes per reading task */
+    PREFETCH_DISTANCE = 1024, /* bytes */
+    FILL_VALUE = 0x3c3c,      /* close to 1 as F16, also as the scale of a block */
+    MAX_REPEATS = 1000
 };
 
-/* The matrices of a layer of Qwen2.5-1.5B, and the deepest. */
+/* The matrices of a layer of Qwen2.5-1.5B, and the most columns among them. */
 static const struct {
     size_t rows, columns;
 } shapes[] = {{1536, 1536}, {256, 1536},  {256, 1536}, {1536, 1536},
               {8960, 1536}, {8960, 1536}, {1536, 8960}};
-enum { SHAPES = sizeof shapes / sizeof *shapes, DEEPEST = 8960 };
+enum { SHAPES = sizeof shapes / sizeof *shapes, MAX_COLUMNS = 8960 };
 
 static const zi_dtype types[ZI_BENCH_TYPES] = {ZI_F16, ZI_BF16, ZI_Q8_0};
 
@@ -26,7 +26,7 @@ typedef struct {
     zi_engine *engine;
     zi_session session;
     zi_view buffer; /* [1, BYTES] */
-    zi_view x, y;   /* [1, DEEPEST] */
+    zi_view x, y;   /* [1, MAX_COLUMNS] */
 } bench;
 
 typedef uint64_t words __attribute__((vector_size(32)));
@@ -37,8 +37,8 @@ static void read_task(void *context, size_t task, size_t worker)
     const char *at = (const char *)context + task * CHUNK;
     words sums[4] = {{0}};
     for (size_t i = 0; i < CHUNK; i += sizeof sums) {
-        __builtin_prefetch(at + i + AHEAD);
-        __builtin_prefetch(at + i + AHEAD + 64);
+        __builtin_prefetch(at + i + PREFETCH_DISTANCE);
+        __builtin_prefetch(at + i + PREFETCH_DISTANCE + 64);
         for (size_t j = 0; j < 4; j++) {
             words value;
             memcpy(&value, at + i + j * sizeof value, sizeof value);
@@ -48,23 +48,24 @@ static void read_task(void *context, size_t task, size_t worker)
     __asm__ volatile("" : : "m"(sums));
 }
 
-/* Bytes a second. */
-static double read_all(bench *b)
+/* Bytes per second when all threads read the whole buffer. */
+static double read_rate(bench *b)
 {
-    double start = zi_seconds();
+    double start = zi_monotonic_seconds();
     zi_pool_run(b->engine->pool, BYTES / CHUNK, read_task, zi_view_host(b->buffer));
-    return BYTES / (zi_seconds() - start);
+    return BYTES / (zi_monotonic_seconds() - start);
 }
 
-/* The same for weights of a type, layer after layer through the buffer. */
-static double multiply_all(bench *b, zi_dtype type)
+/* Bytes of weights per second in products with one row of input, layer after layer through the
+ * buffer, whose bytes are taken as weights of `type`. */
+static double product_rate(bench *b, zi_dtype type)
 {
     size_t done = 0;
-    double start = zi_seconds();
+    double start = zi_monotonic_seconds();
     for (int i = 0;; i = (i + 1) % SHAPES) {
         size_t rows = shapes[i].rows, columns = shapes[i].columns;
         size_t bytes = rows * zi_dtype_bytes(type, columns);
-        if (done + bytes > BYTES) return (double)done / (zi_seconds() - start);
+        if (done + bytes > BYTES) return (double)done / (zi_monotonic_seconds() - start);
         zi_weight w = {.data = b->buffer};
         w.data.offset += done;
         w.data.type = type;
@@ -75,15 +76,15 @@ static double multiply_all(bench *b, zi_dtype type)
     }
 }
 
-static void measure(bench *b, size_t repeat, zi_bench_memory_result *out)
+static void measure_rates(bench *b, size_t repeat, zi_bench_memory_result *out)
 {
-    static double rates[ZI_BENCH_TYPES][MOST_REPEATS], shares[ZI_BENCH_TYPES][MOST_REPEATS];
-    double before = read_all(b);
+    static double rates[ZI_BENCH_TYPES][MAX_REPEATS], shares[ZI_BENCH_TYPES][MAX_REPEATS];
+    double before = read_rate(b);
     out->bytes_per_second = before;
     for (size_t i = 0; i < repeat; i++)
         for (int t = 0; t < ZI_BENCH_TYPES; t++) {
-            rates[t][i] = multiply_all(b, types[t]);
-            double after = read_all(b);
+            rates[t][i] = product_rate(b, types[t]);
+            double after = read_rate(b);
             shares[t][i] = rates[t][i] / ((before + after) / 2);
             before = after;
             if (after > out->bytes_per_second) out->bytes_per_second = after;
@@ -93,30 +94,30 @@ static void measure(bench *b, size_t repeat, zi_bench_memory_result *out)
                                                zi_median(shares[t], repeat)};
 }
 
-static void plan(void *user, const zi_exec *exec, zi_arena *arena)
+static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
     bench *b = user;
     (void)exec;
     b->buffer = zi_arena_take(arena, ZI_U8, 1, BYTES);
-    b->x = zi_arena_floats(arena, 1, DEEPEST);
-    b->y = zi_arena_floats(arena, 1, DEEPEST);
+    b->x = zi_arena_floats(arena, 1, MAX_COLUMNS);
+    b->y = zi_arena_floats(arena, 1, MAX_COLUMNS);
 }
 
-static bool prepare(bench *b, const zi_bench_options *options, zi_error *error)
+static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *error)
 {
     zi_engine_options engine = {.threads = options->threads, .cpu = options->cpu};
-    if (options->repeat < 0 || options->repeat > MOST_REPEATS)
+    if (options->repeat < 0 || options->repeat > MAX_REPEATS)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
                             "%d is out of range; 0 to %d are possible", options->repeat,
-                            MOST_REPEATS);
+                            MAX_REPEATS);
     if (!zi_engine_create(&engine, &b->engine, error) ||
-        !zi_session_open(b->engine, false, (zi_exec_limits){128, DEEPEST}, plan, b, &b->session,
-                         error))
+        !zi_session_open(b->engine, false, (zi_exec_limits){128, MAX_COLUMNS}, plan_memory, b,
+                         &b->session, error))
         return false;
     uint16_t *scales = zi_view_host(b->buffer);
     float *x = zi_view_host(b->x);
-    for (size_t i = 0; i < BYTES / sizeof *scales; i++) scales[i] = FILLING;
-    for (size_t i = 0; i < DEEPEST; i++) x[i] = 1.0f / (float)(i + 1);
+    for (size_t i = 0; i < BYTES / sizeof *scales; i++) scales[i] = FILL_VALUE;
+    for (size_t i = 0; i < MAX_COLUMNS; i++) x[i] = 1.0f / (float)(i + 1);
     return true;
 }
 
@@ -125,9 +126,9 @@ bool zi_bench_memory(const zi_bench_options *options, zi_bench_memory_result *ou
     if (!ZI_CHECK_RESERVED(options, error)) return false;
     bench b = {0};
     zi_bench_memory_result result = {0};
-    bool ok = prepare(&b, options, error);
+    bool ok = prepare_bench(&b, options, error);
     if (ok) {
-        measure(&b, options->repeat ? (size_t)options->repeat : 1, &result);
+        measure_rates(&b, options->repeat ? (size_t)options->repeat : 1, &result);
         result.threads = (int)zi_pool_threads(b.engine->pool);
         result.tier = b.engine->kernels.tier;
         *out = result;

@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MOST_MEMORY ((size_t)64 << 20)
-#define MOST_DISK ((size_t)256 << 20)
+#define MAX_MEMORY_BYTES ((size_t)64 << 20)
+#define MAX_DISK_BYTES ((size_t)256 << 20)
 
 typedef struct entry {
     char key[ZI_EMBEDDING_KEY];
@@ -22,19 +22,19 @@ typedef struct entry {
 struct zi_embedding_cache {
     char *folder; /* NULL: none */
     pthread_mutex_t mutex;
-    entry *first; /* the one that was used last */
+    entry *first; /* most recently used */
 };
 
-/* ---- memory; all with the mutex held ---- */
+/* ---- memory; all called with the mutex held ---- */
 
-/* Drops those that were not used for longest until the rest is small enough. */
-static void limit_memory(zi_embedding_cache *cache)
+/* Frees the least recently used entries beyond MAX_MEMORY_BYTES. */
+static void evict_memory(zi_embedding_cache *cache)
 {
     size_t bytes = 0;
     for (entry **at = &cache->first; *at;) {
         entry *this = *at;
         bytes += this->size;
-        if (bytes <= MOST_MEMORY) {
+        if (bytes <= MAX_MEMORY_BYTES) {
             at = &this->next;
             continue;
         }
@@ -45,14 +45,15 @@ static void limit_memory(zi_embedding_cache *cache)
     }
 }
 
-static void put_first(zi_embedding_cache *cache, entry *e)
+static void insert_first(zi_embedding_cache *cache, entry *e)
 {
     e->next = cache->first;
     cache->first = e;
-    limit_memory(cache);
+    evict_memory(cache);
 }
 
-static entry *take_out(zi_embedding_cache *cache, const char *key, size_t size)
+/* Unlinks the entry of this key and size, which the caller then owns; NULL: there is none. */
+static entry *remove_entry(zi_embedding_cache *cache, const char *key, size_t size)
 {
     for (entry **at = &cache->first; *at; at = &(*at)->next)
         if (!strcmp((*at)->key, key) && (*at)->size == size) {
@@ -63,8 +64,9 @@ static entry *take_out(zi_embedding_cache *cache, const char *key, size_t size)
     return NULL;
 }
 
-/* Does nothing when memory is short. */
-static void remember(zi_embedding_cache *cache, const char *key, const void *values, size_t size)
+/* Adds a copy as the most recently used entry. Does nothing when memory is short. */
+static void store_in_memory(zi_embedding_cache *cache, const char *key, const void *values,
+                            size_t size)
 {
     entry *e = calloc(1, sizeof *e);
     float *copy = malloc(size);
@@ -76,7 +78,7 @@ static void remember(zi_embedding_cache *cache, const char *key, const void *val
     snprintf(e->key, sizeof e->key, "%s", key);
     e->values = memcpy(copy, values, size);
     e->size = size;
-    put_first(cache, e);
+    insert_first(cache, e);
 }
 
 /* ---- the disk ---- */
@@ -84,12 +86,13 @@ static void remember(zi_embedding_cache *cache, const char *key, const void *val
 typedef struct {
     char *path;
     size_t size;
-    struct timespec when;
-} file;
+    struct timespec modified;
+} cached_file;
 
-static int latest_first(const void *a, const void *b)
+static int newest_first(const void *a, const void *b)
 {
-    const struct timespec *x = &((const file *)a)->when, *y = &((const file *)b)->when;
+    const struct timespec *x = &((const cached_file *)a)->modified,
+                          *y = &((const cached_file *)b)->modified;
     if (x->tv_sec != y->tv_sec) return x->tv_sec < y->tv_sec ? 1 : -1;
     return (x->tv_nsec < y->tv_nsec) - (x->tv_nsec > y->tv_nsec);
 }
@@ -98,55 +101,55 @@ static int latest_first(const void *a, const void *b)
 #define st_mtim st_mtimespec
 #endif
 
-/* Other files in the folder are not the cache's. */
-static bool is_key(const char *name)
+/* Whether a file name is a key; other files in the folder are left alone. */
+static bool is_cache_file_name(const char *name)
 {
     return strlen(name) == ZI_EMBEDDING_KEY - 1 &&
            strspn(name, "0123456789abcdef") == ZI_EMBEDDING_KEY - 1;
 }
 
-/* Removes the oldest files until the rest is small enough. */
-static void limit_disk(const zi_embedding_cache *cache)
+/* Deletes the oldest files beyond MAX_DISK_BYTES. */
+static void evict_disk(const zi_embedding_cache *cache)
 {
     DIR *folder = opendir(cache->folder);
-    file *files = NULL;
+    cached_file *files = NULL;
     size_t count = 0, bytes = 0;
     for (struct dirent *d; folder && (d = readdir(folder));) {
         struct stat st;
-        if (!is_key(d->d_name)) continue;
-        file *grown = realloc(files, (count + 1) * sizeof *files);
+        if (!is_cache_file_name(d->d_name)) continue;
+        cached_file *grown = realloc(files, (count + 1) * sizeof *files);
         char *path = zi_path_join(cache->folder, d->d_name);
         if (grown) files = grown;
         if (grown && path && lstat(path, &st) == 0 && S_ISREG(st.st_mode))
-            files[count++] = (file){path, (size_t)st.st_size, st.st_mtim};
+            files[count++] = (cached_file){path, (size_t)st.st_size, st.st_mtim};
         else
             free(path);
     }
     if (folder) closedir(folder);
-    if (count) qsort(files, count, sizeof *files, latest_first);
+    if (count) qsort(files, count, sizeof *files, newest_first);
     for (size_t i = 0; i < count; i++) {
         bytes += files[i].size;
-        if (bytes > MOST_DISK) unlink(files[i].path);
+        if (bytes > MAX_DISK_BYTES) unlink(files[i].path);
         free(files[i].path);
     }
     free(files);
 }
 
-static bool are_finite(const float *values, size_t count)
+static bool all_finite(const float *values, size_t count)
 {
     float sum = 0; /* x - x is 0 for finite values only */
     for (size_t i = 0; i < count; i++) sum += values[i] - values[i];
     return sum == 0;
 }
 
-/* A damaged file counts as none. */
+/* Reads a cache file; false: it is missing, has another size, or has values that are not finite. */
 static bool read_file(const zi_embedding_cache *cache, const char *key, float *values, size_t size)
 {
     char *path = cache->folder ? zi_path_join(cache->folder, key) : NULL, *data = NULL;
     size_t found = 0;
     bool ok = path && zi_file_read(path, size, &data, &found, NULL) && found == size;
     if (ok) memcpy(values, data, size);
-    ok = ok && are_finite(values, size / sizeof *values);
+    ok = ok && all_finite(values, size / sizeof *values);
     free(data);
     free(path);
     return ok;
@@ -159,7 +162,7 @@ static void write_file(const zi_embedding_cache *cache, const char *key, const f
     zi_output output = {0};
     if (path && zi_output_open(&output, path, NULL) &&
         zi_output_write(&output, values, size, NULL) && zi_output_commit(&output, NULL))
-        limit_disk(cache);
+        evict_disk(cache);
     zi_output_discard(&output);
     free(path);
 }
@@ -201,25 +204,26 @@ bool zi_embedding_cache_find(zi_embedding_cache *cache, const char *key, float *
 {
     size_t size = count * sizeof *values;
     pthread_mutex_lock(&cache->mutex);
-    entry *e = take_out(cache, key, size);
+    entry *e = remove_entry(cache, key, size);
     if (e) {
         memcpy(values, e->values, size);
-        put_first(cache, e);
+        insert_first(cache, e);
     }
     bool found = e || read_file(cache, key, values, size);
-    if (found && !e) remember(cache, key, values, size);
+    if (found && !e) store_in_memory(cache, key, values, size);
     pthread_mutex_unlock(&cache->mutex);
     return found;
 }
 
-void zi_embedding_cache_keep(zi_embedding_cache *cache, const char *key, const float *values,
-                             size_t count)
+void zi_embedding_cache_add(zi_embedding_cache *cache, const char *key, const float *values,
+                            size_t count)
 {
     size_t size = count * sizeof *values;
     pthread_mutex_lock(&cache->mutex);
-    entry *other = take_out(cache, key, size); /* of a session that missed at the same time */
-    if (other) put_first(cache, other);
-    if (!other) remember(cache, key, values, size);
+    entry *other =
+        remove_entry(cache, key, size); /* added by a session that encoded it at the same time */
+    if (other) insert_first(cache, other);
+    if (!other) store_in_memory(cache, key, values, size);
     if (!other) write_file(cache, key, values, size);
     pthread_mutex_unlock(&cache->mutex);
 }

@@ -1,15 +1,15 @@
-/* Keys of the embedding cache: one stands for a text and for all else that counts, the encoder, the
- * tokenizer and the arithmetic. */
+/* Keys of the embedding cache: hashes of everything that determines the embeddings, namely the
+ * token ids, the encoder's weights and config, the backend and the arithmetic. */
 #include "internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { SAMPLE = 64 }; /* bytes that are looked at in three places of a tensor */
+enum { SAMPLE_BYTES = 64 }; /* bytes hashed at the start, middle and end of a tensor */
 
-/* Two sums at once that mix every byte in (FNV-1a, and the same with another prime and a turn):
- * keys must differ where texts differ, not withstand an enemy. */
-static void mix(uint64_t digest[2], const void *data, size_t size)
+/* Updates two 64-bit hashes: FNV-1a, and a variant with rotation and another prime. They prevent
+ * accidental collisions, not deliberate ones. */
+static void hash_bytes(uint64_t digest[2], const void *data, size_t size)
 {
     const uint8_t *bytes = data;
     for (size_t i = 0; i < size; i++) {
@@ -18,37 +18,37 @@ static void mix(uint64_t digest[2], const void *data, size_t size)
     }
 }
 
-static void mix_tensor(uint64_t digest[2], const zi_tensor *t)
+static void hash_tensor(uint64_t digest[2], const zi_tensor *t)
 {
     const uint8_t *bytes = t->data;
-    size_t sample = t->bytes < SAMPLE ? t->bytes : SAMPLE;
-    mix(digest, t->name, strlen(t->name));
-    mix(digest, &t->type, sizeof t->type);
-    mix(digest, &t->bytes, sizeof t->bytes);
-    mix(digest, bytes, sample);
-    mix(digest, bytes + (t->bytes - sample) / 2, sample);
-    mix(digest, bytes + t->bytes - sample, sample);
+    size_t sample = t->bytes < SAMPLE_BYTES ? t->bytes : SAMPLE_BYTES;
+    hash_bytes(digest, t->name, strlen(t->name));
+    hash_bytes(digest, &t->type, sizeof t->type);
+    hash_bytes(digest, &t->bytes, sizeof t->bytes);
+    hash_bytes(digest, bytes, sample);
+    hash_bytes(digest, bytes + (t->bytes - sample) / 2, sample);
+    hash_bytes(digest, bytes + t->bytes - sample, sample);
 }
 
-/* Fields one by one: between them may be bytes of any value. */
-static void mix_config(uint64_t digest[2], const zi_qwen_config *c)
+/* Hashes fields one by one, since padding bytes are undefined. */
+static void hash_config(uint64_t digest[2], const zi_qwen_config *c)
 {
     const int counts[] = {c->layers, c->hidden,  c->heads,  c->kv_heads,    c->head_dim,
                           c->ffn,    c->qk_norm, c->biases, c->interleaved, c->vocab};
-    mix(digest, counts, sizeof counts);
-    mix(digest, &c->eps, sizeof c->eps);
-    mix(digest, &c->rope_theta, sizeof c->rope_theta);
+    hash_bytes(digest, counts, sizeof counts);
+    hash_bytes(digest, &c->eps, sizeof c->eps);
+    hash_bytes(digest, &c->rope_theta, sizeof c->rope_theta);
 }
 
-static void digest_encoder(zi_model *model)
+static void hash_encoder(zi_model *model)
 {
     const zi_checkpoint *checkpoint = model->text.weights.checkpoint;
     uint64_t *digest = model->text_digest;
     digest[0] = UINT64_C(0xcbf29ce484222325);
     digest[1] = 1;
     for (size_t i = 0; checkpoint && i < checkpoint->tensor_count; i++)
-        mix_tensor(digest, &checkpoint->tensors[i]);
-    mix_config(digest, &model->config.text);
+        hash_tensor(digest, &checkpoint->tensors[i]);
+    hash_config(digest, &model->config.text);
     model->digested = true;
 }
 
@@ -57,12 +57,12 @@ void zi_embedding_key(zi_model *model, bool fast, const int32_t *ids, size_t cou
 {
     const char *variant = model->engine->backend->variant;
     pthread_mutex_lock(&model->mutex);
-    if (!model->digested) digest_encoder(model);
+    if (!model->digested) hash_encoder(model);
     pthread_mutex_unlock(&model->mutex);
     uint64_t digest[2] = {model->text_digest[0], model->text_digest[1]};
-    /* Backends add in other orders: an image must not depend on which one encoded before. */
-    mix(digest, variant, strlen(variant));
-    mix(digest, &fast, sizeof fast);
-    mix(digest, ids, count * sizeof *ids);
+    /* Backends sum in different orders, so an entry is valid for the backend that computed it. */
+    hash_bytes(digest, variant, strlen(variant));
+    hash_bytes(digest, &fast, sizeof fast);
+    hash_bytes(digest, ids, count * sizeof *ids);
     snprintf(key, ZI_EMBEDDING_KEY, "%016" PRIx64 "%016" PRIx64, digest[0], digest[1]);
 }

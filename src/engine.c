@@ -2,18 +2,19 @@
 
 #include <stdlib.h>
 
-static char *copy_of(const char *text, bool *ok)
+/* A copy of text, which may be NULL. Clears *ok when memory is short. */
+static char *copy_text(const char *text, bool *ok)
 {
     char *copy = text ? strdup(text) : NULL;
     *ok = *ok && (copy || !text);
     return copy;
 }
 
-static bool start(zi_engine *e, const zi_engine_options *o, zi_error *error)
+static bool init_engine(zi_engine *e, const zi_engine_options *o, zi_error *error)
 {
     bool copied = true;
-    e->cpu = copy_of(o->cpu, &copied);
-    e->scratch = copy_of(o->scratch, &copied);
+    e->cpu = copy_text(o->cpu, &copied);
+    e->scratch = copy_text(o->scratch, &copied);
     if (!copied) return zi_error_no_memory(error, sizeof *e);
     return zi_kernels_select(o->cpu, &e->kernels, error) &&
            zi_pool_create((size_t)o->threads, &e->pool, error) &&
@@ -31,7 +32,7 @@ bool zi_engine_create(const zi_engine_options *options, zi_engine **out, zi_erro
                             "%d is out of range; it goes from 0 to 1024", o->threads);
     zi_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return zi_error_no_memory(error, sizeof *engine);
-    if (!start(engine, o, error)) {
+    if (!init_engine(engine, o, error)) {
         zi_engine_free(engine);
         return false;
     }

@@ -1,4 +1,4 @@
-/* What sessions share: the processor's threads, the backend and the embedding cache. */
+/* The engine: the thread pool, backend and embedding cache that sessions share. */
 #ifndef ZI_ENGINE_H
 #define ZI_ENGINE_H
 
@@ -10,7 +10,7 @@ struct zi_engine {
     zi_pool *pool;
     zi_backend *backend;
     zi_embedding_cache *embeddings;
-    char *cpu, *scratch; /* as in the options; NULL: not said */
+    char *cpu, *scratch; /* copies of the options; NULL: not given */
 };
 
 #endif

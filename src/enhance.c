@@ -1,4 +1,4 @@
-/* Better prompts: a language model is asked, and its answer is held to what was asked for. */
+/* zi_enhance: prompt enhancement by a language model, and checks of its answer. */
 #include "internal.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 enum {
-    ENCODER_TOKENS = 500, /* of the encoder's 512, less its chat form */
+    ENCODER_TOKENS = 500, /* the text encoder's 512, less the chat format's */
     DEFAULT_TOKENS = 400,
     MAX_ANSWER = 1 << 20 /* bytes */
 };
@@ -18,7 +18,7 @@ struct zi_llm {
     zi_lm lm;
 };
 
-/* What the model is told, by the language of the prompt. */
+/* Default instructions, by the language of the prompt. */
 static const char instructions_english[] =
     "Rewrite the request below as one detailed prompt for an image generator.\n"
     "- Keep everything it asks for: subjects and their number, colours, actions, style.\n"
@@ -38,7 +38,7 @@ static const char instructions_chinese[] =
     "- 只写一段描述，不超过150个字。\n"
     "只回答提示词本身。\n\n"
     "要求：{prompt}";
-static const char place[] = "{prompt}";
+static const char prompt_placeholder[] = "{prompt}";
 
 zi_enhance_request zi_enhance_default(void)
 {
@@ -80,27 +80,28 @@ void zi_enhance_result_free(zi_enhance_result *enhanced)
     *enhanced = (zi_enhance_result){0};
 }
 
-/* ---- the question ---- */
+/* ---- the request ---- */
 
-/* instructions with the prompt in its place, in new memory. */
-static bool fill_in(const char *instructions, const char *prompt, char **out, zi_error *error)
+/* The instructions with {prompt} replaced, in new memory. */
+static bool insert_prompt(const char *instructions, const char *prompt, char **out, zi_error *error)
 {
-    const char *at = strstr(instructions, place);
+    const char *at = strstr(instructions, prompt_placeholder);
     if (!at)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "instructions",
-                            "they have no %s, the place where the prompt goes", place);
+                            "have no %s, the placeholder of the prompt", prompt_placeholder);
     zi_text text;
     zi_text_init(&text, 64 << 20);
     zi_text_append(&text, instructions, (size_t)(at - instructions));
     zi_text_puts(&text, prompt);
-    zi_text_puts(&text, at + strlen(place));
+    zi_text_puts(&text, at + strlen(prompt_placeholder));
     *out = zi_text_take(&text);
     return *out || zi_error_no_memory(error, strlen(prompt));
 }
 
-/* Text that is continued as it stands, behind the token that begins texts, if the model has one. */
-static bool encode_raw(const zi_lm *lm, const char *prompt, int32_t **ids, size_t *count,
-                       zi_error *error)
+/* Encodes raw text to be continued, with the begin-of-sequence token in front if the model has one.
+ */
+static bool encode_with_bos(const zi_lm *lm, const char *prompt, int32_t **ids, size_t *count,
+                            zi_error *error)
 {
     if (!zi_tokenizer_encode(lm->tokenizer, prompt, strlen(prompt), ids, count, error))
         return false;
@@ -116,15 +117,19 @@ static bool encode_raw(const zi_lm *lm, const char *prompt, int32_t **ids, size_
     return true;
 }
 
-static bool encode(const zi_lm *lm, const zi_enhance_request *r, int32_t **ids, size_t *count,
-                   zi_error *error)
+/* Encodes the request: the raw prompt, or instructions and prompt in the model's chat format. The
+ * caller frees *ids. */
+static bool encode_request(const zi_lm *lm, const zi_enhance_request *r, int32_t **ids,
+                           size_t *count, zi_error *error)
 {
-    if (r->raw) return encode_raw(lm, r->prompt, ids, count, error);
-    zi_chat chat;
+    if (r->raw) return encode_with_bos(lm, r->prompt, ids, count, error);
+    zi_chat_format chat;
     char *question = NULL;
-    const char *own = zi_is_chinese(r->prompt) ? instructions_chinese : instructions_english;
-    if (!zi_chat_find(lm->path, lm->chat_template, lm->tokenizer, &chat, error) ||
-        !fill_in(r->instructions ? r->instructions : own, r->prompt, &question, error))
+    const char *default_instructions =
+        zi_is_chinese(r->prompt) ? instructions_chinese : instructions_english;
+    if (!zi_chat_format_detect(lm->path, lm->chat_template, lm->tokenizer, &chat, error) ||
+        !insert_prompt(r->instructions ? r->instructions : default_instructions, r->prompt,
+                       &question, error))
         return false;
     bool ok = zi_chat_encode(&chat, lm->tokenizer, question, ids, count, error);
     free(question);
@@ -136,30 +141,31 @@ static bool encode(const zi_lm *lm, const zi_enhance_request *r, int32_t **ids, 
 typedef struct {
     const zi_lm *lm;
     const zi_enhance_request *request;
-    zi_characters said;
-    size_t shown; /* bytes of the answer that the caller knows */
-} listener;
+    zi_utf8_stream output;
+    size_t reported; /* bytes of the answer passed to the caller so far */
+} answer_reader;
 
-/* The answer so far; false when memory is short. */
-static bool answer_of(const listener *l, zi_text *out)
+/* Sets *out to the answer so far; the caller frees it, also after false (memory is short). */
+static bool current_answer(const answer_reader *l, zi_text *out)
 {
     zi_text_init(out, MAX_ANSWER);
-    const char *said = l->said.text.data ? l->said.text.data : "";
+    const char *output = l->output.text.data ? l->output.text.data : "";
     if (l->request->raw)
-        zi_text_puts(out, said);
+        zi_text_puts(out, output);
     else
-        zi_answer(said, out);
-    return !l->said.text.failed && !out->failed;
+        zi_clean_answer(output, out);
+    return !l->output.text.failed && !out->failed;
 }
 
-static bool show(listener *l)
+/* Passes new text of the answer to the caller; false: the caller cancels. */
+static bool report_new_text(answer_reader *l)
 {
     zi_text answer;
     bool ok = true;
     if (!l->request->text) return true;
-    if (answer_of(l, &answer) && answer.size > l->shown) {
-        ok = l->request->text(l->request->user, answer.data + l->shown);
-        l->shown = answer.size;
+    if (current_answer(l, &answer) && answer.size > l->reported) {
+        ok = l->request->text(l->request->user, answer.data + l->reported);
+        l->reported = answer.size;
     }
     zi_text_free(&answer);
     return ok;
@@ -167,29 +173,29 @@ static bool show(listener *l)
 
 static bool layer_done(void *user, double fraction)
 {
-    const zi_enhance_request *r = ((const listener *)user)->request;
+    const zi_enhance_request *r = ((const answer_reader *)user)->request;
     (void)fraction;
     return !r->should_continue || r->should_continue(r->user);
 }
 
-static bool hear(void *user, int32_t id)
+static bool add_token(void *user, int32_t id)
 {
-    listener *l = user;
+    answer_reader *l = user;
     const char *bytes;
     size_t size;
     if (zi_tokenizer_bytes(l->lm->tokenizer, id, &bytes, &size))
-        zi_characters_add(&l->said, bytes, size);
-    return show(l);
+        zi_utf8_stream_add(&l->output, bytes, size);
+    return report_new_text(l);
 }
 
-/* ---- holding it to what was asked for ---- */
+/* ---- checking the answer ---- */
 
-/* Sentences for what of the prompt's quoted text the answer lost. */
-static void lost_quotes(const char *prompt, const char *answer, zi_text *out)
+/* Appends a sentence to `out` for every quoted text of the prompt that the answer lacks. */
+static void add_missing_quotes(const char *prompt, const char *answer, zi_text *out)
 {
     bool chinese = zi_is_chinese(prompt);
     zi_quote quote;
-    for (const char *at = prompt; zi_next_quote(&at, &quote);) {
+    for (const char *at = prompt; zi_quote_next(&at, &quote);) {
         char *copy = strndup(quote.data, quote.size);
         if (copy && !strstr(answer, copy) && !(out->data && strstr(out->data, copy)))
             zi_text_printf(out, chinese ? "画面中写着“%s”。" : " It shows the text \"%s\".", copy);
@@ -198,11 +204,11 @@ static void lost_quotes(const char *prompt, const char *answer, zi_text *out)
     }
 }
 
-static bool count_tokens(const zi_tokenizer *tokenizer, const char *text, const char *more,
+static bool count_tokens(const zi_tokenizer *tokenizer, const char *text, const char *appended,
                          size_t *out, zi_error *error)
 {
     *out = 0;
-    const char *parts[] = {text, more};
+    const char *parts[] = {text, appended};
     for (int i = 0; i < 2; i++) {
         int32_t *ids;
         size_t count;
@@ -214,14 +220,15 @@ static bool count_tokens(const zi_tokenizer *tokenizer, const char *text, const 
     return true;
 }
 
-/* Cuts the answer until the encoder takes it with what is appended. */
-static bool fit(const zi_tokenizer *tokenizer, char *answer, const char *more, zi_error *error)
+/* Truncates the answer in place until it fits the text encoder together with the appended text. */
+static bool shorten_to_encoder(const zi_tokenizer *tokenizer, char *answer, const char *appended,
+                               zi_error *error)
 {
     size_t count;
     for (;;) {
-        if (!count_tokens(tokenizer, answer, more, &count, error)) return false;
+        if (!count_tokens(tokenizer, answer, appended, &count, error)) return false;
         if (count <= ENCODER_TOKENS) return true;
-        size_t size = strlen(answer), cut = zi_cut_place(answer, size * 9 / 10);
+        size_t size = strlen(answer), cut = zi_text_cut_point(answer, size * 9 / 10);
         if (!cut)
             return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
                                    "the answer of the language model cannot be cut to the %d "
@@ -231,24 +238,25 @@ static bool fit(const zi_tokenizer *tokenizer, char *answer, const char *more, z
     }
 }
 
-/* The answer with the quotes that it lost, and not too long, in new memory. */
-static bool finish(const zi_tokenizer *tokenizer, const char *prompt, char *answer, char **out,
-                   zi_error *error)
+/* Sets *out to the final prompt, in new memory: the answer, truncated if needed, followed by the
+ * quotes it lacks. */
+static bool finish_answer(const zi_tokenizer *tokenizer, const char *prompt, char *answer,
+                          char **out, zi_error *error)
 {
-    zi_text lost, text;
-    zi_text_init(&lost, MAX_ANSWER);
+    zi_text quotes, text;
+    zi_text_init(&quotes, MAX_ANSWER);
     zi_text_init(&text, MAX_ANSWER);
-    lost_quotes(prompt, answer, &lost);
-    bool ok = !lost.failed || zi_error_no_memory(error, lost.size);
-    ok = ok && fit(tokenizer, answer, lost.data ? lost.data : "", error);
-    zi_text_free(&lost);
-    zi_text_init(&lost, MAX_ANSWER);
-    if (ok) lost_quotes(prompt, answer, &lost); /* cutting may have lost more */
+    add_missing_quotes(prompt, answer, &quotes);
+    bool ok = !quotes.failed || zi_error_no_memory(error, quotes.size);
+    ok = ok && shorten_to_encoder(tokenizer, answer, quotes.data ? quotes.data : "", error);
+    zi_text_free(&quotes);
+    zi_text_init(&quotes, MAX_ANSWER);
+    if (ok) add_missing_quotes(prompt, answer, &quotes); /* truncation may have removed more */
     zi_text_puts(&text, answer);
-    if (lost.data) zi_text_puts(&text, lost.data);
+    if (quotes.data) zi_text_puts(&text, quotes.data);
     *out = ok ? zi_text_take(&text) : NULL;
-    bool failed = ok && (!*out || lost.failed);
-    zi_text_free(&lost);
+    bool failed = ok && (!*out || quotes.failed);
+    zi_text_free(&quotes);
     zi_text_free(&text);
     return failed ? zi_error_no_memory(error, strlen(answer)) : ok;
 }
@@ -258,12 +266,12 @@ static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r
 {
     if (!result->ended)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
-                               "the language model came to no end within %zu tokens; ask for a "
+                               "the language model did not finish within %zu tokens; ask for a "
                                "shorter prompt, or use another model",
                                result->count);
     if (!*answer)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
-                               "the language model answered nothing; use another model");
+                               "the language model gave an empty answer; use another model");
     if (!r->instructions && zi_is_chinese(r->prompt) && !zi_is_chinese(answer))
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
                                "the language model answered in another language; try again with "
@@ -271,16 +279,16 @@ static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r
     return true;
 }
 
-/* Turns what was said into the result's text. */
-static bool conclude(listener *l, const zi_lm_result *result, char **out, zi_error *error)
+/* Sets *out to the result's text, in new memory. */
+static bool result_text(answer_reader *l, const zi_lm_result *result, char **out, zi_error *error)
 {
     const zi_enhance_request *r = l->request;
     zi_text answer;
     zi_tokenizer *encoder = NULL;
-    zi_characters_end(&l->said);
-    if (!answer_of(l, &answer)) {
+    zi_utf8_stream_finish(&l->output);
+    if (!current_answer(l, &answer)) {
         zi_text_free(&answer);
-        return zi_error_no_memory(error, l->said.text.size);
+        return zi_error_no_memory(error, l->output.text.size);
     }
     zi_text_puts(&answer, ""); /* never NULL */
     bool ok = true;
@@ -289,14 +297,16 @@ static bool conclude(listener *l, const zi_lm_result *result, char **out, zi_err
     } else {
         ok = check_answer(result, r, answer.data, error);
         if (ok && r->model) ok = zi_assembly_tokenizer(r->model, NULL, &encoder, error);
-        ok = ok && finish(encoder ? encoder : l->lm->tokenizer, r->prompt, answer.data, out, error);
+        ok = ok && finish_answer(encoder ? encoder : l->lm->tokenizer, r->prompt, answer.data, out,
+                                 error);
     }
     zi_tokenizer_free(encoder);
     zi_text_free(&answer);
     return ok;
 }
 
-static bool resolve(const zi_enhance_request *request, zi_enhance_request *r, zi_error *error)
+static bool resolve_request(const zi_enhance_request *request, zi_enhance_request *r,
+                            zi_error *error)
 {
     *r = *request;
     if (!r->prompt || !r->prompt[0])
@@ -309,10 +319,10 @@ static bool resolve(const zi_enhance_request *request, zi_enhance_request *r, zi
     if (!r->max_tokens) r->max_tokens = DEFAULT_TOKENS;
     if (r->top_p == 0) r->top_p = 1;
     if (r->penalty == 0) r->penalty = 1;
-    int most = r->raw ? 1 << 20 : ENCODER_TOKENS;
-    if (r->max_tokens < 1 || r->max_tokens > most)
+    int max = r->raw ? 1 << 20 : ENCODER_TOKENS;
+    if (r->max_tokens < 1 || r->max_tokens > max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "max_tokens",
-                            "%d is out of range; 1 to %d are possible", r->max_tokens, most);
+                            "%d is out of range; 1 to %d are possible", r->max_tokens, max);
     return true;
 }
 
@@ -323,21 +333,23 @@ bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_resul
     zi_enhance_request r;
     int32_t *ids = NULL;
     size_t count = 0;
-    if (!resolve(request, &r, error) || !encode(&llm->lm, &r, &ids, &count, error)) return false;
-    listener l = {.lm = &llm->lm, .request = &r};
-    zi_text_init(&l.said.text, MAX_ANSWER);
-    zi_lm_request ask = {.ids = ids,
-                         .count = count,
-                         .most = (size_t)r.max_tokens,
-                         .sampling = {r.temperature, r.top_k, r.top_p, r.min_p, r.penalty, r.seed},
-                         .token = hear,
-                         .layer_done = layer_done,
-                         .user = &l};
+    if (!resolve_request(request, &r, error) || !encode_request(&llm->lm, &r, &ids, &count, error))
+        return false;
+    answer_reader l = {.lm = &llm->lm, .request = &r};
+    zi_text_init(&l.output.text, MAX_ANSWER);
+    zi_lm_request lm_request = {
+        .ids = ids,
+        .count = count,
+        .max_tokens = (size_t)r.max_tokens,
+        .sampling = {r.temperature, r.top_k, r.top_p, r.min_p, r.penalty, r.seed},
+        .token = add_token,
+        .layer_done = layer_done,
+        .user = &l};
     zi_lm_result result = {0};
     zi_enhance_result enhanced = {.prompt_tokens = count};
-    bool ok = zi_lm_generate(llm->engine, &llm->lm, &ask, &result, error) &&
-              conclude(&l, &result, &enhanced.text, error);
-    zi_text_free(&l.said.text);
+    bool ok = zi_lm_generate(llm->engine, &llm->lm, &lm_request, &result, error) &&
+              result_text(&l, &result, &enhanced.text, error);
+    zi_text_free(&l.output.text);
     free(ids);
     if (!ok) {
         free(result.ids);

@@ -1,4 +1,4 @@
-/* The infotext: prompt to image. */
+/* zi_generate: from a prompt to an image. */
 #include "internal.h"
 #include "base/file.h"
 #include "base/random.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 enum {
-    TOKENS = 512, /* a prompt is cut here, chat form included */
+    TOKENS = 512, /* prompts are truncated to this, chat format included */
     PIXELS = 16   /* per token and side: 8 per latent, 2 latents per patch */
 };
 
@@ -21,7 +21,7 @@ zi_request zi_request_default(void)
 
 /* ---- checking a request ---- */
 
-/* A side of the image must also have positions that the model knows. */
+/* Checks an image side against its parameter's range and the model's rope positions. */
 static bool check_side(const char *name, int side, int positions, zi_error *error)
 {
     const zi_parameter *p = zi_parameter_find(name);
@@ -29,9 +29,9 @@ static bool check_side(const char *name, int side, int positions, zi_error *erro
     return zi_parameter_check(p, side, known < max ? known : max, error);
 }
 
-/* Fills in defaults and refuses what cannot be. */
-static bool resolve(const zi_model *model, const zi_request *request, zi_request *out,
-                    zi_error *error)
+/* Copies the request to *out with defaults filled in, and validates all its parameters. */
+static bool resolve_request(const zi_model *model, const zi_request *request, zi_request *out,
+                            zi_error *error)
 {
     zi_generation generation = {.request = *request};
     zi_request *r = &generation.request;
@@ -52,7 +52,7 @@ static bool resolve(const zi_model *model, const zi_request *request, zi_request
 
 /* ---- a request ---- */
 
-/* A prompt on its way into the transformer. */
+/* A tokenized and encoded prompt. */
 typedef struct {
     int32_t *ids;
     size_t count;
@@ -64,31 +64,33 @@ typedef struct {
     zi_model *model;
     zi_request request;
     zi_session session;
-    conditioning positive, negative;      /* the second only with guidance */
-    size_t height, width, size;           /* latents: rows, columns, elements */
-    zi_view latents, velocity, away, end; /* [channels, height * width]; away: the velocity of the
-                                             negative prompt; end: where a step is heading */
-    zi_view image;                        /* [3, 64 * height * width] */
-    /* In the host's memory. */
-    float *sigmas;  /* [steps + 1] */
-    float *values;  /* [channels, height, width]: noise, and `end` of a preview */
-    float *history; /* [steps + 1, channels, height, width] when tracing */
-    uint8_t *seen;  /* [height, width, 3] of a preview */
+    conditioning positive, negative; /* negative: only with guidance */
+    size_t height, width, size;      /* latents: rows, columns, elements */
+    zi_view latents, velocity;       /* [channels, height * width] */
+    zi_view negative_velocity;       /* of the negative prompt, only with guidance */
+    zi_view denoised;                /* estimate of the final latents, only for previews */
+    zi_view image;                   /* [3, 64 * height * width] */
+    /* Host memory. */
+    float *sigmas;        /* [steps + 1] */
+    float *values;        /* [channels, height, width]: initial noise, later `denoised` */
+    float *history;       /* [steps + 1, channels, height, width] when tracing */
+    uint8_t *preview_rgb; /* [height, width, 3] of a preview */
     zi_progress progress;
-    double passes, pass; /* network calls of this stage, and those that are done */
-} job;
+    double pass_count, passes_done; /* network calls of this stage: total and finished */
+} generation_job;
 
-static void plan_conditioning(job *j, conditioning *c, zi_arena *arena)
+static void plan_conditioning(generation_job *j, conditioning *c, zi_arena *arena)
 {
     const zi_model *m = j->model;
     c->embeds = zi_arena_floats(arena, c->count, (size_t)m->config.text.hidden);
-    zi_sequence_plan(&m->transformer, j->height, j->width, c->count, arena, &c->sequence);
+    zi_sequence_reserve(&m->transformer, j->height, j->width, c->count, arena, &c->sequence);
 }
 
-/* Lasting memory first, then that of each stage, which the others use in turn. */
-static void plan(void *user, const zi_exec *exec, zi_arena *arena)
+/* Takes views for the whole request first, then reserves the stages' temporary memory, which they
+ * share. */
+static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
-    job *j = user;
+    generation_job *j = user;
     const zi_model *m = j->model;
     size_t channels = (size_t)m->config.transformer.channels, pixels = j->height * j->width;
     bool guided = j->request.guidance > 0;
@@ -96,80 +98,82 @@ static void plan(void *user, const zi_exec *exec, zi_arena *arena)
     if (guided) plan_conditioning(j, &j->negative, arena);
     j->latents = zi_arena_floats(arena, channels, pixels);
     j->velocity = zi_arena_floats(arena, channels, pixels);
-    if (guided) j->away = zi_arena_floats(arena, channels, pixels);
-    if (j->request.preview) j->end = zi_arena_floats(arena, channels, pixels);
+    if (guided) j->negative_velocity = zi_arena_floats(arena, channels, pixels);
+    if (j->request.preview) j->denoised = zi_arena_floats(arena, channels, pixels);
     j->image = zi_arena_floats(arena, 3, 64 * pixels);
-    zi_qwen_plan(&m->text, j->positive.count, arena);
-    zi_transformer_plan(&m->transformer, &j->positive.sequence, arena);
-    if (guided) zi_qwen_plan(&m->text, j->negative.count, arena);
-    if (guided) zi_transformer_plan(&m->transformer, &j->negative.sequence, arena);
-    zi_vae_plan(exec, &m->vae, j->height, j->width, arena);
+    zi_qwen_reserve(&m->text, j->positive.count, arena);
+    zi_transformer_reserve(&m->transformer, &j->positive.sequence, arena);
+    if (guided) zi_qwen_reserve(&m->text, j->negative.count, arena);
+    if (guided) zi_transformer_reserve(&m->transformer, &j->negative.sequence, arena);
+    zi_vae_reserve(exec, &m->vae, j->height, j->width, arena);
 }
 
-static bool take_memory(job *j, zi_error *error)
+static bool allocate_memory(generation_job *j, zi_error *error)
 {
     const zi_request *r = &j->request;
     size_t steps = (size_t)r->steps + 1;
     j->sigmas = malloc(steps * sizeof *j->sigmas);
     j->values = malloc(j->size * sizeof *j->values);
     if (r->trace_path) j->history = malloc(steps * j->size * sizeof *j->history);
-    if (r->preview) j->seen = malloc(3 * j->height * j->width);
-    if (!j->sigmas || !j->values || (r->trace_path && !j->history) || (r->preview && !j->seen))
+    if (r->preview) j->preview_rgb = malloc(3 * j->height * j->width);
+    if (!j->sigmas || !j->values || (r->trace_path && !j->history) ||
+        (r->preview && !j->preview_rgb))
         return zi_error_no_memory(error, steps * j->size * sizeof *j->values);
     return zi_session_open(j->model->engine, r->compute != ZI_COMPUTE_EXACT,
-                           zi_model_limits(&j->model->config), plan, j, &j->session, error);
+                           zi_model_limits(&j->model->config), plan_memory, j, &j->session, error);
 }
 
-static void give_back_memory(job *j)
+static void free_memory(generation_job *j)
 {
     zi_session_close(&j->session);
     free(j->sigmas);
     free(j->values);
     free(j->history);
-    free(j->seen);
+    free(j->preview_rgb);
     free(j->positive.ids);
     free(j->negative.ids);
 }
 
 /* ---- stages ---- */
 
-/* Turns a layer's progress within one network into progress of the stage. */
+/* Reports progress within one network call as progress of the whole stage. */
 static bool layer_done(void *user, double fraction)
 {
-    job *j = user;
+    generation_job *j = user;
     if (!j->request.progress) return true;
-    j->progress.fraction = (j->pass + fraction) / j->passes;
+    j->progress.fraction = (j->passes_done + fraction) / j->pass_count;
     return j->request.progress(j->request.user, &j->progress);
 }
 
-static void begin_stage(job *j, zi_stage stage, double passes)
+static void begin_stage(generation_job *j, zi_stage stage, double pass_count)
 {
     j->progress.stage = stage;
-    j->passes = passes;
-    j->pass = 0;
+    j->pass_count = pass_count;
+    j->passes_done = 0;
 }
 
-/* The ids of a field of the request, which is what an error is about. */
-static bool tokenize_field(const job *j, const char *field, const char *text, conditioning *c,
-                           zi_error *error)
+/* Tokenizes a text field of the request; the field becomes the subject of errors. */
+static bool tokenize_field(const generation_job *j, const char *field, const char *text,
+                           conditioning *c, zi_error *error)
 {
     zi_error why = {0};
-    if (zi_tokenizer_chat(j->model->tokenizer, text, TOKENS, &c->ids, &c->count, &why)) return true;
+    if (zi_tokenizer_encode_chat(j->model->tokenizer, text, TOKENS, &c->ids, &c->count, &why))
+        return true;
     if (!strcmp(why.subject, "text"))
         zi_error_set(&why, why.code, field, "%s", why.text + why.message);
     if (error) *error = why;
     return false;
 }
 
-static bool tokenize(job *j, zi_error *error)
+static bool tokenize(generation_job *j, zi_error *error)
 {
     const zi_request *r = &j->request;
     return tokenize_field(j, "prompt", r->prompt, &j->positive, error) &&
            (r->guidance == 0 || tokenize_field(j, "negative", r->negative, &j->negative, error));
 }
 
-/* The text encoder's output for a prompt, from the cache if it has it. */
-static bool embed(job *j, conditioning *c, zi_error *error)
+/* Sets c->embeds to the text encoder's output, from the embedding cache if possible. */
+static bool embed_prompt(generation_job *j, conditioning *c, zi_error *error)
 {
     zi_exec *exec = j->session.exec;
     zi_embedding_cache *cache = j->model->engine->embeddings;
@@ -184,75 +188,78 @@ static bool embed(job *j, conditioning *c, zi_error *error)
     bool ok = found || (zi_qwen_encode(&j->session.run, &j->model->text, c->ids, c->count,
                                        c->embeds, error) &&
                         zi_read(exec, c->embeds, values, error));
-    if (ok && !found) zi_embedding_cache_keep(cache, key, values, count);
+    if (ok && !found) zi_embedding_cache_add(cache, key, values, count);
     free(values);
     return ok;
 }
 
-/* Text to what the transformer reads: through the encoder and the context refiner. */
-static bool encode(job *j, conditioning *c, zi_error *error)
+/* Runs a prompt through the text encoder and the context refiner. */
+static bool encode_prompt(generation_job *j, conditioning *c, zi_error *error)
 {
-    if (!embed(j, c, error)) return false;
-    j->pass++;
+    if (!embed_prompt(j, c, error)) return false;
+    j->passes_done++;
     bool ok = zi_transformer_caption(&j->session.run, &j->model->transformer, c->embeds,
                                      &c->sequence, error);
-    j->pass++;
+    j->passes_done++;
     return ok;
 }
 
-/* The velocity at the latents, guided when asked for. */
-static bool predict(job *j, float sigma, zi_error *error)
+/* Computes the velocity at the latents, with classifier-free guidance if requested. */
+static bool predict_velocity(generation_job *j, float sigma, zi_error *error)
 {
     const zi_transformer *t = &j->model->transformer;
     const zi_run *run = &j->session.run;
     float time = zi_model_time(sigma);
     if (!zi_transformer_step(run, t, &j->positive.sequence, j->latents, time, j->velocity, error))
         return false;
-    j->pass++;
+    j->passes_done++;
     if (j->request.guidance == 0) return true;
-    if (!zi_transformer_step(run, t, &j->negative.sequence, j->latents, time, j->away, error))
+    if (!zi_transformer_step(run, t, &j->negative.sequence, j->latents, time, j->negative_velocity,
+                             error))
         return false;
-    j->pass++;
-    zi_extrapolate(run->exec, j->velocity, (float)j->request.guidance, j->away);
+    j->passes_done++;
+    zi_extrapolate(run->exec, j->velocity, (float)j->request.guidance, j->negative_velocity);
     return true;
 }
 
-static bool remember(job *j, size_t step, zi_error *error)
+/* Copies the latents to the trace's history, if there is one. */
+static bool record_latents(generation_job *j, size_t step, zi_error *error)
 {
     return !j->history || zi_read(j->session.exec, j->latents, j->history + step * j->size, error);
 }
 
-/* Shows where the step that was just done, the one to sigma, is heading. */
-static bool preview(job *j, int step, float sigma, zi_error *error)
+/* Reports a preview of the denoised image that the latents, now at sigma, are heading for. */
+static bool report_preview(generation_job *j, int step, float sigma, zi_error *error)
 {
     zi_exec *exec = j->session.exec;
     zi_model *m = j->model;
-    zi_image image = {j->request.width / 8, j->request.height / 8, j->seen};
+    zi_image image = {j->request.width / 8, j->request.height / 8, j->preview_rgb};
     if (!j->request.preview) return true;
-    zi_copy_rows(exec, j->latents, j->end);
-    zi_euler_step(exec, j->end, j->velocity, sigma, 0);
-    if (!zi_read(exec, j->end, j->values, error)) return false;
+    zi_copy_rows(exec, j->latents, j->denoised);
+    zi_euler_step(exec, j->denoised, j->velocity, sigma, 0);
+    if (!zi_read(exec, j->denoised, j->values, error)) return false;
     pthread_mutex_lock(&m->mutex);
-    zi_preview_draw(&m->preview, j->values, j->height * j->width, j->seen);
+    zi_preview_render(&m->preview, j->values, j->height * j->width, j->preview_rgb);
     pthread_mutex_unlock(&m->mutex);
     j->request.preview(j->request.user, step, &image);
     return true;
 }
 
-static bool sample(job *j, zi_error *error)
+static bool run_sampling(generation_job *j, zi_error *error)
 {
     zi_random random;
     zi_random_seed(&random, j->request.seed);
     zi_random_normal(&random, j->values, j->size);
     zi_write(j->session.exec, j->latents, j->values);
-    zi_sigmas(j->request.schedule, j->request.steps, j->request.shift, j->sigmas);
+    zi_sampler_sigmas(j->request.schedule, j->request.steps, j->request.shift, j->sigmas);
     begin_stage(j, ZI_STAGE_STEP, j->request.steps * (j->request.guidance > 0 ? 2.0 : 1.0));
-    if (!remember(j, 0, error)) return false;
+    if (!record_latents(j, 0, error)) return false;
     for (int i = 0; i < j->request.steps; i++) {
         j->progress.step = i;
-        if (!predict(j, j->sigmas[i], error)) return false;
+        if (!predict_velocity(j, j->sigmas[i], error)) return false;
         zi_euler_step(j->session.exec, j->latents, j->velocity, j->sigmas[i], j->sigmas[i + 1]);
-        if (!remember(j, (size_t)i + 1, error) || !preview(j, i + 1, j->sigmas[i + 1], error))
+        if (!record_latents(j, (size_t)i + 1, error) ||
+            !report_preview(j, i + 1, j->sigmas[i + 1], error))
             return false;
     }
     j->progress.step = j->request.steps;
@@ -261,8 +268,9 @@ static bool sample(job *j, zi_error *error)
 
 /* ---- the result ---- */
 
-/* values [3, H, W] in -1..1 to 8 bits, rounded half to even as diffusers does. */
-static bool to_pixels(const job *j, const float *values, zi_image **out, zi_error *error)
+/* Converts values [3, H, W] in -1..1 to an 8-bit image, rounded half to even as in diffusers. */
+static bool quantize_pixels(const generation_job *j, const float *values, zi_image **out,
+                            zi_error *error)
 {
     size_t pixels = 64 * j->height * j->width;
     zi_image *image = calloc(1, sizeof *image);
@@ -282,11 +290,11 @@ static bool to_pixels(const job *j, const float *values, zi_image **out, zi_erro
     return true;
 }
 
-static bool write_trace(const job *j, const float *image, zi_error *error)
+static bool write_trace(const generation_job *j, const float *image, zi_error *error)
 {
-    zi_fetched embeds;
+    zi_fetched_values embeds;
     if (!j->request.trace_path) return true;
-    if (!zi_fetch(j->session.exec, j->positive.embeds, &embeds, error)) return false;
+    if (!zi_fetch_values(j->session.exec, j->positive.embeds, &embeds, error)) return false;
     zi_trace trace = {.ids = j->positive.ids,
                       .id_count = j->positive.count,
                       .embeds = embeds.values,
@@ -299,12 +307,12 @@ static bool write_trace(const job *j, const float *image, zi_error *error)
                       .height = j->height,
                       .width = j->width};
     bool ok = zi_trace_write(j->request.trace_path, &trace, error);
-    zi_fetched_free(&embeds);
+    zi_fetched_values_free(&embeds);
     return ok;
 }
 
-/* Has previews learn from an image. */
-static bool learn(job *j, const float *image, zi_error *error)
+/* Refines the model's preview map with the decoded image, if previews are on. */
+static bool update_preview(generation_job *j, const float *image, zi_error *error)
 {
     zi_model *m = j->model;
     if (!j->request.preview) return true;
@@ -315,26 +323,29 @@ static bool learn(job *j, const float *image, zi_error *error)
     return true;
 }
 
-static bool finish(job *j, zi_image **out, zi_error *error)
+/* Reads the decoded image, updates the preview map, writes the trace and converts to 8 bits. */
+static bool read_result(generation_job *j, zi_image **out, zi_error *error)
 {
-    zi_fetched image;
-    if (!zi_fetch(j->session.exec, j->image, &image, error)) return false;
-    bool ok = learn(j, image.values, error) && write_trace(j, image.values, error) &&
-              to_pixels(j, image.values, out, error);
-    zi_fetched_free(&image);
+    zi_fetched_values image;
+    if (!zi_fetch_values(j->session.exec, j->image, &image, error)) return false;
+    bool ok = update_preview(j, image.values, error) && write_trace(j, image.values, error) &&
+              quantize_pixels(j, image.values, out, error);
+    zi_fetched_values_free(&image);
     return ok;
 }
 
-/* ---- all of it ---- */
+/* ---- the whole request ---- */
 
-/* The caption's tokens and the image must have positions that the model knows. */
-static bool check_caption(const job *j, const char *field, const conditioning *c, zi_error *error)
+/* Checks that the model has rope positions for all of the caption's tokens and the image. */
+static bool check_caption(const generation_job *j, const char *field, const conditioning *c,
+                          zi_error *error)
 {
     size_t known = (size_t)j->model->config.transformer.lens[0];
     size_t used = (c->count + 31) / 32 * 32 + 2;
     if (used <= known) return true;
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, field,
-                        "its %zu tokens are more than this model takes; shorten it", c->count);
+                        "has %zu tokens, which are more than this model takes; shorten it",
+                        c->count);
 }
 
 static bool has_preview(zi_model *m)
@@ -345,9 +356,9 @@ static bool has_preview(zi_model *m)
     return has;
 }
 
-/* Gives the model a preview if it has none. Of several sessions that make one the first counts;
- * none of them waits for another, since each calls back its caller. */
-static bool fit_preview(job *j, zi_error *error)
+/* Fits the model's preview map. When several sessions do so at once, the first result is kept; they
+ * do not wait for each other, since callers' callbacks run meanwhile. */
+static bool fit_preview(generation_job *j, zi_error *error)
 {
     zi_model *m = j->model;
     zi_preview fitted;
@@ -364,46 +375,46 @@ static bool fit_preview(job *j, zi_error *error)
     return true;
 }
 
-static bool generate(job *j, zi_image **out, zi_error *error)
+static bool run_generation(generation_job *j, zi_image **out, zi_error *error)
 {
     bool guided = j->request.guidance > 0;
-    bool fits = j->request.preview && !has_preview(j->model);
+    bool needs_preview_fit = j->request.preview && !has_preview(j->model);
     if (j->request.trace_path && !zi_output_check_writable(j->request.trace_path, error))
         return false;
     if (!tokenize(j, error) || !check_caption(j, "prompt", &j->positive, error) ||
-        !check_caption(j, "negative", &j->negative, error) || !take_memory(j, error))
+        !check_caption(j, "negative", &j->negative, error) || !allocate_memory(j, error))
         return false;
     j->session.run.layer_done = layer_done;
     j->session.run.user = j;
     j->progress.cached = true;
-    begin_stage(j, ZI_STAGE_ENCODE, (guided ? 4 : 2) + (fits ? 1 : 0));
-    if (!encode(j, &j->positive, error)) return false;
-    if (guided && !encode(j, &j->negative, error)) return false;
-    if ((fits && !fit_preview(j, error)) || !sample(j, error)) return false;
+    begin_stage(j, ZI_STAGE_ENCODE, (guided ? 4 : 2) + (needs_preview_fit ? 1 : 0));
+    if (!encode_prompt(j, &j->positive, error)) return false;
+    if (guided && !encode_prompt(j, &j->negative, error)) return false;
+    if ((needs_preview_fit && !fit_preview(j, error)) || !run_sampling(j, error)) return false;
     begin_stage(j, ZI_STAGE_DECODE, 1);
     return zi_vae_decode(&j->session.run, &j->model->vae, j->latents, j->height, j->width, j->image,
                          error) &&
-           finish(j, out, error);
+           read_result(j, out, error);
 }
 
 bool zi_generate(zi_model *model, const zi_request *request, zi_image **out, zi_error *error)
 {
     if (!ZI_CHECK_RESERVED(request, error)) return false;
-    job j = {.model = model};
-    if (!resolve(model, request, &j.request, error)) return false;
+    generation_job j = {.model = model};
+    if (!resolve_request(model, request, &j.request, error)) return false;
     j.height = (size_t)j.request.height / 8;
     j.width = (size_t)j.request.width / 8;
     j.size = (size_t)model->config.transformer.channels * j.height * j.width;
     j.progress.steps = j.request.steps;
-    bool ok = generate(&j, out, error);
-    give_back_memory(&j);
+    bool ok = run_generation(&j, out, error);
+    free_memory(&j);
     return ok;
 }
 
 char *zi_infotext_create(const zi_model *model, const zi_request *request)
 {
     zi_request r;
-    if (!resolve(model, request, &r, NULL)) return NULL;
+    if (!resolve_request(model, request, &r, NULL)) return NULL;
     zi_infotext_fields fields = {.prompt = r.prompt,
                                  .original = r.original,
                                  .negative = r.negative,
@@ -424,7 +435,7 @@ bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, i
     if (!ZI_CHECK_RESERVED(options, error)) return false;
     zi_tokenizer *tokenizer = NULL;
     if (!zi_assembly_tokenizer(options, NULL, &tokenizer, error)) return false;
-    bool ok = chat ? zi_tokenizer_chat(tokenizer, text, TOKENS, ids, count, error)
+    bool ok = chat ? zi_tokenizer_encode_chat(tokenizer, text, TOKENS, ids, count, error)
                    : zi_tokenizer_encode(tokenizer, text, strlen(text), ids, count, error);
     zi_tokenizer_free(tokenizer);
     return ok;

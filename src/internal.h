@@ -1,4 +1,4 @@
-/* What a loaded model consists of. */
+/* Internals that the files in src/ share: the loaded model and traces. */
 #ifndef ZI_INTERNAL_H
 #define ZI_INTERNAL_H
 
@@ -19,20 +19,21 @@ struct zi_model {
     zi_qwen text;
     zi_transformer transformer;
     zi_vae vae;
-    pthread_mutex_t mutex; /* of what sessions change; no callback of a caller while it is held */
+    pthread_mutex_t mutex; /* guards the fields below; never held while a caller's callback runs */
     zi_preview preview;
-    uint64_t text_digest[2]; /* of the encoder's weights, once it is asked for */
+    uint64_t text_digest[2]; /* of the text encoder's weights and config; valid if digested */
     bool digested;
 };
 
-/* What sessions of a model must be made for. */
+/* The largest dimensions among all operations of a model, for zi_session_open. */
 zi_exec_limits zi_model_limits(const zi_config *config);
 
-/* The key of a text's embeddings. */
+/* Computes the embedding cache's key of the token ids [count] in this model. fast: as in
+ * zi_session_open. */
 void zi_embedding_key(zi_model *model, bool fast, const int32_t *ids, size_t count,
                       char key[ZI_EMBEDDING_KEY]);
 
-/* What a traced request remembers. Pointers are borrowed. */
+/* The intermediate results that a trace file contains. All pointers are borrowed. */
 typedef struct {
     const int32_t *ids;
     size_t id_count;
@@ -44,10 +45,10 @@ typedef struct {
     size_t steps, channels, height, width;
 } zi_trace;
 
-/* Of the n values, which it sorts (bench.c). */
+/* The median of n values, which are sorted in place (in bench.c). */
 double zi_median(double *values, size_t n);
 
-/* Writes the tensors that docs/trace.md describes. */
+/* Writes a trace as a safetensors file with the tensors described in docs/trace.md. */
 bool zi_trace_write(const char *path, const zi_trace *trace, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -1,4 +1,4 @@
-/* Continuing a text with a language model. */
+/* Text generation with a language model. */
 #ifndef ZI_LM_GENERATE_H
 #define ZI_LM_GENERATE_H
 
@@ -7,23 +7,25 @@
 #include "session.h"
 
 typedef struct {
-    const int32_t *ids; /* [count]: what is to be continued */
-    size_t count, most; /* most: tokens that may be added */
+    const int32_t *ids;       /* [count], the prompt */
+    size_t count, max_tokens; /* most: tokens that may be added */
     zi_sampling sampling;
-    /* Called with every new token but those that end a text; false: stop. May be NULL. */
+    /* Called with every generated token except stop tokens; returning false cancels. May be NULL.
+     */
     bool (*token)(void *user, int32_t id);
     bool (*layer_done)(void *user, double fraction); /* as in zi_run */
     void *user;
 } zi_lm_request;
 
 typedef struct {
-    int32_t *ids; /* [count], free() */
+    int32_t *ids; /* [count], the generated tokens; the caller frees them with free() */
     size_t count;
-    bool ended;                         /* the model came to an end by itself */
-    double read_seconds, write_seconds; /* for the prompt, and for what was added */
+    bool ended;                         /* by a stop token, not by max_tokens */
+    double read_seconds, write_seconds; /* prompt processing and token generation */
 } zi_lm_result;
 
-/* In a session of its own, always with exact arithmetic. */
+/* Generates up to max_tokens tokens, in a session of its own with exact (f32) arithmetic. Fails
+ * when the prompt is empty or exceeds the model's context. */
 bool zi_lm_generate(zi_engine *engine, const zi_lm *lm, const zi_lm_request *request,
                     zi_lm_result *out, zi_error *error) ZI_CHECKED;
 

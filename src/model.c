@@ -1,4 +1,4 @@
-/* Loading a model, and what can be asked of it without drawing. */
+/* Loads models, and answers queries about them. */
 #include "internal.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void grow(size_t *most, int value)
+static void raise_limit(size_t *max, int value)
 {
-    if ((size_t)value > *most) *most = (size_t)value;
+    if ((size_t)value > *max) *max = (size_t)value;
 }
 
 zi_exec_limits zi_model_limits(const zi_config *config)
@@ -17,20 +17,20 @@ zi_exec_limits zi_model_limits(const zi_config *config)
     const zi_transformer_config *t = &config->transformer;
     int vae = config->vae.channels[config->vae.blocks - 1]; /* one head as wide as its channels */
     zi_exec_limits limits = {.depth = 1024};                /* of the time embedding */
-    grow(&limits.head_dim, text->head_dim);
-    grow(&limits.head_dim, t->head_dim);
-    grow(&limits.head_dim, vae);
-    grow(&limits.depth, text->hidden);
-    grow(&limits.depth, text->ffn);
-    grow(&limits.depth, text->heads * text->head_dim);
-    grow(&limits.depth, t->dim);
-    grow(&limits.depth, t->ffn);
-    grow(&limits.depth, t->caption_dim);
-    grow(&limits.depth, vae);
+    raise_limit(&limits.head_dim, text->head_dim);
+    raise_limit(&limits.head_dim, t->head_dim);
+    raise_limit(&limits.head_dim, vae);
+    raise_limit(&limits.depth, text->hidden);
+    raise_limit(&limits.depth, text->ffn);
+    raise_limit(&limits.depth, text->heads * text->head_dim);
+    raise_limit(&limits.depth, t->dim);
+    raise_limit(&limits.depth, t->ffn);
+    raise_limit(&limits.depth, t->caption_dim);
+    raise_limit(&limits.depth, vae);
     return limits;
 }
 
-/* Sets model->warning when the pad tokens are missing. */
+/* Sets model->warning if pad tokens were missing and replaced by zeros. */
 static bool add_warning(const zi_model_options *options, zi_model *model, zi_error *error)
 {
     if (!model->transformer.weights.zeros) return true;
@@ -38,30 +38,31 @@ static bool add_warning(const zi_model_options *options, zi_model *model, zi_err
     zi_text_init(&text, 1 << 16);
     zi_text_printf(&text,
                    "%s: the pad tokens are missing, as in folders that an early converter wrote, "
-                   "and are replaced by zeros: images will differ from those of the original model",
+                   "and are replaced by zeros: images will differ from those of the original",
                    options->path);
     model->warning = zi_text_take(&text);
     return model->warning || zi_error_no_memory(error, strlen(options->path));
 }
 
-static bool load_parts(const zi_assembly *assembly, zi_model *model, zi_error *error)
+static bool load_components(const zi_assembly *assembly, zi_model *model, zi_error *error)
 {
     zi_config *config = &model->config;
     zi_backend *backend = model->engine->backend;
     zi_weights weights;
-    return zi_assembly_open(assembly, ZI_TEXT_ENCODER, backend, config, &weights, error) &&
+    return zi_assembly_open(assembly, ZI_COMPONENT_TEXT_ENCODER, backend, config, &weights,
+                            error) &&
            zi_qwen_bind(&weights, &config->text, &model->text, error) &&
-           zi_assembly_open(assembly, ZI_TRANSFORMER, backend, config, &weights, error) &&
+           zi_assembly_open(assembly, ZI_COMPONENT_TRANSFORMER, backend, config, &weights, error) &&
            zi_transformer_bind(&weights, &config->transformer, &model->transformer, error) &&
-           zi_assembly_open(assembly, ZI_VAE, backend, config, &weights, error) &&
+           zi_assembly_open(assembly, ZI_COMPONENT_VAE, backend, config, &weights, error) &&
            zi_vae_bind(&weights, &config->vae, &model->vae, error) &&
            zi_assembly_scheduler(assembly, config, error) &&
-           zi_config_fit(assembly->paths[ZI_PLACE_MODEL], config, error);
+           zi_config_check_components(assembly->paths[ZI_ASSEMBLY_MODEL], config, error);
 }
 
-/* The last part of the path; of a snapshot in a hub's cache, models--OWNER--NAME/snapshots/COMMIT,
- * that is NAME. */
-static char *name_of(const char *path)
+/* The model's name, in new memory: the last component of the path, or NAME of a snapshot in the
+ * Hugging Face cache, models--OWNER--NAME/snapshots/COMMIT. */
+static char *model_name_of_path(const char *path)
 {
     char *folder = zi_path_dirname(path), *above = zi_path_dirname(folder ? folder : path);
     char *middle = folder ? zi_path_basename(folder) : NULL,
@@ -76,13 +77,13 @@ static char *name_of(const char *path)
     return name;
 }
 
-static bool load(const zi_model_options *options, zi_model *model, zi_error *error)
+static bool load_into(const zi_model_options *options, zi_model *model, zi_error *error)
 {
     zi_assembly assembly;
-    model->name = name_of(options->path);
+    model->name = model_name_of_path(options->path);
     if (!model->name) return zi_error_no_memory(error, strlen(options->path));
     if (!zi_assembly_read(options, &assembly, error)) return false;
-    bool ok = load_parts(&assembly, model, error) &&
+    bool ok = load_components(&assembly, model, error) &&
               zi_assembly_tokenizer(options, &assembly, &model->tokenizer, error) &&
               add_warning(options, model, error);
     zi_assembly_free(&assembly);
@@ -100,7 +101,7 @@ bool zi_model_load(zi_engine *engine, const zi_model_options *options, zi_model 
     if (!model) return zi_error_no_memory(error, sizeof *model);
     model->engine = engine;
     pthread_mutex_init(&model->mutex, NULL);
-    if (!load(options, model, error)) {
+    if (!load_into(options, model, error)) {
         zi_model_free(model);
         return false;
     }

@@ -127,7 +127,7 @@ static double number_at(const zi_parameter *p, const void *at)
     return p->type == ZI_PARAMETER_INT ? *(const int *)at : *(const double *)at;
 }
 
-static bool check_given(const zi_parameter *p, const void *at, double max, zi_error *error)
+static bool check_value(const zi_parameter *p, const void *at, double max, zi_error *error)
 {
     if (p->type == ZI_PARAMETER_TEXT) {
         const char *text = *(const char *const *)at;
@@ -141,7 +141,7 @@ static bool check_given(const zi_parameter *p, const void *at, double max, zi_er
 bool zi_generation_check(const zi_generation *generation, bool server, zi_error *error)
 {
     for (const zi_parameter *p = zi_parameters; p->name; p++)
-        if (!check_given(p, (const char *)generation + p->offset, zi_parameter_max(p, server),
+        if (!check_value(p, (const char *)generation + p->offset, zi_parameter_max(p, server),
                          error))
             return false;
     return true;

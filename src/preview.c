@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Made-up latents: patches of one value each, as large as it takes for the decoder to see a plain
- * area. */
+/* Random latents for the initial fit: patches of a constant value, large enough for the decoder to
+ * produce a uniform area. */
 enum { PATCH = 4, PATCHES = 6, SIDE = PATCH * PATCHES };
 
-static bool take_memory(zi_preview *p, size_t channels, zi_error *error)
+static bool allocate_fit(zi_preview *p, size_t channels, zi_error *error)
 {
     size_t n = channels + 1;
     p->squares = calloc(n * n, sizeof *p->squares);
@@ -32,9 +32,9 @@ void zi_preview_free(zi_preview *preview)
     *preview = (zi_preview){0};
 }
 
-/* The mean of the 8 x 8 pixels that belong to the latent at (y, x). */
-static void colour_at(const float *image, size_t height, size_t width, size_t y, size_t x,
-                      double rgb[3])
+/* The mean colour, clipped to -1..1, of the 8 x 8 pixels of the latent pixel (y, x). */
+static void mean_colour(const float *image, size_t height, size_t width, size_t y, size_t x,
+                        double rgb[3])
 {
     for (size_t c = 0; c < 3; c++) {
         double sum = 0;
@@ -48,7 +48,7 @@ static void colour_at(const float *image, size_t height, size_t width, size_t y,
     }
 }
 
-static void add_pair(zi_preview *p, const double *x, const double rgb[3])
+static void add_sample(zi_preview *p, const double *x, const double rgb[3])
 {
     size_t n = p->channels + 1;
     for (size_t i = 0; i < n; i++) {
@@ -57,13 +57,13 @@ static void add_pair(zi_preview *p, const double *x, const double rgb[3])
     }
 }
 
-/* Solves squares * map = products by Cholesky's way, with a little added to the diagonal so that
- * few pairs will do: [n, n] -> lower triangle. */
-static void solve(zi_preview *p)
+/* Solves squares * map = products by Cholesky decomposition, with ridge regularization so that few
+ * samples suffice. */
+static void solve_least_squares(zi_preview *p)
 {
     size_t n = p->channels + 1;
     double a[(ZI_PREVIEW_CHANNELS + 1) * (ZI_PREVIEW_CHANNELS + 1)], b[ZI_PREVIEW_CHANNELS + 1];
-    double ridge = 1e-3 * p->squares[n * n - 1]; /* which is how many pairs there were */
+    double ridge = 1e-3 * p->squares[n * n - 1]; /* the number of samples */
     memcpy(a, p->squares, n * n * sizeof *a);
     for (size_t i = 0; i < n; i++) {
         a[i * n + i] += ridge;
@@ -87,25 +87,26 @@ static void solve(zi_preview *p)
     }
 }
 
-static void learn_at(zi_preview *p, const float *latents, const float *image, size_t height,
-                     size_t width, size_t y, size_t x)
+static void learn_latent(zi_preview *p, const float *latents, const float *image, size_t height,
+                         size_t width, size_t y, size_t x)
 {
     double values[ZI_PREVIEW_CHANNELS + 1], rgb[3];
     for (size_t c = 0; c < p->channels; c++) values[c] = latents[(c * height + y) * width + x];
     values[p->channels] = 1;
-    colour_at(image, height, width, y, x, rgb);
-    add_pair(p, values, rgb);
+    mean_colour(image, height, width, y, x, rgb);
+    add_sample(p, values, rgb);
 }
 
 void zi_preview_learn(zi_preview *preview, const float *latents, const float *image, size_t height,
                       size_t width)
 {
     for (size_t y = 0; y < height; y++)
-        for (size_t x = 0; x < width; x++) learn_at(preview, latents, image, height, width, y, x);
-    solve(preview);
+        for (size_t x = 0; x < width; x++)
+            learn_latent(preview, latents, image, height, width, y, x);
+    solve_least_squares(preview);
 }
 
-static void make_up(float *latents, size_t channels)
+static void make_test_latents(float *latents, size_t channels)
 {
     zi_random random;
     zi_random_seed(&random, 1);
@@ -118,42 +119,43 @@ static void make_up(float *latents, size_t channels)
     }
 }
 
-/* A session that decodes made-up latents. */
+/* The session that decodes random latents. */
 typedef struct {
     const zi_vae *vae;
     zi_view latents; /* [channels, SIDE * SIDE] */
     zi_view image;   /* [3, 64 * SIDE * SIDE] */
-} fitting;
+} fit_session;
 
-static void plan(void *user, const zi_exec *exec, zi_arena *arena)
+static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
-    fitting *f = user;
+    fit_session *f = user;
     f->latents = zi_arena_floats(arena, (size_t)f->vae->config.latent, SIDE * SIDE);
     f->image = zi_arena_floats(arena, 3, 64 * SIDE * SIDE);
-    zi_vae_plan(exec, f->vae, SIDE, SIDE, arena);
+    zi_vae_reserve(exec, f->vae, SIDE, SIDE, arena);
 }
 
-/* Learns from the middle of each patch. */
+/* Fits the map to the middle pixel of each patch. */
 static void learn_patches(zi_preview *p, const float *latents, const float *image)
 {
     for (size_t y = PATCH / 2; y < SIDE; y += PATCH)
         for (size_t x = PATCH / 2; x < SIDE; x += PATCH)
-            learn_at(p, latents, image, SIDE, SIDE, y, x);
-    solve(p);
+            learn_latent(p, latents, image, SIDE, SIDE, y, x);
+    solve_least_squares(p);
 }
 
-static bool fit(zi_preview *preview, zi_session *session, const fitting *f, zi_error *error)
+static bool run_fit(zi_preview *preview, zi_session *session, const fit_session *f, zi_error *error)
 {
     size_t channels = (size_t)f->vae->config.latent;
-    zi_fetched image = {0};
+    zi_fetched_values image = {0};
     float *latents = malloc(channels * SIDE * SIDE * sizeof *latents);
     bool ok = latents || zi_error_no_memory(error, channels * SIDE * SIDE * sizeof *latents);
-    if (ok) make_up(latents, channels);
+    if (ok) make_test_latents(latents, channels);
     if (ok) zi_write(session->exec, f->latents, latents);
     ok = ok && zi_vae_decode(&session->run, f->vae, f->latents, SIDE, SIDE, f->image, error) &&
-         zi_fetch(session->exec, f->image, &image, error) && take_memory(preview, channels, error);
+         zi_fetch_values(session->exec, f->image, &image, error) &&
+         allocate_fit(preview, channels, error);
     if (ok) learn_patches(preview, latents, image.values);
-    zi_fetched_free(&image);
+    zi_fetched_values_free(&image);
     free(latents);
     return ok;
 }
@@ -161,23 +163,23 @@ static bool fit(zi_preview *preview, zi_session *session, const fitting *f, zi_e
 bool zi_preview_fit(zi_engine *engine, const zi_vae *vae, zi_exec_limits limits,
                     const zi_run *watch, zi_preview *out, zi_error *error)
 {
-    fitting f = {.vae = vae};
+    fit_session f = {.vae = vae};
     zi_session session;
     *out = (zi_preview){0};
     if (vae->config.latent > ZI_PREVIEW_CHANNELS)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, NULL,
-                            "latents of %d channels have no preview; %d are the most",
-                            vae->config.latent, ZI_PREVIEW_CHANNELS);
-    if (!zi_session_open(engine, watch->exec->fast, limits, plan, &f, &session, error))
+                            "previews support at most %d latent channels, the model has %d",
+                            ZI_PREVIEW_CHANNELS, vae->config.latent);
+    if (!zi_session_open(engine, watch->exec->fast, limits, plan_memory, &f, &session, error))
         return false;
     session.run.layer_done = watch->layer_done;
     session.run.user = watch->user;
-    bool ok = fit(out, &session, &f, error);
+    bool ok = run_fit(out, &session, &f, error);
     zi_session_close(&session);
     return ok;
 }
 
-void zi_preview_draw(const zi_preview *preview, const float *latents, size_t n, uint8_t *rgb)
+void zi_preview_render(const zi_preview *preview, const float *latents, size_t n, uint8_t *rgb)
 {
     const float *bias = preview->map + preview->channels * 3;
     for (size_t i = 0; i < n; i++)

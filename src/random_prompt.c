@@ -1,4 +1,4 @@
-/* Prompts out of word lists, for when somebody wants a picture and has no idea of which. */
+/* Random prompts, assembled from word lists. */
 #include "base/random.h"
 #include "base/text.h"
 
@@ -104,7 +104,7 @@ static const char *const views[] = {
     "reflected in still water",
 };
 
-/* In the order in which they stand in a prompt, with what goes before each. */
+/* The lists in prompt order, each with the separator before its word. */
 #define LIST(before, words)                                                                        \
     {                                                                                              \
         before, words, sizeof words / sizeof *words                                                \

@@ -23,8 +23,9 @@ bool zi_sampling_check(const zi_sampling *s, zi_error *error)
     return true;
 }
 
-/* Each token once, however often it was there: the first change marks it. */
-static void punish(float *logits, size_t vocab, const int32_t *seen, size_t count, float penalty)
+/* Applies the penalty once per distinct token in seen. */
+static void apply_repetition_penalty(float *logits, size_t vocab, const int32_t *seen, size_t count,
+                                     float penalty)
 {
     for (size_t i = 0; i < count; i++) {
         bool before = false;
@@ -35,7 +36,7 @@ static void punish(float *logits, size_t vocab, const int32_t *seen, size_t coun
     }
 }
 
-static int32_t likeliest(const float *logits, size_t vocab)
+static int32_t argmax(const float *logits, size_t vocab)
 {
     size_t best = 0;
     for (size_t i = 1; i < vocab; i++)
@@ -43,46 +44,49 @@ static int32_t likeliest(const float *logits, size_t vocab)
     return (int32_t)best;
 }
 
-/* Largest first; of equals the one with the smaller id. */
-static int by_value(const void *a, const void *b)
+/* Largest first; ties by smaller id. */
+static int by_logit(const void *a, const void *b)
 {
-    const zi_candidate *x = a, *y = b;
+    const zi_token_candidate *x = a, *y = b;
     if (x->value != y->value) return x->value < y->value ? 1 : -1;
     return x->id < y->id ? -1 : 1;
 }
 
-/* The `most` largest, sorted; all of them for 0. */
-static size_t sort_candidates(const float *logits, size_t vocab, size_t most, zi_candidate *out)
+/* Writes the `max` largest logits (0: all) to out, sorted, and returns their number. */
+static size_t sort_candidates(const float *logits, size_t vocab, size_t max,
+                              zi_token_candidate *out)
 {
     size_t count = 0;
-    if (!most || most >= vocab) {
-        for (; count < vocab; count++) out[count] = (zi_candidate){logits[count], (int32_t)count};
-        qsort(out, count, sizeof *out, by_value);
+    if (!max || max >= vocab) {
+        for (; count < vocab; count++)
+            out[count] = (zi_token_candidate){logits[count], (int32_t)count};
+        qsort(out, count, sizeof *out, by_logit);
         return count;
     }
     for (size_t i = 0; i < vocab; i++) {
-        if (count == most && logits[i] <= out[count - 1].value) continue;
-        size_t at = count < most ? count++ : count - 1;
+        if (count == max && logits[i] <= out[count - 1].value) continue;
+        size_t at = count < max ? count++ : count - 1;
         for (; at > 0 && out[at - 1].value < logits[i]; at--) out[at] = out[at - 1];
-        out[at] = (zi_candidate){logits[i], (int32_t)i};
+        out[at] = (zi_token_candidate){logits[i], (int32_t)i};
     }
     return count;
 }
 
-/* Turns values into probabilities relative to the largest; returns their sum. */
-static double weigh(zi_candidate *list, size_t count, double temperature)
+/* Replaces logits by exp((logit - largest) / temperature), and returns their sum. */
+static double softmax_unnormalized(zi_token_candidate *list, size_t count, double temperature)
 {
     double total = 0;
-    float most = list[0].value;
+    float max = list[0].value;
     for (size_t i = 0; i < count; i++) {
-        list[i].value = (float)exp(((double)list[i].value - most) / temperature);
+        list[i].value = (float)exp(((double)list[i].value - max) / temperature);
         total += list[i].value;
     }
     return total;
 }
 
-/* How many of the likeliest stay; *total becomes their sum. */
-static size_t cut(const zi_candidate *list, size_t count, double top_p, double min_p, double *total)
+/* How many candidates top_p and min_p keep; *total becomes the sum of their values. */
+static size_t count_top_p(const zi_token_candidate *list, size_t count, double top_p, double min_p,
+                          double *total)
 {
     double sum = 0, wanted = top_p * *total;
     size_t n = 0;
@@ -93,17 +97,17 @@ static size_t cut(const zi_candidate *list, size_t count, double top_p, double m
 }
 
 int32_t zi_sample_token(const zi_sampling *s, zi_random *random, float *logits, size_t vocab,
-                        const int32_t *seen, size_t count, zi_candidate *space)
+                        const int32_t *seen, size_t count, zi_token_candidate *candidates)
 {
-    if (s->penalty != 1) punish(logits, vocab, seen, count, (float)s->penalty);
-    if (s->temperature == 0) return likeliest(logits, vocab);
-    size_t n = sort_candidates(logits, vocab, (size_t)s->top_k, space);
-    double total = weigh(space, n, s->temperature);
-    n = cut(space, n, s->top_p, s->min_p, &total);
+    if (s->penalty != 1) apply_repetition_penalty(logits, vocab, seen, count, (float)s->penalty);
+    if (s->temperature == 0) return argmax(logits, vocab);
+    size_t n = sort_candidates(logits, vocab, (size_t)s->top_k, candidates);
+    double total = softmax_unnormalized(candidates, n, s->temperature);
+    n = count_top_p(candidates, n, s->top_p, s->min_p, &total);
     float uniform;
     zi_random_uniform(random, &uniform, 1);
-    double left = uniform * total;
+    double remaining = uniform * total;
     size_t i = 0;
-    while (i + 1 < n && (left -= space[i].value) >= 0) i++;
-    return space[i].id;
+    while (i + 1 < n && (remaining -= candidates[i].value) >= 0) i++;
+    return candidates[i].id;
 }

@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-static bool take_memory(zi_backend *backend, const zi_arena *measured, zi_buffer **out,
-                        zi_error *error)
+static bool allocate_memory(zi_backend *backend, const zi_arena *measured, zi_buffer **out,
+                            zi_error *error)
 {
     if (!measured->overflow) return zi_buffer_alloc(backend, measured->peak, out, error);
     return zi_error_set(error, ZI_ERROR_NO_MEMORY, NULL,
@@ -11,7 +11,7 @@ static bool take_memory(zi_backend *backend, const zi_arena *measured, zi_buffer
                         "needs less");
 }
 
-bool zi_session_open(zi_engine *engine, bool fast, zi_exec_limits limits, zi_plan_fn plan,
+bool zi_session_open(zi_engine *engine, bool fast, zi_exec_limits limits, zi_reserve_fn plan,
                      void *user, zi_session *out, zi_error *error)
 {
     zi_backend *backend = engine->backend;
@@ -19,7 +19,7 @@ bool zi_session_open(zi_engine *engine, bool fast, zi_exec_limits limits, zi_pla
     if (!backend->ops->begin(backend, fast, &out->exec, error)) return false;
     backend->ops->plan(out->exec, &out->arena, limits);
     plan(user, out->exec, &out->arena);
-    if (!take_memory(backend, &out->arena, &out->memory, error)) {
+    if (!allocate_memory(backend, &out->arena, &out->memory, error)) {
         zi_session_close(out);
         return false;
     }
@@ -41,20 +41,20 @@ void zi_session_close(zi_session *session)
     *session = (zi_session){0};
 }
 
-bool zi_fetch(zi_exec *exec, zi_view view, zi_fetched *out, zi_error *error)
+bool zi_fetch_values(zi_exec *exec, zi_view view, zi_fetched_values *out, zi_error *error)
 {
-    *out = (zi_fetched){.values = zi_view_host(view)};
+    *out = (zi_fetched_values){.values = zi_view_host(view)};
     if (out->values) return zi_wait(exec, error);
     size_t bytes = view.rows * view.columns * sizeof *out->values;
     out->values = out->copy = malloc(bytes);
     if (out->copy ? zi_read(exec, view, out->copy, error) : zi_error_no_memory(error, bytes))
         return true;
-    zi_fetched_free(out);
+    zi_fetched_values_free(out);
     return false;
 }
 
-void zi_fetched_free(zi_fetched *values)
+void zi_fetched_values_free(zi_fetched_values *values)
 {
     free(values->copy);
-    *values = (zi_fetched){0};
+    *values = (zi_fetched_values){0};
 }

@@ -1,4 +1,4 @@
-/* A trace: what happened in a request, as tensors in a safetensors file. */
+/* Writes traces: intermediate results of a request as a safetensors file. */
 #include "internal.h"
 
 #include <stdio.h>

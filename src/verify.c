@@ -1,4 +1,4 @@
-/* Whether a model works: its weights, its stages one by one, and small pictures. */
+/* zi_verify: checks whether a model works, by its weights, single stages and small images. */
 #include "zimage_models.h"
 #include "internal.h"
 #include "base/random.h"
@@ -20,50 +20,50 @@ typedef struct {
     zi_progress_fn progress;
     void *user;
     zi_model *model;
-    zi_image *picture; /* SIDE x SIDE, of the seed 1 */
+    zi_image *image; /* SIDE x SIDE, seed 1; NULL: generation failed */
     zi_verification *out;
-    bool stopped; /* or memory is short */
+    bool stopped; /* cancelled, or memory is short */
 } verifier;
 
-/* Puts into `says` what it found, or why it failed. */
-typedef bool (*check)(verifier *v, zi_error *says);
+/* A check: sets result->text to what it found, or *result to the error and returns false. */
+typedef bool (*check_fn)(verifier *v, zi_error *result);
 
-/* What was found, where all is well. */
-static bool found(zi_error *says, const char *format, double number)
+/* Sets the text of a passed check; format may contain one conversion for the number. */
+static bool pass(zi_error *result, const char *format, double number)
 {
-    snprintf(says->text, sizeof says->text, format, number);
+    snprintf(result->text, sizeof result->text, format, number);
     return true;
 }
 
 /* ---- weights ---- */
 
-static bool loads(verifier *v, zi_error *says)
+static bool check_loads(verifier *v, zi_error *result)
 {
-    return zi_model_load(v->engine, v->options, &v->model, says) &&
-           found(says, "every tensor is there, of the right shape", 0);
+    return zi_model_load(v->engine, v->options, &v->model, result) &&
+           pass(result, "every tensor is there, of the right shape", 0);
 }
 
-static bool weights_sound(verifier *v, zi_error *says)
+static bool check_weights(verifier *v, zi_error *result)
 {
     const zi_source *sources[] = {&v->model->text.weights.source,
                                   &v->model->transformer.weights.source,
                                   &v->model->vae.weights.source};
     size_t tensors = 0;
     for (int i = 0; i < 3; i++) {
-        if (!zi_source_check_values(sources[i], says)) return false;
+        if (!zi_source_check_values(sources[i], result)) return false;
         tensors += sources[i]->count;
     }
-    return found(says, "%.0f tensors; no norm is all zeros", (double)tensors);
+    return pass(result, "%.0f tensors; no norm is all zeros", (double)tensors);
 }
 
 /* ---- stages ---- */
 
-/* A stage by itself. */
+/* One stage run by itself. */
 typedef struct {
     const zi_model *model;
-    size_t tokens;   /* of the text encoder; 0: the VAE decodes */
-    zi_view in, out; /* latents and image; or none and embeddings */
-} stage;
+    size_t tokens;   /* > 0: the text encoder runs on these; 0: the VAE runs */
+    zi_view in, out; /* VAE: latents and image; text encoder: unused and embeddings */
+} stage_run;
 
 static bool should_continue(void *user, double fraction)
 {
@@ -73,74 +73,75 @@ static bool should_continue(void *user, double fraction)
     return !v->progress || v->progress(v->user, &progress);
 }
 
-static void plan(void *user, const zi_exec *exec, zi_arena *arena)
+static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
-    stage *s = user;
+    stage_run *s = user;
     const zi_model *m = s->model;
     if (s->tokens) {
         s->out = zi_arena_floats(arena, s->tokens, (size_t)m->config.text.hidden);
-        zi_qwen_plan(&m->text, s->tokens, arena);
+        zi_qwen_reserve(&m->text, s->tokens, arena);
     } else {
         s->in = zi_arena_floats(arena, (size_t)m->config.vae.latent, LATENT * LATENT);
         s->out = zi_arena_floats(arena, 3, SIDE * SIDE);
-        zi_vae_plan(exec, &m->vae, LATENT, LATENT, arena);
+        zi_vae_reserve(exec, &m->vae, LATENT, LATENT, arena);
     }
 }
 
-static bool start(verifier *v, stage *s, zi_session *session, zi_error *error)
+static bool open_stage(verifier *v, stage_run *s, zi_session *session, zi_error *error)
 {
-    if (!zi_session_open(v->engine, true, zi_model_limits(&v->model->config), plan, s, session,
-                         error))
+    if (!zi_session_open(v->engine, true, zi_model_limits(&v->model->config), plan_memory, s,
+                         session, error))
         return false;
     session->run.layer_done = should_continue;
     session->run.user = v;
     return true;
 }
 
-/* The root of the mean square; NaN where a value is not finite. */
-static double magnitude(const float *x, size_t n)
+/* Root mean square; NaN or infinite when a value is not finite. */
+static double rms(const float *x, size_t n)
 {
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
     return sqrt(sum / (double)n);
 }
 
-static bool check_embeddings(const float *values, size_t count, size_t hidden, zi_error *says)
+static bool check_embeddings(const float *values, size_t count, size_t hidden, zi_error *result)
 {
-    double size = magnitude(values, count * hidden);
+    double size = rms(values, count * hidden);
     bool same = count > 1 && !memcmp(values, values + hidden, hidden * sizeof *values);
     if (!(size > 0 && isfinite(size)))
-        return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
+        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                             "the embeddings of a prompt are of magnitude %g", size);
     if (same)
-        return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
+        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                             "the embeddings of different tokens are the same");
-    return found(says, "magnitude %.3g", size);
+    return pass(result, "magnitude %.3g", size);
 }
 
-static bool embeddings(verifier *v, zi_error *says)
+static bool check_prompt_embeddings(verifier *v, zi_error *result)
 {
     const zi_model *m = v->model;
-    stage s = {.model = m};
+    stage_run s = {.model = m};
     zi_session session;
-    zi_fetched embeds = {0};
+    zi_fetched_values embeds = {0};
     int32_t *ids;
-    if (!zi_tokenizer_chat(m->tokenizer, prompt, TOKENS, &ids, &s.tokens, says)) return false;
-    bool ok = start(v, &s, &session, says);
+    if (!zi_tokenizer_encode_chat(m->tokenizer, prompt, TOKENS, &ids, &s.tokens, result))
+        return false;
+    bool ok = open_stage(v, &s, &session, result);
     if (ok) {
-        ok = zi_qwen_encode(&session.run, &m->text, ids, s.tokens, s.out, says) &&
-             zi_fetch(session.exec, s.out, &embeds, says) &&
-             check_embeddings(embeds.values, s.tokens, s.out.columns, says);
-        zi_fetched_free(&embeds);
+        ok = zi_qwen_encode(&session.run, &m->text, ids, s.tokens, s.out, result) &&
+             zi_fetch_values(session.exec, s.out, &embeds, result) &&
+             check_embeddings(embeds.values, s.tokens, s.out.columns, result);
+        zi_fetched_values_free(&embeds);
         zi_session_close(&session);
     }
     free(ids);
     return ok;
 }
 
-/* The share of the deviations from the mean that is a checkerboard of single pixels: a quarter in
- * noise, next to nothing in pictures. plane [SIDE, SIDE]. */
-static double checkerboard(const float *plane)
+/* The share of the variance that is a checkerboard of single pixels: a quarter in noise, almost
+ * none in images. plane [SIDE, SIDE]. */
+static double checkerboard_share(const float *plane)
 {
     double mean = 0, all = 0, board = 0;
     for (size_t i = 0; i < SIDE * SIDE; i++) mean += plane[i];
@@ -155,55 +156,56 @@ static double checkerboard(const float *plane)
     return all > 0 ? board / all : 0;
 }
 
-/* A pattern that changes from each latent pixel to the next, eight pixels of the picture away. */
-static void draw_pattern(float *latents, size_t channels)
+/* Random latents, independent for each latent pixel. */
+static void make_test_latents(float *latents, size_t channels)
 {
     zi_random random;
     zi_random_seed(&random, 1);
     zi_random_normal(&random, latents, channels * LATENT * LATENT);
 }
 
-/* values [3, SIDE, SIDE] */
-static bool check_decoded(const float *values, zi_error *says)
+/* Checks magnitude and checkerboard share of a decoded test pattern, values [3, SIDE, SIDE]. */
+static bool check_decoded(const float *values, zi_error *result)
 {
     /* Images are about -1 to 1; good decoders are below 1 %, and noise is 25 %. */
     const double largest = 10, worst = 0.05;
-    double size = magnitude(values, 3 * SIDE * SIDE), board = 0;
-    for (int i = 0; i < 3; i++) board = fmax(board, checkerboard(values + i * SIDE * SIDE));
+    double size = rms(values, 3 * SIDE * SIDE), board = 0;
+    for (int i = 0; i < 3; i++) board = fmax(board, checkerboard_share(values + i * SIDE * SIDE));
     if (!(size > 0 && size < largest))
-        return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
+        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                             "a test pattern becomes values of magnitude %g; about 1 is usual",
                             size);
     if (board > worst)
-        return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
+        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                             "a test pattern becomes a checkerboard: %.0f %% of its contrast",
                             100 * board);
-    return found(says, "a test pattern: %.2f %% of its contrast is a checkerboard", 100 * board);
+    return pass(result, "a test pattern: %.2f %% of its contrast is a checkerboard", 100 * board);
 }
 
-static bool decodes(verifier *v, zi_error *says)
+static bool check_vae(verifier *v, zi_error *result)
 {
     const zi_model *m = v->model;
-    stage s = {.model = m};
+    stage_run s = {.model = m};
     zi_session session;
-    zi_fetched image = {0};
+    zi_fetched_values image = {0};
     size_t channels = (size_t)m->config.vae.latent;
     float *latents = malloc(channels * LATENT * LATENT * sizeof *latents);
-    if (!latents) return zi_error_no_memory(says, channels * LATENT * LATENT * sizeof *latents);
-    draw_pattern(latents, channels);
-    bool ok = start(v, &s, &session, says);
+    if (!latents) return zi_error_no_memory(result, channels * LATENT * LATENT * sizeof *latents);
+    make_test_latents(latents, channels);
+    bool ok = open_stage(v, &s, &session, result);
     if (ok) {
         zi_write(session.exec, s.in, latents);
-        ok = zi_vae_decode(&session.run, &m->vae, s.in, LATENT, LATENT, s.out, says) &&
-             zi_fetch(session.exec, s.out, &image, says) && check_decoded(image.values, says);
-        zi_fetched_free(&image);
+        ok = zi_vae_decode(&session.run, &m->vae, s.in, LATENT, LATENT, s.out, result) &&
+             zi_fetch_values(session.exec, s.out, &image, result) &&
+             check_decoded(image.values, result);
+        zi_fetched_values_free(&image);
         zi_session_close(&session);
     }
     free(latents);
     return ok;
 }
 
-/* ---- pictures ---- */
+/* ---- images ---- */
 
 static zi_request request_of(const verifier *v, int width, int height)
 {
@@ -218,29 +220,29 @@ static zi_request request_of(const verifier *v, int width, int height)
     return request;
 }
 
-static bool draws(verifier *v, zi_error *says)
+static bool check_generates(verifier *v, zi_error *result)
 {
     zi_request request = request_of(v, SIDE, SIDE);
-    if (!zi_generate(v->model, &request, &v->picture, says)) return false;
-    const uint8_t *p = v->picture->pixels;
+    if (!zi_generate(v->model, &request, &v->image, result)) return false;
+    const uint8_t *p = v->image->pixels;
     bool flat = !memcmp(p, p + 3, 3 * (SIDE * SIDE - 1));
-    return flat ? zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL, "the picture is of a single colour")
-                : found(says, "a picture of %.0f pixels a side, in 2 steps", SIDE);
+    return flat ? zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "the image is of a single colour")
+                : pass(result, "an image of %.0f pixels a side, in 2 steps", SIDE);
 }
 
-/* Whether a model gives the same image; *same is left alone if it does. */
-static bool compare_again(verifier *v, zi_model *model, bool *same, zi_error *says)
+/* Generates the image again with a model; clears *same if it differs from v->image. */
+static bool compare_image(verifier *v, zi_model *model, bool *same, zi_error *result)
 {
     zi_request request = request_of(v, SIDE, SIDE);
     zi_image *again = NULL;
-    if (!zi_generate(model, &request, &again, says)) return false;
-    *same = *same && !memcmp(again->pixels, v->picture->pixels, 3 * SIDE * SIDE);
+    if (!zi_generate(model, &request, &again, result)) return false;
+    *same = *same && !memcmp(again->pixels, v->image->pixels, 3 * SIDE * SIDE);
     zi_image_free(again);
     return true;
 }
 
-/* Generates it again, and again with another number of threads. */
-static bool reproduces(verifier *v, zi_error *says)
+/* Checks that the image is the same when generated again, and with another number of threads. */
+static bool check_reproducible(verifier *v, zi_error *result)
 {
     int threads = zi_pool_threads(v->engine->pool) > 1 ? 1 : 2;
     zi_engine_options options = {
@@ -248,30 +250,31 @@ static bool reproduces(verifier *v, zi_error *says)
     zi_engine *other = NULL;
     zi_model *model = NULL;
     bool same = true;
-    if (!v->picture)
-        return zi_error_set(says, ZI_ERROR_NOT_FOUND, NULL, "there is no picture to draw again");
-    bool ok = zi_engine_create(&options, &other, says) &&
-              zi_model_load(other, v->options, &model, says) &&
-              compare_again(v, v->model, &same, says) && compare_again(v, model, &same, says);
+    if (!v->image)
+        return zi_error_set(result, ZI_ERROR_NOT_FOUND, NULL,
+                            "there is no image to generate again");
+    bool ok = zi_engine_create(&options, &other, result) &&
+              zi_model_load(other, v->options, &model, result) &&
+              compare_image(v, v->model, &same, result) && compare_image(v, model, &same, result);
     zi_model_free(model);
     zi_engine_free(other);
     if (!ok) return false;
     return same
-               ? found(says, "the same picture again, and with %.0f threads", threads)
-               : zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL, "one seed gives different pictures");
+               ? pass(result, "the same image again, and with %.0f threads", threads)
+               : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "one seed gives different images");
 }
 
-static bool shapes(verifier *v, zi_error *says)
+static bool check_other_sizes(verifier *v, zi_error *result)
 {
     static const int sizes[][2] = {{320, 192}, {192, 320}, {SIDE, 144}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         zi_request request = request_of(v, sizes[i][0], sizes[i][1]);
         zi_image *image = NULL;
         request.steps = 1;
-        if (!zi_generate(v->model, &request, &image, says)) return false;
+        if (!zi_generate(v->model, &request, &image, result)) return false;
         zi_image_free(image);
     }
-    return found(says, "wide, tall and odd ones", 0);
+    return pass(result, "wide, tall and odd ones", 0);
 }
 
 static double correlation(const zi_image *a, const zi_image *b)
@@ -288,68 +291,68 @@ static double correlation(const zi_image *a, const zi_image *b)
     return (sab - sa * sb / n) / sqrt((saa - sa * sa / n) * (sbb - sb * sb / n));
 }
 
-static bool like_its_source(verifier *v, zi_error *says)
+static bool check_against_source(verifier *v, zi_error *result)
 {
     zi_model_options options = *v->options;
     zi_request request = request_of(v, SIDE, SIDE);
     zi_model *source = NULL;
     zi_image *image = NULL;
     options.path = v->against;
-    if (!v->picture)
-        return zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL, "there is no picture to compare");
-    bool ok = zi_model_load(v->engine, &options, &source, says) &&
-              zi_generate(source, &request, &image, says);
-    double like = ok ? correlation(v->picture, image) : 0;
+    if (!v->image)
+        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "there is no image to compare");
+    bool ok = zi_model_load(v->engine, &options, &source, result) &&
+              zi_generate(source, &request, &image, result);
+    double like = ok ? correlation(v->image, image) : 0;
     zi_image_free(image);
     zi_model_free(source);
     if (!ok) return false;
     return like > 0.99
-               ? found(says, "correlation %.5f", like)
-               : zi_error_set(says, ZI_ERROR_BAD_FORMAT, NULL,
+               ? pass(result, "correlation %.5f", like)
+               : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                               "correlation %.5f with %s; above 0.99 is good", like, v->against);
 }
 
-/* ---- all of them ---- */
+/* ---- running the checks ---- */
 
 static const struct {
     const char *name;
-    check run;
+    check_fn run;
 } checks[] = {
-    {"loads", loads},
-    {"weights are finite", weights_sound},
-    {"a prompt is read", embeddings},
-    {"the VAE decodes", decodes},
-    {"draws", draws},
-    {"a seed is reproduced", reproduces},
-    {"other shapes", shapes},
-    {"like its source", like_its_source},
+    {"loads", check_loads},
+    {"weights are finite", check_weights},
+    {"a prompt is read", check_prompt_embeddings},
+    {"the VAE decodes", check_vae},
+    {"generates an image", check_generates},
+    {"a seed is reproduced", check_reproducible},
+    {"other shapes", check_other_sizes},
+    {"like its source", check_against_source},
 };
 
 enum { CHECKS = sizeof checks / sizeof *checks };
 
-static void run_check(verifier *v, const char *name, check run)
+static void run_check(verifier *v, const char *name, check_fn run)
 {
     zi_verification *out = v->out;
-    zi_error says = {0};
-    bool passed = run(v, &says);
-    char *text = strdup(says.text);
-    out->checks[out->check_count++] = (zi_verification_check){name, passed, says.code, text};
+    zi_error result = {0};
+    bool passed = run(v, &result);
+    char *text = strdup(result.text);
+    out->checks[out->check_count++] = (zi_verification_check){name, passed, result.code, text};
     out->passed = out->passed && passed;
-    v->stopped = says.code == ZI_ERROR_CANCELLED || !text;
+    v->stopped = result.code == ZI_ERROR_CANCELLED || !text;
 }
 
 static void run_checks(verifier *v)
 {
     for (size_t i = 0; i < CHECKS && !v->stopped; i++) {
         if (i > 0 && !v->model) break;
-        if (checks[i].run == like_its_source && !v->against) continue;
+        if (checks[i].run == check_against_source && !v->against) continue;
         run_check(v, checks[i].name, checks[i].run);
     }
-    zi_image_free(v->picture);
+    zi_image_free(v->image);
     zi_model_free(v->model);
 }
 
-static zi_verification *create(const char *path)
+static zi_verification *create_verification(const char *path)
 {
     zi_verification *out = calloc(1, sizeof *out);
     if (!out) return NULL;
@@ -373,7 +376,7 @@ bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *a
                   .against = against,
                   .progress = progress,
                   .user = user,
-                  .out = create(options->path)};
+                  .out = create_verification(options->path)};
     if (!v.out) return zi_error_no_memory(error, sizeof *v.out);
     run_checks(&v);
     if (!v.stopped) {

@@ -116,7 +116,7 @@ static void answers(void)
             char *said = strndup(rows[i].said, size);
             zi_text answer;
             zi_text_init(&answer, 100);
-            zi_answer(said, &answer);
+            zi_clean_answer(said, &answer);
             CHECK_MSG(answer.size >= before &&
                           strncmp(answer.size ? answer.data : "", rows[i].answer, answer.size) == 0,
                       "row %zu, %zu bytes: %s", i, size, answer.data);

@@ -64,8 +64,8 @@ static void damaged_headers(void)
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},"
          "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[5,9]}}",
          9, "gap", ZI_ERROR_BAD_FORMAT, "b"},
-        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 9, "belong to none",
-         ZI_ERROR_BAD_FORMAT, NULL},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 9,
+         "belong to no tensor", ZI_ERROR_BAD_FORMAT, NULL},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
          "\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]}}",
          4, "there twice", ZI_ERROR_BAD_FORMAT, "a"},

@@ -2,7 +2,7 @@
  * equal those of MLX and gguf-py. */
 #include "harness.h"
 #include "base/file.h"
-#include "convert/describe.h"
+#include "convert/component_config.h"
 #include "convert/shards.h"
 #include "io/layout.h"
 
@@ -29,8 +29,9 @@ static bool open_part(const char *path, zi_component part, zi_checkpoint **out)
     zi_layout layout;
     zi_error error = {0};
     if (!CHECK_OK(zi_layout_read(path, &layout, &error), error)) return false;
-    bool ok = CHECK_MSG(layout.parts[part].path, "%s has no %s", path, zi_component_title(part)) &&
-              CHECK_OK(zi_layout_open_component(&layout, part, out, &error), error);
+    bool ok =
+        CHECK_MSG(layout.components[part].path, "%s has no %s", path, zi_component_title(part)) &&
+        CHECK_OK(zi_layout_open_component(&layout, part, out, &error), error);
     zi_layout_free(&layout);
     return ok;
 }

@@ -16,9 +16,9 @@ static bool reads_as(const char *stored, const zi_vae_depth *form, zi_component 
 {
     zi_key keys[ZI_MAX_FUSED];
     int count = zi_key_parse(stored, form, keys);
-    bool ok = count == slices && keys[slice].part == part && keys[slice].role == ZI_ROLE_WEIGHT &&
-              keys[slice].slice == slice && keys[slice].slices == slices &&
-              strcmp(keys[slice].name, canonical) == 0;
+    bool ok = count == slices && keys[slice].component == part &&
+              keys[slice].role == ZI_ROLE_WEIGHT && keys[slice].slice == slice &&
+              keys[slice].slices == slices && strcmp(keys[slice].name, canonical) == 0;
     return CHECK_MSG(ok, "%s is not part %d of %d of %s but %s", stored, slice, slices, canonical,
                      count ? keys[0].name : "unknown");
 }
@@ -61,7 +61,7 @@ static void check_oracle(const cJSON *row)
         snprintf(full, sizeof full, "%s%s", zi_key_prefix((zi_component)part), split);
         CHECK_MSG(strcmp(full, single) == 0, "%s, not %s", full, single);
         CHECK(zi_key_format(ZI_NAMES_COMFYUI, canonical, ZI_ROLE_WEIGHT, &golden_form, &out));
-        CHECK(out.part == (zi_component)part);
+        CHECK(out.component == (zi_component)part);
         int dims = out.kind == ZI_TENSOR_CONV1X1 || out.kind == ZI_TENSOR_CONV ? 4 : 1;
         CHECK_MSG(!shape || cJSON_GetArraySize(shape) == dims, "%s is of kind %d", canonical,
                   out.kind);
@@ -93,7 +93,7 @@ static void check_mlx_file(const char *path, zi_component part)
         const char *name = checkpoint.tensors[i].name;
         zi_key keys[ZI_MAX_FUSED];
         zi_stored_name out;
-        bool ok = zi_key_parse(name, &golden_form, keys) == 1 && keys[0].part == part &&
+        bool ok = zi_key_parse(name, &golden_form, keys) == 1 && keys[0].component == part &&
                   zi_key_format(ZI_NAMES_MLX, keys[0].name, keys[0].role, &golden_form, &out);
         CHECK_MSG(ok && strcmp(out.name, name) == 0, "%s: %s does not come back", path, name);
     }
@@ -130,8 +130,8 @@ static void every_naming_comes_back(void)
             if (!CHECK_MSG(zi_key_format(i % ZI_NAMINGS, name, ZI_ROLE_WEIGHT, &golden_form, &out),
                            "%s in naming %d", name, (int)(i % ZI_NAMINGS)))
                 continue;
-            CHECK(out.part == (zi_component)part);
-            reads_as(out.name, &golden_form, out.part, name, out.slice, out.slices);
+            CHECK(out.component == (zi_component)part);
+            reads_as(out.name, &golden_form, out.component, name, out.slice, out.slices);
         }
         zi_checkpoint_close(&checkpoint);
     }
@@ -229,7 +229,7 @@ static void rules_one_by_one(void)
                                      &real_form, &out),
                        "%s is not canonical", rows[i].canonical))
             continue;
-        reads_as(rows[i].stored, &real_form, out.part, rows[i].canonical,
+        reads_as(rows[i].stored, &real_form, out.component, rows[i].canonical,
                  rows[i].slice < 0 ? 0 : rows[i].slice, rows[i].slice < 0 ? 1 : 3);
     }
 }

@@ -48,7 +48,7 @@ static void reference_layouts(void)
                   "%s: %s, %s", rows[i].path, layout.tokenizer ? layout.tokenizer : "no tokenizer",
                   layout.scheduler ? layout.scheduler : "no scheduler");
         for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++) {
-            const zi_layout_component *where = &layout.parts[part];
+            const zi_layout_component *where = &layout.components[part];
             zi_checkpoint *checkpoint;
             zi_source source;
             CHECK_MSG(!where->path == !(rows[i].parts >> part & 1) &&
@@ -101,7 +101,7 @@ static void mflux_folder(void)
     zi_error error = {0};
     if (!CHECK_OK(zi_layout_read(zi_test_path("mflux"), &layout, &error), error)) return;
     CHECK(layout.naming == ZI_NAMES_MFLUX && layout.folder && layout.tokenizer);
-    CHECK(!layout.scheduler && !layout.parts[ZI_COMPONENT_TEXT_ENCODER].path);
+    CHECK(!layout.scheduler && !layout.components[ZI_COMPONENT_TEXT_ENCODER].path);
     if (CHECK_OK(zi_layout_open_component(&layout, ZI_COMPONENT_TRANSFORMER, &checkpoint, &error),
                  error)) {
         CHECK(checkpoint->tensor_count == 3 && checkpoint->file_count == 2);

@@ -123,7 +123,8 @@ static void greedy_continuations(void)
             zi_lm_result result = {0};
             size_t count;
             int32_t *ids = prompt_ids(p, &count);
-            zi_lm_request request = {.ids = ids, .count = count, .most = ADDED, .sampling = plain};
+            zi_lm_request request = {
+                .ids = ids, .count = count, .max_tokens = ADDED, .sampling = plain};
             lm.stop_count = 0; /* the golden ones go on */
             CHECK_OK(run(&lm, &request, 3, &result, &error), error);
             bool same = result.count == ADDED;
@@ -177,11 +178,11 @@ static void contexts(void)
     zi_lm_result result = {0};
     int32_t ids[20] = {0};
     lm.qwen.config.context = 30;
-    zi_lm_request request = {.ids = ids, .count = 20, .most = 11, .sampling = plain};
+    zi_lm_request request = {.ids = ids, .count = 20, .max_tokens = 11, .sampling = plain};
     CHECK(!run(&lm, &request, 1, &result, &error));
     CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "prompt");
     CHECK(strstr(error.text, "context") && strstr(error.text, "30"));
-    request.most = 10;
+    request.max_tokens = 10;
     CHECK_OK(run(&lm, &request, 1, &result, &error), error);
     free(result.ids);
     request.count = 0;
@@ -197,7 +198,7 @@ static void ends_and_seeds(void)
     zi_lm_result a = {0}, b = {0};
     size_t count;
     int32_t *ids = prompt_ids(0, &count), stop = (int32_t)greedy(0, 0, 3);
-    zi_lm_request request = {.ids = ids, .count = count, .most = ADDED, .sampling = plain};
+    zi_lm_request request = {.ids = ids, .count = count, .max_tokens = ADDED, .sampling = plain};
     CHECK_OK(zi_lm_add_stop(&lm, stop, &error), error);
     CHECK_OK(run(&lm, &request, 1, &a, &error), error);
     CHECK(a.ended && a.count == 3);

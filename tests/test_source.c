@@ -221,11 +221,11 @@ static void refusals(void)
          "no group size and number of bits", ZI_ERROR_BAD_FORMAT, W ".scales"},
         {W ".weight U32 4 16; " W ".scales F16 4 0; " W ".biases F16 4 0", NULL,
          "no group size and number of bits", ZI_ERROR_BAD_FORMAT, W ".scales"},
-        {W ".weight U32 4 6; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL, "of 3-bit numbers",
+        {W ".weight U32 4 6; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL, "has 3-bit values",
          ZI_ERROR_UNSUPPORTED, W ".weight"},
-        {W ".weight U32 4 10; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL, "of 5-bit numbers",
+        {W ".weight U32 4 10; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL, "has 5-bit values",
          ZI_ERROR_UNSUPPORTED, W ".weight"},
-        {W ".weight U32 4 12; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL, "of 6-bit numbers",
+        {W ".weight U32 4 12; " W ".scales F16 4 1; " W ".biases F16 4 1", NULL, "has 6-bit values",
          ZI_ERROR_UNSUPPORTED, W ".weight"},
         {W ".weight F8_E4M3 4 16; " W ".weight_scale F32 3", NULL, "[3]; it should have one",
          ZI_ERROR_BAD_FORMAT, W ".weight_scale"},
@@ -270,7 +270,7 @@ static void refusals(void)
            ".comfy_quant U8 ={\"format\":\"int8_tensorwise\",\"convrot\":true}",
          NULL, "convrot", ZI_ERROR_UNSUPPORTED, W ".comfy_quant"},
         {W ".weight F8_E5M2 4 16; " W ".comfy_quant U8 ={\"format\":\"float8_e4m3fn\"}", NULL,
-         "tells of F8_E4M3 weights, but they are F8_E5M2", ZI_ERROR_BAD_FORMAT, W ".comfy_quant"},
+         "declares F8_E4M3 weights, but they are F8_E5M2", ZI_ERROR_BAD_FORMAT, W ".comfy_quant"},
         {W ".weight F8_E4M3 4 16; " W ".comfy_quant U8 ={\"fo", NULL, "not JSON",
          ZI_ERROR_BAD_FORMAT, W ".comfy_quant"},
         {W ".weight F8_E4M3 4 16; " W ".comfy_quant U8 ={}", NULL, "no \"format\"",
@@ -400,7 +400,7 @@ static void mflux_kernels_are_nhwc(void)
             CHECK(e->nhwc == (i == 1) && e->dims == 4 && e->shape[0] == 8 && e->shape[1] == 4 &&
                   e->shape[2] == 3 && e->shape[3] == 3);
         }
-        CHECK(source.count == 2 && source.form.blocks == 1);
+        CHECK(source.count == 2 && source.vae_depth.blocks == 1);
         zi_source_free(&source);
         zi_checkpoint_close(&checkpoint);
     }

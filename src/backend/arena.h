@@ -1,4 +1,4 @@
-/* Hands out views of one buffer, for everything that lives as long as one session.
+/* A bump allocator that hands out views of one buffer, for the memory of one session.
  *
  * Memory is planned by running the same code twice: first on an arena that only measures, whose
  * views have shapes but no buffer, then on one in a buffer of the measured size. Nothing can fail
@@ -12,14 +12,15 @@ struct zi_arena {
     zi_buffer *buffer; /* NULL while measuring; borrowed */
     size_t offset;     /* of its first byte in the buffer */
     size_t size, used;
-    size_t peak;   /* most that was ever used */
+    size_t peak;   /* largest value of used so far */
     bool overflow; /* a size did not fit size_t, or the buffer */
 };
 
+/* An arena without memory, which only measures; and one that hands out a whole buffer. */
 zi_arena zi_arena_measure(void);
 zi_arena zi_arena_in(zi_buffer *buffer);
 
-/* In the memory of a view of bytes, whose end is its end. */
+/* An arena within the memory of a view of bytes. */
 zi_arena zi_arena_within(zi_view bytes);
 
 /* [rows, columns] without gaps, aligned to a cache line, not cleared. */

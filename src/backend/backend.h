@@ -31,8 +31,8 @@ typedef struct zi_backend_ops zi_backend_ops;
 typedef struct {
     zi_backend *backend;
     size_t size;
-    /* Where the host sees it, to look at or to write to when no operation that uses it is
-     * unfinished (see zi_wait); NULL: it does not see it. */
+    /* The memory's address in the host, which may access it only while no operation that uses it is
+     * pending (see zi_wait); NULL: not visible to the host. */
     unsigned char *host;
 } zi_buffer;
 
@@ -61,7 +61,7 @@ static inline zi_view zi_view_columns(zi_view view, size_t column, size_t column
     return view;
 }
 
-/* The same elements in other rows; the view has no gaps. */
+/* The view's elements as [rows, columns]; the view must be contiguous. */
 static inline zi_view zi_view_reshape(zi_view view, size_t rows, size_t columns)
 {
     view.rows = rows;
@@ -74,7 +74,7 @@ static inline bool zi_view_contiguous(zi_view view)
     return view.stride == view.columns || view.rows == 1;
 }
 
-/* The first element where the host sees it, NULL where it does not. */
+/* Host address of the first element; NULL: the memory is not visible to the host. */
 static inline void *zi_view_host(zi_view view)
 {
     return view.buffer && view.buffer->host ? view.buffer->host + view.offset : NULL;
@@ -100,12 +100,12 @@ typedef struct {
     bool nhwc;       /* of a convolution: stored as [out, kernel, kernel, in], not [out, in, ...] */
 } zi_weight;
 
-/* Whether it is made of integers, so that operations may compute with integers. */
+/* Whether the weight is quantized to integers, so that fast operations can use integer products. */
 bool zi_weight_quantized(const zi_weight *weight);
 
 /* ---- arguments ---- */
 
-/* The largest that operations will meet: width of an attention head, inner side of a product. */
+/* The largest dimensions of a session's operations: attention head width, depth of a product. */
 typedef struct {
     size_t head_dim, depth;
 } zi_exec_limits;
@@ -198,10 +198,10 @@ typedef struct {
     /* At once a 1x1 convolution of x itself: kernel 1, [out, in]; [out]. NULL: none. */
     const zi_weight *shortcut, *shortcut_bias;
     zi_feature_map side; /* its result, [H, W, out] */
-    /* Those of x if there is a norm; become those of y. None: of no interest. */
+    /* In: moments of x if there is a norm. Out: moments of y. Empty view: not needed. */
     zi_view moments;
-    zi_view workspace; /* of as many bytes as zi_conv3x3_workspace says */
-    size_t band;       /* rows of blocks that are worked on together; 0: what suits the backend */
+    zi_view workspace; /* at least zi_conv3x3_workspace bytes */
+    size_t band;       /* rows of blocks processed together; 0: the backend's choice */
 } zi_conv3x3_args;
 
 /* ---- backends ---- */
@@ -231,7 +231,7 @@ struct zi_backend_ops {
     bool (*begin)(zi_backend *, bool fast, zi_exec **out, zi_error *);
     /* Takes scratch memory for operations from the arena, which may be measuring. */
     void (*plan)(zi_exec *, zi_arena *, zi_exec_limits);
-    /* Discards what was not submitted, and returns when nothing runs any more: buffers are released
+    /* Discards unsubmitted operations and returns when none is running: buffers are released
      * right after. */
     void (*end)(zi_exec *);
 
@@ -243,7 +243,7 @@ struct zi_backend_ops {
      * at most one earlier submission is unfinished: models call it after every layer, and progress
      * and cancellation are only as good as it keeps up with the device. */
     bool (*submit)(zi_exec *, zi_error *);
-    /* Has all operations end, and reports what went wrong. */
+    /* Waits until all operations have finished, and reports errors. */
     bool (*wait)(zi_exec *, zi_error *);
 
     void (*linear)(zi_exec *, zi_view x, const zi_weight *, const zi_weight *bias, zi_view y);
@@ -261,7 +261,7 @@ struct zi_backend_ops {
     void (*check_finite)(zi_exec *, zi_view, const char *name);
     void (*check_moments)(zi_exec *, zi_view moments, size_t channels, const char *name);
 
-    void (*destroy)(zi_backend *); /* when nothing of it is used any more */
+    void (*destroy)(zi_backend *); /* after its sessions and buffers are gone */
 };
 
 struct zi_backend {
@@ -272,7 +272,7 @@ struct zi_backend {
 
 /* ---- memory ---- */
 
-/* Both are released by the caller; NULL is released, too. */
+/* Create buffers, which the caller releases with zi_buffer_release; NULL is allowed there. */
 bool zi_buffer_alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *error) ZI_CHECKED;
 bool zi_buffer_import(zi_backend *backend, const void *data, size_t size, zi_buffer **out,
                       zi_error *error) ZI_CHECKED;
@@ -308,7 +308,7 @@ static inline void zi_rms_norm(zi_exec *exec, zi_view x, const zi_weight *weight
 
 /* y += gate * rms_norm(x): the second norm of a block, with gate (none: ones) and residual. x is
  * overwritten. */
-static inline void zi_add_rms_norm(zi_exec *exec, zi_view x, const zi_weight *weight, float eps,
+static inline void zi_rms_norm_add(zi_exec *exec, zi_view x, const zi_weight *weight, float eps,
                                    zi_view gate, zi_view y)
 {
     exec->ops->norm(exec, &(zi_norm_args){ZI_ADD_RMS_NORM, x, y, weight, {0}, gate, eps});
@@ -405,7 +405,8 @@ static inline void zi_check_finite(zi_exec *exec, zi_view x, const char *name)
     exec->ops->check_finite(exec, x, name);
 }
 
-/* The same of a feature map whose moments are known: they are finite where all its values are. */
+/* zi_check_finite for a feature map whose moments are known: they are finite exactly if its values
+ * are. */
 static inline void zi_check_moments(zi_exec *exec, zi_view moments, size_t channels,
                                     const char *name)
 {

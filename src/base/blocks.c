@@ -72,9 +72,9 @@ static void read_q8_0(const uint8_t *block, size_t g, group *out)
     for (size_t i = 0; i < 32; i++) out->q[i] = block[2 + i] ^ 0x80; /* from signed to 128 and up */
 }
 
-/* ---- blocks of 256: eight or sixteen groups, whose scales are numbers of a few bits ---- */
+/* ---- blocks of 256: eight or sixteen groups, whose scales are values of a few bits ---- */
 
-/* Two bits each of group g of sixteen: of 128 numbers, those 32 apart share a byte. */
+/* Two bits each of group g of sixteen: of 128 values, those 32 apart share a byte. */
 static void read_pairs(const uint8_t *from, size_t g, uint8_t *q)
 {
     from += g / 8 * 32 + g % 2 * 16;
@@ -130,7 +130,7 @@ static void read_q5_k(const uint8_t *block, size_t g, group *out)
 
 static void read_q6_k(const uint8_t *block, size_t g, group *out)
 {
-    const uint8_t *low = block + g / 8 * 64 + g % 4 * 16; /* of 128 numbers, those 64 apart share */
+    const uint8_t *low = block + g / 8 * 64 + g % 4 * 16; /* of 128 values, those 64 apart share */
     const uint8_t *scales = block + 192;
     out->scale = half_at(block + 208) * (float)(int8_t)scales[g];
     read_pairs(block + 128, g, out->q);

@@ -82,7 +82,7 @@ static inline float zi_f16_to_f32(uint16_t bits)
  * F8_E5M2, I8 and all block types. */
 void zi_widen(zi_dtype type, const void *source, float *out, size_t n);
 
-/* n numbers to a computing type or F8_E4M3, rounded half to even, or to Q8_0 or Q4_0, whole blocks
+/* n values to a computing type or F8_E4M3, rounded half to even, or to Q8_0 or Q4_0, whole blocks
  * of them; out needs no alignment. F8_E4M3 has no infinity: what is larger than 448 becomes 448 (so
  * does torch). */
 void zi_narrow(zi_dtype type, const float *source, void *out, size_t n);

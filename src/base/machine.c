@@ -10,7 +10,7 @@
 #include <sched.h>
 #endif
 
-double zi_seconds(void)
+double zi_monotonic_seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -19,7 +19,8 @@ double zi_seconds(void)
 
 enum { MAX_TEXT = 16384, MAX_PATH = 4096 };
 
-/* The text of a small file that tells no size, cut at MAX_TEXT; false if there is none. */
+/* Reads a small file without known size (as in /proc), truncated to MAX_TEXT - 1 bytes; false: it
+ * is absent or empty. */
 static bool read_text(const char *folder, const char *name, char text[MAX_TEXT])
 {
     char path[2 * MAX_PATH];
@@ -35,7 +36,7 @@ static bool read_text(const char *folder, const char *name, char text[MAX_TEXT])
     return size > 0;
 }
 
-/* The number of a file that holds one; "max" and what is below 0 or no number: SIZE_MAX. */
+/* Reads a file that holds one number; SIZE_MAX when it is absent, negative or "max". */
 static size_t read_number(const char *folder, const char *name)
 {
     char text[MAX_TEXT], *end;
@@ -44,8 +45,8 @@ static size_t read_number(const char *folder, const char *name)
     return end == text || value < 0 ? SIZE_MAX : (size_t)value;
 }
 
-/* The number behind `name` at the beginning of a line, or `fallback`. */
-static size_t field(const char *text, const char *name, size_t fallback)
+/* The number that follows `name` at the start of a line, or `fallback`. */
+static size_t number_after(const char *text, const char *name, size_t fallback)
 {
     size_t length = strlen(name);
     for (const char *line = text; line; line = strchr(line, '\n')) {
@@ -56,22 +57,22 @@ static size_t field(const char *text, const char *name, size_t fallback)
     return fallback;
 }
 
-static void shrink(size_t *least, size_t value)
+static void lower_to(size_t *min, size_t value)
 {
-    if (value < *least) *least = value;
+    if (value < *min) *min = value;
 }
 
 /* ---- control groups ---- */
 
-/* A tree of them: the controller that names it in /proc/self/cgroup (version 2 has no name), where
- * it stands, and what a group in it limits. */
+/* A cgroup hierarchy: its controller's name in /proc/self/cgroup ("" for version 2), its mount
+ * point, and a function that returns the limit of one group. */
 typedef struct {
     const char *controller, *mount;
     size_t (*limit)(const char *group);
 } hierarchy;
 
-/* quota / period, rounded down, but not to 0. */
-static size_t whole(size_t quota, size_t period)
+/* Processors of a quota, quota / period rounded down, at least 1; SIZE_MAX: no quota. */
+static size_t quota_processors(size_t quota, size_t period)
 {
     if (quota == SIZE_MAX || period == SIZE_MAX || period == 0) return SIZE_MAX;
     return quota >= period ? quota / period : 1;
@@ -83,22 +84,23 @@ static size_t processors_v2(const char *group)
     unsigned long long quota, period;
     if (!read_text(group, "cpu.max", text)) return SIZE_MAX;
     if (sscanf(text, "%llu %llu", &quota, &period) != 2) return SIZE_MAX; /* "max 100000" */
-    return whole(quota, period);
+    return quota_processors(quota, period);
 }
 
 static size_t processors_v1(const char *group)
 {
-    return whole(read_number(group, "cpu.cfs_quota_us"), read_number(group, "cpu.cfs_period_us"));
+    return quota_processors(read_number(group, "cpu.cfs_quota_us"),
+                            read_number(group, "cpu.cfs_period_us"));
 }
 
-/* What a group may still take: caches of files count as used there, but give way. */
-static size_t rest(size_t limit, size_t used, const char *group, const char *active,
-                   const char *inactive)
+/* Bytes that a group may still allocate. File caches count as used, but can be dropped. */
+static size_t group_memory_left(size_t limit, size_t used, const char *group, const char *active,
+                                const char *inactive)
 {
     char text[MAX_TEXT];
     if (limit == SIZE_MAX || used == SIZE_MAX) return limit;
     if (read_text(group, "memory.stat", text)) {
-        size_t caches = field(text, active, 0) + field(text, inactive, 0);
+        size_t caches = number_after(text, active, 0) + number_after(text, inactive, 0);
         used -= caches < used ? caches : used;
     }
     return used < limit ? limit - used : 0;
@@ -106,19 +108,19 @@ static size_t rest(size_t limit, size_t used, const char *group, const char *act
 
 static size_t memory_v2(const char *group)
 {
-    return rest(read_number(group, "memory.max"), read_number(group, "memory.current"), group,
-                "active_file ", "inactive_file ");
+    return group_memory_left(read_number(group, "memory.max"), read_number(group, "memory.current"),
+                             group, "active_file ", "inactive_file ");
 }
 
 static size_t memory_v1(const char *group)
 {
-    return rest(read_number(group, "memory.limit_in_bytes"),
-                read_number(group, "memory.usage_in_bytes"), group, "total_active_file ",
-                "total_inactive_file ");
+    return group_memory_left(read_number(group, "memory.limit_in_bytes"),
+                             read_number(group, "memory.usage_in_bytes"), group,
+                             "total_active_file ", "total_inactive_file ");
 }
 
-/* Whether a controller is one of a list "cpu,cpuacct" of `length`; nothing is in an empty list. */
-static bool listed(const char *controller, const char *list, size_t length)
+/* Whether a controller is in a list such as "cpu,cpuacct"; "" is in the empty list only. */
+static bool list_has(const char *controller, const char *list, size_t length)
 {
     size_t size = strlen(controller);
     for (const char *end = list + length; list < end;) {
@@ -130,8 +132,8 @@ static bool listed(const char *controller, const char *list, size_t length)
     return length == 0 && size == 0;
 }
 
-/* The group of this process in a hierarchy, from lines "4:memory:/path"; "" if there is none. */
-static void own_group(const char *groups, const char *controller, char path[MAX_PATH])
+/* Sets path to the group of this process in a hierarchy, from lines "4:memory:/path"; "": none. */
+static void group_path(const char *groups, const char *controller, char path[MAX_PATH])
 {
     path[0] = 0;
     for (const char *line = groups; line && *line; line = strchr(line, '\n')) {
@@ -139,7 +141,7 @@ static void own_group(const char *groups, const char *controller, char path[MAX_
         size_t length = strcspn(line, "\n");
         const char *list = memchr(line, ':', length);
         const char *name = list ? memchr(list + 1, ':', length - (size_t)(list + 1 - line)) : NULL;
-        if (!name || !listed(controller, list + 1, (size_t)(name - list - 1))) continue;
+        if (!name || !list_has(controller, list + 1, (size_t)(name - list - 1))) continue;
         size_t size = length - (size_t)(name + 1 - line);
         if (size >= MAX_PATH) return;
         memcpy(path, name + 1, size);
@@ -148,58 +150,60 @@ static void own_group(const char *groups, const char *controller, char path[MAX_
     }
 }
 
-/* The smallest limit from the group of this process up to the root. Within a container the path may
- * be the host's: then only what is at the root exists. */
-static size_t smallest_limit(const char *root, const hierarchy *h)
+/* The smallest limit from this process's group up to the root. Within a container, the group's path
+ * may be the host's; then only the root's files exist. */
+static size_t min_limit(const char *root, const hierarchy *h)
 {
     char groups[MAX_TEXT], path[MAX_PATH], folder[2 * MAX_PATH - 16];
-    size_t least = SIZE_MAX;
+    size_t min = SIZE_MAX;
     snprintf(folder, sizeof folder, "%s/proc/self", root);
-    if (!read_text(folder, "cgroup", groups)) return least;
-    own_group(groups, h->controller, path);
+    if (!read_text(folder, "cgroup", groups)) return min;
+    group_path(groups, h->controller, path);
     for (;;) {
         snprintf(folder, sizeof folder, "%s%s%s", root, h->mount, path);
-        shrink(&least, h->limit(folder));
+        lower_to(&min, h->limit(folder));
         char *slash = strrchr(path, '/');
-        if (!slash) return least;
+        if (!slash) return min;
         *slash = 0;
     }
 }
 
 #define MOUNT "/sys/fs/cgroup"
 
-/* Beside a version 1, version 2 may stand in a folder of its own. */
-static size_t smallest_of(const char *root, const hierarchy *trees, size_t count)
+/* The smallest limit that any of the hierarchies imposes, in the unit of their limit functions
+ * (processors or bytes); SIZE_MAX: none does. */
+static size_t min_of_hierarchies(const char *root, const hierarchy *trees, size_t count)
 {
-    size_t least = SIZE_MAX;
-    for (size_t i = 0; i < count; i++) shrink(&least, smallest_limit(root, &trees[i]));
-    return least;
+    size_t min = SIZE_MAX;
+    for (size_t i = 0; i < count; i++) lower_to(&min, min_limit(root, &trees[i]));
+    return min;
 }
 
-size_t zi_granted_processors(const char *root)
+size_t zi_cgroup_processors(const char *root)
 {
+    /* besides version 1, version 2 may be mounted at "unified" */
     static const hierarchy trees[] = {{"", MOUNT, processors_v2},
                                       {"", MOUNT "/unified", processors_v2},
                                       {"cpu", MOUNT "/cpu", processors_v1}};
-    return smallest_of(root, trees, sizeof trees / sizeof *trees);
+    return min_of_hierarchies(root, trees, sizeof trees / sizeof *trees);
 }
 
-size_t zi_free_memory(const char *root)
+size_t zi_available_memory(const char *root)
 {
     static const hierarchy trees[] = {{"", MOUNT, memory_v2},
                                       {"", MOUNT "/unified", memory_v2},
                                       {"memory", MOUNT "/memory", memory_v1}};
     char text[MAX_TEXT], folder[MAX_PATH];
-    size_t least = smallest_of(root, trees, sizeof trees / sizeof *trees);
+    size_t min = min_of_hierarchies(root, trees, sizeof trees / sizeof *trees);
     snprintf(folder, sizeof folder, "%s/proc", root);
     if (read_text(folder, "meminfo", text)) {
-        size_t kilobytes = field(text, "MemAvailable:", SIZE_MAX);
-        if (kilobytes < SIZE_MAX / 1024) shrink(&least, kilobytes * 1024);
+        size_t kilobytes = number_after(text, "MemAvailable:", SIZE_MAX);
+        if (kilobytes < SIZE_MAX / 1024) lower_to(&min, kilobytes * 1024);
     }
-    return least;
+    return min;
 }
 
-size_t zi_processors(void)
+size_t zi_usable_processors(void)
 {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     size_t count = online > 0 ? (size_t)online : 1;
@@ -207,6 +211,6 @@ size_t zi_processors(void)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) count = (size_t)CPU_COUNT(&set);
 #endif
-    shrink(&count, zi_granted_processors(""));
+    lower_to(&count, zi_cgroup_processors(""));
     return count;
 }

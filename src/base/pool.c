@@ -5,21 +5,22 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* A layer of a language model is a dozen runs of some microseconds each, which is what waking a
- * thread takes: those who wait look on for a while before they sleep. */
-#define PATIENCE 50e-6 /* seconds */
-enum { LOOKS = 16 };   /* between looks at the clock */
+/* Worker threads spin for this long before they sleep: waking a thread takes some microseconds,
+ * which is as long as one of the runs that a language model's layer is made of. */
+#define SPIN_SECONDS 50e-6
+enum { SPINS_PER_CLOCK_READ = 16 };
 
 struct zi_pool {
-    size_t threads; /* with the caller */
-    bool patient;   /* there is a processor for each: nobody is kept from working by looking on */
+    size_t threads; /* including the caller */
+    bool spin;      /* waiting threads spin first; off when threads outnumber processors */
     pthread_t *workers;
-    pthread_mutex_t callers; /* whose run it is */
-    pthread_mutex_t mutex;   /* of those who sleep */
+    pthread_mutex_t callers; /* held by the thread whose zi_pool_run is running */
+    pthread_mutex_t mutex;   /* for the condition variables */
     pthread_cond_t start, done;
-    /* One run: counting it publishes what it is, and nothing changes before nobody is busy. */
-    atomic_size_t run, ended; /* how many have begun, and are over */
-    atomic_size_t busy;       /* workers that have not finished this run */
+    /* The current run. Incrementing `run` publishes the fields below, which stay unchanged until
+     * busy is 0. */
+    atomic_size_t run, ended; /* number of runs started, and finished */
+    atomic_size_t busy;       /* workers that have not finished the current run */
     size_t tasks;
     zi_task_fn fn;
     void *context;
@@ -27,37 +28,38 @@ struct zi_pool {
     bool stop;
 };
 
-static inline void relax(void)
+static inline void cpu_pause(void)
 {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
-    __asm__ volatile("isb" : : : "memory"); /* yield does not wait at all on most machines */
+    __asm__ volatile("isb" : : : "memory"); /* yield is a no-op on most machines */
 #endif
 }
 
-static size_t value_of(atomic_size_t *counter)
+static size_t load_counter(atomic_size_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_acquire);
 }
 
-/* Looks on while the counter is `value`, until patience is at its end. */
-static void look_on(atomic_size_t *counter, size_t value)
+/* Spins while the counter is `value`, for SPIN_SECONDS at most. */
+static void spin_while(atomic_size_t *counter, size_t value)
 {
-    for (double end = zi_seconds() + PATIENCE; zi_seconds() < end;)
-        for (int i = 0; i < LOOKS; i++) {
-            if (value_of(counter) != value) return;
-            relax();
+    for (double end = zi_monotonic_seconds() + SPIN_SECONDS; zi_monotonic_seconds() < end;)
+        for (int i = 0; i < SPINS_PER_CLOCK_READ; i++) {
+            if (load_counter(counter) != value) return;
+            cpu_pause();
         }
 }
 
-/* Waits while the counter is `value`; whoever changes it wakes those who wait for `changed`. */
-static void await(zi_pool *pool, atomic_size_t *counter, size_t value, pthread_cond_t *changed)
+/* Waits while the counter is `value`: spins if enabled, then sleeps until `changed` is signalled.
+ */
+static void wait_while(zi_pool *pool, atomic_size_t *counter, size_t value, pthread_cond_t *changed)
 {
-    if (pool->patient) look_on(counter, value);
-    if (value_of(counter) != value) return;
+    if (pool->spin) spin_while(counter, value);
+    if (load_counter(counter) != value) return;
     pthread_mutex_lock(&pool->mutex);
-    while (value_of(counter) == value) pthread_cond_wait(changed, &pool->mutex);
+    while (load_counter(counter) == value) pthread_cond_wait(changed, &pool->mutex);
     pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -66,15 +68,15 @@ typedef struct {
     size_t worker;
 } worker_start;
 
-static void count(zi_pool *pool, atomic_size_t *counter, pthread_cond_t *changed)
+static void increment_and_wake(zi_pool *pool, atomic_size_t *counter, pthread_cond_t *changed)
 {
-    pthread_mutex_lock(&pool->mutex); /* or somebody might fall asleep just now */
+    pthread_mutex_lock(&pool->mutex); /* so that a thread about to sleep does not miss the signal */
     atomic_fetch_add_explicit(counter, 1, memory_order_release);
     pthread_cond_broadcast(changed);
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static void work(zi_pool *pool, size_t worker)
+static void run_tasks(zi_pool *pool, size_t worker)
 {
     size_t task;
     while ((task = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed)) < pool->tasks)
@@ -88,11 +90,11 @@ static void *worker_main(void *argument)
     size_t worker = begin->worker, seen = 0;
     free(begin);
     for (;; seen++) {
-        await(pool, &pool->run, seen, &pool->start);
+        wait_while(pool, &pool->run, seen, &pool->start);
         if (pool->stop) return NULL;
-        work(pool, worker);
+        run_tasks(pool, worker);
         if (atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_acq_rel) > 1) continue;
-        count(pool, &pool->ended, &pool->done);
+        increment_and_wake(pool, &pool->ended, &pool->done);
     }
 }
 
@@ -108,7 +110,7 @@ static bool start_worker(zi_pool *pool, size_t worker)
 
 bool zi_pool_create(size_t threads, zi_pool **out, zi_error *error)
 {
-    if (threads == 0) threads = zi_processors();
+    if (threads == 0) threads = zi_usable_processors();
     zi_pool *pool = calloc(1, sizeof *pool);
     pthread_t *workers = calloc(threads, sizeof *workers);
     if (!pool || !workers) {
@@ -118,7 +120,7 @@ bool zi_pool_create(size_t threads, zi_pool **out, zi_error *error)
     }
     pool->workers = workers;
     pool->threads = 1;
-    pool->patient = threads <= zi_processors();
+    pool->spin = threads <= zi_usable_processors();
     pthread_mutex_init(&pool->callers, NULL);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->start, NULL);
@@ -140,7 +142,7 @@ void zi_pool_free(zi_pool *pool)
 {
     if (!pool) return;
     pool->stop = true;
-    count(pool, &pool->run, &pool->start);
+    increment_and_wake(pool, &pool->run, &pool->start);
     for (size_t i = 0; i + 1 < pool->threads; i++) pthread_join(pool->workers[i], NULL);
     pthread_cond_destroy(&pool->done);
     pthread_cond_destroy(&pool->start);
@@ -167,9 +169,9 @@ void zi_pool_run(zi_pool *pool, size_t tasks, zi_task_fn fn, void *context)
     pool->tasks = tasks;
     atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
     atomic_store_explicit(&pool->busy, pool->threads - 1, memory_order_relaxed);
-    size_t before = value_of(&pool->ended);
-    count(pool, &pool->run, &pool->start);
-    work(pool, 0);
-    await(pool, &pool->ended, before, &pool->done);
+    size_t before = load_counter(&pool->ended);
+    increment_and_wake(pool, &pool->run, &pool->start);
+    run_tasks(pool, 0);
+    wait_while(pool, &pool->ended, before, &pool->done);
     pthread_mutex_unlock(&pool->callers);
 }

@@ -1,7 +1,7 @@
-/* A model in another layout or precision. */
+/* zi_convert: writes a model in another layout or precision. */
 #include "base/temporary.h"
-#include "convert/parts.h"
-#include "convert/place.h"
+#include "convert/conversion.h"
+#include "convert/destination.h"
 
 bool zi_conversion_write(zi_conversion *c, zi_error *error)
 {
@@ -23,9 +23,9 @@ bool zi_convert(const zi_convert_options *options, zi_error *error)
     zi_conversion c;
     bool ok = zi_conversion_plan(&c, options, error);
     bool folder = c.target == ZI_NAMES_MLX || c.target == ZI_NAMES_DIFFUSERS;
-    ok = ok && zi_place_check(options->destination, folder, c.inputs, ZI_INPUTS, error);
+    ok = ok && zi_destination_check(options->destination, folder, c.inputs, ZI_INPUTS, error);
     if (ok) zi_remove_stale_temporaries(options->destination);
-    ok = ok && zi_place_room(options->destination, c.work.total, error) &&
+    ok = ok && zi_destination_check_space(options->destination, c.work.bytes_total, error) &&
          zi_conversion_write(&c, error);
     zi_conversion_free(&c);
     return ok;

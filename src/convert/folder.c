@@ -1,8 +1,8 @@
-/* Folders: MLX's and diffusers', or one of their parts. */
+/* Writes diffusers and MLX folders: whole models, or one component. */
 #include "base/folder.h"
 #include "base/text.h"
-#include "convert/describe.h"
-#include "convert/parts.h"
+#include "convert/component_config.h"
+#include "convert/conversion.h"
 #include "convert/shards.h"
 
 #include <dirent.h>
@@ -11,12 +11,12 @@
 
 enum { MAX_NAME = 512, MAX_SHARD_MB = 5000 };
 
-/* Where the parts of a whole model lie, and what their files are called. */
+/* Folders and file names of the components in a whole model. */
 static const struct {
     const char *format;
     struct {
         const char *folder, *stem, *config;
-    } parts[ZI_PARTS];
+    } components[ZI_WEIGHT_COMPONENTS];
 } layouts[ZI_NAMINGS] = {
     [ZI_NAMES_DIFFUSERS] = {"pt",
                             {{"transformer/", "diffusion_pytorch_model", "config.json"},
@@ -36,7 +36,7 @@ static const char model_index[] =
     "  \"transformer\": [\"diffusers\", \"ZImageTransformer2DModel\"],\n"
     "  \"vae\": [\"diffusers\", \"AutoencoderKL\"]\n}\n";
 
-/* Of Z-Image-Turbo. */
+/* Z-Image-Turbo's, for models that come without one. */
 static const char scheduler_config[] =
     "{\n  \"_class_name\": \"FlowMatchEulerDiscreteScheduler\",\n"
     "  \"_diffusers_version\": \"0.36.0\",\n  \"num_train_timesteps\": 1000,\n"
@@ -61,7 +61,7 @@ static bool copy_file(zi_output_folder *folder, const char *from, const char *na
     return ok;
 }
 
-/* The plain files of a folder. */
+/* Copies the regular files of the folder `from`, except hidden ones, to the subfolder `name`. */
 static bool copy_folder(zi_output_folder *folder, const char *from, const char *name,
                         zi_error *error)
 {
@@ -81,29 +81,30 @@ static bool copy_folder(zi_output_folder *folder, const char *from, const char *
     return ok;
 }
 
-static bool write_config(zi_conversion *c, zi_output_folder *folder, zi_part part, const char *dir,
-                         zi_error *error)
+static bool write_config(zi_conversion *c, zi_output_folder *folder, zi_component component,
+                         const char *dir, zi_error *error)
 {
-    const zi_convert_part *it = &c->parts[part];
-    zi_description of = {&it->source, it->config, c->target, c->options->precision, &it->plan};
+    const zi_conversion_component *it = &c->components[component];
+    zi_component_config of = {&it->source, it->config, c->target, c->options->precision, &it->plan};
     char name[MAX_NAME], *text = NULL;
-    snprintf(name, sizeof name, "%s%s", dir, layouts[c->target].parts[part].config);
-    bool ok =
-        zi_describe(&of, &text, error) && write_bytes(folder, name, text, strlen(text), error);
+    snprintf(name, sizeof name, "%s%s", dir, layouts[c->target].components[component].config);
+    bool ok = zi_component_config_text(&of, &text, error) &&
+              write_bytes(folder, name, text, strlen(text), error);
     free(text);
     return ok;
 }
 
-/* Configs first: what is wrong with them is known before the long work. */
-static bool write_part(zi_conversion *c, zi_output_folder *folder, zi_part part, zi_error *error)
+static bool write_part(zi_conversion *c, zi_output_folder *folder, zi_component component,
+                       zi_error *error)
 {
-    const char *dir = c->whole ? layouts[c->target].parts[part].folder : "";
-    const char *stem = layouts[c->target].parts[part].stem;
+    const char *dir = c->whole ? layouts[c->target].components[component].folder : "";
+    const char *stem = layouts[c->target].components[component].stem;
     size_t most = c->target == ZI_NAMES_DIFFUSERS ? (size_t)MAX_SHARD_MB * 1000000 : SIZE_MAX;
-    zi_shards shards = {folder, dir, stem, layouts[c->target].format, most};
-    return zi_shards_write(&shards, &c->parts[part].plan, &c->work, error);
+    zi_shard_files shards = {folder, dir, stem, layouts[c->target].format, most};
+    return zi_write_shards(&shards, &c->components[component].plan, &c->work, error);
 }
 
+/* Writes model_index.json, the tokenizer and the scheduler. */
 static bool write_rest(zi_conversion *c, zi_output_folder *folder, zi_error *error)
 {
     static const char scheduler[] = "scheduler/scheduler_config.json";
@@ -117,16 +118,17 @@ static bool write_rest(zi_conversion *c, zi_output_folder *folder, zi_error *err
                                        sizeof scheduler_config - 1, error));
 }
 
+/* Writes the components' configs. Done before the weights, so that errors show up early. */
 static bool write_configs(zi_conversion *c, zi_output_folder *folder, zi_error *error)
 {
     bool ok = true;
-    for (int part = 0; ok && part < ZI_PARTS; part++) {
-        const char *dir = c->whole ? layouts[c->target].parts[part].folder : "";
+    for (int component = 0; ok && component < ZI_WEIGHT_COMPONENTS; component++) {
+        const char *dir = c->whole ? layouts[c->target].components[component].folder : "";
         char name[MAX_NAME];
-        if (!c->parts[part].checkpoint) continue;
+        if (!c->components[component].checkpoint) continue;
         snprintf(name, sizeof name, "%.*s", (int)strcspn(dir, "/"), dir);
         ok = (!*name || zi_output_folder_mkdir(folder, name, error)) &&
-             write_config(c, folder, (zi_part)part, dir, error);
+             write_config(c, folder, (zi_component)component, dir, error);
     }
     return ok;
 }
@@ -136,13 +138,14 @@ bool zi_conversion_write_folder(zi_conversion *c, zi_error *error)
     zi_output_folder folder;
     if (c->whole && !c->tokenizer)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
-                               "no tokenizer in it; a reference model can lend one");
-    if (!(c->work.arrivals ? zi_output_folder_resume(&folder, c->options->destination, error)
+                               "no tokenizer in it; a reference model can provide one");
+    if (!(c->work.provider ? zi_output_folder_resume(&folder, c->options->destination, error)
                            : zi_output_folder_open(&folder, c->options->destination, error)))
         return false;
     bool ok = write_configs(c, &folder, error) && (!c->whole || write_rest(c, &folder, error));
-    for (int part = 0; ok && part < ZI_PARTS; part++)
-        ok = !c->parts[part].checkpoint || write_part(c, &folder, (zi_part)part, error);
+    for (int component = 0; ok && component < ZI_WEIGHT_COMPONENTS; component++)
+        ok = !c->components[component].checkpoint ||
+             write_part(c, &folder, (zi_component)component, error);
     if (ok) return zi_output_folder_commit(&folder, error);
     zi_output_folder_discard(&folder);
     return false;
@@ -150,9 +153,9 @@ bool zi_conversion_write_folder(zi_conversion *c, zi_error *error)
 
 bool zi_conversion_write_comfyui(zi_conversion *c, zi_error *error)
 {
-    const zi_plan *plan = NULL;
-    for (int part = 0; !plan && part < ZI_PARTS; part++)
-        if (c->parts[part].plan.count) plan = &c->parts[part].plan;
+    const zi_write_plan *plan = NULL;
+    for (int component = 0; !plan && component < ZI_WEIGHT_COMPONENTS; component++)
+        if (c->components[component].plan.count) plan = &c->components[component].plan;
     return zi_write_safetensors(c->options->destination, "pt", plan, 0, plan->count, &c->work,
                                 error);
 }

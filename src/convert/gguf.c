@@ -1,12 +1,12 @@
-/* One part as a GGUF file: a transformer as ComfyUI-GGUF and stable-diffusion.cpp want it, or a
- * text encoder as llama.cpp does. */
-#include "convert/gguf_text.h"
+/* Writes one component as a GGUF file: a transformer for ComfyUI-GGUF and stable-diffusion.cpp, or
+ * a text encoder as llama.cpp does. */
+#include "convert/gguf_metadata.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* The number by which a file says what most of it is. */
-static uint32_t file_type(const zi_plan *plan)
+/* general.file_type (llama.cpp's LLAMA_FTYPE) of the type that takes most bytes. */
+static uint32_t file_type(const zi_write_plan *plan)
 {
     static const struct {
         zi_dtype type;
@@ -23,8 +23,9 @@ static uint32_t file_type(const zi_plan *plan)
 
 bool zi_conversion_write_gguf(zi_conversion *c, zi_error *error)
 {
-    bool text = !c->parts[ZI_TRANSFORMER].checkpoint;
-    const zi_plan *plan = &c->parts[text ? ZI_TEXT_ENCODER : ZI_TRANSFORMER].plan;
+    bool text = !c->components[ZI_COMPONENT_TRANSFORMER].checkpoint;
+    const zi_write_plan *plan =
+        &c->components[text ? ZI_COMPONENT_TEXT_ENCODER : ZI_COMPONENT_TRANSFORMER].plan;
     const char *arch = text ? "qwen3" : "lumina2";
     uint32_t type = file_type(plan), version = 2;
     const zi_gguf_out general[] = {
@@ -33,8 +34,8 @@ bool zi_conversion_write_gguf(zi_conversion *c, zi_error *error)
         {"general.quantization_version", ZI_GGUF_U32, false, 1, &version},
     };
     size_t count = sizeof general / sizeof *general;
-    zi_gguf_text_values more = {0};
-    bool ok = !text || zi_gguf_text_describe(c, &more, error);
+    zi_gguf_encoder_metadata more = {0};
+    bool ok = !text || zi_gguf_encoder_metadata_create(c, &more, error);
     zi_gguf_out *values = malloc((count + more.count) * sizeof *values);
     if (ok && !values) ok = zi_error_no_memory(error, count * sizeof *values);
     if (ok) {
@@ -44,6 +45,6 @@ bool zi_conversion_write_gguf(zi_conversion *c, zi_error *error)
                            error);
     }
     free(values);
-    zi_gguf_text_free(&more);
+    zi_gguf_encoder_metadata_free(&more);
     return ok;
 }

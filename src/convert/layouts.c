@@ -1,4 +1,5 @@
-/* The layouts and precisions that models are written in: their names, and which go together. */
+/* Names of the layouts and precisions that models are converted to, and which combinations exist.
+ */
 #include "base/tables.h"
 #include "convert/plan.h"
 #include "io/layout.h"
@@ -45,22 +46,22 @@ zi_naming zi_layout_naming(zi_layout_kind layout)
     return namings[layout];
 }
 
-/* "original, fp16, bf16, fp8" */
+/* Writes the precisions that a layout supports, as in "original, fp16, bf16, fp8". */
 static void list_precisions(zi_naming layout, char *out, size_t size)
 {
     out[0] = 0;
     for (zi_precision p = ZI_PRECISION_ORIGINAL; zi_precision_names[p]; p++) {
         size_t length = strlen(out);
-        if (zi_plan_allows(layout, p))
+        if (zi_naming_supports(layout, p))
             snprintf(out + length, size - length, "%s%s", length ? ", " : "",
                      zi_precision_names[p]);
     }
 }
 
-bool zi_plan_check(zi_naming layout, zi_precision precision, zi_error *error)
+bool zi_naming_check_precision(zi_naming layout, zi_precision precision, zi_error *error)
 {
     char possible[80];
-    if (zi_plan_allows(layout, precision)) return true;
+    if (zi_naming_supports(layout, precision)) return true;
     list_precisions(layout, possible, sizeof possible);
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
                         "%s is not possible: models in the layout %s have %s",
@@ -69,5 +70,6 @@ bool zi_plan_check(zi_naming layout, zi_precision precision, zi_error *error)
 
 bool zi_layout_check(zi_layout_kind layout, zi_precision precision, zi_error *error)
 {
-    return layout == ZI_LAYOUT_SAME || zi_plan_check(zi_layout_naming(layout), precision, error);
+    return layout == ZI_LAYOUT_SAME ||
+           zi_naming_check_precision(zi_layout_naming(layout), precision, error);
 }

@@ -5,64 +5,68 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What layouts can hold, and how they are quantized. A type of ZI_DTYPE_COUNT: not at all. */
+/* What each layout can store. fp8, q8, q4: how it stores quantized matrices at these precisions; a
+ * type of ZI_DTYPE_COUNT means that it does not support the precision. */
 static const struct {
-    zi_form fp8, q8, q4;
-    zi_dtype rest;     /* of a quantized transformer, and of what goes with it; COUNT: as stored */
-    size_t group;      /* rows are whole groups of this */
-    bool scaled;       /* fp8 and I8 with factors */
-    bool eights;       /* fp8 without factors */
-    bool blocks;       /* ggml's */
-    bool groups;       /* MLX's */
-    bool wide_vectors; /* what is no matrix is F32, unless it is kept */
+    zi_value_storage fp8, q8, q4;
+    zi_dtype rest; /* type of the tensors that stay unquantized; ZI_DTYPE_COUNT: as in the source */
+    size_t group;  /* a matrix is quantized only if its row length is a multiple of this */
+    bool scaled;   /* can hold fp8 and I8 with scales */
+    bool unscaled_fp8; /* can hold fp8 without scales */
+    bool ggml_blocks;  /* can hold ggml's quantized blocks */
+    bool mlx_groups;   /* can hold MLX's quantized groups */
+    bool f32_vectors;  /* vectors become F32 unless the precision is "original" */
 } layouts[ZI_NAMINGS] = {
     [ZI_NAMES_DIFFUSERS] = {.fp8 = {.type = ZI_F8_E4M3},
                             .q8.type = ZI_DTYPE_COUNT,
                             .q4.type = ZI_DTYPE_COUNT,
                             .rest = ZI_DTYPE_COUNT,
                             .group = 64,
-                            .eights = true},
+                            .unscaled_fp8 = true},
     [ZI_NAMES_COMFYUI] = {.fp8 = {.packing = ZI_SCALED, .type = ZI_F8_E4M3},
                           .q8.type = ZI_DTYPE_COUNT,
                           .q4.type = ZI_DTYPE_COUNT,
                           .rest = ZI_DTYPE_COUNT,
                           .group = 64,
                           .scaled = true,
-                          .eights = true},
+                          .unscaled_fp8 = true},
     [ZI_NAMES_MLX] = {.fp8 = {ZI_GROUPED, ZI_F16, 8, 64, false},
                       .q8 = {ZI_GROUPED, ZI_F16, 8, 64, false},
                       .q4 = {ZI_GROUPED, ZI_F16, 4, 64, false},
                       .rest = ZI_F16,
                       .group = 64,
-                      .groups = true},
+                      .mlx_groups = true},
     [ZI_NAMES_GGUF] = {.fp8.type = ZI_DTYPE_COUNT,
                        .q8.type = ZI_Q8_0,
                        .q4.type = ZI_Q4_0,
                        .rest = ZI_DTYPE_COUNT,
                        .group = 32,
-                       .blocks = true,
-                       .wide_vectors = true},
+                       .ggml_blocks = true,
+                       .f32_vectors = true},
 };
 
-static const zi_form *quantized_form(zi_naming layout, zi_precision precision)
+/* How a layout stores quantized matrices at a precision; NULL: the precision is not a quantized
+ * one, or the layout does not support it. */
+static const zi_value_storage *quantized_storage(zi_naming layout, zi_precision precision)
 {
-    const zi_form *form = precision == ZI_PRECISION_FP8  ? &layouts[layout].fp8
-                          : precision == ZI_PRECISION_Q8 ? &layouts[layout].q8
-                          : precision == ZI_PRECISION_Q4 ? &layouts[layout].q4
-                                                         : NULL;
-    return form && form->type != ZI_DTYPE_COUNT ? form : NULL;
+    const zi_value_storage *storage = precision == ZI_PRECISION_FP8  ? &layouts[layout].fp8
+                                      : precision == ZI_PRECISION_Q8 ? &layouts[layout].q8
+                                      : precision == ZI_PRECISION_Q4 ? &layouts[layout].q4
+                                                                     : NULL;
+    return storage && storage->type != ZI_DTYPE_COUNT ? storage : NULL;
 }
 
-bool zi_plan_allows(zi_naming layout, zi_precision precision)
+bool zi_naming_supports(zi_naming layout, zi_precision precision)
 {
-    return precision < ZI_PRECISION_FP8 || quantized_form(layout, precision);
+    return precision < ZI_PRECISION_FP8 || quantized_storage(layout, precision);
 }
 
-/* ---- forms ---- */
+/* ---- storage ---- */
 
-/* Whether the entries' factors can be stored as they are for all of them together: one number, or
- * one a row. *by_row tells which. */
-static bool joint_factor(const zi_entry *const *entries, int count, bool *by_row)
+/* Whether the scales of the entries can serve the concatenated tensor unchanged: they have one
+ * type, and are either the same single value in all entries, or one value per row in all (*by_row).
+ */
+static bool scales_can_be_joined(const zi_entry *const *entries, int count, bool *by_row)
 {
     const zi_rows *first = &entries[0]->scales;
     *by_row = first->count > 1;
@@ -75,15 +79,15 @@ static bool joint_factor(const zi_entry *const *entries, int count, bool *by_row
     return true;
 }
 
-/* How the entries are stored, when it is one form for all of them. */
-static bool stored_form(const zi_entry *const *entries, int count, zi_form *form)
+/* Sets *storage when all entries are stored the same way; false otherwise. */
+static bool common_storage(const zi_entry *const *entries, int count, zi_value_storage *storage)
 {
     const zi_entry *first = entries[0];
-    *form = (zi_form){.packing = first->packing, .type = first->tensor->type};
+    *storage = (zi_value_storage){.packing = first->packing, .type = first->tensor->type};
     if (first->packing == ZI_GROUPED) {
-        form->type = first->scales.tensor->type;
-        form->bits = first->bits;
-        form->group = first->group;
+        storage->type = first->scales.tensor->type;
+        storage->bits = first->bits;
+        storage->group = first->group;
     }
     for (int i = 1; i < count; i++) {
         const zi_entry *it = entries[i];
@@ -93,21 +97,22 @@ static bool stored_form(const zi_entry *const *entries, int count, zi_form *form
             same = it->scales.tensor->type == first->scales.tensor->type;
         if (!same) return false;
     }
-    return first->packing != ZI_SCALED || joint_factor(entries, count, &form->by_row);
+    return first->packing != ZI_SCALED || scales_can_be_joined(entries, count, &storage->by_row);
 }
 
-static bool holds(zi_naming layout, const zi_form *form)
+static bool layout_supports(zi_naming layout, const zi_value_storage *storage)
 {
-    if (form->packing == ZI_GROUPED) return layouts[layout].groups;
-    if (form->packing == ZI_SCALED)
-        return layouts[layout].scaled && (form->type == ZI_I8 || !form->by_row);
-    if (form->type == ZI_F8_E4M3 || form->type == ZI_F8_E5M2) return layouts[layout].eights;
-    return zi_dtype_computes(form->type) || layouts[layout].blocks;
+    if (storage->packing == ZI_GROUPED) return layouts[layout].mlx_groups;
+    if (storage->packing == ZI_SCALED)
+        return layouts[layout].scaled && (storage->type == ZI_I8 || !storage->by_row);
+    if (storage->type == ZI_F8_E4M3 || storage->type == ZI_F8_E5M2)
+        return layouts[layout].unscaled_fp8;
+    return zi_dtype_computes(storage->type) || layouts[layout].ggml_blocks;
 }
 
-/* The plain type that comes nearest to what a layout does not hold: F16 for what is scaled by
- * halves, BF16 for what is not. */
-static zi_dtype plain_type(const zi_entry *const *entries, int count)
+/* The unquantized type to convert the entries to when the layout cannot hold their storage: the
+ * type of MLX scales, F16 for ggml blocks, BF16 for fp8 and integers, F32 when entries differ. */
+static zi_dtype nearest_plain_type(const zi_entry *const *entries, int count)
 {
     zi_dtype found = ZI_DTYPE_COUNT;
     for (int i = 0; i < count; i++) {
@@ -124,66 +129,67 @@ static zi_dtype plain_type(const zi_entry *const *entries, int count)
     return found;
 }
 
-/* Whether numbers already stored in one form are what the other asks for. */
-static bool serves(const zi_form *stored, const zi_form *wanted)
+/* Whether values stored one way satisfy the wanted storage, so that they can be copied. */
+static bool storage_satisfies(const zi_value_storage *stored, const zi_value_storage *wanted)
 {
     if (stored->packing == ZI_GROUPED)
         return wanted->packing == ZI_GROUPED && stored->bits == wanted->bits &&
                stored->group == wanted->group;
     if (stored->packing == ZI_SCALED)
         return wanted->packing == ZI_SCALED && stored->type == wanted->type && !stored->by_row;
-    /* a cast without a factor is fp8, too */
+    /* fp8 without a scale is accepted where scaled fp8 is wanted */
     return stored->type == wanted->type && wanted->packing != ZI_GROUPED;
 }
 
-static bool is_quantized(const zi_item *item, zi_naming layout)
+static bool is_quantizable(const zi_write_item *item, zi_naming layout)
 {
     const zi_entry *entry = item->entries[0];
     size_t width = entry->dims ? entry->shape[entry->dims - 1] : 0;
-    return entry->kind == ZI_MATRIX && item->part == ZI_TRANSFORMER && width >= 64 &&
-           width % layouts[layout].group == 0;
+    return entry->kind == ZI_TENSOR_MATRIX && item->component == ZI_COMPONENT_TRANSFORMER &&
+           width >= 64 && width % layouts[layout].group == 0;
 }
 
-/* Decides form and whether the stored bytes are it. */
-static void choose_form(zi_item *item, zi_naming layout, zi_precision precision)
+/* Sets item->storage, and item->copied if the source already has it. */
+static void choose_storage(zi_write_item *item, zi_naming layout, zi_precision precision)
 {
-    const zi_form *quantized = quantized_form(layout, precision);
-    zi_kind kind = item->entries[0]->kind;
-    zi_form stored;
-    bool one = stored_form(item->entries, item->count, &stored);
-    bool moved = item->entries[0]->nhwc != item->nhwc;
+    const zi_value_storage *quantized = quantized_storage(layout, precision);
+    zi_tensor_kind kind = item->entries[0]->kind;
+    zi_value_storage stored;
+    bool uniform = common_storage(item->entries, item->count, &stored);
+    bool transposed = item->entries[0]->nhwc != item->nhwc;
     zi_dtype plain = precision == ZI_PRECISION_FP16   ? ZI_F16
                      : precision == ZI_PRECISION_BF16 ? ZI_BF16
                      : quantized                      ? layouts[layout].rest
                                                       : ZI_DTYPE_COUNT;
-    if (precision != ZI_PRECISION_ORIGINAL && layouts[layout].wide_vectors &&
-        (kind == ZI_VECTOR || kind == ZI_ROW))
+    if (precision != ZI_PRECISION_ORIGINAL && layouts[layout].f32_vectors &&
+        (kind == ZI_TENSOR_VECTOR || kind == ZI_TENSOR_ROW))
         plain = ZI_F32;
-    if (quantized && is_quantized(item, layout)) {
-        item->copied = one && serves(&stored, quantized);
-        item->form = item->copied ? stored : *quantized;
-    } else if (plain == ZI_DTYPE_COUNT && one && holds(layout, &stored)) {
-        item->copied = !moved;
-        item->form = stored;
+    if (quantized && is_quantizable(item, layout)) {
+        item->copied = uniform && storage_satisfies(&stored, quantized);
+        item->storage = item->copied ? stored : *quantized;
+    } else if (plain == ZI_DTYPE_COUNT && uniform && layout_supports(layout, &stored)) {
+        item->copied = !transposed;
+        item->storage = stored;
     } else {
-        if (plain == ZI_DTYPE_COUNT) plain = plain_type(item->entries, item->count);
-        item->form = (zi_form){.packing = ZI_PLAIN, .type = plain};
-        item->copied = one && !moved && stored.packing == ZI_PLAIN && stored.type == plain;
+        if (plain == ZI_DTYPE_COUNT) plain = nearest_plain_type(item->entries, item->count);
+        item->storage = (zi_value_storage){.packing = ZI_PLAIN, .type = plain};
+        item->copied = uniform && !transposed && stored.packing == ZI_PLAIN && stored.type == plain;
     }
 }
 
 /* ---- shapes ---- */
 
-static void set_bytes(zi_item *item)
+/* Sets item->bytes from its type and shape. Companions are items of their own and not counted. */
+static void set_item_bytes(zi_write_item *item)
 {
     size_t count = 1;
     for (int d = 0; d < item->dims; d++) count *= item->shape[d];
     item->bytes = zi_dtype_bytes(item->type, count);
 }
 
-/* The shape of all numbers, from the canonical shape of the entries. Products cannot overflow: each
- * entry is counted, and files are not that large. */
-static void shape_numbers(zi_item *item, zi_naming layout)
+/* Sets type, shape, rows, columns and bytes from the canonical shapes of the entries. Products
+ * cannot overflow: they are bounded by the entries' element counts, which were checked. */
+static void set_item_shape(zi_write_item *item, zi_naming layout)
 {
     const zi_entry *entry = item->entries[0];
     item->dims = entry->dims;
@@ -197,25 +203,26 @@ static void shape_numbers(zi_item *item, zi_naming layout)
         item->shape[2] = entry->shape[3];
         item->shape[3] = entry->shape[1];
     }
-    if (entry->kind == ZI_POINTWISE && layout == ZI_NAMES_COMFYUI) {
+    if (entry->kind == ZI_TENSOR_CONV1X1 && layout == ZI_NAMES_COMFYUI) {
         item->dims = 4;
         item->shape[2] = item->shape[3] = 1;
     }
-    item->type = item->form.type;
-    if (item->form.packing == ZI_GROUPED) {
+    item->type = item->storage.type;
+    if (item->storage.packing == ZI_GROUPED) {
         item->type = ZI_U32;
-        item->shape[1] = item->shape[1] * (size_t)item->form.bits / 32;
+        item->shape[1] = item->shape[1] * (size_t)item->storage.bits / 32;
     }
-    set_bytes(item);
+    set_item_bytes(item);
 }
 
-/* ---- collecting ---- */
+/* ---- adding items ---- */
 
-static zi_item *new_item(zi_plan *plan, zi_error *error)
+/* Appends a zeroed item; NULL and an error when memory is short. May move the items. */
+static zi_write_item *new_item(zi_write_plan *plan, zi_error *error)
 {
     if (plan->count == plan->capacity) {
         size_t capacity = plan->capacity ? 2 * plan->capacity : 256;
-        zi_item *grown = realloc(plan->items, capacity * sizeof *grown);
+        zi_write_item *grown = realloc(plan->items, capacity * sizeof *grown);
         if (!grown) {
             zi_error_no_memory(error, capacity * sizeof *grown);
             return NULL;
@@ -223,14 +230,14 @@ static zi_item *new_item(zi_plan *plan, zi_error *error)
         plan->items = grown;
         plan->capacity = capacity;
     }
-    zi_item *item = &plan->items[plan->count++];
-    *item = (zi_item){0};
+    zi_write_item *item = &plan->items[plan->count++];
+    *item = (zi_write_item){0};
     return item;
 }
 
-static bool set_name(zi_item *item, bool prefixed, const char *name, zi_error *error)
+static bool set_name(zi_write_item *item, bool prefixed, const char *name, zi_error *error)
 {
-    const char *prefix = prefixed ? zi_key_prefix(item->part) : "";
+    const char *prefix = prefixed ? zi_key_prefix(item->component) : "";
     size_t size = strlen(prefix) + strlen(name) + 1;
     item->name = malloc(size);
     if (!item->name) return zi_error_no_memory(error, size);
@@ -238,79 +245,82 @@ static bool set_name(zi_item *item, bool prefixed, const char *name, zi_error *e
     return true;
 }
 
-/* Adds what belongs to the numbers of item `main`. */
-static bool add_companion(zi_plan *plan, size_t main, zi_role role, const char *name, bool prefixed,
-                          zi_error *error)
+/* Adds one companion (scales, biases, scale or format marker) of the item at index `weight`. */
+static bool add_companion(zi_write_plan *plan, size_t weight, zi_tensor_role role, const char *name,
+                          bool prefixed, zi_error *error)
 {
-    zi_item *item = new_item(plan, error);
+    zi_write_item *item = new_item(plan, error);
     if (!item) return false;
-    const zi_item *numbers = &plan->items[main];
-    const zi_form *form = &numbers->form;
-    *item = *numbers;
+    const zi_write_item *weight_item = &plan->items[weight];
+    const zi_value_storage *storage = &weight_item->storage;
+    *item = *weight_item;
     item->name = NULL;
     item->role = role;
-    item->main = main;
-    item->type = form->type;
+    item->weight = weight;
+    item->type = storage->type;
     item->dims = 2;
-    item->shape[0] = numbers->rows;
-    item->shape[1] = form->group ? numbers->columns / form->group : 1;
-    if (role == ZI_FACTOR) {
-        item->type = numbers->copied ? numbers->entries[0]->scales.tensor->type : ZI_F32;
-        if (!form->by_row) item->dims = 0;
+    item->shape[0] = weight_item->rows;
+    item->shape[1] = storage->group ? weight_item->columns / storage->group : 1;
+    if (role == ZI_ROLE_SCALE) {
+        item->type = weight_item->copied ? weight_item->entries[0]->scales.tensor->type : ZI_F32;
+        if (!storage->by_row) item->dims = 0;
     }
-    if (role == ZI_MARKER) {
-        zi_formats_marker(form->type, item->text);
+    if (role == ZI_ROLE_FORMAT) {
+        zi_formats_layer_json(storage->type, item->text);
         item->type = ZI_U8;
         item->dims = 1;
         item->shape[0] = strlen(item->text);
     }
-    set_bytes(item);
+    set_item_bytes(item);
     return set_name(item, prefixed, name, error);
 }
 
-static bool add_companions(zi_plan *plan, size_t main, zi_naming layout, const zi_source *source,
-                           bool prefixed, zi_error *error)
+static bool add_companions(zi_write_plan *plan, size_t weight, zi_naming layout,
+                           const zi_source *source, bool prefixed, zi_error *error)
 {
-    static const zi_role of_groups[] = {ZI_SCALES, ZI_BIASES}, of_scaled[] = {ZI_FACTOR, ZI_MARKER};
-    const char *canonical = plan->items[main].entries[0]->name;
-    zi_packing packing = plan->items[main].form.packing;
+    static const zi_tensor_role mlx_roles[] = {ZI_ROLE_GROUP_SCALES, ZI_ROLE_GROUP_BIASES},
+                                scaled_roles[] = {ZI_ROLE_SCALE, ZI_ROLE_FORMAT};
+    const char *canonical = plan->items[weight].entries[0]->name;
+    zi_packing packing = plan->items[weight].storage.packing;
     for (int i = 0; packing != ZI_PLAIN && i < 2; i++) {
-        zi_role role = packing == ZI_GROUPED ? of_groups[i] : of_scaled[i];
-        zi_stored stored;
-        if (!zi_key_write(layout, canonical, role, &source->form, &stored))
+        zi_tensor_role role = packing == ZI_GROUPED ? mlx_roles[i] : scaled_roles[i];
+        zi_stored_name stored;
+        if (!zi_key_format(layout, canonical, role, &source->vae_depth, &stored))
             return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED,
-                                   zi_entry_file(plan->items[main].entries[0]), canonical,
+                                   zi_entry_file(plan->items[weight].entries[0]), canonical,
                                    "tensor %s: its scales have no name", canonical);
-        if (!add_companion(plan, main, role, stored.name, prefixed, error)) return false;
+        if (!add_companion(plan, weight, role, stored.name, prefixed, error)) return false;
     }
     return true;
 }
 
-/* An entry and where the layout puts it. */
-struct placed {
-    zi_stored stored;
+/* An entry and the stored name that the layout has for it. */
+struct named_entry {
+    zi_stored_name stored;
     const zi_entry *entry;
 };
 
-static int by_place(const void *a, const void *b)
+static int by_stored_name(const void *a, const void *b)
 {
-    const struct placed *x = a, *y = b;
+    const struct named_entry *x = a, *y = b;
     int order = strcmp(x->stored.name, y->stored.name);
     return order ? order : x->stored.slice - y->stored.slice;
 }
 
-/* The entries at `placed` that make one tensor; false when some of them are missing. */
-static bool join(const struct placed *placed, size_t left, zi_item *item, zi_error *error)
+/* Sets item->entries to the slices, first in `named` (of which `remaining` are left), that make up
+ * one stored tensor. Fails when a slice is missing or does not fit. */
+static bool collect_slices(const struct named_entry *named, size_t remaining, zi_write_item *item,
+                           zi_error *error)
 {
-    int slices = placed->stored.slices;
-    const zi_entry *first = placed->entry;
+    int slices = named->stored.slices;
+    const zi_entry *first = named->entry;
     for (int i = 0; i < slices; i++) {
-        const zi_entry *it = (size_t)i < left ? placed[i].entry : NULL;
-        if (!it || strcmp(placed[i].stored.name, placed->stored.name) != 0 ||
-            placed[i].stored.slice != i)
+        const zi_entry *it = (size_t)i < remaining ? named[i].entry : NULL;
+        if (!it || strcmp(named[i].stored.name, named->stored.name) != 0 ||
+            named[i].stored.slice != i)
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(first), first->name,
-                                   "of tensor %s only a part is there (%s)", placed->stored.name,
-                                   first->name);
+                                   "tensor %s is incomplete: only %s is present",
+                                   named->stored.name, first->name);
         if (it->dims != first->dims || (slices > 1 && it->shape[1] != first->shape[1]))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(it), it->name,
                                    "tensors %s and %s do not fit together", first->name, it->name);
@@ -320,89 +330,93 @@ static bool join(const struct placed *placed, size_t left, zi_item *item, zi_err
     return true;
 }
 
-static bool add_item(zi_plan *plan, const struct placed *placed, size_t left,
+static bool add_item(zi_write_plan *plan, const struct named_entry *named, size_t remaining,
                      const zi_source *source, zi_naming layout, zi_precision precision,
                      bool prefixed, zi_error *error)
 {
-    zi_item *item = new_item(plan, error);
+    zi_write_item *item = new_item(plan, error);
     if (!item) return false;
-    size_t main = plan->count - 1;
-    item->part = source->part;
-    item->main = main;
-    item->nhwc = placed->stored.kind == ZI_KERNEL && layout == ZI_NAMES_MLX;
-    if (!join(placed, left, item, error) || !set_name(item, prefixed, placed->stored.name, error))
+    size_t weight = plan->count - 1;
+    item->component = source->component;
+    item->weight = weight;
+    item->nhwc = named->stored.kind == ZI_TENSOR_CONV && layout == ZI_NAMES_MLX;
+    if (!collect_slices(named, remaining, item, error) ||
+        !set_name(item, prefixed, named->stored.name, error))
         return false;
-    choose_form(item, layout, precision);
-    shape_numbers(item, layout);
-    return add_companions(plan, main, layout, source, prefixed, error);
+    choose_storage(item, layout, precision);
+    set_item_shape(item, layout);
+    return add_companions(plan, weight, layout, source, prefixed, error);
 }
 
-bool zi_plan_add(zi_plan *plan, const zi_source *source, zi_naming layout, zi_precision precision,
-                 bool prefixed, zi_error *error)
+bool zi_write_plan_add_component(zi_write_plan *plan, const zi_source *source, zi_naming layout,
+                                 zi_precision precision, bool prefixed, zi_error *error)
 {
     size_t count = source->count;
-    struct placed *placed = calloc(count ? count : 1, sizeof *placed);
-    if (!placed) return zi_error_no_memory(error, count * sizeof *placed);
+    struct named_entry *named = calloc(count ? count : 1, sizeof *named);
+    if (!named) return zi_error_no_memory(error, count * sizeof *named);
     bool ok = true;
     for (size_t i = 0; ok && i < count; i++) {
-        const zi_entry *entry = placed[i].entry = &source->entries[i];
-        ok = zi_key_write(layout, entry->name, ZI_ITSELF, &source->form, &placed[i].stored) ||
+        const zi_entry *entry = named[i].entry = &source->entries[i];
+        ok = zi_key_format(layout, entry->name, ZI_ROLE_WEIGHT, &source->vae_depth,
+                           &named[i].stored) ||
              zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_entry_file(entry), entry->name,
                              "tensor %s has no name in the layout of %s", entry->name,
                              zi_naming_name(layout));
     }
-    qsort(placed, count, sizeof *placed, by_place);
-    for (size_t i = 0; ok && i < count; i += (size_t)placed[i].stored.slices)
-        ok = add_item(plan, &placed[i], count - i, source, layout, precision, prefixed, error);
-    free(placed);
+    qsort(named, count, sizeof *named, by_stored_name);
+    for (size_t i = 0; ok && i < count; i += (size_t)named[i].stored.slices)
+        ok = add_item(plan, &named[i], count - i, source, layout, precision, prefixed, error);
+    free(named);
     return ok;
 }
 
 /* ---- order ---- */
 
-/* What is aligned to more goes first. What is computed beside its weights cannot be written before
- * them: groups and their scales are multiples of four bytes together, and so are the weights that
- * computed factors of four bytes stand behind. */
-static int rank(const zi_item *item)
+/* Lower ranks are written first: tensors with larger elements, so that all are aligned without
+ * padding. Companions that are computed during conversion must follow their weights: MLX weights,
+ * scales and biases together, and scaled weights before their F32 scales, keep an alignment of four
+ * bytes. */
+static int alignment_rank(const zi_write_item *item)
 {
-    if (item->form.packing == ZI_GROUPED) return 1;
-    if (item->form.packing == ZI_SCALED && !item->copied) {
-        if (item->role == ZI_ITSELF) return 2;
-        if (item->role == ZI_FACTOR) return 3;
+    if (item->storage.packing == ZI_GROUPED) return 1;
+    if (item->storage.packing == ZI_SCALED && !item->copied) {
+        if (item->role == ZI_ROLE_WEIGHT) return 2;
+        if (item->role == ZI_ROLE_SCALE) return 3;
     }
     size_t size = zi_dtype_size(item->type);
     return size >= 4 ? 0 : size == 2 ? 4 : 5;
 }
 
-static int by_rank(const void *a, const void *b)
+static int by_alignment(const void *a, const void *b)
 {
-    const zi_item *x = a, *y = b;
-    int order = rank(x) - rank(y);
-    return order ? order : (x->number > y->number) - (x->number < y->number);
+    const zi_write_item *x = a, *y = b;
+    int order = alignment_rank(x) - alignment_rank(y);
+    return order ? order : (x->index > y->index) - (x->index < y->index);
 }
 
-bool zi_plan_sort(zi_plan *plan, zi_error *error)
+bool zi_write_plan_sort(zi_write_plan *plan, zi_error *error)
 {
-    size_t *places = malloc((plan->count + 1) * sizeof *places);
-    if (!places) return zi_error_no_memory(error, plan->count * sizeof *places);
-    for (size_t i = 0; i < plan->count; i++) plan->items[i].number = i;
-    if (plan->count) qsort(plan->items, plan->count, sizeof *plan->items, by_rank);
-    for (size_t i = 0; i < plan->count; i++) places[plan->items[i].number] = i;
-    for (size_t i = 0; i < plan->count; i++) plan->items[i].main = places[plan->items[i].main];
-    free(places);
+    size_t *positions = malloc((plan->count + 1) * sizeof *positions);
+    if (!positions) return zi_error_no_memory(error, plan->count * sizeof *positions);
+    for (size_t i = 0; i < plan->count; i++) plan->items[i].index = i;
+    if (plan->count) qsort(plan->items, plan->count, sizeof *plan->items, by_alignment);
+    for (size_t i = 0; i < plan->count; i++) positions[plan->items[i].index] = i;
+    for (size_t i = 0; i < plan->count; i++)
+        plan->items[i].weight = positions[plan->items[i].weight];
+    free(positions);
     return true;
 }
 
-size_t zi_plan_bytes(const zi_plan *plan)
+size_t zi_write_plan_bytes(const zi_write_plan *plan)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < plan->count; i++) bytes += plan->items[i].bytes;
     return bytes;
 }
 
-void zi_plan_free(zi_plan *plan)
+void zi_write_plan_free(zi_write_plan *plan)
 {
     for (size_t i = 0; i < plan->count; i++) free(plan->items[i].name);
     free(plan->items);
-    *plan = (zi_plan){0};
+    *plan = (zi_write_plan){0};
 }

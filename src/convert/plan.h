@@ -1,5 +1,5 @@
-/* What a file in another layout will hold: its tensors, and for each of them where its numbers come
- * from and how they are to be stored. Nothing is read here but names, shapes and scales. */
+/* The plan of a file to write: its tensors, the stored tensors that their values come from, and how
+ * the values will be stored. Planning reads names, shapes and scales only, no weights. */
 #ifndef ZI_CONVERT_PLAN_H
 #define ZI_CONVERT_PLAN_H
 
@@ -7,58 +7,63 @@
 #include "io/formats.h"
 #include "io/source.h"
 
-/* How numbers are stored. */
+/* How values are stored: plain, in MLX groups with scale and bias, or scaled fp8/int8. */
 typedef struct {
     zi_packing packing;
-    zi_dtype type; /* grouped: of scales and biases, to which numbers are rounded before */
-    int bits;      /* grouped */
-    size_t group;  /* grouped */
-    bool by_row;   /* scaled: a factor for each row */
-} zi_form;
+    zi_dtype type; /* of values; for ZI_GROUPED: of scales and biases */
+    int bits;      /* ZI_GROUPED: 4 or 8 */
+    size_t group;  /* ZI_GROUPED: values per group */
+    bool by_row;   /* ZI_SCALED: one scale per row instead of one per tensor */
+} zi_value_storage;
 
-/* A tensor to be written: numbers, or what belongs to the numbers of another one. */
+/* One tensor of the output: a weight, or a companion (scales, biases, format marker) of one. */
 typedef struct {
-    char *name; /* as stored, with prefix */
-    zi_part part;
-    zi_role role;
-    const zi_entry *entries[ZI_MAX_FUSED]; /* one below the other, `count` of them */
+    char *name; /* as stored, with prefix; owned by the plan */
+    zi_component component;
+    zi_tensor_role role;
+    const zi_entry *entries[ZI_MAX_FUSED]; /* [count] source tensors, concatenated along rows */
     int count;
-    zi_form form; /* of the numbers */
-    bool copied;  /* they are stored as they are to be */
-    bool nhwc;    /* to be stored as [out, h, w, in] */
+    zi_value_storage storage; /* of the weight's values */
+    bool copied;              /* the source has this storage: bytes are copied as they are */
+    bool nhwc;                /* convolution weights are written as [out, h, w, in] */
     zi_dtype type;
     int dims;
     size_t shape[ZI_MAX_DIMS];
-    size_t rows, columns; /* of the numbers: the first of two and more dimensions, and the rest */
-    size_t bytes;
-    size_t number, main; /* its place among the items, and that of the numbers it belongs to */
-    char text[ZI_FORMAT_TEXT]; /* of a marker */
-} zi_item;
+    size_t rows, columns;      /* of the weight as a matrix: first dimension, product of the others;
+                                  one row for a vector */
+    size_t bytes;              /* of this tensor, without its companions */
+    size_t index;              /* position before sorting; used by zi_write_plan_sort only */
+    size_t weight;             /* index in the plan of the weight that this item belongs to */
+    char text[ZI_FORMAT_TEXT]; /* contents of a format marker */
+} zi_write_item;
 
-/* What a file will hold, begun as {0}. The entries belong to the sources, which must outlive it. */
+/* Begins as {0}. Entries are borrowed from the sources, which must outlive the plan. */
 typedef struct {
-    zi_item *items;
+    zi_write_item *items;
     size_t count, capacity;
-} zi_plan;
+} zi_write_plan;
 
-/* How the tensors of a layout to write are named; not of ZI_LAYOUT_SAME. */
+/* The tensor names that a layout uses when written. layout must not be ZI_LAYOUT_SAME. */
 zi_naming zi_layout_naming(zi_layout_kind layout);
 
-/* Whether a layout has numbers of this precision; zi_plan_check: else the error lists which. */
-bool zi_plan_allows(zi_naming layout, zi_precision precision);
-bool zi_plan_check(zi_naming layout, zi_precision precision, zi_error *error) ZI_CHECKED;
+/* Whether a layout can store a precision. zi_naming_check_precision fails with
+ * ZI_ERROR_INVALID_ARGUMENT otherwise and lists the supported ones. */
+bool zi_naming_supports(zi_naming layout, zi_precision precision);
+bool zi_naming_check_precision(zi_naming layout, zi_precision precision,
+                               zi_error *error) ZI_CHECKED;
 
-/* Adds the tensors of a part. prefixed: for a file of several parts. */
-bool zi_plan_add(zi_plan *plan, const zi_source *source, zi_naming layout, zi_precision precision,
-                 bool prefixed, zi_error *error) ZI_CHECKED;
+/* Adds all tensors of a component. prefixed: names get the component's prefix, as in a file that
+ * holds several components. */
+bool zi_write_plan_add_component(zi_write_plan *plan, const zi_source *source, zi_naming layout,
+                                 zi_precision precision, bool prefixed, zi_error *error) ZI_CHECKED;
 
-/* Puts the items of a file into the order in which they are written: every tensor is aligned to its
- * numbers without gaps, and what is computed with weights stands behind them. */
-bool zi_plan_sort(zi_plan *plan, zi_error *error) ZI_CHECKED;
+/* Sorts the items into the order of the file: tensors are aligned to their element size without
+ * gaps, and companions that are computed during conversion follow their weights. */
+bool zi_write_plan_sort(zi_write_plan *plan, zi_error *error) ZI_CHECKED;
 
-/* Of all tensors together. */
-size_t zi_plan_bytes(const zi_plan *plan);
+/* Bytes of all tensors together, without headers. */
+size_t zi_write_plan_bytes(const zi_write_plan *plan);
 
-void zi_plan_free(zi_plan *plan);
+void zi_write_plan_free(zi_write_plan *plan);
 
 #endif

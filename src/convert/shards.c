@@ -5,19 +5,20 @@
 
 enum { MAX_NAME = 512, MAX_INDEX = 64 << 20 };
 
-/* Items of the shard that begins at `first`. */
-static size_t length_of(const zi_shards *shards, const zi_plan *plan, size_t first)
+/* How many items go into the shard that begins with item `first`. */
+static size_t shard_item_count(const zi_shard_files *shards, const zi_write_plan *plan,
+                               size_t first)
 {
     size_t bytes = 0, n = 0;
     for (; first + n < plan->count; n++) {
-        size_t more = plan->items[first + n].bytes;
-        if (n && (bytes > shards->most || more > shards->most - bytes)) break;
-        bytes += more;
+        size_t item_bytes = plan->items[first + n].bytes;
+        if (n && (bytes > shards->max_bytes || item_bytes > shards->max_bytes - bytes)) break;
+        bytes += item_bytes;
     }
     return n;
 }
 
-static void name_shard(const zi_shards *shards, size_t number, size_t count, char *out)
+static void format_shard_name(const zi_shard_files *shards, size_t number, size_t count, char *out)
 {
     if (count == 1)
         snprintf(out, MAX_NAME, "%s.safetensors", shards->stem);
@@ -25,19 +26,21 @@ static void name_shard(const zi_shards *shards, size_t number, size_t count, cha
         snprintf(out, MAX_NAME, "%s-%05zu-of-%05zu.safetensors", shards->stem, number, count);
 }
 
-static bool write_index(const zi_shards *shards, const zi_plan *plan, size_t count, zi_error *error)
+/* Writes STEM.safetensors.index.json, which maps tensors to the `count` shards. */
+static bool write_shard_index(const zi_shard_files *shards, const zi_write_plan *plan, size_t count,
+                              zi_error *error)
 {
     char name[MAX_NAME];
     zi_text text;
     zi_text_init(&text, MAX_INDEX);
     zi_text_printf(&text,
                    "{\n  \"metadata\": {\n    \"total_size\": %zu\n  },\n  \"weight_map\": {",
-                   zi_plan_bytes(plan));
+                   zi_write_plan_bytes(plan));
     size_t end = 0, number = 0;
     for (size_t i = 0; i < plan->count; i++) {
         if (i == end) {
-            end += length_of(shards, plan, i);
-            name_shard(shards, ++number, count, name);
+            end += shard_item_count(shards, plan, i);
+            format_shard_name(shards, ++number, count, name);
         }
         zi_text_printf(&text, "%s\n    \"%s\": \"%s\"", i ? "," : "", plan->items[i].name, name);
     }
@@ -53,18 +56,19 @@ static bool write_index(const zi_shards *shards, const zi_plan *plan, size_t cou
     return ok;
 }
 
-bool zi_shards_write(const zi_shards *shards, const zi_plan *plan, zi_work *work, zi_error *error)
+bool zi_write_shards(const zi_shard_files *shards, const zi_write_plan *plan,
+                     zi_write_context *work, zi_error *error)
 {
     size_t count = 0, number = 0;
-    for (size_t i = 0; i < plan->count; count++) i += length_of(shards, plan, i);
+    for (size_t i = 0; i < plan->count; count++) i += shard_item_count(shards, plan, i);
     for (size_t i = 0, n; i < plan->count; i += n) {
         char shard[MAX_NAME], name[2 * MAX_NAME];
-        n = length_of(shards, plan, i);
-        name_shard(shards, ++number, count, shard);
+        n = shard_item_count(shards, plan, i);
+        format_shard_name(shards, ++number, count, shard);
         snprintf(name, sizeof name, "%s%s", shards->dir, shard);
         const char *path = zi_output_folder_add_path(shards->folder, name, error);
         if (!path || !zi_write_safetensors(path, shards->format, plan, i, n, work, error))
             return false;
     }
-    return count < 2 || write_index(shards, plan, count, error);
+    return count < 2 || write_shard_index(shards, plan, count, error);
 }

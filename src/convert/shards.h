@@ -1,4 +1,4 @@
-/* A part in safetensors files of a limited size, with an index where there are several. */
+/* Writes one component as sharded safetensors files, with an index file when there are several. */
 #ifndef ZI_CONVERT_SHARDS_H
 #define ZI_CONVERT_SHARDS_H
 
@@ -6,13 +6,13 @@
 #include "convert/write.h"
 
 typedef struct {
-    zi_output_folder *folder;
-    const char *dir, *stem; /* "vae/", "diffusion_pytorch_model" */
-    const char *format;     /* of the metadata */
-    size_t most;            /* bytes of tensors in a file, if they fit */
-} zi_shards;
+    zi_output_folder *folder; /* receives the files; borrowed */
+    const char *dir, *stem;   /* "vae/", "diffusion_pytorch_model" */
+    const char *format;       /* "format" in the files' metadata: "pt" or "mlx" */
+    size_t max_bytes;         /* of tensors in a shard; a larger tensor gets a shard of its own */
+} zi_shard_files;
 
-bool zi_shards_write(const zi_shards *shards, const zi_plan *plan, zi_work *work,
-                     zi_error *error) ZI_CHECKED;
+bool zi_write_shards(const zi_shard_files *shards, const zi_write_plan *plan,
+                     zi_write_context *work, zi_error *error) ZI_CHECKED;
 
 #endif

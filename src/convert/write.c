@@ -1,5 +1,5 @@
 #include "convert/write.h"
-#include "convert/numbers.h"
+#include "convert/item_values.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -8,114 +8,128 @@
 
 enum { CHUNK = 8 << 20 };
 
-/* Of one file. */
+/* State of one output file. */
 struct writer {
-    zi_work *work;
-    const zi_item *items; /* of the whole plan */
-    size_t first;         /* of the file */
-    float *scratch;       /* two segments for each thread */
-    size_t segment;       /* the longest of them */
-    uint8_t *chunk;       /* of CHUNK bytes, or of the longest segment */
-    /* what was computed with the last weights */
+    zi_write_context *work;
+    const zi_write_item *items; /* of the whole plan; borrowed */
+    size_t first;               /* index of the file's first item */
+    float *scratch;             /* two segments per thread */
+    size_t segment;             /* values of the longest segment */
+    uint8_t *chunk;             /* output buffer: CHUNK bytes, or the longest segment */
+    /* companions that were computed with the last weight */
     uint8_t *scales, *biases;
-    float *factors; /* of all items */
+    float *factors; /* [items] scales of scaled weights, by index in the plan */
 };
 
-/* Segments of an item that are converted together. */
-struct run {
+/* Segments of one item that are converted in parallel and written as one chunk. */
+struct segment_batch {
     const struct writer *writer;
-    const zi_item *item;
-    size_t segment, in_row; /* numbers of a segment; segments of a row */
-    size_t first;           /* segment */
-    size_t start;           /* bytes before the first */
+    const zi_write_item *item;
+    size_t segment, segments_per_row; /* values per segment; segments per row */
+    size_t first;                     /* index of the batch's first segment */
+    size_t start;                     /* byte offset of the first segment in the item */
     float factor;
-    float *most;          /* measuring: the largest magnitude that each thread has seen */
-    atomic_bool overflow; /* a half was asked to hold too much */
+    float *max; /* [threads] largest finite magnitude that each thread found; for find_factor */
+    atomic_bool overflow; /* a value exceeds the range of F16 */
 };
 
-static bool advance(zi_work *work, size_t bytes, zi_error *error)
+/* Adds bytes to the progress and reports it. Fails with ZI_ERROR_CANCELLED when the caller stops.
+ */
+static bool report_progress(zi_write_context *work, size_t bytes, zi_error *error)
 {
-    work->done += bytes;
+    work->bytes_done += bytes;
     zi_progress progress = {.stage = ZI_STAGE_CONVERT,
-                            .fraction = (double)work->done / (double)(work->total | 1)};
+                            .fraction = (double)work->bytes_done / (double)(work->bytes_total | 1)};
     return !work->progress || work->progress(work->user, &progress) || zi_error_cancelled(error);
 }
 
-/* ---- computing ---- */
+/* ---- converting ---- */
 
-/* Bytes of an item's numbers before a segment. */
-static size_t place_of(const struct run *run, size_t segment)
+/* Byte offset of a segment in the item's output. */
+static size_t offset_of_segment(const struct segment_batch *batch, size_t segment)
 {
-    const zi_item *item = run->item;
-    size_t row = segment / run->in_row, from = segment % run->in_row * run->segment;
+    const zi_write_item *item = batch->item;
+    size_t row = segment / batch->segments_per_row,
+           from = segment % batch->segments_per_row * batch->segment;
     size_t row_bytes = item->bytes / item->rows;
-    bool grouped = item->form.packing == ZI_GROUPED;
+    bool grouped = item->storage.packing == ZI_GROUPED;
     size_t before =
-        grouped ? from * (size_t)item->form.bits / 8 : zi_dtype_bytes(item->form.type, from);
+        grouped ? from * (size_t)item->storage.bits / 8 : zi_dtype_bytes(item->storage.type, from);
     return row * row_bytes + before;
 }
 
-static float *read_segment(const struct run *run, size_t segment, size_t worker, size_t *n)
+/* Reads a segment into the thread's scratch memory, *n values. */
+static float *read_segment(const struct segment_batch *batch, size_t segment, size_t worker,
+                           size_t *n)
 {
-    const zi_item *item = run->item;
-    size_t row = segment / run->in_row, from = segment % run->in_row * run->segment;
+    const zi_write_item *item = batch->item;
+    size_t row = segment / batch->segments_per_row,
+           from = segment % batch->segments_per_row * batch->segment;
     size_t left = item->columns - from;
-    float *x = run->writer->scratch + 2 * worker * run->writer->segment;
-    *n = left < run->segment ? left : run->segment;
-    zi_numbers_read(item, row, from, *n, x + run->writer->segment, x);
+    float *x = batch->writer->scratch + 2 * worker * batch->writer->segment;
+    *n = left < batch->segment ? left : batch->segment;
+    zi_item_read_values(item, row, from, *n, x + batch->writer->segment, x);
     return x;
 }
 
-static void measure_segment(void *context, size_t task, size_t worker)
+static void find_segment_max(void *context, size_t task, size_t worker)
 {
-    struct run *run = context;
+    struct segment_batch *batch = context;
     size_t n;
-    const float *x = read_segment(run, run->first + task, worker, &n);
-    float most = run->most[worker];
+    const float *x = read_segment(batch, batch->first + task, worker, &n);
+    float max = batch->max[worker];
     for (size_t i = 0; i < n; i++) {
         float magnitude = fabsf(x[i]);
-        most = magnitude > most && magnitude < INFINITY ? magnitude : most;
+        max = magnitude > max && magnitude < INFINITY ? magnitude : max;
     }
-    run->most[worker] = most;
+    batch->max[worker] = max;
 }
 
 static void convert_segment(void *context, size_t task, size_t worker)
 {
-    struct run *run = context;
-    const zi_form *form = &run->item->form;
-    size_t n, segment = run->first + task;
-    float *x = read_segment(run, segment, worker, &n);
-    zi_written to = {.numbers = run->writer->chunk + (place_of(run, segment) - run->start)};
-    if (form->packing == ZI_GROUPED) {
-        size_t row = segment / run->in_row, from = segment % run->in_row * run->segment;
-        size_t at = (row * run->item->columns + from) / form->group * zi_dtype_size(form->type);
-        to.scales = run->writer->scales + at;
-        to.biases = run->writer->biases + at;
+    struct segment_batch *batch = context;
+    const zi_value_storage *storage = &batch->item->storage;
+    size_t n, segment = batch->first + task;
+    float *x = read_segment(batch, segment, worker, &n);
+    zi_item_buffers to = {.values = batch->writer->chunk +
+                                    (offset_of_segment(batch, segment) - batch->start)};
+    if (storage->packing == ZI_GROUPED) {
+        size_t row = segment / batch->segments_per_row,
+               from = segment % batch->segments_per_row * batch->segment;
+        size_t at =
+            (row * batch->item->columns + from) / storage->group * zi_dtype_size(storage->type);
+        to.scales = batch->writer->scales + at;
+        to.biases = batch->writer->biases + at;
     }
-    if (!zi_numbers_write(run->item, x, n, run->factor, to)) atomic_store(&run->overflow, true);
+    if (!zi_item_store_values(batch->item, x, n, batch->factor, to))
+        atomic_store(&batch->overflow, true);
 }
 
-/* The factor that makes the largest magnitude the largest number of F8_E4M3. */
-static bool measure(struct writer *writer, const zi_item *item, size_t segments, struct run *run,
-                    zi_error *error)
+/* Sets batch->factor, and the item's entry of writer->factors, to the largest magnitude / 448 (the
+ * largest F8_E4M3), or to 1 when all values are 0. Values are divided by it when they are stored.
+ * Fails only when memory is short. */
+static bool find_factor(struct writer *writer, const zi_write_item *item, size_t segments,
+                        struct segment_batch *batch, zi_error *error)
 {
     size_t threads = zi_pool_threads(writer->work->pool);
-    float most = 0;
-    run->most = calloc(threads, sizeof *run->most);
-    if (!run->most) return zi_error_no_memory(error, threads * sizeof *run->most);
-    run->first = 0;
-    zi_pool_run(writer->work->pool, segments, measure_segment, run);
-    for (size_t i = 0; i < threads; i++) most = fmaxf(most, run->most[i]);
-    free(run->most);
-    run->factor = most > 0 ? most / 448 : 1;
-    if (!(run->factor > 0)) run->factor = 1;
-    writer->factors[item - writer->items] = run->factor;
+    float max = 0;
+    batch->max = calloc(threads, sizeof *batch->max);
+    if (!batch->max) return zi_error_no_memory(error, threads * sizeof *batch->max);
+    batch->first = 0;
+    zi_pool_run(writer->work->pool, segments, find_segment_max, batch);
+    for (size_t i = 0; i < threads; i++) max = fmaxf(max, batch->max[i]);
+    free(batch->max);
+    batch->factor = max > 0 ? max / 448 : 1;
+    if (!(batch->factor > 0)) batch->factor = 1;
+    writer->factors[item - writer->items] = batch->factor;
     return true;
 }
 
-static bool hold_scales(struct writer *writer, const zi_item *item, zi_error *error)
+/* Replaces the buffers for MLX scales and biases by ones for this item. */
+static bool allocate_scales(struct writer *writer, const zi_write_item *item, zi_error *error)
 {
-    size_t bytes = item->rows * item->columns / item->form.group * zi_dtype_size(item->form.type);
+    size_t bytes =
+        item->rows * item->columns / item->storage.group * zi_dtype_size(item->storage.type);
     free(writer->scales);
     free(writer->biases);
     writer->scales = malloc(bytes);
@@ -123,50 +137,51 @@ static bool hold_scales(struct writer *writer, const zi_item *item, zi_error *er
     return (writer->scales && writer->biases) || zi_error_no_memory(error, 2 * bytes);
 }
 
-/* Gives back the pages of about the first of all parts that an item is made of. What is read again
- * comes back. */
-static void leave_behind(const zi_item *item, size_t done, size_t all)
+/* Drops mapped pages of the item's source from memory, for the share done / all that was converted.
+ * The share is approximate, since sizes differ: pages that are read again are loaded again. */
+static void release_pages(const zi_write_item *item, size_t done, size_t all)
 {
     double bytes = 0;
     for (int i = 0; i < item->count; i++) bytes += (double)item->entries[i]->bytes;
     bytes *= (double)done / (double)all;
     for (int i = 0; i < item->count && bytes > 0; i++) {
         const zi_entry *entry = item->entries[i];
-        size_t part = bytes < (double)entry->bytes ? (size_t)bytes : entry->bytes;
-        zi_drop_pages(entry->data, part);
-        bytes -= (double)part;
+        size_t share = bytes < (double)entry->bytes ? (size_t)bytes : entry->bytes;
+        zi_drop_pages(entry->data, share);
+        bytes -= (double)share;
     }
 }
 
-static bool write_converted(struct writer *writer, const zi_item *item, zi_output *output,
+static bool write_converted(struct writer *writer, const zi_write_item *item, zi_output *output,
                             zi_error *error)
 {
-    struct run run = {.writer = writer, .item = item, .segment = zi_segment(item)};
+    struct segment_batch batch = {.writer = writer, .item = item, .segment = zi_item_segment(item)};
     if (!item->bytes) return true;
     for (int i = 0; i < item->count; i++)
         zi_prefetch_pages(item->entries[i]->data, item->entries[i]->bytes);
-    run.in_row = (item->columns + run.segment - 1) / run.segment;
-    size_t segments = item->rows * run.in_row, step = 1;
-    while (step < segments && place_of(&run, step + 1) <= CHUNK) step++;
-    if (item->form.packing == ZI_GROUPED && !hold_scales(writer, item, error)) return false;
-    if (item->form.packing == ZI_SCALED && !measure(writer, item, segments, &run, error))
+    batch.segments_per_row = (item->columns + batch.segment - 1) / batch.segment;
+    size_t segments = item->rows * batch.segments_per_row, step = 1;
+    while (step < segments && offset_of_segment(&batch, step + 1) <= CHUNK) step++;
+    if (item->storage.packing == ZI_GROUPED && !allocate_scales(writer, item, error)) return false;
+    if (item->storage.packing == ZI_SCALED && !find_factor(writer, item, segments, &batch, error))
         return false;
     for (size_t begin = 0; begin < segments; begin += step) {
         size_t end = segments - begin < step ? segments : begin + step;
-        run.first = begin;
-        run.start = place_of(&run, begin);
-        size_t bytes = (end < segments ? place_of(&run, end) : item->bytes) - run.start;
-        zi_pool_run(writer->work->pool, end - begin, convert_segment, &run);
-        if (atomic_load(&run.overflow))
+        batch.first = begin;
+        batch.start = offset_of_segment(&batch, begin);
+        size_t bytes =
+            (end < segments ? offset_of_segment(&batch, end) : item->bytes) - batch.start;
+        zi_pool_run(writer->work->pool, end - begin, convert_segment, &batch);
+        if (atomic_load(&batch.overflow))
             return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_entry_file(item->entries[0]),
                                    item->entries[0]->name,
-                                   "tensor %s has numbers beyond 65504, which fp16 does not hold; "
+                                   "tensor %s has values beyond 65504, which fp16 cannot hold; "
                                    "bf16 does",
                                    item->entries[0]->name);
         if (!zi_output_write(output, writer->chunk, bytes, error) ||
-            !advance(writer->work, bytes, error))
+            !report_progress(writer->work, bytes, error))
             return false;
-        leave_behind(item, end, segments);
+        release_pages(item, end, segments);
     }
     return true;
 }
@@ -179,9 +194,10 @@ static bool write_bytes(struct writer *writer, const uint8_t *data, size_t bytes
     for (size_t at = 0, n; at < bytes; at += n) {
         n = bytes - at < CHUNK ? bytes - at : CHUNK;
         zi_prefetch_pages(data + at, n);
-        if (!zi_output_write(output, data + at, n, error) || !advance(writer->work, n, error))
+        if (!zi_output_write(output, data + at, n, error) ||
+            !report_progress(writer->work, n, error))
             return false;
-        zi_drop_pages(data, at + n); /* all: reading maps pages before the first again */
+        zi_drop_pages(data, at + n); /* from the start: readahead maps earlier pages again */
     }
     return true;
 }
@@ -193,50 +209,54 @@ static bool write_rows(struct writer *writer, const zi_rows *rows, zi_output *ou
                        error);
 }
 
-static bool write_copied(struct writer *writer, const zi_item *item, zi_output *output,
+static bool write_copied(struct writer *writer, const zi_write_item *item, zi_output *output,
                          zi_error *error)
 {
     bool ok = true;
     for (int i = 0; ok && i < item->count; i++) {
         const zi_entry *entry = item->entries[i];
-        if (item->role == ZI_ITSELF)
+        if (item->role == ZI_ROLE_WEIGHT)
             ok = write_bytes(writer, entry->data, entry->bytes, output, error);
-        else if (item->role == ZI_BIASES)
+        else if (item->role == ZI_ROLE_GROUP_BIASES)
             ok = write_rows(writer, &entry->biases, output, error);
-        else if (i == 0 || item->role == ZI_SCALES || item->form.by_row)
+        else if (i == 0 || item->role == ZI_ROLE_GROUP_SCALES || item->storage.by_row)
             ok = write_rows(writer, &entry->scales, output, error);
     }
     return ok;
 }
 
-/* ---- a file ---- */
+/* ---- files ---- */
 
-static bool fill(void *context, size_t number, zi_output *output, zi_error *error)
+/* A zi_tensor_write_fn: writes the item at `number` of the file, as bytes or converted. */
+
+static bool write_item(void *context, size_t number, zi_output *output, zi_error *error)
 {
     struct writer *writer = context;
-    const zi_item *item = &writer->items[writer->first + number];
-    const void *computed = item->role == ZI_SCALES   ? (const void *)writer->scales
-                           : item->role == ZI_BIASES ? (const void *)writer->biases
-                           : item->role == ZI_MARKER ? (const void *)item->text
-                                                     : &writer->factors[item->main];
-    if (item->copied && item->role != ZI_MARKER) return write_copied(writer, item, output, error);
-    if (item->role != ZI_ITSELF)
+    const zi_write_item *item = &writer->items[writer->first + number];
+    const void *computed = item->role == ZI_ROLE_GROUP_SCALES   ? (const void *)writer->scales
+                           : item->role == ZI_ROLE_GROUP_BIASES ? (const void *)writer->biases
+                           : item->role == ZI_ROLE_FORMAT       ? (const void *)item->text
+                                                                : &writer->factors[item->weight];
+    if (item->copied && item->role != ZI_ROLE_FORMAT)
+        return write_copied(writer, item, output, error);
+    if (item->role != ZI_ROLE_WEIGHT)
         return zi_output_write(output, computed, item->bytes, error) &&
-               advance(writer->work, item->bytes, error);
+               report_progress(writer->work, item->bytes, error);
     return write_converted(writer, item, output, error);
 }
 
-/* Memory for the largest of the items. */
-static bool prepare(struct writer *writer, size_t count, zi_error *error)
+/* Allocates buffers that fit the largest of the file's items. */
+static bool allocate_buffers(struct writer *writer, size_t count, zi_error *error)
 {
     size_t chunk = CHUNK, threads = zi_pool_threads(writer->work->pool);
     for (size_t i = writer->first; i < writer->first + count; i++) {
-        const zi_item *item = &writer->items[i];
-        if (item->copied || item->role != ZI_ITSELF) continue;
-        size_t segment = zi_segment(item);
+        const zi_write_item *item = &writer->items[i];
+        if (item->copied || item->role != ZI_ROLE_WEIGHT) continue;
+        size_t segment = zi_item_segment(item);
         writer->segment = segment > writer->segment ? segment : writer->segment;
     }
-    if (writer->segment * 4 > chunk) chunk = writer->segment * 4; /* no number takes more */
+    if (writer->segment * 4 > chunk)
+        chunk = writer->segment * 4; /* no type takes more than 4 bytes per value */
     writer->scratch = malloc((2 * threads * writer->segment + 1) * sizeof *writer->scratch);
     writer->chunk = malloc(chunk);
     writer->factors = calloc(writer->first + count + 1, sizeof *writer->factors);
@@ -244,7 +264,7 @@ static bool prepare(struct writer *writer, size_t count, zi_error *error)
            zi_error_no_memory(error, chunk);
 }
 
-static zi_tensor_out *outs_of(const zi_item *items, size_t count, zi_error *error)
+static zi_tensor_out *tensor_headers(const zi_write_item *items, size_t count, zi_error *error)
 {
     zi_tensor_out *outs = calloc(count + 1, sizeof *outs);
     if (!outs) zi_error_no_memory(error, count * sizeof *outs);
@@ -256,7 +276,7 @@ static zi_tensor_out *outs_of(const zi_item *items, size_t count, zi_error *erro
     return outs;
 }
 
-static void release(struct writer *writer, zi_tensor_out *outs)
+static void free_buffers(struct writer *writer, zi_tensor_out *outs)
 {
     free(writer->scratch);
     free(writer->chunk);
@@ -266,84 +286,90 @@ static void release(struct writer *writer, zi_tensor_out *outs)
     free(outs);
 }
 
-static bool write_one(struct writer *writer, size_t number, const zi_tensor_out *outs,
-                      zi_output *output, zi_error *error)
+static bool write_item_at(struct writer *writer, size_t number, const zi_tensor_out *outs,
+                          zi_output *output, zi_error *error)
 {
     size_t bytes = writer->items[writer->first + number].bytes;
-    return zi_tensor_write(output, &outs[number], number, bytes, fill, writer, error);
+    return zi_tensor_write(output, &outs[number], number, bytes, write_item, writer, error);
 }
 
-static bool write_in_order(struct writer *writer, size_t count, const zi_tensor_out *outs,
-                           zi_output *output, zi_error *error)
+static bool write_items(struct writer *writer, size_t count, const zi_tensor_out *outs,
+                        zi_output *output, zi_error *error)
 {
     bool ok = true;
-    for (size_t i = 0; ok && i < count; i++) ok = write_one(writer, i, outs, output, error);
+    for (size_t i = 0; ok && i < count; i++) ok = write_item_at(writer, i, outs, output, error);
     return ok;
 }
 
-/* Puts each tensor in its place when what it is made of has come. */
-static bool write_lineup(struct writer *writer, const zi_lineup *lineup, const size_t *offsets,
-                         const zi_tensor_out *outs, zi_output *output, zi_error *error)
+/* Writes each item at its offset in the order of the schedule, and waits for source shards. */
+static bool write_scheduled_items(struct writer *writer, const zi_write_schedule *schedule,
+                                  const size_t *offsets, const zi_tensor_out *outs,
+                                  zi_output *output, zi_error *error)
 {
     bool ok = true;
-    for (size_t place = 0; ok && place < lineup->count; place++) {
-        size_t number = lineup->order[place] - lineup->first;
-        if (zi_lineup_turns(lineup, place))
-            ok = zi_output_sync(output, error) && zi_lineup_release(lineup, place, error) &&
-                 zi_lineup_wait(lineup, place, error);
-        if (ok && zi_lineup_written(lineup, place))
-            ok = advance(writer->work, writer->items[writer->first + number].bytes, error);
+    for (size_t place = 0; ok && place < schedule->count; place++) {
+        size_t number = schedule->order[place] - schedule->first;
+        if (zi_write_schedule_needs_shards(schedule, place))
+            ok = zi_output_sync(output, error) &&
+                 zi_write_schedule_release(schedule, place, error) &&
+                 zi_write_schedule_wait(schedule, place, error);
+        if (ok && zi_write_schedule_is_written(schedule, place))
+            ok = report_progress(writer->work, writer->items[writer->first + number].bytes, error);
         else
             ok = ok && zi_output_seek(output, offsets[number], error) &&
-                 write_one(writer, number, outs, output, error);
+                 write_item_at(writer, number, outs, output, error);
     }
-    return ok && zi_output_sync(output, error) && zi_lineup_release(lineup, lineup->count, error);
+    return ok && zi_output_sync(output, error) &&
+           zi_write_schedule_release(schedule, schedule->count, error);
 }
 
-static bool write_arriving(struct writer *writer, const zi_plan *plan, size_t count, size_t begin,
-                           const zi_tensor_out *outs, zi_output *output, zi_error *error)
+/* Writes the file's items as their source shards arrive. begin: byte offset of the first tensor. */
+static bool write_streamed(struct writer *writer, const zi_write_plan *plan, size_t count,
+                           size_t begin, const zi_tensor_out *outs, zi_output *output,
+                           zi_error *error)
 {
-    zi_lineup lineup = {0};
+    zi_write_schedule schedule = {0};
     size_t *offsets = malloc((count + 1) * sizeof *offsets);
     if (!offsets) return zi_error_no_memory(error, count * sizeof *offsets);
     for (size_t i = 0; i < count; i++) {
         offsets[i] = begin;
         begin += writer->items[writer->first + i].bytes;
     }
-    bool ok =
-        zi_lineup_create(writer->work->arrivals, plan, writer->first, count, &lineup, error) &&
-        write_lineup(writer, &lineup, offsets, outs, output, error);
-    zi_lineup_free(&lineup);
+    bool ok = zi_write_schedule_create(writer->work->provider, plan, writer->first, count,
+                                       &schedule, error) &&
+              write_scheduled_items(writer, &schedule, offsets, outs, output, error);
+    zi_write_schedule_free(&schedule);
     free(offsets);
     return ok;
 }
 
-bool zi_write_safetensors(const char *path, const char *format, const zi_plan *plan, size_t first,
-                          size_t count, zi_work *work, zi_error *error)
+bool zi_write_safetensors(const char *path, const char *format, const zi_write_plan *plan,
+                          size_t first, size_t count, zi_write_context *work, zi_error *error)
 {
     struct writer writer = {.work = work, .items = plan->items, .first = first};
-    zi_tensor_out *outs = outs_of(plan->items + first, count, error);
+    zi_tensor_out *outs = tensor_headers(plan->items + first, count, error);
     zi_output output = {0};
     size_t begin;
-    bool ok = outs && prepare(&writer, count, error) &&
-              (work->arrivals ? zi_output_resume(&output, path, error)
+    bool ok = outs && allocate_buffers(&writer, count, error) &&
+              (work->provider ? zi_output_resume(&output, path, error)
                               : zi_output_open(&output, path, error)) &&
-              zi_safetensors_begin(&output, format, outs, count, &begin, error) &&
-              (work->arrivals ? write_arriving(&writer, plan, count, begin, outs, &output, error)
-                              : write_in_order(&writer, count, outs, &output, error)) &&
+              zi_safetensors_write_header(&output, format, outs, count, &begin, error) &&
+              (work->provider ? write_streamed(&writer, plan, count, begin, outs, &output, error)
+                              : write_items(&writer, count, outs, &output, error)) &&
               zi_output_commit_new(&output, error);
     zi_output_discard(&output);
-    release(&writer, outs);
+    free_buffers(&writer, outs);
     return ok;
 }
 
 bool zi_write_gguf(const char *path, const zi_gguf_out *values, size_t value_count,
-                   const zi_plan *plan, zi_work *work, zi_error *error)
+                   const zi_write_plan *plan, zi_write_context *work, zi_error *error)
 {
     struct writer writer = {.work = work, .items = plan->items};
-    zi_tensor_out *outs = outs_of(plan->items, plan->count, error);
-    bool ok = outs && prepare(&writer, plan->count, error) &&
-              zi_gguf_write(path, values, value_count, outs, plan->count, fill, &writer, error);
-    release(&writer, outs);
+    zi_tensor_out *outs = tensor_headers(plan->items, plan->count, error);
+    bool ok =
+        outs && allocate_buffers(&writer, plan->count, error) &&
+        zi_gguf_write(path, values, value_count, outs, plan->count, write_item, &writer, error);
+    free_buffers(&writer, outs);
     return ok;
 }

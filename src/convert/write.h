@@ -1,28 +1,31 @@
-/* Writes planned tensors: copies what is stored as it is to be, converts and quantizes the rest, a
- * few megabytes at a time. */
+/* Writes planned tensors to files: bytes are copied where the storage stays, all others are
+ * converted or quantized in chunks of 8 MB. */
 #ifndef ZI_CONVERT_WRITE_H
 #define ZI_CONVERT_WRITE_H
 
 #include "base/pool.h"
-#include "convert/arrivals.h"
+#include "convert/write_schedule.h"
 #include "io/gguf.h"
 
-/* What the files of a conversion share. */
+/* State that all files of one conversion share. */
 typedef struct {
     zi_pool *pool;
-    zi_progress_fn progress; /* NULL: no one asks */
+    zi_progress_fn progress; /* NULL: not reported */
     void *user;
-    size_t done, total;          /* bytes of tensors */
-    const zi_arrivals *arrivals; /* NULL: all that is read is there */
-} zi_work;
+    size_t bytes_done, bytes_total;    /* of tensors */
+    const zi_shard_provider *provider; /* NULL: the source files are complete */
+} zi_write_context;
 
-/* Writes `count` items from `first` on, which zi_plan_sort has sorted, as one safetensors file.
- * Where sources arrive, the file is built in its place and goes on from an earlier call. */
-bool zi_write_safetensors(const char *path, const char *format, const zi_plan *plan, size_t first,
-                          size_t count, zi_work *work, zi_error *error) ZI_CHECKED;
+/* Writes items first .. first + count - 1 of a sorted plan as one safetensors file. With
+ * work->provider set, the file is written in place at path, in the order in which source shards
+ * arrive, and an interrupted call is resumed; otherwise it appears when it is complete. Fails if
+ * path exists. */
+bool zi_write_safetensors(const char *path, const char *format, const zi_write_plan *plan,
+                          size_t first, size_t count, zi_write_context *work,
+                          zi_error *error) ZI_CHECKED;
 
-/* All items as a GGUF file with these values. */
+/* Writes all items of a sorted plan as one GGUF file with the metadata values [value_count]. */
 bool zi_write_gguf(const char *path, const zi_gguf_out *values, size_t value_count,
-                   const zi_plan *plan, zi_work *work, zi_error *error) ZI_CHECKED;
+                   const zi_write_plan *plan, zi_write_context *work, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Null where the text cannot be read. */
+/* The infotext's fields as an object; JSON null when it cannot be parsed. */
 static cJSON *describe_infotext(const char *text)
 {
     zi_infotext_fields f;

@@ -1,4 +1,4 @@
-/* What a model's folder or file holds. */
+/* zi_inspect: describes what a model's folder or file holds. */
 #include "inspect/inspection.h"
 #include "base/file.h"
 #include "io/recognise.h"
@@ -16,28 +16,29 @@ typedef struct {
     zi_inspection *out;
     zi_assembly assembly;
     zi_config config;
-    int read;       /* bits of parts whose config is in config */
-    size_t serious; /* problems that no other model helps against */
-    bool failed;    /* memory is short */
+    int configs_read;    /* bit mask of components whose fields in config are set */
+    size_t own_problems; /* problems that a reference model cannot fix; listed first */
+    bool failed;         /* memory is short */
 } inspector;
 
 static void add_problem(inspector *in, zi_error *why)
 {
     zi_problem problem = {why->code, why->subject, why->text};
-    bool lent = zi_problem_is_lent(&problem);
-    size_t at = lent ? in->out->problem_count : in->serious++;
+    bool lent = zi_problem_is_fixable_by_reference(&problem);
+    size_t at = lent ? in->out->problem_count : in->own_problems++;
     in->failed |= !zi_inspection_add_problem(in->out, &problem, at);
 }
 
-static void set(inspector *in, char **field, const char *text)
+static void set_text(inspector *in, char **field, const char *text)
 {
     in->failed |= !zi_inspection_set(field, text);
 }
 
 /* ---- tensors ---- */
 
-/* How a weight's values are stored: "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64". */
-static void name_format(const zi_entry *entry, char *out, size_t size)
+/* Describes how a weight's values are stored: "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64".
+ */
+static void format_name(const zi_entry *entry, char *out, size_t size)
 {
     const char *type = zi_dtype_name(entry->tensor->type);
     if (entry->packing == ZI_GROUPED)
@@ -46,7 +47,7 @@ static void name_format(const zi_entry *entry, char *out, size_t size)
         snprintf(out, size, "%s%s", type, entry->packing == ZI_SCALED ? " scaled" : "");
 }
 
-static double parameters_of(const zi_entry *entry)
+static double count_parameters(const zi_entry *entry)
 {
     double n = 1;
     for (int i = 0; i < entry->dims; i++) n *= (double)entry->shape[i];
@@ -59,28 +60,28 @@ static void add_format(inspector *in, zi_tensor_summary *out, const char *format
     in->failed |= !zi_summary_add_format(out, format, n);
 }
 
-/* Of one part: parameters as the model has them, however they are packed. */
-static void summarize_part(inspector *in, const zi_weights *weights, zi_part part)
+/* Sums up a component's tensors; parameters are counted unpacked. */
+static void summarize_component(inspector *in, const zi_weights *weights, zi_component component)
 {
-    zi_tensor_summary *out = &in->out->components[part].tensors;
+    zi_tensor_summary *out = &in->out->components[component].tensors;
     const zi_checkpoint *checkpoint = weights->checkpoint;
     const zi_source *source = &weights->source;
     out->files = (size_t)checkpoint->file_count;
     for (size_t i = 0; i < checkpoint->tensor_count; i++) {
         zi_key keys[ZI_MAX_FUSED];
-        if (!zi_key_read(checkpoint->tensors[i].name, &source->form, keys)) continue;
-        if (keys[0].part != part) continue;
+        if (!zi_key_parse(checkpoint->tensors[i].name, &source->vae_depth, keys)) continue;
+        if (keys[0].component != component) continue;
         out->tensors++;
         out->bytes += (double)checkpoint->tensors[i].bytes;
     }
     for (size_t i = 0; i < source->count; i++) {
         char format[64];
-        name_format(&source->entries[i], format, sizeof format);
-        add_format(in, out, format, parameters_of(&source->entries[i]));
+        format_name(&source->entries[i], format, sizeof format);
+        add_format(in, out, format, count_parameters(&source->entries[i]));
     }
 }
 
-/* Of a file that is not understood: what its tensors say. */
+/* Sums up the tensors of a file whose model is not supported. */
 static void summarize_checkpoint(inspector *in, const zi_checkpoint *checkpoint)
 {
     zi_tensor_summary *out = &in->out->other;
@@ -95,18 +96,19 @@ static void summarize_checkpoint(inspector *in, const zi_checkpoint *checkpoint)
 
 /* ---- components ---- */
 
-/* Binds weights to see whether every tensor is there and fits. */
-static void check_part(inspector *in, zi_part part, zi_weights *weights)
+/* Binds the weights to check that every tensor is present and fits. Takes ownership of *weights. */
+static void bind_component(inspector *in, zi_component component, zi_weights *weights)
 {
     const zi_config *c = &in->config;
     zi_transformer transformer = {0};
     zi_qwen text = {0};
     zi_vae vae = {0};
     zi_error why;
-    bool ok = part == ZI_TRANSFORMER
+    bool ok = component == ZI_COMPONENT_TRANSFORMER
                   ? zi_transformer_bind(weights, &c->transformer, &transformer, &why)
-              : part == ZI_TEXT_ENCODER ? zi_qwen_bind(weights, &c->text, &text, &why)
-                                        : zi_vae_bind(weights, &c->vae, &vae, &why);
+              : component == ZI_COMPONENT_TEXT_ENCODER
+                  ? zi_qwen_bind(weights, &c->text, &text, &why)
+                  : zi_vae_bind(weights, &c->vae, &vae, &why);
     if (!ok) add_problem(in, &why);
     if (transformer.weights.zeros)
         in->failed |= !zi_inspection_add_remark(
@@ -116,30 +118,32 @@ static void check_part(inspector *in, zi_part part, zi_weights *weights)
     zi_vae_free(&vae);
 }
 
-static void inspect_part(inspector *in, zi_part part)
+/* Describes a component and checks it by binding: faults are added to the problems, an absent one
+ * is marked as missing. */
+static void inspect_component(inspector *in, zi_component component)
 {
-    const zi_layout *layout = zi_assembly_layout(&in->assembly, part);
+    const zi_layout *layout = zi_assembly_layout(&in->assembly, component);
     zi_error why;
     zi_weights weights;
-    in->out->components[part].present = layout != NULL;
-    in->out->components[part].missing = !layout;
-    if (zi_assembly_open(&in->assembly, part, NULL, &in->config, &weights, &why)) {
-        in->read |= 1 << part;
-        summarize_part(in, &weights, part);
-        check_part(in, part, &weights);
+    in->out->components[component].present = layout != NULL;
+    in->out->components[component].missing = !layout;
+    if (zi_assembly_open(&in->assembly, component, NULL, &in->config, &weights, &why)) {
+        in->configs_read |= 1 << component;
+        summarize_component(in, &weights, component);
+        bind_component(in, component, &weights);
         return;
     }
-    /* A file need not have all parts, a folder should. */
-    if (layout || in->assembly.layouts[ZI_PLACE_MODEL].parts[part].usual_place)
+    /* A single file need not have all components, a folder should. */
+    if (layout || in->assembly.layouts[ZI_ASSEMBLY_MODEL].components[component].usual_path)
         add_problem(in, &why);
-    if (!layout || !zi_weights_open(layout, part, 0, NULL, &weights, &why)) return;
-    summarize_part(in, &weights, part);
+    if (!layout || !zi_weights_open(layout, component, 0, NULL, &weights, &why)) return;
+    summarize_component(in, &weights, component);
     zi_weights_close(&weights);
 }
 
 static void inspect_tokenizer(inspector *in)
 {
-    const zi_layout *layout = &in->assembly.layouts[ZI_PLACE_MODEL];
+    const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
     zi_model_options options = {.path = in->out->path};
     zi_tokenizer *tokenizer = NULL;
     zi_error why;
@@ -152,7 +156,7 @@ static void inspect_tokenizer(inspector *in)
 
 static void inspect_scheduler(inspector *in)
 {
-    const zi_layout *layout = &in->assembly.layouts[ZI_PLACE_MODEL];
+    const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
     zi_error why;
     in->out->components[ZI_COMPONENT_SCHEDULER].present = layout->scheduler != NULL;
     if (!zi_assembly_scheduler(&in->assembly, &in->config, &why)) add_problem(in, &why);
@@ -163,39 +167,42 @@ static void inspect_shapes(inspector *in)
     const zi_config *c = &in->config;
     zi_inspection *out = in->out;
     zi_error why;
-    if (in->read & 1 << ZI_VAE) out->native_size = c->vae.native_size;
-    if (in->read & 1 << ZI_TRANSFORMER) {
+    if (in->configs_read & 1 << ZI_COMPONENT_VAE) out->native_size = c->vae.native_size;
+    if (in->configs_read & 1 << ZI_COMPONENT_TRANSFORMER) {
         out->transformer_layers = c->transformer.layers;
         out->transformer_width = c->transformer.dim;
     }
-    if (in->read & 1 << ZI_TEXT_ENCODER) {
+    if (in->configs_read & 1 << ZI_COMPONENT_TEXT_ENCODER) {
         out->text_encoder_layers = c->text.layers;
         out->text_encoder_width = c->text.hidden;
     }
-    if (in->read == (1 << ZI_PARTS) - 1 && !zi_config_fit(out->path, c, &why))
+    if (in->configs_read == (1 << ZI_WEIGHT_COMPONENTS) - 1 &&
+        !zi_config_check_components(out->path, c, &why))
         add_problem(in, &why);
 }
 
-/* ---- all of it ---- */
+/* ---- the whole model ---- */
 
-/* What a file of one part or all is. */
+/* Describes a model, or a file of one component, whose layout was read. */
 static void inspect_model(inspector *in)
 {
-    const zi_layout *layout = &in->assembly.layouts[ZI_PLACE_MODEL];
-    const char *architecture = layout->folder ? NULL : zi_recognise(layout->checkpoint);
+    const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
+    const char *architecture = layout->folder ? NULL : zi_recognise_model(layout->checkpoint);
     char name[32];
     snprintf(name, sizeof name, "%s%s", zi_naming_name(layout->naming),
              layout->folder ? "" : " file");
     in->out->has_components = true;
-    set(in, &in->out->layout, name);
-    set(in, &in->out->architecture, architecture ? architecture : "Z-Image");
-    for (int part = 0; part < ZI_PARTS; part++) inspect_part(in, (zi_part)part);
+    set_text(in, &in->out->layout, name);
+    set_text(in, &in->out->architecture, architecture ? architecture : "Z-Image");
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
+        inspect_component(in, (zi_component)component);
     inspect_tokenizer(in);
     inspect_scheduler(in);
     inspect_shapes(in);
 }
 
-/* A diffusers folder of another pipeline, or a damaged one: false when there is nothing to say. */
+/* Describes a diffusers folder that did not read as a model: its layout and the pipeline class in
+ * model_index.json. False: that file is absent, or (with an error) it is no valid JSON. */
 static bool inspect_pipeline(inspector *in, zi_error *error)
 {
     enum { MAX_INDEX = 1 << 20 };
@@ -204,27 +211,28 @@ static bool inspect_pipeline(inspector *in, zi_error *error)
     bool ok = index && zi_is_file(index) && zi_json_read(index, MAX_INDEX, &json, error);
     const char *name = cJSON_GetStringValue(zi_json_find(json, "_class_name"));
     if (ok) {
-        set(in, &in->out->layout, "diffusers");
-        set(in, &in->out->architecture, name ? name : "unknown");
+        set_text(in, &in->out->layout, "diffusers");
+        set_text(in, &in->out->architecture, name ? name : "unknown");
     }
     cJSON_Delete(json);
     free(index);
     return ok;
 }
 
+/* Describes a file that did not read as a model, by its tensors. False: it is no tensor file. */
 static bool inspect_other_file(inspector *in, zi_error *error)
 {
     zi_checkpoint checkpoint;
     if (!zi_checkpoint_open(in->out->path, &checkpoint, error)) return false;
-    const char *name = zi_recognise(&checkpoint);
-    set(in, &in->out->layout, checkpoint.gguf ? "GGUF file" : "safetensors file");
-    set(in, &in->out->architecture, name ? name : "unknown");
+    const char *name = zi_recognise_model(&checkpoint);
+    set_text(in, &in->out->layout, checkpoint.gguf ? "GGUF file" : "safetensors file");
+    set_text(in, &in->out->architecture, name ? name : "unknown");
     summarize_checkpoint(in, &checkpoint);
     zi_checkpoint_close(&checkpoint);
     return true;
 }
 
-static bool inspect(inspector *in, zi_error *error)
+static bool inspect_path(inspector *in, zi_error *error)
 {
     const char *path = in->out->path;
     zi_error why;
@@ -232,7 +240,7 @@ static bool inspect(inspector *in, zi_error *error)
     if (zi_assembly_read(&(zi_model_options){.path = path}, &in->assembly, &why)) {
         inspect_model(in);
     } else {
-        *error = why; /* unless more can be said */
+        *error = why; /* reported unless the path can be described otherwise */
         ok = zi_is_dir(path)    ? inspect_pipeline(in, error)
              : zi_is_file(path) ? inspect_other_file(in, error)
                                 : false;
@@ -240,7 +248,7 @@ static bool inspect(inspector *in, zi_error *error)
         add_problem(in, &why);
     }
     zi_assembly_free(&in->assembly);
-    zi_inspection_conclude(in->out);
+    zi_inspection_update_health(in->out);
     return ok && (!in->failed || zi_error_no_memory(error, sizeof *in->out));
 }
 
@@ -249,7 +257,7 @@ bool zi_inspect(const char *path, zi_inspection **out, zi_error *error)
     zi_error why = {0};
     inspector in = {.out = zi_inspection_create(path)};
     if (!in.out) return zi_error_no_memory(error, sizeof *in.out);
-    if (inspect(&in, &why)) {
+    if (inspect_path(&in, &why)) {
         *out = in.out;
         return true;
     }
@@ -258,7 +266,7 @@ bool zi_inspect(const char *path, zi_inspection **out, zi_error *error)
     return false;
 }
 
-bool zi_inspect_language(const char *path, zi_inspection **out, zi_error *error)
+bool zi_inspect_llm(const char *path, zi_inspection **out, zi_error *error)
 {
     zi_lm lm;
     if (!zi_lm_load(&(zi_model_options){.path = path}, NULL, &lm, error)) return false;
@@ -266,7 +274,7 @@ bool zi_inspect_language(const char *path, zi_inspection **out, zi_error *error)
     zi_inspection *in = zi_inspection_create(path);
     if (!in) return zi_error_no_memory(error, sizeof *in);
     in->kind = ZI_MODEL_LANGUAGE;
-    zi_inspection_conclude(in);
+    zi_inspection_update_health(in);
     *out = in;
     return true;
 }

@@ -8,7 +8,7 @@
 typedef struct {
     zi_inspection inspection; /* first: a zi_inspection * is one of these */
     atomic_size_t owners;
-} shared;
+} refcounted;
 
 const char *zi_health_name(zi_health health)
 {
@@ -16,18 +16,11 @@ const char *zi_health_name(zi_health health)
     return names[health];
 }
 
-const char *zi_component_name(zi_component component)
-{
-    static const char *const names[] = {"transformer", "text_encoder", "vae", "tokenizer",
-                                        "scheduler"};
-    return names[component];
-}
-
 /* ---- life ---- */
 
 zi_inspection *zi_inspection_create(const char *path)
 {
-    shared *s = calloc(1, sizeof *s);
+    refcounted *s = calloc(1, sizeof *s);
     if (!s) return NULL;
     atomic_init(&s->owners, 1);
     if (zi_inspection_set(&s->inspection.path, path)) return &s->inspection;
@@ -35,9 +28,9 @@ zi_inspection *zi_inspection_create(const char *path)
     return NULL;
 }
 
-zi_inspection *zi_inspection_share(zi_inspection *inspection)
+zi_inspection *zi_inspection_retain(zi_inspection *inspection)
 {
-    shared *s = (shared *)inspection;
+    refcounted *s = (refcounted *)inspection;
     atomic_fetch_add(&s->owners, 1);
     return inspection;
 }
@@ -66,7 +59,7 @@ static void free_contents(zi_inspection *in)
 
 void zi_inspection_free(zi_inspection *inspection)
 {
-    shared *s = (shared *)inspection;
+    refcounted *s = (refcounted *)inspection;
     if (!s || atomic_fetch_sub(&s->owners, 1) > 1) return;
     free_contents(inspection);
     free(s);
@@ -127,45 +120,45 @@ bool zi_summary_add_format(zi_tensor_summary *summary, const char *name, double 
     return true;
 }
 
-bool zi_problem_is_lent(const zi_problem *problem)
+bool zi_problem_is_fixable_by_reference(const zi_problem *problem)
 {
     return problem->code == ZI_ERROR_INCOMPLETE &&
            strcmp(problem->subject, zi_component_name(ZI_COMPONENT_TRANSFORMER)) != 0;
 }
 
-/* The format of most parameters; NULL: there are none. */
-const char *zi_summary_precision(const zi_tensor_summary *summary)
+const char *zi_summary_main_format(const zi_tensor_summary *summary)
 {
-    const zi_value_format *most = NULL;
+    const zi_value_format *largest = NULL;
     for (size_t i = 0; i < summary->format_count; i++)
-        if (!most || summary->formats[i].parameters > most->parameters) most = &summary->formats[i];
-    return most ? most->name : NULL;
+        if (!largest || summary->formats[i].parameters > largest->parameters)
+            largest = &summary->formats[i];
+    return largest ? largest->name : NULL;
 }
 
-static zi_health health_of(const zi_inspection *in)
+static zi_health compute_health(const zi_inspection *in)
 {
     bool unsupported = false;
     for (size_t i = 0; i < in->problem_count; i++) {
-        if (zi_problem_is_lent(&in->problems[i])) continue;
+        if (zi_problem_is_fixable_by_reference(&in->problems[i])) continue;
         if (in->problems[i].code != ZI_ERROR_UNSUPPORTED) return ZI_HEALTH_DAMAGED;
         unsupported = true;
     }
     return unsupported ? ZI_HEALTH_UNSUPPORTED : in->usable ? ZI_HEALTH_GOOD : ZI_HEALTH_INCOMPLETE;
 }
 
-void zi_inspection_conclude(zi_inspection *in)
+void zi_inspection_update_health(zi_inspection *in)
 {
     in->usable = in->problem_count == 0;
-    in->precision = zi_summary_precision(&in->other);
+    in->precision = zi_summary_main_format(&in->other);
     for (int i = ZI_COMPONENTS - 1; i >= 0; i--) {
-        const char *precision = zi_summary_precision(&in->components[i].tensors);
+        const char *precision = zi_summary_main_format(&in->components[i].tensors);
         if (precision) in->precision = precision;
         in->usable = in->usable && !in->components[i].missing;
     }
-    in->health = health_of(in);
+    in->health = compute_health(in);
 }
 
-zi_inspection *zi_inspection_failed(const char *path, const zi_error *why)
+zi_inspection *zi_inspection_create_failed(const char *path, const zi_error *why)
 {
     zi_inspection *in = zi_inspection_create(path);
     zi_problem problem = {why->code, (char *)(uintptr_t)why->subject, (char *)(uintptr_t)why->text};
@@ -175,6 +168,6 @@ zi_inspection *zi_inspection_failed(const char *path, const zi_error *why)
         zi_inspection_free(in);
         return NULL;
     }
-    zi_inspection_conclude(in);
+    zi_inspection_update_health(in);
     return in;
 }

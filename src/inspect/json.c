@@ -1,4 +1,4 @@
-/* Inspections and verifications as JSON: what people see, and what a file keeps. */
+/* Inspections and verifications as JSON: for users, and for storage. */
 #include "inspect/inspection.h"
 #include "io/json.h"
 
@@ -21,13 +21,13 @@ static void write_summary(cJSON *to, const zi_tensor_summary *summary)
     cJSON_AddNumberToObject(to, "tensors", (double)summary->tensors);
     cJSON_AddNumberToObject(to, "parameters", summary->parameters);
     cJSON_AddNumberToObject(to, "bytes", summary->bytes);
-    add_text(to, "precision", zi_summary_precision(summary));
+    add_text(to, "precision", zi_summary_main_format(summary));
     cJSON *types = cJSON_AddObjectToObject(to, "types");
     for (size_t i = 0; i < summary->format_count; i++)
         cJSON_AddNumberToObject(types, summary->formats[i].name, summary->formats[i].parameters);
 }
 
-/* Numbers that are left out when they are 0. */
+/* Integer fields, written unless they are 0. */
 static const struct {
     const char *name;
     size_t offset;
@@ -98,8 +98,8 @@ char *zi_inspection_json(const zi_inspection *inspection)
     return text;
 }
 
-/* The view, and beside it what that does not tell. */
-cJSON *zi_inspection_write(const zi_inspection *in)
+/* The JSON for users, with the fields that it leaves out added. */
+cJSON *zi_inspection_to_json(const zi_inspection *in)
 {
     cJSON *root = write_view(in), *causes = cJSON_AddArrayToObject(root, "causes");
     cJSON_AddNumberToObject(root, "kind", in->kind);
@@ -134,19 +134,19 @@ char *zi_verification_json(const zi_verification *verification)
 
 /* ---- reading ---- */
 
-static const char *text_of(const cJSON *object, const char *name)
+static const char *string_field(const cJSON *object, const char *name)
 {
     return cJSON_GetStringValue(zi_json_find(object, name));
 }
 
-static double number_of(const cJSON *object, const char *name)
+static double number_field(const cJSON *object, const char *name)
 {
     const cJSON *item = zi_json_find(object, name);
     return cJSON_IsNumber(item) ? item->valuedouble : 0;
 }
 
-/* A number that is whole, and in the range of int. */
-static int int_of(const cJSON *object, const char *name)
+/* The field's value, or 0 when it is absent, negative or no int. */
+static int int_field(const cJSON *object, const char *name)
 {
     const cJSON *item = zi_json_find(object, name);
     return zi_json_is_int(item, 0, INT_MAX) ? item->valueint : 0;
@@ -156,10 +156,10 @@ static bool read_summary(const cJSON *from, zi_tensor_summary *out)
 {
     const cJSON *type;
     bool ok = true;
-    out->files = (size_t)int_of(from, "files");
-    out->tensors = (size_t)int_of(from, "tensors");
-    out->parameters = number_of(from, "parameters");
-    out->bytes = number_of(from, "bytes");
+    out->files = (size_t)int_field(from, "files");
+    out->tensors = (size_t)int_field(from, "tensors");
+    out->parameters = number_field(from, "parameters");
+    out->bytes = number_field(from, "bytes");
     cJSON_ArrayForEach(type, zi_json_find(from, "types")) ok =
         ok && zi_summary_add_format(out, type->string, type->valuedouble);
     return ok;
@@ -192,8 +192,8 @@ static bool read_problems(const cJSON *root, zi_inspection *in)
     text = text ? text->child : NULL;
     for (cause = cause ? cause->child : NULL; text && cause;
          text = text->next, cause = cause->next) {
-        const char *subject = text_of(cause, "subject");
-        zi_problem problem = {(zi_error_code)int_of(cause, "code"), (char *)(uintptr_t)subject,
+        const char *subject = string_field(cause, "subject");
+        zi_problem problem = {(zi_error_code)int_field(cause, "code"), (char *)(uintptr_t)subject,
                               text->valuestring};
         if (!subject || !cJSON_IsString(text) ||
             !zi_inspection_add_problem(in, &problem, in->problem_count))
@@ -202,26 +202,26 @@ static bool read_problems(const cJSON *root, zi_inspection *in)
     return !text && !cause;
 }
 
-static bool read_all(const cJSON *root, zi_inspection *in)
+static bool read_fields(const cJSON *root, zi_inspection *in)
 {
     const cJSON *remark;
-    bool ok = zi_inspection_set(&in->layout, text_of(root, "layout")) &&
-              zi_inspection_set(&in->architecture, text_of(root, "architecture"));
-    in->kind = (zi_model_kind)int_of(root, "kind");
+    bool ok = zi_inspection_set(&in->layout, string_field(root, "layout")) &&
+              zi_inspection_set(&in->architecture, string_field(root, "architecture"));
+    in->kind = (zi_model_kind)int_field(root, "kind");
     for (size_t i = 0; i < SIZES; i++)
-        *(int *)(void *)((char *)in + sizes[i].offset) = int_of(root, sizes[i].name);
+        *(int *)(void *)((char *)in + sizes[i].offset) = int_field(root, sizes[i].name);
     cJSON_ArrayForEach(remark, zi_json_find(root, "remarks")) ok =
         ok && cJSON_IsString(remark) && zi_inspection_add_remark(in, remark->valuestring);
     ok = ok && in->kind <= ZI_MODEL_OTHER && read_components(root, in) && read_problems(root, in);
-    if (ok) zi_inspection_conclude(in);
+    if (ok) zi_inspection_update_health(in);
     return ok;
 }
 
-zi_inspection *zi_inspection_read(const cJSON *json)
+zi_inspection *zi_inspection_from_json(const cJSON *json)
 {
-    const char *path = text_of(json, "path");
+    const char *path = string_field(json, "path");
     zi_inspection *in = path ? zi_inspection_create(path) : NULL;
-    if (in && read_all(json, in)) return in;
+    if (in && read_fields(json, in)) return in;
     zi_inspection_free(in);
     return NULL;
 }

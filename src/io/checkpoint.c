@@ -13,7 +13,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const zi_tensor *)a)->name, ((const zi_tensor *)b)->name);
 }
 
-/* Maps path as the last of the files. */
+/* Maps path and appends it to the checkpoint's files. */
 static bool map_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
     void *files = realloc(checkpoint->files,
@@ -37,7 +37,7 @@ static bool add_safetensors(zi_checkpoint *checkpoint, const char *path, zi_erro
     return zi_safetensors_parse(path, &checkpoint->files[index].mapping, index, checkpoint, error);
 }
 
-/* The same for the only file, of either kind. */
+/* Maps the only file and adds its tensors, safetensors or GGUF. */
 static bool add_only_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
     if (!map_file(checkpoint, path, error)) return false;
@@ -73,7 +73,7 @@ bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error)
     return true;
 }
 
-/* A shard's name must be a plain file name: an index cannot send us elsewhere. */
+/* Whether a shard's name is a plain file name, so that an index cannot refer to other folders. */
 static bool plain_name(const char *name)
 {
     return name[0] && name[0] != '.' && !strchr(name, '/') && !strchr(name, '\\');
@@ -105,7 +105,7 @@ static bool add_shards(zi_checkpoint *checkpoint, const char *dir, const char *i
     return true;
 }
 
-/* The index and the shards must tell the same story. */
+/* Fails unless the shards contain exactly the tensors that the index assigns to them. */
 static bool check_index(const zi_checkpoint *checkpoint, const char *dir, const char *index,
                         const cJSON *weight_map, zi_error *error)
 {
@@ -296,7 +296,7 @@ const char *zi_shape_text(const size_t *shape, int dims, char *buffer)
 }
 
 bool zi_tensor_write(zi_output *output, const zi_tensor_out *tensor, size_t number, size_t bytes,
-                     zi_tensor_fill fill, void *context, zi_error *error)
+                     zi_tensor_write_fn fill, void *context, zi_error *error)
 {
     off_t before = ftello(output->stream);
     if (!(fill ? fill(context, number, output, error)

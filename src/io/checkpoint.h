@@ -16,11 +16,11 @@ typedef struct {
     size_t shape[ZI_MAX_DIMS];
     size_t count; /* elements */
     size_t bytes;
-    const void *data; /* in the mapping */
+    const void *data; /* in the mapping; may be unaligned */
     int file;         /* index into zi_checkpoint.files */
 } zi_tensor;
 
-/* Text that a safetensors file says about itself (__metadata__). */
+/* One entry of a safetensors file's __metadata__. */
 typedef struct {
     char *key, *value;
 } zi_metadata;
@@ -32,25 +32,23 @@ typedef struct {
     struct {
         char *path;
         zi_mapping mapping;
-    } *files;
+    } * files;
     int file_count;
     zi_tensor *tensors;
     size_t tensor_count;
     zi_metadata *metadata; /* of all files, in their order */
     size_t metadata_count;
-    zi_gguf *gguf; /* the metadata of a GGUF file; NULL: it is none */
+    zi_gguf *gguf;     /* the metadata of a GGUF file; NULL: it is none */
     atomic_int owners; /* of one on the heap, see zi_checkpoint_share */
 } zi_checkpoint;
 
-/* Opens one file, safetensors or GGUF as its first bytes say. A safetensors header is believed in
- * nothing: lengths, offsets, shapes and types are checked, and the tensors must fill the file
- * without gaps or overlaps, as the format says. https://github.com/huggingface/safetensors#format
- */
+/* Opens one file, safetensors or GGUF depending on its first bytes. Headers are untrusted: lengths,
+ * offsets, shapes and types are checked, and a safetensors file's tensors must fill it without gaps
+ * or overlaps, as the format demands. https://github.com/huggingface/safetensors#format */
 bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error) ZI_CHECKED;
 
-/* Opens DIR/NAME.safetensors, or, when there is DIR/NAME.safetensors.index.json, all the shards
- * that it lists. Every tensor of the index must be in the shard it is said to be in, and no other.
- */
+/* Opens DIR/NAME.safetensors, or all shards listed in DIR/NAME.safetensors.index.json if that
+ * exists. The shards must contain exactly the tensors that the index assigns to them. */
 bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *out,
                             zi_error *error) ZI_CHECKED;
 
@@ -59,28 +57,28 @@ bool zi_checkpoint_open_numbered(const char *dir, zi_checkpoint *out, zi_error *
 
 void zi_checkpoint_close(zi_checkpoint *checkpoint);
 
-/* ---- several owners, so that no file is opened and parsed twice ---- */
+/* ---- reference counting, so that no file is opened and parsed twice ---- */
 
-/* Moves an open checkpoint to the heap, where it has one owner. Closes it on failure. */
+/* Moves an open checkpoint to the heap, with one reference. Closes it on failure. */
 bool zi_checkpoint_share(zi_checkpoint *opened, zi_checkpoint **out, zi_error *error) ZI_CHECKED;
 
-/* One owner more; returns the checkpoint. */
+/* Adds a reference; returns the checkpoint. Thread-safe, like zi_checkpoint_release. */
 zi_checkpoint *zi_checkpoint_retain(zi_checkpoint *shared);
 
-/* One owner less; the last one closes it. NULL is allowed. */
+/* Drops a reference; the last one closes the checkpoint. NULL is allowed. */
 void zi_checkpoint_release(zi_checkpoint *shared);
 
-/* NULL when there is none of that name. */
+/* The tensor of this stored name; NULL: absent. */
 const zi_tensor *zi_checkpoint_find(const zi_checkpoint *checkpoint, const char *name);
 
-/* What the files say under a key (the first that says something), NULL when they are silent. */
+/* The metadata value of a key, from the first file that has it; NULL: none has. */
 const char *zi_checkpoint_metadata(const zi_checkpoint *checkpoint, const char *key);
 
 /* For readers of file formats: key and value are copied. */
 bool zi_checkpoint_add_metadata(zi_checkpoint *checkpoint, const char *key, const char *value,
                                 zi_error *error) ZI_CHECKED;
 
-/* The file that a tensor came from, for error texts. */
+/* Path of the file that holds a tensor, for errors. */
 const char *zi_tensor_file(const zi_checkpoint *checkpoint, const zi_tensor *tensor);
 
 /* "[3840, 2560]" into a buffer of ZI_SHAPE_TEXT bytes; returns the buffer. */
@@ -97,21 +95,24 @@ typedef struct {
     const void *data;
 } zi_tensor_out;
 
-/* Writes the bytes of tensor number `tensor`, all of them, with zi_output_write. */
-typedef bool (*zi_tensor_fill)(void *context, size_t tensor, zi_output *output, zi_error *error);
+/* Writes all bytes of tensor number `tensor` with zi_output_write. */
+typedef bool (*zi_tensor_write_fn)(void *context, size_t tensor, zi_output *output,
+                                   zi_error *error);
 
-/* Writes one tensor's bytes, from fill or (NULL) from its data. A fill that writes too much or too
- * little would spoil all that follow: it is refused. */
+/* Writes one tensor's bytes, with fill or (NULL) from its data. Fails unless exactly `bytes` bytes
+ * were written. */
 bool zi_tensor_write(zi_output *output, const zi_tensor_out *tensor, size_t number, size_t bytes,
-                     zi_tensor_fill fill, void *context, zi_error *error) ZI_CHECKED;
+                     zi_tensor_write_fn fill, void *context, zi_error *error) ZI_CHECKED;
 
 /* Writes a safetensors file of these tensors, in this order. */
 bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t count,
                           zi_error *error) ZI_CHECKED;
 
-/* Writes what stands before the tensors, whose bytes follow without gaps; *size, where the first
- * begins, may be NULL. format: what the file's metadata says under "format", "pt" or "mlx". */
-bool zi_safetensors_begin(zi_output *output, const char *format, const zi_tensor_out *tensors,
-                          size_t count, size_t *size, zi_error *error) ZI_CHECKED;
+/* Writes the header of a safetensors file; the tensors' bytes must follow without gaps. *size (may
+ * be NULL): byte offset of the first tensor. format: "format" in the metadata, "pt" or "mlx"; NULL:
+ * no metadata. */
+bool zi_safetensors_write_header(zi_output *output, const char *format,
+                                 const zi_tensor_out *tensors, size_t count, size_t *size,
+                                 zi_error *error) ZI_CHECKED;
 
 #endif

@@ -1,5 +1,5 @@
-/* The one EXIF field that pictures of this kind use: UserComment (tag 0x9286), 8 bytes that name a
- * character set and then the text. A1111 and piexif write "UNICODE\0" and big-endian UTF-16. */
+/* The one EXIF field that A1111 uses for the infotext: UserComment (tag 0x9286), 8 bytes that name
+ * a character set and then the text. A1111 and piexif write "UNICODE\0" and big-endian UTF-16. */
 #include "io/image.h"
 
 #include <stdlib.h>
@@ -17,29 +17,30 @@ enum {
 };
 static const char unicode[CHARSET] = "UNICODE", ascii[CHARSET] = "ASCII", unnamed[CHARSET];
 
-static void put16(zi_text *out, uint32_t value)
+static void put_be16(zi_text *out, uint32_t value)
 {
     uint8_t bytes[2] = {(uint8_t)(value >> 8), (uint8_t)value};
     zi_text_append(out, bytes, 2);
 }
 
-static void put32(zi_text *out, uint32_t value)
+static void put_be32(zi_text *out, uint32_t value)
 {
-    put16(out, value >> 16);
-    put16(out, value & 0xffff);
+    put_be16(out, value >> 16);
+    put_be16(out, value & 0xffff);
 }
 
 static void put_directory(zi_text *out, unsigned tag, unsigned type, uint32_t count, uint32_t value)
 {
-    put16(out, 1); /* entries */
-    put16(out, tag);
-    put16(out, type);
-    put32(out, count);
-    put32(out, value);
-    put32(out, 0); /* no further directory */
+    put_be16(out, 1); /* entries */
+    put_be16(out, tag);
+    put_be16(out, type);
+    put_be32(out, count);
+    put_be32(out, value);
+    put_be32(out, 0); /* no further directory */
 }
 
-/* Appends valid UTF-8 as big-endian UTF-16 to out, which may be NULL; tells how many units. */
+/* Appends valid UTF-8 as big-endian UTF-16 to out, unless it is NULL; returns the number of units.
+ */
 static size_t put_utf16(zi_text *out, const char *text)
 {
     const utf8proc_uint8_t *at = (const utf8proc_uint8_t *)text;
@@ -51,10 +52,10 @@ static size_t put_utf16(zi_text *out, const char *text)
         at += n;
         units += c > 0xffff ? 2 : 1;
         if (out && c > 0xffff) {
-            put16(out, 0xd800 + (((uint32_t)c - 0x10000) >> 10));
-            put16(out, 0xdc00 + ((uint32_t)c & 0x3ff));
+            put_be16(out, 0xd800 + (((uint32_t)c - 0x10000) >> 10));
+            put_be16(out, 0xdc00 + ((uint32_t)c & 0x3ff));
         } else if (out) {
-            put16(out, (uint32_t)c);
+            put_be16(out, (uint32_t)c);
         }
     }
     return units;
@@ -74,8 +75,8 @@ bool zi_exif_write(const char *name, const char *infotext, size_t max, zi_text *
                                "format; save as .png",
                                size, max);
     zi_text_puts(out, "MM");
-    put16(out, 42);
-    put32(out, HEADER);
+    put_be16(out, 42);
+    put_be32(out, HEADER);
     put_directory(out, TAG_EXIF, TYPE_LONG, 1, HEADER + DIRECTORY);
     put_directory(out, TAG_USER_COMMENT, TYPE_UNDEFINED, (uint32_t)(size - HEADER - 2 * DIRECTORY),
                   HEADER + 2 * DIRECTORY);
@@ -94,8 +95,8 @@ typedef struct {
     bool big; /* byte order */
 } tiff;
 
-/* A number of 2 or 4 bytes; 0 where the block has ended, which means nothing anywhere. */
-static uint32_t get(const tiff *t, size_t at, unsigned bytes)
+/* Reads a number of 2 or 4 bytes; 0 behind the end of the block (0 is no valid value anywhere). */
+static uint32_t read_number(const tiff *t, size_t at, unsigned bytes)
 {
     if (at > t->size || t->size - at < bytes) return 0;
     uint32_t value = 0;
@@ -104,12 +105,13 @@ static uint32_t get(const tiff *t, size_t at, unsigned bytes)
     return value;
 }
 
-/* Where the directory has its entry of that tag; 0 when it has none. */
+/* Offset of the directory's entry with this tag; 0: there is none. */
 static size_t find_entry(const tiff *t, size_t directory, unsigned tag)
 {
-    uint32_t count = get(t, directory, 2);
+    uint32_t count = read_number(t, directory, 2);
     for (uint32_t i = 0; i < count; i++)
-        if (get(t, directory + 2 + 12 * (size_t)i, 2) == tag) return directory + 2 + 12 * (size_t)i;
+        if (read_number(t, directory + 2 + 12 * (size_t)i, 2) == tag)
+            return directory + 2 + 12 * (size_t)i;
     return 0;
 }
 
@@ -134,10 +136,10 @@ static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool mark
     zi_text text;
     zi_text_init(&text, size / 2 * 3);
     for (size_t at = 0; at < units.size; at += 2) {
-        uint32_t c = get(&units, at, 2);
+        uint32_t c = read_number(&units, at, 2);
         if (!c) break;
         if (at == 0 && c == 0xfeff && mark) continue;
-        uint32_t low = c >= 0xd800 && c < 0xdc00 ? get(&units, at + 2, 2) : 0;
+        uint32_t low = c >= 0xd800 && c < 0xdc00 ? read_number(&units, at + 2, 2) : 0;
         if (low >= 0xdc00 && low < 0xe000) {
             c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
             at += 2;
@@ -159,10 +161,10 @@ bool zi_exif_read(const uint8_t *data, size_t size, char **infotext, zi_error *e
     }
     if (size < HEADER || (memcmp(data, "MM\0*", 4) && memcmp(data, "II*\0", 4))) return true;
     tiff t = {data, size, data[0] == 'M'};
-    size_t link = find_entry(&t, get(&t, 4, 4), TAG_EXIF);
-    size_t entry = link ? find_entry(&t, get(&t, link + 8, 4), TAG_USER_COMMENT) : 0;
+    size_t link = find_entry(&t, read_number(&t, 4, 4), TAG_EXIF);
+    size_t entry = link ? find_entry(&t, read_number(&t, link + 8, 4), TAG_USER_COMMENT) : 0;
     if (!entry) return true;
-    size_t count = get(&t, entry + 4, 4), at = get(&t, entry + 8, 4);
+    size_t count = read_number(&t, entry + 4, 4), at = read_number(&t, entry + 8, 4);
     if (count < CHARSET || at > size || size - at < count) return true;
     const uint8_t *text = data + at + CHARSET;
     count -= CHARSET;

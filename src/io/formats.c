@@ -3,7 +3,7 @@
 #include "io/keymap.h"
 #include "base/text.h"
 
-/* The supported ones in ComfyUI's words, and the type of their weights. */
+/* The supported formats by ComfyUI's names, and the type of their weights. */
 static const struct {
     const char *name;
     zi_dtype type;
@@ -14,15 +14,16 @@ static const struct {
 };
 enum { FORMATS = sizeof formats / sizeof *formats };
 
-/* One layer's {"format": "...", ...}. *type becomes the type its weight must have. */
-static bool check_layer(const char *file, const char *layer, const cJSON *says, zi_dtype *type,
-                        zi_error *error)
+/* Checks one layer's {"format": "...", ...} and sets *type to the type that its weight must have.
+ */
+static bool check_layer_format(const char *file, const char *layer, const cJSON *json,
+                               zi_dtype *type, zi_error *error)
 {
-    const cJSON *format = zi_json_find(says, "format");
+    const cJSON *format = zi_json_find(json, "format");
     if (!cJSON_IsString(format))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, layer,
                                "the quantization of %s has no \"format\"", layer);
-    if (cJSON_IsTrue(zi_json_find(says, "convrot")))
+    if (cJSON_IsTrue(zi_json_find(json, "convrot")))
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, layer,
                                "%s is quantized in rotated form (convrot), which is not supported; "
                                "use the bf16 or fp8 file of this model",
@@ -38,23 +39,23 @@ static bool check_layer(const char *file, const char *layer, const cJSON *says, 
         layer, format->valuestring);
 }
 
-bool zi_formats_check_marker(const zi_checkpoint *checkpoint, const zi_tensor *marker,
-                             zi_dtype type, zi_error *error)
+bool zi_formats_check_layer(const zi_checkpoint *checkpoint, const zi_tensor *marker, zi_dtype type,
+                            zi_error *error)
 {
     enum { MAX_MARKER = 1 << 16 };
     const char *file = zi_tensor_file(checkpoint, marker);
     bool text = marker->type == ZI_U8 && marker->bytes <= MAX_MARKER &&
                 zi_utf8_valid(marker->data, marker->bytes);
-    cJSON *says = text ? cJSON_ParseWithLength(marker->data, marker->bytes) : NULL;
+    cJSON *json = text ? cJSON_ParseWithLength(marker->data, marker->bytes) : NULL;
     zi_dtype wanted = ZI_DTYPE_COUNT;
-    bool ok = cJSON_IsObject(says)
-                  ? check_layer(file, marker->name, says, &wanted, error)
+    bool ok = cJSON_IsObject(json)
+                  ? check_layer_format(file, marker->name, json, &wanted, error)
                   : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, marker->name,
                                     "tensor %s is not JSON in bytes", marker->name);
-    cJSON_Delete(says);
+    cJSON_Delete(json);
     if (ok && wanted != type)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, marker->name,
-                               "tensor %s tells of %s weights, but they are %s", marker->name,
+                               "tensor %s declares %s weights, but they are %s", marker->name,
                                zi_dtype_name(wanted), zi_dtype_name(type));
     return ok;
 }
@@ -66,15 +67,16 @@ static bool check_metadata(const zi_checkpoint *checkpoint, zi_error *error)
     const char *text = zi_checkpoint_metadata(checkpoint, key);
     if (!text) return true;
     const char *file = checkpoint->files[0].path;
-    cJSON *says = zi_json_affordable(text, strlen(text)) ? cJSON_Parse(text) : NULL;
-    const cJSON *layers = zi_json_find(says, "layers"), *layer;
+    cJSON *json = zi_json_fits_memory(text, strlen(text)) ? cJSON_Parse(text) : NULL;
+    const cJSON *layers = zi_json_find(json, "layers"), *layer;
     bool ok =
         cJSON_IsObject(layers) || zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, key,
                                                   "metadata %s is not JSON with \"layers\"", key);
     zi_dtype type;
     for (layer = layers ? layers->child : NULL; ok && layer; layer = layer->next)
-        ok = check_layer(file, layer->string ? layer->string : "a layer", layer, &type, error);
-    cJSON_Delete(says);
+        ok = check_layer_format(file, layer->string ? layer->string : "a layer", layer, &type,
+                                error);
+    cJSON_Delete(json);
     return ok;
 }
 
@@ -82,18 +84,18 @@ bool zi_formats_check(const zi_checkpoint *checkpoint, zi_error *error)
 {
     for (size_t i = 0; i < checkpoint->tensor_count; i++) {
         const zi_tensor *tensor = &checkpoint->tensors[i];
-        const char *format = zi_key_foreign_format(tensor->name);
+        const char *format = zi_key_unsupported_format(tensor->name);
         if (!format) continue;
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor),
-                               tensor->name,
-                               "tensor %s is of a %s file, which is not supported; use the bf16 or "
-                               "fp8 file of this model",
-                               tensor->name, format);
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor), tensor->name,
+            "tensor %s belongs to a %s file, which is not supported; use the bf16 or "
+            "fp8 file of this model",
+            tensor->name, format);
     }
     return check_metadata(checkpoint, error);
 }
 
-void zi_formats_marker(zi_dtype type, char text[ZI_FORMAT_TEXT])
+void zi_formats_layer_json(zi_dtype type, char text[ZI_FORMAT_TEXT])
 {
     for (int i = 0; i < FORMATS; i++)
         if (formats[i].type == type)

@@ -6,7 +6,7 @@
 
 enum { MAGIC_BYTES = 4, DEFAULT_ALIGNMENT = 32 };
 
-/* ---- the numbers that files have for types ---- */
+/* ---- tensor types by their numbers in files ---- */
 
 /* Types that are known by name alone have ZI_DTYPE_COUNT. */
 static const struct {
@@ -62,8 +62,8 @@ bool zi_gguf_tensor_type(zi_dtype type, uint32_t *out)
     return false;
 }
 
-static bool find_type(const char *path, const char *tensor, uint32_t number, zi_dtype *out,
-                      zi_error *error)
+static bool dtype_of_number(const char *path, const char *tensor, uint32_t number, zi_dtype *out,
+                            zi_error *error)
 {
     for (size_t i = 0; i < TENSOR_TYPES; i++) {
         if (tensor_types[i].number != number) continue;
@@ -86,23 +86,23 @@ typedef struct {
     zi_error *error;
 } reader;
 
-static size_t left(const reader *r)
+static size_t bytes_left(const reader *r)
 {
     return r->size - r->at;
 }
 
 /* what: the part of the file that ends too early. */
-static bool cut_off(const reader *r, const char *what)
+static bool fail_truncated(const reader *r, const char *what)
 {
     zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
                  "the file is cut off inside %s; fetch it again", what);
     return false;
 }
 
-/* A number as it lies in the file, of 4 or 8 bytes. */
+/* Reads a little-endian number of 4 or 8 bytes. */
 static bool read_number(reader *r, void *out, size_t bytes, const char *what)
 {
-    if (left(r) < bytes) return cut_off(r, what);
+    if (bytes_left(r) < bytes) return fail_truncated(r, what);
     memcpy(out, r->data + r->at, bytes);
     r->at += bytes;
     return true;
@@ -112,7 +112,7 @@ static bool read_text(reader *r, zi_gguf_text *out, const char *what)
 {
     uint64_t size = 0;
     if (!read_number(r, &size, sizeof size, what)) return false;
-    if (size > left(r))
+    if (size > bytes_left(r))
         return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
                             "a text of %llu bytes in %s goes beyond the end of the file",
                             (unsigned long long)size, what);
@@ -121,7 +121,7 @@ static bool read_text(reader *r, zi_gguf_text *out, const char *what)
     return true;
 }
 
-static bool plain(zi_gguf_text text)
+static bool is_plain_text(zi_gguf_text text)
 {
     return !memchr(text.data, 0, text.size) && zi_utf8_valid(text.data, text.size);
 }
@@ -132,13 +132,13 @@ static bool read_name(reader *r, zi_gguf_text *out, const char *kind, size_t num
     char what[64];
     snprintf(what, sizeof what, "%s %zu", kind, number);
     if (!read_text(r, out, what)) return false;
-    return (out->size && out->size <= 4096 && plain(*out)) ||
+    return (out->size && out->size <= 4096 && is_plain_text(*out)) ||
            zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "the name of %s is not text", what);
 }
 
-/* The array with room for one more of size bytes; it grows with what was read, not with what a file
- * promises. NULL: out of memory. */
-static void *grow(void *array, size_t count, size_t size, zi_error *error)
+/* The array with room for one more element of size bytes. It grows with what was read, not by the
+ * file's untrusted counts. NULL: memory is short. */
+static void *grow_array(void *array, size_t count, size_t size, zi_error *error)
 {
     if (count & (count - 1)) return array; /* it is full at powers of two only */
     void *grown = realloc(array, (count ? 2 * count : 1) * size);
@@ -151,7 +151,7 @@ static void *grow(void *array, size_t count, size_t size, zi_error *error)
 static bool read_strings(reader *r, size_t count, const char *what)
 {
     zi_gguf_text text;
-    if (count > left(r) / 8) return cut_off(r, what);
+    if (count > bytes_left(r) / 8) return fail_truncated(r, what);
     for (size_t i = 0; i < count; i++)
         if (!read_text(r, &text, what)) return false;
     return true;
@@ -162,7 +162,7 @@ static bool read_elements(reader *r, zi_gguf_value *value, const char *what)
     value->data = r->data + r->at;
     if (value->type == ZI_GGUF_STRING) return read_strings(r, value->count, what);
     size_t bytes = zi_gguf_value_bytes(value->type);
-    if (value->count > left(r) / bytes) return cut_off(r, what);
+    if (value->count > bytes_left(r) / bytes) return fail_truncated(r, what);
     r->at += value->count * bytes;
     return true;
 }
@@ -187,13 +187,13 @@ static bool read_value(reader *r, zi_gguf_value *value, size_t number)
     if (type == ZI_GGUF_ARRAY)
         return zi_error_set_in(r->error, ZI_ERROR_UNSUPPORTED, r->path, key,
                                "%s is an array of arrays, which is not supported", what);
-    if (count > left(r)) return cut_off(r, what);
+    if (count > bytes_left(r)) return fail_truncated(r, what);
     value->type = (zi_gguf_type)type;
     value->count = (size_t)count;
     return read_elements(r, value, what);
 }
 
-static int compare(zi_gguf_text a, zi_gguf_text b)
+static int compare_text(zi_gguf_text a, zi_gguf_text b)
 {
     int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
     return order ? order : (a.size > b.size) - (a.size < b.size);
@@ -201,13 +201,13 @@ static int compare(zi_gguf_text a, zi_gguf_text b)
 
 static int by_key(const void *a, const void *b)
 {
-    return compare(((const zi_gguf_value *)a)->key, ((const zi_gguf_value *)b)->key);
+    return compare_text(((const zi_gguf_value *)a)->key, ((const zi_gguf_value *)b)->key);
 }
 
 static bool read_values(reader *r, uint64_t count, zi_gguf *gguf)
 {
     for (size_t i = 0; i < count; i++) {
-        void *grown = grow(gguf->values, i, sizeof *gguf->values, r->error);
+        void *grown = grow_array(gguf->values, i, sizeof *gguf->values, r->error);
         if (!grown) return false;
         gguf->values = grown;
         if (!read_value(r, &gguf->values[i], i + 1)) return false;
@@ -217,7 +217,7 @@ static bool read_values(reader *r, uint64_t count, zi_gguf *gguf)
     for (size_t i = 1; i < gguf->count; i++) {
         char name[140];
         zi_gguf_text key = gguf->values[i].key;
-        if (compare(gguf->values[i - 1].key, key) != 0) continue;
+        if (compare_text(gguf->values[i - 1].key, key) != 0) continue;
         snprintf(name, sizeof name, "%.*s", (int)key.size, key.data);
         return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, name,
                                "key %s is there twice", name);
@@ -227,7 +227,7 @@ static bool read_values(reader *r, uint64_t count, zi_gguf *gguf)
 
 /* ---- tensors ---- */
 
-/* Files have the innermost side first. */
+/* Reads the dimensions, which files list innermost first. */
 static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
 {
     uint32_t dims = 0;
@@ -249,14 +249,14 @@ static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
     return true;
 }
 
-/* Whether the elements make whole blocks in every row, and how many bytes they take. */
-static bool measure(const reader *r, zi_tensor *tensor)
+/* Sets the tensor's size in bytes. False: its rows are not whole blocks, or the size overflows. */
+static bool set_tensor_bytes(const reader *r, zi_tensor *tensor)
 {
     size_t block = zi_dtype_block(tensor->type), unused;
     size_t columns = tensor->dims ? tensor->shape[tensor->dims - 1] : 1;
     if (columns % block)
         return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
-                               "tensor %s is %s, in blocks of %zu, but its rows have %zu numbers",
+                               "tensor %s is %s, in blocks of %zu, but its rows have %zu values",
                                tensor->name, zi_dtype_name(tensor->type), block, columns);
     if (__builtin_mul_overflow(tensor->count / block, zi_dtype_size(tensor->type), &unused))
         return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
@@ -265,7 +265,7 @@ static bool measure(const reader *r, zi_tensor *tensor)
     return true;
 }
 
-/* What is said about one tensor; its data is meanwhile at an offset from the file's beginning. */
+/* Reads one tensor's description. Its data is the stored offset until set_tensor_data. */
 static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
 {
     char what[160];
@@ -278,7 +278,8 @@ static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
     snprintf(what, sizeof what, "tensor %.140s", tensor->name);
     if (!read_shape(r, tensor, what) || !read_number(r, &type, sizeof type, what) ||
         !read_number(r, &offset, sizeof offset, what) ||
-        !find_type(r->path, tensor->name, type, &tensor->type, r->error) || !measure(r, tensor))
+        !dtype_of_number(r->path, tensor->name, type, &tensor->type, r->error) ||
+        !set_tensor_bytes(r, tensor))
         return false;
     if (offset > r->size)
         return zi_error_set_in(
@@ -289,8 +290,8 @@ static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
     return true;
 }
 
-/* Offsets count from where the data begins, which is known now. */
-static bool place(const reader *r, size_t begin, size_t alignment, zi_tensor *tensor)
+/* Turns the stored offset, which counts from the start of the data, into a pointer. */
+static bool set_tensor_data(const reader *r, size_t begin, size_t alignment, zi_tensor *tensor)
 {
     size_t offset = (size_t)((const uint8_t *)tensor->data - r->data);
     if (offset % alignment)
@@ -307,7 +308,7 @@ static bool place(const reader *r, size_t begin, size_t alignment, zi_tensor *te
     return true;
 }
 
-static int by_place(const void *a, const void *b)
+static int by_offset(const void *a, const void *b)
 {
     const zi_tensor *const *x = a, *const *y = b;
     if ((*x)->data != (*y)->data) return (*x)->data < (*y)->data ? -1 : 1;
@@ -319,7 +320,7 @@ static bool check_overlap(const reader *r, const zi_tensor *tensors, size_t coun
     const zi_tensor **order = malloc((count ? count : 1) * sizeof *order);
     if (!order) return zi_error_no_memory(r->error, count * sizeof *order);
     for (size_t i = 0; i < count; i++) order[i] = &tensors[i];
-    qsort(order, count, sizeof *order, by_place);
+    qsort(order, count, sizeof *order, by_offset);
     bool ok = true;
     for (size_t i = 1; ok && i < count; i++)
         if ((const uint8_t *)order[i - 1]->data + order[i - 1]->bytes >
@@ -350,7 +351,7 @@ static bool read_tensors(reader *r, uint64_t declared, const zi_gguf *gguf, zi_t
 {
     size_t alignment = 0;
     for (size_t i = 0; i < declared; i++) {
-        zi_tensor *grown = grow(*tensors, i, sizeof *grown, r->error);
+        zi_tensor *grown = grow_array(*tensors, i, sizeof *grown, r->error);
         if (!grown) return false;
         *tensors = grown;
         grown[i] = (zi_tensor){0};
@@ -360,7 +361,7 @@ static bool read_tensors(reader *r, uint64_t declared, const zi_gguf *gguf, zi_t
     if (!read_alignment(r, gguf, &alignment)) return false;
     size_t begin = (r->at + alignment - 1) / alignment * alignment;
     for (size_t i = 0; i < *count; i++)
-        if (!place(r, begin, alignment, &(*tensors)[i])) return false;
+        if (!set_tensor_data(r, begin, alignment, &(*tensors)[i])) return false;
     return check_overlap(r, *tensors, *count);
 }
 
@@ -386,7 +387,7 @@ static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
     if (!read_number(r, tensors, sizeof *tensors, "its header") ||
         !read_number(r, values, sizeof *values, "its header"))
         return false;
-    if (*values > left(r) / LEAST_VALUE || *tensors > left(r) / LEAST_TENSOR)
+    if (*values > bytes_left(r) / LEAST_VALUE || *tensors > bytes_left(r) / LEAST_TENSOR)
         return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
                             "%llu values and %llu tensors do not fit into a file of %zu bytes",
                             (unsigned long long)*values, (unsigned long long)*tensors, r->size);

@@ -5,7 +5,7 @@
 
 #include "io/checkpoint.h"
 
-/* Numbered as in files. */
+/* Value types, numbered as in GGUF files. */
 typedef enum {
     ZI_GGUF_U8 = 0,
     ZI_GGUF_I8,
@@ -23,13 +23,13 @@ typedef enum {
     ZI_GGUF_TYPES
 } zi_gguf_type;
 
-/* Text in the mapping: no NUL behind it. */
+/* A string in the mapped file, without terminating NUL. */
 typedef struct {
     const char *data;
     size_t size;
 } zi_gguf_text;
 
-bool zi_gguf_text_is(zi_gguf_text text, const char *string);
+bool zi_gguf_text_equals(zi_gguf_text text, const char *string);
 
 /* Bytes of a number; 0 for strings and arrays. */
 size_t zi_gguf_value_bytes(zi_gguf_type type);
@@ -49,13 +49,12 @@ struct zi_gguf {
     size_t count;
 };
 
-/* Whether a file says that it is GGUF. */
+/* Whether a file begins with GGUF's magic bytes. */
 bool zi_gguf_is(const zi_mapping *mapping);
 
-/* Makes the tensors of a mapped file that zi_gguf_is (*tensors is NULL before, names are of strdup)
- * and its metadata. The file is believed in nothing: counts, lengths, types, shapes and places are
- * checked, and tensors must not overlap. What was made stays there after a failure, for the caller
- * to free. path must outlive *gguf. */
+/* Parses a mapped GGUF file into tensors [*count] and metadata. The file is untrusted: counts,
+ * lengths, types, shapes and offsets are checked, and tensors must not overlap. *tensors must be
+ * NULL before. The caller frees both results, also after a failure. path must outlive *gguf. */
 bool zi_gguf_parse(const char *path, const zi_mapping *mapping, zi_tensor **tensors, size_t *count,
                    zi_gguf **gguf, zi_error *error) ZI_CHECKED;
 
@@ -63,20 +62,20 @@ void zi_gguf_free(zi_gguf *gguf);
 
 /* ---- metadata ---- */
 
-/* NULL when there is none of that name. */
+/* The value of a key; NULL: absent. */
 const zi_gguf_value *zi_gguf_find(const zi_gguf *gguf, const char *key);
 
-/* Required values: *out is set only when the value is there, of a fitting type and in range. Text
- * is valid UTF-8 without NUL bytes. Any integer type does for an integer, integers do for numbers.
- */
+/* Required values: *out is set only when the key exists with a suitable type and a value in range.
+ * Strings are valid UTF-8 without NUL bytes. Integers may have any integer type; numbers may also
+ * be integers. */
 bool zi_gguf_string(const zi_gguf *gguf, const char *key, zi_gguf_text *out,
                     zi_error *error) ZI_CHECKED;
-bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t least, int64_t most,
-                     int64_t *out, zi_error *error) ZI_CHECKED;
+bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t min, int64_t max, int64_t *out,
+                     zi_error *error) ZI_CHECKED;
 bool zi_gguf_number(const zi_gguf *gguf, const char *key, double *out, zi_error *error) ZI_CHECKED;
 bool zi_gguf_bool(const zi_gguf *gguf, const char *key, bool *out, zi_error *error) ZI_CHECKED;
 
-/* Required arrays of strings, of integers, or of numbers; then their elements. */
+/* Required arrays of strings, integers or numbers, and access to their elements. */
 bool zi_gguf_strings(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
                      zi_error *error) ZI_CHECKED;
 bool zi_gguf_integers(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
@@ -84,15 +83,15 @@ bool zi_gguf_integers(const zi_gguf *gguf, const char *key, const zi_gguf_value 
 bool zi_gguf_numbers(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
                      zi_error *error) ZI_CHECKED;
 
-/* The string at *at, which begins at 0 and moves on; call it at most `count` times. */
-zi_gguf_text zi_gguf_next(const zi_gguf_value *strings, size_t *at);
+/* The string at byte offset *at, which is 0 at first and is advanced. Call it at most `count`
+ * times. */
+zi_gguf_text zi_gguf_next_string(const zi_gguf_value *strings, size_t *at);
 int64_t zi_gguf_integer_at(const zi_gguf_value *integers, size_t i); /* of U64: as if signed */
 double zi_gguf_number_at(const zi_gguf_value *numbers, size_t i);
 
 /* ---- writing ---- */
 
-/* A value to be written. data: the number, an array of numbers, or of `const char *` (an array with
- * one of them where it is no array). */
+/* A value to write. data points to the number or numbers, or to one or more `const char *`. */
 typedef struct {
     const char *key;
     zi_gguf_type type;
@@ -101,13 +100,13 @@ typedef struct {
     const void *data;
 } zi_gguf_out;
 
-/* Writes a GGUF file of these values and tensors, in this order, which appears when it is whole.
- * Tensors are asked for one after the other; fill NULL: they are at their `data`. */
+/* Writes a GGUF file atomically, with values and tensors in this order. fill is called for one
+ * tensor after the other; NULL: their bytes are at `data`. */
 bool zi_gguf_write(const char *path, const zi_gguf_out *values, size_t value_count,
-                   const zi_tensor_out *tensors, size_t tensor_count, zi_tensor_fill fill,
+                   const zi_tensor_out *tensors, size_t tensor_count, zi_tensor_write_fn fill,
                    void *context, zi_error *error) ZI_CHECKED;
 
-/* The number that files have for a type; false for a type that GGUF does not know. */
+/* GGUF's number of a tensor type; false: GGUF has no such type. */
 bool zi_gguf_tensor_type(zi_dtype type, uint32_t *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* The metadata of a GGUF file, by name and type. */
+/* Typed access to the metadata of a GGUF file. */
 #include "base/text.h"
 #include "io/gguf.h"
 
@@ -22,14 +22,14 @@ size_t zi_gguf_value_bytes(zi_gguf_type type)
     return types[type].bytes;
 }
 
-bool zi_gguf_text_is(zi_gguf_text text, const char *string)
+bool zi_gguf_text_equals(zi_gguf_text text, const char *string)
 {
     return text.size == strlen(string) && memcmp(text.data, string, text.size) == 0;
 }
 
 /* ---- elements ---- */
 
-zi_gguf_text zi_gguf_next(const zi_gguf_value *strings, size_t *at)
+zi_gguf_text zi_gguf_next_string(const zi_gguf_value *strings, size_t *at)
 {
     uint64_t size;
     memcpy(&size, strings->data + *at, sizeof size);
@@ -125,9 +125,11 @@ static bool is_bool(zi_gguf_type type)
     return type == ZI_GGUF_BOOL;
 }
 
-/* The value of that name, an array or not, of a fitting type; what names it in the error. */
-static bool get(const zi_gguf *gguf, const char *key, bool array, bool (*fits)(zi_gguf_type),
-                const char *what, const zi_gguf_value **out, zi_error *error)
+/* Finds the value of a key, which must be of a type that `fits` accepts, and an array if `array` is
+ * set. what: the expected type named in the error. */
+static bool find_typed_value(const zi_gguf *gguf, const char *key, bool array,
+                             bool (*fits)(zi_gguf_type), const char *what,
+                             const zi_gguf_value **out, zi_error *error)
 {
     *out = zi_gguf_find(gguf, key);
     if (!*out)
@@ -143,8 +145,8 @@ bool zi_gguf_string(const zi_gguf *gguf, const char *key, zi_gguf_text *out, zi_
 {
     const zi_gguf_value *value;
     size_t at = 0;
-    if (!get(gguf, key, false, is_string, "a string", &value, error)) return false;
-    zi_gguf_text text = zi_gguf_next(value, &at);
+    if (!find_typed_value(gguf, key, false, is_string, "a string", &value, error)) return false;
+    zi_gguf_text text = zi_gguf_next_string(value, &at);
     if (memchr(text.data, 0, text.size) || !zi_utf8_valid(text.data, text.size))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
                                "key %s is not UTF-8 text", key);
@@ -152,16 +154,17 @@ bool zi_gguf_string(const zi_gguf *gguf, const char *key, zi_gguf_text *out, zi_
     return true;
 }
 
-bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t least, int64_t most,
-                     int64_t *out, zi_error *error)
+bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t min, int64_t max, int64_t *out,
+                     zi_error *error)
 {
     const zi_gguf_value *value;
-    if (!get(gguf, key, false, is_integer, "a whole number", &value, error)) return false;
+    if (!find_typed_value(gguf, key, false, is_integer, "a whole number", &value, error))
+        return false;
     int64_t number = zi_gguf_integer_at(value, 0);
-    if (number < least || number > most || (value->type == ZI_GGUF_U64 && number < 0))
+    if (number < min || number > max || (value->type == ZI_GGUF_U64 && number < 0))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
-                               "key %s must be from %lld to %lld", key, (long long)least,
-                               (long long)most);
+                               "key %s must be from %lld to %lld", key, (long long)min,
+                               (long long)max);
     *out = number;
     return true;
 }
@@ -169,7 +172,7 @@ bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t least, int64_
 bool zi_gguf_number(const zi_gguf *gguf, const char *key, double *out, zi_error *error)
 {
     const zi_gguf_value *value;
-    if (!get(gguf, key, false, is_number, "a number", &value, error)) return false;
+    if (!find_typed_value(gguf, key, false, is_number, "a number", &value, error)) return false;
     double number = zi_gguf_number_at(value, 0);
     if (!isfinite(number))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key, "key %s is not finite",
@@ -181,7 +184,7 @@ bool zi_gguf_number(const zi_gguf *gguf, const char *key, double *out, zi_error 
 bool zi_gguf_bool(const zi_gguf *gguf, const char *key, bool *out, zi_error *error)
 {
     const zi_gguf_value *value;
-    if (!get(gguf, key, false, is_bool, "true or false", &value, error)) return false;
+    if (!find_typed_value(gguf, key, false, is_bool, "true or false", &value, error)) return false;
     if (*value->data > 1)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
                                "key %s must be true or false", key);
@@ -192,17 +195,17 @@ bool zi_gguf_bool(const zi_gguf *gguf, const char *key, bool *out, zi_error *err
 bool zi_gguf_strings(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
                      zi_error *error)
 {
-    return get(gguf, key, true, is_string, "an array of strings", out, error);
+    return find_typed_value(gguf, key, true, is_string, "an array of strings", out, error);
 }
 
 bool zi_gguf_integers(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
                       zi_error *error)
 {
-    return get(gguf, key, true, is_integer, "an array of whole numbers", out, error);
+    return find_typed_value(gguf, key, true, is_integer, "an array of whole numbers", out, error);
 }
 
 bool zi_gguf_numbers(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
                      zi_error *error)
 {
-    return get(gguf, key, true, is_number, "an array of numbers", out, error);
+    return find_typed_value(gguf, key, true, is_number, "an array of numbers", out, error);
 }

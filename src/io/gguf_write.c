@@ -38,9 +38,9 @@ static void put_value(zi_text *text, const zi_gguf_out *value)
         zi_text_append(text, value->data, count * zi_gguf_value_bytes(value->type));
 }
 
-/* Checks a tensor and tells its bytes. */
-static bool measure(const char *path, const zi_tensor_out *tensor, uint32_t *type, size_t *bytes,
-                    zi_error *error)
+/* Checks that GGUF can hold a tensor, and sets its size in bytes. */
+static bool check_tensor_out(const char *path, const zi_tensor_out *tensor, uint32_t *type,
+                             size_t *bytes, zi_error *error)
 {
     size_t count = 1;
     for (int i = 0; i < tensor->dims; i++) count *= tensor->shape[i];
@@ -63,7 +63,7 @@ static bool put_tensors(zi_text *text, const char *path, const zi_tensor_out *te
     uint32_t type = 0;
     for (size_t i = 0; i < tensor_count; i++) {
         const zi_tensor_out *t = &tensors[i];
-        if (!measure(path, t, &type, &bytes, error)) return false;
+        if (!check_tensor_out(path, t, &type, &bytes, error)) return false;
         put_string(text, t->name);
         put_number(text, (uint64_t)t->dims, 4);
         for (int d = t->dims - 1; d >= 0; d--) put_number(text, t->shape[d], 8);
@@ -95,18 +95,18 @@ static bool write_header(zi_output *output, const char *path, const zi_gguf_out 
 
 /* A tensor and what aligns the one behind it. */
 static bool write_tensor(zi_output *output, const char *path, const zi_tensor_out *tensor,
-                         size_t number, zi_tensor_fill fill, void *context, zi_error *error)
+                         size_t number, zi_tensor_write_fn fill, void *context, zi_error *error)
 {
     static const char zeros[ALIGNMENT];
     uint32_t type;
     size_t bytes = 0;
-    return measure(path, tensor, &type, &bytes, error) &&
+    return check_tensor_out(path, tensor, &type, &bytes, error) &&
            zi_tensor_write(output, tensor, number, bytes, fill, context, error) &&
            zi_output_write(output, zeros, padding(bytes), error);
 }
 
 bool zi_gguf_write(const char *path, const zi_gguf_out *values, size_t value_count,
-                   const zi_tensor_out *tensors, size_t tensor_count, zi_tensor_fill fill,
+                   const zi_tensor_out *tensors, size_t tensor_count, zi_tensor_write_fn fill,
                    void *context, zi_error *error)
 {
     zi_output output = {0};

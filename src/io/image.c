@@ -101,7 +101,7 @@ bool zi_image_encode_named(const zi_image *image, const char *name, const zi_sav
         return false;
     if (full.format < ZI_FORMAT_PNG || full.format > ZI_FORMAT_WEBP)
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "format",
-                               "%d is no image format", (int)full.format);
+                               "%d is not an image format", (int)full.format);
     if (full.quality < 0 || full.quality > 100)
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "quality",
                                "the quality is %d; it may be 1 to 100", full.quality);
@@ -204,7 +204,7 @@ bool zi_image_decode(const void *data, size_t size, size_t pixels, zi_image **ou
     zi_format format = format_of_bytes(data, size);
     uint32_t width, height;
     if (pixels && format <= ZI_FORMAT_WEBP) {
-        if (!zi_image_size(data, size, format, &width, &height))
+        if (!zi_image_read_size(data, size, format, &width, &height))
             return zi_error_set(error, ZI_ERROR_BAD_FORMAT, bytes_name,
                                 "does not say how large it is");
         if ((uint64_t)width * height > pixels)

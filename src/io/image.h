@@ -1,4 +1,4 @@
-/* Pictures: what the format files (png.c, jpeg.c, webp.c) share with image.c. */
+/* Image files: the interface between image.c and the formats (png.c, jpeg.c, webp.c). */
 #ifndef ZI_IO_IMAGE_H
 #define ZI_IO_IMAGE_H
 
@@ -6,16 +6,16 @@
 
 enum {
     ZI_IMAGE_SIDE_MAX = 16384,     /* pixels, checked before anything is allocated */
-    ZI_IMAGE_BYTES_MAX = 1 << 30,  /* of a picture file */
-    ZI_IMAGE_RECIPE_MAX = 1 << 20, /* of a infotext, in bytes */
+    ZI_IMAGE_BYTES_MAX = 1 << 30,  /* of an image file */
+    ZI_IMAGE_RECIPE_MAX = 1 << 20, /* of an infotext, in bytes */
 };
 
-/* A picture with pixels not set yet; refused, in the name of the file, when a side is not within
- * 1 to ZI_IMAGE_SIDE_MAX. */
+/* Allocates an image with uninitialised pixels. Fails when a side is not in 1..ZI_IMAGE_SIDE_MAX;
+ * name: the file named in errors. */
 bool zi_image_new(const char *name, uint32_t width, uint32_t height, zi_image **out,
                   zi_error *error) ZI_CHECKED;
 
-/* zi_image_save without the file: appends the encoded picture to out. With ZI_FORMAT_BY_NAME the
+/* zi_image_save without the file: appends the encoded image to out. With ZI_FORMAT_BY_NAME the
  * name tells the format; errors begin with it. */
 bool zi_image_encode_named(const zi_image *image, const char *name, const zi_save_options *options,
                            zi_text *out, zi_error *error) ZI_CHECKED;
@@ -24,11 +24,11 @@ bool zi_image_encode_named(const zi_image *image, const char *name, const zi_sav
 bool zi_image_decode_named(const uint8_t *data, size_t size, const char *name, zi_image **out,
                            char **infotext, zi_error *error) ZI_CHECKED;
 
-/* The sides that the first bytes of a picture state; false when they cannot be told. */
-bool zi_image_size(const uint8_t *data, size_t size, zi_format format, uint32_t *width,
-                   uint32_t *height);
+/* Reads the image size from the first bytes of a file; false: they do not contain it. */
+bool zi_image_read_size(const uint8_t *data, size_t size, zi_format format, uint32_t *width,
+                        uint32_t *height);
 
-/* One format each. The picture and the options have been checked, the quality is never 0; infotext
+/* One format each. The image and the options have been checked, the quality is never 0; infotext
  * is never NULL and receives NULL when there is none. Outputs are untouched after a failure, but
  * for out, which may have grown. */
 bool zi_png_encode(const zi_image *image, const char *name, const zi_save_options *options,
@@ -50,7 +50,7 @@ bool zi_exif_write(const char *name, const char *infotext, size_t max, zi_text *
                    zi_error *error) ZI_CHECKED;
 
 /* The UserComment of an EXIF block as UTF-8 in new memory; NULL when there is none that can be
- * read. Only lack of memory is an error: pictures of cameras have all kinds of odd EXIF. */
+ * read. Fails only when memory is short: cameras write many kinds of irregular EXIF. */
 bool zi_exif_read(const uint8_t *data, size_t size, char **infotext, zi_error *error) ZI_CHECKED;
 
 #endif

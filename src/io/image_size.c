@@ -1,4 +1,4 @@
-/* How large a picture is, read off its first bytes: before anything of that size is allocated. */
+/* Reads the image size from a file's first bytes, before anything of that size is allocated. */
 #include "io/image.h"
 
 #include <string.h>
@@ -54,8 +54,8 @@ static bool webp_size(const uint8_t *data, size_t size, uint32_t *width, uint32_
     return true;
 }
 
-bool zi_image_size(const uint8_t *data, size_t size, zi_format format, uint32_t *width,
-                   uint32_t *height)
+bool zi_image_read_size(const uint8_t *data, size_t size, zi_format format, uint32_t *width,
+                        uint32_t *height)
 {
     switch (format) {
     case ZI_FORMAT_PNG:

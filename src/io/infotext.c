@@ -11,9 +11,9 @@
 
 static const char negative_label[] = "Negative prompt:";
 
-/* ---- numbers with a point, whatever the host program told setlocale ---- */
+/* ---- numbers with a decimal point, whatever the current locale ---- */
 
-/* What stands between the digits of "0.5" in the current locale. */
+/* The decimal separator of the current locale. */
 static void decimal_point(char point[16])
 {
     char half[16];
@@ -157,9 +157,10 @@ static span value_at(span rest)
     return (span){rest.data, (size_t)(at - rest.data)};
 }
 
-/* Takes the next "key: value" off the line, skipping what is none. A1111 reads a line with the
- * regular expression \s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$) and this finds the
- * same pairs. */
+/* Finds the next "key: value" of the line, skipping other text, and moves *line behind it. The
+ * pairs are those that A1111's regular expression finds:
+ *
+ * \s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$) */
 static bool next_pair(span *line, span *key, span *value)
 {
     const char *at = line->data, *end = at + line->size;
@@ -179,8 +180,8 @@ static bool next_pair(span *line, span *key, span *value)
     return false;
 }
 
-/* Copies a span to the end of the storage, as a string. */
-static const char *keep(char **storage, span from)
+/* Copies a span to *storage as a NUL-terminated string, and moves *storage behind it. */
+static const char *store_string(char **storage, span from)
 {
     char *start = *storage;
     memcpy(start, from.data, from.size);
@@ -189,13 +190,13 @@ static const char *keep(char **storage, span from)
     return start;
 }
 
-/* The same for a value, which may be a JSON string: that one is never longer when decoded. */
-static const char *keep_value(char **storage, span from)
+/* store_string for a value, which is decoded if it is a JSON string. That never makes it longer. */
+static const char *store_value(char **storage, span from)
 {
     cJSON *string =
         from.size && *from.data == '"' ? cJSON_ParseWithLength(from.data, from.size) : NULL;
     if (cJSON_IsString(string)) from = (span){string->valuestring, strlen(string->valuestring)};
-    const char *kept = keep(storage, from);
+    const char *kept = store_string(storage, from);
     cJSON_Delete(string);
     return kept;
 }
@@ -209,7 +210,7 @@ static bool read_setting(span key, span from, zi_infotext_fields *out, char **st
                          zi_error *error)
 {
     bool ok = true;
-    const char *value = keep_value(storage, from), *kind = "a whole number";
+    const char *value = store_value(storage, from), *kind = "a whole number";
     if (key_is(key, "Steps"))
         ok = read_int(value, 0, &out->steps);
     else if (key_is(key, "Seed"))
@@ -281,8 +282,8 @@ bool zi_infotext_parse(const char *text, zi_infotext_fields *out, char **storage
     cut_settings(text, &prompt, &line);
     cut_negative(&prompt, &negative);
     zi_infotext_fields fields = {.model = "", .schedule = "", .original = ""};
-    fields.prompt = keep(&next, prompt);
-    fields.negative = keep(&next, negative);
+    fields.prompt = store_string(&next, prompt);
+    fields.negative = store_string(&next, negative);
     while (next_pair(&line, &key, &value)) {
         if (read_setting(key, value, &fields, &next, error)) continue;
         free(strings);
@@ -301,8 +302,8 @@ bool zi_infotext_each(const char *text,
     cut_settings(text, &prompts, &line);
     while (strings && next_pair(&line, &key, &value)) {
         next = strings;
-        const char *name = keep(&next, key);
-        each(user, name, keep_value(&next, value));
+        const char *name = store_string(&next, key);
+        each(user, name, store_value(&next, value));
     }
     bool ok = strings != NULL;
     free(strings);

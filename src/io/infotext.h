@@ -1,4 +1,4 @@
-/* The A1111 `parameters` text, in which pictures carry how they were made:
+/* The infotext of A1111, which stores generation parameters in images:
  *
  *     a cat, sleeping
  *     Negative prompt: dogs

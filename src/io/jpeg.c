@@ -111,8 +111,8 @@ static void finish_block(j_compress_ptr jpeg)
 }
 
 /* exif: an APP1 marker's content, or empty */
-static bool encode(job *it, j_compress_ptr jpeg, const zi_image *image, int quality,
-                   const zi_text *exif)
+static bool encode_jpeg(job *it, j_compress_ptr jpeg, const zi_image *image, int quality,
+                        const zi_text *exif)
 {
     if (setjmp(it->leave)) return false;
     jpeg_create_compress(jpeg);
@@ -158,7 +158,7 @@ bool zi_jpeg_encode(const zi_image *image, const char *name, const zi_save_optio
         if (!zi_exif_write(name, options->infotext, MARKER_MAX - sizeof exif_id, &exif, error))
             goto out;
     }
-    ok = encode(&it, &jpeg, image, options->quality, &exif);
+    ok = encode_jpeg(&it, &jpeg, image, options->quality, &exif);
 out:
     jpeg_destroy_compress(&jpeg);
     zi_text_free(&exif);
@@ -175,7 +175,7 @@ static bool read_infotext(job *it, j_decompress_ptr jpeg)
     return true;
 }
 
-static bool decode(job *it, j_decompress_ptr jpeg, const uint8_t *data, size_t size)
+static bool decode_jpeg(job *it, j_decompress_ptr jpeg, const uint8_t *data, size_t size)
 {
     if (setjmp(it->leave)) return false;
     jpeg_create_decompress(jpeg);
@@ -208,7 +208,7 @@ bool zi_jpeg_decode(const uint8_t *data, size_t size, const char *name, zi_image
         .name = name, .trouble = "damaged JPEG image", .code = ZI_ERROR_BAD_FORMAT, .error = error};
     struct jpeg_decompress_struct jpeg = {.client_data = &it};
     jpeg.err = set_errors(&it);
-    bool ok = decode(&it, &jpeg, data, size);
+    bool ok = decode_jpeg(&it, &jpeg, data, size);
     if (ok) {
         *out = it.image;
         *infotext = it.infotext;

@@ -13,7 +13,7 @@ static int line_of(const char *text, const char *at)
     return line;
 }
 
-bool zi_json_affordable(const char *text, size_t size)
+bool zi_json_fits_memory(const char *text, size_t size)
 {
     /* What a value and a text take, with what malloc adds. */
     enum { VALUE = 80, STRING = 32, SPARE = 64 << 20 };
@@ -46,7 +46,7 @@ bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error)
             "not valid JSON: it holds bytes that are not UTF-8; is it damaged or cut short?");
         goto out;
     }
-    if (!zi_json_affordable(text, size)) {
+    if (!zi_json_fits_memory(text, size)) {
         zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                      "too many values: they would take more memory than any model's file needs");
         goto out;
@@ -71,7 +71,8 @@ static int compare_keys(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-bool zi_json_unique(const char *path, const cJSON *object, const char *what, zi_error *error)
+bool zi_json_check_unique_keys(const char *path, const cJSON *object, const char *what,
+                               zi_error *error)
 {
     if (!cJSON_IsObject(object))
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "%s must be a JSON object", what);
@@ -98,11 +99,11 @@ const cJSON *zi_json_find(const cJSON *object, const char *name)
     return cJSON_IsNull(item) ? NULL : item;
 }
 
-bool zi_json_is_int(const cJSON *item, int least, int most)
+bool zi_json_is_int(const cJSON *item, int min, int max)
 {
     if (!cJSON_IsNumber(item)) return false;
     double value = item->valuedouble;
-    return value >= least && value <= most && value == floor(value);
+    return value >= min && value <= max && value == floor(value);
 }
 
 /* "must be ..." of a field, or that it is missing. Returns false. */
@@ -116,26 +117,26 @@ static bool wrong(const char *path, const cJSON *item, const char *name, const c
                            expected);
 }
 
-bool zi_json_int(const char *path, const cJSON *object, const char *name, int least, int most,
+bool zi_json_int(const char *path, const cJSON *object, const char *name, int min, int max,
                  int *out, zi_error *error)
 {
     const cJSON *item = zi_json_find(object, name);
-    if (!zi_json_is_int(item, least, most)) {
+    if (!zi_json_is_int(item, min, max)) {
         char expected[80];
-        snprintf(expected, sizeof expected, "a whole number from %d to %d", least, most);
+        snprintf(expected, sizeof expected, "a whole number from %d to %d", min, max);
         return wrong(path, item, name, expected, error);
     }
     *out = (int)item->valuedouble;
     return true;
 }
 
-bool zi_json_double(const char *path, const cJSON *object, const char *name, double least,
-                    double most, double *out, zi_error *error)
+bool zi_json_double(const char *path, const cJSON *object, const char *name, double min, double max,
+                    double *out, zi_error *error)
 {
     const cJSON *item = zi_json_find(object, name);
-    if (!cJSON_IsNumber(item) || !(item->valuedouble >= least && item->valuedouble <= most)) {
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= min && item->valuedouble <= max)) {
         char expected[80];
-        snprintf(expected, sizeof expected, "a number from %g to %g", least, most);
+        snprintf(expected, sizeof expected, "a number from %g to %g", min, max);
         return wrong(path, item, name, expected, error);
     }
     *out = item->valuedouble;
@@ -178,19 +179,18 @@ bool zi_json_object(const char *path, const cJSON *object, const char *name, con
     return true;
 }
 
-bool zi_json_int_or(const char *path, const cJSON *object, const char *name, int least, int most,
+bool zi_json_int_or(const char *path, const cJSON *object, const char *name, int min, int max,
                     int fallback, int *out, zi_error *error)
 {
-    if (zi_json_find(object, name)) return zi_json_int(path, object, name, least, most, out, error);
+    if (zi_json_find(object, name)) return zi_json_int(path, object, name, min, max, out, error);
     *out = fallback;
     return true;
 }
 
-bool zi_json_double_or(const char *path, const cJSON *object, const char *name, double least,
-                       double most, double fallback, double *out, zi_error *error)
+bool zi_json_double_or(const char *path, const cJSON *object, const char *name, double min,
+                       double max, double fallback, double *out, zi_error *error)
 {
-    if (zi_json_find(object, name))
-        return zi_json_double(path, object, name, least, most, out, error);
+    if (zi_json_find(object, name)) return zi_json_double(path, object, name, min, max, out, error);
     *out = fallback;
     return true;
 }

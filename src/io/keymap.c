@@ -3,9 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Patterns: # is a number, ~ a number counted from the other end, < and > are numbers that follow
- * from the form of the VAE (reading takes any), and these are words. The n-th wildcard of a row's
- * patterns (< and > aside) stands for the same thing in each of them. */
+/* Wildcards in patterns: # is a number; ~ is a number counted from the end (VAE blocks); < and >
+ * are numbers determined by the VAE's depth (any number matches); the letters below stand for one
+ * of several words. The n-th wildcard has the same value in all patterns of a row, < and > not
+ * counted. */
 static const struct {
     char letter;
     const char *words[8];
@@ -22,123 +23,129 @@ enum { HAS_BIAS = 1, BARE = 2, READ_ONLY = 4, DROP = 8, FUSED = 16 };
 #define SLICE(n) (FUSED | (n) << 8)
 
 struct rule {
-    zi_part part;
-    zi_kind kind;
+    zi_component component;
+    zi_tensor_kind kind;
     int flags;
     const char *names[ZI_NAMINGS];
 };
 
-/* One module a row, its names by naming. NULL: as in diffusers; in the last column: as in ComfyUI.
- * BARE: a tensor by itself, without ".weight". READ_ONLY: another spelling, read but not written.
- * SLICE(n): ComfyUI has it as rows of a tensor, the n-th of three parts. */
-#define RULE(part, kind, flags, ...)                                                               \
+/* One row per module: its name in each naming. NULL: the diffusers name, or, in the last column
+ * (GGUF), the ComfyUI name. BARE: a single tensor without ".weight". READ_ONLY: an alternative
+ * name, never written. DROP: unused. SLICE(n): in ComfyUI and GGUF files it is the n-th third of
+ * the rows of a fused tensor. */
+#define RULE(component, kind, flags, ...)                                                          \
     {                                                                                              \
-        part, kind, flags,                                                                         \
+        component, kind, flags,                                                                    \
         {                                                                                          \
             __VA_ARGS__                                                                            \
         }                                                                                          \
     }
-#define T(...) RULE(ZI_TRANSFORMER, __VA_ARGS__)
-#define E(...) RULE(ZI_TEXT_ENCODER, __VA_ARGS__)
-#define V(...) RULE(ZI_VAE, __VA_ARGS__)
+#define T(...) RULE(ZI_COMPONENT_TRANSFORMER, __VA_ARGS__)
+#define E(...) RULE(ZI_COMPONENT_TEXT_ENCODER, __VA_ARGS__)
+#define V(...) RULE(ZI_COMPONENT_VAE, __VA_ARGS__)
 static const struct rule rules[] = {
-    T(ZI_ROW, BARE, "x_pad_token"),
-    T(ZI_ROW, BARE, "cap_pad_token"),
-    T(ZI_MATRIX, HAS_BIAS, "all_x_embedder.2-1", "x_embedder", "x_embedder"),
-    T(ZI_MATRIX, HAS_BIAS, "t_embedder.mlp.0", NULL, "t_embedder.mlp.layers.0",
+    T(ZI_TENSOR_ROW, BARE, "x_pad_token"),
+    T(ZI_TENSOR_ROW, BARE, "cap_pad_token"),
+    T(ZI_TENSOR_MATRIX, HAS_BIAS, "all_x_embedder.2-1", "x_embedder", "x_embedder"),
+    T(ZI_TENSOR_MATRIX, HAS_BIAS, "t_embedder.mlp.0", NULL, "t_embedder.mlp.layers.0",
       "t_embedder.linear1"),
-    T(ZI_MATRIX, HAS_BIAS, "t_embedder.mlp.2", NULL, "t_embedder.mlp.layers.2",
+    T(ZI_TENSOR_MATRIX, HAS_BIAS, "t_embedder.mlp.2", NULL, "t_embedder.mlp.layers.2",
       "t_embedder.linear2"),
-    /* counted without the activation between them */
-    T(ZI_MATRIX, HAS_BIAS | READ_ONLY, "t_embedder.mlp.2", "t_embedder.mlp.1",
+    /* numbered without the activation between them */
+    T(ZI_TENSOR_MATRIX, HAS_BIAS | READ_ONLY, "t_embedder.mlp.2", "t_embedder.mlp.1",
       "t_embedder.mlp.layers.1"),
-    T(ZI_VECTOR, 0, "cap_embedder.0", NULL, "cap_embedder.layers.0"),
-    T(ZI_MATRIX, HAS_BIAS, "cap_embedder.1", NULL, "cap_embedder.layers.1"),
-    T(ZI_MATRIX, HAS_BIAS, "all_final_layer.2-1.linear", "final_layer.linear",
+    T(ZI_TENSOR_VECTOR, 0, "cap_embedder.0", NULL, "cap_embedder.layers.0"),
+    T(ZI_TENSOR_MATRIX, HAS_BIAS, "cap_embedder.1", NULL, "cap_embedder.layers.1"),
+    T(ZI_TENSOR_MATRIX, HAS_BIAS, "all_final_layer.2-1.linear", "final_layer.linear",
       "final_layer.linear"),
-    T(ZI_MATRIX, HAS_BIAS | READ_ONLY, "all_final_layer.2-1.linear", "proj_out"),
-    T(ZI_MATRIX, HAS_BIAS, "all_final_layer.2-1.adaLN_modulation.1",
+    T(ZI_TENSOR_MATRIX, HAS_BIAS | READ_ONLY, "all_final_layer.2-1.linear", "proj_out"),
+    T(ZI_TENSOR_MATRIX, HAS_BIAS, "all_final_layer.2-1.adaLN_modulation.1",
       "final_layer.adaLN_modulation.1", "final_layer.adaLN_modulation",
       "all_final_layer.2-1.adaLN_modulation.0"),
-    T(ZI_MATRIX, SLICE(0), "@.#.attention.to_q", "@.#.attention.qkv"),
-    T(ZI_MATRIX, SLICE(1), "@.#.attention.to_k", "@.#.attention.qkv"),
-    T(ZI_MATRIX, SLICE(2), "@.#.attention.to_v", "@.#.attention.qkv"),
-    T(ZI_MATRIX, 0, "@.#.attention.to_out.0", "@.#.attention.out", "@.#.attention.to_out"),
-    T(ZI_VECTOR, 0, "@.#.attention.norm_q", "@.#.attention.q_norm"),
-    T(ZI_VECTOR, 0, "@.#.attention.norm_k", "@.#.attention.k_norm"),
-    T(ZI_VECTOR, 0, "@.#.%"),
-    T(ZI_MATRIX, 0, "@.#.feed_forward.!"),
-    T(ZI_MATRIX, HAS_BIAS, "@.#.adaLN_modulation.0", NULL, "@.#.adaLN_modulation"),
-    T(ZI_VECTOR, DROP, "norm_final"), /* of a layer norm that has no weight */
-    T(ZI_VECTOR, DROP | BARE, "logit_scale"),
-    T(ZI_VECTOR, DROP | BARE, "scaled_fp8"), /* says what the types of the tensors say */
+    T(ZI_TENSOR_MATRIX, SLICE(0), "@.#.attention.to_q", "@.#.attention.qkv"),
+    T(ZI_TENSOR_MATRIX, SLICE(1), "@.#.attention.to_k", "@.#.attention.qkv"),
+    T(ZI_TENSOR_MATRIX, SLICE(2), "@.#.attention.to_v", "@.#.attention.qkv"),
+    T(ZI_TENSOR_MATRIX, 0, "@.#.attention.to_out.0", "@.#.attention.out", "@.#.attention.to_out"),
+    T(ZI_TENSOR_VECTOR, 0, "@.#.attention.norm_q", "@.#.attention.q_norm"),
+    T(ZI_TENSOR_VECTOR, 0, "@.#.attention.norm_k", "@.#.attention.k_norm"),
+    T(ZI_TENSOR_VECTOR, 0, "@.#.%"),
+    T(ZI_TENSOR_MATRIX, 0, "@.#.feed_forward.!"),
+    T(ZI_TENSOR_MATRIX, HAS_BIAS, "@.#.adaLN_modulation.0", NULL, "@.#.adaLN_modulation"),
+    T(ZI_TENSOR_VECTOR, DROP, "norm_final"), /* of a layer norm that has no weight */
+    T(ZI_TENSOR_VECTOR, DROP | BARE, "logit_scale"),
+    T(ZI_TENSOR_VECTOR, DROP | BARE, "scaled_fp8"), /* redundant with the tensors' types */
 
-    E(ZI_MATRIX, 0, "model.embed_tokens", NULL, NULL, "embed_tokens", "token_embd"),
-    E(ZI_VECTOR, 0, "model.norm", NULL, NULL, "norm", "output_norm"),
-    E(ZI_VECTOR, 0, "model.layers.#.input_layernorm", NULL, NULL, "layers.#.input_layernorm",
+    E(ZI_TENSOR_MATRIX, 0, "model.embed_tokens", NULL, NULL, "embed_tokens", "token_embd"),
+    E(ZI_TENSOR_VECTOR, 0, "model.norm", NULL, NULL, "norm", "output_norm"),
+    E(ZI_TENSOR_VECTOR, 0, "model.layers.#.input_layernorm", NULL, NULL, "layers.#.input_layernorm",
       "blk.#.attn_norm"),
-    E(ZI_VECTOR, 0, "model.layers.#.post_attention_layernorm", NULL, NULL,
+    E(ZI_TENSOR_VECTOR, 0, "model.layers.#.post_attention_layernorm", NULL, NULL,
       "layers.#.post_attention_layernorm", "blk.#.ffn_norm"),
-    E(ZI_MATRIX, HAS_BIAS, "model.layers.#.self_attn.q_proj", NULL, NULL,
+    E(ZI_TENSOR_MATRIX, HAS_BIAS, "model.layers.#.self_attn.q_proj", NULL, NULL,
       "layers.#.self_attn.q_proj", "blk.#.attn_q"),
-    E(ZI_MATRIX, HAS_BIAS, "model.layers.#.self_attn.k_proj", NULL, NULL,
+    E(ZI_TENSOR_MATRIX, HAS_BIAS, "model.layers.#.self_attn.k_proj", NULL, NULL,
       "layers.#.self_attn.k_proj", "blk.#.attn_k"),
-    E(ZI_MATRIX, HAS_BIAS, "model.layers.#.self_attn.v_proj", NULL, NULL,
+    E(ZI_TENSOR_MATRIX, HAS_BIAS, "model.layers.#.self_attn.v_proj", NULL, NULL,
       "layers.#.self_attn.v_proj", "blk.#.attn_v"),
-    E(ZI_MATRIX, 0, "model.layers.#.self_attn.o_proj", NULL, NULL, "layers.#.self_attn.o_proj",
-      "blk.#.attn_output"),
-    E(ZI_VECTOR, 0, "model.layers.#.self_attn.q_norm", NULL, NULL, "layers.#.self_attn.q_norm",
-      "blk.#.attn_q_norm"),
-    E(ZI_VECTOR, 0, "model.layers.#.self_attn.k_norm", NULL, NULL, "layers.#.self_attn.k_norm",
-      "blk.#.attn_k_norm"),
-    E(ZI_MATRIX, 0, "model.layers.#.mlp.gate_proj", NULL, NULL, "layers.#.mlp.gate_proj",
+    E(ZI_TENSOR_MATRIX, 0, "model.layers.#.self_attn.o_proj", NULL, NULL,
+      "layers.#.self_attn.o_proj", "blk.#.attn_output"),
+    E(ZI_TENSOR_VECTOR, 0, "model.layers.#.self_attn.q_norm", NULL, NULL,
+      "layers.#.self_attn.q_norm", "blk.#.attn_q_norm"),
+    E(ZI_TENSOR_VECTOR, 0, "model.layers.#.self_attn.k_norm", NULL, NULL,
+      "layers.#.self_attn.k_norm", "blk.#.attn_k_norm"),
+    E(ZI_TENSOR_MATRIX, 0, "model.layers.#.mlp.gate_proj", NULL, NULL, "layers.#.mlp.gate_proj",
       "blk.#.ffn_gate"),
-    E(ZI_MATRIX, 0, "model.layers.#.mlp.up_proj", NULL, NULL, "layers.#.mlp.up_proj",
+    E(ZI_TENSOR_MATRIX, 0, "model.layers.#.mlp.up_proj", NULL, NULL, "layers.#.mlp.up_proj",
       "blk.#.ffn_up"),
-    E(ZI_MATRIX, 0, "model.layers.#.mlp.down_proj", NULL, NULL, "layers.#.mlp.down_proj",
+    E(ZI_TENSOR_MATRIX, 0, "model.layers.#.mlp.down_proj", NULL, NULL, "layers.#.mlp.down_proj",
       "blk.#.ffn_down"),
-    E(ZI_MATRIX, DROP, "lm_head", NULL, NULL, NULL, "output"), /* behind all that is used */
-    E(ZI_VECTOR, DROP | BARE, "model.rotary_emb.inv_freq", NULL, NULL, "rotary_emb.inv_freq"),
-    E(ZI_VECTOR, DROP | BARE, "model.layers.#.self_attn.rotary_emb.inv_freq"),
-    E(ZI_VECTOR, DROP, "rope_freqs"),
-    E(ZI_VECTOR, DROP | BARE, "logit_scale"),
-    E(ZI_VECTOR, DROP | BARE, "scaled_fp8"),
+    E(ZI_TENSOR_MATRIX, DROP, "lm_head", NULL, NULL, NULL, "output"), /* behind all that is used */
+    E(ZI_TENSOR_VECTOR, DROP | BARE, "model.rotary_emb.inv_freq", NULL, NULL,
+      "rotary_emb.inv_freq"),
+    E(ZI_TENSOR_VECTOR, DROP | BARE, "model.layers.#.self_attn.rotary_emb.inv_freq"),
+    E(ZI_TENSOR_VECTOR, DROP, "rope_freqs"),
+    E(ZI_TENSOR_VECTOR, DROP | BARE, "logit_scale"),
+    E(ZI_TENSOR_VECTOR, DROP | BARE, "scaled_fp8"),
 
-    V(ZI_KERNEL, HAS_BIAS, "encoder.conv_in", NULL, NULL, "encoder.conv_in.conv2d"),
-    V(ZI_KERNEL, HAS_BIAS, "decoder.conv_in", NULL, NULL, "decoder.conv_in.conv"),
-    V(ZI_KERNEL, HAS_BIAS, "encoder.conv_out", NULL, NULL, "encoder.conv_out.conv2d"),
-    V(ZI_KERNEL, HAS_BIAS, "decoder.conv_out", NULL, NULL, "decoder.conv_out.conv"),
-    V(ZI_VECTOR, HAS_BIAS, "$.conv_norm_out", "$.norm_out", NULL, "$.conv_norm_out.norm"),
-    V(ZI_VECTOR, HAS_BIAS, "$.mid_block.resnets.0.&", "$.mid.block_1.&", "$.mid_block.layers.0.&"),
-    V(ZI_KERNEL, HAS_BIAS, "$.mid_block.resnets.0.^", "$.mid.block_1.^", "$.mid_block.layers.0.^"),
-    V(ZI_VECTOR, HAS_BIAS, "$.mid_block.resnets.1.&", "$.mid.block_2.&", "$.mid_block.layers.2.&"),
-    V(ZI_KERNEL, HAS_BIAS, "$.mid_block.resnets.1.^", "$.mid.block_2.^", "$.mid_block.layers.2.^"),
-    V(ZI_VECTOR, HAS_BIAS, "$.mid_block.attentions.0.group_norm", "$.mid.attn_1.norm",
+    V(ZI_TENSOR_CONV, HAS_BIAS, "encoder.conv_in", NULL, NULL, "encoder.conv_in.conv2d"),
+    V(ZI_TENSOR_CONV, HAS_BIAS, "decoder.conv_in", NULL, NULL, "decoder.conv_in.conv"),
+    V(ZI_TENSOR_CONV, HAS_BIAS, "encoder.conv_out", NULL, NULL, "encoder.conv_out.conv2d"),
+    V(ZI_TENSOR_CONV, HAS_BIAS, "decoder.conv_out", NULL, NULL, "decoder.conv_out.conv"),
+    V(ZI_TENSOR_VECTOR, HAS_BIAS, "$.conv_norm_out", "$.norm_out", NULL, "$.conv_norm_out.norm"),
+    V(ZI_TENSOR_VECTOR, HAS_BIAS, "$.mid_block.resnets.0.&", "$.mid.block_1.&",
+      "$.mid_block.layers.0.&"),
+    V(ZI_TENSOR_CONV, HAS_BIAS, "$.mid_block.resnets.0.^", "$.mid.block_1.^",
+      "$.mid_block.layers.0.^"),
+    V(ZI_TENSOR_VECTOR, HAS_BIAS, "$.mid_block.resnets.1.&", "$.mid.block_2.&",
+      "$.mid_block.layers.2.&"),
+    V(ZI_TENSOR_CONV, HAS_BIAS, "$.mid_block.resnets.1.^", "$.mid.block_2.^",
+      "$.mid_block.layers.2.^"),
+    V(ZI_TENSOR_VECTOR, HAS_BIAS, "$.mid_block.attentions.0.group_norm", "$.mid.attn_1.norm",
       "$.mid_block.layers.1.group_norm"),
-    V(ZI_POINTWISE, HAS_BIAS, "$.mid_block.attentions.0.to_q", "$.mid.attn_1.q",
+    V(ZI_TENSOR_CONV1X1, HAS_BIAS, "$.mid_block.attentions.0.to_q", "$.mid.attn_1.q",
       "$.mid_block.layers.1.to_q"),
-    V(ZI_POINTWISE, HAS_BIAS, "$.mid_block.attentions.0.to_k", "$.mid.attn_1.k",
+    V(ZI_TENSOR_CONV1X1, HAS_BIAS, "$.mid_block.attentions.0.to_k", "$.mid.attn_1.k",
       "$.mid_block.layers.1.to_k"),
-    V(ZI_POINTWISE, HAS_BIAS, "$.mid_block.attentions.0.to_v", "$.mid.attn_1.v",
+    V(ZI_TENSOR_CONV1X1, HAS_BIAS, "$.mid_block.attentions.0.to_v", "$.mid.attn_1.v",
       "$.mid_block.layers.1.to_v"),
-    V(ZI_POINTWISE, HAS_BIAS, "$.mid_block.attentions.0.to_out.0", "$.mid.attn_1.proj_out",
+    V(ZI_TENSOR_CONV1X1, HAS_BIAS, "$.mid_block.attentions.0.to_out.0", "$.mid.attn_1.proj_out",
       "$.mid_block.layers.1.to_out"),
-    V(ZI_VECTOR, HAS_BIAS, "encoder.down_blocks.#.resnets.#.&", "encoder.down.#.block.#.&",
+    V(ZI_TENSOR_VECTOR, HAS_BIAS, "encoder.down_blocks.#.resnets.#.&", "encoder.down.#.block.#.&",
       "encoder.down_blocks.#.layers.#.&"),
-    V(ZI_KERNEL, HAS_BIAS, "encoder.down_blocks.#.resnets.#.^", "encoder.down.#.block.#.^",
+    V(ZI_TENSOR_CONV, HAS_BIAS, "encoder.down_blocks.#.resnets.#.^", "encoder.down.#.block.#.^",
       "encoder.down_blocks.#.layers.#.^"),
-    V(ZI_KERNEL, HAS_BIAS, "encoder.down_blocks.#.resnets.#.conv_shortcut",
+    V(ZI_TENSOR_CONV, HAS_BIAS, "encoder.down_blocks.#.resnets.#.conv_shortcut",
       "encoder.down.#.block.#.nin_shortcut", "encoder.down_blocks.#.layers.#.conv_shortcut"),
-    V(ZI_KERNEL, HAS_BIAS, "encoder.down_blocks.#.downsamplers.0.conv",
+    V(ZI_TENSOR_CONV, HAS_BIAS, "encoder.down_blocks.#.downsamplers.0.conv",
       "encoder.down.#.downsample.conv", "encoder.down_blocks.#.layers.<.conv"),
-    V(ZI_VECTOR, HAS_BIAS, "decoder.up_blocks.#.resnets.#.&", "decoder.up.~.block.#.&",
+    V(ZI_TENSOR_VECTOR, HAS_BIAS, "decoder.up_blocks.#.resnets.#.&", "decoder.up.~.block.#.&",
       "decoder.up_blocks.#.layers.#.&"),
-    V(ZI_KERNEL, HAS_BIAS, "decoder.up_blocks.#.resnets.#.^", "decoder.up.~.block.#.^",
+    V(ZI_TENSOR_CONV, HAS_BIAS, "decoder.up_blocks.#.resnets.#.^", "decoder.up.~.block.#.^",
       "decoder.up_blocks.#.layers.#.^"),
-    V(ZI_KERNEL, HAS_BIAS, "decoder.up_blocks.#.resnets.#.conv_shortcut",
+    V(ZI_TENSOR_CONV, HAS_BIAS, "decoder.up_blocks.#.resnets.#.conv_shortcut",
       "decoder.up.~.block.#.nin_shortcut", "decoder.up_blocks.#.layers.#.conv_shortcut"),
-    V(ZI_KERNEL, HAS_BIAS, "decoder.up_blocks.#.upsamplers.0.conv", "decoder.up.~.upsample.conv",
-      "decoder.up_blocks.#.layers.>.conv"),
+    V(ZI_TENSOR_CONV, HAS_BIAS, "decoder.up_blocks.#.upsamplers.0.conv",
+      "decoder.up.~.upsample.conv", "decoder.up_blocks.#.layers.>.conv"),
 };
 #undef RULE
 #undef T
@@ -146,31 +153,32 @@ static const struct rule rules[] = {
 #undef V
 enum { RULES = sizeof rules / sizeof *rules };
 
-/* Before the names of a part; the first is the one that is written. */
-static const char *const prefixes[ZI_PARTS][8] = {
-    [ZI_TRANSFORMER] = {"model.diffusion_model.", "diffusion_model.", "diffusion_", "transformer.",
-                        "model."},
-    [ZI_TEXT_ENCODER] = {"text_encoders.qwen3_4b.transformer.", "text_encoders.qwen3_4b.",
-                         "text_encoders.llm.", "text_encoder.transformer.", "text_encoder.",
-                         "transformer."},
-    [ZI_VAE] = {"vae.", "first_stage_model."},
+/* Prefixes of a component's names; the first one is written. */
+static const char *const prefixes[ZI_WEIGHT_COMPONENTS][8] = {
+    [ZI_COMPONENT_TRANSFORMER] = {"model.diffusion_model.", "diffusion_model.", "diffusion_",
+                                  "transformer.", "model."},
+    [ZI_COMPONENT_TEXT_ENCODER] = {"text_encoders.qwen3_4b.transformer.", "text_encoders.qwen3_4b.",
+                                   "text_encoders.llm.", "text_encoder.transformer.",
+                                   "text_encoder.", "transformer."},
+    [ZI_COMPONENT_VAE] = {"vae.", "first_stage_model."},
 };
 
-/* Behind the name of a module. The first of a role is the one that is written. */
+/* Suffixes of a module's tensors. The first one of a role is written. */
 static const struct {
     const char *text;
-    zi_role role;
+    zi_tensor_role role;
 } suffixes[] = {
-    {".weight", ZI_ITSELF},        {".scales", ZI_SCALES},        {".biases", ZI_BIASES},
-    {".weight_scale", ZI_FACTOR},  {".scale_weight", ZI_FACTOR},  {".comfy_quant", ZI_MARKER},
-    {".input_scale", ZI_NEEDLESS}, {".scale_input", ZI_NEEDLESS},
+    {".weight", ZI_ROLE_WEIGHT},       {".scales", ZI_ROLE_GROUP_SCALES},
+    {".biases", ZI_ROLE_GROUP_BIASES}, {".weight_scale", ZI_ROLE_SCALE},
+    {".scale_weight", ZI_ROLE_SCALE},  {".comfy_quant", ZI_ROLE_FORMAT},
+    {".input_scale", ZI_ROLE_UNUSED},  {".scale_input", ZI_ROLE_UNUSED},
 };
 enum { SUFFIXES = sizeof suffixes / sizeof *suffixes };
 
-/* Tensors that no supported file has. */
+/* Suffixes that only unsupported quantization formats have. */
 static const struct {
     const char *suffix, *format;
-} foreign[] = {
+} unsupported[] = {
     {".weight_scale_2", "NVFP4"},
     {".pre_quant_scale", "NVFP4"},
     {".weight_s_rel", "ComfyUI's convrot or asymmetric 4-bit"},
@@ -193,19 +201,20 @@ static const struct {
 
 /* ---- patterns ---- */
 
-/* What the wildcards of a name stand for: numbers, or indices of words. */
+/* The values of a name's wildcards: numbers, or indices of words. */
 typedef struct {
     int count, values[4];
-} captures;
+} pattern_captures;
 
-static const char *const *words_of(char letter)
+static const char *const *wildcard_words(char letter)
 {
     for (size_t i = 0; i < sizeof wildcards / sizeof *wildcards; i++)
         if (wildcards[i].letter == letter) return wildcards[i].words;
     return NULL;
 }
 
-/* A number of up to three digits without needless zeros; NULL if there is none. */
+/* Reads a number of up to three digits without leading zeros. Returns the rest of text; NULL: none.
+ */
 static const char *read_number(const char *text, int *out)
 {
     int digits = 0, value = 0;
@@ -229,13 +238,13 @@ static const char *read_word(const char *text, const char *const *words, int *ou
     return NULL;
 }
 
-/* Reads pattern at the start of text. Returns what follows, or NULL. */
-static const char *match(const char *pattern, const char *text, const zi_vae_form *form,
-                         captures *found)
+/* Matches pattern at the start of text. Returns the rest of text; NULL: no match. */
+static const char *match(const char *pattern, const char *text, const zi_vae_depth *depth,
+                         pattern_captures *found)
 {
-    *found = (captures){0};
+    *found = (pattern_captures){0};
     for (; *pattern; pattern++) {
-        const char *const *words = words_of(*pattern);
+        const char *const *words = wildcard_words(*pattern);
         int value = 0;
         if (words)
             text = read_word(text, words, &value);
@@ -246,28 +255,28 @@ static const char *match(const char *pattern, const char *text, const zi_vae_for
         else
             continue;
         if (!text) return NULL;
-        if (*pattern == '~') value = form->blocks - 1 - value;
+        if (*pattern == '~') value = depth->blocks - 1 - value;
         if (value < 0) return NULL;
         if (*pattern != '<' && *pattern != '>') found->values[found->count++] = value;
     }
     return text;
 }
 
-/* pattern with its wildcards filled in, and suffix; false when it does not fit. */
-static bool build(const char *pattern, const char *suffix, const captures *found,
-                  const zi_vae_form *form, char out[ZI_MAX_KEY])
+/* Writes pattern with its wildcards replaced, followed by suffix; false: it does not fit in out. */
+static bool expand_pattern(const char *pattern, const char *suffix, const pattern_captures *found,
+                           const zi_vae_depth *depth, char out[ZI_MAX_KEY])
 {
     size_t used = 0;
     int next = 0;
     for (; *pattern && used < ZI_MAX_KEY; pattern++) {
-        const char *const *words = words_of(*pattern);
+        const char *const *words = wildcard_words(*pattern);
         char *at = out + used;
         size_t room = ZI_MAX_KEY - used;
         int n = 0;
         if (words || *pattern == '#' || *pattern == '~') n = found->values[next++];
-        if (*pattern == '~') n = form->blocks - 1 - n;
-        if (*pattern == '<') n = form->layers;
-        if (*pattern == '>') n = form->layers + 1;
+        if (*pattern == '~') n = depth->blocks - 1 - n;
+        if (*pattern == '<') n = depth->layers;
+        if (*pattern == '>') n = depth->layers + 1;
         if (n < 0) return false;
         if (words)
             used += (size_t)snprintf(at, room, "%s", words[n]);
@@ -280,21 +289,21 @@ static bool build(const char *pattern, const char *suffix, const captures *found
     return used < ZI_MAX_KEY;
 }
 
-void zi_vae_form_note(zi_vae_form *form, const char *name)
+void zi_vae_depth_update(zi_vae_depth *depth, const char *name)
 {
     static const char *const up[] = {"decoder.up_blocks.#.", "decoder.up.#."};
     static const char *const down[] = {"encoder.down_blocks.#.resnets.#.",
                                        "encoder.down_blocks.#.layers.#.&",
                                        "encoder.down.#.block.#."};
-    captures found;
+    pattern_captures found;
     const char *at = strstr(name, "decoder.");
     for (size_t i = 0; at && i < sizeof up / sizeof *up; i++)
-        if (match(up[i], at, form, &found) && found.values[0] >= form->blocks)
-            form->blocks = found.values[0] + 1;
+        if (match(up[i], at, depth, &found) && found.values[0] >= depth->blocks)
+            depth->blocks = found.values[0] + 1;
     at = strstr(name, "encoder.down");
     for (size_t i = 0; at && i < sizeof down / sizeof *down; i++)
-        if (match(down[i], at, form, &found) && found.values[1] >= form->layers)
-            form->layers = found.values[1] + 1;
+        if (match(down[i], at, depth, &found) && found.values[1] >= depth->layers)
+            depth->layers = found.values[1] + 1;
 }
 
 /* ---- reading ---- */
@@ -305,12 +314,13 @@ static const char *pattern_of(const struct rule *rule, zi_naming naming)
     return rule->names[rule->names[naming] ? naming : ZI_NAMES_DIFFUSERS];
 }
 
-static bool fused(const struct rule *rule, zi_naming naming)
+static bool is_fused(const struct rule *rule, zi_naming naming)
 {
     return rule->flags & FUSED && (naming == ZI_NAMES_COMFYUI || naming == ZI_NAMES_GGUF);
 }
 
-/* What the rest of a name behind the module says. Returns false when no tensor has such a name. */
+/* Sets the key's kind and role by the suffix behind the module's name, and *canonical to the
+ * canonical suffix. False: the module has no such tensor. */
 static bool read_suffix(const struct rule *rule, const char *rest, const char **canonical,
                         zi_key *key)
 {
@@ -318,7 +328,7 @@ static bool read_suffix(const struct rule *rule, const char *rest, const char **
     *canonical = rule->flags & BARE ? "" : ".weight";
     if (rule->flags & BARE) return *rest == 0;
     if (rule->flags & HAS_BIAS && strcmp(rest, ".bias") == 0) {
-        key->kind = ZI_VECTOR;
+        key->kind = ZI_TENSOR_VECTOR;
         *canonical = ".bias";
         return true;
     }
@@ -330,122 +340,125 @@ static bool read_suffix(const struct rule *rule, const char *rest, const char **
     return false;
 }
 
-static bool read_rule(const struct rule *rule, const char *name, const zi_vae_form *form,
-                      zi_key *key)
+static bool match_rule(const struct rule *rule, const char *name, const zi_vae_depth *depth,
+                       zi_key *key)
 {
     for (int n = 0; n < ZI_NAMINGS; n++) {
-        captures found;
+        pattern_captures found;
         const char *canonical;
         if (!rule->names[n]) continue;
-        const char *rest = match(rule->names[n], name, form, &found);
-        *key = (zi_key){.part = rule->part, .naming = (zi_naming)n, .slices = 1};
+        const char *rest = match(rule->names[n], name, depth, &found);
+        *key = (zi_key){.component = rule->component, .naming = (zi_naming)n, .slices = 1};
         if (!rest || !read_suffix(rule, rest, &canonical, key)) continue;
-        if (fused(rule, key->naming)) {
+        if (is_fused(rule, key->naming)) {
             key->slice = rule->flags >> 8;
             key->slices = 3;
         }
-        if (rule->flags & DROP) key->role = ZI_NEEDLESS;
+        if (rule->flags & DROP) key->role = ZI_ROLE_UNUSED;
         if (rule->flags & DROP) return true;
-        return build(rule->names[ZI_NAMES_DIFFUSERS], canonical, &found, form, key->name);
+        return expand_pattern(rule->names[ZI_NAMES_DIFFUSERS], canonical, &found, depth, key->name);
     }
     return false;
 }
 
-/* name without prefix, as names of one part. */
-static int read_part(zi_part part, const char *name, const zi_vae_form *form, bool prefixed,
-                     zi_key keys[ZI_MAX_FUSED])
+/* Parses a name without prefix as one of a component's. Returns the number of keys. */
+static int parse_component_name(zi_component component, const char *name, const zi_vae_depth *depth,
+                                bool prefixed, zi_key keys[ZI_MAX_FUSED])
 {
     int count = 0;
     for (int i = 0; i < RULES && count < ZI_MAX_FUSED; i++) {
-        if (rules[i].part != part || !read_rule(&rules[i], name, form, &keys[count])) continue;
+        if (rules[i].component != component || !match_rule(&rules[i], name, depth, &keys[count]))
+            continue;
         keys[count].prefixed = prefixed;
         if (keys[count++].slices == 1) break;
     }
     return count;
 }
 
-int zi_key_read(const char *stored, const zi_vae_form *form, zi_key keys[ZI_MAX_FUSED])
+int zi_key_parse(const char *stored, const zi_vae_depth *depth, zi_key keys[ZI_MAX_FUSED])
 {
-    for (int part = 0; part < ZI_PARTS; part++) {
-        int count = read_part((zi_part)part, stored, form, false, keys);
-        for (int i = 0; !count && prefixes[part][i]; i++) {
-            size_t length = strlen(prefixes[part][i]);
-            if (strncmp(stored, prefixes[part][i], length) == 0)
-                count = read_part((zi_part)part, stored + length, form, true, keys);
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++) {
+        int count = parse_component_name((zi_component)component, stored, depth, false, keys);
+        for (int i = 0; !count && prefixes[component][i]; i++) {
+            size_t length = strlen(prefixes[component][i]);
+            if (strncmp(stored, prefixes[component][i], length) == 0)
+                count = parse_component_name((zi_component)component, stored + length, depth, true,
+                                             keys);
         }
         if (count) return count;
     }
     return 0;
 }
 
-bool zi_key_read_head(const char *stored, zi_key *key)
+bool zi_key_parse_lm_head(const char *stored, zi_key *key)
 {
     static const struct rule head = {
-        ZI_TEXT_ENCODER, ZI_MATRIX, 0, {"lm_head", NULL, NULL, NULL, "output"}};
+        ZI_COMPONENT_TEXT_ENCODER, ZI_TENSOR_MATRIX, 0, {"lm_head", NULL, NULL, NULL, "output"}};
     zi_key found;
-    if (!read_rule(&head, stored, &(zi_vae_form){0}, &found)) return false;
+    if (!match_rule(&head, stored, &(zi_vae_depth){0}, &found)) return false;
     *key = found;
     return true;
 }
 
 /* ---- writing ---- */
 
-/* The suffix of role for a canonical name that ends in canonical; NULL when there is none. */
-static const char *suffix_of(zi_role role, const char *canonical)
+/* The stored suffix of a role, for a canonical name with the suffix `canonical`; NULL: none. */
+static const char *suffix_of(zi_tensor_role role, const char *canonical)
 {
-    if (role == ZI_ITSELF) return canonical;
-    if (strcmp(canonical, ".weight") != 0 || role == ZI_NEEDLESS) return NULL;
+    if (role == ZI_ROLE_WEIGHT) return canonical;
+    if (strcmp(canonical, ".weight") != 0 || role == ZI_ROLE_UNUSED) return NULL;
     for (int i = 0; i < SUFFIXES; i++)
         if (suffixes[i].role == role) return suffixes[i].text;
     return NULL;
 }
 
-bool zi_key_write(zi_naming naming, const char *canonical, zi_role role, const zi_vae_form *form,
-                  zi_stored *out)
+bool zi_key_format(zi_naming naming, const char *canonical, zi_tensor_role role,
+                   const zi_vae_depth *depth, zi_stored_name *out)
 {
     for (int i = 0; i < RULES; i++) {
         const struct rule *rule = &rules[i];
-        captures found;
+        pattern_captures found;
         zi_key key = {0};
         const char *end;
         if (rule->flags & (READ_ONLY | DROP)) continue;
-        const char *rest = match(rule->names[ZI_NAMES_DIFFUSERS], canonical, form, &found);
-        if (!rest || !read_suffix(rule, rest, &end, &key) || key.role != ZI_ITSELF) continue;
+        const char *rest = match(rule->names[ZI_NAMES_DIFFUSERS], canonical, depth, &found);
+        if (!rest || !read_suffix(rule, rest, &end, &key) || key.role != ZI_ROLE_WEIGHT) continue;
         const char *suffix = suffix_of(role, end);
-        *out = (zi_stored){.part = rule->part, .kind = key.kind, .slices = 1};
-        if (fused(rule, naming)) {
+        *out = (zi_stored_name){.component = rule->component, .kind = key.kind, .slices = 1};
+        if (is_fused(rule, naming)) {
             out->slice = rule->flags >> 8;
             out->slices = 3;
         }
-        return suffix && build(pattern_of(rule, naming), suffix, &found, form, out->name);
+        return suffix && expand_pattern(pattern_of(rule, naming), suffix, &found, depth, out->name);
     }
     return false;
 }
 
-const char *zi_key_prefix(zi_part part)
+const char *zi_key_prefix(zi_component component)
 {
-    return prefixes[part][0];
+    return prefixes[component][0];
 }
 
-const char *zi_part_name(zi_part part)
+const char *zi_component_title(zi_component component)
 {
     static const char *const names[] = {"transformer", "text encoder", "VAE"};
-    return names[part];
+    return names[component];
 }
 
-const char *zi_part_field(zi_part part)
+const char *zi_component_name(zi_component component)
 {
-    static const char *const names[] = {"transformer", "text_encoder", "vae"};
-    return names[part];
+    static const char *const names[] = {"transformer", "text_encoder", "vae", "tokenizer",
+                                        "scheduler"};
+    return names[component];
 }
 
-const char *zi_key_foreign_format(const char *stored)
+const char *zi_key_unsupported_format(const char *stored)
 {
     size_t length = strlen(stored);
-    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
-        size_t n = strlen(foreign[i].suffix);
-        if (length > n && strcmp(stored + length - n, foreign[i].suffix) == 0)
-            return foreign[i].format;
+    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++) {
+        size_t n = strlen(unsupported[i].suffix);
+        if (length > n && strcmp(stored + length - n, unsupported[i].suffix) == 0)
+            return unsupported[i].format;
     }
     return NULL;
 }

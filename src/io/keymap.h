@@ -1,20 +1,24 @@
-/* The names that tensors have in the files people use, both ways: one table for transformer, text
- * encoder and VAE. Canonical names are those of the diffusers folder
+/* Maps tensor names between layouts: from the names stored in any supported file to canonical
+ * names, and from canonical names to those of a layout to write. Canonical names are those of
+ * diffusers
  * ("layers.0.attention.to_q.weight", "model.layers.0.mlp.up_proj.weight",
  * "decoder.up_blocks.0.resnets.1.conv1.bias"). */
 #ifndef ZI_IO_KEYMAP_H
 #define ZI_IO_KEYMAP_H
 
+#include "zimage_models.h"
 #include "base/error.h"
 
 #include <stddef.h>
 
 enum { ZI_MAX_KEY = 256, ZI_MAX_FUSED = 3 };
 
-typedef enum { ZI_TRANSFORMER, ZI_TEXT_ENCODER, ZI_VAE, ZI_PARTS } zi_part;
+/* The first three zi_component values have weights: transformer, text encoder and VAE. */
+enum { ZI_WEIGHT_COMPONENTS = ZI_COMPONENT_VAE + 1 };
 
-/* Whose names. ComfyUI: the names of the model's own code, LDM's for the VAE, without prefix. MLX:
- * the seed repository's. GGUF: llama.cpp's for the text encoder, ComfyUI's for the rest. */
+/* Naming schemes of tensors. ComfyUI: the names of Z-Image's reference code, and LDM's for the VAE,
+ * without prefix. MLX: the names of the Z-Image port to MLX. GGUF: llama.cpp's for the text
+ * encoder, ComfyUI's for the others. */
 typedef enum {
     ZI_NAMES_DIFFUSERS,
     ZI_NAMES_COMFYUI,
@@ -24,78 +28,75 @@ typedef enum {
     ZI_NAMINGS
 } zi_naming;
 
-/* What a canonical tensor is, which says how layouts shape it. */
+/* The kind of a canonical tensor, which determines its shape in each layout. */
 typedef enum {
-    ZI_VECTOR,    /* [n] */
-    ZI_ROW,       /* [1, n]; GGUF writers may drop the 1 */
-    ZI_MATRIX,    /* [out, in] */
-    ZI_POINTWISE, /* [out, in]; [out, in, 1, 1] in LDM's VAE */
-    ZI_KERNEL     /* [out, in, h, w]; [out, h, w, in] in MLX */
-} zi_kind;
+    ZI_TENSOR_VECTOR,  /* [n] */
+    ZI_TENSOR_ROW,     /* [1, n]; GGUF writers may drop the 1 */
+    ZI_TENSOR_MATRIX,  /* [out, in] */
+    ZI_TENSOR_CONV1X1, /* [out, in]; [out, in, 1, 1] in LDM's VAE */
+    ZI_TENSOR_CONV     /* [out, in, h, w]; [out, h, w, in] in MLX */
+} zi_tensor_kind;
 
-/* What a stored tensor is to the canonical one. */
+/* The role of a stored tensor for the canonical tensor of its name. */
 typedef enum {
-    ZI_ITSELF,
-    ZI_SCALES,  /* of MLX's groups */
-    ZI_BIASES,  /* of MLX's groups */
-    ZI_FACTOR,  /* weight_scale of fp8 and int8, scale_weight of old */
-    ZI_MARKER,  /* comfy_quant: JSON that names the format */
-    ZI_NEEDLESS /* nothing that computing needs: tied lm_head, norm_final, scales of inputs */
-} zi_role;
+    ZI_ROLE_WEIGHT,       /* the weight itself */
+    ZI_ROLE_GROUP_SCALES, /* scales of MLX groups */
+    ZI_ROLE_GROUP_BIASES, /* biases of MLX groups */
+    ZI_ROLE_SCALE,  /* scale of fp8 or int8 values: weight_scale, or scale_weight in old files */
+    ZI_ROLE_FORMAT, /* comfy_quant: JSON that names the quantization format */
+    ZI_ROLE_UNUSED  /* not used in computation: tied lm_head, norm_final, input scales */
+} zi_tensor_role;
 
 typedef struct {
-    zi_part part;
-    zi_role role;
-    zi_kind kind;
-    zi_naming naming;  /* the first one that spells it so */
-    bool prefixed;     /* as in a file of several parts */
-    int slice, slices; /* which of how many equal parts of the stored rows: 0 of 1, unless fused */
-    char name[ZI_MAX_KEY]; /* canonical; empty for what stands for no tensor */
+    zi_component component;
+    zi_tensor_role role;
+    zi_tensor_kind kind;
+    zi_naming naming;  /* the first naming that has this stored name */
+    bool prefixed;     /* the name has a component prefix, as in files of several components */
+    int slice, slices; /* the tensor is slice (from 0) of `slices` equal parts of the stored rows;
+                          0 of 1 unless it is fused with others */
+    char name[ZI_MAX_KEY]; /* canonical; empty for ZI_ROLE_UNUSED */
 } zi_key;
 
-/* What the numbers in a VAE's names depend on: LDM counts the decoder's blocks from the other end,
- * and MLX counts up- and downsamplers on from the resnets before them. */
+/* Depth of a VAE, needed to translate indices in its names: LDM numbers the decoder's blocks in
+ * reverse, and MLX numbers up- and downsamplers after the resnets of their block. */
 typedef struct {
     int blocks; /* up blocks */
-    int layers; /* resnets in a down block; an up block has one more */
-} zi_vae_form;
+    int layers; /* resnets per down block; an up block has one more */
+} zi_vae_depth;
 
-/* Grows a form that began as {0} by a name of any layout. Show it all names of a VAE. */
-void zi_vae_form_note(zi_vae_form *form, const char *name);
+/* Raises the depth to what a stored name implies. Begins as {0}; call it for all names of a file.
+ */
+void zi_vae_depth_update(zi_vae_depth *depth, const char *name);
 
-/* What a stored name stands for: one key, or one for each part of a fused tensor. Returns how many;
- * 0 for a name that is not part of the model. */
-int zi_key_read(const char *stored, const zi_vae_form *form, zi_key keys[ZI_MAX_FUSED]);
+/* Parses a stored name of any layout. Sets one key, or three for a fused tensor (q, k and v), and
+ * returns their number; 0: the name is none of Z-Image's. */
+int zi_key_parse(const char *stored, const zi_vae_depth *depth, zi_key keys[ZI_MAX_FUSED]);
 
-/* The same for the output head of a language model, which is needless in an image model: canonical
- * names are lm_head.weight and those of its companions. */
-bool zi_key_read_head(const char *stored, zi_key *key);
+/* Parses the name of a language model's output head, which zi_key_parse reports as unused. The
+ * canonical names are lm_head.weight and those of its companions. False: another tensor. */
+bool zi_key_parse_lm_head(const char *stored, zi_key *key);
 
-/* The name that a layout has for a canonical tensor or its companion, without prefix. slice and
- * slices: which rows of it, when the layout fuses it with others. */
+/* The name of a tensor in a layout, without prefix. slice and slices: as in zi_key. */
 typedef struct {
-    zi_part part;
-    zi_kind kind;
+    zi_component component;
+    zi_tensor_kind kind;
     int slice, slices;
     char name[ZI_MAX_KEY];
-} zi_stored;
+} zi_stored_name;
 
-/* Returns false for a name that is not canonical and for a role that has no name of its own. */
-bool zi_key_write(zi_naming naming, const char *canonical, zi_role role, const zi_vae_form *form,
-                  zi_stored *out);
+/* Finds the name that a naming has for a canonical tensor, or for its companion of another role.
+ * False: the name is not canonical, or the role has no stored name. */
+bool zi_key_format(zi_naming naming, const char *canonical, zi_tensor_role role,
+                   const zi_vae_depth *depth, zi_stored_name *out);
 
-/* What ComfyUI writes before a part's names in a file of all parts. */
-const char *zi_key_prefix(zi_part part);
+/* The prefix of a component's names in ComfyUI files that hold several components. */
+const char *zi_key_prefix(zi_component component);
 
-/* "transformer", "text encoder", "VAE" */
-const char *zi_part_name(zi_part part);
+/* "transformer", "text encoder" or "VAE", for messages. */
+const char *zi_component_title(zi_component component);
 
-/* As the fields of requests, the folders of diffusers and the subjects of errors are called:
- * "transformer", "text_encoder", "vae". */
-const char *zi_part_field(zi_part part);
-
-/* A format of quantized weights that is not supported, told by the end of a tensor's name; NULL for
- * other names. */
-const char *zi_key_foreign_format(const char *stored);
+/* The unsupported quantization format that a tensor's name reveals by its suffix; NULL: none. */
+const char *zi_key_unsupported_format(const char *stored);
 
 #endif

@@ -3,14 +3,14 @@
 
 #include <stdlib.h>
 
-/* How folders are laid out, in the order in which they are tried; a layout is taken when its
- * telling file, or weights of that stem, are there. */
+/* Folder layouts in the order in which they are tried. A layout is recognised by its marker: a file
+ * of this name, or weights with this stem. */
 static const struct {
     zi_naming naming;
-    const char *telling;
+    const char *marker_file;
     struct {
-        const char *folder, *stem, *place, *config;
-    } parts[ZI_PARTS];
+        const char *folder, *stem, *usual_path, *config;
+    } components[ZI_WEIGHT_COMPONENTS];
 } folders[] = {
     {ZI_NAMES_MFLUX,
      "transformer/0.safetensors",
@@ -31,19 +31,19 @@ static const struct {
       {"", "vae", "vae.safetensors", "vae_config.json"}}},
 };
 
-/* Of the folder of a single part. */
+/* Stems of weights in the folder of a single component. */
 static const char *const stems[] = {"diffusion_pytorch_model", "model", NULL};
 
-static bool join(const char *dir, const char *name, char **out, zi_error *error)
+static bool join_path(const char *dir, const char *name, char **out, zi_error *error)
 {
     *out = *name ? zi_path_join(dir, name) : strdup(dir);
     return *out || zi_error_no_memory(error, strlen(dir));
 }
 
 /* *out is dir/name if that is a file (folder: a folder), else NULL. */
-static bool find(const char *dir, const char *name, bool folder, char **out, zi_error *error)
+static bool find_path(const char *dir, const char *name, bool folder, char **out, zi_error *error)
 {
-    if (!join(dir, name, out, error)) return false;
+    if (!join_path(dir, name, out, error)) return false;
     if (folder ? zi_is_dir(*out) : zi_is_file(*out)) return true;
     free(*out);
     *out = NULL;
@@ -69,71 +69,77 @@ static bool has_weights(const char *dir, const char *stem)
     return exists(dir, name);
 }
 
-static bool find_folder_part(const char *path, size_t row, int part, zi_layout_part *out,
-                             zi_error *error)
+static bool find_folder_component(const char *path, size_t row, int component,
+                                  zi_layout_component *out, zi_error *error)
 {
-    const char *folder = folders[row].parts[part].folder, *stem = folders[row].parts[part].stem;
-    const char *config = folders[row].parts[part].config;
+    const char *folder = folders[row].components[component].folder,
+               *stem = folders[row].components[component].stem;
+    const char *config = folders[row].components[component].config;
     char *dir;
-    out->usual_place = folders[row].parts[part].place;
+    out->usual_path = folders[row].components[component].usual_path;
     out->usual_config = config;
-    if (!join(path, folder, &dir, error)) return false;
+    if (!join_path(path, folder, &dir, error)) return false;
     if (has_weights(dir, stem)) {
         out->path = dir;
         out->stem = stem;
     } else {
         free(dir);
     }
-    return !config || find(path, config, false, &out->config, error);
+    return !config || find_path(path, config, false, &out->config, error);
 }
 
-static bool find_folder(const char *path, size_t row, zi_layout *layout, zi_error *error)
+static bool read_folder_layout(const char *path, size_t row, zi_layout *layout, zi_error *error)
 {
     layout->naming = folders[row].naming;
-    for (int part = 0; part < ZI_PARTS; part++)
-        if (!find_folder_part(path, row, part, &layout->parts[part], error)) return false;
-    return find(path, "tokenizer", true, &layout->tokenizer, error) &&
-           find(path, "scheduler/scheduler_config.json", false, &layout->scheduler, error);
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
+        if (!find_folder_component(path, row, component, &layout->components[component], error))
+            return false;
+    return find_path(path, "tokenizer", true, &layout->tokenizer, error) &&
+           find_path(path, "scheduler/scheduler_config.json", false, &layout->scheduler, error);
 }
 
-/* Which parts a checkpoint has, and in whose names: the first that are not everyone's. */
-static void survey(const zi_checkpoint *checkpoint, bool has[ZI_PARTS], zi_naming *naming)
+/* Sets which components a checkpoint has, and the naming: that of the first tensor whose name is
+ * not the same in all namings. */
+static void detect_components(const zi_checkpoint *checkpoint, bool has[ZI_WEIGHT_COMPONENTS],
+                              zi_naming *naming)
 {
-    zi_vae_form form = {0};
+    zi_vae_depth form = {0};
     *naming = ZI_NAMES_DIFFUSERS;
     for (size_t i = 0; i < checkpoint->tensor_count; i++)
-        zi_vae_form_note(&form, checkpoint->tensors[i].name);
+        zi_vae_depth_update(&form, checkpoint->tensors[i].name);
     for (size_t i = 0; i < checkpoint->tensor_count; i++) {
         zi_key keys[ZI_MAX_FUSED];
-        if (!zi_key_read(checkpoint->tensors[i].name, &form, keys)) continue;
-        if (keys[0].role == ZI_NEEDLESS) continue;
-        has[keys[0].part] = true;
+        if (!zi_key_parse(checkpoint->tensors[i].name, &form, keys)) continue;
+        if (keys[0].role == ZI_ROLE_UNUSED) continue;
+        has[keys[0].component] = true;
         if (*naming != ZI_NAMES_DIFFUSERS) continue;
         *naming = keys[0].prefixed ? ZI_NAMES_COMFYUI : keys[0].naming;
     }
 }
 
-/* Every part that lies in the checkpoint, which is that of a file (stem NULL) or of the files of a
- * folder. */
-static bool find_parts(const char *path, const char *stem, zi_layout *layout, zi_error *error)
+/* Fills in the components that the layout's open checkpoint has. path: the file (stem NULL) or the
+ * folder of the files STEM.*. Fails when there are none. */
+static bool find_components(const char *path, const char *stem, zi_layout *layout, zi_error *error)
 {
     const zi_checkpoint *checkpoint = layout->checkpoint;
-    bool has[ZI_PARTS] = {0}, ok = true, any = false;
-    const char *foreign = zi_recognise_foreign(checkpoint), *name = zi_recognise(checkpoint);
-    survey(checkpoint, has, &layout->naming);
+    bool has[ZI_WEIGHT_COMPONENTS] = {0}, ok = true, any = false;
+    const char *unsupported = zi_recognise_unsupported(checkpoint),
+               *name = zi_recognise_model(checkpoint);
+    detect_components(checkpoint, has, &layout->naming);
     if (checkpoint->gguf) layout->naming = ZI_NAMES_GGUF;
-    for (int part = 0; ok && part < ZI_PARTS; part++) {
-        if (!has[part]) continue;
+    for (int component = 0; ok && component < ZI_WEIGHT_COMPONENTS; component++) {
+        if (!has[component]) continue;
         any = true;
-        layout->parts[part].stem = stem;
-        ok = join(path, "", &layout->parts[part].path, error) &&
-             (!stem || find(path, "config.json", false, &layout->parts[part].config, error));
+        layout->components[component].stem = stem;
+        ok = join_path(path, "", &layout->components[component].path, error) &&
+             (!stem ||
+              find_path(path, "config.json", false, &layout->components[component].config, error));
     }
-    if (ok && (foreign || !any))
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "not a part of Z-Image (%s)",
-                            foreign ? foreign
-                            : name  ? name
-                                    : "of an unknown model");
+    if (ok && (unsupported || !any))
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "not a component of Z-Image (%s)",
+                            unsupported ? unsupported
+                            : name      ? name
+                                        : "of an unknown model");
     return ok;
 }
 
@@ -142,33 +148,35 @@ static bool read_file(const char *path, zi_layout *layout, zi_error *error)
     zi_checkpoint opened;
     return zi_checkpoint_open(path, &opened, error) &&
            zi_checkpoint_share(&opened, &layout->checkpoint, error) &&
-           find_parts(path, NULL, layout, error);
+           find_components(path, NULL, layout, error);
 }
 
-/* The folder of a single part. */
-static bool read_part(const char *path, const char *stem, zi_layout *layout, zi_error *error)
+/* Reads the folder of a single component. */
+static bool read_component_folder(const char *path, const char *stem, zi_layout *layout,
+                                  zi_error *error)
 {
     zi_checkpoint opened;
     return zi_checkpoint_open_dir(path, stem, &opened, error) &&
            zi_checkpoint_share(&opened, &layout->checkpoint, error) &&
-           find_parts(path, stem, layout, error);
+           find_components(path, stem, layout, error);
 }
 
 static bool read_folder(const char *path, zi_layout *layout, zi_error *error)
 {
     layout->folder = true;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        if (exists(path, folders[i].telling) || has_weights(path, folders[i].telling))
-            return find_folder(path, i, layout, error);
+        if (exists(path, folders[i].marker_file) || has_weights(path, folders[i].marker_file))
+            return read_folder_layout(path, i, layout, error);
     for (int i = 0; stems[i]; i++)
-        if (has_weights(path, stems[i])) return read_part(path, stems[i], layout, error);
+        if (has_weights(path, stems[i]))
+            return read_component_folder(path, stems[i], layout, error);
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
                         "no model folder: neither model_index.json (diffusers) nor "
                         "weights.safetensors (MLX) is there");
 }
 
-/* Hands over what was read, or frees it. */
-static bool conclude(bool ok, zi_layout *layout, zi_layout *out)
+/* Moves the layout to *out, or frees it if not ok. Returns ok. */
+static bool finish_layout(bool ok, zi_layout *layout, zi_layout *out)
 {
     if (ok)
         *out = *layout;
@@ -184,20 +192,20 @@ bool zi_layout_read(const char *path, zi_layout *out, zi_error *error)
               : zi_is_file(path)
                   ? read_file(path, &layout, error)
                   : zi_error_set(error, ZI_ERROR_NOT_FOUND, path, "no such file or folder");
-    return conclude(ok, &layout, out);
+    return finish_layout(ok, &layout, out);
 }
 
 bool zi_layout_read_open(const char *path, zi_checkpoint *shared, zi_layout *out, zi_error *error)
 {
     zi_layout layout = {.checkpoint = zi_checkpoint_retain(shared)};
-    return conclude(find_parts(path, NULL, &layout, error), &layout, out);
+    return finish_layout(find_components(path, NULL, &layout, error), &layout, out);
 }
 
 void zi_layout_free(zi_layout *layout)
 {
-    for (int part = 0; part < ZI_PARTS; part++) {
-        free(layout->parts[part].path);
-        free(layout->parts[part].config);
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++) {
+        free(layout->components[component].path);
+        free(layout->components[component].config);
     }
     free(layout->tokenizer);
     free(layout->scheduler);
@@ -205,9 +213,10 @@ void zi_layout_free(zi_layout *layout)
     *layout = (zi_layout){0};
 }
 
-bool zi_layout_open(const zi_layout *layout, zi_part part, zi_checkpoint **out, zi_error *error)
+bool zi_layout_open_component(const zi_layout *layout, zi_component component, zi_checkpoint **out,
+                              zi_error *error)
 {
-    const zi_layout_part *where = &layout->parts[part];
+    const zi_layout_component *where = &layout->components[component];
     zi_checkpoint opened;
     if (layout->checkpoint) {
         *out = zi_checkpoint_retain(layout->checkpoint);

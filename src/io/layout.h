@@ -1,43 +1,46 @@
-/* What is at a path: which files serve which part of a model, and where the rest of it lies. */
+/* Recognises the layout of a model at a path: which files hold each component, its configs,
+ * tokenizer and scheduler. */
 #ifndef ZI_IO_LAYOUT_H
 #define ZI_IO_LAYOUT_H
 
 #include "io/checkpoint.h"
 #include "io/keymap.h"
 
-/* Where a part's tensors are. */
+/* Where a component's tensors are. Strings marked "constant" are not freed. */
 typedef struct {
-    char *path;       /* a file, or a folder with stem; NULL: the part is not there */
-    const char *stem; /* of the files in the folder; NULL: 0.safetensors, 1.safetensors, ... */
-    char *config;     /* its config file; NULL: none */
-    /* Where such a folder has them, whether they are there or not; NULL: anywhere, and nowhere. */
-    const char *usual_place, *usual_config;
-} zi_layout_part;
+    char *path; /* a file, or a folder with stem; NULL: the component is absent */
+    const char
+        *stem;    /* of file names in the folder, constant; NULL: 0.safetensors, 1.safetensors... */
+    char *config; /* path of the config file; NULL: absent */
+    /* Relative paths at which this layout has weights and config, present or not; constant. NULL:
+     * the layout has no fixed place for them. */
+    const char *usual_path, *usual_config;
+} zi_layout_component;
 
 typedef struct {
-    zi_naming naming; /* whose layout; a file of one part in everyone's names is diffusers' */
-    bool folder;
-    zi_layout_part parts[ZI_PARTS];
-    char *tokenizer; /* folder; NULL: none (in a GGUF text encoder, it is in the file) */
-    char *scheduler; /* its config file; NULL: none */
-    /* What was opened to find out; NULL: the names of files told enough. */
-    zi_checkpoint *checkpoint;
+    zi_naming naming; /* ZI_NAMES_DIFFUSERS when names are the same in all layouts */
+    bool folder;      /* false: a single file */
+    zi_layout_component components[ZI_WEIGHT_COMPONENTS];
+    char *tokenizer; /* folder; NULL: absent (a GGUF text encoder has it in its metadata) */
+    char *scheduler; /* config file; NULL: absent */
+    zi_checkpoint *checkpoint; /* opened to recognise the layout, one reference; NULL: not needed */
 } zi_layout;
 
-/* path is a diffusers, MLX or mflux folder, the folder of a single part, or a file with one part or
- * all. Fails when it is none of these, and names what it recognises. */
+/* Reads the layout of path: a diffusers, MLX or mflux folder, the folder of a single component, or
+ * a file with one or all components. Fails with ZI_ERROR_NOT_FOUND, or with ZI_ERROR_UNSUPPORTED
+ * and the name of the other model that was recognised. */
 bool zi_layout_read(const char *path, zi_layout *out, zi_error *error) ZI_CHECKED;
 
-/* The same for a file that is open already; the layout becomes one more owner. */
+/* zi_layout_read for a file that is already open. The layout takes a reference of its own. */
 bool zi_layout_read_open(const char *path, zi_checkpoint *shared, zi_layout *out,
                          zi_error *error) ZI_CHECKED;
 
 void zi_layout_free(zi_layout *layout);
 
-/* The files of a part that is there, opened unless they are already; zi_checkpoint_release() it. A
- * file of several parts holds the others' tensors, too. */
-bool zi_layout_open(const zi_layout *layout, zi_part part, zi_checkpoint **out,
-                    zi_error *error) ZI_CHECKED;
+/* Opens the files of a component that is present, or shares the open checkpoint. The caller calls
+ * zi_checkpoint_release. Files of several components contain the others' tensors, too. */
+bool zi_layout_open_component(const zi_layout *layout, zi_component component, zi_checkpoint **out,
+                              zi_error *error) ZI_CHECKED;
 
 /* "diffusers", "ComfyUI", "MLX", "mflux", "GGUF" */
 const char *zi_naming_name(zi_naming naming);

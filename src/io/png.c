@@ -77,7 +77,7 @@ static char *to_chunk_text(const char *infotext, bool *latin1)
     return text;
 }
 
-static bool encode(job *it, const zi_image *image, bool latin1)
+static bool encode_png(job *it, const zi_image *image, bool latin1)
 {
     if (setjmp(png_jmpbuf(it->png))) return false;
     png_set_write_fn(it->png, it, write_bytes, flush_bytes);
@@ -120,7 +120,7 @@ bool zi_png_encode(const zi_image *image, const char *name, const zi_save_option
         zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng");
         goto out;
     }
-    ok = encode(&it, image, latin1);
+    ok = encode_png(&it, image, latin1);
 out:
     png_destroy_write_struct(&it.png, &it.info);
     free(it.text);
@@ -151,7 +151,7 @@ static void ask_for_rgb(job *it)
     png_set_background(it->png, &black, PNG_BACKGROUND_GAMMA_SCREEN, 0, 1.0);
 }
 
-static bool decode(job *it)
+static bool decode_png(job *it)
 {
     if (setjmp(png_jmpbuf(it->png))) return false;
     png_set_read_fn(it->png, it, read_bytes);
@@ -230,7 +230,7 @@ bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image 
         zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng");
         goto out;
     }
-    if (!decode(&it) || !read_infotext(&it, infotext)) goto out;
+    if (!decode_png(&it) || !read_infotext(&it, infotext)) goto out;
     *out = it.image;
     it.image = NULL;
     ok = true;

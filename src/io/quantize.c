@@ -4,7 +4,7 @@
 
 enum { LANES = 8 };
 
-/* Smallest and largest of n numbers, several at a time. */
+/* Smallest and largest of n values, in LANES lanes so that compilers vectorize it. */
 static void find_range(const float *w, size_t n, float *low, float *high)
 {
     float lows[LANES], highs[LANES];
@@ -22,22 +22,22 @@ static void find_range(const float *w, size_t n, float *low, float *high)
     }
 }
 
-/* Clamped and rounded half to even: adding a number whose last bit counts ones rounds to them. NaN
- * is 0. */
-static inline uint8_t level(float value, float most)
+/* Clamps to 0..max and rounds half to even, by adding 2^23, whose last mantissa bit has value 1.
+ * NaN becomes 0. */
+static inline uint8_t quantize_value(float value, float max)
 {
     value = value > 0 ? value : 0;
-    value = value < most ? value : most;
+    value = value < max ? value : max;
     return (uint8_t)(int)((value + 0x1p23f) - 0x1p23f);
 }
 
-/* All in f32, whatever the tensor's type; scale and bias are rounded to it at the very end. */
+/* Computes in f32 whatever the type; only the final scale and bias are rounded to it. */
 void zi_quantize_group(const float *w, size_t n, int bits, zi_dtype type, uint8_t *q, void *scale,
                        void *bias)
 {
-    float low, high, most = (float)((1 << bits) - 1);
+    float low, high, max = (float)((1 << bits) - 1);
     find_range(w, n, &low, &high);
-    float step = fmaxf((high - low) / most, 1e-7f), edge = low, base = 0;
+    float step = fmaxf((high - low) / max, 1e-7f), edge = low, base = 0;
     if (!(fabsf(low) > fabsf(high))) {
         step = -step;
         edge = high;
@@ -48,11 +48,11 @@ void zi_quantize_group(const float *w, size_t n, int bits, zi_dtype type, uint8_
         base = edge;
     }
     if (bits == 8)
-        for (size_t i = 0; i < n; i++) q[i] = level((w[i] - base) / step, most);
+        for (size_t i = 0; i < n; i++) q[i] = quantize_value((w[i] - base) / step, max);
     else
         for (size_t i = 0; i < n; i += 2)
-            q[i / 2] = (uint8_t)(level((w[i] - base) / step, most) |
-                                 level((w[i + 1] - base) / step, most) << 4);
+            q[i / 2] = (uint8_t)(quantize_value((w[i] - base) / step, max) |
+                                 quantize_value((w[i + 1] - base) / step, max) << 4);
     zi_narrow(type, &step, scale, 1);
     zi_narrow(type, &base, bias, 1);
 }

@@ -1,4 +1,4 @@
-/* MLX's affine quantization (mx.quantize): numbers of a row in groups, each with scale and bias. */
+/* MLX's affine quantization (mx.quantize): values of a row in groups, each with scale and bias. */
 #ifndef ZI_IO_QUANTIZE_H
 #define ZI_IO_QUANTIZE_H
 
@@ -6,16 +6,9 @@
 
 #include <stdbool.h>
 
-/* One group w [n], bits 8 or 4: q [n * bits / 8] bytes (of 4 bits the low half first), scale and
- * bias as elements of type, an F32, F16 or BF16. The same bits as mx.quantize gives. */
+/* Quantizes one group w [n] to `bits` bits, 8 or 4: q [n * bits / 8] bytes (4 bits: low half
+ * first), scale and bias as elements of `type` (F32, F16 or BF16). Bit-identical to mx.quantize. */
 void zi_quantize_group(const float *w, size_t n, int bits, zi_dtype type, uint8_t *q, void *scale,
                        void *bias);
-
-/* Whether the rule quantizes a transformer's tensor of this shape: a matrix whose rows are whole
- * groups of 64. */
-static inline bool zi_quantizable(const size_t *shape, int dims)
-{
-    return dims >= 2 && shape[dims - 1] >= 64 && shape[dims - 1] % 64 == 0;
-}
 
 #endif

@@ -2,12 +2,12 @@
 
 #include <string.h>
 
-/* A model is the first row whose parts all occur in some tensor's name. Rows that need more stand
- * before rows that need less. Names from diffusers, ComfyUI's model detection and model pages. */
+/* The model is the first row of which every pattern occurs in some tensor's name. More specific
+ * rows come first. Patterns from diffusers, ComfyUI's model detection and model pages. */
 static const struct {
     const char *name;
-    bool ours;
-    const char *parts[3];
+    bool supported;
+    const char *patterns[3];
 } models[] = {
     {"LoRA for a model", false, {".lora_A."}},
     {"LoRA for a model", false, {".lora_down."}},
@@ -48,33 +48,33 @@ static const struct {
 };
 enum { MODELS = sizeof models / sizeof *models };
 
-static bool occurs(const zi_checkpoint *checkpoint, const char *part)
+static bool has_tensor_name_with(const zi_checkpoint *checkpoint, const char *pattern)
 {
     for (size_t i = 0; i < checkpoint->tensor_count; i++)
-        if (strstr(checkpoint->tensors[i].name, part)) return true;
+        if (strstr(checkpoint->tensors[i].name, pattern)) return true;
     return false;
 }
 
-/* The row of the checkpoint's model, MODELS when there is none. */
-static size_t row_of(const zi_checkpoint *checkpoint)
+/* Index in models of the checkpoint's model; MODELS: unknown. */
+static size_t find_model(const zi_checkpoint *checkpoint)
 {
     for (size_t i = 0; i < MODELS; i++) {
         bool all = true;
-        for (int j = 0; all && j < 3 && models[i].parts[j]; j++)
-            all = occurs(checkpoint, models[i].parts[j]);
+        for (int j = 0; all && j < 3 && models[i].patterns[j]; j++)
+            all = has_tensor_name_with(checkpoint, models[i].patterns[j]);
         if (all) return i;
     }
     return MODELS;
 }
 
-const char *zi_recognise(const zi_checkpoint *checkpoint)
+const char *zi_recognise_model(const zi_checkpoint *checkpoint)
 {
-    size_t row = row_of(checkpoint);
+    size_t row = find_model(checkpoint);
     return row < MODELS ? models[row].name : NULL;
 }
 
-const char *zi_recognise_foreign(const zi_checkpoint *checkpoint)
+const char *zi_recognise_unsupported(const zi_checkpoint *checkpoint)
 {
-    size_t row = row_of(checkpoint);
-    return row < MODELS && !models[row].ours ? models[row].name : NULL;
+    size_t row = find_model(checkpoint);
+    return row < MODELS && !models[row].supported ? models[row].name : NULL;
 }

@@ -1,13 +1,15 @@
-/* Which model a checkpoint is of, told by telling tensor names. */
+/* Recognises which model a checkpoint holds by its tensor names. */
 #ifndef ZI_IO_RECOGNISE_H
 #define ZI_IO_RECOGNISE_H
 
 #include "io/checkpoint.h"
 
-/* A static text such as "Z-Image transformer" or "Stable Diffusion XL"; NULL when unknown. */
-const char *zi_recognise(const zi_checkpoint *checkpoint);
+/* The model's name, a constant such as "Z-Image transformer" or "Stable Diffusion XL"; NULL:
+ * unknown. */
+const char *zi_recognise_model(const zi_checkpoint *checkpoint);
 
-/* The same, but NULL as well for what is, or could be, a part of Z-Image. */
-const char *zi_recognise_foreign(const zi_checkpoint *checkpoint);
+/* The name of a recognised model that is no component of Z-Image; NULL: unknown, or it may be one.
+ */
+const char *zi_recognise_unsupported(const zi_checkpoint *checkpoint);
 
 #endif

@@ -15,14 +15,14 @@ static uint64_t read_length(const uint8_t *data)
     return value;
 }
 
-uint64_t zi_safetensors_head(const uint8_t bytes[ZI_SAFETENSORS_LENGTH])
+uint64_t zi_safetensors_data_offset(const uint8_t bytes[ZI_SAFETENSORS_LENGTH])
 {
     uint64_t length = read_length(bytes);
     return length <= MAX_HEADER ? LENGTH_BYTES + length : 0;
 }
 
-/* A JSON number that is a whole number a size_t and a double hold exactly. */
-static bool whole(const cJSON *item, size_t *out)
+/* Reads a JSON number that is a whole number exactly representable as size_t and double. */
+static bool json_size(const cJSON *item, size_t *out)
 {
     if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || item->valuedouble > 0x1p53 ||
         item->valuedouble != floor(item->valuedouble))
@@ -42,7 +42,7 @@ static bool parse_shape(const char *path, const cJSON *row, zi_tensor *tensor, z
     cJSON_ArrayForEach(item, shape)
     {
         size_t size;
-        if (!whole(item, &size) || __builtin_mul_overflow(tensor->count, size, &tensor->count))
+        if (!json_size(item, &size) || __builtin_mul_overflow(tensor->count, size, &tensor->count))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
                                    "tensor %s: impossible shape", row->string);
         tensor->shape[tensor->dims++] = size;
@@ -69,8 +69,8 @@ static bool parse_tensor(const char *path, const cJSON *row, const uint8_t *data
                                "tensor %s: unknown dtype %.40s", row->string, dtype->valuestring);
     if (!parse_shape(path, row, tensor, error)) return false;
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
-        !whole(cJSON_GetArrayItem(offsets, 0), &begin) ||
-        !whole(cJSON_GetArrayItem(offsets, 1), &end) || begin > end)
+        !json_size(cJSON_GetArrayItem(offsets, 0), &begin) ||
+        !json_size(cJSON_GetArrayItem(offsets, 1), &end) || begin > end)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
                                "tensor %s: \"data_offsets\" must be [begin, end]", row->string);
     if (end > size)
@@ -86,21 +86,22 @@ static bool parse_tensor(const char *path, const cJSON *row, const uint8_t *data
     return true;
 }
 
-static int by_place(const void *a, const void *b)
+static int by_offset(const void *a, const void *b)
 {
     const zi_tensor *const *x = a, *const *y = b;
     if ((*x)->data != (*y)->data) return (*x)->data < (*y)->data ? -1 : 1;
     return ((*x)->bytes > (*y)->bytes) - ((*x)->bytes < (*y)->bytes); /* empty ones first */
 }
 
-/* The tensors must lie end to end and fill the data: anything else is damage or hidden payload. */
-static bool check_cover(const char *path, const zi_tensor *tensors, size_t count,
-                        const uint8_t *data, size_t size, zi_error *error)
+/* Fails unless the tensors fill the data without gaps and overlaps; anything else is damage or
+ * hidden data. */
+static bool check_tensors_fill_file(const char *path, const zi_tensor *tensors, size_t count,
+                                    const uint8_t *data, size_t size, zi_error *error)
 {
     const zi_tensor **order = malloc((count ? count : 1) * sizeof *order);
     if (!order) return zi_error_no_memory(error, count * sizeof *order);
     for (size_t i = 0; i < count; i++) order[i] = &tensors[i];
-    qsort(order, count, sizeof *order, by_place);
+    qsort(order, count, sizeof *order, by_offset);
     const uint8_t *end = data;
     bool ok = true;
     for (size_t i = 0; ok && i < count; i++) {
@@ -114,12 +115,12 @@ static bool check_cover(const char *path, const zi_tensor *tensors, size_t count
     free(order);
     if (ok && end != data + size)
         ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                          "%zu bytes behind the last tensor belong to none",
+                          "%zu bytes behind the last tensor belong to no tensor",
                           (size_t)(data + size - end));
     return ok;
 }
 
-/* "__metadata__": an object of strings; what is none is no one's business. */
+/* Adds the strings of "__metadata__"; other values are ignored. */
 static bool parse_metadata(const cJSON *object, zi_checkpoint *checkpoint, zi_error *error)
 {
     const cJSON *item;
@@ -152,7 +153,8 @@ static bool parse_rows(const char *path, const cJSON *header, const uint8_t *dat
         if (!tensor.name) return zi_error_no_memory(error, strlen(row->string));
         grown[checkpoint->tensor_count++] = tensor;
     }
-    return check_cover(path, grown + first, checkpoint->tensor_count - first, data, size, error);
+    return check_tensors_fill_file(path, grown + first, checkpoint->tensor_count - first, data,
+                                   size, error);
 }
 
 bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
@@ -170,7 +172,7 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                             "the file is cut off inside its header; fetch it again");
     const uint8_t *data = mapping->data + LENGTH_BYTES + length;
-    if (!zi_json_affordable((const char *)mapping->data + LENGTH_BYTES, length))
+    if (!zi_json_fits_memory((const char *)mapping->data + LENGTH_BYTES, length))
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                             "a header of more values than any model has");
     /* cJSON passes bytes that are no UTF-8 on: names in messages and outputs must be text. */
@@ -187,7 +189,7 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
 
 /* ---- writing ---- */
 
-static size_t bytes_of(const zi_tensor_out *tensor)
+static size_t tensor_out_bytes(const zi_tensor_out *tensor)
 {
     size_t bytes = zi_dtype_size(tensor->type);
     for (int d = 0; d < tensor->dims; d++) bytes *= tensor->shape[d];
@@ -206,8 +208,9 @@ static char *write_header(const char *format, const zi_tensor_out *tensors, size
         zi_text_printf(&text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i || format ? "," : "",
                        t->name, zi_dtype_name(t->type));
         for (int d = 0; d < t->dims; d++) zi_text_printf(&text, "%s%zu", d ? "," : "", t->shape[d]);
-        zi_text_printf(&text, "],\"data_offsets\":[%zu,%zu]}", offset, offset + bytes_of(t));
-        offset += bytes_of(t);
+        zi_text_printf(&text, "],\"data_offsets\":[%zu,%zu]}", offset,
+                       offset + tensor_out_bytes(t));
+        offset += tensor_out_bytes(t);
     }
     zi_text_puts(&text, "}");
     while (text.size % 8 && !text.failed)
@@ -215,8 +218,9 @@ static char *write_header(const char *format, const zi_tensor_out *tensors, size
     return zi_text_take(&text);
 }
 
-bool zi_safetensors_begin(zi_output *output, const char *format, const zi_tensor_out *tensors,
-                          size_t count, size_t *size, zi_error *error)
+bool zi_safetensors_write_header(zi_output *output, const char *format,
+                                 const zi_tensor_out *tensors, size_t count, size_t *size,
+                                 zi_error *error)
 {
     char *header = write_header(format, tensors, count);
     if (!header) return zi_error_no_memory(error, count * 100);
@@ -235,9 +239,9 @@ bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t
 {
     zi_output output = {0};
     bool ok = zi_output_open(&output, path, error) &&
-              zi_safetensors_begin(&output, NULL, tensors, count, NULL, error);
+              zi_safetensors_write_header(&output, NULL, tensors, count, NULL, error);
     for (size_t i = 0; ok && i < count; i++)
-        ok = zi_output_write(&output, tensors[i].data, bytes_of(&tensors[i]), error);
+        ok = zi_output_write(&output, tensors[i].data, tensor_out_bytes(&tensors[i]), error);
     ok = ok && zi_output_commit(&output, error);
     zi_output_discard(&output);
     return ok;

@@ -5,12 +5,13 @@
 
 #include "io/checkpoint.h"
 
-/* Bytes before the first tensor's, from the first eight of a file; 0: it is no safetensors file. */
+/* The byte offset of the tensor data, read from a file's first eight bytes; 0: not a safetensors
+ * file. */
 enum { ZI_SAFETENSORS_LENGTH = 8 };
-uint64_t zi_safetensors_head(const uint8_t bytes[ZI_SAFETENSORS_LENGTH]);
+uint64_t zi_safetensors_data_offset(const uint8_t bytes[ZI_SAFETENSORS_LENGTH]);
 
-/* Adds the tensors and the metadata of a mapped file, the file-th of the checkpoint. What was added
- * stays there after a failure, for zi_checkpoint_close to free. */
+/* Adds the tensors and metadata of a mapped file, which is checkpoint->files[file]. After a failure
+ * the checkpoint may hold some of them; zi_checkpoint_close frees them. */
 bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
                           zi_checkpoint *checkpoint, zi_error *error) ZI_CHECKED;
 

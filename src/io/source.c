@@ -4,11 +4,11 @@
 
 #include <stdlib.h>
 
-/* A stored tensor, or a part of a fused one, and what it is to a canonical tensor. */
+/* A stored tensor, or a slice of a fused one, with its role for a canonical tensor. */
 struct piece {
     char *name;
-    zi_role role;
-    zi_kind kind;
+    zi_tensor_role role;
+    zi_tensor_kind kind;
     zi_naming naming;
     int slice, slices;
     const zi_checkpoint *checkpoint;
@@ -43,25 +43,25 @@ static bool add_piece(struct pieces *pieces, const zi_checkpoint *checkpoint,
     return true;
 }
 
-/* Adds the tensors of a part. */
-static bool collect(const zi_checkpoint *checkpoint, zi_source *source, struct pieces *pieces,
-                    zi_error *error)
+/* Adds the pieces of the source's component in a checkpoint. */
+static bool add_pieces(const zi_checkpoint *checkpoint, zi_source *source, struct pieces *pieces,
+                       zi_error *error)
 {
-    const char *foreign = source->language ? NULL : zi_recognise_foreign(checkpoint);
-    if (foreign)
+    const char *unsupported = source->language ? NULL : zi_recognise_unsupported(checkpoint);
+    if (unsupported)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, checkpoint->files[0].path,
-                            "not a part of Z-Image (%s)", foreign);
+                            "not a component of Z-Image (%s)", unsupported);
     if (!zi_formats_check(checkpoint, error)) return false;
     for (size_t i = 0; i < checkpoint->tensor_count; i++) {
         const zi_tensor *tensor = &checkpoint->tensors[i];
         zi_key keys[ZI_MAX_FUSED];
-        int count = zi_key_read(tensor->name, &source->form, keys);
+        int count = zi_key_parse(tensor->name, &source->vae_depth, keys);
         if (!count)
             return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor),
                                    tensor->name, "tensor %s is not part of %s", tensor->name,
                                    source->language ? "a Qwen or Llama model" : "Z-Image");
-        if (source->language && zi_key_read_head(tensor->name, &keys[0])) count = 1;
-        if (keys[0].part != source->part || keys[0].role == ZI_NEEDLESS) continue;
+        if (source->language && zi_key_parse_lm_head(tensor->name, &keys[0])) count = 1;
+        if (keys[0].component != source->component || keys[0].role == ZI_ROLE_UNUSED) continue;
         if (!source->file) source->file = zi_tensor_file(checkpoint, tensor);
         for (int j = 0; j < count; j++)
             if (!add_piece(pieces, checkpoint, tensor, &keys[j], error)) return false;
@@ -76,13 +76,13 @@ static int by_name_and_role(const void *a, const void *b)
     return order ? order : (int)x->role - (int)y->role;
 }
 
-static const char *file_of(const struct piece *piece)
+static const char *piece_file(const struct piece *piece)
 {
     return zi_tensor_file(piece->checkpoint, piece->tensor);
 }
 
-/* The rows of a piece, when rows of its tensor are divided among the parts of a fused one. */
-static zi_rows rows_of(const struct piece *piece)
+/* The rows of a piece: all of its tensor's, or its slice of a fused tensor's. */
+static zi_rows piece_rows(const struct piece *piece)
 {
     const zi_tensor *tensor = piece->tensor;
     size_t n = (size_t)piece->slices;
@@ -90,64 +90,65 @@ static zi_rows rows_of(const struct piece *piece)
                      tensor->count / n};
 }
 
-static bool wrong_shape(const struct piece *piece, const char *wanted, zi_error *error)
+static bool fail_shape(const struct piece *piece, const char *wanted, zi_error *error)
 {
     char shape[ZI_SHAPE_TEXT];
-    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file_of(piece), piece->tensor->name,
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, piece_file(piece), piece->tensor->name,
                            "tensor %s has shape %s; %s", piece->tensor->name,
                            zi_shape_text(piece->tensor->shape, piece->tensor->dims, shape), wanted);
 }
 
-/* ---- the weight itself ---- */
+/* ---- weights ---- */
 
-static void set_shape(zi_entry *entry, const size_t *shape, int dims)
+static void set_dims(zi_entry *entry, const size_t *shape, int dims)
 {
     entry->dims = dims;
     memcpy(entry->shape, shape, (size_t)dims * sizeof *shape);
-    if (dims > 0 && entry->kind != ZI_ROW) entry->shape[0] = entry->rows;
+    if (dims > 0 && entry->kind != ZI_TENSOR_ROW) entry->shape[0] = entry->rows;
 }
 
-/* The canonical shape of stored numbers. */
-static bool shape_entry(const struct piece *piece, bool nhwc, zi_entry *entry, zi_error *error)
+/* Sets the entry's canonical shape. Fails when the stored shape does not fit the tensor's kind. */
+static bool set_canonical_shape(const struct piece *piece, bool nhwc, zi_entry *entry,
+                                zi_error *error)
 {
     const size_t *s = piece->tensor->shape;
     int dims = piece->tensor->dims;
     switch (piece->kind) {
-    case ZI_VECTOR:
-        if (dims != 1) return wrong_shape(piece, "it should have one dimension", error);
+    case ZI_TENSOR_VECTOR:
+        if (dims != 1) return fail_shape(piece, "it should have one dimension", error);
         break;
-    case ZI_ROW:
+    case ZI_TENSOR_ROW:
         if (dims == 1) {
-            set_shape(entry, (size_t[]){1, s[0]}, 2);
+            set_dims(entry, (size_t[]){1, s[0]}, 2);
             return true;
         }
-        if (dims != 2 || s[0] != 1) return wrong_shape(piece, "it should be a single row", error);
+        if (dims != 2 || s[0] != 1) return fail_shape(piece, "it should be a single row", error);
         break;
-    case ZI_POINTWISE:
+    case ZI_TENSOR_CONV1X1:
         if (dims == 4 && s[2] == 1 && s[3] == 1) dims = 2;
         /* fall through */
-    case ZI_MATRIX:
-        if (dims != 2) return wrong_shape(piece, "it should be a matrix", error);
+    case ZI_TENSOR_MATRIX:
+        if (dims != 2) return fail_shape(piece, "it should be a matrix", error);
         break;
-    case ZI_KERNEL:
-        if (dims != 4) return wrong_shape(piece, "it should have four dimensions", error);
+    case ZI_TENSOR_CONV:
+        if (dims != 4) return fail_shape(piece, "it should have four dimensions", error);
         entry->nhwc = nhwc;
         if (nhwc) {
-            set_shape(entry, (size_t[]){s[0], s[3], s[1], s[2]}, 4);
+            set_dims(entry, (size_t[]){s[0], s[3], s[1], s[2]}, 4);
             return true;
         }
     }
-    set_shape(entry, s, dims);
+    set_dims(entry, s, dims);
     return true;
 }
 
-static bool begin_entry(const struct piece *piece, bool nhwc, zi_entry *entry, zi_error *error)
+static bool init_entry(const struct piece *piece, bool nhwc, zi_entry *entry, zi_error *error)
 {
     const zi_tensor *tensor = piece->tensor;
     size_t n = (size_t)piece->slices;
     if (n > 1 && (tensor->dims != 2 || tensor->shape[0] % n))
-        return wrong_shape(piece, "its rows should be q, k and v, as many of each", error);
-    zi_rows rows = rows_of(piece);
+        return fail_shape(piece, "its rows should be q, k and v, as many of each", error);
+    zi_rows rows = piece_rows(piece);
     *entry = (zi_entry){.kind = piece->kind,
                         .checkpoint = piece->checkpoint,
                         .tensor = tensor,
@@ -155,147 +156,151 @@ static bool begin_entry(const struct piece *piece, bool nhwc, zi_entry *entry, z
                         .bytes = tensor->bytes / n};
     entry->rows = tensor->dims ? tensor->shape[0] / n : 0;
     entry->row = entry->rows * (size_t)piece->slice;
-    return shape_entry(piece, nhwc, entry, error);
+    return set_canonical_shape(piece, nhwc, entry, error);
 }
 
-/* ---- its companions ---- */
+/* ---- companions ---- */
 
-/* Bits of numbers in packed words, when that many are in a group; 0 when that cannot be. */
-static int bits_of(size_t words, size_t groups, size_t group)
+/* Bits per value of a row of packed 32-bit words with `groups` groups of `group` values; 0: the
+ * sizes do not fit. */
+static int infer_bits(size_t words, size_t groups, size_t group)
 {
-    size_t numbers;
-    if (!groups || words > SIZE_MAX / 32 || __builtin_mul_overflow(groups, group, &numbers))
+    size_t values;
+    if (!groups || words > SIZE_MAX / 32 || __builtin_mul_overflow(groups, group, &values))
         return 0;
-    size_t bits = words * 32 / numbers;
+    size_t bits = words * 32 / values;
     bool known = bits == 3 || bits == 4 || bits == 5 || bits == 6 || bits == 8;
-    return known && bits * numbers == words * 32 ? (int)bits : 0;
+    return known && bits * values == words * 32 ? (int)bits : 0;
 }
 
-/* MLX: weight U32 [rows, words], scales and biases [rows, groups]. */
-static bool set_groups(const struct piece *weight, const struct piece *scales,
-                       const struct piece *biases, size_t group, zi_entry *entry, zi_error *error)
+/* Sets up MLX quantization: weight U32 [rows, words], scales and biases [rows, groups]. */
+static bool set_mlx_groups(const struct piece *weight, const struct piece *scales,
+                           const struct piece *biases, size_t group, zi_entry *entry,
+                           zi_error *error)
 {
     static const size_t known[] = {64, 32, 128};
     const zi_tensor *w = weight->tensor, *s = scales->tensor, *b = biases->tensor;
     if (w->type != ZI_U32 || w->dims != 2)
-        return wrong_shape(weight, "beside scales and biases it should be a matrix of U32", error);
+        return fail_shape(weight, "beside scales and biases it should be a matrix of U32", error);
     if (s->dims != 2 || s->shape[0] != w->shape[0] || scales->slices != weight->slices)
-        return wrong_shape(scales, "it should have a row for each row of its weight", error);
+        return fail_shape(scales, "it should have a row for each row of its weight", error);
     if (b->dims != 2 || b->shape[0] != s->shape[0] || b->shape[1] != s->shape[1] ||
         b->type != s->type)
-        return wrong_shape(biases, "it should be of the shape and type of the scales", error);
+        return fail_shape(biases, "it should be of the shape and type of the scales", error);
     if (!zi_dtype_computes(s->type))
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file_of(scales), s->name,
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, piece_file(scales), s->name,
                                "tensor %s is %s; scales should be F32, F16 or BF16", s->name,
                                zi_dtype_name(s->type));
     for (int i = 0; !entry->bits && i < 3; i++) {
         entry->group = group ? group : known[i];
-        entry->bits = bits_of(w->shape[1], s->shape[1], entry->group);
+        entry->bits = infer_bits(w->shape[1], s->shape[1], entry->group);
     }
     if (!entry->bits)
-        return wrong_shape(scales, "no group size and number of bits fit it and its weight", error);
+        return fail_shape(scales, "no group size and number of bits fit it and its weight", error);
     if (entry->bits != 4 && entry->bits != 8)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file_of(weight), w->name,
-                               "tensor %s is of %d-bit numbers; 4 and 8 bits are supported",
-                               w->name, entry->bits);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, piece_file(weight), w->name,
+                               "tensor %s has %d-bit values; 4 and 8 bits are supported", w->name,
+                               entry->bits);
     entry->packing = ZI_GROUPED;
     entry->shape[1] = s->shape[1] * entry->group;
-    entry->scales = rows_of(scales);
-    entry->biases = rows_of(biases);
+    entry->scales = piece_rows(scales);
+    entry->biases = piece_rows(biases);
     return true;
 }
 
-/* A factor for all of the stored tensor, or one for each of its rows. */
-static bool set_factor(const struct piece *weight, const struct piece *factor, zi_entry *entry,
-                       zi_error *error)
+/* Sets up fp8 or int8 with one scale for the tensor or one per row. */
+static bool set_scale(const struct piece *weight, const struct piece *scale, zi_entry *entry,
+                      zi_error *error)
 {
-    const zi_tensor *w = weight->tensor, *f = factor->tensor;
+    const zi_tensor *w = weight->tensor, *f = scale->tensor;
     if (f->type == ZI_U8 || f->type == ZI_F8_E4M3)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file_of(factor), f->name,
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, piece_file(scale), f->name,
                                "tensor %s is of an %s file, which is not supported; use the bf16 "
                                "or fp8 file of this model",
                                f->name, f->type == ZI_U8 ? "MXFP8" : "NVFP4");
     if (!zi_dtype_computes(f->type))
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file_of(factor), f->name,
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, piece_file(scale), f->name,
                                "tensor %s is %s; a scale should be F32, F16 or BF16", f->name,
                                zi_dtype_name(f->type));
     if (w->type != ZI_F8_E4M3 && w->type != ZI_F8_E5M2 && w->type != ZI_I8)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file_of(factor), f->name,
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, piece_file(scale), f->name,
                                "tensor %s is a scale of %s, which is %s; fp8 or I8 is expected",
                                f->name, w->name, zi_dtype_name(w->type));
     bool column = f->dims == 1 || (f->dims == 2 && f->shape[1] == 1);
     if (f->count == 1)
         entry->scales = (zi_rows){f, f->data, 1};
-    else if (column && f->shape[0] == w->shape[0] && factor->slices == weight->slices)
-        entry->scales = rows_of(factor);
+    else if (column && f->shape[0] == w->shape[0] && scale->slices == weight->slices)
+        entry->scales = piece_rows(scale);
     else
-        return wrong_shape(factor, "it should have one number, or one for each row of its weight",
-                           error);
+        return fail_shape(scale, "it should have one value, or one for each row of its weight",
+                          error);
     entry->packing = ZI_SCALED;
     return true;
 }
 
-/* Integers mean nothing without what belongs to them. */
-static bool check_alone(const struct piece *weight, zi_error *error)
+/* Fails for a weight without companions whose type needs them or is none of weights. */
+static bool check_type_without_scales(const struct piece *weight, zi_error *error)
 {
     zi_dtype type = weight->tensor->type;
     const char *lacks = type == ZI_I8    ? "its weight_scale is missing"
                         : type == ZI_U32 ? "its scales and biases are missing"
-                        : type == ZI_U8  ? "packed numbers of an unknown format"
+                        : type == ZI_U8  ? "packed values of an unknown format"
                                          : "not a type of weights";
     bool whole = (type >= ZI_I8 && type <= ZI_BOOL) || type == ZI_F64;
     zi_error_code code =
         type == ZI_I8 || type == ZI_U32 ? ZI_ERROR_BAD_FORMAT : ZI_ERROR_UNSUPPORTED;
     return !whole ||
-           zi_error_set_in(error, code, file_of(weight), weight->tensor->name,
+           zi_error_set_in(error, code, piece_file(weight), weight->tensor->name,
                            "tensor %s is %s: %s", weight->tensor->name, zi_dtype_name(type), lacks);
 }
 
-static bool finish_entry(const struct piece *const by_role[ZI_NEEDLESS], size_t group,
-                         zi_entry *entry, zi_error *error)
+static bool set_packing(const struct piece *const by_role[ZI_ROLE_UNUSED], size_t group,
+                        zi_entry *entry, zi_error *error)
 {
-    const struct piece *weight = by_role[ZI_ITSELF], *scales = by_role[ZI_SCALES],
-                       *biases = by_role[ZI_BIASES], *factor = by_role[ZI_FACTOR],
-                       *marker = by_role[ZI_MARKER];
-    if (marker &&
-        !zi_formats_check_marker(marker->checkpoint, marker->tensor, weight->tensor->type, error))
+    const struct piece *weight = by_role[ZI_ROLE_WEIGHT], *scales = by_role[ZI_ROLE_GROUP_SCALES],
+                       *biases = by_role[ZI_ROLE_GROUP_BIASES], *scale = by_role[ZI_ROLE_SCALE],
+                       *format = by_role[ZI_ROLE_FORMAT];
+    if (format &&
+        !zi_formats_check_layer(format->checkpoint, format->tensor, weight->tensor->type, error))
         return false;
-    if (scales && biases) return set_groups(weight, scales, biases, group, entry, error);
+    if (scales && biases) return set_mlx_groups(weight, scales, biases, group, entry, error);
     if (scales || biases)
         return zi_error_set_in(
-            error, ZI_ERROR_BAD_FORMAT, file_of(scales ? scales : biases),
+            error, ZI_ERROR_BAD_FORMAT, piece_file(scales ? scales : biases),
             (scales ? scales : biases)->tensor->name, "tensor %s is there without its %s",
             (scales ? scales : biases)->tensor->name, scales ? "biases" : "scales");
-    return factor ? set_factor(weight, factor, entry, error) : check_alone(weight, error);
+    return scale ? set_scale(weight, scale, entry, error)
+                 : check_type_without_scales(weight, error);
 }
 
-/* ---- all of it ---- */
+/* ---- entries ---- */
 
-/* Makes an entry of the pieces of one name; returns how many there are, 0 after a failure. */
+/* Adds an entry made of the pieces of one name, first in `pieces`. Returns their number; 0:
+ * failure. */
 static size_t add_entry(const struct piece *pieces, size_t count, bool nhwc, size_t group,
                         zi_source *source, zi_error *error)
 {
-    const struct piece *by_role[ZI_NEEDLESS] = {0};
+    const struct piece *by_role[ZI_ROLE_UNUSED] = {0};
     size_t n = 0;
     for (; n < count && strcmp(pieces[n].name, pieces[0].name) == 0; n++) {
         const struct piece *other = by_role[pieces[n].role];
         if (other) {
-            zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file_of(other), other->tensor->name,
+            zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, piece_file(other), other->tensor->name,
                             "tensors %s and %s (in %s) are both %s", other->tensor->name,
-                            pieces[n].tensor->name, file_of(&pieces[n]), pieces[n].name);
+                            pieces[n].tensor->name, piece_file(&pieces[n]), pieces[n].name);
             return 0;
         }
         by_role[pieces[n].role] = &pieces[n];
     }
-    if (!by_role[ZI_ITSELF]) {
-        zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file_of(&pieces[0]), pieces[0].tensor->name,
+    if (!by_role[ZI_ROLE_WEIGHT]) {
+        zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, piece_file(&pieces[0]), pieces[0].tensor->name,
                         "tensor %s is there without the weight it belongs to",
                         pieces[0].tensor->name);
         return 0;
     }
     zi_entry *entry = &source->entries[source->count];
-    if (!begin_entry(by_role[ZI_ITSELF], nhwc, entry, error) ||
-        !finish_entry(by_role, group, entry, error))
+    if (!init_entry(by_role[ZI_ROLE_WEIGHT], nhwc, entry, error) ||
+        !set_packing(by_role, group, entry, error))
         return 0;
     entry->name = strdup(pieces[0].name);
     if (!entry->name) {
@@ -308,7 +313,7 @@ static size_t add_entry(const struct piece *pieces, size_t count, bool nhwc, siz
 
 static bool add_entries(struct pieces *pieces, size_t group, zi_source *source, zi_error *error)
 {
-    bool nhwc = false; /* files of MLX's names have MLX's shapes */
+    bool nhwc = false; /* files with MLX names have MLX shapes */
     for (size_t i = 0; i < pieces->count; i++) {
         zi_naming naming = pieces->list[i].naming;
         nhwc = nhwc || naming == ZI_NAMES_MLX || naming == ZI_NAMES_MFLUX;
@@ -324,15 +329,18 @@ static bool add_entries(struct pieces *pieces, size_t group, zi_source *source, 
     return true;
 }
 
-static bool create(const zi_checkpoint *const *checkpoints, size_t count, size_t group,
-                   zi_source source, zi_source *out, zi_error *error)
+/* Creates the source that `source` begins: component and language are set. group: values per MLX
+ * group, or 0. */
+static bool collect_entries(const zi_checkpoint *const *checkpoints, size_t count, size_t group,
+                            zi_source source, zi_source *out, zi_error *error)
 {
     struct pieces pieces = {0};
     bool ok = true;
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < checkpoints[i]->tensor_count; j++)
-            zi_vae_form_note(&source.form, checkpoints[i]->tensors[j].name);
-    for (size_t i = 0; ok && i < count; i++) ok = collect(checkpoints[i], &source, &pieces, error);
+            zi_vae_depth_update(&source.vae_depth, checkpoints[i]->tensors[j].name);
+    for (size_t i = 0; ok && i < count; i++)
+        ok = add_pieces(checkpoints[i], &source, &pieces, error);
     ok = ok && add_entries(&pieces, group, &source, error);
     for (size_t i = 0; i < pieces.count; i++) free(pieces.list[i].name);
     free(pieces.list);
@@ -344,17 +352,18 @@ static bool create(const zi_checkpoint *const *checkpoints, size_t count, size_t
     return true;
 }
 
-bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_part part,
+bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_component component,
                       size_t group, zi_source *out, zi_error *error)
 {
-    return create(checkpoints, count, group, (zi_source){.part = part}, out, error);
+    return collect_entries(checkpoints, count, group, (zi_source){.component = component}, out,
+                           error);
 }
 
 bool zi_source_create_language(const zi_checkpoint *checkpoint, size_t group, zi_source *out,
                                zi_error *error)
 {
-    zi_source source = {.part = ZI_TEXT_ENCODER, .language = true};
-    return create(&checkpoint, 1, group, source, out, error);
+    zi_source source = {.component = ZI_COMPONENT_TEXT_ENCODER, .language = true};
+    return collect_entries(&checkpoint, 1, group, source, out, error);
 }
 
 void zi_source_free(zi_source *source)

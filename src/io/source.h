@@ -1,6 +1,6 @@
-/* One part of a model by canonical names, whatever file it lies in: entries that say which rows of
- * which stored tensor are the canonical tensor, how they are packed and how they are shaped.
- * Nothing is read or converted here: the bytes stay where they are mapped. */
+/* The tensors of one component under canonical names, whatever layout its files have. An entry says
+ * which rows of which stored tensor make up the canonical tensor, and how they are quantized and
+ * shaped. Nothing is copied or converted: entries point into the mapped files. */
 #ifndef ZI_IO_SOURCE_H
 #define ZI_IO_SOURCE_H
 
@@ -8,67 +8,67 @@
 #include "io/keymap.h"
 
 typedef enum {
-    ZI_PLAIN,   /* numbers, or GGUF's blocks, as the tensor's type says */
-    ZI_GROUPED, /* MLX: 32-bit words of packed numbers, scales and biases a group */
-    ZI_SCALED   /* fp8 or int8, times a factor for the tensor or for each row */
+    ZI_PLAIN,   /* elements or ggml blocks of the tensor's type */
+    ZI_GROUPED, /* MLX quantization: 32-bit words of packed values, a scale and a bias per group */
+    ZI_SCALED   /* fp8 or int8 values, times a scale for the tensor or for each row */
 } zi_packing;
 
 /* Rows of a stored tensor. */
 typedef struct {
-    const zi_tensor *tensor; /* NULL: none */
-    const uint8_t *data;     /* of these rows; promises no alignment */
+    const zi_tensor *tensor; /* NULL: no rows */
+    const uint8_t *data;     /* of these rows; may be unaligned */
     size_t count;            /* elements of these rows */
 } zi_rows;
 
 typedef struct {
     char *name; /* canonical */
-    zi_kind kind;
+    zi_tensor_kind kind;
     const zi_checkpoint *checkpoint;
     const zi_tensor *tensor;
-    const uint8_t *data; /* of its rows */
+    const uint8_t *data; /* of its rows; may be unaligned */
     size_t bytes;
-    size_t row, rows; /* which of the stored tensor's first dimension */
-    int dims;         /* canonical shape; packed numbers are counted */
+    size_t row, rows; /* first row and number of rows in the stored tensor */
+    int dims;         /* of the canonical shape, which counts unpacked values */
     size_t shape[ZI_MAX_DIMS];
     bool nhwc; /* stored as [out, h, w, in] where shape is [out, in, h, w] */
     zi_packing packing;
-    int bits;       /* grouped: 4 or 8 */
-    size_t group;   /* grouped: numbers a group */
-    zi_rows scales; /* grouped: [rows, groups]; scaled: one number, or one a row */
-    zi_rows biases; /* grouped: [rows, groups] */
+    int bits;       /* ZI_GROUPED: 4 or 8 */
+    size_t group;   /* ZI_GROUPED: values per group */
+    zi_rows scales; /* ZI_GROUPED: [rows, groups]; ZI_SCALED: one value, or one per row */
+    zi_rows biases; /* ZI_GROUPED: [rows, groups] */
 } zi_entry;
 
-/* Entries are sorted by name. The checkpoints must outlive it. */
+/* Checkpoints are borrowed and must outlive the source. */
 typedef struct {
-    zi_part part;
-    zi_vae_form form; /* of a VAE's names */
-    zi_entry *entries;
+    zi_component component;
+    zi_vae_depth vae_depth; /* of a VAE */
+    zi_entry *entries;      /* [count], sorted by name */
     size_t count;
-    bool language;    /* a language model */
-    const char *file; /* the first that has a tensor of the part, for error texts; NULL: none has */
+    bool language;    /* read by zi_source_create_language */
+    const char *file; /* the first file with a tensor of the component, for errors; NULL: none */
 } zi_source;
 
-/* Collects the tensors of one part from checkpoints of any layout; tensors of other parts are
- * passed over. A part that is not there gives no entries. group: numbers in a group of MLX's, when
- * a config says so (shapes alone leave 4 bits in 64 and 8 bits in 32 open); 0 takes 64, MLX's
- * default, or else the first that fits.
+/* Collects the tensors of one component from checkpoints [count] of any layout. Tensors of other
+ * components are skipped; an absent component gives no entries. group: values per MLX group as the
+ * config says (shapes alone cannot tell 4 bits in groups of 64 from 8 bits in groups of 32); 0: try
+ * 64, MLX's default, then 32 and 128.
  *
- * Refused by name: tensors that are no part of Z-Image, other models, LoRAs, two tensors for one
- * name, companions without their weight or of a wrong shape, formats that are not supported. */
-bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_part part,
+ * Fails for other models and LoRAs, and names the first tensor that is unknown, duplicated, of an
+ * unsupported format, or a companion without its weight or of a wrong shape. */
+bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_component component,
                       size_t group, zi_source *out, zi_error *error) ZI_CHECKED;
 
-/* The same for the text encoder's place in a language model, which may be of another family: its
- * output head is an entry, too, if it has one of its own. */
+/* Collects the tensors of a language model (Qwen or Llama), under the text encoder's names. Its
+ * output head is included as lm_head.weight if the file has one. group: as above. */
 bool zi_source_create_language(const zi_checkpoint *checkpoint, size_t group, zi_source *out,
                                zi_error *error) ZI_CHECKED;
 
 void zi_source_free(zi_source *source);
 
-/* NULL when there is none of that name. */
+/* The entry of a canonical name; NULL: absent. */
 const zi_entry *zi_source_find(const zi_source *source, const char *name);
 
-/* The file that an entry lies in, for error texts. */
+/* Path of the file that holds the entry's weight, for errors. */
 const char *zi_entry_file(const zi_entry *entry);
 
 #endif

@@ -17,7 +17,7 @@ zi_matrix zi_entry_matrix(const zi_entry *entry, size_t rows, size_t columns)
     return m;
 }
 
-void zi_entry_row(const zi_entry *entry, size_t rows, size_t columns, size_t row, float *out)
+void zi_entry_read_row(const zi_entry *entry, size_t rows, size_t columns, size_t row, float *out)
 {
     zi_matrix m = zi_entry_matrix(entry, rows, columns);
     float factor;
@@ -30,24 +30,25 @@ void zi_entry_row(const zi_entry *entry, size_t rows, size_t columns, size_t row
     for (size_t i = 0; i < columns; i++) out[i] *= factor;
 }
 
-void zi_entry_values(const zi_entry *entry, size_t rows, size_t columns, float *out)
+void zi_entry_read_values(const zi_entry *entry, size_t rows, size_t columns, float *out)
 {
-    for (size_t i = 0; i < rows; i++) zi_entry_row(entry, rows, columns, i, out + i * columns);
+    for (size_t i = 0; i < rows; i++) zi_entry_read_row(entry, rows, columns, i, out + i * columns);
 }
 
-/* Whether the values of an entry are finite; *zero: and nothing but zeros. */
-static bool entry_finite(const zi_entry *entry, float *row, size_t columns, bool *zero)
+/* Whether all values of an entry are finite. Clears *zero when one is not zero. row: scratch memory
+ * [columns]. */
+static bool check_entry_finite(const zi_entry *entry, float *row, size_t columns, bool *zero)
 {
     size_t rows = entry->dims ? entry->shape[0] : 1;
     for (size_t i = 0; i < rows; i++) {
-        float sum = 0, most = 0;
-        zi_entry_row(entry, rows, columns, i, row);
+        float sum = 0, max = 0;
+        zi_entry_read_row(entry, rows, columns, i, row);
         for (size_t j = 0; j < columns; j++) {
             sum += row[j] - row[j];
-            most = fmaxf(most, fabsf(row[j]));
+            max = fmaxf(max, fabsf(row[j]));
         }
         if (sum != 0) return false;
-        *zero = *zero && most == 0;
+        *zero = *zero && max == 0;
     }
     return true;
 }
@@ -62,12 +63,12 @@ bool zi_source_check_values(const zi_source *source, zi_error *error)
         float *row = malloc((columns + 1) * sizeof *row);
         bool zero = true;
         if (!row) return zi_error_no_memory(error, columns * sizeof *row);
-        bool finite = entry_finite(entry, row, columns, &zero);
+        bool finite = check_entry_finite(entry, row, columns, &zero);
         free(row);
         if (!finite)
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, name,
                                    "tensor %s has values that are not finite", name);
-        if (zero && entry->kind == ZI_VECTOR && strstr(entry->name, ".weight"))
+        if (zero && entry->kind == ZI_TENSOR_VECTOR && strstr(entry->name, ".weight"))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, name, "tensor %s is all zeros",
                                    name);
     }
@@ -79,7 +80,7 @@ void zi_values_fill(float *values, size_t n, float value)
     for (size_t i = 0; i < n; i++) values[i] = value;
 }
 
-/* A fast generator is enough. */
+/* Xorshift32, a fast generator of sufficient quality. */
 static uint32_t xorshift(uint32_t *state)
 {
     *state ^= *state << 13;
@@ -92,14 +93,14 @@ void *zi_values_random(zi_dtype type, size_t count)
 {
     enum { CHUNK = 256 };
     size_t width = zi_dtype_size(type);
-    char *noise = malloc(count * width);
+    char *data = malloc(count * width);
     uint32_t state = 2463534242u;
-    for (size_t i = 0; noise && i < count; i += CHUNK) {
+    for (size_t i = 0; data && i < count; i += CHUNK) {
         float values[CHUNK];
         size_t n = count - i < CHUNK ? count - i : CHUNK;
         for (size_t j = 0; j < n; j++)
             values[j] = ((float)(xorshift(&state) >> 8) * 0x1p-24f - 0.5f) * 0.05f;
-        zi_narrow(type, values, noise + i * width, n);
+        zi_narrow(type, values, data + i * width, n);
     }
-    return noise;
+    return data;
 }

@@ -1,27 +1,28 @@
-/* Values of stored tensors, as f32. */
+/* Reads tensor values as f32, and generates values for tests and benchmarks. */
 #ifndef ZI_IO_VALUES_H
 #define ZI_IO_VALUES_H
 
 #include "base/matrix.h"
 #include "io/source.h"
 
-/* An entry looked at as a matrix [rows, columns], without the factors of a scaled one. */
+/* A matrix view [rows, columns] of an entry's stored values. The scales of a ZI_SCALED entry are
+ * not part of it. */
 zi_matrix zi_entry_matrix(const zi_entry *entry, size_t rows, size_t columns);
 
-/* The same as f32 [rows, columns], times its factors, of which there may be one for each row. */
-void zi_entry_values(const zi_entry *entry, size_t rows, size_t columns, float *out);
+/* Reads all values of an entry as f32 into out [rows, columns], with scales applied. */
+void zi_entry_read_values(const zi_entry *entry, size_t rows, size_t columns, float *out);
 
-/* Row number `row` of it. */
-void zi_entry_row(const zi_entry *entry, size_t rows, size_t columns, size_t row, float *out);
+/* Reads one row of zi_entry_read_values into out [columns]. */
+void zi_entry_read_row(const zi_entry *entry, size_t rows, size_t columns, size_t row, float *out);
 
-/* Fails for the first tensor with a value that is not finite, and for the first norm of zeros
- * alone. Reads everything. */
+/* Fails for the first tensor with a value that is not finite, or norm weight that is all zeros.
+ * Reads every value, which takes as long as reading the files. */
 bool zi_source_check_values(const zi_source *source, zi_error *error) ZI_CHECKED;
 
 void zi_values_fill(float *values, size_t n, float value);
 
-/* count values up to 0.025 as F32, F16 or BF16, for weights that only need to cost time; free() it.
- * NULL: memory is short. */
+/* `count` pseudorandom values in -0.025..0.025 of type F32, F16 or BF16, as weights for benchmarks.
+ * The caller frees them with free(). NULL: memory is short. */
 void *zi_values_random(zi_dtype type, size_t count);
 
 #endif

@@ -53,7 +53,7 @@ static int write_bytes(const uint8_t *data, size_t size, const WebPPicture *pict
     return !out->failed;
 }
 
-/* Puts the EXIF block beside an encoded picture. */
+/* Combines an encoded image and an EXIF block into one file, appended to out. */
 static bool add_exif(const char *name, const zi_text *picture, const zi_text *exif, zi_text *out,
                      zi_error *error)
 {
@@ -77,9 +77,9 @@ out:
     return ok;
 }
 
-/* The picture alone, without the infotext. */
-static bool encode(const zi_image *image, const char *name, int quality, zi_text *out,
-                   zi_error *error)
+/* Appends the encoded image, without the infotext, to out. */
+static bool encode_webp(const zi_image *image, const char *name, int quality, zi_text *out,
+                        zi_error *error)
 {
     WebPConfig config;
     WebPPicture picture;
@@ -105,11 +105,11 @@ bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_optio
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "image",
                                "%d x %d pixels; WebP has at most %d a side, save it as .png",
                                image->width, image->height, WEBP_MAX_DIMENSION);
-    if (!options->infotext) return encode(image, name, options->quality, out, error);
+    if (!options->infotext) return encode_webp(image, name, options->quality, out, error);
     zi_text picture, exif;
     zi_text_init(&picture, out->ceiling);
     zi_text_init(&exif, out->ceiling);
-    bool ok = encode(image, name, options->quality, &picture, error) &&
+    bool ok = encode_webp(image, name, options->quality, &picture, error) &&
               zi_exif_write(name, options->infotext, out->ceiling, &exif, error) &&
               add_exif(name, &picture, &exif, out, error);
     zi_text_free(&picture);

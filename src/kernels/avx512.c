@@ -51,13 +51,14 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
     }
 }
 
-/* ---- integers: bytes in fours. Products of two steps are added in 16 bits (see q_fours) before
- * they are widened. ---- */
+/* ---- integers: bytes in fours. Products of two steps are added in 16 bits (see q_sums_limited)
+ * before they are widened. ---- */
 
 /* Twenty sums, four columns, two steps of a row, two on their way and the ones: 29 registers. */
 enum { QMR = 10 };
 
-static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+/* The quantize slot: at most QMR rows, with limited sums (q_sums_limited). */
+static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_x86(x, ldx, n, k, group, QMR, true, out);
 }
@@ -151,10 +152,10 @@ void zi_kernels_avx512(zi_kernels *kernels)
     kernels->dot_groups = dot_groups_x86;
     kernels->qmr = QMR;
     kernels->qnr = QNR;
-    kernels->q_fours = true;
+    kernels->q_sums_limited = true;
     kernels->q_step = 4;
     kernels->q_width = 1;
-    kernels->quantize = quantize;
+    kernels->quantize = quantize_panel;
     kernels->pack_group = pack_group;
     kernels->qtile = qtile;
     kernels->peak_f32 = peak_f32;

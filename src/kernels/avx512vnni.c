@@ -5,7 +5,7 @@
 /* 24 sums, two columns and a row's step of 32 registers. */
 enum { QMR = 12 };
 
-static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_x86(x, ldx, n, k, group, QMR, false, out);
 }
@@ -63,8 +63,8 @@ void zi_kernels_avx512vnni(zi_kernels *kernels)
 {
     kernels->tier = "avx512vnni";
     kernels->qmr = QMR;
-    kernels->q_fours = false;
-    kernels->quantize = quantize;
+    kernels->q_sums_limited = false;
+    kernels->quantize = quantize_panel;
     kernels->qtile = qtile;
     kernels->peak_integer = peak_integer;
 }

@@ -5,7 +5,7 @@
 /* Twelve sums, two columns and a row's step fill 15 registers. */
 enum { QMR = 6 };
 
-static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_x86(x, ldx, n, k, group, QMR, false, out);
 }
@@ -63,8 +63,8 @@ void zi_kernels_avxvnni(zi_kernels *kernels)
 {
     kernels->tier = "avxvnni";
     kernels->qmr = QMR;
-    kernels->q_fours = false;
-    kernels->quantize = quantize;
+    kernels->q_sums_limited = false;
+    kernels->quantize = quantize_panel;
     kernels->qtile = qtile;
     kernels->peak_integer = peak_integer;
 }

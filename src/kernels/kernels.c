@@ -51,7 +51,8 @@ static bool has_i8mm(void)
     return has_dotprod() && getauxval(AT_HWCAP2) & HWCAP2_I8MM;
 }
 #elif defined(__aarch64__) && defined(__APPLE__)
-static bool has_feature(const char *name)
+/* Whether a sysctl of macOS exists and is not 0. */
+static bool has_sysctl(const char *name)
 {
     int value = 0;
     size_t size = sizeof value;
@@ -60,17 +61,17 @@ static bool has_feature(const char *name)
 
 static bool has_dotprod(void)
 {
-    return has_feature("hw.optional.arm.FEAT_DotProd");
+    return has_sysctl("hw.optional.arm.FEAT_DotProd");
 }
 
 static bool has_i8mm(void)
 {
-    return has_dotprod() && has_feature("hw.optional.arm.FEAT_I8MM");
+    return has_dotprod() && has_sysctl("hw.optional.arm.FEAT_I8MM");
 }
 #elif defined(__aarch64__)
 static bool has_dotprod(void)
 {
-    return false; /* no way to ask is known here */
+    return false; /* no known way to query it on this system */
 }
 
 static bool has_i8mm(void)

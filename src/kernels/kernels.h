@@ -9,7 +9,7 @@
 /* No tier's tile is larger than ZI_MAX_MR x ZI_MAX_NR. */
 enum { ZI_MAX_MR = 16, ZI_MAX_NR = 32 };
 
-/* Numbers of a quantized row that share a scale; a group is 32 or 64 of them. */
+/* Largest group: values of a quantized row that share a scale. Groups have 32 or 64 values. */
 enum { ZI_MAX_GROUP = 64 };
 
 typedef struct {
@@ -36,13 +36,14 @@ typedef struct {
     void (*tile)(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate);
 
     /* y[j] = the product of row j of w [n, k] (row stride ldw bytes, of a type that zi_kernels_dot
-     * knows; k is whole blocks) and x [k], the same bits for numbers that mean the same. Reads w in
-     * its order and once. */
+     * knows; k is whole blocks) and x [k]. The result depends on w's values only, not on how they
+     * are stored. Reads w once, in memory order. */
     void (*dot_rows)(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
                      float *y);
 
-    /* The same for a row of numbers q scale + bias, rounded twice: q of 8 or 4 bits, two to a byte
-     * (low one first), in groups of 32, 64 or 128; scales and biases [k / group]. */
+    /* The product of x [k] and one row of values q * scale + bias, rounded after each operation: q
+     * of 8 bits, or of 4 bits, two to a byte (low one first), in groups of 32, 64 or 128; scales
+     * and biases [k / group]. */
     float (*dot_groups)(int bits, const void *w, size_t group, const float *scales,
                         const float *biases, const float *x, size_t k);
 
@@ -52,15 +53,17 @@ typedef struct {
      * of b q * scale + bias with q from 0 to 255, so that a group adds
      *     scale_a * scale_b * (sum of q_a q_b)  +  (scale_a * sum of q_a) * bias_b
      * to c: the sum of products exact in integers, then two fused multiply-adds in f32, so that
-     * every tier of the same q_fours gives the same bits. A panel holds one group after the other,
-     * each laid out as the tier wants it (see quantized.h). */
+     * every tier of the same q_sums_limited gives the same bits. A panel holds one group after the
+     * other, each laid out as the tier wants it (see quantized.h). */
 
     size_t qmr, qnr;
-    bool q_fours;           /* q of a are so small that four products fit 16 bits: the magnitudes of
-                               numbers 8i, 8i + 1, 8i + 4 and 8i + 5 of a row add up to 128 at most, and so do
-                               those of 8i + 2, 8i + 3, 8i + 6 and 8i + 7 */
-    size_t q_step, q_width; /* numbers of a row that lie together, bytes that each takes */
-    int q_zero;             /* what panels of b store is q - q_zero: 0, or 128 for signed bytes */
+    /* The quantize slot limits sums of |q|, so that the tile can add four products q_a q_b in 16
+     * bits without overflow (vpmaddubsw): |q| of values 8i, 8i + 1, 8i + 4 and 8i + 5 of a row add
+     * up to at most 128 (128 * 255 < 2^15), and so do those of 8i + 2, 8i + 3, 8i + 6 and 8i + 7.
+     */
+    bool q_sums_limited;
+    size_t q_step, q_width; /* adjacent values of a row in a panel; bytes per value */
+    int q_zero;             /* panels of b store q - q_zero: 0, or 128 for signed bytes */
 
     /* Quantizes n <= qmr rows of x [n, K] (row stride ldx) into a panel; missing rows are zero. */
     void (*quantize)(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out);
@@ -88,9 +91,9 @@ typedef struct {
     float (*max)(const float *x, size_t n); /* n > 0 */
     void (*scale)(float *x, float factor, size_t n);
 
-    /* ---- the machine's own peak, for `zimage bench`: loops within registers ---- */
+    /* ---- peak throughput, for `zimage bench`: loops within registers ---- */
 
-    /* Both return how many multiply-adds they did. */
+    /* Both return the number of multiply-adds executed. */
     size_t (*peak_f32)(size_t rounds);
     size_t (*peak_integer)(size_t rounds); /* by the instructions of qtile */
 } zi_kernels;
@@ -105,7 +108,7 @@ static inline size_t zi_qb_bytes(const zi_kernels *kernels, size_t group)
     return kernels->qnr * (group * kernels->q_width + 2 * sizeof(float));
 }
 
-/* Whether dot_rows takes numbers of a type. */
+/* Whether dot_rows supports a type. */
 static inline bool zi_kernels_dot(zi_dtype type)
 {
     bool rare = type == ZI_Q2_K || type == ZI_Q3_K;

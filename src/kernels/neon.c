@@ -7,7 +7,7 @@ enum { MR = 6, NR = 16, VECTORS = NR / 4 };
 
 /* ---- packing ---- */
 
-/* Four stored numbers as f32; no alignment needed. */
+/* Four stored values as f32; no alignment needed. */
 static inline float32x4_t load4(zi_dtype type, const char *source)
 {
     if (type == ZI_F32) return vreinterpretq_f32_u8(vld1q_u8((const uint8_t *)source));
@@ -114,7 +114,7 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
 
 /* ---- integers of 16 bits, one at a time: products and sums (below 2^24) are exact ---- */
 
-static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 1, 2, quantize_numbers_neon, out);
 }
@@ -172,7 +172,7 @@ static inline float half_at(const uint8_t *source)
     return zi_f16_to_f32(bits);
 }
 
-/* ---- numbers: 16 of them as bytes ---- */
+/* ---- values: 16 of them as bytes ---- */
 
 /* The low nibbles of 16 bytes, or the high ones. */
 INLINE uint8x16_t nibbles(const uint8_t *from, bool high)
@@ -195,7 +195,7 @@ INLINE uint8x16_t high_bits(const uint8_t *from, size_t bit, uint8_t mask)
     return vandq_u8(vshlq_u8(vld1q_u8(from), vdupq_n_s8((int8_t)(4 - (int)bit))), vdupq_n_u8(mask));
 }
 
-/* Half h of part p (of 32 numbers) of a block, and what there stands for zero. */
+/* Half h of part p (of 32 values) of a block, and what there stands for zero. */
 INLINE uint8x16_t half_bytes(zi_dtype type, const uint8_t *block, size_t p, size_t h, uint8_t *zero)
 {
     const uint8_t *at = block + p / 2 * 32 + 16 * h; /* where two parts share bytes */
@@ -283,7 +283,7 @@ INLINE void load32(zi_dtype type, const char *w, const block_scales *s, size_t p
     }
 }
 
-/* All types are summed alike: numbers that mean the same give the same bits. */
+/* All types are summed alike: values that mean the same give the same bits. */
 INLINE float dot(zi_dtype type, const char *w, const float *x, size_t k)
 {
     size_t i = 0, step = block_numbers(type);
@@ -318,7 +318,7 @@ INLINE float dot(zi_dtype type, const char *w, const float *x, size_t k)
 static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
                      float *y){DOT_EACH_ROW(dot, type, w, ldw, n, x, k, y)}
 
-/* Half h of 32 numbers in MLX's groups: bytes, or nibbles whose low ones come first. */
+/* Half h of 32 values in MLX's groups: bytes, or nibbles whose low ones come first. */
 INLINE uint8x16_t group_bytes(int bits, const uint8_t *w, size_t h)
 {
     if (bits == 8) return vld1q_u8(w + 16 * h);
@@ -378,7 +378,7 @@ static inline float32x4_t exp4(float32x4_t x)
     return vreinterpretq_f32_u32(vbicq_u32(bits, tiny));
 }
 
-/* n < 4 numbers, the others `fill`. */
+/* n < 4 values, the others `fill`. */
 static inline float32x4_t load_some(const float *x, size_t n, float fill)
 {
     float some[4] = {fill, fill, fill, fill};
@@ -523,7 +523,7 @@ void zi_kernels_neon(zi_kernels *kernels)
     kernels->qnr = QNR;
     kernels->q_step = 1;
     kernels->q_width = 2;
-    kernels->quantize = quantize;
+    kernels->quantize = quantize_panel;
     kernels->pack_group = pack_group;
     kernels->qtile = qtile;
     kernels->silu_mul = silu_mul;

@@ -10,7 +10,7 @@
 
 enum { QMR = 6, QNR = 16 };
 
-/* As quantize_numbers; a group is a multiple of 8. */
+/* As quantize_values; a group is a multiple of 8. */
 static inline float quantize_numbers_neon(const float *x, size_t group, int16_t *q, int32_t *sum)
 {
     uint32x4_t largest = vdupq_n_u32(0);
@@ -20,7 +20,7 @@ static inline float quantize_numbers_neon(const float *x, size_t group, int16_t 
     }
     float parts[4];
     vst1q_f32(parts, vreinterpretq_f32_u32(largest));
-    float most = largest_magnitude(parts, 4), inverse = inverse_scale(most, Q_MOST);
+    float most = largest_magnitude(parts, 4), inverse = inverse_scale(most, Q_MAX);
     int32x4_t sums = vdupq_n_s32(0);
     for (size_t i = 0; i < group; i += 8) {
         int32x4_t low = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i), inverse));
@@ -29,10 +29,10 @@ static inline float quantize_numbers_neon(const float *x, size_t group, int16_t 
         sums = vaddq_s32(sums, vaddq_s32(low, high));
     }
     *sum = vaddvq_s32(sums);
-    return most / Q_MOST;
+    return most / Q_MAX;
 }
 
-/* What follows the numbers of a group. */
+/* What follows the values of a group. */
 typedef struct {
     const float *scales_a, *sums_a; /* [QMR] */
     const int32_t *whole_a;

@@ -7,12 +7,12 @@
 
 enum { ZERO = 128 };
 
-static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 4, 1, quantize_numbers_neon, out);
 }
 
-/* Four columns, 16 numbers of each: [4, 4, 4], steps first. */
+/* Four columns, 16 values of each: [4, 4, 4], steps first. */
 static inline void pack_block(const uint8_t *q, size_t ldq, size_t n, size_t first, int8_t *out)
 {
     uint32x4x4_t columns;
@@ -35,7 +35,7 @@ static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, con
     place_scales(scales, biases, n, QNR, (float *)(void *)(numbers + group * QNR));
 }
 
-/* Adds the products of four numbers of each row, 24 bytes, and of each column. */
+/* Adds the products of four values of each row, 24 bytes, and of each column. */
 static inline void step(const int8_t *a, const int8_t *b, int32x4_t sum[QMR][QNR / 4])
 {
     int8x16_t columns[QNR / 4], rows = vld1q_s8(a);
@@ -98,7 +98,7 @@ void zi_kernels_neon_dotprod(zi_kernels *kernels)
     kernels->q_step = 4;
     kernels->q_width = 1;
     kernels->q_zero = ZERO;
-    kernels->quantize = quantize;
+    kernels->quantize = quantize_panel;
     kernels->pack_group = pack_group;
     kernels->qtile = qtile;
     kernels->peak_integer = peak_integer;

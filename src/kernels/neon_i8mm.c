@@ -4,7 +4,7 @@
 
 enum { ROW_PAIRS = QMR / 2, COLUMN_PAIRS = QNR / 2 };
 
-static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 8, 1, quantize_numbers_neon, out);
 }
@@ -28,7 +28,7 @@ static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, con
     place_scales(scales, biases, n, QNR, (float *)(void *)(numbers + group * QNR));
 }
 
-/* sum [2 columns, 2 rows] for pairs of rows and columns += products of eight numbers of each. */
+/* sum [2 columns, 2 rows] for pairs of rows and columns += products of eight values of each. */
 static inline void step(const int8_t *a, const uint8_t *b, int32x4_t sum[ROW_PAIRS][COLUMN_PAIRS])
 {
     int8x16_t rows[ROW_PAIRS];
@@ -101,7 +101,7 @@ void zi_kernels_neon_i8mm(zi_kernels *kernels)
     kernels->q_step = 8;
     kernels->q_width = 1;
     kernels->q_zero = 0;
-    kernels->quantize = quantize;
+    kernels->quantize = quantize_panel;
     kernels->pack_group = pack_group;
     kernels->qtile = qtile;
     kernels->peak_integer = peak_integer;

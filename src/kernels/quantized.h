@@ -1,6 +1,6 @@
-/* How quantized panels are laid out, for the tiers that fill them in portable C.
+/* The layout of quantized panels, and portable C functions that fill them.
  *
- * A group of a panel of R rows (of a) or columns (of b): numbers [group / step, R, step], each
+ * A group of a panel of R rows (of a) or columns (of b): values [group / step, R, step], each
  * `width` bytes, then scales [R], f32, then for a the sums scale * sum(q) [R], f32, and sum(q) [R],
  * int32; for b the biases [R], f32. */
 #ifndef ZI_KERNELS_QUANTIZED_H
@@ -10,11 +10,11 @@
 
 #include <math.h>
 
-#define Q_MOST 127.0f /* the largest magnitude of q */
+#define Q_MAX 127.0f /* the largest magnitude of q */
 
-/* Copies the numbers of one row or column, `bytes` a step, to their places. */
-static inline void place_numbers(const void *numbers, size_t steps, size_t bytes, size_t row,
-                                 size_t rows, void *out)
+/* Copies the quantized values of one row or column into a panel, `bytes` per step. */
+static inline void store_steps(const void *numbers, size_t steps, size_t bytes, size_t row,
+                               size_t rows, void *out)
 {
     for (size_t i = 0; i < steps; i++)
         memcpy((char *)out + (i * rows + row) * bytes, (const char *)numbers + i * bytes, bytes);
@@ -23,8 +23,8 @@ static inline void place_numbers(const void *numbers, size_t steps, size_t bytes
 /* q [group] of x [group], with its sum; returns the scale. */
 typedef float (*quantize_fn)(const float *x, size_t group, int16_t *q, int32_t *sum);
 
-/* The largest magnitude, as bits, which grow with it: an infinity or a NaN is larger than any
- * number, so that the group's scale shows it. */
+/* The largest magnitude, found by comparing bits, whose order is the same. Infinity and NaN compare
+ * larger than finite values and so end up in the group's scale. */
 static inline float largest_magnitude(const float *x, size_t n)
 {
     uint32_t most = 0;
@@ -39,28 +39,27 @@ static inline float largest_magnitude(const float *x, size_t n)
     return value;
 }
 
-/* What makes q of x, of which the most becomes top. Groups too small for it to be finite become
- * zeros. */
+/* The factor that maps `most` to `top`; 0 for groups so small that it would not be finite. */
 static inline float inverse_scale(float most, float top)
 {
     return most >= 0x1p-120f ? top / most : 0;
 }
 
-static inline float quantize_numbers(const float *x, size_t group, int16_t *q, int32_t *sum)
+static inline float quantize_values(const float *x, size_t group, int16_t *q, int32_t *sum)
 {
-    float most = largest_magnitude(x, group), inverse = inverse_scale(most, Q_MOST);
+    float most = largest_magnitude(x, group), inverse = inverse_scale(most, Q_MAX);
     *sum = 0;
     for (size_t i = 0; i < group; i++) *sum += q[i] = (int16_t)lrintf(x[i] * inverse);
-    return most / Q_MOST;
+    return most / Q_MAX;
 }
 
-static inline void narrow_numbers(int16_t *q, size_t group)
+static inline void narrow_values(int16_t *q, size_t group)
 {
     int8_t *narrow = (int8_t *)q; /* in place: each is read before its place is overwritten */
     for (size_t i = 0; i < group; i++) narrow[i] = (int8_t)q[i];
 }
 
-/* The quantize slot for a layout. */
+/* The quantize slot for a panel layout: at most `rows` rows, missing ones zero. */
 static inline void quantize_rows(const float *x, size_t ldx, size_t n, size_t k, size_t group,
                                  size_t rows, size_t step, size_t width, quantize_fn numbers,
                                  void *out)
@@ -75,14 +74,14 @@ static inline void quantize_rows(const float *x, size_t ldx, size_t n, size_t k,
             scales[r] = r < n ? numbers(x + r * ldx + begin, group, q, &sum) : 0;
             sums[r] = scales[r] * (float)sum;
             whole[r] = sum;
-            if (width == 1) narrow_numbers(q, group);
-            place_numbers(q, group / step, step * width, r, rows, at);
+            if (width == 1) narrow_values(q, group);
+            store_steps(q, group / step, step * width, r, rows, at);
         }
         at = (char *)(whole + rows);
     }
 }
 
-/* What follows the numbers in a group of columns. */
+/* Stores the scales and biases that follow the values of a group of columns. */
 static inline void place_scales(const float *scales, const float *biases, size_t n, size_t columns,
                                 float *out)
 {
@@ -92,7 +91,7 @@ static inline void place_scales(const float *scales, const float *biases, size_t
     }
 }
 
-/* The pack_group slot for a layout. */
+/* The pack_group slot for a panel layout. */
 static inline void pack_group_columns(const uint8_t *q, size_t ldq, size_t n, size_t group,
                                       const float *scales, const float *biases, size_t columns,
                                       size_t step, size_t width, void *out)
@@ -101,7 +100,7 @@ static inline void pack_group_columns(const uint8_t *q, size_t ldq, size_t n, si
         uint16_t numbers[ZI_MAX_GROUP] = {0};
         if (j < n && width == 1) memcpy(numbers, q + j * ldq, group);
         for (size_t i = 0; j < n && width == 2 && i < group; i++) numbers[i] = q[j * ldq + i];
-        place_numbers(numbers, group / step, step * width, j, columns, out);
+        store_steps(numbers, group / step, step * width, j, columns, out);
     }
     place_scales(scales, biases, n, columns,
                  (float *)(void *)((char *)out + columns * group * width));

@@ -105,9 +105,9 @@ static float dot_groups(int bits, const void *w, size_t group, const float *scal
 
 enum { QMR = 4, QNR = 8 };
 
-static void quantize(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
+static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
-    quantize_rows(x, ldx, n, k, group, QMR, 1, 2, quantize_numbers, out);
+    quantize_rows(x, ldx, n, k, group, QMR, 1, 2, quantize_values, out);
 }
 
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
@@ -239,7 +239,7 @@ void zi_kernels_ref(zi_kernels *kernels)
         .qnr = QNR,
         .q_step = 1,
         .q_width = 2,
-        .quantize = quantize,
+        .quantize = quantize_panel,
         .pack_group = pack_group,
         .qtile = qtile,
         .scale_row = scale_row,

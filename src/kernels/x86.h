@@ -1,4 +1,4 @@
-/* What the x86 tiers share: eight numbers at a time, for files compiled with AVX2, FMA and F16C. */
+/* What the x86 tiers share: eight values at a time, for files compiled with AVX2, FMA and F16C. */
 #ifndef ZI_KERNELS_X86_H
 #define ZI_KERNELS_X86_H
 
@@ -7,7 +7,7 @@
 
 #include <immintrin.h>
 
-/* Eight stored numbers as f32; no alignment needed. */
+/* Eight stored values as f32; no alignment needed. */
 static inline __m256 load8(zi_dtype type, const char *source)
 {
     if (type == ZI_F32) return _mm256_loadu_ps((const float *)(const void *)source);
@@ -147,8 +147,8 @@ static inline float largest_magnitude_x86(const float *x, size_t group)
     return largest_magnitude(parts, 8);
 }
 
-/* The most that magnitudes of four numbers (see q_fours) add up to; as above, bits are compared. */
-static inline float largest_four(const float *x, size_t group)
+/* The largest sum of four magnitudes that q_sums_limited is about. Compares bits, as above. */
+static inline float largest_pair_sum(const float *x, size_t group)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     __m128i most = _mm_setzero_si128();
@@ -163,7 +163,7 @@ static inline float largest_four(const float *x, size_t group)
     return _mm_cvtss_f32(_mm_castsi128_ps(most));
 }
 
-/* 32 numbers as signed bytes; adds them, in fours of neighbours, to sums. */
+/* 32 values as signed bytes; adds them, in fours of neighbours, to sums. */
 static inline __m256i quantize32(const float *x, __m256 inverse, __m256i *sums)
 {
     __m256i q[4];
@@ -187,8 +187,8 @@ static inline int32_t total_of_integers(__m256i x)
 static inline void quantize_x86(const float *x, size_t ldx, size_t n, size_t k, size_t group,
                                 size_t rows, bool fours, void *out)
 {
-    /* Rounding adds two at most to 126: magnitudes of four q stay within 128. */
-    const float top = fours ? 126 : Q_MOST;
+    /* Rounding adds at most 2 to a sum of four: 126 keeps it within 128. */
+    const float top = fours ? 126 : Q_MAX;
     char *at = out;
     for (size_t begin = 0; begin < k; begin += group) {
         float *scales = (float *)(void *)(at + rows * group), *sums = scales + rows;
@@ -197,7 +197,8 @@ static inline void quantize_x86(const float *x, size_t ldx, size_t n, size_t k, 
             const float *row = x + r * ldx + begin;
             int32_t q[ZI_MAX_GROUP / 4] = {0};
             float most = 0;
-            if (r < n) most = fours ? largest_four(row, group) : largest_magnitude_x86(row, group);
+            if (r < n)
+                most = fours ? largest_pair_sum(row, group) : largest_magnitude_x86(row, group);
             __m256 inverse = _mm256_set1_ps(inverse_scale(most, top));
             __m256i total = _mm256_setzero_si256();
             for (size_t i = 0; r < n && i < group; i += 32)
@@ -255,7 +256,7 @@ static inline __m256 exp8(__m256 x)
     return _mm256_andnot_ps(tiny, y);
 }
 
-/* n < 8 numbers, the others `fill`. */
+/* n < 8 values, the others `fill`. */
 static inline __m256 load_some(const float *x, size_t n, float fill)
 {
     float some[8] = {fill, fill, fill, fill, fill, fill, fill, fill};

@@ -21,7 +21,7 @@ static inline __m512 add_sum(__m512 c, __m512i sum, __m512 scale, __m512 sum_a, 
     return _mm512_fmadd_ps(sum_a, bias, c);
 }
 
-/* Before a tile [rows, QNR]: asks for what c has, or clears it. */
+/* Begins a tile [rows, QNR]: prefetches c, and clears it unless it is accumulated into. */
 static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ldc, size_t rows,
                                                              bool accumulate)
 {
@@ -32,7 +32,7 @@ static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ld
     }
 }
 
-/* Adds a group's sums to c [rows, QNR]; a and b are what follows its numbers. */
+/* Adds a group's sums to c [rows, QNR]; a and b are what follows its values. */
 static inline __attribute__((always_inline)) void add_sums(const __m512i *low, const __m512i *high,
                                                            size_t rows, const char *a,
                                                            const char *b, float *c, size_t ldc)

@@ -1,14 +1,14 @@
 /* The dot_rows and dot_groups slots of the x86 tiers: rows of stored weights come from memory once
  * and are used at once, so that what counts is to ask for them early and to spend few instructions
  * on each number. Numbers are rounded as zi_widen rounds them, and all types are summed alike:
- * numbers that mean the same give the same bits. */
+ * values that mean the same give the same bits. */
 #ifndef ZI_KERNELS_X86_DOT_H
 #define ZI_KERNELS_X86_DOT_H
 
 #include "kernels/dot.h"
 #include "kernels/x86.h"
 
-enum { DOT_AHEAD = 1024 }; /* bytes of weights that are asked for before they are needed */
+enum { DOT_AHEAD = 1024 }; /* prefetch distance in bytes of weights */
 
 INLINE __m256i load_twice(const char *source)
 {
@@ -35,7 +35,7 @@ INLINE __m256 half_everywhere(const char *source)
     return _mm256_cvtph_ps(_mm_set1_epi16((int16_t)short_at(source)));
 }
 
-/* ---- numbers: 16 of them as signed bytes, in both halves of a register, since bytes are cheap to
+/* ---- values: 16 of them as signed bytes, in both halves of a register, since bytes are cheap to
  * move about within a half ---- */
 
 INLINE __m256i low_nibbles(__m256i bytes)
@@ -253,7 +253,7 @@ INLINE float dot_256(zi_dtype type, const char *w, const float *x, size_t k)
 
 /* ---- a row in MLX's groups ---- */
 
-/* Half h of 32 numbers: bytes, or nibbles whose low ones come first. */
+/* Half h of 32 values: bytes, or nibbles whose low ones come first. */
 INLINE __m256i group_bytes(int bits, const char *w, size_t h)
 {
     if (bits == 8) return load_twice(w + 16 * h);

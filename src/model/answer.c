@@ -4,8 +4,8 @@
 
 static const char replacement[] = "\xef\xbf\xbd";
 
-/* Bytes of the character that begins with this byte; 0: none does. */
-static size_t length_of(unsigned char first)
+/* Bytes of the UTF-8 character that begins with this byte; 0: no character does. */
+static size_t utf8_length(unsigned char first)
 {
     return first < 0x80   ? 1
            : first < 0xc2 ? 0
@@ -15,38 +15,39 @@ static size_t length_of(unsigned char first)
                           : 0;
 }
 
-static void give_up_part(zi_characters *c)
+/* Replaces an incomplete character by U+FFFD. */
+static void flush_incomplete(zi_utf8_stream *c)
 {
-    if (c->part_size) zi_text_puts(&c->text, replacement);
-    c->part_size = 0;
+    if (c->pending_size) zi_text_puts(&c->text, replacement);
+    c->pending_size = 0;
 }
 
-static void add_byte(zi_characters *c, char byte)
+static void add_byte(zi_utf8_stream *c, char byte)
 {
     bool continues = ((unsigned char)byte & 0xc0) == 0x80;
-    if (!c->part_size || !continues) {
-        give_up_part(c);
-        c->part[c->part_size++] = byte;
+    if (!c->pending_size || !continues) {
+        flush_incomplete(c);
+        c->pending[c->pending_size++] = byte;
     } else {
-        c->part[c->part_size++] = byte;
+        c->pending[c->pending_size++] = byte;
     }
-    size_t length = length_of((unsigned char)c->part[0]);
-    if (c->part_size < length) return;
-    if (length && zi_utf8_valid(c->part, length))
-        zi_text_append(&c->text, c->part, length);
+    size_t length = utf8_length((unsigned char)c->pending[0]);
+    if (c->pending_size < length) return;
+    if (length && zi_utf8_valid(c->pending, length))
+        zi_text_append(&c->text, c->pending, length);
     else
         zi_text_puts(&c->text, replacement);
-    c->part_size = 0;
+    c->pending_size = 0;
 }
 
-void zi_characters_add(zi_characters *c, const char *bytes, size_t size)
+void zi_utf8_stream_add(zi_utf8_stream *c, const char *bytes, size_t size)
 {
     for (size_t i = 0; i < size; i++) add_byte(c, bytes[i]);
 }
 
-void zi_characters_end(zi_characters *c)
+void zi_utf8_stream_finish(zi_utf8_stream *c)
 {
-    give_up_part(c);
+    flush_incomplete(c);
 }
 
 /* ---- answers ---- */
@@ -56,29 +57,29 @@ static bool is_space(char c)
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
-/* Whether text begins with word, or is the beginning of it. */
-static bool may_begin(const char *text, const char *word)
+/* Whether text begins with word, or word begins with text. */
+static bool is_prefix_either_way(const char *text, const char *word)
 {
     size_t size = strlen(text), length = strlen(word);
     return strncmp(text, word, size < length ? size : length) == 0;
 }
 
-/* What follows the thoughts; NULL while they go on. */
-static const char *behind_thoughts(const char *said)
+/* The output behind a leading <think>...</think>; NULL: thinking has not ended. */
+static const char *skip_thinking(const char *output)
 {
     static const char begin[] = "<think>", end[] = "</think>";
-    while (is_space(*said)) said++;
-    if (!may_begin(said, begin)) return said;
-    const char *close = strstr(said, end);
+    while (is_space(*output)) output++;
+    if (!is_prefix_either_way(output, begin)) return output;
+    const char *close = strstr(output, end);
     return close ? close + strlen(end) : NULL;
 }
 
-void zi_answer(const char *said, zi_text *out)
+void zi_clean_answer(const char *output, zi_text *out)
 {
-    said = behind_thoughts(said);
-    if (!said) return;
-    while (is_space(*said)) said++;
-    for (const char *at = said; *at;) {
+    output = skip_thinking(output);
+    if (!output) return;
+    while (is_space(*output)) output++;
+    for (const char *at = output; *at;) {
         size_t spaces = strspn(at, " \n\r\t"), word = strcspn(at + spaces, " \n\r\t");
         if (!at[spaces]) return;
         bool broken = strcspn(at, "\n\r") < spaces;
@@ -95,7 +96,7 @@ void zi_answer(const char *said, zi_text *out)
 
 static const struct {
     const char *open, *close;
-} marks[] = {
+} quote_marks[] = {
     {"\"", "\""},
     {"\xe2\x80\x9c", "\xe2\x80\x9d"}, /* “ ” */
     {"\xe2\x80\x9e", "\xe2\x80\x9c"}, /* „ “ */
@@ -105,24 +106,25 @@ static const struct {
     {"\xe3\x80\x8e", "\xe3\x80\x8f"}, /* 『 』 */
 };
 
-bool zi_next_quote(const char **at, zi_quote *out)
+bool zi_quote_next(const char **at, zi_quote *out)
 {
     for (; **at; ++*at)
-        for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
-            size_t open = strlen(marks[i].open);
-            if (strncmp(*at, marks[i].open, open) != 0) continue;
-            const char *begin = *at + open, *close = strstr(begin, marks[i].close);
+        for (size_t i = 0; i < sizeof quote_marks / sizeof *quote_marks; i++) {
+            size_t open = strlen(quote_marks[i].open);
+            if (strncmp(*at, quote_marks[i].open, open) != 0) continue;
+            const char *begin = *at + open, *close = strstr(begin, quote_marks[i].close);
             if (!close || close == begin) continue;
             *out = (zi_quote){begin, (size_t)(close - begin)};
-            *at = close + strlen(marks[i].close);
+            *at = close + strlen(quote_marks[i].close);
             return true;
         }
     return false;
 }
 
-static uint32_t code_at(const char *text, size_t length)
+/* The code point of a UTF-8 character of three bytes; 0 for other lengths. */
+static uint32_t code_of_3_bytes(const char *text, size_t length)
 {
-    if (length != 3) return 0; /* others are not asked for */
+    if (length != 3) return 0;
     const unsigned char *b = (const unsigned char *)text;
     return (uint32_t)(b[0] & 15) << 12 | (uint32_t)(b[1] & 63) << 6 | (b[2] & 63);
 }
@@ -131,9 +133,9 @@ bool zi_is_chinese(const char *text)
 {
     bool han = false;
     for (size_t length; *text; text += length) {
-        length = length_of((unsigned char)*text);
+        length = utf8_length((unsigned char)*text);
         if (!length) length = 1;
-        uint32_t code = code_at(text, length);
+        uint32_t code = code_of_3_bytes(text, length);
         if ((code >= 0x3400 && code < 0x4dc0) || (code >= 0x4e00 && code < 0xa000)) han = true;
         bool other = (code >= 0x3040 && code < 0x3100) || (code >= 0xac00 && code < 0xd7b0);
         if (other) return false;
@@ -141,8 +143,9 @@ bool zi_is_chinese(const char *text)
     return han;
 }
 
-/* Whether a character ends a sentence (2) or a part of one (1). */
-static int ends(const char *text, size_t length, char next)
+/* 2: the character of `length` bytes ends a sentence; 1: it ends a clause; 0: neither. next: the
+ * byte behind it. */
+static int boundary_rank(const char *text, size_t length, char next)
 {
     static const char *const sentences[] = {"\xe3\x80\x82", "\xef\xbc\x81", "\xef\xbc\x9f"};
     static const char *const parts[] = {"\xef\xbc\x8c", "\xe3\x80\x81", "\xef\xbc\x9b"};
@@ -157,19 +160,19 @@ static int ends(const char *text, size_t length, char next)
     return 0;
 }
 
-size_t zi_cut_place(const char *text, size_t size)
+size_t zi_text_cut_point(const char *text, size_t size)
 {
-    size_t places[3] = {0}, at = 0;
+    size_t cuts[3] = {0}, at = 0;
     while (text[at]) {
-        size_t length = length_of((unsigned char)text[at]);
+        size_t length = utf8_length((unsigned char)text[at]);
         if (!length) length = 1;
         if (at + length >= size) break;
-        if (is_space(text[at]) || length > 1) places[0] = is_space(text[at]) ? at : at + length;
-        int rank = ends(text + at, length, text[at + length]);
-        if (rank) places[rank] = at + length;
+        if (is_space(text[at]) || length > 1) cuts[0] = is_space(text[at]) ? at : at + length;
+        int rank = boundary_rank(text + at, length, text[at + length]);
+        if (rank) cuts[rank] = at + length;
         at += length;
     }
     for (int rank = 2; rank >= 0; rank--)
-        if (places[rank] * 2 > size) return places[rank]; /* not at the price of half the text */
-    return places[0];
+        if (cuts[rank] * 2 > size) return cuts[rank]; /* never removes more than half of the text */
+    return cuts[0];
 }

@@ -1,26 +1,27 @@
-/* What a language model says, as text: whole characters, without its thoughts, as one paragraph. */
+/* Post-processing of a language model's output: UTF-8 decoding, removal of thinking, quoted text.
+ */
 #ifndef ZI_MODEL_ANSWER_H
 #define ZI_MODEL_ANSWER_H
 
 #include "base/text.h"
 
-/* Bytes come in as tokens bring them, and go out as whole characters: what is no UTF-8 becomes
- * U+FFFD. Begins as {0} but for zi_text_init. */
+/* Decodes a byte stream into complete UTF-8 characters, since a token may end within one. Invalid
+ * bytes become U+FFFD. Begins as {0}, with text initialised by zi_text_init. */
 typedef struct {
     zi_text text;
-    char part[4]; /* of a character that is not whole yet */
-    size_t part_size;
-} zi_characters;
+    char pending[4]; /* bytes of an incomplete character */
+    size_t pending_size;
+} zi_utf8_stream;
 
-void zi_characters_add(zi_characters *characters, const char *bytes, size_t size);
+void zi_utf8_stream_add(zi_utf8_stream *characters, const char *bytes, size_t size);
 
-/* No more bytes will come. */
-void zi_characters_end(zi_characters *characters);
+/* Ends the stream: an incomplete character becomes U+FFFD. */
+void zi_utf8_stream_finish(zi_utf8_stream *characters);
 
-/* An answer out of what the model has said so far, into new text: without a leading
- * <think>...</think> (or any part of it), spaces at both ends, and line breaks inside. While more
- * may come, what may turn out to be a part of these is held back, so that answers only grow. */
-void zi_answer(const char *said, zi_text *out);
+/* Appends the answer in the model's output so far to `out`, an empty text: without a leading
+ * <think>...</think>, without spaces at both ends, line breaks replaced by spaces. Trailing text
+ * that may turn out to be removed is left out, so that a longer output only extends the answer. */
+void zi_clean_answer(const char *output, zi_text *out);
 
 /* ---- quoted text ---- */
 
@@ -29,14 +30,15 @@ typedef struct {
     size_t size;
 } zi_quote;
 
-/* The next text in quotation marks at or behind *at, which moves on; false when there is none. */
-bool zi_next_quote(const char **at, zi_quote *out);
+/* Finds the next text in quotation marks from *at on and moves *at behind it; false: there is none.
+ * *out points into the text. */
+bool zi_quote_next(const char **at, zi_quote *out);
 
-/* Whether text is written in Chinese: Han characters, and none of Japan's and Korea's own. */
+/* Whether text is Chinese: it has Han characters, and neither kana nor hangul. */
 bool zi_is_chinese(const char *text);
 
-/* The last place below `size` where a text can be cut: after a sentence, else after a part of one,
- * else between words or characters; 0 when there is none. */
-size_t zi_cut_place(const char *text, size_t size);
+/* Byte offset below `size` at which to truncate text: the last end of a sentence, or of a clause,
+ * in its second half, else the last boundary of words or characters; 0: there is none. */
+size_t zi_text_cut_point(const char *text, size_t size);
 
 #endif

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- places ---- */
+/* ---- inputs ---- */
 
-/* Another pipeline's folder (Stable Diffusion, Flux, ...) is refused by its name. */
+/* Fails for the folder of another diffusers pipeline (Stable Diffusion, Flux, ...). */
 static bool check_pipeline(const char *folder, zi_error *error)
 {
     char *index = zi_path_join(folder, "model_index.json");
@@ -17,35 +17,38 @@ static bool check_pipeline(const char *folder, zi_error *error)
     return ok;
 }
 
-/* shared: the model's file, if it is open already. */
-static bool read_place(const char *path, zi_place place, zi_checkpoint *shared, zi_layout *out,
-                       zi_error *error)
+/* shared: the checkpoint of the model's file if it is already open, else NULL. */
+static bool read_input(const char *path, zi_assembly_input input, zi_checkpoint *shared,
+                       zi_layout *out, zi_error *error)
 {
-    bool whole = place == ZI_PLACE_MODEL || place == ZI_PLACE_REFERENCE;
-    if (whole && !check_pipeline(path, error)) return false;
-    return shared && place == ZI_PLACE_MODEL ? zi_layout_read_open(path, shared, out, error)
-                                             : zi_layout_read(path, out, error);
+    bool is_model = input == ZI_ASSEMBLY_MODEL || input == ZI_ASSEMBLY_REFERENCE;
+    if (is_model && !check_pipeline(path, error)) return false;
+    return shared && input == ZI_ASSEMBLY_MODEL ? zi_layout_read_open(path, shared, out, error)
+                                                : zi_layout_read(path, out, error);
 }
 
-/* The first place that has the part; what was named for one part serves no other. */
-static int find_part(const zi_assembly *assembly, zi_part part)
+/* The first input that has the component, or ZI_ASSEMBLY_INPUTS. Inputs named for one component
+ * serve no other, and the reference never provides the transformer. */
+static int input_of_component(const zi_assembly *assembly, zi_component component)
 {
-    for (int i = 0; i < ZI_PLACE_COUNT; i++) {
-        if (i == ZI_PLACE_TEXT_ENCODER && part != ZI_TEXT_ENCODER) continue;
-        if (i == ZI_PLACE_VAE && part != ZI_VAE) continue;
-        if (i == ZI_PLACE_REFERENCE && part == ZI_TRANSFORMER) continue;
-        if (assembly->layouts[i].parts[part].path) return i;
+    for (int i = 0; i < ZI_ASSEMBLY_INPUTS; i++) {
+        if (i == ZI_ASSEMBLY_TEXT_ENCODER && component != ZI_COMPONENT_TEXT_ENCODER) continue;
+        if (i == ZI_ASSEMBLY_VAE && component != ZI_COMPONENT_VAE) continue;
+        if (i == ZI_ASSEMBLY_REFERENCE && component == ZI_COMPONENT_TRANSFORMER) continue;
+        if (assembly->layouts[i].components[component].path) return i;
     }
-    return ZI_PLACE_COUNT;
+    return ZI_ASSEMBLY_INPUTS;
 }
 
-/* What was named for a part must have it. */
-static bool check_named(const zi_assembly *assembly, zi_place place, zi_part part, zi_error *error)
+/* Fails if an input was named for a component but does not have it. */
+static bool check_named(const zi_assembly *assembly, zi_assembly_input input,
+                        zi_component component, zi_error *error)
 {
-    const char *path = assembly->paths[place];
-    if (!path || assembly->layouts[place].parts[part].path) return true;
-    return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, path, zi_part_field(part),
-                           "no %s in it; name a file or folder that has one", zi_part_name(part));
+    const char *path = assembly->paths[input];
+    if (!path || assembly->layouts[input].components[component].path) return true;
+    return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, path, zi_component_name(component),
+                           "no %s in it; name a file or folder that has one",
+                           zi_component_title(component));
 }
 
 bool zi_assembly_read(const zi_model_options *options, zi_assembly *out, zi_error *error)
@@ -59,79 +62,82 @@ bool zi_assembly_read_open(const zi_model_options *options, zi_checkpoint *share
     zi_assembly assembly = {
         .paths = {options->text_encoder, options->vae, options->path, options->reference}};
     bool ok = true;
-    for (int i = 0; ok && i < ZI_PLACE_COUNT; i++)
-        ok = !assembly.paths[i] ||
-             read_place(assembly.paths[i], (zi_place)i, shared, &assembly.layouts[i], error);
-    if (!ok || !check_named(&assembly, ZI_PLACE_TEXT_ENCODER, ZI_TEXT_ENCODER, error) ||
-        !check_named(&assembly, ZI_PLACE_VAE, ZI_VAE, error)) {
+    for (int i = 0; ok && i < ZI_ASSEMBLY_INPUTS; i++)
+        ok = !assembly.paths[i] || read_input(assembly.paths[i], (zi_assembly_input)i, shared,
+                                              &assembly.layouts[i], error);
+    if (!ok ||
+        !check_named(&assembly, ZI_ASSEMBLY_TEXT_ENCODER, ZI_COMPONENT_TEXT_ENCODER, error) ||
+        !check_named(&assembly, ZI_ASSEMBLY_VAE, ZI_COMPONENT_VAE, error)) {
         zi_assembly_free(&assembly);
         return false;
     }
-    for (int part = 0; part < ZI_PARTS; part++)
-        assembly.from[part] = find_part(&assembly, (zi_part)part);
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
+        assembly.from[component] = input_of_component(&assembly, (zi_component)component);
     *out = assembly;
     return true;
 }
 
 void zi_assembly_free(zi_assembly *assembly)
 {
-    for (int i = 0; i < ZI_PLACE_COUNT; i++) zi_layout_free(&assembly->layouts[i]);
+    for (int i = 0; i < ZI_ASSEMBLY_INPUTS; i++) zi_layout_free(&assembly->layouts[i]);
     *assembly = (zi_assembly){0};
 }
 
-const zi_layout *zi_assembly_layout(const zi_assembly *assembly, zi_part part)
+const zi_layout *zi_assembly_layout(const zi_assembly *assembly, zi_component component)
 {
-    int place = assembly->from[part];
-    return place < ZI_PLACE_COUNT ? &assembly->layouts[place] : NULL;
+    int input = assembly->from[component];
+    return input < ZI_ASSEMBLY_INPUTS ? &assembly->layouts[input] : NULL;
 }
 
 /* ---- configs ---- */
 
-const char *zi_assembly_config(const zi_assembly *assembly, zi_part part)
+const char *zi_assembly_config(const zi_assembly *assembly, zi_component component)
 {
-    static const zi_place lenders[] = {ZI_PLACE_REFERENCE, ZI_PLACE_MODEL};
-    const zi_layout *own = zi_assembly_layout(assembly, part);
-    const char *config = own ? own->parts[part].config : NULL;
+    static const zi_assembly_input lenders[] = {ZI_ASSEMBLY_REFERENCE, ZI_ASSEMBLY_MODEL};
+    const zi_layout *own = zi_assembly_layout(assembly, component);
+    const char *config = own ? own->components[component].config : NULL;
     for (size_t i = 0; !config && i < sizeof lenders / sizeof *lenders; i++)
-        config = assembly->layouts[lenders[i]].parts[part].config;
+        config = assembly->layouts[lenders[i]].components[component].config;
     return config;
 }
 
-static bool read_config(const zi_assembly *assembly, zi_part part, zi_config *config,
-                        zi_error *error)
+static bool read_component_config(const zi_assembly *assembly, zi_component component,
+                                  zi_config *config, zi_error *error)
 {
-    const char *path = zi_assembly_config(assembly, part);
-    int place = assembly->from[part];
-    const char *usual = assembly->layouts[place].parts[part].usual_config;
-    if (path) return zi_config_read(part, path, config, error);
-    if (!usual) return true; /* the weights must tell */
+    const char *path = zi_assembly_config(assembly, component);
+    int input = assembly->from[component];
+    const char *usual = assembly->layouts[input].components[component].usual_config;
+    if (path) return zi_config_read(component, path, config, error);
+    if (!usual) return true; /* it is inferred from the weights */
     return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "config",
-                           "%s/%s is missing; a reference model can lend its own",
-                           assembly->paths[place], usual);
+                           "%s/%s is missing; a reference model can provide it",
+                           assembly->paths[input], usual);
 }
 
-static bool refuse_missing(const zi_assembly *assembly, zi_part part, zi_error *error)
+/* Sets ZI_ERROR_INCOMPLETE with the path at which the model should have the component. */
+static bool fail_missing_component(const zi_assembly *assembly, zi_component component,
+                                   zi_error *error)
 {
-    const char *path = assembly->paths[ZI_PLACE_MODEL], *name = zi_part_name(part);
-    const char *usual = assembly->layouts[ZI_PLACE_MODEL].parts[part].usual_place;
+    const char *path = assembly->paths[ZI_ASSEMBLY_MODEL], *name = zi_component_title(component);
+    const char *usual = assembly->layouts[ZI_ASSEMBLY_MODEL].components[component].usual_path;
     char what[128];
     snprintf(what, sizeof what, usual ? "/%s is missing" : ": no %s in it", usual ? usual : name);
-    if (part == ZI_TRANSFORMER)
-        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_part_field(part),
+    if (component == ZI_COMPONENT_TRANSFORMER)
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_component_name(component),
                                "%s%s; name a model that has one", path, what);
-    return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_part_field(part),
+    return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_component_name(component),
                            "%s%s; name a %s, or a reference model that has one", path, what, name);
 }
 
-bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_backend *backend,
+bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_backend *backend,
                       zi_config *config, zi_weights *weights, zi_error *error)
 {
-    const zi_layout *layout = zi_assembly_layout(assembly, part);
-    if (!layout) return refuse_missing(assembly, part, error);
-    if (!read_config(assembly, part, config, error) ||
-        !zi_weights_open(layout, part, config->group[part], backend, weights, error))
+    const zi_layout *layout = zi_assembly_layout(assembly, component);
+    if (!layout) return fail_missing_component(assembly, component, error);
+    if (!read_component_config(assembly, component, config, error) ||
+        !zi_weights_open(layout, component, config->group[component], backend, weights, error))
         return false;
-    bool ok = zi_assembly_config(assembly, part) ||
+    bool ok = zi_assembly_config(assembly, component) ||
               zi_config_infer(&weights->source, weights->checkpoint->gguf, config, error);
     if (!ok) zi_weights_close(weights);
     return ok;
@@ -139,19 +145,20 @@ bool zi_assembly_open(const zi_assembly *assembly, zi_part part, zi_backend *bac
 
 bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_error *error)
 {
-    static const zi_place places[] = {ZI_PLACE_MODEL, ZI_PLACE_REFERENCE};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        const char *path = assembly->layouts[places[i]].scheduler;
+    static const zi_assembly_input inputs[] = {ZI_ASSEMBLY_MODEL, ZI_ASSEMBLY_REFERENCE};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        const char *path = assembly->layouts[inputs[i]].scheduler;
         if (path) return zi_config_read_scheduler(path, config, error);
     }
-    /* Diffusers' folders always have one; what else people have is Z-Image-Turbo. */
-    const zi_layout *model = &assembly->layouts[ZI_PLACE_MODEL];
-    if (model->naming == ZI_NAMES_DIFFUSERS && model->parts[ZI_TRANSFORMER].usual_place)
+    /* Diffusers folders always have one; models in other layouts are Z-Image-Turbo. */
+    const zi_layout *model = &assembly->layouts[ZI_ASSEMBLY_MODEL];
+    if (model->naming == ZI_NAMES_DIFFUSERS &&
+        model->components[ZI_COMPONENT_TRANSFORMER].usual_path)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "scheduler",
                                "%s/scheduler/scheduler_config.json is missing; a reference model "
-                               "can lend its own",
-                               assembly->paths[ZI_PLACE_MODEL]);
-    config->scheduler = zi_config_real().scheduler;
+                               "can provide it",
+                               assembly->paths[ZI_ASSEMBLY_MODEL]);
+    config->scheduler = zi_config_z_image_turbo().scheduler;
     return true;
 }
 
@@ -165,8 +172,10 @@ static bool has_file(const char *dir, const char *name)
     return is;
 }
 
-/* Loads it from the folder dir/sub, if that is there: *out stays NULL otherwise. */
-static bool try_folder(const char *dir, const char *sub, zi_tokenizer **out, zi_error *error)
+/* Loads the folder dir/sub if it exists; otherwise *out stays NULL, which is no failure. So do all
+ * load_* functions below. */
+static bool load_tokenizer_folder(const char *dir, const char *sub, zi_tokenizer **out,
+                                  zi_error *error)
 {
     char *path = zi_path_join(dir, sub);
     if (!path) return zi_error_no_memory(error, strlen(dir));
@@ -175,20 +184,20 @@ static bool try_folder(const char *dir, const char *sub, zi_tokenizer **out, zi_
     return ok;
 }
 
-/* In a folder with a tokenizer, or of one. */
-static bool try_around(const char *dir, zi_tokenizer **out, zi_error *error)
+/* Loads dir/tokenizer, or dir itself if it is a tokenizer folder. */
+static bool load_tokenizer_of_folder(const char *dir, zi_tokenizer **out, zi_error *error)
 {
-    if (!try_folder(dir, "tokenizer", out, error)) return false;
+    if (!load_tokenizer_folder(dir, "tokenizer", out, error)) return false;
     bool itself = has_file(dir, "tokenizer.json") || has_file(dir, "vocab.json");
     return *out || !itself || zi_tokenizer_load(dir, out, error);
 }
 
-/* The checkpoint of a file: one that was read already, or opened now. */
+/* A reference to the checkpoint of a file: the assembly's if it has it open, else opened now. */
 static bool open_file(const char *path, const zi_assembly *assembly, zi_checkpoint **out,
                       zi_error *error)
 {
     zi_checkpoint opened;
-    for (int i = 0; assembly && i < ZI_PLACE_COUNT; i++) {
+    for (int i = 0; assembly && i < ZI_ASSEMBLY_INPUTS; i++) {
         zi_checkpoint *known = assembly->layouts[i].checkpoint;
         if (!known || strcmp(assembly->paths[i], path) != 0) continue;
         *out = zi_checkpoint_retain(known);
@@ -197,8 +206,8 @@ static bool open_file(const char *path, const zi_assembly *assembly, zi_checkpoi
     return zi_checkpoint_open(path, &opened, error) && zi_checkpoint_share(&opened, out, error);
 }
 
-static bool try_gguf(const char *path, const zi_assembly *assembly, zi_tokenizer **out,
-                     zi_error *error)
+static bool load_gguf_tokenizer(const char *path, const zi_assembly *assembly, zi_tokenizer **out,
+                                zi_error *error)
 {
     zi_checkpoint *checkpoint;
     if (!open_file(path, assembly, &checkpoint, error)) return false;
@@ -208,12 +217,14 @@ static bool try_gguf(const char *path, const zi_assembly *assembly, zi_tokenizer
     return ok;
 }
 
-/* Beside a file or a folder, or in the folder above, as with diffusers' text_encoder. */
-static bool try_beside(const char *path, zi_tokenizer **out, zi_error *error)
+/* Loads a tokenizer in the folder path (or the folder of the file path), or in ../tokenizer, as
+ * beside a diffusers text_encoder. */
+static bool load_tokenizer_near(const char *path, zi_tokenizer **out, zi_error *error)
 {
     char *dir = zi_is_dir(path) ? strdup(path) : zi_path_dirname(path);
     if (!dir) return zi_error_no_memory(error, strlen(path));
-    bool ok = try_around(dir, out, error) && (*out || try_folder(dir, "../tokenizer", out, error));
+    bool ok = load_tokenizer_of_folder(dir, out, error) &&
+              (*out || load_tokenizer_folder(dir, "../tokenizer", out, error));
     free(dir);
     return ok;
 }
@@ -225,12 +236,13 @@ bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *a
     const char *text = options->text_encoder ? options->text_encoder : options->path;
     *out = NULL;
     for (int i = 0; i < 2; i++)
-        if (folders[i] && zi_is_dir(folders[i]) && !try_around(folders[i], out, error))
+        if (folders[i] && zi_is_dir(folders[i]) &&
+            !load_tokenizer_of_folder(folders[i], out, error))
             return false;
         else if (*out)
             return true;
-    if (zi_is_file(text) && !try_gguf(text, assembly, out, error)) return false;
-    if (!*out && options->text_encoder && !try_beside(text, out, error)) return false;
+    if (zi_is_file(text) && !load_gguf_tokenizer(text, assembly, out, error)) return false;
+    if (!*out && options->text_encoder && !load_tokenizer_near(text, out, error)) return false;
     return *out || zi_error_set_in(error, ZI_ERROR_INCOMPLETE, options->path, "tokenizer",
-                                   "no tokenizer in it; a reference model can lend one");
+                                   "no tokenizer in it; a reference model can provide one");
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define NO_RANK UINT32_MAX
-#define NOWHERE UINT32_MAX
+#define NO_SYMBOL UINT32_MAX
 
 /* How far from its place in a hash table an entry may lie. Tables are at least half empty, and
  * entries hardly ever go beyond a tenth of this unless they were made to collide. */
@@ -63,65 +63,67 @@ static uint32_t hash_text(const char *text, size_t size)
     return hash ^ hash >> 15;
 }
 
-/* The place of a text in the table of names: where it is, or where it would go; NULL where that is
- * too far. */
-static int32_t *name_place(const zi_bpe *bpe, const char *text, size_t size)
+/* The slot of a text in the table of names: the one that holds it, or the empty one where it
+ * belongs; NULL: more than MAX_PROBES collisions. */
+static int32_t *find_name_slot(const zi_bpe *bpe, const char *text, size_t size)
 {
     uint32_t begin = hash_text(text, size);
     for (uint32_t i = begin; i - begin < MAX_PROBES; i++) {
-        int32_t *place = &bpe->names[i & bpe->names_mask];
-        if (*place < 0) return place;
-        const zi_bpe_token *token = &bpe->tokens[*place];
+        int32_t *slot = &bpe->names[i & bpe->names_mask];
+        if (*slot < 0) return slot;
+        const zi_bpe_token *token = &bpe->tokens[*slot];
         if (token->size == size && memcmp(bpe->texts.data + token->at, text, size) == 0)
-            return place;
+            return slot;
     }
     return NULL;
 }
 
-int32_t zi_bpe_find(const zi_bpe *bpe, const char *text, size_t size)
+int32_t zi_bpe_find_token(const zi_bpe *bpe, const char *text, size_t size)
 {
-    const int32_t *place = name_place(bpe, text, size);
-    return place ? *place : -1;
+    const int32_t *slot = find_name_slot(bpe, text, size);
+    return slot ? *slot : -1;
 }
 
-static bool colliding(const char *path, const char *what, zi_error *error)
+static bool fail_collisions(const char *path, const char *what, zi_error *error)
 {
     return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                        "%s were made to slow reading down; fetch the file again elsewhere", what);
+                        "%s collide in the hash table, which only a crafted file does; download it "
+                        "again from another source",
+                        what);
 }
 
-bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id, bool raw,
-                zi_error *error)
+bool zi_bpe_add_token(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id,
+                      bool raw, zi_error *error)
 {
-    int shown = size < 100 ? (int)size : 100;
+    int shown_size = size < 100 ? (int)size : 100;
     if (!size) return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "token %d is empty", id);
     if (id < 0 || id >= ZI_BPE_LIMIT)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "token \"%.*s\" has id %d; ids must be from 0 to %d", shown, text, id,
-                            ZI_BPE_LIMIT - 1);
-    int32_t *place = name_place(bpe, text, size);
-    if (!place) return colliding(path, "tokens", error);
-    if (*place >= 0)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "token \"%.*s\" stands twice", shown,
-                            text);
+                            "token \"%.*s\" has id %d; ids must be from 0 to %d", shown_size, text,
+                            id, ZI_BPE_LIMIT - 1);
+    int32_t *slot = find_name_slot(bpe, text, size);
+    if (!slot) return fail_collisions(path, "tokens", error);
+    if (*slot >= 0)
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "token \"%.*s\" stands twice",
+                            shown_size, text);
     zi_bpe_token *token = &bpe->tokens[id];
     if (token->size)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                             "tokens \"%.*s\" and \"%.*s\" have the same id %d",
                             token->size < 100 ? (int)token->size : 100, bpe->texts.data + token->at,
-                            shown, text, id);
+                            shown_size, text, id);
     size_t at = bpe->texts.size;
     zi_text_append(&bpe->texts, text, size);
     if (bpe->texts.failed) return zi_error_no_memory(error, at + size);
     *token = (zi_bpe_token){(uint32_t)at, (uint32_t)size, raw};
-    *place = id;
+    *slot = id;
     if (id >= bpe->size) bpe->size = id + 1;
     return true;
 }
 
-/* The place of a pair in the table of merges: where it is, or where it would go; NULL where that is
- * too far. */
-static zi_bpe_pair *pair_place(const zi_bpe *bpe, int32_t left, int32_t right)
+/* The slot of a pair in the table of merges: the one that holds it, or the empty one where it
+ * belongs; NULL: more than MAX_PROBES collisions. */
+static zi_bpe_pair *find_pair_slot(const zi_bpe *bpe, int32_t left, int32_t right)
 {
     uint64_t hash = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
     uint32_t begin = (uint32_t)(hash >> 32);
@@ -132,8 +134,8 @@ static zi_bpe_pair *pair_place(const zi_bpe *bpe, int32_t left, int32_t right)
     return NULL;
 }
 
-bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
-                  const char *right, size_t right_size, zi_error *error)
+bool zi_bpe_add_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
+                      const char *right, size_t right_size, zi_error *error)
 {
     unsigned number = bpe->merges + 1;
     char whole[1024];
@@ -149,14 +151,14 @@ bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_s
     } parts[3] = {{0, left_size}, {left_size, right_size}, {0, left_size + right_size}};
     int32_t ids[3];
     for (int i = 0; i < 3; i++) {
-        ids[i] = zi_bpe_find(bpe, whole + parts[i].at, parts[i].size);
+        ids[i] = zi_bpe_find_token(bpe, whole + parts[i].at, parts[i].size);
         if (ids[i] < 0)
             return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                                 "merge %u names \"%.*s\", which is not in the vocabulary", number,
                                 (int)parts[i].size, whole + parts[i].at);
     }
-    zi_bpe_pair *pair = pair_place(bpe, ids[0], ids[1]);
-    if (!pair) return colliding(path, "merges", error);
+    zi_bpe_pair *pair = find_pair_slot(bpe, ids[0], ids[1]);
+    if (!pair) return fail_collisions(path, "merges", error);
     if (pair->rank != NO_RANK)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                             "merge %u (\"%.*s\") stands there twice", number,
@@ -170,7 +172,7 @@ bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_s
  * 68 bytes are U+0100 and up, in order. */
 enum { ALPHABET_END = 256 + 68 };
 
-static void make_alphabet(int codepoints[256], int bytes[ALPHABET_END])
+static void make_byte_alphabet(int codepoints[256], int bytes[ALPHABET_END])
 {
     int next = 256;
     for (int i = 0; i < ALPHABET_END; i++) bytes[i] = -1;
@@ -183,7 +185,7 @@ static void make_alphabet(int codepoints[256], int bytes[ALPHABET_END])
 
 /* Replaces a token's text by the bytes it stands for, which are never more. A text with other
  * characters than the alphabet's is left as it is: no merge can make such a token. */
-static bool decode_token(zi_bpe *bpe, zi_bpe_token *token, const int bytes[ALPHABET_END])
+static bool decode_token_bytes(zi_bpe *bpe, zi_bpe_token *token, const int bytes[ALPHABET_END])
 {
     unsigned char *text = (unsigned char *)bpe->texts.data + token->at;
     uint32_t n = 0;
@@ -204,17 +206,18 @@ static bool decode_token(zi_bpe *bpe, zi_bpe_token *token, const int bytes[ALPHA
     return true;
 }
 
-/* Replaces all tokens' texts by bytes, and in the table of names, too, where that is wanted. */
-static bool decode_tokens(zi_bpe *bpe, const char *path, const int bytes[ALPHABET_END],
-                          zi_error *error)
+/* Replaces all tokens' texts by the bytes they stand for, and rebuilds the table of names (freed
+ * unless whole_words is set). */
+static bool decode_vocabulary(zi_bpe *bpe, const char *path, const int bytes[ALPHABET_END],
+                              zi_error *error)
 {
     for (uint32_t i = 0; i <= bpe->names_mask; i++) bpe->names[i] = -1;
     for (int32_t id = 0; id < bpe->size; id++) {
         zi_bpe_token *token = &bpe->tokens[id];
-        if (token->raw || !token->size || !decode_token(bpe, token, bytes)) continue;
-        int32_t *place = name_place(bpe, bpe->texts.data + token->at, token->size);
-        if (!place) return colliding(path, "tokens", error);
-        *place = id;
+        if (token->raw || !token->size || !decode_token_bytes(bpe, token, bytes)) continue;
+        int32_t *slot = find_name_slot(bpe, bpe->texts.data + token->at, token->size);
+        if (!slot) return fail_collisions(path, "tokens", error);
+        *slot = id;
     }
     if (bpe->whole_words) return true;
     free(bpe->names);
@@ -225,18 +228,18 @@ static bool decode_tokens(zi_bpe *bpe, const char *path, const int bytes[ALPHABE
 bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
 {
     int codepoints[256], bytes[ALPHABET_END];
-    make_alphabet(codepoints, bytes);
+    make_byte_alphabet(codepoints, bytes);
     for (int byte = 0; byte < 256; byte++) {
         int c = codepoints[byte];
         char text[2] = {(char)(c < 128 ? c : 0xc0 | c >> 6), (char)(0x80 | (c & 0x3f))};
-        bpe->byte_ids[byte] = zi_bpe_find(bpe, text, c < 128 ? 1 : 2);
+        bpe->byte_ids[byte] = zi_bpe_find_token(bpe, text, c < 128 ? 1 : 2);
         if (bpe->byte_ids[byte] < 0 && !bpe->gaps)
             return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                                 "the vocabulary has no token for byte %d (U+%04X); it is not "
                                 "a byte-level one",
                                 byte, (unsigned)c);
     }
-    return decode_tokens(bpe, path, bytes, error);
+    return decode_vocabulary(bpe, path, bytes, error);
 }
 
 /* ---- merging ---- */
@@ -307,14 +310,15 @@ static uint64_t heap_pop(zi_bpe_scratch *scratch)
     return top;
 }
 
-/* Looks up the merge of the symbol at i with its next one. The heap never overflows: there are
- * less than n first looks, and each of less than n merges takes one key out and puts two in. */
-static void look(const zi_bpe *bpe, zi_bpe_scratch *scratch, uint32_t i)
+/* Looks up the merge of symbol i with the next one and queues it. The heap never overflows: there
+ * are fewer than n initial lookups, and each of fewer than n merges removes one key and adds two.
+ */
+static void queue_merge_at(const zi_bpe *bpe, zi_bpe_scratch *scratch, uint32_t i)
 {
     zi_bpe_symbol *symbol = &scratch->symbols[i];
     symbol->rank = NO_RANK;
-    if (symbol->next == NOWHERE) return;
-    const zi_bpe_pair *pair = pair_place(bpe, symbol->id, scratch->symbols[symbol->next].id);
+    if (symbol->next == NO_SYMBOL) return;
+    const zi_bpe_pair *pair = find_pair_slot(bpe, symbol->id, scratch->symbols[symbol->next].id);
     if (pair) symbol->rank = pair->rank;
     if (symbol->rank != NO_RANK) heap_push(scratch, (uint64_t)symbol->rank << 32 | i);
 }
@@ -323,7 +327,7 @@ bool zi_bpe_encode(const zi_bpe *bpe, const char *word, size_t size, zi_bpe_scra
                    zi_ids *ids, zi_error *error)
 {
     if (!size) return true;
-    int32_t whole = bpe->whole_words ? zi_bpe_find(bpe, word, size) : -1;
+    int32_t whole = bpe->whole_words ? zi_bpe_find_token(bpe, word, size) : -1;
     if (whole >= 0) return zi_ids_push(ids, whole, error);
     if (!scratch_reserve(scratch, size, error)) return false;
     zi_bpe_symbol *symbols = scratch->symbols;
@@ -335,9 +339,9 @@ bool zi_bpe_encode(const zi_bpe *bpe, const char *word, size_t size, zi_bpe_scra
         n++;
     }
     if (!n) return true;
-    symbols[n - 1].next = NOWHERE;
+    symbols[n - 1].next = NO_SYMBOL;
     scratch->heap_size = 0;
-    for (uint32_t i = 0; i < n; i++) look(bpe, scratch, i);
+    for (uint32_t i = 0; i < n; i++) queue_merge_at(bpe, scratch, i);
     while (scratch->heap_size) {
         uint64_t key = heap_pop(scratch);
         uint32_t i = (uint32_t)key, rank = (uint32_t)(key >> 32);
@@ -347,11 +351,11 @@ bool zi_bpe_encode(const zi_bpe *bpe, const char *word, size_t size, zi_bpe_scra
         symbol->id = bpe->merged[rank];
         symbol->next = taken->next;
         taken->rank = NO_RANK;
-        if (symbol->next != NOWHERE) symbols[symbol->next].previous = i;
-        look(bpe, scratch, i);
-        if (symbol->previous != NOWHERE) look(bpe, scratch, symbol->previous);
+        if (symbol->next != NO_SYMBOL) symbols[symbol->next].previous = i;
+        queue_merge_at(bpe, scratch, i);
+        if (symbol->previous != NO_SYMBOL) queue_merge_at(bpe, scratch, symbol->previous);
     }
-    for (uint32_t i = 0; i != NOWHERE; i = symbols[i].next)
+    for (uint32_t i = 0; i != NO_SYMBOL; i = symbols[i].next)
         if (!zi_ids_push(ids, symbols[i].id, error)) return false;
     return true;
 }

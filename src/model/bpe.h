@@ -1,4 +1,5 @@
-/* Byte-pair encoding: a vocabulary, the merges in their order, and the merging of one word. */
+/* Byte-pair encoding: a vocabulary, the merges in order of their rank, and the encoding of a word.
+ */
 #ifndef ZI_MODEL_BPE_H
 #define ZI_MODEL_BPE_H
 
@@ -8,13 +9,13 @@
 enum { ZI_BPE_LIMIT = 1 << 20 };
 
 typedef struct {
-    uint32_t at, size; /* its text or bytes in zi_bpe.texts; size 0: no token has this id */
-    bool raw;          /* the text is meant as it stands, not in the byte alphabet */
+    uint32_t at, size; /* offset and size of its bytes in zi_bpe.texts; size 0: the id is unused */
+    bool raw;          /* the text is literal, not in GPT-2's byte alphabet */
 } zi_bpe_token;
 
 typedef struct {
     int32_t left, right;
-    uint32_t rank; /* UINT32_MAX: an empty place of the table */
+    uint32_t rank; /* UINT32_MAX: an empty slot of the table */
 } zi_bpe_pair;
 
 typedef struct {
@@ -23,40 +24,42 @@ typedef struct {
     int32_t size;         /* one more than the largest id */
     int32_t *names;       /* hash table of ids by text, -1 is empty; once sealed: see whole_words */
     uint32_t names_mask;
-    /* A word that is a token is not merged. Set it before sealing: then names are by bytes after
-     * it, otherwise NULL. */
+    /* A word that is itself a token is encoded as that token, without merging. Set before sealing:
+     * names then stays, keyed by bytes; otherwise it is freed. */
     bool whole_words;
-    /* Bytes may lack a token: texts lose them, as with SmolLM's 21, which are control characters
-     * and what no or hardly any text has. Set it before sealing, which otherwise refuses gaps. */
+    /* Bytes without a token are allowed and dropped from texts, as SmolLM does with 21 rare bytes.
+     * Set before sealing, which otherwise fails for them. */
     bool gaps;
     zi_bpe_pair *pairs; /* hash table of the merges */
     uint32_t pairs_mask;
-    int32_t *merged; /* [merges] the token that merge number rank makes */
+    int32_t *merged; /* [merges] the token that each merge produces, by rank */
     uint32_t merges;
     int32_t byte_ids[256]; /* -1: none */
 } zi_bpe;
 
-/* Building: init with the numbers of tokens and merges to come, add the tokens, then the merges
- * in order, then seal. Texts are valid UTF-8. path is the file named in errors. zi_bpe_free is
- * right at any time after zi_bpe_init or for a zeroed struct. */
+/* Building: zi_bpe_init with the number of tokens and merges, zi_bpe_add_token for all tokens, then
+ * zi_bpe_add_merge in order of rank, then zi_bpe_seal, after which only encoding is allowed. Texts
+ * must be valid UTF-8. path: the file named in errors. zi_bpe_free may be called at any time, also
+ * for a zeroed struct. */
 bool zi_bpe_init(zi_bpe *bpe, const char *path, size_t tokens, size_t merges,
                  zi_error *error) ZI_CHECKED;
-bool zi_bpe_add(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id, bool raw,
-                zi_error *error) ZI_CHECKED;
-bool zi_bpe_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
-                  const char *right, size_t right_size, zi_error *error) ZI_CHECKED;
+bool zi_bpe_add_token(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id,
+                      bool raw, zi_error *error) ZI_CHECKED;
+bool zi_bpe_add_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
+                      const char *right, size_t right_size, zi_error *error) ZI_CHECKED;
 bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error) ZI_CHECKED;
 void zi_bpe_free(zi_bpe *bpe);
 
 /* The id of a token's text before sealing, -1 when there is none. */
-int32_t zi_bpe_find(const zi_bpe *bpe, const char *text, size_t size);
+int32_t zi_bpe_find_token(const zi_bpe *bpe, const char *text, size_t size);
 
-/* A growing list of ids and the memory that merging needs, both kept from word to word. */
+/* A growing list of token ids. */
 typedef struct {
     int32_t *data;
     size_t count, capacity;
 } zi_ids;
 
+/* Memory that encoding needs, reused from word to word. Begins as {0}. */
 typedef struct zi_bpe_symbol zi_bpe_symbol;
 typedef struct {
     zi_bpe_symbol *symbols; /* [capacity] */

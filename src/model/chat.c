@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A family is the first whose marks are all in the template, or among the added tokens where there
- * is no template. A model that may think, or not, is told that it has thought. */
+/* The format is the first of which all required strings are in the template, or, without a
+ * template, among the added tokens. Models with optional thinking get an empty <think> block, which
+ * turns it off. */
 static const struct {
-    const char *marks[3];
-    const char *thinks; /* an added token, where there is no template to tell of thoughts */
-    zi_chat chat;
+    const char *required[3];
+    const char *think_token; /* replaces the third required string when there is no template; NULL:
+                                nothing does */
+    zi_chat_format chat;
 } families[] = {
     {{"<|im_start|>", "<|im_end|>", "enable_thinking"},
      "<think>",
@@ -25,34 +27,36 @@ static const struct {
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 
-bool zi_chat_find(const char *path, const char *text, const zi_tokenizer *tokenizer, zi_chat *out,
-                  zi_error *error)
+bool zi_chat_format_detect(const char *path, const char *text, const zi_tokenizer *tokenizer,
+                           zi_chat_format *out, zi_error *error)
 {
     for (size_t i = 0; i < FAMILIES; i++) {
-        bool all = zi_tokenizer_special(tokenizer, families[i].chat.stop) >= 0;
-        for (int j = 0; all && j < 3 && families[i].marks[j]; j++) {
-            const char *mark = families[i].marks[j];
-            if (j == 2 && !text && families[i].thinks) mark = families[i].thinks;
-            all = text ? strstr(text, mark) != NULL : zi_tokenizer_special(tokenizer, mark) >= 0;
+        bool all = zi_tokenizer_added_token(tokenizer, families[i].chat.stop) >= 0;
+        for (int j = 0; all && j < 3 && families[i].required[j]; j++) {
+            const char *token = families[i].required[j];
+            if (j == 2 && !text && families[i].think_token) token = families[i].think_token;
+            all = text ? strstr(text, token) != NULL
+                       : zi_tokenizer_added_token(tokenizer, token) >= 0;
         }
         if (!all) continue;
         *out = families[i].chat;
         return true;
     }
-    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                        text ? "its chat template is of a kind that is not known here; models that "
-                               "speak ChatML (Qwen, SmolLM) or as Llama 3 does can be asked"
-                             : "has no chat template, nor the tokens of one that is known here; "
-                               "use an instruction-tuned Qwen, SmolLM or Llama 3");
+    return zi_error_set(
+        error, ZI_ERROR_UNSUPPORTED, path,
+        text ? "its chat template is not supported; supported are ChatML (Qwen, SmolLM) "
+               "and Llama 3"
+             : "has no chat template, nor the tokens of a supported one; "
+               "use an instruction-tuned Qwen, SmolLM or Llama 3");
 }
 
-/* Appends the ids of text. */
-static bool append(const zi_tokenizer *tokenizer, const char *text, bool controls, zi_ids *out,
-                   zi_error *error)
+/* Appends the ids of text. allow_added_tokens: added tokens in it are recognised. */
+static bool append_tokens(const zi_tokenizer *tokenizer, const char *text, bool allow_added_tokens,
+                          zi_ids *out, zi_error *error)
 {
     int32_t *ids;
     size_t count;
-    bool ok = controls
+    bool ok = allow_added_tokens
                   ? zi_tokenizer_encode(tokenizer, text, strlen(text), &ids, &count, error)
                   : zi_tokenizer_encode_plain(tokenizer, text, strlen(text), &ids, &count, error);
     if (!ok) return false;
@@ -61,15 +65,15 @@ static bool append(const zi_tokenizer *tokenizer, const char *text, bool control
     return ok;
 }
 
-bool zi_chat_encode(const zi_chat *chat, const zi_tokenizer *tokenizer, const char *question,
+bool zi_chat_encode(const zi_chat_format *chat, const zi_tokenizer *tokenizer, const char *question,
                     int32_t **ids, size_t *count, zi_error *error)
 {
     zi_ids list = {.capacity = 64};
     list.data = malloc(list.capacity * sizeof *list.data);
     if (!list.data) return zi_error_no_memory(error, list.capacity);
-    if (!append(tokenizer, chat->begin, true, &list, error) ||
-        !append(tokenizer, question, false, &list, error) ||
-        !append(tokenizer, chat->end, true, &list, error)) {
+    if (!append_tokens(tokenizer, chat->begin, true, &list, error) ||
+        !append_tokens(tokenizer, question, false, &list, error) ||
+        !append_tokens(tokenizer, chat->end, true, &list, error)) {
         free(list.data);
         return false;
     }

@@ -1,23 +1,24 @@
-/* How language models are asked: the forms of their conversations, told by what their templates
- * contain. Templates are programs in Jinja; only a question and the start of its answer are needed
- * here, which a few families write. */
+/* Chat formats of language models. Chat templates are Jinja programs, which are not executed: the
+ * format is recognised by strings in the template. Only one user turn and the start of the
+ * assistant's turn are needed. */
 #ifndef ZI_MODEL_CHAT_H
 #define ZI_MODEL_CHAT_H
 
 #include "model/tokenizer.h"
 
 typedef struct {
-    const char *begin, *end; /* around the question; tokens such as <|im_end|> count in both */
-    const char *stop;        /* the token that ends an answer */
-} zi_chat;
+    const char *begin, *end; /* text before and behind the user's message, with control tokens */
+    const char *stop;        /* the token that ends the assistant's turn */
+} zi_chat_format;
 
-/* The form of a template (NULL: there is none, the tokenizer's added tokens tell). path names the
- * model in errors. */
-bool zi_chat_find(const char *path, const char *text, const zi_tokenizer *tokenizer, zi_chat *out,
-                  zi_error *error) ZI_CHECKED;
+/* Detects the format from a chat template's text, or from the tokenizer's added tokens when text is
+ * NULL. path: the model named in errors. Fails with ZI_ERROR_UNSUPPORTED for unknown formats. */
+bool zi_chat_format_detect(const char *path, const char *text, const zi_tokenizer *tokenizer,
+                           zi_chat_format *out, zi_error *error) ZI_CHECKED;
 
-/* The ids of a question; free() them. Nothing in the question counts as a control token. */
-bool zi_chat_encode(const zi_chat *chat, const zi_tokenizer *tokenizer, const char *question,
+/* Encodes a user message in the format. The caller frees *ids [*count] with free(). Names of
+ * control tokens within the message are encoded as plain text. */
+bool zi_chat_encode(const zi_chat_format *chat, const zi_tokenizer *tokenizer, const char *question,
                     int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
 
 #endif

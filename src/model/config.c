@@ -7,40 +7,41 @@
 
 enum { MAX_CONFIG = 1 << 20, MAX_WIDTH = 65536, MAX_LAYERS = 512 };
 
-static bool expect_class(const char *path, const cJSON *json, const char *field, const char *wanted,
-                         zi_error *error)
+static bool check_class(const char *path, const cJSON *json, const char *field, const char *wanted,
+                        zi_error *error)
 {
     const char *name;
     if (!zi_json_string(path, json, field, &name, error)) return false;
     if (strcmp(name, wanted) == 0) return true;
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, field,
-                           "this is %.60s; zimage draws with %s only", name, wanted);
+                           "this is %.60s; only %s is supported", name, wanted);
 }
 
-/* How many numbers of quantized weights share a scale, in configs of MLX. */
-static bool read_group(const char *path, const cJSON *json, size_t *out, zi_error *error)
+/* Reads quantization.group_size of an MLX config; *out is 0 when it is absent. */
+static bool read_mlx_group_size(const char *path, const cJSON *json, size_t *out, zi_error *error)
 {
-    const cJSON *says = zi_json_find(json, "quantization");
+    const cJSON *quantization = zi_json_find(json, "quantization");
     int group = 0;
-    if (cJSON_IsObject(says) &&
-        !zi_json_int_or(path, says, "group_size", 32, 128, 0, &group, error))
+    if (cJSON_IsObject(quantization) &&
+        !zi_json_int_or(path, quantization, "group_size", 32, 128, 0, &group, error))
         return false;
     *out = (size_t)group;
     return (group & (group - 1)) == 0 ||
            zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "group_size",
-                           "groups of %d numbers are not supported; 32, 64 and 128 are", group);
+                           "groups of %d values are not supported; 32, 64 and 128 are", group);
 }
 
-static bool read_text(const char *path, const cJSON *json, zi_config *config, zi_error *error)
+static bool read_text_encoder(const char *path, const cJSON *json, zi_config *config,
+                              zi_error *error)
 {
     const char *type;
     if (!zi_json_string_or(path, json, "model_type", "qwen3", &type, error)) return false;
     if (strcmp(type, "qwen3") != 0)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "model_type",
-                               "this is %.60s; zimage reads prompts with qwen3 only", type);
+                               "this is %.60s; only qwen3 is supported as text encoder", type);
     config->text.qk_norm = true;
     return zi_config_read_qwen(path, json, &config->text, error) &&
-           read_group(path, json, &config->group[ZI_TEXT_ENCODER], error);
+           read_mlx_group_size(path, json, &config->group[ZI_COMPONENT_TEXT_ENCODER], error);
 }
 
 bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *c, zi_error *error)
@@ -80,42 +81,44 @@ bool zi_config_check_qwen(const char *path, const zi_qwen_config *c, zi_error *e
     return true;
 }
 
-static bool check_text(const char *path, bool inferred, zi_config *config, zi_error *error)
+/* The check_* functions share a signature for the table in zi_config_check; this one changes
+ * nothing. */
+static bool check_text_encoder(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
     (void)inferred;
     return zi_config_check_qwen(path, &config->text, error);
 }
 
-/* A list of `count` whole numbers. */
-static bool read_ints(const char *path, const cJSON *json, const char *field, int count, int least,
-                      int most, int *out, zi_error *error)
+/* Reads a list of exactly `count` integers in min..max. */
+static bool read_ints(const char *path, const cJSON *json, const char *field, int count, int min,
+                      int max, int *out, zi_error *error)
 {
     const cJSON *list, *item;
     if (!zi_json_array(path, json, field, &list, error)) return false;
     int n = 0;
     cJSON_ArrayForEach(item, list)
     {
-        if (n == count || !zi_json_is_int(item, least, most)) break;
+        if (n == count || !zi_json_is_int(item, min, max)) break;
         out[n++] = item->valueint;
     }
     if (n == count && !item) return true;
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, field,
-                           "field \"%s\" must be %d whole numbers from %d to %d", field, count,
-                           least, most);
+                           "field \"%s\" must be %d whole numbers from %d to %d", field, count, min,
+                           max);
 }
 
-/* Shared evenly by time, rows and columns as in Z-Image-Turbo: a quarter and twice three eighths.
- */
-static void default_axes(zi_transformer_config *c, int head)
+/* Divides a head's width among the rope axes as Z-Image-Turbo does: 1/4 time, 3/8 y, 3/8 x. */
+static void set_default_axes(zi_transformer_config *c, int head)
 {
     c->axes[0] = head / 4;
     c->axes[1] = c->axes[2] = head / 8 * 3;
 }
 
-/* Of what is wrong with numbers: when they were inferred, those of another model may do. */
+/* Reports an invalid field: as ZI_ERROR_INCOMPLETE when the config was inferred, since a reference
+ * model's config may fix it, else as ZI_ERROR_BAD_FORMAT. */
 ZI_PRINTF(5, 6)
-static bool misfit(const char *where, bool inferred, const char *field, zi_error *error,
-                   const char *format, ...)
+static bool fail_misfit(const char *where, bool inferred, const char *field, zi_error *error,
+                        const char *format, ...)
 {
     char what[200];
     va_list args;
@@ -123,7 +126,7 @@ static bool misfit(const char *where, bool inferred, const char *field, zi_error
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
     return inferred ? zi_error_set_in(error, ZI_ERROR_INCOMPLETE, where, "config",
-                                      "%s; a reference model can lend its config", what)
+                                      "%s; a reference model can provide one", what)
                     : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, where, field, "%s", what);
 }
 
@@ -135,13 +138,14 @@ static bool check_transformer(const char *path, bool inferred, zi_config *config
                             c->heads, c->dim);
     c->head_dim = c->dim / c->heads;
     c->modulation = c->dim < 256 ? c->dim : 256;
-    if (!c->axes[0]) default_axes(c, c->head_dim);
+    if (!c->axes[0]) set_default_axes(c, c->head_dim);
     if (c->axes[0] % 2 || c->axes[1] % 2 || c->axes[2] % 2 ||
         c->axes[0] + c->axes[1] + c->axes[2] != c->head_dim)
-        return misfit(path, inferred, "axes_dims", error,
-                      "the rope's axes (\"axes_dims\") must be even and add up to the head's %d, "
-                      "but they are %d, %d and %d",
-                      c->head_dim, c->axes[0], c->axes[1], c->axes[2]);
+        return fail_misfit(
+            path, inferred, "axes_dims", error,
+            "the rope's axes (\"axes_dims\") must be even and add up to the head's %d, "
+            "but they are %d, %d and %d",
+            c->head_dim, c->axes[0], c->axes[1], c->axes[2]);
     if (c->head_dim > 1024)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "heads of %d are too wide",
                             c->head_dim);
@@ -155,7 +159,7 @@ static const char *const field_names[2][NAMES] = {
     {"hidden_size", "num_hidden_layers", "num_attention_heads", "text_embed_dim"},
 };
 
-/* Of diffusers alone. */
+/* Fields of diffusers configs only. */
 static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transformer_config *c,
                                   zi_error *error)
 {
@@ -171,7 +175,7 @@ static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transf
                            kv_heads);
 }
 
-/* Of the seed repository's MLX folders. */
+/* Fields of MLX configs only. */
 static bool read_mlx_fields(const char *path, const cJSON *json, zi_transformer_config *c,
                             zi_error *error)
 {
@@ -180,21 +184,21 @@ static bool read_mlx_fields(const char *path, const cJSON *json, zi_transformer_
                           &c->ffn, error);
 }
 
-/* Of the rope and what else has a usual value. */
-static bool read_usual_fields(const char *path, const cJSON *json, bool mlx,
-                              zi_transformer_config *c, zi_error *error)
+/* Fields that have a default: rope, norm_eps, t_scale. */
+static bool read_optional_fields(const char *path, const cJSON *json, bool mlx,
+                                 zi_transformer_config *c, zi_error *error)
 {
-    const zi_transformer_config usual = zi_config_real().transformer;
+    const zi_transformer_config defaults = zi_config_z_image_turbo().transformer;
     double eps;
     bool axes = !mlx || zi_json_find(json, "axes_dims");
     bool lens = !mlx || zi_json_find(json, "axes_lens");
-    memcpy(c->lens, usual.lens, sizeof c->lens);
+    memcpy(c->lens, defaults.lens, sizeof c->lens);
     if ((axes && !read_ints(path, json, "axes_dims", 3, 2, 1024, c->axes, error)) ||
         (lens && !read_ints(path, json, "axes_lens", 3, 1, 1 << 20, c->lens, error)) ||
         !zi_json_double_or(path, json, "norm_eps", 0, 1, 1e-5, &eps, error) ||
-        !zi_json_double_or(path, json, "rope_theta", 1, 1e12, usual.rope_theta, &c->rope_theta,
+        !zi_json_double_or(path, json, "rope_theta", 1, 1e12, defaults.rope_theta, &c->rope_theta,
                            error) ||
-        !zi_json_double_or(path, json, "t_scale", 1e-6, 1e9, usual.t_scale, &c->t_scale, error))
+        !zi_json_double_or(path, json, "t_scale", 1e-6, 1e9, defaults.t_scale, &c->t_scale, error))
         return false;
     c->eps = (float)eps;
     return true;
@@ -206,7 +210,7 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
     zi_transformer_config *c = &config->transformer;
     bool qk_norm, mlx = !zi_json_find(json, "_class_name") && zi_json_find(json, "hidden_size");
     const char *const *names = field_names[mlx];
-    if (!mlx && !expect_class(path, json, "_class_name", "ZImageTransformer2DModel", error))
+    if (!mlx && !check_class(path, json, "_class_name", "ZImageTransformer2DModel", error))
         return false;
     if (!zi_json_int(path, json, names[DIM], 2, MAX_WIDTH, &c->dim, error) ||
         !zi_json_int(path, json, names[LAYERS], 1, MAX_LAYERS, &c->layers, error) ||
@@ -215,9 +219,9 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
         !zi_json_int(path, json, names[CAPTION], 1, MAX_WIDTH, &c->caption_dim, error) ||
         !zi_json_int(path, json, "in_channels", 1, 64, &c->channels, error) ||
         !(mlx ? read_mlx_fields : read_diffusers_fields)(path, json, c, error) ||
-        !read_usual_fields(path, json, mlx, c, error) ||
+        !read_optional_fields(path, json, mlx, c, error) ||
         !zi_json_bool_or(path, json, "qk_norm", true, &qk_norm, error) ||
-        !read_group(path, json, &config->group[ZI_TRANSFORMER], error))
+        !read_mlx_group_size(path, json, &config->group[ZI_COMPONENT_TRANSFORMER], error))
         return false;
     if (!qk_norm)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "qk_norm",
@@ -232,9 +236,9 @@ static bool check_vae(const char *path, bool inferred, zi_config *config, zi_err
     const zi_vae_config *c = &config->vae;
     for (int i = 0; i < c->blocks; i++)
         if (c->channels[i] % c->groups != 0)
-            return misfit(path, inferred, "norm_num_groups", error,
-                          "%d channels cannot be put into %d groups (\"norm_num_groups\")",
-                          c->channels[i], c->groups);
+            return fail_misfit(path, inferred, "norm_num_groups", error,
+                               "%d channels cannot be put into %d groups (\"norm_num_groups\")",
+                               c->channels[i], c->groups);
     return true;
 }
 
@@ -244,13 +248,13 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
     double scaling, shift;
     bool quant, post_quant, attention;
     const cJSON *blocks;
-    if (!expect_class(path, json, "_class_name", "AutoencoderKL", error) ||
+    if (!check_class(path, json, "_class_name", "AutoencoderKL", error) ||
         !zi_json_array(path, json, "block_out_channels", &blocks, error))
         return false;
     c->blocks = cJSON_GetArraySize(blocks);
     if (c->blocks != 4)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "block_out_channels",
-                               "\"block_out_channels\" must have 4 numbers (8 pixels a latent)");
+                               "\"block_out_channels\" must have 4 elements (8 pixels per latent)");
     if (!read_ints(path, json, "block_out_channels", c->blocks, 1, 1024, c->channels, error) ||
         !zi_json_int(path, json, "layers_per_block", 1, 16, &c->layers_per_block, error) ||
         !zi_json_int(path, json, "norm_num_groups", 1, 1024, &c->groups, error) ||
@@ -275,7 +279,7 @@ static bool read_scheduler(const char *path, const cJSON *json, zi_config *confi
 {
     zi_scheduler_config *c = &config->scheduler;
     bool dynamic;
-    if (!expect_class(path, json, "_class_name", "FlowMatchEulerDiscreteScheduler", error) ||
+    if (!check_class(path, json, "_class_name", "FlowMatchEulerDiscreteScheduler", error) ||
         !zi_json_double_or(path, json, "shift", 0.01, 100, 1.0, &c->shift, error) ||
         !zi_json_bool_or(path, json, "use_dynamic_shifting", false, &dynamic, error))
         return false;
@@ -285,10 +289,11 @@ static bool read_scheduler(const char *path, const cJSON *json, zi_config *confi
     return true;
 }
 
-/* Reads what a file says into its part of the config. */
-typedef bool (*reader)(const char *path, const cJSON *json, zi_config *config, zi_error *error);
+/* Reads the fields of one component from JSON into *config. */
+typedef bool (*config_reader)(const char *path, const cJSON *json, zi_config *config,
+                              zi_error *error);
 
-static bool read_file(const char *path, reader read, zi_config *config, zi_error *error)
+static bool read_file(const char *path, config_reader read, zi_config *config, zi_error *error)
 {
     cJSON *json = NULL;
     bool ok = zi_json_read(path, MAX_CONFIG, &json, error) && read(path, json, config, error);
@@ -299,7 +304,7 @@ static bool read_file(const char *path, reader read, zi_config *config, zi_error
 static bool read_index(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
     (void)config; /* it names the pipeline, no shapes */
-    return expect_class(path, json, "_class_name", "ZImagePipeline", error);
+    return check_class(path, json, "_class_name", "ZImagePipeline", error);
 }
 
 bool zi_config_check_pipeline(const char *path, zi_error *error)
@@ -307,11 +312,12 @@ bool zi_config_check_pipeline(const char *path, zi_error *error)
     return read_file(path, read_index, NULL, error);
 }
 
-bool zi_config_read(zi_part part, const char *path, zi_config *config, zi_error *error)
+bool zi_config_read(zi_component component, const char *path, zi_config *config, zi_error *error)
 {
-    static const reader readers[ZI_PARTS] = {read_transformer, read_text, read_vae};
-    return read_file(path, readers[part], config, error) &&
-           zi_config_check(part, path, false, config, error);
+    static const config_reader readers[ZI_WEIGHT_COMPONENTS] = {read_transformer, read_text_encoder,
+                                                                read_vae};
+    return read_file(path, readers[component], config, error) &&
+           zi_config_check(component, path, false, config, error);
 }
 
 bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *error)
@@ -319,15 +325,16 @@ bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *err
     return read_file(path, read_scheduler, config, error);
 }
 
-bool zi_config_check(zi_part part, const char *where, bool inferred, zi_config *config,
+bool zi_config_check(zi_component component, const char *where, bool inferred, zi_config *config,
                      zi_error *error)
 {
-    static bool (*const checks[ZI_PARTS])(const char *, bool, zi_config *,
-                                          zi_error *) = {check_transformer, check_text, check_vae};
-    return checks[part](where, inferred, config, error);
+    static bool (*const checks[ZI_WEIGHT_COMPONENTS])(const char *, bool, zi_config *,
+                                                      zi_error *) = {check_transformer,
+                                                                     check_text_encoder, check_vae};
+    return checks[component](where, inferred, config, error);
 }
 
-bool zi_config_fit(const char *where, const zi_config *config, zi_error *error)
+bool zi_config_check_components(const char *where, const zi_config *config, zi_error *error)
 {
     if (config->transformer.caption_dim != config->text.hidden)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, where,
@@ -341,7 +348,7 @@ bool zi_config_fit(const char *where, const zi_config *config, zi_error *error)
     return true;
 }
 
-zi_config zi_config_real(void)
+zi_config zi_config_z_image_turbo(void)
 {
     return (zi_config){
         .text = {.layers = 36,

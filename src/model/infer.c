@@ -1,42 +1,42 @@
-/* Configs from the weights themselves, where no file describes them. */
+/* Infers configs from tensor shapes, for models without config files. */
 #include "model/config.h"
 
 #include <stdio.h>
 
-/* A side of a tensor that must be there and of that many dimensions. */
+/* A dimension to read: of a tensor that must exist with `dims` dimensions, in 1..max. */
 typedef struct {
     const char *name;
-    int dims, side;
-    int most;
+    int dims, dim;
+    int max;
     int *out;
-} measure;
+} dim_rule;
 
-static bool take(const zi_source *source, const measure *m, zi_error *error)
+static bool read_dim(const zi_source *source, const dim_rule *m, zi_error *error)
 {
     const zi_entry *entry = zi_source_find(source, m->name);
     if (!entry || entry->dims != m->dims)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, source->file, m->name,
                                "tensor %s is missing", m->name);
-    size_t size = entry->shape[m->side];
-    if (size < 1 || size > (size_t)m->most)
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                               entry->tensor->name,
-                               "tensor %s has a side of %zu; 1 to %d are possible",
-                               entry->tensor->name, size, m->most);
+    size_t size = entry->shape[m->dim];
+    if (size < 1 || size > (size_t)m->max)
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), entry->tensor->name,
+            "tensor %s has a side of %zu; 1 to %d are possible", entry->tensor->name, size, m->max);
     *m->out = (int)size;
     return true;
 }
 
-static bool take_all(const zi_source *source, const measure *measures, size_t count,
-                     zi_error *error)
+static bool read_dims(const zi_source *source, const dim_rule *rules, size_t count_blocks,
+                      zi_error *error)
 {
-    for (size_t i = 0; i < count; i++)
-        if (!take(source, &measures[i], error)) return false;
+    for (size_t i = 0; i < count_blocks; i++)
+        if (!read_dim(source, &rules[i], error)) return false;
     return true;
 }
 
-/* How many tensors there are with the numbers 0, 1, ... in the place of format's %d. */
-static int count(const zi_source *source, const char *before, const char *behind)
+/* Counts the tensors named before + "0" + behind, before + "1" + behind and so on, up to the first
+ * that is missing. */
+static int count_blocks(const zi_source *source, const char *before, const char *behind)
 {
     char name[ZI_MAX_KEY];
     for (int n = 0;; n++) {
@@ -51,29 +51,30 @@ static bool infer_transformer(const zi_source *source, zi_config *config, zi_err
 {
     int patch, head;
     zi_transformer_config *c = &config->transformer;
-    const measure measures[] = {
+    const dim_rule rules[] = {
         {"all_x_embedder.2-1.weight", 2, 0, WIDTH, &c->dim},
         {"all_x_embedder.2-1.weight", 2, 1, 4 * 64, &patch},
         {"cap_embedder.1.weight", 2, 1, WIDTH, &c->caption_dim},
         {"layers.0.feed_forward.w1.weight", 2, 0, FFN, &c->ffn},
         {"layers.0.attention.norm_q.weight", 1, 0, HEAD, &head},
     };
-    *c = zi_config_real().transformer;
-    if (!take_all(source, measures, sizeof measures / sizeof *measures, error)) return false;
-    c->layers = count(source, "layers.", ".attention.norm_q.weight");
-    c->refiners = count(source, "noise_refiner.", ".attention.norm_q.weight");
+    *c = zi_config_z_image_turbo().transformer;
+    if (!read_dims(source, rules, sizeof rules / sizeof *rules, error)) return false;
+    c->layers = count_blocks(source, "layers.", ".attention.norm_q.weight");
+    c->refiners = count_blocks(source, "noise_refiner.", ".attention.norm_q.weight");
     c->channels = patch / 4;
     if (patch % 4 || c->dim % head)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
-                            "patches of %d numbers, or heads of %d in %d, are not of Z-Image",
-                            patch, head, c->dim);
+        return zi_error_set(
+            error, ZI_ERROR_UNSUPPORTED, source->file,
+            "patches of %d values, or heads of %d in a width of %d, do not fit Z-Image", patch,
+            head, c->dim);
     c->heads = c->dim / head;
-    c->axes[0] = 0; /* as usual for that head */
+    c->axes[0] = 0; /* check_transformer sets the default for this head_dim */
     return true;
 }
 
-/* What a GGUF file says beside its shapes. */
-static bool read_gguf(const zi_gguf *gguf, zi_qwen_config *c, zi_error *error)
+/* Reads the fields of the text encoder's GGUF metadata that shapes do not determine. */
+static bool read_gguf_config(const zi_gguf *gguf, zi_qwen_config *c, zi_error *error)
 {
     static const char eps_key[] = "qwen3.attention.layer_norm_rms_epsilon";
     static const char theta_key[] = "qwen3.rope.freq_base";
@@ -82,9 +83,9 @@ static bool read_gguf(const zi_gguf *gguf, zi_qwen_config *c, zi_error *error)
     int64_t layers = c->layers;
     if (!zi_gguf_find(gguf, "general.architecture")) return true;
     if (!zi_gguf_string(gguf, "general.architecture", &architecture, error)) return false;
-    if (!zi_gguf_text_is(architecture, "qwen3"))
+    if (!zi_gguf_text_equals(architecture, "qwen3"))
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "general.architecture",
-                               "this is %.*s; zimage reads prompts with qwen3 only",
+                               "this is %.*s; only qwen3 is supported as text encoder",
                                architecture.size < 60 ? (int)architecture.size : 60,
                                architecture.data);
     if (!zi_gguf_integer(gguf, "qwen3.block_count", 2, 512, &layers, error) ||
@@ -100,12 +101,12 @@ static bool read_gguf(const zi_gguf *gguf, zi_qwen_config *c, zi_error *error)
     return true;
 }
 
-static bool infer_text(const zi_source *source, const zi_gguf *gguf, zi_config *config,
-                       zi_error *error)
+static bool infer_text_encoder(const zi_source *source, const zi_gguf *gguf, zi_config *config,
+                               zi_error *error)
 {
     int q, kv;
     zi_qwen_config *c = &config->text;
-    const measure measures[] = {
+    const dim_rule rules[] = {
         {"model.embed_tokens.weight", 2, 0, VOCABULARY, &c->vocab},
         {"model.embed_tokens.weight", 2, 1, WIDTH, &c->hidden},
         {"model.layers.0.self_attn.q_norm.weight", 1, 0, HEAD, &c->head_dim},
@@ -113,35 +114,35 @@ static bool infer_text(const zi_source *source, const zi_gguf *gguf, zi_config *
         {"model.layers.0.self_attn.k_proj.weight", 2, 0, WIDTH, &kv},
         {"model.layers.0.mlp.gate_proj.weight", 2, 0, FFN, &c->ffn},
     };
-    *c = zi_config_real().text;
-    if (!take_all(source, measures, sizeof measures / sizeof *measures, error)) return false;
-    c->layers = count(source, "model.layers.", ".self_attn.q_norm.weight");
+    *c = zi_config_z_image_turbo().text;
+    if (!read_dims(source, rules, sizeof rules / sizeof *rules, error)) return false;
+    c->layers = count_blocks(source, "model.layers.", ".self_attn.q_norm.weight");
     if (q % c->head_dim || kv % c->head_dim || c->layers < 2)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
-                            "%d layers with heads of %d in %d and %d are not of Qwen3", c->layers,
-                            c->head_dim, q, kv);
+                            "%d layers with heads of %d in widths of %d and %d do not fit Qwen3",
+                            c->layers, c->head_dim, q, kv);
     c->heads = q / c->head_dim;
     c->kv_heads = kv / c->head_dim;
-    return !gguf || read_gguf(gguf, c, error);
+    return !gguf || read_gguf_config(gguf, c, error);
 }
 
 static bool infer_vae(const zi_source *source, zi_config *config, zi_error *error)
 {
     zi_vae_config *c = &config->vae;
-    *c = zi_config_real().vae;
-    if (source->form.blocks != c->blocks)
+    *c = zi_config_z_image_turbo().vae;
+    if (source->vae_depth.blocks != c->blocks)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
                             "a decoder of %d blocks; Z-Image's VAE has 4 (8 pixels a latent)",
-                            source->form.blocks);
-    const measure latent = {"decoder.conv_in.weight", 4, 1, 64, &c->latent};
-    if (!take(source, &latent, error)) return false;
+                            source->vae_depth.blocks);
+    const dim_rule latent = {"decoder.conv_in.weight", 4, 1, 64, &c->latent};
+    if (!read_dim(source, &latent, error)) return false;
     for (int i = 0; i < c->blocks; i++) {
         char name[ZI_MAX_KEY];
         snprintf(name, sizeof name, "decoder.up_blocks.%d.resnets.0.conv1.weight", i);
-        const measure wide = {name, 4, 0, 1024, &c->channels[c->blocks - 1 - i]};
-        if (!take(source, &wide, error)) return false;
+        const dim_rule channels = {name, 4, 0, 1024, &c->channels[c->blocks - 1 - i]};
+        if (!read_dim(source, &channels, error)) return false;
     }
-    c->layers_per_block = count(source, "decoder.up_blocks.0.resnets.", ".conv1.weight") - 1;
+    c->layers_per_block = count_blocks(source, "decoder.up_blocks.0.resnets.", ".conv1.weight") - 1;
     return c->layers_per_block >= 1 ||
            zi_error_set(error, ZI_ERROR_UNSUPPORTED, source->file,
                         "a decoder with a single resnet in a block is not of Z-Image's VAE");
@@ -150,8 +151,10 @@ static bool infer_vae(const zi_source *source, zi_config *config, zi_error *erro
 bool zi_config_infer(const zi_source *source, const zi_gguf *gguf, zi_config *config,
                      zi_error *error)
 {
-    bool ok = source->part == ZI_TRANSFORMER    ? infer_transformer(source, config, error)
-              : source->part == ZI_TEXT_ENCODER ? infer_text(source, gguf, config, error)
-                                                : infer_vae(source, config, error);
-    return ok && zi_config_check(source->part, source->file, true, config, error);
+    bool ok = source->component == ZI_COMPONENT_TRANSFORMER
+                  ? infer_transformer(source, config, error)
+              : source->component == ZI_COMPONENT_TEXT_ENCODER
+                  ? infer_text_encoder(source, gguf, config, error)
+                  : infer_vae(source, config, error);
+    return ok && zi_config_check(source->component, source->file, true, config, error);
 }

@@ -9,7 +9,7 @@
 
 /* ---- loading ---- */
 
-/* Takes the checkpoint over. */
+/* Binds the network's weights. Takes the checkpoint's reference, also on failure. */
 static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi_lm *lm,
                        zi_error *error)
 {
@@ -19,30 +19,31 @@ static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi
     bool head = zi_weights_has(&weights, "lm_head.weight");
     bool tied = config->tied || (!head && !config->untied);
     if (!zi_qwen_bind_language(&weights, &config->qwen, tied, &lm->qwen, error)) return false;
-    if (zi_tokenizer_size(lm->tokenizer) <= config->qwen.vocab) return true;
+    if (zi_tokenizer_vocab_size(lm->tokenizer) <= config->qwen.vocab) return true;
     return zi_error_set(error, ZI_ERROR_BAD_FORMAT, lm->path,
                         "its tokenizer has %d tokens, its model %d: they do not belong together",
-                        zi_tokenizer_size(lm->tokenizer), config->qwen.vocab);
+                        zi_tokenizer_vocab_size(lm->tokenizer), config->qwen.vocab);
 }
 
-/* The tokens by which a text ends whatever the files say. */
+/* Adds the usual end-of-sequence tokens, in case the files do not name them. */
 static bool add_known_stops(zi_lm *lm, zi_error *error)
 {
     static const char *const names[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",
                                         "<|end_of_text|>"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!zi_lm_add_stop(lm, zi_tokenizer_special(lm->tokenizer, names[i]), error)) return false;
+        if (!zi_lm_add_stop(lm, zi_tokenizer_added_token(lm->tokenizer, names[i]), error))
+            return false;
     return true;
 }
 
-/* What a GGUF file says about its language model. */
-static bool read_gguf(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_lm *lm,
-                      zi_error *error)
+/* Reads config, tokenizer, stop tokens and chat template from GGUF metadata. */
+static bool read_gguf_file(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_lm *lm,
+                           zi_error *error)
 {
     const zi_gguf *gguf = checkpoint->gguf;
     const zi_tensor *embed = zi_checkpoint_find(checkpoint, "token_embd.weight");
     int vocab = embed && embed->dims == 2 && embed->shape[0] < 1 << 24 ? (int)embed->shape[0] : 1;
-    if (!zi_lm_config_gguf(gguf, vocab, config, error)) return false;
+    if (!zi_lm_read_gguf_config(gguf, vocab, config, error)) return false;
     if (zi_checkpoint_find(checkpoint, "rope_freqs.weight"))
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, lm->path, "rope_freqs.weight",
                                "rope scaling of type llama3 (rope_freqs.weight) is not supported");
@@ -57,22 +58,22 @@ static bool read_gguf(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_
     return zi_lm_add_stop(lm, usage->eos, error) && add_known_stops(lm, error);
 }
 
-/* The checkpoint, taken over, is a GGUF file's. */
+/* Loads a GGUF file. Takes the checkpoint's reference, also on failure. */
 static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
 {
     zi_lm_config config;
-    if (read_gguf(checkpoint, &config, lm, error))
+    if (read_gguf_file(checkpoint, &config, lm, error))
         return bind_model(checkpoint, &config, lm, error);
     zi_checkpoint_release(checkpoint);
     return false;
 }
 
-/* FOLDER with config.json, of transformers or MLX. */
+/* Loads a folder of transformers or MLX. */
 static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, zi_error *error)
 {
     zi_checkpoint opened, *checkpoint;
     zi_lm_config config;
-    return zi_lm_config_json(config_path, lm, &config, error) &&
+    return zi_lm_read_json_config(config_path, lm, &config, error) &&
            zi_tokenizer_load(folder, &lm->tokenizer, error) &&
            zi_lm_read_folder(folder, lm, error) &&
            zi_checkpoint_open_dir(folder, "model", &opened, error) &&
@@ -80,16 +81,17 @@ static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, 
            bind_model(checkpoint, &config, lm, error) && add_known_stops(lm, error);
 }
 
-/* The text encoder of an image model, which is Qwen3 with a tied head. shared: the model's file,
- * if it is one. */
-static bool load_encoder(const zi_model_options *options, zi_checkpoint *shared, zi_lm *lm,
-                         zi_error *error)
+/* Loads the text encoder of an image model: Qwen3, whose head is tied to the embedding. shared: the
+ * open checkpoint when the model is a single file, else NULL. */
+static bool load_text_encoder(const zi_model_options *options, zi_checkpoint *shared, zi_lm *lm,
+                              zi_error *error)
 {
     zi_assembly assembly;
     zi_config config = {0};
     zi_weights weights;
     if (!zi_assembly_read_open(options, shared, &assembly, error)) return false;
-    bool ok = zi_assembly_open(&assembly, ZI_TEXT_ENCODER, lm->backend, &config, &weights, error) &&
+    bool ok = zi_assembly_open(&assembly, ZI_COMPONENT_TEXT_ENCODER, lm->backend, &config, &weights,
+                               error) &&
               zi_qwen_bind_language(&weights, &config.text, true, &lm->qwen, error) &&
               zi_assembly_tokenizer(options, &assembly, &lm->tokenizer, error) &&
               add_known_stops(lm, error);
@@ -97,8 +99,8 @@ static bool load_encoder(const zi_model_options *options, zi_checkpoint *shared,
     return ok;
 }
 
-/* The GGUF file in a folder, in new memory; *count: how many there are. */
-static char *find_gguf(const char *folder, int *count)
+/* Path of the folder's first GGUF file, in new memory, or NULL. *count: how many there are. */
+static char *find_gguf_file(const char *folder, int *count)
 {
     char *found = NULL;
     DIR *dir = opendir(folder);
@@ -113,7 +115,7 @@ static char *find_gguf(const char *folder, int *count)
     return found;
 }
 
-/* A GGUF file of a language model, or an image model in a file. */
+/* Loads a single file: a GGUF language model, or an image model. */
 static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
     zi_checkpoint opened, *checkpoint;
@@ -122,17 +124,18 @@ static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *erro
         return false;
     if (zi_checkpoint_find(checkpoint, "token_embd.weight") && checkpoint->gguf)
         return load_gguf(checkpoint, lm, error);
-    bool ok = zi_recognise_foreign(checkpoint)
-                  ? zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->path,
-                                 "of files, only a GGUF serves as a language model; others come "
-                                 "as folders, with config.json and tokenizer")
-                  : load_encoder(options, checkpoint, lm, error);
+    bool ok =
+        zi_recognise_unsupported(checkpoint)
+            ? zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->path,
+                           "a language model in a single file must be GGUF; other formats are read "
+                           "as folders, with config.json and tokenizer")
+            : load_text_encoder(options, checkpoint, lm, error);
     zi_checkpoint_release(checkpoint);
     return ok;
 }
 
-/* Whether a config is that of a model by itself, not the transformer's of an image model. */
-static bool is_config(const char *path)
+/* Whether a config.json is a language model's (has model_type), not that of an image model. */
+static bool is_lm_config(const char *path)
 {
     cJSON *json = NULL;
     bool is = zi_is_file(path) && zi_json_read(path, 1 << 20, &json, NULL) &&
@@ -141,24 +144,24 @@ static bool is_config(const char *path)
     return is;
 }
 
-static bool load(const zi_model_options *options, zi_lm *lm, zi_error *error)
+static bool load_path(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
     const char *path = options->path;
     if (zi_is_file(path)) return load_file(options, lm, error);
     if (!zi_is_dir(path))
         return zi_error_set(error, ZI_ERROR_NOT_FOUND, path, "no such file or folder");
-    int ggufs;
-    char *config = zi_path_join(path, "config.json"), *gguf = find_gguf(path, &ggufs);
+    int gguf_count;
+    char *config = zi_path_join(path, "config.json"), *gguf = find_gguf_file(path, &gguf_count);
     bool ok = config || zi_error_no_memory(error, strlen(path));
-    if (ok && is_config(config))
+    if (ok && is_lm_config(config))
         ok = load_folder(path, config, lm, error);
-    else if (ok && gguf && ggufs == 1)
+    else if (ok && gguf && gguf_count == 1)
         ok = load_file(&(zi_model_options){.path = gguf}, lm, error);
-    else if (ok && ggufs > 1)
+    else if (ok && gguf_count > 1)
         ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                          "holds %d GGUF files; name the one to use", ggufs);
+                          "holds %d GGUF files; name the one to use", gguf_count);
     else if (ok)
-        ok = load_encoder(options, NULL, lm, error);
+        ok = load_text_encoder(options, NULL, lm, error);
     free(config);
     free(gguf);
     return ok;
@@ -168,7 +171,7 @@ bool zi_lm_load(const zi_model_options *options, zi_backend *backend, zi_lm *out
 {
     zi_lm lm = {.backend = backend, .bos = -1, .path = strdup(options->path)};
     if (!lm.path) return zi_error_no_memory(error, strlen(options->path));
-    if (!load(options, &lm, error)) {
+    if (!load_path(options, &lm, error)) {
         zi_lm_free(&lm);
         return false;
     }

@@ -1,5 +1,4 @@
-/* Language models: what zi_qwen computes, with their tokenizer and what their files say about how
- * to ask them. */
+/* Language models for prompt enhancement: network, tokenizer, stop tokens and chat template. */
 #ifndef ZI_MODEL_LM_H
 #define ZI_MODEL_LM_H
 
@@ -10,17 +9,17 @@ typedef struct {
     zi_backend *backend; /* borrowed */
     zi_qwen qwen;
     zi_tokenizer *tokenizer;
-    int32_t *stops; /* tokens that end a text */
+    int32_t *stops; /* [stop_count] end-of-sequence tokens */
     size_t stop_count;
-    int32_t bos;         /* begins every text; -1: none does */
+    int32_t bos;         /* token to put before every text; -1: none */
     char *chat_template; /* in Jinja; NULL: none */
     char *path;          /* for error texts */
 } zi_lm;
 
-/* backend: that of zi_assembly_open. options->path is a GGUF file, a folder with config.json,
- * weights and tokenizer as Hugging Face and MLX have them, a folder with one GGUF file, or an image
- * model (then the other options count, too), whose text encoder it is. Architectures: Qwen2, Qwen3
- * and Llama. */
+/* Loads options->path: a GGUF file, a folder with one GGUF file, a Hugging Face or MLX folder
+ * (config.json, weights, tokenizer), or an image model, whose text encoder becomes the language
+ * model (only then the other options are used). Architectures: Qwen2, Qwen3 and Llama. backend: as
+ * in zi_assembly_open. The caller calls zi_lm_free. */
 bool zi_lm_load(const zi_model_options *options, zi_backend *backend, zi_lm *out,
                 zi_error *error) ZI_CHECKED;
 

@@ -4,26 +4,27 @@
 
 #include <stdlib.h>
 
-enum { MAX_CONFIG = 1 << 20, MAX_TOKENIZER_CONFIG = 16 << 20, MAX_SIDE = 1 << 20 };
+enum { MAX_CONFIG = 1 << 20, MAX_TOKENIZER_CONFIG = 16 << 20, MAX_WIDTH = 1 << 20 };
 
-/* What architectures differ in. theta: of rope, where a config is silent. */
-static const struct family {
+/* Differences between architectures. interleaved: applies to GGUF files, whose q and k rows are
+ * permuted for it. theta: default of rope_theta. */
+static const struct architecture {
     const char *name;
-    bool qk_norm, biases, neighbours; /* neighbours: GGUF files have q and k shuffled for that */
+    bool qk_norm, biases, interleaved;
     double theta;
-} families[] = {
+} architectures[] = {
     {"qwen2", false, true, false, 1e4},
     {"qwen3", true, false, false, 1e6},
     {"llama", false, false, true, 1e4},
 };
-enum { FAMILIES = sizeof families / sizeof *families };
+enum { ARCHITECTURES = sizeof architectures / sizeof *architectures };
 
-static const struct family *find_family(const char *path, const char *name, size_t size,
-                                        zi_error *error)
+static const struct architecture *find_architecture(const char *path, const char *name, size_t size,
+                                                    zi_error *error)
 {
-    for (size_t i = 0; i < FAMILIES; i++)
-        if (strlen(families[i].name) == size && memcmp(families[i].name, name, size) == 0)
-            return &families[i];
+    for (size_t i = 0; i < ARCHITECTURES; i++)
+        if (strlen(architectures[i].name) == size && memcmp(architectures[i].name, name, size) == 0)
+            return &architectures[i];
     zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
                  "a model of architecture %.*s does not serve as a language model here; qwen2, "
                  "qwen3 and llama do",
@@ -31,10 +32,10 @@ static const struct family *find_family(const char *path, const char *name, size
     return NULL;
 }
 
-static void set_family(const struct family *family, zi_qwen_config *c)
+static void set_architecture(const struct architecture *architecture, zi_qwen_config *c)
 {
-    c->qk_norm = family->qk_norm;
-    c->biases = family->biases;
+    c->qk_norm = architecture->qk_norm;
+    c->biases = architecture->biases;
 }
 
 bool zi_lm_add_stop(zi_lm *lm, int32_t id, zi_error *error)
@@ -51,8 +52,9 @@ bool zi_lm_add_stop(zi_lm *lm, int32_t id, zi_error *error)
 
 /* ---- JSON ---- */
 
-/* "eos_token_id": a number or a list of them. */
-static bool read_stops(const char *path, const cJSON *json, zi_lm *lm, zi_error *error)
+/* Adds the ids in "eos_token_id", a number or a list, to lm's stop tokens; none when it is absent.
+ */
+static bool add_eos_tokens(const char *path, const cJSON *json, zi_lm *lm, zi_error *error)
 {
     const cJSON *field = zi_json_find(json, "eos_token_id");
     const cJSON *item = cJSON_IsArray(field) ? field->child : field;
@@ -65,8 +67,8 @@ static bool read_stops(const char *path, const cJSON *json, zi_lm *lm, zi_error 
     return true;
 }
 
-/* Rope with a rule for long texts would compute something else. */
-static bool check_rope(const char *path, const cJSON *json, zi_error *error)
+/* Fails for scaled rope (for long contexts), which is not implemented. */
+static bool check_rope_scaling(const char *path, const cJSON *json, zi_error *error)
 {
     static const char *const fields[] = {"rope_scaling", "rope_parameters"};
     for (int i = 0; i < 2; i++) {
@@ -81,8 +83,8 @@ static bool check_rope(const char *path, const cJSON *json, zi_error *error)
     return true;
 }
 
-/* What is off in all models that are computed here. */
-static bool check_switches(const char *path, const cJSON *json, zi_error *error)
+/* Fails for features that are not implemented: MLP biases, sliding windows, other activations. */
+static bool check_unsupported_fields(const char *path, const cJSON *json, zi_error *error)
 {
     static const char *const off[] = {"mlp_bias", "use_sliding_window"};
     const char *act;
@@ -97,25 +99,25 @@ static bool check_switches(const char *path, const cJSON *json, zi_error *error)
     if (strcmp(act, "silu") != 0)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "hidden_act",
                                "\"hidden_act\" %.60s is not supported", act);
-    return check_rope(path, json, error);
+    return check_rope_scaling(path, json, error);
 }
 
-static bool read_config(const char *path, const cJSON *json, zi_lm *lm, zi_lm_config *out,
-                        zi_error *error)
+static bool read_lm_config(const char *path, const cJSON *json, zi_lm *lm, zi_lm_config *out,
+                           zi_error *error)
 {
     const char *type;
     if (!zi_json_string(path, json, "model_type", &type, error)) return false;
-    const struct family *family = find_family(path, type, strlen(type), error);
-    if (!family || !check_switches(path, json, error) ||
+    const struct architecture *architecture = find_architecture(path, type, strlen(type), error);
+    if (!architecture || !check_unsupported_fields(path, json, error) ||
         !zi_config_read_qwen(path, json, &out->qwen, error) ||
         !zi_config_check_qwen(path, &out->qwen, error) ||
         !zi_json_bool_or(path, json, "tie_word_embeddings", false, &out->tied, error) ||
-        !read_stops(path, json, lm, error))
+        !add_eos_tokens(path, json, lm, error))
         return false;
-    set_family(family, &out->qwen);
+    set_architecture(architecture, &out->qwen);
     out->untied = zi_json_find(json, "tie_word_embeddings") && !out->tied;
     const cJSON *rope = zi_json_find(json, "rope_parameters"); /* of newer transformers */
-    double theta = family->theta;
+    double theta = architecture->theta;
     if (!zi_json_double_or(path, rope ? rope : json, "rope_theta", 1, 1e12, theta,
                            &out->qwen.rope_theta, error))
         return false;
@@ -126,18 +128,18 @@ static bool read_config(const char *path, const cJSON *json, zi_lm *lm, zi_lm_co
     return true;
 }
 
-bool zi_lm_config_json(const char *path, zi_lm *lm, zi_lm_config *out, zi_error *error)
+bool zi_lm_read_json_config(const char *path, zi_lm *lm, zi_lm_config *out, zi_error *error)
 {
     cJSON *json = NULL;
     *out = (zi_lm_config){0};
     bool ok =
-        zi_json_read(path, MAX_CONFIG, &json, error) && read_config(path, json, lm, out, error);
+        zi_json_read(path, MAX_CONFIG, &json, error) && read_lm_config(path, json, lm, out, error);
     cJSON_Delete(json);
     return ok;
 }
 
-/* "chat_template": text, or a list of named ones, of which "default" is meant. */
-static bool read_template(const cJSON *json, zi_lm *lm, zi_error *error)
+/* Reads "chat_template", a string or a list of named templates, of which "default" is taken. */
+static bool read_chat_template(const cJSON *json, zi_lm *lm, zi_error *error)
 {
     const cJSON *field = zi_json_find(json, "chat_template");
     if (cJSON_IsArray(field)) {
@@ -155,10 +157,10 @@ static bool read_template(const cJSON *json, zi_lm *lm, zi_error *error)
     return lm->chat_template || zi_error_no_memory(error, strlen(field->valuestring));
 }
 
-static bool read_generation(const char *path, zi_lm *lm, zi_error *error)
+static bool read_generation_config(const char *path, zi_lm *lm, zi_error *error)
 {
     cJSON *json = NULL;
-    bool ok = zi_json_read(path, MAX_CONFIG, &json, error) && read_stops(path, json, lm, error);
+    bool ok = zi_json_read(path, MAX_CONFIG, &json, error) && add_eos_tokens(path, json, lm, error);
     cJSON_Delete(json);
     return ok;
 }
@@ -167,17 +169,17 @@ static bool read_tokenizer_config(const char *path, zi_lm *lm, zi_error *error)
 {
     cJSON *json = NULL;
     const char *bos;
-    bool begins;
+    bool add_bos;
     bool ok = zi_json_read(path, MAX_TOKENIZER_CONFIG, &json, error) &&
-              zi_json_bool_or(path, json, "add_bos_token", false, &begins, error) &&
-              read_template(json, lm, error);
-    if (ok && begins && (ok = zi_json_string_or(path, json, "bos_token", "", &bos, error)))
-        lm->bos = zi_tokenizer_special(lm->tokenizer, bos);
+              zi_json_bool_or(path, json, "add_bos_token", false, &add_bos, error) &&
+              read_chat_template(json, lm, error);
+    if (ok && add_bos && (ok = zi_json_string_or(path, json, "bos_token", "", &bos, error)))
+        lm->bos = zi_tokenizer_added_token(lm->tokenizer, bos);
     cJSON_Delete(json);
     return ok;
 }
 
-static bool read_jinja(const char *path, zi_lm *lm, zi_error *error)
+static bool read_chat_template_file(const char *path, zi_lm *lm, zi_error *error)
 {
     size_t size;
     free(lm->chat_template);
@@ -190,9 +192,9 @@ bool zi_lm_read_folder(const char *folder, zi_lm *lm, zi_error *error)
     static const struct {
         const char *name;
         bool (*read)(const char *path, zi_lm *lm, zi_error *error);
-    } files[] = {{"generation_config.json", read_generation},
+    } files[] = {{"generation_config.json", read_generation_config},
                  {"tokenizer_config.json", read_tokenizer_config},
-                 {"chat_template.jinja", read_jinja}};
+                 {"chat_template.jinja", read_chat_template_file}};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char *path = zi_path_join(folder, files[i].name);
         if (!path) return zi_error_no_memory(error, strlen(folder));
@@ -205,73 +207,75 @@ bool zi_lm_read_folder(const char *folder, zi_lm *lm, zi_error *error)
 
 /* ---- GGUF ---- */
 
-/* Reads ARCHITECTURE.NAME, which may be absent where there is a fallback (not 0). */
-static bool read_int(const zi_gguf *gguf, const char *family, const char *name, int most,
-                     int fallback, int *out, zi_error *error)
+/* Reads the integer ARCHITECTURE.NAME in 1..max. fallback is taken when it is absent; 0: required.
+ */
+static bool read_gguf_int(const zi_gguf *gguf, const char *architecture, const char *name, int max,
+                          int fallback, int *out, zi_error *error)
 {
     char key[100];
     int64_t value = fallback;
-    snprintf(key, sizeof key, "%s.%s", family, name);
+    snprintf(key, sizeof key, "%s.%s", architecture, name);
     if ((!fallback || zi_gguf_find(gguf, key)) &&
-        !zi_gguf_integer(gguf, key, 1, most, &value, error))
+        !zi_gguf_integer(gguf, key, 1, max, &value, error))
         return false;
     *out = (int)value;
     return true;
 }
 
-static bool read_real(const zi_gguf *gguf, const char *family, const char *name, double fallback,
-                      double *out, zi_error *error)
+static bool read_gguf_double(const zi_gguf *gguf, const char *architecture, const char *name,
+                             double fallback, double *out, zi_error *error)
 {
     char key[100];
     *out = fallback;
-    snprintf(key, sizeof key, "%s.%s", family, name);
+    snprintf(key, sizeof key, "%s.%s", architecture, name);
     if ((fallback == 0 || zi_gguf_find(gguf, key)) && !zi_gguf_number(gguf, key, out, error))
         return false;
     if (*out > 0 && *out < 1e12) return true;
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
-                           "key %s is %g, which cannot be", key, *out);
+                           "key %s is %g, which is out of range", key, *out);
 }
 
-static bool check_gguf_rope(const zi_gguf *gguf, const char *family, zi_error *error)
+static bool check_gguf_rope_scaling(const zi_gguf *gguf, const char *architecture, zi_error *error)
 {
     char key[100];
     zi_gguf_text type;
-    snprintf(key, sizeof key, "%s.rope.scaling.type", family);
+    snprintf(key, sizeof key, "%s.rope.scaling.type", architecture);
     if (!zi_gguf_find(gguf, key)) return true;
     if (!zi_gguf_string(gguf, key, &type, error)) return false;
-    if (zi_gguf_text_is(type, "none")) return true;
+    if (zi_gguf_text_equals(type, "none")) return true;
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, key,
                            "rope scaling of type %.*s (%s) is not supported",
                            type.size < 60 ? (int)type.size : 60, type.data, key);
 }
 
-bool zi_lm_config_gguf(const zi_gguf *gguf, int vocab, zi_lm_config *out, zi_error *error)
+bool zi_lm_read_gguf_config(const zi_gguf *gguf, int vocab, zi_lm_config *out, zi_error *error)
 {
     zi_gguf_text name;
     double eps;
     *out = (zi_lm_config){.qwen = {.vocab = vocab}};
     zi_qwen_config *c = &out->qwen;
     if (!zi_gguf_string(gguf, "general.architecture", &name, error)) return false;
-    const struct family *family = find_family(gguf->path, name.data, name.size, error);
-    if (!family) return false;
-    const char *f = family->name;
-    if (!read_int(gguf, f, "block_count", 512, 0, &c->layers, error) ||
-        !read_int(gguf, f, "embedding_length", MAX_SIDE, 0, &c->hidden, error) ||
-        !read_int(gguf, f, "feed_forward_length", MAX_SIDE, 0, &c->ffn, error) ||
-        !read_int(gguf, f, "attention.head_count", 1024, 0, &c->heads, error) ||
-        !read_int(gguf, f, "attention.head_count_kv", 1024, c->heads, &c->kv_heads, error) ||
-        !read_int(gguf, f, "attention.key_length", ZI_MAX_HEAD, c->hidden / c->heads + 1,
-                  &c->head_dim, error) ||
-        !read_int(gguf, f, "context_length", 1 << 30, 0, &c->context, error) ||
-        !read_real(gguf, f, "attention.layer_norm_rms_epsilon", 0, &eps, error) ||
-        !read_real(gguf, f, "rope.freq_base", family->theta, &c->rope_theta, error) ||
-        !check_gguf_rope(gguf, f, error))
+    const struct architecture *architecture =
+        find_architecture(gguf->path, name.data, name.size, error);
+    if (!architecture) return false;
+    const char *f = architecture->name;
+    if (!read_gguf_int(gguf, f, "block_count", 512, 0, &c->layers, error) ||
+        !read_gguf_int(gguf, f, "embedding_length", MAX_WIDTH, 0, &c->hidden, error) ||
+        !read_gguf_int(gguf, f, "feed_forward_length", MAX_WIDTH, 0, &c->ffn, error) ||
+        !read_gguf_int(gguf, f, "attention.head_count", 1024, 0, &c->heads, error) ||
+        !read_gguf_int(gguf, f, "attention.head_count_kv", 1024, c->heads, &c->kv_heads, error) ||
+        !read_gguf_int(gguf, f, "attention.key_length", ZI_MAX_HEAD, c->hidden / c->heads + 1,
+                       &c->head_dim, error) ||
+        !read_gguf_int(gguf, f, "context_length", 1 << 30, 0, &c->context, error) ||
+        !read_gguf_double(gguf, f, "attention.layer_norm_rms_epsilon", 0, &eps, error) ||
+        !read_gguf_double(gguf, f, "rope.freq_base", architecture->theta, &c->rope_theta, error) ||
+        !check_gguf_rope_scaling(gguf, f, error))
         return false;
     char key[100];
     snprintf(key, sizeof key, "%s.attention.key_length", f);
     if (!zi_gguf_find(gguf, key)) c->head_dim = c->hidden / c->heads;
     c->eps = (float)eps;
-    c->interleaved = family->neighbours;
-    set_family(family, c);
+    c->interleaved = architecture->interleaved;
+    set_architecture(architecture, c);
     return zi_config_check_qwen(gguf->path, c, error);
 }

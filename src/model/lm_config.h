@@ -1,4 +1,4 @@
-/* What the files of a language model say. Only for lm.c. */
+/* Reads the config files and GGUF metadata of language models. Used by lm.c only. */
 #ifndef ZI_MODEL_LM_CONFIG_H
 #define ZI_MODEL_LM_CONFIG_H
 
@@ -6,22 +6,26 @@
 
 typedef struct {
     zi_qwen_config qwen;
-    size_t group; /* of MLX's quantization; 0: not said */
-    bool tied;    /* the head is said to be the embedding */
-    bool untied;  /* or said not to be */
+    size_t group; /* MLX group size; 0: not stated */
+    bool tied;    /* tie_word_embeddings is true: the head is the embedding */
+    bool untied;  /* tie_word_embeddings is false; neither is set when the field is absent */
 } zi_lm_config;
 
-/* config.json of transformers or MLX; its tokens that end a text go to lm. */
-bool zi_lm_config_json(const char *path, zi_lm *lm, zi_lm_config *out, zi_error *error) ZI_CHECKED;
+/* Reads a config.json of transformers or MLX, and adds its end-of-sequence tokens to lm. */
+bool zi_lm_read_json_config(const char *path, zi_lm *lm, zi_lm_config *out,
+                            zi_error *error) ZI_CHECKED;
 
-/* The metadata of a GGUF file; vocab: tokens in its tokenizer. */
-bool zi_lm_config_gguf(const zi_gguf *gguf, int vocab, zi_lm_config *out,
-                       zi_error *error) ZI_CHECKED;
+/* Reads the network's shape from GGUF metadata; group, tied and untied stay unset. vocab: rows of
+ * the embedding, stored as given. */
+bool zi_lm_read_gguf_config(const zi_gguf *gguf, int vocab, zi_lm_config *out,
+                            zi_error *error) ZI_CHECKED;
 
-/* generation_config.json, tokenizer_config.json and chat_template.jinja of a folder, as far as they
- * are there. */
+/* Reads stop tokens, bos and chat template from a folder's generation_config.json,
+ * tokenizer_config.json and chat_template.jinja; missing files are skipped. lm->tokenizer must be
+ * loaded. */
 bool zi_lm_read_folder(const char *folder, zi_lm *lm, zi_error *error) ZI_CHECKED;
 
+/* Adds an end-of-sequence token; -1 and duplicates are ignored. */
 bool zi_lm_add_stop(zi_lm *lm, int32_t id, zi_error *error) ZI_CHECKED;
 
 #endif

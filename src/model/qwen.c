@@ -5,13 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const zi_view none; /* for arguments that are left out */
+static const zi_view none; /* passed for optional arguments */
 
 /* ---- binding ---- */
 
 enum { HIDDEN, FFN, HEAD, Q, KV, VOCAB, SIZES };
 
-static void sizes_of(const zi_qwen_config *c, size_t sizes[SIZES])
+static void module_sizes(const zi_qwen_config *c, size_t sizes[SIZES])
 {
     sizes[HIDDEN] = (size_t)c->hidden;
     sizes[FFN] = (size_t)c->ffn;
@@ -60,12 +60,12 @@ static void bind_layer(zi_weights *w, const zi_qwen_config *c, const size_t size
     if (c->biases) zi_weights_bind(w, prefix, bias_slots, sizes, layer);
 }
 
-/* Final norm and head. */
+/* Binds final norm and head. */
 static void bind_head(zi_qwen *qwen, bool tied)
 {
     zi_weights *w = &qwen->weights;
     size_t sizes[SIZES];
-    sizes_of(&qwen->config, sizes);
+    module_sizes(&qwen->config, sizes);
     zi_weights_bind(w, "", norm_slots, sizes, qwen);
     if (tied) {
         zi_weights_ignore(w, "lm_head.");
@@ -75,17 +75,17 @@ static void bind_head(zi_qwen *qwen, bool tied)
     }
 }
 
-/* The embedding and the first `layers` layers. Takes weights over in any case; free *out after
- * false, too. */
-static bool bind(zi_weights *weights, const zi_qwen_config *config, size_t layers, zi_qwen *out,
-                 zi_error *error)
+/* Binds the embedding and the first `layers` layers. Takes ownership of *weights in any case. Call
+ * zi_qwen_free(out) after false, too. */
+static bool bind_layers(zi_weights *weights, const zi_qwen_config *config, size_t layers,
+                        zi_qwen *out, zi_error *error)
 {
     *out = (zi_qwen){.config = *config, .weights = *weights, .layer_count = layers};
     *weights = (zi_weights){0};
     zi_weights *w = &out->weights;
     size_t sizes[SIZES];
     w->error = error;
-    sizes_of(config, sizes);
+    module_sizes(config, sizes);
     out->layers = calloc(layers, sizeof *out->layers);
     if (!out->layers) return zi_error_no_memory(error, layers * sizeof *out->layers);
     zi_weights_bind(w, "", embed_slots, sizes, out);
@@ -98,10 +98,10 @@ bool zi_qwen_bind(zi_weights *weights, const zi_qwen_config *config, zi_qwen *ou
 {
     zi_qwen qwen;
     size_t layers = (size_t)config->layers - 1;
-    bool ok = bind(weights, config, layers, &qwen, error);
+    bool ok = bind_layers(weights, config, layers, &qwen, error);
     if (ok) zi_weights_ignore(&qwen.weights, "model.layers.%d.", (int)layers);
     if (ok) zi_weights_ignore(&qwen.weights, "model.norm.");
-    if (!ok || !zi_weights_all_used(&qwen.weights, error)) {
+    if (!ok || !zi_weights_end_binding(&qwen.weights, error)) {
         zi_qwen_free(&qwen);
         return false;
     }
@@ -113,9 +113,9 @@ bool zi_qwen_bind_language(zi_weights *weights, const zi_qwen_config *config, bo
                            zi_qwen *out, zi_error *error)
 {
     zi_qwen qwen;
-    bool ok = bind(weights, config, (size_t)config->layers, &qwen, error);
+    bool ok = bind_layers(weights, config, (size_t)config->layers, &qwen, error);
     if (ok) bind_head(&qwen, tied);
-    if (!ok || qwen.weights.failed || !zi_weights_all_used(&qwen.weights, error)) {
+    if (!ok || qwen.weights.failed || !zi_weights_end_binding(&qwen.weights, error)) {
         zi_qwen_free(&qwen);
         return false;
     }
@@ -132,7 +132,7 @@ void zi_qwen_free(zi_qwen *qwen)
 
 /* ---- layers ---- */
 
-/* Memory of one call; all [n, ...]. */
+/* Activations of one forward pass; all [n, ...]. */
 typedef struct {
     zi_view h, q, attention, gate, up;
     zi_view cosines, sines; /* [n, head_dim / 2] */
@@ -143,7 +143,7 @@ static size_t kv_width(const zi_qwen_config *c)
     return (size_t)c->kv_heads * (size_t)c->head_dim;
 }
 
-static workspace take(zi_arena *arena, const zi_qwen_config *c, size_t n)
+static workspace reserve_workspace(zi_arena *arena, const zi_qwen_config *c, size_t n)
 {
     size_t dim = (size_t)c->head_dim, q = (size_t)c->heads * dim;
     return (workspace){
@@ -157,22 +157,23 @@ static workspace take(zi_arena *arena, const zi_qwen_config *c, size_t n)
     };
 }
 
-/* Keys and values of one layer [past + n, kv_heads * head_dim], of which the last n are to come. */
+/* Keys and values of one layer, [past + n, kv_heads * head_dim]; rows from `past` on are filled in
+ * by this pass. */
 typedef struct {
     zi_view k, v;
     size_t past;
-} memory;
+} kv_view;
 
-void zi_qwen_plan(const zi_qwen *qwen, size_t n, zi_arena *arena)
+void zi_qwen_reserve(const zi_qwen *qwen, size_t n, zi_arena *arena)
 {
     size_t mark = zi_arena_mark(arena);
-    take(arena, &qwen->config, n);
+    reserve_workspace(arena, &qwen->config, n);
     zi_arena_floats(arena, 2 * n, kv_width(&qwen->config));
     zi_arena_reset(arena, mark);
 }
 
-/* Angles position * theta^(-2i/dim), all in f32 as transformers computes them, from position `past`
- * on. */
+/* Fills ws->cosines and ws->sines with the angles position * theta^(-2i/dim) for positions from
+ * `past` on, in f32 as transformers computes them. */
 static void fill_rope_tables(zi_exec *exec, const zi_qwen_config *c, size_t past,
                              const workspace *ws)
 {
@@ -192,7 +193,7 @@ static void fill_rope_tables(zi_exec *exec, const zi_qwen_config *c, size_t past
     }
 }
 
-/* x [n * heads, dim] is normed in place, as it stands in [n, heads * dim]. */
+/* RMS norm of every head of x [n, heads * dim], in place. */
 static void norm_heads(zi_exec *exec, const zi_qwen_config *c, zi_view x, const zi_weight *weight)
 {
     size_t dim = (size_t)c->head_dim;
@@ -200,14 +201,15 @@ static void norm_heads(zi_exec *exec, const zi_qwen_config *c, zi_view x, const 
     zi_rms_norm(exec, heads, weight, c->eps, none, heads);
 }
 
-/* ws->attention [n, heads * head_dim] of the normed ws->h. */
-static void attend(const zi_run *run, const zi_qwen_config *c, const zi_qwen_layer *layer,
-                   const workspace *ws, const memory *seen)
+/* Causal self-attention of ws->h [n, hidden] (already normed) -> ws->attention [n, heads *
+ * head_dim]. Appends the keys and values to kv. */
+static void self_attention(const zi_run *run, const zi_qwen_config *c, const zi_qwen_layer *layer,
+                           const workspace *ws, const kv_view *kv)
 {
     zi_exec *exec = run->exec;
     size_t dim = (size_t)c->head_dim, heads = (size_t)c->heads, kv_heads = (size_t)c->kv_heads;
     size_t n = ws->h.rows;
-    zi_view k = zi_view_rows(seen->k, seen->past, n), v = zi_view_rows(seen->v, seen->past, n);
+    zi_view k = zi_view_rows(kv->k, kv->past, n), v = zi_view_rows(kv->v, kv->past, n);
     zi_linear(exec, ws->h, layer->q, layer->q_bias, ws->q);
     zi_linear(exec, ws->h, layer->k, layer->k_bias, k);
     zi_linear(exec, ws->h, layer->v, layer->v_bias, v);
@@ -218,8 +220,8 @@ static void attend(const zi_run *run, const zi_qwen_config *c, const zi_qwen_lay
     zi_rope(exec, &(zi_rope_args){ws->q, heads, dim, ws->cosines, ws->sines, c->interleaved});
     zi_rope(exec, &(zi_rope_args){k, kv_heads, dim, ws->cosines, ws->sines, c->interleaved});
     zi_attention(exec, &(zi_attention_args){.q = ws->q,
-                                            .k = seen->k,
-                                            .v = seen->v,
+                                            .k = kv->k,
+                                            .v = kv->v,
                                             .out = ws->attention,
                                             .heads = heads,
                                             .kv_heads = kv_heads,
@@ -227,14 +229,14 @@ static void attend(const zi_run *run, const zi_qwen_config *c, const zi_qwen_lay
                                             .causal = true});
 }
 
-/* One layer; x [n, hidden] in place. */
+/* One transformer layer; x [n, hidden] is updated in place. */
 static void layer_forward(const zi_run *run, const zi_qwen_config *c, const zi_qwen_layer *layer,
-                          const workspace *ws, const memory *seen, zi_view x)
+                          const workspace *ws, const kv_view *kv, zi_view x)
 {
     zi_exec *exec = run->exec;
 
     zi_rms_norm(exec, x, layer->input_norm, c->eps, none, ws->h);
-    attend(run, c, layer, ws, seen);
+    self_attention(run, c, layer, ws, kv);
     zi_linear(exec, ws->attention, layer->o, NULL, ws->h);
     zi_add(exec, x, ws->h);
 
@@ -264,18 +266,18 @@ bool zi_qwen_encode(const zi_run *run, const zi_qwen *qwen, const int32_t *ids, 
     const zi_qwen_config *c = &qwen->config;
     size_t mark = zi_arena_mark(run->arena);
     if (!check_ids(qwen, ids, n, error)) return false;
-    workspace ws = take(run->arena, c, n);
-    zi_view kv = zi_arena_floats(run->arena, 2 * n, kv_width(c));
-    memory seen = {zi_view_rows(kv, 0, n), zi_view_rows(kv, n, n), 0};
+    workspace ws = reserve_workspace(run->arena, c, n);
+    zi_view both = zi_arena_floats(run->arena, 2 * n, kv_width(c));
+    kv_view kv = {zi_view_rows(both, 0, n), zi_view_rows(both, n, n), 0};
     fill_rope_tables(run->exec, c, 0, &ws);
     zi_embed(run->exec, qwen->embed, ids, n, out);
     zi_run_tap(run, out, "embed");
     bool ok = true;
     for (size_t i = 0; ok && i < qwen->layer_count; i++) {
-        layer_forward(run, c, &qwen->layers[i], &ws, &seen, out);
+        layer_forward(run, c, &qwen->layers[i], &ws, &kv, out);
         zi_run_tap(run, out, "text encoder layers.%zu", i);
-        ok = zi_run_layer_done(run, (double)(i + 1) / (double)qwen->layer_count, out, error,
-                               "text encoder layers.%zu", i);
+        ok = zi_run_finish_layer(run, (double)(i + 1) / (double)qwen->layer_count, out, error,
+                                 "text encoder layers.%zu", i);
     }
     zi_arena_reset(run->arena, mark);
     return ok;
@@ -283,10 +285,10 @@ bool zi_qwen_encode(const zi_run *run, const zi_qwen *qwen, const int32_t *ids, 
 
 /* ---- language models ---- */
 
-enum { BATCH = 512 }; /* tokens that are read together */
+enum { BATCH = 512 }; /* tokens per forward pass */
 
-void zi_qwen_cache_plan(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
-                        zi_qwen_cache *out)
+void zi_qwen_cache_reserve(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
+                           zi_qwen_cache *out)
 {
     size_t rows, width = kv_width(&qwen->config), batch = n < BATCH ? n : BATCH;
     if (__builtin_mul_overflow(capacity, qwen->layer_count, &rows)) rows = SIZE_MAX;
@@ -295,34 +297,34 @@ void zi_qwen_cache_plan(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena
                            .capacity = capacity};
     size_t mark = zi_arena_mark(arena);
     zi_arena_floats(arena, batch, (size_t)qwen->config.hidden);
-    take(arena, &qwen->config, batch);
+    reserve_workspace(arena, &qwen->config, batch);
     zi_arena_reset(arena, mark);
 }
 
-/* Keys and values of layer i, up to those of n tokens more. */
-static memory memory_of(const zi_qwen_cache *cache, size_t i, size_t n)
+/* The cache of layer i, extended by room for n more tokens. */
+static kv_view cached_kv(const zi_qwen_cache *cache, size_t i, size_t n)
 {
     size_t first = i * cache->capacity, rows = cache->count + n;
-    return (memory){zi_view_rows(cache->k, first, rows), zi_view_rows(cache->v, first, rows),
-                    cache->count};
+    return (kv_view){zi_view_rows(cache->k, first, rows), zi_view_rows(cache->v, first, rows),
+                     cache->count};
 }
 
-/* Reads up to BATCH tokens; no logits: of no interest. */
-static bool read_batch(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache,
-                       const int32_t *ids, size_t n, zi_view logits, zi_error *error)
+/* Runs up to BATCH tokens. logits may be `none`. */
+static bool forward_batch(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache,
+                          const int32_t *ids, size_t n, zi_view logits, zi_error *error)
 {
     const zi_qwen_config *c = &qwen->config;
     if (!check_ids(qwen, ids, n, error)) return false;
     zi_view x = zi_arena_floats(run->arena, n, (size_t)c->hidden);
-    workspace ws = take(run->arena, c, n);
+    workspace ws = reserve_workspace(run->arena, c, n);
     fill_rope_tables(run->exec, c, cache->count, &ws);
     zi_embed(run->exec, qwen->embed, ids, n, x);
     for (size_t i = 0; i < qwen->layer_count; i++) {
-        memory seen = memory_of(cache, i, n);
-        layer_forward(run, c, &qwen->layers[i], &ws, &seen, x);
+        kv_view kv = cached_kv(cache, i, n);
+        layer_forward(run, c, &qwen->layers[i], &ws, &kv, x);
         zi_run_tap(run, x, "language model layers.%zu", i);
-        if (!zi_run_layer_done(run, (double)(i + 1) / (double)qwen->layer_count, x, error,
-                               "language model layers.%zu", i))
+        if (!zi_run_finish_layer(run, (double)(i + 1) / (double)qwen->layer_count, x, error,
+                                 "language model layers.%zu", i))
             return false;
     }
     cache->count += n;
@@ -331,17 +333,17 @@ static bool read_batch(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *ca
     zi_rms_norm(run->exec, zi_view_rows(x, n - 1, 1), qwen->norm, c->eps, none, last);
     zi_linear(run->exec, last, qwen->head, NULL, logits);
     zi_run_tap(run, logits, "language model logits");
-    return zi_run_layer_done(run, 1, logits, error, "language model logits");
+    return zi_run_finish_layer(run, 1, logits, error, "language model logits");
 }
 
-bool zi_qwen_read(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache, const int32_t *ids,
-                  size_t n, zi_view logits, zi_error *error)
+bool zi_qwen_forward(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache,
+                     const int32_t *ids, size_t n, zi_view logits, zi_error *error)
 {
     for (size_t begin = 0, count; begin < n; begin += count) {
         size_t mark = zi_arena_mark(run->arena);
         count = n - begin < BATCH ? n - begin : BATCH;
         bool last = begin + count == n;
-        bool ok = read_batch(run, qwen, cache, ids + begin, count, last ? logits : none, error);
+        bool ok = forward_batch(run, qwen, cache, ids + begin, count, last ? logits : none, error);
         zi_arena_reset(run->arena, mark);
         if (!ok) return false;
     }

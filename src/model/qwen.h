@@ -1,6 +1,6 @@
 /* The text encoder: Qwen3 (https://arxiv.org/abs/2505.09388), run up to the layer before the last,
- * whose output (without a final norm) is what Z-Image is conditioned on. All of it, token by token,
- * is a language model, as are Qwen2 and Llama, which differ in what q and k go through. */
+ * whose output (without final norm) conditions Z-Image. With all layers and the head, the same code
+ * is a language model; Qwen2 and Llama differ only in norms, biases and rope of q and k. */
 #ifndef ZI_MODEL_QWEN_H
 #define ZI_MODEL_QWEN_H
 
@@ -20,23 +20,24 @@ typedef struct {
     zi_weights weights;
     const zi_weight *embed; /* [vocab, hidden] */
     zi_qwen_layer *layers;  /* [layer_count] */
-    size_t layer_count;     /* an encoder's last one is never computed, and not there */
+    size_t layer_count;     /* the text encoder leaves the last layer out */
     const zi_weight *norm;  /* of a language model: [hidden] */
     const zi_weight *head;  /* of a language model: [vocab, hidden], its own or embed */
 } zi_qwen;
 
-/* Binds weights that are open already; takes them over, also on failure. */
+/* Binds open weights for the text encoder. Takes ownership of *weights, also on failure. */
 bool zi_qwen_bind(zi_weights *weights, const zi_qwen_config *config, zi_qwen *out,
                   zi_error *error) ZI_CHECKED;
 
-/* The same for a language model. tied: the head is the embedding, even if there is another. */
+/* Binds open weights for a language model: all layers, final norm and head. tied: the embedding is
+ * used as head, and a stored head is ignored. Takes ownership of *weights, also on failure. */
 bool zi_qwen_bind_language(zi_weights *weights, const zi_qwen_config *config, bool tied,
                            zi_qwen *out, zi_error *error) ZI_CHECKED;
 
 void zi_qwen_free(zi_qwen *qwen);
 
-/* Adds the memory that encoding n tokens takes for its time to a measuring arena. */
-void zi_qwen_plan(const zi_qwen *qwen, size_t n, zi_arena *arena);
+/* Reserves, in a measuring arena, the temporary memory that encoding n tokens needs. */
+void zi_qwen_reserve(const zi_qwen *qwen, size_t n, zi_arena *arena);
 
 /* ids [n] -> out [n, hidden], the hidden states after layer layers-1 (1-based), transformers'
  * hidden_states[-2]. Every id must be below the vocabulary's size.
@@ -46,20 +47,20 @@ bool zi_qwen_encode(const zi_run *run, const zi_qwen *qwen, const int32_t *ids, 
 
 /* ---- language models ---- */
 
-/* Keys and values of all tokens that were read. */
+/* KV cache: keys and values of the tokens processed so far. */
 typedef struct {
-    zi_view k, v; /* [layers * capacity, kv_heads * head_dim] */
-    size_t capacity, count;
+    zi_view k, v;           /* [layers * capacity, kv_heads * head_dim] */
+    size_t capacity, count; /* in tokens */
 } zi_qwen_cache;
 
-/* An empty cache for `capacity` tokens, from the arena (which may be measuring), and the memory
- * that reading up to n of them takes for its time. */
-void zi_qwen_cache_plan(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
-                        zi_qwen_cache *out);
+/* Takes an empty cache for `capacity` tokens from the arena (which may be measuring), and reserves
+ * the temporary memory of zi_qwen_forward for up to n tokens. */
+void zi_qwen_cache_reserve(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
+                           zi_qwen_cache *out);
 
-/* Reads n more tokens, for which the cache must have room, and says what may follow the last one:
- * logits [1, vocab]. */
-bool zi_qwen_read(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache, const int32_t *ids,
-                  size_t n, zi_view logits, zi_error *error) ZI_CHECKED;
+/* Runs n more tokens, for which the cache must have room, and sets logits [1, vocab] of the token
+ * that follows the last one. */
+bool zi_qwen_forward(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache,
+                     const int32_t *ids, size_t n, zi_view logits, zi_error *error) ZI_CHECKED;
 
 #endif

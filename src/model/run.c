@@ -6,8 +6,8 @@
 
 enum { MAX_NAME = 64 };
 
-bool zi_run_layer_done(const zi_run *run, double fraction, zi_view x, zi_error *error,
-                       const char *name, ...)
+bool zi_run_finish_layer(const zi_run *run, double fraction, zi_view x, zi_error *error,
+                         const char *name, ...)
 {
     char text[MAX_NAME];
     va_list args;
@@ -25,8 +25,9 @@ bool zi_run_progress(const zi_run *run, double fraction, zi_error *error)
     return true;
 }
 
-/* Shows all of data as rows of `columns`. Only tests tap: memory need not be planned. */
-static void show(const zi_run *run, zi_view data, size_t columns, const char *name)
+/* Reads data to the host and passes it to the tap as rows of `columns`. Only tests use taps, so the
+ * memory is not planned. */
+static void read_and_tap(const zi_run *run, zi_view data, size_t columns, const char *name)
 {
     size_t count = data.rows * data.columns;
     float *values = malloc(count * sizeof *values);
@@ -43,10 +44,10 @@ void zi_run_tap(const zi_run *run, zi_view data, const char *name, ...)
     va_start(args, name);
     vsnprintf(text, sizeof text, name, args);
     va_end(args);
-    show(run, data, data.columns, text);
+    read_and_tap(run, data, data.columns, text);
 }
 
 void zi_run_tap_map(const zi_run *run, const zi_feature_map *map, const char *name)
 {
-    if (run->tap) show(run, map->view, map->channels, name);
+    if (run->tap) read_and_tap(run, map->view, map->channels, name);
 }

@@ -1,34 +1,34 @@
-/* What every stage of a request gets: where to compute, memory, and who is watching. */
+/* The context that every stage of a request receives: operations, memory, progress and taps. */
 #ifndef ZI_MODEL_RUN_H
 #define ZI_MODEL_RUN_H
 
 #include "backend/arena.h"
 
-/* A test looks at intermediate results by name: data [rows, columns]. */
+/* Receives a named intermediate result, data [rows, columns]; for tests. */
 typedef void (*zi_tap_fn)(void *user, const char *name, const float *data, size_t rows,
                           size_t columns);
 
 typedef struct {
     zi_exec *exec;
     zi_arena *arena;
-    /* Called after every layer with the share of the stage that is done; false: stop. May be NULL.
-     */
+    /* Called after every layer with the finished fraction of the stage, 0..1. Returning false
+     * cancels the request. May be NULL. */
     bool (*layer_done)(void *user, double fraction);
     void *user;
     zi_tap_fn tap; /* may be NULL */
     void *tap_user;
 } zi_run;
 
-/* After a layer: makes sure that its output x is finite, and reports progress. name is printf-like
- * and names the layer for errors. */
-bool zi_run_layer_done(const zi_run *run, double fraction, zi_view x, zi_error *error,
-                       const char *name, ...) ZI_CHECKED ZI_PRINTF(5, 6);
+/* To be called after a layer: checks that its output x is finite, submits the recorded operations
+ * and reports progress. name: printf-like, the layer named in errors. */
+bool zi_run_finish_layer(const zi_run *run, double fraction, zi_view x, zi_error *error,
+                         const char *name, ...) ZI_CHECKED ZI_PRINTF(5, 6);
 
-/* Has what was recorded begin, and reports progress; fails when the request was cancelled. */
+/* Submits the recorded operations and reports progress. Fails with ZI_ERROR_CANCELLED when
+ * layer_done returns false. */
 bool zi_run_progress(const zi_run *run, double fraction, zi_error *error) ZI_CHECKED;
 
-/* Shows data to the tap, if there is one; a feature map with a row for each pixel. name is
- * printf-like. */
+/* Passes data to the tap, if one is set; a feature map has one row per pixel. name: printf-like. */
 void zi_run_tap(const zi_run *run, zi_view data, const char *name, ...) ZI_PRINTF(3, 4);
 void zi_run_tap_map(const zi_run *run, const zi_feature_map *map, const char *name);
 

@@ -1,16 +1,16 @@
 #include "model/sampler.h"
 
-static float shifted(float sigma, double shift)
+static float shift_sigma(float sigma, double shift)
 {
     return (float)shift * sigma / (1.0f + ((float)shift - 1.0f) * sigma);
 }
 
-void zi_sigmas(zi_schedule schedule, int steps, double shift, float *sigmas)
+void zi_sampler_sigmas(zi_schedule schedule, int steps, double shift, float *sigmas)
 {
-    double last = schedule == ZI_SCHEDULE_DIFFUSERS ? 1.0 / steps : shifted(0.001f, shift);
+    double last = schedule == ZI_SCHEDULE_DIFFUSERS ? 1.0 / steps : shift_sigma(0.001f, shift);
     for (int i = 0; i < steps; i++) {
         double sigma = steps > 1 ? 1.0 + (last - 1.0) * i / (steps - 1) : 1.0;
-        sigmas[i] = shifted((float)sigma, shift);
+        sigmas[i] = shift_sigma((float)sigma, shift);
     }
     sigmas[steps] = 0;
 }

@@ -5,12 +5,12 @@
 #include "backend/backend.h"
 
 /* sigmas [steps + 1], from 1 to 0. ZI_SCHEDULE_DIFFUSERS: linspace(1, 1/steps, steps), shifted
- * once. ZI_SCHEDULE_MLX: the seed project's set_timesteps(steps), whose smallest sigma is shifted
+ * once. ZI_SCHEDULE_MLX: set_timesteps(steps) of the MLX port, which shifts the smallest sigma
  * twice. */
-void zi_sigmas(zi_schedule schedule, int steps, double shift, float *sigmas);
+void zi_sampler_sigmas(zi_schedule schedule, int steps, double shift, float *sigmas);
 
-/* What the transformer is told for a sigma: (1000 - 1000 sigma) / 1000 in f32, as diffusers rounds.
- */
+/* The timestep that the transformer receives for a sigma: (1000 - 1000 sigma) / 1000, computed in
+ * f32 as diffusers does. */
 float zi_model_time(float sigma);
 
 /* latents += (next - sigma) * -velocity */

@@ -9,11 +9,10 @@
 
 enum {
     MAX_TEXT = 64 << 20, /* bytes */
-    /* Bytes in the words of PCRE2, which takes a square of steps to compile some; Qwen's has 700.
-     */
+    /* Bytes of a translated pattern. PCRE2 takes quadratic time to compile some; Qwen's has 700. */
     MAX_PATTERN = 8 << 10,
-    /* Ordering a run of combining marks takes utf8proc a square of steps; writing systems need
-     * less than ten of them. */
+    /* utf8proc takes quadratic time to order a run of combining marks; scripts use less than ten.
+     */
     MAX_MARKS = 256,
     /* Steps that one search for a word may take: the patterns of models take a few for each byte of
      * a run of spaces, one that backtracks without end any number. */
@@ -36,7 +35,7 @@ struct zi_tokenizer {
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"    \
     "\\x{205f}\\x{3000}"
 
-/* One escape \c of the pattern; false for what Oniguruma and PCRE2 understand differently. */
+/* Translates one escape \c; false: Oniguruma and PCRE2 interpret it differently. */
 static bool translate_escape(char c, bool in_class, zi_text *text)
 {
     bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z', digit = c >= '0' && c <= '9';
@@ -51,8 +50,8 @@ static bool translate_escape(char c, bool in_class, zi_text *text)
     return true;
 }
 
-/* The pattern in the words of PCRE2, in memory of its own. */
-static bool translate(const zi_tokenizer_files *files, char **out, zi_error *error)
+/* Translates the pattern to PCRE2's syntax, into new memory. */
+static bool translate_pattern(const zi_tokenizer_files *files, char **out, zi_error *error)
 {
     zi_text text;
     zi_text_init(&text, MAX_PATTERN);
@@ -77,10 +76,10 @@ static bool translate(const zi_tokenizer_files *files, char **out, zi_error *err
                                 strlen(files->pattern));
 }
 
-static bool compile(zi_tokenizer *t, zi_error *error)
+static bool compile_pattern(zi_tokenizer *t, zi_error *error)
 {
     char *pattern = NULL; /* GCC 13 does not see that translate sets it */
-    if (!translate(&t->files, &pattern, error)) return false;
+    if (!translate_pattern(&t->files, &pattern, error)) return false;
     int code;
     size_t at;
     t->word = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
@@ -98,7 +97,7 @@ static bool compile(zi_tokenizer *t, zi_error *error)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, t->files.path,
                             "the splitting pattern matches nothing at all; use the tokenizer "
                             "that came with the model");
-    /* Without a compiler for this machine the pattern is interpreted: slower, the same words. */
+    /* Without JIT support the pattern is interpreted, with the same result. */
     (void)pcre2_jit_compile(t->word, PCRE2_JIT_COMPLETE);
     return true;
 }
@@ -108,7 +107,7 @@ static const zi_bpe_token *added_token(const zi_tokenizer *t, size_t i)
     return &t->files.bpe.tokens[t->files.added[i]];
 }
 
-/* Longest first, so that the first one found at a place is the right one. */
+/* Sorts added tokens longest first, so that the longest match is found first. */
 static void sort_added(zi_tokenizer *t)
 {
     int32_t *added = t->files.added;
@@ -123,8 +122,8 @@ static void sort_added(zi_tokenizer *t)
         t->added_starts[(unsigned char)t->files.bpe.texts.data[added_token(t, i)->at]] = true;
 }
 
-/* Makes a tokenizer of what was read, which it takes over. */
-static bool build(zi_tokenizer_files *files, zi_tokenizer **out, zi_error *error)
+/* Creates a tokenizer from *files. Takes ownership of them, also on failure. */
+static bool create_tokenizer(zi_tokenizer_files *files, zi_tokenizer **out, zi_error *error)
 {
     zi_tokenizer *t = calloc(1, sizeof *t);
     if (!t) {
@@ -132,7 +131,7 @@ static bool build(zi_tokenizer_files *files, zi_tokenizer **out, zi_error *error
         return zi_error_no_memory(error, sizeof *t);
     }
     t->files = *files;
-    if (!compile(t, error)) {
+    if (!compile_pattern(t, error)) {
         zi_tokenizer_free(t);
         return false;
     }
@@ -144,13 +143,13 @@ static bool build(zi_tokenizer_files *files, zi_tokenizer **out, zi_error *error
 bool zi_tokenizer_load(const char *dir, zi_tokenizer **out, zi_error *error)
 {
     zi_tokenizer_files files;
-    return zi_tokenizer_read(dir, &files, error) && build(&files, out, error);
+    return zi_tokenizer_read(dir, &files, error) && create_tokenizer(&files, out, error);
 }
 
 bool zi_tokenizer_load_gguf(const zi_gguf *gguf, zi_tokenizer **out, zi_error *error)
 {
     zi_tokenizer_files files;
-    return zi_tokenizer_read_gguf(gguf, &files, error) && build(&files, out, error);
+    return zi_tokenizer_read_gguf(gguf, &files, error) && create_tokenizer(&files, out, error);
 }
 
 void zi_tokenizer_free(zi_tokenizer *t)
@@ -168,7 +167,7 @@ const zi_tokenizer_usage *zi_tokenizer_get_usage(const zi_tokenizer *t)
 
 /* ---- looking up ---- */
 
-int32_t zi_tokenizer_size(const zi_tokenizer *t)
+int32_t zi_tokenizer_vocab_size(const zi_tokenizer *t)
 {
     return t->files.bpe.size;
 }
@@ -182,8 +181,8 @@ bool zi_tokenizer_bytes(const zi_tokenizer *t, int32_t id, const char **bytes, s
     return true;
 }
 
-/* The added token with which the text begins, -1 for none. */
-static int32_t added_at(const zi_tokenizer *t, const char *text, size_t size)
+/* Id of the longest added token that the text begins with; -1: none. */
+static int32_t match_added_token(const zi_tokenizer *t, const char *text, size_t size)
 {
     if (!t->added_starts[(unsigned char)text[0]]) return -1;
     for (size_t i = 0; i < t->files.added_count; i++) {
@@ -195,10 +194,10 @@ static int32_t added_at(const zi_tokenizer *t, const char *text, size_t size)
     return -1;
 }
 
-int32_t zi_tokenizer_special(const zi_tokenizer *t, const char *name)
+int32_t zi_tokenizer_added_token(const zi_tokenizer *t, const char *name)
 {
     size_t size = strlen(name);
-    int32_t id = size ? added_at(t, name, size) : -1;
+    int32_t id = size ? match_added_token(t, name, size) : -1;
     return id >= 0 && t->files.bpe.tokens[id].size == size ? id : -1;
 }
 
@@ -210,10 +209,10 @@ typedef struct {
     pcre2_match_context *limits;
     zi_bpe_scratch scratch;
     zi_ids ids;
-    bool plain; /* added tokens are text */
+    bool literal; /* added tokens are text */
 } encoder;
 
-static bool check_marks(const char *text, size_t size, zi_error *error)
+static bool check_combining_marks(const char *text, size_t size, zi_error *error)
 {
     int run = 0;
     for (size_t at = 0; at < size;) {
@@ -234,7 +233,7 @@ static bool check_marks(const char *text, size_t size, zi_error *error)
 
 static bool to_nfc(const char *text, size_t size, char **out, size_t *out_size, zi_error *error)
 {
-    if (!check_marks(text, size, error)) return false;
+    if (!check_combining_marks(text, size, error)) return false;
     utf8proc_uint8_t *composed = NULL;
     utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size,
                                       &composed, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
@@ -246,7 +245,8 @@ static bool to_nfc(const char *text, size_t size, char **out, size_t *out_size, 
     return true;
 }
 
-/* Text without added tokens, normalized. What the pattern leaves out makes words, too. */
+/* Encodes normalized text without added tokens. Text between the pattern's matches is encoded as
+ * words, too. */
 static bool encode_words(encoder *e, const char *text, size_t size, zi_error *error)
 {
     const zi_tokenizer *t = e->tokenizer;
@@ -270,8 +270,8 @@ static bool encode_words(encoder *e, const char *text, size_t size, zi_error *er
     return true;
 }
 
-/* Text without added tokens. */
-static bool encode_plain(encoder *e, const char *text, size_t size, zi_error *error)
+/* Normalizes and encodes text without added tokens. */
+static bool encode_text(encoder *e, const char *text, size_t size, zi_error *error)
 {
     if (!size) return true;
     if (!e->tokenizer->files.nfc) return encode_words(e, text, size, error);
@@ -283,25 +283,25 @@ static bool encode_plain(encoder *e, const char *text, size_t size, zi_error *er
     return ok;
 }
 
-static bool encode_all(encoder *e, const char *text, size_t size, zi_error *error)
+static bool encode_with_added(encoder *e, const char *text, size_t size, zi_error *error)
 {
-    size_t plain = 0; /* where the text since the last added token begins */
+    size_t begin = 0; /* start of the text behind the last added token */
     for (size_t at = 0; at < size;) {
-        int32_t id = e->plain ? -1 : added_at(e->tokenizer, text + at, size - at);
+        int32_t id = e->literal ? -1 : match_added_token(e->tokenizer, text + at, size - at);
         if (id < 0) {
             at++;
             continue;
         }
-        if (!encode_plain(e, text + plain, at - plain, error) || !zi_ids_push(&e->ids, id, error))
+        if (!encode_text(e, text + begin, at - begin, error) || !zi_ids_push(&e->ids, id, error))
             return false;
         at += e->tokenizer->files.bpe.tokens[id].size;
-        plain = at;
+        begin = at;
     }
-    return encode_plain(e, text + plain, size - plain, error);
+    return encode_text(e, text + begin, size - begin, error);
 }
 
-static bool encode(const zi_tokenizer *t, const char *text, size_t size, bool plain, int32_t **ids,
-                   size_t *count, zi_error *error)
+static bool encode(const zi_tokenizer *t, const char *text, size_t size, bool literal,
+                   int32_t **ids, size_t *count, zi_error *error)
 {
     if (size > MAX_TEXT)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text",
@@ -309,7 +309,7 @@ static bool encode(const zi_tokenizer *t, const char *text, size_t size, bool pl
     if (!zi_utf8_valid(text, size))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text", "it is not valid UTF-8");
     bool ok = false;
-    encoder e = {.tokenizer = t, .plain = plain};
+    encoder e = {.tokenizer = t, .literal = literal};
     e.match = pcre2_match_data_create_from_pattern(t->word, NULL);
     e.limits = pcre2_match_context_create(NULL);
     e.ids.capacity = 64;
@@ -321,7 +321,7 @@ static bool encode(const zi_tokenizer *t, const char *text, size_t size, bool pl
     size_t steps = MATCH_LEAST + MATCH_STEPS * size;
     pcre2_set_match_limit(e.limits, steps < MATCH_LIMIT ? (uint32_t)steps : MATCH_LIMIT);
     pcre2_set_heap_limit(e.limits, HEAP_LIMIT);
-    if (!encode_all(&e, text, size, error)) goto out;
+    if (!encode_with_added(&e, text, size, error)) goto out;
     *ids = e.ids.data;
     *count = e.ids.count;
     e.ids.data = NULL;
@@ -346,12 +346,12 @@ bool zi_tokenizer_encode_plain(const zi_tokenizer *t, const char *text, size_t s
     return encode(t, text, size, true, ids, count, error);
 }
 
-bool zi_tokenizer_chat(const zi_tokenizer *t, const char *prompt, size_t max_ids, int32_t **ids,
-                       size_t *count, zi_error *error)
+bool zi_tokenizer_encode_chat(const zi_tokenizer *t, const char *prompt, size_t max_ids,
+                              int32_t **ids, size_t *count, zi_error *error)
 {
     static const char *const needed[] = {"<|im_start|>", "<|im_end|>"};
     for (int i = 0; i < 2; i++)
-        if (zi_tokenizer_special(t, needed[i]) < 0)
+        if (zi_tokenizer_added_token(t, needed[i]) < 0)
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, t->files.path, needed[i],
                                    "has no added token \"%s\", which the chat form needs; use the "
                                    "tokenizer that came with the model",

@@ -6,50 +6,51 @@
 
 #include "io/gguf.h"
 
-/* Never changes after loading: several threads may use one at a time. */
+/* Immutable after loading, so several threads may use it at the same time. */
 typedef struct zi_tokenizer zi_tokenizer;
 
-/* From a folder with tokenizer.json, or with vocab.json, merges.txt and tokenizer_config.json.
- * Whatever these files ask for and this code does not do is an error. */
+/* Loads a folder with tokenizer.json, or with vocab.json, merges.txt and tokenizer_config.json.
+ * Fails with ZI_ERROR_UNSUPPORTED when these files request a feature that is not implemented. */
 bool zi_tokenizer_load(const char *dir, zi_tokenizer **out, zi_error *error) ZI_CHECKED;
 
-/* From the metadata of a GGUF file: a byte-level one (tokenizer.ggml.model gpt2) that splits words
- * as qwen2, llama-bpe or smollm do. */
+/* Loads a tokenizer from GGUF metadata. Supported are byte-level BPE (tokenizer.ggml.model "gpt2")
+ * with the pre-tokenizers qwen2, llama-bpe and smollm. */
 bool zi_tokenizer_load_gguf(const zi_gguf *gguf, zi_tokenizer **out, zi_error *error) ZI_CHECKED;
 
 void zi_tokenizer_free(zi_tokenizer *tokenizer);
 
-/* What a GGUF file says about texts for its model; of a folder nothing is known. */
+/* Special tokens and chat template of a GGUF file; all unset for a folder. */
 typedef struct {
-    int32_t bos, eos;          /* the tokens that begin and end a text; -1: none */
-    bool add_bos;              /* texts shall begin with bos, which is there */
+    int32_t bos, eos;          /* begin- and end-of-sequence tokens; -1: none */
+    bool add_bos;              /* texts must begin with bos, which is then set */
     const char *chat_template; /* in Jinja; NULL: none */
 } zi_tokenizer_usage;
 
 const zi_tokenizer_usage *zi_tokenizer_get_usage(const zi_tokenizer *tokenizer);
 
-/* The ids [count] of UTF-8 text, nothing added; free() them (never NULL). NUL bytes are text. */
+/* Encodes UTF-8 text without adding special tokens. The caller frees *ids [*count] with free(); it
+ * is never NULL. NUL bytes are part of the text. */
 bool zi_tokenizer_encode(const zi_tokenizer *tokenizer, const char *text, size_t size,
                          int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
 
-/* The same where the names of added tokens are text as any other. */
+/* zi_tokenizer_encode, but names of added tokens in the text are encoded as plain text. */
 bool zi_tokenizer_encode_plain(const zi_tokenizer *tokenizer, const char *text, size_t size,
                                int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
 
-/* zi_tokenizer_encode for a prompt in the chat form of Qwen3 with thinking enabled: a user's turn
- * and the start of the assistant's. Only the first max_ids ids (1 or more) are kept: a long prompt
- * loses the assistant's start. */
-bool zi_tokenizer_chat(const zi_tokenizer *tokenizer, const char *prompt, size_t max_ids,
-                       int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
+/* Encodes a prompt in Qwen3's chat format with thinking enabled: the user's turn and the start of
+ * the assistant's. The result is truncated to max_ids ids (1 or more), so a long prompt loses the
+ * assistant's start. */
+bool zi_tokenizer_encode_chat(const zi_tokenizer *tokenizer, const char *prompt, size_t max_ids,
+                              int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
 
 /* One more than the largest id. */
-int32_t zi_tokenizer_size(const zi_tokenizer *tokenizer);
+int32_t zi_tokenizer_vocab_size(const zi_tokenizer *tokenizer);
 
 /* The id of an added token such as "<|im_end|>"; -1 when there is none of this name. */
-int32_t zi_tokenizer_special(const zi_tokenizer *tokenizer, const char *name);
+int32_t zi_tokenizer_added_token(const zi_tokenizer *tokenizer, const char *name);
 
-/* The bytes that an id stands for, owned by the tokenizer; false when there is no such id. One
- * token may be a part of a UTF-8 sequence. */
+/* The bytes of a token, owned by the tokenizer; false: no such id. They may be only a part of a
+ * UTF-8 sequence. */
 bool zi_tokenizer_bytes(const zi_tokenizer *tokenizer, int32_t id, const char **bytes,
                         size_t *size);
 

@@ -1,4 +1,4 @@
-/* The tokenizer in the metadata of a GGUF file. */
+/* Reads the tokenizer from GGUF metadata. */
 #include "model/tokenizer_read.h"
 
 #include <stdlib.h>
@@ -8,16 +8,16 @@
 #define TYPES "tokenizer.ggml.token_type"
 #define MERGES "tokenizer.ggml.merges"
 
-/* Kinds of tokens, as files number them. */
+/* Values of tokenizer.ggml.token_type. */
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED };
 
-/* What a name of tokenizer.ggml.pre stands for, as the models' own tokenizer.json have it. SmolLM
- * cuts out each digit before it splits by GPT-2's pattern: here that is one pattern, in which a
- * digit ends a run of spaces as the end of the text does. */
+/* The pre-tokenizers that tokenizer.ggml.pre names, as the models' own tokenizer.json define them.
+ * SmolLM splits off digits before it applies GPT-2's pattern; here both are one pattern, in which a
+ * digit ends a run of spaces like the end of the text does. */
 static const struct {
     const char *name, *pattern;
     bool nfc, whole_words, gaps;
-} splitters[] = {
+} pre_tokenizers[] = {
     {"qwen2", zi_qwen_pattern, true, false, false},
     {"llama-bpe",
      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
@@ -28,33 +28,33 @@ static const struct {
      false, false, true},
 };
 
-enum { SPLITTERS = sizeof splitters / sizeof *splitters };
+enum { PRE_TOKENIZERS = sizeof pre_tokenizers / sizeof *pre_tokenizers };
 
-static bool read_splitter(const zi_gguf *gguf, size_t *out, zi_error *error)
+static bool read_pre_tokenizer(const zi_gguf *gguf, size_t *out, zi_error *error)
 {
     zi_gguf_text model, pre;
     if (!zi_gguf_string(gguf, "tokenizer.ggml.model", &model, error)) return false;
-    if (!zi_gguf_text_is(model, "gpt2"))
+    if (!zi_gguf_text_equals(model, "gpt2"))
         return zi_error_set_in(
             error, ZI_ERROR_UNSUPPORTED, gguf->path, "tokenizer.ggml.model",
             "a tokenizer of kind %.*s (tokenizer.ggml.model) is not supported; gpt2 is",
             model.size < 100 ? (int)model.size : 100, model.data);
     if (!zi_gguf_string(gguf, "tokenizer.ggml.pre", &pre, error)) return false;
-    for (*out = 0; *out < SPLITTERS; ++*out)
-        if (zi_gguf_text_is(pre, splitters[*out].name)) return true;
+    for (*out = 0; *out < PRE_TOKENIZERS; ++*out)
+        if (zi_gguf_text_equals(pre, pre_tokenizers[*out].name)) return true;
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "tokenizer.ggml.pre",
                            "splitting words as %.*s does (tokenizer.ggml.pre) is not supported; "
                            "qwen2, llama-bpe and smollm are",
                            pre.size < 100 ? (int)pre.size : 100, pre.data);
 }
 
-/* Tokens with their kinds, all added at once; no merge makes those that are not NORMAL. */
+/* Adds all tokens. Types other than NORMAL are literal text, which merges never produce. */
 static bool add_tokens(const zi_gguf *gguf, const zi_gguf_value *tokens, const zi_gguf_value *types,
                        zi_tokenizer_files *files, zi_error *error)
 {
     size_t at = 0;
     for (size_t id = 0; id < tokens->count; id++) {
-        zi_gguf_text text = zi_gguf_next(tokens, &at);
+        zi_gguf_text text = zi_gguf_next_string(tokens, &at);
         int64_t type = zi_gguf_integer_at(types, id);
         if (!zi_utf8_valid(text.data, text.size) || memchr(text.data, 0, text.size))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, TOKENS,
@@ -63,8 +63,8 @@ static bool add_tokens(const zi_gguf *gguf, const zi_gguf_value *tokens, const z
             return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, TYPES,
                                    "token %zu is of kind %lld (" TYPES "), which is not supported",
                                    id, (long long)type);
-        if (!zi_bpe_add(&files->bpe, gguf->path, text.data, text.size, (int32_t)id, type != NORMAL,
-                        error))
+        if (!zi_bpe_add_token(&files->bpe, gguf->path, text.data, text.size, (int32_t)id,
+                              type != NORMAL, error))
             return false;
         if (type == CONTROL || type == USER_DEFINED)
             files->added[files->added_count++] = (int32_t)id;
@@ -72,13 +72,13 @@ static bool add_tokens(const zi_gguf *gguf, const zi_gguf_value *tokens, const z
     return true;
 }
 
-/* A merge is "left right". */
+/* Adds all merges, strings "left right". */
 static bool add_merges(const zi_gguf *gguf, const zi_gguf_value *merges, zi_bpe *bpe,
                        zi_error *error)
 {
     size_t at = 0;
     for (size_t i = 0; i < merges->count; i++) {
-        zi_gguf_text text = zi_gguf_next(merges, &at);
+        zi_gguf_text text = zi_gguf_next_string(merges, &at);
         const char *space = memchr(text.data, ' ', text.size);
         size_t left = space ? (size_t)(space - text.data) : 0, right = text.size - left - 1;
         if (!space || memchr(space + 1, ' ', right))
@@ -87,7 +87,8 @@ static bool add_merges(const zi_gguf *gguf, const zi_gguf_value *merges, zi_bpe 
         if (!zi_utf8_valid(text.data, text.size))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, MERGES,
                                    "merge %zu is not UTF-8 text", i + 1);
-        if (!zi_bpe_merge(bpe, gguf->path, text.data, left, space + 1, right, error)) return false;
+        if (!zi_bpe_add_merge(bpe, gguf->path, text.data, left, space + 1, right, error))
+            return false;
     }
     return true;
 }
@@ -102,7 +103,7 @@ static size_t count_added(const zi_gguf_value *types)
     return count;
 }
 
-static bool read_vocabulary(const zi_gguf *gguf, size_t splitter, zi_tokenizer_files *files,
+static bool read_vocabulary(const zi_gguf *gguf, size_t pre_tokenizer, zi_tokenizer_files *files,
                             zi_error *error)
 {
     const zi_gguf_value *tokens, *types, *merges;
@@ -118,15 +119,15 @@ static bool read_vocabulary(const zi_gguf *gguf, size_t splitter, zi_tokenizer_f
     if (!zi_tokenizer_reserve_added(files, gguf->path, count_added(types), error) ||
         !zi_bpe_init(bpe, gguf->path, tokens->count, merges->count, error))
         return false;
-    bpe->whole_words = splitters[splitter].whole_words;
-    bpe->gaps = splitters[splitter].gaps;
+    bpe->whole_words = pre_tokenizers[pre_tokenizer].whole_words;
+    bpe->gaps = pre_tokenizers[pre_tokenizer].gaps;
     return add_tokens(gguf, tokens, types, files, error) && add_merges(gguf, merges, bpe, error) &&
            zi_bpe_seal(bpe, gguf->path, error);
 }
 
-/* An optional id of a token; -1 when it is absent. */
-static bool read_id(const zi_gguf *gguf, const char *key, int32_t size, int32_t *out,
-                    zi_error *error)
+/* Reads an optional token id below `size`; *out is -1 when it is absent. */
+static bool read_token_id(const zi_gguf *gguf, const char *key, int32_t size, int32_t *out,
+                          zi_error *error)
 {
     int64_t id = -1;
     if (zi_gguf_find(gguf, key) && !zi_gguf_integer(gguf, key, 0, size - 1, &id, error))
@@ -142,8 +143,8 @@ static bool read_usage(const zi_gguf *gguf, zi_tokenizer_files *files, zi_error 
     static const char template_key[] = "tokenizer.chat_template";
     zi_tokenizer_usage *usage = &files->usage;
     zi_gguf_text text;
-    if (!read_id(gguf, bos_key, files->bpe.size, &usage->bos, error) ||
-        !read_id(gguf, "tokenizer.ggml.eos_token_id", files->bpe.size, &usage->eos, error))
+    if (!read_token_id(gguf, bos_key, files->bpe.size, &usage->bos, error) ||
+        !read_token_id(gguf, "tokenizer.ggml.eos_token_id", files->bpe.size, &usage->eos, error))
         return false;
     if (zi_gguf_find(gguf, add_key) && !zi_gguf_bool(gguf, add_key, &usage->add_bos, error))
         return false;
@@ -160,14 +161,15 @@ static bool read_usage(const zi_gguf *gguf, zi_tokenizer_files *files, zi_error 
 bool zi_tokenizer_read_gguf(const zi_gguf *gguf, zi_tokenizer_files *out, zi_error *error)
 {
     zi_tokenizer_files files = {0};
-    size_t splitter = 0;
-    if (!read_splitter(gguf, &splitter, error) ||
-        !zi_tokenizer_keep_pattern(&files, gguf->path, splitters[splitter].pattern, error) ||
-        !read_vocabulary(gguf, splitter, &files, error) || !read_usage(gguf, &files, error)) {
+    size_t pre_tokenizer = 0;
+    if (!read_pre_tokenizer(gguf, &pre_tokenizer, error) ||
+        !zi_tokenizer_keep_pattern(&files, gguf->path, pre_tokenizers[pre_tokenizer].pattern,
+                                   error) ||
+        !read_vocabulary(gguf, pre_tokenizer, &files, error) || !read_usage(gguf, &files, error)) {
         zi_tokenizer_files_free(&files);
         return false;
     }
-    files.nfc = splitters[splitter].nfc;
+    files.nfc = pre_tokenizers[pre_tokenizer].nfc;
     *out = files;
     return true;
 }

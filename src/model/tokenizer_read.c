@@ -7,28 +7,28 @@
 
 enum {
     MAX_FILE = 64 << 20, /* Qwen3's tokenizer.json has 11 MB */
-    MAX_ADDED = 1024     /* each is tried at places in the text that begin as it does */
+    MAX_ADDED = 1024     /* each is compared with text at every possible position */
 };
 
 const char zi_qwen_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{"
                                "N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
                                "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-static bool unsupported(const char *path, const char *field, const char *what, zi_error *error)
+static bool fail_unsupported(const char *path, const char *field, const char *what, zi_error *error)
 {
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, field,
                            "%s is not supported; use the tokenizer that came with the model", what);
 }
 
-static bool has_type(const cJSON *item, const char *type)
+static bool has_type_name(const cJSON *item, const char *type)
 {
     const cJSON *field = zi_json_find(item, "type");
     return cJSON_IsString(field) && strcmp(field->valuestring, type) == 0;
 }
 
-/* That switches which would change the ids are absent, null, false or empty. */
-static bool all_off(const char *path, const cJSON *object, const char *const *names,
-                    zi_error *error)
+/* Fails unless all the fields (which would change ids) are absent, null, false, 0 or empty. */
+static bool check_unset(const char *path, const cJSON *object, const char *const *names,
+                        zi_error *error)
 {
     for (; *names; names++) {
         const cJSON *field = zi_json_find(object, *names);
@@ -37,12 +37,12 @@ static bool all_off(const char *path, const cJSON *object, const char *const *na
                    (cJSON_IsNumber(field) && field->valuedouble == 0);
         char what[100];
         snprintf(what, sizeof what, "field \"%s\" other than off", *names);
-        if (!off) return unsupported(path, *names, what, error);
+        if (!off) return fail_unsupported(path, *names, what, error);
     }
     return true;
 }
 
-/* ---- parts that both forms have ---- */
+/* ---- common to both file formats ---- */
 
 static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabulary, zi_error *error)
 {
@@ -51,25 +51,26 @@ static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabular
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, item->string,
                                    "the id of token \"%.100s\" must be a whole number from 0 to %d",
                                    item->string, ZI_BPE_LIMIT - 1);
-        if (!zi_bpe_add(bpe, path, item->string, strlen(item->string), (int32_t)item->valuedouble,
-                        false, error))
+        if (!zi_bpe_add_token(bpe, path, item->string, strlen(item->string),
+                              (int32_t)item->valuedouble, false, error))
             return false;
     }
     return true;
 }
 
-/* One added token; it may stand in the vocabulary, too. */
-static bool add_added(zi_tokenizer_files *files, const char *path, const cJSON *item, int32_t id,
-                      zi_error *error)
+/* Adds one added token, which the vocabulary may contain already under the same id. */
+static bool add_added_token(zi_tokenizer_files *files, const char *path, const cJSON *item,
+                            int32_t id, zi_error *error)
 {
     static const char *const switches[] = {"single_word", "lstrip", "rstrip", "normalized", NULL};
     const char *content;
     if (!zi_json_string(path, item, "content", &content, error) ||
-        !all_off(path, item, switches, error))
+        !check_unset(path, item, switches, error))
         return false;
-    int32_t known = zi_bpe_find(&files->bpe, content, strlen(content));
+    int32_t known = zi_bpe_find_token(&files->bpe, content, strlen(content));
     if (known < 0) {
-        if (!zi_bpe_add(&files->bpe, path, content, strlen(content), id, true, error)) return false;
+        if (!zi_bpe_add_token(&files->bpe, path, content, strlen(content), id, true, error))
+            return false;
     } else if (known != id || files->bpe.tokens[id].raw) {
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, content,
                                "added token \"%.100s\" stands there twice, with ids %d and %d",
@@ -90,7 +91,7 @@ bool zi_tokenizer_reserve_added(zi_tokenizer_files *files, const char *path, siz
     return files->added || zi_error_no_memory(error, count * sizeof *files->added);
 }
 
-static size_t children(const cJSON *parent)
+static size_t count_children(const cJSON *parent)
 {
     size_t count = 0;
     for (const cJSON *item = parent->child; item; item = item->next) count++;
@@ -116,12 +117,12 @@ static bool read_normalizer(zi_tokenizer_files *files, const char *path, const c
 {
     const cJSON *normalizer = zi_json_find(root, "normalizer");
     files->nfc = normalizer != NULL;
-    if (normalizer && !has_type(normalizer, "NFC"))
-        return unsupported(path, "normalizer", "a normalizer other than NFC", error);
+    if (normalizer && !has_type_name(normalizer, "NFC"))
+        return fail_unsupported(path, "normalizer", "a normalizer other than NFC", error);
     return true;
 }
 
-/* A Sequence of one Split by a regular expression and ByteLevel without one of its own. */
+/* Reads pre_tokenizer, which must be a Sequence of Split by a Regex and ByteLevel without regex. */
 static bool read_splitter(zi_tokenizer_files *files, const char *path, const cJSON *root,
                           zi_error *error)
 {
@@ -133,13 +134,15 @@ static bool read_splitter(zi_tokenizer_files *files, const char *path, const cJS
     const cJSON *behavior = zi_json_find(split, "behavior");
     const cJSON *regex = zi_json_find(zi_json_find(split, "pattern"), "Regex");
     /* use_regex is true when it is absent. */
-    if (!has_type(sequence, "Sequence") || cJSON_GetArraySize(parts) != 2 ||
-        !has_type(split, "Split") || !has_type(bytes, "ByteLevel") || !cJSON_IsString(regex) ||
-        !cJSON_IsString(behavior) || strcmp(behavior->valuestring, "Isolated") != 0 ||
+    if (!has_type_name(sequence, "Sequence") || cJSON_GetArraySize(parts) != 2 ||
+        !has_type_name(split, "Split") || !has_type_name(bytes, "ByteLevel") ||
+        !cJSON_IsString(regex) || !cJSON_IsString(behavior) ||
+        strcmp(behavior->valuestring, "Isolated") != 0 ||
         !cJSON_IsFalse(zi_json_find(bytes, "use_regex")))
-        return unsupported(path, "pre_tokenizer",
-                           "a pre_tokenizer other than Split by Regex, then ByteLevel", error);
-    return all_off(path, split, split_off, error) && all_off(path, bytes, bytes_off, error) &&
+        return fail_unsupported(path, "pre_tokenizer",
+                                "a pre_tokenizer other than Split by Regex, then ByteLevel", error);
+    return check_unset(path, split, split_off, error) &&
+           check_unset(path, bytes, bytes_off, error) &&
            zi_tokenizer_keep_pattern(files, path, regex->valuestring, error);
 }
 
@@ -150,19 +153,19 @@ static bool add_merge(zi_bpe *bpe, const char *path, const cJSON *item, zi_error
     if (cJSON_IsString(item)) {
         const char *text = item->valuestring, *space = strchr(text, ' ');
         if (space && !strchr(space + 1, ' '))
-            return zi_bpe_merge(bpe, path, text, (size_t)(space - text), space + 1,
-                                strlen(space + 1), error);
-    } else if (cJSON_IsArray(item) && children(item) == 2 && cJSON_IsString(left) &&
+            return zi_bpe_add_merge(bpe, path, text, (size_t)(space - text), space + 1,
+                                    strlen(space + 1), error);
+    } else if (cJSON_IsArray(item) && count_children(item) == 2 && cJSON_IsString(left) &&
                cJSON_IsString(right)) {
-        return zi_bpe_merge(bpe, path, left->valuestring, strlen(left->valuestring),
-                            right->valuestring, strlen(right->valuestring), error);
+        return zi_bpe_add_merge(bpe, path, left->valuestring, strlen(left->valuestring),
+                                right->valuestring, strlen(right->valuestring), error);
     }
     return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                         "merge %u must be two tokens: \"a b\" or [\"a\", \"b\"]", bpe->merges + 1);
 }
 
-static bool read_model(zi_tokenizer_files *files, const char *path, const cJSON *root,
-                       zi_error *error)
+static bool read_bpe_model(zi_tokenizer_files *files, const char *path, const cJSON *root,
+                           zi_error *error)
 {
     static const char *const switches[] = {"dropout",
                                            "unk_token",
@@ -173,16 +176,16 @@ static bool read_model(zi_tokenizer_files *files, const char *path, const cJSON 
                                            NULL};
     const cJSON *model, *vocabulary, *merges, *added;
     if (!zi_json_object(path, root, "model", &model, error)) return false;
-    if (!has_type(model, "BPE"))
-        return unsupported(path, "model", "a model of a type other than BPE", error);
-    if (!zi_json_unique(path, model, "field \"model\"", error) ||
-        !all_off(path, model, switches, error) ||
+    if (!has_type_name(model, "BPE"))
+        return fail_unsupported(path, "model", "a model of a type other than BPE", error);
+    if (!zi_json_check_unique_keys(path, model, "field \"model\"", error) ||
+        !check_unset(path, model, switches, error) ||
         !zi_json_object(path, model, "vocab", &vocabulary, error) ||
         !zi_json_array(path, model, "merges", &merges, error) ||
         !zi_json_array(path, root, "added_tokens", &added, error) ||
-        !zi_tokenizer_reserve_added(files, path, children(added), error) ||
-        !zi_bpe_init(&files->bpe, path, children(vocabulary) + children(added), children(merges),
-                     error) ||
+        !zi_tokenizer_reserve_added(files, path, count_children(added), error) ||
+        !zi_bpe_init(&files->bpe, path, count_children(vocabulary) + count_children(added),
+                     count_children(merges), error) ||
         !add_vocabulary(&files->bpe, path, vocabulary, error))
         return false;
     for (const cJSON *item = merges->child; item; item = item->next)
@@ -190,26 +193,26 @@ static bool read_model(zi_tokenizer_files *files, const char *path, const cJSON 
     for (const cJSON *item = added->child; item; item = item->next) {
         int id;
         if (!zi_json_int(path, item, "id", 0, ZI_BPE_LIMIT - 1, &id, error) ||
-            !add_added(files, path, item, id, error))
+            !add_added_token(files, path, item, id, error))
             return false;
     }
     return zi_bpe_seal(&files->bpe, path, error);
 }
 
-/* Its fields "truncation" and "padding" are about batches, "decoder" is about the way back. */
-static bool read_one_file(zi_tokenizer_files *files, const char *path, zi_error *error)
+/* Reads tokenizer.json. Ignored are "truncation" and "padding" (for batches) and "decoder". */
+static bool read_tokenizer_json(zi_tokenizer_files *files, const char *path, zi_error *error)
 {
     cJSON *root = NULL;
     if (!zi_json_read(path, MAX_FILE, &root, error)) return false;
     bool ok = false;
     const cJSON *processor = zi_json_find(root, "post_processor");
-    if (!zi_json_unique(path, root, "the file", error)) goto out;
-    if (processor && !has_type(processor, "ByteLevel")) {
-        unsupported(path, "post_processor", "a post_processor other than ByteLevel", error);
+    if (!zi_json_check_unique_keys(path, root, "the file", error)) goto out;
+    if (processor && !has_type_name(processor, "ByteLevel")) {
+        fail_unsupported(path, "post_processor", "a post_processor other than ByteLevel", error);
         goto out;
     }
     ok = read_normalizer(files, path, root, error) && read_splitter(files, path, root, error) &&
-         read_model(files, path, root, error);
+         read_bpe_model(files, path, root, error);
 out:
     cJSON_Delete(root);
     return ok;
@@ -217,10 +220,10 @@ out:
 
 /* ---- vocab.json, merges.txt, tokenizer_config.json ---- */
 
-/* Lines "left right"; those that begin with "#version" and empty ones do not count. With bpe NULL
- * the lines are only counted. */
-static bool walk_merges(const char *path, const char *text, zi_bpe *bpe, size_t *count,
-                        zi_error *error)
+/* Adds the merges of merges.txt, lines "left right"; empty lines and "#version" are skipped. bpe
+ * NULL: only sets *count. */
+static bool read_merge_lines(const char *path, const char *text, zi_bpe *bpe, size_t *count,
+                             zi_error *error)
 {
     *count = 0;
     for (const char *line = text; *line;) {
@@ -234,7 +237,7 @@ static bool walk_merges(const char *path, const char *text, zi_bpe *bpe, size_t 
             if (!space || memchr(space + 1, ' ', size - left - 1))
                 return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                                     "merge %zu must be a line of two tokens, \"a b\"", *count);
-            if (bpe && !zi_bpe_merge(bpe, path, line, left, space + 1, size - left - 1, error))
+            if (bpe && !zi_bpe_add_merge(bpe, path, line, left, space + 1, size - left - 1, error))
                 return false;
         }
         line = next;
@@ -242,9 +245,9 @@ static bool walk_merges(const char *path, const char *text, zi_bpe *bpe, size_t 
     return true;
 }
 
-/* The tokens that tokenizer_config.json has by their ids. */
-static bool add_from_config(zi_tokenizer_files *files, const char *path, const cJSON *added,
-                            zi_error *error)
+/* Adds the tokens of added_tokens_decoder in tokenizer_config.json, whose keys are ids. */
+static bool add_config_tokens(zi_tokenizer_files *files, const char *path, const cJSON *added,
+                              zi_error *error)
 {
     for (const cJSON *item = added->child; item; item = item->next) {
         char *end;
@@ -254,25 +257,26 @@ static bool add_from_config(zi_tokenizer_files *files, const char *path, const c
                 error, ZI_ERROR_BAD_FORMAT, path, item->string,
                 "key \"%.100s\" of added_tokens_decoder must be an id from 0 to %d", item->string,
                 ZI_BPE_LIMIT - 1);
-        if (!add_added(files, path, item, (int32_t)id, error)) return false;
+        if (!add_added_token(files, path, item, (int32_t)id, error)) return false;
     }
     return true;
 }
 
-static bool read_config(const char *path, cJSON **config, const cJSON **added, zi_error *error)
+static bool read_tokenizer_config(const char *path, cJSON **config, const cJSON **added,
+                                  zi_error *error)
 {
     static const char *const switches[] = {"add_prefix_space", "split_special_tokens", NULL};
     const char *type;
     if (!zi_json_read(path, MAX_FILE, config, error) ||
-        !zi_json_unique(path, *config, "the file", error) ||
+        !zi_json_check_unique_keys(path, *config, "the file", error) ||
         !zi_json_string(path, *config, "tokenizer_class", &type, error) ||
-        !all_off(path, *config, switches, error) ||
+        !check_unset(path, *config, switches, error) ||
         !zi_json_object(path, *config, "added_tokens_decoder", added, error) ||
-        !zi_json_unique(path, *added, "field \"added_tokens_decoder\"", error))
+        !zi_json_check_unique_keys(path, *added, "field \"added_tokens_decoder\"", error))
         return false;
     if (strcmp(type, "Qwen2Tokenizer") != 0 && strcmp(type, "Qwen2TokenizerFast") != 0)
-        return unsupported(path, "tokenizer_class", "a tokenizer_class other than Qwen2Tokenizer",
-                           error);
+        return fail_unsupported(path, "tokenizer_class",
+                                "a tokenizer_class other than Qwen2Tokenizer", error);
     return true;
 }
 
@@ -287,7 +291,7 @@ static bool read_three_files(zi_tokenizer_files *files, const char *vocab_path,
     bool ok = false;
     if (!zi_json_read(vocab_path, MAX_FILE, &vocabulary, error) ||
         !zi_file_read(merges_path, MAX_FILE, &merges, &size, error) ||
-        !read_config(config_path, &config, &added, error))
+        !read_tokenizer_config(config_path, &config, &added, error))
         goto out;
     if (!cJSON_IsObject(vocabulary)) {
         zi_error_set(error, ZI_ERROR_BAD_FORMAT, vocab_path,
@@ -296,12 +300,13 @@ static bool read_three_files(zi_tokenizer_files *files, const char *vocab_path,
     }
     files->nfc = true;
     ok = zi_tokenizer_keep_pattern(files, vocab_path, zi_qwen_pattern, error) &&
-         zi_tokenizer_reserve_added(files, config_path, children(added), error) &&
-         walk_merges(merges_path, merges, NULL, &count, error) &&
-         zi_bpe_init(bpe, vocab_path, children(vocabulary) + children(added), count, error) &&
+         zi_tokenizer_reserve_added(files, config_path, count_children(added), error) &&
+         read_merge_lines(merges_path, merges, NULL, &count, error) &&
+         zi_bpe_init(bpe, vocab_path, count_children(vocabulary) + count_children(added), count,
+                     error) &&
          add_vocabulary(bpe, vocab_path, vocabulary, error) &&
-         walk_merges(merges_path, merges, bpe, &count, error) &&
-         add_from_config(files, config_path, added, error) && zi_bpe_seal(bpe, vocab_path, error);
+         read_merge_lines(merges_path, merges, bpe, &count, error) &&
+         add_config_tokens(files, config_path, added, error) && zi_bpe_seal(bpe, vocab_path, error);
 out:
     cJSON_Delete(vocabulary);
     cJSON_Delete(config);
@@ -322,7 +327,7 @@ bool zi_tokenizer_read(const char *dir, zi_tokenizer_files *out, zi_error *error
         goto out;
     }
     if (zi_is_file(paths[0]))
-        ok = read_one_file(&files, paths[0], error);
+        ok = read_tokenizer_json(&files, paths[0], error);
     else if (zi_is_file(paths[1]))
         ok = read_three_files(&files, paths[1], paths[2], paths[3], error);
     else

@@ -1,4 +1,4 @@
-/* The files of a tokenizer folder, or the tokenizer in a GGUF file. Only for tokenizer.c. */
+/* Reads tokenizer folders and the tokenizer in GGUF metadata. Used by tokenizer.c only. */
 #ifndef ZI_MODEL_TOKENIZER_READ_H
 #define ZI_MODEL_TOKENIZER_READ_H
 
@@ -7,13 +7,13 @@
 
 typedef struct {
     zi_bpe bpe;
-    int32_t *added; /* [added_count] ids of the tokens that are found in text as they stand */
+    int32_t *added; /* [added_count] ids of added tokens, which are matched literally in text */
     size_t added_count;
-    char *pattern; /* regular expression of a word, as the file has it */
+    char *pattern; /* pre-tokenizer's regular expression, in the file's (Oniguruma's) syntax */
     char *path;    /* the file that the pattern came from, for errors */
     bool nfc;
     zi_tokenizer_usage usage;
-    char *chat_template; /* what usage.chat_template points to */
+    char *chat_template; /* owns usage.chat_template */
 } zi_tokenizer_files;
 
 bool zi_tokenizer_read(const char *dir, zi_tokenizer_files *out, zi_error *error) ZI_CHECKED;
@@ -23,14 +23,15 @@ void zi_tokenizer_files_free(zi_tokenizer_files *files);
 
 /* ---- for reading ---- */
 
-/* What the class Qwen2Tokenizer has built in and neither three files nor a GGUF say. */
+/* The pre-tokenizer pattern built into transformers' Qwen2Tokenizer, which vocab.json and GGUF
+ * files leave out. */
 extern const char zi_qwen_pattern[];
 
-/* Makes room for the ids of added tokens. */
+/* Allocates files->added for `count` ids. Fails when there are more than are supported. */
 bool zi_tokenizer_reserve_added(zi_tokenizer_files *files, const char *path, size_t count,
                                 zi_error *error) ZI_CHECKED;
 
-/* Keeps copies of a pattern and of the path it came from. */
+/* Stores copies of the pattern and of the path it came from. */
 bool zi_tokenizer_keep_pattern(zi_tokenizer_files *files, const char *path, const char *pattern,
                                zi_error *error) ZI_CHECKED;
 

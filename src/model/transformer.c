@@ -9,13 +9,13 @@ enum { PAD_TO = 32, FREQUENCIES = 256, T_HIDDEN = 1024 };
 #define FINAL_EPS 1e-6f
 #define QK_EPS 1e-5f
 
-static const zi_view none; /* for arguments that are left out */
+static const zi_view none; /* passed for optional arguments */
 
 /* ---- binding ---- */
 
 enum { DIM, FFN, HEAD, MODULATION, MODULATIONS, CAPTION, PATCH, TIME_IN, TIME_HIDDEN, SIZES };
 
-static void sizes_of(const zi_transformer_config *c, size_t sizes[SIZES])
+static void module_sizes(const zi_transformer_config *c, size_t sizes[SIZES])
 {
     sizes[DIM] = (size_t)c->dim;
     sizes[FFN] = (size_t)c->ffn;
@@ -98,12 +98,12 @@ bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *confi
     t.context_refiner = t.noise_refiner + refiners;
     t.layers = t.context_refiner + refiners;
     size_t sizes[SIZES];
-    sizes_of(config, sizes);
+    module_sizes(config, sizes);
     zi_weights_bind(w, "", end_slots, sizes, &t);
     bind_blocks(w, sizes, "noise_refiner", config->refiners, true, t.noise_refiner);
     bind_blocks(w, sizes, "context_refiner", config->refiners, false, t.context_refiner);
     bind_blocks(w, sizes, "layers", config->layers, true, t.layers);
-    if (w->failed || !zi_weights_all_used(w, error)) {
+    if (w->failed || !zi_weights_end_binding(w, error)) {
         zi_transformer_free(&t);
         return false;
     }
@@ -120,21 +120,21 @@ void zi_transformer_free(zi_transformer *t)
 
 /* ---- sequences ---- */
 
-static size_t pad_count(size_t n)
+static size_t round_up_to_pad(size_t n)
 {
     return (n + PAD_TO - 1) / PAD_TO * PAD_TO;
 }
 
-void zi_sequence_plan(const zi_transformer *t, size_t height, size_t width, size_t caption,
-                      zi_arena *arena, zi_sequence *out)
+void zi_sequence_reserve(const zi_transformer *t, size_t height, size_t width, size_t caption,
+                         zi_arena *arena, zi_sequence *out)
 {
     size_t image = (height / 2) * (width / 2);
     zi_sequence s = {.height = height,
                      .width = width,
                      .image = image,
-                     .image_padded = pad_count(image),
+                     .image_padded = round_up_to_pad(image),
                      .caption = caption,
-                     .caption_padded = pad_count(caption)};
+                     .caption_padded = round_up_to_pad(caption)};
     s.tokens = s.image_padded + s.caption_padded;
     size_t half = (size_t)t->config.head_dim / 2;
     s.cosines = zi_arena_floats(arena, s.tokens, half);
@@ -143,7 +143,8 @@ void zi_sequence_plan(const zi_transformer *t, size_t height, size_t width, size
     *out = s;
 }
 
-/* Angles of one row: for each axis position * theta^(-2i/width), in double and then f32. */
+/* Cosines and sines of one token: angles position * theta^(-2i/width) for each axis, computed in
+ * double and rounded to f32. */
 static void rope_row(const zi_transformer_config *c, const size_t position[3], float *cosines,
                      float *sines)
 {
@@ -156,8 +157,8 @@ static void rope_row(const zi_transformer_config *c, const size_t position[3], f
         }
 }
 
-/* Positions (time, y, x): caption tokens count on through their padding, the image stands at the
- * time after the caption, its padding at the origin. */
+/* Fills the rope tables. Positions are (time, y, x): caption tokens, padding included, have times
+ * 1, 2, ...; image tokens have the next time; image padding is at (0, 0, 0). */
 static void fill_rope_tables(zi_exec *exec, const zi_transformer_config *c, const zi_sequence *s)
 {
     float cosines[ZI_MAX_HEAD / 2], sines[ZI_MAX_HEAD / 2];
@@ -179,7 +180,7 @@ static void fill_rope_tables(zi_exec *exec, const zi_transformer_config *c, cons
 
 /* ---- blocks ---- */
 
-/* Memory of one step (or caption) of T rows. */
+/* Activations of one step, or of the caption, for T tokens. */
 typedef struct {
     zi_view h, q, k, v;            /* [T, dim] */
     zi_view gate, up;              /* [T, ffn] */
@@ -190,7 +191,8 @@ typedef struct {
     zi_view t_emb, t_silu;         /* [1, modulation] */
 } workspace;
 
-static workspace take(zi_arena *arena, const zi_transformer_config *c, size_t T, size_t image)
+static workspace reserve_workspace(zi_arena *arena, const zi_transformer_config *c, size_t T,
+                                   size_t image)
 {
     size_t D = (size_t)c->dim, F = (size_t)c->ffn, M = (size_t)c->modulation;
     return (workspace){
@@ -210,7 +212,7 @@ static workspace take(zi_arena *arena, const zi_transformer_config *c, size_t T,
     };
 }
 
-/* The same memory for fewer rows. */
+/* The workspace restricted to its first T rows. */
 static workspace first_rows(workspace ws, size_t T)
 {
     zi_view *const views[] = {&ws.h, &ws.q, &ws.k, &ws.v, &ws.gate, &ws.up};
@@ -218,21 +220,23 @@ static workspace first_rows(workspace ws, size_t T)
     return ws;
 }
 
-void zi_transformer_plan(const zi_transformer *t, const zi_sequence *s, zi_arena *arena)
+void zi_transformer_reserve(const zi_transformer *t, const zi_sequence *s, zi_arena *arena)
 {
     size_t mark = zi_arena_mark(arena);
-    take(arena, &t->config, s->tokens, s->image_padded);
+    reserve_workspace(arena, &t->config, s->tokens, s->image_padded);
     zi_arena_floats(arena, s->caption, (size_t)t->config.caption_dim); /* normed captions */
     zi_arena_reset(arena, mark);
 }
 
-/* How a block's modulation vector is cut; no views in the context refiner. */
+/* The four parts of a block's modulation vector; empty views in the context refiner. */
 typedef struct {
     zi_view scale_msa, gate_msa, scale_mlp, gate_mlp; /* [1, dim] */
 } modulation;
 
-static modulation modulate(const zi_run *run, const zi_block *block, const workspace *ws,
-                           const char *name)
+/* Computes a block's modulation from ws->t_emb into ws->modulation, with tanh applied to the gates.
+ */
+static modulation compute_modulation(const zi_run *run, const zi_block *block, const workspace *ws,
+                                     const char *name)
 {
     if (!block->modulation) return (modulation){0};
     size_t D = ws->modulation.columns / 4;
@@ -246,7 +250,7 @@ static modulation modulate(const zi_run *run, const zi_block *block, const works
     return m;
 }
 
-/* x [T, dim] in place; ws and the rope tables are of its rows. */
+/* One transformer block; x [T, dim] is updated in place. ws, cosines and sines have T rows. */
 static void block_forward(const zi_run *run, const zi_transformer_config *c, const zi_block *block,
                           const workspace *ws, zi_view x, zi_view cosines, zi_view sines,
                           const char *name)
@@ -255,7 +259,7 @@ static void block_forward(const zi_run *run, const zi_transformer_config *c, con
     size_t T = x.rows, heads = (size_t)c->heads, dim = (size_t)c->head_dim;
     zi_view q_heads = zi_view_reshape(ws->q, T * heads, dim);
     zi_view k_heads = zi_view_reshape(ws->k, T * heads, dim);
-    modulation m = modulate(run, block, ws, name);
+    modulation m = compute_modulation(run, block, ws, name);
 
     zi_rms_norm(exec, x, block->attention_norm1, c->eps, m.scale_msa, ws->h);
     zi_linear(exec, ws->h, block->q, NULL, ws->q);
@@ -275,7 +279,7 @@ static void block_forward(const zi_run *run, const zi_transformer_config *c, con
                                             .fast = zi_weight_quantized(block->q)});
     zi_linear(exec, ws->h, block->out, NULL, ws->q);
     zi_run_tap(run, ws->q, "%s.attention", name);
-    zi_add_rms_norm(exec, ws->q, block->attention_norm2, c->eps, m.gate_msa, x);
+    zi_rms_norm_add(exec, ws->q, block->attention_norm2, c->eps, m.gate_msa, x);
 
     zi_rms_norm(exec, x, block->ffn_norm1, c->eps, m.scale_mlp, ws->h);
     zi_linear(exec, ws->h, block->w1, NULL, ws->gate);
@@ -283,18 +287,18 @@ static void block_forward(const zi_run *run, const zi_transformer_config *c, con
     zi_silu_mul(exec, ws->gate, ws->up);
     zi_linear(exec, ws->gate, block->w2, NULL, ws->h);
     zi_run_tap(run, ws->h, "%s.feed_forward", name);
-    zi_add_rms_norm(exec, ws->h, block->ffn_norm2, c->eps, m.gate_mlp, x);
+    zi_rms_norm_add(exec, ws->h, block->ffn_norm2, c->eps, m.gate_mlp, x);
 }
 
-/* A run of blocks over the same rows; done and total count blocks of the whole step. */
+/* Blocks that run over the same rows. done and total: blocks of the whole step, for progress. */
 typedef struct {
     const zi_transformer_config *config;
     workspace ws;
     zi_view cosines, sines;
     int done, total;
-} stack;
+} block_stack;
 
-static bool stack_forward(const zi_run *run, stack *s, const zi_block *blocks, int count,
+static bool stack_forward(const zi_run *run, block_stack *s, const zi_block *blocks, int count,
                           const char *stack_name, zi_view x, zi_error *error)
 {
     for (int i = 0; i < count; i++) {
@@ -303,12 +307,13 @@ static bool stack_forward(const zi_run *run, stack *s, const zi_block *blocks, i
         block_forward(run, s->config, &blocks[i], &s->ws, x, s->cosines, s->sines, name);
         zi_run_tap(run, x, "%s", name);
         s->done++;
-        if (!zi_run_layer_done(run, (double)s->done / s->total, x, error, "%s", name)) return false;
+        if (!zi_run_finish_layer(run, (double)s->done / s->total, x, error, "%s", name))
+            return false;
     }
     return true;
 }
 
-/* Rows from n on become copies of the pad token. */
+/* Sets the rows of x from n on to the pad token. */
 static void pad_rows(zi_exec *exec, zi_view x, size_t n, const zi_weight *token)
 {
     zi_view row = token->data;
@@ -321,7 +326,7 @@ bool zi_transformer_caption(const zi_run *run, const zi_transformer *t, zi_view 
 {
     const zi_transformer_config *c = &t->config;
     size_t mark = zi_arena_mark(run->arena);
-    workspace ws = take(run->arena, c, s->tokens, s->image_padded);
+    workspace ws = reserve_workspace(run->arena, c, s->tokens, s->image_padded);
     zi_view normed = zi_arena_floats(run->arena, s->caption, (size_t)c->caption_dim);
     fill_rope_tables(run->exec, c, s);
     zi_rms_norm(run->exec, features, t->caption_norm, c->eps, none, normed);
@@ -329,19 +334,19 @@ bool zi_transformer_caption(const zi_run *run, const zi_transformer *t, zi_view 
               zi_view_rows(s->refined, 0, s->caption));
     pad_rows(run->exec, s->refined, s->caption, t->caption_pad);
     zi_run_tap(run, s->refined, "cap_in");
-    stack pass = {.config = c,
-                  .ws = first_rows(ws, s->caption_padded),
-                  .cosines = zi_view_rows(s->cosines, s->image_padded, s->caption_padded),
-                  .sines = zi_view_rows(s->sines, s->image_padded, s->caption_padded),
-                  .total = c->refiners};
+    block_stack pass = {.config = c,
+                        .ws = first_rows(ws, s->caption_padded),
+                        .cosines = zi_view_rows(s->cosines, s->image_padded, s->caption_padded),
+                        .sines = zi_view_rows(s->sines, s->image_padded, s->caption_padded),
+                        .total = c->refiners};
     bool ok = stack_forward(run, &pass, t->context_refiner, c->refiners, "context_refiner",
                             s->refined, error);
     zi_arena_reset(run->arena, mark);
     return ok;
 }
 
-/* t_emb [1, modulation]: sinusoids of 1000 t through a small network. f32 throughout, as in torch.
- */
+/* Sets ws->t_emb [1, modulation] to the timestep embedding: sinusoids of t_scale * time through a
+ * two-layer MLP, all in f32 as in torch. */
 static void embed_time(const zi_run *run, const zi_transformer *t, float time, const workspace *ws)
 {
     enum { HALF = FREQUENCIES / 2 };
@@ -358,7 +363,7 @@ static void embed_time(const zi_run *run, const zi_transformer *t, float time, c
     zi_run_tap(run, ws->t_emb, "t_emb");
 }
 
-/* latents [C, H, W] <-> patches [H/2 * W/2, (y, x, C)]: channels change fastest in a patch. */
+/* latents [C, H, W] -> patches [H/2 * W/2, (y, x, C)], channels innermost; forward false: back. */
 static void patchify(zi_exec *exec, const zi_sequence *s, zi_view latents, zi_view patches,
                      bool forward)
 {
@@ -377,7 +382,7 @@ static void patchify(zi_exec *exec, const zi_sequence *s, zi_view latents, zi_vi
     zi_permute(exec, forward ? &args : &back);
 }
 
-/* x [image, dim] -> patches [image, 4 channels]. */
+/* ws->x [image, dim] -> ws->patches [image, 4 channels]: modulated layer norm and projection. */
 static void final_layer(const zi_run *run, const zi_transformer *t, size_t image,
                         const workspace *ws)
 {
@@ -396,7 +401,7 @@ bool zi_transformer_step(const zi_run *run, const zi_transformer *t, const zi_se
 {
     const zi_transformer_config *c = &t->config;
     size_t mark = zi_arena_mark(run->arena);
-    workspace ws = take(run->arena, c, s->tokens, s->image_padded);
+    workspace ws = reserve_workspace(run->arena, c, s->tokens, s->image_padded);
     zi_view patches = zi_view_rows(ws.patches, 0, s->image);
     zi_view image = zi_view_rows(ws.x, 0, s->image_padded);
     embed_time(run, t, time, &ws);
@@ -407,11 +412,11 @@ bool zi_transformer_step(const zi_run *run, const zi_transformer *t, const zi_se
     pad_rows(run->exec, image, s->image, t->x_pad);
     zi_run_tap(run, image, "x_in");
 
-    stack pass = {.config = c,
-                  .ws = first_rows(ws, s->image_padded),
-                  .cosines = zi_view_rows(s->cosines, 0, s->image_padded),
-                  .sines = zi_view_rows(s->sines, 0, s->image_padded),
-                  .total = c->refiners + c->layers};
+    block_stack pass = {.config = c,
+                        .ws = first_rows(ws, s->image_padded),
+                        .cosines = zi_view_rows(s->cosines, 0, s->image_padded),
+                        .sines = zi_view_rows(s->sines, 0, s->image_padded),
+                        .total = c->refiners + c->layers};
     bool ok =
         stack_forward(run, &pass, t->noise_refiner, c->refiners, "noise_refiner", image, error);
     zi_copy_rows(run->exec, s->refined, zi_view_rows(ws.x, s->image_padded, s->caption_padded));

@@ -31,34 +31,35 @@ typedef struct {
     zi_block *noise_refiner, *context_refiner, *layers;
 } zi_transformer;
 
-/* Binds weights that are open already; takes them over, also on failure. */
+/* Binds open weights. Takes ownership of *weights, also on failure. */
 bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *config,
                          zi_transformer *out, zi_error *error) ZI_CHECKED;
 
 void zi_transformer_free(zi_transformer *transformer);
 
-/* An image size and a caption, prepared for any number of steps: both are padded to multiples of
- * 32 tokens with learned pad tokens, which take part in attention like all others. */
+/* The token sequence of one image size and caption, used by all steps. Image and caption are padded
+ * to multiples of 32 tokens with learned pad tokens, which are attended to like all others. */
 typedef struct {
     size_t height, width;       /* latent pixels, even */
     size_t image, image_padded; /* tokens */
     size_t caption, caption_padded;
     size_t tokens;          /* image_padded + caption_padded */
     zi_view cosines, sines; /* [tokens, head_dim / 2]: image rows, then caption rows */
-    zi_view refined;        /* [caption_padded, dim]: out of the context refiner */
+    zi_view refined;        /* [caption_padded, dim]: output of the context refiner */
 } zi_sequence;
 
 /* Counts a sequence's tokens and takes memory for its tables from the arena (which may be
- * measuring). height and width: latent pixels. */
-void zi_sequence_plan(const zi_transformer *transformer, size_t height, size_t width,
-                      size_t caption, zi_arena *arena, zi_sequence *out);
+ * measuring). The tables stay unset until zi_transformer_caption. height, width: latent pixels;
+ * caption: tokens. */
+void zi_sequence_reserve(const zi_transformer *transformer, size_t height, size_t width,
+                         size_t caption, zi_arena *arena, zi_sequence *out);
 
-/* Adds the memory that zi_transformer_caption and zi_transformer_step take for their time. */
-void zi_transformer_plan(const zi_transformer *transformer, const zi_sequence *sequence,
-                         zi_arena *arena);
+/* Reserves, in a measuring arena, the temporary memory of zi_transformer_caption and _step. */
+void zi_transformer_reserve(const zi_transformer *transformer, const zi_sequence *sequence,
+                            zi_arena *arena);
 
-/* Fills the tables of a planned sequence and runs features [caption, caption_dim] through the
- * context refiner. Does not depend on the timestep, so once per prompt is enough.
+/* Fills the rope tables of a reserved sequence and runs features [caption, caption_dim] through the
+ * context refiner. It does not depend on the timestep, so once per prompt is enough.
  * Taps: cap_in, context_refiner.I. */
 bool zi_transformer_caption(const zi_run *run, const zi_transformer *transformer, zi_view features,
                             zi_sequence *sequence, zi_error *error) ZI_CHECKED;

@@ -6,11 +6,11 @@
 
 #define EPS 1e-6f
 
-enum { IMAGE = 3 }; /* channels of what is decoded */
+enum { IMAGE = 3 }; /* channels of the image */
 
 /* ---- binding ---- */
 
-/* Sizes of a module: channels that it takes and gives. */
+/* Sizes of a module: input and output channels. */
 enum { IN, OUT, SIZES };
 
 #define RESNET(field) offsetof(zi_resnet, field)
@@ -53,7 +53,7 @@ static const zi_slot last_slots[] = {
     {"decoder.conv_out.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(conv_out_bias)},
     {0}};
 
-/* Of upsample[0]; the others lie behind it. */
+/* Offsets are relative to an element of zi_vae.upsample. */
 static const zi_slot upsample_slots[] = {
     {"upsamplers.0.conv.weight", ZI_SLOT_CONV3, OUT, IN, VAE(upsample[0].conv) - VAE(upsample)},
     {"upsamplers.0.conv.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(upsample[0].bias) - VAE(upsample)},
@@ -69,16 +69,16 @@ static void bind_resnet(zi_weights *w, const zi_vae_config *c, size_t in, size_t
     if (in != out) zi_weights_bind(w, prefix, shortcut_slots, sizes, r);
 }
 
-static void bind_middle(zi_vae *vae, zi_weights *w, size_t wide)
+static void bind_middle(zi_vae *vae, zi_weights *w, size_t first)
 {
-    const size_t sizes[SIZES] = {wide, wide};
-    bind_resnet(w, &vae->config, wide, wide, "decoder.mid_block.resnets.0.", &vae->middle[0]);
-    bind_resnet(w, &vae->config, wide, wide, "decoder.mid_block.resnets.1.", &vae->middle[1]);
+    const size_t sizes[SIZES] = {first, first};
+    bind_resnet(w, &vae->config, first, first, "decoder.mid_block.resnets.0.", &vae->middle[0]);
+    bind_resnet(w, &vae->config, first, first, "decoder.mid_block.resnets.1.", &vae->middle[1]);
     vae->attention_norm = (zi_group_norm){.groups = (size_t)vae->config.groups, .eps = EPS};
     zi_weights_bind(w, "decoder.mid_block.attentions.0.", attention_slots, sizes, vae);
 }
 
-/* Channels of up block i: the config's list from its end. */
+/* Output channels of up block i: the config's list in reverse. */
 static size_t block_width(const zi_vae_config *c, int i)
 {
     return (size_t)c->channels[c->blocks - 1 - i];
@@ -115,14 +115,14 @@ bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out, 
         zi_vae_free(&vae);
         return zi_error_no_memory(error, resnets * sizeof *vae.resnets);
     }
-    size_t wide = block_width(config, 0), thin = block_width(config, config->blocks - 1);
+    size_t first = block_width(config, 0), last = block_width(config, config->blocks - 1);
     vae.norm_out = (zi_group_norm){.groups = (size_t)config->groups, .eps = EPS};
-    zi_weights_bind(w, "", first_slots, (size_t[SIZES]){(size_t)config->latent, wide}, &vae);
-    bind_middle(&vae, w, wide);
+    zi_weights_bind(w, "", first_slots, (size_t[SIZES]){(size_t)config->latent, first}, &vae);
+    bind_middle(&vae, w, first);
     bind_up_blocks(&vae, w);
-    zi_weights_bind(w, "", last_slots, (size_t[SIZES]){thin, IMAGE}, &vae);
+    zi_weights_bind(w, "", last_slots, (size_t[SIZES]){last, IMAGE}, &vae);
     zi_weights_ignore(w, "encoder.");
-    if (w->failed || !zi_weights_all_used(w, error)) {
+    if (w->failed || !zi_weights_end_binding(w, error)) {
         zi_vae_free(&vae);
         return false;
     }
@@ -137,46 +137,46 @@ void zi_vae_free(zi_vae *vae)
     *vae = (zi_vae){0};
 }
 
-/* ---- the space ----
+/* ---- scratch memory ----
  *
- * All feature maps live in one space that is not much larger than the largest of them. Each up
- * block has its place at the end of the space: in a row of it lies a row of the feature map x, and
- * behind that one of the hidden feature map h between the two convolutions of a resnet. A shortcut
- * is computed along with h, and both take the place of x row by row. An enlarged feature map begins
- * further ahead than the small one, and overwrites it as it is read. What is left in front is
+ * All feature maps share one scratch buffer, not much larger than the largest of them. Each up
+ * block has a slot at the end of the buffer. A row of the slot holds one row of the feature map x,
+ * followed by one row of the hidden feature map h between the two convolutions of a resnet. A
+ * shortcut is computed together with h, and both overwrite x row by row. An upsampled feature map
+ * begins before the smaller one and overwrites it as it is read. The memory in front of the slot is
  * workspace of the convolutions. */
 
-static void grow(size_t *most, size_t value)
+static void raise_max(size_t *max, size_t value)
 {
-    if (value > *most) *most = value;
+    if (value > *max) *max = value;
 }
 
-/* A place of feature maps; rows lie `stride` floats apart. */
+/* A slot for feature maps of height x width pixels; rows are `stride` floats apart. */
 typedef struct {
     size_t height, width, stride;
-} place;
+} map_slot;
 
-/* That of up block i, where block i - 1 has `before`. Its first feature map has as many channels as
- * the one before, and is no smaller. */
-static place place_of(const zi_vae_config *c, int i, const place *before)
+/* The slot of up block i; before: the slot of block i - 1, or the latents' size for block 0. It
+ * also holds the block's input, which has the channels of the previous block. */
+static map_slot block_slot(const zi_vae_config *c, int i, const map_slot *before)
 {
     size_t in = block_width(c, i ? i - 1 : 0), out = block_width(c, i);
-    place p = {before->height * 2, before->width * 2, (before->stride + 1) / 2};
-    if (i == 0) p = (place){before->height, before->width, 0};
-    grow(&p.stride, p.width * in);
-    grow(&p.stride, p.width * out * 2);
-    grow(&p.stride, p.width * IMAGE);
+    map_slot p = {before->height * 2, before->width * 2, (before->stride + 1) / 2};
+    if (i == 0) p = (map_slot){before->height, before->width, 0};
+    raise_max(&p.stride, p.width * in);
+    raise_max(&p.stride, p.width * out * 2);
+    raise_max(&p.stride, p.width * IMAGE);
     return p;
 }
 
-static size_t place_size(const place *p)
+static size_t slot_size(const map_slot *p)
 {
     return p->height * p->stride;
 }
 
-/* Lets `most` have room for a convolution that writes to p; doubled: from a map half as large. */
-static void grow_for(size_t *most, const zi_exec *exec, const place *p, size_t in, size_t out,
-                     bool shortcut, bool doubled)
+/* Raises *max to the floats that a convolution into slot p needs. doubled: it upsamples by 2. */
+static void raise_for_conv(size_t *max, const zi_exec *exec, const map_slot *p, size_t in,
+                           size_t out, bool shortcut, bool doubled)
 {
     static const zi_group_norm norm;
     size_t times = doubled ? 2 : 1;
@@ -188,72 +188,72 @@ static void grow_for(size_t *most, const zi_exec *exec, const place *p, size_t i
                             .norm = doubled ? NULL : &norm,
                             .y = {{.rows = p->height}, p->width, out},
                             .shortcut = shortcut ? &side : NULL};
-    grow(most, place_size(p) + zi_conv3x3_workspace(exec, &args) / sizeof(float));
+    raise_max(max, slot_size(p) + zi_conv3x3_workspace(exec, &args) / sizeof(float));
 }
 
-/* Floats of the space. */
-static size_t measure(const zi_exec *exec, const zi_vae *vae, size_t H, size_t W)
+/* Floats of scratch memory that decoding H x W latent pixels needs. */
+static size_t scratch_floats(const zi_exec *exec, const zi_vae *vae, size_t H, size_t W)
 {
     const zi_vae_config *c = &vae->config;
-    size_t most = 0, in = block_width(c, 0), latent = (size_t)c->latent;
-    place p = place_of(c, 0, &(place){H, W, 0});
-    grow_for(&most, exec, &p, latent, in, false, false);
-    most += H * W * latent;
-    grow_for(&most, exec, &p, in, in, false, false);
-    grow(&most, place_size(&p) + 4 * H * W * in); /* the middle attention */
+    size_t max = 0, in = block_width(c, 0), latent = (size_t)c->latent;
+    map_slot p = block_slot(c, 0, &(map_slot){H, W, 0});
+    raise_for_conv(&max, exec, &p, latent, in, false, false);
+    max += H * W * latent;
+    raise_for_conv(&max, exec, &p, in, in, false, false);
+    raise_max(&max, slot_size(&p) + 4 * H * W * in); /* the middle attention */
     for (int i = 0; i < c->blocks; i++) {
         size_t out = block_width(c, i);
-        if (i) p = place_of(c, i, &p);
-        if (i) grow_for(&most, exec, &p, in, in, false, true);
-        grow_for(&most, exec, &p, in, out, in != out, false);
-        grow_for(&most, exec, &p, out, out, false, false);
+        if (i) p = block_slot(c, i, &p);
+        if (i) raise_for_conv(&max, exec, &p, in, in, false, true);
+        raise_for_conv(&max, exec, &p, in, out, in != out, false);
+        raise_for_conv(&max, exec, &p, out, out, false, false);
         in = out;
     }
-    grow_for(&most, exec, &p, in, IMAGE, false, false);
-    return most;
+    raise_for_conv(&max, exec, &p, in, IMAGE, false, false);
+    return max;
 }
 
-/* A decoding on its way. */
+/* State of one decoding. */
 typedef struct {
     const zi_run *run;
     const zi_vae *vae;
-    zi_view space;   /* [1, floats] */
-    place at;        /* where the feature map stands */
-    zi_view moments; /* of what was written last, x or h */
-    int done, total; /* resnets */
-} decoding;
+    zi_view scratch; /* [1, floats] */
+    map_slot slot;   /* of the current block */
+    zi_view moments; /* of the feature map written last, x or h, for the next group norm */
+    int done, total; /* resnets, for progress */
+} decoder;
 
-static void take(decoding *d, zi_arena *arena, size_t size)
+static void reserve_scratch(decoder *d, zi_arena *arena, size_t size)
 {
-    d->space = zi_arena_floats(arena, 1, size);
+    d->scratch = zi_arena_floats(arena, 1, size);
     d->moments = zi_arena_take(arena, ZI_U8, ZI_MAX_CHANNELS, ZI_MOMENTS);
 }
 
-void zi_vae_plan(const zi_exec *exec, const zi_vae *vae, size_t height, size_t width,
-                 zi_arena *arena)
+void zi_vae_reserve(const zi_exec *exec, const zi_vae *vae, size_t height, size_t width,
+                    zi_arena *arena)
 {
     size_t mark = zi_arena_mark(arena);
-    decoding d;
-    take(&d, arena, measure(exec, vae, height, width));
+    decoder d;
+    reserve_scratch(&d, arena, scratch_floats(exec, vae, height, width));
     zi_arena_reset(arena, mark);
 }
 
-/* n floats of the space from `first` on, as rows without gaps. */
-static zi_view part_of(const decoding *d, size_t first, size_t rows, size_t columns)
+/* A contiguous view [rows, columns] of the scratch memory from float `first` on. */
+static zi_view scratch_view(const decoder *d, size_t first, size_t rows, size_t columns)
 {
-    return zi_view_reshape(zi_view_columns(d->space, first, rows * columns), rows, columns);
+    return zi_view_reshape(zi_view_columns(d->scratch, first, rows * columns), rows, columns);
 }
 
-/* x, with so many channels. */
-static zi_feature_map feature_map(const decoding *d, size_t channels)
+/* The feature map x in the current slot. */
+static zi_feature_map feature_map(const decoder *d, size_t channels)
 {
-    const place *p = &d->at;
-    zi_view view = part_of(d, d->space.columns - place_size(p), p->height, p->stride);
+    const map_slot *p = &d->slot;
+    zi_view view = scratch_view(d, d->scratch.columns - slot_size(p), p->height, p->stride);
     return (zi_feature_map){zi_view_columns(view, 0, p->width * channels), p->width, channels};
 }
 
-/* h beside an x of as many channels. */
-static zi_feature_map hidden(const decoding *d, size_t channels)
+/* The hidden feature map h beside x. */
+static zi_feature_map hidden_map(const decoder *d, size_t channels)
 {
     zi_feature_map h = feature_map(d, 2 * channels);
     h.view = zi_view_columns(h.view, h.width * channels, h.width * channels);
@@ -261,11 +261,12 @@ static zi_feature_map hidden(const decoding *d, size_t channels)
     return h;
 }
 
-/* A convolution, with workspace in front of the feature maps but behind the first `used` floats. */
-static void convolve(const decoding *d, zi_conv3x3_args args, size_t used)
+/* Runs a convolution. Its workspace is the scratch memory in front of the slot, without the first
+ * `used` floats. */
+static void convolve(const decoder *d, zi_conv3x3_args args, size_t used)
 {
     args.moments = d->moments;
-    args.workspace = zi_view_columns(d->space, used, d->space.columns - used);
+    args.workspace = zi_view_columns(d->scratch, used, d->scratch.columns - used);
     args.workspace.type = ZI_U8;
     args.workspace.columns *= sizeof(float);
     zi_conv3x3(d->run->exec, &args);
@@ -273,16 +274,16 @@ static void convolve(const decoding *d, zi_conv3x3_args args, size_t used)
 
 /* ---- taps ---- */
 
-/* Shows x to a tap, one row a pixel. */
-static void show(const decoding *d, size_t channels, const char *name)
+/* Passes x to the tap, one row per pixel. */
+static void tap_feature_map(const decoder *d, size_t channels, const char *name)
 {
     zi_feature_map x = feature_map(d, channels);
     zi_run_tap_map(d->run, &x, name);
 }
 
-static bool resnet_done(decoding *d, size_t channels, const char *name, zi_error *error)
+static bool finish_resnet(decoder *d, size_t channels, const char *name, zi_error *error)
 {
-    show(d, channels, name);
+    tap_feature_map(d, channels, name);
     d->done++;
     zi_check_moments(d->run->exec, d->moments, channels, name);
     return zi_run_progress(d->run, (double)d->done / d->total, error);
@@ -290,9 +291,10 @@ static bool resnet_done(decoding *d, size_t channels, const char *name, zi_error
 
 /* ---- stages ---- */
 
-static bool resnet_forward(decoding *d, const zi_resnet *r, const char *name, zi_error *error)
+static bool resnet_forward(decoder *d, const zi_resnet *r, const char *name, zi_error *error)
 {
-    zi_feature_map x = feature_map(d, r->in), sum = feature_map(d, r->out), h = hidden(d, r->out);
+    zi_feature_map x = feature_map(d, r->in), sum = feature_map(d, r->out),
+                   h = hidden_map(d, r->out);
     convolve(d,
              (zi_conv3x3_args){.weight = r->conv1,
                                .bias = r->conv1_bias,
@@ -311,18 +313,19 @@ static bool resnet_forward(decoding *d, const zi_resnet *r, const char *name, zi
                                .y = sum,
                                .add = true},
              0);
-    return resnet_done(d, r->out, name, error);
+    return finish_resnet(d, r->out, name, error);
 }
 
-/* Attention among all latent pixels, one head, with residual. */
-static void middle_attention(decoding *d)
+/* Single-head attention over all latent pixels, with residual. */
+static void middle_attention(decoder *d)
 {
     const zi_vae *vae = d->vae;
     zi_exec *exec = d->run->exec;
-    size_t C = vae->q->data.rows, pixels = d->at.height * d->at.width;
+    size_t C = vae->q->data.rows, pixels = d->slot.height * d->slot.width;
     zi_feature_map x = feature_map(d, C);
-    zi_view a = part_of(d, 0, pixels, C), q = part_of(d, pixels * C, pixels, C);
-    zi_view k = part_of(d, 2 * pixels * C, pixels, C), v = part_of(d, 3 * pixels * C, pixels, C);
+    zi_view a = scratch_view(d, 0, pixels, C), q = scratch_view(d, pixels * C, pixels, C);
+    zi_view k = scratch_view(d, 2 * pixels * C, pixels, C),
+            v = scratch_view(d, 3 * pixels * C, pixels, C);
     zi_group_norm_apply(exec, &vae->attention_norm, d->moments, &x, a);
     zi_linear(exec, a, vae->q, vae->q_bias, q);
     zi_linear(exec, a, vae->k, vae->k_bias, k);
@@ -330,27 +333,27 @@ static void middle_attention(decoding *d)
     zi_attention(exec, &(zi_attention_args){
                            .q = q, .k = k, .v = v, .out = a, .heads = 1, .kv_heads = 1, .dim = C});
     zi_linear(exec, a, vae->o, vae->o_bias, q);
-    zi_add(exec, x.view, zi_view_reshape(q, d->at.height, d->at.width * C));
+    zi_add(exec, x.view, zi_view_reshape(q, d->slot.height, d->slot.width * C));
     zi_moments(exec, &x, d->moments);
-    show(d, C, "mid_attn");
+    tap_feature_map(d, C, "mid_attn");
 }
 
-static bool middle_forward(decoding *d, zi_error *error)
+static bool middle_forward(decoder *d, zi_error *error)
 {
     if (!resnet_forward(d, &d->vae->middle[0], "vae mid_block.resnets.0", error)) return false;
     middle_attention(d);
     if (!resnet_forward(d, &d->vae->middle[1], "vae mid_block.resnets.1", error)) return false;
-    show(d, d->vae->q->data.rows, "mid_block");
+    tap_feature_map(d, d->vae->q->data.rows, "mid_block");
     return true;
 }
 
-/* To the place of up block i, twice as large. */
-static void enlarge(decoding *d, int i)
+/* Upsamples x by 2 into the slot of up block i. */
+static void upsample_block(decoder *d, int i)
 {
     const zi_weight *conv = d->vae->upsample[i - 1].conv;
     size_t channels = conv->data.rows;
     zi_feature_map x = feature_map(d, channels);
-    d->at = place_of(&d->vae->config, i, &d->at);
+    d->slot = block_slot(&d->vae->config, i, &d->slot);
     convolve(d,
              (zi_conv3x3_args){.weight = conv,
                                .bias = d->vae->upsample[i - 1].bias,
@@ -360,7 +363,7 @@ static void enlarge(decoding *d, int i)
              0);
 }
 
-static bool up_blocks_forward(decoding *d, zi_error *error)
+static bool up_blocks_forward(decoder *d, zi_error *error)
 {
     const zi_vae_config *c = &d->vae->config;
     int per_block = c->layers_per_block + 1;
@@ -370,21 +373,21 @@ static bool up_blocks_forward(decoding *d, zi_error *error)
             snprintf(name, sizeof name, "vae up_blocks.%d.resnets.%d", i, j);
             if (!resnet_forward(d, &d->vae->resnets[i * per_block + j], name, error)) return false;
         }
-        if (i + 1 < c->blocks) enlarge(d, i + 1);
+        if (i + 1 < c->blocks) upsample_block(d, i + 1);
         snprintf(name, sizeof name, "up_blocks.%d", i);
-        show(d, block_width(c, i), name);
+        tap_feature_map(d, block_width(c, i), name);
     }
     return true;
 }
 
-/* latents [latent, H * W] / scaling + shift, pixel by pixel at the beginning of the space, and
- * conv_in. */
-static void begin(decoding *d, zi_view latents)
+/* Writes latents [latent, H * W] / scaling + shift, channels innermost, to the start of the scratch
+ * memory and runs conv_in on them. */
+static void run_conv_in(decoder *d, zi_view latents)
 {
     const zi_vae_config *c = &d->vae->config;
     zi_exec *exec = d->run->exec;
-    size_t H = d->at.height, W = d->at.width, n = (size_t)c->latent, wide = block_width(c, 0);
-    zi_view pixels = part_of(d, 0, H * W, n);
+    size_t H = d->slot.height, W = d->slot.width, n = (size_t)c->latent, first = block_width(c, 0);
+    zi_view pixels = scratch_view(d, 0, H * W, n);
     zi_permute(exec, &(zi_permute_args){.from = latents,
                                         .to = pixels,
                                         .dims = 2,
@@ -396,21 +399,21 @@ static void begin(decoding *d, zi_view latents)
              (zi_conv3x3_args){.weight = d->vae->conv_in,
                                .bias = d->vae->conv_in_bias,
                                .x = {zi_view_reshape(pixels, H, W * n), W, n},
-                               .y = feature_map(d, wide)},
+                               .y = feature_map(d, first)},
              H * W * n);
-    show(d, wide, "conv_in");
+    tap_feature_map(d, first, "conv_in");
 }
 
-/* conv_out, in the place of its input, and from there to image [3, H * W]. */
-static void finish(decoding *d, zi_view image)
+/* Runs conv_out over its input in place, and copies the result to image [3, H * W]. */
+static void run_conv_out(decoder *d, zi_view image)
 {
-    size_t H = d->at.height, W = d->at.width;
-    size_t thin = block_width(&d->vae->config, d->vae->config.blocks - 1);
+    size_t H = d->slot.height, W = d->slot.width;
+    size_t last = block_width(&d->vae->config, d->vae->config.blocks - 1);
     zi_feature_map y = feature_map(d, IMAGE);
     convolve(d,
              (zi_conv3x3_args){.weight = d->vae->conv_out,
                                .bias = d->vae->conv_out_bias,
-                               .x = feature_map(d, thin),
+                               .x = feature_map(d, last),
                                .norm = &d->vae->norm_out,
                                .y = y},
              0);
@@ -428,14 +431,14 @@ bool zi_vae_decode(const zi_run *run, const zi_vae *vae, zi_view latents, size_t
 {
     const zi_vae_config *c = &vae->config;
     size_t mark = zi_arena_mark(run->arena);
-    decoding d = {.run = run,
-                  .vae = vae,
-                  .at = place_of(c, 0, &(place){height, width, 0}),
-                  .total = c->blocks * (c->layers_per_block + 1) + 2};
-    take(&d, run->arena, measure(run->exec, vae, height, width));
-    begin(&d, latents);
+    decoder d = {.run = run,
+                 .vae = vae,
+                 .slot = block_slot(c, 0, &(map_slot){height, width, 0}),
+                 .total = c->blocks * (c->layers_per_block + 1) + 2};
+    reserve_scratch(&d, run->arena, scratch_floats(run->exec, vae, height, width));
+    run_conv_in(&d, latents);
     bool ok = middle_forward(&d, error) && up_blocks_forward(&d, error);
-    if (ok) finish(&d, image);
+    if (ok) run_conv_out(&d, image);
     zi_arena_reset(run->arena, mark);
     return ok;
 }

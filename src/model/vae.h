@@ -1,4 +1,4 @@
-/* The decoder of the autoencoder (diffusers' AutoencoderKL): latents to picture. */
+/* The decoder of the autoencoder (diffusers' AutoencoderKL): latents to image. */
 #ifndef ZI_MODEL_VAE_H
 #define ZI_MODEL_VAE_H
 
@@ -27,18 +27,19 @@ typedef struct {
     zi_group_norm norm_out;
 } zi_vae;
 
-/* Binds weights that are open already; takes them over, also on failure. */
+/* Binds open weights; the encoder's are ignored. Takes ownership of *weights, also on failure. */
 bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out,
                  zi_error *error) ZI_CHECKED;
 
 void zi_vae_free(zi_vae *vae);
 
-/* Adds the memory that decoding takes for its time to a measuring arena. */
-void zi_vae_plan(const zi_exec *exec, const zi_vae *vae, size_t height, size_t width,
-                 zi_arena *arena);
+/* Reserves, in a measuring arena, the temporary memory that decoding needs. height, width: latent
+ * pixels. */
+void zi_vae_reserve(const zi_exec *exec, const zi_vae *vae, size_t height, size_t width,
+                    zi_arena *arena);
 
-/* latents [latent, height * width] as the sampler has them (scaling and shift are undone here) ->
- * image [3, 8 height * 8 width], about -1 to 1, not clipped.
+/* latents [latent, height * width] from the sampler (scaling and shift are undone here) -> image
+ * [3, 8 height * 8 width], values about -1 to 1, not clipped.
  * Taps ([pixels, channels]): conv_in, mid_attn, mid_block, up_blocks.I. */
 bool zi_vae_decode(const zi_run *run, const zi_vae *vae, zi_view latents, size_t height,
                    size_t width, zi_view image, zi_error *error) ZI_CHECKED;

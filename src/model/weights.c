@@ -9,20 +9,20 @@ enum { MAX_NAME = 256 };
 
 /* ---- opening and closing ---- */
 
-static bool open_source(zi_weights *weights, zi_part part, size_t group, zi_error *error)
+static bool open_source(zi_weights *weights, zi_component component, size_t group, zi_error *error)
 {
     const zi_checkpoint *one = weights->checkpoint;
-    if (!zi_source_create(&one, 1, part, group, &weights->source, error)) return false;
+    if (!zi_source_create(&one, 1, component, group, &weights->source, error)) return false;
     weights->used = calloc(weights->source.count + 1, sizeof *weights->used);
     return weights->used || zi_error_no_memory(error, weights->source.count);
 }
 
-bool zi_weights_open(const zi_layout *layout, zi_part part, size_t group, zi_backend *backend,
-                     zi_weights *out, zi_error *error)
+bool zi_weights_open(const zi_layout *layout, zi_component component, size_t group,
+                     zi_backend *backend, zi_weights *out, zi_error *error)
 {
     zi_weights weights = {.backend = backend, .naming = layout->naming};
-    if (!zi_layout_open(layout, part, &weights.checkpoint, error)) return false;
-    if (!open_source(&weights, part, group, error)) {
+    if (!zi_layout_open_component(layout, component, &weights.checkpoint, error)) return false;
+    if (!open_source(&weights, component, group, error)) {
         zi_weights_close(&weights);
         return false;
     }
@@ -72,7 +72,7 @@ void zi_weights_close(zi_weights *weights)
     *weights = (zi_weights){0};
 }
 
-/* ---- finding ---- */
+/* ---- lookup ---- */
 
 static void fail_memory(zi_weights *weights, size_t bytes)
 {
@@ -80,11 +80,12 @@ static void fail_memory(zi_weights *weights, size_t bytes)
     zi_error_no_memory(weights->error, bytes);
 }
 
-/* A tensor that is not there, by the name that such files have for it. */
+/* Reports a missing tensor under the name that the file's layout has for it. */
 static void fail_missing(zi_weights *weights, const char *name)
 {
-    zi_stored stored;
-    bool known = zi_key_write(weights->naming, name, ZI_ITSELF, &weights->source.form, &stored);
+    zi_stored_name stored;
+    bool known =
+        zi_key_format(weights->naming, name, ZI_ROLE_WEIGHT, &weights->source.vae_depth, &stored);
     const char *called = known ? stored.name : name;
     weights->failed = true;
     zi_error_set_in(weights->error, ZI_ERROR_BAD_FORMAT, weights->checkpoint->files[0].path, called,
@@ -105,17 +106,18 @@ static void fail_shape(zi_weights *weights, const zi_entry *entry, const size_t 
                     zi_shape_text(shape, dims, wanted));
 }
 
-/* The entry of that name and shape, or NULL and a recorded failure. dims of 1 are not ignored. */
-static const zi_entry *find(zi_weights *weights, const char *name, const size_t *shape, int dims)
+/* The entry of this name, marked as used; it must have exactly this shape. NULL: failed is set. */
+static const zi_entry *find_entry(zi_weights *weights, const char *name, const size_t *shape,
+                                  int dims)
 {
     const zi_entry *entry = zi_source_find(&weights->source, name);
     if (!entry) {
         fail_missing(weights, name);
         return NULL;
     }
-    bool same = entry->dims == dims;
-    for (int i = 0; same && i < dims; i++) same = entry->shape[i] == shape[i];
-    if (!same) {
+    bool matches = entry->dims == dims;
+    for (int i = 0; matches && i < dims; i++) matches = entry->shape[i] == shape[i];
+    if (!matches) {
         fail_shape(weights, entry, shape, dims);
         return NULL;
     }
@@ -125,20 +127,20 @@ static const zi_entry *find(zi_weights *weights, const char *name, const size_t 
 
 /* ---- memory ---- */
 
-/* Room for one pointer more in a list of `count`; NULL and a recorded failure when there is none.
+/* The list with room for one more pointer. NULL: memory is short, failed is set, list stays valid.
  */
-static void *grow(zi_weights *weights, void *list, size_t count)
+static void *grow_list(zi_weights *weights, void *list, size_t count)
 {
-    if (count & (count - 1)) return list; /* grown to powers of two */
+    if (count & (count - 1)) return list; /* capacity is a power of two */
     void *grown = realloc(list, (count ? 2 * count : 1) * sizeof(void *));
     if (!grown) fail_memory(weights, count * sizeof(void *));
     return grown;
 }
 
-/* Floats that live as long as the weights. */
-static float *own(zi_weights *weights, size_t n)
+/* n floats, freed with the weights. NULL: memory is short, failed is set. */
+static float *allocate_floats(zi_weights *weights, size_t n)
 {
-    void **grown = grow(weights, weights->owned, weights->owned_count);
+    void **grown = grow_list(weights, weights->owned, weights->owned_count);
     float *values = malloc(n ? n * sizeof *values : 1);
     if (grown) weights->owned = grown;
     if (!grown || !values) {
@@ -150,13 +152,13 @@ static float *own(zi_weights *weights, size_t n)
     return values;
 }
 
-/* A view of host memory for the backend. */
-static zi_view import(zi_weights *weights, const void *data, zi_dtype type, size_t bytes,
-                      size_t rows, size_t columns)
+/* Imports host memory, which must live as long as the weights, into the backend. */
+static zi_view import_view(zi_weights *weights, const void *data, zi_dtype type, size_t bytes,
+                           size_t rows, size_t columns)
 {
     zi_view view = {.type = type, .rows = rows, .columns = columns, .stride = columns};
     if (!weights->backend) return view; /* binding only checks */
-    zi_buffer **grown = grow(weights, weights->buffers, weights->buffer_count);
+    zi_buffer **grown = grow_list(weights, weights->buffers, weights->buffer_count);
     if (!grown) return view;
     weights->buffers = grown;
     if (!zi_buffer_import(weights->backend, data, bytes, &view.buffer, weights->error)) {
@@ -167,93 +169,92 @@ static zi_view import(zi_weights *weights, const void *data, zi_dtype type, size
     return view;
 }
 
-/* One row of n floats, which the weights own. */
+/* Imports n floats as one row. values may be NULL after a failed allocation. */
 static zi_view import_floats(zi_weights *weights, const float *values, size_t n)
 {
-    return values ? import(weights, values, ZI_F32, n * sizeof *values, 1, n) : (zi_view){0};
+    return values ? import_view(weights, values, ZI_F32, n * sizeof *values, 1, n) : (zi_view){0};
 }
 
-/* ---- what is bound ---- */
+/* ---- binding by kind ---- */
 
-/* An entry as it is stored, looked at as [rows, columns]. */
-static void bind_stored(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns,
-                        zi_weight *out)
+/* Binds an entry as it is stored, as a matrix [rows, columns] with its scales and biases. */
+static void bind_as_stored(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns,
+                           zi_weight *out)
 {
-    out->data = import(weights, entry->data, entry->tensor->type, entry->bytes, rows, columns);
+    out->data = import_view(weights, entry->data, entry->tensor->type, entry->bytes, rows, columns);
     if (entry->packing == ZI_GROUPED) {
         zi_dtype type = entry->scales.tensor->type;
         size_t groups = columns / entry->group, bytes = rows * groups * zi_dtype_size(type);
         out->bits = entry->bits;
         out->group = entry->group;
-        out->scales = import(weights, entry->scales.data, type, bytes, rows, groups);
-        out->biases = import(weights, entry->biases.data, type, bytes, rows, groups);
+        out->scales = import_view(weights, entry->scales.data, type, bytes, rows, groups);
+        out->biases = import_view(weights, entry->biases.data, type, bytes, rows, groups);
     } else if (entry->packing == ZI_SCALED) {
         size_t count = entry->scales.count;
-        float *factors = own(weights, count);
+        float *factors = allocate_floats(weights, count);
         if (factors) zi_widen(entry->scales.tensor->type, entry->scales.data, factors, count);
         out->factors = import_floats(weights, factors, count);
     }
 }
 
-/* The values of an entry [rows, columns] as one row of f32; a scaled one may have a factor for each
- * of its rows. */
-static void bind_widened(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns,
-                         zi_weight *out)
+/* Binds a copy of an entry's values [rows, columns] as one row of f32, with scales applied. */
+static void bind_as_f32(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns,
+                        zi_weight *out)
 {
-    float *values = own(weights, rows * columns);
-    if (values) zi_entry_values(entry, rows, columns, values);
+    float *values = allocate_floats(weights, rows * columns);
+    if (values) zi_entry_read_values(entry, rows, columns, values);
     out->data = import_floats(weights, values, rows * columns);
 }
 
-static void bind_filled(zi_weights *weights, size_t n, float value, zi_weight *out)
+static void bind_constant(zi_weights *weights, size_t n, float value, zi_weight *out)
 {
-    float *values = own(weights, n);
+    float *values = allocate_floats(weights, n);
     if (values) zi_values_fill(values, n, value);
     out->data = import_floats(weights, values, n);
 }
 
 static void bind_vector(zi_weights *weights, const char *name, size_t n, zi_weight *out)
 {
-    const zi_entry *entry = find(weights, name, &n, 1);
-    bool whole = entry && entry->packing == ZI_PLAIN; /* blocks of values are whole rows */
-    if (entry) bind_widened(weights, entry, whole ? 1 : n, whole ? n : 1, out);
+    const zi_entry *entry = find_entry(weights, name, &n, 1);
+    bool whole = entry && entry->packing == ZI_PLAIN; /* blocks may cover the whole row */
+    if (entry) bind_as_f32(weights, entry, whole ? 1 : n, whole ? n : 1, out);
 }
 
-static void bind_row(zi_weights *weights, const char *name, size_t n, zi_weight *out)
+static void bind_pad_token(zi_weights *weights, const char *name, size_t n, zi_weight *out)
 {
     if (weights->naming == ZI_NAMES_MLX && !zi_source_find(&weights->source, name)) {
         weights->zeros = true;
-        bind_filled(weights, n, 0, out);
+        bind_constant(weights, n, 0, out);
         return;
     }
-    const zi_entry *entry = find(weights, name, (size_t[]){1, n}, 2);
-    if (entry) bind_widened(weights, entry, 1, n, out);
+    const zi_entry *entry = find_entry(weights, name, (size_t[]){1, n}, 2);
+    if (entry) bind_as_f32(weights, entry, 1, n, out);
 }
 
-/* As it is stored, if convolutions can read it so. */
-static void bind_kernel(zi_weights *weights, const char *name, size_t out_channels,
-                        size_t in_channels, zi_weight *out)
+/* Binds a convolution's weight: as stored if convolutions read the type, else as f32. */
+static void bind_conv(zi_weights *weights, const char *name, size_t out_channels,
+                      size_t in_channels, zi_weight *out)
 {
     size_t side = out->kernel, columns = in_channels * side * side;
     const zi_entry *entry =
-        find(weights, name, (size_t[]){out_channels, in_channels, side, side}, 4);
+        find_entry(weights, name, (size_t[]){out_channels, in_channels, side, side}, 4);
     if (!entry) return;
     out->nhwc = entry->nhwc;
     if (entry->packing == ZI_PLAIN && zi_dtype_computes(entry->tensor->type)) {
-        bind_stored(weights, entry, out_channels, columns, out);
+        bind_as_stored(weights, entry, out_channels, columns, out);
         return;
     }
-    bind_widened(weights, entry, out_channels, columns, out);
+    bind_as_f32(weights, entry, out_channels, columns, out);
     out->data = zi_view_reshape(out->data, out_channels, columns);
 }
 
-/* Any bytes do for quantized values, and for their scales. */
+/* Binds random data; its bytes also serve as quantized values and scales. */
 static void bind_random(zi_weights *weights, size_t rows, size_t columns, zi_weight *out)
 {
     bool quantized = !out->kernel && weights->noise_bits && columns >= 64 && columns % 64 == 0;
     zi_dtype type = weights->noise_type;
     size_t bytes = rows * columns * zi_dtype_size(type);
-    out->data = import(weights, weights->noise, type, bytes, rows, columns);
+    out->data = import_view(weights, weights->noise, type, bytes, rows, columns);
     if (!quantized) return;
     out->bits = weights->noise_bits;
     out->group = 64;
@@ -269,27 +270,27 @@ static void bind_slot(zi_weights *weights, const char *name, const zi_slot *slot
     if (!weights->checkpoint && matrix)
         bind_random(weights, rows, out->kernel == 3 ? columns * 9 : columns, out);
     else if (!weights->checkpoint)
-        bind_filled(weights, rows, 1, out);
+        bind_constant(weights, rows, 1, out);
     else if (out->kernel)
-        bind_kernel(weights, name, rows, columns, out);
+        bind_conv(weights, name, rows, columns, out);
     else if (slot->kind == ZI_SLOT_VECTOR)
         bind_vector(weights, name, rows, out);
     else if (slot->kind == ZI_SLOT_ROW)
-        bind_row(weights, name, rows, out);
+        bind_pad_token(weights, name, rows, out);
     else {
-        const zi_entry *entry = find(weights, name, (size_t[]){rows, columns}, 2);
-        if (entry) bind_stored(weights, entry, rows, columns, out);
+        const zi_entry *entry = find_entry(weights, name, (size_t[]){rows, columns}, 2);
+        if (entry) bind_as_stored(weights, entry, rows, columns, out);
     }
 }
 
-/* A new weight of that name in the list, or NULL and a recorded failure. */
+/* Appends a zeroed weight of this name to the list. NULL: memory is short, failed is set. */
 static zi_weight *add_weight(zi_weights *weights, const char *name)
 {
     size_t length = strlen(name) + 1;
-    zi_weight **grown = grow(weights, weights->list, weights->count);
+    zi_weight **grown = grow_list(weights, weights->list, weights->count);
     if (!grown) return NULL;
     weights->list = grown;
-    zi_weight *weight = calloc(1, sizeof *weight + length); /* the name stands behind it */
+    zi_weight *weight = calloc(1, sizeof *weight + length); /* followed by its name */
     if (!weight) {
         fail_memory(weights, sizeof *weight);
         return NULL;
@@ -329,7 +330,7 @@ void zi_weights_ignore(zi_weights *weights, const char *prefix, ...)
             weights->used[i] = true;
 }
 
-bool zi_weights_all_used(zi_weights *weights, zi_error *error)
+bool zi_weights_end_binding(zi_weights *weights, zi_error *error)
 {
     for (size_t i = 0; i < weights->source.count; i++) {
         const zi_entry *entry = &weights->source.entries[i];
@@ -339,6 +340,6 @@ bool zi_weights_all_used(zi_weights *weights, zi_error *error)
                                    "tensor %s is not part of the model that the config describes",
                                    name);
     }
-    weights->error = NULL; /* it is the caller's, whose call ends */
+    weights->error = NULL; /* borrowed for binding only */
     return true;
 }

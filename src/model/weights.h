@@ -1,6 +1,6 @@
-/* Binding: every weight that a module consists of, found by name, checked for shape and type and
- * made known to the backend. Modules are described by tables. The first failure sticks, so a model
- * binds in straight lines and asks once at the end. */
+/* Binding: every weight of a module is looked up by name, checked for shape and type, and imported
+ * into the backend. Tables describe modules. After the first failure, later calls do nothing, so
+ * that a model binds in straight-line code and checks `failed` once at the end. */
 #ifndef ZI_MODEL_WEIGHTS_H
 #define ZI_MODEL_WEIGHTS_H
 
@@ -8,40 +8,40 @@
 #include "io/layout.h"
 #include "io/source.h"
 
-/* The weights of one component of a model, by canonical names. Matrices stay as they are stored,
- * where the file is mapped; vectors (norms, biases) are small and kept as f32 copies. */
+/* The weights of one component, by canonical names. Matrices stay in the mapped file as they are
+ * stored; vectors (norms, biases) are copied as f32. */
 typedef struct {
-    zi_backend *backend;       /* NULL: binding only checks names, shapes and types */
-    zi_checkpoint *checkpoint; /* shared; NULL: weights are random, for benchmarks */
+    zi_backend *backend;       /* borrowed; NULL: binding only checks names, shapes and types */
+    zi_checkpoint *checkpoint; /* one reference; NULL: weights are random, for benchmarks */
     zi_source source;
     zi_naming naming; /* of the file, for error texts */
-    bool zeros;       /* rows that MLX files may lack were taken as zeros */
-    void *noise;      /* the random data that all matrices share */
+    bool zeros;       /* pad tokens missing from an MLX file were replaced by zeros */
+    void *noise;      /* random data that all matrices share, for benchmarks */
     zi_dtype noise_type;
-    int noise_bits;   /* 8 or 4: random matrices are in groups of 64; or 0 */
-    zi_weight **list; /* all that were bound, in the order of binding */
+    int noise_bits;   /* 8 or 4: random matrices are in MLX groups of 64; 0: not quantized */
+    zi_weight **list; /* [count] the bound weights, in order of binding */
     size_t count;
-    void **owned; /* vectors and factors */
+    void **owned; /* [owned_count] f32 copies of vectors and scales */
     size_t owned_count;
     zi_buffer **buffers;
     size_t buffer_count;
-    bool *used; /* by entry of the source */
+    bool *used; /* [source.count] whether each entry was bound or ignored */
     bool failed;
     zi_error *error; /* while binding; else NULL */
 } zi_weights;
 
-/* Opens the files of a part that is there. group: as for zi_source_create. Begin binding with
- * weights->error set. */
-bool zi_weights_open(const zi_layout *layout, zi_part part, size_t group, zi_backend *backend,
-                     zi_weights *out, zi_error *error) ZI_CHECKED;
+/* Opens the files of a component that is present in the layout. group: as in zi_source_create. Set
+ * out->error before binding. */
+bool zi_weights_open(const zi_layout *layout, zi_component component, size_t group,
+                     zi_backend *backend, zi_weights *out, zi_error *error) ZI_CHECKED;
 
-/* Takes over a shared checkpoint of a language model in any layout, also on failure. group: as for
- * zi_source_create. */
+/* Opens the weights of a language model. Takes the checkpoint's reference, also on failure. group:
+ * as in zi_source_create. */
 bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backend *backend,
                               zi_weights *out, zi_error *error) ZI_CHECKED;
 
-/* Random weights of type for any name that is asked for: matrices of small values, vectors of ones.
- * largest: elements of the largest matrix. bits: 0, or those of quantized matrices. */
+/* Random weights for any name that is bound: matrices of small values of `type`, vectors of ones.
+ * largest: elements of the largest matrix. bits: 8 or 4 to quantize matrices, else 0. */
 bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_backend *backend,
                        zi_weights *out, zi_error *error) ZI_CHECKED;
 
@@ -51,33 +51,36 @@ void zi_weights_close(zi_weights *weights);
 
 typedef enum {
     ZI_SLOT_VECTOR, /* [rows] */
-    ZI_SLOT_ROW, /* [1, rows]: a pad token, which the seed repository's converter to MLX loses: of
-                    MLX's files alone a missing one is zeros, and weights->zeros is set */
+    ZI_SLOT_ROW,    /* [1, rows]: a pad token. Some MLX files lack it: then it is zeros, and
+                       weights->zeros is set */
     ZI_SLOT_MATRIX, /* [rows, columns] */
     ZI_SLOT_CONV1,  /* [rows, columns, 1, 1] */
     ZI_SLOT_CONV3   /* [rows, columns, 3, 3] */
 } zi_slot_kind;
 
-/* A weight of a module. */
+/* One weight of a module. */
 typedef struct {
-    const char *name; /* behind the module's own; NULL ends a table */
+    const char *name; /* behind the module's prefix; NULL ends a table */
     zi_slot_kind kind;
-    int rows, columns; /* which of the module's sizes */
-    size_t where;      /* offset in the module's struct of a const zi_weight * */
+    int rows, columns; /* indices into the module's sizes */
+    size_t where;      /* offset of the const zi_weight * in the module's struct */
 } zi_slot;
 
-/* Binds the weights of a table to the struct at `module`, whose names begin with `prefix`
- * ("layers.0."). On failure weights->failed is set. */
+/* Binds the weights of a table, named prefix ("layers.0.") + slot name, and stores their pointers
+ * in the struct `module`. sizes: dimensions that slots refer to by index. On failure
+ * weights->failed and weights->error are set. */
 void zi_weights_bind(zi_weights *weights, const char *prefix, const zi_slot *table,
                      const size_t *sizes, void *module);
 
-/* Whether there is a tensor of that canonical name. */
+/* Whether a tensor of this canonical name exists. */
 bool zi_weights_has(const zi_weights *weights, const char *name);
 
-/* Tensors whose names begin so are of no use here. */
+/* Marks all tensors whose names begin with prefix (printf-like) as used, though they are not bound.
+ */
 void zi_weights_ignore(zi_weights *weights, const char *prefix, ...) ZI_PRINTF(2, 3);
 
-/* Ends binding. Fails for the first tensor that nobody asked for: the file is of another model. */
-bool zi_weights_all_used(zi_weights *weights, zi_error *error) ZI_CHECKED;
+/* Ends binding. Fails for the first tensor that was neither bound nor ignored, since the file is
+ * then of another model. */
+bool zi_weights_end_binding(zi_weights *weights, zi_error *error) ZI_CHECKED;
 
 #endif

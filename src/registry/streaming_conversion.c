@@ -2,7 +2,7 @@
 #include "base/file.h"
 #include "base/filesystem.h"
 #include "base/text.h"
-#include "convert/parts.h"
+#include "convert/conversion.h"
 #include "registry/registry.h"
 
 #include <pthread.h>
@@ -105,7 +105,7 @@ struct zi_streaming_conversion {
     size_t count;
     /* Set by metadata_ready: */
     zi_convert_options options;
-    zi_shard_provider arrivals;
+    zi_shard_provider provider;
     zi_conversion conversion;
     bool planned, running;
     pthread_t thread;
@@ -313,7 +313,7 @@ static void set_positions(zi_streaming_conversion *c)
 {
     int position = 0;
     for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++) {
-        const zi_checkpoint *checkpoint = c->conversion.parts[part].checkpoint;
+        const zi_checkpoint *checkpoint = c->conversion.components[part].checkpoint;
         for (int i = 0; checkpoint && i < checkpoint->file_count; i++) {
             weight_file *file = find_path(c, checkpoint->files[i].path);
             if (file) file->position = position++;
@@ -335,7 +335,7 @@ static uint64_t output_bytes(const zi_streaming_conversion *c, const weight_file
     uint64_t bytes = 0;
     char *path = zi_path_join(c->work, file->name);
     for (int part = 0; path && part < ZI_WEIGHT_COMPONENTS; part++)
-        bytes += zi_shard_convertible_bytes(&c->conversion.parts[part].plan, path);
+        bytes += zi_shard_convertible_bytes(&c->conversion.components[part].plan, path);
     free(path);
     return bytes;
 }
@@ -367,7 +367,7 @@ static bool start_conversion(zi_streaming_conversion *c, zi_error *error)
 {
     c->planned = true; /* zi_conversion_free is due in any case */
     if (!zi_conversion_plan(&c->conversion, &c->options, error)) return false;
-    c->conversion.work.arrivals = &c->arrivals;
+    c->conversion.work.provider = &c->provider;
     set_positions(c);
     if (!check_disk_space(c, error)) return false;
     if (!c->state.text &&
@@ -414,7 +414,7 @@ bool zi_streaming_conversion_create(const char *work, const zi_import_options *i
     c->import = import;
     c->hooks = (zi_download_hooks){
         accepts_repo, is_file_consumed, metadata_ready, {may_start, completed, c}, c};
-    c->arrivals = (zi_shard_provider){wait_for_file, release_file, is_file_released, c};
+    c->provider = (zi_shard_provider){wait_for_file, release_file, is_file_released, c};
     c->options = (zi_convert_options){.source = work,
                                       .destination = c->output,
                                       .layout = import->layout,

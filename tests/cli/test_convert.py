@@ -155,7 +155,7 @@ class Refused(Converted):
         self.refuses(1, ["nowhere"], "nowhere", "x", "--to", "mlx")
         self.refuses(2, ["--to: ", "VAE", "GGUF"], VAE, "x", "--to", "gguf")
         self.refuses(1, [SPLIT, "no VAE", "--vae"], MODEL, "x", "--to", "mlx", "--vae", SPLIT)
-        self.refuses(2, ["--vae: ", "one part", VAE], MODEL, "x", "--to", "gguf", "--vae", VAE)
+        self.refuses(2, ["--vae: ", "one component", VAE], MODEL, "x", "--to", "gguf", "--vae", VAE)
         lora = {"transformer.layers.0.attention.to_q.lora_A.weight": ["F16", [1, 2], bytes(4)]}
         write_safetensors(self.path("lora.safetensors"), lora)
         self.refuses(1, ["lora.safetensors", "LoRA"], "lora.safetensors", "x", "--to", "mlx")

@@ -197,7 +197,7 @@ class Encoders(Enhancing):
         self.assertEqual(self.ids(file, "--reference", MODEL), ids)
 
     def test_drawing(self):
-        self.refuses(1, ["no end"], "--enhance", "-q")
+        self.refuses(1, ["did not finish"], "--enhance", "-q")
 
 
 class Answers(Enhancing):
@@ -237,11 +237,11 @@ class Answers(Enhancing):
 
 class Refusals(Enhancing):
     def test_no_end(self):
-        self.fails(1, ["no end", "400 tokens"], "--temperature", "0", llm=self.chain(ends=False))
-        self.fails(1, ["no end", "20 tokens"], "--max-tokens", "20", llm=GGUF)
+        self.fails(1, ["did not finish", "400 tokens"], "--temperature", "0", llm=self.chain(ends=False))
+        self.fails(1, ["did not finish", "20 tokens"], "--max-tokens", "20", llm=GGUF)
 
     def test_nothing_said(self):
-        self.fails(1, ["answered nothing"], llm=self.chain(""))
+        self.fails(1, ["empty answer"], llm=self.chain(""))
 
     def test_architectures(self):
         gguf = self.damaged_gguf((b"qwen2", b"gemma"))
@@ -289,7 +289,7 @@ class Refusals(Enhancing):
         self.fails(1, ["--llm", "no/such"], llm="no/such")
         os.mkdir(self.path("empty"))
         self.fails(1, ["empty"], llm=self.path("empty"))
-        self.fails(1, ["only a GGUF"], llm=os.path.join(HF, "model.safetensors"))
+        self.fails(1, ["must be GGUF"], llm=os.path.join(HF, "model.safetensors"))
         two = self.path("two")
         os.mkdir(two)
         for name in "a.gguf", "b.gguf":
@@ -361,7 +361,7 @@ class Drawing(Enhancing):
 
     def test_failure_stops_before_drawing(self):
         llm = self.chain(ends=False)
-        self.refuses(1, ["no end"], "--enhance", "-q", "--llm", llm)
+        self.refuses(1, ["did not finish"], "--enhance", "-q", "--llm", llm)
         self.refuses(1, ["--llm", "absent"], "--enhance", "-q", "--llm", "absent")
         self.refuses(2, ["--template"], "--enhance", "-q", "--llm", llm, "--template",
                      self.write("t.txt", "no place"))
@@ -369,7 +369,7 @@ class Drawing(Enhancing):
     def test_trying(self):
         self.write("out.png", SENTINEL)
         result = self.good(self.generate("--enhance=try", "--llm", self.chain(ends=False)))
-        self.assertIn(b"no end", result.stderr)
+        self.assertIn(b"did not finish", result.stderr)
         self.assertTrue(self.recipe().startswith("a red circle\n"))
         self.refuses(2, ["--enhance", "'often'", "try"], "--enhance=often")
 

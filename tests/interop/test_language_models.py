@@ -125,7 +125,7 @@ class LanguageModels(unittest.TestCase):
         for text in TEXTS:
             ids = self.ours(text, "--template", plain)
             if isinstance(ids, bytes):  # an answer of nothing, or none that ends, is refused
-                self.assertTrue(b"nothing" in ids or b"no end" in ids, ids)
+                self.assertTrue(b"empty answer" in ids or b"did not finish" in ids, ids)
                 continue
             form = self.tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False,
                                                       add_generation_prompt=True, chat_template=template)

@@ -223,8 +223,8 @@ static float dot_groups_reads_ahead(int bits, const void *w, size_t group, const
 
 static float round_away(const float *x, size_t group, int16_t *q, int32_t *sum)
 {
-    float scale = quantize_numbers(x, group, q, sum);
-    float inverse = inverse_scale(scale * Q_MOST, Q_MOST);
+    float scale = quantize_values(x, group, q, sum);
+    float inverse = inverse_scale(scale * Q_MAX, Q_MAX);
     *sum = 0;
     for (size_t i = 0; i < group; i++) *sum += q[i] = (int16_t)roundf(x[i] * inverse);
     return scale;

@@ -230,8 +230,8 @@ void zi_variant_make(zi_component part, zi_naming naming, zi_test_format format,
     if (meaning) *meaning = (zi_test_tensors){0};
     for (size_t i = 0; i < source->count; i++) {
         zi_stored_name as;
-        if (!CHECK(
-                zi_key_format(naming, source->entries[i].name, ZI_ROLE_WEIGHT, &source->form, &as)))
+        if (!CHECK(zi_key_format(naming, source->entries[i].name, ZI_ROLE_WEIGHT,
+                                 &source->vae_depth, &as)))
             continue;
         if (as.slice == 0) make_tensor(source, &source->entries[i], &as, format, out, meaning);
     }

@@ -54,7 +54,8 @@ size_t attention_scratch(const zi_kernels *kernels, size_t dim)
     return carve(&(block){0}, kernels, dim, NULL);
 }
 
-static block place(const attention_job *job, size_t task, size_t worker)
+/* The block of queries that a task computes, with buffers in the worker's scratch memory. */
+static block block_of_task(const attention_job *job, size_t task, size_t worker)
 {
     const attention_args *args = job->args;
     block b = {.args = args, .kernels = job->exec->kernels};
@@ -87,11 +88,11 @@ static void score(const block *b, size_t key, size_t keys)
         size_t columns = smaller(nr, keys - j);
         b->kernels->pack_rows(ZI_F32, k + j * ldk, ldk, columns, dim, nr, b->keys);
         for (size_t i = 0; i < b->queries; i += mr) {
-            part c;
-            part_begin(&c, b->scores + i * KEY_BLOCK + j, KEY_BLOCK, smaller(mr, b->queries - i),
-                       columns, mr, nr, false);
+            edge_tile c;
+            edge_tile_begin(&c, b->scores + i * KEY_BLOCK + j, KEY_BLOCK,
+                            smaller(mr, b->queries - i), columns, mr, nr, false);
             b->kernels->tile(dim, b->panels + i * dim, b->keys, c.c, c.ldc, false);
-            part_end(&c);
+            edge_tile_end(&c);
         }
     }
 }
@@ -168,12 +169,12 @@ static void integer_score(const block *b, size_t key, size_t keys)
         size_t columns = smaller(nr, keys - j);
         pack_keys(b, key + j, columns);
         for (size_t i = 0; i < b->queries; i += mr) {
-            part c;
-            part_begin(&c, b->scores + i * KEY_BLOCK + j, KEY_BLOCK, smaller(mr, b->queries - i),
-                       columns, mr, nr, false);
+            edge_tile c;
+            edge_tile_begin(&c, b->scores + i * KEY_BLOCK + j, KEY_BLOCK,
+                            smaller(mr, b->queries - i), columns, mr, nr, false);
             b->kernels->qtile(groups, GROUP, (char *)b->panels + i / mr * bytes, b->keys, c.c,
                               c.ldc, false);
-            part_end(&c);
+            edge_tile_end(&c);
         }
     }
 }
@@ -218,11 +219,11 @@ static void gather(const block *b, size_t key, size_t keys)
     for (size_t j = 0; j < args->dim; j += nr) {
         b->kernels->pack_columns(v + j, ldv, smaller(nr, args->dim - j), keys, nr, b->values);
         for (size_t i = 0; i < b->queries; i += mr) {
-            part c;
-            part_begin(&c, b->sums + i * b->wide + j, b->wide, smaller(mr, b->queries - i), nr, mr,
-                       nr, true);
+            edge_tile c;
+            edge_tile_begin(&c, b->sums + i * b->wide + j, b->wide, smaller(mr, b->queries - i), nr,
+                            mr, nr, true);
             b->kernels->tile(keys, b->weights + i * keys, b->values, c.c, c.ldc, true);
-            part_end(&c);
+            edge_tile_end(&c);
         }
     }
 }
@@ -231,7 +232,7 @@ static void attention_task(void *context, size_t task, size_t worker)
 {
     const attention_job *job = context;
     const attention_args *args = job->args;
-    block b = place(job, task, worker);
+    block b = block_of_task(job, task, worker);
     memset(b.sums, 0, b.queries * b.wide * sizeof *b.sums);
     for (size_t i = 0; i < b.queries; i++) {
         b.most[i] = -INFINITY;

@@ -1,11 +1,11 @@
-/* 3x3 convolution in Winograd's domain (winograd.c): a picture is cut into tiles of 4x4 results,
- * tiles into blocks. At each of 36 points a block's transformed inputs [tiles, in] are multiplied
- * by the transformed weights [in, out].
+/* 3x3 convolution in Winograd's domain (winograd.c): a feature map is cut into tiles of 4x4
+ * results, tiles into blocks. At each of 36 points a block's transformed inputs [tiles, in] are
+ * multiplied by the transformed weights [in, out].
  *
- * The picture is worked on in bands of a few rows of blocks. First all inputs of a band are
+ * The feature map is processed in bands of a few rows of blocks. First all inputs of a band are
  * normed, transformed and packed into panels; then its results are written, which may happen on top
  * of its inputs: later bands need but one row of those, which is kept. Blocks depend on the
- * picture's size alone, so neither bands nor threads change a bit of the results. */
+ * feature map's size alone, so neither bands nor threads change a bit of the results. */
 #include "backend/cpu/internal.h"
 
 enum {
@@ -55,7 +55,7 @@ typedef struct {
     size_t first, blocks; /* row of blocks where this band begins, and all its blocks */
 } conv_job;
 
-static size_t parts(size_t n, size_t size)
+static size_t div_round_up(size_t n, size_t size)
 {
     return (n + size - 1) / size;
 }
@@ -67,24 +67,25 @@ static conv_job conv_prepare(const cpu_exec *exec, conv_args *args, zi_arena *ar
     conv_job j = {
         .exec = exec, .args = args, .in = args->weight.columns / TAPS, .out = args->weight.rows};
     j.points = POINTS + (args->has_shortcut ? TILE * TILE : 0);
-    j.tiles_high = parts(args->y.height, TILE);
-    j.tiles_wide = parts(args->y.width, TILE);
+    j.tiles_high = div_round_up(args->y.height, TILE);
+    j.tiles_wide = div_round_up(args->y.width, TILE);
     j.block_width = smaller(j.tiles_wide, BLOCK_SIDE);
     j.block_height = smaller(smaller(j.tiles_high, BLOCK_SIDE), BLOCK / j.block_width);
-    j.blocks_high = parts(j.tiles_high, j.block_height);
-    j.blocks_wide = parts(j.tiles_wide, j.block_width);
-    j.panels = parts(j.block_width * j.block_height, k->mr);
-    j.chunks = parts(j.in, CHANNELS);
+    j.blocks_high = div_round_up(j.tiles_high, j.block_height);
+    j.blocks_wide = div_round_up(j.tiles_wide, j.block_width);
+    j.panels = div_round_up(j.block_width * j.block_height, k->mr);
+    j.chunks = div_round_up(j.in, CHANNELS);
     j.columns = round_up(COLUMNS, k->nr);
     j.weights_step = j.in * k->nr + PADDING;
     j.products_step = j.panels * k->mr * j.columns + PADDING;
     size_t row = j.blocks_wide * j.points * j.panels * k->mr * j.in, wide = round_up(j.out, k->nr);
     size_t band = args->band ? args->band : BAND_FLOATS / row + (row > BAND_FLOATS);
     band = smaller(band, j.blocks_high);
-    j.band = parts(j.blocks_high, parts(j.blocks_high, band));
+    j.band = div_round_up(j.blocks_high, div_round_up(j.blocks_high, band));
     j.a = floats_of(zi_arena_floats(arena, 1, j.in));
     j.b = floats_of(zi_arena_floats(arena, 1, j.in));
-    j.weights = floats_of(zi_arena_floats(arena, 1, parts(j.out, k->nr) * POINTS * j.weights_step));
+    j.weights =
+        floats_of(zi_arena_floats(arena, 1, div_round_up(j.out, k->nr) * POINTS * j.weights_step));
     j.side_weights = floats_of(zi_arena_floats(arena, 1, args->has_shortcut ? j.in * wide : 0));
     j.inputs = floats_of(zi_arena_floats(arena, 1, j.band * row));
     j.moments = floats_of(zi_arena_floats(arena, 1, j.band * j.blocks_wide * 2 * j.out));
@@ -143,7 +144,7 @@ static void weights_task(void *context, size_t task, size_t worker)
 
 /* ---- blocks ---- */
 
-/* Tiles [top, top + height) x [left, left + width) of the picture. */
+/* A block of tiles: [top, top + height) x [left, left + width) of the feature map. */
 typedef struct {
     size_t top, left, height, width;
 } block;
@@ -157,8 +158,9 @@ static block block_at(const conv_job *job, size_t index)
     return b;
 }
 
-/* The first row of x that results of a row of blocks stand over. */
-static size_t first_row(const conv_job *job, size_t block_row)
+/* The row of x (before upsampling) at the first result of a row of blocks. The 3x3 window also
+ * reads the row above it. */
+static size_t first_input_row(const conv_job *job, size_t block_row)
 {
     return block_row * job->block_height * TILE / (job->args->doubled ? 2 : 1);
 }
@@ -172,7 +174,7 @@ static const float *input_pixel(const conv_job *job, size_t row, size_t column, 
         column /= 2;
     }
     const float *line =
-        row < first_row(job, job->first) ? job->above : args->x.data + row * args->x.stride;
+        row < first_input_row(job, job->first) ? job->above : args->x.data + row * args->x.stride;
     return line + column * job->in + c;
 }
 
@@ -245,7 +247,7 @@ static void transform_task(void *context, size_t task, size_t worker)
     const zi_kernels *kernels = job->exec->kernels;
     if (task == job->blocks * job->chunks) {
         const feature_map *x = &job->args->x;
-        size_t row = first_row(job, job->first + job->band);
+        size_t row = first_input_row(job, job->first + job->band);
         if (row < x->height)
             memcpy(job->next, x->data + (row - 1) * x->stride, x->width * job->in * sizeof(float));
         return;
@@ -378,7 +380,8 @@ static void run_bands(conv_job *job)
     for (; job->first < job->blocks_high; job->first += job->band) {
         job->blocks = smaller(job->band, job->blocks_high - job->first) * job->blocks_wide;
         zi_pool_run(exec->pool, job->blocks * job->chunks + 1, transform_task, job);
-        zi_pool_run(exec->pool, job->blocks * parts(job->out, job->columns), multiply_task, job);
+        zi_pool_run(exec->pool, job->blocks * div_round_up(job->out, job->columns), multiply_task,
+                    job);
         if (job->args->has_moments) collect_moments(job);
         float *above = job->above;
         job->above = job->next;
@@ -394,7 +397,8 @@ void cpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a)
     conv_job job = conv_prepare(exec, &args, &arena);
     if (args.norm) group_coefficients(args.norm, &args.moments, job.a, job.b);
     if (args.has_moments) clear_moments(&args.moments, job.out);
-    zi_pool_run(exec->pool, parts(job.out, exec->kernels->nr) * job.chunks, weights_task, &job);
+    zi_pool_run(exec->pool, div_round_up(job.out, exec->kernels->nr) * job.chunks, weights_task,
+                &job);
     run_bands(&job);
 }
 

@@ -1,8 +1,9 @@
-/* Group norm in two halves, because a decoder's pictures are large: whoever writes a picture takes
- * its moments block by block while it is in cache, and whoever reads it next applies y = a x + b.
+/* Group norm in two halves, because the decoder's feature maps are large: the operation that writes
+ * a feature map computes its moments block by block while it is in cache, and the operation that
+ * reads it next applies y = a x + b.
  *
- * Moments are taken around each block's own mean and put together in double (Chan et al. 1979), so
- * that a mean that dwarfs the deviation costs no digits. */
+ * Moments are computed around each block's own mean and combined in double (Chan et al. 1979), so
+ * that a mean much larger than the deviation costs no precision. */
 #include "backend/cpu/internal.h"
 
 #include <math.h>

@@ -11,7 +11,7 @@ enum {
     MAX_ROWS = 1152,   /* rows of a product that are packed at once */
     QUERY_BLOCK = 192, /* rows of an attention task */
     KEY_BLOCK = 256,   /* keys looked at together */
-    NORM_CHUNKS = 64,  /* parts of a picture whose moments are taken apart */
+    NORM_CHUNKS = 64,  /* chunks of a feature map whose moments are computed separately */
 };
 
 static inline size_t round_up(size_t n, size_t multiple)
@@ -82,20 +82,20 @@ typedef struct {
     double *mean, *m2;
 } moments;
 
-/* Those in a view, of a feature map of so many pixels. */
+/* The moments in a view, of a feature map of this many pixels. */
 static inline moments moments_of(zi_view view, size_t pixels)
 {
     double *mean = zi_view_host(view);
     return (moments){(double)pixels, mean, mean + ZI_MAX_CHANNELS};
 }
 
-/* The same as numbers: means and m2, [2, channels]. */
+/* A view of these moments as F64 values [2, channels]: means, then m2. */
 static inline zi_view moments_view(zi_view view, size_t channels)
 {
     return (zi_view){view.buffer, view.offset, ZI_F64, 2, channels, ZI_MAX_CHANNELS};
 }
 
-/* ---- numbers ---- */
+/* ---- values ---- */
 
 /* Four floats that GCC and Clang keep in one register on every 64-bit machine. */
 typedef float quad __attribute__((vector_size(16)));
@@ -112,16 +112,18 @@ static inline void quad_store(float *x, quad value)
     memcpy(x, &value, sizeof value);
 }
 
-/* A tile of c of which only rows x columns may exist: then c is a buffer meanwhile. */
+/* An output tile that may extend beyond the edge of the matrix: then c is a buffer, whose existing
+ * rows x columns are copied to the target at the end. */
 typedef struct {
     float *c, *target;
     size_t ldc, target_ldc, rows, columns;
     float buffer[ZI_MAX_MR * ZI_MAX_NR];
-} part;
+} edge_tile;
 
-/* filled: the tile holds something that the kernel adds to. */
-static inline void part_begin(part *p, float *c, size_t ldc, size_t rows, size_t columns, size_t mr,
-                              size_t nr, bool filled)
+/* Begins the tile of mr x nr at c, of which rows x columns exist. filled: the kernel accumulates
+ * into its present values. */
+static inline void edge_tile_begin(edge_tile *p, float *c, size_t ldc, size_t rows, size_t columns,
+                                   size_t mr, size_t nr, bool filled)
 {
     p->c = p->target = c;
     p->ldc = p->target_ldc = ldc;
@@ -134,22 +136,22 @@ static inline void part_begin(part *p, float *c, size_t ldc, size_t rows, size_t
         memcpy(p->c + i * nr, c + i * ldc, columns * sizeof *c);
 }
 
-static inline void part_end(const part *p)
+static inline void edge_tile_end(const edge_tile *p)
 {
     if (p->c == p->target) return;
     for (size_t i = 0; i < p->rows; i++)
         memcpy(p->target + i * p->target_ldc, p->c + i * p->ldc, p->columns * sizeof *p->c);
 }
 
-/* Floats of scratch memory that linear.c wants for a worker, and for the packed input of products
+/* Floats of scratch memory that linear.c needs for a worker, and for the packed input of products
  * up to `depth` deep. */
 size_t linear_scratch(const zi_kernels *kernels);
 size_t linear_packed(const zi_kernels *kernels, size_t depth);
 
-/* The same for a worker of attention.c. */
+/* Floats of scratch memory that attention.c needs for a worker. */
 size_t attention_scratch(const zi_kernels *kernels, size_t dim);
 
-/* The same for a worker of conv.c. */
+/* Floats of scratch memory that conv.c needs for a worker. */
 size_t conv_scratch(const zi_kernels *kernels);
 
 /* ---- matvec.c ---- */
@@ -170,7 +172,7 @@ typedef struct {
     bool causal, integer;
 } attention_args;
 
-/* The same as cpu_attention, for a few rows (matvec.c). */
+/* cpu_attention for a few rows (in matvec.c). */
 void attend_few(cpu_exec *exec, const attention_args *args);
 
 /* ---- group_norm.c ---- */

@@ -7,17 +7,17 @@
 enum {
     BLOCK_N = 64,          /* columns of a task */
     BLOCK_BYTES = 4096,    /* of a column packed at once: the block stays in the second cache */
-    BLOCK_K = BLOCK_BYTES, /* most numbers in them */
+    BLOCK_K = BLOCK_BYTES, /* most values in them */
 };
 
-/* Panels of one arithmetic: dense f32, or integers in groups. A unit of depth is one number of each
- * row, or one group. */
+/* The pack format of panels: dense f32, or quantized groups. A unit of depth is one value per row,
+ * or one group. */
 typedef struct {
     bool integer;
     size_t mr, nr, unit;
     size_t a_bytes, b_bytes; /* of a panel, per unit */
     size_t depth;            /* of the weights packed at once, a multiple of every group */
-} layout;
+} pack_format;
 
 typedef struct {
     cpu_exec *exec;
@@ -26,12 +26,12 @@ typedef struct {
     const float *bias;
     float *y; /* [T, N] */
     size_t T, column_blocks, rows_per_task;
-    layout panels;
+    pack_format panels;
 } linear_job;
 
-/* Groups of 128 are taken as two of 64 with the same scale, and so are whole rows of I8. 0: w is
- * not made of integers in groups that the kernels know. */
-static size_t unit_of(const zi_matrix *w)
+/* Values per group for the integer kernels; groups of 128 and rows of I8 are split into groups of
+ * 64 with the same scale. 0: the integer kernels do not support w's type. */
+static size_t group_unit(const zi_matrix *w)
 {
     if (w->bits) return smaller(w->group, ZI_MAX_GROUP);
     if (w->type == ZI_I8 && w->columns % ZI_MAX_GROUP == 0) return ZI_MAX_GROUP;
@@ -39,23 +39,23 @@ static size_t unit_of(const zi_matrix *w)
     return group == 32 && !w->row_scale ? group : 0;
 }
 
-static layout layout_for(const cpu_exec *exec, const zi_matrix *w)
+static pack_format choose_pack_format(const cpu_exec *exec, const zi_matrix *w)
 {
     const zi_kernels *k = exec->kernels;
-    size_t unit = unit_of(w);
+    size_t unit = group_unit(w);
     if (!unit || !exec->base.fast)
-        return (layout){false, k->mr, k->nr, 1, k->mr * 4, k->nr * 4, BLOCK_BYTES / 4};
-    return (layout){true,
-                    k->qmr,
-                    k->qnr,
-                    unit,
-                    zi_qa_bytes(k, unit),
-                    zi_qb_bytes(k, unit),
-                    BLOCK_BYTES / k->q_width};
+        return (pack_format){false, k->mr, k->nr, 1, k->mr * 4, k->nr * 4, BLOCK_BYTES / 4};
+    return (pack_format){true,
+                         k->qmr,
+                         k->qnr,
+                         unit,
+                         zi_qa_bytes(k, unit),
+                         zi_qb_bytes(k, unit),
+                         BLOCK_BYTES / k->q_width};
 }
 
-/* Floats of nr rows that are widened before they are packed. */
-static size_t plain_size(size_t nr)
+/* Floats of scratch memory for nr rows that are widened to f32 before they are packed. */
+static size_t widened_floats(size_t nr)
 {
     return nr * (BLOCK_BYTES / 4);
 }
@@ -63,7 +63,7 @@ static size_t plain_size(size_t nr)
 size_t linear_scratch(const zi_kernels *kernels)
 {
     size_t nr = kernels->nr > kernels->qnr ? kernels->nr : kernels->qnr;
-    return plain_size(nr) + round_up(BLOCK_N, nr) * (BLOCK_BYTES / 4 + BLOCK_K / 32 * 2);
+    return widened_floats(nr) + round_up(BLOCK_N, nr) * (BLOCK_BYTES / 4 + BLOCK_K / 32 * 2);
 }
 
 size_t linear_packed(const zi_kernels *kernels, size_t depth)
@@ -76,7 +76,7 @@ size_t linear_packed(const zi_kernels *kernels, size_t depth)
 
 static char *input_panel(const linear_job *job, size_t row)
 {
-    const layout *p = &job->panels;
+    const pack_format *p = &job->panels;
     return (char *)job->exec->packed + row / p->mr * (job->w->columns / p->unit) * p->a_bytes;
 }
 
@@ -122,20 +122,20 @@ static void read_scales(const zi_matrix *w, size_t row, size_t n, size_t depth, 
     widen_scales(w, w->biases, row, n, first, groups, out->biases);
 }
 
-/* The numbers [n, unit] of rows [row, row + n) from a column on, with their row stride. Nibbles are
- * spread out into `space`. */
-static const uint8_t *read_numbers(const zi_matrix *w, size_t row, size_t n, size_t column,
-                                   uint8_t *space, size_t *stride)
+/* The quantized values [n, unit] of rows [row, row + n) from a column on, as bytes. *stride: their
+ * row stride. Values of 4 bits are unpacked into `spread`. */
+static const uint8_t *read_group_values(const zi_matrix *w, size_t row, size_t n, size_t column,
+                                        uint8_t *spread, size_t *stride)
 {
-    size_t unit = unit_of(w);
+    size_t unit = group_unit(w);
     const uint8_t *first =
         (const uint8_t *)w->data + (row * w->columns + column) * (size_t)w->bits / 8;
     *stride = w->bits == 8 ? w->columns : unit;
     if (w->bits == 8) return first;
     for (size_t j = 0; j < n; j++)
         for (size_t i = 0; i < unit; i++)
-            space[j * unit + i] = first[j * w->columns / 2 + i / 2] >> (i % 2 * 4) & 15;
-    return space;
+            spread[j * unit + i] = first[j * w->columns / 2 + i / 2] >> (i % 2 * 4) & 15;
+    return spread;
 }
 
 /* Rows [row, row + n) of w from column `depth` on, k of them: into a panel of integers, or, where
@@ -144,14 +144,14 @@ static void pack_groups(const linear_job *job, size_t row, size_t n, size_t dept
                         char *panel, float *plain)
 {
     const zi_matrix *w = job->w;
-    size_t unit = unit_of(w), stride;
+    size_t unit = group_unit(w), stride;
     group_table table;
-    uint8_t space[ZI_MAX_NR * ZI_MAX_GROUP];
+    uint8_t spread[ZI_MAX_NR * ZI_MAX_GROUP];
     read_scales(w, row, n, depth, k, &table);
     for (size_t p = 0; p < k; p += unit) {
         size_t g = (depth + p) / w->group - depth / w->group;
         const float *scales = table.scales[g], *biases = table.biases[g];
-        const uint8_t *q = read_numbers(w, row, n, depth + p, space, &stride);
+        const uint8_t *q = read_group_values(w, row, n, depth + p, spread, &stride);
         if (panel) {
             job->exec->kernels->pack_group(q, stride, n, unit, scales, biases, panel);
             panel += job->panels.b_bytes;
@@ -196,7 +196,7 @@ static void pack_units(const linear_job *job, size_t row, size_t n, size_t depth
     }
 }
 
-/* Rows of numbers that the kernels do not read, or that have a scale, as f32 into plain [n, k]. */
+/* Rows of values that the kernels do not read, or that have a scale, as f32 into plain [n, k]. */
 static void widen_rows(const zi_matrix *w, size_t row, size_t n, size_t depth, size_t k,
                        float *plain)
 {
@@ -208,7 +208,7 @@ static void widen_rows(const zi_matrix *w, size_t row, size_t n, size_t depth, s
     }
 }
 
-/* Rows [row, row + n) of w, n <= nr, from column `depth` on, into a panel of k numbers a column.
+/* Rows [row, row + n) of w, n <= nr, from column `depth` on, into a panel of k values a column.
  * `plain` [nr, k] is used on the way. */
 static void pack_weights(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                          float *plain, char *panel)
@@ -235,23 +235,23 @@ static void pack_weights(const linear_job *job, size_t row, size_t n, size_t dep
 
 /* ---- the product ---- */
 
-/* The tile of y at (row, column), through a small buffer where some of it does not exist. */
-static void tile_at(const linear_job *job, const char *panel, size_t row, size_t column,
-                    size_t depth, size_t k)
+/* Computes the tile of y at (row, column), or adds a further slice of depth to it. */
+static void compute_tile(const linear_job *job, const char *panel, size_t row, size_t column,
+                         size_t depth, size_t k)
 {
     const zi_kernels *kernels = job->exec->kernels;
-    const layout *p = &job->panels;
+    const pack_format *p = &job->panels;
     size_t N = job->w->rows;
     const char *input = input_panel(job, row) + depth / p->unit * p->a_bytes;
-    part c;
-    part_begin(&c, job->y + row * N + column, N, smaller(p->mr, job->T - row),
-               smaller(p->nr, N - column), p->mr, p->nr, depth > 0);
+    edge_tile c;
+    edge_tile_begin(&c, job->y + row * N + column, N, smaller(p->mr, job->T - row),
+                    smaller(p->nr, N - column), p->mr, p->nr, depth > 0);
     if (p->integer)
         kernels->qtile(k / p->unit, p->unit, input, panel, c.c, c.ldc, depth > 0);
     else
         kernels->tile(k, (const float *)(const void *)input, (const float *)(const void *)panel,
                       c.c, c.ldc, depth > 0);
-    part_end(&c);
+    edge_tile_end(&c);
 }
 
 static void add_bias(const linear_job *job, size_t row0, size_t row1, size_t column0,
@@ -265,13 +265,13 @@ static void add_bias(const linear_job *job, size_t row0, size_t row1, size_t col
 static void linear_task(void *context, size_t task, size_t worker)
 {
     const linear_job *job = context;
-    const layout *p = &job->panels;
+    const pack_format *p = &job->panels;
     size_t N = job->w->rows, K = job->w->columns;
     size_t column0 = task % job->column_blocks * BLOCK_N, column1 = smaller(column0 + BLOCK_N, N);
     size_t row0 = task / job->column_blocks * job->rows_per_task;
     size_t row1 = smaller(row0 + job->rows_per_task, job->T);
     float *plain = worker_scratch(job->exec, worker);
-    char *panels = (char *)(plain + plain_size(p->nr));
+    char *panels = (char *)(plain + widened_floats(p->nr));
 
     for (size_t depth = 0; depth < K; depth += p->depth) {
         size_t k = smaller(p->depth, K - depth), bytes = k / p->unit * p->b_bytes;
@@ -280,13 +280,14 @@ static void linear_task(void *context, size_t task, size_t worker)
                          panels + (j - column0) / p->nr * bytes);
         for (size_t i = row0; i < row1; i += p->mr)
             for (size_t j = column0; j < column1; j += p->nr)
-                tile_at(job, panels + (j - column0) / p->nr * bytes, i, j, depth, k);
+                compute_tile(job, panels + (j - column0) / p->nr * bytes, i, j, depth, k);
     }
     if (job->bias) add_bias(job, row0, row1, column0, column1);
 }
 
-/* At most MAX_ROWS rows of x. */
-static void linear_rows(linear_job *job)
+/* Computes all of the job's rows, at most MAX_ROWS: packs x into panels, then multiplies block by
+ * block of columns. */
+static void linear_chunk(linear_job *job)
 {
     cpu_exec *exec = job->exec;
     size_t mr = job->panels.mr, T = job->T;
@@ -296,8 +297,8 @@ static void linear_rows(linear_job *job)
      * together to pay for the packing. */
     size_t wanted = 8 * zi_pool_threads(exec->pool);
     size_t splits = job->column_blocks < wanted ? wanted / job->column_blocks : 1;
-    size_t least = round_up(64, mr), rows = round_up((T + splits - 1) / splits, mr);
-    job->rows_per_task = rows < least ? least : rows;
+    size_t min_rows = round_up(64, mr), rows = round_up((T + splits - 1) / splits, mr);
+    job->rows_per_task = rows < min_rows ? min_rows : rows;
     size_t row_blocks = (T + job->rows_per_task - 1) / job->rows_per_task;
     zi_pool_run(exec->pool, job->column_blocks * row_blocks, linear_task, job);
 }
@@ -305,7 +306,7 @@ static void linear_rows(linear_job *job)
 static void multiply(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w,
                      const float *bias, float *y)
 {
-    if (T <= FEW_ROWS && !layout_for(exec, w).integer) {
+    if (T <= FEW_ROWS && !choose_pack_format(exec, w).integer) {
         matvec(exec, x, T, w, bias, y);
         return;
     }
@@ -317,8 +318,8 @@ static void multiply(cpu_exec *exec, const float *x, size_t T, const zi_matrix *
                           .bias = bias,
                           .y = y + begin * w->rows,
                           .T = smaller(rows, T - begin),
-                          .panels = layout_for(exec, w)};
-        linear_rows(&job);
+                          .panels = choose_pack_format(exec, w)};
+        linear_chunk(&job);
     }
 }
 

@@ -116,7 +116,7 @@ static void add_values(const float *weights, size_t keys, const float *v, size_t
     memcpy(sums, &sum, n * sizeof *sums);
 }
 
-/* The same for any n. */
+/* add_values for any n. */
 static void gather_values(const float *weights, size_t keys, const float *v, size_t ldv, size_t n,
                           float *sums)
 {

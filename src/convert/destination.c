@@ -1,4 +1,4 @@
-#include "convert/place.h"
+#include "convert/destination.h"
 #include "base/file.h"
 
 #include <dirent.h>
@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-/* The folder that path is, or is to be, in. */
-static char *folder_of(const char *path)
+/* The folder that holds path, in new memory; path need not exist. */
+static char *parent_folder(const char *path)
 {
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/') end--;
@@ -18,47 +18,50 @@ static char *folder_of(const char *path)
     return end ? strndup(path, end) : strdup(".");
 }
 
-/* The whole path without links, of what need not be there itself. */
-static bool resolve(const char *path, char **out, zi_error *error)
+/* The absolute path with symbolic links resolved, in new memory. The last name need not exist, but
+ * its folder must. */
+static bool real_path_of_target(const char *path, char **out, zi_error *error)
 {
-    char *whole = realpath(path, NULL);
-    if (!whole) {
-        char *folder = folder_of(path), *base = zi_path_basename(path);
+    char *target = realpath(path, NULL);
+    if (!target) {
+        char *folder = parent_folder(path), *base = zi_path_basename(path);
         char *real = folder ? realpath(folder, NULL) : NULL;
         if (folder && base && !real)
             zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
         else
             zi_error_no_memory(error, strlen(path));
-        whole = real && base ? zi_path_join(real, base) : NULL;
+        target = real && base ? zi_path_join(real, base) : NULL;
         free(folder);
         free(base);
         free(real);
     }
-    *out = whole;
-    return whole;
+    *out = target;
+    return target;
 }
 
-/* Whether path is dir, or in it. */
-static bool is_within(const char *path, const char *dir)
+/* Whether path is dir itself or lies below it. */
+static bool is_at_or_below(const char *path, const char *dir)
 {
     size_t length = strlen(dir);
     return strncmp(path, dir, length) == 0 &&
            (path[length] == 0 || path[length] == '/' || (length && dir[length - 1] == '/'));
 }
 
-static bool check_input(const char *path, const char *whole, const char *input, zi_error *error)
+/* Fails when the target (path resolved) and an input are the same or contain one another. */
+static bool check_not_nested(const char *path, const char *target, const char *input,
+                             zi_error *error)
 {
     char *real = realpath(input, NULL);
     bool ok = true;
-    if (real && strcmp(whole, real) == 0)
+    if (real && strcmp(target, real) == 0)
         ok = zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "destination",
                              "source and destination are the same: %s", path);
-    else if (real && is_within(whole, real))
+    else if (real && is_at_or_below(target, real))
         ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "destination",
-                          "%s lies inside of %s, which is read; name another place", path, input);
-    else if (real && is_within(real, whole))
+                          "%s lies inside of the input %s; name another destination", path, input);
+    else if (real && is_at_or_below(real, target))
         ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "destination",
-                          "%s, which is read, lies inside of %s; name another place", input, path);
+                          "the input %s lies inside of %s; name another destination", input, path);
     free(real);
     return ok;
 }
@@ -75,35 +78,36 @@ static bool is_empty(const char *folder)
     return empty;
 }
 
-bool zi_place_check(const char *path, bool folder, const char *const *inputs, size_t count,
-                    zi_error *error)
+bool zi_destination_check(const char *path, bool folder, const char *const *inputs, size_t count,
+                          zi_error *error)
 {
-    char *whole;
+    char *target;
     struct stat st;
     if (!path[0])
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "destination", "its name is empty");
-    if (!resolve(path, &whole, error)) return false;
+    if (!real_path_of_target(path, &target, error)) return false;
     bool ok = true;
     for (size_t i = 0; ok && i < count; i++)
-        ok = !inputs[i] || check_input(path, whole, inputs[i], error);
-    free(whole);
+        ok = !inputs[i] || check_not_nested(path, target, inputs[i], error);
+    free(target);
     if (ok && lstat(path, &st) == 0 && !(folder && is_empty(path)))
         ok = zi_error_set_in(error, ZI_ERROR_EXISTS, path, "destination",
-                             "is there already; remove it, or name another place");
+                             "already exists; remove it, or name another destination");
     return ok;
 }
 
-bool zi_place_room(const char *path, size_t bytes, zi_error *error)
+bool zi_destination_check_space(const char *path, size_t bytes, zi_error *error)
 {
     struct statvfs disk;
-    char *folder = folder_of(path);
+    char *folder = parent_folder(path);
     if (!folder) return zi_error_no_memory(error, strlen(path));
     bool known = statvfs(folder, &disk) == 0;
     free(folder);
     if (!known)
         return zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
-    unsigned long long room = (unsigned long long)disk.f_bavail * disk.f_frsize;
-    return bytes <= room ||
+    unsigned long long free_bytes = (unsigned long long)disk.f_bavail * disk.f_frsize;
+    return bytes <= free_bytes ||
            zi_error_set(error, ZI_ERROR_IO, path,
-                        "%zu bytes are needed and %llu are free on this disk", bytes, room);
+                        "%zu bytes are needed, but only %llu are free on this disk", bytes,
+                        free_bytes);
 }

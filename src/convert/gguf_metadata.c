@@ -1,26 +1,30 @@
-#include "convert/gguf_text.h"
+#include "convert/gguf_metadata.h"
 #include "base/text.h"
-#include "convert/describe.h"
+#include "convert/component_config.h"
 #include "io/json.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TOKENIZER = 64 << 20, MAX_VALUES = 32, MADE = 16 /* bytes of "[PAD151935]" */ };
+enum {
+    MAX_TOKENIZER = 64 << 20,
+    MAX_VALUES = 32,
+    PAD_NAME_BYTES = 16 /* bytes of "[PAD151935]" */
+};
 enum { NORMAL = 1, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5 };
 
-static void add(zi_gguf_text_values *v, zi_gguf_out value)
+static void add_value(zi_gguf_encoder_metadata *v, zi_gguf_out value)
 {
     if (v->count < MAX_VALUES) v->values[v->count++] = value;
 }
 
 /* ---- the config ---- */
 
-static bool add_config(const zi_conversion *c, zi_gguf_text_values *v, zi_error *error)
+static bool add_config(const zi_conversion *c, zi_gguf_encoder_metadata *v, zi_error *error)
 {
     static const struct {
         const char *key, *field;
-    } whole[] = {
+    } ints[] = {
         {"qwen3.block_count", "num_hidden_layers"},
         {"qwen3.context_length", "max_position_embeddings"},
         {"qwen3.embedding_length", "hidden_size"},
@@ -32,54 +36,58 @@ static bool add_config(const zi_conversion *c, zi_gguf_text_values *v, zi_error 
     };
     static const struct {
         const char *key, *field;
-    } real[] = {{"qwen3.rope.freq_base", "rope_theta"},
-                {"qwen3.attention.layer_norm_rms_epsilon", "rms_norm_eps"}};
-    const zi_convert_part *part = &c->parts[ZI_TEXT_ENCODER];
-    if (!zi_describe_part(&part->source, part->config, &v->config, error)) return false;
-    /* again: numbers that were written for Python are numbers then */
+    } doubles[] = {{"qwen3.rope.freq_base", "rope_theta"},
+                   {"qwen3.attention.layer_norm_rms_epsilon", "rms_norm_eps"}};
+    const zi_conversion_component *component = &c->components[ZI_COMPONENT_TEXT_ENCODER];
+    if (!zi_component_config_json(&component->source, component->config, &v->config, error))
+        return false;
+    /* raw numbers (python_float) become JSON numbers when they are parsed again */
     char *text = cJSON_PrintUnformatted(v->config);
     cJSON_Delete(v->config);
     v->config = text ? cJSON_Parse(text) : NULL;
     free(text);
-    const char *file = part->config ? part->config : part->source.file;
-    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+    const char *file = component->config ? component->config : component->source.file;
+    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
         int value;
-        if (!zi_json_int(file, v->config, whole[i].field, 1, 1 << 30, &value, error)) return false;
+        if (!zi_json_int(file, v->config, ints[i].field, 1, 1 << 30, &value, error)) return false;
         v->numbers[i] = (uint32_t)value;
-        add(v, (zi_gguf_out){whole[i].key, ZI_GGUF_U32, false, 1, &v->numbers[i]});
+        add_value(v, (zi_gguf_out){ints[i].key, ZI_GGUF_U32, false, 1, &v->numbers[i]});
     }
-    for (size_t i = 0; i < sizeof real / sizeof *real; i++) {
+    for (size_t i = 0; i < sizeof doubles / sizeof *doubles; i++) {
         double value;
-        if (!zi_json_double(file, v->config, real[i].field, 0, 1e12, &value, error)) return false;
+        if (!zi_json_double(file, v->config, doubles[i].field, 0, 1e12, &value, error))
+            return false;
         v->reals[i] = (float)value;
-        add(v, (zi_gguf_out){real[i].key, ZI_GGUF_F32, false, 1, &v->reals[i]});
+        add_value(v, (zi_gguf_out){doubles[i].key, ZI_GGUF_F32, false, 1, &v->reals[i]});
     }
     return true;
 }
 
 /* ---- the tokenizer ---- */
 
-static bool set_token(const char *file, zi_gguf_text_values *v, int size, const char *text,
+/* Stores a token's text (borrowed) and type at its id, which must be below size. */
+static bool set_token(const char *file, zi_gguf_encoder_metadata *v, int size, const char *text,
                       const cJSON *id, int32_t type, zi_error *error)
 {
     if (!text || !zi_json_is_int(id, 0, size - 1))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, text,
-                               "token \"%.60s\" has no number below %d", text ? text : "", size);
+                               "token \"%.60s\" has no id below %d", text ? text : "", size);
     v->tokens[id->valueint] = text;
     v->types[id->valueint] = type;
     return true;
 }
 
-/* Tokens by number; numbers without one get a name that no text has. */
-static bool add_tokens(const char *file, zi_gguf_text_values *v, const cJSON *model, int size,
+/* Adds tokens and their types by id. Ids without a token are padded with unused "[PADn]" tokens. */
+static bool add_tokens(const char *file, zi_gguf_encoder_metadata *v, const cJSON *model, int size,
                        zi_error *error)
 {
     const cJSON *vocab, *item;
     if (!zi_json_object(file, model, "vocab", &vocab, error)) return false;
     v->tokens = calloc((size_t)size, sizeof *v->tokens);
     v->types = calloc((size_t)size, sizeof *v->types);
-    v->made = malloc((size_t)size * MADE);
-    if (!v->tokens || !v->types || !v->made) return zi_error_no_memory(error, (size_t)size * MADE);
+    v->pad_names = malloc((size_t)size * PAD_NAME_BYTES);
+    if (!v->tokens || !v->types || !v->pad_names)
+        return zi_error_no_memory(error, (size_t)size * PAD_NAME_BYTES);
     for (item = vocab->child; item; item = item->next)
         if (!set_token(file, v, size, item->string, item, NORMAL, error)) return false;
     cJSON_ArrayForEach(item, zi_json_find(v->tokenizer, "added_tokens"))
@@ -92,18 +100,20 @@ static bool add_tokens(const char *file, zi_gguf_text_values *v, const cJSON *mo
     }
     for (int i = 0; i < size; i++) {
         if (v->tokens[i]) continue;
-        char *name = v->made + (size_t)i * MADE;
-        snprintf(name, MADE, "[PAD%d]", i);
+        char *name = v->pad_names + (size_t)i * PAD_NAME_BYTES;
+        snprintf(name, PAD_NAME_BYTES, "[PAD%d]", i);
         v->tokens[i] = name;
         v->types[i] = UNUSED;
     }
-    add(v, (zi_gguf_out){"tokenizer.ggml.tokens", ZI_GGUF_STRING, true, (size_t)size, v->tokens});
-    add(v, (zi_gguf_out){"tokenizer.ggml.token_type", ZI_GGUF_I32, true, (size_t)size, v->types});
+    add_value(
+        v, (zi_gguf_out){"tokenizer.ggml.tokens", ZI_GGUF_STRING, true, (size_t)size, v->tokens});
+    add_value(
+        v, (zi_gguf_out){"tokenizer.ggml.token_type", ZI_GGUF_I32, true, (size_t)size, v->types});
     return true;
 }
 
-/* "a b", or the two of them in a list, which become one text here. */
-static bool add_merges(const char *file, zi_gguf_text_values *v, cJSON *model, zi_error *error)
+/* Adds the merges: strings "a b" as they are, and pairs ["a", "b"] joined into one string. */
+static bool add_merges(const char *file, zi_gguf_encoder_metadata *v, cJSON *model, zi_error *error)
 {
     cJSON *merges = cJSON_GetObjectItemCaseSensitive(model, "merges"), *item;
     size_t count = (size_t)cJSON_GetArraySize(merges), n = 0;
@@ -124,30 +134,31 @@ static bool add_merges(const char *file, zi_gguf_text_values *v, cJSON *model, z
             return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file, "merge %zu is not two texts", n);
         v->merges[n++] = item->valuestring;
     }
-    add(v, (zi_gguf_out){"tokenizer.ggml.merges", ZI_GGUF_STRING, true, n, v->merges});
+    add_value(v, (zi_gguf_out){"tokenizer.ggml.merges", ZI_GGUF_STRING, true, n, v->merges});
     return true;
 }
 
-/* Ends: the number of Qwen's own token, which chats end with. */
-static bool add_end(const char *file, zi_gguf_text_values *v, int size, zi_error *error)
+/* Adds tokenizer.ggml.eos_token_id: the id of <|im_end|>, which ends a turn of Qwen's chats. */
+static bool add_eos_token(const char *file, zi_gguf_encoder_metadata *v, int size, zi_error *error)
 {
     for (int i = 0; i < size; i++) {
         if (strcmp(v->tokens[i], "<|im_end|>") != 0) continue;
         v->numbers[8] = (uint32_t)i;
-        add(v, (zi_gguf_out){"tokenizer.ggml.eos_token_id", ZI_GGUF_U32, false, 1, &v->numbers[8]});
+        add_value(
+            v, (zi_gguf_out){"tokenizer.ggml.eos_token_id", ZI_GGUF_U32, false, 1, &v->numbers[8]});
         return true;
     }
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, "<|im_end|>",
                            "there is no token <|im_end|>: not Qwen3's tokenizer");
 }
 
-static bool add_tokenizer(const zi_conversion *c, zi_gguf_text_values *v, zi_error *error)
+static bool add_tokenizer(const zi_conversion *c, zi_gguf_encoder_metadata *v, zi_error *error)
 {
     static const char *const model_name = "gpt2", *const pre = "qwen2";
     const cJSON *model;
     if (!c->tokenizer)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
-                               "no tokenizer in it; a reference model can lend one");
+                               "no tokenizer in it; a reference model can provide one");
     char *file = zi_path_join(c->tokenizer, "tokenizer.json");
     if (!file) return zi_error_no_memory(error, strlen(c->tokenizer));
     int size = 0;
@@ -155,35 +166,36 @@ static bool add_tokenizer(const zi_conversion *c, zi_gguf_text_values *v, zi_err
               zi_json_object(file, v->tokenizer, "model", &model, error) &&
               zi_json_int("config", v->config, "vocab_size", 1, 1 << 24, &size, error);
     if (ok) {
-        add(v, (zi_gguf_out){"tokenizer.ggml.model", ZI_GGUF_STRING, false, 1, &model_name});
-        add(v, (zi_gguf_out){"tokenizer.ggml.pre", ZI_GGUF_STRING, false, 1, &pre});
+        add_value(v, (zi_gguf_out){"tokenizer.ggml.model", ZI_GGUF_STRING, false, 1, &model_name});
+        add_value(v, (zi_gguf_out){"tokenizer.ggml.pre", ZI_GGUF_STRING, false, 1, &pre});
     }
     ok = ok && add_tokens(file, v, model, size, error) &&
          add_merges(file, v, cJSON_GetObjectItemCaseSensitive(v->tokenizer, "model"), error) &&
-         add_end(file, v, size, error);
+         add_eos_token(file, v, size, error);
     free(file);
     return ok;
 }
 
-bool zi_gguf_text_describe(const zi_conversion *conversion, zi_gguf_text_values *out,
-                           zi_error *error)
+bool zi_gguf_encoder_metadata_create(const zi_conversion *conversion, zi_gguf_encoder_metadata *out,
+                                     zi_error *error)
 {
-    static const bool no = false;
-    *out = (zi_gguf_text_values){.values = calloc(MAX_VALUES, sizeof *out->values)};
+    static const bool false_value = false;
+    *out = (zi_gguf_encoder_metadata){.values = calloc(MAX_VALUES, sizeof *out->values)};
     if (!out->values) return zi_error_no_memory(error, MAX_VALUES * sizeof *out->values);
     if (!add_config(conversion, out, error) || !add_tokenizer(conversion, out, error)) return false;
-    add(out, (zi_gguf_out){"tokenizer.ggml.add_bos_token", ZI_GGUF_BOOL, false, 1, &no});
+    add_value(out,
+              (zi_gguf_out){"tokenizer.ggml.add_bos_token", ZI_GGUF_BOOL, false, 1, &false_value});
     return true;
 }
 
-void zi_gguf_text_free(zi_gguf_text_values *values)
+void zi_gguf_encoder_metadata_free(zi_gguf_encoder_metadata *values)
 {
     cJSON_Delete(values->config);
     cJSON_Delete(values->tokenizer);
     free(values->types);
     free(values->tokens);
     free(values->merges);
-    free(values->made);
+    free(values->pad_names);
     free(values->values);
-    *values = (zi_gguf_text_values){0};
+    *values = (zi_gguf_encoder_metadata){0};
 }

@@ -1,0 +1,321 @@
+#include "convert/component_config.h"
+#include "base/file.h"
+#include "io/gguf.h"
+#include "io/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_CONFIG = 1 << 20, MAX_SIZE = 1 << 24, MAX_BLOCKS = 16 };
+
+/* Z-Image-Turbo's config fields that tensor shapes do not determine; used when the source has no
+ * config of its own. */
+static const char *const templates[ZI_WEIGHT_COMPONENTS] = {
+    [ZI_COMPONENT_TRANSFORMER] =
+        "{\"_class_name\": \"ZImageTransformer2DModel\","
+        "\"all_f_patch_size\": [1], \"all_patch_size\": [2],"
+        "\"axes_lens\": [1536, 512, 512], \"norm_eps\": 1e-05, \"qk_norm\": true,"
+        "\"rope_theta\": 256, \"t_scale\": 1000}",
+    [ZI_COMPONENT_TEXT_ENCODER] =
+        "{\"architectures\": [\"Qwen3ForCausalLM\"], \"attention_bias\": false,"
+        "\"attention_dropout\": 0, \"hidden_act\": \"silu\","
+        "\"initializer_range\": 0.02, \"max_position_embeddings\": 40960,"
+        "\"model_type\": \"qwen3\", \"rope_scaling\": null,"
+        "\"sliding_window\": null, \"tie_word_embeddings\": true,"
+        "\"use_cache\": true, \"use_sliding_window\": false}",
+    [ZI_COMPONENT_VAE] =
+        "{\"_class_name\": \"AutoencoderKL\", \"act_fn\": \"silu\", \"force_upcast\": true,"
+        "\"in_channels\": 3, \"mid_block_add_attention\": true, \"out_channels\": 3,"
+        "\"sample_size\": 1024, \"scaling_factor\": 0.3611, \"shift_factor\": 0.1159,"
+        "\"use_post_quant_conv\": false, \"use_quant_conv\": false}",
+};
+
+/* Fields of an MLX transformer config, in the order of the file, and their names in diffusers;
+ * NULL: diffusers has no such field. */
+static const struct {
+    const char *mlx, *diffusers;
+} mlx_fields[] = {
+    {"hidden_size", "dim"},
+    {"num_attention_heads", "n_heads"},
+    {"intermediate_size", NULL},
+    {"num_hidden_layers", "n_layers"},
+    {"n_refiner_layers", "n_refiner_layers"},
+    {"in_channels", "in_channels"},
+    {"text_embed_dim", "cap_feat_dim"},
+    {"patch_size", NULL},
+    {"rope_theta", "rope_theta"},
+    {"axes_dims", "axes_dims"},
+    {"axes_lens", "axes_lens"},
+};
+enum { MLX_FIELDS = sizeof mlx_fields / sizeof *mlx_fields };
+
+/* ---- fields from tensor shapes ---- */
+
+/* A config that is being filled in. The first error clears ok and is kept; later calls do nothing.
+ */
+struct builder {
+    const zi_source *source;
+    cJSON *json;
+    const char *config; /* names the given config in errors */
+    zi_error *error;
+    bool ok;
+};
+
+/* Size of dimension dim (from 0) of a tensor. Returns 0 and clears ok when the tensor is missing or
+ * has no such dimension. */
+static int tensor_dim(struct builder *builder, const char *name, int dim)
+{
+    const zi_entry *entry = zi_source_find(builder->source, name);
+    if (!builder->ok) return 0;
+    if (!entry) {
+        builder->ok = zi_error_set_in(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file,
+                                      name, "tensor %s is missing", name);
+    } else if (dim >= entry->dims || !entry->shape[dim] || entry->shape[dim] > MAX_SIZE) {
+        builder->ok = zi_error_set_in(builder->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
+                                      name, "tensor %s has an impossible shape", name);
+    } else {
+        return (int)entry->shape[dim];
+    }
+    return 0;
+}
+
+/* Counts the tensors named before + "0" + behind, before + "1" + behind and so on, up to the first
+ * that is missing. */
+static int count_blocks(const struct builder *builder, const char *before, const char *behind)
+{
+    char name[ZI_MAX_KEY];
+    for (int n = 0;; n++) {
+        snprintf(name, sizeof name, "%s%d%s", before, n, behind);
+        if (!zi_source_find(builder->source, name)) return n;
+    }
+}
+
+/* Sets a field that shapes determine. Clears ok when the config has another value. Takes value. */
+static void set_shape_field(struct builder *builder, const char *field, cJSON *value)
+{
+    const cJSON *given = zi_json_find(builder->json, field);
+    if (builder->ok && value && given && !cJSON_Compare(given, value, true)) {
+        char *is = cJSON_PrintUnformatted(value);
+        builder->ok = zi_error_set_in(builder->error, ZI_ERROR_BAD_FORMAT, builder->config, field,
+                                      "field \"%s\" does not fit the tensors of %s (%s)", field,
+                                      builder->source->file, is ? is : "?");
+        free(is);
+    }
+    if (!builder->ok || given || !value) {
+        cJSON_Delete(value);
+        return;
+    }
+    cJSON_DeleteItemFromObjectCaseSensitive(builder->json, field); /* it may be null */
+    cJSON_AddItemToObject(builder->json, field, value);
+}
+
+static void set_shape_int(struct builder *builder, const char *field, int value)
+{
+    set_shape_field(builder, field, cJSON_CreateNumber(value));
+}
+
+/* Sets a field that shapes do not determine, unless the config has it. Takes value. */
+static void set_default(struct builder *builder, const char *field, cJSON *value)
+{
+    if (cJSON_HasObjectItem(builder->json, field))
+        cJSON_Delete(value);
+    else
+        cJSON_AddItemToObject(builder->json, field, value);
+}
+
+static void add_transformer_fields(struct builder *builder)
+{
+    int dim = tensor_dim(builder, "all_x_embedder.2-1.weight", 0);
+    int patch = tensor_dim(builder, "all_x_embedder.2-1.weight", 1);
+    int head = tensor_dim(builder, "layers.0.attention.norm_q.weight", 0);
+    int text = tensor_dim(builder, "cap_embedder.1.weight", 1);
+    if (builder->ok && (dim % head || patch % 4))
+        builder->ok =
+            zi_error_set(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file,
+                         "a width of %d is not a multiple of the head width %d", dim, head);
+    if (!builder->ok) return;
+    set_shape_int(builder, "cap_feat_dim", text);
+    set_shape_int(builder, "dim", dim);
+    set_shape_int(builder, "in_channels", patch / 4);
+    set_shape_int(builder, "n_heads", dim / head);
+    set_shape_int(builder, "n_kv_heads", dim / head);
+    set_shape_int(builder, "n_layers", count_blocks(builder, "layers.", ".attention.to_q.weight"));
+    set_shape_int(builder, "n_refiner_layers",
+                  count_blocks(builder, "context_refiner.", ".attention.to_q.weight"));
+    const int axes[3] = {head / 4, head / 8 * 3, head / 8 * 3};
+    set_default(builder, "axes_dims", cJSON_CreateIntArray(axes, 3));
+}
+
+/* A JSON number with a decimal point or exponent, which Python reads back as a float. */
+static cJSON *python_float(double value)
+{
+    char text[40];
+    snprintf(text, sizeof text, value >= 1 ? "%.1f" : "%.9g", value);
+    return cJSON_CreateRaw(text);
+}
+
+/* The number under a key of the GGUF metadata; fallback when the source is no GGUF file or has no
+ * such key. */
+static double gguf_number_or(struct builder *builder, const char *key, double fallback)
+{
+    const zi_gguf *gguf = builder->source->entries[0].checkpoint->gguf;
+    double value = fallback;
+    if (builder->ok && gguf && zi_gguf_find(gguf, key))
+        builder->ok = zi_gguf_number(gguf, key, &value, builder->error);
+    return value;
+}
+
+static void add_text_encoder_fields(struct builder *builder)
+{
+    int head = tensor_dim(builder, "model.layers.0.self_attn.q_norm.weight", 0);
+    int queries = tensor_dim(builder, "model.layers.0.self_attn.q_proj.weight", 0);
+    int keys = tensor_dim(builder, "model.layers.0.self_attn.k_proj.weight", 0);
+    if (!builder->ok) return;
+    int layers = count_blocks(builder, "model.layers.", ".self_attn.q_proj.weight");
+    set_shape_int(builder, "head_dim", head);
+    set_shape_int(builder, "hidden_size", tensor_dim(builder, "model.embed_tokens.weight", 1));
+    set_shape_int(builder, "intermediate_size",
+                  tensor_dim(builder, "model.layers.0.mlp.gate_proj.weight", 0));
+    set_shape_int(builder, "num_attention_heads", queries / head);
+    set_shape_int(builder, "num_hidden_layers", layers);
+    set_shape_int(builder, "num_key_value_heads", keys / head);
+    set_shape_int(builder, "vocab_size", tensor_dim(builder, "model.embed_tokens.weight", 0));
+    double theta = gguf_number_or(builder, "qwen3.rope.freq_base", 1e6);
+    double eps = gguf_number_or(builder, "qwen3.attention.layer_norm_rms_epsilon", 1e-6);
+    set_default(builder, "max_window_layers", cJSON_CreateNumber(layers));
+    set_default(builder, "rms_norm_eps", python_float(eps));
+    set_default(builder, "rope_theta", python_float(theta));
+}
+
+static void set_default_strings(struct builder *builder, const char *field, const char *word,
+                                int count)
+{
+    cJSON *list = cJSON_CreateArray();
+    for (int i = 0; i < count; i++) cJSON_AddItemToArray(list, cJSON_CreateString(word));
+    set_default(builder, field, list);
+}
+
+static void add_vae_fields(struct builder *builder)
+{
+    int blocks = builder->source->vae_depth.blocks, channels[MAX_BLOCKS];
+    if (blocks < 1 || blocks > MAX_BLOCKS) {
+        builder->ok = zi_error_set(builder->error, ZI_ERROR_UNSUPPORTED, builder->source->file,
+                                   "a decoder of %d blocks is no VAE of Z-Image", blocks);
+        return;
+    }
+    for (int i = 0; i < blocks; i++) { /* the decoder's up blocks are in reverse order */
+        char name[ZI_MAX_KEY];
+        snprintf(name, sizeof name, "decoder.up_blocks.%d.resnets.0.conv1.weight", blocks - 1 - i);
+        channels[i] = tensor_dim(builder, name, 0);
+    }
+    int latent = tensor_dim(builder, "decoder.conv_in.weight", 1);
+    int resnets = count_blocks(builder, "decoder.up_blocks.0.resnets.", ".conv1.weight");
+    if (!builder->ok) return;
+    set_shape_field(builder, "block_out_channels", cJSON_CreateIntArray(channels, blocks));
+    set_shape_int(builder, "latent_channels", latent);
+    set_shape_int(builder, "layers_per_block", resnets - 1);
+    set_default(builder, "norm_num_groups",
+                cJSON_CreateNumber(channels[0] < 32 ? channels[0] : 32));
+    set_default_strings(builder, "down_block_types", "DownEncoderBlock2D", blocks);
+    set_default_strings(builder, "up_block_types", "UpDecoderBlock2D", blocks);
+}
+
+/* ---- configs ---- */
+
+/* Renames the fields of an MLX transformer config to those of diffusers; other configs are returned
+ * as they are. Takes json. NULL: memory is short. */
+static cJSON *config_from_mlx(cJSON *json)
+{
+    if (cJSON_HasObjectItem(json, "dim") || !cJSON_HasObjectItem(json, "hidden_size")) return json;
+    cJSON *out = cJSON_Parse(templates[ZI_COMPONENT_TRANSFORMER]);
+    for (int i = 0; out && i < MLX_FIELDS; i++) {
+        const cJSON *item = zi_json_find(json, mlx_fields[i].mlx);
+        if (!mlx_fields[i].diffusers || !item) continue;
+        cJSON_DeleteItemFromObjectCaseSensitive(out, mlx_fields[i].diffusers);
+        cJSON_AddItemToObject(out, mlx_fields[i].diffusers, cJSON_Duplicate(item, true));
+    }
+    cJSON_Delete(json);
+    return out;
+}
+
+bool zi_component_config_json(const zi_source *source, const char *config, cJSON **out,
+                              zi_error *error)
+{
+    static void (*const add_fields[ZI_WEIGHT_COMPONENTS])(struct builder *) = {
+        add_transformer_fields, add_text_encoder_fields, add_vae_fields};
+    cJSON *json = NULL;
+    if (config && (!zi_json_read(config, MAX_CONFIG, &json, error) ||
+                   !zi_json_check_unique_keys(config, json, "the file", error))) {
+        cJSON_Delete(json);
+        return false;
+    }
+    if (!json) json = cJSON_Parse(templates[source->component]);
+    if (json && source->component == ZI_COMPONENT_TRANSFORMER) json = config_from_mlx(json);
+    if (!json) return zi_error_no_memory(error, MAX_CONFIG);
+    struct builder builder = {source, json, config ? config : "Z-Image-Turbo", error, true};
+    add_fields[source->component](&builder);
+    if (!builder.ok) {
+        cJSON_Delete(json);
+        return false;
+    }
+    *out = json;
+    return true;
+}
+
+/* The MLX form of a diffusers transformer config, with precision and quantization. Takes json. */
+static cJSON *config_to_mlx(const zi_component_config *of, cJSON *json)
+{
+    static const char *const names[] = {"Original", "FP16", "BF16", "FP8", "Q8", "Q4"};
+    const zi_entry *feed_forward = zi_source_find(of->source, "layers.0.feed_forward.w1.weight");
+    cJSON *out = cJSON_CreateObject();
+    for (int i = 0; out && i < MLX_FIELDS; i++) {
+        const cJSON *item =
+            mlx_fields[i].diffusers ? zi_json_find(json, mlx_fields[i].diffusers) : NULL;
+        if (item)
+            cJSON_AddItemToObject(out, mlx_fields[i].mlx, cJSON_Duplicate(item, true));
+        else if (strcmp(mlx_fields[i].mlx, "patch_size") == 0)
+            cJSON_AddNumberToObject(out, mlx_fields[i].mlx, 2);
+        else if (feed_forward)
+            cJSON_AddNumberToObject(out, mlx_fields[i].mlx, (double)feed_forward->shape[0]);
+    }
+    cJSON_Delete(json);
+    cJSON_AddStringToObject(out, "precision", names[of->precision]);
+    for (size_t i = 0; i < of->plan->count; i++) {
+        const zi_value_storage *storage = &of->plan->items[i].storage;
+        if (storage->packing != ZI_GROUPED) continue;
+        cJSON *quantization = cJSON_AddObjectToObject(out, "quantization");
+        cJSON_AddNumberToObject(quantization, "group_size", (double)storage->group);
+        cJSON_AddNumberToObject(quantization, "bits", storage->bits);
+        break;
+    }
+    return out;
+}
+
+bool zi_component_config_text(const zi_component_config *of, char **text, zi_error *error)
+{
+    cJSON *json;
+    size_t size;
+    if (!zi_component_config_json(of->source, of->config, &json, error)) return false;
+    bool transformer = of->source->component == ZI_COMPONENT_TRANSFORMER;
+    bool kept = of->config && (!transformer || (of->layout == ZI_NAMES_DIFFUSERS &&
+                                                cJSON_HasObjectItem(json, "_diffusers_version")));
+    if (transformer && of->layout == ZI_NAMES_MLX) json = config_to_mlx(of, json);
+    char *printed = kept ? NULL : cJSON_Print(json);
+    cJSON_Delete(json);
+    if (kept) return zi_file_read(of->config, MAX_CONFIG, text, &size, error);
+    if (!printed) return zi_error_no_memory(error, MAX_CONFIG);
+    *text = printed;
+    return true;
+}
+
+size_t zi_mlx_config_group_size(const char *config)
+{
+    cJSON *json = NULL;
+    zi_error none;
+    int group = 0;
+    if (!config || !zi_json_read(config, MAX_CONFIG, &json, &none)) return 0;
+    const cJSON *size = zi_json_find(zi_json_find(json, "quantization"), "group_size");
+    if (zi_json_is_int(size, 1, 128)) group = size->valueint;
+    cJSON_Delete(json);
+    return group == 32 || group == 64 || group == 128 ? (size_t)group : 0;
+}

@@ -1,0 +1,189 @@
+#include "convert/conversion.h"
+#include "convert/component_config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool read_inputs(zi_conversion *c, zi_error *error)
+{
+    const zi_convert_options *o = c->options;
+    const char *const inputs[ZI_INPUTS] = {o->source, o->vae, o->text_encoder, o->reference};
+    for (int i = 0; i < ZI_INPUTS; i++) {
+        if (inputs[i] && !zi_layout_read(inputs[i], &c->layouts[i], error)) return false;
+        c->inputs[i] = inputs[i];
+    }
+    return true;
+}
+
+static bool has_component(const zi_conversion *c, int input, zi_component component)
+{
+    return c->inputs[input] && c->layouts[input].components[component].path;
+}
+
+/* ---- target ---- */
+
+/* Sets c->target. Without a requested layout it is the source's; a single file with diffusers'
+ * names becomes a ComfyUI file, since diffusers models are folders. */
+static bool choose_target(zi_conversion *c, zi_error *error)
+{
+    const zi_layout *source = &c->layouts[ZI_INPUT_SOURCE];
+    if (c->options->layout > ZI_LAYOUT_GGUF)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout", "%d is not a known layout",
+                            (int)c->options->layout);
+    c->target = c->options->layout ? zi_layout_naming(c->options->layout) : source->naming;
+    if (!c->options->layout && source->naming == ZI_NAMES_DIFFUSERS && !source->folder)
+        c->target = ZI_NAMES_COMFYUI;
+    if (c->target == ZI_NAMES_MFLUX)
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "layout",
+            "%s is an mflux model, a layout that can be read but not written; convert it to mlx",
+            c->options->source);
+    return true;
+}
+
+static bool check_precision(const zi_conversion *c, zi_error *error)
+{
+    zi_precision precision = c->options->precision;
+    if (precision > ZI_PRECISION_Q4)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
+                            "%d is not a known precision", (int)precision);
+    if (precision >= ZI_PRECISION_FP8 &&
+        !has_component(c, ZI_INPUT_SOURCE, ZI_COMPONENT_TRANSFORMER))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
+                            "%s has no transformer, and nothing else is quantized",
+                            c->options->source);
+    return zi_naming_check_precision(c->target, precision, error);
+}
+
+/* ---- where components come from ---- */
+
+/* Fails if a file or folder was named for a component but does not have it. */
+static bool check_named_input(const zi_conversion *c, int input, zi_component component,
+                              zi_error *error)
+{
+    if (c->inputs[input] && !has_component(c, input, component))
+        return zi_error_set_in(
+            error, ZI_ERROR_INCOMPLETE, c->inputs[input], zi_component_name(component),
+            "no %s in it; name a file or folder that has one", zi_component_title(component));
+    if (c->inputs[input] && c->target == ZI_NAMES_GGUF)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, zi_component_name(component),
+                            "a GGUF file holds one component; convert %s by itself",
+                            c->inputs[input]);
+    return true;
+}
+
+/* The input that provides a component; ZI_INPUTS: none does. */
+static int input_of_component(const zi_conversion *c, zi_component component)
+{
+    bool from_reference = component != ZI_COMPONENT_TRANSFORMER &&
+                          has_component(c, ZI_INPUT_SOURCE, ZI_COMPONENT_TRANSFORMER);
+    if (component == ZI_COMPONENT_VAE && c->inputs[ZI_INPUT_VAE]) return ZI_INPUT_VAE;
+    if (component == ZI_COMPONENT_TEXT_ENCODER && c->inputs[ZI_INPUT_TEXT_ENCODER])
+        return ZI_INPUT_TEXT_ENCODER;
+    if (has_component(c, ZI_INPUT_SOURCE, component)) return ZI_INPUT_SOURCE;
+    return from_reference && has_component(c, ZI_INPUT_REFERENCE, component) ? ZI_INPUT_REFERENCE
+                                                                             : ZI_INPUTS;
+}
+
+static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS], zi_error *error)
+{
+    if (!check_named_input(c, ZI_INPUT_VAE, ZI_COMPONENT_VAE, error) ||
+        !check_named_input(c, ZI_INPUT_TEXT_ENCODER, ZI_COMPONENT_TEXT_ENCODER, error))
+        return false;
+    int count = 0, missing = 0;
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++) {
+        chosen[component] = input_of_component(c, (zi_component)component);
+        if (chosen[component] != ZI_INPUTS)
+            count++;
+        else
+            missing = component;
+    }
+    if (c->target == ZI_NAMES_GGUF) { /* holds one component */
+        int kept = chosen[ZI_COMPONENT_TRANSFORMER] != ZI_INPUTS ? ZI_COMPONENT_TRANSFORMER
+                                                                 : ZI_COMPONENT_TEXT_ENCODER;
+        if (chosen[kept] == ZI_INPUTS)
+            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout",
+                                "%s is a VAE, which is not written as GGUF; programs that read "
+                                "GGUF take it as safetensors: convert it to comfyui",
+                                c->options->source);
+        for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
+            if (component != kept) chosen[component] = ZI_INPUTS;
+        count = 1;
+    }
+    c->whole = count == ZI_WEIGHT_COMPONENTS;
+    if (count == 2) /* neither a whole model nor one component */
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source,
+                               zi_component_name((zi_component)missing), "the %s is missing; %s",
+                               zi_component_title((zi_component)missing),
+                               missing == ZI_COMPONENT_TRANSFORMER
+                                   ? "convert a model that has one, or one component by itself"
+                                   : "name a file of it, or a reference model that has one");
+    return true;
+}
+
+/* ---- plans ---- */
+
+/* Opens a component in an input and adds its tensors to the plan of its file. */
+
+static bool plan_component(zi_conversion *c, zi_component component, int input, zi_error *error)
+{
+    const zi_layout *layout = &c->layouts[input], *reference = &c->layouts[ZI_INPUT_REFERENCE];
+    zi_conversion_component *out = &c->components[component];
+    const char *own = layout->components[component].config;
+    if (!zi_layout_open_component(layout, component, &out->checkpoint, error)) return false;
+    out->config = own ? own : reference->components[component].config;
+    const zi_checkpoint *checkpoint = out->checkpoint;
+    if (!zi_source_create(&checkpoint, 1, component, zi_mlx_config_group_size(own), &out->source,
+                          error))
+        return false;
+    bool prefixed = c->whole && c->target == ZI_NAMES_COMFYUI;
+    zi_conversion_component *file = prefixed ? &c->components[0] : out;
+    return zi_write_plan_add_component(&file->plan, &out->source, c->target, c->options->precision,
+                                       prefixed, error);
+}
+
+/* The tokenizer folder or scheduler file of the first input that has one; NULL: none has. */
+static const char *first_path(const zi_conversion *c, bool tokenizer)
+{
+    static const int inputs[] = {ZI_INPUT_SOURCE, ZI_INPUT_REFERENCE, ZI_INPUT_TEXT_ENCODER};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        const zi_layout *layout = &c->layouts[inputs[i]];
+        const char *path = tokenizer ? layout->tokenizer : layout->scheduler;
+        if (path) return path;
+    }
+    return NULL;
+}
+
+bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options, zi_error *error)
+{
+    int chosen[ZI_WEIGHT_COMPONENTS];
+    zi_conversion *c = out;
+    *c = (zi_conversion){.options = options,
+                         .work = {.progress = options->progress, .user = options->user}};
+    if (!read_inputs(c, error) || !choose_target(c, error) || !check_precision(c, error) ||
+        !choose_components(c, chosen, error))
+        return false;
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
+        if (chosen[component] != ZI_INPUTS &&
+            !plan_component(c, (zi_component)component, chosen[component], error))
+            return false;
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++) {
+        if (!zi_write_plan_sort(&c->components[component].plan, error)) return false;
+        c->work.bytes_total += zi_write_plan_bytes(&c->components[component].plan);
+    }
+    c->tokenizer = first_path(c, true);
+    c->scheduler = first_path(c, false);
+    return true;
+}
+
+void zi_conversion_free(zi_conversion *c)
+{
+    for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++) {
+        zi_write_plan_free(&c->components[component].plan);
+        zi_source_free(&c->components[component].source);
+        zi_checkpoint_release(c->components[component].checkpoint);
+    }
+    for (int i = 0; i < ZI_INPUTS; i++) zi_layout_free(&c->layouts[i]);
+    zi_pool_free(c->work.pool);
+    *c = (zi_conversion){0};
+}

@@ -1,0 +1,48 @@
+/* A conversion: its inputs, the components that it converts, and the plans of the files to write.
+ */
+#ifndef ZI_CONVERT_CONVERSION_H
+#define ZI_CONVERT_CONVERSION_H
+
+#include "convert/plan.h"
+#include "convert/write.h"
+#include "io/layout.h"
+
+enum { ZI_INPUT_SOURCE, ZI_INPUT_VAE, ZI_INPUT_TEXT_ENCODER, ZI_INPUT_REFERENCE, ZI_INPUTS };
+
+typedef struct {
+    zi_checkpoint *checkpoint; /* one reference, released by zi_conversion_free; NULL: this
+                                  component is not converted */
+    zi_source source;
+    zi_write_plan plan; /* when all components go into one file, components[0] has its plan */
+    const char *config; /* path, borrowed from a layout; NULL: none */
+} zi_conversion_component;
+
+typedef struct {
+    const zi_convert_options *options; /* borrowed */
+    const char *inputs[ZI_INPUTS];     /* paths, borrowed; NULL: not given */
+    zi_layout layouts[ZI_INPUTS];
+    zi_naming target;
+    bool whole; /* a model with all components; false: one component alone */
+    zi_conversion_component components[ZI_WEIGHT_COMPONENTS];
+    const char *tokenizer, *scheduler; /* folder and file, borrowed from a layout; NULL: none */
+    zi_write_context work;
+} zi_conversion;
+
+/* Reads the inputs, decides what to convert and plans the files. Nothing is written. Call
+ * zi_conversion_free even after false. options must outlive *out. */
+bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options,
+                        zi_error *error) ZI_CHECKED;
+
+void zi_conversion_free(zi_conversion *conversion);
+
+/* Writes the planned files to options->destination, without checking that path or the free space
+ * before (see destination.h). With work.provider set, output is built in place and resumes an
+ * interrupted call; GGUF output does not support that. */
+bool zi_conversion_write(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
+
+/* zi_conversion_write for one target: a diffusers or MLX folder, a ComfyUI file, a GGUF file. */
+bool zi_conversion_write_folder(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
+bool zi_conversion_write_comfyui(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
+bool zi_conversion_write_gguf(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
+
+#endif

@@ -1,0 +1,129 @@
+#include "convert/item_values.h"
+#include "io/quantize.h"
+
+#include <math.h>
+
+size_t zi_item_segment(const zi_write_item *item)
+{
+    bool whole = item->entries[0]->nhwc != item->nhwc;
+    return whole || item->columns < ZI_SEGMENT_VALUES ? item->columns : ZI_SEGMENT_VALUES;
+}
+
+/* ---- reading ---- */
+
+static float element_at(const zi_rows *rows, size_t i)
+{
+    float value;
+    zi_dtype type = rows->tensor->type;
+    zi_widen(type, rows->data + i * zi_dtype_size(type), &value, 1);
+    return value;
+}
+
+static float round_to(zi_dtype type, float value)
+{
+    if (type == ZI_F32) return value;
+    uint16_t half;
+    zi_narrow(type, &value, &half, 1);
+    zi_widen(type, &half, &value, 1);
+    return value;
+}
+
+/* Dequantizes n values of MLX groups. Product and sum are each rounded to the type of the scales,
+ * as mx.dequantize does. */
+static void read_grouped(const zi_entry *entry, size_t row, size_t from, size_t n, float *out)
+{
+    size_t columns = entry->shape[1], groups = columns / entry->group;
+    size_t codes_per_byte = 8 / (size_t)entry->bits;
+    const uint8_t *q = entry->data + (row * columns + from) / codes_per_byte;
+    zi_dtype type = entry->scales.tensor->type;
+    float scale = 0, bias = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i % entry->group == 0) {
+            size_t group = row * groups + (from + i) / entry->group;
+            scale = element_at(&entry->scales, group);
+            bias = element_at(&entry->biases, group);
+        }
+        int value = codes_per_byte == 1 ? q[i] : q[i / 2] >> i % 2 * 4 & 15;
+        out[i] = round_to(type, round_to(type, (float)value * scale) + bias);
+    }
+}
+
+/* Reads n values of one row of an entry, in its own element order. */
+static void read_entry(const zi_entry *entry, size_t row, size_t columns, size_t from, size_t n,
+                       float *out)
+{
+    if (entry->packing == ZI_GROUPED) {
+        read_grouped(entry, row, from, n, out);
+        return;
+    }
+    zi_dtype type = entry->tensor->type;
+    zi_widen(type, entry->data + zi_dtype_bytes(type, row * columns + from), out, n);
+    if (entry->packing != ZI_SCALED) return;
+    float factor = element_at(&entry->scales, entry->scales.count > 1 ? row : 0);
+    for (size_t i = 0; i < n; i++) out[i] *= factor;
+}
+
+/* x [rows, columns] -> y [columns, rows] */
+static void transpose(const float *x, size_t rows, size_t columns, float *y)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < columns; j++) y[j * rows + i] = x[i * columns + j];
+}
+
+void zi_item_read_values(const zi_write_item *item, size_t row, size_t from, size_t n,
+                         float *scratch, float *out)
+{
+    const zi_entry *const *entry = item->entries;
+    while (item->rows > 1 && row >= (*entry)->shape[0]) row -= (*entry++)->shape[0];
+    bool transposed = (*entry)->nhwc != item->nhwc;
+    read_entry(*entry, row, item->columns, from, n, transposed ? scratch : out);
+    if (!transposed) return;
+    size_t channels = (*entry)->shape[1], pixels = n / channels;
+    if (item->nhwc)
+        transpose(scratch, channels, pixels, out);
+    else
+        transpose(scratch, pixels, channels, out);
+}
+
+/* ---- writing ---- */
+
+/* Whether all finite values are within the range of F16. */
+static bool fits_f16(const float *x, size_t n)
+{
+    float max = 0;
+    for (size_t i = 0; i < n; i++) {
+        float magnitude = fabsf(x[i]);
+        magnitude = magnitude < INFINITY ? magnitude : 0;
+        max = magnitude > max ? magnitude : max;
+    }
+    return max < 65520;
+}
+
+/* Quantizes n values, whole groups, as mx.quantize does. */
+static bool write_grouped(const zi_value_storage *storage, float *x, size_t n, zi_item_buffers to)
+{
+    size_t size = zi_dtype_size(storage->type), bytes = storage->group * (size_t)storage->bits / 8;
+    uint8_t narrowed[128 * sizeof(float)]; /* large enough for a group of 128 */
+    for (size_t i = 0; i < n; i += storage->group) {
+        zi_narrow(storage->type, x + i, narrowed, storage->group);
+        zi_widen(storage->type, narrowed, x + i, storage->group);
+        zi_quantize_group(x + i, storage->group, storage->bits, storage->type, to.values, to.scales,
+                          to.biases);
+        to.values += bytes;
+        to.scales += size;
+        to.biases += size;
+    }
+    return true;
+}
+
+bool zi_item_store_values(const zi_write_item *item, float *x, size_t n, float factor,
+                          zi_item_buffers to)
+{
+    const zi_value_storage *storage = &item->storage;
+    if (storage->type == ZI_F16 && !fits_f16(x, n)) return false;
+    if (storage->packing == ZI_GROUPED) return write_grouped(storage, x, n, to);
+    if (storage->packing == ZI_SCALED)
+        for (size_t i = 0; i < n; i++) x[i] /= factor;
+    zi_narrow(storage->type, x, to.values, n);
+    return true;
+}

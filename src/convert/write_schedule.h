@@ -1,0 +1,54 @@
+/* Streaming conversion: tensors are written while the source's shards are still downloading. The
+ * headers of all shards exist from the start, so that everything is planned; each tensor is written
+ * once the shards it needs have arrived. A shard is released when nothing more needs it and what
+ * was made of it is on disk. */
+#ifndef ZI_CONVERT_WRITE_SCHEDULE_H
+#define ZI_CONVERT_WRITE_SCHEDULE_H
+
+#include "convert/plan.h"
+
+/* Delivers the shards of the source. The callbacks run in the converting thread. */
+typedef struct {
+    /* Blocks until the file is complete. False and an error: it cannot be delivered. */
+    bool (*wait)(void *user, const char *path, zi_error *error);
+    /* All output made of this file is on disk; the file may be deleted. */
+    bool (*release)(void *user, const char *path, zi_error *error);
+    /* Whether release was called for it, by this run or by an interrupted one that is resumed. */
+    bool (*is_released)(void *user, const char *path);
+    void *user;
+} zi_shard_provider;
+
+/* Output bytes of the plan for which this shard is the last one needed. */
+size_t zi_shard_convertible_bytes(const zi_write_plan *plan, const char *path);
+
+/* The order in which the items of one output file are written: by component, then by the last shard
+ * that each item needs. */
+typedef struct {
+    const zi_shard_provider *provider; /* borrowed */
+    const zi_write_plan *plan;         /* borrowed */
+    size_t first, count;               /* the file's items in the plan */
+    size_t *order;                     /* [count] indices into plan->items; owned */
+} zi_write_schedule;
+
+bool zi_write_schedule_create(const zi_shard_provider *provider, const zi_write_plan *plan,
+                              size_t first, size_t count, zi_write_schedule *out,
+                              zi_error *error) ZI_CHECKED;
+
+/* Whether the item at this position needs shards that the previous one did not. */
+bool zi_write_schedule_needs_shards(const zi_write_schedule *schedule, size_t position);
+
+/* Waits for the shards that the item at this position needs, and maps them again. */
+bool zi_write_schedule_wait(const zi_write_schedule *schedule, size_t position,
+                            zi_error *error) ZI_CHECKED;
+
+/* Whether an interrupted run, which is resumed, has already written this item. */
+bool zi_write_schedule_is_written(const zi_write_schedule *schedule, size_t position);
+
+/* Releases all shards that no item from `position` on needs. */
+bool zi_write_schedule_release(const zi_write_schedule *schedule, size_t position,
+                               zi_error *error) ZI_CHECKED;
+
+/* Frees the order; provider and plan stay the caller's. */
+void zi_write_schedule_free(zi_write_schedule *schedule);
+
+#endif
