@@ -369,7 +369,7 @@ typedef enum {
 typedef enum {
     ZI_PAGE_OWN = 0, /* the page has its own control for it, or none */
     ZI_PAGE_MAIN,
-    ZI_PAGE_MORE /* under "More settings" */
+    ZI_PAGE_MORE /* under "Advanced settings" */
 } zi_page_place;
 
 /* A field of a struct that users fill in: how front ends offer, read and check it. A member that is

@@ -52,7 +52,7 @@ zlib       module   zlib1g-dev    zlib
 END
     if [ $tests = yes ]; then
         echo "python3 tool python3 python3"
-        echo "c++ tool g++ gcc"
+        echo "c++ tool build-essential gcc"
     fi
     if [ $web = yes ]; then echo "chromium tool chromium none"; fi
     if [ $arm64 = yes ]; then

@@ -18,7 +18,7 @@ class Deps(Case):
             os.symlink(shutil.which(name), self.path("bin", name))
         self.tool("id", "echo 0")
         self.tool("uname", "echo Linux")
-        for name in ("cc", "cmake", "python3"):
+        for name in ("cc", "c++", "cmake", "python3"):
             self.tool(name, "exit 0")
         # libwebp is there once the file "installed" is.
         self.tool("pkg-config", f'[ "$2" != libwebp ] || [ -e "{self.path("installed")}" ]')
