@@ -217,8 +217,8 @@ ZI_API void zi_model_free(zi_model *model);
 /* Width and height in pixels that the model was trained for; 1024 for Z-Image-Turbo. */
 ZI_API int zi_model_native_size(const zi_model *model);
 
-/* The name in infotexts: the last component of the path, or the repository of a hub cache. Valid
- * until the model is freed. */
+/* The name in infotexts: the last component of the path, or NAME for a snapshot of OWNER/NAME in a
+ * hub cache. Valid until the model is freed. */
 ZI_API const char *zi_model_name(const zi_model *model);
 
 /* A warning about a loaded model for its user; NULL: none. Valid until the model is freed. */
