@@ -306,8 +306,8 @@ ZI_API void zi_registry_list_free(zi_registry_list *list); /* what it has, not t
 ZI_API bool zi_registry_inspect_all(zi_registry *registry, bool (*inspected)(void *user),
                                     void *user, zi_error *error) ZI_CHECKED;
 
-/* The stored inspection of a path that has not changed since, for zi_inspection_free; NULL: none.
- */
+/* The stored inspection of a path whose files have not changed since, for zi_inspection_free; NULL:
+ * none. For files that cannot be read it is an inspection that says so. */
 ZI_API zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *path);
 
 /* Why a name was resolved to a model. */
@@ -334,8 +334,9 @@ ZI_API bool zi_registry_resolve(zi_registry *registry, const char *name, zi_reso
                                 zi_error *error) ZI_CHECKED;
 ZI_API void zi_resolved_model_free(zi_resolved_model *model); /* what it has, not the struct */
 
-/* Finds the language model for a name. NULL: the one in FOLDER/prompt_enhancer, else the one in the
- * hub cache. *path: zi_free() it; NULL: there is none. */
+/* Finds a language model by name or path; an unknown one is an error. When name is NULL or
+ * "prompt_enhancer": the only one in FOLDER/prompt_enhancer (several are an error), else the one in
+ * the hub cache; *path is NULL when there is none. zi_free() *path. */
 ZI_API bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **path,
                                     zi_error *error) ZI_CHECKED;
 

@@ -10,9 +10,9 @@ static zi_handler_result reply_no_job(zi_server_request *req)
     return zi_reply_error(req, 404, NULL, "%s: no such job", req->parameters[0]);
 }
 
-/* Parses the job id in the path. False: there is no such job, 404 was sent, and the handler returns
- * *result. */
-static bool find_job(zi_server_request *req, uint64_t *id, zi_handler_result *result)
+/* Sets *id to the job id in the path. False: it is no id, or there is no such job; 404 was sent,
+ * and the handler returns *result. */
+static bool read_job_id(zi_server_request *req, uint64_t *id, zi_handler_result *result)
 {
     if (zi_job_id_parse(req->parameters[0], id) &&
         zi_jobs_state(req->server->jobs, *id, NULL) != ZI_JOB_UNKNOWN)
@@ -55,7 +55,7 @@ static zi_handler_result cancel_job(zi_server_request *req)
 {
     uint64_t id;
     zi_handler_result result;
-    if (!find_job(req, &id, &result)) return result;
+    if (!read_job_id(req, &id, &result)) return result;
     zi_job_state before = zi_jobs_cancel(req->server->jobs, id);
     if (before > ZI_JOB_RUNNING) return zi_reply_error(req, 409, NULL, "the job has ended already");
     cJSON *job = zi_jobs_find_json(req->server->jobs, id, false);
@@ -98,7 +98,8 @@ static zi_handler_result stream_job_events(zi_server_request *req)
 {
     zi_handler_result result;
     zi_event_stream_options stream = {.job = 0};
-    if (!find_job(req, &stream.job, &result) || !read_cursor(req, &stream, &result)) return result;
+    if (!read_job_id(req, &stream.job, &result) || !read_cursor(req, &stream, &result))
+        return result;
     if (stream.resumes && zi_jobs_state(req->server->jobs, stream.job, NULL) > ZI_JOB_RUNNING) {
         bool more = false;
         uint64_t cursor = stream.cursor;

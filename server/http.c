@@ -376,7 +376,9 @@ static void on_request_completed(void *cls, struct MHD_Connection *connection, v
     *state = NULL;
 }
 
-/* MHD_NotifyConnectionCallback */
+/* MHD_NotifyConnectionCallback: registers a new connection's socket in server->connections, which
+ * closes slow ones, or removes one that has ended. *state: its zi_connection; NULL: out of memory.
+ */
 static void on_connection_changed(void *cls, struct MHD_Connection *connection, void **state,
                                   enum MHD_ConnectionNotificationCode code)
 {

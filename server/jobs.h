@@ -60,8 +60,11 @@ zi_job *zi_jobs_take_next(zi_jobs *jobs, zi_job_queue queue);
  */
 void zi_jobs_finish(zi_jobs *jobs, zi_job *job, zi_job_state state, const zi_http_error *error);
 
-/* The following update a running job's status and publish the change as events. */
+/* Sets a running job's progress and publishes it. */
 void zi_jobs_set_progress(zi_jobs *jobs, zi_job *job, const zi_job_progress *progress);
+
+/* Publishes that the prompt of an image, counted from 1, is encoded. cached: the embedding cache
+ * had it. The job's status does not change. */
 void zi_jobs_publish_encoded(zi_jobs *jobs, zi_job *job, int image, bool cached);
 
 /* After a step: progress and preview. with_progress: also publish "progress". Takes ownership of

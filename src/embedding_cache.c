@@ -155,6 +155,8 @@ static bool read_file(const zi_embedding_cache *cache, const char *key, float *v
     return ok;
 }
 
+/* Writes `size` bytes of values to a cache file, if there is a folder, and deletes the oldest files
+ * when all take too much. Failures are ignored. */
 static void write_file(const zi_embedding_cache *cache, const char *key, const float *values,
                        size_t size)
 {

@@ -40,7 +40,9 @@ static void hash_config(uint64_t digest[2], const zi_qwen_config *c)
     hash_bytes(digest, &c->rope_theta, sizeof c->rope_theta);
 }
 
-static void hash_encoder(zi_model *model)
+/* Sets model->text_digest, once: a hash of the text encoder's config and of name, type, size and
+ * some bytes of each tensor. model->mutex is held. */
+static void set_encoder_digest(zi_model *model)
 {
     const zi_checkpoint *checkpoint = model->text.weights.checkpoint;
     uint64_t *digest = model->text_digest;
@@ -57,7 +59,7 @@ void zi_embedding_key(zi_model *model, bool fast, const int32_t *ids, size_t cou
 {
     const char *variant = model->engine->backend->variant;
     pthread_mutex_lock(&model->mutex);
-    if (!model->digested) hash_encoder(model);
+    if (!model->digested) set_encoder_digest(model);
     pthread_mutex_unlock(&model->mutex);
     uint64_t digest[2] = {model->text_digest[0], model->text_digest[1]};
     /* Backends sum in different orders, so an entry is valid for the backend that computed it. */

@@ -178,7 +178,9 @@ static bool layer_done(void *user, double fraction)
     return !r->should_continue || r->should_continue(r->user);
 }
 
-static bool add_token(void *user, int32_t id)
+/* zi_lm_request.token: adds the token's bytes to the answer and passes new text to the caller.
+ * False: the caller cancels. */
+static bool report_token(void *user, int32_t id)
 {
     answer_reader *l = user;
     const char *bytes;
@@ -342,7 +344,7 @@ bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_resul
         .count = count,
         .max_tokens = (size_t)r.max_tokens,
         .sampling = {r.temperature, r.top_k, r.top_p, r.min_p, r.penalty, r.seed},
-        .token = add_token,
+        .token = report_token,
         .layer_done = layer_done,
         .user = &l};
     zi_lm_result result = {0};

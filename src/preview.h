@@ -30,6 +30,7 @@ void zi_preview_learn(zi_preview *preview, const float *latents, const float *im
 /* Maps latents [channels, n] to 8-bit rgb [n, 3]. */
 void zi_preview_render(const zi_preview *preview, const float *latents, size_t n, uint8_t *rgb);
 
+/* Frees what it has, not the struct, which becomes zero: not fitted. */
 void zi_preview_free(zi_preview *preview);
 
 #endif

@@ -41,6 +41,8 @@ static bool choose_target(zi_conversion *c, zi_error *error)
     return true;
 }
 
+/* Fails if the precision is unknown, the target layout does not have it, or it is a quantized one
+ * and the source has no transformer, which alone is quantized. */
 static bool check_precision(const zi_conversion *c, zi_error *error)
 {
     zi_precision precision = c->options->precision;

@@ -113,7 +113,8 @@ static bool can_write(const zi_hash_writer *w)
     return !w->writing && !w->failed && end_of_block(w, w->written);
 }
 
-static bool has_work(const zi_hash_writer *w)
+/* Whether the thread could hash or write a complete block now. */
+static bool thread_has_work(const zi_hash_writer *w)
 {
     return can_write(w) || end_of_block(w, w->hashed);
 }
@@ -238,11 +239,11 @@ bool zi_hash_writer_write(zi_hash_writer *w, const char *data, size_t size)
         if (count > size) count = size;
         if (count) {
             copy_to_ring(w, data, (size_t)count);
-            bool had_work = has_work(w);
+            bool had_work = thread_has_work(w);
             data += count, size -= count;
             w->ring_end += count;
             if (w->ring_end - w->ring_start > RING) w->ring_start = w->ring_end - RING;
-            if (!had_work && has_work(w)) pthread_cond_signal(&w->change);
+            if (!had_work && thread_has_work(w)) pthread_cond_signal(&w->change);
         } else if (can_write(w)) {
             write_block(w, end_of_block(w, w->written));
         } else {

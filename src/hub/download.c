@@ -250,13 +250,14 @@ static bool punch_data(int fd, const char *path, uint64_t header_size, uint64_t 
            zi_error_set(error, ZI_ERROR_IO, path, "cannot write: %s", strerror(errno));
 }
 
-/* Replaces the file at path by a sparse one of `size` bytes that has only the header. */
-static bool write_sparse_file(const char *path, const void *data, uint64_t header_size,
+/* Deletes the file at path, if any, and writes a sparse one of `size` bytes that has only the
+ * header. After a failure there is none, or an incomplete one. */
+static bool write_header_file(const char *path, const void *header, uint64_t header_size,
                               uint64_t size, zi_error *error)
 {
     unlink(path);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    bool ok = fd >= 0 && pwrite(fd, data, (size_t)header_size, 0) == (ssize_t)header_size;
+    bool ok = fd >= 0 && pwrite(fd, header, (size_t)header_size, 0) == (ssize_t)header_size;
     if (!ok) zi_error_set(error, ZI_ERROR_IO, path, "cannot write: %s", strerror(errno));
     ok = ok && punch_data(fd, path, header_size, size, error);
     if (fd >= 0) close(fd);
@@ -296,7 +297,7 @@ static bool write_placeholder(zi_transfer_file *t, zi_error *error)
         ok = (data || zi_error_no_memory(error, (size_t)t->prefix_size)) &&
              read_prefix(fd, data, t->prefix_size, t->partial_path, error) &&
              zi_make_parent_folders(t->target_path, error) &&
-             write_sparse_file(t->target_path, data, t->prefix_size, t->size, error);
+             write_header_file(t->target_path, data, t->prefix_size, t->size, error);
     }
     free(data);
     if (fd >= 0) close(fd);

@@ -21,6 +21,8 @@ typedef struct {
     bool failed;         /* memory is short */
 } inspector;
 
+/* Adds a copy of the error: at the end if a reference model can solve it, else before all of those.
+ */
 static void add_problem(inspector *in, zi_error *why)
 {
     zi_problem problem = {why->code, why->subject, why->text};
@@ -141,6 +143,7 @@ static void inspect_component(inspector *in, zi_component component)
     zi_weights_close(&weights);
 }
 
+/* Marks the tokenizer as present or missing. One that exists but does not load is a problem. */
 static void inspect_tokenizer(inspector *in)
 {
     const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
@@ -232,6 +235,8 @@ static bool inspect_other_file(inspector *in, zi_error *error)
     return true;
 }
 
+/* Describes in->out->path: as a model, or else as a diffusers folder or a tensor file, with the
+ * reason as a problem. False: it is none of them, or memory is short. */
 static bool inspect_path(inspector *in, zi_error *error)
 {
     const char *path = in->out->path;

@@ -125,11 +125,11 @@ static bool is_bool(zi_gguf_type type)
     return type == ZI_GGUF_BOOL;
 }
 
-/* Finds the value of a key, which must be of a type that `fits` accepts, and an array if `array` is
- * set. what: the expected type named in the error. */
-static bool find_typed_value(const zi_gguf *gguf, const char *key, bool array,
-                             bool (*fits)(zi_gguf_type), const char *what,
-                             const zi_gguf_value **out, zi_error *error)
+/* Sets *out to the value of a key, which must exist, be of a type that `fits` accepts, and be an
+ * array if and only if `array` is set. what: the expected type, for the error. */
+static bool require_value(const zi_gguf *gguf, const char *key, bool array,
+                          bool (*fits)(zi_gguf_type), const char *what, const zi_gguf_value **out,
+                          zi_error *error)
 {
     *out = zi_gguf_find(gguf, key);
     if (!*out)
@@ -145,7 +145,7 @@ bool zi_gguf_string(const zi_gguf *gguf, const char *key, zi_gguf_text *out, zi_
 {
     const zi_gguf_value *value;
     size_t at = 0;
-    if (!find_typed_value(gguf, key, false, is_string, "a string", &value, error)) return false;
+    if (!require_value(gguf, key, false, is_string, "a string", &value, error)) return false;
     zi_gguf_text text = zi_gguf_next_string(value, &at);
     if (memchr(text.data, 0, text.size) || !zi_utf8_valid(text.data, text.size))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
@@ -158,8 +158,7 @@ bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t min, int64_t 
                      zi_error *error)
 {
     const zi_gguf_value *value;
-    if (!find_typed_value(gguf, key, false, is_integer, "a whole number", &value, error))
-        return false;
+    if (!require_value(gguf, key, false, is_integer, "a whole number", &value, error)) return false;
     int64_t number = zi_gguf_integer_at(value, 0);
     if (number < min || number > max || (value->type == ZI_GGUF_U64 && number < 0))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
@@ -172,7 +171,7 @@ bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t min, int64_t 
 bool zi_gguf_number(const zi_gguf *gguf, const char *key, double *out, zi_error *error)
 {
     const zi_gguf_value *value;
-    if (!find_typed_value(gguf, key, false, is_number, "a number", &value, error)) return false;
+    if (!require_value(gguf, key, false, is_number, "a number", &value, error)) return false;
     double number = zi_gguf_number_at(value, 0);
     if (!isfinite(number))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key, "key %s is not finite",
@@ -184,7 +183,7 @@ bool zi_gguf_number(const zi_gguf *gguf, const char *key, double *out, zi_error 
 bool zi_gguf_bool(const zi_gguf *gguf, const char *key, bool *out, zi_error *error)
 {
     const zi_gguf_value *value;
-    if (!find_typed_value(gguf, key, false, is_bool, "true or false", &value, error)) return false;
+    if (!require_value(gguf, key, false, is_bool, "true or false", &value, error)) return false;
     if (*value->data > 1)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
                                "key %s must be true or false", key);
@@ -195,17 +194,17 @@ bool zi_gguf_bool(const zi_gguf *gguf, const char *key, bool *out, zi_error *err
 bool zi_gguf_strings(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
                      zi_error *error)
 {
-    return find_typed_value(gguf, key, true, is_string, "an array of strings", out, error);
+    return require_value(gguf, key, true, is_string, "an array of strings", out, error);
 }
 
 bool zi_gguf_integers(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
                       zi_error *error)
 {
-    return find_typed_value(gguf, key, true, is_integer, "an array of whole numbers", out, error);
+    return require_value(gguf, key, true, is_integer, "an array of whole numbers", out, error);
 }
 
 bool zi_gguf_numbers(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
                      zi_error *error)
 {
-    return find_typed_value(gguf, key, true, is_number, "an array of numbers", out, error);
+    return require_value(gguf, key, true, is_number, "an array of numbers", out, error);
 }

@@ -100,7 +100,9 @@ static bool fail_shape(const struct piece *piece, const char *wanted, zi_error *
 
 /* ---- weights ---- */
 
-static void set_dims(zi_entry *entry, const size_t *shape, int dims)
+/* Sets the entry's shape [dims]. Its first dimension becomes entry->rows, as it may be a slice of a
+ * fused tensor; not so for a pad token. */
+static void set_shape(zi_entry *entry, const size_t *shape, int dims)
 {
     entry->dims = dims;
     memcpy(entry->shape, shape, (size_t)dims * sizeof *shape);
@@ -119,7 +121,7 @@ static bool set_canonical_shape(const struct piece *piece, bool nhwc, zi_entry *
         break;
     case ZI_TENSOR_ROW:
         if (dims == 1) {
-            set_dims(entry, (size_t[]){1, s[0]}, 2);
+            set_shape(entry, (size_t[]){1, s[0]}, 2);
             return true;
         }
         if (dims != 2 || s[0] != 1) return fail_shape(piece, "it should be a single row", error);
@@ -134,11 +136,11 @@ static bool set_canonical_shape(const struct piece *piece, bool nhwc, zi_entry *
         if (dims != 4) return fail_shape(piece, "it should have four dimensions", error);
         entry->nhwc = nhwc;
         if (nhwc) {
-            set_dims(entry, (size_t[]){s[0], s[3], s[1], s[2]}, 4);
+            set_shape(entry, (size_t[]){s[0], s[3], s[1], s[2]}, 4);
             return true;
         }
     }
-    set_dims(entry, s, dims);
+    set_shape(entry, s, dims);
     return true;
 }
 

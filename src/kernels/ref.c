@@ -161,6 +161,7 @@ static float sum_squares(const float *x, size_t n)
     return total;
 }
 
+/* y may be NULL: ones. */
 static void silu_mul(float *x, const float *y, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

@@ -9,7 +9,8 @@
 
 /* ---- loading ---- */
 
-/* Binds the network's weights. Takes the checkpoint's reference, also on failure. */
+/* Binds the network's weights, and fails if the tokenizer, which is loaded, has more tokens than
+ * the network. Takes the checkpoint's reference, also on failure. */
 static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi_lm *lm,
                        zi_error *error)
 {

@@ -156,8 +156,9 @@ typedef struct {
     size_t height, width, stride;
 } map_slot;
 
-/* The slot of up block i; before: the slot of block i - 1, or the latents' size for block 0. It
- * also holds the block's input, which has the channels of the previous block. */
+/* The slot of up block i: twice as high and wide as `before`, the slot of block i - 1; for block 0
+ * of the latents' size, which is passed as `before`. A row has room for the block's input, for its
+ * feature maps x and h, and for the image. */
 static map_slot block_slot(const zi_vae_config *c, int i, const map_slot *before)
 {
     size_t in = block_width(c, i ? i - 1 : 0), out = block_width(c, i);
@@ -261,8 +262,9 @@ static zi_feature_map hidden_map(const decoder *d, size_t channels)
     return h;
 }
 
-/* Runs a convolution. Its workspace is the scratch memory in front of the slot, without the first
- * `used` floats. */
+/* Runs a convolution; d->moments are those of the input and become those of the result. Its
+ * workspace is the scratch memory behind the first `used` floats, of which it takes only what lies
+ * in front of the slot. */
 static void convolve(const decoder *d, zi_conv3x3_args args, size_t used)
 {
     args.moments = d->moments;

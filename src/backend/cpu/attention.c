@@ -106,6 +106,7 @@ static float *key_scales(float *key, size_t dim)
     return key + dim / 4;
 }
 
+/* Replaces a key's f32 values by quantized ones with scales and biases, in the same memory. */
 static void quantize_key(float *key, size_t dim)
 {
     uint8_t bytes[ZI_MAX_HEAD];
