@@ -1,4 +1,5 @@
 /* zi_convert: writes a model in another layout or precision. */
+#include "base/filesystem.h"
 #include "base/temporary.h"
 #include "convert/conversion.h"
 #include "convert/destination.h"
@@ -25,7 +26,9 @@ bool zi_convert(const zi_convert_options *options, zi_error *error)
     bool folder = c.target == ZI_NAMES_MLX || c.target == ZI_NAMES_DIFFUSERS;
     ok = ok && zi_destination_check(options->destination, folder, c.inputs, ZI_INPUTS, error);
     if (ok) zi_remove_stale_temporaries(options->destination);
-    ok = ok && zi_destination_check_space(options->destination, c.work.bytes_total, error) &&
+    ok = ok &&
+         zi_disk_check_free(options->destination, c.work.bytes_total, "the converted model",
+                            error) &&
          zi_conversion_write(&c, error);
     zi_conversion_free(&c);
     return ok;

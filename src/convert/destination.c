@@ -6,17 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
-
-/* The folder that holds path, in new memory; path need not exist. */
-static char *parent_folder(const char *path)
-{
-    size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/') end--;
-    while (end > 0 && path[end - 1] != '/') end--;
-    while (end > 1 && path[end - 1] == '/') end--;
-    return end ? strndup(path, end) : strdup(".");
-}
 
 /* The absolute path with symbolic links resolved, in new memory. The last name need not exist, but
  * its folder must. */
@@ -24,7 +13,7 @@ static bool real_path_of_target(const char *path, char **out, zi_error *error)
 {
     char *target = realpath(path, NULL);
     if (!target) {
-        char *folder = parent_folder(path), *base = zi_path_basename(path);
+        char *folder = zi_path_dirname(path), *base = zi_path_basename(path);
         char *real = folder ? realpath(folder, NULL) : NULL;
         if (folder && base && !real)
             zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
@@ -94,20 +83,4 @@ bool zi_destination_check(const char *path, bool folder, const char *const *inpu
         ok = zi_error_set_in(error, ZI_ERROR_EXISTS, path, "destination",
                              "already exists; remove it, or name another destination");
     return ok;
-}
-
-bool zi_destination_check_space(const char *path, size_t bytes, zi_error *error)
-{
-    struct statvfs disk;
-    char *folder = parent_folder(path);
-    if (!folder) return zi_error_no_memory(error, strlen(path));
-    bool known = statvfs(folder, &disk) == 0;
-    free(folder);
-    if (!known)
-        return zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
-    unsigned long long free_bytes = (unsigned long long)disk.f_bavail * disk.f_frsize;
-    return bytes <= free_bytes ||
-           zi_error_set(error, ZI_ERROR_IO, path,
-                        "%zu bytes are needed, but only %llu are free on this disk", bytes,
-                        free_bytes);
 }

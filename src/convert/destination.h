@@ -10,7 +10,4 @@
 bool zi_destination_check(const char *path, bool folder, const char *const *inputs, size_t count,
                           zi_error *error) ZI_CHECKED;
 
-/* Fails with ZI_ERROR_IO unless the file system of path's folder has `bytes` free. */
-bool zi_destination_check_space(const char *path, size_t bytes, zi_error *error) ZI_CHECKED;
-
 #endif
