@@ -1,5 +1,5 @@
-/* What the subcommands share: options, messages, model lookup, interruption and progress. Exit
- * codes of the program: 0 success, 1 failure, 2 wrong usage. */
+/* Functions that the subcommands share: options, messages, model lookup, interruption and progress.
+ * Exit codes of the program: 0 success, 1 failure, 2 wrong usage. */
 #ifndef ZI_CLI_H
 #define ZI_CLI_H
 
