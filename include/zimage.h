@@ -83,7 +83,7 @@ typedef enum {
 
 typedef struct {
     zi_error_code code;
-    /* What the error is about, as specific as is known: the field of an options struct ("width"),
+    /* The subject of the error, as specific as is known: the field of an options struct ("width"),
      * a tensor, a field of a config file, or else a file or a name. For ZI_ERROR_INCOMPLETE: the
      * missing component, "transformer", "text_encoder", "vae", "tokenizer", "scheduler" or
      * "config". Truncated when it is longer; empty when there is none. */
@@ -129,8 +129,8 @@ ZI_API bool zi_image_probe(const char *path);
 ZI_API bool zi_image_encode(const zi_image *image, const zi_save_options *options, uint8_t **data,
                             size_t *size, zi_error *error) ZI_CHECKED;
 
-/* As zi_image_load, from the bytes of a file. max_pixels: a larger image is refused before memory
- * is allocated for it; 0: no limit. */
+/* Decodes the bytes of an image file, otherwise like zi_image_load. max_pixels: a larger image is
+ * refused before memory is allocated for it; 0: no limit. */
 ZI_API bool zi_image_decode(const void *data, size_t size, size_t max_pixels, zi_image **out,
                             char **infotext, zi_error *error) ZI_CHECKED;
 
@@ -257,7 +257,7 @@ typedef enum { ZI_SCHEDULE_DIFFUSERS = 0, ZI_SCHEDULE_MLX } zi_schedule;
  * quantized weights, else exact. */
 typedef enum { ZI_COMPUTE_AUTO = 0, ZI_COMPUTE_EXACT, ZI_COMPUTE_FAST } zi_compute;
 
-/* What to generate. zi_parameter_find() gives the range of a field. */
+/* The parameters of a generation. zi_parameter_find() gives the range of a field. */
 typedef struct {
     const char *prompt;   /* required, not empty */
     const char *original; /* the prompt before zi_enhance, for the infotext; NULL: none */
@@ -365,7 +365,7 @@ typedef enum {
     ZI_PARAMETER_SEED    /* uint64_t, all of its range */
 } zi_parameter_type;
 
-/* Where the form of the web page shows a parameter. */
+/* The place of a parameter in the form of the web page. */
 typedef enum {
     ZI_PAGE_OWN = 0, /* the page has its own control for it, or none */
     ZI_PAGE_MAIN,

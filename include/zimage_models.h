@@ -56,7 +56,7 @@ typedef struct {
     char *subject, *text; /* as in zi_error */
 } zi_problem;
 
-/* What is known about a model folder or file. */
+/* The result of inspecting a model folder or file. */
 typedef struct {
     char *path;
     zi_model_kind kind;

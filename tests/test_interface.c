@@ -33,7 +33,7 @@ static void sizes_stay(void)
 static char unknown; /* what a field of a later version may point to */
 
 #define EXPECT_REFUSED(call)                                                                       \
-    CHECK(!(call)), CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "reserved")
+    error = (zi_error){0}, CHECK(!(call)), CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "reserved")
 
 static void unknown_fields_are_refused(void)
 {
@@ -50,14 +50,37 @@ static void unknown_fields_are_refused(void)
     zi_save_options save = {.reserved = {&unknown}};
     zi_bench_options bench = {.reserved = {&unknown}};
     zi_bench_result result;
-    zi_image image = {1, 1, (uint8_t *)"rgb"};
+    zi_image image = {1, 1, (uint8_t *)"rgb"}, *generated;
+    zi_request request = {.prompt = "x", .reserved = {&unknown}};
+    zi_enhance_request enhance = {.prompt = "x", .reserved = {&unknown}};
+    zi_enhance_result enhanced;
+    zi_verification *verification;
+    zi_import_options import = {.source = "x", .reserved = {&unknown}};
+    zi_download_options download_options = {.repo = "a/b"};
+    zi_bench_memory_result memory;
+    zi_llm *llm;
+    int32_t *ids;
+    size_t count;
+    char *path;
     EXPECT_REFUSED(zi_engine_create(&engine_options, &engine, &error));
     EXPECT_REFUSED(zi_model_load(NULL, &model_options, &model, &error));
+    EXPECT_REFUSED(zi_llm_load(NULL, &model_options, &llm, &error));
+    EXPECT_REFUSED(zi_tokenize(&model_options, "x", false, &ids, &count, &error));
+    EXPECT_REFUSED(zi_verify(NULL, &model_options, NULL, NULL, NULL, &verification, &error));
+    EXPECT_REFUSED(zi_generate(NULL, &request, &generated, &error));
+    EXPECT_REFUSED(zi_enhance(NULL, &enhance, &enhanced, &error));
     EXPECT_REFUSED(zi_convert(&convert, &error));
     EXPECT_REFUSED(zi_download(&download, &downloaded, &error));
+    download = (zi_download_options){.hub.reserved = {&unknown}};
+    EXPECT_REFUSED(zi_download(&download, &downloaded, &error));
+    EXPECT_REFUSED(zi_hub_find_cached(&download.hub, "a/b", &path, &error));
+    EXPECT_REFUSED(zi_hub_remove(&download.hub, "a/b", &error));
+    EXPECT_REFUSED(zi_registry_import(NULL, &import, &path, &error));
+    EXPECT_REFUSED(zi_registry_download(NULL, &download_options, &import, &downloaded, &error));
     EXPECT_REFUSED(zi_registry_open(&options, &registry, &error));
     EXPECT_REFUSED(zi_image_save(&image, "/nowhere/x.png", &save, &error));
     EXPECT_REFUSED(zi_bench(&bench, &result, &error));
+    EXPECT_REFUSED(zi_bench_memory(&bench, &memory, &error));
 }
 
 static void versions_agree(void)

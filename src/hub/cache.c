@@ -200,6 +200,7 @@ bool zi_snapshot_is_complete(const char *path)
 
 bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path, zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(hub, error)) return false;
     zi_repo_id id;
     if (!zi_repo_id_parse(repo, &id, error)) return false;
     char *found = hub->cache ? zi_hub_cache_find_snapshot(hub, &id) : NULL;
@@ -214,6 +215,7 @@ bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path, zi_err
 
 bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error)
 {
+    if (!ZI_CHECK_RESERVED(hub, error)) return false;
     zi_repo_id id;
     if (!zi_repo_id_parse(repo, &id, error)) return false;
     char *path = zi_hub_cache_repo_folder(hub, id.repo);

@@ -519,6 +519,7 @@ bool zi_download_with_hooks(const zi_download_options *options, const zi_downloa
 
 bool zi_download(const zi_download_options *options, zi_download_result *out, zi_error *error)
 {
-    if (!ZI_CHECK_RESERVED(options, error)) return false;
+    if (!ZI_CHECK_RESERVED(options, error) || !ZI_CHECK_RESERVED(&options->hub, error))
+        return false;
     return zi_download_with_hooks(options, NULL, out, error);
 }
