@@ -133,6 +133,11 @@ static void keys(void)
     again->digested = false;
     key_of(again, false, 3, b);
     CHECK(strcmp(a, b) != 0);
+    again->config.text.rope_theta -= 1;
+    again->config.text.eps *= 2;
+    again->digested = false;
+    key_of(again, false, 3, b);
+    CHECK(strcmp(a, b) != 0);
     zi_model_free(model);
     zi_model_free(again);
     zi_model_free(demo);
