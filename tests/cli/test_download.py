@@ -204,7 +204,7 @@ class Download(HubCase):
 
     @unittest.skipUnless(LONG_FORM, "takes long: make check-all runs it")
     def test_processor_time_beside_curl(self):
-        """Less the digest's own, it is curl's at most: no byte is copied or read once more than there."""
+        """Processor time without the digest is at most curl's."""
         curl = shutil.which("curl")
         with open(ZIMAGE, "rb") as file:
             if not curl or re.search(b"__[at]san_init", file.read()):
@@ -727,7 +727,7 @@ class Arriving(HubCase):
         run.communicate()
 
     def test_no_room(self):
-        """On a disk of 16 MB; what is made takes 15, and with the files that are there meanwhile more."""
+        """A disk that is too small for a download with its conversion (16 MB)."""
         def on_small_disk(*words):
             return subprocess.run(["unshare", "-rm", "sh", "-c",
                                    'mount -t tmpfs -o size=16m none models && exec "$0" "$@"', *words],

@@ -124,8 +124,9 @@ class Crowd(Case):
 
     @unittest.skipUnless(os.path.exists("/proc/self/schedstat"), "reads /proc")
     def test_crowd(self):
-        """Time on the clock says little on a busy machine; the processor's time does not lie. But clients ask by the
-        clock: an image that others kept from the processors is asked for more often, and generated again."""
+        """Polling clients take less than 5 % of the processor time of generation."""
+        # Processor time, because wall-clock time depends on other programs. But clients poll by the clock: an image that
+        # other programs delay is polled more often, so it is generated again.
         ratios, shares, parts = [], [], []
         processors, deadline = len(os.sched_getaffinity(0)), time.monotonic() + 60 * PAIRS
         while len(shares) < PAIRS:
