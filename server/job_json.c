@@ -51,7 +51,7 @@ bool zi_job_id_parse(const char *text, uint64_t *id)
     size_t length = strlen(text);
     if (!length || length > 16 || text[strspn(text, "0123456789abcdef")]) return false;
     *id = strtoull(text, NULL, 16);
-    return true;
+    return *id != 0;
 }
 
 cJSON *zi_job_id_json(uint64_t id)

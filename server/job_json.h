@@ -17,7 +17,7 @@ bool zi_job_params_read(const char *kind, const cJSON *params, zi_job_request *o
 
 /* ---- ids, in hexadecimal: "1a2b" ---- */
 
-/* Returns false when text is not 1 to 16 lowercase hexadecimal digits. */
+/* Returns false when text is not 1 to 16 lowercase hexadecimal digits, or is 0, which no job has. */
 bool zi_job_id_parse(const char *text, uint64_t *id);
 cJSON *zi_job_id_json(uint64_t id);
 

@@ -91,6 +91,10 @@ class Jobs(Case):
             alone = self.server.get(f"/api/jobs/{job['id']}").json
             self.assertIsNone(alone.pop("preview"))
             self.assertEqual(job, alone)
+        for nobody in "0", "0000", "ffff", "x":
+            self.refused(self.server.get(f"/api/jobs/{nobody}"), 404)
+            self.refused(self.server.request("DELETE", f"/api/jobs/{nobody}"), 404)
+            self.refused(self.server.get(f"/api/jobs/{nobody}/events"), 404)
 
     def test_queue_full(self):
         first, stream = self.running()
