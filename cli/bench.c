@@ -13,11 +13,14 @@ typedef struct {
 
 enum { STAGES = 4 };
 
+/* The speed of a stage, by its median time. */
 static double flop_per_second(const zi_bench_stage *stage)
 {
     return stage->flop / stage->seconds;
 }
 
+/* Prints a result of zi_bench for people: a line on the machine, one for each of stages [STAGES]
+ * with seconds, GFLOP/s and share of the f32 peak, and one on working memory. */
 static void print_text(const zi_bench_result *r, const named_stage *stages)
 {
     printf("%s, %s, %d threads; peak of this run %.1f GFLOP/s in f32, %.1f GOP/s in integers\n",
@@ -31,6 +34,8 @@ static void print_text(const zi_bench_result *r, const named_stage *stages)
            r->memory_in_file ? ", in a file" : "");
 }
 
+/* Prints a result of zi_bench, with the image size and the precision of `o`, as a JSON object on
+ * one line. stages has STAGES elements. */
 static void print_json(const zi_bench_result *r, const named_stage *stages,
                        const zi_bench_options *o)
 {
@@ -47,13 +52,16 @@ static void print_json(const zi_bench_result *r, const named_stage *stages,
     puts("]}");
 }
 
-/* Parses "512x768". The library checks the range. */
+/* Parses "512x768", at most five digits each. False: another form, or a side that is not positive;
+ * *width and *height may be changed then. The library checks the range. */
 static bool parse_size(const char *text, int *width, int *height)
 {
     char end;
     return sscanf(text, "%5dx%5d%c", width, height, &end) == 2 && *width > 0 && *height > 0;
 }
 
+/* Prints a result of zi_bench_memory: a line on memory bandwidth and one for each type of weights;
+ * or, if json, all of it as a JSON object on one line. */
 static void print_memory(const zi_bench_memory_result *r, bool json)
 {
     printf(json ? "{\"tier\": \"%s\", \"threads\": %d, \"memory_gb_per_second\": %.3f, "

@@ -7,21 +7,66 @@
 #include "base/error.h"
 #include "base/machine.h"
 
-/* ---- subcommands; argv[0] is the subcommand's name; each returns the exit code ---- */
+/* ---- subcommands ----
+ *
+ * argv[0] is the subcommand's name. Each parses its arguments, prints results to standard output,
+ * notes and errors to standard error, and returns the program's exit code. --help gives 0. */
 
+/* Generates images from a prompt, saves them with their parameters, and prints their paths or JSON
+ * events. Returns the exit code. */
 int cmd_generate(int argc, char **argv);
+
+/* Prints the token ids of a text, by a model's tokenizer, as a JSON array. Returns the exit
+ * code. */
 int cmd_tokenize(int argc, char **argv);
+
+/* Describes a model's folder or file, or an image with its parameters, as a table or JSON. Returns
+ * the exit code. */
 int cmd_inspect(int argc, char **argv);
+
+/* Runs the checks of zi_verify on a model and prints them. Returns the exit code: 1 also when a
+ * check fails. */
 int cmd_verify(int argc, char **argv);
+
+/* Measures the speed of this machine with random weights (zi_bench; --memory: zi_bench_memory) and
+ * prints it as text or JSON. Returns the exit code. */
 int cmd_bench(int argc, char **argv);
+
+/* Writes a model in another layout (--to, required) and, with --precision, another precision;
+ * prints the destination. Returns the exit code. */
 int cmd_convert(int argc, char **argv);
+
+/* Writes a model in another precision (--precision, required) and the same layout; prints the
+ * destination. Returns the exit code. */
 int cmd_quantize(int argc, char **argv);
+
+/* Expands a prompt with a language model and prints the new prompt or, with --ids, its token ids.
+ * Returns the exit code. */
 int cmd_enhance(int argc, char **argv);
+
+/* Downloads a model, or one file, from a hub; with --to or --precision converts it into the models
+ * folder. Prints the path or JSON events. Returns the exit code. */
 int cmd_download(int argc, char **argv);
+
+/* Lists the models; or sets or prints the default one, removes one, or moves models from the models
+ * folder itself to its subfolders, by the first argument (default, remove, migrate). Returns the
+ * exit code. */
 int cmd_models(int argc, char **argv);
+
+/* Copies (or links, moves, converts) a model into the models folder and prints its new path.
+ * Returns the exit code. */
 int cmd_import(int argc, char **argv);
+
+/* Runs the HTTP server until SIGINT, SIGTERM or SIGHUP arrives; prints its URL. Returns the exit
+ * code. */
 int cmd_serve(int argc, char **argv);
+
+/* Lists the images in the server's output folder, newest first, or removes one (--remove). Returns
+ * the exit code. */
 int cmd_gallery(int argc, char **argv);
+
+/* Prints the man page, or completions for bash, zsh or fish, made from the tables of options.
+ * Returns the exit code. */
 int cmd_docs(int argc, char **argv);
 
 /* ---- options (options.c) ---- */
@@ -57,17 +102,22 @@ typedef struct {
 } zi_command;
 
 /* Parses a subcommand's arguments: `-x 1`, `-x1`, `--name 1`, `--name=1`; `--` ends the options.
- * Stores positional arguments in positional[0] and up. Returns false when the subcommand must end
- * with exit code *code: help was printed, or an error was reported. */
+ * Values go to the options' `value`, unchanged if not given. Positional arguments, borrowed from
+ * argv, go to positional[0] and up (NULL: the command has none); absent optional ones leave it
+ * unchanged. Returns false when the subcommand must end with exit code *code: help was printed or
+ * zi_options_intercept is in effect (0), or an error was reported (2). */
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
                       int *code) ZI_CHECKED;
 
-/* Calls visit for every subcommand, with its summary of a few words and its table of options, which
- * are valid during the call. */
+/* summary: a few words. The arguments are valid during the call. */
 typedef void (*zi_command_visitor)(void *user, const char *summary, const zi_command *command);
+
+/* Calls visit(user, ...) for every subcommand, in the order of the help, with its summary and its
+ * table of options. Runs none of them. */
 void zi_visit_commands(zi_command_visitor visit, void *user);
 
-/* Makes zi_options_parse call visit and end the subcommand with code 0; NULL: no longer. */
+/* Makes zi_options_parse, instead of parsing, call visit(user, command) and end the subcommand with
+ * code 0. visit NULL: it parses again. A setting of the whole process, not thread-safe. */
 void zi_options_intercept(void (*visit)(void *user, const zi_command *command), void *user);
 
 /* ---- options of generation parameters (parameters.c) ---- */
@@ -77,28 +127,29 @@ typedef struct {
     char name[32], choices[64], help[160];
 } zi_option_strings;
 
-/* Makes an option for each generation parameter that the command line has; values go to
- * *generation. Returns their number, at most ZI_MAX_PARAMETERS, for which both arrays have room.
- * texts must outlive the options. */
+/* Fills `options` with an option for each generation parameter that the command line has; values go
+ * to *generation, names and help to texts. Returns their number, at most ZI_MAX_PARAMETERS, for
+ * which both arrays have room. Writes no row that ends the table. generation and texts must outlive
+ * the options. */
 size_t zi_parameter_options(zi_generation *generation, zi_option *options,
                             zi_option_strings *texts);
 
-/* Joins strings to "one|two", the argument of a choice option. strings ends with NULL. Returns out.
- */
+/* Joins words, an array that ends with NULL, to "one|two", the argument of a choice option. What
+ * does not fit into size bytes, at least 1, is cut off. Returns out. */
 const char *zi_join_choices(const char *const *words, char *out, size_t size);
 
 /* ---- messages (main.c, report.c) ---- */
 
-/* Prints "zimage: ..." and a newline to standard error, unless quiet. */
+/* Prints "zimage: ", the message and a newline to standard error; nothing when quiet. */
 void zi_print_note(bool quiet, const char *format, ...) ZI_PRINTF(2, 3);
 
-/* The message of an error with hints, in new memory; NULL when out of memory. Fields are named by
- * the options that set them; hints name options or commands that help. command: the running one, or
- * NULL. */
+/* The message of an error for the command line, in new memory; NULL: out of memory. For an invalid
+ * argument that an option of `command` sets it is "--OPTION: MESSAGE", else the error's text. Hints
+ * such as "; see --reference" follow. command: the running one; NULL: the error's text alone. */
 char *zi_format_error(const zi_command *command, const zi_error *error);
 
-/* Prints that message to standard error. Returns the exit code for the error: 2 for an invalid
- * argument, else 1. */
+/* Prints "zimage: " and the message of zi_format_error to standard error, whatever --quiet says.
+ * Returns the exit code for the error: 2 for an invalid argument, else 1. */
 int zi_report_error(const zi_command *command, const zi_error *error);
 
 /* ---- models (registry.c) ---- */
@@ -111,36 +162,47 @@ typedef struct {
 } zi_user_registry;
 
 /* Opens the registry with the options that the environment sets (HF_HOME, HF_HUB_CACHE,
- * HF_ENDPOINT, HF_TOKEN, XDG_CACHE_HOME, ...). folder: the models folder; NULL: ./models. Close it
- * with zi_user_registry_close, which need not be called after a failure. */
+ * HF_ENDPOINT, HF_TOKEN, XDG_CACHE_HOME, proxies, ...) and the demo model. folder: the models
+ * folder, borrowed until the close; NULL: ./models. Close it with zi_user_registry_close, which
+ * need not be called after a failure: *out is then {0}. */
 bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *error) ZI_CHECKED;
+
+/* Closes the registry and frees the strings of its options. *models becomes {0}, for which the call
+ * does nothing. */
 void zi_user_registry_close(zi_user_registry *models);
 
-/* Finds the model that -m names (a path, or a name in the registry), or the default model (NULL).
- * Free out with zi_resolved_model_free. */
+/* Finds the model that -m names (a path, or a name in the registry of ./models), or the default
+ * model (NULL). Free *out with zi_resolved_model_free. error must not be NULL; when the name may be
+ * a repository of the hub, it says how to download it. */
 bool zi_find_model(const char *name, zi_resolved_model *out, zi_error *error) ZI_CHECKED;
 
-/* Finds the language model that --llm names, or the default one (NULL); free() *path. If the
- * registry has none, *path is the image model at `model`, whose text encoder is one. */
+/* Finds the language model that --llm names (a path, or a name in the registry of ./models), or the
+ * default one (NULL). If there is no default one, *path becomes a copy of `model`, the path of the
+ * image model, whose text encoder is one. free() *path, which a failure leaves unchanged. error
+ * must not be NULL. */
 bool zi_find_llm(const char *name, const char *model, char **path, zi_error *error) ZI_CHECKED;
 
-/* A command that downloads a model, and what it needs, for users without one; in new memory. NULL
- * when out of memory. */
+/* For users without a model, in new memory: the command that downloads Z-Image-Turbo in the
+ * precision that suits this machine, and what that needs of disk and memory. NULL: out of
+ * memory. */
 char *zi_download_hint(const zi_registry *registry);
 
 /* ---- prompts (enhance.c) ---- */
 
-/* Reads the file of --template, which must be UTF-8 and contain {prompt}, into new memory. *out is
- * unchanged when path is NULL. */
+/* Reads the file of --template, at most 1 MiB of UTF-8 without NUL that contains {prompt}, into
+ * *out, new memory. path NULL: does nothing and returns true. A failure leaves *out unchanged or
+ * sets it to NULL. */
 bool zi_read_template(const char *path, char **out, zi_error *error) ZI_CHECKED;
 
 /* ---- interruption (interrupt.c) ---- */
 
-/* Installs handlers for SIGINT, SIGTERM and SIGHUP. The first signal makes zi_interrupted true;
- * half a second later, or on a second signal, the program removes its temporary files and exits
- * with code 1. */
+/* Installs handlers for SIGINT, SIGTERM, SIGHUP (unless they are ignored, as under nohup) and
+ * SIGALRM. The first signal makes zi_interrupted true; half a second later, or on a second signal,
+ * the program removes its temporary files, prints "zimage: cancelled" and exits with code 1. */
 void zi_interrupt_install(void);
-/* Whether a signal has arrived. */
+
+/* Whether SIGINT, SIGTERM or SIGHUP has arrived since zi_interrupt_install. Callable from any
+ * thread. */
 bool zi_interrupted(void);
 
 /* ---- progress (progress.c) ---- */
@@ -157,19 +219,21 @@ typedef struct {
     double printed; /* zi_monotonic_seconds() */
 } zi_progress_printer;
 
-/* Starts the progress of image `image` of `images`, from 1. */
+/* Returns the state of a progress display for image `image` of `images`, both from 1; prints
+ * nothing. The first stage counts as begun now. */
 zi_progress_printer zi_progress_printer_start(bool bar, bool json, int image, int images);
 
-/* A progress callback (zi_request.progress and others); user is a zi_progress_printer. Returns
- * false, to cancel, after a signal. */
+/* A progress callback (zi_request.progress and others); user is a zi_progress_printer *. Prints the
+ * bar and the event, as enabled, at each new stage or step, else at most every 0.1 s (events: 0.25
+ * s). Returns false, to cancel, after a signal. */
 bool zi_progress_printer_update(void *user, const zi_progress *progress);
 
-/* Erases the bar, so that a line can be printed. */
+/* Erases the bar, if one is shown, so that a line can be printed. The next update prints again. */
 void zi_progress_printer_clear(zi_progress_printer *printer);
 
 struct cJSON;
-/* Prints an event as one line of JSON to standard output, flushes, and deletes it. Fails when out
- * of memory. */
+/* Prints an event as one line of JSON to standard output, flushes, and deletes the event, also on
+ * failure. False: out of memory; so for an event of NULL. error may be NULL. */
 bool zi_print_json_event(struct cJSON *event, zi_error *error) ZI_CHECKED;
 
 #endif

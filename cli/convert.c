@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Finds the source, converts it and prints the destination. Returns the exit code. */
-static int convert(const zi_command *command, zi_convert_options *options, bool quiet)
+/* Finds the model named options->source, converts it with a progress bar and prints the
+ * destination; no bar or output when quiet. Overwrites source, progress and user of options.
+ * Reports errors. Returns the exit code. */
+static int convert_model(const zi_command *command, zi_convert_options *options, bool quiet)
 {
     zi_error error = {0};
     zi_resolved_model source = {0};
@@ -26,7 +28,8 @@ static int convert(const zi_command *command, zi_convert_options *options, bool 
     return 0;
 }
 
-/* quantize is a convert that keeps the layout and requires a precision. */
+/* Runs `zimage convert` or, if quantize, `zimage quantize`: it keeps the layout and requires a
+ * precision, where convert requires a layout. Returns the exit code. */
 static int parse_and_convert(int argc, char **argv, bool quantize)
 {
     zi_convert_options o = {0};
@@ -69,7 +72,7 @@ static int parse_and_convert(int argc, char **argv, bool quantize)
     o.destination = paths[1];
     o.precision = (zi_precision)precision;
     o.layout = quantize ? ZI_LAYOUT_SAME : (zi_layout_kind)(ZI_LAYOUT_MLX + layout);
-    return convert(&command, &o, quiet);
+    return convert_model(&command, &o, quiet);
 }
 
 int cmd_convert(int argc, char **argv)

@@ -6,12 +6,13 @@
 
 /* ---- options ---- */
 
+/* Whether the option's value is one of the words in its argument, "one|two". */
 static bool has_choices(const zi_option *option)
 {
     return option->kind == ZI_OPTION_CHOICE || option->kind == ZI_OPTION_LEVEL;
 }
 
-/* Whether the value is the name of a file or folder. */
+/* Whether the option's value is a file or folder, as the name of the value in help tells. */
 static bool takes_path(const zi_option *option)
 {
     const char *a = option->argument;
@@ -28,7 +29,7 @@ static void print_escaped(const char *text, const char *special)
     }
 }
 
-/* Prints "auto|exact" as "auto exact". */
+/* Prints the words of a choice option, "auto|exact", as "auto exact". */
 static void print_choices(const zi_option *option)
 {
     for (const char *c = option->argument; *c; c++) putchar(*c == '|' ? ' ' : *c);
@@ -36,12 +37,16 @@ static void print_choices(const zi_option *option)
 
 /* ---- man page ---- */
 
+/* Prints text as roff source: escapes backslashes, hyphens, and a dot or apostrophe at the start of
+ * the text, which would make it a request. */
 static void print_roff(const char *text)
 {
     if (*text == '.' || *text == '\'') fputs("\\&", stdout);
     print_escaped(text, "-\\");
 }
 
+/* Prints an option as a tagged paragraph of the man page: its names and value in bold, then its
+ * help. */
 static void print_man_option(const zi_option *o)
 {
     bool flag = o->kind == ZI_OPTION_FLAG;
@@ -60,6 +65,8 @@ static void print_man_option(const zi_option *o)
     putchar('\n');
 }
 
+/* A zi_command_visitor: prints the man page's subsection on a subcommand, with usage, description
+ * and options. */
 static void print_man_command(void *user, const char *summary, const zi_command *command)
 {
     (void)user;
@@ -72,12 +79,15 @@ static void print_man_command(void *user, const char *summary, const zi_command 
     for (const zi_option *o = command->options; o->name; o++) print_man_option(o);
 }
 
+/* A zi_command_visitor: prints a tagged paragraph of the man page, the name of a subcommand and its
+ * summary. */
 static void print_man_summary(void *user, const char *summary, const zi_command *command)
 {
     (void)user;
     printf(".TP\n.B %s\n%s\n", command->name, summary);
 }
 
+/* Prints the whole man page as roff source. */
 static void print_man(void)
 {
     printf(".TH ZIMAGE 1 \"\" \"zimage " ZI_VERSION "\" \"User Commands\"\n"
@@ -97,6 +107,7 @@ static void print_man(void)
 
 /* ---- bash ---- */
 
+/* A zi_command_visitor: prints a blank and the name of the subcommand. */
 static void print_bash_name(void *user, const char *summary, const zi_command *command)
 {
     (void)user;
@@ -104,6 +115,8 @@ static void print_bash_name(void *user, const char *summary, const zi_command *c
     printf(" %s", command->name);
 }
 
+/* A zi_command_visitor: prints branches of a bash `case` on "SUBCOMMAND,OPTION", which complete the
+ * values of the options that take a choice or a path. */
 static void print_bash_values(void *user, const char *summary, const zi_command *command)
 {
     (void)user;
@@ -124,6 +137,8 @@ static void print_bash_values(void *user, const char *summary, const zi_command 
     }
 }
 
+/* A zi_command_visitor: prints a branch of a bash `case` that sets `options` to the long options of
+ * the subcommand. */
 static void print_bash_options(void *user, const char *summary, const zi_command *command)
 {
     (void)user;
@@ -133,6 +148,7 @@ static void print_bash_options(void *user, const char *summary, const zi_command
     puts("--help\" ;;");
 }
 
+/* Prints the whole bash completion script. */
 static void print_bash(void)
 {
     fputs("# bash completion for zimage\n"
@@ -156,6 +172,8 @@ static void print_bash(void)
 
 /* ---- zsh ---- */
 
+/* A zi_command_visitor: prints 'NAME:SUMMARY', an element of the array for zsh's _describe, with
+ * colons in the summary escaped. */
 static void print_zsh_name(void *user, const char *summary, const zi_command *command)
 {
     (void)user;
@@ -164,6 +182,8 @@ static void print_zsh_name(void *user, const char *summary, const zi_command *co
     puts("'");
 }
 
+/* Prints help for use within a single-quoted argument of zsh's _arguments: apostrophes, brackets
+ * and colons are escaped. */
 static void print_zsh_help(const char *help)
 {
     for (; *help; help++) {
@@ -176,6 +196,8 @@ static void print_zsh_help(const char *help)
     }
 }
 
+/* Prints an option as an argument of zsh's _arguments, with completion of a choice or path, on a
+ * line that ends with a backslash. */
 static void print_zsh_option(const zi_option *o)
 {
     if (o->letter)
@@ -197,6 +219,8 @@ static void print_zsh_option(const zi_option *o)
     puts("' \\");
 }
 
+/* A zi_command_visitor: prints a branch of a zsh `case` that completes the options of a subcommand,
+ * and files. */
 static void print_zsh_command(void *user, const char *summary, const zi_command *command)
 {
     (void)user;
@@ -207,6 +231,7 @@ static void print_zsh_command(void *user, const char *summary, const zi_command 
          "            '*:file:_files' ;;");
 }
 
+/* Prints the whole zsh completion script. */
 static void print_zsh(void)
 {
     puts("#compdef zimage\n_zimage() {\n    local -a commands\n    commands=(");
@@ -221,6 +246,7 @@ static void print_zsh(void)
 
 /* ---- fish ---- */
 
+/* Prints text as a single-quoted string of fish. */
 static void print_fish_text(const char *text)
 {
     putchar('\'');
@@ -228,6 +254,8 @@ static void print_fish_text(const char *text)
     putchar('\'');
 }
 
+/* A zi_command_visitor: prints fish's `complete` commands for a subcommand's name and each of its
+ * options. */
 static void print_fish_command(void *user, const char *summary, const zi_command *command)
 {
     (void)user;
@@ -251,6 +279,7 @@ static void print_fish_command(void *user, const char *summary, const zi_command
     }
 }
 
+/* Prints the whole fish completion script. */
 static void print_fish(void)
 {
     puts("# fish completion for zimage");

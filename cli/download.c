@@ -19,12 +19,13 @@ typedef struct {
     bool bar_shown;
 } progress_state;
 
+/* In units of 10^9 bytes. */
 static double gigabytes(uint64_t bytes)
 {
     return (double)bytes / 1e9;
 }
 
-/* The unfinished file with the most bytes downloaded; NULL: none. */
+/* The unfinished file of which most bytes have been downloaded; NULL: all are finished. */
 static const zi_hub_file *current_file(const zi_hub_progress *p)
 {
     const zi_hub_file *file = NULL;
@@ -34,14 +35,16 @@ static const zi_hub_file *current_file(const zi_hub_progress *p)
     return file;
 }
 
-/* Estimated seconds to the end; negative: unknown. */
+/* Estimated seconds to the end of the download, by the mean speed since state->began; negative:
+ * unknown, as nothing came yet. */
 static double seconds_left(const progress_state *state, const zi_hub_progress *p)
 {
     double elapsed = zi_monotonic_seconds() - state->began, came = (double)(p->done - state->first);
     return p->done > state->first ? (double)(p->size - p->done) * elapsed / came : -1;
 }
 
-/* Prints the progress bar over the last one. left: estimated seconds; negative: unknown. */
+/* Prints the progress bar, with counts of files and bytes and the current file, over the last one
+ * on standard error. left: estimated seconds; negative: unknown. */
 static void print_bar(const zi_hub_progress *p, double left)
 {
     enum { WIDTH = 24 };
@@ -64,6 +67,8 @@ static void print_bar(const zi_hub_progress *p, double left)
     fflush(stderr);
 }
 
+/* Prints the JSON event "progress": bytes done and in all, the number of finished files, and each
+ * file. left: estimated seconds; left out when negative. Errors are ignored. */
 static void print_progress_event(const zi_hub_progress *p, double left)
 {
     cJSON *event = cJSON_CreateObject();
@@ -84,7 +89,9 @@ static void print_progress_event(const zi_hub_progress *p, double left)
     (void)!zi_print_json_event(event, NULL); /* a lost event is no reason to stop */
 }
 
-/* zi_download_options.progress. Returns false, to cancel, after a signal. */
+/* zi_download_options.progress; user is a progress_state. Prints bar and event, as enabled, at most
+ * every 0.1 s (events: 0.25 s) and when all files are finished. Returns false, to cancel, after a
+ * signal. */
 static bool on_progress(void *user, const zi_hub_progress *progress)
 {
     progress_state *state = user;
@@ -113,7 +120,7 @@ typedef struct {
     zi_import_options import;
 } download_args;
 
-/* Prints the model's path, or the event "done". */
+/* Prints the model's path or, with --json, the event "done". False: out of memory. */
 static bool print_result(const download_args *args, const zi_download_result *result,
                          zi_error *error)
 {
@@ -129,7 +136,9 @@ static bool print_result(const download_args *args, const zi_download_result *re
     return zi_print_json_event(event, error);
 }
 
-/* Downloads, and converts if requested, and prints the path. */
+/* Downloads what args->download names, converts it if a layout or precision was given, and prints
+ * the path or JSON events. Fills in the other fields of args->download and args->import. Installs
+ * the signal handlers. False: *error is set. */
 static bool run_download(download_args *args, zi_error *error)
 {
     zi_user_registry models;

@@ -36,7 +36,8 @@ bool zi_read_template(const char *path, char **out, zi_error *error)
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "template", "%s %s", path, why);
 }
 
-/* zi_enhance_request.text: prints a piece of the text. Returns false, to cancel, after a signal. */
+/* zi_enhance_request.text; user is the enhance_args. If args->stream, prints a piece of the text
+ * and appends it to args->shown. Returns false, to cancel, after a signal. */
 static bool on_text(void *user, const char *text)
 {
     enhance_args *args = user;
@@ -48,7 +49,7 @@ static bool on_text(void *user, const char *text)
     return !zi_interrupted();
 }
 
-/* Prints the generated token ids as a JSON array. */
+/* Prints the generated token ids as a JSON array and a newline. */
 static void print_ids(const zi_enhance_result *e)
 {
     putchar('[');
@@ -56,7 +57,8 @@ static void print_ids(const zi_enhance_result *e)
     puts("]");
 }
 
-/* Prints the text, or what of it was not printed yet. */
+/* Prints what of the final text was not printed while it was generated, and a newline. A text that
+ * does not begin with args->shown is printed whole on a new line. */
 static void print_remaining_text(const enhance_args *args, const zi_enhance_result *e)
 {
     const char *shown = args->shown.data ? args->shown.data : "";
@@ -65,6 +67,8 @@ static void print_remaining_text(const enhance_args *args, const zi_enhance_resu
     printf("%s%s\n", grows ? "" : "\n", e->text + (grows ? size : 0));
 }
 
+/* Prints the token ids (--ids) or the rest of the text, then a note with numbers of tokens and
+ * speed. */
 static void print_result(const enhance_args *args, const zi_enhance_result *e)
 {
     if (args->ids)
@@ -76,7 +80,8 @@ static void print_result(const enhance_args *args, const zi_enhance_result *e)
                   e->write_seconds > 0 ? (double)e->count / e->write_seconds : 0);
 }
 
-/* Loads the language model, expands the prompt and prints the result. */
+/* Checks that there is a prompt, loads the language model, expands the prompt and prints the
+ * result. Frees args->shown in any case. False: *error is set. */
 static bool run_enhance(enhance_args *args, zi_error *error)
 {
     zi_engine *engine = NULL;

@@ -14,28 +14,30 @@ typedef struct {
     bool json;
 } gallery_args;
 
-/* Prints text as one line: control characters become spaces. */
+/* Prints text and a newline; control characters in it, newlines too, become spaces. */
 static void print_one_line(const char *text)
 {
     for (; *text; text++) putchar((unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text);
     putchar('\n');
 }
 
-/* A text member; "" when it is missing. */
+/* A text member of an image, borrowed from it; "" when it is missing or no text. */
 static const char *json_text(const cJSON *image, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItem(image, name);
     return cJSON_IsString(item) ? item->valuestring : "";
 }
 
-/* A number member; 0 when it is missing. */
+/* A number member of an image as an int; 0 when it is missing or no number. */
 static int json_int(const cJSON *image, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItem(image, name);
     return cJSON_IsNumber(item) ? item->valueint : 0;
 }
 
-/* Prints the newest images that match all of words, one per line. words NULL: all. */
+/* Prints the newest images, at most args->count, that match all of words (NULL: all images), one
+ * per line: path, size and prompt, or a JSON object. False: *error is set; lines may have been
+ * printed. */
 static bool list_images(const gallery_args *args, zi_history *history, const char *words,
                         zi_error *error)
 {
@@ -60,7 +62,8 @@ static bool list_images(const gallery_args *args, zi_history *history, const cha
     return ok;
 }
 
-/* Removes the image of --remove; fails when there is none. */
+/* Removes the image of --remove: file and row. Fails with ZI_ERROR_NOT_FOUND when there is none, or
+ * the id is malformed. */
 static bool remove_image(const gallery_args *args, zi_history *history, zi_error *error)
 {
     bool found = false;

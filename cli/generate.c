@@ -29,9 +29,10 @@ typedef struct {
 enum { OWN_OPTIONS = 16 };
 enum { ENHANCE = 1, ENHANCE_TRY };
 
-/* Fills in the options: those of the generation parameters and this command's own; values go to
- * args. The caller keeps the arrays. */
-static void bind_options(generate_args *args, zi_option options[ZI_MAX_PARAMETERS + OWN_OPTIONS],
+/* Fills `options` with those of the generation parameters, this command's own and the end of the
+ * table. texts receives names and help of the former. Values go to *args, which must outlive the
+ * options, as must texts. */
+static void fill_options(generate_args *args, zi_option options[ZI_MAX_PARAMETERS + OWN_OPTIONS],
                          zi_option_strings texts[ZI_MAX_PARAMETERS])
 {
     const zi_option command_options[] = {
@@ -72,7 +73,8 @@ static void bind_options(generate_args *args, zi_option options[ZI_MAX_PARAMETER
 
 /* ---- output paths ---- */
 
-/* path with "-NUMBER" before its extension, in new memory. */
+/* path with "-NUMBER" before the extension of its last component, or at its end if that has none;
+ * in new memory. NULL: out of memory. */
 static char *numbered_path(const char *path, uint64_t number)
 {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
@@ -86,8 +88,9 @@ static char *numbered_path(const char *path, uint64_t number)
     return zi_text_take(&name);
 }
 
-/* The output path of image i (from 0) in new memory: from -o, or a default name that does not exist
- * yet. */
+/* The output path of image i (from 0) in new memory; NULL: out of memory. With -o that file, which
+ * may exist, numbered from 1 if there are several images; else "zimage-SEED.png" in the current
+ * folder, numbered from 2 if such a file exists. */
 static char *image_path(const generate_args *args, int i)
 {
     if (args->output)
@@ -104,8 +107,8 @@ static char *image_path(const generate_args *args, int i)
     return path;
 }
 
-/* Checks that the extension names an image format. The library checks that only after generation.
- */
+/* Fails unless path ends, in upper or lower case, in .png, .jpg, .jpeg or .webp. The library checks
+ * that only after generation. */
 static bool check_extension(const char *path, zi_error *error)
 {
     static const char *const known[] = {".png", ".jpg", ".jpeg", ".webp"};
@@ -120,14 +123,16 @@ typedef struct {
     char *image, *trace; /* trace: NULL: not requested */
 } output_paths;
 
+/* Frees both strings, not the struct. */
 static void free_output_paths(output_paths *paths)
 {
     free(paths->image);
     free(paths->trace);
 }
 
-/* Sets the output paths of image i (from 0), checks the extension and that the files can be
- * written. Call free_output_paths in any case. */
+/* Sets *paths, {0} before, for image i (from 0). Fails if the image's extension is none of an image
+ * format or if image or trace cannot be written there, which is tried with temporary files. Call
+ * free_output_paths in any case. */
 static bool choose_output_paths(const generate_args *args, int i, output_paths *paths,
                                 zi_error *error)
 {
@@ -143,7 +148,7 @@ static bool choose_output_paths(const generate_args *args, int i, output_paths *
 
 /* ---- checks and defaults ---- */
 
-/* Parses "16:9". */
+/* Parses "16:9", two numbers from 1 to 9999. False: *error is set, and *w and *h may be changed. */
 static bool parse_aspect(const char *text, int *w, int *h, zi_error *error)
 {
     char rest;
@@ -154,8 +159,9 @@ static bool parse_aspect(const char *text, int *w, int *h, zi_error *error)
     return true;
 }
 
-/* Applies --aspect: the shorter side gets the native size, the other one is rounded to a valid
- * multiple. */
+/* Sets width and height of the request by --aspect, if it was given: the shorter side gets `native`
+ * pixels, the other one is rounded to the nearest valid multiple. Fails when that exceeds the
+ * largest side. */
 static bool apply_aspect(generate_args *args, int native, zi_error *error)
 {
     int w, h;
@@ -173,7 +179,8 @@ static bool apply_aspect(generate_args *args, int native, zi_error *error)
     return true;
 }
 
-/* Sets a random seed unless one was given. */
+/* Sets the request's seed to a random number of 32 bits unless one was given. Fails when the system
+ * gives no random numbers. */
 static bool choose_seed(generate_args *args, zi_error *error)
 {
     uint32_t seed; /* 32 bits: easy to type, exact in every JSON reader */
@@ -185,7 +192,9 @@ static bool choose_seed(generate_args *args, zi_error *error)
     return true;
 }
 
-/* Validates everything that does not depend on the model. */
+/* Checks the arguments as far as they do not depend on the model: prompt, aspect, seeds and the
+ * ranges of all parameters. With --random-prompt an empty --prompt becomes NULL. False: *error is
+ * set. */
 static bool check_args(generate_args *args, zi_error *error)
 {
     int w, h;
@@ -213,7 +222,7 @@ static bool check_args(generate_args *args, zi_error *error)
 
 /* ---- random and enhanced prompts ---- */
 
-/* zi_enhance_request.text. Returns false, to cancel, after a signal. */
+/* zi_enhance_request.text. Ignores the text; returns false, to cancel, after a signal. */
 static bool should_continue(void *user, const char *text)
 {
     (void)user;
@@ -221,7 +230,8 @@ static bool should_continue(void *user, const char *text)
     return !zi_interrupted();
 }
 
-/* Prints the prompt that is used, as a note or JSON event. */
+/* Prints the prompt that is used as a note and, with --json, also as the event "prompt". False: out
+ * of memory. */
 static bool print_prompt(const generate_args *args, zi_error *error)
 {
     const zi_request *r = &args->generation.request;
@@ -234,8 +244,9 @@ static bool print_prompt(const generate_args *args, zi_error *error)
     return zi_print_json_event(event, error);
 }
 
-/* Expands the prompt with a language model into args->enhanced_prompt. The model is freed before
- * the image model is loaded. */
+/* Finds and loads the language model, expands the request's prompt into args->enhanced_prompt
+ * (owned by args), and frees the model before the image model is loaded. The request stays as it
+ * is. False: *error is set. */
 static bool expand_prompt(generate_args *args, zi_engine *engine, zi_error *error)
 {
     zi_enhance_request r = zi_enhance_default();
@@ -267,8 +278,10 @@ static bool expand_prompt(generate_args *args, zi_engine *engine, zi_error *erro
     return ok;
 }
 
-/* Enhances the prompt; with --enhance=try keeps the original one on failure. */
-static bool enhance(generate_args *args, zi_engine *engine, zi_error *error)
+/* Expands the request's prompt, keeps the old one as `original`, and prints the new one. With
+ * --enhance=try a failure other than a cancellation becomes a note: the prompt stays, *error is
+ * cleared, and the result is true. */
+static bool enhance_prompt(generate_args *args, zi_engine *engine, zi_error *error)
 {
     if (expand_prompt(args, engine, error)) {
         args->generation.request.original = args->generation.request.prompt;
@@ -283,7 +296,9 @@ static bool enhance(generate_args *args, zi_engine *engine, zi_error *error)
     return true;
 }
 
-/* Sets the prompt for all images: random and enhanced as requested. */
+/* Sets the request's prompt for all images: with --random-prompt to one made from the seed, with
+ * --enhance to an expanded one, and prints it. Otherwise it stays, and nothing is printed. args
+ * owns the new texts. False: *error is set. */
 static bool prepare_prompt(generate_args *args, zi_engine *engine, zi_error *error)
 {
     if (args->random) {
@@ -292,12 +307,13 @@ static bool prepare_prompt(generate_args *args, zi_engine *engine, zi_error *err
         args->generation.request.prompt = args->random_prompt;
         if (!args->enhance && !print_prompt(args, error)) return false;
     }
-    return !args->enhance || enhance(args, engine, error);
+    return !args->enhance || enhance_prompt(args, engine, error);
 }
 
 /* ---- generation ---- */
 
-/* Prints the image's path, or the event "done". */
+/* Prints the image's path or, with --json, the event "done" with path, seed, size and `seconds`.
+ * False: out of memory. */
 static bool print_result(const generate_args *args, const char *path, const zi_image *image,
                          uint64_t seed, double seconds, zi_error *error)
 {
@@ -318,7 +334,8 @@ static bool print_result(const generate_args *args, const char *path, const zi_i
     return zi_print_json_event(event, error);
 }
 
-/* Notes that the demo model is used, and how to download a real one. */
+/* Prints a note that the demo model is used, and how to download a real one. After an error it
+ * prints nothing. */
 static void print_demo_note(const generate_args *args)
 {
     zi_user_registry models;
@@ -329,7 +346,7 @@ static void print_demo_note(const generate_args *args)
     zi_user_registry_close(&models);
 }
 
-/* Notes which model is used when none was named. */
+/* Prints a note on the model that is used. For a call that names no model. */
 static void print_model_note(const generate_args *args)
 {
     if (args->found.as == ZI_RESOLVED_DEMO)
@@ -341,7 +358,8 @@ static void print_model_note(const generate_args *args)
         zi_print_note(args->quiet, "using %s", args->found.path);
 }
 
-/* Prints notes: random seed, model, the model's warning, options without effect. */
+/* Prints notes, unless --quiet: the seed and the model if they were not given, the model's warning,
+ * options without effect. */
 static void print_notes(const generate_args *args, const zi_model *model)
 {
     const zi_request *r = &args->generation.request;
@@ -364,7 +382,8 @@ typedef struct {
     zi_progress_printer printer;
 } progress_state;
 
-/* zi_request.progress; user is a progress_state. */
+/* zi_request.progress; user is a progress_state. Prints the notes at the first call, then bar or
+ * events. Returns false, to cancel, after a signal. */
 static bool on_progress(void *user, const zi_progress *progress)
 {
     progress_state *state = user;
@@ -373,7 +392,9 @@ static bool on_progress(void *user, const zi_progress *progress)
     return zi_progress_printer_update(&state->printer, progress);
 }
 
-/* Generates an image and saves it to path; prints the path or event. */
+/* Generates an image, erases the progress bar, saves the image to path with its infotext, and
+ * prints the path or event. Sets width and height of *request to the image's. False: *error is
+ * set. */
 static bool generate_and_save(const generate_args *args, zi_model *model, zi_request *request,
                               const char *path, zi_progress_printer *printer, zi_error *error)
 {
@@ -400,7 +421,9 @@ out:
     return ok;
 }
 
-/* Generates image i, from 0. */
+/* Generates image i (from 0), whose seed is the request's plus i, saves it and prints its path or
+ * event; shows progress, and notes for the first image. Fails at once after a signal. False: *error
+ * is set. */
 static bool generate_image(const generate_args *args, zi_model *model, int i, zi_error *error)
 {
     bool bar = !args->quiet && !args->json && isatty(STDERR_FILENO);
@@ -425,7 +448,9 @@ out:
     return ok;
 }
 
-/* Validates the arguments, loads the model and generates all images. */
+/* Checks the arguments and that the first output can be written, chooses seed and prompt, loads the
+ * model, and generates all images. Frees what args owns in any case. False: *error is set; images
+ * that were finished stay. */
 static bool run_generate(generate_args *args, zi_error *error)
 {
     zi_engine *engine = NULL;
@@ -458,7 +483,7 @@ int cmd_generate(int argc, char **argv)
     generate_args args = {.engine.scratch = getenv("TMPDIR")};
     zi_option options[ZI_MAX_PARAMETERS + OWN_OPTIONS];
     zi_option_strings texts[ZI_MAX_PARAMETERS];
-    bind_options(&args, options, texts);
+    fill_options(&args, options, texts);
     const zi_command command = {
         "generate", "Generates an image from a prompt and prints the file's name.", NULL, options};
     zi_error error = {0};

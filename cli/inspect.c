@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Prints text from untrusted files: control characters become '?'. Further lines are indented to
- * column. */
+/* Prints text from untrusted files: control characters but newlines become '?'. Lines after the
+ * first are indented by `column` blanks. */
 static void print_text(const char *text, int column)
 {
     for (; *text; text++) {
@@ -19,7 +19,8 @@ static void print_text(const char *text, int column)
     }
 }
 
-/* Prints a key with blanks for underscores, except in names of types (Q8_0). Returns its length. */
+/* Prints a key with blanks for control characters and underscores; a key with capital letters, as
+ * types have (Q8_0), keeps the latter. Returns its length in bytes. */
 static int print_key(const char *key)
 {
     bool words = !key[strcspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")];
@@ -28,7 +29,7 @@ static int print_key(const char *key)
     return (int)strlen(key);
 }
 
-/* Prints a size, as "1.50 GB". */
+/* Prints a size in decimal units, as "1.50 GB" or "512 bytes". */
 static void print_bytes(double bytes)
 {
     static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
@@ -37,7 +38,7 @@ static void print_bytes(double bytes)
     printf(unit ? "%.2f %s" : "%.0f %s", bytes, units[unit]);
 }
 
-/* Prints a number; as a size when its key ends with "bytes". */
+/* Prints a number; as a size when its key ends with "bytes". key NULL: an array's element. */
 static void print_number(const char *key, double number)
 {
     size_t length = key ? strlen(key) : 0;
@@ -49,6 +50,8 @@ static void print_number(const char *key, double number)
         printf("%g", number);
 }
 
+/* Prints a text, number, boolean ("yes", "no") or null ("-"); nothing for arrays and objects.
+ * column: indentation of a text's further lines. */
 static void print_scalar(const cJSON *item, int column)
 {
     if (cJSON_IsString(item)) print_text(item->valuestring, column);
@@ -57,14 +60,16 @@ static void print_scalar(const cJSON *item, int column)
     if (cJSON_IsNull(item)) fputs("-", stdout);
 }
 
-/* Whether the value is printed below its key: an object, or an array of objects or arrays. */
+/* Whether the value is printed below its key: an object, or an array whose first element is an
+ * object or array. */
 static bool is_nested(const cJSON *item)
 {
     return cJSON_IsObject(item) ||
            (cJSON_IsArray(item) && (cJSON_IsObject(item->child) || cJSON_IsArray(item->child)));
 }
 
-/* Prints words on one line, separated by commas; sentences on a line each, indented to column. */
+/* Prints the elements of an array of scalars, "none" if there are none: words on one line,
+ * separated by commas; after a text with blanks, a new line indented by `column`. */
 static void print_list(const cJSON *list, int column)
 {
     if (!list->child) fputs("none", stdout);
@@ -79,8 +84,9 @@ static void print_list(const cJSON *list, int column)
     }
 }
 
-/* Prints the members of an object or array, one per line, with values aligned. The JSON parser
- * limits the depth. */
+/* Prints the members of an object or the elements of an array (each with "-" as key), one per line,
+ * indented by 2 * depth blanks, values aligned. Nested values follow below their keys, one level
+ * deeper; the JSON parser limits the depth. */
 static void print_members(const cJSON *parent, int depth)
 {
     int widest = 0;
@@ -105,7 +111,8 @@ static void print_members(const cJSON *parent, int depth)
     }
 }
 
-/* Describes the model or image at path as JSON, in new memory. */
+/* Describes the image at path, if the file begins like one, or else the model there, as JSON text
+ * in *json, new memory. False: *error is set, and *json is unchanged or NULL. */
 static bool inspect_json(const char *path, char **json, zi_error *error)
 {
     zi_image *image = NULL;
@@ -121,7 +128,8 @@ static bool inspect_json(const char *path, char **json, zi_error *error)
     return ok && (*json || zi_error_no_memory(error, 1 << 16));
 }
 
-/* Prints JSON as it is (raw) or as a table. */
+/* Prints JSON text as it is (raw) or as a table. False: out of memory; it is not told from JSON
+ * that is not valid. */
 static bool print_json(const char *json, bool raw, zi_error *error)
 {
     if (raw) {

@@ -16,7 +16,8 @@ enum { GRACE_MICROSECONDS = 500000 };
 static atomic_int signal_count;
 static bool on_terminal;
 
-/* Removes temporary files and exits; async-signal-safe. */
+/* Removes temporary files, prints "zimage: cancelled" to standard error and exits with code 1;
+ * async-signal-safe. */
 static void exit_now(void)
 {
     static const char text[] = "\nzimage: cancelled\n"; /* the newline ends a progress bar */
@@ -26,7 +27,8 @@ static void exit_now(void)
     _exit(1);
 }
 
-/* Also handles SIGALRM, the timer. */
+/* The signal handler. The first signal starts the timer of GRACE_MICROSECONDS; a second one, or the
+ * timer's SIGALRM, ends the program at once. */
 static void on_signal(int number)
 {
     int saved = errno;

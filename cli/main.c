@@ -41,6 +41,7 @@ void zi_print_note(bool quiet, const char *format, ...)
     va_end(args);
 }
 
+/* Prints usage, version and the list of subcommands. */
 static void print_help(FILE *stream)
 {
     fprintf(stream,
@@ -60,6 +61,8 @@ typedef struct {
     const char *summary;
 } visitor;
 
+/* The callback for zi_options_intercept in zi_visit_commands; user is a visitor, whose function
+ * gets its own `user`, the summary and the command. */
 static void visit_command(void *user, const zi_command *command)
 {
     const visitor *v = user;
@@ -78,6 +81,7 @@ void zi_visit_commands(zi_command_visitor visit, void *user)
     zi_options_intercept(NULL, NULL);
 }
 
+/* Prints an error that lists all subcommands. Returns the exit code, 2. */
 static int report_unknown_subcommand(const char *name)
 {
     zi_error error;
@@ -91,7 +95,9 @@ static int report_unknown_subcommand(const char *name)
     return zi_report_error(NULL, &error);
 }
 
-/* Runs the subcommand argv[1]. Returns the program's exit code. */
+/* Runs the subcommand argv[1], or prints the program's help (--help, -h, help) or version
+ * (--version). Without one it prints help to standard error. Returns the program's exit code: 2 if
+ * there is no such subcommand, or none. */
 static int run_subcommand(int argc, char **argv)
 {
     if (argc < 2) {
@@ -112,6 +118,8 @@ static int run_subcommand(int argc, char **argv)
     return report_unknown_subcommand(name);
 }
 
+/* Runs the subcommand. The exit code is 1 also when standard output could not be written. SIGPIPE
+ * and SIGXFSZ are ignored. */
 int main(int argc, char **argv)
 {
     /* Let writes to a closed pipe or beyond the file size limit fail with an error, instead of

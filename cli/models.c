@@ -19,7 +19,7 @@ typedef struct {
 /* ---- list ---- */
 
 /* The health of a model for people: "good", "damaged", "unsupported", "needs a reference", or
- * "lacks vae, ..." for a file of some components. In new memory; NULL when out of memory. */
+ * "lacks vae, ..." for a file of some components. In new memory; NULL: out of memory. */
 static char *health_text(const zi_inspection *in)
 {
     zi_text text;
@@ -40,7 +40,7 @@ static char *health_text(const zi_inspection *in)
     return zi_text_take(&text);
 }
 
-/* Writes a size as "1.5 GB". */
+/* Writes a size in decimal units, as "1.5 GB" or, below that, "0.3 MB". */
 static void format_size(uint64_t bytes, char *out, size_t size)
 {
     double number = (double)bytes;
@@ -50,12 +50,14 @@ static void format_size(uint64_t bytes, char *out, size_t size)
         snprintf(out, size, "%.1f GB", number / 1e9);
 }
 
+/* text, or "-" for NULL. */
 static const char *or_dash(const char *text)
 {
     return text ? text : "-";
 }
 
-/* Prints a model as a line. widest: width of the column of names. */
+/* Prints a model as a line: a star if it is the default, name, layout, precision, size, health and
+ * first problem. widest: width of the column of names. The entry must have an inspection. */
 static void print_entry(const zi_registry_entry *entry, int widest)
 {
     char size[32];
@@ -68,6 +70,7 @@ static void print_entry(const zi_registry_entry *entry, int widest)
     free(health);
 }
 
+/* Prints an unfinished download or import as a line. */
 static void print_partial(const zi_partial_model *partial)
 {
     char size[32];
@@ -77,13 +80,15 @@ static void print_partial(const zi_partial_model *partial)
                              : "model that was not completely written");
 }
 
-/* Whether the list shows it: not the demo model, which is part of the program, nor a model that
- * changed while it was inspected. */
+/* Whether the list shows the entry: not the demo model, which is part of the program, nor a model
+ * without inspection, such as one that changed while it was inspected. */
 static bool is_shown(const zi_registry_entry *entry)
 {
     return entry->inspection && entry->section != ZI_SECTION_DEMO;
 }
 
+/* Prints the models that are shown, one per line with columns aligned, then unfinished downloads
+ * and imports. */
 static void print_list(const zi_registry_list *list)
 {
     int widest = 4;
@@ -96,12 +101,14 @@ static void print_list(const zi_registry_list *list)
     for (size_t i = 0; i < list->partial_count; i++) print_partial(&list->partial[i]);
 }
 
-/* Adds a string unless text is NULL. */
+/* Adds a text member to object; does nothing when text is NULL. */
 static void add_text(cJSON *object, const char *name, const char *text)
 {
     if (text) cJSON_AddStringToObject(object, name, text);
 }
 
+/* A model of the list as a new JSON object, owned by the caller. The entry must have an
+ * inspection. */
 static cJSON *entry_json(const zi_registry_entry *entry)
 {
     const zi_inspection *in = entry->inspection;
@@ -123,6 +130,8 @@ static cJSON *entry_json(const zi_registry_entry *entry)
     return json;
 }
 
+/* The list as a new JSON object, owned by the caller: "folder", "default", "models" (those that are
+ * shown) and "incomplete". */
 static cJSON *list_json(const models_args *args, const zi_registry_list *list)
 {
     cJSON *root = cJSON_CreateObject();
@@ -142,7 +151,7 @@ static cJSON *list_json(const models_args *args, const zi_registry_list *list)
     return root;
 }
 
-/* Prints formatted JSON and deletes it. */
+/* Prints formatted JSON, and deletes it in any case. False: out of memory. */
 static bool print_json(cJSON *json, zi_error *error)
 {
     char *text = cJSON_Print(json);
@@ -152,7 +161,8 @@ static bool print_json(cJSON *json, zi_error *error)
     return text || zi_error_no_memory(error, 1 << 16);
 }
 
-/* `models list`: inspects what is new and prints the list. name must be NULL. */
+/* `models list`: inspects the models that are new or changed and prints the list; a note without
+ * --json if it is empty. Fails when a name is given. */
 static bool list_models(models_args *args, const char *name, zi_error *error)
 {
     zi_registry_list list;
@@ -180,8 +190,9 @@ static bool list_models(models_args *args, const char *name, zi_error *error)
 
 /* ---- default, remove, migrate ---- */
 
-/* Sets the default model; without a name, prints the present one. */
-static bool set_default(models_args *args, const char *name, zi_error *error)
+/* `models default [NAME]`: makes NAME the default model, lastingly. name NULL: prints the path of
+ * the model that is used by default, or a note if that is the demo model. */
+static bool set_or_print_default(models_args *args, const char *name, zi_error *error)
 {
     zi_resolved_model found = {0};
     if (name) return zi_registry_set_default(args->models.registry, name, true, error);
@@ -195,8 +206,10 @@ static bool set_default(models_args *args, const char *name, zi_error *error)
     return true;
 }
 
-/* Asks on the terminal whether to remove, unless --yes. False also without a terminal. */
-static bool confirm(const models_args *args, const char *name, const char *path, zi_error *error)
+/* Returns true if --yes was given or the user answers y on the terminal. Else false, and *error,
+ * about name, is set; so without a terminal. path: what the question names. */
+static bool confirm_removal(const models_args *args, const char *name, const char *path,
+                            zi_error *error)
 {
     char answer[16] = "";
     if (args->yes) return true;
@@ -209,7 +222,8 @@ static bool confirm(const models_args *args, const char *name, const char *path,
     return true;
 }
 
-/* `models remove NAME` */
+/* `models remove NAME`: removes a model, or an unfinished download, after confirmation. name NULL:
+ * an error. */
 static bool remove_model(models_args *args, const char *name, zi_error *error)
 {
     zi_resolved_model found = {0};
@@ -218,12 +232,14 @@ static bool remove_model(models_args *args, const char *name, zi_error *error)
                             "models remove: NAME is missing");
     /* An incomplete download is found by its name alone. */
     bool known = zi_registry_resolve(args->models.registry, name, &found, NULL);
-    bool ok = confirm(args, name, known ? found.path : name, error) &&
+    bool ok = confirm_removal(args, name, known ? found.path : name, error) &&
               zi_registry_remove(args->models.registry, name, error);
     zi_resolved_model_free(&found);
     return ok;
 }
 
+/* The moves as a new JSON array, owned by the caller, of objects with "from" and either "to" or
+ * "problem". */
 static cJSON *migration_json(const zi_migration *migration)
 {
     cJSON *rows = cJSON_CreateArray();
@@ -238,8 +254,9 @@ static cJSON *migration_json(const zi_migration *migration)
     return rows;
 }
 
-/* `models migrate`: moves models to the folders of their layouts and prints the moves. name must be
- * NULL. */
+/* `models migrate`: moves models to the folders of their layouts (--dry-run: does not) and prints
+ * the moves, and as notes what could not be moved, which is no failure. Fails when a name is
+ * given. */
 static bool migrate_models(models_args *args, const char *name, zi_error *error)
 {
     zi_migration migration;
@@ -264,7 +281,7 @@ static const struct {
     const char *name;
     bool (*run)(models_args *args, const char *name, zi_error *error);
 } actions[] = {{"list", list_models},
-               {"default", set_default},
+               {"default", set_or_print_default},
                {"remove", remove_model},
                {"migrate", migrate_models}};
 enum { ACTIONS = sizeof actions / sizeof *actions };
@@ -310,7 +327,8 @@ int cmd_models(int argc, char **argv)
 
 /* ---- import ---- */
 
-/* Imports the model of o and prints its new path. */
+/* Imports the model o->source into args->folder with a progress bar and prints its new path. Sets
+ * progress and user of *o and installs the signal handlers. False: *error is set. */
 static bool import_model(models_args *args, zi_import_options *o, zi_error *error)
 {
     char *path = NULL;

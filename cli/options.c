@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Parses decimal digits, without sign, blanks or other bases. */
+/* Parses text that is nothing but decimal digits. False: other text, an empty one, or a number
+ * above 2^64-1; *out is unchanged, and no error is set. */
 static bool parse_uint64(const char *text, uint64_t *out)
 {
     if (!*text || text[strspn(text, "0123456789")]) return false;
@@ -18,7 +19,8 @@ static bool parse_uint64(const char *text, uint64_t *out)
     return true;
 }
 
-/* Parses an integer from option->min to option->max into *option->value. */
+/* Parses a whole number from option->min to option->max into *(int *)option->value. Negative ones
+ * are out of range. False: *error is set, the value unchanged. */
 static bool set_int(const zi_option *option, const char *text, zi_error *error)
 {
     uint64_t value;
@@ -36,6 +38,8 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
     return true;
 }
 
+/* Parses a whole number from 0 to 2^64-1 into *(uint64_t *)option->value. False: *error is set, the
+ * value unchanged. */
 static bool set_seed(const zi_option *option, const char *text, zi_error *error)
 {
     if (parse_uint64(text, option->value)) return true;
@@ -43,6 +47,8 @@ static bool set_seed(const zi_option *option, const char *text, zi_error *error)
                         "'%s' is not a whole number from 0 to 18446744073709551615", text);
 }
 
+/* Parses a decimal number (no hexadecimal, inf or nan) from option->min to option->max into
+ * *(double *)option->value. False: *error is set, the value unchanged. */
 static bool set_real(const zi_option *option, const char *text, zi_error *error)
 {
     char *end;
@@ -58,6 +64,8 @@ static bool set_real(const zi_option *option, const char *text, zi_error *error)
     return true;
 }
 
+/* Sets *(int *)option->value to the index of text among the words of option->argument, "a|b|c".
+ * False: it is none; *error is set, the value unchanged. */
 static bool set_choice(const zi_option *option, const char *text, zi_error *error)
 {
     const char *word = option->argument;
@@ -74,7 +82,8 @@ static bool set_choice(const zi_option *option, const char *text, zi_error *erro
     }
 }
 
-/* Sets ZI_OPTION_LEVEL; text NULL: the option was given without a word. */
+/* Sets *(int *)option->value: to 1 for text NULL (the option without a word), else to 2 plus the
+ * word's index in option->argument. False: no such word; *error is set. */
 static bool set_level(const zi_option *option, const char *text, zi_error *error)
 {
     int *level = option->value;
@@ -85,7 +94,8 @@ static bool set_level(const zi_option *option, const char *text, zi_error *error
     return true;
 }
 
-/* Parses text as the option's kind into *option->value, and sets *option->given. */
+/* Sets *option->given and parses text by the option's kind into *option->value, which borrows the
+ * text of a ZI_OPTION_TEXT. text may be NULL for a flag or level. False: *error is set. */
 static bool set_option(const zi_option *option, const char *text, zi_error *error)
 {
     if (option->given) *option->given = true;
@@ -110,8 +120,9 @@ static bool set_option(const zi_option *option, const char *text, zi_error *erro
     return true;
 }
 
-/* The option that an argument ("--name", "--name=value", "-x", "-xvalue") names, or NULL.
- * *attached: the value in the same argument, or NULL. */
+/* The option that an argument ("--name", "--name=value", "-x", "-xvalue") names; NULL: none.
+ * *attached: the value in the same argument, within word, "" after a final "="; NULL: it has
+ * none. */
 static const zi_option *find_option(const zi_option *options, const char *word,
                                     const char **attached)
 {
@@ -131,7 +142,9 @@ static const zi_option *find_option(const zi_option *options, const char *word,
     return NULL;
 }
 
-/* Parses the option at argv[*i] and its value; *i becomes the last argument used. */
+/* Parses the option at argv[*i] with its value, in the same or the next argument; *i becomes the
+ * last argument used. False: *error is set; the option is unknown, or its value is missing, wrong
+ * or too much. */
 static bool parse_option(const zi_command *command, int argc, char **argv, int *i, zi_error *error)
 {
     const char *word = argv[*i], *value;
@@ -152,6 +165,7 @@ static bool parse_option(const zi_command *command, int argc, char **argv, int *
     return set_option(option, value, error);
 }
 
+/* Prints usage, description and the table of options to standard output. */
 static void print_help(const zi_command *command)
 {
     printf("usage: zimage %s [OPTION...]%s%s\n\n%s\n\n", command->name,
@@ -171,8 +185,8 @@ static void print_help(const zi_command *command)
     printf("  %-32s %s\n", "-h, --help", "print this help");
 }
 
-/* The number of positional arguments in command->positional; *needed: how many of them are
- * required. */
+/* The number of names in command->positional, 0 for NULL. *needed: how many of them are not in
+ * brackets, that is required. */
 static int count_positionals(const zi_command *command, int *needed)
 {
     int count = command->positional ? 1 : 0;

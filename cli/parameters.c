@@ -24,7 +24,8 @@ static zi_option_kind option_kind(zi_parameter_type type)
     return kinds[type];
 }
 
-/* Fills in the option's name (with hyphens), choices, and help with the default in parentheses. */
+/* Sets the option's name (the parameter's with hyphens), its help, which ends with the default in
+ * parentheses if there is one, and, if the parameter has choices, these as "one|two". */
 static void fill_option_strings(const zi_parameter *p, zi_option_strings *text)
 {
     char standard[64];

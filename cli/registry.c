@@ -15,7 +15,8 @@
 
 enum { MAX_PATH = 4096, MAX_TOKEN = 4096 };
 
-/* The value of the first variable that is set and not empty; names ends with NULL. NULL: none. */
+/* The value of the first environment variable of names, which end with NULL, that is set and not
+ * empty; borrowed. NULL: none. */
 static const char *first_env(const char *const names[])
 {
     for (; *names; names++) {
@@ -25,7 +26,8 @@ static const char *first_env(const char *const names[])
     return NULL;
 }
 
-/* Whether a variable's value means true, as huggingface_hub reads it. value may be NULL. */
+/* Whether a variable's value means true, as huggingface_hub reads it: 1, on, yes or true, in upper
+ * or lower case. NULL: false. */
 static bool is_true(const char *value)
 {
     static const char *const words[] = {"1", "on", "yes", "true"};
@@ -34,7 +36,8 @@ static bool is_true(const char *value)
     return false;
 }
 
-/* path with `end` appended and a leading ~ expanded, in new memory; NULL when it is too long. */
+/* path, with a leading ~ replaced by $HOME if that is set, and `end` appended; in new memory. NULL:
+ * too long, or out of memory. */
 static char *expand_home(const char *path, const char *end)
 {
     const char *home = getenv("HOME");
@@ -46,7 +49,8 @@ static char *expand_home(const char *path, const char *end)
     return zi_text_take(&text);
 }
 
-/* HF_HOME, or its default, with `end` appended, in new memory. */
+/* HF_HOME, or by default the folder huggingface in XDG_CACHE_HOME or ~/.cache, with `end` ("/hub")
+ * appended; in new memory. NULL: too long, or out of memory. */
 static char *hub_home_path(const char *end)
 {
     const char *home = getenv("HF_HOME"), *caches = getenv("XDG_CACHE_HOME");
@@ -56,7 +60,8 @@ static char *hub_home_path(const char *end)
     return expand_home(caches && *caches ? caches : "~/.cache", within);
 }
 
-/* The folder of the hub's cache in new memory; NULL: the path is too long. */
+/* The folder of the hub's cache, from the environment or the default one, in new memory. NULL: too
+ * long, or out of memory. */
 static char *hub_cache_path(void)
 {
     static const char *const names[] = {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", NULL};
@@ -64,7 +69,8 @@ static char *hub_cache_path(void)
     return cache ? expand_home(cache, "") : hub_home_path("/hub");
 }
 
-/* The access token, from the environment or huggingface_hub's file, in new memory; NULL: none. */
+/* The hub's access token, from the environment or the first line of huggingface_hub's file, in new
+ * memory. NULL: none, or the file cannot be read. */
 static char *read_token(void)
 {
     static const char *const names[] = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", NULL};
@@ -85,7 +91,8 @@ static char *read_token(void)
     return NULL;
 }
 
-/* The proxy for the endpoint's scheme; NULL: none. */
+/* The proxy that the environment sets for the endpoint's scheme (NULL: https), borrowed; NULL:
+ * none. NO_PROXY is not read. */
 static const char *proxy_url(const char *endpoint)
 {
     static const char *const secure[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY",
@@ -94,7 +101,8 @@ static const char *proxy_url(const char *endpoint)
     return first_env(endpoint && !strncmp(endpoint, "http:", 5) ? plain : secure);
 }
 
-/* Fills m->options.hub from the environment. */
+/* Fills m->options.hub from the environment, and m->hub_cache and m->token, which it borrows.
+ * False: no path for the hub's cache; *error is set, and the caller frees what *m has. */
 static bool read_hub_environment(zi_user_registry *m, zi_error *error)
 {
     static const char *const certificates[] = {"REQUESTS_CA_BUNDLE", "SSL_CERT_FILE",
@@ -119,7 +127,8 @@ static bool read_hub_environment(zi_user_registry *m, zi_error *error)
     return true;
 }
 
-/* The path of the cache of inspections in new memory; NULL: there is no cache folder. */
+/* The path of the file that caches inspections, in new memory. NULL: neither XDG_CACHE_HOME nor
+ * HOME is set, the path is too long, or out of memory. */
 static char *inspections_path(void)
 {
     const char *caches = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
@@ -146,7 +155,7 @@ static char *program_folder(void)
     return path;
 }
 
-/* dir/sub/demo-model in new memory if it is a folder; NULL otherwise. */
+/* dir/sub/demo-model in new memory if it is a folder; NULL: it is not, or out of memory. */
 static char *demo_model_in(const char *dir, const char *sub)
 {
     char *share = zi_path_join(dir, sub);
@@ -159,7 +168,8 @@ static char *demo_model_in(const char *dir, const char *sub)
     return path;
 }
 
-/* Looks in the build folder, in a relocated installation, and where it was installed. */
+/* The demo model's folder in new memory: in the build folder, in a relocated installation, or where
+ * it was installed. NULL: none has it. */
 static char *find_demo_model(void)
 {
     char *folder = program_folder();
@@ -172,7 +182,9 @@ static char *find_demo_model(void)
 
 /* ---- the registry ---- */
 
-/* Fills the options from the environment, without opening the registry. */
+/* Fills *out, but for the registry, from the environment, and finds the demo model. folder: the
+ * models folder, borrowed; NULL: ./models. False: *error is set and *out is {0}; else
+ * zi_user_registry_close frees it. */
 static bool read_environment(const char *folder, zi_user_registry *out, zi_error *error)
 {
     *out = (zi_user_registry){.options.folder = folder ? folder : "models"};
@@ -203,7 +215,8 @@ void zi_user_registry_close(zi_user_registry *models)
     *models = (zi_user_registry){0};
 }
 
-/* When a name may be a repository, adds how to download it to the error. */
+/* When the error says that a name is not found but may be a repository of the hub, adds to its text
+ * how to download that; else does nothing. error must not be NULL. */
 static void add_download_hint(const char *name, zi_error *error)
 {
     if (error->code == ZI_ERROR_NOT_FOUND && !strcmp(error->subject, "repo"))

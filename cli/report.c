@@ -47,6 +47,7 @@ static const struct {
     const char *field, *option;
 } renamed_fields[] = {{"layout", "to"}, {"weights", "precision"}, {"key", "api-key"}};
 
+/* Whether the command has an option of that long name, without dashes. */
 static bool has_option(const zi_command *command, const char *name)
 {
     for (const zi_option *o = command->options; o->name; o++)
@@ -54,8 +55,8 @@ static bool has_option(const zi_command *command, const char *name)
     return false;
 }
 
-/* Writes the name, without dashes, of the command's option that sets a field. False: there is none.
- */
+/* Writes the name, without dashes, of the option that sets a field of the library to out, cut to
+ * size bytes. False: the command has no such option; out is written all the same. */
 static bool find_option_name(const zi_command *command, const char *field, char *out, size_t size)
 {
     for (size_t i = 0; i < sizeof renamed_fields / sizeof *renamed_fields; i++)
@@ -66,13 +67,15 @@ static bool find_option_name(const zi_command *command, const char *field, char 
     return has_option(command, out);
 }
 
-/* Appends one hint; *count: how many there are so far. */
+/* Appends a hint, dashes ("--", or "" for no option) followed by `what`, after "; see " or, if it
+ * is not the first, ", ". Increments *count, the number of hints so far. */
 static void append_hint(zi_text *line, size_t *count, const char *dashes, const char *what)
 {
     zi_text_printf(line, "%s%s%s", (*count)++ ? ", " : "; see ", dashes, what);
 }
 
-/* Appends the hints for an error, as "; see --reference". */
+/* Appends the hints for an error's code and subject, as "; see --vae, --reference": the options
+ * that the command has, and others. Nothing if there are none. */
 static void append_hints(zi_text *line, const zi_command *command, const zi_error *error)
 {
     size_t count = 0;

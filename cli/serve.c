@@ -7,13 +7,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Waits for one of the signals, which are blocked in all threads so that none is lost. */
+/* Waits for one of the signals and takes it. They must be blocked in all threads, so that none is
+ * lost. */
 static void wait_for_signal(const sigset_t *signals)
 {
     int number;
     while (sigwait(signals, &number) != 0) continue;
 }
 
+/* Sets *signals to SIGINT, SIGTERM and SIGHUP, and blocks these in this thread and those that it
+ * starts later. They stay blocked. */
 static void block_signals(sigset_t *signals)
 {
     sigemptyset(signals);
@@ -23,7 +26,8 @@ static void block_signals(sigset_t *signals)
     pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
-/* Runs a server until a signal arrives; prints its URL. */
+/* Starts a server, prints its URL, waits for SIGINT, SIGTERM or SIGHUP and stops the server. False:
+ * it did not start; *error is set. */
 static bool run_server(const zi_server_options *o, zi_error *error)
 {
     zi_server *server = NULL;
@@ -37,9 +41,11 @@ static bool run_server(const zi_server_options *o, zi_error *error)
     return true;
 }
 
-/* model: of -m, or NULL. The server opens a registry of its own, in which clients find models by
- * name only. */
-static bool serve(zi_server_options *o, const char *folder, const char *model, zi_error *error)
+/* Finds the model of -m (NULL: none was given), sets o->registry, and runs the server until a
+ * signal arrives. The server opens a registry of its own, in which clients find models by name
+ * only. folder: the models folder; NULL: ./models. False: *error is set. */
+static bool resolve_model_and_serve(zi_server_options *o, const char *folder, const char *model,
+                                    zi_error *error)
 {
     zi_user_registry models;
     zi_resolved_model found = {0};
@@ -90,5 +96,6 @@ int cmd_serve(int argc, char **argv)
     zi_error error = {0};
     int code;
     if (!zi_options_parse(&command, argc, argv, NULL, &code)) return code;
-    return serve(&o, folder, model, &error) ? 0 : zi_report_error(&command, &error);
+    return resolve_model_and_serve(&o, folder, model, &error) ? 0
+                                                              : zi_report_error(&command, &error);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A zi_progress_fn. Shows nothing; returns false, to cancel, after a signal. */
 static bool should_continue(void *user, const zi_progress *progress)
 {
     (void)user;
@@ -11,7 +12,8 @@ static bool should_continue(void *user, const zi_progress *progress)
     return !zi_interrupted();
 }
 
-/* Prints a check. Control characters, as in file names, become '?'. */
+/* Prints a check as a line: pass or FAIL, name and text. Control characters in the text, as in file
+ * names, become '?'. */
 static void print_check(const zi_verification_check *check)
 {
     printf("%s  %-22s", check->passed ? "pass" : "FAIL", check->name);
@@ -20,6 +22,8 @@ static void print_check(const zi_verification_check *check)
     putchar('\n');
 }
 
+/* Prints the verification as JSON (raw), or a line for each check. False: out of memory; whether
+ * checks passed does not count. */
 static bool print_result(const zi_verification *v, bool raw, zi_error *error)
 {
     if (!raw) {
