@@ -12,7 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* An error body as FastAPI (422) and A1111's middleware (others) send it. */
+/* 422 has FastAPI's form, {"detail": [{"loc": ["body", field], "msg", "type"}]}, without a NULL
+ * field. Others have that of A1111's middleware, {"error", "detail", "body", "errors"}, which
+ * ignores field. */
 cJSON *zi_a1111_error(unsigned status, const char *message, const char *field)
 {
     cJSON *json = cJSON_CreateObject();
@@ -47,6 +49,7 @@ void zi_a1111_timestamp(double when, char text[20])
     if (when > 0 && localtime_r(&seconds, &parts)) strftime(text, 20, "%Y%m%d%H%M%S", &parts);
 }
 
+/* Replies 200 with the JSON value null. */
 static zi_handler_result reply_null(zi_server_request *req)
 {
     return zi_reply_json(req, 200, cJSON_CreateNull());
@@ -68,7 +71,7 @@ static const struct {
     {"/sdapi/v1/embeddings", "{\"loaded\":{},\"skipped\":{}}"},
 };
 
-/* Replies with the constant JSON of the route, [] for most. */
+/* Replies 200 with the JSON that constant_replies has for the route's path, or else with []. */
 static zi_handler_result reply_constant(zi_server_request *req)
 {
     const char *json = "[]";
@@ -77,8 +80,8 @@ static zi_handler_result reply_constant(zi_server_request *req)
     return zi_reply_json(req, 200, cJSON_Parse(json));
 }
 
-/* The choices of --schedule, after "automatic", which clients expect and which means the default.
- */
+/* GET schedulers: an array of objects. Their names are "automatic", which clients expect and which
+ * means the default, then the choices of --schedule; the other members are constant. */
 static zi_handler_result get_schedulers(zi_server_request *req)
 {
     cJSON *list = cJSON_CreateArray();
@@ -97,7 +100,8 @@ static zi_handler_result get_schedulers(zi_server_request *req)
 
 /* ---- models ---- */
 
-/* GET sd-models: the image models that can be used. */
+/* GET sd-models: an array of the image models that are usable, or not inspected yet. title and
+ * filename: full name; model_name: last path component without extension; all else is null. */
 static zi_handler_result get_models(zi_server_request *req)
 {
     zi_registry_list known;
@@ -123,15 +127,17 @@ static zi_handler_result get_models(zi_server_request *req)
     return zi_reply_json(req, 200, list);
 }
 
-/* POST refresh-*: makes the scanner look for new models; does not wait for it. */
+/* POST refresh-*: makes the scanner's thread look for new models and replies null at once, without
+ * waiting for it. */
 static zi_handler_result refresh_models(zi_server_request *req)
 {
     zi_scanner_wake(req->server->scanner);
     return reply_null(req);
 }
 
-/* Submits a job of this kind on the first call, then waits for its end. Replies {} or the job's
- * error. */
+/* Submits a job of this kind, without parameters, on the first call; suspends the request until
+ * the job ends, then replies {}, also for a cancelled job, or the job's error. A client that
+ * disconnects cancels it. */
 static zi_handler_result submit_and_wait(zi_server_request *req, const char *kind)
 {
     zi_job_state state;
@@ -145,12 +151,14 @@ static zi_handler_result submit_and_wait(zi_server_request *req, const char *kin
                                   : zi_reply_json(req, 200, cJSON_CreateObject());
 }
 
-/* POST reload-checkpoint: loads the default model. */
+/* POST reload-checkpoint: loads the default model with a job, and replies {} when it has ended. */
 static zi_handler_result load_model(zi_server_request *req)
 {
     return submit_and_wait(req, "load");
 }
 
+/* POST unload-checkpoint: unloads the model in memory with a job, and replies {} when it has
+ * ended. */
 static zi_handler_result unload_model(zi_server_request *req)
 {
     return submit_and_wait(req, "unload");
@@ -158,6 +166,8 @@ static zi_handler_result unload_model(zi_server_request *req)
 
 /* ---- options ---- */
 
+/* GET options: sd_model_checkpoint is the name of the default model, "" if there is none; all
+ * other options are constants. */
 static zi_handler_result get_options(zi_server_request *req)
 {
     char *model = zi_models_default_name(req->server);
@@ -177,7 +187,9 @@ static zi_handler_result get_options(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
-/* Sets the default model, which is loaded for the next image. Ignores all other options. */
+/* POST options: makes sd_model_checkpoint the default model until the server stops; it is loaded
+ * for the next image, not now. Replies null, 422 if it is not text, 404 if there is no such model.
+ * Ignores all other options; null or absent changes nothing. */
 static zi_handler_result set_options(zi_server_request *req)
 {
     zi_http_error http_error;
@@ -193,6 +205,8 @@ static zi_handler_result set_options(zi_server_request *req)
     return ok ? reply_null(req) : zi_reply_http_error(req, &http_error);
 }
 
+/* GET cmd-flags: the port, whether a host to listen on was given (listen), and the models folder
+ * (ckpt_dir). */
 static zi_handler_result get_cmd_flags(zi_server_request *req)
 {
     zi_server *s = req->server;
@@ -208,14 +222,16 @@ static zi_handler_result get_cmd_flags(zi_server_request *req)
 
 /* ---- progress ---- */
 
-/* Id of the running generate job; 0: none. */
+/* Id of the running generate job; 0: none runs. */
 static uint64_t generating_job_id(zi_server_request *req)
 {
     return zi_jobs_count(req->server->jobs).generating;
 }
 
-/* Adds `state` of /sdapi/v1/progress. */
-static void add_state(cJSON *json, const zi_job_status *status)
+/* Adds the member "state" of /sdapi/v1/progress to json. A status that is not ZI_JOB_RUNNING must
+ * be empty; it gives the state of an idle server. job_no counts from 0; job_count is -1 while
+ * unknown. */
+static void add_progress_state(cJSON *json, const zi_job_status *status)
 {
     char timestamp[20];
     const zi_job_progress *p = &status->progress;
@@ -233,7 +249,8 @@ static void add_state(cJSON *json, const zi_job_status *status)
     cJSON_AddNumberToObject(state, "sampling_steps", p->steps);
 }
 
-/* The preview's PNG file in base64; null: none. */
+/* The preview's PNG file in base64, as a new JSON string; null: there is no preview, or out of
+ * memory. */
 static cJSON *preview_json(const zi_job_preview *preview)
 {
     char *data = preview->png ? zi_base64_encode(preview->png, preview->size) : NULL;
@@ -242,7 +259,9 @@ static cJSON *preview_json(const zi_job_preview *preview)
     return json;
 }
 
-/* GET progress: of the running generate job, with its preview unless skip_current_image is set. */
+/* GET progress: progress (0 to 1), seconds left and state of the running generate job, with its
+ * preview unless the query has skip_current_image=true or 1. An idle server has progress 0 and no
+ * image. */
 static zi_handler_result get_progress(zi_server_request *req)
 {
     const char *skip;
@@ -258,7 +277,7 @@ static zi_handler_result get_progress(zi_server_request *req)
     cJSON *json = cJSON_CreateObject();
     cJSON_AddNumberToObject(json, "progress", status.progress.fraction);
     cJSON_AddNumberToObject(json, "eta_relative", left > 0 ? left : 0);
-    add_state(json, &status);
+    add_progress_state(json, &status);
     cJSON_AddItemToObject(json, "current_image",
                           shows ? preview_json(&status.preview) : cJSON_CreateNull());
     cJSON_AddNullToObject(json, "textinfo");
@@ -266,7 +285,7 @@ static zi_handler_result get_progress(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
-/* POST interrupt: cancels the running generate job. */
+/* POST interrupt: cancels the running generate job, if there is one. Replies {} in any case. */
 static zi_handler_result interrupt_job(zi_server_request *req)
 {
     uint64_t id = generating_job_id(req);
@@ -274,14 +293,16 @@ static zi_handler_result interrupt_job(zi_server_request *req)
     return zi_reply_json(req, 200, cJSON_CreateObject());
 }
 
-/* POST skip: skips the current image of the running generate job. */
+/* POST skip: skips the current image of the running generate job, if there is one. Replies null in
+ * any case. */
 static zi_handler_result skip_image(zi_server_request *req)
 {
     if (generating_job_id(req)) zi_jobs_skip_image(req->server->jobs);
     return reply_null(req);
 }
 
-/* Resident bytes of this process; the peak where /proc/self/statm does not exist; 0: unknown. */
+/* Resident bytes of this process; the peak where /proc/self/statm does not exist (macOS); 0:
+ * unknown. */
 static double resident_bytes(void)
 {
     long long pages = 0;
@@ -293,7 +314,8 @@ static double resident_bytes(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (double)usage.ru_maxrss : 0;
 }
 
-/* GET memory: resident and total bytes. */
+/* GET memory: ram in bytes, where used is the resident memory of this process alone, and free is
+ * the machine's total minus that. cuda is an error in any case. */
 static zi_handler_result get_memory(zi_server_request *req)
 {
     double used = resident_bytes();
@@ -308,7 +330,8 @@ static zi_handler_result get_memory(zi_server_request *req)
 
 /* ---- png-info ---- */
 
-/* A callback of zi_infotext_each. Like A1111, splits Size into Size-1 and Size-2. */
+/* A callback of zi_infotext_each. Adds the setting as text to user, a JSON object. Like A1111,
+ * splits Size, "WxH", into Size-1 and Size-2. */
 static void add_infotext_setting(void *user, const char *key, const char *value)
 {
     size_t width = strcspn(value, "x");
@@ -321,7 +344,8 @@ static void add_infotext_setting(void *user, const char *key, const char *value)
     cJSON_AddStringToObject(user, "Size-2", value + width + 1);
 }
 
-/* The settings of an infotext as A1111 names them; {} when there are none. */
+/* The prompts and settings of an infotext as A1111 names them, as a new JSON object; {} when it is
+ * NULL or cannot be parsed. NULL: out of memory. */
 static cJSON *infotext_json(const char *infotext)
 {
     zi_infotext_fields fields;
@@ -336,7 +360,8 @@ static cJSON *infotext_json(const char *infotext)
     return NULL;
 }
 
-/* POST png-info: the infotext of an image in base64, which may be a data: URL. */
+/* POST png-info: the infotext of an image in base64, which may be a data: URL, as text (info, ""
+ * if the image has none) and parsed (parameters). Replies 422 when it cannot be decoded. */
 static zi_handler_result post_png_info(zi_server_request *req)
 {
     const char *text = NULL;

@@ -5,13 +5,16 @@
 #include "server/compat.h"
 
 /* Writes the Unix time `when` (seconds) in local time as A1111's job_timestamp, "20261130031724".
- * Writes "0" when `when` is 0. */
+ * Writes "0" when `when` is 0, negative or cannot be converted. */
 void zi_a1111_timestamp(double when, char text[20]);
 
-/* Replies with an HTTP error. Status 400 becomes 422, which A1111 sends for an invalid field. */
+/* Replies with *http_error, which is not changed. Status 400 is sent as 422, which A1111 has for
+ * an invalid field; others are kept. */
 zi_handler_result zi_a1111_reply_error(zi_server_request *req, const zi_http_error *http_error);
 
-/* Handles POST /sdapi/v1/txt2img. */
+/* Handles POST /sdapi/v1/txt2img. The first call validates the body (422) and submits a generate
+ * job; that and the calls after each suspension wait for its end, then reply with the images as
+ * PNG in base64. An interrupted job gives its finished images. */
 zi_handler_result zi_a1111_txt2img(zi_server_request *req);
 
 #endif

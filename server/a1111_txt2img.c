@@ -86,12 +86,15 @@ static const char default_parameters[] =
 
 /* ---- reading a request ---- */
 
+/* The member of that name (case-sensitive), borrowed. NULL: there is none, or object is NULL. */
 static const cJSON *json_get(const cJSON *object, const char *name)
 {
     return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
-/* Rejects (422) fields that ask for unsupported features, too many images and fractional seeds. */
+/* Returns false and fills *http_error (422) for fields that ask for unsupported features or any
+ * script, for more images than `count` allows, and for a fractional seed. json: the body, for
+ * alwayson_scripts alone. */
 static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http_error *http_error)
 {
     const cJSON *always = json_get(json, "alwayson_scripts");
@@ -124,8 +127,9 @@ static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http
     return true;
 }
 
-/* Finds override_settings.sd_model_checkpoint. *name: in new memory, NULL: not given. Makes it the
- * default model if override_settings_restore_afterwards is false. */
+/* Finds override_settings.sd_model_checkpoint. *name: in new memory, on failure, too; NULL: not
+ * given, or empty. Makes it the server's default model if override_settings_restore_afterwards is
+ * false. False: *http_error is filled; 404 for an unknown model. */
 static bool find_override_model(zi_server_request *req, const txt2img_request *r, char **name,
                                 zi_http_error *http_error)
 {
@@ -137,14 +141,17 @@ static bool find_override_model(zi_server_request *req, const txt2img_request *r
     return r->restore || zi_models_set_default(req->server, *name, "override_settings", http_error);
 }
 
-/* Rounds a side down to a multiple that the parameter allows. */
+/* The side in pixels, rounded down to the multiple that the parameter ("width" or "height")
+ * requires. */
 static int round_down_to_multiple(const char *parameter, int side)
 {
     int multiple = zi_parameter_find(parameter)->multiple;
     return side / multiple * multiple;
 }
 
-/* Fills r from the body, except for the model. */
+/* Reads and validates the body into r, except for the model; absent fields keep the values in r.
+ * Its texts are borrowed from req->json. Rounds sizes down; unknown schedulers are ignored. False:
+ * *http_error is filled. */
 static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
 {
     zi_generation *g = &r->generation;
@@ -164,7 +171,9 @@ static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_err
     return true;
 }
 
-/* Reads the request into r and submits the job. */
+/* Reads the request into r and submits the generate job, whose id becomes req->job. May change the
+ * server's default model (find_override_model). False: *http_error is filled, and no job was
+ * submitted. */
 static bool submit_job(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
 {
     char *model = NULL;
@@ -178,13 +187,15 @@ static bool submit_job(zi_server_request *req, txt2img_request *r, zi_http_error
 
 /* ---- the reply ---- */
 
+/* The default number of steps as a new JSON number. */
 static cJSON *default_steps_json(void)
 {
     return cJSON_CreateNumber(zi_parameter_find("steps")->default_value);
 }
 
-/* `parameters` of the reply: the request's fields over the defaults, with the size of the first
- * image. */
+/* `parameters` of the reply in new JSON: the request's fields over A1111's defaults; other fields
+ * are left out. Absent width and height are those of the first image's history row, which may be
+ * NULL. */
 static cJSON *parameters_json(const zi_server_request *req, const cJSON *first)
 {
     cJSON *json = cJSON_Parse(default_parameters), *item, *next;
@@ -201,7 +212,8 @@ static cJSON *parameters_json(const zi_server_request *req, const cJSON *first)
     return json;
 }
 
-/* The history rows of the job's images, without those that were deleted. */
+/* A new array of the history rows of the job's images, in their order. Leaves out deleted images
+ * and rows that cannot be read. */
 static cJSON *read_history_rows(zi_server_request *req, const zi_job_status *status)
 {
     cJSON *rows = cJSON_CreateArray();
@@ -213,7 +225,8 @@ static cJSON *read_history_rows(zi_server_request *req, const zi_job_status *sta
     return rows;
 }
 
-/* An array of field `from` of each row; `number`: of digits, added as JSON numbers. */
+/* A new array of the text field `from` of each row, "" where it is null. number: the texts are
+ * digits, which are added as JSON numbers of any length. */
 static cJSON *column_json(const cJSON *rows, const char *from, bool number)
 {
     cJSON *array = cJSON_CreateArray();
@@ -227,7 +240,8 @@ static cJSON *column_json(const cJSON *rows, const char *from, bool number)
     return array;
 }
 
-/* Adds the first element as `name` and the whole array, which is taken over, as `names`. */
+/* Adds a copy of the array's first element (null if it is empty) as `name`, and the whole array,
+ * which is taken over, as `names`. */
 static void add_first_and_all(cJSON *info, const char *name, cJSON *array, const char *names)
 {
     cJSON *first = cJSON_GetArrayItem(array, 0);
@@ -235,12 +249,14 @@ static void add_first_and_all(cJSON *info, const char *name, cJSON *array, const
     cJSON_AddItemToObject(info, names, array);
 }
 
+/* Adds a null for each name. A NULL ends the names. */
 static void add_nulls(cJSON *info, const char *const *names)
 {
     for (; *names; names++) cJSON_AddNullToObject(info, *names);
 }
 
-/* Adds size, steps, guidance and model from the first image's row; first may be NULL. */
+/* Adds width, height, steps, sampler, cfg_scale (1 + guidance) and model from the first image's
+ * row; without a row (first is NULL) 0, "Euler", 1 and "". */
 static void add_first_row_fields(cJSON *info, const cJSON *first)
 {
     static const char *const names[] = {"width", "height", "steps"};
@@ -254,7 +270,8 @@ static void add_first_row_fields(cJSON *info, const cJSON *first)
     cJSON_AddStringToObject(info, "sd_model_name", model ? model->valuestring : "");
 }
 
-/* The object that `info` of the reply holds as text. began: Unix time of the job's start. */
+/* The object that `info` of the reply holds as text, in new JSON. rows: history rows of the
+ * images; began: Unix time of the job's start in seconds. */
 static cJSON *info_json(const txt2img_request *r, const cJSON *rows, double began)
 {
     static const char *const nothing[] = {"face_restoration_model",
@@ -291,7 +308,8 @@ static cJSON *info_json(const txt2img_request *r, const cJSON *rows, double bega
     return info;
 }
 
-/* Converts JSON into a JSON string that contains it; deletes info. */
+/* Prints info, which is deleted in any case, and returns the text as a new JSON string. NULL: out
+ * of memory. */
 static cJSON *json_as_string(cJSON *info)
 {
     char *text = cJSON_PrintUnformatted(info);
@@ -301,7 +319,9 @@ static cJSON *json_as_string(cJSON *info)
     return json;
 }
 
-/* Replies with the job's images in base64. */
+/* Replies 200 with parameters, info and the images (PNG in base64; [] if send_images is false).
+ * Images that were deleted meanwhile are left out; 500 when a file cannot be read. req->user: the
+ * txt2img_request. */
 static zi_handler_result reply_with_images(zi_server_request *req, const zi_job_status *status)
 {
     const txt2img_request *r = req->user;
@@ -330,7 +350,9 @@ static zi_handler_result reply_with_images(zi_server_request *req, const zi_job_
     return zi_reply_error(req, 500, NULL, "%s", error.text);
 }
 
-/* Waits for req->job and replies with its images. */
+/* Suspends the request until req->job has ended, then replies with its images; those that were
+ * finished if it was cancelled. Replies with its error if it failed, 500 if its record was
+ * discarded. */
 static zi_handler_result reply_when_done(zi_server_request *req)
 {
     zi_job_state state;

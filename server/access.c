@@ -21,19 +21,21 @@ struct zi_access {
                                          "": none */
 };
 
-/* Whether host is a loopback address or "localhost"; NULL is the default host, loopback. */
+/* Whether host is "localhost", "::1" or, as text, begins with "127."; also true for NULL, the
+ * default host, which is loopback. Does not resolve names. */
 static bool is_loopback(const char *host)
 {
     return !host || !strcmp(host, "localhost") || !strncmp(host, "127.", 4) || !strcmp(host, "::1");
 }
 
+/* Whether host is a literal IPv4 or IPv6 address, without brackets. */
 static bool is_ip_address(const char *host)
 {
     unsigned char bytes[sizeof(struct in6_addr)];
     return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
 }
 
-/* Fills token with random hexadecimal digits. */
+/* Writes TOKEN_LENGTH (32) random hexadecimal digits and a NUL to token. False: *error is set. */
 static bool make_token(char *token, zi_error *error)
 {
     unsigned char random[TOKEN_LENGTH / 2];
@@ -71,8 +73,8 @@ void zi_access_free(zi_access *access)
     free(access);
 }
 
-/* Extracts the name from a Host header: "name", "name:port", "[address]" or "[address]:port".
- * False: malformed. */
+/* Extracts the name from a Host header: "name", "name:port", "[address]" or "[address]:port"; name
+ * gets no brackets. False: malformed, empty or too long. The port is not checked. */
 static bool parse_host_name(const char *host, char name[MAX_HOST_NAME])
 {
     size_t length;
@@ -90,7 +92,8 @@ static bool parse_host_name(const char *host, char name[MAX_HOST_NAME])
     return true;
 }
 
-/* Compares in time that does not depend on where the texts differ. */
+/* Whether the texts are equal. The time depends on the length of `given`, not on where they
+ * differ. */
 static bool equal_constant_time(const char *given, const char *right)
 {
     size_t given_length = strlen(given), length = strlen(right);
@@ -100,8 +103,8 @@ static bool equal_constant_time(const char *given, const char *right)
     return !differs;
 }
 
-/* Whether base64 credentials of Basic authentication have the key as password, for any user name.
- */
+/* Whether base64 credentials of Basic authentication, "user:password", have the key as password,
+ * for any user name. False, too: malformed, or out of memory. */
 static bool basic_auth_matches(const char *credentials, const char *key)
 {
     size_t size;
@@ -112,7 +115,8 @@ static bool basic_auth_matches(const char *credentials, const char *key)
     return same;
 }
 
-/* Whether a header (X-API-Key, Bearer or Basic) carries the API key. */
+/* Whether a header (X-API-Key, or Authorization with Bearer or Basic) carries the API key. False
+ * when the server has none. */
 static bool has_api_key(const zi_access *access, const zi_access_headers *headers)
 {
     const char *authorization = headers->authorization;

@@ -6,10 +6,13 @@
 
 typedef struct zi_access zi_access;
 
-/* Fails when options listen on an address that other machines can reach, without an API key and
+/* Creates *out, with a random login cookie; free it with zi_access_free. Fails when the key is "",
+ * and when options listen on an address that other machines can reach without an API key and
  * without `insecure`. Keeps options->key without copying it. */
 bool zi_access_create(const zi_server_options *options, zi_access **out,
                       zi_error *error) ZI_CHECKED;
+
+/* NULL is allowed. The API key is the caller's. */
 void zi_access_free(zi_access *access);
 
 /* The request headers that access control reads; NULL: not sent. */
@@ -19,12 +22,14 @@ typedef struct {
     const char *cookie;               /* the cookie named "zimage" */
 } zi_access_headers;
 
-/* Whether the Host header names this server. If not, another name may have been made to resolve to
- * it (DNS rebinding). A request with the API key in a header passes with any Host, since a page of
- * another site does not know the key. */
+/* Whether Host names this server (another name may be DNS rebinding): "localhost", a literal IP
+ * address, only a loopback one if it listens on loopback alone, else its host option or host name,
+ * without a final ".local". With the API key in a header any Host passes. */
 bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *headers);
 
-/* Whether the request does not come from a page of another site, by Origin or Sec-Fetch-Site. */
+/* Whether the request does not come from a page of another site: Origin's host and port equal
+ * Host, or without Origin, Sec-Fetch-Site is "same-origin", "none" or not sent. Origin "null" is
+ * refused. */
 bool zi_access_origin_allowed(const zi_access_headers *headers);
 
 /* Whether the request has the API key, as X-API-Key, bearer token or basic password, or the login

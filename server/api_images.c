@@ -10,20 +10,23 @@
 
 enum { MAX_THUMBNAIL_SIDE = 256 };
 
-/* Replies with an error of the library. */
-static zi_handler_result reply_failure(zi_server_request *req, const zi_error *error)
+/* Replies with an error of the library; its code decides on the status: 400, 404, 409, else 500. */
+static zi_handler_result reply_library_error(zi_server_request *req, const zi_error *error)
 {
     zi_http_error http_error;
     zi_http_error_from(&http_error, NULL, NULL, error);
     return zi_reply_http_error(req, &http_error);
 }
 
+/* Replies 404; the message names the id in the path. */
 static zi_handler_result reply_no_image(zi_server_request *req)
 {
     return zi_reply_error(req, 404, NULL, "%s: no such image", req->parameters[0]);
 }
 
-/* GET /api/images */
+/* GET /api/images: a page of the history, newest first. Query: limit (1 to 200; default 50),
+ * cursor (`next` of another page), q (search words), model, seed. Replies 400 when one is
+ * malformed. */
 static zi_handler_result list_images(zi_server_request *req)
 {
     zi_history_query q = {.limit = 50};
@@ -41,10 +44,11 @@ static zi_handler_result list_images(zi_server_request *req)
         return zi_reply_error(req, 400, "q", "q has more than 500 bytes");
     char *text = zi_history_list_text(req->server->history, &q, &error);
     return text ? zi_reply_bytes(req, 200, "application/json", text, strlen(text), NULL)
-                : reply_failure(req, &error);
+                : reply_library_error(req, &error);
 }
 
-/* The row of the image in the path. NULL: an error was sent, and the handler returns *result. */
+/* The history row of the image in the path, which the caller deletes. NULL: an error was sent (404
+ * for a malformed or unknown id), and the handler returns *result. */
 static cJSON *find_image_row(zi_server_request *req, zi_handler_result *result)
 {
     zi_error error;
@@ -52,10 +56,11 @@ static cJSON *find_image_row(zi_server_request *req, zi_handler_result *result)
     const char *id = req->parameters[0];
     bool ok =
         !zi_image_id_valid(id) || zi_history_get_row(req->server->history, id, &image, &error);
-    if (!image) *result = ok ? reply_no_image(req) : reply_failure(req, &error);
+    if (!image) *result = ok ? reply_no_image(req) : reply_library_error(req, &error);
     return image;
 }
 
+/* GET /api/images/{id}: the image's history row as JSON; 404 if there is none. */
 static zi_handler_result get_image(zi_server_request *req)
 {
     zi_handler_result result;
@@ -63,7 +68,8 @@ static zi_handler_result get_image(zi_server_request *req)
     return image ? zi_reply_json(req, 200, image) : result;
 }
 
-/* DELETE /api/images/{id}: also publishes the event "deleted". */
+/* DELETE /api/images/{id}: deletes the image from disk and history, publishes the event "deleted"
+ * and replies 204; 404 if there is no such image. */
 static zi_handler_result delete_image(zi_server_request *req)
 {
     zi_error error;
@@ -71,7 +77,7 @@ static zi_handler_result delete_image(zi_server_request *req)
     const char *id = req->parameters[0];
     if (!zi_image_id_valid(id)) return reply_no_image(req);
     if (!zi_history_delete(req->server->history, id, &found, &error))
-        return reply_failure(req, &error);
+        return reply_library_error(req, &error);
     if (!found) return reply_no_image(req);
     cJSON *data = cJSON_CreateObject();
     cJSON_AddStringToObject(data, "image", id);
@@ -89,7 +95,8 @@ static const struct {
                {"webp", "image/webp", "webp", ZI_FORMAT_WEBP}};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
-/* Replies with the image converted to formats[format], with its infotext. */
+/* Replies with the image in the path converted to formats[format], with its infotext; 404 if it
+ * has no file. quality: 1 to 100, for JPEG and WebP. headers: {name, value, ..., NULL}. */
 static zi_handler_result send_converted(zi_server_request *req, int format, int quality,
                                         const char *const *headers)
 {
@@ -99,19 +106,19 @@ static zi_handler_result send_converted(zi_server_request *req, int format, int 
     size_t size = 0;
     zi_error error;
     if (!zi_history_load_image(req->server->history, req->parameters[0], &image, &infotext, &error))
-        return reply_failure(req, &error);
+        return reply_library_error(req, &error);
     if (!image) return reply_no_image(req);
     zi_save_options save = {
         .format = formats[format].format, .quality = quality, .infotext = infotext};
     bool ok = zi_image_encode(image, &save, &data, &size, &error);
     zi_image_free(image);
     free(infotext);
-    if (!ok) return reply_failure(req, &error);
+    if (!ok) return reply_library_error(req, &error);
     return zi_reply_bytes(req, 200, formats[format].type, data, size, headers);
 }
 
-/* Reads the query parameter `format` as an index into formats. False: a 400 was sent, and the
- * handler returns *result. */
+/* Reads the query parameter `format` into *format as an index into formats; 0 (PNG) if it is
+ * absent. False: a 400 was sent, and the handler returns *result. */
 static bool read_format_query(zi_server_request *req, int *format, zi_handler_result *result)
 {
     const char *name;
@@ -125,7 +132,8 @@ static bool read_format_query(zi_server_request *req, int *format, zi_handler_re
 /* Cache-Control of image files, which never change; only private caches may keep them. */
 static const char immutable[] = "private, max-age=31536000, immutable";
 
-/* GET /api/images/{id}/file: the stored PNG, or converted to another format. */
+/* GET /api/images/{id}/file: the stored PNG, or converted if the query has another `format`, with
+ * `quality` 1 to 100 (default 95). download=1 makes browsers save it (Content-Disposition). */
 static zi_handler_result get_image_file(zi_server_request *req)
 {
     int format, quality, download;
@@ -148,7 +156,8 @@ static zi_handler_result get_image_file(zi_server_request *req)
 
 /* ---- thumbnails ---- */
 
-/* Downscales with a box filter: each pixel is the mean of those it covers. [h, w, 3] */
+/* Fills out->pixels, RGB [height, width, 3], with `in` scaled to out's size, which must not be
+ * larger. Box filter: each pixel is the rounded mean of the pixels it covers. */
 static void downscale(const zi_image *in, zi_image *out)
 {
     for (int y = 0; y < out->height; y++) {
@@ -169,7 +178,8 @@ static void downscale(const zi_image *in, zi_image *out)
     }
 }
 
-/* Writes the thumbnail to path. Succeeds without a file when the image does not exist. */
+/* Writes the image as a WebP file to path, its longer side reduced to at most 256 pixels, without
+ * infotext. Succeeds without a file when the image does not exist. False: *error is set. */
 static bool write_thumbnail(const zi_history *history, const char *id, const char *path,
                             zi_error *error)
 {
@@ -192,7 +202,8 @@ static bool write_thumbnail(const zi_history *history, const char *id, const cha
     return ok;
 }
 
-/* GET /api/images/{id}/thumbnail: makes the thumbnail if it does not exist yet. */
+/* GET /api/images/{id}/thumbnail: a WebP file, longer side at most 256 pixels, which is made and
+ * stored if it does not exist yet. 404: no such image. */
 static zi_handler_result get_thumbnail(zi_server_request *req)
 {
     zi_handler_result result;
@@ -210,7 +221,7 @@ static zi_handler_result get_thumbnail(zi_server_request *req)
         if (ok) fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     }
     free(path);
-    if (!ok) return reply_failure(req, &error);
+    if (!ok) return reply_library_error(req, &error);
     return fd < 0 ? reply_no_image(req) : zi_reply_file(req, "image/webp", fd, headers);
 }
 
@@ -230,7 +241,8 @@ cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error)
     return json;
 }
 
-/* POST /api/recipe: the generation parameters in the image that is the body. */
+/* POST /api/recipe: size and generation parameters of the image file that is the body
+ * (zi_infotext_json). Stores nothing. 400 for an empty body or no supported image. */
 static zi_handler_result post_infotext(zi_server_request *req)
 {
     zi_error error;

@@ -5,12 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Replies 404; the message names the id in the path. */
 static zi_handler_result reply_no_job(zi_server_request *req)
 {
     return zi_reply_error(req, 404, NULL, "%s: no such job", req->parameters[0]);
 }
 
-/* Sets *id to the job id in the path. False: it is no id, or there is no such job; 404 was sent,
+/* Sets *id to the job id in the path. False: it is no id, or there is no such job; a 404 was sent,
  * and the handler returns *result. */
 static bool read_job_id(zi_server_request *req, uint64_t *id, zi_handler_result *result)
 {
@@ -21,12 +22,14 @@ static bool read_job_id(zi_server_request *req, uint64_t *id, zi_handler_result 
     return false;
 }
 
+/* GET /api/jobs: all jobs, running first, then queued and ended ones, as {"jobs": [...]}. */
 static zi_handler_result list_jobs(zi_server_request *req)
 {
     return zi_reply_json(req, 200, zi_jobs_list_json(req->server->jobs));
 }
 
-/* POST /api/jobs */
+/* POST /api/jobs: queues a job and replies 202 with its description, without waiting for it.
+ * Replies with the error of an invalid request (400, 404 or 409), or 429 when the queue is full. */
 static zi_handler_result submit_job(zi_server_request *req)
 {
     zi_jobs *jobs = req->server->jobs;
@@ -41,6 +44,7 @@ static zi_handler_result submit_job(zi_server_request *req)
                : zi_reply_error(req, 500, NULL, "the job's record was discarded");
 }
 
+/* GET /api/jobs/{id}: the job's description with its latest preview; 404 if there is none. */
 static zi_handler_result get_job(zi_server_request *req)
 {
     uint64_t id;
@@ -50,7 +54,8 @@ static zi_handler_result get_job(zi_server_request *req)
     return job ? zi_reply_json(req, 200, job) : reply_no_job(req);
 }
 
-/* DELETE /api/jobs/{id}: 409 when the job has ended. */
+/* DELETE /api/jobs/{id}: cancels a queued job at once, a running one soon after, and replies with
+ * its description. 404: no such job; 409: it has ended already. */
 static zi_handler_result cancel_job(zi_server_request *req)
 {
     uint64_t id;
@@ -64,8 +69,9 @@ static zi_handler_result cancel_job(zi_server_request *req)
 
 /* ---- events ---- */
 
-/* Reads the event id to resume after, from the header Last-Event-ID (sent by browsers that
- * reconnect) or the query. */
+/* Sets stream->resumes and stream->cursor from the header Last-Event-ID (sent by browsers that
+ * reconnect), else the query's last_event_id. Absent or malformed: resumes is false. Returns false
+ * when the query is not valid UTF-8: a 400 was sent, and the handler returns *result. */
 static bool read_cursor(zi_server_request *req, zi_event_stream_options *stream,
                         zi_handler_result *result)
 {
@@ -76,7 +82,8 @@ static bool read_cursor(zi_server_request *req, zi_event_stream_options *stream,
     return true;
 }
 
-/* GET /api/events */
+/* GET /api/events: an endless stream of all events. Begins with a snapshot of all jobs unless the
+ * client resumes after an event id (read_cursor). */
 static zi_handler_result stream_events(zi_server_request *req)
 {
     zi_handler_result result;
@@ -85,7 +92,7 @@ static zi_handler_result stream_events(zi_server_request *req)
     return zi_reply_event_stream(req, &stream);
 }
 
-/* A callback of zi_events_read: sets *user to true. */
+/* A callback of zi_events_read: sets *user, a bool, to true and ends the reading. */
 static bool stop_at_first_event(void *user, const zi_event *event)
 {
     (void)event;
@@ -93,7 +100,8 @@ static bool stop_at_first_event(void *user, const zi_event *event)
     return false;
 }
 
-/* GET /api/jobs/{id}/events: 204 when the client has all events of an ended job. */
+/* GET /api/jobs/{id}/events: the job's events until it ends, after a snapshot unless the client
+ * resumes. 204 when it resumes and has all events of an ended job; 404: no such job. */
 static zi_handler_result stream_job_events(zi_server_request *req)
 {
     zi_handler_result result;
@@ -110,7 +118,8 @@ static zi_handler_result stream_job_events(zi_server_request *req)
     return zi_reply_event_stream(req, &stream);
 }
 
-/* POST /api/enhance: submits an enhance job and streams its events. */
+/* POST /api/enhance: submits an enhance job with the body as parameters and streams its events
+ * until it ends. The job is cancelled if the client disconnects. */
 static zi_handler_result submit_and_stream_enhance(zi_server_request *req)
 {
     zi_job_request request;

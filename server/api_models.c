@@ -14,7 +14,9 @@
 
 /* ---- GET ---- */
 
-static cJSON *list_json(zi_server_request *req, const zi_registry_list *list)
+/* {"models", "default", "loaded"} in new JSON: the list's entries as schema Model, except those of
+ * kind ZI_MODEL_OTHER, and the names of the default model and of that in memory (null: none). */
+static cJSON *models_json(zi_server_request *req, const zi_registry_list *list)
 {
     char *loaded = zi_worker_loaded_name(req->server->worker),
          *name = zi_models_default_name(req->server);
@@ -29,7 +31,8 @@ static cJSON *list_json(zi_server_request *req, const zi_registry_list *list)
     return json;
 }
 
-/* GET /api/models: waits up to 2 seconds for inspections. */
+/* GET /api/models: all models. Suspends the request for up to 2 seconds while there are models
+ * that are not inspected yet, then replies with what is known. */
 static zi_handler_result list_models(zi_server_request *req)
 {
     uint64_t cursor = zi_events_latest(req->server->events);
@@ -39,12 +42,13 @@ static zi_handler_result list_models(zi_server_request *req)
         return zi_reply_http_error(req, &http_error);
     zi_handler_result result = list.unknown && zi_server_request_may_wait(req)
                                    ? zi_server_request_wait(req, cursor)
-                                   : zi_reply_json(req, 200, list_json(req, &list));
+                                   : zi_reply_json(req, 200, models_json(req, &list));
     zi_registry_list_free(&list);
     return result;
 }
 
-/* Replies with a model: status 200 as ModelDetail, 201 as Model. */
+/* Replies with a model as it is known now: with status 200 as schema ModelDetail, with others
+ * (201) as Model. */
 static zi_handler_result reply_model(zi_server_request *req, const zi_registry_entry *entry,
                                      unsigned status)
 {
@@ -55,8 +59,9 @@ static zi_handler_result reply_model(zi_server_request *req, const zi_registry_e
     return zi_reply_json(req, status, json);
 }
 
-/* Replies with a model's inspection. Waits up to 2 seconds for the scanner if there is none yet.
- * status 200: schema ModelDetail; 201: Model. */
+/* Replies with the model of that name, 404 if there is none. Suspends the request for up to 2
+ * seconds while it is not inspected, then replies without the inspection. status 200: schema
+ * ModelDetail; 201: Model. */
 static zi_handler_result reply_model_when_inspected(zi_server_request *req, const char *name,
                                                     unsigned status)
 {
@@ -77,6 +82,8 @@ static zi_handler_result reply_model_when_inspected(zi_server_request *req, cons
     return result;
 }
 
+/* GET /api/models/{name*}: a model with its inspection, as schema ModelDetail; 404 if there is
+ * none. */
 static zi_handler_result get_model(zi_server_request *req)
 {
     return reply_model_when_inspected(req, req->parameters[0], 200);
@@ -84,14 +91,16 @@ static zi_handler_result get_model(zi_server_request *req)
 
 /* ---- PUT ---- */
 
-/* req->free_user for uploads. */
+/* req->free_user for uploads: drops the request's reference to a zi_upload; NULL is allowed. A
+ * pending upload goes on. */
 static void release_upload(void *upload)
 {
     if (upload) zi_upload_release(upload);
 }
 
-/* Hands the uploaded file to the scanner, to be installed at path. Takes ownership of path and
- * name. */
+/* Hands the uploaded temporary file to the scanner, to be inspected and moved to path; sets
+ * req->user to the zi_upload and restarts req->began. Takes ownership of path and name, on
+ * failure, too. False: *http_error is filled (500). */
 static bool submit_upload(zi_server_request *req, char *path, char *name, zi_http_error *http_error)
 {
     /* Inspection depends on the extension, so that the temporary file gets it first. */
@@ -114,7 +123,9 @@ static bool submit_upload(zi_server_request *req, char *path, char *name, zi_htt
                                           "out of memory, or the server is shutting down");
 }
 
-/* On the first call: checks the name and submits the upload. */
+/* Called once per PUT. Checks that the name is comfyui/NAME.safetensors or .gguf and that there is
+ * a body (400), that no such model exists (409), then submits the upload (submit_upload). False:
+ * *http_error is filled. */
 static bool check_and_submit_upload(zi_server_request *req, zi_http_error *http_error)
 {
     static const char section[] = "comfyui/";
@@ -131,7 +142,9 @@ static bool check_and_submit_upload(zi_server_request *req, zi_http_error *http_
            submit_upload(req, path, name, http_error);
 }
 
-/* PUT /api/models/{name*}: submits the upload, then waits until it is installed and inspected. */
+/* PUT /api/models/{name*}: submits the uploaded file on the first call, waits until it is
+ * installed, and up to 2 more seconds for its inspection; replies 201 with schema Model. Replies
+ * with an error if it is no model file. */
 static zi_handler_result put_model(zi_server_request *req)
 {
     uint64_t cursor = zi_events_latest(req->server->events);

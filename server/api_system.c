@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+/* GET /api/openapi.json: the OpenAPI description, sent from server->openapi without a copy. */
 static zi_handler_result get_openapi(zi_server_request *req)
 {
     char *text = req->server->openapi;
@@ -22,7 +23,8 @@ static zi_handler_result get_openapi(zi_server_request *req)
 
 /* ---- /api/config ---- */
 
-/* Adds {"min", "max"} of a generation parameter as `name`; returns the new object. */
+/* Adds {"min", "max"} of a generation parameter as `name`; max is the server's limit. Returns the
+ * new object, owned by config. */
 static cJSON *add_range(cJSON *config, const char *name, const char *parameter)
 {
     const zi_parameter *p = zi_parameter_find(parameter);
@@ -32,13 +34,15 @@ static cJSON *add_range(cJSON *config, const char *name, const char *parameter)
     return range;
 }
 
+/* Adds {"min", "max", "default"} of the generation parameter `name` under its own name. */
 static void add_range_with_default(cJSON *config, const char *name)
 {
     cJSON *range = add_range(config, name, name);
     cJSON_AddNumberToObject(range, "default", zi_parameter_find(name)->default_value);
 }
 
-/* Adds the layouts, each with the precisions that it can have. */
+/* Adds the array "layouts" of model formats, {"name", "precisions"}, each with the precisions that
+ * it can have. ZI_LAYOUT_SAME is left out. */
 static void add_layouts(cJSON *config)
 {
     cJSON *array = cJSON_AddArrayToObject(config, "layouts");
@@ -53,6 +57,8 @@ static void add_layouts(cJSON *config)
     }
 }
 
+/* Adds the object "limits": the capacity of the job queue, and maximum bytes of a prompt, a JSON
+ * body and an image file. */
 static void add_limits(cJSON *config)
 {
     const zi_parameter *prompt = zi_parameter_find("prompt");
@@ -63,7 +69,8 @@ static void add_limits(cJSON *config)
     cJSON_AddNumberToObject(limits, "picture_bytes", ZI_BODY_IMAGE);
 }
 
-/* model: name of the default model, "" for none; known: its inspection, or NULL. */
+/* Replies with the server's limits, choices and defaults for clients. model: name of the default
+ * model, "" for none; known: its inspection, or NULL. */
 static zi_handler_result reply_config(zi_server_request *req, const char *model,
                                       const zi_inspection *known)
 {
@@ -94,7 +101,8 @@ static zi_handler_result reply_config(zi_server_request *req, const char *model,
     return zi_reply_json(req, 200, json);
 }
 
-/* Waits up to 2 seconds for the inspection of the default model. */
+/* GET /api/config. Suspends the request for up to 2 seconds while the default model is not
+ * inspected, since native_size depends on that, then replies without it. */
 static zi_handler_result get_config(zi_server_request *req)
 {
     uint64_t cursor = zi_events_latest(req->server->events);
@@ -112,6 +120,9 @@ static zi_handler_result get_config(zi_server_request *req)
 
 /* ---- health, metrics, log ---- */
 
+/* GET /api/health: status "ok", version, uptime in seconds, number of queued jobs, whether one
+ * runs, name of the model in memory (null: none), number of open event streams. Needs no API key.
+ */
 static zi_handler_result get_health(zi_server_request *req)
 {
     zi_server *s = req->server;
@@ -129,7 +140,8 @@ static zi_handler_result get_health(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
-/* Appends a metric "zimage_NAME" in Prometheus' text format. */
+/* Appends a metric "zimage_NAME" in Prometheus' text format. type: "gauge" or "counter"; about:
+ * its help text. */
 static void add_metric(zi_text *text, const char *name, const char *type, const char *about,
                        double value)
 {
@@ -137,6 +149,8 @@ static void add_metric(zi_text *text, const char *name, const char *type, const 
                    name, type, name, value);
 }
 
+/* GET /api/metrics: counters and gauges in Prometheus' text format; ended jobs are counted by
+ * state. */
 static zi_handler_result get_metrics(zi_server_request *req)
 {
     static const char *const ends[] = {"", "", "done", "failed", "cancelled"};
@@ -170,6 +184,7 @@ static zi_handler_result get_metrics(zi_server_request *req)
                 : MHD_NO;
 }
 
+/* GET /api/log: the log lines in memory, oldest first, as {"lines": [...]}. */
 static zi_handler_result get_log(zi_server_request *req)
 {
     return zi_reply_json(req, 200, zi_log_json(req->server->log));
@@ -177,7 +192,8 @@ static zi_handler_result get_log(zi_server_request *req)
 
 /* ---- login, random prompt ---- */
 
-/* POST /api/login: sets the login cookie if the key is right. */
+/* POST /api/login: if "key" is the API key, or the server has none, replies 204 and sets the login
+ * cookie. Otherwise logs that and replies 401. */
 static zi_handler_result post_login(zi_server_request *req)
 {
     char cookie[200];
@@ -201,7 +217,8 @@ static zi_handler_result post_login(zi_server_request *req)
     return zi_reply(req, 204, response);
 }
 
-/* GET /api/random-prompt: of the query's seed, or a random one. */
+/* GET /api/random-prompt: {"prompt", "seed"}, where the prompt follows from the seed: the query's,
+ * or a random one of 32 bits. 400 when the query's is no whole number. */
 static zi_handler_result get_random_prompt(zi_server_request *req)
 {
     const char *text;

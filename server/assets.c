@@ -14,7 +14,8 @@ enum { MAX_PAGE = 1 << 20 };
 /* The placeholder in index.html for the generation parameters. */
 static const char marker[] = "@PARAMETERS@";
 
-/* Appends the generation parameters as JSON that is safe in a <script> element. */
+/* Appends the generation parameters as JSON that is safe in a <script> element: "<" becomes
+ * \u003c. Sets out->failed when out of memory. */
 static void append_parameters(zi_text *out)
 {
     cJSON *json = zi_schema_parameters();
@@ -29,8 +30,9 @@ static void append_parameters(zi_text *out)
     cJSON_free(text);
 }
 
-/* Appends the file, with the parameters in place of the marker. */
-static void append_file(const zi_page_file *file, zi_text *out)
+/* Appends the file's content, with the generation parameters as JSON in place of the first marker,
+ * if it has one. */
+static void append_page_file(const zi_page_file *file, zi_text *out)
 {
     const char *data = (const char *)file->data;
     const char *at = memmem(data, file->size, marker, sizeof marker - 1);
@@ -42,7 +44,7 @@ static void append_file(const zi_page_file *file, zi_text *out)
     zi_text_append(out, at, file->size - (size_t)(at - data));
 }
 
-/* The 64-bit FNV-1a hash. */
+/* The 64-bit FNV-1a hash of size bytes. */
 static uint64_t fnv1a_64(const char *data, size_t size)
 {
     uint64_t value = UINT64_C(0xcbf29ce484222325);
@@ -51,7 +53,8 @@ static uint64_t fnv1a_64(const char *data, size_t size)
     return value;
 }
 
-/* Sets asset->gzip, or leaves it NULL when that would not be smaller. False: out of memory. */
+/* Sets asset->gzip and gzip_size from asset->plain, or leaves them when that would not be smaller.
+ * False: out of memory. */
 static bool compress_asset(zi_asset *asset)
 {
     z_stream z = {.next_in = (Bytef *)asset->plain, .avail_in = (uInt)asset->plain_size};
@@ -73,12 +76,13 @@ static bool compress_asset(zi_asset *asset)
     return data != NULL;
 }
 
-/* Fills in an asset. False: out of memory; what is set must still be freed. */
+/* Fills in a zeroed asset; path and type are borrowed from file. False: out of memory, or the file
+ * is larger than MAX_PAGE; what is set must still be freed with zi_assets_free. */
 static bool create_asset(const zi_page_file *file, zi_asset *asset)
 {
     zi_text text;
     zi_text_init(&text, MAX_PAGE);
-    append_file(file, &text);
+    append_page_file(file, &text);
     asset->path = file->path;
     asset->type = file->type;
     asset->plain_size = text.size;

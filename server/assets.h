@@ -21,9 +21,12 @@ typedef struct {
     size_t plain_size, gzip_size;
 } zi_asset;
 
-/* Builds the table of served files: inserts the generation parameters into the page, computes ETags
- * and compresses. Fails only when out of memory. Free with zi_assets_free. */
+/* Builds the table *out of served files from zi_page_files: inserts the generation parameters into
+ * the page, computes ETags and compresses. Fails only when out of memory, which a file of more
+ * than 1 MiB counts as. Free with zi_assets_free. */
 bool zi_assets_create(zi_asset **out, zi_error *error) ZI_CHECKED;
+
+/* Frees a whole table, which may be NULL. */
 void zi_assets_free(zi_asset *assets);
 
 #endif

@@ -54,7 +54,8 @@ static void append_base64(const void *data, size_t size, zi_text *out)
     free(text);
 }
 
-/* Appends a whole file in base64; closes fd. */
+/* Appends the whole file in base64 and closes fd in any case. id is the error's subject. False: it
+ * cannot be read, or out of memory before encoding; later that sets out->failed alone. */
 static bool append_file_base64(int fd, const char *id, zi_text *out, zi_error *error)
 {
     struct stat st;
@@ -72,13 +73,16 @@ static bool append_file_base64(int fd, const char *id, zi_text *out, zi_error *e
     return ok || zi_error_set(error, ZI_ERROR_IO, id, "the image's file cannot be read");
 }
 
-/* Sets ZI_ERROR_NOT_FOUND for an image; returns false. */
+/* Sets ZI_ERROR_NOT_FOUND, "the image was deleted meanwhile", with id as its subject; returns
+ * false. */
 static bool set_deleted_error(const char *id, zi_error *error)
 {
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image was deleted meanwhile");
 }
 
-/* Appends the image in another format in base64; options->infotext is filled in. */
+/* Appends the stored image in the format and quality of options in base64, with its stored
+ * infotext in place of options->infotext. False: *error is set; ZI_ERROR_NOT_FOUND if it has no
+ * file. */
 static bool append_converted(zi_server *server, const char *id, const zi_save_options *options,
                              zi_text *out, zi_error *error)
 {
@@ -136,7 +140,8 @@ char *zi_compat_short_name(const char *name)
     return base;
 }
 
-/* Whether a client may mean the model `name` by `requested`. */
+/* Whether a client may mean the model `name` by `requested`: its full name, what follows its last
+ * slash, or that without .safetensors or .gguf. */
 static bool name_matches(const char *requested, const char *name)
 {
     const char *slash = strrchr(name, '/');

@@ -10,42 +10,45 @@
 bool zi_compat_submit(zi_server_request *req, const zi_job_request *request,
                       zi_http_error *http_error) ZI_CHECKED;
 
-/* Submits a "generate" job with these parameters, as zi_compat_submit does. */
+/* Submits a "generate" job, as zi_compat_submit does. Parameters that are 0, false or NULL count
+ * as not given. The texts are copied. */
 bool zi_compat_submit_generate(zi_server_request *req, const zi_generation *generation,
                                zi_http_error *http_error) ZI_CHECKED;
 
-/* Reads the state of req->job. Returns true when the job has ended; *error is filled when it
- * failed. Returns false while it waits or runs: the request is then suspended, and the handler must
- * return *result and is called again later. */
+/* Reads the state of req->job. True: it has ended (ZI_JOB_UNKNOWN: its record was discarded);
+ * *error is filled when it failed. False while it waits or runs: the request is then suspended,
+ * and the handler must return *result and is called again later. */
 bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_error *error,
                          zi_handler_result *result);
 
-/* Appends the image `id` of the history, with its infotext, in base64. quality: 1 to 100, for JPEG
- * and WebP. Fails with ZI_ERROR_NOT_FOUND when the image was deleted; a lack of memory shows in
- * out->failed only. */
+/* Appends the image `id` of the history, with its infotext, in base64 without quotes. quality: 1
+ * to 100, for JPEG and WebP. Returns false and sets *error, with ZI_ERROR_NOT_FOUND when its file
+ * cannot be opened; a lack of memory may show in out->failed only. */
 bool zi_compat_append_image(zi_server *server, const char *id, zi_format format, int quality,
                             zi_text *out, zi_error *error) ZI_CHECKED;
 
 /* Appends object as JSON without its closing brace, so that large members can be appended as text.
- * Deletes object. */
+ * Deletes object. Sets out->failed when out of memory. */
 void zi_compat_append_open_object(cJSON *object, zi_text *out);
 
-/* Replies 200 with the JSON in `out`, which is emptied. */
+/* Replies 200 with the JSON in `out`, which is emptied. Closes the connection when out->failed is
+ * set. */
 zi_handler_result zi_compat_reply_json_text(zi_server_request *req, zi_text *out);
 
 /* Finds an image model by what a client calls it: full name, last path component, that without
- * extension, or one of these followed by A1111's " [hash]". Returns the full name in new memory, or
- * NULL when there is none. */
+ * extension, or one of these followed by A1111's " [hash]". Skips models known to be unusable.
+ * Returns the full name in new memory; NULL: there is none, or out of memory. */
 char *zi_compat_find_model(zi_server *server, const char *requested);
 
 /* The last path component of a model's name without .safetensors or .gguf, in new memory; NULL when
  * out of memory. */
 char *zi_compat_short_name(const char *name);
 
-/* Sets the seed from a JSON number. A negative one requests a random seed and changes nothing. */
+/* Sets the seed from a JSON number, rounded, and seed_given. A negative one requests a random seed
+ * and changes nothing. */
 void zi_compat_set_seed(double seed, zi_generation *generation);
 
-/* Sets guidance from a CFG scale, where 1 and below is off: guidance = cfg - 1. */
+/* Sets guidance to cfg - 1 from a CFG scale. A scale of 1 or less is off and changes nothing. */
 void zi_compat_set_cfg_scale(double cfg, zi_generation *generation);
 
 /* The zi_parameter row of a "seed" field in these APIs: a number, -1 for a random seed. */

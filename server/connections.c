@@ -29,7 +29,9 @@ struct zi_connections {
     zi_connection *first, *last;
 };
 
-/* Raises RLIMIT_NOFILE if possible; returns the number of connections that fit. */
+/* Raises RLIMIT_NOFILE of the process if needed and possible. Returns the number of connections
+ * that fit beside OTHER_FILES (200) other files, at most MAX_CONNECTIONS; 256 if the limit is
+ * unknown or could not be raised. */
 static unsigned raise_file_limit(void)
 {
     struct rlimit files;
@@ -66,13 +68,15 @@ unsigned zi_connections_limit(const zi_connections *connections)
     return connections->limit;
 }
 
+/* Takes a connection out of the list, without freeing or counting it. The mutex is held. */
 static void unlink_connection(zi_connections *all, zi_connection *c)
 {
     *(c->previous ? &c->previous->next : &all->first) = c->next;
     *(c->next ? &c->next->previous : &all->last) = c->previous;
 }
 
-/* Puts a connection at the end of the list and restarts its time. The mutex is held. */
+/* Puts a connection at the end of the list, without counting it, and restarts its time limit. The
+ * mutex is held. */
 static void append_connection(zi_connections *all, zi_connection *c)
 {
     c->previous = all->last;
@@ -115,8 +119,9 @@ void zi_connection_remove(zi_connections *connections, zi_connection *connection
     free(connection);
 }
 
-/* Shuts the socket down. libmicrohttpd's thread then notices and closes the connection. */
-static void shut_down(zi_connection *c)
+/* Shuts the socket down for both directions and sets shut_down_sent. libmicrohttpd's thread then
+ * notices, closes the connection and removes c. */
+static void shut_socket_down(zi_connection *c)
 {
     c->shut_down_sent = true;
     shutdown(c->socket, SHUT_RDWR);
@@ -134,7 +139,7 @@ void zi_connections_close_slow(zi_connections *connections)
                     (c->state == ZI_CONNECTION_BODY && waited > BODY_SECONDS);
         bool crowded = headers && left > room;
         if (!late && !crowded) continue;
-        if (!c->shut_down_sent) shut_down(c);
+        if (!c->shut_down_sent) shut_socket_down(c);
         left--;
     }
     pthread_mutex_unlock(&connections->mutex);

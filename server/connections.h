@@ -16,23 +16,34 @@ typedef enum {
     ZI_CONNECTION_RESPONSE /* sends a response: no limit beside the idle timeout */
 } zi_connection_state;
 
-/* Also raises RLIMIT_NOFILE of this process as far as allowed and needed. */
-zi_connections *zi_connections_create(void); /* NULL when out of memory */
+/* Creates an empty list. Also raises RLIMIT_NOFILE of this process as far as allowed and needed.
+ * NULL: out of memory. */
+zi_connections *zi_connections_create(void);
+
+/* Frees the list, from which all connections must have been removed. NULL is allowed. */
 void zi_connections_free(zi_connections *connections);
 
 /* The maximum number of simultaneous connections, from RLIMIT_NOFILE; at most 16384. */
 unsigned zi_connections_limit(const zi_connections *connections);
 
-/* Registers an accepted socket in state ZI_CONNECTION_HEADERS. NULL when out of memory: the
- * connection is then served without time limits. The functions below ignore NULL. */
 typedef struct zi_connection zi_connection;
+
+/* Registers an accepted socket in state ZI_CONNECTION_HEADERS, until zi_connection_remove. NULL
+ * when out of memory: the connection is then served without time limits. */
 zi_connection *zi_connection_add(zi_connections *connections, int socket);
+
+/* Sets what the server does with a connection and restarts its time limit, even if the state stays
+ * the same. Does nothing when connection is NULL. */
 void zi_connection_set_state(zi_connections *connections, zi_connection *connection,
                              zi_connection_state state);
+
+/* Removes a connection that has ended and frees it; its socket is not closed here. NULL is
+ * allowed. */
 void zi_connection_remove(zi_connections *connections, zi_connection *connection);
 
-/* Shuts down the sockets of connections over their time limit. When more than 3/4 of all places are
- * taken, also those that have waited longest for headers. Call once a second. */
+/* Shuts down the sockets of connections over their time limit. When more than 3/4 of all places
+ * are taken, also of those that have waited longest for headers, until 3/4 are taken. Call once a
+ * second. */
 void zi_connections_close_slow(zi_connections *connections);
 
 #endif

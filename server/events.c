@@ -38,8 +38,9 @@ zi_events *zi_events_create(void)
     return events;
 }
 
-/* Frees an entry's data; readers then skip the entry. */
-static void drop_data(zi_events *events, entry *e)
+/* Frees an event's JSON, if it has any; readers then skip the event. The mutex is held, or nobody
+ * else uses the ring. */
+static void drop_event_data(zi_events *events, entry *e)
 {
     if (e->data) events->bytes -= e->size;
     free(e->data);
@@ -49,36 +50,37 @@ static void drop_data(zi_events *events, entry *e)
 void zi_events_free(zi_events *events)
 {
     if (!events) return;
-    for (size_t i = 0; i < RING_SIZE; i++) drop_data(events, &events->ring[i]);
+    for (size_t i = 0; i < RING_SIZE; i++) drop_event_data(events, &events->ring[i]);
     pthread_mutex_destroy(&events->mutex);
     free(events);
 }
 
-/* Resumes a suspended connection. */
+/* Resumes a connection, which must be suspended. The mutex is held. */
 static void resume_waiter(zi_waiter *waiter)
 {
     waiter->suspended = false;
     MHD_resume_connection(waiter->connection);
 }
 
-/* Drops the earlier transient event of this name and job. */
+/* Drops the earlier transient event of this name and job, if there is one. The mutex is held. */
 static void drop_superseded(zi_events *events, uint64_t job, const char *name)
 {
     for (uint64_t id = events->latest; id >= events->oldest; id--) {
         entry *e = &events->ring[id % RING_SIZE];
         if (e->transient && e->job == job && e->data && !strcmp(e->name, name)) {
-            drop_data(events, e);
+            drop_event_data(events, e);
             return;
         }
     }
 }
 
-/* Drops the oldest events until one of this size fits. */
-static void make_room(zi_events *events, size_t size)
+/* Drops the oldest events until there is room for one more with size bytes: fewer than RING_SIZE
+ * events, and MAX_BYTES with it, unless it alone is larger. The mutex is held. */
+static void drop_oldest_for_room(zi_events *events, size_t size)
 {
     while (events->oldest <= events->latest &&
            (events->latest - events->oldest + 1 >= RING_SIZE || events->bytes + size > MAX_BYTES))
-        drop_data(events, &events->ring[events->oldest++ % RING_SIZE]);
+        drop_event_data(events, &events->ring[events->oldest++ % RING_SIZE]);
 }
 
 void zi_events_add(zi_events *events, uint64_t job, const char *name, cJSON *data, bool transient)
@@ -89,7 +91,7 @@ void zi_events_add(zi_events *events, uint64_t job, const char *name, cJSON *dat
     size_t size = strlen(text);
     pthread_mutex_lock(&events->mutex);
     if (transient) drop_superseded(events, job, name);
-    make_room(events, size);
+    drop_oldest_for_room(events, size);
     events->ring[++events->latest % RING_SIZE] = (entry){job, name, text, size, transient};
     events->bytes += size;
     pthread_mutex_unlock(&events->mutex);
@@ -132,7 +134,8 @@ bool zi_events_read(zi_events *events, uint64_t job, uint64_t *cursor,
     return known;
 }
 
-/* Whether there is an event above cursor (of job; 0: of all), or such events were dropped. */
+/* Whether there is an event above cursor (of job; 0: of all), or such events were dropped; also
+ * true if cursor is above all ids. The mutex is held. */
 static bool has_new_event(const zi_events *events, uint64_t job, uint64_t cursor)
 {
     if (cursor + 1 < events->oldest || cursor > events->latest) return true;
@@ -143,7 +146,7 @@ static bool has_new_event(const zi_events *events, uint64_t job, uint64_t cursor
     return false;
 }
 
-/* The file descriptor of a connection; -1: unknown. */
+/* The file descriptor of a connection, which still owns it; -1: unknown. */
 static int connection_socket(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =

@@ -29,8 +29,8 @@ bool zi_image_id_valid(const char *text)
 }
 
 /* Makes an id that sorts by time: UTC date and time, microseconds (5 hex digits), random (3 hex
- * digits). */
-static void make_id(char id[ZI_IMAGE_ID])
+ * digits). Does not check whether it is in use. */
+static void make_image_id(char id[ZI_IMAGE_ID])
 {
     struct timespec now;
     struct tm tm;
@@ -43,7 +43,7 @@ static void make_id(char id[ZI_IMAGE_ID])
              chance & 0xfffu);
 }
 
-/* The Unix time in an id; 0: malformed. */
+/* The Unix time in an id, in seconds with microseconds; 0: malformed. */
 static double time_from_id(const char *id)
 {
     struct tm tm = {0};
@@ -56,7 +56,8 @@ static double time_from_id(const char *id)
     return (double)timegm(&tm) + (double)micro * 1e-6;
 }
 
-/* folder/ID.EXTENSION in new memory; NULL: id is malformed, or out of memory. */
+/* folder/ID plus the extension, which begins with a dot, in new memory; NULL: id is malformed, or
+ * out of memory. */
 static char *path_for_id(const char *folder, const char *id, const char *extension)
 {
     char name[ZI_IMAGE_ID + 8];
@@ -105,6 +106,7 @@ bool zi_db_run_with_id(zi_history *h, const char *sql, const char *id, zi_error 
 
 /* ---- rows ---- */
 
+/* The text itself; NULL if it is "" or NULL. */
 static const char *null_if_empty(const char *text)
 {
     return text && *text ? text : NULL;
@@ -169,7 +171,7 @@ bool zi_history_add_image(zi_history *history, const zi_image *image, const char
                           double seconds, char id[ZI_IMAGE_ID], zi_error *error)
 {
     struct stat st;
-    make_id(id);
+    make_image_id(id);
     char *path = zi_history_image_path(history, id);
     zi_save_options save = {.format = ZI_FORMAT_PNG, .infotext = infotext};
     bool ok = path ? zi_image_save(image, path, &save, error) : zi_error_no_memory(error, 1);
@@ -218,8 +220,10 @@ int zi_history_open_file(const zi_history *history, const char *id)
     return fd;
 }
 
-/* Reads a whole regular file into new memory; closes fd in any case. name: error subject. */
-static bool read_and_close(int fd, const char *name, uint8_t **data, size_t *size, zi_error *error)
+/* Reads a regular file of at most 1 GiB into new memory; closes fd in any case. name: error
+ * subject. False: *error is set, and *data is unchanged. */
+static bool read_file_and_close(int fd, const char *name, uint8_t **data, size_t *size,
+                                zi_error *error)
 {
     struct stat st;
     FILE *file = fdopen(fd, "rb");
@@ -249,7 +253,7 @@ bool zi_history_load_image(const zi_history *history, const char *id, zi_image *
     int fd = zi_history_open_file(history, id);
     *image = NULL;
     if (fd < 0) return true;
-    if (!read_and_close(fd, id, &data, &size, error)) return false;
+    if (!read_file_and_close(fd, id, &data, &size, error)) return false;
     bool ok = zi_image_decode(data, size, 0, image, infotext, error);
     free(data);
     return ok;

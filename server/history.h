@@ -11,18 +11,23 @@ enum { ZI_IMAGE_ID = 25 }; /* length of an image id with its NUL: "20260131-2359
 
 typedef struct zi_history zi_history;
 
-/* Opens the history for writing: creates the folder if needed, locks it, and brings rows and files
- * in line. Fails with ZI_ERROR_EXISTS when another server holds the lock. log must outlive the
- * history. */
+/* Opens the history for writing, until zi_history_close: creates the folder if needed, locks it,
+ * removes rows without a file, adds rows for files without one, removes temporary files. Fails
+ * with ZI_ERROR_EXISTS when another server holds the lock. log must outlive *out. */
 bool zi_history_open(const char *folder, zi_log *log, zi_history **out, zi_error *error) ZI_CHECKED;
 
 /* Opens the history of an existing folder without locking it, for listing and deleting; a server
- * may use it at the same time. Fails with ZI_ERROR_NOT_FOUND when there is no database. */
+ * may use it at the same time. Fails with ZI_ERROR_NOT_FOUND when there is no database. Close it
+ * with zi_history_close. */
 bool zi_history_open_shared(const char *folder, zi_history **out, zi_error *error) ZI_CHECKED;
+
+/* Closes the database, releases the lock and frees the history, which may be NULL. The log stays
+ * open. */
 void zi_history_close(zi_history *history);
 
-/* Saves an image with its infotext as a PNG file and a row; writes its new id to `id`. seconds: how
- * long it took to generate. */
+/* Saves an image with its infotext as a PNG file and a row; writes its new id to `id`, on failure,
+ * too. seconds: how long it took to generate; negative: unknown. A failed insert leaves the file
+ * without a row. */
 bool zi_history_add_image(zi_history *history, const zi_image *image, const char *infotext,
                           double seconds, char id[ZI_IMAGE_ID], zi_error *error) ZI_CHECKED;
 
@@ -34,32 +39,36 @@ typedef struct {
     const char *model, *seed; /* exact matches; NULL: any */
 } zi_history_query;
 
-/* The matching images, newest first, as {"images": [...], "next": cursor or null, "total": N}. The
- * caller deletes it. NULL after an error. */
+/* The matching images, newest first, as new JSON {"images": [...], "next": cursor or null,
+ * "total": N}; total counts matches on all pages. The caller deletes it. NULL: *error is set. */
 cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_error *error);
 
 /* zi_history_list as JSON text in new memory. The last result is cached until a row changes, in
- * this process or another. */
+ * this process or another. NULL: *error is set. */
 char *zi_history_list_text(zi_history *history, const zi_history_query *query, zi_error *error);
 
 /* Reads the row of an image as JSON, which the caller deletes. *out is NULL when there is no such
- * image. */
+ * image, which is no failure, and after a failure. */
 bool zi_history_get_row(zi_history *history, const char *id, cJSON **out,
                         zi_error *error) ZI_CHECKED;
 
-/* Deletes an image: file, thumbnail and row. *found is false when there was no such image. */
+/* Deletes an image: file, thumbnail and row. *found is false when there was no such image, which
+ * is no failure. Fails when a file cannot be removed; the image is hidden all the same, and
+ * zi_history_open tries again. */
 bool zi_history_delete(zi_history *history, const char *id, bool *found,
                        zi_error *error) ZI_CHECKED;
 
-/* Whether text has the form of an image id. Such a text contains no path separators. */
+/* Whether text has the form of an image id, "20260131-235959-0123abcd" with lowercase hex digits;
+ * the date may be impossible. Such a text contains no path separators. */
 bool zi_image_id_valid(const char *text);
 
 /* Opens the PNG file of an image for reading; symbolic links are not followed. Returns a file
- * descriptor that the caller closes, or -1. */
+ * descriptor that the caller closes; -1: malformed id, no file, or it cannot be opened. */
 int zi_history_open_file(const zi_history *history, const char *id);
 
-/* Loads an image and its infotext (as zi_image_load gives it; infotext may be NULL). *image is NULL
- * when there is no file. */
+/* Loads an image and its infotext (both new, as from zi_image_load; infotext may be NULL). When
+ * its file cannot be opened or id is malformed, *image is NULL, *infotext is unchanged, and the
+ * function succeeds. */
 bool zi_history_load_image(const zi_history *history, const char *id, zi_image **image,
                            char **infotext, zi_error *error) ZI_CHECKED;
 

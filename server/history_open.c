@@ -13,13 +13,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Frees a NULL-terminated array and its strings. NULL is allowed. */
 static void free_ids(char **ids)
 {
     for (size_t i = 0; ids && ids[i]; i++) free(ids[i]);
     free(ids);
 }
 
-/* The first column of a query, as a NULL-terminated array in new memory; NULL after an error. */
+/* The first column of a query's rows, as a NULL-terminated array for free_ids; NULL: *error is
+ * set. An SQLite error while stepping ends the array early, without an error. */
 static char **read_ids(zi_history *h, const char *sql, zi_error *error)
 {
     sqlite3_stmt *s = NULL;
@@ -39,7 +41,8 @@ static char **read_ids(zi_history *h, const char *sql, zi_error *error)
     return NULL;
 }
 
-/* Completes interrupted deletions, and removes rows whose files do not exist. */
+/* Completes interrupted deletions, and removes rows, with thumbnails, whose image files do not
+ * exist. Stops at the first failure: returns false, and *error is set. */
 static bool remove_stale_rows(zi_history *h, zi_error *error)
 {
     char **ids = read_ids(h, "SELECT id FROM images WHERE deleted = 1", error);
@@ -57,7 +60,8 @@ static bool remove_stale_rows(zi_history *h, zi_error *error)
     return ok;
 }
 
-/* Inserts a row for an image file that has none. A file that cannot be read is left alone. */
+/* Inserts a row for an image file that has none, and logs that. A file that cannot be read is left
+ * alone, with a warning in the log. False: the database failed, and *error is set. */
 static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
 {
     zi_image *image = NULL;
@@ -83,7 +87,8 @@ static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
     return ok;
 }
 
-/* Removes temporary files of interrupted writes in a subfolder that only the server writes to. */
+/* Removes temporary files (*.part-*) of interrupted writes in a subfolder of the history that only
+ * the server writes to. Errors and a missing subfolder are ignored. */
 static void remove_temporary_files(const zi_history *h, const char *name)
 {
     char *path = zi_path_join(h->folder, name);
@@ -94,7 +99,8 @@ static void remove_temporary_files(const zi_history *h, const char *name)
     free(path);
 }
 
-/* Adds rows for image files without one, and removes temporary files of interrupted writes. */
+/* Adds rows for image files without one, and removes temporary files of interrupted writes and
+ * uploads. Stops at the first failure: returns false, and *error is set. */
 static bool reconcile_files(zi_history *h, zi_error *error)
 {
     DIR *folder = opendir(h->folder);
@@ -117,7 +123,9 @@ static bool reconcile_files(zi_history *h, zi_error *error)
     return ok;
 }
 
-/* Creates the folders and takes the lock. */
+/* Creates the folder (not its parents) and its .thumbnails, and sets h->lock to the locked .lock
+ * file. False: *error is set, ZI_ERROR_EXISTS if another server has the lock; h->lock may then be
+ * open, for zi_history_close. */
 static bool lock_folder(zi_history *h, zi_error *error)
 {
     char *lock = zi_path_join(h->folder, ".lock");
@@ -134,6 +142,7 @@ static bool lock_folder(zi_history *h, zi_error *error)
     return ok;
 }
 
+/* Runs one or more statements without parameters; rows are ignored. False: *error is set. */
 static bool run_sql(zi_history *h, const char *sql, zi_error *error)
 {
     return sqlite3_exec(h->db, sql, NULL, NULL, NULL) == SQLITE_OK || zi_db_error_set(h, error);
@@ -150,7 +159,8 @@ static const char schema[] =
     " seed TEXT NOT NULL, shift REAL NOT NULL, guidance REAL NOT NULL, schedule TEXT NOT NULL,"
     " deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;";
 
-/* Opens the database and creates its table if needed. */
+/* Sets h->db to the database in the folder, which is created with its table if needed, and
+ * registers fold. On failure h->db may be set, for zi_history_close. */
 static bool open_db(zi_history *h, zi_error *error)
 {
     char *path = zi_path_join(h->folder, "history.db");
@@ -164,7 +174,8 @@ static bool open_db(zi_history *h, zi_error *error)
     return ok && zi_history_register_fold(h, error) && run_sql(h, schema, error);
 }
 
-/* A history without lock and database. NULL: out of memory. */
+/* A new history with copies of the paths, without lock and database; touches no files. log is
+ * borrowed and may be NULL. NULL: out of memory, and *error is set. */
 static zi_history *create_history(const char *folder, zi_log *log, zi_error *error)
 {
     zi_history *h = calloc(1, sizeof *h);

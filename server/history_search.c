@@ -7,7 +7,8 @@
 
 enum { MAX_SEARCH_WORDS = 20 };
 
-/* Lowercases ASCII; false: the text has other characters. */
+/* Writes length bytes in lowercase and a NUL to out. False: the text has characters beyond ASCII,
+ * and out is incomplete. */
 static bool fold_ascii(const char *text, size_t length, char *out)
 {
     bool ascii = true;
@@ -20,8 +21,9 @@ static bool fold_ascii(const char *text, size_t length, char *out)
     return ascii;
 }
 
-/* Case-folded and composed text (NFC) in new memory. ASCII takes a fast path: utf8proc needs 20 us
- * for a long prompt, which adds up over thousands. */
+/* Case-folded and composed text (NFC), NUL-terminated in new memory; invalid UTF-8 is kept
+ * unchanged. NULL: out of memory. ASCII takes a fast path: utf8proc needs 20 us for a long prompt,
+ * which adds up over thousands. */
 static char *fold_text(const char *text, size_t length)
 {
     char *out = malloc(length + 1);
@@ -34,7 +36,7 @@ static char *fold_text(const char *text, size_t length)
     return (char *)all;
 }
 
-/* The SQL function fold(TEXT). */
+/* The SQL function fold(TEXT): the argument as fold_text gives it; NULL gives NULL. */
 static void sql_fold(sqlite3_context *context, int count, sqlite3_value **values)
 {
     (void)count;
@@ -60,14 +62,17 @@ typedef struct {
     int count;
 } filter;
 
-/* Adds "AND before ?N after" to the conditions, with the value for ?N, which is taken over. */
+/* Adds " AND before ?N after" to the conditions, with the value for ?N, numbered from 1. Takes
+ * over the value; NULL (out of memory) becomes SQL's NULL, which nothing matches. */
 static void add_condition(filter *f, const char *before, char *value, const char *after)
 {
     f->values[f->count++] = value;
     zi_text_printf(&f->where, " AND %s?%d%s", before, f->count, after);
 }
 
-/* The WHERE conditions of a query, except for its cursor. The caller frees values and where. */
+/* The WHERE conditions of a query, except for its cursor and limit: each of its first 20 words, in
+ * any letter case, in the prompts, model or seed; exact model and seed. The caller frees values
+ * and where. */
 static filter create_filter(const zi_history_query *query)
 {
     filter f = {.count = 0};
@@ -87,7 +92,8 @@ static filter create_filter(const zi_history_query *query)
     return f;
 }
 
-/* Counts the rows that match. */
+/* Sets *total to the number of rows that match and are not deleted. False: *error is set. The
+ * mutex is held. */
 static bool count_matches(zi_history *h, const filter *f, double *total, zi_error *error)
 {
     zi_text sql;
@@ -106,7 +112,9 @@ static bool count_matches(zi_history *h, const filter *f, double *total, zi_erro
     return ok;
 }
 
-/* Reads one row more than the limit, which tells whether there is a next page. */
+/* Adds "images", at most `limit` rows, newest first, and "next" to list: the last id, or null if
+ * no more follow (it reads one row more to know). False: *error is set, and list is incomplete.
+ * The mutex is held. */
 static bool read_page(zi_history *h, const filter *f, int limit, cJSON *list, zi_error *error)
 {
     zi_text sql;
@@ -151,8 +159,8 @@ cJSON *zi_history_list(zi_history *history, const zi_history_query *query, zi_er
 
 /* ---- the cached page ---- */
 
-/* Changes with every change of the database: SQLite's data_version (commits of others) in the upper
- * half, changes of this connection in the lower. -1: unknown. */
+/* Changes with every change of the database: SQLite's data_version (commits of others) in the
+ * upper half, changes of this connection in the lower. -1: unknown. The mutex is held. */
 static int64_t data_version(zi_history *h)
 {
     sqlite3_stmt *s = NULL;
@@ -164,7 +172,7 @@ static int64_t data_version(zi_history *h)
     return version;
 }
 
-/* A key that is different for different queries; NULL when out of memory. */
+/* A text in new memory that is different for different queries; NULL when out of memory. */
 static char *query_key(const zi_history_query *query)
 {
     const char *const parts[] = {query->cursor, query->words, query->model, query->seed};
@@ -179,7 +187,8 @@ static char *query_key(const zi_history_query *query)
     return zi_text_take(&text);
 }
 
-/* Replaces the cached page; takes ownership of key. */
+/* Replaces the cached page by a copy of text; takes ownership of key, which may be NULL: no page
+ * is then found. Locks the mutex. */
 static void cache_page(zi_history *h, char *key, const char *text, int64_t version)
 {
     pthread_mutex_lock(&h->mutex);
@@ -190,7 +199,7 @@ static void cache_page(zi_history *h, char *key, const char *text, int64_t versi
 }
 
 /* The cached page in new memory if it is of this query and the rows have not changed, else NULL.
- * *version: data_version now. */
+ * *version: data_version now, in any case. key may be NULL. Locks the mutex. */
 static char *get_cached_page(zi_history *h, const char *key, int64_t *version)
 {
     pthread_mutex_lock(&h->mutex);

@@ -31,7 +31,8 @@ static const zi_api_group api_groups[] = {
 
 /* ---- routes ---- */
 
-/* Copies the value of a {parameter}. False: it is empty, or out of memory. */
+/* Copies the value of a {parameter} to req->parameters[*count] in place of an earlier one, and
+ * increments *count. False: it is empty, there are too many, or out of memory. */
 static bool store_path_parameter(zi_server_request *req, int *count, const char *text,
                                  size_t length)
 {
@@ -41,7 +42,8 @@ static bool store_path_parameter(zi_server_request *req, int *count, const char 
     return req->parameters[*count - 1] != NULL;
 }
 
-/* Whether url matches a route's path; stores the values of {parameters} in req. */
+/* Whether url matches a route's path; stores the values of {parameters} in req, some of them also
+ * when it does not match. False, too: out of memory. */
 static bool match_path(zi_server_request *req, const char *path, const char *url)
 {
     int count = 0;
@@ -66,8 +68,9 @@ static bool accepts_method(const zi_route *route, const char *method)
            (!strcmp(route->method, "GET") && !strcmp(method, "HEAD"));
 }
 
-/* Sets req->route, or leaves it NULL. *allowed lists the methods of routes with this path, "GET,
- * POST". */
+/* Sets req->route to the route of req->url and method, with its path parameters, or leaves it
+ * NULL; then `allowed` (size bytes) lists the methods of routes with this path, "GET, POST"; "":
+ * there is no such path. */
 static void find_route(zi_server_request *req, char *allowed, size_t size)
 {
     allowed[0] = 0;
@@ -85,7 +88,8 @@ static void find_route(zi_server_request *req, char *allowed, size_t size)
 
 /* ---- files of the web page ---- */
 
-/* Whether Accept-Encoding has the coding, and not with q=0. */
+/* Whether the text of Accept-Encoding contains the coding, unless ";q=0" follows directly, even as
+ * part of ";q=0.5". */
 static bool accepts_coding(zi_server_request *req, const char *coding)
 {
     const char *header = zi_server_request_header(req, "Accept-Encoding");
@@ -93,7 +97,8 @@ static bool accepts_coding(zi_server_request *req, const char *coding)
     return at && strncmp(at + strlen(coding), ";q=0", 4) != 0;
 }
 
-/* Replies with a file of the page: compressed if accepted, or 304 if the client has it. */
+/* Replies with a file of the page: compressed if accepted, or 304 if If-None-Match has its ETag.
+ * The data is borrowed from asset. */
 static zi_handler_result reply_asset(zi_server_request *req, const zi_asset *asset)
 {
     const char *known = zi_server_request_header(req, "If-None-Match"), *coding = NULL;
@@ -114,6 +119,7 @@ static zi_handler_result reply_asset(zi_server_request *req, const zi_asset *ass
     return zi_reply(req, same ? MHD_HTTP_NOT_MODIFIED : MHD_HTTP_OK, response);
 }
 
+/* The file of the web page at the request's path, borrowed; NULL: none. */
 static const zi_asset *find_asset(const zi_server_request *req)
 {
     for (const zi_asset *asset = req->server->assets; asset->path; asset++)
@@ -123,7 +129,7 @@ static const zi_asset *find_asset(const zi_server_request *req)
 
 /* ---- checks of the request's headers ---- */
 
-/* Replies 404, or 405 when other methods are allowed. */
+/* Replies 404, or 405 with an Allow header when `allowed` lists other methods; "": none. */
 static zi_handler_result reply_not_found(zi_server_request *req, const char *allowed)
 {
     if (!allowed[0]) return zi_reply_error(req, 404, NULL, "%s: no such path", req->url);
@@ -135,6 +141,7 @@ static zi_handler_result reply_not_found(zi_server_request *req, const char *all
     return zi_reply_bytes(req, 405, "application/json", text, strlen(text), headers);
 }
 
+/* The headers that access control reads, borrowed from the connection; NULL: not sent. */
 static zi_access_headers read_access_headers(zi_server_request *req)
 {
     return (zi_access_headers){
@@ -146,8 +153,9 @@ static zi_access_headers read_access_headers(zi_server_request *req)
         .cookie = MHD_lookup_connection_value(req->connection, MHD_COOKIE_KIND, "zimage")};
 }
 
-/* Replies 403 or 401 to a request without access and returns true; *result is what the handler
- * returns. asset: of the web page; keyless: needs no API key. */
+/* Replies 403 (Host, Origin) or 401 (API key) to a request without access, counts and logs it, and
+ * returns true; *result is what the handler returns. asset: of the web page, any Origin may load
+ * it; keyless: needs no API key. */
 static bool deny_access(zi_server_request *req, bool asset, bool keyless, zi_handler_result *result)
 {
     zi_server *s = req->server;
@@ -168,6 +176,8 @@ static bool deny_access(zi_server_request *req, bool asset, bool keyless, zi_han
     return true;
 }
 
+/* Whether Content-Type is application/json (letter case and parameters such as charset are
+ * ignored). False if it is absent. */
 static bool has_json_content_type(zi_server_request *req)
 {
     const char *type = zi_server_request_header(req, "Content-Type");
@@ -175,8 +185,9 @@ static bool has_json_content_type(zi_server_request *req)
     return length == 16 && !strncasecmp(type, "application/json", 16);
 }
 
-/* Replies 413 or 415 when the headers announce a body that the route does not take, and returns
- * true. */
+/* Replies 413 (too large) or 415 (no JSON content type, where the route needs it) by the headers
+ * alone and returns true. A route without body ignores one of at most ZI_BODY_JSON or unknown
+ * size, and returns false. */
 static bool reject_body_headers(zi_server_request *req, zi_handler_result *result)
 {
     const char *length = zi_server_request_header(req, "Content-Length");
@@ -198,9 +209,10 @@ static bool reject_body_headers(zi_server_request *req, zi_handler_result *resul
     return false;
 }
 
-/* Routes a request when its headers have arrived. Returns true when it was answered at once
- * (*result), without reading its body. */
-static bool check_request_head(zi_server_request *req, zi_handler_result *result)
+/* Counts a request whose headers have arrived, sets req->api, and req->route or req->asset, and
+ * checks access. True: it was answered at once (an error, or an asset whose request has a body)
+ * without reading the body, and on_request returns *result. */
+static bool route_and_check_head(zi_server_request *req, zi_handler_result *result)
 {
     char allowed[100];
     zi_server *s = req->server;
@@ -238,7 +250,9 @@ static bool check_request_head(zi_server_request *req, zi_handler_result *result
 
 /* ---- the body ---- */
 
-/* Creates the temporary file for an uploaded body. */
+/* Creates the temporary file for an uploaded body in the output folder: sets req->upload and
+ * req->upload_path, both released with the request. False: it cannot be created, or out of memory.
+ */
 static bool open_upload(zi_server_request *req)
 {
     static atomic_uint number;
@@ -253,7 +267,9 @@ static bool open_upload(zi_server_request *req)
     return req->upload != NULL;
 }
 
-/* Stores a piece of the body. False: close the connection. */
+/* Appends a piece to req->upload or req->body. Discards what is beyond the route's maximum (up to
+ * 16 MiB, and sets too_large) or not wanted at all. False: close the connection, since that is
+ * exceeded or storing failed. */
 static bool receive_body(zi_server_request *req, const char *data, size_t size)
 {
     req->received += size;
@@ -270,7 +286,8 @@ static bool receive_body(zi_server_request *req, const char *data, size_t size)
     return !req->body.failed;
 }
 
-/* Parses the body into req->json. Replies 400 and returns true when it is not a JSON object. */
+/* Parses the body into req->json. When it is not a JSON object in valid UTF-8 without NUL bytes
+ * (an empty body is not), replies 400 and returns true; *result is what the handler returns. */
 static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *result)
 {
     const char *end = NULL;
@@ -290,7 +307,8 @@ static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *resu
 
 /* ---- callbacks of libmicrohttpd ---- */
 
-/* Called when the body is complete, and again after each suspension. */
+/* Called when the body is complete, and again after each suspension. Replies with the asset, 413
+ * for a body that was too large or 400 for invalid JSON; else calls the route's handler. */
 static zi_handler_result run_handler(zi_server_request *req)
 {
     zi_handler_result result;
@@ -310,7 +328,8 @@ static zi_handler_result run_handler(zi_server_request *req)
     return req->route->handle(req);
 }
 
-/* NULL: out of memory. url and method are borrowed. */
+/* A zeroed request with the server, connection and start time; NULL: out of memory. url and method
+ * are borrowed. */
 static zi_server_request *create_request(zi_server *server, struct MHD_Connection *connection,
                                          const char *url, const char *method)
 {
@@ -328,7 +347,9 @@ static zi_server_request *create_request(zi_server *server, struct MHD_Connectio
     return req;
 }
 
-/* MHD_AccessHandlerCallback: called when headers, parts of the body and the end have arrived. */
+/* MHD_AccessHandlerCallback; cls: the zi_server. Called when headers, parts of the body and the
+ * end have arrived; the first call creates the request in *state. Consumes all data (*size becomes
+ * 0). MHD_NO closes the connection. */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *data,
                                   size_t *size, void **state)
@@ -340,7 +361,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         *state = req = create_request(cls, connection, url, method);
         if (!req) return MHD_NO;
         zi_connection_set_state(req->server->connections, req->peer, ZI_CONNECTION_BODY);
-        if (check_request_head(req, &result)) return result;
+        if (route_and_check_head(req, &result)) return result;
         if (req->route && req->route->flags & ZI_ROUTE_UPLOAD)
             zi_connection_set_state(req->server->connections, req->peer, ZI_CONNECTION_UPLOAD);
         return MHD_YES;
@@ -353,7 +374,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     return run_handler(req);
 }
 
-/* MHD_RequestCompletedCallback: frees the request; cancels its job if the client disconnected. */
+/* MHD_RequestCompletedCallback: frees the request in *state with its temporary file, and takes it
+ * off the waiters; cancels its job if the client disconnected and req->cancel_job is set. cls: the
+ * zi_server. */
 static void on_request_completed(void *cls, struct MHD_Connection *connection, void **state,
                                  enum MHD_RequestTerminationCode code)
 {
@@ -378,7 +401,7 @@ static void on_request_completed(void *cls, struct MHD_Connection *connection, v
 
 /* MHD_NotifyConnectionCallback: registers a new connection's socket in server->connections, which
  * closes slow ones, or removes one that has ended. *state: its zi_connection; NULL: out of memory.
- */
+ * cls: the zi_server. */
 static void on_connection_changed(void *cls, struct MHD_Connection *connection, void **state,
                                   enum MHD_ConnectionNotificationCode code)
 {
@@ -393,7 +416,8 @@ static void on_connection_changed(void *cls, struct MHD_Connection *connection, 
     }
 }
 
-/* MHD_LogCallback */
+/* MHD_LogCallback: logs the message's first line as a rate-limited warning. Ignores "Failed to
+ * send", which means that the client disconnected. cls: the zi_server. */
 static void on_log_message(void *cls, const char *format, va_list args)
 {
     zi_server *server = cls;

@@ -68,52 +68,61 @@ struct zi_server_request {
 
 /* ---- reading requests ---- */
 
-/* Reads a query parameter; *out is NULL when it is absent. Returns false when it is not valid
- * UTF-8: a 400 was sent, and the handler returns *result. */
+/* Reads a query parameter, borrowed from the connection; *out is NULL when it is absent. Returns
+ * false when it is not valid UTF-8: a 400 was sent, and the handler returns *result. */
 bool zi_server_request_query(zi_server_request *req, const char *name, const char **out,
                              zi_handler_result *result);
 
-/* Reads an integer query parameter from min to max, fallback when it is absent. Returns false when
- * it is malformed or out of range: a 400 was sent, and the handler returns *result. */
+/* Reads an integer query parameter from min to max, fallback when it is absent; digits alone,
+ * without sign. Returns false when it is malformed or out of range: a 400 was sent, and the
+ * handler returns *result. */
 bool zi_server_request_query_int(zi_server_request *req, const char *name, int min, int max,
                                  int fallback, int *out, zi_handler_result *result);
-/* A request header, or NULL. Borrowed from the connection. */
+
+/* The value of a request header; letter case of the name is ignored. NULL: not sent. Borrowed from
+ * the connection. */
 const char *zi_server_request_header(zi_server_request *req, const char *name);
 
 /* ---- replying ---- */
 
-/* Replies with JSON and deletes it. NULL, as from a lack of memory, closes the connection. */
+/* Replies with JSON and deletes it. NULL, as from a lack of memory, closes the connection
+ * (MHD_NO). */
 zi_handler_result zi_reply_json(zi_server_request *req, unsigned status, cJSON *json);
-/* Replies with an error in the format of the request's API. field may be NULL. Errors of status 500
- * and above are also logged. */
+/* Replies with an error in the format of the request's API; control characters in its message (at
+ * most 1023 bytes) are escaped. field, of the request, may be NULL. Errors of status 500 and above
+ * are also logged. */
 zi_handler_result zi_reply_error(zi_server_request *req, unsigned status, const char *field,
                                  const char *format, ...) ZI_PRINTF(4, 5);
-/* Replies with an error that a function has filled in. */
+/* Replies with an error that a function has filled in, as zi_reply_error does. */
 zi_handler_result zi_reply_http_error(zi_server_request *req, const zi_http_error *http_error);
-zi_handler_result zi_reply_nothing(zi_server_request *req); /* 204 No Content */
+/* Replies 204 No Content. */
+zi_handler_result zi_reply_nothing(zi_server_request *req);
 
-/* Replies with bytes, which are free()d in any case. type: Content-Type; headers: {name, value,
- * ..., NULL} or NULL. */
+/* Replies with bytes, which are free()d in any case, without a copy. type: Content-Type; headers:
+ * {name, value, ..., NULL} or NULL. */
 zi_handler_result zi_reply_bytes(zi_server_request *req, unsigned status, const char *type,
                                  void *data, size_t size, const char *const *headers);
 
-/* Replies 200 with a regular file; fd is closed in any case. */
+/* Replies 200 with a regular file, or 500 if it is none or cannot be read; fd is closed in any
+ * case. type and headers as for zi_reply_bytes. */
 zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd,
                                 const char *const *headers);
 
-/* Queues a response with the headers that all replies have, and releases it. */
+/* Queues a response and releases it; NULL closes the connection. Adds the security headers of all
+ * replies, no-store unless it has Cache-Control, Retry-After to 429, WWW-Authenticate to 401;
+ * counts 500 and above in server->failures. */
 zi_handler_result zi_reply(zi_server_request *req, unsigned status, struct MHD_Response *response);
 
 /* ---- waiting ---- */
 
-/* Suspends a request until req->job (0: any job) has a new event, or for at most 15 seconds; the
- * handler returns the result and is then called again. cursor: zi_events_latest from before the
- * handler read the state that it waits on. Closes the connection when the client has disconnected
- * or the server is shutting down. */
+/* Suspends a request until req->job (0: any job) has an event above cursor, for at most 15
+ * seconds; the handler returns the result and is called again. cursor: zi_events_latest from
+ * before it read the state it waits on. Returns MHD_NO if the client has disconnected or the
+ * server shuts down. */
 zi_handler_result zi_server_request_wait(zi_server_request *req, uint64_t cursor);
 
-/* Asks the scanner to inspect models. Returns whether the request should wait for that: for 2
- * seconds from its start; after that it replies with what is known. */
+/* Asks the scanner's thread to inspect models. Returns whether the request should wait for that:
+ * until 2 seconds after req->began; after that it replies with what is known. */
 bool zi_server_request_may_wait(const zi_server_request *req);
 
 /* Appends an event as the client reads it, or nothing to skip it. Returns false when the stream
@@ -137,32 +146,45 @@ typedef struct {
     void (*free_user)(void *user);
 } zi_event_stream_options;
 
-/* Replies with a stream of server-sent events (text/event-stream), which owns options->user. */
+/* Replies with a stream of server-sent events (text/event-stream), which ends when format or
+ * snapshot says so. Copies options; the stream owns options->user, and calls free_user, if set, at
+ * its end or when the client disconnects. */
 zi_handler_result zi_reply_event_stream(zi_server_request *req,
                                         const zi_event_stream_options *options);
 
-/* The number of open event streams. */
+/* The number of open event streams of this process. */
 size_t zi_event_streams_count(void);
 
 /* ---- the daemon ---- */
 
-/* Starts the HTTP server: sets server->url and server->daemon. */
+/* Starts the HTTP server in threads of its own: listens by server->options and sets server->url
+ * and server->daemon. False: *error is set, and nothing listens. */
 bool zi_http_start(zi_server *server, zi_error *error) ZI_CHECKED;
-/* Closes all connections. Event streams must have been closed (zi_events_close). */
+
+/* Closes all connections and waits for the threads; does nothing if the server was not started.
+ * Event streams must have been closed (zi_events_close). */
 void zi_http_stop(zi_server *server);
 
-/* An error of the native API: {"error": {"message", "field"}}. */
+/* A new JSON error of the native API: {"error": {"message", "field"}}, with null for a field of
+ * NULL. status is ignored. */
 cJSON *zi_error_json(unsigned status, const char *message, const char *field);
 
-/* The size and generation parameters of an image file's bytes, as schema Recipe in openapi.json.
- * The caller deletes it; NULL after an error. */
+/* Decodes an image file's bytes: its size and generation parameters, as schema Recipe in
+ * openapi.json. The caller deletes it. NULL: *error is set; the image is damaged or has more than
+ * ZI_MAX_UPLOAD_PIXELS. */
 cJSON *zi_infotext_json(const void *data, size_t size, zi_error *error);
 
 extern const zi_route zi_jobs_routes[], zi_images_routes[], zi_models_routes[], zi_system_routes[];
 
-/* Compatibility APIs and their error formats. */
+/* Compatibility APIs. */
 extern const zi_route zi_openai_routes[], zi_a1111_routes[];
+
+/* A new JSON error of OpenAI's API: {"error": {"message", "type", "param", "code"}}; type and code
+ * follow from status. field may be NULL. */
 cJSON *zi_openai_error(unsigned status, const char *message, const char *field);
+
+/* A new JSON error of A1111's API, in FastAPI's form for status 422. field may be NULL. The caller
+ * deletes it. */
 cJSON *zi_a1111_error(unsigned status, const char *message, const char *field);
 
 #endif

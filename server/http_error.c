@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Copies a field's name, cut to whole UTF-8 characters that fit: clients may send any name. */
+/* Sets http_error->field to a field's name, cut to whole UTF-8 characters that fit: clients may
+ * send any name. */
 static void copy_field_name(zi_http_error *http_error, const char *field)
 {
     size_t size = strlen(field), fits = 0, next;
@@ -34,7 +35,7 @@ bool zi_http_error_no_memory(zi_http_error *http_error)
     return zi_http_error_set(http_error, 500, NULL, "out of memory");
 }
 
-/* The status for an error code of the library. */
+/* The HTTP status for an error code of the library: 400, 404, 409, else 500. */
 static unsigned http_status(zi_error_code code)
 {
     switch (code) {
@@ -49,6 +50,7 @@ static unsigned http_status(zi_error_code code)
     }
 }
 
+/* Whether the table has a row of that name; a NULL table has none. */
 static bool is_field(const zi_parameter *table, const char *name)
 {
     for (; table && table->name; table++)

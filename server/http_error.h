@@ -10,20 +10,23 @@ typedef struct {
     char text[1024];
 } zi_http_error;
 
-/* Fills *http_error and returns false. field may be NULL; a long name is cut. */
+/* Fills *http_error and returns false. field, of the request, may be NULL; a long name or message
+ * is cut. */
 bool zi_http_error_set(zi_http_error *http_error, unsigned status, const char *field,
                        const char *format, ...) ZI_PRINTF(4, 5);
 
-/* Sets status 500, "out of memory"; returns false. */
+/* Sets status 500, "out of memory", without a field; returns false. */
 bool zi_http_error_no_memory(zi_http_error *http_error);
 
-/* Converts an error of the library; returns false. Status by its code: 400, 404, 409, else 500. The
- * field is `field`, else the error's subject if the table of fields has it; both may be NULL. */
+/* Converts an error of the library; returns false. Status by its code: 400, 404, 409, else 500.
+ * The field is `field`, else the error's subject if the table of fields has it, else none; both
+ * may be NULL. */
 bool zi_http_error_from(zi_http_error *http_error, const zi_parameter *table, const char *field,
                         const zi_error *error);
 
-/* As zi_http_error_from, for an error in a file that is the request's body: a damaged or
- * unsupported file is status 400. The message calls the file `what`, not by its temporary path. */
+/* Converts an error in a file that is the request's body; returns false. A damaged or unsupported
+ * file is status 400; others as in zi_http_error_from. The message calls the file `what`, not by
+ * its temporary path. */
 bool zi_http_error_from_body(zi_http_error *http_error, const char *what, const zi_error *error);
 
 #endif

@@ -14,19 +14,21 @@ typedef struct {
     char *paths[ROOTS];
 } roots;
 
-/* The models folder and the folder of --import, resolved; the caller frees them. */
+/* Returns the models folder and the folder of --import with symbolic links resolved. One that is
+ * not given or does not exist is NULL. The caller frees them with free_roots. */
 static roots resolve_roots(const zi_server_options *o)
 {
     return (roots){
         {realpath(o->registry.folder, NULL), o->import ? realpath(o->import, NULL) : NULL}};
 }
 
+/* Frees the paths, not the struct. */
 static void free_roots(roots *r)
 {
     for (int i = 0; i < ROOTS; i++) free(r->paths[i]);
 }
 
-/* Whether path is below root, by their names alone. root may be NULL. */
+/* Whether path is strictly below root, compared as text alone. False, too, when root is NULL. */
 static bool is_below(const char *root, const char *path)
 {
     size_t length = root ? strlen(root) : 0;
@@ -34,6 +36,7 @@ static bool is_below(const char *root, const char *path)
     return root && !strncmp(path, root, length) && path[length] == '/' && path[length + 1];
 }
 
+/* Whether path is strictly below one of the roots, compared as text alone. */
 static bool is_within(const roots *r, const char *path)
 {
     for (int i = 0; i < ROOTS; i++)
@@ -43,7 +46,9 @@ static bool is_within(const roots *r, const char *path)
 
 static bool is_contained(const roots *r, const char *path, int depth);
 
-/* Whether all entries of a folder are contained. */
+/* Whether is_contained holds for the real path of every entry of a folder; an empty folder has
+ * none. False, too, when the folder or an entry cannot be read. depth: of the folder, as for
+ * is_contained. */
 static bool entries_contained(const roots *r, const char *path, int depth)
 {
     DIR *dir = opendir(path);
@@ -61,14 +66,16 @@ static bool entries_contained(const roots *r, const char *path, int depth)
 }
 
 /* Whether a real path, and everything below it when symbolic links are followed, is within the
- * roots; false also below 8 levels of folders. */
+ * roots. False, too, for what is neither a file nor a folder, and for what is nested too deep.
+ * depth: levels below the path that the check began with; at most 8. */
 static bool is_contained(const roots *r, const char *path, int depth)
 {
     if (depth > MAX_DEPTH || !is_within(r, path)) return false;
     return zi_is_dir(path) ? entries_contained(r, path, depth) : zi_is_file(path);
 }
 
-/* The real path of source in new memory, or NULL when it does not exist or is not contained. */
+/* Returns the real path of source in new memory. A relative source is looked up below each root in
+ * turn. NULL: it does not exist, it is not contained in the roots, or out of memory. */
 static char *find_within_roots(const roots *r, const char *source)
 {
     if (source[0] == '/') {

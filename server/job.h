@@ -30,16 +30,18 @@ typedef struct {
     const zi_parameter *params; /* the fields of its member of zi_job_params */
     const char *schema; /* name of their schema in openapi.json; NULL: that of another kind */
     /* Validates the parameters, looks up models and fills in what clients see before the job runs.
-     * Called before the job is queued, without locks. */
+     * Called before the job is queued, without locks. False: *http_error is filled; the caller
+     * frees the job. */
     bool (*resolve)(zi_server *server, zi_job *job, zi_http_error *http_error);
-    /* Runs the job, in its queue's thread. */
+    /* Runs the job, in its queue's thread. False: it failed, or was cancelled
+     * (ZI_ERROR_CANCELLED). */
     bool (*run)(zi_worker *worker, zi_job *job, zi_error *error);
 } zi_job_kind;
 
 /* All kinds; a row without a name ends the table. */
 extern const zi_job_kind zi_job_kinds[];
 
-/* The kind of that name, or NULL. */
+/* Returns the kind of that name, a row of zi_job_kinds; NULL: there is none. */
 const zi_job_kind *zi_job_kind_find(const char *name);
 
 /* ---- parameters of each kind, as in openapi.json ---- */
@@ -137,7 +139,7 @@ typedef struct {
     zi_http_error error; /* with ZI_JOB_FAILED */
 } zi_job_status;
 
-/* Frees what a status owns, and resets it. */
+/* Frees what a status owns, not the struct, and resets it to zeros with state ZI_JOB_UNKNOWN. */
 void zi_job_status_free(zi_job_status *status);
 
 /* ---- the record ---- */

@@ -63,6 +63,8 @@ cJSON *zi_job_id_json(uint64_t id)
 
 /* ---- members of a description ---- */
 
+/* Returns schema Progress as new JSON: null before the job has started. Time left, bytes and file
+ * are null when they are unknown. */
 static cJSON *progress_json(const zi_job_progress *p)
 {
     if (!p->stage) return cJSON_CreateNull();
@@ -80,6 +82,7 @@ static cJSON *progress_json(const zi_job_progress *p)
     return json;
 }
 
+/* Returns the ids of the finished images as a new JSON array of strings. */
 static cJSON *images_json(const zi_job_status *status)
 {
     cJSON *array = cJSON_CreateArray();
@@ -88,7 +91,8 @@ static cJSON *images_json(const zi_job_status *status)
     return array;
 }
 
-/* Schema Preview; null: none, or out of memory. */
+/* Returns schema Preview, with the PNG in base64, as new JSON: null when there is none, or out of
+ * memory. */
 static cJSON *preview_json(const zi_job_preview *p)
 {
     char *data = p->png ? zi_base64_encode(p->png, p->size) : NULL;
@@ -104,7 +108,7 @@ static cJSON *preview_json(const zi_job_preview *p)
     return json;
 }
 
-/* The result as `zimage verify --json` prints it; null: out of memory. */
+/* Returns the result as `zimage verify --json` prints it, as new JSON: null when out of memory. */
 static cJSON *verification_json(const zi_verification *verification)
 {
     char *text = zi_verification_json(verification);
@@ -113,7 +117,8 @@ static cJSON *verification_json(const zi_verification *verification)
     return json ? json : cJSON_CreateNull();
 }
 
-/* Of verify: the checks; of jobs that made a model: its name; null: none. */
+/* Returns the member `result` of a job as new JSON: the checks of a verify job, {"model": name} of
+ * a job that made a model; null: neither, or not yet. */
 static cJSON *result_json(const zi_job *job)
 {
     if (job->verification) return verification_json(job->verification);
@@ -123,7 +128,8 @@ static cJSON *result_json(const zi_job *job)
     return json;
 }
 
-/* The error of a failed job; null in other states. */
+/* Returns {"message", "field"} of a failed job as new JSON, where field is null when the error has
+ * none; null in other states. */
 static cJSON *error_json(const zi_job_status *status)
 {
     const zi_http_error *error = &status->error;
@@ -136,7 +142,8 @@ static cJSON *error_json(const zi_job_status *status)
 
 /* ---- descriptions ---- */
 
-/* Schema Job, or JobWithPreview. */
+/* Describes a job as new JSON: schema Job, or with `preview` schema JobWithPreview. position: in
+ * its queue, from 1; 0: not queued, null in the JSON. The caller holds the mutex of zi_jobs. */
 static cJSON *job_json(const zi_job *job, int position, bool preview)
 {
     const zi_job_status *s = &job->status;
@@ -167,12 +174,14 @@ char *zi_job_json_text(const zi_job *job)
     return text;
 }
 
-/* A zi_job_visitor that stores the job's JSON in *user. */
+/* A zi_job_visitor that makes the job's JSON, without preview, and sets *user, a cJSON *, to it. */
 static void store_job_json(void *user, const zi_job *job, int position)
 {
     *(cJSON **)user = job_json(job, position, false);
 }
 
+/* A zi_job_visitor that makes the job's JSON, with its preview, and sets *user, a cJSON *, to it.
+ */
 static void store_job_json_with_preview(void *user, const zi_job *job, int position)
 {
     *(cJSON **)user = job_json(job, position, true);
@@ -185,7 +194,8 @@ cJSON *zi_jobs_find_json(zi_jobs *jobs, uint64_t id, bool preview)
     return json;
 }
 
-/* A zi_job_visitor that appends to the array `user`. Ended jobs have their text already. */
+/* A zi_job_visitor that appends the job, without preview, to the cJSON array `user`. Of an ended
+ * job it appends the JSON text that was made at its end. */
 static void add_to_list(void *user, const zi_job *job, int position)
 {
     cJSON_AddItemToArray(user,
@@ -204,6 +214,8 @@ typedef struct {
     zi_job_state state; /* of the last job */
 } snapshot;
 
+/* A zi_job_visitor that appends the job, with its preview, to the array of the snapshot `user`, and
+ * notes the job's state there. */
 static void add_to_snapshot(void *user, const zi_job *job, int position)
 {
     snapshot *s = user;
@@ -222,7 +234,9 @@ cJSON *zi_jobs_snapshot_json(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool 
 
 /* ---- events ---- */
 
-/* Appends an event with the job's id and kind, without resuming waiters. Deletes data. */
+/* Adds the job's id and kind to the object data, and appends it as an event of the job, without
+ * resuming waiters. Takes ownership of data. transient: it replaces the job's earlier event of that
+ * name. */
 static void add_event(zi_events *events, const zi_job *job, const char *name, cJSON *data,
                       bool transient)
 {
@@ -231,13 +245,15 @@ static void add_event(zi_events *events, const zi_job *job, const char *name, cJ
     zi_events_add(events, job->id, name, data, transient);
 }
 
-/* Appends an event that is not transient, and resumes the job's waiters. */
+/* Appends an event that is not transient, with data and the job's id and kind, and resumes those
+ * that wait for events of this job or of all jobs. Takes ownership of data. */
 static void publish_event(zi_events *events, const zi_job *job, const char *name, cJSON *data)
 {
     add_event(events, job, name, data, false);
     zi_events_wake(events, job->id);
 }
 
+/* Appends the transient event "progress" with job->status.progress, without resuming waiters. */
 static void add_progress_event(zi_events *events, const zi_job *job)
 {
     cJSON *data = cJSON_CreateObject();

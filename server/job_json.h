@@ -6,52 +6,82 @@
 
 /* ---- requests ---- */
 
-/* Reads the body of POST /api/jobs, {"kind", "params"}. out borrows texts from body. */
+/* Reads the body of POST /api/jobs, an object {"kind", "params"}, into *out, which borrows texts
+ * from body. False: a member is missing, unknown or duplicate, or a value is not valid; *http_error
+ * is a 400 that names the field. */
 bool zi_job_request_read(const cJSON *body, zi_job_request *out,
                          zi_http_error *http_error) ZI_CHECKED;
 
-/* Reads a body that holds the params alone, of a job of this kind. out borrows texts from params.
- */
+/* Reads a body that holds the params alone, for the kind of job of that name, into *out, which
+ * borrows texts from params; out->fields tells which are present. False: unknown kind, not an
+ * object, or a field is not valid; *http_error is a 400 that names the field. */
 bool zi_job_params_read(const char *kind, const cJSON *params, zi_job_request *out,
                         zi_http_error *http_error) ZI_CHECKED;
 
 /* ---- ids, in hexadecimal: "1a2b" ---- */
 
-/* Returns false when text is not 1 to 16 lowercase hexadecimal digits, or is 0, which no job has. */
+/* Parses an id. False: text is not 1 to 16 lowercase hexadecimal digits, or is 0 (no job has it).
+ */
 bool zi_job_id_parse(const char *text, uint64_t *id);
+
+/* Returns the id as a new JSON string. */
 cJSON *zi_job_id_json(uint64_t id);
 
 /* ---- descriptions ---- */
 
-/* The job of that id, as schema Job or JobWithPreview; NULL: no such job. */
+/* Returns the job of that id as new JSON: schema Job, or with `preview` schema JobWithPreview.
+ * NULL: no such job. Takes the mutex of zi_jobs. */
 cJSON *zi_jobs_find_json(zi_jobs *jobs, uint64_t id, bool preview);
 
-/* All jobs as {"jobs": [...]}, as listed by zi_jobs_visit. */
+/* Returns all jobs without previews as new JSON {"jobs": [...]}, in the order of zi_jobs_visit.
+ * Takes the mutex of zi_jobs. */
 cJSON *zi_jobs_list_json(zi_jobs *jobs);
 
-/* All jobs (id 0) or one, with their previews, as {"jobs": [...]}. *cursor becomes the latest event
- * that it includes. *ended: whether that one job has ended and has no further events. */
+/* Returns all jobs (id 0) or one, with previews, as new JSON {"jobs": [...]}; an unknown id gives
+ * an empty array. *cursor becomes the id of the latest event that it includes. *ended: id is not 0
+ * and that job has ended, or does not exist: no event of it follows. */
 cJSON *zi_jobs_snapshot_json(zi_jobs *jobs, uint64_t id, uint64_t *cursor, bool *ended);
 
-/* A job that is not queued, as JSON text in new memory; NULL: out of memory. The caller holds the
- * mutex of zi_jobs. */
+/* Returns a job that is not queued, without preview, as JSON text in new memory; NULL: out of
+ * memory. The caller holds the mutex of zi_jobs. */
 char *zi_job_json_text(const zi_job *job);
 
-/* ---- events: publish the present state of a job; the caller holds the mutex of zi_jobs ---- */
+/* ---- events ---- */
 
+/* Each of these appends an event with the job's id and kind, and resumes the connections that wait
+ * for the job's events. None changes the job. The caller holds the mutex of zi_jobs. */
+
+/* Publishes "queued" with the job's params and its position in its queue, from 1; also when the
+ * position has changed. The caller holds the mutex of zi_jobs. */
 void zi_publish_queued(zi_events *events, const zi_job *job, int position);
+
+/* Publishes "started", with the job's id and kind alone. The caller holds the mutex of zi_jobs. */
 void zi_publish_started(zi_events *events, const zi_job *job);
+
+/* Publishes "encoded": the prompt of image number `image` (from 1) is encoded. cached: its
+ * embeddings were in the cache. The caller holds the mutex of zi_jobs. */
 void zi_publish_encoded(zi_events *events, const zi_job *job, int image, bool cached);
+
+/* Publishes "progress" with job->status.progress; it replaces the job's earlier "progress" event.
+ * The caller holds the mutex of zi_jobs. */
 void zi_publish_progress(zi_events *events, const zi_job *job);
 
-/* Publishes "step" and, if asked for, "progress" and "preview", and resumes waiters once. */
+/* Publishes "step" with the numbers of job->status.progress and, if asked for, "progress" and
+ * "preview" (job->status.preview), and resumes waiters once for all. The caller holds the mutex of
+ * zi_jobs. */
 void zi_publish_step(zi_events *events, const zi_job *job, bool progress, bool preview);
 
-/* row: the image's row in the history; it is deleted. */
+/* Publishes "image": image number `image` (from 1) was saved. row: its row in the history, of which
+ * this takes ownership. The caller holds the mutex of zi_jobs. */
 void zi_publish_image(zi_events *events, const zi_job *job, int image, cJSON *row);
+
+/* Publishes "text" with the new piece of an enhance job's answer. job->text is not read. The caller
+ * holds the mutex of zi_jobs. */
 void zi_publish_text(zi_events *events, const zi_job *job, const char *text);
 
-/* Publishes "done", "failed" or "cancelled". */
+/* Publishes "done", "failed" or "cancelled", by job->status.state, which must be one of these: with
+ * the error of a failed job, else with the ids of the images; "done" also with text and result. The
+ * caller holds the mutex of zi_jobs. */
 void zi_publish_end(zi_events *events, const zi_job *job);
 
 #endif

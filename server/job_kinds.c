@@ -96,14 +96,15 @@ static const zi_parameter no_params[] = {{0}};
 
 /* ---- resolving names ---- */
 
-/* Marks a field of params as set, so that clients see it. */
+/* Marks the parameter of that name, which the job's kind must have, as set: clients see it then. */
 static void add_field(zi_job *job, const char *name)
 {
     zi_fields_add(&job->fields, job->kind->params, name);
 }
 
-/* Resolves *name, or the default model if it is NULL: replaces *name by the full name and sets
- * job->paths.model. */
+/* Finds the model *name, or the default one if it is NULL: frees *name and replaces it by the full
+ * name in new memory, sets job->paths.model, and marks the field "model" as set. False: there is no
+ * such model; *http_error is filled and nothing has changed. */
 static bool resolve_model(zi_server *server, zi_job *job, const char **name,
                           zi_http_error *http_error)
 {
@@ -116,7 +117,8 @@ static bool resolve_model(zi_server *server, zi_job *job, const char **name,
     return true;
 }
 
-/* Sets a random 32-bit seed unless one is given. */
+/* Sets *seed to a random 32-bit number unless it is given, and marks the field "seed" as set in
+ * either case. False: the system has no random numbers; *http_error is a 500. */
 static bool resolve_seed(zi_job *job, uint64_t *seed, bool given, zi_http_error *http_error)
 {
     uint32_t random = 0;
@@ -130,8 +132,9 @@ static bool resolve_seed(zi_job *job, uint64_t *seed, bool given, zi_http_error 
 
 /* ---- generate ---- */
 
-/* Validates here as well as by the table, since requests of the compatibility APIs do not pass
- * through the table. */
+/* Checks the ranges of all parameters, and the product of width and height. False: *http_error is a
+ * 400 that names the field. The table alone would not do, since requests of the compatibility APIs
+ * do not pass through it. */
 static bool check_generation(const zi_generation *g, zi_http_error *http_error)
 {
     zi_error error;
@@ -144,6 +147,8 @@ static bool check_generation(const zi_generation *g, zi_http_error *http_error)
                              r->height, ZI_MAX_PIXELS);
 }
 
+/* zi_job_kind.resolve of "generate": checks the parameters, finds the model (the default one if
+ * none is named) and chooses a seed if none is given. */
 static bool resolve_generate(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     zi_generation *g = &job->params.generate;
@@ -153,12 +158,13 @@ static bool resolve_generate(zi_server *server, zi_job *job, zi_http_error *http
 
 /* ---- models ---- */
 
+/* zi_job_kind.resolve of "load": finds the model, the default one if none is named. */
 static bool resolve_load(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     return resolve_model(server, job, &job->params.load.model, http_error);
 }
 
-/* The resolve function of kinds that name nothing. */
+/* zi_job_kind.resolve of kinds that name nothing; always succeeds. */
 static bool resolve_nothing(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     (void)server;
@@ -167,6 +173,8 @@ static bool resolve_nothing(zi_server *server, zi_job *job, zi_http_error *http_
     return true;
 }
 
+/* zi_job_kind.resolve of "verify": finds the model (the default one if none is named) and the model
+ * to compare it with, if one is named. */
 static bool resolve_verify(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     zi_verify_params *p = &job->params.verify;
@@ -174,6 +182,7 @@ static bool resolve_verify(zi_server *server, zi_job *job, zi_http_error *http_e
            zi_models_find_path(server, p->against, "against", &job->paths.against, http_error);
 }
 
+/* Whether text ends with `end` and is longer than it. */
 static bool ends_with(const char *text, const char *end)
 {
     size_t length = strlen(text), size = strlen(end);
@@ -189,7 +198,8 @@ static const struct {
                     [ZI_LAYOUT_COMFYUI] = {ZI_SECTION_COMFYUI, ".safetensors"},
                     [ZI_LAYOUT_GGUF] = {ZI_SECTION_COMFYUI, ".gguf"}};
 
-/* The layout of the model at path, by extension and section. source: its name in the registry. */
+/* Guesses the layout of the model at path by its extension; of a folder by source, its name in the
+ * registry: MLX for "mlx/...", else diffusers. */
 static zi_layout_kind guess_layout(const char *source, const char *path)
 {
     if (ends_with(path, ".gguf")) return ZI_LAYOUT_GGUF;
@@ -197,6 +207,9 @@ static zi_layout_kind guess_layout(const char *source, const char *path)
     return !strncmp(source, "mlx/", 4) ? ZI_LAYOUT_MLX : ZI_LAYOUT_DIFFUSERS;
 }
 
+/* zi_job_kind.resolve of "convert" and "quantize": finds all models that are named, and sets path
+ * and name of the new one. The layout to write (the source's if none is given) decides its folder
+ * and the extension, which is appended if it is missing. Fails with 409 if the path exists. */
 static bool resolve_convert(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     const zi_convert_params *p = &job->params.convert;
@@ -215,7 +228,8 @@ static bool resolve_convert(zi_server *server, zi_job *job, zi_http_error *http_
                                  &job->paths.new_model, &job->paths.new_name, http_error);
 }
 
-/* Rejects names that are not plain file names. */
+/* Checks that a name, if it is not NULL, is a plain file name: no dot at its start, no slash,
+ * backslash, colon or control character. False: *http_error is a 400 for field "name". */
 static bool check_new_name(const char *name, zi_http_error *http_error)
 {
     bool plain = !name || (name[0] != '.' && !strchr(name, '/') && !strchr(name, '\\') &&
@@ -226,20 +240,24 @@ static bool check_new_name(const char *name, zi_http_error *http_error)
            zi_http_error_set(http_error, 400, "name", "the name must be a plain file name");
 }
 
-/* Rejects impossible combinations before anything is downloaded. */
-static bool check_precision(zi_layout_kind layout, zi_precision precision,
-                            zi_http_error *http_error)
+/* Rejects impossible combinations before anything is downloaded; any precision goes with the layout
+ * "same". False: *http_error is filled, for field "precision". */
+static bool check_layout_has_precision(zi_layout_kind layout, zi_precision precision,
+                                       zi_http_error *http_error)
 {
     zi_error error;
     return zi_layout_check(layout, precision, &error) ||
            zi_http_error_from(http_error, NULL, "precision", &error);
 }
 
+/* zi_job_kind.resolve of "import": checks the name and the precision, and sets job->paths.model to
+ * the real path of the source, which need not be a model. Refuses to link or move when it also
+ * converts, and to link what is outside the models folder. */
 static bool resolve_import(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     const zi_import_params *p = &job->params.import;
     if (!check_new_name(p->name, http_error) ||
-        !check_precision(p->layout, p->precision, http_error) ||
+        !check_layout_has_precision(p->layout, p->precision, http_error) ||
         !zi_import_path_resolve(&server->options, p->source, &job->paths.model, http_error))
         return false;
     if (p->mode && (p->layout || p->precision))
@@ -253,14 +271,16 @@ static bool resolve_import(zi_server *server, zi_job *job, zi_http_error *http_e
     return true;
 }
 
-/* Validates `repo` by a look-up in the hub's cache, without network access. */
+/* zi_job_kind.resolve of "download": checks the name, the precision and the form of `repo`, the
+ * latter by a look-up in the hub's cache without network access; it need not be there. Sets no
+ * path. */
 static bool resolve_download(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     const zi_download_params *p = &job->params.download;
     zi_error error;
     char *path = NULL;
     if (!check_new_name(p->name, http_error) ||
-        !check_precision(p->layout, p->precision, http_error))
+        !check_layout_has_precision(p->layout, p->precision, http_error))
         return false;
     bool ok = zi_hub_find_cached(&server->options.registry.hub, p->repo, &path, &error);
     free(path);
@@ -269,6 +289,8 @@ static bool resolve_download(zi_server *server, zi_job *job, zi_http_error *http
 
 /* ---- enhance ---- */
 
+/* zi_job_kind.resolve of "enhance": chooses a seed if none is given, and finds the language model
+ * (if none is named, the installed prompt enhancer, else the default image model). */
 static bool resolve_enhance(zi_server *server, zi_job *job, zi_http_error *http_error)
 {
     zi_enhance_params *p = &job->params.enhance;

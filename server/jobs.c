@@ -24,6 +24,7 @@ void zi_job_status_free(zi_job_status *status)
     *status = (zi_job_status){.state = ZI_JOB_UNKNOWN};
 }
 
+/* Frees a job with all that it owns. It must be in no list any more. */
 static void free_job(zi_job *job)
 {
     char *owned[] = {job->paths.model,        job->paths.against,   job->paths.vae,
@@ -37,6 +38,7 @@ static void free_job(zi_job *job)
     free(job);
 }
 
+/* Frees a linked list of jobs; NULL is an empty one. */
 static void free_jobs(zi_job *job)
 {
     while (job) {
@@ -59,7 +61,7 @@ void zi_jobs_free(zi_jobs *jobs)
 
 /* ---- lookup; callers hold the mutex ---- */
 
-/* The job's position in its queue, from 1; 0: not queued. */
+/* Returns the job's position in its queue, from 1; 0: not queued. The caller holds the mutex. */
 static int queue_position(const zi_jobs *jobs, const zi_job *job)
 {
     int position = 0;
@@ -72,7 +74,8 @@ static int queue_position(const zi_jobs *jobs, const zi_job *job)
 
 enum { LISTS = ZI_QUEUES + 2 };
 
-/* The lists of all jobs, in the order in which zi_jobs_visit visits them. */
+/* Sets lists to the first jobs (NULL: none) of all lists, in the order in which zi_jobs_visit
+ * visits them. The caller holds the mutex. */
 static void get_all_lists(const zi_jobs *jobs, zi_job *lists[LISTS])
 {
     for (int queue = 0; queue < ZI_QUEUES; queue++) lists[queue] = jobs->running[queue];
@@ -80,7 +83,8 @@ static void get_all_lists(const zi_jobs *jobs, zi_job *lists[LISTS])
     lists[ZI_QUEUES + 1] = jobs->ended;
 }
 
-/* The job of that id; NULL: none. */
+/* Returns the running, queued or ended job of that id, borrowed; NULL: none. The caller holds the
+ * mutex. */
 static zi_job *find_job(const zi_jobs *jobs, uint64_t id)
 {
     zi_job *lists[LISTS];
@@ -91,6 +95,7 @@ static zi_job *find_job(const zi_jobs *jobs, uint64_t id)
     return NULL;
 }
 
+/* Calls visit for every job, in the order of zi_jobs_visit. The caller holds the mutex. */
 static void visit_all(zi_jobs *jobs, zi_job_visitor visit, void *user)
 {
     zi_job *lists[LISTS];
@@ -113,8 +118,9 @@ uint64_t zi_jobs_visit(zi_jobs *jobs, uint64_t id, zi_job_visitor visit, void *u
     return latest;
 }
 
-/* Replaces *pointer_to_data by a copy of size bytes; NULL stays NULL. False: out of memory, and it
- * is NULL. */
+/* Replaces the pointer *pointer_to_data by one to a copy of its size bytes in new memory; the
+ * original is not freed. A NULL pointer, or size 0, gives NULL. False: out of memory, and it is
+ * NULL. */
 static bool copy_bytes(void *pointer_to_data, size_t size)
 {
     void **data = pointer_to_data, *copy = *data && size ? malloc(size) : NULL;
@@ -124,7 +130,8 @@ static bool copy_bytes(void *pointer_to_data, size_t size)
     return ok;
 }
 
-/* A zi_job_visitor that copies the status; out of memory leaves ZI_JOB_UNKNOWN. */
+/* A zi_job_visitor that makes a copy of the job's status in the zi_job_status `user`, to be freed.
+ * Out of memory: its state is ZI_JOB_UNKNOWN. */
 static void copy_status(void *user, const zi_job *job, int position)
 {
     (void)position;
@@ -169,8 +176,8 @@ zi_jobs_counts zi_jobs_count(zi_jobs *jobs)
 
 /* ---- submitting ---- */
 
-/* A job that is not queued yet, with copies of the request's texts, validated and resolved. NULL:
- * *http_error is filled. */
+/* Makes a job from copies of the request's texts, and validates and resolves it. It has no id yet
+ * and is in no list; the caller owns it. NULL: *http_error is filled. */
 static zi_job *create_job(zi_jobs *jobs, const zi_job_request *request, zi_http_error *http_error)
 {
     zi_job *job = calloc(1, sizeof *job);
@@ -191,7 +198,9 @@ static zi_job *create_job(zi_jobs *jobs, const zi_job_request *request, zi_http_
     return NULL;
 }
 
-/* Appends a job to its queue and gives it an id. False: the queue is full or closed. */
+/* Gives a job its id, which *id becomes too, appends it to its queue, publishes "queued" and wakes
+ * the workers. The queue owns it then. False: the queue is full, or zi_jobs_close was called;
+ * nothing has changed. */
 static bool enqueue(zi_jobs *jobs, zi_job *job, uint64_t *id)
 {
     zi_job **end = &jobs->waiting;
@@ -223,7 +232,8 @@ bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id,
 
 /* ---- moving jobs between lists; callers hold the mutex ---- */
 
-/* Takes a queued job out of the list of queued jobs. */
+/* Takes a job, which must be queued, out of the list of queued jobs. Its state does not change. The
+ * caller holds the mutex. */
 static void remove_from_queue(zi_jobs *jobs, zi_job *job)
 {
     zi_job **at = &jobs->waiting;
@@ -233,7 +243,8 @@ static void remove_from_queue(zi_jobs *jobs, zi_job *job)
     jobs->queued[job->kind->queue]--;
 }
 
-/* Publishes "queued" with the new positions of all jobs of a queue. */
+/* Publishes "queued" with the present position of each job that waits in a queue. The caller holds
+ * the mutex. */
 static void publish_positions(zi_jobs *jobs, zi_job_queue queue)
 {
     int position = 1;
@@ -241,7 +252,9 @@ static void publish_positions(zi_jobs *jobs, zi_job_queue queue)
         if (job->kind->queue == queue) zi_publish_queued(jobs->server->events, job, position++);
 }
 
-static void forget_oldest(zi_jobs *jobs)
+/* Removes the oldest ended job from its list, and frees it. There must be one. The caller holds the
+ * mutex. */
+static void free_oldest_ended(zi_jobs *jobs)
 {
     zi_job **last = &jobs->ended;
     while ((*last)->next) last = &(*last)->next;
@@ -250,8 +263,9 @@ static void forget_oldest(zi_jobs *jobs)
     jobs->ended_count--;
 }
 
-/* Ends a job that is in no list: sets its state, puts it first among the ended jobs, publishes the
- * event, and frees the oldest ended job if there are too many. */
+/* Ends a job that is in no list: sets its state, end time and final JSON, frees its preview, puts
+ * it first among the ended jobs, publishes its end, and frees the oldest ended job if there are
+ * more than 100. The caller holds the mutex. */
 static void move_to_ended(zi_jobs *jobs, zi_job *job, zi_job_state state)
 {
     zi_job_status *status = &job->status;
@@ -265,10 +279,11 @@ static void move_to_ended(zi_jobs *jobs, zi_job *job, zi_job_state state)
     job->next = jobs->ended;
     jobs->ended = job;
     zi_publish_end(jobs->server->events, job);
-    if (++jobs->ended_count > MAX_ENDED) forget_oldest(jobs);
+    if (++jobs->ended_count > MAX_ENDED) free_oldest_ended(jobs);
 }
 
-/* The oldest job of a queue; NULL: none. */
+/* Returns the oldest job that waits in a queue, where it stays; NULL: none. The caller holds the
+ * mutex. */
 static zi_job *next_waiting_job(const zi_jobs *jobs, zi_job_queue queue)
 {
     zi_job *job = jobs->waiting;

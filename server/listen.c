@@ -11,7 +11,7 @@
 
 enum { BACKLOG = 1024 };
 
-/* The port that a socket is bound to; 0: unknown. */
+/* Returns the port that a socket is bound to, in host byte order; 0: unknown. */
 static int bound_port(int fd)
 {
     struct sockaddr_storage bound;
@@ -21,7 +21,8 @@ static int bound_port(int fd)
                                        : ntohs(((struct sockaddr_in *)&bound)->sin_port);
 }
 
-/* A non-blocking listening socket; -1: errno tells why. */
+/* Opens a non-blocking socket that listens at the address, for the caller to close. -1: errno tells
+ * why, and nothing is left open. */
 static int open_socket(const struct addrinfo *a)
 {
     int on = 1, fd = socket(a->ai_family, a->ai_socktype, a->ai_protocol);

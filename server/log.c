@@ -50,7 +50,8 @@ void zi_log_free(zi_log *log)
     free(log);
 }
 
-/* Bytes of the UTF-8 character at text, 0 if it is invalid. Does not read beyond the text's NUL. */
+/* Returns the bytes (1 to 4) of the UTF-8 character at the start of text, which is not empty; 0: it
+ * is invalid. Does not read beyond the text's NUL. */
 static size_t utf8_length(const char *text)
 {
     size_t size = 1;
@@ -79,6 +80,7 @@ void zi_escape_line(const char *text, zi_text *out)
     }
 }
 
+/* Describes a line as new JSON {"time", "level", "text"}. */
 static cJSON *line_json(const line *l)
 {
     cJSON *object = cJSON_CreateObject();
@@ -88,6 +90,7 @@ static cJSON *line_json(const line *l)
     return object;
 }
 
+/* Prints a line with local time and level to standard error. */
 static void print_line(const line *l)
 {
     char when[40];
@@ -98,8 +101,9 @@ static void print_line(const line *l)
     fprintf(stderr, "%s %s %s\n", when, levels[l->level], l->text);
 }
 
-/* Prints a line to standard error, stores it in the ring and publishes it as an event. Control
- * characters are escaped. */
+/* Prints a line to standard error, stores it in the ring in place of the oldest, and publishes it
+ * as event "log". Control characters are escaped; a long text is cut. Out of memory: it does
+ * nothing. */
 static void write_line(zi_log *log, zi_log_level level, const char *format, va_list args)
 {
     char raw[MAX_LINE_BYTES];

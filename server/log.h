@@ -11,25 +11,31 @@ typedef enum { ZI_LOG_INFO, ZI_LOG_WARNING, ZI_LOG_ERROR } zi_log_level;
 
 typedef struct zi_log zi_log;
 
-zi_log *zi_log_create(zi_events *events); /* NULL when out of memory */
+/* Creates an empty log that publishes its lines to events, which must outlive it. NULL: out of
+ * memory. */
+zi_log *zi_log_create(zi_events *events);
+
+/* Frees the log and its lines. log may be NULL. */
 void zi_log_free(zi_log *log);
 
-/* Writes one line. Control characters and invalid UTF-8 are escaped, so that text from clients is
- * safe. */
+/* Writes one line: to standard error, to the lines in memory and as an event. Control characters
+ * and invalid UTF-8 are escaped, so that text from clients is safe; it is cut at about 2000 bytes.
+ * Out of memory: the line is lost silently. Any thread may call it. */
 void zi_log_line(zi_log *log, zi_log_level level, const char *format, ...) ZI_PRINTF(3, 4);
 
 /* Writes a warning, at most ten per second in all (others are dropped): for what clients can cause
  * at will. */
 void zi_log_rate_limited(zi_log *log, const char *format, ...) ZI_PRINTF(2, 3);
 
-/* The lines in memory, oldest first, as {"lines": [...]}. The caller deletes it. */
+/* Returns the lines in memory (at most 500), oldest first, as new JSON {"lines": [...]}. */
 cJSON *zi_log_json(zi_log *log);
 
-/* Appends text with control characters, direction marks and invalid UTF-8 as \xNN: it cannot forge
- * a line or drive a terminal. Cuts it at 2000 bytes. */
+/* Appends text to *out with control characters, invalid UTF-8 and the characters U+2000 to U+207F
+ * (direction marks, but also typographic dashes and quotes) as \xNN for each byte: it cannot forge
+ * a line or drive a terminal. Stops when *out has 2000 bytes, what it had before included. */
 void zi_escape_line(const char *text, zi_text *out);
 
-/* Unix time in seconds. zi_monotonic_seconds is the monotonic clock, for durations. */
+/* Returns the Unix time in seconds, with a fraction. For durations use zi_monotonic_seconds. */
 double zi_wall_seconds(void);
 
 #endif

@@ -7,7 +7,8 @@
 
 /* ---- lookup ---- */
 
-/* The error of a request that names no model: 400 rather than 404, since it must name one. */
+/* Sets the error of a request that names no model, when no default model was found; returns false.
+ * Not found is a 400 here rather than a 404, since the client must name one. */
 static bool set_default_error(zi_http_error *http_error, const char *field, const zi_error *error)
 {
     if (error->code != ZI_ERROR_NOT_FOUND)
@@ -98,7 +99,8 @@ bool zi_model_can_generate(const zi_registry_entry *entry)
     return entry->kind == ZI_MODEL_IMAGE && (!entry->inspection || entry->inspection->usable);
 }
 
-/* Adds native_size, usable, health, missing and problems; `in` NULL: not inspected yet. */
+/* Adds native_size, usable, health, missing and problems to json. `in` NULL, not inspected yet:
+ * they are null, false, null and two empty arrays. */
 static void add_inspection_fields(cJSON *json, const zi_inspection *in)
 {
     zi_json_add_number(json, "native_size", in ? in->native_size : 0, in && in->native_size);
@@ -128,7 +130,8 @@ cJSON *zi_model_json(const zi_registry_entry *entry, const char *loaded)
     return json;
 }
 
-/* Without the path, which clients must not see. */
+/* Returns an inspection as new JSON without the path, which clients must not see. {}: `in` is NULL
+ * (not inspected yet), or out of memory. */
 static cJSON *inspection_json(const zi_inspection *in)
 {
     char *text = in ? zi_inspection_json(in) : NULL;

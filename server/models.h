@@ -8,45 +8,54 @@
 
 #include <cJSON.h>
 
-/* Finds a model by name, or the default model (NULL). Free out with zi_resolved_model_free. */
+/* Finds a model by name, or the default model (name NULL). Free *out with zi_resolved_model_free.
+ * False: *http_error is filled, for `field`: 404 when there is no such model, 400 when there is no
+ * default. */
 bool zi_models_find(zi_server *server, const char *name, const char *field, zi_resolved_model *out,
                     zi_http_error *http_error) ZI_CHECKED;
 
-/* As zi_models_find, but gives the path alone, to free(). A name of NULL leaves *path unchanged. */
+/* As zi_models_find, but sets *path alone, to free(). A name of NULL succeeds and leaves *path
+ * unchanged. */
 bool zi_models_find_path(zi_server *server, const char *name, const char *field, char **path,
                          zi_http_error *http_error) ZI_CHECKED;
 
-/* Finds a language model by name. NULL: the installed prompt enhancer, else the default model,
- * whose text encoder serves. free() *path. */
+/* Sets *path, to free(), to the language model of that name. NULL: the installed prompt enhancer,
+ * else the default image model, whose text encoder serves. False: *http_error is filled, for field
+ * "llm". */
 bool zi_models_find_llm(zi_server *server, const char *name, char **path,
                         zi_http_error *http_error) ZI_CHECKED;
 
-/* The name of the default model in new memory; NULL: there is none. */
+/* Returns the name of the default model in new memory; NULL: there is none, or an error. */
 char *zi_models_default_name(zi_server *server);
 
-/* Makes a model the default until the server stops. */
+/* Makes the image model of that name the default until the server stops. False: *http_error is
+ * filled, for `field`. */
 bool zi_models_set_default(zi_server *server, const char *name, const char *field,
                            zi_http_error *http_error) ZI_CHECKED;
 
-/* Decides where a new model file or folder goes: *path, and *name as clients will see it, both to
- * free(). Fails with 409 when it exists already. */
+/* Decides where a new model file or folder called `file` goes, and creates the section's folder:
+ * *path, and *name as clients will see it, both to free(). False: *http_error is filled; 409 when
+ * the path exists. It has `field` only when `file` is what is wrong. */
 bool zi_models_destination(zi_server *server, zi_section section, const char *file,
                            const char *field, char **path, char **name,
                            zi_http_error *http_error) ZI_CHECKED;
 
-/* Lists all models. Fails only when out of memory. Free with zi_registry_list_free. */
+/* Lists all models. Free *out with zi_registry_list_free. Fails only when out of memory. */
 bool zi_models_list(zi_server *server, zi_registry_list *out, zi_http_error *http_error) ZI_CHECKED;
 
-/* The entry of that name, borrowed from the list; NULL: none. */
+/* Returns the entry of exactly that name, borrowed from the list; NULL: none. */
 const zi_registry_entry *zi_models_find_entry(const zi_registry_list *list, const char *name);
 
-/* Whether it is an image model that is usable, or not inspected yet. */
+/* Whether it is an image model, and usable without components of another model or not inspected
+ * yet. */
 bool zi_model_can_generate(const zi_registry_entry *entry);
 
-/* As schema Model in openapi.json. loaded: name of the model in memory; NULL: none. */
+/* Describes a model as new JSON, schema Model in openapi.json. loaded: name of the model in memory;
+ * NULL: none. */
 cJSON *zi_model_json(const zi_registry_entry *entry, const char *loaded);
 
-/* As schema ModelDetail. */
+/* Describes a model as new JSON, schema ModelDetail: {"model", "inspect"}. loaded: as for
+ * zi_model_json. */
 cJSON *zi_model_detail_json(const zi_registry_entry *entry, const char *loaded);
 
 #endif

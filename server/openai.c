@@ -91,6 +91,8 @@ cJSON *zi_openai_error(unsigned status, const char *message, const char *field)
 
 /* ---- models ---- */
 
+/* Describes a model as new JSON, an object of OpenAI's list of models. "created" is when the server
+ * started. */
 static cJSON *model_json(const zi_server *server, const char *name)
 {
     cJSON *json = cJSON_CreateObject();
@@ -101,6 +103,7 @@ static cJSON *model_json(const zi_server *server, const char *name)
     return json;
 }
 
+/* GET /v1/models: replies with the image models that can generate. */
 static zi_handler_result list_models(zi_server_request *req)
 {
     zi_registry_list known;
@@ -117,6 +120,7 @@ static zi_handler_result list_models(zi_server_request *req)
     return zi_reply_json(req, 200, json);
 }
 
+/* GET /v1/models/{name}: replies with the image model that zi_compat_find_model finds, or 404. */
 static zi_handler_result get_model(zi_server_request *req)
 {
     char *name = zi_compat_find_model(req->server, req->parameters[0]);
@@ -130,7 +134,8 @@ static zi_handler_result get_model(zi_server_request *req)
 
 /* ---- reading a request ---- */
 
-/* Checks width or height against the parameter's range; errors name the field "size". */
+/* Checks a width or height (name: which of them) against the parameter's range. False: *http_error
+ * is a 400 for the field "size". */
 static bool check_side(const char *name, int side, zi_http_error *http_error)
 {
     const zi_parameter *p = zi_parameter_find(name);
@@ -139,7 +144,8 @@ static bool check_side(const char *name, int side, zi_http_error *http_error)
            zi_http_error_from(http_error, NULL, "size", &error);
 }
 
-/* Parses `size`: "WxH" or "auto". */
+/* Parses `size`, "WxH" or "auto", into the request's width and height; auto, "" and NULL leave them
+ * unchanged. False: malformed or out of range; *http_error is a 400. */
 static bool read_size(zi_openai_request *r, zi_http_error *http_error)
 {
     char after;
@@ -152,8 +158,9 @@ static bool read_size(zi_openai_request *r, zi_http_error *http_error)
            check_side("height", side->height, http_error);
 }
 
-/* Removes <sd_cpp_extra_args>...</sd_cpp_extra_args> from the prompt and returns what it holds in
- * new memory; NULL: none. */
+/* Removes the first <sd_cpp_extra_args>...</sd_cpp_extra_args> and then white space at the end from
+ * the prompt, in place, and returns what was between the tags in new memory. NULL: there is none,
+ * and the prompt is unchanged, or out of memory. */
 static char *cut_extra_args(char *prompt)
 {
     static const char open[] = "<sd_cpp_extra_args>", close[] = "</sd_cpp_extra_args>";
@@ -168,7 +175,7 @@ static char *cut_extra_args(char *prompt)
 }
 
 /* Reads the extension fields of an object into r; ignores others, and anything that is not an
- * object. */
+ * object (NULL, too). False: a value is not valid; *http_error is a 400. */
 static bool read_extension_fields(const cJSON *json, zi_openai_request *r,
                                   zi_http_error *http_error)
 {
@@ -176,7 +183,10 @@ static bool read_extension_fields(const cJSON *json, zi_openai_request *r,
            zi_params_read_aliases(json, extension_parameters, r, http_error);
 }
 
-/* Reads sd_cpp_extra_args. Their JSON is added to req->json, so that texts in r stay valid. */
+/* Cuts sd_cpp_extra_args out of the prompt in req->json and reads their fields, also those in
+ * sample_params and its guidance, into r; true when there are none. Their JSON is added to
+ * req->json, so that texts in r stay valid. False: no JSON object, or a value is not valid;
+ * *http_error is a 400. */
 static bool read_extra_args(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
     cJSON *prompt = cJSON_GetObjectItemCaseSensitive(req->json, "prompt");
@@ -197,15 +207,16 @@ static bool read_extra_args(zi_server_request *req, zi_openai_request *r, zi_htt
            read_extension_fields(guidance, r, http_error);
 }
 
-/* Whether it names a model of OpenAI, which clients have built in. It means the default model here.
- */
+/* Whether a name is empty or begins like that of an image model of OpenAI, which clients have built
+ * in. It means the default model here. */
 static bool is_openai_model_name(const char *name)
 {
     return !*name || !strncmp(name, "dall-e", 6) || !strncmp(name, "gpt-image", 9) ||
            !strncmp(name, "chatgpt-image", 13);
 }
 
-/* Resolves `model`. *name: in new memory; NULL: the default model. */
+/* Sets *name to the full name of the model in r->model, in new memory. NULL: the default model,
+ * since r names none or one of OpenAI's. False: it names an unknown one; *http_error is a 404. */
 static bool find_model(zi_server_request *req, const zi_openai_request *r, char **name,
                        zi_http_error *http_error)
 {
@@ -215,7 +226,8 @@ static bool find_model(zi_server_request *req, const zi_openai_request *r, char 
                              "%s: no such model; GET /v1/models lists them", r->model);
 }
 
-/* Reads the body into r, except for the model. */
+/* Reads and checks the body, except for the model, into r, which borrows its texts from req->json.
+ * Unknown fields are ignored. False: *http_error is a 400. */
 static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
     static const char *const known[] = {"low", "medium", "high", "xhigh", "max"};
@@ -242,7 +254,8 @@ static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_e
 
 /* ---- POST /v1/images/generations ---- */
 
-/* Reads the request into r and submits the job. */
+/* Reads the request into r and submits a generate job: its id is in req->job, and it is cancelled
+ * if the client disconnects. False: *http_error is filled and there is no job. */
 static bool submit_job(zi_server_request *req, zi_openai_request *r, zi_http_error *http_error)
 {
     char *model;
@@ -254,7 +267,8 @@ static bool submit_job(zi_server_request *req, zi_openai_request *r, zi_http_err
     return ok;
 }
 
-/* POST /v1/images/generations: submits the job on the first call, then waits for it. */
+/* POST /v1/images/generations: submits the job on the first call, then waits for it and replies
+ * with all images, or at once with a stream. */
 static zi_handler_result post_generations(zi_server_request *req)
 {
     zi_http_error http_error;

@@ -10,18 +10,20 @@
 
 /* ---- replies ---- */
 
+/* The file format that output_format stands for. */
 static zi_format format_of(const zi_openai_request *r)
 {
     return (zi_format)(ZI_FORMAT_PNG + r->format);
 }
 
-/* output_compression as quality of JPEG and WebP, 1 to 100. */
+/* output_compression as quality of JPEG and WebP, 1 to 100: 0 becomes 1. */
 static int jpeg_quality(const zi_openai_request *r)
 {
     return r->compression ? r->compression : 1;
 }
 
-/* Adds the members that replies and events share. */
+/* Adds the members that replies and events share to json: background, output_format, quality if it
+ * is known, and size, "WxH" in pixels. */
 static void add_common(cJSON *json, const zi_openai_request *r, int width, int height)
 {
     char size[32];
@@ -32,14 +34,15 @@ static void add_common(cJSON *json, const zi_openai_request *r, int width, int h
     cJSON_AddStringToObject(json, "size", size);
 }
 
-/* An integer member; 0 when it is missing. */
+/* The value of an integer member; 0 when it is missing or no number, or object is NULL. */
 static int json_int(const cJSON *object, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
     return cJSON_IsNumber(item) ? item->valueint : 0;
 }
 
-/* Appends {"url": ...} of an image, with the Host that the client used. */
+/* Appends {"url": ...} of an image in the requested format on this server, under the Host that the
+ * client used. */
 static void append_url(zi_server_request *req, const zi_openai_request *r, const char *id,
                        zi_text *out)
 {
@@ -54,7 +57,8 @@ static void append_url(zi_server_request *req, const zi_openai_request *r, const
     zi_text_puts(out, "}");
 }
 
-/* Appends {"url": ...} or {"b64_json": ...}. */
+/* Appends {"url": ...} or {"b64_json": ...} of an image, as requested. False: the image cannot be
+ * read; *error is filled, and `out` has an incomplete one. */
 static bool append_image_data(zi_server_request *req, const zi_openai_request *r, const char *id,
                               zi_text *out, zi_error *error)
 {
@@ -68,6 +72,8 @@ static bool append_image_data(zi_server_request *req, const zi_openai_request *r
     return ok;
 }
 
+/* Replies 200 with all images of a job that has at least one; "created" and "size" are the first
+ * one's. Replies 500 when one cannot be read, such as when it was deleted meanwhile. */
 static zi_handler_result reply_with_images(zi_server_request *req, const zi_openai_request *r,
                                            const zi_job_status *status)
 {
@@ -91,7 +97,8 @@ static zi_handler_result reply_with_images(zi_server_request *req, const zi_open
     return zi_reply_error(req, 500, NULL, "%s", error.text);
 }
 
-/* Fills *why for a job that ended without images. */
+/* Fills *why when the job was cancelled (409) or has no record any more (500). In other states it
+ * stays as it is: a failed job has set it already. */
 static void set_no_images_error(zi_job_state state, zi_http_error *why)
 {
     if (state == ZI_JOB_CANCELLED) zi_http_error_set(why, 409, NULL, "the job was cancelled");
@@ -117,8 +124,8 @@ zi_handler_result zi_openai_reply_when_done(zi_server_request *req)
 
 /* ---- streams ---- */
 
-/* A zi_event_formatter. Runs with the events locked, so that it only notes that there is something
- * to send. */
+/* A zi_event_formatter; user: the zi_openai_request. Appends nothing, since the events are locked:
+ * it notes in `pending` and `ended` that there is something to send. False: the job has ended. */
 static bool note_event(void *user, const zi_event *event, zi_text *out)
 {
     zi_openai_request *r = user;
@@ -129,7 +136,8 @@ static bool note_event(void *user, const zi_event *event, zi_text *out)
     return !r->ended;
 }
 
-/* Appends an event up to the opening quote of its b64_json. index: of a partial image; -1: none. */
+/* Appends an event of this type up to the opening quote of its b64_json; the caller appends the
+ * data and closes it. index: of a partial image, from 0; -1: none. width, height: in pixels. */
 static void append_open_event(const zi_openai_request *r, const char *type, int index, int width,
                               int height, zi_text *out)
 {
@@ -143,7 +151,7 @@ static void append_open_event(const zi_openai_request *r, const char *type, int 
     zi_text_puts(out, ",\"b64_json\":\"");
 }
 
-/* Appends an event "error". */
+/* Appends an event "error", whose data is OpenAI's error object for this HTTP status. */
 static void append_error_event(unsigned status, const char *message, zi_text *out)
 {
     cJSON *json = zi_openai_error(status, message, NULL);
@@ -153,7 +161,8 @@ static void append_error_event(unsigned status, const char *message, zi_text *ou
     zi_text_puts(out, "}\n\n");
 }
 
-/* Appends the event of a finished image; nothing when the image was deleted. */
+/* Appends the event "image_generation.completed" of a finished image; nothing when the image was
+ * deleted. When its file cannot be read, out->failed is set, which ends the stream. */
 static void append_image_event(zi_openai_request *r, const char *id, zi_text *out)
 {
     cJSON *row;
@@ -167,7 +176,8 @@ static void append_image_event(zi_openai_request *r, const char *id, zi_text *ou
     zi_text_puts(out, "\"}\n\n");
 }
 
-/* A preview in the requested format, in base64, in new memory; NULL: out of memory. */
+/* Returns a preview in the requested format, in base64, in new memory; NULL: it could not be
+ * converted, or out of memory. */
 static char *preview_base64(const zi_openai_request *r, const zi_job_preview *preview)
 {
     size_t size;
@@ -184,9 +194,12 @@ static char *preview_base64(const zi_openai_request *r, const zi_job_preview *pr
     return text;
 }
 
-/* Sends the first preview in each of the `partial_images + 1` equal parts of the steps, except for
- * the last one. Previews are an eighth as wide and high as the image. */
-static void append_preview_event(zi_openai_request *r, const zi_job_status *status, zi_text *out)
+/* Appends an event with the latest preview if one is due, and notes that in r; else nothing. The
+ * first preview in each of the `partial_images + 1` equal parts of the steps is due, except in the
+ * first part. Previews are an eighth as wide and high as the image, of which the event has the
+ * size. */
+static void append_due_preview_event(zi_openai_request *r, const zi_job_status *status,
+                                     zi_text *out)
 {
     const zi_job_preview *preview = &status->preview;
     int steps = status->progress.steps;
@@ -205,6 +218,7 @@ static void append_preview_event(zi_openai_request *r, const zi_job_status *stat
     free(data);
 }
 
+/* Appends the event "error" for a job that was cancelled, has failed or has no record any more. */
 static void append_failure_event(const zi_job_status *status, zi_text *out)
 {
     if (status->state == ZI_JOB_UNKNOWN)
@@ -215,20 +229,22 @@ static void append_failure_event(const zi_job_status *status, zi_text *out)
         append_error_event(500, status->error.text, out);
 }
 
-/* Appends events for images, previews and errors that were not sent yet. */
+/* Appends events for the images, preview and failure in status that were not sent yet, and notes in
+ * r that they were. */
 static void append_unsent_events(zi_openai_request *r, const zi_job_status *status, zi_text *out)
 {
     while (r->images_sent < status->image_count) {
         append_image_event(r, status->images[r->images_sent++], out);
         r->previews_sent = r->preview_level = 0;
     }
-    append_preview_event(r, status, out);
+    append_due_preview_event(r, status, out);
     if (r->failed) return; /* already sent */
     r->failed = status->state > ZI_JOB_DONE;
     if (r->failed) append_failure_event(status, out);
 }
 
-/* zi_event_stream_options.snapshot: appends what was not sent yet. */
+/* zi_event_stream_options.snapshot; user: the zi_openai_request. Appends what was not sent yet of
+ * job `id`; *cursor becomes the latest event that this includes. False: the job has ended. */
 static bool append_snapshot(void *user, zi_server *server, uint64_t id, uint64_t *cursor,
                             zi_text *out)
 {
@@ -240,7 +256,8 @@ static bool append_snapshot(void *user, zi_server *server, uint64_t id, uint64_t
     return !ended;
 }
 
-/* zi_event_stream_options.append_deferred: appends what note_event has noted. */
+/* zi_event_stream_options.append_deferred; user: the zi_openai_request. Appends what was not sent
+ * yet if note_event has noted that there is something. */
 static void append_noted_events(void *user, zi_text *out)
 {
     zi_openai_request *r = user;

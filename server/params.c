@@ -22,19 +22,24 @@ bool zi_seed_parse(const char *text, uint64_t *out)
 
 /* ---- reading a field ---- */
 
-/* Sets an error "must be ..." and returns false. */
-static bool fail_type(const zi_parameter *p, const char *type, zi_error *error)
+/* Sets the error "must be TYPE" with the parameter's name as subject; returns false. */
+static bool set_type_error(const zi_parameter *p, const char *type, zi_error *error)
 {
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "must be %s", type);
 }
 
+/* Sets *out to the string of a JSON item, borrowed. False: it is no string, too short or too long,
+ * or not valid UTF-8; *error is set. */
 static bool read_text(const zi_parameter *p, const cJSON *item, const char **out, zi_error *error)
 {
-    if (!cJSON_IsString(item)) return fail_type(p, "text", error);
+    if (!cJSON_IsString(item)) return set_type_error(p, "text", error);
     *out = item->valuestring;
     return zi_parameter_check_text(p, *out, zi_parameter_max(p, true), error);
 }
 
+/* Stores a JSON number in *out, an int or a double by the parameter's type. False: it is no number,
+ * not whole (for an int), out of the server's range, or not the required multiple; *error is set
+ * and *out unchanged. */
 static bool read_number(const zi_parameter *p, const cJSON *item, void *out, zi_error *error)
 {
     bool whole = p->type == ZI_PARAMETER_INT;
@@ -52,32 +57,38 @@ static bool read_number(const zi_parameter *p, const cJSON *item, void *out, zi_
     return true;
 }
 
+/* Stores a JSON bool in *out. False: it is none; *error is set and *out unchanged. */
 static bool read_bool(const zi_parameter *p, const cJSON *item, bool *out, zi_error *error)
 {
-    if (!cJSON_IsBool(item)) return fail_type(p, "true or false", error);
+    if (!cJSON_IsBool(item)) return set_type_error(p, "true or false", error);
     *out = cJSON_IsTrue(item);
     return true;
 }
 
+/* Sets *out to the index of the choice that a JSON string names. False: it names none, or is no
+ * string; *error is set and *out unchanged. */
 static bool read_choice(const zi_parameter *p, const cJSON *item, int *out, zi_error *error)
 {
     return zi_parameter_choose(p, cJSON_IsString(item) ? item->valuestring : "", out, error);
 }
 
-/* Reads a seed: a string of digits, or an integer of at most 2^53-1. */
+/* Reads a seed: a JSON string of digits, or a whole number of at most 2^53-1. False: it is neither;
+ * *error is set and *out unchanged. */
 static bool read_seed(const zi_parameter *p, const cJSON *item, uint64_t *out, zi_error *error)
 {
     double value = item->valuedouble;
     if (cJSON_IsString(item) && zi_seed_parse(item->valuestring, out)) return true;
     if (!cJSON_IsNumber(item) || !(value >= 0 && value <= MAX_NUMBER_SEED) || value != floor(value))
-        return fail_type(p,
-                         "a whole number from 0 to 18446744073709551615, as text when it is "
-                         "larger than 9007199254740991",
-                         error);
+        return set_type_error(p,
+                              "a whole number from 0 to 18446744073709551615, as text when it is "
+                              "larger than 9007199254740991",
+                              error);
     *out = (uint64_t)value;
     return true;
 }
 
+/* Reads a JSON value that is not null into *out, whose C type follows from p->type (see
+ * zi_parameter_type). False: wrong type or out of range; *error is set. */
 static bool read_value(const zi_parameter *p, const cJSON *item, void *out, zi_error *error)
 {
     switch (p->type) {
@@ -96,7 +107,8 @@ static bool read_value(const zi_parameter *p, const cJSON *item, void *out, zi_e
     return true;
 }
 
-/* Reads a value into its place in the struct `out`, and sets its `given` flag. */
+/* Reads a JSON value into its place in the struct `out`, and sets the struct's `given` flag of the
+ * field if it has one. False: it is not valid; *http_error is a 400 for the field. */
 static bool read_field(const zi_parameter *p, const cJSON *item, void *out,
                        zi_http_error *http_error)
 {
@@ -109,7 +121,7 @@ static bool read_field(const zi_parameter *p, const cJSON *item, void *out,
 
 /* ---- reading an object ---- */
 
-/* The index of a row; -1: none. */
+/* Returns the index of the row of that name; -1: none. */
 static int find_row(const zi_parameter *table, const char *name)
 {
     for (int i = 0; table[i].name; i++)
@@ -117,7 +129,8 @@ static int find_row(const zi_parameter *table, const char *name)
     return -1;
 }
 
-/* Whether all required fields are present and not null. */
+/* Checks that all required fields are present and not null. False: *http_error is a 400 that names
+ * the first missing one. */
 static bool check_required(const cJSON *object, const zi_parameter *table,
                            zi_http_error *http_error)
 {
@@ -129,7 +142,8 @@ static bool check_required(const cJSON *object, const zi_parameter *table,
     return true;
 }
 
-/* Whether item is the first field of its name. */
+/* Checks that item, a member of object, is the first of its name. False: *http_error is a 400 for a
+ * duplicate field. */
 static bool check_unique(const cJSON *object, const cJSON *item, zi_http_error *http_error)
 {
     return cJSON_GetObjectItemCaseSensitive(object, item->string) == item ||
@@ -187,6 +201,7 @@ bool zi_params_read_aliases(const cJSON *object, const zi_parameter_alias *table
 
 /* ---- structs ---- */
 
+/* The place of a text parameter in the struct `params`. */
 static const char **text_field(const zi_parameter *p, void *params)
 {
     return (const char **)(void *)((char *)params + p->offset);
@@ -209,7 +224,7 @@ void zi_params_free_texts(const zi_parameter *table, void *params)
         if (p->type == ZI_PARAMETER_TEXT) free((char *)*text_field(p, params));
 }
 
-/* Whether the value at `at` is not 0, false or NULL. */
+/* Whether the value at `at`, whose C type follows from p->type, is not 0, false or NULL. */
 static bool has_value(const zi_parameter *p, const void *at)
 {
     switch (p->type) {
@@ -244,7 +259,8 @@ void zi_fields_add(zi_fields *fields, const zi_parameter *table, const char *nam
     fields->null &= ~bit;
 }
 
-/* The value at `at` as JSON; a seed as a string of digits. */
+/* Returns the value at `at`, whose C type follows from p->type, as new JSON: a choice by its name,
+ * a seed as a string of digits. A text of NULL gives NULL. */
 static cJSON *value_json(const zi_parameter *p, const void *at)
 {
     char digits[24];

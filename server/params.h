@@ -17,13 +17,15 @@ typedef struct {
 
 /* ---- reading ---- */
 
-/* Reads an object into the struct `out`, and marks its fields in *fields. An absent or null field
- * leaves the struct unchanged. Unknown and duplicate fields are errors. Texts in the struct are
- * borrowed from the object. */
+/* Reads an object into the struct `out`, and adds marks of its fields to *fields. An absent or null
+ * field leaves the struct unchanged. Texts in the struct are borrowed from the object. False: a
+ * field is unknown, duplicate, of the wrong type or out of range, or a required one is missing or
+ * null; *http_error is a 400, and the struct may be partly filled. */
 bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
                     zi_http_error *http_error) ZI_CHECKED;
 
-/* As zi_params_read, but ignores unknown fields and anything that is not an object. */
+/* As zi_params_read, but ignores unknown fields, and marks none. Anything that is not an object
+ * counts as read, even if a field is required. */
 bool zi_params_read_known(const cJSON *object, const zi_parameter *table, void *out,
                           zi_http_error *http_error) ZI_CHECKED;
 
@@ -36,27 +38,33 @@ typedef struct {
     bool any_multiple; /* accept any multiple; the caller rounds */
 } zi_parameter_alias;
 
-/* Reads fields by such a table; ignores all others, as zi_params_read_known does. */
+/* Reads fields by such a table, with the server's limits; ignores all others and anything that is
+ * not an object, as zi_params_read_known does. Of rows that share an offset, the last one that the
+ * object has wins. Sets no `given` flags. */
 bool zi_params_read_aliases(const cJSON *object, const zi_parameter_alias *table, void *out,
                             zi_http_error *http_error) ZI_CHECKED;
 
-/* Parses an integer from 0 to 2^64-1 in decimal digits; false: it is none. */
+/* Parses an integer from 0 to 2^64-1 in decimal digits. False: it is none; *out is unchanged. */
 bool zi_seed_parse(const char *text, uint64_t *out);
 
 /* ---- structs that were read ---- */
 
-/* Replaces the texts in the struct by copies. When out of memory it returns false; the remaining
- * texts are then NULL and those copied must still be freed with zi_params_free_texts. */
+/* Replaces the texts in the struct by copies, to be freed with zi_params_free_texts; NULL stays
+ * NULL. False: out of memory; the remaining texts are then NULL, and those copied must still be
+ * freed. */
 bool zi_params_copy_texts(const zi_parameter *table, void *params) ZI_CHECKED;
+
+/* Frees the texts in the struct, whose pointers are invalid afterwards. */
 void zi_params_free_texts(const zi_parameter *table, void *params);
 
-/* Marks the fields whose values are not 0, false or NULL. */
+/* Returns marks of the fields of the struct whose values are not 0, false or NULL. */
 zi_fields zi_params_nonzero_fields(const zi_parameter *table, const void *params);
 
-/* Marks a field as present with a value. The table must have that name. */
+/* Marks the field of that name as present, and not null. The table must have it. */
 void zi_fields_add(zi_fields *fields, const zi_parameter *table, const char *name);
 
-/* The marked fields as a JSON object; seeds are strings of digits. */
+/* Returns the marked fields as a new JSON object with the values in the struct, or null where that
+ * is marked. Seeds are strings of digits. */
 cJSON *zi_params_json(const zi_parameter *table, const void *params, const zi_fields *fields);
 
 #endif

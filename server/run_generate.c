@@ -6,8 +6,9 @@
 
 /* ---- progress of an image ---- */
 
-/* zi_request.progress: called after every layer. Returns false to stop: the job is cancelled or the
- * image skipped. */
+/* zi_request.progress, called after every layer; user: the zi_job_reporter. Publishes the progress
+ * of the job, at most four times a second and at each new stage, and once per image that its prompt
+ * is encoded. False stops: the job is cancelled or the image skipped. */
 static bool on_progress(void *user, const zi_progress *p)
 {
     static const char *const stages[] = {
@@ -34,7 +35,8 @@ static bool on_progress(void *user, const zi_progress *p)
     return true;
 }
 
-/* Sets the progress to the end of a step. */
+/* Sets step, fraction of the job and time left in reporter->progress to the end of a step.
+ * Publishes nothing. */
 static void set_step_progress(zi_job_reporter *reporter, int step)
 {
     zi_job_progress *p = &reporter->progress;
@@ -43,7 +45,8 @@ static void set_step_progress(zi_job_reporter *reporter, int step)
     p->seconds_left = (zi_monotonic_seconds() - reporter->began) / p->fraction * (1 - p->fraction);
 }
 
-/* zi_request.preview: called after every step. */
+/* zi_request.preview, called after every step; user: the zi_job_reporter. Publishes the step with
+ * the image as PNG; without it when it cannot be encoded. */
 static void on_preview(void *user, int step, const zi_image *image)
 {
     zi_job_reporter *reporter = user;
@@ -61,7 +64,8 @@ static void on_preview(void *user, int step, const zi_image *image)
 
 /* ---- an image ---- */
 
-/* Adds the image to the history and to the job. seconds: how long it took. */
+/* Adds the image with its infotext to the history and then to the job. seconds: how long it took.
+ * False: *error is set; the image may be in the history already. */
 static bool save_image(zi_job_reporter *reporter, const zi_request *request, const zi_image *image,
                        double seconds, zi_error *error)
 {
@@ -79,7 +83,9 @@ static bool save_image(zi_job_reporter *reporter, const zi_request *request, con
     return ok;
 }
 
-/* Generates and saves image number reporter->progress.image of the job. */
+/* Generates and saves image number reporter->progress.image of the job, with the job's seed plus
+ * that number - 1. False: *error is set; ZI_ERROR_CANCELLED: the job was cancelled or the image
+ * skipped. */
 static bool generate_image(zi_job_reporter *reporter, zi_error *error)
 {
     double began = zi_monotonic_seconds();

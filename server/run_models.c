@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A progress callback of the library. Returns false to stop: the job is cancelled. */
+/* A zi_progress_fn; user: the zi_job_reporter. Publishes the stage's fraction as that of the job.
+ * False stops: the job is cancelled. */
 static bool on_progress(void *user, const zi_progress *p)
 {
     zi_job_reporter *reporter = user;
@@ -14,14 +15,15 @@ static bool on_progress(void *user, const zi_progress *p)
     return true;
 }
 
-/* Has new models inspected, and tells clients. */
+/* Makes the scanner inspect new models, and publishes "models". */
 static void publish_models_changed(zi_worker *worker)
 {
     zi_scanner_wake(worker->server->scanner);
     zi_events_publish(worker->server->events, "models", NULL);
 }
 
-/* Records the name of the model that the job made; takes ownership of it. */
+/* Records the name of the model that the job made, of which this takes ownership, has the model
+ * inspected and publishes "models". */
 static void set_new_model(zi_worker *worker, zi_job *job, char *name)
 {
     zi_jobs_set_model(worker->server->jobs, job, name);
@@ -49,7 +51,9 @@ bool zi_run_convert_job(zi_worker *worker, zi_job *job, zi_error *error)
 
 /* ---- import ---- */
 
-/* zi_import_options.progress, also of the conversion after a download. */
+/* zi_import_options.progress, also of the conversion after a download; user: the zi_job_reporter.
+ * Publishes the stage and its fraction, scaled to what follows the download. False stops: the job
+ * is cancelled. */
 static bool on_import_progress(void *user, const zi_progress *p)
 {
     zi_job_reporter *reporter = user;
@@ -63,7 +67,8 @@ static bool on_import_progress(void *user, const zi_progress *p)
     return on_progress(reporter, &whole);
 }
 
-/* Import options with this layout and precision; the caller sets the source. */
+/* Returns import options that convert if a layout or precision is given, and report to reporter;
+ * the caller sets the source, name and mode. */
 static zi_import_options import_options(zi_job_reporter *reporter, zi_layout_kind layout,
                                         zi_precision precision)
 {
@@ -77,8 +82,8 @@ static zi_import_options import_options(zi_job_reporter *reporter, zi_layout_kin
                                .user = reporter};
 }
 
-/* The name of a model in the registry, in new memory: the last two components of its path
- * (models/mlx/NAME: mlx/NAME). */
+/* Returns the name of a model in the registry in new memory: the last two components of its path
+ * (models/mlx/NAME: mlx/NAME). NULL: out of memory. */
 static char *registry_name(const char *path)
 {
     const char *name = path + strlen(path);
@@ -106,7 +111,8 @@ bool zi_run_import_job(zi_worker *worker, zi_job *job, zi_error *error)
 /* The fraction of the job that the download takes when a conversion follows. */
 static const double download_share = 0.8;
 
-/* Sets progress->file to the unfinished file with the most bytes downloaded. */
+/* Sets progress->file to the name, cut if it is long, of the unfinished file with the most bytes
+ * downloaded; "": none. */
 static void set_current_file(zi_job_progress *progress, const zi_hub_progress *p)
 {
     const zi_hub_file *file = NULL;
@@ -116,7 +122,9 @@ static void set_current_file(zi_job_progress *progress, const zi_hub_progress *p
     snprintf(progress->file, sizeof progress->file, "%s", file ? file->name : "");
 }
 
-/* zi_download_options.progress. Returns false to stop: the job is cancelled. */
+/* zi_download_options.progress; user: the zi_job_reporter. Publishes bytes, current file and
+ * fraction of the job, in which a conversion that follows has its share. False stops: the job is
+ * cancelled. */
 static bool on_download_progress(void *user, const zi_hub_progress *p)
 {
     zi_job_reporter *reporter = user;
@@ -158,7 +166,8 @@ bool zi_run_download_job(zi_worker *worker, zi_job *job, zi_error *error)
 
 /* ---- verify ---- */
 
-/* A verification cannot estimate its progress, so that the fraction stays 0. */
+/* A zi_progress_fn; user: the zi_job_reporter. A verification cannot estimate its progress, so that
+ * the fraction that it publishes stays 0. False stops: the job is cancelled. */
 static bool on_verify_progress(void *user, const zi_progress *p)
 {
     zi_job_reporter *reporter = user;
@@ -182,7 +191,8 @@ bool zi_run_verify_job(zi_worker *worker, zi_job *job, zi_error *error)
 
 /* ---- enhance ---- */
 
-/* Loads the language model at path unless it is loaded already. */
+/* Loads the language model at path into worker->llm unless it is there already; frees any other
+ * first. False: *error is set and none is loaded. */
 static bool load_llm(zi_worker *worker, const char *path, zi_error *error)
 {
     if (worker->llm && !strcmp(worker->llm_path, path)) return true;
@@ -195,14 +205,15 @@ static bool load_llm(zi_worker *worker, const char *path, zi_error *error)
     return zi_llm_load(worker->server->engine, &options, &worker->llm, error);
 }
 
-/* zi_enhance_request.should_continue */
+/* zi_enhance_request.should_continue; user: the zi_job_reporter. False: the job is cancelled. */
 static bool should_continue(void *user)
 {
     const zi_job_reporter *reporter = user;
     return !atomic_load(&reporter->job->cancel);
 }
 
-/* zi_enhance_request.text: appends a piece of the answer to the job. */
+/* zi_enhance_request.text; user: the zi_job_reporter. Appends a piece of the answer to the job and
+ * publishes it. Always returns true. */
 static bool on_text(void *user, const char *text)
 {
     zi_job_reporter *reporter = user;
@@ -210,6 +221,9 @@ static bool on_text(void *user, const char *text)
     return true;
 }
 
+/* Returns the request of an enhance job, with the library's defaults for what is not given; a
+ * temperature of 0 also switches the repetition penalty off. Borrows the job's prompt; the
+ * callbacks get reporter. */
 static zi_enhance_request enhance_request(zi_job_reporter *reporter)
 {
     const zi_enhance_params *p = &reporter->job->params.enhance;

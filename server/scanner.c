@@ -34,6 +34,7 @@ struct zi_scanner {
     zi_upload *uploads; /* pending ones, oldest first */
 };
 
+/* Publishes the event "models" and notes the time in s->published_at. For the scanner's thread. */
 static void publish_models_event(zi_scanner *s)
 {
     s->published_at = zi_monotonic_seconds();
@@ -42,8 +43,9 @@ static void publish_models_event(zi_scanner *s)
 
 /* ---- inspecting ---- */
 
-/* Whether inspection should stop: for shutdown, or for uploads, since their clients wait. */
-static bool should_stop(zi_scanner *s)
+/* Whether inspection should stop: for shutdown, or for a waiting upload, since its client waits.
+ * Takes the mutex. */
+static bool should_stop_inspecting(zi_scanner *s)
 {
     pthread_mutex_lock(&s->mutex);
     bool stops = s->stopping || s->uploads;
@@ -56,17 +58,19 @@ typedef struct {
     size_t count;
 } scan_progress;
 
-/* A callback of zi_registry_inspect_all. False: stop. */
+/* A callback of zi_registry_inspect_all; user: the scan_progress. Counts the model, and publishes
+ * "models" at most once a second. False: stop inspecting. */
 static bool on_model_inspected(void *user)
 {
     scan_progress *it = user;
     it->count++;
     if (zi_monotonic_seconds() - it->scanner->published_at >= event_interval)
         publish_models_event(it->scanner);
-    return !should_stop(it->scanner);
+    return !should_stop_inspecting(it->scanner);
 }
 
-/* Inspects all models that are not known yet, until done or should_stop. */
+/* Inspects all models that are not known yet, until done or should_stop_inspecting. Publishes
+ * "models" if it has inspected any; logs an error. */
 static void inspect_all(zi_scanner *s)
 {
     scan_progress it = {.scanner = s};
@@ -79,7 +83,7 @@ static void inspect_all(zi_scanner *s)
 
 /* ---- uploads ---- */
 
-/* Writes a file's data to the disk (fsync). */
+/* Waits until a file's data is on the disk (fsync). False: *http_error is a 500. */
 static bool sync_file(const char *path, zi_http_error *http_error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -89,7 +93,8 @@ static bool sync_file(const char *path, zi_http_error *http_error)
     return ok;
 }
 
-/* Whether the file is a model, or of one component of a model. */
+/* Whether the file has the format of a model or of a component of one, though it may be damaged or
+ * unsupported. False: *http_error is filled, a 400 when the format is unknown. */
 static bool is_model(const char *path, zi_http_error *http_error)
 {
     zi_error error;
@@ -100,8 +105,9 @@ static bool is_model(const char *path, zi_http_error *http_error)
     return true;
 }
 
-/* Moves the file to its path if it is a model. Fails if the path exists; only a file system without
- * hard links may overwrite. */
+/* Moves or hard-links u->staged to u->path, synced to the disk, if it is a model; the caller
+ * removes u->staged. False: *http_error is filled, 409 when the path exists. Only a file system
+ * without hard links may overwrite. */
 static bool install_upload(zi_upload *u, zi_http_error *http_error)
 {
     if (!is_model(u->staged, http_error) || !sync_file(u->staged, http_error)) return false;
@@ -128,7 +134,9 @@ void zi_upload_release(void *upload)
     free(u);
 }
 
-/* Sets an upload's result, and drops the thread's reference. */
+/* Removes the staged file, sets an upload's result (*http_error if not ok), drops the thread's
+ * reference, with which u may be freed, and publishes "models", which resumes the waiting client.
+ */
 static void end_upload(zi_upload *u, bool ok, const zi_http_error *http_error)
 {
     zi_scanner *s = u->scanner;
@@ -142,6 +150,7 @@ static void end_upload(zi_upload *u, bool ok, const zi_http_error *http_error)
     publish_models_event(s); /* this also resumes the request that waits */
 }
 
+/* Installs an upload that is in no list any more, and ends it with the result. */
 static void run_upload(zi_upload *u)
 {
     zi_http_error http_error;
@@ -183,7 +192,8 @@ bool zi_upload_ended(zi_upload *u, const char **name, zi_http_error *http_error)
 
 /* ---- the thread ---- */
 
-/* Waits for an upload (*upload) or a request to scan (*upload is NULL). False: stop. */
+/* Waits for work and takes it: *upload becomes the oldest upload, or NULL for a request to scan.
+ * False: the thread is to stop; *upload is NULL. */
 static bool wait_for_work(zi_scanner *s, zi_upload **upload)
 {
     pthread_mutex_lock(&s->mutex);
@@ -199,6 +209,8 @@ static bool wait_for_work(zi_scanner *s, zi_upload **upload)
     return should_continue;
 }
 
+/* The thread: installs uploads and inspects new models, also after each upload, until it is to
+ * stop. user: the zi_scanner. */
 static void *scanner_main(void *user)
 {
     zi_scanner *s = user;

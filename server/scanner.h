@@ -8,30 +8,36 @@
 
 typedef struct zi_scanner zi_scanner;
 
-/* Starts the thread. *out may be set on failure, too; then call stop and free. */
+/* Starts the thread, which begins to inspect models. False: *error is set; *out may be set, too:
+ * then call stop and free. */
 bool zi_scanner_start(zi_server *server, zi_scanner **out, zi_error *error) ZI_CHECKED;
 
-/* Stops and joins the thread; pending uploads fail. The functions below may still be called. */
+/* Stops and joins the thread; uploads that wait fail with 500. The functions below may still be
+ * called. scanner may be NULL. */
 void zi_scanner_stop(zi_scanner *scanner);
+
+/* Frees the scanner, after zi_scanner_stop. scanner may be NULL. */
 void zi_scanner_free(zi_scanner *scanner);
 
-/* Makes the thread inspect models that are not known yet. It publishes the event "models" when
- * something was found. */
+/* Makes the thread inspect models that are not known yet; returns at once. The thread publishes the
+ * event "models" when it has inspected any. */
 void zi_scanner_wake(zi_scanner *scanner);
 
 /* A model file that a client has uploaded. */
 typedef struct zi_upload zi_upload;
 
 /* Hands the temporary file `staged` to the thread, which inspects it and moves it to `path`, or
- * removes it if it is not a model. Takes ownership of the three strings and the file. NULL: out of
- * memory, or the server is shutting down. */
+ * removes it if it is not a model or path exists. name: what clients call it. Takes ownership of
+ * the three strings and the file, also on failure. Release the result with zi_upload_release. NULL:
+ * out of memory, or the server is shutting down. */
 zi_upload *zi_upload_submit(zi_scanner *scanner, char *staged, char *path, char *name);
 
-/* Whether the upload has finished. *name is then the model's name, borrowed, or NULL when it failed
- * and *http_error is filled. */
+/* Whether the upload has finished; false changes nothing. *name is then the model's name, borrowed,
+ * or NULL when it failed and *http_error is filled. */
 bool zi_upload_ended(zi_upload *upload, const char **name, zi_http_error *http_error);
 
-/* Releases the caller's reference; a pending upload goes on. */
+/* Releases the caller's reference to a zi_upload; a pending upload goes on. It is freed when the
+ * thread has released its own, too. */
 void zi_upload_release(void *upload);
 
 #endif

@@ -8,6 +8,7 @@
 extern const unsigned char zi_openapi[];
 extern const size_t zi_openapi_size;
 
+/* Whether it is an int or real parameter; a seed is none. */
 static bool is_number(const zi_parameter *p)
 {
     return p->type == ZI_PARAMETER_INT || p->type == ZI_PARAMETER_REAL;
@@ -15,7 +16,8 @@ static bool is_number(const zi_parameter *p)
 
 /* ---- generation parameters ---- */
 
-/* Adds `default` (a number, choice or null) and `default_text`. */
+/* Adds `default` (a number, or the name of a choice; null: none) and `default_text` (the default in
+ * words; "": none). */
 static void add_default(cJSON *to, const zi_parameter *p)
 {
     char text[64];
@@ -27,7 +29,8 @@ static void add_default(cJSON *to, const zi_parameter *p)
     zi_json_add_text(to, "default_text", text);
 }
 
-/* Schema Parameter. */
+/* Describes a parameter as new JSON, schema Parameter, with the server's limits. What does not
+ * apply is null. */
 static cJSON *parameter_json(const zi_parameter *p)
 {
     static const char *const types[] = {
@@ -68,7 +71,7 @@ cJSON *zi_schema_parameters(void)
 
 /* ---- OpenAPI schemas ---- */
 
-/* Adds "type"; an optional field may also be null. */
+/* Adds the JSON Schema keyword "type": type, or [type, "null"] when the field is not required. */
 static void add_type(cJSON *schema, const char *type, bool required)
 {
     const char *const both[] = {type, "null"};
@@ -76,6 +79,7 @@ static void add_type(cJSON *schema, const char *type, bool required)
                           required ? cJSON_CreateString(type) : cJSON_CreateStringArray(both, 2));
 }
 
+/* Adds the JSON Schema keywords of a text field: type, minLength, maxLength. */
 static void add_text_keywords(cJSON *schema, const zi_parameter *p)
 {
     double max = zi_parameter_max(p, true);
@@ -86,6 +90,7 @@ static void add_text_keywords(cJSON *schema, const zi_parameter *p)
     if (max) cJSON_AddNumberToObject(schema, "maxLength", max);
 }
 
+/* Adds the JSON Schema keywords of a number field: type, minimum, maximum, multipleOf. */
 static void add_number_keywords(cJSON *schema, const zi_parameter *p)
 {
     add_type(schema, p->type == ZI_PARAMETER_INT ? "integer" : "number", p->required);
@@ -94,6 +99,7 @@ static void add_number_keywords(cJSON *schema, const zi_parameter *p)
     if (p->multiple) cJSON_AddNumberToObject(schema, "multipleOf", p->multiple);
 }
 
+/* Adds the JSON Schema keywords of a choice: type and enum, with null unless it is required. */
 static void add_choice_keywords(cJSON *schema, const zi_parameter *p)
 {
     cJSON *choices = zi_json_strings(p->choices);
@@ -102,7 +108,8 @@ static void add_choice_keywords(cJSON *schema, const zi_parameter *p)
     cJSON_AddItemToObject(schema, "enum", choices);
 }
 
-/* As raw text, since cJSON would round a number of 16 digits. */
+/* Adds the JSON Schema of a seed: a string of digits, an integer up to 2^53-1, or null. As raw
+ * text, since cJSON would round a number of 16 digits. */
 static void add_seed_keywords(cJSON *schema)
 {
     cJSON_AddRawToObject(schema, "oneOf",
@@ -111,7 +118,8 @@ static void add_seed_keywords(cJSON *schema)
                          "{\"type\":\"null\"}]");
 }
 
-/* Adds a description made from the row, unless openapi.json has one. */
+/* Adds a description made from help, limit and default of the row, unless the schema has one
+ * already or the row has no help. */
 static void add_description(cJSON *schema, const zi_parameter *p)
 {
     zi_text text;
@@ -129,7 +137,7 @@ static void add_description(cJSON *schema, const zi_parameter *p)
     zi_text_free(&text);
 }
 
-/* Adds type, range and description of a field to its schema. */
+/* Adds description, type and range of a field to its JSON Schema. */
 static void add_field_keywords(cJSON *schema, const zi_parameter *p)
 {
     add_description(schema, p);
@@ -153,7 +161,9 @@ static void add_field_keywords(cJSON *schema, const zi_parameter *p)
     }
 }
 
-/* Completes an object's schema from the table of its fields; openapi.json has only descriptions. */
+/* Completes an object's JSON Schema in place from the table of its fields, in the table's order;
+ * openapi.json has only descriptions. Properties that are not in the table are dropped, and other
+ * fields are forbidden. */
 static void complete_object_schema(cJSON *schema, const zi_parameter *table)
 {
     cJSON *written = cJSON_DetachItemFromObject(schema, "properties");

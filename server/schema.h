@@ -4,11 +4,11 @@
 
 #include "server/job.h"
 
-/* All generation parameters, as an array of schema Parameter in openapi.json. */
+/* Returns all generation parameters as a new JSON array of schema Parameter in openapi.json. */
 cJSON *zi_schema_parameters(void);
 
-/* The OpenAPI description as text in new memory: server/openapi.json, to which the tables of the
- * kinds of jobs add the fields of `params`. NULL when out of memory. */
+/* Returns the OpenAPI description as JSON text in new memory: server/openapi.json, to whose schemas
+ * of job params the tables of the kinds of jobs add the fields. NULL: out of memory. */
 char *zi_schema_openapi(void);
 
 #endif

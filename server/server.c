@@ -19,7 +19,8 @@ typedef struct {
     atomic_bool stopping;
 } running_server;
 
-/* Wakes up four times a second, so that it stops soon, and works once a second. */
+/* The ticker thread; user: the running_server. Once a second it closes slow connections and resumes
+ * suspended ones that are due. It checks `stopping` four times a second, so that it stops soon. */
 static void *ticker_main(void *user)
 {
     running_server *running = user;
@@ -33,7 +34,7 @@ static void *ticker_main(void *user)
     return NULL;
 }
 
-/* Creates the engine, whose prompt embeddings are cached in the output folder. */
+/* Creates s->engine by the server's options; prompt embeddings are cached in the output folder. */
 static bool create_engine(zi_server *s, zi_error *error)
 {
     zi_engine_options options = s->options.engine;
@@ -45,7 +46,8 @@ static bool create_engine(zi_server *s, zi_error *error)
     return ok;
 }
 
-/* On failure, what was started is left for zi_server_stop. */
+/* Creates the server's components and starts its threads, the HTTP server last. False: *error is
+ * set; what was started is left for zi_server_stop. */
 static bool start_components(running_server *running, zi_error *error)
 {
     zi_server *s = &running->server;

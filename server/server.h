@@ -21,14 +21,15 @@ typedef struct {
 
 typedef struct zi_server zi_server;
 
-/* Starts all threads and returns when requests are served. The strings of options must outlive the
- * server. */
+/* Starts all threads and returns when requests are served. Copies *options, but its strings must
+ * outlive the server. False: *error is set, and nothing is left running. */
 bool zi_server_start(const zi_server_options *options, zi_server **out, zi_error *error) ZI_CHECKED;
 
-/* The URL of the server, "http://127.0.0.1:7860", borrowed. */
+/* The URL of the server, such as "http://127.0.0.1:7860", with its actual port; borrowed. */
 const char *zi_server_url(const zi_server *server);
 
-/* Cancels running jobs, closes all connections and frees everything. server may be NULL. */
+/* Cancels all jobs, waits until the threads have ended, closes all connections and frees
+ * everything. server may be NULL. */
 void zi_server_stop(zi_server *server);
 
 #endif

@@ -25,7 +25,7 @@ size_t zi_event_streams_count(void)
     return atomic_load(&open_streams);
 }
 
-/* Appends an event in the format of text/event-stream. */
+/* Appends an event in the format of text/event-stream. data: one line. */
 static void print_event(uint64_t id, const char *name, const char *data, zi_text *out)
 {
     zi_text_printf(out, "id: %" PRIu64 "\nevent: %s\ndata: ", id, name);
@@ -33,14 +33,14 @@ static void print_event(uint64_t id, const char *name, const char *data, zi_text
     zi_text_puts(out, "\n\n");
 }
 
-/* Whether no event of a job follows one of this name. */
+/* Whether this is the name of a job's last event. */
 static bool is_final_event(const char *name)
 {
     return !strcmp(name, "done") || !strcmp(name, "failed") || !strcmp(name, "cancelled");
 }
 
-/* The zi_event_formatter of the native API; user: the job's id. A stream of one job ends with its
- * last event. */
+/* The zi_event_formatter of the native API; user: the stream's job id, a uint64_t *. Appends every
+ * event. False: it was the last event of the stream's one job; a stream of all jobs (0) goes on. */
 static bool format_native(void *user, const zi_event *event, zi_text *out)
 {
     uint64_t job = *(uint64_t *)user;
@@ -48,7 +48,9 @@ static bool format_native(void *user, const zi_event *event, zi_text *out)
     return !job || !is_final_event(event->name);
 }
 
-/* Appends an event "snapshot" with the jobs. False: the stream's job has ended. */
+/* zi_event_stream_options.snapshot of the native API. Appends an event "snapshot" with this job or
+ * all (0), nothing when out of memory; *cursor becomes the latest event that it includes. False:
+ * the stream's job has ended or does not exist. */
 static bool snapshot_native(void *user, zi_server *server, uint64_t job, uint64_t *cursor,
                             zi_text *out)
 {
@@ -62,7 +64,8 @@ static bool snapshot_native(void *user, zi_server *server, uint64_t job, uint64_
     return !(job && ended);
 }
 
-/* A callback of zi_events_read. False: the stream ends, or enough is pending. */
+/* A callback of zi_events_read; user: the stream. Appends an event to `pending`. False: stop
+ * reading, since the stream ends or enough is pending. */
 static bool append_event(void *user, const zi_event *event)
 {
     stream *s = user;
@@ -70,7 +73,8 @@ static bool append_event(void *user, const zi_event *event)
     return !s->ended && s->pending.size < MAX_PENDING;
 }
 
-/* Fills `pending` with new events or a snapshot. */
+/* Replaces `pending` by new events (possibly none) or, at the start and where events were lost, by
+ * a snapshot. Moves the cursor, and sets `ended` when the stream ends with it. */
 static void read_pending(stream *s)
 {
     zi_text_free(&s->pending);
@@ -86,8 +90,10 @@ static void read_pending(stream *s)
         !s->options.snapshot(s->options.user, s->server, s->options.job, &s->cursor, &s->pending);
 }
 
-/* MHD_ContentReaderCallback: sends pending bytes, or suspends the connection until there are new
- * events. */
+/* MHD_ContentReaderCallback; user: the stream. Copies pending bytes to buffer and returns their
+ * number. 0: there are none, and the connection is suspended until there are events; when it
+ * resumes without any, it sends a keep-alive comment. Ends the stream after its last event or at
+ * shutdown. */
 static ssize_t read_stream(void *user, uint64_t position, char *buffer, size_t max)
 {
     (void)position;
@@ -111,7 +117,8 @@ static ssize_t read_stream(void *user, uint64_t position, char *buffer, size_t m
     return (ssize_t)size;
 }
 
-/* MHD_ContentReaderFreeCallback: the client disconnected, or the stream has ended. */
+/* MHD_ContentReaderFreeCallback: the client has disconnected, or the stream has ended. Frees the
+ * stream and its options' user, and cancels the job if it has not ended and the options say so. */
 static void free_stream(void *user)
 {
     stream *s = user;

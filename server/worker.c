@@ -41,7 +41,7 @@ char *zi_worker_loaded_name(zi_worker *worker)
     return name;
 }
 
-/* Sets the name that clients see as loaded (NULL: none) and publishes "models". */
+/* Sets the name that clients see as loaded to a copy of name (NULL: none); publishes "models". */
 static void set_loaded(zi_worker *worker, const char *name)
 {
     pthread_mutex_lock(&worker->mutex);
@@ -93,7 +93,8 @@ bool zi_worker_load_model(zi_worker *worker, const char *name, const char *path,
 
 /* ---- the threads ---- */
 
-/* Converts an error of a job. For a missing component it adds how to start the server with one. */
+/* Converts the error of a failed job to *why. For a missing component other than the transformer it
+ * adds how to start the server with one, unless the error is about a field. */
 static void set_job_error(const zi_job *job, const zi_error *error, zi_http_error *why)
 {
     bool can_be_lent =
@@ -105,7 +106,8 @@ static void set_job_error(const zi_job *job, const zi_error *error, zi_http_erro
                           error->text);
 }
 
-/* Logs a job's result and ends it. */
+/* Logs a job's result and ends it: as done if ok, as cancelled for ZI_ERROR_CANCELLED, else as
+ * failed with *error. The caller must not use the job afterwards. */
 static void end_job(zi_worker *worker, zi_job *job, bool ok, const zi_error *error)
 {
     zi_http_error why;
@@ -124,7 +126,8 @@ static void end_job(zi_worker *worker, zi_job *job, bool ok, const zi_error *err
     zi_jobs_finish(s->jobs, job, ZI_JOB_FAILED, &why);
 }
 
-/* Runs the jobs of one queue until the server is shutting down. */
+/* A thread that runs the jobs of one queue, one after the other, until zi_jobs_close. user: its
+ * zi_worker_thread. */
 static void *worker_thread_main(void *user)
 {
     const zi_worker_thread *worker_thread = user;

@@ -26,27 +26,34 @@ struct zi_worker {
     char *loaded; /* name of `model`; NULL: none */
 };
 
-/* Starts a thread per queue. *out may be set on failure, too; then call join and free. */
+/* Starts a thread per queue, which runs jobs of server->jobs. False: *error is set; *out may be
+ * set, too: then call join (after zi_jobs_close) and free. */
 bool zi_worker_start(zi_server *server, zi_worker **out, zi_error *error) ZI_CHECKED;
 
-/* Waits until the threads have ended, after zi_jobs_close. zi_worker_loaded_name may still be
- * called. */
+/* Waits until the threads have ended; call zi_jobs_close before. zi_worker_loaded_name may still be
+ * called. worker may be NULL. */
 void zi_worker_join(zi_worker *worker);
+
+/* Frees the worker and the models in memory. The threads must have ended. worker may be NULL. */
 void zi_worker_free(zi_worker *worker);
 
 /* ---- models in memory ---- */
 
-/* The name of the loaded model in new memory, or NULL. */
+/* Returns the name of the loaded image model in new memory; NULL: none. Any thread may call it. */
 char *zi_worker_loaded_name(zi_worker *worker);
 
-/* Load options for the model at path: the server's options; --vae and --text-encoder apply only to
- * the model that the server was started with. Borrows path. */
+/* Returns load options for the model at path: those of the server, but --vae and --text-encoder
+ * only for the model that the server was started with. Borrows path and the server's strings. */
 zi_model_options zi_worker_model_options(const zi_worker *worker, const char *path);
 
-/* Loads the model at path unless it is loaded already; unloads any other first. name is what
- * clients call it. */
+/* Loads the image model at path, which clients call name, unless it is loaded already; unloads any
+ * other first, publishes "models" and logs that. False: *error is set and no image model is loaded.
+ * Only for the thread of ZI_QUEUE_COMPUTE. */
 bool zi_worker_load_model(zi_worker *worker, const char *name, const char *path,
                           zi_error *error) ZI_CHECKED;
+
+/* Frees the image model in memory and publishes "models"; without one it does nothing. Only for the
+ * thread of ZI_QUEUE_COMPUTE. */
 void zi_worker_unload_model(zi_worker *worker);
 
 /* ---- progress ---- */
@@ -62,25 +69,54 @@ typedef struct {
     bool encoded;
 } zi_job_reporter;
 
-/* Publishes the first stage of a job. */
+/* Returns a reporter whose clock starts now, and publishes the job's first stage (a constant), with
+ * fraction 0 and unknown time left. */
 zi_job_reporter zi_job_reporter_start(zi_worker *worker, zi_job *job, const char *stage);
 
-/* Publishes reporter->progress with this fraction (0 to 1) of the whole job, and estimates the time
- * left. now: even if the last update was less than 0.25 s ago. */
+/* Publishes reporter->progress with this fraction (0 to 1) of the whole job and an estimate of the
+ * time left; does nothing if the last update was less than 0.25 s ago, unless `now`. */
 void zi_job_reporter_update(zi_job_reporter *reporter, double fraction, bool now);
 
-/* Whether the last update is at least that many seconds old; if so, counts as an update now. */
+/* Whether the last update is at least that many seconds old; if so, an update counts as made now.
+ * Publishes nothing. */
 bool zi_job_reporter_is_due(zi_job_reporter *reporter, double seconds);
 
-/* ---- runners of job kinds (run_generate.c, run_models.c) ---- */
+/* ---- runners of job kinds (run_generate.c, run_models.c) ----
+ *
+ * Each runs a job whose names are resolved, reports its progress and stores its result in the job.
+ * False: it failed, or was cancelled (ZI_ERROR_CANCELLED). */
 
+/* Loads the model of a generate job, generates its images and saves each to the history and the
+ * job. An image that is skipped is left out. False: *error is set; ZI_ERROR_CANCELLED: the job was
+ * cancelled. Images that were saved stay. */
 bool zi_run_generate_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+
+/* Loads the model of a load job, unless it is in memory, in place of any other. False: *error is
+ * set. */
 bool zi_run_load_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+
+/* Frees the image model in memory, if there is one. Always succeeds. */
 bool zi_run_unload_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+
+/* Loads the language model of an enhance job unless it is loaded already, and sets the job's text
+ * to the answer; publishes pieces of it meanwhile. False: *error is set; the text may be partial,
+ * and is empty if nothing was written. */
 bool zi_run_enhance_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+
+/* Converts the model of a convert or quantize job to job->paths.new_model, and records the new
+ * model's name in the job. False: *error is set, ZI_ERROR_CANCELLED: cancelled. */
 bool zi_run_convert_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+
+/* Copies, links, moves or converts job->paths.model into the models folder, and records the new
+ * model's name in the job. False: *error is set, ZI_ERROR_CANCELLED: cancelled. */
 bool zi_run_import_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+
+/* Downloads a model into the models folder, converts it if the job has a layout or precision, and
+ * records the new model's name in the job. False: *error is set, ZI_ERROR_CANCELLED: cancelled. */
 bool zi_run_download_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
+
+/* Verifies a model and stores the checks in the job; a check that fails is not a failure of the
+ * job. False: *error is set, ZI_ERROR_CANCELLED: cancelled. */
 bool zi_run_verify_job(zi_worker *worker, zi_job *job, zi_error *error) ZI_CHECKED;
 
 #endif
