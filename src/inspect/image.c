@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The infotext's fields as an object; JSON null when it cannot be parsed. */
+/* The fields of an infotext as a new JSON object, owned by the caller; missing texts are "", the
+ * seed is text. JSON null when it cannot be parsed. */
 static cJSON *describe_infotext(const char *text)
 {
     zi_infotext_fields f;

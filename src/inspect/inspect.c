@@ -21,8 +21,8 @@ typedef struct {
     bool failed;         /* memory is short */
 } inspector;
 
-/* Adds a copy of the error: at the end if a reference model can solve it, else before all of those.
- */
+/* Adds a copy of the error to the problems: at the end if a reference model can solve it, else
+ * before all of those. Sets in->failed when memory is short. */
 static void add_problem(inspector *in, zi_error *why)
 {
     zi_problem problem = {why->code, why->subject, why->text};
@@ -31,6 +31,8 @@ static void add_problem(inspector *in, zi_error *why)
     in->failed |= !zi_inspection_add_problem(in->out, &problem, at);
 }
 
+/* Replaces *field, a text of the inspection, by a copy of text. Sets in->failed when memory is
+ * short; *field is unchanged then. */
 static void set_text(inspector *in, char **field, const char *text)
 {
     in->failed |= !zi_inspection_set(field, text);
@@ -38,8 +40,7 @@ static void set_text(inspector *in, char **field, const char *text)
 
 /* ---- tensors ---- */
 
-/* Describes how a weight's values are stored: "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64".
- */
+/* Writes how a weight's values are stored: "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64". */
 static void format_name(const zi_entry *entry, char *out, size_t size)
 {
     const char *type = zi_dtype_name(entry->tensor->type);
@@ -49,6 +50,7 @@ static void format_name(const zi_entry *entry, char *out, size_t size)
         snprintf(out, size, "%s%s", type, entry->packing == ZI_SCALED ? " scaled" : "");
 }
 
+/* The number of elements of the unpacked tensor. */
 static double count_parameters(const zi_entry *entry)
 {
     double n = 1;
@@ -56,13 +58,16 @@ static double count_parameters(const zi_entry *entry)
     return n;
 }
 
+/* Adds n parameters that are stored in a format to the summary: to its total and to its list of
+ * formats. Sets in->failed when memory is short. */
 static void add_format(inspector *in, zi_tensor_summary *out, const char *format, double n)
 {
     out->parameters += n;
     in->failed |= !zi_summary_add_format(out, format, n);
 }
 
-/* Sums up a component's tensors; parameters are counted unpacked. */
+/* Fills in the summary of a component's tensors; parameters are counted unpacked, files are all of
+ * the checkpoint's. Sets in->failed when memory is short. */
 static void summarize_component(inspector *in, const zi_weights *weights, zi_component component)
 {
     zi_tensor_summary *out = &in->out->components[component].tensors;
@@ -83,7 +88,8 @@ static void summarize_component(inspector *in, const zi_weights *weights, zi_com
     }
 }
 
-/* Sums up the tensors of a file whose model is not supported. */
+/* Fills in the summary `other` with all tensors of a file whose model is not supported; parameters
+ * are the stored elements. Sets in->failed when memory is short. */
 static void summarize_checkpoint(inspector *in, const zi_checkpoint *checkpoint)
 {
     zi_tensor_summary *out = &in->out->other;
@@ -98,8 +104,9 @@ static void summarize_checkpoint(inspector *in, const zi_checkpoint *checkpoint)
 
 /* ---- components ---- */
 
-/* Binds the weights to check that every tensor is present and fits. Takes ownership of *weights. */
-static void bind_component(inspector *in, zi_component component, zi_weights *weights)
+/* Adds a problem unless every tensor of the component is present and fits the config, and a remark
+ * when pad tokens are missing. Takes ownership of *weights. in->failed: memory is short. */
+static void check_by_binding(inspector *in, zi_component component, zi_weights *weights)
 {
     const zi_config *c = &in->config;
     zi_transformer transformer = {0};
@@ -120,8 +127,9 @@ static void bind_component(inspector *in, zi_component component, zi_weights *we
     zi_vae_free(&vae);
 }
 
-/* Describes a component and checks it by binding: faults are added to the problems, an absent one
- * is marked as missing. */
+/* Describes a component with weights: whether it is present, its tensors, its config (in->config).
+ * Faults are added to the problems, as is its absence from a folder; an absent one is marked as
+ * missing. */
 static void inspect_component(inspector *in, zi_component component)
 {
     const zi_layout *layout = zi_assembly_layout(&in->assembly, component);
@@ -132,7 +140,7 @@ static void inspect_component(inspector *in, zi_component component)
     if (zi_assembly_open(&in->assembly, component, NULL, &in->config, &weights, &why)) {
         in->configs_read |= 1 << component;
         summarize_component(in, &weights, component);
-        bind_component(in, component, &weights);
+        check_by_binding(in, component, &weights);
         return;
     }
     /* A single file need not have all components, a folder should. */
@@ -143,7 +151,8 @@ static void inspect_component(inspector *in, zi_component component)
     zi_weights_close(&weights);
 }
 
-/* Marks the tokenizer as present or missing. One that exists but does not load is a problem. */
+/* Marks the tokenizer as present or missing, by loading it. One that exists but does not load is
+ * present, and a problem. */
 static void inspect_tokenizer(inspector *in)
 {
     const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
@@ -157,6 +166,8 @@ static void inspect_tokenizer(inspector *in)
     if (!works && layout->tokenizer) add_problem(in, &why);
 }
 
+/* Marks the scheduler as present if it has a file, and reads its config. A failure of that is a
+ * problem; an absent scheduler is never marked as missing. */
 static void inspect_scheduler(inspector *in)
 {
     const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
@@ -165,7 +176,9 @@ static void inspect_scheduler(inspector *in)
     if (!zi_assembly_scheduler(&in->assembly, &in->config, &why)) add_problem(in, &why);
 }
 
-static void inspect_shapes(inspector *in)
+/* Sets native size, layers and widths of the inspection from the configs that were read. When those
+ * of transformer, text encoder and VAE were all read but do not fit each other, adds a problem. */
+static void inspect_configs(inspector *in)
 {
     const zi_config *c = &in->config;
     zi_inspection *out = in->out;
@@ -186,7 +199,8 @@ static void inspect_shapes(inspector *in)
 
 /* ---- the whole model ---- */
 
-/* Describes a model, or a file of one component, whose layout was read. */
+/* Describes a model, or a file of one component, whose layout is in in->assembly: layout,
+ * architecture, components and problems. Sets in->failed when memory is short. */
 static void inspect_model(inspector *in)
 {
     const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
@@ -201,11 +215,12 @@ static void inspect_model(inspector *in)
         inspect_component(in, (zi_component)component);
     inspect_tokenizer(in);
     inspect_scheduler(in);
-    inspect_shapes(in);
+    inspect_configs(in);
 }
 
-/* Describes a diffusers folder that did not read as a model: its layout and the pipeline class in
- * model_index.json. False: that file is absent, or (with an error) it is no valid JSON. */
+/* Describes a diffusers folder that did not read as a model: its layout, and as architecture the
+ * pipeline class in model_index.json. False: that file is absent (*error is unchanged) or no valid
+ * JSON (*error is set). */
 static bool inspect_pipeline(inspector *in, zi_error *error)
 {
     enum { MAX_INDEX = 1 << 20 };
@@ -222,7 +237,8 @@ static bool inspect_pipeline(inspector *in, zi_error *error)
     return ok;
 }
 
-/* Describes a file that did not read as a model, by its tensors. False: it is no tensor file. */
+/* Describes a file that did not read as a model, by its tensors: layout, architecture if it is
+ * recognised, `other`. False: it is no tensor file; *error is set. */
 static bool inspect_other_file(inspector *in, zi_error *error)
 {
     zi_checkpoint checkpoint;
@@ -236,7 +252,8 @@ static bool inspect_other_file(inspector *in, zi_error *error)
 }
 
 /* Describes in->out->path: as a model, or else as a diffusers folder or a tensor file, with the
- * reason as a problem. False: it is none of them, or memory is short. */
+ * reason as a problem, and computes its health. False: it is none of them, or memory is short.
+ * Frees in->assembly. error must not be NULL and may be set on success, too. */
 static bool inspect_path(inspector *in, zi_error *error)
 {
     const char *path = in->out->path;

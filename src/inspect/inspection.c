@@ -35,12 +35,14 @@ zi_inspection *zi_inspection_retain(zi_inspection *inspection)
     return inspection;
 }
 
+/* Frees what the summary has, not the struct. */
 static void free_summary(zi_tensor_summary *summary)
 {
     for (size_t i = 0; i < summary->format_count; i++) free(summary->formats[i].name);
     free(summary->formats);
 }
 
+/* Frees what the inspection has, not the struct. */
 static void free_contents(zi_inspection *in)
 {
     for (int i = 0; i < ZI_COMPONENTS; i++) free_summary(&in->components[i].tensors);
@@ -57,6 +59,7 @@ static void free_contents(zi_inspection *in)
     free(in->architecture);
 }
 
+/* Removes an owner; the last one frees the inspection. NULL: does nothing. Thread-safe. */
 void zi_inspection_free(zi_inspection *inspection)
 {
     refcounted *s = (refcounted *)inspection;
@@ -135,6 +138,8 @@ const char *zi_summary_main_format(const zi_tensor_summary *summary)
     return largest ? largest->name : NULL;
 }
 
+/* Damaged if a problem other than an unsupported kind cannot be fixed by a reference model, else
+ * unsupported if one cannot, else good or incomplete by in->usable, which must be set. */
 static zi_health compute_health(const zi_inspection *in)
 {
     bool unsupported = false;

@@ -9,11 +9,15 @@
 
 /* ---- writing ---- */
 
+/* Adds a text member to object; does nothing when text is NULL. */
 static void add_text(cJSON *object, const char *name, const char *text)
 {
     if (text) cJSON_AddStringToObject(object, name, text);
 }
 
+/* Adds the members of a summary to an object: "files", "tensors", "parameters", "bytes",
+ * "precision" (the main format) and "types" (parameters of each format). Nothing when it has no
+ * files. */
 static void write_summary(cJSON *to, const zi_tensor_summary *summary)
 {
     if (!summary->files) return;
@@ -40,6 +44,7 @@ static const struct {
 };
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
+/* Adds the integer fields in `sizes` that are not 0. */
 static void write_sizes(cJSON *root, const zi_inspection *in)
 {
     for (size_t i = 0; i < SIZES; i++) {
@@ -48,6 +53,8 @@ static void write_sizes(cJSON *root, const zi_inspection *in)
     }
 }
 
+/* Adds "components": an object with presence and tensors of each component; an empty one when the
+ * inspection has none. */
 static void write_components(cJSON *root, const zi_inspection *in)
 {
     cJSON *components = cJSON_AddObjectToObject(root, "components");
@@ -58,6 +65,7 @@ static void write_components(cJSON *root, const zi_inspection *in)
     }
 }
 
+/* Adds the arrays "missing" (names of components), "problems" and "remarks" (texts). */
 static void write_lists(cJSON *root, const zi_inspection *in)
 {
     cJSON *missing = cJSON_AddArrayToObject(root, "missing");
@@ -72,7 +80,9 @@ static void write_lists(cJSON *root, const zi_inspection *in)
         cJSON_AddItemToArray(remarks, cJSON_CreateString(in->remarks[i]));
 }
 
-static cJSON *write_view(const zi_inspection *in)
+/* The inspection as a new JSON object as users get it, owned by the caller. NULL: memory is
+ * short. */
+static cJSON *view_json(const zi_inspection *in)
 {
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "path", in->path);
@@ -92,7 +102,7 @@ static cJSON *write_view(const zi_inspection *in)
 
 char *zi_inspection_json(const zi_inspection *inspection)
 {
-    cJSON *root = write_view(inspection);
+    cJSON *root = view_json(inspection);
     char *text = cJSON_Print(root);
     cJSON_Delete(root);
     return text;
@@ -101,7 +111,7 @@ char *zi_inspection_json(const zi_inspection *inspection)
 /* The JSON for users, with the fields that it leaves out added. */
 cJSON *zi_inspection_to_json(const zi_inspection *in)
 {
-    cJSON *root = write_view(in), *causes = cJSON_AddArrayToObject(root, "causes");
+    cJSON *root = view_json(in), *causes = cJSON_AddArrayToObject(root, "causes");
     cJSON_AddNumberToObject(root, "kind", in->kind);
     cJSON_AddBoolToObject(root, "has_components", in->has_components);
     for (size_t i = 0; i < in->problem_count; i++) {
@@ -134,24 +144,28 @@ char *zi_verification_json(const zi_verification *verification)
 
 /* ---- reading ---- */
 
+/* A text member, borrowed from object; NULL: absent or no text. */
 static const char *string_field(const cJSON *object, const char *name)
 {
     return cJSON_GetStringValue(zi_json_find(object, name));
 }
 
+/* A number member; 0 when it is absent or no number. */
 static double number_field(const cJSON *object, const char *name)
 {
     const cJSON *item = zi_json_find(object, name);
     return cJSON_IsNumber(item) ? item->valuedouble : 0;
 }
 
-/* The field's value, or 0 when it is absent, negative or no int. */
+/* An integer member; 0 when it is absent, negative or no int. */
 static int int_field(const cJSON *object, const char *name)
 {
     const cJSON *item = zi_json_find(object, name);
     return zi_json_is_int(item, 0, INT_MAX) ? item->valueint : 0;
 }
 
+/* Reads what write_summary wrote into *out, which must be {0}. Numbers that are absent become 0.
+ * False: memory is short; what *out has is still to be freed. */
 static bool read_summary(const cJSON *from, zi_tensor_summary *out)
 {
     const cJSON *type;
@@ -165,6 +179,8 @@ static bool read_summary(const cJSON *from, zi_tensor_summary *out)
     return ok;
 }
 
+/* Reads has_components and presence, tensors and absence of each component; without components,
+ * `other`. Names it does not know are ignored. False: memory is short. */
 static bool read_components(const cJSON *root, zi_inspection *in)
 {
     const cJSON *components = zi_json_find(root, "components"), *missing;
@@ -186,6 +202,8 @@ static bool read_components(const cJSON *root, zi_inspection *in)
     return ok && (in->has_components || read_summary(root, &in->other));
 }
 
+/* Adds the problems in their order: texts from "problems", codes and subjects from "causes". False:
+ * these do not match, or memory is short. */
 static bool read_problems(const cJSON *root, zi_inspection *in)
 {
     const cJSON *text = zi_json_find(root, "problems"), *cause = zi_json_find(root, "causes");
@@ -202,6 +220,8 @@ static bool read_problems(const cJSON *root, zi_inspection *in)
     return !text && !cause;
 }
 
+/* Reads all fields but path into *in, a new inspection, and computes its health. False: no valid
+ * inspection, or memory is short; the caller frees *in. */
 static bool read_fields(const cJSON *root, zi_inspection *in)
 {
     const cJSON *remark;
