@@ -20,7 +20,8 @@ typedef struct {
 
 /* ---- names ---- */
 
-/* NAME of OWNER/NAME, in new memory; NULL (with an error) on failure. */
+/* Returns NAME of options->repo (OWNER/NAME, or the default repository), in new memory; NULL, with
+ * an error, on failure. */
 static char *repo_base_name(const zi_download_options *options, zi_error *error)
 {
     zi_repo_id id;
@@ -31,7 +32,8 @@ static char *repo_base_name(const zi_download_options *options, zi_error *error)
     return base;
 }
 
-/* Sets all names and paths of the download. */
+/* Sets base, name, the import's source, name and convert, and the paths of the partial download.
+ * Creates nothing. The caller frees them, after a failure, too. */
 static bool set_names(model_download *d, zi_error *error)
 {
     d->base = repo_base_name(d->options, error);
@@ -44,10 +46,10 @@ static bool set_names(model_download *d, zi_error *error)
            (d->name || zi_error_no_memory(error, strlen(d->base)));
 }
 
-/* Sets *path to the target of the result, in new memory, and checks that it is free. Without a
- * conversion this is a guess (a diffusers folder), because the section is known after the download.
- */
-static bool result_path(const model_download *d, char **path, zi_error *error)
+/* Sets *path to the target of the result, in new memory, makes its section's folder, and fails if
+ * the target exists. Without a conversion it is a guess (a diffusers folder): the section is known
+ * only after the download. */
+static bool make_result_path(const model_download *d, char **path, zi_error *error)
 {
     zi_layout_kind layout = d->import.layout ? d->import.layout : ZI_LAYOUT_DIFFUSERS;
     return zi_import_target_path(d->registry, &d->import, zi_section_of_layout(layout), path,
@@ -56,7 +58,8 @@ static bool result_path(const model_download *d, char **path, zi_error *error)
 
 /* ---- downloading ---- */
 
-/* Progress of the download; cancels it when the conversion has failed. */
+/* Download callback: passes progress on to the caller's callback. False, which cancels the
+ * download: that callback returned false, or the conversion has failed. */
 static bool report_download(void *user, const zi_hub_progress *progress)
 {
     const model_download *d = user;
@@ -65,8 +68,9 @@ static bool report_download(void *user, const zi_hub_progress *progress)
            (!o->progress || o->progress(o->user, progress));
 }
 
-/* Downloads into the partial download's folder. *converted: the converted model, owned by
- * d->conversion, or NULL if the original is to be imported. */
+/* Locks the partial download's folder and downloads into it, converting on the way if possible.
+ * *converted: the converted model, owned by d->conversion, or NULL if `original`, which is set, is
+ * to be imported. */
 static bool download_files(model_download *d, zi_download_result *original, const char **converted,
                            zi_error *error)
 {
@@ -84,7 +88,8 @@ static bool download_files(model_download *d, zi_download_result *original, cons
 
 /* ---- putting the result into its place ---- */
 
-/* Imports the original: moves it, or copies it if it lies in the hub's cache. */
+/* Imports the downloaded model, with a conversion if wanted: moves it, or copies it if it lies in
+ * the hub's cache. *path: where it is, in new memory. */
 static bool import_original(const model_download *d, const zi_download_result *original,
                             char **path, zi_error *error)
 {
@@ -94,14 +99,14 @@ static bool import_original(const model_download *d, const zi_download_result *o
     return zi_registry_import(d->registry, &o, path, error);
 }
 
-/* Moves the converted model to its place. */
+/* Moves the converted model to its place. *path: where that is, in new memory. */
 static bool move_converted(const model_download *d, const char *converted, char **path,
                            zi_error *error)
 {
     zi_import_options o = d->import;
     char *to = NULL;
     o.source = converted;
-    if (!result_path(d, &to, error)) return false;
+    if (!make_result_path(d, &to, error)) return false;
     if (zi_import_move_source(&o, to, error)) {
         *path = to;
         return true;
@@ -110,12 +115,15 @@ static bool move_converted(const model_download *d, const char *converted, char 
     return false;
 }
 
+/* Takes the model from the hub's cache or downloads it, converts it if wanted, and moves it to its
+ * place, whose path becomes out->path, in new memory. Then deletes the partial download, which
+ * stays after a failure. */
 static bool run_download(model_download *d, zi_download_result *out, zi_error *error)
 {
     const zi_download_options *o = d->options;
     const char *converted = NULL;
     char *path = NULL;
-    if (!set_names(d, error) || !result_path(d, &path, error)) return false;
+    if (!set_names(d, error) || !make_result_path(d, &path, error)) return false;
     free(path);
     path = NULL;
     bool ok = o->file || zi_hub_find_cached(&o->hub, o->repo, &out->path, error);

@@ -21,7 +21,8 @@ static const struct {
 };
 enum { CHOICES = sizeof choices / sizeof *choices };
 
-/* Bytes of memory that this process may use: the machine's, or what control groups leave of it. */
+/* Returns the bytes of memory that this process can use without swapping: what is free now, within
+ * the limits of control groups, and at most the machine's memory. */
 static uint64_t usable_memory(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);

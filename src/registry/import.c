@@ -17,6 +17,8 @@
 
 /* ---- detecting the section ---- */
 
+/* Whether path loads as a language model; reads its files. False also when that fails for another
+ * reason. */
 static bool is_language_model(const char *path)
 {
     zi_inspection *inspection = NULL;
@@ -25,8 +27,9 @@ static bool is_language_model(const char *path)
     return is;
 }
 
-/* Fails, with its first problem, for a damaged or unsupported model. */
-static bool section_of(const zi_inspection *in, zi_section *section, zi_error *error)
+/* Sets *section by layout: MLX or mflux, else folder or file. Fails for a damaged or unsupported
+ * model, with the text of its first problem. */
+static bool section_of_image_model(const zi_inspection *in, zi_section *section, zi_error *error)
 {
     const char *layout = in->layout ? in->layout : "";
     bool unsupported = in->health == ZI_HEALTH_UNSUPPORTED;
@@ -45,7 +48,7 @@ bool zi_registry_detect_section(const char *path, zi_section *section, zi_error 
     zi_error why = {0};
     bool ok = zi_inspect(path, &in, &why);
     bool is_image_model = ok && in->components[ZI_COMPONENT_TRANSFORMER].present;
-    ok = ok && section_of(in, section, &why);
+    ok = ok && section_of_image_model(in, section, &why);
     /* A text encoder with a tokenizer is a language model, too. */
     if (!is_image_model && is_language_model(path)) {
         *section = ZI_SECTION_PROMPT_ENHANCER;
@@ -56,7 +59,7 @@ bool zi_registry_detect_section(const char *path, zi_section *section, zi_error 
     return ok;
 }
 
-/* ---- copy_job ---- */
+/* ---- copying, linking, moving ---- */
 
 typedef struct {
     const char *from;
@@ -65,7 +68,8 @@ typedef struct {
     uint64_t done, total;
 } copy_job;
 
-/* zi_copy_progress_fn */
+/* zi_copy_progress_fn: adds bytes to c->done and reports the fraction to the caller's callback.
+ * False: it cancels. */
 static bool report_copied(void *user, uint64_t bytes)
 {
     copy_job *c = user;
@@ -75,8 +79,9 @@ static bool report_copied(void *user, uint64_t bytes)
     return !c->options->progress || c->options->progress(c->options->user, &progress);
 }
 
-/* Makes the missing subfolders of the copy that a file NAME needs. */
-static bool add_folders(copy_job *c, const char *name, zi_error *error)
+/* Makes the missing subfolders of the copy that the file `name` (relative to it) needs, and
+ * registers them for removal if the copy is discarded. */
+static bool make_subfolders(copy_job *c, const char *name, zi_error *error)
 {
     for (const char *slash = name; (slash = strchr(slash, '/')); slash++) {
         size_t length = (size_t)(slash - name);
@@ -93,31 +98,35 @@ static bool add_folders(copy_job *c, const char *name, zi_error *error)
     return true;
 }
 
-/* zi_walk_files_fn */
-static bool copy_file(void *user, const char *name, const struct stat *st, zi_error *error)
+/* zi_walk_files_fn: copies the file `name` of the source folder to the same place in the copy. */
+static bool copy_walked_file(void *user, const char *name, const struct stat *st, zi_error *error)
 {
     copy_job *c = user;
     (void)st;
     char *from = zi_path_join(c->from, name);
     bool ok = from || zi_error_no_memory(error, strlen(name));
-    ok = ok && add_folders(c, name, error);
+    ok = ok && make_subfolders(c, name, error);
     const char *to = ok ? zi_output_folder_add_path(c->folder, name, error) : NULL;
     ok = to && zi_copy_file(from, to, report_copied, c, error);
     free(from);
     return ok;
 }
 
+/* Copies the folder c->from to `to`, atomically: without names that begin with a dot, and with
+ * links followed. Fails if `to` exists and is not an empty folder. */
 static bool copy_folder(copy_job *c, const char *to, zi_error *error)
 {
     zi_output_folder folder;
     if (!zi_output_folder_open(&folder, to, error)) return false;
     c->folder = &folder;
-    if (zi_walk_files(c->from, copy_file, c, error)) return zi_output_folder_commit(&folder, error);
+    if (zi_walk_files(c->from, copy_walked_file, c, error))
+        return zi_output_folder_commit(&folder, error);
     zi_output_folder_discard(&folder);
     return false;
 }
 
-/* Copies a file or folder to the target, atomically, and removes stale temporaries there. */
+/* Copies options->source, a file or folder, to the target path, atomically. First removes stale
+ * temporaries of this target and checks the free disk space. */
 static bool copy_source(const zi_import_options *o, const char *to, zi_error *error)
 {
     copy_job c = {.from = o->source, .options = o};
@@ -130,6 +139,8 @@ static bool copy_source(const zi_import_options *o, const char *to, zi_error *er
                                  : zi_copy_file(o->source, to, report_copied, &c, error));
 }
 
+/* Creates a symbolic link at `to` to the absolute, resolved path of `from`. Fails if `from` is
+ * missing or `to` exists. */
 static bool make_link(const char *from, const char *to, zi_error *error)
 {
     char *whole = realpath(from, NULL);
@@ -163,13 +174,15 @@ zi_section zi_section_of_layout(zi_layout_kind layout)
                                            : ZI_SECTION_COMFYUI;
 }
 
-/* File name extension of converted models; "" for folder layouts. */
+/* Returns the file name extension of converted models, with its dot; "" for folder layouts and
+ * ZI_LAYOUT_SAME. A constant. */
 static const char *extension_of(zi_layout_kind layout)
 {
     return layout == ZI_LAYOUT_COMFYUI ? ".safetensors" : layout == ZI_LAYOUT_GGUF ? ".gguf" : "";
 }
 
-/* The source's base name; without its extension if the file is converted. */
+/* Returns the source's base name in new memory, without its extension if a file is converted; NULL:
+ * out of memory. */
 static char *source_name(const zi_import_options *o)
 {
     char *base = zi_path_basename(o->source);
@@ -193,7 +206,8 @@ char *zi_import_target_name(const zi_import_options *o)
     return zi_text_take(&text);
 }
 
-/* Fails if path exists. The error proposes a free name: NAME-2, NAME-3, ... */
+/* Fails with ZI_ERROR_EXISTS if something, or a dangling link, is at path, whose last component is
+ * name. The error proposes a free name: NAME-2, NAME-3, ..., before a file's extension. */
 static bool check_name_free(const char *path, const char *name, zi_error *error)
 {
     struct stat st;
@@ -235,7 +249,8 @@ bool zi_import_target_path(const zi_registry *registry, const zi_import_options 
     return ok;
 }
 
-/* Converts, links, moves or copies the source to the target path, as the options say. */
+/* Converts, links, moves or copies the source to the target path, as the options say; with convert,
+ * the mode is ignored. */
 static bool write_target(const zi_import_options *o, const char *to, zi_error *error)
 {
     zi_convert_options convert = {.source = o->source,
@@ -252,7 +267,8 @@ static bool write_target(const zi_import_options *o, const char *to, zi_error *e
                                        : copy_source(o, to, error);
 }
 
-/* Fails if the folder prompt_enhancer is itself a language model: it cannot hold another one. */
+/* Fails if the folder prompt_enhancer is itself a language model (it has a config.json): then it
+ * cannot hold another one. */
 static bool check_no_language_model(const zi_registry *registry, zi_error *error)
 {
     char *config = NULL, *dir = zi_path_join(registry->options.folder, "prompt_enhancer");

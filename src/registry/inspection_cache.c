@@ -38,7 +38,7 @@ struct zi_inspection_cache {
 #define CHANGED st_ctim
 #endif
 
-/* Continues an FNV-1a hash. */
+/* Continues an FNV-1a hash with `size` bytes of data; returns the new hash. */
 static uint64_t fnv1a(uint64_t hash, const void *data, size_t size)
 {
     const uint8_t *bytes = data;
@@ -46,8 +46,10 @@ static uint64_t fnv1a(uint64_t hash, const void *data, size_t size)
     return hash;
 }
 
-/* Adds one file to a zi_files_state. Hashes are summed, because folders list files in any order. */
-static bool add_file(void *user, const char *name, const struct stat *st, zi_error *error)
+/* zi_walk_files_fn; user: a zi_files_state, to which it adds the file's size and its hash of name,
+ * size and time of change. Hashes are summed, because folders list files in any order. Always true.
+ */
+static bool add_file_state(void *user, const char *name, const struct stat *st, zi_error *error)
 {
     zi_files_state *state = user;
     const int64_t facts[] = {(int64_t)st->st_size, (int64_t)st->CHANGED.tv_sec,
@@ -62,11 +64,11 @@ static bool add_file(void *user, const char *name, const struct stat *st, zi_err
 bool zi_files_state_read(const char *path, zi_files_state *out, zi_error *error)
 {
     *out = (zi_files_state){0};
-    return zi_walk_files(path, add_file, out, error);
+    return zi_walk_files(path, add_file_state, out, error);
 }
 
-/* The absolute path in new memory; a link as last component is not resolved. NULL: its folder is
- * gone. */
+/* Returns the absolute path in new memory, links resolved except for the last component. NULL: its
+ * folder is gone, or memory is short. */
 static char *absolute_path(const char *path)
 {
     char *folder = zi_path_dirname(path), *name = zi_path_basename(path);
@@ -80,6 +82,8 @@ static char *absolute_path(const char *path)
 
 /* ---- entries; called with the mutex held ---- */
 
+/* Returns the entry of an absolute path that was inspected as `path`; NULL: there is none. It is
+ * valid until entries are added. */
 static cache_entry *find_entry(const zi_inspection_cache *cache, const char *absolute,
                                const char *path)
 {
@@ -90,7 +94,8 @@ static cache_entry *find_entry(const zi_inspection_cache *cache, const char *abs
     return NULL;
 }
 
-/* Takes over the strings and the inspection. False: memory is short, and nothing is taken over. */
+/* Appends a copy of the struct, whose string and inspection the cache then owns. False: memory is
+ * short, and they stay the caller's. */
 static bool add_entry(zi_inspection_cache *cache, const cache_entry *added)
 {
     cache_entry *more = realloc(cache->entries, (cache->count + 1) * sizeof *more);
@@ -100,13 +105,15 @@ static bool add_entry(zi_inspection_cache *cache, const cache_entry *added)
     return true;
 }
 
+/* Frees the entry's string and drops its reference to the inspection, not the struct. NULL members
+ * are allowed. */
 static void free_entry(cache_entry *r)
 {
     free(r->absolute_path);
     zi_inspection_free(r->inspection);
 }
 
-/* Adds an entry from JSON; ignores an invalid one. */
+/* Adds an entry from JSON; an invalid one, or one for which memory is short, is ignored. */
 static void read_entry(zi_inspection_cache *cache, const cJSON *json)
 {
     const char *place = cJSON_GetStringValue(zi_json_find(json, "place"));
@@ -117,8 +124,9 @@ static void read_entry(zi_inspection_cache *cache, const cJSON *json)
     if (!r.absolute_path || !r.inspection || !add_entry(cache, &r)) free_entry(&r);
 }
 
-/* Reads the file, once. */
-static void load(zi_inspection_cache *cache)
+/* Reads the file and adds its entries, unless that was done before. A missing, damaged or other
+ * version's file adds none; `loaded` becomes true in any case. */
+static void load_file_once(zi_inspection_cache *cache)
 {
     cJSON *root = NULL;
     const cJSON *json;
@@ -158,7 +166,7 @@ zi_inspection *zi_inspection_cache_get(zi_inspection_cache *cache, const char *p
     char *place = absolute_path(path);
     if (!place) return NULL;
     pthread_mutex_lock(&cache->mutex);
-    load(cache);
+    load_file_once(cache);
     const cache_entry *r = find_entry(cache, place, path);
     bool fresh = r && r->fingerprint == state->fingerprint;
     zi_inspection *inspection = fresh ? zi_inspection_retain(r->inspection) : NULL;
@@ -172,7 +180,7 @@ void zi_inspection_cache_put(zi_inspection_cache *cache, const char *path,
 {
     cache_entry added = {absolute_path(path), state->fingerprint, zi_inspection_retain(inspection)};
     pthread_mutex_lock(&cache->mutex);
-    load(cache);
+    load_file_once(cache);
     cache_entry *old = added.absolute_path ? find_entry(cache, added.absolute_path, path) : NULL;
     bool kept = old || (added.absolute_path && add_entry(cache, &added));
     if (old) {
@@ -187,7 +195,8 @@ void zi_inspection_cache_put(zi_inspection_cache *cache, const char *path,
 
 /* ---- the file ---- */
 
-/* Appends an entry to a JSON array, unless its model is gone or its text is not valid UTF-8. */
+/* Appends an entry to the text of a JSON array, unless its model is gone or its JSON is not valid
+ * UTF-8. */
 static void append_entry(const cache_entry *r, zi_text *out)
 {
     char state[20];
@@ -206,7 +215,8 @@ static void append_entry(const cache_entry *r, zi_text *out)
     cJSON_free(text);
 }
 
-/* The file's text, in new memory; NULL: memory is short. */
+/* Returns the file's text, in new memory; NULL: memory is short, or it exceeds MAX_FILE. The mutex
+ * is held. */
 static char *format_file(const zi_inspection_cache *cache)
 {
     zi_text text;

@@ -9,33 +9,36 @@
 
 typedef struct zi_inspection_cache zi_inspection_cache;
 
-/* Creates a cache that is stored in a JSON file; file is borrowed, NULL: kept in memory only. The
- * file is read on first use. A damaged one, or one of another version, counts as empty. NULL:
- * memory is short. */
+/* Creates a cache that is stored in a JSON file; the name `file` is borrowed, NULL: kept in memory
+ * only. The file is read on first use. A damaged one, or one of another version, counts as empty.
+ * NULL: memory is short. */
 zi_inspection_cache *zi_inspection_cache_create(const char *file);
+
+/* Frees the cache without saving it. NULL is allowed. */
 void zi_inspection_cache_free(zi_inspection_cache *cache);
 
 /* State of the files at or below a path. */
 typedef struct {
-    uint64_t fingerprint; /* hash of names, sizes and times, not of contents */
+    uint64_t fingerprint; /* hash of names, sizes and times of change, not of contents */
     uint64_t bytes;       /* sum of sizes */
 } zi_files_state;
 
-/* Walks the path (stat only). False when something cannot be read. */
+/* Sets *out for all regular files at or below path (stat only), without names that begin with a
+ * dot. False: something cannot be read; *out is then partial. */
 bool zi_files_state_read(const char *path, zi_files_state *out, zi_error *error) ZI_CHECKED;
 
-/* The inspection of the path if it was made with this state, as a reference that the caller frees;
- * NULL: none. */
+/* Returns the inspection of the path, spelled like this, if it was made with this state, as a
+ * reference that the caller frees; NULL: none. Reads the cache's file on first use. */
 zi_inspection *zi_inspection_cache_get(zi_inspection_cache *cache, const char *path,
                                        const zi_files_state *state);
 
-/* Stores an inspection, replacing an older one of the path. Takes a reference of its own. When
- * memory is short it is not stored. */
+/* Stores an inspection in memory, replacing an older one of the path; zi_inspection_cache_save
+ * writes it. Takes a reference of its own. When memory is short it is not stored. */
 void zi_inspection_cache_put(zi_inspection_cache *cache, const char *path,
                              const zi_files_state *state, zi_inspection *inspection);
 
-/* Writes the file if entries have changed, without those whose path is gone. Errors are ignored:
- * models are then inspected again. */
+/* Writes the file, atomically, if entries have changed since the last save, without those whose
+ * path is gone. Errors are ignored: models are then inspected again. */
 void zi_inspection_cache_save(zi_inspection_cache *cache);
 
 #endif

@@ -10,9 +10,9 @@
 
 /* ---- inspections ---- */
 
-/* Inspects a model as an image model or as a language model. In the hub's cache, which has models
- * of all kinds, the files decide which. A model that cannot be read gives an inspection that says
- * so; false only when memory is short. The caller frees *out. */
+/* Inspects a model as an image model or, in prompt_enhancer, as a language model. In the hub's
+ * cache, which has models of all kinds, the files decide which. A model that cannot be read gives
+ * an inspection that says so; false only when memory is short. The caller frees *out. */
 static bool inspect_as_section(zi_section section, const char *path, zi_inspection **out,
                                zi_error *error)
 {
@@ -32,14 +32,16 @@ static bool inspect_as_section(zi_section section, const char *path, zi_inspecti
     return *out || zi_error_no_memory(error, sizeof **out);
 }
 
-/* False: a snapshot in the hub's cache lacks files, because a program is downloading it. */
+/* False: the model is a snapshot in the hub's cache that lacks files, as while a program is
+ * downloading it. Models elsewhere always count as complete. */
 static bool is_complete(const zi_model_location *entry)
 {
     return entry->section != ZI_SECTION_HUB || zi_snapshot_is_complete(entry->path);
 }
 
-/* Inspects the models that are not in the cache, and adds them. inspected as for
- * zi_registry_inspect_all. */
+/* Inspects the models that are not in the cache, and puts them there. Skips unreadable and
+ * incomplete ones. inspected (may be NULL) is called after each; its false ends this with
+ * ZI_ERROR_CANCELLED. */
 static bool inspect_unknown(zi_registry *r, const zi_model_locations *all,
                             bool (*inspected)(void *user), void *user, zi_error *error)
 {
@@ -70,9 +72,9 @@ bool zi_registry_inspect_all(zi_registry *r, bool (*inspected)(void *user), void
     return ok;
 }
 
-/* The cached inspection of a path, to be freed; NULL: none. For files that cannot be read it is a
- * failed inspection. *bytes: size of the files. */
-static zi_inspection *find_cached(zi_registry *r, const char *path, uint64_t *bytes)
+/* Returns the cached inspection of a path, to be freed; NULL: none. For files that cannot be read
+ * it is a failed inspection. *bytes: size of the files, 0 if they cannot be read. */
+static zi_inspection *cached_or_failed_inspection(zi_registry *r, const char *path, uint64_t *bytes)
 {
     zi_error why;
     zi_files_state state;
@@ -85,12 +87,12 @@ static zi_inspection *find_cached(zi_registry *r, const char *path, uint64_t *by
 zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *path)
 {
     uint64_t bytes;
-    return find_cached(registry, path, &bytes);
+    return cached_or_failed_inspection(registry, path, &bytes);
 }
 
 /* ---- the list ---- */
 
-/* Models in the hub's cache that have not been inspected are ZI_MODEL_OTHER. */
+/* The kind by section; in the hub's cache by inspection, and ZI_MODEL_OTHER without one. */
 static zi_model_kind kind_of(const zi_registry_entry *entry)
 {
     if (entry->section == ZI_SECTION_PROMPT_ENHANCER) return ZI_MODEL_LANGUAGE;
@@ -98,12 +100,13 @@ static zi_model_kind kind_of(const zi_registry_entry *entry)
     return entry->inspection ? entry->inspection->kind : ZI_MODEL_OTHER;
 }
 
-/* Appends an entry, which takes over name and path. Skips models of other kinds and incomplete
- * ones. */
+/* Appends an entry to `out`, which has room for it and takes over *from, then zeroed. Skips, and
+ * leaves *from: in the hub's cache, models of other kinds, and incomplete ones without an
+ * inspection. */
 static void add_entry(zi_registry *r, zi_model_location *from, zi_registry_list *out)
 {
     zi_registry_entry entry = {.name = from->name, .path = from->path, .section = from->section};
-    entry.inspection = find_cached(r, from->path, &entry.bytes);
+    entry.inspection = cached_or_failed_inspection(r, from->path, &entry.bytes);
     entry.kind = kind_of(&entry);
     entry.is_default = out->default_name && !strcmp(out->default_name, entry.name);
     bool other = entry.inspection && entry.kind == ZI_MODEL_OTHER;
@@ -121,6 +124,8 @@ typedef struct {
     bool failed; /* memory is short */
 } partial_list;
 
+/* Appends an unfinished model with a copy of its name; sets reader->failed when memory is short.
+ * download: as in zi_partial_model. */
 static void add_partial(partial_list *reader, const char *name, uint64_t bytes, bool download)
 {
     zi_registry_list *list = reader->list;
@@ -135,11 +140,13 @@ static void add_partial(partial_list *reader, const char *name, uint64_t bytes, 
     reader->failed = true;
 }
 
+/* zi_partial_download_fn; user: the partial_list. */
 static void add_partial_download(void *user, const char *name, uint64_t bytes)
 {
     add_partial(user, name, bytes, true);
 }
 
+/* zi_stale_temporary_fn; user: the partial_list. */
 static void add_stale_temporary(void *user, const char *name, uint64_t bytes)
 {
     add_partial(user, name, bytes, false);

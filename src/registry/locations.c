@@ -37,8 +37,8 @@ void zi_model_locations_free(zi_model_locations *names)
     *names = (zi_model_locations){0};
 }
 
-/* Appends a location; takes over name and path, also on failure. NULL for one of them: memory is
- * short. */
+/* Appends a location; takes over name and path, also on failure. False: memory is short, which a
+ * NULL name or path counts as, too. */
 static bool append_location(zi_model_locations *names, zi_section section, char *name, char *path,
                             zi_error *error)
 {
@@ -54,7 +54,8 @@ static bool append_location(zi_model_locations *names, zi_section section, char 
     return true;
 }
 
-static int compare_names(const void *a, const void *b)
+/* For qsort: by section, then by name in byte order. */
+static int compare_locations(const void *a, const void *b)
 {
     const zi_model_location *x = a, *y = b;
     return x->section != y->section ? (int)x->section - (int)y->section : strcmp(x->name, y->name);
@@ -62,6 +63,7 @@ static int compare_names(const void *a, const void *b)
 
 /* ---- the models folder ---- */
 
+/* Whether the part of name from its last dot on is `extension` (with the dot), case-sensitive. */
 static bool has_extension(const char *name, const char *extension)
 {
     const char *dot = strrchr(name, '.');
@@ -76,8 +78,8 @@ bool zi_path_may_be_model(const char *path, const char *name)
            zi_is_file(path);
 }
 
-/* Whether a name from an untrusted client is a plain file name: no slash, control character or
- * leading dot, valid UTF-8. */
+/* Whether a name from an untrusted client is a plain file name: 1 to MAX_NAME bytes, no slash,
+ * backslash or control character, no leading dot, valid UTF-8. */
 static bool is_plain_name(const char *name)
 {
     size_t length = strlen(name);
@@ -87,7 +89,8 @@ static bool is_plain_name(const char *name)
     return zi_utf8_valid(name, length);
 }
 
-/* The real path, in new memory, if it lies within root; else NULL. root NULL: NULL. */
+/* Returns the real path, in new memory, if it exists and lies below root (itself a real path), else
+ * NULL. root NULL: NULL. */
 static char *real_path_within(const char *root, const char *path)
 {
     size_t length = root ? strlen(root) : 0;
@@ -97,15 +100,17 @@ static char *real_path_within(const char *root, const char *path)
     return NULL;
 }
 
-/* The path for callers, in new memory. With names_only it is the real path, and NULL if it leads
- * out of the models folder or its name is not plain. NULL also when memory is short. */
+/* Returns the path for callers, in new memory: as it is or, with names_only, the real path. NULL:
+ * names_only is set, and it leads out of the models folder or `name` is not plain; or memory is
+ * short. */
 static char *allowed_path(const zi_registry *r, const char *path, const char *name)
 {
     if (!r->options.names_only) return strdup(path);
     return is_plain_name(name) ? real_path_within(r->root, path) : NULL;
 }
 
-/* Adds FOLDER/SECTION/NAME (name "": FOLDER/SECTION itself) if it may be a model. */
+/* Appends dir/name to *out as "SECTION/NAME" (name "": dir itself, as "SECTION") if it may be a
+ * model; else does nothing and returns true. False: out of memory. */
 static bool add_if_model(const zi_registry *r, zi_section section, const char *dir,
                          const char *name, zi_model_locations *out, zi_error *error)
 {
@@ -121,7 +126,8 @@ static bool add_if_model(const zi_registry *r, zi_section section, const char *d
                            allowed, error);
 }
 
-/* Whether the section's folder is itself a model: a language model may lie in prompt_enhancer. */
+/* Whether the section's folder `dir` is itself a model, since it has a config.json: a language
+ * model may lie in prompt_enhancer. */
 static bool is_model_folder(const char *dir)
 {
     char *config = zi_path_join(dir, "config.json");
@@ -130,7 +136,8 @@ static bool is_model_folder(const char *dir)
     return is;
 }
 
-/* A missing folder has no models. */
+/* Appends all models of the section's folder, or the folder itself if that is a language model. A
+ * missing folder has no models. False: out of memory. */
 static bool add_section(const zi_registry *r, zi_section section, zi_model_locations *out,
                         zi_error *error)
 {
@@ -148,6 +155,7 @@ static bool add_section(const zi_registry *r, zi_section section, zi_model_locat
     return ok;
 }
 
+/* Appends the models of all sections of the models folder, unsorted. False: out of memory. */
 static bool add_models_folder(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     bool ok = true;
@@ -162,7 +170,7 @@ bool zi_registry_find_in_folder(const zi_registry *r, const char *name, zi_model
     zi_model_locations all = {0};
     bool ok = add_models_folder(r, &all, error);
     *out = (zi_model_location){0};
-    if (all.count) qsort(all.entries, all.count, sizeof *all.entries, compare_names);
+    if (all.count) qsort(all.entries, all.count, sizeof *all.entries, compare_locations);
     for (size_t i = 0; ok && i < all.count && !out->name; i++) {
         const char *full = all.entries[i].name, *slash = strchr(full, '/');
         if (strcmp(full, name) != 0 && (!slash || strcmp(slash + 1, name) != 0)) continue;
@@ -173,7 +181,8 @@ bool zi_registry_find_in_folder(const zi_registry *r, const char *name, zi_model
     return ok;
 }
 
-/* Whether the section's folder lies within the models folder, links resolved. */
+/* Whether the section's folder exists and lies within the models folder, links resolved. Only with
+ * names_only, since r->root is NULL otherwise. */
 static bool is_section_within_root(const zi_registry *r, zi_section section)
 {
     char *dir = zi_path_join(r->options.folder, zi_section_name(section));
@@ -215,7 +224,8 @@ bool zi_registry_new_path(zi_registry *r, zi_section section, const char *file, 
 
 /* ---- the hub's cache ---- */
 
-/* Writes OWNER/NAME for a folder "models--OWNER--NAME" of the cache. False: another name. */
+/* Writes OWNER/NAME, truncated to `size` bytes, for a folder "models--OWNER--NAME" of the cache.
+ * False: another name; out may be overwritten. */
 static bool parse_cache_folder(const char *folder, char *out, size_t size)
 {
     static const char begin[] = "models--";
@@ -226,8 +236,8 @@ static bool parse_cache_folder(const char *folder, char *out, size_t size)
     return zi_repo_id_valid(out, strlen(out));
 }
 
-/* The snapshot of revision main, in new memory; it may be incomplete. NULL: none, or memory is
- * short. */
+/* Returns the path of the cached snapshot of OWNER/NAME's revision main, in new memory; it may be
+ * incomplete. NULL: none, or memory is short. */
 static char *find_snapshot(const zi_registry *r, const char *repo)
 {
     zi_repo_id name;
@@ -237,6 +247,8 @@ static char *find_snapshot(const zi_registry *r, const char *repo)
     return path;
 }
 
+/* Appends all repositories of the hub's cache that have a snapshot of main, incomplete ones
+ * included. Without a cache it does nothing. */
 static bool add_hub_cache(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     const char *cache = r->options.hub.cache;
@@ -285,7 +297,8 @@ char *zi_registry_name_of(const zi_registry *r, const char *path)
     return name;
 }
 
-/* Adds options.model, unless it lies in the models folder, and the demo model. */
+/* Appends options.model, unless it lies in a section of the models folder, and the demo model, as
+ * far as they are set. */
 static bool add_option_models(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     const char *demo = r->options.demo, *named = zi_section_name(ZI_SECTION_NAMED);
@@ -304,6 +317,6 @@ bool zi_registry_locate_models(const zi_registry *r, zi_model_locations *out, zi
     bool ok = add_models_folder(r, out, error) && add_hub_cache(r, out, error) &&
               add_option_models(r, out, error);
     if (!ok) zi_model_locations_free(out);
-    if (out->count) qsort(out->entries, out->count, sizeof *out->entries, compare_names);
+    if (out->count) qsort(out->entries, out->count, sizeof *out->entries, compare_locations);
     return ok;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* Whether name is that of a section's folder, such as "mlx". */
 static bool is_section(const char *name)
 {
     for (int i = 0; i < ZI_FOLDER_SECTIONS; i++)
@@ -18,7 +19,7 @@ static bool is_section(const char *name)
     return false;
 }
 
-/* FOLDER/SECTION/NAME, in new memory. */
+/* Returns FOLDER/SECTION/NAME, in new memory; NULL: out of memory. */
 static char *section_path(const zi_registry *r, zi_section section, const char *name)
 {
     char *dir = zi_path_join(r->options.folder, zi_section_name(section));
@@ -27,7 +28,8 @@ static char *section_path(const zi_registry *r, zi_section section, const char *
     return to;
 }
 
-/* Renames; fails if `to` exists. dry: only checks that. */
+/* Renames `from` to `to`, making missing folders above; fails if `to` exists. dry: only checks that
+ * it does not. */
 static bool move_model(const char *from, const char *to, bool dry, zi_error *error)
 {
     struct stat st;
@@ -38,8 +40,9 @@ static bool move_model(const char *from, const char *to, bool dry, zi_error *err
             zi_error_set(error, ZI_ERROR_IO, from, "cannot be moved: %s", strerror(errno)));
 }
 
-/* Moves FOLDER/NAME to its section and appends a row with the result. Takes over path. A model that
- * stays is no failure: its row has the problem. */
+/* Moves the model at path, FOLDER/NAME, to its section (dry: not) and appends a row with the
+ * result. Takes over path. A model that stays is no failure: its row has the problem. False: out of
+ * memory. */
 static bool migrate_one(const zi_registry *r, char *path, const char *name, bool dry,
                         zi_migration *out, zi_error *error)
 {

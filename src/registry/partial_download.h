@@ -12,31 +12,35 @@ typedef struct {
     int lock;              /* a file descriptor; below 0: not locked */
 } zi_partial_download;
 
-/* Sets the paths, and creates nothing. Free it in any case. */
+/* Sets the paths for FOLDER/.incoming/NAME, and creates nothing; not locked yet. False: out of
+ * memory. The caller frees *out in any case. */
 bool zi_partial_download_init(const char *folder, const char *name, zi_partial_download *out,
                               zi_error *error) ZI_CHECKED;
 
-/* Creates .incoming and locks the download against other processes, without blocking.
- * ZI_ERROR_EXISTS when another process has the lock. */
+/* Creates .incoming and locks the download (flock) against other processes, without blocking.
+ * ZI_ERROR_EXISTS: another process has the lock. */
 bool zi_partial_download_lock(zi_partial_download *download, zi_error *error) ZI_CHECKED;
 
 /* Removes the downloaded files, if any, the lock file, and .incoming if it is empty then. The lock
- * must be held. */
+ * must be held, and stays. False: some downloaded files could not be removed. */
 bool zi_partial_download_delete_files(zi_partial_download *download, zi_error *error) ZI_CHECKED;
 
-/* Releases the lock and the memory. No file is removed. */
+/* Releases the lock, if held, and the memory. No file is removed. The struct becomes empty. */
 void zi_partial_download_free(zi_partial_download *download);
 
 /* name is ".incoming/NAME", bytes what the files occupy on the disk. */
 typedef void (*zi_partial_download_fn)(void *user, const char *name, uint64_t bytes);
 
-/* Calls fn for every partial download in the models folder, also for those in progress. */
+/* Calls fn for every partial download in the models folder, also for those in progress. Calls it
+ * for none if the folder cannot be read. */
 void zi_partial_download_for_each(const char *folder, zi_partial_download_fn fn, void *user);
 
-/* A pointer to NAME in ".incoming/NAME"; NULL if name is not of this form. */
+/* Returns a pointer to NAME in ".incoming/NAME"; NULL if name is not of this form. NAME may be any
+ * text. */
 const char *zi_partial_download_parse_name(const char *name);
 
-/* Removes the partial download NAME. Fails when there is none or another process has locked it. */
+/* Removes the partial download NAME with all its files. ZI_ERROR_NOT_FOUND: there is none, or the
+ * name is not valid; ZI_ERROR_EXISTS: another process has locked it. */
 bool zi_partial_download_remove(const char *folder, const char *name, zi_error *error) ZI_CHECKED;
 
 #endif

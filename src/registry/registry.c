@@ -49,8 +49,9 @@ void zi_registry_close(zi_registry *r)
 
 /* ---- the default ---- */
 
-/* The name in the models folder's default.txt, in new memory; NULL: none. */
-static char *read_default(const zi_registry *r)
+/* Returns the first line of the models folder's default.txt, in new memory; NULL: there is none, it
+ * is empty, or it cannot be read. */
+static char *read_default_file(const zi_registry *r)
 {
     char *path = zi_path_join(r->options.folder, default_file), *text = NULL;
     size_t size;
@@ -62,8 +63,9 @@ static char *read_default(const zi_registry *r)
     return NULL;
 }
 
-/* Writes default.txt. name NULL: removes it. */
-static bool write_default(const zi_registry *r, const char *name, zi_error *error)
+/* Writes the name to default.txt, atomically, and makes the folder if needed. name NULL: removes
+ * the file, which may be missing. */
+static bool write_default_file(const zi_registry *r, const char *name, zi_error *error)
 {
     zi_output output = {0};
     char *path = zi_path_join(r->options.folder, default_file);
@@ -86,10 +88,11 @@ char *zi_registry_default_name(zi_registry *r)
     const char *name = r->session_default ? r->session_default : r->model_name;
     char *copy = name ? strdup(name) : NULL;
     pthread_mutex_unlock(&r->mutex);
-    return name ? copy : read_default(r);
+    return name ? copy : read_default_file(r);
 }
 
-/* Sets the default of this registry object alone. */
+/* Sets the default of this registry object alone, until it is closed. Locks the registry's mutex.
+ * False: out of memory. */
 static bool set_session_default(zi_registry *r, const char *name, zi_error *error)
 {
     char *copy = strdup(name);
@@ -110,27 +113,32 @@ void zi_resolved_model_free(zi_resolved_model *found)
     *found = (zi_resolved_model){0};
 }
 
-/* Copies name and path; out is freed by the caller, also after false. */
-static bool set_found(zi_resolved_model *out, const char *name, const char *path, zi_error *error)
+/* Sets out->name and path to copies. False: out of memory. The caller frees out, also after false.
+ */
+static bool set_resolved(zi_resolved_model *out, const char *name, const char *path,
+                         zi_error *error)
 {
     out->name = strdup(name);
     out->path = strdup(path);
     return (out->name && out->path) || zi_error_no_memory(error, strlen(path));
 }
 
-/* Finds options.model and the demo model by their names. out->path stays NULL if name is neither.
- */
+/* Sets *out if name is that of options.model or of the demo model, else leaves it and returns true.
+ * Whether the files exist is not checked. False: out of memory. */
 static bool find_option_model(const zi_registry *r, const char *name, zi_resolved_model *out,
                               zi_error *error)
 {
     const zi_registry_options *o = &r->options;
-    if (r->model_name && !strcmp(name, r->model_name)) return set_found(out, name, o->model, error);
+    if (r->model_name && !strcmp(name, r->model_name))
+        return set_resolved(out, name, o->model, error);
     if (o->demo && !strcmp(name, zi_section_name(ZI_SECTION_DEMO)))
-        return set_found(out, name, o->demo, error);
+        return set_resolved(out, name, o->demo, error);
     return true;
 }
 
-/* Finds a model by a name that zi_registry_read lists. out->path stays NULL if there is none. */
+/* Finds a model by a name that zi_registry_read lists, or by its name without the section. Sets
+ * name and path of *out; both stay NULL if there is none, which is not an error. The caller frees
+ * *out, after false, too. */
 static bool find_listed(const zi_registry *r, const char *name, zi_resolved_model *out,
                         zi_error *error)
 {
@@ -145,6 +153,7 @@ static bool find_listed(const zi_registry *r, const char *name, zi_resolved_mode
     return out->name || zi_error_no_memory(error, strlen(name));
 }
 
+/* Whether name can be a repository of the hub, OWNER/NAME[@REVISION], or a short name of one. */
 static bool is_repo_id(const char *name)
 {
     zi_repo_id repo;
@@ -153,14 +162,15 @@ static bool is_repo_id(const char *name)
     return valid;
 }
 
-/* Finds a model by path (unless names_only) or name. None is an error. */
+/* Sets name and path of *out for a path that exists (unless names_only), else for a listed name.
+ * ZI_ERROR_NOT_FOUND: there is none. The caller frees *out, after false, too. */
 static bool find_named(const zi_registry *r, const char *name, zi_resolved_model *out,
                        zi_error *error)
 {
     struct stat st;
     const char *folder = r->options.folder;
     if (!r->options.names_only && *name && stat(name, &st) == 0)
-        return set_found(out, name, name, error);
+        return set_resolved(out, name, name, error);
     if (!find_listed(r, name, out, error)) return false;
     if (out->path) return true;
     bool repo = is_repo_id(name);
@@ -173,7 +183,8 @@ static bool find_named(const zi_registry *r, const char *name, zi_resolved_model
                            repo ? ", nor a whole one in the hub's cache" : "");
 }
 
-/* Finds the chosen default. A missing one is an error. */
+/* Sets *out to the model of the chosen default's name, as ZI_RESOLVED_DEFAULT. ZI_ERROR_NOT_FOUND:
+ * it is not there any more. The caller frees *out, after false, too. */
 static bool find_chosen(const zi_registry *r, const char *name, zi_resolved_model *out,
                         zi_error *error)
 {
@@ -185,7 +196,8 @@ static bool find_chosen(const zi_registry *r, const char *name, zi_resolved_mode
                            r->options.folder, default_file, name);
 }
 
-/* Fills error with the image models to choose from; returns false. */
+/* Sets the error, with the names of the first 8 of `count` image models to choose from; returns
+ * false. */
 static bool fail_ambiguous(const zi_registry *r, const zi_model_locations *all, size_t count,
                            zi_error *error)
 {
@@ -205,7 +217,8 @@ static bool fail_ambiguous(const zi_registry *r, const zi_model_locations *all, 
     return false;
 }
 
-/* Finds Z-Image-Turbo in the hub's cache, else the demo model. None is an error. */
+/* Sets *out to the complete Z-Image-Turbo in the hub's cache, else to the demo model.
+ * ZI_ERROR_NOT_FOUND: there is neither. The caller frees *out, after false, too. */
 static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_repo_id turbo;
@@ -216,7 +229,7 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out
         return false;
     }
     if (path) {
-        bool ok = set_found(out, turbo.repo, path, error);
+        bool ok = set_resolved(out, turbo.repo, path, error);
         out->as = ZI_RESOLVED_DOWNLOADED;
         zi_repo_id_free(&turbo);
         free(path);
@@ -224,14 +237,16 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out
     }
     out->as = ZI_RESOLVED_DEMO;
     if (r->options.demo)
-        return set_found(out, zi_section_name(ZI_SECTION_DEMO), r->options.demo, error);
+        return set_resolved(out, zi_section_name(ZI_SECTION_DEMO), r->options.demo, error);
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "model",
                            "there is no model: none in %s, none in the hub's cache, and no demo "
                            "model",
                            r->options.folder);
 }
 
-/* The model to use when none is named: default, only one, downloaded, demo. */
+/* Sets *out to the model to use when none is named: the chosen default, else the only image model
+ * of the models folder, else downloaded or demo. Several are an error. The caller frees *out, after
+ * false, too. */
 static bool find_unnamed(zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_model_locations all;
@@ -249,7 +264,7 @@ static bool find_unnamed(zi_registry *r, zi_resolved_model *out, zi_error *error
         only = &all.entries[i];
         count++;
     }
-    bool ok = count == 1  ? set_found(out, only->name, only->path, error)
+    bool ok = count == 1  ? set_resolved(out, only->name, only->path, error)
               : count > 1 ? fail_ambiguous(r, &all, count, error)
                           : find_downloaded_or_demo(r, out, error);
     if (count == 1) out->as = ZI_RESOLVED_ONLY;
@@ -272,8 +287,9 @@ bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_mo
 
 /* ---- language models ---- */
 
-/* The only language model of the models folder, else the one in the hub's cache; *path stays NULL
- * when there is none. Several are an error. */
+/* Sets *path, in new memory, to the only language model of the models folder, else to the default
+ * one in the hub's cache; it stays as it is, NULL, when there is none. Several in the folder are an
+ * error. */
 static bool find_only_language(const zi_registry *r, char **path, zi_error *error)
 {
     zi_model_locations all;
@@ -315,7 +331,7 @@ bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **pat
 
 /* ---- choosing the default, removing models ---- */
 
-/* Fills error; returns false. */
+/* Sets a ZI_ERROR_NOT_FOUND error for this name; returns false. */
 static bool fail_unknown(const char *name, zi_error *error)
 {
     return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, name, "name", "no such model");
@@ -334,7 +350,7 @@ bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasti
         ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, found.name,
                           "is a language model; it generates no images");
     else if (ok)
-        ok = lasting ? write_default(registry, found.name, error)
+        ok = lasting ? write_default_file(registry, found.name, error)
                      : set_session_default(registry, found.name, error);
     zi_resolved_model_free(&found);
     return ok;
@@ -347,7 +363,7 @@ bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error
     const char *partial = zi_partial_download_parse_name(name);
     if (partial) return zi_partial_download_remove(o->folder, partial, error);
     if (zi_is_temporary_name(name)) return zi_stale_temporary_remove(o->folder, name, error);
-    char *chosen = read_default(registry);
+    char *chosen = read_default_file(registry);
     bool ok = zi_registry_find_in_folder(registry, name, &entry, error);
     const char *known = ok && entry.name ? entry.name : name;
     if (ok && entry.name)
@@ -356,7 +372,7 @@ bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error
         ok = zi_hub_remove(&o->hub, name, error);
     else if (ok)
         ok = fail_unknown(name, error);
-    if (ok && chosen && !strcmp(chosen, known)) ok = write_default(registry, NULL, error);
+    if (ok && chosen && !strcmp(chosen, known)) ok = write_default_file(registry, NULL, error);
     free(chosen);
     zi_model_location_free(&entry);
     return ok;

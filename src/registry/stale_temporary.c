@@ -10,7 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Calls fn for dir/file unless a writer holds its lock. */
+/* Calls fn for the temporary dir/file with its name and disk usage, unless a writer holds its lock
+ * or it cannot be opened. It is locked during the call. */
 static void report_if_stale(const char *section, const char *dir, const char *file,
                             zi_stale_temporary_fn fn, void *user)
 {
@@ -38,7 +39,8 @@ void zi_stale_temporary_for_each(const char *folder, zi_stale_temporary_fn fn, v
     }
 }
 
-/* Whether name is SECTION/FILE, without further slashes. */
+/* Whether name is SECTION/FILE, with the name of an existing kind of section and without further
+ * slashes. */
 static bool is_in_section(const char *name)
 {
     const char *slash = strchr(name, '/');

@@ -23,16 +23,16 @@ typedef struct {
     char *path, *text; /* text: all lines; NULL: none */
 } state_file;
 
-/* Drops all lines; the next append writes a new file. */
-static void reset_state(state_file *state)
+/* Drops all lines in memory; the next append writes a new file. */
+static void drop_state_lines(state_file *state)
 {
     free(state->text);
     state->text = NULL;
 }
 
-/* Reads the file at path; a missing one, or one with another intent, counts as empty. Free the
- * state in any case. */
-static bool open_state(state_file *state, const char *path, const char *intent, zi_error *error)
+/* Reads the file at path; a missing one, or one with another intent, counts as empty. Creates
+ * nothing. The caller calls free_state in any case. */
+static bool read_state(state_file *state, const char *path, const char *intent, zi_error *error)
 {
     size_t size, length = strlen(intent);
     *state = (state_file){.path = strdup(path)};
@@ -40,12 +40,13 @@ static bool open_state(state_file *state, const char *path, const char *intent, 
     if (!zi_is_file(path)) return true;
     if (!zi_file_read(path, MAX_STATE_FILE, &state->text, &size, error)) return false;
     if (strncmp(state->text, intent, length) != 0 || state->text[length] != '\n')
-        reset_state(state);
+        drop_state_lines(state);
     return true;
 }
 
-/* Appends a line and writes the file atomically, synced. The first line must be the intent. */
-static bool append_state(state_file *state, const char *line, zi_error *error)
+/* Appends a line in memory and writes the whole file atomically, synced. The first line must be the
+ * intent. After a failure the file is unchanged, and the lines in memory are undefined. */
+static bool append_state_line(state_file *state, const char *line, zi_error *error)
 {
     zi_text text;
     zi_output output = {0};
@@ -62,7 +63,7 @@ static bool append_state(state_file *state, const char *line, zi_error *error)
     return ok;
 }
 
-/* Whether a line after the first one is this. */
+/* Whether a line after the first one is exactly this; false if there are no lines. */
 static bool has_state_line(const state_file *state, const char *line)
 {
     size_t length = strlen(line);
@@ -73,6 +74,7 @@ static bool has_state_line(const state_file *state, const char *line)
     return false;
 }
 
+/* Frees the strings and zeroes the struct; the file stays. */
 static void free_state(state_file *state)
 {
     free(state->path);
@@ -103,7 +105,7 @@ struct zi_streaming_conversion {
     zi_download_hooks hooks;
     weight_file *files;
     size_t count;
-    /* Set by metadata_ready: */
+    /* Set by zi_streaming_conversion_create and start_conversion: */
     zi_convert_options options;
     zi_shard_provider provider;
     zi_conversion conversion;
@@ -118,29 +120,30 @@ struct zi_streaming_conversion {
     zi_error error;
 };
 
-/* The file of this name in the repository; NULL: no file of weights. */
-static weight_file *find_file(zi_streaming_conversion *c, const char *name)
+/* Returns the weight file of this name in the repository; NULL: it is none. */
+static weight_file *find_weight_file(zi_streaming_conversion *c, const char *name)
 {
     for (size_t i = 0; i < c->count; i++)
         if (!strcmp(c->files[i].name, name)) return &c->files[i];
     return NULL;
 }
 
-/* The file at a path below the work folder; NULL: none. */
-static weight_file *find_path(zi_streaming_conversion *c, const char *path)
+/* Returns the weight file at a path below the work folder; NULL: there is none. */
+static weight_file *find_weight_path(zi_streaming_conversion *c, const char *path)
 {
     size_t length = strlen(c->work);
     bool below = !strncmp(path, c->work, length) && path[length] == '/';
-    return below ? find_file(c, path + length + 1) : NULL;
+    return below ? find_weight_file(c, path + length + 1) : NULL;
 }
 
 /* ---- shard provider: called by the conversion thread ---- */
 
-/* Blocks until the file at path has been downloaded. False: the conversion is stopped. */
+/* zi_shard_provider.wait: blocks until the file at path has been downloaded. Other files are not
+ * waited for. False, with ZI_ERROR_CANCELLED: the conversion is stopped. */
 static bool wait_for_file(void *user, const char *path, zi_error *error)
 {
     zi_streaming_conversion *c = user;
-    weight_file *file = find_path(c, path);
+    weight_file *file = find_weight_path(c, path);
     pthread_mutex_lock(&c->mutex);
     c->waiting_for = file;
     while (!c->stop && file && file->state < DOWNLOADED) pthread_cond_wait(&c->changed, &c->mutex);
@@ -150,24 +153,27 @@ static bool wait_for_file(void *user, const char *path, zi_error *error)
     return running || zi_error_cancelled(error);
 }
 
-/* Whether the file was consumed, in this call or in an earlier one. */
+/* zi_shard_provider.is_released: whether the file was converted and its data dropped, in this call
+ * or in an earlier one. */
 static bool is_file_released(void *user, const char *path)
 {
     zi_streaming_conversion *c = user;
-    const weight_file *file = find_path(c, path);
+    const weight_file *file = find_weight_path(c, path);
     pthread_mutex_lock(&c->mutex);
     bool released = file && file->state == CONSUMED;
     pthread_mutex_unlock(&c->mutex);
     return released;
 }
 
-/* Records that the file is converted, then frees its disk space. The output is synced by then. */
+/* zi_shard_provider.release: records in the state file that the file is converted, then frees its
+ * disk space except for the header and marks it CONSUMED. The output is synced by then. */
 static bool release_file(void *user, const char *path, zi_error *error)
 {
     zi_streaming_conversion *c = user;
-    weight_file *file = find_path(c, path);
+    weight_file *file = find_weight_path(c, path);
     if (!file) return true;
-    if (!append_state(&c->state, file->digest, error) || !zi_safetensors_drop_data(path, error))
+    if (!append_state_line(&c->state, file->digest, error) ||
+        !zi_safetensors_drop_data(path, error))
         return false;
     pthread_mutex_lock(&c->mutex);
     file->state = CONSUMED;
@@ -175,7 +181,8 @@ static bool release_file(void *user, const char *path, zi_error *error)
     return true;
 }
 
-/* Progress of the conversion: false stops it. */
+/* zi_progress_fn of the conversion: stores the fraction for the thread that waits. False: the
+ * conversion is to stop. */
 static bool report_conversion(void *user, const zi_progress *progress)
 {
     zi_streaming_conversion *c = user;
@@ -186,6 +193,8 @@ static bool report_conversion(void *user, const zi_progress *progress)
     return running;
 }
 
+/* The conversion's thread: writes the planned files, then sets finished, failed and error, and
+ * wakes the thread that waits. Returns NULL. */
 static void *conversion_thread(void *user)
 {
     zi_streaming_conversion *c = user;
@@ -202,8 +211,9 @@ static void *conversion_thread(void *user)
 
 /* ---- download hooks: called by the downloading thread ---- */
 
-/* Lists the files of weights. False: memory is short. */
-static bool add_weight_files(zi_streaming_conversion *c, const zi_repo_info *info)
+/* Sets c->files and count to the repository's safetensors files, in state DOWNLOADED. False: memory
+ * is short; what is listed is freed with c. */
+static bool list_weight_files(zi_streaming_conversion *c, const zi_repo_info *info)
 {
     c->files = calloc(info->count + 1, sizeof *c->files);
     for (size_t i = 0; c->files && i < info->count; i++) {
@@ -219,41 +229,45 @@ static bool add_weight_files(zi_streaming_conversion *c, const zi_repo_info *inf
     return c->files;
 }
 
+/* Whether anything is at path, a dangling link included. */
 static bool path_exists(const char *path)
 {
     struct stat st;
     return lstat(path, &st) == 0;
 }
 
-/* Accepts diffusers folders, which alone can be identified by headers and configs. Reads the state
- * file; without the output of the earlier call it counts as empty. */
-static bool accepts_repo(void *user, const zi_repo_info *info)
+/* Hook `accepts`: lists the weights of a diffusers folder and reads the state file, which counts as
+ * empty if the output of the earlier call is gone. False: another kind of repository, which headers
+ * and configs do not identify, or a failure. */
+static bool accept_repo(void *user, const zi_repo_info *info)
 {
     zi_streaming_conversion *c = user;
     bool diffusers = false;
     for (size_t i = 0; i < info->count; i++)
         diffusers |= !strcmp(info->files[i].name, "model_index.json");
-    if (!diffusers || !add_weight_files(c, info)) return false;
+    if (!diffusers || !list_weight_files(c, info)) return false;
     snprintf(c->intent, sizeof c->intent, "zimage %s, layout %d, precision %d, commit %s",
              ZI_VERSION, (int)c->import->layout, (int)c->import->precision, info->commit);
     char *path = zi_path_join(c->state_folder, "journal");
-    bool ok = path && open_state(&c->state, path, c->intent, NULL);
+    bool ok = path && read_state(&c->state, path, c->intent, NULL);
     free(path);
-    if (ok && !path_exists(c->output)) reset_state(&c->state);
+    if (ok && !path_exists(c->output)) drop_state_lines(&c->state);
     return ok;
 }
 
-static bool is_file_consumed(void *user, const zi_transfer_file *wanted)
+/* Hook `is_consumed`: whether the state file says that the wanted file was converted; then marks it
+ * CONSUMED. */
+static bool mark_if_consumed(void *user, const zi_transfer_file *wanted)
 {
     zi_streaming_conversion *c = user;
-    weight_file *file = find_file(c, wanted->name);
+    weight_file *file = find_weight_file(c, wanted->name);
     bool consumed = file && has_state_line(&c->state, file->digest);
     if (consumed) file->state = CONSUMED;
     return consumed;
 }
 
 /* Whether the download of a missing file may start: in the order of conversion and up to MAX_FILES
- * at a time, but always if the conversion waits for it. */
+ * at a time, but always if the conversion waits for it. The mutex is held. */
 static bool may_start_file(const zi_streaming_conversion *c, const weight_file *file)
 {
     size_t on_disk = 0;
@@ -265,10 +279,12 @@ static bool may_start_file(const zi_streaming_conversion *c, const weight_file *
     return on_disk < MAX_FILES || file == c->waiting_for;
 }
 
-static bool may_start(void *user, const zi_transfer_file *wanted)
+/* Hook `may_start`: whether the download of the wanted file may start now; then marks a missing one
+ * DOWNLOADING. True for other files, and if no conversion runs. */
+static bool start_if_allowed(void *user, const zi_transfer_file *wanted)
 {
     zi_streaming_conversion *c = user;
-    weight_file *file = find_file(c, wanted->name);
+    weight_file *file = find_weight_file(c, wanted->name);
     if (!file || !c->running) return true;
     pthread_mutex_lock(&c->mutex);
     bool may = file->state != MISSING || may_start_file(c, file);
@@ -277,10 +293,12 @@ static bool may_start(void *user, const zi_transfer_file *wanted)
     return may;
 }
 
-static void completed(void *user, const zi_transfer_file *wanted)
+/* Hook `completed`: marks a weight file DOWNLOADED and wakes the conversion thread; ignores other
+ * files. */
+static void mark_downloaded(void *user, const zi_transfer_file *wanted)
 {
     zi_streaming_conversion *c = user;
-    weight_file *file = find_file(c, wanted->name);
+    weight_file *file = find_weight_file(c, wanted->name);
     if (!file) return;
     pthread_mutex_lock(&c->mutex);
     file->state = DOWNLOADED;
@@ -308,20 +326,20 @@ static bool read_headers(const zi_streaming_conversion *c, bool *plannable, zi_e
     return true;
 }
 
-/* Numbers the files in the order of conversion. */
+/* Numbers the files in the order of conversion, from 0; those that are not converted keep -1. */
 static void set_positions(zi_streaming_conversion *c)
 {
     int position = 0;
     for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++) {
         const zi_checkpoint *checkpoint = c->conversion.components[part].checkpoint;
         for (int i = 0; checkpoint && i < checkpoint->file_count; i++) {
-            weight_file *file = find_path(c, checkpoint->files[i].path);
+            weight_file *file = find_weight_path(c, checkpoint->files[i].path);
             if (file) file->position = position++;
         }
     }
 }
 
-/* NULL: there are no more. */
+/* Returns the file with that number in the order of conversion; NULL: there are no more. */
 static weight_file *file_at_position(const zi_streaming_conversion *c, int position)
 {
     for (size_t i = 0; i < c->count; i++)
@@ -329,7 +347,8 @@ static weight_file *file_at_position(const zi_streaming_conversion *c, int posit
     return NULL;
 }
 
-/* Bytes of output that can be written once this file is there. */
+/* Returns the bytes of output for which this file is the last one needed; 0 also when memory is
+ * short. */
 static uint64_t output_bytes(const zi_streaming_conversion *c, const weight_file *file)
 {
     uint64_t bytes = 0;
@@ -356,13 +375,14 @@ static bool check_disk_space(const zi_streaming_conversion *c, zi_error *error)
     return zi_disk_check_free(c->work, peak, "the download with its conversion", error);
 }
 
-/* Removes the state file and the output of earlier calls. */
+/* Removes the state folder, with the state file and the output of earlier calls, if it exists. */
 static bool remove_state_folder(const zi_streaming_conversion *c, zi_error *error)
 {
     return !path_exists(c->state_folder) || zi_remove_tree(c->state_folder, error);
 }
 
-/* Plans the conversion and starts its thread. */
+/* Plans the conversion, checks the disk space, drops old output if there is no state to resume,
+ * writes the intent, and starts the thread. After a failure no thread runs. */
 static bool start_conversion(zi_streaming_conversion *c, zi_error *error)
 {
     c->planned = true; /* zi_conversion_free is due in any case */
@@ -371,21 +391,24 @@ static bool start_conversion(zi_streaming_conversion *c, zi_error *error)
     set_positions(c);
     if (!check_disk_space(c, error)) return false;
     if (!c->state.text &&
-        !(remove_state_folder(c, error) && append_state(&c->state, c->intent, error)))
+        !(remove_state_folder(c, error) && append_state_line(&c->state, c->intent, error)))
         return false;
     c->running = pthread_create(&c->thread, NULL, conversion_thread, c) == 0;
     return c->running ||
            zi_error_set(error, ZI_ERROR_IO, NULL, "cannot start a thread for the conversion");
 }
 
-static bool metadata_ready(void *user, const char *folder, const zi_transfer_file *missing,
-                           size_t count, bool *streaming, zi_error *error)
+/* Hook `metadata_ready`: marks the `count` files of `missing` as MISSING, checks headers and kind
+ * of model (removes `folder` if it is not supported), and starts the conversion if it is wanted and
+ * can be planned: then *streaming is true. */
+static bool start_after_metadata(void *user, const char *folder, const zi_transfer_file *missing,
+                                 size_t count, bool *streaming, zi_error *error)
 {
     zi_streaming_conversion *c = user;
     zi_section section;
     bool plannable;
     for (size_t i = 0; i < count; i++) {
-        weight_file *file = find_file(c, missing[i].name);
+        weight_file *file = find_weight_file(c, missing[i].name);
         if (file) file->state = MISSING;
     }
     if (!read_headers(c, &plannable, error)) return false;
@@ -412,8 +435,11 @@ bool zi_streaming_conversion_create(const char *work, const zi_import_options *i
     }
     c->work = work;
     c->import = import;
-    c->hooks = (zi_download_hooks){
-        accepts_repo, is_file_consumed, metadata_ready, {may_start, completed, c}, c};
+    c->hooks = (zi_download_hooks){accept_repo,
+                                   mark_if_consumed,
+                                   start_after_metadata,
+                                   {start_if_allowed, mark_downloaded, c},
+                                   c};
     c->provider = (zi_shard_provider){wait_for_file, release_file, is_file_released, c};
     c->options = (zi_convert_options){.source = work,
                                       .destination = c->output,
@@ -443,7 +469,8 @@ bool zi_streaming_conversion_failed(zi_streaming_conversion *c)
     return failed;
 }
 
-/* Waits up to 0.1 s for the end of the conversion. Sets *progress; false: it has ended. */
+/* Waits up to 0.1 s for the end of the conversion and sets *progress. True: it still runs; false:
+ * it has ended. */
 static bool wait_for_end(zi_streaming_conversion *c, zi_progress *progress)
 {
     struct timespec until;
@@ -459,6 +486,7 @@ static bool wait_for_end(zi_streaming_conversion *c, zi_progress *progress)
     return running;
 }
 
+/* Asks the conversion thread to stop, and wakes it; does not wait for its end. */
 static void stop_conversion(zi_streaming_conversion *c)
 {
     pthread_mutex_lock(&c->mutex);

@@ -12,7 +12,8 @@ typedef struct zi_streaming_conversion zi_streaming_conversion;
 
 /* Prepares the conversion of a download into the folder `work`. import has layout, precision and
  * reference; with import->convert false, the hooks only check after the metadata that the download
- * is a supported model. Both arguments are borrowed. Starts no thread yet. */
+ * is a supported model. Both arguments are borrowed. Creates no file and starts no thread yet.
+ * False: out of memory. */
 bool zi_streaming_conversion_create(const char *work, const zi_import_options *import,
                                     zi_streaming_conversion **out, zi_error *error) ZI_CHECKED;
 
@@ -21,7 +22,8 @@ bool zi_streaming_conversion_create(const char *work, const zi_import_options *i
  * the caller converts afterwards. */
 const zi_download_hooks *zi_streaming_conversion_hooks(const zi_streaming_conversion *conversion);
 
-/* Whether the conversion has failed, so that the download should be cancelled. Thread-safe. */
+/* Whether the conversion has ended with an error, so that the download should be cancelled.
+ * Thread-safe. */
 bool zi_streaming_conversion_failed(zi_streaming_conversion *conversion);
 
 /* Waits for the conversion and reports its progress; call it once after the download. downloaded
@@ -32,7 +34,8 @@ bool zi_streaming_conversion_failed(zi_streaming_conversion *conversion);
 bool zi_streaming_conversion_finish(zi_streaming_conversion *conversion, bool downloaded,
                                     const char **path, zi_error *error);
 
-/* NULL is allowed. Call zi_streaming_conversion_finish first if the hooks have been called. */
+/* Frees the conversion and its memory; no file is removed. NULL is allowed. Call
+ * zi_streaming_conversion_finish first if the hooks have been called. */
 void zi_streaming_conversion_free(zi_streaming_conversion *conversion);
 
 #endif
