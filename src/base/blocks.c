@@ -9,6 +9,7 @@ typedef struct {
     float scale, minimum;
 } group;
 
+/* Returns the IEEE half that is stored at this address, which needs no alignment, as f32. */
 static float half_at(const uint8_t *at)
 {
     uint16_t bits;
@@ -18,8 +19,9 @@ static float half_at(const uint8_t *at)
 
 /* ---- blocks of 32: one group each ---- */
 
-/* Low nibbles are the first half of the group, high ones the second. */
-static void read_nibbles(const uint8_t *from, uint8_t *q)
+/* Unpacks 16 bytes to 32 codes of 4 bits, one in a byte of q: the low nibbles are the first 16
+ * codes, the high ones the last 16. */
+static void unpack_nibbles(const uint8_t *from, uint8_t *q)
 {
     for (size_t i = 0; i < 16; i++) {
         q[i] = from[i] & 15;
@@ -27,44 +29,56 @@ static void read_nibbles(const uint8_t *from, uint8_t *q)
     }
 }
 
-/* Adds a fifth bit, one of 32 for each number. */
+/* Adds bit 4 to the 32 codes in q, which have four bits so far, from the 32 bits at `from` (4
+ * bytes, lowest bit first). */
 static void add_fifth_bits(const uint8_t *from, uint8_t *q)
 {
     for (size_t i = 0; i < 32; i++) q[i] |= (uint8_t)((from[i / 8] >> i % 8 & 1) << 4);
 }
 
+/* Unpacks a Q4_0 block (f16 scale, nibbles): sets out->scale and out->q; the caller subtracts the
+ * zero of 8. A block is one group, so g is ignored; out->minimum is left as it is. */
 static void read_q4_0(const uint8_t *block, size_t g, group *out)
 {
     (void)g;
     out->scale = half_at(block);
-    read_nibbles(block + 2, out->q);
+    unpack_nibbles(block + 2, out->q);
 }
 
+/* Unpacks a Q4_1 block (f16 scale, f16 minimum, nibbles): sets out->scale, minimum and q. A block
+ * is one group, so g is ignored. */
 static void read_q4_1(const uint8_t *block, size_t g, group *out)
 {
     (void)g;
     out->scale = half_at(block);
     out->minimum = half_at(block + 2);
-    read_nibbles(block + 4, out->q);
+    unpack_nibbles(block + 4, out->q);
 }
 
+/* Unpacks a Q5_0 block (f16 scale, 32 fifth bits, nibbles): sets out->scale and out->q; the caller
+ * subtracts the zero of 16. A block is one group, so g is ignored; out->minimum is left as it
+ * is. */
 static void read_q5_0(const uint8_t *block, size_t g, group *out)
 {
     (void)g;
     out->scale = half_at(block);
-    read_nibbles(block + 6, out->q);
+    unpack_nibbles(block + 6, out->q);
     add_fifth_bits(block + 2, out->q);
 }
 
+/* Unpacks a Q5_1 block (f16 scale, f16 minimum, 32 fifth bits, nibbles): sets out->scale, minimum
+ * and q. A block is one group, so g is ignored. */
 static void read_q5_1(const uint8_t *block, size_t g, group *out)
 {
     (void)g;
     out->scale = half_at(block);
     out->minimum = half_at(block + 2);
-    read_nibbles(block + 8, out->q);
+    unpack_nibbles(block + 8, out->q);
     add_fifth_bits(block + 4, out->q);
 }
 
+/* Unpacks a Q8_0 block (f16 scale, 32 int8): sets out->scale and out->q, to which 128 is added to
+ * make it unsigned. A block is one group, so g is ignored; out->minimum is left as it is. */
 static void read_q8_0(const uint8_t *block, size_t g, group *out)
 {
     (void)g;
@@ -74,32 +88,39 @@ static void read_q8_0(const uint8_t *block, size_t g, group *out)
 
 /* ---- blocks of 256: eight or sixteen groups, whose scales are values of a few bits ---- */
 
-/* Two bits each of group g of sixteen: of 128 values, those 32 apart share a byte. */
-static void read_pairs(const uint8_t *from, size_t g, uint8_t *q)
+/* Unpacks the sixteen 2-bit codes of group g (0 to 15) of a block of 256, one in a byte of q. from:
+ * the block's 64 bytes of codes. Of 128 numbers, those 32 apart share a byte. */
+static void unpack_2bit_codes(const uint8_t *from, size_t g, uint8_t *q)
 {
     from += g / 8 * 32 + g % 2 * 16;
     for (size_t i = 0; i < 16; i++) q[i] = from[i] >> g % 8 / 2 * 2 & 3;
 }
 
+/* Unpacks group g (0 to 15, of 16 numbers) of a Q2_K block: sets out->scale, minimum and q (2-bit
+ * codes). Scale and minimum are 4 bits each, times f16 factors of the block. */
 static void read_q2_k(const uint8_t *block, size_t g, group *out)
 {
     const uint8_t *scales = block, *numbers = block + 16, *factors = block + 80;
     out->scale = half_at(factors) * (float)(scales[g] & 15);
     out->minimum = -(half_at(factors + 2) * (float)(scales[g] >> 4));
-    read_pairs(numbers, g, out->q);
+    unpack_2bit_codes(numbers, g, out->q);
 }
 
+/* Unpacks group g (0 to 15, of 16 numbers) of a Q3_K block: sets out->scale (6 bits, signed, times
+ * the block's f16 factor) and q (3-bit codes; the caller subtracts the zero of 4). out->minimum is
+ * left as it is. */
 static void read_q3_k(const uint8_t *block, size_t g, group *out)
 {
     const uint8_t *third = block + g % 2 * 16, *numbers = block + 32, *scales = block + 96;
     int low = scales[g % 8] >> g / 8 * 4 & 15, high = scales[8 + g % 4] >> g / 4 * 2 & 3;
     out->scale = half_at(block + 108) * (float)((low | high << 4) - 32);
-    read_pairs(numbers, g, out->q);
+    unpack_2bit_codes(numbers, g, out->q);
     for (size_t i = 0; i < 16; i++) out->q[i] |= (uint8_t)((third[i] >> g / 2 & 1) << 2);
 }
 
-/* Scale and minimum of group g of eight, six bits each in twelve bytes. */
-static void read_sixes(const uint8_t *block, size_t g, group *out)
+/* Sets scale and minimum of group g (0 to 7) of a Q4_K or Q5_K block: two f16 factors, then all
+ * groups' scales and minimums of six bits each in twelve bytes. */
+static void read_6bit_scales(const uint8_t *block, size_t g, group *out)
 {
     const uint8_t *s = block + 4;
     int scale = g < 4 ? s[g] & 63 : (s[g + 4] & 15) | (s[g - 4] >> 6) << 4;
@@ -108,32 +129,41 @@ static void read_sixes(const uint8_t *block, size_t g, group *out)
     out->minimum = -(half_at(block + 2) * (float)minimum);
 }
 
-/* Four bits each of group g of eight: two groups share 32 bytes. */
-static void read_fours(const uint8_t *from, size_t g, uint8_t *q)
+/* Unpacks the 32 4-bit codes of group g (0 to 7) of a block of 256, one in a byte of q. from: the
+ * block's 128 bytes of codes. Groups 2k and 2k + 1 are the low and high nibbles of the same 32
+ * bytes. */
+static void unpack_4bit_codes(const uint8_t *from, size_t g, uint8_t *q)
 {
     for (size_t i = 0; i < 32; i++) q[i] = from[g / 2 * 32 + i] >> g % 2 * 4 & 15;
 }
 
+/* Unpacks group g (0 to 7, of 32 numbers) of a Q4_K block: sets out->scale, minimum and q (4-bit
+ * codes). */
 static void read_q4_k(const uint8_t *block, size_t g, group *out)
 {
-    read_sixes(block, g, out);
-    read_fours(block + 16, g, out->q);
+    read_6bit_scales(block, g, out);
+    unpack_4bit_codes(block + 16, g, out->q);
 }
 
+/* Unpacks group g (0 to 7, of 32 numbers) of a Q5_K block: sets out->scale, minimum and q (5-bit
+ * codes; the fifth bits are apart from the others). */
 static void read_q5_k(const uint8_t *block, size_t g, group *out)
 {
     const uint8_t *fifth = block + 16;
-    read_sixes(block, g, out);
-    read_fours(block + 48, g, out->q);
+    read_6bit_scales(block, g, out);
+    unpack_4bit_codes(block + 48, g, out->q);
     for (size_t i = 0; i < 32; i++) out->q[i] |= (uint8_t)((fifth[i] >> g & 1) << 4);
 }
 
+/* Unpacks group g (0 to 15, of 16 numbers) of a Q6_K block: sets out->scale (int8 times the block's
+ * f16 factor) and q (6-bit codes; the caller subtracts the zero of 32). out->minimum is left as it
+ * is. */
 static void read_q6_k(const uint8_t *block, size_t g, group *out)
 {
     const uint8_t *low = block + g / 8 * 64 + g % 4 * 16; /* of 128 values, those 64 apart share */
     const uint8_t *scales = block + 192;
     out->scale = half_at(block + 208) * (float)(int8_t)scales[g];
-    read_pairs(block + 128, g, out->q);
+    unpack_2bit_codes(block + 128, g, out->q);
     for (size_t i = 0; i < 16; i++)
         out->q[i] = (uint8_t)(out->q[i] << 4 | (low[i] >> g % 8 / 4 * 4 & 15));
 }
@@ -157,6 +187,8 @@ size_t zi_block_group(zi_dtype type)
     return types[type].group;
 }
 
+/* Unpacks group `number`, from 0 and counted over all blocks of the row, to codes, scale and
+ * minimum (-0 for types without one). type must be a block type. */
 static void read_group(zi_dtype type, const void *row, size_t number, group *out)
 {
     size_t groups = zi_dtype_block(type) / types[type].group;
@@ -186,8 +218,8 @@ void zi_dequantize(zi_dtype type, const void *blocks, float *out, size_t n)
     }
 }
 
-/* The largest of 32 magnitudes, NaN when one is. */
-static float largest(const float *x)
+/* Returns the largest magnitude of 32 values; NaN if one of them is NaN. */
+static float largest_magnitude(const float *x)
 {
     float most = 0;
     for (size_t i = 0; i < 32; i++)
@@ -199,7 +231,7 @@ void zi_quantize_q8_0(const float *x, void *blocks, size_t n)
 {
     uint8_t *out = blocks;
     for (size_t i = 0; i < n; i += 32) {
-        float scale = largest(x + i) / 127, inverse = scale == 0 ? 0 : 1 / scale;
+        float scale = largest_magnitude(x + i) / 127, inverse = scale == 0 ? 0 : 1 / scale;
         zi_narrow(ZI_F16, &scale, out, 1);
         out += 2;
         for (size_t j = 0; j < 32; j++) {
@@ -210,7 +242,6 @@ void zi_quantize_q8_0(const float *x, void *blocks, size_t n)
     }
 }
 
-/* The number of largest magnitude, the first of equal ones, decides: it becomes -8 or all but. */
 void zi_quantize_q4_0(const float *x, void *blocks, size_t n)
 {
     uint8_t *out = blocks;

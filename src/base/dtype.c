@@ -61,8 +61,8 @@ zi_dtype zi_dtype_parse(const char *name)
     return ZI_DTYPE_COUNT;
 }
 
-/* Four bits of exponent, three of mantissa: shifted into place and scaled by 2^120, as halves are.
- * There is no infinity; all ones is NaN. */
+/* Returns the value of an FP8 code (float8_e4m3fn) exactly: four bits of exponent and three of
+ * mantissa are shifted into place and scaled by 2^120. There is no infinity; all ones is NaN. */
 static float e4m3_to_f32(uint8_t code)
 {
     uint32_t magnitude = (uint32_t)(code & 0x7f) << 20;
@@ -107,6 +107,7 @@ void zi_widen(zi_dtype type, const void *source, float *out, size_t n)
     }
 }
 
+/* Returns the bit pattern of an f32. */
 static uint32_t bits_of(float value)
 {
     uint32_t bits;
@@ -114,6 +115,8 @@ static uint32_t bits_of(float value)
     return bits;
 }
 
+/* Returns the bits of the nearest bfloat16, half to even. What is too large becomes infinity; NaN
+ * stays NaN. */
 static uint16_t to_bf16(float value)
 {
     uint32_t bits = bits_of(value);
@@ -121,11 +124,10 @@ static uint16_t to_bf16(float value)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-/* A magnitude in units of the last bit of a format that keeps `kept` bits of mantissa and whose
- * least exponent (biased as f32's, shared by its subnormals) is `least`; what the exponent adds is
- * in it. Adding a power of two so large that the format's last bit becomes the sum's last bit lets
- * the machine round, half to even. */
-static uint32_t round_to(uint32_t magnitude, uint32_t kept, uint32_t least)
+/* Rounds a finite magnitude (bits of an f32 without sign), half to even, to a format with `kept`
+ * bits of mantissa and least exponent `least` (biased as f32's). Returns its exponent and mantissa
+ * bits. Adding a power of two whose last bit is the format's last bit lets the machine round. */
+static uint32_t round_magnitude(uint32_t magnitude, uint32_t kept, uint32_t least)
 {
     uint32_t exponent = magnitude >> 23;
     if (exponent < least) exponent = least;
@@ -136,20 +138,24 @@ static uint32_t round_to(uint32_t magnitude, uint32_t kept, uint32_t least)
     return bits_of(absolute + large) - large_bits + ((exponent - least) << kept);
 }
 
+/* Returns the bits of the nearest IEEE half, half to even. Magnitudes from 65520 become infinity;
+ * NaN stays NaN. */
 static uint16_t to_f16(float value)
 {
     uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00);
     if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00); /* 65520 and up */
-    return (uint16_t)(sign | round_to(magnitude, 10, 113));
+    return (uint16_t)(sign | round_magnitude(magnitude, 10, 113));
 }
 
+/* Returns the FP8 code (float8_e4m3fn) of the nearest value, half to even. Magnitudes from 448,
+ * infinity too, become 448; NaN stays NaN. */
 static uint8_t to_e4m3(float value)
 {
     uint32_t bits = bits_of(value), sign = bits >> 24 & 0x80, magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) return (uint8_t)(sign | 0x7f);
     if (magnitude >= 0x43e00000) return (uint8_t)(sign | 0x7e); /* 448 and up */
-    return (uint8_t)(sign | round_to(magnitude, 3, 121));
+    return (uint8_t)(sign | round_magnitude(magnitude, 3, 121));
 }
 
 void zi_narrow(zi_dtype type, const float *source, void *out, size_t n)

@@ -35,17 +35,22 @@ typedef enum {
     ZI_DTYPE_COUNT
 } zi_dtype;
 
-/* As safetensors spells it ("F32", "BF16", ...). */
+/* Returns the type's name as safetensors or GGUF spells it ("F32", "BF16", "Q8_0", ...), a
+ * constant; "?" when type is ZI_DTYPE_COUNT or above. */
 const char *zi_dtype_name(zi_dtype type);
-size_t zi_dtype_size(zi_dtype type); /* bytes per element, or per block of elements */
 
-/* Elements of a block; 1 where every element stands for itself. */
+/* Returns the bytes of an element, or of a whole block for types that are stored in blocks. */
+size_t zi_dtype_size(zi_dtype type);
+
+/* Returns the number of elements in a block; 1 for types that are not stored in blocks. */
 size_t zi_dtype_block(zi_dtype type);
 
-/* Bytes of count elements, which are whole blocks. */
+/* Returns the bytes of count elements, which must be whole blocks: the rest of an incomplete one is
+ * not counted. */
 size_t zi_dtype_bytes(zi_dtype type, size_t count);
 
-/* A type that safetensors knows; ZI_DTYPE_COUNT when the name is unknown. */
+/* Returns the type that a safetensors header names "F32", "BF16" and so on, case-sensitively;
+ * ZI_DTYPE_COUNT when the name is unknown or that of a GGUF block type. */
 zi_dtype zi_dtype_parse(const char *name);
 
 /* Whether type is one that the engine computes with: F32, F16 or BF16. */
@@ -54,6 +59,7 @@ static inline int zi_dtype_computes(zi_dtype type)
     return type == ZI_F32 || type == ZI_F16 || type == ZI_BF16;
 }
 
+/* Returns the value of a bfloat16 given as its bits. Exact. */
 static inline float zi_bf16_to_f32(uint16_t bits)
 {
     uint32_t wide = (uint32_t)bits << 16;
@@ -62,8 +68,9 @@ static inline float zi_bf16_to_f32(uint16_t bits)
     return value;
 }
 
-/* IEEE half: shift exponent and mantissa into place, then scale by 2^112 to fix the bias, which
- * handles subnormal halves exactly; infinities and NaNs need their exponent filled up. */
+/* Returns the value of an IEEE half given as its bits, exactly. Exponent and mantissa are shifted
+ * into place and scaled by 2^112 to fix the bias, which is right for subnormal halves, too;
+ * infinities and NaNs need their exponent filled up. */
 static inline float zi_f16_to_f32(uint16_t bits)
 {
     uint32_t magnitude = (uint32_t)(bits & 0x7fff) << 13;
@@ -78,13 +85,13 @@ static inline float zi_f16_to_f32(uint16_t bits)
     return value;
 }
 
-/* n elements as f32, whole blocks of them; source needs no alignment. For computing types, F8_E4M3,
- * F8_E5M2, I8 and all block types. */
+/* Converts n elements to f32. type must be F32, F16, BF16, F8_E4M3, F8_E5M2, I8 (no scale is
+ * applied) or a block type, of which n must be whole blocks. source needs no alignment. */
 void zi_widen(zi_dtype type, const void *source, float *out, size_t n);
 
-/* n values to a computing type or F8_E4M3, rounded half to even, or to Q8_0 or Q4_0, whole blocks
- * of them; out needs no alignment. F8_E4M3 has no infinity: what is larger than 448 becomes 448 (so
- * does torch). */
+/* Converts n f32 values to F32, F16, BF16 or F8_E4M3, rounded half to even, or to whole blocks of
+ * Q8_0 or Q4_0; no other types. out needs no alignment. F8_E4M3 has no infinity: magnitudes above
+ * 448, infinity too, become 448 (as in torch). NaN stays NaN in the float types. */
 void zi_narrow(zi_dtype type, const float *source, void *out, size_t n);
 
 #endif

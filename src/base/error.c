@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Makes one line of valid UTF-8, whatever a file name or a foreign library brought along: control
- * characters become spaces, bytes that are no UTF-8, as where a long name was cut, question marks.
- */
-static void clean(char *text)
+/* Makes text, in place and of the same length, one line of valid UTF-8, whatever a file name or a
+ * foreign library brought along: control characters become spaces, bytes that are no UTF-8, as
+ * where a long name was cut, question marks. */
+static void clean_text(char *text)
 {
     size_t size = strlen(text), length;
     for (size_t i = 0; i < size; i += length ? length : 1) {
@@ -20,9 +20,11 @@ static void clean(char *text)
     }
 }
 
-/* Made aside, as the texts may lie in *error itself. */
-static bool fill(zi_error *error, zi_error_code code, const char *file, const char *subject,
-                 const char *format, va_list args)
+/* Fills *error, if it is not NULL, with code, subject (NULL: "") and the text "FILE: MESSAGE" (file
+ * NULL: the message alone). Returns false. The error is made aside, as the arguments may lie in
+ * *error. */
+static bool fill_error(zi_error *error, zi_error_code code, const char *file, const char *subject,
+                       const char *format, va_list args)
 {
     if (!error) return false;
     zi_error made = {.code = code};
@@ -30,8 +32,8 @@ static bool fill(zi_error *error, zi_error_code code, const char *file, const ch
     made.message = strlen(made.text);
     vsnprintf(made.text + made.message, sizeof made.text - made.message, format, args);
     snprintf(made.subject, sizeof made.subject, "%s", subject ? subject : "");
-    clean(made.text);
-    clean(made.subject);
+    clean_text(made.text);
+    clean_text(made.subject);
     *error = made;
     return false;
 }
@@ -40,7 +42,7 @@ bool zi_error_set(zi_error *error, zi_error_code code, const char *subject, cons
 {
     va_list args;
     va_start(args, format);
-    fill(error, code, subject, subject, format, args);
+    fill_error(error, code, subject, subject, format, args);
     va_end(args);
     return false;
 }
@@ -50,7 +52,7 @@ bool zi_error_set_in(zi_error *error, zi_error_code code, const char *file, cons
 {
     va_list args;
     va_start(args, format);
-    fill(error, code, file, subject, format, args);
+    fill_error(error, code, file, subject, format, args);
     va_end(args);
     return false;
 }

@@ -56,7 +56,8 @@ bool zi_is_file(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* Opens a regular file for reading. Sets *fd, which the caller closes, and *size. */
+/* Opens a regular file for reading. Sets *fd, which the caller closes, and *size in bytes. False:
+ * it cannot be opened or is not a regular file (ZI_ERROR_UNSUPPORTED), and nothing stays open. */
 static bool open_regular(const char *path, int *fd, size_t *size, zi_error *error)
 {
     /* O_NONBLOCK: opening a FIFO does not block; regular files ignore the flag. */
@@ -153,7 +154,8 @@ void zi_file_unmap(zi_mapping *mapping)
     *mapping = (zi_mapping){0};
 }
 
-/* Calls posix_madvise on the pages that contain these bytes. */
+/* Gives posix_madvise's advice (POSIX_MADV_...) for the pages that contain these bytes. Does
+ * nothing for no bytes; errors are ignored. */
 static void advise_pages(const void *data, size_t size, int advice)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data / page * page;
@@ -182,7 +184,8 @@ void zi_drop_pages(const void *data, size_t size)
 enum { MAX_OPEN_OUTPUTS = 64 };
 static _Atomic(char *) open_outputs[MAX_OPEN_OUTPUTS];
 
-/* Does nothing when all slots are taken: then a signal leaves the file behind. */
+/* Adds the temporary file's path (borrowed) to those that zi_output_abandon_all removes. Does
+ * nothing when all slots are taken: then a signal leaves the file behind. */
 static void register_temporary(char *temporary)
 {
     for (int i = 0; i < MAX_OPEN_OUTPUTS; i++) {
@@ -191,6 +194,8 @@ static void register_temporary(char *temporary)
     }
 }
 
+/* Takes this pointer out of the table of temporary files; nothing happens to the file, or when it
+ * is not there. */
 static void unregister_temporary(char *temporary)
 {
     for (int i = 0; i < MAX_OPEN_OUTPUTS; i++) {
@@ -208,8 +213,9 @@ void zi_output_abandon_all(void)
     zi_output_folder_abandon_all();
 }
 
-/* Creates, registers and locks a temporary file whose name is written to output->temporary, of
- * `size` bytes. Returns its descriptor, or -1 and errno. */
+/* Creates, registers and locks a temporary file. Writes its name to output->temporary, of `size`
+ * bytes, and tries further names while one exists. Returns its descriptor, open for writing, or -1
+ * and errno; then nothing is registered. */
 static int create_temporary(zi_output *output, size_t size)
 {
     int fd;
@@ -226,8 +232,8 @@ static int create_temporary(zi_output *output, size_t size)
     return fd;
 }
 
-/* Fails unless path is missing or a regular file: rename would fail on a folder only after all is
- * written, and would replace a device. */
+/* Fails unless path is missing or a regular file (else ZI_ERROR_EXISTS) and not empty: rename would
+ * fail on a folder only after all is written, and would replace a device. */
 static bool check_replaceable(const char *path, zi_error *error)
 {
     struct stat st;
@@ -303,9 +309,9 @@ bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error 
     return true;
 }
 
-/* A link replaces nothing; disks that have none get a name that was free a moment ago. */
-/* Renames the temporary if path is free: link(2) fails on an existing path, rename(2) would not. On
- * file systems without hard links the check and the rename are two steps. */
+/* Renames the temporary if nothing is at path: link(2) fails on an existing path, rename(2) would
+ * not. False with errno, EEXIST if something is. On file systems without hard links the check and
+ * the rename are two steps. */
 static bool rename_if_free(const char *temporary, const char *path)
 {
     struct stat st;
@@ -316,12 +322,16 @@ static bool rename_if_free(const char *temporary, const char *path)
     return false;
 }
 
-/* Renames the temporary to path. False and errno on failure. */
+/* Renames the temporary to path. replace: also over an existing file. False with errno on failure:
+ * EEXIST if path exists and may not be replaced. */
 static bool rename_temporary(const char *temporary, const char *path, bool replace)
 {
     return replace ? rename(temporary, path) == 0 : rename_if_free(temporary, path);
 }
 
+/* Syncs, closes and renames the output, as zi_output_commit says; without `replace` an existing
+ * path is ZI_ERROR_EXISTS. Frees and zeroes the output, also on failure, which removes the
+ * temporary. */
 static bool commit_output(zi_output *output, bool replace, zi_error *error)
 {
     bool ok = zi_output_sync(output, error);

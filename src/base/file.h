@@ -8,27 +8,31 @@
 
 /* ---- paths ---- */
 
-/* These return new memory, to be freed by the caller, or NULL when memory is short. */
-
-/* dir/name. */
+/* Returns dir/name in new memory, to be freed by the caller; NULL when memory is short. A slash is
+ * added unless dir ends in one: "" gives "/name". */
 char *zi_path_join(const char *dir, const char *name);
 
-/* The last component of path, as basename(1) gives it; trailing slashes are ignored. */
+/* Returns the last component of path in new memory, to be freed by the caller; NULL when memory is
+ * short. Trailing slashes are ignored; "/" and "" give "". */
 char *zi_path_basename(const char *path);
 
-/* The path without its last component, as dirname(1) gives it; "." if there is no other. */
+/* Returns path without its last component, as dirname(1) gives it, in new memory, to be freed by
+ * the caller; NULL when memory is short. "." if there is no other component; "/" for "/". */
 char *zi_path_dirname(const char *path);
 
-/* Whether path is a folder, or a link to one. */
+/* Whether path is a folder, or a link to one. False also when it is missing or cannot be
+ * reached. */
 bool zi_is_dir(const char *path);
 
-/* Whether path is a regular file, or a link to one. */
+/* Whether path is a regular file, or a link to one. False also when it is missing or cannot be
+ * reached. */
 bool zi_is_file(const char *path);
 
 /* ---- reading ---- */
 
 /* Reads a regular file of at most max bytes. Sets *data to its bytes and a closing NUL, which the
- * caller frees, and *size to the file's size. A larger file is ZI_ERROR_UNSUPPORTED. */
+ * caller frees, and *size to the file's size, without the NUL. Larger files and what is not a
+ * regular file are ZI_ERROR_UNSUPPORTED. On failure *data and *size are unchanged. */
 bool zi_file_read(const char *path, size_t max, char **data, size_t *size,
                   zi_error *error) ZI_CHECKED;
 
@@ -38,21 +42,25 @@ typedef struct {
     size_t size;
 } zi_mapping;
 
-/* Maps a regular file. The caller unmaps it. */
+/* Maps a whole regular file read-only; the caller unmaps it with zi_file_unmap. An empty file gives
+ * data NULL and size 0. What is not a regular file is ZI_ERROR_UNSUPPORTED; *out is then
+ * unchanged. */
 bool zi_file_map(const char *path, zi_mapping *out, zi_error *error) ZI_CHECKED;
 
 /* Unmaps the file and zeroes *mapping. A zeroed mapping is allowed. */
 void zi_file_unmap(zi_mapping *mapping);
 
-/* Maps the file at path over an existing mapping, at the same address. Fails if its size is not
+/* Maps the file at path over an existing mapping, at the same address; *mapping stays as it is.
+ * Fails with ZI_ERROR_BAD_FORMAT, and keeps the old contents, if the file's size is not
  * mapping->size. */
 bool zi_file_remap(const char *path, const zi_mapping *mapping, zi_error *error) ZI_CHECKED;
 
-/* Asks the kernel to read these mapped bytes ahead (madvise SEQUENTIAL and WILLNEED). */
+/* Asks the kernel to read the pages of these mapped bytes ahead (madvise SEQUENTIAL and WILLNEED).
+ * Does not wait; errors are ignored. */
 void zi_prefetch_pages(const void *data, size_t size);
 
-/* Releases the memory of these mapped bytes (madvise DONTNEED). They stay readable: the next access
- * reads them from the file again. */
+/* Releases the memory of the pages that have these bytes of a mapped file (madvise DONTNEED). They
+ * stay readable: the next access reads them from the file again. Errors are ignored. */
 void zi_drop_pages(const void *data, size_t size);
 
 /* ---- writing ---- */
@@ -65,38 +73,45 @@ typedef struct {
     char *temporary; /* NULL: written in place (zi_output_resume) */
 } zi_output;
 
-/* Creates the temporary file for path. Fails when path is a folder or a device, or empty. */
+/* Creates the temporary file for path, in the same folder, which must exist. An existing regular
+ * file at path is allowed and not touched before the commit. Fails when path is a folder or a
+ * device (ZI_ERROR_EXISTS) or empty; *output is then zeroed. */
 bool zi_output_open(zi_output *output, const char *path, zi_error *error) ZI_CHECKED;
 
-/* Opens path itself for reading and writing, to resume an interrupted write. Creates it if missing,
- * never truncates or removes it. */
+/* Opens path itself for reading and writing, at its start, to resume an interrupted write. Creates
+ * it if missing; no later call truncates or removes it. Fails when path is a folder, a device or
+ * empty; *output is then zeroed. */
 bool zi_output_resume(zi_output *output, const char *path, zi_error *error) ZI_CHECKED;
 
-/* Writes at the current position, buffered. */
+/* Writes at the current position, buffered. After a failure a part may be written. */
 bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error *error) ZI_CHECKED;
 
-/* Moves the position of the next write to `offset` bytes from the start. */
+/* Moves the position of the next write to `offset` bytes from the start of the file. */
 bool zi_output_seek(zi_output *output, size_t offset, zi_error *error) ZI_CHECKED;
 
-/* Flushes the buffer and calls fsync. */
+/* Flushes the buffer and calls fsync: all that was written is on the disk. */
 bool zi_output_sync(zi_output *output, zi_error *error) ZI_CHECKED;
 
 /* Syncs, closes and renames to path, replacing a file there, then syncs the folder. After a failure
- * the temporary file is removed and path is unchanged. The output is freed in any case. */
+ * the temporary file is removed and path is unchanged. A resumed output is only synced and closed.
+ * In any case the output is freed and zeroed. */
 bool zi_output_commit(zi_output *output, zi_error *error) ZI_CHECKED;
 
-/* Commits only if path does not exist; ZI_ERROR_EXISTS otherwise (never overwrites). */
+/* Commits like zi_output_commit, but only if nothing exists at path by then: else it fails with
+ * ZI_ERROR_EXISTS, and what is there stays. Frees and zeroes the output in any case. A resumed
+ * output is only synced and closed. */
 bool zi_output_commit_new(zi_output *output, zi_error *error) ZI_CHECKED;
 
-/* Closes and removes the temporary file and frees the output. Does nothing after a commit or on a
- * zeroed output, so callers may call it on every exit path. */
+/* Closes and removes the temporary file and frees the output; a resumed file stays. Does nothing
+ * after a commit or on a zeroed output, so callers may call it on every exit path. */
 void zi_output_discard(zi_output *output);
 
-/* Checks, by creating and removing a temporary file, that zi_output_open succeeds for path. */
+/* Checks, by creating and removing a temporary file beside it, that zi_output_open succeeds for
+ * path. What is at path is not touched. */
 bool zi_output_check_writable(const char *path, zi_error *error) ZI_CHECKED;
 
 /* Removes the temporary files and folders of all open outputs of the process, output folders
- * included. Async-signal-safe. */
+ * included, resumed ones excepted; frees and closes nothing. Async-signal-safe. */
 void zi_output_abandon_all(void);
 
 #endif

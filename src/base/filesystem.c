@@ -77,7 +77,8 @@ bool zi_disk_check_free(const char *path, uint64_t bytes, const char *what, zi_e
 
 /* ---- copies ---- */
 
-/* Makes the open, empty file `to` share the blocks of `from` (a reflink). False: unsupported. */
+/* Makes the open, empty file `to` share the blocks of `from` (a reflink). False: the file system
+ * cannot, and nothing was copied. */
 static bool clone_blocks(int from, int to)
 {
 #ifdef FICLONE
@@ -88,7 +89,9 @@ static bool clone_blocks(int from, int to)
 #endif
 }
 
-/* Copies from the descriptor to the end of its file. name is for errors. */
+/* Appends all bytes from the descriptor's position to the end of its file to the output, and calls
+ * `copied` (may be NULL) with each piece's size. name: path of the source, for errors. False: a
+ * read or write failed, or `copied` returned false (ZI_ERROR_CANCELLED). */
 static bool copy_bytes(int from, zi_output *to, zi_copy_progress_fn copied, void *user,
                        const char *name, zi_error *error)
 {
@@ -135,7 +138,9 @@ bool zi_copy_file(const char *from, const char *to, zi_copy_progress_fn copied, 
 
 /* ---- trees ---- */
 
-/* Walks root/name; name "" is root itself. */
+/* Calls fn for the regular files below the folder root/name (name "": root itself), recursively,
+ * with names relative to root. depth: levels below root, at most MAX_DEPTH. Skips names with a
+ * leading dot. False: fn stopped it, or something cannot be read. */
 static bool walk_folder(const char *root, const char *name, int depth, zi_walk_files_fn fn,
                         void *user, zi_error *error)
 {
@@ -176,6 +181,9 @@ bool zi_walk_files(const char *path, zi_walk_files_fn fn, void *user, zi_error *
     return walk_folder(path, "", 0, fn, user, error);
 }
 
+/* Returns the bytes on the disk of path and, if it is a folder, of all in it. depth: levels below
+ * the first path; contents of folders below MAX_DEPTH do not count, nor does what cannot be read.
+ * Links are not followed. */
 static uint64_t usage_below(const char *path, int depth)
 {
     struct stat st;
@@ -197,6 +205,8 @@ uint64_t zi_disk_usage(const char *path)
     return usage_below(path, 0);
 }
 
+/* Removes a folder and all in it, links without following them. depth: levels below the first one,
+ * at most MAX_DEPTH. Stops at the first failure, with an error: a part is then gone. */
 static bool remove_folder(const char *path, int depth, zi_error *error)
 {
     DIR *dir = depth > MAX_DEPTH ? NULL : opendir(path);

@@ -23,8 +23,8 @@ struct zi_output_folder_entry {
 enum { MAX_OPEN_FOLDERS = 16 };
 static _Atomic(zi_output_folder_entry *) open_folders[MAX_OPEN_FOLDERS];
 
-/* Replaces a list's old head by its new one in the table. old NULL: takes a free slot; new NULL:
- * frees the slot. */
+/* Replaces a list's old head by its new one in the table that zi_output_folder_abandon_all reads.
+ * old NULL: takes a free slot, if there is one; new NULL: frees the slot. */
 static void publish_head(zi_output_folder_entry *old, zi_output_folder_entry *new)
 {
     for (int i = 0; i < MAX_OPEN_FOLDERS; i++) {
@@ -33,7 +33,8 @@ static void publish_head(zi_output_folder_entry *old, zi_output_folder_entry *ne
     }
 }
 
-/* Removes the paths of a list, newest first: files before the folders that contain them. */
+/* Removes the paths of a list from the disk, newest first: files before the folders that contain
+ * them. Errors are ignored; the list stays. Async-signal-safe. */
 static void remove_entries(const zi_output_folder_entry *entry)
 {
     for (; entry; entry = entry->next)
@@ -45,8 +46,9 @@ void zi_output_folder_abandon_all(void)
     for (int i = 0; i < MAX_OPEN_FOLDERS; i++) remove_entries(atomic_load(&open_folders[i]));
 }
 
-/* Adds the path dir/name (name may be "") to the list, before it is created: removing a missing
- * path does no harm. NULL: memory is short. */
+/* Adds the path dir/name (name "": dir itself) at the front of folder->entries and, unless the
+ * folder is in_place, to the signal handler's table. It is added before it is created: removing a
+ * missing path does no harm. The folder owns the result. NULL with an error: memory is short. */
 static zi_output_folder_entry *add_entry(zi_output_folder *folder, const char *dir,
                                          const char *name, zi_error *error)
 {
@@ -63,7 +65,8 @@ static zi_output_folder_entry *add_entry(zi_output_folder *folder, const char *d
     return entry;
 }
 
-/* The path under which the folder is built. */
+/* The path under which the folder is built: that of the last, oldest entry. Borrowed. There must be
+ * one. */
 static const char *root_path(const zi_output_folder *folder)
 {
     const zi_output_folder_entry *entry = folder->entries;
@@ -71,7 +74,8 @@ static const char *root_path(const zi_output_folder *folder)
     return entry->path;
 }
 
-/* Drops the only entry, the root, without removing it from the disk. */
+/* Forgets the temporary folder without removing it from the disk: closes its lock, takes its entry,
+ * which must be the only one, out of the signal handler's table and frees it. */
 static void drop_root(zi_output_folder *folder)
 {
     if (folder->lock >= 0) close(folder->lock);
@@ -81,7 +85,8 @@ static void drop_root(zi_output_folder *folder)
     folder->entries = NULL;
 }
 
-/* A copy without trailing slashes, because ".part-PID-N" is appended to it. */
+/* Returns a copy without trailing slashes, because ".part-PID-N" is appended to it; the caller
+ * frees it. NULL: memory is short. */
 static char *copy_without_trailing_slashes(const char *path)
 {
     size_t length = strlen(path);
@@ -89,8 +94,9 @@ static char *copy_without_trailing_slashes(const char *path)
     return strndup(path, length);
 }
 
-/* Creates, registers and locks the temporary folder; `name` (of `size` bytes) gets its path. Tries
- * further names when one exists or a cleanup has removed the new folder before it was locked. */
+/* Creates, registers and locks the temporary folder; `name` (of `size` bytes) gets its path,
+ * folder->lock the lock's descriptor. Tries further names when one exists or a cleanup has locked
+ * the new folder first. False with an error; the caller then discards the folder. */
 static bool create_root(zi_output_folder *folder, char *name, size_t size, zi_error *error)
 {
     for (;;) {
@@ -119,7 +125,8 @@ bool zi_output_folder_open(zi_output_folder *folder, const char *path, zi_error 
     return made;
 }
 
-/* mkdir; in a resumed folder an existing one is accepted. */
+/* Makes the folder at this full path, whose parent must exist. If it exists, that is an error, but
+ * not when `folder` is in_place (resumed). */
 static bool make_subfolder(const zi_output_folder *folder, const char *path, zi_error *error)
 {
     return mkdir(path, 0777) == 0 || (folder->in_place && errno == EEXIST) ||
@@ -158,7 +165,9 @@ bool zi_output_folder_open_file(zi_output_folder *folder, const char *name, zi_o
                             : zi_output_open(output, path, error);
 }
 
-static void free_entries(zi_output_folder *folder)
+/* Frees the entries and the path, releases the lock, takes the folder out of the signal handler's
+ * table, and resets *folder to an empty one. Removes nothing from the disk. */
+static void free_folder(zi_output_folder *folder)
 {
     if (folder->entries && !folder->in_place) publish_head(folder->entries, NULL);
     while (folder->entries) {
@@ -185,12 +194,12 @@ bool zi_output_folder_commit(zi_output_folder *folder, zi_error *error)
         return false;
     }
     zi_sync_parent_folder(folder->path);
-    free_entries(folder);
+    free_folder(folder);
     return true;
 }
 
 void zi_output_folder_discard(zi_output_folder *folder)
 {
     if (!folder->in_place) remove_entries(folder->entries);
-    free_entries(folder);
+    free_folder(folder);
 }

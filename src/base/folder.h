@@ -14,36 +14,42 @@ typedef struct {
     zi_output_folder_entry *entries; /* paths created in it, newest first; the last is its root */
 } zi_output_folder;
 
-/* Creates and locks the temporary folder for the target path. */
+/* Creates and locks the temporary folder beside the target path; the folder above must exist. The
+ * target itself is not looked at before the commit. On failure *folder holds nothing. */
 bool zi_output_folder_open(zi_output_folder *folder, const char *path, zi_error *error) ZI_CHECKED;
 
 /* Opens the target path itself, to resume an interrupted write: existing contents stay, and nothing
- * is ever removed from it. Creates the folder if missing. */
+ * is ever removed from it. Creates the folder if missing, not those above it; takes no lock. On
+ * failure *folder holds nothing. */
 bool zi_output_folder_resume(zi_output_folder *folder, const char *path,
                              zi_error *error) ZI_CHECKED;
 
-/* Makes a subfolder ("vae"). Its parent must exist. */
+/* Makes a subfolder ("vae"), and registers it for removal by discard. Its parent must exist. If it
+ * exists already, that is an error, but not in a resumed folder. */
 bool zi_output_folder_mkdir(zi_output_folder *folder, const char *name, zi_error *error) ZI_CHECKED;
 
 /* Registers a name ("vae/config.json") for removal by discard and returns its full path, where the
- * caller creates the file. The folder owns the path. NULL (with an error) when memory is short. */
+ * caller creates the file; creates nothing itself. The folder owns the path. NULL (with an error)
+ * when memory is short. */
 const char *zi_output_folder_add_path(zi_output_folder *folder, const char *name, zi_error *error);
 
-/* Registers a name and opens it for writing. In a resumed folder the existing file is opened and
- * not truncated (zi_output_resume). */
+/* Registers a name for removal by discard and opens it for writing; the caller commits or discards
+ * *output before the folder. In a resumed folder the existing file is opened and not truncated
+ * (zi_output_resume). */
 bool zi_output_folder_open_file(zi_output_folder *folder, const char *name, zi_output *output,
                                 zi_error *error) ZI_CHECKED;
 
-/* Renames the folder to its target and frees its resources. Fails if something other than an empty
- * folder is at the target by then, and removes the temporary folder. */
+/* Renames the folder to its target and syncs the folder above. Fails with ZI_ERROR_EXISTS if
+ * something other than an empty folder is at the target by then, and removes the temporary folder.
+ * A resumed folder is in place already. Frees what *folder has in any case. */
 bool zi_output_folder_commit(zi_output_folder *folder, zi_error *error) ZI_CHECKED;
 
-/* Removes the registered paths (not of a resumed folder) and frees its resources. Does nothing
- * after a commit. */
+/* Removes the registered paths and the temporary folder (nothing of a resumed folder), and frees
+ * what *folder has. Does nothing after a commit or a failed open. */
 void zi_output_folder_discard(zi_output_folder *folder);
 
-/* Removes the temporary folders of all open output folders of the process, resumed ones excepted.
- * Async-signal-safe. */
+/* Removes the temporary folders of all open output folders of the process, resumed ones excepted;
+ * frees nothing. Async-signal-safe. */
 void zi_output_folder_abandon_all(void);
 
 #endif

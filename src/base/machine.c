@@ -19,8 +19,8 @@ double zi_monotonic_seconds(void)
 
 enum { MAX_TEXT = 16384, MAX_PATH = 4096 };
 
-/* Reads a small file without known size (as in /proc), truncated to MAX_TEXT - 1 bytes; false: it
- * is absent or empty. */
+/* Reads the small file folder/name without known size (as in /proc), truncated to MAX_TEXT - 1
+ * bytes and closed with a NUL. False: it is absent or empty. */
 static bool read_text(const char *folder, const char *name, char text[MAX_TEXT])
 {
     char path[2 * MAX_PATH];
@@ -36,7 +36,8 @@ static bool read_text(const char *folder, const char *name, char text[MAX_TEXT])
     return size > 0;
 }
 
-/* Reads a file that holds one number; SIZE_MAX when it is absent, negative or "max". */
+/* Returns the decimal number that the file folder/name starts with; SIZE_MAX when it is absent,
+ * negative or no number ("max"). */
 static size_t read_number(const char *folder, const char *name)
 {
     char text[MAX_TEXT], *end;
@@ -45,7 +46,8 @@ static size_t read_number(const char *folder, const char *name)
     return end == text || value < 0 ? SIZE_MAX : (size_t)value;
 }
 
-/* The number that follows `name` at the start of a line, or `fallback`. */
+/* Returns the decimal number that follows `name` at the start of a line of text (0 if none
+ * follows); `fallback` if no line starts with it. */
 static size_t number_after(const char *text, const char *name, size_t fallback)
 {
     size_t length = strlen(name);
@@ -57,6 +59,7 @@ static size_t number_after(const char *text, const char *name, size_t fallback)
     return fallback;
 }
 
+/* Sets *min to value if that is smaller. */
 static void lower_to(size_t *min, size_t value)
 {
     if (value < *min) *min = value;
@@ -71,13 +74,16 @@ typedef struct {
     size_t (*limit)(const char *group);
 } hierarchy;
 
-/* Processors of a quota, quota / period rounded down, at least 1; SIZE_MAX: no quota. */
+/* Returns the processors of a CPU quota, quota / period (both in microseconds) rounded down, at
+ * least 1; SIZE_MAX, no quota, if one is SIZE_MAX or period is 0. */
 static size_t quota_processors(size_t quota, size_t period)
 {
     if (quota == SIZE_MAX || period == SIZE_MAX || period == 0) return SIZE_MAX;
     return quota >= period ? quota / period : 1;
 }
 
+/* Returns the whole processors that the quota of one group's folder (cgroup version 2, cpu.max)
+ * allows, at least 1; SIZE_MAX: none, or no such file. */
 static size_t processors_v2(const char *group)
 {
     char text[MAX_TEXT];
@@ -87,13 +93,17 @@ static size_t processors_v2(const char *group)
     return quota_processors(quota, period);
 }
 
+/* Returns the whole processors that the quota of one group's folder (cgroup version 1, cpu.cfs_...)
+ * allows, at least 1; SIZE_MAX: none, or no such files. */
 static size_t processors_v1(const char *group)
 {
     return quota_processors(read_number(group, "cpu.cfs_quota_us"),
                             read_number(group, "cpu.cfs_period_us"));
 }
 
-/* Bytes that a group may still allocate. File caches count as used, but can be dropped. */
+/* Returns the bytes that a group may still allocate, 0 at least: limit - used. File caches count as
+ * used, but can be dropped: active and inactive name their lines in the group's memory.stat.
+ * SIZE_MAX for limit or used means unknown: then limit is returned as it is. */
 static size_t group_memory_left(size_t limit, size_t used, const char *group, const char *active,
                                 const char *inactive)
 {
@@ -106,12 +116,16 @@ static size_t group_memory_left(size_t limit, size_t used, const char *group, co
     return used < limit ? limit - used : 0;
 }
 
+/* Returns the bytes that the group of this folder (cgroup version 2) may still allocate, file
+ * caches dropped; SIZE_MAX: no limit, or no such files. */
 static size_t memory_v2(const char *group)
 {
     return group_memory_left(read_number(group, "memory.max"), read_number(group, "memory.current"),
                              group, "active_file ", "inactive_file ");
 }
 
+/* Returns the bytes that the group of this folder (cgroup version 1) may still allocate, file
+ * caches dropped; SIZE_MAX: no limit, or no such files. */
 static size_t memory_v1(const char *group)
 {
     return group_memory_left(read_number(group, "memory.limit_in_bytes"),
@@ -119,7 +133,8 @@ static size_t memory_v1(const char *group)
                              "total_active_file ", "total_inactive_file ");
 }
 
-/* Whether a controller is in a list such as "cpu,cpuacct"; "" is in the empty list only. */
+/* Whether a controller is in a comma-separated list of `length` bytes, such as "cpu,cpuacct"; "" is
+ * in the empty list only. */
 static bool list_has(const char *controller, const char *list, size_t length)
 {
     size_t size = strlen(controller);
@@ -132,8 +147,10 @@ static bool list_has(const char *controller, const char *list, size_t length)
     return length == 0 && size == 0;
 }
 
-/* Sets path to the group of this process in a hierarchy, from lines "4:memory:/path"; "": none. */
-static void group_path(const char *groups, const char *controller, char path[MAX_PATH])
+/* Sets path to the group of this process ("/path") in the hierarchy of a controller ("" for version
+ * 2). groups: text of /proc/self/cgroup, lines "4:memory:/path". Sets "" when there is none or it
+ * is too long. */
+static void find_group_path(const char *groups, const char *controller, char path[MAX_PATH])
 {
     path[0] = 0;
     for (const char *line = groups; line && *line; line = strchr(line, '\n')) {
@@ -150,15 +167,16 @@ static void group_path(const char *groups, const char *controller, char path[MAX
     }
 }
 
-/* The smallest limit from this process's group up to the root. Within a container, the group's path
- * may be the host's; then only the root's files exist. */
+/* Returns the smallest limit of one hierarchy from this process's group up to the root, in the unit
+ * of h->limit; SIZE_MAX: none. root is put before /proc and the mount point. Within a container,
+ * the group's path may be the host's; then only the root's files exist. */
 static size_t min_limit(const char *root, const hierarchy *h)
 {
     char groups[MAX_TEXT], path[MAX_PATH], folder[2 * MAX_PATH - 16];
     size_t min = SIZE_MAX;
     snprintf(folder, sizeof folder, "%s/proc/self", root);
     if (!read_text(folder, "cgroup", groups)) return min;
-    group_path(groups, h->controller, path);
+    find_group_path(groups, h->controller, path);
     for (;;) {
         snprintf(folder, sizeof folder, "%s%s%s", root, h->mount, path);
         lower_to(&min, h->limit(folder));
@@ -170,8 +188,8 @@ static size_t min_limit(const char *root, const hierarchy *h)
 
 #define MOUNT "/sys/fs/cgroup"
 
-/* The smallest limit that any of the hierarchies imposes, in the unit of their limit functions
- * (processors or bytes); SIZE_MAX: none does. */
+/* Returns the smallest limit that any of the `count` hierarchies imposes, in the unit of their
+ * limit functions (processors or bytes); SIZE_MAX: none does. */
 static size_t min_of_hierarchies(const char *root, const hierarchy *trees, size_t count)
 {
     size_t min = SIZE_MAX;

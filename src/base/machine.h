@@ -5,22 +5,21 @@
 
 #include "base/error.h"
 
-/* Seconds of a monotonic clock with an arbitrary start. */
+/* Returns seconds of a monotonic clock with an arbitrary start. */
 double zi_monotonic_seconds(void);
 
-/* Number of processors that this process may use: the smaller of affinity mask and cgroup quota, at
- * least 1. */
+/* Returns the number of processors that this process may use: the smaller of affinity mask (or,
+ * without one, the processors online) and cgroup quota, at least 1. */
 size_t zi_usable_processors(void);
 
-/* The two functions below read Linux's files in `root`/proc and `root`/sys/fs/cgroup (cgroup
- * versions 1 and 2, own group and all its parents). root is "" except in tests. SIZE_MAX: no limit
- * is known. */
-
-/* Whole processors that the cgroup CPU quota allows, at least 1. */
+/* Returns the whole processors that the cgroup CPU quota allows, rounded down, at least 1; SIZE_MAX
+ * when no quota is known. Reads root/proc and root/sys/fs/cgroup (cgroup versions 1 and 2, own
+ * group and all its parents); root is "" except in tests. */
 size_t zi_cgroup_processors(const char *root);
 
-/* Bytes that can be allocated without swapping: free memory and droppable file caches, within the
- * cgroup memory limits. */
+/* Returns the bytes that can be allocated without swapping: free memory and droppable file caches
+ * (MemAvailable), within the cgroup memory limits; SIZE_MAX when neither is known. Reads root/proc
+ * and root/sys/fs/cgroup as zi_cgroup_processors does; root is "" except in tests. */
 size_t zi_available_memory(const char *root);
 
 #endif

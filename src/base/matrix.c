@@ -1,6 +1,7 @@
 #include "base/matrix.h"
 
-/* Groups of bytes, or of nibbles, the low one first. */
+/* Writes row `row` of a matrix with 8 or 4 bits in groups as f32 to out [columns]: code * scale +
+ * bias of its group. Codes are bytes, or nibbles, the low one first. */
 static void row_of_groups(const zi_matrix *w, size_t row, float *out)
 {
     size_t groups = w->columns / w->group, width = zi_dtype_size(w->scale_type);

@@ -18,7 +18,8 @@ typedef struct {
     size_t row_scales;      /* 1 or rows */
 } zi_matrix;
 
-/* A row [columns] as f32. */
+/* Writes row `row` (from 0) as `columns` f32 values to out, dequantized: with the scales and biases
+ * of its groups, or else times the matrix's or the row's factor, if there is one. */
 void zi_matrix_row(const zi_matrix *matrix, size_t row, float *out);
 
 #endif

@@ -33,7 +33,8 @@ bool zi_memory_take(zi_memory *memory, size_t size, zi_error *error)
 
 #ifdef __linux__
 
-/* Whether what is open as fd is written to a disk at all. */
+/* Whether the open file lies on a file system that is on a disk: not tmpfs or ramfs. False also
+ * when that cannot be found out. */
 static bool on_disk(int fd)
 {
     enum { TMPFS = 0x01021994, RAMFS = 0x858458f6 };
@@ -42,7 +43,8 @@ static bool on_disk(int fd)
     return (uint32_t)fs.f_type != (uint32_t)TMPFS && (uint32_t)fs.f_type != (uint32_t)RAMFS;
 }
 
-/* Opens a new file that has lost its name already. */
+/* Opens a new file in `folder` for reading and writing that has lost its name already, so that
+ * closing it removes it. Returns its descriptor, or -1 with an error. */
 static int open_nameless(const char *folder, zi_error *error)
 {
     char *path = zi_path_join(folder, "zimage-XXXXXX");
@@ -60,8 +62,9 @@ static int open_nameless(const char *folder, zi_error *error)
     return fd;
 }
 
-/* Has the disk keep `size` bytes for the file: a page that found no room later would be a crash. */
-static bool reserve(int fd, size_t size, const char *folder, zi_error *error)
+/* Extends the file to `size` bytes and has the disk keep space for them: a page that found no room
+ * later would be a crash. False with an error, which names `folder`. */
+static bool reserve_disk_space(int fd, size_t size, const char *folder, zi_error *error)
 {
     int code;
     while ((code = posix_fallocate(fd, 0, (off_t)size)) == EINTR) continue;
@@ -77,7 +80,7 @@ bool zi_memory_take_in_file(zi_memory *memory, size_t size, const char *folder, 
     *memory = (zi_memory){0};
     int fd = open_nameless(folder, error);
     if (fd < 0) return false;
-    bool ok = on_disk(fd) ? reserve(fd, size, folder, error)
+    bool ok = on_disk(fd) ? reserve_disk_space(fd, size, folder, error)
                           : zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
                                             "lies in memory; name a folder on a disk");
     if (ok) {

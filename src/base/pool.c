@@ -28,6 +28,7 @@ struct zi_pool {
     bool stop;
 };
 
+/* Tells the processor that this thread spins; does nothing on other ones than x86-64 and ARM64. */
 static inline void cpu_pause(void)
 {
 #if defined(__x86_64__)
@@ -37,12 +38,14 @@ static inline void cpu_pause(void)
 #endif
 }
 
+/* Reads the counter with acquire order. */
 static size_t load_counter(atomic_size_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_acquire);
 }
 
-/* Spins while the counter is `value`, for SPIN_SECONDS at most. */
+/* Spins while the counter is `value`, for SPIN_SECONDS at most. The caller must look at the counter
+ * again. */
 static void spin_while(atomic_size_t *counter, size_t value)
 {
     for (double end = zi_monotonic_seconds() + SPIN_SECONDS; zi_monotonic_seconds() < end;)
@@ -52,8 +55,8 @@ static void spin_while(atomic_size_t *counter, size_t value)
         }
 }
 
-/* Waits while the counter is `value`: spins if enabled, then sleeps until `changed` is signalled.
- */
+/* Returns when the counter is not `value` any more: spins first, if the pool does, then sleeps
+ * until `changed` is signalled. pool->mutex must not be held. */
 static void wait_while(zi_pool *pool, atomic_size_t *counter, size_t value, pthread_cond_t *changed)
 {
     if (pool->spin) spin_while(counter, value);
@@ -68,6 +71,8 @@ typedef struct {
     size_t worker;
 } worker_start;
 
+/* Adds 1 to the counter, with release order, and wakes all threads that wait for `changed`. Locks
+ * pool->mutex meanwhile; it must not be held. */
 static void increment_and_wake(zi_pool *pool, atomic_size_t *counter, pthread_cond_t *changed)
 {
     pthread_mutex_lock(&pool->mutex); /* so that a thread about to sleep does not miss the signal */
@@ -76,6 +81,8 @@ static void increment_and_wake(zi_pool *pool, atomic_size_t *counter, pthread_co
     pthread_mutex_unlock(&pool->mutex);
 }
 
+/* Runs tasks of the current run in this thread, as `worker`, until none is left to hand out; others
+ * may still be running in other threads. */
 static void run_tasks(zi_pool *pool, size_t worker)
 {
     size_t task;
@@ -83,6 +90,8 @@ static void run_tasks(zi_pool *pool, size_t worker)
         pool->fn(pool->context, task, worker);
 }
 
+/* Main function of a worker thread: takes part in one run after the other until pool->stop. The
+ * last worker to finish a run counts it as ended. Frees its argument, a worker_start. */
 static void *worker_main(void *argument)
 {
     worker_start *begin = argument;
@@ -98,6 +107,8 @@ static void *worker_main(void *argument)
     }
 }
 
+/* Starts the thread of a worker with index 1 or more, and stores it in pool->workers[worker - 1].
+ * False: memory is short or the system refuses; no error is set. */
 static bool start_worker(zi_pool *pool, size_t worker)
 {
     worker_start *begin = malloc(sizeof *begin);

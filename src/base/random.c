@@ -15,7 +15,8 @@ void zi_random_seed(zi_random *random, uint64_t seed)
     random->has_spare = false;
 }
 
-static void refill(zi_random *random)
+/* Computes the next 624 words of MT19937's state, in place, and sets random->used to 0. */
+static void refill_state(zi_random *random)
 {
     uint32_t *s = random->state;
     for (int i = 0; i < WORDS; i++) {
@@ -25,9 +26,10 @@ static void refill(zi_random *random)
     random->used = 0;
 }
 
+/* Returns the next 32-bit output of MT19937. */
 static uint32_t next32(zi_random *random)
 {
-    if (random->used == WORDS) refill(random);
+    if (random->used == WORDS) refill_state(random);
     uint32_t y = random->state[random->used++];
     y ^= y >> 11;
     y ^= (y << 7) & 0x9d2c5680u;
@@ -35,11 +37,13 @@ static uint32_t next32(zi_random *random)
     return y ^ (y >> 18);
 }
 
+/* Returns a uniform number from 0 to below 1 with 24 random bits; takes one word. */
 static float uniform24(zi_random *random)
 {
     return (float)(next32(random) & 0xffffff) * 0x1p-24f;
 }
 
+/* Returns a uniform number from 0 to below 1 with 53 random bits; takes two words. */
 static double uniform53(zi_random *random)
 {
     uint64_t high = next32(random);
@@ -52,7 +56,8 @@ void zi_random_uniform(zi_random *random, float *out, size_t n)
     for (size_t i = 0; i < n; i++) out[i] = uniform24(random);
 }
 
-/* Box-Muller in place on 16 uniforms: cosines into the first eight, sines into the last eight. */
+/* Makes 16 standard normals of 16 uniforms in place (Box-Muller): the cosines are the first eight,
+ * the sines the last eight. */
 static void normal16(float *u)
 {
     for (int j = 0; j < 8; j++) {
@@ -63,7 +68,8 @@ static void normal16(float *u)
     }
 }
 
-/* Fewer than 16 values take another way in torch: double precision, in pairs. */
+/* Returns one standard normal for a draw of fewer than 16 values, where torch takes another way: in
+ * double precision and in pairs, whose second value is kept in random->spare for the next call. */
 static float normal_small(zi_random *random)
 {
     if (random->has_spare) {

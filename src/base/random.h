@@ -14,11 +14,14 @@ typedef struct {
     double spare;   /* also across large draws in between */
 } zi_random;
 
-/* torch.Generator('cpu').manual_seed(seed): only the low 32 bits count. */
+/* Starts the sequence of torch.Generator('cpu').manual_seed(seed): only the low 32 bits count. */
 void zi_random_seed(zi_random *random, uint64_t seed);
 
-/* n values of torch.rand / torch.randn (float32), as one call of that size would give. */
+/* Writes the next n values of torch.rand (float32, from 0 to below 1) to out. */
 void zi_random_uniform(zi_random *random, float *out, size_t n);
+
+/* Writes n values of torch.randn (float32, standard normal) to out, as one call of that size would
+ * give: below 16 values are drawn in another way, so that two calls differ from one. */
 void zi_random_normal(zi_random *random, float *out, size_t n);
 
 #endif

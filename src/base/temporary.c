@@ -20,8 +20,8 @@ void zi_temporary_name(const char *target, char *name, size_t size)
     snprintf(name, size, "%s%s%ld-%u", target, infix, (long)getpid(), atomic_fetch_add(&number, 1));
 }
 
-/* Pointer to the suffix ".part-PID-N" of name, or NULL. */
-static const char *find_suffix(const char *name)
+/* Returns a pointer into name to the ".part-PID-N" that it ends in, or NULL if it does not. */
+static const char *find_temporary_suffix(const char *name)
 {
     const char *suffix = NULL;
     for (const char *at = name; (at = strstr(at, infix)); at++) suffix = at;
@@ -35,7 +35,7 @@ static const char *find_suffix(const char *name)
 
 bool zi_is_temporary_name(const char *name)
 {
-    return find_suffix(name) != NULL;
+    return find_temporary_suffix(name) != NULL;
 }
 
 bool zi_temporary_lock(int fd)
@@ -53,7 +53,8 @@ int zi_temporary_try_lock(const char *path)
     return -1;
 }
 
-/* Removes dir/name unless a writer holds its lock. */
+/* Removes dir/name, a temporary file or a folder with its contents, unless a writer holds its lock.
+ * Errors are ignored. */
 static void remove_if_stale(const char *dir, const char *name)
 {
     char *path = zi_path_join(dir, name);
@@ -72,7 +73,7 @@ void zi_remove_stale_temporaries(const char *target)
     DIR *opened = dir && base ? opendir(dir) : NULL;
     for (const struct dirent *entry; opened && (entry = readdir(opened));)
         if (!strncmp(entry->d_name, base, length) &&
-            find_suffix(entry->d_name) == entry->d_name + length)
+            find_temporary_suffix(entry->d_name) == entry->d_name + length)
             remove_if_stale(dir, entry->d_name);
     if (opened) closedir(opened);
     free(base);

@@ -10,7 +10,8 @@
 /* Bytes that zi_temporary_name needs for a target, the closing NUL included. */
 #define ZI_TEMPORARY_NAME_SIZE(target) (strlen(target) + 64)
 
-/* Writes a name that this process has not used before: TARGET.part-PID-N. Creates no file. */
+/* Writes a name that this process has not used before, TARGET.part-PID-N, to name, which has `size`
+ * bytes (ZI_TEMPORARY_NAME_SIZE). Creates no file. Thread-safe. */
 void zi_temporary_name(const char *target, char *name, size_t size);
 
 /* Whether name ends in ".part-PID-N". Looks only at the name. */
@@ -21,11 +22,13 @@ bool zi_is_temporary_name(const char *name);
  * file systems without flock this succeeds without a lock. */
 bool zi_temporary_lock(int fd);
 
-/* Locks an existing temporary if no writer holds it. Returns the descriptor that holds the lock, to
- * be closed by the caller, or -1 if it is locked or cannot be opened. */
+/* Locks an existing temporary, a file or a folder, if no writer holds it. Returns the descriptor
+ * that holds the lock, to be closed by the caller, or -1 if it is locked, cannot be opened, is a
+ * symbolic link, or its file system has no flock. */
 int zi_temporary_try_lock(const char *path);
 
-/* Removes the stale temporaries of one target. Those that are locked stay. Errors are ignored. */
+/* Removes the stale temporaries of one target, files and folders TARGET.part-PID-N that no writer
+ * has locked. Those that are locked stay. Errors are ignored. */
 void zi_remove_stale_temporaries(const char *target);
 
 #endif

@@ -10,8 +10,9 @@ void zi_text_init(zi_text *text, size_t ceiling)
     *text = (zi_text){.ceiling = ceiling};
 }
 
-/* Makes room for extra bytes and the closing NUL. */
-static bool reserve(zi_text *text, size_t extra)
+/* Makes room for `extra` more bytes and the closing NUL. False, with text->failed set: memory is
+ * short, the ceiling is passed, or an earlier append failed. */
+static bool reserve_room(zi_text *text, size_t extra)
 {
     if (text->failed) return false;
     if (extra > text->ceiling || text->size > text->ceiling - extra) {
@@ -34,7 +35,7 @@ static bool reserve(zi_text *text, size_t extra)
 
 void zi_text_append(zi_text *text, const void *data, size_t size)
 {
-    if (!reserve(text, size)) return;
+    if (!reserve_room(text, size)) return;
     if (size) memcpy(text->data + text->size, data, size);
     text->size += size;
     text->data[text->size] = 0;
@@ -52,7 +53,7 @@ void zi_text_printf(zi_text *text, const char *format, ...)
     va_copy(again, args);
     int size = vsnprintf(NULL, 0, format, args);
     if (size < 0) text->failed = true;
-    if (size >= 0 && reserve(text, (size_t)size)) {
+    if (size >= 0 && reserve_room(text, (size_t)size)) {
         vsnprintf(text->data + text->size, (size_t)size + 1, format, again);
         text->size += (size_t)size;
     }

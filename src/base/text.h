@@ -11,24 +11,39 @@ typedef struct {
     bool failed; /* out of memory or over the ceiling */
 } zi_text;
 
+/* Sets *text to an empty one that may grow to `ceiling` bytes, the closing NUL not counted.
+ * Allocates nothing, and frees nothing that it had. */
 void zi_text_init(zi_text *text, size_t ceiling);
+
+/* Appends size bytes. When memory is short or the ceiling is passed, it appends nothing and sets
+ * text->failed; after that all appends do nothing. */
 void zi_text_append(zi_text *text, const void *data, size_t size);
+
+/* Appends a string. A failure sets text->failed, as for zi_text_append. */
 void zi_text_puts(zi_text *text, const char *string);
+
+/* Appends formatted text, all of it or, with text->failed set as for zi_text_append, nothing. */
 void zi_text_printf(zi_text *text, const char *format, ...) ZI_PRINTF(2, 3);
+
+/* Frees the data. The text is empty again, with the same ceiling and without failure, and can be
+ * used. */
 void zi_text_free(zi_text *text);
 
-/* The data in the caller's hands (free() it), or NULL after a failure; the text is empty again. */
+/* Returns the data, with a closing NUL, which the caller frees ("" for an empty text); NULL after a
+ * failure, and then the data is freed. The text is empty again, with the same ceiling and without
+ * failure. */
 char *zi_text_take(zi_text *text);
 
-/* Length of the well-formed UTF-8 sequence at data (at most size bytes, 1 or more), 0 when there is
- * none. */
+/* Returns the length in bytes (1 to 4) of the well-formed UTF-8 sequence at the start of data; 0
+ * when there is none or it does not end within `size` bytes. size must be 1 or more. */
 size_t zi_utf8_sequence(const char *data, size_t size);
 
-/* Whether data is valid UTF-8 (no surrogates, no overlong forms, at most U+10FFFF). */
+/* Whether data is valid UTF-8 (no surrogates, no overlong forms, at most U+10FFFF). No bytes are
+ * valid, and so is a NUL. */
 bool zi_utf8_valid(const char *data, size_t size);
 
-/* Writes a size in decimal units with two or three digits ("12.3 GB", "512 bytes") to out and
- * returns out. */
+/* Writes a size in decimal units, rounded, from kB on with one decimal below 100 ("512 bytes", "1.2
+ * GB", "345 MB"), to out and returns out. */
 const char *zi_format_bytes(uint64_t bytes, char out[32]);
 
 #endif
