@@ -15,8 +15,9 @@ enum { MAX_INDEX = 16 << 20, MAX_PATH = 4096 };
 
 /* ---- paths ---- */
 
-/* CACHE/SUBFOLDER/models--OWNER--NAME/REST; subfolder ends in a slash or is "", rest begins with a
- * slash or is "". */
+/* Returns CACHE/SUBFOLDER/models--OWNER--NAME/REST in new memory; NULL when memory is short or the
+ * path is too long. subfolder ends in a slash or is "", rest begins with a slash or is "". repo is
+ * OWNER/NAME. */
 static char *cache_path(const zi_hub *hub, const char *subfolder, const char *repo,
                         const char *rest)
 {
@@ -33,7 +34,8 @@ char *zi_hub_cache_repo_folder(const zi_hub *hub, const char *repo)
     return cache_path(hub, "", repo, "");
 }
 
-/* The path whose rest is this format with one string argument. */
+/* Returns the path of cache_path whose rest is this format with one string argument, in new memory;
+ * NULL when memory is short or the path is too long. */
 static char *format_cache_path(const zi_hub *hub, const char *subfolder, const char *repo,
                                const char *format, const char *argument)
 {
@@ -118,6 +120,7 @@ char *zi_hub_cache_find_snapshot(const zi_hub *hub, const zi_repo_id *id)
     return NULL;
 }
 
+/* Whether dir/name is a regular file or a link to one. False also when memory is short. */
 static bool has_file(const char *dir, const char *name)
 {
     char *path = zi_path_join(dir, name);
@@ -126,7 +129,8 @@ static bool has_file(const char *dir, const char *name)
     return there;
 }
 
-/* Whether every file in the weight_map of an index file (NAME.index.json) is in the folder. */
+/* Whether the index file (NAME.index.json) in the folder dir can be read and every file in its
+ * weight_map, if it has one, is in the folder. False for names that lead out of it. */
 static bool has_all_shards(const char *dir, const char *index)
 {
     char *path = zi_path_join(dir, index);
@@ -143,7 +147,8 @@ static bool has_all_shards(const char *dir, const char *index)
     return ok;
 }
 
-/* Whether a folder is not empty and has no dangling links, and all shards of its index files. */
+/* Whether a folder is not empty and has no dangling links, and all shards of its index files. Names
+ * that begin with a dot do not count; subfolders are not looked into. */
 static bool is_folder_complete(const char *path)
 {
     static const char end[] = ".index.json";
@@ -163,8 +168,8 @@ static bool is_folder_complete(const char *path)
     return ok && any;
 }
 
-/* Whether the folder of a diffusers component is complete, weights included if such a component has
- * any. */
+/* Whether the folder path/name of a diffusers component is complete, weights included if the
+ * component is a transformer, text_encoder or vae. False for a name that leads out of path. */
 static bool is_component_complete(const char *path, const char *name)
 {
     static const char *const weights[] = {"diffusion_pytorch_model.safetensors",

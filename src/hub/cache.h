@@ -9,28 +9,41 @@
 
 #include "hub/repo.h"
 
-/* Paths in the cache, to be freed by the caller; NULL when memory is short or the path is too long.
- * They create nothing. repo is OWNER/NAME. */
+/* Returns the path CACHE/models--OWNER--NAME of a repository OWNER/NAME in new memory, to be freed
+ * by the caller; NULL when memory is short or the path is too long. Creates nothing. */
 char *zi_hub_cache_repo_folder(const zi_hub *hub, const char *repo);
+
+/* Returns the path of the blob with this ETag in the folder of a repository OWNER/NAME, in new
+ * memory, to be freed by the caller; NULL when memory is short or the path is too long. Creates
+ * nothing. */
 char *zi_hub_cache_blob_path(const zi_hub *hub, const char *repo, const char *etag);
+
+/* Returns the path of the lock file of the blob with this ETag, below CACHE/.locks, in new memory,
+ * to be freed by the caller; NULL when memory is short or the path is too long. Creates nothing. */
 char *zi_hub_cache_lock_path(const zi_hub *hub, const char *repo, const char *etag);
+
+/* Returns the path of the folder snapshots/COMMIT of a repository OWNER/NAME, in new memory, to be
+ * freed by the caller; NULL when memory is short or the path is too long. Creates nothing. */
 char *zi_hub_cache_snapshot_path(const zi_hub *hub, const char *repo, const char *commit);
 
-/* Creates snapshots/COMMIT/NAME as a relative link to blobs/ETAG. A file that is there stays; a
- * dangling link is replaced. */
+/* Creates snapshots/COMMIT/NAME, and missing folders above it, as a relative link to blobs/ETAG.
+ * Whatever file is there stays; a dangling link is replaced. */
 bool zi_hub_cache_link_file(const zi_hub *hub, const char *repo, const char *commit,
                             const char *name, const char *etag, zi_error *error) ZI_CHECKED;
 
-/* Writes refs/REVISION. Does nothing when the revision is the commit itself. */
+/* Writes the commit to refs/REVISION, atomically and replacing what is there. Does nothing,
+ * successfully, when the revision is the commit itself. */
 bool zi_hub_cache_write_ref(const zi_hub *hub, const char *repo, const char *revision,
                             const char *commit, zi_error *error) ZI_CHECKED;
 
-/* Path of the snapshot of the commit that refs/REVISION names, or of the revision if that is a
- * commit. The caller frees it. NULL: no such folder. The snapshot may be incomplete. */
+/* Returns the path of the snapshot of the commit that refs/REVISION names, or of the revision if
+ * that is a full commit hash, in new memory, to be freed by the caller. NULL: no such folder, or
+ * memory is short. The snapshot may be incomplete. */
 char *zi_hub_cache_find_snapshot(const zi_hub *hub, const zi_repo_id *id);
 
-/* Whether a model's folder has every shard that its index files list and every component that its
- * model_index.json lists, without dangling links. */
+/* Whether a model's folder is not empty and has every shard that its index files list and every
+ * component that its model_index.json (if any) lists, with weights where such a component has some,
+ * and no dangling links. False also when something cannot be read. */
 bool zi_snapshot_is_complete(const char *path);
 
 #endif

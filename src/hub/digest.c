@@ -40,7 +40,8 @@ bool zi_digest_valid(zi_digest_kind kind, const char *text)
     return strlen(text) == length && text[strspn(text, "0123456789abcdef")] == 0;
 }
 
-/* Initializes the digest, with git's header if the kind has one. */
+/* Starts the digest and, for a git blob, hashes git's header with the file's `size`. False: OpenSSL
+ * fails; no error is set. */
 static bool init_digest(EVP_MD_CTX *digest, zi_digest_kind kind, uint64_t size)
 {
     char header[32];
@@ -50,7 +51,7 @@ static bool init_digest(EVP_MD_CTX *digest, zi_digest_kind kind, uint64_t size)
     return kind != ZI_DIGEST_GIT_BLOB || EVP_DigestUpdate(digest, header, (size_t)length);
 }
 
-/* Writes the digest in hex; "" after a failure. */
+/* Ends the digest and writes it as lower-case hexadecimal; "" after a failure. */
 static void final_digest(EVP_MD_CTX *digest, char text[ZI_DIGEST_HEX_SIZE])
 {
     unsigned char bytes[EVP_MAX_MD_SIZE];
@@ -60,7 +61,8 @@ static void final_digest(EVP_MD_CTX *digest, char text[ZI_DIGEST_HEX_SIZE])
     for (unsigned i = 0; i < count; i++) snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 }
 
-/* Adds bytes [from, to) of the file to the digest. block is a buffer of BLOCK bytes. */
+/* Adds bytes [from, to) of the file to the digest. block is a buffer of BLOCK bytes. False: a read
+ * failed or the file is shorter; no error is set. */
 static bool hash_file_range(EVP_MD_CTX *digest, int fd, uint64_t from, uint64_t to, void *block)
 {
     while (from < to) {
@@ -73,8 +75,9 @@ static bool hash_file_range(EVP_MD_CTX *digest, int fd, uint64_t from, uint64_t 
     return true;
 }
 
-/* Starts asynchronous write-back of the bytes before `written`, so that the final fsync is short.
- */
+/* Starts asynchronous write-back of the bytes before offset `written`, so that the final fsync is
+ * short, once there are FLUSH_STRIDE more than last time; remembers that in w->flushing. Errors are
+ * ignored. */
 static void start_write_back(zi_hash_writer *w, uint64_t written)
 {
     if (written < w->flushing + FLUSH_STRIDE) return;
@@ -85,7 +88,8 @@ static void start_write_back(zi_hash_writer *w, uint64_t written)
     w->flushing = written;
 }
 
-/* Writes bytes [from, to) of the file. Returns errno, or 0. */
+/* Writes data, which is bytes [from, to) of the file, to that place. Returns 0, or the errno of a
+ * failure. */
 static int write_file_range(int fd, const unsigned char *data, uint64_t from, uint64_t to)
 {
     while (from < to) {
@@ -99,8 +103,9 @@ static int write_file_range(int fd, const unsigned char *data, uint64_t from, ui
 
 /* ---- steps, called with the mutex held; it is released during the work itself ---- */
 
-/* End offset of the block that contains offset `at`, if it is in the ring completely or is the
- * file's last one; else 0. Threads process, and wake each other for, complete blocks only. */
+/* Returns the end offset of the block that contains offset `at`, if it is in the ring completely or
+ * is the file's last one; else 0. Threads process, and wake each other for, complete blocks only.
+ * Call it with the mutex held. */
 static uint64_t end_of_block(const zi_hash_writer *w, uint64_t at)
 {
     uint64_t end = (at / BLOCK + 1) * BLOCK;
@@ -108,19 +113,22 @@ static uint64_t end_of_block(const zi_hash_writer *w, uint64_t at)
     return w->ring_end == w->size && at < w->size ? w->size : 0;
 }
 
+/* Whether the next block to write is complete in the ring, and nothing has failed and no thread is
+ * writing. Call it with the mutex held. */
 static bool can_write(const zi_hash_writer *w)
 {
     return !w->writing && !w->failed && end_of_block(w, w->written);
 }
 
-/* Whether the thread could hash or write a complete block now. */
+/* Whether the thread could hash or write a complete block now. Call it with the mutex held. */
 static bool thread_has_work(const zi_hash_writer *w)
 {
     return can_write(w) || end_of_block(w, w->hashed);
 }
 
-/* Writes the ring's bytes from w->written to `to`, within one block. Sets w->written or w->failed.
- */
+/* Writes the ring's bytes from w->written to `to`, within one block. Called with the mutex held,
+ * which is released meanwhile. Sets w->written or, on failure, w->failed, and signals the
+ * change. */
 static void write_block(zi_hash_writer *w, uint64_t to)
 {
     uint64_t at = w->written;
@@ -136,8 +144,9 @@ static void write_block(zi_hash_writer *w, uint64_t to)
     pthread_cond_signal(&w->change);
 }
 
-/* Hashes from w->hashed to block_end. Bytes that are in the ring no more are read from the file,
- * and then only up to ring_start. Sets w->hashed; w->failed if the file cannot be read. */
+/* Hashes bytes from w->hashed to block_end; those that are in the ring no more from the file, and
+ * then only up to ring_start. Called with the mutex held, which is released meanwhile. Advances
+ * w->hashed, sets w->failed if the file cannot be read, and signals the change. */
 static void hash_block(zi_hash_writer *w, uint64_t block_end)
 {
     uint64_t at = w->hashed, to = block_end, written = w->written;
@@ -153,15 +162,17 @@ static void hash_block(zi_hash_writer *w, uint64_t block_end)
     pthread_cond_signal(&w->change);
 }
 
-/* Bytes that the ring can take. Bytes stay in the ring until they are written and hashed; while the
- * digest is behind the ring (after a resume), only until they are written. */
+/* Returns how many bytes the ring can take now. Bytes stay in it until they are written and hashed;
+ * while the digest is behind the ring (after a resume), only until they are written. Call it with
+ * the mutex held. */
 static uint64_t ring_room(const zi_hash_writer *w)
 {
     uint64_t first = w->ring_start <= w->hashed && w->hashed < w->written ? w->hashed : w->written;
     return RING - (w->ring_end - first);
 }
 
-/* Copies bytes into the ring at ring_end, which the caller then advances. */
+/* Copies bytes, no more than there is room for, into the ring at ring_end, which the caller then
+ * advances. Called with the mutex held, which is released meanwhile. */
 static void copy_to_ring(zi_hash_writer *w, const char *data, size_t size)
 {
     size_t at = w->ring_end % RING, before_end = size < RING - at ? size : RING - at;
@@ -173,7 +184,9 @@ static void copy_to_ring(zi_hash_writer *w, const char *data, size_t size)
 
 /* ---- the thread ---- */
 
-/* Hashes complete blocks as they come, else writes. */
+/* Main function of the thread: hashes complete blocks as they come, else writes, until all is done,
+ * a failure or w->stop. Syncs a complete file, sets w->text to the digest, w->failed to the errno
+ * of a failure, and always w->finished. */
 static void *hash_thread(void *context)
 {
     zi_hash_writer *w = context;
@@ -199,6 +212,7 @@ static void *hash_thread(void *context)
     return NULL;
 }
 
+/* Frees the writer, whose thread must not be running. fd stays open. */
 static void free_writer(zi_hash_writer *w)
 {
     EVP_MD_CTX_free(w->digest);

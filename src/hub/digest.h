@@ -11,10 +11,12 @@ typedef enum {
 
 enum { ZI_DIGEST_HEX_SIZE = 65 }; /* bytes for the longest digest in hex, and the closing NUL */
 
-/* Whether text is a digest of this kind: lower-case hexadecimal, of the right length. */
+/* Whether text can be a digest of this kind: lower-case hexadecimal, 64 digits for SHA-256, 40 for
+ * a git blob. */
 bool zi_digest_valid(zi_digest_kind kind, const char *text);
 
-/* Computes the digest of a file, and blocks meanwhile. False when it cannot be read. */
+/* Computes the digest of a file, lower-case hexadecimal, and blocks meanwhile. False, with an
+ * error, when the file cannot be opened or read to its end; text is then of no use. */
 bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_HEX_SIZE],
                     zi_error *error) ZI_CHECKED;
 
@@ -23,21 +25,23 @@ bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_H
  * through a ring of 2 MB. */
 typedef struct zi_hash_writer zi_hash_writer;
 
-/* Starts writing at offset `done` of fd, a file open for reading and writing. The bytes before are
- * hashed from the file. fd must stay open until zi_hash_writer_stop, which the caller must call. */
+/* Starts a thread and prepares to write at offset `done` of fd, a file open for reading and writing
+ * that will have `size` bytes. The bytes before are hashed from the file. fd must stay open until
+ * zi_hash_writer_stop, which the caller must call. On failure nothing is left running. */
 bool zi_hash_writer_start(int fd, uint64_t done, uint64_t size, zi_digest_kind kind,
                           zi_hash_writer **out, zi_error *error) ZI_CHECKED;
 
-/* Takes a copy of the next bytes. Blocks while the ring is full. False, with errno set, when an
- * earlier read or write of the file has failed. */
+/* Takes a copy of the next bytes of the file, in one caller's thread. Blocks while the ring is
+ * full, and may write to the file itself. False, with errno set, when a read or write of the file
+ * has failed, now or earlier. More bytes than the file's size are not checked for. */
 bool zi_hash_writer_write(zi_hash_writer *writer, const char *data, size_t size) ZI_CHECKED;
 
 /* Whether the thread has ended. Does not block. If so, text is the digest of the complete file,
- * which is synced, or "" with errno set after a failure. */
+ * which is synced, or "" with errno set after a failure. If not, text is "". */
 bool zi_hash_writer_finished(zi_hash_writer *writer, char text[ZI_DIGEST_HEX_SIZE]);
 
-/* Stops the thread, writes what is left in the ring, and frees the writer. May be called at any
- * time; NULL is allowed. */
+/* Stops the thread and waits for it, writes what is left in the ring, and frees the writer; fd
+ * stays open. Write errors are ignored. May be called at any time; NULL is allowed. */
 void zi_hash_writer_stop(zi_hash_writer *writer);
 
 #endif

@@ -29,7 +29,8 @@ typedef struct {
     uint64_t completed_size, missing_size;
 } download;
 
-/* Polls the progress callback, without progress. */
+/* Calls the user's progress callback, if any, with a progress of zeros, to ask whether to go on.
+ * False: it cancels. user: the download. */
 static bool should_continue(void *user)
 {
     const download *d = user;
@@ -39,7 +40,8 @@ static bool should_continue(void *user)
 
 /* ---- paths and URLs ---- */
 
-/* Formats three strings into new memory. */
+/* Formats three strings into new memory, to be freed by the caller. NULL: memory is short or the
+ * text longer than 8192 bytes. */
 static char *format_path(const char *format, const char *a, const char *b, const char *c)
 {
     zi_text text;
@@ -48,15 +50,17 @@ static char *format_path(const char *format, const char *a, const char *b, const
     return zi_text_take(&text);
 }
 
-/* DIR/.cache/huggingface/download/NAME and a suffix: where huggingface_hub keeps metadata, locks
- * and partial files of a local folder. */
+/* Returns DIR/.cache/huggingface/download/NAME and a suffix, where huggingface_hub keeps metadata,
+ * locks and partial files of a local folder, in new memory. NULL: memory is short or it is too
+ * long. */
 static char *local_metadata_path(const download *d, const zi_repo_file *file, const char *suffix)
 {
     return format_path("%s/.cache/huggingface/download/%s%s", d->options->local_dir, file->name,
                        suffix);
 }
 
-/* Sets the paths of a file in a local folder. */
+/* Sets target, partial and lock path of a file in a local folder, in new memory. False: memory is
+ * short or a path too long; those that were made must still be freed. */
 static bool set_local_paths(const download *d, const zi_repo_file *file, zi_transfer_file *t)
 {
     char suffix[ZI_DIGEST_HEX_SIZE + 16];
@@ -67,7 +71,8 @@ static bool set_local_paths(const download *d, const zi_repo_file *file, zi_tran
     return t->target_path && t->partial_path && t->lock_path;
 }
 
-/* Sets the paths of a file in the hub's cache. */
+/* Sets target (a blob), partial and lock path of a file in the hub's cache, in new memory. False:
+ * memory is short or a path too long; those that were made must still be freed. */
 static bool set_cache_paths(const download *d, const zi_repo_file *file, zi_transfer_file *t)
 {
     t->target_path = zi_hub_cache_blob_path(d->hub, d->id.repo, file->digest);
@@ -77,7 +82,8 @@ static bool set_cache_paths(const download *d, const zi_repo_file *file, zi_tran
     return t->target_path && t->partial_path && t->lock_path;
 }
 
-/* ENDPOINT/OWNER/NAME/resolve/COMMIT/FILE */
+/* Returns the URL ENDPOINT/OWNER/NAME/resolve/COMMIT/FILE, with the file's name percent-encoded, in
+ * new memory. NULL: memory is short or it is too long. */
 static char *resolve_url(const download *d, const char *file)
 {
     zi_text url;
@@ -94,7 +100,9 @@ static char *resolve_url(const download *d, const char *file)
     return zi_text_take(&url);
 }
 
-/* Fills *t; free it with free_transfer_file, also after false. */
+/* Fills *t with the URL and the paths in the local folder or the cache, in new memory; name and
+ * digest are borrowed from `file`. Free it with free_transfer_file, also after false (memory is
+ * short). */
 static bool init_transfer_file(const download *d, const zi_repo_file *file, zi_transfer_file *t,
                                zi_error *error)
 {
@@ -107,6 +115,7 @@ static bool init_transfer_file(const download *d, const zi_repo_file *file, zi_t
     return (ok && t->url) || zi_error_no_memory(error, strlen(file->name));
 }
 
+/* Frees the URL and the paths, not the struct itself. */
 static void free_transfer_file(zi_transfer_file *t)
 {
     free(t->url);
@@ -117,15 +126,16 @@ static void free_transfer_file(zi_transfer_file *t)
 
 /* ---- what is missing ---- */
 
-/* UINT64_MAX: no regular file. */
+/* Returns the file's size in bytes; UINT64_MAX: there is no regular file. */
 static uint64_t file_size(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : UINT64_MAX;
 }
 
-/* Whether the file is at its target path. In a local folder its digest is computed; a blob in the
- * cache is trusted by its name. */
+/* Whether the file, with the right size, is at its target path. In a local folder its digest must
+ * be right, too (the file is read), or a hook must say that it was consumed; a partial file beside
+ * it means no. A blob in the cache is trusted by its name. */
 static bool is_downloaded(const download *d, const zi_transfer_file *t)
 {
     char digest[ZI_DIGEST_HEX_SIZE];
@@ -137,7 +147,8 @@ static bool is_downloaded(const download *d, const zi_transfer_file *t)
     return zi_digest_file(t->target_path, t->kind, digest, NULL) && !strcmp(digest, t->digest);
 }
 
-/* Copies a file into the local folder from the hub's cache, if it is there. */
+/* Copies a file into the local folder from the hub's cache. True: it was copied. False: no local
+ * folder, not in the cache, something at the target path, or an error, which is not reported. */
 static bool copy_from_cache(const download *d, const zi_transfer_file *t)
 {
     char *blob = d->options->local_dir && d->hub->cache
@@ -149,14 +160,17 @@ static bool copy_from_cache(const download *d, const zi_transfer_file *t)
     return ok;
 }
 
-/* Largest first, so that small files fill the gaps at the end. */
+/* Comparison for qsort of zi_transfer_file: largest first, so that small files fill the gaps at the
+ * end; equal sizes by name. */
 static int compare_sizes(const void *a, const void *b)
 {
     const zi_transfer_file *x = a, *y = b;
     return x->size == y->size ? strcmp(x->name, y->name) : x->size < y->size ? 1 : -1;
 }
 
-/* Fills d->files, and finds the missing ones. */
+/* Fills d->files, copies files from the cache that are there, and moves the missing ones to the
+ * front, largest first. Sets d->missing (their number), d->missing_bytes and their `replace`. False
+ * with an error: memory is short, or the user cancelled. */
 static bool find_missing(download *d, zi_error *error)
 {
     d->files = calloc(d->info.count + 1, sizeof *d->files);
@@ -177,7 +191,8 @@ static bool find_missing(download *d, zi_error *error)
     return true;
 }
 
-/* Files with equal contents are one blob in the cache, to be fetched once. */
+/* Lowers d->missing so that each target path occurs once among the first d->missing files: files
+ * with equal contents are one blob in the cache, to be fetched once. Others move behind them. */
 static void deduplicate_blobs(download *d)
 {
     size_t kept = 0;
@@ -193,13 +208,15 @@ static void deduplicate_blobs(download *d)
     d->missing = kept;
 }
 
-/* Fails when the disk has too little space for what is missing. */
+/* Fails when the disk has less space than d->missing_bytes, or when that cannot be found out. */
 static bool check_disk_space(const download *d, zi_error *error)
 {
     const char *path = d->options->local_dir ? d->options->local_dir : d->hub->cache;
     return zi_disk_check_free(path, d->missing_bytes, "the download", error);
 }
 
+/* Makes the folders of all missing files' partial and lock paths. Those of the target paths are not
+ * made. */
 static bool make_folders(const download *d, zi_error *error)
 {
     for (size_t i = 0; i < d->missing; i++)
@@ -214,7 +231,8 @@ static bool make_folders(const download *d, zi_error *error)
 /* Bytes of a file that are fetched at first: more than the headers of published models have. */
 static const uint64_t usual_header_size = 1 << 20;
 
-/* Reads the first `size` bytes of the file. */
+/* Reads the first `size` bytes of the file. path is for the error. False: a read failed, or the
+ * file is shorter. */
 static bool read_prefix(int fd, void *data, uint64_t size, const char *path, zi_error *error)
 {
     for (uint64_t done = 0; done < size;) {
@@ -228,8 +246,9 @@ static bool read_prefix(int fd, void *data, uint64_t size, const char *path, zi_
     return true;
 }
 
-/* Sets *out to the bytes of the header (with its length field) of a safetensors file of `size`
- * bytes. */
+/* Sets *out to the bytes of the header, its length field of 8 bytes included, of a safetensors file
+ * that has, or will have, `size` bytes. Reads only the length field. path is for the error;
+ * ZI_ERROR_BAD_FORMAT: no such header, or it is longer than the file. */
 static bool read_header_size(int fd, const char *path, uint64_t size, uint64_t *out,
                              zi_error *error)
 {
@@ -242,9 +261,10 @@ static bool read_header_size(int fd, const char *path, uint64_t size, uint64_t *
            zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a safetensors file");
 }
 
-/* Truncates the file to its header and extends it to its size again, with a hole. */
-static bool punch_data(int fd, const char *path, uint64_t header_size, uint64_t size,
-                       zi_error *error)
+/* Truncates the file to header_size bytes and extends it to `size` bytes again, with a hole. After
+ * a failure it may stay truncated. path is for the error. */
+static bool replace_data_by_hole(int fd, const char *path, uint64_t header_size, uint64_t size,
+                                 zi_error *error)
 {
     return (ftruncate(fd, (off_t)header_size) == 0 && ftruncate(fd, (off_t)size) == 0) ||
            zi_error_set(error, ZI_ERROR_IO, path, "cannot write: %s", strerror(errno));
@@ -259,13 +279,14 @@ static bool write_header_file(const char *path, const void *header, uint64_t hea
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     bool ok = fd >= 0 && pwrite(fd, header, (size_t)header_size, 0) == (ssize_t)header_size;
     if (!ok) zi_error_set(error, ZI_ERROR_IO, path, "cannot write: %s", strerror(errno));
-    ok = ok && punch_data(fd, path, header_size, size, error);
+    ok = ok && replace_data_by_hole(fd, path, header_size, size, error);
     if (fd >= 0) close(fd);
     return ok;
 }
 
-/* Opens the partial file and sets t->prefix_size to its header's size and t->replace to true.
- * Without one the file is complete: then replace is false and *fd below 0. */
+/* Opens the partial file for reading, and sets t->prefix_size to its safetensors header's size and
+ * t->replace to true. Without one the file is complete: then replace is false, *fd below 0, and the
+ * result true. The caller closes *fd if it is not below 0, also after false. */
 static bool open_partial(zi_transfer_file *t, int *fd, zi_error *error)
 {
     *fd = open(t->partial_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -277,8 +298,10 @@ static bool open_partial(zi_transfer_file *t, int *fd, zi_error *error)
     return read_header_size(*fd, t->name, t->size, &t->prefix_size, error);
 }
 
-/* Sets t->prefix_size to the size of the header. */
-static bool find_header_size(zi_transfer_file *t, zi_error *error)
+/* Sets t->prefix_size to the size of the header in the partial file, and t->replace to true.
+ * Without a partial file the file is complete: sets only replace to false. False: an unreadable
+ * file or header. */
+static bool set_header_size(zi_transfer_file *t, zi_error *error)
 {
     int fd;
     bool ok = open_partial(t, &fd, error);
@@ -286,7 +309,9 @@ static bool find_header_size(zi_transfer_file *t, zi_error *error)
     return ok;
 }
 
-/* Puts a sparse file with the header at the target path, unless the file is complete. */
+/* Puts a sparse file with only the header, read from the partial file, at the target path, and sets
+ * t->prefix_size and t->replace to true. Without a partial file the file is complete: sets only
+ * replace to false. */
 static bool write_placeholder(zi_transfer_file *t, zi_error *error)
 {
     int fd;
@@ -304,8 +329,9 @@ static bool write_placeholder(zi_transfer_file *t, zi_error *error)
     return ok;
 }
 
-/* Fetches the headers of these safetensors files. Afterwards partial_path has at least the header
- * and target_path a sparse file with it; files smaller than the usual header are complete. */
+/* Fetches the headers of these safetensors files with the settings of *transfer. Afterwards
+ * partial_path has at least the header and target_path a sparse file with it; files below 1 MB are
+ * complete. Sets their `replace` and adds to transfer->fetched, also on failure. */
 static bool fetch_headers(zi_transfer *transfer, zi_transfer_file *files, size_t count,
                           zi_error *error)
 {
@@ -314,7 +340,7 @@ static bool fetch_headers(zi_transfer *transfer, zi_transfer_file *files, size_t
     subset.count = count;
     for (size_t i = 0; i < count; i++) files[i].prefix_size = usual_header_size;
     bool ok = zi_transfer_run(&subset, error);
-    for (size_t i = 0; ok && i < count; i++) ok = find_header_size(&files[i], error);
+    for (size_t i = 0; ok && i < count; i++) ok = set_header_size(&files[i], error);
     ok = ok && zi_transfer_run(&subset, error); /* headers that are longer */
     for (size_t i = 0; ok && i < count; i++) ok = write_placeholder(&files[i], error);
     for (size_t i = 0; i < count; i++) files[i].prefix_size = 0;
@@ -333,14 +359,16 @@ bool zi_safetensors_drop_data(const char *path, zi_error *error)
         return false;
     }
     bool ok = read_header_size(fd, path, (uint64_t)st.st_size, &header_size, error) &&
-              punch_data(fd, path, header_size, (uint64_t)st.st_size, error);
+              replace_data_by_hole(fd, path, header_size, (uint64_t)st.st_size, error);
     close(fd);
     return ok;
 }
 
 /* ---- fetching ---- */
 
-/* Reports the progress of a transfer of some of the missing files. */
+/* Progress callback of a transfer of some of the missing files; user: the download. Tells the
+ * user's callback bytes done and size of all missing files, and 0 finished ones. False: it
+ * cancels. */
 static bool report_partial_transfer(void *user, const zi_hub_progress *progress)
 {
     const download *d = user;
@@ -351,7 +379,8 @@ static bool report_partial_transfer(void *user, const zi_hub_progress *progress)
     return !d->options->progress || d->options->progress(d->options->user, &all);
 }
 
-/* Moves the safetensors files to the front; returns their number. */
+/* Moves the safetensors files to the front of the missing ones; the others' order may change.
+ * Returns how many they are. */
 static size_t move_weights_first(download *d)
 {
     size_t count = 0;
@@ -364,7 +393,9 @@ static size_t move_weights_first(download *d)
     return count;
 }
 
-/* Fetches the small files and the headers of the weights, then calls metadata_ready. */
+/* Fetches the small files and the headers of the weights, then calls the hook metadata_ready, and
+ * checks the disk space unless that streams. all: the settings. Sets d->missing_size and
+ * completed_size, and *fetched to the bytes received, also on failure. */
 static bool fetch_metadata(download *d, const zi_transfer *all, uint64_t *fetched, zi_error *error)
 {
     const zi_download_hooks *hooks = d->hooks;
@@ -387,7 +418,9 @@ static bool fetch_metadata(download *d, const zi_transfer *all, uint64_t *fetche
            (streaming || check_disk_space(d, error));
 }
 
-/* Fetches the missing files. *fetched: bytes received. */
+/* Makes folders, checks the disk space and fetches the missing files; with hooks, metadata first.
+ * Sets *fetched to the bytes received. Does nothing if no file is missing and there are no hooks.
+ * Sets the client's should_continue to NULL: the transfer calls progress itself. */
 static bool fetch_missing(download *d, uint64_t *fetched, zi_error *error)
 {
     const zi_download_options *o = d->options;
@@ -411,7 +444,8 @@ static bool fetch_missing(download *d, uint64_t *fetched, zi_error *error)
 
 /* ---- after the transfer ---- */
 
-/* Links the blobs into the snapshot and updates the ref, when all blobs are there. */
+/* Links the blobs, which must all be in the cache, into the snapshot's folder, and then writes the
+ * ref of the revision. */
 static bool link_snapshot(const download *d, zi_error *error)
 {
     const zi_repo_info *info = &d->info;
@@ -422,7 +456,8 @@ static bool link_snapshot(const download *d, zi_error *error)
     return ok && zi_hub_cache_write_ref(d->hub, d->id.repo, d->id.revision, info->commit, error);
 }
 
-/* Writes huggingface_hub's metadata files of a local folder: commit, ETag and time, a line each. */
+/* Writes huggingface_hub's metadata files of a local folder, for all selected files: commit, ETag
+ * and time (seconds since 1970), a line each. */
 static bool write_local_metadata(const download *d, zi_error *error)
 {
     bool ok = true;
@@ -442,7 +477,8 @@ static bool write_local_metadata(const download *d, zi_error *error)
     return ok;
 }
 
-/* Writes links or metadata, and sets out->path. */
+/* Writes the cache's links or the local folder's metadata, and sets out->path to the folder or to
+ * options->file in it, in new memory. */
 static bool finish_download(const download *d, zi_download_result *out, zi_error *error)
 {
     const zi_download_options *o = d->options;
@@ -454,9 +490,10 @@ static bool finish_download(const download *d, zi_download_result *out, zi_error
     return out->path || zi_error_no_memory(error, 1);
 }
 
-/* Takes a complete snapshot from the cache without asking the hub. False (without an error): there
- * is none. */
-static bool use_cache(const download *d, zi_download_result *out)
+/* Sets *out to a complete snapshot in the cache, or to options->file in one, without asking the
+ * hub: path (new memory) and from_cache. False (without an error): there is none, or a local folder
+ * is wanted. */
+static bool take_cached_snapshot(const download *d, zi_download_result *out)
 {
     char *snapshot = d->hub->cache ? zi_hub_cache_find_snapshot(d->hub, &d->id) : NULL;
     if (!snapshot || d->options->local_dir) {
@@ -474,12 +511,15 @@ static bool use_cache(const download *d, zi_download_result *out)
     return ok;
 }
 
+/* Downloads what is missing and sets *out; offline, or when the hub is not reached, takes the
+ * cache. error must not be NULL. The caller frees what *d has, also on failure, and closes the
+ * client if it has an endpoint. A repository that the hooks do not accept sets d->hooks to NULL. */
 static bool run_download(download *d, zi_download_result *out, zi_error *error)
 {
     const char *repo = d->id.repo;
     bool reached = false;
     if (d->hub->offline)
-        return use_cache(d, out) ||
+        return take_cached_snapshot(d, out) ||
                zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
                             "not in the cache %s as a whole, and HF_HUB_OFFLINE is set",
                             d->hub->cache);
@@ -487,7 +527,7 @@ static bool run_download(download *d, zi_download_result *out, zi_error *error)
     d->client.should_continue = should_continue;
     d->client.user = d;
     if (!zi_repo_info_fetch(&d->client, repo, d->id.revision, &d->info, &reached, error))
-        return !reached && error->code != ZI_ERROR_CANCELLED && use_cache(d, out);
+        return !reached && error->code != ZI_ERROR_CANCELLED && take_cached_snapshot(d, out);
     if (!zi_repo_info_select_files(&d->info, repo, d->options->file, error)) return false;
     if (d->hooks && !d->hooks->accepts(d->hooks->user, &d->info)) d->hooks = NULL;
     if (!find_missing(d, error)) return false;

@@ -26,12 +26,15 @@ typedef struct {
     void *user;
 } zi_download_hooks;
 
-/* zi_download into options->local_dir, with hooks; hooks NULL: plain zi_download. */
+/* Downloads as zi_download does; with hooks (NULL: none) options->local_dir must be set. The hub
+ * not reached or offline: takes a complete model from the cache, if no local_dir is set. Does not
+ * check reserved fields. On failure *out is unchanged; out->path is new memory. */
 bool zi_download_with_hooks(const zi_download_options *options, const zi_download_hooks *hooks,
                             zi_download_result *out, zi_error *error) ZI_CHECKED;
 
 /* Frees the disk space of a safetensors file's tensor data: keeps the header, and the file's size
- * as a hole. */
+ * as a hole that reads as zeros. A symbolic link is refused. After a failed write the file may stay
+ * shorter. */
 bool zi_safetensors_drop_data(const char *path, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -18,7 +18,8 @@ enum {
 
 /* ---- origins ---- */
 
-/* A part of a parsed URL in new memory; NULL if it has none or memory is short. */
+/* Returns a part of a parsed URL in new memory; NULL if it has none or memory is short. flags:
+ * CURLU_... */
 static char *url_part(CURLU *url, CURLUPart which, unsigned flags)
 {
     char *text = NULL, *copy = NULL;
@@ -79,6 +80,7 @@ static const struct {
     {{198, 18, 0, 0}, 15},  {{224, 0, 0, 0}, 3},
 };
 
+/* Whether an IPv4 address in network byte order is in a block that is not globally reachable. */
 static bool is_private_ipv4(const uint8_t a[4])
 {
     for (size_t i = 0; i < sizeof private_blocks / sizeof *private_blocks; i++) {
@@ -91,6 +93,9 @@ static bool is_private_ipv4(const uint8_t a[4])
     return false;
 }
 
+/* Whether an IPv6 address in network byte order is unique local, link-local, site-local or
+ * multicast. One that stands for an IPv4 address (mapped, compatible, NAT64), and ::1, is judged as
+ * the IPv4 address of its last four bytes. */
 static bool is_private_ipv6(const uint8_t a[16])
 {
     static const uint8_t zeros[12], mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -142,7 +147,8 @@ static bool append_header(struct curl_slist **list, const char *line)
     return longer != NULL;
 }
 
-/* Whether the token has only printable ASCII characters: a line break would inject headers. */
+/* Whether the token has only printable ASCII characters other than spaces: a line break would
+ * inject headers. */
 static bool is_token_valid(const char *token)
 {
     for (; *token; token++)
@@ -150,6 +156,9 @@ static bool is_token_valid(const char *token)
     return true;
 }
 
+/* Makes client->plain_headers ("Accept-Encoding: identity") and auth_headers, which add the hub's
+ * token, if there is one, as "Authorization: Bearer". False with an error: the token is malformed
+ * or too long, or memory is short. The caller frees the lists in any case. */
 static bool init_request_headers(zi_http_client *client, zi_error *error)
 {
     const char *token = client->hub->token;
@@ -219,8 +228,9 @@ static const struct {
      sizeof(((zi_http_response_headers *)0)->error_message)},
 };
 
-/* Copies a header's value without surrounding blanks, truncated to size - 1 characters. Values are
- * shown in errors, so control characters (terminal escapes) become '?'. */
+/* Copies the first line of a header's value of `length` bytes without surrounding blanks, truncated
+ * to size - 1 characters and NUL-terminated. Values are shown in errors, so control and non-ASCII
+ * characters (terminal escapes) become '?'. */
 static void copy_header_value(char *out, size_t size, const char *from, size_t length)
 {
     size_t n = 0;
@@ -231,7 +241,8 @@ static void copy_header_value(char *out, size_t size, const char *from, size_t l
     out[n] = 0;
 }
 
-/* CURLOPT_HEADERFUNCTION: keeps the values of known headers. */
+/* CURLOPT_HEADERFUNCTION for one line; user: the request. Keeps the values of known headers in
+ * request->headers, which a status line clears. Returns the line's size: no line is refused. */
 static size_t read_header(char *line, size_t one, size_t count, void *user)
 {
     zi_http_request *request = user;
@@ -248,9 +259,9 @@ static size_t read_header(char *line, size_t one, size_t count, void *user)
     return size;
 }
 
-/* CURLOPT_OPENSOCKETFUNCTION: refuses private addresses unless the endpoint is private. Checked
- * when a connection is made, so a host name cannot resolve to another address than the one checked.
- */
+/* CURLOPT_OPENSOCKETFUNCTION: opens a socket; refuses, and notes, a private address unless it is
+ * the proxy's or the endpoint is private, too (noted at its own connections). Checked on
+ * connecting, so that a name cannot resolve to another address than the one checked. */
 static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
 {
     zi_http_request *request = user;
@@ -269,7 +280,8 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
     return fd;
 }
 
-/* CURLOPT_XFERINFOFUNCTION: nonzero aborts the transfer. */
+/* CURLOPT_XFERINFOFUNCTION: asks the client's should_continue, if any; nonzero aborts the transfer.
+ * user: the request. */
 static int check_cancelled(void *user, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     const zi_http_request *request = user;
@@ -403,7 +415,8 @@ bool zi_http_request_is_retryable(const zi_http_request *request, CURLcode code)
     }
 }
 
-/* Fills error for the endpoint's 401, 403 or 404, and returns false. */
+/* Fills error for the endpoint's 401, 403 or 404, by its X-Error-Code and whether there is a token,
+ * and returns false. repo is the subject; `what` names the file. */
 static bool explain_access_error(const zi_http_request *request, const char *repo, const char *what,
                                  zi_error *error)
 {
@@ -453,7 +466,8 @@ double zi_http_request_retry_delay(const zi_http_request *request, int attempts)
 
 /* ---- fetching a text ---- */
 
-/* CURLOPT_WRITEFUNCTION: appends to a zi_text; 0 aborts the transfer. */
+/* CURLOPT_WRITEFUNCTION: appends to the zi_text `user`. 0, which aborts the transfer: its ceiling
+ * is passed, or memory is short. */
 static size_t append_body(char *data, size_t one, size_t count, void *user)
 {
     zi_text *text = user;
@@ -461,7 +475,8 @@ static size_t append_body(char *data, size_t one, size_t count, void *user)
     return text->failed ? 0 : one * count;
 }
 
-/* False: should_continue said so meanwhile. */
+/* Sleeps for these seconds, asking should_continue every 50 ms. False: it cancels; no error is
+ * set. */
 static bool wait_unless_cancelled(const zi_http_client *client, double seconds)
 {
     for (; seconds > 0; seconds -= 0.05) {
@@ -471,8 +486,9 @@ static bool wait_unless_cancelled(const zi_http_client *client, double seconds)
     return true;
 }
 
-/* One attempt, redirects included. *retryable: after false, another attempt may succeed. *reached
- * as for zi_http_get_text. */
+/* Makes one attempt to get url into *text, redirects included; what text had is dropped. False with
+ * an error; *retryable then tells whether another attempt may succeed. Sets *reached to true, as
+ * for zi_http_get_text, or leaves it. */
 static bool fetch_text(zi_http_request *request, const char *url, const char *repo,
                        const char *what, zi_text *text, bool *retryable, bool *reached,
                        zi_error *error)

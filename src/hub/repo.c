@@ -10,7 +10,7 @@ enum { MAX_REPO_INFO = 32 << 20 /* bytes of JSON */ };
 
 /* ---- validation ---- */
 
-/* Whether no component between slashes is empty, "." or "..". */
+/* Whether no component between slashes is empty, "." or "..". False for "". */
 static bool are_components_valid(const char *name)
 {
     for (const char *at = name;; at++) {
@@ -100,7 +100,8 @@ void zi_repo_id_free(zi_repo_id *id)
 
 /* ---- the list of files ---- */
 
-/* Reads a field that must be a whole number from 0 to 2^53 - 1. */
+/* Reads a field that must be a whole number from 0 to 2^53 - 1. False: it is not; *out is
+ * unchanged. */
 static bool read_size(const cJSON *object, const char *name, uint64_t *out)
 {
     const cJSON *item = zi_json_find(object, name);
@@ -110,7 +111,7 @@ static bool read_size(const cJSON *object, const char *name, uint64_t *out)
     return ok;
 }
 
-/* Copies a field that must be a digest of this kind. */
+/* Copies a field that must be a digest of this kind. False: it is not, and out is unchanged. */
 static bool read_digest(const cJSON *object, const char *name, zi_digest_kind kind,
                         char out[ZI_DIGEST_HEX_SIZE])
 {
@@ -120,8 +121,10 @@ static bool read_digest(const cJSON *object, const char *name, zi_digest_kind ki
     return true;
 }
 
-/* Reads an element of "siblings". An unsafe name, or no size or digest, is an error. */
-static bool read_file(const cJSON *item, const char *repo, zi_repo_file *out, zi_error *error)
+/* Reads an element of the hub's "siblings" into *out, with name in new memory. An unsafe name, or
+ * no valid size or digest, is ZI_ERROR_NETWORK. LFS files have a SHA-256, others git's blob
+ * hash. */
+static bool read_repo_file(const cJSON *item, const char *repo, zi_repo_file *out, zi_error *error)
 {
     const cJSON *name = zi_json_find(item, "rfilename"), *lfs = zi_json_find(item, "lfs");
     if (!cJSON_IsString(name))
@@ -149,12 +152,15 @@ static bool read_file(const cJSON *item, const char *repo, zi_repo_file *out, zi
     return out->name || zi_error_no_memory(error, strlen(name->valuestring));
 }
 
+/* Comparison for qsort: zi_repo_file by name, in byte order. */
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const zi_repo_file *)a)->name, ((const zi_repo_file *)b)->name);
 }
 
-/* Reads the answer of /api/models. Files are sorted by name, and no name may occur twice. */
+/* Reads the commit and the files from the hub's answer (root may be NULL: an error). Files are
+ * sorted by name, and no name may occur twice. repo is for errors. *out, zeroed before, must be
+ * freed after a failure, too. */
 static bool read_repo_info(const cJSON *root, const char *repo, zi_repo_info *out, zi_error *error)
 {
     const cJSON *sha = zi_json_find(root, "sha"), *files = zi_json_find(root, "siblings"), *item;
@@ -167,7 +173,7 @@ static bool read_repo_info(const cJSON *root, const char *repo, zi_repo_info *ou
     if (!out->files) return zi_error_no_memory(error, sizeof *out->files);
     cJSON_ArrayForEach(item, files)
     {
-        if (!read_file(item, repo, &out->files[out->count], error)) return false;
+        if (!read_repo_file(item, repo, &out->files[out->count], error)) return false;
         out->count++;
     }
     qsort(out->files, out->count, sizeof *out->files, by_name);
@@ -212,6 +218,7 @@ void zi_repo_info_free(zi_repo_info *info)
 
 /* ---- selecting files ---- */
 
+/* Whether text ends in `end`. */
 static bool ends_with(const char *text, const char *end)
 {
     size_t length = strlen(text), tail = strlen(end);
@@ -223,15 +230,16 @@ bool zi_is_safetensors_name(const char *name)
     return ends_with(name, ".safetensors");
 }
 
-/* Whether a file is a variant (diffusers' term) beside the default weights: STEM.fp16.safetensors.
- */
+/* Whether a file is a variant (diffusers' term) beside the default weights: its name has ".fp16",
+ * ".bf16" or ".non_ema", as STEM.fp16.safetensors. */
 static bool is_variant(const char *name)
 {
     return strstr(name, ".fp16") || strstr(name, ".bf16") || strstr(name, ".non_ema");
 }
 
-/* Whether a model needs this file: weights, configs and tokenizer at the root or in a component's
- * folder. diffusers: the repository has a model_index.json. */
+/* Whether a model needs this file: weights, configs and tokenizer, no variants, at the root or
+ * directly in a component's folder. diffusers: the repository has a model_index.json; then weights
+ * at its root are not needed. */
 static bool is_needed(const char *name, bool diffusers)
 {
     static const char *const folders[] = {"transformer", "text_encoder", "tokenizer", "vae",
@@ -250,8 +258,8 @@ static bool is_needed(const char *name, bool diffusers)
     return in_folder && has_ending && !is_variant(name);
 }
 
-/* Whether the repository is one model in a folder layout, not a collection of single-file models.
- */
+/* Whether the repository is one model in a folder layout, by the name of one of its files, and not
+ * a collection of single-file models. */
 static bool is_model_folder(const zi_repo_info *info)
 {
     static const char *const markers[] = {
@@ -264,7 +272,9 @@ static bool is_model_folder(const zi_repo_info *info)
     return false;
 }
 
-/* Fills error with the weights that could be named instead; returns false. */
+/* Fills error with the weights (.safetensors, .gguf) that could be named instead, as
+ * ZI_ERROR_NOT_FOUND of the subject "file", or with ZI_ERROR_UNSUPPORTED if there are none. Always
+ * returns false. */
 static bool fail_collection(const zi_repo_info *info, const char *repo, zi_error *error)
 {
     zi_text names;

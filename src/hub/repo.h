@@ -13,10 +13,12 @@
  * valid UTF-8, at most 400 bytes. */
 bool zi_relative_path_is_safe(const char *name);
 
-/* Whether the first `length` characters of repo are a repository id OWNER/NAME. */
+/* Whether the first `length` characters of repo are a repository id OWNER/NAME: letters, digits,
+ * "-", "_" and ".", at most 96 characters, without "--", and neither part "." or "..". */
 bool zi_repo_id_valid(const char *repo, size_t length);
 
-/* Whether revision can be the name of a branch, tag or commit. */
+/* Whether revision can be the name of a branch, tag or commit: letters, digits, "-", "_", "." and
+ * "/", at most 200 characters, and no part between slashes that is empty, "." or "..". */
 bool zi_revision_valid(const char *revision);
 
 /* Whether text is a full commit hash: 40 lower-case hexadecimal digits. */
@@ -30,9 +32,12 @@ typedef struct {
     const char *revision; /* "main" by default; in the same allocation as repo */
 } zi_repo_id;
 
-/* Parses OWNER/NAME, OWNER/NAME@REVISION or a short name ("z-image-turbo", "prompt-enhancer"). NULL
- * means Z-Image-Turbo. The caller frees *out; a malformed text is ZI_ERROR_INVALID_ARGUMENT. */
+/* Parses OWNER/NAME, OWNER/NAME@REVISION or a short name ("z-image-turbo", "prompt-enhancer",
+ * without a revision); text NULL means Z-Image-Turbo. Free *out with zi_repo_id_free. A malformed
+ * text is ZI_ERROR_INVALID_ARGUMENT; *out is then unchanged. */
 bool zi_repo_id_parse(const char *text, zi_repo_id *out, zi_error *error) ZI_CHECKED;
+
+/* Frees what the id has and zeroes *id. A zeroed one is allowed. */
 void zi_repo_id_free(zi_repo_id *id);
 
 /* ---- files ---- */
@@ -51,20 +56,22 @@ typedef struct {
     size_t count;
 } zi_repo_info;
 
-/* Requests the commit of a revision and its files from the hub's API. The caller frees *out.
- * *reached as in zi_http_get_text. */
+/* Requests the commit of a revision and its files (sorted by name) from the hub's API. Free *out
+ * with zi_repo_info_free; on failure it is empty. An answer that is malformed, has an unsafe file
+ * name or a name twice is ZI_ERROR_NETWORK. *reached as in zi_http_get_text. */
 bool zi_repo_info_fetch(zi_http_client *client, const char *repo, const char *revision,
                         zi_repo_info *out, bool *reached, zi_error *error) ZI_CHECKED;
 
 /* Removes from info all files but the one named `file`, or with NULL all but those a model needs:
  * weights, configs and tokenizer of a folder in a known layout. Fails when nothing is left; for a
- * collection of single-file models the error lists them. */
+ * collection of single-file models the error lists them. repo is for the error. */
 bool zi_repo_info_select_files(zi_repo_info *info, const char *repo, const char *file,
                                zi_error *error) ZI_CHECKED;
 
 /* Whether the file's name ends in ".safetensors". */
 bool zi_is_safetensors_name(const char *name);
 
+/* Frees what info has and zeroes *info. A zeroed one is allowed. */
 void zi_repo_info_free(zi_repo_info *info);
 
 #endif

@@ -42,7 +42,7 @@ typedef struct {
     zi_error error; /* set by the write callback */
 } job;
 
-/* Seconds on the monotonic clock. */
+/* Returns seconds on the monotonic clock. */
 static double now(void)
 {
     struct timespec time;
@@ -52,7 +52,8 @@ static double now(void)
 
 /* ---- opening and closing a file ---- */
 
-/* Opens the lock file and attempts to lock it, without blocking. */
+/* Opens the lock file (j->lock), creating it if missing, and attempts to lock it, without blocking.
+ * *taken false: another process has the lock, which is no error. */
 static bool take_lock(job *j, bool *taken, zi_error *error)
 {
     *taken = false;
@@ -66,7 +67,8 @@ static bool take_lock(job *j, bool *taken, zi_error *error)
                         strerror(errno));
 }
 
-/* Ends hashing, writes what is buffered, closes the file and releases the lock. */
+/* Ends hashing, writes what is buffered, closes the file and releases the lock. Does nothing for
+ * what is not open; the job's stage stays. */
 static void close_file(job *j)
 {
     zi_hash_writer_stop(j->hasher);
@@ -76,7 +78,8 @@ static void close_file(job *j)
     j->fd = j->lock = -1;
 }
 
-/* Starts the writer anew at j->done. */
+/* Ends j->hasher, if any, and starts a new one that writes at j->done and hashes what is before
+ * from the file. */
 static bool restart_writer(job *j, zi_error *error)
 {
     zi_hash_writer_stop(j->hasher);
@@ -84,7 +87,9 @@ static bool restart_writer(job *j, zi_error *error)
     return zi_hash_writer_start(j->fd, j->done, j->file->size, j->file->kind, &j->hasher, error);
 }
 
-/* Opens or creates the partial file. One that is larger than the file is truncated to nothing. */
+/* Opens or creates the partial file, sets j->fd, j->done (its size) and j->resumed (not empty), and
+ * starts the writer. One that is larger than the file is truncated to nothing. After false the
+ * caller closes what is open (close_file). */
 static bool open_partial(job *j, zi_error *error)
 {
     struct stat st;
@@ -103,8 +108,9 @@ static bool open_partial(job *j, zi_error *error)
     return restart_writer(j, error);
 }
 
-/* Discards what has been received. */
-static bool restart_file(job *j, zi_error *error)
+/* Discards what has been received: truncates the partial file to nothing, sets j->done to 0 and
+ * j->resumed to false, and starts the writer anew. */
+static bool restart_from_zero(job *j, zi_error *error)
 {
     zi_hash_writer_stop(j->hasher);
     j->hasher = NULL;
@@ -118,8 +124,8 @@ static bool restart_file(job *j, zi_error *error)
 
 /* ---- responses ---- */
 
-/* Checks Content-Range ("bytes 10-19/100"): the requested offset and the file's size. The range may
- * end before range_end, not after. */
+/* Checks Content-Range ("bytes 10-19/100") of a 206: it must begin at j->done and have the file's
+ * size. The range may end before range_end, not after. False with ZI_ERROR_NETWORK. */
 static bool check_content_range(job *j, zi_error *error)
 {
     uint64_t first, last, total;
@@ -140,7 +146,9 @@ static bool check_content_range(job *j, zi_error *error)
     return true;
 }
 
-/* Handles a 200: the server ignores ranges and sends the complete file, so it starts from 0. */
+/* Handles a 200: the server ignores ranges and sends the complete file, so what was received is
+ * discarded and range_end is the file's size. Fails when Content-Length, if any, is not that
+ * size. */
 static bool accept_complete_file(job *j, zi_error *error)
 {
     curl_off_t length = -1;
@@ -151,10 +159,11 @@ static bool accept_complete_file(job *j, zi_error *error)
                             "%s has %" PRId64 " bytes of it, but the hub lists %" PRIu64,
                             j->request.host, (int64_t)length, file->size);
     j->range_end = file->size;
-    return !j->done || restart_file(j, error);
+    return !j->done || restart_from_zero(j, error);
 }
 
-/* Copies an ETag without quotes and weakness prefix: W/"abc" becomes abc. */
+/* Copies an ETag without quotes and weakness prefix to out, truncated to size - 1 characters:
+ * W/"abc" becomes abc. */
 static void strip_etag(const char *etag, char *out, size_t size)
 {
     if (!strncmp(etag, "W/", 2)) etag += 2;
@@ -162,8 +171,8 @@ static void strip_etag(const char *etag, char *out, size_t size)
     snprintf(out, size, "%.*s", (int)strcspn(etag, "\""), etag);
 }
 
-/* Checks that the endpoint's ETag and commit are those of the list of files. Other hosts are not
- * checked: their bytes are, by the digest. */
+/* Checks that the endpoint's ETag and commit, if it sends them, are those of the list of files.
+ * False with ZI_ERROR_NETWORK. Other hosts are not checked: their bytes are, by the digest. */
 static bool check_etag_and_commit(job *j, zi_error *error)
 {
     const zi_http_response_headers *headers = &j->request.headers;
@@ -184,8 +193,9 @@ static bool check_etag_and_commit(job *j, zi_error *error)
     return true;
 }
 
-/* Sets j->accepted: the status is 200 or 206. Fails when such a response is not what was requested.
- * Bodies of other statuses are discarded. */
+/* Sets j->accepted: the status is 200 or 206. False with an error when such a response is not what
+ * was requested. Other statuses pass, not accepted: their bodies are discarded. A 200 starts the
+ * file from 0. */
 static bool check_response(job *j, zi_error *error)
 {
     long status = zi_http_request_status(&j->request);
@@ -195,7 +205,9 @@ static bool check_response(job *j, zi_error *error)
            (status == 206 ? check_content_range(j, error) : accept_complete_file(j, error));
 }
 
-/* CURLOPT_WRITEFUNCTION; 0 (with j->error) aborts the transfer. */
+/* CURLOPT_WRITEFUNCTION; user: the job. Checks the response first, then writes the bytes, counts
+ * them in j->done and transfer->fetched, and sets j->attempts to 0. Drops bodies of other statuses
+ * than 200 and 206. Returns 0, with j->error set, to abort the transfer. */
 static size_t receive_body(char *data, size_t one, size_t count, void *user)
 {
     job *j = user;
@@ -220,7 +232,9 @@ static size_t receive_body(char *data, size_t one, size_t count, void *user)
 
 /* ---- requests ---- */
 
-/* Bytes of a file on the disk before its job starts, for progress. */
+/* Returns the bytes of a file on the disk before its job starts, for progress: its size if it is at
+ * target_path (and not to be replaced), else that of the partial file; 0 if that is missing or too
+ * large. */
 static uint64_t bytes_on_disk(const zi_transfer_file *file)
 {
     struct stat st;
@@ -231,7 +245,9 @@ static uint64_t bytes_on_disk(const zi_transfer_file *file)
                : 0;
 }
 
-/* Opens nothing yet. */
+/* Sets *j to a job that waits to start, with a curl handle, to be freed with
+ * zi_http_request_cleanup, whose callbacks point to j: it must not move. Opens no file and sends
+ * nothing. */
 static bool init_job(job *j, const zi_transfer_file *file, zi_transfer *transfer, zi_error *error)
 {
     *j = (job){
@@ -244,13 +260,16 @@ static bool init_job(job *j, const zi_transfer_file *file, zi_transfer *transfer
     return true;
 }
 
-/* Bytes to fetch: the prefix, or the complete file. */
+/* Returns the bytes that partial_path is to have: prefix_size if that is set and smaller than the
+ * file, else the file's size. */
 static uint64_t target_size(const job *j)
 {
     const zi_transfer_file *file = j->file;
     return file->prefix_size && file->prefix_size < file->size ? file->prefix_size : file->size;
 }
 
+/* Closes the file, releases its lock, makes the job DONE and calls the hook `completed`. The file
+ * must be at target_path. */
 static void complete_job(job *j)
 {
     const zi_transfer_hooks *hooks = j->transfer->hooks;
@@ -259,7 +278,9 @@ static void complete_job(job *j)
     if (hooks) hooks->completed(hooks->user, j->file);
 }
 
-/* Requests the next range. When there is none, the job is CHECKING, or DONE after a prefix. */
+/* Requests the next range from j->done on, at most 64 MB, from the redirected URL if there is one:
+ * the job is ACTIVE. When all bytes are there it sends nothing, and the job is CHECKING, or DONE
+ * and closed after a prefix. */
 static bool request_range(job *j, CURLM *multi, zi_error *error)
 {
     char range[64];
@@ -282,8 +303,9 @@ static bool request_range(job *j, CURLM *multi, zi_error *error)
     return true;
 }
 
-/* Locks and opens the file, unless it is open, and sends the next request. Stays WAITING when
- * another process has the lock. */
+/* Locks and opens the file, unless it is open, and sends the next request. Stays WAITING, and
+ * returns true, when another process has the lock. If the file is at target_path by now, the job is
+ * completed. */
 static bool start_job(job *j, CURLM *multi, zi_error *error)
 {
     bool taken = true;
@@ -301,7 +323,9 @@ static bool start_job(job *j, CURLM *multi, zi_error *error)
     return open_partial(j, error) && request_range(j, multi, error);
 }
 
-/* Schedules another attempt. After the last one, fails with `why`. */
+/* Counts the attempt, forgets the redirect, and makes the job WAITING until the retry delay is
+ * over. False, with *why copied to *error: it was the last attempt, or the server wants too long a
+ * delay. */
 static bool schedule_retry(job *j, const zi_error *why, zi_error *error)
 {
     double wait = zi_http_request_retry_delay(&j->request, j->attempts);
@@ -317,6 +341,9 @@ static bool schedule_retry(job *j, const zi_error *why, zi_error *error)
     return true;
 }
 
+/* Checks ETag and commit, then requests the same range from the Location of the response, which
+ * later requests use, too. False with an error: a wrong ETag, no Location, one that is refused, or
+ * too many redirects. */
 static bool follow_redirect(job *j, CURLM *multi, zi_error *error)
 {
     if (!check_etag_and_commit(j, error)) return false;
@@ -329,7 +356,8 @@ static bool follow_redirect(job *j, CURLM *multi, zi_error *error)
     return request_range(j, multi, error);
 }
 
-/* Handles the end of a request: next range, redirect, retry, or failure. */
+/* Handles the end of a request, with curl's code: next range, redirect, retry, or failure (false,
+ * with an error). The handle must have been removed from `multi`. */
 static bool handle_response(job *j, CURLcode code, CURLM *multi, zi_error *error)
 {
     zi_error why = {0};
@@ -359,9 +387,10 @@ static bool handle_response(job *j, CURLcode code, CURLM *multi, zi_error *error
     return false;
 }
 
-/* When the digest is known: renames the file, or restarts it if it was resumed, or removes it and
- * fails. */
-static bool check_digest(job *j, CURLM *multi, zi_error *error)
+/* If the digest of the received bytes is known and right, renames the partial file to target_path
+ * and completes the job. If it is wrong, fetches a resumed file again from 0, or else removes it
+ * and fails. True also while the digest is not known yet. */
+static bool finish_checked_file(job *j, CURLM *multi, zi_error *error)
 {
     const zi_transfer_file *file = j->file;
     char digest[ZI_DIGEST_HEX_SIZE];
@@ -371,7 +400,7 @@ static bool check_digest(job *j, CURLM *multi, zi_error *error)
                             "cannot write: %s; the partial file is kept, run it again",
                             strerror(errno));
     if (strcmp(digest, file->digest) != 0) {
-        if (j->resumed) return restart_file(j, error) && request_range(j, multi, error);
+        if (j->resumed) return restart_from_zero(j, error) && request_range(j, multi, error);
         unlink(file->partial_path);
         return zi_error_set(error, ZI_ERROR_NETWORK, file->name,
                             "its digest is %s, but the hub lists %s; it was removed, try again",
@@ -388,8 +417,9 @@ static bool check_digest(job *j, CURLM *multi, zi_error *error)
 
 /* ---- the transfer ---- */
 
-/* Reports progress, at most every report_interval seconds. rows is a buffer for all files. False:
- * the callback cancels. */
+/* Fills rows (a buffer for all files) and calls the progress callback, at most every
+ * report_interval seconds after *last, which it updates, and always when all files are finished.
+ * False: the callback cancels; no error is set. */
 static bool report_progress(zi_transfer *t, const job *jobs, zi_hub_file *rows, double *last)
 {
     double time = now();
@@ -405,13 +435,15 @@ static bool report_progress(zi_transfer *t, const job *jobs, zi_hub_file *rows, 
     return !t->progress || t->progress(t->user, &progress);
 }
 
+/* Whether the hook, if there is one, lets this file's download start now. */
 static bool may_start(const zi_transfer *t, const job *j)
 {
     return !t->hooks || t->hooks->may_start(t->hooks->user, j->file);
 }
 
-/* Checks finished files and starts waiting ones, in their order. *left: jobs that are not DONE;
- * *checking: there are jobs whose digest is awaited. */
+/* Finishes jobs whose digest is known, and starts waiting ones, in their order, up to MAX_ACTIVE
+ * open files. Sets *left to the number of jobs that are not DONE, and *checking if a digest is
+ * awaited. False with an error: a job failed; then *left is not valid. */
 static bool advance_jobs(zi_transfer *t, job *jobs, CURLM *multi, size_t *left, bool *checking,
                          zi_error *error)
 {
@@ -420,7 +452,7 @@ static bool advance_jobs(zi_transfer *t, job *jobs, CURLM *multi, size_t *left, 
     *left = 0;
     *checking = false;
     for (size_t i = 0; ok && i < t->count; i++) {
-        if (jobs[i].stage == CHECKING) ok = check_digest(&jobs[i], multi, error);
+        if (jobs[i].stage == CHECKING) ok = finish_checked_file(&jobs[i], multi, error);
         /* A job that waits for a retry has its file open and counts as active. */
         active += jobs[i].stage == ACTIVE || (jobs[i].stage == WAITING && jobs[i].fd >= 0);
     }
@@ -438,7 +470,8 @@ static bool advance_jobs(zi_transfer *t, job *jobs, CURLM *multi, size_t *left, 
     return ok;
 }
 
-/* Lets curl send and receive, and handles requests that have ended. */
+/* Lets curl send and receive without waiting, and handles requests that have ended. False with an
+ * error when a job failed. */
 static bool process_network(CURLM *multi, zi_error *error)
 {
     int running, queued;
@@ -456,6 +489,9 @@ static bool process_network(CURLM *multi, zi_error *error)
     return ok;
 }
 
+/* Runs the jobs until all are DONE, reporting progress. False with an error: a job failed or the
+ * user cancelled; requests may then still be in `multi` and files open. rows: a buffer for all
+ * files. */
 static bool run_jobs(zi_transfer *t, job *jobs, zi_hub_file *rows, CURLM *multi, zi_error *error)
 {
     size_t left = t->count;

@@ -37,10 +37,9 @@ typedef struct {
     uint64_t fetched;               /* result: bytes received from the network */
 } zi_transfer;
 
-/* Downloads the files that are not at their target_path yet, in their order and up to 6 at a time.
- * Waits for files that another process has locked. Retries transient failures. The first permanent
- * one ends the transfer; partial files stay and are resumed by the next call. A wrong digest
- * removes the partial file. */
+/* Downloads, in order and up to 6 at a time, files that target_path lacks (by size; `replace`:
+ * all). Waits for files locked elsewhere; retries transient failures. A permanent one ends it;
+ * partial files, except of a wrong digest, are resumed next time. Their folders must exist. */
 bool zi_transfer_run(zi_transfer *transfer, zi_error *error) ZI_CHECKED;
 
 #endif
