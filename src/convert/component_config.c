@@ -61,8 +61,9 @@ struct builder {
     bool ok;
 };
 
-/* Size of dimension dim (from 0) of a tensor. Returns 0 and clears ok when the tensor is missing or
- * has no such dimension. */
+/* Size of dimension dim (from 0) of a tensor. Returns 0 and clears builder->ok, with an error, when
+ * the tensor is missing, has no such dimension, or the size is not in 1..MAX_SIZE. Returns 0 once
+ * ok is false. */
 static int tensor_dim(struct builder *builder, const char *name, int dim)
 {
     const zi_entry *entry = zi_source_find(builder->source, name);
@@ -90,7 +91,9 @@ static int count_blocks(const struct builder *builder, const char *before, const
     }
 }
 
-/* Sets a field that shapes determine. Clears ok when the config has another value. Takes value. */
+/* Sets a field that shapes determine, where the config has none or null. Clears builder->ok, with
+ * an error, when the config has another value. Takes value, which may be NULL (out of memory): then
+ * it does nothing, as after an error. */
 static void set_shape_field(struct builder *builder, const char *field, cJSON *value)
 {
     const cJSON *given = zi_json_find(builder->json, field);
@@ -109,12 +112,14 @@ static void set_shape_field(struct builder *builder, const char *field, cJSON *v
     cJSON_AddItemToObject(builder->json, field, value);
 }
 
+/* set_shape_field for a whole number. */
 static void set_shape_int(struct builder *builder, const char *field, int value)
 {
     set_shape_field(builder, field, cJSON_CreateNumber(value));
 }
 
-/* Sets a field that shapes do not determine, unless the config has it. Takes value. */
+/* Sets a field that shapes do not determine, unless the config has it, even as null. Takes
+ * value. */
 static void set_default(struct builder *builder, const char *field, cJSON *value)
 {
     if (cJSON_HasObjectItem(builder->json, field))
@@ -123,6 +128,9 @@ static void set_default(struct builder *builder, const char *field, cJSON *value
         cJSON_AddItemToObject(builder->json, field, value);
 }
 
+/* Sets the transformer's sizes and numbers of layers from tensor shapes, and axes_dims if the
+ * config has none. Clears builder->ok, with an error, when tensors are missing, contradict the
+ * config, or the width is no multiple of the head width. */
 static void add_transformer_fields(struct builder *builder)
 {
     int dim = tensor_dim(builder, "all_x_embedder.2-1.weight", 0);
@@ -146,7 +154,8 @@ static void add_transformer_fields(struct builder *builder)
     set_default(builder, "axes_dims", cJSON_CreateIntArray(axes, 3));
 }
 
-/* A JSON number with a decimal point or exponent, which Python reads back as a float. */
+/* A JSON item whose text Python reads back as a float: one digit behind the point from 1 on, nine
+ * digits below. It is raw text, a number only when parsed again. NULL: out of memory. */
 static cJSON *python_float(double value)
 {
     char text[40];
@@ -154,8 +163,9 @@ static cJSON *python_float(double value)
     return cJSON_CreateRaw(text);
 }
 
-/* The number under a key of the GGUF metadata; fallback when the source is no GGUF file or has no
- * such key. */
+/* The number under a key of the source's GGUF metadata; fallback when the source is no GGUF file or
+ * has no such key, or after an error. Clears builder->ok, with an error, when the value is no
+ * number. */
 static double gguf_number_or(struct builder *builder, const char *key, double fallback)
 {
     const zi_gguf *gguf = builder->source->entries[0].checkpoint->gguf;
@@ -165,6 +175,9 @@ static double gguf_number_or(struct builder *builder, const char *key, double fa
     return value;
 }
 
+/* Sets a Qwen3 config's sizes and number of layers from tensor shapes, and rope_theta, rms_norm_eps
+ * and max_window_layers if the config has none (from GGUF metadata, else Qwen3's). Clears
+ * builder->ok, with an error, when tensors are missing or contradict the config. */
 static void add_text_encoder_fields(struct builder *builder)
 {
     int head = tensor_dim(builder, "model.layers.0.self_attn.q_norm.weight", 0);
@@ -187,6 +200,7 @@ static void add_text_encoder_fields(struct builder *builder)
     set_default(builder, "rope_theta", python_float(theta));
 }
 
+/* set_default for an array of `count` times the same word. */
 static void set_default_strings(struct builder *builder, const char *field, const char *word,
                                 int count)
 {
@@ -195,6 +209,9 @@ static void set_default_strings(struct builder *builder, const char *field, cons
     set_default(builder, field, list);
 }
 
+/* Sets the VAE's channels and depth from the decoder's tensor shapes, and norm groups and block
+ * types if the config has none. Clears builder->ok, with an error, when tensors are missing or
+ * contradict the config. */
 static void add_vae_fields(struct builder *builder)
 {
     int blocks = builder->source->vae_depth.blocks, channels[MAX_BLOCKS];
@@ -222,8 +239,9 @@ static void add_vae_fields(struct builder *builder)
 
 /* ---- configs ---- */
 
-/* Renames the fields of an MLX transformer config to those of diffusers; other configs are returned
- * as they are. Takes json. NULL: memory is short. */
+/* Turns an MLX transformer config (it has hidden_size, no dim) into one with diffusers' fields, and
+ * Z-Image-Turbo's where MLX has none; other configs are returned as they are. Takes json, also
+ * after a failure. NULL: out of memory. */
 static cJSON *config_from_mlx(cJSON *json)
 {
     if (cJSON_HasObjectItem(json, "dim") || !cJSON_HasObjectItem(json, "hidden_size")) return json;
@@ -262,7 +280,8 @@ bool zi_component_config_json(const zi_source *source, const char *config, cJSON
     return true;
 }
 
-/* The MLX form of a diffusers transformer config, with precision and quantization. Takes json. */
+/* Returns the MLX form of a diffusers transformer config, with the precision, and with
+ * "quantization" if the plan has MLX groups. Takes json. NULL: out of memory. */
 static cJSON *config_to_mlx(const zi_component_config *of, cJSON *json)
 {
     static const char *const names[] = {"Original", "FP16", "BF16", "FP8", "Q8", "Q4"};

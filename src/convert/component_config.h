@@ -16,18 +16,22 @@ typedef struct {
     const zi_write_plan *plan; /* of the tensors that are written with it */
 } zi_component_config;
 
-/* Sets *text to the config file's text, which the caller frees. Fails with ZI_ERROR_BAD_FORMAT when
- * the given config contradicts the tensors' shapes. */
+/* Sets *text to the config file's text, which the caller frees with free(). A given config is
+ * returned byte for byte, but a transformer's is rewritten for MLX, and for diffusers unless it
+ * came from there; without one, the text is generated. Fails with ZI_ERROR_BAD_FORMAT when the
+ * given config contradicts the tensors' shapes. */
 bool zi_component_config_text(const zi_component_config *of, char **text,
                               zi_error *error) ZI_CHECKED;
 
-/* The config as a JSON object with the field names of diffusers (transformers for a text encoder).
- * config: path of a config file, or NULL. The caller frees *out with cJSON_Delete(). */
+/* The config as a JSON object with the field names of diffusers (transformers for a text encoder);
+ * the caller frees *out with cJSON_Delete(). config: path of a config file of diffusers or MLX,
+ * whose fields are kept; NULL: Z-Image-Turbo's. Fails when it contradicts the tensors' shapes, or a
+ * tensor is missing. */
 bool zi_component_config_json(const zi_source *source, const char *config, cJSON **out,
                               zi_error *error) ZI_CHECKED;
 
 /* quantization.group_size of an MLX config file: 32, 64 or 128. Returns 0 when config is NULL,
- * cannot be read or has no such field. */
+ * cannot be read, or has no such field or another number there. */
 size_t zi_mlx_config_group_size(const char *config);
 
 #endif

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Sets c->inputs and reads the layout of each path that the options name. After a failure,
+ * zi_conversion_free frees the layouts read so far. */
 static bool read_inputs(zi_conversion *c, zi_error *error)
 {
     const zi_convert_options *o = c->options;
@@ -15,6 +17,7 @@ static bool read_inputs(zi_conversion *c, zi_error *error)
     return true;
 }
 
+/* Whether an input (ZI_INPUT_...) is given and has the component. */
 static bool has_component(const zi_conversion *c, int input, zi_component component)
 {
     return c->inputs[input] && c->layouts[input].components[component].path;
@@ -23,7 +26,8 @@ static bool has_component(const zi_conversion *c, int input, zi_component compon
 /* ---- target ---- */
 
 /* Sets c->target. Without a requested layout it is the source's; a single file with diffusers'
- * names becomes a ComfyUI file, since diffusers models are folders. */
+ * names becomes a ComfyUI file, since diffusers models are folders. Fails for an unknown layout,
+ * and for mflux, which is not written. */
 static bool choose_target(zi_conversion *c, zi_error *error)
 {
     const zi_layout *source = &c->layouts[ZI_INPUT_SOURCE];
@@ -59,7 +63,8 @@ static bool check_precision(const zi_conversion *c, zi_error *error)
 
 /* ---- where components come from ---- */
 
-/* Fails if a file or folder was named for a component but does not have it. */
+/* Fails if a file or folder was named for a component but does not have it, or if the target is
+ * GGUF, which takes no second input. */
 static bool check_named_input(const zi_conversion *c, int input, zi_component component,
                               zi_error *error)
 {
@@ -74,7 +79,9 @@ static bool check_named_input(const zi_conversion *c, int input, zi_component co
     return true;
 }
 
-/* The input that provides a component; ZI_INPUTS: none does. */
+/* The input that provides a component: the one named for it, else the source, else the reference,
+ * but that only for the VAE and text encoder of a source with a transformer. ZI_INPUTS: none
+ * does. */
 static int input_of_component(const zi_conversion *c, zi_component component)
 {
     bool from_reference = component != ZI_COMPONENT_TRANSFORMER &&
@@ -87,6 +94,9 @@ static int input_of_component(const zi_conversion *c, zi_component component)
                                                                              : ZI_INPUTS;
 }
 
+/* Sets chosen[component] to its input (ZI_INPUTS: not converted) and c->whole. GGUF gets one
+ * component: the transformer, else the text encoder. Fails when exactly one component is missing,
+ * for a VAE as GGUF, and when an input named for a component lacks it. */
 static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS], zi_error *error)
 {
     if (!check_named_input(c, ZI_INPUT_VAE, ZI_COMPONENT_VAE, error) ||
@@ -125,8 +135,9 @@ static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS]
 
 /* ---- plans ---- */
 
-/* Opens a component in an input and adds its tensors to the plan of its file. */
-
+/* Opens a component in an input: sets its checkpoint, source and config, and adds its tensors to
+ * the plan of its file (components[0].plan for a whole ComfyUI file). After a failure,
+ * zi_conversion_free frees what was set. */
 static bool plan_component(zi_conversion *c, zi_component component, int input, zi_error *error)
 {
     const zi_layout *layout = &c->layouts[input], *reference = &c->layouts[ZI_INPUT_REFERENCE];
@@ -144,7 +155,8 @@ static bool plan_component(zi_conversion *c, zi_component component, int input, 
                                        prefixed, error);
 }
 
-/* The tokenizer folder or scheduler file of the first input that has one; NULL: none has. */
+/* The tokenizer folder (tokenizer) or scheduler file (otherwise) of the source, else of the
+ * reference, else of the text encoder's input; borrowed. NULL: none has one. */
 static const char *first_path(const zi_conversion *c, bool tokenizer)
 {
     static const int inputs[] = {ZI_INPUT_SOURCE, ZI_INPUT_REFERENCE, ZI_INPUT_TEXT_ENCODER};

@@ -28,21 +28,30 @@ typedef struct {
     zi_write_context work;
 } zi_conversion;
 
-/* Reads the inputs, decides what to convert and plans the files. Nothing is written. Call
- * zi_conversion_free even after false. options must outlive *out. */
+/* Reads the inputs, decides what to convert, opens it and plans the files; sets work.bytes_total,
+ * but neither work.pool nor work.provider. Nothing is written. Call zi_conversion_free even after
+ * false. options must outlive *out. */
 bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options,
                         zi_error *error) ZI_CHECKED;
 
+/* Frees what the conversion owns (checkpoints, plans, layouts, the pool) and zeroes it. */
 void zi_conversion_free(zi_conversion *conversion);
 
-/* Writes the planned files to options->destination, without checking that path or the free space
- * before (see destination.h). With work.provider set, output is built in place and resumes an
- * interrupted call; GGUF output does not support that. */
+/* Creates work.pool and writes the planned files to options->destination, without checking that
+ * path or the free space before (see destination.h). With work.provider set, output is built in
+ * place and resumes an interrupted call; GGUF output ignores it. */
 bool zi_conversion_write(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 
-/* zi_conversion_write for one target: a diffusers or MLX folder, a ComfyUI file, a GGUF file. */
+/* zi_conversion_write for a diffusers or MLX folder; work.pool must be set. Fails with
+ * ZI_ERROR_INCOMPLETE for a whole model without tokenizer. */
 bool zi_conversion_write_folder(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
+
+/* zi_conversion_write for one safetensors file with all planned components; work.pool must be
+ * set. */
 bool zi_conversion_write_comfyui(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
+
+/* zi_conversion_write for a GGUF file: the transformer, or else the text encoder with config and
+ * tokenizer in its metadata. work.pool must be set. */
 bool zi_conversion_write_gguf(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -7,8 +7,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* The absolute path with symbolic links resolved, in new memory. The last name need not exist, but
- * its folder must. */
+/* Sets *out to the absolute path with symbolic links resolved, in new memory. The last name need
+ * not exist, but its folder must. False, with an error and *out NULL: it does not, or out of
+ * memory. */
 static bool real_path_of_target(const char *path, char **out, zi_error *error)
 {
     char *target = realpath(path, NULL);
@@ -28,7 +29,8 @@ static bool real_path_of_target(const char *path, char **out, zi_error *error)
     return target;
 }
 
-/* Whether path is dir itself or lies below it. */
+/* Whether path is dir itself or lies below it. Both are absolute and resolved; only the texts are
+ * compared. */
 static bool is_at_or_below(const char *path, const char *dir)
 {
     size_t length = strlen(dir);
@@ -36,7 +38,8 @@ static bool is_at_or_below(const char *path, const char *dir)
            (path[length] == 0 || path[length] == '/' || (length && dir[length - 1] == '/'));
 }
 
-/* Fails when the target (path resolved) and an input are the same or contain one another. */
+/* Fails when the target and an input are the same or contain one another; an input that does not
+ * exist passes. target is path resolved; path and input are named in errors. */
 static bool check_not_nested(const char *path, const char *target, const char *input,
                              zi_error *error)
 {
@@ -55,7 +58,8 @@ static bool check_not_nested(const char *path, const char *target, const char *i
     return ok;
 }
 
-static bool is_empty(const char *folder)
+/* Whether folder is an empty folder. False also when it is no folder or cannot be read. */
+static bool is_empty_folder(const char *folder)
 {
     DIR *dir = opendir(folder);
     if (!dir) return false;
@@ -79,7 +83,7 @@ bool zi_destination_check(const char *path, bool folder, const char *const *inpu
     for (size_t i = 0; ok && i < count; i++)
         ok = !inputs[i] || check_not_nested(path, target, inputs[i], error);
     free(target);
-    if (ok && lstat(path, &st) == 0 && !(folder && is_empty(path)))
+    if (ok && lstat(path, &st) == 0 && !(folder && is_empty_folder(path)))
         ok = zi_error_set_in(error, ZI_ERROR_EXISTS, path, "destination",
                              "already exists; remove it, or name another destination");
     return ok;

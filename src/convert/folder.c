@@ -42,8 +42,10 @@ static const char scheduler_config[] =
     "  \"_diffusers_version\": \"0.36.0\",\n  \"num_train_timesteps\": 1000,\n"
     "  \"use_dynamic_shifting\": false,\n  \"shift\": 3.0\n}\n";
 
-static bool write_bytes(zi_output_folder *folder, const char *name, const void *data, size_t size,
-                        zi_error *error)
+/* Writes a file of these bytes, in a resumed folder over the one there; name is relative to the
+ * output folder ("vae/config.json"). */
+static bool write_file(zi_output_folder *folder, const char *name, const void *data, size_t size,
+                       zi_error *error)
 {
     zi_output output = {0};
     bool ok = zi_output_folder_open_file(folder, name, &output, error) &&
@@ -52,16 +54,19 @@ static bool write_bytes(zi_output_folder *folder, const char *name, const void *
     return ok;
 }
 
+/* Copies the file at the path `from` into the output folder as `name`, such as
+ * "vae/config.json". */
 static bool copy_file(zi_output_folder *folder, const char *from, const char *name, zi_error *error)
 {
     zi_mapping mapping;
     if (!zi_file_map(from, &mapping, error)) return false;
-    bool ok = write_bytes(folder, name, mapping.data, mapping.size, error);
+    bool ok = write_file(folder, name, mapping.data, mapping.size, error);
     zi_file_unmap(&mapping);
     return ok;
 }
 
-/* Copies the regular files of the folder `from`, except hidden ones, to the subfolder `name`. */
+/* Makes the subfolder `name` of the output folder and copies the regular files of the folder at
+ * `from` to it, except hidden ones and those in subfolders. */
 static bool copy_folder(zi_output_folder *folder, const char *from, const char *name,
                         zi_error *error)
 {
@@ -81,6 +86,8 @@ static bool copy_folder(zi_output_folder *folder, const char *from, const char *
     return ok;
 }
 
+/* Writes a component's config file. dir: its subfolder with a closing slash, which must exist, or
+ * "". */
 static bool write_config(zi_conversion *c, zi_output_folder *folder, zi_component component,
                          const char *dir, zi_error *error)
 {
@@ -89,13 +96,15 @@ static bool write_config(zi_conversion *c, zi_output_folder *folder, zi_componen
     char name[MAX_NAME], *text = NULL;
     snprintf(name, sizeof name, "%s%s", dir, layouts[c->target].components[component].config);
     bool ok = zi_component_config_text(&of, &text, error) &&
-              write_bytes(folder, name, text, strlen(text), error);
+              write_file(folder, name, text, strlen(text), error);
     free(text);
     return ok;
 }
 
-static bool write_part(zi_conversion *c, zi_output_folder *folder, zi_component component,
-                       zi_error *error)
+/* Writes a component's tensors as safetensors files: one for MLX, shards of up to 5 GB (10^9 bytes)
+ * and an index for diffusers. */
+static bool write_weights(zi_conversion *c, zi_output_folder *folder, zi_component component,
+                          zi_error *error)
 {
     const char *dir = c->whole ? layouts[c->target].components[component].folder : "";
     const char *stem = layouts[c->target].components[component].stem;
@@ -104,21 +113,24 @@ static bool write_part(zi_conversion *c, zi_output_folder *folder, zi_component 
     return zi_write_shards(&shards, &c->components[component].plan, &c->work, error);
 }
 
-/* Writes model_index.json, the tokenizer and the scheduler. */
-static bool write_rest(zi_conversion *c, zi_output_folder *folder, zi_error *error)
+/* Writes what a whole model has beside its components: model_index.json (diffusers only), copies of
+ * the tokenizer and the scheduler config, or Z-Image-Turbo's scheduler config if there is none.
+ * c->tokenizer must be set. */
+static bool write_model_files(zi_conversion *c, zi_output_folder *folder, zi_error *error)
 {
     static const char scheduler[] = "scheduler/scheduler_config.json";
     if (c->target == ZI_NAMES_DIFFUSERS &&
-        !write_bytes(folder, "model_index.json", model_index, sizeof model_index - 1, error))
+        !write_file(folder, "model_index.json", model_index, sizeof model_index - 1, error))
         return false;
     return copy_folder(folder, c->tokenizer, "tokenizer", error) &&
            zi_output_folder_mkdir(folder, "scheduler", error) &&
            (c->scheduler ? copy_file(folder, c->scheduler, scheduler, error)
-                         : write_bytes(folder, scheduler, scheduler_config,
-                                       sizeof scheduler_config - 1, error));
+                         : write_file(folder, scheduler, scheduler_config,
+                                      sizeof scheduler_config - 1, error));
 }
 
-/* Writes the components' configs. Done before the weights, so that errors show up early. */
+/* Writes the configs of the components that are converted, and makes their subfolders if they have
+ * any. Done before the weights, so that errors show up early. */
 static bool write_configs(zi_conversion *c, zi_output_folder *folder, zi_error *error)
 {
     bool ok = true;
@@ -142,10 +154,11 @@ bool zi_conversion_write_folder(zi_conversion *c, zi_error *error)
     if (!(c->work.provider ? zi_output_folder_resume(&folder, c->options->destination, error)
                            : zi_output_folder_open(&folder, c->options->destination, error)))
         return false;
-    bool ok = write_configs(c, &folder, error) && (!c->whole || write_rest(c, &folder, error));
+    bool ok =
+        write_configs(c, &folder, error) && (!c->whole || write_model_files(c, &folder, error));
     for (int component = 0; ok && component < ZI_WEIGHT_COMPONENTS; component++)
         ok = !c->components[component].checkpoint ||
-             write_part(c, &folder, (zi_component)component, error);
+             write_weights(c, &folder, (zi_component)component, error);
     if (ok) return zi_output_folder_commit(&folder, error);
     zi_output_folder_discard(&folder);
     return false;

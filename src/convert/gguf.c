@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* general.file_type (llama.cpp's LLAMA_FTYPE) of the type that takes most bytes. */
+/* general.file_type (llama.cpp's LLAMA_FTYPE) of the type that takes most bytes. 0, F32's, when no
+ * type has a number. */
 static uint32_t file_type(const zi_write_plan *plan)
 {
     static const struct {

@@ -13,6 +13,7 @@ enum {
 };
 enum { NORMAL = 1, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5 };
 
+/* Appends a value to v->values; its data stays borrowed. Beyond MAX_VALUES it is dropped. */
 static void add_value(zi_gguf_encoder_metadata *v, zi_gguf_out value)
 {
     if (v->count < MAX_VALUES) v->values[v->count++] = value;
@@ -20,6 +21,8 @@ static void add_value(zi_gguf_encoder_metadata *v, zi_gguf_out value)
 
 /* ---- the config ---- */
 
+/* Sets v->config to the text encoder's config and adds its sizes, rope base and epsilon as qwen3.*
+ * values, kept in v->numbers and v->reals. Fails when a field is missing or out of range. */
 static bool add_config(const zi_conversion *c, zi_gguf_encoder_metadata *v, zi_error *error)
 {
     static const struct {
@@ -65,7 +68,8 @@ static bool add_config(const zi_conversion *c, zi_gguf_encoder_metadata *v, zi_e
 
 /* ---- the tokenizer ---- */
 
-/* Stores a token's text (borrowed) and type at its id, which must be below size. */
+/* Stores a token's text (borrowed) and type at its id, in place of an earlier token there. Fails
+ * when text is NULL or id is not in 0..size-1. */
 static bool set_token(const char *file, zi_gguf_encoder_metadata *v, int size, const char *text,
                       const cJSON *id, int32_t type, zi_error *error)
 {
@@ -77,7 +81,9 @@ static bool set_token(const char *file, zi_gguf_encoder_metadata *v, int size, c
     return true;
 }
 
-/* Adds tokens and their types by id. Ids without a token are padded with unused "[PADn]" tokens. */
+/* Adds the texts and types of tokens 0..size-1, from the tokenizer's vocabulary and added tokens.
+ * Ids without a token are padded with unused "[PADn]" tokens. model: the tokenizer's "model"
+ * object. The arrays are kept in v. */
 static bool add_tokens(const char *file, zi_gguf_encoder_metadata *v, const cJSON *model, int size,
                        zi_error *error)
 {
@@ -112,7 +118,9 @@ static bool add_tokens(const char *file, zi_gguf_encoder_metadata *v, const cJSO
     return true;
 }
 
-/* Adds the merges: strings "a b" as they are, and pairs ["a", "b"] joined into one string. */
+/* Adds the merges: strings "a b" as they are, and pairs ["a", "b"] joined into one string, which is
+ * stored in the JSON. model: the tokenizer's "model" object. Without merges the list is empty;
+ * fails for other items. */
 static bool add_merges(const char *file, zi_gguf_encoder_metadata *v, cJSON *model, zi_error *error)
 {
     cJSON *merges = cJSON_GetObjectItemCaseSensitive(model, "merges"), *item;
@@ -138,7 +146,8 @@ static bool add_merges(const char *file, zi_gguf_encoder_metadata *v, cJSON *mod
     return true;
 }
 
-/* Adds tokenizer.ggml.eos_token_id: the id of <|im_end|>, which ends a turn of Qwen's chats. */
+/* Adds tokenizer.ggml.eos_token_id: the id of <|im_end|>, which ends a turn of Qwen's chats. Fails
+ * when none of the `size` tokens is that. */
 static bool add_eos_token(const char *file, zi_gguf_encoder_metadata *v, int size, zi_error *error)
 {
     for (int i = 0; i < size; i++) {
@@ -152,6 +161,9 @@ static bool add_eos_token(const char *file, zi_gguf_encoder_metadata *v, int siz
                            "there is no token <|im_end|>: not Qwen3's tokenizer");
 }
 
+/* Reads tokenizer.json into v->tokenizer and adds model, tokens, merges and end token as
+ * tokenizer.ggml.* values. Needs v->config for the vocabulary size. Fails with ZI_ERROR_INCOMPLETE
+ * if no input has a tokenizer. */
 static bool add_tokenizer(const zi_conversion *c, zi_gguf_encoder_metadata *v, zi_error *error)
 {
     static const char *const model_name = "gpt2", *const pre = "qwen2";

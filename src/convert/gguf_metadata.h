@@ -19,10 +19,13 @@ typedef struct {
     char *pad_names; /* storage of the generated names "[PAD123]" */
 } zi_gguf_encoder_metadata;
 
-/* Builds the metadata from the config and tokenizer of the conversion's text encoder. Call
+/* Builds the metadata from the config and tokenizer of the conversion's text encoder. Fails when
+ * there is no tokenizer (ZI_ERROR_INCOMPLETE) or it is not Qwen3's. Call
  * zi_gguf_encoder_metadata_free even after false. */
 bool zi_gguf_encoder_metadata_create(const zi_conversion *conversion, zi_gguf_encoder_metadata *out,
                                      zi_error *error) ZI_CHECKED;
+
+/* Frees what the metadata owns and zeroes it. */
 void zi_gguf_encoder_metadata_free(zi_gguf_encoder_metadata *metadata);
 
 #endif

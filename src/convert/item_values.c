@@ -11,6 +11,7 @@ size_t zi_item_segment(const zi_write_item *item)
 
 /* ---- reading ---- */
 
+/* Element i of the rows as f32. Their type must not be one of blocks. */
 static float element_at(const zi_rows *rows, size_t i)
 {
     float value;
@@ -19,6 +20,7 @@ static float element_at(const zi_rows *rows, size_t i)
     return value;
 }
 
+/* Rounds to F16 or BF16 and back. F32: returns value itself. */
 static float round_to(zi_dtype type, float value)
 {
     if (type == ZI_F32) return value;
@@ -28,8 +30,8 @@ static float round_to(zi_dtype type, float value)
     return value;
 }
 
-/* Dequantizes n values of MLX groups. Product and sum are each rounded to the type of the scales,
- * as mx.dequantize does. */
+/* Dequantizes n values of MLX groups of one row, from column `from` on, where a group begins.
+ * Product and sum are each rounded to the type of the scales, as mx.dequantize does. */
 static void read_grouped(const zi_entry *entry, size_t row, size_t from, size_t n, float *out)
 {
     size_t columns = entry->shape[1], groups = columns / entry->group;
@@ -48,7 +50,8 @@ static void read_grouped(const zi_entry *entry, size_t row, size_t from, size_t 
     }
 }
 
-/* Reads n values of one row of an entry, in its own element order. */
+/* Reads n values of one row [columns] of an entry as f32, with scales applied, from column `from`
+ * on, in the entry's own element order. */
 static void read_entry(const zi_entry *entry, size_t row, size_t columns, size_t from, size_t n,
                        float *out)
 {
@@ -87,7 +90,8 @@ void zi_item_read_values(const zi_write_item *item, size_t row, size_t from, siz
 
 /* ---- writing ---- */
 
-/* Whether all finite values are within the range of F16. */
+/* Whether no finite value rounds to more than 65504, the largest F16. Infinities and NaN are
+ * ignored. */
 static bool fits_f16(const float *x, size_t n)
 {
     float max = 0;
@@ -99,7 +103,8 @@ static bool fits_f16(const float *x, size_t n)
     return max < 65520;
 }
 
-/* Quantizes n values, whole groups, as mx.quantize does. */
+/* Quantizes n values, whole groups, as mx.quantize does, after rounding x in place to the type of
+ * the scales. Always returns true. */
 static bool write_grouped(const zi_value_storage *storage, float *x, size_t n, zi_item_buffers to)
 {
     size_t size = zi_dtype_size(storage->type), bytes = storage->group * (size_t)storage->bits / 8;

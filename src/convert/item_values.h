@@ -9,11 +9,13 @@
  * whole blocks and groups of every quantization; a transposed convolution row is one segment. */
 enum { ZI_SEGMENT_VALUES = 1 << 15 };
 
-/* Values of the item's segments; the last segment of a row may be shorter. */
+/* Number of values in the item's segments: ZI_SEGMENT_VALUES, or a whole row if that is shorter or
+ * its order of dimensions changes. The last segment of a row may be shorter. */
 size_t zi_item_segment(const zi_write_item *item);
 
-/* Reads n values of one row, from column `from` on, in the item's element order. Values in MLX
- * groups are bit for bit what mx.dequantize gives. scratch and out: [n]. */
+/* Reads n values of one row of the item as f32, with scales applied, from column `from` on, where a
+ * segment begins, in the item's element order. Values in MLX groups are bit for bit what
+ * mx.dequantize gives. scratch and out: [n]. */
 void zi_item_read_values(const zi_write_item *item, size_t row, size_t from, size_t n,
                          float *scratch, float *out);
 
@@ -22,8 +24,9 @@ typedef struct {
     uint8_t *values, *scales, *biases;
 } zi_item_buffers;
 
-/* Stores n values in the item's storage; x is overwritten. factor: the scale of a scaled tensor, by
- * which values are divided. Returns false when a finite value exceeds the range of F16. */
+/* Converts n values to the item's storage and writes them to the buffers; x may be overwritten.
+ * factor: the scale of a scaled tensor, by which values are divided; else ignored. Returns false
+ * and stores nothing when the storage is F16 and a finite value exceeds its range. */
 bool zi_item_store_values(const zi_write_item *item, float *x, size_t n, float factor,
                           zi_item_buffers to);
 

@@ -19,6 +19,7 @@ const char *const zi_precision_names[] = {[ZI_PRECISION_ORIGINAL] = "original",
                                           [ZI_PRECISION_Q4] = "q4",
                                           NULL};
 
+/* Number of names before the closing NULL. */
 static size_t count_names(const char *const *names)
 {
     size_t count = 0;
@@ -46,7 +47,8 @@ zi_naming zi_layout_naming(zi_layout_kind layout)
     return namings[layout];
 }
 
-/* Writes the precisions that a layout supports, as in "original, fp16, bf16, fp8". */
+/* Writes the precisions that a layout supports to out, as in "original, fp16, bf16, fp8"; cut off
+ * at size. */
 static void list_precisions(zi_naming layout, char *out, size_t size)
 {
     out[0] = 0;

@@ -64,8 +64,8 @@ bool zi_naming_supports(zi_naming layout, zi_precision precision)
 /* ---- storage ---- */
 
 /* Whether the scales of the entries can serve the concatenated tensor unchanged: they have one
- * type, and are either the same single value in all entries, or one value per row in all (*by_row).
- */
+ * type, and are either the same single value in all entries, or one value per row in all. Sets
+ * *by_row to whether the first entry has one per row. */
 static bool scales_can_be_joined(const zi_entry *const *entries, int count, bool *by_row)
 {
     const zi_rows *first = &entries[0]->scales;
@@ -79,7 +79,8 @@ static bool scales_can_be_joined(const zi_entry *const *entries, int count, bool
     return true;
 }
 
-/* Sets *storage when all entries are stored the same way; false otherwise. */
+/* Sets *storage to how the first entry is stored. False: another entry is stored differently, or
+ * their scales cannot serve the concatenated tensor. */
 static bool common_storage(const zi_entry *const *entries, int count, zi_value_storage *storage)
 {
     const zi_entry *first = entries[0];
@@ -100,7 +101,9 @@ static bool common_storage(const zi_entry *const *entries, int count, zi_value_s
     return first->packing != ZI_SCALED || scales_can_be_joined(entries, count, &storage->by_row);
 }
 
-static bool layout_supports(zi_naming layout, const zi_value_storage *storage)
+/* Whether files of the layout can hold values stored this way. Scaled fp8 with a scale per row is
+ * in none. */
+static bool layout_can_hold(zi_naming layout, const zi_value_storage *storage)
 {
     if (storage->packing == ZI_GROUPED) return layouts[layout].mlx_groups;
     if (storage->packing == ZI_SCALED)
@@ -129,7 +132,8 @@ static zi_dtype nearest_plain_type(const zi_entry *const *entries, int count)
     return found;
 }
 
-/* Whether values stored one way satisfy the wanted storage, so that they can be copied. */
+/* Whether values stored one way can be copied where another is wanted. The type of MLX scales may
+ * differ, and fp8 without scales may stand for scaled fp8. */
 static bool storage_satisfies(const zi_value_storage *stored, const zi_value_storage *wanted)
 {
     if (stored->packing == ZI_GROUPED)
@@ -141,6 +145,8 @@ static bool storage_satisfies(const zi_value_storage *stored, const zi_value_sto
     return stored->type == wanted->type && wanted->packing != ZI_GROUPED;
 }
 
+/* Whether the item may be quantized: a matrix of the transformer with a row length of at least 64
+ * that is a multiple of the layout's group. */
 static bool is_quantizable(const zi_write_item *item, zi_naming layout)
 {
     const zi_entry *entry = item->entries[0];
@@ -149,7 +155,9 @@ static bool is_quantizable(const zi_write_item *item, zi_naming layout)
            width >= 64 && width % layouts[layout].group == 0;
 }
 
-/* Sets item->storage, and item->copied if the source already has it. */
+/* Sets item->storage, and item->copied if the source already has it. item->entries, component and
+ * nhwc must be set. Precision "original": the source's storage if the layout can hold it, else a
+ * similar unquantized type. */
 static void choose_storage(zi_write_item *item, zi_naming layout, zi_precision precision)
 {
     const zi_value_storage *quantized = quantized_storage(layout, precision);
@@ -167,7 +175,7 @@ static void choose_storage(zi_write_item *item, zi_naming layout, zi_precision p
     if (quantized && is_quantizable(item, layout)) {
         item->copied = uniform && storage_satisfies(&stored, quantized);
         item->storage = item->copied ? stored : *quantized;
-    } else if (plain == ZI_DTYPE_COUNT && uniform && layout_supports(layout, &stored)) {
+    } else if (plain == ZI_DTYPE_COUNT && uniform && layout_can_hold(layout, &stored)) {
         item->copied = !transposed;
         item->storage = stored;
     } else {
@@ -187,8 +195,9 @@ static void set_item_bytes(zi_write_item *item)
     item->bytes = zi_dtype_bytes(item->type, count);
 }
 
-/* Sets type, shape, rows, columns and bytes from the canonical shapes of the entries. Products
- * cannot overflow: they are bounded by the entries' element counts, which were checked. */
+/* Sets type, dims, shape, rows, columns and bytes from the canonical shapes of the entries and
+ * item->storage. Products cannot overflow: they are bounded by the entries' element counts, which
+ * were checked. */
 static void set_item_shape(zi_write_item *item, zi_naming layout)
 {
     const zi_entry *entry = item->entries[0];
@@ -217,7 +226,8 @@ static void set_item_shape(zi_write_item *item, zi_naming layout)
 
 /* ---- adding items ---- */
 
-/* Appends a zeroed item; NULL and an error when memory is short. May move the items. */
+/* Appends a zeroed item to the plan and returns it, owned by the plan; NULL and an error when
+ * memory is short. May move the other items. */
 static zi_write_item *new_item(zi_write_plan *plan, zi_error *error)
 {
     if (plan->count == plan->capacity) {
@@ -235,7 +245,9 @@ static zi_write_item *new_item(zi_write_plan *plan, zi_error *error)
     return item;
 }
 
-static bool set_name(zi_write_item *item, bool prefixed, const char *name, zi_error *error)
+/* Sets item->name to a new string: name, behind its component's prefix if prefixed. False: out of
+ * memory. */
+static bool set_item_name(zi_write_item *item, bool prefixed, const char *name, zi_error *error)
 {
     const char *prefix = prefixed ? zi_key_prefix(item->component) : "";
     size_t size = strlen(prefix) + strlen(name) + 1;
@@ -245,7 +257,8 @@ static bool set_name(zi_write_item *item, bool prefixed, const char *name, zi_er
     return true;
 }
 
-/* Adds one companion (scales, biases, scale or format marker) of the item at index `weight`. */
+/* Appends one companion (scales, biases, scale or format marker) of the item at index `weight`,
+ * with type, shape and name. The name is one without prefix. */
 static bool add_companion(zi_write_plan *plan, size_t weight, zi_tensor_role role, const char *name,
                           bool prefixed, zi_error *error)
 {
@@ -272,9 +285,11 @@ static bool add_companion(zi_write_plan *plan, size_t weight, zi_tensor_role rol
         item->shape[0] = strlen(item->text);
     }
     set_item_bytes(item);
-    return set_name(item, prefixed, name, error);
+    return set_item_name(item, prefixed, name, error);
 }
 
+/* Appends both companions of the item at index `weight`: scales and biases of MLX groups, or scale
+ * and format marker of scaled values; none when its storage is plain. */
 static bool add_companions(zi_write_plan *plan, size_t weight, zi_naming layout,
                            const zi_source *source, bool prefixed, zi_error *error)
 {
@@ -300,6 +315,7 @@ struct named_entry {
     const zi_entry *entry;
 };
 
+/* For qsort of struct named_entry: by stored name, then by slice. */
 static int by_stored_name(const void *a, const void *b)
 {
     const struct named_entry *x = a, *y = b;
@@ -307,8 +323,8 @@ static int by_stored_name(const void *a, const void *b)
     return order ? order : x->stored.slice - y->stored.slice;
 }
 
-/* Sets item->entries to the slices, first in `named` (of which `remaining` are left), that make up
- * one stored tensor. Fails when a slice is missing or does not fit. */
+/* Sets item->entries and count to the slices, first in `named` (of which `remaining` are left),
+ * that make up one stored tensor. Fails when a slice is missing or does not fit. */
 static bool collect_slices(const struct named_entry *named, size_t remaining, zi_write_item *item,
                            zi_error *error)
 {
@@ -330,6 +346,9 @@ static bool collect_slices(const struct named_entry *named, size_t remaining, zi
     return true;
 }
 
+/* Appends the stored tensor that `named` (of which `remaining` are left) begins, and its
+ * companions. After a failure, the plan may hold an incomplete item; zi_write_plan_free frees
+ * it. */
 static bool add_item(zi_write_plan *plan, const struct named_entry *named, size_t remaining,
                      const zi_source *source, zi_naming layout, zi_precision precision,
                      bool prefixed, zi_error *error)
@@ -341,7 +360,7 @@ static bool add_item(zi_write_plan *plan, const struct named_entry *named, size_
     item->weight = weight;
     item->nhwc = named->stored.kind == ZI_TENSOR_CONV && layout == ZI_NAMES_MLX;
     if (!collect_slices(named, remaining, item, error) ||
-        !set_name(item, prefixed, named->stored.name, error))
+        !set_item_name(item, prefixed, named->stored.name, error))
         return false;
     choose_storage(item, layout, precision);
     set_item_shape(item, layout);
@@ -387,6 +406,8 @@ static int alignment_rank(const zi_write_item *item)
     return size >= 4 ? 0 : size == 2 ? 4 : 5;
 }
 
+/* For qsort of items: by alignment_rank, then in the order in which they were planned
+ * (item->index). */
 static int by_alignment(const void *a, const void *b)
 {
     const zi_write_item *x = a, *y = b;

@@ -46,24 +46,30 @@ typedef struct {
 /* The tensor names that a layout uses when written. layout must not be ZI_LAYOUT_SAME. */
 zi_naming zi_layout_naming(zi_layout_kind layout);
 
-/* Whether a layout can store a precision. zi_naming_check_precision fails with
- * ZI_ERROR_INVALID_ARGUMENT otherwise and lists the supported ones. */
+/* Whether a layout can store a precision; "original", fp16 and bf16 always. */
 bool zi_naming_supports(zi_naming layout, zi_precision precision);
+
+/* Fails with ZI_ERROR_INVALID_ARGUMENT when the layout cannot store the precision; the text lists
+ * those it can. */
 bool zi_naming_check_precision(zi_naming layout, zi_precision precision,
                                zi_error *error) ZI_CHECKED;
 
-/* Adds all tensors of a component. prefixed: names get the component's prefix, as in a file that
- * holds several components. */
+/* Adds all tensors of a component, with the scales, biases and format markers that their storage
+ * needs. prefixed: names get the component's prefix, as in a file that holds several components.
+ * Fails when a tensor has no name in the layout or a part of a fused one is missing; free the plan
+ * then, too. */
 bool zi_write_plan_add_component(zi_write_plan *plan, const zi_source *source, zi_naming layout,
                                  zi_precision precision, bool prefixed, zi_error *error) ZI_CHECKED;
 
-/* Sorts the items into the order of the file: tensors are aligned to their element size without
- * gaps, and companions that are computed during conversion follow their weights. */
+/* Sorts the items into the order of the file and updates their `weight` indices: tensors are
+ * aligned to their element size without gaps, and companions that are computed during conversion
+ * follow their weights. */
 bool zi_write_plan_sort(zi_write_plan *plan, zi_error *error) ZI_CHECKED;
 
 /* Bytes of all tensors together, without headers. */
 size_t zi_write_plan_bytes(const zi_write_plan *plan);
 
+/* Frees the items and zeroes the plan. */
 void zi_write_plan_free(zi_write_plan *plan);
 
 #endif

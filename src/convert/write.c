@@ -33,8 +33,8 @@ struct segment_batch {
     atomic_bool overflow; /* a value exceeds the range of F16 */
 };
 
-/* Adds bytes to the progress and reports it. Fails with ZI_ERROR_CANCELLED when the caller stops.
- */
+/* Adds bytes to work->bytes_done and reports the share of bytes_total. Fails with
+ * ZI_ERROR_CANCELLED when the callback returns false. */
 static bool report_progress(zi_write_context *work, size_t bytes, zi_error *error)
 {
     work->bytes_done += bytes;
@@ -45,7 +45,7 @@ static bool report_progress(zi_write_context *work, size_t bytes, zi_error *erro
 
 /* ---- converting ---- */
 
-/* Byte offset of a segment in the item's output. */
+/* Byte offset of a segment (counted through all rows) in the item's output. */
 static size_t offset_of_segment(const struct segment_batch *batch, size_t segment)
 {
     const zi_write_item *item = batch->item;
@@ -58,7 +58,8 @@ static size_t offset_of_segment(const struct segment_batch *batch, size_t segmen
     return row * row_bytes + before;
 }
 
-/* Reads a segment into the thread's scratch memory, *n values. */
+/* Reads a segment of the batch's item as f32 into the worker's scratch memory and returns that;
+ * sets *n to the number of values. */
 static float *read_segment(const struct segment_batch *batch, size_t segment, size_t worker,
                            size_t *n)
 {
@@ -72,6 +73,8 @@ static float *read_segment(const struct segment_batch *batch, size_t segment, si
     return x;
 }
 
+/* A task of find_factor: raises batch->max[worker] to the largest finite magnitude in one
+ * segment. */
 static void find_segment_max(void *context, size_t task, size_t worker)
 {
     struct segment_batch *batch = context;
@@ -85,6 +88,8 @@ static void find_segment_max(void *context, size_t task, size_t worker)
     batch->max[worker] = max;
 }
 
+/* A task of write_converted: converts one segment into writer->chunk, and writer->scales and
+ * biases. Sets batch->overflow when a value does not fit F16. */
 static void convert_segment(void *context, size_t task, size_t worker)
 {
     struct segment_batch *batch = context;
@@ -105,9 +110,9 @@ static void convert_segment(void *context, size_t task, size_t worker)
         atomic_store(&batch->overflow, true);
 }
 
-/* Sets batch->factor, and the item's entry of writer->factors, to the largest magnitude / 448 (the
- * largest F8_E4M3), or to 1 when all values are 0. Values are divided by it when they are stored.
- * Fails only when memory is short. */
+/* Sets batch->factor, and the item's entry of writer->factors, to the largest finite magnitude /
+ * 448 (the largest F8_E4M3), or to 1 when that is 0. Values are divided by it when they are stored.
+ * Reads all values; fails only when memory is short. */
 static bool find_factor(struct writer *writer, const zi_write_item *item, size_t segments,
                         struct segment_batch *batch, zi_error *error)
 {
@@ -125,7 +130,8 @@ static bool find_factor(struct writer *writer, const zi_write_item *item, size_t
     return true;
 }
 
-/* Replaces the buffers for MLX scales and biases by ones for this item. */
+/* Replaces the buffers for MLX scales and biases by ones for this item. False: out of memory;
+ * free_buffers frees them in any case. */
 static bool allocate_scales(struct writer *writer, const zi_write_item *item, zi_error *error)
 {
     size_t bytes =
@@ -152,6 +158,9 @@ static void release_pages(const zi_write_item *item, size_t done, size_t all)
     }
 }
 
+/* Converts a weight's values on all threads and writes them at the output's position, in chunks
+ * with progress. The scales and biases computed stay in the writer for its companions. Fails when
+ * values exceed F16's range, or when cancelled. */
 static bool write_converted(struct writer *writer, const zi_write_item *item, zi_output *output,
                             zi_error *error)
 {
@@ -188,8 +197,10 @@ static bool write_converted(struct writer *writer, const zi_write_item *item, zi
 
 /* ---- copying ---- */
 
-static bool write_bytes(struct writer *writer, const uint8_t *data, size_t bytes, zi_output *output,
-                        zi_error *error)
+/* Copies mapped bytes to the output in chunks, reports progress, and drops the mapped pages from
+ * memory behind it. */
+static bool copy_mapped_bytes(struct writer *writer, const uint8_t *data, size_t bytes,
+                              zi_output *output, zi_error *error)
 {
     for (size_t at = 0, n; at < bytes; at += n) {
         n = bytes - at < CHUNK ? bytes - at : CHUNK;
@@ -202,13 +213,16 @@ static bool write_bytes(struct writer *writer, const uint8_t *data, size_t bytes
     return true;
 }
 
-static bool write_rows(struct writer *writer, const zi_rows *rows, zi_output *output,
-                       zi_error *error)
+/* Copies the bytes of rows of scales or biases to the output. */
+static bool copy_rows(struct writer *writer, const zi_rows *rows, zi_output *output,
+                      zi_error *error)
 {
-    return write_bytes(writer, rows->data, zi_dtype_bytes(rows->tensor->type, rows->count), output,
-                       error);
+    return copy_mapped_bytes(writer, rows->data, zi_dtype_bytes(rows->tensor->type, rows->count),
+                             output, error);
 }
 
+/* Copies an item's bytes from its entries, one behind the other: a weight's, its scales or its
+ * biases. Of scales per tensor only the first entry's is written; all are equal. */
 static bool write_copied(struct writer *writer, const zi_write_item *item, zi_output *output,
                          zi_error *error)
 {
@@ -216,19 +230,19 @@ static bool write_copied(struct writer *writer, const zi_write_item *item, zi_ou
     for (int i = 0; ok && i < item->count; i++) {
         const zi_entry *entry = item->entries[i];
         if (item->role == ZI_ROLE_WEIGHT)
-            ok = write_bytes(writer, entry->data, entry->bytes, output, error);
+            ok = copy_mapped_bytes(writer, entry->data, entry->bytes, output, error);
         else if (item->role == ZI_ROLE_GROUP_BIASES)
-            ok = write_rows(writer, &entry->biases, output, error);
+            ok = copy_rows(writer, &entry->biases, output, error);
         else if (i == 0 || item->role == ZI_ROLE_GROUP_SCALES || item->storage.by_row)
-            ok = write_rows(writer, &entry->scales, output, error);
+            ok = copy_rows(writer, &entry->scales, output, error);
     }
     return ok;
 }
 
 /* ---- files ---- */
 
-/* A zi_tensor_write_fn: writes the item at `number` of the file, as bytes or converted. */
-
+/* A zi_tensor_write_fn (context: struct writer): writes the item at `number` of the file, copied,
+ * converted, or for a companion as computed with its weight, which must have been written last. */
 static bool write_item(void *context, size_t number, zi_output *output, zi_error *error)
 {
     struct writer *writer = context;
@@ -245,7 +259,8 @@ static bool write_item(void *context, size_t number, zi_output *output, zi_error
     return write_converted(writer, item, output, error);
 }
 
-/* Allocates buffers that fit the largest of the file's items. */
+/* Allocates the writer's buffers for the file's `count` items: scratch for their longest segment,
+ * chunk, factors. False: out of memory; free_buffers frees what was allocated. */
 static bool allocate_buffers(struct writer *writer, size_t count, zi_error *error)
 {
     size_t chunk = CHUNK, threads = zi_pool_threads(writer->work->pool);
@@ -264,6 +279,8 @@ static bool allocate_buffers(struct writer *writer, size_t count, zi_error *erro
            zi_error_no_memory(error, chunk);
 }
 
+/* Returns a new array [count] of the items' names (borrowed), types and shapes, without data. NULL,
+ * with an error: out of memory. */
 static zi_tensor_out *tensor_headers(const zi_write_item *items, size_t count, zi_error *error)
 {
     zi_tensor_out *outs = calloc(count + 1, sizeof *outs);
@@ -276,6 +293,7 @@ static zi_tensor_out *tensor_headers(const zi_write_item *items, size_t count, z
     return outs;
 }
 
+/* Frees the writer's buffers and outs. Those not allocated may be NULL. */
 static void free_buffers(struct writer *writer, zi_tensor_out *outs)
 {
     free(writer->scratch);
@@ -286,6 +304,8 @@ static void free_buffers(struct writer *writer, zi_tensor_out *outs)
     free(outs);
 }
 
+/* Writes the item at `number` of the file at the output's current position. outs: the tensors of
+ * the file. */
 static bool write_item_at(struct writer *writer, size_t number, const zi_tensor_out *outs,
                           zi_output *output, zi_error *error)
 {
@@ -293,6 +313,7 @@ static bool write_item_at(struct writer *writer, size_t number, const zi_tensor_
     return zi_tensor_write(output, &outs[number], number, bytes, write_item, writer, error);
 }
 
+/* Writes the file's `count` items one after the other, in the order of the plan. */
 static bool write_items(struct writer *writer, size_t count, const zi_tensor_out *outs,
                         zi_output *output, zi_error *error)
 {
@@ -301,7 +322,9 @@ static bool write_items(struct writer *writer, size_t count, const zi_tensor_out
     return ok;
 }
 
-/* Writes each item at its offset in the order of the schedule, and waits for source shards. */
+/* Writes each item at its offset in the order of the schedule. Before items that need further
+ * source shards it syncs the output, releases shards that are done with, and waits. Skips items
+ * that an interrupted run wrote. */
 static bool write_scheduled_items(struct writer *writer, const zi_write_schedule *schedule,
                                   const size_t *offsets, const zi_tensor_out *outs,
                                   zi_output *output, zi_error *error)
@@ -323,7 +346,8 @@ static bool write_scheduled_items(struct writer *writer, const zi_write_schedule
            zi_write_schedule_release(schedule, schedule->count, error);
 }
 
-/* Writes the file's items as their source shards arrive. begin: byte offset of the first tensor. */
+/* Writes the file's `count` items as their source shards arrive. begin: byte offset of the first
+ * tensor. */
 static bool write_streamed(struct writer *writer, const zi_write_plan *plan, size_t count,
                            size_t begin, const zi_tensor_out *outs, zi_output *output,
                            zi_error *error)

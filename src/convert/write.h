@@ -16,15 +16,16 @@ typedef struct {
     const zi_shard_provider *provider; /* NULL: the source files are complete */
 } zi_write_context;
 
-/* Writes items first .. first + count - 1 of a sorted plan as one safetensors file. With
- * work->provider set, the file is written in place at path, in the order in which source shards
- * arrive, and an interrupted call is resumed; otherwise it appears when it is complete. Fails if
- * path exists. */
+/* Writes items first .. first + count - 1 of a sorted plan as one safetensors file with this
+ * "format" in its metadata. Without work->provider it appears when complete, and the call fails if
+ * path exists. With it, the file is written in place at path, in the order in which source shards
+ * arrive, and an interrupted call is resumed. */
 bool zi_write_safetensors(const char *path, const char *format, const zi_write_plan *plan,
                           size_t first, size_t count, zi_write_context *work,
                           zi_error *error) ZI_CHECKED;
 
-/* Writes all items of a sorted plan as one GGUF file with the metadata values [value_count]. */
+/* Writes all items of a sorted plan as one GGUF file with the metadata values [value_count],
+ * atomically. Fails if path exists. work->provider is ignored. */
 bool zi_write_gguf(const char *path, const zi_gguf_out *values, size_t value_count,
                    const zi_write_plan *plan, zi_write_context *work, zi_error *error) ZI_CHECKED;
 

@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Index of the last shard that an item needs. All its entries are from one checkpoint. */
+/* Index (in its checkpoint's files) of the last shard that an item needs. All its entries are from
+ * one checkpoint. */
 static int last_shard(const zi_write_item *item)
 {
     int last = 0;
@@ -12,6 +13,7 @@ static int last_shard(const zi_write_item *item)
     return last;
 }
 
+/* Whether one of the item's entries is in this file of the checkpoint. */
 static bool item_uses_shard(const zi_write_item *item, const zi_checkpoint *checkpoint, int file)
 {
     for (int i = 0; i < item->count; i++)
@@ -38,12 +40,14 @@ struct schedule_row {
     size_t weight, item;
 };
 
+/* -1, 0 or 1: a is less than, equal to, or greater than b. */
 static int compare_sizes(size_t a, size_t b)
 {
     return (a > b) - (a < b);
 }
 
-/* By component, then last shard; companions directly after their weight. */
+/* For qsort of struct schedule_row: by component, then last shard; companions directly after their
+ * weight. */
 static int by_last_shard(const void *a, const void *b)
 {
     const struct schedule_row *x = a, *y = b;
@@ -83,12 +87,14 @@ void zi_write_schedule_free(zi_write_schedule *schedule)
 
 /* ---- using the order ---- */
 
+/* The item at this position of the order; borrowed from the plan. */
 static const zi_write_item *scheduled_item(const zi_write_schedule *s, size_t position)
 {
     return &s->plan->items[s->order[position]];
 }
 
-static bool same_component(const zi_write_schedule *s, size_t position)
+/* Whether the item at this position is of the same component as the one before. False at 0. */
+static bool same_component_as_before(const zi_write_schedule *s, size_t position)
 {
     return position > 0 &&
            scheduled_item(s, position)->component == scheduled_item(s, position - 1)->component;
@@ -96,7 +102,7 @@ static bool same_component(const zi_write_schedule *s, size_t position)
 
 bool zi_write_schedule_needs_shards(const zi_write_schedule *s, size_t position)
 {
-    return !same_component(s, position) ||
+    return !same_component_as_before(s, position) ||
            last_shard(scheduled_item(s, position)) != last_shard(scheduled_item(s, position - 1));
 }
 
@@ -104,7 +110,8 @@ bool zi_write_schedule_wait(const zi_write_schedule *s, size_t position, zi_erro
 {
     const zi_write_item *item = scheduled_item(s, position);
     const zi_checkpoint *checkpoint = item->entries[0]->checkpoint;
-    int from = same_component(s, position) ? last_shard(scheduled_item(s, position - 1)) + 1 : 0;
+    int from =
+        same_component_as_before(s, position) ? last_shard(scheduled_item(s, position - 1)) + 1 : 0;
     for (int file = from; file <= last_shard(item); file++) {
         const char *path = checkpoint->files[file].path;
         if (s->provider->is_released(s->provider->user, path)) continue;
@@ -126,7 +133,8 @@ bool zi_write_schedule_is_written(const zi_write_schedule *s, size_t position)
     return false;
 }
 
-/* Whether an item from `position` on, or one of a later output file, uses the shard. */
+/* Whether an item from `position` on, or one of a later output file, uses the shard (a file of
+ * checkpoint). */
 static bool shard_is_needed(const zi_write_schedule *s, size_t position,
                             const zi_checkpoint *checkpoint, int file)
 {

@@ -18,7 +18,8 @@ typedef struct {
     void *user;
 } zi_shard_provider;
 
-/* Output bytes of the plan for which this shard is the last one needed. */
+/* Output bytes of those items of the plan for which the source file at path is the last one
+ * needed. */
 size_t zi_shard_convertible_bytes(const zi_write_plan *plan, const char *path);
 
 /* The order in which the items of one output file are written: by component, then by the last shard
@@ -30,21 +31,26 @@ typedef struct {
     size_t *order;                     /* [count] indices into plan->items; owned */
 } zi_write_schedule;
 
+/* Orders items first .. first + count - 1 of a sorted plan. The caller frees *out with
+ * zi_write_schedule_free. False: out of memory; *out is unchanged. */
 bool zi_write_schedule_create(const zi_shard_provider *provider, const zi_write_plan *plan,
                               size_t first, size_t count, zi_write_schedule *out,
                               zi_error *error) ZI_CHECKED;
 
-/* Whether the item at this position needs shards that the previous one did not. */
+/* Whether the item at this position of the order needs shards that the previous one did not. True
+ * for the first one. */
 bool zi_write_schedule_needs_shards(const zi_write_schedule *schedule, size_t position);
 
-/* Waits for the shards that the item at this position needs, and maps them again. */
+/* Waits for the shards that the item at this position needs beyond the previous item's, and maps
+ * each again at its address. Released ones are skipped. */
 bool zi_write_schedule_wait(const zi_write_schedule *schedule, size_t position,
                             zi_error *error) ZI_CHECKED;
 
-/* Whether an interrupted run, which is resumed, has already written this item. */
+/* Whether an interrupted run, which is resumed, has already written the item at this position. */
 bool zi_write_schedule_is_written(const zi_write_schedule *schedule, size_t position);
 
-/* Releases all shards that no item from `position` on needs. */
+/* Releases those shards of the component of the item before `position` that no item from there on,
+ * or of a later output file, needs. The output must be on disk. Nothing at position 0. */
 bool zi_write_schedule_release(const zi_write_schedule *schedule, size_t position,
                                zi_error *error) ZI_CHECKED;
 
