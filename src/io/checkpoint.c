@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* For qsort: orders tensors by name, bytewise. */
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const zi_tensor *)a)->name, ((const zi_tensor *)b)->name);
 }
 
-/* Maps path and appends it to the checkpoint's files. */
+/* Maps the file at path and appends it to the checkpoint's files. On failure the caller closes the
+ * checkpoint, to which the file may have been added. */
 static bool map_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
     void *files = realloc(checkpoint->files,
@@ -29,7 +31,8 @@ static bool map_file(zi_checkpoint *checkpoint, const char *path, zi_error *erro
     return checkpoint->files[index].path || zi_error_no_memory(error, strlen(path));
 }
 
-/* Maps path and adds its tensors. */
+/* Maps the safetensors file at path as the checkpoint's last one and appends its tensors and
+ * metadata. On failure the caller closes the checkpoint. */
 static bool add_safetensors(zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
     if (!map_file(checkpoint, path, error)) return false;
@@ -37,7 +40,8 @@ static bool add_safetensors(zi_checkpoint *checkpoint, const char *path, zi_erro
     return zi_safetensors_parse(path, &checkpoint->files[index].mapping, index, checkpoint, error);
 }
 
-/* Maps the only file and adds its tensors, safetensors or GGUF. */
+/* Maps path as the only file of an empty checkpoint and adds its tensors and metadata, safetensors
+ * or GGUF depending on its first bytes. On failure the caller closes the checkpoint. */
 static bool add_only_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
     if (!map_file(checkpoint, path, error)) return false;
@@ -47,7 +51,7 @@ static bool add_only_file(zi_checkpoint *checkpoint, const char *path, zi_error 
                          &checkpoint->tensor_count, &checkpoint->gguf, error);
 }
 
-/* Sorts by name and refuses a name that occurs twice. */
+/* Sorts tensors by name. Fails with ZI_ERROR_BAD_FORMAT if a name occurs twice. */
 static bool sort_tensors(zi_checkpoint *checkpoint, zi_error *error)
 {
     if (checkpoint->tensor_count == 0) return true;
@@ -73,39 +77,43 @@ bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error)
     return true;
 }
 
-/* Whether a shard's name is a plain file name, so that an index cannot refer to other folders. */
-static bool plain_name(const char *name)
+/* Whether a shard's name is a plain file name (not empty, no slash, no dot at the start), so that
+ * an index cannot refer to other folders. */
+static bool is_plain_file_name(const char *name)
 {
     return name[0] && name[0] != '.' && !strchr(name, '/') && !strchr(name, '\\');
 }
 
-static bool has_file(const zi_checkpoint *checkpoint, const char *path)
+/* Whether the checkpoint has mapped the file of this path already. */
+static bool has_mapped_file(const zi_checkpoint *checkpoint, const char *path)
 {
     for (int i = 0; i < checkpoint->file_count; i++)
         if (strcmp(checkpoint->files[i].path, path) == 0) return true;
     return false;
 }
 
-/* Maps each shard that weight_map names. */
+/* Maps each shard in dir that weight_map names, once, and adds its tensors. Fails for a name that
+ * is no plain file name. index: path of the index, for errors. */
 static bool add_shards(zi_checkpoint *checkpoint, const char *dir, const char *index,
                        const cJSON *weight_map, zi_error *error)
 {
     const cJSON *row;
     cJSON_ArrayForEach(row, weight_map)
     {
-        if (!cJSON_IsString(row) || !plain_name(row->valuestring))
+        if (!cJSON_IsString(row) || !is_plain_file_name(row->valuestring))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, index, row->string,
                                    "the shard of tensor %s is not a file name", row->string);
         char *path = zi_path_join(dir, row->valuestring);
         if (!path) return zi_error_no_memory(error, strlen(dir));
-        bool ok = has_file(checkpoint, path) || add_safetensors(checkpoint, path, error);
+        bool ok = has_mapped_file(checkpoint, path) || add_safetensors(checkpoint, path, error);
         free(path);
         if (!ok) return false;
     }
     return true;
 }
 
-/* Fails unless the shards contain exactly the tensors that the index assigns to them. */
+/* Fails with ZI_ERROR_BAD_FORMAT unless the sorted tensors of the shards are exactly those of
+ * weight_map, each in the shard that it names. index: path of the index, for errors. */
 static bool check_index(const zi_checkpoint *checkpoint, const char *dir, const char *index,
                         const cJSON *weight_map, zi_error *error)
 {
@@ -128,6 +136,8 @@ static bool check_index(const zi_checkpoint *checkpoint, const char *dir, const 
     return true;
 }
 
+/* Opens all shards in dir that "weight_map" of the index file names, and checks that they hold
+ * exactly its tensors. The caller closes *out; it is unchanged after a failure. */
 static bool open_sharded(const char *dir, const char *index, zi_checkpoint *out, zi_error *error)
 {
     enum { MAX_INDEX = 64 << 20 };

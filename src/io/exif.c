@@ -17,19 +17,24 @@ enum {
 };
 static const char unicode[CHARSET] = "UNICODE", ascii[CHARSET] = "ASCII", unnamed[CHARSET];
 
+/* Appends the low 16 bits of value, big-endian. */
 static void put_be16(zi_text *out, uint32_t value)
 {
     uint8_t bytes[2] = {(uint8_t)(value >> 8), (uint8_t)value};
     zi_text_append(out, bytes, 2);
 }
 
+/* Appends value in 4 bytes, big-endian. */
 static void put_be32(zi_text *out, uint32_t value)
 {
     put_be16(out, value >> 16);
     put_be16(out, value & 0xffff);
 }
 
-static void put_directory(zi_text *out, unsigned tag, unsigned type, uint32_t count, uint32_t value)
+/* Appends a big-endian TIFF directory of one entry, behind which none follows. value: the entry's
+ * value, or the offset of its data. */
+static void put_directory_of_one(zi_text *out, unsigned tag, unsigned type, uint32_t count,
+                                 uint32_t value)
 {
     put_be16(out, 1); /* entries */
     put_be16(out, tag);
@@ -39,8 +44,8 @@ static void put_directory(zi_text *out, unsigned tag, unsigned type, uint32_t co
     put_be32(out, 0); /* no further directory */
 }
 
-/* Appends valid UTF-8 as big-endian UTF-16 to out, unless it is NULL; returns the number of units.
- */
+/* Appends valid UTF-8 as big-endian UTF-16 without NUL or byte order mark to out, unless that is
+ * NULL; returns the number of 16-bit units. */
 static size_t put_utf16(zi_text *out, const char *text)
 {
     const utf8proc_uint8_t *at = (const utf8proc_uint8_t *)text;
@@ -61,6 +66,8 @@ static size_t put_utf16(zi_text *out, const char *text)
     return units;
 }
 
+/* Big-endian, the text as UTF-16; as ASCII where only that fits into max and the infotext is ASCII.
+ * Fails with ZI_ERROR_UNSUPPORTED, nothing appended, if neither fits. name: for errors only. */
 bool zi_exif_write(const char *name, const char *infotext, size_t max, zi_text *out,
                    zi_error *error)
 {
@@ -77,9 +84,9 @@ bool zi_exif_write(const char *name, const char *infotext, size_t max, zi_text *
     zi_text_puts(out, "MM");
     put_be16(out, 42);
     put_be32(out, HEADER);
-    put_directory(out, TAG_EXIF, TYPE_LONG, 1, HEADER + DIRECTORY);
-    put_directory(out, TAG_USER_COMMENT, TYPE_UNDEFINED, (uint32_t)(size - HEADER - 2 * DIRECTORY),
-                  HEADER + 2 * DIRECTORY);
+    put_directory_of_one(out, TAG_EXIF, TYPE_LONG, 1, HEADER + DIRECTORY);
+    put_directory_of_one(out, TAG_USER_COMMENT, TYPE_UNDEFINED,
+                         (uint32_t)(size - HEADER - 2 * DIRECTORY), HEADER + 2 * DIRECTORY);
     zi_text_append(out, narrow ? ascii : unicode, CHARSET);
     if (narrow)
         zi_text_append(out, infotext, bytes);
@@ -95,7 +102,8 @@ typedef struct {
     bool big; /* byte order */
 } tiff;
 
-/* Reads a number of 2 or 4 bytes; 0 behind the end of the block (0 is no valid value anywhere). */
+/* Reads a number of 1 to 4 bytes at offset `at` in the block's byte order; 0 if it does not lie
+ * within the block (0 is no valid value anywhere). */
 static uint32_t read_number(const tiff *t, size_t at, unsigned bytes)
 {
     if (at > t->size || t->size - at < bytes) return 0;
@@ -105,8 +113,8 @@ static uint32_t read_number(const tiff *t, size_t at, unsigned bytes)
     return value;
 }
 
-/* Offset of the directory's entry with this tag; 0: there is none. */
-static size_t find_entry(const tiff *t, size_t directory, unsigned tag)
+/* Offset of the first entry with this tag in the directory at this offset; 0: there is none. */
+static size_t find_directory_entry(const tiff *t, size_t directory, unsigned tag)
 {
     uint32_t count = read_number(t, directory, 2);
     for (uint32_t i = 0; i < count; i++)
@@ -117,7 +125,8 @@ static size_t find_entry(const tiff *t, size_t directory, unsigned tag)
 
 /* Whether UTF-16 text is big-endian. Writers do not agree whether the byte order of the block rules
  * (piexif always writes big-endian), so that the zeros of ASCII characters, of which settings are
- * full, tell. A big-endian block, as our own, is doubted only when no character would be ASCII. */
+ * full, tell; in a little-endian block a byte order mark counts first. A big-endian block, as our
+ * own, is doubted only when no character would be ASCII. */
 static bool utf16_is_big(const uint8_t *data, size_t size, bool block_is_big)
 {
     size_t zeros[2] = {0, 0};
@@ -128,8 +137,8 @@ static bool utf16_is_big(const uint8_t *data, size_t size, bool block_is_big)
     return zeros[0] > zeros[1];
 }
 
-/* UTF-16 up to its end or a NUL as UTF-8, halves of pairs as U+FFFD; mark: a byte order mark at
- * the start is no text. NULL when memory is short. */
+/* UTF-16 of `size` bytes, up to its end or a NUL, as UTF-8 in new memory, halves of pairs as
+ * U+FFFD. mark: a byte order mark at the start is no text. NULL when memory is short. */
 static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool mark)
 {
     const tiff units = {data, size - size % 2, big};
@@ -152,6 +161,9 @@ static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool mark
     return zi_text_take(&text);
 }
 
+/* Takes the block with or without JPEG's prefix, in either byte order, and the character sets
+ * UNICODE, ASCII and unnamed (the last two must be valid UTF-8). The caller frees *infotext; it is
+ * NULL, and the result true, for all else. */
 bool zi_exif_read(const uint8_t *data, size_t size, char **infotext, zi_error *error)
 {
     *infotext = NULL;
@@ -161,8 +173,9 @@ bool zi_exif_read(const uint8_t *data, size_t size, char **infotext, zi_error *e
     }
     if (size < HEADER || (memcmp(data, "MM\0*", 4) && memcmp(data, "II*\0", 4))) return true;
     tiff t = {data, size, data[0] == 'M'};
-    size_t link = find_entry(&t, read_number(&t, 4, 4), TAG_EXIF);
-    size_t entry = link ? find_entry(&t, read_number(&t, link + 8, 4), TAG_USER_COMMENT) : 0;
+    size_t link = find_directory_entry(&t, read_number(&t, 4, 4), TAG_EXIF);
+    size_t entry =
+        link ? find_directory_entry(&t, read_number(&t, link + 8, 4), TAG_USER_COMMENT) : 0;
     if (!entry) return true;
     size_t count = read_number(&t, entry + 4, 4), at = read_number(&t, entry + 8, 4);
     if (count < CHARSET || at > size || size - at < count) return true;

@@ -15,7 +15,8 @@ static const struct {
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* Checks one layer's {"format": "...", ...} and sets *type to the type that its weight must have.
- */
+ * Fails if the format is missing or unknown, or the layer is rotated ("convrot"). file, layer: for
+ * errors. */
 static bool check_layer_format(const char *file, const char *layer, const cJSON *json,
                                zi_dtype *type, zi_error *error)
 {
@@ -60,8 +61,10 @@ bool zi_formats_check_layer(const zi_checkpoint *checkpoint, const zi_tensor *ma
     return ok;
 }
 
-/* {"format_version": "1.0", "layers": {"NAME": {"format": "..."}}} */
-static bool check_metadata(const zi_checkpoint *checkpoint, zi_error *error)
+/* Checks the metadata value _quantization_metadata: {"format_version": "1.0", "layers": {"NAME":
+ * {"format": "..."}}}. Fails unless all its formats are supported (types are not compared with the
+ * tensors'). True if there is none. */
+static bool check_quantization_metadata(const zi_checkpoint *checkpoint, zi_error *error)
 {
     static const char key[] = "_quantization_metadata";
     const char *text = zi_checkpoint_metadata(checkpoint, key);
@@ -92,7 +95,7 @@ bool zi_formats_check(const zi_checkpoint *checkpoint, zi_error *error)
             "fp8 file of this model",
             tensor->name, format);
     }
-    return check_metadata(checkpoint, error);
+    return check_quantization_metadata(checkpoint, error);
 }
 
 void zi_formats_layer_json(zi_dtype type, char text[ZI_FORMAT_TEXT])

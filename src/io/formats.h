@@ -5,16 +5,21 @@
 
 #include "io/checkpoint.h"
 
-/* Fails when a tensor's name or the metadata declares an unsupported quantization format. */
+/* Fails with ZI_ERROR_UNSUPPORTED when a tensor's name or the metadata _quantization_metadata
+ * declare a quantization format that is not supported, with ZI_ERROR_BAD_FORMAT when that is not
+ * JSON with "layers". True when nothing is declared. */
 bool zi_formats_check(const zi_checkpoint *checkpoint, zi_error *error) ZI_CHECKED;
 
-/* Checks the tensor NAME.comfy_quant (JSON as U8) of a weight. Fails unless its format is supported
- * and is that of weights of `type`. */
+/* Checks marker, the tensor NAME.comfy_quant (JSON as U8) of a weight. Fails unless it names a
+ * supported format, which is that of weights of `type`. */
 bool zi_formats_check_layer(const zi_checkpoint *checkpoint, const zi_tensor *marker, zi_dtype type,
                             zi_error *error) ZI_CHECKED;
 
 /* Writes the JSON of such a tensor for weights of F8_E4M3, F8_E5M2 or I8. */
 enum { ZI_FORMAT_TEXT = 40 };
+
+/* Writes the JSON of such a tensor, {"format": "..."} with closing NUL, for weights of F8_E4M3,
+ * F8_E5M2 or I8. For other types text stays unchanged. */
 void zi_formats_layer_json(zi_dtype type, char text[ZI_FORMAT_TEXT]);
 
 #endif

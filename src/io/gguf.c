@@ -62,6 +62,8 @@ bool zi_gguf_tensor_type(zi_dtype type, uint32_t *out)
     return false;
 }
 
+/* Sets *out to the type of GGUF's type number. Fails with ZI_ERROR_UNSUPPORTED for one that is
+ * unknown or known by name alone. tensor: its name, for the error. */
 static bool dtype_of_number(const char *path, const char *tensor, uint32_t number, zi_dtype *out,
                             zi_error *error)
 {
@@ -86,12 +88,13 @@ typedef struct {
     zi_error *error;
 } reader;
 
+/* Bytes from the reader's position to the end of the file. */
 static size_t bytes_left(const reader *r)
 {
     return r->size - r->at;
 }
 
-/* what: the part of the file that ends too early. */
+/* Sets ZI_ERROR_BAD_FORMAT and returns false. what: the part of the file that ends too early. */
 static bool fail_truncated(const reader *r, const char *what)
 {
     zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
@@ -99,7 +102,8 @@ static bool fail_truncated(const reader *r, const char *what)
     return false;
 }
 
-/* Reads a little-endian number of 4 or 8 bytes. */
+/* Reads a little-endian number of 4 or 8 bytes into *out, of the same size, and moves behind it.
+ * False: the file ends in it, and the error names `what`. */
 static bool read_number(reader *r, void *out, size_t bytes, const char *what)
 {
     if (bytes_left(r) < bytes) return fail_truncated(r, what);
@@ -108,6 +112,8 @@ static bool read_number(reader *r, void *out, size_t bytes, const char *what)
     return true;
 }
 
+/* Reads a length (8 bytes) and sets *out to as many bytes behind it, in the mapping and not
+ * checked; moves behind them. Fails if the file ends before. what: for errors. */
 static bool read_text(reader *r, zi_gguf_text *out, const char *what)
 {
     uint64_t size = 0;
@@ -121,12 +127,14 @@ static bool read_text(reader *r, zi_gguf_text *out, const char *what)
     return true;
 }
 
+/* Whether the text is valid UTF-8 without NUL bytes. The empty text is. */
 static bool is_plain_text(zi_gguf_text text)
 {
     return !memchr(text.data, 0, text.size) && zi_utf8_valid(text.data, text.size);
 }
 
-/* A name of a value or tensor; number counts from 1. */
+/* Reads the name of a value or tensor: UTF-8 text of 1 to 4096 bytes without NUL, else it fails.
+ * kind, number (from 1): what it names, for errors. */
 static bool read_name(reader *r, zi_gguf_text *out, const char *kind, size_t number)
 {
     char what[64];
@@ -136,8 +144,9 @@ static bool read_name(reader *r, zi_gguf_text *out, const char *kind, size_t num
            zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "the name of %s is not text", what);
 }
 
-/* The array with room for one more element of size bytes. It grows with what was read, not by the
- * file's untrusted counts. NULL: memory is short. */
+/* The array with room for one more element of `size` bytes, reallocated when count is 0 or a power
+ * of two. It grows with what was read, not by the file's untrusted counts. NULL: memory is short,
+ * the error is set, and array stays valid. */
 static void *grow_array(void *array, size_t count, size_t size, zi_error *error)
 {
     if (count & (count - 1)) return array; /* it is full at powers of two only */
@@ -148,7 +157,8 @@ static void *grow_array(void *array, size_t count, size_t size, zi_error *error)
 
 /* ---- metadata ---- */
 
-static bool read_strings(reader *r, size_t count, const char *what)
+/* Moves behind `count` strings. Fails if the file ends before; their bytes are not checked. */
+static bool skip_strings(reader *r, size_t count, const char *what)
 {
     zi_gguf_text text;
     if (count > bytes_left(r) / 8) return fail_truncated(r, what);
@@ -157,16 +167,20 @@ static bool read_strings(reader *r, size_t count, const char *what)
     return true;
 }
 
-static bool read_elements(reader *r, zi_gguf_value *value, const char *what)
+/* Sets value->data to the reader's position and moves behind the value->count elements of
+ * value->type. Fails if the file ends before. */
+static bool take_elements(reader *r, zi_gguf_value *value, const char *what)
 {
     value->data = r->data + r->at;
-    if (value->type == ZI_GGUF_STRING) return read_strings(r, value->count, what);
+    if (value->type == ZI_GGUF_STRING) return skip_strings(r, value->count, what);
     size_t bytes = zi_gguf_value_bytes(value->type);
     if (value->count > bytes_left(r) / bytes) return fail_truncated(r, what);
     r->at += value->count * bytes;
     return true;
 }
 
+/* Reads one key and its value, or array, into *value, which points into the mapping. Fails for
+ * unknown types, arrays of arrays and a file that ends in it. number: from 1, for errors. */
 static bool read_value(reader *r, zi_gguf_value *value, size_t number)
 {
     char what[160];
@@ -190,20 +204,24 @@ static bool read_value(reader *r, zi_gguf_value *value, size_t number)
     if (count > bytes_left(r)) return fail_truncated(r, what);
     value->type = (zi_gguf_type)type;
     value->count = (size_t)count;
-    return read_elements(r, value, what);
+    return take_elements(r, value, what);
 }
 
+/* Bytewise order of two texts, as from memcmp; a prefix comes first. */
 static int compare_text(zi_gguf_text a, zi_gguf_text b)
 {
     int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
     return order ? order : (a.size > b.size) - (a.size < b.size);
 }
 
+/* For qsort: orders values by key, bytewise. */
 static int by_key(const void *a, const void *b)
 {
     return compare_text(((const zi_gguf_value *)a)->key, ((const zi_gguf_value *)b)->key);
 }
 
+/* Reads `count` values into *gguf, sorts them by key, and fails if a key occurs twice. After a
+ * failure gguf->values holds those read before; the caller frees it. */
 static bool read_values(reader *r, uint64_t count, zi_gguf *gguf)
 {
     for (size_t i = 0; i < count; i++) {
@@ -227,7 +245,9 @@ static bool read_values(reader *r, uint64_t count, zi_gguf *gguf)
 
 /* ---- tensors ---- */
 
-/* Reads the dimensions, which files list innermost first. */
+/* Reads the number of dimensions and the dimensions, which files list innermost first, into
+ * tensor->shape, outermost first, and sets dims and count. Fails for more than ZI_MAX_DIMS, or if
+ * the count overflows. */
 static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
 {
     uint32_t dims = 0;
@@ -249,7 +269,8 @@ static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
     return true;
 }
 
-/* Sets the tensor's size in bytes. False: its rows are not whole blocks, or the size overflows. */
+/* Sets the tensor's size in bytes from type and shape. False: its rows are not whole blocks, or the
+ * size overflows; the error is set. */
 static bool set_tensor_bytes(const reader *r, zi_tensor *tensor)
 {
     size_t block = zi_dtype_block(tensor->type), unused;
@@ -265,7 +286,9 @@ static bool set_tensor_bytes(const reader *r, zi_tensor *tensor)
     return true;
 }
 
-/* Reads one tensor's description. Its data is the stored offset until set_tensor_data. */
+/* Reads one tensor's description into *tensor, zeroed before, whose name is new memory, also after
+ * a failure. Its data is only the stored offset, added to the start of the file, until
+ * set_tensor_data. number: from 1, for errors. */
 static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
 {
     char what[160];
@@ -290,7 +313,8 @@ static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
     return true;
 }
 
-/* Turns the stored offset, which counts from the start of the data, into a pointer. */
+/* Turns the stored offset, which counts from byte `begin` of the file, into a pointer. Fails if the
+ * offset is no multiple of the alignment, or the tensor goes beyond the end of the file. */
 static bool set_tensor_data(const reader *r, size_t begin, size_t alignment, zi_tensor *tensor)
 {
     size_t offset = (size_t)((const uint8_t *)tensor->data - r->data);
@@ -308,6 +332,8 @@ static bool set_tensor_data(const reader *r, size_t begin, size_t alignment, zi_
     return true;
 }
 
+/* For qsort of pointers to tensors: orders them by the address of their data, empty ones before
+ * others at the same address. */
 static int by_offset(const void *a, const void *b)
 {
     const zi_tensor *const *x = a, *const *y = b;
@@ -315,6 +341,8 @@ static int by_offset(const void *a, const void *b)
     return ((*x)->bytes > (*y)->bytes) - ((*x)->bytes < (*y)->bytes); /* empty ones first */
 }
 
+/* Fails with ZI_ERROR_BAD_FORMAT if the bytes of two tensors overlap, or if memory is short.
+ * Changes nothing. */
 static bool check_overlap(const reader *r, const zi_tensor *tensors, size_t count)
 {
     const zi_tensor **order = malloc((count ? count : 1) * sizeof *order);
@@ -331,6 +359,8 @@ static bool check_overlap(const reader *r, const zi_tensor *tensors, size_t coun
     return ok;
 }
 
+/* Sets *out to general.alignment, in bytes; 32 if it is absent. Fails unless it is a power of two
+ * up to 2^24. */
 static bool read_alignment(const reader *r, const zi_gguf *gguf, size_t *out)
 {
     enum { MOST = 1 << 24 };
@@ -346,6 +376,9 @@ static bool read_alignment(const reader *r, const zi_gguf *gguf, size_t *out)
     return true;
 }
 
+/* Reads `declared` tensors into *tensors [*count], NULL before, and lets their data point into the
+ * mapping. Fails if one is invalid or two overlap. The caller frees the tensors and their names,
+ * also after a failure. */
 static bool read_tensors(reader *r, uint64_t declared, const zi_gguf *gguf, zi_tensor **tensors,
                          size_t *count)
 {
@@ -372,6 +405,8 @@ bool zi_gguf_is(const zi_mapping *mapping)
     return mapping->size >= MAGIC_BYTES && memcmp(mapping->data, "GGUF", MAGIC_BYTES) == 0;
 }
 
+/* Reads the version, behind the magic bytes, and the numbers of tensors and values. Fails unless it
+ * is version 2 or 3, little-endian, and the numbers fit into the file and are at most 65536. */
 static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
 {
     /* What is kept of a value or a tensor is larger than what it takes in a file. */
@@ -398,6 +433,8 @@ static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
     return true;
 }
 
+/* Fails with ZI_ERROR_UNSUPPORTED if the file is one of several that make a model together
+ * (split.count above 1). */
 static bool check_split(const zi_gguf *gguf, zi_error *error)
 {
     int64_t files = 0;

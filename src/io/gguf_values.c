@@ -84,7 +84,8 @@ double zi_gguf_number_at(const zi_gguf_value *numbers, size_t i)
 
 /* ---- values ---- */
 
-static int order(zi_gguf_text text, const char *key)
+/* Bytewise order of a text and a key, as from strcmp. */
+static int compare_text_to_key(zi_gguf_text text, const char *key)
 {
     int found = strncmp(text.data, key, text.size); /* neither has a NUL inside */
     return found ? found : key[text.size] ? -1 : 0;
@@ -95,7 +96,7 @@ const zi_gguf_value *zi_gguf_find(const zi_gguf *gguf, const char *key)
     size_t low = 0, high = gguf->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int found = order(gguf->values[middle].key, key);
+        int found = compare_text_to_key(gguf->values[middle].key, key);
         if (found == 0) return &gguf->values[middle];
         if (found < 0)
             low = middle + 1;
@@ -110,11 +111,13 @@ static bool is_string(zi_gguf_type type)
     return type == ZI_GGUF_STRING;
 }
 
+/* Whether it is a type of whole numbers, signed or unsigned; booleans are not. */
 static bool is_integer(zi_gguf_type type)
 {
     return types[type].integer;
 }
 
+/* Whether it is a type of whole numbers or floats; booleans are not. */
 static bool is_number(zi_gguf_type type)
 {
     return types[type].number;
@@ -126,7 +129,8 @@ static bool is_bool(zi_gguf_type type)
 }
 
 /* Sets *out to the value of a key, which must exist, be of a type that `fits` accepts, and be an
- * array if and only if `array` is set. what: the expected type, for the error. */
+ * array if and only if `array` is set. Otherwise fails with ZI_ERROR_BAD_FORMAT; *out is then NULL
+ * or the unsuitable value. what: the expected type, for the error. */
 static bool require_value(const zi_gguf *gguf, const char *key, bool array,
                           bool (*fits)(zi_gguf_type), const char *what, const zi_gguf_value **out,
                           zi_error *error)

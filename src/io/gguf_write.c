@@ -6,22 +6,27 @@
 
 enum { ALIGNMENT = 32, MAX_HEADER = 256 << 20 };
 
-static size_t padding(size_t size)
+/* Bytes from the end of `size` bytes to the next multiple of 32; 0 if that is one. */
+static size_t bytes_to_alignment(size_t size)
 {
     return (ALIGNMENT - size % ALIGNMENT) % ALIGNMENT;
 }
 
+/* Appends the low `bytes` bytes of a number, little-endian. */
 static void put_number(zi_text *text, uint64_t number, size_t bytes)
 {
     zi_text_append(text, &number, bytes); /* files are little-endian, as all machines here are */
 }
 
+/* Appends a string as GGUF has it: its length in 8 bytes, then its bytes without NUL. */
 static void put_string(zi_text *text, const char *string)
 {
     put_number(text, strlen(string), 8);
     zi_text_puts(text, string);
 }
 
+/* Appends one metadata entry: key, type and value, or for an array the element type, the count and
+ * the elements. */
 static void put_value(zi_text *text, const zi_gguf_out *value)
 {
     put_string(text, value->key);
@@ -38,9 +43,10 @@ static void put_value(zi_text *text, const zi_gguf_out *value)
         zi_text_append(text, value->data, count * zi_gguf_value_bytes(value->type));
 }
 
-/* Checks that GGUF can hold a tensor, and sets its size in bytes. */
-static bool check_tensor_out(const char *path, const zi_tensor_out *tensor, uint32_t *type,
-                             size_t *bytes, zi_error *error)
+/* Sets *type to GGUF's number of the tensor's type and *bytes to its size. Fails with
+ * ZI_ERROR_UNSUPPORTED if GGUF has no such type, or rows are not whole blocks. path: for errors. */
+static bool describe_tensor(const char *path, const zi_tensor_out *tensor, uint32_t *type,
+                            size_t *bytes, zi_error *error)
 {
     size_t count = 1;
     for (int i = 0; i < tensor->dims; i++) count *= tensor->shape[i];
@@ -56,6 +62,9 @@ static bool check_tensor_out(const char *path, const zi_tensor_out *tensor, uint
     return true;
 }
 
+/* Appends the descriptions of all tensors: name, shape (innermost dimension first), type, and
+ * offset from the start of the data, aligned to 32. Fails as describe_tensor does; short memory
+ * only sets text->failed. */
 static bool put_tensors(zi_text *text, const char *path, const zi_tensor_out *tensors,
                         size_t tensor_count, zi_error *error)
 {
@@ -63,17 +72,19 @@ static bool put_tensors(zi_text *text, const char *path, const zi_tensor_out *te
     uint32_t type = 0;
     for (size_t i = 0; i < tensor_count; i++) {
         const zi_tensor_out *t = &tensors[i];
-        if (!check_tensor_out(path, t, &type, &bytes, error)) return false;
+        if (!describe_tensor(path, t, &type, &bytes, error)) return false;
         put_string(text, t->name);
         put_number(text, (uint64_t)t->dims, 4);
         for (int d = t->dims - 1; d >= 0; d--) put_number(text, t->shape[d], 8);
         put_number(text, type, 4);
         put_number(text, offset, 8);
-        offset += bytes + padding(bytes);
+        offset += bytes + bytes_to_alignment(bytes);
     }
     return true;
 }
 
+/* Writes all that precedes the tensors' bytes: magic, version 3, counts, values, tensor
+ * descriptions, and zeros up to a multiple of 32. */
 static bool write_header(zi_output *output, const char *path, const zi_gguf_out *values,
                          size_t value_count, const zi_tensor_out *tensors, size_t tensor_count,
                          zi_error *error)
@@ -93,16 +104,18 @@ static bool write_header(zi_output *output, const char *path, const zi_gguf_out 
     return ok;
 }
 
-/* A tensor and what aligns the one behind it. */
+/* Writes a tensor's bytes, from fill or (NULL) its data, and the zeros that align the one behind
+ * it. Fails as well if fill writes another number of bytes than the shape demands. number: from 0,
+ * for fill. */
 static bool write_tensor(zi_output *output, const char *path, const zi_tensor_out *tensor,
                          size_t number, zi_tensor_write_fn fill, void *context, zi_error *error)
 {
     static const char zeros[ALIGNMENT];
     uint32_t type;
     size_t bytes = 0;
-    return check_tensor_out(path, tensor, &type, &bytes, error) &&
+    return describe_tensor(path, tensor, &type, &bytes, error) &&
            zi_tensor_write(output, tensor, number, bytes, fill, context, error) &&
-           zi_output_write(output, zeros, padding(bytes), error);
+           zi_output_write(output, zeros, bytes_to_alignment(bytes), error);
 }
 
 bool zi_gguf_write(const char *path, const zi_gguf_out *values, size_t value_count,

@@ -4,17 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Knows a format by the first bytes of a file. */
+/* Whether data begins with PNG's signature. */
 static bool is_png(const uint8_t *data, size_t size)
 {
     return size >= 8 && memcmp(data, "\x89PNG\r\n\x1a\n", 8) == 0;
 }
 
+/* Whether data begins with the start of a JPEG file. */
 static bool is_jpeg(const uint8_t *data, size_t size)
 {
     return size >= 3 && memcmp(data, "\xff\xd8\xff", 3) == 0;
 }
 
+/* Whether data begins with the header of a WebP file. */
 static bool is_webp(const uint8_t *data, size_t size)
 {
     return size >= 12 && memcmp(data, "RIFF", 4) == 0 && memcmp(data + 8, "WEBP", 4) == 0;
@@ -32,7 +34,7 @@ static const struct codec {
     [ZI_FORMAT_WEBP] = {is_webp, zi_webp_encode, zi_webp_decode},
 };
 
-/* Compares with a lower-case word, whatever the locale. */
+/* Whether text is this lower-case word, in upper or lower case (ASCII, whatever the locale). */
 static bool same_word(const char *text, const char *word)
 {
     for (; *text && *word; text++, word++) {
@@ -42,6 +44,8 @@ static bool same_word(const char *text, const char *word)
     return *text == *word;
 }
 
+/* Sets *format by the extension of a file name or path: .png, .jpg, .jpeg or .webp, in any case.
+ * False, with an error: another one, or none. */
 static bool format_of_name(const char *name, zi_format *format, zi_error *error)
 {
     static const struct {
@@ -85,6 +89,7 @@ bool zi_image_new(const char *name, uint32_t width, uint32_t height, zi_image **
     return true;
 }
 
+/* image may be NULL. */
 void zi_image_free(zi_image *image)
 {
     if (!image) return;
@@ -124,7 +129,7 @@ bool zi_image_encode_named(const zi_image *image, const char *name, const zi_sav
     return codecs[full.format].encode(image, name, &full, out, error);
 }
 
-/* One beyond the last: none. */
+/* The format that a file's first bytes show; ZI_FORMAT_WEBP + 1: none of the three. */
 static zi_format format_of_bytes(const uint8_t *data, size_t size)
 {
     zi_format format = ZI_FORMAT_PNG;

@@ -5,6 +5,7 @@
 
 #include <webp/decode.h>
 
+/* The unsigned number in `count` bytes, at most four, the most significant first. */
 static uint32_t big_endian(const uint8_t *bytes, int count)
 {
     uint32_t value = 0;
@@ -12,7 +13,8 @@ static uint32_t big_endian(const uint8_t *bytes, int count)
     return value;
 }
 
-/* IHDR comes first: signature, length, "IHDR", width, height. */
+/* Reads the size from IHDR, which comes first: signature, length, "IHDR", width, height. False: it
+ * is not there, or cut off. */
 static bool png_size(const uint8_t *data, size_t size, uint32_t *width, uint32_t *height)
 {
     if (size < 24 || memcmp(data + 12, "IHDR", 4) != 0) return false;
@@ -21,8 +23,9 @@ static bool png_size(const uint8_t *data, size_t size, uint32_t *width, uint32_t
     return true;
 }
 
-/* Segments up to the first start of a frame (0xc0 to 0xcf but for three that mean other things):
- * marker, length, precision, height, width. */
+/* Reads the size from the first start of a frame (0xc0 to 0xcf but for three that mean other
+ * things): marker, length, precision, height, width. Skips the segments before. False: none within
+ * the data. */
 static bool jpeg_size(const uint8_t *data, size_t size, uint32_t *width, uint32_t *height)
 {
     size_t at = 2;
@@ -45,6 +48,7 @@ static bool jpeg_size(const uint8_t *data, size_t size, uint32_t *width, uint32_
     return false;
 }
 
+/* Reads the size through libwebp. False: damaged or cut off. */
 static bool webp_size(const uint8_t *data, size_t size, uint32_t *width, uint32_t *height)
 {
     int w, h;

@@ -13,7 +13,7 @@ static const char negative_label[] = "Negative prompt:";
 
 /* ---- numbers with a decimal point, whatever the current locale ---- */
 
-/* The decimal separator of the current locale. */
+/* Sets point to the decimal separator of the current locale. */
 static void decimal_point(char point[16])
 {
     char half[16];
@@ -21,7 +21,8 @@ static void decimal_point(char point[16])
     snprintf(point, 16, "%.*s", size - 2, half + 1);
 }
 
-/* The shortest form that reads back as the same number. */
+/* Appends the shortest form that reads back as the same number, with a decimal point in every
+ * locale. */
 static void put_double(zi_text *out, double value)
 {
     char digits[64], point[16];
@@ -37,6 +38,8 @@ static void put_double(zi_text *out, double value)
         zi_text_puts(out, digits);
 }
 
+/* Reads a text that is a decimal number as a whole, with a decimal point in every locale. False: it
+ * is none, not finite, or longer than 40 bytes; *out may be changed. */
 static bool read_double(const char *text, double *out)
 {
     char copy[64], point[16], *end;
@@ -51,7 +54,8 @@ static bool read_double(const char *text, double *out)
     return !*end && isfinite(*out);
 }
 
-/* Digits up to the character `stop`. */
+/* Reads decimal digits that end at the character `stop` (0: the end of the text). False: no digit,
+ * above max (*out is unchanged), or something else behind them. */
 static bool read_uint(const char *text, char stop, uint64_t max, uint64_t *out)
 {
     uint64_t value = 0;
@@ -65,6 +69,7 @@ static bool read_uint(const char *text, char stop, uint64_t max, uint64_t *out)
     return at > text && *at == stop;
 }
 
+/* read_uint for 0..INT_MAX. After false, *out is unchanged. */
 static bool read_int(const char *text, char stop, int *out)
 {
     uint64_t value;
@@ -73,7 +78,7 @@ static bool read_int(const char *text, char stop, int *out)
     return true;
 }
 
-/* "1024x768" */
+/* Reads a text such as "1024x768". False: it is none; *width may be changed. */
 static bool read_size(const char *text, int *width, int *height)
 {
     return read_int(text, 'x', width) && read_int(strchr(text, 'x') + 1, 0, height);
@@ -81,6 +86,8 @@ static bool read_size(const char *text, int *width, int *height)
 
 /* ---- writing ---- */
 
+/* Appends ", KEY: VALUE", with the value as a JSON string where it would be ambiguous. NULL and ""
+ * append nothing. Out of memory: sets out->failed. */
 static void put_value(zi_text *out, const char *key, const char *value)
 {
     if (!value || !*value) return;
@@ -132,18 +139,22 @@ typedef struct {
     size_t size;
 } span;
 
+/* Whether a regular expression's \w matches c: ASCII letters, digits, _ and all bytes of other
+ * UTF-8. */
 static bool is_word(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            (unsigned char)c >= 0x80;
 }
 
+/* Whether c can occur in a key: a word's character, space, - or /. */
 static bool is_key(char c)
 {
     return is_word(c) || c == ' ' || c == '-' || c == '/';
 }
 
-/* The value at the start of rest: a JSON string up to a comma or the end, or else anything. */
+/* The value at the start of rest: a JSON string with its quotes, up to a comma or the end, or else
+ * anything up to a comma. */
 static span value_at(span rest)
 {
     const char *at = rest.data, *end = at + rest.size;
@@ -157,8 +168,8 @@ static span value_at(span rest)
     return (span){rest.data, (size_t)(at - rest.data)};
 }
 
-/* Finds the next "key: value" of the line, skipping other text, and moves *line behind it. The
- * pairs are those that A1111's regular expression finds:
+/* Finds the next "key: value" of the line, skipping other text, and moves *line behind it. False:
+ * there is none. The pairs are those that A1111's regular expression finds:
  *
  * \s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$) */
 static bool next_pair(span *line, span *key, span *value)
@@ -180,7 +191,8 @@ static bool next_pair(span *line, span *key, span *value)
     return false;
 }
 
-/* Copies a span to *storage as a NUL-terminated string, and moves *storage behind it. */
+/* Copies a span to *storage, which must have room, as a NUL-terminated string, returns that and
+ * moves *storage behind it. */
 static const char *store_string(char **storage, span from)
 {
     char *start = *storage;
@@ -190,7 +202,8 @@ static const char *store_string(char **storage, span from)
     return start;
 }
 
-/* store_string for a value, which is decoded if it is a JSON string. That never makes it longer. */
+/* store_string for a value, which is decoded if it is a valid JSON string. That never makes it
+ * longer. */
 static const char *store_value(char **storage, span from)
 {
     cJSON *string =
@@ -201,11 +214,14 @@ static const char *store_value(char **storage, span from)
     return kept;
 }
 
+/* Whether the key is exactly this name (case matters). */
 static bool key_is(span key, const char *name)
 {
     return key.size == strlen(name) && memcmp(key.data, name, key.size) == 0;
 }
 
+/* Stores the value in *storage and in the field of *out that the key names; unknown keys set no
+ * field. False, with an error: a value that should be a number or a size is none. */
 static bool read_setting(span key, span from, zi_infotext_fields *out, char **storage,
                          zi_error *error)
 {
@@ -233,8 +249,8 @@ static bool read_setting(span key, span from, zi_infotext_fields *out, char **st
                               (int)key.size, key.data, value, kind);
 }
 
-/* Cuts text into the prompts and the last line, which is empty when it holds no settings (fewer
- * than three pairs). */
+/* Cuts text into the prompts and the last line, white space behind it ignored. The line is empty,
+ * and the prompts the whole text, when it holds no settings (fewer than three pairs). */
 static void cut_settings(const char *text, span *prompts, span *line)
 {
     size_t end = strlen(text);
@@ -252,7 +268,9 @@ static void cut_settings(const char *text, span *prompts, span *line)
         prompts->size = start ? start - 1 : 0;
 }
 
-/* Cuts the prompts at the first line with the negative prompt's label. */
+/* Cuts the prompts at the first line with the negative prompt's label: shortens *prompt to what is
+ * before that line, and sets *negative to all behind the label; it is empty when there is no
+ * label. */
 static void cut_negative(span *prompt, span *negative)
 {
     const size_t label = sizeof negative_label - 1;

@@ -33,6 +33,7 @@ typedef struct {
     JOCTET block[BLOCK];
 } job;
 
+/* libjpeg's error_exit: sets the job's error and leaves by longjmp to it->leave. */
 static void on_error(j_common_ptr info)
 {
     job *it = info->client_data;
@@ -42,7 +43,8 @@ static void on_error(j_common_ptr info)
     longjmp(it->leave, 1);
 }
 
-/* libjpeg paints over damage and warns; a warning that means lost pixels is an error here. */
+/* libjpeg's emit_message. The library paints over damage and warns; a warning that means lost
+ * pixels is an error here (on_error). Others, and traces, are ignored. */
 static void on_message(j_common_ptr info, int level)
 {
     if (level >= 0) return;
@@ -59,11 +61,14 @@ static void on_message(j_common_ptr info, int level)
     }
 }
 
+/* libjpeg's output_message: prints nothing. */
 static void on_output(j_common_ptr info)
 {
     (void)info; /* the library prints nothing */
 }
 
+/* libjpeg's progress_monitor while decoding: fails as on_error does once the file has more than
+ * SCANS_MAX scans. */
 static void on_progress(j_common_ptr info)
 {
     job *it = info->client_data;
@@ -73,6 +78,7 @@ static void on_progress(j_common_ptr info)
     longjmp(it->leave, 1);
 }
 
+/* Sets up it->errors with the handlers above and returns it. */
 static struct jpeg_error_mgr *set_errors(job *it)
 {
     jpeg_std_error(&it->errors);
@@ -82,8 +88,10 @@ static struct jpeg_error_mgr *set_errors(job *it)
     return &it->errors;
 }
 
-/* The destination: a block that libjpeg fills, emptied into job.out. (The library's own
+/* The destination is a block that libjpeg fills, emptied into job.out. (The library's own
  * jpeg_mem_dest leaves a dangling pointer behind when it fails.) */
+
+/* libjpeg's init_destination: makes the empty block the buffer to fill. */
 static void start_block(j_compress_ptr jpeg)
 {
     job *it = jpeg->client_data;
@@ -91,6 +99,8 @@ static void start_block(j_compress_ptr jpeg)
     it->destination.free_in_buffer = BLOCK;
 }
 
+/* Appends the block's first `size` bytes to job.out. Out of memory: leaves by longjmp
+ * (on_error). */
 static void append_block(j_compress_ptr jpeg, size_t size)
 {
     job *it = jpeg->client_data;
@@ -98,6 +108,7 @@ static void append_block(j_compress_ptr jpeg, size_t size)
     if (it->out->failed) ERREXIT1(jpeg, JERR_OUT_OF_MEMORY, 0);
 }
 
+/* libjpeg's empty_output_buffer: appends the full block to job.out and begins it again. */
 static boolean empty_block(j_compress_ptr jpeg)
 {
     append_block(jpeg, BLOCK);
@@ -105,12 +116,14 @@ static boolean empty_block(j_compress_ptr jpeg)
     return TRUE;
 }
 
+/* libjpeg's term_destination: appends the filled part of the block to job.out. */
 static void finish_block(j_compress_ptr jpeg)
 {
     append_block(jpeg, BLOCK - jpeg->dest->free_in_buffer);
 }
 
-/* exif: an APP1 marker's content, or empty */
+/* Creates jpeg, which the caller destroys, and appends the image to job.out, without chroma
+ * subsampling. exif: an APP1 marker's content, or empty. False: the job's error is set. */
 static bool encode_jpeg(job *it, j_compress_ptr jpeg, const zi_image *image, int quality,
                         const zi_text *exif)
 {
@@ -165,6 +178,8 @@ out:
     return ok;
 }
 
+/* Sets job.infotext to the UserComment of the first EXIF marker that has one, in new memory; left
+ * NULL when none has. Call it after jpeg_read_header. False: out of memory. */
 static bool read_infotext(job *it, j_decompress_ptr jpeg)
 {
     for (jpeg_saved_marker_ptr m = jpeg->marker_list; m && !it->infotext; m = m->next)
@@ -175,6 +190,9 @@ static bool read_infotext(job *it, j_decompress_ptr jpeg)
     return true;
 }
 
+/* Creates jpeg, which the caller destroys, and decodes a file into job.image (new, RGB) and
+ * job.infotext; either may be set after a failure, too. False: damaged, too large or CMYK; the
+ * job's error is set. */
 static bool decode_jpeg(job *it, j_decompress_ptr jpeg, const uint8_t *data, size_t size)
 {
     if (setjmp(it->leave)) return false;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The number, from 1, of the line of text that `at` lies in. */
 static int line_of(const char *text, const char *at)
 {
     int line = 1;
@@ -66,6 +67,7 @@ out:
     return ok;
 }
 
+/* For qsort of strings. */
 static int compare_keys(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -106,9 +108,10 @@ bool zi_json_is_int(const cJSON *item, int min, int max)
     return value >= min && value <= max && value == floor(value);
 }
 
-/* "must be ..." of a field, or that it is missing. Returns false. */
-static bool wrong(const char *path, const cJSON *item, const char *name, const char *expected,
-                  zi_error *error)
+/* Sets the error "field NAME must be EXPECTED", or that it is missing when item is NULL. Returns
+ * false. */
+static bool fail_field(const char *path, const cJSON *item, const char *name, const char *expected,
+                       zi_error *error)
 {
     if (!item)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, name,
@@ -124,7 +127,7 @@ bool zi_json_int(const char *path, const cJSON *object, const char *name, int mi
     if (!zi_json_is_int(item, min, max)) {
         char expected[80];
         snprintf(expected, sizeof expected, "a whole number from %d to %d", min, max);
-        return wrong(path, item, name, expected, error);
+        return fail_field(path, item, name, expected, error);
     }
     *out = (int)item->valuedouble;
     return true;
@@ -137,7 +140,7 @@ bool zi_json_double(const char *path, const cJSON *object, const char *name, dou
     if (!cJSON_IsNumber(item) || !(item->valuedouble >= min && item->valuedouble <= max)) {
         char expected[80];
         snprintf(expected, sizeof expected, "a number from %g to %g", min, max);
-        return wrong(path, item, name, expected, error);
+        return fail_field(path, item, name, expected, error);
     }
     *out = item->valuedouble;
     return true;
@@ -147,7 +150,7 @@ bool zi_json_bool(const char *path, const cJSON *object, const char *name, bool 
                   zi_error *error)
 {
     const cJSON *item = zi_json_find(object, name);
-    if (!cJSON_IsBool(item)) return wrong(path, item, name, "true or false", error);
+    if (!cJSON_IsBool(item)) return fail_field(path, item, name, "true or false", error);
     *out = cJSON_IsTrue(item);
     return true;
 }
@@ -156,7 +159,7 @@ bool zi_json_string(const char *path, const cJSON *object, const char *name, con
                     zi_error *error)
 {
     const cJSON *item = zi_json_find(object, name);
-    if (!cJSON_IsString(item)) return wrong(path, item, name, "a string", error);
+    if (!cJSON_IsString(item)) return fail_field(path, item, name, "a string", error);
     *out = item->valuestring;
     return true;
 }
@@ -165,7 +168,7 @@ bool zi_json_array(const char *path, const cJSON *object, const char *name, cons
                    zi_error *error)
 {
     const cJSON *item = zi_json_find(object, name);
-    if (!cJSON_IsArray(item)) return wrong(path, item, name, "an array", error);
+    if (!cJSON_IsArray(item)) return fail_field(path, item, name, "an array", error);
     *out = item;
     return true;
 }
@@ -174,7 +177,7 @@ bool zi_json_object(const char *path, const cJSON *object, const char *name, con
                     zi_error *error)
 {
     const cJSON *item = zi_json_find(object, name);
-    if (!cJSON_IsObject(item)) return wrong(path, item, name, "an object", error);
+    if (!cJSON_IsObject(item)) return fail_field(path, item, name, "an object", error);
     *out = item;
     return true;
 }

@@ -6,25 +6,29 @@
 
 #include <cjson/cJSON.h>
 
-/* Reads a whole file of at most max bytes; cJSON_Delete() the result. The text must be UTF-8 and
- * hold one value and nothing behind it. */
+/* Reads and parses a whole file of at most max bytes; cJSON_Delete() the result. The text must be
+ * UTF-8 and hold one value of any type, small enough for zi_json_fits_memory, and nothing behind
+ * it. Duplicate keys pass. *out is set only on success. */
 bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error) ZI_CHECKED;
 
 /* Whether cJSON's tree of this text takes no more than the text's size and 64 MB: "[0,0,0,..."
- * takes forty times its size. Ask before parsing what may be large. */
+ * takes forty times its size. It is an estimate; the text need not be valid. Ask before parsing
+ * what may be large. */
 bool zi_json_fits_memory(const char *text, size_t size);
 
-/* Fails unless object is a JSON object without duplicate keys (cJSON keeps both, lookups find the
- * first). what names it in the error: "the file", "field \"model\"". Call it on objects where a
- * second value would be silently ignored. */
+/* Fails with ZI_ERROR_BAD_FORMAT unless object is a JSON object without duplicate keys (cJSON keeps
+ * both, lookups find the first); objects in it are not checked. what names it in the error: "the
+ * file", "field \"model\"". Call it on objects where a second value would be silently ignored. */
 bool zi_json_check_unique_keys(const char *path, const cJSON *object, const char *what,
                                zi_error *error) ZI_CHECKED;
 
-/* Field name of object, NULL when it is absent or null, or when object is no object. */
+/* The field `name` (case matters) of object, owned by it; NULL when it is absent or null, or when
+ * object is NULL or no object. */
 const cJSON *zi_json_find(const cJSON *object, const char *name);
 
-/* Required fields: *out is set only when the field is there, of the right type and in range.
- * path is for the error only. Strings and items belong to the document. */
+/* Required fields: *out is set only when the field is there, of the right type and in range (min
+ * and max included). Else they fail with ZI_ERROR_BAD_FORMAT; null counts as missing. path is for
+ * the error only. Strings and items belong to the document. */
 bool zi_json_int(const char *path, const cJSON *object, const char *name, int min, int max,
                  int *out, zi_error *error) ZI_CHECKED;
 bool zi_json_double(const char *path, const cJSON *object, const char *name, double min, double max,
@@ -38,7 +42,8 @@ bool zi_json_array(const char *path, const cJSON *object, const char *name, cons
 bool zi_json_object(const char *path, const cJSON *object, const char *name, const cJSON **out,
                     zi_error *error) ZI_CHECKED;
 
-/* Optional fields: as above, but *out is fallback when the field is absent or null. */
+/* Optional fields: *out is fallback, unchecked, when the field is absent or null. A field of a
+ * wrong type or out of range fails with ZI_ERROR_BAD_FORMAT, as above. */
 bool zi_json_int_or(const char *path, const cJSON *object, const char *name, int min, int max,
                     int fallback, int *out, zi_error *error) ZI_CHECKED;
 bool zi_json_double_or(const char *path, const cJSON *object, const char *name, double min,
@@ -48,7 +53,7 @@ bool zi_json_bool_or(const char *path, const cJSON *object, const char *name, bo
 bool zi_json_string_or(const char *path, const cJSON *object, const char *name,
                        const char *fallback, const char **out, zi_error *error) ZI_CHECKED;
 
-/* Whether item is a whole number in [min, max]. NULL: false. */
+/* Whether item is a number without fraction in [min, max] (1.0 is one). NULL: false. */
 bool zi_json_is_int(const cJSON *item, int min, int max);
 
 #endif

@@ -206,6 +206,8 @@ typedef struct {
     int count, values[4];
 } pattern_captures;
 
+/* The words that a wildcard letter of a pattern stands for, up to a NULL; NULL: it is no such
+ * letter. */
 static const char *const *wildcard_words(char letter)
 {
     for (size_t i = 0; i < sizeof wildcards / sizeof *wildcards; i++)
@@ -213,8 +215,8 @@ static const char *const *wildcard_words(char letter)
     return NULL;
 }
 
-/* Reads a number of up to three digits without leading zeros. Returns the rest of text; NULL: none.
- */
+/* Reads a number of up to three digits without leading zeros. Returns the rest of text; NULL: none,
+ * or more digits. */
 static const char *read_number(const char *text, int *out)
 {
     int digits = 0, value = 0;
@@ -227,6 +229,8 @@ static const char *read_number(const char *text, int *out)
     return text + digits;
 }
 
+/* Reads one of the words (up to a NULL) at the start of text and sets *out to its index. Returns
+ * the rest of text; NULL: none. */
 static const char *read_word(const char *text, const char *const *words, int *out)
 {
     for (int i = 0; words[i]; i++) {
@@ -238,9 +242,10 @@ static const char *read_word(const char *text, const char *const *words, int *ou
     return NULL;
 }
 
-/* Matches pattern at the start of text. Returns the rest of text; NULL: no match. */
-static const char *match(const char *pattern, const char *text, const zi_vae_depth *depth,
-                         pattern_captures *found)
+/* Matches pattern at the start of text and sets *found to the values of its wildcards (not < and >;
+ * ~ as counted from the start). Returns the rest of text; NULL: no match. */
+static const char *match_pattern(const char *pattern, const char *text, const zi_vae_depth *depth,
+                                 pattern_captures *found)
 {
     *found = (pattern_captures){0};
     for (; *pattern; pattern++) {
@@ -262,7 +267,8 @@ static const char *match(const char *pattern, const char *text, const zi_vae_dep
     return text;
 }
 
-/* Writes pattern with its wildcards replaced, followed by suffix; false: it does not fit in out. */
+/* Writes pattern with its wildcards replaced (from found; < and > from depth), followed by suffix;
+ * false: it does not fit in out, or a block's number would be negative. */
 static bool expand_pattern(const char *pattern, const char *suffix, const pattern_captures *found,
                            const zi_vae_depth *depth, char out[ZI_MAX_KEY])
 {
@@ -298,29 +304,32 @@ void zi_vae_depth_update(zi_vae_depth *depth, const char *name)
     pattern_captures found;
     const char *at = strstr(name, "decoder.");
     for (size_t i = 0; at && i < sizeof up / sizeof *up; i++)
-        if (match(up[i], at, depth, &found) && found.values[0] >= depth->blocks)
+        if (match_pattern(up[i], at, depth, &found) && found.values[0] >= depth->blocks)
             depth->blocks = found.values[0] + 1;
     at = strstr(name, "encoder.down");
     for (size_t i = 0; at && i < sizeof down / sizeof *down; i++)
-        if (match(down[i], at, depth, &found) && found.values[1] >= depth->layers)
+        if (match_pattern(down[i], at, depth, &found) && found.values[1] >= depth->layers)
             depth->layers = found.values[1] + 1;
 }
 
 /* ---- reading ---- */
 
+/* The rule's pattern in a naming; where it has none, ComfyUI's for GGUF, else that of diffusers. */
 static const char *pattern_of(const struct rule *rule, zi_naming naming)
 {
     if (naming == ZI_NAMES_GGUF && !rule->names[naming]) naming = ZI_NAMES_COMFYUI;
     return rule->names[rule->names[naming] ? naming : ZI_NAMES_DIFFUSERS];
 }
 
+/* Whether the rule's tensor is a slice of a fused one (q, k and v) in files of this naming. */
 static bool is_fused(const struct rule *rule, zi_naming naming)
 {
     return rule->flags & FUSED && (naming == ZI_NAMES_COMFYUI || naming == ZI_NAMES_GGUF);
 }
 
-/* Sets the key's kind and role by the suffix behind the module's name, and *canonical to the
- * canonical suffix. False: the module has no such tensor. */
+/* Sets the key's kind and role by the suffix behind the module's name (role: weights and biases
+ * keep the zero it has), and *canonical to the canonical suffix. False: the module has no such
+ * tensor. */
 static bool read_suffix(const struct rule *rule, const char *rest, const char **canonical,
                         zi_key *key)
 {
@@ -340,6 +349,8 @@ static bool read_suffix(const struct rule *rule, const char *rest, const char **
     return false;
 }
 
+/* Parses a stored name without prefix by one rule, in the first naming that fits: sets all of *key
+ * but prefixed. False: none does; *key may be changed. */
 static bool match_rule(const struct rule *rule, const char *name, const zi_vae_depth *depth,
                        zi_key *key)
 {
@@ -347,7 +358,7 @@ static bool match_rule(const struct rule *rule, const char *name, const zi_vae_d
         pattern_captures found;
         const char *canonical;
         if (!rule->names[n]) continue;
-        const char *rest = match(rule->names[n], name, depth, &found);
+        const char *rest = match_pattern(rule->names[n], name, depth, &found);
         *key = (zi_key){.component = rule->component, .naming = (zi_naming)n, .slices = 1};
         if (!rest || !read_suffix(rule, rest, &canonical, key)) continue;
         if (is_fused(rule, key->naming)) {
@@ -361,7 +372,8 @@ static bool match_rule(const struct rule *rule, const char *name, const zi_vae_d
     return false;
 }
 
-/* Parses a name without prefix as one of a component's. Returns the number of keys. */
+/* Parses a name, its prefix removed, as one of a component's. prefixed is copied to the keys.
+ * Returns the number of keys: 1, 3 for a fused tensor, or 0: it is none of them. */
 static int parse_component_name(zi_component component, const char *name, const zi_vae_depth *depth,
                                 bool prefixed, zi_key keys[ZI_MAX_FUSED])
 {
@@ -402,7 +414,8 @@ bool zi_key_parse_lm_head(const char *stored, zi_key *key)
 
 /* ---- writing ---- */
 
-/* The stored suffix of a role, for a canonical name with the suffix `canonical`; NULL: none. */
+/* The stored suffix of a role, for a canonical name with the suffix `canonical`; NULL: none, as
+ * only ".weight" has companions. */
 static const char *suffix_of(zi_tensor_role role, const char *canonical)
 {
     if (role == ZI_ROLE_WEIGHT) return canonical;
@@ -421,7 +434,7 @@ bool zi_key_format(zi_naming naming, const char *canonical, zi_tensor_role role,
         zi_key key = {0};
         const char *end;
         if (rule->flags & (READ_ONLY | DROP)) continue;
-        const char *rest = match(rule->names[ZI_NAMES_DIFFUSERS], canonical, depth, &found);
+        const char *rest = match_pattern(rule->names[ZI_NAMES_DIFFUSERS], canonical, depth, &found);
         if (!rest || !read_suffix(rule, rest, &end, &key) || key.role != ZI_ROLE_WEIGHT) continue;
         const char *suffix = suffix_of(role, end);
         *out = (zi_stored_name){.component = rule->component, .kind = key.kind, .slices = 1};

@@ -65,16 +65,18 @@ typedef struct {
     int layers; /* resnets per down block; an up block has one more */
 } zi_vae_depth;
 
-/* Raises the depth to what a stored name implies. Begins as {0}; call it for all names of a file.
- */
+/* Raises the depth to what a stored name implies; names of other components change nothing. Begins
+ * as {0}; call it for all names of a file. */
 void zi_vae_depth_update(zi_vae_depth *depth, const char *name);
 
-/* Parses a stored name of any layout. Sets one key, or three for a fused tensor (q, k and v), and
- * returns their number; 0: the name is none of Z-Image's. */
+/* Parses a stored name of any layout, with or without a component's prefix. Sets one key, or three
+ * for a fused tensor (q, k and v), and returns their number; 0: the name is none of Z-Image's.
+ * depth must have seen all names of the file. */
 int zi_key_parse(const char *stored, const zi_vae_depth *depth, zi_key keys[ZI_MAX_FUSED]);
 
-/* Parses the name of a language model's output head, which zi_key_parse reports as unused. The
- * canonical names are lm_head.weight and those of its companions. False: another tensor. */
+/* Parses the name of a language model's output head (lm_head.* or GGUF's output.*), which
+ * zi_key_parse reports as unused. The canonical names are lm_head.weight and those of its
+ * companions. False: another tensor; *key is unchanged. */
 bool zi_key_parse_lm_head(const char *stored, zi_key *key);
 
 /* The name of a tensor in a layout, without prefix. slice and slices: as in zi_key. */
@@ -86,17 +88,19 @@ typedef struct {
 } zi_stored_name;
 
 /* Finds the name that a naming has for a canonical tensor, or for its companion of another role.
- * False: the name is not canonical, or the role has no stored name. */
+ * False: the name is not canonical, or the role has no stored name; *out may be changed. */
 bool zi_key_format(zi_naming naming, const char *canonical, zi_tensor_role role,
                    const zi_vae_depth *depth, zi_stored_name *out);
 
-/* The prefix of a component's names in ComfyUI files that hold several components. */
+/* The prefix, with its closing dot, of a component's names in ComfyUI files that hold several
+ * components; a constant. */
 const char *zi_key_prefix(zi_component component);
 
 /* "transformer", "text encoder" or "VAE", for messages. */
 const char *zi_component_title(zi_component component);
 
-/* The unsupported quantization format that a tensor's name reveals by its suffix; NULL: none. */
+/* The unsupported quantization format that a tensor's name reveals by its suffix, a constant such
+ * as "NVFP4"; NULL: none. */
 const char *zi_key_unsupported_format(const char *stored);
 
 #endif

@@ -34,13 +34,16 @@ static const struct {
 /* Stems of weights in the folder of a single component. */
 static const char *const stems[] = {"diffusion_pytorch_model", "model", NULL};
 
+/* Sets *out to dir/name, or to a copy of dir when name is "", in new memory. False: out of
+ * memory. */
 static bool join_path(const char *dir, const char *name, char **out, zi_error *error)
 {
     *out = *name ? zi_path_join(dir, name) : strdup(dir);
     return *out || zi_error_no_memory(error, strlen(dir));
 }
 
-/* *out is dir/name if that is a file (folder: a folder), else NULL. */
+/* Sets *out to dir/name in new memory if that is a file (folder: a folder), else to NULL. False:
+ * out of memory. */
 static bool find_path(const char *dir, const char *name, bool folder, char **out, zi_error *error)
 {
     if (!join_path(dir, name, out, error)) return false;
@@ -50,7 +53,8 @@ static bool find_path(const char *dir, const char *name, bool folder, char **out
     return true;
 }
 
-static bool exists(const char *dir, const char *name)
+/* Whether dir has a file of this name. False also when memory is short. */
+static bool has_file(const char *dir, const char *name)
 {
     char *path = zi_path_join(dir, name);
     bool is = path && zi_is_file(path);
@@ -58,17 +62,20 @@ static bool exists(const char *dir, const char *name)
     return is;
 }
 
-/* Whether dir has STEM.safetensors or its index, or the first numbered file. */
+/* Whether dir has STEM.safetensors or its index; stem NULL: 0.safetensors, the first numbered
+ * file. */
 static bool has_weights(const char *dir, const char *stem)
 {
-    if (!stem) return exists(dir, "0.safetensors");
+    if (!stem) return has_file(dir, "0.safetensors");
     char name[64];
     snprintf(name, sizeof name, "%s.safetensors", stem);
-    if (exists(dir, name)) return true;
+    if (has_file(dir, name)) return true;
     snprintf(name, sizeof name, "%s.safetensors.index.json", stem);
-    return exists(dir, name);
+    return has_file(dir, name);
 }
 
+/* Sets out's paths of weights and config, as far as they exist in the folder `path`, and the usual
+ * ones. row: the layout's in folders. False: out of memory. */
 static bool find_folder_component(const char *path, size_t row, int component,
                                   zi_layout_component *out, zi_error *error)
 {
@@ -88,6 +95,8 @@ static bool find_folder_component(const char *path, size_t row, int component,
     return !config || find_path(path, config, false, &out->config, error);
 }
 
+/* Fills in the layout of the folder `path`: naming, components, tokenizer and scheduler, as far as
+ * they exist. row: the layout's in folders. False: out of memory. */
 static bool read_folder_layout(const char *path, size_t row, zi_layout *layout, zi_error *error)
 {
     layout->naming = folders[row].naming;
@@ -98,8 +107,9 @@ static bool read_folder_layout(const char *path, size_t row, zi_layout *layout, 
            find_path(path, "scheduler/scheduler_config.json", false, &layout->scheduler, error);
 }
 
-/* Sets which components a checkpoint has, and the naming: that of the first tensor whose name is
- * not the same in all namings. */
+/* Sets has[component], false at first, for the components that a checkpoint has tensors of, and
+ * *naming to that of the first tensor whose name is not the same in all namings (none: diffusers;
+ * ComfyUI for prefixed names). */
 static void detect_components(const zi_checkpoint *checkpoint, bool has[ZI_WEIGHT_COMPONENTS],
                               zi_naming *naming)
 {
@@ -117,8 +127,9 @@ static void detect_components(const zi_checkpoint *checkpoint, bool has[ZI_WEIGH
     }
 }
 
-/* Fills in the components that the layout's open checkpoint has. path: the file (stem NULL) or the
- * folder of the files STEM.*. Fails when there are none. */
+/* Fills in the naming, and the components that the layout's open checkpoint has. path: the file
+ * (stem NULL) or the folder of the files STEM.* and, optionally, config.json. Fails with
+ * ZI_ERROR_UNSUPPORTED when there are none or it is another model. */
 static bool find_components(const char *path, const char *stem, zi_layout *layout, zi_error *error)
 {
     const zi_checkpoint *checkpoint = layout->checkpoint;
@@ -143,7 +154,9 @@ static bool find_components(const char *path, const char *stem, zi_layout *layou
     return ok;
 }
 
-static bool read_file(const char *path, zi_layout *layout, zi_error *error)
+/* Opens a single file as layout->checkpoint and fills in its components. After a failure the caller
+ * frees the layout. */
+static bool read_file_layout(const char *path, zi_layout *layout, zi_error *error)
 {
     zi_checkpoint opened;
     return zi_checkpoint_open(path, &opened, error) &&
@@ -151,7 +164,8 @@ static bool read_file(const char *path, zi_layout *layout, zi_error *error)
            find_components(path, NULL, layout, error);
 }
 
-/* Reads the folder of a single component. */
+/* Opens the weights STEM.safetensors or STEM's shards in the folder of a single component as
+ * layout->checkpoint, and fills it in. After a failure the caller frees the layout. */
 static bool read_component_folder(const char *path, const char *stem, zi_layout *layout,
                                   zi_error *error)
 {
@@ -161,11 +175,14 @@ static bool read_component_folder(const char *path, const char *stem, zi_layout 
            find_components(path, stem, layout, error);
 }
 
-static bool read_folder(const char *path, zi_layout *layout, zi_error *error)
+/* Recognises a folder by its files and fills in the layout: a whole model's, or a single
+ * component's. Fails with ZI_ERROR_NOT_FOUND when it is neither; the caller frees the layout
+ * then. */
+static bool read_any_folder(const char *path, zi_layout *layout, zi_error *error)
 {
     layout->folder = true;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        if (exists(path, folders[i].marker_file) || has_weights(path, folders[i].marker_file))
+        if (has_file(path, folders[i].marker_file) || has_weights(path, folders[i].marker_file))
             return read_folder_layout(path, i, layout, error);
     for (int i = 0; stems[i]; i++)
         if (has_weights(path, stems[i]))
@@ -188,9 +205,9 @@ static bool finish_layout(bool ok, zi_layout *layout, zi_layout *out)
 bool zi_layout_read(const char *path, zi_layout *out, zi_error *error)
 {
     zi_layout layout = {0};
-    bool ok = zi_is_dir(path) ? read_folder(path, &layout, error)
+    bool ok = zi_is_dir(path) ? read_any_folder(path, &layout, error)
               : zi_is_file(path)
-                  ? read_file(path, &layout, error)
+                  ? read_file_layout(path, &layout, error)
                   : zi_error_set(error, ZI_ERROR_NOT_FOUND, path, "no such file or folder");
     return finish_layout(ok, &layout, out);
 }

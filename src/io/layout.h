@@ -26,23 +26,27 @@ typedef struct {
     zi_checkpoint *checkpoint; /* opened to recognise the layout, one reference; NULL: not needed */
 } zi_layout;
 
-/* Reads the layout of path: a diffusers, MLX or mflux folder, the folder of a single component, or
- * a file with one or all components. Fails with ZI_ERROR_NOT_FOUND, or with ZI_ERROR_UNSUPPORTED
- * and the name of the other model that was recognised. */
+/* Reads the layout of path: a diffusers, MLX or mflux folder (any component may be absent), the
+ * folder of a single component, or a file with one or all components. Fails with
+ * ZI_ERROR_NOT_FOUND, or with ZI_ERROR_UNSUPPORTED and the name of the other model that was
+ * recognised. *out is set only on success. */
 bool zi_layout_read(const char *path, zi_layout *out, zi_error *error) ZI_CHECKED;
 
-/* zi_layout_read for a file that is already open. The layout takes a reference of its own. */
+/* zi_layout_read for a file that is already open as `shared`; path is stored as its components'
+ * path. The layout takes a reference of its own. */
 bool zi_layout_read_open(const char *path, zi_checkpoint *shared, zi_layout *out,
                          zi_error *error) ZI_CHECKED;
 
+/* Frees what the layout owns, drops its reference and zeroes it. */
 void zi_layout_free(zi_layout *layout);
 
-/* Opens the files of a component that is present, or shares the open checkpoint. The caller calls
- * zi_checkpoint_release. Files of several components contain the others' tensors, too. */
+/* Opens the files of a component that is present, or shares the layout's open checkpoint. The
+ * caller drops the reference with zi_checkpoint_release. Files of several components contain the
+ * others' tensors, too. */
 bool zi_layout_open_component(const zi_layout *layout, zi_component component, zi_checkpoint **out,
                               zi_error *error) ZI_CHECKED;
 
-/* "diffusers", "ComfyUI", "MLX", "mflux", "GGUF" */
+/* "diffusers", "ComfyUI", "MLX", "mflux" or "GGUF"; a constant. */
 const char *zi_naming_name(zi_naming naming);
 
 #endif

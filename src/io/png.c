@@ -22,6 +22,7 @@ typedef struct {
     zi_image *image; /* what comes of it */
 } job;
 
+/* libpng's error function: sets the job's error and leaves by longjmp. */
 static void on_error(png_structp png, png_const_charp message)
 {
     const job *it = png_get_error_ptr(png);
@@ -29,12 +30,14 @@ static void on_error(png_structp png, png_const_charp message)
     png_longjmp(png, 1);
 }
 
+/* libpng's warning function: ignores them. */
 static void on_warning(png_structp png, png_const_charp message)
 {
     (void)png;
     (void)message;
 }
 
+/* libpng's write function: appends to job.out. Out of memory: leaves by png_error. */
 static void write_bytes(png_structp png, png_bytep data, size_t size)
 {
     job *it = png_get_io_ptr(png);
@@ -42,11 +45,13 @@ static void write_bytes(png_structp png, png_bytep data, size_t size)
     if (it->out->failed) png_error(png, "out of memory");
 }
 
+/* libpng's flush function: nothing to do. */
 static void flush_bytes(png_structp png)
 {
     (void)png;
 }
 
+/* libpng's read function: takes the next bytes of job.data. Too few left: leaves by png_error. */
 static void read_bytes(png_structp png, png_bytep data, size_t size)
 {
     job *it = png_get_io_ptr(png);
@@ -56,7 +61,8 @@ static void read_bytes(png_structp png, png_bytep data, size_t size)
     it->size -= size;
 }
 
-/* The infotext in new memory: as Latin-1 when that has all its characters, else as it is. */
+/* The infotext (UTF-8) in new memory: as Latin-1 when that has all its characters, else as it is.
+ * Sets *latin1 to which of them. NULL: out of memory. */
 static char *to_chunk_text(const char *infotext, bool *latin1)
 {
     size_t left = strlen(infotext);
@@ -77,6 +83,8 @@ static char *to_chunk_text(const char *infotext, bool *latin1)
     return text;
 }
 
+/* Appends the image to job.out, with job.text as the chunk `parameters` if not NULL: tEXt if
+ * latin1, else iTXt. job.png and info must exist. False: the job's error is set. */
 static bool encode_png(job *it, const zi_image *image, bool latin1)
 {
     if (setjmp(png_jmpbuf(it->png))) return false;
@@ -127,8 +135,8 @@ out:
     return ok;
 }
 
-/* Whether all chunks, up to IEND, are within the file. libpng would first get and clear the memory
- * for a chunk of 2 GB and then see that the file has no such bytes. */
+/* Whether all chunks, up to IEND, are within the file of 8 bytes or more. libpng would first get
+ * and clear the memory for a chunk of 2 GB and then see that the file has no such bytes. */
 static bool whole_chunks(const uint8_t *data, size_t size)
 {
     size_t at = 8; /* behind the signature */
@@ -141,7 +149,8 @@ static bool whole_chunks(const uint8_t *data, size_t size)
     return false;
 }
 
-/* Has libpng turn every kind of PNG into 8-bit RGB. */
+/* Has libpng turn every kind of PNG into 8-bit RGB, transparent pixels blended with black. Call it
+ * after png_read_info. */
 static void ask_for_rgb(job *it)
 {
     const png_color_16 black = {0};
@@ -151,6 +160,8 @@ static void ask_for_rgb(job *it)
     png_set_background(it->png, &black, PNG_BACKGROUND_GAMMA_SCREEN, 0, 1.0);
 }
 
+/* Decodes job.data into job.image (new, RGB; it may be set after a failure, too); the text chunks
+ * stay in job.info. False: the job's error is set. */
 static bool decode_png(job *it)
 {
     if (setjmp(png_jmpbuf(it->png))) return false;
@@ -177,6 +188,7 @@ static bool decode_png(job *it)
     return true;
 }
 
+/* The text as UTF-8 in new memory; NULL: out of memory. */
 static char *latin1_to_utf8(const char *text)
 {
     zi_text utf8;
@@ -189,8 +201,8 @@ static char *latin1_to_utf8(const char *text)
     return zi_text_take(&utf8);
 }
 
-/* The text chunk `parameters` as UTF-8; NULL when there is none. An iTXt that is not UTF-8 counts
- * as none, as in PIL. */
+/* Sets *infotext to the first text chunk `parameters` as UTF-8 in new memory; NULL when there is
+ * none. An iTXt that is not UTF-8 counts as none, as in PIL. Fails only when memory is short. */
 static bool read_infotext(const job *it, char **infotext)
 {
     png_textp texts = NULL;

@@ -4,7 +4,7 @@
 
 enum { LANES = 8 };
 
-/* Smallest and largest of n values, in LANES lanes so that compilers vectorize it. */
+/* Smallest and largest of n values (one or more), in LANES lanes so that compilers vectorize it. */
 static void find_range(const float *w, size_t n, float *low, float *high)
 {
     float lows[LANES], highs[LANES];

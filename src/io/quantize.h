@@ -6,8 +6,9 @@
 
 #include <stdbool.h>
 
-/* Quantizes one group w [n] to `bits` bits, 8 or 4: q [n * bits / 8] bytes (4 bits: low half
- * first), scale and bias as elements of `type` (F32, F16 or BF16). Bit-identical to mx.quantize. */
+/* Quantizes one group w [n] to `bits` bits, 8 or 4 (n even): q [n * bits / 8] bytes (4 bits: low
+ * half first), and one scale and one bias as elements of `type` (F32, F16 or BF16). A value is
+ * about scale times q plus bias. Bit-identical to mx.quantize. */
 void zi_quantize_group(const float *w, size_t n, int bits, zi_dtype type, uint8_t *q, void *scale,
                        void *bias);
 

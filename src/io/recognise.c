@@ -48,6 +48,7 @@ static const struct {
 };
 enum { MODELS = sizeof models / sizeof *models };
 
+/* Whether the name of any tensor contains pattern, as plain text. */
 static bool has_tensor_name_with(const zi_checkpoint *checkpoint, const char *pattern)
 {
     for (size_t i = 0; i < checkpoint->tensor_count; i++)
@@ -55,7 +56,8 @@ static bool has_tensor_name_with(const zi_checkpoint *checkpoint, const char *pa
     return false;
 }
 
-/* Index in models of the checkpoint's model; MODELS: unknown. */
+/* Index in models of the first row whose patterns all occur in the checkpoint's tensor names;
+ * MODELS: unknown. */
 static size_t find_model(const zi_checkpoint *checkpoint)
 {
     for (size_t i = 0; i < MODELS; i++) {

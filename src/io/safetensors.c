@@ -8,6 +8,7 @@
 
 enum { LENGTH_BYTES = ZI_SAFETENSORS_LENGTH, MAX_HEADER = 100 << 20 };
 
+/* The header's length: eight bytes, little-endian. */
 static uint64_t read_length(const uint8_t *data)
 {
     uint64_t value = 0;
@@ -21,7 +22,8 @@ uint64_t zi_safetensors_data_offset(const uint8_t bytes[ZI_SAFETENSORS_LENGTH])
     return length <= MAX_HEADER ? LENGTH_BYTES + length : 0;
 }
 
-/* Reads a JSON number that is a whole number exactly representable as size_t and double. */
+/* Reads a JSON number that is a whole number from 0 to 2^53, exact as size_t and double. False: it
+ * is none, or item is NULL. */
 static bool json_size(const cJSON *item, size_t *out)
 {
     if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || item->valuedouble > 0x1p53 ||
@@ -31,6 +33,8 @@ static bool json_size(const cJSON *item, size_t *out)
     return true;
 }
 
+/* Sets the tensor's dims, shape, count and bytes from the row's "shape"; its type must be set, dims
+ * 0. Fails when the shape is missing, of too many dimensions, or its product overflows. */
 static bool parse_shape(const char *path, const cJSON *row, zi_tensor *tensor, zi_error *error)
 {
     const cJSON *shape = cJSON_GetObjectItemCaseSensitive(row, "shape"), *item;
@@ -53,7 +57,9 @@ static bool parse_shape(const char *path, const cJSON *row, zi_tensor *tensor, z
     return true;
 }
 
-/* One row of the header: {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}. */
+/* Sets all of the tensor but name and file from one row of the header, {"dtype": "F32", "shape":
+ * [2, 3], "data_offsets": [0, 24]}. data [size]: the bytes behind the header. Fails when the
+ * offsets leave them or do not fit the shape. */
 static bool parse_tensor(const char *path, const cJSON *row, const uint8_t *data, size_t size,
                          zi_tensor *tensor, zi_error *error)
 {
@@ -86,6 +92,8 @@ static bool parse_tensor(const char *path, const cJSON *row, const uint8_t *data
     return true;
 }
 
+/* For qsort of pointers to tensors: by the address of their data, of equal ones the smaller
+ * first. */
 static int by_offset(const void *a, const void *b)
 {
     const zi_tensor *const *x = a, *const *y = b;
@@ -93,7 +101,7 @@ static int by_offset(const void *a, const void *b)
     return ((*x)->bytes > (*y)->bytes) - ((*x)->bytes < (*y)->bytes); /* empty ones first */
 }
 
-/* Fails unless the tensors fill the data without gaps and overlaps; anything else is damage or
+/* Fails unless the tensors fill data [size] without gaps and overlaps; anything else is damage or
  * hidden data. */
 static bool check_tensors_fill_file(const char *path, const zi_tensor *tensors, size_t count,
                                     const uint8_t *data, size_t size, zi_error *error)
@@ -120,7 +128,7 @@ static bool check_tensors_fill_file(const char *path, const zi_tensor *tensors, 
     return ok;
 }
 
-/* Adds the strings of "__metadata__"; other values are ignored. */
+/* Adds copies of the strings of "__metadata__" to the checkpoint; other values are ignored. */
 static bool parse_metadata(const cJSON *object, zi_checkpoint *checkpoint, zi_error *error)
 {
     const cJSON *item;
@@ -133,6 +141,9 @@ static bool parse_metadata(const cJSON *object, zi_checkpoint *checkpoint, zi_er
     return true;
 }
 
+/* Adds the tensors (with new names) and metadata of a header to the checkpoint, and checks that
+ * they fill data [size], the bytes behind the header. file: the tensors' index of the file. After a
+ * failure, what was added stays. */
 static bool parse_rows(const char *path, const cJSON *header, const uint8_t *data, size_t size,
                        int file, zi_checkpoint *checkpoint, zi_error *error)
 {
@@ -189,6 +200,7 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
 
 /* ---- writing ---- */
 
+/* Bytes of the tensor's values. */
 static size_t tensor_out_bytes(const zi_tensor_out *tensor)
 {
     size_t bytes = zi_dtype_size(tensor->type);
@@ -196,7 +208,9 @@ static size_t tensor_out_bytes(const zi_tensor_out *tensor)
     return bytes;
 }
 
-static char *write_header(const char *format, const zi_tensor_out *tensors, size_t count)
+/* The header's JSON text in new memory, with spaces to a multiple of 8 bytes; tensors follow one
+ * another in this order. format NULL: no metadata. NULL: out of memory, or over 100 MB. */
+static char *format_header(const char *format, const zi_tensor_out *tensors, size_t count)
 {
     zi_text text;
     zi_text_init(&text, MAX_HEADER);
@@ -222,7 +236,7 @@ bool zi_safetensors_write_header(zi_output *output, const char *format,
                                  const zi_tensor_out *tensors, size_t count, size_t *size,
                                  zi_error *error)
 {
-    char *header = write_header(format, tensors, count);
+    char *header = format_header(format, tensors, count);
     if (!header) return zi_error_no_memory(error, count * 100);
     uint64_t length = strlen(header);
     uint8_t bytes[LENGTH_BYTES];
@@ -234,6 +248,7 @@ bool zi_safetensors_write_header(zi_output *output, const char *format,
     return ok;
 }
 
+/* Atomic; a file at path is replaced. Writes no metadata. */
 bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t count,
                           zi_error *error)
 {

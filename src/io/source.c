@@ -20,6 +20,8 @@ struct pieces {
     size_t count, capacity;
 };
 
+/* Appends what a parsed key says about a stored tensor; the name is copied. False: out of
+ * memory. */
 static bool add_piece(struct pieces *pieces, const zi_checkpoint *checkpoint,
                       const zi_tensor *tensor, const zi_key *key, zi_error *error)
 {
@@ -43,7 +45,9 @@ static bool add_piece(struct pieces *pieces, const zi_checkpoint *checkpoint,
     return true;
 }
 
-/* Adds the pieces of the source's component in a checkpoint. */
+/* Adds the pieces of the source's component in a checkpoint, and sets source->file to the first
+ * file with one. Skips other components and unused tensors. Fails for a model or format that is not
+ * supported, or a name that is unknown. */
 static bool add_pieces(const zi_checkpoint *checkpoint, zi_source *source, struct pieces *pieces,
                        zi_error *error)
 {
@@ -69,6 +73,7 @@ static bool add_pieces(const zi_checkpoint *checkpoint, zi_source *source, struc
     return true;
 }
 
+/* For qsort of struct piece: by canonical name, then role. */
 static int by_name_and_role(const void *a, const void *b)
 {
     const struct piece *x = a, *y = b;
@@ -76,6 +81,7 @@ static int by_name_and_role(const void *a, const void *b)
     return order ? order : (int)x->role - (int)y->role;
 }
 
+/* Path of the file that holds the piece's tensor. */
 static const char *piece_file(const struct piece *piece)
 {
     return zi_tensor_file(piece->checkpoint, piece->tensor);
@@ -90,6 +96,7 @@ static zi_rows piece_rows(const struct piece *piece)
                      tensor->count / n};
 }
 
+/* Sets the error "tensor NAME has shape SHAPE; WANTED" and returns false. */
 static bool fail_shape(const struct piece *piece, const char *wanted, zi_error *error)
 {
     char shape[ZI_SHAPE_TEXT];
@@ -100,8 +107,8 @@ static bool fail_shape(const struct piece *piece, const char *wanted, zi_error *
 
 /* ---- weights ---- */
 
-/* Sets the entry's shape [dims]. Its first dimension becomes entry->rows, as it may be a slice of a
- * fused tensor; not so for a pad token. */
+/* Sets the entry's dims and shape. The first dimension becomes entry->rows, as it may be a slice of
+ * a fused tensor; not so for a pad token. */
 static void set_shape(zi_entry *entry, const size_t *shape, int dims)
 {
     entry->dims = dims;
@@ -109,7 +116,8 @@ static void set_shape(zi_entry *entry, const size_t *shape, int dims)
     if (dims > 0 && entry->kind != ZI_TENSOR_ROW) entry->shape[0] = entry->rows;
 }
 
-/* Sets the entry's canonical shape. Fails when the stored shape does not fit the tensor's kind. */
+/* Sets the entry's canonical shape, and entry->nhwc for a convolution; nhwc: the files store those
+ * as [out, h, w, in]. Fails when the stored shape does not fit the tensor's kind. */
 static bool set_canonical_shape(const struct piece *piece, bool nhwc, zi_entry *entry,
                                 zi_error *error)
 {
@@ -144,6 +152,9 @@ static bool set_canonical_shape(const struct piece *piece, bool nhwc, zi_entry *
     return true;
 }
 
+/* Sets *entry to a plain weight, all but its name. nhwc: convolutions are stored as [out, h, w,
+ * in]. Fails when the stored shape does not fit the kind, or a fused tensor is not a matrix whose
+ * rows can be divided. */
 static bool init_entry(const struct piece *piece, bool nhwc, zi_entry *entry, zi_error *error)
 {
     const zi_tensor *tensor = piece->tensor;
@@ -163,8 +174,8 @@ static bool init_entry(const struct piece *piece, bool nhwc, zi_entry *entry, zi
 
 /* ---- companions ---- */
 
-/* Bits per value of a row of packed 32-bit words with `groups` groups of `group` values; 0: the
- * sizes do not fit. */
+/* Bits per value (3, 4, 5, 6 or 8) of a row of packed 32-bit words with `groups` groups of `group`
+ * values; 0: the sizes do not fit. */
 static int infer_bits(size_t words, size_t groups, size_t group)
 {
     size_t values;
@@ -175,7 +186,9 @@ static int infer_bits(size_t words, size_t groups, size_t group)
     return known && bits * values == words * 32 ? (int)bits : 0;
 }
 
-/* Sets up MLX quantization: weight U32 [rows, words], scales and biases [rows, groups]. */
+/* Sets up MLX quantization: weight U32 [rows, words], scales and biases [rows, groups]. group 0:
+ * the first of 64, 32 and 128 that fits. Fails when types or shapes do not fit, or for other bits
+ * than 4 and 8. */
 static bool set_mlx_groups(const struct piece *weight, const struct piece *scales,
                            const struct piece *biases, size_t group, zi_entry *entry,
                            zi_error *error)
@@ -210,7 +223,8 @@ static bool set_mlx_groups(const struct piece *weight, const struct piece *scale
     return true;
 }
 
-/* Sets up fp8 or int8 with one scale for the tensor or one per row. */
+/* Sets up fp8 or int8 with one scale for the tensor or one per row. Fails for types or shapes that
+ * do not fit, among them those of NVFP4 and MXFP8. */
 static bool set_scale(const struct piece *weight, const struct piece *scale, zi_entry *entry,
                       zi_error *error)
 {
@@ -240,7 +254,8 @@ static bool set_scale(const struct piece *weight, const struct piece *scale, zi_
     return true;
 }
 
-/* Fails for a weight without companions whose type needs them or is none of weights. */
+/* Fails for a weight without companions whose type needs them or is none of weights: integers,
+ * booleans and F64. */
 static bool check_type_without_scales(const struct piece *weight, zi_error *error)
 {
     zi_dtype type = weight->tensor->type;
@@ -256,6 +271,8 @@ static bool check_type_without_scales(const struct piece *weight, zi_error *erro
                            "tensor %s is %s: %s", weight->tensor->name, zi_dtype_name(type), lacks);
 }
 
+/* Sets the entry's quantization from the pieces of its name by role; NULL: absent, but the weight
+ * is there. Checks the format marker. Fails when scales or biases are missing or do not fit. */
 static bool set_packing(const struct piece *const by_role[ZI_ROLE_UNUSED], size_t group,
                         zi_entry *entry, zi_error *error)
 {
@@ -277,8 +294,9 @@ static bool set_packing(const struct piece *const by_role[ZI_ROLE_UNUSED], size_
 
 /* ---- entries ---- */
 
-/* Adds an entry made of the pieces of one name, first in `pieces`. Returns their number; 0:
- * failure. */
+/* Adds an entry made of the pieces of one name, which come first in `pieces` [count]. Returns their
+ * number; 0, with an error: two have the same role, the weight is missing, or something does not
+ * fit. */
 static size_t add_entry(const struct piece *pieces, size_t count, bool nhwc, size_t group,
                         zi_source *source, zi_error *error)
 {
@@ -313,6 +331,8 @@ static size_t add_entry(const struct piece *pieces, size_t count, bool nhwc, siz
     return n;
 }
 
+/* Sorts the pieces and makes source->entries of them, sorted by name. False, with an error: the
+ * entries so far stay for zi_source_free. */
 static bool add_entries(struct pieces *pieces, size_t group, zi_source *source, zi_error *error)
 {
     bool nhwc = false; /* files with MLX names have MLX shapes */
@@ -332,7 +352,7 @@ static bool add_entries(struct pieces *pieces, size_t group, zi_source *source, 
 }
 
 /* Creates the source that `source` begins: component and language are set. group: values per MLX
- * group, or 0. */
+ * group, or 0. After a failure *out is unchanged and nothing needs freeing. */
 static bool collect_entries(const zi_checkpoint *const *checkpoints, size_t count, size_t group,
                             zi_source source, zi_source *out, zi_error *error)
 {
@@ -375,6 +395,7 @@ void zi_source_free(zi_source *source)
     *source = (zi_source){0};
 }
 
+/* For bsearch: compares a name with an entry's. */
 static int by_entry_name(const void *name, const void *entry)
 {
     return strcmp(name, ((const zi_entry *)entry)->name);

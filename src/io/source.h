@@ -59,13 +59,15 @@ bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_
                       size_t group, zi_source *out, zi_error *error) ZI_CHECKED;
 
 /* Collects the tensors of a language model (Qwen or Llama), under the text encoder's names. Its
- * output head is included as lm_head.weight if the file has one. group: as above. */
+ * output head is included as lm_head.weight if the file has one. group: as above. Fails as above,
+ * but does not check that the model is Z-Image's. */
 bool zi_source_create_language(const zi_checkpoint *checkpoint, size_t group, zi_source *out,
                                zi_error *error) ZI_CHECKED;
 
+/* Frees the entries and zeroes the source; the checkpoints stay open. */
 void zi_source_free(zi_source *source);
 
-/* The entry of a canonical name; NULL: absent. */
+/* The entry of a canonical name, owned by the source; NULL: absent. */
 const zi_entry *zi_source_find(const zi_source *source, const char *name);
 
 /* Path of the file that holds the entry's weight, for errors. */

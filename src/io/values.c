@@ -35,8 +35,8 @@ void zi_entry_read_values(const zi_entry *entry, size_t rows, size_t columns, fl
     for (size_t i = 0; i < rows; i++) zi_entry_read_row(entry, rows, columns, i, out + i * columns);
 }
 
-/* Whether all values of an entry are finite. Clears *zero when one is not zero. row: scratch memory
- * [columns]. */
+/* Whether all values of an entry are finite. Clears *zero when one is not zero; after false it
+ * means nothing. row: scratch memory [columns]. */
 static bool check_entry_finite(const zi_entry *entry, float *row, size_t columns, bool *zero)
 {
     size_t rows = entry->dims ? entry->shape[0] : 1;
@@ -80,7 +80,8 @@ void zi_values_fill(float *values, size_t n, float value)
     for (size_t i = 0; i < n; i++) values[i] = value;
 }
 
-/* Xorshift32, a fast generator of sufficient quality. */
+/* Advances *state, which must not be 0, and returns it: xorshift32, a fast generator of sufficient
+ * quality. */
 static uint32_t xorshift(uint32_t *state)
 {
     *state ^= *state << 13;

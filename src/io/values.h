@@ -5,24 +5,26 @@
 #include "base/matrix.h"
 #include "io/source.h"
 
-/* A matrix view [rows, columns] of an entry's stored values. The scales of a ZI_SCALED entry are
- * not part of it. */
+/* A matrix view [rows, columns] of an entry's stored values, with MLX scales and biases; all
+ * borrowed. The scales of a ZI_SCALED entry are not part of it. */
 zi_matrix zi_entry_matrix(const zi_entry *entry, size_t rows, size_t columns);
 
 /* Reads all values of an entry as f32 into out [rows, columns], with scales applied. */
 void zi_entry_read_values(const zi_entry *entry, size_t rows, size_t columns, float *out);
 
-/* Reads one row of zi_entry_read_values into out [columns]. */
+/* Reads one row (from 0) of zi_entry_read_values into out [columns]. A row must be whole blocks or
+ * groups. */
 void zi_entry_read_row(const zi_entry *entry, size_t rows, size_t columns, size_t row, float *out);
 
 /* Fails for the first tensor with a value that is not finite, or norm weight that is all zeros.
  * Reads every value, which takes as long as reading the files. */
 bool zi_source_check_values(const zi_source *source, zi_error *error) ZI_CHECKED;
 
+/* Sets all n values to `value`. */
 void zi_values_fill(float *values, size_t n, float value);
 
-/* `count` pseudorandom values in -0.025..0.025 of type F32, F16 or BF16, as weights for benchmarks.
- * The caller frees them with free(). NULL: memory is short. */
+/* `count` pseudorandom values in -0.025..0.025 of type F32, F16 or BF16, as weights for benchmarks;
+ * the same ones in every call. The caller frees them with free(). NULL: memory is short. */
 void *zi_values_random(zi_dtype type, size_t count);
 
 #endif

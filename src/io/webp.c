@@ -14,6 +14,7 @@ typedef struct {
     const char *text;
 } trouble;
 
+/* The error code and text for a failure of libwebp's encoder. */
 static trouble encode_trouble(WebPEncodingError code)
 {
     switch (code) {
@@ -30,6 +31,7 @@ static trouble encode_trouble(WebPEncodingError code)
     }
 }
 
+/* Sets the error for a status of libwebp's decoder other than OK. Returns false. */
 static bool decode_failed(const char *name, VP8StatusCode code, zi_error *error)
 {
     switch (code) {
@@ -46,6 +48,7 @@ static bool decode_failed(const char *name, VP8StatusCode code, zi_error *error)
     }
 }
 
+/* libwebp's writer: appends to the zi_text in picture->custom_ptr. 0: out of memory. */
 static int write_bytes(const uint8_t *data, size_t size, const WebPPicture *picture)
 {
     zi_text *out = picture->custom_ptr;
@@ -53,7 +56,8 @@ static int write_bytes(const uint8_t *data, size_t size, const WebPPicture *pict
     return !out->failed;
 }
 
-/* Combines an encoded image and an EXIF block into one file, appended to out. */
+/* Combines an encoded image and an EXIF block into one file, appended to out. Fails with
+ * ZI_ERROR_NO_MEMORY. */
 static bool add_exif(const char *name, const zi_text *picture, const zi_text *exif, zi_text *out,
                      zi_error *error)
 {
@@ -77,7 +81,7 @@ out:
     return ok;
 }
 
-/* Appends the encoded image, without the infotext, to out. */
+/* Appends the image, encoded at a quality of 1 to 100, without the infotext, to out. */
 static bool encode_webp(const zi_image *image, const char *name, int quality, zi_text *out,
                         zi_error *error)
 {
@@ -117,7 +121,8 @@ bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_optio
     return ok;
 }
 
-/* Over black is what premultiplied colours show, once their alpha is dropped. */
+/* Decodes an image with alpha into image->pixels, blended with black: that is what premultiplied
+ * colours show, once their alpha is dropped. False, with an error: damaged. */
 static bool decode_alpha(const uint8_t *data, size_t size, WebPDecoderConfig *config,
                          zi_image *image, const char *name, zi_error *error)
 {
@@ -136,6 +141,7 @@ static bool decode_alpha(const uint8_t *data, size_t size, WebPDecoderConfig *co
     return code == VP8_STATUS_OK;
 }
 
+/* Decodes an image without alpha into image->pixels. False, with an error: damaged. */
 static bool decode_opaque(const uint8_t *data, size_t size, WebPDecoderConfig *config,
                           zi_image *image, const char *name, zi_error *error)
 {
@@ -149,6 +155,8 @@ static bool decode_opaque(const uint8_t *data, size_t size, WebPDecoderConfig *c
     return code == VP8_STATUS_OK;
 }
 
+/* Sets *infotext to the infotext in the file's EXIF chunk, in new memory; NULL: it has none that
+ * can be read. Fails only when memory is short. */
 static bool read_infotext(const uint8_t *data, size_t size, char **infotext, zi_error *error)
 {
     const WebPData whole = {data, size};
