@@ -15,13 +15,15 @@ static size_t utf8_length(unsigned char first)
                           : 0;
 }
 
-/* Replaces an incomplete character by U+FFFD. */
+/* Appends U+FFFD in place of the pending bytes of an incomplete character, if there are any. */
 static void flush_incomplete(zi_utf8_stream *c)
 {
     if (c->pending_size) zi_text_puts(&c->text, replacement);
     c->pending_size = 0;
 }
 
+/* Takes the next byte of the stream. Appends a character to the text once its last byte is there,
+ * and U+FFFD for bytes that turn out to be no character. */
 static void add_byte(zi_utf8_stream *c, char byte)
 {
     bool continues = ((unsigned char)byte & 0xc0) == 0x80;
@@ -52,19 +54,21 @@ void zi_utf8_stream_finish(zi_utf8_stream *c)
 
 /* ---- answers ---- */
 
+/* Whether c is an ASCII space, tab or line break. */
 static bool is_space(char c)
 {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
-/* Whether text begins with word, or word begins with text. */
+/* Whether text begins with word, or word begins with text (as the empty text does). */
 static bool is_prefix_either_way(const char *text, const char *word)
 {
     size_t size = strlen(text), length = strlen(word);
     return strncmp(text, word, size < length ? size : length) == 0;
 }
 
-/* The output behind a leading <think>...</think>; NULL: thinking has not ended. */
+/* The output behind leading white space and <think>...</think>, if it begins with that; points into
+ * output. NULL: thinking has not ended, or the output so far may become "<think>". */
 static const char *skip_thinking(const char *output)
 {
     static const char begin[] = "<think>", end[] = "</think>";
@@ -121,7 +125,8 @@ bool zi_quote_next(const char **at, zi_quote *out)
     return false;
 }
 
-/* The code point of a UTF-8 character of three bytes; 0 for other lengths. */
+/* The code point of a UTF-8 character of three bytes, which are not checked; 0 for other lengths.
+ */
 static uint32_t code_of_3_bytes(const char *text, size_t length)
 {
     if (length != 3) return 0;
@@ -143,8 +148,9 @@ bool zi_is_chinese(const char *text)
     return han;
 }
 
-/* 2: the character of `length` bytes ends a sentence; 1: it ends a clause; 0: neither. next: the
- * byte behind it. */
+/* 2: the character of `length` bytes at text ends a sentence; 1: it ends a clause; 0: neither.
+ * next: the byte behind it. ASCII punctuation counts only before white space or the end (NUL),
+ * Chinese punctuation always. */
 static int boundary_rank(const char *text, size_t length, char next)
 {
     static const char *const sentences[] = {"\xe3\x80\x82", "\xef\xbc\x81", "\xef\xbc\x9f"};

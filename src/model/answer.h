@@ -13,14 +13,19 @@ typedef struct {
     size_t pending_size;
 } zi_utf8_stream;
 
+/* Appends the characters that these bytes complete to the stream's text, U+FFFD for invalid bytes.
+ * Bytes of a character that is still incomplete are kept for the next call. Memory is short:
+ * text.failed is set. */
 void zi_utf8_stream_add(zi_utf8_stream *characters, const char *bytes, size_t size);
 
-/* Ends the stream: an incomplete character becomes U+FFFD. */
+/* Ends the stream: appends U+FFFD if bytes of an incomplete character are pending. Frees nothing.
+ */
 void zi_utf8_stream_finish(zi_utf8_stream *characters);
 
 /* Appends the answer in the model's output so far to `out`, an empty text: without a leading
- * <think>...</think>, without spaces at both ends, line breaks replaced by spaces. Trailing text
- * that may turn out to be removed is left out, so that a longer output only extends the answer. */
+ * <think>...</think> and white space at both ends, each white space with a line break replaced by
+ * one space. Appends nothing while thinking has not ended. Trailing text that may turn out to be
+ * removed is left out, so that a longer output only extends the answer. */
 void zi_clean_answer(const char *output, zi_text *out);
 
 /* ---- quoted text ---- */
@@ -30,15 +35,18 @@ typedef struct {
     size_t size;
 } zi_quote;
 
-/* Finds the next text in quotation marks from *at on and moves *at behind it; false: there is none.
- * *out points into the text. */
+/* Finds the next non-empty text between quotation marks of one kind (straight double, curly,
+ * guillemets or CJK) from *at on. Sets *out to it, without the marks and not copied, and *at behind
+ * the closing mark. False: there is none, *at is at the end of the text and *out is untouched. */
 bool zi_quote_next(const char **at, zi_quote *out);
 
-/* Whether text is Chinese: it has Han characters, and neither kana nor hangul. */
+/* Whether text, valid UTF-8, is Chinese: it has Han characters, and neither kana nor hangul. */
 bool zi_is_chinese(const char *text);
 
-/* Byte offset below `size` at which to truncate text: the last end of a sentence, or of a clause,
- * in its second half, else the last boundary of words or characters; 0: there is none. */
+/* Byte offset below `size` at which to truncate text, valid UTF-8: behind its last end of a
+ * sentence, else of a clause, where that keeps more than half of `size`; else at the last white
+ * space or behind the last character that is not ASCII. 0: there is none. A text shorter than size
+ * is cut, too. */
 size_t zi_text_cut_point(const char *text, size_t size);
 
 #endif

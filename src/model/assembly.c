@@ -7,7 +7,9 @@
 
 /* ---- inputs ---- */
 
-/* Fails for the folder of another diffusers pipeline (Stable Diffusion, Flux, ...). */
+/* Fails if the folder has a model_index.json that names another diffusers pipeline (Stable
+ * Diffusion, Flux, ...) or cannot be read. True without that file, and for a path that is no
+ * folder. */
 static bool check_pipeline(const char *folder, zi_error *error)
 {
     char *index = zi_path_join(folder, "model_index.json");
@@ -17,7 +19,9 @@ static bool check_pipeline(const char *folder, zi_error *error)
     return ok;
 }
 
-/* shared: the checkpoint of the model's file if it is already open, else NULL. */
+/* Reads the layout of one input; a model or reference must not be of another diffusers pipeline.
+ * shared: the checkpoint of the model's file if it is already open, else NULL; ignored for other
+ * inputs. */
 static bool read_input(const char *path, zi_assembly_input input, zi_checkpoint *shared,
                        zi_layout *out, zi_error *error)
 {
@@ -27,8 +31,8 @@ static bool read_input(const char *path, zi_assembly_input input, zi_checkpoint 
                                                 : zi_layout_read(path, out, error);
 }
 
-/* The first input that has the component, or ZI_ASSEMBLY_INPUTS. Inputs named for one component
- * serve no other, and the reference never provides the transformer. */
+/* Number of the first input that has the component; ZI_ASSEMBLY_INPUTS: none. Inputs named for one
+ * component serve no other, and the reference never provides the transformer. */
 static int input_of_component(const zi_assembly *assembly, zi_component component)
 {
     for (int i = 0; i < ZI_ASSEMBLY_INPUTS; i++) {
@@ -40,9 +44,10 @@ static int input_of_component(const zi_assembly *assembly, zi_component componen
     return ZI_ASSEMBLY_INPUTS;
 }
 
-/* Fails if an input was named for a component but does not have it. */
-static bool check_named(const zi_assembly *assembly, zi_assembly_input input,
-                        zi_component component, zi_error *error)
+/* Fails with ZI_ERROR_INCOMPLETE if the input is given but does not have the component for which it
+ * was named. True if it is not given. */
+static bool check_named_input(const zi_assembly *assembly, zi_assembly_input input,
+                              zi_component component, zi_error *error)
 {
     const char *path = assembly->paths[input];
     if (!path || assembly->layouts[input].components[component].path) return true;
@@ -66,8 +71,8 @@ bool zi_assembly_read_open(const zi_model_options *options, zi_checkpoint *share
         ok = !assembly.paths[i] || read_input(assembly.paths[i], (zi_assembly_input)i, shared,
                                               &assembly.layouts[i], error);
     if (!ok ||
-        !check_named(&assembly, ZI_ASSEMBLY_TEXT_ENCODER, ZI_COMPONENT_TEXT_ENCODER, error) ||
-        !check_named(&assembly, ZI_ASSEMBLY_VAE, ZI_COMPONENT_VAE, error)) {
+        !check_named_input(&assembly, ZI_ASSEMBLY_TEXT_ENCODER, ZI_COMPONENT_TEXT_ENCODER, error) ||
+        !check_named_input(&assembly, ZI_ASSEMBLY_VAE, ZI_COMPONENT_VAE, error)) {
         zi_assembly_free(&assembly);
         return false;
     }
@@ -101,6 +106,9 @@ const char *zi_assembly_config(const zi_assembly *assembly, zi_component compone
     return config;
 }
 
+/* Reads the component's config file into its part of *config and checks it. Without a file: true
+ * and *config unchanged, to be inferred from the weights, but ZI_ERROR_INCOMPLETE if the layout of
+ * the component, which an input must provide, always has one. */
 static bool read_component_config(const zi_assembly *assembly, zi_component component,
                                   zi_config *config, zi_error *error)
 {
@@ -114,7 +122,8 @@ static bool read_component_config(const zi_assembly *assembly, zi_component comp
                            assembly->paths[input], usual);
 }
 
-/* Sets ZI_ERROR_INCOMPLETE with the path at which the model should have the component. */
+/* Sets ZI_ERROR_INCOMPLETE with the path at which the model should have the component, and what to
+ * name instead. Returns false. */
 static bool fail_missing_component(const zi_assembly *assembly, zi_component component,
                                    zi_error *error)
 {
@@ -164,6 +173,7 @@ bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_er
 
 /* ---- the tokenizer ---- */
 
+/* Whether dir/name is a regular file. Also false when memory is short. */
 static bool has_file(const char *dir, const char *name)
 {
     char *path = zi_path_join(dir, name);
@@ -172,8 +182,8 @@ static bool has_file(const char *dir, const char *name)
     return is;
 }
 
-/* Loads the folder dir/sub if it exists; otherwise *out stays NULL, which is no failure. So do all
- * load_* functions below. */
+/* Loads a tokenizer from the folder dir/sub. True and *out unchanged (NULL) if there is no such
+ * folder. */
 static bool load_tokenizer_folder(const char *dir, const char *sub, zi_tokenizer **out,
                                   zi_error *error)
 {
@@ -184,7 +194,8 @@ static bool load_tokenizer_folder(const char *dir, const char *sub, zi_tokenizer
     return ok;
 }
 
-/* Loads dir/tokenizer, or dir itself if it is a tokenizer folder. */
+/* Loads a tokenizer from the folder dir/tokenizer, else from dir itself if it has tokenizer.json or
+ * vocab.json. True and *out unchanged (NULL) if neither is there. */
 static bool load_tokenizer_of_folder(const char *dir, zi_tokenizer **out, zi_error *error)
 {
     if (!load_tokenizer_folder(dir, "tokenizer", out, error)) return false;
@@ -192,9 +203,10 @@ static bool load_tokenizer_of_folder(const char *dir, zi_tokenizer **out, zi_err
     return *out || !itself || zi_tokenizer_load(dir, out, error);
 }
 
-/* A reference to the checkpoint of a file: the assembly's if it has it open, else opened now. */
-static bool open_file(const char *path, const zi_assembly *assembly, zi_checkpoint **out,
-                      zi_error *error)
+/* Sets *out to a reference to the checkpoint of the file path, which the caller releases: that of
+ * the assembly (which may be NULL) if it has the file open, else the file is opened now. */
+static bool retain_or_open_checkpoint(const char *path, const zi_assembly *assembly,
+                                      zi_checkpoint **out, zi_error *error)
 {
     zi_checkpoint opened;
     for (int i = 0; assembly && i < ZI_ASSEMBLY_INPUTS; i++) {
@@ -206,19 +218,22 @@ static bool open_file(const char *path, const zi_assembly *assembly, zi_checkpoi
     return zi_checkpoint_open(path, &opened, error) && zi_checkpoint_share(&opened, out, error);
 }
 
+/* Loads a tokenizer from the metadata of the file path. True and *out unchanged (NULL) if the file
+ * is not GGUF or has no tokenizer. assembly: may have the file open; may be NULL. */
 static bool load_gguf_tokenizer(const char *path, const zi_assembly *assembly, zi_tokenizer **out,
                                 zi_error *error)
 {
     zi_checkpoint *checkpoint;
-    if (!open_file(path, assembly, &checkpoint, error)) return false;
+    if (!retain_or_open_checkpoint(path, assembly, &checkpoint, error)) return false;
     bool there = checkpoint->gguf && zi_gguf_find(checkpoint->gguf, "tokenizer.ggml.model");
     bool ok = !there || zi_tokenizer_load_gguf(checkpoint->gguf, out, error);
     zi_checkpoint_release(checkpoint);
     return ok;
 }
 
-/* Loads a tokenizer in the folder path (or the folder of the file path), or in ../tokenizer, as
- * beside a diffusers text_encoder. */
+/* Loads a tokenizer from the folder path, or the folder of the file path: from its subfolder
+ * "tokenizer", from itself, or from ../tokenizer, as beside a diffusers text_encoder. True and *out
+ * unchanged (NULL) if none is there. */
 static bool load_tokenizer_near(const char *path, zi_tokenizer **out, zi_error *error)
 {
     char *dir = zi_is_dir(path) ? strdup(path) : zi_path_dirname(path);

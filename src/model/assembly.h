@@ -24,39 +24,48 @@ typedef struct {
                                      */
 } zi_assembly;
 
-/* Reads the layouts of all given inputs. Fails if a text encoder or VAE was named and is not found;
- * other missing components are reported when they are opened. */
+/* Reads the layouts of all inputs that options name and chooses the input that provides each
+ * component. Fails if an input cannot be read, is of another pipeline, or was named as text encoder
+ * or VAE and has none; zi_assembly_open reports other missing components. Borrows the strings of
+ * options. The caller calls zi_assembly_free; *out is unchanged after a failure. */
 bool zi_assembly_read(const zi_model_options *options, zi_assembly *out,
                       zi_error *error) ZI_CHECKED;
 
-/* zi_assembly_read with the checkpoint of the file options->path, which is already open (NULL: it
- * is not). The assembly takes a reference of its own. */
+/* zi_assembly_read for an options->path that is a file, open already as `shared`, of which the
+ * assembly takes a reference of its own. shared NULL: exactly zi_assembly_read. */
 bool zi_assembly_read_open(const zi_model_options *options, zi_checkpoint *shared, zi_assembly *out,
                            zi_error *error) ZI_CHECKED;
 
+/* Frees the layouts, drops their references to checkpoints and zeroes *assembly. A zeroed assembly
+ * is allowed. */
 void zi_assembly_free(zi_assembly *assembly);
 
-/* The layout of the input that provides a component; NULL: none does. */
+/* The layout of the input that provides a component, owned by the assembly; NULL: none does. */
 const zi_layout *zi_assembly_layout(const zi_assembly *assembly, zi_component component);
 
-/* Path of a component's config file: its own, else the reference's, else the model's; NULL: none.
- */
+/* Path of a component's config file, owned by the assembly: the one of the input that provides the
+ * component, else the reference's, else the model's; NULL: none has one. */
 const char *zi_assembly_config(const zi_assembly *assembly, zi_component component);
 
 /* Fills in the component's part of *config, from a config file or else from the weights' shapes,
- * and opens the weights for binding to a backend. backend NULL: binding only checks the weights.
- * Fails with ZI_ERROR_INCOMPLETE, the component as subject, when no input provides it. */
+ * and opens the weights for binding to a backend. The caller binds or closes *weights. backend
+ * NULL: binding only checks the weights. Fails with ZI_ERROR_INCOMPLETE when no input provides the
+ * component (the subject), or a config file that its layout must have (subject "config"). After a
+ * failure nothing is open, but *config may have changed. */
 bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_backend *backend,
                       zi_config *config, zi_weights *weights, zi_error *error) ZI_CHECKED;
 
-/* Fills in the scheduler's config; Z-Image-Turbo's when no input has one. Fails with
- * ZI_ERROR_INCOMPLETE for a diffusers folder without it. */
+/* Fills in config->scheduler from the model's scheduler config, else the reference's;
+ * Z-Image-Turbo's when neither has one, but ZI_ERROR_INCOMPLETE if the model is a diffusers folder.
+ */
 bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config,
                            zi_error *error) ZI_CHECKED;
 
-/* Loads the tokenizer: from the model's folder, the reference's folder, the text encoder's GGUF
- * file, or the folder beside the text encoder, in this order. assembly: read from the same options,
- * or NULL to load the tokenizer alone. The caller calls zi_tokenizer_free. */
+/* Loads the tokenizer from the first place that has one: the model's folder, the reference's
+ * folder, the metadata of the text encoder's GGUF file (the model's if no text encoder is named),
+ * the folder of the named text encoder or the folder "tokenizer" beside it. assembly: read from the
+ * same options, or NULL to load the tokenizer alone. The caller calls zi_tokenizer_free. *out is
+ * NULL after a failure, which is ZI_ERROR_INCOMPLETE when there is no tokenizer. */
 bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *assembly,
                            zi_tokenizer **out, zi_error *error) ZI_CHECKED;
 

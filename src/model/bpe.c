@@ -12,7 +12,8 @@ enum { MAX_PROBES = 1024 };
 
 /* ---- building ---- */
 
-/* The smallest power of two that leaves a hash table of count entries at least half empty. */
+/* The smallest power of two, at least 16, that leaves a hash table of count entries at least half
+ * empty. */
 static uint32_t table_size(size_t count)
 {
     uint32_t size = 16;
@@ -55,7 +56,7 @@ void zi_bpe_free(zi_bpe *bpe)
     *bpe = (zi_bpe){0};
 }
 
-/* FNV-1a. */
+/* FNV-1a hash of the text, with upper bits mixed into the lower ones. */
 static uint32_t hash_text(const char *text, size_t size)
 {
     uint32_t hash = 2166136261u;
@@ -63,8 +64,8 @@ static uint32_t hash_text(const char *text, size_t size)
     return hash ^ hash >> 15;
 }
 
-/* The slot of a text in the table of names: the one that holds it, or the empty one where it
- * belongs; NULL: more than MAX_PROBES collisions. */
+/* The slot of a text in the table of names: the one that holds its id, or the empty one (-1) where
+ * it belongs; NULL: more than MAX_PROBES collisions. */
 static int32_t *find_name_slot(const zi_bpe *bpe, const char *text, size_t size)
 {
     uint32_t begin = hash_text(text, size);
@@ -84,6 +85,8 @@ int32_t zi_bpe_find_token(const zi_bpe *bpe, const char *text, size_t size)
     return slot ? *slot : -1;
 }
 
+/* Sets ZI_ERROR_BAD_FORMAT: too many entries of a hash table collide. what: "tokens" or "merges".
+ * Returns false. */
 static bool fail_collisions(const char *path, const char *what, zi_error *error)
 {
     return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
@@ -121,8 +124,8 @@ bool zi_bpe_add_token(zi_bpe *bpe, const char *path, const char *text, size_t si
     return true;
 }
 
-/* The slot of a pair in the table of merges: the one that holds it, or the empty one where it
- * belongs; NULL: more than MAX_PROBES collisions. */
+/* The slot of a pair of ids in the table of merges: the one that holds it, or the empty one (rank
+ * NO_RANK) where it belongs; NULL: more than MAX_PROBES collisions. */
 static zi_bpe_pair *find_pair_slot(const zi_bpe *bpe, int32_t left, int32_t right)
 {
     uint64_t hash = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
@@ -172,6 +175,8 @@ bool zi_bpe_add_merge(zi_bpe *bpe, const char *path, const char *left, size_t le
  * 68 bytes are U+0100 and up, in order. */
 enum { ALPHABET_END = 256 + 68 };
 
+/* Fills in GPT-2's byte alphabet: the code point that stands for each byte, and the byte for which
+ * each code point stands (-1: none). */
 static void make_byte_alphabet(int codepoints[256], int bytes[ALPHABET_END])
 {
     int next = 256;
@@ -183,8 +188,9 @@ static void make_byte_alphabet(int codepoints[256], int bytes[ALPHABET_END])
     }
 }
 
-/* Replaces a token's text by the bytes it stands for, which are never more. A text with other
- * characters than the alphabet's is left as it is: no merge can make such a token. */
+/* Replaces a token's text, in place, by the bytes it stands for, which are never more. False: the
+ * text has other characters than the alphabet's and is left as it is: no merge can make such a
+ * token. bytes: by code point, from make_byte_alphabet. */
 static bool decode_token_bytes(zi_bpe *bpe, zi_bpe_token *token, const int bytes[ALPHABET_END])
 {
     unsigned char *text = (unsigned char *)bpe->texts.data + token->at;
@@ -206,8 +212,9 @@ static bool decode_token_bytes(zi_bpe *bpe, zi_bpe_token *token, const int bytes
     return true;
 }
 
-/* Replaces all tokens' texts by the bytes they stand for, and rebuilds the table of names (freed
- * unless whole_words is set). */
+/* Replaces the texts of all tokens that are not raw by the bytes they stand for. Rebuilds the table
+ * of names from these bytes, and frees it unless whole_words is set. Fails only for too many
+ * collisions. bytes: as in decode_token_bytes. */
 static bool decode_vocabulary(zi_bpe *bpe, const char *path, const int bytes[ALPHABET_END],
                               zi_error *error)
 {
@@ -248,7 +255,7 @@ bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
  * its bytes that have a token). */
 struct zi_bpe_symbol {
     int32_t id;
-    uint32_t previous, next; /* NOWHERE at the ends */
+    uint32_t previous, next; /* NO_SYMBOL at the ends */
     uint32_t rank;           /* of the merge with the next symbol; NO_RANK: none, or i is gone */
 };
 
@@ -265,6 +272,8 @@ bool zi_ids_push(zi_ids *ids, int32_t id, zi_error *error)
     return true;
 }
 
+/* Makes room for the symbols and heap of a word of `size` bytes; their old contents are lost.
+ * False: memory is short, and *scratch is zeroed. */
 static bool scratch_reserve(zi_bpe_scratch *scratch, size_t size, zi_error *error)
 {
     if (size <= scratch->capacity) return true;
@@ -287,7 +296,8 @@ void zi_bpe_scratch_free(zi_bpe_scratch *scratch)
     *scratch = (zi_bpe_scratch){0};
 }
 
-/* The heap holds rank << 32 | position, smallest first: the earliest merge, then the leftmost. */
+/* Adds a key, rank << 32 | position, to the heap, which has room. The smallest comes first: the
+ * merge of the lowest rank, then the leftmost. */
 static void heap_push(zi_bpe_scratch *scratch, uint64_t key)
 {
     uint64_t *heap = scratch->heap;
@@ -296,6 +306,7 @@ static void heap_push(zi_bpe_scratch *scratch, uint64_t key)
     heap[i] = key;
 }
 
+/* Removes and returns the smallest key. The heap must not be empty. */
 static uint64_t heap_pop(zi_bpe_scratch *scratch)
 {
     uint64_t *heap = scratch->heap, top = heap[0], last = heap[--scratch->heap_size];
@@ -310,9 +321,9 @@ static uint64_t heap_pop(zi_bpe_scratch *scratch)
     return top;
 }
 
-/* Looks up the merge of symbol i with the next one and queues it. The heap never overflows: there
- * are fewer than n initial lookups, and each of fewer than n merges removes one key and adds two.
- */
+/* Sets the rank of symbol i to that of its merge with the next symbol and adds the merge to the
+ * heap; NO_RANK and nothing added if there is none. The heap never overflows: there are fewer than
+ * n initial lookups, and each of fewer than n merges removes one key and adds two. */
 static void queue_merge_at(const zi_bpe *bpe, zi_bpe_scratch *scratch, uint32_t i)
 {
     zi_bpe_symbol *symbol = &scratch->symbols[i];
@@ -335,7 +346,8 @@ bool zi_bpe_encode(const zi_bpe *bpe, const char *word, size_t size, zi_bpe_scra
     for (size_t i = 0; i < size; i++) {
         int32_t id = bpe->byte_ids[(unsigned char)word[i]];
         if (id < 0) continue;
-        symbols[n] = (zi_bpe_symbol){.id = id, .previous = n - 1, .next = n + 1}; /* 0: NOWHERE */
+        symbols[n] =
+            (zi_bpe_symbol){.id = id, .previous = n - 1, .next = n + 1}; /* first: NO_SYMBOL */
         n++;
     }
     if (!n) return true;

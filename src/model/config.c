@@ -7,8 +7,10 @@
 
 enum { MAX_CONFIG = 1 << 20, MAX_WIDTH = 65536, MAX_LAYERS = 512 };
 
-static bool check_class(const char *path, const cJSON *json, const char *field, const char *wanted,
-                        zi_error *error)
+/* Fails with ZI_ERROR_UNSUPPORTED unless the string field has the value wanted, and with
+ * ZI_ERROR_BAD_FORMAT if it is missing. */
+static bool check_class_field(const char *path, const cJSON *json, const char *field,
+                              const char *wanted, zi_error *error)
 {
     const char *name;
     if (!zi_json_string(path, json, field, &name, error)) return false;
@@ -17,7 +19,8 @@ static bool check_class(const char *path, const cJSON *json, const char *field, 
                            "this is %.60s; only %s is supported", name, wanted);
 }
 
-/* Reads quantization.group_size of an MLX config; *out is 0 when it is absent. */
+/* Reads quantization.group_size of an MLX config, which must be 32, 64 or 128; *out is 0 when it is
+ * absent. */
 static bool read_mlx_group_size(const char *path, const cJSON *json, size_t *out, zi_error *error)
 {
     const cJSON *quantization = zi_json_find(json, "quantization");
@@ -31,6 +34,8 @@ static bool read_mlx_group_size(const char *path, const cJSON *json, size_t *out
                            "groups of %d values are not supported; 32, 64 and 128 are", group);
 }
 
+/* Reads a text encoder's config.json into config->text, with qk_norm set, and its MLX group size.
+ * Fails if model_type is there and not qwen3. */
 static bool read_text_encoder(const char *path, const cJSON *json, zi_config *config,
                               zi_error *error)
 {
@@ -81,15 +86,16 @@ bool zi_config_check_qwen(const char *path, const zi_qwen_config *c, zi_error *e
     return true;
 }
 
-/* The check_* functions share a signature for the table in zi_config_check; this one changes
- * nothing. */
+/* Validates config->text and changes nothing; inferred is unused. The check_* functions share a
+ * signature for the table in zi_config_check. */
 static bool check_text_encoder(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
     (void)inferred;
     return zi_config_check_qwen(path, &config->text, error);
 }
 
-/* Reads a list of exactly `count` integers in min..max. */
+/* Reads a required list of exactly `count` integers in min..max into out [count], of which some may
+ * be set after a failure. */
 static bool read_ints(const char *path, const cJSON *json, const char *field, int count, int min,
                       int max, int *out, zi_error *error)
 {
@@ -107,15 +113,17 @@ static bool read_ints(const char *path, const cJSON *json, const char *field, in
                            max);
 }
 
-/* Divides a head's width among the rope axes as Z-Image-Turbo does: 1/4 time, 3/8 y, 3/8 x. */
+/* Sets c->axes to a head's width divided among the rope axes as Z-Image-Turbo does: 1/4 time, 3/8
+ * y, 3/8 x. They add up to head only if it is a multiple of 8. */
 static void set_default_axes(zi_transformer_config *c, int head)
 {
     c->axes[0] = head / 4;
     c->axes[1] = c->axes[2] = head / 8 * 3;
 }
 
-/* Reports an invalid field: as ZI_ERROR_INCOMPLETE when the config was inferred, since a reference
- * model's config may fix it, else as ZI_ERROR_BAD_FORMAT. */
+/* Reports an invalid field, with a printf-like message: as ZI_ERROR_INCOMPLETE when the config was
+ * inferred, since a reference model's config may fix it, else as ZI_ERROR_BAD_FORMAT. Returns
+ * false. */
 ZI_PRINTF(5, 6)
 static bool fail_misfit(const char *where, bool inferred, const char *field, zi_error *error,
                         const char *format, ...)
@@ -130,6 +138,8 @@ static bool fail_misfit(const char *where, bool inferred, const char *field, zi_
                     : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, where, field, "%s", what);
 }
 
+/* Sets head_dim, modulation and, when axes[0] is 0, axes of config->transformer. Fails unless heads
+ * divides dim, the axes are even and add up to head_dim, and head_dim is at most 1024. */
 static bool check_transformer(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
     zi_transformer_config *c = &config->transformer;
@@ -159,7 +169,8 @@ static const char *const field_names[2][NAMES] = {
     {"hidden_size", "num_hidden_layers", "num_attention_heads", "text_embed_dim"},
 };
 
-/* Fields of diffusers configs only. */
+/* Reads patch from a diffusers config and sets ffn to dim * 8 / 3; c->dim and c->heads are set.
+ * Fails unless n_kv_heads equals heads and patches have one frame. */
 static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transformer_config *c,
                                   zi_error *error)
 {
@@ -175,7 +186,8 @@ static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transf
                            kv_heads);
 }
 
-/* Fields of MLX configs only. */
+/* Reads patch and ffn, which MLX configs name differently, with the defaults 2 and dim * 8 / 3;
+ * c->dim is set. */
 static bool read_mlx_fields(const char *path, const cJSON *json, zi_transformer_config *c,
                             zi_error *error)
 {
@@ -184,7 +196,9 @@ static bool read_mlx_fields(const char *path, const cJSON *json, zi_transformer_
                           &c->ffn, error);
 }
 
-/* Fields that have a default: rope, norm_eps, t_scale. */
+/* Reads norm_eps, rope_theta and t_scale, which have defaults, axes_dims and axes_lens. The last
+ * two are required in diffusers configs; in MLX's, axes_lens has a default, and c->axes stays
+ * unchanged without axes_dims. */
 static bool read_optional_fields(const char *path, const cJSON *json, bool mlx,
                                  zi_transformer_config *c, zi_error *error)
 {
@@ -204,13 +218,17 @@ static bool read_optional_fields(const char *path, const cJSON *json, bool mlx,
     return true;
 }
 
+/* Reads a transformer's config.json into config->transformer, and its MLX group size. It is MLX's
+ * if it has hidden_size and no _class_name, else diffusers'. Fails with ZI_ERROR_UNSUPPORTED for
+ * models without qk_norm and for Z-Image-Omni. Leaves head_dim and modulation to check_transformer.
+ */
 static bool read_transformer(const char *path, const cJSON *json, zi_config *config,
                              zi_error *error)
 {
     zi_transformer_config *c = &config->transformer;
     bool qk_norm, mlx = !zi_json_find(json, "_class_name") && zi_json_find(json, "hidden_size");
     const char *const *names = field_names[mlx];
-    if (!mlx && !check_class(path, json, "_class_name", "ZImageTransformer2DModel", error))
+    if (!mlx && !check_class_field(path, json, "_class_name", "ZImageTransformer2DModel", error))
         return false;
     if (!zi_json_int(path, json, names[DIM], 2, MAX_WIDTH, &c->dim, error) ||
         !zi_json_int(path, json, names[LAYERS], 1, MAX_LAYERS, &c->layers, error) ||
@@ -231,6 +249,7 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
                            "this is Z-Image-Omni (\"siglip_feat_dim\"), not supported");
 }
 
+/* Fails unless the number of groups divides the channels of each block. Changes nothing. */
 static bool check_vae(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
     const zi_vae_config *c = &config->vae;
@@ -242,13 +261,16 @@ static bool check_vae(const char *path, bool inferred, zi_config *config, zi_err
     return true;
 }
 
+/* Reads the config.json of an AutoencoderKL into config->vae; native_size is rounded down to a
+ * multiple of 16. Fails with ZI_ERROR_UNSUPPORTED unless it has 4 blocks, no quant convolutions and
+ * attention in the middle. */
 static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
     zi_vae_config *c = &config->vae;
     double scaling, shift;
     bool quant, post_quant, attention;
     const cJSON *blocks;
-    if (!check_class(path, json, "_class_name", "AutoencoderKL", error) ||
+    if (!check_class_field(path, json, "_class_name", "AutoencoderKL", error) ||
         !zi_json_array(path, json, "block_out_channels", &blocks, error))
         return false;
     c->blocks = cJSON_GetArraySize(blocks);
@@ -275,11 +297,13 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
     return true;
 }
 
+/* Reads shift (1 if absent) into config->scheduler. Fails with ZI_ERROR_UNSUPPORTED for a class
+ * other than FlowMatchEulerDiscreteScheduler and for dynamic shifting. */
 static bool read_scheduler(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
     zi_scheduler_config *c = &config->scheduler;
     bool dynamic;
-    if (!check_class(path, json, "_class_name", "FlowMatchEulerDiscreteScheduler", error) ||
+    if (!check_class_field(path, json, "_class_name", "FlowMatchEulerDiscreteScheduler", error) ||
         !zi_json_double_or(path, json, "shift", 0.01, 100, 1.0, &c->shift, error) ||
         !zi_json_bool_or(path, json, "use_dynamic_shifting", false, &dynamic, error))
         return false;
@@ -293,7 +317,10 @@ static bool read_scheduler(const char *path, const cJSON *json, zi_config *confi
 typedef bool (*config_reader)(const char *path, const cJSON *json, zi_config *config,
                               zi_error *error);
 
-static bool read_file(const char *path, config_reader read, zi_config *config, zi_error *error)
+/* Parses the JSON file at path, of at most 1 MiB, and calls `read` with it, which sets fields of
+ * *config. False: either failed. */
+static bool read_config_file(const char *path, config_reader read, zi_config *config,
+                             zi_error *error)
 {
     cJSON *json = NULL;
     bool ok = zi_json_read(path, MAX_CONFIG, &json, error) && read(path, json, config, error);
@@ -301,28 +328,31 @@ static bool read_file(const char *path, config_reader read, zi_config *config, z
     return ok;
 }
 
-static bool read_index(const char *path, const cJSON *json, zi_config *config, zi_error *error)
+/* Fails unless a model_index.json names ZImagePipeline. Has a config_reader's signature, but reads
+ * nothing: config may be NULL. */
+static bool check_index_class(const char *path, const cJSON *json, zi_config *config,
+                              zi_error *error)
 {
     (void)config; /* it names the pipeline, no shapes */
-    return check_class(path, json, "_class_name", "ZImagePipeline", error);
+    return check_class_field(path, json, "_class_name", "ZImagePipeline", error);
 }
 
 bool zi_config_check_pipeline(const char *path, zi_error *error)
 {
-    return read_file(path, read_index, NULL, error);
+    return read_config_file(path, check_index_class, NULL, error);
 }
 
 bool zi_config_read(zi_component component, const char *path, zi_config *config, zi_error *error)
 {
     static const config_reader readers[ZI_WEIGHT_COMPONENTS] = {read_transformer, read_text_encoder,
                                                                 read_vae};
-    return read_file(path, readers[component], config, error) &&
+    return read_config_file(path, readers[component], config, error) &&
            zi_config_check(component, path, false, config, error);
 }
 
 bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *error)
 {
-    return read_file(path, read_scheduler, config, error);
+    return read_config_file(path, read_scheduler, config, error);
 }
 
 bool zi_config_check(zi_component component, const char *where, bool inferred, zi_config *config,

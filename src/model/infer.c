@@ -11,6 +11,9 @@ typedef struct {
     int *out;
 } dim_rule;
 
+/* Sets *m->out to the dimension of the rule's tensor. Fails with ZI_ERROR_BAD_FORMAT, *m->out
+ * unchanged, if the tensor is missing, has another number of dimensions, or the value is not in
+ * 1..max. */
 static bool read_dim(const zi_source *source, const dim_rule *m, zi_error *error)
 {
     const zi_entry *entry = zi_source_find(source, m->name);
@@ -26,6 +29,7 @@ static bool read_dim(const zi_source *source, const dim_rule *m, zi_error *error
     return true;
 }
 
+/* read_dim for each of `count_blocks` rules, up to the first that fails. */
 static bool read_dims(const zi_source *source, const dim_rule *rules, size_t count_blocks,
                       zi_error *error)
 {
@@ -35,7 +39,7 @@ static bool read_dims(const zi_source *source, const dim_rule *rules, size_t cou
 }
 
 /* Counts the tensors named before + "0" + behind, before + "1" + behind and so on, up to the first
- * that is missing. */
+ * that is missing. Returns their number. */
 static int count_blocks(const zi_source *source, const char *before, const char *behind)
 {
     char name[ZI_MAX_KEY];
@@ -47,6 +51,9 @@ static int count_blocks(const zi_source *source, const char *before, const char 
 
 enum { WIDTH = 65536, FFN = 1 << 20, VOCABULARY = 1 << 24, HEAD = 1024 };
 
+/* Fills in config->transformer from tensor shapes, the rest with Z-Image-Turbo's values. axes[0] is
+ * 0 and head_dim is not inferred: zi_config_check sets them. Fails if a tensor is missing, or
+ * patches or heads do not fit Z-Image. */
 static bool infer_transformer(const zi_source *source, zi_config *config, zi_error *error)
 {
     int patch, head;
@@ -73,7 +80,9 @@ static bool infer_transformer(const zi_source *source, zi_config *config, zi_err
     return true;
 }
 
-/* Reads the fields of the text encoder's GGUF metadata that shapes do not determine. */
+/* Reads layers, eps and rope_theta of the text encoder from GGUF metadata, since shapes do not
+ * determine them; rope_theta keeps its value if absent. True and *c unchanged if the file does not
+ * name its architecture; fails if that is not qwen3. */
 static bool read_gguf_config(const zi_gguf *gguf, zi_qwen_config *c, zi_error *error)
 {
     static const char eps_key[] = "qwen3.attention.layer_norm_rms_epsilon";
@@ -101,6 +110,9 @@ static bool read_gguf_config(const zi_gguf *gguf, zi_qwen_config *c, zi_error *e
     return true;
 }
 
+/* Fills in config->text from tensor shapes and GGUF metadata (gguf NULL: shapes alone), the rest
+ * with the values of Z-Image-Turbo's. Fails if a tensor is missing or heads do not divide the
+ * widths. */
 static bool infer_text_encoder(const zi_source *source, const zi_gguf *gguf, zi_config *config,
                                zi_error *error)
 {
@@ -126,6 +138,8 @@ static bool infer_text_encoder(const zi_source *source, const zi_gguf *gguf, zi_
     return !gguf || read_gguf_config(gguf, c, error);
 }
 
+/* Fills in config->vae from the shapes of the decoder's tensors, the rest with Z-Image-Turbo's
+ * values. Fails unless the decoder has 4 blocks of at least 2 resnets. */
 static bool infer_vae(const zi_source *source, zi_config *config, zi_error *error)
 {
     zi_vae_config *c = &config->vae;

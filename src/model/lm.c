@@ -9,8 +9,10 @@
 
 /* ---- loading ---- */
 
-/* Binds the network's weights, and fails if the tokenizer, which is loaded, has more tokens than
- * the network. Takes the checkpoint's reference, also on failure. */
+/* Opens and binds the network's weights as lm->qwen: the embedding is the head if the config says
+ * so, or if the files have no head and the config does not say that it is separate. Fails if the
+ * tokenizer, which is loaded, has more tokens than the network. Takes the checkpoint's reference,
+ * also on failure. */
 static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi_lm *lm,
                        zi_error *error)
 {
@@ -26,7 +28,8 @@ static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi
                         zi_tokenizer_vocab_size(lm->tokenizer), config->qwen.vocab);
 }
 
-/* Adds the usual end-of-sequence tokens, in case the files do not name them. */
+/* Adds to lm's stop tokens the usual end-of-sequence tokens that its tokenizer has, in case the
+ * files do not name them. False: memory is short. */
 static bool add_known_stops(zi_lm *lm, zi_error *error)
 {
     static const char *const names[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",
@@ -37,9 +40,11 @@ static bool add_known_stops(zi_lm *lm, zi_error *error)
     return true;
 }
 
-/* Reads config, tokenizer, stop tokens and chat template from GGUF metadata. */
-static bool read_gguf_file(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_lm *lm,
-                           zi_error *error)
+/* Reads the network's config into *config, and tokenizer, bos, stop tokens and chat template into
+ * lm, from GGUF metadata. Fails without a tokenizer and for scaled rope; lm then keeps what was
+ * read. */
+static bool read_gguf_metadata(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_lm *lm,
+                               zi_error *error)
 {
     const zi_gguf *gguf = checkpoint->gguf;
     const zi_tensor *embed = zi_checkpoint_find(checkpoint, "token_embd.weight");
@@ -59,17 +64,18 @@ static bool read_gguf_file(const zi_checkpoint *checkpoint, zi_lm_config *config
     return zi_lm_add_stop(lm, usage->eos, error) && add_known_stops(lm, error);
 }
 
-/* Loads a GGUF file. Takes the checkpoint's reference, also on failure. */
+/* Loads a GGUF language model into lm. Takes the checkpoint's reference, also on failure. */
 static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
 {
     zi_lm_config config;
-    if (read_gguf_file(checkpoint, &config, lm, error))
+    if (read_gguf_metadata(checkpoint, &config, lm, error))
         return bind_model(checkpoint, &config, lm, error);
     zi_checkpoint_release(checkpoint);
     return false;
 }
 
-/* Loads a folder of transformers or MLX. */
+/* Loads a folder of transformers or MLX, with its config.json at config_path, into lm: config,
+ * tokenizer, stop tokens, chat template, and weights named model.safetensors or their shards. */
 static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, zi_error *error)
 {
     zi_checkpoint opened, *checkpoint;
@@ -82,8 +88,8 @@ static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, 
            bind_model(checkpoint, &config, lm, error) && add_known_stops(lm, error);
 }
 
-/* Loads the text encoder of an image model: Qwen3, whose head is tied to the embedding. shared: the
- * open checkpoint when the model is a single file, else NULL. */
+/* Loads the text encoder of an image model into lm: Qwen3, whose head is tied to the embedding.
+ * shared: the open checkpoint, borrowed, when the model is a single file, else NULL. */
 static bool load_text_encoder(const zi_model_options *options, zi_checkpoint *shared, zi_lm *lm,
                               zi_error *error)
 {
@@ -100,7 +106,8 @@ static bool load_text_encoder(const zi_model_options *options, zi_checkpoint *sh
     return ok;
 }
 
-/* Path of the folder's first GGUF file, in new memory, or NULL. *count: how many there are. */
+/* Path of a file *.gguf in the folder, in new memory; NULL: none, or memory is short. *count: how
+ * many there are, 0 if the folder cannot be read. */
 static char *find_gguf_file(const char *folder, int *count)
 {
     char *found = NULL;
@@ -116,7 +123,8 @@ static char *find_gguf_file(const char *folder, int *count)
     return found;
 }
 
-/* Loads a single file: a GGUF language model, or an image model. */
+/* Loads the single file options->path into lm: a GGUF language model, or else an image model's text
+ * encoder. Fails with ZI_ERROR_UNSUPPORTED for a safetensors file of another model. */
 static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
     zi_checkpoint opened, *checkpoint;
@@ -135,7 +143,8 @@ static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *erro
     return ok;
 }
 
-/* Whether a config.json is a language model's (has model_type), not that of an image model. */
+/* Whether the file is a language model's config.json (has model_type), not that of an image model.
+ * False if it is missing or cannot be read. */
 static bool is_lm_config(const char *path)
 {
     cJSON *json = NULL;
@@ -145,6 +154,9 @@ static bool is_lm_config(const char *path)
     return is;
 }
 
+/* Loads the file or folder options->path into lm. Of a folder, the first of these that applies: a
+ * language model's config.json, a single GGUF file (all other options are then ignored), an image
+ * model. Fails for a folder of several GGUF files. On failure the caller frees lm. */
 static bool load_path(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
     const char *path = options->path;

@@ -18,11 +18,14 @@ typedef struct {
 
 /* Loads options->path: a GGUF file, a folder with one GGUF file, a Hugging Face or MLX folder
  * (config.json, weights, tokenizer), or an image model, whose text encoder becomes the language
- * model (only then the other options are used). Architectures: Qwen2, Qwen3 and Llama. backend: as
- * in zi_assembly_open. The caller calls zi_lm_free. */
+ * model (only then, and not for a GGUF file in a folder, the other options are used).
+ * Architectures: Qwen2, Qwen3 and Llama. backend: borrowed, as in zi_assembly_open. The caller
+ * calls zi_lm_free; after a failure *out is unchanged and nothing is to be freed. */
 bool zi_lm_load(const zi_model_options *options, zi_backend *backend, zi_lm *out,
                 zi_error *error) ZI_CHECKED;
 
+/* Frees the network, the tokenizer and all else but the backend, and zeroes *lm. A zeroed struct is
+ * allowed. */
 void zi_lm_free(zi_lm *lm);
 
 #endif

@@ -19,6 +19,8 @@ static const struct architecture {
 };
 enum { ARCHITECTURES = sizeof architectures / sizeof *architectures };
 
+/* The architecture of this name, of `size` bytes without closing NUL; NULL: it is not supported,
+ * and the error is set. */
 static const struct architecture *find_architecture(const char *path, const char *name, size_t size,
                                                     zi_error *error)
 {
@@ -32,7 +34,8 @@ static const struct architecture *find_architecture(const char *path, const char
     return NULL;
 }
 
-static void set_architecture(const struct architecture *architecture, zi_qwen_config *c)
+/* Sets qk_norm and biases, and nothing else, to the architecture's. */
+static void set_norms_and_biases(const struct architecture *architecture, zi_qwen_config *c)
 {
     c->qk_norm = architecture->qk_norm;
     c->biases = architecture->biases;
@@ -53,7 +56,7 @@ bool zi_lm_add_stop(zi_lm *lm, int32_t id, zi_error *error)
 /* ---- JSON ---- */
 
 /* Adds the ids in "eos_token_id", a number or a list, to lm's stop tokens; none when it is absent.
- */
+ * Fails for what is no id; those before it stay added. */
 static bool add_eos_tokens(const char *path, const cJSON *json, zi_lm *lm, zi_error *error)
 {
     const cJSON *field = zi_json_find(json, "eos_token_id");
@@ -67,7 +70,8 @@ static bool add_eos_tokens(const char *path, const cJSON *json, zi_lm *lm, zi_er
     return true;
 }
 
-/* Fails for scaled rope (for long contexts), which is not implemented. */
+/* Fails with ZI_ERROR_UNSUPPORTED if the config asks for scaled rope (for long contexts): a type
+ * other than "default". */
 static bool check_rope_scaling(const char *path, const cJSON *json, zi_error *error)
 {
     static const char *const fields[] = {"rope_scaling", "rope_parameters"};
@@ -83,7 +87,8 @@ static bool check_rope_scaling(const char *path, const cJSON *json, zi_error *er
     return true;
 }
 
-/* Fails for features that are not implemented: MLP biases, sliding windows, other activations. */
+/* Fails for features that are not implemented: MLP biases, sliding windows, activations other than
+ * silu, scaled rope. */
 static bool check_unsupported_fields(const char *path, const cJSON *json, zi_error *error)
 {
     static const char *const off[] = {"mlp_bias", "use_sliding_window"};
@@ -102,6 +107,9 @@ static bool check_unsupported_fields(const char *path, const cJSON *json, zi_err
     return check_rope_scaling(path, json, error);
 }
 
+/* Reads a parsed config.json into *out, which is zeroed before, and adds its end-of-sequence tokens
+ * to lm. interleaved stays false, as it is for GGUF only. rope_theta defaults to the
+ * architecture's. */
 static bool read_lm_config(const char *path, const cJSON *json, zi_lm *lm, zi_lm_config *out,
                            zi_error *error)
 {
@@ -114,7 +122,7 @@ static bool read_lm_config(const char *path, const cJSON *json, zi_lm *lm, zi_lm
         !zi_json_bool_or(path, json, "tie_word_embeddings", false, &out->tied, error) ||
         !add_eos_tokens(path, json, lm, error))
         return false;
-    set_architecture(architecture, &out->qwen);
+    set_norms_and_biases(architecture, &out->qwen);
     out->untied = zi_json_find(json, "tie_word_embeddings") && !out->tied;
     const cJSON *rope = zi_json_find(json, "rope_parameters"); /* of newer transformers */
     double theta = architecture->theta;
@@ -138,7 +146,8 @@ bool zi_lm_read_json_config(const char *path, zi_lm *lm, zi_lm_config *out, zi_e
     return ok;
 }
 
-/* Reads "chat_template", a string or a list of named templates, of which "default" is taken. */
+/* Copies "chat_template", a string or a list of named templates, of which "default" is taken, to
+ * lm->chat_template. True and lm unchanged if there is none, or lm has a template already. */
 static bool read_chat_template(const cJSON *json, zi_lm *lm, zi_error *error)
 {
     const cJSON *field = zi_json_find(json, "chat_template");
@@ -157,6 +166,7 @@ static bool read_chat_template(const cJSON *json, zi_lm *lm, zi_error *error)
     return lm->chat_template || zi_error_no_memory(error, strlen(field->valuestring));
 }
 
+/* Adds the end-of-sequence tokens in the file, a generation_config.json, to lm's stop tokens. */
 static bool read_generation_config(const char *path, zi_lm *lm, zi_error *error)
 {
     cJSON *json = NULL;
@@ -165,6 +175,8 @@ static bool read_generation_config(const char *path, zi_lm *lm, zi_error *error)
     return ok;
 }
 
+/* Reads the chat template (unless lm has one) from the file, a tokenizer_config.json, and, only if
+ * add_bos_token is true, sets lm->bos to the id of bos_token, -1 if that is no added token. */
 static bool read_tokenizer_config(const char *path, zi_lm *lm, zi_error *error)
 {
     cJSON *json = NULL;
@@ -179,6 +191,8 @@ static bool read_tokenizer_config(const char *path, zi_lm *lm, zi_error *error)
     return ok;
 }
 
+/* Replaces lm->chat_template, which is freed, by the text of the file; it is NULL after a failure.
+ */
 static bool read_chat_template_file(const char *path, zi_lm *lm, zi_error *error)
 {
     size_t size;
@@ -208,7 +222,7 @@ bool zi_lm_read_folder(const char *folder, zi_lm *lm, zi_error *error)
 /* ---- GGUF ---- */
 
 /* Reads the integer ARCHITECTURE.NAME in 1..max. fallback is taken when it is absent; 0: required.
- */
+ * *out is unchanged after a failure. */
 static bool read_gguf_int(const zi_gguf *gguf, const char *architecture, const char *name, int max,
                           int fallback, int *out, zi_error *error)
 {
@@ -222,6 +236,8 @@ static bool read_gguf_int(const zi_gguf *gguf, const char *architecture, const c
     return true;
 }
 
+/* Reads the number ARCHITECTURE.NAME, which must be above 0 and below 1e12. fallback is taken when
+ * it is absent; 0: required. *out may have changed after a failure. */
 static bool read_gguf_double(const zi_gguf *gguf, const char *architecture, const char *name,
                              double fallback, double *out, zi_error *error)
 {
@@ -235,6 +251,7 @@ static bool read_gguf_double(const zi_gguf *gguf, const char *architecture, cons
                            "key %s is %g, which is out of range", key, *out);
 }
 
+/* Fails with ZI_ERROR_UNSUPPORTED if ARCHITECTURE.rope.scaling.type is there and not "none". */
 static bool check_gguf_rope_scaling(const zi_gguf *gguf, const char *architecture, zi_error *error)
 {
     char key[100];
@@ -276,6 +293,6 @@ bool zi_lm_read_gguf_config(const zi_gguf *gguf, int vocab, zi_lm_config *out, z
     if (!zi_gguf_find(gguf, key)) c->head_dim = c->hidden / c->heads;
     c->eps = (float)eps;
     c->interleaved = architecture->interleaved;
-    set_architecture(architecture, c);
+    set_norms_and_biases(architecture, c);
     return zi_config_check_qwen(gguf->path, c, error);
 }

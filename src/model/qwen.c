@@ -11,6 +11,7 @@ static const zi_view none; /* passed for optional arguments */
 
 enum { HIDDEN, FFN, HEAD, Q, KV, VOCAB, SIZES };
 
+/* Fills in the dimensions to which the tables of slots refer by index. */
 static void module_sizes(const zi_qwen_config *c, size_t sizes[SIZES])
 {
     sizes[HIDDEN] = (size_t)c->hidden;
@@ -50,6 +51,8 @@ static const zi_slot norm_slots[] = {
 static const zi_slot head_slots[] = {
     {"lm_head.weight", ZI_SLOT_MATRIX, VOCAB, HIDDEN, offsetof(zi_qwen, head)}, {0}};
 
+/* Binds the weights of layer i, from 0, with q and k norms and biases if the config has them. A
+ * failure sets w->failed. */
 static void bind_layer(zi_weights *w, const zi_qwen_config *c, const size_t sizes[SIZES], size_t i,
                        zi_qwen_layer *layer)
 {
@@ -60,7 +63,8 @@ static void bind_layer(zi_weights *w, const zi_qwen_config *c, const size_t size
     if (c->biases) zi_weights_bind(w, prefix, bias_slots, sizes, layer);
 }
 
-/* Binds final norm and head. */
+/* Binds final norm and head. tied: the embedding is the head, and a stored one is ignored. A
+ * failure sets qwen->weights.failed. */
 static void bind_head(zi_qwen *qwen, bool tied)
 {
     zi_weights *w = &qwen->weights;
@@ -75,8 +79,8 @@ static void bind_head(zi_qwen *qwen, bool tied)
     }
 }
 
-/* Binds the embedding and the first `layers` layers. Takes ownership of *weights in any case. Call
- * zi_qwen_free(out) after false, too. */
+/* Makes *out of the config, the embedding and the first `layers` layers. Takes ownership of
+ * *weights in any case. Call zi_qwen_free(out) after false, too. */
 static bool bind_layers(zi_weights *weights, const zi_qwen_config *config, size_t layers,
                         zi_qwen *out, zi_error *error)
 {
@@ -138,11 +142,13 @@ typedef struct {
     zi_view cosines, sines; /* [n, head_dim / 2] */
 } workspace;
 
+/* Elements of one token's keys in a layer, and of its values. */
 static size_t kv_width(const zi_qwen_config *c)
 {
     return (size_t)c->kv_heads * (size_t)c->head_dim;
 }
 
+/* Takes the activations of n tokens from the arena, not cleared. The caller resets the arena. */
 static workspace reserve_workspace(zi_arena *arena, const zi_qwen_config *c, size_t n)
 {
     size_t dim = (size_t)c->head_dim, q = (size_t)c->heads * dim;
@@ -172,8 +178,8 @@ void zi_qwen_reserve(const zi_qwen *qwen, size_t n, zi_arena *arena)
     zi_arena_reset(arena, mark);
 }
 
-/* Fills ws->cosines and ws->sines with the angles position * theta^(-2i/dim) for positions from
- * `past` on, in f32 as transformers computes them. */
+/* Fills all rows of ws->cosines and ws->sines, one for each token, with the angles position *
+ * theta^(-2i/dim) for positions from `past` on, in f32 as transformers computes them. */
 static void fill_rope_tables(zi_exec *exec, const zi_qwen_config *c, size_t past,
                              const workspace *ws)
 {
@@ -193,7 +199,7 @@ static void fill_rope_tables(zi_exec *exec, const zi_qwen_config *c, size_t past
     }
 }
 
-/* RMS norm of every head of x [n, heads * dim], in place. */
+/* RMS norm, with weight [dim], of every head of x [n, heads * dim], in place. */
 static void norm_heads(zi_exec *exec, const zi_qwen_config *c, zi_view x, const zi_weight *weight)
 {
     size_t dim = (size_t)c->head_dim;
@@ -201,8 +207,9 @@ static void norm_heads(zi_exec *exec, const zi_qwen_config *c, zi_view x, const 
     zi_rms_norm(exec, heads, weight, c->eps, none, heads);
 }
 
-/* Causal self-attention of ws->h [n, hidden] (already normed) -> ws->attention [n, heads *
- * head_dim]. Appends the keys and values to kv. */
+/* Causal self-attention of ws->h [n, hidden] (already normed) to the past and new tokens ->
+ * ws->attention [n, heads * head_dim], without output projection. Writes the new keys and values to
+ * the rows of kv from kv->past on; overwrites ws->q. */
 static void self_attention(const zi_run *run, const zi_qwen_config *c, const zi_qwen_layer *layer,
                            const workspace *ws, const kv_view *kv)
 {
@@ -229,7 +236,8 @@ static void self_attention(const zi_run *run, const zi_qwen_config *c, const zi_
                                             .causal = true});
 }
 
-/* One transformer layer; x [n, hidden] is updated in place. */
+/* One transformer layer with both residuals; x [n, hidden] is updated in place. Writes the new rows
+ * of kv; ws is scratch, of which cosines and sines are set. */
 static void layer_forward(const zi_run *run, const zi_qwen_config *c, const zi_qwen_layer *layer,
                           const workspace *ws, const kv_view *kv, zi_view x)
 {
@@ -248,6 +256,7 @@ static void layer_forward(const zi_run *run, const zi_qwen_config *c, const zi_q
     zi_add(exec, x, ws->h);
 }
 
+/* Fails with ZI_ERROR_BAD_FORMAT unless all ids [n] are in 0..vocab - 1. */
 static bool check_ids(const zi_qwen *qwen, const int32_t *ids, size_t n, zi_error *error)
 {
     for (size_t i = 0; i < n; i++)
@@ -301,7 +310,8 @@ void zi_qwen_cache_reserve(const zi_qwen *qwen, size_t capacity, size_t n, zi_ar
     zi_arena_reset(arena, mark);
 }
 
-/* The cache of layer i, extended by room for n more tokens. */
+/* A view of the cached keys and values of layer i, from 0, extended by rows for n more tokens.
+ * Copies nothing. */
 static kv_view cached_kv(const zi_qwen_cache *cache, size_t i, size_t n)
 {
     size_t first = i * cache->capacity, rows = cache->count + n;
@@ -309,7 +319,9 @@ static kv_view cached_kv(const zi_qwen_cache *cache, size_t i, size_t n)
                      cache->count};
 }
 
-/* Runs up to BATCH tokens. logits may be `none`. */
+/* Runs up to BATCH tokens and adds them to the cache, whose count then rises by n. Sets logits [1,
+ * vocab] after the last one, unless it is `none`. The caller resets the arena, also after a
+ * failure. */
 static bool forward_batch(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache,
                           const int32_t *ids, size_t n, zi_view logits, zi_error *error)
 {

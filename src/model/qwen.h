@@ -25,23 +25,29 @@ typedef struct {
     const zi_weight *head;  /* of a language model: [vocab, hidden], its own or embed */
 } zi_qwen;
 
-/* Binds open weights for the text encoder. Takes ownership of *weights, also on failure. */
+/* Binds open weights for the text encoder: the embedding and all layers but the last, which is
+ * ignored, like the final norm. Takes ownership of *weights, also on failure. The caller calls
+ * zi_qwen_free. Fails for a missing, misshapen or superfluous tensor; *out is then unchanged. */
 bool zi_qwen_bind(zi_weights *weights, const zi_qwen_config *config, zi_qwen *out,
                   zi_error *error) ZI_CHECKED;
 
 /* Binds open weights for a language model: all layers, final norm and head. tied: the embedding is
- * used as head, and a stored head is ignored. Takes ownership of *weights, also on failure. */
+ * used as head, and a stored head is ignored. Takes ownership of *weights, also on failure. The
+ * caller calls zi_qwen_free. Fails as zi_qwen_bind does. */
 bool zi_qwen_bind_language(zi_weights *weights, const zi_qwen_config *config, bool tied,
                            zi_qwen *out, zi_error *error) ZI_CHECKED;
 
+/* Closes the weights, frees the layers and zeroes *qwen. A zeroed struct is allowed. */
 void zi_qwen_free(zi_qwen *qwen);
 
-/* Reserves, in a measuring arena, the temporary memory that encoding n tokens needs. */
+/* Raises the peak of a measuring arena by the temporary memory that zi_qwen_encode needs for n
+ * tokens; nothing stays taken. */
 void zi_qwen_reserve(const zi_qwen *qwen, size_t n, zi_arena *arena);
 
 /* ids [n] -> out [n, hidden], the hidden states after layer layers-1 (1-based), transformers'
- * hidden_states[-2]. Every id must be below the vocabulary's size.
- * Taps: embed, layers.I. */
+ * hidden_states[-2]. Submits every layer, but does not wait for the last ones. Fails for an id
+ * outside the vocabulary (before it computes), values that are not finite, or cancellation (see
+ * zi_run_progress); out is then undefined. Taps: embed, "text encoder layers.I". */
 bool zi_qwen_encode(const zi_run *run, const zi_qwen *qwen, const int32_t *ids, size_t n,
                     zi_view out, zi_error *error) ZI_CHECKED;
 
@@ -53,13 +59,17 @@ typedef struct {
     size_t capacity, count; /* in tokens */
 } zi_qwen_cache;
 
-/* Takes an empty cache for `capacity` tokens from the arena (which may be measuring), and reserves
- * the temporary memory of zi_qwen_forward for up to n tokens. */
+/* Takes an empty cache for `capacity` tokens from the arena (which may be measuring), and raises
+ * the arena's peak by the temporary memory that zi_qwen_forward needs for up to n tokens at once.
+ */
 void zi_qwen_cache_reserve(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
                            zi_qwen_cache *out);
 
-/* Runs n more tokens, for which the cache must have room, and sets logits [1, vocab] of the token
- * that follows the last one. */
+/* Runs n more tokens, for which the cache must have room: appends their keys and values to the
+ * cache, raises its count by n, and sets logits [1, vocab] of the token that follows the last one
+ * (a view without buffer: they are not computed). Does not wait for the result. Fails as
+ * zi_qwen_encode does; the count then includes the tokens of finished batches of 512. Taps:
+ * "language model layers.I", "language model logits". */
 bool zi_qwen_forward(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache,
                      const int32_t *ids, size_t n, zi_view logits, zi_error *error) ZI_CHECKED;
 

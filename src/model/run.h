@@ -19,17 +19,23 @@ typedef struct {
     void *tap_user;
 } zi_run;
 
-/* To be called after a layer: checks that its output x is finite, submits the recorded operations
- * and reports progress. name: printf-like, the layer named in errors. */
+/* To be called after a layer: has its output x checked for values that are not finite, submits the
+ * recorded operations and reports the finished fraction (0..1) of the stage. name: printf-like, the
+ * layer named in errors. Fails as zi_run_progress does; a value that is not finite may be reported
+ * by a later call only. */
 bool zi_run_finish_layer(const zi_run *run, double fraction, zi_view x, zi_error *error,
                          const char *name, ...) ZI_CHECKED ZI_PRINTF(5, 6);
 
-/* Submits the recorded operations and reports progress. Fails with ZI_ERROR_CANCELLED when
- * layer_done returns false. */
+/* Submits the recorded operations and calls run->layer_done, if set, with the finished fraction
+ * (0..1). Fails if earlier operations went wrong, or with ZI_ERROR_CANCELLED when layer_done
+ * returns false. */
 bool zi_run_progress(const zi_run *run, double fraction, zi_error *error) ZI_CHECKED;
 
-/* Passes data to the tap, if one is set; a feature map has one row per pixel. name: printf-like. */
+/* Waits for data and passes it to run->tap, row by row as it is; does nothing if no tap is set, or
+ * if reading fails. name: printf-like. */
 void zi_run_tap(const zi_run *run, zi_view data, const char *name, ...) ZI_PRINTF(3, 4);
+
+/* zi_run_tap for a feature map, passed as one row of channels per pixel. name is no format. */
 void zi_run_tap_map(const zi_run *run, const zi_feature_map *map, const char *name);
 
 #endif

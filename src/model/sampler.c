@@ -1,5 +1,6 @@
 #include "model/sampler.h"
 
+/* shift * sigma / (1 + (shift - 1) * sigma), in f32; 0 and 1 stay as they are. */
 static float shift_sigma(float sigma, double shift)
 {
     return (float)shift * sigma / (1.0f + ((float)shift - 1.0f) * sigma);

@@ -35,7 +35,9 @@ struct zi_tokenizer {
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"    \
     "\\x{205f}\\x{3000}"
 
-/* Translates one escape \c; false: Oniguruma and PCRE2 interpret it differently. */
+/* Appends the PCRE2 form of the escape \c to text. in_class: it stands within [ ]. False: not
+ * supported, as Oniguruma and PCRE2 may interpret it differently, or c is NUL; text is unchanged.
+ */
 static bool translate_escape(char c, bool in_class, zi_text *text)
 {
     bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z', digit = c >= '0' && c <= '9';
@@ -50,7 +52,8 @@ static bool translate_escape(char c, bool in_class, zi_text *text)
     return true;
 }
 
-/* Translates the pattern to PCRE2's syntax, into new memory. */
+/* Sets *out to the splitting pattern of the files in PCRE2's syntax, in new memory. Fails with
+ * ZI_ERROR_UNSUPPORTED for an escape that is not supported or a pattern that is too long. */
 static bool translate_pattern(const zi_tokenizer_files *files, char **out, zi_error *error)
 {
     zi_text text;
@@ -76,6 +79,8 @@ static bool translate_pattern(const zi_tokenizer_files *files, char **out, zi_er
                                 strlen(files->pattern));
 }
 
+/* Compiles the splitting pattern of t->files into t->word, with JIT where there is one. Fails if it
+ * is not supported, invalid, or matches the empty text; the caller frees t->word then, too. */
 static bool compile_pattern(zi_tokenizer *t, zi_error *error)
 {
     char *pattern = NULL; /* GCC 13 does not see that translate sets it */
@@ -102,12 +107,14 @@ static bool compile_pattern(zi_tokenizer *t, zi_error *error)
     return true;
 }
 
+/* The token of the i-th id in t->files.added. */
 static const zi_bpe_token *added_token(const zi_tokenizer *t, size_t i)
 {
     return &t->files.bpe.tokens[t->files.added[i]];
 }
 
-/* Sorts added tokens longest first, so that the longest match is found first. */
+/* Sorts added tokens longest first, so that the longest match is found first, and sets
+ * t->added_starts. */
 static void sort_added(zi_tokenizer *t)
 {
     int32_t *added = t->files.added;
@@ -122,8 +129,9 @@ static void sort_added(zi_tokenizer *t)
         t->added_starts[(unsigned char)t->files.bpe.texts.data[added_token(t, i)->at]] = true;
 }
 
-/* Creates a tokenizer from *files. Takes ownership of them, also on failure. */
-static bool create_tokenizer(zi_tokenizer_files *files, zi_tokenizer **out, zi_error *error)
+/* Creates a tokenizer from *files. Takes ownership of what they hold, also on failure, and then
+ * leaves *out unchanged. */
+static bool make_tokenizer(zi_tokenizer_files *files, zi_tokenizer **out, zi_error *error)
 {
     zi_tokenizer *t = calloc(1, sizeof *t);
     if (!t) {
@@ -143,13 +151,13 @@ static bool create_tokenizer(zi_tokenizer_files *files, zi_tokenizer **out, zi_e
 bool zi_tokenizer_load(const char *dir, zi_tokenizer **out, zi_error *error)
 {
     zi_tokenizer_files files;
-    return zi_tokenizer_read(dir, &files, error) && create_tokenizer(&files, out, error);
+    return zi_tokenizer_read(dir, &files, error) && make_tokenizer(&files, out, error);
 }
 
 bool zi_tokenizer_load_gguf(const zi_gguf *gguf, zi_tokenizer **out, zi_error *error)
 {
     zi_tokenizer_files files;
-    return zi_tokenizer_read_gguf(gguf, &files, error) && create_tokenizer(&files, out, error);
+    return zi_tokenizer_read_gguf(gguf, &files, error) && make_tokenizer(&files, out, error);
 }
 
 void zi_tokenizer_free(zi_tokenizer *t)
@@ -181,7 +189,7 @@ bool zi_tokenizer_bytes(const zi_tokenizer *t, int32_t id, const char **bytes, s
     return true;
 }
 
-/* Id of the longest added token that the text begins with; -1: none. */
+/* Id of the longest added token that the text, of 1 byte or more, begins with; -1: none. */
 static int32_t match_added_token(const zi_tokenizer *t, const char *text, size_t size)
 {
     if (!t->added_starts[(unsigned char)text[0]]) return -1;
@@ -212,6 +220,8 @@ typedef struct {
     bool literal; /* added tokens are text */
 } encoder;
 
+/* Fails with ZI_ERROR_INVALID_ARGUMENT if the text, valid UTF-8, has more than MAX_MARKS combining
+ * marks in a row. */
 static bool check_combining_marks(const char *text, size_t size, zi_error *error)
 {
     int run = 0;
@@ -231,6 +241,8 @@ static bool check_combining_marks(const char *text, size_t size, zi_error *error
     return true;
 }
 
+/* Sets *out [*out_size] to valid UTF-8 text in Unicode's NFC, in new memory that the caller frees.
+ * Fails for too many combining marks in a row, or when memory is short. */
 static bool to_nfc(const char *text, size_t size, char **out, size_t *out_size, zi_error *error)
 {
     if (!check_combining_marks(text, size, error)) return false;
@@ -245,8 +257,9 @@ static bool to_nfc(const char *text, size_t size, char **out, size_t *out_size, 
     return true;
 }
 
-/* Encodes normalized text without added tokens. Text between the pattern's matches is encoded as
- * words, too. */
+/* Splits normalized text without added tokens by the pattern and appends the ids of the words to
+ * e->ids. Text between the pattern's matches is encoded as words, too. Fails if matching takes too
+ * many steps, or memory is short; a part of the ids may have been appended. */
 static bool encode_words(encoder *e, const char *text, size_t size, zi_error *error)
 {
     const zi_tokenizer *t = e->tokenizer;
@@ -270,7 +283,8 @@ static bool encode_words(encoder *e, const char *text, size_t size, zi_error *er
     return true;
 }
 
-/* Normalizes and encodes text without added tokens. */
+/* Brings text without added tokens to NFC, if the tokenizer does that, and appends its ids to
+ * e->ids; none for an empty text. */
 static bool encode_text(encoder *e, const char *text, size_t size, zi_error *error)
 {
     if (!size) return true;
@@ -283,6 +297,8 @@ static bool encode_text(encoder *e, const char *text, size_t size, zi_error *err
     return ok;
 }
 
+/* Appends the ids of text to e->ids: added tokens that stand in it (not if e->literal), and the
+ * text between them as words. */
 static bool encode_with_added(encoder *e, const char *text, size_t size, zi_error *error)
 {
     size_t begin = 0; /* start of the text behind the last added token */
@@ -300,8 +316,11 @@ static bool encode_with_added(encoder *e, const char *text, size_t size, zi_erro
     return encode_text(e, text + begin, size - begin, error);
 }
 
-static bool encode(const zi_tokenizer *t, const char *text, size_t size, bool literal,
-                   int32_t **ids, size_t *count, zi_error *error)
+/* Encodes text into *ids [*count], new memory that is never NULL. literal: names of added tokens
+ * are plain text. Fails for text that is too long or not UTF-8, and as encode_words does; *ids and
+ * *count are then unchanged. */
+static bool encode_to_new_ids(const zi_tokenizer *t, const char *text, size_t size, bool literal,
+                              int32_t **ids, size_t *count, zi_error *error)
 {
     if (size > MAX_TEXT)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text",
@@ -337,13 +356,13 @@ out:
 bool zi_tokenizer_encode(const zi_tokenizer *t, const char *text, size_t size, int32_t **ids,
                          size_t *count, zi_error *error)
 {
-    return encode(t, text, size, false, ids, count, error);
+    return encode_to_new_ids(t, text, size, false, ids, count, error);
 }
 
 bool zi_tokenizer_encode_plain(const zi_tokenizer *t, const char *text, size_t size, int32_t **ids,
                                size_t *count, zi_error *error)
 {
-    return encode(t, text, size, true, ids, count, error);
+    return encode_to_new_ids(t, text, size, true, ids, count, error);
 }
 
 bool zi_tokenizer_encode_chat(const zi_tokenizer *t, const char *prompt, size_t max_ids,

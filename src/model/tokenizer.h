@@ -9,14 +9,18 @@
 /* Immutable after loading, so several threads may use it at the same time. */
 typedef struct zi_tokenizer zi_tokenizer;
 
-/* Loads a folder with tokenizer.json, or with vocab.json, merges.txt and tokenizer_config.json.
- * Fails with ZI_ERROR_UNSUPPORTED when these files request a feature that is not implemented. */
+/* Loads a folder with tokenizer.json, or else with vocab.json, merges.txt and
+ * tokenizer_config.json. Fails with ZI_ERROR_UNSUPPORTED when these files request a feature that is
+ * not implemented, with ZI_ERROR_NOT_FOUND without them. The caller calls zi_tokenizer_free; *out
+ * is unchanged after a failure. */
 bool zi_tokenizer_load(const char *dir, zi_tokenizer **out, zi_error *error) ZI_CHECKED;
 
-/* Loads a tokenizer from GGUF metadata. Supported are byte-level BPE (tokenizer.ggml.model "gpt2")
- * with the pre-tokenizers qwen2, llama-bpe and smollm. */
+/* Loads a tokenizer from GGUF metadata, of which it keeps copies. Supported are byte-level BPE
+ * (tokenizer.ggml.model "gpt2") with the pre-tokenizers qwen2, llama-bpe and smollm; others are
+ * ZI_ERROR_UNSUPPORTED. The caller calls zi_tokenizer_free; *out is unchanged after a failure. */
 bool zi_tokenizer_load_gguf(const zi_gguf *gguf, zi_tokenizer **out, zi_error *error) ZI_CHECKED;
 
+/* Frees a tokenizer. NULL is allowed. */
 void zi_tokenizer_free(zi_tokenizer *tokenizer);
 
 /* Special tokens and chat template of a GGUF file; all unset for a folder. */
@@ -26,10 +30,13 @@ typedef struct {
     const char *chat_template; /* in Jinja; NULL: none */
 } zi_tokenizer_usage;
 
+/* Owned by the tokenizer; never NULL. */
 const zi_tokenizer_usage *zi_tokenizer_get_usage(const zi_tokenizer *tokenizer);
 
-/* Encodes UTF-8 text without adding special tokens. The caller frees *ids [*count] with free(); it
- * is never NULL. NUL bytes are part of the text. */
+/* Encodes UTF-8 text without adding special tokens; names of added tokens in it become these
+ * tokens. NUL bytes are part of the text. The caller frees *ids [*count] with free(); it is not
+ * NULL, even for an empty text. Fails with ZI_ERROR_INVALID_ARGUMENT for text that is not UTF-8,
+ * over 64 MiB, or has more than 256 combining marks in a row (where text is brought to NFC). */
 bool zi_tokenizer_encode(const zi_tokenizer *tokenizer, const char *text, size_t size,
                          int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
 
@@ -38,19 +45,20 @@ bool zi_tokenizer_encode_plain(const zi_tokenizer *tokenizer, const char *text, 
                                int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
 
 /* Encodes a prompt in Qwen3's chat format with thinking enabled: the user's turn and the start of
- * the assistant's. The result is truncated to max_ids ids (1 or more), so a long prompt loses the
- * assistant's start. */
+ * the assistant's. Names of added tokens in the prompt become these tokens. The result is truncated
+ * to max_ids ids (1 or more), so a long prompt loses the assistant's start. Fails if the tokenizer
+ * has no <|im_start|> or <|im_end|>, else as zi_tokenizer_encode does. The caller frees *ids. */
 bool zi_tokenizer_encode_chat(const zi_tokenizer *tokenizer, const char *prompt, size_t max_ids,
                               int32_t **ids, size_t *count, zi_error *error) ZI_CHECKED;
 
-/* One more than the largest id. */
+/* One more than the largest id, those of added tokens included; ids below it may be unused. */
 int32_t zi_tokenizer_vocab_size(const zi_tokenizer *tokenizer);
 
 /* The id of an added token such as "<|im_end|>"; -1 when there is none of this name. */
 int32_t zi_tokenizer_added_token(const zi_tokenizer *tokenizer, const char *name);
 
-/* The bytes of a token, owned by the tokenizer; false: no such id. They may be only a part of a
- * UTF-8 sequence. */
+/* Sets *bytes [*size] to the bytes of a token, owned by the tokenizer and without closing NUL;
+ * false: no token has this id, nothing is set. They may be only a part of a UTF-8 sequence. */
 bool zi_tokenizer_bytes(const zi_tokenizer *tokenizer, int32_t id, const char **bytes,
                         size_t *size);
 

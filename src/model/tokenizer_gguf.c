@@ -30,6 +30,8 @@ static const struct {
 
 enum { PRE_TOKENIZERS = sizeof pre_tokenizers / sizeof *pre_tokenizers };
 
+/* Sets *out to the row of pre_tokenizers that the metadata name. Fails with ZI_ERROR_UNSUPPORTED
+ * for another one, or for a model other than "gpt2"; *out is then undefined. */
 static bool read_pre_tokenizer(const zi_gguf *gguf, size_t *out, zi_error *error)
 {
     zi_gguf_text model, pre;
@@ -48,7 +50,9 @@ static bool read_pre_tokenizer(const zi_gguf *gguf, size_t *out, zi_error *error
                            pre.size < 100 ? (int)pre.size : 100, pre.data);
 }
 
-/* Adds all tokens. Types other than NORMAL are literal text, which merges never produce. */
+/* Adds all tokens to files->bpe, with ids from 0 in their order, and the ids of control and
+ * user-defined ones to files->added, which has room. Types other than NORMAL are literal text,
+ * which merges never produce. Fails for invalid texts and unknown types. */
 static bool add_tokens(const zi_gguf *gguf, const zi_gguf_value *tokens, const zi_gguf_value *types,
                        zi_tokenizer_files *files, zi_error *error)
 {
@@ -72,7 +76,8 @@ static bool add_tokens(const zi_gguf *gguf, const zi_gguf_value *tokens, const z
     return true;
 }
 
-/* Adds all merges, strings "left right". */
+/* Adds all merges, strings "left right", in their order to bpe, which has all tokens. Fails for one
+ * that is no UTF-8 text of two tokens. */
 static bool add_merges(const zi_gguf *gguf, const zi_gguf_value *merges, zi_bpe *bpe,
                        zi_error *error)
 {
@@ -93,6 +98,7 @@ static bool add_merges(const zi_gguf *gguf, const zi_gguf_value *merges, zi_bpe 
     return true;
 }
 
+/* Number of control and user-defined tokens, which become added tokens. */
 static size_t count_added(const zi_gguf_value *types)
 {
     size_t count = 0;
@@ -103,6 +109,8 @@ static size_t count_added(const zi_gguf_value *types)
     return count;
 }
 
+/* Fills in files->bpe, sealed, and files->added from the metadata. pre_tokenizer: its row in the
+ * table. On failure the caller frees *files. */
 static bool read_vocabulary(const zi_gguf *gguf, size_t pre_tokenizer, zi_tokenizer_files *files,
                             zi_error *error)
 {
@@ -125,7 +133,8 @@ static bool read_vocabulary(const zi_gguf *gguf, size_t pre_tokenizer, zi_tokeni
            zi_bpe_seal(bpe, gguf->path, error);
 }
 
-/* Reads an optional token id below `size`; *out is -1 when it is absent. */
+/* Reads an optional token id below `size`; *out is -1 when it is absent, unchanged after a failure.
+ */
 static bool read_token_id(const zi_gguf *gguf, const char *key, int32_t size, int32_t *out,
                           zi_error *error)
 {
@@ -136,6 +145,9 @@ static bool read_token_id(const zi_gguf *gguf, const char *key, int32_t size, in
     return true;
 }
 
+/* Sets files->usage (bos, eos, add_bos, chat template) and files->chat_template, a copy, from
+ * metadata, all of which are optional; files->bpe is read. Fails if texts shall begin with a bos
+ * that is not named. */
 static bool read_usage(const zi_gguf *gguf, zi_tokenizer_files *files, zi_error *error)
 {
     static const char bos_key[] = "tokenizer.ggml.bos_token_id";

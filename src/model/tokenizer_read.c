@@ -14,19 +14,23 @@ const char zi_qwen_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N
                                "N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
                                "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
+/* Sets ZI_ERROR_UNSUPPORTED for a field of the file at path, with a text that names `what` as not
+ * supported. Returns false. */
 static bool fail_unsupported(const char *path, const char *field, const char *what, zi_error *error)
 {
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, field,
                            "%s is not supported; use the tokenizer that came with the model", what);
 }
 
+/* Whether the object's field "type" is this string. False if item is NULL or no object. */
 static bool has_type_name(const cJSON *item, const char *type)
 {
     const cJSON *field = zi_json_find(item, "type");
     return cJSON_IsString(field) && strcmp(field->valuestring, type) == 0;
 }
 
-/* Fails unless all the fields (which would change ids) are absent, null, false, 0 or empty. */
+/* Fails with ZI_ERROR_UNSUPPORTED unless all fields of object in names, which NULL ends, are
+ * absent, null, false, 0 or "". Other values would change ids. */
 static bool check_unset(const char *path, const cJSON *object, const char *const *names,
                         zi_error *error)
 {
@@ -44,6 +48,8 @@ static bool check_unset(const char *path, const cJSON *object, const char *const
 
 /* ---- common to both file formats ---- */
 
+/* Adds the members of the object vocabulary, texts with their ids, as tokens in GPT-2's byte
+ * alphabet. */
 static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabulary, zi_error *error)
 {
     for (const cJSON *item = vocabulary->child; item; item = item->next) {
@@ -58,7 +64,9 @@ static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabular
     return true;
 }
 
-/* Adds one added token, which the vocabulary may contain already under the same id. */
+/* Adds one added token, {"content": ...}, to the vocabulary, which may contain it already under the
+ * same id, makes it literal, and appends its id to files->added, which has room. Fails for a second
+ * one of this text, and for options such as "lstrip". */
 static bool add_added_token(zi_tokenizer_files *files, const char *path, const cJSON *item,
                             int32_t id, zi_error *error)
 {
@@ -91,6 +99,7 @@ bool zi_tokenizer_reserve_added(zi_tokenizer_files *files, const char *path, siz
     return files->added || zi_error_no_memory(error, count * sizeof *files->added);
 }
 
+/* Number of members of an object, or elements of an array. */
 static size_t count_children(const cJSON *parent)
 {
     size_t count = 0;
@@ -112,6 +121,7 @@ bool zi_tokenizer_keep_pattern(zi_tokenizer_files *files, const char *path, cons
 
 /* ---- tokenizer.json ---- */
 
+/* Sets files->nfc: whether the tokenizer has a normalizer. Fails if that is not NFC. */
 static bool read_normalizer(zi_tokenizer_files *files, const char *path, const cJSON *root,
                             zi_error *error)
 {
@@ -122,7 +132,8 @@ static bool read_normalizer(zi_tokenizer_files *files, const char *path, const c
     return true;
 }
 
-/* Reads pre_tokenizer, which must be a Sequence of Split by a Regex and ByteLevel without regex. */
+/* Copies the splitting pattern of pre_tokenizer, which must be a Sequence of Split by a Regex and
+ * ByteLevel without regex, and path to *files. Fails with ZI_ERROR_UNSUPPORTED for others. */
 static bool read_splitter(zi_tokenizer_files *files, const char *path, const cJSON *root,
                           zi_error *error)
 {
@@ -146,7 +157,7 @@ static bool read_splitter(zi_tokenizer_files *files, const char *path, const cJS
            zi_tokenizer_keep_pattern(files, path, regex->valuestring, error);
 }
 
-/* A merge is "left right" or ["left", "right"]. */
+/* Adds a merge, "left right" or ["left", "right"], with the next rank. Fails for another form. */
 static bool add_merge(zi_bpe *bpe, const char *path, const cJSON *item, zi_error *error)
 {
     const cJSON *left = cJSON_GetArrayItem(item, 0), *right = cJSON_GetArrayItem(item, 1);
@@ -164,6 +175,8 @@ static bool add_merge(zi_bpe *bpe, const char *path, const cJSON *item, zi_error
                         "merge %u must be two tokens: \"a b\" or [\"a\", \"b\"]", bpe->merges + 1);
 }
 
+/* Fills in files->bpe, sealed, and files->added from "model", which must be BPE without options
+ * that change ids, and "added_tokens". On failure the caller frees *files. */
 static bool read_bpe_model(zi_tokenizer_files *files, const char *path, const cJSON *root,
                            zi_error *error)
 {
@@ -199,7 +212,9 @@ static bool read_bpe_model(zi_tokenizer_files *files, const char *path, const cJ
     return zi_bpe_seal(&files->bpe, path, error);
 }
 
-/* Reads tokenizer.json. Ignored are "truncation" and "padding" (for batches) and "decoder". */
+/* Reads tokenizer.json into *files, which the caller frees, also after a failure. Fails for a
+ * normalizer, pre_tokenizer, model or post_processor that is not supported. Ignored are
+ * "truncation" and "padding" (for batches) and "decoder". */
 static bool read_tokenizer_json(zi_tokenizer_files *files, const char *path, zi_error *error)
 {
     cJSON *root = NULL;
@@ -220,8 +235,8 @@ out:
 
 /* ---- vocab.json, merges.txt, tokenizer_config.json ---- */
 
-/* Adds the merges of merges.txt, lines "left right"; empty lines and "#version" are skipped. bpe
- * NULL: only sets *count. */
+/* Adds the merges of merges.txt, lines "left right"; empty lines and "#version" are skipped. Sets
+ * *count to their number. bpe NULL: adds none, only counts. path: for errors only. */
 static bool read_merge_lines(const char *path, const char *text, zi_bpe *bpe, size_t *count,
                              zi_error *error)
 {
@@ -245,7 +260,8 @@ static bool read_merge_lines(const char *path, const char *text, zi_bpe *bpe, si
     return true;
 }
 
-/* Adds the tokens of added_tokens_decoder in tokenizer_config.json, whose keys are ids. */
+/* Adds the tokens of added_tokens_decoder in tokenizer_config.json, whose keys are ids, to the
+ * vocabulary and to files->added. */
 static bool add_config_tokens(zi_tokenizer_files *files, const char *path, const cJSON *added,
                               zi_error *error)
 {
@@ -262,6 +278,9 @@ static bool add_config_tokens(zi_tokenizer_files *files, const char *path, const
     return true;
 }
 
+/* Parses a tokenizer_config.json into *config, which the caller deletes, also after a failure, and
+ * sets *added to its added_tokens_decoder. Fails unless it is of a Qwen2Tokenizer and has no
+ * options that change ids. */
 static bool read_tokenizer_config(const char *path, cJSON **config, const cJSON **added,
                                   zi_error *error)
 {
@@ -280,6 +299,8 @@ static bool read_tokenizer_config(const char *path, cJSON **config, const cJSON 
     return true;
 }
 
+/* Reads vocab.json, merges.txt and tokenizer_config.json of a Qwen2Tokenizer into *files, with its
+ * built-in pattern and NFC. The caller frees *files, also after a failure. */
 static bool read_three_files(zi_tokenizer_files *files, const char *vocab_path,
                              const char *merges_path, const char *config_path, zi_error *error)
 {

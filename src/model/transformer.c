@@ -15,6 +15,7 @@ static const zi_view none; /* passed for optional arguments */
 
 enum { DIM, FFN, HEAD, MODULATION, MODULATIONS, CAPTION, PATCH, TIME_IN, TIME_HIDDEN, SIZES };
 
+/* Fills in the dimensions to which the tables of slots refer by index. */
 static void module_sizes(const zi_transformer_config *c, size_t sizes[SIZES])
 {
     sizes[DIM] = (size_t)c->dim;
@@ -70,6 +71,8 @@ static const zi_slot end_slots[] = {
     {"all_final_layer.2-1.linear.bias", ZI_SLOT_VECTOR, PATCH, 0, END(final_linear_bias)},
     {0}};
 
+/* Binds `count` blocks, named STACK.0., STACK.1. and so on, to blocks [count]. modulated: they have
+ * a modulation. A failure sets w->failed. */
 static void bind_blocks(zi_weights *w, const size_t sizes[SIZES], const char *stack, int count,
                         bool modulated, zi_block *blocks)
 {
@@ -120,6 +123,7 @@ void zi_transformer_free(zi_transformer *t)
 
 /* ---- sequences ---- */
 
+/* A number of tokens rounded up to a multiple of 32. */
 static size_t round_up_to_pad(size_t n)
 {
     return (n + PAD_TO - 1) / PAD_TO * PAD_TO;
@@ -143,8 +147,8 @@ void zi_sequence_reserve(const zi_transformer *t, size_t height, size_t width, s
     *out = s;
 }
 
-/* Cosines and sines of one token: angles position * theta^(-2i/width) for each axis, computed in
- * double and rounded to f32. */
+/* Sets the cosines and sines [head_dim / 2] of a token at position (time, y, x): angles position *
+ * theta^(-2i/width) for each axis, computed in double and rounded to f32. */
 static void rope_row(const zi_transformer_config *c, const size_t position[3], float *cosines,
                      float *sines)
 {
@@ -157,8 +161,9 @@ static void rope_row(const zi_transformer_config *c, const size_t position[3], f
         }
 }
 
-/* Fills the rope tables. Positions are (time, y, x): caption tokens, padding included, have times
- * 1, 2, ...; image tokens have the next time; image padding is at (0, 0, 0). */
+/* Fills s->cosines and s->sines [tokens]. Positions are (time, y, x): caption tokens, padding
+ * included, have times 1, 2, ...; image tokens have the next time; image padding is at (0, 0, 0).
+ */
 static void fill_rope_tables(zi_exec *exec, const zi_transformer_config *c, const zi_sequence *s)
 {
     float cosines[ZI_MAX_HEAD / 2], sines[ZI_MAX_HEAD / 2];
@@ -191,6 +196,8 @@ typedef struct {
     zi_view t_emb, t_silu;         /* [1, modulation] */
 } workspace;
 
+/* Takes activations for T tokens, and patches for `image` tokens, from the arena, not cleared. The
+ * caller resets the arena. */
 static workspace reserve_workspace(zi_arena *arena, const zi_transformer_config *c, size_t T,
                                    size_t image)
 {
@@ -212,7 +219,8 @@ static workspace reserve_workspace(zi_arena *arena, const zi_transformer_config 
     };
 }
 
-/* The workspace restricted to its first T rows. */
+/* The workspace with h, q, k, v, gate and up restricted to their first T rows; x and the rest keep
+ * their shapes. */
 static workspace first_rows(workspace ws, size_t T)
 {
     zi_view *const views[] = {&ws.h, &ws.q, &ws.k, &ws.v, &ws.gate, &ws.up};
@@ -233,8 +241,9 @@ typedef struct {
     zi_view scale_msa, gate_msa, scale_mlp, gate_mlp; /* [1, dim] */
 } modulation;
 
-/* Computes a block's modulation from ws->t_emb into ws->modulation, with tanh applied to the gates.
- */
+/* Computes a block's modulation from ws->t_emb into ws->modulation, of which the result has views,
+ * with tanh applied to the gates. Empty views for a block without modulation. name: the block, for
+ * the tap. */
 static modulation compute_modulation(const zi_run *run, const zi_block *block, const workspace *ws,
                                      const char *name)
 {
@@ -250,7 +259,9 @@ static modulation compute_modulation(const zi_run *run, const zi_block *block, c
     return m;
 }
 
-/* One transformer block; x [T, dim] is updated in place. ws, cosines and sines have T rows. */
+/* One transformer block with both residuals; x [T, dim] is updated in place. cosines, sines and all
+ * of ws that has a row per token have T rows; ws is scratch, of which t_emb is set if the block is
+ * modulated. name: for taps. */
 static void block_forward(const zi_run *run, const zi_transformer_config *c, const zi_block *block,
                           const workspace *ws, zi_view x, zi_view cosines, zi_view sines,
                           const char *name)
@@ -298,6 +309,9 @@ typedef struct {
     int done, total;
 } block_stack;
 
+/* Runs `count` blocks over x in place, named STACK_NAME.I for taps and errors. After each, submits
+ * its operations, counts it in s->done and reports s->done of s->total. Fails as
+ * zi_run_finish_layer does, without the blocks that follow. */
 static bool stack_forward(const zi_run *run, block_stack *s, const zi_block *blocks, int count,
                           const char *stack_name, zi_view x, zi_error *error)
 {
@@ -313,7 +327,7 @@ static bool stack_forward(const zi_run *run, block_stack *s, const zi_block *blo
     return true;
 }
 
-/* Sets the rows of x from n on to the pad token. */
+/* Sets the rows of x from n on, if there are any, to the pad token. */
 static void pad_rows(zi_exec *exec, zi_view x, size_t n, const zi_weight *token)
 {
     zi_view row = token->data;
@@ -345,8 +359,8 @@ bool zi_transformer_caption(const zi_run *run, const zi_transformer *t, zi_view 
     return ok;
 }
 
-/* Sets ws->t_emb [1, modulation] to the timestep embedding: sinusoids of t_scale * time through a
- * two-layer MLP, all in f32 as in torch. */
+/* Sets ws->t_emb [1, modulation] to the timestep embedding: sinusoids of t_scale * time, which is
+ * in 0..1, through a two-layer MLP, all in f32 as in torch. */
 static void embed_time(const zi_run *run, const zi_transformer *t, float time, const workspace *ws)
 {
     enum { HALF = FREQUENCIES / 2 };
@@ -363,7 +377,8 @@ static void embed_time(const zi_run *run, const zi_transformer *t, float time, c
     zi_run_tap(run, ws->t_emb, "t_emb");
 }
 
-/* latents [C, H, W] -> patches [H/2 * W/2, (y, x, C)], channels innermost; forward false: back. */
+/* latents [C, H, W] -> patches [H/2 * W/2, (y, x, C)], channels innermost. forward false: the other
+ * way, patches -> latents. */
 static void patchify(zi_exec *exec, const zi_sequence *s, zi_view latents, zi_view patches,
                      bool forward)
 {
@@ -382,7 +397,9 @@ static void patchify(zi_exec *exec, const zi_sequence *s, zi_view latents, zi_vi
     zi_permute(exec, forward ? &args : &back);
 }
 
-/* ws->x [image, dim] -> ws->patches [image, 4 channels]: modulated layer norm and projection. */
+/* Modulated layer norm and projection of the image tokens: the first `image` rows of ws->x -> those
+ * of ws->patches [image, 4 channels]. Modulated by ws->t_emb; overwrites ws->h, ws->modulation and
+ * ws->t_silu. */
 static void final_layer(const zi_run *run, const zi_transformer *t, size_t image,
                         const workspace *ws)
 {

@@ -59,6 +59,8 @@ static const zi_slot upsample_slots[] = {
     {"upsamplers.0.conv.bias", ZI_SLOT_VECTOR, OUT, 0, VAE(upsample[0].bias) - VAE(upsample)},
     {0}};
 
+/* Makes *r a resnet of `in` to `out` channels and binds its weights, with a shortcut if they
+ * differ. A failure sets w->failed. */
 static void bind_resnet(zi_weights *w, const zi_vae_config *c, size_t in, size_t out,
                         const char *prefix, zi_resnet *r)
 {
@@ -69,6 +71,8 @@ static void bind_resnet(zi_weights *w, const zi_vae_config *c, size_t in, size_t
     if (in != out) zi_weights_bind(w, prefix, shortcut_slots, sizes, r);
 }
 
+/* Binds the two resnets and the attention of the middle block. first: its channels. A failure sets
+ * w->failed. */
 static void bind_middle(zi_vae *vae, zi_weights *w, size_t first)
 {
     const size_t sizes[SIZES] = {first, first};
@@ -78,12 +82,14 @@ static void bind_middle(zi_vae *vae, zi_weights *w, size_t first)
     zi_weights_bind(w, "decoder.mid_block.attentions.0.", attention_slots, sizes, vae);
 }
 
-/* Output channels of up block i: the config's list in reverse. */
+/* Output channels of up block i, from 0: the config's list in reverse. */
 static size_t block_width(const zi_vae_config *c, int i)
 {
     return (size_t)c->channels[c->blocks - 1 - i];
 }
 
+/* Binds the resnets of all up blocks to vae->resnets, which is allocated, and the upsamplers behind
+ * all blocks but the last. A failure sets w->failed. */
 static void bind_up_blocks(zi_vae *vae, zi_weights *w)
 {
     const zi_vae_config *c = &vae->config;
@@ -146,6 +152,7 @@ void zi_vae_free(zi_vae *vae)
  * begins before the smaller one and overwrites it as it is read. The memory in front of the slot is
  * workspace of the convolutions. */
 
+/* Raises *max to value if that is larger. */
 static void raise_max(size_t *max, size_t value)
 {
     if (value > *max) *max = value;
@@ -170,12 +177,15 @@ static map_slot block_slot(const zi_vae_config *c, int i, const map_slot *before
     return p;
 }
 
+/* Floats of a slot. */
 static size_t slot_size(const map_slot *p)
 {
     return p->height * p->stride;
 }
 
-/* Raises *max to the floats that a convolution into slot p needs. doubled: it upsamples by 2. */
+/* Raises *max to the floats that slot p takes together with the workspace of a convolution of `in`
+ * to `out` channels into it. shortcut: it has a shortcut. doubled: it upsamples by 2, without norm.
+ */
 static void raise_for_conv(size_t *max, const zi_exec *exec, const map_slot *p, size_t in,
                            size_t out, bool shortcut, bool doubled)
 {
@@ -224,6 +234,7 @@ typedef struct {
     int done, total; /* resnets, for progress */
 } decoder;
 
+/* Takes d->scratch, of `size` floats, and d->moments from the arena; sets nothing else of *d. */
 static void reserve_scratch(decoder *d, zi_arena *arena, size_t size)
 {
     d->scratch = zi_arena_floats(arena, 1, size);
@@ -245,7 +256,7 @@ static zi_view scratch_view(const decoder *d, size_t first, size_t rows, size_t 
     return zi_view_reshape(zi_view_columns(d->scratch, first, rows * columns), rows, columns);
 }
 
-/* The feature map x in the current slot. */
+/* The feature map x in the current slot, as one of this number of channels. Copies nothing. */
 static zi_feature_map feature_map(const decoder *d, size_t channels)
 {
     const map_slot *p = &d->slot;
@@ -253,7 +264,7 @@ static zi_feature_map feature_map(const decoder *d, size_t channels)
     return (zi_feature_map){zi_view_columns(view, 0, p->width * channels), p->width, channels};
 }
 
-/* The hidden feature map h beside x. */
+/* The hidden feature map h in the current slot, beside an x of as many channels. */
 static zi_feature_map hidden_map(const decoder *d, size_t channels)
 {
     zi_feature_map h = feature_map(d, 2 * channels);
@@ -262,9 +273,9 @@ static zi_feature_map hidden_map(const decoder *d, size_t channels)
     return h;
 }
 
-/* Runs a convolution; d->moments are those of the input and become those of the result. Its
- * workspace is the scratch memory behind the first `used` floats, of which it takes only what lies
- * in front of the slot. */
+/* Runs a convolution with these arguments, to which it adds moments and workspace; d->moments are
+ * those of the input and become those of the result. Its workspace is the scratch memory behind the
+ * first `used` floats, of which it takes only what lies in front of the slot. */
 static void convolve(const decoder *d, zi_conv3x3_args args, size_t used)
 {
     args.moments = d->moments;
@@ -276,13 +287,16 @@ static void convolve(const decoder *d, zi_conv3x3_args args, size_t used)
 
 /* ---- taps ---- */
 
-/* Passes x to the tap, one row per pixel. */
+/* Passes x, of this number of channels, to the tap, one row per pixel. */
 static void tap_feature_map(const decoder *d, size_t channels, const char *name)
 {
     zi_feature_map x = feature_map(d, channels);
     zi_run_tap_map(d->run, &x, name);
 }
 
+/* To be called after a resnet: passes x to the tap, has it checked for values that are not finite
+ * (by its moments), submits the operations and reports progress. Fails as zi_run_progress does.
+ * name: of the resnet, for tap and errors. */
 static bool finish_resnet(decoder *d, size_t channels, const char *name, zi_error *error)
 {
     tap_feature_map(d, channels, name);
@@ -293,6 +307,8 @@ static bool finish_resnet(decoder *d, size_t channels, const char *name, zi_erro
 
 /* ---- stages ---- */
 
+/* Runs a resnet over x in the current slot, in place; x may change its number of channels. Uses and
+ * updates d->moments. Then finish_resnet, whose result it returns. */
 static bool resnet_forward(decoder *d, const zi_resnet *r, const char *name, zi_error *error)
 {
     zi_feature_map x = feature_map(d, r->in), sum = feature_map(d, r->out),
@@ -318,7 +334,8 @@ static bool resnet_forward(decoder *d, const zi_resnet *r, const char *name, zi_
     return finish_resnet(d, r->out, name, error);
 }
 
-/* Single-head attention over all latent pixels, with residual. */
+/* Single-head attention of group-normed x over all latent pixels, added to x in place; updates
+ * d->moments. Uses the scratch memory in front of the slot. */
 static void middle_attention(decoder *d)
 {
     const zi_vae *vae = d->vae;
@@ -340,6 +357,8 @@ static void middle_attention(decoder *d)
     tap_feature_map(d, C, "mid_attn");
 }
 
+/* Runs the middle block (resnet, attention, resnet) over x in place. Fails as finish_resnet does.
+ */
 static bool middle_forward(decoder *d, zi_error *error)
 {
     if (!resnet_forward(d, &d->vae->middle[0], "vae mid_block.resnets.0", error)) return false;
@@ -349,7 +368,8 @@ static bool middle_forward(decoder *d, zi_error *error)
     return true;
 }
 
-/* Upsamples x by 2 into the slot of up block i. */
+/* Upsamples x by 2, with convolution i - 1, into the slot of up block i (1 or more), which becomes
+ * the current slot. */
 static void upsample_block(decoder *d, int i)
 {
     const zi_weight *conv = d->vae->upsample[i - 1].conv;
@@ -365,6 +385,8 @@ static void upsample_block(decoder *d, int i)
              0);
 }
 
+/* Runs all up blocks: resnets in place and, but for the last block, the upsampling into the next
+ * slot. Fails as finish_resnet does. */
 static bool up_blocks_forward(decoder *d, zi_error *error)
 {
     const zi_vae_config *c = &d->vae->config;
@@ -383,7 +405,7 @@ static bool up_blocks_forward(decoder *d, zi_error *error)
 }
 
 /* Writes latents [latent, H * W] / scaling + shift, channels innermost, to the start of the scratch
- * memory and runs conv_in on them. */
+ * memory and runs conv_in on them, into x in the current slot. latents stay unchanged. */
 static void run_conv_in(decoder *d, zi_view latents)
 {
     const zi_vae_config *c = &d->vae->config;
@@ -406,7 +428,8 @@ static void run_conv_in(decoder *d, zi_view latents)
     tap_feature_map(d, first, "conv_in");
 }
 
-/* Runs conv_out over its input in place, and copies the result to image [3, H * W]. */
+/* Runs group norm and conv_out over x, in place, copies the result to image [3, H * W], and has it
+ * checked for values that are not finite. Submits nothing. */
 static void run_conv_out(decoder *d, zi_view image)
 {
     size_t H = d->slot.height, W = d->slot.width;

@@ -9,6 +9,8 @@ enum { MAX_NAME = 256 };
 
 /* ---- opening and closing ---- */
 
+/* Sets weights->source to the component's tensors in the open checkpoint, and weights->used. On
+ * failure the caller closes the weights. */
 static bool open_source(zi_weights *weights, zi_component component, size_t group, zi_error *error)
 {
     const zi_checkpoint *one = weights->checkpoint;
@@ -74,13 +76,15 @@ void zi_weights_close(zi_weights *weights)
 
 /* ---- lookup ---- */
 
+/* Sets weights->failed and the error: `bytes` of memory are short. */
 static void fail_memory(zi_weights *weights, size_t bytes)
 {
     weights->failed = true;
     zi_error_no_memory(weights->error, bytes);
 }
 
-/* Reports a missing tensor under the name that the file's layout has for it. */
+/* Sets weights->failed and the error: a tensor is missing, by the name that the file's layout has
+ * for this canonical name. */
 static void fail_missing(zi_weights *weights, const char *name)
 {
     zi_stored_name stored;
@@ -93,6 +97,7 @@ static void fail_missing(zi_weights *weights, const char *name)
                     weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "");
 }
 
+/* Sets weights->failed and the error: the entry does not have this shape [dims]. */
 static void fail_shape(zi_weights *weights, const zi_entry *entry, const size_t *shape, int dims)
 {
     char wanted[ZI_SHAPE_TEXT], found[ZI_SHAPE_TEXT];
@@ -106,9 +111,10 @@ static void fail_shape(zi_weights *weights, const zi_entry *entry, const size_t 
                     zi_shape_text(shape, dims, wanted));
 }
 
-/* The entry of this name, marked as used; it must have exactly this shape. NULL: failed is set. */
-static const zi_entry *find_entry(zi_weights *weights, const char *name, const size_t *shape,
-                                  int dims)
+/* The entry of this canonical name, which it marks as used; it must have exactly this shape. NULL:
+ * it is missing or has another shape, and weights->failed and the error are set. */
+static const zi_entry *use_entry(zi_weights *weights, const char *name, const size_t *shape,
+                                 int dims)
 {
     const zi_entry *entry = zi_source_find(&weights->source, name);
     if (!entry) {
@@ -127,8 +133,8 @@ static const zi_entry *find_entry(zi_weights *weights, const char *name, const s
 
 /* ---- memory ---- */
 
-/* The list with room for one more pointer. NULL: memory is short, failed is set, list stays valid.
- */
+/* The list of pointers with room for one more, reallocated when count is 0 or a power of two; the
+ * caller stores the result and counts. NULL: memory is short, failed is set, list stays valid. */
 static void *grow_list(zi_weights *weights, void *list, size_t count)
 {
     if (count & (count - 1)) return list; /* capacity is a power of two */
@@ -137,7 +143,7 @@ static void *grow_list(zi_weights *weights, void *list, size_t count)
     return grown;
 }
 
-/* n floats, freed with the weights. NULL: memory is short, failed is set. */
+/* n floats, not cleared, freed with the weights. NULL: memory is short, failed is set. */
 static float *allocate_floats(zi_weights *weights, size_t n)
 {
     void **grown = grow_list(weights, weights->owned, weights->owned_count);
@@ -152,7 +158,9 @@ static float *allocate_floats(zi_weights *weights, size_t n)
     return values;
 }
 
-/* Imports host memory, which must live as long as the weights, into the backend. */
+/* A contiguous view [rows, columns] of host memory, imported into the backend; it must live as long
+ * as the weights. Without a backend, and after a failure (which sets failed), a view without
+ * buffer. */
 static zi_view import_view(zi_weights *weights, const void *data, zi_dtype type, size_t bytes,
                            size_t rows, size_t columns)
 {
@@ -169,7 +177,8 @@ static zi_view import_view(zi_weights *weights, const void *data, zi_dtype type,
     return view;
 }
 
-/* Imports n floats as one row. values may be NULL after a failed allocation. */
+/* Imports n floats as a view of one row, as import_view does. values may be NULL after a failed
+ * allocation: the view is then zeroed. */
 static zi_view import_floats(zi_weights *weights, const float *values, size_t n)
 {
     return values ? import_view(weights, values, ZI_F32, n * sizeof *values, 1, n) : (zi_view){0};
@@ -177,7 +186,8 @@ static zi_view import_floats(zi_weights *weights, const float *values, size_t n)
 
 /* ---- binding by kind ---- */
 
-/* Binds an entry as it is stored, as a matrix [rows, columns] with its scales and biases. */
+/* Sets *out to an entry as it is stored, as a matrix [rows, columns] with its scales and biases (of
+ * MLX groups) or its factors (copied as f32). Failures set weights->failed. */
 static void bind_as_stored(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns,
                            zi_weight *out)
 {
@@ -197,7 +207,8 @@ static void bind_as_stored(zi_weights *weights, const zi_entry *entry, size_t ro
     }
 }
 
-/* Binds a copy of an entry's values [rows, columns] as one row of f32, with scales applied. */
+/* Sets out->data to a copy of an entry's values [rows, columns] as one row of f32, with scales
+ * applied. Failures set weights->failed. */
 static void bind_as_f32(zi_weights *weights, const zi_entry *entry, size_t rows, size_t columns,
                         zi_weight *out)
 {
@@ -206,6 +217,7 @@ static void bind_as_f32(zi_weights *weights, const zi_entry *entry, size_t rows,
     out->data = import_floats(weights, values, rows * columns);
 }
 
+/* Sets out->data to a row of n floats of this value. Failures set weights->failed. */
 static void bind_constant(zi_weights *weights, size_t n, float value, zi_weight *out)
 {
     float *values = allocate_floats(weights, n);
@@ -213,13 +225,17 @@ static void bind_constant(zi_weights *weights, size_t n, float value, zi_weight 
     out->data = import_floats(weights, values, n);
 }
 
+/* Sets out->data to a copy of the tensor [n] as f32. A missing tensor or another shape sets
+ * weights->failed. */
 static void bind_vector(zi_weights *weights, const char *name, size_t n, zi_weight *out)
 {
-    const zi_entry *entry = find_entry(weights, name, &n, 1);
+    const zi_entry *entry = use_entry(weights, name, &n, 1);
     bool whole = entry && entry->packing == ZI_PLAIN; /* blocks may cover the whole row */
     if (entry) bind_as_f32(weights, entry, whole ? 1 : n, whole ? n : 1, out);
 }
 
+/* Sets out->data to a copy of the tensor [1, n] as f32. If an MLX file lacks it: zeros, and
+ * weights->zeros is set. Other failures set weights->failed. */
 static void bind_pad_token(zi_weights *weights, const char *name, size_t n, zi_weight *out)
 {
     if (weights->naming == ZI_NAMES_MLX && !zi_source_find(&weights->source, name)) {
@@ -227,17 +243,18 @@ static void bind_pad_token(zi_weights *weights, const char *name, size_t n, zi_w
         bind_constant(weights, n, 0, out);
         return;
     }
-    const zi_entry *entry = find_entry(weights, name, (size_t[]){1, n}, 2);
+    const zi_entry *entry = use_entry(weights, name, (size_t[]){1, n}, 2);
     if (entry) bind_as_f32(weights, entry, 1, n, out);
 }
 
-/* Binds a convolution's weight: as stored if convolutions read the type, else as f32. */
+/* Binds a convolution's weight, whose side is out->kernel: as stored if convolutions read the type,
+ * else as f32. A missing tensor or another shape sets weights->failed. */
 static void bind_conv(zi_weights *weights, const char *name, size_t out_channels,
                       size_t in_channels, zi_weight *out)
 {
     size_t side = out->kernel, columns = in_channels * side * side;
     const zi_entry *entry =
-        find_entry(weights, name, (size_t[]){out_channels, in_channels, side, side}, 4);
+        use_entry(weights, name, (size_t[]){out_channels, in_channels, side, side}, 4);
     if (!entry) return;
     out->nhwc = entry->nhwc;
     if (entry->packing == ZI_PLAIN && zi_dtype_computes(entry->tensor->type)) {
@@ -248,7 +265,9 @@ static void bind_conv(zi_weights *weights, const char *name, size_t out_channels
     out->data = zi_view_reshape(out->data, out_channels, columns);
 }
 
-/* Binds random data; its bytes also serve as quantized values and scales. */
+/* Binds random data as a matrix, in MLX groups of 64 if weights->noise_bits is set, 64 divides
+ * columns and it is no convolution; the same bytes then also serve as quantized values, scales and
+ * biases. */
 static void bind_random(zi_weights *weights, size_t rows, size_t columns, zi_weight *out)
 {
     bool quantized = !out->kernel && weights->noise_bits && columns >= 64 && columns % 64 == 0;
@@ -261,6 +280,9 @@ static void bind_random(zi_weights *weights, size_t rows, size_t columns, zi_wei
     out->scales = out->biases = zi_view_reshape(out->data, rows, columns / 64);
 }
 
+/* Binds the tensor of this full name to *out, zeroed before, by the slot's kind and dimensions
+ * (sizes by index); of weights without a checkpoint: random matrices and vectors of ones. Failures
+ * set weights->failed. */
 static void bind_slot(zi_weights *weights, const char *name, const zi_slot *slot,
                       const size_t *sizes, zi_weight *out)
 {
@@ -278,12 +300,13 @@ static void bind_slot(zi_weights *weights, const char *name, const zi_slot *slot
     else if (slot->kind == ZI_SLOT_ROW)
         bind_pad_token(weights, name, rows, out);
     else {
-        const zi_entry *entry = find_entry(weights, name, (size_t[]){rows, columns}, 2);
+        const zi_entry *entry = use_entry(weights, name, (size_t[]){rows, columns}, 2);
         if (entry) bind_as_stored(weights, entry, rows, columns, out);
     }
 }
 
-/* Appends a zeroed weight of this name to the list. NULL: memory is short, failed is set. */
+/* Appends a zeroed weight with a copy of this name to weights->list, which owns it. NULL: memory is
+ * short, failed is set. */
 static zi_weight *add_weight(zi_weights *weights, const char *name)
 {
     size_t length = strlen(name) + 1;

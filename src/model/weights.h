@@ -30,21 +30,26 @@ typedef struct {
     zi_error *error; /* while binding; else NULL */
 } zi_weights;
 
-/* Opens the files of a component that is present in the layout. group: as in zi_source_create. Set
- * out->error before binding. */
+/* Opens the files of a component that is present in the layout. backend: borrowed, NULL: binding
+ * only checks. group: as in zi_source_create. Set out->error before binding. The caller calls
+ * zi_weights_close, or a function that takes ownership; *out is unchanged after a failure. */
 bool zi_weights_open(const zi_layout *layout, zi_component component, size_t group,
                      zi_backend *backend, zi_weights *out, zi_error *error) ZI_CHECKED;
 
-/* Opens the weights of a language model. Takes the checkpoint's reference, also on failure. group:
- * as in zi_source_create. */
+/* zi_weights_open for a language model in an open checkpoint, whose reference it takes, also on
+ * failure. */
 bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backend *backend,
                               zi_weights *out, zi_error *error) ZI_CHECKED;
 
-/* Random weights for any name that is bound: matrices of small values of `type`, vectors of ones.
- * largest: elements of the largest matrix. bits: 8 or 4 to quantize matrices, else 0. */
+/* Random weights for any name that is bound: matrices of small values of `type` (they share one
+ * array), vectors and pad tokens of ones. largest: elements of the largest matrix. bits: 8 or 4 to
+ * quantize matrices, but not convolutions, else 0. The caller calls zi_weights_close. False: memory
+ * is short. */
 bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_backend *backend,
                        zi_weights *out, zi_error *error) ZI_CHECKED;
 
+/* Frees the bound weights, their copies and buffers, drops the reference to the checkpoint and
+ * zeroes *weights. A zeroed struct is allowed. The backend stays. */
 void zi_weights_close(zi_weights *weights);
 
 /* ---- modules ---- */
@@ -66,21 +71,23 @@ typedef struct {
     size_t where;      /* offset of the const zi_weight * in the module's struct */
 } zi_slot;
 
-/* Binds the weights of a table, named prefix ("layers.0.") + slot name, and stores their pointers
- * in the struct `module`. sizes: dimensions that slots refer to by index. On failure
- * weights->failed and weights->error are set. */
+/* Binds the weights of a table, named prefix ("layers.0.") + slot name, and stores pointers to
+ * them, which are valid until zi_weights_close, in the struct `module`. sizes: dimensions that
+ * slots refer to by index. The first failure sets weights->failed and *weights->error and leaves
+ * the rest of the table unbound; if failed is set already, it does nothing. */
 void zi_weights_bind(zi_weights *weights, const char *prefix, const zi_slot *table,
                      const size_t *sizes, void *module);
 
-/* Whether a tensor of this canonical name exists. */
+/* Whether a tensor of this canonical name exists. Random weights have every name. */
 bool zi_weights_has(const zi_weights *weights, const char *name);
 
-/* Marks all tensors whose names begin with prefix (printf-like) as used, though they are not bound.
- */
+/* Marks all tensors whose canonical names begin with prefix (printf-like) as used, so that
+ * zi_weights_end_binding accepts them, though they are not bound. */
 void zi_weights_ignore(zi_weights *weights, const char *prefix, ...) ZI_PRINTF(2, 3);
 
-/* Ends binding. Fails for the first tensor that was neither bound nor ignored, since the file is
- * then of another model. */
+/* Ends binding: clears weights->error. Fails for the first tensor that was neither bound nor
+ * ignored, since the file is then of another model. Does not look at weights->failed, which the
+ * caller checks before. */
 bool zi_weights_end_binding(zi_weights *weights, zi_error *error) ZI_CHECKED;
 
 #endif
