@@ -5,13 +5,17 @@
 /* Twelve sums, two columns and a row's value fill 16 registers. */
 enum { MR = 6, NR = 16 };
 
+/* Packs n <= MR (6) rows of x [n, k] (row stride ldx) into the panel out [k, MR]; missing rows are
+ * zero. */
 static void pack_a(const float *x, size_t ldx, size_t n, size_t k, float *out)
 {
     pack_a_x86(x, ldx, n, k, MR, out);
 }
 
-static inline __attribute__((always_inline)) void add_step(__m256 *low, __m256 *high,
-                                                           const float *a, const float *b)
+/* Adds the products of MR values a and NR values b, one step of depth, to the sums of a tile: low
+ * [MR] of columns 0 to 7, high [MR] of columns 8 to 15. */
+static inline __attribute__((always_inline)) void add_outer_product(__m256 *low, __m256 *high,
+                                                                    const float *a, const float *b)
 {
     __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
     UNROLL
@@ -22,6 +26,8 @@ static inline __attribute__((always_inline)) void add_step(__m256 *low, __m256 *
     }
 }
 
+/* c [MR, NR] = [6, 16] (row stride ldc) = the product a^T b of panels a [k, MR] and b [k, NR], all
+ * of it; accumulate: added to c instead. */
 static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate)
 {
     __m256 low[MR], high[MR];
@@ -30,8 +36,8 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
     for (int i = 0; i < MR; i++) low[i] = high[i] = _mm256_setzero_ps();
     size_t p = 0;
     for (; p + 4 <= k; p += 4, a += 4 * MR, b += 4 * NR) UNROLL
-    for (int i = 0; i < 4; i++) add_step(low, high, a + i * MR, b + i * NR);
-    for (; p < k; p++, a += MR, b += NR) add_step(low, high, a, b);
+    for (int i = 0; i < 4; i++) add_outer_product(low, high, a + i * MR, b + i * NR);
+    for (; p < k; p++, a += MR, b += NR) add_outer_product(low, high, a, b);
     UNROLL
     for (size_t i = 0; i < MR; i++) {
         float *row = c + i * ldc;
@@ -50,11 +56,17 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
 /* Eight sums, four columns, two steps of a row and two on their way fill 16 registers. */
 enum { QMR = 4 };
 
+/* Quantizes n <= QMR (4) rows of x [n, k] (row stride ldx), in groups with a scale each, into a
+ * panel of signed bytes in steps of four; missing rows are zero. k is whole groups of a multiple of
+ * 32. Sums of |q| are limited as q_sums_limited says. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_x86(x, ldx, n, k, group, QMR, true, out);
 }
 
+/* Packs one group of n <= QNR (16) columns, bytes q [n, group] (row stride ldq) with a scale and a
+ * bias each, into a panel of unsigned bytes in steps of four; missing columns are zero. group is a
+ * multiple of 32. */
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
@@ -72,6 +84,9 @@ static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, con
 static const int16_t ones[16]
     __attribute__((aligned(32))) = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
+/* In each of eight columns, the sum of products of two steps of four bytes: b0, b1 unsigned, one
+ * column per 32 bits, and a0, a1 signed, of one row. Four products must fit 16 bits
+ * (q_sums_limited). */
 static inline __m256i two_steps(__m256i b0, __m256i b1, __m256i a0, __m256i a1)
 {
     __m256i first, second;
@@ -81,6 +96,7 @@ static inline __m256i two_steps(__m256i b0, __m256i b1, __m256i a0, __m256i a1)
     return first;
 }
 
+/* sum + two_steps of the others, in each of eight columns. */
 static inline __m256i two_more_steps(__m256i sum, __m256i b0, __m256i b1, __m256i a0, __m256i a1)
 {
     __m256i first, second;
@@ -90,7 +106,8 @@ static inline __m256i two_more_steps(__m256i sum, __m256i b0, __m256i b1, __m256
     return sum;
 }
 
-/* Adds two steps of a tile to its sums, or begins them. */
+/* Adds two steps, of four values each, to a tile's sums [QMR], low of columns 0 to 7 and high of 8
+ * to 15; begin: overwrites the sums instead. */
 static inline __attribute__((always_inline)) void
 add_steps(__m256i *low, __m256i *high, const char *a, const char *b, bool begin)
 {
@@ -104,6 +121,9 @@ add_steps(__m256i *low, __m256i *high, const char *a, const char *b, bool begin)
     }
 }
 
+/* c [QMR, QNR] = [4, 16] (row stride ldc) = the product of quantized panels a and b of `groups`
+ * groups of `group` values (a multiple of 32); accumulate: added to c. Rows of a must be limited
+ * (q_sums_limited). */
 static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
                   size_t ldc, bool accumulate)
 {
@@ -127,6 +147,8 @@ static void qtile(size_t groups, size_t group, const void *a_panel, const void *
 
 /* ---- peak ---- */
 
+/* Runs `rounds` rounds of independent f32 multiply-adds in registers, for a benchmark that takes
+ * the time; returns how many multiply-adds (of single numbers) these are. */
 static size_t peak_f32(size_t rounds)
 {
     enum { SUMS = 12 };
@@ -143,7 +165,9 @@ static size_t peak_f32(size_t rounds)
     return rounds * SUMS * 8;
 }
 
-/* A tile's steps without its loads. The empty asm keeps the compiler from working them out once. */
+/* Runs `rounds` rounds of a tile's integer multiply-adds without its loads, for a benchmark that
+ * takes the time; returns how many multiply-adds (of single numbers) these are. The empty asm keeps
+ * the compiler from working them out once. */
 static size_t peak_integer(size_t rounds)
 {
     enum { SUMS = 8 };
@@ -160,6 +184,7 @@ static size_t peak_integer(size_t rounds)
     return rounds * SUMS * 8 * 8;
 }
 
+/* Overwrites all slots of ref but `scale`; q_zero stays 0. */
 void zi_kernels_avx2(zi_kernels *kernels)
 {
     kernels->tier = "avx2";

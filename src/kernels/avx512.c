@@ -5,20 +5,25 @@
 /* 24 sums, two columns and a row's value of 32 registers. */
 enum { MR = 12, NR = 32 };
 
+/* Packs n <= MR (12) rows of x [n, k] (row stride ldx) into the panel out [k, MR]; missing rows are
+ * zero. */
 static void pack_a(const float *x, size_t ldx, size_t n, size_t k, float *out)
 {
     pack_a_x86(x, ldx, n, k, MR, out);
 }
 
-/* sum + a b. Written out, since compilers copy sums about and put some of them into memory. */
+/* sum + a b in each lane. Written out, since compilers copy sums about and put some of them into
+ * memory. */
 static inline __m512 multiply_add(__m512 sum, __m512 a, __m512 b)
 {
     __asm__("vfmadd231ps %[b], %[a], %[sum]" : [sum] "+v"(sum) : [a] "v"(a), [b] "v"(b));
     return sum;
 }
 
-static inline __attribute__((always_inline)) void add_step(__m512 *low, __m512 *high,
-                                                           const float *a, const float *b)
+/* Adds the products of MR values a and NR values b, one step of depth, to the sums of a tile: low
+ * [MR] of columns 0 to 15, high [MR] of columns 16 to 31. */
+static inline __attribute__((always_inline)) void add_outer_product(__m512 *low, __m512 *high,
+                                                                    const float *a, const float *b)
 {
     __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
     UNROLL
@@ -29,6 +34,8 @@ static inline __attribute__((always_inline)) void add_step(__m512 *low, __m512 *
     }
 }
 
+/* c [MR, NR] = [12, 32] (row stride ldc) = the product a^T b of panels a [k, MR] and b [k, NR], all
+ * of it; accumulate: added to c instead. */
 static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate)
 {
     __m512 low[MR], high[MR];
@@ -37,8 +44,8 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
     for (int i = 0; i < MR; i++) low[i] = high[i] = _mm512_setzero_ps();
     size_t p = 0;
     for (; p + 4 <= k; p += 4, a += 4 * MR, b += 4 * NR) UNROLL
-    for (int i = 0; i < 4; i++) add_step(low, high, a + i * MR, b + i * NR);
-    for (; p < k; p++, a += MR, b += NR) add_step(low, high, a, b);
+    for (int i = 0; i < 4; i++) add_outer_product(low, high, a + i * MR, b + i * NR);
+    for (; p < k; p++, a += MR, b += NR) add_outer_product(low, high, a, b);
     UNROLL
     for (size_t i = 0; i < MR; i++) {
         float *row = c + i * ldc;
@@ -57,19 +64,26 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
 /* Twenty sums, four columns, two steps of a row, two on their way and the ones: 29 registers. */
 enum { QMR = 10 };
 
-/* The quantize slot: at most QMR rows, with limited sums (q_sums_limited). */
+/* Quantizes n <= QMR (10) rows of x [n, k] (row stride ldx), in groups with a scale each, into a
+ * panel of signed bytes in steps of four; missing rows are zero. k is whole groups of a multiple of
+ * 32. Sums of |q| are limited as q_sums_limited says. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_x86(x, ldx, n, k, group, QMR, true, out);
 }
 
+/* Packs one group of n <= QNR (32) columns, bytes q [n, group] (row stride ldq) with a scale and a
+ * bias each, into a panel of unsigned bytes in steps of four; missing columns are zero. group is a
+ * multiple of 32. */
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
     pack_group_x86(q, ldq, n, group, scales, biases, QNR, out);
 }
 
-/* sum + products of two steps, in each of sixteen columns. */
+/* sum + products of two steps of four bytes, in each of sixteen columns: b0, b1 unsigned, one
+ * column per 32 bits, and a0, a1 signed, of one row. Four products must fit 16 bits
+ * (q_sums_limited). */
 static inline __m512i two_steps(__m512i sum, __m512i b0, __m512i b1, __m512i a0, __m512i a1)
 {
     __m512i pairs = _mm512_add_epi16(_mm512_maddubs_epi16(b0, a0), _mm512_maddubs_epi16(b1, a1));
@@ -79,6 +93,9 @@ static inline __m512i two_steps(__m512i sum, __m512i b0, __m512i b1, __m512i a0,
     return sum;
 }
 
+/* c [QMR, QNR] = [10, 32] (row stride ldc) = the product of quantized panels a and b of `groups`
+ * groups of `group` values (a multiple of 8); accumulate: added to c. Rows of a must be limited
+ * (q_sums_limited). */
 static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
                   size_t ldc, bool accumulate)
 {
@@ -106,6 +123,8 @@ static void qtile(size_t groups, size_t group, const void *a_panel, const void *
 
 /* ---- peak ---- */
 
+/* Runs `rounds` rounds of independent f32 multiply-adds in registers, for a benchmark that takes
+ * the time; returns how many multiply-adds (of single numbers) these are. */
 static size_t peak_f32(size_t rounds)
 {
     enum { SUMS = 24 };
@@ -122,7 +141,9 @@ static size_t peak_f32(size_t rounds)
     return rounds * SUMS * 16;
 }
 
-/* A tile's steps without its loads. The empty asm keeps the compiler from working them out once. */
+/* Runs `rounds` rounds of a tile's integer multiply-adds without its loads, for a benchmark that
+ * takes the time; returns how many multiply-adds (of single numbers) these are. The empty asm keeps
+ * the compiler from working them out once. */
 static size_t peak_integer(size_t rounds)
 {
     enum { SUMS = 16 };
@@ -139,6 +160,8 @@ static size_t peak_integer(size_t rounds)
     return rounds * SUMS * 16 * 8;
 }
 
+/* Overwrites all slots of avx2 but `scale`; the vector slots by the same code, compiled for
+ * AVX-512. */
 void zi_kernels_avx512(zi_kernels *kernels)
 {
     kernels->tier = "avx512";

@@ -6,13 +6,15 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Numbers of a block and its bytes; others than blocks are taken in 32s. Constants where the type
- * is one. */
+/* Numbers of a block of a type; 32 for types without blocks, which are taken in 32s. A constant
+ * where the type is one. Only types of zi_kernels_dot. */
 INLINE size_t block_numbers(zi_dtype type)
 {
     return type == ZI_Q4_K || type == ZI_Q5_K || type == ZI_Q6_K ? 256 : 32;
 }
 
+/* Bytes of block_numbers numbers of a type. A constant where the type is one. Only types of
+ * zi_kernels_dot. */
 INLINE size_t block_bytes(zi_dtype type)
 {
     return type == ZI_F32    ? 128

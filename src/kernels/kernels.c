@@ -10,8 +10,8 @@
 #endif
 
 #ifdef __x86_64__
-/* The compiler's own checks look at the processor and at what the operating system saves (cpuid and
- * xgetbv). Two features that Clang 14 does not know are read from cpuid; what they need saved is
+/* Whether machine and operating system support AVX2, FMA and F16C. The compiler's checks look at
+ * both (cpuid and xgetbv); F16C, which Clang 14 does not know, is read from cpuid and needs saved
  * what AVX2 needs. */
 static bool has_avx2(void)
 {
@@ -21,6 +21,8 @@ static bool has_avx2(void)
            __get_cpuid(1, &a, &b, &c, &d) && c & F16C;
 }
 
+/* Whether machine and system support AVX-VNNI (on 256-bit registers), and all that has_avx2 asks
+ * for. */
 static bool has_avxvnni(void)
 {
     enum { AVXVNNI = 1 << 4 };
@@ -28,12 +30,14 @@ static bool has_avxvnni(void)
     return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a & AVXVNNI;
 }
 
+/* Whether machine and system support AVX-512 F, BW, DQ and VL, and all that has_avx2 asks for. */
 static bool has_avx512(void)
 {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
+/* Whether machine and system support AVX-512 VNNI, and all that has_avx512 asks for. */
 static bool has_avx512vnni(void)
 {
     return has_avx512() && __builtin_cpu_supports("avx512vnni");
@@ -41,17 +45,19 @@ static bool has_avx512vnni(void)
 #endif
 
 #if defined(__aarch64__) && defined(__linux__)
+/* Whether the processor has dot products of signed bytes (Linux on arm64). */
 static bool has_dotprod(void)
 {
     return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
 }
 
+/* Whether the processor has products of matrices of bytes, and dot products (Linux on arm64). */
 static bool has_i8mm(void)
 {
     return has_dotprod() && getauxval(AT_HWCAP2) & HWCAP2_I8MM;
 }
 #elif defined(__aarch64__) && defined(__APPLE__)
-/* Whether a sysctl of macOS exists and is not 0. */
+/* Whether an integer sysctl of macOS exists and is not 0. */
 static bool has_sysctl(const char *name)
 {
     int value = 0;
@@ -59,27 +65,32 @@ static bool has_sysctl(const char *name)
     return sysctlbyname(name, &value, &size, NULL, 0) == 0 && value;
 }
 
+/* Whether the processor has dot products of signed bytes (macOS). */
 static bool has_dotprod(void)
 {
     return has_sysctl("hw.optional.arm.FEAT_DotProd");
 }
 
+/* Whether the processor has products of matrices of bytes, and dot products (macOS). */
 static bool has_i8mm(void)
 {
     return has_dotprod() && has_sysctl("hw.optional.arm.FEAT_I8MM");
 }
 #elif defined(__aarch64__)
+/* Always false: no way is known to ask other systems on arm64 for dot products of bytes. */
 static bool has_dotprod(void)
 {
-    return false; /* no known way to query it on this system */
+    return false;
 }
 
+/* Always false: no way is known to ask other systems on arm64 for products of matrices of bytes. */
 static bool has_i8mm(void)
 {
     return false;
 }
 #endif
 
+/* For tiers that every machine of the architecture can run. */
 static bool always(void)
 {
     return true;
@@ -113,9 +124,11 @@ const char *zi_kernels_tier(size_t index, bool *usable)
     return tiers[index].name;
 }
 
-static void build(int index, zi_kernels *kernels)
+/* Fills the whole table for tier number `index`: first that of the tier it is based on, then its
+ * own slots on top. Does not check the machine. */
+static void fill_table(int index, zi_kernels *kernels)
 {
-    if (tiers[index].base >= 0) build(tiers[index].base, kernels);
+    if (tiers[index].base >= 0) fill_table(tiers[index].base, kernels);
     tiers[index].overlay(kernels);
 }
 
@@ -133,6 +146,6 @@ bool zi_kernels_select(const char *name, zi_kernels *kernels, zi_error *error)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "cpu",
                             "\"%s\" is not a kernel tier of this machine, which has: %s", name,
                             list);
-    build(chosen, kernels);
+    fill_table(chosen, kernels);
     return true;
 }

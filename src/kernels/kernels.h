@@ -98,27 +98,32 @@ typedef struct {
     size_t (*peak_integer)(size_t rounds); /* by the instructions of qtile */
 } zi_kernels;
 
-/* Bytes of a group in a panel of a or b. */
+/* Bytes of one group in a panel of a: qmr rows, values and what follows them (quantized.h). */
 static inline size_t zi_qa_bytes(const zi_kernels *kernels, size_t group)
 {
     return kernels->qmr * (group * kernels->q_width + 3 * sizeof(float));
 }
+
+/* Bytes of one group in a panel of b: qnr columns, values and what follows them (quantized.h). */
 static inline size_t zi_qb_bytes(const zi_kernels *kernels, size_t group)
 {
     return kernels->qnr * (group * kernels->q_width + 2 * sizeof(float));
 }
 
-/* Whether dot_rows supports a type. */
+/* Whether dot_rows supports a type: F32, F16, BF16 and all block types but Q2_K and Q3_K. */
 static inline bool zi_kernels_dot(zi_dtype type)
 {
     bool rare = type == ZI_Q2_K || type == ZI_Q3_K;
     return zi_dtype_computes(type) || (type >= ZI_Q4_0 && type < ZI_DTYPE_COUNT && !rare);
 }
 
-/* Fills every slot. */
+/* Sets the whole table to the portable kernels, which run on every machine. */
 void zi_kernels_ref(zi_kernels *kernels);
 
-/* Overwrite what they improve. Only for machines that have the instructions. */
+/* Overwrite the name, the sizes and the slots that they improve in a table that is filled already:
+ * avx2 and neon that of ref, avxvnni and avx512 that of avx2, avx512vnni that of avx512,
+ * neon_dotprod that of neon, neon_i8mm that of neon_dotprod. They do not check the machine, which
+ * must have the instructions when the kernels run. */
 void zi_kernels_avx2(zi_kernels *kernels);
 void zi_kernels_avxvnni(zi_kernels *kernels);
 void zi_kernels_avx512(zi_kernels *kernels);
@@ -127,12 +132,13 @@ void zi_kernels_neon(zi_kernels *kernels);
 void zi_kernels_neon_dotprod(zi_kernels *kernels);
 void zi_kernels_neon_i8mm(zi_kernels *kernels);
 
-/* The name of this build's tier number `index`, worst first, and whether this machine has what it
- * needs; NULL past the last one. */
+/* Returns the name, a constant, of this build's tier number `index`, worst first, and sets *usable
+ * to whether this machine has what it needs. Past the last one: NULL, *usable untouched. */
 const char *zi_kernels_tier(size_t index, bool *usable);
 
-/* The best table for this machine, or that of a tier by name. An unknown name, or a tier that this
- * machine lacks, is an error that lists the usable ones. */
+/* Sets *kernels to the table of a tier by name, or to the best one for this machine if tier is
+ * NULL. False: an unknown name, or a tier that this machine lacks; the error lists the usable ones,
+ * and *kernels is untouched. */
 bool zi_kernels_select(const char *tier, zi_kernels *kernels, zi_error *error) ZI_CHECKED;
 
 #endif

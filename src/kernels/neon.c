@@ -7,7 +7,7 @@ enum { MR = 6, NR = 16, VECTORS = NR / 4 };
 
 /* ---- packing ---- */
 
-/* Four stored values as f32; no alignment needed. */
+/* Four stored values (F32, F16 or BF16) as f32; no alignment needed. */
 static inline float32x4_t load4(zi_dtype type, const char *source)
 {
     if (type == ZI_F32) return vreinterpretq_f32_u8(vld1q_u8((const uint8_t *)source));
@@ -16,7 +16,7 @@ static inline float32x4_t load4(zi_dtype type, const char *source)
     return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(half), 16));
 }
 
-/* Rows to columns: r[i][j] becomes r[j][i]. */
+/* Rows to columns, in place: r[i][j] becomes r[j][i]. */
 static inline void transpose4(float32x4_t r[4])
 {
     float64x2_t t0 = vreinterpretq_f64_f32(vtrn1q_f32(r[0], r[1]));
@@ -29,7 +29,8 @@ static inline void transpose4(float32x4_t r[4])
     r[3] = vreinterpretq_f32_f64(vtrn2q_f64(t1, t3));
 }
 
-/* Four columns of the rows from `first` on, rows past n zero: r[j] is column j. */
+/* Loads four columns of the rows from `first` on, `stride` bytes apart, as f32: r[j] is column j of
+ * four rows. rows: these columns in row 0. Rows from n on are zero. */
 static inline void load_block(zi_dtype type, const char *rows, size_t stride, size_t first,
                               size_t n, float32x4_t r[4])
 {
@@ -38,7 +39,8 @@ static inline void load_block(zi_dtype type, const char *rows, size_t stride, si
     transpose4(r);
 }
 
-/* The columns that are left over from blocks of four: [p, k). */
+/* Packs columns [p, k), which are left over from blocks of four, of n rows into the panel out [k,
+ * nr], one by one; missing rows are zero. */
 static void pack_rest(zi_dtype type, const char *rows, size_t stride, size_t n, size_t p, size_t k,
                       size_t nr, float *out)
 {
@@ -50,6 +52,8 @@ static void pack_rest(zi_dtype type, const char *rows, size_t stride, size_t n, 
         }
 }
 
+/* Packs n <= nr rows of w (F32, F16 or BF16; row stride ldw elements), k values each, as f32 into
+ * the panel out [k, nr], nr a multiple of four; missing columns are zero. */
 static void pack_rows(zi_dtype type, const void *w, size_t ldw, size_t n, size_t k, size_t nr,
                       float *out)
 {
@@ -64,6 +68,8 @@ static void pack_rows(zi_dtype type, const void *w, size_t ldw, size_t n, size_t
     pack_rest(type, rows, ldw * width, n, p, k, nr, out);
 }
 
+/* Packs n <= MR (6) rows of x [n, k] (row stride ldx) into the panel out [k, MR]; missing rows are
+ * zero. */
 static void pack_a(const float *x, size_t ldx, size_t n, size_t k, float *out)
 {
     size_t stride = ldx * sizeof *x, p = 0;
@@ -87,6 +93,8 @@ static void pack_a(const float *x, size_t ldx, size_t n, size_t k, float *out)
     UNROLL                                                                                         \
     for (int j = 0; j < VECTORS; j++) sum[i][j] = lane_of(sum[i][j], columns[j], values, lane)
 
+/* c [MR, NR] = [6, 16] (row stride ldc) = the product a^T b of panels a [k, MR] and b [k, NR], all
+ * of it; accumulate: added to c instead. */
 static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc, bool accumulate)
 {
     float32x4_t sum[MR][VECTORS];
@@ -114,19 +122,24 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
 
 /* ---- integers of 16 bits, one at a time: products and sums (below 2^24) are exact ---- */
 
+/* Quantizes n <= QMR (6) rows of x [n, k] (row stride ldx), in groups with a scale each, into a
+ * panel of 16-bit integers; missing rows are zero. k is whole groups of a multiple of 8. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 1, 2, quantize_numbers_neon, out);
 }
 
+/* Packs one group of n <= QNR (16) columns, bytes q [n, group] (row stride ldq) with a scale and a
+ * bias each, into a panel of 16-bit integers; missing columns are zero. */
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
     pack_group_columns(q, ldq, n, group, scales, biases, QNR, 1, 2, out);
 }
 
-/* Adds the products of a number of each row, 12 bytes, and of each column. */
-static inline void step(const char *a, const char *b, int32x4_t sum[QMR][QNR / 4])
+/* Adds the products of one number of each row (a: six of 16 bits) and one of each column (b:
+ * sixteen of 16 bits) to the tile's sums. */
+static inline void add_products(const char *a, const char *b, int32x4_t sum[QMR][QNR / 4])
 {
     int16x8_t low = vld1q_s16((const int16_t *)(const void *)b);
     int16x8_t high = vld1q_s16((const int16_t *)(const void *)b + 8);
@@ -145,6 +158,8 @@ static inline void step(const char *a, const char *b, int32x4_t sum[QMR][QNR / 4
     ADD_INTEGERS(5, more, 1);
 }
 
+/* c [QMR, QNR] = [6, 16] (row stride ldc) = the product of quantized panels a and b of groups (> 0)
+ * groups; accumulate: added to c. Sums of a group are exact integers. */
 static void qtile(size_t groups, size_t group, const void *panel_a, const void *panel_b, float *c,
                   size_t ldc, bool accumulate)
 {
@@ -153,7 +168,7 @@ static void qtile(size_t groups, size_t group, const void *panel_a, const void *
         int32x4_t sum[QMR][QNR / 4];
         UNROLL
         for (int i = 0; i < QMR * QNR / 4; i++) sum[i / 4][i % 4] = vdupq_n_s32(0);
-        for (size_t p = 0; p < group; p++, a += QMR * 2, b += QNR * 2) step(a, b, sum);
+        for (size_t p = 0; p < group; p++, a += QMR * 2, b += QNR * 2) add_products(a, b, sum);
         trailers t = trailers_at(a, b);
         UNROLL
         for (size_t i = 0; i < QMR * QNR / 4; i++)
@@ -165,6 +180,7 @@ static void qtile(size_t groups, size_t group, const void *panel_a, const void *
 
 /* ---- rows ---- */
 
+/* The f16 number at `source`, any alignment, as f32. */
 static inline float half_at(const uint8_t *source)
 {
     uint16_t bits;
@@ -174,14 +190,14 @@ static inline float half_at(const uint8_t *source)
 
 /* ---- values: 16 of them as bytes ---- */
 
-/* The low nibbles of 16 bytes, or the high ones. */
+/* The low four bits of each of 16 bytes, or the high ones, moved down: 0 to 15. */
 INLINE uint8x16_t nibbles(const uint8_t *from, bool high)
 {
     uint8x16_t bytes = vld1q_u8(from);
     return high ? vshrq_n_u8(bytes, 4) : vandq_u8(bytes, vdupq_n_u8(15));
 }
 
-/* Half h of 32 bits as bytes of 0 and 16. */
+/* Bits 16h to 16h + 15 of the 32 at `from` as 16 bytes of 0 or 16. */
 INLINE uint8x16_t fifth_bits(const uint8_t *from, size_t h)
 {
     uint8x16_t bits = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
@@ -189,13 +205,15 @@ INLINE uint8x16_t fifth_bits(const uint8_t *from, size_t h)
     return vandq_u8(vtstq_u8(spread, bits), vdupq_n_u8(16));
 }
 
-/* Bits `bit` and up of 16 bytes in the places of `mask`, which begins with bit 4. */
+/* Shifts 16 bytes so that bit `bit` becomes bit 4, and keeps only the bits in `mask`, the lowest of
+ * which is bit 4. */
 INLINE uint8x16_t high_bits(const uint8_t *from, size_t bit, uint8_t mask)
 {
     return vandq_u8(vshlq_u8(vld1q_u8(from), vdupq_n_s8((int8_t)(4 - (int)bit))), vdupq_n_u8(mask));
 }
 
-/* Half h of part p (of 32 values) of a block, and what there stands for zero. */
+/* Half h (16 values) of part p (32 values) of a block as unsigned bytes, without scale; sets *zero
+ * to the number that stands there for zero. type: a block type of zi_kernels_dot. */
 INLINE uint8x16_t half_bytes(zi_dtype type, const uint8_t *block, size_t p, size_t h, uint8_t *zero)
 {
     const uint8_t *at = block + p / 2 * 32 + 16 * h; /* where two parts share bytes */
@@ -223,6 +241,7 @@ INLINE uint8x16_t half_bytes(zi_dtype type, const uint8_t *block, size_t p, size
 
 /* ---- scales ---- */
 
+/* Whether values of a block type are q * scale + minimum; false: q * scale. */
 INLINE bool has_minima(zi_dtype type)
 {
     return type == ZI_Q4_1 || type == ZI_Q5_1 || type == ZI_Q4_K || type == ZI_Q5_K;
@@ -233,7 +252,8 @@ typedef struct {
     float scales[16], minima[8];
 } block_scales;
 
-/* Q4_K and Q5_K have eight scales and minima of six bits each, Q6_K sixteen scales in bytes. */
+/* Sets the scales and minima that a block of this type has: Q4_K and Q5_K eight of each, of six
+ * bits, Q6_K sixteen scales in bytes, other blocks one. Sets nothing for F32, F16 and BF16. */
 INLINE void read_scales(zi_dtype type, const uint8_t *block, block_scales *out)
 {
     const uint8_t *s = block + 4;
@@ -257,14 +277,15 @@ INLINE void read_scales(zi_dtype type, const uint8_t *block, block_scales *out)
 
 /* ---- a row ---- */
 
-/* Four of 16 signed bytes. */
+/* Four of 16 signed bytes, from number 4j on, as f32. */
 INLINE float32x4_t widen4(int8x16_t bytes, size_t j)
 {
     int16x8_t half = j < 2 ? vmovl_s8(vget_low_s8(bytes)) : vmovl_high_s8(bytes);
     return vcvtq_f32_s32(vmovl_s16(j % 2 ? vget_high_s16(half) : vget_low_s16(half)));
 }
 
-/* Part p of a block as f32, rounded as zi_widen rounds them. */
+/* Part p (32 values) of a block as f32, rounded as zi_widen rounds them, or 32 stored values at w
+ * of a type without blocks. s is as read_scales left it. */
 INLINE void load32(zi_dtype type, const char *w, const block_scales *s, size_t p,
                    float32x4_t out[8])
 {
@@ -283,7 +304,8 @@ INLINE void load32(zi_dtype type, const char *w, const block_scales *s, size_t p
     }
 }
 
-/* All types are summed alike: values that mean the same give the same bits. */
+/* Returns the product of a row w of k values of `type` (whole blocks) and x [k]; types of
+ * zi_kernels_dot only. All types are summed alike: values that mean the same give the same bits. */
 INLINE float dot(zi_dtype type, const char *w, const float *x, size_t k)
 {
     size_t i = 0, step = block_numbers(type);
@@ -315,10 +337,13 @@ INLINE float dot(zi_dtype type, const char *w, const float *x, size_t k)
     return rest + vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])));
 }
 
+/* y[j] = the product of row j of w (k values of `type`, whole blocks; rows ldw bytes apart) and x
+ * [k], for n rows. Leaves y as it is for types that zi_kernels_dot excludes. */
 static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
                      float *y){DOT_EACH_ROW(dot, type, w, ldw, n, x, k, y)}
 
-/* Half h of 32 values in MLX's groups: bytes, or nibbles whose low ones come first. */
+/* Half h (16) of 32 values of `bits` 8 or 4 at w as unsigned bytes; of 4 bits, a byte holds two,
+ * the low one first. */
 INLINE uint8x16_t group_bytes(int bits, const uint8_t *w, size_t h)
 {
     if (bits == 8) return vld1q_u8(w + 16 * h);
@@ -326,6 +351,8 @@ INLINE uint8x16_t group_bytes(int bits, const uint8_t *w, size_t h)
     return h ? vzip2q_u8(low, high) : vzip1q_u8(low, high);
 }
 
+/* Returns the product of x [k] and a row of values q * scale + bias (q of `bits` 8 or 4, a
+ * constant; `group` values, a multiple of 32, share both). */
 INLINE float dot_grouped(int bits, const uint8_t *w, size_t group, const float *scales,
                          const float *biases, const float *x, size_t k)
 {
@@ -348,6 +375,8 @@ INLINE float dot_grouped(int bits, const uint8_t *w, size_t group, const float *
     return vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])));
 }
 
+/* Returns the product of x [k] and a row of values q * scale + bias, where `group` values, a
+ * multiple of 32, share both. q: 8 bits, or 4 bits, two to a byte, low one first. */
 static float dot_groups(int bits, const void *w, size_t group, const float *scales,
                         const float *biases, const float *x, size_t k)
 {
@@ -357,8 +386,8 @@ static float dot_groups(int bits, const void *w, size_t group, const float *scal
 
 /* ---- vectors ---- */
 
-/* exp(x) to about one unit in the last place: 2^n e^r with |r| <= ln 2 / 2; 0 below -87.3, infinite
- * above 88.3. */
+/* exp(x) of each lane to about one unit in the last place: 2^n e^r with |r| <= ln 2 / 2; 0 below
+ * -87.3, infinite above 88.3, NaN for NaN. */
 static inline float32x4_t exp4(float32x4_t x)
 {
     const float32x4_t limit = vdupq_n_f32(88.3762626647949f);
@@ -378,7 +407,7 @@ static inline float32x4_t exp4(float32x4_t x)
     return vreinterpretq_f32_u32(vbicq_u32(bits, tiny));
 }
 
-/* n < 4 values, the others `fill`. */
+/* n < 4 values from x, the other lanes `fill`. */
 static inline float32x4_t load_some(const float *x, size_t n, float fill)
 {
     float some[4] = {fill, fill, fill, fill};
@@ -386,6 +415,7 @@ static inline float32x4_t load_some(const float *x, size_t n, float fill)
     return vld1q_f32(some);
 }
 
+/* Stores the first n < 4 lanes; nothing behind them is written. */
 static inline void store_some(float *x, size_t n, float32x4_t value)
 {
     float some[4];
@@ -393,11 +423,13 @@ static inline void store_some(float *x, size_t n, float32x4_t value)
     memcpy(x, some, n * sizeof *x);
 }
 
+/* x / (1 + exp(-x)) in each lane. */
 static inline float32x4_t silu4(float32x4_t x)
 {
     return vdivq_f32(x, vaddq_f32(vdupq_n_f32(1), exp4(vnegq_f32(x))));
 }
 
+/* x[i] = silu(x[i]) * y[i], in place, for any n; y may be NULL: ones. */
 static void silu_mul(float *x, const float *y, size_t n)
 {
     size_t i = 0;
@@ -410,6 +442,7 @@ static void silu_mul(float *x, const float *y, size_t n)
     store_some(x + i, n - i, y ? vmulq_f32(value, load_some(y + i, n - i, 0)) : value);
 }
 
+/* Replaces x[i] by exp((x[i] - most) * factor) and returns the sum of these; any n. */
 static float exp_sum(float *x, float most, float factor, size_t n)
 {
     float32x4_t top = vdupq_n_f32(most), sum = vdupq_n_f32(0);
@@ -428,6 +461,7 @@ static float exp_sum(float *x, float most, float factor, size_t n)
     return vaddvq_f32(sum);
 }
 
+/* The largest of n > 0 values. */
 static float max(const float *x, size_t n)
 {
     float32x4_t most = vdupq_n_f32(x[0]);
@@ -437,6 +471,7 @@ static float max(const float *x, size_t n)
     return vmaxvq_f32(most);
 }
 
+/* The sum of x[i]^2, in 16 partial sums; any n, 0 for n = 0. */
 static float sum_squares(const float *x, size_t n)
 {
     float32x4_t sums[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
@@ -451,6 +486,8 @@ static float sum_squares(const float *x, size_t n)
     return rest + vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])));
 }
 
+/* out[i] = x[i] * factor * weight[i] * (1 + scale[i]), for any n; weight and scale may be NULL
+ * (ones and zeros). out may be x. */
 static void scale_row(const float *x, float factor, const float *weight, const float *scale,
                       float *out, size_t n)
 {
@@ -473,7 +510,9 @@ static void scale_row(const float *x, float factor, const float *weight, const f
 
 enum { PEAK_SUMS = 24 };
 
-/* The empty asm keeps the compiler from working a round out only once. */
+/* Runs `rounds` rounds of independent f32 multiply-adds in registers, for a benchmark that takes
+ * the time; returns how many multiply-adds (of single numbers) these are. The empty asm keeps the
+ * compiler from working a round out only once. */
 static size_t peak_f32(size_t rounds)
 {
     float32x4_t sums[PEAK_SUMS], x = vdupq_n_f32(0.5f);
@@ -491,6 +530,8 @@ static size_t peak_f32(size_t rounds)
     return rounds * PEAK_SUMS * 4;
 }
 
+/* Runs `rounds` rounds of a tile's integer multiply-adds without its loads, for a benchmark that
+ * takes the time; returns how many multiply-adds (of single numbers) these are. */
 static size_t peak_integer(size_t rounds)
 {
     int32x4_t sums[PEAK_SUMS];
@@ -509,6 +550,7 @@ static size_t peak_integer(size_t rounds)
     return rounds * PEAK_SUMS * 4;
 }
 
+/* Overwrites all slots of ref but pack_columns and `scale`. */
 void zi_kernels_neon(zi_kernels *kernels)
 {
     kernels->tier = "neon";

@@ -10,7 +10,8 @@
 
 enum { QMR = 6, QNR = 16 };
 
-/* As quantize_values; a group is a multiple of 8. */
+/* Sets q [group] to round(x / scale), at most 127 in magnitude, and *sum to the sum of q; returns
+ * the scale. group is a multiple of 8. All q are 0 if the largest magnitude is below 2^-120. */
 static inline float quantize_numbers_neon(const float *x, size_t group, int16_t *q, int32_t *sum)
 {
     uint32x4_t largest = vdupq_n_u32(0);
@@ -39,6 +40,8 @@ typedef struct {
     const float *scales_b, *biases_b; /* [QNR] */
 } trailers;
 
+/* Finds scales, sums and biases, borrowed, behind the values of a group; a and b are the first
+ * bytes after the values in each panel. */
 static inline trailers trailers_at(const char *a, const char *b)
 {
     trailers t = {.scales_a = (const float *)(const void *)a,
@@ -49,7 +52,8 @@ static inline trailers trailers_at(const char *a, const char *b)
     return t;
 }
 
-/* c [i, j to j + 3] += (sum scale_a) scale_b + sum_a bias_b; fresh: c is 0. */
+/* Adds a group's integer sums, scaled, to row i, columns j to j + 3, of c: += (sum scale_a) scale_b
+ * + sum_a bias_b. fresh: overwrites c instead. */
 static inline void add_group(float *c, size_t ldc, bool fresh, int32x4_t sum, const trailers *t,
                              size_t i, size_t j)
 {

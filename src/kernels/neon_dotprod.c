@@ -7,12 +7,16 @@
 
 enum { ZERO = 128 };
 
+/* Quantizes n <= QMR (6) rows of x [n, k] (row stride ldx), in groups with a scale each, into a
+ * panel of signed bytes in steps of four; missing rows are zero. k is whole groups of a multiple of
+ * 8. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 4, 1, quantize_numbers_neon, out);
 }
 
-/* Four columns, 16 values of each: [4, 4, 4], steps first. */
+/* Packs 16 values of each of the four columns from `first` on, less 128, to [4 steps, 4 columns, 4
+ * values] in a panel whose steps lie QNR * 4 bytes apart; columns from n on are -128. */
 static inline void pack_block(const uint8_t *q, size_t ldq, size_t n, size_t first, int8_t *out)
 {
     uint32x4x4_t columns;
@@ -26,6 +30,9 @@ static inline void pack_block(const uint8_t *q, size_t ldq, size_t n, size_t fir
     for (size_t s = 0; s < 4; s++) memcpy(out + s * QNR * 4, steps + 4 * s, 16);
 }
 
+/* Packs one group of n <= QNR (16) columns, bytes q [n, group] (row stride ldq) with a scale and a
+ * bias each, into a panel of signed bytes q - 128 in steps of four; missing columns are zero. group
+ * is a multiple of 16. */
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
@@ -35,8 +42,9 @@ static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, con
     place_scales(scales, biases, n, QNR, (float *)(void *)(numbers + group * QNR));
 }
 
-/* Adds the products of four values of each row, 24 bytes, and of each column. */
-static inline void step(const int8_t *a, const int8_t *b, int32x4_t sum[QMR][QNR / 4])
+/* Adds the products of one step, four signed bytes of each row (a: 24 bytes) and of each column (b:
+ * 64 bytes), to the tile's sums. */
+static inline void add_products(const int8_t *a, const int8_t *b, int32x4_t sum[QMR][QNR / 4])
 {
     int8x16_t columns[QNR / 4], rows = vld1q_s8(a);
     int8x8_t more = vld1_s8(a + 16);
@@ -53,6 +61,9 @@ static inline void step(const int8_t *a, const int8_t *b, int32x4_t sum[QMR][QNR
     ADD_ROW(5, vdotq_lane_s32, more, 1);
 }
 
+/* c [QMR, QNR] = [6, 16] (row stride ldc) = the product of quantized panels a and b of groups (> 0)
+ * groups; accumulate: added to c. Sums of a group are exact integers, which begin at 128 times the
+ * sum of q_a, since b holds q - 128. */
 static void qtile(size_t groups, size_t group, const void *panel_a, const void *panel_b, float *c,
                   size_t ldc, bool accumulate)
 {
@@ -64,7 +75,7 @@ static void qtile(size_t groups, size_t group, const void *panel_a, const void *
         for (int i = 0; i < QMR * QNR / 4; i++)
             sum[i / 4][i % 4] = vdupq_n_s32(ZERO * t.whole_a[i / 4]);
         for (size_t p = 0; p < group; p += 4)
-            step((const int8_t *)a + p * QMR, (const int8_t *)b + p * QNR, sum);
+            add_products((const int8_t *)a + p * QMR, (const int8_t *)b + p * QNR, sum);
         UNROLL
         for (size_t i = 0; i < QMR * QNR / 4; i++)
             add_group(c, ldc, !accumulate && g == 0, sum[i / 4][i % 4], &t, i / 4, i % 4 * 4);
@@ -73,6 +84,8 @@ static void qtile(size_t groups, size_t group, const void *panel_a, const void *
     }
 }
 
+/* Runs `rounds` rounds of a tile's integer multiply-adds without its loads, for a benchmark that
+ * takes the time; returns how many multiply-adds (of single numbers) these are. */
 static size_t peak_integer(size_t rounds)
 {
     enum { SUMS = 24 };
@@ -92,6 +105,7 @@ static size_t peak_integer(size_t rounds)
     return rounds * SUMS * 16;
 }
 
+/* Overwrites quantize, pack_group, qtile, peak_integer and the layout of panels of neon. */
 void zi_kernels_neon_dotprod(zi_kernels *kernels)
 {
     kernels->tier = "neon-dotprod";

@@ -4,23 +4,31 @@
 
 enum { ROW_PAIRS = QMR / 2, COLUMN_PAIRS = QNR / 2 };
 
+/* Quantizes n <= QMR (6) rows of x [n, k] (row stride ldx), in groups with a scale each, into a
+ * panel of signed bytes in steps of eight; missing rows are zero. k is whole groups of a multiple
+ * of 8. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 8, 1, quantize_numbers_neon, out);
 }
 
-static inline uint64x2_t column(const uint8_t *q, size_t ldq, size_t n, size_t j)
+/* 16 bytes of column j, where columns lie ldq bytes apart; zeros from column n on. */
+static inline uint64x2_t load_column(const uint8_t *q, size_t ldq, size_t n, size_t j)
 {
     return j < n ? vreinterpretq_u64_u8(vld1q_u8(q + j * ldq)) : vdupq_n_u64(0);
 }
 
+/* Packs one group of n <= QNR (16) columns, bytes q [n, group] (row stride ldq) with a scale and a
+ * bias each, into a panel of unsigned bytes in steps of eight; missing columns are zero. group is a
+ * multiple of 16. */
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
     uint8_t *numbers = out;
     for (size_t p = 0; p < group; p += 16)
         for (size_t j = 0; j < QNR; j += 2) {
-            uint64x2_t even = column(q + p, ldq, n, j), odd = column(q + p, ldq, n, j + 1);
+            uint64x2_t even = load_column(q + p, ldq, n, j),
+                       odd = load_column(q + p, ldq, n, j + 1);
             uint8_t *at = numbers + p * QNR + j * 8;
             vst1q_u8(at, vreinterpretq_u8_u64(vtrn1q_u64(even, odd)));
             vst1q_u8(at + QNR * 8, vreinterpretq_u8_u64(vtrn2q_u64(even, odd)));
@@ -28,8 +36,10 @@ static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, con
     place_scales(scales, biases, n, QNR, (float *)(void *)(numbers + group * QNR));
 }
 
-/* sum [2 columns, 2 rows] for pairs of rows and columns += products of eight values of each. */
-static inline void step(const int8_t *a, const uint8_t *b, int32x4_t sum[ROW_PAIRS][COLUMN_PAIRS])
+/* Adds the products of one step, eight values of each row (signed) and each column (unsigned), to
+ * sums [2 columns, 2 rows] of each pair of rows and pair of columns. */
+static inline void add_products(const int8_t *a, const uint8_t *b,
+                                int32x4_t sum[ROW_PAIRS][COLUMN_PAIRS])
 {
     int8x16_t rows[ROW_PAIRS];
     UNROLL
@@ -44,7 +54,8 @@ static inline void step(const int8_t *a, const uint8_t *b, int32x4_t sum[ROW_PAI
     }
 }
 
-/* Adds a group's sums for two rows, from row i on. */
+/* Adds a group's sums, scaled, to rows i and i + 1 of c, all QNR columns; sum [2 columns, 2 rows]
+ * of each pair of columns. fresh: overwrites c instead. */
 static inline void add_rows(float *c, size_t ldc, bool fresh, const int32x4_t sum[COLUMN_PAIRS],
                             const trailers *t, size_t i)
 {
@@ -56,6 +67,8 @@ static inline void add_rows(float *c, size_t ldc, bool fresh, const int32x4_t su
     }
 }
 
+/* c [QMR, QNR] = [6, 16] (row stride ldc) = the product of quantized panels a and b of groups (> 0)
+ * groups; accumulate: added to c. Sums of a group are exact integers. */
 static void qtile(size_t groups, size_t group, const void *panel_a, const void *panel_b, float *c,
                   size_t ldc, bool accumulate)
 {
@@ -66,7 +79,7 @@ static void qtile(size_t groups, size_t group, const void *panel_a, const void *
         for (int i = 0; i < QMR * QNR / 4; i++)
             sum[i / COLUMN_PAIRS][i % COLUMN_PAIRS] = vdupq_n_s32(0);
         for (size_t p = 0; p < group; p += 8)
-            step((const int8_t *)a + p * QMR, (const uint8_t *)b + p * QNR, sum);
+            add_products((const int8_t *)a + p * QMR, (const uint8_t *)b + p * QNR, sum);
         trailers t = trailers_at(a + group * QMR, b + group * QNR);
         UNROLL
         for (size_t i = 0; i < ROW_PAIRS; i++)
@@ -76,6 +89,8 @@ static void qtile(size_t groups, size_t group, const void *panel_a, const void *
     }
 }
 
+/* Runs `rounds` rounds of a tile's integer multiply-adds without its loads, for a benchmark that
+ * takes the time; returns how many multiply-adds (of single numbers) these are. */
 static size_t peak_integer(size_t rounds)
 {
     enum { SUMS = 24 };
@@ -95,6 +110,7 @@ static size_t peak_integer(size_t rounds)
     return rounds * SUMS * 32;
 }
 
+/* Overwrites quantize, pack_group, qtile, peak_integer and the layout of panels of neon_dotprod. */
 void zi_kernels_neon_i8mm(zi_kernels *kernels)
 {
     kernels->tier = "neon-i8mm";

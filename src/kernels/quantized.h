@@ -12,7 +12,8 @@
 
 #define Q_MAX 127.0f /* the largest magnitude of q */
 
-/* Copies the quantized values of one row or column into a panel, `bytes` per step. */
+/* Copies the quantized values of one row or column, number `row` of `rows`, into a panel [steps,
+ * rows, bytes]: `steps` pieces of `bytes` bytes. */
 static inline void store_steps(const void *numbers, size_t steps, size_t bytes, size_t row,
                                size_t rows, void *out)
 {
@@ -23,8 +24,8 @@ static inline void store_steps(const void *numbers, size_t steps, size_t bytes, 
 /* q [group] of x [group], with its sum; returns the scale. */
 typedef float (*quantize_fn)(const float *x, size_t group, int16_t *q, int32_t *sum);
 
-/* The largest magnitude, found by comparing bits, whose order is the same. Infinity and NaN compare
- * larger than finite values and so end up in the group's scale. */
+/* Returns the largest |x[i]|, 0 for n = 0, found by comparing bits, whose order is the same.
+ * Infinity and NaN compare larger than finite values and so end up in the group's scale. */
 static inline float largest_magnitude(const float *x, size_t n)
 {
     uint32_t most = 0;
@@ -39,12 +40,15 @@ static inline float largest_magnitude(const float *x, size_t n)
     return value;
 }
 
-/* The factor that maps `most` to `top`; 0 for groups so small that it would not be finite. */
+/* The factor that maps `most` to `top`; 0 if most is NaN, or so small that it might not be
+ * finite. */
 static inline float inverse_scale(float most, float top)
 {
     return most >= 0x1p-120f ? top / most : 0;
 }
 
+/* Sets q [group] to round(x / scale), at most 127 in magnitude, and *sum to the sum of q; returns
+ * the scale. All q are 0 if the largest magnitude of x is below 2^-120. */
 static inline float quantize_values(const float *x, size_t group, int16_t *q, int32_t *sum)
 {
     float most = largest_magnitude(x, group), inverse = inverse_scale(most, Q_MAX);
@@ -53,13 +57,16 @@ static inline float quantize_values(const float *x, size_t group, int16_t *q, in
     return most / Q_MAX;
 }
 
+/* Narrows values from -128 to 127 to signed bytes in place: in the first `group` bytes of q. */
 static inline void narrow_values(int16_t *q, size_t group)
 {
     int8_t *narrow = (int8_t *)q; /* in place: each is read before its place is overwritten */
     for (size_t i = 0; i < group; i++) narrow[i] = (int8_t)q[i];
 }
 
-/* The quantize slot for a panel layout: at most `rows` rows, missing ones zero. */
+/* Quantizes n <= rows rows of x [n, k] (row stride ldx) by `numbers`, group by group, into a panel
+ * of `rows` rows in the layout above: values of `width` 1 or 2 bytes in steps of `step`, then
+ * scales and sums. Missing rows are zero. k is whole groups. */
 static inline void quantize_rows(const float *x, size_t ldx, size_t n, size_t k, size_t group,
                                  size_t rows, size_t step, size_t width, quantize_fn numbers,
                                  void *out)
@@ -81,7 +88,8 @@ static inline void quantize_rows(const float *x, size_t ldx, size_t n, size_t k,
     }
 }
 
-/* Stores the scales and biases that follow the values of a group of columns. */
+/* Stores n <= columns scales, then biases, which follow the values of a group of columns: out [2,
+ * columns], zeros for missing columns. */
 static inline void place_scales(const float *scales, const float *biases, size_t n, size_t columns,
                                 float *out)
 {
@@ -91,7 +99,9 @@ static inline void place_scales(const float *scales, const float *biases, size_t
     }
 }
 
-/* The pack_group slot for a panel layout. */
+/* Packs one group of n <= columns columns, bytes q [n, group] (row stride ldq) with a scale and a
+ * bias each, in the layout above: values of `width` 1 or 2 bytes in steps of `step`. Missing
+ * columns are zero. */
 static inline void pack_group_columns(const uint8_t *q, size_t ldq, size_t n, size_t group,
                                       const float *scales, const float *biases, size_t columns,
                                       size_t step, size_t width, void *out)

@@ -5,6 +5,8 @@
 
 enum { MR = 4, NR = 8 };
 
+/* Packs n <= nr rows of w (F32, F16 or BF16; row stride ldw elements), k values each, as f32 into
+ * the panel out [k, nr]; missing columns are zero. */
 static void pack_rows(zi_dtype type, const void *w, size_t ldw, size_t n, size_t k, size_t nr,
                       float *out)
 {
@@ -22,11 +24,15 @@ static void pack_rows(zi_dtype type, const void *w, size_t ldw, size_t n, size_t
     }
 }
 
+/* Packs n <= MR rows of x [n, k] (row stride ldx) into the panel out [k, MR]; missing rows are
+ * zero. */
 static void pack_a(const float *x, size_t ldx, size_t n, size_t k, float *out)
 {
     pack_rows(ZI_F32, x, ldx, n, k, MR, out);
 }
 
+/* Packs n <= nr columns of w [k, n] (row stride ldw) into the panel out [k, nr]; missing columns
+ * are zero. */
 static void pack_columns(const float *w, size_t ldw, size_t n, size_t k, size_t nr, float *out)
 {
     for (size_t p = 0; p < k; p++) {
@@ -38,29 +44,34 @@ static void pack_columns(const float *w, size_t ldw, size_t n, size_t k, size_t 
 /* Four floats that GCC and Clang keep in one register on every 64-bit machine. */
 typedef float quad __attribute__((vector_size(16)));
 
-static quad load(const float *x)
+/* Loads four floats from an address of any alignment. */
+static quad load_quad(const float *x)
 {
     quad value;
     memcpy(&value, x, sizeof value);
     return value;
 }
 
+/* c [MR, NR] (row stride ldc) = the product a^T b of panels a [k, MR] and b [k, NR], all of it;
+ * accumulate: added to c instead. */
 static void tile(size_t k, const float *restrict a, const float *restrict b, float *restrict c,
                  size_t ldc, bool accumulate)
 {
     quad sum[MR][NR / 4] = {{{0}}};
     for (size_t p = 0; p < k; p++)
         for (int i = 0; i < MR; i++)
-            for (int j = 0; j < NR / 4; j++) sum[i][j] += a[p * MR + i] * load(b + p * NR + j * 4);
+            for (int j = 0; j < NR / 4; j++)
+                sum[i][j] += a[p * MR + i] * load_quad(b + p * NR + j * 4);
     for (int i = 0; i < MR; i++)
         for (int j = 0; j < NR / 4; j++) {
             float *at = c + i * ldc + j * 4;
-            if (accumulate) sum[i][j] += load(at);
+            if (accumulate) sum[i][j] += load_quad(at);
             memcpy(at, &sum[i][j], sizeof sum[i][j]);
         }
 }
 
-/* Sums in eight parts, of a stretch that is widened at once. */
+/* y[j] = the product of row j of w (k values of `type`, whole blocks; rows ldw bytes apart) and x
+ * [k], for n rows. Sums in eight parts, of a stretch that is widened at once. */
 static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
                      float *y)
 {
@@ -74,8 +85,8 @@ static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const f
             size_t count = k - p < CHUNK ? k - p : CHUNK, i = 0;
             zi_widen(type, source + zi_dtype_bytes(type, p), row, count);
             for (; i + 8 <= count; i += 8) {
-                low += load(row + i) * load(x + p + i);
-                high += load(row + i + 4) * load(x + p + i + 4);
+                low += load_quad(row + i) * load_quad(x + p + i);
+                high += load_quad(row + i + 4) * load_quad(x + p + i + 4);
             }
             for (; i < count; i++) rest += row[i] * x[p + i];
         }
@@ -84,6 +95,8 @@ static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const f
     }
 }
 
+/* Returns the product of x [k] and a row of values q * scale + bias, where `group` values share
+ * scale and bias. q: 8 bits, or 4 bits, two to a byte, low one first. k is whole groups. */
 static float dot_groups(int bits, const void *w, size_t group, const float *scales,
                         const float *biases, const float *x, size_t k)
 {
@@ -94,8 +107,8 @@ static float dot_groups(int bits, const void *w, size_t group, const float *scal
         float scale = scales[p / group], bias = biases[p / group];
         for (size_t i = p; i < p + 8; i++)
             row[i - p] = (float)(bits == 8 ? q[i] : q[i / 2] >> i % 2 * 4 & 15) * scale + bias;
-        low += load(row) * load(x + p);
-        high += load(row + 4) * load(x + p + 4);
+        low += load_quad(row) * load_quad(x + p);
+        high += load_quad(row + 4) * load_quad(x + p + 4);
     }
     low += high;
     return (low[0] + low[1]) + (low[2] + low[3]);
@@ -105,17 +118,23 @@ static float dot_groups(int bits, const void *w, size_t group, const float *scal
 
 enum { QMR = 4, QNR = 8 };
 
+/* Quantizes n <= QMR rows of x [n, k] (row stride ldx), in groups with a scale each, into a panel
+ * of 16-bit integers; missing rows are zero. k is whole groups. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 1, 2, quantize_values, out);
 }
 
+/* Packs one group of n <= QNR columns, bytes q [n, group] (row stride ldq) with a scale and a bias
+ * each, into a panel of 16-bit integers; missing columns are zero. */
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
     pack_group_columns(q, ldq, n, group, scales, biases, QNR, 1, 2, out);
 }
 
+/* c [QMR, QNR] (row stride ldc) = the product of quantized panels a and b of groups (> 0) groups;
+ * accumulate: added to c. Sums of a group are exact integers, then scaled and added in f32. */
 static void qtile(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
                   bool accumulate)
 {
@@ -138,6 +157,8 @@ static void qtile(size_t groups, size_t group, const void *a, const void *b, flo
 
 /* ---- vectors ---- */
 
+/* out[i] = x[i] * factor * weight[i] * (1 + scale[i]); weight and scale may be NULL (ones and
+ * zeros). out may be x. */
 static void scale_row(const float *x, float factor, const float *weight, const float *scale,
                       float *out, size_t n)
 {
@@ -149,6 +170,7 @@ static void scale_row(const float *x, float factor, const float *weight, const f
     }
 }
 
+/* The sum of x[i]^2, in sixteen partial sums; 0 for n = 0. */
 static float sum_squares(const float *x, size_t n)
 {
     float sums[16] = {0};
@@ -161,7 +183,7 @@ static float sum_squares(const float *x, size_t n)
     return total;
 }
 
-/* y may be NULL: ones. */
+/* x[i] = silu(x[i]) * y[i], in place; y may be NULL: ones. */
 static void silu_mul(float *x, const float *y, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -170,6 +192,7 @@ static void silu_mul(float *x, const float *y, size_t n)
     }
 }
 
+/* Replaces x[i] by exp((x[i] - most) * factor) and returns the sum of these. */
 static float exp_sum(float *x, float most, float factor, size_t n)
 {
     float total = 0;
@@ -180,6 +203,7 @@ static float exp_sum(float *x, float most, float factor, size_t n)
     return total;
 }
 
+/* The largest of n > 0 values. */
 static float max(const float *x, size_t n)
 {
     float most = x[0];
@@ -188,6 +212,7 @@ static float max(const float *x, size_t n)
     return most;
 }
 
+/* x[i] *= factor, in place. */
 static void scale(float *x, float factor, size_t n)
 {
     for (size_t i = 0; i < n; i++) x[i] *= factor;
@@ -197,6 +222,8 @@ static void scale(float *x, float factor, size_t n)
 
 enum { PEAK_SUMS = 12 };
 
+/* Runs `rounds` rounds of independent f32 multiply-adds in variables, for a benchmark that takes
+ * the time; returns how many multiply-adds these are. */
 static size_t peak_f32(size_t rounds)
 {
     quad sums[PEAK_SUMS] = {{0}}, x = {1, 1, 1, 1}, y = {0.5f, 0.5f, 0.5f, 0.5f};
@@ -209,7 +236,9 @@ static size_t peak_f32(size_t rounds)
     return rounds * PEAK_SUMS * 4;
 }
 
-/* The empty asm keeps the compiler from working a product out only once. */
+/* Runs `rounds` rounds of independent 32-bit integer multiply-adds, for a benchmark that takes the
+ * time; returns how many these are. The empty asm keeps the compiler from working a product out
+ * only once. */
 static size_t peak_integer(size_t rounds)
 {
     int32_t sums[PEAK_SUMS] = {0}, x = 3, y = 5;

@@ -7,7 +7,7 @@
 
 #include <immintrin.h>
 
-/* Eight stored values as f32; no alignment needed. */
+/* Eight stored values (F32, F16 or BF16) as f32; no alignment needed. */
 static inline __m256 load8(zi_dtype type, const char *source)
 {
     if (type == ZI_F32) return _mm256_loadu_ps((const float *)(const void *)source);
@@ -16,7 +16,7 @@ static inline __m256 load8(zi_dtype type, const char *source)
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
 
-/* Rows to columns: r[i][j] becomes r[j][i]. */
+/* Rows to columns, in place: r[i][j] becomes r[j][i]. */
 static inline void transpose8(__m256 r[8])
 {
     __m256 t[8], s[8];
@@ -36,8 +36,9 @@ static inline void transpose8(__m256 r[8])
     }
 }
 
-/* Asks for a tile of c, which is used only after the products: it has long left the cache. Always
- * inlined, since GCC drops loops of nothing else whose counts it does not know. */
+/* Prefetches a tile of c, which is used only after the products: it has long left the cache.
+ * Changes nothing. Always inlined, since GCC drops loops of nothing else whose counts it does not
+ * know. */
 static inline __attribute__((always_inline)) void prefetch_tile(const float *c, size_t ldc,
                                                                 size_t rows, size_t columns)
 {
@@ -46,7 +47,8 @@ static inline __attribute__((always_inline)) void prefetch_tile(const float *c, 
             _mm_prefetch((const char *)(c + i * ldc + j), _MM_HINT_T0);
 }
 
-/* The pack_rows slot for an nr that is a multiple of eight. */
+/* Packs n <= nr rows of w (F32, F16 or BF16; row stride ldw elements), k values each, as f32 into
+ * the panel out [k, nr], nr a multiple of eight; missing columns are zero. */
 static inline void pack_rows_x86(zi_dtype type, const void *w, size_t ldw, size_t n, size_t k,
                                  size_t nr, float *out)
 {
@@ -70,7 +72,8 @@ static inline void pack_rows_x86(zi_dtype type, const void *w, size_t ldw, size_
     }
 }
 
-/* The pack_columns slot for an nr that is a multiple of eight. */
+/* Packs n <= nr columns of w [k, n] (row stride ldw, f32) into the panel out [k, nr]; missing
+ * columns are zero. */
 static inline void pack_columns_x86(const float *w, size_t ldw, size_t n, size_t k, size_t nr,
                                     float *out)
 {
@@ -81,8 +84,8 @@ static inline void pack_columns_x86(const float *w, size_t ldw, size_t n, size_t
     }
 }
 
-/* Eight columns of x [n, 8] from p on, rows past n zero: out [8, mr] of the rows from `first` on.
- * Stores 8, 4 or 2 rows. */
+/* Packs eight columns of rows [first, first + rows) of x, rows 8, 6 or 4, to the same places of the
+ * panel out [8, mr]; rows from n on are zero. x: the first of these columns in row 0. */
 static inline void pack_a8(const float *x, size_t ldx, size_t n, size_t first, size_t rows,
                            size_t mr, float *out)
 {
@@ -102,7 +105,8 @@ static inline void pack_a8(const float *x, size_t ldx, size_t n, size_t first, s
     }
 }
 
-/* The pack_a slot for an mr of 6 or 12. */
+/* Packs n <= mr rows of x [n, k] (row stride ldx) into the panel out [k, mr]; missing rows are
+ * zero. mr is 6 or 12, k any. */
 static inline void pack_a_x86(const float *x, size_t ldx, size_t n, size_t k, size_t mr, float *out)
 {
     size_t p = 0;
@@ -120,20 +124,24 @@ static inline void pack_a_x86(const float *x, size_t ldx, size_t n, size_t k, si
 
 /* ---- quantized groups; a group is a multiple of 32 ---- */
 
-static inline float highest(__m256 x)
+/* The largest of the eight lanes. */
+static inline float largest_lane(__m256 x)
 {
     __m128 half = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     half = _mm_max_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_max_ss(half, _mm_shuffle_ps(half, half, 1)));
 }
 
-static inline float total(__m256 x)
+/* The sum of the eight lanes. */
+static inline float sum_of_lanes(__m256 x)
 {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
 }
 
+/* The largest |x[i]| of a group, a multiple of eight; compares bits, so that NaN and infinity are
+ * larger than finite values. */
 static inline float largest_magnitude_x86(const float *x, size_t group)
 {
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
@@ -147,8 +155,9 @@ static inline float largest_magnitude_x86(const float *x, size_t group)
     return largest_magnitude(parts, 8);
 }
 
-/* The largest sum of four magnitudes that q_sums_limited is about. Compares bits, as above. */
-static inline float largest_pair_sum(const float *x, size_t group)
+/* The largest sum of the four magnitudes that q_sums_limited limits: of values 8i, 8i + 1, 8i + 4,
+ * 8i + 5, or of 8i + 2, 8i + 3, 8i + 6, 8i + 7. Compares bits, as largest_magnitude does. */
+static inline float largest_sum_of_four(const float *x, size_t group)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     __m128i most = _mm_setzero_si128();
@@ -163,7 +172,8 @@ static inline float largest_pair_sum(const float *x, size_t group)
     return _mm_cvtss_f32(_mm_castsi128_ps(most));
 }
 
-/* 32 values as signed bytes; adds them, in fours of neighbours, to sums. */
+/* 32 values times `inverse`, rounded, as signed bytes in their order; also adds them, eight apart
+ * to the same lane, to *sums. */
 static inline __m256i quantize32(const float *x, __m256 inverse, __m256i *sums)
 {
     __m256i q[4];
@@ -176,14 +186,17 @@ static inline __m256i quantize32(const float *x, __m256 inverse, __m256i *sums)
     return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-static inline int32_t total_of_integers(__m256i x)
+/* The sum of the eight 32-bit lanes. */
+static inline int32_t sum_of_integers(__m256i x)
 {
     __m128i half = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
     half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
     return _mm_cvtsi128_si32(half) + _mm_extract_epi32(half, 1);
 }
 
-/* The quantize slot for bytes in steps of four (quantized.h has the layout). */
+/* Quantizes n <= rows rows of x [n, k] (row stride ldx) into a panel of signed bytes in steps of
+ * four (quantized.h); missing rows are zero. k is whole groups of a multiple of 32. fours: sums of
+ * four |q| are limited to 128 (q_sums_limited); otherwise only |q| to 127. */
 static inline void quantize_x86(const float *x, size_t ldx, size_t n, size_t k, size_t group,
                                 size_t rows, bool fours, void *out)
 {
@@ -198,7 +211,7 @@ static inline void quantize_x86(const float *x, size_t ldx, size_t n, size_t k, 
             int32_t q[ZI_MAX_GROUP / 4] = {0};
             float most = 0;
             if (r < n)
-                most = fours ? largest_pair_sum(row, group) : largest_magnitude_x86(row, group);
+                most = fours ? largest_sum_of_four(row, group) : largest_magnitude_x86(row, group);
             __m256 inverse = _mm256_set1_ps(inverse_scale(most, top));
             __m256i total = _mm256_setzero_si256();
             for (size_t i = 0; r < n && i < group; i += 32)
@@ -207,14 +220,16 @@ static inline void quantize_x86(const float *x, size_t ldx, size_t n, size_t k, 
             scales[r] = most / top;
             for (size_t i = 0; i < group / 4; i++)
                 memcpy(at + (i * rows + r) * 4, q + i, sizeof *q);
-            whole[r] = total_of_integers(total);
+            whole[r] = sum_of_integers(total);
             sums[r] = scales[r] * (float)whole[r];
         }
         at = (char *)(whole + rows);
     }
 }
 
-/* The pack_group slot for bytes in steps of four. */
+/* Packs one group of n <= columns columns, bytes q [n, group] (row stride ldq) with a scale and a
+ * bias each, into a panel of bytes in steps of four; missing columns are zero. columns is a
+ * multiple of 8, group of 32. */
 static inline void pack_group_x86(const uint8_t *q, size_t ldq, size_t n, size_t group,
                                   const float *scales, const float *biases, size_t columns,
                                   float *out)
@@ -234,8 +249,8 @@ static inline void pack_group_x86(const uint8_t *q, size_t ldq, size_t n, size_t
 
 /* ---- vectors ---- */
 
-/* exp(x) to about one unit in the last place: 2^n e^r with |r| <= ln 2 / 2; 0 below -87.3, infinite
- * above 88.3. */
+/* exp(x) of each lane to about one unit in the last place: 2^n e^r with |r| <= ln 2 / 2; 0 below
+ * -87.3, infinite above 88.3, NaN for NaN. */
 static inline __m256 exp8(__m256 x)
 {
     const __m256 limit = _mm256_set1_ps(88.3762626647949f);
@@ -256,7 +271,7 @@ static inline __m256 exp8(__m256 x)
     return _mm256_andnot_ps(tiny, y);
 }
 
-/* n < 8 values, the others `fill`. */
+/* n < 8 values from x, the other lanes `fill`. */
 static inline __m256 load_some(const float *x, size_t n, float fill)
 {
     float some[8] = {fill, fill, fill, fill, fill, fill, fill, fill};
@@ -264,6 +279,7 @@ static inline __m256 load_some(const float *x, size_t n, float fill)
     return _mm256_loadu_ps(some);
 }
 
+/* Stores the first n < 8 lanes; nothing behind them is written. */
 static inline void store_some(float *x, size_t n, __m256 value)
 {
     float some[8];
@@ -271,12 +287,14 @@ static inline void store_some(float *x, size_t n, __m256 value)
     memcpy(x, some, n * sizeof *x);
 }
 
+/* x / (1 + exp(-x)) in each lane. */
 static inline __m256 silu8(__m256 x)
 {
     __m256 e = exp8(_mm256_sub_ps(_mm256_setzero_ps(), x));
     return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1), e));
 }
 
+/* x[i] = silu(x[i]) * y[i], in place, for any n; y may be NULL: ones. */
 static inline void silu_mul_x86(float *x, const float *y, size_t n)
 {
     size_t i = 0;
@@ -291,6 +309,7 @@ static inline void silu_mul_x86(float *x, const float *y, size_t n)
     store_some(x + i, n - i, value);
 }
 
+/* Replaces x[i] by exp((x[i] - most) * factor) and returns the sum of these; any n. */
 static inline float exp_sum_x86(float *x, float most, float factor, size_t n)
 {
     __m256 top = _mm256_set1_ps(most), by = _mm256_set1_ps(factor), sum = _mm256_setzero_ps();
@@ -306,18 +325,20 @@ static inline float exp_sum_x86(float *x, float most, float factor, size_t n)
         store_some(x + i, n - i, value);
         sum = _mm256_add_ps(sum, value);
     }
-    return total(sum);
+    return sum_of_lanes(sum);
 }
 
+/* The largest of n > 0 values. */
 static inline float max_x86(const float *x, size_t n)
 {
     __m256 most = _mm256_set1_ps(x[0]);
     size_t i = 0;
     for (; i + 8 <= n; i += 8) most = _mm256_max_ps(most, _mm256_loadu_ps(x + i));
     if (i < n) most = _mm256_max_ps(most, load_some(x + i, n - i, x[0]));
-    return highest(most);
+    return largest_lane(most);
 }
 
+/* The sum of x[i]^2, in 32 partial sums; any n, 0 for n = 0. */
 static inline float sum_squares_x86(const float *x, size_t n)
 {
     __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
@@ -330,10 +351,12 @@ static inline float sum_squares_x86(const float *x, size_t n)
         }
     float rest = 0;
     for (; i < n; i++) rest += x[i] * x[i];
-    return rest +
-           total(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
+    return rest + sum_of_lanes(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]),
+                                             _mm256_add_ps(sums[2], sums[3])));
 }
 
+/* out[i] = x[i] * factor * weight[i] * (1 + scale[i]), for any n; weight and scale may be NULL
+ * (ones and zeros). out may be x. */
 static inline void scale_row_x86(const float *x, float factor, const float *weight,
                                  const float *scale, float *out, size_t n)
 {
@@ -353,7 +376,7 @@ static inline void scale_row_x86(const float *x, float factor, const float *weig
     }
 }
 
-/* The vector slots, for every x86 tier. */
+/* Overwrites the vector slots but `scale`, the same code for every x86 tier. */
 static inline void overlay_vectors_x86(zi_kernels *kernels)
 {
     kernels->silu_mul = silu_mul_x86;

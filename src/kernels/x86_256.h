@@ -6,25 +6,27 @@
 
 enum { QNR = 16 }; /* columns of a tile */
 
-/* Four numbers of a row, in every place. */
+/* Four bytes of a row, one step, repeated in all eight places. */
 static inline __m256i load_step(const char *a)
 {
     return _mm256_castps_si256(_mm256_broadcast_ss((const float *)(const void *)a));
 }
 
+/* 32 bytes, one step of four of each of eight columns; no alignment needed. */
 static inline __m256i load_columns(const char *b)
 {
     return _mm256_loadu_si256((const __m256i *)(const void *)b);
 }
 
-/* c = c + (sum scale_a) scale_b + sum_a bias_b, eight columns. */
+/* Returns c + sum * scale + sum_a * bias in each of eight columns, two fused multiply-adds. scale:
+ * scale_a * scale_b; sum_a: the row's scaled sum of q; bias: of the columns. */
 static inline __m256 add_sum(__m256 c, __m256i sum, __m256 scale, __m256 sum_a, __m256 bias)
 {
     c = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, c);
     return _mm256_fmadd_ps(sum_a, bias, c);
 }
 
-/* Begins a tile [rows, QNR]: prefetches c, and clears it unless it is accumulated into. */
+/* Begins a tile c [rows, QNR]: prefetches it, and clears it unless it is accumulated into. */
 static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ldc, size_t rows,
                                                              bool accumulate)
 {
@@ -35,7 +37,8 @@ static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ld
     }
 }
 
-/* Adds a group's sums to c [rows, QNR]; a and b are what follows its values. */
+/* Adds a group's integer sums [rows], scaled, to c [rows, QNR]: low of columns 0 to 7, high of 8 to
+ * 15. a and b are where scales and sums, and scales and biases, follow the group's values. */
 static inline __attribute__((always_inline)) void add_sums(const __m256i *low, const __m256i *high,
                                                            size_t rows, const char *a,
                                                            const char *b, float *c, size_t ldc)

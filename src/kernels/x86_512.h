@@ -6,7 +6,7 @@
 
 enum { QNR = 32 }; /* columns of a tile */
 
-/* Four numbers of a row, in every place. */
+/* Four bytes of a row, one step, repeated in all sixteen places. */
 static inline __m512i load_step(const char *a)
 {
     int32_t bits;
@@ -14,14 +14,15 @@ static inline __m512i load_step(const char *a)
     return _mm512_set1_epi32(bits);
 }
 
-/* c = c + (sum scale_a) scale_b + sum_a bias_b, sixteen columns. */
+/* Returns c + sum * scale + sum_a * bias in each of sixteen columns, two fused multiply-adds.
+ * scale: scale_a * scale_b; sum_a: the row's scaled sum of q; bias: of the columns. */
 static inline __m512 add_sum(__m512 c, __m512i sum, __m512 scale, __m512 sum_a, __m512 bias)
 {
     c = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, c);
     return _mm512_fmadd_ps(sum_a, bias, c);
 }
 
-/* Begins a tile [rows, QNR]: prefetches c, and clears it unless it is accumulated into. */
+/* Begins a tile c [rows, QNR]: prefetches it, and clears it unless it is accumulated into. */
 static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ldc, size_t rows,
                                                              bool accumulate)
 {
@@ -32,7 +33,8 @@ static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ld
     }
 }
 
-/* Adds a group's sums to c [rows, QNR]; a and b are what follows its values. */
+/* Adds a group's integer sums [rows], scaled, to c [rows, QNR]: low of columns 0 to 15, high of 16
+ * to 31. a and b are where scales and sums, and scales and biases, follow the group's values. */
 static inline __attribute__((always_inline)) void add_sums(const __m512i *low, const __m512i *high,
                                                            size_t rows, const char *a,
                                                            const char *b, float *c, size_t ldc)

@@ -10,11 +10,13 @@
 
 enum { DOT_AHEAD = 1024 }; /* prefetch distance in bytes of weights */
 
+/* 16 bytes from any address, in both halves of the register. */
 INLINE __m256i load_twice(const char *source)
 {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)source));
 }
 
+/* 32 bits from any address, in the byte order of the machine. */
 INLINE uint32_t word_at(const char *source)
 {
     uint32_t word;
@@ -22,6 +24,7 @@ INLINE uint32_t word_at(const char *source)
     return word;
 }
 
+/* 16 bits from any address, in the byte order of the machine. */
 INLINE uint16_t short_at(const char *source)
 {
     uint16_t word;
@@ -29,7 +32,7 @@ INLINE uint16_t short_at(const char *source)
     return word;
 }
 
-/* A half, in every place. */
+/* The f16 number at `source`, as f32 in all eight lanes. */
 INLINE __m256 half_everywhere(const char *source)
 {
     return _mm256_cvtph_ps(_mm_set1_epi16((int16_t)short_at(source)));
@@ -38,17 +41,20 @@ INLINE __m256 half_everywhere(const char *source)
 /* ---- values: 16 of them as signed bytes, in both halves of a register, since bytes are cheap to
  * move about within a half ---- */
 
+/* The low four bits of each byte. */
 INLINE __m256i low_nibbles(__m256i bytes)
 {
     return _mm256_and_si256(bytes, _mm256_set1_epi8(15));
 }
 
+/* The high four bits of each byte, moved down: 0 to 15. */
 INLINE __m256i high_nibbles(__m256i bytes)
 {
     return low_nibbles(_mm256_srli_epi16(bytes, 4));
 }
 
-/* Half h of 32 bits as bytes of 0 and 16. */
+/* Bits 16h to 16h + 15 of the 32 at `source` as 16 bytes of 0 or 16, in both halves of the
+ * register. */
 INLINE __m256i fifth_bits(const char *source, size_t h)
 {
     const __m256i bits = _mm256_set1_epi64x((int64_t)0x8040201008040201);
@@ -60,15 +66,17 @@ INLINE __m256i fifth_bits(const char *source, size_t h)
     return _mm256_and_si256(set, _mm256_set1_epi8(16));
 }
 
-/* Bits `bit` and up of bytes in the places of `mask`, which begins with bit `to`. */
+/* Shifts bytes so that bit `bit` becomes bit `to`, and keeps only the bits in `mask`, the lowest of
+ * which is bit `to`. */
 INLINE __m256i move_bits(__m256i bytes, int bit, int to, char mask)
 {
     bytes = bit < to ? _mm256_slli_epi16(bytes, to - bit) : _mm256_srli_epi16(bytes, bit - to);
     return _mm256_and_si256(bytes, _mm256_set1_epi8(mask));
 }
 
-/* Half h of part p of Q6_K: a group. */
-INLINE __m256i sixes(const char *block, size_t p, size_t h)
+/* Half h (16 values) of part p (32 values) of a Q6_K block as signed bytes, -32 to 31, in both
+ * halves of the register. */
+INLINE __m256i q6_k_values(const char *block, size_t p, size_t h)
 {
     __m256i low = load_twice(block + p / 4 * 64 + p % 2 * 32 + 16 * h);
     __m256i high = load_twice(block + 128 + p / 4 * 32 + 16 * h);
@@ -77,20 +85,23 @@ INLINE __m256i sixes(const char *block, size_t p, size_t h)
     return _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32));
 }
 
-/* Half h of part p of Q4_K or Q5_K, whose nibbles begin at `from`. */
-INLINE __m256i fours(const char *from, size_t p, size_t h)
+/* Half h (16 values) of part p (32 values) of the nibbles of Q4_K or Q5_K, which begin at `from`,
+ * as bytes 0 to 15 in both halves of the register. */
+INLINE __m256i q4_k_values(const char *from, size_t p, size_t h)
 {
     __m256i bytes = load_twice(from + p / 2 * 32 + 16 * h);
     return p % 2 ? high_nibbles(bytes) : low_nibbles(bytes);
 }
 
-/* The nibbles of half h of a block of 32. */
+/* Half h (16 values) of the nibbles of a block of 32, which begin at `from`, as bytes 0 to 15 in
+ * both halves of the register. */
 INLINE __m256i nibbles(const char *from, size_t h)
 {
     return h ? high_nibbles(load_twice(from)) : low_nibbles(load_twice(from));
 }
 
-/* Half h of part p of a block, less what stands for zero. */
+/* Half h (16 values) of part p (32 values) of a block as bytes q, less what stands for zero,
+ * without scale; in both halves of the register. type: a block type of zi_kernels_dot. */
 INLINE __m256i half_bytes(zi_dtype type, const char *block, size_t p, size_t h)
 {
     switch (type) {
@@ -106,16 +117,17 @@ INLINE __m256i half_bytes(zi_dtype type, const char *block, size_t p, size_t h)
     case ZI_Q5_1:
         return _mm256_or_si256(nibbles(block + 8, h), fifth_bits(block + 4, h));
     case ZI_Q4_K:
-        return fours(block + 16, p, h);
+        return q4_k_values(block + 16, p, h);
     case ZI_Q5_K:
-        return _mm256_or_si256(fours(block + 48, p, h),
+        return _mm256_or_si256(q4_k_values(block + 48, p, h),
                                move_bits(load_twice(block + 16 + 16 * h), (int)p, 4, 16));
     default:
-        return sixes(block, p, h);
+        return q6_k_values(block, p, h);
     }
 }
 
-/* Eight of 16 bytes, signed or not, as f32. Signed ones lie on top of their place: times 2^24. */
+/* Eight of 16 bytes, from number `first` (0 or 8) on, as f32. with_sign: bytes are signed, and
+ * results are 2^24 times them; otherwise bytes are unsigned and results their values. */
 INLINE __m256 widen8(__m256i bytes, size_t first, bool with_sign)
 {
     int64_t at = (int64_t)(0x0101010101010101 * first);
@@ -135,19 +147,21 @@ typedef struct {
     float scales[16], minima[8];
 } block_scales;
 
-/* Eight bytes as f32. */
+/* Eight unsigned bytes, lowest first, as f32. */
 INLINE __m256 bytes8(uint64_t bytes)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes)));
 }
 
+/* Whether values of a block type are q * scale + minimum; false: q * scale. */
 INLINE bool has_minima(zi_dtype type)
 {
     return type == ZI_Q4_1 || type == ZI_Q5_1 || type == ZI_Q4_K || type == ZI_Q5_K;
 }
 
-/* Eight scales and minima of six bits each. */
-INLINE void read_sixes(const char *block, block_scales *out)
+/* Sets the eight scales and eight (negated) minima of a Q4_K or Q5_K block, six bits each, times
+ * the factors of the block. */
+INLINE void read_six_bit_scales(const char *block, block_scales *out)
 {
     const uint32_t six = 0x3f3f3f3f, four = 0x0f0f0f0f, two = 0x30303030;
     uint32_t s = word_at(block + 4), m = word_at(block + 8), both = word_at(block + 12);
@@ -158,9 +172,11 @@ INLINE void read_sixes(const char *block, block_scales *out)
     _mm256_storeu_ps(out->minima, _mm256_mul_ps(factor, bytes8(minima << 32 | (m & six))));
 }
 
+/* Sets what *out has of a block of Q4_K, Q5_K (8 scales, 8 minima) or Q6_K (16 scales); sets
+ * nothing for other types, whose scales are read from the block where they are used. */
 INLINE void read_scales(zi_dtype type, const char *block, block_scales *out)
 {
-    if (type == ZI_Q4_K || type == ZI_Q5_K) read_sixes(block, out);
+    if (type == ZI_Q4_K || type == ZI_Q5_K) read_six_bit_scales(block, out);
     if (type != ZI_Q6_K) return;
     __m256 factor = half_everywhere(block + 208);
     for (size_t i = 0; i < 16; i += 8) {
@@ -170,7 +186,7 @@ INLINE void read_scales(zi_dtype type, const char *block, block_scales *out)
     }
 }
 
-/* The scale of half h of part p of a block. */
+/* The scale of half h of part p of a block, in all lanes; s is as read_scales left it. */
 INLINE __m256 scale_of(zi_dtype type, const char *block, const block_scales *s, size_t p, size_t h)
 {
     if (type == ZI_Q4_K || type == ZI_Q5_K) return _mm256_broadcast_ss(&s->scales[p]);
@@ -178,6 +194,8 @@ INLINE __m256 scale_of(zi_dtype type, const char *block, const block_scales *s, 
     return half_everywhere(block);
 }
 
+/* The minimum of part p of a block, to be added, in all lanes; 0 for types without minima. s is as
+ * read_scales left it. */
 INLINE __m256 minimum_of(zi_dtype type, const char *block, const block_scales *s, size_t p)
 {
     if (type == ZI_Q4_K || type == ZI_Q5_K) return _mm256_broadcast_ss(&s->minima[p]);
@@ -186,8 +204,9 @@ INLINE __m256 minimum_of(zi_dtype type, const char *block, const block_scales *s
 
 /* ---- a row ---- */
 
-/* Part p of a block as f32. Scales have so few bits that q * scale is exact: with a minimum it may
- * be one fused operation, and without one 2^24 may come and go. */
+/* Part p (32 values) of a block as f32, or 32 stored values at `block` of a type without blocks.
+ * Scales have so few bits that q * scale is exact: with a minimum it may be one fused operation,
+ * and without one 2^24 may come and go. */
 INLINE void load32_256(zi_dtype type, const char *block, const block_scales *s, size_t p,
                        __m256 out[4])
 {
@@ -207,7 +226,8 @@ INLINE void load32_256(zi_dtype type, const char *block, const block_scales *s, 
     }
 }
 
-/* What is left of a row that is not made of blocks. */
+/* The product of the last k < 32 values of a row of F32, F16 or BF16 and x: adds it to *sum eight
+ * at a time, and returns only the part of what is left over. */
 INLINE float dot_rest(zi_dtype type, const char *w, const float *x, size_t k, __m256 *sum)
 {
     size_t i = 0, width = block_bytes(type) / 32;
@@ -222,11 +242,15 @@ INLINE float dot_rest(zi_dtype type, const char *w, const float *x, size_t k, __
     return rest;
 }
 
-INLINE void ask_ahead(const char *w, size_t bytes)
+/* Prefetches `bytes` bytes of weights that lie DOT_AHEAD bytes after w, even past the end of
+ * them. */
+INLINE void prefetch_ahead(const char *w, size_t bytes)
 {
     for (size_t line = 0; line < bytes; line += 64) _mm_prefetch(w + DOT_AHEAD + line, _MM_HINT_T0);
 }
 
+/* Returns the product of a row w of k values of `type` (whole blocks) and x [k], in 256-bit
+ * registers. Types of zi_kernels_dot only. */
 INLINE float dot_256(zi_dtype type, const char *w, const float *x, size_t k)
 {
     size_t i = 0, step = block_numbers(type);
@@ -235,7 +259,7 @@ INLINE float dot_256(zi_dtype type, const char *w, const float *x, size_t k)
     UNROLL
     for (int j = 0; j < 4; j++) sums[j] = _mm256_setzero_ps();
     for (; i + step <= k; i += step, w += block_bytes(type)) {
-        ask_ahead(w, block_bytes(type));
+        prefetch_ahead(w, block_bytes(type));
         read_scales(type, w, &scales);
         UNROLL
         for (size_t p = 0; p < step / 32; p++) {
@@ -247,13 +271,14 @@ INLINE float dot_256(zi_dtype type, const char *w, const float *x, size_t k)
         }
     }
     float rest = i < k ? dot_rest(type, w, x + i, k - i, &sums[0]) : 0;
-    return rest +
-           total(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
+    return rest + sum_of_lanes(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]),
+                                             _mm256_add_ps(sums[2], sums[3])));
 }
 
 /* ---- a row in MLX's groups ---- */
 
-/* Half h of 32 values: bytes, or nibbles whose low ones come first. */
+/* Half h (16) of 32 values of `bits` 8 or 4 at w as unsigned bytes, in both halves of the register;
+ * of 4 bits, a byte holds two, the low one first. */
 INLINE __m256i group_bytes(int bits, const char *w, size_t h)
 {
     if (bits == 8) return load_twice(w + 16 * h);
@@ -261,7 +286,9 @@ INLINE __m256i group_bytes(int bits, const char *w, size_t h)
     return h ? _mm256_unpackhi_epi8(low, high) : _mm256_unpacklo_epi8(low, high);
 }
 
-/* Scales are of any precision: products are rounded before the bias is added. */
+/* Returns the product of x [k] and a row of values q * scale + bias (q of `bits` 8 or 4; `group`
+ * values, a multiple of 32, share both). Scales are of any precision: products are rounded before
+ * the bias is added. */
 INLINE float dot_groups_256(int bits, const char *w, size_t group, const float *scales,
                             const float *biases, const float *x, size_t k)
 {
@@ -280,11 +307,13 @@ INLINE float dot_groups_256(int bits, const char *w, size_t group, const float *
             }
         }
     }
-    return total(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
+    return sum_of_lanes(
+        _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
 }
 
 #ifdef __AVX512F__
 
+/* Sixteen stored values (F32, F16 or BF16) as f32; no alignment needed. */
 static inline __m512 load16(zi_dtype type, const char *source)
 {
     if (type == ZI_F32) return _mm512_loadu_ps(source);
@@ -293,7 +322,8 @@ static inline __m512 load16(zi_dtype type, const char *source)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
-/* As load32_256. */
+/* Part p (32 values) of a block as f32, or 32 stored values at `block` of a type without blocks; in
+ * 512-bit registers. */
 INLINE void load32_512(zi_dtype type, const char *block, const block_scales *s, size_t p,
                        __m512 out[2])
 {
@@ -312,7 +342,8 @@ INLINE void load32_512(zi_dtype type, const char *block, const block_scales *s, 
     }
 }
 
-/* 32s take turns with the sums. */
+/* Returns the product of a row w of k values of `type` (whole blocks) and x [k], in 512-bit
+ * registers. Types of zi_kernels_dot only. 32s take turns with the sums. */
 INLINE float dot_512(zi_dtype type, const char *w, const float *x, size_t k)
 {
     size_t i = 0, numbers = block_numbers(type), bytes = block_bytes(type);
@@ -322,7 +353,7 @@ INLINE float dot_512(zi_dtype type, const char *w, const float *x, size_t k)
     UNROLL
     for (int j = 0; j < 4; j++) sums[j] = _mm512_setzero_ps();
     for (; i + step <= k; i += step, w += step / numbers * bytes) {
-        ask_ahead(w, step / numbers * bytes);
+        prefetch_ahead(w, step / numbers * bytes);
         read_scales(type, w, &scales);
         UNROLL
         for (size_t p = 0; p < step / 32; p++) {
@@ -345,6 +376,8 @@ INLINE float dot_512(zi_dtype type, const char *w, const float *x, size_t k)
     return rest + _mm512_reduce_add_ps(sum);
 }
 
+/* Returns the product of x [k] and a row of values q * scale + bias (q of `bits` 8 or 4; `group`
+ * values, a multiple of 32, share both), in 512-bit registers. */
 INLINE float dot_groups_512(int bits, const char *w, size_t group, const float *scales,
                             const float *biases, const float *x, size_t k)
 {
@@ -376,13 +409,17 @@ INLINE float dot_groups_512(int bits, const char *w, size_t group, const float *
 #define DOT_GROUPS dot_groups_256
 #endif
 
-/* The dot_rows slot, in registers as wide as the file is compiled for. */
+/* y[j] = the product of row j of w (k values of `type`, whole blocks; rows ldw bytes apart) and x
+ * [k], for n rows, in registers as wide as the file is compiled for. Leaves y as it is for types
+ * that zi_kernels_dot excludes. */
 static inline void dot_rows_x86(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x,
                                 size_t k, float *y)
 {
     DOT_EACH_ROW(DOT, type, w, ldw, n, x, k, y)
 }
 
+/* Returns the product of x [k] and a row of values q * scale + bias, where `group` values, a
+ * multiple of 32, share both. q: 8 bits, or 4 bits, two to a byte, low one first. */
 static inline float dot_groups_x86(int bits, const void *w, size_t group, const float *scales,
                                    const float *biases, const float *x, size_t k)
 {
