@@ -16,26 +16,37 @@ struct zi_arena {
     bool overflow; /* a size did not fit size_t, or the buffer */
 };
 
-/* An arena without memory, which only measures; and one that hands out a whole buffer. */
+/* An arena without memory that only measures: its views have no buffer. Its `peak` is the size in
+ * bytes that a real one needs. */
 zi_arena zi_arena_measure(void);
+
+/* An empty arena that hands out all of a buffer, which it borrows. */
 zi_arena zi_arena_in(zi_buffer *buffer);
 
-/* An arena within the memory of a view of bytes. */
+/* An empty arena within the memory of a view without gaps whose elements are bytes. The buffer is
+ * borrowed. */
 zi_arena zi_arena_within(zi_view bytes);
 
-/* [rows, columns] without gaps, aligned to a cache line, not cleared. */
+/* A view [rows, columns] without gaps, which begins a multiple of 64 bytes behind the arena's
+ * start; its memory is not cleared. When it does not fit, or its size overflows, arena->overflow is
+ * set, nothing is taken, and the view has no buffer. type: not of blocks. */
 zi_view zi_arena_take(zi_arena *arena, zi_dtype type, size_t rows, size_t columns);
 
+/* zi_arena_take for f32: a view [rows, columns], not cleared; without a buffer when it does not
+ * fit. */
 static inline zi_view zi_arena_floats(zi_arena *arena, size_t rows, size_t columns)
 {
     return zi_arena_take(arena, ZI_F32, rows, columns);
 }
 
-/* Gives back everything taken since the mark, so that stages can use the same memory. */
+/* The number of bytes taken so far, for zi_arena_reset. */
 static inline size_t zi_arena_mark(const zi_arena *arena)
 {
     return arena->used;
 }
+
+/* Gives back everything taken since the mark, so that stages can use the same memory: views taken
+ * since then are no longer valid. peak and overflow stay. */
 static inline void zi_arena_reset(zi_arena *arena, size_t mark)
 {
     arena->used = mark;

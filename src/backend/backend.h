@@ -45,7 +45,8 @@ typedef struct {
     size_t stride; /* elements from one row to the next; 0: every row is the same */
 } zi_view;
 
-/* Rows [row, row + rows). */
+/* The view of rows [row, row + rows) of a view; nothing is copied or checked. Not for types of
+ * blocks. */
 static inline zi_view zi_view_rows(zi_view view, size_t row, size_t rows)
 {
     view.offset += row * view.stride * zi_dtype_size(view.type);
@@ -53,7 +54,8 @@ static inline zi_view zi_view_rows(zi_view view, size_t row, size_t rows)
     return view;
 }
 
-/* Columns [column, column + columns). */
+/* The view of columns [column, column + columns) of a view, with gaps between rows; nothing is
+ * copied or checked. Not for types of blocks. */
 static inline zi_view zi_view_columns(zi_view view, size_t column, size_t columns)
 {
     view.offset += column * zi_dtype_size(view.type);
@@ -61,7 +63,8 @@ static inline zi_view zi_view_columns(zi_view view, size_t column, size_t column
     return view;
 }
 
-/* The view's elements as [rows, columns]; the view must be contiguous. */
+/* The view's elements as [rows, columns], as many as before; the view must be contiguous. Nothing
+ * is checked. */
 static inline zi_view zi_view_reshape(zi_view view, size_t rows, size_t columns)
 {
     view.rows = rows;
@@ -69,12 +72,15 @@ static inline zi_view zi_view_reshape(zi_view view, size_t rows, size_t columns)
     return view;
 }
 
+/* Whether there are no gaps between rows. False when all rows are the same one (stride 0), unless
+ * there is only one. */
 static inline bool zi_view_contiguous(zi_view view)
 {
     return view.stride == view.columns || view.rows == 1;
 }
 
-/* Host address of the first element; NULL: the memory is not visible to the host. */
+/* Host address of the first element. NULL: the view has no buffer, or its memory is not visible to
+ * the host. */
 static inline void *zi_view_host(zi_view view)
 {
     return view.buffer && view.buffer->host ? view.buffer->host + view.offset : NULL;
@@ -100,7 +106,8 @@ typedef struct {
     bool nhwc;       /* of a convolution: stored as [out, kernel, kernel, in], not [out, in, ...] */
 } zi_weight;
 
-/* Whether the weight is quantized to integers, so that fast operations can use integer products. */
+/* Whether the weight is quantized to integers (groups, int8 or blocks; not fp8), so that fast
+ * operations can use integer products. */
 bool zi_weight_quantized(const zi_weight *weight);
 
 /* ---- arguments ---- */
@@ -272,165 +279,199 @@ struct zi_backend {
 
 /* ---- memory ---- */
 
-/* Create buffers, which the caller releases with zi_buffer_release; NULL is allowed there. */
+/* Allocates size bytes of memory of the backend, not cleared. *out is for zi_buffer_release. False:
+ * *error is set. */
 bool zi_buffer_alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *error) ZI_CHECKED;
+
+/* Makes a buffer of host memory at any address, for weights. data must stay, unchanged, until
+ * zi_buffer_release(*out), which does not free it; a backend may copy it. False: *error is set. */
 bool zi_buffer_import(zi_backend *backend, const void *data, size_t size, zi_buffer **out,
                       zi_error *error) ZI_CHECKED;
+
+/* Frees a buffer, which no pending operation may use; of an imported one not the host memory. NULL:
+ * does nothing. */
 void zi_buffer_release(zi_buffer *buffer);
 
 /* ---- operations ---- */
 
-/* y [T, N] = x [T, K] w^T [K, N] + bias [N]; bias may be NULL. */
+/* y [T, N] = x [T, K] w^T + bias, with w [N, K] of any stored type and bias [N], which may be
+ * NULL. */
 static inline void zi_linear(zi_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias,
                              zi_view y)
 {
     exec->ops->linear(exec, x, w, bias, y);
 }
 
-/* y [n, columns] = rows of w, by their numbers, which are copied. */
+/* y [n, columns] as f32 = the rows of w with the numbers rows [n], which are copied at once and
+ * must be in range. */
 static inline void zi_embed(zi_exec *exec, const zi_weight *w, const int32_t *rows, size_t n,
                             zi_view y)
 {
     exec->ops->embed(exec, w, rows, n, y);
 }
 
+/* args->out = softmax(q k^T / sqrt(dim)) v for each head, causal or not; several heads may share a
+ * key/value head. k may be overwritten when args->fast. */
 static inline void zi_attention(zi_exec *exec, const zi_attention_args *args)
 {
     exec->ops->attention(exec, args);
 }
 
-/* y = x / rms(x) * weight * (1 + scale) for each row; scale may be none, y may be x. */
+/* y = x / rms(x) * weight * (1 + scale) for each row, rms(x) = sqrt(mean(x^2) + eps). scale [1, D]
+ * may be none (zeros); y may be x. */
 static inline void zi_rms_norm(zi_exec *exec, zi_view x, const zi_weight *weight, float eps,
                                zi_view scale, zi_view y)
 {
     exec->ops->norm(exec, &(zi_norm_args){ZI_RMS_NORM, x, y, weight, scale, {0}, eps});
 }
 
-/* y += gate * rms_norm(x): the second norm of a block, with gate (none: ones) and residual. x is
- * overwritten. */
+/* y += gate * (x / rms(x) * weight) for each row, rms as in zi_rms_norm: the second norm of a
+ * block, with gate [1, D] (none: ones) and residual. x is overwritten. */
 static inline void zi_rms_norm_add(zi_exec *exec, zi_view x, const zi_weight *weight, float eps,
                                    zi_view gate, zi_view y)
 {
     exec->ops->norm(exec, &(zi_norm_args){ZI_ADD_RMS_NORM, x, y, weight, {0}, gate, eps});
 }
 
-/* y = (x - mean) / sqrt(variance + eps) * (1 + scale) for each row. */
+/* y = (x - mean) / sqrt(variance + eps) * (1 + scale) for each row; scale [1, D] may be none
+ * (zeros). */
 static inline void zi_layer_norm(zi_exec *exec, zi_view x, float eps, zi_view scale, zi_view y)
 {
     exec->ops->norm(exec, &(zi_norm_args){ZI_LAYER_NORM, x, y, NULL, scale, {0}, eps});
 }
 
+/* Rotary position embedding: rotates pairs of elements of each head of args->x, in place, by the
+ * angles of its row, given as cosines and sines. */
 static inline void zi_rope(zi_exec *exec, const zi_rope_args *args)
 {
     exec->ops->rope(exec, args);
 }
 
-/* x += y */
+/* x += y, of equal shape. */
 static inline void zi_add(zi_exec *exec, zi_view x, zi_view y)
 {
     exec->ops->elementwise(exec, ZI_ADD, x, y, 0, 0);
 }
 
-/* x += a y */
+/* x += a y, of equal shape. */
 static inline void zi_add_scaled(zi_exec *exec, zi_view x, float a, zi_view y)
 {
     exec->ops->elementwise(exec, ZI_ADD_SCALED, x, y, a, 0);
 }
 
-/* x += a (x - y) */
+/* x += a (x - y), of equal shape. */
 static inline void zi_extrapolate(zi_exec *exec, zi_view x, float a, zi_view y)
 {
     exec->ops->elementwise(exec, ZI_EXTRAPOLATE, x, y, a, 0);
 }
 
+/* x = silu(x) = x / (1 + exp(-x)), in place. */
 static inline void zi_silu(zi_exec *exec, zi_view x)
 {
     exec->ops->elementwise(exec, ZI_SILU, x, (zi_view){0}, 0, 0);
 }
 
-/* x = silu(x) y */
+/* x = silu(x) y, of equal shape. */
 static inline void zi_silu_mul(zi_exec *exec, zi_view x, zi_view y)
 {
     exec->ops->elementwise(exec, ZI_SILU_MUL, x, y, 0, 0);
 }
 
+/* x = tanh(x), in place. */
 static inline void zi_tanh(zi_exec *exec, zi_view x)
 {
     exec->ops->elementwise(exec, ZI_TANH, x, (zi_view){0}, 0, 0);
 }
 
-/* x = x / a + b */
+/* x = x / a + b, in place. */
 static inline void zi_divide_add(zi_exec *exec, zi_view x, float a, float b)
 {
     exec->ops->elementwise(exec, ZI_DIVIDE_ADD, x, (zi_view){0}, a, b);
 }
 
+/* Copies f32 elements of args->from to args->to in another order: a box of 2 to 5 dimensions, with
+ * strides in elements for each view. */
 static inline void zi_permute(zi_exec *exec, const zi_permute_args *args)
 {
     exec->ops->permute(exec, args);
 }
 
-/* to [rows, columns] = from, whose rows may all be the same one. */
+/* to [rows, columns] = from, f32; from may have one row that stands for all (stride 0). The shape
+ * is that of `to`. */
 void zi_copy_rows(zi_exec *exec, zi_view from, zi_view to);
 
+/* y = convolution 3x3 of x with stride 1 and a border of zeros, plus bias; by args of x normalized
+ * or doubled in size, added to y, with a 1x1 convolution of x beside it, and with the moments of y.
+ * args->workspace: see zi_conv3x3_workspace. */
 static inline void zi_conv3x3(zi_exec *exec, const zi_conv3x3_args *args)
 {
     exec->ops->conv3x3(exec, args);
 }
 
-/* Bytes of scratch memory for a convolution. Of args the shapes of weight and shortcut, those of x
- * and y (not their buffers), doubled, norm (NULL or not) and band count. */
+/* Bytes of args->workspace that zi_conv3x3 needs. Of args the shapes of weight and shortcut, those
+ * of x and y (not their buffers), doubled, norm (NULL or not) and band count. */
 static inline size_t zi_conv3x3_workspace(const zi_exec *exec, const zi_conv3x3_args *args)
 {
     return exec->ops->conv3x3_workspace(exec, args);
 }
 
-/* The moments of a feature map. */
+/* Writes the mean and the sum of squared deviations of each channel of x to `moments`, ZI_MOMENTS
+ * bytes for each of ZI_MAX_CHANNELS. */
 static inline void zi_moments(zi_exec *exec, const zi_feature_map *x, zi_view moments)
 {
     exec->ops->moments(exec, x, moments);
 }
 
-/* y [H * W, C] = group_norm(x [H, W, C]), whose moments are known. */
+/* y [H * W, C], without gaps, = group_norm(x [H, W, C]) by the moments of x, which are known from
+ * zi_moments or zi_conv3x3. No activation. */
 static inline void zi_group_norm_apply(zi_exec *exec, const zi_group_norm *norm, zi_view moments,
                                        const zi_feature_map *x, zi_view y)
 {
     exec->ops->group_norm(exec, norm, moments, x, y);
 }
 
-/* Values that are not finite make a later zi_submit, and the next zi_wait or zi_read, fail with the
- * name of the first such view. */
+/* Values of x (f32 or f64) that are not finite make a later zi_submit, and the next zi_wait or
+ * zi_read, fail with the name of the first such view (zi_error_not_finite). name is copied. */
 static inline void zi_check_finite(zi_exec *exec, zi_view x, const char *name)
 {
     exec->ops->check_finite(exec, x, name);
 }
 
 /* zi_check_finite for a feature map whose moments are known: they are finite exactly if its values
- * are. */
+ * are. channels: of the feature map. */
 static inline void zi_check_moments(zi_exec *exec, zi_view moments, size_t channels,
                                     const char *name)
 {
     exec->ops->check_moments(exec, moments, channels, name);
 }
 
-/* The error that follows. */
+/* Sets the error for values that are not finite: ZI_ERROR_BAD_FORMAT with the subject `name`.
+ * Returns false. */
 bool zi_error_not_finite(zi_error *error, const char *name);
 
+/* Copies host memory, rows without gaps, to the view, in the order of the operations; `from` is
+ * free for other use at once. */
 static inline void zi_write(zi_exec *exec, zi_view to, const void *from)
 {
     exec->ops->write(exec, to, from);
 }
 
+/* Waits for all operations, then copies the view to host memory, rows without gaps. False:
+ * something went wrong before; *error says what. */
 ZI_CHECKED static inline bool zi_read(zi_exec *exec, zi_view from, void *to, zi_error *error)
 {
     return exec->ops->read(exec, from, to, error);
 }
 
+/* Has all recorded operations begin; waits until at most one earlier submission is unfinished.
+ * False: something is known to have gone wrong; *error says what. */
 ZI_CHECKED static inline bool zi_submit(zi_exec *exec, zi_error *error)
 {
     return exec->ops->submit(exec, error);
 }
 
+/* Waits until all operations have finished. False: something went wrong in one of them; *error says
+ * what. */
 ZI_CHECKED static inline bool zi_wait(zi_exec *exec, zi_error *error)
 {
     return exec->ops->wait(exec, error);

@@ -25,8 +25,9 @@ typedef struct {
     float *most, *totals;  /* [QUERY_BLOCK], largest score and sum of exponentials so far */
 } block;
 
-/* Carves a worker's memory; returns the floats taken. */
-static size_t carve(block *b, const zi_kernels *kernels, size_t dim, float *memory)
+/* Sets b->wide and the block's buffers, which lie one after the other in a thread's memory, and no
+ * other members; returns the floats taken. memory NULL: to measure. */
+static size_t carve_buffers(block *b, const zi_kernels *kernels, size_t dim, float *memory)
 {
     size_t mr = kernels->mr > kernels->qmr ? kernels->mr : kernels->qmr;
     size_t nr = kernels->nr > kernels->qnr ? kernels->nr : kernels->qnr;
@@ -49,12 +50,15 @@ static size_t carve(block *b, const zi_kernels *kernels, size_t dim, float *memo
     return taken + 2 * QUERY_BLOCK;
 }
 
+/* Floats for a thread, as carve_buffers takes them for heads of dim values; attend_few needs
+ * fewer. */
 size_t attention_scratch(const zi_kernels *kernels, size_t dim)
 {
-    return carve(&(block){0}, kernels, dim, NULL);
+    return carve_buffers(&(block){0}, kernels, dim, NULL);
 }
 
-/* The block of queries that a task computes, with buffers in the worker's scratch memory. */
+/* The block of queries of one head that a task computes, with buffers in the worker's scratch
+ * memory, not cleared. */
 static block block_of_task(const attention_job *job, size_t task, size_t worker)
 {
     const attention_args *args = job->args;
@@ -63,12 +67,14 @@ static block block_of_task(const attention_job *job, size_t task, size_t worker)
     b.kv_head = b.head / (args->heads / args->kv_heads);
     b.query = task % job->query_blocks * QUERY_BLOCK;
     b.queries = smaller(QUERY_BLOCK, args->T - b.query);
-    carve(&b, b.kernels, args->dim, worker_scratch(job->exec, worker));
+    carve_buffers(&b, b.kernels, args->dim, worker_scratch(job->exec, worker));
     return b;
 }
 
 /* ---- scores in f32 ---- */
 
+/* Packs the block's queries of its head, f32, into b->panels: panels [dim, mr], missing rows
+ * zero. */
 static void pack_queries(const block *b)
 {
     const attention_args *args = b->args;
@@ -78,8 +84,9 @@ static void pack_queries(const block *b)
         b->kernels->pack_a(q + i * ldq, ldq, smaller(mr, b->queries - i), dim, b->panels + i * dim);
 }
 
-/* scores [queries, keys] = q k^T */
-static void score(const block *b, size_t key, size_t keys)
+/* Sets b->scores [queries, keys] (row stride KEY_BLOCK) to q k^T, not divided by sqrt(dim), for up
+ * to KEY_BLOCK keys from row `key` on. Needs pack_queries; overwrites b->keys. */
+static void score_f32(const block *b, size_t key, size_t keys)
 {
     const attention_args *args = b->args;
     size_t mr = b->kernels->mr, nr = b->kernels->nr, dim = args->dim, ldk = args->kv_heads * dim;
@@ -99,14 +106,15 @@ static void score(const block *b, size_t key, size_t keys)
 
 /* ---- scores in integers ---- */
 
-/* A quantized key of one head, in the memory of its `dim` floats: bytes [dim], then scales and
- * biases [dim / GROUP]. */
+/* Where the scales of one head's quantized key begin, biases after them. Such a key lies in the
+ * memory of its `dim` floats: bytes [dim], then scales and biases [dim / GROUP] each. */
 static float *key_scales(float *key, size_t dim)
 {
     return key + dim / 4;
 }
 
-/* Replaces a key's f32 values by quantized ones with scales and biases, in the same memory. */
+/* Replaces one head's key, dim f32 values (whole groups), by bytes q with a scale and a bias for
+ * each group, in the same memory: a value is q * scale + bias. */
 static void quantize_key(float *key, size_t dim)
 {
     uint8_t bytes[ZI_MAX_HEAD];
@@ -125,6 +133,7 @@ static void quantize_key(float *key, size_t dim)
     memcpy(key_scales(key, dim), scales, 2 * (dim / GROUP) * sizeof *scales);
 }
 
+/* Quantizes rows [begin, end) of k in place, all heads. */
 static void quantize_keys(const void *context, size_t begin, size_t end)
 {
     const attention_job *job = context;
@@ -133,6 +142,8 @@ static void quantize_keys(const void *context, size_t begin, size_t end)
         quantize_key(job->args->k + row * dim, dim);
 }
 
+/* Quantizes the block's queries of its head into b->panels: integer panels of qmr rows, missing
+ * rows zero. */
 static void quantize_queries(const block *b)
 {
     const attention_args *args = b->args;
@@ -144,7 +155,8 @@ static void quantize_queries(const block *b)
                              (char *)b->panels + i / mr * bytes);
 }
 
-/* One panel of keys. */
+/* Packs `columns` (at most qnr) quantized keys from row `key` on into one integer panel,
+ * b->keys. */
 static void pack_keys(const block *b, size_t key, size_t columns)
 {
     size_t dim = b->args->dim, ldk = b->args->kv_heads * dim, groups = dim / GROUP;
@@ -162,7 +174,9 @@ static void pack_keys(const block *b, size_t key, size_t columns)
     }
 }
 
-static void integer_score(const block *b, size_t key, size_t keys)
+/* Sets b->scores [queries, keys] (row stride KEY_BLOCK) to q k^T, not divided by sqrt(dim), from
+ * quantized keys and queries, for up to KEY_BLOCK keys from row `key` on. Overwrites b->keys. */
+static void score_integers(const block *b, size_t key, size_t keys)
 {
     size_t mr = b->kernels->qmr, nr = b->kernels->qnr, groups = b->args->dim / GROUP;
     size_t bytes = groups * zi_qa_bytes(b->kernels, GROUP);
@@ -182,7 +196,8 @@ static void integer_score(const block *b, size_t key, size_t keys)
 
 /* ---- weights and values ---- */
 
-/* What a causal row may not see is at -infinity. */
+/* Sets the scores of keys that lie after a query in causal order to -infinity: query row t sees
+ * keys 0 to S - T + t. `key`: the first of the scored keys. */
 static void hide_future(const block *b, size_t key, size_t keys)
 {
     size_t first = b->args->S - b->args->T + b->query; /* the key of the first query's own row */
@@ -192,9 +207,10 @@ static void hide_future(const block *b, size_t key, size_t keys)
     }
 }
 
-/* Turns scores into weights relative to the largest score so far, and what was summed before to the
- * same measure. */
-static void weigh(const block *b, size_t keys)
+/* Replaces scores by exp((score - most) / sqrt(dim)), where most is the largest score of the row
+ * so far, and adds these weights to b->totals. Sets b->most; scales b->totals and b->sums down
+ * to it. */
+static void weigh_scores(const block *b, size_t keys)
 {
     float factor = (float)(1.0 / sqrt((double)b->args->dim));
     for (size_t i = 0; i < b->queries; i++) {
@@ -208,8 +224,9 @@ static void weigh(const block *b, size_t keys)
     }
 }
 
-/* sums += weights v */
-static void gather(const block *b, size_t key, size_t keys)
+/* Adds weights (in b->scores) times v, for keys from row `key` on, to b->sums [queries, wide].
+ * Overwrites b->weights and b->values. */
+static void add_weighted_values(const block *b, size_t key, size_t keys)
 {
     const attention_args *args = b->args;
     size_t mr = b->kernels->mr, nr = b->kernels->nr, ldv = args->kv_heads * args->dim;
@@ -229,6 +246,8 @@ static void gather(const block *b, size_t key, size_t keys)
     }
 }
 
+/* Computes up to QUERY_BLOCK rows of one head and writes them to out; softmax is done over blocks
+ * of keys with a running largest score. If args->integer, k is already quantized. */
 static void attention_task(void *context, size_t task, size_t worker)
 {
     const attention_job *job = context;
@@ -243,10 +262,10 @@ static void attention_task(void *context, size_t task, size_t worker)
     size_t end = args->causal ? args->S - args->T + b.query + b.queries : args->S;
     for (size_t key = 0; key < end; key += KEY_BLOCK) {
         size_t keys = smaller(KEY_BLOCK, end - key);
-        (args->integer ? integer_score : score)(&b, key, keys);
+        (args->integer ? score_integers : score_f32)(&b, key, keys);
         if (args->causal) hide_future(&b, key, keys);
-        weigh(&b, keys);
-        gather(&b, key, keys);
+        weigh_scores(&b, keys);
+        add_weighted_values(&b, key, keys);
     }
     for (size_t i = 0; i < b.queries; i++)
         b.kernels->scale_row(b.sums + i * b.wide, 1.0f / b.totals[i], NULL, NULL,
@@ -254,6 +273,9 @@ static void attention_task(void *context, size_t task, size_t worker)
                              args->dim);
 }
 
+/* out = softmax(q k^T / sqrt(dim)) v for each head; causal: row t sees keys 0 to S - T + t. If args
+ * and session are fast and dim is whole groups, products q k^T are of integers and k is
+ * overwritten. Up to FEW_ROWS rows go to attend_few unless both are fast. */
 void cpu_attention(zi_exec *base, const zi_attention_args *a)
 {
     cpu_exec *exec = exec_of(base);

@@ -55,12 +55,14 @@ typedef struct {
     size_t first, blocks; /* row of blocks where this band begins, and all its blocks */
 } conv_job;
 
+/* n / size, rounded up. */
 static size_t div_round_up(size_t n, size_t size)
 {
     return (n + size - 1) / size;
 }
 
-/* How the work is cut up, and memory for it. */
+/* Decides how a convolution is cut into blocks and bands, and takes memory for it, not cleared,
+ * from the arena (addresses are NULL if that only measures). The job begins at the first band. */
 static conv_job conv_prepare(const cpu_exec *exec, conv_args *args, zi_arena *arena)
 {
     const zi_kernels *k = exec->kernels;
@@ -94,6 +96,8 @@ static conv_job conv_prepare(const cpu_exec *exec, conv_args *args, zi_arena *ar
     return j;
 }
 
+/* Floats for a thread: what a task of the transforms or one of the products takes, whichever is
+ * more. */
 size_t conv_scratch(const zi_kernels *kernels)
 {
     size_t points = POINTS + TILE * TILE, columns = round_up(COLUMNS, kernels->nr);
@@ -105,8 +109,8 @@ size_t conv_scratch(const zi_kernels *kernels)
 
 /* ---- the weights ---- */
 
-/* Rows [row, row + rows) of the weights, n of their channels from c on, to taps [n, TAPS, nr], or
- * [TAPS, n, nr] if that is their order. */
+/* Packs rows [row, row + rows) of the weights, at most nr, n of their channels from c on, as f32
+ * into taps [n, TAPS, nr], or [TAPS, n, nr] if the weights are NHWC; missing rows are zero. */
 static void pack_taps(const conv_job *job, size_t row, size_t rows, size_t c, size_t n, float *taps)
 {
     const zi_kernels *kernels = job->exec->kernels;
@@ -120,7 +124,8 @@ static void pack_taps(const conv_job *job, size_t row, size_t rows, size_t c, si
                            in * TAPS, rows, length, kernels->nr, taps + i * n * kernels->nr);
 }
 
-/* A panel of nr results, for one chunk of input channels. */
+/* Transforms the weights of one panel of nr results and one chunk of input channels to
+ * job->weights, and packs those of the shortcut, if there is one, to job->side_weights. */
 static void weights_task(void *context, size_t task, size_t worker)
 {
     const conv_job *job = context;
@@ -149,6 +154,8 @@ typedef struct {
     size_t top, left, height, width;
 } block;
 
+/* Block number `index` of this band, row by row, in tiles of the whole feature map; blocks at the
+ * right and lower edges are smaller. */
 static block block_at(const conv_job *job, size_t index)
 {
     block b = {.top = (job->first + index / job->blocks_wide) * job->block_height,
@@ -158,14 +165,15 @@ static block block_at(const conv_job *job, size_t index)
     return b;
 }
 
-/* The row of x (before upsampling) at the first result of a row of blocks. The 3x3 window also
- * reads the row above it. */
+/* The row of x (before upsampling) at the first result of a row of blocks, which counts from the
+ * top of the feature map. The 3x3 window also reads the row above it. */
 static size_t first_input_row(const conv_job *job, size_t block_row)
 {
     return block_row * job->block_height * TILE / (job->args->doubled ? 2 : 1);
 }
 
-/* Channel c of a pixel of x, by the results' coordinates. */
+/* Address of channel c of a pixel of x, by the results' coordinates, which must be inside. Rows
+ * above this band, which may be overwritten by results, come from the copy in job->above. */
 static const float *input_pixel(const conv_job *job, size_t row, size_t column, size_t c)
 {
     const conv_args *args = job->args;
@@ -180,8 +188,9 @@ static const float *input_pixel(const conv_job *job, size_t row, size_t column, 
 
 /* ---- first half: from x to panels ---- */
 
-/* out [4 height + 2, 4 width + 2, pixel]: what a block reads of channels [c, c + n), normed, with
- * zeros up to `pixel` of them. */
+/* Copies to out [4 height + 2, 4 width + 2, pixel] what a block reads of channels [c, c + n),
+ * border included: after norm and SiLU if there is a norm. Zeros outside the feature map, and for
+ * channels from n up to `pixel`. */
 static void load_block(const conv_job *job, const block *b, size_t c, size_t n, size_t pixel,
                        float *out)
 {
@@ -212,7 +221,8 @@ static void load_block(const conv_job *job, const block *b, size_t c, size_t n, 
     }
 }
 
-/* The pixels of a tile as they are, to out [TILE, TILE] that lie `step` apart. */
+/* Copies n channels from c on of 4x4 pixels of x as they are, without the norm, to out: 16 pixels
+ * that lie `step` floats apart. top, left: in pixels of y; zeros outside the feature map. */
 static void copy_tile(const conv_job *job, size_t top, size_t left, size_t c, size_t n, float *out,
                       size_t step)
 {
@@ -225,8 +235,9 @@ static void copy_tile(const conv_job *job, size_t top, size_t left, size_t c, si
     }
 }
 
-/* Transforms up to mr tiles of a loaded block, from number `first` on: points [points, mr, pixel].
- */
+/* Transforms `count` (at most mr) tiles of a loaded block, from number `first` on, to points
+ * [points, mr, pixel]; a shortcut's 16 pixels, untransformed, follow the 36 points. Rows from
+ * `count` on stay as they are. */
 static void transform_tiles(const conv_job *job, const block *b, const float *loaded, size_t first,
                             size_t count, size_t c, size_t n, size_t pixel, float *points)
 {
@@ -240,7 +251,8 @@ static void transform_tiles(const conv_job *job, const block *b, const float *lo
     }
 }
 
-/* One chunk of channels of a block; the last task keeps a row of x for the next band. */
+/* Norms, transforms and packs one chunk of channels of one block of x into job->inputs. The last
+ * task instead copies the last row of x of this band to job->next, which the next band reads. */
 static void transform_task(void *context, size_t task, size_t worker)
 {
     const conv_job *job = context;
@@ -270,10 +282,10 @@ static void transform_task(void *context, size_t task, size_t worker)
 
 /* ---- second half: products and results ---- */
 
-/* products [points, products_step: rows, columns] of all tiles of a block and columns from `column`
- * on. */
-static void multiply(const conv_job *job, size_t index, size_t tiles, size_t column, size_t n,
-                     float *products)
+/* Sets products [points, products_step: rows, job->columns] for all tiles of block `index` of this
+ * band and n result channels from `column` on; tiles and channels rounded up to whole panels. */
+static void multiply_points(const conv_job *job, size_t index, size_t tiles, size_t column,
+                            size_t n, float *products)
 {
     const zi_kernels *kernels = job->exec->kernels;
     size_t mr = kernels->mr, nr = kernels->nr, in = job->in;
@@ -293,7 +305,8 @@ static void multiply(const conv_job *job, size_t index, size_t tiles, size_t col
     }
 }
 
-/* Writes a tile of results, values [TILE, TILE] that lie `step` apart, where y has such pixels. */
+/* Writes 4x4 results plus bias to channels [column, column + n) of y at pixel (top, left), or adds
+ * them if `add`; pixels outside y are skipped. values: 16 pixels that lie `step` floats apart. */
 static void put_tile(const feature_map *y, size_t top, size_t left, size_t column, size_t n,
                      const float *values, size_t step, const float *bias, bool add)
 {
@@ -308,7 +321,10 @@ static void put_tile(const feature_map *y, size_t top, size_t left, size_t colum
     }
 }
 
-static void note_moments(const conv_job *job, const block *b, size_t index, size_t column, size_t n)
+/* Sets the moments, in job->moments, of channels [column, column + n) of block `index`, from y,
+ * which has been written there. */
+static void measure_block(const conv_job *job, const block *b, size_t index, size_t column,
+                          size_t n)
 {
     const feature_map *y = &job->args->y;
     size_t top = b->top * TILE, left = b->left * TILE;
@@ -318,6 +334,8 @@ static void note_moments(const conv_job *job, const block *b, size_t index, size
                   smaller(b->width * TILE, y->width - left), job->out, n, mean, mean + job->out);
 }
 
+/* Computes up to `job->columns` result channels of one block: products, transform back, bias;
+ * writes y and, with a shortcut, side; then moments of the block if they are wanted. */
 static void multiply_task(void *context, size_t task, size_t worker)
 {
     const conv_job *job = context;
@@ -327,7 +345,7 @@ static void multiply_task(void *context, size_t task, size_t worker)
     size_t step = job->products_step, wide = round_up(n, 4);
     block b = block_at(job, index);
     float *products = worker_scratch(job->exec, worker), *results = products + job->points * step;
-    multiply(job, index, b.height * b.width, column, n, products);
+    multiply_points(job, index, b.height * b.width, column, n, products);
     for (size_t t = 0; t < b.height * b.width; t++, products += job->columns) {
         size_t top = (b.top + t / b.width) * TILE, left = (b.left + t % b.width) * TILE;
         winograd_output(products, step, wide, results);
@@ -336,11 +354,12 @@ static void multiply_task(void *context, size_t task, size_t worker)
             put_tile(&args->side, top, left, column, n, products + POINTS * step, step,
                      args->shortcut_bias, false);
     }
-    if (args->has_moments) note_moments(job, &b, index, column, n);
+    if (args->has_moments) measure_block(job, &b, index, column, n);
 }
 
 /* ---- bands ---- */
 
+/* Merges the moments of this band's blocks, in their order, into args->moments. */
 static void collect_moments(const conv_job *job)
 {
     const feature_map *y = &job->args->y;
@@ -353,7 +372,8 @@ static void collect_moments(const conv_job *job)
     }
 }
 
-/* weight and moments may be those of a plan, which have no memory yet. */
+/* The arguments with host addresses, all borrowed. weight and moments may be those of a plan, which
+ * have no memory yet. */
 static conv_args args_of(const zi_conv3x3_args *a)
 {
     conv_args args = {.weight = cpu_matrix(a->weight),
@@ -374,6 +394,8 @@ static conv_args args_of(const zi_conv3x3_args *a)
     return args;
 }
 
+/* Computes all results, band by band from the top, after the weights are transformed. Leaves
+ * job->first at the end; above and next change places after each band. */
 static void run_bands(conv_job *job)
 {
     const cpu_exec *exec = job->exec;
@@ -389,6 +411,9 @@ static void run_bands(conv_job *job)
     }
 }
 
+/* y = (or += if a->add) the 3x3 convolution of x, after norm and SiLU if there is a norm, plus
+ * bias; side = 1x1 shortcut of x itself. a->moments: in, those of x for the norm; out, those of y.
+ * Workspace and thread scratch are overwritten. */
 void cpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a)
 {
     const cpu_exec *exec = exec_of(base);
@@ -402,6 +427,8 @@ void cpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a)
     run_bands(&job);
 }
 
+/* Bytes that cpu_conv3x3 takes from its workspace for arguments of these shapes, whose tensors need
+ * no memory yet; computes nothing. */
 size_t cpu_conv3x3_workspace(const zi_exec *base, const zi_conv3x3_args *a)
 {
     zi_arena arena = zi_arena_measure();

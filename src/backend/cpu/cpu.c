@@ -18,6 +18,8 @@ typedef struct {
 
 /* ---- memory ---- */
 
+/* Sets *out to a new buffer of *memory, which it owns from then on. False: out of memory, and
+ * *memory still is the caller's. */
 static bool new_buffer(zi_backend *backend, const zi_memory *memory, zi_buffer **out,
                        zi_error *error)
 {
@@ -28,7 +30,9 @@ static bool new_buffer(zi_backend *backend, const zi_memory *memory, zi_buffer *
     return true;
 }
 
-static bool alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *error)
+/* Sets *out to a new buffer of `size` bytes, not cleared: in RAM, or in a file in the scratch
+ * folder if that is large beside what is free. False: neither can be had; error is set. */
+static bool alloc_buffer(zi_backend *backend, size_t size, zi_buffer **out, zi_error *error)
 {
     const cpu_backend *cpu = (const cpu_backend *)backend;
     zi_memory memory;
@@ -38,9 +42,10 @@ static bool alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *e
     return false;
 }
 
-/* Weights are never written to, which is why the mapping may be one that cannot be. */
-static bool import(zi_backend *backend, const void *data, size_t size, zi_buffer **out,
-                   zi_error *error)
+/* Sets *out to a new buffer that borrows host memory and never frees it. Weights are never written
+ * to, which is why the mapping may be a read-only one. False: out of memory. */
+static bool import_memory(zi_backend *backend, const void *data, size_t size, zi_buffer **out,
+                          zi_error *error)
 {
     zi_memory borrowed = {.base = (unsigned char *)(uintptr_t)data, .size = size};
     if (!new_buffer(backend, &borrowed, out, error)) return false;
@@ -48,7 +53,8 @@ static bool import(zi_backend *backend, const void *data, size_t size, zi_buffer
     return true;
 }
 
-static void release(zi_buffer *buffer)
+/* Frees a buffer, and its memory unless that is imported. */
+static void release_buffer(zi_buffer *buffer)
 {
     zi_memory_release(&((cpu_buffer *)buffer)->memory);
     free(buffer);
@@ -61,7 +67,9 @@ bool zi_cpu_buffer_in_file(const zi_buffer *buffer)
 
 /* ---- sessions ---- */
 
-static bool begin(zi_backend *backend, bool fast, zi_exec **out, zi_error *error)
+/* Sets *out to a new session without scratch memory, which plan_scratch gives it; end_session frees
+ * it. fast: integer products are allowed. False: out of memory. */
+static bool begin_session(zi_backend *backend, bool fast, zi_exec **out, zi_error *error)
 {
     const cpu_backend *cpu = (const cpu_backend *)backend;
     cpu_exec *exec = calloc(1, sizeof *exec);
@@ -72,7 +80,9 @@ static bool begin(zi_backend *backend, bool fast, zi_exec **out, zi_error *error
     return true;
 }
 
-static void plan(zi_exec *base, zi_arena *arena, zi_exec_limits limits)
+/* Takes the session's scratch memory from the arena and sets scratch, scratch_stride, packed and
+ * partials; addresses are NULL if the arena only measures. */
+static void plan_scratch(zi_exec *base, zi_arena *arena, zi_exec_limits limits)
 {
     cpu_exec *exec = exec_of(base);
     size_t linear = linear_scratch(exec->kernels);
@@ -85,13 +95,15 @@ static void plan(zi_exec *base, zi_arena *arena, zi_exec_limits limits)
     exec->partials = floats_of(zi_arena_floats(arena, NORM_CHUNKS, (size_t)ZI_MAX_CHANNELS * 2));
 }
 
-static void end(zi_exec *exec)
+/* Frees the session itself; its scratch memory belongs to the arena's buffer. */
+static void end_session(zi_exec *exec)
 {
     free(exec);
 }
 
-/* Operations have ended when they return. */
-static bool submit(zi_exec *exec, zi_error *error)
+/* Submits or waits: operations have ended when they return, so that this only reports. False: a
+ * check has found values that are not finite; copies that error, and so do all later calls. */
+static bool report_failure(zi_exec *exec, zi_error *error)
 {
     const zi_error *failure = &exec_of(exec)->failure;
     if (failure->code == ZI_OK) return true;
@@ -99,11 +111,14 @@ static bool submit(zi_exec *exec, zi_error *error)
     return false;
 }
 
+/* Remembers an error with this name, for report_failure, if a mean or m2 in the view is not finite;
+ * an earlier error stays. */
 static void check_moments(zi_exec *exec, zi_view view, size_t channels, const char *name)
 {
     cpu_check_finite(exec, moments_view(view, channels), name);
 }
 
+/* Copies `from`, rows without gaps, to the view, whose rows may have gaps. */
 static void write_view(zi_exec *exec, zi_view to, const void *from)
 {
     size_t bytes = to.columns * zi_dtype_size(to.type);
@@ -112,10 +127,12 @@ static void write_view(zi_exec *exec, zi_view to, const void *from)
         memcpy(zi_view_host(zi_view_rows(to, row, 1)), (const char *)from + row * bytes, bytes);
 }
 
+/* Copies a view, whose rows may have gaps, to `to` without gaps. False: an earlier check has found
+ * values that are not finite; error is set and `to` untouched. */
 static bool read_view(zi_exec *exec, zi_view from, void *to, zi_error *error)
 {
     size_t bytes = from.columns * zi_dtype_size(from.type);
-    if (!submit(exec, error)) return false;
+    if (!report_failure(exec, error)) return false;
     for (size_t row = 0; row < from.rows; row++)
         memcpy((char *)to + row * bytes, zi_view_host(zi_view_rows(from, row, 1)), bytes);
     return true;
@@ -123,7 +140,8 @@ static bool read_view(zi_exec *exec, zi_view from, void *to, zi_error *error)
 
 /* ---- the backend ---- */
 
-static void destroy(zi_backend *backend)
+/* Frees the backend, not its thread pool. Sessions and buffers must be gone. */
+static void destroy_backend(zi_backend *backend)
 {
     cpu_backend *cpu = (cpu_backend *)backend;
     free(cpu->scratch);
@@ -132,16 +150,16 @@ static void destroy(zi_backend *backend)
 
 static const zi_backend_ops cpu_ops = {
     .name = "cpu",
-    .alloc = alloc,
-    .import = import,
-    .release = release,
-    .begin = begin,
-    .plan = plan,
-    .end = end,
+    .alloc = alloc_buffer,
+    .import = import_memory,
+    .release = release_buffer,
+    .begin = begin_session,
+    .plan = plan_scratch,
+    .end = end_session,
     .write = write_view,
     .read = read_view,
-    .submit = submit,
-    .wait = submit,
+    .submit = report_failure,
+    .wait = report_failure,
     .linear = cpu_linear,
     .embed = cpu_embed,
     .attention = cpu_attention,
@@ -155,7 +173,7 @@ static const zi_backend_ops cpu_ops = {
     .group_norm = cpu_group_norm,
     .check_finite = cpu_check_finite,
     .check_moments = check_moments,
-    .destroy = destroy,
+    .destroy = destroy_backend,
 };
 
 bool zi_cpu_backend_create(const zi_kernels *kernels, zi_pool *pool, const char *scratch,
@@ -175,6 +193,8 @@ bool zi_cpu_backend_create(const zi_kernels *kernels, zi_pool *pool, const char 
 
 /* ---- what operations share ---- */
 
+/* A weight as a matrix with host addresses, all borrowed; scales, biases and row_scale are NULL
+ * where the weight has none. */
 zi_matrix cpu_matrix(const zi_weight *w)
 {
     return (zi_matrix){.data = zi_view_host(w->data),
@@ -190,6 +210,7 @@ zi_matrix cpu_matrix(const zi_weight *w)
                        .row_scales = w->factors.columns};
 }
 
+/* A feature map with its host address, borrowed; a row of the view is a row of pixels. */
 feature_map cpu_map(const zi_feature_map *map)
 {
     return (feature_map){floats_of(map->view), map->view.rows, map->width, map->channels,
@@ -202,6 +223,7 @@ typedef struct {
     const void *context;
 } row_job;
 
+/* Calls the job's function for the rows of one task: `grain` of them, fewer at the end. */
 static void row_task(void *context, size_t task, size_t worker)
 {
     (void)worker;
@@ -210,6 +232,8 @@ static void row_task(void *context, size_t task, size_t worker)
     job->fn(job->context, from, smaller(from + job->grain, job->n));
 }
 
+/* Cuts rows [0, n) into runs of `grain` (0: one) rows, one pool task each; returns when all are
+ * done. */
 void run_rows(cpu_exec *exec, size_t n, size_t grain, row_fn fn, const void *context)
 {
     row_job job = {n, grain ? grain : 1, fn, context};
@@ -226,8 +250,9 @@ typedef struct {
     _Atomic bool *found; /* something that is not finite */
 } finite_job;
 
-/* x - x is 0 for finite values only; summing keeps the loop free of branches. */
-static void check_rows(const void *context, size_t begin_row, size_t end_row)
+/* Sets *found if rows hold an infinity, a NaN or an F64 value too large for f32; never clears it.
+ * For finite values only, x - x is 0; summing keeps the loop free of branches. */
+static void find_not_finite(const void *context, size_t begin_row, size_t end_row)
 {
     const finite_job *job = context;
     for (size_t row = begin_row; row < end_row; row++) {
@@ -244,12 +269,14 @@ static void check_rows(const void *context, size_t begin_row, size_t end_row)
     }
 }
 
+/* Checks an F32 or F64 view at once. If a value is not finite, stores an error with this name in
+ * the session, for the next submit, wait or read; an earlier error stays. */
 void cpu_check_finite(zi_exec *exec, zi_view x, const char *name)
 {
     enum { GRAIN = 64 };
     zi_error *failure = &exec_of(exec)->failure;
     _Atomic bool found = false;
     finite_job job = {zi_view_host(x), x.stride * zi_dtype_size(x.type), x.type, x.columns, &found};
-    run_rows(exec_of(exec), x.rows, GRAIN, check_rows, &job);
+    run_rows(exec_of(exec), x.rows, GRAIN, find_not_finite, &job);
     if (found && failure->code == ZI_OK) zi_error_not_finite(failure, name);
 }

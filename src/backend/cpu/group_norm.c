@@ -12,7 +12,8 @@ enum { QUADS = 4, LANES = 4 * QUADS }; /* channels whose sums stay in registers 
 
 /* ---- moments ---- */
 
-/* LANES channels, of which n exist. */
+/* Sets mean [n] and m2 [n] of n (at most LANES) adjacent channels over a block of pixels, in two
+ * passes. Pixels lie `channels` floats apart, rows `stride`. */
 static void lane_moments(const float *x, size_t stride, size_t height, size_t width,
                          size_t channels, size_t n, float *mean, float *m2)
 {
@@ -39,6 +40,8 @@ static void lane_moments(const float *x, size_t stride, size_t height, size_t wi
     memcpy(m2, square, n * sizeof *m2);
 }
 
+/* Sets mean [n] and m2 [n] (sum of squared deviations) of n channels over a block of height x width
+ * pixels. */
 void block_moments(const float *x, size_t stride, size_t height, size_t width, size_t channels,
                    size_t n, float *mean, float *m2)
 {
@@ -47,6 +50,7 @@ void block_moments(const float *x, size_t stride, size_t height, size_t width, s
                      m2 + c);
 }
 
+/* Merges a block's moments, over `pixels` (not 0) pixels, into *total (Chan et al.). */
 void add_moments(moments *total, const float *mean, const float *m2, size_t channels, size_t pixels)
 {
     double before = total->pixels, added = (double)pixels, share = added / (before + added);
@@ -64,6 +68,8 @@ typedef struct {
     size_t rows;     /* of a chunk */
 } measuring;
 
+/* Sets partials of chunks [begin, end), each the moments of job->rows rows of x, fewer at the
+ * end. */
 static void measure_chunks(const void *context, size_t begin, size_t end)
 {
     const measuring *job = context;
@@ -76,12 +82,16 @@ static void measure_chunks(const void *context, size_t begin, size_t end)
     }
 }
 
+/* Sets *m to the moments of no pixels: all zero. */
 void clear_moments(moments *m, size_t channels)
 {
     m->pixels = 0;
     for (size_t c = 0; c < channels; c++) m->mean[c] = m->m2[c] = 0;
 }
 
+/* Writes each channel's mean and m2 (sum of squared deviations) of the feature map to `out`, as
+ * doubles. Chunks of rows are measured in parallel and merged in order: threads do not change the
+ * result. */
 void cpu_moments(zi_exec *base, const zi_feature_map *map, zi_view out)
 {
     cpu_exec *exec = exec_of(base);
@@ -99,6 +109,8 @@ void cpu_moments(zi_exec *base, const zi_feature_map *map, zi_view out)
 
 /* ---- applying ---- */
 
+/* Sets a and b [channels] so that group_norm(x) = a x + b; each group's moments come from those of
+ * its channels. */
 void group_coefficients(const zi_group_norm *norm, const moments *m, float *a, float *b)
 {
     const float *weight = vector_of(norm->weight), *bias = vector_of(norm->bias);
@@ -124,6 +136,7 @@ typedef struct {
     float *y;
 } applying;
 
+/* y = a x + b, channel by channel, for rows [begin, end) of pixels; y has no gaps. */
 static void apply_rows(const void *context, size_t begin, size_t end)
 {
     const applying *job = context;
@@ -134,7 +147,8 @@ static void apply_rows(const void *context, size_t begin, size_t end)
     }
 }
 
-/* a and b stand in scratch memory, which no task uses meanwhile. */
+/* y [H * W, C] = group_norm(x), without SiLU, from the moments of x in `stored`. The coefficients a
+ * and b stand in thread scratch memory, which no task uses meanwhile. */
 void cpu_group_norm(zi_exec *base, const zi_group_norm *norm, zi_view stored,
                     const zi_feature_map *map, zi_view y)
 {

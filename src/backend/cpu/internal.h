@@ -14,6 +14,7 @@ enum {
     NORM_CHUNKS = 64,  /* chunks of a feature map whose moments are computed separately */
 };
 
+/* The next multiple of `multiple` (not 0) that is at least n. */
 static inline size_t round_up(size_t n, size_t multiple)
 {
     return (n + multiple - 1) / multiple * multiple;
@@ -37,11 +38,14 @@ typedef struct {
     zi_error failure; /* what check_finite found; code ZI_OK: nothing */
 } cpu_exec;
 
+/* The CPU session that begins with exec, which must be one of this backend. */
 static inline cpu_exec *exec_of(zi_exec *exec)
 {
     return (cpu_exec *)exec;
 }
 
+/* A thread's part of the session's scratch memory, scratch_stride floats, not cleared. worker: the
+ * thread's index in the pool. */
 static inline float *worker_scratch(const cpu_exec *exec, size_t worker)
 {
     return exec->scratch + worker * exec->scratch_stride;
@@ -49,23 +53,30 @@ static inline float *worker_scratch(const cpu_exec *exec, size_t worker)
 
 /* ---- sharing out work ---- */
 
-/* Calls fn for rows [begin, end) of n, in parallel, each call a run of up to `grain` rows. */
+/* Works on rows [begin, end). */
 typedef void (*row_fn)(const void *context, size_t begin, size_t end);
+
+/* Cuts rows [0, n) into runs of `grain` (0: one) and calls fn for each of them on the session's
+ * threads, in no particular order; returns when all are done. The last run may be shorter. */
 void run_rows(cpu_exec *exec, size_t n, size_t grain, row_fn fn, const void *context);
 
 /* ---- views in host memory ---- */
 
-/* NULL for no view. */
+/* Host address of a view's first element, borrowed, as floats whatever the view's type is; NULL for
+ * a view without memory. */
 static inline float *floats_of(zi_view view)
 {
     return zi_view_host(view);
 }
 
+/* Host address of a weight's values, which are f32; borrowed. NULL for no weight or one without
+ * memory. */
 static inline const float *vector_of(const zi_weight *weight)
 {
     return weight ? zi_view_host(weight->data) : NULL;
 }
 
+/* A weight as a matrix with host addresses; borrows values, scales and factors, copies none. */
 zi_matrix cpu_matrix(const zi_weight *weight);
 
 /* A feature map [height, width, channels] whose rows lie `stride` floats apart. */
@@ -74,6 +85,7 @@ typedef struct {
     size_t height, width, channels, stride;
 } feature_map;
 
+/* A feature map with its host address, borrowed; data is NULL for one without memory. */
 feature_map cpu_map(const zi_feature_map *map);
 
 /* Of each channel its mean and the sum of squared deviations from it. */
@@ -82,14 +94,15 @@ typedef struct {
     double *mean, *m2;
 } moments;
 
-/* The moments in a view, of a feature map of this many pixels. */
+/* The moments of a feature map of this many pixels that a view holds: means, and m2 ZI_MAX_CHANNELS
+ * doubles after them. Borrows the memory; computes nothing. */
 static inline moments moments_of(zi_view view, size_t pixels)
 {
     double *mean = zi_view_host(view);
     return (moments){(double)pixels, mean, mean + ZI_MAX_CHANNELS};
 }
 
-/* A view of these moments as F64 values [2, channels]: means, then m2. */
+/* A view of the same memory, which holds moments, as F64 values [2, channels]: means, then m2. */
 static inline zi_view moments_view(zi_view view, size_t channels)
 {
     return (zi_view){view.buffer, view.offset, ZI_F64, 2, channels, ZI_MAX_CHANNELS};
@@ -100,6 +113,7 @@ static inline zi_view moments_view(zi_view view, size_t channels)
 /* Four floats that GCC and Clang keep in one register on every 64-bit machine. */
 typedef float quad __attribute__((vector_size(16)));
 
+/* Loads four floats from an address of any alignment. */
 static inline quad quad_load(const float *x)
 {
     quad value;
@@ -107,6 +121,7 @@ static inline quad quad_load(const float *x)
     return value;
 }
 
+/* Stores four floats to an address of any alignment. */
 static inline void quad_store(float *x, quad value)
 {
     memcpy(x, &value, sizeof value);
@@ -120,8 +135,9 @@ typedef struct {
     float buffer[ZI_MAX_MR * ZI_MAX_NR];
 } edge_tile;
 
-/* Begins the tile of mr x nr at c, of which rows x columns exist. filled: the kernel accumulates
- * into its present values. */
+/* Sets all of *p for the tile of mr x nr at c, of which rows x columns exist. The kernel then
+ * writes to p->c with row stride p->ldc: c itself, or a buffer if not all exists. filled: the
+ * kernel accumulates, so existing values are copied to the buffer (the rest of it is not set). */
 static inline void edge_tile_begin(edge_tile *p, float *c, size_t ldc, size_t rows, size_t columns,
                                    size_t mr, size_t nr, bool filled)
 {
@@ -136,6 +152,8 @@ static inline void edge_tile_begin(edge_tile *p, float *c, size_t ldc, size_t ro
         memcpy(p->c + i * nr, c + i * ldc, columns * sizeof *c);
 }
 
+/* Copies the existing part of a buffered tile to the matrix; does nothing where the kernel wrote to
+ * the matrix itself. */
 static inline void edge_tile_end(const edge_tile *p)
 {
     if (p->c == p->target) return;
@@ -143,20 +161,23 @@ static inline void edge_tile_end(const edge_tile *p)
         memcpy(p->target + i * p->target_ldc, p->c + i * p->ldc, p->columns * sizeof *p->c);
 }
 
-/* Floats of scratch memory that linear.c needs for a worker, and for the packed input of products
- * up to `depth` deep. */
+/* Floats of scratch memory that linear.c needs for each thread. */
 size_t linear_scratch(const zi_kernels *kernels);
+
+/* Floats for the packed input of a product, MAX_ROWS rows of up to `depth` values: cpu_exec's
+ * `packed`. */
 size_t linear_packed(const zi_kernels *kernels, size_t depth);
 
-/* Floats of scratch memory that attention.c needs for a worker. */
+/* Floats of scratch memory that attention needs for each thread, for heads of up to dim values. */
 size_t attention_scratch(const zi_kernels *kernels, size_t dim);
 
-/* Floats of scratch memory that conv.c needs for a worker. */
+/* Floats of scratch memory that conv.c needs for each thread, whatever the convolution. */
 size_t conv_scratch(const zi_kernels *kernels);
 
 /* ---- matvec.c ---- */
 
-/* A product, for a few rows of x. */
+/* y [T, N] = x [T, K] w^T [K, N] + bias [N], for a few rows of x; bias may be NULL. Runs on the
+ * session's threads and returns when y is complete. */
 void matvec(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w, const float *bias,
             float *y);
 
@@ -172,35 +193,42 @@ typedef struct {
     bool causal, integer;
 } attention_args;
 
-/* cpu_attention for a few rows (in matvec.c). */
+/* out = softmax(q k^T / sqrt(dim)) v for each head, in f32, for a few rows of q (in matvec.c).
+ * args->integer is ignored, k unchanged. */
 void attend_few(cpu_exec *exec, const attention_args *args);
 
 /* ---- group_norm.c ---- */
 
-/* group_norm(x) = a x + b, [channels] each. */
+/* Sets a and b, [channels] each, so that group_norm(x) = a x + b for each channel of a feature map
+ * that has the moments m. */
 void group_coefficients(const zi_group_norm *norm, const moments *m, float *a, float *b);
 
-/* Mean and sum of squared deviations of n channels over a block of pixels. */
+/* Sets mean [n] and m2 [n], the sum of squared deviations from it, of n channels over height x
+ * width pixels. x is the block's first pixel at the first of these channels; pixels lie `channels`
+ * floats apart, rows `stride`. */
 void block_moments(const float *x, size_t stride, size_t height, size_t width, size_t channels,
                    size_t n, float *mean, float *m2);
 
-/* Those of nothing. */
+/* Sets *m to the moments of no pixels, all zero. */
 void clear_moments(moments *m, size_t channels);
 
-/* Adds a block's moments of `channels` channels to those of a feature map. */
+/* Merges a block's moments, of `channels` channels over `pixels` (not 0) pixels, into *total, which
+ * is then of both. */
 void add_moments(moments *total, const float *mean, const float *m2, size_t channels,
                  size_t pixels);
 
 /* ---- winograd.c; n channels (a multiple of four) lie together, pixels and points apart ---- */
 
-/* 6x6 pixels, of which one lies `pixel` and a row lies `row` after another, to 36 points that lie
- * `step` apart. */
+/* Transforms 6x6 pixels x, which lie `pixel` floats apart and their rows `row`, to out: 36 points
+ * of n values each, which lie `step` floats apart. */
 void winograd_input(const float *x, size_t row, size_t pixel, size_t n, float *out, size_t step);
 
-/* w [9, n], of which one tap lies `tap` after another, to 36 points that lie `step` apart. */
+/* Transforms the 3x3 taps w, of n values each, which lie `tap` floats apart, to out: 36 points of n
+ * values each, which lie `step` floats apart. */
 void winograd_weights(const float *w, size_t tap, size_t n, float *out, size_t step);
 
-/* 36 points that lie `step` apart to out [4, 4, n]. */
+/* Transforms products m at 36 points, of n values each, which lie `step` floats apart, back to 4x4
+ * pixels out [4, 4, n], without bias. */
 void winograd_output(const float *m, size_t step, size_t n, float *out);
 
 /* ---- operations, as zi_backend_ops has them ---- */

@@ -29,8 +29,8 @@ typedef struct {
     pack_format panels;
 } linear_job;
 
-/* Values per group for the integer kernels; groups of 128 and rows of I8 are split into groups of
- * 64 with the same scale. 0: the integer kernels do not support w's type. */
+/* Values of w that the integer kernels take as a group, 32 or 64; groups of 128 and rows of I8 are
+ * split into groups of 64 with the same scale. 0: they do not support w's type. */
 static size_t group_unit(const zi_matrix *w)
 {
     if (w->bits) return smaller(w->group, ZI_MAX_GROUP);
@@ -39,6 +39,7 @@ static size_t group_unit(const zi_matrix *w)
     return group == 32 && !w->row_scale ? group : 0;
 }
 
+/* Integer panels if the session is fast and the integer kernels support w, otherwise f32 panels. */
 static pack_format choose_pack_format(const cpu_exec *exec, const zi_matrix *w)
 {
     const zi_kernels *k = exec->kernels;
@@ -60,12 +61,15 @@ static size_t widened_floats(size_t nr)
     return nr * (BLOCK_BYTES / 4);
 }
 
+/* Floats for a thread: one panel of widened rows, and the packed weights of a task. */
 size_t linear_scratch(const zi_kernels *kernels)
 {
     size_t nr = kernels->nr > kernels->qnr ? kernels->nr : kernels->qnr;
     return widened_floats(nr) + round_up(BLOCK_N, nr) * (BLOCK_BYTES / 4 + BLOCK_K / 32 * 2);
 }
 
+/* Floats for MAX_ROWS rows of packed input, `depth` values each, in f32; integer panels need
+ * less. */
 size_t linear_packed(const zi_kernels *kernels, size_t depth)
 {
     size_t mr = kernels->mr > kernels->qmr ? kernels->mr : kernels->qmr;
@@ -74,12 +78,15 @@ size_t linear_packed(const zi_kernels *kernels, size_t depth)
 
 /* ---- the input ---- */
 
+/* The panel of packed input that begins with row `row` of x, a multiple of mr, at depth 0. */
 static char *input_panel(const linear_job *job, size_t row)
 {
     const pack_format *p = &job->panels;
     return (char *)job->exec->packed + row / p->mr * (job->w->columns / p->unit) * p->a_bytes;
 }
 
+/* Packs x into panels of mr rows, or quantizes it if the panels are of integers: tiles [begin,
+ * end), all columns. */
 static void pack_input(const void *context, size_t begin, size_t end)
 {
     const linear_job *job = context;
@@ -102,6 +109,8 @@ typedef struct {
     float scales[BLOCK_K / 32][ZI_MAX_NR], biases[BLOCK_K / 32][ZI_MAX_NR];
 } group_table;
 
+/* out[g][j] = the stored value for row row + j of w and group first + g, as f32, for n rows and
+ * `groups` groups. stored: the scales of w, or its biases. */
 static void widen_scales(const zi_matrix *w, const void *stored, size_t row, size_t n, size_t first,
                          size_t groups, float (*out)[ZI_MAX_NR])
 {
@@ -114,6 +123,8 @@ static void widen_scales(const zi_matrix *w, const void *stored, size_t row, siz
     }
 }
 
+/* Sets *out to scales and biases, as f32, of rows [row, row + n) of w for the groups that columns
+ * [depth, depth + k) belong to; group 0 of it is that of column `depth`. */
 static void read_scales(const zi_matrix *w, size_t row, size_t n, size_t depth, size_t k,
                         group_table *out)
 {
@@ -122,8 +133,9 @@ static void read_scales(const zi_matrix *w, size_t row, size_t n, size_t depth, 
     widen_scales(w, w->biases, row, n, first, groups, out->biases);
 }
 
-/* The quantized values [n, unit] of rows [row, row + n) from a column on, as bytes. *stride: their
- * row stride. Values of 4 bits are unpacked into `spread`. */
+/* The quantized values [n, unit] of rows [row, row + n) from a column on, as bytes; sets *stride to
+ * their row stride. Values of 8 bits are returned where w has them; of 4 bits, unpacked in
+ * `spread`. */
 static const uint8_t *read_group_values(const zi_matrix *w, size_t row, size_t n, size_t column,
                                         uint8_t *spread, size_t *stride)
 {
@@ -138,8 +150,9 @@ static const uint8_t *read_group_values(const zi_matrix *w, size_t row, size_t n
     return spread;
 }
 
-/* Rows [row, row + n) of w from column `depth` on, k of them: into a panel of integers, or, where
- * panel is NULL, as q scale + bias into plain [n, k]. */
+/* Packs rows [row, row + n) of w, which is stored in groups with scales and biases, k values each
+ * from column `depth` on: into a panel of integers, or, where panel is NULL, as f32 q scale + bias
+ * into plain [n, k]. */
 static void pack_groups(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                         char *panel, float *plain)
 {
@@ -163,12 +176,14 @@ static void pack_groups(const linear_job *job, size_t row, size_t n, size_t dept
     }
 }
 
-static float scale_of(const zi_matrix *w, size_t row)
+/* The factor that the values of a row are multiplied by; 1 where w has none. */
+static float row_factor(const zi_matrix *w, size_t row)
 {
     return w->row_scale ? w->row_scale[w->row_scales > 1 ? row : 0] : 1;
 }
 
-/* A unit of a row of I8 or of blocks as q scale + bias. */
+/* Reads `unit` values of a row of I8 or of blocks from `column` on: sets q [unit], *scale and *bias
+ * so that a value is q scale + bias. */
 static void read_unit(const zi_matrix *w, size_t row, size_t column, size_t unit, uint8_t *q,
                       float *scale, float *bias)
 {
@@ -179,10 +194,12 @@ static void read_unit(const zi_matrix *w, size_t row, size_t column, size_t unit
     }
     for (size_t i = 0; i < unit; i++)
         q[i] = data[column + i] ^ 0x80; /* from signed to 128 and up */
-    *scale = scale_of(w, row);
+    *scale = row_factor(w, row);
     *bias = -128 * *scale;
 }
 
+/* Packs rows [row, row + n) of w, which is I8 or in blocks, k values each from column `depth` on,
+ * into a panel of integers. */
 static void pack_units(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                        char *panel)
 {
@@ -196,20 +213,22 @@ static void pack_units(const linear_job *job, size_t row, size_t n, size_t depth
     }
 }
 
-/* Rows of values that the kernels do not read, or that have a scale, as f32 into plain [n, k]. */
+/* Widens rows [row, row + n) of w, k values each from column `depth` on, to f32, times the row's
+ * factor if there is one, into plain [n, k]. */
 static void widen_rows(const zi_matrix *w, size_t row, size_t n, size_t depth, size_t k,
                        float *plain)
 {
     for (size_t j = 0; j < n; j++, plain += k) {
         size_t before = (row + j) * w->columns + depth;
         zi_widen(w->type, (const char *)w->data + zi_dtype_bytes(w->type, before), plain, k);
-        float scale = scale_of(w, row + j);
+        float scale = row_factor(w, row + j);
         for (size_t i = 0; w->row_scale && i < k; i++) plain[i] *= scale;
     }
 }
 
-/* Rows [row, row + n) of w, n <= nr, from column `depth` on, into a panel of k values a column.
- * `plain` [nr, k] is used on the way. */
+/* Packs rows [row, row + n) of w, n <= nr, k values each from column `depth` on, into a panel in
+ * the job's format. `plain` [nr, k] is overwritten where f32 panels need values to be widened
+ * first. */
 static void pack_weights(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                          float *plain, char *panel)
 {
@@ -235,7 +254,9 @@ static void pack_weights(const linear_job *job, size_t row, size_t n, size_t dep
 
 /* ---- the product ---- */
 
-/* Computes the tile of y at (row, column), or adds a further slice of depth to it. */
+/* Computes the tile of y at (row, column) from columns [depth, depth + k) of x and a panel of
+ * weights: overwrites it if depth is 0, otherwise adds to it. No bias; what lies outside y is not
+ * written. */
 static void compute_tile(const linear_job *job, const char *panel, size_t row, size_t column,
                          size_t depth, size_t k)
 {
@@ -254,6 +275,7 @@ static void compute_tile(const linear_job *job, const char *panel, size_t row, s
     edge_tile_end(&c);
 }
 
+/* Adds bias to rows [row0, row1), columns [column0, column1) of y. */
 static void add_bias(const linear_job *job, size_t row0, size_t row1, size_t column0,
                      size_t column1)
 {
@@ -262,6 +284,8 @@ static void add_bias(const linear_job *job, size_t row0, size_t row1, size_t col
         for (size_t j = column0; j < column1; j++) job->y[i * N + j] += job->bias[j];
 }
 
+/* Computes up to BLOCK_N columns of rows_per_task rows of y, with bias: packs the weights for them
+ * into the worker's scratch memory, a slice of depth at a time. */
 static void linear_task(void *context, size_t task, size_t worker)
 {
     const linear_job *job = context;
@@ -285,8 +309,8 @@ static void linear_task(void *context, size_t task, size_t worker)
     if (job->bias) add_bias(job, row0, row1, column0, column1);
 }
 
-/* Computes all of the job's rows, at most MAX_ROWS: packs x into panels, then multiplies block by
- * block of columns. */
+/* Computes y for all of the job's rows, at most MAX_ROWS: packs x into panels, then multiplies
+ * block by block of columns. Sets column_blocks and rows_per_task. */
 static void linear_chunk(linear_job *job)
 {
     cpu_exec *exec = job->exec;
@@ -303,8 +327,10 @@ static void linear_chunk(linear_job *job)
     zi_pool_run(exec->pool, job->column_blocks * row_blocks, linear_task, job);
 }
 
-static void multiply(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w,
-                     const float *bias, float *y)
+/* y [T, N] = x [T, K] w^T + bias (NULL: none). A few rows that do not take integer panels go to
+ * matvec; others are computed in chunks of at most MAX_ROWS rows. */
+static void multiply_matrices(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w,
+                              const float *bias, float *y)
 {
     if (T <= FEW_ROWS && !choose_pack_format(exec, w).integer) {
         matvec(exec, x, T, w, bias, y);
@@ -323,12 +349,16 @@ static void multiply(cpu_exec *exec, const float *x, size_t T, const zi_matrix *
     }
 }
 
+/* y [T, N] = x [T, K] w^T + bias [N] (NULL: none); with integer products if the session is fast and
+ * w is quantized. In parallel; complete on return. */
 void cpu_linear(zi_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias, zi_view y)
 {
     zi_matrix matrix = cpu_matrix(w);
-    multiply(exec_of(exec), floats_of(x), x.rows, &matrix, vector_of(bias), floats_of(y));
+    multiply_matrices(exec_of(exec), floats_of(x), x.rows, &matrix, vector_of(bias), floats_of(y));
 }
 
+/* y [n, columns] = rows of w by their numbers, widened to f32; numbers are not checked. Runs in the
+ * calling thread. */
 void cpu_embed(zi_exec *exec, const zi_weight *w, const int32_t *rows, size_t n, zi_view y)
 {
     zi_matrix matrix = cpu_matrix(w);

@@ -20,13 +20,16 @@ typedef struct {
     size_t T, rows_per_task;
 } matvec_job;
 
-/* Whether the kernels read w as it is stored. */
-static bool direct(const zi_matrix *w)
+/* Whether dot_rows reads w's rows as they are stored; false: w is in MLX's groups, or its rows must
+ * be widened first. */
+static bool kernels_read(const zi_matrix *w)
 {
     return !w->bits && !w->row_scale && zi_kernels_dot(w->type);
 }
 
-static void direct_rows(const matvec_job *job, size_t begin, size_t n, const float *x, float *y)
+/* y [n] = products of rows [begin, begin + n) of w, for which kernels_read holds, and x [K]; no
+ * bias. */
+static void dot_stored_rows(const matvec_job *job, size_t begin, size_t n, const float *x, float *y)
 {
     const zi_matrix *w = job->w;
     size_t bytes = zi_dtype_bytes(w->type, w->columns);
@@ -34,8 +37,10 @@ static void direct_rows(const matvec_job *job, size_t begin, size_t n, const flo
     job->exec->kernels->dot_rows(w->type, first, bytes, n, x, w->columns, y);
 }
 
-/* A row in MLX's groups, whose scales and biases are in `factors`. */
-static float row_of_groups(const matvec_job *job, size_t row, const float *x, const float *factors)
+/* The product of a row of w, stored in MLX's groups, and x [K]. factors: the row's scales, then its
+ * biases (read_factors). */
+static float dot_row_of_groups(const matvec_job *job, size_t row, const float *x,
+                               const float *factors)
 {
     const zi_matrix *w = job->w;
     const char *q = (const char *)w->data + row * w->columns * (size_t)w->bits / 8;
@@ -43,6 +48,7 @@ static float row_of_groups(const matvec_job *job, size_t row, const float *x, co
                                           factors + w->columns / w->group, x, w->columns);
 }
 
+/* Sets out [2, groups] to the scales, then the biases, of a row of w in MLX's groups, as f32. */
 static void read_factors(const zi_matrix *w, size_t row, float *out)
 {
     size_t groups = w->columns / w->group, at = row * groups * zi_dtype_size(w->scale_type);
@@ -50,40 +56,44 @@ static void read_factors(const zi_matrix *w, size_t row, float *out)
     zi_widen(w->scale_type, (const char *)w->biases + at, out + groups, groups);
 }
 
-/* Row n of w, times all rows of x. */
-static void one_row(const matvec_job *job, size_t n, float *space)
+/* Sets column n of y to the products of row n of w and all T rows of x, without bias. space: room
+ * for the row as f32, or for the scales and biases of its groups; overwritten. */
+static void multiply_row(const matvec_job *job, size_t n, float *space)
 {
     const zi_matrix *w = job->w;
     size_t K = w->columns, N = w->rows;
     if (w->bits)
         read_factors(w, n, space);
-    else if (!direct(w))
+    else if (!kernels_read(w))
         zi_matrix_row(w, n, space);
     for (size_t t = 0; t < job->T; t++) {
         const float *x = job->x + t * K;
         float *y = job->y + t * N + n;
         if (w->bits)
-            *y = row_of_groups(job, n, x, space);
-        else if (direct(w))
-            direct_rows(job, n, 1, x, y);
+            *y = dot_row_of_groups(job, n, x, space);
+        else if (kernels_read(w))
+            dot_stored_rows(job, n, 1, x, y);
         else
             job->exec->kernels->dot_rows(ZI_F32, space, 0, 1, x, K, y);
     }
 }
 
+/* Computes up to rows_per_task columns of y, for all rows of x, with bias if there is one. */
 static void matvec_task(void *context, size_t task, size_t worker)
 {
     const matvec_job *job = context;
     size_t N = job->w->rows, begin = task * job->rows_per_task;
     size_t end = smaller(begin + job->rows_per_task, N);
-    if (job->T == 1 && direct(job->w))
-        direct_rows(job, begin, end - begin, job->x, job->y + begin);
+    if (job->T == 1 && kernels_read(job->w))
+        dot_stored_rows(job, begin, end - begin, job->x, job->y + begin);
     else
-        for (size_t n = begin; n < end; n++) one_row(job, n, worker_scratch(job->exec, worker));
+        for (size_t n = begin; n < end; n++)
+            multiply_row(job, n, worker_scratch(job->exec, worker));
     for (size_t t = 0; job->bias && t < job->T; t++)
         for (size_t n = begin; n < end; n++) job->y[t * N + n] += job->bias[n];
 }
 
+/* y [T, N] = x [T, K] w^T + bias (NULL: none), shared out by rows of w; complete on return. */
 void matvec(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w, const float *bias,
             float *y)
 {
@@ -102,9 +112,9 @@ typedef struct {
     const attention_args *args;
 } attend_job;
 
-/* sums [n] += weights [keys] v [keys, n] (row stride ldv), n at most a quad. */
-static void add_values(const float *weights, size_t keys, const float *v, size_t ldv, size_t n,
-                       float *sums)
+/* sums [n] += weights [keys] v [keys, n] (row stride ldv), n at most four. */
+static void add_weighted_quad(const float *weights, size_t keys, const float *v, size_t ldv,
+                              size_t n, float *sums)
 {
     quad sum = {0};
     memcpy(&sum, sums, n * sizeof *sums);
@@ -116,9 +126,9 @@ static void add_values(const float *weights, size_t keys, const float *v, size_t
     memcpy(sums, &sum, n * sizeof *sums);
 }
 
-/* add_values for any n. */
-static void gather_values(const float *weights, size_t keys, const float *v, size_t ldv, size_t n,
-                          float *sums)
+/* sums [n] += weights [keys] v [keys, n] (row stride ldv), for any n. */
+static void add_weighted_values(const float *weights, size_t keys, const float *v, size_t ldv,
+                                size_t n, float *sums)
 {
     enum { WIDE = 4 }; /* quads that stay in registers */
     size_t i = 0;
@@ -130,10 +140,11 @@ static void gather_values(const float *weights, size_t keys, const float *v, siz
                 sum[q] += weights[j] * quad_load(v + j * ldv + i + 4 * q);
         for (size_t q = 0; q < WIDE; q++) quad_store(sums + i + 4 * q, sum[q]);
     }
-    for (; i < n; i += 4) add_values(weights, keys, v + i, ldv, smaller(4, n - i), sums + i);
+    for (; i < n; i += 4) add_weighted_quad(weights, keys, v + i, ldv, smaller(4, n - i), sums + i);
 }
 
-/* One query of one head, KEY_BLOCK keys at a time, as in attention.c. */
+/* Computes one query of one head, f32, and writes it to out: softmax over KEY_BLOCK keys at a time,
+ * with a running largest score. Causal: query t sees keys 0 to S - T + t. */
 static void attend_task(void *context, size_t task, size_t worker)
 {
     const attend_job *job = context;
@@ -156,11 +167,13 @@ static void attend_task(void *context, size_t task, size_t worker)
         float shrink = expf((before - most) * factor);
         total = total * shrink + kernels->exp_sum(scores, most, factor, keys);
         if (shrink != 1.0f) kernels->scale(sums, shrink, dim);
-        gather_values(scores, keys, args->v + key * ld + kv, ld, dim, sums);
+        add_weighted_values(scores, keys, args->v + key * ld + kv, ld, dim, sums);
     }
     kernels->scale_row(sums, 1.0f / total, NULL, NULL, out, dim);
 }
 
+/* out = softmax(q k^T / sqrt(dim)) v, f32, a task for each query and head; little work is done in
+ * the calling thread alone. */
 void attend_few(cpu_exec *exec, const attention_args *args)
 {
     attend_job job = {exec, args};

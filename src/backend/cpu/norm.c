@@ -12,11 +12,13 @@ typedef struct {
     float eps;
 } row_norm;
 
+/* 1 / sqrt(mean of x^2 + eps) of a row x [D]. */
 static float inverse_rms(const row_norm *job, const float *x)
 {
     return 1.0f / sqrtf(job->kernels->sum_squares(x, job->D) / (float)job->D + job->eps);
 }
 
+/* y = x / rms(x) * weight * (1 + scale) for rows [begin, end); y may be x. */
 static void rms_rows(const void *context, size_t begin, size_t end)
 {
     const row_norm *job = context;
@@ -27,6 +29,8 @@ static void rms_rows(const void *context, size_t begin, size_t end)
     }
 }
 
+/* y += gate * (x / rms(x) * weight) for rows [begin, end); no gate: ones; scale is ignored.
+ * Overwrites x with its normed values. */
 static void add_rms_rows(const void *context, size_t begin, size_t end)
 {
     const row_norm *job = context;
@@ -38,6 +42,8 @@ static void add_rms_rows(const void *context, size_t begin, size_t end)
     }
 }
 
+/* y = (x - mean) / sqrt(variance + eps) * (1 + scale) for rows [begin, end); weight and gate are
+ * ignored. */
 static void layer_norm_rows(const void *context, size_t begin, size_t end)
 {
     const row_norm *job = context;
@@ -53,6 +59,8 @@ static void layer_norm_rows(const void *context, size_t begin, size_t end)
     }
 }
 
+/* Norms each row of x as args->kind says, into y or, for ZI_ADD_RMS_NORM, added to y, which
+ * overwrites x; rows in parallel. */
 void cpu_norm(zi_exec *base, const zi_norm_args *args)
 {
     static const row_fn rows[] = {[ZI_RMS_NORM] = rms_rows,

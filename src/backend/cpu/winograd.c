@@ -10,7 +10,7 @@
 #define P 0.70710678118654752f /* p^2 = 1/2 */
 #define Q 1.41421356237309505f /* q^2 = 2 */
 
-/* Six values to six points. */
+/* The input transform in one dimension: six pixels to their values at six points. */
 static inline void input_line(const quad x[6], quad y[6])
 {
     quad even_p = x[4] - 2.0f * x[2], odd_p = P * x[3] - Q * x[1];
@@ -23,7 +23,7 @@ static inline void input_line(const quad x[6], quad y[6])
     y[5] = x[1] - 2.5f * x[3] + x[5];
 }
 
-/* Three weights to six points. */
+/* The weight transform in one dimension: three taps to their values at six points. */
 static inline void weights_line(const quad w[3], quad y[6])
 {
     quad even_p = (w[0] + 0.5f * w[2]) * (-2.0f / 3), odd_p = w[1] * (-2.0f / 3 * P);
@@ -36,7 +36,7 @@ static inline void weights_line(const quad w[3], quad y[6])
     y[5] = w[2];
 }
 
-/* Six points to four results. */
+/* The transform back in one dimension: products at six points to four results. */
 static inline void output_line(const quad m[6], quad y[4])
 {
     quad even_p = m[1] + m[2], odd_p = P * (m[1] - m[2]);
@@ -47,6 +47,8 @@ static inline void output_line(const quad m[6], quad y[4])
     y[3] = 0.5f * odd_p + 2.0f * odd_q + m[5];
 }
 
+/* Transforms 6x6 pixels to 36 points, [6, 6], n channels (a multiple of four) each: columns, then
+ * rows. Offsets between pixels, rows and points count floats. */
 void winograd_input(const float *x, size_t row, size_t pixel, size_t n, float *out, size_t step)
 {
     for (size_t c = 0; c < n; c += 4) {
@@ -63,6 +65,8 @@ void winograd_input(const float *x, size_t row, size_t pixel, size_t n, float *o
     }
 }
 
+/* Transforms 3x3 taps to 36 points, [6, 6], n channels (a multiple of four) each. Offsets between
+ * taps and points count floats. */
 void winograd_weights(const float *w, size_t tap, size_t n, float *out, size_t step)
 {
     for (size_t c = 0; c < n; c += 4) {
@@ -79,6 +83,8 @@ void winograd_weights(const float *w, size_t tap, size_t n, float *out, size_t s
     }
 }
 
+/* Transforms products at 36 points back to 4x4 results, out [4, 4, n]; n is a multiple of four.
+ * `step`: floats between points. */
 void winograd_output(const float *m, size_t step, size_t n, float *out)
 {
     for (size_t c = 0; c < n; c += 4) {
