@@ -59,7 +59,7 @@
 extern "C" {
 #endif
 
-/* The version of the library, "0.1.0"; a constant. */
+/* Returns the version of the library, "0.1.0"; a constant. */
 ZI_API const char *zi_version(void);
 
 /* Frees memory that the library returned. pointer may be NULL. */
@@ -110,27 +110,32 @@ typedef struct {
 } zi_save_options;
 
 /* Writes an image file atomically: it exists complete, or not at all. An existing file is replaced.
- * options may be NULL. */
+ * options may be NULL: the format by path's extension, quality 95, no infotext. Fails when a side
+ * exceeds 16384 pixels. */
 ZI_API bool zi_image_save(const zi_image *image, const char *path, const zi_save_options *options,
                           zi_error *error) ZI_CHECKED;
 
-/* Reads a PNG, JPEG or WebP file. Grey becomes RGB; transparent pixels are blended with black.
- * infotext: receives the generation parameters that the file has, or NULL; zi_free() it. It may be
- * NULL. */
+/* Reads a PNG, JPEG or WebP file of at most 16384 pixels a side; zi_image_free() *out. Grey becomes
+ * RGB; transparent pixels are blended with black. infotext: receives the generation parameters that
+ * the file has, or NULL; zi_free() it. It may be NULL. */
 ZI_API bool zi_image_load(const char *path, zi_image **out, char **infotext,
                           zi_error *error) ZI_CHECKED;
 
+/* Frees the image and its pixels. NULL is allowed. */
 ZI_API void zi_image_free(zi_image *image);
 
-/* Whether the file at path starts like a PNG, JPEG or WebP file. */
+/* Whether path is a regular file that starts like a PNG, JPEG or WebP file. The rest is not read;
+ * false also when it cannot be opened. */
 ZI_API bool zi_image_probe(const char *path);
 
-/* Returns the bytes of an image file in *data; zi_free() them. options must have a format. */
+/* Returns the bytes of an image file in *data, and their number in *size; zi_free() *data. options
+ * must have a format. */
 ZI_API bool zi_image_encode(const zi_image *image, const zi_save_options *options, uint8_t **data,
                             size_t *size, zi_error *error) ZI_CHECKED;
 
-/* Decodes the bytes of an image file, otherwise like zi_image_load. max_pixels: a larger image is
- * refused before memory is allocated for it; 0: no limit. */
+/* Decodes the bytes of an image file, otherwise like zi_image_load. max_pixels: an image with more
+ * (width times height) is refused with ZI_ERROR_UNSUPPORTED before memory is allocated for it; 0:
+ * no limit of its own. */
 ZI_API bool zi_image_decode(const void *data, size_t size, size_t max_pixels, zi_image **out,
                             char **infotext, zi_error *error) ZI_CHECKED;
 
@@ -148,19 +153,22 @@ typedef struct {
 
 /* Parses any infotext. Fields that it does not have become 0 or ""; unknown keys are ignored. Fails
  * when a value is not a number where one is expected. Text without a line of settings at its end is
- * all prompt. The strings in *out point into *storage; zi_free() it after use. */
+ * all prompt, and negative prompt if it has one. The strings in *out point into *storage; zi_free()
+ * it after use. */
 ZI_API bool zi_infotext_parse(const char *text, zi_infotext_fields *out, char **storage,
                               zi_error *error) ZI_CHECKED;
 
-/* Calls each() for every setting of an infotext as it is written there, such as ("Steps", "9").
- * False: out of memory. */
+/* Calls each() for every setting in the last line of an infotext, in its order, as text such as
+ * ("Steps", "9"); a quoted value without its quotes. The strings are valid during the call. False:
+ * out of memory; then each() was not called. */
 ZI_API bool zi_infotext_each(const char *text,
                              void (*each)(void *user, const char *key, const char *value),
                              void *user);
 
 /* Describes an image as JSON text: "width", "height", "recipe" (the infotext) and its "fields",
- * with "guidance" as in zi_request and the seed as text. infotext may be NULL. zi_free() the
- * result. NULL: out of memory. */
+ * with "guidance" as in zi_request and the seed as text. infotext may be NULL: then "recipe" and
+ * "fields" are null, as "fields" is if it cannot be parsed. zi_free() the result. NULL: out of
+ * memory. */
 ZI_API char *zi_image_json(const zi_image *image, const char *infotext);
 
 /* ---- engine ---- */
@@ -174,7 +182,7 @@ ZI_API char *zi_image_json(const zi_image *image, const char *infotext);
 typedef struct zi_engine zi_engine;
 
 typedef struct {
-    int threads; /* worker threads; 0: as many as this process may use processors */
+    int threads; /* worker threads, 1 to 1024; 0: as many as this process may use processors */
     const char
         *cpu; /* kernel tier: "ref", "avx2", "avx512", "neon", ...; NULL: the best one here */
     /* A folder on a disk for working memory that does not fit into free RAM, such as for images of
@@ -187,9 +195,12 @@ typedef struct {
     void *reserved[8];
 } zi_engine_options;
 
-/* options may be NULL. */
+/* Creates an engine; zi_engine_free() *out. options may be NULL: all defaults. Fails when threads
+ * is out of range or this processor lacks the kernel tier. */
 ZI_API bool zi_engine_create(const zi_engine_options *options, zi_engine **out,
                              zi_error *error) ZI_CHECKED;
+
+/* Frees the engine and ends its threads; all its models must be freed before. NULL is allowed. */
 ZI_API void zi_engine_free(zi_engine *engine);
 
 /* ---- models ---- */
@@ -209,9 +220,12 @@ typedef struct {
     void *reserved[8];
 } zi_model_options;
 
-/* Maps the weights and checks name, type and shape of every tensor. */
+/* Maps the weights, checks name, type and shape of every tensor, and loads configs and tokenizer.
+ * zi_model_free() *out. Fails with ZI_ERROR_INCOMPLETE when a component is missing. */
 ZI_API bool zi_model_load(zi_engine *engine, const zi_model_options *options, zi_model **out,
                           zi_error *error) ZI_CHECKED;
+
+/* Frees the model; no call may use it any more. NULL is allowed. */
 ZI_API void zi_model_free(zi_model *model);
 
 /* Width and height in pixels that the model was trained for; 1024 for Z-Image-Turbo. */
@@ -225,7 +239,7 @@ ZI_API const char *zi_model_name(const zi_model *model);
 ZI_API const char *zi_model_warning(const zi_model *model);
 
 /* Encodes text with the model's tokenizer. chat: in the chat template that the text encoder gets,
- * truncated to 512 tokens. Needs only the tokenizer of the model. zi_free() *ids. */
+ * truncated to 512 tokens. Needs only the tokenizer of the model. zi_free() *ids [*count]. */
 ZI_API bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, int32_t **ids,
                         size_t *count, zi_error *error) ZI_CHECKED;
 
@@ -278,16 +292,16 @@ typedef struct {
     void *reserved[8];
 } zi_request;
 
-/* A request with all defaults; set the prompt. */
+/* Returns a request with all defaults, which are all zero; set the prompt. */
 ZI_API zi_request zi_request_default(void);
 
 /* Generates an image; zi_image_free() it. Equal requests give equal images, for any number of
- * threads. */
+ * threads. Fails with the name of the field as the subject when a parameter is out of range. */
 ZI_API bool zi_generate(zi_model *model, const zi_request *request, zi_image **out,
                         zi_error *error) ZI_CHECKED;
 
-/* The infotext of an image that was generated. request->width and height must be the image's.
- * zi_free() the result. NULL: out of memory. */
+/* Returns the infotext of an image that was generated. request->width and height must be the
+ * image's. zi_free() the result. NULL: out of memory, or zi_generate would refuse the request. */
 ZI_API char *zi_infotext_create(const zi_model *model, const zi_request *request);
 
 /* ---- prompts ---- */
@@ -295,10 +309,12 @@ ZI_API char *zi_infotext_create(const zi_model *model, const zi_request *request
 /* A language model: Qwen2, Qwen3 or Llama. Several threads may use it at the same time. */
 typedef struct zi_llm zi_llm;
 
-/* options->path: a GGUF file, a folder of transformers or MLX, or an image model, whose text
- * encoder is used. */
+/* Loads a language model; zi_llm_free() *out. options->path: a GGUF file, a folder of transformers
+ * or MLX, or an image model, whose text encoder is used (only then the other options are). */
 ZI_API bool zi_llm_load(zi_engine *engine, const zi_model_options *options, zi_llm **out,
                         zi_error *error) ZI_CHECKED;
+
+/* Frees the language model. NULL is allowed. */
 ZI_API void zi_llm_free(zi_llm *llm);
 
 typedef struct {
@@ -323,7 +339,8 @@ typedef struct {
     void *reserved[8];
 } zi_enhance_request;
 
-/* A request with all defaults; set the prompt. */
+/* Returns a request with the recommended sampling parameters, 400 tokens and seed 0; set the
+ * prompt. */
 ZI_API zi_enhance_request zi_enhance_default(void);
 
 typedef struct {
@@ -334,14 +351,19 @@ typedef struct {
     void *reserved[4];
 } zi_enhance_result;
 
-/* Writes a more detailed prompt for the same image, in the same language. Text in quotation marks
- * is kept letter by letter: when the model lost it, a sentence with it is appended. An answer that
- * does not end, is empty or is in another language is an error. */
+/* Writes a more detailed prompt for the same image, in the same language; zi_enhance_result_free()
+ * *out. Text in quotation marks is kept letter by letter: when the model lost it, a sentence with
+ * it is appended. An answer that does not end, is empty or answers a Chinese prompt in another
+ * language (with the built-in instructions) is ZI_ERROR_UNSUPPORTED. When raw, the output is
+ * returned as it is. */
 ZI_API bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_result *out,
                        zi_error *error) ZI_CHECKED;
-ZI_API void zi_enhance_result_free(zi_enhance_result *result); /* what it has, not the struct */
 
-/* A prompt made from word lists, the same for the same seed; zi_free() it. NULL: out of memory. */
+/* Frees the text and ids that the struct has and zeroes it; the struct itself is the caller's. */
+ZI_API void zi_enhance_result_free(zi_enhance_result *result);
+
+/* Returns a prompt made from word lists, the same for the same seed; zi_free() it. NULL: out of
+ * memory. */
 ZI_API char *zi_random_prompt(uint64_t seed);
 
 /* ---- table of generation parameters ---- */
@@ -399,37 +421,43 @@ typedef struct {
     double low, high, step;
 } zi_parameter;
 
-/* Generation parameter number i; NULL after the last one. Constant data. */
+/* Returns generation parameter number i, from 0; NULL after the last one. Constant data. */
 ZI_API const zi_parameter *zi_parameter_at(size_t i);
 
-/* The generation parameter of that name; NULL: there is none. */
+/* Returns the generation parameter of that name; NULL: there is none. Constant data. */
 ZI_API const zi_parameter *zi_parameter_find(const char *name);
 
-/* The largest number, or the most bytes of a text (0: no limit), for the library or for servers. */
+/* Returns the largest number, or the most bytes of a text (0: no limit), for the library (server
+ * false) or for servers, which may have a limit of their own. */
 ZI_API double zi_parameter_max(const zi_parameter *parameter, bool server);
 
-/* Writes the default in words ("9", "the model's, 3"); "" when there is none. */
+/* Writes the default in words ("9", "the model's, 3", "0, off", the first choice); "" when there is
+ * none. */
 ZI_API void zi_parameter_print_default(const zi_parameter *parameter, char buffer[64]);
 
-/* Checks a number against min, max (from zi_parameter_max) and multiple. The error's subject is the
- * parameter's name; its text has the range. */
+/* Checks a number against min, max (from zi_parameter_max) and multiple, and that an int is whole.
+ * The error's subject is the parameter's name; its text has the range, or the nearest multiples. */
 ZI_API bool zi_parameter_check(const zi_parameter *parameter, double value, double max,
                                zi_error *error) ZI_CHECKED;
 
-/* Checks length and encoding of a text; max in bytes, from zi_parameter_max. */
+/* Checks the length of a text in bytes, from parameter->min to max (from zi_parameter_max; 0: no
+ * limit), and that it is valid UTF-8. */
 ZI_API bool zi_parameter_check_text(const zi_parameter *parameter, const char *text, double max,
                                     zi_error *error) ZI_CHECKED;
 
-/* Sets *index to that of a choice by its name. */
+/* Sets *index to that of a choice by its exact name. An unknown name is an error whose text lists
+ * the choices. The parameter must be a ZI_PARAMETER_CHOICE. */
 ZI_API bool zi_parameter_choose(const zi_parameter *parameter, const char *choice, int *index,
                                 zi_error *error) ZI_CHECKED;
 
-/* Checks all parameters that are given, with the limits of the library or of servers. zi_generate
+/* Checks all parameters that are given (not 0 or NULL), with the limits of the library or of
+ * servers; a missing prompt passes. The first that is wrong is the error's subject. zi_generate
  * also checks the limits of its model. */
 ZI_API bool zi_generation_check(const zi_generation *generation, bool server,
                                 zi_error *error) ZI_CHECKED;
 
-/* Sets numbers that are not given to their defaults, unless these depend on the model. */
+/* Sets numbers that are not given (0) to their defaults, unless these depend on the model. Texts,
+ * choices and the seed stay as they are. */
 ZI_API void zi_generation_fill_defaults(zi_generation *generation);
 
 #ifdef __cplusplus

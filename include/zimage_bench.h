@@ -43,7 +43,8 @@ typedef struct {
     void *reserved[4];
 } zi_bench_result;
 
-/* Times the stages of Z-Image-Turbo at its real shapes, with random weights in memory. */
+/* Times the stages of Z-Image-Turbo at its real shapes, with random weights in memory, which takes
+ * seconds to minutes. No model files are read. An option out of range is the error's subject. */
 ZI_API bool zi_bench(const zi_bench_options *options, zi_bench_result *out,
                      zi_error *error) ZI_CHECKED;
 
@@ -64,7 +65,8 @@ typedef struct {
 } zi_bench_memory_result;
 
 /* Measures memory bandwidth, and how much of it matrix-vector products reach at the shapes of
- * Qwen2.5-1.5B. Uses threads, cpu and repeat of options. */
+ * Qwen2.5-1.5B, with 320 MB of memory. Uses threads, cpu and repeat of options and ignores the
+ * others. */
 ZI_API bool zi_bench_memory(const zi_bench_options *options, zi_bench_memory_result *out,
                             zi_error *error) ZI_CHECKED;
 

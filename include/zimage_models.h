@@ -20,7 +20,7 @@ typedef enum {
     ZI_HEALTH_DAMAGED
 } zi_health;
 
-/* "good", "incomplete", "unsupported" or "damaged"; a constant. */
+/* Returns "good", "incomplete", "unsupported" or "damaged"; a constant. */
 ZI_API const char *zi_health_name(zi_health health);
 
 /* A storage format and how many parameters have it. */
@@ -48,7 +48,7 @@ typedef enum {
     ZI_COMPONENTS
 } zi_component;
 
-/* "transformer", "text_encoder", "vae", "tokenizer" or "scheduler"; a constant. */
+/* Returns "transformer", "text_encoder", "vae", "tokenizer" or "scheduler"; a constant. */
 ZI_API const char *zi_component_name(zi_component component);
 
 typedef struct {
@@ -82,12 +82,15 @@ typedef struct {
     size_t remark_count;
 } zi_inspection;
 
-/* Inspects a model folder or file. Everything that is recognised is described, damaged or not; the
- * function fails only when path cannot be read or has an unknown format. */
+/* Inspects a model folder or file by its headers and configs; zi_inspection_free() *out. Everything
+ * that is recognised is described, damaged or not; the function fails only when path cannot be read
+ * or has an unknown format. */
 ZI_API bool zi_inspect(const char *path, zi_inspection **out, zi_error *error) ZI_CHECKED;
+
+/* Drops one reference to the inspection, which the last one frees; thread-safe. NULL is allowed. */
 ZI_API void zi_inspection_free(zi_inspection *inspection);
 
-/* The inspection as JSON text; zi_free() it. NULL: out of memory. */
+/* Returns the inspection as JSON text; zi_free() it. NULL: out of memory. */
 ZI_API char *zi_inspection_json(const zi_inspection *inspection);
 
 /* ---- verification ---- */
@@ -95,7 +98,7 @@ ZI_API char *zi_inspection_json(const zi_inspection *inspection);
 typedef struct {
     const char *name; /* a constant */
     bool passed;
-    zi_error_code code; /* why it failed */
+    zi_error_code code; /* why it failed; ZI_OK: it passed */
     char *text;         /* what was found, or why it failed */
 } zi_verification_check;
 
@@ -108,13 +111,16 @@ typedef struct {
 
 /* Tests whether a model works: reads all weights and generates small images. against: path of the
  * model that this one was converted from, whose image it must reproduce; NULL: none. A check that
- * fails is not an error of the call. */
+ * fails is not an error of the call, which fails only when it is cancelled or memory is short.
+ * zi_verification_free() *out. */
 ZI_API bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *against,
                       zi_progress_fn progress, void *user, zi_verification **out,
                       zi_error *error) ZI_CHECKED;
+
+/* Frees the verification. NULL is allowed. */
 ZI_API void zi_verification_free(zi_verification *verification);
 
-/* The verification as JSON text; zi_free() it. NULL: out of memory. */
+/* Returns the verification as JSON text; zi_free() it. NULL: out of memory. */
 ZI_API char *zi_verification_json(const zi_verification *verification);
 
 /* ---- conversion ---- */
@@ -141,14 +147,14 @@ typedef enum {
     ZI_PRECISION_Q4
 } zi_precision;
 
-/* "same", "mlx", "diffusers", "comfyui", "gguf"; NULL for other values. Constants. */
+/* Returns "same", "mlx", "diffusers", "comfyui" or "gguf"; NULL for other values. Constants. */
 ZI_API const char *zi_layout_name(zi_layout_kind layout);
 
-/* "original", "fp16", "bf16", "fp8", "q8", "q4"; NULL for other values. Constants. */
+/* Returns "original", "fp16", "bf16", "fp8", "q8" or "q4"; NULL for other values. Constants. */
 ZI_API const char *zi_precision_name(zi_precision precision);
 
-/* Checks that a layout has a precision. ZI_LAYOUT_SAME passes: the source is not known here. The
- * error's text has the precisions of the layout. */
+/* Checks that models in a layout can be written in a precision; fails with subject "precision" and
+ * the possible ones in the text. ZI_LAYOUT_SAME always passes: the source is not known here. */
 ZI_API bool zi_layout_check(zi_layout_kind layout, zi_precision precision,
                             zi_error *error) ZI_CHECKED;
 
@@ -166,7 +172,8 @@ typedef struct {
 } zi_convert_options;
 
 /* Writes a model, or a single component, in another layout or precision. The destination exists
- * complete, or not at all. */
+ * complete, or not at all. Fails before writing when the destination exists, contains or lies
+ * within the source, or the disk has too little space. */
 ZI_API bool zi_convert(const zi_convert_options *options, zi_error *error) ZI_CHECKED;
 
 /* ---- downloads from a hub ---- */
@@ -217,17 +224,21 @@ typedef struct {
     void *reserved[4];
 } zi_download_result;
 
-/* Downloads the files that are missing, several at a time, and checks sizes and digests. A download
- * that was interrupted is resumed. Files, and models in the cache, exist complete or not at all. */
+/* Downloads the files that are missing, several at a time, and checks sizes and digests; zi_free()
+ * out->path. A download that was interrupted is resumed. Files, and models in the cache, exist
+ * complete or not at all. When the hub cannot be reached and local_dir is NULL, a complete model in
+ * the cache is the result. */
 ZI_API bool zi_download(const zi_download_options *options, zi_download_result *out,
                         zi_error *error) ZI_CHECKED;
 
-/* *path: the folder in the cache of a model that was downloaded completely, zi_free() it; NULL:
- * there is none. repo: as in zi_download_options. */
+/* Sets *path to the folder in the cache of a model that was downloaded completely, zi_free() it;
+ * NULL: there is none, or no cache. repo: as in zi_download_options. Fails when repo is not a
+ * repository's name. */
 ZI_API bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path,
                                zi_error *error) ZI_CHECKED;
 
-/* Removes a repository from the cache. */
+/* Removes a repository with all its revisions from the cache, hub->cache, which must be set. repo:
+ * as in zi_download_options. ZI_ERROR_NOT_FOUND: it is not there. */
 ZI_API bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error) ZI_CHECKED;
 
 /* ---- model registry ---- */
@@ -242,7 +253,7 @@ typedef struct {
     const char *folder; /* the models folder; it need not exist */
     zi_hub hub;
     const char *demo;       /* path of the demo model; NULL: none */
-    const char *model;      /* path of the default model, whatever was set; NULL: none */
+    const char *model;      /* path of the default model, before default.txt; NULL: none */
     const char *cache_file; /* stores inspections; NULL: they are kept in memory */
     /* Accept names only, no paths, and ignore links that lead out of the folder: for names from
      * untrusted clients. */
@@ -250,9 +261,12 @@ typedef struct {
     void *reserved[8];
 } zi_registry_options;
 
-/* The strings in options must be valid until the registry is closed. */
+/* Opens a registry; zi_registry_close() *out. Reads no models yet. The strings in options must be
+ * valid until the registry is closed. */
 ZI_API bool zi_registry_open(const zi_registry_options *options, zi_registry **out,
                              zi_error *error) ZI_CHECKED;
+
+/* Frees the registry; a default that was set until then is forgotten. NULL is allowed. */
 ZI_API void zi_registry_close(zi_registry *registry);
 
 /* Where a model is. */
@@ -266,7 +280,7 @@ typedef enum {
     ZI_SECTION_DEMO
 } zi_section;
 
-/* "mlx", "pytorch", "comfyui", "prompt_enhancer", "hub", "named" or "demo"; a constant. */
+/* Returns "mlx", "pytorch", "comfyui", "prompt_enhancer", "hub", "named" or "demo"; a constant. */
 ZI_API const char *zi_section_name(zi_section section);
 
 typedef struct {
@@ -274,7 +288,7 @@ typedef struct {
     char *path;
     zi_section section;
     zi_model_kind kind;
-    bool is_default;           /* set by zi_registry_set_default */
+    bool is_default;           /* zi_registry_list.default_name is its name */
     uint64_t bytes;            /* of all files */
     zi_inspection *inspection; /* NULL: not inspected yet, see zi_registry_inspect_all */
 } zi_registry_entry;
@@ -287,7 +301,7 @@ typedef struct {
 } zi_partial_model;
 
 typedef struct {
-    char *default_name;         /* set by zi_registry_set_default; NULL: none */
+    char *default_name;         /* by zi_registry_set_default or options.model; NULL: none */
     zi_registry_entry *entries; /* [count], sorted by section and name */
     size_t count, unknown; /* unknown: entries that are new or changed since they were inspected.
                               Those in the hub cache may turn out not to be image models */
@@ -295,19 +309,24 @@ typedef struct {
     size_t partial_count;
 } zi_registry_list;
 
-/* Lists all models. Reads folders, but opens no model: inspections come from the cache file. Free
- * the result with zi_registry_list_free. */
+/* Lists all models. Reads folders, but opens no model: inspections come from the cache file. In the
+ * hub cache, models of other kinds and unfinished ones are left out. Free the result with
+ * zi_registry_list_free. */
 ZI_API bool zi_registry_read(zi_registry *registry, zi_registry_list *out,
                              zi_error *error) ZI_CHECKED;
-ZI_API void zi_registry_list_free(zi_registry_list *list); /* what it has, not the struct */
 
-/* Inspects the models that zi_registry_read counts as unknown, and stores the results. inspected is
- * called after each model and may return false to stop; it may be NULL. */
+/* Frees what the list has and zeroes it; the struct itself is the caller's. */
+ZI_API void zi_registry_list_free(zi_registry_list *list);
+
+/* Inspects the models that zi_registry_read counts as unknown, and stores the results, in the cache
+ * file at the end. Unreadable models are skipped. inspected is called after each model and may
+ * return false to stop, which is ZI_ERROR_CANCELLED; results so far are stored. It may be NULL. */
 ZI_API bool zi_registry_inspect_all(zi_registry *registry, bool (*inspected)(void *user),
                                     void *user, zi_error *error) ZI_CHECKED;
 
-/* The stored inspection of a path whose files have not changed since, for zi_inspection_free; NULL:
- * none. For files that cannot be read it is an inspection that says so. */
+/* Returns the stored inspection of a path whose files have not changed since, for
+ * zi_inspection_free; NULL: none, or out of memory. For files that cannot be read it is an
+ * inspection that says so. */
 ZI_API zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *path);
 
 /* Why a name was resolved to a model. */
@@ -326,38 +345,44 @@ typedef struct {
     void *reserved[4];
 } zi_resolved_model;
 
-/* Finds the model for a name: a path, else a model in the folder (NAME or mlx/NAME), else one in
- * the hub cache. NULL: the default; else the only one in the folder; else, if the folder has none,
- * Z-Image-Turbo in the hub cache; else the demo model. Fails when the folder has several models and
- * none is the default; the error lists them. Free the result with zi_resolved_model_free. */
+/* Finds the model for a name: a path (not with names_only), else a model in the folder (NAME or
+ * mlx/NAME), else one in the hub cache, else options.model or the demo model by its name. NULL: the
+ * default; else the only image model in the folder; else, if the folder has none, Z-Image-Turbo in
+ * the hub cache; else the demo model. None is ZI_ERROR_NOT_FOUND, as are several in the folder and
+ * none the default; the error lists them. Free the result with zi_resolved_model_free. */
 ZI_API bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_model *out,
                                 zi_error *error) ZI_CHECKED;
-ZI_API void zi_resolved_model_free(zi_resolved_model *model); /* what it has, not the struct */
 
-/* Finds a language model by name or path; an unknown one is an error. When name is NULL or
- * "prompt_enhancer": the only one in FOLDER/prompt_enhancer (several are an error), else the one in
- * the hub cache; *path is NULL when there is none. zi_free() *path. */
+/* Frees the strings that the struct has and zeroes it; the struct itself is the caller's. */
+ZI_API void zi_resolved_model_free(zi_resolved_model *model);
+
+/* Finds a language model by name or path; an unknown one is an error, but whether it is a language
+ * model is not checked. When name is NULL or "prompt_enhancer": the only one in
+ * FOLDER/prompt_enhancer (several are an error), else the one in the hub cache; *path is NULL when
+ * there is none. zi_free() *path. */
 ZI_API bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **path,
                                     zi_error *error) ZI_CHECKED;
 
-/* Makes an image model the default: lasting, in FOLDER/default.txt; else until the registry is
- * closed. */
+/* Makes an image model, by its name in zi_registry_read or NAME alone, the default: lasting, in
+ * FOLDER/default.txt; else until the registry is closed, before options.model and default.txt. A
+ * path, an unknown name or a language model in prompt_enhancer is an error. */
 ZI_API bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasting,
                                     zi_error *error) ZI_CHECKED;
 
-/* Path and name ("comfyui/FILE") for a new model with that file name; zi_free() both. Creates the
- * section's folder. Fails if the path exists. */
+/* Sets path and name ("comfyui/FILE") for a new model with that file name; zi_free() both. Creates
+ * the section's folder, but no file. Fails if the path exists or `file` is no plain file name. */
 ZI_API bool zi_registry_new_path(zi_registry *registry, zi_section section, const char *file,
                                  char **path, char **name, zi_error *error) ZI_CHECKED;
 
-/* Removes a model from the folder or from the hub cache, or an unfinished one. Of a link, only the
- * link is removed. */
+/* Removes a model from the folder or from the hub cache, or an unfinished one, by its name in
+ * zi_registry_read. If it was the default in default.txt, that file is removed, too. Of a link,
+ * only the link is removed. An unknown name is ZI_ERROR_NOT_FOUND. */
 ZI_API bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error) ZI_CHECKED;
 
 /* A model directly in the models folder, where older versions had them. */
 typedef struct {
-    char *from, *to;
-    char *problem; /* why it was not moved; NULL: it was */
+    char *from, *to; /* paths; to is NULL if the model's kind is not known */
+    char *problem;   /* why it was not (dry: would not be) moved; NULL: it was, or would be */
 } zi_migrated_model;
 
 typedef struct {
@@ -365,11 +390,14 @@ typedef struct {
     size_t count;
 } zi_migration;
 
-/* Moves such models into their sections. dry: only reports what would be moved. Free the result
- * with zi_migration_free. */
+/* Moves the models directly in the folder into their sections. One that cannot be moved is no
+ * failure: its row has the problem. dry: only reports what would be moved. Free the result with
+ * zi_migration_free. */
 ZI_API bool zi_registry_migrate(zi_registry *registry, bool dry, zi_migration *out,
                                 zi_error *error) ZI_CHECKED;
-ZI_API void zi_migration_free(zi_migration *migration); /* what it has, not the struct */
+
+/* Frees the rows and zeroes the struct, which itself is the caller's. */
+ZI_API void zi_migration_free(zi_migration *migration);
 
 typedef enum { ZI_IMPORT_COPY = 0, ZI_IMPORT_LINK, ZI_IMPORT_MOVE } zi_import_mode;
 
@@ -387,21 +415,26 @@ typedef struct {
     void *reserved[8];
 } zi_import_options;
 
-/* Adds a model, or a component of one, to the folder. *path: where it is; zi_free() it. Models that
- * are neither Z-Image nor a language model are refused. */
+/* Adds a model, or a component of one, to the folder, in the section of its layout. *path: where it
+ * is; zi_free() it. Models that are damaged, or neither Z-Image nor a language model, are refused,
+ * and so is a name that exists. Copies leave out names that begin with a dot. Language models are
+ * not converted. */
 ZI_API bool zi_registry_import(zi_registry *registry, const zi_import_options *options, char **path,
                                zi_error *error) ZI_CHECKED;
 
 /* Downloads a model into the folder, and converts it if `import` has a layout or precision; source,
  * mode and convert of `import` are ignored. A model that is converted is converted while it is
  * downloaded, and downloaded files are deleted as soon as they are converted, unless they are in
- * the hub cache. Reports the download's progress first, then that of the rest of the conversion. */
+ * the hub cache: from there it is copied, without a download. Reports the download's progress
+ * first, then that of the rest of the conversion. An interrupted call is resumed by the next one.
+ * zi_free() out->path. */
 ZI_API bool zi_registry_download(zi_registry *registry, const zi_download_options *options,
                                  const zi_import_options *import, zi_download_result *out,
                                  zi_error *error) ZI_CHECKED;
 
-/* Recommends a precision of Z-Image-Turbo as an MLX folder for the memory of this machine. Returns
- * a sentence on download size, disk space and memory; zi_free() it. NULL: out of memory. */
+/* Recommends a precision of Z-Image-Turbo as an MLX folder for the free memory of this machine, in
+ * *precision. Returns a sentence on download size, disk space and memory; zi_free() it. NULL: out
+ * of memory. */
 ZI_API char *zi_registry_hint(const zi_registry *registry, zi_precision *precision);
 
 #ifdef __cplusplus

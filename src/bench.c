@@ -37,6 +37,8 @@ static const precision precisions[] = {{"bf16", ZI_BF16, 0},
                                        {"fp8", ZI_BF16, 8},
                                        {"q4", ZI_BF16, 4}};
 
+/* Returns the constant row of that name; name NULL: the first row, bf16. NULL, with an error: the
+ * name is unknown. */
 static const precision *find_precision(const char *name, zi_error *error)
 {
     for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++)
@@ -46,6 +48,8 @@ static const precision *find_precision(const char *name, zi_error *error)
     return NULL;
 }
 
+/* Creates text encoder, transformer and VAE of b->config with random weights; only the transformer
+ * is quantized. After a failure, too, the caller frees the three models. */
 static bool create_random_models(bench *b, const precision *p, zi_error *error)
 {
     const zi_config *c = &b->config;
@@ -62,6 +66,8 @@ static bool create_random_models(bench *b, const precision *p, zi_error *error)
            zi_vae_bind(&weights, &c->vae, &b->vae, error);
 }
 
+/* Takes the views of all stages from the arena and stores them in the bench `user`. It is called
+ * twice: first with a measuring arena. */
 static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
     bench *b = user;
@@ -78,11 +84,14 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 
 /* ---- operations of each stage ---- */
 
+/* Floating-point operations of q k^T and of its product with v, for `tokens` tokens and all heads
+ * together `width` wide. */
 static double attention_flop(double tokens, double width)
 {
     return 4 * tokens * tokens * width;
 }
 
+/* Operations of one transformer block: the products with its matrices, and attention. */
 static double block_flop(const zi_transformer_config *c, double tokens)
 {
     double dim = c->dim, matrices = 4 * dim * dim + 3 * dim * c->ffn;
@@ -100,17 +109,23 @@ static double encode_flop(const zi_config *config, const zi_sequence *s)
                block_flop(&config->transformer, (double)s->caption_padded);
 }
 
+/* Operations of one transformer evaluation: the refiner blocks over the image's tokens, then the
+ * layers over all tokens. Embeddings and the final layer are not counted. */
 static double step_flop(const zi_transformer_config *c, const zi_sequence *s)
 {
     return c->refiners * block_flop(c, (double)s->image_padded) +
            c->layers * block_flop(c, (double)s->tokens);
 }
 
+/* Operations of a residual block: two 3x3 convolutions, and a 1x1 shortcut if `in` and `out`
+ * (channels) differ. */
 static double resnet_flop(double pixels, double in, double out)
 {
     return 2 * pixels * (9 * in * out + 9 * out * out + (in != out ? in * out : 0));
 }
 
+/* Operations of the VAE decoder: convolutions and the middle block's attention. pixels: of the
+ * latents, an eighth of the image's sides. */
 static double decode_flop(const zi_vae_config *c, double pixels)
 {
     double in = c->channels[c->blocks - 1];
@@ -137,6 +152,8 @@ typedef struct {
     _Atomic size_t done;
 } peak_job;
 
+/* Task of the thread pool: repeats context->loop for context->seconds and adds the multiply-adds
+ * that it executed to context->done. */
 static void peak_task(void *context, size_t task, size_t worker)
 {
     (void)task;
@@ -148,8 +165,8 @@ static void peak_task(void *context, size_t task, size_t worker)
     job->done += done;
 }
 
-/* Runs a peak loop on all threads for 40 ms and returns operations per second. Raises *max to it.
- */
+/* Runs a peak loop on all threads for 40 ms and returns operations per second (two per
+ * multiply-add). Raises *max to it. */
 static double measure_peak(bench *b, size_t (*loop)(size_t rounds), double *max)
 {
     peak_job job = {.loop = loop, .seconds = 0.04};
@@ -166,8 +183,9 @@ typedef struct {
     double seconds, peak_operations;
 } span;
 
-/* Ends the running span, measures the f32 peak for it and the next one (40 ms on all threads), and
- * begins the next span. */
+/* Returns the span since b->start, with the mean of the f32 peak before and after it. Measures the
+ * latter (40 ms on all threads, untimed) and begins the next span: b->start, b->peak. Raises
+ * peak_f32 of the result. */
 static span end_span(bench *b)
 {
     span s = {.seconds = zi_monotonic_seconds() - b->start};
@@ -186,12 +204,15 @@ typedef struct {
     int count;
 } repetition;
 
+/* Adds part's seconds and possible operations to *total. */
 static void add_span(span *total, span part)
 {
     total->seconds += part.seconds;
     total->peak_operations += part.peak_operations;
 }
 
+/* zi_run.layer_done of a step; user: the repetition. Ends the span of a block, appends it to blocks
+ * and adds it to step. Always returns true, to continue. */
 static bool record_block(void *user, double fraction)
 {
     (void)fraction;
@@ -201,6 +222,8 @@ static bool record_block(void *user, double fraction)
     return true;
 }
 
+/* Runs encoding, one transformer step and decoding once, fills in the spans of *l, and raises both
+ * peaks of the result. False, with an error: a stage failed. */
 static bool run_repetition(bench *b, repetition *l, zi_error *error)
 {
     zi_run run = b->session.run;
@@ -225,7 +248,8 @@ static bool run_repetition(bench *b, repetition *l, zi_error *error)
     return true;
 }
 
-static int by_size(const void *a, const void *b)
+/* For qsort: ascending. */
+static int compare_doubles(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -233,11 +257,12 @@ static int by_size(const void *a, const void *b)
 
 double zi_median(double *values, size_t n)
 {
-    qsort(values, n, sizeof *values, by_size);
+    qsort(values, n, sizeof *values, compare_doubles);
     return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-/* Medians of `count` spans, `stride` bytes apart, of `flop` operations each. */
+/* Returns the medians of seconds and of peak share of `count` spans (1 to 1000), `stride` bytes
+ * apart, of `flop` operations each. */
 static zi_bench_stage median_stage(const span *first, size_t stride, size_t count, double flop)
 {
     double seconds[1000], peak_shares[1000];
@@ -249,6 +274,7 @@ static zi_bench_stage median_stage(const span *first, size_t stride, size_t coun
     return (zi_bench_stage){zi_median(seconds, count), flop, zi_median(peak_shares, count)};
 }
 
+/* Returns the medians over the layers' blocks of one repetition, without the refiners' blocks. */
 static zi_bench_stage repetition_block(const bench *b, const repetition *l)
 {
     const zi_transformer_config *c = &b->config.transformer;
@@ -257,7 +283,7 @@ static zi_bench_stage repetition_block(const bench *b, const repetition *l)
                         block_flop(c, (double)b->sequence.tokens));
 }
 
-/* Medians over repetitions of each repetition's median block. */
+/* Returns the medians over `count` (1 to 1000) repetitions of each repetition's median block. */
 static zi_bench_stage median_block(const bench *b, const repetition *repetitions, size_t count)
 {
     double seconds[1000], peak_shares[1000];
@@ -270,6 +296,8 @@ static zi_bench_stage median_block(const bench *b, const repetition *repetitions
     return (zi_bench_stage){zi_median(seconds, count), stage.flop, zi_median(peak_shares, count)};
 }
 
+/* Runs `repeat` repetitions and sets encode, step, block and decode of b->result to medians over
+ * them. False, with an error: memory is short, or a stage failed. */
 static bool time_stages(bench *b, size_t repeat, zi_error *error)
 {
     const zi_transformer_config *c = &b->config.transformer;
@@ -294,6 +322,8 @@ static bool time_stages(bench *b, size_t repeat, zi_error *error)
     return ok;
 }
 
+/* Checks the options, applies defaults, and sets config, latent size and `fast` of *b; then creates
+ * its engine and random models. The caller frees these after a failure, too. */
 static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *error)
 {
     const precision *p = find_precision(options->weights, error);
@@ -324,7 +354,7 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
     return zi_engine_create(&engine, &b->engine, error) && create_random_models(b, p, error);
 }
 
-/* Fills the latents with noise, as sampling does. */
+/* Writes noise to b->latents, as sampling does; the seed is 1. */
 static bool fill_latents(bench *b, zi_error *error)
 {
     size_t count = b->latents.rows * b->latents.columns;
@@ -338,6 +368,8 @@ static bool fill_latents(bench *b, zi_error *error)
     return true;
 }
 
+/* Prepares *b, opens its session, times the stages and fills in b->result. The caller closes the
+ * session and frees models and engine, after a failure, too. */
 static bool run_bench(bench *b, const zi_bench_options *options, zi_error *error)
 {
     zi_bench_result *r = &b->result;

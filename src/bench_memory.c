@@ -31,6 +31,8 @@ typedef struct {
 
 typedef uint64_t words __attribute__((vector_size(32)));
 
+/* Task of the thread pool: reads bytes task * CHUNK to (task + 1) * CHUNK of the buffer `context`,
+ * in a way that the compiler cannot remove. */
 static void read_task(void *context, size_t task, size_t worker)
 {
     (void)worker;
@@ -48,17 +50,17 @@ static void read_task(void *context, size_t task, size_t worker)
     __asm__ volatile("" : : "m"(sums));
 }
 
-/* Bytes per second when all threads read the whole buffer. */
-static double read_rate(bench *b)
+/* Reads the whole buffer with all threads and returns bytes per second. */
+static double measure_read_rate(bench *b)
 {
     double start = zi_monotonic_seconds();
     zi_pool_run(b->engine->pool, BYTES / CHUNK, read_task, zi_view_host(b->buffer));
     return BYTES / (zi_monotonic_seconds() - start);
 }
 
-/* Bytes of weights per second in products with one row of input, layer after layer through the
- * buffer, whose bytes are taken as weights of `type`. */
-static double product_rate(bench *b, zi_dtype type)
+/* Multiplies vectors by the matrices of layer after layer through the buffer, whose bytes are taken
+ * as weights of `type`. Returns the bytes of weights per second. */
+static double measure_product_rate(bench *b, zi_dtype type)
 {
     size_t done = 0;
     double start = zi_monotonic_seconds();
@@ -76,15 +78,17 @@ static double product_rate(bench *b, zi_dtype type)
     }
 }
 
+/* Sets bytes_per_second (the highest rate of reading) and products (medians of `repeat` runs, 1 to
+ * MAX_REPEATS) of *out. Not thread-safe: uses static memory. */
 static void measure_rates(bench *b, size_t repeat, zi_bench_memory_result *out)
 {
     static double rates[ZI_BENCH_TYPES][MAX_REPEATS], shares[ZI_BENCH_TYPES][MAX_REPEATS];
-    double before = read_rate(b);
+    double before = measure_read_rate(b);
     out->bytes_per_second = before;
     for (size_t i = 0; i < repeat; i++)
         for (int t = 0; t < ZI_BENCH_TYPES; t++) {
-            rates[t][i] = product_rate(b, types[t]);
-            double after = read_rate(b);
+            rates[t][i] = measure_product_rate(b, types[t]);
+            double after = measure_read_rate(b);
             shares[t][i] = rates[t][i] / ((before + after) / 2);
             before = after;
             if (after > out->bytes_per_second) out->bytes_per_second = after;
@@ -94,6 +98,8 @@ static void measure_rates(bench *b, size_t repeat, zi_bench_memory_result *out)
                                                zi_median(shares[t], repeat)};
 }
 
+/* Takes buffer, x and y of the bench `user` from the arena; called twice, first with a measuring
+ * arena. */
 static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
     bench *b = user;
@@ -103,6 +109,8 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
     b->y = zi_arena_floats(arena, 1, MAX_COLUMNS);
 }
 
+/* Checks options->repeat, creates engine and session of *b, and fills the buffer of weights and the
+ * input x. The caller closes and frees both, after a failure, too. */
 static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *error)
 {
     zi_engine_options engine = {.threads = options->threads, .cpu = options->cpu};

@@ -27,7 +27,8 @@ struct zi_embedding_cache {
 
 /* ---- memory; all called with the mutex held ---- */
 
-/* Frees the least recently used entries beyond MAX_MEMORY_BYTES. */
+/* Frees entries, beginning with the least recently used, so that the rest takes at most
+ * MAX_MEMORY_BYTES. More precisely, each entry that does not fit with the kept newer ones. */
 static void evict_memory(zi_embedding_cache *cache)
 {
     size_t bytes = 0;
@@ -45,6 +46,8 @@ static void evict_memory(zi_embedding_cache *cache)
     }
 }
 
+/* Links the entry, which the cache then owns, as the most recently used one. Then evicts what is
+ * too much, which may be this entry. */
 static void insert_first(zi_embedding_cache *cache, entry *e)
 {
     e->next = cache->first;
@@ -64,7 +67,8 @@ static entry *remove_entry(zi_embedding_cache *cache, const char *key, size_t si
     return NULL;
 }
 
-/* Adds a copy as the most recently used entry. Does nothing when memory is short. */
+/* Adds a copy of `size` bytes as the most recently used entry, and evicts others if needed. Does
+ * nothing when memory is short. */
 static void store_in_memory(zi_embedding_cache *cache, const char *key, const void *values,
                             size_t size)
 {
@@ -89,6 +93,7 @@ typedef struct {
     struct timespec modified;
 } cached_file;
 
+/* For qsort of cached_file: the latest time of modification first. */
 static int newest_first(const void *a, const void *b)
 {
     const struct timespec *x = &((const cached_file *)a)->modified,
@@ -101,14 +106,15 @@ static int newest_first(const void *a, const void *b)
 #define st_mtim st_mtimespec
 #endif
 
-/* Whether a file name is a key; other files in the folder are left alone. */
+/* Whether a file name is a key, 32 hexadecimal digits; other files in the folder are left alone. */
 static bool is_cache_file_name(const char *name)
 {
     return strlen(name) == ZI_EMBEDDING_KEY - 1 &&
            strspn(name, "0123456789abcdef") == ZI_EMBEDDING_KEY - 1;
 }
 
-/* Deletes the oldest files beyond MAX_DISK_BYTES. */
+/* Deletes cache files, by time of modification, beyond the newest ones of together MAX_DISK_BYTES.
+ * Errors are ignored. The folder must not be NULL. */
 static void evict_disk(const zi_embedding_cache *cache)
 {
     DIR *folder = opendir(cache->folder);
@@ -135,6 +141,7 @@ static void evict_disk(const zi_embedding_cache *cache)
     free(files);
 }
 
+/* Whether no value is NaN or infinite; true if count is 0. */
 static bool all_finite(const float *values, size_t count)
 {
     float sum = 0; /* x - x is 0 for finite values only */
@@ -142,8 +149,10 @@ static bool all_finite(const float *values, size_t count)
     return sum == 0;
 }
 
-/* Reads a cache file; false: it is missing, has another size, or has values that are not finite. */
-static bool read_file(const zi_embedding_cache *cache, const char *key, float *values, size_t size)
+/* Reads a cache file of `size` bytes to values. False: it is missing or unreadable, has another
+ * size, or has values that are not finite; values may be overwritten even then. */
+static bool read_cache_file(const zi_embedding_cache *cache, const char *key, float *values,
+                            size_t size)
 {
     char *path = cache->folder ? zi_path_join(cache->folder, key) : NULL, *data = NULL;
     size_t found = 0;
@@ -155,10 +164,10 @@ static bool read_file(const zi_embedding_cache *cache, const char *key, float *v
     return ok;
 }
 
-/* Writes `size` bytes of values to a cache file, if there is a folder, and deletes the oldest files
- * when all take too much. Failures are ignored. */
-static void write_file(const zi_embedding_cache *cache, const char *key, const float *values,
-                       size_t size)
+/* Writes `size` bytes of values atomically to the key's cache file, if there is a folder, then
+ * deletes the oldest files when all take too much. Failures are ignored. */
+static void write_cache_file(const zi_embedding_cache *cache, const char *key, const float *values,
+                             size_t size)
 {
     char *path = cache->folder ? zi_path_join(cache->folder, key) : NULL;
     zi_output output = {0};
@@ -211,7 +220,7 @@ bool zi_embedding_cache_find(zi_embedding_cache *cache, const char *key, float *
         memcpy(values, e->values, size);
         insert_first(cache, e);
     }
-    bool found = e || read_file(cache, key, values, size);
+    bool found = e || read_cache_file(cache, key, values, size);
     if (found && !e) store_in_memory(cache, key, values, size);
     pthread_mutex_unlock(&cache->mutex);
     return found;
@@ -226,6 +235,6 @@ void zi_embedding_cache_add(zi_embedding_cache *cache, const char *key, const fl
         remove_entry(cache, key, size); /* added by a session that encoded it at the same time */
     if (other) insert_first(cache, other);
     if (!other) store_in_memory(cache, key, values, size);
-    if (!other) write_file(cache, key, values, size);
+    if (!other) write_cache_file(cache, key, values, size);
     pthread_mutex_unlock(&cache->mutex);
 }

@@ -2,7 +2,8 @@
 
 #include <stdlib.h>
 
-/* A copy of text, which may be NULL. Clears *ok when memory is short. */
+/* Returns a copy of text in new memory; text may be NULL: then NULL. Sets *ok to false when memory
+ * is short, else leaves it as it is. */
 static char *copy_text(const char *text, bool *ok)
 {
     char *copy = text ? strdup(text) : NULL;
@@ -10,7 +11,9 @@ static char *copy_text(const char *text, bool *ok)
     return copy;
 }
 
-static bool init_engine(zi_engine *e, const zi_engine_options *o, zi_error *error)
+/* Sets kernels, thread pool, backend, embedding cache and copied options of a zeroed engine. False,
+ * with an error: the caller frees the engine with what it has. */
+static bool create_engine_parts(zi_engine *e, const zi_engine_options *o, zi_error *error)
 {
     bool copied = true;
     e->cpu = copy_text(o->cpu, &copied);
@@ -32,7 +35,7 @@ bool zi_engine_create(const zi_engine_options *options, zi_engine **out, zi_erro
                             "%d is out of range; it goes from 0 to 1024", o->threads);
     zi_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return zi_error_no_memory(error, sizeof *engine);
-    if (!init_engine(engine, o, error)) {
+    if (!create_engine_parts(engine, o, error)) {
         zi_engine_free(engine);
         return false;
     }

@@ -82,7 +82,8 @@ void zi_enhance_result_free(zi_enhance_result *enhanced)
 
 /* ---- the request ---- */
 
-/* The instructions with {prompt} replaced, in new memory. */
+/* Sets *out to the instructions with their first {prompt} replaced, in new memory. Fails if they
+ * have no {prompt}. */
 static bool insert_prompt(const char *instructions, const char *prompt, char **out, zi_error *error)
 {
     const char *at = strstr(instructions, prompt_placeholder);
@@ -98,8 +99,8 @@ static bool insert_prompt(const char *instructions, const char *prompt, char **o
     return *out || zi_error_no_memory(error, strlen(prompt));
 }
 
-/* Encodes raw text to be continued, with the begin-of-sequence token in front if the model has one.
- */
+/* Encodes raw text to be continued, with the begin-of-sequence token in front if the model has one
+ * and the text does not begin with it. The caller frees *ids. */
 static bool encode_with_bos(const zi_lm *lm, const char *prompt, int32_t **ids, size_t *count,
                             zi_error *error)
 {
@@ -117,8 +118,8 @@ static bool encode_with_bos(const zi_lm *lm, const char *prompt, int32_t **ids, 
     return true;
 }
 
-/* Encodes the request: the raw prompt, or instructions and prompt in the model's chat format. The
- * caller frees *ids. */
+/* Encodes the request: the raw prompt, or the prompt within the given or (by its language) built-in
+ * instructions, in the model's chat format. The caller frees *ids. */
 static bool encode_request(const zi_lm *lm, const zi_enhance_request *r, int32_t **ids,
                            size_t *count, zi_error *error)
 {
@@ -145,7 +146,8 @@ typedef struct {
     size_t reported; /* bytes of the answer passed to the caller so far */
 } answer_reader;
 
-/* Sets *out to the answer so far; the caller frees it, also after false (memory is short). */
+/* Sets *out to the answer so far: when raw all output, else cleaned output without thinking. The
+ * caller frees it, also after false (memory is short). */
 static bool current_answer(const answer_reader *l, zi_text *out)
 {
     zi_text_init(out, MAX_ANSWER);
@@ -157,7 +159,8 @@ static bool current_answer(const answer_reader *l, zi_text *out)
     return !l->output.text.failed && !out->failed;
 }
 
-/* Passes new text of the answer to the caller; false: the caller cancels. */
+/* Passes what the answer has grown by since the last call to request->text, if that is set. False:
+ * the caller cancels. When memory is short, nothing is passed, and true is returned. */
 static bool report_new_text(answer_reader *l)
 {
     zi_text answer;
@@ -171,7 +174,8 @@ static bool report_new_text(answer_reader *l)
     return ok;
 }
 
-static bool layer_done(void *user, double fraction)
+/* zi_lm_request.layer_done: returns what request->should_continue returns; true if that is NULL. */
+static bool ask_should_continue(void *user, double fraction)
 {
     const zi_enhance_request *r = ((const answer_reader *)user)->request;
     (void)fraction;
@@ -192,8 +196,9 @@ static bool report_token(void *user, int32_t id)
 
 /* ---- checking the answer ---- */
 
-/* Appends a sentence to `out` for every quoted text of the prompt that the answer lacks. */
-static void add_missing_quotes(const char *prompt, const char *answer, zi_text *out)
+/* Appends a sentence to `out`, in the language of the prompt, for every quoted text of the prompt
+ * that neither the answer nor `out` has. Sets out->failed when memory is short. */
+static void append_missing_quotes(const char *prompt, const char *answer, zi_text *out)
 {
     bool chinese = zi_is_chinese(prompt);
     zi_quote quote;
@@ -206,6 +211,7 @@ static void add_missing_quotes(const char *prompt, const char *answer, zi_text *
     }
 }
 
+/* Sets *out to the number of tokens of text plus those of appended, encoded separately. */
 static bool count_tokens(const zi_tokenizer *tokenizer, const char *text, const char *appended,
                          size_t *out, zi_error *error)
 {
@@ -222,7 +228,8 @@ static bool count_tokens(const zi_tokenizer *tokenizer, const char *text, const 
     return true;
 }
 
-/* Truncates the answer in place until it fits the text encoder together with the appended text. */
+/* Truncates the answer in place, at an end of a sentence or word, until answer and appended text
+ * have at most ENCODER_TOKENS tokens. ZI_ERROR_UNSUPPORTED: it cannot be cut further. */
 static bool shorten_to_encoder(const zi_tokenizer *tokenizer, char *answer, const char *appended,
                                zi_error *error)
 {
@@ -240,20 +247,21 @@ static bool shorten_to_encoder(const zi_tokenizer *tokenizer, char *answer, cons
     }
 }
 
-/* Sets *out to the final prompt, in new memory: the answer, truncated if needed, followed by the
- * quotes it lacks. */
-static bool finish_answer(const zi_tokenizer *tokenizer, const char *prompt, char *answer,
-                          char **out, zi_error *error)
+/* Sets *out to the final prompt, in new memory: the answer, truncated in place if it has too many
+ * tokens, followed by a sentence for each quoted text of the prompt that it lacks. *out is NULL
+ * after a failure. */
+static bool make_final_prompt(const zi_tokenizer *tokenizer, const char *prompt, char *answer,
+                              char **out, zi_error *error)
 {
     zi_text quotes, text;
     zi_text_init(&quotes, MAX_ANSWER);
     zi_text_init(&text, MAX_ANSWER);
-    add_missing_quotes(prompt, answer, &quotes);
+    append_missing_quotes(prompt, answer, &quotes);
     bool ok = !quotes.failed || zi_error_no_memory(error, quotes.size);
     ok = ok && shorten_to_encoder(tokenizer, answer, quotes.data ? quotes.data : "", error);
     zi_text_free(&quotes);
     zi_text_init(&quotes, MAX_ANSWER);
-    if (ok) add_missing_quotes(prompt, answer, &quotes); /* truncation may have removed more */
+    if (ok) append_missing_quotes(prompt, answer, &quotes); /* truncation may have removed more */
     zi_text_puts(&text, answer);
     if (quotes.data) zi_text_puts(&text, quotes.data);
     *out = ok ? zi_text_take(&text) : NULL;
@@ -263,6 +271,8 @@ static bool finish_answer(const zi_tokenizer *tokenizer, const char *prompt, cha
     return failed ? zi_error_no_memory(error, strlen(answer)) : ok;
 }
 
+/* Fails with ZI_ERROR_UNSUPPORTED if the answer was not ended by a stop token, is empty, or (with
+ * the built-in instructions) is not Chinese while the prompt is. */
 static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r,
                          const char *answer, zi_error *error)
 {
@@ -281,8 +291,10 @@ static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r
     return true;
 }
 
-/* Sets *out to the result's text, in new memory. */
-static bool result_text(answer_reader *l, const zi_lm_result *result, char **out, zi_error *error)
+/* Ends the stream of output and sets *out to the request's result, in new memory: when raw the
+ * whole output, else the checked and completed answer, which fits the encoder of r->model. */
+static bool make_result_text(answer_reader *l, const zi_lm_result *result, char **out,
+                             zi_error *error)
 {
     const zi_enhance_request *r = l->request;
     zi_text answer;
@@ -299,14 +311,17 @@ static bool result_text(answer_reader *l, const zi_lm_result *result, char **out
     } else {
         ok = check_answer(result, r, answer.data, error);
         if (ok && r->model) ok = zi_assembly_tokenizer(r->model, NULL, &encoder, error);
-        ok = ok && finish_answer(encoder ? encoder : l->lm->tokenizer, r->prompt, answer.data, out,
-                                 error);
+        ok = ok && make_final_prompt(encoder ? encoder : l->lm->tokenizer, r->prompt, answer.data,
+                                     out, error);
     }
     zi_tokenizer_free(encoder);
     zi_text_free(&answer);
     return ok;
 }
 
+/* Copies the request to *r with defaults for max_tokens, top_p and penalty, and checks the texts
+ * and max_tokens. *r may be set after false, too. Other sampling parameters are not checked here.
+ */
 static bool resolve_request(const zi_enhance_request *request, zi_enhance_request *r,
                             zi_error *error)
 {
@@ -345,12 +360,12 @@ bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_resul
         .max_tokens = (size_t)r.max_tokens,
         .sampling = {r.temperature, r.top_k, r.top_p, r.min_p, r.penalty, r.seed},
         .token = report_token,
-        .layer_done = layer_done,
+        .layer_done = ask_should_continue,
         .user = &l};
     zi_lm_result result = {0};
     zi_enhance_result enhanced = {.prompt_tokens = count};
     bool ok = zi_lm_generate(llm->engine, &llm->lm, &lm_request, &result, error) &&
-              result_text(&l, &result, &enhanced.text, error);
+              make_result_text(&l, &result, &enhanced.text, error);
     zi_text_free(&l.output.text);
     free(ids);
     if (!ok) {

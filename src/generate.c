@@ -21,7 +21,8 @@ zi_request zi_request_default(void)
 
 /* ---- checking a request ---- */
 
-/* Checks an image side against its parameter's range and the model's rope positions. */
+/* Checks an image side in pixels against the range of its parameter, `name`, and against the
+ * model's rope positions along it. */
 static bool check_side(const char *name, int side, int positions, zi_error *error)
 {
     const zi_parameter *p = zi_parameter_find(name);
@@ -29,7 +30,8 @@ static bool check_side(const char *name, int side, int positions, zi_error *erro
     return zi_parameter_check(p, side, known < max ? known : max, error);
 }
 
-/* Copies the request to *out with defaults filled in, and validates all its parameters. */
+/* Copies the request to *out with defaults filled in, those of the model included, and checks all
+ * its parameters. *out is unchanged after a failure. Its strings are borrowed. */
 static bool resolve_request(const zi_model *model, const zi_request *request, zi_request *out,
                             zi_error *error)
 {
@@ -79,6 +81,8 @@ typedef struct {
     double pass_count, passes_done; /* network calls of this stage: total and finished */
 } generation_job;
 
+/* Takes the embeddings and the sequence's tables of a tokenized prompt from the arena and stores
+ * them in *c. */
 static void plan_conditioning(generation_job *j, conditioning *c, zi_arena *arena)
 {
     const zi_model *m = j->model;
@@ -86,8 +90,8 @@ static void plan_conditioning(generation_job *j, conditioning *c, zi_arena *aren
     zi_sequence_reserve(&m->transformer, j->height, j->width, c->count, arena, &c->sequence);
 }
 
-/* Takes views for the whole request first, then reserves the stages' temporary memory, which they
- * share. */
+/* Takes views for the whole request from the arena and stores them in the job `user`, then reserves
+ * the stages' temporary memory, which they share. Called twice: first with a measuring arena. */
 static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
     generation_job *j = user;
@@ -108,6 +112,8 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
     zi_vae_reserve(exec, &m->vae, j->height, j->width, arena);
 }
 
+/* Allocates the job's host memory and opens its session; the prompts are tokenized by then. The
+ * caller calls free_memory, after a failure, too. */
 static bool allocate_memory(generation_job *j, zi_error *error)
 {
     const zi_request *r = &j->request;
@@ -123,6 +129,8 @@ static bool allocate_memory(generation_job *j, zi_error *error)
                            zi_model_limits(&j->model->config), plan_memory, j, &j->session, error);
 }
 
+/* Closes the session and frees the host memory and the token ids; members that are not set yet are
+ * allowed. */
 static void free_memory(generation_job *j)
 {
     zi_session_close(&j->session);
@@ -136,7 +144,8 @@ static void free_memory(generation_job *j)
 
 /* ---- stages ---- */
 
-/* Reports progress within one network call as progress of the whole stage. */
+/* zi_run.layer_done: reports progress within one network call as progress of the whole stage.
+ * False: the caller's callback cancels. */
 static bool layer_done(void *user, double fraction)
 {
     generation_job *j = user;
@@ -145,6 +154,8 @@ static bool layer_done(void *user, double fraction)
     return j->request.progress(j->request.user, &j->progress);
 }
 
+/* Sets the stage, the number of network calls in it, and zero finished ones. Reports nothing
+ * itself. */
 static void begin_stage(generation_job *j, zi_stage stage, double pass_count)
 {
     j->progress.stage = stage;
@@ -152,7 +163,8 @@ static void begin_stage(generation_job *j, zi_stage stage, double pass_count)
     j->passes_done = 0;
 }
 
-/* Tokenizes a text field of the request; the field becomes the subject of errors. */
+/* Sets c->ids and count to the tokens of a prompt in the chat format, at most TOKENS. `field`
+ * becomes the subject of errors. The ids are freed with the job. */
 static bool tokenize_field(const generation_job *j, const char *field, const char *text,
                            conditioning *c, zi_error *error)
 {
@@ -165,14 +177,16 @@ static bool tokenize_field(const generation_job *j, const char *field, const cha
     return false;
 }
 
-static bool tokenize(generation_job *j, zi_error *error)
+/* Tokenizes the prompt, and the negative prompt if there is guidance, into the job. */
+static bool tokenize_prompts(generation_job *j, zi_error *error)
 {
     const zi_request *r = &j->request;
     return tokenize_field(j, "prompt", r->prompt, &j->positive, error) &&
            (r->guidance == 0 || tokenize_field(j, "negative", r->negative, &j->negative, error));
 }
 
-/* Sets c->embeds to the text encoder's output, from the embedding cache if possible. */
+/* Sets c->embeds to the text encoder's output, from the embedding cache if possible, else computes
+ * it and adds it to the cache; then progress.cached becomes false. */
 static bool embed_prompt(generation_job *j, conditioning *c, zi_error *error)
 {
     zi_exec *exec = j->session.exec;
@@ -193,7 +207,8 @@ static bool embed_prompt(generation_job *j, conditioning *c, zi_error *error)
     return ok;
 }
 
-/* Runs a prompt through the text encoder and the context refiner. */
+/* Sets c->embeds by the text encoder or the cache, and the sequence of c by the context refiner.
+ * Counts two network calls as done. */
 static bool encode_prompt(generation_job *j, conditioning *c, zi_error *error)
 {
     if (!embed_prompt(j, c, error)) return false;
@@ -204,7 +219,8 @@ static bool encode_prompt(generation_job *j, conditioning *c, zi_error *error)
     return ok;
 }
 
-/* Computes the velocity at the latents, with classifier-free guidance if requested. */
+/* Sets j->velocity to the transformer's velocity at the latents, with classifier-free guidance if
+ * requested. sigma: noise level, 1 to 0. Counts one network call, or two, as done. */
 static bool predict_velocity(generation_job *j, float sigma, zi_error *error)
 {
     const zi_transformer *t = &j->model->transformer;
@@ -222,13 +238,15 @@ static bool predict_velocity(generation_job *j, float sigma, zi_error *error)
     return true;
 }
 
-/* Copies the latents to the trace's history, if there is one. */
+/* Copies the latents to row `step` (0: the noise) of the trace's history. Without a trace it does
+ * nothing and returns true. */
 static bool record_latents(generation_job *j, size_t step, zi_error *error)
 {
     return !j->history || zi_read(j->session.exec, j->latents, j->history + step * j->size, error);
 }
 
-/* Reports a preview of the denoised image that the latents, now at sigma, are heading for. */
+/* Calls the preview callback, if there is one, with an image of what the latents, now at sigma, are
+ * heading for by the latest velocity. Overwrites denoised, values and preview_rgb. */
 static bool report_preview(generation_job *j, int step, float sigma, zi_error *error)
 {
     zi_exec *exec = j->session.exec;
@@ -245,6 +263,8 @@ static bool report_preview(generation_job *j, int step, float sigma, zi_error *e
     return true;
 }
 
+/* Sets the latents to noise from the seed and denoises them in request.steps Euler steps, with
+ * progress, history and previews. Overwrites sigmas and values. */
 static bool run_sampling(generation_job *j, zi_error *error)
 {
     zi_random random;
@@ -268,7 +288,8 @@ static bool run_sampling(generation_job *j, zi_error *error)
 
 /* ---- the result ---- */
 
-/* Converts values [3, H, W] in -1..1 to an 8-bit image, rounded half to even as in diffusers. */
+/* Converts values [3, H, W] in -1..1 (clipped) to a new 8-bit image, rounded half to even as in
+ * diffusers. The caller frees *out. */
 static bool quantize_pixels(const generation_job *j, const float *values, zi_image **out,
                             zi_error *error)
 {
@@ -290,6 +311,8 @@ static bool quantize_pixels(const generation_job *j, const float *values, zi_ima
     return true;
 }
 
+/* Writes the trace file, if request.trace_path is set; else it does nothing and returns true. image
+ * [3, H, W] is the decoder's output. */
 static bool write_trace(const generation_job *j, const float *image, zi_error *error)
 {
     zi_fetched_values embeds;
@@ -311,7 +334,8 @@ static bool write_trace(const generation_job *j, const float *image, zi_error *e
     return ok;
 }
 
-/* Refines the model's preview map with the decoded image, if previews are on. */
+/* Refines the model's preview map with the final latents and the decoded image [3, H, W], if
+ * previews are on. Overwrites j->values; locks the model's mutex. */
 static bool update_preview(generation_job *j, const float *image, zi_error *error)
 {
     zi_model *m = j->model;
@@ -323,7 +347,8 @@ static bool update_preview(generation_job *j, const float *image, zi_error *erro
     return true;
 }
 
-/* Reads the decoded image, updates the preview map, writes the trace and converts to 8 bits. */
+/* Reads the decoded image, refines the preview map, writes the trace, and sets *out to a new 8-bit
+ * image. */
 static bool read_result(generation_job *j, zi_image **out, zi_error *error)
 {
     zi_fetched_values image;
@@ -336,7 +361,8 @@ static bool read_result(generation_job *j, zi_image **out, zi_error *error)
 
 /* ---- the whole request ---- */
 
-/* Checks that the model has rope positions for all of the caption's tokens and the image. */
+/* Fails, with `field` as the subject, if the model has too few rope positions for all of the
+ * caption's tokens, padded, and the image. */
 static bool check_caption(const generation_job *j, const char *field, const conditioning *c,
                           zi_error *error)
 {
@@ -348,6 +374,7 @@ static bool check_caption(const generation_job *j, const char *field, const cond
                         c->count);
 }
 
+/* Whether the model's preview map is fitted; locks the model's mutex. */
 static bool has_preview(zi_model *m)
 {
     pthread_mutex_lock(&m->mutex);
@@ -356,8 +383,8 @@ static bool has_preview(zi_model *m)
     return has;
 }
 
-/* Fits the model's preview map. When several sessions do so at once, the first result is kept; they
- * do not wait for each other, since callers' callbacks run meanwhile. */
+/* Fits the model's preview map, in a session of its own. When several threads do so at once, the
+ * first result is kept; they do not wait for each other, since callers' callbacks run meanwhile. */
 static bool fit_preview(generation_job *j, zi_error *error)
 {
     zi_model *m = j->model;
@@ -375,13 +402,15 @@ static bool fit_preview(generation_job *j, zi_error *error)
     return true;
 }
 
+/* Runs a checked request from the prompts' tokens to the image *out, which the caller frees. Checks
+ * first that the trace file can be written. The caller calls free_memory, after a failure, too. */
 static bool run_generation(generation_job *j, zi_image **out, zi_error *error)
 {
     bool guided = j->request.guidance > 0;
     bool needs_preview_fit = j->request.preview && !has_preview(j->model);
     if (j->request.trace_path && !zi_output_check_writable(j->request.trace_path, error))
         return false;
-    if (!tokenize(j, error) || !check_caption(j, "prompt", &j->positive, error) ||
+    if (!tokenize_prompts(j, error) || !check_caption(j, "prompt", &j->positive, error) ||
         !check_caption(j, "negative", &j->negative, error) || !allocate_memory(j, error))
         return false;
     j->session.run.layer_done = layer_done;

@@ -25,11 +25,12 @@ struct zi_model {
     bool digested;
 };
 
-/* The largest dimensions among all operations of a model, for zi_session_open. */
+/* Returns the largest head width and product depth among all operations of a model with this
+ * config, for zi_session_open. */
 zi_exec_limits zi_model_limits(const zi_config *config);
 
-/* Computes the embedding cache's key of the token ids [count] in this model. fast: as in
- * zi_session_open. */
+/* Computes the embedding cache's key of the token ids [count] in this model: 32 hexadecimal digits.
+ * fast: as in zi_session_open. Locks the model's mutex and hashes its text encoder on first use. */
 void zi_embedding_key(zi_model *model, bool fast, const int32_t *ids, size_t count,
                       char key[ZI_EMBEDDING_KEY]);
 
@@ -45,10 +46,12 @@ typedef struct {
     size_t steps, channels, height, width;
 } zi_trace;
 
-/* The median of n values, which are sorted in place (in bench.c). */
+/* The median of n values (1 or more), which are sorted in place; the mean of the middle two if n is
+ * even (in bench.c). */
 double zi_median(double *values, size_t n);
 
-/* Writes a trace as a safetensors file with the tensors described in docs/trace.md. */
+/* Writes a trace as a safetensors file with the tensors described in docs/trace.md. An existing
+ * file is replaced, atomically. */
 bool zi_trace_write(const char *path, const zi_trace *trace, zi_error *error) ZI_CHECKED;
 
 #endif

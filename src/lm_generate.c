@@ -17,7 +17,9 @@ typedef struct {
     bool ended;
 } generation;
 
-/* The cache needs no room for the last token, which is never fed back. */
+/* Takes the logits and the key/value cache from the arena and stores them in the generation `user`;
+ * called twice, first with a measuring arena. The cache needs no room for the last token, which is
+ * never fed back. */
 static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
     generation *w = user;
@@ -27,6 +29,8 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
     zi_qwen_cache_reserve(&w->lm->qwen, r->count + r->max_tokens - 1, r->count, arena, &w->cache);
 }
 
+/* Allocates host memory and opens the session, with f32 arithmetic. The caller calls free_memory,
+ * after a failure, too. */
 static bool allocate_memory(generation *w, zi_engine *engine, zi_error *error)
 {
     const zi_qwen_config *c = &w->lm->qwen.config;
@@ -42,6 +46,7 @@ static bool allocate_memory(generation *w, zi_engine *engine, zi_error *error)
     return zi_session_open(engine, false, limits, plan_memory, w, &w->session, error);
 }
 
+/* Closes the session and frees the host memory; members that are not set yet are allowed. */
 static void free_memory(generation *w)
 {
     zi_session_close(&w->session);
@@ -50,6 +55,7 @@ static void free_memory(generation *w)
     free(w->ids);
 }
 
+/* Whether id is one of the model's end-of-sequence tokens. */
 static bool is_stop_token(const zi_lm *lm, int32_t id)
 {
     for (size_t i = 0; i < lm->stop_count; i++)
@@ -57,7 +63,8 @@ static bool is_stop_token(const zi_lm *lm, int32_t id)
     return false;
 }
 
-/* Feeds n tokens to the model and reads the logits of the next one to w->logits. */
+/* Feeds n tokens to the model, behind those in the cache, and sets w->logits to those of the next
+ * one. */
 static bool read_tokens(generation *w, const int32_t *ids, size_t n, zi_error *error)
 {
     return zi_qwen_forward(&w->session.run, &w->lm->qwen, &w->cache, ids, n, w->logits_view,
@@ -65,7 +72,8 @@ static bool read_tokens(generation *w, const int32_t *ids, size_t n, zi_error *e
            zi_read(w->session.exec, w->logits_view, w->logits, error);
 }
 
-/* Samples tokens until a stop token or max_tokens. */
+/* Samples tokens into w->ids, from w->logits on, until a stop token (then `ended` is true; it is
+ * not stored) or max_tokens. False, with an error: cancelled by the caller, or a failure. */
 static bool generate_tokens(generation *w, zi_error *error)
 {
     const zi_lm_request *r = w->request;
@@ -85,6 +93,8 @@ static bool generate_tokens(generation *w, zi_error *error)
     return true;
 }
 
+/* Fails if a sampling parameter is out of range, the prompt has no tokens, or prompt and max_tokens
+ * exceed the model's context (if that is known). */
 static bool check_request(const zi_lm *lm, const zi_lm_request *r, zi_error *error)
 {
     size_t context = (size_t)lm->qwen.config.context; /* 0: unknown */
@@ -99,6 +109,8 @@ static bool check_request(const zi_lm *lm, const zi_lm_request *r, zi_error *err
                         r->count, r->max_tokens, context);
 }
 
+/* Reads the prompt, generates, and sets *out, with ids in new memory, on success only. The caller
+ * calls free_memory in any case. */
 static bool run_generation(generation *w, zi_lm_result *out, zi_error *error)
 {
     const zi_lm_request *r = w->request;

@@ -8,7 +8,7 @@
 
 typedef struct {
     const int32_t *ids;       /* [count], the prompt */
-    size_t count, max_tokens; /* most: tokens that may be added */
+    size_t count, max_tokens; /* max_tokens: that may be added; 0: none is generated */
     zi_sampling sampling;
     /* Called with every generated token except stop tokens; returning false cancels. May be NULL.
      */
@@ -25,7 +25,8 @@ typedef struct {
 } zi_lm_result;
 
 /* Generates up to max_tokens tokens, in a session of its own with exact (f32) arithmetic. Fails
- * when the prompt is empty or exceeds the model's context. */
+ * when a sampling parameter is out of range, the prompt is empty, prompt and max_tokens exceed the
+ * model's context, or a callback cancels. *out is set on success only. */
 bool zi_lm_generate(zi_engine *engine, const zi_lm *lm, const zi_lm_request *request,
                     zi_lm_result *out, zi_error *error) ZI_CHECKED;
 

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void raise_limit(size_t *max, int value)
+/* Sets *max to value if that is larger. */
+static void raise_to(size_t *max, int value)
 {
     if ((size_t)value > *max) *max = (size_t)value;
 }
@@ -17,21 +18,22 @@ zi_exec_limits zi_model_limits(const zi_config *config)
     const zi_transformer_config *t = &config->transformer;
     int vae = config->vae.channels[config->vae.blocks - 1]; /* one head as wide as its channels */
     zi_exec_limits limits = {.depth = 1024};                /* of the time embedding */
-    raise_limit(&limits.head_dim, text->head_dim);
-    raise_limit(&limits.head_dim, t->head_dim);
-    raise_limit(&limits.head_dim, vae);
-    raise_limit(&limits.depth, text->hidden);
-    raise_limit(&limits.depth, text->ffn);
-    raise_limit(&limits.depth, text->heads * text->head_dim);
-    raise_limit(&limits.depth, t->dim);
-    raise_limit(&limits.depth, t->ffn);
-    raise_limit(&limits.depth, t->caption_dim);
-    raise_limit(&limits.depth, vae);
+    raise_to(&limits.head_dim, text->head_dim);
+    raise_to(&limits.head_dim, t->head_dim);
+    raise_to(&limits.head_dim, vae);
+    raise_to(&limits.depth, text->hidden);
+    raise_to(&limits.depth, text->ffn);
+    raise_to(&limits.depth, text->heads * text->head_dim);
+    raise_to(&limits.depth, t->dim);
+    raise_to(&limits.depth, t->ffn);
+    raise_to(&limits.depth, t->caption_dim);
+    raise_to(&limits.depth, vae);
     return limits;
 }
 
-/* Sets model->warning if pad tokens were missing and replaced by zeros. */
-static bool add_warning(const zi_model_options *options, zi_model *model, zi_error *error)
+/* Sets model->warning, in new memory, if pad tokens were missing and replaced by zeros; else leaves
+ * it NULL. False: out of memory. */
+static bool set_warning(const zi_model_options *options, zi_model *model, zi_error *error)
 {
     if (!model->transformer.weights.zeros) return true;
     zi_text text;
@@ -44,6 +46,8 @@ static bool add_warning(const zi_model_options *options, zi_model *model, zi_err
     return model->warning || zi_error_no_memory(error, strlen(options->path));
 }
 
+/* Opens and binds text encoder, transformer and VAE, sets model->config with the scheduler's, and
+ * checks that the components fit together. The model owns what was bound, after a failure, too. */
 static bool load_components(const zi_assembly *assembly, zi_model *model, zi_error *error)
 {
     zi_config *config = &model->config;
@@ -60,8 +64,8 @@ static bool load_components(const zi_assembly *assembly, zi_model *model, zi_err
            zi_config_check_components(assembly->paths[ZI_ASSEMBLY_MODEL], config, error);
 }
 
-/* The model's name, in new memory: the last component of the path, or NAME of a snapshot in the
- * Hugging Face cache, models--OWNER--NAME/snapshots/COMMIT. */
+/* Returns the model's name, in new memory: the last component of the path, or NAME of a snapshot in
+ * the Hugging Face cache, models--OWNER--NAME/snapshots/COMMIT. NULL: out of memory. */
 static char *model_name_of_path(const char *path)
 {
     char *folder = zi_path_dirname(path), *above = zi_path_dirname(folder ? folder : path);
@@ -77,7 +81,9 @@ static char *model_name_of_path(const char *path)
     return name;
 }
 
-static bool load_into(const zi_model_options *options, zi_model *model, zi_error *error)
+/* Sets name, components, config, tokenizer and warning of a zeroed model. After a failure the
+ * caller frees the model with what it has. */
+static bool load_parts(const zi_model_options *options, zi_model *model, zi_error *error)
 {
     zi_assembly assembly;
     model->name = model_name_of_path(options->path);
@@ -85,7 +91,7 @@ static bool load_into(const zi_model_options *options, zi_model *model, zi_error
     if (!zi_assembly_read(options, &assembly, error)) return false;
     bool ok = load_components(&assembly, model, error) &&
               zi_assembly_tokenizer(options, &assembly, &model->tokenizer, error) &&
-              add_warning(options, model, error);
+              set_warning(options, model, error);
     zi_assembly_free(&assembly);
     return ok;
 }
@@ -101,7 +107,7 @@ bool zi_model_load(zi_engine *engine, const zi_model_options *options, zi_model 
     if (!model) return zi_error_no_memory(error, sizeof *model);
     model->engine = engine;
     pthread_mutex_init(&model->mutex, NULL);
-    if (!load_into(options, model, error)) {
+    if (!load_parts(options, model, error)) {
         zi_model_free(model);
         return false;
     }

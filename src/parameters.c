@@ -55,6 +55,8 @@ void zi_parameter_print_default(const zi_parameter *p, char buffer[64])
 
 /* ---- checking a value ---- */
 
+/* Sets the error, with the nearest multiples that fit as a proposal, and returns false. max: the
+ * largest value allowed. */
 static bool fail_multiple(const zi_parameter *p, double value, double max, zi_error *error)
 {
     double below = floor(value / p->multiple) * p->multiple, above = below + p->multiple;
@@ -108,6 +110,7 @@ bool zi_parameter_choose(const zi_parameter *p, const char *choice, int *index, 
 
 /* ---- all parameters of a generation ---- */
 
+/* Fails unless index is that of a choice, from 0 on. */
 static bool check_choice(const zi_parameter *p, int index, zi_error *error)
 {
     int count = 0;
@@ -117,16 +120,20 @@ static bool check_choice(const zi_parameter *p, int index, zi_error *error)
                         "%d is out of range; it goes from 0 to %d", index, count - 1);
 }
 
+/* Whether the parameter is an int or a double; choices and seeds do not count. */
 static bool is_number(const zi_parameter *p)
 {
     return p->type == ZI_PARAMETER_INT || p->type == ZI_PARAMETER_REAL;
 }
 
+/* The number at the address `at`: an int or, for other types than ZI_PARAMETER_INT, a double. */
 static double number_at(const zi_parameter *p, const void *at)
 {
     return p->type == ZI_PARAMETER_INT ? *(const int *)at : *(const double *)at;
 }
 
+/* Checks the parameter's value at the address `at`. Passes texts that are NULL, numbers that are 0,
+ * and all bools and seeds. max: from zi_parameter_max. */
 static bool check_value(const zi_parameter *p, const void *at, double max, zi_error *error)
 {
     if (p->type == ZI_PARAMETER_TEXT) {

@@ -10,7 +10,9 @@
  * produce a uniform area. */
 enum { PATCH = 4, PATCHES = 6, SIDE = PATCH * PATCHES };
 
-static bool allocate_fit(zi_preview *p, size_t channels, zi_error *error)
+/* Allocates the zeroed matrices of *p and sets channels. After a failure *p is zero, and there is
+ * nothing to free. */
+static bool allocate_preview(zi_preview *p, size_t channels, zi_error *error)
 {
     size_t n = channels + 1;
     p->squares = calloc(n * n, sizeof *p->squares);
@@ -32,7 +34,8 @@ void zi_preview_free(zi_preview *preview)
     *preview = (zi_preview){0};
 }
 
-/* The mean colour, clipped to -1..1, of the 8 x 8 pixels of the latent pixel (y, x). */
+/* Sets rgb to the mean colour, each value clipped to -1..1, of the 8 x 8 pixels of the latent pixel
+ * (y, x). image [3, 8 height, 8 width]; height, width: of the latents. */
 static void mean_colour(const float *image, size_t height, size_t width, size_t y, size_t x,
                         double rgb[3])
 {
@@ -48,6 +51,8 @@ static void mean_colour(const float *image, size_t height, size_t width, size_t 
     }
 }
 
+/* Adds one sample to the normal equations: latent x [channels + 1], the last element 1, and its
+ * colour. The map is not updated. */
 static void add_sample(zi_preview *p, const double *x, const double rgb[3])
 {
     size_t n = p->channels + 1;
@@ -57,8 +62,8 @@ static void add_sample(zi_preview *p, const double *x, const double rgb[3])
     }
 }
 
-/* Solves squares * map = products by Cholesky decomposition, with ridge regularization so that few
- * samples suffice. */
+/* Sets p->map to the solution of squares * map = products, by Cholesky decomposition, with ridge
+ * regularization so that few samples suffice. */
 static void solve_least_squares(zi_preview *p)
 {
     size_t n = p->channels + 1;
@@ -87,8 +92,10 @@ static void solve_least_squares(zi_preview *p)
     }
 }
 
-static void learn_latent(zi_preview *p, const float *latents, const float *image, size_t height,
-                         size_t width, size_t y, size_t x)
+/* Adds the latent pixel (y, x) and the mean colour of its 8 x 8 image pixels to the normal
+ * equations. The map is not updated. */
+static void add_latent_sample(zi_preview *p, const float *latents, const float *image,
+                              size_t height, size_t width, size_t y, size_t x)
 {
     double values[ZI_PREVIEW_CHANNELS + 1], rgb[3];
     for (size_t c = 0; c < p->channels; c++) values[c] = latents[(c * height + y) * width + x];
@@ -102,10 +109,12 @@ void zi_preview_learn(zi_preview *preview, const float *latents, const float *im
 {
     for (size_t y = 0; y < height; y++)
         for (size_t x = 0; x < width; x++)
-            learn_latent(preview, latents, image, height, width, y, x);
+            add_latent_sample(preview, latents, image, height, width, y, x);
     solve_least_squares(preview);
 }
 
+/* Fills latents [channels, SIDE, SIDE] with patches of PATCH x PATCH equal values, each a normal
+ * random number; always the same ones. */
 static void make_test_latents(float *latents, size_t channels)
 {
     zi_random random;
@@ -126,6 +135,8 @@ typedef struct {
     zi_view image;   /* [3, 64 * SIDE * SIDE] */
 } fit_session;
 
+/* Takes latents and image from the arena, stores them in the fit_session `user`, and reserves the
+ * decoder's temporary memory; called twice, first with a measuring arena. */
 static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
     fit_session *f = user;
@@ -134,16 +145,19 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
     zi_vae_reserve(exec, f->vae, SIDE, SIDE, arena);
 }
 
-/* Fits the map to the middle pixel of each patch. */
+/* Adds the middle pixel of each patch to the normal equations and solves them for the map. */
 static void learn_patches(zi_preview *p, const float *latents, const float *image)
 {
     for (size_t y = PATCH / 2; y < SIDE; y += PATCH)
         for (size_t x = PATCH / 2; x < SIDE; x += PATCH)
-            learn_latent(p, latents, image, SIDE, SIDE, y, x);
+            add_latent_sample(p, latents, image, SIDE, SIDE, y, x);
     solve_least_squares(p);
 }
 
-static bool run_fit(zi_preview *preview, zi_session *session, const fit_session *f, zi_error *error)
+/* Decodes random latents in the open session, then allocates *preview and fits its map. After a
+ * failure *preview has nothing to free. */
+static bool fit_to_random_latents(zi_preview *preview, zi_session *session, const fit_session *f,
+                                  zi_error *error)
 {
     size_t channels = (size_t)f->vae->config.latent;
     zi_fetched_values image = {0};
@@ -153,7 +167,7 @@ static bool run_fit(zi_preview *preview, zi_session *session, const fit_session 
     if (ok) zi_write(session->exec, f->latents, latents);
     ok = ok && zi_vae_decode(&session->run, f->vae, f->latents, SIDE, SIDE, f->image, error) &&
          zi_fetch_values(session->exec, f->image, &image, error) &&
-         allocate_fit(preview, channels, error);
+         allocate_preview(preview, channels, error);
     if (ok) learn_patches(preview, latents, image.values);
     zi_fetched_values_free(&image);
     free(latents);
@@ -174,7 +188,7 @@ bool zi_preview_fit(zi_engine *engine, const zi_vae *vae, zi_exec_limits limits,
         return false;
     session.run.layer_done = watch->layer_done;
     session.run.user = watch->user;
-    bool ok = run_fit(out, &session, &f, error);
+    bool ok = fit_to_random_latents(out, &session, &f, error);
     zi_session_close(&session);
     return ok;
 }

@@ -18,19 +18,21 @@ typedef struct {
 } zi_preview;
 
 /* Fits an initial map to random latents, which are decoded in a session of their own. watch: its
- * layer_done receives progress and may cancel. The caller calls zi_preview_free. */
+ * layer_done receives progress and may cancel; its exec says whether arithmetic is fast. On success
+ * the caller calls zi_preview_free; after a failure *out is zero. */
 bool zi_preview_fit(zi_engine *engine, const zi_vae *vae, zi_exec_limits limits,
                     const zi_run *watch, zi_preview *out, zi_error *error) ZI_CHECKED;
 
-/* Refines the map with a decoded image: latents [channels, height, width], image
- * [3, 8 height, 8 width] in -1..1. */
+/* Adds all pixels of a decoded image to the samples so far and computes the map anew. The preview
+ * must be fitted. latents [channels, height, width], image [3, 8 height, 8 width] in -1..1,
+ * clipped. */
 void zi_preview_learn(zi_preview *preview, const float *latents, const float *image, size_t height,
                       size_t width);
 
-/* Maps latents [channels, n] to 8-bit rgb [n, 3]. */
+/* Maps latents [channels, n] to 8-bit rgb [n, 3]. The preview must be fitted. */
 void zi_preview_render(const zi_preview *preview, const float *latents, size_t n, uint8_t *rgb);
 
-/* Frees what it has, not the struct, which becomes zero: not fitted. */
+/* Frees what *preview has, not the struct, which becomes zero: not fitted. */
 void zi_preview_free(zi_preview *preview);
 
 #endif

@@ -23,7 +23,8 @@ bool zi_sampling_check(const zi_sampling *s, zi_error *error)
     return true;
 }
 
-/* Applies the penalty once per distinct token in seen. */
+/* Divides positive logits by the penalty and multiplies others with it, once per distinct token in
+ * seen [count]. Ids outside 0..vocab-1 are ignored. */
 static void apply_repetition_penalty(float *logits, size_t vocab, const int32_t *seen, size_t count,
                                      float penalty)
 {
@@ -36,6 +37,7 @@ static void apply_repetition_penalty(float *logits, size_t vocab, const int32_t 
     }
 }
 
+/* Returns the id of the largest logit, the smallest such id. */
 static int32_t argmax(const float *logits, size_t vocab)
 {
     size_t best = 0;
@@ -44,7 +46,7 @@ static int32_t argmax(const float *logits, size_t vocab)
     return (int32_t)best;
 }
 
-/* Largest first; ties by smaller id. */
+/* For qsort: largest first; ties by smaller id. */
 static int by_logit(const void *a, const void *b)
 {
     const zi_token_candidate *x = a, *y = b;
@@ -52,7 +54,8 @@ static int by_logit(const void *a, const void *b)
     return x->id < y->id ? -1 : 1;
 }
 
-/* Writes the `max` largest logits (0: all) to out, sorted, and returns their number. */
+/* Writes the `max` largest logits (0 or more than vocab: all) with their ids to out, largest first,
+ * and returns their number. */
 static size_t sort_candidates(const float *logits, size_t vocab, size_t max,
                               zi_token_candidate *out)
 {
@@ -72,7 +75,8 @@ static size_t sort_candidates(const float *logits, size_t vocab, size_t max,
     return count;
 }
 
-/* Replaces logits by exp((logit - largest) / temperature), and returns their sum. */
+/* Replaces the values, logits sorted with the largest first, by exp((logit - largest) /
+ * temperature), and returns their sum. */
 static double softmax_unnormalized(zi_token_candidate *list, size_t count, double temperature)
 {
     double total = 0;
@@ -84,9 +88,10 @@ static double softmax_unnormalized(zi_token_candidate *list, size_t count, doubl
     return total;
 }
 
-/* How many candidates top_p and min_p keep; *total becomes the sum of their values. */
-static size_t count_top_p(const zi_token_candidate *list, size_t count, double top_p, double min_p,
-                          double *total)
+/* Returns how many candidates, from the first (likeliest) on, top_p and min_p keep: at least one.
+ * *total, the sum of all values, becomes the sum of those kept. */
+static size_t count_kept(const zi_token_candidate *list, size_t count, double top_p, double min_p,
+                         double *total)
 {
     double sum = 0, wanted = top_p * *total;
     size_t n = 0;
@@ -103,7 +108,7 @@ int32_t zi_sample_token(const zi_sampling *s, zi_random *random, float *logits, 
     if (s->temperature == 0) return argmax(logits, vocab);
     size_t n = sort_candidates(logits, vocab, (size_t)s->top_k, candidates);
     double total = softmax_unnormalized(candidates, n, s->temperature);
-    n = count_top_p(candidates, n, s->top_p, s->min_p, &total);
+    n = count_kept(candidates, n, s->top_p, s->min_p, &total);
     float uniform;
     zi_random_uniform(random, &uniform, 1);
     double remaining = uniform * total;

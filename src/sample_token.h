@@ -16,7 +16,8 @@ typedef struct {
     uint64_t seed;
 } zi_sampling;
 
-/* Fails for the first parameter that is out of range. */
+/* Fails for the first parameter that is out of range, with its name as the subject. top_p and
+ * penalty must not be 0. */
 bool zi_sampling_check(const zi_sampling *sampling, zi_error *error) ZI_CHECKED;
 
 typedef struct {
@@ -24,7 +25,8 @@ typedef struct {
     int32_t id;
 } zi_token_candidate;
 
-/* Samples a token id from logits [vocab], which are overwritten. seen [count]: all tokens so far.
+/* Returns a token id sampled from logits [vocab], which are overwritten; the likeliest one if the
+ * temperature is 0 (then `random` is not used). seen [count]: all tokens so far, for the penalty.
  * candidates: scratch memory [vocab]. */
 int32_t zi_sample_token(const zi_sampling *sampling, zi_random *random, float *logits, size_t vocab,
                         const int32_t *seen, size_t count, zi_token_candidate *candidates);

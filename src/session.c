@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+/* Allocates a buffer of the size that a measuring arena found. ZI_ERROR_NO_MEMORY: that size
+ * overflowed, or there is too little memory. */
 static bool allocate_memory(zi_backend *backend, const zi_arena *measured, zi_buffer **out,
                             zi_error *error)
 {

@@ -6,8 +6,10 @@
 
 enum { FIXED = 4, NAME = 32 };
 
-static zi_tensor_out tensor(const char *name, zi_dtype type, const void *data, int dims, size_t a,
-                            size_t b, size_t c)
+/* Returns a description of a tensor of shape [a, b, c], of which the first `dims` count. name and
+ * data are borrowed. */
+static zi_tensor_out describe_tensor(const char *name, zi_dtype type, const void *data, int dims,
+                                     size_t a, size_t b, size_t c)
 {
     return (zi_tensor_out){
         .name = name, .type = type, .dims = dims, .shape = {a, b, c}, .data = data};
@@ -25,14 +27,15 @@ bool zi_trace_write(const char *path, const zi_trace *t, zi_error *error)
         goto out;
     }
     for (size_t i = 0; i < t->id_count; i++) ids[i] = t->ids[i];
-    tensors[0] = tensor("input_ids", ZI_I64, ids, 1, t->id_count, 0, 0);
-    tensors[1] = tensor("prompt_embeds", ZI_F32, t->embeds, 2, t->id_count, t->embed_width, 0);
-    tensors[2] = tensor("sigmas", ZI_F32, t->sigmas, 1, t->steps + 1, 0, 0);
-    tensors[3] = tensor("image", ZI_F32, t->image, 3, 3, 8 * t->height, 8 * t->width);
+    tensors[0] = describe_tensor("input_ids", ZI_I64, ids, 1, t->id_count, 0, 0);
+    tensors[1] =
+        describe_tensor("prompt_embeds", ZI_F32, t->embeds, 2, t->id_count, t->embed_width, 0);
+    tensors[2] = describe_tensor("sigmas", ZI_F32, t->sigmas, 1, t->steps + 1, 0, 0);
+    tensors[3] = describe_tensor("image", ZI_F32, t->image, 3, 3, 8 * t->height, 8 * t->width);
     for (size_t i = 0; i <= t->steps; i++) {
         snprintf(names[i], NAME, "latents.%zu", i);
-        tensors[FIXED + i] =
-            tensor(names[i], ZI_F32, t->latents + i * size, 3, t->channels, t->height, t->width);
+        tensors[FIXED + i] = describe_tensor(names[i], ZI_F32, t->latents + i * size, 3,
+                                             t->channels, t->height, t->width);
     }
     ok = zi_safetensors_write(path, tensors, count, error);
 out:

@@ -28,8 +28,9 @@ typedef struct {
 /* A check: sets result->text to what it found, or *result to the error and returns false. */
 typedef bool (*check_fn)(verifier *v, zi_error *result);
 
-/* Sets the text of a passed check; format may contain one conversion for the number. */
-static bool pass(zi_error *result, const char *format, double number)
+/* Sets the text of a passed check and returns true. format may contain one floating-point
+ * conversion, for the number. */
+static bool set_passed_text(zi_error *result, const char *format, double number)
 {
     snprintf(result->text, sizeof result->text, format, number);
     return true;
@@ -37,12 +38,15 @@ static bool pass(zi_error *result, const char *format, double number)
 
 /* ---- weights ---- */
 
+/* Loads the model into v->model, which checks that every tensor is there and has the right shape.
+ */
 static bool check_loads(verifier *v, zi_error *result)
 {
     return zi_model_load(v->engine, v->options, &v->model, result) &&
-           pass(result, "every tensor is there, of the right shape", 0);
+           set_passed_text(result, "every tensor is there, of the right shape", 0);
 }
 
+/* Reads all weights; fails for a value that is not finite, or a norm that is all zeros. */
 static bool check_weights(verifier *v, zi_error *result)
 {
     const zi_source *sources[] = {&v->model->text.weights.source,
@@ -53,7 +57,7 @@ static bool check_weights(verifier *v, zi_error *result)
         if (!zi_source_check_values(sources[i], result)) return false;
         tensors += sources[i]->count;
     }
-    return pass(result, "%.0f tensors; no norm is all zeros", (double)tensors);
+    return set_passed_text(result, "%.0f tensors; no norm is all zeros", (double)tensors);
 }
 
 /* ---- stages ---- */
@@ -65,6 +69,8 @@ typedef struct {
     zi_view in, out; /* VAE: latents and image; text encoder: unused and embeddings */
 } stage_run;
 
+/* zi_run.layer_done; user: the verifier. Calls its progress callback, always with stage ENCODE and
+ * fraction 0. False: the callback cancels. */
 static bool should_continue(void *user, double fraction)
 {
     (void)fraction;
@@ -73,6 +79,8 @@ static bool should_continue(void *user, double fraction)
     return !v->progress || v->progress(v->user, &progress);
 }
 
+/* Takes input and output of the stage_run `user` from the arena and reserves the temporary memory
+ * of its stage; called twice, first with a measuring arena. */
 static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
     stage_run *s = user;
@@ -87,6 +95,8 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
     }
 }
 
+/* Opens a session, with fast arithmetic, that has the memory of this stage and calls the verifier's
+ * progress callback. The caller closes it on success. */
 static bool open_stage(verifier *v, stage_run *s, zi_session *session, zi_error *error)
 {
     if (!zi_session_open(v->engine, true, zi_model_limits(&v->model->config), plan_memory, s,
@@ -97,7 +107,7 @@ static bool open_stage(verifier *v, stage_run *s, zi_session *session, zi_error 
     return true;
 }
 
-/* Root mean square; NaN or infinite when a value is not finite. */
+/* Root mean square of x [n]; NaN or infinite when a value is not finite. */
 static double rms(const float *x, size_t n)
 {
     double sum = 0;
@@ -105,6 +115,8 @@ static double rms(const float *x, size_t n)
     return sqrt(sum / (double)n);
 }
 
+/* Checks embeddings [count, hidden]: fails if their root mean square is zero or not finite, or if
+ * the first two rows are the same. */
 static bool check_embeddings(const float *values, size_t count, size_t hidden, zi_error *result)
 {
     double size = rms(values, count * hidden);
@@ -115,9 +127,10 @@ static bool check_embeddings(const float *values, size_t count, size_t hidden, z
     if (same)
         return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                             "the embeddings of different tokens are the same");
-    return pass(result, "magnitude %.3g", size);
+    return set_passed_text(result, "magnitude %.3g", size);
 }
 
+/* Runs the text encoder on the test prompt and checks its embeddings. */
 static bool check_prompt_embeddings(verifier *v, zi_error *result)
 {
     const zi_model *m = v->model;
@@ -156,7 +169,8 @@ static double checkerboard_share(const float *plane)
     return all > 0 ? board / all : 0;
 }
 
-/* Random latents, independent for each latent pixel. */
+/* Fills latents [channels, LATENT, LATENT] with normal random numbers, independent for each pixel;
+ * always the same ones. */
 static void make_test_latents(float *latents, size_t channels)
 {
     zi_random random;
@@ -164,7 +178,8 @@ static void make_test_latents(float *latents, size_t channels)
     zi_random_normal(&random, latents, channels * LATENT * LATENT);
 }
 
-/* Checks magnitude and checkerboard share of a decoded test pattern, values [3, SIDE, SIDE]. */
+/* Checks a decoded test pattern, values [3, SIDE, SIDE]: fails if its root mean square is not above
+ * 0 and below 10, or if more than 5 % of a channel's variance is a checkerboard. */
 static bool check_decoded(const float *values, zi_error *result)
 {
     /* Images are about -1 to 1; good decoders are below 1 %, and noise is 25 %. */
@@ -179,9 +194,11 @@ static bool check_decoded(const float *values, zi_error *result)
         return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                             "a test pattern becomes a checkerboard: %.0f %% of its contrast",
                             100 * board);
-    return pass(result, "a test pattern: %.2f %% of its contrast is a checkerboard", 100 * board);
+    return set_passed_text(result, "a test pattern: %.2f %% of its contrast is a checkerboard",
+                           100 * board);
 }
 
+/* Decodes random latents and checks magnitude and checkerboard pattern of the result. */
 static bool check_vae(verifier *v, zi_error *result)
 {
     const zi_model *m = v->model;
@@ -207,6 +224,8 @@ static bool check_vae(verifier *v, zi_error *result)
 
 /* ---- images ---- */
 
+/* Returns a request for the test prompt in this size, with 2 steps, seed 1 and the verifier's
+ * progress callback. */
 static zi_request request_of(const verifier *v, int width, int height)
 {
     zi_request request = zi_request_default();
@@ -220,6 +239,8 @@ static zi_request request_of(const verifier *v, int width, int height)
     return request;
 }
 
+/* Generates v->image, SIDE x SIDE, which the verifier keeps. Fails if all its pixels are of one
+ * colour. */
 static bool check_generates(verifier *v, zi_error *result)
 {
     zi_request request = request_of(v, SIDE, SIDE);
@@ -227,10 +248,11 @@ static bool check_generates(verifier *v, zi_error *result)
     const uint8_t *p = v->image->pixels;
     bool flat = !memcmp(p, p + 3, 3 * (SIDE * SIDE - 1));
     return flat ? zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "the image is of a single colour")
-                : pass(result, "an image of %.0f pixels a side, in 2 steps", SIDE);
+                : set_passed_text(result, "an image of %.0f pixels a side, in 2 steps", SIDE);
 }
 
-/* Generates the image again with a model; clears *same if it differs from v->image. */
+/* Generates the image again with a model; sets *same to false if it differs from v->image, else
+ * leaves it. False: generating failed. */
 static bool compare_image(verifier *v, zi_model *model, bool *same, zi_error *result)
 {
     zi_request request = request_of(v, SIDE, SIDE);
@@ -241,7 +263,8 @@ static bool compare_image(verifier *v, zi_model *model, bool *same, zi_error *re
     return true;
 }
 
-/* Checks that the image is the same when generated again, and with another number of threads. */
+/* Checks that v->image is the same when generated again, and with another number of threads, for
+ * which the model is loaded again. Fails, too, if there is no v->image. */
 static bool check_reproducible(verifier *v, zi_error *result)
 {
     int threads = zi_pool_threads(v->engine->pool) > 1 ? 1 : 2;
@@ -260,10 +283,12 @@ static bool check_reproducible(verifier *v, zi_error *result)
     zi_engine_free(other);
     if (!ok) return false;
     return same
-               ? pass(result, "the same image again, and with %.0f threads", threads)
+               ? set_passed_text(result, "the same image again, and with %.0f threads", threads)
                : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "one seed gives different images");
 }
 
+/* Generates an image in one step in each of three other sizes; only failing calls fail the check.
+ */
 static bool check_other_sizes(verifier *v, zi_error *result)
 {
     static const int sizes[][2] = {{320, 192}, {192, 320}, {SIDE, 144}};
@@ -274,9 +299,11 @@ static bool check_other_sizes(verifier *v, zi_error *result)
         if (!zi_generate(v->model, &request, &image, result)) return false;
         zi_image_free(image);
     }
-    return pass(result, "wide, tall and odd ones", 0);
+    return set_passed_text(result, "wide, tall and odd ones", 0);
 }
 
+/* Pearson correlation of all channel values of two images of one size, -1 to 1; NaN if an image is
+ * uniform. */
 static double correlation(const zi_image *a, const zi_image *b)
 {
     double n = 3.0 * a->width * a->height, sa = 0, sb = 0, saa = 0, sbb = 0, sab = 0;
@@ -291,6 +318,8 @@ static double correlation(const zi_image *a, const zi_image *b)
     return (sab - sa * sb / n) / sqrt((saa - sa * sa / n) * (sbb - sb * sb / n));
 }
 
+/* Generates the image with the model at v->against, too. Fails unless its correlation with v->image
+ * is above 0.99, or if there is no v->image. */
 static bool check_against_source(verifier *v, zi_error *result)
 {
     zi_model_options options = *v->options;
@@ -307,7 +336,7 @@ static bool check_against_source(verifier *v, zi_error *result)
     zi_model_free(source);
     if (!ok) return false;
     return like > 0.99
-               ? pass(result, "correlation %.5f", like)
+               ? set_passed_text(result, "correlation %.5f", like)
                : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
                               "correlation %.5f with %s; above 0.99 is good", like, v->against);
 }
@@ -330,6 +359,8 @@ static const struct {
 
 enum { CHECKS = sizeof checks / sizeof *checks };
 
+/* Runs a check, appends its result to v->out->checks and clears out->passed if it failed. Sets
+ * v->stopped to whether it was cancelled or memory is short. */
 static void run_check(verifier *v, const char *name, check_fn run)
 {
     zi_verification *out = v->out;
@@ -341,6 +372,8 @@ static void run_check(verifier *v, const char *name, check_fn run)
     v->stopped = result.code == ZI_ERROR_CANCELLED || !text;
 }
 
+/* Runs the checks until one stops: only the first if the model does not load, and the comparison
+ * only with v->against. Frees the verifier's image and model. */
 static void run_checks(verifier *v)
 {
     for (size_t i = 0; i < CHECKS && !v->stopped; i++) {
@@ -352,6 +385,8 @@ static void run_checks(verifier *v)
     zi_model_free(v->model);
 }
 
+/* Returns a verification with a copy of path, room for all checks, and `passed` true; the caller
+ * frees it. NULL: out of memory. */
 static zi_verification *create_verification(const char *path)
 {
     zi_verification *out = calloc(1, sizeof *out);
