@@ -2,6 +2,8 @@
  * read. */
 #include "golden.h"
 #include "io/gguf.h"
+#include "io/source.h"
+#include "io/values.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -401,6 +403,24 @@ static void refused_writing(void)
     CHECK(access(path, F_OK) != 0);
 }
 
+/* A vector in blocks of 32 values is one row of them. */
+static void vector_in_blocks(void)
+{
+    static const char text[] =
+        "4:3 8:1 8:0 s:layers.0.attention_norm1.weight 4:1 8:64 4:8 8:0 p 2:15360 "
+        "8:72340172838076673 8:72340172838076673 8:72340172838076673 8:72340172838076673 "
+        "2:15360 8:0 8:0 8:0 8:0";
+    zi_checkpoint checkpoint;
+    zi_error error = {0};
+    if (!CHECK_OK(open_words(text, &checkpoint, &error), error)) return;
+    const zi_checkpoint *one = &checkpoint;
+    zi_source vectors;
+    if (CHECK_OK(zi_source_create(&one, 1, ZI_COMPONENT_TRANSFORMER, 0, &vectors, &error), error))
+        CHECK_OK(zi_source_check_values(&vectors, &error), error);
+    zi_source_free(&vectors);
+    zi_checkpoint_close(&checkpoint);
+}
+
 /* ---- files made by gguf-py ---- */
 
 static void golden_files(void)
@@ -448,6 +468,7 @@ int main(int argc, char **argv)
     RUN(no_shards);
     RUN(write_and_read);
     RUN(refused_writing);
+    RUN(vector_in_blocks);
     RUN(golden_files);
     return zi_test_result();
 }

@@ -122,7 +122,7 @@ static void set_shape_int(struct builder *builder, const char *field, int value)
  * value. */
 static void set_default(struct builder *builder, const char *field, cJSON *value)
 {
-    if (cJSON_HasObjectItem(builder->json, field))
+    if (cJSON_GetObjectItemCaseSensitive(builder->json, field))
         cJSON_Delete(value);
     else
         cJSON_AddItemToObject(builder->json, field, value);

@@ -95,8 +95,8 @@ static int input_of_component(const zi_conversion *c, zi_component component)
 }
 
 /* Sets chosen[component] to its input (ZI_INPUTS: not converted) and c->whole. GGUF gets one
- * component: the transformer, else the text encoder. Fails when exactly one component is missing,
- * for a VAE as GGUF, and when an input named for a component lacks it. */
+ * component: the transformer, else the text encoder. Fails when there is no component, when exactly
+ * one is missing, for a VAE as GGUF, and when an input named for a component lacks it. */
 static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS], zi_error *error)
 {
     if (!check_named_input(c, ZI_INPUT_VAE, ZI_COMPONENT_VAE, error) ||
@@ -110,6 +110,10 @@ static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS]
         else
             missing = component;
     }
+    if (!count)
+        return zi_error_set(error, ZI_ERROR_INCOMPLETE, c->options->source,
+                            "has no weights of a Z-Image model; name a model, or the folder or "
+                            "file of one component");
     if (c->target == ZI_NAMES_GGUF) { /* holds one component */
         int kept = chosen[ZI_COMPONENT_TRANSFORMER] != ZI_INPUTS ? ZI_COMPONENT_TRANSFORMER
                                                                  : ZI_COMPONENT_TEXT_ENCODER;

@@ -16,11 +16,11 @@ static bool real_path_of_target(const char *path, char **out, zi_error *error)
     if (!target) {
         char *folder = zi_path_dirname(path), *base = zi_path_basename(path);
         char *real = folder ? realpath(folder, NULL) : NULL;
+        target = real && base ? zi_path_join(real, base) : NULL;
         if (folder && base && !real)
             zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
-        else
+        else if (!target)
             zi_error_no_memory(error, strlen(path));
-        target = real && base ? zi_path_join(real, base) : NULL;
         free(folder);
         free(base);
         free(real);

@@ -77,9 +77,13 @@ static bool copy_folder(zi_output_folder *folder, const char *from, const char *
     bool ok = true;
     while (ok && (entry = readdir(dir))) {
         char to[MAX_NAME];
-        char *path = entry->d_name[0] == '.' ? NULL : zi_path_join(from, entry->d_name);
+        if (entry->d_name[0] == '.') continue;
+        char *path = zi_path_join(from, entry->d_name);
         snprintf(to, sizeof to, "%s/%s", name, entry->d_name);
-        if (path && zi_is_file(path)) ok = copy_file(folder, path, to, error);
+        if (!path)
+            ok = zi_error_no_memory(error, strlen(from));
+        else if (zi_is_file(path))
+            ok = copy_file(folder, path, to, error);
         free(path);
     }
     closedir(dir);

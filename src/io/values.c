@@ -35,11 +35,22 @@ void zi_entry_read_values(const zi_entry *entry, size_t rows, size_t columns, fl
     for (size_t i = 0; i < rows; i++) zi_entry_read_row(entry, rows, columns, i, out + i * columns);
 }
 
+/* The shape in which an entry's rows are read. A vector is one row if its values are stored plainly
+ * (blocks may cover all of it), else a row per value, as its scales are. */
+static void get_row_shape(const zi_entry *entry, size_t *rows, size_t *columns)
+{
+    *rows = *columns = 1;
+    for (int d = 0; d < entry->dims; d++) {
+        bool row = d == 0 && (entry->dims > 1 || entry->packing != ZI_PLAIN);
+        *(row ? rows : columns) *= entry->shape[d];
+    }
+}
+
 /* Whether all values of an entry are finite. Clears *zero when one is not zero; after false it
  * means nothing. row: scratch memory [columns]. */
-static bool check_entry_finite(const zi_entry *entry, float *row, size_t columns, bool *zero)
+static bool check_entry_finite(const zi_entry *entry, size_t rows, size_t columns, float *row,
+                               bool *zero)
 {
-    size_t rows = entry->dims ? entry->shape[0] : 1;
     for (size_t i = 0; i < rows; i++) {
         float sum = 0, max = 0;
         zi_entry_read_row(entry, rows, columns, i, row);
@@ -58,12 +69,12 @@ bool zi_source_check_values(const zi_source *source, zi_error *error)
     for (size_t i = 0; i < source->count; i++) {
         const zi_entry *entry = &source->entries[i];
         const char *file = zi_entry_file(entry), *name = entry->tensor->name;
-        size_t columns = 1;
-        for (int d = 1; d < entry->dims; d++) columns *= entry->shape[d];
+        size_t rows, columns;
+        get_row_shape(entry, &rows, &columns);
         float *row = malloc((columns + 1) * sizeof *row);
         bool zero = true;
         if (!row) return zi_error_no_memory(error, columns * sizeof *row);
-        bool finite = check_entry_finite(entry, row, columns, &zero);
+        bool finite = check_entry_finite(entry, rows, columns, row, &zero);
         free(row);
         if (!finite)
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, name,

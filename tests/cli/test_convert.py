@@ -163,6 +163,11 @@ class Refused(Converted):
         write_safetensors(self.path("flux.safetensors"), flux)
         self.refuses(1, ["flux.safetensors", "Flux"], "flux.safetensors", "x", "--to", "mlx")
 
+    def test_a_folder_without_weights(self):
+        self.write("empty/model_index.json", b"{}")
+        for layout in "mlx", "comfyui", "gguf", "diffusers":
+            self.refuses(1, ["empty", "no weights"], "empty", "x", "--to", layout)
+
     def test_what_is_missing(self):
         self.refuses(1, ["tokenizer", "--reference"], SINGLE, "x", "--to", "diffusers")
         self.refuses(1, ["text encoder", "--text-encoder, --reference"], SPLIT, "x", "--to", "mlx", "--vae", VAE)

@@ -140,7 +140,7 @@ class Models(ModelsCase):
 
     def answer(self, text, *args):
         """models with a terminal on which someone answers; the exit code."""
-        ours, theirs = os.openpty()
+        ours, theirs = self.open_terminal()
         run = subprocess.Popen([ZIMAGE, "models", *args], cwd=self.dir, env=self.env, stdin=theirs,
                                stderr=subprocess.PIPE)
         os.write(ours, text)
@@ -155,19 +155,24 @@ class Models(ModelsCase):
         outside = self.copy_model("outside")
         os.makedirs(self.path("models", "mlx"))
         os.symlink(outside, self.path("models", "mlx", "link"))
-        self.good(self.models("default", "one"))
         self.refused(self.models("remove", "one"), 2, "--yes")
+        self.good(self.models("remove", "-y", "link"))
+        self.assertEqual(list(self.listed()), ["pytorch/one"])
+        self.assertTrue(os.path.exists(outside + "/model_index.json"))
+        self.refused(self.models("remove", "-y", "none"), 1, "no such model")
+        self.refused(self.models("remove", "-y", "../outside"), 2, "not a repository")
+        self.refused(self.models("remove", "-y"), 2, "NAME is missing")
+
+    def test_asking_before_removing(self):
+        self.put("pytorch/one")
+        self.good(self.models("default", "one"))
         for answer, code in ((b"n\n", 1), (b"\n", 1), (b"y\n", 0)):
             self.assertIn("pytorch/one", self.listed())
             self.assertEqual(self.answer(answer, "remove", "one"), code)
         self.assertEqual(os.listdir(self.path("models", "pytorch")), [])
         self.assertFalse(os.path.exists(self.path("models", "default.txt")))
-        self.good(self.models("remove", "-y", "link"))
-        self.assertEqual(self.listed(), {})
-        self.assertTrue(os.path.exists(outside + "/model_index.json"))
-        self.refused(self.models("remove", "-y", "one"), 1, "no such model")
-        self.refused(self.models("remove", "-y", "../outside"), 2, "not a repository")
-        self.refused(self.models("remove", "-y"), 2, "NAME is missing")
+
+    def test_removing_from_the_cache(self):
         self.add_model()
         self.good(self.download())
         self.good(self.models("remove", "-y", REPO))
