@@ -109,15 +109,17 @@ typedef struct {
     void *reserved[4];
 } zi_save_options;
 
-/* Writes an image file atomically: it exists complete, or not at all. An existing file is replaced.
- * options may be NULL: the format by path's extension, quality 95, no infotext. Fails when a side
- * exceeds 16384 pixels. */
+/* Writes an image file atomically: it exists complete, or not at all. An existing file is replaced,
+ * but unchanged after a failure. options may be NULL: the format by path's extension, quality 95,
+ * no infotext. ZI_ERROR_INVALID_ARGUMENT: a side not in 1 to 16384 pixels (WebP: 16383) or an
+ * impossible option; ZI_ERROR_UNSUPPORTED: an infotext too long for JPEG. */
 ZI_API bool zi_image_save(const zi_image *image, const char *path, const zi_save_options *options,
                           zi_error *error) ZI_CHECKED;
 
-/* Reads a PNG, JPEG or WebP file of at most 16384 pixels a side; zi_image_free() *out. Grey becomes
- * RGB; transparent pixels are blended with black. infotext: receives the generation parameters that
- * the file has, or NULL; zi_free() it. It may be NULL. */
+/* Reads a PNG, JPEG or WebP file of at most 16384 pixels a side; zi_image_free() *out. Grey and 16
+ * bits become 8-bit RGB; transparent pixels are blended with black; EXIF's orientation is ignored.
+ * infotext may be NULL; *infotext receives the generation parameters that the file has, or NULL;
+ * zi_free() it. ZI_ERROR_UNSUPPORTED: another kind or too large; ZI_ERROR_BAD_FORMAT: damaged. */
 ZI_API bool zi_image_load(const char *path, zi_image **out, char **infotext,
                           zi_error *error) ZI_CHECKED;
 
@@ -129,13 +131,14 @@ ZI_API void zi_image_free(zi_image *image);
 ZI_API bool zi_image_probe(const char *path);
 
 /* Returns the bytes of an image file in *data, and their number in *size; zi_free() *data. options
- * must have a format. */
+ * must have a format, else it fails with ZI_ERROR_INVALID_ARGUMENT; otherwise like
+ * zi_image_save. */
 ZI_API bool zi_image_encode(const zi_image *image, const zi_save_options *options, uint8_t **data,
                             size_t *size, zi_error *error) ZI_CHECKED;
 
-/* Decodes the bytes of an image file, otherwise like zi_image_load. max_pixels: an image with more
- * (width times height) is refused with ZI_ERROR_UNSUPPORTED before memory is allocated for it; 0:
- * no limit of its own. */
+/* Decodes the `size` bytes of an image file, otherwise like zi_image_load. max_pixels: an image
+ * with more (width times height) is refused with ZI_ERROR_UNSUPPORTED before memory is allocated
+ * for it; 0: no limit but that of zi_image_load. */
 ZI_API bool zi_image_decode(const void *data, size_t size, size_t max_pixels, zi_image **out,
                             char **infotext, zi_error *error) ZI_CHECKED;
 
@@ -151,16 +154,16 @@ typedef struct {
     void *reserved[4];
 } zi_infotext_fields;
 
-/* Parses any infotext. Fields that it does not have become 0 or ""; unknown keys are ignored. Fails
- * when a value is not a number where one is expected. Text without a line of settings at its end is
- * all prompt, and negative prompt if it has one. The strings in *out point into *storage; zi_free()
- * it after use. */
+/* Parses any infotext. Absent fields become 0 or ""; unknown keys are ignored, the last of equal
+ * keys counts. Text without a line of settings at its end is all prompt, and negative prompt if it
+ * has one. Fails when memory is short or a value is not a number where one is expected; *out and
+ * *storage are unchanged then. *out's strings are in *storage, new memory; zi_free() it. */
 ZI_API bool zi_infotext_parse(const char *text, zi_infotext_fields *out, char **storage,
                               zi_error *error) ZI_CHECKED;
 
 /* Calls each() for every setting in the last line of an infotext, in its order, as text such as
- * ("Steps", "9"); a quoted value without its quotes. The strings are valid during the call. False:
- * out of memory; then each() was not called. */
+ * ("Steps", "9"); a quoted value is decoded. The strings are valid during the call. True without a
+ * call if there are no settings. False: out of memory; then each() was not called. */
 ZI_API bool zi_infotext_each(const char *text,
                              void (*each)(void *user, const char *key, const char *value),
                              void *user);
@@ -195,12 +198,15 @@ typedef struct {
     void *reserved[8];
 } zi_engine_options;
 
-/* Creates an engine; zi_engine_free() *out. options may be NULL: all defaults. Fails when threads
- * is out of range or this processor lacks the kernel tier. */
+/* Creates an engine; zi_engine_free() *out. options may be NULL: all defaults. False, with *error
+ * set and *out unchanged: threads is out of range or this processor lacks the kernel tier
+ * (ZI_ERROR_INVALID_ARGUMENT with the subject "threads" or "cpu"), or the system lacks memory or
+ * threads. */
 ZI_API bool zi_engine_create(const zi_engine_options *options, zi_engine **out,
                              zi_error *error) ZI_CHECKED;
 
-/* Frees the engine and ends its threads; all its models must be freed before. NULL is allowed. */
+/* Frees the engine and ends its threads; all its models and language models must be freed before.
+ * NULL is allowed. */
 ZI_API void zi_engine_free(zi_engine *engine);
 
 /* ---- models ---- */
@@ -221,25 +227,29 @@ typedef struct {
 } zi_model_options;
 
 /* Maps the weights, checks name, type and shape of every tensor, and loads configs and tokenizer.
- * zi_model_free() *out. Fails with ZI_ERROR_INCOMPLETE when a component is missing. */
+ * zi_model_free() *out, before the engine. options is not needed afterwards. False, with *error set
+ * and *out unchanged; ZI_ERROR_INCOMPLETE: a component, the subject, is missing. */
 ZI_API bool zi_model_load(zi_engine *engine, const zi_model_options *options, zi_model **out,
                           zi_error *error) ZI_CHECKED;
 
 /* Frees the model; no call may use it any more. NULL is allowed. */
 ZI_API void zi_model_free(zi_model *model);
 
-/* Width and height in pixels that the model was trained for; 1024 for Z-Image-Turbo. */
+/* Width and also height, in pixels, of the images that the model was trained for; 1024 for
+ * Z-Image-Turbo. */
 ZI_API int zi_model_native_size(const zi_model *model);
 
-/* The name in infotexts: the last component of the path, or NAME for a snapshot of OWNER/NAME in a
- * hub cache. Valid until the model is freed. */
+/* The name in infotexts: the last component of options->path, with its extension, or NAME for a
+ * snapshot of OWNER/NAME in a hub cache. Not NULL; valid until the model is freed. */
 ZI_API const char *zi_model_name(const zi_model *model);
 
 /* A warning about a loaded model for its user; NULL: none. Valid until the model is freed. */
 ZI_API const char *zi_model_warning(const zi_model *model);
 
-/* Encodes text with the model's tokenizer. chat: in the chat template that the text encoder gets,
- * truncated to 512 tokens. Needs only the tokenizer of the model. zi_free() *ids [*count]. */
+/* Encodes text with the model's tokenizer, the only part of it that is needed. Names of added
+ * tokens in the text become these tokens. chat: in the chat template that the text encoder gets,
+ * truncated to 512 tokens; else the whole text, without a begin-of-sequence token. zi_free() *ids
+ * [*count]. False: *error is set, *ids and *count are unchanged. */
 ZI_API bool zi_tokenize(const zi_model_options *options, const char *text, bool chat, int32_t **ids,
                         size_t *count, zi_error *error) ZI_CHECKED;
 
@@ -292,16 +302,20 @@ typedef struct {
     void *reserved[8];
 } zi_request;
 
-/* Returns a request with all defaults, which are all zero; set the prompt. */
+/* Returns a request with all defaults, which are all zero; set the prompt, which is NULL. Seed 0 is
+ * a seed like the others. */
 ZI_API zi_request zi_request_default(void);
 
-/* Generates an image; zi_image_free() it. Equal requests give equal images, for any number of
- * threads. Fails with the name of the field as the subject when a parameter is out of range. */
+/* Generates an image; zi_image_free() *out. Equal requests give equal images, for any number of
+ * threads, with the same kernel tier. False, with *error set and *out unchanged: a parameter is out
+ * of range (its name is the subject), the progress callback returned false (ZI_ERROR_CANCELLED), or
+ * a failure. */
 ZI_API bool zi_generate(zi_model *model, const zi_request *request, zi_image **out,
                         zi_error *error) ZI_CHECKED;
 
-/* Returns the infotext of an image that was generated. request->width and height must be the
- * image's. zi_free() the result. NULL: out of memory, or zi_generate would refuse the request. */
+/* Returns the infotext, in A1111's format, of an image that zi_generate made of this request;
+ * fields that are 0 get the same defaults. zi_free() it. NULL: out of memory, or zi_generate would
+ * refuse the request. */
 ZI_API char *zi_infotext_create(const zi_model *model, const zi_request *request);
 
 /* ---- prompts ---- */
@@ -309,12 +323,13 @@ ZI_API char *zi_infotext_create(const zi_model *model, const zi_request *request
 /* A language model: Qwen2, Qwen3 or Llama. Several threads may use it at the same time. */
 typedef struct zi_llm zi_llm;
 
-/* Loads a language model; zi_llm_free() *out. options->path: a GGUF file, a folder of transformers
- * or MLX, or an image model, whose text encoder is used (only then the other options are). */
+/* Loads a language model; zi_llm_free() *out, before the engine. options->path: a GGUF file, a
+ * folder of transformers or MLX, or an image model, whose text encoder is used (only then the other
+ * options are). options is not needed afterwards. False: *error is set, *out is unchanged. */
 ZI_API bool zi_llm_load(zi_engine *engine, const zi_model_options *options, zi_llm **out,
                         zi_error *error) ZI_CHECKED;
 
-/* Frees the language model. NULL is allowed. */
+/* Frees the language model; no call may use it any more. NULL is allowed. */
 ZI_API void zi_llm_free(zi_llm *llm);
 
 typedef struct {
@@ -339,7 +354,8 @@ typedef struct {
     void *reserved[8];
 } zi_enhance_request;
 
-/* Returns a request with the recommended sampling parameters, 400 tokens and seed 0; set the
+/* Returns a request with the recommended sampling parameters (temperature 0.7, top_k 20, top_p 0.8,
+ * penalty 1.05), 400 tokens and seed 0, a seed like the others. All else is 0 or NULL; set the
  * prompt. */
 ZI_API zi_enhance_request zi_enhance_default(void);
 
@@ -351,19 +367,19 @@ typedef struct {
     void *reserved[4];
 } zi_enhance_result;
 
-/* Writes a more detailed prompt for the same image, in the same language; zi_enhance_result_free()
- * *out. Text in quotation marks is kept letter by letter: when the model lost it, a sentence with
- * it is appended. An answer that does not end, is empty or answers a Chinese prompt in another
- * language (with the built-in instructions) is ZI_ERROR_UNSUPPORTED. When raw, the output is
- * returned as it is. */
+/* Writes a more detailed prompt for the same image in the same language; zi_enhance_result_free()
+ * *out. Quoted text that the model lost is appended in a sentence. ZI_ERROR_UNSUPPORTED: the answer
+ * did not end, is empty, or is not Chinese although the prompt is (with the built-in instructions).
+ * When raw, the output is returned as it is. False: *error is set, *out is unchanged. */
 ZI_API bool zi_enhance(zi_llm *llm, const zi_enhance_request *request, zi_enhance_result *out,
                        zi_error *error) ZI_CHECKED;
 
-/* Frees the text and ids that the struct has and zeroes it; the struct itself is the caller's. */
+/* Frees the text and ids that the struct has and zeroes it; the struct itself is the caller's. A
+ * zeroed struct is allowed, NULL is not. */
 ZI_API void zi_enhance_result_free(zi_enhance_result *result);
 
-/* Returns a prompt made from word lists, the same for the same seed; zi_free() it. NULL: out of
- * memory. */
+/* Returns an English prompt made from word lists, the same for the same seed (0 is one); zi_free()
+ * it. NULL: out of memory. */
 ZI_API char *zi_random_prompt(uint64_t seed);
 
 /* ---- table of generation parameters ---- */
@@ -424,40 +440,44 @@ typedef struct {
 /* Returns generation parameter number i, from 0; NULL after the last one. Constant data. */
 ZI_API const zi_parameter *zi_parameter_at(size_t i);
 
-/* Returns the generation parameter of that name; NULL: there is none. Constant data. */
+/* Returns the generation parameter of exactly that name; NULL: there is none. Constant data. */
 ZI_API const zi_parameter *zi_parameter_find(const char *name);
 
 /* Returns the largest number, or the most bytes of a text (0: no limit), for the library (server
- * false) or for servers, which may have a limit of their own. */
+ * false) or for servers, which may have a limit of their own. Has no meaning for other types. */
 ZI_API double zi_parameter_max(const zi_parameter *parameter, bool server);
 
-/* Writes the default in words ("9", "the model's, 3", "0, off", the first choice); "" when there is
- * none. */
+/* Writes the default in words ("9", "the model's, 3", "0, off", the first choice) to buffer, cut to
+ * 63 bytes; "" when there is none. */
 ZI_API void zi_parameter_print_default(const zi_parameter *parameter, char buffer[64]);
 
-/* Checks a number against min, max (from zi_parameter_max) and multiple, and that an int is whole.
- * The error's subject is the parameter's name; its text has the range, or the nearest multiples. */
+/* Checks a number for an int or real parameter: against min, max (from zi_parameter_max) and
+ * multiple, and that an int is whole. 0 is not special; NaN fails. False: ZI_ERROR_INVALID_ARGUMENT
+ * with the parameter's name as the subject; the text has the range, or the nearest multiples. */
 ZI_API bool zi_parameter_check(const zi_parameter *parameter, double value, double max,
                                zi_error *error) ZI_CHECKED;
 
-/* Checks the length of a text in bytes, from parameter->min to max (from zi_parameter_max; 0: no
- * limit), and that it is valid UTF-8. */
+/* Checks that a text (not NULL) is valid UTF-8 and its length in bytes, from parameter->min to max
+ * (from zi_parameter_max; 0: no limit). False: ZI_ERROR_INVALID_ARGUMENT with the parameter's name
+ * as the subject. */
 ZI_API bool zi_parameter_check_text(const zi_parameter *parameter, const char *text, double max,
                                     zi_error *error) ZI_CHECKED;
 
-/* Sets *index to that of a choice by its exact name. An unknown name is an error whose text lists
- * the choices. The parameter must be a ZI_PARAMETER_CHOICE. */
+/* Sets *index to that of a choice, from 0, by its exact name. False, for an unknown name: *index is
+ * unchanged; the error's subject is the parameter's name, and its text lists the choices. The
+ * parameter must be a ZI_PARAMETER_CHOICE. */
 ZI_API bool zi_parameter_choose(const zi_parameter *parameter, const char *choice, int *index,
                                 zi_error *error) ZI_CHECKED;
 
-/* Checks all parameters that are given (not 0 or NULL), with the limits of the library or of
- * servers; a missing prompt passes. The first that is wrong is the error's subject. zi_generate
- * also checks the limits of its model. */
+/* Checks all parameters that are given (not 0 or NULL), in the table's order, with the limits of
+ * the library or of servers; a NULL prompt passes, an empty one fails. False:
+ * ZI_ERROR_INVALID_ARGUMENT with the name of the first wrong one as the subject. zi_generate also
+ * checks the limits of its model. */
 ZI_API bool zi_generation_check(const zi_generation *generation, bool server,
                                 zi_error *error) ZI_CHECKED;
 
-/* Sets numbers that are not given (0) to their defaults, unless these depend on the model. Texts,
- * choices and the seed stay as they are. */
+/* Sets numbers that are not given (0) to their defaults, but for width, height and shift, whose
+ * defaults depend on the model. Texts, choices and the seed stay as they are. */
 ZI_API void zi_generation_fill_defaults(zi_generation *generation);
 
 #ifdef __cplusplus

@@ -44,7 +44,9 @@ typedef struct {
 } zi_bench_result;
 
 /* Times the stages of Z-Image-Turbo at its real shapes, with random weights in memory, which takes
- * seconds to minutes. No model files are read. An option out of range is the error's subject. */
+ * seconds to minutes and cannot be cancelled. No model files are read. options must not be NULL.
+ * False, with *error set and *out unchanged: an option is out of range (the subject, "size" for
+ * width and height), or a failure. */
 ZI_API bool zi_bench(const zi_bench_options *options, zi_bench_result *out,
                      zi_error *error) ZI_CHECKED;
 
@@ -65,8 +67,9 @@ typedef struct {
 } zi_bench_memory_result;
 
 /* Measures memory bandwidth, and how much of it matrix-vector products reach at the shapes of
- * Qwen2.5-1.5B, with 320 MB of memory. Uses threads, cpu and repeat of options and ignores the
- * others. */
+ * Qwen2.5-1.5B, with 320 MiB of memory. Uses threads, cpu and repeat of options (not NULL) and
+ * ignores the others. Only one thread may call it at a time. False: *error is set, *out is
+ * unchanged. */
 ZI_API bool zi_bench_memory(const zi_bench_options *options, zi_bench_memory_result *out,
                             zi_error *error) ZI_CHECKED;
 

@@ -1,5 +1,6 @@
 /* zimage: which models there are, and what can be done with their files. See zimage.h for errors,
- * memory, threads and compatibility. */
+ * memory, threads and compatibility: among others, a function that fails leaves its outputs
+ * unchanged, and its error argument may be NULL. */
 #ifndef ZIMAGE_MODELS_H
 #define ZIMAGE_MODELS_H
 
@@ -110,9 +111,9 @@ typedef struct {
 } zi_verification;
 
 /* Tests whether a model works: reads all weights and generates small images. against: path of the
- * model that this one was converted from, whose image it must reproduce; NULL: none. A check that
- * fails is not an error of the call, which fails only when it is cancelled or memory is short.
- * zi_verification_free() *out. */
+ * model that it was converted from, whose image it must reproduce; NULL: none. progress may be
+ * NULL. zi_verification_free() *out. Failed checks are in *out, also when they lacked memory.
+ * False, with *error set and *out unchanged: cancelled, no options->path, or no memory for *out. */
 ZI_API bool zi_verify(zi_engine *engine, const zi_model_options *options, const char *against,
                       zi_progress_fn progress, void *user, zi_verification **out,
                       zi_error *error) ZI_CHECKED;
@@ -153,8 +154,9 @@ ZI_API const char *zi_layout_name(zi_layout_kind layout);
 /* Returns "original", "fp16", "bf16", "fp8", "q8" or "q4"; NULL for other values. Constants. */
 ZI_API const char *zi_precision_name(zi_precision precision);
 
-/* Checks that models in a layout can be written in a precision; fails with subject "precision" and
- * the possible ones in the text. ZI_LAYOUT_SAME always passes: the source is not known here. */
+/* Checks that models in a layout can be written in a precision, both values of their types; else
+ * ZI_ERROR_INVALID_ARGUMENT with subject "precision" and the possible ones in the text.
+ * ZI_LAYOUT_SAME always passes: the source is not known here. */
 ZI_API bool zi_layout_check(zi_layout_kind layout, zi_precision precision,
                             zi_error *error) ZI_CHECKED;
 
@@ -172,8 +174,9 @@ typedef struct {
 } zi_convert_options;
 
 /* Writes a model, or a single component, in another layout or precision. The destination exists
- * complete, or not at all. Fails before writing when the destination exists, contains or lies
- * within the source, or the disk has too little space. */
+ * complete, or not at all. Before writing, it fails with ZI_ERROR_EXISTS, with
+ * ZI_ERROR_INVALID_ARGUMENT if destination and an input contain one another, and with ZI_ERROR_IO
+ * if the disk has too little space. */
 ZI_API bool zi_convert(const zi_convert_options *options, zi_error *error) ZI_CHECKED;
 
 /* ---- downloads from a hub ---- */
@@ -261,12 +264,14 @@ typedef struct {
     void *reserved[8];
 } zi_registry_options;
 
-/* Opens a registry; zi_registry_close() *out. Reads no models yet. The strings in options must be
- * valid until the registry is closed. */
+/* Opens a registry; zi_registry_close() *out. Reads no models yet, and the folder may be missing.
+ * Copies *options, but its strings must be valid until the registry is closed. Fails when memory is
+ * short or a reserved field is set. */
 ZI_API bool zi_registry_open(const zi_registry_options *options, zi_registry **out,
                              zi_error *error) ZI_CHECKED;
 
-/* Frees the registry; a default that was set until then is forgotten. NULL is allowed. */
+/* Frees the registry and its default, unless that is lasting; saves no inspections. NULL is
+ * allowed. */
 ZI_API void zi_registry_close(zi_registry *registry);
 
 /* Where a model is. */
@@ -280,7 +285,8 @@ typedef enum {
     ZI_SECTION_DEMO
 } zi_section;
 
-/* Returns "mlx", "pytorch", "comfyui", "prompt_enhancer", "hub", "named" or "demo"; a constant. */
+/* Returns "mlx", "pytorch", "comfyui", "prompt_enhancer", "hub", "named" or "demo"; a constant.
+ * section must be one of the values above. */
 ZI_API const char *zi_section_name(zi_section section);
 
 typedef struct {
@@ -309,9 +315,9 @@ typedef struct {
     size_t partial_count;
 } zi_registry_list;
 
-/* Lists all models. Reads folders, but opens no model: inspections come from the cache file. In the
- * hub cache, models of other kinds and unfinished ones are left out. Free the result with
- * zi_registry_list_free. */
+/* Lists all models, and unfinished ones of the folder in out->partial. Reads folders, but opens no
+ * model: inspections come from the cache file. In the hub cache, models of other kinds and
+ * unfinished ones are left out. Free the result with zi_registry_list_free. */
 ZI_API bool zi_registry_read(zi_registry *registry, zi_registry_list *out,
                              zi_error *error) ZI_CHECKED;
 
@@ -319,14 +325,15 @@ ZI_API bool zi_registry_read(zi_registry *registry, zi_registry_list *out,
 ZI_API void zi_registry_list_free(zi_registry_list *list);
 
 /* Inspects the models that zi_registry_read counts as unknown, and stores the results, in the cache
- * file at the end. Unreadable models are skipped. inspected is called after each model and may
- * return false to stop, which is ZI_ERROR_CANCELLED; results so far are stored. It may be NULL. */
+ * file at the end, also after a failure. Skips models whose files cannot be read. inspected (may be
+ * NULL) is called after each inspected one and may return false to stop, which is
+ * ZI_ERROR_CANCELLED. */
 ZI_API bool zi_registry_inspect_all(zi_registry *registry, bool (*inspected)(void *user),
                                     void *user, zi_error *error) ZI_CHECKED;
 
-/* Returns the stored inspection of a path whose files have not changed since, for
- * zi_inspection_free; NULL: none, or out of memory. For files that cannot be read it is an
- * inspection that says so. */
+/* Returns the stored inspection of a path (spelled as then) whose files have not changed since, for
+ * zi_inspection_free; NULL: none, or out of memory. For files that are missing or cannot be read it
+ * is an inspection that says so. */
 ZI_API zi_inspection *zi_registry_cached_inspection(zi_registry *registry, const char *path);
 
 /* Why a name was resolved to a model. */
@@ -345,38 +352,40 @@ typedef struct {
     void *reserved[4];
 } zi_resolved_model;
 
-/* Finds the model for a name: a path (not with names_only), else a model in the folder (NAME or
- * mlx/NAME), else one in the hub cache, else options.model or the demo model by its name. NULL: the
- * default; else the only image model in the folder; else, if the folder has none, Z-Image-Turbo in
- * the hub cache; else the demo model. None is ZI_ERROR_NOT_FOUND, as are several in the folder and
- * none the default; the error lists them. Free the result with zi_resolved_model_free. */
+/* Finds a model, for zi_resolved_model_free. name: a path (not with names_only), else a model in
+ * the folder (NAME or mlx/NAME), in the hub cache, options.model or the demo. NULL: the default,
+ * else the only image model in the folder, else, if it has none, Z-Image-Turbo in the hub cache or
+ * the demo. ZI_ERROR_NOT_FOUND: there is none, the default is gone, or there are several. */
 ZI_API bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_model *out,
                                 zi_error *error) ZI_CHECKED;
 
 /* Frees the strings that the struct has and zeroes it; the struct itself is the caller's. */
 ZI_API void zi_resolved_model_free(zi_resolved_model *model);
 
-/* Finds a language model by name or path; an unknown one is an error, but whether it is a language
- * model is not checked. When name is NULL or "prompt_enhancer": the only one in
- * FOLDER/prompt_enhancer (several are an error), else the one in the hub cache; *path is NULL when
- * there is none. zi_free() *path. */
+/* Finds a language model by name or path, as zi_registry_resolve does; does not check that it is
+ * one. name NULL or "prompt_enhancer": the only one in FOLDER/prompt_enhancer, else the one in the
+ * hub cache; true with *path NULL when there is none. ZI_ERROR_NOT_FOUND: the name is unknown, or
+ * there are several. zi_free() *path, which is NULL after a failure. */
 ZI_API bool zi_registry_resolve_llm(zi_registry *registry, const char *name, char **path,
                                     zi_error *error) ZI_CHECKED;
 
 /* Makes an image model, by its name in zi_registry_read or NAME alone, the default: lasting, in
- * FOLDER/default.txt; else until the registry is closed, before options.model and default.txt. A
- * path, an unknown name or a language model in prompt_enhancer is an error. */
+ * FOLDER/default.txt; else until the registry is closed, before options.model and default.txt, also
+ * a later lasting one. ZI_ERROR_NOT_FOUND: the name is unknown, or a path. ZI_ERROR_UNSUPPORTED: it
+ * is in prompt_enhancer. */
 ZI_API bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasting,
                                     zi_error *error) ZI_CHECKED;
 
-/* Sets path and name ("comfyui/FILE") for a new model with that file name; zi_free() both. Creates
- * the section's folder, but no file. Fails if the path exists or `file` is no plain file name. */
+/* Sets path and name ("comfyui/FILE") for a new model with that file name in one of the folder's
+ * sections; zi_free() both. Creates the section's folder, but no file. ZI_ERROR_EXISTS: something
+ * is there. ZI_ERROR_INVALID_ARGUMENT: `file` is no plain file name, or that of a temporary. */
 ZI_API bool zi_registry_new_path(zi_registry *registry, zi_section section, const char *file,
                                  char **path, char **name, zi_error *error) ZI_CHECKED;
 
-/* Removes a model from the folder or from the hub cache, or an unfinished one, by its name in
- * zi_registry_read. If it was the default in default.txt, that file is removed, too. Of a link,
- * only the link is removed. An unknown name is ZI_ERROR_NOT_FOUND. */
+/* Removes a model from the folder, a repository with all its revisions from the hub cache, or an
+ * unfinished model, by its name in zi_registry_read; of a link, only the link. Then removes
+ * default.txt if it names the model; a default of this session stays. ZI_ERROR_NOT_FOUND: an
+ * unknown name, "demo" or "named/...". ZI_ERROR_EXISTS: an unfinished one is in use. */
 ZI_API bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error) ZI_CHECKED;
 
 /* A model directly in the models folder, where older versions had them. */
@@ -392,7 +401,8 @@ typedef struct {
 
 /* Moves the models directly in the folder into their sections. One that cannot be moved is no
  * failure: its row has the problem. dry: only reports what would be moved. Free the result with
- * zi_migration_free. */
+ * zi_migration_free. False: the folder cannot be read, or memory is short; models already moved
+ * stay moved. */
 ZI_API bool zi_registry_migrate(zi_registry *registry, bool dry, zi_migration *out,
                                 zi_error *error) ZI_CHECKED;
 
@@ -416,25 +426,24 @@ typedef struct {
 } zi_import_options;
 
 /* Adds a model, or a component of one, to the folder, in the section of its layout. *path: where it
- * is; zi_free() it. Models that are damaged, or neither Z-Image nor a language model, are refused,
- * and so is a name that exists. Copies leave out names that begin with a dot. Language models are
- * not converted. */
+ * is; zi_free() it. Refuses models that are damaged or neither Z-Image nor a language model, the
+ * conversion of a language model, and a name that exists (ZI_ERROR_EXISTS). Copies leave out names
+ * that begin with a dot. */
 ZI_API bool zi_registry_import(zi_registry *registry, const zi_import_options *options, char **path,
                                zi_error *error) ZI_CHECKED;
 
-/* Downloads a model into the folder, and converts it if `import` has a layout or precision; source,
- * mode and convert of `import` are ignored. A model that is converted is converted while it is
- * downloaded, and downloaded files are deleted as soon as they are converted, unless they are in
- * the hub cache: from there it is copied, without a download. Reports the download's progress
- * first, then that of the rest of the conversion. An interrupted call is resumed by the next one.
- * zi_free() out->path. */
+/* Downloads a model into the folder, or copies a complete one from the hub cache; converts it, on
+ * the way if possible, if `import` (not NULL) has a layout or precision; its source, mode and
+ * convert are ignored. Reports the download's progress, then the conversion's. The next call
+ * resumes one that failed or was cancelled. ZI_ERROR_EXISTS: the name is taken. zi_free()
+ * out->path. */
 ZI_API bool zi_registry_download(zi_registry *registry, const zi_download_options *options,
                                  const zi_import_options *import, zi_download_result *out,
                                  zi_error *error) ZI_CHECKED;
 
 /* Recommends a precision of Z-Image-Turbo as an MLX folder for the free memory of this machine, in
- * *precision. Returns a sentence on download size, disk space and memory; zi_free() it. NULL: out
- * of memory. */
+ * *precision: the smallest if none fits. Returns a sentence on download size, disk space and
+ * memory; zi_free() it. NULL: out of memory; *precision is set. */
 ZI_API char *zi_registry_hint(const zi_registry *registry, zi_precision *precision);
 
 #ifdef __cplusplus

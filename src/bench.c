@@ -37,8 +37,8 @@ static const precision precisions[] = {{"bf16", ZI_BF16, 0},
                                        {"fp8", ZI_BF16, 8},
                                        {"q4", ZI_BF16, 4}};
 
-/* Returns the constant row of that name; name NULL: the first row, bf16. NULL, with an error: the
- * name is unknown. */
+/* Returns the constant row of that name; name NULL: the first row, bf16. NULL: the name is unknown;
+ * *error is set (ZI_ERROR_INVALID_ARGUMENT, the subject "weights"). */
 static const precision *find_precision(const char *name, zi_error *error)
 {
     for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++)
@@ -48,8 +48,9 @@ static const precision *find_precision(const char *name, zi_error *error)
     return NULL;
 }
 
-/* Creates text encoder, transformer and VAE of b->config with random weights; only the transformer
- * is quantized. After a failure, too, the caller frees the three models. */
+/* Creates text encoder, transformer and VAE of b->config with random weights of type p->type; the
+ * transformer's matrices are quantized to p->bits, if not 0. After a failure, which sets *error,
+ * the caller frees the three models, too. */
 static bool create_random_models(bench *b, const precision *p, zi_error *error)
 {
     const zi_config *c = &b->config;
@@ -84,21 +85,23 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 
 /* ---- operations of each stage ---- */
 
-/* Floating-point operations of q k^T and of its product with v, for `tokens` tokens and all heads
- * together `width` wide. */
+/* Operations, two per multiply-add, of q k^T and of its product with v (not causal), for `tokens`
+ * tokens and all heads together `width` wide. */
 static double attention_flop(double tokens, double width)
 {
     return 4 * tokens * tokens * width;
 }
 
-/* Operations of one transformer block: the products with its matrices, and attention. */
+/* Operations, two per multiply-add, of one transformer block for this many tokens: attention and
+ * the products with its matrices, but for the modulation's. */
 static double block_flop(const zi_transformer_config *c, double tokens)
 {
     double dim = c->dim, matrices = 4 * dim * dim + 3 * dim * c->ffn;
     return 2 * tokens * matrices + attention_flop(tokens, dim);
 }
 
-/* Operations of the text encoder and the context refiner. */
+/* Operations, two per multiply-add, of the text encoder on TOKENS tokens, without its last layer
+ * and with attention counted as not causal, and of the context refiner on the padded caption. */
 static double encode_flop(const zi_config *config, const zi_sequence *s)
 {
     const zi_qwen_config *c = &config->text;
@@ -109,23 +112,24 @@ static double encode_flop(const zi_config *config, const zi_sequence *s)
                block_flop(&config->transformer, (double)s->caption_padded);
 }
 
-/* Operations of one transformer evaluation: the refiner blocks over the image's tokens, then the
- * layers over all tokens. Embeddings and the final layer are not counted. */
+/* Operations, two per multiply-add, of one transformer evaluation: the noise refiner's blocks over
+ * the image's tokens, then the layers over all tokens, padding included. Embeddings and the final
+ * layer are not counted. */
 static double step_flop(const zi_transformer_config *c, const zi_sequence *s)
 {
     return c->refiners * block_flop(c, (double)s->image_padded) +
            c->layers * block_flop(c, (double)s->tokens);
 }
 
-/* Operations of a residual block: two 3x3 convolutions, and a 1x1 shortcut if `in` and `out`
- * (channels) differ. */
+/* Operations, two per multiply-add, of a residual block: two 3x3 convolutions, and a 1x1 shortcut
+ * if `in` and `out` (channels) differ. Norms are not counted. */
 static double resnet_flop(double pixels, double in, double out)
 {
     return 2 * pixels * (9 * in * out + 9 * out * out + (in != out ? in * out : 0));
 }
 
-/* Operations of the VAE decoder: convolutions and the middle block's attention. pixels: of the
- * latents, an eighth of the image's sides. */
+/* Operations, two per multiply-add, of the VAE decoder: convolutions and the middle block's
+ * attention. pixels: number of latent pixels, a 64th of the image's. */
 static double decode_flop(const zi_vae_config *c, double pixels)
 {
     double in = c->channels[c->blocks - 1];
@@ -152,8 +156,8 @@ typedef struct {
     _Atomic size_t done;
 } peak_job;
 
-/* Task of the thread pool: repeats context->loop for context->seconds and adds the multiply-adds
- * that it executed to context->done. */
+/* Task of the thread pool; context: a peak_job. Repeats its loop for its `seconds` and adds,
+ * atomically, the multiply-adds that were executed to its `done`. */
 static void peak_task(void *context, size_t task, size_t worker)
 {
     (void)task;
@@ -165,8 +169,8 @@ static void peak_task(void *context, size_t task, size_t worker)
     job->done += done;
 }
 
-/* Runs a peak loop on all threads for 40 ms and returns operations per second (two per
- * multiply-add). Raises *max to it. */
+/* Runs a peak loop, which returns its multiply-adds, on all threads for 40 ms and returns
+ * operations per second (two per multiply-add). Raises *max to it. */
 static double measure_peak(bench *b, size_t (*loop)(size_t rounds), double *max)
 {
     peak_job job = {.loop = loop, .seconds = 0.04};
@@ -183,9 +187,9 @@ typedef struct {
     double seconds, peak_operations;
 } span;
 
-/* Returns the span since b->start, with the mean of the f32 peak before and after it. Measures the
- * latter (40 ms on all threads, untimed) and begins the next span: b->start, b->peak. Raises
- * peak_f32 of the result. */
+/* Returns the span from b->start to now; its peak is the mean of the f32 peaks, in operations per
+ * second, before and after it. Measures the latter (40 ms on all threads, in no span), and raises
+ * peak_f32 of the result to it. Then begins the next span: sets b->start and b->peak. */
 static span end_span(bench *b)
 {
     span s = {.seconds = zi_monotonic_seconds() - b->start};
@@ -204,15 +208,15 @@ typedef struct {
     int count;
 } repetition;
 
-/* Adds part's seconds and possible operations to *total. */
+/* Adds part's seconds, and the operations that were possible in it at the peak, to *total. */
 static void add_span(span *total, span part)
 {
     total->seconds += part.seconds;
     total->peak_operations += part.peak_operations;
 }
 
-/* zi_run.layer_done of a step; user: the repetition. Ends the span of a block, appends it to blocks
- * and adds it to step. Always returns true, to continue. */
+/* zi_run.layer_done of a step; user: the repetition, which has room for 64 blocks. Ends the span of
+ * a block, appends it to blocks and adds it to step. Always returns true, to continue. */
 static bool record_block(void *user, double fraction)
 {
     (void)fraction;
@@ -222,8 +226,9 @@ static bool record_block(void *user, double fraction)
     return true;
 }
 
-/* Runs encoding, one transformer step and decoding once, fills in the spans of *l, and raises both
- * peaks of the result. False, with an error: a stage failed. */
+/* Runs encoding, one transformer step and decoding once and fills in the spans of *l, which is zero
+ * but for l->bench. Raises peak_f32 and peak_integer of the result. False, with *error set: a stage
+ * failed. */
 static bool run_repetition(bench *b, repetition *l, zi_error *error)
 {
     zi_run run = b->session.run;
@@ -261,8 +266,8 @@ double zi_median(double *values, size_t n)
     return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-/* Returns the medians of seconds and of peak share of `count` spans (1 to 1000), `stride` bytes
- * apart, of `flop` operations each. */
+/* Returns the medians of seconds and of peak share (1: the f32 peak) of `count` spans (1 to 1000),
+ * `stride` bytes apart, of `flop` operations each. */
 static zi_bench_stage median_stage(const span *first, size_t stride, size_t count, double flop)
 {
     double seconds[1000], peak_shares[1000];
@@ -274,7 +279,8 @@ static zi_bench_stage median_stage(const span *first, size_t stride, size_t coun
     return (zi_bench_stage){zi_median(seconds, count), flop, zi_median(peak_shares, count)};
 }
 
-/* Returns the medians over the layers' blocks of one repetition, without the refiners' blocks. */
+/* Returns the medians of seconds and peak share over the layers' blocks of one repetition, without
+ * the refiners' blocks. */
 static zi_bench_stage repetition_block(const bench *b, const repetition *l)
 {
     const zi_transformer_config *c = &b->config.transformer;
@@ -296,8 +302,9 @@ static zi_bench_stage median_block(const bench *b, const repetition *repetitions
     return (zi_bench_stage){zi_median(seconds, count), stage.flop, zi_median(peak_shares, count)};
 }
 
-/* Runs `repeat` repetitions and sets encode, step, block and decode of b->result to medians over
- * them. False, with an error: memory is short, or a stage failed. */
+/* Runs `repeat` repetitions (1 to 1000) and sets encode, step, block and decode of b->result to
+ * medians over them. False, with *error set: memory is short, or a stage failed; of b->result only
+ * the peaks have changed. */
 static bool time_stages(bench *b, size_t repeat, zi_error *error)
 {
     const zi_transformer_config *c = &b->config.transformer;
@@ -322,8 +329,9 @@ static bool time_stages(bench *b, size_t repeat, zi_error *error)
     return ok;
 }
 
-/* Checks the options, applies defaults, and sets config, latent size and `fast` of *b; then creates
- * its engine and random models. The caller frees these after a failure, too. */
+/* Checks the options (not NULL), applies defaults, and sets config, latent size and `fast` of the
+ * zeroed *b; then creates its engine and random models. False: *error is set; the caller frees
+ * these then, too. */
 static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *error)
 {
     const precision *p = find_precision(options->weights, error);
@@ -354,7 +362,8 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
     return zi_engine_create(&engine, &b->engine, error) && create_random_models(b, p, error);
 }
 
-/* Writes noise to b->latents, as sampling does; the seed is 1. */
+/* Writes noise to b->latents, as sampling does; the seed is 1. False, with *error set: out of
+ * memory. */
 static bool fill_latents(bench *b, zi_error *error)
 {
     size_t count = b->latents.rows * b->latents.columns;

@@ -31,8 +31,8 @@ typedef struct {
 
 typedef uint64_t words __attribute__((vector_size(32)));
 
-/* Task of the thread pool: reads bytes task * CHUNK to (task + 1) * CHUNK of the buffer `context`,
- * in a way that the compiler cannot remove. */
+/* Task of the thread pool: reads bytes task * CHUNK to (task + 1) * CHUNK of the buffer that begins
+ * at `context`, in a way that the compiler cannot remove. */
 static void read_task(void *context, size_t task, size_t worker)
 {
     (void)worker;
@@ -58,8 +58,9 @@ static double measure_read_rate(bench *b)
     return BYTES / (zi_monotonic_seconds() - start);
 }
 
-/* Multiplies vectors by the matrices of layer after layer through the buffer, whose bytes are taken
- * as weights of `type`. Returns the bytes of weights per second. */
+/* Multiplies vectors by the matrices of layer after layer, once through the buffer, whose bytes are
+ * taken as weights of `type`. Returns the bytes of weights per second. Results are not looked at.
+ */
 static double measure_product_rate(bench *b, zi_dtype type)
 {
     size_t done = 0;
@@ -78,8 +79,9 @@ static double measure_product_rate(bench *b, zi_dtype type)
     }
 }
 
-/* Sets bytes_per_second (the highest rate of reading) and products (medians of `repeat` runs, 1 to
- * MAX_REPEATS) of *out. Not thread-safe: uses static memory. */
+/* Sets products (medians of `repeat` runs, 1 to MAX_REPEATS, in the order of `types`) and
+ * bytes_per_second of *out, the highest rate of reading, which is measured before and after each
+ * run. Not thread-safe: uses static memory. */
 static void measure_rates(bench *b, size_t repeat, zi_bench_memory_result *out)
 {
     static double rates[ZI_BENCH_TYPES][MAX_REPEATS], shares[ZI_BENCH_TYPES][MAX_REPEATS];
@@ -109,8 +111,8 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
     b->y = zi_arena_floats(arena, 1, MAX_COLUMNS);
 }
 
-/* Checks options->repeat, creates engine and session of *b, and fills the buffer of weights and the
- * input x. The caller closes and frees both, after a failure, too. */
+/* Checks options->repeat, creates engine and session of the zeroed *b, and fills the buffer of
+ * weights and the input x. False: *error is set; the caller closes and frees both then, too. */
 static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *error)
 {
     zi_engine_options engine = {.threads = options->threads, .cpu = options->cpu};

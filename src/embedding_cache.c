@@ -27,8 +27,9 @@ struct zi_embedding_cache {
 
 /* ---- memory; all called with the mutex held ---- */
 
-/* Frees entries, beginning with the least recently used, so that the rest takes at most
- * MAX_MEMORY_BYTES. More precisely, each entry that does not fit with the kept newer ones. */
+/* Frees each entry, from the most recently used on, that does not fit into MAX_MEMORY_BYTES with
+ * the kept newer ones; so a small entry may outlast a large newer one. The caller holds the mutex.
+ */
 static void evict_memory(zi_embedding_cache *cache)
 {
     size_t bytes = 0;
@@ -47,7 +48,7 @@ static void evict_memory(zi_embedding_cache *cache)
 }
 
 /* Links the entry, which the cache then owns, as the most recently used one. Then evicts what is
- * too much, which may be this entry. */
+ * too much, which may be this entry: it must not be used afterwards. The caller holds the mutex. */
 static void insert_first(zi_embedding_cache *cache, entry *e)
 {
     e->next = cache->first;
@@ -55,7 +56,8 @@ static void insert_first(zi_embedding_cache *cache, entry *e)
     evict_memory(cache);
 }
 
-/* Unlinks the entry of this key and size, which the caller then owns; NULL: there is none. */
+/* Unlinks the entry of this key and size, which the caller then owns; NULL: there is none. The
+ * caller holds the mutex. */
 static entry *remove_entry(zi_embedding_cache *cache, const char *key, size_t size)
 {
     for (entry **at = &cache->first; *at; at = &(*at)->next)
@@ -67,8 +69,9 @@ static entry *remove_entry(zi_embedding_cache *cache, const char *key, size_t si
     return NULL;
 }
 
-/* Adds a copy of `size` bytes as the most recently used entry, and evicts others if needed. Does
- * nothing when memory is short. */
+/* Adds a copy of `size` bytes as the most recently used entry; there must be none of this key and
+ * size yet. Then evicts what is too much, which may be this entry. Does nothing when memory is
+ * short. The caller holds the mutex. */
 static void store_in_memory(zi_embedding_cache *cache, const char *key, const void *values,
                             size_t size)
 {
@@ -106,15 +109,17 @@ static int newest_first(const void *a, const void *b)
 #define st_mtim st_mtimespec
 #endif
 
-/* Whether a file name is a key, 32 hexadecimal digits; other files in the folder are left alone. */
+/* Whether a file name is a key, 32 hexadecimal digits in lower case; other files in the folder are
+ * left alone. */
 static bool is_cache_file_name(const char *name)
 {
     return strlen(name) == ZI_EMBEDDING_KEY - 1 &&
            strspn(name, "0123456789abcdef") == ZI_EMBEDDING_KEY - 1;
 }
 
-/* Deletes cache files, by time of modification, beyond the newest ones of together MAX_DISK_BYTES.
- * Errors are ignored. The folder must not be NULL. */
+/* Deletes the oldest cache files, by time of modification: the first that does not fit into
+ * MAX_DISK_BYTES with all newer ones, and all older ones. Other files are left alone, errors are
+ * ignored. The folder must not be NULL. */
 static void evict_disk(const zi_embedding_cache *cache)
 {
     DIR *folder = opendir(cache->folder);
@@ -149,8 +154,9 @@ static bool all_finite(const float *values, size_t count)
     return sum == 0;
 }
 
-/* Reads a cache file of `size` bytes to values. False: it is missing or unreadable, has another
- * size, or has values that are not finite; values may be overwritten even then. */
+/* Reads a cache file of `size` bytes to values. False, without an error: there is no folder, the
+ * file is missing or unreadable, has another size, or has values that are not finite; values may be
+ * overwritten even then. */
 static bool read_cache_file(const zi_embedding_cache *cache, const char *key, float *values,
                             size_t size)
 {

@@ -7,8 +7,8 @@
 
 enum { SAMPLE_BYTES = 64 }; /* bytes hashed at the start, middle and end of a tensor */
 
-/* Updates two 64-bit hashes in place: FNV-1a, and a variant with rotation and another prime. They
- * prevent accidental collisions, not deliberate ones. */
+/* Updates two 64-bit hashes in place, which the caller has begun: FNV-1a, and a variant with
+ * rotation and another prime. They prevent accidental collisions, not deliberate ones. */
 static void hash_bytes(uint64_t digest[2], const void *data, size_t size)
 {
     const uint8_t *bytes = data;
@@ -18,8 +18,9 @@ static void hash_bytes(uint64_t digest[2], const void *data, size_t size)
     }
 }
 
-/* Updates the hashes with name, type and size of a tensor and with 64 bytes each of its start,
- * middle and end; the other data are not read. */
+/* Updates the hashes with name, type and size in bytes of a tensor and with 64 bytes each of its
+ * start, middle and end, which may overlap (if it has fewer: with all of it, three times). The
+ * other data are not read. */
 static void hash_tensor(uint64_t digest[2], const zi_tensor *t)
 {
     const uint8_t *bytes = t->data;
@@ -43,8 +44,8 @@ static void hash_config(uint64_t digest[2], const zi_qwen_config *c)
     hash_bytes(digest, &c->rope_theta, sizeof c->rope_theta);
 }
 
-/* Sets model->text_digest and `digested`: a hash of the text encoder's config and of name, type,
- * size and some bytes of each tensor. model->mutex is held. */
+/* Computes model->text_digest and sets `digested`: a hash of the text encoder's config and of name,
+ * type, size and some bytes of each tensor. The caller holds model->mutex. */
 static void set_encoder_digest(zi_model *model)
 {
     const zi_checkpoint *checkpoint = model->text.weights.checkpoint;

@@ -11,8 +11,8 @@ static char *copy_text(const char *text, bool *ok)
     return copy;
 }
 
-/* Sets kernels, thread pool, backend, embedding cache and copied options of a zeroed engine. False,
- * with an error: the caller frees the engine with what it has. */
+/* Sets kernels, thread pool, backend, embedding cache and copied options of a zeroed engine; o is
+ * not NULL. False, with *error set: the caller frees the engine with what it has. */
 static bool create_engine_parts(zi_engine *e, const zi_engine_options *o, zi_error *error)
 {
     bool copied = true;

@@ -73,17 +73,18 @@ void zi_llm_free(zi_llm *llm)
     free(llm);
 }
 
-void zi_enhance_result_free(zi_enhance_result *enhanced)
+void zi_enhance_result_free(zi_enhance_result *result)
 {
-    free(enhanced->text);
-    free(enhanced->ids);
-    *enhanced = (zi_enhance_result){0};
+    free(result->text);
+    free(result->ids);
+    *result = (zi_enhance_result){0};
 }
 
 /* ---- the request ---- */
 
-/* Sets *out to the instructions with their first {prompt} replaced, in new memory. Fails if they
- * have no {prompt}. */
+/* Sets *out to the instructions with their first {prompt} replaced, in new memory. False, with
+ * *error set and nothing to free: they have no {prompt} (ZI_ERROR_INVALID_ARGUMENT, the subject
+ * "instructions"), or out of memory. */
 static bool insert_prompt(const char *instructions, const char *prompt, char **out, zi_error *error)
 {
     const char *at = strstr(instructions, prompt_placeholder);
@@ -99,8 +100,9 @@ static bool insert_prompt(const char *instructions, const char *prompt, char **o
     return *out || zi_error_no_memory(error, strlen(prompt));
 }
 
-/* Encodes raw text to be continued, with the begin-of-sequence token in front if the model has one
- * and the text does not begin with it. The caller frees *ids. */
+/* Encodes raw text to be continued, names of added tokens in it included, with the
+ * begin-of-sequence token in front if the model has one and it is not the first token already. The
+ * caller frees *ids with free(). False, with *error set: *ids must not be used or freed. */
 static bool encode_with_bos(const zi_lm *lm, const char *prompt, int32_t **ids, size_t *count,
                             zi_error *error)
 {
@@ -119,7 +121,8 @@ static bool encode_with_bos(const zi_lm *lm, const char *prompt, int32_t **ids, 
 }
 
 /* Encodes the request: the raw prompt, or the prompt within the given or (by its language) built-in
- * instructions, in the model's chat format. The caller frees *ids. */
+ * English or Chinese instructions, in the model's chat format. The caller frees *ids with free().
+ * False, with *error set: *ids must not be used or freed. */
 static bool encode_request(const zi_lm *lm, const zi_enhance_request *r, int32_t **ids,
                            size_t *count, zi_error *error)
 {
@@ -146,8 +149,9 @@ typedef struct {
     size_t reported; /* bytes of the answer passed to the caller so far */
 } answer_reader;
 
-/* Sets *out to the answer so far: when raw all output, else cleaned output without thinking. The
- * caller frees it, also after false (memory is short). */
+/* Sets *out, which need not be set before, to the answer so far: when raw all output, else as
+ * zi_clean_answer makes it, without thinking. The caller frees it, also after false (memory is
+ * short), which sets no error. */
 static bool current_answer(const answer_reader *l, zi_text *out)
 {
     zi_text_init(out, MAX_ANSWER);
@@ -159,8 +163,9 @@ static bool current_answer(const answer_reader *l, zi_text *out)
     return !l->output.text.failed && !out->failed;
 }
 
-/* Passes what the answer has grown by since the last call to request->text, if that is set. False:
- * the caller cancels. When memory is short, nothing is passed, and true is returned. */
+/* Passes what the answer has grown by since the last call, whole characters, to request->text, if
+ * that is set and there is any. False, without an error: the caller cancels. When memory is short,
+ * nothing is passed, and true is returned. */
 static bool report_new_text(answer_reader *l)
 {
     zi_text answer;
@@ -174,7 +179,8 @@ static bool report_new_text(answer_reader *l)
     return ok;
 }
 
-/* zi_lm_request.layer_done: returns what request->should_continue returns; true if that is NULL. */
+/* zi_lm_request.layer_done; user: the answer_reader. Returns what request->should_continue returns;
+ * true if that is NULL. */
 static bool ask_should_continue(void *user, double fraction)
 {
     const zi_enhance_request *r = ((const answer_reader *)user)->request;
@@ -182,8 +188,9 @@ static bool ask_should_continue(void *user, double fraction)
     return !r->should_continue || r->should_continue(r->user);
 }
 
-/* zi_lm_request.token: adds the token's bytes to the answer and passes new text to the caller.
- * False: the caller cancels. */
+/* zi_lm_request.token; user: the answer_reader. Adds the token's bytes to the answer and passes new
+ * text to the caller. False: the caller cancels. When memory is short, l->output.text.failed is
+ * set, and true is returned. */
 static bool report_token(void *user, int32_t id)
 {
     answer_reader *l = user;
@@ -196,8 +203,9 @@ static bool report_token(void *user, int32_t id)
 
 /* ---- checking the answer ---- */
 
-/* Appends a sentence to `out`, in the language of the prompt, for every quoted text of the prompt
- * that neither the answer nor `out` has. Sets out->failed when memory is short. */
+/* Appends a sentence to `out`, in Chinese or English as the prompt is, for every quoted text of the
+ * prompt (see zi_quote_next) that neither the answer nor `out` has. Sets out->failed when memory is
+ * short. */
 static void append_missing_quotes(const char *prompt, const char *answer, zi_text *out)
 {
     bool chinese = zi_is_chinese(prompt);
@@ -211,7 +219,8 @@ static void append_missing_quotes(const char *prompt, const char *answer, zi_tex
     }
 }
 
-/* Sets *out to the number of tokens of text plus those of appended, encoded separately. */
+/* Sets *out to the number of tokens of text plus those of appended, encoded separately, without a
+ * begin-of-sequence token. False, with *error set: *out is undefined. */
 static bool count_tokens(const zi_tokenizer *tokenizer, const char *text, const char *appended,
                          size_t *out, zi_error *error)
 {
@@ -229,7 +238,8 @@ static bool count_tokens(const zi_tokenizer *tokenizer, const char *text, const 
 }
 
 /* Truncates the answer in place, at an end of a sentence or word, until answer and appended text
- * have at most ENCODER_TOKENS tokens. ZI_ERROR_UNSUPPORTED: it cannot be cut further. */
+ * have at most ENCODER_TOKENS tokens. False, with *error set: it cannot be cut further
+ * (ZI_ERROR_UNSUPPORTED), or encoding failed; the answer may be truncated even then. */
 static bool shorten_to_encoder(const zi_tokenizer *tokenizer, char *answer, const char *appended,
                                zi_error *error)
 {
@@ -247,9 +257,9 @@ static bool shorten_to_encoder(const zi_tokenizer *tokenizer, char *answer, cons
     }
 }
 
-/* Sets *out to the final prompt, in new memory: the answer, truncated in place if it has too many
- * tokens, followed by a sentence for each quoted text of the prompt that it lacks. *out is NULL
- * after a failure. */
+/* Sets *out to the final prompt, for free(): the answer, truncated in place if it has too many
+ * tokens, followed by a sentence for each quoted text of the prompt that the truncated answer
+ * lacks. False, with *error set: *out is NULL. */
 static bool make_final_prompt(const zi_tokenizer *tokenizer, const char *prompt, char *answer,
                               char **out, zi_error *error)
 {
@@ -271,8 +281,9 @@ static bool make_final_prompt(const zi_tokenizer *tokenizer, const char *prompt,
     return failed ? zi_error_no_memory(error, strlen(answer)) : ok;
 }
 
-/* Fails with ZI_ERROR_UNSUPPORTED if the answer was not ended by a stop token, is empty, or (with
- * the built-in instructions) is not Chinese while the prompt is. */
+/* Fails with ZI_ERROR_UNSUPPORTED, with the subject "llm", if the cleaned answer was not ended by a
+ * stop token, is empty, or (with the built-in instructions) is not Chinese while the prompt is, see
+ * zi_is_chinese. */
 static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r,
                          const char *answer, zi_error *error)
 {
@@ -291,8 +302,10 @@ static bool check_answer(const zi_lm_result *result, const zi_enhance_request *r
     return true;
 }
 
-/* Ends the stream of output and sets *out to the request's result, in new memory: when raw the
- * whole output, else the checked and completed answer, which fits the encoder of r->model. */
+/* Ends the stream of output and sets *out to the request's result, for free(): when raw the whole
+ * output, else the checked answer, with lost quotes and truncated to the tokens that
+ * request->model's encoder takes (NULL: counted by the language model's tokenizer). False, with
+ * *error set: *out has nothing to free. request->text is not called. */
 static bool make_result_text(answer_reader *l, const zi_lm_result *result, char **out,
                              zi_error *error)
 {
@@ -319,9 +332,9 @@ static bool make_result_text(answer_reader *l, const zi_lm_result *result, char 
     return ok;
 }
 
-/* Copies the request to *r with defaults for max_tokens, top_p and penalty, and checks the texts
- * and max_tokens. *r may be set after false, too. Other sampling parameters are not checked here.
- */
+/* Copies the request to *r, where 0 in max_tokens, top_p and penalty becomes the default, and
+ * checks the texts, which stay borrowed, and max_tokens. False, with *error set: *r may be set,
+ * too. Other sampling parameters are not checked here. */
 static bool resolve_request(const zi_enhance_request *request, zi_enhance_request *r,
                             zi_error *error)
 {

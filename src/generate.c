@@ -21,8 +21,9 @@ zi_request zi_request_default(void)
 
 /* ---- checking a request ---- */
 
-/* Checks an image side in pixels against the range of its parameter, `name`, and against the
- * model's rope positions along it. */
+/* Checks an image side in pixels against the range and multiple of its parameter, `name`, and
+ * against the model's rope positions along it, one for each 16 pixels. False:
+ * ZI_ERROR_INVALID_ARGUMENT with the subject `name`. */
 static bool check_side(const char *name, int side, int positions, zi_error *error)
 {
     const zi_parameter *p = zi_parameter_find(name);
@@ -81,8 +82,8 @@ typedef struct {
     double pass_count, passes_done; /* network calls of this stage: total and finished */
 } generation_job;
 
-/* Takes the embeddings and the sequence's tables of a tokenized prompt from the arena and stores
- * them in *c. */
+/* Takes the embeddings and the sequence's tables of a tokenized prompt (c->count tokens) from the
+ * arena, which may be measuring, and stores them in *c. */
 static void plan_conditioning(generation_job *j, conditioning *c, zi_arena *arena)
 {
     const zi_model *m = j->model;
@@ -130,7 +131,7 @@ static bool allocate_memory(generation_job *j, zi_error *error)
 }
 
 /* Closes the session and frees the host memory and the token ids; members that are not set yet are
- * allowed. */
+ * allowed. To be called once. */
 static void free_memory(generation_job *j)
 {
     zi_session_close(&j->session);
@@ -144,8 +145,8 @@ static void free_memory(generation_job *j)
 
 /* ---- stages ---- */
 
-/* zi_run.layer_done: reports progress within one network call as progress of the whole stage.
- * False: the caller's callback cancels. */
+/* zi_run.layer_done; user: the job. Reports progress within one network call as progress of the
+ * whole stage to the caller's callback. False: it cancels. True if there is none. */
 static bool layer_done(void *user, double fraction)
 {
     generation_job *j = user;
@@ -154,8 +155,8 @@ static bool layer_done(void *user, double fraction)
     return j->request.progress(j->request.user, &j->progress);
 }
 
-/* Sets the stage, the number of network calls in it, and zero finished ones. Reports nothing
- * itself. */
+/* Sets the stage, the number of network calls in it, a whole number, and zero finished ones.
+ * Reports nothing itself. */
 static void begin_stage(generation_job *j, zi_stage stage, double pass_count)
 {
     j->progress.stage = stage;
@@ -163,8 +164,9 @@ static void begin_stage(generation_job *j, zi_stage stage, double pass_count)
     j->passes_done = 0;
 }
 
-/* Sets c->ids and count to the tokens of a prompt in the chat format, at most TOKENS. `field`
- * becomes the subject of errors. The ids are freed with the job. */
+/* Sets c->ids and count to the tokens of a prompt in the chat format, truncated to TOKENS. The ids
+ * are freed with the job. False: *c is unchanged, and *error is set, with `field` as the subject if
+ * the text is what is wrong. */
 static bool tokenize_field(const generation_job *j, const char *field, const char *text,
                            conditioning *c, zi_error *error)
 {
@@ -177,7 +179,8 @@ static bool tokenize_field(const generation_job *j, const char *field, const cha
     return false;
 }
 
-/* Tokenizes the prompt, and the negative prompt if there is guidance, into the job. */
+/* Tokenizes the prompt, and the negative prompt (not NULL) if guidance is not 0, into the job.
+ * False: *error is set; what was tokenized is freed with the job. */
 static bool tokenize_prompts(generation_job *j, zi_error *error)
 {
     const zi_request *r = &j->request;
@@ -185,8 +188,9 @@ static bool tokenize_prompts(generation_job *j, zi_error *error)
            (r->guidance == 0 || tokenize_field(j, "negative", r->negative, &j->negative, error));
 }
 
-/* Sets c->embeds to the text encoder's output, from the embedding cache if possible, else computes
- * it and adds it to the cache; then progress.cached becomes false. */
+/* Sets c->embeds to the text encoder's output: from the embedding cache, or else computed, with
+ * progress.cached set to false, and added to the cache. False, with *error set: cancelled, out of
+ * memory, or values that are not finite; nothing is cached then. */
 static bool embed_prompt(generation_job *j, conditioning *c, zi_error *error)
 {
     zi_exec *exec = j->session.exec;
@@ -208,7 +212,8 @@ static bool embed_prompt(generation_job *j, conditioning *c, zi_error *error)
 }
 
 /* Sets c->embeds by the text encoder or the cache, and the sequence of c by the context refiner.
- * Counts two network calls as done. */
+ * Counts two network calls as done, also if the cache spared one. False, with *error set: cancelled
+ * or failed. */
 static bool encode_prompt(generation_job *j, conditioning *c, zi_error *error)
 {
     if (!embed_prompt(j, c, error)) return false;
@@ -219,8 +224,9 @@ static bool encode_prompt(generation_job *j, conditioning *c, zi_error *error)
     return ok;
 }
 
-/* Sets j->velocity to the transformer's velocity at the latents, with classifier-free guidance if
- * requested. sigma: noise level, 1 to 0. Counts one network call, or two, as done. */
+/* Sets j->velocity to the transformer's velocity, towards the image, at the latents, with guidance
+ * if requested; does not wait for it. sigma: noise level, 1 to 0. Counts one network call, or two,
+ * as done. False, with *error set: cancelled or failed. */
 static bool predict_velocity(generation_job *j, float sigma, zi_error *error)
 {
     const zi_transformer *t = &j->model->transformer;
@@ -245,8 +251,10 @@ static bool record_latents(generation_job *j, size_t step, zi_error *error)
     return !j->history || zi_read(j->session.exec, j->latents, j->history + step * j->size, error);
 }
 
-/* Calls the preview callback, if there is one, with an image of what the latents, now at sigma, are
- * heading for by the latest velocity. Overwrites denoised, values and preview_rgb. */
+/* Calls the preview callback, if there is one, with an image of what the latents, now at sigma
+ * after `step` (from 1) steps, are heading for by the latest velocity. The map must be fitted.
+ * Overwrites denoised, values and preview_rgb. False, with *error set: an operation failed; the
+ * callback cannot cancel. */
 static bool report_preview(generation_job *j, int step, float sigma, zi_error *error)
 {
     zi_exec *exec = j->session.exec;
@@ -264,7 +272,8 @@ static bool report_preview(generation_job *j, int step, float sigma, zi_error *e
 }
 
 /* Sets the latents to noise from the seed and denoises them in request.steps Euler steps, with
- * progress, history and previews. Overwrites sigmas and values. */
+ * progress, history and previews. Overwrites sigmas and values. False, with *error set: cancelled
+ * (ZI_ERROR_CANCELLED) or failed. */
 static bool run_sampling(generation_job *j, zi_error *error)
 {
     zi_random random;
@@ -289,7 +298,8 @@ static bool run_sampling(generation_job *j, zi_error *error)
 /* ---- the result ---- */
 
 /* Converts values [3, H, W] in -1..1 (clipped) to a new 8-bit image, rounded half to even as in
- * diffusers. The caller frees *out. */
+ * diffusers. The caller calls zi_image_free. False, with *error set: out of memory; *out is
+ * unchanged. */
 static bool quantize_pixels(const generation_job *j, const float *values, zi_image **out,
                             zi_error *error)
 {
@@ -312,7 +322,7 @@ static bool quantize_pixels(const generation_job *j, const float *values, zi_ima
 }
 
 /* Writes the trace file, if request.trace_path is set; else it does nothing and returns true. image
- * [3, H, W] is the decoder's output. */
+ * [3, H, W] is the decoder's output, not clipped; all else is the job's. False: *error is set. */
 static bool write_trace(const generation_job *j, const float *image, zi_error *error)
 {
     zi_fetched_values embeds;
@@ -334,8 +344,9 @@ static bool write_trace(const generation_job *j, const float *image, zi_error *e
     return ok;
 }
 
-/* Refines the model's preview map with the final latents and the decoded image [3, H, W], if
- * previews are on. Overwrites j->values; locks the model's mutex. */
+/* Refines the model's preview map, which is fitted then, with the final latents and the decoded
+ * image [3, H, W], if previews are on. Overwrites j->values; locks the model's mutex. False, with
+ * *error set: an earlier operation failed. */
 static bool update_preview(generation_job *j, const float *image, zi_error *error)
 {
     zi_model *m = j->model;
@@ -348,7 +359,7 @@ static bool update_preview(generation_job *j, const float *image, zi_error *erro
 }
 
 /* Reads the decoded image, refines the preview map, writes the trace, and sets *out to a new 8-bit
- * image. */
+ * image, which the caller frees. False, with *error set and *out unchanged: one of these failed. */
 static bool read_result(generation_job *j, zi_image **out, zi_error *error)
 {
     zi_fetched_values image;
@@ -361,8 +372,8 @@ static bool read_result(generation_job *j, zi_image **out, zi_error *error)
 
 /* ---- the whole request ---- */
 
-/* Fails, with `field` as the subject, if the model has too few rope positions for all of the
- * caption's tokens, padded, and the image. */
+/* Fails with ZI_ERROR_INVALID_ARGUMENT, with `field` as the subject, if the model has too few rope
+ * positions for all of the caption's tokens, padded to a multiple of 32, and the image. */
 static bool check_caption(const generation_job *j, const char *field, const conditioning *c,
                           zi_error *error)
 {
@@ -374,7 +385,7 @@ static bool check_caption(const generation_job *j, const char *field, const cond
                         c->count);
 }
 
-/* Whether the model's preview map is fitted; locks the model's mutex. */
+/* Whether the model's preview map is fitted; locks the model's mutex meanwhile. */
 static bool has_preview(zi_model *m)
 {
     pthread_mutex_lock(&m->mutex);
@@ -384,7 +395,8 @@ static bool has_preview(zi_model *m)
 }
 
 /* Fits the model's preview map, in a session of its own. When several threads do so at once, the
- * first result is kept; they do not wait for each other, since callers' callbacks run meanwhile. */
+ * first result is kept, and all return true; they do not wait for each other, since callers'
+ * callbacks run meanwhile. False, with *error set: cancelled or failed. */
 static bool fit_preview(generation_job *j, zi_error *error)
 {
     zi_model *m = j->model;
@@ -402,8 +414,9 @@ static bool fit_preview(generation_job *j, zi_error *error)
     return true;
 }
 
-/* Runs a checked request from the prompts' tokens to the image *out, which the caller frees. Checks
- * first that the trace file can be written. The caller calls free_memory, after a failure, too. */
+/* Runs a checked request, from tokenizing the prompts to the image *out, which the caller frees.
+ * Checks first that the trace file can be written, without touching it. False, with *error set:
+ * *out is unchanged. The caller calls free_memory in either case. */
 static bool run_generation(generation_job *j, zi_image **out, zi_error *error)
 {
     bool guided = j->request.guidance > 0;

@@ -25,12 +25,13 @@ struct zi_model {
     bool digested;
 };
 
-/* Returns the largest head width and product depth among all operations of a model with this
- * config, for zi_session_open. */
+/* Returns the largest head width and product depth among all operations of a model with this config
+ * (text encoder, transformer and VAE decoder), for zi_session_open. */
 zi_exec_limits zi_model_limits(const zi_config *config);
 
-/* Computes the embedding cache's key of the token ids [count] in this model: 32 hexadecimal digits.
- * fast: as in zi_session_open. Locks the model's mutex and hashes its text encoder on first use. */
+/* Computes the embedding cache's key of the token ids [count] in this model: 32 hexadecimal digits
+ * in lower case and a NUL. fast: as in zi_session_open. Locks the model's mutex and hashes its text
+ * encoder on first use. */
 void zi_embedding_key(zi_model *model, bool fast, const int32_t *ids, size_t count,
                       char key[ZI_EMBEDDING_KEY]);
 
@@ -51,7 +52,8 @@ typedef struct {
 double zi_median(double *values, size_t n);
 
 /* Writes a trace as a safetensors file with the tensors described in docs/trace.md. An existing
- * file is replaced, atomically. */
+ * file is replaced, atomically. False, with *error set (out of memory, or writing failed): it
+ * stays. */
 bool zi_trace_write(const char *path, const zi_trace *trace, zi_error *error) ZI_CHECKED;
 
 #endif

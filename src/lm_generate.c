@@ -17,9 +17,9 @@ typedef struct {
     bool ended;
 } generation;
 
-/* Takes the logits and the key/value cache from the arena and stores them in the generation `user`;
- * called twice, first with a measuring arena. The cache needs no room for the last token, which is
- * never fed back. */
+/* Takes the logits and the key/value cache from the arena, stores them in the generation `user`,
+ * and reserves the network's temporary memory; called twice, first with a measuring arena. The
+ * cache needs no room for the last token, which is never fed back. */
 static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
 {
     generation *w = user;
@@ -46,7 +46,8 @@ static bool allocate_memory(generation *w, zi_engine *engine, zi_error *error)
     return zi_session_open(engine, false, limits, plan_memory, w, &w->session, error);
 }
 
-/* Closes the session and frees the host memory; members that are not set yet are allowed. */
+/* Closes the session and frees the host memory; members that are not set yet are allowed. To be
+ * called once. */
 static void free_memory(generation *w)
 {
     zi_session_close(&w->session);
@@ -63,8 +64,9 @@ static bool is_stop_token(const zi_lm *lm, int32_t id)
     return false;
 }
 
-/* Feeds n tokens to the model, behind those in the cache, and sets w->logits to those of the next
- * one. */
+/* Feeds n tokens to the model, behind those in the cache, and sets w->logits, in host memory, to
+ * those of the next one. False, with *error set (cancelled or failed): cache and logits are
+ * undefined. */
 static bool read_tokens(generation *w, const int32_t *ids, size_t n, zi_error *error)
 {
     return zi_qwen_forward(&w->session.run, &w->lm->qwen, &w->cache, ids, n, w->logits_view,
@@ -72,8 +74,9 @@ static bool read_tokens(generation *w, const int32_t *ids, size_t n, zi_error *e
            zi_read(w->session.exec, w->logits_view, w->logits, error);
 }
 
-/* Samples tokens into w->ids, from w->logits on, until a stop token (then `ended` is true; it is
- * not stored) or max_tokens. False, with an error: cancelled by the caller, or a failure. */
+/* Samples tokens from w->logits on and appends them to w->ids, behind the prompt, until a stop
+ * token (then `ended` is true; it is not stored) or max_tokens. False, with *error set: a callback
+ * cancelled (ZI_ERROR_CANCELLED), or a failure; w->ids has the tokens so far. */
 static bool generate_tokens(generation *w, zi_error *error)
 {
     const zi_lm_request *r = w->request;
@@ -93,8 +96,9 @@ static bool generate_tokens(generation *w, zi_error *error)
     return true;
 }
 
-/* Fails if a sampling parameter is out of range, the prompt has no tokens, or prompt and max_tokens
- * exceed the model's context (if that is known). */
+/* Fails with ZI_ERROR_INVALID_ARGUMENT if a sampling parameter is out of range or, with the subject
+ * "prompt", if the prompt has no tokens, or prompt and max_tokens (which may be 0) exceed the
+ * model's context (if that is known). */
 static bool check_request(const zi_lm *lm, const zi_lm_request *r, zi_error *error)
 {
     size_t context = (size_t)lm->qwen.config.context; /* 0: unknown */
@@ -109,8 +113,8 @@ static bool check_request(const zi_lm *lm, const zi_lm_request *r, zi_error *err
                         r->count, r->max_tokens, context);
 }
 
-/* Reads the prompt, generates, and sets *out, with ids in new memory, on success only. The caller
- * calls free_memory in any case. */
+/* Reads the prompt, generates, and sets *out, whose ids are for free(). False, with *error set:
+ * *out is unchanged. The caller calls free_memory in any case. */
 static bool run_generation(generation *w, zi_lm_result *out, zi_error *error)
 {
     const zi_lm_request *r = w->request;

@@ -24,9 +24,10 @@ typedef struct {
     double read_seconds, write_seconds; /* prompt processing and token generation */
 } zi_lm_result;
 
-/* Generates up to max_tokens tokens, in a session of its own with exact (f32) arithmetic. Fails
- * when a sampling parameter is out of range, the prompt is empty, prompt and max_tokens exceed the
- * model's context, or a callback cancels. *out is set on success only. */
+/* Generates up to max_tokens tokens, in a session of its own with exact (f32) arithmetic. False,
+ * with *error set and *out unchanged: a sampling parameter is out of range, the prompt is empty,
+ * prompt and max_tokens exceed the model's context, a callback returned false (ZI_ERROR_CANCELLED),
+ * or a failure. The caller frees out->ids with free(). */
 bool zi_lm_generate(zi_engine *engine, const zi_lm *lm, const zi_lm_request *request,
                     zi_lm_result *out, zi_error *error) ZI_CHECKED;
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sets *max to value if that is larger. */
+/* Sets *max to value, 0 or more, if that is larger. */
 static void raise_to(size_t *max, int value)
 {
     if ((size_t)value > *max) *max = (size_t)value;
@@ -31,8 +31,8 @@ zi_exec_limits zi_model_limits(const zi_config *config)
     return limits;
 }
 
-/* Sets model->warning, in new memory, if pad tokens were missing and replaced by zeros; else leaves
- * it NULL. False: out of memory. */
+/* Sets model->warning, in new memory, if pad tokens were missing and replaced by zeros; it names
+ * options->path. Else it stays NULL. False, with *error set: out of memory. */
 static bool set_warning(const zi_model_options *options, zi_model *model, zi_error *error)
 {
     if (!model->transformer.weights.zeros) return true;
@@ -47,7 +47,8 @@ static bool set_warning(const zi_model_options *options, zi_model *model, zi_err
 }
 
 /* Opens and binds text encoder, transformer and VAE, sets model->config with the scheduler's, and
- * checks that the components fit together. The model owns what was bound, after a failure, too. */
+ * checks that the components fit together. False: *error is set. The model owns what was bound,
+ * also then; the assembly is not needed afterwards. */
 static bool load_components(const zi_assembly *assembly, zi_model *model, zi_error *error)
 {
     zi_config *config = &model->config;
@@ -64,8 +65,9 @@ static bool load_components(const zi_assembly *assembly, zi_model *model, zi_err
            zi_config_check_components(assembly->paths[ZI_ASSEMBLY_MODEL], config, error);
 }
 
-/* Returns the model's name, in new memory: the last component of the path, or NAME of a snapshot in
- * the Hugging Face cache, models--OWNER--NAME/snapshots/COMMIT. NULL: out of memory. */
+/* Returns the model's name, in new memory: the last component of the path, with its extension, or
+ * NAME of a snapshot in the Hugging Face cache, models--OWNER--NAME/snapshots/COMMIT. Slashes at
+ * the end are ignored. NULL: out of memory. */
 static char *model_name_of_path(const char *path)
 {
     char *folder = zi_path_dirname(path), *above = zi_path_dirname(folder ? folder : path);

@@ -40,23 +40,24 @@ double zi_parameter_max(const zi_parameter *parameter, bool server)
     return server && parameter->server_max ? parameter->server_max : parameter->max;
 }
 
-void zi_parameter_print_default(const zi_parameter *p, char buffer[64])
+void zi_parameter_print_default(const zi_parameter *parameter, char buffer[64])
 {
     buffer[0] = 0;
-    if (p->default_text)
-        snprintf(buffer, 64, "%s", p->default_text);
-    else if (p->zero_off)
+    if (parameter->default_text)
+        snprintf(buffer, 64, "%s", parameter->default_text);
+    else if (parameter->zero_off)
         snprintf(buffer, 64, "0, off");
-    else if (p->choices)
-        snprintf(buffer, 64, "%s", p->choices[0]);
-    else if (p->default_value)
-        snprintf(buffer, 64, "%.16g", p->default_value);
+    else if (parameter->choices)
+        snprintf(buffer, 64, "%s", parameter->choices[0]);
+    else if (parameter->default_value)
+        snprintf(buffer, 64, "%.16g", parameter->default_value);
 }
 
 /* ---- checking a value ---- */
 
-/* Sets the error, with the nearest multiples that fit as a proposal, and returns false. max: the
- * largest value allowed. */
+/* Sets the error for a value that is no multiple, with the nearest multiples that fit as a
+ * proposal, and returns false. max: the largest value allowed. value must be in [p->min, max], and
+ * p->min a multiple. */
 static bool fail_multiple(const zi_parameter *p, double value, double max, zi_error *error)
 {
     double below = floor(value / p->multiple) * p->multiple, above = below + p->multiple;
@@ -66,51 +67,56 @@ static bool fail_multiple(const zi_parameter *p, double value, double max, zi_er
                         value, p->multiple, below, above);
 }
 
-bool zi_parameter_check(const zi_parameter *p, double value, double max, zi_error *error)
+bool zi_parameter_check(const zi_parameter *parameter, double value, double max, zi_error *error)
 {
-    const char *off = p->zero_off ? " (off)" : "";
-    if (p->type == ZI_PARAMETER_INT && value != floor(value))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+    const char *off = parameter->zero_off ? " (off)" : "";
+    if (parameter->type == ZI_PARAMETER_INT && value != floor(value))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, parameter->name,
                             "%.16g is not a whole number; it goes from %.16g%s to %.16g", value,
-                            p->min, off, max);
-    if (!(value >= p->min && value <= max))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
-                            "%.16g is out of range; it goes from %.16g%s to %.16g", value, p->min,
-                            off, max);
-    if (p->multiple && fmod(value, p->multiple) != 0) return fail_multiple(p, value, max, error);
+                            parameter->min, off, max);
+    if (!(value >= parameter->min && value <= max))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, parameter->name,
+                            "%.16g is out of range; it goes from %.16g%s to %.16g", value,
+                            parameter->min, off, max);
+    if (parameter->multiple && fmod(value, parameter->multiple) != 0)
+        return fail_multiple(parameter, value, max, error);
     return true;
 }
 
-bool zi_parameter_check_text(const zi_parameter *p, const char *text, double max, zi_error *error)
+bool zi_parameter_check_text(const zi_parameter *parameter, const char *text, double max,
+                             zi_error *error)
 {
     size_t size = strlen(text);
-    if ((double)size < p->min)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "is empty; give a text");
+    if ((double)size < parameter->min)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, parameter->name,
+                            "is empty; give a text");
     if (max && (double)size > max)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, parameter->name,
                             "has %zu bytes; %.16g are the most", size, max);
-    return zi_utf8_valid(text, size) ||
-           zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "is not valid UTF-8 text");
+    return zi_utf8_valid(text, size) || zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT,
+                                                     parameter->name, "is not valid UTF-8 text");
 }
 
-bool zi_parameter_choose(const zi_parameter *p, const char *choice, int *index, zi_error *error)
+bool zi_parameter_choose(const zi_parameter *parameter, const char *choice, int *index,
+                         zi_error *error)
 {
     char all[200] = "";
-    for (int i = 0; p->choices[i]; i++) {
-        if (!strcmp(p->choices[i], choice)) {
+    for (int i = 0; parameter->choices[i]; i++) {
+        if (!strcmp(parameter->choices[i], choice)) {
             *index = i;
             return true;
         }
         size_t length = strlen(all);
-        snprintf(all + length, sizeof all - length, "%s%s", i ? ", " : "", p->choices[i]);
+        snprintf(all + length, sizeof all - length, "%s%s", i ? ", " : "", parameter->choices[i]);
     }
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "'%s' is none of %s", choice,
-                        all);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, parameter->name, "'%s' is none of %s",
+                        choice, all);
 }
 
 /* ---- all parameters of a generation ---- */
 
-/* Fails unless index is that of a choice, from 0 on. */
+/* Fails unless index is that of a choice, from 0 on: ZI_ERROR_INVALID_ARGUMENT with the parameter's
+ * name as the subject. */
 static bool check_choice(const zi_parameter *p, int index, zi_error *error)
 {
     int count = 0;
@@ -126,14 +132,16 @@ static bool is_number(const zi_parameter *p)
     return p->type == ZI_PARAMETER_INT || p->type == ZI_PARAMETER_REAL;
 }
 
-/* The number at the address `at`: an int or, for other types than ZI_PARAMETER_INT, a double. */
+/* The number at the address `at`: an int for ZI_PARAMETER_INT, else, for ZI_PARAMETER_REAL, a
+ * double. */
 static double number_at(const zi_parameter *p, const void *at)
 {
     return p->type == ZI_PARAMETER_INT ? *(const int *)at : *(const double *)at;
 }
 
-/* Checks the parameter's value at the address `at`. Passes texts that are NULL, numbers that are 0,
- * and all bools and seeds. max: from zi_parameter_max. */
+/* Checks the parameter's value at the address `at` (for a choice its index as int). Passes texts
+ * that are NULL, numbers that are 0, and all bools and seeds. max: from zi_parameter_max. False:
+ * ZI_ERROR_INVALID_ARGUMENT with the parameter's name as the subject. */
 static bool check_value(const zi_parameter *p, const void *at, double max, zi_error *error)
 {
     if (p->type == ZI_PARAMETER_TEXT) {

@@ -34,8 +34,8 @@ void zi_preview_free(zi_preview *preview)
     *preview = (zi_preview){0};
 }
 
-/* Sets rgb to the mean colour, each value clipped to -1..1, of the 8 x 8 pixels of the latent pixel
- * (y, x). image [3, 8 height, 8 width]; height, width: of the latents. */
+/* Sets rgb to the mean colour of the 8 x 8 pixels of the latent pixel (y, x), whose values are
+ * clipped to -1..1 before. image [3, 8 height, 8 width]; height, width: of the latents. */
 static void mean_colour(const float *image, size_t height, size_t width, size_t y, size_t x,
                         double rgb[3])
 {
@@ -52,7 +52,7 @@ static void mean_colour(const float *image, size_t height, size_t width, size_t 
 }
 
 /* Adds one sample to the normal equations: latent x [channels + 1], the last element 1, and its
- * colour. The map is not updated. */
+ * colour, -1..1. The map is not updated. */
 static void add_sample(zi_preview *p, const double *x, const double rgb[3])
 {
     size_t n = p->channels + 1;
@@ -62,8 +62,9 @@ static void add_sample(zi_preview *p, const double *x, const double rgb[3])
     }
 }
 
-/* Sets p->map to the solution of squares * map = products, by Cholesky decomposition, with ridge
- * regularization so that few samples suffice. */
+/* Sets p->map to the solution of squares * map = products, which stay unchanged, by Cholesky
+ * decomposition. A thousandth of the number of samples (1 or more) is added to the diagonal: this
+ * ridge regularization makes few samples suffice and the matrix positive definite. */
 static void solve_least_squares(zi_preview *p)
 {
     size_t n = p->channels + 1;
@@ -92,8 +93,8 @@ static void solve_least_squares(zi_preview *p)
     }
 }
 
-/* Adds the latent pixel (y, x) and the mean colour of its 8 x 8 image pixels to the normal
- * equations. The map is not updated. */
+/* Adds the latent pixel (y, x) and the mean colour, clipped, of its 8 x 8 image pixels to the
+ * normal equations. The map is not updated. height, width: of the latents. */
 static void add_latent_sample(zi_preview *p, const float *latents, const float *image,
                               size_t height, size_t width, size_t y, size_t x)
 {
@@ -114,7 +115,7 @@ void zi_preview_learn(zi_preview *preview, const float *latents, const float *im
 }
 
 /* Fills latents [channels, SIDE, SIDE] with patches of PATCH x PATCH equal values, each a normal
- * random number; always the same ones. */
+ * random number, independent in each channel; always the same ones. */
 static void make_test_latents(float *latents, size_t channels)
 {
     zi_random random;

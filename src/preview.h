@@ -17,22 +17,25 @@ typedef struct {
     float *map;       /* [channels + 1, 3] */
 } zi_preview;
 
-/* Fits an initial map to random latents, which are decoded in a session of their own. watch: its
- * layer_done receives progress and may cancel; its exec says whether arithmetic is fast. On success
- * the caller calls zi_preview_free; after a failure *out is zero. */
+/* Fits an initial map to random latents, which are decoded in a session of their own. watch (not
+ * NULL): its layer_done receives progress and may cancel; of its exec only `fast` is used. The
+ * caller calls zi_preview_free. False, with *error set and *out zero: cancelled
+ * (ZI_ERROR_CANCELLED), too many latent channels (ZI_ERROR_UNSUPPORTED), or a failure. */
 bool zi_preview_fit(zi_engine *engine, const zi_vae *vae, zi_exec_limits limits,
                     const zi_run *watch, zi_preview *out, zi_error *error) ZI_CHECKED;
 
 /* Adds all pixels of a decoded image to the samples so far and computes the map anew. The preview
- * must be fitted. latents [channels, height, width], image [3, 8 height, 8 width] in -1..1,
- * clipped. */
+ * must be fitted and must not be used by other threads meanwhile. latents [channels, height,
+ * width], image [3, 8 height, 8 width], whose values are clipped here to -1..1. */
 void zi_preview_learn(zi_preview *preview, const float *latents, const float *image, size_t height,
                       size_t width);
 
-/* Maps latents [channels, n] to 8-bit rgb [n, 3]. The preview must be fitted. */
+/* Maps latents [channels, n] to 8-bit rgb [n, 3], rounded and clipped. The preview must be fitted
+ * and must not change meanwhile. */
 void zi_preview_render(const zi_preview *preview, const float *latents, size_t n, uint8_t *rgb);
 
-/* Frees what *preview has, not the struct, which becomes zero: not fitted. */
+/* Frees what *preview has, not the struct, which becomes zero: not fitted. A zeroed struct is
+ * allowed. */
 void zi_preview_free(zi_preview *preview);
 
 #endif

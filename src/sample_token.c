@@ -3,23 +3,23 @@
 #include <math.h>
 #include <stdlib.h>
 
-bool zi_sampling_check(const zi_sampling *s, zi_error *error)
+bool zi_sampling_check(const zi_sampling *sampling, zi_error *error)
 {
-    if (!(s->temperature >= 0 && s->temperature <= 100))
+    if (!(sampling->temperature >= 0 && sampling->temperature <= 100))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "temperature",
-                            "%g is out of range; 0 to 100 is possible", s->temperature);
-    if (s->top_k < 0)
+                            "%g is out of range; 0 to 100 is possible", sampling->temperature);
+    if (sampling->top_k < 0)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "top_k",
-                            "%d is out of range; 0 (all) and up are possible", s->top_k);
-    if (!(s->top_p > 0 && s->top_p <= 1))
+                            "%d is out of range; 0 (all) and up are possible", sampling->top_k);
+    if (!(sampling->top_p > 0 && sampling->top_p <= 1))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "top_p",
-                            "%g is out of range; above 0 up to 1 is possible", s->top_p);
-    if (!(s->min_p >= 0 && s->min_p <= 1))
+                            "%g is out of range; above 0 up to 1 is possible", sampling->top_p);
+    if (!(sampling->min_p >= 0 && sampling->min_p <= 1))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "min_p",
-                            "%g is out of range; 0 to 1 is possible", s->min_p);
-    if (!(s->penalty > 0 && s->penalty <= 10))
+                            "%g is out of range; 0 to 1 is possible", sampling->min_p);
+    if (!(sampling->penalty > 0 && sampling->penalty <= 10))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "penalty",
-                            "%g is out of range; above 0 up to 10 is possible", s->penalty);
+                            "%g is out of range; above 0 up to 10 is possible", sampling->penalty);
     return true;
 }
 
@@ -37,7 +37,7 @@ static void apply_repetition_penalty(float *logits, size_t vocab, const int32_t 
     }
 }
 
-/* Returns the id of the largest logit, the smallest such id. */
+/* Returns the id of the largest logit, the smallest such id. vocab: 1 or more. */
 static int32_t argmax(const float *logits, size_t vocab)
 {
     size_t best = 0;
@@ -54,8 +54,8 @@ static int by_logit(const void *a, const void *b)
     return x->id < y->id ? -1 : 1;
 }
 
-/* Writes the `max` largest logits (0 or more than vocab: all) with their ids to out, largest first,
- * and returns their number. */
+/* Writes the `max` largest logits (0 or more than vocab: all) with their ids to out, largest first
+ * and equal ones by id, and returns their number, for which out must have room. */
 static size_t sort_candidates(const float *logits, size_t vocab, size_t max,
                               zi_token_candidate *out)
 {
@@ -89,7 +89,8 @@ static double softmax_unnormalized(zi_token_candidate *list, size_t count, doubl
 }
 
 /* Returns how many candidates, from the first (likeliest) on, top_p and min_p keep: at least one.
- * *total, the sum of all values, becomes the sum of those kept. */
+ * The values are probabilities times a factor that makes the first one 1. The candidate that
+ * reaches top_p is kept. *total, the sum of all values, becomes the sum of those kept. */
 static size_t count_kept(const zi_token_candidate *list, size_t count, double top_p, double min_p,
                          double *total)
 {
@@ -101,14 +102,15 @@ static size_t count_kept(const zi_token_candidate *list, size_t count, double to
     return n;
 }
 
-int32_t zi_sample_token(const zi_sampling *s, zi_random *random, float *logits, size_t vocab,
+int32_t zi_sample_token(const zi_sampling *sampling, zi_random *random, float *logits, size_t vocab,
                         const int32_t *seen, size_t count, zi_token_candidate *candidates)
 {
-    if (s->penalty != 1) apply_repetition_penalty(logits, vocab, seen, count, (float)s->penalty);
-    if (s->temperature == 0) return argmax(logits, vocab);
-    size_t n = sort_candidates(logits, vocab, (size_t)s->top_k, candidates);
-    double total = softmax_unnormalized(candidates, n, s->temperature);
-    n = count_kept(candidates, n, s->top_p, s->min_p, &total);
+    if (sampling->penalty != 1)
+        apply_repetition_penalty(logits, vocab, seen, count, (float)sampling->penalty);
+    if (sampling->temperature == 0) return argmax(logits, vocab);
+    size_t n = sort_candidates(logits, vocab, (size_t)sampling->top_k, candidates);
+    double total = softmax_unnormalized(candidates, n, sampling->temperature);
+    n = count_kept(candidates, n, sampling->top_p, sampling->min_p, &total);
     float uniform;
     zi_random_uniform(random, &uniform, 1);
     double remaining = uniform * total;

@@ -16,8 +16,9 @@ typedef struct {
     uint64_t seed;
 } zi_sampling;
 
-/* Fails for the first parameter that is out of range, with its name as the subject. top_p and
- * penalty must not be 0. */
+/* Fails with ZI_ERROR_INVALID_ARGUMENT for the first parameter that is out of range (or NaN), with
+ * its name as the subject: temperature 0 to 100, top_k 0 and up, top_p above 0 to 1, min_p 0 to 1,
+ * penalty above 0 to 10. */
 bool zi_sampling_check(const zi_sampling *sampling, zi_error *error) ZI_CHECKED;
 
 typedef struct {
@@ -25,9 +26,10 @@ typedef struct {
     int32_t id;
 } zi_token_candidate;
 
-/* Returns a token id sampled from logits [vocab], which are overwritten; the likeliest one if the
- * temperature is 0 (then `random` is not used). seen [count]: all tokens so far, for the penalty.
- * candidates: scratch memory [vocab]. */
+/* Returns a token id sampled from logits [vocab] (1 or more), which the penalty changes in place;
+ * if the temperature is 0, the likeliest one after the penalty, without use of `random`. seen
+ * [count]: all tokens so far, for the penalty. candidates: scratch memory [vocab]. sampling must
+ * have passed zi_sampling_check. */
 int32_t zi_sample_token(const zi_sampling *sampling, zi_random *random, float *logits, size_t vocab,
                         const int32_t *seen, size_t count, zi_token_candidate *candidates);
 

@@ -2,8 +2,9 @@
 
 #include <stdlib.h>
 
-/* Allocates a buffer of the size that a measuring arena found. ZI_ERROR_NO_MEMORY: that size
- * overflowed, or there is too little memory. */
+/* Allocates a buffer of the size that a measuring arena found; *out is for zi_buffer_release.
+ * False, with *error set and *out unchanged: that size overflowed (ZI_ERROR_NO_MEMORY), or
+ * zi_buffer_alloc failed. */
 static bool allocate_memory(zi_backend *backend, const zi_arena *measured, zi_buffer **out,
                             zi_error *error)
 {

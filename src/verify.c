@@ -28,8 +28,8 @@ typedef struct {
 /* A check: sets result->text to what it found, or *result to the error and returns false. */
 typedef bool (*check_fn)(verifier *v, zi_error *result);
 
-/* Sets the text of a passed check and returns true. format may contain one floating-point
- * conversion, for the number. */
+/* Sets the text of a passed check and returns true; the code stays ZI_OK. format may contain one
+ * floating-point conversion, for the number. */
 static bool set_passed_text(zi_error *result, const char *format, double number)
 {
     snprintf(result->text, sizeof result->text, format, number);
@@ -38,15 +38,16 @@ static bool set_passed_text(zi_error *result, const char *format, double number)
 
 /* ---- weights ---- */
 
-/* Loads the model into v->model, which checks that every tensor is there and has the right shape.
- */
+/* A check_fn: loads the model into v->model, which checks that every tensor is there and has the
+ * right shape. After a failure v->model stays NULL. */
 static bool check_loads(verifier *v, zi_error *result)
 {
     return zi_model_load(v->engine, v->options, &v->model, result) &&
            set_passed_text(result, "every tensor is there, of the right shape", 0);
 }
 
-/* Reads all weights; fails for a value that is not finite, or a norm that is all zeros. */
+/* A check_fn: reads all weights; fails for a value that is not finite, or a norm that is all zeros.
+ * Does not call the progress callback. */
 static bool check_weights(verifier *v, zi_error *result)
 {
     const zi_source *sources[] = {&v->model->text.weights.source,
@@ -70,7 +71,7 @@ typedef struct {
 } stage_run;
 
 /* zi_run.layer_done; user: the verifier. Calls its progress callback, always with stage ENCODE and
- * fraction 0. False: the callback cancels. */
+ * fraction 0. False: the callback cancels. True if there is none. */
 static bool should_continue(void *user, double fraction)
 {
     (void)fraction;
@@ -95,8 +96,9 @@ static void plan_memory(void *user, const zi_exec *exec, zi_arena *arena)
     }
 }
 
-/* Opens a session, with fast arithmetic, that has the memory of this stage and calls the verifier's
- * progress callback. The caller closes it on success. */
+/* Opens a session, with fast arithmetic, that has the memory of the stage *s, whose model and
+ * tokens are set, and calls the verifier's progress callback after each layer. The caller closes it
+ * on success. False, with *error set: nothing is open. */
 static bool open_stage(verifier *v, stage_run *s, zi_session *session, zi_error *error)
 {
     if (!zi_session_open(v->engine, true, zi_model_limits(&v->model->config), plan_memory, s,
@@ -107,7 +109,7 @@ static bool open_stage(verifier *v, stage_run *s, zi_session *session, zi_error 
     return true;
 }
 
-/* Root mean square of x [n]; NaN or infinite when a value is not finite. */
+/* Root mean square of x [n], n not 0; NaN or infinite when a value is not finite. */
 static double rms(const float *x, size_t n)
 {
     double sum = 0;
@@ -115,8 +117,9 @@ static double rms(const float *x, size_t n)
     return sqrt(sum / (double)n);
 }
 
-/* Checks embeddings [count, hidden]: fails if their root mean square is zero or not finite, or if
- * the first two rows are the same. */
+/* Checks embeddings [count, hidden]: ZI_ERROR_BAD_FORMAT if their root mean square is zero or not
+ * finite, or if the first two rows (if there are two) are the same. Passed: sets result->text to
+ * the magnitude. */
 static bool check_embeddings(const float *values, size_t count, size_t hidden, zi_error *result)
 {
     double size = rms(values, count * hidden);
@@ -130,7 +133,8 @@ static bool check_embeddings(const float *values, size_t count, size_t hidden, z
     return set_passed_text(result, "magnitude %.3g", size);
 }
 
-/* Runs the text encoder on the test prompt and checks its embeddings. */
+/* A check_fn: runs the text encoder on the test prompt and checks its embeddings by
+ * check_embeddings. *result is also the error of a run that was cancelled or failed. */
 static bool check_prompt_embeddings(verifier *v, zi_error *result)
 {
     const zi_model *m = v->model;
@@ -153,7 +157,7 @@ static bool check_prompt_embeddings(verifier *v, zi_error *result)
 }
 
 /* The share of the variance that is a checkerboard of single pixels: a quarter in noise, almost
- * none in images. plane [SIDE, SIDE]. */
+ * none in images, 0 if all are the same. plane [SIDE, SIDE]. */
 static double checkerboard_share(const float *plane)
 {
     double mean = 0, all = 0, board = 0;
@@ -178,8 +182,9 @@ static void make_test_latents(float *latents, size_t channels)
     zi_random_normal(&random, latents, channels * LATENT * LATENT);
 }
 
-/* Checks a decoded test pattern, values [3, SIDE, SIDE]: fails if its root mean square is not above
- * 0 and below 10, or if more than 5 % of a channel's variance is a checkerboard. */
+/* Checks a decoded test pattern, values [3, SIDE, SIDE]: ZI_ERROR_BAD_FORMAT if its root mean
+ * square is not above 0 and below 10 (or NaN), or if more than 5 % of a channel's variance is a
+ * checkerboard. Passed: sets result->text to that share. */
 static bool check_decoded(const float *values, zi_error *result)
 {
     /* Images are about -1 to 1; good decoders are below 1 %, and noise is 25 %. */
@@ -198,7 +203,9 @@ static bool check_decoded(const float *values, zi_error *result)
                            100 * board);
 }
 
-/* Decodes random latents and checks magnitude and checkerboard pattern of the result. */
+/* A check_fn: decodes random latents; ZI_ERROR_BAD_FORMAT when the result has an implausible
+ * magnitude or a checkerboard pattern. Passed: result->text says what was measured. *result is also
+ * the error of a run that was cancelled or failed. */
 static bool check_vae(verifier *v, zi_error *result)
 {
     const zi_model *m = v->model;
@@ -225,7 +232,7 @@ static bool check_vae(verifier *v, zi_error *result)
 /* ---- images ---- */
 
 /* Returns a request for the test prompt in this size, with 2 steps, seed 1 and the verifier's
- * progress callback. */
+ * progress callback; all else is default. */
 static zi_request request_of(const verifier *v, int width, int height)
 {
     zi_request request = zi_request_default();
@@ -239,8 +246,8 @@ static zi_request request_of(const verifier *v, int width, int height)
     return request;
 }
 
-/* Generates v->image, SIDE x SIDE, which the verifier keeps. Fails if all its pixels are of one
- * colour. */
+/* A check_fn: generates v->image, SIDE x SIDE, which the verifier keeps. ZI_ERROR_BAD_FORMAT if all
+ * its pixels are of one colour; it is kept even then. */
 static bool check_generates(verifier *v, zi_error *result)
 {
     zi_request request = request_of(v, SIDE, SIDE);
@@ -251,8 +258,8 @@ static bool check_generates(verifier *v, zi_error *result)
                 : set_passed_text(result, "an image of %.0f pixels a side, in 2 steps", SIDE);
 }
 
-/* Generates the image again with a model; sets *same to false if it differs from v->image, else
- * leaves it. False: generating failed. */
+/* Generates the image again with a model; sets *same, which the caller begins with true, to false
+ * if a byte differs from v->image, else leaves it. False: generating failed; *result is set. */
 static bool compare_image(verifier *v, zi_model *model, bool *same, zi_error *result)
 {
     zi_request request = request_of(v, SIDE, SIDE);
@@ -263,8 +270,9 @@ static bool compare_image(verifier *v, zi_model *model, bool *same, zi_error *re
     return true;
 }
 
-/* Checks that v->image is the same when generated again, and with another number of threads, for
- * which the model is loaded again. Fails, too, if there is no v->image. */
+/* A check_fn: generates v->image again, and again by the model loaded for a second engine with
+ * another number of threads. ZI_ERROR_BAD_FORMAT if a byte differs, ZI_ERROR_NOT_FOUND if there is
+ * no v->image. v->model stays. */
 static bool check_reproducible(verifier *v, zi_error *result)
 {
     int threads = zi_pool_threads(v->engine->pool) > 1 ? 1 : 2;
@@ -287,8 +295,8 @@ static bool check_reproducible(verifier *v, zi_error *result)
                : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "one seed gives different images");
 }
 
-/* Generates an image in one step in each of three other sizes; only failing calls fail the check.
- */
+/* A check_fn: generates an image in one step in each of three other sizes; fails only if a call
+ * fails or is cancelled, with its error. The images are not looked at. */
 static bool check_other_sizes(verifier *v, zi_error *result)
 {
     static const int sizes[][2] = {{320, 192}, {192, 320}, {SIDE, 144}};
@@ -318,8 +326,10 @@ static double correlation(const zi_image *a, const zi_image *b)
     return (sab - sa * sb / n) / sqrt((saa - sa * sa / n) * (sbb - sb * sb / n));
 }
 
-/* Generates the image with the model at v->against, too. Fails unless its correlation with v->image
- * is above 0.99, or if there is no v->image. */
+/* A check_fn: generates the image with the model at v->against, too, loaded beside v->model.
+ * ZI_ERROR_BAD_FORMAT unless its correlation with v->image is above 0.99, or if there is no
+ * v->image; it also fails if loading or generating does. Passed: result->text has the correlation.
+ */
 static bool check_against_source(verifier *v, zi_error *result)
 {
     zi_model_options options = *v->options;
@@ -359,8 +369,9 @@ static const struct {
 
 enum { CHECKS = sizeof checks / sizeof *checks };
 
-/* Runs a check, appends its result to v->out->checks and clears out->passed if it failed. Sets
- * v->stopped to whether it was cancelled or memory is short. */
+/* Runs a check, appends its result to v->out->checks (name is borrowed; there is room) and clears
+ * out->passed if it failed or was cancelled. Sets v->stopped if it was cancelled or the text could
+ * not be copied; a check that itself lacks memory just fails. */
 static void run_check(verifier *v, const char *name, check_fn run)
 {
     zi_verification *out = v->out;
@@ -372,8 +383,9 @@ static void run_check(verifier *v, const char *name, check_fn run)
     v->stopped = result.code == ZI_ERROR_CANCELLED || !text;
 }
 
-/* Runs the checks until one stops: only the first if the model does not load, and the comparison
- * only with v->against. Frees the verifier's image and model. */
+/* Runs the checks in their order until v->stopped, after failed ones, too; but only the first if
+ * the model does not load, and the comparison only with v->against. The results are in v->out.
+ * Frees the verifier's image and model. */
 static void run_checks(verifier *v)
 {
     for (size_t i = 0; i < CHECKS && !v->stopped; i++) {

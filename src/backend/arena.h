@@ -20,16 +20,16 @@ struct zi_arena {
  * bytes that a real one needs. */
 zi_arena zi_arena_measure(void);
 
-/* An empty arena that hands out all of a buffer, which it borrows. */
+/* An empty arena that hands out all of a buffer (not NULL), which it borrows. */
 zi_arena zi_arena_in(zi_buffer *buffer);
 
-/* An empty arena within the memory of a view without gaps whose elements are bytes. The buffer is
- * borrowed. */
+/* An empty arena within the memory of a ZI_U8 view without gaps, whose buffer is borrowed. If the
+ * view has no buffer, those that the arena hands out have none either. */
 zi_arena zi_arena_within(zi_view bytes);
 
 /* A view [rows, columns] without gaps, which begins a multiple of 64 bytes behind the arena's
  * start; its memory is not cleared. When it does not fit, or its size overflows, arena->overflow is
- * set, nothing is taken, and the view has no buffer. type: not of blocks. */
+ * set, nothing is taken, peak stays, and the view has no buffer. type: not of blocks. */
 zi_view zi_arena_take(zi_arena *arena, zi_dtype type, size_t rows, size_t columns);
 
 /* zi_arena_take for f32: a view [rows, columns], not cleared; without a buffer when it does not

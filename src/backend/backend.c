@@ -17,9 +17,9 @@ void zi_buffer_release(zi_buffer *buffer)
     if (buffer) buffer->backend->ops->release(buffer);
 }
 
-bool zi_weight_quantized(const zi_weight *w)
+bool zi_weight_quantized(const zi_weight *weight)
 {
-    return w->bits || w->data.type == ZI_I8 || zi_block_group(w->data.type);
+    return weight->bits || weight->data.type == ZI_I8 || zi_block_group(weight->data.type);
 }
 
 void zi_copy_rows(zi_exec *exec, zi_view from, zi_view to)

@@ -79,8 +79,8 @@ static inline bool zi_view_contiguous(zi_view view)
     return view.stride == view.columns || view.rows == 1;
 }
 
-/* Host address of the first element. NULL: the view has no buffer, or its memory is not visible to
- * the host. */
+/* Host address of the first element, for use while no operation on it is pending. NULL: the view
+ * has no buffer, or its memory is not visible to the host. */
 static inline void *zi_view_host(zi_view view)
 {
     return view.buffer && view.buffer->host ? view.buffer->host + view.offset : NULL;
@@ -227,10 +227,11 @@ typedef struct zi_arena zi_arena; /* arena.h */
 struct zi_backend_ops {
     const char *name; /* "cpu" */
 
-    /* Memory of that size, not cleared. */
+    /* Memory of that size, not cleared. Sets the buffer only when it succeeds. */
     bool (*alloc)(zi_backend *, size_t size, zi_buffer **, zi_error *);
     /* Host memory, such as part of a mapped file, for weights: it stays there, unchanged and at any
-     * address, for as long as the buffer is there. A backend may copy it. */
+     * address, for as long as the buffer is there. A backend may copy it. Sets the buffer only when
+     * it succeeds. */
     bool (*import)(zi_backend *, const void *data, size_t size, zi_buffer **, zi_error *);
     void (*release)(zi_buffer *);
 
@@ -279,12 +280,14 @@ struct zi_backend {
 
 /* ---- memory ---- */
 
-/* Allocates size bytes of memory of the backend, not cleared. *out is for zi_buffer_release. False:
- * *error is set. */
+/* Allocates size bytes of memory of the backend, not cleared; *out is for zi_buffer_release. False,
+ * with *error set and *out unchanged: ZI_ERROR_NO_MEMORY, or the error of a scratch file that was
+ * to replace memory. */
 bool zi_buffer_alloc(zi_backend *backend, size_t size, zi_buffer **out, zi_error *error) ZI_CHECKED;
 
 /* Makes a buffer of host memory at any address, for weights. data must stay, unchanged, until
- * zi_buffer_release(*out), which does not free it; a backend may copy it. False: *error is set. */
+ * zi_buffer_release(*out), which does not free it; a backend may copy it. False, with *error set:
+ * out of memory; *out is unchanged. */
 bool zi_buffer_import(zi_backend *backend, const void *data, size_t size, zi_buffer **out,
                       zi_error *error) ZI_CHECKED;
 
@@ -294,16 +297,16 @@ void zi_buffer_release(zi_buffer *buffer);
 
 /* ---- operations ---- */
 
-/* y [T, N] = x [T, K] w^T + bias, with w [N, K] of any stored type and bias [N], which may be
- * NULL. */
+/* y [T, N] = x [T, K] w^T + bias, with x and y f32, w [N, K] of any stored type and bias [N], which
+ * may be NULL. If the session is fast and w is quantized, the products are integer ones. */
 static inline void zi_linear(zi_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias,
                              zi_view y)
 {
     exec->ops->linear(exec, x, w, bias, y);
 }
 
-/* y [n, columns] as f32 = the rows of w with the numbers rows [n], which are copied at once and
- * must be in range. */
+/* y [n, columns] as f32 = the rows of w, of any stored type, with the numbers rows [n], from 0,
+ * which are copied at once and must be in range: they are not checked. */
 static inline void zi_embed(zi_exec *exec, const zi_weight *w, const int32_t *rows, size_t n,
                             zi_view y)
 {
@@ -311,14 +314,15 @@ static inline void zi_embed(zi_exec *exec, const zi_weight *w, const int32_t *ro
 }
 
 /* args->out = softmax(q k^T / sqrt(dim)) v for each head, causal or not; several heads may share a
- * key/value head. k may be overwritten when args->fast. */
+ * key/value head, see zi_attention_args. out must not overlap the others; k may be overwritten when
+ * args->fast. */
 static inline void zi_attention(zi_exec *exec, const zi_attention_args *args)
 {
     exec->ops->attention(exec, args);
 }
 
-/* y = x / rms(x) * weight * (1 + scale) for each row, rms(x) = sqrt(mean(x^2) + eps). scale [1, D]
- * may be none (zeros); y may be x. */
+/* y = x / rms(x) * weight * (1 + scale) for each row, rms(x) = sqrt(mean(x^2) + eps). weight [D];
+ * scale [1, D] may be a view without buffer (zeros); y may be x. */
 static inline void zi_rms_norm(zi_exec *exec, zi_view x, const zi_weight *weight, float eps,
                                zi_view scale, zi_view y)
 {
@@ -326,97 +330,100 @@ static inline void zi_rms_norm(zi_exec *exec, zi_view x, const zi_weight *weight
 }
 
 /* y += gate * (x / rms(x) * weight) for each row, rms as in zi_rms_norm: the second norm of a
- * block, with gate [1, D] (none: ones) and residual. x is overwritten. */
+ * block, with gate [1, D] (a view without buffer: ones) and residual. x is overwritten. */
 static inline void zi_rms_norm_add(zi_exec *exec, zi_view x, const zi_weight *weight, float eps,
                                    zi_view gate, zi_view y)
 {
     exec->ops->norm(exec, &(zi_norm_args){ZI_ADD_RMS_NORM, x, y, weight, {0}, gate, eps});
 }
 
-/* y = (x - mean) / sqrt(variance + eps) * (1 + scale) for each row; scale [1, D] may be none
- * (zeros). */
+/* y = (x - mean) / sqrt(variance + eps) * (1 + scale) for each row; scale [1, D] may be a view
+ * without buffer (zeros). y must not overlap x. */
 static inline void zi_layer_norm(zi_exec *exec, zi_view x, float eps, zi_view scale, zi_view y)
 {
     exec->ops->norm(exec, &(zi_norm_args){ZI_LAYER_NORM, x, y, NULL, scale, {0}, eps});
 }
 
 /* Rotary position embedding: rotates pairs of elements of each head of args->x, in place, by the
- * angles of its row, given as cosines and sines. */
+ * angles of its row, given as cosines and sines. See zi_rope_args for shapes and pairs. */
 static inline void zi_rope(zi_exec *exec, const zi_rope_args *args)
 {
     exec->ops->rope(exec, args);
 }
 
-/* x += y, of equal shape. */
+/* x += y; f32, of equal shape, without overlap. */
 static inline void zi_add(zi_exec *exec, zi_view x, zi_view y)
 {
     exec->ops->elementwise(exec, ZI_ADD, x, y, 0, 0);
 }
 
-/* x += a y, of equal shape. */
+/* x += a y; f32, of equal shape, without overlap. */
 static inline void zi_add_scaled(zi_exec *exec, zi_view x, float a, zi_view y)
 {
     exec->ops->elementwise(exec, ZI_ADD_SCALED, x, y, a, 0);
 }
 
-/* x += a (x - y), of equal shape. */
+/* x += a (x - y); f32, of equal shape, without overlap. */
 static inline void zi_extrapolate(zi_exec *exec, zi_view x, float a, zi_view y)
 {
     exec->ops->elementwise(exec, ZI_EXTRAPOLATE, x, y, a, 0);
 }
 
-/* x = silu(x) = x / (1 + exp(-x)), in place. */
+/* x = silu(x) = x / (1 + exp(-x)), f32, in place. */
 static inline void zi_silu(zi_exec *exec, zi_view x)
 {
     exec->ops->elementwise(exec, ZI_SILU, x, (zi_view){0}, 0, 0);
 }
 
-/* x = silu(x) y, of equal shape. */
+/* x = silu(x) y; f32, of equal shape, without overlap. */
 static inline void zi_silu_mul(zi_exec *exec, zi_view x, zi_view y)
 {
     exec->ops->elementwise(exec, ZI_SILU_MUL, x, y, 0, 0);
 }
 
-/* x = tanh(x), in place. */
+/* x = tanh(x), f32, in place. */
 static inline void zi_tanh(zi_exec *exec, zi_view x)
 {
     exec->ops->elementwise(exec, ZI_TANH, x, (zi_view){0}, 0, 0);
 }
 
-/* x = x / a + b, in place. */
+/* x = x / a + b, f32, in place; a is not 0. */
 static inline void zi_divide_add(zi_exec *exec, zi_view x, float a, float b)
 {
     exec->ops->elementwise(exec, ZI_DIVIDE_ADD, x, (zi_view){0}, a, b);
 }
 
-/* Copies f32 elements of args->from to args->to in another order: a box of 2 to 5 dimensions, with
- * strides in elements for each view. */
+/* Copies f32 elements of args->from to args->to, which must not overlap, in another order: a box of
+ * 2 to 5 dimensions, with strides in elements for each view. Only the first args->dims extents and
+ * strides count. */
 static inline void zi_permute(zi_exec *exec, const zi_permute_args *args)
 {
     exec->ops->permute(exec, args);
 }
 
-/* to [rows, columns] = from, f32; from may have one row that stands for all (stride 0). The shape
- * is that of `to`. */
+/* to [rows, columns] = from, f32, without overlap; from may have stride 0, one row that stands for
+ * all. The shape is that of `to`; that of from is not looked at. */
 void zi_copy_rows(zi_exec *exec, zi_view from, zi_view to);
 
-/* y = convolution 3x3 of x with stride 1 and a border of zeros, plus bias; by args of x normalized
- * or doubled in size, added to y, with a 1x1 convolution of x beside it, and with the moments of y.
- * args->workspace: see zi_conv3x3_workspace. */
+/* y = 3x3 convolution of x, stride 1, plus bias; added to y if args->add. Before, x passes through
+ * group norm and SiLU (norm), has its pixels repeated (doubled), and gets a border of zeros. With a
+ * shortcut, args->side = 1x1 convolution of x without the norm. args->moments, those of x for the
+ * norm, become those of y. See zi_conv3x3_args for memory that may be shared. */
 static inline void zi_conv3x3(zi_exec *exec, const zi_conv3x3_args *args)
 {
     exec->ops->conv3x3(exec, args);
 }
 
 /* Bytes of args->workspace that zi_conv3x3 needs. Of args the shapes of weight and shortcut, those
- * of x and y (not their buffers), doubled, norm (NULL or not) and band count. */
+ * of x and y (not their buffers), doubled, norm (NULL or not) and args->band count. */
 static inline size_t zi_conv3x3_workspace(const zi_exec *exec, const zi_conv3x3_args *args)
 {
     return exec->ops->conv3x3_workspace(exec, args);
 }
 
-/* Writes the mean and the sum of squared deviations of each channel of x to `moments`, ZI_MOMENTS
- * bytes for each of ZI_MAX_CHANNELS. */
+/* Writes the mean and the sum of squared deviations of each channel of x to `moments`, a view of
+ * ZI_MOMENTS bytes for each of ZI_MAX_CHANNELS, also if x has fewer. Only the backend knows their
+ * layout. */
 static inline void zi_moments(zi_exec *exec, const zi_feature_map *x, zi_view moments)
 {
     exec->ops->moments(exec, x, moments);
@@ -431,47 +438,49 @@ static inline void zi_group_norm_apply(zi_exec *exec, const zi_group_norm *norm,
 }
 
 /* Values of x (f32 or f64) that are not finite make a later zi_submit, and the next zi_wait or
- * zi_read, fail with the name of the first such view (zi_error_not_finite). name is copied. */
+ * zi_read, fail with the name of the first such view (zi_error_not_finite). name is copied, cut to
+ * 255 bytes. */
 static inline void zi_check_finite(zi_exec *exec, zi_view x, const char *name)
 {
     exec->ops->check_finite(exec, x, name);
 }
 
 /* zi_check_finite for a feature map whose moments are known: they are finite exactly if its values
- * are. channels: of the feature map. */
+ * are. The failure shows later, and name is copied, as there. channels: of the feature map. */
 static inline void zi_check_moments(zi_exec *exec, zi_view moments, size_t channels,
                                     const char *name)
 {
     exec->ops->check_moments(exec, moments, channels, name);
 }
 
-/* Sets the error for values that are not finite: ZI_ERROR_BAD_FORMAT with the subject `name`.
- * Returns false. */
+/* Sets *error, if error is not NULL, for values that are not finite: ZI_ERROR_BAD_FORMAT with the
+ * subject `name`, which is copied. Returns false. */
 bool zi_error_not_finite(zi_error *error, const char *name);
 
 /* Copies host memory, rows without gaps, to the view, in the order of the operations; `from` is
- * free for other use at once. */
+ * free for other use at once. It cannot fail. */
 static inline void zi_write(zi_exec *exec, zi_view to, const void *from)
 {
     exec->ops->write(exec, to, from);
 }
 
 /* Waits for all operations, then copies the view to host memory, rows without gaps. False:
- * something went wrong before; *error says what. */
+ * something went wrong before; *error says what, and `to` is undefined. */
 ZI_CHECKED static inline bool zi_read(zi_exec *exec, zi_view from, void *to, zi_error *error)
 {
     return exec->ops->read(exec, from, to, error);
 }
 
 /* Has all recorded operations begin; waits until at most one earlier submission is unfinished.
- * False: something is known to have gone wrong; *error says what. */
+ * False: something is known to have gone wrong; *error says what, and later calls fail, too. True:
+ * failures may still show up later. */
 ZI_CHECKED static inline bool zi_submit(zi_exec *exec, zi_error *error)
 {
     return exec->ops->submit(exec, error);
 }
 
 /* Waits until all operations have finished. False: something went wrong in one of them; *error says
- * what. */
+ * what, and later calls fail, too: the session is to be closed. */
 ZI_CHECKED static inline bool zi_wait(zi_exec *exec, zi_error *error)
 {
     return exec->ops->wait(exec, error);

@@ -61,9 +61,9 @@ struct builder {
     bool ok;
 };
 
-/* Size of dimension dim (from 0) of a tensor. Returns 0 and clears builder->ok, with an error, when
- * the tensor is missing, has no such dimension, or the size is not in 1..MAX_SIZE. Returns 0 once
- * ok is false. */
+/* Size of dimension dim (from 0, of the canonical shape) of the tensor of a canonical name. Returns
+ * 0 and clears builder->ok, with an error, when the tensor is missing, has no such dimension, or
+ * the size is not in 1..MAX_SIZE. Returns 0 once ok is false. */
 static int tensor_dim(struct builder *builder, const char *name, int dim)
 {
     const zi_entry *entry = zi_source_find(builder->source, name);
@@ -92,8 +92,8 @@ static int count_blocks(const struct builder *builder, const char *before, const
 }
 
 /* Sets a field that shapes determine, where the config has none or null. Clears builder->ok, with
- * an error, when the config has another value. Takes value, which may be NULL (out of memory): then
- * it does nothing, as after an error. */
+ * an error, when the config has another value (1.0 equals 1). Takes value in any case. value NULL
+ * (out of memory), or ok false: does nothing else, and ok stays as it is. */
 static void set_shape_field(struct builder *builder, const char *field, cJSON *value)
 {
     const cJSON *given = zi_json_find(builder->json, field);
@@ -118,8 +118,9 @@ static void set_shape_int(struct builder *builder, const char *field, int value)
     set_shape_field(builder, field, cJSON_CreateNumber(value));
 }
 
-/* Sets a field that shapes do not determine, unless the config has it, even as null. Takes
- * value. */
+/* Sets a field that shapes do not determine, unless the config has it, even as null; also once ok
+ * is false. Takes value in any case. value NULL (out of memory): does nothing, and ok stays as it
+ * is. */
 static void set_default(struct builder *builder, const char *field, cJSON *value)
 {
     if (cJSON_GetObjectItemCaseSensitive(builder->json, field))
@@ -128,9 +129,10 @@ static void set_default(struct builder *builder, const char *field, cJSON *value
         cJSON_AddItemToObject(builder->json, field, value);
 }
 
-/* Sets the transformer's sizes and numbers of layers from tensor shapes, and axes_dims if the
- * config has none. Clears builder->ok, with an error, when tensors are missing, contradict the
- * config, or the width is no multiple of the head width. */
+/* Sets the transformer's sizes and numbers of layers from tensor shapes, and, if the config has
+ * none, axes_dims from the head width. Clears builder->ok, with an error, when tensors are missing,
+ * the config has other values, dim is no multiple of the head width, or the patch width none of
+ * 4. */
 static void add_transformer_fields(struct builder *builder)
 {
     int dim = tensor_dim(builder, "all_x_embedder.2-1.weight", 0);
@@ -154,8 +156,9 @@ static void add_transformer_fields(struct builder *builder)
     set_default(builder, "axes_dims", cJSON_CreateIntArray(axes, 3));
 }
 
-/* A JSON item whose text Python reads back as a float: one digit behind the point from 1 on, nine
- * digits below. It is raw text, a number only when parsed again. NULL: out of memory. */
+/* A JSON item with the text of a float in Python: with one digit behind the point from 1 on (it is
+ * rounded to that), with nine significant digits below. It is raw text, a number only when parsed
+ * again. NULL: out of memory. */
 static cJSON *python_float(double value)
 {
     char text[40];
@@ -163,9 +166,9 @@ static cJSON *python_float(double value)
     return cJSON_CreateRaw(text);
 }
 
-/* The number under a key of the source's GGUF metadata; fallback when the source is no GGUF file or
- * has no such key, or after an error. Clears builder->ok, with an error, when the value is no
- * number. */
+/* The number under a key, such as "qwen3.rope.freq_base", of the source's GGUF metadata. Returns
+ * fallback when the source is no GGUF file or has no such key, once ok is false, and when the value
+ * is no number: that clears builder->ok, with an error. */
 static double gguf_number_or(struct builder *builder, const char *key, double fallback)
 {
     const zi_gguf *gguf = builder->source->entries[0].checkpoint->gguf;
@@ -175,9 +178,10 @@ static double gguf_number_or(struct builder *builder, const char *key, double fa
     return value;
 }
 
-/* Sets a Qwen3 config's sizes and number of layers from tensor shapes, and rope_theta, rms_norm_eps
- * and max_window_layers if the config has none (from GGUF metadata, else Qwen3's). Clears
- * builder->ok, with an error, when tensors are missing or contradict the config. */
+/* Sets a Qwen3 config's sizes and number of layers from tensor shapes. Sets what the config has
+ * not: rope_theta and rms_norm_eps (from GGUF metadata, else Qwen3's), and max_window_layers (the
+ * number of layers). Clears builder->ok, with an error, when tensors are missing or contradict the
+ * config. */
 static void add_text_encoder_fields(struct builder *builder)
 {
     int head = tensor_dim(builder, "model.layers.0.self_attn.q_norm.weight", 0);
@@ -211,7 +215,7 @@ static void set_default_strings(struct builder *builder, const char *field, cons
 
 /* Sets the VAE's channels and depth from the decoder's tensor shapes, and norm groups and block
  * types if the config has none. Clears builder->ok, with an error, when tensors are missing or
- * contradict the config. */
+ * contradict the config, or the decoder has not 1 to MAX_BLOCKS blocks. */
 static void add_vae_fields(struct builder *builder)
 {
     int blocks = builder->source->vae_depth.blocks, channels[MAX_BLOCKS];
@@ -281,7 +285,8 @@ bool zi_component_config_json(const zi_source *source, const char *config, cJSON
 }
 
 /* Returns the MLX form of a diffusers transformer config, with the precision, and with
- * "quantization" if the plan has MLX groups. Takes json. NULL: out of memory. */
+ * "quantization" if the plan has MLX groups. Takes json, also after a failure; the caller frees the
+ * result. NULL: out of memory. */
 static cJSON *config_to_mlx(const zi_component_config *of, cJSON *json)
 {
     static const char *const names[] = {"Original", "FP16", "BF16", "FP8", "Q8", "Q4"};

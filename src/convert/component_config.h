@@ -17,16 +17,16 @@ typedef struct {
 } zi_component_config;
 
 /* Sets *text to the config file's text, which the caller frees with free(). A given config is
- * returned byte for byte, but a transformer's is rewritten for MLX, and for diffusers unless it
- * came from there; without one, the text is generated. Fails with ZI_ERROR_BAD_FORMAT when the
- * given config contradicts the tensors' shapes. */
+ * returned byte for byte, but a transformer's is written anew for MLX, and for diffusers if it has
+ * no _diffusers_version; without one, the text is generated. Fails as zi_component_config_json;
+ * *text is then unchanged. */
 bool zi_component_config_text(const zi_component_config *of, char **text,
                               zi_error *error) ZI_CHECKED;
 
-/* The config as a JSON object with the field names of diffusers (transformers for a text encoder);
- * the caller frees *out with cJSON_Delete(). config: path of a config file of diffusers or MLX,
- * whose fields are kept; NULL: Z-Image-Turbo's. Fails when it contradicts the tensors' shapes, or a
- * tensor is missing. */
+/* Sets *out to the config with the field names of diffusers (transformers for a text encoder), for
+ * cJSON_Delete(). config: path of a config file of diffusers or MLX, whose fields are kept; NULL:
+ * Z-Image-Turbo's. False, with *out unchanged: config cannot be read, config and tensors contradict
+ * one another, or a tensor is missing. */
 bool zi_component_config_json(const zi_source *source, const char *config, cJSON **out,
                               zi_error *error) ZI_CHECKED;
 

@@ -26,8 +26,8 @@ static bool has_component(const zi_conversion *c, int input, zi_component compon
 /* ---- target ---- */
 
 /* Sets c->target. Without a requested layout it is the source's; a single file with diffusers'
- * names becomes a ComfyUI file, since diffusers models are folders. Fails for an unknown layout,
- * and for mflux, which is not written. */
+ * names becomes a ComfyUI file, since diffusers models are folders. ZI_ERROR_INVALID_ARGUMENT: the
+ * layout is unknown, or is mflux, which is not written, also as the source's. */
 static bool choose_target(zi_conversion *c, zi_error *error)
 {
     const zi_layout *source = &c->layouts[ZI_INPUT_SOURCE];
@@ -45,8 +45,8 @@ static bool choose_target(zi_conversion *c, zi_error *error)
     return true;
 }
 
-/* Fails if the precision is unknown, the target layout does not have it, or it is a quantized one
- * and the source has no transformer, which alone is quantized. */
+/* Fails with ZI_ERROR_INVALID_ARGUMENT if the precision is unknown, the target layout does not have
+ * it, or it is a quantized one and the source has no transformer, which alone is quantized. */
 static bool check_precision(const zi_conversion *c, zi_error *error)
 {
     zi_precision precision = c->options->precision;
@@ -63,8 +63,9 @@ static bool check_precision(const zi_conversion *c, zi_error *error)
 
 /* ---- where components come from ---- */
 
-/* Fails if a file or folder was named for a component but does not have it, or if the target is
- * GGUF, which takes no second input. */
+/* Checks the file or folder that was named for a component, if any was. ZI_ERROR_INCOMPLETE: it
+ * does not have the component; ZI_ERROR_INVALID_ARGUMENT: the target is GGUF, which takes no second
+ * input. */
 static bool check_named_input(const zi_conversion *c, int input, zi_component component,
                               zi_error *error)
 {
@@ -79,9 +80,9 @@ static bool check_named_input(const zi_conversion *c, int input, zi_component co
     return true;
 }
 
-/* The input that provides a component: the one named for it, else the source, else the reference,
- * but that only for the VAE and text encoder of a source with a transformer. ZI_INPUTS: none
- * does. */
+/* The input that provides a component: the one named for it (check_named_input tests that it can),
+ * else the source, else the reference, but that only for the VAE and text encoder of a source with
+ * a transformer. ZI_INPUTS: none does. */
 static int input_of_component(const zi_conversion *c, zi_component component)
 {
     bool from_reference = component != ZI_COMPONENT_TRANSFORMER &&
@@ -96,7 +97,8 @@ static int input_of_component(const zi_conversion *c, zi_component component)
 
 /* Sets chosen[component] to its input (ZI_INPUTS: not converted) and c->whole. GGUF gets one
  * component: the transformer, else the text encoder. Fails when there is no component, when exactly
- * one is missing, for a VAE as GGUF, and when an input named for a component lacks it. */
+ * one of the three is missing, for a VAE as GGUF, and when an input named for a component lacks
+ * it. */
 static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS], zi_error *error)
 {
     if (!check_named_input(c, ZI_INPUT_VAE, ZI_COMPONENT_VAE, error) ||
@@ -139,9 +141,9 @@ static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS]
 
 /* ---- plans ---- */
 
-/* Opens a component in an input: sets its checkpoint, source and config, and adds its tensors to
- * the plan of its file (components[0].plan for a whole ComfyUI file). After a failure,
- * zi_conversion_free frees what was set. */
+/* Opens a component of an input (ZI_INPUT_...): sets its checkpoint, source and config (the
+ * input's, else the reference's), and adds its tensors to the plan of its file (components[0].plan
+ * for a whole ComfyUI file). After a failure, zi_conversion_free frees what was set. */
 static bool plan_component(zi_conversion *c, zi_component component, int input, zi_error *error)
 {
     const zi_layout *layout = &c->layouts[input], *reference = &c->layouts[ZI_INPUT_REFERENCE];
@@ -194,14 +196,14 @@ bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options, z
     return true;
 }
 
-void zi_conversion_free(zi_conversion *c)
+void zi_conversion_free(zi_conversion *conversion)
 {
     for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++) {
-        zi_write_plan_free(&c->components[component].plan);
-        zi_source_free(&c->components[component].source);
-        zi_checkpoint_release(c->components[component].checkpoint);
+        zi_write_plan_free(&conversion->components[component].plan);
+        zi_source_free(&conversion->components[component].source);
+        zi_checkpoint_release(conversion->components[component].checkpoint);
     }
-    for (int i = 0; i < ZI_INPUTS; i++) zi_layout_free(&c->layouts[i]);
-    zi_pool_free(c->work.pool);
-    *c = (zi_conversion){0};
+    for (int i = 0; i < ZI_INPUTS; i++) zi_layout_free(&conversion->layouts[i]);
+    zi_pool_free(conversion->work.pool);
+    *conversion = (zi_conversion){0};
 }

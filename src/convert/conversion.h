@@ -29,29 +29,33 @@ typedef struct {
 } zi_conversion;
 
 /* Reads the inputs, decides what to convert, opens it and plans the files; sets work.bytes_total,
- * but neither work.pool nor work.provider. Nothing is written. Call zi_conversion_free even after
- * false. options must outlive *out. */
+ * but neither work.pool nor work.provider. Nothing is written. *out needs no contents before. Call
+ * zi_conversion_free even after false. options must outlive *out. */
 bool zi_conversion_plan(zi_conversion *out, const zi_convert_options *options,
                         zi_error *error) ZI_CHECKED;
 
-/* Frees what the conversion owns (checkpoints, plans, layouts, the pool) and zeroes it. */
+/* Frees what the conversion owns (checkpoints, plans, layouts, work.pool) and zeroes it. options
+ * and work.provider are the caller's. */
 void zi_conversion_free(zi_conversion *conversion);
 
 /* Creates work.pool and writes the planned files to options->destination, without checking that
- * path or the free space before (see destination.h). With work.provider set, output is built in
- * place and resumes an interrupted call; GGUF output ignores it. */
+ * path or the free space before (see destination.h). After a failure nothing is left there. With
+ * work.provider set, output is built in place, stays after a failure, and is resumed by the next
+ * call; GGUF output ignores it. */
 bool zi_conversion_write(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 
-/* zi_conversion_write for a diffusers or MLX folder; work.pool must be set. Fails with
- * ZI_ERROR_INCOMPLETE for a whole model without tokenizer. */
+/* zi_conversion_write for a diffusers or MLX folder; work.pool must be set. ZI_ERROR_INCOMPLETE,
+ * before anything is written: a whole model without tokenizer. ZI_ERROR_EXISTS, at the end and only
+ * without work.provider: at the destination is something else than an empty folder. */
 bool zi_conversion_write_folder(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 
-/* zi_conversion_write for one safetensors file with all planned components; work.pool must be
- * set. */
+/* zi_conversion_write for one safetensors file with all planned components; work.pool must be set.
+ * ZI_ERROR_EXISTS, at the end and only without work.provider: something is at the destination. */
 bool zi_conversion_write_comfyui(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 
-/* zi_conversion_write for a GGUF file: the transformer, or else the text encoder with config and
- * tokenizer in its metadata. work.pool must be set. */
+/* zi_conversion_write for a GGUF file: the transformer, or if it is not converted the text encoder
+ * with config and tokenizer in its metadata. work.pool must be set. Writes atomically: nothing is
+ * left after a failure; a file at the destination is ZI_ERROR_EXISTS, at the end. */
 bool zi_conversion_write_gguf(zi_conversion *conversion, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -4,12 +4,14 @@
 #include "convert/conversion.h"
 #include "convert/destination.h"
 
-bool zi_conversion_write(zi_conversion *c, zi_error *error)
+bool zi_conversion_write(zi_conversion *conversion, zi_error *error)
 {
-    if (!zi_pool_create((size_t)c->options->threads, &c->work.pool, error)) return false;
-    if (c->target == ZI_NAMES_COMFYUI) return zi_conversion_write_comfyui(c, error);
-    if (c->target == ZI_NAMES_GGUF) return zi_conversion_write_gguf(c, error);
-    return zi_conversion_write_folder(c, error);
+    if (!zi_pool_create((size_t)conversion->options->threads, &conversion->work.pool, error))
+        return false;
+    if (conversion->target == ZI_NAMES_COMFYUI)
+        return zi_conversion_write_comfyui(conversion, error);
+    if (conversion->target == ZI_NAMES_GGUF) return zi_conversion_write_gguf(conversion, error);
+    return zi_conversion_write_folder(conversion, error);
 }
 
 /* Before anything is written, it plans all files, checks that the destination is free and its disk

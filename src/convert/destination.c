@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 
 /* Sets *out to the absolute path with symbolic links resolved, in new memory. The last name need
- * not exist, but its folder must. False, with an error and *out NULL: it does not, or out of
- * memory. */
+ * not exist (a dangling link counts as missing), but its folder must. False, with an error and *out
+ * NULL: it does not (ZI_ERROR_IO), or out of memory. */
 static bool real_path_of_target(const char *path, char **out, zi_error *error)
 {
     char *target = realpath(path, NULL);
@@ -38,8 +38,9 @@ static bool is_at_or_below(const char *path, const char *dir)
            (path[length] == 0 || path[length] == '/' || (length && dir[length - 1] == '/'));
 }
 
-/* Fails when the target and an input are the same or contain one another; an input that does not
- * exist passes. target is path resolved; path and input are named in errors. */
+/* Fails with ZI_ERROR_INVALID_ARGUMENT when the target and an input are the same or contain one
+ * another; an input that does not exist passes. target is path resolved; path and input are named
+ * in errors. */
 static bool check_not_nested(const char *path, const char *target, const char *input,
                              zi_error *error)
 {
@@ -58,7 +59,8 @@ static bool check_not_nested(const char *path, const char *target, const char *i
     return ok;
 }
 
-/* Whether folder is an empty folder. False also when it is no folder or cannot be read. */
+/* Whether folder is an empty folder, or a link to one. False also when it is no folder or cannot be
+ * read. */
 static bool is_empty_folder(const char *folder)
 {
     DIR *dir = opendir(folder);

@@ -4,9 +4,10 @@
 
 #include "base/error.h"
 
-/* Fails unless path can be created: its folder must exist, and nothing at path, except an empty
- * folder when `folder` is set (ZI_ERROR_EXISTS). path and the inputs must not contain one another.
- * Elements of inputs [count] may be NULL; inputs that do not exist are ignored. Creates nothing. */
+/* Checks that path can be created; creates nothing. ZI_ERROR_EXISTS: something is there, but an
+ * empty folder is fine if `folder` is set. ZI_ERROR_IO: its folder is missing.
+ * ZI_ERROR_INVALID_ARGUMENT: it is empty, or path and an input contain one another. Elements of
+ * inputs [count] may be NULL or missing files. */
 bool zi_destination_check(const char *path, bool folder, const char *const *inputs, size_t count,
                           zi_error *error) ZI_CHECKED;
 

@@ -42,8 +42,8 @@ static const char scheduler_config[] =
     "  \"_diffusers_version\": \"0.36.0\",\n  \"num_train_timesteps\": 1000,\n"
     "  \"use_dynamic_shifting\": false,\n  \"shift\": 3.0\n}\n";
 
-/* Writes a file of these bytes, in a resumed folder over the one there; name is relative to the
- * output folder ("vae/config.json"). */
+/* Writes a file of these bytes, in a resumed folder over the one there. name is relative to the
+ * output folder ("vae/config.json"); its subfolder must exist. */
 static bool write_file(zi_output_folder *folder, const char *name, const void *data, size_t size,
                        zi_error *error)
 {
@@ -54,8 +54,8 @@ static bool write_file(zi_output_folder *folder, const char *name, const void *d
     return ok;
 }
 
-/* Copies the file at the path `from` into the output folder as `name`, such as
- * "vae/config.json". */
+/* Copies the regular file at the path `from` into the output folder as `name`, such as
+ * "vae/config.json", whose subfolder must exist; in a resumed folder over the one there. */
 static bool copy_file(zi_output_folder *folder, const char *from, const char *name, zi_error *error)
 {
     zi_mapping mapping;
@@ -65,8 +65,9 @@ static bool copy_file(zi_output_folder *folder, const char *from, const char *na
     return ok;
 }
 
-/* Makes the subfolder `name` of the output folder and copies the regular files of the folder at
- * `from` to it, except hidden ones and those in subfolders. */
+/* Makes the subfolder `name` of the output folder (in a resumed one it may exist) and copies the
+ * regular files of the folder at `from` to it, following links, except hidden ones and those in
+ * subfolders. */
 static bool copy_folder(zi_output_folder *folder, const char *from, const char *name,
                         zi_error *error)
 {
@@ -90,8 +91,8 @@ static bool copy_folder(zi_output_folder *folder, const char *from, const char *
     return ok;
 }
 
-/* Writes a component's config file. dir: its subfolder with a closing slash, which must exist, or
- * "". */
+/* Writes a component's config file: config.json, for MLX also text_encoder_config.json or
+ * vae_config.json. dir: its subfolder with a closing slash, which must exist, or "". */
 static bool write_config(zi_conversion *c, zi_output_folder *folder, zi_component component,
                          const char *dir, zi_error *error)
 {
@@ -106,7 +107,7 @@ static bool write_config(zi_conversion *c, zi_output_folder *folder, zi_componen
 }
 
 /* Writes a component's tensors as safetensors files: one for MLX, shards of up to 5 GB (10^9 bytes)
- * and an index for diffusers. */
+ * for diffusers, with an index if there are several. The component's subfolder must exist. */
 static bool write_weights(zi_conversion *c, zi_output_folder *folder, zi_component component,
                           zi_error *error)
 {
@@ -149,30 +150,32 @@ static bool write_configs(zi_conversion *c, zi_output_folder *folder, zi_error *
     return ok;
 }
 
-bool zi_conversion_write_folder(zi_conversion *c, zi_error *error)
+bool zi_conversion_write_folder(zi_conversion *conversion, zi_error *error)
 {
     zi_output_folder folder;
-    if (c->whole && !c->tokenizer)
-        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
+    if (conversion->whole && !conversion->tokenizer)
+        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, conversion->options->source, "tokenizer",
                                "no tokenizer in it; a reference model can provide one");
-    if (!(c->work.provider ? zi_output_folder_resume(&folder, c->options->destination, error)
-                           : zi_output_folder_open(&folder, c->options->destination, error)))
+    if (!(conversion->work.provider
+              ? zi_output_folder_resume(&folder, conversion->options->destination, error)
+              : zi_output_folder_open(&folder, conversion->options->destination, error)))
         return false;
-    bool ok =
-        write_configs(c, &folder, error) && (!c->whole || write_model_files(c, &folder, error));
+    bool ok = write_configs(conversion, &folder, error) &&
+              (!conversion->whole || write_model_files(conversion, &folder, error));
     for (int component = 0; ok && component < ZI_WEIGHT_COMPONENTS; component++)
-        ok = !c->components[component].checkpoint ||
-             write_weights(c, &folder, (zi_component)component, error);
+        ok = !conversion->components[component].checkpoint ||
+             write_weights(conversion, &folder, (zi_component)component, error);
     if (ok) return zi_output_folder_commit(&folder, error);
     zi_output_folder_discard(&folder);
     return false;
 }
 
-bool zi_conversion_write_comfyui(zi_conversion *c, zi_error *error)
+bool zi_conversion_write_comfyui(zi_conversion *conversion, zi_error *error)
 {
     const zi_write_plan *plan = NULL;
     for (int component = 0; !plan && component < ZI_WEIGHT_COMPONENTS; component++)
-        if (c->components[component].plan.count) plan = &c->components[component].plan;
-    return zi_write_safetensors(c->options->destination, "pt", plan, 0, plan->count, &c->work,
-                                error);
+        if (conversion->components[component].plan.count)
+            plan = &conversion->components[component].plan;
+    return zi_write_safetensors(conversion->options->destination, "pt", plan, 0, plan->count,
+                                &conversion->work, error);
 }

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* general.file_type (llama.cpp's LLAMA_FTYPE) of the type that takes most bytes. 0, F32's, when no
- * type has a number. */
+/* general.file_type (llama.cpp's LLAMA_FTYPE) of the type that takes most bytes, among those that
+ * have such a number; 0, F32's, when there is none. */
 static uint32_t file_type(const zi_write_plan *plan)
 {
     static const struct {
@@ -22,11 +22,11 @@ static uint32_t file_type(const zi_write_plan *plan)
     return types[most].number;
 }
 
-bool zi_conversion_write_gguf(zi_conversion *c, zi_error *error)
+bool zi_conversion_write_gguf(zi_conversion *conversion, zi_error *error)
 {
-    bool text = !c->components[ZI_COMPONENT_TRANSFORMER].checkpoint;
+    bool text = !conversion->components[ZI_COMPONENT_TRANSFORMER].checkpoint;
     const zi_write_plan *plan =
-        &c->components[text ? ZI_COMPONENT_TEXT_ENCODER : ZI_COMPONENT_TRANSFORMER].plan;
+        &conversion->components[text ? ZI_COMPONENT_TEXT_ENCODER : ZI_COMPONENT_TRANSFORMER].plan;
     const char *arch = text ? "qwen3" : "lumina2";
     uint32_t type = file_type(plan), version = 2;
     const zi_gguf_out general[] = {
@@ -36,14 +36,14 @@ bool zi_conversion_write_gguf(zi_conversion *c, zi_error *error)
     };
     size_t count = sizeof general / sizeof *general;
     zi_gguf_encoder_metadata more = {0};
-    bool ok = !text || zi_gguf_encoder_metadata_create(c, &more, error);
+    bool ok = !text || zi_gguf_encoder_metadata_create(conversion, &more, error);
     zi_gguf_out *values = malloc((count + more.count) * sizeof *values);
     if (ok && !values) ok = zi_error_no_memory(error, count * sizeof *values);
     if (ok) {
         memcpy(values, general, sizeof general);
         if (more.count) memcpy(values + count, more.values, more.count * sizeof *values);
-        ok = zi_write_gguf(c->options->destination, values, count + more.count, plan, &c->work,
-                           error);
+        ok = zi_write_gguf(conversion->options->destination, values, count + more.count, plan,
+                           &conversion->work, error);
     }
     free(values);
     zi_gguf_encoder_metadata_free(&more);

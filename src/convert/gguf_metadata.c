@@ -21,8 +21,10 @@ static void add_value(zi_gguf_encoder_metadata *v, zi_gguf_out value)
 
 /* ---- the config ---- */
 
-/* Sets v->config to the text encoder's config and adds its sizes, rope base and epsilon as qwen3.*
- * values, kept in v->numbers and v->reals. Fails when a field is missing or out of range. */
+/* Sets v->config, which v owns, to the text encoder's config (its file's, or Z-Image-Turbo's) and
+ * adds its sizes, rope base and epsilon as qwen3.* values, kept in v->numbers and v->reals. Fails
+ * when the config contradicts the tensors, a field is missing or out of range, or memory is
+ * short. */
 static bool add_config(const zi_conversion *c, zi_gguf_encoder_metadata *v, zi_error *error)
 {
     static const struct {
@@ -82,8 +84,9 @@ static bool set_token(const char *file, zi_gguf_encoder_metadata *v, int size, c
 }
 
 /* Adds the texts and types of tokens 0..size-1, from the tokenizer's vocabulary and added tokens.
- * Ids without a token are padded with unused "[PADn]" tokens. model: the tokenizer's "model"
- * object. The arrays are kept in v. */
+ * Ids without a token are padded with unused "[PADn]" tokens; a token without an id below size is
+ * an error. model: the tokenizer's "model" object. The arrays are kept in v, also after a
+ * failure. */
 static bool add_tokens(const char *file, zi_gguf_encoder_metadata *v, const cJSON *model, int size,
                        zi_error *error)
 {
@@ -146,8 +149,8 @@ static bool add_merges(const char *file, zi_gguf_encoder_metadata *v, cJSON *mod
     return true;
 }
 
-/* Adds tokenizer.ggml.eos_token_id: the id of <|im_end|>, which ends a turn of Qwen's chats. Fails
- * when none of the `size` tokens is that. */
+/* Adds tokenizer.ggml.eos_token_id: the id of <|im_end|>, which ends a turn of Qwen's chats. Call
+ * add_tokens first. ZI_ERROR_UNSUPPORTED, which names `file`: none of the `size` tokens is that. */
 static bool add_eos_token(const char *file, zi_gguf_encoder_metadata *v, int size, zi_error *error)
 {
     for (int i = 0; i < size; i++) {
@@ -200,14 +203,14 @@ bool zi_gguf_encoder_metadata_create(const zi_conversion *conversion, zi_gguf_en
     return true;
 }
 
-void zi_gguf_encoder_metadata_free(zi_gguf_encoder_metadata *values)
+void zi_gguf_encoder_metadata_free(zi_gguf_encoder_metadata *metadata)
 {
-    cJSON_Delete(values->config);
-    cJSON_Delete(values->tokenizer);
-    free(values->types);
-    free(values->tokens);
-    free(values->merges);
-    free(values->pad_names);
-    free(values->values);
-    *values = (zi_gguf_encoder_metadata){0};
+    cJSON_Delete(metadata->config);
+    cJSON_Delete(metadata->tokenizer);
+    free(metadata->types);
+    free(metadata->tokens);
+    free(metadata->merges);
+    free(metadata->pad_names);
+    free(metadata->values);
+    *metadata = (zi_gguf_encoder_metadata){0};
 }

@@ -19,9 +19,9 @@ typedef struct {
     char *pad_names; /* storage of the generated names "[PAD123]" */
 } zi_gguf_encoder_metadata;
 
-/* Builds the metadata from the config and tokenizer of the conversion's text encoder. Fails when
- * there is no tokenizer (ZI_ERROR_INCOMPLETE) or it is not Qwen3's. Call
- * zi_gguf_encoder_metadata_free even after false. */
+/* Builds the metadata from the config and tokenizer of the conversion's text encoder; *out does not
+ * refer to the conversion. ZI_ERROR_INCOMPLETE: there is no tokenizer; ZI_ERROR_UNSUPPORTED: it is
+ * not Qwen3's. Call zi_gguf_encoder_metadata_free even after false. */
 bool zi_gguf_encoder_metadata_create(const zi_conversion *conversion, zi_gguf_encoder_metadata *out,
                                      zi_error *error) ZI_CHECKED;
 

@@ -11,7 +11,8 @@ size_t zi_item_segment(const zi_write_item *item)
 
 /* ---- reading ---- */
 
-/* Element i of the rows as f32. Their type must not be one of blocks. */
+/* Element i (from 0, counted through all rows) of the rows as f32. Their type must not be one of
+ * blocks. */
 static float element_at(const zi_rows *rows, size_t i)
 {
     float value;
@@ -20,7 +21,7 @@ static float element_at(const zi_rows *rows, size_t i)
     return value;
 }
 
-/* Rounds to F16 or BF16 and back. F32: returns value itself. */
+/* Rounds to F16 or BF16 and back. F32: returns value itself. Other types are not allowed. */
 static float round_to(zi_dtype type, float value)
 {
     if (type == ZI_F32) return value;
@@ -30,8 +31,9 @@ static float round_to(zi_dtype type, float value)
     return value;
 }
 
-/* Dequantizes n values of MLX groups of one row, from column `from` on, where a group begins.
- * Product and sum are each rounded to the type of the scales, as mx.dequantize does. */
+/* Dequantizes n values of MLX groups of one row, from column `from` on, where a group begins; the
+ * last group need not be whole. Product and sum are each rounded to the type of the scales, as
+ * mx.dequantize does. */
 static void read_grouped(const zi_entry *entry, size_t row, size_t from, size_t n, float *out)
 {
     size_t columns = entry->shape[1], groups = columns / entry->group;
@@ -51,7 +53,7 @@ static void read_grouped(const zi_entry *entry, size_t row, size_t from, size_t 
 }
 
 /* Reads n values of one row [columns] of an entry as f32, with scales applied, from column `from`
- * on, in the entry's own element order. */
+ * on, where a group or block begins, in the entry's own element order. n must be whole blocks. */
 static void read_entry(const zi_entry *entry, size_t row, size_t columns, size_t from, size_t n,
                        float *out)
 {
@@ -66,7 +68,7 @@ static void read_entry(const zi_entry *entry, size_t row, size_t columns, size_t
     for (size_t i = 0; i < n; i++) out[i] *= factor;
 }
 
-/* x [rows, columns] -> y [columns, rows] */
+/* x [rows, columns] -> y [columns, rows]; they must not overlap. */
 static void transpose(const float *x, size_t rows, size_t columns, float *y)
 {
     for (size_t i = 0; i < rows; i++)

@@ -14,8 +14,8 @@ enum { ZI_SEGMENT_VALUES = 1 << 15 };
 size_t zi_item_segment(const zi_write_item *item);
 
 /* Reads n values of one row of the item as f32, with scales applied, from column `from` on, where a
- * segment begins, in the item's element order. Values in MLX groups are bit for bit what
- * mx.dequantize gives. scratch and out: [n]. */
+ * segment begins, at most to its end, in the item's element order. Values in MLX groups are bit for
+ * bit what mx.dequantize gives. scratch and out: [n], without overlap. */
 void zi_item_read_values(const zi_write_item *item, size_t row, size_t from, size_t n,
                          float *scratch, float *out);
 
@@ -24,9 +24,10 @@ typedef struct {
     uint8_t *values, *scales, *biases;
 } zi_item_buffers;
 
-/* Converts n values to the item's storage and writes them to the buffers; x may be overwritten.
- * factor: the scale of a scaled tensor, by which values are divided; else ignored. Returns false
- * and stores nothing when the storage is F16 and a finite value exceeds its range. */
+/* Converts n values, whole groups and blocks, to the item's storage and writes them to the buffers,
+ * which have room for them; x may be overwritten. factor: the scale of a scaled tensor, by which
+ * values are divided; else ignored. False: the storage is F16 and a finite value exceeds its range;
+ * nothing is stored. */
 bool zi_item_store_values(const zi_write_item *item, float *x, size_t n, float factor,
                           zi_item_buffers to);
 

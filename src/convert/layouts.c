@@ -48,7 +48,7 @@ zi_naming zi_layout_naming(zi_layout_kind layout)
 }
 
 /* Writes the precisions that a layout supports to out, as in "original, fp16, bf16, fp8"; cut off
- * at size. */
+ * at size, which counts the closing NUL and must not be 0. */
 static void list_precisions(zi_naming layout, char *out, size_t size)
 {
     out[0] = 0;

@@ -45,8 +45,8 @@ static const struct {
                        .f32_vectors = true},
 };
 
-/* How a layout stores quantized matrices at a precision; NULL: the precision is not a quantized
- * one, or the layout does not support it. */
+/* How a layout stores quantized matrices at a precision, a constant; NULL: the precision is not
+ * fp8, q8 or q4, or the layout does not support it. */
 static const zi_value_storage *quantized_storage(zi_naming layout, zi_precision precision)
 {
     const zi_value_storage *storage = precision == ZI_PRECISION_FP8  ? &layouts[layout].fp8
@@ -63,9 +63,9 @@ bool zi_naming_supports(zi_naming layout, zi_precision precision)
 
 /* ---- storage ---- */
 
-/* Whether the scales of the entries can serve the concatenated tensor unchanged: they have one
- * type, and are either the same single value in all entries, or one value per row in all. Sets
- * *by_row to whether the first entry has one per row. */
+/* Whether the scales of the entries, all ZI_SCALED, can serve the concatenated tensor unchanged:
+ * they have one type, and are either the same single value in all entries, or one value per row in
+ * all. Always sets *by_row to whether the first entry has one per row. */
 static bool scales_can_be_joined(const zi_entry *const *entries, int count, bool *by_row)
 {
     const zi_rows *first = &entries[0]->scales;
@@ -79,8 +79,8 @@ static bool scales_can_be_joined(const zi_entry *const *entries, int count, bool
     return true;
 }
 
-/* Sets *storage to how the first entry is stored. False: another entry is stored differently, or
- * their scales cannot serve the concatenated tensor. */
+/* Sets *storage to how the first entry is stored. False, and *storage is not to be used: another
+ * entry is stored differently, or their scales cannot serve the concatenated tensor. */
 static bool common_storage(const zi_entry *const *entries, int count, zi_value_storage *storage)
 {
     const zi_entry *first = entries[0];
@@ -113,8 +113,9 @@ static bool layout_can_hold(zi_naming layout, const zi_value_storage *storage)
     return zi_dtype_computes(storage->type) || layouts[layout].ggml_blocks;
 }
 
-/* The unquantized type to convert the entries to when the layout cannot hold their storage: the
- * type of MLX scales, F16 for ggml blocks, BF16 for fp8 and integers, F32 when entries differ. */
+/* The unquantized type to convert `count` (1 or more) entries to when the layout cannot hold their
+ * storage: F32, F16 and BF16 stay; the type of MLX scales; F16 for ggml blocks; BF16 for fp8 and
+ * integers; F32 when these types differ between entries. */
 static zi_dtype nearest_plain_type(const zi_entry *const *entries, int count)
 {
     zi_dtype found = ZI_DTYPE_COUNT;
@@ -157,7 +158,8 @@ static bool is_quantizable(const zi_write_item *item, zi_naming layout)
 
 /* Sets item->storage, and item->copied if the source already has it. item->entries, component and
  * nhwc must be set. Precision "original": the source's storage if the layout can hold it, else a
- * similar unquantized type. */
+ * similar unquantized type. What a quantized precision leaves unquantized: F16 in MLX, F32 for
+ * GGUF's vectors, else as in "original". */
 static void choose_storage(zi_write_item *item, zi_naming layout, zi_precision precision)
 {
     const zi_value_storage *quantized = quantized_storage(layout, precision);
@@ -195,9 +197,9 @@ static void set_item_bytes(zi_write_item *item)
     item->bytes = zi_dtype_bytes(item->type, count);
 }
 
-/* Sets type, dims, shape, rows, columns and bytes from the canonical shapes of the entries and
- * item->storage. Products cannot overflow: they are bounded by the entries' element counts, which
- * were checked. */
+/* Sets type, dims, shape (outermost dimension first), rows, columns and bytes from the canonical
+ * shapes of the entries and item->storage. Products cannot overflow: they are bounded by the
+ * entries' element counts, which were checked. */
 static void set_item_shape(zi_write_item *item, zi_naming layout)
 {
     const zi_entry *entry = item->entries[0];
@@ -245,8 +247,8 @@ static zi_write_item *new_item(zi_write_plan *plan, zi_error *error)
     return item;
 }
 
-/* Sets item->name to a new string: name, behind its component's prefix if prefixed. False: out of
- * memory. */
+/* Sets item->name to a new string: name, behind its component's prefix if prefixed. An old name is
+ * not freed. False: out of memory. */
 static bool set_item_name(zi_write_item *item, bool prefixed, const char *name, zi_error *error)
 {
     const char *prefix = prefixed ? zi_key_prefix(item->component) : "";
@@ -258,7 +260,7 @@ static bool set_item_name(zi_write_item *item, bool prefixed, const char *name, 
 }
 
 /* Appends one companion (scales, biases, scale or format marker) of the item at index `weight`,
- * with type, shape and name. The name is one without prefix. */
+ * with type, shape and name. name: the companion's own, without prefix; it is copied. */
 static bool add_companion(zi_write_plan *plan, size_t weight, zi_tensor_role role, const char *name,
                           bool prefixed, zi_error *error)
 {
@@ -289,7 +291,8 @@ static bool add_companion(zi_write_plan *plan, size_t weight, zi_tensor_role rol
 }
 
 /* Appends both companions of the item at index `weight`: scales and biases of MLX groups, or scale
- * and format marker of scaled values; none when its storage is plain. */
+ * and format marker of scaled values; none when its storage is plain. source: has the VAE's depth,
+ * which names need. */
 static bool add_companions(zi_write_plan *plan, size_t weight, zi_naming layout,
                            const zi_source *source, bool prefixed, zi_error *error)
 {
@@ -323,8 +326,9 @@ static int by_stored_name(const void *a, const void *b)
     return order ? order : x->stored.slice - y->stored.slice;
 }
 
-/* Sets item->entries and count to the slices, first in `named` (of which `remaining` are left),
- * that make up one stored tensor. Fails when a slice is missing or does not fit. */
+/* Sets item->entries (borrowed from the source) and count to the slices, first in `named` (of which
+ * `remaining` are left), that make up one stored tensor. ZI_ERROR_BAD_FORMAT: a slice is missing or
+ * does not fit. */
 static bool collect_slices(const struct named_entry *named, size_t remaining, zi_write_item *item,
                            zi_error *error)
 {
@@ -346,8 +350,8 @@ static bool collect_slices(const struct named_entry *named, size_t remaining, zi
     return true;
 }
 
-/* Appends the stored tensor that `named` (of which `remaining` are left) begins, and its
- * companions. After a failure, the plan may hold an incomplete item; zi_write_plan_free frees
+/* Appends the stored tensor that named[0 .. stored.slices - 1] (`remaining` are left) make up, and
+ * its companions. After a failure, the plan may hold an incomplete item; zi_write_plan_free frees
  * it. */
 static bool add_item(zi_write_plan *plan, const struct named_entry *named, size_t remaining,
                      const zi_source *source, zi_naming layout, zi_precision precision,
@@ -392,9 +396,9 @@ bool zi_write_plan_add_component(zi_write_plan *plan, const zi_source *source, z
 /* ---- order ---- */
 
 /* Lower ranks are written first: tensors with larger elements, so that all are aligned without
- * padding. Companions that are computed during conversion must follow their weights: MLX weights,
- * scales and biases together, and scaled weights before their F32 scales, keep an alignment of four
- * bytes. */
+ * padding. What is computed with a weight must come after it: MLX weights with their scales and
+ * biases (rank 1), scaled weights (2) before their F32 scales (3). Sizes of these are multiples of
+ * 4 bytes, so the rest stays aligned. */
 static int alignment_rank(const zi_write_item *item)
 {
     if (item->storage.packing == ZI_GROUPED) return 1;

@@ -54,19 +54,19 @@ bool zi_naming_supports(zi_naming layout, zi_precision precision);
 bool zi_naming_check_precision(zi_naming layout, zi_precision precision,
                                zi_error *error) ZI_CHECKED;
 
-/* Adds all tensors of a component, with the scales, biases and format markers that their storage
- * needs. prefixed: names get the component's prefix, as in a file that holds several components.
- * Fails when a tensor has no name in the layout or a part of a fused one is missing; free the plan
- * then, too. */
+/* Appends all tensors of a component, with the scales, biases and format markers that their storage
+ * needs, unsorted. source must outlive the plan. prefixed: names get the component's prefix, as in
+ * a file of several components. Fails when a tensor has no name in the layout or a part of a fused
+ * one is missing; free the plan then, too. */
 bool zi_write_plan_add_component(zi_write_plan *plan, const zi_source *source, zi_naming layout,
                                  zi_precision precision, bool prefixed, zi_error *error) ZI_CHECKED;
 
 /* Sorts the items into the order of the file and updates their `weight` indices: tensors are
  * aligned to their element size without gaps, and companions that are computed during conversion
- * follow their weights. */
+ * follow their weights. False: out of memory; the plan is unchanged. */
 bool zi_write_plan_sort(zi_write_plan *plan, zi_error *error) ZI_CHECKED;
 
-/* Bytes of all tensors together, without headers. */
+/* Bytes of all tensors together, companions included, without headers. */
 size_t zi_write_plan_bytes(const zi_write_plan *plan);
 
 /* Frees the items and zeroes the plan. */

@@ -5,8 +5,8 @@
 
 enum { MAX_NAME = 512, MAX_INDEX = 64 << 20 };
 
-/* How many items go into the shard that begins with item `first`: as many as max_bytes allows, at
- * least one; 0 behind the last item. */
+/* How many items go into the shard that begins with item `first`: as many as max_bytes (without the
+ * header) allows, at least one; 0 behind the last item. May part companions from their weight. */
 static size_t shard_item_count(const zi_shard_files *shards, const zi_write_plan *plan,
                                size_t first)
 {
@@ -19,7 +19,8 @@ static size_t shard_item_count(const zi_shard_files *shards, const zi_write_plan
     return n;
 }
 
-/* Writes the file name, without folder, of shard `number` (from 1) of `count` to out [MAX_NAME]. */
+/* Writes the file name, without folder, of shard `number` (from 1) of `count` to out [MAX_NAME];
+ * "STEM.safetensors" if count is 1. */
 static void format_shard_name(const zi_shard_files *shards, size_t number, size_t count, char *out)
 {
     if (count == 1)
@@ -28,8 +29,9 @@ static void format_shard_name(const zi_shard_files *shards, size_t number, size_
         snprintf(out, MAX_NAME, "%s-%05zu-of-%05zu.safetensors", shards->stem, number, count);
 }
 
-/* Writes STEM.safetensors.index.json, which maps the plan's tensors to the `count` shards and has
- * their total size in bytes. */
+/* Writes DIR/STEM.safetensors.index.json, in a resumed folder over the one there. It maps the
+ * plan's tensors to the `count` shards and has the tensors' total size in bytes, without
+ * headers. */
 static bool write_shard_index(const zi_shard_files *shards, const zi_write_plan *plan, size_t count,
                               zi_error *error)
 {

@@ -12,9 +12,10 @@ typedef struct {
     size_t max_bytes;         /* of tensors in a shard; a larger tensor gets a shard of its own */
 } zi_shard_files;
 
-/* Writes all items of a sorted plan to DIR/STEM.safetensors, or to
- * DIR/STEM-00001-of-0000N.safetensors and so on, with STEM.safetensors.index.json last. Nothing for
- * an empty plan. Files are registered with the folder, which removes them when it is discarded. */
+/* Writes all items of a sorted plan to DIR/STEM.safetensors, or if they exceed max_bytes to
+ * DIR/STEM-00001-of-0000N.safetensors and so on, and then STEM.safetensors.index.json. Nothing for
+ * an empty plan. Files are registered with the folder, also after a failure; it removes them when
+ * it is discarded. */
 bool zi_write_shards(const zi_shard_files *shards, const zi_write_plan *plan,
                      zi_write_context *work, zi_error *error) ZI_CHECKED;
 

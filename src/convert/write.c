@@ -45,7 +45,8 @@ static bool report_progress(zi_write_context *work, size_t bytes, zi_error *erro
 
 /* ---- converting ---- */
 
-/* Byte offset of a segment (counted through all rows) in the item's output. */
+/* Byte offset of a segment (from 0, counted through all rows) from the begin of the item's
+ * output. */
 static size_t offset_of_segment(const struct segment_batch *batch, size_t segment)
 {
     const zi_write_item *item = batch->item;
@@ -73,8 +74,8 @@ static float *read_segment(const struct segment_batch *batch, size_t segment, si
     return x;
 }
 
-/* A task of find_factor: raises batch->max[worker] to the largest finite magnitude in one
- * segment. */
+/* A task of find_factor (context: a struct segment_batch): raises batch->max[worker] to the largest
+ * finite magnitude in one segment. */
 static void find_segment_max(void *context, size_t task, size_t worker)
 {
     struct segment_batch *batch = context;
@@ -88,8 +89,9 @@ static void find_segment_max(void *context, size_t task, size_t worker)
     batch->max[worker] = max;
 }
 
-/* A task of write_converted: converts one segment into writer->chunk, and writer->scales and
- * biases. Sets batch->overflow when a value does not fit F16. */
+/* A task of write_converted (context: a struct segment_batch): converts one segment into
+ * writer->chunk, and writer->scales and biases. Sets batch->overflow when a value does not fit
+ * F16. */
 static void convert_segment(void *context, size_t task, size_t worker)
 {
     struct segment_batch *batch = context;
@@ -110,9 +112,9 @@ static void convert_segment(void *context, size_t task, size_t worker)
         atomic_store(&batch->overflow, true);
 }
 
-/* Sets batch->factor, and the item's entry of writer->factors, to the largest finite magnitude /
- * 448 (the largest F8_E4M3), or to 1 when that is 0. Values are divided by it when they are stored.
- * Reads all values; fails only when memory is short. */
+/* Sets the item's one factor, in batch->factor and writer->factors: the largest finite magnitude /
+ * 448 (the largest F8_E4M3), or 1 when that is 0. Values are divided by it when they are stored.
+ * Reads all values, without progress; fails only when memory is short. */
 static bool find_factor(struct writer *writer, const zi_write_item *item, size_t segments,
                         struct segment_batch *batch, zi_error *error)
 {
@@ -130,8 +132,8 @@ static bool find_factor(struct writer *writer, const zi_write_item *item, size_t
     return true;
 }
 
-/* Replaces the buffers for MLX scales and biases by ones for this item. False: out of memory;
- * free_buffers frees them in any case. */
+/* Replaces the buffers for MLX scales and biases by ones for this item, which has MLX groups.
+ * False: out of memory; free_buffers frees them in any case. */
 static bool allocate_scales(struct writer *writer, const zi_write_item *item, zi_error *error)
 {
     size_t bytes =
@@ -143,8 +145,9 @@ static bool allocate_scales(struct writer *writer, const zi_write_item *item, zi
     return (writer->scales && writer->biases) || zi_error_no_memory(error, 2 * bytes);
 }
 
-/* Drops mapped pages of the item's source from memory, for the share done / all that was converted.
- * The share is approximate, since sizes differ: pages that are read again are loaded again. */
+/* Drops from memory the mapped pages of the item's source that the first `done` of its `all`
+ * segments were made from. The share is approximate, since sizes differ: pages that are read again
+ * are loaded again. */
 static void release_pages(const zi_write_item *item, size_t done, size_t all)
 {
     double bytes = 0;
@@ -197,8 +200,8 @@ static bool write_converted(struct writer *writer, const zi_write_item *item, zi
 
 /* ---- copying ---- */
 
-/* Copies mapped bytes to the output in chunks, reports progress, and drops the mapped pages from
- * memory behind it. */
+/* Copies mapped bytes to the output's position in chunks, reports progress after each (false from
+ * it is ZI_ERROR_CANCELLED), and drops the mapped pages from memory behind it. */
 static bool copy_mapped_bytes(struct writer *writer, const uint8_t *data, size_t bytes,
                               zi_output *output, zi_error *error)
 {
@@ -213,7 +216,8 @@ static bool copy_mapped_bytes(struct writer *writer, const uint8_t *data, size_t
     return true;
 }
 
-/* Copies the bytes of rows of scales or biases to the output. */
+/* Copies the bytes of rows of scales or biases to the output's position, as copy_mapped_bytes
+ * does. */
 static bool copy_rows(struct writer *writer, const zi_rows *rows, zi_output *output,
                       zi_error *error)
 {
@@ -221,8 +225,9 @@ static bool copy_rows(struct writer *writer, const zi_rows *rows, zi_output *out
                              output, error);
 }
 
-/* Copies an item's bytes from its entries, one behind the other: a weight's, its scales or its
- * biases. Of scales per tensor only the first entry's is written; all are equal. */
+/* Copies an item's bytes from its entries, one behind the other, to the output's position, as
+ * copy_mapped_bytes does: a weight's, its scales or its biases. Of scales per tensor only the first
+ * entry's is written; all are equal. */
 static bool write_copied(struct writer *writer, const zi_write_item *item, zi_output *output,
                          zi_error *error)
 {
@@ -241,8 +246,9 @@ static bool write_copied(struct writer *writer, const zi_write_item *item, zi_ou
 
 /* ---- files ---- */
 
-/* A zi_tensor_write_fn (context: struct writer): writes the item at `number` of the file, copied,
- * converted, or for a companion as computed with its weight, which must have been written last. */
+/* A zi_tensor_write_fn (context: struct writer): writes the item at `number` (from 0) of the file,
+ * copied, converted, or for a companion as computed with its weight, which must have been written
+ * last. */
 static bool write_item(void *context, size_t number, zi_output *output, zi_error *error)
 {
     struct writer *writer = context;
@@ -293,7 +299,8 @@ static zi_tensor_out *tensor_headers(const zi_write_item *items, size_t count, z
     return outs;
 }
 
-/* Frees the writer's buffers and outs. Those not allocated may be NULL. */
+/* Frees the writer's buffers and outs, but does not reset the pointers. Those not allocated may be
+ * NULL. */
 static void free_buffers(struct writer *writer, zi_tensor_out *outs)
 {
     free(writer->scratch);
@@ -304,8 +311,8 @@ static void free_buffers(struct writer *writer, zi_tensor_out *outs)
     free(outs);
 }
 
-/* Writes the item at `number` of the file at the output's current position. outs: the tensors of
- * the file. */
+/* Writes the item at `number` (from 0) of the file at the output's current position. outs: the
+ * tensors of the file. */
 static bool write_item_at(struct writer *writer, size_t number, const zi_tensor_out *outs,
                           zi_output *output, zi_error *error)
 {
@@ -322,9 +329,9 @@ static bool write_items(struct writer *writer, size_t count, const zi_tensor_out
     return ok;
 }
 
-/* Writes each item at its offset in the order of the schedule. Before items that need further
- * source shards it syncs the output, releases shards that are done with, and waits. Skips items
- * that an interrupted run wrote. */
+/* Writes each item at its byte offset in the file, offsets[number of the item in the file], in the
+ * order of the schedule. Before items that need further source shards it syncs the output, releases
+ * shards that are done with, and waits. Skips items that an interrupted run wrote. */
 static bool write_scheduled_items(struct writer *writer, const zi_write_schedule *schedule,
                                   const size_t *offsets, const zi_tensor_out *outs,
                                   zi_output *output, zi_error *error)
@@ -347,7 +354,7 @@ static bool write_scheduled_items(struct writer *writer, const zi_write_schedule
 }
 
 /* Writes the file's `count` items as their source shards arrive. begin: byte offset of the first
- * tensor. */
+ * tensor in the file. */
 static bool write_streamed(struct writer *writer, const zi_write_plan *plan, size_t count,
                            size_t begin, const zi_tensor_out *outs, zi_output *output,
                            zi_error *error)

@@ -17,15 +17,16 @@ typedef struct {
 } zi_write_context;
 
 /* Writes items first .. first + count - 1 of a sorted plan as one safetensors file with this
- * "format" in its metadata. Without work->provider it appears when complete, and the call fails if
- * path exists. With it, the file is written in place at path, in the order in which source shards
- * arrive, and an interrupted call is resumed. */
+ * "format" in its metadata; work->pool must be set. Appears when complete; a file at path is
+ * ZI_ERROR_EXISTS, at the end. With work->provider it is written in place, as source shards arrive,
+ * stays after a failure, and is resumed: a file at path must be of the same plan. */
 bool zi_write_safetensors(const char *path, const char *format, const zi_write_plan *plan,
                           size_t first, size_t count, zi_write_context *work,
                           zi_error *error) ZI_CHECKED;
 
 /* Writes all items of a sorted plan as one GGUF file with the metadata values [value_count],
- * atomically. Fails if path exists. work->provider is ignored. */
+ * atomically; work->pool must be set. A file at path is ZI_ERROR_EXISTS, at the end. work->provider
+ * is ignored. */
 bool zi_write_gguf(const char *path, const zi_gguf_out *values, size_t value_count,
                    const zi_write_plan *plan, zi_write_context *work, zi_error *error) ZI_CHECKED;
 

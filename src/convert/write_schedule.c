@@ -3,8 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Index (in its checkpoint's files) of the last shard that an item needs. All its entries are from
- * one checkpoint. */
+/* Index (in its checkpoint's files, from 0) of the last shard that an item needs; 0 without
+ * entries. Files of scales do not count: such weights are not streamed. All entries are from one
+ * checkpoint. */
 static int last_shard(const zi_write_item *item)
 {
     int last = 0;
@@ -100,22 +101,24 @@ static bool same_component_as_before(const zi_write_schedule *s, size_t position
            scheduled_item(s, position)->component == scheduled_item(s, position - 1)->component;
 }
 
-bool zi_write_schedule_needs_shards(const zi_write_schedule *s, size_t position)
+bool zi_write_schedule_needs_shards(const zi_write_schedule *schedule, size_t position)
 {
-    return !same_component_as_before(s, position) ||
-           last_shard(scheduled_item(s, position)) != last_shard(scheduled_item(s, position - 1));
+    return !same_component_as_before(schedule, position) ||
+           last_shard(scheduled_item(schedule, position)) !=
+               last_shard(scheduled_item(schedule, position - 1));
 }
 
-bool zi_write_schedule_wait(const zi_write_schedule *s, size_t position, zi_error *error)
+bool zi_write_schedule_wait(const zi_write_schedule *schedule, size_t position, zi_error *error)
 {
-    const zi_write_item *item = scheduled_item(s, position);
+    const zi_write_item *item = scheduled_item(schedule, position);
     const zi_checkpoint *checkpoint = item->entries[0]->checkpoint;
-    int from =
-        same_component_as_before(s, position) ? last_shard(scheduled_item(s, position - 1)) + 1 : 0;
+    int from = same_component_as_before(schedule, position)
+                   ? last_shard(scheduled_item(schedule, position - 1)) + 1
+                   : 0;
     for (int file = from; file <= last_shard(item); file++) {
         const char *path = checkpoint->files[file].path;
-        if (s->provider->is_released(s->provider->user, path)) continue;
-        if (!s->provider->wait(s->provider->user, path, error) ||
+        if (schedule->provider->is_released(schedule->provider->user, path)) continue;
+        if (!schedule->provider->wait(schedule->provider->user, path, error) ||
             !zi_file_remap(path, &checkpoint->files[file].mapping, error))
             return false;
     }
@@ -124,11 +127,12 @@ bool zi_write_schedule_wait(const zi_write_schedule *s, size_t position, zi_erro
 
 /* A shard is released only after every item that uses it is on disk, so one released shard tells
  * that the item was written. */
-bool zi_write_schedule_is_written(const zi_write_schedule *s, size_t position)
+bool zi_write_schedule_is_written(const zi_write_schedule *schedule, size_t position)
 {
-    const zi_write_item *item = scheduled_item(s, position);
+    const zi_write_item *item = scheduled_item(schedule, position);
     for (int i = 0; i < item->count; i++)
-        if (s->provider->is_released(s->provider->user, zi_entry_file(item->entries[i])))
+        if (schedule->provider->is_released(schedule->provider->user,
+                                            zi_entry_file(item->entries[i])))
             return true;
     return false;
 }
@@ -145,15 +149,16 @@ static bool shard_is_needed(const zi_write_schedule *s, size_t position,
     return false;
 }
 
-bool zi_write_schedule_release(const zi_write_schedule *s, size_t position, zi_error *error)
+bool zi_write_schedule_release(const zi_write_schedule *schedule, size_t position, zi_error *error)
 {
     if (!position) return true;
-    const zi_checkpoint *checkpoint = scheduled_item(s, position - 1)->entries[0]->checkpoint;
+    const zi_checkpoint *checkpoint =
+        scheduled_item(schedule, position - 1)->entries[0]->checkpoint;
     for (int file = 0; file < checkpoint->file_count; file++) {
         const char *path = checkpoint->files[file].path;
-        if (s->provider->is_released(s->provider->user, path)) continue;
-        if (!shard_is_needed(s, position, checkpoint, file) &&
-            !s->provider->release(s->provider->user, path, error))
+        if (schedule->provider->is_released(schedule->provider->user, path)) continue;
+        if (!shard_is_needed(schedule, position, checkpoint, file) &&
+            !schedule->provider->release(schedule->provider->user, path, error))
             return false;
     }
     return true;

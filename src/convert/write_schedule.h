@@ -18,8 +18,8 @@ typedef struct {
     void *user;
 } zi_shard_provider;
 
-/* Output bytes of those items of the plan for which the source file at path is the last one
- * needed. */
+/* Output bytes of those items of the plan for which the source file at path (spelled as in its
+ * checkpoint) is the last one needed; 0 for other paths. */
 size_t zi_shard_convertible_bytes(const zi_write_plan *plan, const char *path);
 
 /* The order in which the items of one output file are written: by component, then by the last shard
@@ -37,24 +37,27 @@ bool zi_write_schedule_create(const zi_shard_provider *provider, const zi_write_
                               size_t first, size_t count, zi_write_schedule *out,
                               zi_error *error) ZI_CHECKED;
 
-/* Whether the item at this position of the order needs shards that the previous one did not. True
- * for the first one. */
+/* Whether the item at this position of the order (below count) needs shards that the one before it
+ * did not. True at 0. */
 bool zi_write_schedule_needs_shards(const zi_write_schedule *schedule, size_t position);
 
 /* Waits for the shards that the item at this position needs beyond the previous item's, and maps
- * each again at its address. Released ones are skipped. */
+ * each again at its address. Released ones are skipped. False: one cannot be delivered, or has
+ * another size than its mapping, which stays as it was. */
 bool zi_write_schedule_wait(const zi_write_schedule *schedule, size_t position,
                             zi_error *error) ZI_CHECKED;
 
-/* Whether an interrupted run, which is resumed, has already written the item at this position. */
+/* Whether an interrupted run, which is resumed, has released a shard of the item at this position,
+ * and so has written the item. An item of which no shard was released is written again. */
 bool zi_write_schedule_is_written(const zi_write_schedule *schedule, size_t position);
 
 /* Releases those shards of the component of the item before `position` that no item from there on,
- * or of a later output file, needs. The output must be on disk. Nothing at position 0. */
+ * or of a later output file, needs and that are not released yet. The output must be on disk.
+ * Nothing at position 0. False: the provider failed; some may be released. */
 bool zi_write_schedule_release(const zi_write_schedule *schedule, size_t position,
                                zi_error *error) ZI_CHECKED;
 
-/* Frees the order; provider and plan stay the caller's. */
+/* Frees the order and zeroes the struct; provider and plan stay the caller's. */
 void zi_write_schedule_free(zi_write_schedule *schedule);
 
 #endif

@@ -31,8 +31,8 @@ static bool map_file(zi_checkpoint *checkpoint, const char *path, zi_error *erro
     return checkpoint->files[index].path || zi_error_no_memory(error, strlen(path));
 }
 
-/* Maps the safetensors file at path as the checkpoint's last one and appends its tensors and
- * metadata. On failure the caller closes the checkpoint. */
+/* Maps the safetensors file at path, appends it to the checkpoint's files, and appends its tensors
+ * (unsorted) and metadata. On failure the caller closes the checkpoint. */
 static bool add_safetensors(zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
     if (!map_file(checkpoint, path, error)) return false;
@@ -40,8 +40,8 @@ static bool add_safetensors(zi_checkpoint *checkpoint, const char *path, zi_erro
     return zi_safetensors_parse(path, &checkpoint->files[index].mapping, index, checkpoint, error);
 }
 
-/* Maps path as the only file of an empty checkpoint and adds its tensors and metadata, safetensors
- * or GGUF depending on its first bytes. On failure the caller closes the checkpoint. */
+/* Maps path as the only file of an empty checkpoint and adds its tensors (unsorted) and metadata,
+ * safetensors or GGUF depending on its first bytes. On failure the caller closes the checkpoint. */
 static bool add_only_file(zi_checkpoint *checkpoint, const char *path, zi_error *error)
 {
     if (!map_file(checkpoint, path, error)) return false;
@@ -77,14 +77,14 @@ bool zi_checkpoint_open(const char *path, zi_checkpoint *out, zi_error *error)
     return true;
 }
 
-/* Whether a shard's name is a plain file name (not empty, no slash, no dot at the start), so that
- * an index cannot refer to other folders. */
+/* Whether a shard's name is a plain file name (not empty, no slash or backslash, no dot at the
+ * start), so that an index cannot refer to other folders. */
 static bool is_plain_file_name(const char *name)
 {
     return name[0] && name[0] != '.' && !strchr(name, '/') && !strchr(name, '\\');
 }
 
-/* Whether the checkpoint has mapped the file of this path already. */
+/* Whether the checkpoint has mapped a file under exactly this path already. */
 static bool has_mapped_file(const zi_checkpoint *checkpoint, const char *path)
 {
     for (int i = 0; i < checkpoint->file_count; i++)
@@ -92,8 +92,9 @@ static bool has_mapped_file(const zi_checkpoint *checkpoint, const char *path)
     return false;
 }
 
-/* Maps each shard in dir that weight_map names, once, and adds its tensors. Fails for a name that
- * is no plain file name. index: path of the index, for errors. */
+/* Maps each shard in dir that weight_map names, once, and adds its tensors. Fails with
+ * ZI_ERROR_BAD_FORMAT for a value that is no plain file name. After any failure the caller closes
+ * the checkpoint. index: path of the index, for errors. */
 static bool add_shards(zi_checkpoint *checkpoint, const char *dir, const char *index,
                        const cJSON *weight_map, zi_error *error)
 {
@@ -113,7 +114,8 @@ static bool add_shards(zi_checkpoint *checkpoint, const char *dir, const char *i
 }
 
 /* Fails with ZI_ERROR_BAD_FORMAT unless the sorted tensors of the shards are exactly those of
- * weight_map, each in the shard that it names. index: path of the index, for errors. */
+ * weight_map, whose values are strings, each in the shard in dir that it names. index: path of the
+ * index, for errors. */
 static bool check_index(const zi_checkpoint *checkpoint, const char *dir, const char *index,
                         const cJSON *weight_map, zi_error *error)
 {
@@ -136,8 +138,9 @@ static bool check_index(const zi_checkpoint *checkpoint, const char *dir, const 
     return true;
 }
 
-/* Opens all shards in dir that "weight_map" of the index file names, and checks that they hold
- * exactly its tensors. The caller closes *out; it is unchanged after a failure. */
+/* Opens all shards in dir that "weight_map" of an index names. Fails with ZI_ERROR_BAD_FORMAT
+ * unless they hold exactly its tensors, and for all that zi_json_read and zi_checkpoint_open
+ * refuse. index: path of the index. The caller closes *out; it is unchanged after a failure. */
 static bool open_sharded(const char *dir, const char *index, zi_checkpoint *out, zi_error *error)
 {
     enum { MAX_INDEX = 64 << 20 };

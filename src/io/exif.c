@@ -17,14 +17,14 @@ enum {
 };
 static const char unicode[CHARSET] = "UNICODE", ascii[CHARSET] = "ASCII", unnamed[CHARSET];
 
-/* Appends the low 16 bits of value, big-endian. */
+/* Appends the low 16 bits of value, big-endian. Short memory sets out->failed. */
 static void put_be16(zi_text *out, uint32_t value)
 {
     uint8_t bytes[2] = {(uint8_t)(value >> 8), (uint8_t)value};
     zi_text_append(out, bytes, 2);
 }
 
-/* Appends value in 4 bytes, big-endian. */
+/* Appends value in 4 bytes, big-endian. Short memory sets out->failed. */
 static void put_be32(zi_text *out, uint32_t value)
 {
     put_be16(out, value >> 16);
@@ -32,7 +32,8 @@ static void put_be32(zi_text *out, uint32_t value)
 }
 
 /* Appends a big-endian TIFF directory of one entry, behind which none follows. value: the entry's
- * value, or the offset of its data. */
+ * value of 4 bytes, or the offset of its data from the start of the block. Short memory sets
+ * out->failed. */
 static void put_directory_of_one(zi_text *out, unsigned tag, unsigned type, uint32_t count,
                                  uint32_t value)
 {
@@ -45,7 +46,7 @@ static void put_directory_of_one(zi_text *out, unsigned tag, unsigned type, uint
 }
 
 /* Appends valid UTF-8 as big-endian UTF-16 without NUL or byte order mark to out, unless that is
- * NULL; returns the number of 16-bit units. */
+ * NULL; returns the number of 16-bit units. Short memory only sets out->failed. */
 static size_t put_utf16(zi_text *out, const char *text)
 {
     const utf8proc_uint8_t *at = (const utf8proc_uint8_t *)text;
@@ -66,8 +67,8 @@ static size_t put_utf16(zi_text *out, const char *text)
     return units;
 }
 
-/* Big-endian, the text as UTF-16; as ASCII where only that fits into max and the infotext is ASCII.
- * Fails with ZI_ERROR_UNSUPPORTED, nothing appended, if neither fits. name: for errors only. */
+/* The block is big-endian, the text UTF-16; as ASCII where only that fits into max and the infotext
+ * is ASCII. */
 bool zi_exif_write(const char *name, const char *infotext, size_t max, zi_text *out,
                    zi_error *error)
 {
@@ -113,7 +114,8 @@ static uint32_t read_number(const tiff *t, size_t at, unsigned bytes)
     return value;
 }
 
-/* Offset of the first entry with this tag in the directory at this offset; 0: there is none. */
+/* Returns the offset in the block of the first entry with this tag in the directory at this offset;
+ * 0: there is none within the block. */
 static size_t find_directory_entry(const tiff *t, size_t directory, unsigned tag)
 {
     uint32_t count = read_number(t, directory, 2);
@@ -123,10 +125,10 @@ static size_t find_directory_entry(const tiff *t, size_t directory, unsigned tag
     return 0;
 }
 
-/* Whether UTF-16 text is big-endian. Writers do not agree whether the byte order of the block rules
- * (piexif always writes big-endian), so that the zeros of ASCII characters, of which settings are
- * full, tell; in a little-endian block a byte order mark counts first. A big-endian block, as our
- * own, is doubted only when no character would be ASCII. */
+/* Whether UTF-16 of `size` bytes is big-endian. Writers do not agree whether the block's byte order
+ * rules (piexif always writes big-endian), but the zeros in ASCII characters tell. In a big-endian
+ * block, as our own, it is little-endian only if all zeros are at odd offsets; in a little-endian
+ * one a byte order mark decides, else more zeros at even offsets mean big. */
 static bool utf16_is_big(const uint8_t *data, size_t size, bool block_is_big)
 {
     size_t zeros[2] = {0, 0};
@@ -137,9 +139,10 @@ static bool utf16_is_big(const uint8_t *data, size_t size, bool block_is_big)
     return zeros[0] > zeros[1];
 }
 
-/* UTF-16 of `size` bytes, up to its end or a NUL, as UTF-8 in new memory, halves of pairs as
- * U+FFFD. mark: a byte order mark at the start is no text. NULL when memory is short. */
-static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool mark)
+/* Returns UTF-16 of `size` bytes (an odd last one is ignored), up to its end or a NUL, as UTF-8 in
+ * new memory, halves of pairs as U+FFFD. drop_mark: a byte order mark at the start is left out;
+ * else it is kept as a character. NULL: memory is short; no error is set. */
+static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool drop_mark)
 {
     const tiff units = {data, size - size % 2, big};
     zi_text text;
@@ -147,7 +150,7 @@ static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool mark
     for (size_t at = 0; at < units.size; at += 2) {
         uint32_t c = read_number(&units, at, 2);
         if (!c) break;
-        if (at == 0 && c == 0xfeff && mark) continue;
+        if (at == 0 && c == 0xfeff && drop_mark) continue;
         uint32_t low = c >= 0xd800 && c < 0xdc00 ? read_number(&units, at + 2, 2) : 0;
         if (low >= 0xdc00 && low < 0xe000) {
             c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
@@ -162,8 +165,8 @@ static char *utf16_to_utf8(const uint8_t *data, size_t size, bool big, bool mark
 }
 
 /* Takes the block with or without JPEG's prefix, in either byte order, and the character sets
- * UNICODE, ASCII and unnamed (the last two must be valid UTF-8). The caller frees *infotext; it is
- * NULL, and the result true, for all else. */
+ * UNICODE, ASCII and unnamed (the last two must be valid UTF-8; in the first, halves of pairs
+ * become U+FFFD). *infotext is NULL, and the result true, for all else. */
 bool zi_exif_read(const uint8_t *data, size_t size, char **infotext, zi_error *error)
 {
     *infotext = NULL;

@@ -15,7 +15,8 @@ static const struct {
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* Checks one layer's {"format": "...", ...} and sets *type to the type that its weight must have.
- * Fails if the format is missing or unknown, or the layer is rotated ("convrot"). file, layer: for
+ * Fails, *type unchanged, with ZI_ERROR_BAD_FORMAT if the format is missing, with
+ * ZI_ERROR_UNSUPPORTED if it is unknown or the layer is rotated ("convrot"). file, layer: for
  * errors. */
 static bool check_layer_format(const char *file, const char *layer, const cJSON *json,
                                zi_dtype *type, zi_error *error)
@@ -62,8 +63,9 @@ bool zi_formats_check_layer(const zi_checkpoint *checkpoint, const zi_tensor *ma
 }
 
 /* Checks the metadata value _quantization_metadata: {"format_version": "1.0", "layers": {"NAME":
- * {"format": "..."}}}. Fails unless all its formats are supported (types are not compared with the
- * tensors'). True if there is none. */
+ * {"format": "..."}}}. Fails with ZI_ERROR_BAD_FORMAT if it is not such JSON, and as
+ * check_layer_format for each layer. The version and the tensors' types are not checked. True if
+ * there is none. */
 static bool check_quantization_metadata(const zi_checkpoint *checkpoint, zi_error *error)
 {
     static const char key[] = "_quantization_metadata";

@@ -62,8 +62,9 @@ bool zi_gguf_tensor_type(zi_dtype type, uint32_t *out)
     return false;
 }
 
-/* Sets *out to the type of GGUF's type number. Fails with ZI_ERROR_UNSUPPORTED for one that is
- * unknown or known by name alone. tensor: its name, for the error. */
+/* Sets *out to the type of GGUF's type number. Fails with ZI_ERROR_UNSUPPORTED, *out perhaps
+ * changed, for a number that is unknown or of a type whose values cannot be read (ZI_DTYPE_COUNT in
+ * tensor_types). tensor: its name, for the error. */
 static bool dtype_of_number(const char *path, const char *tensor, uint32_t number, zi_dtype *out,
                             zi_error *error)
 {
@@ -94,7 +95,8 @@ static size_t bytes_left(const reader *r)
     return r->size - r->at;
 }
 
-/* Sets ZI_ERROR_BAD_FORMAT and returns false. what: the part of the file that ends too early. */
+/* Sets ZI_ERROR_BAD_FORMAT in r->error and returns false. what: the part of the file that ends too
+ * early. */
 static bool fail_truncated(const reader *r, const char *what)
 {
     zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
@@ -103,7 +105,8 @@ static bool fail_truncated(const reader *r, const char *what)
 }
 
 /* Reads a little-endian number of 4 or 8 bytes into *out, of the same size, and moves behind it.
- * False: the file ends in it, and the error names `what`. */
+ * False: the file ends in it; ZI_ERROR_BAD_FORMAT names `what`, and *out and the position are
+ * unchanged. */
 static bool read_number(reader *r, void *out, size_t bytes, const char *what)
 {
     if (bytes_left(r) < bytes) return fail_truncated(r, what);
@@ -113,7 +116,8 @@ static bool read_number(reader *r, void *out, size_t bytes, const char *what)
 }
 
 /* Reads a length (8 bytes) and sets *out to as many bytes behind it, in the mapping and not
- * checked; moves behind them. Fails if the file ends before. what: for errors. */
+ * checked; moves behind them. Fails with ZI_ERROR_BAD_FORMAT if the file ends before; *out is
+ * unchanged then. what: for errors. */
 static bool read_text(reader *r, zi_gguf_text *out, const char *what)
 {
     uint64_t size = 0;
@@ -133,8 +137,9 @@ static bool is_plain_text(zi_gguf_text text)
     return !memchr(text.data, 0, text.size) && zi_utf8_valid(text.data, text.size);
 }
 
-/* Reads the name of a value or tensor: UTF-8 text of 1 to 4096 bytes without NUL, else it fails.
- * kind, number (from 1): what it names, for errors. */
+/* Reads the name of a value or tensor: UTF-8 text of 1 to 4096 bytes without NUL, in the mapping.
+ * Else it fails with ZI_ERROR_BAD_FORMAT; *out may be changed then. kind, number (from 1): what it
+ * names, for errors. */
 static bool read_name(reader *r, zi_gguf_text *out, const char *kind, size_t number)
 {
     char what[64];
@@ -157,7 +162,8 @@ static void *grow_array(void *array, size_t count, size_t size, zi_error *error)
 
 /* ---- metadata ---- */
 
-/* Moves behind `count` strings. Fails if the file ends before; their bytes are not checked. */
+/* Moves behind `count` strings. Fails if the file ends before, at a position without meaning; the
+ * strings' bytes are not checked. what: for errors. */
 static bool skip_strings(reader *r, size_t count, const char *what)
 {
     zi_gguf_text text;
@@ -167,8 +173,9 @@ static bool skip_strings(reader *r, size_t count, const char *what)
     return true;
 }
 
-/* Sets value->data to the reader's position and moves behind the value->count elements of
- * value->type. Fails if the file ends before. */
+/* Sets value->data to the reader's position and moves behind the value->count elements, also
+ * strings, of value->type. Fails if the file ends before; value->data is set then, too. what: for
+ * errors. */
 static bool take_elements(reader *r, zi_gguf_value *value, const char *what)
 {
     value->data = r->data + r->at;
@@ -179,8 +186,10 @@ static bool take_elements(reader *r, zi_gguf_value *value, const char *what)
     return true;
 }
 
-/* Reads one key and its value, or array, into *value, which points into the mapping. Fails for
- * unknown types, arrays of arrays and a file that ends in it. number: from 1, for errors. */
+/* Reads one key and its value, or array, into *value, which points into the mapping. Fails with
+ * ZI_ERROR_UNSUPPORTED for arrays of arrays, with ZI_ERROR_BAD_FORMAT for unknown types and a file
+ * that ends in it; *value may be partly set then. Booleans are not checked. number: from 1, for
+ * errors. */
 static bool read_value(reader *r, zi_gguf_value *value, size_t number)
 {
     char what[160];
@@ -220,8 +229,9 @@ static int by_key(const void *a, const void *b)
     return compare_text(((const zi_gguf_value *)a)->key, ((const zi_gguf_value *)b)->key);
 }
 
-/* Reads `count` values into *gguf, sorts them by key, and fails if a key occurs twice. After a
- * failure gguf->values holds those read before; the caller frees it. */
+/* Reads `count` values into *gguf, sorts them by key, and fails with ZI_ERROR_BAD_FORMAT if a key
+ * occurs twice. After a failure gguf->values [gguf->count] holds those read before, perhaps
+ * unsorted; the caller frees it. */
 static bool read_values(reader *r, uint64_t count, zi_gguf *gguf)
 {
     for (size_t i = 0; i < count; i++) {
@@ -245,9 +255,10 @@ static bool read_values(reader *r, uint64_t count, zi_gguf *gguf)
 
 /* ---- tensors ---- */
 
-/* Reads the number of dimensions and the dimensions, which files list innermost first, into
- * tensor->shape, outermost first, and sets dims and count. Fails for more than ZI_MAX_DIMS, or if
- * the count overflows. */
+/* Reads the number of dimensions (0: count 1) and the dimensions (0 is allowed), which files list
+ * innermost first, into tensor->shape, outermost first, and sets dims and count. Fails, they partly
+ * set, with ZI_ERROR_UNSUPPORTED for more than ZI_MAX_DIMS, with ZI_ERROR_BAD_FORMAT if the count
+ * overflows. what: for errors. */
 static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
 {
     uint32_t dims = 0;
@@ -269,8 +280,9 @@ static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
     return true;
 }
 
-/* Sets the tensor's size in bytes from type and shape. False: its rows are not whole blocks, or the
- * size overflows; the error is set. */
+/* Sets the tensor's size in bytes from type and shape; its name must be set, for errors. False: its
+ * rows are not whole blocks, or the size overflows; ZI_ERROR_BAD_FORMAT is set, the size is
+ * unchanged. */
 static bool set_tensor_bytes(const reader *r, zi_tensor *tensor)
 {
     size_t block = zi_dtype_block(tensor->type), unused;
@@ -287,8 +299,8 @@ static bool set_tensor_bytes(const reader *r, zi_tensor *tensor)
 }
 
 /* Reads one tensor's description into *tensor, zeroed before, whose name is new memory, also after
- * a failure. Its data is only the stored offset, added to the start of the file, until
- * set_tensor_data. number: from 1, for errors. */
+ * a failure (NULL: it failed before). Its data is only the stored offset, added to the start of the
+ * file, until set_tensor_data. number: from 1, for errors. */
 static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
 {
     char what[160];
@@ -313,8 +325,9 @@ static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
     return true;
 }
 
-/* Turns the stored offset, which counts from byte `begin` of the file, into a pointer. Fails if the
- * offset is no multiple of the alignment, or the tensor goes beyond the end of the file. */
+/* Turns the stored offset, which counts from byte `begin` of the file, into a pointer. Fails with
+ * ZI_ERROR_BAD_FORMAT if the offset is no multiple of the alignment, or the tensor goes beyond the
+ * end of the file; its data is then still the offset. */
 static bool set_tensor_data(const reader *r, size_t begin, size_t alignment, zi_tensor *tensor)
 {
     size_t offset = (size_t)((const uint8_t *)tensor->data - r->data);
@@ -341,8 +354,8 @@ static int by_offset(const void *a, const void *b)
     return ((*x)->bytes > (*y)->bytes) - ((*x)->bytes < (*y)->bytes); /* empty ones first */
 }
 
-/* Fails with ZI_ERROR_BAD_FORMAT if the bytes of two tensors overlap, or if memory is short.
- * Changes nothing. */
+/* Fails with ZI_ERROR_BAD_FORMAT if the bytes of two tensors overlap, with ZI_ERROR_NO_MEMORY if
+ * memory is short. Changes nothing. */
 static bool check_overlap(const reader *r, const zi_tensor *tensors, size_t count)
 {
     const zi_tensor **order = malloc((count ? count : 1) * sizeof *order);
@@ -359,8 +372,8 @@ static bool check_overlap(const reader *r, const zi_tensor *tensors, size_t coun
     return ok;
 }
 
-/* Sets *out to general.alignment, in bytes; 32 if it is absent. Fails unless it is a power of two
- * up to 2^24. */
+/* Sets *out to general.alignment (of any integer type), in bytes; 32 if it is absent. Fails with
+ * ZI_ERROR_BAD_FORMAT, *out unchanged, unless it is a power of two up to 2^24. */
 static bool read_alignment(const reader *r, const zi_gguf *gguf, size_t *out)
 {
     enum { MOST = 1 << 24 };
@@ -376,9 +389,9 @@ static bool read_alignment(const reader *r, const zi_gguf *gguf, size_t *out)
     return true;
 }
 
-/* Reads `declared` tensors into *tensors [*count], NULL before, and lets their data point into the
- * mapping. Fails if one is invalid or two overlap. The caller frees the tensors and their names,
- * also after a failure. */
+/* Reads `declared` tensors into *tensors [*count], NULL and 0 before, and lets their data point
+ * into the mapping. Fails if one is invalid or two overlap. The caller frees the tensors and their
+ * names, also after a failure; the last name may be NULL then. */
 static bool read_tensors(reader *r, uint64_t declared, const zi_gguf *gguf, zi_tensor **tensors,
                          size_t *count)
 {
@@ -405,8 +418,10 @@ bool zi_gguf_is(const zi_mapping *mapping)
     return mapping->size >= MAGIC_BYTES && memcmp(mapping->data, "GGUF", MAGIC_BYTES) == 0;
 }
 
-/* Reads the version, behind the magic bytes, and the numbers of tensors and values. Fails unless it
- * is version 2 or 3, little-endian, and the numbers fit into the file and are at most 65536. */
+/* Reads the version, behind the magic bytes, and the numbers of tensors and values, which may be
+ * set after a failure, too. Fails with ZI_ERROR_UNSUPPORTED unless it is version 2 or 3,
+ * little-endian, and each number is at most 65536, with ZI_ERROR_BAD_FORMAT if they do not fit into
+ * the file. */
 static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
 {
     /* What is kept of a value or a tensor is larger than what it takes in a file. */
@@ -434,7 +449,7 @@ static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
 }
 
 /* Fails with ZI_ERROR_UNSUPPORTED if the file is one of several that make a model together
- * (split.count above 1). */
+ * (split.count above 1), with ZI_ERROR_BAD_FORMAT if split.count is no integer from 0 to 65535. */
 static bool check_split(const zi_gguf *gguf, zi_error *error)
 {
     int64_t files = 0;

@@ -12,13 +12,15 @@ static size_t bytes_to_alignment(size_t size)
     return (ALIGNMENT - size % ALIGNMENT) % ALIGNMENT;
 }
 
-/* Appends the low `bytes` bytes of a number, little-endian. */
+/* Appends the low `bytes` bytes (up to 8) of a number, little-endian. Short memory sets
+ * text->failed. */
 static void put_number(zi_text *text, uint64_t number, size_t bytes)
 {
     zi_text_append(text, &number, bytes); /* files are little-endian, as all machines here are */
 }
 
-/* Appends a string as GGUF has it: its length in 8 bytes, then its bytes without NUL. */
+/* Appends a string as GGUF has it: its length in 8 bytes, then its bytes without NUL. Short memory
+ * sets text->failed. */
 static void put_string(zi_text *text, const char *string)
 {
     put_number(text, strlen(string), 8);
@@ -26,7 +28,7 @@ static void put_string(zi_text *text, const char *string)
 }
 
 /* Appends one metadata entry: key, type and value, or for an array the element type, the count and
- * the elements. */
+ * the elements. Short memory sets text->failed. */
 static void put_value(zi_text *text, const zi_gguf_out *value)
 {
     put_string(text, value->key);
@@ -43,8 +45,9 @@ static void put_value(zi_text *text, const zi_gguf_out *value)
         zi_text_append(text, value->data, count * zi_gguf_value_bytes(value->type));
 }
 
-/* Sets *type to GGUF's number of the tensor's type and *bytes to its size. Fails with
- * ZI_ERROR_UNSUPPORTED if GGUF has no such type, or rows are not whole blocks. path: for errors. */
+/* Sets *type to GGUF's number of the tensor's type and *bytes to its size; overflow is not checked.
+ * Fails with ZI_ERROR_UNSUPPORTED, *type perhaps changed, if GGUF has no such type, or rows are not
+ * whole blocks. path: for errors. */
 static bool describe_tensor(const char *path, const zi_tensor_out *tensor, uint32_t *type,
                             size_t *bytes, zi_error *error)
 {
@@ -83,8 +86,9 @@ static bool put_tensors(zi_text *text, const char *path, const zi_tensor_out *te
     return true;
 }
 
-/* Writes all that precedes the tensors' bytes: magic, version 3, counts, values, tensor
- * descriptions, and zeros up to a multiple of 32. */
+/* Writes at the start of the file all that precedes the tensors' bytes: magic, version 3, counts,
+ * values, tensor descriptions, and zeros up to a multiple of 32. Fails as put_tensors does, when
+ * memory is short or they take over 256 MiB, or when writing fails. path: for errors. */
 static bool write_header(zi_output *output, const char *path, const zi_gguf_out *values,
                          size_t value_count, const zi_tensor_out *tensors, size_t tensor_count,
                          zi_error *error)
@@ -104,9 +108,9 @@ static bool write_header(zi_output *output, const char *path, const zi_gguf_out 
     return ok;
 }
 
-/* Writes a tensor's bytes, from fill or (NULL) its data, and the zeros that align the one behind
- * it. Fails as well if fill writes another number of bytes than the shape demands. number: from 0,
- * for fill. */
+/* Writes a tensor's bytes, from fill or (NULL) its data, and zeros up to a multiple of 32, behind
+ * the last one, too. Fails as describe_tensor and zi_tensor_write do; a part may be written then.
+ * number: from 0, for fill. path: for errors. */
 static bool write_tensor(zi_output *output, const char *path, const zi_tensor_out *tensor,
                          size_t number, zi_tensor_write_fn fill, void *context, zi_error *error)
 {

@@ -34,7 +34,8 @@ static const struct codec {
     [ZI_FORMAT_WEBP] = {is_webp, zi_webp_encode, zi_webp_decode},
 };
 
-/* Whether text is this lower-case word, in upper or lower case (ASCII, whatever the locale). */
+/* Whether text is, as a whole, this lower-case word, in upper or lower case (ASCII, whatever the
+ * locale). */
 static bool same_word(const char *text, const char *word)
 {
     for (; *text && *word; text++, word++) {
@@ -45,7 +46,7 @@ static bool same_word(const char *text, const char *word)
 }
 
 /* Sets *format by the extension of a file name or path: .png, .jpg, .jpeg or .webp, in any case.
- * False, with an error: another one, or none. */
+ * Fails with ZI_ERROR_INVALID_ARGUMENT, *format unchanged, for another one, or none. */
 static bool format_of_name(const char *name, zi_format *format, zi_error *error)
 {
     static const struct {
@@ -89,7 +90,6 @@ bool zi_image_new(const char *name, uint32_t width, uint32_t height, zi_image **
     return true;
 }
 
-/* image may be NULL. */
 void zi_image_free(zi_image *image)
 {
     if (!image) return;
@@ -203,19 +203,19 @@ bool zi_image_encode(const zi_image *image, const zi_save_options *options, uint
     return ok;
 }
 
-bool zi_image_decode(const void *data, size_t size, size_t pixels, zi_image **out, char **infotext,
-                     zi_error *error)
+bool zi_image_decode(const void *data, size_t size, size_t max_pixels, zi_image **out,
+                     char **infotext, zi_error *error)
 {
     zi_format format = format_of_bytes(data, size);
     uint32_t width, height;
-    if (pixels && format <= ZI_FORMAT_WEBP) {
+    if (max_pixels && format <= ZI_FORMAT_WEBP) {
         if (!zi_image_read_size(data, size, format, &width, &height))
             return zi_error_set(error, ZI_ERROR_BAD_FORMAT, bytes_name,
                                 "does not say how large it is");
-        if ((uint64_t)width * height > pixels)
+        if ((uint64_t)width * height > max_pixels)
             return zi_error_set(error, ZI_ERROR_UNSUPPORTED, bytes_name,
                                 "has %lu x %lu pixels; at most %zu in all are allowed here",
-                                (unsigned long)width, (unsigned long)height, pixels);
+                                (unsigned long)width, (unsigned long)height, max_pixels);
     }
     return zi_image_decode_named(data, size, bytes_name, out, infotext, error);
 }

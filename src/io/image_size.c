@@ -13,8 +13,8 @@ static uint32_t big_endian(const uint8_t *bytes, int count)
     return value;
 }
 
-/* Reads the size from IHDR, which comes first: signature, length, "IHDR", width, height. False: it
- * is not there, or cut off. */
+/* Reads the size from IHDR, which comes first: signature (not checked), length, "IHDR", width,
+ * height. False: it is not there, or cut off; width and height are unchanged. */
 static bool png_size(const uint8_t *data, size_t size, uint32_t *width, uint32_t *height)
 {
     if (size < 24 || memcmp(data + 12, "IHDR", 4) != 0) return false;
@@ -25,7 +25,7 @@ static bool png_size(const uint8_t *data, size_t size, uint32_t *width, uint32_t
 
 /* Reads the size from the first start of a frame (0xc0 to 0xcf but for three that mean other
  * things): marker, length, precision, height, width. Skips the segments before. False: none within
- * the data. */
+ * the data; width and height are unchanged. */
 static bool jpeg_size(const uint8_t *data, size_t size, uint32_t *width, uint32_t *height)
 {
     size_t at = 2;
@@ -48,7 +48,7 @@ static bool jpeg_size(const uint8_t *data, size_t size, uint32_t *width, uint32_
     return false;
 }
 
-/* Reads the size through libwebp. False: damaged or cut off. */
+/* Reads the size through libwebp. False: damaged or cut off; width and height are unchanged. */
 static bool webp_size(const uint8_t *data, size_t size, uint32_t *width, uint32_t *height)
 {
     int w, h;

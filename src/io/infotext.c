@@ -13,7 +13,7 @@ static const char negative_label[] = "Negative prompt:";
 
 /* ---- numbers with a decimal point, whatever the current locale ---- */
 
-/* Sets point to the decimal separator of the current locale. */
+/* Sets point to the decimal separator of the current locale, with a closing NUL. */
 static void decimal_point(char point[16])
 {
     char half[16];
@@ -21,8 +21,8 @@ static void decimal_point(char point[16])
     snprintf(point, 16, "%.*s", size - 2, half + 1);
 }
 
-/* Appends the shortest form that reads back as the same number, with a decimal point in every
- * locale. */
+/* Appends the shortest form of a finite number that reads back as the same, perhaps with an
+ * exponent, with a decimal point in every locale. Short memory sets out->failed. */
 static void put_double(zi_text *out, double value)
 {
     char digits[64], point[16];
@@ -38,8 +38,9 @@ static void put_double(zi_text *out, double value)
         zi_text_puts(out, digits);
 }
 
-/* Reads a text that is a decimal number as a whole, with a decimal point in every locale. False: it
- * is none, not finite, or longer than 40 bytes; *out may be changed. */
+/* Reads a text that is a decimal number as a whole ("-1.5e3"; no white space, no hexadecimal), with
+ * a decimal point in every locale. False: it is none, not finite, or longer than 40 bytes; *out may
+ * be changed. */
 static bool read_double(const char *text, double *out)
 {
     char copy[64], point[16], *end;
@@ -54,8 +55,9 @@ static bool read_double(const char *text, double *out)
     return !*end && isfinite(*out);
 }
 
-/* Reads decimal digits that end at the character `stop` (0: the end of the text). False: no digit,
- * above max (*out is unchanged), or something else behind them. */
+/* Reads decimal digits that end at the character `stop` (0: the end of the text). False: they are
+ * above max, and *out is unchanged; or there is no digit or something else behind them, and *out is
+ * changed. Sets no error. */
 static bool read_uint(const char *text, char stop, uint64_t max, uint64_t *out)
 {
     uint64_t value = 0;
@@ -69,7 +71,7 @@ static bool read_uint(const char *text, char stop, uint64_t max, uint64_t *out)
     return at > text && *at == stop;
 }
 
-/* read_uint for 0..INT_MAX. After false, *out is unchanged. */
+/* read_uint for 0..INT_MAX. After false, *out is unchanged in any case. */
 static bool read_int(const char *text, char stop, int *out)
 {
     uint64_t value;
@@ -78,7 +80,8 @@ static bool read_int(const char *text, char stop, int *out)
     return true;
 }
 
-/* Reads a text such as "1024x768". False: it is none; *width may be changed. */
+/* Reads a text such as "1024x768" as a whole; 0 passes. False: it is none; *width may be changed,
+ * *height is not. */
 static bool read_size(const char *text, int *width, int *height)
 {
     return read_int(text, 'x', width) && read_int(strchr(text, 'x') + 1, 0, height);
@@ -86,8 +89,9 @@ static bool read_size(const char *text, int *width, int *height)
 
 /* ---- writing ---- */
 
-/* Appends ", KEY: VALUE", with the value as a JSON string where it would be ambiguous. NULL and ""
- * append nothing. Out of memory: sets out->failed. */
+/* Appends ", KEY: VALUE", with the value as a JSON string where it has a comma, a colon, a quote, a
+ * tab, a line break, or a space at its start. NULL and "" append nothing. Out of memory: sets
+ * out->failed. */
 static void put_value(zi_text *out, const char *key, const char *value)
 {
     if (!value || !*value) return;
@@ -153,8 +157,8 @@ static bool is_key(char c)
     return is_word(c) || c == ' ' || c == '-' || c == '/';
 }
 
-/* The value at the start of rest: a JSON string with its quotes, up to a comma or the end, or else
- * anything up to a comma. */
+/* Returns the value at the start of rest: a JSON string with its quotes, if a comma or the end
+ * follows it, or else anything up to a comma or the end. */
 static span value_at(span rest)
 {
     const char *at = rest.data, *end = at + rest.size;
@@ -202,8 +206,8 @@ static const char *store_string(char **storage, span from)
     return start;
 }
 
-/* store_string for a value, which is decoded if it is a valid JSON string. That never makes it
- * longer. */
+/* store_string for a value, which is decoded if it is a valid JSON string (and memory suffices),
+ * else kept as it is. That never makes it longer. */
 static const char *store_value(char **storage, span from)
 {
     cJSON *string =
@@ -220,8 +224,9 @@ static bool key_is(span key, const char *name)
     return key.size == strlen(name) && memcmp(key.data, name, key.size) == 0;
 }
 
-/* Stores the value in *storage and in the field of *out that the key names; unknown keys set no
- * field. False, with an error: a value that should be a number or a size is none. */
+/* Stores any value in *storage, which must have room and is moved behind it, and in the field of
+ * *out that the key names; unknown keys set no field. Fails with ZI_ERROR_BAD_FORMAT for a value
+ * that should be a number or a size and is none; *out may be partly set then. */
 static bool read_setting(span key, span from, zi_infotext_fields *out, char **storage,
                          zi_error *error)
 {
@@ -249,8 +254,9 @@ static bool read_setting(span key, span from, zi_infotext_fields *out, char **st
                               (int)key.size, key.data, value, kind);
 }
 
-/* Cuts text into the prompts and the last line, white space behind it ignored. The line is empty,
- * and the prompts the whole text, when it holds no settings (fewer than three pairs). */
+/* Cuts text, whose white space at the end does not count, into its last line and the prompts before
+ * it, without the newline between. When the last line holds no settings (next_pair finds fewer than
+ * three), *line is empty, and *prompts the whole text with its white space. */
 static void cut_settings(const char *text, span *prompts, span *line)
 {
     size_t end = strlen(text);
@@ -268,9 +274,9 @@ static void cut_settings(const char *text, span *prompts, span *line)
         prompts->size = start ? start - 1 : 0;
 }
 
-/* Cuts the prompts at the first line with the negative prompt's label: shortens *prompt to what is
- * before that line, and sets *negative to all behind the label; it is empty when there is no
- * label. */
+/* Cuts the prompts at the first line that begins with the negative prompt's label: shortens *prompt
+ * to what is before that line and its newline, and sets *negative to all behind the label and one
+ * space. Without such a line *negative is empty. */
 static void cut_negative(span *prompt, span *negative)
 {
     const size_t label = sizeof negative_label - 1;

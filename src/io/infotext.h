@@ -11,8 +11,8 @@
 
 #include "base/error.h"
 
-/* The text in new memory, or NULL when memory is short. NULL and empty strings are left out (the
- * prompt leaves an empty line); cfg and shift must be finite. */
+/* Returns the text in new memory, for free(), or NULL when memory is short. NULL and empty strings
+ * are left out (the prompt leaves an empty line), numbers never; cfg and shift must be finite. */
 char *zi_infotext_format(const zi_infotext_fields *fields);
 
 /* zi_infotext_parse (zimage.h) gives exactly what was written here, with the one ambiguity of this

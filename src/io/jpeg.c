@@ -33,7 +33,8 @@ typedef struct {
     JOCTET block[BLOCK];
 } job;
 
-/* libjpeg's error_exit: sets the job's error and leaves by longjmp to it->leave. */
+/* libjpeg's error_exit: sets the job's error, with the code job.code, in place of an earlier one,
+ * and leaves by longjmp to it->leave. */
 static void on_error(j_common_ptr info)
 {
     job *it = info->client_data;
@@ -108,7 +109,8 @@ static void append_block(j_compress_ptr jpeg, size_t size)
     if (it->out->failed) ERREXIT1(jpeg, JERR_OUT_OF_MEMORY, 0);
 }
 
-/* libjpeg's empty_output_buffer: appends the full block to job.out and begins it again. */
+/* libjpeg's empty_output_buffer: appends the full block to job.out and begins it again. Returns
+ * TRUE; out of memory: leaves as append_block does. */
 static boolean empty_block(j_compress_ptr jpeg)
 {
     append_block(jpeg, BLOCK);
@@ -116,14 +118,16 @@ static boolean empty_block(j_compress_ptr jpeg)
     return TRUE;
 }
 
-/* libjpeg's term_destination: appends the filled part of the block to job.out. */
+/* libjpeg's term_destination: appends the filled part of the block to job.out. Out of memory:
+ * leaves as append_block does. */
 static void finish_block(j_compress_ptr jpeg)
 {
     append_block(jpeg, BLOCK - jpeg->dest->free_in_buffer);
 }
 
 /* Creates jpeg, which the caller destroys, and appends the image to job.out, without chroma
- * subsampling. exif: an APP1 marker's content, or empty. False: the job's error is set. */
+ * subsampling. exif (not NULL): an APP1 marker's content of at most MARKER_MAX bytes, or empty.
+ * False: the job's error is set; job.out may have grown. */
 static bool encode_jpeg(job *it, j_compress_ptr jpeg, const zi_image *image, int quality,
                         const zi_text *exif)
 {
@@ -178,8 +182,9 @@ out:
     return ok;
 }
 
-/* Sets job.infotext to the UserComment of the first EXIF marker that has one, in new memory; left
- * NULL when none has. Call it after jpeg_read_header. False: out of memory. */
+/* Sets job.infotext, NULL before, to the UserComment of the first EXIF marker that has one, in new
+ * memory; left NULL when none has. Call it after jpeg_read_header. False: out of memory; the job's
+ * error is set, and job.infotext is NULL. */
 static bool read_infotext(job *it, j_decompress_ptr jpeg)
 {
     for (jpeg_saved_marker_ptr m = jpeg->marker_list; m && !it->infotext; m = m->next)

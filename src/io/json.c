@@ -67,7 +67,7 @@ out:
     return ok;
 }
 
-/* For qsort of strings. */
+/* For qsort of `const char *`: bytewise order. */
 static int compare_keys(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -108,8 +108,8 @@ bool zi_json_is_int(const cJSON *item, int min, int max)
     return value >= min && value <= max && value == floor(value);
 }
 
-/* Sets the error "field NAME must be EXPECTED", or that it is missing when item is NULL. Returns
- * false. */
+/* Sets ZI_ERROR_BAD_FORMAT with the text "field NAME must be EXPECTED", or that it is missing when
+ * item is NULL. Returns false. */
 static bool fail_field(const char *path, const cJSON *item, const char *name, const char *expected,
                        zi_error *error)
 {

@@ -215,8 +215,8 @@ static const char *const *wildcard_words(char letter)
     return NULL;
 }
 
-/* Reads a number of up to three digits without leading zeros. Returns the rest of text; NULL: none,
- * or more digits. */
+/* Reads a number of up to three digits without leading zeros. Returns the rest of text; NULL, *out
+ * unchanged: none ("01" is none), or more digits. */
 static const char *read_number(const char *text, int *out)
 {
     int digits = 0, value = 0;
@@ -229,8 +229,8 @@ static const char *read_number(const char *text, int *out)
     return text + digits;
 }
 
-/* Reads one of the words (up to a NULL) at the start of text and sets *out to its index. Returns
- * the rest of text; NULL: none. */
+/* Reads the first of the words (up to a NULL) that text begins with and sets *out to its index,
+ * from 0. Returns the rest of text; NULL, *out unchanged: none. */
 static const char *read_word(const char *text, const char *const *words, int *out)
 {
     for (int i = 0; words[i]; i++) {
@@ -242,8 +242,9 @@ static const char *read_word(const char *text, const char *const *words, int *ou
     return NULL;
 }
 
-/* Matches pattern at the start of text and sets *found to the values of its wildcards (not < and >;
- * ~ as counted from the start). Returns the rest of text; NULL: no match. */
+/* Matches pattern at the start of text and sets *found to the values of its wildcards in order (not
+ * < and >; ~ as counted from the start). Returns the rest of text; NULL: no match, and *found may
+ * be changed. */
 static const char *match_pattern(const char *pattern, const char *text, const zi_vae_depth *depth,
                                  pattern_captures *found)
 {
@@ -267,8 +268,9 @@ static const char *match_pattern(const char *pattern, const char *text, const zi
     return text;
 }
 
-/* Writes pattern with its wildcards replaced (from found; < and > from depth), followed by suffix;
- * false: it does not fit in out, or a block's number would be negative. */
+/* Writes pattern with its wildcards replaced (from found; < and > from depth), followed by suffix.
+ * False: it does not fit in out, or a block's number would be negative; out may be changed, and no
+ * error is set. */
 static bool expand_pattern(const char *pattern, const char *suffix, const pattern_captures *found,
                            const zi_vae_depth *depth, char out[ZI_MAX_KEY])
 {
@@ -314,7 +316,8 @@ void zi_vae_depth_update(zi_vae_depth *depth, const char *name)
 
 /* ---- reading ---- */
 
-/* The rule's pattern in a naming; where it has none, ComfyUI's for GGUF, else that of diffusers. */
+/* Returns the rule's pattern in a naming; where it has none, ComfyUI's for GGUF, else (or if that
+ * is missing, too) that of diffusers, which every rule has. A constant. */
 static const char *pattern_of(const struct rule *rule, zi_naming naming)
 {
     if (naming == ZI_NAMES_GGUF && !rule->names[naming]) naming = ZI_NAMES_COMFYUI;
@@ -327,9 +330,10 @@ static bool is_fused(const struct rule *rule, zi_naming naming)
     return rule->flags & FUSED && (naming == ZI_NAMES_COMFYUI || naming == ZI_NAMES_GGUF);
 }
 
-/* Sets the key's kind and role by the suffix behind the module's name (role: weights and biases
- * keep the zero it has), and *canonical to the canonical suffix. False: the module has no such
- * tensor. */
+/* Sets the key's kind and role by `rest`, the suffix behind the module's name, and *canonical to
+ * the canonical suffix, a constant. key->role must be ZI_ROLE_WEIGHT before; it stays so for
+ * ".bias" and for no suffix. False: the module has no such tensor; kind and *canonical may be
+ * changed. */
 static bool read_suffix(const struct rule *rule, const char *rest, const char **canonical,
                         zi_key *key)
 {
@@ -349,8 +353,9 @@ static bool read_suffix(const struct rule *rule, const char *rest, const char **
     return false;
 }
 
-/* Parses a stored name without prefix by one rule, in the first naming that fits: sets all of *key
- * but prefixed. False: none does; *key may be changed. */
+/* Parses a stored name without prefix by one rule, in the first naming (in the enum's order) that
+ * fits and is then key->naming: sets all of *key but prefixed. False: none does; *key may be
+ * changed, and no error is set. */
 static bool match_rule(const struct rule *rule, const char *name, const zi_vae_depth *depth,
                        zi_key *key)
 {
@@ -373,7 +378,8 @@ static bool match_rule(const struct rule *rule, const char *name, const zi_vae_d
 }
 
 /* Parses a name, its prefix removed, as one of a component's. prefixed is copied to the keys.
- * Returns the number of keys: 1, 3 for a fused tensor, or 0: it is none of them. */
+ * Returns the number of keys: 1, 3 for a fused tensor, or 0: it is none of them, and keys may be
+ * changed. */
 static int parse_component_name(zi_component component, const char *name, const zi_vae_depth *depth,
                                 bool prefixed, zi_key keys[ZI_MAX_FUSED])
 {
@@ -414,8 +420,8 @@ bool zi_key_parse_lm_head(const char *stored, zi_key *key)
 
 /* ---- writing ---- */
 
-/* The stored suffix of a role, for a canonical name with the suffix `canonical`; NULL: none, as
- * only ".weight" has companions. */
+/* Returns the stored suffix of a role, for a canonical name with the suffix `canonical`, which is
+ * that of the weight itself; a constant. NULL: none, as only ".weight" has companions. */
 static const char *suffix_of(zi_tensor_role role, const char *canonical)
 {
     if (role == ZI_ROLE_WEIGHT) return canonical;

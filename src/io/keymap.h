@@ -69,14 +69,15 @@ typedef struct {
  * as {0}; call it for all names of a file. */
 void zi_vae_depth_update(zi_vae_depth *depth, const char *name);
 
-/* Parses a stored name of any layout, with or without a component's prefix. Sets one key, or three
- * for a fused tensor (q, k and v), and returns their number; 0: the name is none of Z-Image's.
- * depth must have seen all names of the file. */
+/* Parses a stored name of any layout, with or without a component's prefix, as the first
+ * component's that has it. Sets one key (also for an unused tensor), or three for a fused one (q, k
+ * and v), and returns their number; 0: the name is none of Z-Image's, and keys may be changed.
+ * depth (not NULL) must have seen all names of the file. */
 int zi_key_parse(const char *stored, const zi_vae_depth *depth, zi_key keys[ZI_MAX_FUSED]);
 
-/* Parses the name of a language model's output head (lm_head.* or GGUF's output.*), which
- * zi_key_parse reports as unused. The canonical names are lm_head.weight and those of its
- * companions. False: another tensor; *key is unchanged. */
+/* Parses the name, without prefix, of a language model's output head (lm_head.* or GGUF's
+ * output.*), which zi_key_parse reports as unused. The key's component is the text encoder, and its
+ * canonical name lm_head.weight, also for companions. False: another tensor; *key is unchanged. */
 bool zi_key_parse_lm_head(const char *stored, zi_key *key);
 
 /* The name of a tensor in a layout, without prefix. slice and slices: as in zi_key. */
@@ -87,16 +88,18 @@ typedef struct {
     char name[ZI_MAX_KEY];
 } zi_stored_name;
 
-/* Finds the name that a naming has for a canonical tensor, or for its companion of another role.
- * False: the name is not canonical, or the role has no stored name; *out may be changed. */
+/* Finds the name that a naming has for a canonical tensor, or for its companion of another role;
+ * for a slice, that of the fused tensor. depth: of the VAE. False: the name is not canonical, the
+ * role has no stored name, or it does not fit; *out may be changed, and no error is set. */
 bool zi_key_format(zi_naming naming, const char *canonical, zi_tensor_role role,
                    const zi_vae_depth *depth, zi_stored_name *out);
 
-/* The prefix, with its closing dot, of a component's names in ComfyUI files that hold several
- * components; a constant. */
+/* Returns the prefix, with its closing dot, of a component's names in ComfyUI files that hold
+ * several components; a constant. Only for the components with weights (ZI_WEIGHT_COMPONENTS). */
 const char *zi_key_prefix(zi_component component);
 
-/* "transformer", "text encoder" or "VAE", for messages. */
+/* Returns "transformer", "text encoder" or "VAE", for messages; a constant. Only for the components
+ * with weights (ZI_WEIGHT_COMPONENTS). */
 const char *zi_component_title(zi_component component);
 
 /* The unsupported quantization format that a tensor's name reveals by its suffix, a constant such

@@ -34,8 +34,8 @@ static const struct {
 /* Stems of weights in the folder of a single component. */
 static const char *const stems[] = {"diffusion_pytorch_model", "model", NULL};
 
-/* Sets *out to dir/name, or to a copy of dir when name is "", in new memory. False: out of
- * memory. */
+/* Sets *out to dir/name, or to a copy of dir when name is "", in new memory. False: out of memory;
+ * *error is set and *out is NULL. */
 static bool join_path(const char *dir, const char *name, char **out, zi_error *error)
 {
     *out = *name ? zi_path_join(dir, name) : strdup(dir);
@@ -43,7 +43,7 @@ static bool join_path(const char *dir, const char *name, char **out, zi_error *e
 }
 
 /* Sets *out to dir/name in new memory if that is a file (folder: a folder), else to NULL. False:
- * out of memory. */
+ * out of memory; *error is set and *out is NULL. */
 static bool find_path(const char *dir, const char *name, bool folder, char **out, zi_error *error)
 {
     if (!join_path(dir, name, out, error)) return false;
@@ -62,8 +62,8 @@ static bool has_file(const char *dir, const char *name)
     return is;
 }
 
-/* Whether dir has STEM.safetensors or its index; stem NULL: 0.safetensors, the first numbered
- * file. */
+/* Whether dir has STEM.safetensors or its index; stem NULL: 0.safetensors, the first numbered file.
+ * False also when memory is short. */
 static bool has_weights(const char *dir, const char *stem)
 {
     if (!stem) return has_file(dir, "0.safetensors");
@@ -74,8 +74,9 @@ static bool has_weights(const char *dir, const char *stem)
     return has_file(dir, name);
 }
 
-/* Sets out's paths of weights and config, as far as they exist in the folder `path`, and the usual
- * ones. row: the layout's in folders. False: out of memory. */
+/* Sets out's usual paths, which the layout has whether or not there are files, and its paths of
+ * weights and config to those that exist in the folder `path`. row: the layout's in folders, from
+ * 0. False: out of memory; *error is set, and the caller frees what out has. */
 static bool find_folder_component(const char *path, size_t row, int component,
                                   zi_layout_component *out, zi_error *error)
 {
@@ -96,7 +97,8 @@ static bool find_folder_component(const char *path, size_t row, int component,
 }
 
 /* Fills in the layout of the folder `path`: naming, components, tokenizer and scheduler, as far as
- * they exist. row: the layout's in folders. False: out of memory. */
+ * they exist. row: the layout's in folders, from 0. False: out of memory; *error is set, and the
+ * caller frees the layout. */
 static bool read_folder_layout(const char *path, size_t row, zi_layout *layout, zi_error *error)
 {
     layout->naming = folders[row].naming;
@@ -107,9 +109,10 @@ static bool read_folder_layout(const char *path, size_t row, zi_layout *layout, 
            find_path(path, "scheduler/scheduler_config.json", false, &layout->scheduler, error);
 }
 
-/* Sets has[component], false at first, for the components that a checkpoint has tensors of, and
- * *naming to that of the first tensor whose name is not the same in all namings (none: diffusers;
- * ComfyUI for prefixed names). */
+/* Sets has[component], which the caller sets to false before, to true for the components that a
+ * checkpoint has tensors of. Sets *naming by the first tensor whose name has a prefix (ComfyUI) or
+ * differs from diffusers' (its own naming); diffusers: there is none. Unused tensors do not
+ * count. */
 static void detect_components(const zi_checkpoint *checkpoint, bool has[ZI_WEIGHT_COMPONENTS],
                               zi_naming *naming)
 {
@@ -129,7 +132,8 @@ static void detect_components(const zi_checkpoint *checkpoint, bool has[ZI_WEIGH
 
 /* Fills in the naming, and the components that the layout's open checkpoint has. path: the file
  * (stem NULL) or the folder of the files STEM.* and, optionally, config.json. Fails with
- * ZI_ERROR_UNSUPPORTED when there are none or it is another model. */
+ * ZI_ERROR_UNSUPPORTED when there are none or it is another model, or when memory is short; the
+ * caller frees the layout then. */
 static bool find_components(const char *path, const char *stem, zi_layout *layout, zi_error *error)
 {
     const zi_checkpoint *checkpoint = layout->checkpoint;
@@ -154,8 +158,8 @@ static bool find_components(const char *path, const char *stem, zi_layout *layou
     return ok;
 }
 
-/* Opens a single file as layout->checkpoint and fills in its components. After a failure the caller
- * frees the layout. */
+/* Opens a single file as layout->checkpoint and fills in its components. Fails as
+ * zi_checkpoint_open and find_components do; the caller frees the layout then. */
 static bool read_file_layout(const char *path, zi_layout *layout, zi_error *error)
 {
     zi_checkpoint opened;
@@ -165,7 +169,8 @@ static bool read_file_layout(const char *path, zi_layout *layout, zi_error *erro
 }
 
 /* Opens the weights STEM.safetensors or STEM's shards in the folder of a single component as
- * layout->checkpoint, and fills it in. After a failure the caller frees the layout. */
+ * layout->checkpoint, and fills in the layout. Fails as zi_checkpoint_open_dir and find_components
+ * do; the caller frees the layout then. */
 static bool read_component_folder(const char *path, const char *stem, zi_layout *layout,
                                   zi_error *error)
 {
@@ -176,8 +181,8 @@ static bool read_component_folder(const char *path, const char *stem, zi_layout 
 }
 
 /* Recognises a folder by its files and fills in the layout: a whole model's, or a single
- * component's. Fails with ZI_ERROR_NOT_FOUND when it is neither; the caller frees the layout
- * then. */
+ * component's. Fails with ZI_ERROR_NOT_FOUND when it is neither. After any failure the caller frees
+ * the layout. */
 static bool read_any_folder(const char *path, zi_layout *layout, zi_error *error)
 {
     layout->folder = true;
@@ -192,7 +197,7 @@ static bool read_any_folder(const char *path, zi_layout *layout, zi_error *error
                         "weights.safetensors (MLX) is there");
 }
 
-/* Moves the layout to *out, or frees it if not ok. Returns ok. */
+/* Moves the layout to *out, or, if not ok, frees it and leaves *out unchanged. Returns ok. */
 static bool finish_layout(bool ok, zi_layout *layout, zi_layout *out)
 {
     if (ok)

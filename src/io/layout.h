@@ -27,22 +27,24 @@ typedef struct {
 } zi_layout;
 
 /* Reads the layout of path: a diffusers, MLX or mflux folder (any component may be absent), the
- * folder of a single component, or a file with one or all components. Fails with
- * ZI_ERROR_NOT_FOUND, or with ZI_ERROR_UNSUPPORTED and the name of the other model that was
- * recognised. *out is set only on success. */
+ * folder of a single component, or a file with one or all components; zi_layout_free() *out. Fails,
+ * *out unchanged, with ZI_ERROR_NOT_FOUND (no such path, or no known kind of folder), with
+ * ZI_ERROR_UNSUPPORTED (another model, named if it was recognised), or as zi_checkpoint_open. */
 bool zi_layout_read(const char *path, zi_layout *out, zi_error *error) ZI_CHECKED;
 
-/* zi_layout_read for a file that is already open as `shared`; path is stored as its components'
- * path. The layout takes a reference of its own. */
+/* zi_layout_read for a file that is already open as `shared`; path is copied as its components'
+ * path and not read. The layout takes a reference of its own; after a failure none is kept, and
+ * *out is unchanged. */
 bool zi_layout_read_open(const char *path, zi_checkpoint *shared, zi_layout *out,
                          zi_error *error) ZI_CHECKED;
 
-/* Frees what the layout owns, drops its reference and zeroes it. */
+/* Frees what the layout owns, drops its reference to the checkpoint and zeroes *layout. A zeroed
+ * layout is allowed. */
 void zi_layout_free(zi_layout *layout);
 
-/* Opens the files of a component that is present, or shares the layout's open checkpoint. The
- * caller drops the reference with zi_checkpoint_release. Files of several components contain the
- * others' tensors, too. */
+/* Opens the files of a component, which must have weights and be present, or shares the layout's
+ * open checkpoint. The caller drops *out with zi_checkpoint_release; it is unchanged after a
+ * failure. Files of several components contain the others' tensors, too. */
 bool zi_layout_open_component(const zi_layout *layout, zi_component component, zi_checkpoint **out,
                               zi_error *error) ZI_CHECKED;
 

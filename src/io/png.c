@@ -22,7 +22,8 @@ typedef struct {
     zi_image *image; /* what comes of it */
 } job;
 
-/* libpng's error function: sets the job's error and leaves by longjmp. */
+/* libpng's error function: sets the job's error, with the code job.code, in place of an earlier
+ * one, and leaves by longjmp. */
 static void on_error(png_structp png, png_const_charp message)
 {
     const job *it = png_get_error_ptr(png);
@@ -61,8 +62,9 @@ static void read_bytes(png_structp png, png_bytep data, size_t size)
     it->size -= size;
 }
 
-/* The infotext (UTF-8) in new memory: as Latin-1 when that has all its characters, else as it is.
- * Sets *latin1 to which of them. NULL: out of memory. */
+/* Returns the infotext (UTF-8) in new memory: as Latin-1 when that has all its characters (up to
+ * U+00FF), else as it is. Sets *latin1 to which of them. NULL: out of memory; *latin1 is unchanged,
+ * and no error is set. */
 static char *to_chunk_text(const char *infotext, bool *latin1)
 {
     size_t left = strlen(infotext);
@@ -135,8 +137,9 @@ out:
     return ok;
 }
 
-/* Whether all chunks, up to IEND, are within the file of 8 bytes or more. libpng would first get
- * and clear the memory for a chunk of 2 GB and then see that the file has no such bytes. */
+/* Whether all chunks, up to IEND, which must be there, are within the file of 8 bytes or more (the
+ * signature is not checked). libpng would first get and clear the memory for a chunk of 2 GB and
+ * then see that the file has no such bytes. */
 static bool whole_chunks(const uint8_t *data, size_t size)
 {
     size_t at = 8; /* behind the signature */
@@ -150,7 +153,7 @@ static bool whole_chunks(const uint8_t *data, size_t size)
 }
 
 /* Has libpng turn every kind of PNG into 8-bit RGB, transparent pixels blended with black. Call it
- * after png_read_info. */
+ * between png_read_info and png_read_update_info; errors leave by longjmp. */
 static void ask_for_rgb(job *it)
 {
     const png_color_16 black = {0};
@@ -161,7 +164,7 @@ static void ask_for_rgb(job *it)
 }
 
 /* Decodes job.data into job.image (new, RGB; it may be set after a failure, too); the text chunks
- * stay in job.info. False: the job's error is set. */
+ * stay in job.info. job.png and info must exist. False: the job's error is set. */
 static bool decode_png(job *it)
 {
     if (setjmp(png_jmpbuf(it->png))) return false;
@@ -188,7 +191,7 @@ static bool decode_png(job *it)
     return true;
 }
 
-/* The text as UTF-8 in new memory; NULL: out of memory. */
+/* Returns Latin-1 text as UTF-8 in new memory; NULL: out of memory, and no error is set. */
 static char *latin1_to_utf8(const char *text)
 {
     zi_text utf8;
@@ -202,7 +205,8 @@ static char *latin1_to_utf8(const char *text)
 }
 
 /* Sets *infotext to the first text chunk `parameters` as UTF-8 in new memory; NULL when there is
- * none. An iTXt that is not UTF-8 counts as none, as in PIL. Fails only when memory is short. */
+ * none. If it is an iTXt that is not UTF-8, there is none, as in PIL: later ones are not read.
+ * Fails only when memory is short: the job's error is set, *infotext is NULL. */
 static bool read_infotext(const job *it, char **infotext)
 {
     png_textp texts = NULL;

@@ -8,8 +8,8 @@
  * unknown. */
 const char *zi_recognise_model(const zi_checkpoint *checkpoint);
 
-/* The name of a recognised model that is no component of Z-Image; NULL: unknown, or it may be one.
- */
+/* Returns the name, a constant, of a recognised model that is no component of Z-Image; NULL:
+ * unknown, or it may be one. */
 const char *zi_recognise_unsupported(const zi_checkpoint *checkpoint);
 
 #endif

@@ -23,7 +23,7 @@ uint64_t zi_safetensors_data_offset(const uint8_t bytes[ZI_SAFETENSORS_LENGTH])
 }
 
 /* Reads a JSON number that is a whole number from 0 to 2^53, exact as size_t and double. False: it
- * is none, or item is NULL. */
+ * is none, or item is NULL; *out is unchanged, and no error is set. */
 static bool json_size(const cJSON *item, size_t *out)
 {
     if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || item->valuedouble > 0x1p53 ||
@@ -33,8 +33,9 @@ static bool json_size(const cJSON *item, size_t *out)
     return true;
 }
 
-/* Sets the tensor's dims, shape, count and bytes from the row's "shape"; its type must be set, dims
- * 0. Fails when the shape is missing, of too many dimensions, or its product overflows. */
+/* Sets the tensor's dims, shape, count and bytes from the row's "shape" ([]: count 1); its type
+ * must be set, dims 0. Fails with ZI_ERROR_BAD_FORMAT, the tensor partly set, when the shape is
+ * missing, of too many dimensions, or its product overflows. */
 static bool parse_shape(const char *path, const cJSON *row, zi_tensor *tensor, zi_error *error)
 {
     const cJSON *shape = cJSON_GetObjectItemCaseSensitive(row, "shape"), *item;
@@ -57,9 +58,10 @@ static bool parse_shape(const char *path, const cJSON *row, zi_tensor *tensor, z
     return true;
 }
 
-/* Sets all of the tensor but name and file from one row of the header, {"dtype": "F32", "shape":
- * [2, 3], "data_offsets": [0, 24]}. data [size]: the bytes behind the header. Fails when the
- * offsets leave them or do not fit the shape. */
+/* Sets all of the tensor, zeroed before, but name and file from one row of the header, {"dtype":
+ * "F32", "shape": [2, 3], "data_offsets": [0, 24]}. data [size]: the bytes behind the header. Fails
+ * with ZI_ERROR_UNSUPPORTED for an unknown dtype, with ZI_ERROR_BAD_FORMAT for all else, as when
+ * the offsets leave the data or do not fit the shape. */
 static bool parse_tensor(const char *path, const cJSON *row, const uint8_t *data, size_t size,
                          zi_tensor *tensor, zi_error *error)
 {
@@ -101,8 +103,8 @@ static int by_offset(const void *a, const void *b)
     return ((*x)->bytes > (*y)->bytes) - ((*x)->bytes < (*y)->bytes); /* empty ones first */
 }
 
-/* Fails unless the tensors fill data [size] without gaps and overlaps; anything else is damage or
- * hidden data. */
+/* Fails with ZI_ERROR_BAD_FORMAT unless the tensors fill data [size] without gaps and overlaps
+ * (anything else is damage or hidden data), or when memory is short. Changes nothing. */
 static bool check_tensors_fill_file(const char *path, const zi_tensor *tensors, size_t count,
                                     const uint8_t *data, size_t size, zi_error *error)
 {
@@ -128,7 +130,9 @@ static bool check_tensors_fill_file(const char *path, const zi_tensor *tensors, 
     return ok;
 }
 
-/* Adds copies of the strings of "__metadata__" to the checkpoint; other values are ignored. */
+/* Adds copies of the strings of object, the value of "__metadata__", to the checkpoint; other
+ * values are ignored, also an object that is none. False: memory is short; *error is set, and the
+ * checkpoint can only be closed. */
 static bool parse_metadata(const cJSON *object, zi_checkpoint *checkpoint, zi_error *error)
 {
     const cJSON *item;
@@ -200,7 +204,7 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
 
 /* ---- writing ---- */
 
-/* Bytes of the tensor's values. */
+/* Bytes of the tensor's values, whose type has no blocks. Overflow is not checked. */
 static size_t tensor_out_bytes(const zi_tensor_out *tensor)
 {
     size_t bytes = zi_dtype_size(tensor->type);
@@ -208,8 +212,9 @@ static size_t tensor_out_bytes(const zi_tensor_out *tensor)
     return bytes;
 }
 
-/* The header's JSON text in new memory, with spaces to a multiple of 8 bytes; tensors follow one
- * another in this order. format NULL: no metadata. NULL: out of memory, or over 100 MB. */
+/* Returns the header's JSON text in new memory, with spaces to a multiple of 8 bytes; tensors
+ * follow one another in this order. format NULL: no metadata. NULL: out of memory, or over 100 MiB;
+ * no error is set. */
 static char *format_header(const char *format, const zi_tensor_out *tensors, size_t count)
 {
     zi_text text;
@@ -233,7 +238,7 @@ static char *format_header(const char *format, const zi_tensor_out *tensors, siz
 }
 
 bool zi_safetensors_write_header(zi_output *output, const char *format,
-                                 const zi_tensor_out *tensors, size_t count, size_t *size,
+                                 const zi_tensor_out *tensors, size_t count, size_t *data_offset,
                                  zi_error *error)
 {
     char *header = format_header(format, tensors, count);
@@ -243,12 +248,11 @@ bool zi_safetensors_write_header(zi_output *output, const char *format,
     for (int i = 0; i < LENGTH_BYTES; i++) bytes[i] = (uint8_t)(length >> 8 * i);
     bool ok = zi_output_write(output, bytes, sizeof bytes, error) &&
               zi_output_write(output, header, length, error);
-    if (size) *size = sizeof bytes + length;
+    if (data_offset) *data_offset = sizeof bytes + length;
     free(header);
     return ok;
 }
 
-/* Atomic; a file at path is replaced. Writes no metadata. */
 bool zi_safetensors_write(const char *path, const zi_tensor_out *tensors, size_t count,
                           zi_error *error)
 {

@@ -20,8 +20,8 @@ struct pieces {
     size_t count, capacity;
 };
 
-/* Appends what a parsed key says about a stored tensor; the name is copied. False: out of
- * memory. */
+/* Appends what a parsed key says about a stored tensor; the canonical name is copied, checkpoint
+ * and tensor are borrowed. False: out of memory; *error is set, and nothing was appended. */
 static bool add_piece(struct pieces *pieces, const zi_checkpoint *checkpoint,
                       const zi_tensor *tensor, const zi_key *key, zi_error *error)
 {
@@ -45,9 +45,10 @@ static bool add_piece(struct pieces *pieces, const zi_checkpoint *checkpoint,
     return true;
 }
 
-/* Adds the pieces of the source's component in a checkpoint, and sets source->file to the first
- * file with one. Skips other components and unused tensors. Fails for a model or format that is not
- * supported, or a name that is unknown. */
+/* Adds the pieces of the source's component in a checkpoint, and sets source->file, if it is NULL,
+ * to the path (borrowed) of the file of the first one. Skips other components and unused tensors.
+ * Fails for a model or format that is not supported, or an unknown name; the caller frees the
+ * pieces, also then. */
 static bool add_pieces(const zi_checkpoint *checkpoint, zi_source *source, struct pieces *pieces,
                        zi_error *error)
 {
@@ -81,13 +82,14 @@ static int by_name_and_role(const void *a, const void *b)
     return order ? order : (int)x->role - (int)y->role;
 }
 
-/* Path of the file that holds the piece's tensor. */
+/* Returns the path, owned by the checkpoint, of the file that holds the piece's tensor. */
 static const char *piece_file(const struct piece *piece)
 {
     return zi_tensor_file(piece->checkpoint, piece->tensor);
 }
 
-/* The rows of a piece: all of its tensor's, or its slice of a fused tensor's. */
+/* Returns the rows of a piece, with their data and number of elements: all of its tensor's, or its
+ * slice of a fused tensor's. */
 static zi_rows piece_rows(const struct piece *piece)
 {
     const zi_tensor *tensor = piece->tensor;
@@ -96,7 +98,8 @@ static zi_rows piece_rows(const struct piece *piece)
                      tensor->count / n};
 }
 
-/* Sets the error "tensor NAME has shape SHAPE; WANTED" and returns false. */
+/* Sets ZI_ERROR_BAD_FORMAT with the text "tensor NAME has shape SHAPE; WANTED" and returns
+ * false. */
 static bool fail_shape(const struct piece *piece, const char *wanted, zi_error *error)
 {
     char shape[ZI_SHAPE_TEXT];
@@ -107,8 +110,8 @@ static bool fail_shape(const struct piece *piece, const char *wanted, zi_error *
 
 /* ---- weights ---- */
 
-/* Sets the entry's dims and shape. The first dimension becomes entry->rows, as it may be a slice of
- * a fused tensor; not so for a pad token. */
+/* Sets the entry's dims and shape. The first side is replaced by entry->rows, as the tensor may be
+ * a slice of a fused one; a pad token (ZI_TENSOR_ROW) keeps it. */
 static void set_shape(zi_entry *entry, const size_t *shape, int dims)
 {
     entry->dims = dims;
@@ -117,7 +120,8 @@ static void set_shape(zi_entry *entry, const size_t *shape, int dims)
 }
 
 /* Sets the entry's canonical shape, and entry->nhwc for a convolution; nhwc: the files store those
- * as [out, h, w, in]. Fails when the stored shape does not fit the tensor's kind. */
+ * as [out, h, w, in]. Fails with ZI_ERROR_BAD_FORMAT when the stored shape does not fit the
+ * tensor's kind; the shape is unchanged then. */
 static bool set_canonical_shape(const struct piece *piece, bool nhwc, zi_entry *entry,
                                 zi_error *error)
 {
@@ -153,8 +157,8 @@ static bool set_canonical_shape(const struct piece *piece, bool nhwc, zi_entry *
 }
 
 /* Sets *entry to a plain weight, all but its name. nhwc: convolutions are stored as [out, h, w,
- * in]. Fails when the stored shape does not fit the kind, or a fused tensor is not a matrix whose
- * rows can be divided. */
+ * in]. Fails with ZI_ERROR_BAD_FORMAT when the stored shape does not fit the kind, or a fused
+ * tensor is not a matrix whose rows can be divided; *entry may be changed then. */
 static bool init_entry(const struct piece *piece, bool nhwc, zi_entry *entry, zi_error *error)
 {
     const zi_tensor *tensor = piece->tensor;
@@ -174,8 +178,8 @@ static bool init_entry(const struct piece *piece, bool nhwc, zi_entry *entry, zi
 
 /* ---- companions ---- */
 
-/* Bits per value (3, 4, 5, 6 or 8) of a row of packed 32-bit words with `groups` groups of `group`
- * values; 0: the sizes do not fit. */
+/* Bits per value (3, 4, 5, 6 or 8) of a row of packed 32-bit words (their number is `words`) with
+ * `groups` groups of `group` values, group not 0; 0: the sizes do not fit. */
 static int infer_bits(size_t words, size_t groups, size_t group)
 {
     size_t values;
@@ -186,9 +190,10 @@ static int infer_bits(size_t words, size_t groups, size_t group)
     return known && bits * values == words * 32 ? (int)bits : 0;
 }
 
-/* Sets up MLX quantization: weight U32 [rows, words], scales and biases [rows, groups]. group 0:
- * the first of 64, 32 and 128 that fits. Fails when types or shapes do not fit, or for other bits
- * than 4 and 8. */
+/* Sets up MLX quantization: weight U32 [rows, words], scales and biases [rows, groups], F32, F16 or
+ * BF16. group 0: the first of 64, 32 and 128 that fits. Fails with ZI_ERROR_BAD_FORMAT when shapes
+ * or types do not fit, with ZI_ERROR_UNSUPPORTED for other scales, and bits other than 4 and 8.
+ * *entry may be changed then. */
 static bool set_mlx_groups(const struct piece *weight, const struct piece *scales,
                            const struct piece *biases, size_t group, zi_entry *entry,
                            zi_error *error)
@@ -223,8 +228,9 @@ static bool set_mlx_groups(const struct piece *weight, const struct piece *scale
     return true;
 }
 
-/* Sets up fp8 or int8 with one scale for the tensor or one per row. Fails for types or shapes that
- * do not fit, among them those of NVFP4 and MXFP8. */
+/* Sets up fp8 or int8 with one scale (F32, F16 or BF16) for the tensor or one per row. Fails with
+ * ZI_ERROR_UNSUPPORTED for types that do not fit, among them those of NVFP4 and MXFP8, with
+ * ZI_ERROR_BAD_FORMAT for shapes. *entry may be changed then. */
 static bool set_scale(const struct piece *weight, const struct piece *scale, zi_entry *entry,
                       zi_error *error)
 {
@@ -254,8 +260,9 @@ static bool set_scale(const struct piece *weight, const struct piece *scale, zi_
     return true;
 }
 
-/* Fails for a weight without companions whose type needs them or is none of weights: integers,
- * booleans and F64. */
+/* Fails for a weight without companions that is of integers, booleans or F64: with
+ * ZI_ERROR_BAD_FORMAT for I8 and U32, which need companions, else with ZI_ERROR_UNSUPPORTED. F8
+ * passes. */
 static bool check_type_without_scales(const struct piece *weight, zi_error *error)
 {
     zi_dtype type = weight->tensor->type;
@@ -272,7 +279,9 @@ static bool check_type_without_scales(const struct piece *weight, zi_error *erro
 }
 
 /* Sets the entry's quantization from the pieces of its name by role; NULL: absent, but the weight
- * is there. Checks the format marker. Fails when scales or biases are missing or do not fit. */
+ * is there. Checks the format marker, and that a weight without companions needs none. group: as in
+ * set_mlx_groups. Fails when scales or biases are missing or do not fit; *entry may be changed
+ * then. */
 static bool set_packing(const struct piece *const by_role[ZI_ROLE_UNUSED], size_t group,
                         zi_entry *entry, zi_error *error)
 {
@@ -294,9 +303,10 @@ static bool set_packing(const struct piece *const by_role[ZI_ROLE_UNUSED], size_
 
 /* ---- entries ---- */
 
-/* Adds an entry made of the pieces of one name, which come first in `pieces` [count]. Returns their
- * number; 0, with an error: two have the same role, the weight is missing, or something does not
- * fit. */
+/* Adds an entry made of the pieces of one name (which is copied), which come first in `pieces`
+ * [count]; source->entries has room. Returns their number; 0, with an error and nothing added: two
+ * have the same role, the weight is missing, something does not fit, or memory is short. group: as
+ * in zi_source_create. */
 static size_t add_entry(const struct piece *pieces, size_t count, bool nhwc, size_t group,
                         zi_source *source, zi_error *error)
 {
@@ -331,8 +341,8 @@ static size_t add_entry(const struct piece *pieces, size_t count, bool nhwc, siz
     return n;
 }
 
-/* Sorts the pieces and makes source->entries of them, sorted by name. False, with an error: the
- * entries so far stay for zi_source_free. */
+/* Sorts the pieces and makes source->entries of them, sorted by name; names are copied. False, with
+ * an error: the entries so far stay for zi_source_free. */
 static bool add_entries(struct pieces *pieces, size_t group, zi_source *source, zi_error *error)
 {
     bool nhwc = false; /* files with MLX names have MLX shapes */
@@ -351,8 +361,8 @@ static bool add_entries(struct pieces *pieces, size_t group, zi_source *source, 
     return true;
 }
 
-/* Creates the source that `source` begins: component and language are set. group: values per MLX
- * group, or 0. After a failure *out is unchanged and nothing needs freeing. */
+/* Creates the source that `source` begins: component and language are set, the rest is zero. group:
+ * values per MLX group, or 0. After a failure *out is unchanged and nothing needs freeing. */
 static bool collect_entries(const zi_checkpoint *const *checkpoints, size_t count, size_t group,
                             zi_source source, zi_source *out, zi_error *error)
 {
@@ -395,7 +405,7 @@ void zi_source_free(zi_source *source)
     *source = (zi_source){0};
 }
 
-/* For bsearch: compares a name with an entry's. */
+/* For bsearch: compares a name (a string, not a pointer to one) with an entry's. */
 static int by_entry_name(const void *name, const void *entry)
 {
     return strcmp(name, ((const zi_entry *)entry)->name);

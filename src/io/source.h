@@ -48,29 +48,32 @@ typedef struct {
     const char *file; /* the first file with a tensor of the component, for errors; NULL: none */
 } zi_source;
 
-/* Collects the tensors of one component from checkpoints [count] of any layout. Tensors of other
- * components are skipped; an absent component gives no entries. group: values per MLX group as the
- * config says (shapes alone cannot tell 4 bits in groups of 64 from 8 bits in groups of 32); 0: try
- * 64, MLX's default, then 32 and 128.
+/* Collects the tensors of one component (none: it is absent) from checkpoints [count] of any
+ * layout, which must stay open until zi_source_free. Skips other components. group: values per MLX
+ * group as the config says (shapes cannot tell 4 bits in groups of 64 from 8 bits in groups of 32);
+ * 0: try 64, MLX's default, then 32 and 128.
  *
- * Fails for other models and LoRAs, and names the first tensor that is unknown, duplicated, of an
- * unsupported format, or a companion without its weight or of a wrong shape. */
+ * Fails, *out unchanged, with ZI_ERROR_UNSUPPORTED for other models, LoRAs, and the first tensor
+ * that is unknown or of an unsupported format; with ZI_ERROR_BAD_FORMAT for one that is duplicated,
+ * of a wrong shape, or a companion without its weight. */
 bool zi_source_create(const zi_checkpoint *const *checkpoints, size_t count, zi_component component,
                       size_t group, zi_source *out, zi_error *error) ZI_CHECKED;
 
-/* Collects the tensors of a language model (Qwen or Llama), under the text encoder's names. Its
- * output head is included as lm_head.weight if the file has one. group: as above. Fails as above,
- * but does not check that the model is Z-Image's. */
+/* Collects the tensors of a language model (Qwen or Llama), under the text encoder's names, and its
+ * output head, if there is one, as lm_head.weight. Otherwise like zi_source_create, but any model
+ * is taken whose tensors all have known names. The checkpoint must stay open as long as *out. */
 bool zi_source_create_language(const zi_checkpoint *checkpoint, size_t group, zi_source *out,
                                zi_error *error) ZI_CHECKED;
 
-/* Frees the entries and zeroes the source; the checkpoints stay open. */
+/* Frees the entries and zeroes the source; the checkpoints stay open. A zeroed source is
+ * allowed. */
 void zi_source_free(zi_source *source);
 
 /* The entry of a canonical name, owned by the source; NULL: absent. */
 const zi_entry *zi_source_find(const zi_source *source, const char *name);
 
-/* Path of the file that holds the entry's weight, for errors. */
+/* Returns the path, owned by the checkpoint, of the file that holds the entry's weight; for
+ * errors. */
 const char *zi_entry_file(const zi_entry *entry);
 
 #endif

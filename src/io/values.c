@@ -35,8 +35,9 @@ void zi_entry_read_values(const zi_entry *entry, size_t rows, size_t columns, fl
     for (size_t i = 0; i < rows; i++) zi_entry_read_row(entry, rows, columns, i, out + i * columns);
 }
 
-/* The shape in which an entry's rows are read. A vector is one row if its values are stored plainly
- * (blocks may cover all of it), else a row per value, as its scales are. */
+/* Sets the shape in which an entry's rows are read: the first side, and the product of the others
+ * (1 if there is none). A vector is one row if its values are stored plainly (blocks may cover all
+ * of it), else a row per value, as its scales are. */
 static void get_row_shape(const zi_entry *entry, size_t *rows, size_t *columns)
 {
     *rows = *columns = 1;
@@ -46,8 +47,8 @@ static void get_row_shape(const zi_entry *entry, size_t *rows, size_t *columns)
     }
 }
 
-/* Whether all values of an entry are finite. Clears *zero when one is not zero; after false it
- * means nothing. row: scratch memory [columns]. */
+/* Whether all values of an entry are finite; sets no error. Clears *zero, true before, when one is
+ * not zero; after false it means nothing. row: scratch memory [columns]. */
 static bool check_entry_finite(const zi_entry *entry, size_t rows, size_t columns, float *row,
                                bool *zero)
 {

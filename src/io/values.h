@@ -5,26 +5,31 @@
 #include "base/matrix.h"
 #include "io/source.h"
 
-/* A matrix view [rows, columns] of an entry's stored values, with MLX scales and biases; all
- * borrowed. The scales of a ZI_SCALED entry are not part of it. */
+/* Returns a matrix view [rows, columns] of an entry's stored values, in stored order, with MLX
+ * scales and biases; all borrowed. rows times columns must be the number of its values. The scales
+ * of a ZI_SCALED entry are not part of it: the caller multiplies. */
 zi_matrix zi_entry_matrix(const zi_entry *entry, size_t rows, size_t columns);
 
-/* Reads all values of an entry as f32 into out [rows, columns], with scales applied. */
+/* Reads all values of an entry, in stored order, as f32 into out [rows, columns], with scales and
+ * biases applied. Not checked: rows times columns is the number of its values, a row is whole
+ * blocks or groups, and if a ZI_SCALED entry has a scale per row, these are the rows. */
 void zi_entry_read_values(const zi_entry *entry, size_t rows, size_t columns, float *out);
 
-/* Reads one row (from 0) of zi_entry_read_values into out [columns]. A row must be whole blocks or
- * groups. */
+/* Reads one row, from 0 and below rows, of zi_entry_read_values into out [columns], under the same
+ * conditions. */
 void zi_entry_read_row(const zi_entry *entry, size_t rows, size_t columns, size_t row, float *out);
 
-/* Fails for the first tensor with a value that is not finite, or norm weight that is all zeros.
- * Reads every value, which takes as long as reading the files. */
+/* Fails with ZI_ERROR_BAD_FORMAT for the first tensor, by name, with a value that is not finite, or
+ * norm weight that is all zeros; other tensors may be zero. Fails when memory is short, too. Reads
+ * every value, which takes as long as reading the files. */
 bool zi_source_check_values(const zi_source *source, zi_error *error) ZI_CHECKED;
 
 /* Sets all n values to `value`. */
 void zi_values_fill(float *values, size_t n, float value);
 
-/* `count` pseudorandom values in -0.025..0.025 of type F32, F16 or BF16, as weights for benchmarks;
- * the same ones in every call. The caller frees them with free(). NULL: memory is short. */
+/* Returns `count` pseudorandom values in -0.025..0.025 of type F32, F16 or BF16, as weights for
+ * benchmarks; the same ones in every call. The caller frees them with free(). NULL: memory is
+ * short; no error is set. */
 void *zi_values_random(zi_dtype type, size_t count);
 
 #endif

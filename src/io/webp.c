@@ -14,7 +14,8 @@ typedef struct {
     const char *text;
 } trouble;
 
-/* The error code and text for a failure of libwebp's encoder. */
+/* Returns the error code and text (a constant) for a failure of libwebp's encoder; code must be
+ * one. */
 static trouble encode_trouble(WebPEncodingError code)
 {
     switch (code) {
@@ -31,7 +32,9 @@ static trouble encode_trouble(WebPEncodingError code)
     }
 }
 
-/* Sets the error for a status of libwebp's decoder other than OK. Returns false. */
+/* Sets the error for a status of libwebp's decoder other than OK: ZI_ERROR_NO_MEMORY,
+ * ZI_ERROR_UNSUPPORTED for an unknown feature, else ZI_ERROR_BAD_FORMAT (damaged). Returns
+ * false. */
 static bool decode_failed(const char *name, VP8StatusCode code, zi_error *error)
 {
     switch (code) {
@@ -48,7 +51,7 @@ static bool decode_failed(const char *name, VP8StatusCode code, zi_error *error)
     }
 }
 
-/* libwebp's writer: appends to the zi_text in picture->custom_ptr. 0: out of memory. */
+/* libwebp's writer: appends to the zi_text in picture->custom_ptr. Returns 1; 0: out of memory. */
 static int write_bytes(const uint8_t *data, size_t size, const WebPPicture *picture)
 {
     zi_text *out = picture->custom_ptr;
@@ -57,7 +60,7 @@ static int write_bytes(const uint8_t *data, size_t size, const WebPPicture *pict
 }
 
 /* Combines an encoded image and an EXIF block into one file, appended to out. Fails with
- * ZI_ERROR_NO_MEMORY. */
+ * ZI_ERROR_NO_MEMORY, nothing appended. name: for errors. */
 static bool add_exif(const char *name, const zi_text *picture, const zi_text *exif, zi_text *out,
                      zi_error *error)
 {
@@ -81,7 +84,8 @@ out:
     return ok;
 }
 
-/* Appends the image, encoded at a quality of 1 to 100, without the infotext, to out. */
+/* Appends the image, encoded at a quality of 1 to 100, lossy in any case, without the infotext, to
+ * out. False, with an error: out may have grown. name: for errors. */
 static bool encode_webp(const zi_image *image, const char *name, int quality, zi_text *out,
                         zi_error *error)
 {
@@ -121,8 +125,9 @@ bool zi_webp_encode(const zi_image *image, const char *name, const zi_save_optio
     return ok;
 }
 
-/* Decodes an image with alpha into image->pixels, blended with black: that is what premultiplied
- * colours show, once their alpha is dropped. False, with an error: damaged. */
+/* Decodes an image with alpha into image->pixels, allocated by the caller, blended with black: that
+ * is what premultiplied colours show, once their alpha is dropped. config is initialised. Fails as
+ * decode_failed does: damaged, unsupported, or memory is short. */
 static bool decode_alpha(const uint8_t *data, size_t size, WebPDecoderConfig *config,
                          zi_image *image, const char *name, zi_error *error)
 {
@@ -141,7 +146,8 @@ static bool decode_alpha(const uint8_t *data, size_t size, WebPDecoderConfig *co
     return code == VP8_STATUS_OK;
 }
 
-/* Decodes an image without alpha into image->pixels. False, with an error: damaged. */
+/* Decodes an image without alpha into image->pixels, allocated by the caller. config is
+ * initialised. Fails as decode_failed does: damaged, unsupported, or memory is short. */
 static bool decode_opaque(const uint8_t *data, size_t size, WebPDecoderConfig *config,
                           zi_image *image, const char *name, zi_error *error)
 {
@@ -156,7 +162,7 @@ static bool decode_opaque(const uint8_t *data, size_t size, WebPDecoderConfig *c
 }
 
 /* Sets *infotext to the infotext in the file's EXIF chunk, in new memory; NULL: it has none that
- * can be read. Fails only when memory is short. */
+ * can be read. Fails only when memory is short: the error is set, *infotext is NULL. */
 static bool read_infotext(const uint8_t *data, size_t size, char **infotext, zi_error *error)
 {
     const WebPData whole = {data, size};

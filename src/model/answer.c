@@ -4,7 +4,8 @@
 
 static const char replacement[] = "\xef\xbf\xbd";
 
-/* Bytes of the UTF-8 character that begins with this byte; 0: no character does. */
+/* Bytes of the UTF-8 character that begins with this byte; 0: none does (0x80 to 0xc1, 0xf5 and
+ * up). */
 static size_t utf8_length(unsigned char first)
 {
     return first < 0x80   ? 1
@@ -15,46 +16,48 @@ static size_t utf8_length(unsigned char first)
                           : 0;
 }
 
-/* Appends U+FFFD in place of the pending bytes of an incomplete character, if there are any. */
-static void flush_incomplete(zi_utf8_stream *c)
+/* Appends one U+FFFD in place of all pending bytes of an incomplete character, if there are any,
+ * and discards them. */
+static void flush_incomplete(zi_utf8_stream *stream)
 {
-    if (c->pending_size) zi_text_puts(&c->text, replacement);
-    c->pending_size = 0;
+    if (stream->pending_size) zi_text_puts(&stream->text, replacement);
+    stream->pending_size = 0;
 }
 
 /* Takes the next byte of the stream. Appends a character to the text once its last byte is there,
- * and U+FFFD for bytes that turn out to be no character. */
-static void add_byte(zi_utf8_stream *c, char byte)
+ * and U+FFFD for bytes that turn out to be no character. A byte that cuts an incomplete character
+ * short begins the next one. */
+static void add_byte(zi_utf8_stream *stream, char byte)
 {
     bool continues = ((unsigned char)byte & 0xc0) == 0x80;
-    if (!c->pending_size || !continues) {
-        flush_incomplete(c);
-        c->pending[c->pending_size++] = byte;
+    if (!stream->pending_size || !continues) {
+        flush_incomplete(stream);
+        stream->pending[stream->pending_size++] = byte;
     } else {
-        c->pending[c->pending_size++] = byte;
+        stream->pending[stream->pending_size++] = byte;
     }
-    size_t length = utf8_length((unsigned char)c->pending[0]);
-    if (c->pending_size < length) return;
-    if (length && zi_utf8_valid(c->pending, length))
-        zi_text_append(&c->text, c->pending, length);
+    size_t length = utf8_length((unsigned char)stream->pending[0]);
+    if (stream->pending_size < length) return;
+    if (length && zi_utf8_valid(stream->pending, length))
+        zi_text_append(&stream->text, stream->pending, length);
     else
-        zi_text_puts(&c->text, replacement);
-    c->pending_size = 0;
+        zi_text_puts(&stream->text, replacement);
+    stream->pending_size = 0;
 }
 
-void zi_utf8_stream_add(zi_utf8_stream *c, const char *bytes, size_t size)
+void zi_utf8_stream_add(zi_utf8_stream *stream, const char *bytes, size_t size)
 {
-    for (size_t i = 0; i < size; i++) add_byte(c, bytes[i]);
+    for (size_t i = 0; i < size; i++) add_byte(stream, bytes[i]);
 }
 
-void zi_utf8_stream_finish(zi_utf8_stream *c)
+void zi_utf8_stream_finish(zi_utf8_stream *stream)
 {
-    flush_incomplete(c);
+    flush_incomplete(stream);
 }
 
 /* ---- answers ---- */
 
-/* Whether c is an ASCII space, tab or line break. */
+/* Whether c is a space, tab, line feed or carriage return. */
 static bool is_space(char c)
 {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
@@ -68,7 +71,8 @@ static bool is_prefix_either_way(const char *text, const char *word)
 }
 
 /* The output behind leading white space and <think>...</think>, if it begins with that; points into
- * output. NULL: thinking has not ended, or the output so far may become "<think>". */
+ * output, where white space may follow </think>. NULL: thinking has not ended, or the output so far
+ * may become "<think>", as an empty one may. */
 static const char *skip_thinking(const char *output)
 {
     static const char begin[] = "<think>", end[] = "</think>";

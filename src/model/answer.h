@@ -16,16 +16,16 @@ typedef struct {
 /* Appends the characters that these bytes complete to the stream's text, U+FFFD for invalid bytes.
  * Bytes of a character that is still incomplete are kept for the next call. Memory is short:
  * text.failed is set. */
-void zi_utf8_stream_add(zi_utf8_stream *characters, const char *bytes, size_t size);
+void zi_utf8_stream_add(zi_utf8_stream *stream, const char *bytes, size_t size);
 
-/* Ends the stream: appends U+FFFD if bytes of an incomplete character are pending. Frees nothing.
- */
-void zi_utf8_stream_finish(zi_utf8_stream *characters);
+/* Ends the stream: appends one U+FFFD if bytes of an incomplete character are pending. Frees
+ * nothing; more bytes may follow. Memory is short: text.failed is set. */
+void zi_utf8_stream_finish(zi_utf8_stream *stream);
 
 /* Appends the answer in the model's output so far to `out`, an empty text: without a leading
- * <think>...</think> and white space at both ends, each white space with a line break replaced by
- * one space. Appends nothing while thinking has not ended. Trailing text that may turn out to be
- * removed is left out, so that a longer output only extends the answer. */
+ * <think>...</think> and white space at both ends, each run of white space with a line break
+ * replaced by one space; nothing while thinking has not ended. A longer output only extends the
+ * answer. Memory is short: out->failed is set. */
 void zi_clean_answer(const char *output, zi_text *out);
 
 /* ---- quoted text ---- */
@@ -36,11 +36,13 @@ typedef struct {
 } zi_quote;
 
 /* Finds the next non-empty text between quotation marks of one kind (straight double, curly,
- * guillemets or CJK) from *at on. Sets *out to it, without the marks and not copied, and *at behind
- * the closing mark. False: there is none, *at is at the end of the text and *out is untouched. */
+ * guillemets or CJK) from *at on, passing over a mark that is not closed. Sets *out to it, without
+ * the marks and not copied, and *at behind the closing mark. False: there is none, *at is at the
+ * end of the text and *out is untouched. */
 bool zi_quote_next(const char **at, zi_quote *out);
 
-/* Whether text, valid UTF-8, is Chinese: it has Han characters, and neither kana nor hangul. */
+/* Whether text, valid UTF-8, is Chinese: it has Han characters (below U+A000; the rarer ones beyond
+ * do not count), and neither kana nor hangul. */
 bool zi_is_chinese(const char *text);
 
 /* Byte offset below `size` at which to truncate text, valid UTF-8: behind its last end of a

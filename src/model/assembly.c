@@ -19,9 +19,9 @@ static bool check_pipeline(const char *folder, zi_error *error)
     return ok;
 }
 
-/* Reads the layout of one input; a model or reference must not be of another diffusers pipeline.
- * shared: the checkpoint of the model's file if it is already open, else NULL; ignored for other
- * inputs. */
+/* Reads the layout of one input into *out, which is unchanged after a failure; a model or reference
+ * must not be of another diffusers pipeline. shared: the checkpoint of the model's file if it is
+ * already open, else NULL; the layout takes a reference of its own. Ignored for other inputs. */
 static bool read_input(const char *path, zi_assembly_input input, zi_checkpoint *shared,
                        zi_layout *out, zi_error *error)
 {
@@ -106,9 +106,9 @@ const char *zi_assembly_config(const zi_assembly *assembly, zi_component compone
     return config;
 }
 
-/* Reads the component's config file into its part of *config and checks it. Without a file: true
- * and *config unchanged, to be inferred from the weights, but ZI_ERROR_INCOMPLETE if the layout of
- * the component, which an input must provide, always has one. */
+/* Reads the config file of a component, which an input must provide, into its part of *config and
+ * checks it; a failure may change *config. Without a file: true and *config unchanged, to be
+ * inferred from the weights, but ZI_ERROR_INCOMPLETE if the component's layout always has one. */
 static bool read_component_config(const zi_assembly *assembly, zi_component component,
                                   zi_config *config, zi_error *error)
 {
@@ -122,8 +122,8 @@ static bool read_component_config(const zi_assembly *assembly, zi_component comp
                            assembly->paths[input], usual);
 }
 
-/* Sets ZI_ERROR_INCOMPLETE with the path at which the model should have the component, and what to
- * name instead. Returns false. */
+/* Sets ZI_ERROR_INCOMPLETE, with the component's name as subject, the path at which the model
+ * should have it, and what to name instead. Returns false. */
 static bool fail_missing_component(const zi_assembly *assembly, zi_component component,
                                    zi_error *error)
 {
@@ -182,8 +182,9 @@ static bool has_file(const char *dir, const char *name)
     return is;
 }
 
-/* Loads a tokenizer from the folder dir/sub. True and *out unchanged (NULL) if there is no such
- * folder. */
+/* Loads a tokenizer, which the caller frees, from the folder dir/sub; a folder without one is a
+ * failure. True and *out unchanged (NULL) if there is no such folder; unchanged after a failure,
+ * too. */
 static bool load_tokenizer_folder(const char *dir, const char *sub, zi_tokenizer **out,
                                   zi_error *error)
 {
@@ -194,8 +195,9 @@ static bool load_tokenizer_folder(const char *dir, const char *sub, zi_tokenizer
     return ok;
 }
 
-/* Loads a tokenizer from the folder dir/tokenizer, else from dir itself if it has tokenizer.json or
- * vocab.json. True and *out unchanged (NULL) if neither is there. */
+/* Loads a tokenizer from the folder dir/tokenizer, which must hold one if it is there; else from
+ * dir itself if it has tokenizer.json or vocab.json. True and *out unchanged (NULL) if neither is
+ * there. */
 static bool load_tokenizer_of_folder(const char *dir, zi_tokenizer **out, zi_error *error)
 {
     if (!load_tokenizer_folder(dir, "tokenizer", out, error)) return false;
@@ -204,7 +206,8 @@ static bool load_tokenizer_of_folder(const char *dir, zi_tokenizer **out, zi_err
 }
 
 /* Sets *out to a reference to the checkpoint of the file path, which the caller releases: that of
- * the assembly (which may be NULL) if it has the file open, else the file is opened now. */
+ * the assembly (which may be NULL) if it has the file open under the same path, else the file is
+ * opened now. *out is unchanged after a failure. */
 static bool retain_or_open_checkpoint(const char *path, const zi_assembly *assembly,
                                       zi_checkpoint **out, zi_error *error)
 {

@@ -47,25 +47,25 @@ const zi_layout *zi_assembly_layout(const zi_assembly *assembly, zi_component co
  * component, else the reference's, else the model's; NULL: none has one. */
 const char *zi_assembly_config(const zi_assembly *assembly, zi_component component);
 
-/* Fills in the component's part of *config, from a config file or else from the weights' shapes,
- * and opens the weights for binding to a backend. The caller binds or closes *weights. backend
- * NULL: binding only checks the weights. Fails with ZI_ERROR_INCOMPLETE when no input provides the
- * component (the subject), or a config file that its layout must have (subject "config"). After a
- * failure nothing is open, but *config may have changed. */
+/* Fills in the component's part of *config, {0} at first, from a config file or else the weights'
+ * shapes, and opens *weights, for the caller to bind or close; they may outlive the assembly.
+ * backend NULL: binding only checks. ZI_ERROR_INCOMPLETE: no input has the component (the
+ * subject), or its layout lacks its config ("config"). On failure nothing is open; *config may
+ * have changed. */
 bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_backend *backend,
                       zi_config *config, zi_weights *weights, zi_error *error) ZI_CHECKED;
 
-/* Fills in config->scheduler from the model's scheduler config, else the reference's;
- * Z-Image-Turbo's when neither has one, but ZI_ERROR_INCOMPLETE if the model is a diffusers folder.
- */
+/* Fills in config->scheduler from the first scheduler config there is: the model's, else the
+ * reference's. If neither has one, it is Z-Image-Turbo's, but ZI_ERROR_INCOMPLETE for a diffusers
+ * folder as the model. config->scheduler may have changed after a failure. */
 bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config,
                            zi_error *error) ZI_CHECKED;
 
-/* Loads the tokenizer from the first place that has one: the model's folder, the reference's
- * folder, the metadata of the text encoder's GGUF file (the model's if no text encoder is named),
- * the folder of the named text encoder or the folder "tokenizer" beside it. assembly: read from the
- * same options, or NULL to load the tokenizer alone. The caller calls zi_tokenizer_free. *out is
- * NULL after a failure, which is ZI_ERROR_INCOMPLETE when there is no tokenizer. */
+/* Loads the tokenizer from the first place that has one, and fails if that one is broken: the
+ * model's folder, the reference's, the metadata of the text encoder's GGUF file (the model's if no
+ * text encoder is named), the folder of the named text encoder or "tokenizer" beside it. assembly:
+ * of the same options, or NULL. The caller calls zi_tokenizer_free. *out is NULL after a failure,
+ * which is ZI_ERROR_INCOMPLETE when there is no tokenizer. */
 bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *assembly,
                            zi_tokenizer **out, zi_error *error) ZI_CHECKED;
 

@@ -214,7 +214,7 @@ static bool decode_token_bytes(zi_bpe *bpe, zi_bpe_token *token, const int bytes
 
 /* Replaces the texts of all tokens that are not raw by the bytes they stand for. Rebuilds the table
  * of names from these bytes, and frees it unless whole_words is set. Fails only for too many
- * collisions. bytes: as in decode_token_bytes. */
+ * collisions, and *bpe can then only be freed. bytes: as in decode_token_bytes. */
 static bool decode_vocabulary(zi_bpe *bpe, const char *path, const int bytes[ALPHABET_END],
                               zi_error *error)
 {

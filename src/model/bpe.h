@@ -42,33 +42,34 @@ typedef struct {
  * must be valid UTF-8. path: the file named in errors. */
 
 /* Makes *bpe (whose old contents are not freed) an empty vocabulary with room for these numbers of
- * tokens and merges. Fails for more than ZI_BPE_LIMIT of either; *bpe is zeroed after a failure.
- * path: the file named in errors. */
+ * tokens and merges. More than ZI_BPE_LIMIT of either are ZI_ERROR_UNSUPPORTED; *bpe is zeroed
+ * after a failure. path: for errors only. */
 bool zi_bpe_init(zi_bpe *bpe, const char *path, size_t tokens, size_t merges,
                  zi_error *error) ZI_CHECKED;
 
-/* Adds a token with a copy of its text, not empty and valid UTF-8. raw: the text is literal, else
- * it is in GPT-2's byte alphabet. Fails if the text or the id is there already, or the id is not in
- * 0..ZI_BPE_LIMIT - 1. Call it at most as often as zi_bpe_init was told, and before all merges. */
+/* Adds a token with a copy of its text, in any order of ids. raw: the text is literal, else it is
+ * in GPT-2's byte alphabet. Fails with ZI_ERROR_BAD_FORMAT, nothing added, if the text is empty,
+ * the text or the id is there already, or the id is not in 0..ZI_BPE_LIMIT - 1. Call it before all
+ * merges, at most as often as zi_bpe_init was told. */
 bool zi_bpe_add_token(zi_bpe *bpe, const char *path, const char *text, size_t size, int32_t id,
                       bool raw, zi_error *error) ZI_CHECKED;
 
-/* Adds the merge of two tokens, given by their texts, with the next rank. Fails unless left, right
- * and both together (at most 1024 bytes) are tokens, and if the pair is there already. Call it at
- * most as often as zi_bpe_init was told. */
+/* Adds the merge of two tokens, given by their texts as added, with the next rank. Fails with
+ * ZI_ERROR_BAD_FORMAT, nothing added, unless left, right and both together (at most 1024 bytes) are
+ * tokens, and if the pair is there already. Call it at most as often as zi_bpe_init was told. */
 bool zi_bpe_add_merge(zi_bpe *bpe, const char *path, const char *left, size_t left_size,
                       const char *right, size_t right_size, zi_error *error) ZI_CHECKED;
 
 /* Ends building: replaces texts in GPT-2's byte alphabet by the bytes that they stand for, sets
- * byte_ids, and frees the table of names unless whole_words is set. Fails if a byte has no token
- * and gaps is not set. */
+ * byte_ids, and frees the table of names unless whole_words is set. Fails with ZI_ERROR_BAD_FORMAT
+ * if a byte has no token and gaps is not set; *bpe can then only be freed. */
 bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error) ZI_CHECKED;
 
 /* Frees all memory and zeroes *bpe. Allowed at any time, also for a zeroed struct. */
 void zi_bpe_free(zi_bpe *bpe);
 
-/* The id of the token with exactly this text before sealing; -1: none. After sealing it finds
- * tokens that are not raw by their bytes, and may be called only if whole_words is set. */
+/* The id of the token that was added with exactly this text; -1: none. Once sealed, it may be
+ * called only if whole_words is set, and finds tokens by their bytes, but none that are raw. */
 int32_t zi_bpe_find_token(const zi_bpe *bpe, const char *text, size_t size);
 
 /* A growing list of token ids. */
@@ -90,8 +91,8 @@ typedef struct {
 bool zi_ids_push(zi_ids *ids, int32_t id, zi_error *error) ZI_CHECKED;
 
 /* Appends the ids of one word of less than 2^31 bytes to *ids, in n log n steps; none for an empty
- * word. Bytes without a token are dropped. False: memory is short; a part of the ids may have been
- * appended. Frees nothing: scratch and ids stay the caller's. */
+ * word. bpe is sealed; bytes without a token are dropped. False: memory is short; a part of the ids
+ * may have been appended. Frees nothing: scratch and ids stay the caller's and usable. */
 bool zi_bpe_encode(const zi_bpe *bpe, const char *word, size_t size, zi_bpe_scratch *scratch,
                    zi_ids *ids, zi_error *error) ZI_CHECKED;
 

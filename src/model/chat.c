@@ -51,7 +51,8 @@ bool zi_chat_format_detect(const char *path, const char *text, const zi_tokenize
 }
 
 /* Appends the ids of text to *out. allow_added_tokens: names of added tokens in it become these
- * tokens, else they are plain text. On failure out->data stays valid, and the caller frees it. */
+ * tokens, else they are plain text. On failure a part of them may be appended; out->data stays
+ * valid, and the caller frees it. */
 static bool append_tokens(const zi_tokenizer *tokenizer, const char *text, bool allow_added_tokens,
                           zi_ids *out, zi_error *error)
 {

@@ -8,7 +8,7 @@
 enum { MAX_CONFIG = 1 << 20, MAX_WIDTH = 65536, MAX_LAYERS = 512 };
 
 /* Fails with ZI_ERROR_UNSUPPORTED unless the string field has the value wanted, and with
- * ZI_ERROR_BAD_FORMAT if it is missing. */
+ * ZI_ERROR_BAD_FORMAT if it is missing or no string. */
 static bool check_class_field(const char *path, const cJSON *json, const char *field,
                               const char *wanted, zi_error *error)
 {
@@ -19,8 +19,8 @@ static bool check_class_field(const char *path, const cJSON *json, const char *f
                            "this is %.60s; only %s is supported", name, wanted);
 }
 
-/* Reads quantization.group_size of an MLX config, which must be 32, 64 or 128; *out is 0 when it is
- * absent. */
+/* Reads quantization.group_size of an MLX config; *out is 0 when it is absent. Fails unless it is
+ * 32, 64 or 128; *out may then have changed. */
 static bool read_mlx_group_size(const char *path, const cJSON *json, size_t *out, zi_error *error)
 {
     const cJSON *quantization = zi_json_find(json, "quantization");
@@ -34,8 +34,9 @@ static bool read_mlx_group_size(const char *path, const cJSON *json, size_t *out
                            "groups of %d values are not supported; 32, 64 and 128 are", group);
 }
 
-/* Reads a text encoder's config.json into config->text, with qk_norm set, and its MLX group size.
- * Fails if model_type is there and not qwen3. */
+/* Reads a text encoder's config.json into config->text, with qk_norm true, and its MLX group size
+ * into config->group; biases and interleaved stay. Fails with ZI_ERROR_UNSUPPORTED if model_type is
+ * there and not qwen3. */
 static bool read_text_encoder(const char *path, const cJSON *json, zi_config *config,
                               zi_error *error)
 {
@@ -49,45 +50,45 @@ static bool read_text_encoder(const char *path, const cJSON *json, zi_config *co
            read_mlx_group_size(path, json, &config->group[ZI_COMPONENT_TEXT_ENCODER], error);
 }
 
-bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *c, zi_error *error)
+bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *out, zi_error *error)
 {
     double eps;
     bool biased;
-    if (!zi_json_int(path, json, "num_hidden_layers", 2, MAX_LAYERS, &c->layers, error) ||
-        !zi_json_int(path, json, "hidden_size", 1, MAX_WIDTH, &c->hidden, error) ||
-        !zi_json_int(path, json, "num_attention_heads", 1, 1024, &c->heads, error) ||
-        !zi_json_int(path, json, "num_key_value_heads", 1, 1024, &c->kv_heads, error) ||
-        !zi_json_int_or(path, json, "head_dim", 2, 1024, c->hidden / c->heads, &c->head_dim,
+    if (!zi_json_int(path, json, "num_hidden_layers", 2, MAX_LAYERS, &out->layers, error) ||
+        !zi_json_int(path, json, "hidden_size", 1, MAX_WIDTH, &out->hidden, error) ||
+        !zi_json_int(path, json, "num_attention_heads", 1, 1024, &out->heads, error) ||
+        !zi_json_int(path, json, "num_key_value_heads", 1, 1024, &out->kv_heads, error) ||
+        !zi_json_int_or(path, json, "head_dim", 2, 1024, out->hidden / out->heads, &out->head_dim,
                         error) ||
-        !zi_json_int(path, json, "intermediate_size", 1, 1 << 20, &c->ffn, error) ||
-        !zi_json_int(path, json, "vocab_size", 1, 1 << 24, &c->vocab, error) ||
+        !zi_json_int(path, json, "intermediate_size", 1, 1 << 20, &out->ffn, error) ||
+        !zi_json_int(path, json, "vocab_size", 1, 1 << 24, &out->vocab, error) ||
         !zi_json_double(path, json, "rms_norm_eps", 0, 1, &eps, error) ||
-        !zi_json_double_or(path, json, "rope_theta", 1, 1e12, 1e6, &c->rope_theta, error) ||
-        !zi_json_int_or(path, json, "max_position_embeddings", 1, 1 << 30, 1 << 30, &c->context,
+        !zi_json_double_or(path, json, "rope_theta", 1, 1e12, 1e6, &out->rope_theta, error) ||
+        !zi_json_int_or(path, json, "max_position_embeddings", 1, 1 << 30, 1 << 30, &out->context,
                         error) ||
         !zi_json_bool_or(path, json, "attention_bias", false, &biased, error))
         return false;
-    c->eps = (float)eps;
+    out->eps = (float)eps;
     if (biased)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "attention_bias",
                                "\"attention_bias\" is not supported");
     return true;
 }
 
-bool zi_config_check_qwen(const char *path, const zi_qwen_config *c, zi_error *error)
+bool zi_config_check_qwen(const char *path, const zi_qwen_config *config, zi_error *error)
 {
-    if (c->heads % c->kv_heads != 0)
+    if (config->heads % config->kv_heads != 0)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "%d attention heads cannot share %d key/value heads", c->heads,
-                            c->kv_heads);
-    if (c->head_dim < 2 || c->head_dim % 2 != 0)
+                            "%d attention heads cannot share %d key/value heads", config->heads,
+                            config->kv_heads);
+    if (config->head_dim < 2 || config->head_dim % 2 != 0)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "the width of a head must be even, it is %d", c->head_dim);
+                            "the width of a head must be even, it is %d", config->head_dim);
     return true;
 }
 
-/* Validates config->text and changes nothing; inferred is unused. The check_* functions share a
- * signature for the table in zi_config_check. */
+/* Validates config->text as zi_config_check_qwen does and changes nothing; inferred is unused. The
+ * check_* functions share a signature for the table in zi_config_check. */
 static bool check_text_encoder(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
     (void)inferred;
@@ -95,7 +96,7 @@ static bool check_text_encoder(const char *path, bool inferred, zi_config *confi
 }
 
 /* Reads a required list of exactly `count` integers in min..max into out [count], of which some may
- * be set after a failure. */
+ * be set after a failure. All else is ZI_ERROR_BAD_FORMAT. */
 static bool read_ints(const char *path, const cJSON *json, const char *field, int count, int min,
                       int max, int *out, zi_error *error)
 {
@@ -138,8 +139,9 @@ static bool fail_misfit(const char *where, bool inferred, const char *field, zi_
                     : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, where, field, "%s", what);
 }
 
-/* Sets head_dim, modulation and, when axes[0] is 0, axes of config->transformer. Fails unless heads
- * divides dim, the axes are even and add up to head_dim, and head_dim is at most 1024. */
+/* Sets head_dim, modulation and, when axes[0] is 0, axes of config->transformer; some may be set
+ * after a failure. ZI_ERROR_BAD_FORMAT: heads do not divide dim; as fail_misfit: the axes are not
+ * even, or do not add up to head_dim; ZI_ERROR_UNSUPPORTED: head_dim is above 1024. */
 static bool check_transformer(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
     zi_transformer_config *c = &config->transformer;
@@ -169,8 +171,9 @@ static const char *const field_names[2][NAMES] = {
     {"hidden_size", "num_hidden_layers", "num_attention_heads", "text_embed_dim"},
 };
 
-/* Reads patch from a diffusers config and sets ffn to dim * 8 / 3; c->dim and c->heads are set.
- * Fails unless n_kv_heads equals heads and patches have one frame. */
+/* Reads patch from a diffusers config and sets ffn to dim * 8 / 3, rounded down; c->dim and
+ * c->heads are set. Fails with ZI_ERROR_BAD_FORMAT unless n_kv_heads equals heads, all_patch_size
+ * is [2] and all_f_patch_size is [1]. */
 static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transformer_config *c,
                                   zi_error *error)
 {
@@ -186,8 +189,8 @@ static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transf
                            kv_heads);
 }
 
-/* Reads patch and ffn, which MLX configs name differently, with the defaults 2 and dim * 8 / 3;
- * c->dim is set. */
+/* Reads patch and ffn, which MLX configs name differently, with the defaults 2 and dim * 8 / 3,
+ * rounded down; c->dim is set. */
 static bool read_mlx_fields(const char *path, const cJSON *json, zi_transformer_config *c,
                             zi_error *error)
 {
@@ -196,9 +199,9 @@ static bool read_mlx_fields(const char *path, const cJSON *json, zi_transformer_
                           &c->ffn, error);
 }
 
-/* Reads norm_eps, rope_theta and t_scale, which have defaults, axes_dims and axes_lens. The last
- * two are required in diffusers configs; in MLX's, axes_lens has a default, and c->axes stays
- * unchanged without axes_dims. */
+/* Reads norm_eps, rope_theta and t_scale, whose defaults are Z-Image-Turbo's, axes_dims and
+ * axes_lens. The last two are required in diffusers configs; in MLX's, axes_lens has a default, and
+ * c->axes stays unchanged without axes_dims. */
 static bool read_optional_fields(const char *path, const cJSON *json, bool mlx,
                                  zi_transformer_config *c, zi_error *error)
 {
@@ -218,10 +221,10 @@ static bool read_optional_fields(const char *path, const cJSON *json, bool mlx,
     return true;
 }
 
-/* Reads a transformer's config.json into config->transformer, and its MLX group size. It is MLX's
- * if it has hidden_size and no _class_name, else diffusers'. Fails with ZI_ERROR_UNSUPPORTED for
- * models without qk_norm and for Z-Image-Omni. Leaves head_dim and modulation to check_transformer.
- */
+/* Reads a transformer's config.json into config->transformer, and its MLX group size into
+ * config->group; some may be set after a failure. It is MLX's if it has hidden_size and no
+ * _class_name, else diffusers'. Fails with ZI_ERROR_UNSUPPORTED if qk_norm is false and for
+ * Z-Image-Omni (siglip_feat_dim). Leaves head_dim and modulation to check_transformer. */
 static bool read_transformer(const char *path, const cJSON *json, zi_config *config,
                              zi_error *error)
 {
@@ -249,7 +252,8 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
                            "this is Z-Image-Omni (\"siglip_feat_dim\"), not supported");
 }
 
-/* Fails unless the number of groups divides the channels of each block. Changes nothing. */
+/* Fails, as fail_misfit does, unless the number of groups divides the channels of each block.
+ * Changes nothing. */
 static bool check_vae(const char *path, bool inferred, zi_config *config, zi_error *error)
 {
     const zi_vae_config *c = &config->vae;
@@ -261,8 +265,9 @@ static bool check_vae(const char *path, bool inferred, zi_config *config, zi_err
     return true;
 }
 
-/* Reads the config.json of an AutoencoderKL into config->vae; native_size is rounded down to a
- * multiple of 16. Fails with ZI_ERROR_UNSUPPORTED unless it has 4 blocks, no quant convolutions and
+/* Reads the config.json of an AutoencoderKL into config->vae, of which some may be set after a
+ * failure; native_size is sample_size (1024 if absent) rounded down to a multiple of 16. Fails with
+ * ZI_ERROR_UNSUPPORTED for another class, and unless it has 4 blocks, no quant convolutions and
  * attention in the middle. */
 static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
@@ -298,7 +303,7 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
 }
 
 /* Reads shift (1 if absent) into config->scheduler. Fails with ZI_ERROR_UNSUPPORTED for a class
- * other than FlowMatchEulerDiscreteScheduler and for dynamic shifting. */
+ * other than FlowMatchEulerDiscreteScheduler and for dynamic shifting; shift may then be set. */
 static bool read_scheduler(const char *path, const cJSON *json, zi_config *config, zi_error *error)
 {
     zi_scheduler_config *c = &config->scheduler;
@@ -318,7 +323,7 @@ typedef bool (*config_reader)(const char *path, const cJSON *json, zi_config *co
                               zi_error *error);
 
 /* Parses the JSON file at path, of at most 1 MiB, and calls `read` with it, which sets fields of
- * *config. False: either failed. */
+ * *config. False: either failed, and `read` may have set some fields. */
 static bool read_config_file(const char *path, config_reader read, zi_config *config,
                              zi_error *error)
 {
@@ -328,8 +333,8 @@ static bool read_config_file(const char *path, config_reader read, zi_config *co
     return ok;
 }
 
-/* Fails unless a model_index.json names ZImagePipeline. Has a config_reader's signature, but reads
- * nothing: config may be NULL. */
+/* Fails, as check_class_field does, unless a model_index.json names ZImagePipeline. Has a
+ * config_reader's signature, but reads nothing: config may be NULL. */
 static bool check_index_class(const char *path, const cJSON *json, zi_config *config,
                               zi_error *error)
 {

@@ -52,24 +52,27 @@ typedef struct {
 
 /* ---- config.c: from JSON ---- */
 
-/* Reads the model_index.json at path. Fails with ZI_ERROR_UNSUPPORTED if it names another pipeline
- * than Z-Image's, and also if the file cannot be read. */
+/* Fails unless the model_index.json at path names Z-Image's pipeline: with ZI_ERROR_UNSUPPORTED if
+ * it names another one, with ZI_ERROR_BAD_FORMAT if it names none, else with the reason why the
+ * file cannot be read. */
 bool zi_config_check_pipeline(const char *path, zi_error *error) ZI_CHECKED;
 
 /* Reads a component's config file (diffusers, transformers or MLX) into its fields of *config,
- * which begins as {0}, with its MLX group size, and validates them as zi_config_check does. The
- * fields may have changed after a failure. */
+ * with its MLX group size in config->group, and validates them as zi_config_check does
+ * (inferred: false). *config is {0} before its first component. The fields may have changed
+ * after a failure. */
 bool zi_config_read(zi_component component, const char *path, zi_config *config,
                     zi_error *error) ZI_CHECKED;
 
 /* Reads config->scheduler from a scheduler_config.json; the shift is 1 if it is absent. Fails with
- * ZI_ERROR_UNSUPPORTED for another class of schedulers and for dynamic shifting. */
+ * ZI_ERROR_UNSUPPORTED for another class of schedulers and for dynamic shifting, with
+ * ZI_ERROR_BAD_FORMAT without a class. The shift may have changed after a failure. */
 bool zi_config_read_scheduler(const char *path, zi_config *config, zi_error *error) ZI_CHECKED;
 
 /* Validates a component's fields; for the transformer, also sets head_dim, modulation and, when
- * axes[0] is 0, axes. where: the source named in errors. inferred: the fields come from weights, so
- * that rope axes or norm groups that do not fit are ZI_ERROR_INCOMPLETE, which another model's
- * config can fix, not ZI_ERROR_BAD_FORMAT. */
+ * axes[0] is 0, axes, perhaps before a failure. where: the source named in errors. inferred: the
+ * fields come from weights, so that rope axes or norm groups that do not fit are
+ * ZI_ERROR_INCOMPLETE, which another model's config can fix, not ZI_ERROR_BAD_FORMAT. */
 bool zi_config_check(zi_component component, const char *where, bool inferred, zi_config *config,
                      zi_error *error) ZI_CHECKED;
 
@@ -80,21 +83,22 @@ bool zi_config_check_components(const char *where, const zi_config *config,
 
 /* ---- infer.c: from what the weights are ---- */
 
-/* Fills in the config of the source's component from tensor shapes and, for a text encoder, from
- * GGUF metadata (NULL: no GGUF file), and validates it as zi_config_check does. Fields that these
- * do not determine are Z-Image-Turbo's; group is not set. Fails if a tensor that it needs is
- * missing or does not fit Z-Image. */
+/* Fills in the config of the source's component from tensor shapes and, for a text encoder, GGUF
+ * metadata (gguf NULL: none), else with Z-Image-Turbo's values, and validates it as zi_config_check
+ * does (inferred: true). group stays unchanged. Fails with ZI_ERROR_BAD_FORMAT if a tensor is
+ * missing, ZI_ERROR_UNSUPPORTED if one does not fit Z-Image; the config may have changed then. */
 bool zi_config_infer(const zi_source *source, const zi_gguf *gguf, zi_config *config,
                      zi_error *error) ZI_CHECKED;
 
 /* Reads the shape fields, eps, rope_theta (1e6 if absent) and context of a parsed Qwen or Llama
- * config.json. The caller sets qk_norm, biases and interleaved, which depend on the architecture.
- * Fails for a missing field and for attention_bias. path: for errors only. */
+ * config.json, without zi_config_check_qwen. The caller sets qk_norm, biases and interleaved, which
+ * depend on the architecture. Fails with ZI_ERROR_BAD_FORMAT for a missing field,
+ * ZI_ERROR_UNSUPPORTED if attention_bias is true; *out may have changed. path: for errors only. */
 bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *out,
                          zi_error *error) ZI_CHECKED;
 
-/* Fails with ZI_ERROR_BAD_FORMAT unless kv_heads divides heads and head_dim is even and not 0.
- * path: for errors only. */
+/* Fails with ZI_ERROR_BAD_FORMAT unless kv_heads, which is not 0, divides heads and head_dim is
+ * even and not 0. path: for errors only. */
 bool zi_config_check_qwen(const char *path, const zi_qwen_config *config,
                           zi_error *error) ZI_CHECKED;
 

@@ -29,17 +29,16 @@ static bool read_dim(const zi_source *source, const dim_rule *m, zi_error *error
     return true;
 }
 
-/* read_dim for each of `count_blocks` rules, up to the first that fails. */
-static bool read_dims(const zi_source *source, const dim_rule *rules, size_t count_blocks,
-                      zi_error *error)
+/* Calls read_dim for each of `count` rules, up to the first that fails. */
+static bool read_dims(const zi_source *source, const dim_rule *rules, size_t count, zi_error *error)
 {
-    for (size_t i = 0; i < count_blocks; i++)
+    for (size_t i = 0; i < count; i++)
         if (!read_dim(source, &rules[i], error)) return false;
     return true;
 }
 
-/* Counts the tensors named before + "0" + behind, before + "1" + behind and so on, up to the first
- * that is missing. Returns their number. */
+/* Returns the number of tensors with the canonical names before + "0" + behind, before + "1" +
+ * behind and so on, up to the first that is missing. */
 static int count_blocks(const zi_source *source, const char *before, const char *behind)
 {
     char name[ZI_MAX_KEY];
@@ -51,9 +50,10 @@ static int count_blocks(const zi_source *source, const char *before, const char 
 
 enum { WIDTH = 65536, FFN = 1 << 20, VOCABULARY = 1 << 24, HEAD = 1024 };
 
-/* Fills in config->transformer from tensor shapes, the rest with Z-Image-Turbo's values. axes[0] is
- * 0 and head_dim is not inferred: zi_config_check sets them. Fails if a tensor is missing, or
- * patches or heads do not fit Z-Image. */
+/* Fills in config->transformer, also before a failure, from tensor shapes, the rest with
+ * Z-Image-Turbo's values. axes[0] is 0 and head_dim is not inferred: zi_config_check sets them.
+ * Fails with ZI_ERROR_BAD_FORMAT if a tensor is missing, with ZI_ERROR_UNSUPPORTED if patches or
+ * heads do not fit Z-Image. */
 static bool infer_transformer(const zi_source *source, zi_config *config, zi_error *error)
 {
     int patch, head;
@@ -80,9 +80,10 @@ static bool infer_transformer(const zi_source *source, zi_config *config, zi_err
     return true;
 }
 
-/* Reads layers, eps and rope_theta of the text encoder from GGUF metadata, since shapes do not
- * determine them; rope_theta keeps its value if absent. True and *c unchanged if the file does not
- * name its architecture; fails if that is not qwen3. */
+/* Reads layers (all there are), eps and rope_theta of the text encoder from GGUF metadata, since
+ * shapes do not determine them; rope_theta keeps its value if absent. True and *c unchanged if the
+ * file does not name its architecture; ZI_ERROR_UNSUPPORTED if that is not qwen3.
+ * ZI_ERROR_BAD_FORMAT: a value is missing or out of range, and *c may have changed. */
 static bool read_gguf_config(const zi_gguf *gguf, zi_qwen_config *c, zi_error *error)
 {
     static const char eps_key[] = "qwen3.attention.layer_norm_rms_epsilon";
@@ -110,9 +111,10 @@ static bool read_gguf_config(const zi_gguf *gguf, zi_qwen_config *c, zi_error *e
     return true;
 }
 
-/* Fills in config->text from tensor shapes and GGUF metadata (gguf NULL: shapes alone), the rest
- * with the values of Z-Image-Turbo's. Fails if a tensor is missing or heads do not divide the
- * widths. */
+/* Fills in config->text, also before a failure, from tensor shapes and GGUF metadata (gguf NULL:
+ * shapes alone), the rest with Z-Image-Turbo's values. Fails with ZI_ERROR_BAD_FORMAT if a tensor
+ * is missing, with ZI_ERROR_UNSUPPORTED if the width of a head does not divide those of q and k, or
+ * for less than 2 layers. */
 static bool infer_text_encoder(const zi_source *source, const zi_gguf *gguf, zi_config *config,
                                zi_error *error)
 {
@@ -138,8 +140,9 @@ static bool infer_text_encoder(const zi_source *source, const zi_gguf *gguf, zi_
     return !gguf || read_gguf_config(gguf, c, error);
 }
 
-/* Fills in config->vae from the shapes of the decoder's tensors, the rest with Z-Image-Turbo's
- * values. Fails unless the decoder has 4 blocks of at least 2 resnets. */
+/* Fills in config->vae, also before a failure, from the shapes of the decoder's tensors, the rest
+ * with Z-Image-Turbo's values. Fails with ZI_ERROR_BAD_FORMAT if a tensor is missing, with
+ * ZI_ERROR_UNSUPPORTED unless the decoder has 4 blocks of at least 2 resnets. */
 static bool infer_vae(const zi_source *source, zi_config *config, zi_error *error)
 {
     zi_vae_config *c = &config->vae;

@@ -10,9 +10,9 @@
 /* ---- loading ---- */
 
 /* Opens and binds the network's weights as lm->qwen: the embedding is the head if the config says
- * so, or if the files have no head and the config does not say that it is separate. Fails if the
- * tokenizer, which is loaded, has more tokens than the network. Takes the checkpoint's reference,
- * also on failure. */
+ * so, or if the files have no head and the config does not say that it is separate. Takes the
+ * checkpoint's reference, also on failure. Fails with ZI_ERROR_BAD_FORMAT if the loaded tokenizer
+ * has more tokens than the network, which then stays bound for zi_lm_free. */
 static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi_lm *lm,
                        zi_error *error)
 {
@@ -29,7 +29,7 @@ static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi
 }
 
 /* Adds to lm's stop tokens the usual end-of-sequence tokens that its tokenizer has, in case the
- * files do not name them. False: memory is short. */
+ * files do not name them. False: memory is short; some may have been added. */
 static bool add_known_stops(zi_lm *lm, zi_error *error)
 {
     static const char *const names[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",
@@ -41,8 +41,8 @@ static bool add_known_stops(zi_lm *lm, zi_error *error)
 }
 
 /* Reads the network's config into *config, and tokenizer, bos, stop tokens and chat template into
- * lm, from GGUF metadata. Fails without a tokenizer and for scaled rope; lm then keeps what was
- * read. */
+ * lm, from GGUF metadata. Fails without a tokenizer and for scaled rope; *config is then undefined,
+ * and lm keeps what was read. */
 static bool read_gguf_metadata(const zi_checkpoint *checkpoint, zi_lm_config *config, zi_lm *lm,
                                zi_error *error)
 {
@@ -64,7 +64,9 @@ static bool read_gguf_metadata(const zi_checkpoint *checkpoint, zi_lm_config *co
     return zi_lm_add_stop(lm, usage->eos, error) && add_known_stops(lm, error);
 }
 
-/* Loads a GGUF language model into lm. Takes the checkpoint's reference, also on failure. */
+/* Loads a GGUF language model (Qwen, Llama) into lm, whose path and backend are set. After a
+ * failure lm keeps what was read, for zi_lm_free. Takes the checkpoint's reference, also on
+ * failure. */
 static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
 {
     zi_lm_config config;
@@ -75,7 +77,8 @@ static bool load_gguf(zi_checkpoint *checkpoint, zi_lm *lm, zi_error *error)
 }
 
 /* Loads a folder of transformers or MLX, with its config.json at config_path, into lm: config,
- * tokenizer, stop tokens, chat template, and weights named model.safetensors or their shards. */
+ * tokenizer, stop tokens, chat template, and weights named model.safetensors or their shards. After
+ * a failure lm keeps what was read, for zi_lm_free. */
 static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, zi_error *error)
 {
     zi_checkpoint opened, *checkpoint;
@@ -88,8 +91,9 @@ static bool load_folder(const char *folder, const char *config_path, zi_lm *lm, 
            bind_model(checkpoint, &config, lm, error) && add_known_stops(lm, error);
 }
 
-/* Loads the text encoder of an image model into lm: Qwen3, whose head is tied to the embedding.
- * shared: the open checkpoint, borrowed, when the model is a single file, else NULL. */
+/* Loads the text encoder of an image model, its tokenizer and stop tokens into lm: Qwen3, whose
+ * head is tied to the embedding. shared: the open checkpoint, borrowed, when the model is a single
+ * file, else NULL. After a failure lm keeps what was read, for zi_lm_free. */
 static bool load_text_encoder(const zi_model_options *options, zi_checkpoint *shared, zi_lm *lm,
                               zi_error *error)
 {
@@ -106,8 +110,8 @@ static bool load_text_encoder(const zi_model_options *options, zi_checkpoint *sh
     return ok;
 }
 
-/* Path of a file *.gguf in the folder, in new memory; NULL: none, or memory is short. *count: how
- * many there are, 0 if the folder cannot be read. */
+/* Path of one of the files *.gguf in the folder, in new memory; NULL: there is none, or memory is
+ * short. *count: how many there are, 0 if the folder cannot be read. Does not set an error. */
 static char *find_gguf_file(const char *folder, int *count)
 {
     char *found = NULL;
@@ -123,8 +127,9 @@ static char *find_gguf_file(const char *folder, int *count)
     return found;
 }
 
-/* Loads the single file options->path into lm: a GGUF language model, or else an image model's text
- * encoder. Fails with ZI_ERROR_UNSUPPORTED for a safetensors file of another model. */
+/* Loads the single file options->path into lm: a GGUF language model (one with token_embd.weight),
+ * or else an image model's text encoder. Fails with ZI_ERROR_UNSUPPORTED for a safetensors file of
+ * another model. After a failure lm keeps what was read, for zi_lm_free. */
 static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
     zi_checkpoint opened, *checkpoint;
@@ -154,9 +159,10 @@ static bool is_lm_config(const char *path)
     return is;
 }
 
-/* Loads the file or folder options->path into lm. Of a folder, the first of these that applies: a
- * language model's config.json, a single GGUF file (all other options are then ignored), an image
- * model. Fails for a folder of several GGUF files. On failure the caller frees lm. */
+/* Loads the file or folder options->path into lm, whose backend and path are set. Of a folder, the
+ * first that applies: a language model's config.json; a single GGUF file, for which the other
+ * options are ignored (several are ZI_ERROR_UNSUPPORTED); an image model. On failure the caller
+ * frees lm. */
 static bool load_path(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
     const char *path = options->path;

@@ -16,11 +16,11 @@ typedef struct {
     char *path;          /* for error texts */
 } zi_lm;
 
-/* Loads options->path: a GGUF file, a folder with one GGUF file, a Hugging Face or MLX folder
- * (config.json, weights, tokenizer), or an image model, whose text encoder becomes the language
- * model (only then, and not for a GGUF file in a folder, the other options are used).
- * Architectures: Qwen2, Qwen3 and Llama. backend: borrowed, as in zi_assembly_open. The caller
- * calls zi_lm_free; after a failure *out is unchanged and nothing is to be freed. */
+/* Loads options->path: a GGUF file, a folder with one GGUF file, a Hugging Face or MLX folder, or
+ * an image model, whose text encoder becomes the language model (only then, and not for the GGUF
+ * file of a folder, the other options count). Architectures: Qwen2, Qwen3, Llama. backend:
+ * borrowed; NULL: only checks the weights. The caller calls zi_lm_free; *out is unchanged after a
+ * failure. */
 bool zi_lm_load(const zi_model_options *options, zi_backend *backend, zi_lm *out,
                 zi_error *error) ZI_CHECKED;
 

@@ -20,7 +20,7 @@ static const struct architecture {
 enum { ARCHITECTURES = sizeof architectures / sizeof *architectures };
 
 /* The architecture of this name, of `size` bytes without closing NUL; NULL: it is not supported,
- * and the error is set. */
+ * and ZI_ERROR_UNSUPPORTED is set. */
 static const struct architecture *find_architecture(const char *path, const char *name, size_t size,
                                                     zi_error *error)
 {
@@ -55,8 +55,8 @@ bool zi_lm_add_stop(zi_lm *lm, int32_t id, zi_error *error)
 
 /* ---- JSON ---- */
 
-/* Adds the ids in "eos_token_id", a number or a list, to lm's stop tokens; none when it is absent.
- * Fails for what is no id; those before it stay added. */
+/* Adds the ids in "eos_token_id", a number or a list, to lm's stop tokens; none when it is absent
+ * or null. Fails with ZI_ERROR_BAD_FORMAT for what is no id; those before it stay added. */
 static bool add_eos_tokens(const char *path, const cJSON *json, zi_lm *lm, zi_error *error)
 {
     const cJSON *field = zi_json_find(json, "eos_token_id");
@@ -87,8 +87,8 @@ static bool check_rope_scaling(const char *path, const cJSON *json, zi_error *er
     return true;
 }
 
-/* Fails for features that are not implemented: MLP biases, sliding windows, activations other than
- * silu, scaled rope. */
+/* Fails with ZI_ERROR_UNSUPPORTED for features that are not implemented: MLP biases, sliding
+ * windows, activations other than silu, scaled rope. */
 static bool check_unsupported_fields(const char *path, const cJSON *json, zi_error *error)
 {
     static const char *const off[] = {"mlp_bias", "use_sliding_window"};
@@ -107,9 +107,9 @@ static bool check_unsupported_fields(const char *path, const cJSON *json, zi_err
     return check_rope_scaling(path, json, error);
 }
 
-/* Reads a parsed config.json into *out, which is zeroed before, and adds its end-of-sequence tokens
- * to lm. interleaved stays false, as it is for GGUF only. rope_theta defaults to the
- * architecture's. */
+/* Reads a parsed config.json into *out, which the caller has zeroed, and adds its end-of-sequence
+ * tokens to lm; both may have changed after a failure. interleaved stays false, as it is for GGUF
+ * only. rope_theta defaults to the architecture's. */
 static bool read_lm_config(const char *path, const cJSON *json, zi_lm *lm, zi_lm_config *out,
                            zi_error *error)
 {
@@ -147,7 +147,8 @@ bool zi_lm_read_json_config(const char *path, zi_lm *lm, zi_lm_config *out, zi_e
 }
 
 /* Copies "chat_template", a string or a list of named templates, of which "default" is taken, to
- * lm->chat_template. True and lm unchanged if there is none, or lm has a template already. */
+ * lm->chat_template. True and lm unchanged if there is none, or lm has a template already. False:
+ * memory is short. */
 static bool read_chat_template(const cJSON *json, zi_lm *lm, zi_error *error)
 {
     const cJSON *field = zi_json_find(json, "chat_template");
@@ -166,7 +167,8 @@ static bool read_chat_template(const cJSON *json, zi_lm *lm, zi_error *error)
     return lm->chat_template || zi_error_no_memory(error, strlen(field->valuestring));
 }
 
-/* Adds the end-of-sequence tokens in the file, a generation_config.json, to lm's stop tokens. */
+/* Adds the end-of-sequence tokens in the file, a generation_config.json, to lm's stop tokens. Fails
+ * if the file cannot be read or holds what is no id; some may have been added. */
 static bool read_generation_config(const char *path, zi_lm *lm, zi_error *error)
 {
     cJSON *json = NULL;
@@ -176,7 +178,8 @@ static bool read_generation_config(const char *path, zi_lm *lm, zi_error *error)
 }
 
 /* Reads the chat template (unless lm has one) from the file, a tokenizer_config.json, and, only if
- * add_bos_token is true, sets lm->bos to the id of bos_token, -1 if that is no added token. */
+ * add_bos_token is true, sets lm->bos to the id of bos_token, -1 if that is no added token. Fails
+ * if the file cannot be read; lm keeps what was set before a failure. */
 static bool read_tokenizer_config(const char *path, zi_lm *lm, zi_error *error)
 {
     cJSON *json = NULL;
@@ -221,8 +224,9 @@ bool zi_lm_read_folder(const char *folder, zi_lm *lm, zi_error *error)
 
 /* ---- GGUF ---- */
 
-/* Reads the integer ARCHITECTURE.NAME in 1..max. fallback is taken when it is absent; 0: required.
- * *out is unchanged after a failure. */
+/* Reads the integer ARCHITECTURE.NAME in 1..max, else it is ZI_ERROR_BAD_FORMAT. fallback: taken,
+ * without a check of its range, when the key is absent; 0: it is required. *out is unchanged after
+ * a failure. */
 static bool read_gguf_int(const zi_gguf *gguf, const char *architecture, const char *name, int max,
                           int fallback, int *out, zi_error *error)
 {
@@ -236,8 +240,9 @@ static bool read_gguf_int(const zi_gguf *gguf, const char *architecture, const c
     return true;
 }
 
-/* Reads the number ARCHITECTURE.NAME, which must be above 0 and below 1e12. fallback is taken when
- * it is absent; 0: required. *out may have changed after a failure. */
+/* Reads the number ARCHITECTURE.NAME, which must be above 0 and below 1e12, else it is
+ * ZI_ERROR_BAD_FORMAT. fallback: taken when the key is absent; 0: it is required. *out may have
+ * changed after a failure. */
 static bool read_gguf_double(const zi_gguf *gguf, const char *architecture, const char *name,
                              double fallback, double *out, zi_error *error)
 {

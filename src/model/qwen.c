@@ -79,8 +79,8 @@ static void bind_head(zi_qwen *qwen, bool tied)
     }
 }
 
-/* Makes *out of the config, the embedding and the first `layers` layers. Takes ownership of
- * *weights in any case. Call zi_qwen_free(out) after false, too. */
+/* Makes *out of the config, the embedding and the first `layers` layers, without ending the
+ * binding. Takes ownership of *weights in any case. Call zi_qwen_free(out) after false, too. */
 static bool bind_layers(zi_weights *weights, const zi_qwen_config *config, size_t layers,
                         zi_qwen *out, zi_error *error)
 {
@@ -148,7 +148,8 @@ static size_t kv_width(const zi_qwen_config *c)
     return (size_t)c->kv_heads * (size_t)c->head_dim;
 }
 
-/* Takes the activations of n tokens from the arena, not cleared. The caller resets the arena. */
+/* Takes the activations of n tokens from the arena, not cleared; arena->overflow is set if they do
+ * not fit. The caller resets the arena. */
 static workspace reserve_workspace(zi_arena *arena, const zi_qwen_config *c, size_t n)
 {
     size_t dim = (size_t)c->head_dim, q = (size_t)c->heads * dim;
@@ -319,9 +320,9 @@ static kv_view cached_kv(const zi_qwen_cache *cache, size_t i, size_t n)
                      cache->count};
 }
 
-/* Runs up to BATCH tokens and adds them to the cache, whose count then rises by n. Sets logits [1,
- * vocab] after the last one, unless it is `none`. The caller resets the arena, also after a
- * failure. */
+/* Runs 1 to BATCH tokens and adds them to the cache, whose count then rises by n. Sets logits [1,
+ * vocab] after the last one, unless logits has no buffer. Fails as zi_qwen_encode does; the count
+ * has then risen only if the logits failed. The caller resets the arena, also after a failure. */
 static bool forward_batch(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache,
                           const int32_t *ids, size_t n, zi_view logits, zi_error *error)
 {

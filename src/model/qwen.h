@@ -26,28 +26,30 @@ typedef struct {
 } zi_qwen;
 
 /* Binds open weights for the text encoder: the embedding and all layers but the last, which is
- * ignored, like the final norm. Takes ownership of *weights, also on failure. The caller calls
- * zi_qwen_free. Fails for a missing, misshapen or superfluous tensor; *out is then unchanged. */
+ * ignored, like the final norm. Takes ownership of *weights and zeroes it, also on failure. The
+ * caller calls zi_qwen_free. ZI_ERROR_BAD_FORMAT: a tensor is missing, misshapen or superfluous.
+ * *out is unchanged after a failure. */
 bool zi_qwen_bind(zi_weights *weights, const zi_qwen_config *config, zi_qwen *out,
                   zi_error *error) ZI_CHECKED;
 
 /* Binds open weights for a language model: all layers, final norm and head. tied: the embedding is
- * used as head, and a stored head is ignored. Takes ownership of *weights, also on failure. The
- * caller calls zi_qwen_free. Fails as zi_qwen_bind does. */
+ * used as head, and a stored head is ignored; else a head is required. Takes ownership of *weights,
+ * also on failure. The caller calls zi_qwen_free. Fails as zi_qwen_bind does. */
 bool zi_qwen_bind_language(zi_weights *weights, const zi_qwen_config *config, bool tied,
                            zi_qwen *out, zi_error *error) ZI_CHECKED;
 
 /* Closes the weights, frees the layers and zeroes *qwen. A zeroed struct is allowed. */
 void zi_qwen_free(zi_qwen *qwen);
 
-/* Raises the peak of a measuring arena by the temporary memory that zi_qwen_encode needs for n
- * tokens; nothing stays taken. */
+/* Raises the peak of a measuring arena to what is taken plus the temporary memory that
+ * zi_qwen_encode needs for n tokens, unless it is higher already; nothing more stays taken. */
 void zi_qwen_reserve(const zi_qwen *qwen, size_t n, zi_arena *arena);
 
-/* ids [n] -> out [n, hidden], the hidden states after layer layers-1 (1-based), transformers'
- * hidden_states[-2]. Submits every layer, but does not wait for the last ones. Fails for an id
- * outside the vocabulary (before it computes), values that are not finite, or cancellation (see
- * zi_run_progress); out is then undefined. Taps: embed, "text encoder layers.I". */
+/* ids [n], 1 or more -> out [n, hidden], the hidden states after the last layer but one
+ * (transformers' hidden_states[-2]). Submits every layer, but does not wait for the last ones.
+ * Fails when cancelled (see zi_run_progress), with ZI_ERROR_BAD_FORMAT for an id outside the
+ * vocabulary (before it computes) or values that are not finite; out is then undefined. Taps:
+ * embed, "text encoder layers.I". */
 bool zi_qwen_encode(const zi_run *run, const zi_qwen *qwen, const int32_t *ids, size_t n,
                     zi_view out, zi_error *error) ZI_CHECKED;
 
@@ -59,17 +61,17 @@ typedef struct {
     size_t capacity, count; /* in tokens */
 } zi_qwen_cache;
 
-/* Takes an empty cache for `capacity` tokens from the arena (which may be measuring), and raises
- * the arena's peak by the temporary memory that zi_qwen_forward needs for up to n tokens at once.
- */
+/* Takes an empty cache for `capacity` tokens from the arena (which may be measuring), not cleared,
+ * and raises the arena's peak to hold the temporary memory, too, that zi_qwen_forward needs for up
+ * to n tokens at once. arena->overflow is set if it does not fit. */
 void zi_qwen_cache_reserve(const zi_qwen *qwen, size_t capacity, size_t n, zi_arena *arena,
                            zi_qwen_cache *out);
 
-/* Runs n more tokens, for which the cache must have room: appends their keys and values to the
- * cache, raises its count by n, and sets logits [1, vocab] of the token that follows the last one
- * (a view without buffer: they are not computed). Does not wait for the result. Fails as
- * zi_qwen_encode does; the count then includes the tokens of finished batches of 512. Taps:
- * "language model layers.I", "language model logits". */
+/* Runs n more tokens (0: does nothing), for which the cache must have room: appends their keys and
+ * values, raises its count by n, and sets logits [1, vocab] of the token that follows, unless
+ * logits has no buffer. Does not wait for the result. Fails as zi_qwen_encode does; logits are then
+ * undefined, and the count includes the finished batches of 512 tokens. Taps: "language model
+ * layers.I", "language model logits". */
 bool zi_qwen_forward(const zi_run *run, const zi_qwen *qwen, zi_qwen_cache *cache,
                      const int32_t *ids, size_t n, zi_view logits, zi_error *error) ZI_CHECKED;
 

@@ -25,9 +25,9 @@ bool zi_run_progress(const zi_run *run, double fraction, zi_error *error)
     return true;
 }
 
-/* Reads data to the host, which waits for it, and passes it to the tap as rows of `columns`. Passes
- * nothing if memory is short or reading fails. Only tests use taps, so the memory is not planned.
- */
+/* Reads data to the host, which waits for it, and passes it to the tap as rows of `columns`, which
+ * divides its number of values. Passes nothing if memory is short or reading fails, and sets no
+ * error. Only tests use taps, so the memory is not planned. */
 static void read_and_tap(const zi_run *run, zi_view data, size_t columns, const char *name)
 {
     size_t count = data.rows * data.columns;

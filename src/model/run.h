@@ -21,14 +21,14 @@ typedef struct {
 
 /* To be called after a layer: has its output x checked for values that are not finite, submits the
  * recorded operations and reports the finished fraction (0..1) of the stage. name: printf-like, the
- * layer named in errors. Fails as zi_run_progress does; a value that is not finite may be reported
- * by a later call only. */
+ * layer named in errors. Fails as zi_run_progress does; a value that is not finite
+ * (ZI_ERROR_BAD_FORMAT) may be reported by a later call only. */
 bool zi_run_finish_layer(const zi_run *run, double fraction, zi_view x, zi_error *error,
                          const char *name, ...) ZI_CHECKED ZI_PRINTF(5, 6);
 
-/* Submits the recorded operations and calls run->layer_done, if set, with the finished fraction
- * (0..1). Fails if earlier operations went wrong, or with ZI_ERROR_CANCELLED when layer_done
- * returns false. */
+/* Submits the recorded operations and calls run->layer_done, if set, with the finished fraction of
+ * the stage (0..1). Fails as zi_submit does if earlier operations went wrong, without that call, or
+ * with ZI_ERROR_CANCELLED when layer_done returns false; the submitted operations still run. */
 bool zi_run_progress(const zi_run *run, double fraction, zi_error *error) ZI_CHECKED;
 
 /* Waits for data and passes it to run->tap, row by row as it is; does nothing if no tap is set, or

@@ -53,7 +53,8 @@ static bool translate_escape(char c, bool in_class, zi_text *text)
 }
 
 /* Sets *out to the splitting pattern of the files in PCRE2's syntax, in new memory. Fails with
- * ZI_ERROR_UNSUPPORTED for an escape that is not supported or a pattern that is too long. */
+ * ZI_ERROR_UNSUPPORTED for an escape that is not supported, a pattern that is too long, or when
+ * memory is short; *out is then NULL or unchanged. */
 static bool translate_pattern(const zi_tokenizer_files *files, char **out, zi_error *error)
 {
     zi_text text;
@@ -79,8 +80,9 @@ static bool translate_pattern(const zi_tokenizer_files *files, char **out, zi_er
                                 strlen(files->pattern));
 }
 
-/* Compiles the splitting pattern of t->files into t->word, with JIT where there is one. Fails if it
- * is not supported, invalid, or matches the empty text; the caller frees t->word then, too. */
+/* Compiles the splitting pattern of t->files into t->word, with JIT where there is one. Fails with
+ * ZI_ERROR_UNSUPPORTED or ZI_ERROR_BAD_FORMAT if it is not supported, invalid, or matches the empty
+ * text; the caller frees t->word, which may be NULL, then, too. */
 static bool compile_pattern(zi_tokenizer *t, zi_error *error)
 {
     char *pattern = NULL; /* GCC 13 does not see that translate sets it */
@@ -113,8 +115,8 @@ static const zi_bpe_token *added_token(const zi_tokenizer *t, size_t i)
     return &t->files.bpe.tokens[t->files.added[i]];
 }
 
-/* Sorts added tokens longest first, so that the longest match is found first, and sets
- * t->added_starts. */
+/* Sorts t->files.added longest first, so that the longest match is found first, and sets
+ * t->added_starts for the bytes that added tokens begin with. */
 static void sort_added(zi_tokenizer *t)
 {
     int32_t *added = t->files.added;
@@ -129,8 +131,8 @@ static void sort_added(zi_tokenizer *t)
         t->added_starts[(unsigned char)t->files.bpe.texts.data[added_token(t, i)->at]] = true;
 }
 
-/* Creates a tokenizer from *files. Takes ownership of what they hold, also on failure, and then
- * leaves *out unchanged. */
+/* Creates a tokenizer from *files and takes ownership of what they hold, also on failure; *files
+ * must not be used again. *out is unchanged after a failure. */
 static bool make_tokenizer(zi_tokenizer_files *files, zi_tokenizer **out, zi_error *error)
 {
     zi_tokenizer *t = calloc(1, sizeof *t);
@@ -160,29 +162,29 @@ bool zi_tokenizer_load_gguf(const zi_gguf *gguf, zi_tokenizer **out, zi_error *e
     return zi_tokenizer_read_gguf(gguf, &files, error) && make_tokenizer(&files, out, error);
 }
 
-void zi_tokenizer_free(zi_tokenizer *t)
+void zi_tokenizer_free(zi_tokenizer *tokenizer)
 {
-    if (!t) return;
-    zi_tokenizer_files_free(&t->files);
-    pcre2_code_free(t->word);
-    free(t);
+    if (!tokenizer) return;
+    zi_tokenizer_files_free(&tokenizer->files);
+    pcre2_code_free(tokenizer->word);
+    free(tokenizer);
 }
 
-const zi_tokenizer_usage *zi_tokenizer_get_usage(const zi_tokenizer *t)
+const zi_tokenizer_usage *zi_tokenizer_get_usage(const zi_tokenizer *tokenizer)
 {
-    return &t->files.usage;
+    return &tokenizer->files.usage;
 }
 
 /* ---- looking up ---- */
 
-int32_t zi_tokenizer_vocab_size(const zi_tokenizer *t)
+int32_t zi_tokenizer_vocab_size(const zi_tokenizer *tokenizer)
 {
-    return t->files.bpe.size;
+    return tokenizer->files.bpe.size;
 }
 
-bool zi_tokenizer_bytes(const zi_tokenizer *t, int32_t id, const char **bytes, size_t *size)
+bool zi_tokenizer_bytes(const zi_tokenizer *tokenizer, int32_t id, const char **bytes, size_t *size)
 {
-    const zi_bpe *bpe = &t->files.bpe;
+    const zi_bpe *bpe = &tokenizer->files.bpe;
     if (id < 0 || id >= bpe->size || !bpe->tokens[id].size) return false;
     *bytes = bpe->texts.data + bpe->tokens[id].at;
     *size = bpe->tokens[id].size;
@@ -202,11 +204,11 @@ static int32_t match_added_token(const zi_tokenizer *t, const char *text, size_t
     return -1;
 }
 
-int32_t zi_tokenizer_added_token(const zi_tokenizer *t, const char *name)
+int32_t zi_tokenizer_added_token(const zi_tokenizer *tokenizer, const char *name)
 {
     size_t size = strlen(name);
-    int32_t id = size ? match_added_token(t, name, size) : -1;
-    return id >= 0 && t->files.bpe.tokens[id].size == size ? id : -1;
+    int32_t id = size ? match_added_token(tokenizer, name, size) : -1;
+    return id >= 0 && tokenizer->files.bpe.tokens[id].size == size ? id : -1;
 }
 
 /* ---- encoding ---- */
@@ -241,8 +243,9 @@ static bool check_combining_marks(const char *text, size_t size, zi_error *error
     return true;
 }
 
-/* Sets *out [*out_size] to valid UTF-8 text in Unicode's NFC, in new memory that the caller frees.
- * Fails for too many combining marks in a row, or when memory is short. */
+/* Sets *out [*out_size] to valid UTF-8 text in Unicode's NFC, in new memory that the caller frees
+ * with free(). Fails for too many combining marks in a row, or when memory is short; *out and
+ * *out_size are then unchanged. */
 static bool to_nfc(const char *text, size_t size, char **out, size_t *out_size, zi_error *error)
 {
     if (!check_combining_marks(text, size, error)) return false;
@@ -258,8 +261,9 @@ static bool to_nfc(const char *text, size_t size, char **out, size_t *out_size, 
 }
 
 /* Splits normalized text without added tokens by the pattern and appends the ids of the words to
- * e->ids. Text between the pattern's matches is encoded as words, too. Fails if matching takes too
- * many steps, or memory is short; a part of the ids may have been appended. */
+ * e->ids. Text between the pattern's matches is encoded as words, too. Fails with
+ * ZI_ERROR_BAD_FORMAT if matching takes too many steps, or when memory is short; a part of the ids
+ * may have been appended. */
 static bool encode_words(encoder *e, const char *text, size_t size, zi_error *error)
 {
     const zi_tokenizer *t = e->tokenizer;
@@ -284,7 +288,7 @@ static bool encode_words(encoder *e, const char *text, size_t size, zi_error *er
 }
 
 /* Brings text without added tokens to NFC, if the tokenizer does that, and appends its ids to
- * e->ids; none for an empty text. */
+ * e->ids; none for an empty text. A part of them may be appended after a failure. */
 static bool encode_text(encoder *e, const char *text, size_t size, zi_error *error)
 {
     if (!size) return true;
@@ -297,8 +301,8 @@ static bool encode_text(encoder *e, const char *text, size_t size, zi_error *err
     return ok;
 }
 
-/* Appends the ids of text to e->ids: added tokens that stand in it (not if e->literal), and the
- * text between them as words. */
+/* Appends the ids of text to e->ids: added tokens that stand in it (not if e->literal), and, by
+ * encode_text, the text between them. A part of the ids may be appended after a failure. */
 static bool encode_with_added(encoder *e, const char *text, size_t size, zi_error *error)
 {
     size_t begin = 0; /* start of the text behind the last added token */
@@ -353,25 +357,25 @@ out:
     return ok;
 }
 
-bool zi_tokenizer_encode(const zi_tokenizer *t, const char *text, size_t size, int32_t **ids,
-                         size_t *count, zi_error *error)
+bool zi_tokenizer_encode(const zi_tokenizer *tokenizer, const char *text, size_t size,
+                         int32_t **ids, size_t *count, zi_error *error)
 {
-    return encode_to_new_ids(t, text, size, false, ids, count, error);
+    return encode_to_new_ids(tokenizer, text, size, false, ids, count, error);
 }
 
-bool zi_tokenizer_encode_plain(const zi_tokenizer *t, const char *text, size_t size, int32_t **ids,
-                               size_t *count, zi_error *error)
+bool zi_tokenizer_encode_plain(const zi_tokenizer *tokenizer, const char *text, size_t size,
+                               int32_t **ids, size_t *count, zi_error *error)
 {
-    return encode_to_new_ids(t, text, size, true, ids, count, error);
+    return encode_to_new_ids(tokenizer, text, size, true, ids, count, error);
 }
 
-bool zi_tokenizer_encode_chat(const zi_tokenizer *t, const char *prompt, size_t max_ids,
+bool zi_tokenizer_encode_chat(const zi_tokenizer *tokenizer, const char *prompt, size_t max_ids,
                               int32_t **ids, size_t *count, zi_error *error)
 {
     static const char *const needed[] = {"<|im_start|>", "<|im_end|>"};
     for (int i = 0; i < 2; i++)
-        if (zi_tokenizer_added_token(t, needed[i]) < 0)
-            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, t->files.path, needed[i],
+        if (zi_tokenizer_added_token(tokenizer, needed[i]) < 0)
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, tokenizer->files.path, needed[i],
                                    "has no added token \"%s\", which the chat form needs; use the "
                                    "tokenizer that came with the model",
                                    needed[i]);
@@ -389,7 +393,7 @@ bool zi_tokenizer_encode_chat(const zi_tokenizer *t, const char *prompt, size_t 
                           "%zu bytes are too many for the memory there is, or for the limit of %d",
                           strlen(prompt), MAX_TEXT);
     else
-        ok = zi_tokenizer_encode(t, text.data, text.size, ids, count, error);
+        ok = zi_tokenizer_encode(tokenizer, text.data, text.size, ids, count, error);
     zi_text_free(&text);
     if (ok && *count > max_ids) *count = max_ids;
     return ok;

@@ -30,8 +30,9 @@ static const struct {
 
 enum { PRE_TOKENIZERS = sizeof pre_tokenizers / sizeof *pre_tokenizers };
 
-/* Sets *out to the row of pre_tokenizers that the metadata name. Fails with ZI_ERROR_UNSUPPORTED
- * for another one, or for a model other than "gpt2"; *out is then undefined. */
+/* Sets *out to the index in pre_tokenizers of the one that the metadata name, which they must.
+ * Fails with ZI_ERROR_UNSUPPORTED for another one, or for a model other than "gpt2"; *out is then
+ * undefined. */
 static bool read_pre_tokenizer(const zi_gguf *gguf, size_t *out, zi_error *error)
 {
     zi_gguf_text model, pre;
@@ -109,8 +110,8 @@ static size_t count_added(const zi_gguf_value *types)
     return count;
 }
 
-/* Fills in files->bpe, sealed, and files->added from the metadata. pre_tokenizer: its row in the
- * table. On failure the caller frees *files. */
+/* Fills in files->bpe, sealed, and files->added, both unset before, from the metadata.
+ * pre_tokenizer: index in pre_tokenizers. On failure the caller frees *files. */
 static bool read_vocabulary(const zi_gguf *gguf, size_t pre_tokenizer, zi_tokenizer_files *files,
                             zi_error *error)
 {
@@ -133,8 +134,8 @@ static bool read_vocabulary(const zi_gguf *gguf, size_t pre_tokenizer, zi_tokeni
            zi_bpe_seal(bpe, gguf->path, error);
 }
 
-/* Reads an optional token id below `size`; *out is -1 when it is absent, unchanged after a failure.
- */
+/* Reads an optional token id below `size`; *out is -1 when it is absent, unchanged after a failure
+ * (ZI_ERROR_BAD_FORMAT). */
 static bool read_token_id(const zi_gguf *gguf, const char *key, int32_t size, int32_t *out,
                           zi_error *error)
 {
@@ -145,9 +146,10 @@ static bool read_token_id(const zi_gguf *gguf, const char *key, int32_t size, in
     return true;
 }
 
-/* Sets files->usage (bos, eos, add_bos, chat template) and files->chat_template, a copy, from
- * metadata, all of which are optional; files->bpe is read. Fails if texts shall begin with a bos
- * that is not named. */
+/* Sets files->usage (bos, eos, add_bos, chat template) from metadata, all of which are optional
+ * (absent: -1, false, NULL), and files->chat_template, a copy that usage points to; files->bpe is
+ * read. Fails with ZI_ERROR_BAD_FORMAT if texts shall begin with a bos that is not named. The
+ * caller frees *files, also after a failure. */
 static bool read_usage(const zi_gguf *gguf, zi_tokenizer_files *files, zi_error *error)
 {
     static const char bos_key[] = "tokenizer.ggml.bos_token_id";

@@ -49,7 +49,7 @@ static bool check_unset(const char *path, const cJSON *object, const char *const
 /* ---- common to both file formats ---- */
 
 /* Adds the members of the object vocabulary, texts with their ids, as tokens in GPT-2's byte
- * alphabet. */
+ * alphabet. On failure some may be added. */
 static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabulary, zi_error *error)
 {
     for (const cJSON *item = vocabulary->child; item; item = item->next) {
@@ -64,9 +64,10 @@ static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabular
     return true;
 }
 
-/* Adds one added token, {"content": ...}, to the vocabulary, which may contain it already under the
- * same id, makes it literal, and appends its id to files->added, which has room. Fails for a second
- * one of this text, and for options such as "lstrip". */
+/* Adds one added token, {"content": ...}, as raw text to the vocabulary, which may contain it
+ * already under the same id and not raw, and appends its id to files->added, which has room. Fails
+ * with ZI_ERROR_BAD_FORMAT if the vocabulary has the text otherwise, or the id for another text,
+ * with ZI_ERROR_UNSUPPORTED for options such as "lstrip". */
 static bool add_added_token(zi_tokenizer_files *files, const char *path, const cJSON *item,
                             int32_t id, zi_error *error)
 {
@@ -121,7 +122,8 @@ bool zi_tokenizer_keep_pattern(zi_tokenizer_files *files, const char *path, cons
 
 /* ---- tokenizer.json ---- */
 
-/* Sets files->nfc: whether the tokenizer has a normalizer. Fails if that is not NFC. */
+/* Sets files->nfc: whether the tokenizer has a normalizer that is not null. Fails with
+ * ZI_ERROR_UNSUPPORTED if that is not NFC. */
 static bool read_normalizer(zi_tokenizer_files *files, const char *path, const cJSON *root,
                             zi_error *error)
 {
@@ -157,7 +159,8 @@ static bool read_splitter(zi_tokenizer_files *files, const char *path, const cJS
            zi_tokenizer_keep_pattern(files, path, regex->valuestring, error);
 }
 
-/* Adds a merge, "left right" or ["left", "right"], with the next rank. Fails for another form. */
+/* Adds a merge, "left right" or ["left", "right"], with the next rank. Fails with
+ * ZI_ERROR_BAD_FORMAT for another form, such as a text with two spaces. */
 static bool add_merge(zi_bpe *bpe, const char *path, const cJSON *item, zi_error *error)
 {
     const cJSON *left = cJSON_GetArrayItem(item, 0), *right = cJSON_GetArrayItem(item, 1);
@@ -212,9 +215,9 @@ static bool read_bpe_model(zi_tokenizer_files *files, const char *path, const cJ
     return zi_bpe_seal(&files->bpe, path, error);
 }
 
-/* Reads tokenizer.json into *files, which the caller frees, also after a failure. Fails for a
- * normalizer, pre_tokenizer, model or post_processor that is not supported. Ignored are
- * "truncation" and "padding" (for batches) and "decoder". */
+/* Reads tokenizer.json into *files, unset before but for usage, which the caller frees, also after
+ * a failure. Fails with ZI_ERROR_UNSUPPORTED for another kind of normalizer, pre_tokenizer, model
+ * or post_processor. Ignored are "truncation" and "padding" (for batches) and "decoder". */
 static bool read_tokenizer_json(zi_tokenizer_files *files, const char *path, zi_error *error)
 {
     cJSON *root = NULL;
@@ -235,8 +238,9 @@ out:
 
 /* ---- vocab.json, merges.txt, tokenizer_config.json ---- */
 
-/* Adds the merges of merges.txt, lines "left right"; empty lines and "#version" are skipped. Sets
- * *count to their number. bpe NULL: adds none, only counts. path: for errors only. */
+/* Adds the merges in text, that of a merges.txt: lines "left right"; empty lines and those that
+ * begin with "#version" are skipped. Sets *count to their number, undefined after a failure. bpe
+ * NULL: adds none, but counts and checks their form. path: for errors only. */
 static bool read_merge_lines(const char *path, const char *text, zi_bpe *bpe, size_t *count,
                              zi_error *error)
 {
@@ -261,7 +265,7 @@ static bool read_merge_lines(const char *path, const char *text, zi_bpe *bpe, si
 }
 
 /* Adds the tokens of added_tokens_decoder in tokenizer_config.json, whose keys are ids, to the
- * vocabulary and to files->added. */
+ * vocabulary and to files->added, which has room. On failure some may be added. */
 static bool add_config_tokens(zi_tokenizer_files *files, const char *path, const cJSON *added,
                               zi_error *error)
 {
@@ -278,9 +282,9 @@ static bool add_config_tokens(zi_tokenizer_files *files, const char *path, const
     return true;
 }
 
-/* Parses a tokenizer_config.json into *config, which the caller deletes, also after a failure, and
- * sets *added to its added_tokens_decoder. Fails unless it is of a Qwen2Tokenizer and has no
- * options that change ids. */
+/* Parses a tokenizer_config.json into *config, NULL before, which the caller deletes, also after a
+ * failure, and sets *added to its added_tokens_decoder, which is required and part of *config.
+ * Fails unless it is of a Qwen2Tokenizer and has no options that change ids. */
 static bool read_tokenizer_config(const char *path, cJSON **config, const cJSON **added,
                                   zi_error *error)
 {
@@ -299,8 +303,9 @@ static bool read_tokenizer_config(const char *path, cJSON **config, const cJSON 
     return true;
 }
 
-/* Reads vocab.json, merges.txt and tokenizer_config.json of a Qwen2Tokenizer into *files, with its
- * built-in pattern and NFC. The caller frees *files, also after a failure. */
+/* Reads vocab.json, merges.txt and tokenizer_config.json of a Qwen2Tokenizer into *files, unset
+ * before but for usage, with its built-in pattern and NFC. The caller frees *files, also after a
+ * failure. */
 static bool read_three_files(zi_tokenizer_files *files, const char *vocab_path,
                              const char *merges_path, const char *config_path, zi_error *error)
 {

@@ -16,18 +16,18 @@ typedef struct {
     char *chat_template; /* owns usage.chat_template */
 } zi_tokenizer_files;
 
-/* Reads a folder with tokenizer.json, or else with vocab.json, merges.txt and
- * tokenizer_config.json, into *out, whose usage stays unset. The caller calls
- * zi_tokenizer_files_free; *out is unchanged after a failure. Fails with ZI_ERROR_NOT_FOUND without
- * such files, with ZI_ERROR_UNSUPPORTED for features that are not implemented. */
+/* Reads a folder with tokenizer.json or, only without it, with vocab.json, merges.txt and
+ * tokenizer_config.json, into *out, whose usage names nothing (bos and eos are -1). The caller
+ * calls zi_tokenizer_files_free; *out is unchanged after a failure. Fails with ZI_ERROR_NOT_FOUND
+ * without such files, with ZI_ERROR_UNSUPPORTED for features that are not implemented. */
 bool zi_tokenizer_read(const char *dir, zi_tokenizer_files *out, zi_error *error) ZI_CHECKED;
 
-/* Reads the tokenizer in GGUF metadata into *out, which keeps copies. Ownership and failures as for
- * zi_tokenizer_read. */
+/* Reads the tokenizer in GGUF metadata, its usage included, into *out, which keeps copies. Fails
+ * with ZI_ERROR_BAD_FORMAT if there is none, else as zi_tokenizer_read does; ownership as there. */
 bool zi_tokenizer_read_gguf(const zi_gguf *gguf, zi_tokenizer_files *out,
                             zi_error *error) ZI_CHECKED;
 
-/* Frees all that *files holds and zeroes it. */
+/* Frees all that *files holds and zeroes it. A zeroed struct is allowed. */
 void zi_tokenizer_files_free(zi_tokenizer_files *files);
 
 /* ---- for reading ---- */
@@ -36,8 +36,8 @@ void zi_tokenizer_files_free(zi_tokenizer_files *files);
  * files leave out. */
 extern const char zi_qwen_pattern[];
 
-/* Allocates files->added, unset before, for `count` ids; added_count stays. Fails with
- * ZI_ERROR_UNSUPPORTED for more than 1024. path: for errors only. */
+/* Allocates files->added, NULL before, for `count` ids; added_count stays. Fails with
+ * ZI_ERROR_UNSUPPORTED for more than 1024; files->added then stays NULL. path: for errors only. */
 bool zi_tokenizer_reserve_added(zi_tokenizer_files *files, const char *path, size_t count,
                                 zi_error *error) ZI_CHECKED;
 

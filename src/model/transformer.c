@@ -114,11 +114,11 @@ bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *confi
     return true;
 }
 
-void zi_transformer_free(zi_transformer *t)
+void zi_transformer_free(zi_transformer *transformer)
 {
-    zi_weights_close(&t->weights);
-    free(t->blocks);
-    *t = (zi_transformer){0};
+    zi_weights_close(&transformer->weights);
+    free(transformer->blocks);
+    *transformer = (zi_transformer){0};
 }
 
 /* ---- sequences ---- */
@@ -129,8 +129,8 @@ static size_t round_up_to_pad(size_t n)
     return (n + PAD_TO - 1) / PAD_TO * PAD_TO;
 }
 
-void zi_sequence_reserve(const zi_transformer *t, size_t height, size_t width, size_t caption,
-                         zi_arena *arena, zi_sequence *out)
+void zi_sequence_reserve(const zi_transformer *transformer, size_t height, size_t width,
+                         size_t caption, zi_arena *arena, zi_sequence *out)
 {
     size_t image = (height / 2) * (width / 2);
     zi_sequence s = {.height = height,
@@ -140,15 +140,16 @@ void zi_sequence_reserve(const zi_transformer *t, size_t height, size_t width, s
                      .caption = caption,
                      .caption_padded = round_up_to_pad(caption)};
     s.tokens = s.image_padded + s.caption_padded;
-    size_t half = (size_t)t->config.head_dim / 2;
+    size_t half = (size_t)transformer->config.head_dim / 2;
     s.cosines = zi_arena_floats(arena, s.tokens, half);
     s.sines = zi_arena_floats(arena, s.tokens, half);
-    s.refined = zi_arena_floats(arena, s.caption_padded, (size_t)t->config.dim);
+    s.refined = zi_arena_floats(arena, s.caption_padded, (size_t)transformer->config.dim);
     *out = s;
 }
 
-/* Sets the cosines and sines [head_dim / 2] of a token at position (time, y, x): angles position *
- * theta^(-2i/width) for each axis, computed in double and rounded to f32. */
+/* Sets the cosines and sines [head_dim / 2] of a token at position (time, y, x), one axis after the
+ * other: angles position * theta^(-2i/width), with the axis's width, computed in double and rounded
+ * to f32. */
 static void rope_row(const zi_transformer_config *c, const size_t position[3], float *cosines,
                      float *sines)
 {
@@ -161,9 +162,9 @@ static void rope_row(const zi_transformer_config *c, const size_t position[3], f
         }
 }
 
-/* Fills s->cosines and s->sines [tokens]. Positions are (time, y, x): caption tokens, padding
- * included, have times 1, 2, ...; image tokens have the next time; image padding is at (0, 0, 0).
- */
+/* Fills s->cosines and s->sines [tokens, head_dim / 2], the image's rows first. Positions are
+ * (time, y, x): caption tokens, padding included, are at (1, 0, 0), (2, 0, 0), ...; image tokens
+ * have the next time, and y and x from 0 in patches; image padding is at (0, 0, 0). */
 static void fill_rope_tables(zi_exec *exec, const zi_transformer_config *c, const zi_sequence *s)
 {
     float cosines[ZI_MAX_HEAD / 2], sines[ZI_MAX_HEAD / 2];
@@ -196,8 +197,8 @@ typedef struct {
     zi_view t_emb, t_silu;         /* [1, modulation] */
 } workspace;
 
-/* Takes activations for T tokens, and patches for `image` tokens, from the arena, not cleared. The
- * caller resets the arena. */
+/* Takes activations for T tokens, and patches for `image` tokens, from the arena, not cleared;
+ * arena->overflow is set if they do not fit. The caller resets the arena. */
 static workspace reserve_workspace(zi_arena *arena, const zi_transformer_config *c, size_t T,
                                    size_t image)
 {
@@ -228,11 +229,13 @@ static workspace first_rows(workspace ws, size_t T)
     return ws;
 }
 
-void zi_transformer_reserve(const zi_transformer *t, const zi_sequence *s, zi_arena *arena)
+void zi_transformer_reserve(const zi_transformer *transformer, const zi_sequence *sequence,
+                            zi_arena *arena)
 {
     size_t mark = zi_arena_mark(arena);
-    reserve_workspace(arena, &t->config, s->tokens, s->image_padded);
-    zi_arena_floats(arena, s->caption, (size_t)t->config.caption_dim); /* normed captions */
+    reserve_workspace(arena, &transformer->config, sequence->tokens, sequence->image_padded);
+    zi_arena_floats(arena, sequence->caption,
+                    (size_t)transformer->config.caption_dim); /* normed captions */
     zi_arena_reset(arena, mark);
 }
 
@@ -242,8 +245,8 @@ typedef struct {
 } modulation;
 
 /* Computes a block's modulation from ws->t_emb into ws->modulation, of which the result has views,
- * with tanh applied to the gates. Empty views for a block without modulation. name: the block, for
- * the tap. */
+ * with tanh applied to the gates and no 1 added to the scales. Empty views for a block without
+ * modulation. name: the block, for the tap. */
 static modulation compute_modulation(const zi_run *run, const zi_block *block, const workspace *ws,
                                      const char *name)
 {
@@ -311,7 +314,7 @@ typedef struct {
 
 /* Runs `count` blocks over x in place, named STACK_NAME.I for taps and errors. After each, submits
  * its operations, counts it in s->done and reports s->done of s->total. Fails as
- * zi_run_finish_layer does, without the blocks that follow. */
+ * zi_run_finish_layer does, without the blocks that follow; x is then undefined. */
 static bool stack_forward(const zi_run *run, block_stack *s, const zi_block *blocks, int count,
                           const char *stack_name, zi_view x, zi_error *error)
 {
@@ -335,26 +338,28 @@ static void pad_rows(zi_exec *exec, zi_view x, size_t n, const zi_weight *token)
     if (n < x.rows) zi_copy_rows(exec, row, zi_view_rows(x, n, x.rows - n));
 }
 
-bool zi_transformer_caption(const zi_run *run, const zi_transformer *t, zi_view features,
-                            zi_sequence *s, zi_error *error)
+bool zi_transformer_caption(const zi_run *run, const zi_transformer *transformer, zi_view features,
+                            zi_sequence *sequence, zi_error *error)
 {
-    const zi_transformer_config *c = &t->config;
+    const zi_transformer_config *c = &transformer->config;
     size_t mark = zi_arena_mark(run->arena);
-    workspace ws = reserve_workspace(run->arena, c, s->tokens, s->image_padded);
-    zi_view normed = zi_arena_floats(run->arena, s->caption, (size_t)c->caption_dim);
-    fill_rope_tables(run->exec, c, s);
-    zi_rms_norm(run->exec, features, t->caption_norm, c->eps, none, normed);
-    zi_linear(run->exec, normed, t->caption_embed, t->caption_embed_bias,
-              zi_view_rows(s->refined, 0, s->caption));
-    pad_rows(run->exec, s->refined, s->caption, t->caption_pad);
-    zi_run_tap(run, s->refined, "cap_in");
-    block_stack pass = {.config = c,
-                        .ws = first_rows(ws, s->caption_padded),
-                        .cosines = zi_view_rows(s->cosines, s->image_padded, s->caption_padded),
-                        .sines = zi_view_rows(s->sines, s->image_padded, s->caption_padded),
-                        .total = c->refiners};
-    bool ok = stack_forward(run, &pass, t->context_refiner, c->refiners, "context_refiner",
-                            s->refined, error);
+    workspace ws = reserve_workspace(run->arena, c, sequence->tokens, sequence->image_padded);
+    zi_view normed = zi_arena_floats(run->arena, sequence->caption, (size_t)c->caption_dim);
+    fill_rope_tables(run->exec, c, sequence);
+    zi_rms_norm(run->exec, features, transformer->caption_norm, c->eps, none, normed);
+    zi_linear(run->exec, normed, transformer->caption_embed, transformer->caption_embed_bias,
+              zi_view_rows(sequence->refined, 0, sequence->caption));
+    pad_rows(run->exec, sequence->refined, sequence->caption, transformer->caption_pad);
+    zi_run_tap(run, sequence->refined, "cap_in");
+    block_stack pass = {
+        .config = c,
+        .ws = first_rows(ws, sequence->caption_padded),
+        .cosines =
+            zi_view_rows(sequence->cosines, sequence->image_padded, sequence->caption_padded),
+        .sines = zi_view_rows(sequence->sines, sequence->image_padded, sequence->caption_padded),
+        .total = c->refiners};
+    bool ok = stack_forward(run, &pass, transformer->context_refiner, c->refiners,
+                            "context_refiner", sequence->refined, error);
     zi_arena_reset(run->arena, mark);
     return ok;
 }
@@ -398,8 +403,8 @@ static void patchify(zi_exec *exec, const zi_sequence *s, zi_view latents, zi_vi
 }
 
 /* Modulated layer norm and projection of the image tokens: the first `image` rows of ws->x -> those
- * of ws->patches [image, 4 channels]. Modulated by ws->t_emb; overwrites ws->h, ws->modulation and
- * ws->t_silu. */
+ * of ws->patches [image, 4 * channels]. Modulated by ws->t_emb; overwrites ws->h, ws->modulation
+ * and ws->t_silu. */
 static void final_layer(const zi_run *run, const zi_transformer *t, size_t image,
                         const workspace *ws)
 {
@@ -413,37 +418,40 @@ static void final_layer(const zi_run *run, const zi_transformer *t, size_t image
     zi_run_tap(run, patches, "final_layer");
 }
 
-bool zi_transformer_step(const zi_run *run, const zi_transformer *t, const zi_sequence *s,
-                         zi_view latents, float time, zi_view out, zi_error *error)
+bool zi_transformer_step(const zi_run *run, const zi_transformer *transformer,
+                         const zi_sequence *sequence, zi_view latents, float time, zi_view out,
+                         zi_error *error)
 {
-    const zi_transformer_config *c = &t->config;
+    const zi_transformer_config *c = &transformer->config;
     size_t mark = zi_arena_mark(run->arena);
-    workspace ws = reserve_workspace(run->arena, c, s->tokens, s->image_padded);
-    zi_view patches = zi_view_rows(ws.patches, 0, s->image);
-    zi_view image = zi_view_rows(ws.x, 0, s->image_padded);
-    embed_time(run, t, time, &ws);
+    workspace ws = reserve_workspace(run->arena, c, sequence->tokens, sequence->image_padded);
+    zi_view patches = zi_view_rows(ws.patches, 0, sequence->image);
+    zi_view image = zi_view_rows(ws.x, 0, sequence->image_padded);
+    embed_time(run, transformer, time, &ws);
 
-    patchify(run->exec, s, latents, ws.patches, true);
+    patchify(run->exec, sequence, latents, ws.patches, true);
     zi_run_tap(run, patches, "patches");
-    zi_linear(run->exec, patches, t->x_embed, t->x_embed_bias, zi_view_rows(ws.x, 0, s->image));
-    pad_rows(run->exec, image, s->image, t->x_pad);
+    zi_linear(run->exec, patches, transformer->x_embed, transformer->x_embed_bias,
+              zi_view_rows(ws.x, 0, sequence->image));
+    pad_rows(run->exec, image, sequence->image, transformer->x_pad);
     zi_run_tap(run, image, "x_in");
 
     block_stack pass = {.config = c,
-                        .ws = first_rows(ws, s->image_padded),
-                        .cosines = zi_view_rows(s->cosines, 0, s->image_padded),
-                        .sines = zi_view_rows(s->sines, 0, s->image_padded),
+                        .ws = first_rows(ws, sequence->image_padded),
+                        .cosines = zi_view_rows(sequence->cosines, 0, sequence->image_padded),
+                        .sines = zi_view_rows(sequence->sines, 0, sequence->image_padded),
                         .total = c->refiners + c->layers};
-    bool ok =
-        stack_forward(run, &pass, t->noise_refiner, c->refiners, "noise_refiner", image, error);
-    zi_copy_rows(run->exec, s->refined, zi_view_rows(ws.x, s->image_padded, s->caption_padded));
+    bool ok = stack_forward(run, &pass, transformer->noise_refiner, c->refiners, "noise_refiner",
+                            image, error);
+    zi_copy_rows(run->exec, sequence->refined,
+                 zi_view_rows(ws.x, sequence->image_padded, sequence->caption_padded));
     pass.ws = ws;
-    pass.cosines = s->cosines;
-    pass.sines = s->sines;
-    ok = ok && stack_forward(run, &pass, t->layers, c->layers, "layers", ws.x, error);
+    pass.cosines = sequence->cosines;
+    pass.sines = sequence->sines;
+    ok = ok && stack_forward(run, &pass, transformer->layers, c->layers, "layers", ws.x, error);
     if (ok) {
-        final_layer(run, t, s->image, &ws);
-        patchify(run->exec, s, out, ws.patches, false);
+        final_layer(run, transformer, sequence->image, &ws);
+        patchify(run->exec, sequence, out, ws.patches, false);
         zi_check_finite(run->exec, out, "final_layer");
     }
     zi_arena_reset(run->arena, mark);

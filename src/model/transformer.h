@@ -31,9 +31,9 @@ typedef struct {
     zi_block *noise_refiner, *context_refiner, *layers;
 } zi_transformer;
 
-/* Binds open weights. Takes ownership of *weights, also on failure. The caller calls
- * zi_transformer_free. Fails for a missing, misshapen or superfluous tensor; *out is then
- * unchanged. */
+/* Binds open weights. Takes ownership of *weights and zeroes it, also on failure. The caller calls
+ * zi_transformer_free. ZI_ERROR_BAD_FORMAT: a tensor is missing, misshapen or superfluous. *out is
+ * unchanged after a failure. */
 bool zi_transformer_bind(zi_weights *weights, const zi_transformer_config *config,
                          zi_transformer *out, zi_error *error) ZI_CHECKED;
 
@@ -52,30 +52,31 @@ typedef struct {
 } zi_sequence;
 
 /* Sets the counts of tokens in *out and takes memory for its tables from the arena (which may be
- * measuring). The tables stay unset until zi_transformer_caption. height, width: latent pixels,
- * even; caption: tokens. */
+ * measuring); arena->overflow is set if it does not fit. The tables stay unset until
+ * zi_transformer_caption. height, width: latent pixels, even; caption: tokens without padding. */
 void zi_sequence_reserve(const zi_transformer *transformer, size_t height, size_t width,
                          size_t caption, zi_arena *arena, zi_sequence *out);
 
-/* Raises the peak of a measuring arena by the temporary memory of zi_transformer_caption and _step;
- * nothing stays taken. */
+/* Raises the peak of a measuring arena to what is taken plus the temporary memory of
+ * zi_transformer_caption and _step, unless it is higher already; nothing more stays taken. */
 void zi_transformer_reserve(const zi_transformer *transformer, const zi_sequence *sequence,
                             zi_arena *arena);
 
-/* Fills the rope tables of a reserved sequence and runs features [caption, caption_dim], padded,
- * through the context refiner into sequence->refined. It does not depend on the timestep, so once
- * per prompt is enough. Does not wait for the result. Fails as zi_run_finish_layer does, refined
- * being undefined then. Taps: cap_in, context_refiner.I (with .attention, .feed_forward). */
+/* Fills the rope tables of a reserved sequence and runs features [caption, caption_dim] through the
+ * context refiner into sequence->refined, which it pads; once per prompt is enough, for all
+ * timesteps. Does not wait for the result; features must stay valid until it is there. Fails as
+ * zi_run_finish_layer does; refined is then undefined. Taps: cap_in, context_refiner.I (with
+ * .attention, .feed_forward). */
 bool zi_transformer_caption(const zi_run *run, const zi_transformer *transformer, zi_view features,
                             zi_sequence *sequence, zi_error *error) ZI_CHECKED;
 
-/* latents [channels, height * width] at model time t (0 noise, 1 image) -> out, the same shape: the
- * velocity towards the image (diffusers negates it before its scheduler). latents stay unchanged.
- * Does not wait for the result nor submit the last layer: a later submission or read reports values
- * of out that are not finite. Fails as zi_run_finish_layer does. Taps: t_emb, patches, x_in,
+/* latents [channels, height * width], unchanged, at model time `time` (0 noise, 1 image) -> out,
+ * the same shape: the velocity towards the image (diffusers negates it before its scheduler). Does
+ * not wait nor submit the last layer: a later submission or read reports values of out that are not
+ * finite. Fails as zi_run_finish_layer does; out is then undefined. Taps: t_emb, patches, x_in,
  * noise_refiner.I, layers.I (with .adaLN, .attention, .feed_forward), final_layer. */
 bool zi_transformer_step(const zi_run *run, const zi_transformer *transformer,
-                         const zi_sequence *sequence, zi_view latents, float t, zi_view out,
+                         const zi_sequence *sequence, zi_view latents, float time, zi_view out,
                          zi_error *error) ZI_CHECKED;
 
 #endif

@@ -71,13 +71,15 @@ static void bind_resnet(zi_weights *w, const zi_vae_config *c, size_t in, size_t
     if (in != out) zi_weights_bind(w, prefix, shortcut_slots, sizes, r);
 }
 
-/* Binds the two resnets and the attention of the middle block. first: its channels. A failure sets
- * w->failed. */
-static void bind_middle(zi_vae *vae, zi_weights *w, size_t first)
+/* Binds the two resnets and the attention of the middle block, which has this number of channels. A
+ * failure sets w->failed. */
+static void bind_middle(zi_vae *vae, zi_weights *w, size_t channels)
 {
-    const size_t sizes[SIZES] = {first, first};
-    bind_resnet(w, &vae->config, first, first, "decoder.mid_block.resnets.0.", &vae->middle[0]);
-    bind_resnet(w, &vae->config, first, first, "decoder.mid_block.resnets.1.", &vae->middle[1]);
+    const size_t sizes[SIZES] = {channels, channels};
+    bind_resnet(w, &vae->config, channels, channels, "decoder.mid_block.resnets.0.",
+                &vae->middle[0]);
+    bind_resnet(w, &vae->config, channels, channels, "decoder.mid_block.resnets.1.",
+                &vae->middle[1]);
     vae->attention_norm = (zi_group_norm){.groups = (size_t)vae->config.groups, .eps = EPS};
     zi_weights_bind(w, "decoder.mid_block.attentions.0.", attention_slots, sizes, vae);
 }
@@ -164,8 +166,8 @@ typedef struct {
 } map_slot;
 
 /* The slot of up block i: twice as high and wide as `before`, the slot of block i - 1; for block 0
- * of the latents' size, which is passed as `before`. A row has room for the block's input, for its
- * feature maps x and h, and for the image. */
+ * of the latents' size, which is passed as `before`. A row of pixels, of stride floats, has room
+ * for the block's input, or its feature maps x and h side by side, or the image. */
 static map_slot block_slot(const zi_vae_config *c, int i, const map_slot *before)
 {
     size_t in = block_width(c, i ? i - 1 : 0), out = block_width(c, i);
@@ -183,9 +185,9 @@ static size_t slot_size(const map_slot *p)
     return p->height * p->stride;
 }
 
-/* Raises *max to the floats that slot p takes together with the workspace of a convolution of `in`
- * to `out` channels into it. shortcut: it has a shortcut. doubled: it upsamples by 2, without norm.
- */
+/* Raises *max to the floats that p, the slot of the result, takes together with the workspace of a
+ * convolution of `in` to `out` channels into it. shortcut: it has a shortcut. doubled: it upsamples
+ * by 2 and has no norm; others have one. */
 static void raise_for_conv(size_t *max, const zi_exec *exec, const map_slot *p, size_t in,
                            size_t out, bool shortcut, bool doubled)
 {
@@ -202,7 +204,7 @@ static void raise_for_conv(size_t *max, const zi_exec *exec, const map_slot *p, 
     raise_max(max, slot_size(p) + zi_conv3x3_workspace(exec, &args) / sizeof(float));
 }
 
-/* Floats of scratch memory that decoding H x W latent pixels needs. */
+/* Floats of scratch memory, moments not included, that decoding H x W latent pixels needs. */
 static size_t scratch_floats(const zi_exec *exec, const zi_vae *vae, size_t H, size_t W)
 {
     const zi_vae_config *c = &vae->config;
@@ -264,7 +266,8 @@ static zi_feature_map feature_map(const decoder *d, size_t channels)
     return (zi_feature_map){zi_view_columns(view, 0, p->width * channels), p->width, channels};
 }
 
-/* The hidden feature map h in the current slot, beside an x of as many channels. */
+/* The feature map h of this number of channels in the current slot: in every row it lies behind an
+ * x of as many channels. Copies nothing. */
 static zi_feature_map hidden_map(const decoder *d, size_t channels)
 {
     zi_feature_map h = feature_map(d, 2 * channels);
@@ -274,8 +277,8 @@ static zi_feature_map hidden_map(const decoder *d, size_t channels)
 }
 
 /* Runs a convolution with these arguments, to which it adds moments and workspace; d->moments are
- * those of the input and become those of the result. Its workspace is the scratch memory behind the
- * first `used` floats, of which it takes only what lies in front of the slot. */
+ * those of the input and become those of the result. The workspace is the scratch memory from float
+ * `used` on, of which the convolution uses only what lies in front of the slot. */
 static void convolve(const decoder *d, zi_conv3x3_args args, size_t used)
 {
     args.moments = d->moments;
@@ -405,7 +408,8 @@ static bool up_blocks_forward(decoder *d, zi_error *error)
 }
 
 /* Writes latents [latent, H * W] / scaling + shift, channels innermost, to the start of the scratch
- * memory and runs conv_in on them, into x in the current slot. latents stay unchanged. */
+ * memory and runs conv_in on them, into x in the current slot and its d->moments. latents stay
+ * unchanged. */
 static void run_conv_in(decoder *d, zi_view latents)
 {
     const zi_vae_config *c = &d->vae->config;

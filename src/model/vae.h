@@ -27,25 +27,27 @@ typedef struct {
     zi_group_norm norm_out;
 } zi_vae;
 
-/* Binds open weights of the decoder; the encoder's are ignored. Takes ownership of *weights, also
- * on failure. The caller calls zi_vae_free. Fails for a missing, misshapen or superfluous tensor;
- * *out is then unchanged. */
+/* Binds open weights of the decoder; the encoder's are ignored. Takes ownership of *weights and
+ * zeroes it, also on failure. The caller calls zi_vae_free. ZI_ERROR_BAD_FORMAT: a tensor is
+ * missing, misshapen or superfluous. *out is unchanged after a failure. */
 bool zi_vae_bind(zi_weights *weights, const zi_vae_config *config, zi_vae *out,
                  zi_error *error) ZI_CHECKED;
 
 /* Closes the weights, frees the resnets and zeroes *vae. A zeroed struct is allowed. */
 void zi_vae_free(zi_vae *vae);
 
-/* Raises the peak of a measuring arena by the temporary memory that zi_vae_decode needs; nothing
- * stays taken. exec: the operations that will run. height, width: latent pixels. */
+/* Raises the peak of a measuring arena to what is taken plus the temporary memory that
+ * zi_vae_decode needs, unless it is higher already; nothing more stays taken. exec: the operations
+ * that will run. height, width: latent pixels. */
 void zi_vae_reserve(const zi_exec *exec, const zi_vae *vae, size_t height, size_t width,
                     zi_arena *arena);
 
 /* latents [latent, height * width] from the sampler (scaling and shift are undone here, in a copy)
- * -> image [3, 8 height * 8 width], values about -1 to 1, not clipped. Does not wait for the result
- * nor submit the last layer: a later submission or read reports values of image that are not
- * finite. Fails as zi_run_progress does. Taps ([pixels, channels]): conv_in, mid_attn, mid_block,
- * up_blocks.I, and each resnet as "vae mid_block.resnets.J" or "vae up_blocks.I.resnets.J". */
+ * -> image [3, 8 height * 8 width], about -1 to 1, not clipped. Does not wait nor submit the last
+ * layer: a later submission or read reports values of image that are not finite. Fails as
+ * zi_run_progress does; image is then undefined. Taps ([pixels, channels]): conv_in, mid_attn,
+ * mid_block, up_blocks.I, and each resnet as "vae mid_block.resnets.J" or "vae
+ * up_blocks.I.resnets.J". */
 bool zi_vae_decode(const zi_run *run, const zi_vae *vae, zi_view latents, size_t height,
                    size_t width, zi_view image, zi_error *error) ZI_CHECKED;
 

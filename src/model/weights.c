@@ -158,9 +158,9 @@ static float *allocate_floats(zi_weights *weights, size_t n)
     return values;
 }
 
-/* A contiguous view [rows, columns] of host memory, imported into the backend; it must live as long
- * as the weights. Without a backend, and after a failure (which sets failed), a view without
- * buffer. */
+/* A contiguous view [rows, columns] of `bytes` bytes of host memory, imported into the backend, as
+ * a buffer that the weights release; data must live as long as they do. Without a backend, and
+ * after a failure (which sets failed), a view of this shape without buffer. */
 static zi_view import_view(zi_weights *weights, const void *data, zi_dtype type, size_t bytes,
                            size_t rows, size_t columns)
 {
@@ -247,8 +247,9 @@ static void bind_pad_token(zi_weights *weights, const char *name, size_t n, zi_w
     if (entry) bind_as_f32(weights, entry, 1, n, out);
 }
 
-/* Binds a convolution's weight, whose side is out->kernel: as stored if convolutions read the type,
- * else as f32. A missing tensor or another shape sets weights->failed. */
+/* Binds a convolution's weight, whose side, 1 or 3, the caller has set in out->kernel: as stored
+ * if convolutions read the type, else as f32. A missing tensor or another shape sets
+ * weights->failed. */
 static void bind_conv(zi_weights *weights, const char *name, size_t out_channels,
                       size_t in_channels, zi_weight *out)
 {
@@ -280,9 +281,9 @@ static void bind_random(zi_weights *weights, size_t rows, size_t columns, zi_wei
     out->scales = out->biases = zi_view_reshape(out->data, rows, columns / 64);
 }
 
-/* Binds the tensor of this full name to *out, zeroed before, by the slot's kind and dimensions
- * (sizes by index); of weights without a checkpoint: random matrices and vectors of ones. Failures
- * set weights->failed. */
+/* Binds the tensor of this full name to *out, which the caller has zeroed, by the slot's kind and
+ * dimensions (sizes by index); of weights without a checkpoint: random matrices and vectors of
+ * ones. Failures set weights->failed and *weights->error; *out may then be set in part. */
 static void bind_slot(zi_weights *weights, const char *name, const zi_slot *slot,
                       const size_t *sizes, zi_weight *out)
 {

@@ -30,26 +30,28 @@ typedef struct {
     zi_error *error; /* while binding; else NULL */
 } zi_weights;
 
-/* Opens the files of a component that is present in the layout. backend: borrowed, NULL: binding
- * only checks. group: as in zi_source_create. Set out->error before binding. The caller calls
- * zi_weights_close, or a function that takes ownership; *out is unchanged after a failure. */
+/* Opens the files of a component that is present in the layout, which may then be freed. backend:
+ * borrowed, NULL: binding only checks. group: as in zi_source_create. The caller sets out->error
+ * before zi_weights_bind, and calls zi_weights_close or a function that takes ownership and does
+ * both, such as zi_qwen_bind. *out is unchanged after a failure. */
 bool zi_weights_open(const zi_layout *layout, zi_component component, size_t group,
                      zi_backend *backend, zi_weights *out, zi_error *error) ZI_CHECKED;
 
 /* zi_weights_open for a language model in an open checkpoint, whose reference it takes, also on
- * failure. */
+ * failure; *out is unchanged then. */
 bool zi_weights_open_language(zi_checkpoint *checkpoint, size_t group, zi_backend *backend,
                               zi_weights *out, zi_error *error) ZI_CHECKED;
 
-/* Random weights for any name that is bound: matrices of small values of `type` (they share one
- * array), vectors and pad tokens of ones. largest: elements of the largest matrix. bits: 8 or 4 to
- * quantize matrices, but not convolutions, else 0. The caller calls zi_weights_close. False: memory
- * is short. */
+/* Random weights, always the same, for any name that is bound: matrices of small values of `type`
+ * (they share one array), vectors and pad tokens of ones. largest: elements of the largest matrix
+ * that will be bound. bits: 8 or 4 to quantize matrices, but not convolutions, else 0. Ownership as
+ * for zi_weights_open. False: memory is short, and *out is unchanged. */
 bool zi_weights_random(zi_dtype type, int bits, size_t largest, zi_backend *backend,
                        zi_weights *out, zi_error *error) ZI_CHECKED;
 
-/* Frees the bound weights, their copies and buffers, drops the reference to the checkpoint and
- * zeroes *weights. A zeroed struct is allowed. The backend stays. */
+/* Frees the bound weights, their copies and buffers, which no pending operation may use, drops
+ * the reference to the checkpoint and zeroes *weights. A zeroed struct is allowed. The backend
+ * stays. */
 void zi_weights_close(zi_weights *weights);
 
 /* ---- modules ---- */
@@ -72,22 +74,24 @@ typedef struct {
 } zi_slot;
 
 /* Binds the weights of a table, named prefix ("layers.0.") + slot name, and stores pointers to
- * them, which are valid until zi_weights_close, in the struct `module`. sizes: dimensions that
- * slots refer to by index. The first failure sets weights->failed and *weights->error and leaves
- * the rest of the table unbound; if failed is set already, it does nothing. */
+ * them, valid until zi_weights_close, in the struct `module`. sizes: dimensions that slots refer to
+ * by index. The first failure sets weights->failed and *weights->error and ends the call, later
+ * pointers untouched; if failed is set already, it does nothing. */
 void zi_weights_bind(zi_weights *weights, const char *prefix, const zi_slot *table,
                      const size_t *sizes, void *module);
 
-/* Whether a tensor of this canonical name exists. Random weights have every name. */
+/* Whether a tensor of this canonical name exists; does not mark it as used. Random weights have
+ * every name. */
 bool zi_weights_has(const zi_weights *weights, const char *name);
 
 /* Marks all tensors whose canonical names begin with prefix (printf-like) as used, so that
  * zi_weights_end_binding accepts them, though they are not bound. */
 void zi_weights_ignore(zi_weights *weights, const char *prefix, ...) ZI_PRINTF(2, 3);
 
-/* Ends binding: clears weights->error. Fails for the first tensor that was neither bound nor
- * ignored, since the file is then of another model. Does not look at weights->failed, which the
- * caller checks before. */
+/* Ends binding and clears weights->error, which stays after a failure. Fails with
+ * ZI_ERROR_BAD_FORMAT for the first tensor that was neither bound nor ignored, since the file is
+ * then of another model. Does not look at weights->failed, which the caller checks before. Closes
+ * nothing. */
 bool zi_weights_end_binding(zi_weights *weights, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -20,8 +20,8 @@ typedef struct {
 
 /* ---- names ---- */
 
-/* Returns NAME of options->repo (OWNER/NAME, or the default repository), in new memory; NULL, with
- * an error, on failure. */
+/* Returns NAME of options->repo (OWNER/NAME[@REVISION], a short name, or NULL for the default
+ * repository), in new memory. NULL, with an error: repo is no such name, or out of memory. */
 static char *repo_base_name(const zi_download_options *options, zi_error *error)
 {
     zi_repo_id id;
@@ -46,9 +46,9 @@ static bool set_names(model_download *d, zi_error *error)
            (d->name || zi_error_no_memory(error, strlen(d->base)));
 }
 
-/* Sets *path to the target of the result, in new memory, makes its section's folder, and fails if
- * the target exists. Without a conversion it is a guess (a diffusers folder): the section is known
- * only after the download. */
+/* Sets *path to the target of the result, in new memory, and makes its section's folder. Without a
+ * conversion it is a guess (section pytorch): the section is known only after the download.
+ * ZI_ERROR_EXISTS: the target exists. After a failure *path is unchanged. */
 static bool make_result_path(const model_download *d, char **path, zi_error *error)
 {
     zi_layout_kind layout = d->import.layout ? d->import.layout : ZI_LAYOUT_DIFFUSERS;
@@ -70,7 +70,8 @@ static bool report_download(void *user, const zi_hub_progress *progress)
 
 /* Locks the partial download's folder and downloads into it, converting on the way if possible.
  * *converted: the converted model, owned by d->conversion, or NULL if `original`, which is set, is
- * to be imported. */
+ * to be imported; undefined after a failure. The caller frees original->path, after a failure,
+ * too. */
 static bool download_files(model_download *d, zi_download_result *original, const char **converted,
                            zi_error *error)
 {
@@ -89,7 +90,7 @@ static bool download_files(model_download *d, zi_download_result *original, cons
 /* ---- putting the result into its place ---- */
 
 /* Imports the downloaded model, with a conversion if wanted: moves it, or copies it if it lies in
- * the hub's cache. *path: where it is, in new memory. */
+ * the hub's cache. *path: where it is, in new memory; unchanged after a failure. */
 static bool import_original(const model_download *d, const zi_download_result *original,
                             char **path, zi_error *error)
 {
@@ -99,7 +100,8 @@ static bool import_original(const model_download *d, const zi_download_result *o
     return zi_registry_import(d->registry, &o, path, error);
 }
 
-/* Moves the converted model to its place. *path: where that is, in new memory. */
+/* Moves the converted model to its place, which must be free. *path: where that is, in new memory;
+ * unchanged after a failure. */
 static bool move_converted(const model_download *d, const char *converted, char **path,
                            zi_error *error)
 {
@@ -116,8 +118,8 @@ static bool move_converted(const model_download *d, const char *converted, char 
 }
 
 /* Takes the model from the hub's cache or downloads it, converts it if wanted, and moves it to its
- * place, whose path becomes out->path, in new memory. Then deletes the partial download, which
- * stays after a failure. */
+ * place. Then deletes the partial download, which stays after a failure. False also when that
+ * cannot be deleted. The caller frees out->path, the model's place, after false, too. */
 static bool run_download(model_download *d, zi_download_result *out, zi_error *error)
 {
     const zi_download_options *o = d->options;

@@ -21,8 +21,9 @@ static const struct {
 };
 enum { CHOICES = sizeof choices / sizeof *choices };
 
-/* Returns the bytes of memory that this process can use without swapping: what is free now, within
- * the limits of control groups, and at most the machine's memory. */
+/* Returns the bytes of memory that this process can use without swapping: what is free or droppable
+ * now, within the limits of control groups, and at most the machine's memory, which it also is when
+ * the others are unknown. SIZE_MAX: nothing is known. */
 static uint64_t usable_memory(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);

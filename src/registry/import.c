@@ -17,8 +17,8 @@
 
 /* ---- detecting the section ---- */
 
-/* Whether path loads as a language model; reads its files. False also when that fails for another
- * reason. */
+/* Whether path loads as a language model; its weights are only checked. False also when that fails
+ * for another reason. */
 static bool is_language_model(const char *path)
 {
     zi_inspection *inspection = NULL;
@@ -27,8 +27,8 @@ static bool is_language_model(const char *path)
     return is;
 }
 
-/* Sets *section by layout: MLX or mflux, else folder or file. Fails for a damaged or unsupported
- * model, with the text of its first problem. */
+/* Sets *section by layout: mlx for MLX or mflux, else pytorch for a folder and comfyui for a file.
+ * Fails for a damaged or unsupported model, with the text of its first problem. */
 static bool section_of_image_model(const zi_inspection *in, zi_section *section, zi_error *error)
 {
     const char *layout = in->layout ? in->layout : "";
@@ -68,8 +68,8 @@ typedef struct {
     uint64_t done, total;
 } copy_job;
 
-/* zi_copy_progress_fn: adds bytes to c->done and reports the fraction to the caller's callback.
- * False: it cancels. */
+/* zi_copy_progress_fn; user: the copy_job. Adds bytes to c->done and reports the fraction to the
+ * caller's callback, if any. False, when that returns false, cancels the copy. */
 static bool report_copied(void *user, uint64_t bytes)
 {
     copy_job *c = user;
@@ -98,7 +98,8 @@ static bool make_subfolders(copy_job *c, const char *name, zi_error *error)
     return true;
 }
 
-/* zi_walk_files_fn: copies the file `name` of the source folder to the same place in the copy. */
+/* zi_walk_files_fn; user: the copy_job. Copies the file `name` ("vae/config.json") of the source
+ * folder to the same place in the copy, makes the subfolders for it, and reports progress. */
 static bool copy_walked_file(void *user, const char *name, const struct stat *st, zi_error *error)
 {
     copy_job *c = user;
@@ -112,8 +113,9 @@ static bool copy_walked_file(void *user, const char *name, const struct stat *st
     return ok;
 }
 
-/* Copies the folder c->from to `to`, atomically: without names that begin with a dot, and with
- * links followed. Fails if `to` exists and is not an empty folder. */
+/* Copies the folder c->from to `to`, atomically: with links followed, and without names that begin
+ * with a dot, at any depth. Fails if `to` exists and is not an empty folder. c->total must be
+ * set. */
 static bool copy_folder(copy_job *c, const char *to, zi_error *error)
 {
     zi_output_folder folder;
@@ -125,8 +127,9 @@ static bool copy_folder(copy_job *c, const char *to, zi_error *error)
     return false;
 }
 
-/* Copies options->source, a file or folder, to the target path, atomically. First removes stale
- * temporaries of this target and checks the free disk space. */
+/* Copies options->source, a file or folder (without names that begin with a dot), to the target
+ * path, atomically, reporting progress. First removes stale temporaries of this target and checks
+ * the free disk space. */
 static bool copy_source(const zi_import_options *o, const char *to, zi_error *error)
 {
     copy_job c = {.from = o->source, .options = o};
@@ -150,19 +153,20 @@ static bool make_link(const char *from, const char *to, zi_error *error)
     return ok;
 }
 
-bool zi_import_move_source(const zi_import_options *o, const char *to, zi_error *error)
+bool zi_import_move_source(const zi_import_options *options, const char *to, zi_error *error)
 {
     struct stat st;
-    if (lstat(o->source, &st) == 0 && S_ISLNK(st.st_mode))
+    if (lstat(options->source, &st) == 0 && S_ISLNK(st.st_mode))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "source",
-                               "%s is a symbolic link; name its target instead", o->source);
-    if (rename(o->source, to) == 0) {
+                               "%s is a symbolic link; name its target instead", options->source);
+    if (rename(options->source, to) == 0) {
         zi_sync_parent_folder(to);
         return true;
     }
     if (errno != EXDEV)
-        return zi_error_set(error, ZI_ERROR_IO, o->source, "cannot be moved: %s", strerror(errno));
-    return copy_source(o, to, error) && zi_remove_tree(o->source, error);
+        return zi_error_set(error, ZI_ERROR_IO, options->source, "cannot be moved: %s",
+                            strerror(errno));
+    return copy_source(options, to, error) && zi_remove_tree(options->source, error);
 }
 
 /* ---- import ---- */
@@ -181,8 +185,8 @@ static const char *extension_of(zi_layout_kind layout)
     return layout == ZI_LAYOUT_COMFYUI ? ".safetensors" : layout == ZI_LAYOUT_GGUF ? ".gguf" : "";
 }
 
-/* Returns the source's base name in new memory, without its extension if a file is converted; NULL:
- * out of memory. */
+/* Returns the source's base name in new memory, without its extension if it is a file and will be
+ * converted. NULL: out of memory. */
 static char *source_name(const zi_import_options *o)
 {
     char *base = zi_path_basename(o->source);
@@ -191,23 +195,26 @@ static char *source_name(const zi_import_options *o)
     return base;
 }
 
-char *zi_import_target_name(const zi_import_options *o)
+char *zi_import_target_name(const zi_import_options *options)
 {
     zi_text text;
-    char *base = o->name ? strdup(o->name) : source_name(o);
-    if (!base || !o->convert) return base;
+    char *base = options->name ? strdup(options->name) : source_name(options);
+    if (!base || !options->convert) return base;
     zi_text_init(&text, 1024);
     zi_text_puts(&text, base);
-    if (!o->name && o->precision) zi_text_printf(&text, "-%s", zi_precision_name(o->precision));
-    size_t length = strlen(base), tail = strlen(extension_of(o->layout));
-    bool has_extension = length > tail && !strcmp(base + length - tail, extension_of(o->layout));
-    if (!has_extension) zi_text_puts(&text, extension_of(o->layout));
+    if (!options->name && options->precision)
+        zi_text_printf(&text, "-%s", zi_precision_name(options->precision));
+    size_t length = strlen(base), tail = strlen(extension_of(options->layout));
+    bool has_extension =
+        length > tail && !strcmp(base + length - tail, extension_of(options->layout));
+    if (!has_extension) zi_text_puts(&text, extension_of(options->layout));
     free(base);
     return zi_text_take(&text);
 }
 
 /* Fails with ZI_ERROR_EXISTS if something, or a dangling link, is at path, whose last component is
- * name. The error proposes a free name: NAME-2, NAME-3, ..., before a file's extension. */
+ * name. The error proposes a free name: NAME-2, NAME-3, ..., before a file's extension, at the end
+ * of a folder's name. */
 static bool check_name_free(const char *path, const char *name, zi_error *error)
 {
     struct stat st;
@@ -228,10 +235,10 @@ static bool check_name_free(const char *path, const char *name, zi_error *error)
     return zi_error_set_in(error, ZI_ERROR_EXISTS, path, "name", "is there already");
 }
 
-bool zi_import_target_path(const zi_registry *registry, const zi_import_options *o,
+bool zi_import_target_path(const zi_registry *registry, const zi_import_options *options,
                            zi_section section, char **path, zi_error *error)
 {
-    char *name = zi_import_target_name(o),
+    char *name = zi_import_target_name(options),
          *dir = zi_path_join(registry->options.folder, zi_section_name(section));
     char *to = name && dir ? zi_path_join(dir, name) : NULL;
     bool ok = to || zi_error_no_memory(error, 64);
@@ -250,7 +257,8 @@ bool zi_import_target_path(const zi_registry *registry, const zi_import_options 
 }
 
 /* Converts, links, moves or copies the source to the target path, as the options say; with convert,
- * the mode is ignored. */
+ * the mode is ignored. After a failure nothing is there, but a copy if the source of a move could
+ * not be removed. */
 static bool write_target(const zi_import_options *o, const char *to, zi_error *error)
 {
     zi_convert_options convert = {.source = o->source,
@@ -267,8 +275,8 @@ static bool write_target(const zi_import_options *o, const char *to, zi_error *e
                                        : copy_source(o, to, error);
 }
 
-/* Fails if the folder prompt_enhancer is itself a language model (it has a config.json): then it
- * cannot hold another one. */
+/* Fails with ZI_ERROR_EXISTS if the folder prompt_enhancer is itself a language model (it has a
+ * config.json): then it cannot hold another one. */
 static bool check_no_language_model(const zi_registry *registry, zi_error *error)
 {
     char *config = NULL, *dir = zi_path_join(registry->options.folder, "prompt_enhancer");

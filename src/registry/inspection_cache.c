@@ -94,8 +94,8 @@ static cache_entry *find_entry(const zi_inspection_cache *cache, const char *abs
     return NULL;
 }
 
-/* Appends a copy of the struct, whose string and inspection the cache then owns. False: memory is
- * short, and they stay the caller's. */
+/* Appends a copy of the struct, whose string and inspection the cache then owns; does not set
+ * `changed`. False: memory is short, and they stay the caller's. */
 static bool add_entry(zi_inspection_cache *cache, const cache_entry *added)
 {
     cache_entry *more = realloc(cache->entries, (cache->count + 1) * sizeof *more);
@@ -105,15 +105,16 @@ static bool add_entry(zi_inspection_cache *cache, const cache_entry *added)
     return true;
 }
 
-/* Frees the entry's string and drops its reference to the inspection, not the struct. NULL members
- * are allowed. */
+/* Frees the entry's string and drops its reference to the inspection; the struct keeps its values.
+ * NULL members are allowed. */
 static void free_entry(cache_entry *r)
 {
     free(r->absolute_path);
     zi_inspection_free(r->inspection);
 }
 
-/* Adds an entry from JSON; an invalid one, or one for which memory is short, is ignored. */
+/* Adds an entry from JSON; an invalid one, or one for which memory is short, is ignored. Duplicates
+ * are not looked for; find_entry takes the first. */
 static void read_entry(zi_inspection_cache *cache, const cJSON *json)
 {
     const char *place = cJSON_GetStringValue(zi_json_find(json, "place"));
@@ -124,8 +125,8 @@ static void read_entry(zi_inspection_cache *cache, const cJSON *json)
     if (!r.absolute_path || !r.inspection || !add_entry(cache, &r)) free_entry(&r);
 }
 
-/* Reads the file and adds its entries, unless that was done before. A missing, damaged or other
- * version's file adds none; `loaded` becomes true in any case. */
+/* Reads the file and adds its entries, unless that was done before. A missing (or no) file, a
+ * damaged one, or one of another version adds none; `loaded` becomes true in any case. */
 static void load_file_once(zi_inspection_cache *cache)
 {
     cJSON *root = NULL;
@@ -195,8 +196,8 @@ void zi_inspection_cache_put(zi_inspection_cache *cache, const char *path,
 
 /* ---- the file ---- */
 
-/* Appends an entry to the text of a JSON array, unless its model is gone or its JSON is not valid
- * UTF-8. */
+/* Appends an entry to the text of a JSON array, after a comma unless it is the first. Appends
+ * nothing if its model is gone, its JSON is not valid UTF-8, or memory for that is short. */
 static void append_entry(const cache_entry *r, zi_text *out)
 {
     char state[20];

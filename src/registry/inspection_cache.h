@@ -23,8 +23,9 @@ typedef struct {
     uint64_t bytes;       /* sum of sizes */
 } zi_files_state;
 
-/* Sets *out for all regular files at or below path (stat only), without names that begin with a
- * dot. False: something cannot be read; *out is then partial. */
+/* Sets *out for all regular files at or below path, with links followed (stat only), without names
+ * below it that begin with a dot. False: path or something below cannot be read; *out is then of no
+ * use. */
 bool zi_files_state_read(const char *path, zi_files_state *out, zi_error *error) ZI_CHECKED;
 
 /* Returns the inspection of the path, spelled like this, if it was made with this state, as a
@@ -33,12 +34,14 @@ zi_inspection *zi_inspection_cache_get(zi_inspection_cache *cache, const char *p
                                        const zi_files_state *state);
 
 /* Stores an inspection in memory, replacing an older one of the path; zi_inspection_cache_save
- * writes it. Takes a reference of its own. When memory is short it is not stored. */
+ * writes it. Takes a reference of its own and copies the rest. When memory is short or path's
+ * folder is gone, it is not stored, and an older one stays. */
 void zi_inspection_cache_put(zi_inspection_cache *cache, const char *path,
                              const zi_files_state *state, zi_inspection *inspection);
 
-/* Writes the file, atomically, if entries have changed since the last save, without those whose
- * path is gone. Errors are ignored: models are then inspected again. */
+/* Writes the file, atomically, if there is one and entries have changed since the last save; leaves
+ * out those whose path is gone, which stay in memory. Errors are ignored: models are then inspected
+ * again by the next process. */
 void zi_inspection_cache_save(zi_inspection_cache *cache);
 
 #endif

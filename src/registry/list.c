@@ -12,7 +12,7 @@
 
 /* Inspects a model as an image model or, in prompt_enhancer, as a language model. In the hub's
  * cache, which has models of all kinds, the files decide which. A model that cannot be read gives
- * an inspection that says so; false only when memory is short. The caller frees *out. */
+ * an inspection that says so. The caller frees *out. False: memory is short; *out is NULL. */
 static bool inspect_as_section(zi_section section, const char *path, zi_inspection **out,
                                zi_error *error)
 {
@@ -33,15 +33,15 @@ static bool inspect_as_section(zi_section section, const char *path, zi_inspecti
 }
 
 /* False: the model is a snapshot in the hub's cache that lacks files, as while a program is
- * downloading it. Models elsewhere always count as complete. */
+ * downloading it, or cannot be read. Models elsewhere always count as complete. */
 static bool is_complete(const zi_model_location *entry)
 {
     return entry->section != ZI_SECTION_HUB || zi_snapshot_is_complete(entry->path);
 }
 
 /* Inspects the models that are not in the cache, and puts them there. Skips unreadable and
- * incomplete ones. inspected (may be NULL) is called after each; its false ends this with
- * ZI_ERROR_CANCELLED. */
+ * incomplete ones. inspected (may be NULL) is called after each that was inspected; its false ends
+ * this with ZI_ERROR_CANCELLED. Also fails when memory is short. */
 static bool inspect_unknown(zi_registry *r, const zi_model_locations *all,
                             bool (*inspected)(void *user), void *user, zi_error *error)
 {
@@ -61,13 +61,13 @@ static bool inspect_unknown(zi_registry *r, const zi_model_locations *all,
     return true;
 }
 
-bool zi_registry_inspect_all(zi_registry *r, bool (*inspected)(void *user), void *user,
+bool zi_registry_inspect_all(zi_registry *registry, bool (*inspected)(void *user), void *user,
                              zi_error *error)
 {
     zi_model_locations all;
-    if (!zi_registry_locate_models(r, &all, error)) return false;
-    bool ok = inspect_unknown(r, &all, inspected, user, error);
-    zi_inspection_cache_save(r->inspections);
+    if (!zi_registry_locate_models(registry, &all, error)) return false;
+    bool ok = inspect_unknown(registry, &all, inspected, user, error);
+    zi_inspection_cache_save(registry->inspections);
     zi_model_locations_free(&all);
     return ok;
 }
@@ -140,31 +140,32 @@ static void add_partial(partial_list *reader, const char *name, uint64_t bytes, 
     reader->failed = true;
 }
 
-/* zi_partial_download_fn; user: the partial_list. */
+/* zi_partial_download_fn; user: the partial_list. Adds a row with `download` set. */
 static void add_partial_download(void *user, const char *name, uint64_t bytes)
 {
     add_partial(user, name, bytes, true);
 }
 
-/* zi_stale_temporary_fn; user: the partial_list. */
+/* zi_stale_temporary_fn; user: the partial_list. Adds a row that is no download. */
 static void add_stale_temporary(void *user, const char *name, uint64_t bytes)
 {
     add_partial(user, name, bytes, false);
 }
 
-bool zi_registry_read(zi_registry *r, zi_registry_list *out, zi_error *error)
+bool zi_registry_read(zi_registry *registry, zi_registry_list *out, zi_error *error)
 {
     zi_model_locations all;
     zi_registry_list list = {0};
     partial_list reader = {&list, false};
-    if (!zi_registry_locate_models(r, &all, error)) return false;
-    list.default_name = zi_registry_default_name(r);
+    if (!zi_registry_locate_models(registry, &all, error)) return false;
+    list.default_name = zi_registry_default_name(registry);
     list.entries = calloc(all.count + 1, sizeof *list.entries);
     reader.failed = !list.entries;
-    for (size_t i = 0; list.entries && i < all.count; i++) add_entry(r, &all.entries[i], &list);
+    for (size_t i = 0; list.entries && i < all.count; i++)
+        add_entry(registry, &all.entries[i], &list);
     zi_model_locations_free(&all);
-    zi_partial_download_for_each(r->options.folder, add_partial_download, &reader);
-    zi_stale_temporary_for_each(r->options.folder, add_stale_temporary, &reader);
+    zi_partial_download_for_each(registry->options.folder, add_partial_download, &reader);
+    zi_stale_temporary_for_each(registry->options.folder, add_stale_temporary, &reader);
     if (reader.failed) {
         zi_registry_list_free(&list);
         return zi_error_no_memory(error, sizeof list);

@@ -23,34 +23,34 @@ const char *zi_section_name(zi_section section)
 
 /* ---- lists ---- */
 
-void zi_model_location_free(zi_model_location *entry)
+void zi_model_location_free(zi_model_location *location)
 {
-    free(entry->name);
-    free(entry->path);
-    *entry = (zi_model_location){0};
+    free(location->name);
+    free(location->path);
+    *location = (zi_model_location){0};
 }
 
-void zi_model_locations_free(zi_model_locations *names)
+void zi_model_locations_free(zi_model_locations *locations)
 {
-    for (size_t i = 0; i < names->count; i++) zi_model_location_free(&names->entries[i]);
-    free(names->entries);
-    *names = (zi_model_locations){0};
+    for (size_t i = 0; i < locations->count; i++) zi_model_location_free(&locations->entries[i]);
+    free(locations->entries);
+    *locations = (zi_model_locations){0};
 }
 
-/* Appends a location; takes over name and path, also on failure. False: memory is short, which a
- * NULL name or path counts as, too. */
-static bool append_location(zi_model_locations *names, zi_section section, char *name, char *path,
-                            zi_error *error)
+/* Appends a location to the list; takes over name and path, also on failure. False: memory is
+ * short, which a NULL name or path counts as, too. */
+static bool append_location(zi_model_locations *locations, zi_section section, char *name,
+                            char *path, zi_error *error)
 {
     zi_model_location entry = {name, path, section};
     zi_model_location *more =
-        name && path ? realloc(names->entries, (names->count + 1) * sizeof *more) : NULL;
+        name && path ? realloc(locations->entries, (locations->count + 1) * sizeof *more) : NULL;
     if (!more) {
         zi_model_location_free(&entry);
         return zi_error_no_memory(error, sizeof entry);
     }
-    names->entries = more;
-    more[names->count++] = entry;
+    locations->entries = more;
+    more[locations->count++] = entry;
     return true;
 }
 
@@ -89,8 +89,8 @@ static bool is_plain_name(const char *name)
     return zi_utf8_valid(name, length);
 }
 
-/* Returns the real path, in new memory, if it exists and lies below root (itself a real path), else
- * NULL. root NULL: NULL. */
+/* Returns the real path, in new memory, if it exists and lies below root (itself a real path, and
+ * not counted), else NULL, also when memory is short. root NULL: NULL. */
 static char *real_path_within(const char *root, const char *path)
 {
     size_t length = root ? strlen(root) : 0;
@@ -100,9 +100,9 @@ static char *real_path_within(const char *root, const char *path)
     return NULL;
 }
 
-/* Returns the path for callers, in new memory: as it is or, with names_only, the real path. NULL:
- * names_only is set, and it leads out of the models folder or `name` is not plain; or memory is
- * short. */
+/* Returns the path, whose last component is name, for callers, in new memory: as it is or, with
+ * names_only, the real path. NULL: names_only is set, and it leads out of the models folder or name
+ * is not plain; or memory is short. */
 static char *allowed_path(const zi_registry *r, const char *path, const char *name)
 {
     if (!r->options.names_only) return strdup(path);
@@ -110,7 +110,8 @@ static char *allowed_path(const zi_registry *r, const char *path, const char *na
 }
 
 /* Appends dir/name to *out as "SECTION/NAME" (name "": dir itself, as "SECTION") if it may be a
- * model; else does nothing and returns true. False: out of memory. */
+ * model and, with names_only, does not lead out of the models folder; else does nothing and returns
+ * true. False: out of memory. */
 static bool add_if_model(const zi_registry *r, zi_section section, const char *dir,
                          const char *name, zi_model_locations *out, zi_error *error)
 {
@@ -136,8 +137,8 @@ static bool is_model_folder(const char *dir)
     return is;
 }
 
-/* Appends all models of the section's folder, or the folder itself if that is a language model. A
- * missing folder has no models. False: out of memory. */
+/* Appends all models of the section's folder, or prompt_enhancer itself if that is a model (has a
+ * config.json). A missing or unreadable folder has no models. False: out of memory. */
 static bool add_section(const zi_registry *r, zi_section section, zi_model_locations *out,
                         zi_error *error)
 {
@@ -164,11 +165,11 @@ static bool add_models_folder(const zi_registry *r, zi_model_locations *out, zi_
     return ok;
 }
 
-bool zi_registry_find_in_folder(const zi_registry *r, const char *name, zi_model_location *out,
-                                zi_error *error)
+bool zi_registry_find_in_folder(const zi_registry *registry, const char *name,
+                                zi_model_location *out, zi_error *error)
 {
     zi_model_locations all = {0};
-    bool ok = add_models_folder(r, &all, error);
+    bool ok = add_models_folder(registry, &all, error);
     *out = (zi_model_location){0};
     if (all.count) qsort(all.entries, all.count, sizeof *all.entries, compare_locations);
     for (size_t i = 0; ok && i < all.count && !out->name; i++) {
@@ -193,11 +194,11 @@ static bool is_section_within_root(const zi_registry *r, zi_section section)
     return within;
 }
 
-bool zi_registry_new_path(zi_registry *r, zi_section section, const char *file, char **path,
+bool zi_registry_new_path(zi_registry *registry, zi_section section, const char *file, char **path,
                           char **name, zi_error *error)
 {
     struct stat st;
-    const char *folder = r->options.folder;
+    const char *folder = registry->options.folder;
     if (!is_plain_name(file) || zi_is_temporary_name(file))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name",
                             "'%s' is not a valid name for a model; it must be a plain file name",
@@ -206,7 +207,7 @@ bool zi_registry_new_path(zi_registry *r, zi_section section, const char *file, 
     char *to = full ? zi_path_join(folder, full) : NULL;
     bool ok = to || zi_error_no_memory(error, strlen(file));
     ok = ok && zi_make_parent_folders(to, error);
-    if (ok && r->options.names_only && !is_section_within_root(r, section))
+    if (ok && registry->options.names_only && !is_section_within_root(registry, section))
         ok = zi_error_set(error, ZI_ERROR_IO, zi_section_name(section),
                           "its folder is a link out of the models folder; nothing was written");
     if (ok && lstat(to, &st) == 0)
@@ -248,7 +249,7 @@ static char *find_snapshot(const zi_registry *r, const char *repo)
 }
 
 /* Appends all repositories of the hub's cache that have a snapshot of main, incomplete ones
- * included. Without a cache it does nothing. */
+ * included. Without a readable cache it does nothing. False: out of memory. */
 static bool add_hub_cache(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     const char *cache = r->options.hub.cache;
@@ -264,22 +265,22 @@ static bool add_hub_cache(const zi_registry *r, zi_model_locations *out, zi_erro
     return ok;
 }
 
-bool zi_registry_find_in_hub_cache(const zi_registry *r, const char *name, char **path,
+bool zi_registry_find_in_hub_cache(const zi_registry *registry, const char *name, char **path,
                                    zi_error *error)
 {
     *path = NULL;
-    if (!r->options.hub.cache || !strchr(name, '/')) return true;
+    if (!registry->options.hub.cache || !strchr(name, '/')) return true;
     zi_repo_id repo;
     if (!zi_repo_id_parse(name, &repo, NULL)) return true; /* not a repository id */
     zi_repo_id_free(&repo);
-    return zi_hub_find_cached(&r->options.hub, name, path, error);
+    return zi_hub_find_cached(&registry->options.hub, name, path, error);
 }
 
 /* ---- all ---- */
 
-char *zi_registry_name_of(const zi_registry *r, const char *path)
+char *zi_registry_name_of(const zi_registry *registry, const char *path)
 {
-    char *root = realpath(r->options.folder, NULL), *real = real_path_within(root, path);
+    char *root = realpath(registry->options.folder, NULL), *real = real_path_within(root, path);
     const char *rest = real ? real + strlen(root) + 1 : NULL,
                *slash = rest ? strchr(rest, '/') : NULL;
     char *name = NULL;
@@ -298,7 +299,7 @@ char *zi_registry_name_of(const zi_registry *r, const char *path)
 }
 
 /* Appends options.model, unless it lies in a section of the models folder, and the demo model, as
- * far as they are set. */
+ * far as they are set. Whether they exist is not checked. False: out of memory. */
 static bool add_option_models(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     const char *demo = r->options.demo, *named = zi_section_name(ZI_SECTION_NAMED);
@@ -311,11 +312,12 @@ static bool add_option_models(const zi_registry *r, zi_model_locations *out, zi_
                                     strdup(demo), error);
 }
 
-bool zi_registry_locate_models(const zi_registry *r, zi_model_locations *out, zi_error *error)
+bool zi_registry_locate_models(const zi_registry *registry, zi_model_locations *out,
+                               zi_error *error)
 {
     *out = (zi_model_locations){0};
-    bool ok = add_models_folder(r, out, error) && add_hub_cache(r, out, error) &&
-              add_option_models(r, out, error);
+    bool ok = add_models_folder(registry, out, error) && add_hub_cache(registry, out, error) &&
+              add_option_models(registry, out, error);
     if (!ok) zi_model_locations_free(out);
     if (out->count) qsort(out->entries, out->count, sizeof *out->entries, compare_locations);
     return ok;

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Whether name is that of a section's folder, such as "mlx". */
+/* Whether name is that of a section's folder: mlx, pytorch, comfyui or prompt_enhancer. */
 static bool is_section(const char *name)
 {
     for (int i = 0; i < ZI_FOLDER_SECTIONS; i++)
@@ -28,8 +28,8 @@ static char *section_path(const zi_registry *r, zi_section section, const char *
     return to;
 }
 
-/* Renames `from` to `to`, making missing folders above; fails if `to` exists. dry: only checks that
- * it does not. */
+/* Renames `from` to `to`, making missing folders above; ZI_ERROR_EXISTS if something is at `to`.
+ * dry: only checks that nothing is there. */
 static bool move_model(const char *from, const char *to, bool dry, zi_error *error)
 {
     struct stat st;
@@ -42,7 +42,7 @@ static bool move_model(const char *from, const char *to, bool dry, zi_error *err
 
 /* Moves the model at path, FOLDER/NAME, to its section (dry: not) and appends a row with the
  * result. Takes over path. A model that stays is no failure: its row has the problem. False: out of
- * memory. */
+ * memory; it was not moved. */
 static bool migrate_one(const zi_registry *r, char *path, const char *name, bool dry,
                         zi_migration *out, zi_error *error)
 {

@@ -36,21 +36,21 @@ bool zi_registry_open(const zi_registry_options *options, zi_registry **out, zi_
     return true;
 }
 
-void zi_registry_close(zi_registry *r)
+void zi_registry_close(zi_registry *registry)
 {
-    if (!r) return;
-    zi_inspection_cache_free(r->inspections);
-    pthread_mutex_destroy(&r->mutex);
-    free(r->session_default);
-    free(r->model_name);
-    free(r->root);
-    free(r);
+    if (!registry) return;
+    zi_inspection_cache_free(registry->inspections);
+    pthread_mutex_destroy(&registry->mutex);
+    free(registry->session_default);
+    free(registry->model_name);
+    free(registry->root);
+    free(registry);
 }
 
 /* ---- the default ---- */
 
 /* Returns the first line of the models folder's default.txt, in new memory; NULL: there is none, it
- * is empty, or it cannot be read. */
+ * is empty, or it cannot be read, or memory is short. */
 static char *read_default_file(const zi_registry *r)
 {
     char *path = zi_path_join(r->options.folder, default_file), *text = NULL;
@@ -82,17 +82,17 @@ static bool write_default_file(const zi_registry *r, const char *name, zi_error 
     return ok;
 }
 
-char *zi_registry_default_name(zi_registry *r)
+char *zi_registry_default_name(zi_registry *registry)
 {
-    pthread_mutex_lock(&r->mutex);
-    const char *name = r->session_default ? r->session_default : r->model_name;
+    pthread_mutex_lock(&registry->mutex);
+    const char *name = registry->session_default ? registry->session_default : registry->model_name;
     char *copy = name ? strdup(name) : NULL;
-    pthread_mutex_unlock(&r->mutex);
-    return name ? copy : read_default_file(r);
+    pthread_mutex_unlock(&registry->mutex);
+    return name ? copy : read_default_file(registry);
 }
 
-/* Sets the default of this registry object alone, until it is closed. Locks the registry's mutex.
- * False: out of memory. */
+/* Sets the default of this registry object alone, until it is closed, to a copy of name. Locks the
+ * registry's mutex. False: out of memory; the old one stays. */
 static bool set_session_default(zi_registry *r, const char *name, zi_error *error)
 {
     char *copy = strdup(name);
@@ -106,15 +106,15 @@ static bool set_session_default(zi_registry *r, const char *name, zi_error *erro
 
 /* ---- finding a model ---- */
 
-void zi_resolved_model_free(zi_resolved_model *found)
+void zi_resolved_model_free(zi_resolved_model *model)
 {
-    free(found->name);
-    free(found->path);
-    *found = (zi_resolved_model){0};
+    free(model->name);
+    free(model->path);
+    *model = (zi_resolved_model){0};
 }
 
-/* Sets out->name and path to copies. False: out of memory. The caller frees out, also after false.
- */
+/* Sets out->name and path to copies; frees no old strings, and leaves out->as. False: out of
+ * memory. The caller frees out, also after false. */
 static bool set_resolved(zi_resolved_model *out, const char *name, const char *path,
                          zi_error *error)
 {
@@ -123,8 +123,8 @@ static bool set_resolved(zi_resolved_model *out, const char *name, const char *p
     return (out->name && out->path) || zi_error_no_memory(error, strlen(path));
 }
 
-/* Sets *out if name is that of options.model or of the demo model, else leaves it and returns true.
- * Whether the files exist is not checked. False: out of memory. */
+/* Sets *out if name is that of options.model ("named/BASENAME") or of the demo model ("demo"), else
+ * leaves it and returns true. Whether the files exist is not checked. False: out of memory. */
 static bool find_option_model(const zi_registry *r, const char *name, zi_resolved_model *out,
                               zi_error *error)
 {
@@ -136,9 +136,9 @@ static bool find_option_model(const zi_registry *r, const char *name, zi_resolve
     return true;
 }
 
-/* Finds a model by a name that zi_registry_read lists, or by its name without the section. Sets
- * name and path of *out; both stay NULL if there is none, which is not an error. The caller frees
- * *out, after false, too. */
+/* Finds a model by a name that zi_registry_read lists, or by its name without the section (then in
+ * the first section that has it). Sets name and path of *out; both stay NULL if there is none,
+ * which is not an error. The caller frees *out, after false, too. */
 static bool find_listed(const zi_registry *r, const char *name, zi_resolved_model *out,
                         zi_error *error)
 {
@@ -153,7 +153,8 @@ static bool find_listed(const zi_registry *r, const char *name, zi_resolved_mode
     return out->name || zi_error_no_memory(error, strlen(name));
 }
 
-/* Whether name can be a repository of the hub, OWNER/NAME[@REVISION], or a short name of one. */
+/* Whether name can be a repository of the hub: OWNER/NAME[@REVISION], or a short name
+ * ("prompt-enhancer"). */
 static bool is_repo_id(const char *name)
 {
     zi_repo_id repo;
@@ -196,8 +197,8 @@ static bool find_chosen(const zi_registry *r, const char *name, zi_resolved_mode
                            r->options.folder, default_file, name);
 }
 
-/* Sets the error, with the names of the first 8 of `count` image models to choose from; returns
- * false. */
+/* Sets ZI_ERROR_NOT_FOUND, with the names of the first 8 of `count` image models in the models
+ * folder to choose from; `all` may have others, which are skipped. Returns false. */
 static bool fail_ambiguous(const zi_registry *r, const zi_model_locations *all, size_t count,
                            zi_error *error)
 {
@@ -217,8 +218,8 @@ static bool fail_ambiguous(const zi_registry *r, const zi_model_locations *all, 
     return false;
 }
 
-/* Sets *out to the complete Z-Image-Turbo in the hub's cache, else to the demo model.
- * ZI_ERROR_NOT_FOUND: there is neither. The caller frees *out, after false, too. */
+/* Sets *out to the complete Z-Image-Turbo in the hub's cache, else to the demo model, which need
+ * not exist. ZI_ERROR_NOT_FOUND: there is neither. The caller frees *out, after false, too. */
 static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_repo_id turbo;
@@ -245,8 +246,8 @@ static bool find_downloaded_or_demo(const zi_registry *r, zi_resolved_model *out
 }
 
 /* Sets *out to the model to use when none is named: the chosen default, else the only image model
- * of the models folder, else downloaded or demo. Several are an error. The caller frees *out, after
- * false, too. */
+ * of the models folder, else downloaded or demo. ZI_ERROR_NOT_FOUND: there is none, or several. The
+ * caller frees *out, after false, too. Locks the mutex. */
 static bool find_unnamed(zi_registry *r, zi_resolved_model *out, zi_error *error)
 {
     zi_model_locations all;
@@ -287,9 +288,9 @@ bool zi_registry_resolve(zi_registry *registry, const char *name, zi_resolved_mo
 
 /* ---- language models ---- */
 
-/* Sets *path, in new memory, to the only language model of the models folder, else to the default
- * one in the hub's cache; it stays as it is, NULL, when there is none. Several in the folder are an
- * error. */
+/* Sets *path, which must be NULL, to the only language model of the models folder, else to the
+ * default one in the hub's cache, in new memory; it stays NULL when there is none, and after a
+ * failure. ZI_ERROR_NOT_FOUND: several are in the folder. */
 static bool find_only_language(const zi_registry *r, char **path, zi_error *error)
 {
     zi_model_locations all;

@@ -34,65 +34,72 @@ typedef struct {
 } zi_model_locations;
 
 /* Finds all models of the registry, sorted by section and name. Contents are not read: models may
- * be damaged, and those in the hub's cache incomplete. The caller frees *out. False: out of memory.
- */
+ * be damaged, and those in the hub's cache incomplete. The caller frees *out with
+ * zi_model_locations_free. False: out of memory; *out is empty. */
 bool zi_registry_locate_models(const zi_registry *registry, zi_model_locations *out,
                                zi_error *error) ZI_CHECKED;
 
 /* Frees the list and its strings, and zeroes the struct, which is the caller's. */
 void zi_model_locations_free(zi_model_locations *locations);
 
-/* Whether path, whose last component is name, may be a model: a folder or a file of weights,
- * neither hidden nor temporary. Contents are not read. */
+/* Whether path, whose last component is name, may be a model: a folder or a file *.safetensors or
+ * *.gguf, or a link to one, neither hidden nor temporary. Contents are not read. */
 bool zi_path_may_be_model(const char *path, const char *name);
 
 /* Finds a model of the models folder by "SECTION/NAME" or NAME alone (then in the first section
  * that has it). *out is {0} if there is none, which is not an error; the caller frees it. False:
- * out of memory. */
+ * out of memory; *out is {0}, too. */
 bool zi_registry_find_in_folder(const zi_registry *registry, const char *name,
                                 zi_model_location *out, zi_error *error) ZI_CHECKED;
 
 /* Frees the strings and zeroes the struct, which is the caller's. */
 void zi_model_location_free(zi_model_location *location);
 
-/* Returns the registry's name for a path, in new memory: "SECTION/NAME" if it lies, links resolved,
- * in a section of the models folder, else "named/BASENAME". NULL: memory is short. */
+/* Returns the registry's name for a path, in new memory: "SECTION/NAME" if it exists and lies,
+ * links resolved, in a section of the models folder, else "named/BASENAME". NULL: memory is
+ * short. */
 char *zi_registry_name_of(const zi_registry *registry, const char *path);
 
-/* Sets *path to the complete snapshot of OWNER/NAME in the hub's cache, in new memory; NULL,
- * without an error, if there is none or name is not a repository id. */
+/* Sets *path to the complete snapshot of OWNER/NAME[@REVISION] in the hub's cache, in new memory;
+ * to NULL, which is no error, if there is none or name is no such id. False: out of memory; *path
+ * is NULL. */
 bool zi_registry_find_in_hub_cache(const zi_registry *registry, const char *name, char **path,
                                    zi_error *error) ZI_CHECKED;
 
 /* ---- the default model (registry.c) ---- */
 
 /* Returns the name of the chosen default, in new memory: that of this session, else
- * options.model's, else the one in default.txt; NULL: none was chosen, or memory is short. The
- * model may be gone. Locks the mutex. */
+ * options.model's, else the one in default.txt. The model may be gone. NULL, without an error: none
+ * was chosen, or memory is short. Locks the mutex. */
 char *zi_registry_default_name(zi_registry *registry);
 
 /* ---- import (import.c) ---- */
 
-/* Inspects a path, reading its files' headers, and sets the section it belongs to. Fails when it is
- * damaged, or neither a Z-Image model nor a part of one nor a language model. */
+/* Inspects a path, reading its files' headers, and sets the section it belongs to. Fails, with
+ * *section unchanged, when it is damaged, or neither a Z-Image model nor a part of one nor a
+ * language model. */
 bool zi_registry_detect_section(const char *path, zi_section *section, zi_error *error) ZI_CHECKED;
 
-/* The section for converted models of this layout; ZI_LAYOUT_SAME counts as a file, for ComfyUI. */
+/* The section for converted models of this layout: mlx for MLX, pytorch for diffusers, else
+ * comfyui, also for ZI_LAYOUT_SAME. */
 zi_section zi_section_of_layout(zi_layout_kind layout);
 
-/* Returns the file or folder name of the imported model, in new memory: options->name or one made
- * from the source's, with the precision. A conversion appends its extension to either if it is not
- * there. NULL: memory is short. */
+/* Returns the file or folder name of the imported model, in new memory: options->name, else the
+ * source's. With convert, the latter loses its extension and gets "-PRECISION" (unless original),
+ * and either gets the layout's extension if it does not have it (case matters). NULL: memory is
+ * short. */
 char *zi_import_target_name(const zi_import_options *options);
 
-/* Sets *path to FOLDER/SECTION/NAME, in new memory, and makes the section's folder. Fails when the
- * name is invalid or taken (ZI_ERROR_EXISTS; then the error proposes a free one). */
+/* Sets *path to FOLDER/SECTION/NAME, in new memory, and makes the section's folder.
+ * ZI_ERROR_EXISTS: the name is taken; the error proposes a free one. ZI_ERROR_INVALID_ARGUMENT: it
+ * is no valid name. After a failure *path is unchanged. */
 bool zi_import_target_path(const zi_registry *registry, const zi_import_options *options,
                            zi_section section, char **path, zi_error *error) ZI_CHECKED;
 
-/* Moves options->source to the target path. Across file systems it copies, reporting progress, and
- * then removes the source; hidden files are then lost. A symbolic link as the source is an error.
- */
+/* Moves options->source to the target path, where nothing may be: a file there would be replaced.
+ * Across file systems it copies, reporting progress, without hidden files, and then removes the
+ * source; false with the copy in place when that fails. A symbolic link as the source is an
+ * error. */
 bool zi_import_move_source(const zi_import_options *options, const char *to,
                            zi_error *error) ZI_CHECKED;
 

@@ -10,8 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Calls fn for the temporary dir/file with its name and disk usage, unless a writer holds its lock
- * or it cannot be opened. It is locked during the call. */
+/* Calls fn for the temporary dir/file, dir being the section's folder, with the name SECTION/FILE
+ * and its disk usage in bytes, unless a writer holds its lock, it cannot be opened, or memory is
+ * short. It is locked during the call. */
 static void report_if_stale(const char *section, const char *dir, const char *file,
                             zi_stale_temporary_fn fn, void *user)
 {
@@ -39,8 +40,8 @@ void zi_stale_temporary_for_each(const char *folder, zi_stale_temporary_fn fn, v
     }
 }
 
-/* Whether name is SECTION/FILE, with the name of an existing kind of section and without further
- * slashes. */
+/* Whether name is SECTION/FILE, with mlx, pytorch, comfyui or prompt_enhancer as the section (its
+ * folder need not exist), and without further slashes. */
 static bool is_in_section(const char *name)
 {
     const char *slash = strchr(name, '/');

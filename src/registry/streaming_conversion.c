@@ -30,8 +30,9 @@ static void drop_state_lines(state_file *state)
     state->text = NULL;
 }
 
-/* Reads the file at path; a missing one, or one with another intent, counts as empty. Creates
- * nothing. The caller calls free_state in any case. */
+/* Reads the file at path, which is copied; a missing one, or one with another intent, counts as
+ * empty. Creates nothing. False: it cannot be read, or memory is short. The caller calls free_state
+ * in any case. */
 static bool read_state(state_file *state, const char *path, const char *intent, zi_error *error)
 {
     size_t size, length = strlen(intent);
@@ -44,8 +45,9 @@ static bool read_state(state_file *state, const char *path, const char *intent, 
     return true;
 }
 
-/* Appends a line in memory and writes the whole file atomically, synced. The first line must be the
- * intent. After a failure the file is unchanged, and the lines in memory are undefined. */
+/* Appends a line (without newline) in memory and writes the whole file atomically, synced. The
+ * first line must be the intent. After a failure the file is unchanged, the lines in memory are
+ * undefined, and nothing but free_state may follow. */
 static bool append_state_line(state_file *state, const char *line, zi_error *error)
 {
     zi_text text;
@@ -120,7 +122,8 @@ struct zi_streaming_conversion {
     zi_error error;
 };
 
-/* Returns the weight file of this name in the repository; NULL: it is none. */
+/* Returns the weight file of this name in the repository ("vae/model.safetensors"), owned by c;
+ * NULL: there is none. */
 static weight_file *find_weight_file(zi_streaming_conversion *c, const char *name)
 {
     for (size_t i = 0; i < c->count; i++)
@@ -128,22 +131,23 @@ static weight_file *find_weight_file(zi_streaming_conversion *c, const char *nam
     return NULL;
 }
 
-/* Returns the weight file at a path below the work folder; NULL: there is none. */
-static weight_file *find_weight_path(zi_streaming_conversion *c, const char *path)
+/* Returns the weight file whose path, WORK/NAME, is `path`, owned by c; NULL: there is none, as for
+ * a path outside the work folder. */
+static weight_file *find_weight_file_by_path(zi_streaming_conversion *c, const char *path)
 {
     size_t length = strlen(c->work);
     bool below = !strncmp(path, c->work, length) && path[length] == '/';
     return below ? find_weight_file(c, path + length + 1) : NULL;
 }
 
-/* ---- shard provider: called by the conversion thread ---- */
+/* ---- shard provider: called by the conversion thread; user: the conversion ---- */
 
-/* zi_shard_provider.wait: blocks until the file at path has been downloaded. Other files are not
- * waited for. False, with ZI_ERROR_CANCELLED: the conversion is stopped. */
+/* zi_shard_provider.wait: blocks until the file at path has been downloaded; does not wait for
+ * other paths. False, with ZI_ERROR_CANCELLED: the conversion is stopped. */
 static bool wait_for_file(void *user, const char *path, zi_error *error)
 {
     zi_streaming_conversion *c = user;
-    weight_file *file = find_weight_path(c, path);
+    weight_file *file = find_weight_file_by_path(c, path);
     pthread_mutex_lock(&c->mutex);
     c->waiting_for = file;
     while (!c->stop && file && file->state < DOWNLOADED) pthread_cond_wait(&c->changed, &c->mutex);
@@ -154,11 +158,11 @@ static bool wait_for_file(void *user, const char *path, zi_error *error)
 }
 
 /* zi_shard_provider.is_released: whether the file was converted and its data dropped, in this call
- * or in an earlier one. */
+ * or in an earlier one. False for other paths. */
 static bool is_file_released(void *user, const char *path)
 {
     zi_streaming_conversion *c = user;
-    const weight_file *file = find_weight_path(c, path);
+    const weight_file *file = find_weight_file_by_path(c, path);
     pthread_mutex_lock(&c->mutex);
     bool released = file && file->state == CONSUMED;
     pthread_mutex_unlock(&c->mutex);
@@ -166,11 +170,12 @@ static bool is_file_released(void *user, const char *path)
 }
 
 /* zi_shard_provider.release: records in the state file that the file is converted, then frees its
- * disk space except for the header and marks it CONSUMED. The output is synced by then. */
+ * disk space except for the header and marks it CONSUMED. The output must be synced. Other paths
+ * are ignored. After a failure it may be recorded and not freed. */
 static bool release_file(void *user, const char *path, zi_error *error)
 {
     zi_streaming_conversion *c = user;
-    weight_file *file = find_weight_path(c, path);
+    weight_file *file = find_weight_file_by_path(c, path);
     if (!file) return true;
     if (!append_state_line(&c->state, file->digest, error) ||
         !zi_safetensors_drop_data(path, error))
@@ -193,8 +198,8 @@ static bool report_conversion(void *user, const zi_progress *progress)
     return running;
 }
 
-/* The conversion's thread: writes the planned files, then sets finished, failed and error, and
- * wakes the thread that waits. Returns NULL. */
+/* The conversion's thread (user: the conversion): writes the planned files, then sets finished,
+ * failed (also when it was stopped) and error, and wakes the thread that waits. Returns NULL. */
 static void *conversion_thread(void *user)
 {
     zi_streaming_conversion *c = user;
@@ -209,10 +214,10 @@ static void *conversion_thread(void *user)
     return NULL;
 }
 
-/* ---- download hooks: called by the downloading thread ---- */
+/* ---- download hooks: called by the downloading thread; user: the conversion ---- */
 
-/* Sets c->files and count to the repository's safetensors files, in state DOWNLOADED. False: memory
- * is short; what is listed is freed with c. */
+/* Sets c->files and count to the repository's safetensors files, in state DOWNLOADED until another
+ * hook marks them. False, without an error: memory is short; what is listed is freed with c. */
 static bool list_weight_files(zi_streaming_conversion *c, const zi_repo_info *info)
 {
     c->files = calloc(info->count + 1, sizeof *c->files);
@@ -229,7 +234,8 @@ static bool list_weight_files(zi_streaming_conversion *c, const zi_repo_info *in
     return c->files;
 }
 
-/* Whether anything is at path, a dangling link included. */
+/* Whether anything is at path, a dangling link included. False also when that cannot be found
+ * out. */
 static bool path_exists(const char *path)
 {
     struct stat st;
@@ -238,7 +244,8 @@ static bool path_exists(const char *path)
 
 /* Hook `accepts`: lists the weights of a diffusers folder and reads the state file, which counts as
  * empty if the output of the earlier call is gone. False: another kind of repository, which headers
- * and configs do not identify, or a failure. */
+ * and configs do not identify, or a failure, which is not reported: the download then goes on
+ * without hooks. */
 static bool accept_repo(void *user, const zi_repo_info *info)
 {
     zi_streaming_conversion *c = user;
@@ -256,7 +263,7 @@ static bool accept_repo(void *user, const zi_repo_info *info)
 }
 
 /* Hook `is_consumed`: whether the state file says that the wanted file was converted; then marks it
- * CONSUMED. */
+ * CONSUMED. No thread runs yet, so the mutex is not locked. */
 static bool mark_if_consumed(void *user, const zi_transfer_file *wanted)
 {
     zi_streaming_conversion *c = user;
@@ -279,8 +286,8 @@ static bool may_start_file(const zi_streaming_conversion *c, const weight_file *
     return on_disk < MAX_FILES || file == c->waiting_for;
 }
 
-/* Hook `may_start`: whether the download of the wanted file may start now; then marks a missing one
- * DOWNLOADING. True for other files, and if no conversion runs. */
+/* Hook `may_start`: whether the download of the wanted file may start now; if so, marks a missing
+ * one DOWNLOADING. True for other files, and if no conversion runs. */
 static bool start_if_allowed(void *user, const zi_transfer_file *wanted)
 {
     zi_streaming_conversion *c = user;
@@ -306,9 +313,9 @@ static void mark_downloaded(void *user, const zi_transfer_file *wanted)
     pthread_mutex_unlock(&c->mutex);
 }
 
-/* Opens all weights and so checks their headers. *plannable: the headers are enough for a plan.
- * They are not if a tensor has a scaled type, such as fp8, whose plan needs the values of its
- * scales. */
+/* Opens all weights, and so checks their headers, and closes them. *plannable: the headers are
+ * enough for a plan. They are not if a tensor has a scaled type, such as fp8, whose plan needs the
+ * values of its scales. After a failure *plannable is undefined. */
 static bool read_headers(const zi_streaming_conversion *c, bool *plannable, zi_error *error)
 {
     *plannable = true;
@@ -326,20 +333,22 @@ static bool read_headers(const zi_streaming_conversion *c, bool *plannable, zi_e
     return true;
 }
 
-/* Numbers the files in the order of conversion, from 0; those that are not converted keep -1. */
+/* Numbers the files in the order of conversion, from 0; those that are not converted keep -1, which
+ * all must have before. Needs the plan. */
 static void set_positions(zi_streaming_conversion *c)
 {
     int position = 0;
     for (int part = 0; part < ZI_WEIGHT_COMPONENTS; part++) {
         const zi_checkpoint *checkpoint = c->conversion.components[part].checkpoint;
         for (int i = 0; checkpoint && i < checkpoint->file_count; i++) {
-            weight_file *file = find_weight_path(c, checkpoint->files[i].path);
+            weight_file *file = find_weight_file_by_path(c, checkpoint->files[i].path);
             if (file) file->position = position++;
         }
     }
 }
 
-/* Returns the file with that number in the order of conversion; NULL: there are no more. */
+/* Returns the file with that number, from 0, in the order of conversion; NULL: there are no
+ * more. */
 static weight_file *file_at_position(const zi_streaming_conversion *c, int position)
 {
     for (size_t i = 0; i < c->count; i++)
@@ -359,8 +368,9 @@ static uint64_t output_bytes(const zi_streaming_conversion *c, const weight_file
     return bytes;
 }
 
-/* Fails when the disk is too small for the peak usage: at each position, the output up to there and
- * the files that are on the disk at the same time. */
+/* Fails with ZI_ERROR_IO when the disk is too small for the peak usage, or its free space is
+ * unknown. The peak is the largest sum, at any position, of the output up to there and the files
+ * that are on the disk at the same time. */
 static bool check_disk_space(const zi_streaming_conversion *c, zi_error *error)
 {
     uint64_t peak = 0, output = 0;
@@ -399,8 +409,8 @@ static bool start_conversion(zi_streaming_conversion *c, zi_error *error)
 }
 
 /* Hook `metadata_ready`: marks the `count` files of `missing` as MISSING, checks headers and kind
- * of model (removes `folder` if it is not supported), and starts the conversion if it is wanted and
- * can be planned: then *streaming is true. */
+ * of model (removes `folder` if that fails), and starts the conversion if it is wanted and can be
+ * planned: then *streaming is true, else false. It may be set after a failure, too. */
 static bool start_after_metadata(void *user, const char *folder, const zi_transfer_file *missing,
                                  size_t count, bool *streaming, zi_error *error)
 {
@@ -461,11 +471,11 @@ const zi_download_hooks *zi_streaming_conversion_hooks(const zi_streaming_conver
     return conversion->import->layout == ZI_LAYOUT_GGUF ? NULL : &conversion->hooks;
 }
 
-bool zi_streaming_conversion_failed(zi_streaming_conversion *c)
+bool zi_streaming_conversion_failed(zi_streaming_conversion *conversion)
 {
-    pthread_mutex_lock(&c->mutex);
-    bool failed = c->failed;
-    pthread_mutex_unlock(&c->mutex);
+    pthread_mutex_lock(&conversion->mutex);
+    bool failed = conversion->failed;
+    pthread_mutex_unlock(&conversion->mutex);
     return failed;
 }
 
@@ -495,34 +505,36 @@ static void stop_conversion(zi_streaming_conversion *c)
     pthread_mutex_unlock(&c->mutex);
 }
 
-bool zi_streaming_conversion_finish(zi_streaming_conversion *c, bool downloaded, const char **path,
-                                    zi_error *error)
+bool zi_streaming_conversion_finish(zi_streaming_conversion *conversion, bool downloaded,
+                                    const char **path, zi_error *error)
 {
-    const zi_import_options *o = c->import;
+    const zi_import_options *o = conversion->import;
     zi_progress progress;
     *path = NULL;
-    if (!c->running) return downloaded;
-    if (!downloaded) stop_conversion(c);
-    while (wait_for_end(c, &progress))
-        if (o->progress && !o->progress(o->user, &progress)) stop_conversion(c);
-    pthread_join(c->thread, NULL);
-    c->running = false;
-    if (!c->failed) *path = c->output;
-    if (c->failed && c->error.code != ZI_ERROR_CANCELLED) *error = c->error;
-    if (c->failed && downloaded && c->error.code == ZI_ERROR_CANCELLED) zi_error_cancelled(error);
-    return !c->failed && downloaded;
+    if (!conversion->running) return downloaded;
+    if (!downloaded) stop_conversion(conversion);
+    while (wait_for_end(conversion, &progress))
+        if (o->progress && !o->progress(o->user, &progress)) stop_conversion(conversion);
+    pthread_join(conversion->thread, NULL);
+    conversion->running = false;
+    if (!conversion->failed) *path = conversion->output;
+    if (conversion->failed && conversion->error.code != ZI_ERROR_CANCELLED)
+        *error = conversion->error;
+    if (conversion->failed && downloaded && conversion->error.code == ZI_ERROR_CANCELLED)
+        zi_error_cancelled(error);
+    return !conversion->failed && downloaded;
 }
 
-void zi_streaming_conversion_free(zi_streaming_conversion *c)
+void zi_streaming_conversion_free(zi_streaming_conversion *conversion)
 {
-    if (!c) return;
-    if (c->planned) zi_conversion_free(&c->conversion);
-    pthread_mutex_destroy(&c->mutex);
-    pthread_cond_destroy(&c->changed);
-    free_state(&c->state);
-    for (size_t i = 0; i < c->count; i++) free(c->files[i].name);
-    free(c->files);
-    free(c->output);
-    free(c->state_folder);
-    free(c);
+    if (!conversion) return;
+    if (conversion->planned) zi_conversion_free(&conversion->conversion);
+    pthread_mutex_destroy(&conversion->mutex);
+    pthread_cond_destroy(&conversion->changed);
+    free_state(&conversion->state);
+    for (size_t i = 0; i < conversion->count; i++) free(conversion->files[i].name);
+    free(conversion->files);
+    free(conversion->output);
+    free(conversion->state_folder);
+    free(conversion);
 }

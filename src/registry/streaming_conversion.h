@@ -12,25 +12,24 @@ typedef struct zi_streaming_conversion zi_streaming_conversion;
 
 /* Prepares the conversion of a download into the folder `work`. import has layout, precision and
  * reference; with import->convert false, the hooks only check after the metadata that the download
- * is a supported model. Both arguments are borrowed. Creates no file and starts no thread yet.
- * False: out of memory. */
+ * is a supported model. Both arguments must outlive *out. Creates no file and starts no thread yet.
+ * False: out of memory; *out is unchanged. */
 bool zi_streaming_conversion_create(const char *work, const zi_import_options *import,
                                     zi_streaming_conversion **out, zi_error *error) ZI_CHECKED;
 
 /* The hooks for zi_download_with_hooks, owned by the conversion; NULL if the layout cannot be
- * written in a stream (GGUF). The hooks do not accept every repository: then all is downloaded, and
- * the caller converts afterwards. */
+ * written in a stream (GGUF). With NULL, and for a repository that the hooks do not accept, all is
+ * downloaded; zi_streaming_conversion_finish then gives a NULL path, and the caller converts. */
 const zi_download_hooks *zi_streaming_conversion_hooks(const zi_streaming_conversion *conversion);
 
 /* Whether the conversion has ended with an error, so that the download should be cancelled.
  * Thread-safe. */
 bool zi_streaming_conversion_failed(zi_streaming_conversion *conversion);
 
-/* Waits for the conversion and reports its progress; call it once after the download. downloaded
- * false (the download failed or was cancelled) stops the conversion instead. *path is set to the
- * converted model, which the caller moves away and does not free; NULL: nothing was converted.
- * False when the download or the conversion has failed: error is set by a failure of the
- * conversion, else left as it is. */
+/* Ends the conversion; call it once after the download. downloaded: waits, and reports progress to
+ * import->progress, whose false cancels; else stops it. *path: the converted model, borrowed, which
+ * the caller moves away; NULL: nothing was converted; undefined after false. False: the download or
+ * the conversion failed, and *error is set by a failure of the conversion, else kept. */
 bool zi_streaming_conversion_finish(zi_streaming_conversion *conversion, bool downloaded,
                                     const char **path, zi_error *error);
 
