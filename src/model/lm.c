@@ -143,6 +143,16 @@ static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *erro
     return ok;
 }
 
+/* Loads the only GGUF file of the folder options->path into lm, as load_file does. The other
+ * options stay: an image model's file may need its text encoder or tokenizer from them. */
+static bool load_only_file(const zi_model_options *options, const char *gguf, zi_lm *lm,
+                           zi_error *error)
+{
+    zi_model_options of_file = *options;
+    of_file.path = gguf;
+    return load_file(&of_file, lm, error);
+}
+
 /* Whether the file is a language model's config.json (has model_type), not that of an image model.
  * False if it is missing or cannot be read. */
 static bool is_lm_config(const char *path)
@@ -155,8 +165,8 @@ static bool is_lm_config(const char *path)
 }
 
 /* Loads the file or folder options->path into lm. Of a folder, the first of these that applies: a
- * language model's config.json, a single GGUF file (all other options are then ignored), an image
- * model. Fails for a folder of several GGUF files. On failure the caller frees lm. */
+ * language model's config.json, a single GGUF file, an image model. Fails for a folder of several
+ * GGUF files. On failure the caller frees lm. */
 static bool load_path(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
     const char *path = options->path;
@@ -169,7 +179,7 @@ static bool load_path(const zi_model_options *options, zi_lm *lm, zi_error *erro
     if (ok && is_lm_config(config))
         ok = load_folder(path, config, lm, error);
     else if (ok && gguf && gguf_count == 1)
-        ok = load_file(&(zi_model_options){.path = gguf}, lm, error);
+        ok = load_only_file(options, gguf, lm, error);
     else if (ok && gguf_count > 1)
         ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
                           "holds %d GGUF files; name the one to use", gguf_count);

@@ -62,9 +62,11 @@ static bool add_eos_tokens(const char *path, const cJSON *json, zi_lm *lm, zi_er
     const cJSON *field = zi_json_find(json, "eos_token_id");
     const cJSON *item = cJSON_IsArray(field) ? field->child : field;
     for (; item; item = cJSON_IsArray(field) ? item->next : NULL) {
-        if (!zi_json_is_int(item, 0, ZI_BPE_LIMIT))
+        if (!zi_json_is_int(item, 0, ZI_BPE_LIMIT - 1))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "eos_token_id",
-                                   "field \"eos_token_id\" must be token ids");
+                                   "field \"eos_token_id\" must be a token id from 0 to %d, or a "
+                                   "list of them",
+                                   ZI_BPE_LIMIT - 1);
         if (!zi_lm_add_stop(lm, (int32_t)item->valuedouble, error)) return false;
     }
     return true;
@@ -175,18 +177,34 @@ static bool read_generation_config(const char *path, zi_lm *lm, zi_error *error)
     return ok;
 }
 
+/* Sets lm->bos to the id of "bos_token", a name or, as transformers writes it, too, an object with
+ * the name as "content". True and lm unchanged if it is absent or empty; fails for what is no added
+ * token of the tokenizer. */
+static bool read_bos(const char *path, const cJSON *json, zi_lm *lm, zi_error *error)
+{
+    const cJSON *field = zi_json_find(json, "bos_token");
+    const cJSON *name = cJSON_IsObject(field) ? zi_json_find(field, "content") : field;
+    if (!field || (cJSON_IsString(name) && !name->valuestring[0])) return true;
+    if (!cJSON_IsString(name))
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "bos_token",
+                               "field \"bos_token\" must be the name of a token, as text");
+    lm->bos = zi_tokenizer_added_token(lm->tokenizer, name->valuestring);
+    return lm->bos >= 0 ||
+           zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "bos_token",
+                           "\"bos_token\" is %.60s, which the tokenizer does not have as an added "
+                           "token; fetch the tokenizer's files again",
+                           name->valuestring);
+}
+
 /* Reads the chat template (unless lm has one) from the file, a tokenizer_config.json, and, only if
- * add_bos_token is true, sets lm->bos to the id of bos_token, -1 if that is no added token. */
+ * add_bos_token is true, lm->bos. */
 static bool read_tokenizer_config(const char *path, zi_lm *lm, zi_error *error)
 {
     cJSON *json = NULL;
-    const char *bos;
     bool add_bos;
     bool ok = zi_json_read(path, MAX_TOKENIZER_CONFIG, &json, error) &&
               zi_json_bool_or(path, json, "add_bos_token", false, &add_bos, error) &&
-              read_chat_template(json, lm, error);
-    if (ok && add_bos && (ok = zi_json_string_or(path, json, "bos_token", "", &bos, error)))
-        lm->bos = zi_tokenizer_added_token(lm->tokenizer, bos);
+              read_chat_template(json, lm, error) && (!add_bos || read_bos(path, json, lm, error));
     cJSON_Delete(json);
     return ok;
 }
