@@ -117,7 +117,7 @@ static bool add_shards(zi_checkpoint *checkpoint, const char *dir, const char *i
 static bool check_index(const zi_checkpoint *checkpoint, const char *dir, const char *index,
                         const cJSON *weight_map, zi_error *error)
 {
-    size_t rows = 0, prefix = strlen(dir) + (dir[strlen(dir) - 1] == '/' ? 0 : 1);
+    size_t rows = 0, size = strlen(dir), prefix = size + (size && dir[size - 1] == '/' ? 0 : 1);
     const cJSON *row;
     cJSON_ArrayForEach(row, weight_map)
     {

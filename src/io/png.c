@@ -135,12 +135,12 @@ out:
     return ok;
 }
 
-/* Whether all chunks, up to IEND, are within the file of 8 bytes or more. libpng would first get
+/* Whether all chunks, up to IEND, are within the file. libpng would first get
  * and clear the memory for a chunk of 2 GB and then see that the file has no such bytes. */
 static bool whole_chunks(const uint8_t *data, size_t size)
 {
     size_t at = 8; /* behind the signature */
-    while (size - at >= 12) {
+    while (size >= at + 12) {
         uint32_t length = png_get_uint_32(data + at);
         if (length > size - at - 12) return false;
         if (memcmp(data + at + 4, "IEND", 4) == 0) return true;

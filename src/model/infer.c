@@ -29,11 +29,10 @@ static bool read_dim(const zi_source *source, const dim_rule *m, zi_error *error
     return true;
 }
 
-/* read_dim for each of `count_blocks` rules, up to the first that fails. */
-static bool read_dims(const zi_source *source, const dim_rule *rules, size_t count_blocks,
-                      zi_error *error)
+/* read_dim for each of `count` rules, up to the first that fails. */
+static bool read_dims(const zi_source *source, const dim_rule *rules, size_t count, zi_error *error)
 {
-    for (size_t i = 0; i < count_blocks; i++)
+    for (size_t i = 0; i < count; i++)
         if (!read_dim(source, &rules[i], error)) return false;
     return true;
 }

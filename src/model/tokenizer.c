@@ -57,9 +57,9 @@ static bool translate_escape(char c, bool in_class, zi_text *text)
 static bool translate_pattern(const zi_tokenizer_files *files, char **out, zi_error *error)
 {
     zi_text text;
-    zi_text_init(&text, MAX_PATTERN);
+    zi_text_init(&text, 2 * MAX_PATTERN); /* so that only short memory makes it fail */
     bool in_class = false;
-    for (const char *p = files->pattern; *p; p++) {
+    for (const char *p = files->pattern; *p && text.size <= MAX_PATTERN; p++) {
         if (*p != '\\') {
             if (*p == '[') in_class = true;
             if (*p == ']') in_class = false;
@@ -72,11 +72,16 @@ static bool translate_pattern(const zi_tokenizer_files *files, char **out, zi_er
                                 p);
         }
     }
+    size_t size = text.size;
+    if (size > MAX_PATTERN) {
+        zi_text_free(&text);
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, files->path,
+                            "a splitting pattern of %zu bytes is longer than any model's; use "
+                            "the tokenizer that came with the model",
+                            strlen(files->pattern));
+    }
     *out = zi_text_take(&text);
-    return *out || zi_error_set(error, ZI_ERROR_UNSUPPORTED, files->path,
-                                "a splitting pattern of %zu bytes is longer than any model's; use "
-                                "the tokenizer that came with the model",
-                                strlen(files->pattern));
+    return *out || zi_error_no_memory(error, size);
 }
 
 /* Compiles the splitting pattern of t->files into t->word, with JIT where there is one. Fails if it
