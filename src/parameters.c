@@ -88,7 +88,7 @@ bool zi_parameter_check_text(const zi_parameter *p, const char *text, double max
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "is empty; give a text");
     if (max && (double)size > max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
-                            "has %zu bytes; %.16g are the most", size, max);
+                            "has %zu bytes; at most %.16g are possible", size, max);
     return zi_utf8_valid(text, size) ||
            zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "is not valid UTF-8 text");
 }
@@ -104,8 +104,8 @@ bool zi_parameter_choose(const zi_parameter *p, const char *choice, int *index, 
         size_t length = strlen(all);
         snprintf(all + length, sizeof all - length, "%s%s", i ? ", " : "", p->choices[i]);
     }
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "'%s' is none of %s", choice,
-                        all);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+                        "'%s' is unknown; choose one of %s", choice, all);
 }
 
 /* ---- all parameters of a generation ---- */

@@ -7,19 +7,19 @@ bool zi_sampling_check(const zi_sampling *s, zi_error *error)
 {
     if (!(s->temperature >= 0 && s->temperature <= 100))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "temperature",
-                            "%g is out of range; 0 to 100 is possible", s->temperature);
+                            "%g is out of range; it must be from 0 to 100", s->temperature);
     if (s->top_k < 0)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "top_k",
-                            "%d is out of range; 0 (all) and up are possible", s->top_k);
+                            "%d is out of range; it must be 0 (all) or more", s->top_k);
     if (!(s->top_p > 0 && s->top_p <= 1))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "top_p",
-                            "%g is out of range; above 0 up to 1 is possible", s->top_p);
+                            "%g is out of range; it must be above 0 and at most 1", s->top_p);
     if (!(s->min_p >= 0 && s->min_p <= 1))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "min_p",
-                            "%g is out of range; 0 to 1 is possible", s->min_p);
+                            "%g is out of range; it must be from 0 to 1", s->min_p);
     if (!(s->penalty > 0 && s->penalty <= 10))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "penalty",
-                            "%g is out of range; above 0 up to 10 is possible", s->penalty);
+                            "%g is out of range; it must be above 0 and at most 10", s->penalty);
     return true;
 }
 

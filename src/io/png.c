@@ -125,7 +125,7 @@ bool zi_png_encode(const zi_image *image, const char *name, const zi_save_option
     it.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
     if (it.png) it.info = png_create_info_struct(it.png);
     if (!it.info) {
-        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng");
+        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng: out of memory");
         goto out;
     }
     ok = encode_png(&it, image, latin1);
@@ -239,7 +239,7 @@ bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image 
     it.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
     if (it.png) it.info = png_create_info_struct(it.png);
     if (!it.info) {
-        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng");
+        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng: out of memory");
         goto out;
     }
     if (!decode_png(&it) || !read_infotext(&it, infotext)) goto out;

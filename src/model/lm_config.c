@@ -28,8 +28,8 @@ static const struct architecture *find_architecture(const char *path, const char
         if (strlen(architectures[i].name) == size && memcmp(architectures[i].name, name, size) == 0)
             return &architectures[i];
     zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                 "a model of architecture %.*s does not serve as a language model here; qwen2, "
-                 "qwen3 and llama do",
+                 "the architecture %.*s is not supported for language models; use a model of "
+                 "qwen2, qwen3 or llama",
                  size < 60 ? (int)size : 60, name);
     return NULL;
 }
@@ -83,8 +83,9 @@ static bool check_rope_scaling(const char *path, const cJSON *json, zi_error *er
         if (!type) type = zi_json_find(rope, "type");
         if (!cJSON_IsString(type) || strcmp(type->valuestring, "default") == 0) continue;
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, fields[i],
-                               "rope scaling of type %.60s (\"%s\") is not supported",
-                               type->valuestring, fields[i]);
+                               "\"%s\" asks for rope scaling of type %.60s, which is not "
+                               "supported; use another language model",
+                               fields[i], type->valuestring);
     }
     return true;
 }
@@ -99,13 +100,15 @@ static bool check_unsupported_fields(const char *path, const cJSON *json, zi_err
     for (int i = 0; i < 2; i++) {
         if (!zi_json_bool_or(path, json, off[i], false, &on, error)) return false;
         if (on)
-            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, off[i],
-                                   "\"%s\" is not supported", off[i]);
+            return zi_error_set_in(
+                error, ZI_ERROR_UNSUPPORTED, path, off[i],
+                "\"%s\" is true, which is not supported; use another language model", off[i]);
     }
     if (!zi_json_string_or(path, json, "hidden_act", "silu", &act, error)) return false;
     if (strcmp(act, "silu") != 0)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "hidden_act",
-                               "\"hidden_act\" %.60s is not supported", act);
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, path, "hidden_act",
+            "\"hidden_act\" is %.60s, which is not supported; use another language model", act);
     return check_rope_scaling(path, json, error);
 }
 
@@ -266,7 +269,7 @@ static bool read_gguf_double(const zi_gguf *gguf, const char *architecture, cons
         return false;
     if (*out > 0 && *out < 1e12) return true;
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
-                           "key %s is %g, which is out of range", key, *out);
+                           "key %s is %g; it must be above 0 and below 1e12", key, *out);
 }
 
 /* Fails with ZI_ERROR_UNSUPPORTED if ARCHITECTURE.rope.scaling.type is there and not "none". */
@@ -278,9 +281,10 @@ static bool check_gguf_rope_scaling(const zi_gguf *gguf, const char *architectur
     if (!zi_gguf_find(gguf, key)) return true;
     if (!zi_gguf_string(gguf, key, &type, error)) return false;
     if (zi_gguf_text_equals(type, "none")) return true;
-    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, key,
-                           "rope scaling of type %.*s (%s) is not supported",
-                           type.size < 60 ? (int)type.size : 60, type.data, key);
+    return zi_error_set_in(
+        error, ZI_ERROR_UNSUPPORTED, gguf->path, key,
+        "%s asks for rope scaling of type %.*s, which is not supported; use another language model",
+        key, type.size < 60 ? (int)type.size : 60, type.data);
 }
 
 bool zi_lm_read_gguf_config(const zi_gguf *gguf, int vocab, zi_lm_config *out, zi_error *error)
