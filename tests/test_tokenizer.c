@@ -497,7 +497,7 @@ static void truncated_tokenizer_json(void)
         check_load_fails(ZI_ERROR_BAD_FORMAT, "/tokenizer.json: ", "not valid JSON");
     }
     if (text) put("tokenizer.json", text, 0);
-    check_load_fails(ZI_ERROR_BAD_FORMAT, "/tokenizer.json: ", "not valid JSON");
+    check_load_fails(ZI_ERROR_BAD_FORMAT, "/tokenizer.json: ", "the file is empty");
     free(text);
 }
 

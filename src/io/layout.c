@@ -147,7 +147,7 @@ static bool find_components(const char *path, const char *stem, zi_layout *layou
     if (!ok) return false;
     if (!zi_recognise_check(checkpoint, path, error)) return false;
     return any || zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                               "has no weights of a Z-Image model, and only those are supported");
+                               "is of an unknown model; only Z-Image models are supported");
 }
 
 /* Opens a single file as layout->checkpoint and fills in its components. After a failure the caller
