@@ -44,7 +44,7 @@ static const precision *find_precision(const char *name, zi_error *error)
     for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++)
         if (!name || strcmp(name, precisions[i].name) == 0) return &precisions[i];
     zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "weights",
-                 "\"%s\" is unknown; there are bf16, fp16, fp32, fp8 and q4", name);
+                 "\"%s\" is unknown; choose bf16, fp16, fp32, fp8 or q4", name);
     return NULL;
 }
 
@@ -341,15 +341,16 @@ static bool prepare_bench(bench *b, const zi_bench_options *options, zi_error *e
     int max = b->config.transformer.layers;
     if (!p) return false;
     if (width < 16 || height < 16 || width > 8192 || height > 8192 || width % 16 || height % 16)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "size",
-                            "%d x %d pixels; both must be multiples of 16 from 16 to 8192", width,
-                            height);
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "size",
+            "%d x %d pixels; width and height must be multiples of 16 from 16 to 8192", width,
+            height);
     if (options->layers < 0 || options->layers > max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layers",
-                            "%d is out of range; 1 to %d are possible", options->layers, max);
+                            "%d is out of range; it must be from 1 to %d", options->layers, max);
     if (options->repeat < 0 || options->repeat > 1000)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "repeat",
-                            "%d is out of range; 0 to 1000 are possible", options->repeat);
+                            "%d is out of range; it must be from 0 to 1000", options->repeat);
     b->fast = options->compute != ZI_COMPUTE_EXACT && p->bits;
     if (options->layers) {
         b->config.transformer.layers = options->layers;

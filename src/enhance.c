@@ -90,7 +90,7 @@ static bool insert_prompt(const char *instructions, const char *prompt, char **o
     const char *at = strstr(instructions, prompt_placeholder);
     if (!at)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "instructions",
-                            "have no %s, the placeholder of the prompt", prompt_placeholder);
+                            "have no %s; put it where the prompt is to stand", prompt_placeholder);
     zi_text text;
     zi_text_init(&text, 64 << 20);
     zi_text_append(&text, instructions, (size_t)(at - instructions));
@@ -249,10 +249,11 @@ static bool shorten_to_encoder(const zi_tokenizer *tokenizer, char *answer, cons
         if (count <= ENCODER_TOKENS) return true;
         size_t size = strlen(answer), cut = zi_text_cut_point(answer, size * 9 / 10);
         if (!cut)
-            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
-                                   "the answer of the language model cannot be cut to the %d "
-                                   "tokens that the text encoder takes",
-                                   ENCODER_TOKENS);
+            return zi_error_set_in(
+                error, ZI_ERROR_UNSUPPORTED, NULL, "llm",
+                "the answer of the language model cannot be cut to the %d tokens that the text "
+                "encoder takes; try again with another seed, or use another model",
+                ENCODER_TOKENS);
         answer[cut] = 0;
     }
 }
@@ -340,7 +341,7 @@ static bool resolve_request(const zi_enhance_request *request, zi_enhance_reques
 {
     *r = *request;
     if (!r->prompt || !r->prompt[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is empty");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is empty; give a text");
     if (!zi_utf8_valid(r->prompt, strlen(r->prompt)))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is not valid UTF-8 text");
     if (r->instructions && !zi_utf8_valid(r->instructions, strlen(r->instructions)))
@@ -352,7 +353,7 @@ static bool resolve_request(const zi_enhance_request *request, zi_enhance_reques
     int max = r->raw ? 1 << 20 : ENCODER_TOKENS;
     if (r->max_tokens < 1 || r->max_tokens > max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "max_tokens",
-                            "%d is out of range; 1 to %d are possible", r->max_tokens, max);
+                            "%d is out of range; it must be from 1 to %d", r->max_tokens, max);
     return true;
 }
 

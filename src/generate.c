@@ -39,7 +39,8 @@ static bool resolve_request(const zi_model *model, const zi_request *request, zi
     zi_generation generation = {.request = *request};
     zi_request *r = &generation.request;
     const zi_config *c = &model->config;
-    if (!r->prompt) return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is missing");
+    if (!r->prompt)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is missing; give a text");
     if (!r->negative) r->negative = "";
     if (!r->width) r->width = c->vae.native_size;
     if (!r->height) r->height = c->vae.native_size;
@@ -381,8 +382,8 @@ static bool check_caption(const generation_job *j, const char *field, const cond
     size_t used = (c->count + 31) / 32 * 32 + 2;
     if (used <= known) return true;
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, field,
-                        "has %zu tokens, which are more than this model takes; shorten it",
-                        c->count);
+                        "has %zu tokens; this model takes at most %zu; shorten it", c->count,
+                        (known - 2) / 32 * 32);
 }
 
 /* Whether the model's preview map is fitted; locks the model's mutex meanwhile. */

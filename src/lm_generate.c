@@ -104,13 +104,13 @@ static bool check_request(const zi_lm *lm, const zi_lm_request *r, zi_error *err
     size_t context = (size_t)lm->qwen.config.context; /* 0: unknown */
     if (!zi_sampling_check(&r->sampling, error)) return false;
     if (!r->count)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
-                            "there is nothing in it to continue");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt", "is empty; give a text");
     if (!context || r->count + r->max_tokens <= context) return true;
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
-                        "its %zu tokens and %zu to come are more than the context of this language "
-                        "model, %zu; shorten it or ask for fewer",
-                        r->count, r->max_tokens, context);
+    return zi_error_set(
+        error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
+        "its %zu tokens and the %zu to be generated are more than the context of this language "
+        "model, %zu tokens; shorten the prompt or ask for fewer tokens",
+        r->count, r->max_tokens, context);
 }
 
 /* Reads the prompt, generates, and sets *out, whose ids are for free(). False, with *error set:

@@ -92,7 +92,7 @@ bool zi_parameter_check_text(const zi_parameter *parameter, const char *text, do
                             "is empty; give a text");
     if (max && (double)size > max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, parameter->name,
-                            "has %zu bytes; %.16g are the most", size, max);
+                            "has %zu bytes; at most %.16g are possible", size, max);
     return zi_utf8_valid(text, size) || zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT,
                                                      parameter->name, "is not valid UTF-8 text");
 }
@@ -109,8 +109,8 @@ bool zi_parameter_choose(const zi_parameter *parameter, const char *choice, int 
         size_t length = strlen(all);
         snprintf(all + length, sizeof all - length, "%s%s", i ? ", " : "", parameter->choices[i]);
     }
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, parameter->name, "'%s' is none of %s",
-                        choice, all);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, parameter->name,
+                        "'%s' is unknown; choose one of %s", choice, all);
 }
 
 /* ---- all parameters of a generation ---- */

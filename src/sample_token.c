@@ -7,19 +7,21 @@ bool zi_sampling_check(const zi_sampling *sampling, zi_error *error)
 {
     if (!(sampling->temperature >= 0 && sampling->temperature <= 100))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "temperature",
-                            "%g is out of range; 0 to 100 is possible", sampling->temperature);
+                            "%g is out of range; it must be from 0 to 100", sampling->temperature);
     if (sampling->top_k < 0)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "top_k",
-                            "%d is out of range; 0 (all) and up are possible", sampling->top_k);
+                            "%d is out of range; it must be 0 (all) or more", sampling->top_k);
     if (!(sampling->top_p > 0 && sampling->top_p <= 1))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "top_p",
-                            "%g is out of range; above 0 up to 1 is possible", sampling->top_p);
+                            "%g is out of range; it must be above 0 and at most 1",
+                            sampling->top_p);
     if (!(sampling->min_p >= 0 && sampling->min_p <= 1))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "min_p",
-                            "%g is out of range; 0 to 1 is possible", sampling->min_p);
+                            "%g is out of range; it must be from 0 to 1", sampling->min_p);
     if (!(sampling->penalty > 0 && sampling->penalty <= 10))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "penalty",
-                            "%g is out of range; above 0 up to 10 is possible", sampling->penalty);
+                            "%g is out of range; it must be above 0 and at most 10",
+                            sampling->penalty);
     return true;
 }
 

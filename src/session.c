@@ -9,9 +9,9 @@ static bool allocate_memory(zi_backend *backend, const zi_arena *measured, zi_bu
                             zi_error *error)
 {
     if (!measured->overflow) return zi_buffer_alloc(backend, measured->peak, out, error);
-    return zi_error_set(error, ZI_ERROR_NO_MEMORY, NULL,
-                        "this needs more memory than the machine can address; a smaller image "
-                        "needs less");
+    return zi_error_set(
+        error, ZI_ERROR_NO_MEMORY, NULL,
+        "this needs more memory than the machine can address; choose a smaller image");
 }
 
 bool zi_session_open(zi_engine *engine, bool fast, zi_exec_limits limits, zi_reserve_fn plan,

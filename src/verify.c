@@ -126,10 +126,13 @@ static bool check_embeddings(const float *values, size_t count, size_t hidden, z
     bool same = count > 1 && !memcmp(values, values + hidden, hidden * sizeof *values);
     if (!(size > 0 && isfinite(size)))
         return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
-                            "the embeddings of a prompt are of magnitude %g", size);
+                            "the embeddings of a prompt have the magnitude %g; the weights may be "
+                            "damaged: fetch the model again",
+                            size);
     if (same)
         return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
-                            "the embeddings of different tokens are the same");
+                            "the embeddings of different tokens are the same; the weights may be "
+                            "damaged: fetch the model again");
     return set_passed_text(result, "magnitude %.3g", size);
 }
 
@@ -193,12 +196,15 @@ static bool check_decoded(const float *values, zi_error *result)
     for (int i = 0; i < 3; i++) board = fmax(board, checkerboard_share(values + i * SIDE * SIDE));
     if (!(size > 0 && size < largest))
         return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
-                            "a test pattern becomes values of magnitude %g; about 1 is usual",
+                            "a test pattern becomes values of magnitude %g, where about 1 is "
+                            "usual; the weights may be damaged: fetch the model again",
                             size);
     if (board > worst)
-        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
-                            "a test pattern becomes a checkerboard: %.0f %% of its contrast",
-                            100 * board);
+        return zi_error_set(
+            result, ZI_ERROR_BAD_FORMAT, NULL,
+            "a test pattern becomes a checkerboard of pixels: %.0f %% of its contrast, where at "
+            "most 5 %% are good; the weights may be damaged: fetch the model again",
+            100 * board);
     return set_passed_text(result, "a test pattern: %.2f %% of its contrast is a checkerboard",
                            100 * board);
 }
@@ -254,7 +260,9 @@ static bool check_generates(verifier *v, zi_error *result)
     if (!zi_generate(v->model, &request, &v->image, result)) return false;
     const uint8_t *p = v->image->pixels;
     bool flat = !memcmp(p, p + 3, 3 * (SIDE * SIDE - 1));
-    return flat ? zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "the image is of a single colour")
+    return flat ? zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
+                               "the image is of a single colour; the weights may be damaged: fetch "
+                               "the model again")
                 : set_passed_text(result, "an image of %.0f pixels a side, in 2 steps", SIDE);
 }
 
@@ -283,16 +291,16 @@ static bool check_reproducible(verifier *v, zi_error *result)
     bool same = true;
     if (!v->image)
         return zi_error_set(result, ZI_ERROR_NOT_FOUND, NULL,
-                            "there is no image to generate again");
+                            "there is no image to generate again, as generating failed");
     bool ok = zi_engine_create(&options, &other, result) &&
               zi_model_load(other, v->options, &model, result) &&
               compare_image(v, v->model, &same, result) && compare_image(v, model, &same, result);
     zi_model_free(model);
     zi_engine_free(other);
     if (!ok) return false;
-    return same
-               ? set_passed_text(result, "the same image again, and with %.0f threads", threads)
-               : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "one seed gives different images");
+    return same ? set_passed_text(result, "the same image again, and with %.0f threads", threads)
+                : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
+                               "the same seed gives different images; please report this");
 }
 
 /* A check_fn: generates an image in one step in each of three other sizes; fails only if a call
@@ -338,17 +346,19 @@ static bool check_against_source(verifier *v, zi_error *result)
     zi_image *image = NULL;
     options.path = v->against;
     if (!v->image)
-        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL, "there is no image to compare");
+        return zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
+                            "there is no image to compare, as generating failed");
     bool ok = zi_model_load(v->engine, &options, &source, result) &&
               zi_generate(source, &request, &image, result);
     double like = ok ? correlation(v->image, image) : 0;
     zi_image_free(image);
     zi_model_free(source);
     if (!ok) return false;
-    return like > 0.99
-               ? set_passed_text(result, "correlation %.5f", like)
-               : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
-                              "correlation %.5f with %s; above 0.99 is good", like, v->against);
+    return like > 0.99 ? set_passed_text(result, "correlation %.5f", like)
+                       : zi_error_set(result, ZI_ERROR_BAD_FORMAT, NULL,
+                                      "the image has a correlation of %.5f with that of %s, where "
+                                      "above 0.99 is good",
+                                      like, v->against);
 }
 
 /* ---- running the checks ---- */

@@ -129,7 +129,7 @@ static const struct {
     {"4:3 8:1 8:0 s:t 4:1 8:32 4:34 8:0 p z:64", "tensor t is TQ1_0, which is not supported",
      ZI_ERROR_UNSUPPORTED, "t"},
     {"4:3 8:1 8:0 s:t 4:1 8:32 4:4 8:0 p z:64", "type number 4", ZI_ERROR_UNSUPPORTED, "t"},
-    {"4:3 8:1 8:0 s:t 4:1 8:2 4:0 8:8 p z:64", "no multiple of general.alignment",
+    {"4:3 8:1 8:0 s:t 4:1 8:2 4:0 8:8 p z:64", "not a multiple of general.alignment",
      ZI_ERROR_BAD_FORMAT, "t"},
     {"4:3 8:1 8:0 s:t 4:1 8:2 4:0 8:64 p z:64", "tensor t goes beyond the end", ZI_ERROR_BAD_FORMAT,
      "t"},
@@ -249,7 +249,7 @@ static void check_refusals(const zi_gguf *gguf)
     CHECK(!zi_gguf_integer(gguf, "single", 0, 9, &whole, &error));
     CHECK(!zi_gguf_integer(gguf, "huge", INT64_MIN, INT64_MAX, &whole, &error));
     CHECK(!zi_gguf_integer(gguf, "byte", 0, 6, &whole, &error));
-    CHECK(strstr(error.text, "key byte must be from 0 to 6") && whole == 5);
+    CHECK(strstr(error.text, "key byte is 7; it must be from 0 to 6") && whole == 5);
     CHECK(!zi_gguf_number(gguf, "infinite", &number, &error));
     CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, "infinite");
     CHECK(!zi_gguf_number(gguf, "yes", &number, &error));

@@ -132,12 +132,13 @@ static void what_is_none(void)
         const char *name, *says;
         zi_error_code code;
     } rows[] = {
-        {"lora.safetensors", "LoRA", ZI_ERROR_UNSUPPORTED},
-        {"flux.safetensors", "(Flux)", ZI_ERROR_UNSUPPORTED},
-        {"what.safetensors", "unknown model", ZI_ERROR_UNSUPPORTED},
-        {"needless.safetensors", "unknown model", ZI_ERROR_UNSUPPORTED},
+        {"lora.safetensors", "is a LoRA for a model", ZI_ERROR_UNSUPPORTED},
+        {"flux.safetensors", "is a Flux model; only Z-Image models are supported",
+         ZI_ERROR_UNSUPPORTED},
+        {"what.safetensors", "is of an unknown model", ZI_ERROR_UNSUPPORTED},
+        {"needless.safetensors", "is of an unknown model", ZI_ERROR_UNSUPPORTED},
         {"empty", "no model folder", ZI_ERROR_NOT_FOUND},
-        {"other", "(Flux)", ZI_ERROR_UNSUPPORTED},
+        {"other", "is a Flux model; only Z-Image models are supported", ZI_ERROR_UNSUPPORTED},
         {"text", "too few for a safetensors file", ZI_ERROR_BAD_FORMAT},
         {"absent", "no such file or folder", ZI_ERROR_NOT_FOUND},
     };

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { PROMPTS = 3, ADDED = 24 };
 #define MAX_ABS 2e-3
@@ -218,6 +220,101 @@ static void ends_and_seeds(void)
     zi_lm_free(&lm);
 }
 
+/* ---- the files of a folder ---- */
+
+/* The golden model as a folder whose tokenizer_config.json is this text. */
+static const char *folder_with_config(const char *tokenizer_config)
+{
+    static const char *const linked[] = {"config.json", "model.safetensors", "tokenizer.json"};
+    static char target[600];
+    mkdir(zi_test_path("lm"), 0777);
+    for (size_t i = 0; i < sizeof linked / sizeof *linked; i++) {
+        char name[100];
+        snprintf(name, sizeof name, "golden/enhancer/hf/%s", linked[i]);
+        snprintf(target, sizeof target, "%s", zi_test_data_path(name));
+        snprintf(name, sizeof name, "lm/%s", linked[i]);
+        unlink(zi_test_path(name));
+        CHECK(symlink(target, zi_test_path(name)) == 0);
+    }
+    zi_test_write_file(zi_test_path("lm/tokenizer_config.json"), tokenizer_config,
+                       strlen(tokenizer_config));
+    return zi_test_path("lm");
+}
+
+/* The beginning token is a name or an object, and must be one of the tokenizer's added tokens. */
+static void beginning_tokens(void)
+{
+    static const struct {
+        const char *config;
+        int32_t bos; /* -2: refused */
+    } rows[] = {
+        {"{\"bos_token\": \"<|endoftext|>\"}", -1},
+        {"{\"add_bos_token\": true}", -1},
+        {"{\"add_bos_token\": true, \"bos_token\": null}", -1},
+        {"{\"add_bos_token\": true, \"bos_token\": \"<|endoftext|>\"}", 296},
+        {"{\"add_bos_token\": true, \"bos_token\": {\"content\": \"<|im_start|>\"}}", 297},
+        {"{\"add_bos_token\": true, \"bos_token\": \"<s>\"}", -2},
+        {"{\"add_bos_token\": true, \"bos_token\": {\"content\": \"<s>\"}}", -2},
+        {"{\"add_bos_token\": true, \"bos_token\": {}}", -2},
+        {"{\"add_bos_token\": true, \"bos_token\": 7}", -2},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        zi_lm lm = {0};
+        zi_error error = {0};
+        zi_model_options options = {.path = folder_with_config(rows[i].config)};
+        if (rows[i].bos == -2) {
+            CHECK_MSG(!zi_lm_load(&options, zi_golden_backend(), &lm, &error), "%s passes",
+                      rows[i].config);
+            CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, "bos_token");
+        } else if (CHECK_OK(zi_lm_load(&options, zi_golden_backend(), &lm, &error), error)) {
+            CHECK_MSG(lm.bos == rows[i].bos, "%s: %d", rows[i].config, (int)lm.bos);
+        }
+        zi_lm_free(&lm);
+    }
+}
+
+/* An id must fit the tables of tokens. */
+static void end_token_ids(void)
+{
+    static const char *const good[] = {"0", "1048575", "[]", "[1, 1048575]"};
+    static const char *const bad[] = {"1048576", "-1", "[1, 1048576]", "\"7\"", "[[1]]"};
+    char path[600], text[100];
+    snprintf(path, sizeof path, "%s", zi_test_path("lm/generation_config.json"));
+    folder_with_config("{}");
+    for (size_t i = 0; i < sizeof good / sizeof *good + sizeof bad / sizeof *bad; i++) {
+        bool fine = i < sizeof good / sizeof *good;
+        zi_lm lm = {0};
+        zi_error error = {0};
+        snprintf(text, sizeof text, "{\"eos_token_id\": %s}",
+                 fine ? good[i] : bad[i - sizeof good / sizeof *good]);
+        zi_test_write_file(path, text, strlen(text));
+        zi_model_options options = {.path = zi_test_path("lm")};
+        bool loaded = zi_lm_load(&options, zi_golden_backend(), &lm, &error);
+        CHECK_MSG(loaded == fine, "%s: %s", text, error.text);
+        if (!fine) CHECK_ERROR(error, ZI_ERROR_BAD_FORMAT, "eos_token_id");
+        zi_lm_free(&lm);
+    }
+    CHECK(unlink(path) == 0);
+}
+
+/* A folder with one GGUF file is that file, and what it lacks comes from the other options. */
+static void folder_of_one_gguf(void)
+{
+    zi_error error = {0};
+    zi_lm lm = {0};
+    CHECK(mkdir(zi_test_path("one"), 0777) == 0);
+    zi_convert_options convert = {.source = zi_test_data_path("golden/model"),
+                                  .destination = zi_test_path("one/transformer.gguf"),
+                                  .layout = ZI_LAYOUT_GGUF};
+    CHECK_OK(zi_convert(&convert, &error), error);
+    zi_model_options options = {.path = zi_test_path("one")};
+    CHECK(!zi_lm_load(&options, zi_golden_backend(), &lm, &error));
+    CHECK_ERROR(error, ZI_ERROR_INCOMPLETE, "text_encoder");
+    options.reference = zi_test_data_path("golden/model");
+    CHECK_OK(zi_lm_load(&options, zi_golden_backend(), &lm, &error), error);
+    zi_lm_free(&lm);
+}
+
 int main(void)
 {
     golden = zi_golden_open("enhancer/expected.safetensors");
@@ -226,6 +323,9 @@ int main(void)
     RUN(batches);
     RUN(contexts);
     RUN(ends_and_seeds);
+    RUN(beginning_tokens);
+    RUN(end_token_ids);
+    RUN(folder_of_one_gguf);
     zi_checkpoint_close(&golden);
     return zi_test_result();
 }

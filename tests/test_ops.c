@@ -6,6 +6,7 @@
 #include <string.h>
 
 static zi_fixture fixture;
+static const char *tier; /* of the fixture */
 static const zi_view none;
 
 /* n values; every test gives them back. */
@@ -138,6 +139,60 @@ static void attention(void)
     check_attention(4, 600, 3, 1, 22, true);
     check_attention(2, 257, 2, 2, 34, false);
     check_attention(150, 700, 2, 1, 16, true);
+}
+
+enum { LOST_KEYS = 130, LOST_DIM = 128 };
+
+/* Fast attention of one head with these keys; returns the result [LOST_KEYS, LOST_DIM]. */
+static float *attend_fast(zi_fixture *fast, const float *k)
+{
+    float *q = zi_fixture_random_values(fast, LOST_KEYS * LOST_DIM);
+    float *v = zi_fixture_random_values(fast, LOST_KEYS * LOST_DIM);
+    zi_view out = zi_fixture_view(fast, NULL, LOST_KEYS, LOST_DIM);
+    zi_attention(fast->exec,
+                 &(zi_attention_args){.q = zi_fixture_view(fast, q, LOST_KEYS, LOST_DIM),
+                                      .k = zi_fixture_view(fast, k, LOST_KEYS, LOST_DIM),
+                                      .v = zi_fixture_view(fast, v, LOST_KEYS, LOST_DIM),
+                                      .out = out,
+                                      .heads = 1,
+                                      .kv_heads = 1,
+                                      .dim = LOST_DIM,
+                                      .fast = true});
+    return zi_fixture_read(fast, out);
+}
+
+/* Quantizing keys hides no value that is not finite, and takes those that have no inverse for
+ * zero. */
+static void odd_keys(void)
+{
+    static const float odd[] = {NAN, -NAN, INFINITY, -INFINITY};
+    static const size_t places[] = {0, 63, 64 + 7, 129 * LOST_DIM + 127};
+    zi_fixture fast;
+    zi_fixture_start(&fast, 3, tier, true);
+    float *k = zi_fixture_random_values(&fast, LOST_KEYS * LOST_DIM);
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+        for (size_t j = 0; j < sizeof places / sizeof *places; j++) {
+            zi_fixture_position mark = zi_fixture_mark(&fast);
+            float kept = k[places[j]];
+            k[places[j]] = odd[i];
+            const float *got = attend_fast(&fast, k);
+            for (size_t n = 0; n < LOST_KEYS * LOST_DIM; n++)
+                if (!CHECK_MSG(!isfinite(got[n]), "%g at %zu is lost: %g", odd[i], places[j],
+                               got[n]))
+                    break;
+            k[places[j]] = kept;
+            zi_fixture_reset(&fast, mark);
+        }
+    for (int exponent = -149; exponent < -118; exponent++) {
+        zi_fixture_position mark = zi_fixture_mark(&fast);
+        for (size_t n = 0; n < LOST_KEYS * LOST_DIM; n++)
+            k[n] = ldexpf(zi_fixture_random(&fast), exponent);
+        const float *got = attend_fast(&fast, k);
+        for (size_t n = 0; n < LOST_KEYS * LOST_DIM; n++)
+            if (!CHECK_MSG(fabsf(got[n]) < 0.5f, "keys of 2^%d: %g", exponent, got[n])) break;
+        zi_fixture_reset(&fast, mark);
+    }
+    zi_fixture_stop(&fast);
 }
 
 static double mean_of(const float *x, size_t n)
@@ -334,12 +389,12 @@ static void half_precision(void)
 
 int main(void)
 {
-    const char *tier;
     for (size_t i = 0; (tier = zi_test_next_tier(&i));) {
         zi_fixture_start(&fixture, 3, tier, false);
         RUN(linear);
         RUN(embedding);
         RUN(attention);
+        RUN(odd_keys);
         RUN(row_norms);
         RUN(turning_pairs);
         RUN(elementwise);

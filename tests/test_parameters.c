@@ -102,13 +102,13 @@ static void texts_and_choices(void)
     CHECK(zi_parameter_check_text(prompt, "abc", 3, &error));
     CHECK(zi_parameter_check_text(prompt, "abc", 0, &error));
     CHECK(!zi_parameter_check_text(prompt, "abcd", 3, &error));
-    CHECK(!strcmp(error.text, "prompt: has 4 bytes; 3 are the most"));
+    CHECK(!strcmp(error.text, "prompt: has 4 bytes; at most 3 are possible"));
     CHECK(!zi_parameter_check_text(prompt, "", 3, &error));
     CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "prompt");
     CHECK(!zi_parameter_check_text(prompt, "\xff", 3, &error));
     CHECK(zi_parameter_choose(schedule, "mlx", &index, &error) && index == ZI_SCHEDULE_MLX);
     CHECK(!zi_parameter_choose(schedule, "ml", &index, &error) && index == ZI_SCHEDULE_MLX);
-    CHECK(!strcmp(error.text, "schedule: 'ml' is none of diffusers, mlx"));
+    CHECK(!strcmp(error.text, "schedule: 'ml' is unknown; choose one of diffusers, mlx"));
 }
 
 static void servers_take_less(void)

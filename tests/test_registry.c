@@ -231,6 +231,54 @@ static void kept_inspections(void)
     free(data);
 }
 
+/* Replaces a text in a file, from its first part to its last, by `to` and spaces. */
+static void edit_range(const char *path, const char *first, const char *last, const char *to)
+{
+    char *data = NULL;
+    size_t size;
+    CHECK(zi_file_read(path, 1 << 24, &data, &size, NULL));
+    char *at = data ? strstr(data, first) : NULL, *end = at ? strstr(at, last) : NULL;
+    size_t room = end ? (size_t)(end - at) + strlen(last) : 0;
+    if (CHECK_MSG(strlen(to) <= room, "no %s in %s, or too short", first, path)) {
+        memset(at, ' ', room);
+        memcpy(at, to, strlen(to));
+        zi_test_write_file(path, data, size);
+    }
+    free(data);
+}
+
+/* Entries of a cache whose values have other types than they should: each is as if it were not
+ * there. */
+static void damaged_entries(void)
+{
+    static const struct {
+        const char *first, *last, *to;
+    } damages[] = {
+        {"\"types\":{", "}", "\"types\":[1, 2]"},
+        {"\"types\":{", "}", "\"types\":[{}]"},
+        {"\"path\":", ",", "\"path\":7,"},
+        {"\"missing\":", "\"remarks\":[],", "\"remarks\":[7],"},
+        {"\"missing\":", "\"causes\":[],", "\"problems\":[7],\"causes\":[7],"},
+        {"\"missing\":", "\"causes\":[],", "\"problems\":[7],"},
+        {"\"missing\":", "\"causes\":[],", "\"problems\":\"\",\"causes\":[{}],"},
+        {"\"place\":", ",", "\"place\":7,"},
+        {"\"state\":", "}", "\"state\":7}"},
+        {"\"models\":[", "]}\n", "\"models\":[[7]]}"},
+        {"\"models\":[", "]}\n", "\"models\":7}"},
+    };
+    zi_registry_list list;
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        begin();
+        put_link("pytorch/good");
+        CHECK(inspect_anew(&list) == 1);
+        zi_registry_list_free(&list);
+        edit_range(cache_file, damages[i].first, damages[i].last, damages[i].to);
+        CHECK_MSG(inspect_anew(&list) == 1, "%s is taken", damages[i].to);
+        CHECK(list.count == 1 && list.entries[0].inspection->health == ZI_HEALTH_GOOD);
+        zi_registry_list_free(&list);
+    }
+}
+
 /* A cache that cannot be written costs time and nothing else. */
 static void no_place_for_the_cache(void)
 {
@@ -277,6 +325,7 @@ int main(void)
     RUN(default_model);
     RUN(names_and_paths);
     RUN(kept_inspections);
+    RUN(damaged_entries);
     RUN(no_place_for_the_cache);
     RUN(many_models);
     return zi_test_result();

@@ -348,21 +348,21 @@ static const struct {
     {"\"!\": 0,", "\"!\": 1e300,", "the id of token \"!\" must be a whole number",
      ZI_ERROR_BAD_FORMAT},
     {"\"!\": 0,", "\"!\": 1,", "tokens \"!\" and \"\"\" have the same id 1", ZI_ERROR_BAD_FORMAT},
-    {"\"!\": 0,", "\"!\": 0, \"!\": 5000,", "token \"!\" stands twice", ZI_ERROR_BAD_FORMAT},
+    {"\"!\": 0,", "\"!\": 0, \"!\": 5000,", "token \"!\" is there twice", ZI_ERROR_BAD_FORMAT},
     {"\"!\": 0,", "\"!\": 0, \"\": 5000,", "token 5000 is empty", ZI_ERROR_BAD_FORMAT},
     {"\"!\": 0,", "", "no token for byte 33 (U+0021)", ZI_ERROR_BAD_FORMAT},
     {"\"!\": 0,", "\"!\": 0, \"\xff\": 5000,", "not UTF-8", ZI_ERROR_BAD_FORMAT},
-    {"\"vocab\": {", "\"vocab\": 1, \"x\": {", "field \"vocab\" must be an object",
+    {"\"vocab\": {", "\"vocab\": 1, \"x\": {", "field \"vocab\" is 1; it must be an object",
      ZI_ERROR_BAD_FORMAT},
-    {"\"merges\": [", "\"merges\": {}, \"x\": [", "field \"merges\" must be an array",
-     ZI_ERROR_BAD_FORMAT},
+    {"\"merges\": [", "\"merges\": {}, \"x\": [",
+     "field \"merges\" is an object; it must be a list", ZI_ERROR_BAD_FORMAT},
     {"\"merges\": [", "\"merges\": [\"zq zq\", ", "merge 1 names \"zq\", which is not in the vocab",
      ZI_ERROR_BAD_FORMAT},
     {"\"merges\": [", "\"merges\": [\"t zq\", ", "merge 1 names \"zq\", which is not in the vocab",
      ZI_ERROR_BAD_FORMAT},
     {"\"merges\": [", "\"merges\": [\"z q\", ", "merge 1 names \"zq\", which is not in the vocab",
      ZI_ERROR_BAD_FORMAT},
-    {"\"merges\": [", "\"merges\": [\"t h\", ", "merge 2 (\"th\") stands there twice",
+    {"\"merges\": [", "\"merges\": [\"t h\", ", "merge 2 (\"th\") is there twice",
      ZI_ERROR_BAD_FORMAT},
     {"\"merges\": [", "\"merges\": [\"t h e\", ", "merge 1 must be two tokens",
      ZI_ERROR_BAD_FORMAT},
@@ -377,15 +377,16 @@ static const struct {
     {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 9000}, ", "field \"content\" is missing",
      ZI_ERROR_BAD_FORMAT},
     {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 9000, \"content\": 1}, ",
-     "field \"content\" must be a string", ZI_ERROR_BAD_FORMAT},
+     "field \"content\" is 1; it must be a text", ZI_ERROR_BAD_FORMAT},
     {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 1257, \"content\": \"x y\"}, ",
      "tokens \"x y\" and \"<|im_start|>\" have the same id 1257", ZI_ERROR_BAD_FORMAT},
     {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 1, \"content\": \"!\"}, ",
-     "added token \"!\" stands there twice, with ids 0 and 1", ZI_ERROR_BAD_FORMAT},
+     "added token \"!\" is there twice, with ids 0 and 1", ZI_ERROR_BAD_FORMAT},
     {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 1257, \"content\": \"<|im_start|>\"}, ",
-     "added token \"<|im_start|>\" stands there twice", ZI_ERROR_BAD_FORMAT},
+     "added token \"<|im_start|>\" is there twice", ZI_ERROR_BAD_FORMAT},
     {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 2e9, \"content\": \"x y\"}, ",
-     "field \"id\" must be a whole number from 0 to", ZI_ERROR_BAD_FORMAT},
+     "field \"id\" is 2000000000; it must be a whole number from 0 to 1048575",
+     ZI_ERROR_BAD_FORMAT},
     {"\"added_tokens\": [", "\"x\": [", "field \"added_tokens\" is missing", ZI_ERROR_BAD_FORMAT},
     {"\"single_word\": false", "\"single_word\": true", "field \"single_word\" other than off",
      ZI_ERROR_UNSUPPORTED},
@@ -428,7 +429,7 @@ static const struct {
      ZI_ERROR_UNSUPPORTED},
     {"\"Regex\": \"", "\"Regex\": \"(a)\\\\1|", "the splitting pattern uses \\1",
      ZI_ERROR_UNSUPPORTED},
-    {"\"version\"", "\"model\": 1, \"version\"", "key \"model\" stands twice in the file",
+    {"\"version\"", "\"model\": 1, \"version\"", "key \"model\" is there twice in the file",
      ZI_ERROR_BAD_FORMAT},
     {"\"version\"", "version", "not valid JSON at line 2 (byte", ZI_ERROR_BAD_FORMAT},
 };
@@ -496,7 +497,7 @@ static void truncated_tokenizer_json(void)
         check_load_fails(ZI_ERROR_BAD_FORMAT, "/tokenizer.json: ", "not valid JSON");
     }
     if (text) put("tokenizer.json", text, 0);
-    check_load_fails(ZI_ERROR_BAD_FORMAT, "/tokenizer.json: ", "not valid JSON");
+    check_load_fails(ZI_ERROR_BAD_FORMAT, "/tokenizer.json: ", "the file is empty");
     free(text);
 }
 
@@ -507,13 +508,13 @@ static const struct {
     zi_error_code code;
 } bad_files[] = {
     {1, "{", "[{", "not valid JSON", ZI_ERROR_BAD_FORMAT},
-    {1, "\"!\"", "\"\\\"\"", "token \"\"\" stands twice", ZI_ERROR_BAD_FORMAT},
+    {1, "\"!\"", "\"\\\"\"", "token \"\"\" is there twice", ZI_ERROR_BAD_FORMAT},
     {2, "t h\n", "t h\nt zq\n", "merge 2 names \"zq\", which is not in the vocabulary",
      ZI_ERROR_BAD_FORMAT},
     {2, "t h\n", "th\n", "merge 1 must be a line of two tokens", ZI_ERROR_BAD_FORMAT},
     {2, "t h\n", "t h e\n", "merge 1 must be a line of two tokens", ZI_ERROR_BAD_FORMAT},
     {2, "t h\n", "t \n", "merge 1 must be two tokens", ZI_ERROR_BAD_FORMAT},
-    {3, "\"1257\"", "\"1256\"", "key \"1256\" stands twice in field \"added_tokens_decoder\"",
+    {3, "\"1257\"", "\"1256\"", "key \"1256\" is there twice in field \"added_tokens_decoder\"",
      ZI_ERROR_BAD_FORMAT},
     {3, "\"1257\"", "\"01257x\"", "key \"01257x\" of added_tokens_decoder must be an id",
      ZI_ERROR_BAD_FORMAT},

@@ -178,7 +178,7 @@ static const struct {
      ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.tokens"},
     {"tokenizer.ggml.tokens", ZI_GGUF_STRING, true, 0, "", "kinds of tokens", ZI_ERROR_BAD_FORMAT,
      "tokenizer.ggml.token_type"},
-    {"tokenizer.ggml.tokens", ZI_GGUF_STRING, false, 1, TEXT("\1", "a"), "an array of strings",
+    {"tokenizer.ggml.tokens", ZI_GGUF_STRING, false, 1, TEXT("\1", "a"), "a list of texts",
      ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.tokens"},
     {"tokenizer.ggml.token_type", ZI_GGUF_TYPES, false, 0, NULL,
      "tokenizer.ggml.token_type is missing", ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.token_type"},
@@ -257,7 +257,7 @@ static void bad_tokens(void)
         {0, '#', "token 2 is of kind 0", ZI_ERROR_UNSUPPORTED, "tokenizer.ggml.token_type"},
         {1, 0xff, "token 2 is not UTF-8 text", ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.tokens"},
         {1, 0, "token 2 is not UTF-8 text", ZI_ERROR_BAD_FORMAT, "tokenizer.ggml.tokens"},
-        {1, 'A', "token \"A\" stands twice", ZI_ERROR_BAD_FORMAT, NULL},
+        {1, 'A', "token \"A\" is there twice", ZI_ERROR_BAD_FORMAT, NULL},
         {1, ' ', "names \"#\", which is not in the vocabulary", ZI_ERROR_BAD_FORMAT, NULL},
     };
     enum { AT = 2 * (8 + 1) + 8 };

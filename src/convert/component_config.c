@@ -69,11 +69,13 @@ static int tensor_dim(struct builder *builder, const char *name, int dim)
     const zi_entry *entry = zi_source_find(builder->source, name);
     if (!builder->ok) return 0;
     if (!entry) {
-        builder->ok = zi_error_set_in(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file,
-                                      name, "tensor %s is missing", name);
+        builder->ok =
+            zi_error_set_in(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file, name,
+                            "tensor %s is missing: the file is incomplete; fetch it again", name);
     } else if (dim >= entry->dims || !entry->shape[dim] || entry->shape[dim] > MAX_SIZE) {
-        builder->ok = zi_error_set_in(builder->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry),
-                                      name, "tensor %s has an impossible shape", name);
+        builder->ok = zi_error_set_in(
+            builder->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), name,
+            "tensor %s has an impossible shape: the file is damaged; fetch it again", name);
     } else {
         return (int)entry->shape[dim];
     }
@@ -100,8 +102,9 @@ static void set_shape_field(struct builder *builder, const char *field, cJSON *v
     if (builder->ok && value && given && !cJSON_Compare(given, value, true)) {
         char *is = cJSON_PrintUnformatted(value);
         builder->ok = zi_error_set_in(builder->error, ZI_ERROR_BAD_FORMAT, builder->config, field,
-                                      "field \"%s\" does not fit the tensors of %s (%s)", field,
-                                      builder->source->file, is ? is : "?");
+                                      "field \"%s\" does not fit the tensors of %s, which need %s; "
+                                      "use the config of the same model",
+                                      field, builder->source->file, is ? is : "?");
         free(is);
     }
     if (!builder->ok || given || !value) {
@@ -140,9 +143,10 @@ static void add_transformer_fields(struct builder *builder)
     int head = tensor_dim(builder, "layers.0.attention.norm_q.weight", 0);
     int text = tensor_dim(builder, "cap_embedder.1.weight", 1);
     if (builder->ok && (dim % head || patch % 4))
-        builder->ok =
-            zi_error_set(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file,
-                         "a width of %d is not a multiple of the head width %d", dim, head);
+        builder->ok = zi_error_set(builder->error, ZI_ERROR_BAD_FORMAT, builder->source->file,
+                                   "is no transformer of Z-Image: its width, %d, is not a multiple "
+                                   "of the width of a head, %d",
+                                   dim, head);
     if (!builder->ok) return;
     set_shape_int(builder, "cap_feat_dim", text);
     set_shape_int(builder, "dim", dim);
@@ -221,7 +225,8 @@ static void add_vae_fields(struct builder *builder)
     int blocks = builder->source->vae_depth.blocks, channels[MAX_BLOCKS];
     if (blocks < 1 || blocks > MAX_BLOCKS) {
         builder->ok = zi_error_set(builder->error, ZI_ERROR_UNSUPPORTED, builder->source->file,
-                                   "a decoder of %d blocks is no VAE of Z-Image", blocks);
+                                   "the decoder of this VAE has %d blocks; 1 to %d are supported",
+                                   blocks, MAX_BLOCKS);
         return;
     }
     for (int i = 0; i < blocks; i++) { /* the decoder's up blocks are in reverse order */

@@ -32,7 +32,8 @@ static bool choose_target(zi_conversion *c, zi_error *error)
 {
     const zi_layout *source = &c->layouts[ZI_INPUT_SOURCE];
     if (c->options->layout > ZI_LAYOUT_GGUF)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout", "%d is not a known layout",
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout",
+                            "%d is not a known layout; 0 (the same) to 4 (GGUF) are",
                             (int)c->options->layout);
     c->target = c->options->layout ? zi_layout_naming(c->options->layout) : source->naming;
     if (!c->options->layout && source->naming == ZI_NAMES_DIFFUSERS && !source->folder)
@@ -40,7 +41,7 @@ static bool choose_target(zi_conversion *c, zi_error *error)
     if (c->target == ZI_NAMES_MFLUX)
         return zi_error_set(
             error, ZI_ERROR_INVALID_ARGUMENT, "layout",
-            "%s is an mflux model, a layout that can be read but not written; convert it to mlx",
+            "%s is an mflux model, a layout that can be read but not written; choose mlx",
             c->options->source);
     return true;
 }
@@ -52,12 +53,14 @@ static bool check_precision(const zi_conversion *c, zi_error *error)
     zi_precision precision = c->options->precision;
     if (precision > ZI_PRECISION_Q4)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
-                            "%d is not a known precision", (int)precision);
+                            "%d is not a known precision; 0 (original) to 5 (q4) are",
+                            (int)precision);
     if (precision >= ZI_PRECISION_FP8 &&
         !has_component(c, ZI_INPUT_SOURCE, ZI_COMPONENT_TRANSFORMER))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "precision",
-                            "%s has no transformer, and nothing else is quantized",
-                            c->options->source);
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "precision",
+            "%s has no transformer, and only that can be quantized; choose original, fp16 or bf16",
+            c->options->source);
     return zi_naming_check_precision(c->target, precision, error);
 }
 
@@ -115,14 +118,14 @@ static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS]
     if (!count)
         return zi_error_set(error, ZI_ERROR_INCOMPLETE, c->options->source,
                             "has no weights of a Z-Image model; name a model, or the folder or "
-                            "file of one component");
+                            "file of its transformer, text encoder or VAE");
     if (c->target == ZI_NAMES_GGUF) { /* holds one component */
         int kept = chosen[ZI_COMPONENT_TRANSFORMER] != ZI_INPUTS ? ZI_COMPONENT_TRANSFORMER
                                                                  : ZI_COMPONENT_TEXT_ENCODER;
         if (chosen[kept] == ZI_INPUTS)
             return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "layout",
-                                "%s is a VAE, which is not written as GGUF; programs that read "
-                                "GGUF take it as safetensors: convert it to comfyui",
+                                "%s is a VAE, which is not written as GGUF: programs that read "
+                                "GGUF take a VAE as safetensors; choose comfyui",
                                 c->options->source);
         for (int component = 0; component < ZI_WEIGHT_COMPONENTS; component++)
             if (component != kept) chosen[component] = ZI_INPUTS;
@@ -130,12 +133,13 @@ static bool choose_components(zi_conversion *c, int chosen[ZI_WEIGHT_COMPONENTS]
     }
     c->whole = count == ZI_WEIGHT_COMPONENTS;
     if (count == 2) /* neither a whole model nor one component */
-        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source,
-                               zi_component_name((zi_component)missing), "the %s is missing; %s",
-                               zi_component_title((zi_component)missing),
-                               missing == ZI_COMPONENT_TRANSFORMER
-                                   ? "convert a model that has one, or one component by itself"
-                                   : "name a file of it, or a reference model that has one");
+        return zi_error_set_in(
+            error, ZI_ERROR_INCOMPLETE, c->options->source,
+            zi_component_name((zi_component)missing), "the %s is missing; %s",
+            zi_component_title((zi_component)missing),
+            missing == ZI_COMPONENT_TRANSFORMER
+                ? "convert a complete model, or one component by itself"
+                : "name a file of it, or a reference model (a complete Z-Image model)");
     return true;
 }
 

@@ -24,7 +24,7 @@ bool zi_convert(const zi_convert_options *options, zi_error *error)
                             options->source ? "destination" : "source", "is missing");
     if (options->threads < 0)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "threads",
-                            "%d is out of range; 0 (all) and up are possible", options->threads);
+                            "%d is out of range; it must be 0 (all) or more", options->threads);
     zi_conversion c;
     bool ok = zi_conversion_plan(&c, options, error);
     bool folder = c.target == ZI_NAMES_MLX || c.target == ZI_NAMES_DIFFUSERS;

@@ -18,7 +18,10 @@ static bool real_path_of_target(const char *path, char **out, zi_error *error)
         char *real = folder ? realpath(folder, NULL) : NULL;
         target = real && base ? zi_path_join(real, base) : NULL;
         if (folder && base && !real)
-            zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
+            zi_error_set(error, ZI_ERROR_IO, path,
+                         errno == ENOENT ? "the folder %s does not exist; create it first"
+                                         : "cannot write into the folder %s: %s",
+                         folder, strerror(errno));
         else if (!target)
             zi_error_no_memory(error, strlen(path));
         free(folder);
@@ -48,13 +51,14 @@ static bool check_not_nested(const char *path, const char *target, const char *i
     bool ok = true;
     if (real && strcmp(target, real) == 0)
         ok = zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "destination",
-                             "source and destination are the same: %s", path);
+                             "source and destination are the same: %s; name another destination",
+                             path);
     else if (real && is_at_or_below(target, real))
         ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "destination",
-                          "%s lies inside of the input %s; name another destination", path, input);
+                          "%s is inside the input %s; name another destination", path, input);
     else if (real && is_at_or_below(real, target))
         ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "destination",
-                          "the input %s lies inside of %s; name another destination", input, path);
+                          "the input %s is inside %s; name another destination", input, path);
     free(real);
     return ok;
 }
@@ -79,7 +83,8 @@ bool zi_destination_check(const char *path, bool folder, const char *const *inpu
     char *target;
     struct stat st;
     if (!path[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "destination", "its name is empty");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "destination",
+                            "is empty; name a file or folder to write");
     if (!real_path_of_target(path, &target, error)) return false;
     bool ok = true;
     for (size_t i = 0; ok && i < count; i++)

@@ -6,6 +6,7 @@
 #include "convert/shards.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,7 +74,9 @@ static bool copy_folder(zi_output_folder *folder, const char *from, const char *
 {
     if (!zi_output_folder_mkdir(folder, name, error)) return false;
     DIR *dir = opendir(from);
-    if (!dir) return zi_error_set(error, zi_error_code_of_errno(), from, "cannot read this folder");
+    if (!dir)
+        return zi_error_set(error, zi_error_code_of_errno(), from, "cannot read this folder: %s",
+                            strerror(errno));
     const struct dirent *entry;
     bool ok = true;
     while (ok && (entry = readdir(dir))) {
@@ -154,8 +157,9 @@ bool zi_conversion_write_folder(zi_conversion *conversion, zi_error *error)
 {
     zi_output_folder folder;
     if (conversion->whole && !conversion->tokenizer)
-        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, conversion->options->source, "tokenizer",
-                               "no tokenizer in it; a reference model can provide one");
+        return zi_error_set_in(
+            error, ZI_ERROR_INCOMPLETE, conversion->options->source, "tokenizer",
+            "no tokenizer in it; take one from a reference model (a complete Z-Image model)");
     if (!(conversion->work.provider
               ? zi_output_folder_resume(&folder, conversion->options->destination, error)
               : zi_output_folder_open(&folder, conversion->options->destination, error)))

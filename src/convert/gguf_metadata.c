@@ -77,7 +77,9 @@ static bool set_token(const char *file, zi_gguf_encoder_metadata *v, int size, c
 {
     if (!text || !zi_json_is_int(id, 0, size - 1))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, text,
-                               "token \"%.60s\" has no id below %d", text ? text : "", size);
+                               "token \"%.60s\" has no id from 0 to %d, the last that the text "
+                               "encoder knows; use the tokenizer that came with the model",
+                               text ? text : "", size - 1);
     v->tokens[id->valueint] = text;
     v->types[id->valueint] = type;
     return true;
@@ -142,7 +144,9 @@ static bool add_merges(const char *file, zi_gguf_encoder_metadata *v, cJSON *mod
             item->valuestring = joined; /* cJSON frees it with the item */
         }
         if (!item->valuestring)
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, file, "merge %zu is not two texts", n);
+            return zi_error_set(
+                error, ZI_ERROR_BAD_FORMAT, file,
+                "merge %zu must be two tokens: \"a b\" or [\"a\", \"b\"]; fetch the file again", n);
         v->merges[n++] = item->valuestring;
     }
     add_value(v, (zi_gguf_out){"tokenizer.ggml.merges", ZI_GGUF_STRING, true, n, v->merges});
@@ -161,7 +165,8 @@ static bool add_eos_token(const char *file, zi_gguf_encoder_metadata *v, int siz
         return true;
     }
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, "<|im_end|>",
-                           "there is no token <|im_end|>: not Qwen3's tokenizer");
+                           "has no token <|im_end|>, so it is not Qwen3's tokenizer; use the one "
+                           "that came with the model");
 }
 
 /* Reads tokenizer.json into v->tokenizer and adds model, tokens, merges and end token as
@@ -172,8 +177,9 @@ static bool add_tokenizer(const zi_conversion *c, zi_gguf_encoder_metadata *v, z
     static const char *const model_name = "gpt2", *const pre = "qwen2";
     const cJSON *model;
     if (!c->tokenizer)
-        return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
-                               "no tokenizer in it; a reference model can provide one");
+        return zi_error_set_in(
+            error, ZI_ERROR_INCOMPLETE, c->options->source, "tokenizer",
+            "no tokenizer in it; take one from a reference model (a complete Z-Image model)");
     char *file = zi_path_join(c->tokenizer, "tokenizer.json");
     if (!file) return zi_error_no_memory(error, strlen(c->tokenizer));
     int size = 0;

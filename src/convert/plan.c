@@ -306,7 +306,9 @@ static bool add_companions(zi_write_plan *plan, size_t weight, zi_naming layout,
         if (!zi_key_format(layout, canonical, role, &source->vae_depth, &stored))
             return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED,
                                    zi_entry_file(plan->items[weight].entries[0]), canonical,
-                                   "tensor %s: its scales have no name", canonical);
+                                   "the scales of tensor %s have no name in this layout; choose "
+                                   "another layout or precision",
+                                   canonical);
         if (!add_companion(plan, weight, role, stored.name, prefixed, error)) return false;
     }
     return true;
@@ -338,12 +340,15 @@ static bool collect_slices(const struct named_entry *named, size_t remaining, zi
         const zi_entry *it = (size_t)i < remaining ? named[i].entry : NULL;
         if (!it || strcmp(named[i].stored.name, named->stored.name) != 0 ||
             named[i].stored.slice != i)
-            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(first), first->name,
-                                   "tensor %s is incomplete: only %s is present",
-                                   named->stored.name, first->name);
+            return zi_error_set_in(
+                error, ZI_ERROR_BAD_FORMAT, zi_entry_file(first), first->name,
+                "tensor %s is incomplete: only its part %s is there; fetch the file again",
+                named->stored.name, first->name);
         if (it->dims != first->dims || (slices > 1 && it->shape[1] != first->shape[1]))
-            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(it), it->name,
-                                   "tensors %s and %s do not fit together", first->name, it->name);
+            return zi_error_set_in(
+                error, ZI_ERROR_BAD_FORMAT, zi_entry_file(it), it->name,
+                "tensors %s and %s do not fit together: their shapes differ; fetch the file again",
+                first->name, it->name);
         item->entries[i] = it;
     }
     item->count = slices;
@@ -383,8 +388,8 @@ bool zi_write_plan_add_component(zi_write_plan *plan, const zi_source *source, z
         ok = zi_key_format(layout, entry->name, ZI_ROLE_WEIGHT, &source->vae_depth,
                            &named[i].stored) ||
              zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_entry_file(entry), entry->name,
-                             "tensor %s has no name in the layout of %s", entry->name,
-                             zi_naming_name(layout));
+                             "tensor %s has no name in the layout of %s; choose another layout",
+                             entry->name, zi_naming_name(layout));
     }
     qsort(named, count, sizeof *named, by_stored_name);
     for (size_t i = 0; ok && i < count; i += (size_t)named[i].stored.slices)

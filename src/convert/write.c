@@ -185,11 +185,11 @@ static bool write_converted(struct writer *writer, const zi_write_item *item, zi
             (end < segments ? offset_of_segment(&batch, end) : item->bytes) - batch.start;
         zi_pool_run(writer->work->pool, end - begin, convert_segment, &batch);
         if (atomic_load(&batch.overflow))
-            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_entry_file(item->entries[0]),
-                                   item->entries[0]->name,
-                                   "tensor %s has values beyond 65504, which fp16 cannot hold; "
-                                   "bf16 does",
-                                   item->entries[0]->name);
+            return zi_error_set_in(
+                error, ZI_ERROR_UNSUPPORTED, zi_entry_file(item->entries[0]),
+                item->entries[0]->name,
+                "tensor %s has values beyond 65504, which fp16 cannot hold; choose bf16",
+                item->entries[0]->name);
         if (!zi_output_write(output, writer->chunk, bytes, error) ||
             !report_progress(writer->work, bytes, error))
             return false;

@@ -165,7 +165,8 @@ static int int_field(const cJSON *object, const char *name)
 }
 
 /* Reads what write_summary wrote into *out, which must be {0}. Numbers that are absent become 0.
- * False: memory is short; what *out has is still to be freed. */
+ * False: "types" is a list, whose items have no names, or memory is short; what *out has is still
+ * to be freed. */
 static bool read_summary(const cJSON *from, zi_tensor_summary *out)
 {
     const cJSON *type;
@@ -175,12 +176,12 @@ static bool read_summary(const cJSON *from, zi_tensor_summary *out)
     out->parameters = number_field(from, "parameters");
     out->bytes = number_field(from, "bytes");
     cJSON_ArrayForEach(type, zi_json_find(from, "types")) ok =
-        ok && zi_summary_add_format(out, type->string, type->valuedouble);
+        ok && type->string && zi_summary_add_format(out, type->string, type->valuedouble);
     return ok;
 }
 
 /* Reads has_components and presence, tensors and absence of each component; without components,
- * `other`. Names it does not know are ignored. False: memory is short. */
+ * `other`. Names it does not know are ignored. False: a summary is damaged, or memory is short. */
 static bool read_components(const cJSON *root, zi_inspection *in)
 {
     const cJSON *components = zi_json_find(root, "components"), *missing;

@@ -60,8 +60,9 @@ static bool sort_tensors(zi_checkpoint *checkpoint, zi_error *error)
         const zi_tensor *a = &checkpoint->tensors[i - 1], *b = &checkpoint->tensors[i];
         if (strcmp(a->name, b->name) != 0) continue;
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_tensor_file(checkpoint, b), b->name,
-                               "tensor %s is there twice (also in %s)", b->name,
-                               zi_tensor_file(checkpoint, a));
+                               "tensor %s is there twice (also in %s); remove one of the files, or "
+                               "fetch the model again",
+                               b->name, zi_tensor_file(checkpoint, a));
     }
     return true;
 }
@@ -103,7 +104,9 @@ static bool add_shards(zi_checkpoint *checkpoint, const char *dir, const char *i
     {
         if (!cJSON_IsString(row) || !is_plain_file_name(row->valuestring))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, index, row->string,
-                                   "the shard of tensor %s is not a file name", row->string);
+                                   "\"weight_map\" names no file in the same folder for tensor %s; "
+                                   "fetch the index again",
+                                   row->string);
         char *path = zi_path_join(dir, row->valuestring);
         if (!path) return zi_error_no_memory(error, strlen(dir));
         bool ok = has_mapped_file(checkpoint, path) || add_safetensors(checkpoint, path, error);
@@ -119,7 +122,7 @@ static bool add_shards(zi_checkpoint *checkpoint, const char *dir, const char *i
 static bool check_index(const zi_checkpoint *checkpoint, const char *dir, const char *index,
                         const cJSON *weight_map, zi_error *error)
 {
-    size_t rows = 0, prefix = strlen(dir) + (dir[strlen(dir) - 1] == '/' ? 0 : 1);
+    size_t rows = 0, size = strlen(dir), prefix = size + (size && dir[size - 1] == '/' ? 0 : 1);
     const cJSON *row;
     cJSON_ArrayForEach(row, weight_map)
     {
@@ -128,13 +131,15 @@ static bool check_index(const zi_checkpoint *checkpoint, const char *dir, const 
         const char *file = tensor ? zi_tensor_file(checkpoint, tensor) + prefix : NULL;
         if (!file || strcmp(file, row->valuestring) != 0)
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, index, row->string,
-                                   "tensor %s should be in %s but is %s; fetch both again",
+                                   "tensor %s should be in %s but is %s; fetch this index and all "
+                                   "its weight files again",
                                    row->string, row->valuestring, file ? "elsewhere" : "not there");
     }
     if (rows != checkpoint->tensor_count)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, index,
-                            "lists %zu tensors, the shards hold %zu; fetch them again", rows,
-                            checkpoint->tensor_count);
+                            "lists %zu tensors, but its weight files hold %zu; fetch this index "
+                            "and all its weight files again",
+                            rows, checkpoint->tensor_count);
     return true;
 }
 
@@ -151,7 +156,8 @@ static bool open_sharded(const char *dir, const char *index, zi_checkpoint *out,
     const cJSON *weight_map = cJSON_GetObjectItemCaseSensitive(json, "weight_map");
     if (!cJSON_IsObject(weight_map) || !weight_map->child) {
         zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, index, "weight_map",
-                        "field \"weight_map\" must be an object of tensor and shard names");
+                        "has no \"weight_map\" with the names of tensors and their files; fetch "
+                        "the index again");
         goto out;
     }
     if (!add_shards(&checkpoint, dir, index, weight_map, error) ||
@@ -182,8 +188,10 @@ bool zi_checkpoint_open_dir(const char *dir, const char *name, zi_checkpoint *ou
     else if (zi_is_file(single))
         ok = zi_checkpoint_open(single, out, error);
     else
-        zi_error_set(error, ZI_ERROR_NOT_FOUND, dir,
-                     "weights are missing (neither %s.safetensors nor its index)", name);
+        zi_error_set(
+            error, ZI_ERROR_NOT_FOUND, dir,
+            "weights are missing (neither %s.safetensors nor its index is there); fetch them again",
+            name);
     free(single);
     free(index);
     return ok;

@@ -23,8 +23,9 @@ static bool check_layer_format(const char *file, const char *layer, const cJSON 
 {
     const cJSON *format = zi_json_find(json, "format");
     if (!cJSON_IsString(format))
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, layer,
-                               "the quantization of %s has no \"format\"", layer);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, file, layer,
+            "the quantization of %s has no \"format\": the file is damaged; fetch it again", layer);
     if (cJSON_IsTrue(zi_json_find(json, "convrot")))
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, file, layer,
                                "%s is quantized in rotated form (convrot), which is not supported; "
@@ -53,12 +54,14 @@ bool zi_formats_check_layer(const zi_checkpoint *checkpoint, const zi_tensor *ma
     bool ok = cJSON_IsObject(json)
                   ? check_layer_format(file, marker->name, json, &wanted, error)
                   : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, marker->name,
-                                    "tensor %s is not JSON in bytes", marker->name);
+                                    "tensor %s is not JSON: the file is damaged; fetch it again",
+                                    marker->name);
     cJSON_Delete(json);
     if (ok && wanted != type)
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, marker->name,
-                               "tensor %s declares %s weights, but they are %s", marker->name,
-                               zi_dtype_name(wanted), zi_dtype_name(type));
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, file, marker->name,
+            "tensor %s declares %s weights, but they are %s; fetch the file again", marker->name,
+            zi_dtype_name(wanted), zi_dtype_name(type));
     return ok;
 }
 
@@ -75,8 +78,10 @@ static bool check_quantization_metadata(const zi_checkpoint *checkpoint, zi_erro
     cJSON *json = zi_json_fits_memory(text, strlen(text)) ? cJSON_Parse(text) : NULL;
     const cJSON *layers = zi_json_find(json, "layers"), *layer;
     bool ok =
-        cJSON_IsObject(layers) || zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, file, key,
-                                                  "metadata %s is not JSON with \"layers\"", key);
+        cJSON_IsObject(layers) ||
+        zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, file, key,
+            "metadata %s is not JSON with \"layers\": the file is damaged; fetch it again", key);
     zi_dtype type;
     for (layer = layers ? layers->child : NULL; ok && layer; layer = layer->next)
         ok = check_layer_format(file, layer->string ? layer->string : "a layer", layer, &type,

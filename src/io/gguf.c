@@ -77,7 +77,9 @@ static bool dtype_of_number(const char *path, const char *tensor, uint32_t numbe
                                                          tensor, tensor_types[i].name);
     }
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, tensor,
-                           "tensor %s is of type number %u, which is not known", tensor, number);
+                           "tensor %s is of type number %u, which is not known; use a file of "
+                           "Q8_0, Q6_K, Q5_K or Q4_K",
+                           tensor, number);
 }
 
 /* ---- reading on ---- */
@@ -124,7 +126,8 @@ static bool read_text(reader *r, zi_gguf_text *out, const char *what)
     if (!read_number(r, &size, sizeof size, what)) return false;
     if (size > bytes_left(r))
         return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
-                            "a text of %llu bytes in %s goes beyond the end of the file",
+                            "a text of %llu bytes in %s goes beyond the end of the file: it is "
+                            "damaged; fetch it again",
                             (unsigned long long)size, what);
     *out = (zi_gguf_text){(const char *)r->data + r->at, (size_t)size};
     r->at += (size_t)size;
@@ -146,7 +149,8 @@ static bool read_name(reader *r, zi_gguf_text *out, const char *kind, size_t num
     snprintf(what, sizeof what, "%s %zu", kind, number);
     if (!read_text(r, out, what)) return false;
     return (out->size && out->size <= 4096 && is_plain_text(*out)) ||
-           zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path, "the name of %s is not text", what);
+           zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
+                        "the name of %s is not text: the file is damaged; fetch it again", what);
 }
 
 /* The array with room for one more element of `size` bytes, reallocated when count is 0 or a power
@@ -205,8 +209,10 @@ static bool read_value(reader *r, zi_gguf_value *value, size_t number)
         (!read_number(r, &type, sizeof type, what) || !read_number(r, &count, sizeof count, what)))
         return false;
     if (type >= ZI_GGUF_TYPES)
-        return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, key,
-                               "%s is of type number %u, which is not known", what, type);
+        return zi_error_set_in(
+            r->error, ZI_ERROR_BAD_FORMAT, r->path, key,
+            "%s is of type number %u, which is not known: the file is damaged; fetch it again",
+            what, type);
     if (type == ZI_GGUF_ARRAY)
         return zi_error_set_in(r->error, ZI_ERROR_UNSUPPORTED, r->path, key,
                                "%s is an array of arrays, which is not supported", what);
@@ -248,7 +254,7 @@ static bool read_values(reader *r, uint64_t count, zi_gguf *gguf)
         if (compare_text(gguf->values[i - 1].key, key) != 0) continue;
         snprintf(name, sizeof name, "%.*s", (int)key.size, key.data);
         return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, name,
-                               "key %s is there twice", name);
+                               "key %s is there twice: the file is damaged; fetch it again", name);
     }
     return true;
 }
@@ -274,8 +280,9 @@ static bool read_shape(reader *r, zi_tensor *tensor, const char *what)
         if (!read_number(r, &side, sizeof side, what)) return false;
         tensor->shape[i] = (size_t)side;
         if (__builtin_mul_overflow(tensor->count, side, &tensor->count))
-            return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
-                                   "%s: impossible shape", what);
+            return zi_error_set_in(
+                r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
+                "%s has an impossible shape: the file is damaged; fetch it again", what);
     }
     return true;
 }
@@ -289,11 +296,13 @@ static bool set_tensor_bytes(const reader *r, zi_tensor *tensor)
     size_t columns = tensor->dims ? tensor->shape[tensor->dims - 1] : 1;
     if (columns % block)
         return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
-                               "tensor %s is %s, in blocks of %zu, but its rows have %zu values",
+                               "tensor %s is %s, in blocks of %zu, but its rows have %zu values: "
+                               "the file is damaged; fetch it again",
                                tensor->name, zi_dtype_name(tensor->type), block, columns);
     if (__builtin_mul_overflow(tensor->count / block, zi_dtype_size(tensor->type), &unused))
-        return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
-                               "tensor %s: impossible shape", tensor->name);
+        return zi_error_set_in(
+            r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
+            "tensor %s has an impossible shape: the file is damaged; fetch it again", tensor->name);
     tensor->bytes = zi_dtype_bytes(tensor->type, tensor->count);
     return true;
 }
@@ -319,8 +328,8 @@ static bool read_tensor(reader *r, size_t number, zi_tensor *tensor)
     if (offset > r->size)
         return zi_error_set_in(
             r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
-            "tensor %s begins at byte %llu of a file of %zu: cut off; fetch it again", tensor->name,
-            (unsigned long long)offset, r->size);
+            "tensor %s begins at byte %llu of a file of %zu: it is cut off; fetch it again",
+            tensor->name, (unsigned long long)offset, r->size);
     tensor->data = r->data + offset;
     return true;
 }
@@ -332,10 +341,11 @@ static bool set_tensor_data(const reader *r, size_t begin, size_t alignment, zi_
 {
     size_t offset = (size_t)((const uint8_t *)tensor->data - r->data);
     if (offset % alignment)
-        return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
-                               "tensor %s begins at byte %zu of the data, which is no multiple of "
-                               "general.alignment, %zu",
-                               tensor->name, offset, alignment);
+        return zi_error_set_in(
+            r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
+            "tensor %s begins at byte %zu of the data, which is not a multiple of "
+            "general.alignment, %zu: the file is damaged; fetch it again",
+            tensor->name, offset, alignment);
     if (begin > r->size || offset > r->size - begin || tensor->bytes > r->size - begin - offset)
         return zi_error_set_in(
             r->error, ZI_ERROR_BAD_FORMAT, r->path, tensor->name,
@@ -367,7 +377,8 @@ static bool check_overlap(const reader *r, const zi_tensor *tensors, size_t coun
         if ((const uint8_t *)order[i - 1]->data + order[i - 1]->bytes >
             (const uint8_t *)order[i]->data)
             ok = zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, order[i]->name,
-                                 "tensors %s and %s overlap", order[i - 1]->name, order[i]->name);
+                                 "tensors %s and %s overlap: the file is damaged; fetch it again",
+                                 order[i - 1]->name, order[i]->name);
     free(order);
     return ok;
 }
@@ -383,7 +394,8 @@ static bool read_alignment(const reader *r, const zi_gguf *gguf, size_t *out)
         return false;
     if (alignment & (alignment - 1))
         return zi_error_set_in(r->error, ZI_ERROR_BAD_FORMAT, r->path, "general.alignment",
-                               "general.alignment is %lld, which is no power of two",
+                               "general.alignment is %lld, which is no power of two: the file is "
+                               "damaged; fetch it again",
                                (long long)alignment);
     *out = (size_t)alignment;
     return true;
@@ -429,8 +441,9 @@ static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
     uint32_t version = 0;
     if (!read_number(r, &version, sizeof version, "its header")) return false;
     if (version && !(version & 0xffff))
-        return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,
-                            "a big-endian GGUF file, which is not supported");
+        return zi_error_set(
+            r->error, ZI_ERROR_UNSUPPORTED, r->path,
+            "a big-endian GGUF file, which is not supported; use the little-endian one");
     if (version != 2 && version != 3)
         return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,
                             "GGUF version %u is not supported; 2 and 3 are", version);
@@ -439,7 +452,8 @@ static bool read_header(reader *r, uint64_t *tensors, uint64_t *values)
         return false;
     if (*values > bytes_left(r) / LEAST_VALUE || *tensors > bytes_left(r) / LEAST_TENSOR)
         return zi_error_set(r->error, ZI_ERROR_BAD_FORMAT, r->path,
-                            "%llu values and %llu tensors do not fit into a file of %zu bytes",
+                            "%llu values and %llu tensors do not fit into a file of %zu bytes: it "
+                            "is damaged; fetch it again",
                             (unsigned long long)*values, (unsigned long long)*tensors, r->size);
     if (*values > MOST || *tensors > MOST)
         return zi_error_set(r->error, ZI_ERROR_UNSUPPORTED, r->path,

@@ -137,11 +137,11 @@ static bool require_value(const zi_gguf *gguf, const char *key, bool array,
 {
     *out = zi_gguf_find(gguf, key);
     if (!*out)
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key, "key %s is missing",
-                               key);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
+                               "key %s is missing; use a complete GGUF file of the model", key);
     if ((*out)->array != array || !fits((*out)->type))
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key, "key %s must be %s",
-                               key, what);
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
+                               "key %s must be %s: the file is damaged; fetch it again", key, what);
     return true;
 }
 
@@ -153,7 +153,8 @@ bool zi_gguf_string(const zi_gguf *gguf, const char *key, zi_gguf_text *out, zi_
     zi_gguf_text text = zi_gguf_next_string(value, &at);
     if (memchr(text.data, 0, text.size) || !zi_utf8_valid(text.data, text.size))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
-                               "key %s is not UTF-8 text", key);
+                               "key %s is not UTF-8 text: the file is damaged; fetch it again",
+                               key);
     *out = text;
     return true;
 }
@@ -164,10 +165,12 @@ bool zi_gguf_integer(const zi_gguf *gguf, const char *key, int64_t min, int64_t 
     const zi_gguf_value *value;
     if (!require_value(gguf, key, false, is_integer, "a whole number", &value, error)) return false;
     int64_t number = zi_gguf_integer_at(value, 0);
-    if (number < min || number > max || (value->type == ZI_GGUF_U64 && number < 0))
+    bool huge = value->type == ZI_GGUF_U64 && number < 0;
+    if (number < min || number > max || huge)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
-                               "key %s must be from %lld to %lld", key, (long long)min,
-                               (long long)max);
+                               "key %s is %s%lld; it must be from %lld to %lld", key,
+                               huge ? "above " : "", (long long)(huge ? INT64_MAX : number),
+                               (long long)min, (long long)max);
     *out = number;
     return true;
 }
@@ -178,7 +181,8 @@ bool zi_gguf_number(const zi_gguf *gguf, const char *key, double *out, zi_error 
     if (!require_value(gguf, key, false, is_number, "a number", &value, error)) return false;
     double number = zi_gguf_number_at(value, 0);
     if (!isfinite(number))
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key, "key %s is not finite",
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
+                               "key %s is NaN or infinite: the file is damaged; fetch it again",
                                key);
     *out = number;
     return true;
@@ -198,17 +202,17 @@ bool zi_gguf_bool(const zi_gguf *gguf, const char *key, bool *out, zi_error *err
 bool zi_gguf_strings(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
                      zi_error *error)
 {
-    return require_value(gguf, key, true, is_string, "an array of strings", out, error);
+    return require_value(gguf, key, true, is_string, "a list of texts", out, error);
 }
 
 bool zi_gguf_integers(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
                       zi_error *error)
 {
-    return require_value(gguf, key, true, is_integer, "an array of whole numbers", out, error);
+    return require_value(gguf, key, true, is_integer, "a list of whole numbers", out, error);
 }
 
 bool zi_gguf_numbers(const zi_gguf *gguf, const char *key, const zi_gguf_value **out,
                      zi_error *error)
 {
-    return require_value(gguf, key, true, is_number, "an array of numbers", out, error);
+    return require_value(gguf, key, true, is_number, "a list of numbers", out, error);
 }

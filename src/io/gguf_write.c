@@ -54,13 +54,15 @@ static bool describe_tensor(const char *path, const zi_tensor_out *tensor, uint3
     size_t count = 1;
     for (int i = 0; i < tensor->dims; i++) count *= tensor->shape[i];
     if (!zi_gguf_tensor_type(tensor->type, type))
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, tensor->name,
-                               "tensor %s is %s, which GGUF does not know", tensor->name,
-                               zi_dtype_name(tensor->type));
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, path, tensor->name,
+            "tensor %s is %s, which a GGUF file cannot hold; choose another precision",
+            tensor->name, zi_dtype_name(tensor->type));
     if ((tensor->dims ? tensor->shape[tensor->dims - 1] : 1) % zi_dtype_block(tensor->type))
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, tensor->name,
-                               "the rows of tensor %s are not whole blocks of %s", tensor->name,
-                               zi_dtype_name(tensor->type));
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, path, tensor->name,
+            "the rows of tensor %s are not whole blocks of %s; choose another precision",
+            tensor->name, zi_dtype_name(tensor->type));
     *bytes = zi_dtype_bytes(tensor->type, count);
     return true;
 }

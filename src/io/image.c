@@ -64,7 +64,7 @@ static bool format_of_name(const char *name, zi_format *format, zi_error *error)
         return true;
     }
     return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "path",
-                           "the name tells no known format; end it in .png, .jpg or .webp");
+                           "the file name must end in .png, .jpg or .webp");
 }
 
 /* How errors call what has no name. */
@@ -75,7 +75,7 @@ bool zi_image_new(const char *name, uint32_t width, uint32_t height, zi_image **
 {
     if (!width || !height || width > ZI_IMAGE_SIDE_MAX || height > ZI_IMAGE_SIDE_MAX)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
-                            "an image of %lu x %lu pixels; a side may be 1 to %d",
+                            "has %lu x %lu pixels; a side must be from 1 to %d",
                             (unsigned long)width, (unsigned long)height, ZI_IMAGE_SIDE_MAX);
     size_t size = (size_t)width * height * 3; /* within 2^30 */
     zi_image *image = malloc(sizeof *image);
@@ -105,26 +105,29 @@ bool zi_image_encode_named(const zi_image *image, const char *name, const zi_sav
     if (full.format == ZI_FORMAT_BY_NAME && !format_of_name(name, &full.format, error))
         return false;
     if (full.format < ZI_FORMAT_PNG || full.format > ZI_FORMAT_WEBP)
-        return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "format",
-                               "%d is not an image format", (int)full.format);
+        return zi_error_set_in(
+            error, ZI_ERROR_INVALID_ARGUMENT, name, "format",
+            "%d is not an image format; 1 (PNG) to 3 (WebP) are, and 0 is that of the name",
+            (int)full.format);
     if (full.quality < 0 || full.quality > 100)
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "quality",
-                               "the quality is %d; it may be 1 to 100", full.quality);
+                               "the quality is %d; it must be from 1 to 100", full.quality);
     if (!full.quality) full.quality = 95;
     if (image->width < 1 || image->height < 1 || image->width > ZI_IMAGE_SIDE_MAX ||
         image->height > ZI_IMAGE_SIDE_MAX)
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "image",
-                               "an image of %d x %d pixels; a side may be 1 to %d", image->width,
-                               image->height, ZI_IMAGE_SIDE_MAX);
+                               "the image has %d x %d pixels; a side must be from 1 to %d",
+                               image->width, image->height, ZI_IMAGE_SIDE_MAX);
     if (full.infotext) {
         size_t size = strlen(full.infotext);
         if (size > ZI_IMAGE_RECIPE_MAX)
-            return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "infotext",
-                                   "the generation parameters have %zu bytes; %d is the limit",
-                                   size, ZI_IMAGE_RECIPE_MAX);
+            return zi_error_set_in(
+                error, ZI_ERROR_INVALID_ARGUMENT, name, "infotext",
+                "the generation parameters have %zu bytes; at most %d are possible", size,
+                ZI_IMAGE_RECIPE_MAX);
         if (!zi_utf8_valid(full.infotext, size))
             return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, name, "infotext",
-                                   "the generation parameters are not valid UTF-8");
+                                   "the generation parameters are not valid UTF-8 text");
     }
     return codecs[full.format].encode(image, name, &full, out, error);
 }
@@ -211,10 +214,10 @@ bool zi_image_decode(const void *data, size_t size, size_t max_pixels, zi_image 
     if (max_pixels && format <= ZI_FORMAT_WEBP) {
         if (!zi_image_read_size(data, size, format, &width, &height))
             return zi_error_set(error, ZI_ERROR_BAD_FORMAT, bytes_name,
-                                "does not say how large it is");
+                                "does not say how large it is: it is damaged");
         if ((uint64_t)width * height > max_pixels)
             return zi_error_set(error, ZI_ERROR_UNSUPPORTED, bytes_name,
-                                "has %lu x %lu pixels; at most %zu in all are allowed here",
+                                "has %lu x %lu pixels; at most %zu pixels in all are allowed",
                                 (unsigned long)width, (unsigned long)height, max_pixels);
     }
     return zi_image_decode_named(data, size, bytes_name, out, infotext, error);

@@ -75,7 +75,8 @@ static void on_progress(j_common_ptr info)
     job *it = info->client_data;
     const struct jpeg_decompress_struct *jpeg = (const struct jpeg_decompress_struct *)(void *)info;
     if (jpeg->input_scan_number <= SCANS_MAX) return;
-    zi_error_set(it->error, it->code, it->name, "%s: more than %d scans", it->trouble, SCANS_MAX);
+    zi_error_set(it->error, it->code, it->name, "%s: it has more than %d passes (scans)",
+                 it->trouble, SCANS_MAX);
     longjmp(it->leave, 1);
 }
 
@@ -208,8 +209,9 @@ static bool decode_jpeg(job *it, j_decompress_ptr jpeg, const uint8_t *data, siz
     jpeg_save_markers(jpeg, JPEG_APP0 + 1, 0xffff);
     jpeg_read_header(jpeg, TRUE);
     if (jpeg->jpeg_color_space == JCS_CMYK || jpeg->jpeg_color_space == JCS_YCCK)
-        return zi_error_set(it->error, ZI_ERROR_UNSUPPORTED, it->name,
-                            "a JPEG image in CMYK colours; save it as RGB");
+        return zi_error_set(
+            it->error, ZI_ERROR_UNSUPPORTED, it->name,
+            "is a JPEG image in CMYK colours, which is not supported; save it as RGB");
     if (!zi_image_new(it->name, jpeg->image_width, jpeg->image_height, &it->image, it->error))
         return false;
     if (!read_infotext(it, jpeg)) return false;

@@ -40,23 +40,28 @@ bool zi_json_read(const char *path, size_t max, cJSON **out, zi_error *error)
     if (!zi_file_read(path, max, &text, &size, error)) return false;
     bool ok = false;
     cJSON *root = NULL;
+    if (!size) {
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "the file is empty; fetch it again");
+        goto out;
+    }
     /* cJSON takes a NUL for white space and any bytes for text. */
     if (memchr(text, 0, size) || !zi_utf8_valid(text, size)) {
-        zi_error_set(
-            error, ZI_ERROR_BAD_FORMAT, path,
-            "not valid JSON: it holds bytes that are not UTF-8; is it damaged or cut short?");
+        zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                     "not valid JSON: it holds bytes that are not UTF-8 text; it is damaged or of "
+                     "another kind: fetch it again");
         goto out;
     }
     if (!zi_json_fits_memory(text, size)) {
         zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                     "too many values: they would take more memory than any model's file needs");
+                     "holds more values than the file of any model; it is damaged: fetch it again");
         goto out;
     }
     const char *end = text;
     root = cJSON_ParseWithLengthOpts(text, size + 1, &end, true);
     if (!root) {
         zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                     "not valid JSON at line %d (byte %zu of %zu); is it damaged or cut short?",
+                     "not valid JSON at line %d (byte %zu of %zu): it is damaged or cut short; "
+                     "fetch it again",
                      line_of(text, end), (size_t)(end - text), size);
         goto out;
     }
@@ -77,7 +82,10 @@ bool zi_json_check_unique_keys(const char *path, const cJSON *object, const char
                                zi_error *error)
 {
     if (!cJSON_IsObject(object))
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "%s must be a JSON object", what);
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, path,
+            "%s holds no JSON object ({...}): it is damaged or of another kind; fetch it again",
+            what);
     size_t count = 0;
     for (const cJSON *item = object->child; item; item = item->next) count++;
     if (count < 2) return true;
@@ -90,7 +98,8 @@ bool zi_json_check_unique_keys(const char *path, const cJSON *object, const char
     for (size_t i = 1; i < count && ok; i++)
         if (strcmp(keys[i - 1], keys[i]) == 0)
             ok = zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, keys[i],
-                                 "key \"%.100s\" stands twice in %s", keys[i], what);
+                                 "key \"%.100s\" is there twice in %s; fetch the file again",
+                                 keys[i], what);
     free(keys);
     return ok;
 }
@@ -108,16 +117,28 @@ bool zi_json_is_int(const cJSON *item, int min, int max)
     return value >= min && value <= max && value == floor(value);
 }
 
-/* Sets ZI_ERROR_BAD_FORMAT with the text "field NAME must be EXPECTED", or that it is missing when
- * item is NULL. Returns false. */
+void zi_json_describe(const cJSON *item, char out[64])
+{
+    if (cJSON_IsNumber(item))
+        snprintf(out, 64, "%.10g", item->valuedouble);
+    else if (cJSON_IsString(item))
+        snprintf(out, 64, "\"%.40s\"", item->valuestring);
+    else
+        snprintf(out, 64, "%s",
+                 cJSON_IsBool(item)    ? cJSON_IsTrue(item) ? "true" : "false"
+                 : cJSON_IsArray(item) ? "a list"
+                                       : "an object");
+}
+
+/* Sets the error "field NAME is FOUND; it must be EXPECTED", or that it is missing when item is
+ * NULL. Returns false. */
 static bool fail_field(const char *path, const cJSON *item, const char *name, const char *expected,
                        zi_error *error)
 {
-    if (!item)
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, name,
-                               "field \"%s\" is missing; it must be %s", name, expected);
-    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, name, "field \"%s\" must be %s", name,
-                           expected);
+    char found[64] = "missing";
+    if (item) zi_json_describe(item, found);
+    return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, name,
+                           "field \"%s\" is %s; it must be %s", name, found, expected);
 }
 
 bool zi_json_int(const char *path, const cJSON *object, const char *name, int min, int max,
@@ -159,7 +180,7 @@ bool zi_json_string(const char *path, const cJSON *object, const char *name, con
                     zi_error *error)
 {
     const cJSON *item = zi_json_find(object, name);
-    if (!cJSON_IsString(item)) return fail_field(path, item, name, "a string", error);
+    if (!cJSON_IsString(item)) return fail_field(path, item, name, "a text", error);
     *out = item->valuestring;
     return true;
 }
@@ -168,7 +189,7 @@ bool zi_json_array(const char *path, const cJSON *object, const char *name, cons
                    zi_error *error)
 {
     const cJSON *item = zi_json_find(object, name);
-    if (!cJSON_IsArray(item)) return fail_field(path, item, name, "an array", error);
+    if (!cJSON_IsArray(item)) return fail_field(path, item, name, "a list ([...])", error);
     *out = item;
     return true;
 }
@@ -177,7 +198,7 @@ bool zi_json_object(const char *path, const cJSON *object, const char *name, con
                     zi_error *error)
 {
     const cJSON *item = zi_json_find(object, name);
-    if (!cJSON_IsObject(item)) return fail_field(path, item, name, "an object", error);
+    if (!cJSON_IsObject(item)) return fail_field(path, item, name, "an object ({...})", error);
     *out = item;
     return true;
 }

@@ -138,8 +138,6 @@ static bool find_components(const char *path, const char *stem, zi_layout *layou
 {
     const zi_checkpoint *checkpoint = layout->checkpoint;
     bool has[ZI_WEIGHT_COMPONENTS] = {0}, ok = true, any = false;
-    const char *unsupported = zi_recognise_unsupported(checkpoint),
-               *name = zi_recognise_model(checkpoint);
     detect_components(checkpoint, has, &layout->naming);
     if (checkpoint->gguf) layout->naming = ZI_NAMES_GGUF;
     for (int component = 0; ok && component < ZI_WEIGHT_COMPONENTS; component++) {
@@ -150,12 +148,10 @@ static bool find_components(const char *path, const char *stem, zi_layout *layou
              (!stem ||
               find_path(path, "config.json", false, &layout->components[component].config, error));
     }
-    if (ok && (unsupported || !any))
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "not a component of Z-Image (%s)",
-                            unsupported ? unsupported
-                            : name      ? name
-                                        : "of an unknown model");
-    return ok;
+    if (!ok) return false;
+    if (!zi_recognise_check(checkpoint, path, error)) return false;
+    return any || zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                               "is of an unknown model; only Z-Image models are supported");
 }
 
 /* Opens a single file as layout->checkpoint and fills in its components. Fails as
@@ -193,8 +189,8 @@ static bool read_any_folder(const char *path, zi_layout *layout, zi_error *error
         if (has_weights(path, stems[i]))
             return read_component_folder(path, stems[i], layout, error);
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
-                        "no model folder: neither model_index.json (diffusers) nor "
-                        "weights.safetensors (MLX) is there");
+                        "is no model folder: neither model_index.json (diffusers) nor "
+                        "weights.safetensors (MLX) is in it; name the folder that has one of them");
 }
 
 /* Moves the layout to *out, or, if not ok, frees it and leaves *out unchanged. Returns ok. */
@@ -210,10 +206,10 @@ static bool finish_layout(bool ok, zi_layout *layout, zi_layout *out)
 bool zi_layout_read(const char *path, zi_layout *out, zi_error *error)
 {
     zi_layout layout = {0};
-    bool ok = zi_is_dir(path) ? read_any_folder(path, &layout, error)
-              : zi_is_file(path)
-                  ? read_file_layout(path, &layout, error)
-                  : zi_error_set(error, ZI_ERROR_NOT_FOUND, path, "no such file or folder");
+    bool ok = zi_is_dir(path)    ? read_any_folder(path, &layout, error)
+              : zi_is_file(path) ? read_file_layout(path, &layout, error)
+                                 : zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
+                                                "no such file or folder; check the path");
     return finish_layout(ok, &layout, out);
 }
 

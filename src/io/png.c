@@ -127,7 +127,7 @@ bool zi_png_encode(const zi_image *image, const char *name, const zi_save_option
     it.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
     if (it.png) it.info = png_create_info_struct(it.png);
     if (!it.info) {
-        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng");
+        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng: out of memory");
         goto out;
     }
     ok = encode_png(&it, image, latin1);
@@ -143,7 +143,7 @@ out:
 static bool whole_chunks(const uint8_t *data, size_t size)
 {
     size_t at = 8; /* behind the signature */
-    while (size - at >= 12) {
+    while (size >= at + 12) {
         uint32_t length = png_get_uint_32(data + at);
         if (length > size - at - 12) return false;
         if (memcmp(data + at + 4, "IEND", 4) == 0) return true;
@@ -243,7 +243,7 @@ bool zi_png_decode(const uint8_t *data, size_t size, const char *name, zi_image 
     it.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &it, on_error, on_warning);
     if (it.png) it.info = png_create_info_struct(it.png);
     if (!it.info) {
-        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng");
+        zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libpng: out of memory");
         goto out;
     }
     if (!decode_png(&it) || !read_infotext(&it, infotext)) goto out;

@@ -12,4 +12,9 @@ const char *zi_recognise_model(const zi_checkpoint *checkpoint);
  * unknown, or it may be one. */
 const char *zi_recognise_unsupported(const zi_checkpoint *checkpoint);
 
+/* Fails with ZI_ERROR_UNSUPPORTED, for the file or folder path, if zi_recognise_unsupported names a
+ * model. */
+bool zi_recognise_check(const zi_checkpoint *checkpoint, const char *path,
+                        zi_error *error) ZI_CHECKED;
+
 #endif

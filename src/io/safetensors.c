@@ -40,21 +40,25 @@ static bool parse_shape(const char *path, const cJSON *row, zi_tensor *tensor, z
 {
     const cJSON *shape = cJSON_GetObjectItemCaseSensitive(row, "shape"), *item;
     if (!cJSON_IsArray(shape) || cJSON_GetArraySize(shape) > ZI_MAX_DIMS)
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
-                               "tensor %s: \"shape\" must be a list of at most %d sizes",
-                               row->string, ZI_MAX_DIMS);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, path, row->string,
+            "tensor %s: \"shape\" must be a list of at most %d sizes; fetch the file again",
+            row->string, ZI_MAX_DIMS);
     tensor->count = 1;
     cJSON_ArrayForEach(item, shape)
     {
         size_t size;
         if (!json_size(item, &size) || __builtin_mul_overflow(tensor->count, size, &tensor->count))
-            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
-                                   "tensor %s: impossible shape", row->string);
+            return zi_error_set_in(
+                error, ZI_ERROR_BAD_FORMAT, path, row->string,
+                "tensor %s has an impossible shape: the file is damaged; fetch it again",
+                row->string);
         tensor->shape[tensor->dims++] = size;
     }
     if (__builtin_mul_overflow(tensor->count, zi_dtype_size(tensor->type), &tensor->bytes))
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
-                               "tensor %s: impossible shape", row->string);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, path, row->string,
+            "tensor %s has an impossible shape: the file is damaged; fetch it again", row->string);
     return true;
 }
 
@@ -70,17 +74,22 @@ static bool parse_tensor(const char *path, const cJSON *row, const uint8_t *data
     size_t begin, end;
     if (!cJSON_IsString(dtype))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
-                               "tensor %s: \"dtype\" is missing", row->string);
+                               "tensor %s has no \"dtype\": the file is damaged; fetch it again",
+                               row->string);
     tensor->type = zi_dtype_parse(dtype->valuestring);
     if (tensor->type == ZI_DTYPE_COUNT)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, row->string,
-                               "tensor %s: unknown dtype %.40s", row->string, dtype->valuestring);
+                               "tensor %s has values of type %.40s, which are not supported; use "
+                               "the bf16 or fp8 file of this model",
+                               row->string, dtype->valuestring);
     if (!parse_shape(path, row, tensor, error)) return false;
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
         !json_size(cJSON_GetArrayItem(offsets, 0), &begin) ||
         !json_size(cJSON_GetArrayItem(offsets, 1), &end) || begin > end)
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
-                               "tensor %s: \"data_offsets\" must be [begin, end]", row->string);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, path, row->string,
+            "tensor %s: \"data_offsets\" must be [begin, end]; the file is damaged, fetch it again",
+            row->string);
     if (end > size)
         return zi_error_set_in(
             error, ZI_ERROR_BAD_FORMAT, path, row->string,
@@ -88,7 +97,8 @@ static bool parse_tensor(const char *path, const cJSON *row, const uint8_t *data
             end, size);
     if (end - begin != tensor->bytes)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, row->string,
-                               "tensor %s takes %zu bytes where its shape and type need %zu",
+                               "tensor %s takes %zu bytes where its shape and type need %zu: the "
+                               "file is damaged; fetch it again",
                                row->string, end - begin, tensor->bytes);
     tensor->data = data + begin;
     return true;
@@ -117,15 +127,17 @@ static bool check_tensors_fill_file(const char *path, const zi_tensor *tensors, 
     for (size_t i = 0; ok && i < count; i++) {
         const uint8_t *begin = order[i]->data;
         if (begin != end)
-            ok = zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, order[i]->name,
-                                 "tensor %s %s the one before it", order[i]->name,
-                                 begin < end ? "overlaps" : "leaves a gap behind");
+            ok = zi_error_set_in(
+                error, ZI_ERROR_BAD_FORMAT, path, order[i]->name,
+                "tensor %s %s the one before it: the file is damaged; fetch it again",
+                order[i]->name, begin < end ? "overlaps" : "leaves a gap behind");
         end = begin + order[i]->bytes;
     }
     free(order);
     if (ok && end != data + size)
         ok = zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                          "%zu bytes behind the last tensor belong to no tensor",
+                          "%zu bytes behind the last tensor belong to no tensor: the file is "
+                          "damaged; fetch it again",
                           (size_t)(data + size - end));
     return ok;
 }
@@ -177,27 +189,30 @@ bool zi_safetensors_parse(const char *path, const zi_mapping *mapping, int file,
 {
     if (mapping->size < LENGTH_BYTES)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "%zu bytes are too few for a safetensors file", mapping->size);
+                            "%zu bytes are too few for a safetensors file; fetch it again",
+                            mapping->size);
     uint64_t length = read_length(mapping->data);
     if (length > MAX_HEADER)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "not a safetensors file (a header of %llu bytes)",
-                            (unsigned long long)length);
+                            "is not a safetensors file, nor a GGUF file; name another file, or "
+                            "fetch it again if it is damaged");
     if (length > mapping->size - LENGTH_BYTES)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                             "the file is cut off inside its header; fetch it again");
     const uint8_t *data = mapping->data + LENGTH_BYTES + length;
     if (!zi_json_fits_memory((const char *)mapping->data + LENGTH_BYTES, length))
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "a header of more values than any model has");
+                            "its header holds more values than that of any model; the file is "
+                            "damaged: fetch it again");
     /* cJSON passes bytes that are no UTF-8 on: names in messages and outputs must be text. */
     const char *text = (const char *)mapping->data + LENGTH_BYTES;
     cJSON *header = zi_utf8_valid(text, length) ? cJSON_ParseWithLength(text, length) : NULL;
-    bool ok =
-        cJSON_IsObject(header)
-            ? parse_rows(path, header, data, mapping->size - LENGTH_BYTES - length, file,
-                         checkpoint, error)
-            : zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "the header is not a JSON object");
+    bool ok = cJSON_IsObject(header)
+                  ? parse_rows(path, header, data, mapping->size - LENGTH_BYTES - length, file,
+                               checkpoint, error)
+                  : zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                                 "its header is not valid JSON: the file is damaged or of another "
+                                 "kind; fetch it again");
     cJSON_Delete(header);
     return ok;
 }

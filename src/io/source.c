@@ -52,19 +52,18 @@ static bool add_piece(struct pieces *pieces, const zi_checkpoint *checkpoint,
 static bool add_pieces(const zi_checkpoint *checkpoint, zi_source *source, struct pieces *pieces,
                        zi_error *error)
 {
-    const char *unsupported = source->language ? NULL : zi_recognise_unsupported(checkpoint);
-    if (unsupported)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, checkpoint->files[0].path,
-                            "not a component of Z-Image (%s)", unsupported);
+    if (!source->language && !zi_recognise_check(checkpoint, checkpoint->files[0].path, error))
+        return false;
     if (!zi_formats_check(checkpoint, error)) return false;
     for (size_t i = 0; i < checkpoint->tensor_count; i++) {
         const zi_tensor *tensor = &checkpoint->tensors[i];
         zi_key keys[ZI_MAX_FUSED];
         int count = zi_key_parse(tensor->name, &source->vae_depth, keys);
         if (!count)
-            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor),
-                                   tensor->name, "tensor %s is not part of %s", tensor->name,
-                                   source->language ? "a Qwen or Llama model" : "Z-Image");
+            return zi_error_set_in(
+                error, ZI_ERROR_UNSUPPORTED, zi_tensor_file(checkpoint, tensor), tensor->name,
+                "tensor %s is not part of %s; use the file of such a model", tensor->name,
+                source->language ? "a Qwen or Llama model" : "Z-Image");
         if (source->language && zi_key_parse_lm_head(tensor->name, &keys[0])) count = 1;
         if (keys[0].component != source->component || keys[0].role == ZI_ROLE_UNUSED) continue;
         if (!source->file) source->file = zi_tensor_file(checkpoint, tensor);
@@ -201,12 +200,17 @@ static bool set_mlx_groups(const struct piece *weight, const struct piece *scale
     static const size_t known[] = {64, 32, 128};
     const zi_tensor *w = weight->tensor, *s = scales->tensor, *b = biases->tensor;
     if (w->type != ZI_U32 || w->dims != 2)
-        return fail_shape(weight, "beside scales and biases it should be a matrix of U32", error);
+        return fail_shape(
+            weight, "beside scales and biases it should be a matrix of U32; fetch the file again",
+            error);
     if (s->dims != 2 || s->shape[0] != w->shape[0] || scales->slices != weight->slices)
-        return fail_shape(scales, "it should have a row for each row of its weight", error);
+        return fail_shape(
+            scales, "it should have a row for each row of its weight; fetch the file again", error);
     if (b->dims != 2 || b->shape[0] != s->shape[0] || b->shape[1] != s->shape[1] ||
         b->type != s->type)
-        return fail_shape(biases, "it should be of the shape and type of the scales", error);
+        return fail_shape(biases,
+                          "it should be of the shape and type of the scales; fetch the file again",
+                          error);
     if (!zi_dtype_computes(s->type))
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, piece_file(scales), s->name,
                                "tensor %s is %s; scales should be F32, F16 or BF16", s->name,
@@ -216,11 +220,13 @@ static bool set_mlx_groups(const struct piece *weight, const struct piece *scale
         entry->bits = infer_bits(w->shape[1], s->shape[1], entry->group);
     }
     if (!entry->bits)
-        return fail_shape(scales, "no group size and number of bits fit it and its weight", error);
+        return fail_shape(
+            scales, "no group size and number of bits fit it and its weight; fetch the file again",
+            error);
     if (entry->bits != 4 && entry->bits != 8)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, piece_file(weight), w->name,
-                               "tensor %s has %d-bit values; 4 and 8 bits are supported", w->name,
-                               entry->bits);
+                               "tensor %s has %d-bit values; only 4 and 8 bits are supported",
+                               w->name, entry->bits);
     entry->packing = ZI_GROUPED;
     entry->shape[1] = s->shape[1] * entry->group;
     entry->scales = piece_rows(scales);
@@ -254,8 +260,10 @@ static bool set_scale(const struct piece *weight, const struct piece *scale, zi_
     else if (column && f->shape[0] == w->shape[0] && scale->slices == weight->slices)
         entry->scales = piece_rows(scale);
     else
-        return fail_shape(scale, "it should have one value, or one for each row of its weight",
-                          error);
+        return fail_shape(
+            scale,
+            "it should have one value, or one for each row of its weight; fetch the file again",
+            error);
     entry->packing = ZI_SCALED;
     return true;
 }
@@ -266,10 +274,12 @@ static bool set_scale(const struct piece *weight, const struct piece *scale, zi_
 static bool check_type_without_scales(const struct piece *weight, zi_error *error)
 {
     zi_dtype type = weight->tensor->type;
-    const char *lacks = type == ZI_I8    ? "its weight_scale is missing"
-                        : type == ZI_U32 ? "its scales and biases are missing"
-                        : type == ZI_U8  ? "packed values of an unknown format"
-                                         : "not a type of weights";
+    const char *lacks =
+        type == ZI_I8    ? "its weight_scale is missing; fetch the file again"
+        : type == ZI_U32 ? "its scales and biases are missing; fetch the file again"
+        : type == ZI_U8
+            ? "packed values of an unknown format; use the bf16 or fp8 file of this model"
+            : "not a type of weights; use the bf16 or fp8 file of this model";
     bool whole = (type >= ZI_I8 && type <= ZI_BOOL) || type == ZI_F64;
     zi_error_code code =
         type == ZI_I8 || type == ZI_U32 ? ZI_ERROR_BAD_FORMAT : ZI_ERROR_UNSUPPORTED;
@@ -295,7 +305,8 @@ static bool set_packing(const struct piece *const by_role[ZI_ROLE_UNUSED], size_
     if (scales || biases)
         return zi_error_set_in(
             error, ZI_ERROR_BAD_FORMAT, piece_file(scales ? scales : biases),
-            (scales ? scales : biases)->tensor->name, "tensor %s is there without its %s",
+            (scales ? scales : biases)->tensor->name,
+            "tensor %s is there without its %s: the file is incomplete; fetch it again",
             (scales ? scales : biases)->tensor->name, scales ? "biases" : "scales");
     return scale ? set_scale(weight, scale, entry, error)
                  : check_type_without_scales(weight, error);
@@ -316,15 +327,18 @@ static size_t add_entry(const struct piece *pieces, size_t count, bool nhwc, siz
         const struct piece *other = by_role[pieces[n].role];
         if (other) {
             zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, piece_file(other), other->tensor->name,
-                            "tensors %s and %s (in %s) are both %s", other->tensor->name,
-                            pieces[n].tensor->name, piece_file(&pieces[n]), pieces[n].name);
+                            "tensors %s and %s (in %s) are both %s; remove one of the files, or "
+                            "fetch the model again",
+                            other->tensor->name, pieces[n].tensor->name, piece_file(&pieces[n]),
+                            pieces[n].name);
             return 0;
         }
         by_role[pieces[n].role] = &pieces[n];
     }
     if (!by_role[ZI_ROLE_WEIGHT]) {
         zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, piece_file(&pieces[0]), pieces[0].tensor->name,
-                        "tensor %s is there without the weight it belongs to",
+                        "tensor %s is there without the weight it belongs to: the file is "
+                        "incomplete; fetch it again",
                         pieces[0].tensor->name);
         return 0;
     }

@@ -28,7 +28,7 @@ static trouble encode_trouble(WebPEncodingError code)
     case VP8_ENC_ERROR_FILE_TOO_BIG:
         return (trouble){ZI_ERROR_UNSUPPORTED, "too large for the format; save it as .png"};
     default:
-        return (trouble){ZI_ERROR_UNSUPPORTED, "libwebp refuses it"};
+        return (trouble){ZI_ERROR_UNSUPPORTED, "libwebp refuses it; save it as .png"};
     }
 }
 
@@ -45,7 +45,8 @@ static bool decode_failed(const char *name, VP8StatusCode code, zi_error *error)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name,
                             "damaged WebP image: the file ends too early");
     case VP8_STATUS_UNSUPPORTED_FEATURE:
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name, "a WebP image of an unknown kind");
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
+                            "is a WebP image of an unknown kind; save it as PNG");
     default:
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, name, "damaged WebP image");
     }
@@ -73,7 +74,7 @@ static bool add_exif(const char *name, const zi_text *picture, const zi_text *ex
         WebPMuxSetChunk(mux, "EXIF", &block, 0) != WEBP_MUX_OK ||
         WebPMuxAssemble(mux, &whole) != WEBP_MUX_OK) {
         zi_error_set(error, ZI_ERROR_NO_MEMORY, name,
-                     "cannot put the generation parameters into the WebP file");
+                     "cannot put the generation parameters into the WebP file: out of memory");
         goto out;
     }
     zi_text_append(out, whole.bytes, whole.size);
@@ -93,7 +94,7 @@ static bool encode_webp(const zi_image *image, const char *name, int quality, zi
     WebPPicture picture;
     if (!WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, (float)quality) ||
         !WebPPictureInit(&picture))
-        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libwebp");
+        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libwebp: out of memory");
     picture.width = image->width;
     picture.height = image->height;
     picture.writer = write_bytes;
@@ -181,12 +182,12 @@ bool zi_webp_decode(const uint8_t *data, size_t size, const char *name, zi_image
 {
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config))
-        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libwebp");
+        return zi_error_set(error, ZI_ERROR_NO_MEMORY, name, "cannot start libwebp: out of memory");
     VP8StatusCode code = WebPGetFeatures(data, size, &config.input);
     if (code != VP8_STATUS_OK) return decode_failed(name, code, error);
     if (config.input.has_animation)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
-                            "an animated WebP image; save one frame of it");
+                            "is an animated WebP image; save one frame of it");
     zi_image *image;
     if (!zi_image_new(name, (uint32_t)config.input.width, (uint32_t)config.input.height, &image,
                       error))

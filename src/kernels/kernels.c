@@ -144,8 +144,8 @@ bool zi_kernels_select(const char *name, zi_kernels *kernels, zi_error *error)
     }
     if (chosen < 0)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "cpu",
-                            "\"%s\" is not a kernel tier of this machine, which has: %s", name,
-                            list);
+                            "\"%s\" is not an instruction tier of this machine; choose one of %s",
+                            name, list);
     fill_table(chosen, kernels);
     return true;
 }

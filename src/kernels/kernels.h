@@ -88,7 +88,8 @@ typedef struct {
     void (*silu_mul)(float *x, const float *y, size_t n);
     /* x[i] = exp((x[i] - most) * factor); returns the sum. */
     float (*exp_sum)(float *x, float most, float factor, size_t n);
-    float (*max)(const float *x, size_t n); /* n > 0 */
+    /* The largest of n > 0 values. A NaN may be passed over: exp_sum of the same values has it. */
+    float (*max)(const float *x, size_t n);
     void (*scale)(float *x, float factor, size_t n);
 
     /* ---- peak throughput, for `zimage bench`: loops within registers ---- */

@@ -118,7 +118,8 @@ static bool read_component_config(const zi_assembly *assembly, zi_component comp
     if (path) return zi_config_read(component, path, config, error);
     if (!usual) return true; /* it is inferred from the weights */
     return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "config",
-                           "%s/%s is missing; a reference model can provide it",
+                           "%s/%s is missing; fetch it again, or take it from a reference model (a "
+                           "complete Z-Image model)",
                            assembly->paths[input], usual);
 }
 
@@ -133,9 +134,10 @@ static bool fail_missing_component(const zi_assembly *assembly, zi_component com
     snprintf(what, sizeof what, usual ? "/%s is missing" : ": no %s in it", usual ? usual : name);
     if (component == ZI_COMPONENT_TRANSFORMER)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_component_name(component),
-                               "%s%s; name a model that has one", path, what);
+                               "%s%s; name a complete model, or its transformer file", path, what);
     return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, zi_component_name(component),
-                           "%s%s; name a %s, or a reference model that has one", path, what, name);
+                           "%s%s; name a %s, or a reference model (a complete Z-Image model)", path,
+                           what, name);
 }
 
 bool zi_assembly_open(const zi_assembly *assembly, zi_component component, zi_backend *backend,
@@ -164,8 +166,8 @@ bool zi_assembly_scheduler(const zi_assembly *assembly, zi_config *config, zi_er
     if (model->naming == ZI_NAMES_DIFFUSERS &&
         model->components[ZI_COMPONENT_TRANSFORMER].usual_path)
         return zi_error_set_in(error, ZI_ERROR_INCOMPLETE, NULL, "scheduler",
-                               "%s/scheduler/scheduler_config.json is missing; a reference model "
-                               "can provide it",
+                               "%s/scheduler/scheduler_config.json is missing; fetch it again, or "
+                               "take it from a reference model (a complete Z-Image model)",
                                assembly->paths[ZI_ASSEMBLY_MODEL]);
     config->scheduler = zi_config_z_image_turbo().scheduler;
     return true;
@@ -261,6 +263,8 @@ bool zi_assembly_tokenizer(const zi_model_options *options, const zi_assembly *a
             return true;
     if (zi_is_file(text) && !load_gguf_tokenizer(text, assembly, out, error)) return false;
     if (!*out && options->text_encoder && !load_tokenizer_near(text, out, error)) return false;
-    return *out || zi_error_set_in(error, ZI_ERROR_INCOMPLETE, options->path, "tokenizer",
-                                   "no tokenizer in it; a reference model can provide one");
+    return *out ||
+           zi_error_set_in(
+               error, ZI_ERROR_INCOMPLETE, options->path, "tokenizer",
+               "no tokenizer in it; take one from a reference model (a complete Z-Image model)");
 }

@@ -26,8 +26,8 @@ bool zi_bpe_init(zi_bpe *bpe, const char *path, size_t tokens, size_t merges, zi
     *bpe = (zi_bpe){0};
     if (tokens > ZI_BPE_LIMIT || merges > ZI_BPE_LIMIT)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "%zu tokens and %zu merges; at most %d of each are supported", tokens,
-                            merges, ZI_BPE_LIMIT);
+                            "has %zu tokens and %zu merges; at most %d of each are supported",
+                            tokens, merges, ZI_BPE_LIMIT);
     uint32_t names = table_size(tokens), pairs = table_size(merges);
     zi_text_init(&bpe->texts, 256u << 20);
     /* Room for every id there can be: pages that are not touched cost nothing. */
@@ -90,8 +90,8 @@ int32_t zi_bpe_find_token(const zi_bpe *bpe, const char *text, size_t size)
 static bool fail_collisions(const char *path, const char *what, zi_error *error)
 {
     return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                        "%s collide in the hash table, which only a crafted file does; download it "
-                        "again from another source",
+                        "many of its %s collide in the hash table, which only a crafted file does; "
+                        "fetch it again from another source",
                         what);
 }
 
@@ -99,7 +99,9 @@ bool zi_bpe_add_token(zi_bpe *bpe, const char *path, const char *text, size_t si
                       bool raw, zi_error *error)
 {
     int shown_size = size < 100 ? (int)size : 100;
-    if (!size) return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "token %d is empty", id);
+    if (!size)
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "token %d is empty; fetch the file again", id);
     if (id < 0 || id >= ZI_BPE_LIMIT)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
                             "token \"%.*s\" has id %d; ids must be from 0 to %d", shown_size, text,
@@ -107,14 +109,16 @@ bool zi_bpe_add_token(zi_bpe *bpe, const char *path, const char *text, size_t si
     int32_t *slot = find_name_slot(bpe, text, size);
     if (!slot) return fail_collisions(path, "tokens", error);
     if (*slot >= 0)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "token \"%.*s\" stands twice",
-                            shown_size, text);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "token \"%.*s\" is there twice; fetch the file again", shown_size,
+                            text);
     zi_bpe_token *token = &bpe->tokens[id];
     if (token->size)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "tokens \"%.*s\" and \"%.*s\" have the same id %d",
-                            token->size < 100 ? (int)token->size : 100, bpe->texts.data + token->at,
-                            shown_size, text, id);
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, path,
+            "tokens \"%.*s\" and \"%.*s\" have the same id %d; fetch the file again",
+            token->size < 100 ? (int)token->size : 100, bpe->texts.data + token->at, shown_size,
+            text, id);
     size_t at = bpe->texts.size;
     zi_text_append(&bpe->texts, text, size);
     if (bpe->texts.failed) return zi_error_no_memory(error, at + size);
@@ -144,9 +148,10 @@ bool zi_bpe_add_merge(zi_bpe *bpe, const char *path, const char *left, size_t le
     char whole[1024];
     if (!left_size || !right_size || left_size > sizeof whole ||
         right_size > sizeof whole - left_size)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "merge %u must be two tokens of together at most %zu bytes", number,
-                            sizeof whole);
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, path,
+            "merge %u must be two tokens of together at most %zu bytes; fetch the file again",
+            number, sizeof whole);
     memcpy(whole, left, left_size);
     memcpy(whole + left_size, right, right_size);
     const struct {
@@ -156,15 +161,16 @@ bool zi_bpe_add_merge(zi_bpe *bpe, const char *path, const char *left, size_t le
     for (int i = 0; i < 3; i++) {
         ids[i] = zi_bpe_find_token(bpe, whole + parts[i].at, parts[i].size);
         if (ids[i] < 0)
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                                "merge %u names \"%.*s\", which is not in the vocabulary", number,
-                                (int)parts[i].size, whole + parts[i].at);
+            return zi_error_set(
+                error, ZI_ERROR_BAD_FORMAT, path,
+                "merge %u names \"%.*s\", which is not in the vocabulary; fetch the file again",
+                number, (int)parts[i].size, whole + parts[i].at);
     }
     zi_bpe_pair *pair = find_pair_slot(bpe, ids[0], ids[1]);
     if (!pair) return fail_collisions(path, "merges", error);
     if (pair->rank != NO_RANK)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "merge %u (\"%.*s\") stands there twice", number,
+                            "merge %u (\"%.*s\") is there twice; fetch the file again", number,
                             (int)(left_size + right_size), whole);
     *pair = (zi_bpe_pair){ids[0], ids[1], bpe->merges};
     bpe->merged[bpe->merges++] = ids[2];
@@ -241,10 +247,11 @@ bool zi_bpe_seal(zi_bpe *bpe, const char *path, zi_error *error)
         char text[2] = {(char)(c < 128 ? c : 0xc0 | c >> 6), (char)(0x80 | (c & 0x3f))};
         bpe->byte_ids[byte] = zi_bpe_find_token(bpe, text, c < 128 ? 1 : 2);
         if (bpe->byte_ids[byte] < 0 && !bpe->gaps)
-            return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                                "the vocabulary has no token for byte %d (U+%04X); it is not "
-                                "a byte-level one",
-                                byte, (unsigned)c);
+            return zi_error_set(
+                error, ZI_ERROR_BAD_FORMAT, path,
+                "the vocabulary has no token for byte %d (U+%04X), so it is not of a byte-level "
+                "tokenizer; use the tokenizer that came with the model",
+                byte, (unsigned)c);
     }
     return decode_vocabulary(bpe, path, bytes, error);
 }

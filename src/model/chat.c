@@ -42,12 +42,11 @@ bool zi_chat_format_detect(const char *path, const char *text, const zi_tokenize
         *out = families[i].chat;
         return true;
     }
-    return zi_error_set(
-        error, ZI_ERROR_UNSUPPORTED, path,
-        text ? "its chat template is not supported; supported are ChatML (Qwen, SmolLM) "
-               "and Llama 3"
-             : "has no chat template, nor the tokens of a supported one; "
-               "use an instruction-tuned Qwen, SmolLM or Llama 3");
+    return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                        text ? "its chat template is not supported; use a model with that of Qwen, "
+                               "SmolLM (ChatML) or Llama 3"
+                             : "has no chat template, nor the tokens of a supported one; "
+                               "use an instruction-tuned Qwen, SmolLM or Llama 3");
 }
 
 /* Appends the ids of text to *out. allow_added_tokens: names of added tokens in it become these

@@ -16,7 +16,7 @@ static bool check_class_field(const char *path, const cJSON *json, const char *f
     if (!zi_json_string(path, json, field, &name, error)) return false;
     if (strcmp(name, wanted) == 0) return true;
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, field,
-                           "this is %.60s; only %s is supported", name, wanted);
+                           "\"%s\" is %.60s; only %s is supported", field, name, wanted);
 }
 
 /* Reads quantization.group_size of an MLX config; *out is 0 when it is absent. Fails unless it is
@@ -31,7 +31,7 @@ static bool read_mlx_group_size(const char *path, const cJSON *json, size_t *out
     *out = (size_t)group;
     return (group & (group - 1)) == 0 ||
            zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "group_size",
-                           "groups of %d values are not supported; 32, 64 and 128 are", group);
+                           "\"group_size\" is %d; only 32, 64 and 128 are supported", group);
 }
 
 /* Reads a text encoder's config.json into config->text, with qk_norm true, and its MLX group size
@@ -44,7 +44,8 @@ static bool read_text_encoder(const char *path, const cJSON *json, zi_config *co
     if (!zi_json_string_or(path, json, "model_type", "qwen3", &type, error)) return false;
     if (strcmp(type, "qwen3") != 0)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "model_type",
-                               "this is %.60s; only qwen3 is supported as text encoder", type);
+                               "\"model_type\" is %.60s; only qwen3 is supported as text encoder",
+                               type);
     config->text.qk_norm = true;
     return zi_config_read_qwen(path, json, &config->text, error) &&
            read_mlx_group_size(path, json, &config->group[ZI_COMPONENT_TEXT_ENCODER], error);
@@ -71,7 +72,7 @@ bool zi_config_read_qwen(const char *path, const cJSON *json, zi_qwen_config *ou
     out->eps = (float)eps;
     if (biased)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "attention_bias",
-                               "\"attention_bias\" is not supported");
+                               "\"attention_bias\" is true; only models without it are supported");
     return true;
 }
 
@@ -79,11 +80,13 @@ bool zi_config_check_qwen(const char *path, const zi_qwen_config *config, zi_err
 {
     if (config->heads % config->kv_heads != 0)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "%d attention heads cannot share %d key/value heads", config->heads,
-                            config->kv_heads);
+                            "the number of attention heads (num_attention_heads), %d, is not a "
+                            "multiple of that of key/value heads (num_key_value_heads), %d",
+                            config->heads, config->kv_heads);
     if (config->head_dim < 2 || config->head_dim % 2 != 0)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                            "the width of a head must be even, it is %d", config->head_dim);
+                            "the width of a head (head_dim) is %d; it must be even and 2 or more",
+                            config->head_dim);
     return true;
 }
 
@@ -110,8 +113,8 @@ static bool read_ints(const char *path, const cJSON *json, const char *field, in
     }
     if (n == count && !item) return true;
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, field,
-                           "field \"%s\" must be %d whole numbers from %d to %d", field, count, min,
-                           max);
+                           "field \"%s\" must be a list of %d whole numbers from %d to %d", field,
+                           count, min, max);
 }
 
 /* Sets c->axes to a head's width divided among the rope axes as Z-Image-Turbo does: 1/4 time, 3/8
@@ -134,9 +137,11 @@ static bool fail_misfit(const char *where, bool inferred, const char *field, zi_
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    return inferred ? zi_error_set_in(error, ZI_ERROR_INCOMPLETE, where, "config",
-                                      "%s; a reference model can provide one", what)
-                    : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, where, field, "%s", what);
+    return inferred
+               ? zi_error_set_in(
+                     error, ZI_ERROR_INCOMPLETE, where, "config",
+                     "%s; take its config from a reference model (a complete Z-Image model)", what)
+               : zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, where, field, "%s", what);
 }
 
 /* Sets head_dim, modulation and, when axes[0] is 0, axes of config->transformer; some may be set
@@ -146,20 +151,23 @@ static bool check_transformer(const char *path, bool inferred, zi_config *config
 {
     zi_transformer_config *c = &config->transformer;
     if (c->dim % c->heads != 0)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "%d heads cannot share a width of %d",
-                            c->heads, c->dim);
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "the width (dim or hidden_size), %d, is not a multiple of the number "
+                            "of heads (n_heads or num_attention_heads), %d; fetch the file again",
+                            c->dim, c->heads);
     c->head_dim = c->dim / c->heads;
     c->modulation = c->dim < 256 ? c->dim : 256;
     if (!c->axes[0]) set_default_axes(c, c->head_dim);
     if (c->axes[0] % 2 || c->axes[1] % 2 || c->axes[2] % 2 ||
         c->axes[0] + c->axes[1] + c->axes[2] != c->head_dim)
-        return fail_misfit(
-            path, inferred, "axes_dims", error,
-            "the rope's axes (\"axes_dims\") must be even and add up to the head's %d, "
-            "but they are %d, %d and %d",
-            c->head_dim, c->axes[0], c->axes[1], c->axes[2]);
+        return fail_misfit(path, inferred, "axes_dims", error,
+                           "\"axes_dims\" is %d, %d and %d, but these must be even and add up to "
+                           "the width of a head, %d",
+                           c->axes[0], c->axes[1], c->axes[2], c->head_dim);
     if (c->head_dim > 1024)
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "heads of %d are too wide",
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                            "heads are %d wide (the width divided by the number of heads); at most "
+                            "1024 are supported",
                             c->head_dim);
     return true;
 }
@@ -185,8 +193,8 @@ static bool read_diffusers_fields(const char *path, const cJSON *json, zi_transf
     c->ffn = (int)(c->dim / 3.0 * 8.0);
     return kv_heads == c->heads ||
            zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "n_kv_heads",
-                           "%d heads and %d key/value heads do not fit together", c->heads,
-                           kv_heads);
+                           "\"n_kv_heads\" is %d; it must be the same as \"n_heads\", %d", kv_heads,
+                           c->heads);
 }
 
 /* Reads patch and ffn, which MLX configs name differently, with the defaults 2 and dim * 8 / 3,
@@ -246,10 +254,11 @@ static bool read_transformer(const char *path, const cJSON *json, zi_config *con
         return false;
     if (!qk_norm)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "qk_norm",
-                               "a model without \"qk_norm\" is not supported");
+                               "\"qk_norm\" is false; only true is supported");
     return !zi_json_find(json, "siglip_feat_dim") ||
            zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "siglip_feat_dim",
-                           "this is Z-Image-Omni (\"siglip_feat_dim\"), not supported");
+                           "is of Z-Image-Omni (it has \"siglip_feat_dim\"); only Z-Image models "
+                           "are supported");
 }
 
 /* Fails, as fail_misfit does, unless the number of groups divides the channels of each block.
@@ -260,7 +269,8 @@ static bool check_vae(const char *path, bool inferred, zi_config *config, zi_err
     for (int i = 0; i < c->blocks; i++)
         if (c->channels[i] % c->groups != 0)
             return fail_misfit(path, inferred, "norm_num_groups", error,
-                               "%d channels cannot be put into %d groups (\"norm_num_groups\")",
+                               "%d channels (\"block_out_channels\") are not a multiple of %d "
+                               "groups (\"norm_num_groups\")",
                                c->channels[i], c->groups);
     return true;
 }
@@ -281,7 +291,9 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
     c->blocks = cJSON_GetArraySize(blocks);
     if (c->blocks != 4)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "block_out_channels",
-                               "\"block_out_channels\" must have 4 elements (8 pixels per latent)");
+                               "\"block_out_channels\" has %d numbers; the VAE of Z-Image has 4, "
+                               "and only that is supported",
+                               c->blocks);
     if (!read_ints(path, json, "block_out_channels", c->blocks, 1, 1024, c->channels, error) ||
         !zi_json_int(path, json, "layers_per_block", 1, 16, &c->layers_per_block, error) ||
         !zi_json_int(path, json, "norm_num_groups", 1, 1024, &c->groups, error) ||
@@ -297,7 +309,12 @@ static bool read_vae(const char *path, const cJSON *json, zi_config *config, zi_
     c->shift = (float)shift;
     if (quant || post_quant || !attention)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "not Z-Image's VAE (quant convolutions or no middle attention)");
+                            "\"%s\" is %s; it must be %s, as for the VAE of Z-Image",
+                            quant        ? "use_quant_conv"
+                            : post_quant ? "use_post_quant_conv"
+                                         : "mid_block_add_attention",
+                            quant || post_quant ? "true" : "false",
+                            quant || post_quant ? "false" : "true");
     c->native_size = c->native_size / 16 * 16;
     return true;
 }
@@ -314,7 +331,7 @@ static bool read_scheduler(const char *path, const cJSON *json, zi_config *confi
         return false;
     if (dynamic)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "use_dynamic_shifting",
-                               "\"use_dynamic_shifting\" is not supported");
+                               "\"use_dynamic_shifting\" is true; only false is supported");
     return true;
 }
 
@@ -373,12 +390,13 @@ bool zi_config_check_components(const char *where, const zi_config *config, zi_e
 {
     if (config->transformer.caption_dim != config->text.hidden)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, where,
-                            "the transformer wants captions of width %d, the text encoder "
-                            "gives %d",
+                            "the transformer needs a text encoder of width %d (cap_feat_dim), but "
+                            "the one here is %d wide (hidden_size); use that of the same model",
                             config->transformer.caption_dim, config->text.hidden);
     if (config->transformer.channels != config->vae.latent)
         return zi_error_set(error, ZI_ERROR_BAD_FORMAT, where,
-                            "the transformer makes %d latent channels, the VAE reads %d",
+                            "the transformer has %d latent channels (in_channels), but the VAE has "
+                            "%d (latent_channels); use that of the same model",
                             config->transformer.channels, config->vae.latent);
     return true;
 }

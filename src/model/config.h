@@ -81,15 +81,6 @@ bool zi_config_check(zi_component component, const char *where, bool inferred, z
 bool zi_config_check_components(const char *where, const zi_config *config,
                                 zi_error *error) ZI_CHECKED;
 
-/* ---- infer.c: from what the weights are ---- */
-
-/* Fills in the config of the source's component from tensor shapes and, for a text encoder, GGUF
- * metadata (gguf NULL: none), else with Z-Image-Turbo's values, and validates it as zi_config_check
- * does (inferred: true). group stays unchanged. Fails with ZI_ERROR_BAD_FORMAT if a tensor is
- * missing, ZI_ERROR_UNSUPPORTED if one does not fit Z-Image; the config may have changed then. */
-bool zi_config_infer(const zi_source *source, const zi_gguf *gguf, zi_config *config,
-                     zi_error *error) ZI_CHECKED;
-
 /* Reads the shape fields, eps, rope_theta (1e6 if absent) and context of a parsed Qwen or Llama
  * config.json, without zi_config_check_qwen. The caller sets qk_norm, biases and interleaved, which
  * depend on the architecture. Fails with ZI_ERROR_BAD_FORMAT for a missing field,
@@ -105,5 +96,14 @@ bool zi_config_check_qwen(const char *path, const zi_qwen_config *config,
 /* The config of the published Z-Image-Turbo model, all components and the scheduler; no MLX groups.
  */
 zi_config zi_config_z_image_turbo(void);
+
+/* ---- infer.c: from what the weights are ---- */
+
+/* Fills in the config of the source's component from tensor shapes and, for a text encoder, from
+ * GGUF metadata (NULL: no GGUF file), and validates it as zi_config_check does. Fields that these
+ * do not determine are Z-Image-Turbo's; group is not set. Fails if a tensor that it needs is
+ * missing or does not fit Z-Image. */
+bool zi_config_infer(const zi_source *source, const zi_gguf *gguf, zi_config *config,
+                     zi_error *error) ZI_CHECKED;
 
 #endif

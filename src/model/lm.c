@@ -24,7 +24,8 @@ static bool bind_model(zi_checkpoint *checkpoint, const zi_lm_config *config, zi
     if (!zi_qwen_bind_language(&weights, &config->qwen, tied, &lm->qwen, error)) return false;
     if (zi_tokenizer_vocab_size(lm->tokenizer) <= config->qwen.vocab) return true;
     return zi_error_set(error, ZI_ERROR_BAD_FORMAT, lm->path,
-                        "its tokenizer has %d tokens, its model %d: they do not belong together",
+                        "its tokenizer has %d tokens, its weights only %d: they are of different "
+                        "models; fetch the model again",
                         zi_tokenizer_vocab_size(lm->tokenizer), config->qwen.vocab);
 }
 
@@ -52,7 +53,8 @@ static bool read_gguf_metadata(const zi_checkpoint *checkpoint, zi_lm_config *co
     if (!zi_lm_read_gguf_config(gguf, vocab, config, error)) return false;
     if (zi_checkpoint_find(checkpoint, "rope_freqs.weight"))
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, lm->path, "rope_freqs.weight",
-                               "rope scaling of type llama3 (rope_freqs.weight) is not supported");
+                               "needs rope scaling of type llama3 (rope_freqs.weight), which is "
+                               "not supported; use another language model");
     if (!zi_gguf_find(gguf, "tokenizer.ggml.model"))
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, lm->path, "tokenizer.ggml.model",
                                "has no tokenizer (tokenizer.ggml.model); use a complete GGUF file");
@@ -138,14 +140,23 @@ static bool load_file(const zi_model_options *options, zi_lm *lm, zi_error *erro
         return false;
     if (zi_checkpoint_find(checkpoint, "token_embd.weight") && checkpoint->gguf)
         return load_gguf(checkpoint, lm, error);
-    bool ok =
-        zi_recognise_unsupported(checkpoint)
-            ? zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->path,
-                           "a language model in a single file must be GGUF; other formats are read "
-                           "as folders, with config.json and tokenizer")
-            : load_text_encoder(options, checkpoint, lm, error);
+    bool ok = zi_recognise_unsupported(checkpoint)
+                  ? zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->path,
+                                 "a language model in a single file must be GGUF; for other "
+                                 "formats, name the folder with config.json, tokenizer and weights")
+                  : load_text_encoder(options, checkpoint, lm, error);
     zi_checkpoint_release(checkpoint);
     return ok;
+}
+
+/* Loads the only GGUF file of the folder options->path into lm, as load_file does. The other
+ * options stay: an image model's file may need its text encoder or tokenizer from them. */
+static bool load_only_file(const zi_model_options *options, const char *gguf, zi_lm *lm,
+                           zi_error *error)
+{
+    zi_model_options of_file = *options;
+    of_file.path = gguf;
+    return load_file(&of_file, lm, error);
 }
 
 /* Whether the file is a language model's config.json (has model_type), not that of an image model.
@@ -160,22 +171,23 @@ static bool is_lm_config(const char *path)
 }
 
 /* Loads the file or folder options->path into lm, whose backend and path are set. Of a folder, the
- * first that applies: a language model's config.json; a single GGUF file, for which the other
- * options are ignored (several are ZI_ERROR_UNSUPPORTED); an image model. On failure the caller
+ * first that applies: a language model's config.json; a single GGUF file, with the other
+ * options (several files are ZI_ERROR_UNSUPPORTED); an image model. On failure the caller
  * frees lm. */
 static bool load_path(const zi_model_options *options, zi_lm *lm, zi_error *error)
 {
     const char *path = options->path;
     if (zi_is_file(path)) return load_file(options, lm, error);
     if (!zi_is_dir(path))
-        return zi_error_set(error, ZI_ERROR_NOT_FOUND, path, "no such file or folder");
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, path,
+                            "no such file or folder; check the path");
     int gguf_count;
     char *config = zi_path_join(path, "config.json"), *gguf = find_gguf_file(path, &gguf_count);
     bool ok = config || zi_error_no_memory(error, strlen(path));
     if (ok && is_lm_config(config))
         ok = load_folder(path, config, lm, error);
     else if (ok && gguf && gguf_count == 1)
-        ok = load_file(&(zi_model_options){.path = gguf}, lm, error);
+        ok = load_only_file(options, gguf, lm, error);
     else if (ok && gguf_count > 1)
         ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
                           "holds %d GGUF files; name the one to use", gguf_count);

@@ -28,8 +28,8 @@ static const struct architecture *find_architecture(const char *path, const char
         if (strlen(architectures[i].name) == size && memcmp(architectures[i].name, name, size) == 0)
             return &architectures[i];
     zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                 "a model of architecture %.*s does not serve as a language model here; qwen2, "
-                 "qwen3 and llama do",
+                 "the architecture %.*s is not supported for language models; use a model of "
+                 "qwen2, qwen3 or llama",
                  size < 60 ? (int)size : 60, name);
     return NULL;
 }
@@ -62,9 +62,11 @@ static bool add_eos_tokens(const char *path, const cJSON *json, zi_lm *lm, zi_er
     const cJSON *field = zi_json_find(json, "eos_token_id");
     const cJSON *item = cJSON_IsArray(field) ? field->child : field;
     for (; item; item = cJSON_IsArray(field) ? item->next : NULL) {
-        if (!zi_json_is_int(item, 0, ZI_BPE_LIMIT))
+        if (!zi_json_is_int(item, 0, ZI_BPE_LIMIT - 1))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "eos_token_id",
-                                   "field \"eos_token_id\" must be token ids");
+                                   "field \"eos_token_id\" must be a token id from 0 to %d, or a "
+                                   "list of them",
+                                   ZI_BPE_LIMIT - 1);
         if (!zi_lm_add_stop(lm, (int32_t)item->valuedouble, error)) return false;
     }
     return true;
@@ -81,8 +83,9 @@ static bool check_rope_scaling(const char *path, const cJSON *json, zi_error *er
         if (!type) type = zi_json_find(rope, "type");
         if (!cJSON_IsString(type) || strcmp(type->valuestring, "default") == 0) continue;
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, fields[i],
-                               "rope scaling of type %.60s (\"%s\") is not supported",
-                               type->valuestring, fields[i]);
+                               "\"%s\" asks for rope scaling of type %.60s, which is not "
+                               "supported; use another language model",
+                               fields[i], type->valuestring);
     }
     return true;
 }
@@ -97,13 +100,15 @@ static bool check_unsupported_fields(const char *path, const cJSON *json, zi_err
     for (int i = 0; i < 2; i++) {
         if (!zi_json_bool_or(path, json, off[i], false, &on, error)) return false;
         if (on)
-            return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, off[i],
-                                   "\"%s\" is not supported", off[i]);
+            return zi_error_set_in(
+                error, ZI_ERROR_UNSUPPORTED, path, off[i],
+                "\"%s\" is true, which is not supported; use another language model", off[i]);
     }
     if (!zi_json_string_or(path, json, "hidden_act", "silu", &act, error)) return false;
     if (strcmp(act, "silu") != 0)
-        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, path, "hidden_act",
-                               "\"hidden_act\" %.60s is not supported", act);
+        return zi_error_set_in(
+            error, ZI_ERROR_UNSUPPORTED, path, "hidden_act",
+            "\"hidden_act\" is %.60s, which is not supported; use another language model", act);
     return check_rope_scaling(path, json, error);
 }
 
@@ -177,19 +182,35 @@ static bool read_generation_config(const char *path, zi_lm *lm, zi_error *error)
     return ok;
 }
 
+/* Sets lm->bos to the id of "bos_token", a name or, as transformers writes it, too, an object with
+ * the name as "content". True and lm unchanged if it is absent or empty; fails for what is no added
+ * token of the tokenizer. */
+static bool read_bos(const char *path, const cJSON *json, zi_lm *lm, zi_error *error)
+{
+    const cJSON *field = zi_json_find(json, "bos_token");
+    const cJSON *name = cJSON_IsObject(field) ? zi_json_find(field, "content") : field;
+    if (!field || (cJSON_IsString(name) && !name->valuestring[0])) return true;
+    if (!cJSON_IsString(name))
+        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "bos_token",
+                               "field \"bos_token\" must be the name of a token, as text");
+    lm->bos = zi_tokenizer_added_token(lm->tokenizer, name->valuestring);
+    return lm->bos >= 0 ||
+           zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, "bos_token",
+                           "\"bos_token\" is %.60s, which the tokenizer does not have as an added "
+                           "token; fetch the tokenizer's files again",
+                           name->valuestring);
+}
+
 /* Reads the chat template (unless lm has one) from the file, a tokenizer_config.json, and, only if
- * add_bos_token is true, sets lm->bos to the id of bos_token, -1 if that is no added token. Fails
- * if the file cannot be read; lm keeps what was set before a failure. */
+ * add_bos_token is true, bos_token as read_bos does. Fails if the file cannot be read, too; lm
+ * keeps what was set before a failure. */
 static bool read_tokenizer_config(const char *path, zi_lm *lm, zi_error *error)
 {
     cJSON *json = NULL;
-    const char *bos;
     bool add_bos;
     bool ok = zi_json_read(path, MAX_TOKENIZER_CONFIG, &json, error) &&
               zi_json_bool_or(path, json, "add_bos_token", false, &add_bos, error) &&
-              read_chat_template(json, lm, error);
-    if (ok && add_bos && (ok = zi_json_string_or(path, json, "bos_token", "", &bos, error)))
-        lm->bos = zi_tokenizer_added_token(lm->tokenizer, bos);
+              read_chat_template(json, lm, error) && (!add_bos || read_bos(path, json, lm, error));
     cJSON_Delete(json);
     return ok;
 }
@@ -253,7 +274,7 @@ static bool read_gguf_double(const zi_gguf *gguf, const char *architecture, cons
         return false;
     if (*out > 0 && *out < 1e12) return true;
     return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, key,
-                           "key %s is %g, which is out of range", key, *out);
+                           "key %s is %g; it must be above 0 and below 1e12", key, *out);
 }
 
 /* Fails with ZI_ERROR_UNSUPPORTED if ARCHITECTURE.rope.scaling.type is there and not "none". */
@@ -265,9 +286,10 @@ static bool check_gguf_rope_scaling(const zi_gguf *gguf, const char *architectur
     if (!zi_gguf_find(gguf, key)) return true;
     if (!zi_gguf_string(gguf, key, &type, error)) return false;
     if (zi_gguf_text_equals(type, "none")) return true;
-    return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, key,
-                           "rope scaling of type %.*s (%s) is not supported",
-                           type.size < 60 ? (int)type.size : 60, type.data, key);
+    return zi_error_set_in(
+        error, ZI_ERROR_UNSUPPORTED, gguf->path, key,
+        "%s asks for rope scaling of type %.*s, which is not supported; use another language model",
+        key, type.size < 60 ? (int)type.size : 60, type.data);
 }
 
 bool zi_lm_read_gguf_config(const zi_gguf *gguf, int vocab, zi_lm_config *out, zi_error *error)

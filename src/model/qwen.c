@@ -265,7 +265,7 @@ static bool check_ids(const zi_qwen *qwen, const int32_t *ids, size_t n, zi_erro
             return zi_error_set(
                 error, ZI_ERROR_BAD_FORMAT, NULL,
                 "the tokenizer gives id %d, but the %s knows only %d tokens: they are of different "
-                "models",
+                "models; use the tokenizer that came with the model",
                 ids[i], qwen->norm ? "language model" : "text encoder", qwen->config.vocab);
     return true;
 }

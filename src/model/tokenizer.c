@@ -58,9 +58,9 @@ static bool translate_escape(char c, bool in_class, zi_text *text)
 static bool translate_pattern(const zi_tokenizer_files *files, char **out, zi_error *error)
 {
     zi_text text;
-    zi_text_init(&text, MAX_PATTERN);
+    zi_text_init(&text, 2 * MAX_PATTERN); /* so that only short memory makes it fail */
     bool in_class = false;
-    for (const char *p = files->pattern; *p; p++) {
+    for (const char *p = files->pattern; *p && text.size <= MAX_PATTERN; p++) {
         if (*p != '\\') {
             if (*p == '[') in_class = true;
             if (*p == ']') in_class = false;
@@ -73,11 +73,16 @@ static bool translate_pattern(const zi_tokenizer_files *files, char **out, zi_er
                                 p);
         }
     }
+    size_t size = text.size;
+    if (size > MAX_PATTERN) {
+        zi_text_free(&text);
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, files->path,
+                            "a splitting pattern of %zu bytes is longer than any model's; use "
+                            "the tokenizer that came with the model",
+                            strlen(files->pattern));
+    }
     *out = zi_text_take(&text);
-    return *out || zi_error_set(error, ZI_ERROR_UNSUPPORTED, files->path,
-                                "a splitting pattern of %zu bytes is longer than any model's; use "
-                                "the tokenizer that came with the model",
-                                strlen(files->pattern));
+    return *out || zi_error_no_memory(error, size);
 }
 
 /* Compiles the splitting pattern of t->files into t->word, with JIT where there is one. Fails with
@@ -95,8 +100,10 @@ static bool compile_pattern(zi_tokenizer *t, zi_error *error)
     if (!t->word) {
         char reason[200];
         pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, t->files.path,
-                            "the splitting pattern cannot be used: %s", reason);
+        return zi_error_set(
+            error, ZI_ERROR_BAD_FORMAT, t->files.path,
+            "the splitting pattern cannot be used: %s; use the tokenizer that came with the model",
+            reason);
     }
     uint32_t empty = 0;
     pcre2_pattern_info(t->word, PCRE2_INFO_MATCHEMPTY, &empty);
@@ -237,7 +244,7 @@ static bool check_combining_marks(const char *text, size_t size, zi_error *error
         run = mark ? run + 1 : 0;
         if (run > MAX_MARKS)
             return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text",
-                                "it has more than %d combining marks in a row; remove some",
+                                "has more than %d combining marks in a row; remove some",
                                 MAX_MARKS);
     }
     return true;
@@ -278,7 +285,9 @@ static bool encode_words(encoder *e, const char *text, size_t size, zi_error *er
             char reason[200];
             pcre2_get_error_message(result, (PCRE2_UCHAR *)reason, sizeof reason);
             return zi_error_set(error, ZI_ERROR_BAD_FORMAT, t->files.path,
-                                "the splitting pattern fails on this text: %s", reason);
+                                "the splitting pattern fails on this text: %s; use the tokenizer "
+                                "that came with the model",
+                                reason);
         }
         if (!zi_bpe_encode(bpe, text + at, found[0] - at, &e->scratch, &e->ids, error) ||
             !zi_bpe_encode(bpe, text + found[0], found[1] - found[0], &e->scratch, &e->ids, error))
@@ -328,9 +337,9 @@ static bool encode_to_new_ids(const zi_tokenizer *t, const char *text, size_t si
 {
     if (size > MAX_TEXT)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text",
-                            "%zu bytes are too many; at most %d are supported", size, MAX_TEXT);
+                            "has %zu bytes; at most %d are possible", size, MAX_TEXT);
     if (!zi_utf8_valid(text, size))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text", "it is not valid UTF-8");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text", "is not valid UTF-8 text");
     bool ok = false;
     encoder e = {.tokenizer = t, .literal = literal};
     e.match = pcre2_match_data_create_from_pattern(t->word, NULL);
@@ -389,9 +398,10 @@ bool zi_tokenizer_encode_chat(const zi_tokenizer *tokenizer, const char *prompt,
     zi_text_puts(&text, "<|im_end|>\n<|im_start|>assistant\n");
     bool ok;
     if (text.failed)
-        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "text",
-                          "%zu bytes are too many for the memory there is, or for the limit of %d",
-                          strlen(prompt), MAX_TEXT);
+        ok = zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "text",
+            "has %zu bytes, which are more than the memory there is, or than the limit of %d",
+            strlen(prompt), MAX_TEXT);
     else
         ok = zi_tokenizer_encode(tokenizer, text.data, text.size, ids, count, error);
     zi_text_free(&text);

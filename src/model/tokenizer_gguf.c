@@ -38,16 +38,16 @@ static bool read_pre_tokenizer(const zi_gguf *gguf, size_t *out, zi_error *error
     zi_gguf_text model, pre;
     if (!zi_gguf_string(gguf, "tokenizer.ggml.model", &model, error)) return false;
     if (!zi_gguf_text_equals(model, "gpt2"))
-        return zi_error_set_in(
-            error, ZI_ERROR_UNSUPPORTED, gguf->path, "tokenizer.ggml.model",
-            "a tokenizer of kind %.*s (tokenizer.ggml.model) is not supported; gpt2 is",
-            model.size < 100 ? (int)model.size : 100, model.data);
+        return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "tokenizer.ggml.model",
+                               "a tokenizer of kind %.*s (tokenizer.ggml.model) is not supported, "
+                               "only gpt2 (Qwen, Llama 3, SmolLM); use another model",
+                               model.size < 100 ? (int)model.size : 100, model.data);
     if (!zi_gguf_string(gguf, "tokenizer.ggml.pre", &pre, error)) return false;
     for (*out = 0; *out < PRE_TOKENIZERS; ++*out)
         if (zi_gguf_text_equals(pre, pre_tokenizers[*out].name)) return true;
     return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, "tokenizer.ggml.pre",
-                           "splitting words as %.*s does (tokenizer.ggml.pre) is not supported; "
-                           "qwen2, llama-bpe and smollm are",
+                           "splitting words as %.*s does (tokenizer.ggml.pre) is not supported, "
+                           "only qwen2, llama-bpe and smollm; use another model",
                            pre.size < 100 ? (int)pre.size : 100, pre.data);
 }
 
@@ -62,11 +62,13 @@ static bool add_tokens(const zi_gguf *gguf, const zi_gguf_value *tokens, const z
         zi_gguf_text text = zi_gguf_next_string(tokens, &at);
         int64_t type = zi_gguf_integer_at(types, id);
         if (!zi_utf8_valid(text.data, text.size) || memchr(text.data, 0, text.size))
-            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, TOKENS,
-                                   "token %zu is not UTF-8 text", id);
+            return zi_error_set_in(
+                error, ZI_ERROR_BAD_FORMAT, gguf->path, TOKENS,
+                "token %zu is not UTF-8 text: the file is damaged; fetch it again", id);
         if (type < NORMAL || type > UNUSED)
             return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, gguf->path, TYPES,
-                                   "token %zu is of kind %lld (" TYPES "), which is not supported",
+                                   "token %zu is of kind %lld (" TYPES
+                                   "), but only 1 to 5 are supported",
                                    id, (long long)type);
         if (!zi_bpe_add_token(&files->bpe, gguf->path, text.data, text.size, (int32_t)id,
                               type != NORMAL, error))
@@ -88,11 +90,14 @@ static bool add_merges(const zi_gguf *gguf, const zi_gguf_value *merges, zi_bpe 
         const char *space = memchr(text.data, ' ', text.size);
         size_t left = space ? (size_t)(space - text.data) : 0, right = text.size - left - 1;
         if (!space || memchr(space + 1, ' ', right))
-            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, MERGES,
-                                   "merge %zu must be two tokens, \"a b\"", i + 1);
+            return zi_error_set_in(
+                error, ZI_ERROR_BAD_FORMAT, gguf->path, MERGES,
+                "merge %zu must be two tokens, \"a b\": the file is damaged; fetch it again",
+                i + 1);
         if (!zi_utf8_valid(text.data, text.size))
-            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, MERGES,
-                                   "merge %zu is not UTF-8 text", i + 1);
+            return zi_error_set_in(
+                error, ZI_ERROR_BAD_FORMAT, gguf->path, MERGES,
+                "merge %zu is not UTF-8 text: the file is damaged; fetch it again", i + 1);
         if (!zi_bpe_add_merge(bpe, gguf->path, text.data, left, space + 1, right, error))
             return false;
     }
@@ -123,8 +128,9 @@ static bool read_vocabulary(const zi_gguf *gguf, size_t pre_tokenizer, zi_tokeni
         return false;
     if (types->count != tokens->count)
         return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, TYPES,
-                               "%zu kinds of tokens (" TYPES ") for %zu tokens", types->count,
-                               tokens->count);
+                               "has %zu kinds of tokens (" TYPES ") for %zu tokens: the file is "
+                               "damaged; fetch it again",
+                               types->count, tokens->count);
     if (!zi_tokenizer_reserve_added(files, gguf->path, count_added(types), error) ||
         !zi_bpe_init(bpe, gguf->path, tokens->count, merges->count, error))
         return false;
@@ -163,8 +169,10 @@ static bool read_usage(const zi_gguf *gguf, zi_tokenizer_files *files, zi_error 
     if (zi_gguf_find(gguf, add_key) && !zi_gguf_bool(gguf, add_key, &usage->add_bos, error))
         return false;
     if (usage->add_bos && usage->bos < 0)
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, gguf->path, add_key,
-                               "key %s asks for a token that %s does not name", add_key, bos_key);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, gguf->path, add_key,
+            "key %s asks for a token that %s does not name; use another file of the model", add_key,
+            bos_key);
     if (!zi_gguf_find(gguf, template_key)) return true;
     if (!zi_gguf_string(gguf, template_key, &text, error)) return false;
     files->chat_template = strndup(text.data, text.size);

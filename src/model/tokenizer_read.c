@@ -55,7 +55,8 @@ static bool add_vocabulary(zi_bpe *bpe, const char *path, const cJSON *vocabular
     for (const cJSON *item = vocabulary->child; item; item = item->next) {
         if (!zi_json_is_int(item, 0, ZI_BPE_LIMIT - 1))
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, item->string,
-                                   "the id of token \"%.100s\" must be a whole number from 0 to %d",
+                                   "the id of token \"%.100s\" must be a whole number from 0 to "
+                                   "%d; fetch the file again",
                                    item->string, ZI_BPE_LIMIT - 1);
         if (!zi_bpe_add_token(bpe, path, item->string, strlen(item->string),
                               (int32_t)item->valuedouble, false, error))
@@ -81,9 +82,10 @@ static bool add_added_token(zi_tokenizer_files *files, const char *path, const c
         if (!zi_bpe_add_token(&files->bpe, path, content, strlen(content), id, true, error))
             return false;
     } else if (known != id || files->bpe.tokens[id].raw) {
-        return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, content,
-                               "added token \"%.100s\" stands there twice, with ids %d and %d",
-                               content, known, id);
+        return zi_error_set_in(
+            error, ZI_ERROR_BAD_FORMAT, path, content,
+            "added token \"%.100s\" is there twice, with ids %d and %d; fetch the file again",
+            content, known, id);
     }
     files->bpe.tokens[id].raw = true;
     files->added[files->added_count++] = id;
@@ -95,7 +97,7 @@ bool zi_tokenizer_reserve_added(zi_tokenizer_files *files, const char *path, siz
 {
     if (count > MAX_ADDED)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                            "%zu added tokens; at most %d are supported", count, MAX_ADDED);
+                            "has %zu added tokens; at most %d are supported", count, MAX_ADDED);
     files->added = malloc((count + 1) * sizeof *files->added);
     return files->added || zi_error_no_memory(error, count * sizeof *files->added);
 }
@@ -174,8 +176,10 @@ static bool add_merge(zi_bpe *bpe, const char *path, const cJSON *item, zi_error
         return zi_bpe_add_merge(bpe, path, left->valuestring, strlen(left->valuestring),
                                 right->valuestring, strlen(right->valuestring), error);
     }
-    return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                        "merge %u must be two tokens: \"a b\" or [\"a\", \"b\"]", bpe->merges + 1);
+    return zi_error_set(
+        error, ZI_ERROR_BAD_FORMAT, path,
+        "merge %u must be two tokens: \"a b\" or [\"a\", \"b\"]; fetch the file again",
+        bpe->merges + 1);
 }
 
 /* Fills in files->bpe, sealed, and files->added from "model", which must be BPE without options
@@ -254,8 +258,10 @@ static bool read_merge_lines(const char *path, const char *text, zi_bpe *bpe, si
             ++*count;
             size_t left = space ? (size_t)(space - line) : 0;
             if (!space || memchr(space + 1, ' ', size - left - 1))
-                return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
-                                    "merge %zu must be a line of two tokens, \"a b\"", *count);
+                return zi_error_set(
+                    error, ZI_ERROR_BAD_FORMAT, path,
+                    "merge %zu must be a line of two tokens, \"a b\"; fetch the file again",
+                    *count);
             if (bpe && !zi_bpe_add_merge(bpe, path, line, left, space + 1, size - left - 1, error))
                 return false;
         }
@@ -273,10 +279,10 @@ static bool add_config_tokens(zi_tokenizer_files *files, const char *path, const
         char *end;
         unsigned long id = strtoul(item->string, &end, 10);
         if (item->string[0] < '0' || item->string[0] > '9' || *end || id >= ZI_BPE_LIMIT)
-            return zi_error_set_in(
-                error, ZI_ERROR_BAD_FORMAT, path, item->string,
-                "key \"%.100s\" of added_tokens_decoder must be an id from 0 to %d", item->string,
-                ZI_BPE_LIMIT - 1);
+            return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, path, item->string,
+                                   "key \"%.100s\" of added_tokens_decoder must be an id from 0 to "
+                                   "%d; fetch the file again",
+                                   item->string, ZI_BPE_LIMIT - 1);
         if (!add_added_token(files, path, item, (int32_t)id, error)) return false;
     }
     return true;
@@ -321,7 +327,8 @@ static bool read_three_files(zi_tokenizer_files *files, const char *vocab_path,
         goto out;
     if (!cJSON_IsObject(vocabulary)) {
         zi_error_set(error, ZI_ERROR_BAD_FORMAT, vocab_path,
-                     "must be an object of tokens and their ids");
+                     "holds no JSON object ({...}) of tokens and their ids: it is damaged or of "
+                     "another kind; fetch it again");
         goto out;
     }
     files->nfc = true;
@@ -358,8 +365,8 @@ bool zi_tokenizer_read(const char *dir, zi_tokenizer_files *out, zi_error *error
         ok = read_three_files(&files, paths[1], paths[2], paths[3], error);
     else
         zi_error_set(error, ZI_ERROR_NOT_FOUND, dir,
-                     "no tokenizer here: neither tokenizer.json nor vocab.json is there; copy the "
-                     "model's tokenizer folder again");
+                     "no tokenizer here: neither tokenizer.json nor vocab.json is there; fetch the "
+                     "tokenizer folder of the model again");
 out:
     for (int i = 0; i < 4; i++) free(paths[i]);
     if (!ok) {

@@ -93,7 +93,7 @@ static void fail_missing(zi_weights *weights, const char *name)
     const char *called = known ? stored.name : name;
     weights->failed = true;
     zi_error_set_in(weights->error, ZI_ERROR_BAD_FORMAT, weights->checkpoint->files[0].path, called,
-                    "tensor %s is missing%s", called,
+                    "tensor %s is missing%s; fetch the model again", called,
                     weights->checkpoint->file_count > 1 ? " (nor is it in the other shards)" : "");
 }
 
@@ -105,8 +105,9 @@ static void fail_shape(zi_weights *weights, const zi_entry *entry, const size_t 
     bool renamed = strcmp(stored, entry->name) != 0;
     weights->failed = true;
     zi_error_set_in(weights->error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), stored,
-                    "tensor %s%s%s%s has shape %s, the config asks for %s", stored,
-                    renamed ? " (" : "", renamed ? entry->name : "", renamed ? ")" : "",
+                    "tensor %s%s%s%s has shape %s, but the config needs %s: they are of different "
+                    "models; fetch the model again",
+                    stored, renamed ? " (" : "", renamed ? entry->name : "", renamed ? ")" : "",
                     zi_shape_text(entry->shape, entry->dims, found),
                     zi_shape_text(shape, dims, wanted));
 }
@@ -361,7 +362,8 @@ bool zi_weights_end_binding(zi_weights *weights, zi_error *error)
         const char *name = entry->tensor->name;
         if (!weights->used[i])
             return zi_error_set_in(error, ZI_ERROR_BAD_FORMAT, zi_entry_file(entry), name,
-                                   "tensor %s is not part of the model that the config describes",
+                                   "tensor %s is not part of the model that the config describes: "
+                                   "they are of different models; fetch the model again",
                                    name);
     }
     weights->error = NULL; /* borrowed for binding only */

@@ -267,7 +267,7 @@ class Families(Case):
                 name = pipeline + ".safetensors"
                 rows = {tensor: zeros(shape) for tensor, shape in tensors.items()}
                 write_safetensors(self.path(name), rows)
-                self.refuses(1, [name, f"({family})"], model=name)
+                self.refuses(1, [name, f": is a {family}"], model=name)
 
 
 if __name__ == "__main__":

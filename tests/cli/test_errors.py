@@ -76,7 +76,7 @@ class Hints(Case):
         self.refused(result, 1, "VAE is missing", "; see --reference\n")
         self.assertNotIn("--vae", result.stderr.decode())
         text = self.good(self.zimage("inspect", lacking)).stdout.decode()
-        self.assertIn("name a VAE, or a reference model that has one", text)
+        self.assertIn("name a VAE, or a reference model (a complete Z-Image model)", text)
         self.assertNotIn("--", text)
 
     def test_other_calls(self):

@@ -379,8 +379,8 @@ class Requests(Api):
                                                                  "precision": "q8"}),
                 ("name", "is there already; choose another name, such as golden-2", "import", {
                     "source": golden, "name": "golden"}),
-                (None, "no text encoder in it; name a text encoder, or a reference model that has one; "
-                       "start the server with --reference DIR", "generate", {
+                (None, "no text encoder in it; name a text encoder, or a reference model (a complete Z-Image "
+                       "model); start the server with --reference DIR", "generate", {
                            "prompt": "x", "model": split})):
             with self.subTest(kind=kind, field=field):
                 job = self.server.wait(self.server.submit(kind, **params))

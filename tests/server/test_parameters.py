@@ -84,7 +84,7 @@ class Others(Case):
         self.assertEqual((image["shift"], image["seed"]), (5.5, "0"))
         self.assertTrue(os.path.exists(trace))
         for field, value, says in (("test_flag", 1, "must be true or false"), ("test_path", "", "is empty"),
-                                   ("test_path", "x" * 201, "has 201 bytes; 200 are the most"),
+                                   ("test_path", "x" * 201, "has 201 bytes; at most 200 are possible"),
                                    ("test_number", 0, "0 is out of range; it goes from 0.5 to 20")):
             reply = self.server.request("POST", "/api/jobs", {"kind": "generate", "params": dict(params, **{field: value})})
             self.assertIn(f"{field}: {says}", self.refused(reply, 400, field))

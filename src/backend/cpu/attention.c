@@ -1,4 +1,5 @@
 #include "backend/cpu/internal.h"
+#include "kernels/quantized.h"
 
 #include <math.h>
 
@@ -114,19 +115,21 @@ static float *key_scales(float *key, size_t dim)
 }
 
 /* Replaces one head's key, dim f32 values (whole groups), by bytes q with a scale and a bias for
- * each group, in the same memory: a value is q * scale + bias. */
+ * each group, in the same memory: a value is q * scale + bias. A group with a NaN or an infinity
+ * gets a scale that is none finite, so that its scores are none either. */
 static void quantize_key(float *key, size_t dim)
 {
     uint8_t bytes[ZI_MAX_HEAD];
     float scales[2 * ZI_MAX_HEAD / GROUP], *biases = scales + dim / GROUP;
     for (size_t g = 0; g < dim / GROUP; g++) {
         const float *x = key + g * GROUP;
-        float most = 0;
-        for (size_t i = 0; i < GROUP; i++) most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
-        float inverse = most > 0 ? 127.0f / most : 0;
-        for (size_t i = 0; i < GROUP; i++)
-            bytes[g * GROUP + i] = (uint8_t)(int)(x[i] * inverse + (ZERO + 0.5f));
-        scales[g] = most / 127.0f;
+        float most = largest_magnitude(x, GROUP), inverse = inverse_scale(most, Q_MAX);
+        if (inverse > 0) /* then all values are finite */
+            for (size_t i = 0; i < GROUP; i++)
+                bytes[g * GROUP + i] = (uint8_t)(int)(x[i] * inverse + (ZERO + 0.5f));
+        else
+            memset(bytes + g * GROUP, ZERO, GROUP);
+        scales[g] = most / Q_MAX;
         biases[g] = -ZERO * scales[g];
     }
     memcpy(key, bytes, dim);
