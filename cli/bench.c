@@ -13,14 +13,14 @@ typedef struct {
 
 enum { STAGES = 4 };
 
-/* The speed of a stage, by its median time. */
+/* The speed of a stage in FLOP per second, by its median time. */
 static double flop_per_second(const zi_bench_stage *stage)
 {
     return stage->flop / stage->seconds;
 }
 
 /* Prints a result of zi_bench for people: a line on the machine, one for each of stages [STAGES]
- * with seconds, GFLOP/s and share of the f32 peak, and one on working memory. */
+ * with seconds, GFLOP/s and share of the f32 peak, and one on working memory in MB (10^6 bytes). */
 static void print_text(const zi_bench_result *r, const named_stage *stages)
 {
     printf("%s, %s, %d threads; peak of this run %.1f GFLOP/s in f32, %.1f GOP/s in integers\n",
@@ -52,8 +52,8 @@ static void print_json(const zi_bench_result *r, const named_stage *stages,
     puts("]}");
 }
 
-/* Parses "512x768", at most five digits each. False: another form, or a side that is not positive;
- * *width and *height may be changed then. The library checks the range. */
+/* Parses "512x768", at most five digits each. False, without an error set: another form, or a side
+ * that is not positive; *width and *height may be changed then. The library checks the range. */
 static bool parse_size(const char *text, int *width, int *height)
 {
     char end;

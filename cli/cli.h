@@ -13,60 +13,62 @@
  * notes and errors to standard error, and returns the program's exit code. --help gives 0. */
 
 /* Generates images from a prompt, saves them with their parameters, and prints their paths or JSON
- * events. Returns the exit code. */
+ * events. Returns the exit code: 0, 1 or 2. */
 int cmd_generate(int argc, char **argv);
 
-/* Prints the token ids of a text, by a model's tokenizer, as a JSON array. Returns the exit
- * code. */
+/* Prints the token ids of a text, by a model's tokenizer, as a JSON array; with --chat in the chat
+ * template. Returns the exit code: 0, 1 or 2. */
 int cmd_tokenize(int argc, char **argv);
 
-/* Describes a model's folder or file, or an image with its parameters, as a table or JSON. Returns
- * the exit code. */
+/* Describes a model's folder or file, damaged or not, or an image with its parameters, as a table
+ * or JSON. Returns the exit code: 0, 1 or 2. */
 int cmd_inspect(int argc, char **argv);
 
-/* Runs the checks of zi_verify on a model and prints them. Returns the exit code: 1 also when a
- * check fails. */
+/* Runs the checks of zi_verify on a model and prints them. Returns the exit code: 0, 1 (also when a
+ * check fails) or 2. */
 int cmd_verify(int argc, char **argv);
 
 /* Measures the speed of this machine with random weights (zi_bench; --memory: zi_bench_memory) and
- * prints it as text or JSON. Returns the exit code. */
+ * prints it as text or JSON. Returns the exit code: 0, 1 or 2. */
 int cmd_bench(int argc, char **argv);
 
-/* Writes a model in another layout (--to, required) and, with --precision, another precision;
- * prints the destination. Returns the exit code. */
+/* Writes the model SRC to DST, a new path or empty folder, in another layout (--to, required) and,
+ * with --precision, another precision; prints DST unless --quiet. Returns the exit code: 0, 1 or
+ * 2. */
 int cmd_convert(int argc, char **argv);
 
-/* Writes a model in another precision (--precision, required) and the same layout; prints the
- * destination. Returns the exit code. */
+/* Writes the model SRC to DST, a new path or empty folder, in another precision (--precision,
+ * required) and the same layout; prints DST unless --quiet. Returns the exit code: 0, 1 or 2. */
 int cmd_quantize(int argc, char **argv);
 
 /* Expands a prompt with a language model and prints the new prompt or, with --ids, its token ids.
- * Returns the exit code. */
+ * Returns the exit code: 0, 1 or 2. */
 int cmd_enhance(int argc, char **argv);
 
-/* Downloads a model, or one file, from a hub; with --to or --precision converts it into the models
- * folder. Prints the path or JSON events. Returns the exit code. */
+/* Downloads a model, or one file, from a hub into its cache or --local-dir; with --to or
+ * --precision converts it into the models folder instead. Prints the path or JSON events. Returns
+ * the exit code: 0, 1 or 2. */
 int cmd_download(int argc, char **argv);
 
-/* Lists the models; or sets or prints the default one, removes one, or moves models from the models
- * folder itself to its subfolders, by the first argument (default, remove, migrate). Returns the
- * exit code. */
+/* By the first argument: lists the models (list, or none), sets or prints the default one
+ * (default), removes one (remove), or moves models from the models folder itself to its subfolders
+ * (migrate). Returns the exit code: 0, 1 or 2. */
 int cmd_models(int argc, char **argv);
 
 /* Copies (or links, moves, converts) a model into the models folder and prints its new path.
- * Returns the exit code. */
+ * Returns the exit code: 0, 1 or 2. */
 int cmd_import(int argc, char **argv);
 
-/* Runs the HTTP server until SIGINT, SIGTERM or SIGHUP arrives; prints its URL. Returns the exit
- * code. */
+/* Runs the HTTP server until SIGINT, SIGTERM or SIGHUP arrives, then returns 0; prints its URL.
+ * Returns 1 if it does not start, or 2 for wrong usage. */
 int cmd_serve(int argc, char **argv);
 
-/* Lists the images in the server's output folder, newest first, or removes one (--remove). Returns
- * the exit code. */
+/* Lists the images in the server's output folder (--output), newest first, or removes one with its
+ * file (--remove). Returns the exit code: 0, 1 or 2. */
 int cmd_gallery(int argc, char **argv);
 
-/* Prints the man page, or completions for bash, zsh or fish, made from the tables of options.
- * Returns the exit code. */
+/* Prints the man page (man), or completions for a shell (bash, zsh or fish), made from the tables
+ * of options. Returns the exit code: 0, 1 or 2. */
 int cmd_docs(int argc, char **argv);
 
 /* ---- options (options.c) ---- */
@@ -101,11 +103,11 @@ typedef struct {
     const zi_option *options;
 } zi_command;
 
-/* Parses a subcommand's arguments: `-x 1`, `-x1`, `--name 1`, `--name=1`; `--` ends the options.
- * Values go to the options' `value`, unchanged if not given. Positional arguments, borrowed from
- * argv, go to positional[0] and up (NULL: the command has none); absent optional ones leave it
- * unchanged. Returns false when the subcommand must end with exit code *code: help was printed or
- * zi_options_intercept is in effect (0), or an error was reported (2). */
+/* Parses argv[1] and up: `-x 1`, `-x1`, `--name 1`, `--name=1`; `--` ends the options. Sets the
+ * options' `value`, unchanged if not given, and positional[0] and up (NULL: the command has none),
+ * borrowed from argv, unchanged if absent. False when the subcommand must end with exit code *code:
+ * help was printed or zi_options_intercept is in effect (0), or an error was reported (2; values
+ * may have changed). True leaves *code unchanged. */
 bool zi_options_parse(const zi_command *command, int argc, char **argv, const char **positional,
                       int *code) ZI_CHECKED;
 
@@ -113,7 +115,7 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
 typedef void (*zi_command_visitor)(void *user, const char *summary, const zi_command *command);
 
 /* Calls visit(user, ...) for every subcommand, in the order of the help, with its summary and its
- * table of options. Runs none of them. */
+ * table of options. Runs none of them. Uses zi_options_intercept and ends it: not thread-safe. */
 void zi_visit_commands(zi_command_visitor visit, void *user);
 
 /* Makes zi_options_parse, instead of parsing, call visit(user, command) and end the subcommand with
@@ -127,29 +129,33 @@ typedef struct {
     char name[32], choices[64], help[160];
 } zi_option_strings;
 
-/* Fills `options` with an option for each generation parameter that the command line has; values go
- * to *generation, names and help to texts. Returns their number, at most ZI_MAX_PARAMETERS, for
- * which both arrays have room. Writes no row that ends the table. generation and texts must outlive
- * the options. */
+/* Fills `options` with an option for each generation parameter that the command line has; names,
+ * help and choices go to texts. Parsing puts the values into *generation, which this call leaves
+ * alone. Both arrays must have room for ZI_MAX_PARAMETERS. Returns the number of options; writes no
+ * row that ends the table. generation and texts must outlive the options. */
 size_t zi_parameter_options(zi_generation *generation, zi_option *options,
                             zi_option_strings *texts);
 
-/* Joins words, an array that ends with NULL, to "one|two", the argument of a choice option. What
- * does not fit into size bytes, at least 1, is cut off. Returns out. */
+/* Joins words, an array that ends with NULL, to "one|two", the argument of a choice option; "" for
+ * none. What does not fit into size bytes with the NUL (at least 1) is cut off, also within a word.
+ * Returns out. */
 const char *zi_join_choices(const char *const *words, char *out, size_t size);
 
 /* ---- messages (main.c, report.c) ---- */
 
-/* Prints "zimage: ", the message and a newline to standard error; nothing when quiet. */
+/* Prints "zimage: ", the message (as printf) and a newline to standard error; nothing when quiet.
+ * Does not erase a progress bar. */
 void zi_print_note(bool quiet, const char *format, ...) ZI_PRINTF(2, 3);
 
-/* The message of an error for the command line, in new memory; NULL: out of memory. For an invalid
+/* The message of an error for the command line, for free(); NULL: out of memory. For an invalid
  * argument that an option of `command` sets it is "--OPTION: MESSAGE", else the error's text. Hints
- * such as "; see --reference" follow. command: the running one; NULL: the error's text alone. */
+ * such as "; see --reference" follow. command: the running one; NULL: the error's text alone, no
+ * hints. */
 char *zi_format_error(const zi_command *command, const zi_error *error);
 
-/* Prints "zimage: " and the message of zi_format_error to standard error, whatever --quiet says.
- * Returns the exit code for the error: 2 for an invalid argument, else 1. */
+/* Prints "zimage: " and the message of zi_format_error (the error's text, when memory is short) to
+ * standard error, whatever --quiet says. command: as there. Returns the exit code for the error: 2
+ * for an invalid argument, else 1. */
 int zi_report_error(const zi_command *command, const zi_error *error);
 
 /* ---- models (registry.c) ---- */
@@ -163,46 +169,48 @@ typedef struct {
 
 /* Opens the registry with the options that the environment sets (HF_HOME, HF_HUB_CACHE,
  * HF_ENDPOINT, HF_TOKEN, XDG_CACHE_HOME, proxies, ...) and the demo model. folder: the models
- * folder, borrowed until the close; NULL: ./models. Close it with zi_user_registry_close, which
- * need not be called after a failure: *out is then {0}. */
+ * folder, which need not exist, borrowed until zi_user_registry_close; NULL: ./models. *out needs
+ * no value before. False: *error (may be NULL) is set, *out is {0}. */
 bool zi_user_registry_open(const char *folder, zi_user_registry *out, zi_error *error) ZI_CHECKED;
 
-/* Closes the registry and frees the strings of its options. *models becomes {0}, for which the call
- * does nothing. */
+/* Closes the registry and frees the strings of its options. *models (models is not NULL) becomes
+ * {0}, for which the call does nothing. */
 void zi_user_registry_close(zi_user_registry *models);
 
-/* Finds the model that -m names (a path, or a name in the registry of ./models), or the default
- * model (NULL). Free *out with zi_resolved_model_free. error must not be NULL; when the name may be
- * a repository of the hub, it says how to download it. */
+/* Finds the model that -m names (a path, or a name in the registry of ./models); name NULL: the
+ * default model, as zi_registry_resolve chooses it. Free *out with zi_resolved_model_free. False:
+ * *error, which must not be NULL, is set, and says how to download what may be a repository of the
+ * hub; *out is unchanged. */
 bool zi_find_model(const char *name, zi_resolved_model *out, zi_error *error) ZI_CHECKED;
 
-/* Finds the language model that --llm names (a path, or a name in the registry of ./models), or the
- * default one (NULL). If there is no default one, *path becomes a copy of `model`, the path of the
- * image model, whose text encoder is one. free() *path, which a failure leaves unchanged. error
- * must not be NULL. */
+/* Sets *path, for free(), to the language model that --llm names: a path, which is not checked to
+ * be one, or a name in the registry of ./models. name NULL: the default one, as in
+ * zi_registry_resolve_llm, else a copy of `model` (not NULL), the path of the image model, whose
+ * text encoder serves as one. False: *error, which must not be NULL, is set; *path is unchanged. */
 bool zi_find_llm(const char *name, const char *model, char **path, zi_error *error) ZI_CHECKED;
 
-/* For users without a model, in new memory: the command that downloads Z-Image-Turbo in the
- * precision that suits this machine, and what that needs of disk and memory. NULL: out of
- * memory. */
+/* For users without a model, in new memory, for free(): the command that downloads Z-Image-Turbo in
+ * the precision that suits this machine, and what that needs of disk and memory, without newline.
+ * NULL: out of memory. */
 char *zi_download_hint(const zi_registry *registry);
 
 /* ---- prompts (enhance.c) ---- */
 
 /* Reads the file of --template, at most 1 MiB of UTF-8 without NUL that contains {prompt}, into
- * *out, new memory. path NULL: does nothing and returns true. A failure leaves *out unchanged or
- * sets it to NULL. */
+ * *out, which must be NULL before, for free(). path NULL: does nothing and returns true. False:
+ * *error is set, and *out is NULL. */
 bool zi_read_template(const char *path, char **out, zi_error *error) ZI_CHECKED;
 
 /* ---- interruption (interrupt.c) ---- */
 
 /* Installs handlers for SIGINT, SIGTERM, SIGHUP (unless they are ignored, as under nohup) and
- * SIGALRM. The first signal makes zi_interrupted true; half a second later, or on a second signal,
- * the program removes its temporary files, prints "zimage: cancelled" and exits with code 1. */
+ * SIGALRM, which the process must not use otherwise. The first signal makes zi_interrupted true;
+ * half a second later, or on a second signal, if the program still runs, it removes its temporary
+ * files, prints "zimage: cancelled" and exits with code 1. */
 void zi_interrupt_install(void);
 
-/* Whether SIGINT, SIGTERM or SIGHUP has arrived since zi_interrupt_install. Callable from any
- * thread. */
+/* Whether SIGINT, SIGTERM or SIGHUP has arrived since zi_interrupt_install; false before that. It
+ * stays true. Callable from any thread. */
 bool zi_interrupted(void);
 
 /* ---- progress (progress.c) ---- */
@@ -223,17 +231,20 @@ typedef struct {
  * nothing. The first stage counts as begun now. */
 zi_progress_printer zi_progress_printer_start(bool bar, bool json, int image, int images);
 
-/* A progress callback (zi_request.progress and others); user is a zi_progress_printer *. Prints the
- * bar and the event, as enabled, at each new stage or step, else at most every 0.1 s (events: 0.25
- * s). Returns false, to cancel, after a signal. */
+/* A progress callback (zi_request.progress and others); user is a zi_progress_printer *, used by
+ * one thread at a time. Prints the bar and the event, as enabled, at each new stage or step, and
+ * within one at most every 0.1 s (events: 0.25 s). After a signal returns false, to cancel, and
+ * prints nothing. */
 bool zi_progress_printer_update(void *user, const zi_progress *progress);
 
-/* Erases the bar, if one is shown, so that a line can be printed. The next update prints again. */
+/* Erases the bar on standard error, if one is shown, so that a line can be printed. The next update
+ * prints at once. */
 void zi_progress_printer_clear(zi_progress_printer *printer);
 
 struct cJSON;
 /* Prints an event as one line of JSON to standard output, flushes, and deletes the event, also on
- * failure. False: out of memory; so for an event of NULL. error may be NULL. */
+ * failure. False: out of memory, as which an event of NULL counts; *error (may be NULL) is set.
+ * Write errors are left to ferror(stdout). */
 bool zi_print_json_event(struct cJSON *event, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 /* Finds the model named options->source, converts it with a progress bar and prints the
- * destination; no bar or output when quiet. Overwrites source, progress and user of options.
- * Reports errors. Returns the exit code. */
+ * destination; no bar or output when quiet. Overwrites source, progress and user of options, which
+ * are invalid after the call. Reports errors. Returns the exit code: 0, 1 or 2. */
 static int convert_model(const zi_command *command, zi_convert_options *options, bool quiet)
 {
     zi_error error = {0};
@@ -29,7 +29,7 @@ static int convert_model(const zi_command *command, zi_convert_options *options,
 }
 
 /* Runs `zimage convert` or, if quantize, `zimage quantize`: it keeps the layout and requires a
- * precision, where convert requires a layout. Returns the exit code. */
+ * precision, where convert requires a layout. Returns the exit code: 0, 1 or 2. */
 static int parse_and_convert(int argc, char **argv, bool quantize)
 {
     zi_convert_options o = {0};

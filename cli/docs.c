@@ -6,13 +6,15 @@
 
 /* ---- options ---- */
 
-/* Whether the option's value is one of the words in its argument, "one|two". */
+/* Whether the option's value is one of the words in its argument, "one|two": of a choice or a
+ * level. */
 static bool has_choices(const zi_option *option)
 {
     return option->kind == ZI_OPTION_CHOICE || option->kind == ZI_OPTION_LEVEL;
 }
 
-/* Whether the option's value is a file or folder, as the name of the value in help tells. */
+/* Whether the option's value is a file or folder: a text whose name in help (option->argument)
+ * contains FILE, DIR, PATH or MODEL. */
 static bool takes_path(const zi_option *option)
 {
     const char *a = option->argument;

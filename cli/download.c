@@ -25,7 +25,8 @@ static double gigabytes(uint64_t bytes)
     return (double)bytes / 1e9;
 }
 
-/* The unfinished file of which most bytes have been downloaded; NULL: all are finished. */
+/* The unfinished file of which most bytes have been downloaded (of equals, the first); NULL: all
+ * are finished. */
 static const zi_hub_file *current_file(const zi_hub_progress *p)
 {
     const zi_hub_file *file = NULL;
@@ -35,8 +36,8 @@ static const zi_hub_file *current_file(const zi_hub_progress *p)
     return file;
 }
 
-/* Estimated seconds to the end of the download, by the mean speed since state->began; negative:
- * unknown, as nothing came yet. */
+/* Estimated seconds to the end of the download, by the mean speed since state->began (bytes that
+ * were there before do not count); negative: unknown, as nothing came yet. */
 static double seconds_left(const progress_state *state, const zi_hub_progress *p)
 {
     double elapsed = zi_monotonic_seconds() - state->began, came = (double)(p->done - state->first);
@@ -67,8 +68,9 @@ static void print_bar(const zi_hub_progress *p, double left)
     fflush(stderr);
 }
 
-/* Prints the JSON event "progress": bytes done and in all, the number of finished files, and each
- * file. left: estimated seconds; left out when negative. Errors are ignored. */
+/* Prints the JSON event "progress": bytes "done" and in all ("size"), the number of "finished"
+ * files, and "files" with the name and bytes of each. left: estimated seconds ("seconds_left"),
+ * left out when negative. Errors are ignored. */
 static void print_progress_event(const zi_hub_progress *p, double left)
 {
     cJSON *event = cJSON_CreateObject();
@@ -90,8 +92,8 @@ static void print_progress_event(const zi_hub_progress *p, double left)
 }
 
 /* zi_download_options.progress; user is a progress_state. Prints bar and event, as enabled, at most
- * every 0.1 s (events: 0.25 s) and when all files are finished. Returns false, to cancel, after a
- * signal. */
+ * every 0.1 s (events: 0.25 s) and when all files are finished; nothing before the list of files is
+ * known. Returns false, to cancel, after a signal. */
 static bool on_progress(void *user, const zi_hub_progress *progress)
 {
     progress_state *state = user;
@@ -120,7 +122,8 @@ typedef struct {
     zi_import_options import;
 } download_args;
 
-/* Prints the model's path or, with --json, the event "done". False: out of memory. */
+/* Prints the path of the model, the converted one if it was converted, or, with --json, the event
+ * "done". False: out of memory; *error is set. */
 static bool print_result(const download_args *args, const zi_download_result *result,
                          zi_error *error)
 {
@@ -137,8 +140,9 @@ static bool print_result(const download_args *args, const zi_download_result *re
 }
 
 /* Downloads what args->download names, converts it if a layout or precision was given, and prints
- * the path or JSON events. Fills in the other fields of args->download and args->import. Installs
- * the signal handlers. False: *error is set. */
+ * the path or JSON events. Sets hub, layout, precision and callbacks of args->download and
+ * args->import, invalid after the call. Installs the signal handlers. False: *error is set; the
+ * next call resumes the download. */
 static bool run_download(download_args *args, zi_error *error)
 {
     zi_user_registry models;

@@ -36,8 +36,9 @@ bool zi_read_template(const char *path, char **out, zi_error *error)
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "template", "%s %s", path, why);
 }
 
-/* zi_enhance_request.text; user is the enhance_args. If args->stream, prints a piece of the text
- * and appends it to args->shown. Returns false, to cancel, after a signal. */
+/* zi_enhance_request.text; user is the enhance_args. If args->stream, prints the new piece of the
+ * text, flushes, and appends it to args->shown (args->shown.failed: memory was short). Returns
+ * false, to cancel, after a signal. */
 static bool on_text(void *user, const char *text)
 {
     enhance_args *args = user;
@@ -49,7 +50,7 @@ static bool on_text(void *user, const char *text)
     return !zi_interrupted();
 }
 
-/* Prints the generated token ids as a JSON array and a newline. */
+/* Prints the generated token ids, without the prompt's, as a JSON array and a newline. */
 static void print_ids(const zi_enhance_result *e)
 {
     putchar('[');
@@ -67,8 +68,8 @@ static void print_remaining_text(const enhance_args *args, const zi_enhance_resu
     printf("%s%s\n", grows ? "" : "\n", e->text + (grows ? size : 0));
 }
 
-/* Prints the token ids (--ids) or the rest of the text, then a note with numbers of tokens and
- * speed. */
+/* Prints the token ids (--ids) or what of the text is not printed yet, then a note (unless --quiet)
+ * with numbers of tokens and speed. */
 static void print_result(const enhance_args *args, const zi_enhance_result *e)
 {
     if (args->ids)
@@ -81,7 +82,8 @@ static void print_result(const enhance_args *args, const zi_enhance_result *e)
 }
 
 /* Checks that there is a prompt, loads the language model, expands the prompt and prints the
- * result. Frees args->shown in any case. False: *error is set. */
+ * result. Empties args->shown in any case. False: *error is set; text that was printed ends with a
+ * newline. */
 static bool run_enhance(enhance_args *args, zi_error *error)
 {
     zi_engine *engine = NULL;

@@ -28,16 +28,17 @@ static const char *json_text(const cJSON *image, const char *name)
     return cJSON_IsString(item) ? item->valuestring : "";
 }
 
-/* A number member of an image as an int; 0 when it is missing or no number. */
+/* A number member of an image as an int, truncated and limited to the range of int; 0 when it is
+ * missing or no number. */
 static int json_int(const cJSON *image, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItem(image, name);
     return cJSON_IsNumber(item) ? item->valueint : 0;
 }
 
-/* Prints the newest images, at most args->count, that match all of words (NULL: all images), one
- * per line: path, size and prompt, or a JSON object. False: *error is set; lines may have been
- * printed. */
+/* Prints the newest images, at most args->count, that match words, newest first, one per line:
+ * path, size and prompt, or a JSON object. words: as in zi_history_query; NULL: all images. False:
+ * *error is set; lines may have been printed. */
 static bool list_images(const gallery_args *args, zi_history *history, const char *words,
                         zi_error *error)
 {
@@ -62,8 +63,8 @@ static bool list_images(const gallery_args *args, zi_history *history, const cha
     return ok;
 }
 
-/* Removes the image of --remove: file and row. Fails with ZI_ERROR_NOT_FOUND when there is none, or
- * the id is malformed. */
+/* Removes the image of --remove, file and row, without asking. False, with *error set:
+ * ZI_ERROR_NOT_FOUND when there is none or the id is malformed, or as zi_history_delete. */
 static bool remove_image(const gallery_args *args, zi_history *history, zi_error *error)
 {
     bool found = false;

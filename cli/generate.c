@@ -73,8 +73,8 @@ static void fill_options(generate_args *args, zi_option options[ZI_MAX_PARAMETER
 
 /* ---- output paths ---- */
 
-/* path with "-NUMBER" before the extension of its last component, or at its end if that has none;
- * in new memory. NULL: out of memory. */
+/* path with "-NUMBER" before the extension of its last component, or at its end if that has none
+ * (".png" has none); in new memory. NULL: out of memory. */
 static char *numbered_path(const char *path, uint64_t number)
 {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
@@ -89,8 +89,8 @@ static char *numbered_path(const char *path, uint64_t number)
 }
 
 /* The output path of image i (from 0) in new memory; NULL: out of memory. With -o that file, which
- * may exist, numbered from 1 if there are several images; else "zimage-SEED.png" in the current
- * folder, numbered from 2 if such a file exists. */
+ * may exist, or NAME-1.png, NAME-2.png, ... if there are several images; else "zimage-SEED.png" in
+ * the current folder, or with -2, -3, ... if such a file exists. */
 static char *image_path(const generate_args *args, int i)
 {
     if (args->output)
@@ -107,8 +107,8 @@ static char *image_path(const generate_args *args, int i)
     return path;
 }
 
-/* Fails unless path ends, in upper or lower case, in .png, .jpg, .jpeg or .webp. The library checks
- * that only after generation. */
+/* Checks that path ends, in upper or lower case, in .png, .jpg, .jpeg or .webp; else *error is set.
+ * The library checks that only after generation. */
 static bool check_extension(const char *path, zi_error *error)
 {
     static const char *const known[] = {".png", ".jpg", ".jpeg", ".webp"};
@@ -123,16 +123,17 @@ typedef struct {
     char *image, *trace; /* trace: NULL: not requested */
 } output_paths;
 
-/* Frees both strings, not the struct. */
+/* Frees both strings, which may be NULL; the struct keeps the pointers. */
 static void free_output_paths(output_paths *paths)
 {
     free(paths->image);
     free(paths->trace);
 }
 
-/* Sets *paths, {0} before, for image i (from 0). Fails if the image's extension is none of an image
- * format or if image or trace cannot be written there, which is tried with temporary files. Call
- * free_output_paths in any case. */
+/* Sets *paths, {0} before, for image i (from 0); trace stays NULL without --trace. False, with
+ * *error set: the image's extension is none of an image format, image or trace cannot be written
+ * there, which is tried with temporary files, or memory is short. Call free_output_paths in any
+ * case. */
 static bool choose_output_paths(const generate_args *args, int i, output_paths *paths,
                                 zi_error *error)
 {
@@ -148,7 +149,8 @@ static bool choose_output_paths(const generate_args *args, int i, output_paths *
 
 /* ---- checks and defaults ---- */
 
-/* Parses "16:9", two numbers from 1 to 9999. False: *error is set, and *w and *h may be changed. */
+/* Parses "16:9", two whole numbers from 1 to 9999. False: *error is set, and *w and *h may be
+ * changed. */
 static bool parse_aspect(const char *text, int *w, int *h, zi_error *error)
 {
     char rest;
@@ -160,8 +162,8 @@ static bool parse_aspect(const char *text, int *w, int *h, zi_error *error)
 }
 
 /* Sets width and height of the request by --aspect, if it was given: the shorter side gets `native`
- * pixels, the other one is rounded to the nearest valid multiple. Fails when that exceeds the
- * largest side. */
+ * pixels, the other one is rounded to the nearest valid multiple. False, with *error set and the
+ * request unchanged: --aspect is malformed, or the longer side exceeds the largest one. */
 static bool apply_aspect(generate_args *args, int native, zi_error *error)
 {
     int w, h;
@@ -179,8 +181,8 @@ static bool apply_aspect(generate_args *args, int native, zi_error *error)
     return true;
 }
 
-/* Sets the request's seed to a random number of 32 bits unless one was given. Fails when the system
- * gives no random numbers. */
+/* Sets the request's seed to a random number of 32 bits unless one was given. False, with *error
+ * set and the seed unchanged: the system gives no random numbers. */
 static bool choose_seed(generate_args *args, zi_error *error)
 {
     uint32_t seed; /* 32 bits: easy to type, exact in every JSON reader */
@@ -193,8 +195,8 @@ static bool choose_seed(generate_args *args, zi_error *error)
 }
 
 /* Checks the arguments as far as they do not depend on the model: prompt, aspect, seeds and the
- * ranges of all parameters. With --random-prompt an empty --prompt becomes NULL. False: *error is
- * set. */
+ * ranges of all parameters. With --random-prompt the request's prompt, empty or not given, becomes
+ * NULL; all else stays. False: *error is set. */
 static bool check_args(generate_args *args, zi_error *error)
 {
     int w, h;
@@ -230,8 +232,8 @@ static bool should_continue(void *user, const char *text)
     return !zi_interrupted();
 }
 
-/* Prints the prompt that is used as a note and, with --json, also as the event "prompt". False: out
- * of memory. */
+/* Prints the prompt that is used as a note (unless --quiet) and, with --json, also as the event
+ * "prompt". False: out of memory; *error is set. */
 static bool print_prompt(const generate_args *args, zi_error *error)
 {
     const zi_request *r = &args->generation.request;
@@ -246,7 +248,7 @@ static bool print_prompt(const generate_args *args, zi_error *error)
 
 /* Finds and loads the language model, expands the request's prompt into args->enhanced_prompt
  * (owned by args), and frees the model before the image model is loaded. The request stays as it
- * is. False: *error is set. */
+ * is. False: *error is set, and args is unchanged. */
 static bool expand_prompt(generate_args *args, zi_engine *engine, zi_error *error)
 {
     zi_enhance_request r = zi_enhance_default();
@@ -278,9 +280,9 @@ static bool expand_prompt(generate_args *args, zi_engine *engine, zi_error *erro
     return ok;
 }
 
-/* Expands the request's prompt, keeps the old one as `original`, and prints the new one. With
- * --enhance=try a failure other than a cancellation becomes a note: the prompt stays, *error is
- * cleared, and the result is true. */
+/* Expands the request's prompt, sets request.original to the old one, and prints the new one. With
+ * --enhance=try a failure other than a cancellation becomes a note: the prompt stays, *error (not
+ * NULL) is zeroed, and the result is true. */
 static bool enhance_prompt(generate_args *args, zi_engine *engine, zi_error *error)
 {
     if (expand_prompt(args, engine, error)) {
@@ -296,9 +298,9 @@ static bool enhance_prompt(generate_args *args, zi_engine *engine, zi_error *err
     return true;
 }
 
-/* Sets the request's prompt for all images: with --random-prompt to one made from the seed, with
- * --enhance to an expanded one, and prints it. Otherwise it stays, and nothing is printed. args
- * owns the new texts. False: *error is set. */
+/* Sets the request's prompt for all images: with --random-prompt to one made from the seed, then
+ * with --enhance to that or the given one expanded, and prints the last. Otherwise it stays, and
+ * nothing is printed. args owns the new texts. False: *error is set. */
 static bool prepare_prompt(generate_args *args, zi_engine *engine, zi_error *error)
 {
     if (args->random) {
@@ -312,8 +314,8 @@ static bool prepare_prompt(generate_args *args, zi_engine *engine, zi_error *err
 
 /* ---- generation ---- */
 
-/* Prints the image's path or, with --json, the event "done" with path, seed, size and `seconds`.
- * False: out of memory. */
+/* Prints the image's path or, with --json, the event "done" with path, seed, width, height and
+ * `seconds`. False: out of memory; *error is set. */
 static bool print_result(const generate_args *args, const char *path, const zi_image *image,
                          uint64_t seed, double seconds, zi_error *error)
 {
@@ -334,8 +336,8 @@ static bool print_result(const generate_args *args, const char *path, const zi_i
     return zi_print_json_event(event, error);
 }
 
-/* Prints a note that the demo model is used, and how to download a real one. After an error it
- * prints nothing. */
+/* Prints a note, unless --quiet, that the demo model is used, which the caller knows, and how to
+ * download a real one. Prints nothing if the registry cannot be opened or memory is short. */
 static void print_demo_note(const generate_args *args)
 {
     zi_user_registry models;
@@ -346,7 +348,7 @@ static void print_demo_note(const generate_args *args)
     zi_user_registry_close(&models);
 }
 
-/* Prints a note on the model that is used. For a call that names no model. */
+/* Prints a note, unless --quiet, on the model that is used. For a call that names no model. */
 static void print_model_note(const generate_args *args)
 {
     if (args->found.as == ZI_RESOLVED_DEMO)
@@ -382,8 +384,8 @@ typedef struct {
     zi_progress_printer printer;
 } progress_state;
 
-/* zi_request.progress; user is a progress_state. Prints the notes at the first call, then bar or
- * events. Returns false, to cancel, after a signal. */
+/* zi_request.progress; user is a progress_state. Prints the notes, unless notes_printed is set,
+ * then bar or events. Returns false, to cancel, after a signal. */
 static bool on_progress(void *user, const zi_progress *progress)
 {
     progress_state *state = user;
@@ -392,9 +394,9 @@ static bool on_progress(void *user, const zi_progress *progress)
     return zi_progress_printer_update(&state->printer, progress);
 }
 
-/* Generates an image, erases the progress bar, saves the image to path with its infotext, and
- * prints the path or event. Sets width and height of *request to the image's. False: *error is
- * set. */
+/* Generates an image, erases the progress bar, saves the image to path, over a file there, with its
+ * infotext, and prints the path or event. Once it is generated, width and height of *request are
+ * the image's. False: *error is set; a file that was saved stays. */
 static bool generate_and_save(const generate_args *args, zi_model *model, zi_request *request,
                               const char *path, zi_progress_printer *printer, zi_error *error)
 {
@@ -422,8 +424,8 @@ out:
 }
 
 /* Generates image i (from 0), whose seed is the request's plus i, saves it and prints its path or
- * event; shows progress, and notes for the first image. Fails at once after a signal. False: *error
- * is set. */
+ * event; shows progress, and notes for the first image. After a signal it fails at once with
+ * ZI_ERROR_CANCELLED. False: *error is set. */
 static bool generate_image(const generate_args *args, zi_model *model, int i, zi_error *error)
 {
     bool bar = !args->quiet && !args->json && isatty(STDERR_FILENO);
@@ -449,8 +451,8 @@ out:
 }
 
 /* Checks the arguments and that the first output can be written, chooses seed and prompt, loads the
- * model, and generates all images. Frees what args owns in any case. False: *error is set; images
- * that were finished stay. */
+ * model, and generates all images. Frees what args owns in any case; args cannot be used again.
+ * False: *error is set; images that were finished stay. */
 static bool run_generate(generate_args *args, zi_error *error)
 {
     zi_engine *engine = NULL;

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Prints text from untrusted files: control characters but newlines become '?'. Lines after the
- * first are indented by `column` blanks. */
+/* Prints text from untrusted files: control characters (ASCII's) but newlines become '?'. Lines
+ * after the first are indented by `column` blanks. Adds no newline. */
 static void print_text(const char *text, int column)
 {
     for (; *text; text++) {
@@ -19,8 +19,8 @@ static void print_text(const char *text, int column)
     }
 }
 
-/* Prints a key with blanks for control characters and underscores; a key with capital letters, as
- * types have (Q8_0), keeps the latter. Returns its length in bytes. */
+/* Prints a key with blanks for control characters and, unless it has a capital letter, as types
+ * have (Q8_0), also for underscores. Returns its length in bytes. */
 static int print_key(const char *key)
 {
     bool words = !key[strcspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")];
@@ -29,7 +29,7 @@ static int print_key(const char *key)
     return (int)strlen(key);
 }
 
-/* Prints a size in decimal units, as "1.50 GB" or "512 bytes". */
+/* Prints a size in decimal units, as "1.50 GB" or, below 1000, "512 bytes"; no newline. */
 static void print_bytes(double bytes)
 {
     static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
@@ -38,7 +38,8 @@ static void print_bytes(double bytes)
     printf(unit ? "%.2f %s" : "%.0f %s", bytes, units[unit]);
 }
 
-/* Prints a number; as a size when its key ends with "bytes". key NULL: an array's element. */
+/* Prints a number without newline: as a size when its key ends with "bytes", else in full if it is
+ * whole (below 10^15), else with six significant digits. key NULL: an array's element. */
 static void print_number(const char *key, double number)
 {
     size_t length = key ? strlen(key) : 0;
@@ -50,8 +51,8 @@ static void print_number(const char *key, double number)
         printf("%g", number);
 }
 
-/* Prints a text, number, boolean ("yes", "no") or null ("-"); nothing for arrays and objects.
- * column: indentation of a text's further lines. */
+/* Prints a text, number, boolean ("yes", "no") or null ("-") without a newline; nothing for arrays
+ * and objects. column: indentation of a text's further lines. */
 static void print_scalar(const cJSON *item, int column)
 {
     if (cJSON_IsString(item)) print_text(item->valuestring, column);
@@ -68,8 +69,8 @@ static bool is_nested(const cJSON *item)
            (cJSON_IsArray(item) && (cJSON_IsObject(item->child) || cJSON_IsArray(item->child)));
 }
 
-/* Prints the elements of an array of scalars, "none" if there are none: words on one line,
- * separated by commas; after a text with blanks, a new line indented by `column`. */
+/* Prints the elements of an array of scalars, "none" if there are none: separated by commas or,
+ * after a text with blanks, by a new line indented by `column`. Prints no newline at the end. */
 static void print_list(const cJSON *list, int column)
 {
     if (!list->child) fputs("none", stdout);
@@ -112,7 +113,7 @@ static void print_members(const cJSON *parent, int depth)
 }
 
 /* Describes the image at path, if the file begins like one, or else the model there, as JSON text
- * in *json, new memory. False: *error is set, and *json is unchanged or NULL. */
+ * in *json, for free(). False: *error is set, and *json is unchanged or NULL. */
 static bool inspect_json(const char *path, char **json, zi_error *error)
 {
     zi_image *image = NULL;
@@ -128,8 +129,8 @@ static bool inspect_json(const char *path, char **json, zi_error *error)
     return ok && (*json || zi_error_no_memory(error, 1 << 16));
 }
 
-/* Prints JSON text as it is (raw) or as a table. False: out of memory; it is not told from JSON
- * that is not valid. */
+/* Prints JSON text as it is (raw) or as a table. False: the text is not valid JSON or memory is
+ * short, which are not told apart; *error is set to ZI_ERROR_NO_MEMORY. */
 static bool print_json(const char *json, bool raw, zi_error *error)
 {
     if (raw) {

@@ -81,7 +81,7 @@ void zi_visit_commands(zi_command_visitor visit, void *user)
     zi_options_intercept(NULL, NULL);
 }
 
-/* Prints an error that lists all subcommands. Returns the exit code, 2. */
+/* Prints an error that lists all subcommands to standard error. Returns the exit code, 2. */
 static int report_unknown_subcommand(const char *name)
 {
     zi_error error;
@@ -118,8 +118,8 @@ static int run_subcommand(int argc, char **argv)
     return report_unknown_subcommand(name);
 }
 
-/* Runs the subcommand. The exit code is 1 also when standard output could not be written. SIGPIPE
- * and SIGXFSZ are ignored. */
+/* Runs the subcommand. An exit code of 0 becomes 1 when standard output could not be written.
+ * SIGPIPE and SIGXFSZ are ignored. */
 int main(int argc, char **argv)
 {
     /* Let writes to a closed pipe or beyond the file size limit fail with an error, instead of

@@ -18,8 +18,9 @@ typedef struct {
 
 /* ---- list ---- */
 
-/* The health of a model for people: "good", "damaged", "unsupported", "needs a reference", or
- * "lacks vae, ..." for a file of some components. In new memory; NULL: out of memory. */
+/* The health of a model for people, for free(): "good", "damaged", "unsupported"; or, if it is
+ * incomplete, "needs a reference" when it has problems, else "lacks vae, ..." with the missing
+ * components. NULL: out of memory. */
 static char *health_text(const zi_inspection *in)
 {
     zi_text text;
@@ -40,7 +41,8 @@ static char *health_text(const zi_inspection *in)
     return zi_text_take(&text);
 }
 
-/* Writes a size in decimal units, as "1.5 GB" or, below that, "0.3 MB". */
+/* Writes a size in decimal units, from 10^9 bytes on as "1.5 GB", else as "0.3 MB"; cut to `size`
+ * bytes. */
 static void format_size(uint64_t bytes, char *out, size_t size)
 {
     double number = (double)bytes;
@@ -57,7 +59,8 @@ static const char *or_dash(const char *text)
 }
 
 /* Prints a model as a line: a star if it is the default, name, layout, precision, size, health and
- * first problem. widest: width of the column of names. The entry must have an inspection. */
+ * first problem, if any. widest: width of the column of names in bytes. The entry must have an
+ * inspection. */
 static void print_entry(const zi_registry_entry *entry, int widest)
 {
     char size[32];
@@ -70,7 +73,7 @@ static void print_entry(const zi_registry_entry *entry, int widest)
     free(health);
 }
 
-/* Prints an unfinished download or import as a line. */
+/* Prints the name and size of an unfinished download or import as a line. */
 static void print_partial(const zi_partial_model *partial)
 {
     char size[32];
@@ -88,7 +91,7 @@ static bool is_shown(const zi_registry_entry *entry)
 }
 
 /* Prints the models that are shown, one per line with columns aligned, then unfinished downloads
- * and imports. */
+ * and imports. Nothing, no heading either, if there are none. */
 static void print_list(const zi_registry_list *list)
 {
     int widest = 4;
@@ -101,14 +104,14 @@ static void print_list(const zi_registry_list *list)
     for (size_t i = 0; i < list->partial_count; i++) print_partial(&list->partial[i]);
 }
 
-/* Adds a text member to object; does nothing when text is NULL. */
+/* Adds a text member to object; does nothing when text is NULL, or memory is short. */
 static void add_text(cJSON *object, const char *name, const char *text)
 {
     if (text) cJSON_AddStringToObject(object, name, text);
 }
 
-/* A model of the list as a new JSON object, owned by the caller. The entry must have an
- * inspection. */
+/* A model of the list as a new JSON object, owned by the caller. The entry must have an inspection.
+ * When memory is short, it lacks members or is NULL. */
 static cJSON *entry_json(const zi_registry_entry *entry)
 {
     const zi_inspection *in = entry->inspection;
@@ -130,8 +133,9 @@ static cJSON *entry_json(const zi_registry_entry *entry)
     return json;
 }
 
-/* The list as a new JSON object, owned by the caller: "folder", "default", "models" (those that are
- * shown) and "incomplete". */
+/* The list as a new JSON object, owned by the caller: "folder", "default" (its name; absent if
+ * there is none), "models" (those that are shown) and "incomplete". When memory is short, it lacks
+ * members or is NULL. */
 static cJSON *list_json(const models_args *args, const zi_registry_list *list)
 {
     cJSON *root = cJSON_CreateObject();
@@ -151,7 +155,8 @@ static cJSON *list_json(const models_args *args, const zi_registry_list *list)
     return root;
 }
 
-/* Prints formatted JSON, and deletes it in any case. False: out of memory. */
+/* Prints formatted JSON and a newline, and deletes it in any case. False, with *error set: out of
+ * memory, as which NULL counts. */
 static bool print_json(cJSON *json, zi_error *error)
 {
     char *text = cJSON_Print(json);
@@ -162,7 +167,8 @@ static bool print_json(cJSON *json, zi_error *error)
 }
 
 /* `models list`: inspects the models that are new or changed and prints the list; a note without
- * --json if it is empty. Fails when a name is given. */
+ * --json if it is empty. False, with *error set: a name is given, the folders cannot be read, or
+ * memory is short. */
 static bool list_models(models_args *args, const char *name, zi_error *error)
 {
     zi_registry_list list;
@@ -191,7 +197,7 @@ static bool list_models(models_args *args, const char *name, zi_error *error)
 /* ---- default, remove, migrate ---- */
 
 /* `models default [NAME]`: makes NAME the default model, lastingly. name NULL: prints the path of
- * the model that is used by default, or a note if that is the demo model. */
+ * the model that is used by default, or a note if that is the demo model. False: *error is set. */
 static bool set_or_print_default(models_args *args, const char *name, zi_error *error)
 {
     zi_resolved_model found = {0};
@@ -206,8 +212,9 @@ static bool set_or_print_default(models_args *args, const char *name, zi_error *
     return true;
 }
 
-/* Returns true if --yes was given or the user answers y on the terminal. Else false, and *error,
- * about name, is set; so without a terminal. path: what the question names. */
+/* True if --yes was given or the user answers with y or Y, on standard input, to the question on
+ * standard error. Else false, and *error, about name, is set: ZI_ERROR_CANCELLED, or without a
+ * terminal ZI_ERROR_INVALID_ARGUMENT. path: what the question names. */
 static bool confirm_removal(const models_args *args, const char *name, const char *path,
                             zi_error *error)
 {
@@ -222,8 +229,9 @@ static bool confirm_removal(const models_args *args, const char *name, const cha
     return true;
 }
 
-/* `models remove NAME`: removes a model, or an unfinished download, after confirmation. name NULL:
- * an error. */
+/* `models remove NAME`: removes a model with its files (of a link, only the link), or an unfinished
+ * download, after confirmation. False, with *error set: name is NULL or unknown, the user declined,
+ * or removing failed. */
 static bool remove_model(models_args *args, const char *name, zi_error *error)
 {
     zi_resolved_model found = {0};
@@ -239,7 +247,7 @@ static bool remove_model(models_args *args, const char *name, zi_error *error)
 }
 
 /* The moves as a new JSON array, owned by the caller, of objects with "from" and either "to" or
- * "problem". */
+ * "problem". When memory is short, it lacks members or is NULL. */
 static cJSON *migration_json(const zi_migration *migration)
 {
     cJSON *rows = cJSON_CreateArray();
@@ -255,8 +263,8 @@ static cJSON *migration_json(const zi_migration *migration)
 }
 
 /* `models migrate`: moves models to the folders of their layouts (--dry-run: does not) and prints
- * the moves, and as notes what could not be moved, which is no failure. Fails when a name is
- * given. */
+ * the moves (--json: as an array), and as notes what could not be moved, which is no failure.
+ * False, with *error set: a name is given, or zi_registry_migrate or printing failed. */
 static bool migrate_models(models_args *args, const char *name, zi_error *error)
 {
     zi_migration migration;
@@ -328,7 +336,8 @@ int cmd_models(int argc, char **argv)
 /* ---- import ---- */
 
 /* Imports the model o->source into args->folder with a progress bar and prints its new path. Sets
- * progress and user of *o and installs the signal handlers. False: *error is set. */
+ * progress and user of *o, which are invalid after the call, and installs the signal handlers.
+ * False: *error is set. */
 static bool import_model(models_args *args, zi_import_options *o, zi_error *error)
 {
     char *path = NULL;

@@ -19,8 +19,8 @@ static bool parse_uint64(const char *text, uint64_t *out)
     return true;
 }
 
-/* Parses a whole number from option->min to option->max into *(int *)option->value. Negative ones
- * are out of range. False: *error is set, the value unchanged. */
+/* Parses a whole number in digits from option->min to option->max, both possible, into *(int
+ * *)option->value. Negative ones are out of range. False: *error is set, the value unchanged. */
 static bool set_int(const zi_option *option, const char *text, zi_error *error)
 {
     uint64_t value;
@@ -47,8 +47,9 @@ static bool set_seed(const zi_option *option, const char *text, zi_error *error)
                         "'%s' is not a whole number from 0 to 18446744073709551615", text);
 }
 
-/* Parses a decimal number (no hexadecimal, inf or nan) from option->min to option->max into
- * *(double *)option->value. False: *error is set, the value unchanged. */
+/* Parses a decimal number (1e3 too, but no hexadecimal, inf or nan) from option->min to
+ * option->max, both possible, into *(double *)option->value. False: *error is set, the value
+ * unchanged. */
 static bool set_real(const zi_option *option, const char *text, zi_error *error)
 {
     char *end;
@@ -64,8 +65,8 @@ static bool set_real(const zi_option *option, const char *text, zi_error *error)
     return true;
 }
 
-/* Sets *(int *)option->value to the index of text among the words of option->argument, "a|b|c".
- * False: it is none; *error is set, the value unchanged. */
+/* Sets *(int *)option->value to the index, from 0, of text among the words of option->argument,
+ * "a|b|c"; case matters. False: it is none; *error is set, the value unchanged. */
 static bool set_choice(const zi_option *option, const char *text, zi_error *error)
 {
     const char *word = option->argument;
@@ -83,7 +84,7 @@ static bool set_choice(const zi_option *option, const char *text, zi_error *erro
 }
 
 /* Sets *(int *)option->value: to 1 for text NULL (the option without a word), else to 2 plus the
- * word's index in option->argument. False: no such word; *error is set. */
+ * word's index, from 0, in option->argument. False: no such word; *error is set, the value is 1. */
 static bool set_level(const zi_option *option, const char *text, zi_error *error)
 {
     int *level = option->value;
@@ -94,8 +95,9 @@ static bool set_level(const zi_option *option, const char *text, zi_error *error
     return true;
 }
 
-/* Sets *option->given and parses text by the option's kind into *option->value, which borrows the
- * text of a ZI_OPTION_TEXT. text may be NULL for a flag or level. False: *error is set. */
+/* Sets *option->given (unless given is NULL), also before a failure, and parses text by the
+ * option's kind into *option->value, which borrows the text of a ZI_OPTION_TEXT. text may be NULL
+ * for a level; a flag ignores it. False: *error is set; only the value of a level has changed. */
 static bool set_option(const zi_option *option, const char *text, zi_error *error)
 {
     if (option->given) *option->given = true;
@@ -120,9 +122,9 @@ static bool set_option(const zi_option *option, const char *text, zi_error *erro
     return true;
 }
 
-/* The option that an argument ("--name", "--name=value", "-x", "-xvalue") names; NULL: none.
- * *attached: the value in the same argument, within word, "" after a final "="; NULL: it has
- * none. */
+/* The option that an argument ("--name", "--name=value", "-x", "-xvalue") names in full; NULL:
+ * none. *attached: the value in the same argument, within word, "" after a final "="; NULL: it has
+ * none, or there is no such option. */
 static const zi_option *find_option(const zi_option *options, const char *word,
                                     const char **attached)
 {
@@ -143,8 +145,8 @@ static const zi_option *find_option(const zi_option *options, const char *word,
 }
 
 /* Parses the option at argv[*i] with its value, in the same or the next argument; *i becomes the
- * last argument used. False: *error is set; the option is unknown, or its value is missing, wrong
- * or too much. */
+ * last argument used. False: *error is set, and *i may have grown; the option is unknown, its value
+ * is missing or wrong, or it is a flag with a value. */
 static bool parse_option(const zi_command *command, int argc, char **argv, int *i, zi_error *error)
 {
     const char *word = argv[*i], *value;
@@ -185,8 +187,8 @@ static void print_help(const zi_command *command)
     printf("  %-32s %s\n", "-h, --help", "print this help");
 }
 
-/* The number of names in command->positional, 0 for NULL. *needed: how many of them are not in
- * brackets, that is required. */
+/* The number of names in command->positional, which blanks separate; 0 for NULL. *needed: how many
+ * of them are not in brackets, that is required. */
 static int count_positionals(const zi_command *command, int *needed)
 {
     int count = command->positional ? 1 : 0;

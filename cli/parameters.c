@@ -15,6 +15,7 @@ const char *zi_join_choices(const char *const *words, char *out, size_t size)
     return out;
 }
 
+/* The kind of the option for a parameter of a type, which must be one of the enum's. */
 static zi_option_kind option_kind(zi_parameter_type type)
 {
     static const zi_option_kind kinds[] = {
@@ -24,8 +25,9 @@ static zi_option_kind option_kind(zi_parameter_type type)
     return kinds[type];
 }
 
-/* Sets the option's name (the parameter's with hyphens), its help, which ends with the default in
- * parentheses if there is one, and, if the parameter has choices, these as "one|two". */
+/* Sets the strings of an option, each cut to its array: the name (the parameter's with hyphens),
+ * the help, which ends with the default in parentheses if there is one, and, if the parameter has
+ * choices, these as "one|two"; else text->choices is unchanged. */
 static void fill_option_strings(const zi_parameter *p, zi_option_strings *text)
 {
     char standard[64];

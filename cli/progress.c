@@ -11,7 +11,7 @@ static const double bar_interval = 0.1, event_interval = 0.25; /* seconds */
 static const char *const stage_names[] = {"encode", "step", "decode", "convert", "copy"};
 
 /* Estimated seconds until the stage ends, by its mean speed until `now` (zi_monotonic_seconds);
- * negative: unknown, as nothing (fraction 0) is done. */
+ * negative: unknown, as nothing is done. fraction: of the stage, 0 to 1. */
 static double seconds_left(const zi_progress_printer *printer, double fraction, double now)
 {
     double elapsed = now - printer->stage_began;
@@ -63,8 +63,8 @@ bool zi_print_json_event(cJSON *event, zi_error *error)
     return ok || zi_error_no_memory(error, 1);
 }
 
-/* Prints the JSON event "progress" with image, stage, step and fraction. left: estimated seconds;
- * left out when negative. Errors are ignored. */
+/* Prints the JSON event "progress" with image, stage, step and fraction, even if printer->json is
+ * false. left: estimated seconds ("seconds_left"), left out when negative. Errors are ignored. */
 static void print_progress_event(const zi_progress_printer *printer, const zi_progress *progress,
                                  double left)
 {

@@ -69,8 +69,8 @@ static char *hub_cache_path(void)
     return cache ? expand_home(cache, "") : hub_home_path("/hub");
 }
 
-/* The hub's access token, from the environment or the first line of huggingface_hub's file, in new
- * memory. NULL: none, or the file cannot be read. */
+/* The hub's access token in new memory, from HF_TOKEN, HUGGING_FACE_HUB_TOKEN or else the first
+ * line of huggingface_hub's file. NULL: none, the file cannot be read, or out of memory. */
 static char *read_token(void)
 {
     static const char *const names[] = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", NULL};
@@ -139,7 +139,8 @@ static char *inspections_path(void)
 
 /* ---- the demo model ---- */
 
-/* The folder of the running program, with symbolic links resolved, in new memory; NULL: unknown. */
+/* The folder of the running program, with symbolic links resolved, in new memory; NULL: unknown, or
+ * out of memory. */
 static char *program_folder(void)
 {
     char *path = NULL;
@@ -168,8 +169,8 @@ static char *demo_model_in(const char *dir, const char *sub)
     return path;
 }
 
-/* The demo model's folder in new memory: in the build folder, in a relocated installation, or where
- * it was installed. NULL: none has it. */
+/* The demo model's folder in new memory: in the build folder, else in a relocated installation,
+ * else where it was installed. NULL: none has it, or out of memory. */
 static char *find_demo_model(void)
 {
     char *folder = program_folder();
@@ -182,9 +183,9 @@ static char *find_demo_model(void)
 
 /* ---- the registry ---- */
 
-/* Fills *out, but for the registry, from the environment, and finds the demo model. folder: the
- * models folder, borrowed; NULL: ./models. False: *error is set and *out is {0}; else
- * zi_user_registry_close frees it. */
+/* Fills *out, but for the registry, from the environment, and finds the demo model, which may be
+ * absent (NULL). folder: the models folder, borrowed; NULL: ./models. False: *error is set and *out
+ * is {0}; else zi_user_registry_close frees it. */
 static bool read_environment(const char *folder, zi_user_registry *out, zi_error *error)
 {
     *out = (zi_user_registry){.options.folder = folder ? folder : "models"};
@@ -215,8 +216,9 @@ void zi_user_registry_close(zi_user_registry *models)
     *models = (zi_user_registry){0};
 }
 
-/* When the error says that a name is not found but may be a repository of the hub, adds to its text
- * how to download that; else does nothing. error must not be NULL. */
+/* If the error is ZI_ERROR_NOT_FOUND with the subject "repo" (no such model, but the name may be a
+ * repository of the hub), adds to its text how to download `name`, cut if too long; else does
+ * nothing. error must not be NULL. */
 static void add_download_hint(const char *name, zi_error *error)
 {
     if (error->code == ZI_ERROR_NOT_FOUND && !strcmp(error->subject, "repo"))

@@ -55,8 +55,9 @@ static bool has_option(const zi_command *command, const char *name)
     return false;
 }
 
-/* Writes the name, without dashes, of the option that sets a field of the library to out, cut to
- * size bytes. False: the command has no such option; out is written all the same. */
+/* Writes to out, cut to size bytes, the name, without dashes, of the option that sets a field of
+ * the library: the one in renamed_fields, else the field with hyphens for underscores. False: the
+ * command has no such option; out is written all the same. */
 static bool find_option_name(const zi_command *command, const char *field, char *out, size_t size)
 {
     for (size_t i = 0; i < sizeof renamed_fields / sizeof *renamed_fields; i++)
@@ -75,7 +76,8 @@ static void append_hint(zi_text *line, size_t *count, const char *dashes, const 
 }
 
 /* Appends the hints for an error's code and subject, as "; see --vae, --reference": the options
- * that the command has, and others. Nothing if there are none. */
+ * that the command (not NULL) has, and commands or variables. Nothing if there are none. Short
+ * memory is left to line->failed. */
 static void append_hints(zi_text *line, const zi_command *command, const zi_error *error)
 {
     size_t count = 0;

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Waits for one of the signals and takes it. They must be blocked in all threads, so that none is
- * lost. */
+/* Waits for one of the signals and takes it; repeats after errors. They must be blocked in all
+ * threads, so that none is lost. */
 static void wait_for_signal(const sigset_t *signals)
 {
     int number;
@@ -16,7 +16,7 @@ static void wait_for_signal(const sigset_t *signals)
 }
 
 /* Sets *signals to SIGINT, SIGTERM and SIGHUP, and blocks these in this thread and those that it
- * starts later. They stay blocked. */
+ * starts later, not in those that run already. They stay blocked. */
 static void block_signals(sigset_t *signals)
 {
     sigemptyset(signals);
@@ -26,8 +26,9 @@ static void block_signals(sigset_t *signals)
     pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
-/* Starts a server, prints its URL, waits for SIGINT, SIGTERM or SIGHUP and stops the server. False:
- * it did not start; *error is set. */
+/* Blocks the signals SIGINT, SIGTERM and SIGHUP for good, starts a server, prints its URL to
+ * standard output, waits for one of them and stops the server. False: it did not start; *error is
+ * set. */
 static bool run_server(const zi_server_options *o, zi_error *error)
 {
     zi_server *server = NULL;
@@ -41,9 +42,10 @@ static bool run_server(const zi_server_options *o, zi_error *error)
     return true;
 }
 
-/* Finds the model of -m (NULL: none was given), sets o->registry, and runs the server until a
- * signal arrives. The server opens a registry of its own, in which clients find models by name
- * only. folder: the models folder; NULL: ./models. False: *error is set. */
+/* Finds the model of -m (NULL: none was given, the server chooses), sets o->registry, whose strings
+ * are freed before the return, and runs the server until a signal arrives. The server opens a
+ * registry of its own, in which clients find models by name only. folder: the models folder; NULL:
+ * ./models. False: *error is set. */
 static bool resolve_model_and_serve(zi_server_options *o, const char *folder, const char *model,
                                     zi_error *error)
 {

@@ -22,8 +22,8 @@ static void print_check(const zi_verification_check *check)
     putchar('\n');
 }
 
-/* Prints the verification as JSON (raw), or a line for each check. False: out of memory; whether
- * checks passed does not count. */
+/* Prints the verification as JSON (raw, for --json), or a line for each check. False: out of
+ * memory; *error is set. Whether checks passed does not count. */
 static bool print_result(const zi_verification *v, bool raw, zi_error *error)
 {
     if (!raw) {

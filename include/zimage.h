@@ -168,10 +168,10 @@ ZI_API bool zi_infotext_each(const char *text,
                              void (*each)(void *user, const char *key, const char *value),
                              void *user);
 
-/* Describes an image as JSON text: "width", "height", "recipe" (the infotext) and its "fields",
- * with "guidance" as in zi_request and the seed as text. infotext may be NULL: then "recipe" and
- * "fields" are null, as "fields" is if it cannot be parsed. zi_free() the result. NULL: out of
- * memory. */
+/* Describes an image as indented JSON text: "width", "height", "recipe" (the infotext) and its
+ * "fields", with "guidance" as in zi_request (the CFG scale minus 1) and the seed as text. infotext
+ * may be NULL: then "recipe" and "fields" are null, as "fields" is if it cannot be parsed.
+ * zi_free() the result. NULL: out of memory; the text may also lack members then. */
 ZI_API char *zi_image_json(const zi_image *image, const char *infotext);
 
 /* ---- engine ---- */

@@ -21,7 +21,8 @@ typedef enum {
     ZI_HEALTH_DAMAGED
 } zi_health;
 
-/* Returns "good", "incomplete", "unsupported" or "damaged"; a constant. */
+/* Returns "good", "incomplete", "unsupported" or "damaged"; a constant. health must be one of the
+ * values above. */
 ZI_API const char *zi_health_name(zi_health health);
 
 /* A storage format and how many parameters have it. */
@@ -83,15 +84,16 @@ typedef struct {
     size_t remark_count;
 } zi_inspection;
 
-/* Inspects a model folder or file by its headers and configs; zi_inspection_free() *out. Everything
- * that is recognised is described, damaged or not; the function fails only when path cannot be read
- * or has an unknown format. */
+/* Inspects a model folder or file by its headers and configs; zi_inspection_free() *out. What is
+ * recognised is described, damaged or not. False, with *error set and *out unchanged: path cannot
+ * be read, is a tensor file with a damaged header, has an unknown format, or memory is short. */
 ZI_API bool zi_inspect(const char *path, zi_inspection **out, zi_error *error) ZI_CHECKED;
 
 /* Drops one reference to the inspection, which the last one frees; thread-safe. NULL is allowed. */
 ZI_API void zi_inspection_free(zi_inspection *inspection);
 
-/* Returns the inspection as JSON text; zi_free() it. NULL: out of memory. */
+/* Returns the inspection as indented JSON text; zi_free() it. NULL: out of memory; the text may
+ * also lack members then. */
 ZI_API char *zi_inspection_json(const zi_inspection *inspection);
 
 /* ---- verification ---- */
@@ -121,7 +123,8 @@ ZI_API bool zi_verify(zi_engine *engine, const zi_model_options *options, const 
 /* Frees the verification. NULL is allowed. */
 ZI_API void zi_verification_free(zi_verification *verification);
 
-/* Returns the verification as JSON text; zi_free() it. NULL: out of memory. */
+/* Returns the verification (not NULL) as indented JSON text; zi_free() it. NULL: out of memory; the
+ * text may also lack members then. */
 ZI_API char *zi_verification_json(const zi_verification *verification);
 
 /* ---- conversion ---- */
@@ -228,20 +231,23 @@ typedef struct {
 } zi_download_result;
 
 /* Downloads the files that are missing, several at a time, and checks sizes and digests; zi_free()
- * out->path. A download that was interrupted is resumed. Files, and models in the cache, exist
- * complete or not at all. When the hub cannot be reached and local_dir is NULL, a complete model in
- * the cache is the result. */
+ * out->path. A download that was interrupted, or failed, is resumed by the next call. Files, and
+ * models in the cache, exist complete or not at all. When the hub cannot be reached and local_dir
+ * is NULL, a complete model in the cache is the result (out->from_cache). */
 ZI_API bool zi_download(const zi_download_options *options, zi_download_result *out,
                         zi_error *error) ZI_CHECKED;
 
 /* Sets *path to the folder in the cache of a model that was downloaded completely, zi_free() it;
- * NULL: there is none, or no cache. repo: as in zi_download_options. Fails when repo is not a
- * repository's name. */
+ * NULL: there is none, no cache (hub->cache is NULL), or no memory. repo: as in
+ * zi_download_options. Fails with ZI_ERROR_INVALID_ARGUMENT when repo is not a repository's
+ * name. */
 ZI_API bool zi_hub_find_cached(const zi_hub *hub, const char *repo, char **path,
                                zi_error *error) ZI_CHECKED;
 
-/* Removes a repository with all its revisions from the cache, hub->cache, which must be set. repo:
- * as in zi_download_options. ZI_ERROR_NOT_FOUND: it is not there. */
+/* Removes a repository with all its revisions from the cache, hub->cache, which must be set; the
+ * cache's lock files stay. repo: as in zi_download_options; its revision is ignored.
+ * ZI_ERROR_NOT_FOUND: it is not there; ZI_ERROR_IO: a part cannot be removed, the rest may be
+ * gone. */
 ZI_API bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error) ZI_CHECKED;
 
 /* ---- model registry ---- */

@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The fields of an infotext as a new JSON object, owned by the caller; missing texts are "", the
- * seed is text. JSON null when it cannot be parsed. */
+/* The fields of an infotext (not NULL) as a new JSON object, owned by the caller; missing texts are
+ * "", the seed is text. JSON null when it cannot be parsed; NULL, JSON null or an object that lacks
+ * members when memory is short. */
 static cJSON *describe_infotext(const char *text)
 {
     zi_infotext_fields f;

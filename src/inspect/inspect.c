@@ -21,8 +21,8 @@ typedef struct {
     bool failed;         /* memory is short */
 } inspector;
 
-/* Adds a copy of the error to the problems: at the end if a reference model can solve it, else
- * before all of those. Sets in->failed when memory is short. */
+/* Adds a copy of *why to the problems: at the end if a reference model can solve it, else before
+ * all of those. Sets in->failed when memory is short. */
 static void add_problem(inspector *in, zi_error *why)
 {
     zi_problem problem = {why->code, why->subject, why->text};
@@ -40,7 +40,8 @@ static void set_text(inspector *in, char **field, const char *text)
 
 /* ---- tensors ---- */
 
-/* Writes how a weight's values are stored: "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64". */
+/* Writes how a weight's values are stored: "BF16", "F8_E4M3 scaled", "8-bit MLX groups of 64"; cut
+ * to `size` bytes. */
 static void format_name(const zi_entry *entry, char *out, size_t size)
 {
     const char *type = zi_dtype_name(entry->tensor->type);
@@ -50,7 +51,7 @@ static void format_name(const zi_entry *entry, char *out, size_t size)
         snprintf(out, size, "%s%s", type, entry->packing == ZI_SCALED ? " scaled" : "");
 }
 
-/* The number of elements of the unpacked tensor. */
+/* The number of elements of the unpacked tensor; its scales and biases do not count. */
 static double count_parameters(const zi_entry *entry)
 {
     double n = 1;
@@ -58,16 +59,17 @@ static double count_parameters(const zi_entry *entry)
     return n;
 }
 
-/* Adds n parameters that are stored in a format to the summary: to its total and to its list of
- * formats. Sets in->failed when memory is short. */
+/* Adds n parameters that are stored in a format, whose name is copied, to the summary: to its total
+ * and to its list of formats. When memory is short, in->failed is set, and the list lacks them. */
 static void add_format(inspector *in, zi_tensor_summary *out, const char *format, double n)
 {
     out->parameters += n;
     in->failed |= !zi_summary_add_format(out, format, n);
 }
 
-/* Fills in the summary of a component's tensors; parameters are counted unpacked, files are all of
- * the checkpoint's. Sets in->failed when memory is short. */
+/* Fills in the summary, {0} before, of a component's tensors in in->out: parameters are counted
+ * unpacked, bytes as stored, files are all of the checkpoint's. Sets in->failed when memory is
+ * short. */
 static void summarize_component(inspector *in, const zi_weights *weights, zi_component component)
 {
     zi_tensor_summary *out = &in->out->components[component].tensors;
@@ -89,7 +91,7 @@ static void summarize_component(inspector *in, const zi_weights *weights, zi_com
 }
 
 /* Fills in the summary `other` with all tensors of a file whose model is not supported; parameters
- * are the stored elements. Sets in->failed when memory is short. */
+ * are the elements as stored, even if they are packed. Sets in->failed when memory is short. */
 static void summarize_checkpoint(inspector *in, const zi_checkpoint *checkpoint)
 {
     zi_tensor_summary *out = &in->out->other;
@@ -104,8 +106,9 @@ static void summarize_checkpoint(inspector *in, const zi_checkpoint *checkpoint)
 
 /* ---- components ---- */
 
-/* Adds a problem unless every tensor of the component is present and fits the config, and a remark
- * when pad tokens are missing. Takes ownership of *weights. in->failed: memory is short. */
+/* Adds a problem, the first fault found, unless every tensor of the component is present and fits
+ * in->config, and a remark when pad tokens are missing. Takes ownership of *weights and zeroes it,
+ * in any case. in->failed: memory is short. */
 static void check_by_binding(inspector *in, zi_component component, zi_weights *weights)
 {
     const zi_config *c = &in->config;
@@ -127,9 +130,9 @@ static void check_by_binding(inspector *in, zi_component component, zi_weights *
     zi_vae_free(&vae);
 }
 
-/* Describes a component with weights: whether it is present, its tensors, its config (in->config).
- * Faults are added to the problems, as is its absence from a folder; an absent one is marked as
- * missing. */
+/* Describes a component with weights: whether it is present or missing, its tensors, its config (in
+ * in->config, with its bit in in->configs_read if it could be read). Faults become problems, as
+ * does its absence from a folder, but not from a file. Sets in->failed when memory is short. */
 static void inspect_component(inspector *in, zi_component component)
 {
     const zi_layout *layout = zi_assembly_layout(&in->assembly, component);
@@ -152,7 +155,7 @@ static void inspect_component(inspector *in, zi_component component)
 }
 
 /* Marks the tokenizer as present or missing, by loading it. One that exists but does not load is
- * present, and a problem. */
+ * present, and a problem; a missing one adds no problem. Sets in->failed when memory is short. */
 static void inspect_tokenizer(inspector *in)
 {
     const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
@@ -166,8 +169,9 @@ static void inspect_tokenizer(inspector *in)
     if (!works && layout->tokenizer) add_problem(in, &why);
 }
 
-/* Marks the scheduler as present if it has a file, and reads its config. A failure of that is a
- * problem; an absent scheduler is never marked as missing. */
+/* Marks the scheduler as present if the model has its file, and reads its config into in->config
+ * (else Z-Image-Turbo's). A failure is a problem, as is its absence from a diffusers folder, but it
+ * is never marked as missing. Sets in->failed when memory is short. */
 static void inspect_scheduler(inspector *in)
 {
     const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
@@ -176,8 +180,9 @@ static void inspect_scheduler(inspector *in)
     if (!zi_assembly_scheduler(&in->assembly, &in->config, &why)) add_problem(in, &why);
 }
 
-/* Sets native size, layers and widths of the inspection from the configs that were read. When those
- * of transformer, text encoder and VAE were all read but do not fit each other, adds a problem. */
+/* Sets native size, layers and widths of the inspection from the configs that were read; the others
+ * stay 0. When those of transformer, text encoder and VAE were all read but do not fit each other,
+ * adds a problem. Sets in->failed when memory is short. */
 static void inspect_configs(inspector *in)
 {
     const zi_config *c = &in->config;
@@ -199,8 +204,9 @@ static void inspect_configs(inspector *in)
 
 /* ---- the whole model ---- */
 
-/* Describes a model, or a file of one component, whose layout is in in->assembly: layout,
- * architecture, components and problems. Sets in->failed when memory is short. */
+/* Describes a model, or a file of one component, whose layout is in in->assembly, which stays open:
+ * layout, architecture, components and problems. Does not compute the health. Sets in->failed when
+ * memory is short. */
 static void inspect_model(inspector *in)
 {
     const zi_layout *layout = &in->assembly.layouts[ZI_ASSEMBLY_MODEL];
@@ -219,7 +225,8 @@ static void inspect_model(inspector *in)
 }
 
 /* Describes a diffusers folder that did not read as a model: its layout, and as architecture the
- * pipeline class in model_index.json. False: that file is absent (*error is unchanged) or no valid
+ * pipeline class in model_index.json ("unknown" if it has none). False: that file is absent or
+ * memory is short (*error is unchanged), or it cannot be read, is larger than 1 MiB or no valid
  * JSON (*error is set). */
 static bool inspect_pipeline(inspector *in, zi_error *error)
 {
@@ -237,8 +244,10 @@ static bool inspect_pipeline(inspector *in, zi_error *error)
     return ok;
 }
 
-/* Describes a file that did not read as a model, by its tensors: layout, architecture if it is
- * recognised, `other`. False: it is no tensor file; *error is set. */
+/* Describes a file that did not read as a model, by its tensors: layout, architecture ("unknown" if
+ * it is not recognised), `other`; the caller adds kind, problem and health. False: it does not open
+ * as a tensor file, or is damaged; *error is set. Sets in->failed, and returns true, when memory
+ * for the texts is short. */
 static bool inspect_other_file(inspector *in, zi_error *error)
 {
     zi_checkpoint checkpoint;
@@ -252,8 +261,9 @@ static bool inspect_other_file(inspector *in, zi_error *error)
 }
 
 /* Describes in->out->path: as a model, or else as a diffusers folder or a tensor file, with the
- * reason as a problem, and computes its health. False: it is none of them, or memory is short.
- * Frees in->assembly. error must not be NULL and may be set on success, too. */
+ * reason as a problem, and computes its health. False: it is none of them, or memory is short;
+ * *error is set, in->out filled in part. Zeroes in->assembly in any case. error must not be NULL
+ * and may be set on success, too. */
 static bool inspect_path(inspector *in, zi_error *error)
 {
     const char *path = in->out->path;

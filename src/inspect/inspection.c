@@ -35,14 +35,14 @@ zi_inspection *zi_inspection_retain(zi_inspection *inspection)
     return inspection;
 }
 
-/* Frees what the summary has, not the struct. */
+/* Frees what the summary has, not the struct, whose pointers become invalid. */
 static void free_summary(zi_tensor_summary *summary)
 {
     for (size_t i = 0; i < summary->format_count; i++) free(summary->formats[i].name);
     free(summary->formats);
 }
 
-/* Frees what the inspection has, not the struct. */
+/* Frees what the inspection has, not the struct, whose pointers become invalid. */
 static void free_contents(zi_inspection *in)
 {
     for (int i = 0; i < ZI_COMPONENTS; i++) free_summary(&in->components[i].tensors);
@@ -59,7 +59,6 @@ static void free_contents(zi_inspection *in)
     free(in->architecture);
 }
 
-/* Removes an owner; the last one frees the inspection. NULL: does nothing. Thread-safe. */
 void zi_inspection_free(zi_inspection *inspection)
 {
     refcounted *s = (refcounted *)inspection;
@@ -79,30 +78,32 @@ bool zi_inspection_set(char **field, const char *text)
     return true;
 }
 
-bool zi_inspection_add_remark(zi_inspection *in, const char *text)
+bool zi_inspection_add_remark(zi_inspection *inspection, const char *text)
 {
-    char **more = realloc(in->remarks, (in->remark_count + 1) * sizeof *more), *copy;
+    char **more = realloc(inspection->remarks, (inspection->remark_count + 1) * sizeof *more),
+         *copy;
     if (!more) return false;
-    in->remarks = more;
+    inspection->remarks = more;
     if (!(copy = strdup(text))) return false;
-    in->remarks[in->remark_count++] = copy;
+    inspection->remarks[inspection->remark_count++] = copy;
     return true;
 }
 
-bool zi_inspection_add_problem(zi_inspection *in, const zi_problem *problem, size_t at)
+bool zi_inspection_add_problem(zi_inspection *inspection, const zi_problem *problem, size_t at)
 {
     zi_problem copy = {.code = problem->code};
-    zi_problem *more = realloc(in->problems, (in->problem_count + 1) * sizeof *more);
+    zi_problem *more =
+        realloc(inspection->problems, (inspection->problem_count + 1) * sizeof *more);
     if (!more) return false;
-    in->problems = more;
+    inspection->problems = more;
     if (!zi_inspection_set(&copy.subject, problem->subject) ||
         !zi_inspection_set(&copy.text, problem->text)) {
         free(copy.subject);
         return false;
     }
-    memmove(more + at + 1, more + at, (in->problem_count - at) * sizeof *more);
+    memmove(more + at + 1, more + at, (inspection->problem_count - at) * sizeof *more);
     more[at] = copy;
-    in->problem_count++;
+    inspection->problem_count++;
     return true;
 }
 
@@ -138,8 +139,9 @@ const char *zi_summary_main_format(const zi_tensor_summary *summary)
     return largest ? largest->name : NULL;
 }
 
-/* Damaged if a problem other than an unsupported kind cannot be fixed by a reference model, else
- * unsupported if one cannot, else good or incomplete by in->usable, which must be set. */
+/* Of the problems that no reference model can fix: damaged if one has a code other than
+ * ZI_ERROR_UNSUPPORTED, else unsupported if there is one. If there is none: good if in->usable,
+ * which must be set, else incomplete. */
 static zi_health compute_health(const zi_inspection *in)
 {
     bool unsupported = false;
@@ -151,16 +153,16 @@ static zi_health compute_health(const zi_inspection *in)
     return unsupported ? ZI_HEALTH_UNSUPPORTED : in->usable ? ZI_HEALTH_GOOD : ZI_HEALTH_INCOMPLETE;
 }
 
-void zi_inspection_update_health(zi_inspection *in)
+void zi_inspection_update_health(zi_inspection *inspection)
 {
-    in->usable = in->problem_count == 0;
-    in->precision = zi_summary_main_format(&in->other);
+    inspection->usable = inspection->problem_count == 0;
+    inspection->precision = zi_summary_main_format(&inspection->other);
     for (int i = ZI_COMPONENTS - 1; i >= 0; i--) {
-        const char *precision = zi_summary_main_format(&in->components[i].tensors);
-        if (precision) in->precision = precision;
-        in->usable = in->usable && !in->components[i].missing;
+        const char *precision = zi_summary_main_format(&inspection->components[i].tensors);
+        if (precision) inspection->precision = precision;
+        inspection->usable = inspection->usable && !inspection->components[i].missing;
     }
-    in->health = compute_health(in);
+    inspection->health = compute_health(inspection);
 }
 
 zi_inspection *zi_inspection_create_failed(const char *path, const zi_error *why)

@@ -9,15 +9,15 @@
 
 /* ---- writing ---- */
 
-/* Adds a text member to object; does nothing when text is NULL. */
+/* Adds a text member to object; does nothing when text is NULL, or memory is short. */
 static void add_text(cJSON *object, const char *name, const char *text)
 {
     if (text) cJSON_AddStringToObject(object, name, text);
 }
 
 /* Adds the members of a summary to an object: "files", "tensors", "parameters", "bytes",
- * "precision" (the main format) and "types" (parameters of each format). Nothing when it has no
- * files. */
+ * "precision" (the main format, if there is one) and "types" (an object with the parameters of each
+ * format). Adds none of them when the summary has no files. */
 static void write_summary(cJSON *to, const zi_tensor_summary *summary)
 {
     if (!summary->files) return;
@@ -53,8 +53,8 @@ static void write_sizes(cJSON *root, const zi_inspection *in)
     }
 }
 
-/* Adds "components": an object with presence and tensors of each component; an empty one when the
- * inspection has none. */
+/* Adds "components": an object with presence (true or false) and tensors of each component; an
+ * empty one when the inspection has none. */
 static void write_components(cJSON *root, const zi_inspection *in)
 {
     cJSON *components = cJSON_AddObjectToObject(root, "components");
@@ -65,7 +65,8 @@ static void write_components(cJSON *root, const zi_inspection *in)
     }
 }
 
-/* Adds the arrays "missing" (names of components), "problems" and "remarks" (texts). */
+/* Adds the arrays "missing" (names of components), "problems" and "remarks" (texts), also empty
+ * ones. */
 static void write_lists(cJSON *root, const zi_inspection *in)
 {
     cJSON *missing = cJSON_AddArrayToObject(root, "missing");
@@ -80,8 +81,8 @@ static void write_lists(cJSON *root, const zi_inspection *in)
         cJSON_AddItemToArray(remarks, cJSON_CreateString(in->remarks[i]));
 }
 
-/* The inspection as a new JSON object as users get it, owned by the caller. NULL: memory is
- * short. */
+/* The inspection as a new JSON object as users get it, owned by the caller. When memory is short,
+ * it lacks members or is NULL. */
 static cJSON *view_json(const zi_inspection *in)
 {
     cJSON *root = cJSON_CreateObject();
@@ -108,16 +109,15 @@ char *zi_inspection_json(const zi_inspection *inspection)
     return text;
 }
 
-/* The JSON for users, with the fields that it leaves out added. */
-cJSON *zi_inspection_to_json(const zi_inspection *in)
+cJSON *zi_inspection_to_json(const zi_inspection *inspection)
 {
-    cJSON *root = view_json(in), *causes = cJSON_AddArrayToObject(root, "causes");
-    cJSON_AddNumberToObject(root, "kind", in->kind);
-    cJSON_AddBoolToObject(root, "has_components", in->has_components);
-    for (size_t i = 0; i < in->problem_count; i++) {
+    cJSON *root = view_json(inspection), *causes = cJSON_AddArrayToObject(root, "causes");
+    cJSON_AddNumberToObject(root, "kind", inspection->kind);
+    cJSON_AddBoolToObject(root, "has_components", inspection->has_components);
+    for (size_t i = 0; i < inspection->problem_count; i++) {
         cJSON *cause = cJSON_CreateObject();
-        cJSON_AddNumberToObject(cause, "code", in->problems[i].code);
-        cJSON_AddStringToObject(cause, "subject", in->problems[i].subject);
+        cJSON_AddNumberToObject(cause, "code", inspection->problems[i].code);
+        cJSON_AddStringToObject(cause, "subject", inspection->problems[i].subject);
         cJSON_AddItemToArray(causes, cause);
     }
     return root;
@@ -203,8 +203,8 @@ static bool read_components(const cJSON *root, zi_inspection *in)
     return ok && (in->has_components || read_summary(root, &in->other));
 }
 
-/* Adds the problems in their order: texts from "problems", codes and subjects from "causes". False:
- * these do not match, or memory is short. */
+/* Adds the problems in their order: texts from "problems", codes and subjects from "causes"; absent
+ * arrays count as empty. False: these do not match, or memory is short; some may be added. */
 static bool read_problems(const cJSON *root, zi_inspection *in)
 {
     const cJSON *text = zi_json_find(root, "problems"), *cause = zi_json_find(root, "causes");
@@ -222,7 +222,7 @@ static bool read_problems(const cJSON *root, zi_inspection *in)
 }
 
 /* Reads all fields but path into *in, a new inspection, and computes its health. False: no valid
- * inspection, or memory is short; the caller frees *in. */
+ * inspection, or memory is short; the caller calls zi_inspection_free. */
 static bool read_fields(const cJSON *root, zi_inspection *in)
 {
     const cJSON *remark;

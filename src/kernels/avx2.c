@@ -57,16 +57,17 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
 enum { QMR = 4 };
 
 /* Quantizes n <= QMR (4) rows of x [n, k] (row stride ldx), in groups with a scale each, into a
- * panel of signed bytes in steps of four; missing rows are zero. k is whole groups of a multiple of
- * 32. Sums of |q| are limited as q_sums_limited says. */
+ * panel (quantized.h) of signed bytes in steps of four; missing rows are zero. k is whole groups of
+ * a multiple of 32 values. Sums of |q| are limited as q_sums_limited says. A NaN or infinity makes
+ * its group's scale a NaN or infinite. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_x86(x, ldx, n, k, group, QMR, true, out);
 }
 
 /* Packs one group of n <= QNR (16) columns, bytes q [n, group] (row stride ldq) with a scale and a
- * bias each, into a panel of unsigned bytes in steps of four; missing columns are zero. group is a
- * multiple of 32. */
+ * bias each, into a panel (quantized.h) of unsigned bytes in steps of four; missing columns are
+ * zero. group is a multiple of 32. */
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
@@ -84,9 +85,9 @@ static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, con
 static const int16_t ones[16]
     __attribute__((aligned(32))) = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
-/* In each of eight columns, the sum of products of two steps of four bytes: b0, b1 unsigned, one
- * column per 32 bits, and a0, a1 signed, of one row. Four products must fit 16 bits
- * (q_sums_limited). */
+/* In each of eight 32-bit lanes, one column each: the sum of the four products of bytes b0
+ * (unsigned) and a0 (signed, of one row), and of the four of b1 and a1. Four products must fit 16
+ * bits (q_sums_limited). */
 static inline __m256i two_steps(__m256i b0, __m256i b1, __m256i a0, __m256i a1)
 {
     __m256i first, second;
@@ -96,7 +97,7 @@ static inline __m256i two_steps(__m256i b0, __m256i b1, __m256i a0, __m256i a1)
     return first;
 }
 
-/* sum + two_steps of the others, in each of eight columns. */
+/* In each of eight columns: sum + two_steps(b0, b1, a0, a1). */
 static inline __m256i two_more_steps(__m256i sum, __m256i b0, __m256i b1, __m256i a0, __m256i a1)
 {
     __m256i first, second;
@@ -106,8 +107,8 @@ static inline __m256i two_more_steps(__m256i sum, __m256i b0, __m256i b1, __m256
     return sum;
 }
 
-/* Adds two steps, of four values each, to a tile's sums [QMR], low of columns 0 to 7 and high of 8
- * to 15; begin: overwrites the sums instead. */
+/* Adds the products of two steps of four values, a [2, QMR, 4] and b [2, 16, 4], to a tile's sums
+ * [QMR]: low of columns 0 to 7, high of 8 to 15. begin: overwrites the sums instead. */
 static inline __attribute__((always_inline)) void
 add_steps(__m256i *low, __m256i *high, const char *a, const char *b, bool begin)
 {
@@ -121,9 +122,9 @@ add_steps(__m256i *low, __m256i *high, const char *a, const char *b, bool begin)
     }
 }
 
-/* c [QMR, QNR] = [4, 16] (row stride ldc) = the product of quantized panels a and b of `groups`
- * groups of `group` values (a multiple of 32); accumulate: added to c. Rows of a must be limited
- * (q_sums_limited). */
+/* c [QMR, QNR] = [4, 16] (row stride ldc) = the product of quantized panels a and b (quantized.h)
+ * of `groups` (> 0) groups of `group` values (a multiple of 32); accumulate: added to c. Rows of a
+ * must be limited (q_sums_limited), or results are wrong. */
 static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
                   size_t ldc, bool accumulate)
 {
@@ -184,7 +185,8 @@ static size_t peak_integer(size_t rounds)
     return rounds * SUMS * 8 * 8;
 }
 
-/* Overwrites all slots of ref but `scale`; q_zero stays 0. */
+/* Overwrites the name, the sizes and all slots of ref but `scale`; q_zero stays 0: panels of b hold
+ * q itself. */
 void zi_kernels_avx2(zi_kernels *kernels)
 {
     kernels->tier = "avx2";

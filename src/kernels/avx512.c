@@ -65,24 +65,25 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
 enum { QMR = 10 };
 
 /* Quantizes n <= QMR (10) rows of x [n, k] (row stride ldx), in groups with a scale each, into a
- * panel of signed bytes in steps of four; missing rows are zero. k is whole groups of a multiple of
- * 32. Sums of |q| are limited as q_sums_limited says. */
+ * panel (quantized.h) of signed bytes in steps of four; missing rows are zero. k is whole groups of
+ * a multiple of 32 values. Sums of |q| are limited as q_sums_limited says. A NaN or infinity makes
+ * its group's scale a NaN or infinite. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_x86(x, ldx, n, k, group, QMR, true, out);
 }
 
 /* Packs one group of n <= QNR (32) columns, bytes q [n, group] (row stride ldq) with a scale and a
- * bias each, into a panel of unsigned bytes in steps of four; missing columns are zero. group is a
- * multiple of 32. */
+ * bias each, into a panel (quantized.h) of unsigned bytes in steps of four; missing columns are
+ * zero. group is a multiple of 32. */
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
     pack_group_x86(q, ldq, n, group, scales, biases, QNR, out);
 }
 
-/* sum + products of two steps of four bytes, in each of sixteen columns: b0, b1 unsigned, one
- * column per 32 bits, and a0, a1 signed, of one row. Four products must fit 16 bits
+/* In each of sixteen 32-bit lanes, one column each: sum + the four products of bytes b0 (unsigned)
+ * and a0 (signed, of one row) + the four of b1 and a1. Four products must fit 16 bits
  * (q_sums_limited). */
 static inline __m512i two_steps(__m512i sum, __m512i b0, __m512i b1, __m512i a0, __m512i a1)
 {
@@ -93,9 +94,9 @@ static inline __m512i two_steps(__m512i sum, __m512i b0, __m512i b1, __m512i a0,
     return sum;
 }
 
-/* c [QMR, QNR] = [10, 32] (row stride ldc) = the product of quantized panels a and b of `groups`
- * groups of `group` values (a multiple of 8); accumulate: added to c. Rows of a must be limited
- * (q_sums_limited). */
+/* c [QMR, QNR] = [10, 32] (row stride ldc) = the product of quantized panels a and b (quantized.h)
+ * of `groups` (> 0) groups of `group` values (a multiple of 8); accumulate: added to c. Rows of a
+ * must be limited (q_sums_limited), or results are wrong. */
 static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
                   size_t ldc, bool accumulate)
 {
@@ -160,8 +161,8 @@ static size_t peak_integer(size_t rounds)
     return rounds * SUMS * 16 * 8;
 }
 
-/* Overwrites all slots of avx2 but `scale`; the vector slots by the same code, compiled for
- * AVX-512. */
+/* Overwrites the name, the sizes and all slots of avx2 but `scale`; the vector slots by the same
+ * code, compiled for AVX-512. */
 void zi_kernels_avx512(zi_kernels *kernels)
 {
     kernels->tier = "avx512";

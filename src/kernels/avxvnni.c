@@ -6,15 +6,17 @@
 enum { QMR = 6 };
 
 /* Quantizes n <= QMR (6) rows of x [n, k] (row stride ldx), in groups with a scale each, into a
- * panel of signed bytes in steps of four; missing rows are zero. k is whole groups of a multiple of
- * 32. |q| is at most 127, sums are not limited. */
+ * panel (quantized.h) of signed bytes in steps of four; missing rows are zero. k is whole groups of
+ * a multiple of 32 values. |q| is at most 127; q_sums_limited is false here. A NaN or infinity
+ * makes its group's scale a NaN or infinite. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_x86(x, ldx, n, k, group, QMR, false, out);
 }
 
-/* Adds the products of one step, four signed bytes of each row a and four unsigned ones of each
- * column b, exactly, to a tile's sums [QMR]: low of columns 0 to 7, high of 8 to 15. */
+/* Adds the products of one step, four signed bytes of each row, a [QMR, 4], and four unsigned ones
+ * of each column, b [16, 4], exactly, to a tile's sums [QMR]: low of columns 0 to 7, high of 8 to
+ * 15. */
 static inline __attribute__((always_inline)) void add_step(__m256i *low, __m256i *high,
                                                            const char *a, const char *b)
 {
@@ -29,9 +31,9 @@ static inline __attribute__((always_inline)) void add_step(__m256i *low, __m256i
     }
 }
 
-/* c [QMR, QNR] = [6, 16] (row stride ldc) = the product of quantized panels a and b of `groups`
- * groups of `group` values (a multiple of 16); accumulate: added to c. Sums of a group are exact
- * integers. */
+/* c [QMR, QNR] = [6, 16] (row stride ldc) = the product of quantized panels a and b (quantized.h)
+ * of `groups` (> 0) groups of `group` values (a multiple of 16); accumulate: added to c. Sums of a
+ * group are exact integers. */
 static void qtile(size_t groups, size_t group, const void *a_panel, const void *b_panel, float *c,
                   size_t ldc, bool accumulate)
 {
@@ -69,7 +71,7 @@ static size_t peak_integer(size_t rounds)
     return rounds * SUMS * 8 * 4;
 }
 
-/* Overwrites quantize, qtile, peak_integer, qmr and q_sums_limited of avx2. */
+/* Overwrites the name, quantize, qtile, peak_integer, qmr and q_sums_limited of avx2. */
 void zi_kernels_avxvnni(zi_kernels *kernels)
 {
     kernels->tier = "avxvnni";

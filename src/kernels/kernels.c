@@ -90,7 +90,7 @@ static bool has_i8mm(void)
 }
 #endif
 
-/* For tiers that every machine of the architecture can run. */
+/* Returns true: for tiers that every machine of the architecture can run. */
 static bool always(void)
 {
     return true;
@@ -124,8 +124,8 @@ const char *zi_kernels_tier(size_t index, bool *usable)
     return tiers[index].name;
 }
 
-/* Fills the whole table for tier number `index`: first that of the tier it is based on, then its
- * own slots on top. Does not check the machine. */
+/* Fills the whole table for tier number `index`, from 0 and less than TIERS: first that of the tier
+ * it is based on, then its own slots on top. Does not check the machine. */
 static void fill_table(int index, zi_kernels *kernels)
 {
     if (tiers[index].base >= 0) fill_table(tiers[index].base, kernels);

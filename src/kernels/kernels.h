@@ -65,7 +65,9 @@ typedef struct {
     size_t q_step, q_width; /* adjacent values of a row in a panel; bytes per value */
     int q_zero;             /* panels of b store q - q_zero: 0, or 128 for signed bytes */
 
-    /* Quantizes n <= qmr rows of x [n, K] (row stride ldx) into a panel; missing rows are zero. */
+    /* Quantizes n <= qmr rows of x [n, K] (row stride ldx) into a panel; missing rows are zero. A
+     * NaN or infinity in x makes the group's scale a NaN or infinite, so that products are not
+     * finite either. */
     void (*quantize)(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out);
 
     /* Packs one group of n <= qnr columns: q [n, group] bytes (row stride ldq), scales and biases
@@ -73,7 +75,8 @@ typedef struct {
     void (*pack_group)(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out);
 
-    /* groups > 0 */
+    /* The tile c, all of it (row stride ldc), from `groups` (> 0) groups of panels a and b.
+     * accumulate: add to c instead of overwriting it. */
     void (*qtile)(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
                   bool accumulate);
 
@@ -88,8 +91,7 @@ typedef struct {
     void (*silu_mul)(float *x, const float *y, size_t n);
     /* x[i] = exp((x[i] - most) * factor); returns the sum. */
     float (*exp_sum)(float *x, float most, float factor, size_t n);
-    /* The largest of n > 0 values. A NaN may be passed over: exp_sum of the same values has it. */
-    float (*max)(const float *x, size_t n);
+    float (*max)(const float *x, size_t n); /* n > 0; any result if there is a NaN */
     void (*scale)(float *x, float factor, size_t n);
 
     /* ---- peak throughput, for `zimage bench`: loops within registers ---- */
@@ -111,14 +113,16 @@ static inline size_t zi_qb_bytes(const zi_kernels *kernels, size_t group)
     return kernels->qnr * (group * kernels->q_width + 2 * sizeof(float));
 }
 
-/* Whether dot_rows supports a type: F32, F16, BF16 and all block types but Q2_K and Q3_K. */
+/* Whether dot_rows supports a type: F32, F16, BF16 and all block types but Q2_K and Q3_K; false for
+ * all others, such as I8. */
 static inline bool zi_kernels_dot(zi_dtype type)
 {
     bool rare = type == ZI_Q2_K || type == ZI_Q3_K;
     return zi_dtype_computes(type) || (type >= ZI_Q4_0 && type < ZI_DTYPE_COUNT && !rare);
 }
 
-/* Sets the whole table to the portable kernels, which run on every machine. */
+/* Sets the whole table, with its name and sizes, to the portable kernels, which run on every
+ * machine. */
 void zi_kernels_ref(zi_kernels *kernels);
 
 /* Overwrite the name, the sizes and the slots that they improve in a table that is filled already:
@@ -133,13 +137,14 @@ void zi_kernels_neon(zi_kernels *kernels);
 void zi_kernels_neon_dotprod(zi_kernels *kernels);
 void zi_kernels_neon_i8mm(zi_kernels *kernels);
 
-/* Returns the name, a constant, of this build's tier number `index`, worst first, and sets *usable
- * to whether this machine has what it needs. Past the last one: NULL, *usable untouched. */
+/* Returns the name, a constant, of this build's tier number `index`, from 0 and worst first, and
+ * sets *usable to whether this machine has what it needs. Past the last one: NULL, *usable
+ * untouched. */
 const char *zi_kernels_tier(size_t index, bool *usable);
 
-/* Sets *kernels to the table of a tier by name, or to the best one for this machine if tier is
- * NULL. False: an unknown name, or a tier that this machine lacks; the error lists the usable ones,
- * and *kernels is untouched. */
-bool zi_kernels_select(const char *tier, zi_kernels *kernels, zi_error *error) ZI_CHECKED;
+/* Sets *kernels to the table of the tier with exactly this name, or to the best one for this
+ * machine if name is NULL. False, with *error set and *kernels unchanged: an unknown name, or a
+ * tier that this machine lacks; the error lists the usable ones. */
+bool zi_kernels_select(const char *name, zi_kernels *kernels, zi_error *error) ZI_CHECKED;
 
 #endif

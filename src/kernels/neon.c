@@ -40,7 +40,8 @@ static inline void load_block(zi_dtype type, const char *rows, size_t stride, si
 }
 
 /* Packs columns [p, k), which are left over from blocks of four, of n rows into the panel out [k,
- * nr], one by one; missing rows are zero. */
+ * nr], one by one; missing rows are zero. rows: column 0 of row 0; rows lie `stride` bytes
+ * apart. */
 static void pack_rest(zi_dtype type, const char *rows, size_t stride, size_t n, size_t p, size_t k,
                       size_t nr, float *out)
 {
@@ -123,14 +124,16 @@ static void tile(size_t k, const float *a, const float *b, float *c, size_t ldc,
 /* ---- integers of 16 bits, one at a time: products and sums (below 2^24) are exact ---- */
 
 /* Quantizes n <= QMR (6) rows of x [n, k] (row stride ldx), in groups with a scale each, into a
- * panel of 16-bit integers; missing rows are zero. k is whole groups of a multiple of 8. */
+ * panel (quantized.h) of 16-bit integers in steps of one; missing rows are zero. k is whole groups
+ * of a multiple of 8 values. A NaN or infinity makes its group's scale a NaN or infinite. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 1, 2, quantize_numbers_neon, out);
 }
 
 /* Packs one group of n <= QNR (16) columns, bytes q [n, group] (row stride ldq) with a scale and a
- * bias each, into a panel of 16-bit integers; missing columns are zero. */
+ * bias each, into a panel (quantized.h) of 16-bit integers in steps of one; missing columns are
+ * zero. */
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
@@ -158,8 +161,9 @@ static inline void add_products(const char *a, const char *b, int32x4_t sum[QMR]
     ADD_INTEGERS(5, more, 1);
 }
 
-/* c [QMR, QNR] = [6, 16] (row stride ldc) = the product of quantized panels a and b of groups (> 0)
- * groups; accumulate: added to c. Sums of a group are exact integers. */
+/* c [QMR, QNR] = [6, 16] (row stride ldc) = the product of quantized panels a and b (quantized.h)
+ * of `groups` (> 0) groups of any size; accumulate: added to c. Sums of a group are exact
+ * integers. */
 static void qtile(size_t groups, size_t group, const void *panel_a, const void *panel_b, float *c,
                   size_t ldc, bool accumulate)
 {
@@ -212,8 +216,9 @@ INLINE uint8x16_t high_bits(const uint8_t *from, size_t bit, uint8_t mask)
     return vandq_u8(vshlq_u8(vld1q_u8(from), vdupq_n_s8((int8_t)(4 - (int)bit))), vdupq_n_u8(mask));
 }
 
-/* Half h (16 values) of part p (32 values) of a block as unsigned bytes, without scale; sets *zero
- * to the number that stands there for zero. type: a block type of zi_kernels_dot. */
+/* Half h (16 values) of part p (32 values) of a block as bytes, without scale; sets *zero to what
+ * is to be subtracted from them, after which they are signed: 8 (Q4_0), 16 (Q5_0), 32 (Q6_K) or
+ * else 0. type: a block type of zi_kernels_dot. */
 INLINE uint8x16_t half_bytes(zi_dtype type, const uint8_t *block, size_t p, size_t h, uint8_t *zero)
 {
     const uint8_t *at = block + p / 2 * 32 + 16 * h; /* where two parts share bytes */
@@ -241,7 +246,8 @@ INLINE uint8x16_t half_bytes(zi_dtype type, const uint8_t *block, size_t p, size
 
 /* ---- scales ---- */
 
-/* Whether values of a block type are q * scale + minimum; false: q * scale. */
+/* Whether values of a block type are q * scale + minimum. False: they are q * scale; also for types
+ * without blocks. */
 INLINE bool has_minima(zi_dtype type)
 {
     return type == ZI_Q4_1 || type == ZI_Q5_1 || type == ZI_Q4_K || type == ZI_Q5_K;
@@ -284,8 +290,8 @@ INLINE float32x4_t widen4(int8x16_t bytes, size_t j)
     return vcvtq_f32_s32(vmovl_s16(j % 2 ? vget_high_s16(half) : vget_low_s16(half)));
 }
 
-/* Part p (32 values) of a block as f32, rounded as zi_widen rounds them, or 32 stored values at w
- * of a type without blocks. s is as read_scales left it. */
+/* Part p (32 values) of a block as f32, rounded as zi_widen rounds them, or the 32 stored values at
+ * w of a type without blocks (s and p are ignored). s is as read_scales left it. */
 INLINE void load32(zi_dtype type, const char *w, const block_scales *s, size_t p,
                    float32x4_t out[8])
 {
@@ -304,8 +310,9 @@ INLINE void load32(zi_dtype type, const char *w, const block_scales *s, size_t p
     }
 }
 
-/* Returns the product of a row w of k values of `type` (whole blocks) and x [k]; types of
- * zi_kernels_dot only. All types are summed alike: values that mean the same give the same bits. */
+/* Returns the product of a row w of k values of `type` (whole blocks; any k for types without
+ * blocks) and x [k]; types of zi_kernels_dot only. All types are summed alike: values that mean the
+ * same give the same bits. */
 INLINE float dot(zi_dtype type, const char *w, const float *x, size_t k)
 {
     size_t i = 0, step = block_numbers(type);
@@ -351,8 +358,9 @@ INLINE uint8x16_t group_bytes(int bits, const uint8_t *w, size_t h)
     return h ? vzip2q_u8(low, high) : vzip1q_u8(low, high);
 }
 
-/* Returns the product of x [k] and a row of values q * scale + bias (q of `bits` 8 or 4, a
- * constant; `group` values, a multiple of 32, share both). */
+/* Returns the product of x [k], whole groups, and a row of values q * scale + bias (q of `bits` 8,
+ * or 4, two to a byte, low one first; `group` values, a multiple of 32, share both). bits: a
+ * constant in each call, so that each is compiled apart. */
 INLINE float dot_grouped(int bits, const uint8_t *w, size_t group, const float *scales,
                          const float *biases, const float *x, size_t k)
 {
@@ -375,8 +383,8 @@ INLINE float dot_grouped(int bits, const uint8_t *w, size_t group, const float *
     return vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])));
 }
 
-/* Returns the product of x [k] and a row of values q * scale + bias, where `group` values, a
- * multiple of 32, share both. q: 8 bits, or 4 bits, two to a byte, low one first. */
+/* Returns the product of x [k], whole groups, and a row of values q * scale + bias, where `group`
+ * values, a multiple of 32, share both. q: 8 bits, or 4 bits, two to a byte, low one first. */
 static float dot_groups(int bits, const void *w, size_t group, const float *scales,
                         const float *biases, const float *x, size_t k)
 {
@@ -407,7 +415,8 @@ static inline float32x4_t exp4(float32x4_t x)
     return vreinterpretq_f32_u32(vbicq_u32(bits, tiny));
 }
 
-/* n < 4 values from x, the other lanes `fill`. */
+/* Loads n < 4 values from x, and reads no more, into the first lanes; the other lanes are
+ * `fill`. */
 static inline float32x4_t load_some(const float *x, size_t n, float fill)
 {
     float some[4] = {fill, fill, fill, fill};
@@ -461,7 +470,7 @@ static float exp_sum(float *x, float most, float factor, size_t n)
     return vaddvq_f32(sum);
 }
 
-/* The largest of n > 0 values. */
+/* The largest of n > 0 values; NaN if there is one among them. */
 static float max(const float *x, size_t n)
 {
     float32x4_t most = vdupq_n_f32(x[0]);
@@ -550,7 +559,7 @@ static size_t peak_integer(size_t rounds)
     return rounds * PEAK_SUMS * 4;
 }
 
-/* Overwrites all slots of ref but pack_columns and `scale`. */
+/* Overwrites the name, the sizes and all slots of ref but pack_columns and `scale`. */
 void zi_kernels_neon(zi_kernels *kernels)
 {
     kernels->tier = "neon";

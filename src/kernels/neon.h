@@ -11,7 +11,8 @@
 enum { QMR = 6, QNR = 16 };
 
 /* Sets q [group] to round(x / scale), at most 127 in magnitude, and *sum to the sum of q; returns
- * the scale. group is a multiple of 8. All q are 0 if the largest magnitude is below 2^-120. */
+ * the scale, the largest magnitude / 127. group is a multiple of 8. Below 2^-120 all q are 0. A NaN
+ * or infinity in x makes the scale a NaN or infinite; q is unspecified then. */
 static inline float quantize_numbers_neon(const float *x, size_t group, int16_t *q, int32_t *sum)
 {
     uint32x4_t largest = vdupq_n_u32(0);
@@ -40,8 +41,8 @@ typedef struct {
     const float *scales_b, *biases_b; /* [QNR] */
 } trailers;
 
-/* Finds scales, sums and biases, borrowed, behind the values of a group; a and b are the first
- * bytes after the values in each panel. */
+/* Finds scales, sums and biases, borrowed, behind the values of a group (quantized.h); a and b are
+ * the first bytes after the values in each panel. */
 static inline trailers trailers_at(const char *a, const char *b)
 {
     trailers t = {.scales_a = (const float *)(const void *)a,

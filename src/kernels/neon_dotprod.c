@@ -8,15 +8,17 @@
 enum { ZERO = 128 };
 
 /* Quantizes n <= QMR (6) rows of x [n, k] (row stride ldx), in groups with a scale each, into a
- * panel of signed bytes in steps of four; missing rows are zero. k is whole groups of a multiple of
- * 8. */
+ * panel (quantized.h) of signed bytes, |q| at most 127, in steps of four; missing rows are zero. k
+ * is whole groups of a multiple of 8 values. A NaN or infinity makes its group's scale a NaN or
+ * infinite. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 4, 1, quantize_numbers_neon, out);
 }
 
 /* Packs 16 values of each of the four columns from `first` on, less 128, to [4 steps, 4 columns, 4
- * values] in a panel whose steps lie QNR * 4 bytes apart; columns from n on are -128. */
+ * values] in a panel whose steps lie QNR * 4 bytes apart; columns from n on are -128, which stands
+ * for q = 0. q: these values in column 0. */
 static inline void pack_block(const uint8_t *q, size_t ldq, size_t n, size_t first, int8_t *out)
 {
     uint32x4x4_t columns;
@@ -31,8 +33,8 @@ static inline void pack_block(const uint8_t *q, size_t ldq, size_t n, size_t fir
 }
 
 /* Packs one group of n <= QNR (16) columns, bytes q [n, group] (row stride ldq) with a scale and a
- * bias each, into a panel of signed bytes q - 128 in steps of four; missing columns are zero. group
- * is a multiple of 16. */
+ * bias each, into a panel (quantized.h) of signed bytes q - 128 in steps of four; missing columns
+ * have q, scale and bias 0. group is a multiple of 16. */
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
@@ -61,9 +63,9 @@ static inline void add_products(const int8_t *a, const int8_t *b, int32x4_t sum[
     ADD_ROW(5, vdotq_lane_s32, more, 1);
 }
 
-/* c [QMR, QNR] = [6, 16] (row stride ldc) = the product of quantized panels a and b of groups (> 0)
- * groups; accumulate: added to c. Sums of a group are exact integers, which begin at 128 times the
- * sum of q_a, since b holds q - 128. */
+/* c [QMR, QNR] = [6, 16] (row stride ldc) = the product of quantized panels a and b (quantized.h)
+ * of `groups` (> 0) groups of `group` values (a multiple of 4); accumulate: added to c. Sums of a
+ * group are exact integers; as b holds q - 128, they begin at 128 times the sum of q_a in a. */
 static void qtile(size_t groups, size_t group, const void *panel_a, const void *panel_b, float *c,
                   size_t ldc, bool accumulate)
 {
@@ -105,7 +107,8 @@ static size_t peak_integer(size_t rounds)
     return rounds * SUMS * 16;
 }
 
-/* Overwrites quantize, pack_group, qtile, peak_integer and the layout of panels of neon. */
+/* Overwrites the name, quantize, pack_group, qtile, peak_integer, q_step, q_width and q_zero of
+ * neon; tiles keep their size. */
 void zi_kernels_neon_dotprod(zi_kernels *kernels)
 {
     kernels->tier = "neon-dotprod";

@@ -5,22 +5,24 @@
 enum { ROW_PAIRS = QMR / 2, COLUMN_PAIRS = QNR / 2 };
 
 /* Quantizes n <= QMR (6) rows of x [n, k] (row stride ldx), in groups with a scale each, into a
- * panel of signed bytes in steps of eight; missing rows are zero. k is whole groups of a multiple
- * of 8. */
+ * panel (quantized.h) of signed bytes, |q| at most 127, in steps of eight; missing rows are zero. k
+ * is whole groups of a multiple of 8 values. A NaN or infinity makes its group's scale a NaN or
+ * infinite. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 8, 1, quantize_numbers_neon, out);
 }
 
-/* 16 bytes of column j, where columns lie ldq bytes apart; zeros from column n on. */
+/* 16 bytes of column j, zeros if j >= n. q: these bytes in column 0; columns lie ldq bytes
+ * apart. */
 static inline uint64x2_t load_column(const uint8_t *q, size_t ldq, size_t n, size_t j)
 {
     return j < n ? vreinterpretq_u64_u8(vld1q_u8(q + j * ldq)) : vdupq_n_u64(0);
 }
 
 /* Packs one group of n <= QNR (16) columns, bytes q [n, group] (row stride ldq) with a scale and a
- * bias each, into a panel of unsigned bytes in steps of eight; missing columns are zero. group is a
- * multiple of 16. */
+ * bias each, into a panel (quantized.h) of unsigned bytes in steps of eight; missing columns are
+ * zero. group is a multiple of 16. */
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
@@ -36,8 +38,9 @@ static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, con
     place_scales(scales, biases, n, QNR, (float *)(void *)(numbers + group * QNR));
 }
 
-/* Adds the products of one step, eight values of each row (signed) and each column (unsigned), to
- * sums [2 columns, 2 rows] of each pair of rows and pair of columns. */
+/* Adds the products of one step, a [6 rows, 8] (signed) and b [16 columns, 8] (unsigned), to the
+ * tile's sums: sum[i][j] holds those of row pair i and column pair j in lanes [2 columns, 2
+ * rows]. */
 static inline void add_products(const int8_t *a, const uint8_t *b,
                                 int32x4_t sum[ROW_PAIRS][COLUMN_PAIRS])
 {
@@ -54,8 +57,8 @@ static inline void add_products(const int8_t *a, const uint8_t *b,
     }
 }
 
-/* Adds a group's sums, scaled, to rows i and i + 1 of c, all QNR columns; sum [2 columns, 2 rows]
- * of each pair of columns. fresh: overwrites c instead. */
+/* Adds a group's sums, scaled, to rows i and i + 1 of c, all QNR columns; c is the start of the
+ * tile. sum: lanes [2 columns, 2 rows] of each pair of columns. fresh: overwrites c instead. */
 static inline void add_rows(float *c, size_t ldc, bool fresh, const int32x4_t sum[COLUMN_PAIRS],
                             const trailers *t, size_t i)
 {
@@ -67,8 +70,9 @@ static inline void add_rows(float *c, size_t ldc, bool fresh, const int32x4_t su
     }
 }
 
-/* c [QMR, QNR] = [6, 16] (row stride ldc) = the product of quantized panels a and b of groups (> 0)
- * groups; accumulate: added to c. Sums of a group are exact integers. */
+/* c [QMR, QNR] = [6, 16] (row stride ldc) = the product of quantized panels a and b (quantized.h)
+ * of `groups` (> 0) groups of `group` values (a multiple of 8); accumulate: added to c. Sums of a
+ * group are exact integers. */
 static void qtile(size_t groups, size_t group, const void *panel_a, const void *panel_b, float *c,
                   size_t ldc, bool accumulate)
 {
@@ -110,7 +114,8 @@ static size_t peak_integer(size_t rounds)
     return rounds * SUMS * 32;
 }
 
-/* Overwrites quantize, pack_group, qtile, peak_integer and the layout of panels of neon_dotprod. */
+/* Overwrites the name, quantize, pack_group, qtile, peak_integer, q_step, q_width and q_zero of
+ * neon_dotprod; tiles keep their size. */
 void zi_kernels_neon_i8mm(zi_kernels *kernels)
 {
     kernels->tier = "neon-i8mm";

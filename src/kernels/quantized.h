@@ -2,7 +2,7 @@
  *
  * A group of a panel of R rows (of a) or columns (of b): values [group / step, R, step], each
  * `width` bytes, then scales [R], f32, then for a the sums scale * sum(q) [R], f32, and sum(q) [R],
- * int32; for b the biases [R], f32. */
+ * int32; for b the biases [R], f32. Panels are aligned as floats are. */
 #ifndef ZI_KERNELS_QUANTIZED_H
 #define ZI_KERNELS_QUANTIZED_H
 
@@ -21,11 +21,12 @@ static inline void store_steps(const void *numbers, size_t steps, size_t bytes, 
         memcpy((char *)out + (i * rows + row) * bytes, (const char *)numbers + i * bytes, bytes);
 }
 
-/* q [group] of x [group], with its sum; returns the scale. */
+/* Sets q [group] from x [group], and *sum to the sum of q; returns the scale. */
 typedef float (*quantize_fn)(const float *x, size_t group, int16_t *q, int32_t *sum);
 
-/* Returns the largest |x[i]|, 0 for n = 0, found by comparing bits, whose order is the same.
- * Infinity and NaN compare larger than finite values and so end up in the group's scale. */
+/* Returns the largest |x[i]|, 0 for n = 0, found by comparing bits, whose order is the same. A NaN
+ * is larger than infinity, and either is returned if there is one, so that it ends up in the
+ * group's scale. */
 static inline float largest_magnitude(const float *x, size_t n)
 {
     uint32_t most = 0;
@@ -40,15 +41,16 @@ static inline float largest_magnitude(const float *x, size_t n)
     return value;
 }
 
-/* The factor that maps `most` to `top`; 0 if most is NaN, or so small that it might not be
- * finite. */
+/* The factor that maps `most` to `top`; 0 if most is NaN, infinite, or so small (below 2^-120) that
+ * the factor might not be finite. */
 static inline float inverse_scale(float most, float top)
 {
     return most >= 0x1p-120f ? top / most : 0;
 }
 
 /* Sets q [group] to round(x / scale), at most 127 in magnitude, and *sum to the sum of q; returns
- * the scale. All q are 0 if the largest magnitude of x is below 2^-120. */
+ * the scale, the largest magnitude / 127. Below 2^-120 all q are 0. A NaN or infinity in x makes
+ * the scale a NaN or infinite; q and *sum are unspecified then. */
 static inline float quantize_values(const float *x, size_t group, int16_t *q, int32_t *sum)
 {
     float most = largest_magnitude(x, group), inverse = inverse_scale(most, Q_MAX);
@@ -57,7 +59,8 @@ static inline float quantize_values(const float *x, size_t group, int16_t *q, in
     return most / Q_MAX;
 }
 
-/* Narrows values from -128 to 127 to signed bytes in place: in the first `group` bytes of q. */
+/* Narrows values from -128 to 127 to signed bytes in place: in the first `group` bytes of q, the
+ * rest of which is of no use afterwards. */
 static inline void narrow_values(int16_t *q, size_t group)
 {
     int8_t *narrow = (int8_t *)q; /* in place: each is read before its place is overwritten */
@@ -65,8 +68,8 @@ static inline void narrow_values(int16_t *q, size_t group)
 }
 
 /* Quantizes n <= rows rows of x [n, k] (row stride ldx) by `numbers`, group by group, into a panel
- * of `rows` rows in the layout above: values of `width` 1 or 2 bytes in steps of `step`, then
- * scales and sums. Missing rows are zero. k is whole groups. */
+ * of `rows` rows as laid out at the top of this file: values of `width` 1 or 2 bytes in steps of
+ * `step`, which divides group, then scales and sums. Missing rows are zero. k is whole groups. */
 static inline void quantize_rows(const float *x, size_t ldx, size_t n, size_t k, size_t group,
                                  size_t rows, size_t step, size_t width, quantize_fn numbers,
                                  void *out)
@@ -100,8 +103,8 @@ static inline void place_scales(const float *scales, const float *biases, size_t
 }
 
 /* Packs one group of n <= columns columns, bytes q [n, group] (row stride ldq) with a scale and a
- * bias each, in the layout above: values of `width` 1 or 2 bytes in steps of `step`. Missing
- * columns are zero. */
+ * bias each, as laid out at the top of this file: values of `width` 1 or 2 bytes in steps of
+ * `step`, which divides group. Missing columns are zero. */
 static inline void pack_group_columns(const uint8_t *q, size_t ldq, size_t n, size_t group,
                                       const float *scales, const float *biases, size_t columns,
                                       size_t step, size_t width, void *out)

@@ -71,7 +71,8 @@ static void tile(size_t k, const float *restrict a, const float *restrict b, flo
 }
 
 /* y[j] = the product of row j of w (k values of `type`, whole blocks; rows ldw bytes apart) and x
- * [k], for n rows. Sums in eight parts, of a stretch that is widened at once. */
+ * [k], for n rows. type: one of zi_kernels_dot. Sums in eight parts, of a stretch that is widened
+ * at once. */
 static void dot_rows(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x, size_t k,
                      float *y)
 {
@@ -119,22 +120,25 @@ static float dot_groups(int bits, const void *w, size_t group, const float *scal
 enum { QMR = 4, QNR = 8 };
 
 /* Quantizes n <= QMR rows of x [n, k] (row stride ldx), in groups with a scale each, into a panel
- * of 16-bit integers; missing rows are zero. k is whole groups. */
+ * (quantized.h) of 16-bit integers, |q| at most 127, in steps of one; missing rows are zero. k is
+ * whole groups of any size up to ZI_MAX_GROUP. A NaN or infinity makes its group's scale a NaN or
+ * infinite. */
 static void quantize_panel(const float *x, size_t ldx, size_t n, size_t k, size_t group, void *out)
 {
     quantize_rows(x, ldx, n, k, group, QMR, 1, 2, quantize_values, out);
 }
 
 /* Packs one group of n <= QNR columns, bytes q [n, group] (row stride ldq) with a scale and a bias
- * each, into a panel of 16-bit integers; missing columns are zero. */
+ * each, into a panel (quantized.h) of 16-bit integers in steps of one; missing columns are zero. */
 static void pack_group(const uint8_t *q, size_t ldq, size_t n, size_t group, const float *scales,
                        const float *biases, void *out)
 {
     pack_group_columns(q, ldq, n, group, scales, biases, QNR, 1, 2, out);
 }
 
-/* c [QMR, QNR] (row stride ldc) = the product of quantized panels a and b of groups (> 0) groups;
- * accumulate: added to c. Sums of a group are exact integers, then scaled and added in f32. */
+/* c [QMR, QNR] (row stride ldc) = the product of quantized panels a and b (quantized.h) of `groups`
+ * (> 0) groups; accumulate: added to c. Sums of a group are exact integers, then scaled and added
+ * in f32. */
 static void qtile(size_t groups, size_t group, const void *a, const void *b, float *c, size_t ldc,
                   bool accumulate)
 {
@@ -192,7 +196,7 @@ static void silu_mul(float *x, const float *y, size_t n)
     }
 }
 
-/* Replaces x[i] by exp((x[i] - most) * factor) and returns the sum of these. */
+/* Replaces x[i] by exp((x[i] - most) * factor) and returns the sum of these; 0 for n = 0. */
 static float exp_sum(float *x, float most, float factor, size_t n)
 {
     float total = 0;
@@ -203,7 +207,7 @@ static float exp_sum(float *x, float most, float factor, size_t n)
     return total;
 }
 
-/* The largest of n > 0 values. */
+/* The largest of n > 0 values; unspecified if there is a NaN among them. */
 static float max(const float *x, size_t n)
 {
     float most = x[0];

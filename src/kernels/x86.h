@@ -36,9 +36,9 @@ static inline void transpose8(__m256 r[8])
     }
 }
 
-/* Prefetches a tile of c, which is used only after the products: it has long left the cache.
- * Changes nothing. Always inlined, since GCC drops loops of nothing else whose counts it does not
- * know. */
+/* Prefetches the tile c [rows, columns], which is used only after the products: it has long left
+ * the cache. Changes nothing; addresses beyond the matrix do no harm. Always inlined, since GCC
+ * drops loops of nothing else whose counts it does not know. */
 static inline __attribute__((always_inline)) void prefetch_tile(const float *c, size_t ldc,
                                                                 size_t rows, size_t columns)
 {
@@ -72,8 +72,8 @@ static inline void pack_rows_x86(zi_dtype type, const void *w, size_t ldw, size_
     }
 }
 
-/* Packs n <= nr columns of w [k, n] (row stride ldw, f32) into the panel out [k, nr]; missing
- * columns are zero. */
+/* Packs n <= nr columns of w [k, n] (row stride ldw, f32) into the panel out [k, nr], nr any;
+ * missing columns are zero. */
 static inline void pack_columns_x86(const float *w, size_t ldw, size_t n, size_t k, size_t nr,
                                     float *out)
 {
@@ -124,7 +124,7 @@ static inline void pack_a_x86(const float *x, size_t ldx, size_t n, size_t k, si
 
 /* ---- quantized groups; a group is a multiple of 32 ---- */
 
-/* The largest of the eight lanes. */
+/* The largest of the eight lanes; unspecified if there is a NaN among them. */
 static inline float largest_lane(__m256 x)
 {
     __m128 half = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -140,8 +140,8 @@ static inline float sum_of_lanes(__m256 x)
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
 }
 
-/* The largest |x[i]| of a group, a multiple of eight; compares bits, so that NaN and infinity are
- * larger than finite values. */
+/* The largest |x[i]| of `group` values, a multiple of eight, found by comparing bits: a NaN is
+ * larger than infinity, and either is returned if there is one. */
 static inline float largest_magnitude_x86(const float *x, size_t group)
 {
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
@@ -155,8 +155,9 @@ static inline float largest_magnitude_x86(const float *x, size_t group)
     return largest_magnitude(parts, 8);
 }
 
-/* The largest sum of the four magnitudes that q_sums_limited limits: of values 8i, 8i + 1, 8i + 4,
- * 8i + 5, or of 8i + 2, 8i + 3, 8i + 6, 8i + 7. Compares bits, as largest_magnitude does. */
+/* The largest sum of the four magnitudes that q_sums_limited limits, of `group` values, a multiple
+ * of eight: of values 8i, 8i + 1, 8i + 4, 8i + 5, or of 8i + 2, 8i + 3, 8i + 6, 8i + 7. A NaN or
+ * infinity in x gives NaN or infinity. */
 static inline float largest_sum_of_four(const float *x, size_t group)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
@@ -172,8 +173,8 @@ static inline float largest_sum_of_four(const float *x, size_t group)
     return _mm_cvtss_f32(_mm_castsi128_ps(most));
 }
 
-/* 32 values times `inverse`, rounded, as signed bytes in their order; also adds them, eight apart
- * to the same lane, to *sums. */
+/* Returns 32 values times `inverse`, rounded, as signed bytes in their order, and adds them to
+ * *sums: x[i] to lane i % 8. Products must be at most 127 in magnitude. */
 static inline __m256i quantize32(const float *x, __m256 inverse, __m256i *sums)
 {
     __m256i q[4];
@@ -195,8 +196,9 @@ static inline int32_t sum_of_integers(__m256i x)
 }
 
 /* Quantizes n <= rows rows of x [n, k] (row stride ldx) into a panel of signed bytes in steps of
- * four (quantized.h); missing rows are zero. k is whole groups of a multiple of 32. fours: sums of
- * four |q| are limited to 128 (q_sums_limited); otherwise only |q| to 127. */
+ * four (quantized.h); missing rows are zero. k is whole groups of a multiple of 32. fours: the sums
+ * of four |q| of q_sums_limited are at most 128, else only |q| at most 127. A NaN or infinity makes
+ * the group's scale a NaN or infinite. */
 static inline void quantize_x86(const float *x, size_t ldx, size_t n, size_t k, size_t group,
                                 size_t rows, bool fours, void *out)
 {
@@ -228,8 +230,8 @@ static inline void quantize_x86(const float *x, size_t ldx, size_t n, size_t k, 
 }
 
 /* Packs one group of n <= columns columns, bytes q [n, group] (row stride ldq) with a scale and a
- * bias each, into a panel of bytes in steps of four; missing columns are zero. columns is a
- * multiple of 8, group of 32. */
+ * bias each, into a panel (quantized.h) of bytes in steps of four, each of which is stored as one
+ * float; missing columns are zero. columns is a multiple of 8, group of 32. */
 static inline void pack_group_x86(const uint8_t *q, size_t ldq, size_t n, size_t group,
                                   const float *scales, const float *biases, size_t columns,
                                   float *out)
@@ -271,7 +273,8 @@ static inline __m256 exp8(__m256 x)
     return _mm256_andnot_ps(tiny, y);
 }
 
-/* n < 8 values from x, the other lanes `fill`. */
+/* Loads n < 8 values from x, and reads no more, into the first lanes; the other lanes are
+ * `fill`. */
 static inline __m256 load_some(const float *x, size_t n, float fill)
 {
     float some[8] = {fill, fill, fill, fill, fill, fill, fill, fill};
@@ -328,7 +331,7 @@ static inline float exp_sum_x86(float *x, float most, float factor, size_t n)
     return sum_of_lanes(sum);
 }
 
-/* The largest of n > 0 values. */
+/* The largest of n > 0 values; unspecified if there is a NaN among them. */
 static inline float max_x86(const float *x, size_t n)
 {
     __m256 most = _mm256_set1_ps(x[0]);
@@ -376,7 +379,8 @@ static inline void scale_row_x86(const float *x, float factor, const float *weig
     }
 }
 
-/* Overwrites the vector slots but `scale`, the same code for every x86 tier. */
+/* Overwrites scale_row, sum_squares, silu_mul, exp_sum and max: all vector slots but `scale`, with
+ * the same code for every x86 tier. */
 static inline void overlay_vectors_x86(zi_kernels *kernels)
 {
     kernels->silu_mul = silu_mul_x86;

@@ -26,7 +26,7 @@ static inline __m256 add_sum(__m256 c, __m256i sum, __m256 scale, __m256 sum_a, 
     return _mm256_fmadd_ps(sum_a, bias, c);
 }
 
-/* Begins a tile c [rows, QNR]: prefetches it, and clears it unless it is accumulated into. */
+/* Begins a tile c [rows, QNR]: prefetches it, and sets it to zeros unless `accumulate`. */
 static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ldc, size_t rows,
                                                              bool accumulate)
 {
@@ -38,7 +38,8 @@ static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ld
 }
 
 /* Adds a group's integer sums [rows], scaled, to c [rows, QNR]: low of columns 0 to 7, high of 8 to
- * 15. a and b are where scales and sums, and scales and biases, follow the group's values. */
+ * 15. a and b are the ends of the group's values in the two panels, where scales and sums, and
+ * scales and biases, follow (quantized.h). */
 static inline __attribute__((always_inline)) void add_sums(const __m256i *low, const __m256i *high,
                                                            size_t rows, const char *a,
                                                            const char *b, float *c, size_t ldc)

@@ -22,7 +22,7 @@ static inline __m512 add_sum(__m512 c, __m512i sum, __m512 scale, __m512 sum_a, 
     return _mm512_fmadd_ps(sum_a, bias, c);
 }
 
-/* Begins a tile c [rows, QNR]: prefetches it, and clears it unless it is accumulated into. */
+/* Begins a tile c [rows, QNR]: prefetches it, and sets it to zeros unless `accumulate`. */
 static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ldc, size_t rows,
                                                              bool accumulate)
 {
@@ -34,7 +34,8 @@ static inline __attribute__((always_inline)) void begin_tile(float *c, size_t ld
 }
 
 /* Adds a group's integer sums [rows], scaled, to c [rows, QNR]: low of columns 0 to 15, high of 16
- * to 31. a and b are where scales and sums, and scales and biases, follow the group's values. */
+ * to 31. a and b are the ends of the group's values in the two panels, where scales and sums, and
+ * scales and biases, follow (quantized.h). */
 static inline __attribute__((always_inline)) void add_sums(const __m512i *low, const __m512i *high,
                                                            size_t rows, const char *a,
                                                            const char *b, float *c, size_t ldc)

@@ -100,8 +100,9 @@ INLINE __m256i nibbles(const char *from, size_t h)
     return h ? high_nibbles(load_twice(from)) : low_nibbles(load_twice(from));
 }
 
-/* Half h (16 values) of part p (32 values) of a block as bytes q, less what stands for zero,
- * without scale; in both halves of the register. type: a block type of zi_kernels_dot. */
+/* Half h (16 values) of part p (32 values) of a block as signed bytes in both halves of the
+ * register, without scale: q less what stands for zero, which is 8 (Q4_0), 16 (Q5_0), 32 (Q6_K) or
+ * else 0. type: a block type of zi_kernels_dot. */
 INLINE __m256i half_bytes(zi_dtype type, const char *block, size_t p, size_t h)
 {
     switch (type) {
@@ -126,8 +127,9 @@ INLINE __m256i half_bytes(zi_dtype type, const char *block, size_t p, size_t h)
     }
 }
 
-/* Eight of 16 bytes, from number `first` (0 or 8) on, as f32. with_sign: bytes are signed, and
- * results are 2^24 times them; otherwise bytes are unsigned and results their values. */
+/* Eight of the 16 bytes that both halves of `bytes` hold, from number `first` (0 or 8) on, as f32.
+ * with_sign: bytes are signed, and results are 2^24 times them, which the caller takes back;
+ * otherwise bytes are unsigned and results their values. */
 INLINE __m256 widen8(__m256i bytes, size_t first, bool with_sign)
 {
     int64_t at = (int64_t)(0x0101010101010101 * first);
@@ -153,7 +155,8 @@ INLINE __m256 bytes8(uint64_t bytes)
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes)));
 }
 
-/* Whether values of a block type are q * scale + minimum; false: q * scale. */
+/* Whether values of a block type are q * scale + minimum. False: they are q * scale; also for types
+ * without blocks. */
 INLINE bool has_minima(zi_dtype type)
 {
     return type == ZI_Q4_1 || type == ZI_Q5_1 || type == ZI_Q4_K || type == ZI_Q5_K;
@@ -186,7 +189,8 @@ INLINE void read_scales(zi_dtype type, const char *block, block_scales *out)
     }
 }
 
-/* The scale of half h of part p of a block, in all lanes; s is as read_scales left it. */
+/* The scale of half h of part p of a block (h counts only for Q6_K), in all lanes, without the 2^24
+ * of widen8; s is as read_scales left it. */
 INLINE __m256 scale_of(zi_dtype type, const char *block, const block_scales *s, size_t p, size_t h)
 {
     if (type == ZI_Q4_K || type == ZI_Q5_K) return _mm256_broadcast_ss(&s->scales[p]);
@@ -204,9 +208,10 @@ INLINE __m256 minimum_of(zi_dtype type, const char *block, const block_scales *s
 
 /* ---- a row ---- */
 
-/* Part p (32 values) of a block as f32, or 32 stored values at `block` of a type without blocks.
- * Scales have so few bits that q * scale is exact: with a minimum it may be one fused operation,
- * and without one 2^24 may come and go. */
+/* Part p (32 values) of a block as f32, or the 32 stored values at `block` of a type without blocks
+ * (s and p are ignored). Scales have so few bits that q * scale is exact: so the minimum may be
+ * added in one fused operation, and where there is none, the factor 2^24 of widen8 and its inverse
+ * change nothing. */
 INLINE void load32_256(zi_dtype type, const char *block, const block_scales *s, size_t p,
                        __m256 out[4])
 {
@@ -226,8 +231,8 @@ INLINE void load32_256(zi_dtype type, const char *block, const block_scales *s, 
     }
 }
 
-/* The product of the last k < 32 values of a row of F32, F16 or BF16 and x: adds it to *sum eight
- * at a time, and returns only the part of what is left over. */
+/* The product of the last k < 32 values of a row of F32, F16 or BF16, which begin at w, and x: adds
+ * it to *sum eight at a time, and returns only the part of what is left over. */
 INLINE float dot_rest(zi_dtype type, const char *w, const float *x, size_t k, __m256 *sum)
 {
     size_t i = 0, width = block_bytes(type) / 32;
@@ -249,8 +254,8 @@ INLINE void prefetch_ahead(const char *w, size_t bytes)
     for (size_t line = 0; line < bytes; line += 64) _mm_prefetch(w + DOT_AHEAD + line, _MM_HINT_T0);
 }
 
-/* Returns the product of a row w of k values of `type` (whole blocks) and x [k], in 256-bit
- * registers. Types of zi_kernels_dot only. */
+/* Returns the product of a row w of k values of `type` (whole blocks; any k for types without
+ * blocks) and x [k], in 256-bit registers. Types of zi_kernels_dot only. */
 INLINE float dot_256(zi_dtype type, const char *w, const float *x, size_t k)
 {
     size_t i = 0, step = block_numbers(type);
@@ -286,9 +291,9 @@ INLINE __m256i group_bytes(int bits, const char *w, size_t h)
     return h ? _mm256_unpackhi_epi8(low, high) : _mm256_unpacklo_epi8(low, high);
 }
 
-/* Returns the product of x [k] and a row of values q * scale + bias (q of `bits` 8 or 4; `group`
- * values, a multiple of 32, share both). Scales are of any precision: products are rounded before
- * the bias is added. */
+/* Returns the product of x [k], whole groups, and a row of values q * scale + bias (q of `bits` 8
+ * or 4; `group` values, a multiple of 32, share both). Scales are of any precision: products are
+ * rounded before the bias is added. */
 INLINE float dot_groups_256(int bits, const char *w, size_t group, const float *scales,
                             const float *biases, const float *x, size_t k)
 {
@@ -322,8 +327,8 @@ static inline __m512 load16(zi_dtype type, const char *source)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
-/* Part p (32 values) of a block as f32, or 32 stored values at `block` of a type without blocks; in
- * 512-bit registers. */
+/* Part p (32 values) of a block as f32, or the 32 stored values at `block` of a type without blocks
+ * (s and p are ignored), in 512-bit registers; the same values as load32_256 gives. */
 INLINE void load32_512(zi_dtype type, const char *block, const block_scales *s, size_t p,
                        __m512 out[2])
 {
@@ -342,8 +347,9 @@ INLINE void load32_512(zi_dtype type, const char *block, const block_scales *s, 
     }
 }
 
-/* Returns the product of a row w of k values of `type` (whole blocks) and x [k], in 512-bit
- * registers. Types of zi_kernels_dot only. 32s take turns with the sums. */
+/* Returns the product of a row w of k values of `type` (whole blocks; any k for types without
+ * blocks) and x [k], in 512-bit registers. Types of zi_kernels_dot only. Runs of 32 values are
+ * added to two pairs of sums in turn. */
 INLINE float dot_512(zi_dtype type, const char *w, const float *x, size_t k)
 {
     size_t i = 0, numbers = block_numbers(type), bytes = block_bytes(type);
@@ -376,8 +382,9 @@ INLINE float dot_512(zi_dtype type, const char *w, const float *x, size_t k)
     return rest + _mm512_reduce_add_ps(sum);
 }
 
-/* Returns the product of x [k] and a row of values q * scale + bias (q of `bits` 8 or 4; `group`
- * values, a multiple of 32, share both), in 512-bit registers. */
+/* Returns the product of x [k], whole groups, and a row of values q * scale + bias (q of `bits` 8
+ * or 4; `group` values, a multiple of 32, share both), in 512-bit registers. Values are those of
+ * dot_groups_256, but their sums are in another order. */
 INLINE float dot_groups_512(int bits, const char *w, size_t group, const float *scales,
                             const float *biases, const float *x, size_t k)
 {
@@ -409,17 +416,17 @@ INLINE float dot_groups_512(int bits, const char *w, size_t group, const float *
 #define DOT_GROUPS dot_groups_256
 #endif
 
-/* y[j] = the product of row j of w (k values of `type`, whole blocks; rows ldw bytes apart) and x
- * [k], for n rows, in registers as wide as the file is compiled for. Leaves y as it is for types
- * that zi_kernels_dot excludes. */
+/* y[j] = the product of row j of w (k values of `type`: whole blocks, or any k for types without;
+ * rows ldw bytes apart) and x [k], for n rows, in registers as wide as the file is compiled for.
+ * Leaves y as it is for types that zi_kernels_dot excludes. */
 static inline void dot_rows_x86(zi_dtype type, const void *w, size_t ldw, size_t n, const float *x,
                                 size_t k, float *y)
 {
     DOT_EACH_ROW(DOT, type, w, ldw, n, x, k, y)
 }
 
-/* Returns the product of x [k] and a row of values q * scale + bias, where `group` values, a
- * multiple of 32, share both. q: 8 bits, or 4 bits, two to a byte, low one first. */
+/* Returns the product of x [k], whole groups, and a row of values q * scale + bias, where `group`
+ * values, a multiple of 32, share both. q: 8 bits, or 4 bits, two to a byte, low one first. */
 static inline float dot_groups_x86(int bits, const void *w, size_t group, const float *scales,
                                    const float *biases, const float *x, size_t k)
 {

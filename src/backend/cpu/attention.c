@@ -27,7 +27,8 @@ typedef struct {
 } block;
 
 /* Sets b->wide and the block's buffers, which lie one after the other in a thread's memory, and no
- * other members; returns the floats taken. memory NULL: to measure. */
+ * other members; returns the floats taken. memory NULL: to measure; the buffers' addresses are then
+ * of no use. */
 static size_t carve_buffers(block *b, const zi_kernels *kernels, size_t dim, float *memory)
 {
     size_t mr = kernels->mr > kernels->qmr ? kernels->mr : kernels->qmr;
@@ -58,8 +59,8 @@ size_t attention_scratch(const zi_kernels *kernels, size_t dim)
     return carve_buffers(&(block){0}, kernels, dim, NULL);
 }
 
-/* The block of queries of one head that a task computes, with buffers in the worker's scratch
- * memory, not cleared. */
+/* The block of queries that a task computes, number task % query_blocks of head task /
+ * query_blocks, with buffers in the worker's scratch memory, not cleared. */
 static block block_of_task(const attention_job *job, size_t task, size_t worker)
 {
     const attention_args *args = job->args;
@@ -136,7 +137,7 @@ static void quantize_key(float *key, size_t dim)
     memcpy(key_scales(key, dim), scales, 2 * (dim / GROUP) * sizeof *scales);
 }
 
-/* Quantizes rows [begin, end) of k in place, all heads. */
+/* A row_fn: quantizes rows [begin, end) of k in place, all heads, by quantize_key. */
 static void quantize_keys(const void *context, size_t begin, size_t end)
 {
     const attention_job *job = context;
@@ -158,8 +159,8 @@ static void quantize_queries(const block *b)
                              (char *)b->panels + i / mr * bytes);
 }
 
-/* Packs `columns` (at most qnr) quantized keys from row `key` on into one integer panel,
- * b->keys. */
+/* Packs `columns` (at most qnr) keys from row `key` on, which quantize_keys has quantized, into one
+ * integer panel, b->keys; missing columns are zero. */
 static void pack_keys(const block *b, size_t key, size_t columns)
 {
     size_t dim = b->args->dim, ldk = b->args->kv_heads * dim, groups = dim / GROUP;
@@ -178,7 +179,8 @@ static void pack_keys(const block *b, size_t key, size_t columns)
 }
 
 /* Sets b->scores [queries, keys] (row stride KEY_BLOCK) to q k^T, not divided by sqrt(dim), from
- * quantized keys and queries, for up to KEY_BLOCK keys from row `key` on. Overwrites b->keys. */
+ * quantized keys and queries, for up to KEY_BLOCK keys from row `key` on. Needs quantize_keys and
+ * quantize_queries; overwrites b->keys. */
 static void score_integers(const block *b, size_t key, size_t keys)
 {
     size_t mr = b->kernels->qmr, nr = b->kernels->qnr, groups = b->args->dim / GROUP;
@@ -199,8 +201,8 @@ static void score_integers(const block *b, size_t key, size_t keys)
 
 /* ---- weights and values ---- */
 
-/* Sets the scores of keys that lie after a query in causal order to -infinity: query row t sees
- * keys 0 to S - T + t. `key`: the first of the scored keys. */
+/* For causal attention: sets the scores of keys that lie after their query to -infinity; row t of q
+ * sees keys 0 to S - T + t. `key`: number of the first of the scored keys, `keys` how many. */
 static void hide_future(const block *b, size_t key, size_t keys)
 {
     size_t first = b->args->S - b->args->T + b->query; /* the key of the first query's own row */
@@ -210,9 +212,9 @@ static void hide_future(const block *b, size_t key, size_t keys)
     }
 }
 
-/* Replaces scores by exp((score - most) / sqrt(dim)), where most is the largest score of the row
- * so far, and adds these weights to b->totals. Sets b->most; scales b->totals and b->sums down
- * to it. */
+/* Replaces scores by exp((score - most) / sqrt(dim)), where most is the row's largest score so far,
+ * and sets b->most to it. Scales b->totals and b->sums down to the new most, then adds each row's
+ * new weights to its b->totals. A row needs a score above -infinity, in this or an earlier call. */
 static void weigh_scores(const block *b, size_t keys)
 {
     float factor = (float)(1.0 / sqrt((double)b->args->dim));
@@ -227,8 +229,8 @@ static void weigh_scores(const block *b, size_t keys)
     }
 }
 
-/* Adds weights (in b->scores) times v, for keys from row `key` on, to b->sums [queries, wide].
- * Overwrites b->weights and b->values. */
+/* Adds weights (b->scores, which stay) times v, for `keys` keys from row `key` on, to b->sums
+ * [queries, wide]. Overwrites b->weights and b->values. */
 static void add_weighted_values(const block *b, size_t key, size_t keys)
 {
     const attention_args *args = b->args;
@@ -249,8 +251,9 @@ static void add_weighted_values(const block *b, size_t key, size_t keys)
     }
 }
 
-/* Computes up to QUERY_BLOCK rows of one head and writes them to out; softmax is done over blocks
- * of keys with a running largest score. If args->integer, k is already quantized. */
+/* Computes up to QUERY_BLOCK rows of one head (block_of_task) and writes them to args->out; softmax
+ * is done over blocks of keys with a running largest score. If args->integer, k is already
+ * quantized. */
 static void attention_task(void *context, size_t task, size_t worker)
 {
     const attention_job *job = context;
@@ -276,9 +279,10 @@ static void attention_task(void *context, size_t task, size_t worker)
                              args->dim);
 }
 
-/* out = softmax(q k^T / sqrt(dim)) v for each head; causal: row t sees keys 0 to S - T + t. If args
- * and session are fast and dim is whole groups, products q k^T are of integers and k is
- * overwritten. Up to FEW_ROWS rows go to attend_few unless both are fast. */
+/* out = softmax(q k^T / sqrt(dim)) v for each head; causal (then T <= S): row t sees keys 0 to S -
+ * T + t. If args and session are fast and dim is whole groups, products q k^T are of integers and k
+ * is overwritten, else k is kept. Up to FEW_ROWS rows go to attend_few unless both are fast.
+ * Complete on return. */
 void cpu_attention(zi_exec *base, const zi_attention_args *a)
 {
     cpu_exec *exec = exec_of(base);

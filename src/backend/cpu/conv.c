@@ -62,7 +62,8 @@ static size_t div_round_up(size_t n, size_t size)
 }
 
 /* Decides how a convolution is cut into blocks and bands, and takes memory for it, not cleared,
- * from the arena (addresses are NULL if that only measures). The job begins at the first band. */
+ * from the arena (addresses are NULL if that only measures or is too small). The job begins at the
+ * first band and keeps args, which must live as long. */
 static conv_job conv_prepare(const cpu_exec *exec, conv_args *args, zi_arena *arena)
 {
     const zi_kernels *k = exec->kernels;
@@ -109,8 +110,9 @@ size_t conv_scratch(const zi_kernels *kernels)
 
 /* ---- the weights ---- */
 
-/* Packs rows [row, row + rows) of the weights, at most nr, n of their channels from c on, as f32
- * into taps [n, TAPS, nr], or [TAPS, n, nr] if the weights are NHWC; missing rows are zero. */
+/* Packs rows [row, row + rows) of the weights (F32, F16 or BF16), at most nr, n of their channels
+ * from c on, as f32 into taps [n, TAPS, nr], or [TAPS, n, nr] if the weights are NHWC; missing rows
+ * are zero. */
 static void pack_taps(const conv_job *job, size_t row, size_t rows, size_t c, size_t n, float *taps)
 {
     const zi_kernels *kernels = job->exec->kernels;
@@ -124,8 +126,9 @@ static void pack_taps(const conv_job *job, size_t row, size_t rows, size_t c, si
                            in * TAPS, rows, length, kernels->nr, taps + i * n * kernels->nr);
 }
 
-/* Transforms the weights of one panel of nr results and one chunk of input channels to
- * job->weights, and packs those of the shortcut, if there is one, to job->side_weights. */
+/* Transforms the weights (F32, F16 or BF16) of panel task / chunks, nr results, and of chunk task %
+ * chunks of the input channels to job->weights, and packs those of the shortcut, if there is one,
+ * to job->side_weights. */
 static void weights_task(void *context, size_t task, size_t worker)
 {
     const conv_job *job = context;
@@ -154,8 +157,8 @@ typedef struct {
     size_t top, left, height, width;
 } block;
 
-/* Block number `index` of this band, row by row, in tiles of the whole feature map; blocks at the
- * right and lower edges are smaller. */
+/* Block number `index` of this band, row by row. Its members count tiles, from the top left of the
+ * whole feature map; blocks at the right and lower edges are smaller. */
 static block block_at(const conv_job *job, size_t index)
 {
     block b = {.top = (job->first + index / job->blocks_wide) * job->block_height,
@@ -165,15 +168,16 @@ static block block_at(const conv_job *job, size_t index)
     return b;
 }
 
-/* The row of x (before upsampling) at the first result of a row of blocks, which counts from the
- * top of the feature map. The 3x3 window also reads the row above it. */
+/* The row of x (before upsampling) at the first result of row of blocks `block_row`, which counts
+ * from the top of the feature map. The 3x3 window also reads the row above it. */
 static size_t first_input_row(const conv_job *job, size_t block_row)
 {
     return block_row * job->block_height * TILE / (job->args->doubled ? 2 : 1);
 }
 
-/* Address of channel c of a pixel of x, by the results' coordinates, which must be inside. Rows
- * above this band, which may be overwritten by results, come from the copy in job->above. */
+/* Address of channel c of a pixel of x by the results' coordinates, which must be inside. Rows
+ * above this band, which may be overwritten by results, come from the copy in job->above: only the
+ * last of them can be asked for. */
 static const float *input_pixel(const conv_job *job, size_t row, size_t column, size_t c)
 {
     const conv_args *args = job->args;
@@ -188,7 +192,7 @@ static const float *input_pixel(const conv_job *job, size_t row, size_t column, 
 
 /* ---- first half: from x to panels ---- */
 
-/* Copies to out [4 height + 2, 4 width + 2, pixel] what a block reads of channels [c, c + n),
+/* Copies to out [4 b->height + 2, 4 b->width + 2, pixel] what a block reads of channels [c, c + n),
  * border included: after norm and SiLU if there is a norm. Zeros outside the feature map, and for
  * channels from n up to `pixel`. */
 static void load_block(const conv_job *job, const block *b, size_t c, size_t n, size_t pixel,
@@ -235,9 +239,10 @@ static void copy_tile(const conv_job *job, size_t top, size_t left, size_t c, si
     }
 }
 
-/* Transforms `count` (at most mr) tiles of a loaded block, from number `first` on, to points
- * [points, mr, pixel]; a shortcut's 16 pixels, untransformed, follow the 36 points. Rows from
- * `count` on stay as they are. */
+/* Transforms tiles [first, first + count) of a block, row by row, at most mr, from `loaded`
+ * (load_block with the same c, n and pixel) to points [points, mr, pixel]. The 16 pixels of a
+ * shortcut, channels [c, c + n) of x untransformed, follow the 36 points. Rows from `count` on stay
+ * as they are. */
 static void transform_tiles(const conv_job *job, const block *b, const float *loaded, size_t first,
                             size_t count, size_t c, size_t n, size_t pixel, float *points)
 {
@@ -251,8 +256,9 @@ static void transform_tiles(const conv_job *job, const block *b, const float *lo
     }
 }
 
-/* Norms, transforms and packs one chunk of channels of one block of x into job->inputs. The last
- * task instead copies the last row of x of this band to job->next, which the next band reads. */
+/* Loads (after norm and SiLU, if there is a norm), transforms and packs chunk task % chunks of the
+ * channels of block task / chunks of this band into job->inputs. One task more, the last, copies
+ * the last row of x of this band, if it is not the last of x, to job->next for the next band. */
 static void transform_task(void *context, size_t task, size_t worker)
 {
     const conv_job *job = context;
@@ -282,8 +288,9 @@ static void transform_task(void *context, size_t task, size_t worker)
 
 /* ---- second half: products and results ---- */
 
-/* Sets products [points, products_step: rows, job->columns] for all tiles of block `index` of this
- * band and n result channels from `column` on; tiles and channels rounded up to whole panels. */
+/* Multiplies the tiles of block `index` of this band by the weights of n result channels from
+ * `column` (whole panels) on. Point i of products begins at i * products_step: for each tile a row
+ * of job->columns floats. Tiles and channels are rounded up to whole panels. */
 static void multiply_points(const conv_job *job, size_t index, size_t tiles, size_t column,
                             size_t n, float *products)
 {
@@ -306,7 +313,8 @@ static void multiply_points(const conv_job *job, size_t index, size_t tiles, siz
 }
 
 /* Writes 4x4 results plus bias to channels [column, column + n) of y at pixel (top, left), or adds
- * them if `add`; pixels outside y are skipped. values: 16 pixels that lie `step` floats apart. */
+ * them if `add`; pixels outside y are skipped. values: 16 pixels that lie `step` floats apart.
+ * bias: of all channels of y, not NULL. */
 static void put_tile(const feature_map *y, size_t top, size_t left, size_t column, size_t n,
                      const float *values, size_t step, const float *bias, bool add)
 {
@@ -321,8 +329,8 @@ static void put_tile(const feature_map *y, size_t top, size_t left, size_t colum
     }
 }
 
-/* Sets the moments, in job->moments, of channels [column, column + n) of block `index`, from y,
- * which has been written there. */
+/* Sets the moments, in job->moments, of channels [column, column + n) of block `index` of this band
+ * from the results in y, which must be complete there. */
 static void measure_block(const conv_job *job, const block *b, size_t index, size_t column,
                           size_t n)
 {
@@ -334,8 +342,9 @@ static void measure_block(const conv_job *job, const block *b, size_t index, siz
                   smaller(b->width * TILE, y->width - left), job->out, n, mean, mean + job->out);
 }
 
-/* Computes up to `job->columns` result channels of one block: products, transform back, bias;
- * writes y and, with a shortcut, side; then moments of the block if they are wanted. */
+/* Computes result channels [k * columns, (k + 1) * columns), k = task / blocks, fewer at the end,
+ * of block task % blocks of this band: products, transform back, bias; writes y and, with a
+ * shortcut, side; then moments of the block if they are wanted. */
 static void multiply_task(void *context, size_t task, size_t worker)
 {
     const conv_job *job = context;
@@ -359,7 +368,8 @@ static void multiply_task(void *context, size_t task, size_t worker)
 
 /* ---- bands ---- */
 
-/* Merges the moments of this band's blocks, in their order, into args->moments. */
+/* Merges the moments of this band's blocks (job->moments), in their order, into args->moments,
+ * which the bands before are in already. */
 static void collect_moments(const conv_job *job)
 {
     const feature_map *y = &job->args->y;
@@ -394,8 +404,8 @@ static conv_args args_of(const zi_conv3x3_args *a)
     return args;
 }
 
-/* Computes all results, band by band from the top, after the weights are transformed. Leaves
- * job->first at the end; above and next change places after each band. */
+/* Computes all results from transformed weights, band by band from the top. Afterwards job->first
+ * is past the last row of blocks; above and next have changed places after each band. */
 static void run_bands(conv_job *job)
 {
     const cpu_exec *exec = job->exec;
@@ -411,9 +421,10 @@ static void run_bands(conv_job *job)
     }
 }
 
-/* y = (or += if a->add) the 3x3 convolution of x, after norm and SiLU if there is a norm, plus
- * bias; side = 1x1 shortcut of x itself. a->moments: in, those of x for the norm; out, those of y.
- * Workspace and thread scratch are overwritten. */
+/* y = (or += if a->add) the 3x3 convolution of x (doubled, with norm and SiLU, where asked for) in
+ * a border of zeros, plus bias; side = 1x1 shortcut of x itself, plus its own bias. a->moments: in,
+ * those of x for the norm; out, those of y. Overwrites workspace and thread scratch. Complete on
+ * return. */
 void cpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a)
 {
     const cpu_exec *exec = exec_of(base);
@@ -427,8 +438,8 @@ void cpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a)
     run_bands(&job);
 }
 
-/* Bytes that cpu_conv3x3 takes from its workspace for arguments of these shapes, whose tensors need
- * no memory yet; computes nothing. */
+/* Bytes that cpu_conv3x3 takes from its workspace for arguments of these shapes, alignment
+ * included; the tensors need no memory yet. Computes nothing. */
 size_t cpu_conv3x3_workspace(const zi_exec *base, const zi_conv3x3_args *a)
 {
     zi_arena arena = zi_arena_measure();

@@ -18,8 +18,8 @@ typedef struct {
 
 /* ---- memory ---- */
 
-/* Sets *out to a new buffer of *memory, which it owns from then on. False: out of memory, and
- * *memory still is the caller's. */
+/* Sets *out to a new buffer of *memory, which it owns from then on. False, with *error set: out of
+ * memory; *out is unchanged, and *memory still is the caller's. */
 static bool new_buffer(zi_backend *backend, const zi_memory *memory, zi_buffer **out,
                        zi_error *error)
 {
@@ -31,7 +31,8 @@ static bool new_buffer(zi_backend *backend, const zi_memory *memory, zi_buffer *
 }
 
 /* Sets *out to a new buffer of `size` bytes, not cleared: in RAM, or in a file in the scratch
- * folder if that is large beside what is free. False: neither can be had; error is set. */
+ * folder if that is large beside what is free. False, with *error set and *out unchanged: neither
+ * can be had. */
 static bool alloc_buffer(zi_backend *backend, size_t size, zi_buffer **out, zi_error *error)
 {
     const cpu_backend *cpu = (const cpu_backend *)backend;
@@ -43,7 +44,8 @@ static bool alloc_buffer(zi_backend *backend, size_t size, zi_buffer **out, zi_e
 }
 
 /* Sets *out to a new buffer that borrows host memory and never frees it. Weights are never written
- * to, which is why the mapping may be a read-only one. False: out of memory. */
+ * to, which is why the mapping may be a read-only one. False, with *error set and *out unchanged:
+ * out of memory. */
 static bool import_memory(zi_backend *backend, const void *data, size_t size, zi_buffer **out,
                           zi_error *error)
 {
@@ -53,7 +55,7 @@ static bool import_memory(zi_backend *backend, const void *data, size_t size, zi
     return true;
 }
 
-/* Frees a buffer, and its memory unless that is imported. */
+/* Frees a buffer, and its memory (or scratch file) unless that is imported. */
 static void release_buffer(zi_buffer *buffer)
 {
     zi_memory_release(&((cpu_buffer *)buffer)->memory);
@@ -68,7 +70,8 @@ bool zi_cpu_buffer_in_file(const zi_buffer *buffer)
 /* ---- sessions ---- */
 
 /* Sets *out to a new session without scratch memory, which plan_scratch gives it; end_session frees
- * it. fast: integer products are allowed. False: out of memory. */
+ * it. fast: integer products are allowed. False, with *error set and *out unchanged: out of
+ * memory. */
 static bool begin_session(zi_backend *backend, bool fast, zi_exec **out, zi_error *error)
 {
     const cpu_backend *cpu = (const cpu_backend *)backend;
@@ -81,7 +84,8 @@ static bool begin_session(zi_backend *backend, bool fast, zi_exec **out, zi_erro
 }
 
 /* Takes the session's scratch memory from the arena and sets scratch, scratch_stride, packed and
- * partials; addresses are NULL if the arena only measures. */
+ * partials; a later call sets them anew. Addresses are NULL if the arena only measures or is too
+ * small (arena->overflow). */
 static void plan_scratch(zi_exec *base, zi_arena *arena, zi_exec_limits limits)
 {
     cpu_exec *exec = exec_of(base);
@@ -102,7 +106,8 @@ static void end_session(zi_exec *exec)
 }
 
 /* Submits or waits: operations have ended when they return, so that this only reports. False: a
- * check has found values that are not finite; copies that error, and so do all later calls. */
+ * check has found values that are not finite; sets *error (if error is not NULL) to that, as do all
+ * later calls. */
 static bool report_failure(zi_exec *exec, zi_error *error)
 {
     const zi_error *failure = &exec_of(exec)->failure;
@@ -111,8 +116,7 @@ static bool report_failure(zi_exec *exec, zi_error *error)
     return false;
 }
 
-/* Remembers an error with this name, for report_failure, if a mean or m2 in the view is not finite;
- * an earlier error stays. */
+/* Does what cpu_check_finite does, with the means and m2 of `channels` channels in the view. */
 static void check_moments(zi_exec *exec, zi_view view, size_t channels, const char *name)
 {
     cpu_check_finite(exec, moments_view(view, channels), name);
@@ -140,7 +144,7 @@ static bool read_view(zi_exec *exec, zi_view from, void *to, zi_error *error)
 
 /* ---- the backend ---- */
 
-/* Frees the backend, not its thread pool. Sessions and buffers must be gone. */
+/* Frees the backend (not NULL), but not its thread pool. Sessions and buffers must be gone. */
 static void destroy_backend(zi_backend *backend)
 {
     cpu_backend *cpu = (cpu_backend *)backend;
@@ -223,7 +227,8 @@ typedef struct {
     const void *context;
 } row_job;
 
-/* Calls the job's function for the rows of one task: `grain` of them, fewer at the end. */
+/* A pool task: calls the job's function for rows [task * grain, (task + 1) * grain), fewer at the
+ * end. */
 static void row_task(void *context, size_t task, size_t worker)
 {
     (void)worker;
@@ -232,8 +237,8 @@ static void row_task(void *context, size_t task, size_t worker)
     job->fn(job->context, from, smaller(from + job->grain, job->n));
 }
 
-/* Cuts rows [0, n) into runs of `grain` (0: one) rows, one pool task each; returns when all are
- * done. */
+/* Cuts rows [0, n) into runs of `grain` rows (grain 0: of one row), one pool task each; returns
+ * when all are done. */
 void run_rows(cpu_exec *exec, size_t n, size_t grain, row_fn fn, const void *context)
 {
     row_job job = {n, grain ? grain : 1, fn, context};
@@ -250,8 +255,9 @@ typedef struct {
     _Atomic bool *found; /* something that is not finite */
 } finite_job;
 
-/* Sets *found if rows hold an infinity, a NaN or an F64 value too large for f32; never clears it.
- * For finite values only, x - x is 0; summing keeps the loop free of branches. */
+/* A row_fn: sets *job->found, which threads share, if rows [begin, end) hold an infinity, a NaN or
+ * an F64 value too large for f32; never clears it. For finite values only, x - x is 0; summing
+ * keeps the loop free of branches. */
 static void find_not_finite(const void *context, size_t begin_row, size_t end_row)
 {
     const finite_job *job = context;
@@ -269,8 +275,9 @@ static void find_not_finite(const void *context, size_t begin_row, size_t end_ro
     }
 }
 
-/* Checks an F32 or F64 view at once. If a value is not finite, stores an error with this name in
- * the session, for the next submit, wait or read; an earlier error stays. */
+/* Checks an F32 or F64 view at once. If a value is not finite, or too large for f32, stores an
+ * error with this name (a copy) in the session, for the next submit, wait or read; an earlier error
+ * stays. */
 void cpu_check_finite(zi_exec *exec, zi_view x, const char *name)
 {
     enum { GRAIN = 64 };

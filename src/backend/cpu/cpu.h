@@ -6,9 +6,10 @@
 #include "base/pool.h"
 #include "kernels/kernels.h"
 
-/* Sets *out to a new backend, which the caller destroys by its destroy operation. kernels are
- * copied, the pool is borrowed for as long. scratch: folder on a disk for memory that is large
- * beside what the machine has free, copied; NULL: /var/tmp. False: out of memory. */
+/* Sets *out to a new backend, which its destroy operation frees. kernels are copied; pool is
+ * borrowed and must live as long. scratch: folder on a disk, copied and not checked here, for
+ * memory that is large beside what the machine has free; NULL: /var/tmp. False, with *error set and
+ * *out unchanged: out of memory. */
 bool zi_cpu_backend_create(const zi_kernels *kernels, zi_pool *pool, const char *scratch,
                            zi_backend **out, zi_error *error) ZI_CHECKED;
 

@@ -13,7 +13,7 @@ enum { QUADS = 4, LANES = 4 * QUADS }; /* channels whose sums stay in registers 
 /* ---- moments ---- */
 
 /* Sets mean [n] and m2 [n] of n (at most LANES) adjacent channels over a block of pixels, in two
- * passes. Pixels lie `channels` floats apart, rows `stride`. */
+ * passes. Pixels lie `channels` floats apart, rows `stride` floats. */
 static void lane_moments(const float *x, size_t stride, size_t height, size_t width,
                          size_t channels, size_t n, float *mean, float *m2)
 {
@@ -68,8 +68,8 @@ typedef struct {
     size_t rows;     /* of a chunk */
 } measuring;
 
-/* Sets partials of chunks [begin, end), each the moments of job->rows rows of x, fewer at the
- * end. */
+/* A row_fn: sets job->partials of chunks [begin, end), each the moments of job->rows lines of
+ * pixels of x, fewer at the end. */
 static void measure_chunks(const void *context, size_t begin, size_t end)
 {
     const measuring *job = context;
@@ -90,8 +90,8 @@ void clear_moments(moments *m, size_t channels)
 }
 
 /* Writes each channel's mean and m2 (sum of squared deviations) of the feature map to `out`, as
- * doubles. Chunks of rows are measured in parallel and merged in order: threads do not change the
- * result. */
+ * doubles laid out as in moments_of. Chunks of rows are measured in parallel and merged in order:
+ * threads do not change the result. Complete on return. */
 void cpu_moments(zi_exec *base, const zi_feature_map *map, zi_view out)
 {
     cpu_exec *exec = exec_of(base);
@@ -136,7 +136,8 @@ typedef struct {
     float *y;
 } applying;
 
-/* y = a x + b, channel by channel, for rows [begin, end) of pixels; y has no gaps. */
+/* A row_fn: y = a x + b, channel by channel, for the lines [begin, end) of the feature map, each of
+ * `width` pixels; y is the whole map, without gaps. No SiLU. */
 static void apply_rows(const void *context, size_t begin, size_t end)
 {
     const applying *job = context;
@@ -147,8 +148,9 @@ static void apply_rows(const void *context, size_t begin, size_t end)
     }
 }
 
-/* y [H * W, C] = group_norm(x), without SiLU, from the moments of x in `stored`. The coefficients a
- * and b stand in thread scratch memory, which no task uses meanwhile. */
+/* y [H * W, C] = group_norm(x), without SiLU, from the moments of x in `stored` (moments_of). The
+ * coefficients a and b stand in thread scratch memory, which no task uses meanwhile. Complete on
+ * return. */
 void cpu_group_norm(zi_exec *base, const zi_group_norm *norm, zi_view stored,
                     const zi_feature_map *map, zi_view y)
 {

@@ -20,6 +20,7 @@ static inline size_t round_up(size_t n, size_t multiple)
     return (n + multiple - 1) / multiple * multiple;
 }
 
+/* The smaller of two sizes. */
 static inline size_t smaller(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -53,31 +54,34 @@ static inline float *worker_scratch(const cpu_exec *exec, size_t worker)
 
 /* ---- sharing out work ---- */
 
-/* Works on rows [begin, end). */
+/* Works on rows (or elements, or tiles) [begin, end) of a job, the context; may run in any thread.
+ */
 typedef void (*row_fn)(const void *context, size_t begin, size_t end);
 
-/* Cuts rows [0, n) into runs of `grain` (0: one) and calls fn for each of them on the session's
- * threads, in no particular order; returns when all are done. The last run may be shorter. */
+/* Cuts rows [0, n) into runs of `grain` rows (grain 0: of one row) and calls fn for each of them on
+ * the session's threads, in no particular order; returns when all are done. The last run may be
+ * shorter; n = 0 calls nothing. */
 void run_rows(cpu_exec *exec, size_t n, size_t grain, row_fn fn, const void *context);
 
 /* ---- views in host memory ---- */
 
-/* Host address of a view's first element, borrowed, as floats whatever the view's type is; NULL for
- * a view without memory. */
+/* Host address of the first element of a view, borrowed; the caller must know that it is f32. NULL
+ * for a view without memory. */
 static inline float *floats_of(zi_view view)
 {
     return zi_view_host(view);
 }
 
-/* Host address of a weight's values, which are f32; borrowed. NULL for no weight or one without
- * memory. */
+/* Host address of a weight's values, borrowed; the caller must know that they are f32. NULL if
+ * weight is NULL or has no memory. */
 static inline const float *vector_of(const zi_weight *weight)
 {
     return weight ? zi_view_host(weight->data) : NULL;
 }
 
-/* A weight as a matrix with host addresses; borrows values, scales and factors, copies none. */
-zi_matrix cpu_matrix(const zi_weight *weight);
+/* A weight (not NULL) as a matrix with host addresses; borrows values, scales, biases and factors,
+ * copies none. */
+zi_matrix cpu_matrix(const zi_weight *w);
 
 /* A feature map [height, width, channels] whose rows lie `stride` floats apart. */
 typedef struct {
@@ -102,7 +106,8 @@ static inline moments moments_of(zi_view view, size_t pixels)
     return (moments){(double)pixels, mean, mean + ZI_MAX_CHANNELS};
 }
 
-/* A view of the same memory, which holds moments, as F64 values [2, channels]: means, then m2. */
+/* A view of the same memory, which holds moments, as F64 values [2, channels]: means, then m2,
+ * ZI_MAX_CHANNELS doubles from one row to the next. */
 static inline zi_view moments_view(zi_view view, size_t channels)
 {
     return (zi_view){view.buffer, view.offset, ZI_F64, 2, channels, ZI_MAX_CHANNELS};
@@ -136,8 +141,9 @@ typedef struct {
 } edge_tile;
 
 /* Sets all of *p for the tile of mr x nr at c, of which rows x columns exist. The kernel then
- * writes to p->c with row stride p->ldc: c itself, or a buffer if not all exists. filled: the
- * kernel accumulates, so existing values are copied to the buffer (the rest of it is not set). */
+ * writes to p->c with row stride p->ldc: c itself, or a buffer if not all exist; edge_tile_end
+ * completes it. filled: the kernel accumulates, so existing values are copied to the buffer (the
+ * rest of it is not set). */
 static inline void edge_tile_begin(edge_tile *p, float *c, size_t ldc, size_t rows, size_t columns,
                                    size_t mr, size_t nr, bool filled)
 {
@@ -176,8 +182,8 @@ size_t conv_scratch(const zi_kernels *kernels);
 
 /* ---- matvec.c ---- */
 
-/* y [T, N] = x [T, K] w^T [K, N] + bias [N], for a few rows of x; bias may be NULL. Runs on the
- * session's threads and returns when y is complete. */
+/* y [T, N] = x [T, K] w^T [K, N] + bias [N], for a few rows of x (more work, too, but slowly); bias
+ * may be NULL. Runs on the session's threads and returns when y is complete. */
 void matvec(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w, const float *bias,
             float *y);
 
@@ -193,23 +199,23 @@ typedef struct {
     bool causal, integer;
 } attention_args;
 
-/* out = softmax(q k^T / sqrt(dim)) v for each head, in f32, for a few rows of q (in matvec.c).
- * args->integer is ignored, k unchanged. */
+/* out = softmax(q k^T / sqrt(dim)) v for each head, in f32, causal if args->causal, for a few rows
+ * of q (in matvec.c). args->integer is ignored, k unchanged. Complete on return. */
 void attend_few(cpu_exec *exec, const attention_args *args);
 
 /* ---- group_norm.c ---- */
 
 /* Sets a and b, [channels] each, so that group_norm(x) = a x + b for each channel of a feature map
- * that has the moments m. */
+ * that has the moments m, which stay; m->pixels is not 0, and norm->groups divides the channels. */
 void group_coefficients(const zi_group_norm *norm, const moments *m, float *a, float *b);
 
-/* Sets mean [n] and m2 [n], the sum of squared deviations from it, of n channels over height x
- * width pixels. x is the block's first pixel at the first of these channels; pixels lie `channels`
- * floats apart, rows `stride`. */
+/* Sets mean [n] and m2 [n], the sum of squared deviations from it, of n channels (any n) over
+ * height x width (not 0) pixels. x is the block's first pixel at the first of these channels;
+ * pixels lie `channels` floats apart, rows `stride` floats. */
 void block_moments(const float *x, size_t stride, size_t height, size_t width, size_t channels,
                    size_t n, float *mean, float *m2);
 
-/* Sets *m to the moments of no pixels, all zero. */
+/* Sets *m, whose arrays have room for these channels, to the moments of no pixels, all zero. */
 void clear_moments(moments *m, size_t channels);
 
 /* Merges a block's moments, of `channels` channels over `pixels` (not 0) pixels, into *total, which
@@ -220,32 +226,33 @@ void add_moments(moments *total, const float *mean, const float *m2, size_t chan
 /* ---- winograd.c; n channels (a multiple of four) lie together, pixels and points apart ---- */
 
 /* Transforms 6x6 pixels x, which lie `pixel` floats apart and their rows `row`, to out: 36 points
- * of n values each, which lie `step` floats apart. */
+ * of n values each (n a multiple of four), which lie `step` floats apart. */
 void winograd_input(const float *x, size_t row, size_t pixel, size_t n, float *out, size_t step);
 
-/* Transforms the 3x3 taps w, of n values each, which lie `tap` floats apart, to out: 36 points of n
- * values each, which lie `step` floats apart. */
+/* Transforms the 3x3 taps w, row by row, of n values each (n a multiple of four), which lie `tap`
+ * floats apart, to out: 36 points of n values each, which lie `step` floats apart. */
 void winograd_weights(const float *w, size_t tap, size_t n, float *out, size_t step);
 
-/* Transforms products m at 36 points, of n values each, which lie `step` floats apart, back to 4x4
- * pixels out [4, 4, n], without bias. */
+/* Transforms products m at 36 points, of n values each (n a multiple of four), which lie `step`
+ * floats apart, back to 4x4 pixels out [4, 4, n], without bias. */
 void winograd_output(const float *m, size_t step, size_t n, float *out);
 
-/* ---- operations, as zi_backend_ops has them ---- */
+/* ---- operations, as zi_backend_ops has them and backend.h describes them; all are complete when
+ * they return ---- */
 
 void cpu_linear(zi_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias, zi_view y);
 void cpu_embed(zi_exec *exec, const zi_weight *w, const int32_t *rows, size_t n, zi_view y);
-void cpu_attention(zi_exec *exec, const zi_attention_args *args);
-void cpu_norm(zi_exec *exec, const zi_norm_args *args);
+void cpu_attention(zi_exec *base, const zi_attention_args *a);
+void cpu_norm(zi_exec *base, const zi_norm_args *args);
 void cpu_rope(zi_exec *exec, const zi_rope_args *args);
-void cpu_elementwise(zi_exec *exec, zi_elementwise_kind kind, zi_view x, zi_view y, float a,
+void cpu_elementwise(zi_exec *base, zi_elementwise_kind kind, zi_view x, zi_view y, float a,
                      float b);
 void cpu_permute(zi_exec *exec, const zi_permute_args *args);
-void cpu_conv3x3(zi_exec *exec, const zi_conv3x3_args *args);
-size_t cpu_conv3x3_workspace(const zi_exec *exec, const zi_conv3x3_args *args);
-void cpu_moments(zi_exec *exec, const zi_feature_map *x, zi_view out);
-void cpu_group_norm(zi_exec *exec, const zi_group_norm *norm, zi_view stored,
-                    const zi_feature_map *x, zi_view y);
+void cpu_conv3x3(zi_exec *base, const zi_conv3x3_args *a);
+size_t cpu_conv3x3_workspace(const zi_exec *base, const zi_conv3x3_args *a);
+void cpu_moments(zi_exec *base, const zi_feature_map *map, zi_view out);
+void cpu_group_norm(zi_exec *base, const zi_group_norm *norm, zi_view stored,
+                    const zi_feature_map *map, zi_view y);
 void cpu_check_finite(zi_exec *exec, zi_view x, const char *name);
 
 #endif

@@ -30,7 +30,8 @@ typedef struct {
 } linear_job;
 
 /* Values of w that the integer kernels take as a group, 32 or 64; groups of 128 and rows of I8 are
- * split into groups of 64 with the same scale. 0: they do not support w's type. */
+ * split into groups of 64 with the same scale. 0: they do not support w, such as floats, blocks
+ * with groups of 16 (Q2_K, Q3_K, Q6_K), or blocks with a factor. */
 static size_t group_unit(const zi_matrix *w)
 {
     if (w->bits) return smaller(w->group, ZI_MAX_GROUP);
@@ -55,7 +56,8 @@ static pack_format choose_pack_format(const cpu_exec *exec, const zi_matrix *w)
                          BLOCK_BYTES / k->q_width};
 }
 
-/* Floats of scratch memory for nr rows that are widened to f32 before they are packed. */
+/* Floats of scratch memory for one slice of depth of nr rows, which are widened to f32 before they
+ * are packed. */
 static size_t widened_floats(size_t nr)
 {
     return nr * (BLOCK_BYTES / 4);
@@ -78,15 +80,16 @@ size_t linear_packed(const zi_kernels *kernels, size_t depth)
 
 /* ---- the input ---- */
 
-/* The panel of packed input that begins with row `row` of x, a multiple of mr, at depth 0. */
+/* The panel of packed input (borrowed) that begins with row `row` of the job's x, a multiple of mr,
+ * at depth 0. */
 static char *input_panel(const linear_job *job, size_t row)
 {
     const pack_format *p = &job->panels;
     return (char *)job->exec->packed + row / p->mr * (job->w->columns / p->unit) * p->a_bytes;
 }
 
-/* Packs x into panels of mr rows, or quantizes it if the panels are of integers: tiles [begin,
- * end), all columns. */
+/* A row_fn: packs tiles [begin, end) of the job's x, mr rows each of all columns (fewer at the
+ * end), into panels, or quantizes them if the panels are of integers. */
 static void pack_input(const void *context, size_t begin, size_t end)
 {
     const linear_job *job = context;
@@ -123,8 +126,9 @@ static void widen_scales(const zi_matrix *w, const void *stored, size_t row, siz
     }
 }
 
-/* Sets *out to scales and biases, as f32, of rows [row, row + n) of w for the groups that columns
- * [depth, depth + k) belong to; group 0 of it is that of column `depth`. */
+/* Sets *out to scales and biases, as f32, of rows [row, row + n) of w, which is in MLX's groups,
+ * for the groups that columns [depth, depth + k) belong to; group 0 of it is that of column
+ * `depth`. n is at most ZI_MAX_NR, k BLOCK_K. */
 static void read_scales(const zi_matrix *w, size_t row, size_t n, size_t depth, size_t k,
                         group_table *out)
 {
@@ -133,9 +137,9 @@ static void read_scales(const zi_matrix *w, size_t row, size_t n, size_t depth, 
     widen_scales(w, w->biases, row, n, first, groups, out->biases);
 }
 
-/* The quantized values [n, unit] of rows [row, row + n) from a column on, as bytes; sets *stride to
- * their row stride. Values of 8 bits are returned where w has them; of 4 bits, unpacked in
- * `spread`. */
+/* Returns the quantized values [n, unit] of rows [row, row + n) of w, in MLX's groups, from
+ * `column` on, as bytes, and sets *stride to their row stride. unit: group_unit(w), which divides
+ * column. Values of 8 bits are borrowed from w, those of 4 bits unpacked to spread [n, unit]. */
 static const uint8_t *read_group_values(const zi_matrix *w, size_t row, size_t n, size_t column,
                                         uint8_t *spread, size_t *stride)
 {
@@ -150,9 +154,9 @@ static const uint8_t *read_group_values(const zi_matrix *w, size_t row, size_t n
     return spread;
 }
 
-/* Packs rows [row, row + n) of w, which is stored in groups with scales and biases, k values each
- * from column `depth` on: into a panel of integers, or, where panel is NULL, as f32 q scale + bias
- * into plain [n, k]. */
+/* Packs rows [row, row + n), n <= nr, of w, which is in MLX's groups, k values each from column
+ * `depth` on. panel not NULL: into this panel of integers, missing rows zero, and plain is not
+ * used. NULL: as f32 q scale + bias into plain [n, k]. */
 static void pack_groups(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                         char *panel, float *plain)
 {
@@ -182,8 +186,9 @@ static float row_factor(const zi_matrix *w, size_t row)
     return w->row_scale ? w->row_scale[w->row_scales > 1 ? row : 0] : 1;
 }
 
-/* Reads `unit` values of a row of I8 or of blocks from `column` on: sets q [unit], *scale and *bias
- * so that a value is q scale + bias. */
+/* Reads values [column, column + unit) of a row of I8 or of blocks: sets q [unit], *scale and *bias
+ * so that a value, the row's factor included, is q scale + bias. unit: group_unit(w), which divides
+ * column. */
 static void read_unit(const zi_matrix *w, size_t row, size_t column, size_t unit, uint8_t *q,
                       float *scale, float *bias)
 {
@@ -198,8 +203,9 @@ static void read_unit(const zi_matrix *w, size_t row, size_t column, size_t unit
     *bias = -128 * *scale;
 }
 
-/* Packs rows [row, row + n) of w, which is I8 or in blocks, k values each from column `depth` on,
- * into a panel of integers. */
+/* Packs rows [row, row + n) of w, n <= qnr, which is I8 or in blocks, k values each from column
+ * `depth` on, factors included, into a panel of integers; missing rows are zero. depth and k are
+ * whole units. */
 static void pack_units(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                        char *panel)
 {
@@ -213,8 +219,8 @@ static void pack_units(const linear_job *job, size_t row, size_t n, size_t depth
     }
 }
 
-/* Widens rows [row, row + n) of w, k values each from column `depth` on, to f32, times the row's
- * factor if there is one, into plain [n, k]. */
+/* Widens rows [row, row + n) of w, which is not in MLX's groups, k values each from column `depth`
+ * on (both whole blocks), to f32, times the row's factor if there is one, into plain [n, k]. */
 static void widen_rows(const zi_matrix *w, size_t row, size_t n, size_t depth, size_t k,
                        float *plain)
 {
@@ -227,8 +233,8 @@ static void widen_rows(const zi_matrix *w, size_t row, size_t n, size_t depth, s
 }
 
 /* Packs rows [row, row + n) of w, n <= nr, k values each from column `depth` on, into a panel in
- * the job's format. `plain` [nr, k] is overwritten where f32 panels need values to be widened
- * first. */
+ * the job's format; missing rows are zero. plain: room for [nr, k], overwritten where f32 panels
+ * need values to be widened first. */
 static void pack_weights(const linear_job *job, size_t row, size_t n, size_t depth, size_t k,
                          float *plain, char *panel)
 {
@@ -254,9 +260,9 @@ static void pack_weights(const linear_job *job, size_t row, size_t n, size_t dep
 
 /* ---- the product ---- */
 
-/* Computes the tile of y at (row, column) from columns [depth, depth + k) of x and a panel of
- * weights: overwrites it if depth is 0, otherwise adds to it. No bias; what lies outside y is not
- * written. */
+/* Computes the tile of y at (row, column), multiples of mr and nr, from columns [depth, depth + k)
+ * of x and a panel of weights: overwrites it if depth is 0, otherwise adds to it. No bias; what
+ * lies outside y is not written. */
 static void compute_tile(const linear_job *job, const char *panel, size_t row, size_t column,
                          size_t depth, size_t k)
 {
@@ -275,7 +281,7 @@ static void compute_tile(const linear_job *job, const char *panel, size_t row, s
     edge_tile_end(&c);
 }
 
-/* Adds bias to rows [row0, row1), columns [column0, column1) of y. */
+/* Adds job->bias (not NULL) to rows [row0, row1), columns [column0, column1) of y. */
 static void add_bias(const linear_job *job, size_t row0, size_t row1, size_t column0,
                      size_t column1)
 {
@@ -284,7 +290,8 @@ static void add_bias(const linear_job *job, size_t row0, size_t row1, size_t col
         for (size_t j = column0; j < column1; j++) job->y[i * N + j] += job->bias[j];
 }
 
-/* Computes up to BLOCK_N columns of rows_per_task rows of y, with bias: packs the weights for them
+/* Computes, with bias if there is one, BLOCK_N columns of y, block task % column_blocks, of
+ * rows_per_task rows, block task / column_blocks; both fewer at the end. Packs the weights for them
  * into the worker's scratch memory, a slice of depth at a time. */
 static void linear_task(void *context, size_t task, size_t worker)
 {
@@ -309,8 +316,8 @@ static void linear_task(void *context, size_t task, size_t worker)
     if (job->bias) add_bias(job, row0, row1, column0, column1);
 }
 
-/* Computes y for all of the job's rows, at most MAX_ROWS: packs x into panels, then multiplies
- * block by block of columns. Sets column_blocks and rows_per_task. */
+/* Computes y for all of the job's rows, at most MAX_ROWS: packs x into panels in exec->packed, then
+ * multiplies block by block of columns. Sets column_blocks and rows_per_task. */
 static void linear_chunk(linear_job *job)
 {
     cpu_exec *exec = job->exec;
@@ -327,8 +334,9 @@ static void linear_chunk(linear_job *job)
     zi_pool_run(exec->pool, job->column_blocks * row_blocks, linear_task, job);
 }
 
-/* y [T, N] = x [T, K] w^T + bias (NULL: none). A few rows that do not take integer panels go to
- * matvec; others are computed in chunks of at most MAX_ROWS rows. */
+/* y [T, N] = x [T, K] w^T + bias (NULL: none), without gaps between rows. Up to FEW_ROWS rows that
+ * do not take integer panels go to matvec; others are computed in chunks of at most MAX_ROWS
+ * rows. */
 static void multiply_matrices(cpu_exec *exec, const float *x, size_t T, const zi_matrix *w,
                               const float *bias, float *y)
 {
@@ -349,16 +357,17 @@ static void multiply_matrices(cpu_exec *exec, const float *x, size_t T, const zi
     }
 }
 
-/* y [T, N] = x [T, K] w^T + bias [N] (NULL: none); with integer products if the session is fast and
- * w is quantized. In parallel; complete on return. */
+/* y [T, N] = x [T, K] w^T + bias [N] (NULL: none), f32, without gaps; with integer products if the
+ * session is fast and the kernels have them for w (group_unit). In parallel; complete on return. */
 void cpu_linear(zi_exec *exec, zi_view x, const zi_weight *w, const zi_weight *bias, zi_view y)
 {
     zi_matrix matrix = cpu_matrix(w);
     multiply_matrices(exec_of(exec), floats_of(x), x.rows, &matrix, vector_of(bias), floats_of(y));
 }
 
-/* y [n, columns] = rows of w by their numbers, widened to f32; numbers are not checked. Runs in the
- * calling thread. */
+/* y [n, columns], whose rows may have gaps, = the rows of w with the numbers rows [n], from 0, as
+ * f32, factors included; numbers must be in range, which is not checked. Runs in the calling
+ * thread. */
 void cpu_embed(zi_exec *exec, const zi_weight *w, const int32_t *rows, size_t n, zi_view y)
 {
     zi_matrix matrix = cpu_matrix(w);

@@ -27,8 +27,8 @@ static bool kernels_read(const zi_matrix *w)
     return !w->bits && !w->row_scale && zi_kernels_dot(w->type);
 }
 
-/* y [n] = products of rows [begin, begin + n) of w, for which kernels_read holds, and x [K]; no
- * bias. */
+/* y[i] = the product of row begin + i of w, for which kernels_read must hold, and x [K], for i < n;
+ * no bias. */
 static void dot_stored_rows(const matvec_job *job, size_t begin, size_t n, const float *x, float *y)
 {
     const zi_matrix *w = job->w;
@@ -48,7 +48,8 @@ static float dot_row_of_groups(const matvec_job *job, size_t row, const float *x
                                           factors + w->columns / w->group, x, w->columns);
 }
 
-/* Sets out [2, groups] to the scales, then the biases, of a row of w in MLX's groups, as f32. */
+/* Sets out [2, groups] to the scales, then the biases, as f32, of a row of w, which must be in
+ * MLX's groups. */
 static void read_factors(const zi_matrix *w, size_t row, float *out)
 {
     size_t groups = w->columns / w->group, at = row * groups * zi_dtype_size(w->scale_type);
@@ -56,8 +57,9 @@ static void read_factors(const zi_matrix *w, size_t row, float *out)
     zi_widen(w->scale_type, (const char *)w->biases + at, out + groups, groups);
 }
 
-/* Sets column n of y to the products of row n of w and all T rows of x, without bias. space: room
- * for the row as f32, or for the scales and biases of its groups; overwritten. */
+/* Sets column n of y to the products of row n of w (times its factor, if it has one) and all T rows
+ * of x, without bias. space [K] is overwritten: by the row as f32, or by the scales and biases of
+ * its groups. */
 static void multiply_row(const matvec_job *job, size_t n, float *space)
 {
     const zi_matrix *w = job->w;
@@ -78,7 +80,8 @@ static void multiply_row(const matvec_job *job, size_t n, float *space)
     }
 }
 
-/* Computes up to rows_per_task columns of y, for all rows of x, with bias if there is one. */
+/* Computes columns [task * rows_per_task, (task + 1) * rows_per_task) of y, fewer at the end, for
+ * all rows of x, with bias if there is one. Overwrites the worker's scratch memory. */
 static void matvec_task(void *context, size_t task, size_t worker)
 {
     const matvec_job *job = context;
@@ -112,7 +115,8 @@ typedef struct {
     const attention_args *args;
 } attend_job;
 
-/* sums [n] += weights [keys] v [keys, n] (row stride ldv), n at most four. */
+/* sums [n] += weights [keys] v [keys, n] (row stride ldv), n from 1 to 4; reads and writes no more
+ * than these. */
 static void add_weighted_quad(const float *weights, size_t keys, const float *v, size_t ldv,
                               size_t n, float *sums)
 {
@@ -143,8 +147,9 @@ static void add_weighted_values(const float *weights, size_t keys, const float *
     for (; i < n; i += 4) add_weighted_quad(weights, keys, v + i, ldv, smaller(4, n - i), sums + i);
 }
 
-/* Computes one query of one head, f32, and writes it to out: softmax over KEY_BLOCK keys at a time,
- * with a running largest score. Causal: query t sees keys 0 to S - T + t. */
+/* Computes query task % T of head task / T, f32, and writes it to args->out: softmax over KEY_BLOCK
+ * keys at a time, with a running largest score. Causal: query t sees keys 0 to S - T + t.
+ * Overwrites KEY_BLOCK + dim floats of the worker's scratch memory. */
 static void attend_task(void *context, size_t task, size_t worker)
 {
     const attend_job *job = context;

@@ -12,13 +12,14 @@ typedef struct {
     float eps;
 } row_norm;
 
-/* 1 / sqrt(mean of x^2 + eps) of a row x [D]. */
+/* 1 / sqrt(m + eps) of a row x [D], where m is the mean of x^2. */
 static float inverse_rms(const row_norm *job, const float *x)
 {
     return 1.0f / sqrtf(job->kernels->sum_squares(x, job->D) / (float)job->D + job->eps);
 }
 
-/* y = x / rms(x) * weight * (1 + scale) for rows [begin, end); y may be x. */
+/* A row_fn: y = x / rms(x) * weight * (1 + scale) for rows [begin, end); weight and scale NULL:
+ * ones and zeros. gate is ignored. y may be x. */
 static void rms_rows(const void *context, size_t begin, size_t end)
 {
     const row_norm *job = context;
@@ -29,8 +30,8 @@ static void rms_rows(const void *context, size_t begin, size_t end)
     }
 }
 
-/* y += gate * (x / rms(x) * weight) for rows [begin, end); no gate: ones; scale is ignored.
- * Overwrites x with its normed values. */
+/* A row_fn: y += gate * (x / rms(x) * weight) for rows [begin, end); no gate: ones; scale is
+ * ignored. Overwrites x with x / rms(x) * weight. */
 static void add_rms_rows(const void *context, size_t begin, size_t end)
 {
     const row_norm *job = context;
@@ -42,8 +43,8 @@ static void add_rms_rows(const void *context, size_t begin, size_t end)
     }
 }
 
-/* y = (x - mean) / sqrt(variance + eps) * (1 + scale) for rows [begin, end); weight and gate are
- * ignored. */
+/* A row_fn: y = (x - mean) / sqrt(variance + eps) * (1 + scale) for rows [begin, end), variance
+ * being the mean square deviation; no scale: zeros. weight and gate are ignored. */
 static void layer_norm_rows(const void *context, size_t begin, size_t end)
 {
     const row_norm *job = context;
@@ -59,8 +60,9 @@ static void layer_norm_rows(const void *context, size_t begin, size_t end)
     }
 }
 
-/* Norms each row of x as args->kind says, into y or, for ZI_ADD_RMS_NORM, added to y, which
- * overwrites x; rows in parallel. */
+/* Norms each row of x as args->kind says, into y (for ZI_RMS_NORM it may be x) or, for
+ * ZI_ADD_RMS_NORM, added to y, which overwrites x; rows in parallel, complete on return. What the
+ * kind does not use is ignored. */
 void cpu_norm(zi_exec *base, const zi_norm_args *args)
 {
     static const row_fn rows[] = {[ZI_RMS_NORM] = rms_rows,

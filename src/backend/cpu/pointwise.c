@@ -4,6 +4,7 @@
 
 /* ---- element by element ---- */
 
+/* A run of elements without gaps, numbered from 0; y may be NULL for functions without y. */
 typedef struct {
     const zi_kernels *kernels;
     float *x;
@@ -11,51 +12,51 @@ typedef struct {
     float a, b;
 } element_job;
 
-/* x += y for elements [begin, end). */
+/* A row_fn on an element_job: x += y for elements [begin, end). */
 static void add_elements(const void *context, size_t begin, size_t end)
 {
     const element_job *job = context;
     for (size_t i = begin; i < end; i++) job->x[i] += job->y[i];
 }
 
-/* x += a y for elements [begin, end). */
+/* A row_fn on an element_job: x += a y for elements [begin, end). */
 static void add_scaled_elements(const void *context, size_t begin, size_t end)
 {
     const element_job *job = context;
     for (size_t i = begin; i < end; i++) job->x[i] += job->a * job->y[i];
 }
 
-/* x += a (x - y) for elements [begin, end). */
+/* A row_fn on an element_job: x += a (x - y) for elements [begin, end). */
 static void extrapolate_elements(const void *context, size_t begin, size_t end)
 {
     const element_job *job = context;
     for (size_t i = begin; i < end; i++) job->x[i] += job->a * (job->x[i] - job->y[i]);
 }
 
-/* x = silu(x) y for elements [begin, end); without y: silu(x). */
+/* A row_fn on an element_job: x = silu(x) y for elements [begin, end); without y: silu(x). */
 static void silu_elements(const void *context, size_t begin, size_t end)
 {
     const element_job *job = context;
     job->kernels->silu_mul(job->x + begin, job->y ? job->y + begin : NULL, end - begin);
 }
 
-/* x = tanh(x) for elements [begin, end). */
+/* A row_fn on an element_job: x = tanh(x) for elements [begin, end). */
 static void tanh_elements(const void *context, size_t begin, size_t end)
 {
     const element_job *job = context;
     for (size_t i = begin; i < end; i++) job->x[i] = tanhf(job->x[i]);
 }
 
-/* x = x / a + b for elements [begin, end). */
+/* A row_fn on an element_job: x = x / a + b for elements [begin, end). */
 static void divide_add_elements(const void *context, size_t begin, size_t end)
 {
     const element_job *job = context;
     for (size_t i = begin; i < end; i++) job->x[i] = job->x[i] / job->a + job->b;
 }
 
-/* Changes x in place as `kind` says, with y of the same shape and the numbers a and b where the
- * kind has them; otherwise they are ignored. Rows of x and y may have gaps, and those of y may all
- * be the same (stride 0). */
+/* Changes x in place as `kind` says, with y of the same shape (no buffer, for kinds without y) and
+ * the numbers a and b where the kind has them. All are f32. Rows of x and y may have gaps, and
+ * those of y may all be the same (stride 0). Complete on return. */
 void cpu_elementwise(zi_exec *base, zi_elementwise_kind kind, zi_view x, zi_view y, float a,
                      float b)
 {
@@ -91,8 +92,9 @@ typedef struct {
     bool interleaved;
 } rope_job;
 
-/* Rotates the pairs of each head in rows [begin, end) of x, in place, by angles given as the row's
- * cosines and sines [dim / 2]; interleaved: pairs (0, 1), ..., otherwise (i, i + dim / 2). */
+/* A row_fn: rotates the pairs (u, v) of each head in rows [begin, end) of x, in place, to (u cos -
+ * v sin, u sin + v cos), by the row's cosines and sines [dim / 2]. interleaved: pairs (0, 1), (2,
+ * 3), ...; otherwise (i, i + dim / 2). */
 static void rope_rows(const void *context, size_t begin, size_t end)
 {
     const rope_job *job = context;
@@ -111,8 +113,8 @@ static void rope_rows(const void *context, size_t begin, size_t end)
     }
 }
 
-/* Rotates pairs of values of each head of x, in place, by each row's angles (rotary position
- * embedding); rows in parallel. */
+/* Rotates pairs of values of each head of x, in place, by each row's angles, given as cosines and
+ * sines (rotary position embedding); see zi_rope_args. Rows in parallel; complete on return. */
 void cpu_rope(zi_exec *exec, const zi_rope_args *args)
 {
     enum { ROW_GRAIN = 16 };
@@ -133,8 +135,8 @@ typedef struct {
     const zi_permute_args *args;
 } permute_job;
 
-/* Copies the elements of dimensions `dim` and up, with all their indices; from and to are where
- * those begin. */
+/* Copies the elements of dimensions `dim` (from 0) and up, with all their indices; from and to are
+ * where those begin. */
 static void permute_below(const permute_job *job, int dim, const float *from, float *to)
 {
     const zi_permute_args *args = job->args;
@@ -148,7 +150,7 @@ static void permute_below(const permute_job *job, int dim, const float *from, fl
     }
 }
 
-/* Copies the elements with indices [begin, end) of the first dimension. */
+/* A row_fn: copies the elements with indices [begin, end) of the first dimension. */
 static void permute_rows(const void *context, size_t begin, size_t end)
 {
     const permute_job *job = context;
@@ -159,7 +161,8 @@ static void permute_rows(const void *context, size_t begin, size_t end)
 }
 
 /* Copies f32 elements from one order of dimensions to another, as extents and strides (in elements)
- * say; from and to do not overlap. Needs at least two dimensions; threads share the first. */
+ * say; from and to do not overlap. Needs 2 to ZI_PERMUTE_DIMS dimensions, which is not checked;
+ * threads share the first. Complete on return. */
 void cpu_permute(zi_exec *exec, const zi_permute_args *args)
 {
     enum { GRAIN = 1 << 15 }; /* elements */

@@ -65,8 +65,8 @@ void winograd_input(const float *x, size_t row, size_t pixel, size_t n, float *o
     }
 }
 
-/* Transforms 3x3 taps to 36 points, [6, 6], n channels (a multiple of four) each. Offsets between
- * taps and points count floats. */
+/* Transforms 3x3 taps, row by row, to 36 points, [6, 6], n channels (a multiple of four) each.
+ * Offsets between taps and points count floats. */
 void winograd_weights(const float *w, size_t tap, size_t n, float *out, size_t step)
 {
     for (size_t c = 0; c < n; c += 4) {
