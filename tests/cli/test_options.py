@@ -211,7 +211,7 @@ class Inspect(Case):
         os.remove(self.path("model", "vae", "diffusion_pytorch_model.safetensors"))
         os.remove(self.path("model", "transformer", "config.json"))
         lines = self.good(self.zimage("inspect", model)).stdout.decode().splitlines()
-        problems = [line for line in lines if "missing" in line or "cannot open" in line]
+        problems = [line for line in lines if "missing" in line or "there is no such file" in line]
         self.assertTrue(any("model/vae" in line for line in problems), lines)
         self.assertTrue(any("model/transformer/config.json" in line for line in problems), lines)
 
