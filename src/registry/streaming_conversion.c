@@ -395,7 +395,8 @@ static bool start_conversion(zi_streaming_conversion *c, zi_error *error)
         return false;
     c->running = pthread_create(&c->thread, NULL, conversion_thread, c) == 0;
     return c->running ||
-           zi_error_set(error, ZI_ERROR_IO, NULL, "cannot start a thread for the conversion");
+           zi_error_set(error, ZI_ERROR_IO, NULL,
+                        "the system gives no further thread, which the conversion needs");
 }
 
 /* Hook `metadata_ready`: marks the `count` files of `missing` as MISSING, checks headers and kind
@@ -508,7 +509,7 @@ bool zi_streaming_conversion_finish(zi_streaming_conversion *c, bool downloaded,
     pthread_join(c->thread, NULL);
     c->running = false;
     if (!c->failed) *path = c->output;
-    if (c->failed && c->error.code != ZI_ERROR_CANCELLED) *error = c->error;
+    if (error && c->failed && c->error.code != ZI_ERROR_CANCELLED) *error = c->error;
     if (c->failed && downloaded && c->error.code == ZI_ERROR_CANCELLED) zi_error_cancelled(error);
     return !c->failed && downloaded;
 }

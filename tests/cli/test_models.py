@@ -7,6 +7,7 @@ import resource
 import shutil
 import struct
 import subprocess
+import tempfile
 import unittest
 
 from support import MODEL, ZIMAGE, png_infotext, write_safetensors
@@ -283,6 +284,13 @@ class Import(ModelsCase):
         self.good(self.zimage("convert", MODEL, "all.safetensors", "--to", "comfyui"))
         self.imported("models/comfyui/all.safetensors", "all.safetensors")
         self.assertTrue(os.path.exists(self.path("all.safetensors")))
+        self.imported("models/comfyui/mine.safetensors", "all.safetensors", "--name", "mine")
+        self.imported("models/comfyui/all-fp16.safetensors", "all.safetensors", "--precision", "fp16",
+                      "--reference", MODEL)
+        self.imported("models/comfyui/other.safetensors", "all.safetensors", "--precision", "fp16", "--name",
+                      "other", "--reference", MODEL)
+        self.assertEqual(sorted(self.listed()), ["comfyui/all-fp16.safetensors", "comfyui/all.safetensors",
+                                                 "comfyui/mine.safetensors", "comfyui/other.safetensors"])
 
     def test_links_and_moves(self):
         self.copy_model("mine")
@@ -292,6 +300,24 @@ class Import(ModelsCase):
         self.assertFalse(os.path.exists(self.path("mine")))
         self.same(MODEL, moved)
         self.refused(self.add(MODEL, "--link", "--move"), 2, "exclude each other")
+
+    def test_a_move_to_another_disk(self):
+        """Hidden files go along: the source is removed."""
+        other = "/dev/shm"
+        if not os.access(other, os.W_OK) or os.stat(other).st_dev == os.stat(self.dir).st_dev:
+            self.skipTest("no second file system")
+        source = tempfile.mkdtemp(dir=other)
+        self.addCleanup(shutil.rmtree, source, ignore_errors=True)
+        shutil.copytree(MODEL, source, dirs_exist_ok=True, copy_function=shutil.copy)
+        for name in ".mine", "vae/.notes", ".hidden/x":
+            os.makedirs(os.path.dirname(os.path.join(source, name)), exist_ok=True)
+            with open(os.path.join(source, name), "w", encoding="utf-8") as file:
+                file.write(name)
+        moved = self.imported("models/pytorch/moved", source, "--move", "--name", "moved")
+        self.assertFalse(os.path.exists(source))
+        for name in ".mine", "vae/.notes", ".hidden/x":
+            self.assertEqual(self.read(os.path.join("models/pytorch/moved", name)).decode(), name)
+        self.same(MODEL, moved)
 
     def test_converting(self):
         self.imported("models/mlx/model-q4", MODEL, "--to", "mlx", "--precision", "q4")
