@@ -253,6 +253,8 @@ class Download(HubCase):
                       ["a/b", "c"], ["a--b/c"]):
             self.refused(self.download(*words), 2)
         self.refused(self.download("--local-dir", "x", "--to", "mlx"), 2, "--local-dir")
+        for option in "--models", "--name":
+            self.refused(self.download(option, "x"), 2, option + ": applies only to converted models")
         self.assertEqual(self.hub.requests, [])
 
 

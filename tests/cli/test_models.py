@@ -243,6 +243,10 @@ class Models(ModelsCase):
         self.refused(self.models("dance"), 2, "dance", "migrate")
         self.refused(self.models("list", "a", "b"), 2)
         self.refused(self.models("list", "a"), 2, "takes no name")
+        self.put("pytorch/one")
+        self.refused(self.models("remove", "one", "--yes", "--dry-run"), 2, "--dry-run: ", "migrate")
+        self.assertEqual(list(self.listed()), ["pytorch/one"])
+        self.refused(self.zimage("import", MODEL, "--reference", MODEL), 2, "--reference: ", "--to")
 
     def test_the_first_run_says_how_to_get_a_model(self):
         recipe, said = self.draw()
@@ -359,7 +363,7 @@ class Import(ModelsCase):
         path = self.imported("models/prompt_enhancer/lm", "lm")
         row = self.listed()["prompt_enhancer/lm"]
         self.assertEqual((row["kind"], row["health"]), ("language", "good"))
-        self.refused(self.models("default", "lm"), 1, "language model")
+        self.refused(self.models("default", "lm"), 1, "language model", "image model; `zimage models` lists them")
         self.refused(self.add("lm", "--to", "mlx"), 1, "language model")
         words = ["enhance", "-p", "x", "--raw", "--ids", "--max-tokens", "2", "--temperature", "0"]
         found = self.good(self.zimage(*words, env=self.env))
