@@ -77,8 +77,8 @@ bool zi_file_cannot_write(zi_error *error, const char *path)
                           : why == EROFS   ? "is on a read-only disk"
                                            : NULL;
     if (folder && problem)
-        zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: the folder %s %s", folder,
-                     problem);
+        zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s%s %s",
+                     why == ENOTDIR ? "" : "the folder ", folder, problem);
     else
         zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(why));
     free(folder);

@@ -369,6 +369,17 @@ bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasti
     return ok;
 }
 
+/* Whether a name is SECTION/..., and so rather a model of the models folder than one of the hub. */
+static bool names_section(const char *name)
+{
+    for (int i = 0; i < ZI_FOLDER_SECTIONS; i++) {
+        const char *section = zi_section_name((zi_section)i);
+        size_t length = strlen(section);
+        if (!strncmp(name, section, length) && name[length] == '/') return true;
+    }
+    return false;
+}
+
 /* Removes FOLDER/NAME: a link itself, not what it points to, which the path for callers may be. */
 static bool remove_from_folder(const char *folder, const char *name, zi_error *error)
 {
@@ -391,7 +402,8 @@ bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error
     if (ok && entry.name)
         ok = remove_from_folder(o->folder, entry.name, error);
     else if (ok && o->hub.cache && strchr(name, '/'))
-        ok = zi_hub_remove(&o->hub, name, error);
+        ok = zi_hub_remove(&o->hub, name, error) ||
+             (names_section(name) && fail_unknown(name, error));
     else if (ok)
         ok = fail_unknown(name, error);
     if (ok && chosen && !strcmp(chosen, known)) ok = write_default_file(registry, NULL, error);

@@ -161,6 +161,7 @@ class Models(ModelsCase):
         self.assertEqual(list(self.listed()), ["pytorch/one"])
         self.assertTrue(os.path.exists(outside + "/model_index.json"))
         self.refused(self.models("remove", "-y", "none"), 1, "no such model")
+        self.refused(self.models("remove", "-y", "mlx/none"), 1, "mlx/none: no such model; see `zimage models`")
         self.refused(self.models("remove", "-y", "../outside"), 2, "not a repository")
         self.refused(self.models("remove", "-y"), 2, "NAME is missing")
 
