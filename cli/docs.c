@@ -40,11 +40,14 @@ static void print_choices(const zi_option *option)
 /* ---- man page ---- */
 
 /* Prints text as roff source: escapes backslashes, hyphens, and a dot or apostrophe at the start of
- * the text, which would make it a request. */
+ * a line, which would make it a request. */
 static void print_roff(const char *text)
 {
-    if (*text == '.' || *text == '\'') fputs("\\&", stdout);
-    print_escaped(text, "-\\");
+    for (bool line_start = true; *text; line_start = *text++ == '\n') {
+        if (line_start && strchr(".'", *text)) fputs("\\&", stdout);
+        if (strchr("-\\", *text)) putchar('\\');
+        putchar(*text);
+    }
 }
 
 /* Prints an option as a tagged paragraph of the man page: its names and value in bold, then its
@@ -74,7 +77,10 @@ static void print_man_command(void *user, const char *summary, const zi_command 
     (void)user;
     (void)summary;
     printf(".SS zimage %s [OPTION...]", command->name);
-    if (command->positional) printf(" %s", command->positional);
+    if (command->positional) {
+        putchar(' ');
+        print_roff(command->positional);
+    }
     putchar('\n');
     print_roff(command->about);
     putchar('\n');
@@ -86,7 +92,9 @@ static void print_man_command(void *user, const char *summary, const zi_command 
 static void print_man_summary(void *user, const char *summary, const zi_command *command)
 {
     (void)user;
-    printf(".TP\n.B %s\n%s\n", command->name, summary);
+    printf(".TP\n.B %s\n", command->name);
+    print_roff(summary);
+    putchar('\n');
 }
 
 /* Prints the whole man page as roff source. */
@@ -174,28 +182,27 @@ static void print_bash(void)
 
 /* ---- zsh ---- */
 
-/* A zi_command_visitor: prints 'NAME:SUMMARY', an element of the array for zsh's _describe, with
- * colons in the summary escaped. */
+/* Prints text for use within a single-quoted word of zsh: apostrophes are escaped for the shell,
+ * backslashes and the characters of `special` for the function that gets the word. */
+static void print_zsh_text(const char *text, const char *special)
+{
+    for (; *text; text++) {
+        if (*text == '\'')
+            fputs("'\\''", stdout);
+        else {
+            if (*text == '\\' || strchr(special, *text)) putchar('\\');
+            putchar(*text);
+        }
+    }
+}
+
+/* A zi_command_visitor: prints 'NAME:SUMMARY', an element of the array for zsh's _describe. */
 static void print_zsh_name(void *user, const char *summary, const zi_command *command)
 {
     (void)user;
     printf("        '%s:", command->name);
-    print_escaped(summary, ":");
+    print_zsh_text(summary, ":");
     puts("'");
-}
-
-/* Prints help for use within a single-quoted argument of zsh's _arguments: apostrophes, brackets
- * and colons are escaped. */
-static void print_zsh_help(const char *help)
-{
-    for (; *help; help++) {
-        if (*help == '\'')
-            fputs("'\\''", stdout);
-        else {
-            if (strchr("[]:", *help)) putchar('\\');
-            putchar(*help);
-        }
-    }
 }
 
 /* Prints an option as an argument of zsh's _arguments, with completion of a choice or path, on a
@@ -206,7 +213,7 @@ static void print_zsh_option(const zi_option *o)
         printf("            '(-%c --%s)'{-%c,--%s}'[", o->letter, o->name, o->letter, o->name);
     else
         printf("            '--%s%s[", o->name, o->kind == ZI_OPTION_LEVEL ? "=-" : "");
-    print_zsh_help(o->help);
+    print_zsh_text(o->help, "[]:"); /* _arguments */
     putchar(']');
     if (o->kind != ZI_OPTION_FLAG) {
         printf("%s%s:", o->kind == ZI_OPTION_LEVEL ? "::" : ":", o->name);
@@ -311,6 +318,6 @@ int cmd_docs(int argc, char **argv)
             return 0;
         }
     zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                 "docs: '%s' is none of man, bash, zsh, fish", format);
+                 "docs: '%s' is no format; name man, bash, zsh or fish", format);
     return zi_report_error(&command, &error);
 }

@@ -174,6 +174,25 @@ static bool run_download(download_args *args, zi_error *error)
     return ok;
 }
 
+/* Fails for options that would have no effect: --local-dir with a conversion, and --name and
+ * --models without one. */
+static bool check_options(const download_args *args, zi_error *error)
+{
+    bool converts = args->has_layout || args->has_precision;
+    if (converts && args->download.local_dir)
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "local-dir",
+            "cannot be used with --to or --precision: converted models go to the models folder");
+    if (!converts && args->import.name)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name",
+                            "applies only to converted models; see --to");
+    if (!converts && args->models)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "models",
+                            "applies only to converted models; see --to, or --local-dir for the "
+                            "original");
+    return true;
+}
+
 int cmd_download(int argc, char **argv)
 {
     download_args args = {0};
@@ -207,14 +226,7 @@ int cmd_download(int argc, char **argv)
         "model. An interrupted download is resumed when it is started again.",
         "[REPO]", options};
     if (!zi_options_parse(&command, argc, argv, &args.download.repo, &code)) return code;
-    if (args.download.local_dir && (args.has_layout || args.has_precision))
-        zi_error_set(
-            &error, ZI_ERROR_INVALID_ARGUMENT, "local-dir",
-            "cannot be used with --to or --precision: converted models go to the models folder");
-    else if (args.import.name && !args.has_layout && !args.has_precision)
-        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "name",
-                     "applies only to converted models; see --to");
-    else if (run_download(&args, &error))
-        return 0;
-    return zi_report_error(&command, &error);
+    return check_options(&args, &error) && run_download(&args, &error)
+               ? 0
+               : zi_report_error(&command, &error);
 }

@@ -71,7 +71,7 @@ static bool remove_image(const gallery_args *args, zi_history *history, zi_error
     if (zi_image_id_valid(args->remove) && !zi_history_delete(history, args->remove, &found, error))
         return false;
     return found || zi_error_set_in(error, ZI_ERROR_NOT_FOUND, args->folder, "image",
-                                    "the gallery has no image %s", args->remove);
+                                    "the gallery has no image with the ID %s", args->remove);
 }
 
 int cmd_gallery(int argc, char **argv)
@@ -98,6 +98,11 @@ int cmd_gallery(int argc, char **argv)
                                 "prompt, model or seed.",
                                 "[WORDS]", options};
     if (!zi_options_parse(&command, argc, argv, &words, &code)) return code;
+    if (args.remove && words) {
+        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "remove",
+                     "cannot be used with WORDS ('%s'): it removes one image, by its ID", words);
+        return zi_report_error(&command, &error);
+    }
     bool ok = zi_history_open_shared(args.folder, &history, &error) &&
               (args.remove ? remove_image(&args, history, &error)
                            : list_images(&args, history, words, &error));

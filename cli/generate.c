@@ -116,7 +116,7 @@ static bool check_extension(const char *path, zi_error *error)
     for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
         if (!strcasecmp(dot, known[i])) return true;
     return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "output",
-                        "%s ends in none of .png, .jpg, .jpeg, .webp", path);
+                        "'%s' must end in .png, .jpg, .jpeg or .webp", path);
 }
 
 typedef struct {
@@ -157,7 +157,7 @@ static bool parse_aspect(const char *text, int *w, int *h, zi_error *error)
     if (text[strspn(text, "0123456789:")] || sscanf(text, "%4d:%4d%c", w, h, &rest) != 2 ||
         *w < 1 || *h < 1)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
-                            "'%s' is not of the form 16:9", text);
+                            "'%s' is no ratio of width to height, such as 16:9", text);
     return true;
 }
 
@@ -173,9 +173,11 @@ static bool apply_aspect(generate_args *args, int native, zi_error *error)
     double ratio = w > h ? (double)w / h : (double)h / w;
     double longer = side->multiple * (int)(native * ratio / side->multiple + 0.5);
     if (longer > side->max)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
-                            "%s needs a side of %.0f pixels; the maximum is %.0f", args->aspect,
-                            longer, side->max);
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
+            "%s needs a side of %.0f pixels, and at most %.0f are possible; choose a "
+            "ratio closer to 1:1",
+            args->aspect, longer, side->max);
     args->generation.request.width = w > h ? (int)longer : native;
     args->generation.request.height = w > h ? native : (int)longer;
     return true;
@@ -205,18 +207,20 @@ static bool check_args(generate_args *args, zi_error *error)
     zi_generation checked;
     if (args->random && r->prompt && *r->prompt)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "random-prompt",
-                            "cannot be used with a non-empty --prompt");
+                            "cannot be used with --prompt; leave one of the two out");
     if (args->random) args->generation.request.prompt = NULL;
     if (!args->random && !r->prompt)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "prompt",
                             "is missing; give it with -p TEXT");
     if (args->aspect && (r->width || r->height))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "aspect",
-                            "cannot be used with --width or --height");
+                            "cannot be used with --width or --height; leave one of them out");
     if (args->aspect && !parse_aspect(args->aspect, &w, &h, error)) return false;
     if (g->seed_given && r->seed > UINT64_MAX - (uint64_t)(g->count - 1))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "count",
-                            "the seeds from %" PRIu64 " on exceed 2^64-1", r->seed);
+                            "%d images from seed %" PRIu64 " on need seeds above the largest one, "
+                            "18446744073709551615; give a smaller seed",
+                            g->count, r->seed);
     checked = *g;
     checked.model = NULL; /* it may be a path, and is checked by zi_find_model */
     return zi_generation_check(&checked, false, error);

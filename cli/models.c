@@ -174,7 +174,7 @@ static bool list_models(models_args *args, const char *name, zi_error *error)
     zi_registry_list list;
     if (name)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "'%s': models list takes no name", name);
+                            "'%s': models list takes no name; it lists all models", name);
     if (!zi_registry_inspect_all(args->models.registry, NULL, NULL, error) ||
         !zi_registry_read(args->models.registry, &list, error))
         return false;
@@ -201,7 +201,13 @@ static bool list_models(models_args *args, const char *name, zi_error *error)
 static bool set_or_print_default(models_args *args, const char *name, zi_error *error)
 {
     zi_resolved_model found = {0};
-    if (name) return zi_registry_set_default(args->models.registry, name, true, error);
+    if (name) {
+        bool ok = zi_registry_set_default(args->models.registry, name, true, error);
+        if (!ok && error->code == ZI_ERROR_UNSUPPORTED)
+            zi_error_set_in(error, error->code, NULL, error->subject,
+                            "%s; `zimage models` lists them", error->text);
+        return ok;
+    }
     if (!zi_registry_resolve(args->models.registry, NULL, &found, error)) return false;
     if (found.as == ZI_RESOLVED_DEMO)
         zi_print_note(args->quiet,
@@ -237,7 +243,7 @@ static bool remove_model(models_args *args, const char *name, zi_error *error)
     zi_resolved_model found = {0};
     if (!name)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "models remove: NAME is missing");
+                            "models remove: NAME is missing; `zimage models` lists the names");
     /* An incomplete download is found by its name alone. */
     bool known = zi_registry_resolve(args->models.registry, name, &found, NULL);
     bool ok = confirm_removal(args, name, known ? found.path : name, error) &&
@@ -270,7 +276,7 @@ static bool migrate_models(models_args *args, const char *name, zi_error *error)
     zi_migration migration;
     if (name)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "'%s': models migrate takes no name", name);
+                            "'%s': models migrate takes no name; it moves all models", name);
     if (!zi_registry_migrate(args->models.registry, args->dry_run, &migration, error)) return false;
     bool ok = !args->json || print_json(migration_json(&migration), error);
     for (size_t i = 0; i < migration.count; i++) {
@@ -283,6 +289,14 @@ static bool migrate_models(models_args *args, const char *name, zi_error *error)
     if (!migration.count) zi_print_note(args->quiet, "nothing to move");
     zi_migration_free(&migration);
     return ok;
+}
+
+/* Fails when --dry-run is given for another action than migrate: it would not be dry. */
+static bool check_dry_run(const models_args *args, const char *action, zi_error *error)
+{
+    return !args->dry_run || !strcmp(action, "migrate") ||
+           zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "dry-run",
+                        "applies only to models migrate, not to models %s", action);
 }
 
 static const struct {
@@ -323,12 +337,13 @@ int cmd_models(int argc, char **argv)
     while (action < ACTIONS && strcmp(words[0], actions[action].name) != 0) action++;
     if (action == ACTIONS) {
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                     "models: '%s' is none of list, default, remove, migrate", words[0]);
+                     "models: '%s' is no action; name list, default, remove or migrate", words[0]);
         return zi_report_error(&command, &error);
     }
     if (!zi_user_registry_open(args.folder, &args.models, &error))
         return zi_report_error(&command, &error);
-    bool ok = actions[action].run(&args, words[1], &error);
+    bool ok =
+        check_dry_run(&args, words[0], &error) && actions[action].run(&args, words[1], &error);
     zi_user_registry_close(&args.models);
     return ok ? 0 : zi_report_error(&command, &error);
 }
@@ -393,6 +408,9 @@ int cmd_import(int argc, char **argv)
     if (link + move + o.convert > 1)
         zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
                      "--link, --move and conversion (--to, --precision) exclude each other");
+    else if (o.reference && !o.convert)
+        zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, "reference",
+                     "applies only to converted models; see --to");
     else if (import_model(&args, &o, &error))
         return 0;
     return zi_report_error(&command, &error);

@@ -28,7 +28,8 @@ static bool set_int(const zi_option *option, const char *text, zi_error *error)
     bool is_number = *digits && !digits[strspn(digits, "0123456789")];
     if (!is_number)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                            "'%s' is not a whole number", text);
+                            "'%s' is not a whole number; it goes from %.0f to %.0f", text,
+                            option->min, option->max);
     if (digits != text || !parse_uint64(text, &value) || (double)value < option->min ||
         (double)value > option->max)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
@@ -55,8 +56,9 @@ static bool set_real(const zi_option *option, const char *text, zi_error *error)
     char *end;
     double value = strtod(text, &end);
     if (!*text || *end || text[strspn(text, "+-.0123456789eE")])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name, "'%s' is not a number",
-                            text);
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                            "'%s' is not a number; it goes from %g to %g", text, option->min,
+                            option->max);
     if (!(value >= option->min && value <= option->max))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
                             "%s is out of range; it goes from %g to %g", text, option->min,
@@ -76,11 +78,14 @@ static bool set_choice(const zi_option *option, const char *text, zi_error *erro
             *(int *)option->value = i;
             return true;
         }
-        if (!word[length])
-            return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                                "'%s' is none of %s", text, option->argument);
+        if (!word[length]) break;
         word += length + 1;
     }
+    if (!*text)
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
+                            "is empty; it must be one of %s", option->argument);
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name, "'%s' is none of %s", text,
+                        option->argument);
 }
 
 /* Sets *(int *)option->value: to 1 for text NULL (the option without a word), else to 2 plus the
@@ -157,11 +162,11 @@ static bool parse_option(const zi_command *command, int argc, char **argv, int *
     if (option->kind == ZI_OPTION_FLAG) {
         if (value)
             return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                                "takes no value; %s has one", word);
+                                "takes no value; write --%s instead of %s", option->name, word);
     } else if (!value && option->kind != ZI_OPTION_LEVEL) {
         if (*i + 1 >= argc)
             return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, option->name,
-                                "its value %s is missing", option->argument);
+                                "needs a value; write --%s %s", option->name, option->argument);
         value = argv[++*i];
     }
     return set_option(option, value, error);
@@ -228,11 +233,12 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
         if (options_ended || word[0] != '-' || !word[1]) {
             if (!command->positional)
                 zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                             "'%s': takes only options; quote a text that has blanks", word);
+                             "'%s': %s takes only options; quote a text that has blanks", word,
+                             command->name);
             else if (found == wanted)
                 zi_error_set(&error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                             "'%s': %s%s only; quote a text that has blanks", word,
-                             wanted == 1 ? "one " : "", command->positional);
+                             "'%s' is too much: %s takes %s%s only; quote a text that has blanks",
+                             word, command->name, wanted == 1 ? "one " : "", command->positional);
             else if (positional)
                 positional[found++] = word;
         } else if (!strcmp(word, "--")) {
@@ -248,9 +254,9 @@ bool zi_options_parse(const zi_command *command, int argc, char **argv, const ch
     }
     if (!error.code && found < needed)
         zi_error_set_in(&error, ZI_ERROR_INVALID_ARGUMENT, command->name, NULL,
-                        "its %s is missing; see `zimage %s --help`",
+                        "%s is missing; write `zimage %s %s`, or see `zimage %s --help`",
                         found ? strchr(command->positional, ' ') + 1 : command->positional,
-                        command->name);
+                        command->name, command->positional, command->name);
     if (error.code) {
         *code = zi_report_error(command, &error);
         return false;

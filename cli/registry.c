@@ -13,7 +13,8 @@
 #include <mach-o/dyld.h>
 #endif
 
-enum { MAX_PATH = 4096, MAX_TOKEN = 4096 };
+/* MAX_PATH: of the hub's cache, in bytes. MAX_TEXT: of any text from the environment. */
+enum { MAX_PATH = 4096, MAX_TOKEN = 4096, MAX_TEXT = 1 << 24 };
 
 /* The value of the first environment variable of names, which end with NULL, that is set and not
  * empty; borrowed. NULL: none. */
@@ -37,20 +38,20 @@ static bool is_true(const char *value)
 }
 
 /* path, with a leading ~ replaced by $HOME if that is set, and `end` appended; in new memory. NULL:
- * too long, or out of memory. */
+ * out of memory. */
 static char *expand_home(const char *path, const char *end)
 {
     const char *home = getenv("HOME");
     bool tilde = path[0] == '~' && (path[1] == '/' || !path[1]);
     zi_text text;
-    zi_text_init(&text, MAX_PATH);
+    zi_text_init(&text, MAX_TEXT);
     zi_text_printf(&text, "%s%s%s", tilde && home ? home : "", tilde && home ? path + 1 : path,
                    end);
     return zi_text_take(&text);
 }
 
 /* HF_HOME, or by default the folder huggingface in XDG_CACHE_HOME or ~/.cache, with `end` ("/hub")
- * appended; in new memory. NULL: too long, or out of memory. */
+ * appended; in new memory. NULL: out of memory. */
 static char *hub_home_path(const char *end)
 {
     const char *home = getenv("HF_HOME"), *caches = getenv("XDG_CACHE_HOME");
@@ -60,8 +61,8 @@ static char *hub_home_path(const char *end)
     return expand_home(caches && *caches ? caches : "~/.cache", within);
 }
 
-/* The folder of the hub's cache, from the environment or the default one, in new memory. NULL: too
- * long, or out of memory. */
+/* The folder of the hub's cache, from the environment or the default one, in new memory. NULL: out
+ * of memory. */
 static char *hub_cache_path(void)
 {
     static const char *const names[] = {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", NULL};
@@ -92,7 +93,7 @@ static char *read_token(void)
 }
 
 /* The proxy that the environment sets for the endpoint's scheme (NULL: https), borrowed; NULL:
- * none. NO_PROXY is not read. */
+ * none. libcurl itself reads NO_PROXY, the hosts that are asked directly. */
 static const char *proxy_url(const char *endpoint)
 {
     static const char *const secure[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY",
@@ -102,7 +103,7 @@ static const char *proxy_url(const char *endpoint)
 }
 
 /* Fills m->options.hub from the environment, and m->hub_cache and m->token, which it borrows.
- * False: no path for the hub's cache; *error is set, and the caller frees what *m has. */
+ * False: *error is set, and the caller frees what *m has. */
 static bool read_hub_environment(zi_user_registry *m, zi_error *error)
 {
     static const char *const certificates[] = {"REQUESTS_CA_BUNDLE", "SSL_CERT_FILE",
@@ -114,9 +115,12 @@ static bool read_hub_environment(zi_user_registry *m, zi_error *error)
     zi_hub *hub = &m->options.hub;
     m->hub_cache = hub_cache_path();
     m->token = read_token();
-    if (!m->hub_cache)
+    if (!m->hub_cache) return zi_error_no_memory(error, MAX_PATH);
+    if (strlen(m->hub_cache) > MAX_PATH)
         return zi_error_set_in(error, ZI_ERROR_UNSUPPORTED, NULL, "cache",
-                               "the path of the hub's cache is too long; see HF_HOME");
+                               "the path of the hub's cache has %zu bytes, and at most %d are "
+                               "possible; see HF_HOME and HF_HUB_CACHE",
+                               strlen(m->hub_cache), MAX_PATH);
     hub->endpoint = first_env(endpoints);
     hub->cache = m->hub_cache;
     hub->token = m->token;
@@ -128,7 +132,7 @@ static bool read_hub_environment(zi_user_registry *m, zi_error *error)
 }
 
 /* The path of the file that caches inspections, in new memory. NULL: neither XDG_CACHE_HOME nor
- * HOME is set, the path is too long, or out of memory. */
+ * HOME is set, or out of memory. */
 static char *inspections_path(void)
 {
     const char *caches = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
@@ -244,7 +248,9 @@ bool zi_find_llm(const char *name, const char *model, char **path, zi_error *err
     bool ok = zi_registry_resolve_llm(models.registry, name, &found, error);
     zi_user_registry_close(&models);
     if (!ok && name && error->code == ZI_ERROR_NOT_FOUND)
-        zi_error_set_in(error, error->code, name, "llm", "no such file, folder or language model");
+        zi_error_set_in(error, error->code, name, "llm",
+                        "no such file or folder, and no language model of that name in "
+                        "models/prompt_enhancer");
     if (ok && !found) {
         found = strdup(model);
         ok = found || zi_error_no_memory(error, strlen(model));

@@ -24,7 +24,7 @@ static const struct {
     {ZI_ERROR_INCOMPLETE, "tokenizer", {"reference"}, NULL},
     {ZI_ERROR_INCOMPLETE, "scheduler", {"reference"}, NULL},
     {ZI_ERROR_INCOMPLETE, "config", {"reference"}, NULL},
-    {ZI_ERROR_NOT_FOUND, "model", {"model"}, NULL},
+    {ZI_ERROR_NOT_FOUND, "model", {"model"}, "`zimage download --help`"},
     {ZI_ERROR_NOT_FOUND, "name", {NULL}, "`zimage models`"},
     {ZI_ERROR_NOT_FOUND, "default", {NULL}, "`zimage models default NAME`"},
     {ZI_ERROR_NOT_FOUND, "image", {NULL}, "`zimage gallery`"},

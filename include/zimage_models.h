@@ -190,7 +190,7 @@ typedef struct {
     const char *token;    /* access token, sent only to the endpoint; NULL: none */
     const char *cache;    /* cache folder of huggingface_hub, shared with other programs */
     const char *ca_file;  /* CA certificates; NULL: those of the system */
-    const char *proxy;    /* NULL: none */
+    const char *proxy;    /* NULL: none. Not for the hosts in the environment variable NO_PROXY */
     int timeout;          /* seconds without data after which a connection fails; 0: 20 */
     bool offline;         /* use only the cache */
     void *reserved[4];

@@ -79,25 +79,33 @@ static double measure_product_rate(bench *b, zi_dtype type)
     }
 }
 
-/* Sets products (medians of `repeat` runs, 1 to MAX_REPEATS, in the order of `types`) and
- * bytes_per_second of *out, the highest rate of reading, which is measured before and after each
- * run. Not thread-safe: uses static memory. */
-static void measure_rates(bench *b, size_t repeat, zi_bench_memory_result *out)
+/* Results of all runs. */
+typedef struct {
+    double rates[ZI_BENCH_TYPES][MAX_REPEATS], shares[ZI_BENCH_TYPES][MAX_REPEATS];
+} measurements;
+
+/* Sets bytes_per_second (the highest rate of reading) and products (medians of `repeat` runs, 1 to
+ * MAX_REPEATS) of *out. False: memory is short. */
+static bool measure_rates(bench *b, size_t repeat, zi_bench_memory_result *out, zi_error *error)
 {
-    static double rates[ZI_BENCH_TYPES][MAX_REPEATS], shares[ZI_BENCH_TYPES][MAX_REPEATS];
+    measurements *m = malloc(sizeof *m);
+    if (!m) return zi_error_no_memory(error, sizeof *m);
     double before = measure_read_rate(b);
     out->bytes_per_second = before;
     for (size_t i = 0; i < repeat; i++)
         for (int t = 0; t < ZI_BENCH_TYPES; t++) {
-            rates[t][i] = measure_product_rate(b, types[t]);
+            m->rates[t][i] = measure_product_rate(b, types[t]);
             double after = measure_read_rate(b);
-            shares[t][i] = rates[t][i] / ((before + after) / 2);
+            m->shares[t][i] = m->rates[t][i] / ((before + after) / 2);
             before = after;
             if (after > out->bytes_per_second) out->bytes_per_second = after;
         }
     for (int t = 0; t < ZI_BENCH_TYPES; t++)
-        out->products[t] = (zi_bench_products){zi_dtype_name(types[t]), zi_median(rates[t], repeat),
-                                               zi_median(shares[t], repeat)};
+        out->products[t] =
+            (zi_bench_products){zi_dtype_name(types[t]), zi_median(m->rates[t], repeat),
+                                zi_median(m->shares[t], repeat)};
+    free(m);
+    return true;
 }
 
 /* Takes buffer, x and y of the bench `user` from the arena; called twice, first with a measuring
@@ -136,9 +144,9 @@ bool zi_bench_memory(const zi_bench_options *options, zi_bench_memory_result *ou
     if (!ZI_CHECK_RESERVED(options, error)) return false;
     bench b = {0};
     zi_bench_memory_result result = {0};
-    bool ok = prepare_bench(&b, options, error);
+    size_t repeat = options->repeat ? (size_t)options->repeat : 1;
+    bool ok = prepare_bench(&b, options, error) && measure_rates(&b, repeat, &result, error);
     if (ok) {
-        measure_rates(&b, options->repeat ? (size_t)options->repeat : 1, &result);
         result.threads = (int)zi_pool_threads(b.engine->pool);
         result.tier = b.engine->kernels.tier;
         *out = result;

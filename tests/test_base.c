@@ -3,7 +3,9 @@
 #include "base/memory.h"
 #include "base/temporary.h"
 #include "base/file.h"
+#include "base/filesystem.h"
 #include "base/folder.h"
+#include "base/machine.h"
 #include "base/pool.h"
 #include "base/text.h"
 
@@ -152,6 +154,10 @@ static void unwritable_places(void)
     zi_error error = {0};
     CHECK(!zi_output_open(&output, zi_test_path("none/file"), &error));
     CHECK_ERROR(error, ZI_ERROR_IO, zi_test_path("none/file"));
+    CHECK_MSG(strstr(error.text, "the folder ") && strstr(error.text, "/none does not exist"), "%s",
+              error.text);
+    CHECK(!zi_output_open(&output, zi_test_path("whole/file"), &error));
+    CHECK_MSG(strstr(error.text, "/whole is not a folder"), "%s", error.text);
     CHECK(!zi_output_open(&output, zi_test_folder(), &error));
     CHECK_ERROR(error, ZI_ERROR_EXISTS, zi_test_folder());
     CHECK(!zi_output_check_writable("", &error));
@@ -160,6 +166,24 @@ static void unwritable_places(void)
     CHECK_ERROR(error, ZI_ERROR_EXISTS, "/dev/null");
     CHECK_OK(zi_output_check_writable(zi_test_path("probe"), &error), error);
     CHECK(zi_test_folder_count() == 1);
+}
+
+/* Cancelled, a copy leaves nothing, also if that was after the last byte. */
+static bool cancel_copy(void *user, uint64_t bytes)
+{
+    (void)user, (void)bytes;
+    return false;
+}
+
+static void copies(void)
+{
+    zi_error error = {0};
+    const char *from = zi_test_path("whole"), *to = zi_test_path("copy");
+    CHECK(!zi_copy_file(from, to, cancel_copy, NULL, &error));
+    CHECK_ERROR(error, ZI_ERROR_CANCELLED, NULL);
+    CHECK(!zi_is_file(to) && zi_test_folder_count() == 1);
+    CHECK_OK(zi_copy_file(from, to, NULL, NULL, &error), error);
+    CHECK(zi_is_file(to) && unlink(to) == 0);
 }
 
 static void reading(void)
@@ -176,7 +200,7 @@ static void reading(void)
     CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, zi_test_folder());
     CHECK(!zi_file_read(zi_test_path("whole"), 2, &data, &size, &error));
     CHECK_ERROR(error, ZI_ERROR_UNSUPPORTED, zi_test_path("whole"));
-    CHECK_MSG(strstr(error.text, "more than the 2 allowed"), "%s", error.text);
+    CHECK_MSG(strstr(error.text, "it has 3 bytes, and at most 2"), "%s", error.text);
     CHECK_OK(zi_file_map(zi_test_path("whole"), &mapping, &error), error);
     CHECK(mapping.size == 3 && memcmp(mapping.data, "abc", 3) == 0);
     zi_file_unmap(&mapping);
@@ -256,13 +280,31 @@ static void memory_without_a_file(void)
     CHECK(setrlimit(RLIMIT_FSIZE, &old) == 0);
     signal(SIGXFSZ, handler);
     CHECK_ERROR(error, ZI_ERROR_IO, "scratch");
-    CHECK_MSG(strstr(error.text, "cannot reserve 2097152 bytes") ||
-                  strstr(error.text, "lies in memory"),
+    CHECK_MSG(strstr(error.text, "cannot reserve 2.1 MB") || strstr(error.text, "lies in memory"),
               "%s", error.text);
     CHECK(zi_test_folder_count() == 1);
 }
 
 /* A file system in memory would be no help. */
+/* What no file can take comes from RAM, and then there is no error. */
+static void memory_without_any_file(void)
+{
+    zi_memory memory;
+    zi_error error = {0};
+    struct rlimit limit, old;
+    size_t size = zi_available_memory("") / 4 * 3;
+    CHECK(getrlimit(RLIMIT_FSIZE, &old) == 0);
+    limit = (struct rlimit){1 << 20, old.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    bool ok = zi_memory_take_fitting(&memory, size, zi_test_folder(), &error);
+    CHECK(setrlimit(RLIMIT_FSIZE, &old) == 0);
+    signal(SIGXFSZ, handler);
+    CHECK_MSG(ok ? error.code == ZI_OK : error.code == ZI_ERROR_NO_MEMORY || !memory.base, "%s",
+              error.text);
+    zi_memory_release(&memory);
+}
+
 static void memory_on_tmpfs(void)
 {
     struct statfs fs;
@@ -397,12 +439,14 @@ int main(void)
     RUN(drafts);
     RUN(new_files_replace_nothing);
     RUN(unwritable_places);
+    RUN(copies);
     RUN(reading);
     RUN(paths);
     RUN(small_memory);
     RUN(memory_in_file);
 #ifdef __linux__
     RUN(memory_without_a_file);
+    RUN(memory_without_any_file);
     RUN(memory_on_tmpfs);
 #endif
     RUN(every_task_once);

@@ -30,6 +30,22 @@ static void dequantizing(void)
     }
 }
 
+/* Types that are no numbers for the engine give NaNs, and none may hang or crash. */
+static void other_types(void)
+{
+    static const zi_dtype types[] = {ZI_I16, ZI_U8, ZI_F64, ZI_BOOL};
+    const uint8_t bytes[64] = {0};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        float got[4] = {0};
+        uint8_t narrow[40];
+        memset(narrow, 1, sizeof narrow);
+        zi_widen(types[i], bytes, got, 4);
+        for (size_t j = 0; j < 4; j++) CHECK(isnan(got[j]));
+        zi_narrow(types[i], got, narrow, 4);
+        CHECK(narrow[0] == 0 && narrow[zi_dtype_bytes(types[i], 4)] == 1);
+    }
+}
+
 /* q * scale + bias says the same as the numbers, exactly or all but. */
 static void reading_groups(void)
 {
@@ -140,6 +156,7 @@ int main(void)
     golden = zi_golden_open("gguf_blocks.safetensors");
     RUN(dequantizing);
     RUN(reading_groups);
+    RUN(other_types);
     RUN(widening_eight_bits);
     RUN(narrowing_to_eight_bits);
     RUN(quantizing);

@@ -120,7 +120,7 @@ static void words_of_its_own(void)
 static void usual_ones(void)
 {
     zi_error error = {0};
-    CHECK(!zi_error_no_memory(&error, 4096) && strstr(error.text, "4096"));
+    CHECK(!zi_error_no_memory(&error, 4096) && strstr(error.text, "4.1 kB"));
     CHECK_ERROR(error, ZI_ERROR_NO_MEMORY, "");
     CHECK(!zi_error_cancelled(&error));
     CHECK_ERROR(error, ZI_ERROR_CANCELLED, "");

@@ -152,6 +152,15 @@ static void models_that_are_not_there(void)
     path = here;
     CHECK(!zi_hub_find_cached(&hub, "a", &path, &error) && path == here);
     CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "repo");
+    CHECK(!zi_hub_remove(&(zi_hub){0}, "a/b", &error));
+    CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "cache");
+    CHECK(!zi_hub_remove(&hub, "a/b", &error));
+    CHECK_ERROR(error, ZI_ERROR_NOT_FOUND, "a/b");
+    zi_download_result result;
+    const zi_download_options offline = {.hub.offline = true, .repo = "a/b", .local_dir = here};
+    CHECK(!zi_download(&offline, &result, &error));
+    CHECK_ERROR(error, ZI_ERROR_NOT_FOUND, "a/b");
+    CHECK_MSG(!strstr(error.text, "(null)"), "%s", error.text);
 }
 
 /* A hasher that writes a file by pieces of any size says what one reading says. */

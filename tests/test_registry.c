@@ -107,6 +107,9 @@ static void default_model(void)
     zi_registry_close(registry);
     registry = open_registry(&(zi_registry_options){.model = in_folder("mlx/one")});
     CHECK_MSG(registry != NULL, "no registry");
+    CHECK_OK(zi_registry_set_default(registry, "mlx/one", false, &error), error);
+    CHECK(unlink(in_folder("mlx/one")) == 0);
+    not_found(registry, NULL, "default", "the default model, mlx/one, is not there any more");
     zi_registry_close(registry);
 }
 
@@ -130,6 +133,63 @@ static void names_and_paths(void)
     not_found(closed, "../models/comfyui/inside", "name", "no such model");
     zi_registry_close(open);
     zi_registry_close(closed);
+}
+
+/* Of a link within the folder, only the link goes; what it points to stays, however it was found.
+ */
+static void removing_links(void)
+{
+    for (int names_only = 0; names_only < 2; names_only++) {
+        begin();
+        zi_error error = {0};
+        struct stat st;
+        CHECK(zi_make_folders(in_folder("mlx/real"), NULL) &&
+              symlink("real", in_folder("mlx/link")) == 0);
+        zi_registry *registry = open_registry(&(zi_registry_options){.names_only = names_only});
+        CHECK_OK(zi_registry_remove(registry, "mlx/link", &error), error);
+        CHECK(zi_is_dir(in_folder("mlx/real")) && lstat(in_folder("mlx/link"), &st) != 0);
+        CHECK_OK(zi_registry_remove(registry, "real", &error), error);
+        CHECK(!zi_is_dir(in_folder("mlx/real")));
+        zi_registry_close(registry);
+    }
+}
+
+/* The models folder may come after the registry. */
+static void folder_that_comes_later(void)
+{
+    begin();
+    CHECK(zi_remove_tree(folder, NULL));
+    zi_error error = {0};
+    char *path = NULL, *name = NULL;
+    zi_registry *registry = open_registry(&(zi_registry_options){.names_only = true});
+    not_found(registry, "inside", "name", "no such model");
+    CHECK_OK(zi_registry_new_path(registry, ZI_SECTION_MLX, "new", &path, &name, &error), error);
+    CHECK(path && name && !strcmp(name, "mlx/new"));
+    free(path);
+    free(name);
+    CHECK(zi_make_folders(in_folder("comfyui/inside"), NULL));
+    found(registry, "inside", "comfyui/inside", ZI_RESOLVED_NAMED);
+    zi_registry_close(registry);
+}
+
+static void names_of_new_models(void)
+{
+    static const struct {
+        const char *name, *says;
+    } rows[] = {{"", "it is empty"},   {".x", "begin with a dot"},
+                {"a/b", "a slash"},    {"a\\b", "a backslash"},
+                {"a:b", "a colon"},    {"a\nb", "a control character"},
+                {"\xff", "not UTF-8"}, {"x.part-1-0", "unfinished"}};
+    begin();
+    char *path = NULL, *name = NULL;
+    zi_error error = {0};
+    zi_registry *registry = open_registry(NULL);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        CHECK(!zi_registry_new_path(registry, ZI_SECTION_MLX, rows[i].name, &path, &name, &error));
+        CHECK_ERROR(error, ZI_ERROR_INVALID_ARGUMENT, "name");
+        CHECK_MSG(strstr(error.text, rows[i].says), "%s", error.text);
+    }
+    zi_registry_close(registry);
 }
 
 /* ---- inspections ---- */
@@ -324,6 +384,9 @@ int main(void)
 {
     RUN(default_model);
     RUN(names_and_paths);
+    RUN(removing_links);
+    RUN(folder_that_comes_later);
+    RUN(names_of_new_models);
     RUN(kept_inspections);
     RUN(damaged_entries);
     RUN(no_place_for_the_cache);

@@ -244,12 +244,12 @@ static void loading_beside(void)
     pthread_join(thread, NULL);
 }
 
-static bool open_set(set *s, const char *quantized)
+static bool open_set(set *s, const char *quantized, int threads)
 {
     zi_error error = {0};
     zi_model_options options[] = {{.path = ZI_SHARE "/demo-model"}, {.path = quantized}};
-    bool ok =
-        CHECK_OK(zi_engine_create(&(zi_engine_options){.threads = 2}, &s->engine, &error), error);
+    bool ok = CHECK_OK(
+        zi_engine_create(&(zi_engine_options){.threads = threads}, &s->engine, &error), error);
     for (int i = 0; i < MODELS && ok; i++)
         ok = CHECK_OK(zi_model_load(s->engine, &options[i], &s->models[i], &error), error);
     return ok;
@@ -259,6 +259,7 @@ static void close_set(set *s)
 {
     for (int i = 0; i < MODELS; i++) zi_model_free(s->models[i]);
     zi_engine_free(s->engine);
+    *s = (set){0};
 }
 
 int main(void)
@@ -270,11 +271,14 @@ int main(void)
                                   .layout = ZI_LAYOUT_MLX,
                                   .precision = ZI_PRECISION_Q8};
     bool ok = CHECK_OK(zi_convert(&convert, &error), error);
-    if (ok && open_set(&shared, quantized) && open_set(&reference, quantized)) {
+    if (ok && open_set(&shared, quantized, 2) && open_set(&reference, quantized, 2)) {
         RUN(same_bits);
         RUN(callbacks_may_wait);
         RUN(loading_beside);
     }
+    close_set(&shared);
+    /* With one thread, all sessions run at the same time as worker 0. */
+    if (ok && open_set(&shared, quantized, 1)) RUN(same_bits);
     close_set(&shared);
     close_set(&reference);
     return zi_test_result();

@@ -548,10 +548,10 @@ static void missing_files(void)
 {
     put_tiny_files();
     unlink(zi_test_path("merges.txt"));
-    check_load_fails(ZI_ERROR_NOT_FOUND, "/merges.txt: ", "No such file");
+    check_load_fails(ZI_ERROR_NOT_FOUND, "/merges.txt: ", "there is no such file");
     put_tiny_files();
     unlink(zi_test_path("tokenizer_config.json"));
-    check_load_fails(ZI_ERROR_NOT_FOUND, "/tokenizer_config.json: ", "No such file");
+    check_load_fails(ZI_ERROR_NOT_FOUND, "/tokenizer_config.json: ", "there is no such file");
     clear_folder();
     check_load_fails(ZI_ERROR_NOT_FOUND, zi_test_folder(), "no tokenizer here");
     zi_error error = {0};

@@ -212,6 +212,8 @@ void zi_dequantize(zi_dtype type, const void *blocks, float *out, size_t n)
     size_t size = types[type].group;
     int zero = types[type].zero;
     group g;
+    for (size_t i = 0; !size && i < n; i++) out[i] = NAN; /* no block type */
+    if (!size) return;
     for (size_t i = 0; i < n; i += size) {
         read_group(type, blocks, i / size, &g);
         for (size_t j = 0; j < size; j++) out[i + j] = (float)(g.q[j] - zero) * g.scale + g.minimum;

@@ -20,7 +20,7 @@ void zi_block_read(zi_dtype type, const void *row, size_t group, uint8_t *q, flo
                    float *bias);
 
 /* Converts n numbers of a block type, which are whole blocks, to f32. Gives the same bits as
- * gguf-py's dequantize. blocks needs no alignment; type must be a block type. */
+ * gguf-py's dequantize. blocks needs no alignment. Other types give NaNs. */
 void zi_dequantize(zi_dtype type, const void *blocks, float *out, size_t n);
 
 /* Quantizes n values (a multiple of 32) to Q8_0 blocks of 34 bytes, the same as gguf-py's quantize:

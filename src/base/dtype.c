@@ -102,7 +102,7 @@ void zi_widen(zi_dtype type, const void *source, float *out, size_t n)
     case ZI_I8:
         for (size_t i = 0; i < n; i++) out[i] = (int8_t)codes[i];
         break;
-    default: /* callers have refused what is no block type */
+    default:
         zi_dequantize(type, source, out, n);
     }
 }
@@ -174,10 +174,14 @@ void zi_narrow(zi_dtype type, const float *source, void *out, size_t n)
     case ZI_Q4_0:
         zi_quantize_q4_0(source, out, n);
         break;
-    default: /* ZI_F16 and ZI_BF16; callers have refused the rest */
+    case ZI_F16:
+    case ZI_BF16:
         for (size_t i = 0; i < n; i++) {
             uint16_t bits = type == ZI_F16 ? to_f16(source[i]) : to_bf16(source[i]);
             memcpy(codes + 2 * i, &bits, sizeof bits);
         }
+        break;
+    default: /* callers have refused these */
+        memset(out, 0, zi_dtype_bytes(type, n));
     }
 }

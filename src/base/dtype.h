@@ -86,12 +86,14 @@ static inline float zi_f16_to_f32(uint16_t bits)
 }
 
 /* Converts n elements to f32. type must be F32, F16, BF16, F8_E4M3, F8_E5M2, I8 (no scale is
- * applied) or a block type, of which n must be whole blocks. source needs no alignment. */
+ * applied) or a block type, of which n must be whole blocks; others give NaNs. source needs no
+ * alignment.
+ */
 void zi_widen(zi_dtype type, const void *source, float *out, size_t n);
 
 /* Converts n f32 values to F32, F16, BF16 or F8_E4M3, rounded half to even, or to whole blocks of
- * Q8_0 or Q4_0; no other types. out needs no alignment. F8_E4M3 has no infinity: magnitudes above
- * 448, infinity too, become 448 (as in torch). NaN stays NaN in the float types. */
+ * Q8_0 or Q4_0; other types get zeros. out needs no alignment. F8_E4M3 has no infinity: magnitudes
+ * above 448, infinity too, become 448 (as in torch). NaN stays NaN in the float types. */
 void zi_narrow(zi_dtype type, const float *source, void *out, size_t n);
 
 #endif

@@ -59,9 +59,11 @@ bool zi_error_set_in(zi_error *error, zi_error_code code, const char *file, cons
 
 bool zi_error_no_memory(zi_error *error, size_t bytes)
 {
+    char size[32];
     return zi_error_set(error, ZI_ERROR_NO_MEMORY, NULL,
-                        "out of memory: could not get %zu bytes; a smaller image needs less",
-                        bytes);
+                        "out of memory: could not get %s; close other programs, or use a smaller "
+                        "image or model",
+                        zi_format_bytes(bytes, size));
 }
 
 bool zi_error_cancelled(zi_error *error)

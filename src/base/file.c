@@ -56,19 +56,49 @@ bool zi_is_file(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+bool zi_file_cannot_open(zi_error *error, const char *path)
+{
+    int why = errno;
+    const char *text = why == ENOENT    ? "there is no such file or folder"
+                       : why == ENOTDIR ? "there is no such file: a folder in its path is a file"
+                       : why == EACCES  ? "cannot be opened: you have no permission to read it"
+                                        : NULL;
+    return zi_error_set(error, zi_error_code_of_errno(), path, text ? "%s" : "cannot be opened: %s",
+                        text ? text : strerror(why));
+}
+
+bool zi_file_cannot_write(zi_error *error, const char *path)
+{
+    int why = errno;
+    char *folder = zi_path_dirname(path);
+    const char *problem = why == ENOENT    ? "does not exist"
+                          : why == ENOTDIR ? "is not a folder"
+                          : why == EACCES  ? "is not writable for you"
+                          : why == EROFS   ? "is on a read-only disk"
+                                           : NULL;
+    if (folder && problem)
+        zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s%s %s",
+                     why == ENOTDIR ? "" : "the folder ", folder, problem);
+    else
+        zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(why));
+    free(folder);
+    return false;
+}
+
 /* Opens a regular file for reading. Sets *fd, which the caller closes, and *size in bytes. False:
  * it cannot be opened or is not a regular file (ZI_ERROR_UNSUPPORTED), and nothing stays open. */
 static bool open_regular(const char *path, int *fd, size_t *size, zi_error *error)
 {
     /* O_NONBLOCK: opening a FIFO does not block; regular files ignore the flag. */
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (*fd < 0)
-        return zi_error_set(error, zi_error_code_of_errno(), path, "cannot open: %s",
-                            strerror(errno));
+    *size = 0;
+    if (*fd < 0) return zi_file_cannot_open(error, path);
     struct stat st;
-    if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    bool known = fstat(*fd, &st) == 0;
+    if (!known || !S_ISREG(st.st_mode)) {
         close(*fd);
-        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "not a regular file");
+        return zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "is %s, not a file with contents",
+                            known && S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
     }
     *size = (size_t)st.st_size;
     return true;
@@ -83,7 +113,8 @@ bool zi_file_read(const char *path, size_t max, char **data, size_t *size, zi_er
     char *bytes = NULL;
     if (total > max) {
         zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
-                     "%zu bytes are more than the %zu allowed here", total, max);
+                     "is too large: it has %zu bytes, and at most %zu are possible here", total,
+                     max);
         goto out;
     }
     bytes = malloc(total + 1);
@@ -96,7 +127,7 @@ bool zi_file_read(const char *path, size_t max, char **data, size_t *size, zi_er
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) {
             zi_error_set(error, ZI_ERROR_IO, path, "cannot read: %s",
-                         got ? strerror(errno) : "it was truncated meanwhile");
+                         got ? strerror(errno) : "another program made it shorter meanwhile");
             goto out;
         }
         done += (size_t)got;
@@ -121,7 +152,7 @@ bool zi_file_map(const char *path, zi_mapping *out, zi_error *error)
     if (size) {
         data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
-            zi_error_set(error, ZI_ERROR_IO, path, "cannot map %zu bytes: %s", size,
+            zi_error_set(error, ZI_ERROR_IO, path, "its %zu bytes cannot be read: %s", size,
                          strerror(errno));
             close(fd);
             return false;
@@ -137,12 +168,12 @@ bool zi_file_remap(const char *path, const zi_mapping *mapping, zi_error *error)
     int fd;
     size_t size;
     if (!open_regular(path, &fd, &size, error)) return false;
-    bool ok = size == mapping->size ||
-              zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "its size has changed");
+    bool ok = size == mapping->size || zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                                                    "its size has changed since it was opened");
     if (ok && size &&
         mmap((void *)(uintptr_t)mapping->data, size, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0) ==
             MAP_FAILED)
-        ok = zi_error_set(error, ZI_ERROR_IO, path, "cannot map %zu bytes: %s", size,
+        ok = zi_error_set(error, ZI_ERROR_IO, path, "its %zu bytes cannot be read: %s", size,
                           strerror(errno));
     close(fd);
     return ok;
@@ -242,7 +273,7 @@ static bool check_replaceable(const char *path, zi_error *error)
                                "the name of the output file is empty");
     if (stat(path, &st) != 0 || S_ISREG(st.st_mode)) return true;
     return zi_error_set(error, ZI_ERROR_EXISTS, path, "is %s; name a file",
-                        S_ISDIR(st.st_mode) ? "a folder" : "not a regular file");
+                        S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
 }
 
 bool zi_output_open(zi_output *output, const char *path, zi_error *error)
@@ -258,7 +289,7 @@ bool zi_output_open(zi_output *output, const char *path, zi_error *error)
     }
     int fd = create_temporary(output, size);
     if (fd < 0) {
-        zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
+        zi_file_cannot_write(error, path);
         goto fail;
     }
     output->stream = fdopen(fd, "wb");
@@ -284,7 +315,7 @@ bool zi_output_resume(zi_output *output, const char *path, zi_error *error)
     output->path = strdup(path);
     output->stream = fd < 0 ? NULL : fdopen(fd, "r+b");
     if (output->path && output->stream) return true;
-    zi_error_set(error, ZI_ERROR_IO, path, "cannot write here: %s", strerror(errno));
+    zi_file_cannot_write(error, path);
     if (fd >= 0 && !output->stream) close(fd);
     zi_output_discard(output);
     return false;
@@ -315,7 +346,10 @@ bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error 
 static bool rename_if_free(const char *temporary, const char *path)
 {
     struct stat st;
-    if (link(temporary, path) == 0) return unlink(temporary) == 0;
+    if (link(temporary, path) == 0) {
+        unlink(temporary); /* on failure it stays; path is complete all the same */
+        return true;
+    }
     if (errno == EEXIST) return false;
     if (lstat(path, &st) != 0) return rename(temporary, path) == 0;
     errno = EEXIST;
@@ -340,9 +374,11 @@ static bool commit_output(zi_output *output, bool replace, zi_error *error)
     if (ok && (!closed || (output->temporary &&
                            !rename_temporary(output->temporary, output->path, replace)))) {
         bool taken = closed && !replace && errno == EEXIST;
-        ok = zi_error_set(error, taken ? ZI_ERROR_EXISTS : ZI_ERROR_IO, output->path, "%s%s",
-                          taken ? "" : "cannot write: ",
-                          taken ? "another file was created there meanwhile" : strerror(errno));
+        ok =
+            zi_error_set(error, taken ? ZI_ERROR_EXISTS : ZI_ERROR_IO, output->path, "%s%s",
+                         taken ? "" : "cannot write: ",
+                         taken ? "another program has created a file of this name; name another one"
+                               : strerror(errno));
     }
     if (!ok) {
         zi_output_discard(output);

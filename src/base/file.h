@@ -28,6 +28,16 @@ bool zi_is_dir(const char *path);
  * reached. */
 bool zi_is_file(const char *path);
 
+/* ---- errors ---- */
+
+/* Fills *error, if it is not NULL, for a file or folder that could not be opened or read, by errno;
+ * the code is that of zi_error_code_of_errno. Always returns false. */
+bool zi_file_cannot_open(zi_error *error, const char *path);
+
+/* Fills *error, if it is not NULL, with ZI_ERROR_IO for a file or folder that could not be created,
+ * by errno: a missing or protected folder above it is named. Always returns false. */
+bool zi_file_cannot_write(zi_error *error, const char *path);
+
 /* ---- reading ---- */
 
 /* Reads a regular file of at most max bytes. Sets *data to its bytes and a closing NUL, which the

@@ -31,7 +31,7 @@ bool zi_make_folders(const char *path, zi_error *error)
         *at = 0;
         if (mkdir(copy, 0777) != 0 && !zi_is_dir(copy))
             ok = zi_error_set(error, ZI_ERROR_IO, copy, "cannot make this folder: %s",
-                              strerror(errno));
+                              errno == EEXIST ? "there is a file of this name" : strerror(errno));
         if (last) break;
         *at = '/';
     }
@@ -56,7 +56,8 @@ bool zi_disk_free_bytes(const char *path, uint64_t *out, zi_error *error)
         int why = errno;
         char *above = why == ENOENT ? zi_path_dirname(at) : NULL;
         if (!above || !strcmp(above, at))
-            ok = zi_error_set(error, ZI_ERROR_IO, at, "cannot write here: %s", strerror(why));
+            ok = zi_error_set(error, ZI_ERROR_IO, at, "cannot write here: %s",
+                              why == ENOTDIR ? "a folder in this path is a file" : strerror(why));
         free(at);
         at = above;
     }
@@ -116,12 +117,15 @@ bool zi_copy_file(const char *from, const char *to, zi_copy_progress_fn copied, 
     zi_output output;
     struct stat st;
 #ifdef __APPLE__
-    if (clonefile(from, to, 0) == 0 && stat(from, &st) == 0)
-        return !copied || copied(user, (uint64_t)st.st_size) || zi_error_cancelled(error);
+    if (clonefile(from, to, 0) == 0) {
+        if (!copied || (stat(to, &st) == 0 && copied(user, (uint64_t)st.st_size))) return true;
+        unlink(to);
+        return zi_error_cancelled(error);
+    }
 #endif
     int fd = open(from, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        zi_error_set(error, zi_error_code_of_errno(), from, "cannot open: %s", strerror(errno));
+        zi_file_cannot_open(error, from);
         if (fd >= 0) close(fd);
         return false;
     }
@@ -138,32 +142,43 @@ bool zi_copy_file(const char *from, const char *to, zi_copy_progress_fn copied, 
 
 /* ---- trees ---- */
 
-/* Calls fn for the regular files below the folder root/name (name "": root itself), recursively,
- * with names relative to root. depth: levels below root, at most MAX_DEPTH. Skips names with a
- * leading dot. False: fn stopped it, or something cannot be read. */
-static bool walk_folder(const char *root, const char *name, int depth, zi_walk_files_fn fn,
-                        void *user, zi_error *error)
+/* A walk through a tree: as zi_walk_files says. */
+typedef struct {
+    const char *root;
+    bool hidden;
+    zi_walk_files_fn fn;
+    void *user;
+} tree_walk;
+
+/* Calls w->fn for the regular files below the folder root/name (name "": root itself), recursively,
+ * with names relative to root. depth: levels below root, at most MAX_DEPTH. False: fn stopped it,
+ * or something cannot be read. */
+static bool walk_folder(const tree_walk *w, const char *name, int depth, zi_error *error)
 {
-    char *path = *name ? zi_path_join(root, name) : strdup(root);
+    char *path = *name ? zi_path_join(w->root, name) : strdup(w->root);
     DIR *dir = path ? opendir(path) : NULL;
-    bool ok =
-        dir || zi_error_set(error, ZI_ERROR_IO, path ? path : root, "cannot read this folder");
+    bool ok = dir || zi_error_set(error, ZI_ERROR_IO, path ? path : w->root,
+                                  "cannot read this folder: %s", strerror(errno));
     if (ok && depth > MAX_DEPTH)
-        ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, path, "folders are nested too deep");
+        ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, path,
+                          "is nested too deep: at most %d folders within another are possible",
+                          MAX_DEPTH);
     for (const struct dirent *entry; ok && (entry = readdir(dir));) {
         struct stat st;
-        if (entry->d_name[0] == '.') continue;
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
+        if (entry->d_name[0] == '.' && !w->hidden) continue;
         char *below = *name ? zi_path_join(name, entry->d_name) : strdup(entry->d_name);
-        char *full = below ? zi_path_join(root, below) : NULL;
+        char *full = below ? zi_path_join(w->root, below) : NULL;
         if (!full)
-            ok = zi_error_no_memory(error, strlen(root));
+            ok = zi_error_no_memory(error, strlen(w->root));
         else if (stat(full, &st) != 0)
             ok = zi_error_set(error, zi_error_code_of_errno(), full, "cannot be read: %s",
-                              strerror(errno));
+                              errno == ENOENT ? "it is a link to something that does not exist"
+                                              : strerror(errno));
         else if (S_ISDIR(st.st_mode))
-            ok = walk_folder(root, below, depth + 1, fn, user, error);
+            ok = walk_folder(w, below, depth + 1, error);
         else if (S_ISREG(st.st_mode))
-            ok = fn(user, below, &st, error);
+            ok = w->fn(w->user, below, &st, error);
         free(full);
         free(below);
     }
@@ -172,13 +187,13 @@ static bool walk_folder(const char *root, const char *name, int depth, zi_walk_f
     return ok;
 }
 
-bool zi_walk_files(const char *path, zi_walk_files_fn fn, void *user, zi_error *error)
+bool zi_walk_files(const char *path, bool hidden, zi_walk_files_fn fn, void *user, zi_error *error)
 {
+    const tree_walk walk = {path, hidden, fn, user};
     struct stat st;
-    if (stat(path, &st) != 0)
-        return zi_error_set(error, zi_error_code_of_errno(), path, "%s", strerror(errno));
+    if (stat(path, &st) != 0) return zi_file_cannot_open(error, path);
     if (S_ISREG(st.st_mode)) return fn(user, "", &st, error);
-    return walk_folder(path, "", 0, fn, user, error);
+    return walk_folder(&walk, "", 0, error);
 }
 
 /* Returns the bytes on the disk of path and, if it is a folder, of all in it. depth: levels below
@@ -210,7 +225,8 @@ uint64_t zi_disk_usage(const char *path)
 static bool remove_folder(const char *path, int depth, zi_error *error)
 {
     DIR *dir = depth > MAX_DEPTH ? NULL : opendir(path);
-    bool ok = dir || zi_error_set(error, ZI_ERROR_IO, path, "cannot read this folder");
+    bool ok = dir || zi_error_set(error, ZI_ERROR_IO, path, "cannot read this folder: %s",
+                                  depth > MAX_DEPTH ? "it is nested too deep" : strerror(errno));
     for (const struct dirent *entry; ok && (entry = readdir(dir));) {
         struct stat st;
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
@@ -232,8 +248,7 @@ static bool remove_folder(const char *path, int depth, zi_error *error)
 bool zi_remove_tree(const char *path, zi_error *error)
 {
     struct stat st;
-    if (lstat(path, &st) != 0)
-        return zi_error_set(error, zi_error_code_of_errno(), path, "%s", strerror(errno));
+    if (lstat(path, &st) != 0) return zi_file_cannot_open(error, path);
     if (S_ISDIR(st.st_mode)) return remove_folder(path, 0, error);
     return unlink(path) == 0 ||
            zi_error_set(error, ZI_ERROR_IO, path, "cannot be removed: %s", strerror(errno));

@@ -60,9 +60,11 @@ bool zi_copy_file(const char *from, const char *to, zi_copy_progress_fn copied, 
 typedef bool (*zi_walk_files_fn)(void *user, const char *name, const struct stat *st,
                                  zi_error *error);
 
-/* Calls fn for every regular file at or below path, in no order. Skips names with a leading dot and
- * files of other kinds; follows links. False when fn returned false, or with an error when
- * something cannot be read (a dangling link, too) or folders are nested deeper than 16 levels. */
-bool zi_walk_files(const char *path, zi_walk_files_fn fn, void *user, zi_error *error) ZI_CHECKED;
+/* Calls fn for every regular file at or below path, in no order. Skips files of other kinds and,
+ * unless `hidden`, names with a leading dot; follows links. False when fn returned false, or with
+ * an error when something cannot be read (a dangling link, too) or folders are nested deeper than
+ * 16 levels. */
+bool zi_walk_files(const char *path, bool hidden, zi_walk_files_fn fn, void *user,
+                   zi_error *error) ZI_CHECKED;
 
 #endif

@@ -96,19 +96,19 @@ static char *copy_without_trailing_slashes(const char *path)
 
 /* Creates, registers and locks the temporary folder; `name` (of `size` bytes) gets its path,
  * folder->lock the lock's descriptor. Tries further names when one exists or a cleanup has locked
- * the new folder first. False with an error; the caller then discards the folder. */
+ * or removed the new folder first. False with an error; the caller then discards the folder. */
 static bool create_root(zi_output_folder *folder, char *name, size_t size, zi_error *error)
 {
     for (;;) {
         zi_temporary_name(folder->path, name, size);
         zi_output_folder_entry *entry = add_entry(folder, name, "", error);
         if (!entry) return false;
-        bool made = mkdir(name, 0777) == 0, there = !made && errno == EEXIST;
+        bool made = mkdir(name, 0777) == 0;
         if (made) folder->lock = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        /* A cleanup may have removed the new folder. */
+        bool retry = errno == (made ? ENOENT : EEXIST);
         if (folder->lock >= 0 && zi_temporary_lock(folder->lock)) return true;
-        if (!there && folder->lock < 0)
-            return zi_error_set(error, ZI_ERROR_IO, folder->path, "cannot write here: %s",
-                                strerror(errno));
+        if (folder->lock < 0 && !retry) return zi_file_cannot_write(error, folder->path);
         drop_root(folder);
     }
 }
@@ -188,7 +188,7 @@ bool zi_output_folder_commit(zi_output_folder *folder, zi_error *error)
         bool taken = failure == ENOTEMPTY || failure == EEXIST || failure == ENOTDIR;
         zi_error_set(error, taken ? ZI_ERROR_EXISTS : ZI_ERROR_IO, folder->path, "%s%s",
                      taken ? "" : "cannot write: ",
-                     taken ? "another file or folder was created there meanwhile"
+                     taken ? "another program has created something of this name; name another one"
                            : strerror(failure));
         zi_output_folder_discard(folder);
         return false;

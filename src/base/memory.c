@@ -1,6 +1,7 @@
 #include "base/memory.h"
 #include "base/file.h"
 #include "base/machine.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +56,8 @@ static int open_nameless(const char *folder, zi_error *error)
     int fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
         zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
-                        "cannot put working memory there: %s", strerror(errno));
+                        "cannot put working memory there: %s",
+                        errno == ENOENT ? "this folder does not exist" : strerror(errno));
     else
         unlink(path);
     free(path);
@@ -67,12 +69,13 @@ static int open_nameless(const char *folder, zi_error *error)
 static bool reserve_disk_space(int fd, size_t size, const char *folder, zi_error *error)
 {
     int code;
+    char text[32];
     while ((code = posix_fallocate(fd, 0, (off_t)size)) == EINTR) continue;
     if (code == 0) return true;
     return zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
-                           "cannot reserve %zu bytes for working memory: %s; make room, name "
-                           "another folder, or ask for a smaller image",
-                           size, strerror(code));
+                           "cannot reserve %s for working memory: %s; make room, name another "
+                           "folder, or ask for a smaller image",
+                           zi_format_bytes(size, text), strerror(code));
 }
 
 bool zi_memory_take_in_file(zi_memory *memory, size_t size, const char *folder, zi_error *error)
@@ -82,12 +85,13 @@ bool zi_memory_take_in_file(zi_memory *memory, size_t size, const char *folder, 
     if (fd < 0) return false;
     bool ok = on_disk(fd) ? reserve_disk_space(fd, size, folder, error)
                           : zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
-                                            "lies in memory; name a folder on a disk");
+                                            "lies in memory (tmpfs); name a folder on a disk");
     if (ok) {
         void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (base == MAP_FAILED)
             ok = zi_error_set_in(error, ZI_ERROR_IO, folder, "scratch",
-                                 "cannot map %zu bytes of a file there: %s", size, strerror(errno));
+                                 "cannot use %zu bytes of a file there as working memory: %s", size,
+                                 strerror(errno));
         else
             *memory = (zi_memory){.base = base, .size = size, .in_file = true};
     }
@@ -102,7 +106,7 @@ bool zi_memory_take_in_file(zi_memory *memory, size_t size, const char *folder, 
     *memory = (zi_memory){0};
     (void)size;
     return zi_error_set(error, ZI_ERROR_UNSUPPORTED, folder,
-                        "working memory in files is for Linux only");
+                        "working memory can lie in a file on Linux only");
 }
 
 #endif
@@ -117,9 +121,12 @@ bool zi_memory_take_fitting(zi_memory *memory, size_t size, const char *folder, 
     size_t available = zi_available_memory("");
     if (zi_memory_is_small(size, available)) return zi_memory_take(memory, size, error);
     if (folder && folder[0] && zi_memory_take_in_file(memory, size, folder, NULL)) return true;
-    if (zi_memory_take_in_file(memory, size, "/var/tmp", error)) return true;
+    zi_error why = {0};
+    if (zi_memory_take_in_file(memory, size, "/var/tmp", &why)) return true;
     /* Without a file: memory, as long as there is any hope. */
-    return size < available && zi_memory_take(memory, size, error);
+    if (size < available) return zi_memory_take(memory, size, error);
+    if (error) *error = why;
+    return false;
 }
 
 void zi_memory_release(zi_memory *memory)

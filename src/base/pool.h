@@ -24,7 +24,8 @@ size_t zi_pool_threads(const zi_pool *pool);
 
 /* Calls fn once for each task from 0 to tasks-1, in any order, in all threads and the caller's
  * (worker 0), and returns when all are done. A task must not call it. Runs of several callers are
- * serialized, but a run of one task, or in a pool of one thread, starts at once. */
+ * serialized, but a run of one task, or in a pool of one thread, starts at once: the scratch memory
+ * of a worker must therefore be the caller's own. */
 void zi_pool_run(zi_pool *pool, size_t tasks, zi_task_fn fn, void *context);
 
 #endif

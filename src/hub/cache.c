@@ -77,7 +77,11 @@ bool zi_hub_cache_link_file(const zi_hub *hub, const char *repo, const char *com
     if (ok && stat(path, &st) != 0) { /* missing, or a dangling link */
         unlink(path);
         ok = symlink(to.data, path) == 0 || errno == EEXIST ||
-             zi_error_set(error, ZI_ERROR_IO, path, "cannot create this link: %s", strerror(errno));
+             zi_error_set(
+                 error, ZI_ERROR_IO, path,
+                 "cannot create this link: %s; a disk without symbolic links cannot hold the "
+                 "hub's cache",
+                 strerror(errno));
     }
     zi_text_free(&to);
     free(path);
@@ -223,10 +227,15 @@ bool zi_hub_remove(const zi_hub *hub, const char *repo, zi_error *error)
     if (!ZI_CHECK_RESERVED(hub, error)) return false;
     zi_repo_id id;
     if (!zi_repo_id_parse(repo, &id, error)) return false;
-    char *path = zi_hub_cache_repo_folder(hub, id.repo);
-    bool ok = path || zi_error_no_memory(error, strlen(repo));
-    if (ok && !zi_is_dir(path))
-        ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, repo, "not in the cache %s", hub->cache);
+    char *path = hub->cache ? zi_hub_cache_repo_folder(hub, id.repo) : NULL;
+    bool ok = path != NULL;
+    if (!hub->cache)
+        zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "cache",
+                        "the folder of the hub's cache is not set");
+    else if (!path)
+        zi_error_no_memory(error, strlen(id.repo));
+    else if (!zi_is_dir(path))
+        ok = zi_error_set(error, ZI_ERROR_NOT_FOUND, id.repo, "not in the cache %s", hub->cache);
     ok = ok && zi_remove_tree(path, error);
     free(path);
     zi_repo_id_free(&id);

@@ -1,4 +1,5 @@
 #include "hub/digest.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -242,7 +243,8 @@ bool zi_hash_writer_start(int fd, uint64_t done, uint64_t size, zi_digest_kind k
     }
     free_writer(w);
     return zi_error_set(error, ZI_ERROR_IO, NULL,
-                        "cannot start a thread or a digest to check the file with");
+                        "cannot check the downloaded file: the system gives no further thread or "
+                        "memory");
 }
 
 bool zi_hash_writer_write(zi_hash_writer *w, const char *data, size_t size)
@@ -302,7 +304,7 @@ bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_H
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        zi_error_set(error, zi_error_code_of_errno(), path, "cannot open: %s", strerror(errno));
+        zi_file_cannot_open(error, path);
         if (fd >= 0) close(fd);
         return false;
     }
@@ -315,5 +317,5 @@ bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_H
     free(block);
     EVP_MD_CTX_free(digest);
     close(fd);
-    return *text || zi_error_set(error, ZI_ERROR_IO, path, "cannot be read");
+    return *text || zi_error_set(error, ZI_ERROR_IO, path, "cannot be read to its end");
 }

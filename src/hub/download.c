@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,7 +24,7 @@ typedef struct {
     zi_repo_info info;
     zi_transfer_file *files; /* [info.count]; the missing ones come first */
     size_t missing;
-    uint64_t missing_bytes; /* bytes to fetch, without what partial files already have */
+    uint64_t missing_bytes; /* bytes to fetch of them, without what partial files already have */
     /* With hooks, for progress: sizes of the files that earlier transfers have completed, and of
      * all missing files. */
     uint64_t completed_size, missing_size;
@@ -169,7 +170,7 @@ static int compare_sizes(const void *a, const void *b)
 }
 
 /* Fills d->files, copies files from the cache that are there, and moves the missing ones to the
- * front, largest first. Sets d->missing (their number), d->missing_bytes and their `replace`. False
+ * front, largest first. Sets d->missing (their number) and their `replace`. False
  * with an error: memory is short, or the user cancelled. */
 static bool find_missing(download *d, zi_error *error)
 {
@@ -182,8 +183,6 @@ static bool find_missing(download *d, zi_error *error)
         if (!ok || !should_continue(d)) return ok && zi_error_cancelled(error);
         if (is_downloaded(d, &t) || copy_from_cache(d, &t)) continue;
         t.replace = file_size(t.target_path) != UINT64_MAX;
-        uint64_t partial = file_size(t.partial_path);
-        d->missing_bytes += partial <= t.size ? t.size - partial : t.size;
         d->files[i] = d->files[d->missing];
         d->files[d->missing++] = t;
     }
@@ -206,6 +205,16 @@ static void deduplicate_blobs(download *d)
         d->files[kept++] = t;
     }
     d->missing = kept;
+}
+
+/* Sets d->missing_bytes. */
+static void count_missing_bytes(download *d)
+{
+    d->missing_bytes = 0;
+    for (size_t i = 0; i < d->missing; i++) {
+        uint64_t size = d->files[i].size, partial = file_size(d->files[i].partial_path);
+        d->missing_bytes += partial <= size ? size - partial : size;
+    }
 }
 
 /* Fails when the disk has less space than d->missing_bytes, or when that cannot be found out. */
@@ -240,7 +249,7 @@ static bool read_prefix(int fd, void *data, uint64_t size, const char *path, zi_
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0)
             return zi_error_set(error, ZI_ERROR_IO, path, "cannot read: %s",
-                                n ? strerror(errno) : "unexpected end of file");
+                                n ? strerror(errno) : "the file is shorter than its header says");
         done += (uint64_t)n;
     }
     return true;
@@ -254,11 +263,13 @@ static bool read_header_size(int fd, const char *path, uint64_t size, uint64_t *
 {
     uint8_t bytes[ZI_SAFETENSORS_LENGTH];
     if (size < sizeof bytes)
-        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a safetensors file");
+        return zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                            "not a safetensors file: it has only %" PRIu64 " bytes", size);
     if (!read_prefix(fd, bytes, sizeof bytes, path, error)) return false;
     *out = zi_safetensors_data_offset(bytes);
     return (*out && *out <= size) ||
-           zi_error_set(error, ZI_ERROR_BAD_FORMAT, path, "not a safetensors file");
+           zi_error_set(error, ZI_ERROR_BAD_FORMAT, path,
+                        "not a safetensors file: its header is longer than the file");
 }
 
 /* Truncates the file to header_size bytes and extends it to `size` bytes again, with a hole. After
@@ -278,7 +289,7 @@ static bool write_header_file(const char *path, const void *header, uint64_t hea
     unlink(path);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     bool ok = fd >= 0 && pwrite(fd, header, (size_t)header_size, 0) == (ssize_t)header_size;
-    if (!ok) zi_error_set(error, ZI_ERROR_IO, path, "cannot write: %s", strerror(errno));
+    if (!ok) zi_file_cannot_write(error, path);
     ok = ok && replace_data_by_hole(fd, path, header_size, size, error);
     if (fd >= 0) close(fd);
     return ok;
@@ -292,9 +303,7 @@ static bool open_partial(zi_transfer_file *t, int *fd, zi_error *error)
     *fd = open(t->partial_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     t->replace = *fd >= 0;
     if (*fd < 0 && errno == ENOENT) return true; /* complete */
-    if (*fd < 0)
-        return zi_error_set(error, zi_error_code_of_errno(), t->partial_path, "cannot open: %s",
-                            strerror(errno));
+    if (*fd < 0) return zi_file_cannot_open(error, t->partial_path);
     return read_header_size(*fd, t->name, t->size, &t->prefix_size, error);
 }
 
@@ -354,7 +363,7 @@ bool zi_safetensors_drop_data(const char *path, zi_error *error)
     uint64_t header_size = 0;
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        zi_error_set(error, zi_error_code_of_errno(), path, "cannot open: %s", strerror(errno));
+        zi_file_cannot_open(error, path);
         if (fd >= 0) close(fd);
         return false;
     }
@@ -511,6 +520,20 @@ static bool take_cached_snapshot(const download *d, zi_download_result *out)
     return ok;
 }
 
+/* Fails, offline, for a model that is not in the cache, or is wanted in a local folder. Always
+ * returns false. */
+static bool fail_offline(const download *d, zi_error *error)
+{
+    if (d->options->local_dir)
+        return zi_error_set(error, ZI_ERROR_NOT_FOUND, d->id.repo,
+                            "cannot be downloaded to %s while HF_HUB_OFFLINE is set",
+                            d->options->local_dir);
+    return zi_error_set(error, ZI_ERROR_NOT_FOUND, d->id.repo,
+                        "not in the cache %s as a whole, and HF_HUB_OFFLINE is set: unset it to "
+                        "download the model",
+                        d->hub->cache);
+}
+
 /* Downloads what is missing and sets *out; offline, or when the hub is not reached, takes the
  * cache. error must not be NULL. The caller frees what *d has, also on failure, and closes the
  * client if it has an endpoint. A repository that the hooks do not accept sets d->hooks to NULL. */
@@ -518,11 +541,7 @@ static bool run_download(download *d, zi_download_result *out, zi_error *error)
 {
     const char *repo = d->id.repo;
     bool reached = false;
-    if (d->hub->offline)
-        return take_cached_snapshot(d, out) ||
-               zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
-                            "not in the cache %s as a whole, and HF_HUB_OFFLINE is set",
-                            d->hub->cache);
+    if (d->hub->offline) return take_cached_snapshot(d, out) || fail_offline(d, error);
     if (!zi_http_client_open(&d->client, d->hub, error)) return false;
     d->client.should_continue = should_continue;
     d->client.user = d;
@@ -532,6 +551,7 @@ static bool run_download(download *d, zi_download_result *out, zi_error *error)
     if (d->hooks && !d->hooks->accepts(d->hooks->user, &d->info)) d->hooks = NULL;
     if (!find_missing(d, error)) return false;
     deduplicate_blobs(d);
+    count_missing_bytes(d);
     return fetch_missing(d, &out->fetched, error) && finish_download(d, out, error);
 }
 
@@ -543,7 +563,8 @@ bool zi_download_with_hooks(const zi_download_options *options, const zi_downloa
     zi_download_result result = {0};
     if (!options->local_dir && !options->hub.cache)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, NULL,
-                            "no folder to download into: set local_dir or the hub's cache");
+                            "no folder to download to: neither local_dir nor the hub's cache is "
+                            "set");
     bool ok = zi_repo_id_parse(options->repo, &d.id, &why) && run_download(&d, &result, &why);
     for (size_t i = 0; d.files && i < d.info.count; i++) free_transfer_file(&d.files[i]);
     free(d.files);

@@ -45,10 +45,10 @@ bool zi_url_origin_parse(const char *url, zi_url_origin *out, zi_error *error)
     bool ok = is_http && out->host && *out->host && out->port && !user;
     if (!ok)
         zi_error_set(error, ZI_ERROR_NETWORK, url, "%s",
-                     !out->scheme ? "not a URL"
-                     : !is_http   ? "its scheme is neither https nor http"
-                     : user       ? "a URL with a user name is not allowed"
-                                  : "the URL has no host");
+                     !out->scheme ? "not a URL, such as https://huggingface.co"
+                     : !is_http   ? "this URL begins neither with https:// nor with http://"
+                     : user       ? "a URL with a user name is not allowed; remove what is before @"
+                                  : "this URL names no server");
     free(user);
     if (!ok) zi_url_origin_free(out);
     return ok;
@@ -170,13 +170,16 @@ static bool init_request_headers(zi_http_client *client, zi_error *error)
     if (!is_token_valid(token))
         return zi_error_set_in(
             error, ZI_ERROR_NETWORK, NULL, "token",
-            "the hub's token has spaces or characters that are not allowed in a header");
+            "the hub's token (HF_TOKEN) has a space or a character beyond ASCII; copy it again");
     zi_text_init(&line, 4096);
     zi_text_printf(&line, "Authorization: Bearer %s", token);
     ok = !line.failed && append_header(&client->auth_headers, line.data);
     zi_text_free(&line);
     return ok ||
-           zi_error_set_in(error, ZI_ERROR_NETWORK, NULL, "token", "the hub's token is too long");
+           zi_error_set_in(error, ZI_ERROR_NETWORK, NULL, "token",
+                           "the hub's token (HF_TOKEN) has %zu characters, which is too long; copy "
+                           "it again",
+                           strlen(token));
 }
 
 bool zi_http_client_open(zi_http_client *client, const zi_hub *hub, zi_error *error)
@@ -186,7 +189,8 @@ bool zi_http_client_open(zi_http_client *client, const zi_hub *hub, zi_error *er
     size_t length = strlen(endpoint);
     while (length > 0 && endpoint[length - 1] == '/') length--;
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
-        return zi_error_set(error, ZI_ERROR_IO, NULL, "libcurl cannot be initialized");
+        return zi_error_set(error, ZI_ERROR_IO, NULL,
+                            "the network library (libcurl) cannot be started");
     client->endpoint = strndup(endpoint, length);
     bool ok = client->endpoint || zi_error_no_memory(error, length);
     ok = ok && zi_url_origin_parse(client->endpoint, &client->origin, error) &&
@@ -333,11 +337,12 @@ bool zi_http_request_set_url(zi_http_request *request, const char *url, zi_error
     snprintf(request->host, sizeof request->host, "%s", origin.host);
     if (!plain && strcmp(origin.scheme, "https") != 0)
         ok = zi_error_set(error, ZI_ERROR_NETWORK, url,
-                          "the hub redirects from https to another scheme; refused");
+                          "the hub redirects from https to another scheme, without encryption; "
+                          "refused");
     else if (!request->to_endpoint && !client->endpoint_is_private &&
              zi_host_is_private(origin.host))
         ok = zi_error_set(error, ZI_ERROR_NETWORK, url,
-                          "the hub redirects to a private address; refused");
+                          "the hub redirects to a private address, of a local network; refused");
     zi_url_origin_free(&origin);
     request->private_address_blocked = false;
     request->error_text[0] = 0;
@@ -363,7 +368,7 @@ char *zi_http_request_redirect_url(const zi_http_request *request, zi_error *err
     char *copy = url ? strdup(url) : NULL;
     if (!copy)
         zi_error_set(error, ZI_ERROR_NETWORK, request->host,
-                     "sends a redirect without a valid Location header");
+                     "redirects without saying where to; try again later");
     return copy;
 }
 
@@ -381,20 +386,24 @@ bool zi_http_request_transport_error(const zi_http_request *request, CURLcode co
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
         return zi_error_set(error, ZI_ERROR_NETWORK, request->host,
-                            "its certificate is not accepted: %s", why);
+                            "its certificate is not accepted: %s; if your network has certificates "
+                            "of its own, name their file in SSL_CERT_FILE",
+                            why);
     case CURLE_OPERATION_TIMEDOUT:
-        return zi_error_set(error, ZI_ERROR_NETWORK, request->host, "timed out: %s", why);
+        return zi_error_set(error, ZI_ERROR_NETWORK, request->host,
+                            "timed out: %s; try again, what has arrived is kept", why);
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
         if (request->private_address_blocked)
             return zi_error_set(error, ZI_ERROR_NETWORK, request->host,
-                                "the hub redirects to a private address; refused");
+                                "the hub redirects to a private address, of a local network; "
+                                "refused");
         return zi_error_set(error, ZI_ERROR_NETWORK, request->host,
                             "cannot be reached (is there a network?): %s", why);
     default:
-        return zi_error_set(error, ZI_ERROR_NETWORK, request->host, "the connection failed: %s",
-                            why);
+        return zi_error_set(error, ZI_ERROR_NETWORK, request->host,
+                            "the connection failed: %s; try again, what has arrived is kept", why);
     }
 }
 
@@ -430,10 +439,14 @@ static bool explain_access_error(const zi_http_request *request, const char *rep
                             has_token ? " with the account of your token"
                                       : ", and set HF_TOKEN to a token of your account");
     if (!strcmp(code, "RevisionNotFound"))
-        return zi_error_set(error, ZI_ERROR_NOT_FOUND, repo, "the repository has no such revision");
+        return zi_error_set(
+            error, ZI_ERROR_NOT_FOUND, repo,
+            "the repository has no such revision as %s; name a branch, tag or commit of it",
+            client->revision ? client->revision : "this one");
     if (!strcmp(code, "EntryNotFound"))
         return zi_error_set(error, ZI_ERROR_NETWORK, repo,
-                            "%s: the hub lists this file, but does not have it", what);
+                            "%s: the hub lists this file, but does not have it; try again later",
+                            what);
     if (has_token)
         return zi_error_set(error, ZI_ERROR_NOT_FOUND, repo,
                             "the token is not accepted, or there is no such repository; see "
@@ -451,9 +464,12 @@ bool zi_http_request_status_error(const zi_http_request *request, const char *re
     long status = zi_http_request_status(request);
     if (request->to_endpoint && (status == 401 || status == 403 || status == 404))
         return explain_access_error(request, repo, what, error);
-    return zi_error_set(error, ZI_ERROR_NETWORK, repo, "%s: %s answers with status %ld%s%s", what,
-                        request->host, status, request->headers.error_message[0] ? ": " : "",
-                        request->headers.error_message);
+    const char *message = request->headers.error_message;
+    return zi_error_set(error, ZI_ERROR_NETWORK, repo, "%s: %s answers with status %ld%s%s%s", what,
+                        request->host, status, *message ? ": " : "", message,
+                        status == 429   ? ", too many requests; wait a while and try again"
+                        : status >= 500 ? "; the server has a problem, try again later"
+                                        : "");
 }
 
 double zi_http_request_retry_delay(const zi_http_request *request, int attempts)
@@ -505,7 +521,7 @@ static bool fetch_text(zi_http_request *request, const char *url, const char *re
                      (!code && (status == 429 || status >= 500));
         if (code == CURLE_WRITE_ERROR && text->failed)
             ok = zi_error_set(error, ZI_ERROR_NETWORK, repo,
-                              "%s: the response of %s is larger than %zu bytes", what,
+                              "%s: the answer of %s is larger than %zu bytes; is it a hub?", what,
                               request->host, text->ceiling);
         else if (code)
             ok = zi_http_request_transport_error(request, code, error);
@@ -518,7 +534,8 @@ static bool fetch_text(zi_http_request *request, const char *url, const char *re
         free(next);
         next = zi_http_request_redirect_url(request, error);
         ok = next && (redirects < ZI_MAX_REDIRECTS ||
-                      zi_error_set(error, ZI_ERROR_NETWORK, repo, "too many redirects"));
+                      zi_error_set(error, ZI_ERROR_NETWORK, repo,
+                                   "%s: too many redirects, more than %d", what, ZI_MAX_REDIRECTS));
     }
     free(next);
     return ok;

@@ -48,6 +48,7 @@ typedef struct {
     char *endpoint;    /* base URL without a trailing slash */
     zi_url_origin origin;
     bool endpoint_is_private; /* its host is, or has resolved to, a private address */
+    const char *revision;     /* borrowed; that of the repository, for errors; NULL: not known */
     struct curl_slist *auth_headers, *plain_headers; /* request headers with and without token */
     bool (*should_continue)(void *user); /* NULL, or polled while waiting: false cancels */
     void *user;

@@ -79,10 +79,16 @@ bool zi_repo_id_parse(const char *text, zi_repo_id *out, zi_error *error)
             text = short_names[i].repo;
             length = strlen(text);
         }
-    if (!zi_repo_id_valid(text, length) || !zi_revision_valid(revision))
+    if (!zi_repo_id_valid(text, length))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "repo",
                                "'%s' is not a repository; write OWNER/NAME or OWNER/NAME@REVISION",
                                text);
+    if (!zi_revision_valid(revision))
+        return zi_error_set_in(
+            error, ZI_ERROR_INVALID_ARGUMENT, NULL, "repo",
+            "'%s' is not a repository: after @ comes a branch, tag or commit, of "
+            "letters, digits, '.', '_', '-' and '/'",
+            text);
     size_t size = length + strlen(revision) + 2;
     copy = malloc(size);
     if (!copy) return zi_error_no_memory(error, size);
@@ -128,7 +134,8 @@ static bool read_repo_file(const cJSON *item, const char *repo, zi_repo_file *ou
 {
     const cJSON *name = zi_json_find(item, "rfilename"), *lfs = zi_json_find(item, "lfs");
     if (!cJSON_IsString(name))
-        return zi_error_set(error, ZI_ERROR_NETWORK, repo, "the hub lists a file without a name");
+        return zi_error_set(error, ZI_ERROR_NETWORK, repo,
+                            "the hub's list of files has one without a name; try again later");
     if (!zi_relative_path_is_safe(name->valuestring)) {
         char shown[100];
         size_t n = 0;
@@ -146,7 +153,7 @@ static bool read_repo_file(const cJSON *item, const char *repo, zi_repo_file *ou
                         read_digest(item, "blobId", out->kind, out->digest);
     if (!ok)
         return zi_error_set_in(error, ZI_ERROR_NETWORK, repo, name->valuestring,
-                               "%s: the hub lists it without a valid size and digest",
+                               "%s: the hub lists it without a valid size and checksum",
                                name->valuestring);
     out->name = strdup(name->valuestring);
     return out->name || zi_error_no_memory(error, strlen(name->valuestring));
@@ -167,7 +174,8 @@ static bool read_repo_info(const cJSON *root, const char *repo, zi_repo_info *ou
     if (!cJSON_IsString(sha) || !zi_commit_hash_valid(sha->valuestring) || !cJSON_IsArray(files))
         return zi_error_set(
             error, ZI_ERROR_NETWORK, repo,
-            "the endpoint is not a hub: no commit and no list of files in its answer");
+            "the endpoint is not a hub: its answer is no list of a repository's files; does "
+            "HF_ENDPOINT name the right server?");
     memcpy(out->commit, sha->valuestring, sizeof out->commit);
     out->files = calloc((size_t)cJSON_GetArraySize(files) + 1, sizeof *out->files);
     if (!out->files) return zi_error_no_memory(error, sizeof *out->files);
@@ -180,7 +188,7 @@ static bool read_repo_info(const cJSON *root, const char *repo, zi_repo_info *ou
     for (size_t i = 1; i < out->count; i++)
         if (!by_name(&out->files[i - 1], &out->files[i]))
             return zi_error_set_in(error, ZI_ERROR_NETWORK, repo, out->files[i].name,
-                                   "the hub lists %s twice", out->files[i].name);
+                                   "the hub lists the file %s twice", out->files[i].name);
     return true;
 }
 
@@ -190,15 +198,17 @@ bool zi_repo_info_fetch(zi_http_client *client, const char *repo, const char *re
     char *json = NULL, *escaped = curl_easy_escape(NULL, revision, 0);
     zi_text url;
     *out = (zi_repo_info){0};
+    client->revision = revision;
     zi_text_init(&url, 8192);
     zi_text_printf(&url, "%s/api/models/%s/revision/%s?blobs=true", client->endpoint, repo,
                    escaped ? escaped : "");
     bool ok = (escaped && !url.failed) || zi_error_no_memory(error, url.size);
     ok = ok && zi_http_get_text(client, url.data, repo, "the list of files", MAX_REPO_INFO, &json,
                                 reached, error);
+    client->revision = NULL;
     if (ok && !zi_json_fits_memory(json, strlen(json)))
         ok = zi_error_set(error, ZI_ERROR_NETWORK, repo,
-                          "the list of files takes too much memory to parse");
+                          "the hub's list of files is too large to be read");
     cJSON *root = ok ? cJSON_Parse(json) : NULL;
     ok = ok && read_repo_info(root, repo, out, error);
     if (!ok) zi_repo_info_free(out);
@@ -290,10 +300,12 @@ static bool fail_collection(const zi_repo_info *info, const char *repo, zi_error
     }
     if (names.size)
         zi_error_set_in(error, ZI_ERROR_NOT_FOUND, repo, "file",
-                        "is not a model in a folder layout; name one of its files: %s", names.data);
+                        "holds single files, not one model in a folder; name one of them: %s",
+                        names.data);
     else
         zi_error_set(error, ZI_ERROR_UNSUPPORTED, repo,
-                     "the repository has no weights in a format that zimage reads");
+                     "the repository has no weights that zimage reads: no .safetensors or .gguf "
+                     "files");
     zi_text_free(&names);
     return false;
 }
@@ -314,6 +326,8 @@ bool zi_repo_info_select_files(zi_repo_info *info, const char *repo, const char 
             free(info->files[i].name);
     }
     info->count = kept;
-    return kept || zi_error_set_in(error, ZI_ERROR_NOT_FOUND, repo, file, "there is no file %s",
-                                   file ? file : "of a model");
+    return kept ||
+           zi_error_set_in(error, ZI_ERROR_NOT_FOUND, repo, file,
+                           file ? "the repository has no file %s" : "the repository has no model",
+                           file);
 }

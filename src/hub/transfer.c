@@ -1,4 +1,5 @@
 #include "hub/transfer.h"
+#include "base/file.h"
 #include "base/filesystem.h"
 
 #include <errno.h>
@@ -58,9 +59,7 @@ static bool take_lock(job *j, bool *taken, zi_error *error)
 {
     *taken = false;
     if (j->lock < 0) j->lock = open(j->file->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (j->lock < 0)
-        return zi_error_set(error, ZI_ERROR_IO, j->file->lock_path, "cannot write here: %s",
-                            strerror(errno));
+    if (j->lock < 0) return zi_file_cannot_write(error, j->file->lock_path);
     *taken = flock(j->lock, LOCK_EX | LOCK_NB) == 0;
     return *taken || errno == EWOULDBLOCK || errno == EINTR ||
            zi_error_set(error, ZI_ERROR_IO, j->file->lock_path, "cannot be locked: %s",
@@ -94,9 +93,11 @@ static bool open_partial(job *j, zi_error *error)
 {
     struct stat st;
     j->fd = open(j->file->partial_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (j->fd < 0 || fstat(j->fd, &st) != 0 || !S_ISREG(st.st_mode))
-        return zi_error_set(error, ZI_ERROR_IO, j->file->partial_path, "cannot write here: %s",
-                            strerror(errno));
+    if (j->fd < 0 || fstat(j->fd, &st) != 0)
+        return zi_file_cannot_write(error, j->file->partial_path);
+    if (!S_ISREG(st.st_mode))
+        return zi_error_set(error, ZI_ERROR_IO, j->file->partial_path,
+                            "cannot write here: it is no file; remove it");
     j->done = (uint64_t)st.st_size;
     if (j->done > j->file->size) {
         j->done = 0;
@@ -133,15 +134,17 @@ static bool check_content_range(job *j, zi_error *error)
     char rest;
     if (sscanf(j->request.headers.content_range, "bytes %" SCNu64 "-%" SCNu64 "/%" SCNu64 "%c",
                &first, &last, &total, &rest) != 3)
-        return zi_error_set(error, ZI_ERROR_NETWORK, file->name, "%s sends no valid Content-Range",
+        return zi_error_set(error, ZI_ERROR_NETWORK, file->name,
+                            "%s does not say which part of the file it sends; try again later",
                             j->request.host);
     if (total != file->size)
         return zi_error_set(error, ZI_ERROR_NETWORK, file->name,
-                            "%s has %" PRIu64 " bytes of it, but the hub lists %" PRIu64,
+                            "%s has %" PRIu64 " bytes of it, but the hub lists %" PRIu64
+                            "; try again later",
                             j->request.host, total, file->size);
     if (first != j->done || last < first || last >= j->range_end)
         return zi_error_set(error, ZI_ERROR_NETWORK, file->name,
-                            "%s sends another range of bytes than the one requested",
+                            "%s sends another part of the file than requested; try again later",
                             j->request.host);
     return true;
 }
@@ -156,7 +159,8 @@ static bool accept_complete_file(job *j, zi_error *error)
     curl_easy_getinfo(j->request.easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     if (length >= 0 && (uint64_t)length != file->size)
         return zi_error_set(error, ZI_ERROR_NETWORK, file->name,
-                            "%s has %" PRId64 " bytes of it, but the hub lists %" PRIu64,
+                            "%s has %" PRId64 " bytes of it, but the hub lists %" PRIu64
+                            "; try again later",
                             j->request.host, (int64_t)length, file->size);
     j->range_end = file->size;
     return !j->done || restart_from_zero(j, error);
@@ -184,12 +188,14 @@ static bool check_etag_and_commit(job *j, zi_error *error)
     bool is_digest = headers->linked_etag[0] || zi_digest_valid(file->kind, etag);
     if (is_digest && strcmp(etag, file->digest) != 0)
         return zi_error_set(error, ZI_ERROR_NETWORK, file->name,
-                            "the hub lists it as %s and sends %s; try again later", file->digest,
-                            etag);
+                            "the hub lists the checksum %s, but sends a file with %s; try again "
+                            "later",
+                            file->digest, etag);
     if (headers->commit[0] && strcmp(headers->commit, j->transfer->commit) != 0)
         return zi_error_set(error, ZI_ERROR_NETWORK, file->name,
-                            "the hub sends it from commit %s, not from %s", headers->commit,
-                            j->transfer->commit);
+                            "the hub sends it from commit %s, not from %s: the repository has "
+                            "changed; try again",
+                            headers->commit, j->transfer->commit);
     return true;
 }
 
@@ -205,6 +211,14 @@ static bool check_response(job *j, zi_error *error)
            (status == 206 ? check_content_range(j, error) : accept_complete_file(j, error));
 }
 
+/* Fails because the partial file could not be written, by errno. Always returns false. */
+static bool fail_partial_write(const zi_transfer_file *file, zi_error *error)
+{
+    return zi_error_set(error, ZI_ERROR_IO, file->partial_path,
+                        "cannot write: %s; what has arrived is kept: run it again to continue",
+                        errno == ENOSPC ? "the disk is full" : strerror(errno));
+}
+
 /* CURLOPT_WRITEFUNCTION; user: the job. Checks the response first, then writes the bytes, counts
  * them in j->done and transfer->fetched, and sets j->attempts to 0. Drops bodies of other statuses
  * than 200 and 206. Returns 0, with j->error set, to abort the transfer. */
@@ -216,12 +230,11 @@ static size_t receive_body(char *data, size_t one, size_t count, void *user)
     if (!j->accepted) return size;
     if (size > j->range_end - j->done) {
         zi_error_set(&j->error, ZI_ERROR_NETWORK, j->file->name,
-                     "%s sends more bytes than it announced", j->request.host);
+                     "%s sends more bytes than it announced; try again later", j->request.host);
         return 0;
     }
     if (!zi_hash_writer_write(j->hasher, data, size)) {
-        zi_error_set(&j->error, ZI_ERROR_IO, j->file->partial_path,
-                     "cannot write: %s; the partial file is kept, run it again", strerror(errno));
+        fail_partial_write(j->file, &j->error);
         return 0;
     }
     j->done += size;
@@ -352,7 +365,8 @@ static bool follow_redirect(job *j, CURLM *multi, zi_error *error)
     free(j->redirect_url);
     j->redirect_url = url;
     if (++j->redirects > ZI_MAX_REDIRECTS)
-        return zi_error_set(error, ZI_ERROR_NETWORK, j->file->name, "too many redirects");
+        return zi_error_set(error, ZI_ERROR_NETWORK, j->file->name,
+                            "too many redirects, more than %d; try again later", ZI_MAX_REDIRECTS);
     return request_range(j, multi, error);
 }
 
@@ -375,7 +389,8 @@ static bool handle_response(job *j, CURLcode code, CURLM *multi, zi_error *error
     if (status == 200 || status == 206) {
         if (!j->accepted && !check_response(j, error)) return false; /* the body was empty */
         zi_error_set(&why, ZI_ERROR_NETWORK, j->file->name,
-                     "%s sends fewer bytes than it announced", j->request.host);
+                     "%s sends fewer bytes than it announced; try again, what has arrived is kept",
+                     j->request.host);
         if (j->done < j->range_end) return schedule_retry(j, &why, error);
         return request_range(j, multi, error);
     }
@@ -395,16 +410,15 @@ static bool finish_checked_file(job *j, CURLM *multi, zi_error *error)
     const zi_transfer_file *file = j->file;
     char digest[ZI_DIGEST_HEX_SIZE];
     if (!zi_hash_writer_finished(j->hasher, digest)) return true;
-    if (!*digest)
-        return zi_error_set(error, ZI_ERROR_IO, file->partial_path,
-                            "cannot write: %s; the partial file is kept, run it again",
-                            strerror(errno));
+    if (!*digest) return fail_partial_write(file, error);
     if (strcmp(digest, file->digest) != 0) {
         if (j->resumed) return restart_from_zero(j, error) && request_range(j, multi, error);
         unlink(file->partial_path);
-        return zi_error_set(error, ZI_ERROR_NETWORK, file->name,
-                            "its digest is %s, but the hub lists %s; it was removed, try again",
-                            digest, file->digest);
+        return zi_error_set(
+            error, ZI_ERROR_NETWORK, file->name,
+            "damaged on the way: its checksum (digest) is %s, but the hub lists %s; "
+            "it was removed, try again",
+            digest, file->digest);
     }
     if (!zi_make_parent_folders(file->target_path, error)) return false;
     if (rename(file->partial_path, file->target_path) != 0)

@@ -65,6 +65,7 @@ typedef struct {
     const char *from;
     zi_output_folder *folder; /* the copy; NULL: a single file is copied */
     const zi_import_options *options;
+    bool hidden; /* copy names that begin with a dot, too */
     uint64_t done, total;
 } copy_job;
 
@@ -87,7 +88,9 @@ static bool make_subfolders(copy_job *c, const char *name, zi_error *error)
         size_t length = (size_t)(slash - name);
         char dir[1024];
         if (length >= sizeof dir)
-            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name, "the name is too long");
+            return zi_error_set(error, ZI_ERROR_UNSUPPORTED, name,
+                                "this name has %zu bytes; at most %zu are possible", length,
+                                sizeof dir - 1);
         snprintf(dir, sizeof dir, "%.*s", (int)length, name);
         const char *path = zi_output_folder_add_path(c->folder, dir, error);
         if (!path) return false;
@@ -113,30 +116,36 @@ static bool copy_walked_file(void *user, const char *name, const struct stat *st
     return ok;
 }
 
-/* Copies the folder c->from to `to`, atomically: with links followed, and without names that begin
- * with a dot, at any depth. Fails if `to` exists and is not an empty folder. c->total must be
- * set. */
+/* Copies the folder c->from to `to`, atomically and with links followed. Fails if `to` exists and
+ * is not an empty folder. */
 static bool copy_folder(copy_job *c, const char *to, zi_error *error)
 {
     zi_output_folder folder;
     if (!zi_output_folder_open(&folder, to, error)) return false;
     c->folder = &folder;
-    if (zi_walk_files(c->from, copy_walked_file, c, error))
+    if (zi_walk_files(c->from, c->hidden, copy_walked_file, c, error))
         return zi_output_folder_commit(&folder, error);
     zi_output_folder_discard(&folder);
     return false;
 }
 
-/* Copies options->source, a file or folder (without names that begin with a dot), to the target
- * path, atomically, reporting progress. First removes stale temporaries of this target and checks
- * the free disk space. */
-static bool copy_source(const zi_import_options *o, const char *to, zi_error *error)
+/* zi_walk_files_fn: adds the file's size to c->total. */
+static bool add_size(void *user, const char *name, const struct stat *st, zi_error *error)
 {
-    copy_job c = {.from = o->source, .options = o};
-    zi_files_state state;
+    copy_job *c = user;
+    (void)name, (void)error;
+    c->total += (uint64_t)st->st_size;
+    return true;
+}
+
+/* Copies options->source, a file or folder, to the target path, atomically; names that begin with a
+ * dot only if `hidden`. First removes stale temporaries of this target and checks the free disk
+ * space. */
+static bool copy_source(const zi_import_options *o, const char *to, bool hidden, zi_error *error)
+{
+    copy_job c = {.from = o->source, .options = o, .hidden = hidden};
     zi_remove_stale_temporaries(to);
-    if (!zi_files_state_read(o->source, &state, error)) return false;
-    c.total = state.bytes;
+    if (!zi_walk_files(o->source, hidden, add_size, &c, error)) return false;
     return zi_disk_check_free(to, c.total, "the copy", error) &&
            (zi_is_dir(o->source) ? copy_folder(&c, to, error)
                                  : zi_copy_file(o->source, to, report_copied, &c, error));
@@ -148,7 +157,10 @@ static bool make_link(const char *from, const char *to, zi_error *error)
 {
     char *whole = realpath(from, NULL);
     bool ok = whole && symlink(whole, to) == 0;
-    if (!ok) zi_error_set(error, ZI_ERROR_IO, to, "cannot create this link: %s", strerror(errno));
+    if (!ok && !whole)
+        zi_file_cannot_open(error, from);
+    else if (!ok)
+        zi_error_set(error, ZI_ERROR_IO, to, "cannot create this link: %s", strerror(errno));
     free(whole);
     return ok;
 }
@@ -158,7 +170,8 @@ bool zi_import_move_source(const zi_import_options *options, const char *to, zi_
     struct stat st;
     if (lstat(options->source, &st) == 0 && S_ISLNK(st.st_mode))
         return zi_error_set_in(error, ZI_ERROR_INVALID_ARGUMENT, NULL, "source",
-                               "%s is a symbolic link; name its target instead", options->source);
+                               "%s is a symbolic link, which is not moved; name what it points to",
+                               options->source);
     if (rename(options->source, to) == 0) {
         zi_sync_parent_folder(to);
         return true;
@@ -166,7 +179,7 @@ bool zi_import_move_source(const zi_import_options *options, const char *to, zi_
     if (errno != EXDEV)
         return zi_error_set(error, ZI_ERROR_IO, options->source, "cannot be moved: %s",
                             strerror(errno));
-    return copy_source(options, to, error) && zi_remove_tree(options->source, error);
+    return copy_source(options, to, true, error) && zi_remove_tree(options->source, error);
 }
 
 /* ---- import ---- */
@@ -178,20 +191,41 @@ zi_section zi_section_of_layout(zi_layout_kind layout)
                                            : ZI_SECTION_COMFYUI;
 }
 
-/* Returns the file name extension of converted models, with its dot; "" for folder layouts and
- * ZI_LAYOUT_SAME. A constant. */
-static const char *extension_of(zi_layout_kind layout)
+/* Returns the extension, a constant with its dot, that name ends in if it is that of a file of
+ * weights; else "". */
+static const char *weights_extension(const char *name)
 {
-    return layout == ZI_LAYOUT_COMFYUI ? ".safetensors" : layout == ZI_LAYOUT_GGUF ? ".gguf" : "";
+    static const char *const extensions[] = {".safetensors", ".gguf"};
+    size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++) {
+        size_t tail = strlen(extensions[i]);
+        if (length > tail && !strcmp(name + length - tail, extensions[i])) return extensions[i];
+    }
+    return "";
 }
 
-/* Returns the source's base name in new memory, without its extension if it is a file and will be
- * converted. NULL: out of memory. */
+/* Returns the extension of the imported model, a constant with its dot: that of its layout, or of
+ * the source if it keeps that one's. "" for folders. */
+static const char *target_extension(const zi_import_options *o)
+{
+    if (!o->convert || o->layout == ZI_LAYOUT_SAME)
+        return zi_is_dir(o->source) ? "" : weights_extension(o->source);
+    return o->layout == ZI_LAYOUT_COMFYUI ? ".safetensors"
+           : o->layout == ZI_LAYOUT_GGUF  ? ".gguf"
+                                          : "";
+}
+
+/* Returns the source's base name in new memory, without the extension of a file of weights, or any
+ * extension of a file that is converted; NULL: out of memory. */
 static char *source_name(const zi_import_options *o)
 {
     char *base = zi_path_basename(o->source);
-    char *dot = base && o->convert && !zi_is_dir(o->source) ? strrchr(base, '.') : NULL;
-    if (dot && dot != base) *dot = 0;
+    if (!base || zi_is_dir(o->source)) return base;
+    char *dot = o->convert && zi_is_file(o->source) ? strrchr(base, '.') : NULL;
+    if (dot && dot != base)
+        *dot = 0;
+    else
+        base[strlen(base) - strlen(weights_extension(base))] = 0;
     return base;
 }
 
@@ -199,15 +233,13 @@ char *zi_import_target_name(const zi_import_options *options)
 {
     zi_text text;
     char *base = options->name ? strdup(options->name) : source_name(options);
-    if (!base || !options->convert) return base;
+    if (!base) return NULL;
     zi_text_init(&text, 1024);
     zi_text_puts(&text, base);
-    if (!options->name && options->precision)
+    if (!options->name && options->convert && options->precision)
         zi_text_printf(&text, "-%s", zi_precision_name(options->precision));
-    size_t length = strlen(base), tail = strlen(extension_of(options->layout));
-    bool has_extension =
-        length > tail && !strcmp(base + length - tail, extension_of(options->layout));
-    if (!has_extension) zi_text_puts(&text, extension_of(options->layout));
+    if (strcmp(weights_extension(base), target_extension(options)) != 0)
+        zi_text_puts(&text, target_extension(options));
     free(base);
     return zi_text_take(&text);
 }
@@ -242,11 +274,9 @@ bool zi_import_target_path(const zi_registry *registry, const zi_import_options 
          *dir = zi_path_join(registry->options.folder, zi_section_name(section));
     char *to = name && dir ? zi_path_join(dir, name) : NULL;
     bool ok = to || zi_error_no_memory(error, 64);
-    if (ok && (!zi_relative_path_is_safe(name) || strchr(name, '/') || name[0] == '.'))
-        ok = zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name",
-                          "'%s' is not a valid name for a model; use letters, digits, - and .",
-                          name);
-    ok = ok && check_name_free(to, name, error) && zi_make_folders(dir, error);
+    ok = ok && zi_check_model_name(options->name ? options->name : name, error) &&
+         zi_check_model_name(name, error) && check_name_free(to, name, error) &&
+         zi_make_folders(dir, error);
     free(dir);
     free(name);
     if (ok)
@@ -272,7 +302,7 @@ static bool write_target(const zi_import_options *o, const char *to, zi_error *e
     if (o->convert) return zi_convert(&convert, error);
     return o->mode == ZI_IMPORT_LINK   ? make_link(o->source, to, error)
            : o->mode == ZI_IMPORT_MOVE ? zi_import_move_source(o, to, error)
-                                       : copy_source(o, to, error);
+                                       : copy_source(o, to, false, error);
 }
 
 /* Fails with ZI_ERROR_EXISTS if the folder prompt_enhancer is itself a language model (it has a
@@ -284,7 +314,8 @@ static bool check_no_language_model(const zi_registry *registry, zi_error *error
     bool taken = config && zi_is_file(config);
     if (taken)
         zi_error_set_in(error, ZI_ERROR_EXISTS, dir, "prompt_enhancer",
-                        "holds a language model already; remove it first");
+                        "holds a language model already, with the file config.json; remove it "
+                        "first");
     free(config);
     free(dir);
     return !taken;
@@ -299,7 +330,7 @@ bool zi_registry_import(zi_registry *registry, const zi_import_options *options,
     if (!zi_registry_detect_section(options->source, &section, error)) return false;
     if (options->convert && section == ZI_SECTION_PROMPT_ENHANCER)
         return zi_error_set(error, ZI_ERROR_UNSUPPORTED, options->source,
-                            "a language model is used as it is, not converted");
+                            "is a language model, which is not converted; import it as it is");
     if (section == ZI_SECTION_PROMPT_ENHANCER && !check_no_language_model(registry, error))
         return false;
     if (options->convert && options->layout != ZI_LAYOUT_SAME)

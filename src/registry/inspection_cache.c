@@ -64,7 +64,7 @@ static bool add_file_state(void *user, const char *name, const struct stat *st, 
 bool zi_files_state_read(const char *path, zi_files_state *out, zi_error *error)
 {
     *out = (zi_files_state){0};
-    return zi_walk_files(path, add_file_state, out, error);
+    return zi_walk_files(path, false, add_file_state, out, error);
 }
 
 /* Returns the absolute path in new memory, links resolved except for the last component. NULL: its

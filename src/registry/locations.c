@@ -78,15 +78,43 @@ bool zi_path_may_be_model(const char *path, const char *name)
            zi_is_file(path);
 }
 
+/* Returns which of the characters that no name may have is in it: "a slash", ...; NULL: none. A
+ * constant. */
+static const char *find_bad_character(const char *name)
+{
+    for (const char *c = name; *c; c++) {
+        if (*c == '/') return "a slash";
+        if (*c == '\\') return "a backslash";
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) return "a control character";
+    }
+    return NULL;
+}
+
 /* Whether a name from an untrusted client is a plain file name: 1 to MAX_NAME bytes, no slash,
  * backslash or control character, no leading dot, valid UTF-8. */
 static bool is_plain_name(const char *name)
 {
     size_t length = strlen(name);
-    if (!length || length > MAX_NAME || name[0] == '.') return false;
-    for (const char *c = name; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f || *c == '\\' || *c == '/') return false;
-    return zi_utf8_valid(name, length);
+    return length && length <= MAX_NAME && name[0] != '.' && !find_bad_character(name) &&
+           zi_utf8_valid(name, length);
+}
+
+bool zi_check_model_name(const char *name, zi_error *error)
+{
+    size_t length = strlen(name);
+    const char *bad = find_bad_character(name);
+    static const char *const text = "'%s' is not a valid name for a model: %s%s";
+    if (bad || strchr(name, ':'))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name", text, name,
+                            "it must not contain ", bad ? bad : "a colon");
+    const char *why = !length                        ? "it is empty"
+                      : name[0] == '.'               ? "it must not begin with a dot"
+                      : length > MAX_NAME            ? "it is longer than 200 bytes"
+                      : !zi_utf8_valid(name, length) ? "it is not UTF-8 text"
+                      : zi_is_temporary_name(name)
+                          ? "names that end in .part-NUMBER-NUMBER are those of unfinished files"
+                          : NULL;
+    return !why || zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name", text, name, why, "");
 }
 
 /* Returns the real path, in new memory, if it exists and lies below root (itself a real path, and
@@ -100,26 +128,34 @@ static char *real_path_within(const char *root, const char *path)
     return NULL;
 }
 
-/* Returns the path, whose last component is name, for callers, in new memory: as it is or, with
- * names_only, the real path. NULL: names_only is set, and it leads out of the models folder or name
- * is not plain; or memory is short. */
-static char *allowed_path(const zi_registry *r, const char *path, const char *name)
+/* Returns the real path of the models folder, in new memory; NULL: it does not exist (yet), or
+ * memory is short. */
+static char *real_models_folder(const zi_registry *r)
+{
+    return realpath(r->options.folder, NULL);
+}
+
+/* Returns the path for callers, in new memory: as it is or, with names_only, the real path. NULL:
+ * names_only is set, and it leads out of root, the models folder, or `name` is not plain; or memory
+ * is short. */
+static char *allowed_path(const zi_registry *r, const char *root, const char *path,
+                          const char *name)
 {
     if (!r->options.names_only) return strdup(path);
-    return is_plain_name(name) ? real_path_within(r->root, path) : NULL;
+    return is_plain_name(name) ? real_path_within(root, path) : NULL;
 }
 
 /* Appends dir/name to *out as "SECTION/NAME" (name "": dir itself, as "SECTION") if it may be a
- * model and, with names_only, does not lead out of the models folder; else does nothing and returns
- * true. False: out of memory. */
-static bool add_if_model(const zi_registry *r, zi_section section, const char *dir,
-                         const char *name, zi_model_locations *out, zi_error *error)
+ * model; else does nothing and returns true. root: as in add_section. False: out of memory. */
+static bool add_if_model(const zi_registry *r, const char *root, zi_section section,
+                         const char *dir, const char *name, zi_model_locations *out,
+                         zi_error *error)
 {
     const char *folder = zi_section_name(section);
     char *path = *name ? zi_path_join(dir, name) : strdup(dir), *allowed = NULL;
     if (!path) return zi_error_no_memory(error, strlen(dir));
     if (!*name) name = folder;
-    if (zi_path_may_be_model(path, name)) allowed = allowed_path(r, path, name);
+    if (zi_path_may_be_model(path, name)) allowed = allowed_path(r, root, path, name);
     bool itself = name == folder;
     free(path);
     return !allowed ||
@@ -137,20 +173,19 @@ static bool is_model_folder(const char *dir)
     return is;
 }
 
-/* Appends all models of the section's folder, or prompt_enhancer itself if that is a model (has a
- * config.json). A missing or unreadable folder has no models. False: out of memory. */
-static bool add_section(const zi_registry *r, zi_section section, zi_model_locations *out,
-                        zi_error *error)
+/* Appends all models of the section's folder in root, the models folder (with names_only its real
+ * path), or that folder itself if it is a language model. A missing folder has no models. False:
+ * out of memory. */
+static bool add_section(const zi_registry *r, const char *root, zi_section section,
+                        zi_model_locations *out, zi_error *error)
 {
-    const char *folder = r->options.names_only ? r->root : r->options.folder;
-    if (!folder) return true;
-    char *dir = zi_path_join(folder, zi_section_name(section));
-    if (!dir) return zi_error_no_memory(error, strlen(folder));
+    char *dir = zi_path_join(root, zi_section_name(section));
+    if (!dir) return zi_error_no_memory(error, strlen(root));
     bool ok = true, itself = section == ZI_SECTION_PROMPT_ENHANCER && is_model_folder(dir);
     DIR *opened = itself ? NULL : opendir(dir);
-    if (itself) ok = add_if_model(r, section, dir, "", out, error);
+    if (itself) ok = add_if_model(r, root, section, dir, "", out, error);
     for (const struct dirent *entry; ok && opened && (entry = readdir(opened));)
-        ok = add_if_model(r, section, dir, entry->d_name, out, error);
+        ok = add_if_model(r, root, section, dir, entry->d_name, out, error);
     if (opened) closedir(opened);
     free(dir);
     return ok;
@@ -160,8 +195,11 @@ static bool add_section(const zi_registry *r, zi_section section, zi_model_locat
 static bool add_models_folder(const zi_registry *r, zi_model_locations *out, zi_error *error)
 {
     bool ok = true;
-    for (int section = 0; ok && section < ZI_FOLDER_SECTIONS; section++)
-        ok = add_section(r, (zi_section)section, out, error);
+    char *real = r->options.names_only ? real_models_folder(r) : NULL;
+    const char *root = r->options.names_only ? real : r->options.folder;
+    for (int section = 0; ok && root && section < ZI_FOLDER_SECTIONS; section++)
+        ok = add_section(r, root, (zi_section)section, out, error);
+    free(real);
     return ok;
 }
 
@@ -182,13 +220,13 @@ bool zi_registry_find_in_folder(const zi_registry *registry, const char *name,
     return ok;
 }
 
-/* Whether the section's folder exists and lies within the models folder, links resolved. Only with
- * names_only, since r->root is NULL otherwise. */
+/* Whether the section's folder exists and lies within the models folder, links resolved. */
 static bool is_section_within_root(const zi_registry *r, zi_section section)
 {
     char *dir = zi_path_join(r->options.folder, zi_section_name(section));
-    char *real = dir ? real_path_within(r->root, dir) : NULL;
+    char *root = real_models_folder(r), *real = dir ? real_path_within(root, dir) : NULL;
     bool within = real != NULL;
+    free(root);
     free(real);
     free(dir);
     return within;
@@ -199,17 +237,16 @@ bool zi_registry_new_path(zi_registry *registry, zi_section section, const char 
 {
     struct stat st;
     const char *folder = registry->options.folder;
-    if (!is_plain_name(file) || zi_is_temporary_name(file))
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "name",
-                            "'%s' is not a valid name for a model; it must be a plain file name",
-                            file);
+    if (!zi_check_model_name(file, error)) return false;
     char *full = zi_path_join(zi_section_name(section), file);
     char *to = full ? zi_path_join(folder, full) : NULL;
     bool ok = to || zi_error_no_memory(error, strlen(file));
     ok = ok && zi_make_parent_folders(to, error);
     if (ok && registry->options.names_only && !is_section_within_root(registry, section))
-        ok = zi_error_set(error, ZI_ERROR_IO, zi_section_name(section),
-                          "its folder is a link out of the models folder; nothing was written");
+        ok =
+            zi_error_set(error, ZI_ERROR_IO, zi_section_name(section),
+                         "this folder of the models folder is a link to another place; nothing was "
+                         "written");
     if (ok && lstat(to, &st) == 0)
         ok = zi_error_set_in(error, ZI_ERROR_EXISTS, full, "name",
                              "is there already; choose another name");
@@ -280,7 +317,7 @@ bool zi_registry_find_in_hub_cache(const zi_registry *registry, const char *name
 
 char *zi_registry_name_of(const zi_registry *registry, const char *path)
 {
-    char *root = realpath(registry->options.folder, NULL), *real = real_path_within(root, path);
+    char *root = real_models_folder(registry), *real = real_path_within(root, path);
     const char *rest = real ? real + strlen(root) + 1 : NULL,
                *slash = rest ? strchr(rest, '/') : NULL;
     char *name = NULL;

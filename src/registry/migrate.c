@@ -33,7 +33,8 @@ static char *section_path(const zi_registry *r, zi_section section, const char *
 static bool move_model(const char *from, const char *to, bool dry, zi_error *error)
 {
     struct stat st;
-    if (lstat(to, &st) == 0) return zi_error_set(error, ZI_ERROR_EXISTS, to, "is there already");
+    if (lstat(to, &st) == 0)
+        return zi_error_set(error, ZI_ERROR_EXISTS, to, "is there already; rename one of the two");
     if (dry) return true;
     return zi_make_parent_folders(to, error) &&
            (rename(from, to) == 0 ||
@@ -72,7 +73,7 @@ bool zi_registry_migrate(zi_registry *registry, bool dry, zi_migration *out, zi_
     DIR *dir = opendir(folder);
     if (!dir)
         return zi_error_set(error, zi_error_code_of_errno(), folder, "cannot read this folder: %s",
-                            strerror(errno));
+                            errno == ENOENT ? "it does not exist" : strerror(errno));
     for (const struct dirent *entry; ok && (entry = readdir(dir));) {
         char *path = zi_path_join(folder, entry->d_name);
         ok = path || zi_error_no_memory(error, strlen(folder));

@@ -30,14 +30,12 @@ bool zi_partial_download_lock(zi_partial_download *download, zi_error *error)
 {
     if (!zi_make_folders(download->incoming_folder, error)) return false;
     download->lock = open(download->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (download->lock < 0)
-        return zi_error_set(error, ZI_ERROR_IO, download->lock_path, "cannot write here: %s",
-                            strerror(errno));
+    if (download->lock < 0) return zi_file_cannot_write(error, download->lock_path);
     if (flock(download->lock, LOCK_EX | LOCK_NB) == 0) return true;
     close(download->lock);
     download->lock = -1;
     return zi_error_set(error, ZI_ERROR_EXISTS, download->path,
-                        "another zimage process is downloading this model");
+                        "another zimage process is downloading this model; wait for it, or end it");
 }
 
 bool zi_partial_download_delete_files(zi_partial_download *download, zi_error *error)

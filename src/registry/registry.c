@@ -25,7 +25,6 @@ bool zi_registry_open(const zi_registry_options *options, zi_registry **out, zi_
     if (!r) return zi_error_no_memory(error, sizeof *r);
     pthread_mutex_init(&r->mutex, NULL);
     r->options = *options;
-    if (options->names_only) r->root = realpath(options->folder, NULL);
     if (options->model) r->model_name = zi_registry_name_of(r, options->model);
     r->inspections = zi_inspection_cache_create(options->cache_file);
     if (!r->inspections || (options->model && !r->model_name)) {
@@ -43,7 +42,6 @@ void zi_registry_close(zi_registry *registry)
     pthread_mutex_destroy(&registry->mutex);
     free(registry->session_default);
     free(registry->model_name);
-    free(registry->root);
     free(registry);
 }
 
@@ -82,17 +80,25 @@ static bool write_default_file(const zi_registry *r, const char *name, zi_error 
     return ok;
 }
 
-char *zi_registry_default_name(zi_registry *registry)
+/* As zi_registry_default_name; *from_file: the name would be, or is, that in default.txt. */
+static char *default_name(zi_registry *registry, bool *from_file)
 {
     pthread_mutex_lock(&registry->mutex);
     const char *name = registry->session_default ? registry->session_default : registry->model_name;
     char *copy = name ? strdup(name) : NULL;
     pthread_mutex_unlock(&registry->mutex);
+    *from_file = !name;
     return name ? copy : read_default_file(registry);
 }
 
-/* Sets the default of this registry object alone, until it is closed, to a copy of name. Locks the
- * registry's mutex. False: out of memory; the old one stays. */
+char *zi_registry_default_name(zi_registry *registry)
+{
+    bool from_file;
+    return default_name(registry, &from_file);
+}
+
+/* Sets the default of this registry object alone, until it is closed. Locks the registry's mutex.
+ * False: out of memory. */
 static bool set_session_default(zi_registry *r, const char *name, zi_error *error)
 {
     char *copy = strdup(name);
@@ -185,16 +191,22 @@ static bool find_named(const zi_registry *r, const char *name, zi_resolved_model
 }
 
 /* Sets *out to the model of the chosen default's name, as ZI_RESOLVED_DEFAULT. ZI_ERROR_NOT_FOUND:
- * it is not there any more. The caller frees *out, after false, too. */
-static bool find_chosen(const zi_registry *r, const char *name, zi_resolved_model *out,
-                        zi_error *error)
+ * it is not there any more. from_file: the name is that in default.txt. The caller frees *out,
+ * after false, too. */
+static bool find_chosen(const zi_registry *r, const char *name, bool from_file,
+                        zi_resolved_model *out, zi_error *error)
 {
     if (!find_listed(r, name, out, error)) return false;
     out->as = ZI_RESOLVED_DEFAULT;
-    return out->path ||
-           zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
-                           "%s/%s names %s, which is not there any more; choose another default",
-                           r->options.folder, default_file, name);
+    if (out->path) return true;
+    if (from_file)
+        return zi_error_set_in(
+            error, ZI_ERROR_NOT_FOUND, NULL, "default",
+            "%s/%s names %s, which is not there any more; choose another default",
+            r->options.folder, default_file, name);
+    return zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "default",
+                           "the default model, %s, is not there any more; choose another default",
+                           name);
 }
 
 /* Sets ZI_ERROR_NOT_FOUND, with the names of the first 8 of `count` image models in the models
@@ -253,9 +265,10 @@ static bool find_unnamed(zi_registry *r, zi_resolved_model *out, zi_error *error
     zi_model_locations all;
     const zi_model_location *only = NULL;
     size_t count = 0;
-    char *chosen = zi_registry_default_name(r);
+    bool from_file;
+    char *chosen = default_name(r, &from_file);
     if (chosen) {
-        bool ok = find_chosen(r, chosen, out, error);
+        bool ok = find_chosen(r, chosen, from_file, out, error);
         free(chosen);
         return ok;
     }
@@ -305,7 +318,7 @@ static bool find_only_language(const zi_registry *r, char **path, zi_error *erro
     bool ok = true;
     if (count > 1)
         ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, NULL, "llm",
-                             "%s/prompt_enhancer has %zu language models; name one",
+                             "%s/prompt_enhancer has %zu language models; name one of them",
                              r->options.folder, count);
     else if (count == 1)
         ok = (*path = strdup(only)) || zi_error_no_memory(error, strlen(only));
@@ -349,11 +362,31 @@ bool zi_registry_set_default(zi_registry *registry, const char *name, bool lasti
     else if (ok && !strncmp(found.name, languages, length) &&
              (!found.name[length] || found.name[length] == '/'))
         ok = zi_error_set(error, ZI_ERROR_UNSUPPORTED, found.name,
-                          "is a language model; it generates no images");
+                          "is a language model, which generates no images; name an image model");
     else if (ok)
         ok = lasting ? write_default_file(registry, found.name, error)
                      : set_session_default(registry, found.name, error);
     zi_resolved_model_free(&found);
+    return ok;
+}
+
+/* Whether a name is SECTION/..., and so rather a model of the models folder than one of the hub. */
+static bool names_section(const char *name)
+{
+    for (int i = 0; i < ZI_FOLDER_SECTIONS; i++) {
+        const char *section = zi_section_name((zi_section)i);
+        size_t length = strlen(section);
+        if (!strncmp(name, section, length) && name[length] == '/') return true;
+    }
+    return false;
+}
+
+/* Removes FOLDER/NAME: a link itself, not what it points to, which the path for callers may be. */
+static bool remove_from_folder(const char *folder, const char *name, zi_error *error)
+{
+    char *path = zi_path_join(folder, name);
+    bool ok = path ? zi_remove_tree(path, error) : zi_error_no_memory(error, strlen(folder));
+    free(path);
     return ok;
 }
 
@@ -368,9 +401,10 @@ bool zi_registry_remove(zi_registry *registry, const char *name, zi_error *error
     bool ok = zi_registry_find_in_folder(registry, name, &entry, error);
     const char *known = ok && entry.name ? entry.name : name;
     if (ok && entry.name)
-        ok = zi_remove_tree(entry.path, error);
+        ok = remove_from_folder(o->folder, entry.name, error);
     else if (ok && o->hub.cache && strchr(name, '/'))
-        ok = zi_hub_remove(&o->hub, name, error);
+        ok = zi_hub_remove(&o->hub, name, error) ||
+             (names_section(name) && fail_unknown(name, error));
     else if (ok)
         ok = fail_unknown(name, error);
     if (ok && chosen && !strcmp(chosen, known)) ok = write_default_file(registry, NULL, error);

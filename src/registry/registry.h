@@ -12,7 +12,6 @@ enum { ZI_FOLDER_SECTIONS = ZI_SECTION_PROMPT_ENHANCER + 1 };
 
 struct zi_registry {
     zi_registry_options options;
-    char *root;       /* with names_only: the real path of the models folder; NULL: it is missing */
     char *model_name; /* name of options.model; NULL: not set */
     zi_inspection_cache *inspections;
     pthread_mutex_t mutex;
@@ -45,6 +44,11 @@ void zi_model_locations_free(zi_model_locations *locations);
 /* Whether path, whose last component is name, may be a model: a folder or a file *.safetensors or
  * *.gguf, or a link to one, neither hidden nor temporary. Contents are not read. */
 bool zi_path_may_be_model(const char *path, const char *name);
+
+/* Fails with ZI_ERROR_INVALID_ARGUMENT, and says which rule is broken, unless name can be that of a
+ * new model, a file or folder: 1 to 200 bytes of UTF-8, no leading dot, no slash, backslash, colon
+ * or control character, and not a temporary's name. */
+bool zi_check_model_name(const char *name, zi_error *error) ZI_CHECKED;
 
 /* Finds a model of the models folder by "SECTION/NAME" or NAME alone (then in the first section
  * that has it). *out is {0} if there is none, which is not an error; the caller frees it. False:
@@ -84,10 +88,9 @@ bool zi_registry_detect_section(const char *path, zi_section *section, zi_error 
  * comfyui, also for ZI_LAYOUT_SAME. */
 zi_section zi_section_of_layout(zi_layout_kind layout);
 
-/* Returns the file or folder name of the imported model, in new memory: options->name, else the
- * source's. With convert, the latter loses its extension and gets "-PRECISION" (unless original),
- * and either gets the layout's extension if it does not have it (case matters). NULL: memory is
- * short. */
+/* Returns the file or folder name of the imported model, in new memory: options->name or one made
+ * from the source's and, with a conversion, the precision. A file gets the extension of its format,
+ * without which it would not be found. NULL: memory is short. */
 char *zi_import_target_name(const zi_import_options *options);
 
 /* Sets *path to FOLDER/SECTION/NAME, in new memory, and makes the section's folder.
@@ -96,10 +99,8 @@ char *zi_import_target_name(const zi_import_options *options);
 bool zi_import_target_path(const zi_registry *registry, const zi_import_options *options,
                            zi_section section, char **path, zi_error *error) ZI_CHECKED;
 
-/* Moves options->source to the target path, where nothing may be: a file there would be replaced.
- * Across file systems it copies, reporting progress, without hidden files, and then removes the
- * source; false with the copy in place when that fails. A symbolic link as the source is an
- * error. */
+/* Moves options->source to the target path. Across file systems it copies, reporting progress, and
+ * then removes the source. A symbolic link as the source is an error. */
 bool zi_import_move_source(const zi_import_options *options, const char *to,
                            zi_error *error) ZI_CHECKED;
 

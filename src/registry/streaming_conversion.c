@@ -405,7 +405,8 @@ static bool start_conversion(zi_streaming_conversion *c, zi_error *error)
         return false;
     c->running = pthread_create(&c->thread, NULL, conversion_thread, c) == 0;
     return c->running ||
-           zi_error_set(error, ZI_ERROR_IO, NULL, "cannot start a thread for the conversion");
+           zi_error_set(error, ZI_ERROR_IO, NULL,
+                        "the system gives no further thread, which the conversion needs");
 }
 
 /* Hook `metadata_ready`: marks the `count` files of `missing` as MISSING, checks headers and kind
@@ -518,7 +519,7 @@ bool zi_streaming_conversion_finish(zi_streaming_conversion *conversion, bool do
     pthread_join(conversion->thread, NULL);
     conversion->running = false;
     if (!conversion->failed) *path = conversion->output;
-    if (conversion->failed && conversion->error.code != ZI_ERROR_CANCELLED)
+    if (error && conversion->failed && conversion->error.code != ZI_ERROR_CANCELLED)
         *error = conversion->error;
     if (conversion->failed && downloaded && conversion->error.code == ZI_ERROR_CANCELLED)
         zi_error_cancelled(error);

@@ -52,6 +52,36 @@ class Docs(unittest.TestCase):
         self.assertEqual(self.complete("zimage", "generate", "--compute", ""), ["auto", "exact", "fast"])
         self.assertEqual(self.complete("zimage", "convert", "a", "b", "--to", "g"), ["gguf"])
 
+    @unittest.skipUnless(shutil.which("zsh"), "no zsh")
+    def test_zsh_gets_what_help_says(self):
+        """Quotes are closed: names and descriptions of subcommands and options arrive whole."""
+        script = """_describe() { print -rl -- "${(@P)2}" }; _arguments() { print -rl -- "$@" }
+                    words=(zimage $1 --); CURRENT=$#words; source =(print -r -- "$2")"""
+        def told(*words):
+            run = subprocess.run(["zsh", "-fc", script.replace("$1", " ".join(words)), "zsh", "", zimage("docs", "zsh")],
+                                 capture_output=True, text=True)
+            self.assertEqual(run.stderr, "")
+            return run.stdout.splitlines()
+
+        summaries = dict(re.findall(r"^  (\w+) +(\S.*)", zimage("help").split("\n\n")[2], flags=re.M))
+        self.assertEqual(told(), [f"{name}:{text}" for name, text in summaries.items()])
+        for command in summaries:
+            lines = told(command)
+            for option in options(command):
+                self.assertTrue(any(re.match(rf"(\(.*\))?--{option}\b", line) for line in lines), (option, lines))
+
+    @unittest.skipUnless(shutil.which("fish"), "no fish")
+    def test_fish_completes(self):
+        def complete(words):
+            script = zimage("docs", "fish") + f"\ncomplete -C '{words}'"
+            run = subprocess.run(["fish", "--no-config", "-c", script], capture_output=True, text=True)
+            self.assertEqual(run.stderr, "")
+            return run.stdout.splitlines()
+
+        self.assertIn("download\tdownload a model from Hugging Face's hub", complete("zimage down"))
+        self.assertEqual([line.split("\t")[0] for line in complete("zimage generate --compute ")],
+                         ["auto", "exact", "fast"])
+
     def test_shells_take_them(self):
         for shell in ("bash", "zsh", "fish"):
             if shutil.which(shell):
@@ -67,7 +97,7 @@ class Docs(unittest.TestCase):
     def test_unknown_format(self):
         run = subprocess.run([ZIMAGE, "docs", "tcsh"], capture_output=True, text=True)
         self.assertEqual(run.returncode, 2)
-        self.assertIn("man, bash, zsh, fish", run.stderr)
+        self.assertIn("man, bash, zsh or fish", run.stderr)
 
 
 if __name__ == "__main__":

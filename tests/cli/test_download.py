@@ -123,6 +123,7 @@ class Download(HubCase):
     def test_offline(self):
         self.add_model()
         self.fails(["HF_HUB_OFFLINE", REPO], HF_HUB_OFFLINE="1")
+        self.fails(["HF_HUB_OFFLINE", REPO, "to here"], "--local-dir", "here", HF_HUB_OFFLINE="1")
         self.assertEqual(self.hub.requests, [])
         first = self.good(self.download())
         asked = len(self.hub.requests)
@@ -252,6 +253,8 @@ class Download(HubCase):
                       ["a/b", "c"], ["a--b/c"]):
             self.refused(self.download(*words), 2)
         self.refused(self.download("--local-dir", "x", "--to", "mlx"), 2, "--local-dir")
+        for option in "--models", "--name":
+            self.refused(self.download(option, "x"), 2, option + ": applies only to converted models")
         self.assertEqual(self.hub.requests, [])
 
 
@@ -259,14 +262,14 @@ class Refusals(HubCase):
     def test_no_network(self):
         self.fails(["cannot be reached", "127.0.0.1"], HF_ENDPOINT="http://127.0.0.1:9")
         self.fails(["cannot be reached", "nowhere.invalid"], HF_ENDPOINT="http://nowhere.invalid")
-        self.fails(["scheme"], HF_ENDPOINT="ftp://127.0.0.1")
+        self.fails(["neither with https://"], HF_ENDPOINT="ftp://127.0.0.1")
 
     def test_tokens(self):
         self.add_model()
         self.hub.token, self.hub.private = "secret", True
         self.fails([REPO, "needs a token", "HF_TOKEN"])
         self.fails([REPO, "token is not accepted"], HF_TOKEN="wrong")
-        self.fails(["token", "not allowed"], HF_TOKEN="a b")
+        self.fails(["token (HF_TOKEN) has a space"], HF_TOKEN="a b")
         self.write("hf/token", "secret\n")
         self.good(self.download())  # from huggingface_hub's file
 
@@ -288,13 +291,13 @@ class Refusals(HubCase):
     def test_not_there(self):
         self.add_model()
         self.fails(["no/body", "no such repository"], "no/body")
-        self.fails([REPO, "no such revision"], REPO + "@v9")
+        self.fails([REPO, "no such revision as v9"], REPO + "@v9")
         self.hub.absent = {"vae/config.json"}
         self.fails(["vae/config.json", "does not have it"])
 
     def test_redirects(self):
         self.add_blob(1000)
-        for url, word in (("ftp://127.0.0.1/x", "scheme"), ("file:///etc/passwd", "scheme"),
+        for url, word in (("ftp://127.0.0.1/x", "https://"), ("file:///etc/passwd", "https://"),
                           ("http://user:word@127.0.0.1/", "user"), ("http://", "URL")):
             self.hub.location = url
             self.fails([word], "a/b")
@@ -313,6 +316,16 @@ class Refusals(HubCase):
             self.hub.location = url
             self.fails(["private address"], "a/b", **env)
         self.assertFalse(any("latest" in row["path"] for row in self.hub.requests))
+
+    def test_hosts_without_a_proxy(self):
+        self.add_blob(1000)
+        proxy = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+        self.fails(["cannot be reached"], "a/b", **proxy)
+        self.fails(["cannot be reached"], "a/b", **proxy, NO_PROXY="hub.example")
+        for name in "no_proxy", "NO_PROXY":
+            env = {key: value for key, value in {**self.env, **proxy}.items() if key.lower() != "no_proxy"}
+            self.good(self.zimage("download", "a/b", env={**env, name: "example.org,127.0.0.1"}))
+            shutil.rmtree(self.path("hf"))
 
     def test_names_that_lead_out(self):
         self.add_model()
@@ -339,7 +352,7 @@ class Refusals(HubCase):
             listing["siblings"][0].get("lfs", {})["size"] = 1.5
         def nothing(listing):
             listing.clear()
-        for change, word in ((digest, "digest"), (commit, "no commit"), (twice, "twice"),
+        for change, word in ((digest, "checksum"), (commit, "not a hub"), (twice, "twice"),
                              (size, "size"), (nothing, "not a hub")):
             self.hub.change_listing = change
             self.fails([word])
@@ -355,6 +368,16 @@ class Refusals(HubCase):
         self.hub.change_listing = change
         self.fails(["takes 1.0 PB", "are free on this disk"], "a/b")
         self.assertEqual(self.paths("resolve"), [])
+
+    def test_equal_files_take_room_once(self):
+        """Two files of one content are one blob: they fit where only one does. Then the lie about the size shows."""
+        self.repo = self.hub.add("a/b", {"model.safetensors": bytes(1000), "other.safetensors": bytes(1000)})
+        room = shutil.disk_usage(self.dir).free * 6 // 10
+        def change(listing):
+            for row in listing["siblings"]:
+                row["lfs"]["size"] = row["size"] = room
+        self.hub.change_listing = change
+        self.fails(["1000 bytes of it"], "a/b")
 
     def test_a_disk_that_is_full_meanwhile(self):
         data = self.add_blob(3_000_000)
@@ -378,7 +401,7 @@ class Refusals(HubCase):
             if "removed" in words:  # nothing of it is left to go on with
                 self.assertEqual(self.paths_of_parts(), [])
         self.hub.instead.clear()
-        for claims, words in (({"X-Linked-Etag": '"' + "0" * 64 + '"'}, ["lists it as"]),
+        for claims, words in (({"X-Linked-Etag": '"' + "0" * 64 + '"'}, ["lists the checksum"]),
                               ({"X-Repo-Commit": "0" * 40}, ["from commit"])):
             self.hub.claims = claims
             self.fails(words, "a/b")
@@ -403,7 +426,7 @@ class Refusals(HubCase):
     def test_a_disk_that_cannot_be_written(self):
         self.add_blob(1000)
         self.write("hf", b"a file where the folder is to be")
-        self.refused(self.download("a/b"), 1, "hf/hub: cannot write here: Not a directory")
+        self.refused(self.download("a/b"), 1, "hf/hub: cannot write here: a folder in this path is a file")
 
 
 class Resumption(HubCase):

@@ -7,6 +7,7 @@ import resource
 import shutil
 import struct
 import subprocess
+import tempfile
 import unittest
 
 from support import MODEL, ZIMAGE, png_infotext, write_safetensors
@@ -160,6 +161,7 @@ class Models(ModelsCase):
         self.assertEqual(list(self.listed()), ["pytorch/one"])
         self.assertTrue(os.path.exists(outside + "/model_index.json"))
         self.refused(self.models("remove", "-y", "none"), 1, "no such model")
+        self.refused(self.models("remove", "-y", "mlx/none"), 1, "mlx/none: no such model; see `zimage models`")
         self.refused(self.models("remove", "-y", "../outside"), 2, "not a repository")
         self.refused(self.models("remove", "-y"), 2, "NAME is missing")
 
@@ -242,6 +244,10 @@ class Models(ModelsCase):
         self.refused(self.models("dance"), 2, "dance", "migrate")
         self.refused(self.models("list", "a", "b"), 2)
         self.refused(self.models("list", "a"), 2, "takes no name")
+        self.put("pytorch/one")
+        self.refused(self.models("remove", "one", "--yes", "--dry-run"), 2, "--dry-run: ", "migrate")
+        self.assertEqual(list(self.listed()), ["pytorch/one"])
+        self.refused(self.zimage("import", MODEL, "--reference", MODEL), 2, "--reference: ", "--to")
 
     def test_the_first_run_says_how_to_get_a_model(self):
         recipe, said = self.draw()
@@ -283,6 +289,13 @@ class Import(ModelsCase):
         self.good(self.zimage("convert", MODEL, "all.safetensors", "--to", "comfyui"))
         self.imported("models/comfyui/all.safetensors", "all.safetensors")
         self.assertTrue(os.path.exists(self.path("all.safetensors")))
+        self.imported("models/comfyui/mine.safetensors", "all.safetensors", "--name", "mine")
+        self.imported("models/comfyui/all-fp16.safetensors", "all.safetensors", "--precision", "fp16",
+                      "--reference", MODEL)
+        self.imported("models/comfyui/other.safetensors", "all.safetensors", "--precision", "fp16", "--name",
+                      "other", "--reference", MODEL)
+        self.assertEqual(sorted(self.listed()), ["comfyui/all-fp16.safetensors", "comfyui/all.safetensors",
+                                                 "comfyui/mine.safetensors", "comfyui/other.safetensors"])
 
     def test_links_and_moves(self):
         self.copy_model("mine")
@@ -292,6 +305,24 @@ class Import(ModelsCase):
         self.assertFalse(os.path.exists(self.path("mine")))
         self.same(MODEL, moved)
         self.refused(self.add(MODEL, "--link", "--move"), 2, "exclude each other")
+
+    def test_a_move_to_another_disk(self):
+        """Hidden files go along: the source is removed."""
+        other = "/dev/shm"
+        if not os.access(other, os.W_OK) or os.stat(other).st_dev == os.stat(self.dir).st_dev:
+            self.skipTest("no second file system")
+        source = tempfile.mkdtemp(dir=other)
+        self.addCleanup(shutil.rmtree, source, ignore_errors=True)
+        shutil.copytree(MODEL, source, dirs_exist_ok=True, copy_function=shutil.copy)
+        for name in ".mine", "vae/.notes", ".hidden/x":
+            os.makedirs(os.path.dirname(os.path.join(source, name)), exist_ok=True)
+            with open(os.path.join(source, name), "w", encoding="utf-8") as file:
+                file.write(name)
+        moved = self.imported("models/pytorch/moved", source, "--move", "--name", "moved")
+        self.assertFalse(os.path.exists(source))
+        for name in ".mine", "vae/.notes", ".hidden/x":
+            self.assertEqual(self.read(os.path.join("models/pytorch/moved", name)).decode(), name)
+        self.same(MODEL, moved)
 
     def test_converting(self):
         self.imported("models/mlx/model-q4", MODEL, "--to", "mlx", "--precision", "q4")
@@ -333,7 +364,7 @@ class Import(ModelsCase):
         path = self.imported("models/prompt_enhancer/lm", "lm")
         row = self.listed()["prompt_enhancer/lm"]
         self.assertEqual((row["kind"], row["health"]), ("language", "good"))
-        self.refused(self.models("default", "lm"), 1, "language model")
+        self.refused(self.models("default", "lm"), 1, "language model", "image model; `zimage models` lists them")
         self.refused(self.add("lm", "--to", "mlx"), 1, "language model")
         words = ["enhance", "-p", "x", "--raw", "--ids", "--max-tokens", "2", "--temperature", "0"]
         found = self.good(self.zimage(*words, env=self.env))

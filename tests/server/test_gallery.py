@@ -43,6 +43,10 @@ class Gallery(Case):
     def test_remove(self):
         job = self.server.wait(self.server.submit(model="demo", steps=1, prompt="a gray ring"))
         name = job["images"][0]
+        done = self.call("gallery", "--remove", name, "ring")  # which of the two is meant?
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--remove: cannot be used with WORDS ('ring')", done.stderr)
+        self.assertEqual(len(self.gallery("ring")), 1)
         self.assertEqual(self.call("gallery", "--remove", name).returncode, 0)
         self.assertEqual(self.gallery("ring"), [])
         self.assertEqual(self.server.get(f"/api/images/{name}").status, 404)
