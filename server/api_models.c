@@ -100,7 +100,7 @@ static void release_upload(void *upload)
 
 /* Hands the uploaded temporary file to the scanner, to be inspected and moved to path; sets
  * req->user to the zi_upload and restarts req->began. Takes ownership of path and name, on
- * failure, too. False: *http_error is filled (500). */
+ * failure, too. False: *http_error is filled (500; 503 at shutdown). */
 static bool submit_upload(zi_server_request *req, char *path, char *name, zi_http_error *http_error)
 {
     /* Inspection depends on the extension, so that the temporary file gets it first. */
@@ -116,11 +116,10 @@ static bool submit_upload(zi_server_request *req, char *path, char *name, zi_htt
         free(name);
         return false;
     }
-    req->user = zi_upload_submit(req->server->scanner, staged, path, name);
+    req->user = zi_upload_submit(req->server->scanner, staged, path, name, http_error);
     req->free_user = release_upload;
     req->began = zi_monotonic_seconds();
-    return req->user || zi_http_error_set(http_error, 500, NULL,
-                                          "out of memory, or the server is shutting down");
+    return req->user != NULL;
 }
 
 /* Called once per PUT. Checks that the name is comfyui/NAME.safetensors or .gguf and that there is

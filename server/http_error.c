@@ -35,6 +35,12 @@ bool zi_http_error_no_memory(zi_http_error *http_error)
     return zi_http_error_set(http_error, 500, NULL, "out of memory");
 }
 
+bool zi_http_error_shutting_down(zi_http_error *http_error)
+{
+    return zi_http_error_set(http_error, 503, NULL,
+                             "the server is shutting down; try again when it has restarted");
+}
+
 /* The HTTP status for an error code of the library: 400, 404, 409, else 500. */
 static unsigned http_status(zi_error_code code)
 {

@@ -158,7 +158,8 @@ static void run_upload(zi_upload *u)
     end_upload(u, ok, &http_error);
 }
 
-zi_upload *zi_upload_submit(zi_scanner *s, char *staged, char *path, char *name)
+zi_upload *zi_upload_submit(zi_scanner *s, char *staged, char *path, char *name,
+                            zi_http_error *http_error)
 {
     zi_upload *u = calloc(1, sizeof *u), **end = &s->uploads;
     pthread_mutex_lock(&s->mutex);
@@ -172,6 +173,10 @@ zi_upload *zi_upload_submit(zi_scanner *s, char *staged, char *path, char *name)
     }
     pthread_mutex_unlock(&s->mutex);
     if (begins) return u;
+    if (u)
+        zi_http_error_shutting_down(http_error);
+    else
+        zi_http_error_no_memory(http_error);
     unlink(staged);
     free(staged);
     free(path);
@@ -253,7 +258,7 @@ void zi_scanner_stop(zi_scanner *s)
     pthread_mutex_unlock(&s->mutex);
     pthread_join(s->thread, NULL);
     s->joined = true;
-    zi_http_error_set(&http_error, 500, NULL, "the server is shutting down");
+    zi_http_error_shutting_down(&http_error);
     while (s->uploads) {
         zi_upload *u = s->uploads;
         s->uploads = u->next;
