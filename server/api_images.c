@@ -3,7 +3,6 @@
 
 #include "base/file.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,7 +149,10 @@ static zi_handler_result get_image_file(zi_server_request *req)
              download ? "attachment" : "inline", req->parameters[0], formats[format].extension);
     const char *headers[] = {"Content-Disposition", disposition, "Cache-Control", immutable, NULL};
     if (format) return send_converted(req, format, quality, headers);
-    int fd = zi_history_open_file(req->server->history, req->parameters[0]);
+    int fd;
+    zi_error error;
+    if (!zi_history_open_file(req->server->history, req->parameters[0], &fd, &error))
+        return reply_library_error(req, &error);
     return fd < 0 ? reply_no_image(req) : zi_reply_file(req, "image/png", fd, headers);
 }
 
@@ -214,12 +216,12 @@ static zi_handler_result get_thumbnail(zi_server_request *req)
     zi_history *history = req->server->history;
     char *path = zi_history_thumbnail_path(history, req->parameters[0]);
     const char *headers[] = {"Cache-Control", immutable, NULL};
-    bool ok = path || zi_error_no_memory(&error, 1);
-    int fd = ok ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
-    if (ok && fd < 0) {
-        ok = write_thumbnail(history, req->parameters[0], path, &error);
-        if (ok) fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    }
+    int fd = -1;
+    const char *id = req->parameters[0];
+    bool ok = path ? zi_history_open_path(path, id, &fd, &error) : zi_error_no_memory(&error, 1);
+    if (ok && fd < 0)
+        ok = write_thumbnail(history, id, path, &error) &&
+             zi_history_open_path(path, id, &fd, &error);
     free(path);
     if (!ok) return reply_library_error(req, &error);
     return fd < 0 ? reply_no_image(req) : zi_reply_file(req, "image/webp", fd, headers);
