@@ -107,7 +107,7 @@ static zi_handler_result get_models(zi_server_request *req)
     zi_registry_list known;
     zi_http_error http_error;
     if (!zi_models_list(req->server, &known, &http_error))
-        return zi_reply_http_error(req, &http_error);
+        return zi_a1111_reply_error(req, &http_error);
     cJSON *list = cJSON_CreateArray();
     for (size_t i = 0; i < known.count; i++) {
         const char *name = known.entries[i].name;
@@ -202,7 +202,7 @@ static zi_handler_result set_options(zi_server_request *req)
                    : zi_http_error_set(&http_error, 404, "sd_model_checkpoint",
                                        "model '%s' not found", requested->valuestring);
     free(name);
-    return ok ? reply_null(req) : zi_reply_http_error(req, &http_error);
+    return ok ? reply_null(req) : zi_a1111_reply_error(req, &http_error);
 }
 
 /* GET cmd-flags: the port, whether a host to listen on was given (listen), and the models folder

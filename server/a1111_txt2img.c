@@ -127,18 +127,28 @@ static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http
     return true;
 }
 
-/* Finds override_settings.sd_model_checkpoint. *name: in new memory, on failure, too; NULL: not
- * given, or empty. Makes it the server's default model if override_settings_restore_afterwards is
- * false. False: *http_error is filled; 404 for an unknown model. */
-static bool find_override_model(zi_server_request *req, const txt2img_request *r, char **name,
-                                zi_http_error *http_error)
+/* Finds override_settings.sd_model_checkpoint. *name: in new memory; NULL: not given, or empty.
+ * False: there is no such model; *http_error is a 404. */
+static bool find_override_model(zi_server_request *req, char **name, zi_http_error *http_error)
 {
     const cJSON *given = json_get(json_get(req->json, "override_settings"), "sd_model_checkpoint");
     *name = NULL;
     if (!cJSON_IsString(given) || !*given->valuestring) return true;
     *name = zi_compat_find_model(req->server, given->valuestring);
-    if (!*name) return zi_http_error_set(http_error, 404, "override_settings", "Model not found");
-    return r->restore || zi_models_set_default(req->server, *name, "override_settings", http_error);
+    return *name || zi_http_error_set(http_error, 404, "override_settings",
+                                      "sd_model_checkpoint: no model '%s'; GET /sdapi/v1/sd-models "
+                                      "lists the models",
+                                      given->valuestring);
+}
+
+/* Makes the model of the job that was submitted the server's default model; NULL, none was named,
+ * changes nothing. False: *http_error is filled, and the job is cancelled. */
+static bool keep_override_model(zi_server_request *req, const char *name, zi_http_error *http_error)
+{
+    if (!name || zi_models_set_default(req->server, name, "override_settings", http_error))
+        return true;
+    zi_jobs_cancel(req->server->jobs, req->job);
+    return false;
 }
 
 /* The side in pixels, rounded down to the multiple that the parameter ("width" or "height")
@@ -171,16 +181,17 @@ static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_err
     return true;
 }
 
-/* Reads the request into r and submits the generate job, whose id becomes req->job. May change the
- * server's default model (find_override_model). False: *http_error is filled, and no job was
- * submitted. */
+/* Reads the request into r and submits the generate job, whose id becomes req->job. If
+ * override_settings_restore_afterwards is false, its model becomes the server's default model.
+ * False: *http_error is filled, and no job was submitted or it is cancelled. */
 static bool submit_job(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
 {
     char *model = NULL;
-    bool ok = read_request(req, r, http_error) && find_override_model(req, r, &model, http_error);
+    bool ok = read_request(req, r, http_error) && find_override_model(req, &model, http_error);
     zi_generation generation = r->generation;
     generation.model = model;
-    ok = ok && zi_compat_submit_generate(req, &generation, http_error);
+    ok = ok && zi_compat_submit_generate(req, &generation, http_error) &&
+         (r->restore || keep_override_model(req, model, http_error));
     free(model);
     return ok;
 }
