@@ -88,13 +88,30 @@ static void find_route(zi_server_request *req, char *allowed, size_t size)
 
 /* ---- files of the web page ---- */
 
-/* Whether the text of Accept-Encoding contains the coding, unless ";q=0" follows directly, even as
- * part of ";q=0.5". */
+/* Whether the parameters of an item of Accept-Encoding, such as " ; q=0.5", do not say q=0. They
+ * end at a comma. */
+static bool has_quality(const char *parameters)
+{
+    const char *at = parameters + strspn(parameters, "; \t");
+    if (strncasecmp(at, "q=", 2) != 0) return true;
+    at += 2;
+    at += strspn(at, "0.");
+    return *at >= '1' && *at <= '9';
+}
+
+/* Whether Accept-Encoding allows the coding: names it, or else "*", without q=0. */
 static bool accepts_coding(zi_server_request *req, const char *coding)
 {
-    const char *header = zi_server_request_header(req, "Accept-Encoding");
-    const char *at = header ? strstr(header, coding) : NULL;
-    return at && strncmp(at + strlen(coding), ";q=0", 4) != 0;
+    const char *at = zi_server_request_header(req, "Accept-Encoding");
+    bool any = false;
+    while (at && *(at += strspn(at, ", \t"))) {
+        size_t length = strcspn(at, ",; \t");
+        if (length == strlen(coding) && !strncasecmp(at, coding, length))
+            return has_quality(at + length);
+        if (length == 1 && *at == '*') any = has_quality(at + length);
+        at += strcspn(at, ",");
+    }
+    return any;
 }
 
 /* Replies with a file of the page: compressed if accepted, or 304 if If-None-Match has its ETag.

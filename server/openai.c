@@ -7,8 +7,8 @@
 #include "server/openai.h"
 #include "server/json.h"
 
+#include <limits.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,16 +144,29 @@ static bool check_side(const char *name, int side, zi_http_error *http_error)
            zi_http_error_from(http_error, NULL, "size", &error);
 }
 
+/* Parses digits into *side and returns what follows them; a value beyond an int becomes INT_MAX.
+ * NULL: there are none. */
+static const char *read_side(const char *digits, int *side)
+{
+    char *end;
+    if (*digits < '0' || *digits > '9') return NULL;
+    long value = strtol(digits, &end, 10);
+    *side = value > INT_MAX ? INT_MAX : (int)value;
+    return end;
+}
+
 /* Parses `size`, "WxH" or "auto", into the request's width and height; auto, "" and NULL leave them
  * unchanged. False: malformed or out of range; *http_error is a 400. */
 static bool read_size(zi_openai_request *r, zi_http_error *http_error)
 {
-    char after;
     zi_request *side = &r->generation.request;
     if (!r->size || !*r->size || !strcmp(r->size, "auto")) return true;
-    bool digits = strspn(r->size, "0123456789x") == strlen(r->size) && strlen(r->size) < 12;
-    if (!digits || sscanf(r->size, "%dx%d%c", &side->width, &side->height, &after) != 2)
-        return zi_http_error_set(http_error, 400, "size", "size must be auto or like 1024x768");
+    const char *at = read_side(r->size, &side->width);
+    at = at && *at == 'x' ? read_side(at + 1, &side->height) : NULL;
+    if (!at || *at)
+        return zi_http_error_set(http_error, 400, "size",
+                                 "'%s' is neither auto nor WIDTHxHEIGHT, such as 1024x768",
+                                 r->size);
     return check_side("width", side->width, http_error) &&
            check_side("height", side->height, http_error);
 }

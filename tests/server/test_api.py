@@ -1,5 +1,6 @@
 """Every operation of the OpenAPI description, and every kind of event."""
 
+import gzip
 import os
 import shutil
 import time
@@ -312,6 +313,19 @@ class Events(Api):
 
 
 class Requests(Api):
+    def test_compressed_page(self):
+        """The page is compressed for who takes that."""
+        for accepted, coding in (
+                ("gzip", "gzip"), ("gzip;q=0.5", "gzip"), ("br, GZip ; q=0.001", "gzip"),
+                ("deflate;q=0,gzip", "gzip"), ("*", "gzip"), ("identity;q=0, *;q=0.1", "gzip"),
+                ("identity", None), ("", None), ("gzip;q=0", None), ("gzip; q=0", None),
+                ("gzip ;q=0.000, br", None), ("*;q=0", None), ("gzip;q=0, *", None),
+                ("not-gzip, gzip2", None)):
+            reply = self.server.get("/", headers={"Accept-Encoding": accepted})
+            self.assertEqual(reply.headers["Content-Encoding"], coding, accepted)
+            page = gzip.decompress(reply.body) if coding else reply.body
+            self.assertIn(b"<title>", page)
+
     def test_methods(self):
         for template, item in OPENAPI["paths"].items():
             url = fill(template, id="0", name="demo")
