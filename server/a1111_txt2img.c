@@ -111,19 +111,26 @@ static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http
     for (size_t i = 0; i < sizeof cannot / sizeof *cannot; i++)
         if (cannot[i].asked)
             return zi_http_error_set(http_error, 422, cannot[i].field,
-                                     "%s is not supported; omit it", cannot[i].field);
+                                     "%s is not supported; leave it out", cannot[i].field);
     if (r->script && *r->script)
-        return zi_http_error_set(http_error, 422, "script_name", "Script '%s' not found",
+        return zi_http_error_set(http_error, 422, "script_name",
+                                 "no script '%s': this server has no scripts; leave script_name "
+                                 "out",
                                  r->script);
     if (cJSON_IsObject(always) && always->child)
         return zi_http_error_set(http_error, 422, "alwayson_scripts",
-                                 "always on script %s not found", always->child->string);
+                                 "no extension '%s': this server has none; leave alwayson_scripts "
+                                 "out",
+                                 always->child->string);
     double max = zi_parameter_max(zi_parameter_find("count"), true);
     if (r->batch * r->rounds > max)
         return zi_http_error_set(http_error, 422, "n_iter",
-                                 "batch_size times n_iter may be at most %.0f", max);
+                                 "batch_size %d times n_iter %d is %d images; at most %.0f are "
+                                 "allowed",
+                                 r->batch, r->rounds, r->batch * r->rounds, max);
     if (r->seed != floor(r->seed))
-        return zi_http_error_set(http_error, 422, "seed", "seed must be a whole number");
+        return zi_http_error_set(http_error, 422, "seed",
+                                 "seed %g is not a whole number; -1 is a random one", r->seed);
     return true;
 }
 
@@ -374,9 +381,12 @@ static zi_handler_result reply_when_done(zi_server_request *req)
     /* As in A1111, an interrupted job returns the images that were finished. */
     zi_job_status status;
     zi_jobs_status(req->server->jobs, req->job, &status, NULL);
-    result = status.state == ZI_JOB_UNKNOWN
-                 ? zi_reply_error(req, 500, NULL, "the job's record was discarded")
-                 : reply_with_images(req, &status);
+    if (status.state == ZI_JOB_UNKNOWN) {
+        zi_http_error_forgotten_job(&why);
+        result = zi_a1111_reply_error(req, &why);
+    } else {
+        result = reply_with_images(req, &status);
+    }
     zi_job_status_free(&status);
     return result;
 }

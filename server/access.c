@@ -56,11 +56,12 @@ static void cut_local(char *name)
 bool zi_access_create(const zi_server_options *options, zi_access **out, zi_error *error)
 {
     if (options->key && !options->key[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key", "is empty");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key",
+                            "is empty; give a key of at least one character, or none");
     if (!is_loopback(options->host) && !options->key && !options->insecure)
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "host",
-                            "%s can be reached from other machines; set an API key, or allow "
-                            "access without one",
+                            "other machines can reach %s, and no API key is set; set one, or "
+                            "allow access without a key",
                             options->host);
     zi_access *access = calloc(1, sizeof *access);
     if (!access) return zi_error_no_memory(error, sizeof *access);

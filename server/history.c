@@ -80,7 +80,8 @@ char *zi_history_thumbnail_path(const zi_history *history, const char *id)
 
 bool zi_db_error_set(zi_history *h, zi_error *error)
 {
-    return zi_error_set_in(error, ZI_ERROR_IO, NULL, h->folder, "%s/history.db: %s", h->folder,
+    return zi_error_set_in(error, ZI_ERROR_IO, NULL, h->folder,
+                           "%s/history.db: the database of the images: %s", h->folder,
                            sqlite3_errmsg(h->db));
 }
 
@@ -176,7 +177,7 @@ bool zi_history_add_image(zi_history *history, const zi_image *image, const char
     zi_save_options save = {.format = ZI_FORMAT_PNG, .infotext = infotext};
     bool ok = path ? zi_image_save(image, path, &save, error) : zi_error_no_memory(error, 1);
     if (ok && stat(path, &st) != 0)
-        ok = zi_error_set(error, ZI_ERROR_IO, path, "%s", strerror(errno));
+        ok = zi_error_set(error, ZI_ERROR_IO, path, "cannot be read: %s", strerror(errno));
     if (ok) {
         pthread_mutex_lock(&history->mutex);
         ok = zi_history_insert_row(history, id, image->width, image->height, (double)st.st_size,

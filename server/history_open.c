@@ -142,6 +142,20 @@ static bool reconcile_files(zi_history *h, zi_error *error)
     return ok;
 }
 
+/* Creates the folder, not its parents, unless it exists. False: *error is set. */
+static bool make_folder(const char *folder, zi_error *error)
+{
+    if (mkdir(folder, 0777) == 0 || zi_is_dir(folder)) return true;
+    if (errno == EEXIST)
+        return zi_error_set(error, ZI_ERROR_IO, folder, "is a file, not a folder; name a folder");
+    if (errno == ENOENT)
+        return zi_error_set(error, ZI_ERROR_IO, folder,
+                            "cannot be created, since the folder that it would be in does not "
+                            "exist; create that first");
+    return zi_error_set(error, ZI_ERROR_IO, folder, "the folder cannot be created: %s",
+                        strerror(errno));
+}
+
 /* Creates the folder (not its parents) and its .thumbnails, and sets h->lock to the locked .lock
  * file. False: *error is set, ZI_ERROR_EXISTS if another server has the lock; h->lock may then be
  * open, for zi_history_close. */
@@ -149,13 +163,15 @@ static bool lock_folder(zi_history *h, zi_error *error)
 {
     char *lock = zi_path_join(h->folder, ".lock");
     if (!lock) return zi_error_no_memory(error, strlen(h->folder));
-    if (mkdir(h->folder, 0777) != 0 && errno != EEXIST)
-        zi_error_set(error, ZI_ERROR_IO, h->folder, "%s", strerror(errno));
-    h->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    bool ok = h->lock >= 0 || zi_error_set(error, ZI_ERROR_IO, lock, "%s", strerror(errno));
+    bool ok = make_folder(h->folder, error);
+    if (ok) h->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (ok && h->lock < 0)
+        ok = zi_error_set(error, ZI_ERROR_IO, lock, "cannot be written: %s", strerror(errno));
     if (ok && flock(h->lock, LOCK_EX | LOCK_NB) != 0)
-        ok = zi_error_set_in(error, ZI_ERROR_EXISTS, h->folder, "output",
-                             "another server uses this folder; name another one");
+        ok = errno == EWOULDBLOCK
+                 ? zi_error_set_in(error, ZI_ERROR_EXISTS, h->folder, "output",
+                                   "another server uses this folder; name another one")
+                 : zi_error_set(error, ZI_ERROR_IO, lock, "cannot be locked: %s", strerror(errno));
     free(lock);
     if (ok) mkdir(h->thumbnails, 0777);
     return ok;
@@ -232,7 +248,9 @@ bool zi_history_open_shared(const char *folder, zi_history **out, zi_error *erro
     bool ok = db || zi_error_no_memory(error, strlen(folder));
     if (ok && !zi_is_file(db))
         ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, folder, "output",
-                             "no server has put images into this folder; name another one");
+                             "no server has put images %s; name another one",
+                             zi_is_dir(folder) ? "into this folder"
+                                               : "here: there is no such folder");
     free(db);
     if (!ok || !open_db(h, error)) {
         zi_history_close(h);

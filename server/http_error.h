@@ -21,6 +21,9 @@ bool zi_http_error_no_memory(zi_http_error *http_error);
 /* Sets status 503, "the server is shutting down", without a field; returns false. */
 bool zi_http_error_shutting_down(zi_http_error *http_error);
 
+/* Sets status 500 for a job that has ended and of which nothing more is known; returns false. */
+bool zi_http_error_forgotten_job(zi_http_error *http_error);
+
 /* Converts an error of the library; returns false. Status by its code: 400, 404, 409, else 500.
  * The field is `field`, else the error's subject if the table of fields has it, else none; both
  * may be NULL. */

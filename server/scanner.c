@@ -88,7 +88,8 @@ static bool sync_file(const char *path, zi_http_error *http_error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     bool ok = fd >= 0 && fsync(fd) == 0;
-    if (!ok) zi_http_error_set(http_error, 500, NULL, "cannot store the file: %s", strerror(errno));
+    if (!ok)
+        zi_http_error_set(http_error, 500, NULL, "the file cannot be stored: %s", strerror(errno));
     if (fd >= 0) close(fd);
     return ok;
 }
@@ -117,7 +118,7 @@ static bool install_upload(zi_upload *u, zi_http_error *http_error)
     }
     return errno == EEXIST ? zi_http_error_set(http_error, 409, "name",
                                                "%s exists already; choose another name", u->name)
-                           : zi_http_error_set(http_error, 500, NULL, "cannot write %s: %s",
+                           : zi_http_error_set(http_error, 500, NULL, "%s cannot be written: %s",
                                                u->name, strerror(errno));
 }
 
