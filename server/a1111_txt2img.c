@@ -111,16 +111,14 @@ static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http
     for (size_t i = 0; i < sizeof cannot / sizeof *cannot; i++)
         if (cannot[i].asked)
             return zi_http_error_set(http_error, 422, cannot[i].field,
-                                     "%s is not supported; leave it out", cannot[i].field);
+                                     "%s is not supported; omit it", cannot[i].field);
     if (r->script && *r->script)
         return zi_http_error_set(http_error, 422, "script_name",
-                                 "no script '%s': this server has no scripts; leave script_name "
-                                 "out",
+                                 "no script '%s': this server has no scripts; omit script_name",
                                  r->script);
     if (cJSON_IsObject(always) && always->child)
         return zi_http_error_set(http_error, 422, "alwayson_scripts",
-                                 "no extension '%s': this server has none; leave alwayson_scripts "
-                                 "out",
+                                 "no extension '%s': this server has none; omit alwayson_scripts",
                                  always->child->string);
     double max = zi_parameter_max(zi_parameter_find("count"), true);
     if (r->batch * r->rounds > max)

@@ -59,10 +59,11 @@ bool zi_access_create(const zi_server_options *options, zi_access **out, zi_erro
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key",
                             "is empty; give a key of at least one character, or none");
     if (!is_loopback(options->host) && !options->key && !options->insecure)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "host",
-                            "other machines can reach %s, and no API key is set; set one, or "
-                            "allow access without a key",
-                            options->host);
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "host",
+            "%s can be reached from other machines, but no API key is set; set one, or "
+            "allow access without a key",
+            options->host);
     zi_access *access = calloc(1, sizeof *access);
     if (!access) return zi_error_no_memory(error, sizeof *access);
     access->key = options->key;

@@ -108,9 +108,8 @@ bool zi_import_path_resolve(const zi_server_options *options, const char *source
     }
     return zi_http_error_set(
         http_error, 400, "source",
-        "%s: there is no such file or folder that this server may read: it reads only below its "
-        "models folder%s. `zimage import PATH` on the command line imports from anywhere%s",
-        source,
+        "there is no such file or folder that this server may read: it reads only below its models "
+        "folder%s. `zimage import PATH` on the command line imports from anywhere%s",
         options->import ? " and the folder of --import, and follows no symbolic links out of them"
                         : ", and follows no symbolic links out of it",
         options->import ? "" : "; a server started with --import DIR also imports from DIR");

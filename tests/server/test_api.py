@@ -391,7 +391,7 @@ class Requests(Api):
                 ("seed: must be a whole number from 0 to 18446744073709551615, not a list", "generate", {"seed": []}),
                 ("name: '.x' begins with a dot", "import", {"source": "x", "name": ".x"}),
                 ("name: 'a/b' has a slash", "import", {"source": "x", "name": "a/b"}),
-                ("nowhere: there is no such file or folder that this server may read", "import", {"source": "nowhere"}),
+                ("there is no such file or folder that this server may read", "import", {"source": "nowhere"}),
                 ("prompt: is missing", "generate", {})):
             with self.subTest(says=says):
                 reply = self.server.request("POST", "/api/jobs", {"kind": kind, "params": params})

@@ -40,7 +40,8 @@ function sendFile(request, file) {
       if (request.status === 201) resolve(response);
       else reject(new ApiError(`${file.name}: ${reason}`));
     };
-    request.onerror = () => reject(new ApiError(`The connection was lost while uploading ${file.name}. Import it again.`));
+    const lost = `The connection was lost while uploading ${file.name}. Import it again.`;
+    request.onerror = () => reject(new ApiError(lost));
     request.onabort = () => reject(new ApiError('Upload cancelled.'));
     request.open('PUT', `/api/models/comfyui/${encodeURIComponent(file.name)}`);
     request.setRequestHeader('Content-Type', 'application/octet-stream');
