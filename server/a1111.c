@@ -107,7 +107,7 @@ static zi_handler_result get_models(zi_server_request *req)
     zi_registry_list known;
     zi_http_error http_error;
     if (!zi_models_list(req->server, &known, &http_error))
-        return zi_reply_http_error(req, &http_error);
+        return zi_a1111_reply_error(req, &http_error);
     cJSON *list = cJSON_CreateArray();
     for (size_t i = 0; i < known.count; i++) {
         const char *name = known.entries[i].name;
@@ -196,13 +196,15 @@ static zi_handler_result set_options(zi_server_request *req)
     const cJSON *requested = cJSON_GetObjectItemCaseSensitive(req->json, "sd_model_checkpoint");
     if (!requested || cJSON_IsNull(requested)) return reply_null(req);
     if (!cJSON_IsString(requested))
-        return zi_reply_error(req, 422, "sd_model_checkpoint", "it must be text");
+        return zi_reply_error(req, 422, "sd_model_checkpoint",
+                              "sd_model_checkpoint must be the name of a model, as text");
     char *name = zi_compat_find_model(req->server, requested->valuestring);
     bool ok = name ? zi_models_set_default(req->server, name, "sd_model_checkpoint", &http_error)
                    : zi_http_error_set(&http_error, 404, "sd_model_checkpoint",
-                                       "model '%s' not found", requested->valuestring);
+                                       "no model '%s'; GET /sdapi/v1/sd-models lists the models",
+                                       requested->valuestring);
     free(name);
-    return ok ? reply_null(req) : zi_reply_http_error(req, &http_error);
+    return ok ? reply_null(req) : zi_a1111_reply_error(req, &http_error);
 }
 
 /* GET cmd-flags: the port, whether a host to listen on was given (listen), and the models folder
@@ -361,7 +363,7 @@ static cJSON *infotext_json(const char *infotext)
 }
 
 /* POST png-info: the infotext of an image in base64, which may be a data: URL, as text (info, ""
- * if the image has none) and parsed (parameters). Replies 422 when it cannot be decoded. */
+ * if the image has none) and parsed (parameters). Replies 422 when it is no base64 or no image. */
 static zi_handler_result post_png_info(zi_server_request *req)
 {
     const char *text = NULL;
@@ -376,10 +378,15 @@ static zi_handler_result post_png_info(zi_server_request *req)
     char *infotext = NULL;
     zi_image *image = NULL;
     void *data = zi_base64_decode(comma ? comma + 1 : text, &size);
-    bool ok = data && zi_image_decode(data, size, ZI_MAX_UPLOAD_PIXELS, &image, &infotext, &error);
+    if (!data) return zi_reply_error(req, 422, "image", "image is not base64");
+    bool ok = zi_image_decode(data, size, ZI_MAX_UPLOAD_PIXELS, &image, &infotext, &error);
     free(data);
     zi_image_free(image);
-    if (!ok) return zi_reply_error(req, 422, "image", "Invalid encoded image");
+    if (!ok) {
+        zi_http_error_from_body(&http_error, "the image", &error);
+        snprintf(http_error.field, sizeof http_error.field, "image");
+        return zi_a1111_reply_error(req, &http_error);
+    }
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "info", infotext ? infotext : "");
     cJSON_AddObjectToObject(json, "items");

@@ -113,32 +113,47 @@ static bool check_supported(const cJSON *json, const txt2img_request *r, zi_http
             return zi_http_error_set(http_error, 422, cannot[i].field,
                                      "%s is not supported; omit it", cannot[i].field);
     if (r->script && *r->script)
-        return zi_http_error_set(http_error, 422, "script_name", "Script '%s' not found",
+        return zi_http_error_set(http_error, 422, "script_name",
+                                 "no script '%s': this server has no scripts; omit script_name",
                                  r->script);
     if (cJSON_IsObject(always) && always->child)
         return zi_http_error_set(http_error, 422, "alwayson_scripts",
-                                 "always on script %s not found", always->child->string);
+                                 "no extension '%s': this server has none; omit alwayson_scripts",
+                                 always->child->string);
     double max = zi_parameter_max(zi_parameter_find("count"), true);
     if (r->batch * r->rounds > max)
         return zi_http_error_set(http_error, 422, "n_iter",
-                                 "batch_size times n_iter may be at most %.0f", max);
+                                 "batch_size %d times n_iter %d is %d images; at most %.0f are "
+                                 "allowed",
+                                 r->batch, r->rounds, r->batch * r->rounds, max);
     if (r->seed != floor(r->seed))
-        return zi_http_error_set(http_error, 422, "seed", "seed must be a whole number");
+        return zi_http_error_set(http_error, 422, "seed",
+                                 "seed %g is not a whole number; -1 is a random one", r->seed);
     return true;
 }
 
-/* Finds override_settings.sd_model_checkpoint. *name: in new memory, on failure, too; NULL: not
- * given, or empty. Makes it the server's default model if override_settings_restore_afterwards is
- * false. False: *http_error is filled; 404 for an unknown model. */
-static bool find_override_model(zi_server_request *req, const txt2img_request *r, char **name,
-                                zi_http_error *http_error)
+/* Finds override_settings.sd_model_checkpoint. *name: in new memory; NULL: not given, or empty.
+ * False: there is no such model; *http_error is a 404. */
+static bool find_override_model(zi_server_request *req, char **name, zi_http_error *http_error)
 {
     const cJSON *given = json_get(json_get(req->json, "override_settings"), "sd_model_checkpoint");
     *name = NULL;
     if (!cJSON_IsString(given) || !*given->valuestring) return true;
     *name = zi_compat_find_model(req->server, given->valuestring);
-    if (!*name) return zi_http_error_set(http_error, 404, "override_settings", "Model not found");
-    return r->restore || zi_models_set_default(req->server, *name, "override_settings", http_error);
+    return *name || zi_http_error_set(http_error, 404, "override_settings",
+                                      "sd_model_checkpoint: no model '%s'; GET /sdapi/v1/sd-models "
+                                      "lists the models",
+                                      given->valuestring);
+}
+
+/* Makes the model of the job that was submitted the server's default model; NULL, none was named,
+ * changes nothing. False: *http_error is filled, and the job is cancelled. */
+static bool keep_override_model(zi_server_request *req, const char *name, zi_http_error *http_error)
+{
+    if (!name || zi_models_set_default(req->server, name, "override_settings", http_error))
+        return true;
+    zi_jobs_cancel(req->server->jobs, req->job);
+    return false;
 }
 
 /* The side in pixels, rounded down to the multiple that the parameter ("width" or "height")
@@ -171,16 +186,17 @@ static bool read_request(zi_server_request *req, txt2img_request *r, zi_http_err
     return true;
 }
 
-/* Reads the request into r and submits the generate job, whose id becomes req->job. May change the
- * server's default model (find_override_model). False: *http_error is filled, and no job was
- * submitted. */
+/* Reads the request into r and submits the generate job, whose id becomes req->job. If
+ * override_settings_restore_afterwards is false, its model becomes the server's default model.
+ * False: *http_error is filled, and no job was submitted or it is cancelled. */
 static bool submit_job(zi_server_request *req, txt2img_request *r, zi_http_error *http_error)
 {
     char *model = NULL;
-    bool ok = read_request(req, r, http_error) && find_override_model(req, r, &model, http_error);
+    bool ok = read_request(req, r, http_error) && find_override_model(req, &model, http_error);
     zi_generation generation = r->generation;
     generation.model = model;
-    ok = ok && zi_compat_submit_generate(req, &generation, http_error);
+    ok = ok && zi_compat_submit_generate(req, &generation, http_error) &&
+         (r->restore || keep_override_model(req, model, http_error));
     free(model);
     return ok;
 }
@@ -363,9 +379,12 @@ static zi_handler_result reply_when_done(zi_server_request *req)
     /* As in A1111, an interrupted job returns the images that were finished. */
     zi_job_status status;
     zi_jobs_status(req->server->jobs, req->job, &status, NULL);
-    result = status.state == ZI_JOB_UNKNOWN
-                 ? zi_reply_error(req, 500, NULL, "the job's record was discarded")
-                 : reply_with_images(req, &status);
+    if (status.state == ZI_JOB_UNKNOWN) {
+        zi_http_error_forgotten_job(&why);
+        result = zi_a1111_reply_error(req, &why);
+    } else {
+        result = reply_with_images(req, &status);
+    }
     zi_job_status_free(&status);
     return result;
 }

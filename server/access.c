@@ -17,8 +17,8 @@ struct zi_access {
     const char *key;
     bool loopback_only;               /* listens on loopback only */
     char token[TOKEN_LENGTH + 1];     /* value of the login cookie */
-    char own_names[2][MAX_HOST_NAME]; /* names that Host may have: options.host and the host name;
-                                         "": none */
+    char own_names[2][MAX_HOST_NAME]; /* names that Host may have: options.host and the host name,
+                                         without a final ".local"; "": none */
 };
 
 /* Whether host is "localhost", "::1" or, as text, begins with "127."; also true for NULL, the
@@ -45,21 +45,32 @@ static bool make_token(char *token, zi_error *error)
     return true;
 }
 
+/* Cuts a final ".local", in any letter case, off a host name, unless nothing would be left: names
+ * of a local network are written with it and without. */
+static void cut_local(char *name)
+{
+    size_t length = strlen(name);
+    if (length > 6 && !strcasecmp(name + length - 6, ".local")) name[length - 6] = 0;
+}
+
 bool zi_access_create(const zi_server_options *options, zi_access **out, zi_error *error)
 {
     if (options->key && !options->key[0])
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key", "is empty");
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "key",
+                            "is empty; give a key of at least one character, or none");
     if (!is_loopback(options->host) && !options->key && !options->insecure)
-        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, "host",
-                            "%s can be reached from other machines; set an API key, or allow "
-                            "access without one",
-                            options->host);
+        return zi_error_set(
+            error, ZI_ERROR_INVALID_ARGUMENT, "host",
+            "%s can be reached from other machines, but no API key is set; set one, or "
+            "allow access without a key",
+            options->host);
     zi_access *access = calloc(1, sizeof *access);
     if (!access) return zi_error_no_memory(error, sizeof *access);
     access->key = options->key;
     access->loopback_only = is_loopback(options->host);
     if (options->host) snprintf(access->own_names[0], MAX_HOST_NAME, "%s", options->host);
     if (gethostname(access->own_names[1], MAX_HOST_NAME - 1) != 0) access->own_names[1][0] = 0;
+    for (int i = 0; i < 2; i++) cut_local(access->own_names[i]);
     if (!make_token(access->token, error)) {
         free(access);
         return false;
@@ -137,8 +148,7 @@ bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *he
     if (!strcasecmp(name, "localhost")) return true;
     if (access->loopback_only) return is_loopback(name) && is_ip_address(name);
     if (is_ip_address(name)) return true;
-    size_t length = strlen(name);
-    if (length > 6 && !strcasecmp(name + length - 6, ".local")) name[length - 6] = 0;
+    cut_local(name);
     return (access->own_names[0][0] && !strcasecmp(name, access->own_names[0])) ||
            (access->own_names[1][0] && !strcasecmp(name, access->own_names[1]));
 }

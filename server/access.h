@@ -23,8 +23,8 @@ typedef struct {
 } zi_access_headers;
 
 /* Whether Host names this server (another name may be DNS rebinding): "localhost", a literal IP
- * address, only a loopback one if it listens on loopback alone, else its host option or host name,
- * without a final ".local". With the API key in a header any Host passes. */
+ * address, only a loopback one if it listens on loopback alone, else its host option or host name;
+ * a final ".local" of either makes no difference. With the API key in a header any Host passes. */
 bool zi_access_host_allowed(const zi_access *access, const zi_access_headers *headers);
 
 /* Whether the request does not come from a page of another site: Origin's host and port equal

@@ -3,7 +3,6 @@
 
 #include "base/file.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +20,8 @@ static zi_handler_result reply_library_error(zi_server_request *req, const zi_er
 /* Replies 404; the message names the id in the path. */
 static zi_handler_result reply_no_image(zi_server_request *req)
 {
-    return zi_reply_error(req, 404, NULL, "%s: no such image", req->parameters[0]);
+    return zi_reply_error(req, 404, NULL, "%s: no such image; GET /api/images lists the images",
+                          req->parameters[0]);
 }
 
 /* GET /api/images: a page of the history, newest first. Query: limit (1 to 200; default 50),
@@ -39,9 +39,11 @@ static zi_handler_result list_images(zi_server_request *req)
         !zi_server_request_query(req, "seed", &q.seed, &result))
         return result;
     if (q.cursor && !zi_image_id_valid(q.cursor))
-        return zi_reply_error(req, 400, "cursor", "cursor must be `next` of another page");
+        return zi_reply_error(req, 400, "cursor", "cursor '%s' is not `next` of an earlier page",
+                              q.cursor);
     if (q.words && strlen(q.words) > 500)
-        return zi_reply_error(req, 400, "q", "q has more than 500 bytes");
+        return zi_reply_error(req, 400, "q", "q has %zu bytes; at most 500 are allowed",
+                              strlen(q.words));
     char *text = zi_history_list_text(req->server->history, &q, &error);
     return text ? zi_reply_bytes(req, 200, "application/json", text, strlen(text), NULL)
                 : reply_library_error(req, &error);
@@ -125,7 +127,7 @@ static bool read_format_query(zi_server_request *req, int *format, zi_handler_re
     if (!zi_server_request_query(req, "format", &name, result)) return false;
     for (*format = 0; *format < FORMATS; ++*format)
         if (!name || !strcmp(name, formats[*format].name)) return true;
-    *result = zi_reply_error(req, 400, "format", "format must be png, jpeg or webp");
+    *result = zi_reply_error(req, 400, "format", "format '%s' is not png, jpeg or webp", name);
     return false;
 }
 
@@ -150,7 +152,10 @@ static zi_handler_result get_image_file(zi_server_request *req)
              download ? "attachment" : "inline", req->parameters[0], formats[format].extension);
     const char *headers[] = {"Content-Disposition", disposition, "Cache-Control", immutable, NULL};
     if (format) return send_converted(req, format, quality, headers);
-    int fd = zi_history_open_file(req->server->history, req->parameters[0]);
+    int fd;
+    zi_error error;
+    if (!zi_history_open_file(req->server->history, req->parameters[0], &fd, &error))
+        return reply_library_error(req, &error);
     return fd < 0 ? reply_no_image(req) : zi_reply_file(req, "image/png", fd, headers);
 }
 
@@ -214,12 +219,12 @@ static zi_handler_result get_thumbnail(zi_server_request *req)
     zi_history *history = req->server->history;
     char *path = zi_history_thumbnail_path(history, req->parameters[0]);
     const char *headers[] = {"Cache-Control", immutable, NULL};
-    bool ok = path || zi_error_no_memory(&error, 1);
-    int fd = ok ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
-    if (ok && fd < 0) {
-        ok = write_thumbnail(history, req->parameters[0], path, &error);
-        if (ok) fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    }
+    int fd = -1;
+    const char *id = req->parameters[0];
+    bool ok = path ? zi_history_open_path(path, id, &fd, &error) : zi_error_no_memory(&error, 1);
+    if (ok && fd < 0)
+        ok = write_thumbnail(history, id, path, &error) &&
+             zi_history_open_path(path, id, &fd, &error);
     free(path);
     if (!ok) return reply_library_error(req, &error);
     return fd < 0 ? reply_no_image(req) : zi_reply_file(req, "image/webp", fd, headers);
@@ -248,7 +253,7 @@ static zi_handler_result post_infotext(zi_server_request *req)
     zi_error error;
     zi_http_error http_error;
     if (!req->body.size)
-        return zi_reply_error(req, 400, NULL, "the body is empty; send an image file");
+        return zi_reply_error(req, 400, NULL, "the body is empty; send a PNG, JPEG or WebP file");
     cJSON *json = zi_infotext_json(req->body.data, req->body.size, &error);
     if (json) return zi_reply_json(req, 200, json);
     zi_http_error_from_body(&http_error, "the image", &error);

@@ -8,7 +8,8 @@
 /* Replies 404; the message names the id in the path. */
 static zi_handler_result reply_no_job(zi_server_request *req)
 {
-    return zi_reply_error(req, 404, NULL, "%s: no such job", req->parameters[0]);
+    return zi_reply_error(req, 404, NULL, "%s: no such job; GET /api/jobs lists the jobs",
+                          req->parameters[0]);
 }
 
 /* Sets *id to the job id in the path. False: it is no id, or there is no such job; a 404 was sent,
@@ -29,7 +30,8 @@ static zi_handler_result list_jobs(zi_server_request *req)
 }
 
 /* POST /api/jobs: queues a job and replies 202 with its description, without waiting for it.
- * Replies with the error of an invalid request (400, 404 or 409), or 429 when the queue is full. */
+ * Replies with the error of an invalid request (400, 404 or 409), 429 when the queue is full, or
+ * 503 at shutdown. */
 static zi_handler_result submit_job(zi_server_request *req)
 {
     zi_jobs *jobs = req->server->jobs;
@@ -40,8 +42,9 @@ static zi_handler_result submit_job(zi_server_request *req)
         !zi_jobs_submit(jobs, &request, &id, &http_error))
         return zi_reply_http_error(req, &http_error);
     cJSON *job = zi_jobs_find_json(jobs, id, false);
-    return job ? zi_reply_json(req, 202, job)
-               : zi_reply_error(req, 500, NULL, "the job's record was discarded");
+    if (job) return zi_reply_json(req, 202, job);
+    zi_http_error_forgotten_job(&http_error);
+    return zi_reply_http_error(req, &http_error);
 }
 
 /* GET /api/jobs/{id}: the job's description with its latest preview; 404 if there is none. */
@@ -62,7 +65,10 @@ static zi_handler_result cancel_job(zi_server_request *req)
     zi_handler_result result;
     if (!read_job_id(req, &id, &result)) return result;
     zi_job_state before = zi_jobs_cancel(req->server->jobs, id);
-    if (before > ZI_JOB_RUNNING) return zi_reply_error(req, 409, NULL, "the job has ended already");
+    if (before > ZI_JOB_RUNNING)
+        return zi_reply_error(
+            req, 409, NULL,
+            "the job has ended already; only a queued or running one can be cancelled");
     cJSON *job = zi_jobs_find_json(req->server->jobs, id, false);
     return job ? zi_reply_json(req, 200, job) : reply_no_job(req);
 }

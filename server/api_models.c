@@ -73,7 +73,8 @@ static zi_handler_result reply_model_when_inspected(zi_server_request *req, cons
         return zi_reply_http_error(req, &http_error);
     const zi_registry_entry *entry = zi_models_find_entry(&list, name);
     if (!entry)
-        result = zi_reply_error(req, 404, NULL, "%s: no such model", name);
+        result = zi_reply_error(req, 404, NULL,
+                                "%s: no such model; GET /api/models lists the models", name);
     else if (!entry->inspection && zi_server_request_may_wait(req))
         result = zi_server_request_wait(req, cursor);
     else
@@ -100,27 +101,27 @@ static void release_upload(void *upload)
 
 /* Hands the uploaded temporary file to the scanner, to be inspected and moved to path; sets
  * req->user to the zi_upload and restarts req->began. Takes ownership of path and name, on
- * failure, too. False: *http_error is filled (500). */
+ * failure, too. False: *http_error is filled (500; 503 at shutdown). */
 static bool submit_upload(zi_server_request *req, char *path, char *name, zi_http_error *http_error)
 {
     /* Inspection depends on the extension, so that the temporary file gets it first. */
     size_t size = strlen(req->upload_path) + 16;
     char *staged = malloc(size);
     if (staged) snprintf(staged, size, "%s%s", req->upload_path, strrchr(path, '.'));
-    bool ok = staged || zi_http_error_set(http_error, 500, NULL, "out of memory");
+    bool ok = staged || zi_http_error_no_memory(http_error);
     if (ok && (fflush(req->upload) != 0 || rename(req->upload_path, staged) != 0))
-        ok = zi_http_error_set(http_error, 500, NULL, "%s: %s", name, strerror(errno));
+        ok = zi_http_error_set(http_error, 500, NULL, "%s: the file cannot be stored: %s", name,
+                               strerror(errno));
     if (!ok) {
         free(staged);
         free(path);
         free(name);
         return false;
     }
-    req->user = zi_upload_submit(req->server->scanner, staged, path, name);
+    req->user = zi_upload_submit(req->server->scanner, staged, path, name, http_error);
     req->free_user = release_upload;
     req->began = zi_monotonic_seconds();
-    return req->user || zi_http_error_set(http_error, 500, NULL,
-                                          "out of memory, or the server is shutting down");
+    return req->user != NULL;
 }
 
 /* Called once per PUT. Checks that the name is comfyui/NAME.safetensors or .gguf and that there is
@@ -134,7 +135,7 @@ static bool check_and_submit_upload(zi_server_request *req, zi_http_error *http_
     bool known = dot && (!strcmp(dot, ".safetensors") || !strcmp(dot, ".gguf"));
     if (strncmp(full, section, sizeof section - 1) != 0 || !known)
         return zi_http_error_set(http_error, 400, "name",
-                                 "the name must be comfyui/NAME.safetensors or comfyui/NAME.gguf");
+                                 "'%s' is not comfyui/NAME.safetensors or comfyui/NAME.gguf", full);
     if (!req->upload)
         return zi_http_error_set(http_error, 400, NULL, "the body is empty; send a model file");
     return zi_models_destination(req->server, ZI_SECTION_COMFYUI, full + sizeof section - 1, "name",

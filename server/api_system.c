@@ -207,7 +207,8 @@ static zi_handler_result post_login(zi_server_request *req)
     const char *token = zi_access_login(req->server->access, key);
     if (!token) {
         zi_log_rate_limited(req->server->log, "login rejected: wrong key");
-        return zi_reply_error(req, 401, "key", "the key is wrong");
+        return zi_reply_error(req, 401, "key",
+                              "the API key is wrong; it is that of `zimage serve --api-key`");
     }
     struct MHD_Response *response =
         MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
@@ -228,7 +229,9 @@ static zi_handler_result get_random_prompt(zi_server_request *req)
     uint64_t seed;
     if (!zi_server_request_query(req, "seed", &text, &result)) return result;
     if (text && !zi_seed_parse(text, &seed))
-        return zi_reply_error(req, 400, "seed", "seed must be a whole number in digits");
+        return zi_reply_error(req, 400, "seed",
+                              "seed '%s' is not a whole number from 0 to 18446744073709551615",
+                              text);
     if (!text) {
         if (getentropy(&random, sizeof random) != 0)
             return zi_reply_error(req, 500, NULL, "cannot get random numbers from the system");

@@ -7,8 +7,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* ---- jobs ---- */
 
@@ -54,30 +52,24 @@ static void append_base64(const void *data, size_t size, zi_text *out)
     free(text);
 }
 
-/* Appends the whole file in base64 and closes fd in any case. id is the error's subject. False: it
- * cannot be read, or out of memory before encoding; later that sets out->failed alone. */
-static bool append_file_base64(int fd, const char *id, zi_text *out, zi_error *error)
-{
-    struct stat st;
-    char *data = NULL;
-    bool ok = fstat(fd, &st) == 0 && (data = malloc((size_t)st.st_size + 1)) != NULL;
-    size_t size = 0;
-    while (ok && size < (size_t)st.st_size) {
-        ssize_t count = read(fd, data + size, (size_t)st.st_size - size);
-        ok = count > 0;
-        if (ok) size += (size_t)count;
-    }
-    close(fd);
-    if (ok) append_base64(data, size, out);
-    free(data);
-    return ok || zi_error_set(error, ZI_ERROR_IO, id, "the image's file cannot be read");
-}
-
 /* Sets ZI_ERROR_NOT_FOUND, "the image was deleted meanwhile", with id as its subject; returns
  * false. */
 static bool set_deleted_error(const char *id, zi_error *error)
 {
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image was deleted meanwhile");
+}
+
+/* Appends the image's PNG file in base64. False: *error is set; ZI_ERROR_NOT_FOUND if it has none.
+ */
+static bool append_file(zi_server *server, const char *id, zi_text *out, zi_error *error)
+{
+    uint8_t *data;
+    size_t size;
+    if (!zi_history_read_file(server->history, id, &data, &size, error)) return false;
+    if (!data) return set_deleted_error(id, error);
+    append_base64(data, size, out);
+    free(data);
+    return true;
 }
 
 /* Appends the stored image in the format and quality of options in base64, with its stored
@@ -106,9 +98,8 @@ bool zi_compat_append_image(zi_server *server, const char *id, zi_format format,
                             zi_text *out, zi_error *error)
 {
     zi_save_options options = {.format = format, .quality = quality};
-    if (format != ZI_FORMAT_PNG) return append_converted(server, id, &options, out, error);
-    int fd = zi_history_open_file(server->history, id);
-    return fd < 0 ? set_deleted_error(id, error) : append_file_base64(fd, id, out, error);
+    return format == ZI_FORMAT_PNG ? append_file(server, id, out, error)
+                                   : append_converted(server, id, &options, out, error);
 }
 
 /* ---- replies with images ---- */

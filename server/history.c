@@ -80,7 +80,8 @@ char *zi_history_thumbnail_path(const zi_history *history, const char *id)
 
 bool zi_db_error_set(zi_history *h, zi_error *error)
 {
-    return zi_error_set_in(error, ZI_ERROR_IO, NULL, h->folder, "%s/history.db: %s", h->folder,
+    return zi_error_set_in(error, ZI_ERROR_IO, NULL, h->folder,
+                           "%s/history.db: the database of the images: %s", h->folder,
                            sqlite3_errmsg(h->db));
 }
 
@@ -176,7 +177,7 @@ bool zi_history_add_image(zi_history *history, const zi_image *image, const char
     zi_save_options save = {.format = ZI_FORMAT_PNG, .infotext = infotext};
     bool ok = path ? zi_image_save(image, path, &save, error) : zi_error_no_memory(error, 1);
     if (ok && stat(path, &st) != 0)
-        ok = zi_error_set(error, ZI_ERROR_IO, path, "%s", strerror(errno));
+        ok = zi_error_set(error, ZI_ERROR_IO, path, "cannot be read: %s", strerror(errno));
     if (ok) {
         pthread_mutex_lock(&history->mutex);
         ok = zi_history_insert_row(history, id, image->width, image->height, (double)st.st_size,
@@ -212,37 +213,62 @@ bool zi_history_get_row(zi_history *history, const char *id, cJSON **out, zi_err
 
 enum { MAX_IMAGE_BYTES = 1 << 30 }; /* of an image file */
 
-int zi_history_open_file(const zi_history *history, const char *id)
+bool zi_history_open_path(const char *path, const char *id, int *fd, zi_error *error)
 {
-    char *path = zi_history_image_path(history, id);
-    int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
-    free(path);
-    return fd;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return *fd >= 0 || errno == ENOENT || errno == ELOOP ||
+           zi_error_set(error, ZI_ERROR_IO, id, "the image's file cannot be opened: %s",
+                        strerror(errno));
 }
 
-/* Reads a regular file of at most 1 GiB into new memory; closes fd in any case. name: error
- * subject. False: *error is set, and *data is unchanged. */
-static bool read_file_and_close(int fd, const char *name, uint8_t **data, size_t *size,
-                                zi_error *error)
+bool zi_history_open_file(const zi_history *history, const char *id, int *fd, zi_error *error)
+{
+    *fd = -1;
+    if (!zi_image_id_valid(id)) return true;
+    char *path = zi_history_image_path(history, id);
+    bool ok = path ? zi_history_open_path(path, id, fd, error) : zi_error_no_memory(error, 1);
+    free(path);
+    return ok;
+}
+
+/* Reads size bytes from fd. False: *error is set. id: its subject. */
+static bool read_bytes(int fd, const char *id, uint8_t *bytes, size_t size, zi_error *error)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t count = read(fd, bytes + done, size - done);
+        if (count == 0)
+            return zi_error_set(error, ZI_ERROR_IO, id, "the image's file has become shorter");
+        if (count < 0 && errno != EINTR)
+            return zi_error_set(error, ZI_ERROR_IO, id, "the image's file cannot be read: %s",
+                                strerror(errno));
+        if (count > 0) done += (size_t)count;
+    }
+    return true;
+}
+
+bool zi_history_read_file(const zi_history *history, const char *id, uint8_t **data, size_t *size,
+                          zi_error *error)
 {
     struct stat st;
-    FILE *file = fdopen(fd, "rb");
-    uint8_t *bytes = NULL;
-    bool ok = false;
-    if (!file) {
-        close(fd);
-    } else if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= MAX_IMAGE_BYTES) {
-        *size = (size_t)st.st_size;
-        bytes = malloc(*size + 1);
-        ok = bytes && fread(bytes, 1, *size, file) == *size;
+    int fd;
+    *data = NULL;
+    if (!zi_history_open_file(history, id, &fd, error)) return false;
+    if (fd < 0) return true;
+    bool ok = (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= MAX_IMAGE_BYTES) ||
+              zi_error_set(error, ZI_ERROR_IO, id,
+                           "the image's file cannot be read: it is not a regular file of at most "
+                           "1 GiB");
+    uint8_t *bytes = ok ? malloc((size_t)st.st_size + 1) : NULL;
+    if (ok && !bytes) ok = zi_error_no_memory(error, (size_t)st.st_size + 1);
+    ok = ok && read_bytes(fd, id, bytes, (size_t)st.st_size, error);
+    close(fd);
+    if (!ok) {
+        free(bytes);
+        return false;
     }
-    if (file) fclose(file);
-    if (ok) {
-        *data = bytes;
-        return true;
-    }
-    free(bytes);
-    return zi_error_set(error, ZI_ERROR_IO, name, "the image's file cannot be read");
+    *data = bytes;
+    *size = (size_t)st.st_size;
+    return true;
 }
 
 bool zi_history_load_image(const zi_history *history, const char *id, zi_image **image,
@@ -250,10 +276,9 @@ bool zi_history_load_image(const zi_history *history, const char *id, zi_image *
 {
     uint8_t *data = NULL;
     size_t size = 0;
-    int fd = zi_history_open_file(history, id);
     *image = NULL;
-    if (fd < 0) return true;
-    if (!read_file_and_close(fd, id, &data, &size, error)) return false;
+    if (!zi_history_read_file(history, id, &data, &size, error)) return false;
+    if (!data) return true;
     bool ok = zi_image_decode(data, size, 0, image, infotext, error);
     free(data);
     return ok;

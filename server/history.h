@@ -62,13 +62,22 @@ bool zi_history_delete(zi_history *history, const char *id, bool *found,
  * the date may be impossible. Such a text contains no path separators. */
 bool zi_image_id_valid(const char *text);
 
-/* Opens the PNG file of an image for reading; symbolic links are not followed. Returns a file
- * descriptor that the caller closes; -1: malformed id, no file, or it cannot be opened. */
-int zi_history_open_file(const zi_history *history, const char *id);
+/* Opens a file for reading without following a symbolic link; the caller closes *fd. *fd is -1 when
+ * there is no such file, or a link, which is no failure. id: of its image, the error's subject. */
+bool zi_history_open_path(const char *path, const char *id, int *fd, zi_error *error) ZI_CHECKED;
 
-/* Loads an image and its infotext (both new, as from zi_image_load; infotext may be NULL). When
- * its file cannot be opened or id is malformed, *image is NULL, *infotext is unchanged, and the
- * function succeeds. */
+/* Opens the PNG file of an image, as zi_history_open_path does; a malformed id has no file. */
+bool zi_history_open_file(const zi_history *history, const char *id, int *fd,
+                          zi_error *error) ZI_CHECKED;
+
+/* Reads the PNG file of an image into new memory. *data is NULL when the image has no file or id is
+ * malformed, which is no failure. */
+bool zi_history_read_file(const zi_history *history, const char *id, uint8_t **data, size_t *size,
+                          zi_error *error) ZI_CHECKED;
+
+/* Loads an image and its infotext (both new, as from zi_image_load; infotext may be NULL). When it
+ * has no file or id is malformed, *image is NULL, *infotext is unchanged, and the function
+ * succeeds. */
 bool zi_history_load_image(const zi_history *history, const char *id, zi_image **image,
                            char **infotext, zi_error *error) ZI_CHECKED;
 

@@ -21,24 +21,35 @@ static void free_ids(char **ids)
 }
 
 /* The first column of a query's rows, as a NULL-terminated array for free_ids; NULL: *error is
- * set. An SQLite error while stepping ends the array early, without an error. */
+ * set. */
 static char **read_ids(zi_history *h, const char *sql, zi_error *error)
 {
     sqlite3_stmt *s = NULL;
     char **ids = calloc(1, sizeof *ids);
     if (!ids) zi_error_no_memory(error, sizeof *ids);
     bool ok = ids && zi_db_prepare(h, sql, &s, error);
-    for (size_t count = 0; ok && sqlite3_step(s) == SQLITE_ROW; count++) {
+    int step = SQLITE_DONE;
+    for (size_t count = 0; ok && (step = sqlite3_step(s)) == SQLITE_ROW; count++) {
+        const char *id = (const char *)sqlite3_column_text(s, 0); /* NULL: out of memory */
         char **grown = realloc(ids, (count + 2) * sizeof *ids);
         if (grown) ids = grown;
-        ids[count] = grown ? strdup((const char *)sqlite3_column_text(s, 0)) : NULL;
+        ids[count] = grown && id ? strdup(id) : NULL;
         ok = ids[count] || zi_error_no_memory(error, ZI_IMAGE_ID);
         if (ok) ids[count + 1] = NULL;
     }
+    if (ok && step != SQLITE_DONE) ok = zi_db_error_set(h, error);
     sqlite3_finalize(s);
     if (ok) return ids;
     free_ids(ids);
     return NULL;
+}
+
+/* Whether no file, or what is no file, is at path. False when that cannot be told: then the image
+ * must not be taken for lost. */
+static bool is_missing(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? !S_ISREG(st.st_mode) : errno == ENOENT || errno == ELOOP;
 }
 
 /* Completes interrupted deletions, and removes rows, with thumbnails, whose image files do not
@@ -53,7 +64,7 @@ static bool remove_stale_rows(zi_history *h, zi_error *error)
     ok = ids != NULL;
     for (size_t i = 0; ok && ids[i]; i++) {
         char *path = zi_history_image_path(h, ids[i]);
-        if (path && !zi_is_file(path)) ok = zi_history_finish_delete(h, ids[i], error);
+        if (path && is_missing(path)) ok = zi_history_finish_delete(h, ids[i], error);
         free(path);
     }
     free_ids(ids);
@@ -77,7 +88,7 @@ static bool add_row_for_file(zi_history *h, const char *id, zi_error *error)
             if (ok) zi_log_line(h->log, ZI_LOG_INFO, "image %s: added to the history", id);
         } else {
             zi_log_line(h->log, ZI_LOG_WARNING, "image %s: not added to the history: %s", id,
-                        why.code ? why.text : "its file cannot be opened");
+                        why.code ? why.text : "its file is a link");
         }
     }
     cJSON_Delete(known);
@@ -99,14 +110,21 @@ static void remove_temporary_files(const zi_history *h, const char *name)
     free(path);
 }
 
+/* Sets the error that the history's folder cannot be read, for the reason in errno; returns false.
+ */
+static bool set_folder_error(const zi_history *h, zi_error *error)
+{
+    return zi_error_set(error, zi_error_code_of_errno(), h->folder, "the folder cannot be read: %s",
+                        strerror(errno));
+}
+
 /* Adds rows for image files without one, and removes temporary files of interrupted writes and
  * uploads. Stops at the first failure: returns false, and *error is set. */
 static bool reconcile_files(zi_history *h, zi_error *error)
 {
     DIR *folder = opendir(h->folder);
-    bool ok =
-        folder || zi_error_set(error, zi_error_code_of_errno(), h->folder, "%s", strerror(errno));
-    for (struct dirent *entry; ok && (entry = readdir(folder));) {
+    bool ok = folder || set_folder_error(h, error);
+    for (struct dirent *entry; ok && (errno = 0, entry = readdir(folder));) {
         char id[ZI_IMAGE_ID];
         const char *name = entry->d_name;
         snprintf(id, sizeof id, "%.*s", ZI_IMAGE_ID - 1, name);
@@ -117,10 +135,25 @@ static bool reconcile_files(zi_history *h, zi_error *error)
                  !strncmp(name, ".upload.part-", 13))
             ok = zi_history_remove_file(zi_path_join(h->folder, name), error);
     }
+    if (ok && errno) ok = set_folder_error(h, error);
     if (folder) closedir(folder);
     remove_temporary_files(h, ".thumbnails");
     remove_temporary_files(h, ".encodings");
     return ok;
+}
+
+/* Creates the folder, not its parents, unless it exists. False: *error is set. */
+static bool make_folder(const char *folder, zi_error *error)
+{
+    if (mkdir(folder, 0777) == 0 || zi_is_dir(folder)) return true;
+    if (errno == EEXIST)
+        return zi_error_set(error, ZI_ERROR_IO, folder, "is a file, not a folder; name a folder");
+    if (errno == ENOENT)
+        return zi_error_set(error, ZI_ERROR_IO, folder,
+                            "cannot be created, since the folder that it would be in does not "
+                            "exist; create that first");
+    return zi_error_set(error, ZI_ERROR_IO, folder, "the folder cannot be created: %s",
+                        strerror(errno));
 }
 
 /* Creates the folder (not its parents) and its .thumbnails, and sets h->lock to the locked .lock
@@ -130,13 +163,15 @@ static bool lock_folder(zi_history *h, zi_error *error)
 {
     char *lock = zi_path_join(h->folder, ".lock");
     if (!lock) return zi_error_no_memory(error, strlen(h->folder));
-    if (mkdir(h->folder, 0777) != 0 && errno != EEXIST)
-        zi_error_set(error, ZI_ERROR_IO, h->folder, "%s", strerror(errno));
-    h->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    bool ok = h->lock >= 0 || zi_error_set(error, ZI_ERROR_IO, lock, "%s", strerror(errno));
+    bool ok = make_folder(h->folder, error);
+    if (ok) h->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (ok && h->lock < 0)
+        ok = zi_error_set(error, ZI_ERROR_IO, lock, "cannot be written: %s", strerror(errno));
     if (ok && flock(h->lock, LOCK_EX | LOCK_NB) != 0)
-        ok = zi_error_set_in(error, ZI_ERROR_EXISTS, h->folder, "output",
-                             "another server uses this folder; name another one");
+        ok = errno == EWOULDBLOCK
+                 ? zi_error_set_in(error, ZI_ERROR_EXISTS, h->folder, "output",
+                                   "another server uses this folder; name another one")
+                 : zi_error_set(error, ZI_ERROR_IO, lock, "cannot be locked: %s", strerror(errno));
     free(lock);
     if (ok) mkdir(h->thumbnails, 0777);
     return ok;
@@ -213,7 +248,9 @@ bool zi_history_open_shared(const char *folder, zi_history **out, zi_error *erro
     bool ok = db || zi_error_no_memory(error, strlen(folder));
     if (ok && !zi_is_file(db))
         ok = zi_error_set_in(error, ZI_ERROR_NOT_FOUND, folder, "output",
-                             "no server has put images into this folder; name another one");
+                             "no server has put images %s; name another one",
+                             zi_is_dir(folder) ? "into this folder"
+                                               : "here: there is no such folder");
     free(db);
     if (!ok || !open_db(h, error)) {
         zi_history_close(h);

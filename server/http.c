@@ -88,13 +88,30 @@ static void find_route(zi_server_request *req, char *allowed, size_t size)
 
 /* ---- files of the web page ---- */
 
-/* Whether the text of Accept-Encoding contains the coding, unless ";q=0" follows directly, even as
- * part of ";q=0.5". */
+/* Whether the parameters of an item of Accept-Encoding, such as " ; q=0.5", do not say q=0. They
+ * end at a comma. */
+static bool has_quality(const char *parameters)
+{
+    const char *at = parameters + strspn(parameters, "; \t");
+    if (strncasecmp(at, "q=", 2) != 0) return true;
+    at += 2;
+    at += strspn(at, "0.");
+    return *at >= '1' && *at <= '9';
+}
+
+/* Whether Accept-Encoding allows the coding: names it, or else "*", without q=0. */
 static bool accepts_coding(zi_server_request *req, const char *coding)
 {
-    const char *header = zi_server_request_header(req, "Accept-Encoding");
-    const char *at = header ? strstr(header, coding) : NULL;
-    return at && strncmp(at + strlen(coding), ";q=0", 4) != 0;
+    const char *at = zi_server_request_header(req, "Accept-Encoding");
+    bool any = false;
+    while (at && *(at += strspn(at, ", \t"))) {
+        size_t length = strcspn(at, ",; \t");
+        if (length == strlen(coding) && !strncasecmp(at, coding, length))
+            return has_quality(at + length);
+        if (length == 1 && *at == '*') any = has_quality(at + length);
+        at += strcspn(at, ",");
+    }
+    return any;
 }
 
 /* Replies with a file of the page: compressed if accepted, or 304 if If-None-Match has its ETag.
@@ -132,8 +149,13 @@ static const zi_asset *find_asset(const zi_server_request *req)
 /* Replies 404, or 405 with an Allow header when `allowed` lists other methods; "": none. */
 static zi_handler_result reply_not_found(zi_server_request *req, const char *allowed)
 {
-    if (!allowed[0]) return zi_reply_error(req, 404, NULL, "%s: no such path", req->url);
-    cJSON *json = req->api->error(405, "method not allowed", NULL);
+    if (!allowed[0])
+        return zi_reply_error(
+            req, 404, NULL, "%s: no such path; GET /api/openapi.json describes the API", req->url);
+    char message[200];
+    snprintf(message, sizeof message,
+             "this path does not take the method that was sent; it takes %s", allowed);
+    cJSON *json = req->api->error(405, message, NULL);
     char *text = cJSON_PrintUnformatted(json);
     cJSON_Delete(json);
     if (!text) return MHD_NO;
@@ -165,10 +187,10 @@ static bool deny_access(zi_server_request *req, bool asset, bool keyless, zi_han
     if (!zi_access_host_allowed(s->access, &headers))
         why = "the Host header does not name this server; use the URL that it printed at startup";
     else if (!asset && !zi_access_origin_allowed(&headers))
-        why = "cross-origin requests are not allowed";
+        why = "the request comes from a page of another site, which may not use this server";
     else if (!keyless && !zi_access_authenticated(s->access, &headers))
-        status = 401,
-        why = "the API key is missing or wrong; send it as X-API-Key or as a bearer token";
+        status = 401, why = "the API key is missing or wrong; send it in the header X-API-Key, or "
+                            "as a bearer token";
     if (!why) return false;
     atomic_fetch_add(&s->rejected, 1);
     zi_log_rate_limited(s->log, "rejected %s %s: %s", req->method, req->url, why);
@@ -202,8 +224,9 @@ static bool reject_body_headers(zi_server_request *req, zi_handler_result *resul
         return true;
     }
     if ((route->flags & ZI_ROUTE_JSON) && !has_json_content_type(req)) {
-        *result = zi_reply_error(req, 415, NULL,
-                                 "the body must be JSON: send Content-Type: application/json");
+        *result =
+            zi_reply_error(req, 415, NULL,
+                           "the body must be JSON, with the header Content-Type: application/json");
         return true;
     }
     return false;
@@ -290,19 +313,21 @@ static bool receive_body(zi_server_request *req, const char *data, size_t size)
  * (an empty body is not), replies 400 and returns true; *result is what the handler returns. */
 static bool parse_or_reject_json(zi_server_request *req, zi_handler_result *result)
 {
-    const char *end = NULL;
-    const char *why = NULL;
-    if (!zi_utf8_valid(req->body.data ? req->body.data : "", req->body.size))
+    const char *body = req->body.data ? req->body.data : "", *end = body, *why = NULL;
+    if (!req->body.size)
+        why = "the body is empty; send a JSON object";
+    else if (!zi_utf8_valid(body, req->body.size))
         why = "the body is not valid UTF-8";
-    else if (req->body.size && memchr(req->body.data, 0, req->body.size))
+    else if (memchr(body, 0, req->body.size))
         why = "the body has a NUL byte";
-    else if (!(req->json = cJSON_ParseWithOpts(req->body.data ? req->body.data : "", &end, true)))
-        why = "the body is not JSON";
-    else if (!cJSON_IsObject(req->json))
-        why = "the body must be a JSON object";
-    if (!why) return false;
-    *result = zi_reply_error(req, 400, NULL, "%s", why);
-    return true;
+    else if ((req->json = cJSON_ParseWithOpts(body, &end, true)) && !cJSON_IsObject(req->json))
+        why = "the body is JSON, but not an object: {...}";
+    if (why)
+        *result = zi_reply_error(req, 400, NULL, "%s", why);
+    else if (!req->json)
+        *result = zi_reply_error(req, 400, NULL, "the body is not JSON from byte %zu on",
+                                 (size_t)(end - body));
+    return why || !req->json;
 }
 
 /* ---- callbacks of libmicrohttpd ---- */

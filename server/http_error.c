@@ -35,6 +35,19 @@ bool zi_http_error_no_memory(zi_http_error *http_error)
     return zi_http_error_set(http_error, 500, NULL, "out of memory");
 }
 
+bool zi_http_error_shutting_down(zi_http_error *http_error)
+{
+    return zi_http_error_set(http_error, 503, NULL,
+                             "the server is shutting down; try again when it has restarted");
+}
+
+bool zi_http_error_forgotten_job(zi_http_error *http_error)
+{
+    return zi_http_error_set(http_error, 500, NULL,
+                             "the job has ended, but the server has forgotten its result, since it "
+                             "remembers only the last 100 jobs; GET /api/images lists the images");
+}
+
 /* The HTTP status for an error code of the library: 400, 404, 409, else 500. */
 static unsigned http_status(zi_error_code code)
 {

@@ -5,7 +5,7 @@
 #include "base/error.h"
 
 typedef struct {
-    unsigned status; /* 400, 404, 409, 422, 429 or 500 */
+    unsigned status; /* 400, 404, 409, 422, 429, 500 or 503 */
     char field[64];  /* the request's field that caused it; "": none in particular */
     char text[1024];
 } zi_http_error;
@@ -17,6 +17,12 @@ bool zi_http_error_set(zi_http_error *http_error, unsigned status, const char *f
 
 /* Sets status 500, "out of memory", without a field; returns false. */
 bool zi_http_error_no_memory(zi_http_error *http_error);
+
+/* Sets status 503, "the server is shutting down", without a field; returns false. */
+bool zi_http_error_shutting_down(zi_http_error *http_error);
+
+/* Sets status 500 for a job that has ended and of which nothing more is known; returns false. */
+bool zi_http_error_forgotten_job(zi_http_error *http_error);
 
 /* Converts an error of the library; returns false. Status by its code: 400, 404, 409, else 500.
  * The field is `field`, else the error's subject if the table of fields has it, else none; both

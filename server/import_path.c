@@ -3,6 +3,7 @@
 #include "base/file.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -53,7 +54,7 @@ static bool entries_contained(const roots *r, const char *path, int depth)
 {
     DIR *dir = opendir(path);
     bool ok = dir != NULL;
-    for (const struct dirent *entry; ok && (entry = readdir(dir));) {
+    for (const struct dirent *entry; ok && (errno = 0, entry = readdir(dir));) {
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..")) continue;
         char *below = zi_path_join(path, entry->d_name),
              *real = below ? realpath(below, NULL) : NULL;
@@ -61,6 +62,7 @@ static bool entries_contained(const roots *r, const char *path, int depth)
         free(real);
         free(below);
     }
+    ok = ok && !errno; /* the end, not a failure to read on */
     if (dir) closedir(dir);
     return ok;
 }
@@ -106,8 +108,8 @@ bool zi_import_path_resolve(const zi_server_options *options, const char *source
     }
     return zi_http_error_set(
         http_error, 400, "source",
-        "no file or folder that this server may read: it reads only below its models folder%s. "
-        "`zimage import PATH` on the command line imports from anywhere%s",
+        "there is no such file or folder that this server may read: it reads only below its models "
+        "folder%s. `zimage import PATH` on the command line imports from anywhere%s",
         options->import ? " and the folder of --import, and follows no symbolic links out of them"
                         : ", and follows no symbolic links out of it",
         options->import ? "" : "; a server started with --import DIR also imports from DIR");

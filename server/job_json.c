@@ -11,13 +11,25 @@ static const char *const states[] = {"queued", "running", "done", "failed", "can
 
 /* ---- requests ---- */
 
+/* Sets the error that there is no such kind of job, which lists the kinds; returns false. */
+static bool set_kind_error(const char *kind, zi_http_error *http_error)
+{
+    char all[200] = "";
+    for (const zi_job_kind *k = zi_job_kinds; k->name; k++) {
+        size_t length = strlen(all);
+        snprintf(all + length, sizeof all - length, "%s%s", length ? ", " : "", k->name);
+    }
+    return zi_http_error_set(http_error, 400, "kind", "kind: '%s' is none of %s", kind, all);
+}
+
 bool zi_job_params_read(const char *kind, const cJSON *params, zi_job_request *out,
                         zi_http_error *http_error)
 {
     *out = (zi_job_request){.kind = zi_job_kind_find(kind)};
-    if (!out->kind) return zi_http_error_set(http_error, 400, "kind", "kind: unknown kind of job");
+    if (!out->kind) return set_kind_error(kind, http_error);
     if (!cJSON_IsObject(params))
-        return zi_http_error_set(http_error, 400, "params", "params: must be an object");
+        return zi_http_error_set(http_error, 400, "params",
+                                 "params: must be a JSON object, {} if there are none");
     return zi_params_read(params, out->kind->params, &out->params, &out->fields, http_error);
 }
 
@@ -30,11 +42,11 @@ bool zi_job_request_read(const cJSON *body, zi_job_request *out, zi_http_error *
                              : !strcmp(item->string, "params") ? &params
                                                                : NULL;
         if (!part)
-            return zi_http_error_set(http_error, 400, item->string, "%s: unknown field",
-                                     item->string);
+            return zi_http_error_set(http_error, 400, item->string,
+                                     "%s: unknown field; a job has kind and params", item->string);
         if (*part)
-            return zi_http_error_set(http_error, 400, item->string, "%s: duplicate field",
-                                     item->string);
+            return zi_http_error_set(http_error, 400, item->string,
+                                     "%s: appears twice; send it once", item->string);
         *part = item;
     }
     if (!kind) return zi_http_error_set(http_error, 400, "kind", "kind: is missing");

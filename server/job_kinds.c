@@ -232,12 +232,13 @@ static bool resolve_convert(zi_server *server, zi_job *job, zi_http_error *http_
  * backslash, colon or control character. False: *http_error is a 400 for field "name". */
 static bool check_new_name(const char *name, zi_http_error *http_error)
 {
-    bool plain = !name || (name[0] != '.' && !strchr(name, '/') && !strchr(name, '\\') &&
-                           !strchr(name, ':'));
-    for (const char *c = name; plain && c && *c; c++)
-        plain = (unsigned char)*c >= 0x20 && *c != 0x7f;
-    return plain ||
-           zi_http_error_set(http_error, 400, "name", "the name must be a plain file name");
+    const char *bad = name && name[0] == '.' ? "begins with a dot" : NULL;
+    for (const char *c = name; !bad && c && *c; c++)
+        bad = *c == '/' || *c == '\\' || *c == ':'     ? "has a slash, backslash or colon"
+              : (unsigned char)*c < 0x20 || *c == 0x7f ? "has a control character"
+                                                       : NULL;
+    return !bad || zi_http_error_set(http_error, 400, "name", "name: '%s' %s; choose one without",
+                                     name, bad);
 }
 
 /* Rejects impossible combinations before anything is downloaded; any precision goes with the layout
@@ -267,7 +268,8 @@ static bool resolve_import(zi_server *server, zi_job *job, zi_http_error *http_e
         !zi_import_path_in_models_folder(&server->options, job->paths.model))
         return zi_http_error_set(
             http_error, 400, "mode",
-            "a model outside the models folder cannot be linked; copy or move it");
+            "a model outside the models folder cannot be linked; use mode copy or "
+            "move");
     return true;
 }
 

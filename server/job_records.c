@@ -52,8 +52,9 @@ bool zi_jobs_add_image(zi_jobs *jobs, zi_job *job, int image, const char id[ZI_I
     if (!row) return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image was deleted");
     pthread_mutex_lock(&jobs->mutex);
     bool ok = append_image(&job->status, id, error);
-    zi_publish_image(jobs->server->events, job, image, row);
+    if (ok) zi_publish_image(jobs->server->events, job, image, row);
     pthread_mutex_unlock(&jobs->mutex);
+    if (!ok) cJSON_Delete(row);
     return ok;
 }
 

@@ -198,16 +198,26 @@ static zi_job *create_job(zi_jobs *jobs, const zi_job_request *request, zi_http_
     return NULL;
 }
 
+/* Sets status 429: the queue has ZI_QUEUE_CAPACITY jobs; returns false. */
+static bool set_full_error(zi_http_error *http_error)
+{
+    return zi_http_error_set(http_error, 429, NULL,
+                             "the queue is full: %d jobs are waiting; try again later, or cancel "
+                             "some of them",
+                             ZI_QUEUE_CAPACITY);
+}
+
 /* Gives a job its id, which *id becomes too, appends it to its queue, publishes "queued" and wakes
- * the workers. The queue owns it then. False: the queue is full, or zi_jobs_close was called;
- * nothing has changed. */
-static bool enqueue(zi_jobs *jobs, zi_job *job, uint64_t *id)
+ * the workers. The queue owns it then. False: the queue is full (429), or zi_jobs_close was called
+ * (503); *http_error is filled and nothing has changed. */
+static bool enqueue(zi_jobs *jobs, zi_job *job, uint64_t *id, zi_http_error *http_error)
 {
     zi_job **end = &jobs->waiting;
     size_t *queued = &jobs->queued[job->kind->queue];
     pthread_mutex_lock(&jobs->mutex);
-    bool full = *queued >= ZI_QUEUE_CAPACITY || jobs->closed;
-    if (!full) {
+    bool ok = jobs->closed ? zi_http_error_shutting_down(http_error)
+                           : *queued < ZI_QUEUE_CAPACITY || set_full_error(http_error);
+    if (ok) {
         *id = job->id = ++jobs->latest;
         while (*end) end = &(*end)->next;
         *end = job;
@@ -215,7 +225,7 @@ static bool enqueue(zi_jobs *jobs, zi_job *job, uint64_t *id)
         pthread_cond_broadcast(&jobs->added);
     }
     pthread_mutex_unlock(&jobs->mutex);
-    return !full;
+    return ok;
 }
 
 bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id,
@@ -223,11 +233,9 @@ bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id,
 {
     zi_job *job = create_job(jobs, request, http_error);
     if (!job) return false;
-    if (enqueue(jobs, job, id)) return true;
+    if (enqueue(jobs, job, id, http_error)) return true;
     free_job(job);
-    return zi_http_error_set(http_error, 429, NULL,
-                             "the queue is full: %d jobs are waiting; try again later",
-                             ZI_QUEUE_CAPACITY);
+    return false;
 }
 
 /* ---- moving jobs between lists; callers hold the mutex ---- */

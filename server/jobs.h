@@ -24,7 +24,7 @@ void zi_jobs_free(zi_jobs *jobs);
 
 /* Makes a job from copies of a request's texts, validates it, finds its models and appends it to
  * its queue; *id becomes its id. False: *http_error is filled and there is no job; 429 when its
- * queue is full or after zi_jobs_close. */
+ * queue is full, 503 after zi_jobs_close. */
 bool zi_jobs_submit(zi_jobs *jobs, const zi_job_request *request, uint64_t *id,
                     zi_http_error *http_error) ZI_CHECKED;
 
@@ -110,7 +110,7 @@ void zi_jobs_set_model(zi_jobs *jobs, zi_job *job, char *name);
 void zi_jobs_set_verification(zi_jobs *jobs, zi_job *job, zi_verification *verification);
 
 /* Cancels all jobs (queued ones at once; running ones are asked to stop, without waiting), makes
- * zi_jobs_take_next return NULL, and zi_jobs_submit fail with 429. */
+ * zi_jobs_take_next return NULL, and zi_jobs_submit fail with 503. */
 void zi_jobs_close(zi_jobs *jobs);
 
 #endif

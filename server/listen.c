@@ -37,6 +37,35 @@ static int open_socket(const struct addrinfo *a)
     return -1;
 }
 
+/* Sets the error that no address was found for a host's name, for a reason of getaddrinfo; returns
+ * false. */
+static bool set_name_error(const char *host, int failure, zi_error *error)
+{
+    if (failure == EAI_NONAME)
+        return zi_error_set_in(error, ZI_ERROR_IO, host, "host",
+                               "there is no machine of this name; name an address of this one, "
+                               "such as 127.0.0.1");
+    return zi_error_set_in(error, ZI_ERROR_IO, host, "host", "the name cannot be looked up: %s",
+                           gai_strerror(failure));
+}
+
+/* Sets the error that no socket can listen, for the reason in `why`, an errno; returns false. */
+static bool set_listen_error(const char *host, int port, int why, zi_error *error)
+{
+    if (why == EADDRINUSE)
+        return zi_error_set_in(error, ZI_ERROR_EXISTS, host, "port",
+                               "port %d is in use by another program; name another one", port);
+    if (why == EADDRNOTAVAIL)
+        return zi_error_set_in(error, ZI_ERROR_IO, host, "port",
+                               "this machine does not have that address; 0.0.0.0 stands for all "
+                               "that it has");
+    if (why == EACCES)
+        return zi_error_set_in(error, ZI_ERROR_IO, host, "port",
+                               "port %d is reserved by the system; name one from 1024 on", port);
+    return zi_error_set_in(error, ZI_ERROR_IO, host, "port", "cannot listen on port %d: %s", port,
+                           strerror(why));
+}
+
 bool zi_listen(const char *host, int port, int *out, char *url, size_t size, zi_error *error)
 {
     char digits[16];
@@ -47,16 +76,12 @@ bool zi_listen(const char *host, int port, int *out, char *url, size_t size, zi_
     if (!host) host = "127.0.0.1";
     snprintf(digits, sizeof digits, "%d", port);
     int failure = getaddrinfo(host, digits, &hints, &found);
-    if (failure)
-        return zi_error_set_in(error, ZI_ERROR_IO, host, "host", "%s", gai_strerror(failure));
+    if (failure) return set_name_error(host, failure, error);
     int fd = -1;
     for (const struct addrinfo *a = found; a && fd < 0; a = a->ai_next) fd = open_socket(a);
     int saved = errno;
     freeaddrinfo(found);
-    if (fd < 0)
-        return zi_error_set_in(error, saved == EADDRINUSE ? ZI_ERROR_EXISTS : ZI_ERROR_IO, host,
-                               "port", "port %d: %s%s", port, strerror(saved),
-                               saved == EADDRINUSE ? "; name another one" : "");
+    if (fd < 0) return set_listen_error(host, port, saved, error);
     bool six = strchr(host, ':') != NULL;
     snprintf(url, size, "http://%s%s%s:%d", six ? "[" : "", host, six ? "]" : "", bound_port(fd));
     *out = fd;

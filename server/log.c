@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <utf8proc.h>
 
 enum { MAX_LINES = 500, MAX_LINE_BYTES = 2000, MAX_LIMITED_PER_SECOND = 10 };
 
@@ -51,30 +52,34 @@ void zi_log_free(zi_log *log)
 }
 
 /* Returns the bytes (1 to 4) of the UTF-8 character at the start of text, which is not empty; 0: it
- * is invalid. Does not read beyond the text's NUL. */
-static size_t utf8_length(const char *text)
+ * is invalid, or can forge a line, drive a terminal or hide: a control character, a line separator
+ * or an invisible one, such as those that change the direction of text. */
+static size_t printable_length(const char *text)
 {
-    size_t size = 1;
-    while (size <= 4 && !zi_utf8_valid(text, size)) {
-        if (!text[size]) return 0;
-        size++;
+    utf8proc_int32_t c;
+    utf8proc_ssize_t size =
+        utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)strnlen(text, 4), &c);
+    if (size <= 0) return 0;
+    switch (utf8proc_category(c)) {
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+        return 0;
+    default:
+        return (size_t)size;
     }
-    return size <= 4 ? size : 0;
 }
 
 void zi_escape_line(const char *text, zi_text *out)
 {
     while (*text && out->size < MAX_LINE_BYTES) {
-        unsigned char c = (unsigned char)*text;
-        size_t size = utf8_length(text);
-        bool control = c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)text[1] < 0xa0) ||
-                       /* includes marks that change the direction of text */
-                       (c == 0xe2 && size == 3 && (unsigned char)text[1] <= 0x81);
-        if (size && !control) {
+        size_t size = printable_length(text);
+        if (size) {
             zi_text_append(out, text, size);
             text += size;
         } else {
-            zi_text_printf(out, "\\x%02x", c);
+            zi_text_printf(out, "\\x%02x", (unsigned char)*text);
             text++;
         }
     }

@@ -30,9 +30,9 @@ void zi_log_rate_limited(zi_log *log, const char *format, ...) ZI_PRINTF(2, 3);
 /* Returns the lines in memory (at most 500), oldest first, as new JSON {"lines": [...]}. */
 cJSON *zi_log_json(zi_log *log);
 
-/* Appends text to *out with control characters, invalid UTF-8 and the characters U+2000 to U+207F
- * (direction marks, but also typographic dashes and quotes) as \xNN for each byte: it cannot forge
- * a line or drive a terminal. Stops when *out has 2000 bytes, what it had before included. */
+/* Appends text to *out with control characters, invalid UTF-8, line separators and invisible format
+ * characters (such as direction marks) as \xNN for each byte: it cannot forge a line or drive a
+ * terminal. Stops when *out has 2000 bytes, what it had before included. */
 void zi_escape_line(const char *text, zi_text *out);
 
 /* Returns the Unix time in seconds, with a fraction. For durations use zi_monotonic_seconds. */

@@ -25,7 +25,7 @@ bool zi_models_find(zi_server *server, const char *name, const char *field, zi_r
     if (error.code != ZI_ERROR_NOT_FOUND)
         return zi_http_error_from(http_error, NULL, field, &error);
     return zi_http_error_set(http_error, 404, field,
-                             "%s: no such model; GET /api/models lists them", name);
+                             "%s: no such model; GET /api/models lists the models", name);
 }
 
 bool zi_models_find_path(zi_server *server, const char *name, const char *field, char **path,

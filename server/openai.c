@@ -8,7 +8,6 @@
 #include "server/json.h"
 
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,7 +124,8 @@ static zi_handler_result get_model(zi_server_request *req)
 {
     char *name = zi_compat_find_model(req->server, req->parameters[0]);
     if (!name)
-        return zi_reply_error(req, 404, "model", "%s: no such model; GET /v1/models lists them",
+        return zi_reply_error(req, 404, "model",
+                              "%s: no such model; GET /v1/models lists the models",
                               req->parameters[0]);
     cJSON *json = model_json(req->server, name);
     free(name);
@@ -134,28 +134,43 @@ static zi_handler_result get_model(zi_server_request *req)
 
 /* ---- reading a request ---- */
 
-/* Checks a width or height (name: which of them) against the parameter's range. False: *http_error
- * is a 400 for the field "size". */
-static bool check_side(const char *name, int side, zi_http_error *http_error)
+/* Sets *out to a width or height (name: which of them) in the parameter's range. False: it is out
+ * of that; *http_error is a 400 for the field "size". */
+static bool set_side(const char *name, long side, int *out, zi_http_error *http_error)
 {
     const zi_parameter *p = zi_parameter_find(name);
     zi_error error;
-    return zi_parameter_check(p, side, zi_parameter_max(p, true), &error) ||
-           zi_http_error_from(http_error, NULL, "size", &error);
+    if (!zi_parameter_check(p, (double)side, zi_parameter_max(p, true), &error))
+        return zi_http_error_from(http_error, NULL, "size", &error);
+    *out = (int)side;
+    return true;
+}
+
+/* Parses the digits at the start of text and returns what follows them; NULL: there are none. A
+ * number that is too large becomes LONG_MAX. */
+static const char *parse_digits(const char *text, long *number)
+{
+    char *end;
+    if (*text < '0' || *text > '9') return NULL;
+    *number = strtol(text, &end, 10);
+    return end;
 }
 
 /* Parses `size`, "WxH" or "auto", into the request's width and height; auto, "" and NULL leave them
  * unchanged. False: malformed or out of range; *http_error is a 400. */
 static bool read_size(zi_openai_request *r, zi_http_error *http_error)
 {
-    char after;
-    zi_request *side = &r->generation.request;
+    long width, height;
+    zi_request *request = &r->generation.request;
     if (!r->size || !*r->size || !strcmp(r->size, "auto")) return true;
-    bool digits = strspn(r->size, "0123456789x") == strlen(r->size) && strlen(r->size) < 12;
-    if (!digits || sscanf(r->size, "%dx%d%c", &side->width, &side->height, &after) != 2)
-        return zi_http_error_set(http_error, 400, "size", "size must be auto or like 1024x768");
-    return check_side("width", side->width, http_error) &&
-           check_side("height", side->height, http_error);
+    const char *end = parse_digits(r->size, &width);
+    end = end && *end == 'x' ? parse_digits(end + 1, &height) : NULL;
+    if (!end || *end)
+        return zi_http_error_set(http_error, 400, "size",
+                                 "size '%s' is neither auto nor WIDTHxHEIGHT, such as 1024x768",
+                                 r->size);
+    return set_side("width", width, &request->width, http_error) &&
+           set_side("height", height, &request->height, http_error);
 }
 
 /* Removes the first <sd_cpp_extra_args>...</sd_cpp_extra_args> and then white space at the end from
@@ -196,8 +211,10 @@ static bool read_extra_args(zi_server_request *req, zi_openai_request *r, zi_htt
     free(text);
     if (!cJSON_IsObject(json)) {
         cJSON_Delete(json);
-        return zi_http_error_set(http_error, 400, "prompt",
-                                 "sd_cpp_extra_args must hold a JSON object");
+        return zi_http_error_set(
+            http_error, 400, "prompt",
+            "what stands between <sd_cpp_extra_args> and </sd_cpp_extra_args> is "
+            "not a JSON object");
     }
     cJSON_AddItemToObject(req->json, "<sd_cpp_extra_args>", json);
     const cJSON *sample = cJSON_GetObjectItemCaseSensitive(json, "sample_params");
@@ -223,7 +240,7 @@ static bool find_model(zi_server_request *req, const zi_openai_request *r, char 
     *name = r->model ? zi_compat_find_model(req->server, r->model) : NULL;
     return *name || !r->model || is_openai_model_name(r->model) ||
            zi_http_error_set(http_error, 404, "model",
-                             "%s: no such model; GET /v1/models lists them", r->model);
+                             "%s: no such model; GET /v1/models lists the models", r->model);
 }
 
 /* Reads and checks the body, except for the model, into r, which borrows its texts from req->json.
@@ -239,13 +256,14 @@ static bool read_request(zi_server_request *req, zi_openai_request *r, zi_http_e
     zi_compat_set_cfg_scale(r->cfg, &r->generation);
     if (r->background == TRANSPARENT)
         return zi_http_error_set(http_error, 400, "background",
-                                 "a transparent background is not supported");
+                                 "a transparent background is not supported; use auto or opaque");
     if (r->stream && r->response == ZI_OPENAI_URL)
         return zi_http_error_set(http_error, 400, "response_format",
-                                 "only b64_json is supported with stream");
+                                 "response_format url is not supported with stream; use b64_json");
     if (r->partial && !r->stream)
         return zi_http_error_set(http_error, 400, "partial_images",
-                                 "partial_images requires stream");
+                                 "partial_images is %d, but stream is not true; set stream to true",
+                                 r->partial);
     if (r->stream) strcpy(r->quality, "auto"); /* only replies of streams have it */
     for (size_t i = 0; r->requested_quality && i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i], r->requested_quality)) strcpy(r->quality, known[i]);

@@ -97,13 +97,15 @@ static zi_handler_result reply_with_images(zi_server_request *req, const zi_open
     return zi_reply_error(req, 500, NULL, "%s", error.text);
 }
 
-/* Fills *why when the job was cancelled (409) or has no record any more (500). In other states it
- * stays as it is: a failed job has set it already. */
+/* Fills *why for a job that has ended without images, by its state: it was cancelled (409), all its
+ * images were skipped (409), or it has no record any more (500). That of a failed job is set
+ * already. */
 static void set_no_images_error(zi_job_state state, zi_http_error *why)
 {
     if (state == ZI_JOB_CANCELLED) zi_http_error_set(why, 409, NULL, "the job was cancelled");
-    if (state == ZI_JOB_UNKNOWN)
-        zi_http_error_set(why, 500, NULL, "the job's record was discarded");
+    if (state == ZI_JOB_DONE)
+        zi_http_error_set(why, 409, NULL, "all images of the job were skipped");
+    if (state == ZI_JOB_UNKNOWN) zi_http_error_forgotten_job(why);
 }
 
 zi_handler_result zi_openai_reply_when_done(zi_server_request *req)
@@ -114,10 +116,13 @@ zi_handler_result zi_openai_reply_when_done(zi_server_request *req)
     zi_handler_result result;
     if (!zi_compat_job_ended(req, &state, &why, &result)) return result;
     zi_jobs_status(req->server->jobs, req->job, &status, NULL);
-    if (state == ZI_JOB_DONE && !status.image_count) state = ZI_JOB_UNKNOWN;
-    set_no_images_error(state, &why);
-    result = state == ZI_JOB_DONE ? reply_with_images(req, req->user, &status)
-                                  : zi_reply_http_error(req, &why);
+    if (state == ZI_JOB_DONE) state = status.state; /* forgotten meanwhile, or out of memory */
+    if (state == ZI_JOB_DONE && status.image_count) {
+        result = reply_with_images(req, req->user, &status);
+    } else {
+        set_no_images_error(state, &why);
+        result = zi_reply_http_error(req, &why);
+    }
     zi_job_status_free(&status);
     return result;
 }
@@ -221,12 +226,10 @@ static void append_due_preview_event(zi_openai_request *r, const zi_job_status *
 /* Appends the event "error" for a job that was cancelled, has failed or has no record any more. */
 static void append_failure_event(const zi_job_status *status, zi_text *out)
 {
-    if (status->state == ZI_JOB_UNKNOWN)
-        append_error_event(500, "the job's record was discarded", out);
-    else if (status->state == ZI_JOB_CANCELLED)
-        append_error_event(409, "the job was cancelled", out);
-    else
-        append_error_event(500, status->error.text, out);
+    zi_http_error why = status->error; /* of a failed job */
+    why.status = 500;
+    set_no_images_error(status->state, &why);
+    append_error_event(why.status, why.text, out);
 }
 
 /* Appends events for the images, preview and failure in status that were not sent yet, and notes in

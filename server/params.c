@@ -22,17 +22,30 @@ bool zi_seed_parse(const char *text, uint64_t *out)
 
 /* ---- reading a field ---- */
 
-/* Sets the error "must be TYPE" with the parameter's name as subject; returns false. */
-static bool set_type_error(const zi_parameter *p, const char *type, zi_error *error)
+/* What kind of value a JSON item is, in words. */
+static const char *type_text(const cJSON *item)
 {
-    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "must be %s", type);
+    return cJSON_IsString(item)   ? "text"
+           : cJSON_IsNumber(item) ? "a number"
+           : cJSON_IsBool(item)   ? "true or false"
+           : cJSON_IsArray(item)  ? "a list"
+           : cJSON_IsObject(item) ? "an object"
+                                  : "null";
+}
+
+/* Sets the error "must be TYPE, not ..." with the parameter's name as subject; returns false. */
+static bool set_type_error(const zi_parameter *p, const cJSON *item, const char *type,
+                           zi_error *error)
+{
+    return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name, "must be %s, not %s", type,
+                        type_text(item));
 }
 
 /* Sets *out to the string of a JSON item, borrowed. False: it is no string, too short or too long,
  * or not valid UTF-8; *error is set. */
 static bool read_text(const zi_parameter *p, const cJSON *item, const char **out, zi_error *error)
 {
-    if (!cJSON_IsString(item)) return set_type_error(p, "text", error);
+    if (!cJSON_IsString(item)) return set_type_error(p, item, "text", error);
     *out = item->valuestring;
     return zi_parameter_check_text(p, *out, zi_parameter_max(p, true), error);
 }
@@ -47,8 +60,8 @@ static bool read_number(const zi_parameter *p, const cJSON *item, void *out, zi_
     double max = zi_parameter_max(p, true);
     if (!cJSON_IsNumber(item))
         return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
-                            "must be a %snumber from %.16g to %.16g", whole ? "whole " : "", p->min,
-                            max);
+                            "must be a %snumber from %.16g to %.16g, not %s", whole ? "whole " : "",
+                            p->min, max, type_text(item));
     if (!zi_parameter_check(p, value, max, error)) return false;
     if (whole)
         *(int *)out = (int)value;
@@ -60,7 +73,7 @@ static bool read_number(const zi_parameter *p, const cJSON *item, void *out, zi_
 /* Stores a JSON bool in *out. False: it is none; *error is set and *out unchanged. */
 static bool read_bool(const zi_parameter *p, const cJSON *item, bool *out, zi_error *error)
 {
-    if (!cJSON_IsBool(item)) return set_type_error(p, "true or false", error);
+    if (!cJSON_IsBool(item)) return set_type_error(p, item, "true or false", error);
     *out = cJSON_IsTrue(item);
     return true;
 }
@@ -69,7 +82,11 @@ static bool read_bool(const zi_parameter *p, const cJSON *item, bool *out, zi_er
  * string; *error is set and *out unchanged. */
 static bool read_choice(const zi_parameter *p, const cJSON *item, int *out, zi_error *error)
 {
-    return zi_parameter_choose(p, cJSON_IsString(item) ? item->valuestring : "", out, error);
+    if (cJSON_IsString(item)) return zi_parameter_choose(p, item->valuestring, out, error);
+    char *text = cJSON_PrintUnformatted(item); /* NULL: out of memory */
+    bool ok = zi_parameter_choose(p, text ? text : "", out, error);
+    cJSON_free(text);
+    return ok;
 }
 
 /* Reads a seed: a JSON string of digits, or a whole number of at most 2^53-1. False: it is neither;
@@ -78,11 +95,17 @@ static bool read_seed(const zi_parameter *p, const cJSON *item, uint64_t *out, z
 {
     double value = item->valuedouble;
     if (cJSON_IsString(item) && zi_seed_parse(item->valuestring, out)) return true;
-    if (!cJSON_IsNumber(item) || !(value >= 0 && value <= MAX_NUMBER_SEED) || value != floor(value))
-        return set_type_error(p,
-                              "a whole number from 0 to 18446744073709551615, as text when it is "
-                              "larger than 9007199254740991",
-                              error);
+    if (cJSON_IsString(item))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+                            "'%s' is not a whole number from 0 to 18446744073709551615",
+                            item->valuestring);
+    if (!cJSON_IsNumber(item))
+        return set_type_error(p, item, "a whole number from 0 to 18446744073709551615", error);
+    if (!(value >= 0 && value <= MAX_NUMBER_SEED) || value != floor(value))
+        return zi_error_set(error, ZI_ERROR_INVALID_ARGUMENT, p->name,
+                            "%.17g is not a whole number from 0 to 9007199254740991; a larger one, "
+                            "up to 18446744073709551615, must be sent as text",
+                            value);
     *out = (uint64_t)value;
     return true;
 }
@@ -147,7 +170,22 @@ static bool check_required(const cJSON *object, const zi_parameter *table,
 static bool check_unique(const cJSON *object, const cJSON *item, zi_http_error *http_error)
 {
     return cJSON_GetObjectItemCaseSensitive(object, item->string) == item ||
-           zi_http_error_set(http_error, 400, item->string, "%s: duplicate field", item->string);
+           zi_http_error_set(http_error, 400, item->string, "%s: appears twice; send it once",
+                             item->string);
+}
+
+/* Sets the error for a field that the table does not have, which lists those that it has; returns
+ * false. */
+static bool set_unknown_error(const char *name, const zi_parameter *table,
+                              zi_http_error *http_error)
+{
+    char all[600] = "";
+    for (const zi_parameter *p = table; p->name; p++) {
+        size_t length = strlen(all);
+        snprintf(all + length, sizeof all - length, "%s%s", length ? ", " : "", p->name);
+    }
+    return zi_http_error_set(http_error, 400, name, "%s: unknown field; %s%s", name,
+                             *all ? "the fields are " : "there are no fields here", all);
 }
 
 bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, zi_fields *fields,
@@ -157,9 +195,7 @@ bool zi_params_read(const cJSON *object, const zi_parameter *table, void *out, z
     cJSON_ArrayForEach(item, object)
     {
         int row = find_row(table, item->string);
-        if (row < 0)
-            return zi_http_error_set(http_error, 400, item->string, "%s: unknown field",
-                                     item->string);
+        if (row < 0) return set_unknown_error(item->string, table, http_error);
         if (!check_unique(object, item, http_error)) return false;
         fields->given |= UINT64_C(1) << row;
         if (cJSON_IsNull(item))

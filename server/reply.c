@@ -40,8 +40,8 @@ bool zi_server_request_query_int(zi_server_request *req, const char *name, int m
     long value =
         length && length < 10 && strspn(text, "0123456789") == length ? strtol(text, NULL, 10) : -1;
     if (value < min || value > max) {
-        *result = zi_reply_error(req, 400, name, "%s must be a whole number from %d to %d", name,
-                                 min, max);
+        *result = zi_reply_error(req, 400, name, "%s '%s' is not a whole number from %d to %d",
+                                 name, text, min, max);
         return false;
     }
     *out = (int)value;
@@ -110,7 +110,7 @@ zi_handler_result zi_reply_file(zi_server_request *req, const char *type, int fd
         response = MHD_create_response_from_fd((uint64_t)st.st_size, fd);
     if (!response) {
         close(fd);
-        return zi_reply_error(req, 500, NULL, "cannot read the file");
+        return zi_reply_error(req, 500, NULL, "the image's file cannot be read");
     }
     add_headers(response, type, headers);
     return zi_reply(req, MHD_HTTP_OK, response);

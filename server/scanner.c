@@ -88,7 +88,8 @@ static bool sync_file(const char *path, zi_http_error *http_error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     bool ok = fd >= 0 && fsync(fd) == 0;
-    if (!ok) zi_http_error_set(http_error, 500, NULL, "cannot store the file: %s", strerror(errno));
+    if (!ok)
+        zi_http_error_set(http_error, 500, NULL, "the file cannot be stored: %s", strerror(errno));
     if (fd >= 0) close(fd);
     return ok;
 }
@@ -117,7 +118,7 @@ static bool install_upload(zi_upload *u, zi_http_error *http_error)
     }
     return errno == EEXIST ? zi_http_error_set(http_error, 409, "name",
                                                "%s exists already; choose another name", u->name)
-                           : zi_http_error_set(http_error, 500, NULL, "cannot write %s: %s",
+                           : zi_http_error_set(http_error, 500, NULL, "%s cannot be written: %s",
                                                u->name, strerror(errno));
 }
 
@@ -158,7 +159,8 @@ static void run_upload(zi_upload *u)
     end_upload(u, ok, &http_error);
 }
 
-zi_upload *zi_upload_submit(zi_scanner *s, char *staged, char *path, char *name)
+zi_upload *zi_upload_submit(zi_scanner *s, char *staged, char *path, char *name,
+                            zi_http_error *http_error)
 {
     zi_upload *u = calloc(1, sizeof *u), **end = &s->uploads;
     pthread_mutex_lock(&s->mutex);
@@ -172,6 +174,10 @@ zi_upload *zi_upload_submit(zi_scanner *s, char *staged, char *path, char *name)
     }
     pthread_mutex_unlock(&s->mutex);
     if (begins) return u;
+    if (u)
+        zi_http_error_shutting_down(http_error);
+    else
+        zi_http_error_no_memory(http_error);
     unlink(staged);
     free(staged);
     free(path);
@@ -253,7 +259,7 @@ void zi_scanner_stop(zi_scanner *s)
     pthread_mutex_unlock(&s->mutex);
     pthread_join(s->thread, NULL);
     s->joined = true;
-    zi_http_error_set(&http_error, 500, NULL, "the server is shutting down");
+    zi_http_error_shutting_down(&http_error);
     while (s->uploads) {
         zi_upload *u = s->uploads;
         s->uploads = u->next;

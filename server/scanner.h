@@ -12,7 +12,7 @@ typedef struct zi_scanner zi_scanner;
  * then call stop and free. */
 bool zi_scanner_start(zi_server *server, zi_scanner **out, zi_error *error) ZI_CHECKED;
 
-/* Stops and joins the thread; uploads that wait fail with 500. The functions below may still be
+/* Stops and joins the thread; uploads that wait fail with 503. The functions below may still be
  * called. scanner may be NULL. */
 void zi_scanner_stop(zi_scanner *scanner);
 
@@ -29,8 +29,9 @@ typedef struct zi_upload zi_upload;
 /* Hands the temporary file `staged` to the thread, which inspects it and moves it to `path`, or
  * removes it if it is not a model or path exists. name: what clients call it. Takes ownership of
  * the three strings and the file, also on failure. Release the result with zi_upload_release. NULL:
- * out of memory, or the server is shutting down. */
-zi_upload *zi_upload_submit(zi_scanner *scanner, char *staged, char *path, char *name);
+ * out of memory (500), or the server is shutting down (503); *http_error is filled. */
+zi_upload *zi_upload_submit(zi_scanner *scanner, char *staged, char *path, char *name,
+                            zi_http_error *http_error);
 
 /* Whether the upload has finished; false changes nothing. *name is then the model's name, borrowed,
  * or NULL when it failed and *http_error is filled. */

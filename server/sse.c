@@ -134,7 +134,11 @@ zi_handler_result zi_reply_event_stream(zi_server_request *req,
                                         const zi_event_stream_options *options)
 {
     stream *s = calloc(1, sizeof *s);
-    if (!s) return MHD_NO;
+    if (!s) {
+        if (options->cancels_job) zi_jobs_cancel(req->server->jobs, options->job);
+        if (options->free_user) options->free_user(options->user);
+        return MHD_NO;
+    }
     s->server = req->server;
     s->options = *options;
     if (!s->options.format) {

@@ -178,6 +178,13 @@ class A1111(Case):
         self.assertEqual(self.get("options")["sd_model_checkpoint"], "pytorch/golden.v1")
         self.post("txt2img", dict(WHOLE, override_settings={"sd_model_checkpoint": "none"}), 404)
 
+    def test_refused_without_a_trace(self):
+        """A request that is refused does not change the default model."""
+        for fields in {"width": 4096, "height": 4096}, {"width": 8}, {"n_iter": 17}:
+            self.post("txt2img", dict(WHOLE, override_settings={"sd_model_checkpoint": "golden.v1"},
+                                      override_settings_restore_afterwards=False, **fields), 422)
+            self.assertEqual(self.get("options")["sd_model_checkpoint"], "demo")
+
     def test_load_and_unload(self):
         self.assertEqual(self.post("reload-checkpoint"), {})
         self.assertEqual(self.server.get("/api/health").json["loaded"], "demo")

@@ -1,5 +1,6 @@
 """Every operation of the OpenAPI description, and every kind of event."""
 
+import gzip
 import os
 import shutil
 import time
@@ -312,6 +313,19 @@ class Events(Api):
 
 
 class Requests(Api):
+    def test_compressed_page(self):
+        """The page is compressed for who takes that."""
+        for accepted, coding in (
+                ("gzip", "gzip"), ("gzip;q=0.5", "gzip"), ("br, GZip ; q=0.001", "gzip"),
+                ("deflate;q=0,gzip", "gzip"), ("*", "gzip"), ("identity;q=0, *;q=0.1", "gzip"),
+                ("identity", None), ("", None), ("gzip;q=0", None), ("gzip; q=0", None),
+                ("gzip ;q=0.000, br", None), ("*;q=0", None), ("gzip;q=0, *", None),
+                ("not-gzip, gzip2", None)):
+            reply = self.server.get("/", headers={"Accept-Encoding": accepted})
+            self.assertEqual(reply.headers["Content-Encoding"], coding, accepted)
+            page = gzip.decompress(reply.body) if coding else reply.body
+            self.assertIn(b"<title>", page)
+
     def test_methods(self):
         for template, item in OPENAPI["paths"].items():
             url = fill(template, id="0", name="demo")
@@ -362,6 +376,31 @@ class Requests(Api):
             self.refused(self.server.get("/api/images?" + query), 400, field)
         self.assertEqual(self.refused(self.server.request("POST", "/api/recipe", raw=b"GIF89a"), 400),
                          "the image: not a PNG, JPEG or WebP image")
+
+    def test_messages(self):
+        """What is wrong, with what was sent and what is wanted."""
+        for says, kind, params in (
+                ("kind: 'dance' is none of generate, convert,", "dance", {}),
+                ("colour: unknown field; the fields are prompt, ", "generate", {"colour": 1}),
+                ("colour: unknown field; there are no fields here", "unload", {"colour": 1}),
+                ("prompt: must be text, not a number", "generate", {"prompt": 7}),
+                ("steps: must be a whole number from 1 to 100, not text", "generate", {"steps": "3"}),
+                ("schedule: '7' is none of diffusers, mlx", "generate", {"schedule": 7}),
+                ("seed: '1e3' is not a whole number from 0 to 18446744073709551615", "generate", {"seed": "1e3"}),
+                ("seed: 1.5 is not a whole number", "generate", {"seed": 1.5}),
+                ("seed: must be a whole number from 0 to 18446744073709551615, not a list", "generate", {"seed": []}),
+                ("name: '.x' begins with a dot", "import", {"source": "x", "name": ".x"}),
+                ("name: 'a/b' has a slash", "import", {"source": "x", "name": "a/b"}),
+                ("there is no such file or folder that this server may read", "import", {"source": "nowhere"}),
+                ("prompt: is missing", "generate", {})):
+            with self.subTest(says=says):
+                reply = self.server.request("POST", "/api/jobs", {"kind": kind, "params": params})
+                self.assertEqual(reply.status, 400)
+                self.assertTrue(reply.json["error"]["message"].startswith(says), reply.body)
+        for raw, says in ((b"", "the body is empty"), (b"{\"a\":}", "the body is not JSON from byte 5 on"),
+                          (b"[]", "the body is JSON, but not an object")):
+            reply = self.server.request("POST", "/api/jobs", raw=raw, headers={"Content-Type": "application/json"})
+            self.assertIn(says, self.refused(reply, 400))
 
     def test_fields_of_jobs_that_fail(self):
         """What the library finds wrong is said of the request's field, where it has that; else of the server."""

@@ -2,6 +2,9 @@
 
 import json
 import os
+import socket
+import sys
+import unittest
 
 from serving import PROMPT, Case, path, run
 
@@ -51,6 +54,21 @@ class Gallery(Case):
         self.assertEqual(self.gallery("ring"), [])
         self.assertEqual(self.server.get(f"/api/images/{name}").status, 404)
         self.assertFalse(os.path.exists(path(self.dir, "output", f"{name}.png")))
+
+    @unittest.skipUnless(sys.platform == "linux", "binds a socket below /proc")
+    def test_a_file_that_cannot_be_opened(self):
+        """It is not taken for one that is not there."""
+        name = self.server.wait(self.server.submit(model="demo", steps=1, prompt="a cone"))["images"][0]
+        file = path(self.dir, "output", f"{name}.png")
+        os.remove(file)
+        with socket.socket(socket.AF_UNIX) as place:
+            here = os.open(path(self.dir, "output"), os.O_RDONLY)
+            place.bind(f"/proc/self/fd/{here}/{name}.png")  # a longer path is none of a socket
+            os.close(here)
+        for what in "/file", "/file?format=jpeg", "/thumbnail":
+            message = self.refused(self.server.get(f"/api/images/{name}{what}"), 500)
+            self.assertIn("cannot be opened", message)
+        self.assertEqual(self.server.request("DELETE", f"/api/images/{name}").status, 204)
 
     def test_pages_are_never_old(self):
         """The same question gets another answer when something has changed, whoever changed it."""

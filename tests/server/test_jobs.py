@@ -1,8 +1,10 @@
 """The job queues: order, cancelling, resumed event streams, restarts."""
 
+import contextlib
 import os
 import random
 import shutil
+import sqlite3
 import threading
 import time
 
@@ -280,6 +282,17 @@ class Restarts(Case):
             self.assertFalse(os.path.exists(output(name)), name)
         for name in half + ".png", foreign:
             self.assertTrue(os.path.exists(output(name)), name)
+
+    def test_a_history_that_cannot_be_read(self):
+        """An error in the middle of the rows is not their end."""
+        folder = temporary_folder(self)
+        os.makedirs(path(folder, "output"))
+        with contextlib.closing(sqlite3.connect(path(folder, "output", "history.db"))) as db:
+            # Its second row is an error: this number has no absolute value in 64 bits.
+            db.execute("CREATE VIEW images AS SELECT '' AS id, 0 AS deleted UNION ALL "
+                       "SELECT abs(-9223372036854775807 - 1), 0")
+        with self.assertRaisesRegex(AssertionError, "history.db: .*integer overflow"):
+            Server(folder).stop()
 
 
 if __name__ == "__main__":

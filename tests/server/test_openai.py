@@ -116,7 +116,8 @@ class OpenAI(Case):
     def test_refusals(self):
         for field, values in {"prompt": (None, "", 1, "a" * 9000), "n": (0, 11, 1.5, "1"),
                               "size": ("64", "64x", "64x64x64", "0x64", "64x65", "4112x64", "axb",
-                                       "64x99999999999", 64), "output_format": ("gif", 1),
+                                       "64x99999999999", "4294967360x64", "64x",
+                                       "+64x64", "64x 64", "x64", 64), "output_format": ("gif", 1),
                               "response_format": ("json",), "output_compression": (-1, 101),
                               "background": ("transparent", "red"), "stream": ("yes", 1),
                               "partial_images": (1, 4, -1), "seed": (-2, 1e300),

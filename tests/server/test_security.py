@@ -230,6 +230,8 @@ class Addresses(unittest.TestCase):
             done = run("serve", "--port", "0", *args, folder=self.dir)
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn("--api-key", done.stderr)
+            if "--api-key" not in args:
+                self.assertIn("--insecure", done.stderr)
         # Who shows the key itself may use any name; a page that was led here has no key to show.
         for args, named in (("--insecure",), 403), (("--api-key", KEY), 200):
             server = Server(self.dir, "--host", "0.0.0.0", *args)

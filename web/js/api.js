@@ -13,7 +13,8 @@ export class ApiError extends Error {
 
 async function errorFromResponse(response) {
   const { error } = await response.json().catch(() => ({}));
-  return new ApiError(error?.message ?? `The server returned HTTP ${response.status}.`, error?.field, response.status);
+  const message = error?.message ?? `The server sent an error without a message (HTTP ${response.status}).`;
+  return new ApiError(message, error?.field, response.status);
 }
 
 /**

@@ -62,7 +62,7 @@ async function streamText(response) {
       return;
     }
   }
-  throw new Error('The connection was lost. Your prompt has been restored.');
+  throw new Error('The connection was lost. Your prompt has been restored; try again.');
 }
 
 // Restores the prompt if it fails or is stopped.

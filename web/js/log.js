@@ -52,7 +52,7 @@ async function copyLog() {
     await navigator.clipboard.writeText(texts.join('\n'));
     showToast('Log copied to the clipboard.');
   } catch {
-    showToast('Cannot copy: the browser denied access to the clipboard.');
+    showToast('Cannot copy: the browser denied access to the clipboard. Select the lines and copy them.');
   }
 }
 

@@ -52,6 +52,12 @@ function modelActions(model) {
     isImageModel && action('rotate', 'Convert', () => openConvertDialog(model, modelList().models)));
 }
 
+// Other components than the transformer can come from another model.
+function missingText({ missing }) {
+  const names = missing.map((name) => name.replaceAll('_', ' ')).join(', ');
+  return `Missing: ${names}.${missing.includes('transformer') ? '' : ' Convert can take that from another model.'}`;
+}
+
 function createModelCard(model) {
   const size = model.native_size, isIncomplete = model.kind === 'image' && model.missing.length > 0;
   const chips = [model.layout, model.precision, formatBytes(model.bytes), size && `${size} × ${size}`];
@@ -59,7 +65,7 @@ function createModelCard(model) {
     el('div.model-head', {}, el('h3', {}, shortName(model.name)), stateChip(model)),
     el('p.row.wrap', {}, ...chips.map((text) => text && el('span.chip', {}, text))),
     ...model.problems.map((text) => el('p.error', {}, text)),
-    isIncomplete && el('p.note', {}, `Missing: ${model.missing.join(', ')}.`),
+    isIncomplete && el('p.note', {}, missingText(model)),
     modelActions(model));
 }
 

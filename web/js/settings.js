@@ -241,7 +241,8 @@ function validate() {
   }
   const seed = fields.seed.value.trim();
   if (seed && !/^\d{1,20}$/.test(seed)) {
-    errors.push(['seed', 'The seed must be a whole number. Leave it empty for a random seed.']);
+    const range = 'a whole number from 0 to 18446744073709551615';
+    errors.push(['seed', `The seed must be ${range}. Leave it empty for a random seed.`]);
   }
   return Object.fromEntries(errors.reverse()); // the first one wins where several have one place
 }

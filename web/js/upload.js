@@ -36,11 +36,12 @@ function sendFile(request, file) {
     request.onload = () => {
       let response = {};
       try { response = JSON.parse(request.responseText); } catch { /* reported by status below */ }
-      const reason = response.error?.message ?? `the server returned HTTP ${request.status}`;
+      const reason = response.error?.message ?? `the server sent an error without a message (HTTP ${request.status})`;
       if (request.status === 201) resolve(response);
       else reject(new ApiError(`${file.name}: ${reason}`));
     };
-    request.onerror = () => reject(new ApiError(`The connection was lost while uploading ${file.name}.`));
+    const lost = `The connection was lost while uploading ${file.name}. Import it again.`;
+    request.onerror = () => reject(new ApiError(lost));
     request.onabort = () => reject(new ApiError('Upload cancelled.'));
     request.open('PUT', `/api/models/comfyui/${encodeURIComponent(file.name)}`);
     request.setRequestHeader('Content-Type', 'application/octet-stream');

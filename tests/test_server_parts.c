@@ -1,0 +1,95 @@
+/* Parts of the server that cannot be reached, or not at will, by requests. */
+#include "server/internal.h"
+#include "harness.h"
+
+#include <string.h>
+
+static void names_of_this_machine(void)
+{
+    static const struct {
+        const char *own, *host;
+        bool allowed;
+    } cases[] = {
+        {"studio.local", "studio.local", true},
+        {"studio.local", "studio", true},
+        {"studio.local", "Studio.LOCAL:7860", true},
+        {"studio", "studio.local", true},
+        {"studio", "studio:7860", true},
+        {"studio", "studio.lan", false},
+        {"studio.local", "studio.lan", false},
+        {"studio.local", "local", false},
+        {"studio.local", ".local", false},
+        {"studio.local", "studio.local.local", false},
+        {"studio.lan", "studio.lan", true},
+        {"studio.lan", "studio", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        zi_access *access;
+        zi_error error = {0};
+        zi_server_options options = {.host = cases[i].own, .insecure = true};
+        zi_access_headers headers = {.host = cases[i].host};
+        if (!CHECK_OK(zi_access_create(&options, &access, &error), error)) return;
+        CHECK_MSG(zi_access_host_allowed(access, &headers) == cases[i].allowed, "%s is called %s",
+                  cases[i].own, cases[i].host);
+        zi_access_free(access);
+    }
+}
+
+static void escaped_lines(void)
+{
+    static const struct {
+        const char *text, *line;
+    } cases[] = {
+        {"plain", "plain"},
+        {"a\nb\t\x7f", "a\\x0a"
+                       "b\\x09\\x7f"},
+        {"\xc2\x9b"
+         "2J",
+         "\\xc2\\x9b"
+         "2J"},
+        {"\xc3\xa9 \xe6\xb5\xb7 \xf0\x9f\x98\x80", "\xc3\xa9 \xe6\xb5\xb7 \xf0\x9f\x98\x80"},
+        /* A thin space, dashes, curly quotes, an ellipsis and a prime. */
+        {"\xe2\x80\x89\xe2\x80\x93\xe2\x80\x94\xe2\x80\x98\xe2\x80\x99\xe2\x80\x9c\xe2\x80\xa6",
+         "\xe2\x80\x89\xe2\x80\x93\xe2\x80\x94\xe2\x80\x98\xe2\x80\x99\xe2\x80\x9c\xe2\x80\xa6"},
+        /* Line and paragraph separators. */
+        {"\xe2\x80\xa8\xe2\x80\xa9", "\\xe2\\x80\\xa8\\xe2\\x80\\xa9"},
+        /* A zero-width space, marks and overrides of direction, a byte order mark, a tag. */
+        {"\xe2\x80\x8b\xe2\x80\xae", "\\xe2\\x80\\x8b\\xe2\\x80\\xae"},
+        {"\xe2\x81\xa6\xd8\x9c", "\\xe2\\x81\\xa6\\xd8\\x9c"},
+        {"\xef\xbb\xbf\xf3\xa0\x81\x81", "\\xef\\xbb\\xbf\\xf3\\xa0\\x81\\x81"},
+        /* What is not UTF-8. */
+        {"\xff\xc3(\xe2\x80", "\\xff\\xc3(\\xe2\\x80"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        zi_text out;
+        zi_text_init(&out, 1000);
+        zi_escape_line(cases[i].text, &out);
+        CHECK_MSG(!strcmp(out.data, cases[i].line), "%s, not %s", out.data, cases[i].line);
+        zi_text_free(&out);
+    }
+}
+
+static void no_jobs_after_the_end(void)
+{
+    uint64_t id;
+    zi_server server = {.events = zi_events_create()};
+    zi_jobs *jobs = zi_jobs_create(&server);
+    zi_job_request request = {.kind = zi_job_kind_find("unload")};
+    zi_http_error http_error;
+    for (int i = 0; i < ZI_QUEUE_CAPACITY; i++)
+        CHECK(zi_jobs_submit(jobs, &request, &id, &http_error));
+    CHECK(!zi_jobs_submit(jobs, &request, &id, &http_error) && http_error.status == 429);
+    zi_jobs_close(jobs);
+    CHECK(!zi_jobs_submit(jobs, &request, &id, &http_error) && http_error.status == 503);
+    CHECK_MSG(strstr(http_error.text, "shutting down") != NULL, "%s", http_error.text);
+    zi_jobs_free(jobs);
+    zi_events_free(server.events);
+}
+
+int main(void)
+{
+    RUN(names_of_this_machine);
+    RUN(escaped_lines);
+    RUN(no_jobs_after_the_end);
+    return zi_test_result();
+}
