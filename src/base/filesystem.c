@@ -140,7 +140,7 @@ bool zi_copy_file(const char *from, const char *to, zi_copy_progress_fn copied, 
 
 /* Calls fn for the regular files below the folder root/name (name "": root itself), recursively,
  * with names relative to root. depth: levels below root, at most MAX_DEPTH. Skips names with a
- * leading dot. False: fn stopped it, or something cannot be read. */
+ * leading dot. False with an error: fn's, when it stopped, or something cannot be read. */
 static bool walk_folder(const char *root, const char *name, int depth, zi_walk_files_fn fn,
                         void *user, zi_error *error)
 {
@@ -205,8 +205,9 @@ uint64_t zi_disk_usage(const char *path)
     return usage_below(path, 0);
 }
 
-/* Removes a folder and all in it, links without following them. depth: levels below the first one,
- * at most MAX_DEPTH. Stops at the first failure, with an error: a part is then gone. */
+/* Removes a folder and all in it, links without following them. depth: levels below the first one;
+ * more than MAX_DEPTH is an error. Stops at the first failure, with an error (ZI_ERROR_IO, or
+ * memory is short): a part is then gone. */
 static bool remove_folder(const char *path, int depth, zi_error *error)
 {
     DIR *dir = depth > MAX_DEPTH ? NULL : opendir(path);
