@@ -9,7 +9,8 @@ typedef struct {
     float scale, minimum;
 } group;
 
-/* Returns the IEEE half that is stored at this address, which needs no alignment, as f32. */
+/* Returns the IEEE half, little-endian, that is stored at this address, which needs no alignment,
+ * as f32. */
 static float half_at(const uint8_t *at)
 {
     uint16_t bits;
@@ -45,8 +46,8 @@ static void read_q4_0(const uint8_t *block, size_t g, group *out)
     unpack_nibbles(block + 2, out->q);
 }
 
-/* Unpacks a Q4_1 block (f16 scale, f16 minimum, nibbles): sets out->scale, minimum and q. A block
- * is one group, so g is ignored. */
+/* Unpacks a Q4_1 block (f16 scale, f16 minimum, nibbles): sets out->scale, minimum (to be added)
+ * and q. A block is one group, so g is ignored. */
 static void read_q4_1(const uint8_t *block, size_t g, group *out)
 {
     (void)g;
@@ -67,7 +68,7 @@ static void read_q5_0(const uint8_t *block, size_t g, group *out)
 }
 
 /* Unpacks a Q5_1 block (f16 scale, f16 minimum, 32 fifth bits, nibbles): sets out->scale, minimum
- * and q. A block is one group, so g is ignored. */
+ * (to be added) and q. A block is one group, so g is ignored. */
 static void read_q5_1(const uint8_t *block, size_t g, group *out)
 {
     (void)g;
@@ -78,7 +79,8 @@ static void read_q5_1(const uint8_t *block, size_t g, group *out)
 }
 
 /* Unpacks a Q8_0 block (f16 scale, 32 int8): sets out->scale and out->q, to which 128 is added to
- * make it unsigned. A block is one group, so g is ignored; out->minimum is left as it is. */
+ * make it unsigned; the caller subtracts that zero. A block is one group, so g is ignored;
+ * out->minimum is left as it is. */
 static void read_q8_0(const uint8_t *block, size_t g, group *out)
 {
     (void)g;
@@ -96,8 +98,9 @@ static void unpack_2bit_codes(const uint8_t *from, size_t g, uint8_t *q)
     for (size_t i = 0; i < 16; i++) q[i] = from[i] >> g % 8 / 2 * 2 & 3;
 }
 
-/* Unpacks group g (0 to 15, of 16 numbers) of a Q2_K block: sets out->scale, minimum and q (2-bit
- * codes). Scale and minimum are 4 bits each, times f16 factors of the block. */
+/* Unpacks group g (0 to 15, of 16 numbers) of a Q2_K block: sets out->scale, minimum (negated, to
+ * be added) and q (2-bit codes). Scale and minimum are 4 bits each, times f16 factors of the
+ * block. */
 static void read_q2_k(const uint8_t *block, size_t g, group *out)
 {
     const uint8_t *scales = block, *numbers = block + 16, *factors = block + 80;
@@ -119,7 +122,8 @@ static void read_q3_k(const uint8_t *block, size_t g, group *out)
 }
 
 /* Sets scale and minimum of group g (0 to 7) of a Q4_K or Q5_K block: two f16 factors, then all
- * groups' scales and minimums of six bits each in twelve bytes. */
+ * groups' scales and minimums of six bits each in twelve bytes. Stored minimums are to be
+ * subtracted; out->minimum is negated, to be added. */
 static void read_6bit_scales(const uint8_t *block, size_t g, group *out)
 {
     const uint8_t *s = block + 4;
@@ -137,16 +141,16 @@ static void unpack_4bit_codes(const uint8_t *from, size_t g, uint8_t *q)
     for (size_t i = 0; i < 32; i++) q[i] = from[g / 2 * 32 + i] >> g % 2 * 4 & 15;
 }
 
-/* Unpacks group g (0 to 7, of 32 numbers) of a Q4_K block: sets out->scale, minimum and q (4-bit
- * codes). */
+/* Unpacks group g (0 to 7, of 32 numbers) of a Q4_K block: sets out->scale, minimum (negated, to be
+ * added) and q (4-bit codes). */
 static void read_q4_k(const uint8_t *block, size_t g, group *out)
 {
     read_6bit_scales(block, g, out);
     unpack_4bit_codes(block + 16, g, out->q);
 }
 
-/* Unpacks group g (0 to 7, of 32 numbers) of a Q5_K block: sets out->scale, minimum and q (5-bit
- * codes; the fifth bits are apart from the others). */
+/* Unpacks group g (0 to 7, of 32 numbers) of a Q5_K block: sets out->scale, minimum (negated, to be
+ * added) and q (5-bit codes; the fifth bits are apart from the others). */
 static void read_q5_k(const uint8_t *block, size_t g, group *out)
 {
     const uint8_t *fifth = block + 16;
@@ -188,7 +192,8 @@ size_t zi_block_group(zi_dtype type)
 }
 
 /* Unpacks group `number`, from 0 and counted over all blocks of the row, to codes, scale and
- * minimum (-0 for types without one). type must be a block type. */
+ * minimum (-0 for types without one). The caller subtracts types[type].zero from the codes,
+ * multiplies by the scale and adds the minimum. type must be a block type. */
 static void read_group(zi_dtype type, const void *row, size_t number, group *out)
 {
     size_t groups = zi_dtype_block(type) / types[type].group;

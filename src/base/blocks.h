@@ -13,10 +13,10 @@ enum { ZI_BLOCK_GROUP = 32 }; /* the larger of the two */
  * not stored in blocks. */
 size_t zi_block_group(zi_dtype type);
 
-/* Reads group number `group`, from 0 and counted over the whole row, of a row of blocks. Sets q
+/* Reads group `number`, from 0 and counted over the whole row, of a row of blocks. Sets q
  * [zi_block_group(type)] to its codes, one in a byte, and scale and bias such that the numbers are
- * scale * q + bias. type must be a block type. */
-void zi_block_read(zi_dtype type, const void *row, size_t group, uint8_t *q, float *scale,
+ * scale * q + bias. type must be a block type. Does not check the number. */
+void zi_block_read(zi_dtype type, const void *row, size_t number, uint8_t *q, float *scale,
                    float *bias);
 
 /* Converts n numbers of a block type, which are whole blocks, to f32. Gives the same bits as
@@ -24,13 +24,13 @@ void zi_block_read(zi_dtype type, const void *row, size_t group, uint8_t *q, flo
 void zi_dequantize(zi_dtype type, const void *blocks, float *out, size_t n);
 
 /* Quantizes n values (a multiple of 32) to Q8_0 blocks of 34 bytes, the same as gguf-py's quantize:
- * an f16 scale, the largest magnitude / 127, and 32 int8 codes. Codes of infinities and NaNs are 0,
- * and all codes of a block whose scale is 0 or has no finite inverse. */
+ * an f16 scale, the largest magnitude / 127, and 32 int8 codes. All codes of a block are 0 if its
+ * scale, as f32, is 0, infinite, NaN or without a finite inverse. blocks needs no alignment. */
 void zi_quantize_q8_0(const float *x, void *blocks, size_t n);
 
-/* Quantizes n values (a multiple of 32) to Q4_0 blocks of 18 bytes: an f16 scale, the value of
- * largest magnitude / -8, and 32 codes of 4 bits, 0 to 15 for -8 to 7. Writes the same bytes as
- * gguf-py's quantize. What has no code (NaN, infinity) becomes code 8, which is zero. */
+/* Quantizes n values (a multiple of 32) to Q4_0 blocks of 18 bytes, the same as gguf-py's quantize:
+ * an f16 scale, the value of largest magnitude / -8, and 32 codes of 4 bits, 0 to 15 for -8 to 7.
+ * NaN and infinity get code 8, zero, but may also get into the scale. blocks needs no alignment. */
 void zi_quantize_q4_0(const float *x, void *blocks, size_t n);
 
 #endif

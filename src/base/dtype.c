@@ -125,8 +125,9 @@ static uint16_t to_bf16(float value)
 }
 
 /* Rounds a finite magnitude (bits of an f32 without sign), half to even, to a format with `kept`
- * bits of mantissa and least exponent `least` (biased as f32's). Returns its exponent and mantissa
- * bits. Adding a power of two whose last bit is the format's last bit lets the machine round. */
+ * bits of mantissa and least exponent `least` (biased as f32's). Returns the format's bits, without
+ * sign; the caller excludes what would overflow. Adding a power of two whose last bit is the
+ * format's last bit lets the machine round. */
 static uint32_t round_magnitude(uint32_t magnitude, uint32_t kept, uint32_t least)
 {
     uint32_t exponent = magnitude >> 23;

@@ -39,14 +39,16 @@ typedef enum {
  * constant; "?" when type is ZI_DTYPE_COUNT or above. */
 const char *zi_dtype_name(zi_dtype type);
 
-/* Returns the bytes of an element, or of a whole block for types that are stored in blocks. */
+/* Returns the bytes of an element, or of a whole block for types that are stored in blocks. type
+ * must be below ZI_DTYPE_COUNT. */
 size_t zi_dtype_size(zi_dtype type);
 
-/* Returns the number of elements in a block; 1 for types that are not stored in blocks. */
+/* Returns the number of elements in a block; 1 for types that are not stored in blocks. type must
+ * be below ZI_DTYPE_COUNT. */
 size_t zi_dtype_block(zi_dtype type);
 
 /* Returns the bytes of count elements, which must be whole blocks: the rest of an incomplete one is
- * not counted. */
+ * not counted. type must be below ZI_DTYPE_COUNT. Does not check for overflow. */
 size_t zi_dtype_bytes(zi_dtype type, size_t count);
 
 /* Returns the type that a safetensors header names "F32", "BF16" and so on, case-sensitively;
@@ -92,8 +94,9 @@ static inline float zi_f16_to_f32(uint16_t bits)
 void zi_widen(zi_dtype type, const void *source, float *out, size_t n);
 
 /* Converts n f32 values to F32, F16, BF16 or F8_E4M3, rounded half to even, or to whole blocks of
- * Q8_0 or Q4_0; other types get zeros. out needs no alignment. F8_E4M3 has no infinity: magnitudes
- * above 448, infinity too, become 448 (as in torch). NaN stays NaN in the float types. */
+ * Q8_0 or Q4_0; other types get zeros. out needs no alignment. What is too large becomes infinity
+ * in F16 and BF16, but in F8_E4M3 448, as does infinity (as in torch). NaN stays NaN in the float
+ * types. */
 void zi_narrow(zi_dtype type, const float *source, void *out, size_t n);
 
 #endif

@@ -17,8 +17,8 @@ bool zi_error_set(zi_error *error, zi_error_code code, const char *subject, cons
     ZI_PRINTF(4, 5);
 
 /* Fills *error, if it is not NULL, like zi_error_set, but with the text "FILE: MESSAGE" (file NULL:
- * the message alone) and a subject that the text does not get: it is for what is inside a file,
- * such as a tensor, which the message itself names. Always returns false. */
+ * the message alone) and a subject (NULL: "") that the text does not get: it is for what is inside
+ * a file, such as a tensor, which the message itself names. Always returns false. */
 bool zi_error_set_in(zi_error *error, zi_error_code code, const char *file, const char *subject,
                      const char *format, ...) ZI_PRINTF(5, 6);
 
@@ -30,9 +30,9 @@ bool zi_error_no_memory(zi_error *error, size_t bytes);
  * asked to stop. Always returns false. */
 bool zi_error_cancelled(zi_error *error);
 
-/* Fails with ZI_ERROR_INVALID_ARGUMENT unless all `size` bytes at `reserved` are 0: they are the
- * fields of an options struct that this library does not know. The macro takes a pointer to the
- * struct. */
+/* Fails with ZI_ERROR_INVALID_ARGUMENT and the subject "reserved" unless all `size` bytes at
+ * `reserved` are 0: they are the fields of an options struct that this library does not know. The
+ * macro ZI_CHECK_RESERVED takes a pointer to the struct. */
 #define ZI_CHECK_RESERVED(options, error)                                                          \
     zi_check_reserved((options)->reserved, sizeof(options)->reserved, error)
 bool zi_check_reserved(const void *reserved, size_t size, zi_error *error) ZI_CHECKED;

@@ -86,7 +86,8 @@ bool zi_file_cannot_write(zi_error *error, const char *path)
 }
 
 /* Opens a regular file for reading. Sets *fd, which the caller closes, and *size in bytes. False:
- * it cannot be opened or is not a regular file (ZI_ERROR_UNSUPPORTED), and nothing stays open. */
+ * it cannot be opened (zi_error_code_of_errno) or is not a regular file (ZI_ERROR_UNSUPPORTED);
+ * nothing stays open, and *fd and *size are of no use. */
 static bool open_regular(const char *path, int *fd, size_t *size, zi_error *error)
 {
     /* O_NONBLOCK: opening a FIFO does not block; regular files ignore the flag. */
@@ -263,8 +264,9 @@ static int create_temporary(zi_output *output, size_t size)
     return fd;
 }
 
-/* Fails unless path is missing or a regular file (else ZI_ERROR_EXISTS) and not empty: rename would
- * fail on a folder only after all is written, and would replace a device. */
+/* Fails if path is "" (ZI_ERROR_INVALID_ARGUMENT), or if something is there other than a regular
+ * file or a link to one (ZI_ERROR_EXISTS): rename would fail on a folder only after all is written,
+ * and would replace a device. */
 static bool check_replaceable(const char *path, zi_error *error)
 {
     struct stat st;
@@ -341,8 +343,8 @@ bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error 
 }
 
 /* Renames the temporary if nothing is at path: link(2) fails on an existing path, rename(2) would
- * not. False with errno, EEXIST if something is. On file systems without hard links the check and
- * the rename are two steps. */
+ * not. False with errno, EEXIST if something is; the temporary stays then, and also path if only
+ * the temporary could not be removed. Without hard links the check and the rename are two steps. */
 static bool rename_if_free(const char *temporary, const char *path)
 {
     struct stat st;
@@ -357,7 +359,7 @@ static bool rename_if_free(const char *temporary, const char *path)
 }
 
 /* Renames the temporary to path. replace: also over an existing file. False with errno on failure:
- * EEXIST if path exists and may not be replaced. */
+ * EEXIST if path exists and may not be replaced. The temporary stays then. */
 static bool rename_temporary(const char *temporary, const char *path, bool replace)
 {
     return replace ? rename(temporary, path) == 0 : rename_if_free(temporary, path);

@@ -53,7 +53,7 @@ typedef struct {
 } zi_mapping;
 
 /* Maps a whole regular file read-only; the caller unmaps it with zi_file_unmap. An empty file gives
- * data NULL and size 0. What is not a regular file is ZI_ERROR_UNSUPPORTED; *out is then
+ * data NULL and size 0. What is not a regular file is ZI_ERROR_UNSUPPORTED. On any failure *out is
  * unchanged. */
 bool zi_file_map(const char *path, zi_mapping *out, zi_error *error) ZI_CHECKED;
 
@@ -61,8 +61,9 @@ bool zi_file_map(const char *path, zi_mapping *out, zi_error *error) ZI_CHECKED;
 void zi_file_unmap(zi_mapping *mapping);
 
 /* Maps the file at path over an existing mapping, at the same address; *mapping stays as it is.
- * Fails with ZI_ERROR_BAD_FORMAT, and keeps the old contents, if the file's size is not
- * mapping->size. */
+ * Fails with ZI_ERROR_BAD_FORMAT if the file's size is not mapping->size. The old contents are kept
+ * then, as when the file cannot be opened, but may be lost when the system cannot map
+ * (ZI_ERROR_IO). */
 bool zi_file_remap(const char *path, const zi_mapping *mapping, zi_error *error) ZI_CHECKED;
 
 /* Asks the kernel to read the pages of these mapped bytes ahead (madvise SEQUENTIAL and WILLNEED).
@@ -83,45 +84,52 @@ typedef struct {
     char *temporary; /* NULL: written in place (zi_output_resume) */
 } zi_output;
 
-/* Creates the temporary file for path, in the same folder, which must exist. An existing regular
- * file at path is allowed and not touched before the commit. Fails when path is a folder or a
- * device (ZI_ERROR_EXISTS) or empty; *output is then zeroed. */
+/* Creates the temporary file for path, in the same folder, which must exist. A regular file at path
+ * is allowed and not touched before the commit, which replaces a link itself. Fails with
+ * ZI_ERROR_EXISTS for a folder or a device, ZI_ERROR_INVALID_ARGUMENT for "", else ZI_ERROR_IO or
+ * ZI_ERROR_NO_MEMORY; *output is then zeroed. */
 bool zi_output_open(zi_output *output, const char *path, zi_error *error) ZI_CHECKED;
 
 /* Opens path itself for reading and writing, at its start, to resume an interrupted write. Creates
- * it if missing; no later call truncates or removes it. Fails when path is a folder, a device or
- * empty; *output is then zeroed. */
+ * it if missing, and takes no lock; no later call truncates or removes it. Fails with
+ * ZI_ERROR_EXISTS for a folder or a device, ZI_ERROR_INVALID_ARGUMENT for "", else ZI_ERROR_IO;
+ * *output is then zeroed. */
 bool zi_output_resume(zi_output *output, const char *path, zi_error *error) ZI_CHECKED;
 
-/* Writes at the current position, buffered. After a failure a part may be written. */
+/* Writes at the current position, buffered. ZI_ERROR_IO: a part, also of earlier calls, may not be
+ * written; discard the output, because a commit may not notice. */
 bool zi_output_write(zi_output *output, const void *data, size_t size, zi_error *error) ZI_CHECKED;
 
-/* Moves the position of the next write to `offset` bytes from the start of the file. */
+/* Moves the position of the next write to `offset` bytes from the start of the file; bytes that are
+ * skipped beyond its end read as zeros. ZI_ERROR_IO on failure. */
 bool zi_output_seek(zi_output *output, size_t offset, zi_error *error) ZI_CHECKED;
 
-/* Flushes the buffer and calls fsync: all that was written is on the disk. */
+/* Flushes the buffer and calls fsync: all that was written is on the disk. ZI_ERROR_IO on
+ * failure. */
 bool zi_output_sync(zi_output *output, zi_error *error) ZI_CHECKED;
 
-/* Syncs, closes and renames to path, replacing a file there, then syncs the folder. After a failure
- * the temporary file is removed and path is unchanged. A resumed output is only synced and closed.
- * In any case the output is freed and zeroed. */
+/* Syncs, closes and renames to path, replacing a file there, then syncs the folder (errors of that
+ * are ignored). After a failure (ZI_ERROR_IO) the temporary file is removed and path is unchanged.
+ * A resumed output is only synced and closed. In any case the output is freed and zeroed. */
 bool zi_output_commit(zi_output *output, zi_error *error) ZI_CHECKED;
 
 /* Commits like zi_output_commit, but only if nothing exists at path by then: else it fails with
- * ZI_ERROR_EXISTS, and what is there stays. Frees and zeroes the output in any case. A resumed
- * output is only synced and closed. */
+ * ZI_ERROR_EXISTS, what is there stays, and the temporary file is removed. Frees and zeroes the
+ * output in any case. A resumed output is only synced and closed. */
 bool zi_output_commit_new(zi_output *output, zi_error *error) ZI_CHECKED;
 
-/* Closes and removes the temporary file and frees the output; a resumed file stays. Does nothing
- * after a commit or on a zeroed output, so callers may call it on every exit path. */
+/* Closes and removes the temporary file, frees the output and zeroes it; a resumed file stays, with
+ * all that was written. Does nothing after a commit or on a zeroed output, so callers may call it
+ * on every exit path. */
 void zi_output_discard(zi_output *output);
 
 /* Checks, by creating and removing a temporary file beside it, that zi_output_open succeeds for
  * path. What is at path is not touched. */
 bool zi_output_check_writable(const char *path, zi_error *error) ZI_CHECKED;
 
-/* Removes the temporary files and folders of all open outputs of the process, output folders
- * included, resumed ones excepted; frees and closes nothing. Async-signal-safe. */
+/* Removes the temporary files (64 at most) and folders of all open outputs of the process, output
+ * folders included, resumed ones excepted; frees and closes nothing. Errors are ignored. A later
+ * commit fails. Async-signal-safe. */
 void zi_output_abandon_all(void);
 
 #endif

@@ -220,8 +220,9 @@ uint64_t zi_disk_usage(const char *path)
     return usage_below(path, 0);
 }
 
-/* Removes a folder and all in it, links without following them. depth: levels below the first one,
- * at most MAX_DEPTH. Stops at the first failure, with an error: a part is then gone. */
+/* Removes a folder and all in it, links without following them. depth: levels below the first one;
+ * more than MAX_DEPTH is an error. Stops at the first failure, with an error (ZI_ERROR_IO, or
+ * memory is short): a part is then gone. */
 static bool remove_folder(const char *path, int depth, zi_error *error)
 {
     DIR *dir = depth > MAX_DEPTH ? NULL : opendir(path);

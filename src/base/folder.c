@@ -24,7 +24,8 @@ enum { MAX_OPEN_FOLDERS = 16 };
 static _Atomic(zi_output_folder_entry *) open_folders[MAX_OPEN_FOLDERS];
 
 /* Replaces a list's old head by its new one in the table that zi_output_folder_abandon_all reads.
- * old NULL: takes a free slot, if there is one; new NULL: frees the slot. */
+ * old NULL: takes a free slot; new NULL: frees the slot. Does nothing if no slot is free, or old
+ * has none: then a signal leaves the folder behind. Thread-safe. */
 static void publish_head(zi_output_folder_entry *old, zi_output_folder_entry *new)
 {
     for (int i = 0; i < MAX_OPEN_FOLDERS; i++) {
@@ -85,8 +86,8 @@ static void drop_root(zi_output_folder *folder)
     folder->entries = NULL;
 }
 
-/* Returns a copy without trailing slashes, because ".part-PID-N" is appended to it; the caller
- * frees it. NULL: memory is short. */
+/* Returns a copy without trailing slashes ("/" stays, "" too), because ".part-PID-N" is appended to
+ * it; the caller frees it. NULL: memory is short. */
 static char *copy_without_trailing_slashes(const char *path)
 {
     size_t length = strlen(path);
@@ -94,9 +95,10 @@ static char *copy_without_trailing_slashes(const char *path)
     return strndup(path, length);
 }
 
-/* Creates, registers and locks the temporary folder; `name` (of `size` bytes) gets its path,
- * folder->lock the lock's descriptor. Tries further names when one exists or a cleanup has locked
- * or removed the new folder first. False with an error; the caller then discards the folder. */
+/* Creates, registers and locks the temporary folder beside folder->path; `name` (of `size` bytes)
+ * is a buffer for its path, folder->lock gets the lock's descriptor. Tries further names when one
+ * exists or a cleanup has locked or removed the new folder first. False with an error; the caller
+ * then discards the folder. */
 static bool create_root(zi_output_folder *folder, char *name, size_t size, zi_error *error)
 {
     for (;;) {
@@ -125,8 +127,9 @@ bool zi_output_folder_open(zi_output_folder *folder, const char *path, zi_error 
     return made;
 }
 
-/* Makes the folder at this full path, whose parent must exist. If it exists, that is an error, but
- * not when `folder` is in_place (resumed). */
+/* Makes the folder at this full path, whose parent must exist. If something exists there, that is
+ * an error (ZI_ERROR_IO), but when `folder` is in_place (resumed) it is taken as the folder,
+ * unchecked. */
 static bool make_subfolder(const zi_output_folder *folder, const char *path, zi_error *error)
 {
     return mkdir(path, 0777) == 0 || (folder->in_place && errno == EEXIST) ||

@@ -24,32 +24,37 @@ bool zi_output_folder_open(zi_output_folder *folder, const char *path, zi_error 
 bool zi_output_folder_resume(zi_output_folder *folder, const char *path,
                              zi_error *error) ZI_CHECKED;
 
-/* Makes a subfolder ("vae"), and registers it for removal by discard. Its parent must exist. If it
- * exists already, that is an error, but not in a resumed folder. */
+/* Makes a subfolder ("vae"), and registers it for removal by discard. Its parent must exist. If
+ * something is there already, that is an error (ZI_ERROR_IO), but not in a resumed folder. After a
+ * failure the name may stay registered, which does no harm. */
 bool zi_output_folder_mkdir(zi_output_folder *folder, const char *name, zi_error *error) ZI_CHECKED;
 
 /* Registers a name ("vae/config.json") for removal by discard and returns its full path, where the
- * caller creates the file; creates nothing itself. The folder owns the path. NULL (with an error)
- * when memory is short. */
+ * caller creates the file; creates nothing itself. The folder owns the path, until commit or
+ * discard. NULL (with an error) when memory is short. */
 const char *zi_output_folder_add_path(zi_output_folder *folder, const char *name, zi_error *error);
 
-/* Registers a name for removal by discard and opens it for writing; the caller commits or discards
- * *output before the folder. In a resumed folder the existing file is opened and not truncated
- * (zi_output_resume). */
+/* Registers a name for removal by discard and opens it for writing (zi_output_open); its subfolder
+ * must exist. The caller commits or discards *output before the folder. In a resumed folder the
+ * existing file is opened and not truncated (zi_output_resume). On failure *output is zeroed, or
+ * unchanged if memory is short: zero it before. */
 bool zi_output_folder_open_file(zi_output_folder *folder, const char *name, zi_output *output,
                                 zi_error *error) ZI_CHECKED;
 
-/* Renames the folder to its target and syncs the folder above. Fails with ZI_ERROR_EXISTS if
- * something other than an empty folder is at the target by then, and removes the temporary folder.
- * A resumed folder is in place already. Frees what *folder has in any case. */
+/* Renames the folder to its target, also over an empty folder, and syncs the folder above (errors
+ * of that are ignored). Fails with ZI_ERROR_EXISTS if something else is at the target by then, or
+ * with ZI_ERROR_IO, and discards. A resumed folder is in place already. Frees what *folder has in
+ * any case. */
 bool zi_output_folder_commit(zi_output_folder *folder, zi_error *error) ZI_CHECKED;
 
 /* Removes the registered paths and the temporary folder (nothing of a resumed folder), and frees
- * what *folder has. Does nothing after a commit or a failed open. */
+ * what *folder has. Errors are ignored: with other files in it, the folder stays. Does nothing
+ * after a commit or a failed open. */
 void zi_output_folder_discard(zi_output_folder *folder);
 
-/* Removes the temporary folders of all open output folders of the process, resumed ones excepted;
- * frees nothing. Async-signal-safe. */
+/* Removes the temporary folders of all open output folders of the process (16 at most), resumed
+ * ones excepted; frees nothing. Errors are ignored: a folder with files in it that are not
+ * registered stays. Async-signal-safe. */
 void zi_output_folder_abandon_all(void);
 
 #endif

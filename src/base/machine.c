@@ -20,7 +20,7 @@ double zi_monotonic_seconds(void)
 enum { MAX_TEXT = 16384, MAX_PATH = 4096 };
 
 /* Reads the small file folder/name without known size (as in /proc), truncated to MAX_TEXT - 1
- * bytes and closed with a NUL. False: it is absent or empty. */
+ * bytes and closed with a NUL. False: it is absent, unreadable or empty; text is then of no use. */
 static bool read_text(const char *folder, const char *name, char text[MAX_TEXT])
 {
     char path[2 * MAX_PATH];
@@ -36,8 +36,8 @@ static bool read_text(const char *folder, const char *name, char text[MAX_TEXT])
     return size > 0;
 }
 
-/* Returns the decimal number that the file folder/name starts with; SIZE_MAX when it is absent,
- * negative or no number ("max"). */
+/* Returns the decimal number that the file folder/name starts with, at most LLONG_MAX; SIZE_MAX
+ * when the file is absent or the number is negative or none ("max"). */
 static size_t read_number(const char *folder, const char *name)
 {
     char text[MAX_TEXT], *end;
@@ -46,8 +46,9 @@ static size_t read_number(const char *folder, const char *name)
     return end == text || value < 0 ? SIZE_MAX : (size_t)value;
 }
 
-/* Returns the decimal number that follows `name` at the start of a line of text (0 if none
- * follows); `fallback` if no line starts with it. */
+/* Returns the decimal number, blanks before it skipped, that follows `name` at the start of a line
+ * of text (0 if none follows), in the text's unit; `fallback` if no line starts with it. name
+ * should end in its delimiter: longer names match, too. */
 static size_t number_after(const char *text, const char *name, size_t fallback)
 {
     size_t length = strlen(name);
@@ -102,8 +103,8 @@ static size_t processors_v1(const char *group)
 }
 
 /* Returns the bytes that a group may still allocate, 0 at least: limit - used. File caches count as
- * used, but can be dropped: active and inactive name their lines in the group's memory.stat.
- * SIZE_MAX for limit or used means unknown: then limit is returned as it is. */
+ * used, but can be dropped (if memory.stat can be read): active and inactive name their lines in
+ * the group's memory.stat. SIZE_MAX for limit or used means unknown: then it returns limit. */
 static size_t group_memory_left(size_t limit, size_t used, const char *group, const char *active,
                                 const char *inactive)
 {
@@ -147,9 +148,9 @@ static bool list_has(const char *controller, const char *list, size_t length)
     return length == 0 && size == 0;
 }
 
-/* Sets path to the group of this process ("/path") in the hierarchy of a controller ("" for version
- * 2). groups: text of /proc/self/cgroup, lines "4:memory:/path". Sets "" when there is none or it
- * is too long. */
+/* Sets path to the group of this process ("/path", "/" for the root) in the hierarchy of a
+ * controller ("" for version 2). groups: text of /proc/self/cgroup, lines "4:memory:/path". Sets ""
+ * when there is none or it is too long. */
 static void find_group_path(const char *groups, const char *controller, char path[MAX_PATH])
 {
     path[0] = 0;

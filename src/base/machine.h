@@ -9,7 +9,8 @@
 double zi_monotonic_seconds(void);
 
 /* Returns the number of processors that this process may use: the smaller of affinity mask (or,
- * without one, the processors online) and cgroup quota, at least 1. */
+ * without one, the processors online) and cgroup quota, at least 1. Asks the system at each
+ * call. */
 size_t zi_usable_processors(void);
 
 /* Returns the whole processors that the cgroup CPU quota allows, rounded down, at least 1; SIZE_MAX
@@ -18,8 +19,9 @@ size_t zi_usable_processors(void);
 size_t zi_cgroup_processors(const char *root);
 
 /* Returns the bytes that can be allocated without swapping: free memory and droppable file caches
- * (MemAvailable), within the cgroup memory limits; SIZE_MAX when neither is known. Reads root/proc
- * and root/sys/fs/cgroup as zi_cgroup_processors does; root is "" except in tests. */
+ * (MemAvailable), within the cgroup memory limits; SIZE_MAX when neither MemAvailable nor a limit
+ * is known. Reads root/proc and root/sys/fs/cgroup as zi_cgroup_processors does; root is "" except
+ * in tests. */
 size_t zi_available_memory(const char *root);
 
 #endif

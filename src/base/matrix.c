@@ -1,7 +1,7 @@
 #include "base/matrix.h"
 
-/* Writes row `row` of a matrix with 8 or 4 bits in groups as f32 to out [columns]: code * scale +
- * bias of its group. Codes are bytes, or nibbles, the low one first. */
+/* Writes row `row` of a matrix with 8 or 4 bits in groups, which divide its columns, as f32 to out
+ * [columns]: code * scale + bias of its group. Codes are bytes, or nibbles, the low one first. */
 static void row_of_groups(const zi_matrix *w, size_t row, float *out)
 {
     size_t groups = w->columns / w->group, width = zi_dtype_size(w->scale_type);
@@ -18,14 +18,14 @@ static void row_of_groups(const zi_matrix *w, size_t row, float *out)
     }
 }
 
-void zi_matrix_row(const zi_matrix *w, size_t row, float *out)
+void zi_matrix_row(const zi_matrix *matrix, size_t row, float *out)
 {
-    if (w->bits) {
-        row_of_groups(w, row, out);
+    if (matrix->bits) {
+        row_of_groups(matrix, row, out);
         return;
     }
-    size_t before = zi_dtype_bytes(w->type, row * w->columns);
-    zi_widen(w->type, (const char *)w->data + before, out, w->columns);
-    float scale = w->row_scale ? w->row_scale[w->row_scales > 1 ? row : 0] : 1;
-    for (size_t i = 0; w->row_scale && i < w->columns; i++) out[i] *= scale;
+    size_t before = zi_dtype_bytes(matrix->type, row * matrix->columns);
+    zi_widen(matrix->type, (const char *)matrix->data + before, out, matrix->columns);
+    float scale = matrix->row_scale ? matrix->row_scale[matrix->row_scales > 1 ? row : 0] : 1;
+    for (size_t i = 0; matrix->row_scale && i < matrix->columns; i++) out[i] *= scale;
 }

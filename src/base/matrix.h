@@ -18,8 +18,9 @@ typedef struct {
     size_t row_scales;      /* 1 or rows */
 } zi_matrix;
 
-/* Writes row `row` (from 0) as `columns` f32 values to out, dequantized: with the scales and biases
- * of its groups, or else times the matrix's or the row's factor, if there is one. */
+/* Writes row `row` (from 0, not checked) as `columns` f32 values to out, dequantized: if bits is
+ * not 0, with the scales and biases of its groups; else by zi_widen, whose types are allowed, and
+ * times the matrix's or the row's factor, if row_scale has one. */
 void zi_matrix_row(const zi_matrix *matrix, size_t row, float *out);
 
 #endif

@@ -34,8 +34,8 @@ bool zi_memory_take(zi_memory *memory, size_t size, zi_error *error)
 
 #ifdef __linux__
 
-/* Whether the open file lies on a file system that is on a disk: not tmpfs or ramfs. False also
- * when that cannot be found out. */
+/* Whether the open file lies on a file system that is on a disk: not tmpfs or ramfs; network file
+ * systems count as disks. False also when that cannot be found out. */
 static bool on_disk(int fd)
 {
     enum { TMPFS = 0x01021994, RAMFS = 0x858458f6 };
@@ -44,8 +44,9 @@ static bool on_disk(int fd)
     return (uint32_t)fs.f_type != (uint32_t)TMPFS && (uint32_t)fs.f_type != (uint32_t)RAMFS;
 }
 
-/* Opens a new file in `folder` for reading and writing that has lost its name already, so that
- * closing it removes it. Returns its descriptor, or -1 with an error. */
+/* Opens a new file in `folder`, which must exist, for reading and writing, that has lost its name
+ * already, so that closing it removes it. Returns its descriptor, for the caller to close, or -1
+ * with an error (ZI_ERROR_IO, or memory is short). */
 static int open_nameless(const char *folder, zi_error *error)
 {
     char *path = zi_path_join(folder, "zimage-XXXXXX");
@@ -65,7 +66,8 @@ static int open_nameless(const char *folder, zi_error *error)
 }
 
 /* Extends the file to `size` bytes and has the disk keep space for them: a page that found no room
- * later would be a crash. False with an error, which names `folder`. */
+ * later would be a crash. False with ZI_ERROR_IO, which names `folder`; the file may be longer
+ * then. */
 static bool reserve_disk_space(int fd, size_t size, const char *folder, zi_error *error)
 {
     int code;

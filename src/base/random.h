@@ -17,7 +17,8 @@ typedef struct {
 /* Starts the sequence of torch.Generator('cpu').manual_seed(seed): only the low 32 bits count. */
 void zi_random_seed(zi_random *random, uint64_t seed);
 
-/* Writes the next n values of torch.rand (float32, from 0 to below 1) to out. */
+/* Writes the next n values of torch.rand (float32, from 0 to below 1) to out. Several calls give
+ * the same values as one. */
 void zi_random_uniform(zi_random *random, float *out, size_t n);
 
 /* Writes n values of torch.randn (float32, standard normal) to out, as one call of that size would

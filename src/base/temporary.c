@@ -20,7 +20,8 @@ void zi_temporary_name(const char *target, char *name, size_t size)
     snprintf(name, size, "%s%s%ld-%u", target, infix, (long)getpid(), atomic_fetch_add(&number, 1));
 }
 
-/* Returns a pointer into name to the ".part-PID-N" that it ends in, or NULL if it does not. */
+/* Returns a pointer into name to the ".part-PID-N" (PID and N: digits) that it ends in, or is, or
+ * NULL if it does not. */
 static const char *find_temporary_suffix(const char *name)
 {
     const char *suffix = NULL;

@@ -79,13 +79,13 @@ char *zi_text_take(zi_text *text)
     return data;
 }
 
-size_t zi_utf8_sequence(const char *data, size_t n)
+size_t zi_utf8_sequence(const char *data, size_t size)
 {
     const unsigned char *s = (const unsigned char *)data;
     unsigned lead = s[0];
     if (lead < 0x80) return 1;
     size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-    if (lead < 0xc2 || lead > 0xf4 || n < length) return 0;
+    if (lead < 0xc2 || lead > 0xf4 || size < length) return 0;
     for (size_t i = 1; i < length; i++)
         if ((s[i] & 0xc0) != 0x80) return 0;
     if ((lead == 0xe0 && s[1] < 0xa0) || (lead == 0xed && s[1] > 0x9f) ||

@@ -15,14 +15,16 @@ typedef struct {
  * Allocates nothing, and frees nothing that it had. */
 void zi_text_init(zi_text *text, size_t ceiling);
 
-/* Appends size bytes. When memory is short or the ceiling is passed, it appends nothing and sets
- * text->failed; after that all appends do nothing. */
+/* Appends size bytes, which must not lie in text->data. When memory is short or the text would be
+ * longer than the ceiling, it appends nothing and sets text->failed; after that all appends do
+ * nothing. data may be NULL if size is 0. */
 void zi_text_append(zi_text *text, const void *data, size_t size);
 
 /* Appends a string. A failure sets text->failed, as for zi_text_append. */
 void zi_text_puts(zi_text *text, const char *string);
 
-/* Appends formatted text, all of it or, with text->failed set as for zi_text_append, nothing. */
+/* Appends formatted text, all of it or, with text->failed set as for zi_text_append, nothing. The
+ * arguments must not lie in text->data. */
 void zi_text_printf(zi_text *text, const char *format, ...) ZI_PRINTF(2, 3);
 
 /* Frees the data. The text is empty again, with the same ceiling and without failure, and can be
@@ -30,16 +32,17 @@ void zi_text_printf(zi_text *text, const char *format, ...) ZI_PRINTF(2, 3);
 void zi_text_free(zi_text *text);
 
 /* Returns the data, with a closing NUL, which the caller frees ("" for an empty text); NULL after a
- * failure, and then the data is freed. The text is empty again, with the same ceiling and without
- * failure. */
+ * failure, or without memory for that "", and then the data is freed. The text is empty again, with
+ * the same ceiling and without failure. */
 char *zi_text_take(zi_text *text);
 
 /* Returns the length in bytes (1 to 4) of the well-formed UTF-8 sequence at the start of data; 0
- * when there is none or it does not end within `size` bytes. size must be 1 or more. */
+ * when there is none or it does not end within `size` bytes. size must be 1 or more. A NUL is a
+ * sequence of 1. */
 size_t zi_utf8_sequence(const char *data, size_t size);
 
-/* Whether data is valid UTF-8 (no surrogates, no overlong forms, at most U+10FFFF). No bytes are
- * valid, and so is a NUL. */
+/* Whether data is valid UTF-8 (no surrogates, no overlong forms, at most U+10FFFF). True for size
+ * 0; a NUL is a valid character. */
 bool zi_utf8_valid(const char *data, size_t size);
 
 /* Writes a size in decimal units, rounded, from kB on with one decimal below 100 ("512 bytes", "1.2

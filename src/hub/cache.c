@@ -152,7 +152,8 @@ static bool has_all_shards(const char *dir, const char *index)
 }
 
 /* Whether a folder is not empty and has no dangling links, and all shards of its index files. Names
- * that begin with a dot do not count; subfolders are not looked into. */
+ * that begin with a dot do not count; subfolders count, but are not looked into. False also when it
+ * cannot be read or memory is short. */
 static bool is_folder_complete(const char *path)
 {
     static const char end[] = ".index.json";
@@ -172,8 +173,9 @@ static bool is_folder_complete(const char *path)
     return ok && any;
 }
 
-/* Whether the folder path/name of a diffusers component is complete, weights included if the
- * component is a transformer, text_encoder or vae. False for a name that leads out of path. */
+/* Whether the folder path/name of a diffusers component is complete, weights (safetensors under
+ * their usual names) included if the component is a transformer, text_encoder or vae. False for a
+ * name that leads out of path. */
 static bool is_component_complete(const char *path, const char *name)
 {
     static const char *const weights[] = {"diffusion_pytorch_model.safetensors",

@@ -26,13 +26,14 @@ char *zi_hub_cache_lock_path(const zi_hub *hub, const char *repo, const char *et
  * freed by the caller; NULL when memory is short or the path is too long. Creates nothing. */
 char *zi_hub_cache_snapshot_path(const zi_hub *hub, const char *repo, const char *commit);
 
-/* Creates snapshots/COMMIT/NAME, and missing folders above it, as a relative link to blobs/ETAG.
- * Whatever file is there stays; a dangling link is replaced. */
+/* Creates snapshots/COMMIT/NAME, and missing folders above it, as a relative link to blobs/ETAG,
+ * which need not exist. Whatever file is there stays, which is success; a dangling link is
+ * replaced. ZI_ERROR_IO when the link or a folder cannot be made. */
 bool zi_hub_cache_link_file(const zi_hub *hub, const char *repo, const char *commit,
                             const char *name, const char *etag, zi_error *error) ZI_CHECKED;
 
-/* Writes the commit to refs/REVISION, atomically and replacing what is there. Does nothing,
- * successfully, when the revision is the commit itself. */
+/* Writes the commit to refs/REVISION, atomically, replacing what is there and making missing
+ * folders. Does nothing, successfully, when the revision is the commit itself. */
 bool zi_hub_cache_write_ref(const zi_hub *hub, const char *repo, const char *revision,
                             const char *commit, zi_error *error) ZI_CHECKED;
 
@@ -41,9 +42,9 @@ bool zi_hub_cache_write_ref(const zi_hub *hub, const char *repo, const char *rev
  * memory is short. The snapshot may be incomplete. */
 char *zi_hub_cache_find_snapshot(const zi_hub *hub, const zi_repo_id *id);
 
-/* Whether a model's folder is not empty and has every shard that its index files list and every
- * component that its model_index.json (if any) lists, with weights where such a component has some,
- * and no dangling links. False also when something cannot be read. */
+/* Whether a model's folder is not empty, has no dangling links, every shard that its index files
+ * list, and every component that its model_index.json (if any) lists: transformer, text_encoder and
+ * vae with weights. Does not read the weights. False also when something cannot be read. */
 bool zi_snapshot_is_complete(const char *path);
 
 #endif

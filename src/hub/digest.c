@@ -52,8 +52,9 @@ static bool init_digest(EVP_MD_CTX *digest, zi_digest_kind kind, uint64_t size)
     return kind != ZI_DIGEST_GIT_BLOB || EVP_DigestUpdate(digest, header, (size_t)length);
 }
 
-/* Ends the digest and writes it as lower-case hexadecimal; "" after a failure. */
-static void final_digest(EVP_MD_CTX *digest, char text[ZI_DIGEST_HEX_SIZE])
+/* Finishes the digest, which the caller still frees, and writes it as lower-case hexadecimal; ""
+ * after a failure. */
+static void finish_digest(EVP_MD_CTX *digest, char text[ZI_DIGEST_HEX_SIZE])
 {
     unsigned char bytes[EVP_MAX_MD_SIZE];
     unsigned count = 0;
@@ -90,7 +91,7 @@ static void start_write_back(zi_hash_writer *w, uint64_t written)
 }
 
 /* Writes data, which is bytes [from, to) of the file, to that place. Returns 0, or the errno of a
- * failure. */
+ * failure; a part may be written then. */
 static int write_file_range(int fd, const unsigned char *data, uint64_t from, uint64_t to)
 {
     while (from < to) {
@@ -104,9 +105,9 @@ static int write_file_range(int fd, const unsigned char *data, uint64_t from, ui
 
 /* ---- steps, called with the mutex held; it is released during the work itself ---- */
 
-/* Returns the end offset of the block that contains offset `at`, if it is in the ring completely or
- * is the file's last one; else 0. Threads process, and wake each other for, complete blocks only.
- * Call it with the mutex held. */
+/* Returns the end offset of the file's block that contains offset `at`, if the writer has been
+ * given the file up to there; else, and at the file's end, 0. The last block may be shorter.
+ * Threads process, and wake each other for, complete blocks only. Call it with the mutex held. */
 static uint64_t end_of_block(const zi_hash_writer *w, uint64_t at)
 {
     uint64_t end = (at / BLOCK + 1) * BLOCK;
@@ -128,8 +129,8 @@ static bool thread_has_work(const zi_hash_writer *w)
 }
 
 /* Writes the ring's bytes from w->written to `to`, within one block. Called with the mutex held,
- * which is released meanwhile. Sets w->written or, on failure, w->failed, and signals the
- * change. */
+ * which is released meanwhile. Sets w->written or, on failure, w->failed to the errno, and signals
+ * the change. */
 static void write_block(zi_hash_writer *w, uint64_t to)
 {
     uint64_t at = w->written;
@@ -147,7 +148,7 @@ static void write_block(zi_hash_writer *w, uint64_t to)
 
 /* Hashes bytes from w->hashed to block_end; those that are in the ring no more from the file, and
  * then only up to ring_start. Called with the mutex held, which is released meanwhile. Advances
- * w->hashed, sets w->failed if the file cannot be read, and signals the change. */
+ * w->hashed, sets w->failed to EIO if the file cannot be read, and signals the change. */
 static void hash_block(zi_hash_writer *w, uint64_t block_end)
 {
     uint64_t at = w->hashed, to = block_end, written = w->written;
@@ -207,7 +208,7 @@ static void *hash_thread(void *context)
     int failed = complete && fsync(w->fd) != 0 ? errno : 0;
     pthread_mutex_lock(&w->mutex);
     if (failed) w->failed = failed;
-    if (complete && !failed) final_digest(w->digest, w->text);
+    if (complete && !failed) finish_digest(w->digest, w->text);
     w->finished = true;
     pthread_mutex_unlock(&w->mutex);
     return NULL;
@@ -247,55 +248,56 @@ bool zi_hash_writer_start(int fd, uint64_t done, uint64_t size, zi_digest_kind k
                         "memory");
 }
 
-bool zi_hash_writer_write(zi_hash_writer *w, const char *data, size_t size)
+bool zi_hash_writer_write(zi_hash_writer *writer, const char *data, size_t size)
 {
-    pthread_mutex_lock(&w->mutex);
-    while (size && !w->failed) {
-        uint64_t count = ring_room(w);
+    pthread_mutex_lock(&writer->mutex);
+    while (size && !writer->failed) {
+        uint64_t count = ring_room(writer);
         if (count > size) count = size;
         if (count) {
-            copy_to_ring(w, data, (size_t)count);
-            bool had_work = thread_has_work(w);
+            copy_to_ring(writer, data, (size_t)count);
+            bool had_work = thread_has_work(writer);
             data += count, size -= count;
-            w->ring_end += count;
-            if (w->ring_end - w->ring_start > RING) w->ring_start = w->ring_end - RING;
-            if (!had_work && thread_has_work(w)) pthread_cond_signal(&w->change);
-        } else if (can_write(w)) {
-            write_block(w, end_of_block(w, w->written));
+            writer->ring_end += count;
+            if (writer->ring_end - writer->ring_start > RING)
+                writer->ring_start = writer->ring_end - RING;
+            if (!had_work && thread_has_work(writer)) pthread_cond_signal(&writer->change);
+        } else if (can_write(writer)) {
+            write_block(writer, end_of_block(writer, writer->written));
         } else {
-            pthread_cond_wait(&w->change, &w->mutex);
+            pthread_cond_wait(&writer->change, &writer->mutex);
         }
     }
-    errno = w->failed;
-    pthread_mutex_unlock(&w->mutex);
+    errno = writer->failed;
+    pthread_mutex_unlock(&writer->mutex);
     return !errno;
 }
 
-bool zi_hash_writer_finished(zi_hash_writer *w, char text[ZI_DIGEST_HEX_SIZE])
+bool zi_hash_writer_finished(zi_hash_writer *writer, char text[ZI_DIGEST_HEX_SIZE])
 {
-    pthread_mutex_lock(&w->mutex);
-    bool finished = w->finished;
-    memcpy(text, w->text, ZI_DIGEST_HEX_SIZE);
-    errno = w->failed;
-    pthread_mutex_unlock(&w->mutex);
+    pthread_mutex_lock(&writer->mutex);
+    bool finished = writer->finished;
+    memcpy(text, writer->text, ZI_DIGEST_HEX_SIZE);
+    errno = writer->failed;
+    pthread_mutex_unlock(&writer->mutex);
     return finished;
 }
 
-void zi_hash_writer_stop(zi_hash_writer *w)
+void zi_hash_writer_stop(zi_hash_writer *writer)
 {
-    if (!w) return;
-    pthread_mutex_lock(&w->mutex);
-    w->stop = true;
-    pthread_cond_signal(&w->change);
-    pthread_mutex_unlock(&w->mutex);
-    pthread_join(w->thread, NULL);
-    pthread_mutex_lock(&w->mutex);
-    while (!w->failed && w->written < w->ring_end) {
-        uint64_t to = end_of_block(w, w->written);
-        write_block(w, to ? to : w->ring_end);
+    if (!writer) return;
+    pthread_mutex_lock(&writer->mutex);
+    writer->stop = true;
+    pthread_cond_signal(&writer->change);
+    pthread_mutex_unlock(&writer->mutex);
+    pthread_join(writer->thread, NULL);
+    pthread_mutex_lock(&writer->mutex);
+    while (!writer->failed && writer->written < writer->ring_end) {
+        uint64_t to = end_of_block(writer, writer->written);
+        write_block(writer, to ? to : writer->ring_end);
     }
-    pthread_mutex_unlock(&w->mutex);
-    free_writer(w);
+    pthread_mutex_unlock(&writer->mutex);
+    free_writer(writer);
 }
 
 bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_HEX_SIZE],
@@ -313,7 +315,7 @@ bool zi_digest_file(const char *path, zi_digest_kind kind, char text[ZI_DIGEST_H
     text[0] = 0;
     if (digest && block && init_digest(digest, kind, (uint64_t)st.st_size) &&
         hash_file_range(digest, fd, 0, (uint64_t)st.st_size, block))
-        final_digest(digest, text);
+        finish_digest(digest, text);
     free(block);
     EVP_MD_CTX_free(digest);
     close(fd);

@@ -83,8 +83,8 @@ static bool set_cache_paths(const download *d, const zi_repo_file *file, zi_tran
     return t->target_path && t->partial_path && t->lock_path;
 }
 
-/* Returns the URL ENDPOINT/OWNER/NAME/resolve/COMMIT/FILE, with the file's name percent-encoded, in
- * new memory. NULL: memory is short or it is too long. */
+/* Returns the URL ENDPOINT/OWNER/NAME/resolve/COMMIT/FILE, with the file's name percent-encoded
+ * except for its slashes, in new memory. NULL: memory is short or it is too long. */
 static char *resolve_url(const download *d, const char *file)
 {
     zi_text url;
@@ -103,7 +103,7 @@ static char *resolve_url(const download *d, const char *file)
 
 /* Fills *t with the URL and the paths in the local folder or the cache, in new memory; name and
  * digest are borrowed from `file`. Free it with free_transfer_file, also after false (memory is
- * short). */
+ * short, or a path or the URL too long; both are ZI_ERROR_NO_MEMORY). */
 static bool init_transfer_file(const download *d, const zi_repo_file *file, zi_transfer_file *t,
                                zi_error *error)
 {
@@ -127,7 +127,8 @@ static void free_transfer_file(zi_transfer_file *t)
 
 /* ---- what is missing ---- */
 
-/* Returns the file's size in bytes; UINT64_MAX: there is no regular file. */
+/* Returns the size in bytes of the file, or of the one that a link leads to; UINT64_MAX: there is
+ * no regular file. */
 static uint64_t file_size(const char *path)
 {
     struct stat st;
@@ -135,8 +136,8 @@ static uint64_t file_size(const char *path)
 }
 
 /* Whether the file, with the right size, is at its target path. In a local folder its digest must
- * be right, too (the file is read), or a hook must say that it was consumed; a partial file beside
- * it means no. A blob in the cache is trusted by its name. */
+ * be right, too (the file is read; if it cannot be, no), or a hook must say that it was consumed; a
+ * partial file beside it means no. A blob in the cache is trusted by its name. */
 static bool is_downloaded(const download *d, const zi_transfer_file *t)
 {
     char digest[ZI_DIGEST_HEX_SIZE];
@@ -148,8 +149,9 @@ static bool is_downloaded(const download *d, const zi_transfer_file *t)
     return zi_digest_file(t->target_path, t->kind, digest, NULL) && !strcmp(digest, t->digest);
 }
 
-/* Copies a file into the local folder from the hub's cache. True: it was copied. False: no local
- * folder, not in the cache, something at the target path, or an error, which is not reported. */
+/* Copies a file into the local folder from the hub's cache, unchecked but for its size, and without
+ * asking progress. True: it was copied. False: no local folder, not in the cache, something at the
+ * target path, or an error, which is not reported. */
 static bool copy_from_cache(const download *d, const zi_transfer_file *t)
 {
     char *blob = d->options->local_dir && d->hub->cache
@@ -170,8 +172,9 @@ static int compare_sizes(const void *a, const void *b)
 }
 
 /* Fills d->files, copies files from the cache that are there, and moves the missing ones to the
- * front, largest first. Sets d->missing (their number) and their `replace`. False
- * with an error: memory is short, or the user cancelled. */
+ * front, largest first. Sets d->missing (their number) and their `replace`: whether a file is at
+ * the target path. False with an error: memory is short, or the user cancelled; the caller frees
+ * d->files in any case. */
 static bool find_missing(download *d, zi_error *error)
 {
     d->files = calloc(d->info.count + 1, sizeof *d->files);
@@ -191,7 +194,8 @@ static bool find_missing(download *d, zi_error *error)
 }
 
 /* Lowers d->missing so that each target path occurs once among the first d->missing files: files
- * with equal contents are one blob in the cache, to be fetched once. Others move behind them. */
+ * with equal contents are one blob in the cache, to be fetched once. Others move behind them.
+ * d->missing_bytes still counts all. */
 static void deduplicate_blobs(download *d)
 {
     size_t kept = 0;
@@ -217,7 +221,8 @@ static void count_missing_bytes(download *d)
     }
 }
 
-/* Fails when the disk has less space than d->missing_bytes, or when that cannot be found out. */
+/* Fails (ZI_ERROR_IO) when the disk of the local folder or the cache has less space than
+ * d->missing_bytes, or when that cannot be found out. */
 static bool check_disk_space(const download *d, zi_error *error)
 {
     const char *path = d->options->local_dir ? d->options->local_dir : d->hub->cache;
@@ -240,8 +245,8 @@ static bool make_folders(const download *d, zi_error *error)
 /* Bytes of a file that are fetched at first: more than the headers of published models have. */
 static const uint64_t usual_header_size = 1 << 20;
 
-/* Reads the first `size` bytes of the file. path is for the error. False: a read failed, or the
- * file is shorter. */
+/* Reads the first `size` bytes of the file; its position stays. path is for the error. False, with
+ * ZI_ERROR_IO: a read failed, or the file is shorter. */
 static bool read_prefix(int fd, void *data, uint64_t size, const char *path, zi_error *error)
 {
     for (uint64_t done = 0; done < size;) {
@@ -257,7 +262,8 @@ static bool read_prefix(int fd, void *data, uint64_t size, const char *path, zi_
 
 /* Sets *out to the bytes of the header, its length field of 8 bytes included, of a safetensors file
  * that has, or will have, `size` bytes. Reads only the length field. path is for the error;
- * ZI_ERROR_BAD_FORMAT: no such header, or it is longer than the file. */
+ * ZI_ERROR_BAD_FORMAT: no such header, or it is longer than the file. After false *out is of no
+ * use. */
 static bool read_header_size(int fd, const char *path, uint64_t size, uint64_t *out,
                              zi_error *error)
 {
@@ -295,9 +301,10 @@ static bool write_header_file(const char *path, const void *header, uint64_t hea
     return ok;
 }
 
-/* Opens the partial file for reading, and sets t->prefix_size to its safetensors header's size and
- * t->replace to true. Without one the file is complete: then replace is false, *fd below 0, and the
- * result true. The caller closes *fd if it is not below 0, also after false. */
+/* Opens the partial file for reading, and sets t->prefix_size to its safetensors header's size, the
+ * 8 bytes of its length included, and t->replace to true. Without one the file is complete: then
+ * only replace is set, to false, *fd is below 0, and the result true. The caller closes *fd if it
+ * is not below 0, also after false. */
 static bool open_partial(zi_transfer_file *t, int *fd, zi_error *error)
 {
     *fd = open(t->partial_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -307,9 +314,9 @@ static bool open_partial(zi_transfer_file *t, int *fd, zi_error *error)
     return read_header_size(*fd, t->name, t->size, &t->prefix_size, error);
 }
 
-/* Sets t->prefix_size to the size of the header in the partial file, and t->replace to true.
- * Without a partial file the file is complete: sets only replace to false. False: an unreadable
- * file or header. */
+/* Sets t->prefix_size to the size of the header in the partial file, its length field included, and
+ * t->replace to true. Without a partial file the file is complete: sets only replace to false.
+ * False with an error: an unreadable file or header. */
 static bool set_header_size(zi_transfer_file *t, zi_error *error)
 {
     int fd;
@@ -318,9 +325,10 @@ static bool set_header_size(zi_transfer_file *t, zi_error *error)
     return ok;
 }
 
-/* Puts a sparse file with only the header, read from the partial file, at the target path, and sets
- * t->prefix_size and t->replace to true. Without a partial file the file is complete: sets only
- * replace to false. */
+/* Puts a sparse file with only the header, read from the partial file, at the target path, in place
+ * of what is there, and sets t->prefix_size and t->replace to true. Without a partial file the file
+ * is complete: sets only replace to false. After a failure the target may be missing or
+ * incomplete. */
 static bool write_placeholder(zi_transfer_file *t, zi_error *error)
 {
     int fd;
@@ -339,8 +347,9 @@ static bool write_placeholder(zi_transfer_file *t, zi_error *error)
 }
 
 /* Fetches the headers of these safetensors files with the settings of *transfer. Afterwards
- * partial_path has at least the header and target_path a sparse file with it; files below 1 MB are
- * complete. Sets their `replace` and adds to transfer->fetched, also on failure. */
+ * partial_path has at least the header and target_path a sparse file with it; files below 1 MiB are
+ * complete. Sets their `replace`, and prefix_size to 0, and adds to transfer->fetched, also on
+ * failure. */
 static bool fetch_headers(zi_transfer *transfer, zi_transfer_file *files, size_t count,
                           zi_error *error)
 {
@@ -376,8 +385,8 @@ bool zi_safetensors_drop_data(const char *path, zi_error *error)
 /* ---- fetching ---- */
 
 /* Progress callback of a transfer of some of the missing files; user: the download. Tells the
- * user's callback bytes done and size of all missing files, and 0 finished ones. False: it
- * cancels. */
+ * user's callback bytes done and size of all missing files, the transfer's own files, and 0 as
+ * finished. False: it cancels. */
 static bool report_partial_transfer(void *user, const zi_hub_progress *progress)
 {
     const download *d = user;
@@ -388,8 +397,8 @@ static bool report_partial_transfer(void *user, const zi_hub_progress *progress)
     return !d->options->progress || d->options->progress(d->options->user, &all);
 }
 
-/* Moves the safetensors files to the front of the missing ones; the others' order may change.
- * Returns how many they are. */
+/* Moves the safetensors files to the front of the missing ones, in their order; the others' order
+ * may change. Returns how many they are. */
 static size_t move_weights_first(download *d)
 {
     size_t count = 0;
@@ -403,8 +412,9 @@ static size_t move_weights_first(download *d)
 }
 
 /* Fetches the small files and the headers of the weights, then calls the hook metadata_ready, and
- * checks the disk space unless that streams. all: the settings. Sets d->missing_size and
- * completed_size, and *fetched to the bytes received, also on failure. */
+ * checks the disk space unless that sets `streaming`. False with an error, maybe the hook's. all:
+ * the settings of the transfer. Sets d->missing_size and completed_size (bytes), and *fetched to
+ * the bytes received, also on failure. */
 static bool fetch_metadata(download *d, const zi_transfer *all, uint64_t *fetched, zi_error *error)
 {
     const zi_download_hooks *hooks = d->hooks;
@@ -428,8 +438,9 @@ static bool fetch_metadata(download *d, const zi_transfer *all, uint64_t *fetche
 }
 
 /* Makes folders, checks the disk space and fetches the missing files; with hooks, metadata first.
- * Sets *fetched to the bytes received. Does nothing if no file is missing and there are no hooks.
- * Sets the client's should_continue to NULL: the transfer calls progress itself. */
+ * Sets *fetched to the bytes received, also when that fails. Does nothing if no file is missing and
+ * there are no hooks. Leaves the client's should_continue NULL: the transfer calls progress
+ * itself. */
 static bool fetch_missing(download *d, uint64_t *fetched, zi_error *error)
 {
     const zi_download_options *o = d->options;
@@ -465,8 +476,8 @@ static bool link_snapshot(const download *d, zi_error *error)
     return ok && zi_hub_cache_write_ref(d->hub, d->id.repo, d->id.revision, info->commit, error);
 }
 
-/* Writes huggingface_hub's metadata files of a local folder, for all selected files: commit, ETag
- * and time (seconds since 1970), a line each. */
+/* Writes huggingface_hub's metadata files of a local folder, for all selected files, each
+ * atomically and over an existing one: commit, ETag and time (seconds since 1970), a line each. */
 static bool write_local_metadata(const download *d, zi_error *error)
 {
     bool ok = true;
@@ -486,8 +497,9 @@ static bool write_local_metadata(const download *d, zi_error *error)
     return ok;
 }
 
-/* Writes the cache's links or the local folder's metadata, and sets out->path to the folder or to
- * options->file in it, in new memory. */
+/* Writes the cache's links or the local folder's metadata, and sets out->path, and nothing else, to
+ * the folder or to options->file in it, in new memory. On failure there is nothing in *out to
+ * free. */
 static bool finish_download(const download *d, zi_download_result *out, zi_error *error)
 {
     const zi_download_options *o = d->options;
@@ -500,8 +512,8 @@ static bool finish_download(const download *d, zi_download_result *out, zi_error
 }
 
 /* Sets *out to a complete snapshot in the cache, or to options->file in one, without asking the
- * hub: path (new memory) and from_cache. False (without an error): there is none, or a local folder
- * is wanted. */
+ * hub: path (new memory) and from_cache, all else 0. False (without an error): there is none,
+ * memory is short, or a local folder is wanted; *out is unchanged then. */
 static bool take_cached_snapshot(const download *d, zi_download_result *out)
 {
     char *snapshot = d->hub->cache ? zi_hub_cache_find_snapshot(d->hub, &d->id) : NULL;
@@ -534,9 +546,10 @@ static bool fail_offline(const download *d, zi_error *error)
                         d->hub->cache);
 }
 
-/* Downloads what is missing and sets *out; offline, or when the hub is not reached, takes the
- * cache. error must not be NULL. The caller frees what *d has, also on failure, and closes the
- * client if it has an endpoint. A repository that the hooks do not accept sets d->hooks to NULL. */
+/* Downloads what is missing and sets *out, zeroed before; offline, or when the hub is not reached,
+ * takes the cache. error must not be NULL. The caller frees what *d has, also on failure, and
+ * closes the client if it has an endpoint; *out then has nothing to free. If hooks->accepts says
+ * no, d->hooks becomes NULL. */
 static bool run_download(download *d, zi_download_result *out, zi_error *error)
 {
     const char *repo = d->id.repo;

@@ -26,15 +26,16 @@ typedef struct {
     void *user;
 } zi_download_hooks;
 
-/* Downloads as zi_download does; with hooks (NULL: none) options->local_dir must be set. The hub
- * not reached or offline: takes a complete model from the cache, if no local_dir is set. Does not
- * check reserved fields. On failure *out is unchanged; out->path is new memory. */
+/* Downloads as zi_download does; with hooks (NULL: none) options->local_dir must be set, which is
+ * not checked, nor are reserved fields. The hub not reached or offline: takes a complete model from
+ * the cache, if no local_dir is set. On failure *out is unchanged, and what was downloaded stays;
+ * out->path is new memory. */
 bool zi_download_with_hooks(const zi_download_options *options, const zi_download_hooks *hooks,
                             zi_download_result *out, zi_error *error) ZI_CHECKED;
 
 /* Frees the disk space of a safetensors file's tensor data: keeps the header, and the file's size
- * as a hole that reads as zeros. A symbolic link is refused. After a failed write the file may stay
- * shorter. */
+ * as a hole that reads as zeros. A symbolic link is refused (ZI_ERROR_IO), as is another format
+ * (ZI_ERROR_BAD_FORMAT). After a failed write the file may stay shorter. */
 bool zi_safetensors_drop_data(const char *path, zi_error *error) ZI_CHECKED;
 
 #endif

@@ -158,7 +158,8 @@ static bool is_token_valid(const char *token)
 
 /* Makes client->plain_headers ("Accept-Encoding: identity") and auth_headers, which add the hub's
  * token, if there is one, as "Authorization: Bearer". False with an error: the token is malformed
- * or too long, or memory is short. The caller frees the lists in any case. */
+ * or too long (ZI_ERROR_NETWORK, subject "token"), or memory is short. The caller frees the lists
+ * in any case. */
 static bool init_request_headers(zi_http_client *client, zi_error *error)
 {
     const char *token = client->hub->token;
@@ -263,9 +264,10 @@ static size_t read_header(char *line, size_t one, size_t count, void *user)
     return size;
 }
 
-/* CURLOPT_OPENSOCKETFUNCTION: opens a socket; refuses, and notes, a private address unless it is
- * the proxy's or the endpoint is private, too (noted at its own connections). Checked on
- * connecting, so that a name cannot resolve to another address than the one checked. */
+/* CURLOPT_OPENSOCKETFUNCTION; user: the request. Opens a socket. A private address of another host
+ * than the endpoint is refused, and private_address_blocked set, unless it is the proxy's or the
+ * endpoint is private, too (as its own connections tell, which are allowed). Checked here, so that
+ * a name cannot resolve to another address than the one checked. */
 static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address)
 {
     zi_http_request *request = user;
@@ -425,7 +427,8 @@ bool zi_http_request_is_retryable(const zi_http_request *request, CURLcode code)
 }
 
 /* Fills error for the endpoint's 401, 403 or 404, by its X-Error-Code and whether there is a token,
- * and returns false. repo is the subject; `what` names the file. */
+ * and returns false. ZI_ERROR_NETWORK for a gated repository and a listed file that is missing,
+ * else ZI_ERROR_NOT_FOUND. repo is the subject; `what` names the file. */
 static bool explain_access_error(const zi_http_request *request, const char *repo, const char *what,
                                  zi_error *error)
 {

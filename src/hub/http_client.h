@@ -35,9 +35,10 @@ bool zi_url_origin_equal(const zi_url_origin *a, const zi_url_origin *b);
  * reserved, an IPv6 form of such an IPv4 address, or of a family other than IPv4 and IPv6. */
 bool zi_sockaddr_is_private(const struct sockaddr *address);
 
-/* Whether the host of a URL is localhost, ends in ".localhost", or is the literal of an address
- * that is not globally reachable ("10.0.0.1", "[::1]"); malformed brackets count, too. Makes no DNS
- * query: any other name is not private. */
+/* Whether a host, as in zi_url_origin, is localhost, ends in ".localhost", or is the literal of an
+ * address that is not globally reachable ("10.0.0.1", "[::1]"); malformed brackets count, too.
+ * Makes no DNS query: any other name or spelling is not private here. Connecting, without a proxy,
+ * checks the address itself. */
 bool zi_host_is_private(const char *host);
 
 /* ---- client ---- */
@@ -55,17 +56,18 @@ typedef struct {
 } zi_http_client;
 
 /* Initializes the client for a hub, which must outlive it (endpoint NULL: https://huggingface.co).
- * Sends nothing. A malformed endpoint or token is an error. Close it with zi_http_client_close;
- * after a failure it is zeroed and must not be closed. */
+ * Sends nothing. A malformed endpoint (it may be http) or token is ZI_ERROR_NETWORK. Close it with
+ * zi_http_client_close; after a failure it must not be closed, and its endpoint is NULL. */
 bool zi_http_client_open(zi_http_client *client, const zi_hub *hub, zi_error *error) ZI_CHECKED;
 
-/* Frees what the client has, zeroes it and releases libcurl. Call it once for each successful
- * open. */
+/* Frees what the client has, zeroes it and releases libcurl. Call it once for each successful open,
+ * after zi_http_request_cleanup of all its requests. */
 void zi_http_client_close(zi_http_client *client);
 
-/* Fetches the body of url, at most max bytes, to *out (the caller frees it); blocks, follows
- * redirects, retries transient failures. Errors have repo as subject and call url `what`. *reached
- * (also after false) is whether any response had a status below 500 other than 429. */
+/* Fetches the body of url, at most max bytes, to *out with a closing NUL (the caller frees it; of
+ * no use after false); blocks, follows redirects, retries transient failures (ZI_MAX_ATTEMPTS).
+ * Errors have repo as subject and call url `what`. *reached (set also after false) is whether any
+ * response had a status below 500 other than 429. */
 bool zi_http_get_text(zi_http_client *client, const char *url, const char *repo, const char *what,
                       size_t max, char **out, bool *reached, zi_error *error) ZI_CHECKED;
 
@@ -90,45 +92,50 @@ typedef struct {
 } zi_http_request;
 
 /* Creates the easy handle and sets the options that all requests share. The caller sets the write
- * callback, and frees it with zi_http_request_cleanup. client must outlive it. False: memory is
- * short. */
+ * callback, and frees *request with zi_http_request_cleanup. client must outlive it. False: memory
+ * is short; there is nothing to free then. */
 bool zi_http_request_init(zi_http_client *client, zi_http_request *request,
                           zi_error *error) ZI_CHECKED;
 
-/* Frees the easy handle and zeroes *request. A zeroed one is allowed; the client stays open. */
+/* Frees the easy handle, which must be in no multi handle, and zeroes *request. A zeroed one is
+ * allowed; the client stays open. */
 void zi_http_request_cleanup(zi_http_request *request);
 
-/* Sets the URL of the next transfer and its headers: the token goes to the endpoint's origin alone.
- * Clears the last response's headers. Refuses a scheme other than https (http only if the endpoint
- * is http) and a private host (unless the endpoint is private or it is the endpoint). */
+/* Sets the URL (copied) of the next transfer and its headers: the token goes to the endpoint's
+ * origin alone. Clears the last response's headers. Refuses (ZI_ERROR_NETWORK) a scheme other than
+ * https (http only if the endpoint is http) and a private host (unless the endpoint is private or
+ * it is the endpoint); do not send then. */
 bool zi_http_request_set_url(zi_http_request *request, const char *url, zi_error *error) ZI_CHECKED;
 
 /* Returns the HTTP status of the last response; 0: there was none. */
 long zi_http_request_status(const zi_http_request *request);
 
-/* Returns the absolute URL of the last response's Location header, in new memory. NULL (with an
- * error) if there is none. Sends nothing and does not check it. */
+/* Returns the absolute URL of the last response's Location header, in new memory, to be freed by
+ * the caller. NULL (with ZI_ERROR_NETWORK) if there is none or memory is short. Sends nothing and
+ * does not check it. */
 char *zi_http_request_redirect_url(const zi_http_request *request, zi_error *error);
 
-/* Fills error for a curl code other than CURLE_OK, and returns false. An aborted callback (by
- * should_continue) is ZI_ERROR_CANCELLED, all others are ZI_ERROR_NETWORK with the host as
- * subject. */
+/* Fills *error, if it is not NULL, for a curl code other than CURLE_OK, and returns false. An
+ * aborted progress callback (by should_continue) is ZI_ERROR_CANCELLED, all others are
+ * ZI_ERROR_NETWORK with the host of the request's URL as subject. */
 bool zi_http_request_transport_error(const zi_http_request *request, CURLcode code,
                                      zi_error *error);
 
 /* Whether a retry may succeed after this curl code (a broken connection, a timeout). False for
- * CURLE_OK, and for a connection that was refused because the address is private. */
+ * CURLE_OK, for what a callback aborted, and for a connection that was refused because the address
+ * is private. */
 bool zi_http_request_is_retryable(const zi_http_request *request, CURLcode code);
 
-/* Fills error for a response whose status is no success, and returns false. For the endpoint's 401,
- * 403 and 404 it tells missing, private and gated repositories and a wrong token apart. repo is the
- * error's subject; `what` names in the text what was requested. */
+/* Fills error for a response whose status is no success, and returns false: ZI_ERROR_NETWORK, but
+ * ZI_ERROR_NOT_FOUND if the endpoint (by 401, 403 or 404) has no such repository or revision or
+ * refuses the token; a gated repository is ZI_ERROR_NETWORK. repo is the error's subject; `what`
+ * names in the text what was requested. */
 bool zi_http_request_status_error(const zi_http_request *request, const char *repo,
                                   const char *what, zi_error *error);
 
 /* Returns seconds to wait before the next attempt, after `attempts` (from 0) earlier retries: the
- * server's Retry-After if it sent one, else 0.25 s, doubled for each earlier retry. Negative:
- * Retry-After is more than 5 minutes, so give up. Does not wait. */
+ * server's Retry-After (seconds or a date) if it sent one, else 0.25 s, doubled for each earlier
+ * retry. Negative: Retry-After is more than 5 minutes, so give up. Does not wait. */
 double zi_http_request_retry_delay(const zi_http_request *request, int attempts);
 
 #endif

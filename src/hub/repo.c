@@ -127,9 +127,9 @@ static bool read_digest(const cJSON *object, const char *name, zi_digest_kind ki
     return true;
 }
 
-/* Reads an element of the hub's "siblings" into *out, with name in new memory. An unsafe name, or
- * no valid size or digest, is ZI_ERROR_NETWORK. LFS files have a SHA-256, others git's blob
- * hash. */
+/* Reads an element of the hub's "siblings" into *out, with name in new memory; nothing is to be
+ * freed after a failure. An unsafe name, or no valid size or digest, is ZI_ERROR_NETWORK. LFS files
+ * have a SHA-256, others git's blob hash. */
 static bool read_repo_file(const cJSON *item, const char *repo, zi_repo_file *out, zi_error *error)
 {
     const cJSON *name = zi_json_find(item, "rfilename"), *lfs = zi_json_find(item, "lfs");
@@ -165,9 +165,10 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const zi_repo_file *)a)->name, ((const zi_repo_file *)b)->name);
 }
 
-/* Reads the commit and the files from the hub's answer (root may be NULL: an error). Files are
- * sorted by name, and no name may occur twice. repo is for errors. *out, zeroed before, must be
- * freed after a failure, too. */
+/* Reads the commit and the files (there may be none) from the hub's answer (root may be NULL: an
+ * error). Files are sorted by name, and no name may occur twice. repo is for errors, which are
+ * ZI_ERROR_NETWORK unless memory is short. *out, zeroed before, must be freed after a failure,
+ * too. */
 static bool read_repo_info(const cJSON *root, const char *repo, zi_repo_info *out, zi_error *error)
 {
     const cJSON *sha = zi_json_find(root, "sha"), *files = zi_json_find(root, "siblings"), *item;
@@ -240,16 +241,16 @@ bool zi_is_safetensors_name(const char *name)
     return ends_with(name, ".safetensors");
 }
 
-/* Whether a file is a variant (diffusers' term) beside the default weights: its name has ".fp16",
- * ".bf16" or ".non_ema", as STEM.fp16.safetensors. */
+/* Whether a file is a variant (diffusers' term) beside the default weights: ".fp16", ".bf16" or
+ * ".non_ema" is somewhere in its path, as in STEM.fp16.safetensors. */
 static bool is_variant(const char *name)
 {
     return strstr(name, ".fp16") || strstr(name, ".bf16") || strstr(name, ".non_ema");
 }
 
-/* Whether a model needs this file: weights, configs and tokenizer, no variants, at the root or
- * directly in a component's folder. diffusers: the repository has a model_index.json; then weights
- * at its root are not needed. */
+/* Whether a model needs this file: weights (.safetensors), .json files and those of a tokenizer, no
+ * variants, at the root or directly in transformer, text_encoder, tokenizer, vae or scheduler.
+ * diffusers: the repository has a model_index.json; then weights at its root are not needed. */
 static bool is_needed(const char *name, bool diffusers)
 {
     static const char *const folders[] = {"transformer", "text_encoder", "tokenizer", "vae",
@@ -268,8 +269,9 @@ static bool is_needed(const char *name, bool diffusers)
     return in_folder && has_ending && !is_variant(name);
 }
 
-/* Whether the repository is one model in a folder layout, by the name of one of its files, and not
- * a collection of single-file models. */
+/* Whether the repository is one model in a folder layout, and not a collection of single-file
+ * models: a file has a name that only such layouts have, such as model_index.json or
+ * model.safetensors. */
 static bool is_model_folder(const zi_repo_info *info)
 {
     static const char *const markers[] = {
@@ -282,9 +284,9 @@ static bool is_model_folder(const zi_repo_info *info)
     return false;
 }
 
-/* Fills error with the weights (.safetensors, .gguf) that could be named instead, as
- * ZI_ERROR_NOT_FOUND of the subject "file", or with ZI_ERROR_UNSUPPORTED if there are none. Always
- * returns false. */
+/* Fills error with the weights (.safetensors, .gguf) that could be named instead (the first 400
+ * bytes), as ZI_ERROR_NOT_FOUND of the subject "file", or with ZI_ERROR_UNSUPPORTED of the subject
+ * repo if there are none. Always returns false. */
 static bool fail_collection(const zi_repo_info *info, const char *repo, zi_error *error)
 {
     zi_text names;

@@ -9,12 +9,12 @@
 /* ---- validation ---- */
 
 /* Whether a file name from a hub ("vae/config.json") stays below the folder that it is joined to:
- * no empty component, no "." or "..", no leading slash, backslash, colon or control character,
- * valid UTF-8, at most 400 bytes. */
+ * not "", no leading slash, no empty component, no "." or "..", nowhere a backslash, colon or
+ * control character, valid UTF-8, at most 400 bytes. */
 bool zi_relative_path_is_safe(const char *name);
 
 /* Whether the first `length` characters of repo are a repository id OWNER/NAME: letters, digits,
- * "-", "_" and ".", at most 96 characters, without "--", and neither part "." or "..". */
+ * "-", "_" and ".", at most 96 characters in all, without "--", and neither part "." or "..". */
 bool zi_repo_id_valid(const char *repo, size_t length);
 
 /* Whether revision can be the name of a branch, tag or commit: letters, digits, "-", "_", "." and
@@ -33,8 +33,9 @@ typedef struct {
 } zi_repo_id;
 
 /* Parses OWNER/NAME, OWNER/NAME@REVISION or a short name ("z-image-turbo", "prompt-enhancer",
- * without a revision); text NULL means Z-Image-Turbo. Free *out with zi_repo_id_free. A malformed
- * text is ZI_ERROR_INVALID_ARGUMENT; *out is then unchanged. */
+ * without a revision); text NULL means Z-Image-Turbo, no revision "main". Free *out with
+ * zi_repo_id_free. A malformed text is ZI_ERROR_INVALID_ARGUMENT. On any failure *out is
+ * unchanged. */
 bool zi_repo_id_parse(const char *text, zi_repo_id *out, zi_error *error) ZI_CHECKED;
 
 /* Frees what the id has and zeroes *id. A zeroed one is allowed. */
@@ -58,17 +59,19 @@ typedef struct {
 
 /* Requests the commit of a revision and its files (sorted by name) from the hub's API. Free *out
  * with zi_repo_info_free; on failure it is empty. An answer that is malformed, has an unsafe file
- * name or a name twice is ZI_ERROR_NETWORK. *reached as in zi_http_get_text. */
+ * name or a name twice is ZI_ERROR_NETWORK. *reached as in zi_http_get_text; set it to false
+ * before. */
 bool zi_repo_info_fetch(zi_http_client *client, const char *repo, const char *revision,
                         zi_repo_info *out, bool *reached, zi_error *error) ZI_CHECKED;
 
-/* Removes from info all files but the one named `file`, or with NULL all but those a model needs:
- * weights, configs and tokenizer of a folder in a known layout. Fails when nothing is left; for a
- * collection of single-file models the error lists them. repo is for the error. */
+/* Removes from info (and frees) all files but the one named `file`, or with NULL all but those a
+ * model needs: weights, configs and tokenizer of a folder in a known layout. ZI_ERROR_NOT_FOUND:
+ * nothing is left, or it is a collection of single-file models, which the error lists; without
+ * weights ZI_ERROR_UNSUPPORTED. repo is for the error. */
 bool zi_repo_info_select_files(zi_repo_info *info, const char *repo, const char *file,
                                zi_error *error) ZI_CHECKED;
 
-/* Whether the file's name ends in ".safetensors". */
+/* Whether the file's name ends in ".safetensors", in lower case. */
 bool zi_is_safetensors_name(const char *name);
 
 /* Frees what info has and zeroes *info. A zeroed one is allowed. */

@@ -54,7 +54,8 @@ static double now(void)
 /* ---- opening and closing a file ---- */
 
 /* Opens the lock file (j->lock), creating it if missing, and attempts to lock it, without blocking.
- * *taken false: another process has the lock, which is no error. */
+ * *taken false: another process has the lock, which is no error; j->lock stays open. False with
+ * ZI_ERROR_IO: it cannot be opened, or its file system has no flock. */
 static bool take_lock(job *j, bool *taken, zi_error *error)
 {
     *taken = false;
@@ -66,8 +67,8 @@ static bool take_lock(job *j, bool *taken, zi_error *error)
                         strerror(errno));
 }
 
-/* Ends hashing, writes what is buffered, closes the file and releases the lock. Does nothing for
- * what is not open; the job's stage stays. */
+/* Ends hashing, writes what is buffered (errors are ignored), closes the file and releases the
+ * lock. Does nothing for what is not open; the job's stage stays. No request may be under way. */
 static void close_file(job *j)
 {
     zi_hash_writer_stop(j->hasher);
@@ -78,7 +79,7 @@ static void close_file(job *j)
 }
 
 /* Ends j->hasher, if any, and starts a new one that writes at j->done and hashes what is before
- * from the file. */
+ * from the file. After false j->hasher is NULL. */
 static bool restart_writer(job *j, zi_error *error)
 {
     zi_hash_writer_stop(j->hasher);
@@ -110,7 +111,8 @@ static bool open_partial(job *j, zi_error *error)
 }
 
 /* Discards what has been received: truncates the partial file to nothing, sets j->done to 0 and
- * j->resumed to false, and starts the writer anew. */
+ * j->resumed to false, and starts the writer anew. transfer->fetched stays. After false j->hasher
+ * is NULL. */
 static bool restart_from_zero(job *j, zi_error *error)
 {
     zi_hash_writer_stop(j->hasher);
@@ -150,8 +152,8 @@ static bool check_content_range(job *j, zi_error *error)
 }
 
 /* Handles a 200: the server ignores ranges and sends the complete file, so what was received is
- * discarded and range_end is the file's size. Fails when Content-Length, if any, is not that
- * size. */
+ * discarded and range_end is the file's size, even if only a prefix is wanted. Fails when
+ * Content-Length, if any, is not that size, or the partial file cannot be truncated. */
 static bool accept_complete_file(job *j, zi_error *error)
 {
     curl_off_t length = -1;
@@ -259,8 +261,8 @@ static uint64_t bytes_on_disk(const zi_transfer_file *file)
 }
 
 /* Sets *j to a job that waits to start, with a curl handle, to be freed with
- * zi_http_request_cleanup, whose callbacks point to j: it must not move. Opens no file and sends
- * nothing. */
+ * zi_http_request_cleanup, whose callbacks point to j: it must not move. file and transfer are
+ * borrowed. Opens no file and sends nothing. After false there is nothing to free. */
 static bool init_job(job *j, const zi_transfer_file *file, zi_transfer *transfer, zi_error *error)
 {
     *j = (job){
@@ -291,9 +293,10 @@ static void complete_job(job *j)
     if (hooks) hooks->completed(hooks->user, j->file);
 }
 
-/* Requests the next range from j->done on, at most 64 MB, from the redirected URL if there is one:
- * the job is ACTIVE. When all bytes are there it sends nothing, and the job is CHECKING, or DONE
- * and closed after a prefix. */
+/* Requests the next range from j->done on, at most 64 MiB, from the redirected URL if there is one:
+ * the job is ACTIVE. When all bytes are there it sends nothing, and the job is CHECKING, or, after
+ * a prefix, DONE and closed, without a digest or the hook `completed`. After false the stage
+ * stays. */
 static bool request_range(job *j, CURLM *multi, zi_error *error)
 {
     char range[64];
@@ -317,8 +320,8 @@ static bool request_range(job *j, CURLM *multi, zi_error *error)
 }
 
 /* Locks and opens the file, unless it is open, and sends the next request. Stays WAITING, and
- * returns true, when another process has the lock. If the file is at target_path by now, the job is
- * completed. */
+ * returns true, when another process has the lock. If the file is at target_path by now (and not to
+ * be replaced), the job is completed. After false the caller closes what is open (close_file). */
 static bool start_job(job *j, CURLM *multi, zi_error *error)
 {
     bool taken = true;
@@ -337,8 +340,8 @@ static bool start_job(job *j, CURLM *multi, zi_error *error)
 }
 
 /* Counts the attempt, forgets the redirect, and makes the job WAITING until the retry delay is
- * over. False, with *why copied to *error: it was the last attempt, or the server wants too long a
- * delay. */
+ * over; file and lock stay open. False, with *why copied to *error (not NULL): it was the last
+ * attempt, or the server wants too long a delay. */
 static bool schedule_retry(job *j, const zi_error *why, zi_error *error)
 {
     double wait = zi_http_request_retry_delay(&j->request, j->attempts);
@@ -355,8 +358,8 @@ static bool schedule_retry(job *j, const zi_error *why, zi_error *error)
 }
 
 /* Checks ETag and commit, then requests the same range from the Location of the response, which
- * later requests use, too. False with an error: a wrong ETag, no Location, one that is refused, or
- * too many redirects. */
+ * later requests use, too. False with an error (ZI_ERROR_NETWORK): a wrong ETag or commit, no
+ * Location, one that is refused, or more than ZI_MAX_REDIRECTS since the last retry. */
 static bool follow_redirect(job *j, CURLM *multi, zi_error *error)
 {
     if (!check_etag_and_commit(j, error)) return false;
@@ -370,8 +373,9 @@ static bool follow_redirect(job *j, CURLM *multi, zi_error *error)
     return request_range(j, multi, error);
 }
 
-/* Handles the end of a request, with curl's code: next range, redirect, retry, or failure (false,
- * with an error). The handle must have been removed from `multi`. */
+/* Handles the end of a request, with curl's code: next range, redirect, retry (also when another
+ * host refuses, as signed URLs expire), or failure (false, with an error, which must not be NULL;
+ * the caller closes the file). The handle must have been removed from `multi`. */
 static bool handle_response(job *j, CURLcode code, CURLM *multi, zi_error *error)
 {
     zi_error why = {0};
@@ -402,9 +406,10 @@ static bool handle_response(job *j, CURLcode code, CURLM *multi, zi_error *error
     return false;
 }
 
-/* If the digest of the received bytes is known and right, renames the partial file to target_path
- * and completes the job. If it is wrong, fetches a resumed file again from 0, or else removes it
- * and fails. True also while the digest is not known yet. */
+/* If the digest of the received bytes is known and right, renames the partial file to target_path,
+ * over what is there, and completes the job. If it is wrong, fetches a resumed file again from 0,
+ * or else removes it and fails (ZI_ERROR_NETWORK). Other failures keep it. True also while the
+ * digest is not known yet. After false the job stays open. */
 static bool finish_checked_file(job *j, CURLM *multi, zi_error *error)
 {
     const zi_transfer_file *file = j->file;
@@ -431,7 +436,7 @@ static bool finish_checked_file(job *j, CURLM *multi, zi_error *error)
 
 /* ---- the transfer ---- */
 
-/* Fills rows (a buffer for all files) and calls the progress callback, at most every
+/* Fills rows (a buffer for all files) and calls the progress callback, if any, at most every
  * report_interval seconds after *last, which it updates, and always when all files are finished.
  * False: the callback cancels; no error is set. */
 static bool report_progress(zi_transfer *t, const job *jobs, zi_hub_file *rows, double *last)
@@ -455,9 +460,10 @@ static bool may_start(const zi_transfer *t, const job *j)
     return !t->hooks || t->hooks->may_start(t->hooks->user, j->file);
 }
 
-/* Finishes jobs whose digest is known, and starts waiting ones, in their order, up to MAX_ACTIVE
- * open files. Sets *left to the number of jobs that are not DONE, and *checking if a digest is
- * awaited. False with an error: a job failed; then *left is not valid. */
+/* Finishes jobs whose digest is known, and starts waiting ones whose delay is over, in their order,
+ * up to MAX_ACTIVE open files. Sets *left to the number of jobs that are not DONE, and *checking to
+ * whether a digest is awaited. False with an error: a job failed; then *left and *checking are not
+ * valid. */
 static bool advance_jobs(zi_transfer *t, job *jobs, CURLM *multi, size_t *left, bool *checking,
                          zi_error *error)
 {
@@ -521,16 +527,16 @@ static bool run_jobs(zi_transfer *t, job *jobs, zi_hub_file *rows, CURLM *multi,
     return true;
 }
 
-bool zi_transfer_run(zi_transfer *t, zi_error *error)
+bool zi_transfer_run(zi_transfer *transfer, zi_error *error)
 {
-    job *jobs = calloc(t->count + 1, sizeof *jobs);
-    zi_hub_file *rows = calloc(t->count + 1, sizeof *rows);
+    job *jobs = calloc(transfer->count + 1, sizeof *jobs);
+    zi_hub_file *rows = calloc(transfer->count + 1, sizeof *rows);
     CURLM *multi = curl_multi_init();
     size_t initialized = 0;
-    bool ok = (jobs && rows && multi) || zi_error_no_memory(error, t->count * sizeof *jobs);
-    for (; ok && initialized < t->count; initialized++)
-        ok = init_job(&jobs[initialized], &t->files[initialized], t, error);
-    ok = ok && run_jobs(t, jobs, rows, multi, error);
+    bool ok = (jobs && rows && multi) || zi_error_no_memory(error, transfer->count * sizeof *jobs);
+    for (; ok && initialized < transfer->count; initialized++)
+        ok = init_job(&jobs[initialized], &transfer->files[initialized], transfer, error);
+    ok = ok && run_jobs(transfer, jobs, rows, multi, error);
     for (size_t i = 0; i < initialized; i++) {
         if (multi && jobs[i].stage == ACTIVE) curl_multi_remove_handle(multi, jobs[i].request.easy);
         close_file(&jobs[i]);

@@ -38,8 +38,9 @@ typedef struct {
 } zi_transfer;
 
 /* Downloads, in order and up to 6 at a time, files that target_path lacks (by size; `replace`:
- * all). Waits for files locked elsewhere; retries transient failures. A permanent one ends it;
- * partial files, except of a wrong digest, are resumed next time. Their folders must exist. */
+ * all). Waits for files locked elsewhere; retries transient failures. A permanent one ends it:
+ * complete files stay, partial ones, except of a wrong digest, are resumed next time. Adds to
+ * transfer->fetched. Folders of partial and lock paths must exist; error must not be NULL. */
 bool zi_transfer_run(zi_transfer *transfer, zi_error *error) ZI_CHECKED;
 
 #endif
