@@ -28,11 +28,11 @@ bool zi_compat_submit_generate(zi_server_request *req, const zi_generation *gene
     return zi_compat_submit(req, &request, http_error);
 }
 
-bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_error *why,
+bool zi_compat_job_ended(zi_server_request *req, zi_job_state *state, zi_http_error *http_error,
                          zi_handler_result *result)
 {
     uint64_t cursor = zi_events_latest(req->server->events);
-    *state = zi_jobs_state(req->server->jobs, req->job, why);
+    *state = zi_jobs_state(req->server->jobs, req->job, http_error);
     if (*state > ZI_JOB_RUNNING) {
         req->cancel_job = false;
         return true;
@@ -54,8 +54,9 @@ static void append_base64(const void *data, size_t size, zi_text *out)
     free(text);
 }
 
-/* Appends the whole file in base64 and closes fd in any case. id is the error's subject. False: it
- * cannot be read, or out of memory before encoding; later that sets out->failed alone. */
+/* Appends the whole file in base64 and closes fd in any case. id is the error's subject. False,
+ * with *error set and out unchanged: it cannot be read, or out of memory for reading it. True with
+ * out->failed set: out of memory after that. */
 static bool append_file_base64(int fd, const char *id, zi_text *out, zi_error *error)
 {
     struct stat st;
@@ -80,9 +81,9 @@ static bool set_deleted_error(const char *id, zi_error *error)
     return zi_error_set(error, ZI_ERROR_NOT_FOUND, id, "the image was deleted meanwhile");
 }
 
-/* Appends the stored image in the format and quality of options in base64, with its stored
- * infotext in place of options->infotext. False: *error is set; ZI_ERROR_NOT_FOUND if it has no
- * file. */
+/* Appends the stored image in the format and quality of options in base64, with its stored infotext
+ * in place of options->infotext. False: *error is set and out unchanged; ZI_ERROR_NOT_FOUND if its
+ * file cannot be opened. A lack of memory for base64 sets out->failed alone. */
 static bool append_converted(zi_server *server, const char *id, const zi_save_options *options,
                              zi_text *out, zi_error *error)
 {

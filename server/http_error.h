@@ -18,15 +18,15 @@ bool zi_http_error_set(zi_http_error *http_error, unsigned status, const char *f
 /* Sets status 500, "out of memory", without a field; returns false. */
 bool zi_http_error_no_memory(zi_http_error *http_error);
 
-/* Converts an error of the library; returns false. Status by its code: 400, 404, 409, else 500.
- * The field is `field`, else the error's subject if the table of fields has it, else none; both
- * may be NULL. */
+/* Converts an error of the library; returns false. Status by its code: ZI_ERROR_INVALID_ARGUMENT
+ * 400, NOT_FOUND 404, EXISTS 409, any other 500. The field is `field`, else the error's subject if
+ * the table of fields has it, else none; table and field may be NULL. */
 bool zi_http_error_from(zi_http_error *http_error, const zi_parameter *table, const char *field,
                         const zi_error *error);
 
 /* Converts an error in a file that is the request's body; returns false. A damaged or unsupported
- * file is status 400; others as in zi_http_error_from. The message calls the file `what`, not by
- * its temporary path. */
+ * file is status 400; others as in zi_http_error_from. There is no field. The message calls the
+ * file `what`, not by its temporary path. */
 bool zi_http_error_from_body(zi_http_error *http_error, const char *what, const zi_error *error);
 
 #endif

@@ -198,9 +198,9 @@ static zi_job *create_job(zi_jobs *jobs, const zi_job_request *request, zi_http_
     return NULL;
 }
 
-/* Gives a job its id, which *id becomes too, appends it to its queue, publishes "queued" and wakes
- * the workers. The queue owns it then. False: the queue is full, or zi_jobs_close was called;
- * nothing has changed. */
+/* Gives a job its id, which *id becomes too, appends it to its queue, which owns it then, publishes
+ * "queued" and wakes the workers. Takes the mutex. False: the queue is full, or zi_jobs_close was
+ * called; nothing has changed. */
 static bool enqueue(zi_jobs *jobs, zi_job *job, uint64_t *id)
 {
     zi_job **end = &jobs->waiting;
@@ -263,9 +263,10 @@ static void free_oldest_ended(zi_jobs *jobs)
     jobs->ended_count--;
 }
 
-/* Ends a job that is in no list: sets its state, end time and final JSON, frees its preview, puts
- * it first among the ended jobs, publishes its end, and frees the oldest ended job if there are
- * more than 100. The caller holds the mutex. */
+/* Ends a job that is in no list: sets its state, end time and final JSON (NULL: out of memory),
+ * frees its preview, puts it first among the ended jobs, publishes its end, and frees the oldest
+ * ended job if there are more than 100. The error of a failed one must be set before. The caller
+ * holds the mutex. */
 static void move_to_ended(zi_jobs *jobs, zi_job *job, zi_job_state state)
 {
     zi_job_status *status = &job->status;

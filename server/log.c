@@ -51,7 +51,7 @@ void zi_log_free(zi_log *log)
 }
 
 /* Returns the bytes (1 to 4) of the UTF-8 character at the start of text, which is not empty; 0: it
- * is invalid. Does not read beyond the text's NUL. */
+ * is invalid, also as an overlong form or a surrogate. Does not read beyond the text's NUL. */
 static size_t utf8_length(const char *text)
 {
     size_t size = 1;
@@ -80,7 +80,8 @@ void zi_escape_line(const char *text, zi_text *out)
     }
 }
 
-/* Describes a line as new JSON {"time", "level", "text"}. */
+/* Describes a line as new JSON {"time" (Unix, in seconds), "level", "text"}. Out of memory: NULL,
+ * or members are missing. */
 static cJSON *line_json(const line *l)
 {
     cJSON *object = cJSON_CreateObject();
